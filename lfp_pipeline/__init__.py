@@ -1,0 +1,1 @@
+"""Large product files into one exact `products` table: a Dagster project on DuckDB."""

@@ -1,0 +1,33 @@
+"""What can go wrong, by what to do about it."""
+
+
+class LfpError(Exception):
+    """Base of every error that lfp_pipeline raises on purpose; its text is meant for people."""
+
+
+class SettingsError(LfpError):
+    """A setting is wrong. Nothing was started."""
+
+
+class LandingError(LfpError):
+    """A source could not be brought into the raw zone.
+
+    Attributes:
+        permanent: whether trying again as it is would fail again (a missing file, HTTP 404).
+    """
+
+    def __init__(self, message: str, *, permanent: bool) -> None:
+        super().__init__(message)
+        self.permanent = permanent
+
+
+class DeliveryRefusedError(LfpError):
+    """The delivery itself is bad: nothing of it was taken, and trying again changes nothing."""
+
+
+class WarehouseBusyError(LfpError):
+    """The warehouse stayed in other hands for longer than the settings allow to wait."""
+
+
+class WarehouseInconsistentError(LfpError):
+    """A law does not hold in the warehouse. The transaction was rolled back."""

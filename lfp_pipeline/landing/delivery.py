@@ -1,0 +1,43 @@
+"""What a delivery is, and how it is named."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Delivery:
+    """One version of one source file, in the raw zone.
+
+    Attributes:
+        partition_key: the source file, through all its versions.
+        delivered_at: when this version came to be, in UTC without a zone, to the microsecond.
+        sha256: of the exact bytes, in hex.
+        source: where it came from, without credentials.
+        size_bytes: of the raw file.
+        landed_at: when it reached the raw zone, in UTC without a zone.
+        path: of the raw file.
+    """
+
+    partition_key: str
+    delivered_at: datetime
+    sha256: str
+    source: str
+    size_bytes: int
+    landed_at: datetime
+    path: Path
+
+    @property
+    def delivery_id(self) -> str:
+        """The delivery's name: the same wherever and whenever these bytes are delivered.
+
+        Ids of one `delivered_at` sort as their partition keys do, because `#` sorts before every
+        character that a key may hold. So (delivered_at, delivery_id, row_number) is a total order
+        of all rows ever delivered.
+        """
+        return f"{self.partition_key}#{stamp(self.delivered_at)}#{self.sha256[:16]}"
+
+
+def stamp(moment: datetime) -> str:
+    """A moment as a compact name that sorts as time does: 20261120T081952.123456Z."""
+    return f"{moment:%Y%m%dT%H%M%S.%f}Z"

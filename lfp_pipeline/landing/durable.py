@@ -1,0 +1,32 @@
+"""Files that are either whole and on disk, or not there."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO
+from uuid import uuid4
+
+
+@contextmanager
+def temporary_beside(target: Path) -> Iterator[tuple[BinaryIO, Path]]:
+    """Open a new file beside `target`, under a temporary name; it is gone afterwards."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    temporary = target.parent / f".{uuid4().hex}.part"
+    try:
+        with temporary.open("xb") as file:
+            yield file, temporary
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def publish(file: BinaryIO, temporary: Path, target: Path) -> None:
+    """Give a finished temporary file its name, so that it survives a power cut."""
+    file.flush()
+    os.fsync(file.fileno())
+    temporary.replace(target)
+    folder = os.open(target.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)

@@ -1,0 +1,93 @@
+"""The inbox: a folder into which people and programs drop files."""
+
+import os
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from lfp_pipeline.errors import LandingError
+from lfp_pipeline.landing.partition_key import partition_key
+
+_UNFINISHED_SUFFIXES = (".part", ".tmp", ".crdownload", ".filepart")
+
+
+@dataclass(frozen=True)
+class InboxFile:
+    """One version of one file in the inbox.
+
+    Attributes:
+        name: path inside the inbox, with `/`.
+        path: where it is.
+        size_bytes: as listed.
+        mtime_ns: as listed; it becomes the delivery's `delivered_at`.
+    """
+
+    name: str
+    path: Path
+    size_bytes: int
+    mtime_ns: int
+
+    @property
+    def partition_key(self) -> str:
+        """The source file's partition."""
+        return partition_key(self.name)
+
+    @property
+    def version(self) -> str:
+        """What tells this version of the file from others, without reading it."""
+        return f"{self.size_bytes}-{self.mtime_ns}"
+
+
+@dataclass(frozen=True)
+class Listing:
+    """What is in the inbox: files that are ready, and names of those still being written."""
+
+    ready: tuple[InboxFile, ...]
+    unstable: tuple[str, ...]
+
+
+def list_inbox(inbox: Path, *, quiet_seconds: float, now: float | None = None) -> Listing:
+    """List the inbox with its sub-folders, oldest file first.
+
+    Dotfiles and unfinished downloads are not files yet. Links are not followed: what is taken in
+    lies inside the inbox.
+
+    Args:
+        inbox: the folder.
+        quiet_seconds: a file that changed more recently than this is still being written.
+        now: seconds since the epoch, for tests.
+
+    Raises:
+        LandingError: the inbox is missing or cannot be read. That is never the same as empty.
+    """
+    moment = time.time() if now is None else now
+    ready: list[InboxFile] = []
+    unstable: list[str] = []
+    try:
+        for entry in _walk(inbox):
+            status = entry.stat(follow_symlinks=False)
+            name = Path(entry.path).relative_to(inbox).as_posix()
+            # ctime moves with every write and rename, also where the writer sets an old mtime.
+            if abs(moment - status.st_ctime) < quiet_seconds:
+                unstable.append(name)
+            else:
+                ready.append(InboxFile(name, Path(entry.path), status.st_size, status.st_mtime_ns))
+    except OSError as error:
+        msg = f"The inbox {inbox} cannot be read: {error.strerror or error}."
+        raise LandingError(msg, permanent=False) from error
+    return Listing(
+        ready=tuple(sorted(ready, key=lambda file: (file.mtime_ns, file.name))),
+        unstable=tuple(sorted(unstable)),
+    )
+
+
+def _walk(folder: Path) -> Iterator[os.DirEntry[str]]:
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.name.startswith(".") or entry.name.lower().endswith(_UNFINISHED_SUFFIXES):
+                continue
+            if entry.is_dir(follow_symlinks=False):
+                yield from _walk(Path(entry.path))
+            elif entry.is_file(follow_symlinks=False):
+                yield entry

@@ -1,0 +1,28 @@
+"""Partition keys: the name of a source file in characters that every part of Dagster can take."""
+
+import hashlib
+import re
+
+MAX_LENGTH = 120
+
+_DIGEST_LENGTH = 10
+_SAFE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*")
+_LOOKS_DERIVED = re.compile(rf".*-[0-9a-f]{{{_DIGEST_LENGTH}}}")
+
+
+def partition_key(name: str) -> str:
+    """The key of a source file, from its path inside the inbox (or its URL).
+
+    A plain file name is its own key. Anything else is spelled with safe characters and a digest of
+    the whole name, so that two files never share a key.
+    """
+    if is_partition_key(name) and not _LOOKS_DERIVED.fullmatch(name):
+        return name
+    digest = hashlib.sha256(name.encode("utf-8", "surrogateescape")).hexdigest()[:_DIGEST_LENGTH]
+    spelled = re.sub(r"\.{2,}", ".", re.sub(r"[^A-Za-z0-9._-]+", "_", name)).lstrip(".-")
+    return f"{spelled[: MAX_LENGTH - _DIGEST_LENGTH - 1]}-{digest}"
+
+
+def is_partition_key(text: str) -> bool:
+    """Whether a text can be a key as it is: safe characters, no `...`, not too long."""
+    return len(text) <= MAX_LENGTH and ".." not in text and bool(_SAFE.fullmatch(text))

@@ -1,0 +1,138 @@
+"""The raw zone: an immutable store of deliveries, exactly as they came.
+
+    raw/<partition key>/<delivered_at>-<sha256, 16 digits>.raw         the bytes
+    raw/<partition key>/<delivered_at>-<sha256, 16 digits>.json        the record
+    raw/<partition key>/<delivered_at>-<sha256, 16 digits>.outcome     merged, or refused
+
+The record is written after the bytes: a delivery exists once its record does. The outcome is a copy
+of the ledger's word for those who may not open the warehouse, such as sensors, and is written after
+the commit. Where it is lost, the delivery is offered again, and found to be in.
+"""
+
+import hashlib
+import json
+import logging
+from dataclasses import asdict
+from datetime import datetime
+from pathlib import Path
+from typing import BinaryIO
+
+from lfp_pipeline.landing.delivery import Delivery, stamp
+from lfp_pipeline.landing.durable import publish, temporary_beside
+from lfp_pipeline.landing.sources import Source, utc_now
+from lfp_pipeline.progress import TransferProgress
+
+_OUTCOME = ".outcome"
+
+
+class RawZone:
+    """A folder of deliveries. Any number of processes may land into it at once."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def land(self, source: Source, key: str, log: logging.Logger) -> Delivery:
+        """Fetch a source into the raw zone; the same bytes of the same time land once.
+
+        Raises:
+            LandingError: the source could not be fetched. The raw zone is as it was.
+        """
+        folder = self.root / key
+        progress = TransferProgress(log, f"Landing {source.name}")
+        with temporary_beside(folder / "raw") as (file, temporary):
+            sink = _HashingSink(file)
+            delivered_at = source.fetch(sink, progress)
+            delivery = Delivery(
+                partition_key=key,
+                delivered_at=delivered_at,
+                sha256=sink.digest.hexdigest(),
+                source=source.name,
+                size_bytes=file.tell(),
+                landed_at=utc_now(),
+                path=folder / f"{stamp(delivered_at)}-{sink.digest.hexdigest()[:16]}.raw",
+            )
+            if (landed := self._recorded(delivery)) is not None:
+                return landed
+            temporary.chmod(0o444)
+            publish(file, temporary, delivery.path)
+        self._record(delivery)
+        return delivery
+
+    def deliveries(self, key: str) -> list[Delivery]:
+        """All deliveries of a partition, oldest first."""
+        records = (self.root / key).glob("[!.]*.json")
+        return sorted(map(_read_record, records), key=_by_age)
+
+    def deliveries_without_outcome(self) -> list[Delivery]:
+        """All deliveries that landed and of which no end is noted, oldest first."""
+        records = (
+            record
+            for record in self.root.glob("*/[!.]*.json")
+            if not record.with_suffix(_OUTCOME).exists()
+        )
+        return sorted(map(_read_record, records), key=_by_age)
+
+    def note_outcome(self, delivery: Delivery, outcome: str) -> None:
+        """Tell beside the raw file what became of a delivery."""
+        target = delivery.path.with_suffix(_OUTCOME)
+        with temporary_beside(target) as (file, temporary):
+            file.write(outcome.encode())
+            publish(file, temporary, target)
+
+    def outcome(self, key: str, delivered_at: datetime, size_bytes: int) -> str | None:
+        """What became of the delivery of that partition, time and size; None: it is not in yet."""
+        for outcome in (self.root / key).glob(f"{stamp(delivered_at)}-*{_OUTCOME}"):
+            raw = outcome.with_suffix(".raw")
+            if raw.exists() and raw.stat().st_size == size_bytes:
+                return outcome.read_text()
+        return None
+
+    def _recorded(self, delivery: Delivery) -> Delivery | None:
+        record = delivery.path.with_suffix(".json")
+        whole = record.exists() and delivery.path.exists()
+        return _read_record(record) if whole else None
+
+    def _record(self, delivery: Delivery) -> None:
+        content = {"delivery_id": delivery.delivery_id} | {
+            name: value.isoformat(timespec="microseconds") if isinstance(value, datetime) else value
+            for name, value in asdict(delivery).items()
+            if name != "path"
+        }
+        record = delivery.path.with_suffix(".json")
+        with temporary_beside(record) as (file, temporary):
+            file.write(json.dumps(content, indent=2).encode() + b"\n")
+            publish(file, temporary, record)
+
+
+class _HashingSink:
+    """Writes to a file and hashes on the way."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self.file = file
+        self.digest = hashlib.sha256()
+
+    def write(self, chunk: bytes) -> None:
+        self.digest.update(chunk)
+        self.file.write(chunk)
+
+    def restart(self) -> None:
+        self.digest = hashlib.sha256()
+        self.file.seek(0)
+        self.file.truncate()
+
+
+def _by_age(delivery: Delivery) -> tuple[datetime, str]:
+    return delivery.delivered_at, delivery.delivery_id
+
+
+def _read_record(record: Path) -> Delivery:
+    content = json.loads(record.read_bytes())
+    return Delivery(
+        partition_key=content["partition_key"],
+        delivered_at=datetime.fromisoformat(content["delivered_at"]),
+        sha256=content["sha256"],
+        source=content["source"],
+        size_bytes=content["size_bytes"],
+        landed_at=datetime.fromisoformat(content["landed_at"]),
+        path=record.with_suffix(".raw"),
+    )

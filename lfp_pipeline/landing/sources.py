@@ -1,0 +1,109 @@
+"""Where a file comes from, and how its bytes are fetched."""
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import BinaryIO, Protocol
+from urllib.parse import unquote, urlsplit
+
+from lfp_pipeline.errors import LandingError
+from lfp_pipeline.landing.partition_key import partition_key
+
+CHUNK_BYTES = 1 << 20
+
+_EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001 (all our moments are UTC without a zone)
+
+
+class Sink(Protocol):
+    """Takes the bytes of a delivery in order."""
+
+    def write(self, chunk: bytes) -> None:
+        """Append a chunk."""
+
+    def restart(self) -> None:
+        """Forget everything: the source begins anew."""
+
+
+class Source(Protocol):
+    """Something that can be fetched."""
+
+    @property
+    def name(self) -> str:
+        """Where the bytes come from, without credentials."""
+
+    @property
+    def partition_key(self) -> str:
+        """The partition that it feeds, unless another one is given."""
+
+    def fetch(self, sink: Sink, on_progress: "OnProgress") -> datetime:
+        """Write all bytes to the sink, and return `delivered_at`.
+
+        Raises:
+            LandingError: with what happened and what to do.
+        """
+
+
+OnProgress = Callable[[int, int | None], None]
+"""Called with the bytes so far and, where known, the bytes in all."""
+
+
+@dataclass(frozen=True)
+class LocalFile:
+    """A file on this machine; `inside` is the folder that its key is relative to."""
+
+    path: Path
+    inside: Path | None = None
+
+    @property
+    def name(self) -> str:
+        """The path."""
+        return str(self.path)
+
+    @property
+    def partition_key(self) -> str:
+        """From the path inside the inbox, else from the file's name."""
+        inner = self.path.relative_to(self.inside).as_posix() if self.inside else self.path.name
+        return partition_key(inner)
+
+    def fetch(self, sink: Sink, on_progress: OnProgress) -> datetime:
+        """Copy the file. A file that changes meanwhile is not taken."""
+        try:
+            with self.path.open("rb") as file:
+                before = os.fstat(file.fileno())
+                _copy(file, sink, before.st_size, on_progress)
+                after = self.path.stat()
+        except OSError as error:
+            msg = f"{self.path} cannot be read: {error.strerror or error}."
+            gone = isinstance(error, FileNotFoundError | IsADirectoryError | PermissionError)
+            raise LandingError(msg, permanent=gone) from error
+        if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
+            msg = f"{self.path} changed while it was being read. It is taken when it is at rest."
+            raise LandingError(msg, permanent=False)
+        return utc_from_ns(before.st_mtime_ns)
+
+
+def _copy(file: BinaryIO, sink: Sink, size: int, on_progress: OnProgress) -> None:
+    done = 0
+    while chunk := file.read(CHUNK_BYTES):
+        sink.write(chunk)
+        done += len(chunk)
+        on_progress(done, size)
+
+
+def utc_from_ns(nanoseconds: int) -> datetime:
+    """A file time as UTC without a zone, cut to the microsecond, exactly (floats are not)."""
+    return _EPOCH + timedelta(microseconds=nanoseconds // 1000)
+
+
+def utc_now() -> datetime:
+    """Now, in UTC without a zone."""
+    return datetime.now(UTC).replace(tzinfo=None)
+
+
+def url_key(url: str) -> str:
+    """The partition of a URL: its last path segment, made safe; the host where there is none."""
+    parts = urlsplit(url)
+    last = unquote(parts.path).rstrip("/").rpartition("/")[2]
+    return partition_key(last or parts.hostname or "download")

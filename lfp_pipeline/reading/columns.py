@@ -1,0 +1,72 @@
+"""Which column of a file is which: by the names in its header."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+from lfp_pipeline.errors import DeliveryRefusedError
+
+Column = Literal["name", "sku", "description"]
+Aliases = Mapping[Column, Sequence[str]]
+
+WANTED: tuple[Column, ...] = get_args(Column)
+
+_SHOWN_HEADER_CHARACTERS = 200
+
+
+@dataclass(frozen=True)
+class ColumnMap:
+    """The positions of the wanted columns in a file, and what else its header names."""
+
+    positions: Mapping[str, int]
+    header: tuple[str, ...]
+
+    def named(self, column: str) -> str:
+        """What the header of the file calls a wanted column."""
+        return self.header[self.positions[column]]
+
+    @property
+    def ignored(self) -> list[str]:
+        """The names of the columns that are not taken in."""
+        taken = set(self.positions.values())
+        return [cell for index, cell in enumerate(self.header) if index not in taken]
+
+
+def matches(header: Sequence[str], aliases: Aliases) -> dict[str, list[int]]:
+    """For each wanted column, the positions whose header is its name or an alias.
+
+    Case and white space do not count.
+    """
+    cells = [_bare(cell) for cell in header]
+    known = {
+        column: {_bare(name) for name in (column, *aliases.get(column, ()))} for column in WANTED
+    }
+    return {
+        column: [index for index, cell in enumerate(cells) if cell in known[column]]
+        for column in WANTED
+    }
+
+
+def map_columns(header: Sequence[str], aliases: Aliases) -> ColumnMap:
+    """Find the wanted columns in a header.
+
+    Raises:
+        DeliveryRefusedError: one is missing, or there twice.
+    """
+    found = matches(header, aliases)
+    shown = " | ".join(header)[:_SHOWN_HEADER_CHARACTERS]
+    if missing := [column for column in WANTED if not found[column]]:
+        msg = (
+            f"The header has no column {' and no column '.join(missing)}. Its first line is: "
+            f"{shown!r}. Name the columns name, sku and description, or tell other names in "
+            "LFP_COLUMN_ALIASES."
+        )
+        raise DeliveryRefusedError(msg)
+    if repeated := [column for column in WANTED if len(found[column]) > 1]:
+        msg = f"The header names the column {repeated[0]} more than once: {shown!r}."
+        raise DeliveryRefusedError(msg)
+    return ColumnMap({column: found[column][0] for column in WANTED}, tuple(header))
+
+
+def _bare(cell: str) -> str:
+    return "".join(cell.casefold().split())

@@ -1,0 +1,62 @@
+"""Every file becomes UTF-8 before it is read."""
+
+import codecs
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+_BOMS = (
+    (codecs.BOM_UTF8, "utf-8"),
+    (codecs.BOM_UTF16_LE, "utf-16-le"),
+    (codecs.BOM_UTF16_BE, "utf-16-be"),
+)
+_BROKEN_TAIL = b"\xff"
+
+
+def detect_encoding(head: bytes) -> tuple[str, int]:
+    """The encoding of a file from its first bytes, and the length of its byte order mark.
+
+    UTF-16 without a mark is told by the zero bytes of its ASCII characters.
+    """
+    for mark, encoding in _BOMS:
+        if head.startswith(mark):
+            return encoding, len(mark)
+    if b"\0" in head:
+        even, odd = head[0:64:2], head[1:64:2]
+        if not any(odd) and all(even):
+            return "utf-16-le", 0
+        if not any(even) and all(odd):
+            return "utf-16-be", 0
+    return "utf-8", 0
+
+
+def to_utf8(pieces: Iterable[bytes], encoding: str) -> Iterator[bytes]:
+    """Recode a stream of bytes. What cannot be decoded stays invalid, and is rejected later."""
+    decoder = codecs.getincrementaldecoder(encoding)("surrogatepass")
+    for piece in pieces:
+        yield decoder.decode(piece).encode("utf-8", "surrogatepass")
+    if decoder.getstate()[0]:  # A character was cut off at the end of the file.
+        yield _BROKEN_TAIL
+
+
+def invalid_utf8_offsets(path: Path, start: int = 0) -> Iterator[int]:
+    """Where a file is not UTF-8: the offset of each invalid sequence, in order."""
+    chunk_bytes = 1 << 23
+    with path.open("rb") as file:
+        file.seek(start)
+        offset, rest = start, b""
+        while True:
+            chunk = file.read(chunk_bytes)
+            rest += chunk
+            final = not chunk
+            taken = 0
+            while True:
+                try:
+                    taken += codecs.utf_8_decode(rest[taken:], "strict", final)[1]
+                    break
+                except UnicodeDecodeError as error:
+                    yield offset + taken + error.start
+                    taken += error.end
+            offset += taken
+            rest = rest[taken:]
+            if final:
+                return

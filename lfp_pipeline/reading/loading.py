@@ -1,0 +1,173 @@
+"""Loads every record of a file into the table `rows`, in order: none may go missing unnoticed.
+
+A clean file is read once, as it is. Where DuckDB objects to a record, or the lines of the file do
+not add up to the rows that came out, the file is mended and the copy is read: it must come out
+without an objection, and with as many rows as the grammar counts records.
+"""
+
+from dataclasses import dataclass
+from mmap import ACCESS_READ, mmap
+from pathlib import Path
+
+import duckdb
+
+from lfp_pipeline.errors import DeliveryRefusedError
+from lfp_pipeline.reading.columns import Aliases
+from lfp_pipeline.reading.dialect import Dialect, detect_dialect
+from lfp_pipeline.reading.encoding import invalid_utf8_offsets
+from lfp_pipeline.reading.mending import MendedCopy, mend
+from lfp_pipeline.reading.plain_text import PlainText, recoded
+from lfp_pipeline.reading.records import MAX_RECORD_BYTES
+
+_MAX_MENDINGS = 4
+_COUNT_BYTES = 1 << 23
+
+_READ = """
+CREATE OR REPLACE TABLE rows AS
+SELECT trim({sku}) AS sku, trim({name}) AS name, {description} AS description
+FROM read_csv(
+    $path,
+    auto_detect = false,
+    header = true,
+    delim = $delimiter,
+    quote = '"',
+    escape = '"',
+    columns = $columns,
+    force_not_null = $not_null,
+    max_line_size = $max_line_size,
+    store_rejects = true,
+    rejects_limit = 1000
+)
+"""
+
+_FORGET_REJECTS = "DROP TABLE IF EXISTS reject_errors; DROP TABLE IF EXISTS reject_scans"
+
+_OBJECTIONS = "SELECT line_byte_position, lower(error_type::VARCHAR) FROM reject_errors"
+
+_ROWS_AND_LINE_BREAKS = """
+SELECT count(*), coalesce(sum(
+    length(sku) - length(replace(sku, $line_break, ''))
+    + length(name) - length(replace(name, $line_break, ''))
+    + length(description) - length(replace(description, $line_break, ''))
+), 0)
+FROM rows
+"""
+
+
+@dataclass(frozen=True)
+class LoadedFile:
+    """What was read: the file with its dialect, and its mended copy if it took one."""
+
+    path: Path
+    dialect: Dialect
+    mended: MendedCopy | None
+
+
+def load_rows(
+    connection: duckdb.DuckDBPyConnection,
+    text: PlainText,
+    folder: Path,
+    aliases: Aliases,
+    fallback_encoding: str | None,
+) -> LoadedFile:
+    """Create the table `rows` (sku, name, description) from a file.
+
+    Raises:
+        DeliveryRefusedError: it has no usable header, or cannot be read reliably.
+    """
+    dialect = detect_dialect(text.head, text.mark_length, aliases)
+    readable = dialect.plain_header and _read(connection, text.path, dialect)
+    if readable and _lines_add_up(connection, text.path, dialect):
+        return LoadedFile(text.path, dialect, mended=None)
+    if fallback_encoding and next(invalid_utf8_offsets(text.path), None) is not None:
+        text = recoded(text, fallback_encoding, folder)
+        return load_rows(connection, text, folder, aliases, fallback_encoding=None)
+    return LoadedFile(text.path, dialect, _load_mended(connection, text.path, dialect, folder))
+
+
+def _load_mended(
+    connection: duckdb.DuckDBPyConnection, path: Path, dialect: Dialect, folder: Path
+) -> MendedCopy:
+    objections: dict[int, str] = {}
+    for attempt in range(_MAX_MENDINGS):
+        mended = mend(path, dialect, folder / f"mended-{attempt}.csv", objections)
+        if _read(connection, mended.path, dialect):
+            if _row_count(connection) == _count_records(mended.path, dialect):
+                return mended
+            break
+        found = _objections(connection, mended, dialect)
+        if found.keys() <= objections.keys():
+            break
+        objections |= found
+        mended.path.unlink()
+    msg = (
+        "The file cannot be read reliably: its records do not begin and end where the CSV "
+        "reader finds them. Nothing was taken. Write it again as plain CSV (RFC 4180)."
+    )
+    raise DeliveryRefusedError(msg)
+
+
+def _read(connection: duckdb.DuckDBPyConnection, path: Path, dialect: Dialect) -> bool:
+    """Read a file into `rows`; whether DuckDB objected to nothing."""
+    connection.execute(_FORGET_REJECTS)
+    columns = [f"c{index}" for index in range(len(dialect.columns.header))]
+    wanted = {column: columns[index] for column, index in dialect.columns.positions.items()}
+    try:
+        connection.execute(
+            _READ.format(**wanted),
+            {
+                "path": str(path),
+                "delimiter": dialect.delimiter,
+                "columns": dict.fromkeys(columns, "VARCHAR"),
+                "not_null": list(wanted.values()),
+                "max_line_size": MAX_RECORD_BYTES,
+            },
+        )
+    except (duckdb.InvalidInputException, duckdb.ConversionException):
+        return False
+    return connection.execute(_OBJECTIONS + " LIMIT 1").fetchone() is None
+
+
+def _lines_add_up(connection: duckdb.DuckDBPyConnection, path: Path, dialect: Dialect) -> bool:
+    """Whether each line of a file is the end of a row, or a line break in a value of one.
+
+    Blank lines and line breaks in other columns do not add up; then the grammar counts.
+    """
+    line_break = dialect.newline[-1:]
+    counted = connection.execute(_ROWS_AND_LINE_BREAKS, {"line_break": line_break.decode()})
+    rows, in_values = counted.fetchall()[0]
+    with path.open("rb") as file:
+        file.seek(dialect.body_start)
+        lines, last = 0, line_break
+        while chunk := file.read(_COUNT_BYTES):
+            lines, last = lines + chunk.count(line_break), chunk[-1:]
+    if lines + (last != line_break) == rows + in_values:
+        return True
+    return bool(_count_records(path, dialect, dialect.body_start) == rows)
+
+
+def _count_records(path: Path, dialect: Dialect, start: int | None = None) -> int | None:
+    with path.open("rb") as file, mmap(file.fileno(), 0, access=ACCESS_READ) as buffer:
+        if start is not None:
+            return dialect.grammar().count(buffer, start)
+        counted = dialect.grammar().count(buffer, 0)
+        return None if counted is None else counted - 1  # The header is a record, too.
+
+
+def _row_count(connection: duckdb.DuckDBPyConnection) -> int:
+    return int(connection.execute("SELECT count(*) FROM rows").fetchall()[0][0])
+
+
+def _objections(
+    connection: duckdb.DuckDBPyConnection, mended: MendedCopy, dialect: Dialect
+) -> dict[int, str]:
+    """Where in the file DuckDB objects to what the grammar takes, and why."""
+    try:
+        found = connection.execute(_OBJECTIONS).fetchall()
+    except duckdb.CatalogException:  # The reading broke off.
+        return {}
+    grammar = dialect.grammar()
+    with mended.path.open("rb") as file, mmap(file.fileno(), 0, access=ACCESS_READ) as buffer:
+        # DuckDB counts bytes from 1, and may point at the end of the line before.
+        starts = {grammar.first_record_at(buffer, place - 1): reason for place, reason in found}
+    return {mended.file_offset(start): reason for start, reason in starts.items()}

@@ -1,0 +1,103 @@
+"""The records that are not accepted: where they lie in the file, why, and their bytes."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import astuple, dataclass
+from mmap import ACCESS_READ, mmap
+
+import duckdb
+
+from lfp_pipeline.errors import DeliveryRefusedError
+from lfp_pipeline.reading.dialect import Dialect
+from lfp_pipeline.reading.loading import LoadedFile
+
+RAW_BYTES_KEPT = 1 << 16
+"""Of one rejected record. The rest is found by its place in the file."""
+
+_PLACEHOLDERS = """
+SELECT rowid + 1, CAST(substr(sku, length($mark) + 1) AS BIGINT)
+FROM rows WHERE starts_with(sku, $mark)
+ORDER BY rowid
+"""
+
+_INSERT_REJECTS = """
+INSERT INTO rejects
+SELECT unnest($1::BIGINT[]), unnest($2::BIGINT[]), unnest($3::BIGINT[]),
+    unnest($4::VARCHAR[]), unnest($5::VARCHAR[]), unnest($6::BLOB[])
+"""
+
+CREATE_REJECTS = """
+CREATE TABLE rejects (
+    row_number BIGINT, byte_start BIGINT, byte_end BIGINT,
+    reason VARCHAR, detail VARCHAR, raw BLOB
+);
+CREATE TABLE excluded (row_number BIGINT)
+"""
+
+
+@dataclass(frozen=True)
+class Reject:
+    """One record that is not accepted: bytes [byte_start, byte_end) of the decoded file."""
+
+    row_number: int
+    byte_start: int
+    byte_end: int
+    reason: str
+    detail: str
+    raw: bytes
+
+
+def unreadable_records(
+    connection: duckdb.DuckDBPyConnection, loaded: LoadedFile
+) -> Iterator[Reject]:
+    """The records for which a placeholder stands in `rows`."""
+    if loaded.mended is None or not loaded.mended.bad_records:
+        return
+    placeholders = connection.execute(_PLACEHOLDERS, {"mark": loaded.mended.mark}).fetchall()
+    with loaded.path.open("rb") as file:
+        for row_number, index in placeholders:
+            bad = loaded.mended.bad_records[index]
+            file.seek(bad.start)
+            raw = file.read(min(bad.end - bad.start, RAW_BYTES_KEPT))
+            yield Reject(row_number, bad.start, bad.end, bad.reason, bad.detail, raw)
+
+
+def located(broken: Sequence[tuple[int, str, str]], loaded: LoadedFile) -> Iterator[Reject]:
+    """Rows that were read but break a rule, given as (row number, reason, detail) in order.
+
+    Raises:
+        DeliveryRefusedError: one of them is not where the grammar expects it.
+    """
+    if not broken:
+        return
+    path = loaded.mended.path if loaded.mended else loaded.path
+    with path.open("rb") as file, mmap(file.fileno(), 0, access=ACCESS_READ) as buffer:
+        original = loaded.mended.file_offset if loaded.mended else int
+        places = _places(buffer, loaded.dialect, loaded.mended is not None, broken)
+        for (row_number, reason, detail), (start, end) in zip(broken, places, strict=True):
+            raw = buffer[start : min(end, start + RAW_BYTES_KEPT)]
+            yield Reject(row_number, original(start), original(end), reason, detail, raw)
+
+
+def _places(
+    buffer: mmap, dialect: Dialect, mended: bool, broken: Sequence[tuple[int, str, str]]
+) -> Iterator[tuple[int, int]]:
+    grammar = dialect.grammar()
+    boundary, next_number = (0, 0) if mended else (dialect.body_start, 1)
+    for row_number, _, _ in broken:
+        skipped = grammar.skip(buffer, boundary, row_number - next_number)
+        start = None if skipped is None else grammar.first_record_at(buffer, skipped)
+        record = None if start is None else grammar.good_record(buffer, start)
+        if start is None or record is None:
+            msg = f"Row {row_number} is not where it should be: the file cannot be read reliably."
+            raise DeliveryRefusedError(msg)
+        boundary, next_number = record[1], row_number + 1
+        yield start, boundary
+
+
+def insert_rejects(connection: duckdb.DuckDBPyConnection, rejects: Sequence[Reject]) -> None:
+    """Put rejects into their table, and exclude their rows."""
+    if not rejects:
+        return
+    columns = [list(column) for column in zip(*map(astuple, rejects), strict=True)]
+    connection.execute(_INSERT_REJECTS, columns)
+    connection.execute("INSERT INTO excluded SELECT unnest($1::BIGINT[])", [columns[0]])

@@ -1,0 +1,99 @@
+"""From the raw bytes to plain CSV bytes: what packs a file is told by its first bytes."""
+
+import gzip
+import zipfile
+import zlib
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path, PurePosixPath
+from typing import IO, cast
+
+import zstandard
+
+from lfp_pipeline.errors import DeliveryRefusedError
+from lfp_pipeline.landing.sources import CHUNK_BYTES
+
+_GZIP = b"\x1f\x8b"
+_ZIP = (b"PK\x03\x04", b"PK\x05\x06")
+_ZSTD = b"\x28\xb5\x2f\xfd"
+_MAGIC_LENGTH = 4
+
+_DAMAGED = (
+    zipfile.BadZipFile,
+    gzip.BadGzipFile,
+    zlib.error,
+    zstandard.ZstdError,
+    EOFError,
+    NotImplementedError,  # zipfile: a compression that it does not know
+)
+
+
+def is_packed(path: Path) -> bool:
+    """Whether the file is compressed in a way that we undo."""
+    magic = _magic(path)
+    return magic in _ZIP or magic == _ZSTD or magic.startswith(_GZIP)
+
+
+@contextmanager
+def open_unpacked(path: Path) -> Iterator[IO[bytes]]:
+    """Open the plain bytes of a gzip, zstd or zip file with one member.
+
+    Raises:
+        DeliveryRefusedError: the file is damaged, encrypted, or not one file.
+    """
+    magic = _magic(path)
+    with ExitStack() as stack:
+        try:
+            if magic in _ZIP:
+                archive = stack.enter_context(zipfile.ZipFile(path))
+                yield stack.enter_context(archive.open(_only_member(archive)))
+            elif magic == _ZSTD:
+                file = stack.enter_context(path.open("rb"))
+                decompressor = zstandard.ZstdDecompressor()
+                yield stack.enter_context(decompressor.stream_reader(file, read_across_frames=True))
+            else:
+                yield cast("IO[bytes]", stack.enter_context(gzip.open(path)))
+        except _DAMAGED as error:
+            msg = f"The compressed file is damaged or cut off: {error}. Deliver it again."
+            raise DeliveryRefusedError(msg) from error
+
+
+def chunks(file: IO[bytes], max_bytes: int) -> Iterator[bytes]:
+    """The bytes of an unpacked file, in chunks.
+
+    Raises:
+        DeliveryRefusedError: more than `max_bytes` come out.
+    """
+    done = 0
+    while chunk := file.read(CHUNK_BYTES):
+        done += len(chunk)
+        if done > max_bytes:
+            msg = (
+                f"Unpacked, the file is larger than {max_bytes:,} bytes "
+                "(setting LFP_MAX_UNPACKED_BYTES)."
+            )
+            raise DeliveryRefusedError(msg)
+        yield chunk
+
+
+def _magic(path: Path) -> bytes:
+    with path.open("rb") as file:
+        return file.read(_MAGIC_LENGTH)
+
+
+def _only_member(archive: zipfile.ZipFile) -> zipfile.ZipInfo:
+    members = [member for member in archive.infolist() if not _is_packing_litter(member)]
+    if len(members) != 1:
+        names = ", ".join(member.filename for member in members[:5]) or "none"
+        msg = f"The zip holds {len(members)} files ({names}). Deliver a zip with one CSV file."
+        raise DeliveryRefusedError(msg)
+    if members[0].flag_bits & 1:
+        msg = f"{members[0].filename} in the zip is encrypted. Deliver it without a password."
+        raise DeliveryRefusedError(msg)
+    return members[0]
+
+
+def _is_packing_litter(member: zipfile.ZipInfo) -> bool:
+    """Folders and what macOS adds."""
+    path = PurePosixPath(member.filename)
+    return member.is_dir() or "__MACOSX" in path.parts or path.name.startswith(".")

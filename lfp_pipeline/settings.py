@@ -1,0 +1,188 @@
+"""Every setting, typed and checked, from the environment (`LFP_...`) or one TOML file."""
+
+import difflib
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, Field, ValidationError
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
+
+from lfp_pipeline.errors import SettingsError
+
+ENV_PREFIX = "LFP_"
+SETTINGS_FILE_VARIABLE = "LFP_SETTINGS_FILE"
+
+
+def project_root() -> Path:
+    """The folder that holds `pyproject.toml`, or the current one for an installed package."""
+    beside_package = Path(__file__).resolve().parents[1]
+    return beside_package if (beside_package / "pyproject.toml").exists() else Path.cwd()
+
+
+_SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([KMGT]i?B)")
+
+
+def _duckdb_size(value: str) -> str:
+    if not _SIZE.fullmatch(value):
+        msg = "a size such as 2GB, 512MB or 1.5GiB"
+        raise ValueError(msg)
+    return value
+
+
+Size = Annotated[str, AfterValidator(_duckdb_size)]
+
+
+class Settings(BaseSettings):
+    """The settings of one process. Each field's description is its documentation."""
+
+    model_config = SettingsConfigDict(env_prefix=ENV_PREFIX, extra="forbid", frozen=True)
+
+    data_dir: Path = Field(
+        default_factory=lambda: project_root() / "data",
+        description="Holds inbox/, raw/, work/ and products.duckdb.",
+    )
+
+    threads: int = Field(
+        default_factory=lambda: os.cpu_count() or 2,
+        ge=1,
+        le=1024,
+        description="DuckDB threads of one run.",
+    )
+    memory_limit: Size = Field("2GB", description="DuckDB memory of one run; beyond it, it spills.")
+    parallel_files: int = Field(2, ge=1, le=64, description="Files read at once within one run.")
+
+    column_aliases: Mapping[Literal["name", "sku", "description"], list[str]] = Field(
+        default_factory=dict,
+        description='Other header names of a column, as JSON: {"sku": ["article no"]}.',
+    )
+    fallback_encoding: Literal["latin-1"] | None = Field(
+        None, description="How to read a file that is not UTF-8. Unset: such rows are rejected."
+    )
+    max_reject_share: float = Field(
+        0.10, ge=0, le=1, description="A delivery with a larger share of rejects is refused whole."
+    )
+    max_sku_length: int = Field(200, ge=1, description="Longest sku, in characters.")
+    max_name_length: int = Field(1_000, ge=1, description="Longest name, in characters.")
+    max_description_length: int = Field(
+        100_000, ge=1, description="Longest description, in characters."
+    )
+    max_unpacked_bytes: int = Field(
+        100 * 2**30, ge=1, description="Largest size of a file once decompressed."
+    )
+
+    download_attempts: int = Field(5, ge=1, le=100, description="Tries of one download.")
+    download_timeout_seconds: float = Field(
+        6 * 3600, gt=0, description="Longest time for one download, all tries together."
+    )
+    max_download_bytes: int = Field(50 * 2**30, ge=1, description="Largest download.")
+
+    writer_wait_seconds: float = Field(
+        3600, ge=0, description="Longest wait for another run that is writing."
+    )
+    foreign_wait_seconds: float = Field(
+        20, ge=0, description="Longest wait for another program that has the database open."
+    )
+
+    inbox_quiet_seconds: float = Field(
+        2, ge=0, description="A file that changed more recently than this is still being written."
+    )
+    sensor_interval_seconds: int = Field(5, ge=1, description="Pause between looks at the inbox.")
+    sensor_max_attempts: int = Field(3, ge=1, description="Runs for one version of a file.")
+    sensor_batch_bytes: int = Field(
+        32 * 2**20, ge=0, description="Files up to this size in all share a run."
+    )
+    sensor_batch_files: int = Field(200, ge=1, description="Most files that share a run.")
+
+    @property
+    def inbox_dir(self) -> Path:
+        """Where files are dropped."""
+        return self.data_dir / "inbox"
+
+    @property
+    def raw_dir(self) -> Path:
+        """The raw zone: every delivery, exactly as it came."""
+        return self.data_dir / "raw"
+
+    @property
+    def work_dir(self) -> Path:
+        """Short-lived files: unpacked input and DuckDB's spill."""
+        return self.data_dir / "work"
+
+    @property
+    def database_path(self) -> Path:
+        """The warehouse."""
+        return self.data_dir / "products.duckdb"
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """The environment wins over the file."""
+        del dotenv_settings, file_secret_settings
+        file = TomlConfigSettingsSource(settings_cls, toml_file=_settings_file(os.environ))
+        return init_settings, env_settings, file
+
+
+def _settings_file(environ: Mapping[str, str]) -> Path:
+    named = environ.get(SETTINGS_FILE_VARIABLE)
+    if named and not Path(named).is_file():
+        msg = f"{SETTINGS_FILE_VARIABLE}={named}: there is no such file."
+        raise SettingsError(msg)
+    return Path(named) if named else project_root() / "lfp.toml"
+
+
+def load_settings() -> Settings:
+    """Read and check all settings.
+
+    Raises:
+        SettingsError: names each wrong setting, its value and what is allowed.
+    """
+    problems = _unknown_variables(os.environ)
+    try:
+        settings = Settings()
+    except ValidationError as error:
+        problems += [_explain(problem) for problem in error.errors()]
+    except ValueError as error:  # A TOML or JSON value that cannot even be parsed.
+        problems.append(str(error))
+    if problems:
+        raise SettingsError("Wrong settings:\n  " + "\n  ".join(problems))
+    return settings.model_copy(update={"data_dir": settings.data_dir.expanduser().resolve()})
+
+
+def divided_size(size: str, parts: int) -> str:
+    """An equal part of a size: `2GB` in 4 is `0.5GB`."""
+    return _SIZE.sub(lambda found: f"{float(found[1]) / parts:.6g}{found[2]}", size)
+
+
+def _unknown_variables(environ: Mapping[str, str]) -> list[str]:
+    known = [ENV_PREFIX + field.upper() for field in Settings.model_fields]
+    known.append(SETTINGS_FILE_VARIABLE)
+    unknown = [name for name in environ if name.startswith(ENV_PREFIX) and name not in known]
+    return [f"{name} is not a setting{_did_you_mean(name, known)}" for name in sorted(unknown)]
+
+
+def _explain(problem: Any) -> str:  # noqa: ANN401 (pydantic's ErrorDetails is not exported)
+    field = str(problem["loc"][0]) if problem["loc"] else ""
+    if problem["type"] == "extra_forbidden":
+        return f"{field} is not a setting{_did_you_mean(field, list(Settings.model_fields))}"
+    where = ".".join(str(part) for part in problem["loc"])
+    reason = problem["msg"].removeprefix("Value error, ")
+    return f"{ENV_PREFIX}{where.upper()} = {problem['input']!r}: {reason}"
+
+
+def _did_you_mean(name: str, known: list[str]) -> str:
+    near = difflib.get_close_matches(name, known, n=1)
+    return f"; did you mean {near[0]}?" if near else "."

@@ -1,0 +1,53 @@
+"""What became of a delivery: its row in the ledger."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+
+
+class Status(StrEnum):
+    """What became of a delivery."""
+
+    MERGED = "merged"
+    REFUSED = "refused"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True)
+class Account:
+    """The account of one delivery. Of a delivery that is not merged, no row was taken.
+
+    Attributes:
+        rows_read: records in the file.
+        rows_inserted: of new skus.
+        rows_updated: of known skus, with another name or description.
+        rows_unchanged: of known skus, the same as before, but newer.
+        rows_superseded: replaced by a later row of the same file.
+        rows_stale: older than what the warehouse holds.
+        rows_rejected: not accepted; each is in `rejected_rows`.
+        error: why it was not merged.
+    """
+
+    delivery_id: str
+    status: Status
+    merged_at: datetime | None = None
+    rows_read: int = 0
+    rows_inserted: int = 0
+    rows_updated: int = 0
+    rows_unchanged: int = 0
+    rows_superseded: int = 0
+    rows_stale: int = 0
+    rows_rejected: int = 0
+    error: str | None = None
+
+    @property
+    def rows_accounted(self) -> int:
+        """The sum of all fates; it equals `rows_read`."""
+        return (
+            self.rows_inserted
+            + self.rows_updated
+            + self.rows_unchanged
+            + self.rows_superseded
+            + self.rows_stale
+            + self.rows_rejected
+        )

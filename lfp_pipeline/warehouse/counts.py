@@ -1,0 +1,79 @@
+"""`name_counts`: kept right by difference with every merge, or counted anew."""
+
+import duckdb
+
+from lfp_pipeline.warehouse.transaction import transaction
+
+RECOUNT_SHARE = 0.10
+"""With more names changed than this share of all, counting anew is as cheap, and heals."""
+
+_CHANGED_NAMES = """
+CREATE OR REPLACE TABLE changed_names AS
+SELECT name, sum(change)::BIGINT AS change
+FROM (
+    SELECT old_name AS name, -1 AS change FROM matches WHERE fate = 'updated'
+    UNION ALL
+    SELECT name, 1 FROM winners
+    ANTI JOIN (FROM matches WHERE fate <> 'updated') AS kept USING (row_number)
+)
+GROUP BY name
+HAVING sum(change) <> 0
+"""
+
+_APPLY = [
+    """
+UPDATE warehouse.name_counts AS counted
+SET no_of_products = counted.no_of_products + changed.change
+FROM changed_names AS changed
+WHERE counted.name = changed.name
+""",
+    """
+INSERT INTO warehouse.name_counts
+SELECT name, change FROM changed_names ANTI JOIN warehouse.name_counts USING (name)
+""",
+    "DELETE FROM warehouse.name_counts WHERE no_of_products = 0",
+]
+
+_RECOUNT = [
+    "DELETE FROM warehouse.name_counts",
+    """
+INSERT INTO warehouse.name_counts
+SELECT name, count(*) FROM warehouse.products GROUP BY name
+""",
+]
+
+_SIZES = """
+SELECT (SELECT count(*) FROM changed_names), (SELECT count(*) FROM warehouse.name_counts)
+"""
+
+_DIFFERENCES = """
+SELECT count(*)
+FROM (SELECT name, count(*) AS recounted FROM warehouse.products GROUP BY name) AS truth
+FULL JOIN warehouse.name_counts AS counted USING (name)
+WHERE recounted IS DISTINCT FROM no_of_products
+"""
+
+
+def find_changed_names(connection: duckdb.DuckDBPyConnection) -> None:
+    """From the workspace's `matches` and `winners`, tell how often each name came and went."""
+    connection.execute(_CHANGED_NAMES)
+
+
+def apply_changed_names(connection: duckdb.DuckDBPyConnection) -> None:
+    """Bring `name_counts` up to date, within the transaction that changed `products`."""
+    changed, counted = connection.execute(_SIZES).fetchall()[0]
+    statements = _RECOUNT if changed > RECOUNT_SHARE * counted else _APPLY
+    for statement in statements:
+        connection.execute(statement)
+
+
+def differences(connection: duckdb.DuckDBPyConnection) -> int:
+    """In how many names `name_counts` differs from a full recount; 0 is right."""
+    return int(connection.execute(_DIFFERENCES).fetchall()[0][0])
+
+
+def recount(connection: duckdb.DuckDBPyConnection) -> None:
+    """Count all names anew, in one transaction."""
+    with transaction(connection):
+        for statement in _RECOUNT:
+            connection.execute(statement)

@@ -1,0 +1,93 @@
+"""A warehouse in a DuckDB file: attached by its one writer for as long as the writing takes."""
+
+import logging
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import duckdb
+
+from lfp_pipeline.errors import WarehouseBusyError
+from lfp_pipeline.warehouse.schema import migrate
+from lfp_pipeline.warehouse.writer_lock import WriterLock
+
+_RETRY_SECONDS = 0.2
+_LOCK_CONFLICT = "Could not set lock on file"
+
+
+@dataclass(frozen=True)
+class Warehouse:
+    """The database file and how long to wait for it.
+
+    Attributes:
+        path: of the database file.
+        writer_wait_seconds: the longest wait for another run of this program.
+        foreign_wait_seconds: the longest wait for another program that has the file open.
+    """
+
+    path: Path
+    writer_wait_seconds: float
+    foreign_wait_seconds: float
+
+    @contextmanager
+    def attached(
+        self, connection: duckdb.DuckDBPyConnection, purpose: str, log: logging.Logger
+    ) -> Iterator[None]:
+        """Attach the database as `warehouse`, alone in the world, and always let go of it.
+
+        Raises:
+            WarehouseBusyError: somebody else kept it; the text says who.
+        """
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        lock = WriterLock(self.path, self.writer_wait_seconds)
+        with lock.held(purpose, log):
+            self._attach(connection, log)
+            try:
+                migrate(connection)
+                yield
+            finally:
+                connection.execute("DETACH warehouse")
+
+    @contextmanager
+    def opened(self, purpose: str, log: logging.Logger) -> Iterator[duckdb.DuckDBPyConnection]:
+        """A connection of its own with the database attached as `warehouse`.
+
+        Raises:
+            WarehouseBusyError: somebody else kept it; the text says who.
+        """
+        with duckdb.connect() as connection, self.attached(connection, purpose, log):
+            yield connection
+
+    def _attach(self, connection: duckdb.DuckDBPyConnection, log: logging.Logger) -> None:
+        started = time.monotonic()
+        told = False
+        path = str(self.path).replace("'", "''")
+        while True:
+            try:
+                connection.execute(f"ATTACH '{path}' AS warehouse")
+            except duckdb.IOException as error:
+                if _LOCK_CONFLICT not in str(error):
+                    raise
+                holder = _holder(str(error))
+                waited = time.monotonic() - started
+                if waited >= self.foreign_wait_seconds:
+                    msg = (
+                        f"{self.path} is open in another program: {holder}. Gave up after "
+                        f"{waited:.0f} s (setting LFP_FOREIGN_WAIT_SECONDS). Close it there, or "
+                        "open a copy of the file, and run this again. Nothing was written."
+                    )
+                    raise WarehouseBusyError(msg) from None
+                if not told:
+                    log.warning("%s is open in %s; waiting for it", self.path.name, holder)
+                    told = True
+                time.sleep(_RETRY_SECONDS)
+            else:
+                return
+
+
+def _holder(message: str) -> str:
+    """The process in DuckDB's `Conflicting lock is held in PROGRAM (PID 1) by user U. See ...`."""
+    _, _, told = message.partition("held in ")
+    return told.partition(". ")[0].strip() or "unknown"

@@ -1,0 +1,101 @@
+"""The tables of the warehouse, created and versioned by themselves.
+
+They have no key and no index: with one, loading costs several times as much and needs the index in
+memory. Uniqueness rests on the single writer, and on what every merge checks before it commits.
+"""
+
+import duckdb
+
+from lfp_pipeline.errors import WarehouseInconsistentError
+from lfp_pipeline.warehouse.transaction import transaction
+
+VERSION = 1
+
+_MIGRATIONS = {
+    1: """
+CREATE TABLE warehouse.products (
+    sku VARCHAR NOT NULL,
+    name VARCHAR NOT NULL,
+    description VARCHAR NOT NULL USING COMPRESSION zstd,
+    delivery_id VARCHAR NOT NULL,
+    delivered_at TIMESTAMP NOT NULL,
+    row_number BIGINT NOT NULL
+);
+
+CREATE TABLE warehouse.name_counts (
+    name VARCHAR NOT NULL,
+    no_of_products BIGINT NOT NULL
+);
+
+CREATE TABLE warehouse.deliveries (
+    delivery_id VARCHAR NOT NULL,
+    partition_key VARCHAR NOT NULL,
+    source VARCHAR NOT NULL,
+    sha256 VARCHAR NOT NULL,
+    size_bytes BIGINT NOT NULL,
+    delivered_at TIMESTAMP NOT NULL,
+    merged_at TIMESTAMP,
+    status VARCHAR NOT NULL,
+    rows_read BIGINT NOT NULL,
+    rows_inserted BIGINT NOT NULL,
+    rows_updated BIGINT NOT NULL,
+    rows_unchanged BIGINT NOT NULL,
+    rows_superseded BIGINT NOT NULL,
+    rows_stale BIGINT NOT NULL,
+    rows_rejected BIGINT NOT NULL,
+    error VARCHAR
+);
+
+CREATE TABLE warehouse.rejected_rows (
+    delivery_id VARCHAR NOT NULL,
+    row_number BIGINT NOT NULL,
+    byte_start BIGINT NOT NULL,
+    byte_end BIGINT NOT NULL,
+    reason VARCHAR NOT NULL,
+    detail VARCHAR NOT NULL,
+    raw BLOB NOT NULL
+);
+""",
+}
+
+_CURRENT_VERSION = "SELECT coalesce(max(version), 0) FROM warehouse.schema_version"
+
+_VERSION_TABLE = """
+CREATE TABLE IF NOT EXISTS warehouse.schema_version (
+    version INTEGER NOT NULL, applied_at TIMESTAMP NOT NULL DEFAULT (now() AT TIME ZONE 'UTC')
+)
+"""
+
+_TABLE_EXISTS = """
+SELECT count(*) FROM duckdb_tables()
+WHERE database_name = 'warehouse' AND schema_name = 'main' AND table_name = 'schema_version'
+"""
+
+
+def migrate(connection: duckdb.DuckDBPyConnection) -> None:
+    """Bring the attached warehouse to the present schema, in one transaction.
+
+    Raises:
+        WarehouseInconsistentError: a newer version of this program has written it.
+    """
+    current = _current_version(connection)
+    if current == VERSION:
+        return
+    if current > VERSION:
+        msg = (
+            f"The database has schema version {current}; this program knows {VERSION}. "
+            "Use the version of lfp_pipeline that wrote it, or a newer one."
+        )
+        raise WarehouseInconsistentError(msg)
+    with transaction(connection):
+        connection.execute(_VERSION_TABLE)
+        for version in range(current + 1, VERSION + 1):
+            connection.execute(_MIGRATIONS[version])
+            connection.execute(
+                "INSERT INTO warehouse.schema_version (version) VALUES ($1)", [version]
+            )
+
+
+def _current_version(connection: duckdb.DuckDBPyConnection) -> int:
+    (exists,) = connection.execute(_TABLE_EXISTS).fetchall()[0]
+    return int(connection.execute(_CURRENT_VERSION).fetchall()[0][0]) if exists else 0

@@ -1,0 +1,154 @@
+"""A sample has the shape it promises, and its truth is what another reader finds in it."""
+
+import gzip
+import hashlib
+import json
+import re
+import zipfile
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from lfp_pipeline import sample
+from lfp_pipeline.sample import Truth, main, write_sample
+
+
+def read(path: Path) -> pd.DataFrame:
+    return pd.read_csv(path, keep_default_na=False, dtype=str)
+
+
+def truth_by_pandas(path: Path) -> Truth:
+    products = read(path)
+    names = products.drop_duplicates("sku", keep="last")["name"].value_counts()
+    ranked = sorted(((str(name), int(n)) for name, n in names.items()), key=lambda x: (-x[1], x[0]))
+    return Truth(len(products), products["sku"].nunique(), len(names), ranked[:3])
+
+
+@pytest.fixture(scope="module")
+def large(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("sample") / "large.csv"
+    write_sample(path, rows=20_000, seed=7)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("rows", "seed"),
+    [(0, 0), (1, 0), (2, 0), (2, 1), (100, 5), (2_000, 0), (2_000, 2**40), (20_000, 7)],
+)
+def test_truth_is_what_pandas_finds(tmp_path: Path, rows: int, seed: int) -> None:
+    path = tmp_path / "products.csv"
+    truth = write_sample(path, rows, seed)
+    assert truth.rows == rows
+    assert truth == truth_by_pandas(path)
+
+
+def test_truth_holds_across_chunks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sample, "CHUNK_ROWS", 300)
+    path = tmp_path / "products.csv"
+    assert write_sample(path, rows=5_000, seed=3) == truth_by_pandas(path)
+
+
+def test_same_seed_same_bytes_everywhere(tmp_path: Path) -> None:
+    path = tmp_path / "products.csv"
+    write_sample(path, rows=2_000, seed=7)
+    assert (
+        hashlib.sha256(path.read_bytes()).hexdigest()
+        == "22f031dc1acdc1a15f43a9ac54b98d4aaebe90acaa859d7319b1fd35fd542f48"
+    )
+
+
+def test_another_seed_delivers_the_same_products_anew(tmp_path: Path) -> None:
+    one, two = tmp_path / "1.csv", tmp_path / "2.csv"
+    write_sample(one, rows=2_000, seed=1)
+    write_sample(two, rows=2_000, seed=2)
+    first, second = read(one), read(two)
+    assert len(set(first["sku"]) ^ set(second["sku"])) < 100
+    assert (first["description"] != second["description"]).all()
+
+
+def test_records_end_in_crlf_and_hold_bare_lf(large: Path) -> None:
+    text = large.read_bytes()
+    assert text.startswith(b"name,sku,description\r\n")
+    assert text.count(b"\r\n") == text.count(b"\r") == 20_001
+    assert text.count(b"\n") > 30_000
+    assert text.endswith(b"\r\n")
+
+
+def test_quotes_only_where_needed(large: Path) -> None:
+    products = read(large)
+    needed = sum(products[column].str.contains('[,"\n]').sum() for column in products)
+    doubled = 2 * products["description"].str.count('"').sum()
+    assert large.read_bytes().count(b'"') == 2 * needed + doubled
+
+
+def test_shares_are_lifelike(large: Path) -> None:
+    products = read(large)
+    assert products["sku"].duplicated().mean() == pytest.approx(0.067, abs=0.006)
+    assert products["description"].str.contains("\n").mean() == pytest.approx(0.615, abs=0.015)
+    assert large.stat().st_size / len(products) == pytest.approx(178, abs=6)
+    for column, mark in [("name", ","), ("name", "[^\x00-\x7f]"), ("description", '[,"]')]:
+        assert 0 < products[column].str.contains(mark).mean() < 0.05
+
+
+def test_fields_are_lifelike(large: Path) -> None:
+    products = read(large)
+    assert products["name"].str.len().between(5, 30).all()
+    assert products["sku"].str.fullmatch(r"[a-z]+(-[a-z]+){1,3}").all()
+    assert products["sku"].str.len().max() <= 23
+    assert products["description"].str.len().between(5, 199).all()
+
+
+def test_repeats_may_change_the_product(large: Path) -> None:
+    repeats = read(large).drop_duplicates(["name", "sku"])
+    assert repeats["sku"].duplicated().sum() > 1_000
+
+
+@pytest.mark.parametrize("words", ["FIRST_NAMES", "LAST_NAMES", "WORDS", "AFFIXES"])
+def test_no_two_numbers_give_one_text(words: str) -> None:
+    texts = getattr(sample, words)
+    assert len(set(texts)) == len(texts)
+
+
+def test_zip_and_gzip_hold_the_plain_bytes(tmp_path: Path) -> None:
+    plain, packed, zipped = (tmp_path / f"products.{end}" for end in ("csv", "csv.gz", "zip"))
+    truths = {str(write_sample(path, rows=2_000, seed=4)) for path in (plain, packed, zipped)}
+    with zipfile.ZipFile(zipped) as archive:
+        (member,) = archive.namelist()
+        assert archive.read(member) == plain.read_bytes()
+    assert gzip.decompress(packed.read_bytes()) == plain.read_bytes()
+    assert len(truths) == 1
+
+
+def test_only_a_whole_file_gets_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> bytes:
+        seen.extend(path.name for path in tmp_path.iterdir())
+        raise OSError
+
+    seen: list[str] = []
+    monkeypatch.setattr(sample, "_join", fail)
+    with pytest.raises(OSError):
+        write_sample(tmp_path / "products.zip", rows=10, seed=0)
+    assert [name[0] for name in seen] == ["."]
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("rows", [-1, sample.MOST_SKUS + 1])
+def test_impossible_rows_are_refused(tmp_path: Path, rows: int) -> None:
+    with pytest.raises(ValueError, match="rows must be from 0 to"):
+        write_sample(tmp_path / "products.csv", rows, seed=0)
+
+
+def test_command_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    main(["--rows", "2000", "--seed", "3", "--truth", "truth.json"])
+    path = Path("data/sample/products-2000-3.csv")
+    expected = truth_by_pandas(path)
+    told = json.loads(Path("truth.json").read_text(encoding="utf-8"))
+    told["top_names"] = [tuple(top) for top in told["top_names"]]
+    assert Truth(**told) == expected
+    numbers = re.findall(r"^ +([\d,]+) ", capsys.readouterr().out, flags=re.MULTILINE)
+    counts = [count for _, count in expected.top_names]
+    assert numbers == [f"{n:,}" for n in (2_000, expected.skus, expected.names, *counts)]
