@@ -54,6 +54,12 @@ WHERE recounted IS DISTINCT FROM no_of_products
 """
 
 
+_TOP_NAMES = """
+SELECT name, no_of_products FROM warehouse.name_counts
+ORDER BY no_of_products DESC, name LIMIT $limit
+"""
+
+
 def find_changed_names(connection: duckdb.DuckDBPyConnection) -> None:
     """From the workspace's `matches` and `winners`, tell how often each name came and went."""
     connection.execute(_CHANGED_NAMES)
@@ -72,8 +78,19 @@ def differences(connection: duckdb.DuckDBPyConnection) -> int:
     return int(connection.execute(_DIFFERENCES).fetchall()[0][0])
 
 
-def recount(connection: duckdb.DuckDBPyConnection) -> None:
-    """Count all names anew, in one transaction."""
-    with transaction(connection):
-        for statement in _RECOUNT:
-            connection.execute(statement)
+def heal(connection: duckdb.DuckDBPyConnection) -> int:
+    """Count all names anew if any count is wrong; return how many were.
+
+    Merges keep the counts right. This is for edits by hand.
+    """
+    wrong = differences(connection)
+    if wrong:
+        with transaction(connection):
+            for statement in _RECOUNT:
+                connection.execute(statement)
+    return wrong
+
+
+def top_names(connection: duckdb.DuckDBPyConnection, limit: int) -> list[tuple[str, int]]:
+    """The most frequent names with their counts."""
+    return connection.execute(_TOP_NAMES, {"limit": limit}).fetchall()

@@ -1,0 +1,76 @@
+# Everything runs from here, with only Python and make installed. `make help` lists what there is.
+
+PYTHON ?= python3
+ROWS ?= 500000
+SEED ?= 7
+PORT ?= 3000
+
+VENV := .venv
+BIN := $(VENV)/bin
+SAMPLE := data/inbox/products-$(ROWS)-$(SEED).csv.zip
+
+export DAGSTER_HOME := $(CURDIR)/.dagster_home
+export PYTHONWARNINGS := ignore::FutureWarning:click.core
+
+.DEFAULT_GOAL := help
+
+.PHONY: help
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+$(VENV)/installed: requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("Python 3.11 or newer is needed: make PYTHON=python3.12 ...")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $@
+
+# The instance's tables are made here once: two processes that make them at the same time would clash.
+$(DAGSTER_HOME)/dagster.yaml: dagster.yaml | $(VENV)/installed
+	@mkdir -p $(DAGSTER_HOME) data/inbox
+	@ln -sf ../dagster.yaml $@
+	@$(BIN)/python -c 'import dagster as dg; dg.DagsterInstance.get().get_runs(limit=1)'
+
+.PHONY: setup
+setup: $(VENV)/installed $(DAGSTER_HOME)/dagster.yaml ## Install everything into .venv and prepare the instance
+
+.PHONY: sample
+sample: setup ## Make a sample file and drop it into the inbox (ROWS=500000 SEED=7)
+	@$(BIN)/python -m lfp_pipeline.sample --rows $(ROWS) --seed $(SEED) --out $(SAMPLE)
+
+.PHONY: demo
+demo: setup ## Make a zipped file of 500,000 products, take it in, and show the tables
+	@$(BIN)/python -m lfp_pipeline.demo --rows $(ROWS) --seed $(SEED)
+
+.PHONY: dev
+dev: setup ## Start the Dagster UI and daemon, with the inbox watched (PORT=3000)
+	$(BIN)/dagster dev --port $(PORT)
+
+.PHONY: test
+test: setup ## Run the tests (under five minutes)
+	$(BIN)/python -m pytest -m "not slow"
+
+.PHONY: test-slow
+test-slow: setup ## Run all tests, the long ones too
+	$(BIN)/python -m pytest
+
+.PHONY: check
+check: setup ## Lint, format, types and layers
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+.PHONY: bench
+bench: setup ## Measure against a bare DuckDB load (ROWS=500000)
+	@$(BIN)/python -m benchmarks.ingest --rows $(ROWS)
+
+.PHONY: lock
+lock: ## Resolve the dependencies anew into requirements.lock (needs uv)
+	uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 \
+	  --generate-hashes --no-strip-extras --no-emit-index-url --no-annotate --no-header \
+	  --quiet --output-file requirements.lock
+
+.PHONY: clean
+clean: ## Remove what was installed and made, but not your data
+	rm -rf $(VENV) $(DAGSTER_HOME) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis

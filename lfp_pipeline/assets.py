@@ -1,0 +1,245 @@
+"""The assets: the files as they came, the products, and the counts of their names."""
+
+import hashlib
+import logging
+from collections.abc import Iterable, Sequence
+
+import dagster as dg
+
+from lfp_pipeline.checks import (
+    check_name_counts,
+    check_products,
+    name_counts_checks,
+    products_checks,
+)
+from lfp_pipeline.engine import Engine, Ingested, NotLanded
+from lfp_pipeline.errors import LandingError
+from lfp_pipeline.landing.delivery import Delivery
+from lfp_pipeline.landing.partition_key import is_partition_key
+from lfp_pipeline.partitions import product_files
+from lfp_pipeline.reporting import (
+    COUNT_COLUMNS,
+    COUNTS_LINEAGE,
+    PRODUCT_COLUMNS,
+    PRODUCTS_LINEAGE,
+    Metadata,
+    counts_metadata,
+    delivery_metadata,
+    failure,
+    ingested_metadata,
+    is_merged,
+    materialization,
+    summary,
+)
+from lfp_pipeline.warehouse.counts import differences, heal
+
+GROUP = "products"
+OWNERS = ["team:data"]
+
+
+class RawProductsConfig(dg.Config):
+    """Where to fetch from; without it, the file in the inbox that the partition names."""
+
+    source: str | None = None
+
+
+@dg.asset(
+    partitions_def=product_files,
+    group_name=GROUP,
+    owners=OWNERS,
+    kinds={"file"},
+    code_version="1",
+    metadata={"dagster/storage_kind": "file"},
+)
+def raw_products(
+    context: dg.AssetExecutionContext,
+    config: RawProductsConfig,
+    engine: dg.ResourceParam[Engine],
+) -> dg.MaterializeResult:
+    """One source file, through all its versions, kept in the raw zone exactly as it came."""
+    keys = _partition_keys(context)
+    if config.source and len(keys) > 1:
+        msg = "A source feeds one partition, but this run has several."
+        raise dg.Failure(msg, allow_retries=False)
+    landed: list[Delivery] = []
+    missing: list[NotLanded] = []
+    for key in keys:
+        try:
+            landed.append(_land(context, engine, key, config.source))
+        except LandingError as error:
+            missing.append(NotLanded(key, str(error)))
+    register(context.instance, [delivery.partition_key for delivery in landed])
+    if missing:
+        for delivery in landed:
+            context.log_event(
+                materialization("raw_products", delivery, delivery_metadata(delivery))
+            )
+        raise failure(missing)
+    for delivery in landed:
+        context.add_asset_metadata(
+            delivery_metadata(delivery), partition_key=delivery.partition_key
+        )
+    return dg.MaterializeResult(data_version=_data_version(landed))
+
+
+@dg.asset(
+    deps=[raw_products],
+    partitions_def=product_files,
+    check_specs=products_checks,
+    group_name=GROUP,
+    owners=OWNERS,
+    kinds={"duckdb", "sql"},
+    code_version="1",
+    metadata={
+        "dagster/table_name": "main.products",
+        "dagster/storage_kind": "duckdb",
+        "dagster/column_schema": PRODUCT_COLUMNS,
+        "dagster/column_lineage": PRODUCTS_LINEAGE,
+    },
+)
+def products(
+    context: dg.AssetExecutionContext, engine: dg.ResourceParam[Engine]
+) -> dg.MaterializeResult:
+    """One product per sku: the newest row that was ever delivered for it."""
+    ingested = _newest_per_partition(_ingest(context, engine, _partition_keys(context)))
+    with engine.warehouse.opened("checking products", context.log) as connection:
+        checks = check_products(connection, ingested)
+    for one in ingested:
+        context.add_asset_metadata(ingested_metadata(one), partition_key=one.delivery.partition_key)
+    data_version = _data_version([one.delivery for one in ingested])
+    return dg.MaterializeResult(check_results=checks, data_version=data_version)
+
+
+@dg.asset(
+    deps=[products],
+    check_specs=name_counts_checks,
+    group_name=GROUP,
+    owners=OWNERS,
+    kinds={"duckdb", "sql"},
+    code_version="1",
+    metadata={
+        "dagster/table_name": "main.name_counts",
+        "dagster/storage_kind": "duckdb",
+        "dagster/column_schema": COUNT_COLUMNS,
+        "dagster/column_lineage": COUNTS_LINEAGE,
+    },
+)
+def name_counts(
+    context: dg.AssetExecutionContext, engine: dg.ResourceParam[Engine]
+) -> dg.MaterializeResult:
+    """One row per name that products have, with the number of those products.
+
+    The counts commit with every merge. This compares them with a full recount, and puts right what
+    somebody changed by hand.
+    """
+    metadata, checks = count_names(engine, context.log)
+    return dg.MaterializeResult(metadata=metadata, check_results=checks)
+
+
+def count_names(
+    engine: Engine, log: logging.Logger
+) -> tuple[Metadata, Sequence[dg.AssetCheckResult]]:
+    """See that the counts are right, and put them right if not; what there is to show of it."""
+    with engine.warehouse.opened("checking name_counts", log) as connection:
+        healed = heal(connection)
+        wrong = differences(connection) if healed else 0
+        metadata = counts_metadata(connection)
+    if healed:
+        log.warning("%d counts were wrong and were counted anew. Edited by hand?", healed)
+    return metadata, check_name_counts(wrong, healed)
+
+
+def register(instance: dg.DagsterInstance, keys: Iterable[str]) -> None:
+    """Make partitions known to Dagster, so that runs and people can name them."""
+    product_files_name = product_files.name or ""
+    instance.add_dynamic_partitions(product_files_name, list(keys))
+
+
+def _partition_keys(context: dg.AssetExecutionContext) -> Sequence[str]:
+    keys: Sequence[str] = []
+    if context.has_partition_key_range:
+        keys = context.partition_keys
+    elif context.has_partition_key:
+        keys = [context.partition_key]
+    if not keys:
+        msg = (
+            "This run names no partition. Pick one in the UI, or give a tag: "
+            '--tags \'{"dagster/partition": "FILE"}\'. For all new files, run ingest_inbox.'
+        )
+        raise dg.Failure(msg, allow_retries=False)
+    return keys
+
+
+def _land(
+    context: dg.AssetExecutionContext, engine: Engine, key: str, location: str | None
+) -> Delivery:
+    """Land the newest version of a partition's file.
+
+    Where the inbox has it no more, the newest delivery stands.
+
+    Raises:
+        LandingError: there is nothing to land.
+    """
+    if not is_partition_key(key):
+        msg = f"{key!r} is no partition key. Use letters, digits, dots, dashes and underscores."
+        raise LandingError(msg, permanent=True)
+    source = engine.source_at(location) if location else engine.inbox_source(key)
+    if source is not None:
+        return engine.land(source, key, context.log)
+    landed = engine.raw_zone.deliveries(key)
+    if not landed:
+        msg = (
+            f"There is no file {key} in the inbox {engine.settings.inbox_dir}, and none was ever "
+            "delivered. Drop it there, or give ops.raw_products.config.source."
+        )
+        raise LandingError(msg, permanent=True)
+    context.log.info("%s is not in the inbox; its newest delivery stands", key)
+    return landed[-1]
+
+
+def _ingest(
+    context: dg.AssetExecutionContext, engine: Engine, keys: Sequence[str]
+) -> list[Ingested]:
+    """Merge what landed of some partitions and is not in yet; the newest of each otherwise.
+
+    Raises:
+        dagster.Failure: some are not in. The others are, and are shown so.
+    """
+    deliveries = [one for key in keys for one in engine.unfinished(key, context.log)]
+    outcomes: list[Ingested | NotLanded] = []
+    for outcome in engine.ingest_all([], deliveries, context.log):
+        context.log.info(summary(outcome))
+        outcomes.append(outcome)
+    outcomes += _in_already(engine, set(keys) - {one.partition_key for one in deliveries}, context)
+    merged = [one for one in outcomes if isinstance(one, Ingested) and is_merged(one)]
+    if len(merged) < len(outcomes):
+        for one in merged:
+            context.log_event(materialization("products", one.delivery, ingested_metadata(one)))
+        raise failure([outcome for outcome in outcomes if not is_merged(outcome)])
+    return merged
+
+
+def _in_already(
+    engine: Engine, keys: Iterable[str], context: dg.AssetExecutionContext
+) -> list[Ingested]:
+    newest = [
+        deliveries[-1] for key in sorted(keys) if (deliveries := engine.raw_zone.deliveries(key))
+    ]
+    known = engine.accounts([delivery.partition_key for delivery in newest], context.log)
+    outcomes = [Ingested(delivery, known[delivery.delivery_id]) for delivery in newest]
+    for outcome in outcomes:
+        context.log.info(summary(outcome))
+    return outcomes
+
+
+def _newest_per_partition(ingested: Sequence[Ingested]) -> list[Ingested]:
+    by_age = sorted(ingested, key=lambda one: one.delivery.delivered_at)
+    return list({one.delivery.partition_key: one for one in by_age}.values())
+
+
+def _data_version(deliveries: Sequence[Delivery]) -> dg.DataVersion:
+    """The sha256 of a delivery; of several, the sha256 of theirs."""
+    digests = [delivery.sha256 for delivery in deliveries]
+    if len(digests) == 1:
+        return dg.DataVersion(digests[0])
+    return dg.DataVersion(hashlib.sha256("\n".join(digests).encode()).hexdigest())

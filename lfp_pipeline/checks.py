@@ -1,0 +1,108 @@
+"""The checks that the UI shows on `products` and `name_counts`, and how they are evaluated."""
+
+from collections.abc import Sequence
+
+import dagster as dg
+import duckdb
+
+from lfp_pipeline.engine import Ingested
+from lfp_pipeline.warehouse.laws import repeated_skus, unaccounted_deliveries
+
+PRODUCTS = dg.AssetKey("products")
+NAME_COUNTS = dg.AssetKey("name_counts")
+
+REJECT_SHARE_WARNING = 0.01
+
+products_checks = [
+    dg.AssetCheckSpec(
+        "sku_unique", asset=PRODUCTS, blocking=True, description="Every sku is in products once."
+    ),
+    dg.AssetCheckSpec(
+        "rows_conserved",
+        asset=PRODUCTS,
+        blocking=True,
+        description="rows read = inserted + updated + unchanged + superseded + stale + rejected, "
+        "and every reject is in rejected_rows.",
+    ),
+    dg.AssetCheckSpec(
+        "reject_share",
+        asset=PRODUCTS,
+        description=f"At most {REJECT_SHARE_WARNING:.0%} of a file's rows are rejected.",
+    ),
+]
+
+name_counts_checks = [
+    dg.AssetCheckSpec(
+        "counts_match",
+        asset=NAME_COUNTS,
+        description="name_counts equals SELECT name, count(*) FROM products GROUP BY name.",
+    )
+]
+
+
+def check_products(
+    connection: duckdb.DuckDBPyConnection, ingested: Sequence[Ingested]
+) -> list[dg.AssetCheckResult]:
+    """Evaluate the checks of `products` after these deliveries were merged."""
+    repeated = repeated_skus(connection)
+    keys = sorted({one.delivery.partition_key for one in ingested})
+    unaccounted = unaccounted_deliveries(connection, keys)
+    rejected = {
+        one.delivery.partition_key: one.account.rows_rejected / one.account.rows_read
+        for one in ingested
+        if one.account.rows_read
+    }
+    worst = max(rejected.values(), default=0.0)
+    return [
+        dg.AssetCheckResult(
+            asset_key=PRODUCTS,
+            check_name="sku_unique",
+            passed=repeated == 0,
+            metadata={"repeated_skus": repeated},
+        ),
+        dg.AssetCheckResult(
+            asset_key=PRODUCTS,
+            check_name="rows_conserved",
+            passed=not unaccounted,
+            metadata={
+                "rows_read": sum(one.account.rows_read for one in ingested),
+                "rows_accounted": sum(one.account.rows_accounted for one in ingested),
+                "unaccounted_deliveries": ", ".join(unaccounted) or "none",
+            },
+        ),
+        dg.AssetCheckResult(
+            asset_key=PRODUCTS,
+            check_name="reject_share",
+            passed=worst <= REJECT_SHARE_WARNING,
+            severity=dg.AssetCheckSeverity.WARN,
+            metadata={
+                "largest_share": worst,
+                "rejected": sum(one.account.rows_rejected for one in ingested),
+            },
+        ),
+    ]
+
+
+def check_name_counts(wrong: int, healed: int) -> list[dg.AssetCheckResult]:
+    """The check of `name_counts`, of which `wrong` are wrong and `healed` were put right."""
+    return [
+        dg.AssetCheckResult(
+            asset_key=NAME_COUNTS,
+            check_name="counts_match",
+            passed=wrong == 0,
+            metadata={"names_that_differ": wrong, "names_put_right_before": healed},
+        )
+    ]
+
+
+def as_evaluation(result: dg.AssetCheckResult) -> dg.AssetCheckEvaluation:
+    """A check result as the event that a plain op can log."""
+    assert result.asset_key is not None  # noqa: S101 (our results name their asset)
+    assert result.check_name is not None  # noqa: S101
+    return dg.AssetCheckEvaluation(
+        asset_key=result.asset_key,
+        check_name=result.check_name,
+        passed=result.passed,
+        severity=result.severity,
+        metadata=result.metadata,
+    )

@@ -1,0 +1,45 @@
+"""The console of `dagster job execute`: one line an event, and a failure without its traceback.
+
+The traceback is in the run's log in the UI.
+"""
+
+import logging
+from typing import Any
+
+import dagster as dg
+
+
+class _OneLine(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        meta: Any = getattr(record, "dagster_meta", None) or {}
+        event = meta.get("dagster_event")
+        text = meta.get("orig_message") or record.getMessage()
+        if event is not None:
+            text = _event_text(event, text)
+        time = self.formatTime(record, "%H:%M:%S")
+        step = f"{meta['step_key']}: " if meta.get("step_key") else ""
+        return f"{time} {record.levelname:<7} {step}{text}"
+
+
+def _event_text(event: Any, text: str) -> str:  # noqa: ANN401 (DagsterEvent is not public)
+    """The event's message; for a step that failed, with why."""
+    message: str = event.message or text
+    if not event.is_step_failure:
+        return message
+    told = event.step_failure_data.user_failure_data
+    why: str = told.description if told else event.step_failure_data.error.message.strip()
+    return f"{message} {why}"
+
+
+@dg.logger(
+    config_schema={"log_level": dg.Field(str, default_value="INFO", is_required=False)},
+    description="One line an event.",
+)
+def short_console(context: dg.InitLoggerContext) -> logging.Logger:
+    """The logger that the jobs use by default."""
+    # A logger of its own for each run, outside the tree that `getLogger` shares.
+    logger = logging.Logger("lfp_pipeline", context.logger_config["log_level"])  # noqa: LOG001
+    handler = logging.StreamHandler()
+    handler.setFormatter(_OneLine())
+    logger.addHandler(handler)
+    return logger

@@ -1,0 +1,46 @@
+"""Everything put together, nothing else."""
+
+import warnings
+from datetime import timedelta
+
+import click
+import dagster as dg
+
+from lfp_pipeline.assets import name_counts, products, raw_products
+from lfp_pipeline.console import short_console
+from lfp_pipeline.engine import Engine
+from lfp_pipeline.errors import SettingsError
+from lfp_pipeline.jobs import ingest_inbox, ingest_products
+from lfp_pipeline.resources import ProductsDatabase
+from lfp_pipeline.sensors.file_drop import build_file_drop_sensor
+from lfp_pipeline.settings import load_settings
+
+# Dagster rebuilds a sensor that starts an asset job, and then warns of a parameter we never gave.
+warnings.filterwarnings("ignore", "Parameter `owners`.*SensorDefinition", dg.BetaWarning)
+
+
+@dg.definitions
+def definitions() -> dg.Definitions:
+    """The code location, with the settings of this process."""
+    try:
+        settings = load_settings()
+    except SettingsError as error:
+        raise click.ClickException(str(error)) from None  # Without a traceback.
+    fresh = dg.FreshnessPolicy.time_window(fail_window=timedelta(hours=settings.freshness_hours))
+    return dg.Definitions(
+        assets=dg.map_asset_specs(
+            lambda spec: spec.replace_attributes(freshness_policy=fresh),
+            [raw_products, products, name_counts],
+        ),
+        jobs=[ingest_inbox, ingest_products],
+        sensors=[build_file_drop_sensor(settings.sensor_interval_seconds)],
+        loggers={"console": short_console},
+        resources={
+            "engine": Engine(settings),
+            "database": ProductsDatabase(
+                database=str(settings.database_path),
+                writer_wait_seconds=settings.writer_wait_seconds,
+                foreign_wait_seconds=settings.foreign_wait_seconds,
+            ),
+        },
+    )

@@ -1,0 +1,97 @@
+"""The jobs: one for everything in the inbox, one for chosen partitions."""
+
+import logging
+from collections.abc import Sequence
+from typing import Any
+
+import dagster as dg
+
+from lfp_pipeline.assets import count_names, name_counts, products, raw_products, register
+from lfp_pipeline.checks import as_evaluation, check_products, products_checks
+from lfp_pipeline.engine import Engine, Ingested, NotLanded
+from lfp_pipeline.reporting import (
+    delivery_metadata,
+    failure,
+    ingested_metadata,
+    is_merged,
+    materialization,
+    summary,
+)
+
+SHORT_CONSOLE: dict[str, Any] = {"loggers": {"console": {}}}
+
+ingest_products = dg.define_asset_job(
+    "ingest_products",
+    selection=[raw_products, products, name_counts],
+    executor_def=dg.in_process_executor,
+    config=SHORT_CONSOLE,
+    description="Take in chosen partitions: one (tag dagster/partition), or a range of them.",
+)
+
+
+class InboxConfig(dg.Config):
+    """Which files: their names inside the inbox, with the versions meant; none for all."""
+
+    files: dict[str, str] = {}  # noqa: RUF012 (a Dagster config field, copied for each instance)
+
+
+@dg.op(name="ingest")
+def ingest_pending(
+    context: dg.OpExecutionContext, config: InboxConfig, engine: dg.ResourceParam[Engine]
+) -> None:
+    """Take in the files in the inbox that are not in yet, several at once.
+
+    Each partition shows as materialized as soon as its file is in. A bad file stops no other; it
+    fails the run at the end.
+    """
+    files = engine.pending_inbox_files(context.log)
+    deliveries = [] if config.files else engine.raw_zone.deliveries_without_outcome()
+    if config.files:
+        files = [file for file in files if file.name in config.files]
+    if not files and not deliveries:
+        context.log.info("Nothing is pending: every file in the inbox is in.")
+        return
+    context.log.info(
+        "To take in: %d from the inbox, %d that had landed before", len(files), len(deliveries)
+    )
+    register(context.instance, [file.partition_key for file in files])
+    outcomes = []
+    for outcome in engine.ingest_all(files, deliveries, context.log):
+        outcomes.append(outcome)
+        _show(context, outcome)
+    _show_tables(context, engine, outcomes)
+    if bad := [outcome for outcome in outcomes if not is_merged(outcome)]:
+        raise failure(bad)
+
+
+def _show(context: dg.OpExecutionContext, outcome: Ingested | NotLanded) -> None:
+    context.log.log(logging.INFO if is_merged(outcome) else logging.WARNING, summary(outcome))
+    if not isinstance(outcome, Ingested):
+        return
+    delivery = outcome.delivery
+    register(context.instance, [delivery.partition_key])
+    context.log_event(materialization("raw_products", delivery, delivery_metadata(delivery)))
+    if is_merged(outcome):
+        context.log_event(materialization("products", delivery, ingested_metadata(outcome)))
+
+
+def _show_tables(
+    context: dg.OpExecutionContext, engine: Engine, outcomes: Sequence[Ingested | NotLanded]
+) -> None:
+    merged = [one for one in outcomes if isinstance(one, Ingested) and is_merged(one)]
+    with engine.warehouse.opened("checking products", context.log) as connection:
+        checks = check_products(connection, merged)
+    metadata, counts_checks = count_names(engine, context.log)
+    context.log_event(dg.AssetMaterialization("name_counts", metadata=metadata))
+    for check in [*checks, *counts_checks]:
+        context.log_event(as_evaluation(check))  # type: ignore[arg-type] # taken, if untold
+    blocking = {spec.name for spec in products_checks if spec.blocking}
+    if broken := {check.check_name for check in checks if not check.passed} & blocking:
+        msg = f"These checks of products fail: {', '.join(sorted(map(str, broken)))}."
+        raise dg.Failure(msg, allow_retries=False)
+
+
+@dg.job(executor_def=dg.in_process_executor, config=SHORT_CONSOLE)
+def ingest_inbox() -> None:
+    """Take in everything in the inbox that is not in yet."""
+    ingest_pending()

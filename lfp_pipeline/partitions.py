@@ -1,0 +1,5 @@
+"""The partitions: one per source file, through all its versions."""
+
+import dagster as dg
+
+product_files = dg.DynamicPartitionsDefinition(name="product_files")

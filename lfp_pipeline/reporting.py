@@ -1,0 +1,185 @@
+"""How deliveries look to people: metadata in the UI, lines in the log."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import dagster as dg
+import duckdb
+
+from lfp_pipeline.engine import Ingested, NotLanded
+from lfp_pipeline.landing.delivery import Delivery
+from lfp_pipeline.progress import megabytes
+from lfp_pipeline.warehouse.account import Account, Status
+from lfp_pipeline.warehouse.counts import top_names
+
+Metadata = Mapping[str, Any]
+
+SHOWN_NAMES = 10
+
+_SHOWN_CHARACTERS = 200
+
+# The tags that carry a data version; Dagster exports the class but not these names.
+DATA_VERSION_TAG = "dagster/data_version"
+DATA_VERSION_IS_USER_PROVIDED_TAG = "dagster/data_version_is_user_provided"
+
+PRODUCT_COLUMNS = dg.TableSchema(
+    columns=[
+        dg.TableColumn("sku", "VARCHAR", "Identifies the product.",
+                       constraints=dg.TableColumnConstraints(nullable=False, unique=True)),
+        dg.TableColumn("name", "VARCHAR", constraints=dg.TableColumnConstraints(nullable=False)),
+        dg.TableColumn("description", "VARCHAR", "May be empty."),
+        dg.TableColumn("delivery_id", "VARCHAR", "The delivery that this row came with."),
+        dg.TableColumn("delivered_at", "TIMESTAMP", "When that was, in UTC."),
+        dg.TableColumn("row_number", "BIGINT", "Which record of the file it was, from 1."),
+    ]
+)  # fmt: skip
+
+COUNT_COLUMNS = dg.TableSchema(
+    columns=[
+        dg.TableColumn("name", "VARCHAR",
+                       constraints=dg.TableColumnConstraints(nullable=False, unique=True)),
+        dg.TableColumn("no_of_products", "BIGINT", "How many products have this name."),
+    ]
+)  # fmt: skip
+
+PRODUCTS_LINEAGE = dg.TableColumnLineage(
+    deps_by_column={
+        column: [dg.TableColumnDep(asset_key="raw_products", column_name=column)]
+        for column in ("sku", "name", "description")
+    }
+)
+
+COUNTS_LINEAGE = dg.TableColumnLineage(
+    deps_by_column={
+        "name": [dg.TableColumnDep(asset_key="products", column_name="name")],
+        "no_of_products": [dg.TableColumnDep(asset_key="products", column_name="sku")],
+    }
+)
+
+_TOTALS = "SELECT count(*), coalesce(sum(no_of_products), 0) FROM warehouse.name_counts"
+
+
+def delivery_metadata(delivery: Delivery) -> Metadata:
+    """What is known of a delivery once it has landed."""
+    return {
+        "delivery_id": delivery.delivery_id,
+        "source": delivery.source,
+        "delivered_at": _utc(delivery),
+        "size": megabytes(delivery.size_bytes),
+        "size_bytes": delivery.size_bytes,
+        "sha256": delivery.sha256,
+        "raw_file": dg.MetadataValue.path(str(delivery.path)),
+    }
+
+
+def ingested_metadata(ingested: Ingested) -> Metadata:
+    """What became of a merged delivery: the rows by fate, the speed, and samples."""
+    account, delivery = ingested.account, ingested.delivery
+    metadata: dict[str, Any] = {
+        "dagster/row_count": ingested.products,
+        "dagster/partition_row_count": account.rows_read,
+        "rows_read": account.rows_read,
+        **fates(account),
+        "delivery_id": delivery.delivery_id,
+        "source": delivery.source,
+        "delivered_at": _utc(delivery),
+        "size": megabytes(delivery.size_bytes),
+        "sha256": delivery.sha256,
+    }
+    if ingested.seconds:
+        metadata |= {
+            "seconds": round(ingested.seconds, 3),
+            "seconds_reading": round(ingested.seconds_reading, 3),
+            "rows_per_second": round(account.rows_read / ingested.seconds),
+            "sample_of_products": _table(("sku", "name", "description"), ingested.sample_products),
+        }
+    if ingested.ignored_columns:
+        metadata["ignored_columns"] = ", ".join(ingested.ignored_columns)
+    if ingested.sample_rejects:
+        columns = ("row_number", "byte_start", "byte_end", "reason", "detail", "raw")
+        metadata["sample_of_rejects"] = _table(columns, ingested.sample_rejects)
+    return metadata
+
+
+def fates(account: Account) -> dict[str, int]:
+    """The rows of a delivery by what became of them."""
+    return {
+        "inserted": account.rows_inserted,
+        "updated": account.rows_updated,
+        "unchanged": account.rows_unchanged,
+        "superseded": account.rows_superseded,
+        "stale": account.rows_stale,
+        "rejected": account.rows_rejected,
+    }
+
+
+def summary(outcome: Ingested | NotLanded) -> str:
+    """What became of a delivery, in a line."""
+    if isinstance(outcome, NotLanded):
+        return f"{outcome.partition_key} did not land: {outcome.error}"
+    account, key = outcome.account, outcome.delivery.partition_key
+    if account.status is not Status.MERGED:
+        return f"{key} was {account.status}: {account.error}"
+    parts = ", ".join(f"{rows:,} {fate}" for fate, rows in fates(account).items() if rows)
+    speed = f" in {outcome.seconds:.2f} s" if outcome.seconds else "; it was in already"
+    return f"{key}: {account.rows_read:,} rows ({parts or 'none'}){speed}"
+
+
+def is_merged(outcome: Ingested | NotLanded) -> bool:
+    """Whether all is well with a delivery."""
+    return isinstance(outcome, Ingested) and outcome.account.status is Status.MERGED
+
+
+def failure(outcomes: Sequence[Ingested | NotLanded]) -> dg.Failure:
+    """The end of a run in which these deliveries were not merged.
+
+    Nothing retries it by itself but the sensor, and that only where trying again can help.
+    """
+    lines = [summary(outcome) for outcome in outcomes]
+    files = "1 file is" if len(lines) == 1 else f"{len(lines)} files are"
+    return dg.Failure(
+        description=f"{files} not in.\n" + "\n".join(lines),
+        metadata={"not_merged": dg.MetadataValue.md("\n".join(f"* {line}" for line in lines))},
+        allow_retries=False,
+    )
+
+
+def counts_metadata(connection: duckdb.DuckDBPyConnection) -> Metadata:
+    """How many names and products there are, and the most frequent names."""
+    names, products = connection.execute(_TOTALS).fetchall()[0]
+    return {
+        "dagster/row_count": names,
+        "products": products,
+        "top_names": _table(("name", "no_of_products"), top_names(connection, SHOWN_NAMES)),
+    }
+
+
+def materialization(asset: str, delivery: Delivery, metadata: Metadata) -> dg.AssetMaterialization:
+    """The event that shows a partition as materialized, where Dagster does not log it itself."""
+    return dg.AssetMaterialization(
+        asset,
+        partition=delivery.partition_key,
+        metadata=metadata,
+        tags={
+            DATA_VERSION_TAG: delivery.sha256,
+            DATA_VERSION_IS_USER_PROVIDED_TAG: "true",
+        },
+    )
+
+
+def _utc(delivery: Delivery) -> str:
+    return f"{delivery.delivered_at:%Y-%m-%d %H:%M:%S.%f} UTC"
+
+
+def _table(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> dg.MetadataValue[Any]:
+    return dg.MetadataValue.table(
+        records=[dg.TableRecord(dict(zip(columns, map(_cell, row), strict=True))) for row in rows],
+        schema=dg.TableSchema(columns=[dg.TableColumn(column) for column in columns]),
+    )
+
+
+def _cell(value: object) -> str | int:
+    if isinstance(value, int):
+        return value
+    text = value.decode("utf-8", "backslashreplace") if isinstance(value, bytes) else str(value)
+    return text if len(text) <= _SHOWN_CHARACTERS else text[: _SHOWN_CHARACTERS - 1] + "…"

@@ -1,0 +1,37 @@
+"""What assets of any Dagster project may use to read and write the warehouse."""
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import duckdb
+from dagster_duckdb import DuckDBResource
+from pydantic import Field
+
+from lfp_pipeline.warehouse.duckdb_file import Warehouse
+
+
+class ProductsDatabase(DuckDBResource):
+    """The products database, opened by one run at a time and always let go of.
+
+    Where `DuckDBResource` opens the file at once and for good, this waits its turn at the writer
+    lock, tells who holds it, and closes whatever happens. Hold it briefly: nobody else can read or
+    write meanwhile.
+    """
+
+    writer_wait_seconds: float = Field(description="Longest wait for another run.")
+    foreign_wait_seconds: float = Field(description="Longest wait for another program.")
+
+    @contextmanager
+    def get_connection(self) -> Iterator[duckdb.DuckDBPyConnection]:
+        """A connection whose current database is the products database."""
+        warehouse = Warehouse(
+            Path(self.database), self.writer_wait_seconds, self.foreign_wait_seconds
+        )
+        with warehouse.opened("an asset", logging.getLogger(__name__)) as connection:
+            connection.execute("USE warehouse")
+            try:
+                yield connection
+            finally:
+                connection.execute("USE memory")

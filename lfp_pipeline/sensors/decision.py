@@ -1,0 +1,148 @@
+"""What to do about the files in the inbox: a pure function from what is there to what to run."""
+
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass, field
+from itertools import islice
+
+from lfp_pipeline.landing.inbox import InboxFile, Listing
+
+MAX_BATCHES_A_TICK = 50
+
+FileVersion = tuple[str, str]
+"""Partition key and version: what a run is asked for, and what is remembered of it."""
+
+
+@dataclass(frozen=True)
+class History:
+    """What is known of the versions of files.
+
+    Attributes:
+        merged: those that are in.
+        refused: those that were refused; trying again changes nothing.
+        running: those that a run is at, or waits in the queue for.
+        attempts: how many runs of the sensor have ended for a version.
+    """
+
+    merged: AbstractSet[FileVersion] = frozenset()
+    refused: AbstractSet[FileVersion] = frozenset()
+    running: AbstractSet[FileVersion] = frozenset()
+    attempts: Mapping[FileVersion, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Limits:
+    """How runs are cut.
+
+    Attributes:
+        max_attempts: runs for one version of a file.
+        batch_bytes: files up to this size in all share a run.
+        batch_files: as many at most.
+    """
+
+    max_attempts: int
+    batch_bytes: int
+    batch_files: int
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Files that share a run, and which attempt it is for each."""
+
+    files: tuple[InboxFile, ...]
+    attempts: tuple[int, ...]
+
+    @property
+    def run_key(self) -> str:
+        """Names these versions and attempts, and so this run, for ever."""
+        told = "\n".join(
+            f"{file.name}\t{file.version}\t{attempt}"
+            for file, attempt in zip(self.files, self.attempts, strict=True)
+        )
+        return hashlib.sha256(told.encode("utf-8", "surrogateescape")).hexdigest()
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What to run, and what is left alone and why."""
+
+    batches: tuple[Batch, ...]
+    waiting: int
+    unstable: int
+    running: int
+    merged: int
+    refused: tuple[str, ...]
+    given_up: tuple[str, ...]
+
+    @property
+    def summary(self) -> str:
+        """All of it in a line."""
+        new = sum(len(batch.files) for batch in self.batches) + self.waiting
+        text = (
+            f"{new} new, {self.unstable} still being written, {self.running} running, "
+            f"{self.merged} in, {len(self.refused)} refused, {len(self.given_up)} given up"
+        )
+        if self.refused:
+            text += f". Refused: {_some(self.refused)}; mend and drop again"
+        if self.given_up:
+            text += f". Given up after repeated failures: {_some(self.given_up)}; drop again"
+        return text + "."
+
+
+def decide(listing: Listing, history: History, limits: Limits) -> Decision:
+    """What to do about a listing of the inbox.
+
+    A version of a file that is new, or whose runs have failed too few times, is due. Large files
+    get a run each; small ones share.
+    """
+    due: list[tuple[InboxFile, int]] = []
+    merged = running = 0
+    refused: list[str] = []
+    given_up: list[str] = []
+    for file in listing.ready:
+        version = (file.partition_key, file.version)
+        if version in history.merged:
+            merged += 1
+        elif version in history.running:
+            running += 1
+        elif version in history.refused:
+            refused.append(file.name)
+        elif history.attempts.get(version, 0) >= limits.max_attempts:
+            given_up.append(file.name)
+        else:
+            due.append((file, history.attempts.get(version, 0) + 1))
+    batches = tuple(islice(_batches(due, limits), MAX_BATCHES_A_TICK))
+    return Decision(
+        batches=batches,
+        waiting=len(due) - sum(len(batch.files) for batch in batches),
+        unstable=len(listing.unstable),
+        running=running,
+        merged=merged,
+        refused=tuple(refused),
+        given_up=tuple(given_up),
+    )
+
+
+def _batches(due: Sequence[tuple[InboxFile, int]], limits: Limits) -> Iterator[Batch]:
+    """Cut what is due, in order, wherever the next file would make a batch too large."""
+    batch: list[tuple[InboxFile, int]] = []
+    size = 0
+    for file, attempt in due:
+        full = size + file.size_bytes > limits.batch_bytes or len(batch) >= limits.batch_files
+        if batch and full:
+            yield _batch(batch)
+            batch, size = [], 0
+        batch.append((file, attempt))
+        size += file.size_bytes
+    if batch:
+        yield _batch(batch)
+
+
+def _batch(files: Sequence[tuple[InboxFile, int]]) -> Batch:
+    return Batch(tuple(file for file, _ in files), tuple(attempt for _, attempt in files))
+
+
+def _some(names: Sequence[str]) -> str:
+    shown = ", ".join(names[:5])
+    return f"{shown} and {len(names) - 5} more" if len(names) > 5 else shown  # noqa: PLR2004
