@@ -4,6 +4,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
+_WITHOUT_MARKS = str.maketrans("", "", "-:")
+
 
 @dataclass(frozen=True)
 class Delivery:
@@ -40,4 +42,5 @@ class Delivery:
 
 def stamp(moment: datetime) -> str:
     """A moment as a compact name that sorts as time does: 20261120T081952.123456Z."""
-    return f"{moment:%Y%m%dT%H%M%S.%f}Z"
+    # strftime does not pad years before 1000 everywhere; isoformat does.
+    return moment.isoformat(timespec="microseconds").translate(_WITHOUT_MARKS) + "Z"

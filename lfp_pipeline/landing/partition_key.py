@@ -5,7 +5,7 @@ import re
 
 MAX_LENGTH = 120
 
-_DIGEST_LENGTH = 10
+_DIGEST_LENGTH = 16
 _SAFE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*")
 _LOOKS_DERIVED = re.compile(rf".*-[0-9a-f]{{{_DIGEST_LENGTH}}}")
 
@@ -18,9 +18,9 @@ def partition_key(name: str) -> str:
     """
     if is_partition_key(name) and not _LOOKS_DERIVED.fullmatch(name):
         return name
-    digest = hashlib.sha256(name.encode("utf-8", "surrogateescape")).hexdigest()[:_DIGEST_LENGTH]
+    digest = hashlib.sha256(name.encode("utf-8", "surrogatepass")).hexdigest()[:_DIGEST_LENGTH]
     spelled = re.sub(r"\.{2,}", ".", re.sub(r"[^A-Za-z0-9._-]+", "_", name)).lstrip(".-")
-    return f"{spelled[: MAX_LENGTH - _DIGEST_LENGTH - 1]}-{digest}"
+    return f"{spelled[: MAX_LENGTH - _DIGEST_LENGTH - 1] or '_'}-{digest}"
 
 
 def is_partition_key(text: str) -> bool:

@@ -1,0 +1,1 @@
+"""Landing: from a source to the raw zone."""
