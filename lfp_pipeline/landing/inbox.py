@@ -3,6 +3,7 @@
 import os
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -66,7 +67,10 @@ def list_inbox(inbox: Path, *, quiet_seconds: float, now: float | None = None) -
     unstable: list[str] = []
     try:
         for entry in _walk(inbox):
-            status = entry.stat(follow_symlinks=False)
+            try:
+                status = entry.stat(follow_symlinks=False)
+            except FileNotFoundError:  # Taken away since it was listed.
+                continue
             name = Path(entry.path).relative_to(inbox).as_posix()
             # ctime moves with every write and rename, also where the writer sets an old mtime.
             if abs(moment - status.st_ctime) < quiet_seconds:
@@ -88,6 +92,7 @@ def _walk(folder: Path) -> Iterator[os.DirEntry[str]]:
             if entry.name.startswith(".") or entry.name.lower().endswith(_UNFINISHED_SUFFIXES):
                 continue
             if entry.is_dir(follow_symlinks=False):
-                yield from _walk(Path(entry.path))
+                with suppress(FileNotFoundError):  # Taken away since it was listed.
+                    yield from _walk(Path(entry.path))
             elif entry.is_file(follow_symlinks=False):
                 yield entry

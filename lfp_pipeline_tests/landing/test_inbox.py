@@ -1,0 +1,153 @@
+"""The inbox: what counts as a file that is ready, and what is an error."""
+
+import os
+import time
+from pathlib import Path
+from threading import Event, Thread
+
+import pytest
+
+from lfp_pipeline.errors import LandingError
+from lfp_pipeline.landing.inbox import list_inbox
+
+
+@pytest.fixture
+def inbox(tmp_path: Path) -> Path:
+    folder = tmp_path / "inbox"
+    folder.mkdir()
+    return folder
+
+
+def names(inbox: Path) -> list[str]:
+    return sorted(file.name for file in list_inbox(inbox, quiet_seconds=0).ready)
+
+
+def test_a_file_at_rest_is_ready(inbox: Path) -> None:
+    (inbox / "a.csv").write_bytes(b"abc")
+    listing = list_inbox(inbox, quiet_seconds=2, now=time.time() + 3)
+    (file,) = listing.ready
+    assert (file.name, file.path, file.size_bytes) == ("a.csv", inbox / "a.csv", 3)
+    assert file.mtime_ns == (inbox / "a.csv").stat().st_mtime_ns
+    assert listing.unstable == ()
+
+
+def test_a_file_that_changed_just_now_is_not_ready(inbox: Path) -> None:
+    (inbox / "a.csv").write_bytes(b"abc")
+    listing = list_inbox(inbox, quiet_seconds=60)
+    assert (listing.ready, listing.unstable) == ((), ("a.csv",))
+
+
+def test_an_old_mtime_does_not_make_a_new_file_ready(inbox: Path) -> None:
+    (inbox / "a.csv").write_bytes(b"abc")
+    os.utime(inbox / "a.csv", (0, 0))
+    assert list_inbox(inbox, quiet_seconds=60).unstable == ("a.csv",)
+
+
+@pytest.mark.parametrize(
+    "name", [".hidden", "a.csv.part", "a.tmp", "A.TMP", "a.crdownload", "a.filepart"]
+)
+def test_unfinished_and_hidden_files_are_not_there_yet(inbox: Path, name: str) -> None:
+    (inbox / name).write_bytes(b"abc")
+    assert names(inbox) == []
+
+
+def test_hidden_folders_are_left_alone(inbox: Path) -> None:
+    (inbox / ".git").mkdir()
+    (inbox / ".git" / "a.csv").write_bytes(b"abc")
+    assert names(inbox) == []
+
+
+def test_files_in_folders_are_named_by_their_path(inbox: Path) -> None:
+    (inbox / "shop" / "new").mkdir(parents=True)
+    (inbox / "shop" / "new" / "a.csv").write_bytes(b"abc")
+    (inbox / "a.csv").write_bytes(b"abc")
+    assert names(inbox) == ["a.csv", "shop/new/a.csv"]
+
+
+def test_links_are_not_followed(inbox: Path, tmp_path: Path) -> None:
+    (tmp_path / "secret").mkdir()
+    (tmp_path / "secret" / "a.csv").write_bytes(b"abc")
+    (inbox / "file.csv").symlink_to(tmp_path / "secret" / "a.csv")
+    (inbox / "folder").symlink_to(tmp_path / "secret")
+    (inbox / "loop").symlink_to(inbox)
+    assert names(inbox) == []
+
+
+def test_pipes_are_not_files(inbox: Path) -> None:
+    os.mkfifo(inbox / "pipe.csv")
+    assert names(inbox) == []
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["with space.csv", "größe 商品.csv", "..csv..", "a..b.csv", "x" * 255, "#?%*'\".csv", "a\nb"],
+)
+def test_any_name_is_listed_as_it_is(inbox: Path, name: str) -> None:
+    if name.startswith("."):
+        name = "a" + name
+    (inbox / name).write_bytes(b"abc")
+    assert names(inbox) == [name]
+
+
+def test_a_name_that_is_not_utf8_is_listed(inbox: Path) -> None:
+    (inbox / os.fsdecode(b"\xff.csv")).write_bytes(b"abc")
+    assert names(inbox) == [os.fsdecode(b"\xff.csv")]
+
+
+def test_the_oldest_file_comes_first_and_names_break_ties(inbox: Path) -> None:
+    for name, moment in (("c", 5), ("b", 7), ("a", 7), ("d", -3)):
+        (inbox / name).write_bytes(b"abc")
+        os.utime(inbox / name, (moment, moment))
+    ready = list_inbox(inbox, quiet_seconds=0).ready
+    assert [file.name for file in ready] == ["d", "c", "a", "b"]
+
+
+def test_an_empty_inbox_is_empty(inbox: Path) -> None:
+    assert names(inbox) == []
+
+
+def test_a_missing_inbox_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(LandingError, match=r"inbox .* cannot be read: No such file") as caught:
+        list_inbox(tmp_path / "inbox", quiet_seconds=0)
+    assert not caught.value.permanent
+
+
+def test_a_file_in_the_place_of_the_inbox_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / "inbox").write_bytes(b"")
+    with pytest.raises(LandingError, match="Not a directory"):
+        list_inbox(tmp_path / "inbox", quiet_seconds=0)
+
+
+def test_two_versions_of_a_file_have_different_versions(inbox: Path) -> None:
+    file = inbox / "a.csv"
+    versions = set()
+    for content, moment in ((b"abc", 1), (b"abc", 2), (b"abcd", 2)):
+        file.write_bytes(content)
+        os.utime(file, (moment, moment))
+        versions.add(list_inbox(inbox, quiet_seconds=0).ready[0].version)
+    assert len(versions) == 3
+
+
+def test_files_that_come_and_go_meanwhile_are_no_error(inbox: Path) -> None:
+    (inbox / "stays.csv").write_bytes(b"abc")
+    stop = Event()
+
+    def come_and_go() -> None:
+        while not stop.is_set():
+            for number in range(20):
+                (inbox / f"sub{number}").mkdir()
+                (inbox / f"sub{number}" / "a.csv").write_bytes(b"abc")
+                (inbox / f"{number}.csv").write_bytes(b"abc")
+            for number in range(20):
+                (inbox / f"{number}.csv").unlink()
+                (inbox / f"sub{number}" / "a.csv").unlink()
+                (inbox / f"sub{number}").rmdir()
+
+    thread = Thread(target=come_and_go)
+    thread.start()
+    try:
+        for _ in range(300):
+            assert "stays.csv" in names(inbox)
+    finally:
+        stop.set()
+        thread.join()
