@@ -1,5 +1,7 @@
 """Files by http and https: streamed, resumed and tried again where that helps."""
 
+import logging
+import re
 import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -7,14 +9,24 @@ from email.utils import parsedate_to_datetime
 from urllib.parse import urlsplit, urlunsplit
 
 import httpx
-from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_exponential_jitter
+from tenacity import (
+    Retrying,
+    retry_if_exception,
+    stop_after_attempt,
+    stop_before_delay,
+    wait_exponential_jitter,
+)
 
 from lfp_pipeline.errors import LandingError
-from lfp_pipeline.landing.sources import CHUNK_BYTES, OnProgress, Sink, url_key, utc_now
+from lfp_pipeline.landing.sources import OnProgress, Sink, url_key, utc_now
 
 _TRANSIENT_STATUSES = frozenset({408, 425, 429, 500, 502, 503, 504})
 _CONNECT_AND_READ_SECONDS = 30.0
 _MAX_REDIRECTS = 5
+_CONTENT_RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+|\*)")
+
+# At its level INFO, httpx logs whole URLs, with the secrets in them.
+logging.getLogger("httpx").setLevel(logging.WARNING)
 
 
 @dataclass(frozen=True)
@@ -29,10 +41,24 @@ class DownloadLimits:
 
 @dataclass(frozen=True)
 class HttpFile:
-    """A file behind a URL."""
+    """A file behind a URL.
+
+    Raises:
+        LandingError: the URL is not one.
+    """
 
     url: str
     limits: DownloadLimits
+
+    def __post_init__(self) -> None:
+        try:
+            whole = httpx.URL(self.url).host and urlsplit(self.url).port != 0
+        except (httpx.InvalidURL, ValueError):
+            whole = False
+        if not whole:
+            # Neither the URL nor the reason: a password with an odd character may be in them.
+            msg = "The URL is not valid. Odd characters in it must be written as %XX."
+            raise LandingError(msg, permanent=True)
 
     @property
     def name(self) -> str:
@@ -49,8 +75,8 @@ class HttpFile:
         transfer = _Transfer(self.url, self.limits, sink, on_progress)
         retrying = Retrying(
             retry=retry_if_exception(_is_transient),
-            stop=stop_after_attempt(self.limits.attempts),
-            wait=wait_exponential_jitter(initial=0.5, max=self.limits.longest_pause_seconds),
+            stop=stop_after_attempt(self.limits.attempts) | stop_before_delay(self.limits.seconds),
+            wait=wait_exponential_jitter(max=self.limits.longest_pause_seconds),
             reraise=True,
         )
         try:
@@ -62,11 +88,40 @@ class HttpFile:
                 headers={"Accept-Encoding": "identity", "User-Agent": "lfp-pipeline"},
             ) as client:
                 return retrying(transfer.attempt, client)
-        except (httpx.HTTPError, httpx.InvalidURL) as error:
+        except httpx.HTTPError as error:
             tries = retrying.statistics.get("attempt_number", 1)
             reason = str(error) or type(error).__name__
             msg = f"{self.name} could not be downloaded ({tries} tries): {reason}."
-            raise LandingError(msg, permanent=False) from error
+            raise LandingError(msg, permanent=not _is_transient(error)) from error
+
+
+@dataclass(frozen=True)
+class _Version:
+    """What the server says about the version of the file that it sends.
+
+    Attributes:
+        etag: a strong one; a weak one does not promise the same bytes.
+        modified: Last-Modified.
+        size: of the whole file.
+    """
+
+    etag: str | None
+    modified: str | None
+    size: int | None
+
+    @property
+    def validator(self) -> str | None:
+        """What names this version in If-Range."""
+        return self.etag or self.modified
+
+    def may_be(self, other: "_Version") -> bool:
+        """Whether nothing that both know tells them apart."""
+        pairs = zip(
+            (self.etag, self.modified, self.size),
+            (other.etag, other.modified, other.size),
+            strict=True,
+        )
+        return all(one is None or two is None or one == two for one, two in pairs)
 
 
 @dataclass
@@ -78,52 +133,71 @@ class _Transfer:
     sink: Sink
     on_progress: OnProgress
     done: int = 0
-    validator: str | None = None
+    version: _Version | None = None
 
     def __post_init__(self) -> None:
         self.deadline = time.monotonic() + self.limits.seconds
 
     def attempt(self, client: httpx.Client) -> datetime:
         resume = {}
-        if self.done and self.validator:
-            resume = {"Range": f"bytes={self.done}-", "If-Range": self.validator}
+        if self.done and self.version and self.version.validator:
+            resume = {"Range": f"bytes={self.done}-", "If-Range": self.version.validator}
         with client.stream("GET", self.url, headers=resume) as response:
-            self._check_status(response)
-            if response.status_code != httpx.codes.PARTIAL_CONTENT or not self._continues(response):
-                self.sink.restart()
-                self.done = 0
-            self.validator = _strong_validator(response)
-            self._take(response)
-            return _delivered_at(response)
+            if response.status_code in {
+                httpx.codes.PARTIAL_CONTENT,
+                httpx.codes.REQUESTED_RANGE_NOT_SATISFIABLE,
+            }:
+                version = self._continued(response)
+            else:
+                self._check_status(response)
+                version = self._begun(response)
+            self._take(response, version.size)
+            # Of the first answer: the answer with the rest need not repeat it.
+            return _delivered_at(version.modified)
 
     def _check_status(self, response: httpx.Response) -> None:
         status = response.status_code
-        if status in {httpx.codes.OK, httpx.codes.PARTIAL_CONTENT}:
+        if status == httpx.codes.OK:
             return
         msg = f"{public_url(self.url)} answered {status} {response.reason_phrase}."
         raise LandingError(msg, permanent=status not in _TRANSIENT_STATUSES)
 
-    def _continues(self, response: httpx.Response) -> bool:
-        sent_range = response.headers.get("Content-Range", "")
-        if sent_range.startswith(f"bytes {self.done}-"):
-            return True
-        msg = f"{public_url(self.url)} sent the range {sent_range!r}, not from byte {self.done}."
-        raise LandingError(msg, permanent=True)
+    def _begun(self, response: httpx.Response) -> _Version:
+        self.sink.restart()
+        self.done = 0
+        length = response.headers.get("Content-Length", "")
+        self.version = _version(response, int(length) if length.isdecimal() else None)
+        return self.version
 
-    def _take(self, response: httpx.Response) -> None:
-        length = response.headers.get("Content-Length")
-        total = self.done + int(length) if length and length.isdigit() else None
-        for chunk in response.iter_raw(CHUNK_BYTES):
+    def _continued(self, response: httpx.Response) -> _Version:
+        """The version that is being taken, if the answer is exactly the rest of it."""
+        sent = response.headers.get("Content-Range", "")
+        found = _CONTENT_RANGE.fullmatch(sent)
+        if found and self.version and int(found[1]) == self.done:
+            size = int(found[2]) + 1
+            whole = found[3] in {"*", str(size)}
+            if whole and self.version.may_be(_version(response, size)):
+                return self.version
+        self.version = None
+        msg = (
+            f"{public_url(self.url)} sent the range {sent!r}, which is not the rest of the file "
+            f"from byte {self.done}."
+        )
+        raise LandingError(msg, permanent=False)
+
+    def _take(self, response: httpx.Response, size: int | None) -> None:
+        self._check_limits(size or 0)
+        for chunk in response.iter_raw():
             self.sink.write(chunk)
             self.done += len(chunk)
-            self._check_limits()
-            self.on_progress(self.done, total)
-        if total is not None and self.done != total:
-            msg = f"{public_url(self.url)} ended after {self.done} of {total} bytes."
+            self._check_limits(self.done)
+            self.on_progress(self.done, size)
+        if size is not None and self.done != size:
+            msg = f"{public_url(self.url)} ended after {self.done} of {size} bytes."
             raise LandingError(msg, permanent=False)
 
-    def _check_limits(self) -> None:
-        if self.done > self.limits.max_bytes:
+    def _check_limits(self, size: int) -> None:
+        if size > self.limits.max_bytes:
             msg = (
                 f"{public_url(self.url)} is larger than {self.limits.max_bytes:,} bytes "
                 "(setting LFP_MAX_DOWNLOAD_BYTES)."
@@ -155,21 +229,16 @@ def _is_transient(error: BaseException) -> bool:
     )
 
 
-def _strong_validator(response: httpx.Response) -> str | None:
-    """What names this version of the file for If-Range; a weak ETag may not."""
-    etag = response.headers.get("ETag", "")
-    if etag and not etag.startswith("W/"):
-        return str(etag)
-    modified: str | None = response.headers.get("Last-Modified")
-    return modified
+def _version(response: httpx.Response, size: int | None) -> _Version:
+    etag = response.headers.get("ETag")
+    strong = etag if etag and not etag.startswith("W/") else None
+    return _Version(strong, response.headers.get("Last-Modified"), size)
 
 
-def _delivered_at(response: httpx.Response) -> datetime:
-    modified = response.headers.get("Last-Modified")
+def _delivered_at(modified: str | None) -> datetime:
     try:
-        moment = parsedate_to_datetime(modified) if modified else None
-    except ValueError:
-        moment = None
-    if moment is None:
+        moment = parsedate_to_datetime(modified or "")
+        # The zone -0000 is UTC, too, but gives a moment without one.
+        return moment.replace(tzinfo=moment.tzinfo or UTC).astimezone(UTC).replace(tzinfo=None)
+    except (ValueError, OverflowError):
         return utc_now()
-    return moment.astimezone(UTC).replace(tzinfo=None)

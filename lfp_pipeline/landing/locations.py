@@ -14,12 +14,24 @@ def source_at(location: str, limits: DownloadLimits) -> Source:
     Raises:
         LandingError: it is none of these.
     """
-    scheme = urlsplit(location).scheme.lower() if "://" in location else ""
-    if scheme in {"http", "https"}:
-        return HttpFile(location, limits)
-    if scheme == "file":
-        return LocalFile(Path(unquote(urlsplit(location).path)))
-    if not scheme:
-        return LocalFile(Path(location).expanduser())
+    scheme, marked, _ = location.partition("://")
+    match scheme.lower() if marked and scheme.isalnum() else "":
+        case "http" | "https":
+            return HttpFile(location, limits)
+        case "file":
+            return _local_file(unquote(urlsplit(location).path))
+        case "":
+            return _local_file(location)
     msg = f"{scheme}:// is not supported. Give an http or https URL, or a path."
     raise LandingError(msg, permanent=True)
+
+
+def _local_file(path: str) -> LocalFile:
+    if not path or "\0" in path:
+        msg = f"{path!r} is not a path."
+        raise LandingError(msg, permanent=True)
+    try:
+        return LocalFile(Path(path).expanduser())
+    except RuntimeError as error:  # A `~user` that does not exist.
+        msg = f"{path} cannot be found: {error}"
+        raise LandingError(msg, permanent=True) from error

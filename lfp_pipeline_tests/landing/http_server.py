@@ -1,0 +1,124 @@
+"""A web server on the loopback that behaves as a test says."""
+
+import re
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from threading import Thread
+
+Answer = Callable[["Exchange"], None]
+
+
+class Exchange(BaseHTTPRequestHandler):
+    """One request; a test's answer writes the response."""
+
+    protocol_version = "HTTP/1.1"
+    answer: Answer
+    requests: list[dict[str, str]]
+
+    def do_GET(self) -> None:
+        self.requests.append({"path": self.path, **dict(self.headers)})
+        self.close_connection = True
+        type(self).answer(self)
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 (the base names it so)
+        """Keep quiet."""
+
+    def head(self, status: int, **headers: object) -> None:
+        """Send the status and headers, given as `Last_Modified="..."`."""
+        self.send_response(status)
+        for name, value in headers.items():
+            self.send_header(name.replace("_", "-"), str(value))
+        self.end_headers()
+
+    def whole(self, content: bytes, **headers: object) -> None:
+        """Answer 200 with all the content."""
+        self.head(200, Content_Length=len(content), **headers)
+        self.wfile.write(content)
+
+    def rest(self, content: bytes, **headers: object) -> None:
+        """Answer 206 with what the request's Range asks for."""
+        start = self.asked_from
+        spread = f"bytes {start}-{len(content) - 1}/{len(content)}"
+        size = len(content) - start
+        self.head(206, **({"Content_Length": size, "Content_Range": spread} | headers))
+        self.wfile.write(content[start:])
+
+    @property
+    def asked_from(self) -> int:
+        """The first byte that the request's Range asks for; 0 without one."""
+        found = re.fullmatch(r"bytes=(\d+)-", self.headers.get("Range", ""))
+        return int(found[1]) if found else 0
+
+
+@dataclass
+class Server:
+    """Where the server is, and what it was asked."""
+
+    port: int
+    requests: list[dict[str, str]] = field(default_factory=list)
+
+    def url(self, path: str = "/products.csv") -> str:
+        return f"http://127.0.0.1:{self.port}{path}"
+
+
+@contextmanager
+def serving(*answers: Answer) -> Iterator[Server]:
+    """Serve each request with the next answer; the last one stays."""
+    left = list(answers)
+
+    def answer(exchange: Exchange) -> None:
+        (left.pop(0) if len(left) > 1 else left[0])(exchange)
+
+    requests: list[dict[str, str]] = []
+    handler = type("Handler", (Exchange,), {"answer": staticmethod(answer), "requests": requests})
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        server.daemon_threads = True
+        server.handle_error = lambda *_: None  # type: ignore[method-assign] (clients may hang up)
+        thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        try:
+            yield Server(server.server_address[1], requests)
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+def content_of(content: bytes, **headers: object) -> Answer:
+    """Always all of it."""
+    return lambda exchange: exchange.whole(content, **headers)
+
+
+def status(code: int, **headers: object) -> Answer:
+    """Only a status."""
+    return lambda exchange: exchange.head(code, Content_Length=0, **headers)
+
+
+def cut_off(content: bytes, after: int, **headers: object) -> Answer:
+    """The beginning of it, then the line goes dead."""
+
+    def answer(exchange: Exchange) -> None:
+        exchange.head(200, Content_Length=len(content), **headers)
+        exchange.wfile.write(content[:after])
+
+    return answer
+
+
+def rest_of(content: bytes, **headers: object) -> Answer:
+    """From where the request asks."""
+    return lambda exchange: exchange.rest(content, **headers)
+
+
+def dripping(content: bytes, pause: float) -> Answer:
+    """A byte at a time."""
+
+    def answer(exchange: Exchange) -> None:
+        exchange.head(200, Content_Length=len(content))
+        for byte in content:
+            exchange.wfile.write(bytes([byte]))
+            exchange.wfile.flush()
+            time.sleep(pause)
+
+    return answer

@@ -1,0 +1,47 @@
+"""What a person may write as a source."""
+
+from pathlib import Path
+
+import pytest
+
+from lfp_pipeline.errors import LandingError
+from lfp_pipeline.landing.download import DownloadLimits, HttpFile
+from lfp_pipeline.landing.locations import source_at
+from lfp_pipeline.landing.sources import LocalFile
+
+LIMITS = DownloadLimits(attempts=1, seconds=1, max_bytes=1)
+
+
+@pytest.mark.parametrize("url", ["http://host/a.csv", "HTTPS://host/a.csv"])
+def test_http_and_https_are_downloads(url: str) -> None:
+    assert source_at(url, LIMITS) == HttpFile(url, LIMITS)
+
+
+@pytest.mark.parametrize(
+    ("location", "path"),
+    [
+        ("/data/a.csv", "/data/a.csv"),
+        ("a b.csv", "a b.csv"),
+        ("a/b://c.csv", "a/b:/c.csv"),
+        ("file:///data/a%20b.csv", "/data/a b.csv"),
+        ("~/a.csv", str(Path.home() / "a.csv")),
+    ],
+)
+def test_paths_and_file_urls_are_local_files(location: str, path: str) -> None:
+    assert source_at(location, LIMITS) == LocalFile(Path(path))
+
+
+@pytest.mark.parametrize("location", ["ftp://host/a.csv", "s3://bucket/a.csv"])
+def test_other_protocols_are_refused(location: str) -> None:
+    with pytest.raises(LandingError, match="not supported") as caught:
+        source_at(location, LIMITS)
+    assert caught.value.permanent
+
+
+@pytest.mark.parametrize(
+    "location", ["", "a\0b", "~nobody-of-this-name/a.csv", "file://", "http://"]
+)
+def test_what_is_no_source_is_refused(location: str) -> None:
+    with pytest.raises(LandingError) as caught:
+        source_at(location, LIMITS)
+    assert caught.value.permanent
