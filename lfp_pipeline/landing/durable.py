@@ -11,7 +11,7 @@ from uuid import uuid4
 @contextmanager
 def temporary_beside(target: Path) -> Iterator[tuple[BinaryIO, Path]]:
     """Open a new file beside `target`, under a temporary name; it is gone afterwards."""
-    target.parent.mkdir(parents=True, exist_ok=True)
+    _make_folder(target.parent)
     temporary = target.parent / f".{uuid4().hex}.part"
     try:
         with temporary.open("xb") as file:
@@ -25,8 +25,21 @@ def publish(file: BinaryIO, temporary: Path, target: Path) -> None:
     file.flush()
     os.fsync(file.fileno())
     temporary.replace(target)
-    folder = os.open(target.parent, os.O_RDONLY)
+    _sync_folder(target.parent)
+
+
+def _make_folder(folder: Path) -> None:
+    """Make a folder that survives a power cut, too: its name is on disk in the one above."""
+    if folder.is_dir():
+        return
+    _make_folder(folder.parent)
+    folder.mkdir(exist_ok=True)
+    _sync_folder(folder.parent)
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
     try:
-        os.fsync(folder)
+        os.fsync(descriptor)
     finally:
-        os.close(folder)
+        os.close(descriptor)

@@ -12,13 +12,17 @@ the commit. Where it is lost, the delivery is offered again, and found to be in.
 import hashlib
 import json
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
 from typing import BinaryIO
 
+from lfp_pipeline.errors import LandingError
 from lfp_pipeline.landing.delivery import Delivery, stamp
 from lfp_pipeline.landing.durable import publish, temporary_beside
+from lfp_pipeline.landing.partition_key import is_partition_key
 from lfp_pipeline.landing.sources import Source, utc_now
 from lfp_pipeline.progress import TransferProgress
 
@@ -35,12 +39,19 @@ class RawZone:
         """Fetch a source into the raw zone; the same bytes of the same time land once.
 
         Raises:
-            LandingError: the source could not be fetched. The raw zone is as it was.
+            LandingError: the source could not be fetched or stored. The raw zone is as it was.
         """
+        if not is_partition_key(key):
+            msg = f"{key!r} is not a partition key: letters, digits, `.`, `_` and `-`, please."
+            raise LandingError(msg, permanent=True)
+        with _write_errors_told(self.root):
+            return self._land(source, key, log)
+
+    def _land(self, source: Source, key: str, log: logging.Logger) -> Delivery:
         folder = self.root / key
         progress = TransferProgress(log, f"Landing {source.name}")
         with temporary_beside(folder / "raw") as (file, temporary):
-            sink = _HashingSink(file)
+            sink = _HashingSink(file, self.root)
             delivered_at = source.fetch(sink, progress)
             delivery = Delivery(
                 partition_key=key,
@@ -107,18 +118,31 @@ class RawZone:
 class _HashingSink:
     """Writes to a file and hashes on the way."""
 
-    def __init__(self, file: BinaryIO) -> None:
+    def __init__(self, file: BinaryIO, root: Path) -> None:
         self.file = file
+        self.root = root
         self.digest = hashlib.sha256()
 
     def write(self, chunk: bytes) -> None:
         self.digest.update(chunk)
-        self.file.write(chunk)
+        with _write_errors_told(self.root):
+            self.file.write(chunk)
 
     def restart(self) -> None:
         self.digest = hashlib.sha256()
-        self.file.seek(0)
-        self.file.truncate()
+        with _write_errors_told(self.root):
+            self.file.seek(0)
+            self.file.truncate()
+
+
+@contextmanager
+def _write_errors_told(root: Path) -> Iterator[None]:
+    """Tell a full disk from a source that cannot be read."""
+    try:
+        yield
+    except OSError as error:
+        msg = f"The raw zone {root} cannot be written: {error.strerror or error}."
+        raise LandingError(msg, permanent=False) from error
 
 
 def _by_age(delivery: Delivery) -> tuple[datetime, str]:

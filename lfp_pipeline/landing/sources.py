@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from stat import S_ISREG
 from typing import BinaryIO, Protocol
 from urllib.parse import unquote, urlsplit
 
@@ -13,7 +14,9 @@ from lfp_pipeline.landing.partition_key import partition_key
 
 CHUNK_BYTES = 1 << 20
 
-_EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001 (all our moments are UTC without a zone)
+# All our moments are UTC without a zone.
+_EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001
+_EARLIEST, _LATEST = datetime.min, datetime.max  # noqa: DTZ901
 
 
 class Sink(Protocol):
@@ -58,8 +61,8 @@ class LocalFile:
 
     @property
     def name(self) -> str:
-        """The path."""
-        return str(self.path)
+        """The path; bytes of it that are not UTF-8 are spelled out, for every log and table."""
+        return os.fsencode(self.path).decode(errors="backslashreplace")
 
     @property
     def partition_key(self) -> str:
@@ -70,18 +73,26 @@ class LocalFile:
     def fetch(self, sink: Sink, on_progress: OnProgress) -> datetime:
         """Copy the file. A file that changes meanwhile is not taken."""
         try:
+            before = self.path.stat()
+            if not S_ISREG(before.st_mode):  # A pipe or device may never end.
+                msg = f"{self.name} is not a file."
+                raise LandingError(msg, permanent=True)
             with self.path.open("rb") as file:
-                before = os.fstat(file.fileno())
                 _copy(file, sink, before.st_size, on_progress)
-                after = self.path.stat()
+            after = self.path.stat()
         except OSError as error:
-            msg = f"{self.path} cannot be read: {error.strerror or error}."
-            gone = isinstance(error, FileNotFoundError | IsADirectoryError | PermissionError)
+            msg = f"{self.name} cannot be read: {error.strerror or error}."
+            gone = isinstance(error, FileNotFoundError | NotADirectoryError | PermissionError)
             raise LandingError(msg, permanent=gone) from error
-        if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
-            msg = f"{self.path} changed while it was being read. It is taken when it is at rest."
+        if _state(before) != _state(after):
+            msg = f"{self.name} changed while it was being read. It is taken when it is at rest."
             raise LandingError(msg, permanent=False)
         return utc_from_ns(before.st_mtime_ns)
+
+
+def _state(status: os.stat_result) -> tuple[int, int, int, int]:
+    """What changes with a file's bytes; its ctime does so even where a writer resets the mtime."""
+    return status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
 
 
 def _copy(file: BinaryIO, sink: Sink, size: int, on_progress: OnProgress) -> None:
@@ -93,8 +104,14 @@ def _copy(file: BinaryIO, sink: Sink, size: int, on_progress: OnProgress) -> Non
 
 
 def utc_from_ns(nanoseconds: int) -> datetime:
-    """A file time as UTC without a zone, cut to the microsecond, exactly (floats are not)."""
-    return _EPOCH + timedelta(microseconds=nanoseconds // 1000)
+    """A file time as UTC without a zone, cut to the microsecond, exactly (floats are not).
+
+    File systems know years after 9999; they become the last moment that we can write.
+    """
+    try:
+        return _EPOCH + timedelta(microseconds=nanoseconds // 1000)
+    except OverflowError:
+        return _LATEST if nanoseconds > 0 else _EARLIEST
 
 
 def utc_now() -> datetime:

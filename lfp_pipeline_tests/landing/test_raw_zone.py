@@ -1,0 +1,350 @@
+"""The raw zone: exact bytes, once, for good, whoever lands them and whatever breaks."""
+
+import hashlib
+import json
+import logging
+import os
+import stat
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from lfp_pipeline.errors import LandingError
+from lfp_pipeline.landing.delivery import Delivery, stamp
+from lfp_pipeline.landing.raw_zone import RawZone
+from lfp_pipeline.landing.sources import LocalFile, OnProgress, Sink, utc_from_ns, utc_now
+from lfp_pipeline_tests.processes import finish, start
+
+LOG = logging.getLogger("test")
+CONTENT = bytes(range(256)) * 10_000
+
+
+@pytest.fixture
+def zone(tmp_path: Path) -> RawZone:
+    return RawZone(tmp_path / "raw")
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    path = tmp_path / "products.csv"
+    path.write_bytes(CONTENT)
+    return path
+
+
+def land(zone: RawZone, path: Path, key: str = "products.csv") -> Delivery:
+    return zone.land(LocalFile(path), key, LOG)
+
+
+def files(zone: RawZone) -> list[Path]:
+    return sorted(path for path in zone.root.rglob("*") if path.is_file())
+
+
+@dataclass
+class Acting:
+    """A source that does something in the middle of giving its bytes."""
+
+    act: Callable[[], object]
+    name: str = "acting"
+    partition_key: str = "products.csv"
+
+    def fetch(self, sink: Sink, on_progress: OnProgress) -> datetime:
+        sink.write(CONTENT)
+        on_progress(len(CONTENT), None)
+        self.act()
+        return utc_now()
+
+
+def test_the_bytes_are_kept_exactly(zone: RawZone, file: Path) -> None:
+    delivery = land(zone, file)
+    assert delivery.path.read_bytes() == CONTENT
+    assert delivery.size_bytes == len(CONTENT)
+    assert delivery.sha256 == hashlib.sha256(CONTENT).hexdigest()
+
+
+def test_an_empty_file_is_kept_too(zone: RawZone, file: Path) -> None:
+    file.write_bytes(b"")
+    assert land(zone, file).path.read_bytes() == b""
+
+
+def test_the_record_tells_everything_about_the_delivery(zone: RawZone, file: Path) -> None:
+    delivery = land(zone, file)
+    record = json.loads(delivery.path.with_suffix(".json").read_text())
+    assert record == {
+        "delivery_id": delivery.delivery_id,
+        "partition_key": "products.csv",
+        "delivered_at": delivery.delivered_at.isoformat(timespec="microseconds"),
+        "sha256": delivery.sha256,
+        "source": str(file),
+        "size_bytes": len(CONTENT),
+        "landed_at": delivery.landed_at.isoformat(timespec="microseconds"),
+    }
+    assert zone.deliveries("products.csv") == [delivery]
+
+
+def test_what_landed_cannot_be_written(zone: RawZone, file: Path) -> None:
+    assert stat.S_IMODE(land(zone, file).path.stat().st_mode) == 0o444
+
+
+def test_the_same_file_lands_once(zone: RawZone, file: Path) -> None:
+    first = land(zone, file)
+    inode = first.path.stat().st_ino
+    assert land(zone, file) == first
+    assert first.path.stat().st_ino == inode
+    assert len(files(zone)) == 2
+
+
+def test_the_same_bytes_of_another_time_are_another_delivery(zone: RawZone, file: Path) -> None:
+    os.utime(file, (7, 7))
+    newer = land(zone, file)
+    os.utime(file, (5, 5))
+    older = land(zone, file)
+    assert zone.deliveries("products.csv") == [older, newer]
+
+
+def test_other_bytes_of_the_same_time_are_another_delivery(zone: RawZone, file: Path) -> None:
+    deliveries = []
+    for content in (b"one", b"two"):
+        file.write_bytes(content)
+        os.utime(file, (5, 5))
+        deliveries.append(land(zone, file))
+    by_id = sorted(deliveries, key=lambda delivery: delivery.delivery_id)
+    assert zone.deliveries("products.csv") == by_id
+
+
+def test_a_crash_between_bytes_and_record_is_mended_by_the_next_landing(
+    zone: RawZone, file: Path
+) -> None:
+    first = land(zone, file)
+    first.path.with_suffix(".json").unlink()
+    assert zone.deliveries("products.csv") == []
+    again = land(zone, file)
+    assert again.delivery_id == first.delivery_id
+    assert zone.deliveries("products.csv") == [again]
+    assert again.path.read_bytes() == CONTENT
+
+
+def test_a_record_whose_bytes_are_gone_is_mended_by_the_next_landing(
+    zone: RawZone, file: Path
+) -> None:
+    land(zone, file).path.unlink()
+    assert land(zone, file).path.read_bytes() == CONTENT
+
+
+@pytest.mark.parametrize("error", [LandingError("no", permanent=False), RuntimeError, SystemExit])
+def test_a_landing_that_fails_leaves_no_file(zone: RawZone, error: BaseException) -> None:
+    def fail() -> None:
+        raise error
+
+    with pytest.raises((LandingError, RuntimeError, SystemExit)):
+        zone.land(Acting(fail), "products.csv", LOG)
+    assert files(zone) == []
+
+
+def test_a_raw_zone_that_cannot_be_written_is_told_apart_from_the_source(
+    tmp_path: Path, file: Path
+) -> None:
+    (tmp_path / "raw").write_bytes(b"")
+    with pytest.raises(LandingError, match=r"raw zone .* cannot be written") as caught:
+        land(RawZone(tmp_path / "raw"), file)
+    assert not caught.value.permanent
+
+
+def test_a_full_disk_is_told_apart_from_the_source(zone: RawZone, file: Path) -> None:
+    code = """
+import logging, resource, signal, sys
+from pathlib import Path
+from lfp_pipeline.errors import LandingError
+from lfp_pipeline.landing.raw_zone import RawZone
+from lfp_pipeline.landing.sources import LocalFile
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, 1_000_000))
+try:
+    RawZone(Path(sys.argv[1])).land(LocalFile(Path(sys.argv[2])), "x", logging.getLogger())
+except LandingError as error:
+    print(error)
+"""
+    (told,) = finish([start(code, zone.root, file)])
+    assert told.startswith(f"The raw zone {zone.root} cannot be written")
+    assert files(zone) == []
+
+
+@pytest.mark.parametrize("key", ["../up", "a/b", "", ".", "..", ".hidden"])
+def test_a_key_that_leads_elsewhere_is_refused(zone: RawZone, file: Path, key: str) -> None:
+    with pytest.raises(LandingError, match="not a partition key") as caught:
+        land(zone, file, key)
+    assert caught.value.permanent
+    assert list(zone.root.parent.iterdir()) == [file]
+
+
+def test_a_file_that_grows_meanwhile_is_not_taken(zone: RawZone, file: Path) -> None:
+    refused_when(zone, file, lambda: file.write_bytes(CONTENT + b"x"))
+
+
+def test_a_file_that_is_replaced_meanwhile_is_not_taken(zone: RawZone, file: Path) -> None:
+    def replace() -> None:
+        other = file.with_name("other")
+        other.write_bytes(CONTENT)
+        os.utime(other, ns=(file.stat().st_mtime_ns,) * 2)
+        other.replace(file)
+
+    refused_when(zone, file, replace)
+
+
+def test_a_file_written_meanwhile_is_not_taken_even_if_its_time_is_put_back(
+    zone: RawZone, file: Path
+) -> None:
+    def write_and_reset() -> None:
+        times = (file.stat().st_atime_ns, file.stat().st_mtime_ns)
+        with file.open("r+b") as open_file:
+            open_file.write(b"x")
+        os.utime(file, ns=times)
+
+    refused_when(zone, file, write_and_reset)
+
+
+def refused_when(zone: RawZone, file: Path, act: Callable[[], object]) -> None:
+    class Watched(LocalFile):
+        def fetch(self, sink: Sink, on_progress: OnProgress) -> datetime:
+            acted = threading.Event()
+
+            def act_once(done: int, total: int | None) -> None:
+                on_progress(done, total)
+                if not acted.is_set():
+                    acted.set()
+                    act()
+
+            return super().fetch(sink, act_once)
+
+    with pytest.raises(LandingError, match="changed while it was being read") as caught:
+        zone.land(Watched(file), "products.csv", LOG)
+    assert not caught.value.permanent
+    assert files(zone) == []
+
+
+@pytest.mark.parametrize(
+    ("make", "told"),
+    [
+        (Path.absolute, "No such file"),
+        (Path.mkdir, "is not a file"),
+        (os.mkfifo, "is not a file"),
+    ],
+    ids=["missing", "folder", "pipe"],
+)
+def test_what_is_no_file_is_refused_for_good(
+    zone: RawZone, tmp_path: Path, make: Callable[[Path], object], told: str
+) -> None:
+    make(tmp_path / "source")
+    with pytest.raises(LandingError, match=told) as caught:
+        land(zone, tmp_path / "source")
+    assert caught.value.permanent
+
+
+def test_a_path_that_is_not_utf8_is_spelled_out(zone: RawZone, tmp_path: Path) -> None:
+    path = tmp_path / os.fsdecode(b"\xff.csv")
+    path.write_bytes(CONTENT)
+    assert land(zone, path).source == str(tmp_path / r"\xff.csv")
+
+
+@pytest.mark.parametrize(
+    "nanoseconds", [0, -1, -1_500, 1_700_000_000_123_456_789, 2**33 * 10**9 + 999_999_999]
+)
+def test_delivered_at_is_the_file_time_to_the_microsecond(
+    zone: RawZone, file: Path, nanoseconds: int
+) -> None:
+    os.utime(file, ns=(nanoseconds, nanoseconds))
+    delivery = land(zone, file)
+    epoch = datetime(1970, 1, 1, tzinfo=UTC).replace(tzinfo=None)
+    assert (delivery.delivered_at - epoch) // timedelta(microseconds=1) == nanoseconds // 1000
+    assert zone.deliveries("products.csv") == [delivery]
+
+
+@given(st.lists(st.integers(-(10**20), 3 * 10**20), min_size=2))
+@settings(deadline=None)
+def test_stamps_sort_as_file_times_do(times: list[int]) -> None:
+    moments = sorted(map(utc_from_ns, times))
+    stamps = [stamp(moment) for moment in moments]
+    assert stamps == sorted(stamps)
+    assert {len(one) for one in stamps} == {len("20261120T081952.123456Z")}
+    assert len(set(stamps)) == len(set(moments))
+
+
+keys = st.text(alphabet="Ab1._-", min_size=1, max_size=6)
+
+
+@given(st.lists(st.tuples(keys, st.integers(0, 2), st.sampled_from(["a", "f"])), min_size=2))
+@settings(deadline=None)
+def test_delivery_ids_of_one_time_sort_as_their_partitions_do(
+    several: list[tuple[str, int, str]],
+) -> None:
+    now = utc_now()
+    deliveries = [Delivery(key, now, sha * 64, "", size, now, Path()) for key, size, sha in several]
+    by_id = sorted(deliveries, key=lambda delivery: delivery.delivery_id)
+    keys = [delivery.partition_key for delivery in by_id]
+    assert keys == sorted(keys)
+
+
+def test_several_processes_that_land_one_file_at_once_land_it_once(
+    zone: RawZone, file: Path
+) -> None:
+    code = """
+import logging, sys
+from pathlib import Path
+from lfp_pipeline.landing.raw_zone import RawZone
+from lfp_pipeline.landing.sources import LocalFile
+zone, source = RawZone(Path(sys.argv[1])), LocalFile(Path(sys.argv[2]))
+sys.stdin.readline()
+for number in range(20):
+    zone.land(source, f"key{number}", logging.getLogger())
+"""
+    processes = [start(code, zone.root, file) for _ in range(3)]
+    for process in processes:
+        assert process.stdin is not None
+        process.stdin.write("go\n")
+        process.stdin.flush()
+    finish(processes)
+    assert len(files(zone)) == 20 * 2
+    for number in range(20):
+        (delivery,) = zone.deliveries(f"key{number}")
+        assert delivery.path.read_bytes() == CONTENT
+
+
+def test_several_threads_that_land_one_file_at_once_land_it_once(zone: RawZone, file: Path) -> None:
+    threads = [threading.Thread(target=land, args=(zone, file)) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(files(zone)) == 2
+
+
+def test_a_delivery_has_no_outcome_until_one_is_noted(zone: RawZone, file: Path) -> None:
+    delivery = land(zone, file)
+    known = ("products.csv", delivery.delivered_at, delivery.size_bytes)
+    assert zone.outcome(*known) is None
+    assert zone.deliveries_without_outcome() == [delivery]
+    zone.note_outcome(delivery, "refused")
+    zone.note_outcome(delivery, "merged")
+    assert zone.outcome(*known) == "merged"
+    assert zone.deliveries_without_outcome() == []
+
+
+def test_an_outcome_is_that_of_the_partition_the_time_and_the_size(
+    zone: RawZone, file: Path
+) -> None:
+    delivery = land(zone, file)
+    zone.note_outcome(delivery, "merged")
+    moment, size = delivery.delivered_at, delivery.size_bytes
+    assert zone.outcome("other.csv", moment, size) is None
+    assert zone.outcome("products.csv", moment, size + 1) is None
+    assert zone.outcome("products.csv", moment + timedelta(microseconds=1), size) is None
+
+
+def test_a_raw_zone_that_does_not_exist_yet_is_empty(zone: RawZone) -> None:
+    assert zone.deliveries("products.csv") == []
+    assert zone.deliveries_without_outcome() == []
