@@ -13,10 +13,10 @@ HEAD_BYTES = 1 << 18
 
 DELIMITERS = (",", ";", "\t", "|")
 
-_SEP_LINE = re.compile(rb'"?sep=(.)"?(?:\r\n|\r|\n)', re.IGNORECASE)
+_SHOWN_BYTES = 100
+
+_SEP_LINE = re.compile(rb'"?sep=([!#-/:-@[-`{-~\t])"?(?:\r\n|\r|\n)', re.IGNORECASE)
 _BLANK_LINES = re.compile(rb"(?:[ \t]*[\r\n])*")
-_HEADER_LINE = re.compile(rb'(?:[^"\r\n]|"[^"]*")*+')
-_LINE_END = re.compile(rb"\r\n|\r|\n|")
 
 
 @dataclass(frozen=True)
@@ -55,32 +55,45 @@ def detect_dialect(head: bytes, mark_length: int, aliases: Aliases) -> Dialect:
     """
     delimiters, start = list(DELIMITERS), mark_length
     if sep := _SEP_LINE.match(head, start):
-        delimiters, start = [sep[1].decode("latin-1")], sep.end()
-    start = _end(_BLANK_LINES, head, start)
+        delimiters, start = [sep[1].decode()], sep.end()
+    if blank_lines := _BLANK_LINES.match(head, start):
+        start = blank_lines.end()
     if start >= len(head):
         msg = "The file is empty: it has no header and no rows."
         raise DeliveryRefusedError(msg)
-    end = _end(_HEADER_LINE, head, start)
-    after = _end(_LINE_END, head, end)
-    line, newline = head[start:end], head[end:after]
-    if not newline and end < len(head):
-        msg = f"The header is not a line of CSV: it breaks off at {head[end : end + 20]!r}."
+    headers = {
+        mark: header for mark in delimiters if (header := _header(head, start, mark)) is not None
+    }
+    if not headers:
+        msg = f"The header is not a line of CSV: {head[start : start + _SHOWN_BYTES]!r}."
         raise DeliveryRefusedError(msg)
-    headers = {mark: RecordGrammar(mark.encode(), b"\n", 1).fields(line) for mark in delimiters}
-    delimiter = max(headers, key=lambda mark: _columns_named(headers[mark], aliases))
+    delimiter = max(headers, key=lambda mark: _columns_named(headers[mark].cells, aliases))
+    header = headers[delimiter]
+    if header.end >= HEAD_BYTES:
+        msg = f"The header is longer than {HEAD_BYTES:,} bytes."
+        raise DeliveryRefusedError(msg)
+    line = head[start : header.text_end]
     return Dialect(
         delimiter=delimiter,
-        newline=newline or b"\n",
-        columns=map_columns(headers[delimiter], aliases),
+        newline=head[header.text_end : header.end] or b"\n",
+        columns=map_columns(header.cells, aliases),
         plain_header=start == mark_length and b"\n" not in line and b"\r" not in line,
-        body_start=after,
+        body_start=header.end,
     )
+
+
+@dataclass(frozen=True)
+class _Header:
+    cells: list[str]
+    text_end: int
+    end: int
+
+
+def _header(head: bytes, start: int, delimiter: str) -> _Header | None:
+    grammar = RecordGrammar(delimiter.encode(), b"\n", 1)
+    ends = grammar.header_record(head, start)
+    return _Header(grammar.fields(head[start : ends[0]]), *ends) if ends else None
 
 
 def _columns_named(header: Sequence[str], aliases: Aliases) -> int:
     return sum(bool(positions) for positions in matches(header, aliases).values())
-
-
-def _end(pattern: re.Pattern[bytes], head: bytes, start: int) -> int:
-    match = pattern.match(head, start)
-    return match.end() if match else start

@@ -1,7 +1,9 @@
 """Every file becomes UTF-8 before it is read."""
 
 import codecs
+import re
 from collections.abc import Iterable, Iterator
+from mmap import ACCESS_READ, mmap
 from pathlib import Path
 
 _BOMS = (
@@ -10,6 +12,14 @@ _BOMS = (
     (codecs.BOM_UTF16_BE, "utf-16-be"),
 )
 _BROKEN_TAIL = b"\xff"
+
+# A pattern, because a decoder copies all that it was given into each error that it raises.
+_UTF8 = re.compile(
+    rb"(?:[\x00-\x7f]++|[\xc2-\xdf][\x80-\xbf]"
+    rb"|\xe0[\xa0-\xbf][\x80-\xbf]|\xed[\x80-\x9f][\x80-\xbf]"
+    rb"|[\xe1-\xec\xee\xef][\x80-\xbf]{2}"
+    rb"|\xf0[\x90-\xbf][\x80-\xbf]{2}|[\xf1-\xf3][\x80-\xbf]{3}|\xf4[\x80-\x8f][\x80-\xbf]{2})*+"
+)
 
 
 def detect_encoding(head: bytes) -> tuple[str, int]:
@@ -40,23 +50,12 @@ def to_utf8(pieces: Iterable[bytes], encoding: str) -> Iterator[bytes]:
 
 def invalid_utf8_offsets(path: Path, start: int = 0) -> Iterator[int]:
     """Where a file is not UTF-8: the offset of each invalid sequence, in order."""
-    chunk_bytes = 1 << 23
-    with path.open("rb") as file:
-        file.seek(start)
-        offset, rest = start, b""
+    with path.open("rb") as file, mmap(file.fileno(), 0, access=ACCESS_READ) as buffer:
+        position = start
         while True:
-            chunk = file.read(chunk_bytes)
-            rest += chunk
-            final = not chunk
-            taken = 0
-            while True:
-                try:
-                    taken += codecs.utf_8_decode(rest[taken:], "strict", final)[1]
-                    break
-                except UnicodeDecodeError as error:
-                    yield offset + taken + error.start
-                    taken += error.end
-            offset += taken
-            rest = rest[taken:]
-            if final:
+            valid = _UTF8.match(buffer, position)
+            position = valid.end() if valid else position
+            if position >= len(buffer):
                 return
+            yield position
+            position += 1

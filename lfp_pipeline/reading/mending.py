@@ -47,8 +47,17 @@ class MendedCopy:
         self._file_offsets.append(file_offset)
 
     def file_offset(self, copy_offset: int) -> int:
-        """Where a byte of the copy stands in the file."""
-        index = bisect.bisect_right(self._copy_offsets, copy_offset) - 1
+        """Where a record that begins there in the copy begins in the file."""
+        return self._shifted(bisect.bisect_right(self._copy_offsets, copy_offset) - 1, copy_offset)
+
+    def file_range(self, start: int, end: int) -> tuple[int, int]:
+        """Where a record of the copy begins and ends in the file."""
+        index = bisect.bisect_left(self._copy_offsets, end)
+        if self._copy_offsets[index : index + 1] != array("q", [end]):
+            index -= 1
+        return self.file_offset(start), self._shifted(index, end)
+
+    def _shifted(self, index: int, copy_offset: int) -> int:
         return self._file_offsets[index] + copy_offset - self._copy_offsets[index]
 
 
@@ -97,7 +106,7 @@ class _Mender:
         upcoming = _Suspects(suspects)
         while position < size:
             suspect = upcoming.at_or_after(position)
-            end = self.grammar.good_run_end(self.buffer, position, suspect[0] if suspect else size)
+            end = self.grammar.plain_run_end(self.buffer, position, suspect[0] if suspect else size)
             self._copy(position, end)
             position = self._record(end, suspect)
 
@@ -106,6 +115,7 @@ class _Mender:
         start = self.grammar.first_record_at(self.buffer, boundary)
         if start >= len(self.buffer):
             return start
+        self.mended.note_shift(self.out.tell(), boundary)
         self.mended.note_shift(self.out.tell(), start)
         good = self.grammar.good_record(self.buffer, start)
         if good is None:
@@ -115,8 +125,7 @@ class _Mender:
             end = self._replace(BadRecord(start, good[1], suspect[1], detail))
         else:
             text_end, end = good
-            self._copy(start, text_end)
-            self.out.write(self.grammar.newline)
+            self.out.write(self.grammar.plain(self.buffer[start:text_end]) + self.grammar.newline)
         self.mended.note_shift(self.out.tell(), end)
         return end
 

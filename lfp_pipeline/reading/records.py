@@ -6,13 +6,16 @@ over many records at once; Python sees only the bad ones.
 """
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 from mmap import mmap
 
 MAX_RECORD_BYTES = 2_000_000
 """DuckDB's own limit (`max_line_size`), which sizes its buffers."""
 
 _LINE_END = re.compile(rb"[^\r\n]*+(?:\r\n|\r|\n|\Z)")
+_LINES_LOOKED_AT = 20
 _SKIP_STEPS = tuple(2**power for power in range(16, -1, -2))
 
 Buffer = bytes | mmap
@@ -31,49 +34,66 @@ class BadRecord:
 class RecordGrammar:
     """RFC 4180 records with a given delimiter, main line end, and number of columns.
 
-    As in DuckDB, spaces may stand around a quoted value, a quote inside a bare value is a plain
-    character, one surplus delimiter may end a record, and blank lines do not count.
+    Spaces may stand around a quoted value, a quote inside a bare value is a plain character, one
+    surplus delimiter may end a record, and blank lines do not count. A record without such spaces
+    and without a surplus delimiter is plain: DuckDB reads the others now so, now otherwise.
     """
 
     def __init__(self, delimiter: bytes, newline: bytes, columns: int) -> None:
         self.newline = newline
         self.columns = columns
         self._delimiter = delimiter
-        mark, end = re.escape(delimiter), re.escape(newline)
-        quoted = rb'[ ]*+"(?:[^"]++|"")*+"[ ]*+'
-        field = rb"(?:" + quoted + rb'|[ ]*+[^" \r\n' + mark + rb"][^\r\n" + mark + rb"]*+|[ ]*+)"
-        fields = field + rb"(?:" + mark + field + rb"){%d}" % (columns - 1)
-        record = fields + mark + rb"?+" + end
+        mark, end = re.escape(delimiter), rb"\r(?!\n)" if newline == b"\r" else re.escape(newline)
+        quoted = rb'"(?:[^"]++|"")*+"'
+        bare = rb'[ ]*+[^" \r\n' + mark + rb"][^\r\n" + mark + rb"]*+|[ ]*+"
+        plain_field = rb"(?:" + quoted + rb"|" + bare + rb")"
+        field = rb"(?:[ ]*+" + quoted + rb"[ ]*+|" + bare + rb")"
+        others = columns - 1
+        plain_record = plain_field + rb"(?:" + mark + plain_field + rb"){%d}" % others + end
+        fields = field + rb"(?:" + mark + field + rb"){%d}" % others + mark + rb"?+"
         any_end = rb"(\r\n|\r|\n|\Z)"
-        self._run = re.compile(rb"(?:" + record + rb"|" + end + rb")*+")
+        self._run = re.compile(rb"(?:" + plain_record + rb"|" + end + rb")*+")
         self._skips = [
-            (step, re.compile(rb"(?:(?:" + end + rb")*+" + record + rb"){%d}" % step))
+            (step, re.compile(rb"(?:(?:" + end + rb")*+" + fields + end + rb"){%d}" % step))
             for step in _SKIP_STEPS
         ]
         self._blank_lines = re.compile(rb"[\r\n]*+")
-        self._good = re.compile(fields + mark + rb"?+" + any_end)
+        self._good = re.compile(fields + any_end)
         self._any_width = re.compile(field + rb"(?:" + mark + field + rb")*+" + any_end)
         self._field = re.compile(field)
         self._opening = re.compile(rb'[ ]*+"')
         self._closing = re.compile(rb'(?:[^"]++|"")*+"')
-        self._after_value = re.compile(rb"[ ]*+(?:" + mark + rb"|\r\n|\r|\n|\Z)")
+        self._after_value = re.compile(rb"[ ]*+(?:" + mark + rb"|\r|\n|\Z)")
+        self._bare = re.compile(rb"[^\r\n" + mark + rb"]*+")
 
     def fields(self, record: bytes) -> list[str]:
         """The values of one record, unquoted and without the spaces around them."""
-        values, position = [], 0
+        values = []
+        for value in self._written_values(record):
+            if value.startswith(b'"'):
+                value = value[1:-1].replace(b'""', b'"')  # noqa: PLW2901
+            values.append(value.decode("utf-8", "replace").strip())
+        return values
+
+    def plain(self, record: bytes) -> bytes:
+        """A good record without its line end, made plain."""
+        return self._delimiter.join(islice(self._written_values(record), self.columns))
+
+    def _written_values(self, record: bytes) -> Iterator[bytes]:
+        """The values of a record as they are written, without the spaces around quoted ones."""
+        position = 0
         while True:
             match = self._field.match(record, position)
-            value = match[0].strip() if match else b""
-            if value.startswith(b'"'):
-                value = value[1:-1].replace(b'""', b'"')
-            values.append(value.decode("utf-8", "replace").strip())
+            value = match[0] if match else b""
+            bare = value.strip(b" ")
+            yield bare if bare.startswith(b'"') else value
             position = match.end() if match else position
             if record[position : position + 1] != self._delimiter:
-                return values
+                return
             position += 1
 
-    def good_run_end(self, buffer: Buffer, position: int, before: int) -> int:
-        """The end of the good records from `position` that end at or before `before`."""
+    def plain_run_end(self, buffer: Buffer, position: int, before: int) -> int:
+        """The end of the plain records from `position` that end at or before `before`."""
         match = self._run.match(buffer, position, before)
         return match.end() if match else position
 
@@ -114,51 +134,55 @@ class RecordGrammar:
             return None
         return match.start(1), match.end()
 
+    def header_record(self, buffer: bytes, start: int) -> tuple[int, int] | None:
+        """The end of the text and of the line end of a good record, however many its columns."""
+        match = self._any_width.match(buffer, start)
+        return None if match is None else (match.start(1), match.end())
+
     def bad_record(self, buffer: Buffer, start: int) -> BadRecord:
         """What is wrong with the record at `start`, and where the next one begins."""
-        limit = min(start + MAX_RECORD_BYTES, len(buffer))
-        match = self._any_width.match(buffer, start, limit)
-        if match is not None and (match[1] or match.end() == len(buffer)):
-            found = len(self.fields(match[0]))
-            side = "missing columns" if found < self.columns else "too many columns"
-            detail = f"{found} columns instead of {self.columns}"
-            return BadRecord(start, match.end(), side, detail)
-        return self._broken_quotes(buffer, start, limit)
+        position, found = start, 0
+        while position - start <= MAX_RECORD_BYTES:
+            found += 1
+            if opening := self._opening.match(buffer, position):
+                value = opening.end()
+                closing = self._closing.match(buffer, value)
+                if closing is None or self._is_stray(buffer, value, closing.end() - 1):
+                    detail = f"the quote at byte {value - 1} is never closed"
+                    return BadRecord(start, _line_end(buffer, value), "unclosed quote", detail)
+                position = closing.end()
+                if not self._after_value.match(buffer, position):
+                    detail = f"text after the closing quote at byte {position - 1}"
+                    end = _line_end(buffer, position)
+                    return BadRecord(start, end, "text after a closing quote", detail)
+            position = self._bare.match(buffer, position).end()  # type: ignore[union-attr]
+            if buffer[position : position + 1] != self._delimiter:
+                break
+            position += 1
+        end = _line_end(buffer, position)
+        if end - start > MAX_RECORD_BYTES:
+            detail = f"longer than {MAX_RECORD_BYTES:,} bytes"
+            return BadRecord(start, end, "record too long", detail)
+        side = "missing columns" if found < self.columns else "too many columns"
+        return BadRecord(start, end, side, f"{found} columns instead of {self.columns}")
 
-    def _broken_quotes(self, buffer: Buffer, start: int, limit: int) -> BadRecord:
-        position = self._quoted_value_from(buffer, start, limit)
-        while position is not None:
-            value = position
-            closing = self._closing.match(buffer, value, limit)
-            if closing is None or self._opens_a_later_value(buffer, value, closing.end() - 1):
-                # Nothing closes the quote, or only a quote that opens another value does: it was
-                # a stray one. Its line is bad; the lines after it are read as if it were closed.
-                detail = f"the quote at byte {value - 1} is never closed"
-                return BadRecord(start, _line_end(buffer, value), "unclosed quote", detail)
-            after = self._after_value.match(buffer, closing.end(), limit)
-            if after is None:
-                detail = f"text after the closing quote at byte {closing.end() - 1}"
-                end = _line_end(buffer, closing.end())
-                return BadRecord(start, end, "text after a closing quote", detail)
-            position = self._quoted_value_from(buffer, after.end(), limit)
-        detail = f"longer than {MAX_RECORD_BYTES:,} bytes"
-        return BadRecord(start, _line_end(buffer, limit), "record too long", detail)
+    def _is_stray(self, buffer: Buffer, value: int, closing: int) -> bool:
+        """Whether a quote before `value` opens nothing, though another, `closing`, follows.
 
-    def _quoted_value_from(self, buffer: Buffer, position: int, limit: int) -> int | None:
-        """The inside of the next quoted value of this record, past any bare ones."""
-        while not (opening := self._opening.match(buffer, position, limit)):
-            match = self._field.match(buffer, position, limit)
-            end = match.end() if match else position
-            if buffer[end : end + 1] != self._delimiter:
-                return None
-            position = end + 1
-        return opening.end()
-
-    def _opens_a_later_value(self, buffer: Buffer, value: int, quote: int) -> bool:
-        if quote == value or buffer[quote - 1 : quote] not in {self._delimiter, b"\n", b"\r"}:
+        So it seems where that one opens a value itself, on a later line, and where most of the
+        lines between them are good records. Then only the line of the stray quote is bad.
+        """
+        if buffer.find(b"\n", value, closing) < 0 and buffer.find(b"\r", value, closing) < 0:
             return False
-        inside = buffer[value:quote]
-        return b"\n" in inside or b"\r" in inside
+        if buffer[closing - 1 : closing] in {self._delimiter, b"\n", b"\r"}:
+            return True
+        position, lines, good_lines = _line_end(buffer, value), 0, 0
+        while position <= closing and lines < _LINES_LOOKED_AT:
+            good = self.good_record(buffer, position)
+            position = good[1] if good else _line_end(buffer, position)
+            lines += 1
+            good_lines += good is not None
+        return good_lines > lines / 2
 
 
 def _line_end(buffer: Buffer, position: int) -> int:

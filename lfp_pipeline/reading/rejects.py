@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import astuple, dataclass
 from mmap import ACCESS_READ, mmap
+from typing import BinaryIO
 
 import duckdb
 
@@ -56,8 +57,7 @@ def unreadable_records(
     with loaded.path.open("rb") as file:
         for row_number, index in placeholders:
             bad = loaded.mended.bad_records[index]
-            file.seek(bad.start)
-            raw = file.read(min(bad.end - bad.start, RAW_BYTES_KEPT))
+            raw = _raw(file, bad.start, bad.end)
             yield Reject(row_number, bad.start, bad.end, bad.reason, bad.detail, raw)
 
 
@@ -70,12 +70,20 @@ def located(broken: Sequence[tuple[int, str, str]], loaded: LoadedFile) -> Itera
     if not broken:
         return
     path = loaded.mended.path if loaded.mended else loaded.path
-    with path.open("rb") as file, mmap(file.fileno(), 0, access=ACCESS_READ) as buffer:
-        original = loaded.mended.file_offset if loaded.mended else int
+    with (
+        path.open("rb") as read,
+        mmap(read.fileno(), 0, access=ACCESS_READ) as buffer,
+        loaded.path.open("rb") as file,
+    ):
         places = _places(buffer, loaded.dialect, loaded.mended is not None, broken)
-        for (row_number, reason, detail), (start, end) in zip(broken, places, strict=True):
-            raw = buffer[start : min(end, start + RAW_BYTES_KEPT)]
-            yield Reject(row_number, original(start), original(end), reason, detail, raw)
+        for (row_number, reason, detail), place in zip(broken, places, strict=True):
+            start, end = loaded.mended.file_range(*place) if loaded.mended else place
+            yield Reject(row_number, start, end, reason, detail, _raw(file, start, end))
+
+
+def _raw(file: BinaryIO, start: int, end: int) -> bytes:
+    file.seek(start)
+    return file.read(min(end - start, RAW_BYTES_KEPT))
 
 
 def _places(
