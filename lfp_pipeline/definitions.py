@@ -34,6 +34,7 @@ def definitions() -> dg.Definitions:
         ),
         jobs=[ingest_inbox, ingest_products],
         sensors=[build_file_drop_sensor(settings.sensor_interval_seconds)],
+        executor=dg.in_process_executor,
         loggers={"console": short_console},
         resources={
             "engine": Engine(settings),

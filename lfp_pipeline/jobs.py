@@ -23,7 +23,6 @@ SHORT_CONSOLE: dict[str, Any] = {"loggers": {"console": {}}}
 ingest_products = dg.define_asset_job(
     "ingest_products",
     selection=[raw_products, products, name_counts],
-    executor_def=dg.in_process_executor,
     config=SHORT_CONSOLE,
     description="Take in chosen partitions: one (tag dagster/partition), or a range of them.",
 )
@@ -91,7 +90,7 @@ def _show_tables(
         raise dg.Failure(msg, allow_retries=False)
 
 
-@dg.job(executor_def=dg.in_process_executor, config=SHORT_CONSOLE)
+@dg.job(config=SHORT_CONSOLE)
 def ingest_inbox() -> None:
     """Take in everything in the inbox that is not in yet."""
     ingest_pending()

@@ -77,7 +77,7 @@ def ingested_metadata(ingested: Ingested) -> Metadata:
     account, delivery = ingested.account, ingested.delivery
     metadata: dict[str, Any] = {
         "dagster/row_count": ingested.products,
-        "dagster/partition_row_count": account.rows_read,
+        "dagster/partition_row_count": account.rows_taken,
         "rows_read": account.rows_read,
         **fates(account),
         "delivery_id": delivery.delivery_id,

@@ -41,6 +41,11 @@ class Account:
     error: str | None = None
 
     @property
+    def rows_taken(self) -> int:
+        """The rows that were the newest of their skus when they were merged."""
+        return self.rows_inserted + self.rows_updated + self.rows_unchanged
+
+    @property
     def rows_accounted(self) -> int:
         """The sum of all fates; it equals `rows_read`."""
         return (
