@@ -25,13 +25,13 @@ _UTF8 = re.compile(
 def detect_encoding(head: bytes) -> tuple[str, int]:
     """The encoding of a file from its first bytes, and the length of its byte order mark.
 
-    UTF-16 without a mark is told by the zero bytes of its ASCII characters.
+    UTF-16 without a mark is told by the zero bytes of its first characters, which are ASCII.
     """
     for mark, encoding in _BOMS:
         if head.startswith(mark):
             return encoding, len(mark)
     if b"\0" in head:
-        even, odd = head[0:64:2], head[1:64:2]
+        even, odd = head[0:8:2], head[1:8:2]
         if not any(odd) and all(even):
             return "utf-16-le", 0
         if not any(even) and all(odd):
@@ -59,3 +59,8 @@ def invalid_utf8_offsets(path: Path, start: int = 0) -> Iterator[int]:
                 return
             yield position
             position += 1
+
+
+def is_utf8(path: Path) -> bool:
+    """Whether a file is UTF-8 throughout."""
+    return next(invalid_utf8_offsets(path), None) is None

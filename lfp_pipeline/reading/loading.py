@@ -14,7 +14,7 @@ import duckdb
 from lfp_pipeline.errors import DeliveryRefusedError
 from lfp_pipeline.reading.columns import Aliases
 from lfp_pipeline.reading.dialect import Dialect, detect_dialect
-from lfp_pipeline.reading.encoding import invalid_utf8_offsets
+from lfp_pipeline.reading.encoding import is_utf8
 from lfp_pipeline.reading.mending import MendedCopy, mend
 from lfp_pipeline.reading.plain_text import PlainText, recoded
 from lfp_pipeline.reading.records import MAX_RECORD_BYTES
@@ -83,9 +83,9 @@ def load_rows(
     readable = dialect.plain_header and _read(connection, text.path, dialect)
     if readable and _lines_add_up(connection, text.path, dialect):
         return LoadedFile(text.path, dialect, mended=None)
-    if fallback_encoding and next(invalid_utf8_offsets(text.path), None) is not None:
+    if fallback_encoding and not text.certain and not is_utf8(text.path):
         text = recoded(text, fallback_encoding, folder)
-        return load_rows(connection, text, folder, aliases, fallback_encoding=None)
+        return load_rows(connection, text, folder, aliases, fallback_encoding)
     return LoadedFile(text.path, dialect, _load_mended(connection, text.path, dialect, folder))
 
 

@@ -13,11 +13,19 @@ from lfp_pipeline.reading.unpacking import chunks, is_packed, open_unpacked
 
 @dataclass(frozen=True)
 class PlainText:
-    """A UTF-8 file, the length of the byte order mark that it begins with, and its first bytes."""
+    """A file that is read as UTF-8.
+
+    Attributes:
+        path: where it is.
+        mark_length: of the byte order mark that it begins with.
+        head: its first bytes.
+        certain: whether it says itself how it is encoded, or was recoded.
+    """
 
     path: Path
     mark_length: int
     head: bytes
+    certain: bool
 
 
 def plain_text(raw: Path, folder: Path, max_unpacked_bytes: int) -> PlainText:
@@ -28,8 +36,9 @@ def plain_text(raw: Path, folder: Path, max_unpacked_bytes: int) -> PlainText:
     """
     with _open(raw) as file:
         encoding, mark_length = detect_encoding(file.read(HEAD_BYTES))
+    certain = encoding != "utf-8" or mark_length > 0
     if encoding == "utf-8" and not is_packed(raw):
-        return PlainText(raw, mark_length, _head(raw))
+        return PlainText(raw, mark_length, _head(raw), certain)
     spool = folder / "plain.csv"
     with _open(raw) as file, spool.open("xb") as out:
         pieces: Iterator[bytes] = chunks(file, max_unpacked_bytes)
@@ -37,7 +46,7 @@ def plain_text(raw: Path, folder: Path, max_unpacked_bytes: int) -> PlainText:
             file.read(mark_length)
             pieces, mark_length = to_utf8(pieces, encoding), 0
         out.writelines(pieces)
-    return PlainText(spool, mark_length, _head(spool))
+    return PlainText(spool, mark_length, _head(spool), certain)
 
 
 def recoded(text: PlainText, encoding: str, folder: Path) -> PlainText:
@@ -45,7 +54,7 @@ def recoded(text: PlainText, encoding: str, folder: Path) -> PlainText:
     spool = folder / f"{encoding}.csv"
     with text.path.open("rb") as file, spool.open("xb") as out:
         out.writelines(to_utf8(iter(lambda: file.read(HEAD_BYTES), b""), encoding))
-    return PlainText(spool, 0, _head(spool))
+    return PlainText(spool, 0, _head(spool), certain=True)
 
 
 @contextmanager

@@ -115,9 +115,6 @@ def _exclude_rejects(
         settings.max_sku_length, settings.max_name_length, settings.max_description_length
     )
     connection.execute(CREATE_REJECTS)
-    rejects = list(unreadable_records(connection, loaded))
-    unreadable = {reject.row_number for reject in rejects}
+    rejected = insert_rejects(connection, unreadable_records(connection, loaded))
     broken = broken_rules(connection, rules, loaded.dialect.columns)
-    rejects += located([rule for rule in broken if rule[0] not in unreadable], loaded)
-    insert_rejects(connection, rejects)
-    return len(rejects)
+    return rejected + insert_rejects(connection, located(broken, loaded))

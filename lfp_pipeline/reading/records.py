@@ -15,6 +15,8 @@ MAX_RECORD_BYTES = 2_000_000
 """DuckDB's own limit (`max_line_size`), which sizes its buffers."""
 
 _LINE_END = re.compile(rb"[^\r\n]*+(?:\r\n|\r|\n|\Z)")
+_COLUMNS_COUNTED = 100_000  # More are noise, and take long.
+_LINES_FOR_PROOF = 3
 _LINES_LOOKED_AT = 20
 _SKIP_STEPS = tuple(2**power for power in range(16, -1, -2))
 
@@ -34,9 +36,9 @@ class BadRecord:
 class RecordGrammar:
     """RFC 4180 records with a given delimiter, main line end, and number of columns.
 
-    Spaces may stand around a quoted value, a quote inside a bare value is a plain character, one
-    surplus delimiter may end a record, and blank lines do not count. A record without such spaces
-    and without a surplus delimiter is plain: DuckDB reads the others now so, now otherwise.
+    Spaces may stand around a quoted value, a quote inside a bare value is a plain character, empty
+    surplus values may end a record, and blank lines do not count. A record without such spaces and
+    surplus values is plain: DuckDB reads the others now so, now otherwise.
     """
 
     def __init__(self, delimiter: bytes, newline: bytes, columns: int) -> None:
@@ -50,7 +52,8 @@ class RecordGrammar:
         field = rb"(?:[ ]*+" + quoted + rb"[ ]*+|" + bare + rb")"
         others = columns - 1
         plain_record = plain_field + rb"(?:" + mark + plain_field + rb"){%d}" % others + end
-        fields = field + rb"(?:" + mark + field + rb"){%d}" % others + mark + rb"?+"
+        surplus = rb"(?:" + mark + rb'(?:[ ]*+""[ ]*+)?+)*+'
+        fields = field + rb"(?:" + mark + field + rb"){%d}" % others + surplus
         any_end = rb"(\r\n|\r|\n|\Z)"
         self._run = re.compile(rb"(?:" + plain_record + rb"|" + end + rb")*+")
         self._skips = [
@@ -128,9 +131,8 @@ class RecordGrammar:
 
     def good_record(self, buffer: Buffer, start: int) -> tuple[int, int] | None:
         """The end of a good record's text and of its line end, whatever that is; None if bad."""
-        limit = min(start + MAX_RECORD_BYTES, len(buffer))
-        match = self._good.match(buffer, start, limit)
-        if match is None or (match.end() == limit < len(buffer) and not match[1]):
+        match = self._good.match(buffer, start, start + MAX_RECORD_BYTES + 1)
+        if match is None or match.end() - start > MAX_RECORD_BYTES:
             return None
         return match.start(1), match.end()
 
@@ -142,7 +144,7 @@ class RecordGrammar:
     def bad_record(self, buffer: Buffer, start: int) -> BadRecord:
         """What is wrong with the record at `start`, and where the next one begins."""
         position, found = start, 0
-        while position - start <= MAX_RECORD_BYTES:
+        while found < _COLUMNS_COUNTED:
             found += 1
             if opening := self._opening.match(buffer, position):
                 value = opening.end()
@@ -151,7 +153,7 @@ class RecordGrammar:
                     detail = f"the quote at byte {value - 1} is never closed"
                     return BadRecord(start, _line_end(buffer, value), "unclosed quote", detail)
                 position = closing.end()
-                if not self._after_value.match(buffer, position):
+                if not self._ends_value(buffer, position):
                     detail = f"text after the closing quote at byte {position - 1}"
                     end = _line_end(buffer, position)
                     return BadRecord(start, end, "text after a closing quote", detail)
@@ -166,15 +168,20 @@ class RecordGrammar:
         side = "missing columns" if found < self.columns else "too many columns"
         return BadRecord(start, end, side, f"{found} columns instead of {self.columns}")
 
+    def _ends_value(self, buffer: Buffer, position: int) -> bool:
+        return self._after_value.match(buffer, position) is not None
+
     def _is_stray(self, buffer: Buffer, value: int, closing: int) -> bool:
         """Whether a quote before `value` opens nothing, though another, `closing`, follows.
 
-        So it seems where that one opens a value itself, on a later line, and where most of the
-        lines between them are good records. Then only the line of the stray quote is bad.
+        So it seems where that one, on a later line, opens a value itself, and where most of the
+        lines between them are good records. Then only the line of the stray quote is bad. One or
+        two lines are no proof: text with commas looks like that.
         """
         if buffer.find(b"\n", value, closing) < 0 and buffer.find(b"\r", value, closing) < 0:
             return False
-        if buffer[closing - 1 : closing] in {self._delimiter, b"\n", b"\r"}:
+        before = buffer[closing - 1 : closing]
+        if before in {self._delimiter, b"\n", b"\r"} and not self._ends_value(buffer, closing + 1):
             return True
         position, lines, good_lines = _line_end(buffer, value), 0, 0
         while position <= closing and lines < _LINES_LOOKED_AT:
@@ -182,7 +189,7 @@ class RecordGrammar:
             position = good[1] if good else _line_end(buffer, position)
             lines += 1
             good_lines += good is not None
-        return good_lines > lines / 2
+        return lines >= _LINES_FOR_PROOF and good_lines > lines / 2
 
 
 def _line_end(buffer: Buffer, position: int) -> int:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import astuple, dataclass
+from itertools import islice
 from mmap import ACCESS_READ, mmap
 from typing import BinaryIO
 
@@ -13,6 +14,8 @@ from lfp_pipeline.reading.loading import LoadedFile
 
 RAW_BYTES_KEPT = 1 << 16
 """Of one rejected record. The rest is found by its place in the file."""
+
+_BATCH = 1_000
 
 _PLACEHOLDERS = """
 SELECT rowid + 1, CAST(substr(sku, length($mark) + 1) AS BIGINT)
@@ -102,10 +105,12 @@ def _places(
         yield start, boundary
 
 
-def insert_rejects(connection: duckdb.DuckDBPyConnection, rejects: Sequence[Reject]) -> None:
-    """Put rejects into their table, and exclude their rows."""
-    if not rejects:
-        return
-    columns = [list(column) for column in zip(*map(astuple, rejects), strict=True)]
-    connection.execute(_INSERT_REJECTS, columns)
-    connection.execute("INSERT INTO excluded SELECT unnest($1::BIGINT[])", [columns[0]])
+def insert_rejects(connection: duckdb.DuckDBPyConnection, rejects: Iterator[Reject]) -> int:
+    """Put rejects into their table, and exclude their rows; return how many."""
+    inserted = 0
+    while batch := list(islice(rejects, _BATCH)):
+        columns = [list(column) for column in zip(*map(astuple, batch), strict=True)]
+        connection.execute(_INSERT_REJECTS, columns)
+        connection.execute("INSERT INTO excluded SELECT unnest($1::BIGINT[])", [columns[0]])
+        inserted += len(batch)
+    return inserted

@@ -4,7 +4,10 @@ from dataclasses import dataclass
 
 import duckdb
 
+from lfp_pipeline.errors import DeliveryRefusedError
 from lfp_pipeline.reading.columns import ColumnMap
+
+MAX_BROKEN_RULES = 1_000_000
 
 WHITE_SPACE = r"[\s\x0b\x1c-\x1f\x85\p{Z}]+"
 """What is trimmed from sku and name: everything that Python's `str.strip` strips."""
@@ -31,16 +34,17 @@ FROM (
         WHEN length(description) > $max_description
             THEN ['description too long',
                   length(description) || ' characters, at most ' || $max_description]
-        WHEN [sku, name, description] = $header THEN ['repeated header', '']
+        WHEN [sku, name, trim(description)] = $header THEN ['repeated header', '']
     END AS broken, broken[1] AS reason, broken[2] AS detail
-    FROM rows
+    FROM rows ANTI JOIN excluded ON rows.rowid + 1 = excluded.row_number
     WHERE sku = '' OR name = ''
         OR contains(sku, chr(0)) OR contains(name, chr(0)) OR contains(description, chr(0))
         OR length(sku) > $max_sku OR length(name) > $max_name
         OR length(description) > $max_description
-        OR (sku = $header[1] AND name = $header[2] AND description = $header[3])
+        OR (sku = $header[1] AND name = $header[2] AND trim(description) = $header[3])
 )
 ORDER BY row_number
+LIMIT $most + 1
 """
 
 _SUPERSEDED = """
@@ -76,17 +80,25 @@ def trim_keys(connection: duckdb.DuckDBPyConnection) -> None:
 def broken_rules(
     connection: duckdb.DuckDBPyConnection, rules: RowRules, columns: ColumnMap
 ) -> list[tuple[int, str, str]]:
-    """Row number, reason and detail of every row that breaks a rule, in order.
+    """Row number, reason and detail of every row that breaks a rule and is not excluded, in order.
 
     A row that repeats the header is one.
+
+    Raises:
+        DeliveryRefusedError: there are more than a million.
     """
     parameters = {
         "max_sku": rules.max_sku_length,
         "max_name": rules.max_name_length,
         "max_description": rules.max_description_length,
         "header": [columns.named(column) for column in ("sku", "name", "description")],
+        "most": MAX_BROKEN_RULES,
     }
-    return connection.execute(_BROKEN_RULES, parameters).fetchall()
+    broken = connection.execute(_BROKEN_RULES, parameters).fetchall()
+    if len(broken) > MAX_BROKEN_RULES:
+        msg = f"More than {MAX_BROKEN_RULES:,} rows are rejected; the first: {broken[0][1]}."
+        raise DeliveryRefusedError(msg)
+    return broken
 
 
 def exclude_superseded(connection: duckdb.DuckDBPyConnection) -> int:

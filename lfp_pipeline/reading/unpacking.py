@@ -1,22 +1,27 @@
 """From the raw bytes to plain CSV bytes: what packs a file is told by its first bytes."""
 
 import gzip
+import io
 import zipfile
 import zlib
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path, PurePosixPath
-from typing import IO, cast
+from typing import IO, TYPE_CHECKING, BinaryIO, cast
 
 import zstandard
 
 from lfp_pipeline.errors import DeliveryRefusedError
 from lfp_pipeline.landing.sources import CHUNK_BYTES
 
+if TYPE_CHECKING:
+    from _typeshed import WriteableBuffer
+
 _GZIP = b"\x1f\x8b"
 _ZIP = (b"PK\x03\x04", b"PK\x05\x06")
 _ZSTD = b"\x28\xb5\x2f\xfd"
 _MAGIC_LENGTH = 4
+_ZIP_METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 
 _DAMAGED = (
     zipfile.BadZipFile,
@@ -24,7 +29,7 @@ _DAMAGED = (
     zlib.error,
     zstandard.ZstdError,
     EOFError,
-    NotImplementedError,  # zipfile: a compression that it does not know
+    NotImplementedError,  # zipfile: a feature that it does not know
 )
 
 
@@ -49,8 +54,7 @@ def open_unpacked(path: Path) -> Iterator[IO[bytes]]:
                 yield stack.enter_context(archive.open(_only_member(archive)))
             elif magic == _ZSTD:
                 file = stack.enter_context(path.open("rb"))
-                decompressor = zstandard.ZstdDecompressor()
-                yield stack.enter_context(decompressor.stream_reader(file, read_across_frames=True))
+                yield stack.enter_context(io.BufferedReader(_ZstdFile(file), CHUNK_BYTES))
             else:
                 yield cast("IO[bytes]", stack.enter_context(gzip.open(path)))
         except _DAMAGED as error:
@@ -76,6 +80,44 @@ def chunks(file: IO[bytes], max_bytes: int) -> Iterator[bytes]:
         yield chunk
 
 
+class _ZstdFile(io.RawIOBase):
+    """The frames of a zstd file, one after the other.
+
+    To zstandard's own reader, a file that is cut off has come to its end.
+    """
+
+    _PACKED_BYTES = 1 << 10  # They may unpack to 32,000 times as much, all at once.
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self._frame: zstandard.ZstdDecompressionObj | None = None
+        self._packed = self._plain = b""
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, target: "WriteableBuffer") -> int:
+        while not self._plain and self._refill():
+            pass
+        view = memoryview(target)
+        taken = min(len(view), len(self._plain))
+        view[:taken] = self._plain[:taken]
+        self._plain = self._plain[taken:]
+        return taken
+
+    def _refill(self) -> bool:
+        packed = self._packed or self._file.read(self._PACKED_BYTES)
+        if not packed:
+            if self._frame:
+                msg = "its last frame is not whole"
+                raise EOFError(msg)
+            return False
+        frame = self._frame or zstandard.ZstdDecompressor().decompressobj()
+        self._plain = frame.decompress(packed)
+        self._frame, self._packed = (None, frame.unused_data) if frame.eof else (frame, b"")
+        return True
+
+
 def _magic(path: Path) -> bytes:
     with path.open("rb") as file:
         return file.read(_MAGIC_LENGTH)
@@ -87,10 +129,14 @@ def _only_member(archive: zipfile.ZipFile) -> zipfile.ZipInfo:
         names = ", ".join(member.filename for member in members[:5]) or "none"
         msg = f"The zip holds {len(members)} files ({names}). Deliver a zip with one CSV file."
         raise DeliveryRefusedError(msg)
-    if members[0].flag_bits & 1:
-        msg = f"{members[0].filename} in the zip is encrypted. Deliver it without a password."
+    only = members[0]
+    if only.flag_bits & 1:
+        msg = f"{only.filename} in the zip is encrypted. Deliver it without a password."
         raise DeliveryRefusedError(msg)
-    return members[0]
+    if only.compress_type not in _ZIP_METHODS:
+        msg = f"{only.filename} in the zip is compressed in a rare way. Zip it with Deflate."
+        raise DeliveryRefusedError(msg)
+    return only
 
 
 def _is_packing_litter(member: zipfile.ZipInfo) -> bool:

@@ -1,0 +1,451 @@
+"""What a file may look like, and what is read from it: every known trap of CSV readers."""
+
+import csv as python_csv
+import io
+import random
+from pathlib import Path
+
+import pytest
+
+from lfp_pipeline.errors import DeliveryRefusedError
+from lfp_pipeline.reading import rules
+from lfp_pipeline_tests.reading.support import HEADER, csv, expected, read, read_file
+
+TWO = [("A-1", "Lamp", "It shines."), ("B-2", "Chair", "")]
+HEAD = "name,sku,description\n"
+
+
+def lines(*rows: str, newline: str = "\n", head: str = HEAD) -> bytes:
+    return (head + "".join(row + newline for row in rows)).encode()
+
+
+# Headers
+
+
+def test_columns_are_taken_by_their_names_in_any_order_and_case():
+    data = b'SKU ,"Description",\tName\nA-1,It shines.,Lamp\nB-2,,Chair\n'
+    assert read(data).products == TWO
+
+
+def test_an_extra_column_is_ignored_and_named():
+    found = read(b"id,name,sku,price,description\n1,Lamp,A-1,9.5,It shines.\n2,Chair,B-2,,\n")
+    assert found.products == TWO
+    assert found.ignored == ["id", "price"]
+
+
+def test_empty_values_stay_empty_beside_columns_that_are_ignored():
+    found = read(b"description,x,sku,name,y\n,,,Lamp,\n,,A-1,,\n,,A-1,Lamp,\n")
+    assert found.products == [("A-1", "Lamp", "")]
+    assert found.reasons == [(1, "no sku"), (2, "no name")]
+
+
+def test_line_breaks_in_an_ignored_column_need_no_mending():
+    found = read(b'name,sku,notes,description\nLamp,A-1,"one\ntwo\n",It shines.\nChair,B-2,,\n')
+    assert found.products == TWO
+    assert not found.mended
+
+
+def test_bad_bytes_in_an_ignored_column_reject_their_row_only():
+    found = read(b"name,sku,notes,description\nLamp,A-1,\xff,x\nChair,B-2,,\n")
+    assert found.products == [("B-2", "Chair", "")]
+    assert found.reasons == [(1, "invalid encoding")]
+
+
+def test_a_header_with_line_breaks_is_one_header():
+    found = read(b'name,"sku\n(short)",description,sku\nLamp,x,It shines.,A-1\nChair,,,B-2\n')
+    assert found.products == TWO
+
+
+def test_a_stray_quote_in_the_header_takes_no_row_with_it():
+    found = read(b'name,sku,description,size 5"\nLamp,A-1,It shines.,"x"\nChair,B-2,,\n')
+    assert found.products == TWO
+
+
+def test_a_name_is_known_by_its_alias():
+    data = b"Title;Article No;Text\nLamp;A-1;It shines.\nChair;B-2;\n"
+    aliases = {"name": ["title"], "sku": ["article no"], "description": ["text"]}
+    assert read(data, column_aliases=aliases).products == TWO
+
+
+def test_a_header_that_comes_again_is_a_reject():
+    data = lines("Lamp,A-1,It shines.", "name,sku,description", "Chair,B-2,")
+    found = read(data)
+    assert found.products == TWO
+    assert found.rejects == [(2, 41, 62, "repeated header", b"name,sku,description\n")]
+
+
+def test_a_spaced_header_that_comes_again_is_a_reject():
+    data = b"name, sku, description\nname, sku, description\nLamp, A-1,It shines.\nChair, B-2,\n"
+    found = read(data)
+    assert found.products == TWO
+    assert found.reasons == [(1, "repeated header")]
+
+
+@pytest.mark.parametrize("data", [b"", b"\n\n", b"\xef\xbb\xbf", b" \r\n", b"\xff\xfe"])
+def test_an_empty_file_is_refused(data: bytes):
+    with pytest.raises(DeliveryRefusedError, match="is empty"):
+        read(data)
+
+
+@pytest.mark.parametrize("data", [b"name,sku,description", b"\xef\xbb\xbfname,sku,description\r\n"])
+def test_a_header_alone_is_no_rows(data: bytes):
+    assert read(data).rows_read == 0
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"Lamp,A-1,It shines.\n",
+        b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR",
+        b"<html><body>Not found</body></html>",
+        b"name,sku\nLamp,A-1\n",
+        b"\0" * 1000,
+    ],
+)
+def test_a_file_without_our_columns_is_refused(data: bytes):
+    with pytest.raises(DeliveryRefusedError, match="no column"):
+        read(data)
+
+
+# Delimiters and line ends
+
+
+@pytest.mark.parametrize("delimiter", [",", ";", "\t", "|"])
+@pytest.mark.parametrize("newline", ["\n", "\r\n", "\r"])
+def test_delimiters_and_line_ends_are_found_out(delimiter: str, newline: str):
+    rows = [HEADER, ("Lamp", "A-1", "It shines."), ("Chair", "B-2", "")]
+    found = read("".join(delimiter.join(row) + newline for row in rows).encode())
+    assert found.products == TWO
+    assert not found.mended
+
+
+def test_a_separator_line_tells_the_delimiter():
+    assert (
+        read(b"sep=^\r\nname^sku^description\r\nLamp^A-1^It shines.\r\nChair^B-2^").products == TWO
+    )
+
+
+def test_mixed_line_ends_are_all_line_ends():
+    data = b"name,sku,description\r\nLamp,A-1,It shines.\nChair,B-2,\rDesk,C-3,x\r\n"
+    found = read(data)
+    assert found.products == [*TWO, ("C-3", "Desk", "x")]
+    assert found.mended
+
+
+def test_line_breaks_within_values_stay_as_they_are():
+    data = b'name,sku,description\r\nLamp,A-1,"one\ntwo\r\nthree\rfour"\n'
+    assert read(data).products == [("A-1", "Lamp", "one\ntwo\r\nthree\rfour")]
+
+
+def test_blank_lines_are_no_rows():
+    data = b"\r\n\nname,sku,description\n\nLamp,A-1,It shines.\n\n\nChair,B-2,\n\n"
+    found = read(data)
+    assert found.products == TWO
+    assert found.rows_read == 2
+
+
+def test_a_line_of_spaces_is_a_reject():
+    found = read(lines("Lamp,A-1,It shines.", "  ", "Chair,B-2,"))
+    assert found.products == TWO
+    assert found.rejects == [(2, 41, 44, "missing columns", b"  \n")]
+
+
+@pytest.mark.parametrize("newline", ["\n", "\r\n", "\r"])
+def test_the_last_line_needs_no_line_end(newline: str):
+    data = csv(("Lamp", "A-1", "It shines."), ("Chair", "B-2", ""), newline=newline)
+    assert read(data.removesuffix(newline.encode())).products == TWO
+
+
+# Quotes
+
+
+def test_quoted_values_hold_anything():
+    text = 'a "quote", a comma\nand a line'
+    out = io.StringIO(newline="")
+    python_csv.writer(out).writerows([HEADER, ("Lamp", "A-1", text)])
+    assert read(out.getvalue().encode()).products == [("A-1", "Lamp", text)]
+
+
+def test_a_quote_within_a_bare_value_is_a_character():
+    assert read(lines('Screen 27",A-1,6" deep')).products == [("A-1", 'Screen 27"', '6" deep')]
+
+
+@pytest.mark.parametrize("spaces", [" ", "  ", "     "])
+def test_spaces_around_quotes_do_not_count(spaces: str):
+    row = f'{spaces}"Lamp, big"{spaces},{spaces}"A-1"{spaces},{spaces}"It shines."{spaces}'
+    assert read(lines(row)).products == [("A-1", "Lamp, big", "It shines.")]
+
+
+def test_a_quote_after_two_spaces_splits_no_value():
+    """DuckDB would read three columns here."""
+    found = read(lines('Lamp,  "A-1,x"', "Chair,B-2,"))
+    assert found.reasons == [(1, "missing columns")]
+    assert found.products == [("B-2", "Chair", "")]
+
+
+def test_empty_surplus_values_are_no_harm():
+    found = read(lines("Lamp,A-1,It shines.,", 'Chair,B-2,,,"",'))
+    assert found.products == TWO
+    assert read(lines("Lamp,A-1,It shines.,", "bad", 'Chair,B-2,,,"",')).products == TWO
+
+
+def test_text_after_a_closing_quote_rejects_one_row():
+    found = read(lines('"Lamp"s,A-1,x', "Chair,B-2,"))
+    assert found.products == [("B-2", "Chair", "")]
+    assert found.rejects == [(1, 21, 35, "text after a closing quote", b'"Lamp"s,A-1,x\n')]
+
+
+def test_an_unclosed_quote_loses_its_line_only():
+    found = read(lines("Lamp,A-1,It shines.", 'Sofa,"C-3,x', "Chair,B-2,"))
+    assert found.products == TWO
+    assert found.rejects == [(2, 41, 53, "unclosed quote", b'Sofa,"C-3,x\n')]
+
+
+def test_an_unclosed_quote_is_not_closed_by_the_opening_quote_of_another_value():
+    found = read(lines('"Sofa,C-3,x', '"Lamp","A-1","It shines."', '"Chair","B-2",""'))
+    assert found.products == TWO
+    assert found.reasons == [(1, "unclosed quote")]
+
+
+def test_an_unclosed_quote_is_not_closed_by_an_inch_mark_far_below():
+    rows = [f"Lamp,L-{number},x" for number in range(5000)]
+    found = read(lines(*rows, '"Sofa,C-3,x', *rows, '19" rack,R-1,x', *rows))
+    assert found.rows_read == 15_002
+    assert found.reasons == [(5001, "unclosed quote")]
+    assert ("R-1", '19" rack', "x") in found.products
+
+
+def test_a_quoted_text_that_looks_like_a_record_makes_no_product():
+    found = read(lines('Lamp,A-1,"one\nSofa,C-3,x",surplus', "Chair,B-2,"))
+    assert found.products == [("B-2", "Chair", "")]
+    assert found.reasons == [(1, "too many columns")]
+
+
+def test_an_unclosed_quote_among_400_000_lines_loses_its_line_only():
+    """DuckDB alone loses 77,777 rows here, behind one reject."""
+    count, bad = 400_000, 150_000
+    rows = [b"Lamp,S-%d,A lamp\n" % number for number in range(count)]
+    rows[bad] = b'Lamp,S-%d,"A lamp\n' % bad
+    data = HEAD.encode() + b"".join(rows)
+    found = read(data)
+    start = data.index(rows[bad])
+    assert found.rows_read == count
+    assert found.rejects == [
+        (bad + 1, start, start + len(rows[bad]), "unclosed quote", rows[bad]),
+    ]
+    assert len(found.winners) == count - 1
+    assert found.winners[-1] == (count, f"S-{count - 1}", "Lamp", "A lamp")
+
+
+# Rows that do not fit
+
+
+def test_rows_with_missing_or_surplus_columns_are_rejects():
+    found = read(lines("Lamp,A-1", "Lamp", "Lamp,A-1,x,y", "Chair,B-2,"))
+    assert found.products == [("B-2", "Chair", "")]
+    assert found.rejects == [
+        (1, 21, 30, "missing columns", b"Lamp,A-1\n"),
+        (2, 30, 35, "missing columns", b"Lamp\n"),
+        (3, 35, 48, "too many columns", b"Lamp,A-1,x,y\n"),
+    ]
+
+
+def test_a_row_that_was_cut_off_is_a_reject():
+    found = read(HEAD.encode() + b"Lamp,A-1,It shines.\nChair,B-2,\nSofa,C-")
+    assert found.products == TWO
+    assert found.rejects == [(3, 52, 59, "missing columns", b"Sofa,C-")]
+
+
+def test_a_quoted_value_that_was_cut_off_is_a_reject():
+    found = read(HEAD.encode() + b'Lamp,A-1,It shines.\nChair,B-2,\nSofa,C-3,"So')
+    assert found.products == TWO
+    assert found.rejects == [(3, 52, 64, "unclosed quote", b'Sofa,C-3,"So')]
+
+
+def test_no_sku_and_no_name_are_rejects():
+    found = read(lines('Lamp,"",x', ",A-1,x", "Lamp, ,x", '"\u00a0\t",A-1,x', "Chair,B-2,"))
+    assert found.products == [("B-2", "Chair", "")]
+    assert found.reasons == [(1, "no sku"), (2, "no name"), (3, "no sku"), (4, "no name")]
+
+
+@pytest.mark.parametrize("row", ["La\0mp,A-1,x", "Lamp,A\0-1,x", "Lamp,A-1,\0"])
+def test_a_zero_byte_rejects_its_row(row: str):
+    found = read(lines("Chair,B-2,", row))
+    assert found.products == [("B-2", "Chair", "")]
+    assert found.reasons == [(2, "NUL byte")]
+
+
+@pytest.mark.parametrize("bad", [b"\xff", b"\xe2\x82", b"\xed\xa0\x80", b"\xc0\x80", b"\xf5"])
+def test_bytes_that_are_not_utf8_reject_their_row(bad: bytes):
+    row = b"La" + bad + b"mp,A-1,x\n"
+    found = read(HEAD.encode() + row + b"Chair,B-2,\n")
+    assert found.products == [("B-2", "Chair", "")]
+    assert found.rejects == [(1, 21, 21 + len(row), "invalid encoding", row)]
+
+
+def test_a_record_over_two_megabytes_is_a_reject_and_its_raw_bytes_are_cut():
+    long = b"Lamp,A-1," + b"x" * 3_000_000 + b"\n"
+    found = read(HEAD.encode() + long + b"Chair,B-2,\n")
+    assert found.products == [("B-2", "Chair", "")]
+    assert found.rejects == [(1, 21, 21 + len(long), "record too long", long[: 1 << 16])]
+
+
+def test_a_quoted_text_over_two_megabytes_is_one_reject_with_all_its_lines():
+    long = b'Lamp,A-1,"' + b"some text, and more\n" * 200_000 + b'"\n'
+    found = read(HEAD.encode() + long + b"Chair,B-2,\n")
+    assert found.products == [("B-2", "Chair", "")]
+    assert [reject[:4] for reject in found.rejects] == [(1, 21, 21 + len(long), "record too long")]
+
+
+def test_the_longest_description_is_a_setting():
+    found = read(lines("Lamp,A-1,éééé", "Chair,B-2,ééééé"), max_description_length=4)
+    assert found.products == [("A-1", "Lamp", "éééé")]
+    assert found.reasons == [(2, "description too long")]
+
+
+def test_too_many_rejects_refuse_the_file(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(rules, "MAX_BROKEN_RULES", 2)
+    assert read(lines("Lamp,,", "Lamp,,")).rows_read == 2
+    with pytest.raises(DeliveryRefusedError, match="More than 2 rows are rejected"):
+        read(lines("Lamp,,", "Lamp,,", "Lamp,,"))
+
+
+def test_blank_lines_after_a_reject_are_not_part_of_it():
+    data = b"name,sku,description\nLamp,,x\n\r\n\r\nChair,B-2,\n"
+    assert read(data).rejects == [(1, 21, 29, "no sku", b"Lamp,,x\n")]
+
+
+def test_a_reject_keeps_the_bytes_of_the_file_and_not_of_the_mended_copy():
+    data = b'name,sku,description\nbad\nLamp,  "" ,x\r\nLamp,,"y"'
+    assert read(data).rejects == [
+        (1, 21, 25, "missing columns", b"bad\n"),
+        (2, 25, 39, "no sku", b'Lamp,  "" ,x\r\n'),
+        (3, 39, 48, "no sku", b'Lamp,,"y"'),
+    ]
+
+
+# Winners
+
+
+def test_the_last_row_of_a_sku_wins():
+    found = read(lines("Lamp,A-1,old", "Chair,B-2,", "Lamp,A-1,new"))
+    assert found.winners == [(2, "B-2", "Chair", ""), (3, "A-1", "Lamp", "new")]
+    assert found.superseded == 1
+
+
+def test_a_reject_supersedes_nothing():
+    found = read(lines("Lamp,A-1,old", ",A-1,new"))
+    assert found.products == [("A-1", "Lamp", "old")]
+    assert found.superseded == 0
+
+
+def test_white_space_around_sku_and_name_goes_but_that_of_the_description_stays():
+    found = read('name,sku,description\n"\u2003 Lamp\t\n",\u00a0A-1\u3000, It shines. \n'.encode())
+    assert found.products == [("A-1", "Lamp", " It shines. ")]
+
+
+def test_skus_that_differ_in_case_or_form_differ():
+    assert len(read(lines("x,a,", "x,A,", "x,\u00e4,", "x,a\u0308,")).winners) == 4
+
+
+# Encodings
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-16-le", "utf-16-be"])
+def test_unicode_files_are_read_in_any_of_its_encodings(encoding: str):
+    text = 'name,sku,description\r\nLämp \u20ac,A-1,"\U0001f600\r\nx"\r\n'
+    assert read(text.encode(encoding)).products == [("A-1", "Lämp \u20ac", "\U0001f600\r\nx")]
+
+
+def test_utf16_with_an_odd_byte_at_its_end_rejects_the_last_row_only():
+    data = (HEAD + "Lamp,A-1,It shines.\nChair,B-2,").encode("utf-16") + b"x"
+    found = read(data)
+    assert found.products == TWO[:1]
+    assert found.reasons == [(2, "invalid encoding")]
+
+
+def test_half_a_utf16_pair_rejects_its_row_only():
+    text = HEAD + "Lamp,A-1,\ud83d\nChair,B-2,\n"
+    found = read(text.encode("utf-16", "surrogatepass"))
+    assert found.products == TWO[1:]
+    assert found.reasons == [(1, "invalid encoding")]
+
+
+def test_latin1_is_read_where_the_settings_say_so():
+    data = "name,sku,description\nLämp,A-1,It shines.\nChair,B-2,\n".encode("latin-1")
+    assert read(data).reasons == [(1, "invalid encoding")]
+    found = read(data, fallback_encoding="latin-1")
+    assert found.products == [("A-1", "Lämp", "It shines."), TWO[1]]
+
+
+def test_a_file_that_is_utf8_is_not_read_as_latin1():
+    data = "name,sku,description\nLämp,A-1,\nbad\n".encode()
+    assert read(data, fallback_encoding="latin-1").products == [("A-1", "Lämp", "")]
+
+
+def test_a_file_that_says_it_is_utf8_is_not_read_as_latin1():
+    data = "\ufeffname,sku,description\nLämp,A-1,\n".encode() + b"L\xe4mp,B-2,\n"
+    found = read(data, fallback_encoding="latin-1")
+    assert found.products == [("A-1", "Lämp", "")]
+    assert found.reasons == [(2, "invalid encoding")]
+
+
+# Size
+
+
+def test_a_clean_file_is_read_without_mending():
+    found = read(csv(*[(f"Lamp {n}", f"S-{n}", 'x 5" y') for n in range(10_000)]))
+    assert len(found.winners) == 10_000
+    assert not found.mended
+
+
+@pytest.mark.parametrize("threads", [1, 4])
+def test_dirt_in_the_middle_of_a_large_file_is_found_to_the_byte(tmp_path: Path, threads: int):
+    """Large enough for several of DuckDB's buffers, which hold 32 MB each."""
+    path = tmp_path / "large.csv"
+    count = 600_000
+    text = random.Random(0).choices(["plain text", "more, with a comma", "two\nlines"], k=count)  # noqa: S311
+    dirt = {
+        290_000: (b'Lamp,D-1,"never closed\n', "unclosed quote"),
+        300_000: (b"Lamp,D-2\n", "missing columns"),
+        300_001: (b'Lamp,D-3,"x"y\n', "text after a closing quote"),
+        310_000: (b"Lamp,,x\r\n", "no sku"),
+        450_000: (b"Lamp,D-4,\xff\n", "invalid encoding"),
+        599_999: (b"Lamp,D-5,x,y", "too many columns"),
+    }
+    padding = "x" * 100
+    data, rejects = bytearray(HEAD.encode()), []
+    for number, description in enumerate(text):
+        if number in dirt:
+            row, reason = dirt[number]
+            rejects.append((number + 1, len(data), len(data) + len(row), reason, row))
+            data += row
+        else:
+            data += f'"Lamp {number}",S-{number},"{description} {padding}"\n'.encode()
+    path.write_bytes(data)
+    found = read_file(path, threads=threads)
+    assert found.rows_read == count
+    assert found.rejects == rejects
+    rows = (
+        (number + 1, f"S-{number}", f"Lamp {number}", f"{description} {padding}")
+        for number, description in enumerate(text)
+        if number not in dirt
+    )
+    assert all(row == winner for row, winner in zip(rows, found.winners, strict=True))
+
+
+def test_the_oracle_agrees_with_python_on_clean_files():
+    """So that a slip in the oracle does not hide one in the reader."""
+    rng = random.Random(1)  # noqa: S311
+    rows = [
+        [f"S-{n}", *("".join(rng.choices('ab ,"\n\ré', k=rng.randint(1, 9))) + "." for _ in "12")]
+        for n in range(500)
+    ]
+    out = io.StringIO(newline="")
+    python_csv.writer(out).writerows([("sku", "name", "description"), *rows])
+    data = out.getvalue().encode()
+    found = expected(data, len("sku,name,description\r\n"), ",", ("sku", "name", "description"))
+    assert [row[1:] for row in found.winners] == [
+        (sku, name.strip(), description) for sku, name, description in rows
+    ]
+    assert read(data).contents == found

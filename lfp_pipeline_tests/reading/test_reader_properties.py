@@ -1,0 +1,119 @@
+"""Whatever is in a file, the reader finds what the oracle finds, to the byte."""
+
+import random
+from dataclasses import dataclass
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from lfp_pipeline.reading import loading, records
+from lfp_pipeline_tests.reading.support import HEADER, expected, read
+
+HEADERS = (
+    ("sku", "name", "description"),
+    HEADER,
+    ("name", "sku", "extra", "description"),
+    ("description", "x", "sku", "name", "y"),
+)
+DIRT = (
+    *("a", "b", "sku", '"', '"', '""', " ", "  ", "\n", "\r", "\r\n", "\0", "\t", ",", ";", "'"),
+    *("\\", "é", "\u00a0", "\u2028", "\U0001f600"),
+)
+BROKEN = (b"\xff", b"\xe2\x82", b"\xed\xa0\x80", b"\xc0\x80")
+
+
+@dataclass(frozen=True)
+class DirtyFile:
+    data: bytes
+    start: int
+    delimiter: str
+    header: tuple[str, ...]
+
+
+@st.composite
+def dirty_files(draw: st.DrawFn) -> DirtyFile:
+    delimiter = draw(st.sampled_from(",;\t|"))
+    newline = draw(st.sampled_from(["\n", "\r\n", "\r"]))
+    header = draw(st.sampled_from(HEADERS))
+    mark = draw(st.sampled_from(["", "", "\ufeff", newline]))
+    head = (mark + delimiter.join(header) + newline).encode()
+    pieces = st.one_of(
+        st.sampled_from([token.encode() for token in (*DIRT, delimiter, newline)]),
+        st.sampled_from([token.encode() for token in (delimiter, newline)]),
+        st.sampled_from(BROKEN),
+    )
+    inside = st.lists(st.sampled_from(["a", " ", '""', delimiter, newline, "\n", "é"]), max_size=6)
+    value = st.one_of(
+        st.sampled_from([b"", b"a", b"b1", b"c c", "é".encode()]),
+        inside.map(lambda parts: f'"{"".join(parts)}"'.encode()),
+        st.lists(pieces, max_size=4).map(b"".join),
+    )
+    some = st.integers(len(header) - 1, len(header) + 1)
+    width = st.one_of(st.just(len(header)), st.just(len(header)), some)
+    row = width.flatmap(lambda n: st.lists(value, min_size=n, max_size=n)).map(
+        delimiter.encode().join
+    )
+    ends = st.sampled_from([newline.encode()] * 5 + [b"\n", b"\r\n", b"\r", b""])
+    rows = st.lists(st.tuples(row, ends).map(b"".join), max_size=12).map(b"".join)
+    noise = st.lists(pieces, max_size=40).map(b"".join)
+    return DirtyFile(head + draw(st.one_of(rows, rows, noise)), len(head), delimiter, header)
+
+
+@given(dirty_files())
+@settings(deadline=None, max_examples=300)
+def test_rows_rejects_and_their_places_are_those_of_the_oracle(file: DirtyFile):
+    found = read(file.data)
+    assert found.contents == expected(file.data, file.start, file.delimiter, file.header)
+
+
+@given(st.binary(max_size=200))
+@settings(deadline=None, max_examples=50)
+def test_no_bytes_after_a_header_can_break_the_reader(noise: bytes):
+    head = b"name,sku,description\n"
+    data = head + noise
+    assert read(data).contents == expected(data, len(head), ",", HEADER)
+
+
+@pytest.mark.parametrize("seed", range(12))
+@pytest.mark.parametrize("limit", [300, 2_000])
+def test_buffers_and_threads_make_no_difference(
+    monkeypatch: pytest.MonkeyPatch, limit: int, seed: int
+):
+    """DuckDB's buffers are sixteen times the longest record: with short ones a file fills many."""
+    monkeypatch.setattr(records, "MAX_RECORD_BYTES", limit)
+    monkeypatch.setattr(loading, "MAX_RECORD_BYTES", limit)
+    file = large_dirty_file(random.Random(seed), limit, rows=3_000)  # noqa: S311
+    found = read(file.data, threads=4, max_name_length=10**6, max_sku_length=10**6)
+    oracle = expected(file.data, file.start, file.delimiter, file.header, limit)
+    assert found.rows_read == oracle.rows_read
+    assert found.rejects == oracle.rejects
+    assert found.winners == oracle.winners
+
+
+def large_dirty_file(rng: random.Random, limit: int, rows: int) -> DirtyFile:
+    delimiter, newline = rng.choice(",;\t"), rng.choice(["\n", "\r\n", "\r"])
+    header = rng.choice(HEADERS[1:3])
+    dirt, quoted = rng.choice([0, 0.001, 0.01, 0.05]), rng.choice([0, 0.1, 0.5])
+    inside = ["aaa", "b", " ", '""', delimiter, newline, "x", "\n"]
+
+    def clean(column: str) -> bytes:
+        if column == "sku":
+            return b"s%d" % rng.randrange(rows)
+        if rng.random() < quoted:
+            return f'"{"".join(rng.choices(inside, k=rng.randint(1, 12)))}"'.encode()
+        return "".join(rng.choices("abcdé 1", k=rng.randint(1, 30))).encode()
+
+    slips = (b"", b'"abc', b'"abc"x', b"a\xffb", b'  "a"', b"a" + delimiter.encode() + b"b")
+    data = bytearray((delimiter.join(header) + newline).encode())
+    start = len(data)
+    for _ in range(rows):
+        cells = [clean(column) for column in header]
+        if rng.random() < dirt:
+            around = rng.choice([limit - rng.randint(0, 40), limit + 5, 2 * limit, 5 * limit])
+            long = b"y" * around
+            lines = b'"' + b"y," * (limit // rng.randint(1, 3)) + newline.encode() + b'q"'
+            cells[rng.randrange(len(cells))] = rng.choice([*slips, long, lines])
+        end = newline if rng.random() > dirt / 5 else rng.choice(["\n", "\r\n", "\r", newline * 2])
+        data += delimiter.encode().join(cells) + end.encode()
+    return DirtyFile(bytes(data), start, delimiter, header)
