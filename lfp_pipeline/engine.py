@@ -140,6 +140,8 @@ class Engine:
             if (account := known.get(delivery.delivery_id)) is None
             or account.status not in ended
             or (account.status is Status.REFUSED and delivery is deliveries[-1])
+            # A run that died after the commit: found to be in, it is noted where sensors look.
+            or self.raw_zone.outcome(key, delivery.delivered_at, delivery.size_bytes) is None
         ]
 
     def accounts(self, keys: Sequence[str], log: logging.Logger) -> dict[str, Account]:
