@@ -29,9 +29,10 @@ from lfp_pipeline.reporting import (
     ingested_metadata,
     is_merged,
     materialization,
-    summary,
+    tell,
 )
 from lfp_pipeline.warehouse.counts import differences, heal
+from lfp_pipeline.warehouse.ledger import accounts
 
 GROUP = "products"
 OWNERS = ["team:data"]
@@ -159,6 +160,9 @@ def _partition_keys(context: dg.AssetExecutionContext) -> Sequence[str]:
     keys: Sequence[str] = []
     if context.has_partition_key_range:
         keys = context.partition_keys
+        if not keys:
+            msg = "The range is empty: partitions stand in the order in which they were added."
+            raise dg.Failure(msg, allow_retries=False)
     elif context.has_partition_key:
         keys = [context.partition_key]
     if not keys:
@@ -208,7 +212,7 @@ def _ingest(
     deliveries = [one for key in keys for one in engine.unfinished(key, context.log)]
     outcomes: list[Ingested | NotLanded] = []
     for outcome in engine.ingest_all([], deliveries, context.log):
-        context.log.info(summary(outcome))
+        tell(context.log, outcome)
         outcomes.append(outcome)
     outcomes += _in_already(engine, set(keys) - {one.partition_key for one in deliveries}, context)
     merged = [one for one in outcomes if isinstance(one, Ingested) and is_merged(one)]
@@ -225,10 +229,14 @@ def _in_already(
     newest = [
         deliveries[-1] for key in sorted(keys) if (deliveries := engine.raw_zone.deliveries(key))
     ]
-    known = engine.accounts([delivery.partition_key for delivery in newest], context.log)
-    outcomes = [Ingested(delivery, known[delivery.delivery_id]) for delivery in newest]
+    if not newest:
+        return []
+    with engine.warehouse.opened("reading the ledger", context.log) as connection:
+        known = accounts(connection, [delivery.partition_key for delivery in newest])
+        rows = connection.execute("SELECT count(*) FROM warehouse.products").fetchall()[0][0]
+    outcomes = [Ingested(delivery, known[delivery.delivery_id], rows) for delivery in newest]
     for outcome in outcomes:
-        context.log.info(summary(outcome))
+        tell(context.log, outcome)
     return outcomes
 
 

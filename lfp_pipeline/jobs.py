@@ -1,6 +1,5 @@
 """The jobs: one for everything in the inbox, one for chosen partitions."""
 
-import logging
 from collections.abc import Sequence
 from typing import Any
 
@@ -9,13 +8,17 @@ import dagster as dg
 from lfp_pipeline.assets import count_names, name_counts, products, raw_products, register
 from lfp_pipeline.checks import as_evaluation, check_products, products_checks
 from lfp_pipeline.engine import Engine, Ingested, NotLanded
+from lfp_pipeline.landing.delivery import Delivery
+from lfp_pipeline.landing.inbox import InboxFile
+from lfp_pipeline.landing.partition_key import partition_key
+from lfp_pipeline.landing.sources import utc_from_ns
 from lfp_pipeline.reporting import (
     delivery_metadata,
     failure,
     ingested_metadata,
     is_merged,
     materialization,
-    summary,
+    tell,
 )
 
 SHORT_CONSOLE: dict[str, Any] = {"loggers": {"console": {}}}
@@ -44,9 +47,11 @@ def ingest_pending(
     fails the run at the end.
     """
     files = engine.pending_inbox_files(context.log)
-    deliveries = [] if config.files else engine.raw_zone.deliveries_without_outcome()
+    deliveries = _landed_before(engine, files)
     if config.files:
-        files = [file for file in files if file.name in config.files]
+        keys = {partition_key(name) for name in config.files}
+        files = [file for file in files if file.partition_key in keys]
+        deliveries = [one for one in deliveries if one.partition_key in keys]
     if not files and not deliveries:
         context.log.info("Nothing is pending: every file in the inbox is in.")
         return
@@ -54,6 +59,7 @@ def ingest_pending(
         "To take in: %d from the inbox, %d that had landed before", len(files), len(deliveries)
     )
     register(context.instance, [file.partition_key for file in files])
+    register(context.instance, [delivery.partition_key for delivery in deliveries])
     outcomes = []
     for outcome in engine.ingest_all(files, deliveries, context.log):
         outcomes.append(outcome)
@@ -63,12 +69,21 @@ def ingest_pending(
         raise failure(bad)
 
 
+def _landed_before(engine: Engine, files: Sequence[InboxFile]) -> list[Delivery]:
+    """What landed and came to no end, but for the versions that the inbox offers once more."""
+    offered = {(file.partition_key, utc_from_ns(file.mtime_ns), file.size_bytes) for file in files}
+    return [
+        one
+        for one in engine.raw_zone.deliveries_without_outcome()
+        if (one.partition_key, one.delivered_at, one.size_bytes) not in offered
+    ]
+
+
 def _show(context: dg.OpExecutionContext, outcome: Ingested | NotLanded) -> None:
-    context.log.log(logging.INFO if is_merged(outcome) else logging.WARNING, summary(outcome))
+    tell(context.log, outcome)
     if not isinstance(outcome, Ingested):
         return
     delivery = outcome.delivery
-    register(context.instance, [delivery.partition_key])
     context.log_event(materialization("raw_products", delivery, delivery_metadata(delivery)))
     if is_merged(outcome):
         context.log_event(materialization("products", delivery, ingested_metadata(outcome)))

@@ -1,5 +1,6 @@
 """How deliveries look to people: metadata in the UI, lines in the log."""
 
+import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -15,6 +16,7 @@ from lfp_pipeline.warehouse.counts import top_names
 Metadata = Mapping[str, Any]
 
 SHOWN_NAMES = 10
+SHOWN_FAILURES = 20
 
 _SHOWN_CHARACTERS = 200
 
@@ -125,6 +127,11 @@ def summary(outcome: Ingested | NotLanded) -> str:
     return f"{key}: {account.rows_read:,} rows ({parts or 'none'}){speed}"
 
 
+def tell(log: logging.Logger, outcome: Ingested | NotLanded) -> None:
+    """Log what became of a delivery; what is not well, as a warning."""
+    log.log(logging.INFO if is_merged(outcome) else logging.WARNING, summary(outcome))
+
+
 def is_merged(outcome: Ingested | NotLanded) -> bool:
     """Whether all is well with a delivery."""
     return isinstance(outcome, Ingested) and outcome.account.status is Status.MERGED
@@ -135,8 +142,10 @@ def failure(outcomes: Sequence[Ingested | NotLanded]) -> dg.Failure:
 
     Nothing retries it by itself but the sensor, and that only where trying again can help.
     """
-    lines = [summary(outcome) for outcome in outcomes]
-    files = "1 file is" if len(lines) == 1 else f"{len(lines)} files are"
+    lines = [summary(outcome) for outcome in outcomes[:SHOWN_FAILURES]]
+    files = "1 file is" if len(outcomes) == 1 else f"{len(outcomes)} files are"
+    if left := len(outcomes) - len(lines):
+        lines.append(f"And {left} more; the table deliveries and the log above tell of each.")
     return dg.Failure(
         description=f"{files} not in.\n" + "\n".join(lines),
         metadata={"not_merged": dg.MetadataValue.md("\n".join(f"* {line}" for line in lines))},
