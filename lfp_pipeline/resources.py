@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import duckdb
@@ -33,5 +33,10 @@ class ProductsDatabase(DuckDBResource):
             connection.execute("USE warehouse")
             try:
                 yield connection
-            finally:
-                connection.execute("USE memory")
+            except BaseException:
+                # What the block left behind must not hide why it failed.
+                for statement in ("ROLLBACK", "USE memory"):
+                    with suppress(duckdb.Error):
+                        connection.execute(statement)
+                raise
+            connection.execute("USE memory")
