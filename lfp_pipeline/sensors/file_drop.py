@@ -19,6 +19,7 @@ from lfp_pipeline.warehouse.account import Status
 NAME = "file_drop_sensor"
 VERSION_TAG = "lfp/version"
 SENSOR_TAG = "lfp/sensor"
+MAX_RETRIES_TAG = "dagster/max_retries"
 
 REMEMBERED_RUNS = 1_000
 
@@ -59,7 +60,11 @@ def build_file_drop_sensor(interval_seconds: int) -> dg.SensorDefinition:
 
 def _run_request(batch: Batch) -> dg.RunRequest:
     """A lone file is a partition of the assets; several share a run of the inbox's job."""
-    tags = {SENSOR_TAG: NAME, "lfp/attempt": str(max(batch.attempts))}
+    tags = {
+        SENSOR_TAG: NAME,
+        "lfp/attempt": str(max(batch.attempts)),
+        MAX_RETRIES_TAG: "0",  # The next attempt is this sensor's business, whatever went wrong.
+    }
     if len(batch.files) == 1:
         file = batch.files[0]
         return dg.RunRequest(
@@ -105,10 +110,14 @@ def _history(listing: Listing, engine: Engine, instance: dg.DagsterInstance) -> 
 
 
 def _versions(run: dg.DagsterRun) -> Iterator[FileVersion]:
-    """The versions of files that a run was asked for."""
+    """The versions of files that a run was asked for.
+
+    None where somebody has launched a run of ours again with a configuration of their own.
+    """
     if VERSION_TAG in run.tags:
-        yield run.tags["dagster/partition"], run.tags[VERSION_TAG]
-    else:
-        ops: Any = run.run_config["ops"]
-        files = ops["ingest"]["config"]["files"]
-        yield from ((partition_key(name), version) for name, version in files.items())
+        yield run.tags.get("dagster/partition", ""), run.tags[VERSION_TAG]
+        return
+    config: Any = run.run_config
+    for name in ("ops", "ingest", "config", "files"):
+        config = config.get(name) or {}
+    yield from ((partition_key(name), version) for name, version in config.items())

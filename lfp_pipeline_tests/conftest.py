@@ -1,0 +1,27 @@
+"""What the tests of the Dagster layer share."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import dagster as dg
+import pytest
+
+from lfp_pipeline_tests.support import Project
+from lfp_pipeline_tests.support import project as project_in
+
+
+@pytest.fixture(scope="session")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The files of an instance in which nothing has happened; making them takes a second."""
+    folder = tmp_path_factory.mktemp("home")
+    with dg.DagsterInstance.local_temp(str(folder)) as instance:
+        instance.get_runs(limit=1)
+        instance.get_dynamic_partitions("product_files")
+        instance.all_instigator_state()
+    return folder
+
+
+@pytest.fixture
+def project(tmp_path: Path, home: Path) -> Iterator[Project]:
+    with project_in(tmp_path, home, foreign_wait_seconds=0) as project:
+        yield project

@@ -1,0 +1,195 @@
+"""What the sensor decides, from a listing and a history alone."""
+
+from itertools import chain
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lfp_pipeline.landing.inbox import InboxFile, Listing
+from lfp_pipeline.sensors.decision import (
+    MAX_BATCHES_A_TICK,
+    Batch,
+    Decision,
+    FileVersion,
+    History,
+    Limits,
+    decide,
+)
+
+LIMITS = Limits(max_attempts=3, batch_bytes=100, batch_files=3)
+
+
+def file(name: str, size: int = 10, mtime_ns: int = 5_000) -> InboxFile:
+    return InboxFile(name, Path("/inbox") / name, size, mtime_ns)
+
+
+def version(file: InboxFile) -> FileVersion:
+    return file.partition_key, file.version
+
+
+def decision(*files: InboxFile, unstable: tuple[str, ...] = (), **history: object) -> Decision:
+    return decide(Listing(files, unstable), History(**history), LIMITS)  # type: ignore[arg-type]
+
+
+def asked_for(decision: Decision) -> list[str]:
+    return [file.name for batch in decision.batches for file in batch.files]
+
+
+def test_a_new_file_is_due_for_its_first_attempt() -> None:
+    (batch,) = decision(file("a.csv")).batches
+    assert (batch.files, batch.attempts) == ((file("a.csv"),), (1,))
+
+
+@pytest.mark.parametrize("changed", [file("a.csv", size=11), file("a.csv", mtime_ns=5_001)])
+@pytest.mark.parametrize("outcome", ["merged", "refused", "running"])
+def test_a_changed_file_is_due_whatever_became_of_it_before(
+    changed: InboxFile, outcome: str
+) -> None:
+    found = decision(changed, **{outcome: {version(file("a.csv"))}})
+    assert [batch.attempts for batch in found.batches] == [(1,)]
+
+
+def test_a_file_that_is_still_being_written_is_counted_and_left_alone() -> None:
+    found = decision(unstable=("a.csv", "b.csv"))
+    assert (found.batches, found.unstable) == ((), 2)
+
+
+def test_a_file_that_a_run_is_at_is_left_alone() -> None:
+    found = decision(file("a.csv"), running={version(file("a.csv"))})
+    assert (found.batches, found.running) == ((), 1)
+
+
+def test_a_file_that_is_in_is_left_alone() -> None:
+    found = decision(file("a.csv"), merged={version(file("a.csv"))})
+    assert (found.batches, found.merged) == ((), 1)
+
+
+def test_a_file_that_is_in_is_not_running_though_a_run_is_not_done_yet() -> None:
+    this = {version(file("a.csv"))}
+    assert decision(file("a.csv"), merged=this, running=this).summary.startswith(
+        "0 new, 0 still being written, 0 running, 1 in"
+    )
+
+
+def test_a_refused_file_is_left_alone_and_named() -> None:
+    found = decision(file("a.csv"), refused={version(file("a.csv"))})
+    assert (found.batches, found.refused) == ((), ("a.csv",))
+    assert "Refused: a.csv; mend and drop again" in found.summary
+
+
+@pytest.mark.parametrize("failed", [1, 2])
+def test_a_failed_file_is_due_again_for_the_next_attempt(failed: int) -> None:
+    (batch,) = decision(file("a.csv"), attempts={version(file("a.csv")): failed}).batches
+    assert batch.attempts == (failed + 1,)
+
+
+@pytest.mark.parametrize("failed", [3, 4])
+def test_a_file_that_failed_too_often_is_given_up_and_named(failed: int) -> None:
+    found = decision(file("a.csv"), attempts={version(file("a.csv")): failed})
+    assert (found.batches, found.given_up) == ((), ("a.csv",))
+    assert "Given up after repeated failures: a.csv; drop again" in found.summary
+
+
+def test_a_file_that_was_given_up_starts_afresh_when_it_is_dropped_again() -> None:
+    failed = {version(file("a.csv")): 3}
+    (batch,) = decision(file("a.csv", mtime_ns=6_000), attempts=failed).batches
+    assert batch.attempts == (1,)
+
+
+def test_files_share_a_run_up_to_a_number() -> None:
+    found = decision(*map(file, "abcde"))
+    assert [[one.name for one in batch.files] for batch in found.batches] == [
+        ["a", "b", "c"],
+        ["d", "e"],
+    ]
+
+
+def test_files_share_a_run_up_to_a_size() -> None:
+    found = decision(file("a", 60), file("b", 40), file("c", 1), file("d", 500), file("e", 1))
+    assert [[one.name for one in batch.files] for batch in found.batches] == [
+        ["a", "b"],
+        ["c"],
+        ["d"],
+        ["e"],
+    ]
+
+
+@given(
+    st.lists(st.integers(0, 300), max_size=80),
+    st.integers(0, 300),
+    st.integers(1, 5),
+    st.sets(st.integers(0, 79)),
+)
+def test_batches_lose_no_file_keep_the_order_and_their_limits(
+    sizes: list[int], batch_bytes: int, batch_files: int, merged: set[int]
+) -> None:
+    files = [file(f"{number:02}", size) for number, size in enumerate(sizes)]
+    done = {version(one) for number, one in enumerate(files) if number in merged}
+    limits = Limits(3, batch_bytes, batch_files)
+    found = decide(Listing(tuple(files), ()), History(merged=done), limits)
+    due = [one for one in files if version(one) not in done]
+    taken = list(chain.from_iterable(batch.files for batch in found.batches))
+    assert taken == due[: len(taken)]
+    assert len(taken) + found.waiting == len(due)
+    assert found.waiting == 0 or len(found.batches) == MAX_BATCHES_A_TICK
+    for batch in found.batches:
+        assert 1 <= len(batch.files) <= batch_files
+        assert len(batch.files) == 1 or sum(one.size_bytes for one in batch.files) <= batch_bytes
+
+
+def test_a_tick_asks_for_so_many_runs_and_leaves_the_rest_to_the_next() -> None:
+    files = [file(f"{number:03}", size=101) for number in range(MAX_BATCHES_A_TICK + 7)]
+    found = decision(*files)
+    assert asked_for(found) == [one.name for one in files[:MAX_BATCHES_A_TICK]]
+    assert found.waiting == 7
+    assert found.summary.startswith(f"{len(files)} new")
+
+
+@given(
+    st.lists(
+        st.tuples(st.text(min_size=1), st.integers(0), st.integers(), st.integers(1, 3)),
+        min_size=2,
+        max_size=2,
+        unique=True,
+    )
+)
+def test_no_two_versions_or_attempts_share_a_run_key(
+    told: list[tuple[str, int, int, int]],
+) -> None:
+    one, other = (Batch((file(name, size, ns),), (tries,)) for name, size, ns, tries in told)
+    assert one.run_key != other.run_key
+
+
+def test_a_run_key_is_the_same_for_ever() -> None:
+    batch = Batch((file("a.csv"), file("b c.csv", 7)), (1, 2))
+    assert batch.run_key == "58f36652a4190e1b6a49a10d6aabdab4fb0722ade34e180e6710e1b8bb00cc14"
+
+
+def test_a_name_that_is_not_utf8_has_a_run_key() -> None:
+    assert len(Batch((file("\udcff.csv"),), (1,)).run_key) == 64
+
+
+def test_the_summary_counts_everything() -> None:
+    files = {name: file(f"{name}.csv") for name in ("new", "in", "running", "bad", "hopeless")}
+    found = decision(
+        *files.values(),
+        unstable=("u.csv",),
+        merged={version(files["in"])},
+        running={version(files["running"])},
+        refused={version(files["bad"])},
+        attempts={version(files["hopeless"]): 3},
+    )
+    assert found.summary == (
+        "1 new, 1 still being written, 1 running, 1 in, 1 refused, 1 given up. "
+        "Refused: bad.csv; mend and drop again. "
+        "Given up after repeated failures: hopeless.csv; drop again."
+    )
+
+
+def test_the_summary_names_five_files_and_counts_the_others() -> None:
+    files = [file(name) for name in "abcdefg"]
+    summary = decision(*files, refused=set(map(version, files))).summary
+    assert "7 refused" in summary
+    assert "Refused: a, b, c, d, e and 2 more; mend" in summary

@@ -1,0 +1,229 @@
+"""The sensor on a real instance, with the real definitions and the runs that it asks for."""
+
+import shutil
+from collections import Counter
+from pathlib import Path
+
+import duckdb
+import pytest
+
+from lfp_pipeline.errors import LandingError
+from lfp_pipeline.landing.raw_zone import RawZone
+from lfp_pipeline_tests.oracle import File, true_products
+from lfp_pipeline_tests.support import HEADER, NO_SKU, Project, drop
+from lfp_pipeline_tests.support import project as project_in
+
+A = File("a.csv", 1_000_000, (("s1", "Ann", "x"), ("s2", "Bob", "y")))
+
+
+def small_files(number: int) -> list[File]:
+    return [
+        File(f"f{index:02}.csv", index * 1_000_000, ((f"s{index % 4}", f"n{index}", ""),))
+        for index in range(number)
+    ]
+
+
+def test_a_lone_file_is_a_run_of_its_partition_which_is_added_in_the_same_tick(
+    project: Project,
+) -> None:
+    project.drop(A)
+    tick = project.tick()
+    (request,) = tick.run_requests
+    assert (request.job_name, request.partition_key) == ("ingest_products", "a.csv")
+    (added,) = tick.dynamic_partitions_requests
+    assert (added.partitions_def_name, added.partition_keys) == ("product_files", ["a.csv"])
+
+
+def test_what_was_asked_for_is_not_asked_for_again(project: Project) -> None:
+    project.drop(A)
+    (run,) = project.do(project.tick())
+    assert run.success
+    assert project.products == true_products([A])
+    tick = project.tick()
+    assert not tick.run_requests
+    assert tick.skip_message.startswith("0 new, 0 still being written, 0 running, 1 in")
+
+
+def test_many_small_files_share_few_runs_and_all_go_in(tmp_path: Path, home: Path) -> None:
+    files = small_files(7)
+    with project_in(tmp_path, home, sensor_batch_files=3) as project:
+        for file in files:
+            project.drop(file)
+        tick = project.tick()
+        assert Counter(request.job_name for request in tick.run_requests) == {
+            "ingest_inbox": 2,
+            "ingest_products": 1,
+        }
+        assert all(run.success for run in project.do(tick))
+        assert project.products == true_products(files)
+        assert project.materialized("products") == {file.key for file in files}
+        assert project.tick().skip_message.startswith("0 new, 0 still being written, 0 running, 7")
+
+
+def test_a_run_takes_only_the_files_that_it_was_asked_for(project: Project) -> None:
+    one, two, three = small_files(3)
+    project.drop(one)
+    project.drop(two)
+    tick = project.tick()
+    project.drop(three)
+    project.do(tick)
+    assert project.products == true_products([one, two])
+    (request,) = project.tick().run_requests
+    assert request.partition_key == three.key
+
+
+def test_files_with_odd_names_and_in_folders_go_in_and_come_to_rest(project: Project) -> None:
+    names = ["with space.csv", "shop/new/a.csv", "größe 商品.csv", "a..b.csv", "#?%'\",.csv"]
+    for name in names:
+        drop(project.inbox, name, HEADER + f"{hash(name)},Ann,x\n")
+    assert all(run.success for run in project.do(project.tick()))
+    assert len(project.materialized("products")) == len(names)
+    assert project.tick().skip_message.startswith("0 new, 0 still being written, 0 running, 5 in")
+
+
+def test_one_file_with_an_odd_name_is_a_partition_run(project: Project) -> None:
+    drop(project.inbox, "shop/with space.csv", A.content)
+    (run,) = project.do(project.tick())
+    assert run.success
+    assert project.registered == sorted(project.materialized("products"))
+
+
+def test_a_changed_file_is_asked_for_again(project: Project) -> None:
+    newer = File("a.csv", 2_000_000, (("s1", "Anna", "z"),))
+    project.drop(A)
+    project.do(project.tick())
+    project.drop(newer)
+    (run,) = project.do(project.tick())
+    assert run.success
+    assert project.products == true_products([A, newer])
+
+
+def test_a_failed_run_is_tried_again_up_to_the_limit_and_then_given_up(project: Project) -> None:
+    project.drop(A)
+    run_keys = []
+    with duckdb.connect(project.data / "products.duckdb"):  # In its way, as a program may be.
+        for _ in range(3):
+            tick = project.tick()
+            run_keys += [request.run_key for request in tick.run_requests]
+            (run,) = project.do(tick)
+            assert not run.success
+            assert "is open in another program: this process itself" in project.error(run)
+        tick = project.tick()
+    assert len(set(run_keys)) == 3
+    assert not tick.run_requests
+    assert "1 given up. Given up after repeated failures: a.csv" in tick.skip_message
+
+
+def test_a_given_up_file_starts_afresh_when_it_is_dropped_again(project: Project) -> None:
+    project.drop(A)
+    with duckdb.connect(project.data / "products.duckdb"):
+        for _ in range(3):
+            project.do(project.tick())
+    assert not project.tick().run_requests
+    again = File(A.key, A.microseconds + 1, A.rows)
+    project.drop(again)
+    (run,) = project.do(project.tick())
+    assert run.success
+    assert project.products == true_products([A, again])
+
+
+def test_several_files_of_a_failed_run_are_tried_again(project: Project) -> None:
+    for file in small_files(2):
+        project.drop(file)
+    with duckdb.connect(project.data / "products.duckdb"):
+        first = project.tick()
+        project.do(first)
+    second = project.tick()
+    assert [request.job_name for request in second.run_requests] == ["ingest_inbox"]
+    assert second.run_requests[0].run_key != first.run_requests[0].run_key
+    assert all(run.success for run in project.do(second))
+    assert not project.tick().run_requests
+
+
+def test_a_refused_file_is_left_alone_and_said(project: Project) -> None:
+    drop(project.inbox, "bad.csv", NO_SKU)
+    (run,) = project.do(project.tick())
+    assert not run.success
+    tick = project.tick()
+    assert not tick.run_requests
+    assert "1 refused, 0 given up. Refused: bad.csv; mend and drop again" in tick.skip_message
+
+
+def test_nobody_but_the_sensor_tries_its_runs_again(project: Project) -> None:
+    project.drop(A)
+    (request,) = project.tick().run_requests
+    assert request.tags["dagster/max_retries"] == "0"
+
+
+def test_a_file_that_is_gone_when_the_run_starts_fails_it_clearly_and_is_forgotten(
+    project: Project,
+) -> None:
+    project.drop(A)
+    tick = project.tick()
+    (project.inbox / A.key).unlink()
+    (run,) = project.do(tick)
+    assert "There is no file a.csv in the inbox" in project.error(run)
+    assert project.tick().skip_message.startswith("0 new, 0 still being written, 0 running, 0 in")
+
+
+def test_of_several_files_one_that_is_gone_does_not_stop_the_others(project: Project) -> None:
+    gone, stays = small_files(2)
+    project.drop(gone)
+    project.drop(stays)
+    tick = project.tick()
+    (project.inbox / gone.key).unlink()
+    (run,) = project.do(tick)
+    assert run.success
+    assert project.products == true_products([stays])
+
+
+@pytest.mark.parametrize("number", [1, 2])
+def test_a_file_whose_run_died_right_after_the_commit_is_found_to_be_in(
+    project: Project, number: int
+) -> None:
+    files = small_files(number)
+    for file in files:
+        project.drop(file)
+    project.do(project.tick())
+    for outcome in project.engine.raw_zone.root.glob("*/*.outcome"):
+        outcome.unlink()
+    (run,) = project.do(project.tick())
+    assert run.success
+    assert project.tick().skip_message.startswith(
+        f"0 new, 0 still being written, 0 running, {number} in"
+    )
+
+
+def test_a_run_that_somebody_launched_again_in_another_way_does_not_disturb_it(
+    project: Project,
+) -> None:
+    for file in small_files(2):
+        project.drop(file)
+    (request,) = project.tick().run_requests
+    project.run("ingest_inbox", request.tags)
+    project.drop(A)
+    assert [request.partition_key for request in project.tick().run_requests] == [A.key]
+
+
+@pytest.mark.parametrize("how", ["missing", "a file"])
+def test_an_inbox_that_cannot_be_read_is_an_error_and_not_empty(project: Project, how: str) -> None:
+    shutil.rmtree(project.inbox)
+    if how == "a file":
+        project.inbox.write_bytes(b"")
+    with pytest.raises(LandingError, match=r"The inbox .* cannot be read"):
+        project.tick()
+
+
+def test_an_empty_inbox_is_a_skip_that_says_so(project: Project) -> None:
+    tick = project.tick()
+    assert not tick.run_requests
+    assert tick.skip_message == (
+        "0 new, 0 still being written, 0 running, 0 in, 0 refused, 0 given up."
+    )
+
+
+def test_a_file_that_changed_a_moment_ago_waits(tmp_path: Path, home: Path) -> None:
+    with project_in(tmp_path, home, inbox_quiet_seconds=60) as project:
+        project.drop(A)
+        assert project.tick().skip_message.startswith("0 new, 1 still being written")
+        assert RawZone(project.data / "raw").deliveries_without_outcome() == []
