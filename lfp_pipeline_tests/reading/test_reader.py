@@ -404,7 +404,7 @@ def test_dirt_in_the_middle_of_a_large_file_is_found_to_the_byte(tmp_path: Path,
     """Large enough for several of DuckDB's buffers, which hold 32 MB each."""
     path = tmp_path / "large.csv"
     count = 600_000
-    text = random.Random(0).choices(["plain text", "more, with a comma", "two\nlines"], k=count)  # noqa: S311
+    text = random.Random(0).choices(["plain text", "more, with a comma", "two\nlines"], k=count)
     dirt = {
         290_000: (b'Lamp,D-1,"never closed\n', "unclosed quote"),
         300_000: (b"Lamp,D-2\n", "missing columns"),
@@ -436,7 +436,7 @@ def test_dirt_in_the_middle_of_a_large_file_is_found_to_the_byte(tmp_path: Path,
 
 def test_the_oracle_agrees_with_python_on_clean_files():
     """So that a slip in the oracle does not hide one in the reader."""
-    rng = random.Random(1)  # noqa: S311
+    rng = random.Random(1)
     rows = [
         [f"S-{n}", *("".join(rng.choices('ab ,"\n\ré', k=rng.randint(1, 9))) + "." for _ in "12")]
         for n in range(500)
