@@ -1,0 +1,55 @@
+"""Long work tells how far it is."""
+
+import logging
+import time
+
+import pytest
+
+from lfp_pipeline import progress
+from lfp_pipeline.progress import TransferProgress, heartbeat, megabytes
+
+LOG = logging.getLogger("test")
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    monkeypatch.setattr(progress, "INTERVAL_SECONDS", 0.02)
+    caplog.set_level(logging.INFO)
+
+
+def test_work_beats_while_it_lasts_and_not_afterwards(caplog: pytest.LogCaptureFixture):
+    with heartbeat(LOG, lambda seconds: f"100 % after {seconds:.0f} s"):
+        time.sleep(0.1)
+    beats = len(caplog.messages)
+    time.sleep(0.05)
+    assert beats == len(caplog.messages) >= 1
+    assert caplog.messages[0] == "100 % after 0 s"
+
+
+def test_short_work_says_nothing(caplog: pytest.LogCaptureFixture):
+    with heartbeat(LOG, str):
+        pass
+    TransferProgress(LOG, "file")(1, 2)
+    assert caplog.messages == []
+
+
+def test_an_error_passes_through_and_ends_the_beat():
+    with pytest.raises(ValueError, match="mine"), heartbeat(LOG, str):
+        raise ValueError("mine")  # noqa: EM101
+
+
+@pytest.mark.parametrize(("total", "shown"), [(4_000_000, " of 4.0 MB (25%)"), (None, "")])
+def test_a_transfer_tells_bytes_share_and_rate(
+    caplog: pytest.LogCaptureFixture, total: int | None, shown: str
+):
+    transfer = TransferProgress(LOG, "file")
+    time.sleep(0.03)
+    transfer(1_000_000, total)
+    transfer(1_000_000, total)
+    (message,) = caplog.messages
+    assert message.startswith(f"file: 1.0 MB{shown}, ")
+    assert message.endswith(" MB/s")
+
+
+def test_sizes_are_for_people():
+    assert megabytes(1_234_567_890) == "1,234.6 MB"
