@@ -48,7 +48,7 @@ _OBJECTIONS = "SELECT line_byte_position, lower(error_type::VARCHAR) FROM reject
 
 # Every column is looked at, also those that are not taken in: what DuckDB is not asked for, it does
 # not check, and 1.5 fails on objections to it.
-_LINE_BREAKS = "strlen({0}) - strlen(replace({0}, $line_break, ''))"
+_LINE_BREAKS = "strlen(concat({0})) - strlen(replace(concat({0}), $line_break, ''))"
 
 # After two spaces, DuckDB takes a quote for a plain character.
 _MISREAD = "regexp_matches({0}, '^  +\"')"
@@ -120,7 +120,7 @@ def _read(connection: duckdb.DuckDBPyConnection, path: Path, dialect: Dialect) -
         connection.execute(
             _READ.format(
                 **wanted,
-                line_breaks=" + ".join(map(_LINE_BREAKS.format, columns)),
+                line_breaks=_LINE_BREAKS.format(", ".join(columns)),
                 misread=" OR ".join(map(_MISREAD.format, columns)),
             ),
             {

@@ -45,6 +45,12 @@ def test_line_breaks_in_an_ignored_column_need_no_mending():
     assert not found.mended
 
 
+def test_a_file_may_have_thousands_of_columns():
+    others = tuple(f"x{number}" for number in range(2_000))
+    found = read(csv((*others, "Lamp", "A-1", "It shines."), header=(*others, *HEADER)))
+    assert found.products == TWO[:1]
+
+
 def test_bad_bytes_in_an_ignored_column_reject_their_row_only():
     found = read(b"name,sku,notes,description\nLamp,A-1,\xff,x\nChair,B-2,,\n")
     assert found.products == [("B-2", "Chair", "")]
