@@ -5,8 +5,10 @@ import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
+from tomllib import TOMLDecodeError
 from typing import Annotated, Any, Literal
 
+import pydantic_settings
 from pydantic import AfterValidator, Field, ValidationError
 from pydantic_settings import (
     BaseSettings,
@@ -30,22 +32,44 @@ def project_root() -> Path:
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([KMGT]i?B)")
 
 
-def _duckdb_size(value: str) -> str:
-    if not _SIZE.fullmatch(value):
+_UNITS = {"K": 1, "M": 2, "G": 3, "T": 4}
+_LEAST_MEMORY_BYTES = 64_000_000
+
+
+def _memory(value: str) -> str:
+    found = _SIZE.fullmatch(value)
+    if not found:
         msg = "a size such as 2GB, 512MB or 1.5GiB"
+        raise ValueError(msg)
+    if float(found[1]) * 1000 ** _UNITS[found[2][0]] < _LEAST_MEMORY_BYTES:
+        msg = "at least 64MB"
         raise ValueError(msg)
     return value
 
 
-Size = Annotated[str, AfterValidator(_duckdb_size)]
+def _folder(value: Path) -> Path:
+    try:
+        folder = value.expanduser().resolve()
+    except RuntimeError as error:  # A `~user` that does not exist.
+        raise ValueError(str(error)) from error
+    if not next(path for path in (folder, *folder.parents) if path.exists()).is_dir():
+        msg = "a folder, but a file is in its place"
+        raise ValueError(msg)
+    return folder
+
+
+Memory = Annotated[str, AfterValidator(_memory)]
+Folder = Annotated[Path, AfterValidator(_folder)]
 
 
 class Settings(BaseSettings):
     """The settings of one process. Each field's description is its documentation."""
 
-    model_config = SettingsConfigDict(env_prefix=ENV_PREFIX, extra="forbid", frozen=True)
+    model_config = SettingsConfigDict(
+        env_prefix=ENV_PREFIX, env_ignore_empty=True, extra="forbid", frozen=True
+    )
 
-    data_dir: Path = Field(
+    data_dir: Folder = Field(
         default_factory=lambda: project_root() / "data",
         description="Holds inbox/, raw/, work/ and products.duckdb.",
     )
@@ -56,7 +80,9 @@ class Settings(BaseSettings):
         le=1024,
         description="DuckDB threads of one run.",
     )
-    memory_limit: Size = Field("2GB", description="DuckDB memory of one run; beyond it, it spills.")
+    memory_limit: Memory = Field(
+        "2GB", description="DuckDB memory of one run, at least 64MB; beyond it, it spills."
+    )
     parallel_files: int = Field(2, ge=1, le=64, description="Files read at once within one run.")
 
     column_aliases: Mapping[Literal["name", "sku", "description"], list[str]] = Field(
@@ -100,6 +126,10 @@ class Settings(BaseSettings):
         32 * 2**20, ge=0, description="Files up to this size in all share a run."
     )
     sensor_batch_files: int = Field(200, ge=1, description="Most files that share a run.")
+
+    freshness_hours: float = Field(
+        168, gt=0, description="Without a delivery for longer, the assets show as stale."
+    )
 
     @property
     def inbox_dir(self) -> Path:
@@ -155,16 +185,19 @@ def load_settings() -> Settings:
         settings = Settings()
     except ValidationError as error:
         problems += [_explain(problem) for problem in error.errors()]
-    except ValueError as error:  # A TOML or JSON value that cannot even be parsed.
-        problems.append(str(error))
+    except (TOMLDecodeError, UnicodeDecodeError) as error:
+        problems.append(f"{_settings_file(os.environ)} is not TOML: {error}")
+    except pydantic_settings.SettingsError:  # It names neither the value nor what is wrong.
+        problems += _broken_json(os.environ)
     if problems:
         raise SettingsError("Wrong settings:\n  " + "\n  ".join(problems))
-    return settings.model_copy(update={"data_dir": settings.data_dir.expanduser().resolve()})
+    return settings
 
 
 def divided_size(size: str, parts: int) -> str:
     """An equal part of a size: `2GB` in 4 is `0.5GB`."""
-    return _SIZE.sub(lambda found: f"{float(found[1]) / parts:.6g}{found[2]}", size)
+    # Never as 1e+06: DuckDB does not read that.
+    return _SIZE.sub(lambda found: f"{float(found[1]) / parts:.6f}{found[2]}", size)
 
 
 def _unknown_variables(environ: Mapping[str, str]) -> list[str]:
@@ -177,10 +210,16 @@ def _unknown_variables(environ: Mapping[str, str]) -> list[str]:
 def _explain(problem: Any) -> str:  # noqa: ANN401 (pydantic's ErrorDetails is not exported)
     field = str(problem["loc"][0]) if problem["loc"] else ""
     if problem["type"] == "extra_forbidden":
-        return f"{field} is not a setting{_did_you_mean(field, list(Settings.model_fields))}"
-    where = ".".join(str(part) for part in problem["loc"])
+        bare = field.lower().removeprefix(ENV_PREFIX.lower())
+        return f"{field} is not a setting{_did_you_mean(bare, list(Settings.model_fields))}"
+    where = ".".join([ENV_PREFIX + field.upper(), *map(str, problem["loc"][1:])])
     reason = problem["msg"].removeprefix("Value error, ")
-    return f"{ENV_PREFIX}{where.upper()} = {problem['input']!r}: {reason}"
+    return f"{where} = {problem['input']!r}: {reason}"
+
+
+def _broken_json(environ: Mapping[str, str]) -> list[str]:
+    name = f"{ENV_PREFIX}COLUMN_ALIASES"
+    return [f'{name} = {environ.get(name)!r}: JSON such as {{"sku": ["article no"]}}']
 
 
 def _did_you_mean(name: str, known: list[str]) -> str:
