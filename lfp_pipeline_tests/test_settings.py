@@ -1,0 +1,172 @@
+"""Settings: wrong ones are refused with their name, their value and what is allowed."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from lfp_pipeline.errors import SettingsError
+from lfp_pipeline.settings import Settings, divided_size, load_settings
+
+
+@pytest.fixture(autouse=True)
+def nothing_is_set(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for name in os.environ:
+        if name.upper().startswith("LFP_"):
+            monkeypatch.delenv(name)
+    (tmp_path / "empty.toml").write_text("")
+    monkeypatch.setenv("LFP_SETTINGS_FILE", str(tmp_path / "empty.toml"))
+
+
+def settings_file(monkeypatch: pytest.MonkeyPatch, path: Path, content: str) -> None:
+    path.write_text(content)
+    monkeypatch.setenv("LFP_SETTINGS_FILE", str(path))
+
+
+def refusal() -> str:
+    with pytest.raises(SettingsError) as caught:
+        load_settings()
+    return str(caught.value)
+
+
+def test_without_any_setting_the_defaults_hold() -> None:
+    settings = load_settings()
+    assert settings.data_dir == Path(__file__).parents[1] / "data"
+    assert settings.max_reject_share == 0.10
+
+
+def test_all_folders_are_inside_the_data_folder(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("LFP_DATA_DIR", str(tmp_path / "there"))
+    settings = load_settings()
+    folder = tmp_path / "there"
+    assert settings.inbox_dir == folder / "inbox"
+    assert settings.raw_dir == folder / "raw"
+    assert settings.work_dir == folder / "work"
+    assert settings.database_path == folder / "products.duckdb"
+
+
+def test_a_relative_data_folder_is_made_absolute(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("LFP_DATA_DIR", "here")
+    assert load_settings().data_dir == tmp_path / "here"
+
+
+def test_a_tilde_is_the_home_folder(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LFP_DATA_DIR", "~/products")
+    assert load_settings().data_dir == Path.home().resolve() / "products"
+
+
+def test_an_empty_variable_is_as_good_as_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    default = load_settings()
+    monkeypatch.setenv("LFP_DATA_DIR", "")
+    monkeypatch.setenv("LFP_THREADS", "")
+    assert load_settings() == default
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "allowed"),
+    [
+        ("LFP_THREADS", "0", "greater than or equal to 1"),
+        ("LFP_THREADS", "two", "valid integer"),
+        ("LFP_MEMORY_LIMIT", "lots", "a size such as 2GB, 512MB or 1.5GiB"),
+        ("LFP_MEMORY_LIMIT", "0GB", "at least 64MB"),
+        ("LFP_MEMORY_LIMIT", "1KB", "at least 64MB"),
+        ("LFP_PARALLEL_FILES", "65", "less than or equal to 64"),
+        ("LFP_FALLBACK_ENCODING", "klingon", "'latin-1'"),
+        ("LFP_MAX_REJECT_SHARE", "1.01", "less than or equal to 1"),
+        ("LFP_MAX_REJECT_SHARE", "-0.1", "greater than or equal to 0"),
+        ("LFP_MAX_REJECT_SHARE", "nan", "than or equal to"),
+        ("LFP_DOWNLOAD_TIMEOUT_SECONDS", "0", "greater than 0"),
+        ("LFP_WRITER_WAIT_SECONDS", "-1", "greater than or equal to 0"),
+        ("LFP_COLUMN_ALIASES", "{sku", "JSON such as"),
+        ("LFP_COLUMN_ALIASES", '{"colour": ["x"]}', "'name', 'sku' or 'description'"),
+        ("LFP_COLUMN_ALIASES", '{"sku": "x"}', "valid list"),
+        ("LFP_DATA_DIR", __file__, "a folder"),
+        ("LFP_DATA_DIR", __file__ + "/below", "a folder"),
+    ],
+)
+def test_a_wrong_value_is_refused(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str, allowed: str
+) -> None:
+    monkeypatch.setenv(name, value)
+    told = refusal()
+    assert name in told
+    assert allowed in told
+
+
+def test_every_wrong_setting_is_named_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LFP_THREADS", "0")
+    monkeypatch.setenv("LFP_MEMORY_LIMIT", "lots")
+    monkeypatch.setenv("LFP_XYZ", "1")
+    told = refusal()
+    assert "LFP_THREADS = '0'" in told
+    assert "LFP_MEMORY_LIMIT = 'lots'" in told
+    assert "LFP_XYZ is not a setting." in told
+
+
+def test_an_unknown_variable_is_refused_with_a_suggestion(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LFP_THREDS", "2")
+    assert "LFP_THREDS is not a setting; did you mean LFP_THREADS?" in refusal()
+
+
+def test_the_settings_file_counts(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    content = 'threads = 3\n[column_aliases]\nsku = ["article no"]\n'
+    settings_file(monkeypatch, tmp_path / "lfp.toml", content)
+    settings = load_settings()
+    assert settings.threads == 3
+    assert settings.column_aliases == {"sku": ["article no"]}
+
+
+def test_the_environment_wins_over_the_file(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    settings_file(monkeypatch, tmp_path / "lfp.toml", "threads = 3\nparallel_files = 5\n")
+    monkeypatch.setenv("LFP_THREADS", "4")
+    settings = load_settings()
+    assert (settings.threads, settings.parallel_files) == (4, 5)
+
+
+def test_a_settings_file_that_is_not_there_is_refused(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("LFP_SETTINGS_FILE", str(tmp_path / "no.toml"))
+    assert f"LFP_SETTINGS_FILE={tmp_path / 'no.toml'}: there is no such file." in refusal()
+
+
+@pytest.mark.parametrize("content", [b"threads = = 2", b"\xff"])
+def test_a_file_that_is_not_toml_is_named(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, content: bytes
+) -> None:
+    path = tmp_path / "lfp.toml"
+    path.write_bytes(content)
+    monkeypatch.setenv("LFP_SETTINGS_FILE", str(path))
+    assert f"{path} is not TOML" in refusal()
+
+
+@pytest.mark.parametrize("name", ["thread", "LFP_THREADS"])
+def test_an_unknown_name_in_the_file_is_refused_with_a_suggestion(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str
+) -> None:
+    settings_file(monkeypatch, tmp_path / "lfp.toml", f"{name} = 3\n")
+    assert f"{name} is not a setting; did you mean threads?" in refusal()
+
+
+@pytest.mark.parametrize(
+    ("size", "parts", "part"),
+    [
+        ("2GB", 4, "0.500000GB"),
+        ("1.5 GiB", 2, "0.750000GiB"),
+        ("200000000KB", 2, "100000000.000000KB"),
+    ],
+)
+def test_a_size_is_divided_into_one_that_duckdb_reads(size: str, parts: int, part: str) -> None:
+    assert divided_size(size, parts) == part
+
+
+def test_settings_do_not_change() -> None:
+    with pytest.raises(ValueError, match="frozen"):
+        Settings().threads = 3
