@@ -1,6 +1,7 @@
 """A warehouse in a DuckDB file: attached by its one writer for as long as the writing takes."""
 
 import logging
+import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,6 +16,7 @@ from lfp_pipeline.warehouse.writer_lock import WriterLock
 
 _RETRY_SECONDS = 0.2
 _LOCK_CONFLICT = "Could not set lock on file"
+_OPEN_IN_THIS_PROCESS = "Unique file handle conflict"
 
 
 @dataclass(frozen=True)
@@ -44,11 +46,9 @@ class Warehouse:
         lock = WriterLock(self.path, self.writer_wait_seconds)
         with lock.held(purpose, log):
             self._attach(connection, log)
-            try:
+            with _detached_afterwards(connection, log):
                 migrate(connection)
                 yield
-            finally:
-                connection.execute("DETACH warehouse")
 
     @contextmanager
     def opened(self, purpose: str, log: logging.Logger) -> Iterator[duckdb.DuckDBPyConnection]:
@@ -67,10 +67,10 @@ class Warehouse:
         while True:
             try:
                 connection.execute(f"ATTACH '{path}' AS warehouse")
-            except duckdb.IOException as error:
-                if _LOCK_CONFLICT not in str(error):
-                    raise
+            except duckdb.Error as error:
                 holder = _holder(str(error))
+                if holder is None:
+                    raise
                 waited = time.monotonic() - started
                 if waited >= self.foreign_wait_seconds:
                     msg = (
@@ -87,7 +87,30 @@ class Warehouse:
                 return
 
 
-def _holder(message: str) -> str:
-    """The process in DuckDB's `Conflicting lock is held in PROGRAM (PID 1) by user U. See ...`."""
+@contextmanager
+def _detached_afterwards(
+    connection: duckdb.DuckDBPyConnection, log: logging.Logger
+) -> Iterator[None]:
+    """Detach at the end of the block, whose own error counts for more than that of detaching."""
+    try:
+        yield
+    except BaseException:
+        try:
+            connection.execute("DETACH warehouse")
+        except duckdb.Error as error:
+            log.warning("The database could not be detached: %s", error)
+        raise
+    connection.execute("DETACH warehouse")
+
+
+def _holder(message: str) -> str | None:
+    """Who has the file open, from DuckDB's refusal to attach it; None: it is another refusal.
+
+    DuckDB says `Conflicting lock is held in PROGRAM (PID 1) by user U. See ...`.
+    """
+    if _OPEN_IN_THIS_PROCESS in message:
+        return f"this process itself (PID {os.getpid()})"
+    if _LOCK_CONFLICT not in message:
+        return None
     _, _, told = message.partition("held in ")
     return told.partition(". ")[0].strip() or "unknown"

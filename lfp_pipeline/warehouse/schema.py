@@ -7,6 +7,7 @@ memory. Uniqueness rests on the single writer, and on what every merge checks be
 import duckdb
 
 from lfp_pipeline.errors import WarehouseInconsistentError
+from lfp_pipeline.landing.sources import utc_now
 from lfp_pipeline.warehouse.transaction import transaction
 
 VERSION = 1
@@ -62,7 +63,7 @@ _CURRENT_VERSION = "SELECT coalesce(max(version), 0) FROM warehouse.schema_versi
 
 _VERSION_TABLE = """
 CREATE TABLE IF NOT EXISTS warehouse.schema_version (
-    version INTEGER NOT NULL, applied_at TIMESTAMP NOT NULL DEFAULT (now() AT TIME ZONE 'UTC')
+    version INTEGER NOT NULL, applied_at TIMESTAMP NOT NULL
 )
 """
 
@@ -92,7 +93,7 @@ def migrate(connection: duckdb.DuckDBPyConnection) -> None:
         for version in range(current + 1, VERSION + 1):
             connection.execute(_MIGRATIONS[version])
             connection.execute(
-                "INSERT INTO warehouse.schema_version (version) VALUES ($1)", [version]
+                "INSERT INTO warehouse.schema_version VALUES ($1, $2)", [version, utc_now()]
             )
 
 

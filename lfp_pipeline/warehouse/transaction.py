@@ -1,7 +1,7 @@
 """A transaction that either commits or leaves no trace."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import duckdb
 
@@ -14,5 +14,7 @@ def transaction(connection: duckdb.DuckDBPyConnection) -> Iterator[None]:
         yield
         connection.commit()
     except BaseException:
-        connection.rollback()
+        # A failed commit has rolled back already. Whatever this says, the first error matters.
+        with suppress(duckdb.Error):
+            connection.rollback()
         raise

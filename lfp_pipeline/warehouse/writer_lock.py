@@ -42,9 +42,11 @@ class WriterLock:
         self._acquire(lock, log)
         try:
             self._tell(purpose)
-            yield
+            try:
+                yield
+            finally:
+                self._holder_path.unlink(missing_ok=True)
         finally:
-            self._holder_path.unlink(missing_ok=True)
             lock.release()
 
     @property
@@ -87,5 +89,5 @@ class WriterLock:
             holder = json.loads(self._holder_path.read_text())
             seconds = max(time.time() - holder["since"], 0)
             return f"{holder['purpose']} (pid {holder['pid']}) for {seconds:.0f} s"
-        except (OSError, ValueError, KeyError):
+        except (OSError, ValueError, KeyError, TypeError):
             return "another run"

@@ -1,0 +1,186 @@
+"""The truth about a history of deliveries, told by plain dicts, without a database."""
+
+import csv
+import hashlib
+import io
+import logging
+import os
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import duckdb
+from hypothesis import strategies as st
+
+from lfp_pipeline.engine import Engine
+from lfp_pipeline.landing.delivery import Delivery
+from lfp_pipeline.landing.sources import LocalFile
+from lfp_pipeline.settings import Settings
+
+LOG = logging.getLogger("test")
+
+Row = tuple[str, ...]
+
+TABLES = {
+    "products": """
+        SELECT sku, name, description, delivery_id, delivered_at, row_number FROM products
+    """,
+    "name_counts": "SELECT name, no_of_products FROM name_counts",
+    "ledger": """
+        SELECT delivery_id, partition_key, sha256, size_bytes, delivered_at, status, rows_read,
+            rows_inserted, rows_updated, rows_unchanged, rows_superseded, rows_stale, rows_rejected
+        FROM deliveries
+    """,
+    "rejected_rows": "SELECT delivery_id, row_number, reason FROM rejected_rows",
+}
+
+
+@dataclass(frozen=True)
+class File:
+    """One version of a source file: its partition, its time and its rows as (sku, name, ...)."""
+
+    key: str
+    microseconds: int
+    rows: tuple[Row, ...]
+
+    @cached_property
+    def content(self) -> bytes:
+        text = io.StringIO()
+        csv.writer(text).writerows([("sku", "name", "description"), *self.rows])
+        return text.getvalue().encode()
+
+    @cached_property
+    def delivered_at(self) -> datetime:
+        epoch = datetime(1970, 1, 1, tzinfo=UTC)
+        return (epoch + timedelta(microseconds=self.microseconds)).replace(tzinfo=None)
+
+    @cached_property
+    def delivery_id(self) -> str:
+        moment = self.delivered_at.strftime("%Y%m%dT%H%M%S.%fZ")
+        return f"{self.key}#{moment}#{hashlib.sha256(self.content).hexdigest()[:16]}"
+
+    @cached_property
+    def accepted(self) -> dict[int, Row]:
+        return {
+            number: (row[0].strip(), row[1].strip(), row[2])
+            for number, row in enumerate(self.rows, 1)
+            if len(row) == 3 and row[0].strip() and row[1].strip()
+        }
+
+    @cached_property
+    def winners(self) -> dict[str, tuple[int, Row]]:
+        return {row[0]: (number, row) for number, row in self.accepted.items()}
+
+    @cached_property
+    def reject_share(self) -> float:
+        return 1 - len(self.accepted) / len(self.rows) if self.rows else 0.0
+
+
+def true_products(files: Iterable[File]) -> list[tuple[Any, ...]]:
+    """What `products` must hold after these files, in any order, sorted."""
+    best: dict[str, tuple[Any, ...]] = {}
+    for file in files:
+        for sku, (number, row) in file.winners.items():
+            found = (file.delivered_at, file.key, file.delivery_id, number, row)
+            best[sku] = max(best.get(sku, found), found)
+    return sorted((*row, id_, moment, number) for moment, _, id_, number, row in best.values())
+
+
+def true_counts(files: Iterable[File]) -> list[tuple[str, int]]:
+    """What `name_counts` must hold."""
+    return sorted(Counter(product[1] for product in true_products(files)).items())
+
+
+def true_rejects(files: Iterable[File]) -> list[tuple[str, int]]:
+    """Delivery and row number of every row that is not accepted."""
+    return sorted(
+        (file.delivery_id, number)
+        for file in set(files)
+        for number in range(1, len(file.rows) + 1)
+        if number not in file.accepted
+    )
+
+
+def true_fates(file: File, before: Iterable[File]) -> dict[str, int]:
+    """The account of a file that is merged after others."""
+    known = {product[0]: product for product in true_products(before)}
+    fates = Counter[str]()
+    for sku, (_, row) in file.winners.items():
+        if sku not in known:
+            fates["inserted"] += 1
+        elif (known[sku][4], known[sku][3]) > (file.delivered_at, file.delivery_id):
+            fates["stale"] += 1
+        else:
+            fates["unchanged" if known[sku][:3] == row else "updated"] += 1
+    fates["superseded"] = len(file.accepted) - len(file.winners)
+    fates["rejected"] = len(file.rows) - len(file.accepted)
+    fates["read"] = len(file.rows)
+    names = "read", "inserted", "updated", "unchanged", "superseded", "stale", "rejected"
+    return {f"rows_{name}": fates[name] for name in names}
+
+
+def engine_at(folder: Path, **settings: object) -> Engine:
+    """An engine with a data folder of its own."""
+    (folder / "inbox").mkdir(parents=True, exist_ok=True)
+    defaults: dict[str, object] = {"threads": 2, "inbox_quiet_seconds": 0, "max_reject_share": 1}
+    values: dict[str, Any] = defaults | settings
+    return Engine(Settings(data_dir=folder, **values))
+
+
+def land(engine: Engine, file: File) -> Delivery:
+    """Bring a file into the raw zone."""
+    path = engine.settings.data_dir / "landing.csv"
+    path.write_bytes(file.content)
+    os.utime(path, ns=(file.microseconds * 1000,) * 2)
+    delivery = engine.land(LocalFile(path), file.key, LOG)
+    assert delivery.delivery_id == file.delivery_id
+    return delivery
+
+
+def tables(engine: Engine) -> dict[str, list[tuple[Any, ...]]]:
+    """All tables, sorted."""
+    with duckdb.connect(engine.warehouse.path, read_only=True) as connection:
+        return {name: sorted(connection.execute(sql).fetchall()) for name, sql in TABLES.items()}
+
+
+def assert_laws_hold(engine: Engine, files: Iterable[File]) -> None:
+    """The tables are those of exactly these files; law 3 holds in every row of the ledger."""
+    files = set(files)
+    found = tables(engine)
+    assert found["products"] == true_products(files)
+    assert found["name_counts"] == true_counts(files)
+    assert [row[:2] for row in found["rejected_rows"]] == true_rejects(files)
+    ledger = {row[0]: row[5:] for row in found["ledger"]}
+    assert len(ledger) == len(found["ledger"])
+    assert ledger.keys() == {file.delivery_id for file in files}
+    for file in files:
+        status, rows_read, *fates = ledger[file.delivery_id]
+        assert (status, rows_read, sum(fates)) == ("merged", len(file.rows), len(file.rows))
+        assert fates[-1] == len(file.rows) - len(file.accepted)
+        assert fates[3] == len(file.accepted) - len(file.winners)
+
+
+_skus = st.sampled_from(["s1", "s2", "s3", "S1", " s2 ", "ß", ""])
+_names = st.sampled_from(["Ann", "Bob", "ann", "Ann ", "Zoë", ""])
+_descriptions = st.sampled_from(["", "x", " x", 'a "b", c', "two\nlines"])
+_good_rows = st.tuples(_skus, _names, _descriptions)
+_rows = st.one_of(*[_good_rows] * 6, st.sampled_from([("s1",), ("s1", "Ann", "x", "more")]))
+
+files = st.builds(
+    File,
+    key=st.sampled_from(["a.csv", "a", "a-b.csv", "b.csv"]),
+    microseconds=st.sampled_from([-1, 0, 1_000_001, 1_000_002]),
+    rows=st.lists(_rows, max_size=8).map(tuple),
+)
+"""Small files that overlap in skus, names, times and partitions."""
+
+histories = st.lists(files, min_size=1, max_size=5).flatmap(
+    lambda some: st.lists(st.sampled_from(some), min_size=len(some), max_size=len(some) + 2).map(
+        lambda again: [*some, *again]
+    )
+)
+"""Files in some order, some of them again."""

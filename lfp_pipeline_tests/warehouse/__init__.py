@@ -1,0 +1,1 @@
+"""The warehouse: what must always hold, on real DuckDB files."""

@@ -1,0 +1,178 @@
+"""A delivery is in the tables whole or not at all, whatever breaks in the middle."""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import duckdb
+import pytest
+
+from lfp_pipeline.engine import Engine
+from lfp_pipeline.landing.delivery import Delivery
+from lfp_pipeline.reading.reader import Reading, read_delivery
+from lfp_pipeline.reading.workspace import WorkspaceLimits
+from lfp_pipeline.warehouse import counts
+from lfp_pipeline.warehouse.account import Status
+from lfp_pipeline.warehouse.merge import merge, note_unmerged
+from lfp_pipeline_tests.oracle import (
+    LOG,
+    File,
+    assert_laws_hold,
+    engine_at,
+    land,
+    tables,
+)
+from lfp_pipeline_tests.processes import running
+from lfp_pipeline_tests.warehouse.test_laws import (
+    BY_DIFFERENCE,
+    BY_RECOUNT,
+    INGEST_EVERYTHING,
+    random_files,
+)
+
+FIRST = File("a.csv", 1, (("s1", "Ann", ""), ("s2", "Bob", ""), ("s3", "Cid", ""), ("", "", "")))
+SECOND = File(
+    "b.csv", 2, (("s1", "Ann", ""), ("s2", "Ann", "x"), ("s4", "Dot", ""), ("s4", "Eva", ""), ("",))
+)
+
+MOST_STATEMENTS = 40
+
+
+class Fault(BaseException):
+    """Not an Exception: nothing may take it for one it knows."""
+
+
+@dataclass
+class Breaking:
+    """A connection whose n-th call fails: before it has done anything, or after all of it."""
+
+    connection: duckdb.DuckDBPyConnection
+    calls_left: int
+    after: bool
+
+    def execute(self, *arguments: object) -> duckdb.DuckDBPyConnection:
+        return self._call(self.connection.execute, *arguments)
+
+    def begin(self) -> duckdb.DuckDBPyConnection:
+        return self._call(self.connection.begin)
+
+    def commit(self) -> duckdb.DuckDBPyConnection:
+        return self._call(self.connection.commit)
+
+    def rollback(self) -> duckdb.DuckDBPyConnection:
+        return self.connection.rollback()
+
+    def _call(
+        self, method: Callable[..., duckdb.DuckDBPyConnection], *arguments: object
+    ) -> duckdb.DuckDBPyConnection:
+        self.calls_left -= 1
+        if self.calls_left == 0 and not self.after:
+            raise Fault
+        result = method(*arguments)
+        if self.calls_left == 0:
+            raise Fault
+        return result
+
+
+@contextmanager
+def attached(engine: Engine, delivery: Delivery) -> Iterator[Reading]:
+    limits = WorkspaceLimits(threads=1, memory_limit="500MB")
+    with (
+        read_delivery(delivery, engine.settings, limits, LOG) as reading,
+        engine.warehouse.attached(reading.connection, "testing", LOG),
+    ):
+        yield reading
+
+
+def outcomes_of_breaking(engine: Engine, delivery: Delivery, *, after: bool) -> Iterator[Any]:
+    """The tables after a fault in each of the calls of a merge, until a merge has no fault."""
+    for number in range(1, MOST_STATEMENTS):
+        try:
+            with attached(engine, delivery) as reading:
+                breaking: Any = Breaking(reading.connection, number, after=after)
+                merge(replace(reading, connection=breaking), delivery)
+        except Fault:
+            yield tables(engine)
+        else:
+            assert number > 10
+            return
+    pytest.fail("The merge has more statements than this test expects.")
+
+
+in_both_ways_of_counting = pytest.mark.parametrize(
+    "recount_share", [BY_DIFFERENCE, BY_RECOUNT], ids=["by difference", "by recount"]
+)
+
+
+@in_both_ways_of_counting
+def test_a_fault_before_any_statement_of_a_merge_leaves_the_tables_as_they_were(
+    tmp_path: Path, recount_share: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(counts, "RECOUNT_SHARE", recount_share)
+    engine = engine_at(tmp_path)
+    engine.ingest(land(engine, FIRST), LOG)
+    before = tables(engine)
+    for after_fault in outcomes_of_breaking(engine, land(engine, SECOND), after=False):
+        assert after_fault == before
+    assert_laws_hold(engine, [FIRST, SECOND])
+
+
+@in_both_ways_of_counting
+def test_a_fault_after_any_statement_of_a_merge_leaves_all_of_it_or_nothing(
+    tmp_path: Path, recount_share: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(counts, "RECOUNT_SHARE", recount_share)
+    engine = engine_at(tmp_path)
+    engine.ingest(land(engine, FIRST), LOG)
+    before = tables(engine)
+    *earlier, last = outcomes_of_breaking(engine, land(engine, SECOND), after=True)
+    assert len(earlier) > 10
+    assert last["ledger"] != before["ledger"]
+    assert all(one in (before, last) for one in earlier)
+    assert_laws_hold(engine, [FIRST, SECOND])
+
+
+@pytest.mark.parametrize("number", [1, 2, 3, 4, 5, 6, 7])
+def test_a_fault_in_noting_a_refusal_leaves_the_tables_as_they_were(
+    tmp_path: Path, number: int
+) -> None:
+    engine = engine_at(tmp_path)
+    engine.ingest(land(engine, FIRST), LOG)
+    before = tables(engine)
+    delivery = land(engine, SECOND)
+    with attached(engine, delivery) as reading:
+        breaking: Any = Breaking(reading.connection, number, after=False)
+        with pytest.raises(Fault):
+            note_unmerged(breaking, delivery, Status.REFUSED, "no", with_rejects=True)
+    assert tables(engine) == before
+
+
+def kill_and_check(folder: Path, kills: int, seed: int) -> None:
+    random = Random(seed)
+    engine = engine_at(folder)
+    files = random_files(random, number=3 * kills, rows=1000)
+    for file in files:
+        land(engine, file)
+    for kill in range(kills):
+        with running(INGEST_EVERYTHING, folder, kill):
+            time.sleep(random.uniform(0.05, 0.5))
+        with engine.warehouse.opened("testing", LOG):
+            pass  # Killed so soon, the tables may not be there.
+        ids = {row[0] for row in tables(engine)["ledger"]}
+        assert_laws_hold(engine, [file for file in files if file.delivery_id in ids])
+    deliveries = [one for key in ("a.csv", "b.csv", "c.csv") for one in engine.unfinished(key, LOG)]
+    list(engine.ingest_all([], deliveries, LOG))
+    assert_laws_hold(engine, files)
+
+
+def test_processes_killed_at_any_moment_leave_exactly_what_the_ledger_says(tmp_path: Path) -> None:
+    kill_and_check(tmp_path, kills=4, seed=11)
+
+
+@pytest.mark.slow
+def test_so_do_many_more_that_are_killed(tmp_path: Path) -> None:
+    kill_and_check(tmp_path, kills=40, seed=12)

@@ -1,0 +1,246 @@
+"""One writer at a time: who waits, for how long, and what they are told."""
+
+import json
+import logging
+import re
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import duckdb
+import pytest
+
+from lfp_pipeline.errors import WarehouseBusyError, WarehouseInconsistentError
+from lfp_pipeline.warehouse import writer_lock
+from lfp_pipeline.warehouse.duckdb_file import Warehouse
+from lfp_pipeline.warehouse.transaction import transaction
+from lfp_pipeline_tests.processes import running
+
+LOG = logging.getLogger("test")
+
+HOLD_AS_A_WRITER = """
+import logging, sys
+from pathlib import Path
+from lfp_pipeline.warehouse.duckdb_file import Warehouse
+with Warehouse(Path(sys.argv[1]), 10, 10).opened("merging a.csv", logging.getLogger()):
+    print("held", flush=True)
+    sys.stdin.readline()
+"""
+
+HOLD_AS_A_STRANGER = """
+import duckdb, sys
+connection = duckdb.connect(sys.argv[1], read_only=sys.argv[2] == "True")
+print("held", flush=True)
+sys.stdin.readline()
+"""
+
+
+@pytest.fixture
+def warehouse(tmp_path: Path) -> Warehouse:
+    made = Warehouse(tmp_path / "products.duckdb", writer_wait_seconds=30, foreign_wait_seconds=0.5)
+    use(made)
+    return made
+
+
+def use(warehouse: Warehouse) -> None:
+    with warehouse.opened("testing", LOG) as connection:
+        connection.execute("INSERT INTO warehouse.name_counts VALUES ('Ann', 1)")
+
+
+def impatient(warehouse: Warehouse, seconds: float = 0.3) -> Warehouse:
+    return Warehouse(warehouse.path, seconds, seconds)
+
+
+def let_go_after(process: subprocess.Popen[str], seconds: float) -> threading.Timer:
+    def let_go() -> None:
+        assert process.stdin is not None
+        process.stdin.write("\n")
+        process.stdin.flush()
+
+    timer = threading.Timer(seconds, let_go)
+    timer.start()
+    return timer
+
+
+def test_another_run_waits_its_turn_and_tells_for_whom(
+    warehouse: Warehouse, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    caplog.set_level(logging.INFO)
+    monkeypatch.setattr(writer_lock, "_REPORT_SECONDS", 0.1)
+    with running(HOLD_AS_A_WRITER, warehouse.path) as process:
+        timer = let_go_after(process, 0.5)
+        use(warehouse)
+        timer.join()
+        pid = process.pid
+    told = rf"Waiting for the writer lock for \d s; held by merging a.csv \(pid {pid}\) for \d s"
+    assert re.search(told, caplog.text)
+
+
+def test_waiting_has_an_end_that_names_the_holder(warehouse: Warehouse) -> None:
+    with running(HOLD_AS_A_WRITER, warehouse.path) as process:
+        started = time.monotonic()
+        with pytest.raises(WarehouseBusyError) as caught:
+            use(impatient(warehouse))
+        assert time.monotonic() - started < 3
+        assert f"merging a.csv (pid {process.pid})" in str(caught.value)
+        assert "LFP_WRITER_WAIT_SECONDS" in str(caught.value)
+
+
+def test_a_holder_that_is_killed_lets_go(warehouse: Warehouse) -> None:
+    with running(HOLD_AS_A_WRITER, warehouse.path) as process:
+        process.kill()
+        use(impatient(warehouse, 5))
+
+
+def test_the_holder_is_named_while_it_holds(warehouse: Warehouse) -> None:
+    holder = warehouse.path.with_name("products.duckdb.writer.json")
+    with warehouse.opened("testing", LOG):
+        assert json.loads(holder.read_text())["purpose"] == "testing"
+    assert not holder.exists()
+
+
+@pytest.mark.parametrize("content", ["", "null", "{}", "[1]", '{"purpose": 1}'])
+def test_a_broken_note_of_the_holder_does_no_harm(warehouse: Warehouse, content: str) -> None:
+    with warehouse.opened("testing", LOG):
+        warehouse.path.with_name("products.duckdb.writer.json").write_text(content)
+        with pytest.raises(WarehouseBusyError, match="held by another run"):
+            use(impatient(warehouse, 0))
+
+
+def test_two_threads_of_a_process_take_turns(warehouse: Warehouse) -> None:
+    inside = 0
+    most = 0
+
+    def count() -> None:
+        nonlocal inside, most
+        for _ in range(5):
+            with warehouse.opened("testing", LOG):
+                inside += 1
+                most = max(most, inside)
+                inside -= 1
+
+    threads = [threading.Thread(target=count) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert most == 1
+
+
+@pytest.mark.parametrize("read_only", [False, True])
+def test_another_program_is_named_and_nothing_is_lost(
+    warehouse: Warehouse, read_only: bool
+) -> None:
+    with running(HOLD_AS_A_STRANGER, warehouse.path, read_only) as process:
+        started = time.monotonic()
+        with pytest.raises(WarehouseBusyError) as caught:
+            use(warehouse)
+        assert time.monotonic() - started < 5
+        assert f"PID {process.pid}" in str(caught.value)
+        assert Path(sys.executable).resolve().name in str(caught.value)
+    use(impatient(warehouse, 5))
+
+
+def test_another_program_that_lets_go_in_time_is_waited_for(
+    warehouse: Warehouse, caplog: pytest.LogCaptureFixture
+) -> None:
+    with running(HOLD_AS_A_STRANGER, warehouse.path, False) as process:
+        timer = let_go_after(process, 0.4)
+        use(Warehouse(warehouse.path, 10, 20))
+        timer.join()
+    assert "waiting for it" in caplog.text
+
+
+def test_a_connection_of_this_process_is_told_too(warehouse: Warehouse) -> None:
+    with (
+        duckdb.connect(warehouse.path),
+        pytest.raises(WarehouseBusyError, match="this process itself"),
+    ):
+        use(warehouse)
+    use(impatient(warehouse, 5))
+
+
+@pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt, duckdb.Error])
+def test_whatever_happens_the_database_is_let_go(
+    warehouse: Warehouse, error: type[BaseException]
+) -> None:
+    with duckdb.connect() as connection:
+        with pytest.raises(error), warehouse.attached(connection, "testing", LOG):
+            raise error
+        attached = connection.execute("FROM duckdb_databases()").fetchall()
+        assert "warehouse" not in {row[0] for row in attached}
+        with running(HOLD_AS_A_STRANGER, warehouse.path, False):
+            pass
+        use(impatient(warehouse, 5))
+
+
+def test_an_error_of_detaching_does_not_hide_the_first_one(
+    warehouse: Warehouse, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail_in_a_transaction() -> None:
+        with warehouse.opened("testing", LOG) as connection:
+            connection.begin()
+            connection.execute("INSERT INTO warehouse.name_counts VALUES ('Bob', 1)")
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        fail_in_a_transaction()
+    assert "could not be detached" in caplog.text
+    use(impatient(warehouse, 5))
+    with duckdb.connect(warehouse.path, read_only=True) as connection:
+        names = connection.execute("SELECT DISTINCT name FROM name_counts").fetchall()
+    assert names == [("Ann",)]
+
+
+def test_an_error_of_rolling_back_does_not_hide_the_first_one(warehouse: Warehouse) -> None:
+    def fail_after_a_rollback() -> None:
+        with warehouse.opened("testing", LOG) as connection, transaction(connection):
+            connection.rollback()
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        fail_after_a_rollback()
+
+
+def test_a_lock_outlives_a_failure_to_clear_the_note_of_its_holder(warehouse: Warehouse) -> None:
+    note = warehouse.path.with_name("products.duckdb.writer.json")
+
+    def put_a_folder_in_its_place() -> None:
+        with warehouse.opened("testing", LOG):
+            note.unlink()
+            note.mkdir()
+
+    with pytest.raises(OSError, match="directory"):
+        put_a_folder_in_its_place()
+    note.rmdir()
+    use(impatient(warehouse, 5))
+
+
+def test_files_are_closed_again(warehouse: Warehouse) -> None:
+    use(warehouse)
+    before = len(list(Path("/proc/self/fd").iterdir()))
+    for _ in range(10):
+        use(warehouse)
+        with pytest.raises(RuntimeError), warehouse.opened("testing", LOG):
+            raise RuntimeError
+    assert len(list(Path("/proc/self/fd").iterdir())) <= before
+
+
+def test_a_file_that_is_no_database_is_an_error_at_once(tmp_path: Path) -> None:
+    (tmp_path / "products.duckdb").write_bytes(b"name,sku,description\n" * 1000)
+    with pytest.raises(duckdb.Error):
+        use(Warehouse(tmp_path / "products.duckdb", 10, 10))
+
+
+def test_a_path_with_a_quote_is_a_path(tmp_path: Path) -> None:
+    use(Warehouse(tmp_path / "it's" / "pro ducts.duckdb", 10, 10))
+    assert (tmp_path / "it's" / "pro ducts.duckdb").exists()
+
+
+def test_a_database_of_a_newer_version_is_left_alone(warehouse: Warehouse) -> None:
+    with warehouse.opened("testing", LOG) as connection:
+        connection.execute("UPDATE warehouse.schema_version SET version = 99")
+    with pytest.raises(WarehouseInconsistentError, match="schema version 99"):
+        use(warehouse)
