@@ -8,7 +8,12 @@ from dataclasses import dataclass
 
 import duckdb
 
-from lfp_pipeline.errors import DeliveryRefusedError, LandingError, LfpError
+from lfp_pipeline.errors import (
+    DeliveryRefusedError,
+    LandingError,
+    LfpError,
+    WarehouseBusyError,
+)
 from lfp_pipeline.landing.delivery import Delivery
 from lfp_pipeline.landing.download import DownloadLimits
 from lfp_pipeline.landing.inbox import InboxFile, list_inbox
@@ -178,7 +183,10 @@ class Engine:
             log.exception("%s failed", delivery.delivery_id)
             ingested = Ingested(delivery, self._note(delivery, Status.FAILED, error, log))
         if ingested.account.status is not Status.FAILED:
-            self.raw_zone.note_outcome(delivery, ingested.account.status)
+            try:
+                self.raw_zone.note_outcome(delivery, ingested.account.status)
+            except OSError as error:  # The ledger knows. The delivery is offered once more.
+                log.warning("The outcome of %s could not be noted: %s", delivery.path, error)
         return ingested
 
     def ingest_all(
@@ -196,7 +204,7 @@ class Engine:
         def land_and_ingest(file: InboxFile) -> Ingested | NotLanded:
             try:
                 delivery = self.land(self._source(file), file.partition_key, log)
-            except (LandingError, OSError) as error:
+            except LandingError as error:
                 return NotLanded(file.partition_key, str(error))
             return self.ingest(delivery, log, share=share)
 
@@ -208,8 +216,11 @@ class Engine:
             *(lambda file=file: land_and_ingest(file) for file in files),
         ]
         with ThreadPoolExecutor(share) as pool:
-            for done in as_completed([pool.submit(task) for task in tasks]):
-                yield done.result()
+            try:
+                for done in as_completed([pool.submit(task) for task in tasks]):
+                    yield done.result()
+            finally:  # Who stops listening does not wait for what has not begun.
+                pool.shutdown(cancel_futures=True)
 
     def _read_and_merge(self, delivery: Delivery, log: logging.Logger, share: int) -> Ingested:
         started = time.perf_counter()
@@ -249,9 +260,11 @@ class Engine:
     ) -> Account:
         """Write into the ledger why a delivery was not merged, if the ledger can be had."""
         text = str(error) if isinstance(error, LfpError) else f"{type(error).__name__}: {error}"
+        if isinstance(error, WarehouseBusyError):  # It has waited long enough.
+            return Account(delivery.delivery_id, status, error=text)
         try:
             with self.warehouse.opened("noting a failure", log) as connection:
                 return note_unmerged(connection, delivery, status, text)
-        except (LfpError, duckdb.Error) as ledger_error:
+        except (LfpError, duckdb.Error, OSError) as ledger_error:
             log.warning("The failure could not be noted in the ledger: %s", ledger_error)
             return Account(delivery.delivery_id, status, error=text)

@@ -1,0 +1,301 @@
+"""The engine: what is pending, what became of it, and that none harms another."""
+
+import logging
+import os
+from pathlib import Path
+from threading import Event, Thread
+
+import duckdb
+import pytest
+
+from lfp_pipeline.engine import Engine, Ingested, NotLanded
+from lfp_pipeline.errors import LandingError
+from lfp_pipeline.warehouse.account import Status
+from lfp_pipeline_tests.oracle import LOG, File, engine_at, land, tables
+from lfp_pipeline_tests.processes import running
+
+GOOD = "name,sku,description\nAnn,s1,\nBob,s2,x\n"
+WITH_REJECTS = "name,sku,description\nAnn,s1,\n,s2,x\n,s3,x\n"
+NO_PRODUCTS = "this,is,another\nfile,of,somebody\n"
+
+HOLD = """
+import duckdb, sys
+connection = duckdb.connect(sys.argv[1])
+print("held", flush=True)
+sys.stdin.readline()
+"""
+
+
+@pytest.fixture
+def engine(tmp_path: Path) -> Engine:
+    return engine_at(tmp_path, max_reject_share=0.5)
+
+
+def drop(engine: Engine, name: str, content: str, moment: int = 1) -> Path:
+    path = engine.settings.inbox_dir / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(content)
+    os.utime(path, (moment, moment))
+    return path
+
+
+def ingest_inbox(engine: Engine) -> dict[str, str]:
+    """Partition and status, or why it did not land, of all that was pending."""
+    found = {}
+    for one in engine.ingest_all(engine.pending_inbox_files(LOG), [], LOG):
+        if isinstance(one, Ingested):
+            found[one.delivery.partition_key] = one.account.status.value
+        else:
+            found[one.partition_key] = one.error
+    return found
+
+
+def pending(engine: Engine) -> list[str]:
+    return [file.name for file in engine.pending_inbox_files(LOG)]
+
+
+def statuses(engine: Engine) -> dict[str, str]:
+    return {row[1]: row[5] for row in tables(engine)["ledger"]}
+
+
+def test_what_is_pending_is_what_is_not_merged_oldest_first(engine: Engine) -> None:
+    drop(engine, "b.csv", GOOD, 1)
+    drop(engine, "shop/a.csv", GOOD, 2)
+    assert pending(engine) == ["b.csv", "shop/a.csv"]
+    assert set(ingest_inbox(engine).values()) == {"merged"}
+    assert pending(engine) == []
+
+
+def test_a_new_version_of_a_file_is_pending(engine: Engine) -> None:
+    drop(engine, "a.csv", GOOD, 1)
+    ingest_inbox(engine)
+    drop(engine, "a.csv", GOOD, 2)
+    assert pending(engine) == ["a.csv"]
+
+
+def test_a_file_that_landed_and_was_not_merged_is_pending(engine: Engine) -> None:
+    path = drop(engine, "a.csv", GOOD)
+    engine.land(engine.source_at(str(path)), "a.csv", LOG)
+    assert pending(engine) == ["a.csv"]
+
+
+def test_everything_is_pending_when_the_database_is_gone(engine: Engine) -> None:
+    drop(engine, "a.csv", GOOD)
+    ingest_inbox(engine)
+    engine.warehouse.path.unlink()
+    assert pending(engine) == ["a.csv"]
+
+
+def test_a_file_that_is_still_written_is_left_alone_and_named(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    engine = engine_at(tmp_path, inbox_quiet_seconds=1)
+    path = drop(engine, "a.csv", GOOD)
+    done = Event()
+
+    def go_on_writing() -> None:
+        while not done.wait(0.05):
+            path.write_text(GOOD)
+
+    writer = Thread(target=go_on_writing)
+    writer.start()
+    try:
+        assert pending(engine) == []
+    finally:
+        done.set()
+        writer.join()
+    assert "still being written: ['a.csv']" in caplog.text
+
+
+def test_a_missing_inbox_is_an_error(engine: Engine) -> None:
+    engine.settings.inbox_dir.rmdir()
+    with pytest.raises(LandingError, match="cannot be read"):
+        engine.pending_inbox_files(LOG)
+
+
+def test_the_source_of_a_partition_is_its_file_in_the_inbox(engine: Engine) -> None:
+    path = drop(engine, "shop/a b.csv", GOOD)
+    (file,) = engine.pending_inbox_files(LOG)
+    source = engine.inbox_source(file.partition_key)
+    assert source is not None
+    assert source.name == str(path)
+    assert source.partition_key == file.partition_key
+    assert engine.inbox_source("other") is None
+
+
+def test_one_bad_file_harms_no_other(engine: Engine) -> None:
+    drop(engine, "good1.csv", GOOD, 1)
+    drop(engine, "bad.csv", NO_PRODUCTS, 2)
+    drop(engine, "gone.csv", GOOD, 3)
+    drop(engine, "broken.csv.gz", "\x1f\x8bno gzip", 4)
+    drop(engine, os.fsdecode(b"\xff.csv"), GOOD, 5)
+    drop(engine, "good2.csv", GOOD.replace("Ann", "Eva"), 6)
+    files = engine.pending_inbox_files(LOG)
+    (engine.settings.inbox_dir / "gone.csv").unlink()
+    outcomes = list(engine.ingest_all(files, [], LOG))
+    (lost,) = [one for one in outcomes if isinstance(one, NotLanded)]
+    assert lost.partition_key == "gone.csv"
+    assert "No such file" in lost.error
+    found = {one.delivery.partition_key: one for one in outcomes if isinstance(one, Ingested)}
+    assert {key: one.account.status for key, one in found.items()} == {
+        "good1.csv": "merged",
+        "good2.csv": "merged",
+        "bad.csv": "refused",
+        "broken.csv.gz": "refused",
+        files[4].partition_key: "merged",
+    }
+    assert statuses(engine) == {key: one.account.status for key, one in found.items()}
+    assert [row[:2] for row in tables(engine)["products"]] == [("s1", "Eva"), ("s2", "Bob")]
+
+
+def test_a_delivery_whose_bytes_are_gone_fails_and_can_be_landed_again(engine: Engine) -> None:
+    delivery = land(engine, File("a.csv", 1, (("s1", "Ann", ""),)))
+    delivery.path.unlink()
+    failed = engine.ingest(delivery, LOG).account
+    assert failed.status is Status.FAILED
+    assert "No such file" in (failed.error or "")
+    assert statuses(engine) == {"a.csv": "failed"}
+    assert engine.raw_zone.deliveries_without_outcome() == [delivery]
+    again = land(engine, File("a.csv", 1, (("s1", "Ann", ""),)))
+    assert engine.unfinished("a.csv", LOG) == [again]
+    assert engine.ingest(again, LOG).account.status is Status.MERGED
+    assert statuses(engine) == {"a.csv": "merged"}
+
+
+def test_too_many_rejects_refuse_the_file_and_are_kept_as_evidence(engine: Engine) -> None:
+    drop(engine, "a.csv", WITH_REJECTS)
+    assert ingest_inbox(engine) == {"a.csv": "refused"}
+    found = tables(engine)
+    assert (found["products"], found["name_counts"]) == ([], [])
+    assert [row[1:] for row in found["rejected_rows"]] == [(2, "no name"), (3, "no name")]
+    (delivery,) = engine.raw_zone.deliveries("a.csv")
+    account = engine.accounts(["a.csv"], LOG)[delivery.delivery_id]
+    assert "2 of 3 rows are rejected (66.7%)" in (account.error or "")
+    assert "LFP_MAX_REJECT_SHARE" in (account.error or "")
+
+
+def test_what_was_refused_goes_in_once_the_settings_allow_it(
+    engine: Engine, tmp_path: Path
+) -> None:
+    drop(engine, "a.csv", WITH_REJECTS)
+    ingest_inbox(engine)
+    lenient = engine_at(tmp_path, max_reject_share=1)
+    assert pending(lenient) == ["a.csv"]
+    assert ingest_inbox(lenient) == {"a.csv": "merged"}
+    found = tables(lenient)
+    assert [row[0] for row in found["products"]] == ["s1"]
+    assert len(found["rejected_rows"]) == 2
+    assert [row[5:] for row in found["ledger"]] == [("merged", 3, 1, 0, 0, 0, 0, 2)]
+    (delivery,) = lenient.raw_zone.deliveries("a.csv")
+    outcome = lenient.raw_zone.outcome("a.csv", delivery.delivered_at, delivery.size_bytes)
+    assert outcome == "merged"
+
+
+def test_what_is_merged_stays_merged_under_stricter_settings(
+    engine: Engine, tmp_path: Path
+) -> None:
+    drop(engine, "a.csv", WITH_REJECTS)
+    ingest_inbox(engine_at(tmp_path, max_reject_share=1))
+    before = tables(engine)
+    (delivery,) = engine.raw_zone.deliveries("a.csv")
+    assert engine.ingest(delivery, LOG).account.status is Status.MERGED
+    assert tables(engine) == before
+
+
+def test_of_what_was_refused_only_the_newest_is_unfinished(engine: Engine) -> None:
+    older, newer = (land(engine, File("a.csv", moment, (("",),))) for moment in (1, 2))
+    for delivery in (older, newer):
+        engine.ingest(delivery, LOG)
+    assert engine.unfinished("a.csv", LOG) == [newer]
+
+
+def test_the_outcome_stands_beside_the_raw_file(engine: Engine) -> None:
+    drop(engine, "a.csv", GOOD)
+    drop(engine, "b.csv", NO_PRODUCTS)
+    ingest_inbox(engine)
+    for key, outcome in (("a.csv", "merged"), ("b.csv", "refused")):
+        (delivery,) = engine.raw_zone.deliveries(key)
+        assert delivery.path.with_suffix(".outcome").read_text() == outcome
+    assert engine.raw_zone.deliveries_without_outcome() == []
+
+
+def test_an_outcome_that_cannot_be_written_does_not_undo_the_merge(
+    engine: Engine, caplog: pytest.LogCaptureFixture
+) -> None:
+    delivery = land(engine, File("a.csv", 1, (("s1", "Ann", ""),)))
+    delivery.path.with_suffix(".outcome").mkdir()
+    assert engine.ingest(delivery, LOG).account.status is Status.MERGED
+    assert "could not be noted" in caplog.text
+
+
+def test_a_database_in_other_hands_fails_the_delivery_in_one_waiting_time(tmp_path: Path) -> None:
+    engine = engine_at(tmp_path, foreign_wait_seconds=0.2)
+    drop(engine, "a.csv", GOOD)
+    ingest_inbox(engine)
+    delivery = land(engine, File("b.csv", 1, (("s1", "Ann", ""),)))
+    with running(HOLD, engine.warehouse.path) as process:
+        account = engine.ingest(delivery, LOG).account
+        assert account.status is Status.FAILED
+        assert f"PID {process.pid}" in (account.error or "")
+    assert engine.unfinished("b.csv", LOG) == [delivery]
+    assert engine.ingest(delivery, LOG).account.status is Status.MERGED
+
+
+def test_a_ledger_that_cannot_be_had_leaves_the_error_to_the_caller(engine: Engine) -> None:
+    delivery = land(engine, File("a.csv", 1, (("s1", "Ann", ""),)))
+    engine.warehouse.path.write_bytes(b"no database" * 1000)
+    account = engine.ingest(delivery, LOG).account
+    assert account.status is Status.FAILED
+    assert account.error
+
+
+def test_who_stops_listening_stops_what_has_not_begun(tmp_path: Path) -> None:
+    engine = engine_at(tmp_path, parallel_files=1)
+    for number in range(10):
+        drop(engine, f"{number}.csv", GOOD)
+    outcomes = engine.ingest_all(engine.pending_inbox_files(LOG), [], LOG)
+    next(outcomes)
+    outcomes.close()
+    assert len(statuses(engine)) < 10
+
+
+def test_what_came_of_it_can_be_shown(engine: Engine) -> None:
+    drop(engine, "a.csv", "name,sku,description,colour\nAnn,s1,\n,s2,x,red\nBob,s3,y,red\n")
+    (one,) = engine.ingest_all(engine.pending_inbox_files(LOG), [], LOG)
+    assert isinstance(one, Ingested)
+    assert one.products == one.account.rows_inserted
+    assert one.ignored_columns == ["colour"]
+    assert ("s3", "Bob", "y") in one.sample_products
+    assert all(raw for *_, raw in one.sample_rejects)
+    assert one.seconds >= one.seconds_reading > 0
+
+
+def test_nothing_stays_open_or_lies_around_after_good_and_bad_files(engine: Engine) -> None:
+    def ingest_both() -> None:
+        for key, rows in (("a.csv", (("s1", "Ann", ""),)), ("b.csv", (("",),))):
+            moment = next(moments)
+            engine.ingest(land(engine, File(key, moment, rows)), LOG)
+
+    moments = iter(range(100))
+    ingest_both()
+    before = len(list(Path("/proc/self/fd").iterdir()))
+    for _ in range(5):
+        ingest_both()
+    assert len(list(Path("/proc/self/fd").iterdir())) <= before
+    assert list(engine.settings.work_dir.iterdir()) == []
+    assert not list(engine.settings.data_dir.rglob("*.part"))
+
+
+def test_the_ledger_of_an_unknown_partition_is_empty(engine: Engine) -> None:
+    assert engine.accounts(["a.csv"], LOG) == {}
+    assert engine.accounts([], LOG) == {}
+    assert engine.unfinished("a.csv", LOG) == []
+    assert not engine.warehouse.path.exists()
+
+
+def test_the_database_can_be_read_by_anyone_afterwards(engine: Engine) -> None:
+    drop(engine, "a.csv", GOOD)
+    ingest_inbox(engine)
+    with duckdb.connect(engine.warehouse.path, read_only=True) as connection:
+        assert connection.execute("SELECT count(*) FROM products").fetchall() == [(2,)]
