@@ -90,7 +90,7 @@ class HttpFile:
                 return retrying(transfer.attempt, client)
         except httpx.HTTPError as error:
             tries = retrying.statistics.get("attempt_number", 1)
-            reason = str(error) or type(error).__name__
+            reason = (str(error) or type(error).__name__).rstrip(".")
             msg = f"{self.name} could not be downloaded ({tries} tries): {reason}."
             raise LandingError(msg, permanent=not _is_transient(error)) from error
 

@@ -29,6 +29,7 @@ class Exchange(BaseHTTPRequestHandler):
     def head(self, status: int, **headers: object) -> None:
         """Send the status and headers, given as `Last_Modified="..."`."""
         self.send_response(status)
+        self.send_header("Connection", "close")
         for name, value in headers.items():
             self.send_header(name.replace("_", "-"), str(value))
         self.end_headers()
