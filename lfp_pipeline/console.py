@@ -26,8 +26,9 @@ def _event_text(event: Any, text: str) -> str:  # noqa: ANN401 (DagsterEvent is 
     message: str = event.message or text
     if not event.is_step_failure:
         return message
-    told = event.step_failure_data.user_failure_data
-    why: str = told.description if told else event.step_failure_data.error.message.strip()
+    told, error = event.step_failure_data.user_failure_data, event.step_failure_data.error
+    # Around an error that our code did not foresee, Dagster puts one that only names the op.
+    why: str = told.description if told else (error.cause or error).message.strip()
     return f"{message} {why}"
 
 

@@ -48,7 +48,7 @@ class Project:
         return self.repository.get_sensor_def("file_drop_sensor")
 
     @cached_property
-    def reference(self) -> Any:
+    def reference(self) -> Any:  # noqa: ANN401
         with dg.DagsterInstance.local_temp(str(self.home)) as instance:
             return instance.get_ref()
 
@@ -72,7 +72,7 @@ class Project:
         config = {"ops": {"raw_products": {"config": {"source": str(source)}}}} if source else None
         return self.run("ingest_products", tags or {PARTITION_TAG: keys[0]}, config)
 
-    def tick(self) -> Any:
+    def tick(self) -> Any:  # noqa: ANN401 (Dagster does not export its class)
         """Evaluate the sensor as the daemon does."""
         with dg.SensorEvaluationContext(
             instance_ref=self.reference,  # Without one, it does not resolve partitions.
@@ -82,7 +82,7 @@ class Project:
         ) as context:
             return self.sensor.evaluate_tick(context)
 
-    def do(self, tick: Any) -> list[dg.ExecuteInProcessResult]:
+    def do(self, tick: Any) -> list[dg.ExecuteInProcessResult]:  # noqa: ANN401
         """What the daemon does with a tick: add the partitions, and run what is requested."""
         for request in tick.dynamic_partitions_requests or ():
             self.instance.add_dynamic_partitions(
@@ -120,14 +120,18 @@ class Project:
 
     def metadata(self, asset: str, partition: str | None = None) -> dict[str, Any]:
         found = self.materialization(asset, partition).metadata
-        return {name: value.value for name, value in found.items()}
+        return {
+            name: value if isinstance(value, dg.TableMetadataValue) else value.value
+            for name, value in found.items()
+        }
 
     def checks(self, run_id: str) -> dict[str, bool]:
         """What the checks found in a run."""
         found = [
             entry.dagster_event.asset_check_evaluation_data
             for entry in self.instance.all_logs(run_id)
-            if entry.dagster_event and entry.dagster_event.is_asset_check_evaluation
+            if entry.is_dagster_event
+            and entry.dagster_event.event_type is dg.DagsterEventType.ASSET_CHECK_EVALUATION
         ]
         assert len({check.check_name for check in found}) == len(found)
         return {check.check_name: check.passed for check in found}
