@@ -210,7 +210,11 @@ def _ingest(
         dagster.Failure: some are not in. The others are, and are shown so.
     """
     deliveries = [one for key in keys for one in engine.unfinished(key, context.log)]
-    outcomes: list[Ingested | NotLanded] = []
+    outcomes: list[Ingested | NotLanded] = [
+        NotLanded(key, "Nothing was ever delivered. Materialize raw_products, too.")
+        for key in keys
+        if not engine.raw_zone.deliveries(key)
+    ]
     for outcome in engine.ingest_all([], deliveries, context.log):
         tell(context.log, outcome)
         outcomes.append(outcome)

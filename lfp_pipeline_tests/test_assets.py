@@ -9,7 +9,17 @@ import duckdb
 import pytest
 
 from lfp_pipeline_tests.oracle import File, true_counts, true_products
-from lfp_pipeline_tests.support import HEADER, LEDGER, NAME_COUNTS, NO_SKU, Project, drop, query
+from lfp_pipeline_tests.support import (
+    HEADER,
+    LEDGER,
+    NAME_COUNTS,
+    NO_SKU,
+    PARTITION_TAG,
+    RANGE_TAGS,
+    Project,
+    drop,
+    query,
+)
 from lfp_pipeline_tests.support import project as project_in
 
 A = File("a.csv", 1_000_000, (("s1", "Ann", "x"), ("s2", "Bob", "y"), ("s1", "Ann", "z"), ("", "")))
@@ -164,13 +174,7 @@ def test_a_source_is_taken_into_the_partition_that_is_named(
 def test_a_source_for_several_partitions_is_a_clear_failure(project: Project) -> None:
     project.instance.add_dynamic_partitions("product_files", [B.key, C.key])
     config = {"ops": {"raw_products": {"config": {"source": "x.csv"}}}}
-    tags = dict(
-        zip(
-            ("dagster/asset_partition_range_start", "dagster/asset_partition_range_end"),
-            (B.key, C.key),
-            strict=True,
-        )
-    )
+    tags = dict(zip(RANGE_TAGS, (B.key, C.key), strict=True))
     run = project.run("ingest_products", tags, config)
     assert "A source feeds one partition, but this run has several" in project.error(run)
 
@@ -203,6 +207,19 @@ def test_a_file_that_is_nowhere_fails_with_what_to_do_and_leaves_no_partition(
     assert f"There is no file nowhere.csv in the inbox {project.inbox}" in error
     assert "Drop it there, or give ops.raw_products.config.source." in error
     assert project.registered == []
+
+
+def test_products_alone_of_what_never_landed_are_a_failure_and_not_materialized(
+    project: Project,
+) -> None:
+    run = project.repository.get_job("ingest_products").execute_in_process(
+        asset_selection=[dg.AssetKey("products")],
+        tags={PARTITION_TAG: B.key},
+        instance=project.instance,
+        raise_on_error=False,
+    )
+    assert "b.csv did not land: Nothing was ever delivered." in project.error(run)
+    assert project.materialized("products") == set()
 
 
 def test_what_cannot_be_a_partition_is_a_clear_failure(project: Project) -> None:
