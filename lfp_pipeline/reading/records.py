@@ -36,6 +36,8 @@ class BadRecord:
 class RecordGrammar:
     """RFC 4180 records with a given delimiter, main line end, and number of columns.
 
+    A run of plain records has the main line end only; elsewhere a record may have any.
+
     Spaces may stand around a quoted value, a quote inside a bare value is a plain character, empty
     surplus values may end a record, and blank lines do not count. A record without such spaces and
     surplus values is plain: DuckDB reads the others now so, now otherwise.
@@ -57,7 +59,7 @@ class RecordGrammar:
         any_end = rb"(\r\n|\r|\n|\Z)"
         self._run = re.compile(rb"(?:" + plain_record + rb"|" + end + rb")*+")
         self._skips = [
-            (step, re.compile(rb"(?:(?:" + end + rb")*+" + fields + end + rb"){%d}" % step))
+            (step, re.compile(rb"(?:[\r\n]*+" + fields + rb"(?:\r\n?+|\n)){%d}" % step))
             for step in _SKIP_STEPS
         ]
         self._blank_lines = re.compile(rb"[\r\n]*+")

@@ -138,6 +138,12 @@ def test_mixed_line_ends_are_all_line_ends():
     assert found.mended
 
 
+def test_an_odd_line_end_that_duckdb_takes_leads_no_reject_astray():
+    found = read(lines("Lamp,A-1,\r", "Lamp,,x", "Chair,B-2,"))
+    assert found.products == [("A-1", "Lamp", ""), ("B-2", "Chair", "")]
+    assert found.rejects == [(2, 32, 40, "no sku", b"Lamp,,x\n")]
+
+
 def test_line_breaks_within_values_stay_as_they_are():
     data = b'name,sku,description\r\nLamp,A-1,"one\ntwo\r\nthree\rfour"\n'
     assert read(data).products == [("A-1", "Lamp", "one\ntwo\r\nthree\rfour")]

@@ -146,5 +146,14 @@ def test_no_dirt_takes_more_than_linear_time(piece: bytes):
     assert time.perf_counter() - started < 8
 
 
+@pytest.mark.parametrize("newline", [b"\n", b"\r\n", b"\r"])
+def test_to_count_good_records_before_a_bad_one_takes_linear_time(newline: bytes):
+    buffer = (b'a,"b",' + newline) * 70_000 + b"bad"
+    started = time.perf_counter()
+    assert THREE.count(buffer, 0) is None
+    assert THREE.skip(buffer, 0, 70_001) is None
+    assert time.perf_counter() - started < 8
+
+
 def test_the_python_that_we_run_on_has_possessive_patterns():
     assert re.fullmatch(rb"(?:a++|b)*+", b"aab")
