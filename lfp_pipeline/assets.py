@@ -31,6 +31,7 @@ from lfp_pipeline.reporting import (
     materialization,
     tell,
 )
+from lfp_pipeline.resources import ProductsDatabase
 from lfp_pipeline.warehouse.counts import differences, heal
 from lfp_pipeline.warehouse.ledger import accounts
 
@@ -99,11 +100,13 @@ def raw_products(
     },
 )
 def products(
-    context: dg.AssetExecutionContext, engine: dg.ResourceParam[Engine]
+    context: dg.AssetExecutionContext,
+    engine: dg.ResourceParam[Engine],
+    database: ProductsDatabase,
 ) -> dg.MaterializeResult:
     """One product per sku: the newest row that was ever delivered for it."""
     ingested = _newest_per_partition(_ingest(context, engine, _partition_keys(context)))
-    with engine.warehouse.opened("checking products", context.log) as connection:
+    with database.get_connection() as connection:
         checks = check_products(connection, ingested)
     for one in ingested:
         context.add_asset_metadata(ingested_metadata(one), partition_key=one.delivery.partition_key)
@@ -126,22 +129,22 @@ def products(
     },
 )
 def name_counts(
-    context: dg.AssetExecutionContext, engine: dg.ResourceParam[Engine]
+    context: dg.AssetExecutionContext, database: ProductsDatabase
 ) -> dg.MaterializeResult:
     """One row per name that products have, with the number of those products.
 
     The counts commit with every merge. This compares them with a full recount, and puts right what
     somebody changed by hand.
     """
-    metadata, checks = count_names(engine, context.log)
+    metadata, checks = count_names(database, context.log)
     return dg.MaterializeResult(metadata=metadata, check_results=checks)
 
 
 def count_names(
-    engine: Engine, log: logging.Logger
+    database: ProductsDatabase, log: logging.Logger
 ) -> tuple[Metadata, Sequence[dg.AssetCheckResult]]:
     """See that the counts are right, and put them right if not; what there is to show of it."""
-    with engine.warehouse.opened("checking name_counts", log) as connection:
+    with database.get_connection() as connection:
         healed = heal(connection)
         wrong = differences(connection) if healed else 0
         metadata = counts_metadata(connection)

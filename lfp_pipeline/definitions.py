@@ -40,6 +40,7 @@ def definitions() -> dg.Definitions:
             "engine": Engine(settings),
             "database": ProductsDatabase(
                 database=str(settings.database_path),
+                connection_config=settings.duckdb_config,
                 writer_wait_seconds=settings.writer_wait_seconds,
                 foreign_wait_seconds=settings.foreign_wait_seconds,
             ),

@@ -76,7 +76,10 @@ class Engine:
         self.settings = settings
         self.raw_zone = RawZone(settings.raw_dir)
         self.warehouse = Warehouse(
-            settings.database_path, settings.writer_wait_seconds, settings.foreign_wait_seconds
+            settings.database_path,
+            settings.writer_wait_seconds,
+            settings.foreign_wait_seconds,
+            settings.duckdb_config,
         )
 
     # Landing
@@ -123,11 +126,13 @@ class Engine:
         Raises:
             LandingError: the inbox cannot be read.
         """
-        listing = list_inbox(
-            self.settings.inbox_dir, quiet_seconds=self.settings.inbox_quiet_seconds
-        )
+        quiet = self.settings.inbox_quiet_seconds
+        listing = list_inbox(self.settings.inbox_dir, quiet_seconds=quiet)
+        if listing.unstable:  # Dropped a moment ago, it may be whole a moment later.
+            time.sleep(quiet)
+            listing = list_inbox(self.settings.inbox_dir, quiet_seconds=quiet)
         if listing.unstable:
-            log.info("Left alone, still being written: %s", ", ".join(listing.unstable[:10]))
+            log.warning("Left alone, still being written: %s", list(listing.unstable[:10]))
         known = self.accounts([file.partition_key for file in listing.ready], log)
         return [file for file in listing.ready if not self._is_merged(file, known)]
 

@@ -20,6 +20,7 @@ from lfp_pipeline.reporting import (
     materialization,
     tell,
 )
+from lfp_pipeline.resources import ProductsDatabase
 
 SHORT_CONSOLE: dict[str, Any] = {"loggers": {"console": {}}}
 
@@ -39,7 +40,10 @@ class InboxConfig(dg.Config):
 
 @dg.op(name="ingest")
 def ingest_pending(
-    context: dg.OpExecutionContext, config: InboxConfig, engine: dg.ResourceParam[Engine]
+    context: dg.OpExecutionContext,
+    config: InboxConfig,
+    engine: dg.ResourceParam[Engine],
+    database: ProductsDatabase,
 ) -> None:
     """Take in the files in the inbox that are not in yet, several at once.
 
@@ -64,7 +68,7 @@ def ingest_pending(
     for outcome in engine.ingest_all(files, deliveries, context.log):
         outcomes.append(outcome)
         _show(context, outcome)
-    _show_tables(context, engine, outcomes)
+    _show_tables(context, database, outcomes)
     if bad := [outcome for outcome in outcomes if not is_merged(outcome)]:
         raise failure(bad)
 
@@ -90,12 +94,14 @@ def _show(context: dg.OpExecutionContext, outcome: Ingested | NotLanded) -> None
 
 
 def _show_tables(
-    context: dg.OpExecutionContext, engine: Engine, outcomes: Sequence[Ingested | NotLanded]
+    context: dg.OpExecutionContext,
+    database: ProductsDatabase,
+    outcomes: Sequence[Ingested | NotLanded],
 ) -> None:
     merged = [one for one in outcomes if isinstance(one, Ingested) and is_merged(one)]
-    with engine.warehouse.opened("checking products", context.log) as connection:
+    with database.get_connection() as connection:
         checks = check_products(connection, merged)
-    metadata, counts_checks = count_names(engine, context.log)
+    metadata, counts_checks = count_names(database, context.log)
     context.log_event(dg.AssetMaterialization("name_counts", metadata=metadata))
     for check in [*checks, *counts_checks]:
         context.log_event(as_evaluation(check))  # type: ignore[arg-type] # taken, if untold

@@ -11,6 +11,8 @@ from pydantic import Field
 
 from lfp_pipeline.warehouse.duckdb_file import Warehouse
 
+_LOG = logging.getLogger(__name__)  # dagster.yaml has it written into the logs of runs
+
 
 class ProductsDatabase(DuckDBResource):
     """The products database, opened by one run at a time and always let go of.
@@ -27,9 +29,12 @@ class ProductsDatabase(DuckDBResource):
     def get_connection(self) -> Iterator[duckdb.DuckDBPyConnection]:
         """A connection whose current database is the products database."""
         warehouse = Warehouse(
-            Path(self.database), self.writer_wait_seconds, self.foreign_wait_seconds
+            Path(self.database),
+            self.writer_wait_seconds,
+            self.foreign_wait_seconds,
+            self.connection_config,
         )
-        with warehouse.opened("an asset", logging.getLogger(__name__)) as connection:
+        with warehouse.opened("looking at the tables", _LOG) as connection:
             connection.execute("USE warehouse")
             try:
                 yield connection

@@ -120,7 +120,7 @@ class Settings(BaseSettings):
     inbox_quiet_seconds: float = Field(
         2, ge=0, description="A file that changed more recently than this is still being written."
     )
-    sensor_interval_seconds: int = Field(5, ge=1, description="Pause between looks at the inbox.")
+    sensor_interval_seconds: int = Field(4, ge=1, description="Pause between looks at the inbox.")
     sensor_max_attempts: int = Field(3, ge=1, description="Runs for one version of a file.")
     sensor_batch_bytes: int = Field(
         32 * 2**20, ge=0, description="Files up to this size in all share a run."
@@ -150,6 +150,15 @@ class Settings(BaseSettings):
     def database_path(self) -> Path:
         """The warehouse."""
         return self.data_dir / "products.duckdb"
+
+    @property
+    def duckdb_config(self) -> dict[str, Any]:
+        """DuckDB's settings for a connection that has a run's resources to itself."""
+        return {
+            "threads": self.threads,
+            "memory_limit": self.memory_limit,
+            "temp_directory": str(self.work_dir / "spill"),
+        }
 
     @classmethod
     def settings_customise_sources(

@@ -83,7 +83,7 @@ def test_work_that_was_not_committed_is_an_error_and_is_gone(database: ProductsD
 def test_one_at_a_time(database: ProductsDatabase) -> None:
     with (
         database.get_connection(),
-        pytest.raises(WarehouseBusyError, match="held by an asset"),
+        pytest.raises(WarehouseBusyError, match="looking at the tables"),
         database.get_connection(),
     ):
         pass

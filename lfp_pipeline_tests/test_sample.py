@@ -123,11 +123,11 @@ def test_zip_and_gzip_hold_the_plain_bytes(tmp_path: Path) -> None:
 def test_only_a_whole_file_gets_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: object) -> bytes:
         seen.extend(path.name for path in tmp_path.iterdir())
-        raise OSError
+        raise OSError("disk full")
 
     seen: list[str] = []
     monkeypatch.setattr(sample, "_join", fail)
-    with pytest.raises(OSError):
+    with pytest.raises(OSError, match="disk full"):
         write_sample(tmp_path / "products.zip", rows=10, seed=0)
     assert [name[0] for name in seen] == ["."]
     assert list(tmp_path.iterdir()) == []

@@ -3,10 +3,11 @@
 import logging
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import duckdb
 
@@ -27,11 +28,13 @@ class Warehouse:
         path: of the database file.
         writer_wait_seconds: the longest wait for another run of this program.
         foreign_wait_seconds: the longest wait for another program that has the file open.
+        config: DuckDB's settings for connections that are made here: threads, memory, spill.
     """
 
     path: Path
     writer_wait_seconds: float
     foreign_wait_seconds: float
+    config: Mapping[str, Any] = field(default_factory=dict)
 
     @contextmanager
     def attached(
@@ -57,7 +60,10 @@ class Warehouse:
         Raises:
             WarehouseBusyError: somebody else kept it; the text says who.
         """
-        with duckdb.connect() as connection, self.attached(connection, purpose, log):
+        with (
+            duckdb.connect(config=dict(self.config)) as connection,
+            self.attached(connection, purpose, log),
+        ):
             yield connection
 
     def _attach(self, connection: duckdb.DuckDBPyConnection, log: logging.Logger) -> None:

@@ -88,6 +88,6 @@ class WriterLock:
         try:
             holder = json.loads(self._holder_path.read_text())
             seconds = max(time.time() - holder["since"], 0)
-            return f"{holder['purpose']} (pid {holder['pid']}) for {seconds:.0f} s"
+            return f"process {holder['pid']} ({holder['purpose']}) for {seconds:.0f} s"
         except (OSError, ValueError, KeyError, TypeError):
             return "another run"

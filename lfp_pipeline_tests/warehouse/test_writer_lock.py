@@ -74,7 +74,9 @@ def test_another_run_waits_its_turn_and_tells_for_whom(
         use(warehouse)
         timer.join()
         pid = process.pid
-    told = rf"Waiting for the writer lock for \d s; held by merging a.csv \(pid {pid}\) for \d s"
+    told = (
+        rf"Waiting for the writer lock for \d s; held by process {pid} \(merging a.csv\) for \d s"
+    )
     assert re.search(told, caplog.text)
 
 
@@ -84,7 +86,7 @@ def test_waiting_has_an_end_that_names_the_holder(warehouse: Warehouse) -> None:
         with pytest.raises(WarehouseBusyError) as caught:
             use(impatient(warehouse))
         assert time.monotonic() - started < 3
-        assert f"merging a.csv (pid {process.pid})" in str(caught.value)
+        assert f"process {process.pid} (merging a.csv)" in str(caught.value)
         assert "LFP_WRITER_WAIT_SECONDS" in str(caught.value)
 
 
