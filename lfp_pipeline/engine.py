@@ -20,6 +20,7 @@ from lfp_pipeline.landing.inbox import InboxFile, list_inbox
 from lfp_pipeline.landing.locations import source_at
 from lfp_pipeline.landing.raw_zone import RawZone
 from lfp_pipeline.landing.sources import LocalFile, Source, utc_from_ns
+from lfp_pipeline.progress import heartbeat
 from lfp_pipeline.reading.reader import Reading, read_delivery
 from lfp_pipeline.reading.workspace import WorkspaceLimits
 from lfp_pipeline.settings import Settings, divided_size
@@ -235,7 +236,11 @@ class Engine:
         )
         with read_delivery(delivery, self.settings, limits, log) as reading:
             purpose = f"merging {delivery.delivery_id}"
-            with self.warehouse.attached(reading.connection, purpose, log):
+            telling = heartbeat(
+                log,
+                lambda seconds: f"{purpose}: {reading.rows_read:,} rows, {seconds:.0f} s so far",
+            )
+            with self.warehouse.attached(reading.connection, purpose, log), telling:
                 account = self._merge_or_refuse(reading, delivery)
                 products = reading.connection.execute("SELECT count(*) FROM warehouse.products")
                 return Ingested(

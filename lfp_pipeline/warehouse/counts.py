@@ -68,8 +68,8 @@ def find_changed_names(connection: duckdb.DuckDBPyConnection) -> None:
 def apply_changed_names(connection: duckdb.DuckDBPyConnection) -> None:
     """Bring `name_counts` up to date, within the transaction that changed `products`."""
     changed, counted = connection.execute(_SIZES).fetchall()[0]
-    statements = _RECOUNT if changed > RECOUNT_SHARE * counted else _APPLY
-    for statement in statements:
+    many = counted and changed > RECOUNT_SHARE * counted
+    for statement in _RECOUNT if many else _APPLY:
         connection.execute(statement)
 
 
