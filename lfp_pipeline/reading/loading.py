@@ -5,6 +5,7 @@ not add up to the rows that came out, the file is mended and the copy is read: i
 without an objection, and with as many rows as the grammar counts records.
 """
 
+import re
 from dataclasses import dataclass
 from mmap import ACCESS_READ, mmap
 from pathlib import Path
@@ -21,6 +22,7 @@ from lfp_pipeline.reading.records import MAX_RECORD_BYTES
 
 _MAX_MENDINGS = 4
 _COUNT_BYTES = 1 << 23
+_SIDE_BY_SIDE = re.compile(rb'" +"')
 
 _READ = """
 CREATE OR REPLACE TABLE rows AS
@@ -140,20 +142,30 @@ def _read(connection: duckdb.DuckDBPyConnection, path: Path, dialect: Dialect) -
 def _lines_add_up(connection: duckdb.DuckDBPyConnection, path: Path, dialect: Dialect) -> bool:
     """Whether each line of a file is the end of a row, or a line break in a value of one.
 
-    Blank lines do not add up; then the grammar counts.
+    Blank lines do not add up; then the grammar counts. It also does where quoted values seem to
+    stand side by side: DuckDB takes `"a" "b"` for one value.
     """
     lines_read, misread = connection.execute(_LINES_AND_MISREAD).fetchall()[0]
     if misread:
         return False
-    line_break = dialect.newline[-1:]
-    with path.open("rb") as file:
-        file.seek(dialect.body_start)
-        lines, last = 0, line_break
-        while chunk := file.read(_COUNT_BYTES):
-            lines, last = lines + chunk.count(line_break), chunk[-1:]
-    if lines + (last != line_break) == lines_read:
+    lines, side_by_side = _lines(path, dialect)
+    if lines == lines_read and not side_by_side:
         return True
     return _count_records(path, dialect, dialect.body_start) == _row_count(connection)
+
+
+def _lines(path: Path, dialect: Dialect) -> tuple[int, bool]:
+    """How many lines follow the header; whether there are quotes with only spaces between them."""
+    line_break = dialect.newline[-1:]
+    lines, side_by_side, tail = 0, False, line_break
+    with path.open("rb") as file:
+        file.seek(dialect.body_start)
+        while chunk := file.read(_COUNT_BYTES):
+            lines += chunk.count(line_break)
+            text = tail + chunk
+            side_by_side |= b'" ' in text and _SIDE_BY_SIDE.search(text) is not None
+            tail = text[len(text.rstrip(b" ")) - 1 :]
+    return lines + (not tail.endswith(line_break)), side_by_side
 
 
 def _count_records(path: Path, dialect: Dialect, start: int | None = None) -> int | None:

@@ -195,6 +195,20 @@ def test_a_quote_after_two_spaces_splits_no_value():
     assert found.products == [("B-2", "Chair", "")]
 
 
+@pytest.mark.parametrize("value", ['"a" "b"', '"a" ""', '"a"   "b, c"', '"a\nb" "c"'])
+def test_quoted_values_side_by_side_are_not_one_value(value: str):
+    """DuckDB would read `a b` here."""
+    found = read(lines(f"Lamp,A-1,{value}", "Chair,B-2,"))
+    assert found.products == [("B-2", "Chair", "")]
+    assert found.reasons == [(1, "text after a closing quote")]
+
+
+def test_quoted_words_side_by_side_in_a_value_need_no_mending():
+    found = read(lines('Lamp,A-1,"""a"" ""b"""'))
+    assert found.products == [("A-1", "Lamp", '"a" "b"')]
+    assert not found.mended
+
+
 def test_empty_surplus_values_are_no_harm():
     found = read(lines("Lamp,A-1,It shines.,", 'Chair,B-2,,,"",'))
     assert found.products == TWO

@@ -47,6 +47,7 @@ def dirty_files(draw: st.DrawFn) -> DirtyFile:
     value = st.one_of(
         st.sampled_from([b"", b"a", b"b1", b"c c", "é".encode()]),
         inside.map(lambda parts: f'"{"".join(parts)}"'.encode()),
+        st.sampled_from([b'"a" "b"', b'"a" ""', b' "a"', b'  "a" ']),
         st.lists(pieces, max_size=4).map(b"".join),
     )
     some = st.integers(len(header) - 1, len(header) + 1)
