@@ -30,7 +30,7 @@ from lfp_pipeline.warehouse.ledger import accounts
 from lfp_pipeline.warehouse.merge import merge, note_unmerged
 
 _SAMPLE_PRODUCTS = """
-SELECT sku, name, description FROM winners ORDER BY row_number LIMIT 5
+SELECT sku, name, description FROM winners WHERE row_number <= 1000 ORDER BY row_number LIMIT 5
 """
 
 _SAMPLE_REJECTS = """

@@ -88,12 +88,15 @@ def merge(reading: Reading, delivery: Delivery) -> Account:
     connection.execute(_MATCHES, this)
     account = _account(reading, delivery)
     before = _product_count(connection)
-    find_changed_names(connection)
+    writes_rows = account.rows_inserted + account.rows_updated > 0
+    if writes_rows:
+        find_changed_names(connection)
     with transaction(connection):
         connection.execute(_MOVE_UNCHANGED, this)
-        connection.execute(_DELETE_UPDATED)
-        connection.execute(_INSERT, this)
-        apply_changed_names(connection)
+        if writes_rows:
+            connection.execute(_DELETE_UPDATED)
+            connection.execute(_INSERT, this)
+            apply_changed_names(connection)
         _write_account(connection, delivery, account)
         if _product_count(connection) != before + account.rows_inserted:
             msg = f"{delivery.delivery_id}: the number of products did not grow by the new skus."
