@@ -1,0 +1,44 @@
+"""Marks that a process holds for as long as it lives: so the living are told from the dead.
+
+A mark is a file that its process has locked. The kernel frees the lock when the process ends, however
+it ends, and leaves the file: then the mark is abandoned, and what it stands for can be cleared away.
+"""
+
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from uuid import uuid4
+
+
+@contextmanager
+def held(mark: Path) -> Iterator[None]:
+    """Hold a mark for the block; it is gone afterwards."""
+    mark.parent.mkdir(parents=True, exist_ok=True)
+    # Locked under another name first: nobody may find it unlocked while its process lives.
+    unnamed = mark.with_name(f".{uuid4().hex}")
+    with unnamed.open("xb") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        unnamed.rename(mark)
+        try:
+            yield
+        finally:
+            mark.unlink(missing_ok=True)
+
+
+def abandoned(folder: Path, pattern: str) -> Iterator[Path]:
+    """The marks in a folder whose processes are dead; each goes to one asker, and is gone then."""
+    for mark in sorted(folder.glob(pattern)):
+        try:
+            file = mark.open("rb")
+        except FileNotFoundError:
+            continue
+        with file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                continue
+            if os.fstat(file.fileno()).st_nlink:  # Its holder has not just let go of it.
+                yield mark
+                mark.unlink(missing_ok=True)
