@@ -1,7 +1,8 @@
 """Marks that a process holds for as long as it lives: so the living are told from the dead.
 
-A mark is a file that its process has locked. The kernel frees the lock when the process ends, however
-it ends, and leaves the file: then the mark is abandoned, and what it stands for can be cleared away.
+A mark is a file that its process has locked. The kernel frees the lock when the process ends,
+however it ends, and leaves the file: then the mark is abandoned, and what it stands for can be
+cleared away.
 """
 
 import fcntl
