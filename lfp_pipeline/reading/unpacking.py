@@ -1,7 +1,9 @@
 """From the raw bytes to plain CSV bytes: what packs a file is told by its first bytes."""
 
+import errno
 import gzip
 import io
+import re
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -19,7 +21,7 @@ if TYPE_CHECKING:
 
 _GZIP = b"\x1f\x8b"
 _ZIP = (b"PK\x03\x04", b"PK\x05\x06")
-_ZSTD = b"\x28\xb5\x2f\xfd"
+_ZSTD = re.compile(rb"\x28\xb5\x2f\xfd|[\x50-\x5f]\x2a\x4d\x18")  # The latter is to be skipped.
 _MAGIC_LENGTH = 4
 _ZIP_METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 
@@ -29,14 +31,21 @@ _DAMAGED = (
     zlib.error,
     zstandard.ZstdError,
     EOFError,
-    NotImplementedError,  # zipfile: a feature that it does not know
+    # zipfile: a feature that it does not know; no name; a name that is not text, or a place beyond
+    # all files.
+    NotImplementedError,
+    IndexError,
+    ValueError,
 )
+
+# gzip gives no number; zipfile seeks to where a damaged zip sends it.
+_NOT_OF_THE_DISK = (None, errno.EINVAL)
 
 
 def is_packed(path: Path) -> bool:
     """Whether the file is compressed in a way that we undo."""
     magic = _magic(path)
-    return magic in _ZIP or magic == _ZSTD or magic.startswith(_GZIP)
+    return magic in _ZIP or _ZSTD.match(magic) is not None or magic.startswith(_GZIP)
 
 
 @contextmanager
@@ -52,12 +61,14 @@ def open_unpacked(path: Path) -> Iterator[IO[bytes]]:
             if magic in _ZIP:
                 archive = stack.enter_context(zipfile.ZipFile(path))
                 yield stack.enter_context(archive.open(_only_member(archive)))
-            elif magic == _ZSTD:
+            elif _ZSTD.match(magic):
                 file = stack.enter_context(path.open("rb"))
                 yield stack.enter_context(io.BufferedReader(_ZstdFile(file), CHUNK_BYTES))
             else:
                 yield cast("IO[bytes]", stack.enter_context(gzip.open(path)))
-        except _DAMAGED as error:
+        except (*_DAMAGED, OSError) as error:
+            if isinstance(error, OSError) and error.errno not in _NOT_OF_THE_DISK:
+                raise
             msg = f"The compressed file is damaged or cut off: {error}. Deliver it again."
             raise DeliveryRefusedError(msg) from error
 

@@ -1,8 +1,10 @@
 """Compressed files: unpacked whole, or refused."""
 
+import errno
 import gzip
 import io
 import random
+import struct
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -16,6 +18,7 @@ from lfp_pipeline_tests.reading.support import read
 
 DATA = b"name,sku,description\n" + b"".join(b"Lamp %d,S-%d,x\n" % (n * n, n) for n in range(3000))
 HALF = len(DATA) // 2
+DIRECTORY = b"PK\x01\x02"
 
 
 def zipped(*members: tuple[str, bytes], method: int = zipfile.ZIP_DEFLATED) -> bytes:
@@ -43,6 +46,7 @@ PACKED = {
     "zstd, two frames": zstd(DATA[:HALF]) + zstd(DATA[HALF:]),
     "zstd, a stream": zstd_stream(DATA[:HALF]) + zstd_stream(DATA[HALF:]),
     "zstd, with a skippable frame": zstd(DATA) + b"\x50\x2a\x4d\x18\x04\0\0\0abcd",
+    "zstd, after a skippable frame": b"\x50\x2a\x4d\x18\x04\0\0\0abcd" + zstd(DATA),
     "zip": zipped(("products.csv", DATA)),
     "zip, stored": zipped(("products.csv", DATA), method=zipfile.ZIP_STORED),
     "zip, in a folder": zipped(("a/", b""), ("a/products.csv", DATA)),
@@ -96,6 +100,46 @@ def test_a_damaged_file_is_refused_or_harmless(unpack: Callable[..., bytes], pac
             assert unpack(bytes(damaged)) == DATA
         except DeliveryRefusedError:
             continue
+
+
+def changed(packed: bytes, record: bytes, fields: dict[int, bytes]) -> bytes:
+    """A zip with some bytes of a record of its directory replaced, by their offsets in it."""
+    start, data = packed.index(record), bytearray(packed)
+    for offset, value in fields.items():
+        data[start + offset : start + offset + len(value)] = value
+    return bytes(data)
+
+
+def zip_with_place(place: int) -> bytes:
+    """A zip whose member is said to begin there."""
+    packed, member = io.BytesIO(), zipfile.ZipInfo("a.csv")
+    member.extra = struct.pack("<HHQ", 1, 8, place)
+    with zipfile.ZipFile(packed, "w") as archive:
+        archive.writestr(member, DATA)
+    return changed(packed.getvalue(), DIRECTORY, {42: b"\xff" * 4})
+
+
+@pytest.mark.parametrize(
+    "packed",
+    [
+        changed(zipped(("a.csv", DATA)), DIRECTORY, {8: b"\0\x08", 46: b"\xae"}),
+        changed(zipped(("a.csv", DATA)), DIRECTORY, {28: b"\0", 32: b"\5"}),
+        changed(zipped(("a.csv", DATA)), b"PK\x05\x06", {18: b"\1"}),
+        zip_with_place(2**64 - 1),
+    ],
+    ids=["a name that is not text", "no name", "begins before the file", "begins beyond it"],
+)
+def test_a_zip_whose_directory_is_damaged_is_refused(unpack: Callable[..., bytes], packed: bytes):
+    with pytest.raises(DeliveryRefusedError, match="damaged"):
+        unpack(packed)
+
+
+@each_packing
+def test_a_full_disk_is_no_damage(tmp_path: Path, packed: bytes):
+    path = tmp_path / "packed"
+    path.write_bytes(packed)
+    with pytest.raises(OSError, match="No space"), open_unpacked(path):
+        raise OSError(errno.ENOSPC, "No space left on device")
 
 
 @pytest.mark.parametrize("pack", [gzip.compress, zstd])
