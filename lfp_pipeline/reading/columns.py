@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import combinations
 from typing import Literal, get_args
 
 from lfp_pipeline.errors import DeliveryRefusedError
@@ -51,7 +52,7 @@ def map_columns(header: Sequence[str], aliases: Aliases) -> ColumnMap:
     """Find the wanted columns in a header.
 
     Raises:
-        DeliveryRefusedError: one is missing, or there twice.
+        DeliveryRefusedError: one is missing, or there twice, or the same as another.
     """
     found = matches(header, aliases)
     shown = " | ".join(header)[:_SHOWN_HEADER_CHARACTERS]
@@ -65,7 +66,15 @@ def map_columns(header: Sequence[str], aliases: Aliases) -> ColumnMap:
     if repeated := [column for column in WANTED if len(found[column]) > 1]:
         msg = f"The header names the column {repeated[0]} more than once: {shown!r}."
         raise DeliveryRefusedError(msg)
-    return ColumnMap({column: found[column][0] for column in WANTED}, tuple(header))
+    positions: dict[str, int] = {column: found[column][0] for column in WANTED}
+    for column, other in combinations(WANTED, 2):
+        if positions[column] == positions[other]:
+            msg = (
+                f"The column {header[positions[column]]!r} would be both {column} and {other}. "
+                "Each needs a name of its own (setting LFP_COLUMN_ALIASES)."
+            )
+            raise DeliveryRefusedError(msg)
+    return ColumnMap(positions, tuple(header))
 
 
 def _bare(cell: str) -> str:

@@ -23,6 +23,11 @@ def test_a_name_and_its_alias_are_twice_the_same_column():
         map_columns(["name", "sku", "article", "description"], {"sku": ["Article"]})
 
 
+def test_one_column_is_not_two():
+    with pytest.raises(DeliveryRefusedError, match="'Name' would be both name and sku"):
+        map_columns(["Name", "description"], {"sku": ["name"]})
+
+
 def test_a_long_header_is_not_shown_whole():
     with pytest.raises(DeliveryRefusedError) as refused:
         map_columns(["x" * 10_000], {})
