@@ -11,6 +11,9 @@ from lfp_pipeline.reading.records import RecordGrammar
 HEAD_BYTES = 1 << 18
 """How much of a file is looked at. A header is shorter."""
 
+MAX_COLUMNS = 2_000
+"""What DuckDB needs for each column does not count towards its memory limit."""
+
 DELIMITERS = (",", ";", "\t", "|")
 
 _SHOWN_BYTES = 100
@@ -51,7 +54,8 @@ def detect_dialect(head: bytes, mark_length: int, aliases: Aliases) -> Dialect:
     rows, which may hold anything.
 
     Raises:
-        DeliveryRefusedError: the file is empty, or its header does not name the columns.
+        DeliveryRefusedError: the file is empty, or its header does not name the columns, or
+            names too many.
     """
     delimiters, start = list(DELIMITERS), mark_length
     if sep := _SEP_LINE.match(head, start):
@@ -71,6 +75,9 @@ def detect_dialect(head: bytes, mark_length: int, aliases: Aliases) -> Dialect:
     header = headers[delimiter]
     if header.end >= HEAD_BYTES:
         msg = f"The header is longer than {HEAD_BYTES:,} bytes."
+        raise DeliveryRefusedError(msg)
+    if len(header.cells) > MAX_COLUMNS:
+        msg = f"The header names {len(header.cells):,} columns; at most {MAX_COLUMNS:,} are read."
         raise DeliveryRefusedError(msg)
     line = head[start : header.text_end]
     return Dialect(

@@ -95,6 +95,13 @@ def test_a_header_without_end_refuses_the_file():
         detect(head[:HEAD_BYTES])
 
 
+def test_a_header_of_too_many_columns_refuses_the_file():
+    widest = b"name,sku,description" + b"," * 1_997 + b"\n"
+    assert len(detect(widest).columns.header) == 2_000
+    with pytest.raises(DeliveryRefusedError, match="names 2,001 columns; at most 2,000"):
+        detect(b"," + widest)
+
+
 def test_an_alias_is_as_good_as_a_name():
     dialect = detect(
         b"Title,ART. NO.,text\n", name=["title"], sku=["art.no."], description=["Text"]

@@ -46,7 +46,7 @@ def test_line_breaks_in_an_ignored_column_need_no_mending():
 
 
 def test_a_file_may_have_thousands_of_columns():
-    others = tuple(f"x{number}" for number in range(2_000))
+    others = tuple(f"x{number}" for number in range(1_997))
     found = read(csv((*others, "Lamp", "A-1", "It shines."), header=(*others, *HEADER)))
     assert found.products == TWO[:1]
 
