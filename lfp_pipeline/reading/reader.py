@@ -74,7 +74,8 @@ def read_delivery(
     Raises:
         DeliveryRefusedError: it cannot be read as products.
     """
-    with open_workspace(settings.data_dir, settings.work_dir, limits) as workspace:
+    folders = [settings.data_dir, settings.raw_dir, settings.database_path.resolve().parent]
+    with open_workspace(folders, settings.work_dir, limits) as workspace:
         what = f"Reading {delivery.partition_key} ({megabytes(delivery.size_bytes)})"
 
         def progress(seconds: float) -> str:

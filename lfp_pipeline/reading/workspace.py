@@ -1,12 +1,17 @@
 """The workspace: an in-memory DuckDB in which one delivery is read, fenced in and bounded."""
 
-from collections.abc import Iterator
+import shutil
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from uuid import uuid4
 
 import duckdb
+
+from lfp_pipeline.holds import abandoned, held
+
+_MARK = ".held"
 
 
 @dataclass(frozen=True)
@@ -26,17 +31,23 @@ class Workspace:
 
 
 @contextmanager
-def open_workspace(data_dir: Path, work_dir: Path, limits: WorkspaceLimits) -> Iterator[Workspace]:
-    """Open a workspace that can touch no file outside `data_dir` and load no extension.
+def open_workspace(
+    folders: Sequence[Path], work_dir: Path, limits: WorkspaceLimits
+) -> Iterator[Workspace]:
+    """Open a workspace that can touch no file outside some folders and load no extension.
 
     The files may be hostile, and CSV readers have had bugs: this is the fence.
+
+    Args:
+        folders: what it may touch beside its own folder; they may be links.
+        work_dir: where its own folder is made, and gone afterwards. Those of dead processes go now.
+        limits: what it may use.
     """
-    work_dir.mkdir(parents=True, exist_ok=True)
-    with TemporaryDirectory(prefix="run-", dir=work_dir) as folder:
+    with _folder_in(work_dir) as folder:
         config: dict[str, str | bool | int | float | list[str]] = {
             "threads": limits.threads,
             "memory_limit": limits.memory_limit,
-            "temp_directory": str(Path(folder) / "spill"),
+            "temp_directory": str(folder / "spill"),
             "autoinstall_known_extensions": False,
             "autoload_known_extensions": False,
         }
@@ -45,11 +56,26 @@ def open_workspace(data_dir: Path, work_dir: Path, limits: WorkspaceLimits) -> I
             # for an interactive one.
             connection.execute("SET enable_progress_bar_print = false")
             connection.execute("SET enable_progress_bar = true")
-            connection.execute(f"SET allowed_directories = ['{_quoted(data_dir)}']")
+            # DuckDB looks at where links lead.
+            allowed = ", ".join(_quoted(path.resolve()) for path in (*folders, folder))
+            connection.execute(f"SET allowed_directories = [{allowed}]")
             connection.execute("SET enable_external_access = false")
             connection.execute("SET lock_configuration = true")
-            yield Workspace(connection, Path(folder))
+            yield Workspace(connection, folder)
+
+
+@contextmanager
+def _folder_in(work_dir: Path) -> Iterator[Path]:
+    for mark in abandoned(work_dir, f"run-*{_MARK}"):
+        shutil.rmtree(mark.with_suffix(""), ignore_errors=True)
+    folder = work_dir / f"run-{uuid4().hex}"
+    with held(folder.with_suffix(_MARK)):
+        folder.mkdir()
+        try:
+            yield folder
+        finally:
+            shutil.rmtree(folder)
 
 
 def _quoted(path: Path) -> str:
-    return str(path).replace("'", "''")
+    return "'" + str(path).replace("'", "''") + "'"

@@ -75,8 +75,8 @@ def read(data: bytes, *, threads: int = 2, **others: object) -> FileRead:
         return read_file(path, threads=threads, **others)
 
 
-def read_file(path: Path, *, threads: int = 2, **others: object) -> FileRead:
-    delivery = Delivery(
+def delivery_at(path: Path) -> Delivery:
+    return Delivery(
         partition_key="products.csv",
         delivered_at=THEN,
         sha256=hashlib.sha256().hexdigest(),
@@ -85,6 +85,10 @@ def read_file(path: Path, *, threads: int = 2, **others: object) -> FileRead:
         landed_at=THEN,
         path=path,
     )
+
+
+def read_file(path: Path, *, threads: int = 2, **others: object) -> FileRead:
+    delivery = delivery_at(path)
     limits = WorkspaceLimits(threads, "1GB")
     chosen = settings(path.parent, **others)
     with read_delivery(delivery, chosen, limits, logging.getLogger(__name__)) as reading:

@@ -11,7 +11,7 @@ SLOW = "CREATE TABLE numbers AS SELECT hash(i)::VARCHAR AS text FROM range(4_000
 
 def test_progress_is_measured_and_not_drawn(tmp_path: Path) -> None:
     limits = WorkspaceLimits(threads=1, memory_limit="1GB")
-    with open_workspace(tmp_path, tmp_path / "work", limits) as workspace:
+    with open_workspace([tmp_path], tmp_path / "work", limits) as workspace:
         connection, seen, done = workspace.connection, set[float](), Event()
 
         def watch() -> None:

@@ -2,14 +2,26 @@
 
 import csv as python_csv
 import io
+import logging
 import random
 from pathlib import Path
 
+import duckdb
 import pytest
 
 from lfp_pipeline.errors import DeliveryRefusedError
 from lfp_pipeline.reading import rules
-from lfp_pipeline_tests.reading.support import HEADER, csv, expected, read, read_file
+from lfp_pipeline.reading.reader import read_delivery
+from lfp_pipeline.reading.workspace import WorkspaceLimits
+from lfp_pipeline_tests.reading.support import (
+    HEADER,
+    csv,
+    delivery_at,
+    expected,
+    read,
+    read_file,
+    settings,
+)
 
 TWO = [("A-1", "Lamp", "It shines."), ("B-2", "Chair", "")]
 HEAD = "name,sku,description\n"
@@ -414,6 +426,25 @@ def test_a_file_that_says_it_is_utf8_is_not_read_as_latin1():
     found = read(data, fallback_encoding="latin-1")
     assert found.products == [("A-1", "Lämp", "")]
     assert found.reasons == [(2, "invalid encoding")]
+
+
+# Where files are
+
+
+def test_the_raw_zone_and_the_database_may_be_links_to_another_disk(tmp_path: Path):
+    data, disk = tmp_path / "data", tmp_path / "disk"
+    (disk / "raw").mkdir(parents=True)
+    data.mkdir()
+    (data / "raw").symlink_to(disk / "raw")
+    (data / "raw" / "delivery.raw").write_bytes(lines("Lamp,A-1,It shines."))
+    duckdb.connect(disk / "products.duckdb").close()
+    (data / "products.duckdb").symlink_to(disk / "products.duckdb")
+    chosen, limits = settings(data), WorkspaceLimits(2, "1GB")
+    delivery = delivery_at(data / "raw" / "delivery.raw")
+    with read_delivery(delivery, chosen, limits, logging.getLogger(__name__)) as reading:
+        reading.connection.execute(f"ATTACH '{chosen.database_path}' AS warehouse")
+        reading.connection.execute("CREATE TABLE warehouse.rows AS FROM rows")
+        assert reading.rows_read == 1
 
 
 # Size

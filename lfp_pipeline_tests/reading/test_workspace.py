@@ -6,8 +6,24 @@ import duckdb
 import pytest
 
 from lfp_pipeline.reading.workspace import WorkspaceLimits, open_workspace
+from lfp_pipeline_tests.processes import running
 
 LIMITS = WorkspaceLimits(threads=2, memory_limit="100MB")
+
+OPEN_AND_WAIT = """
+import sys, time
+from pathlib import Path
+from lfp_pipeline.reading.workspace import WorkspaceLimits, open_workspace
+
+folder = Path(sys.argv[1])
+with open_workspace([folder], folder, WorkspaceLimits(threads=1, memory_limit="100MB")):
+    print("open", flush=True)
+    time.sleep(600)
+"""
+
+
+def folders_in(work_dir: Path) -> list[Path]:
+    return [path for path in work_dir.iterdir() if path.is_dir()]
 
 
 @pytest.fixture
@@ -24,7 +40,7 @@ def test_files_in_the_data_folder_can_be_read_and_no_others(
     data = tmp_path / name
     data.mkdir()
     (data / "inside.csv").write_text("a\n1\n")
-    with open_workspace(data, data / "work", LIMITS) as workspace:
+    with open_workspace([data], data / "work", LIMITS) as workspace:
         read = "SELECT count(*) FROM read_csv($path)"
         inside = {"path": str(data / "inside.csv")}
         assert workspace.connection.execute(read, inside).fetchall() == [(1,)]
@@ -33,20 +49,36 @@ def test_files_in_the_data_folder_can_be_read_and_no_others(
                 workspace.connection.execute(read, {"path": str(path)})
 
 
+def test_folders_may_be_links_to_another_disk(tmp_path: Path, outside: Path):
+    data, disk = tmp_path / "data", tmp_path / "disk"
+    for folder in ("raw", "work"):
+        (disk / folder).mkdir(parents=True)
+        data.mkdir(exist_ok=True)
+        (data / folder).symlink_to(disk / folder)
+    (data / "raw" / "inside.csv").write_text("a\n1\n")
+    with open_workspace([data, data / "raw"], data / "work", LIMITS) as workspace:
+        (workspace.folder / "copy.csv").write_text("a\n1\n")
+        read = "SELECT count(*) FROM read_csv($path)"
+        for path in (data / "raw" / "inside.csv", workspace.folder / "copy.csv"):
+            assert workspace.connection.execute(read, {"path": str(path)}).fetchall() == [(1,)]
+        with pytest.raises(duckdb.PermissionException):
+            workspace.connection.execute(read, {"path": str(outside)})
+
+
 @pytest.mark.parametrize(
     "statement",
     ["SET threads = 1", "SET enable_external_access = true", "LOAD httpfs", "INSTALL httpfs"],
 )
 def test_nothing_can_be_configured_or_loaded(tmp_path: Path, statement: str):
     with (
-        open_workspace(tmp_path, tmp_path / "work", LIMITS) as workspace,
+        open_workspace([tmp_path], tmp_path / "work", LIMITS) as workspace,
         pytest.raises(duckdb.Error),
     ):
         workspace.connection.execute(statement)
 
 
 def test_what_does_not_fit_into_memory_spills_and_is_gone_afterwards(tmp_path: Path):
-    with open_workspace(tmp_path, tmp_path / "work", LIMITS) as workspace:
+    with open_workspace([tmp_path], tmp_path / "work", LIMITS) as workspace:
         workspace.connection.execute(
             "CREATE TABLE large AS SELECT md5(i::VARCHAR) AS text FROM range(5000000) r(i)"
         )
@@ -54,3 +86,15 @@ def test_what_does_not_fit_into_memory_spills_and_is_gone_afterwards(tmp_path: P
         assert counted == [(5_000_000,)]
         assert workspace.folder.parent == tmp_path / "work"
     assert list((tmp_path / "work").iterdir()) == []
+
+
+def test_the_folder_of_a_killed_process_goes_and_that_of_a_living_one_stays(tmp_path: Path):
+    with running(OPEN_AND_WAIT, tmp_path):
+        (killed,) = folders_in(tmp_path)
+        (killed / "plain.csv").write_text("what it unpacked")
+        with open_workspace([tmp_path], tmp_path, LIMITS) as workspace:
+            assert set(folders_in(tmp_path)) == {killed, workspace.folder}
+    assert folders_in(tmp_path) == [killed]
+    with open_workspace([tmp_path], tmp_path, LIMITS) as workspace:
+        assert folders_in(tmp_path) == [workspace.folder]
+    assert list(tmp_path.iterdir()) == []
