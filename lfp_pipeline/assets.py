@@ -3,6 +3,7 @@
 import hashlib
 import logging
 from collections.abc import Iterable, Sequence
+from itertools import chain
 
 import dagster as dg
 
@@ -12,8 +13,9 @@ from lfp_pipeline.checks import (
     name_counts_checks,
     products_checks,
 )
-from lfp_pipeline.engine import Engine, Ingested, NotLanded
+from lfp_pipeline.engine import Engine
 from lfp_pipeline.errors import LandingError
+from lfp_pipeline.ingestion import Ingested, NotLanded
 from lfp_pipeline.landing.delivery import Delivery
 from lfp_pipeline.landing.partition_key import is_partition_key
 from lfp_pipeline.partitions import product_files
@@ -33,7 +35,6 @@ from lfp_pipeline.reporting import (
 )
 from lfp_pipeline.resources import ProductsDatabase
 from lfp_pipeline.warehouse.counts import differences, heal
-from lfp_pipeline.warehouse.ledger import accounts
 
 GROUP = "products"
 OWNERS = ["team:data"]
@@ -63,13 +64,7 @@ def raw_products(
     if config.source and len(keys) > 1:
         msg = "A source feeds one partition, but this run has several."
         raise dg.Failure(msg, allow_retries=False)
-    landed: list[Delivery] = []
-    missing: list[NotLanded] = []
-    for key in keys:
-        try:
-            landed.append(_land(context, engine, key, config.source))
-        except LandingError as error:
-            missing.append(NotLanded(key, str(error)))
+    landed, missing = _land(context, engine, keys, config.source)
     register(context.instance, [delivery.partition_key for delivery in landed])
     if missing:
         for delivery in landed:
@@ -174,34 +169,49 @@ def _partition_keys(context: dg.AssetExecutionContext) -> Sequence[str]:
             '--tags \'{"dagster/partition": "FILE"}\'. For all new files, run ingest_inbox.'
         )
         raise dg.Failure(msg, allow_retries=False)
+    if wrong := [key for key in keys if not is_partition_key(key)]:
+        msg = f"{wrong[0]!r} is no partition key. Use letters, digits, dots, dashes, underscores."
+        raise dg.Failure(msg, allow_retries=False)
     return keys
 
 
 def _land(
-    context: dg.AssetExecutionContext, engine: Engine, key: str, location: str | None
-) -> Delivery:
-    """Land the newest version of a partition's file.
+    context: dg.AssetExecutionContext, engine: Engine, keys: Sequence[str], location: str | None
+) -> tuple[list[Delivery], list[NotLanded]]:
+    """Land the newest versions of some partitions' files, from the inbox or from a location.
 
-    Where the inbox has it no more, the newest delivery stands.
-
-    Raises:
-        LandingError: there is nothing to land.
+    Where the inbox has a file no more, its newest delivery stands.
     """
-    if not is_partition_key(key):
-        msg = f"{key!r} is no partition key. Use letters, digits, dots, dashes and underscores."
-        raise LandingError(msg, permanent=True)
-    source = engine.source_at(location) if location else engine.inbox_source(key)
-    if source is not None:
-        return engine.land(source, key, context.log)
-    landed = engine.raw_zone.deliveries(key)
-    if not landed:
-        msg = (
-            f"There is no file {key} in the inbox {engine.settings.inbox_dir}, and none was ever "
-            "delivered. Drop it there, or give ops.raw_products.config.source."
+    landed: list[Delivery] = []
+    missing: list[NotLanded] = []
+    try:
+        sources = (
+            {keys[0]: engine.source_at(location)}
+            if location
+            else engine.inbox_sources(keys, context.log)
         )
-        raise LandingError(msg, permanent=True)
-    context.log.info("%s is not in the inbox; its newest delivery stands", key)
-    return landed[-1]
+    except LandingError as error:
+        return [], [NotLanded(key, str(error)) for key in keys]
+    for key in keys:
+        try:
+            if key in sources:
+                landed.append(engine.land(sources[key], key, context.log))
+            else:
+                landed.append(_newest(engine, key))
+                context.log.info("%s is not in the inbox; its newest delivery stands", key)
+        except LandingError as error:
+            missing.append(NotLanded(key, str(error)))
+    return landed, missing
+
+
+def _newest(engine: Engine, key: str) -> Delivery:
+    if landed := engine.raw_zone.deliveries(key):
+        return landed[-1]
+    msg = (
+        f"There is no file {key} in the inbox {engine.settings.inbox_dir}, and none was ever "
+        "delivered. Drop it there, or give ops.raw_products.config.source."
+    )
+    raise LandingError(msg, permanent=True)
 
 
 def _ingest(
@@ -212,39 +222,20 @@ def _ingest(
     Raises:
         dagster.Failure: some are not in. The others are, and are shown so.
     """
-    deliveries = [one for key in keys for one in engine.unfinished(key, context.log)]
+    backlog = engine.backlog(keys, context.log)
     outcomes: list[Ingested | NotLanded] = [
         NotLanded(key, "Nothing was ever delivered. Materialize raw_products, too.")
-        for key in keys
-        if not engine.raw_zone.deliveries(key)
+        for key in backlog.never_landed
     ]
-    for outcome in engine.ingest_all([], deliveries, context.log):
+    for outcome in chain(backlog.finished, engine.ingest_all([], backlog.unfinished, context.log)):
         tell(context.log, outcome)
         outcomes.append(outcome)
-    outcomes += _in_already(engine, set(keys) - {one.partition_key for one in deliveries}, context)
     merged = [one for one in outcomes if isinstance(one, Ingested) and is_merged(one)]
     if len(merged) < len(outcomes):
         for one in merged:
             context.log_event(materialization("products", one.delivery, ingested_metadata(one)))
         raise failure([outcome for outcome in outcomes if not is_merged(outcome)])
     return merged
-
-
-def _in_already(
-    engine: Engine, keys: Iterable[str], context: dg.AssetExecutionContext
-) -> list[Ingested]:
-    newest = [
-        deliveries[-1] for key in sorted(keys) if (deliveries := engine.raw_zone.deliveries(key))
-    ]
-    if not newest:
-        return []
-    with engine.warehouse.opened("reading the ledger", context.log) as connection:
-        known = accounts(connection, [delivery.partition_key for delivery in newest])
-        rows = connection.execute("SELECT count(*) FROM warehouse.products").fetchall()[0][0]
-    outcomes = [Ingested(delivery, known[delivery.delivery_id], rows) for delivery in newest]
-    for outcome in outcomes:
-        tell(context.log, outcome)
-    return outcomes
 
 
 def _newest_per_partition(ingested: Sequence[Ingested]) -> list[Ingested]:

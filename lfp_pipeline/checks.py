@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import dagster as dg
 import duckdb
 
-from lfp_pipeline.engine import Ingested
+from lfp_pipeline.ingestion import Ingested
 from lfp_pipeline.warehouse.laws import repeated_skus, unaccounted_deliveries
 
 PRODUCTS = dg.AssetKey("products")

@@ -8,10 +8,9 @@ import dagster as dg
 
 from lfp_pipeline.assets import name_counts, products, raw_products
 from lfp_pipeline.console import short_console
-from lfp_pipeline.engine import Engine
 from lfp_pipeline.errors import SettingsError
 from lfp_pipeline.jobs import ingest_inbox, ingest_products
-from lfp_pipeline.resources import ProductsDatabase
+from lfp_pipeline.resources import ProductsDatabase, engine_of
 from lfp_pipeline.sensors.file_drop import build_file_drop_sensor
 from lfp_pipeline.settings import load_settings
 
@@ -37,7 +36,7 @@ def definitions() -> dg.Definitions:
         executor=dg.in_process_executor,
         loggers={"console": short_console},
         resources={
-            "engine": Engine(settings),
+            "engine": engine_of(settings),
             "database": ProductsDatabase(
                 database=str(settings.database_path),
                 connection_config=settings.duckdb_config,

@@ -1,4 +1,4 @@
-"""The engine in one piece: land, read, merge, and tell what became of each delivery."""
+"""The engine: everything that can be done with one data folder."""
 
 import logging
 import time
@@ -6,68 +6,36 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 
-import duckdb
-
-from lfp_pipeline.errors import (
-    DeliveryRefusedError,
-    LandingError,
-    LfpError,
-    WarehouseBusyError,
-)
+from lfp_pipeline.errors import LandingError
+from lfp_pipeline.ingestion import Ingested, NotLanded, ingest
 from lfp_pipeline.landing.delivery import Delivery
 from lfp_pipeline.landing.download import DownloadLimits
-from lfp_pipeline.landing.inbox import InboxFile, list_inbox
+from lfp_pipeline.landing.inbox import InboxFile, Listing, list_inbox
 from lfp_pipeline.landing.locations import source_at
+from lfp_pipeline.landing.outcomes import read_outcome
+from lfp_pipeline.landing.partition_key import partition_key
 from lfp_pipeline.landing.raw_zone import RawZone
 from lfp_pipeline.landing.sources import LocalFile, Source, utc_from_ns
-from lfp_pipeline.progress import heartbeat
-from lfp_pipeline.reading.reader import Reading, read_delivery
-from lfp_pipeline.reading.workspace import WorkspaceLimits
-from lfp_pipeline.settings import Settings, divided_size
+from lfp_pipeline.settings import Settings
 from lfp_pipeline.warehouse.account import Account, Status
 from lfp_pipeline.warehouse.duckdb_file import Warehouse
+from lfp_pipeline.warehouse.laws import product_count
 from lfp_pipeline.warehouse.ledger import accounts
-from lfp_pipeline.warehouse.merge import merge, note_unmerged
-
-_SAMPLE_PRODUCTS = """
-SELECT sku, name, description FROM winners WHERE row_number <= 1000 ORDER BY row_number LIMIT 5
-"""
-
-_SAMPLE_REJECTS = """
-SELECT row_number, byte_start, byte_end, reason, detail, raw
-FROM rejects ORDER BY row_number LIMIT 5
-"""
 
 
 @dataclass(frozen=True)
-class Ingested:
-    """What became of a delivery, for people.
+class Backlog:
+    """How things stand with some partitions.
 
     Attributes:
-        products: rows in `products` afterwards.
-        seconds: from the landed file to the commit, waiting for the lock included.
-        seconds_reading: of these, reading.
-        ignored_columns: names in the header that are not taken in.
-        sample_products: some of its rows: sku, name, description.
-        sample_rejects: some rejects: row number, start and end byte, reason, detail, bytes.
+        unfinished: deliveries that are still to be merged.
+        finished: of the partitions without any, the newest delivery, as it is.
+        never_landed: partitions of which nothing was ever delivered.
     """
 
-    delivery: Delivery
-    account: Account
-    products: int = 0
-    seconds: float = 0.0
-    seconds_reading: float = 0.0
-    ignored_columns: Sequence[str] = ()
-    sample_products: Sequence[tuple[str, str, str]] = ()
-    sample_rejects: Sequence[tuple[int, int, int, str, str, bytes]] = ()
-
-
-@dataclass(frozen=True)
-class NotLanded:
-    """A source that could not be brought into the raw zone."""
-
-    partition_key: str
-    error: str
+    unfinished: Sequence[Delivery]
+    finished: Sequence[Ingested]
+    never_landed: Sequence[str]
 
 
 class Engine:
@@ -82,6 +50,7 @@ class Engine:
             settings.foreign_wait_seconds,
             settings.duckdb_config,
         )
+        self._known_merged: set[tuple[str | None, str, str]] = set()
 
     # Landing
 
@@ -98,15 +67,18 @@ class Engine:
         )
         return source_at(location, limits)
 
-    def inbox_source(self, key: str) -> Source | None:
-        """The inbox file that feeds a partition, if it is there.
+    def inbox_sources(self, keys: Sequence[str], log: logging.Logger) -> dict[str, Source]:
+        """The inbox files that feed some partitions, as far as they are there.
 
         Raises:
-            LandingError: the inbox cannot be read.
+            LandingError: the inbox cannot be read, or one of the files is still being written.
         """
-        listing = list_inbox(self.settings.inbox_dir, quiet_seconds=0)
-        files = (file for file in listing.ready if file.partition_key == key)
-        return next((self._source(file) for file in files), None)
+        listing = self._listing_at_rest(log)
+        if busy := {partition_key(name) for name in listing.unstable} & set(keys):
+            msg = f"{', '.join(sorted(busy))}: still being written. Try again when it is at rest."
+            raise LandingError(msg, permanent=False)
+        files = {file.partition_key: file for file in listing.ready}
+        return {key: LocalFile(files[key].path) for key in keys if key in files}
 
     def land(self, source: Source, key: str, log: logging.Logger) -> Delivery:
         """Bring a source into the raw zone.
@@ -116,9 +88,6 @@ class Engine:
         """
         return self.raw_zone.land(source, key, log)
 
-    def _source(self, file: InboxFile) -> LocalFile:
-        return LocalFile(file.path, inside=self.settings.inbox_dir)
-
     # What is still to be done
 
     def pending_inbox_files(self, log: logging.Logger) -> list[InboxFile]:
@@ -127,40 +96,77 @@ class Engine:
         Raises:
             LandingError: the inbox cannot be read.
         """
+        listing = self._listing_at_rest(log)
+        known, _ = self._ledger([file.partition_key for file in listing.ready], log)
+        return [file for file in listing.ready if not self._is_merged(file, known)]
+
+    def unended(self) -> list[Delivery]:
+        """All deliveries in the raw zone that came to no end in this database, oldest first."""
+        return self.raw_zone.unended(self.warehouse.published_id())
+
+    def backlog(self, keys: Sequence[str], log: logging.Logger) -> Backlog:
+        """How things stand with some partitions.
+
+        A refused delivery is finished; but the newest is tried again when somebody asks for it.
+        """
+        landed = {key: self.raw_zone.deliveries(key) for key in keys}
+        database_id = self.warehouse.published_id()
+        known, products = self._ledger(keys, log)
+        unfinished: list[Delivery] = []
+        finished: list[Ingested] = []
+        for deliveries in landed.values():
+            left = [
+                delivery
+                for delivery in deliveries
+                if (account := known.get(delivery.delivery_id)) is None
+                or account.status is Status.FAILED
+                or (account.status is Status.REFUSED and delivery is deliveries[-1])
+                # A run that died after the commit: found to be in, it is noted where sensors look.
+                or read_outcome(delivery.path, database_id) is None
+            ]
+            unfinished += left
+            if deliveries and not left:
+                newest = deliveries[-1]
+                finished.append(Ingested(newest, known[newest.delivery_id], products))
+        return Backlog(unfinished, finished, [key for key in keys if not landed[key]])
+
+    def outcome(self, file: InboxFile) -> Status | None:
+        """What became of a version of a file in the inbox, without opening the database.
+
+        A refused file that was dropped anew, moved or touched since is offered again.
+        """
+        database_id = self.warehouse.published_id()
+        version = (database_id, file.partition_key, file.version)
+        if version in self._known_merged:
+            return Status.MERGED
+        outcome = self.raw_zone.outcome(
+            file.partition_key, utc_from_ns(file.mtime_ns), file.size_bytes, database_id
+        )
+        if outcome is None:
+            return None
+        status = Status(outcome.status)
+        if status is Status.MERGED:
+            self._known_merged.add(version)
+        dropped_anew = status is Status.REFUSED and file.ctime_ns > outcome.noted_ns
+        return None if dropped_anew else status
+
+    def _listing_at_rest(self, log: logging.Logger) -> Listing:
+        """The inbox; what was dropped a moment ago is given the time to be whole."""
         quiet = self.settings.inbox_quiet_seconds
         listing = list_inbox(self.settings.inbox_dir, quiet_seconds=quiet)
-        if listing.unstable:  # Dropped a moment ago, it may be whole a moment later.
+        if listing.unstable:
             time.sleep(quiet)
             listing = list_inbox(self.settings.inbox_dir, quiet_seconds=quiet)
         if listing.unstable:
             log.warning("Left alone, still being written: %s", list(listing.unstable[:10]))
-        known = self.accounts([file.partition_key for file in listing.ready], log)
-        return [file for file in listing.ready if not self._is_merged(file, known)]
+        return listing
 
-    def unfinished(self, key: str, log: logging.Logger) -> list[Delivery]:
-        """The deliveries of a partition that did not come to an end, oldest first.
-
-        A refused delivery has; but the newest is tried again when somebody asks for it.
-        """
-        deliveries = self.raw_zone.deliveries(key)
-        known = self.accounts([key], log) if deliveries else {}
-        ended = {Status.MERGED, Status.REFUSED}
-        return [
-            delivery
-            for delivery in deliveries
-            if (account := known.get(delivery.delivery_id)) is None
-            or account.status not in ended
-            or (account.status is Status.REFUSED and delivery is deliveries[-1])
-            # A run that died after the commit: found to be in, it is noted where sensors look.
-            or self.raw_zone.outcome(key, delivery.delivered_at, delivery.size_bytes) is None
-        ]
-
-    def accounts(self, keys: Sequence[str], log: logging.Logger) -> dict[str, Account]:
-        """The ledger's accounts of some partitions, by delivery id."""
+    def _ledger(self, keys: Sequence[str], log: logging.Logger) -> tuple[dict[str, Account], int]:
+        """The accounts of some partitions, by delivery id, and how many products there are."""
         if not keys or not self.warehouse.path.exists():
-            return {}
+            return {}, 0
         with self.warehouse.opened("reading the ledger", log) as connection:
-            return accounts(connection, keys)
+            return accounts(connection, keys), product_count(connection)
 
     def _is_merged(self, file: InboxFile, known: dict[str, Account]) -> bool:
         delivered_at = utc_from_ns(file.mtime_ns)
@@ -174,26 +180,8 @@ class Engine:
     # Reading and merging
 
     def ingest(self, delivery: Delivery, log: logging.Logger, *, share: int = 1) -> Ingested:
-        """Read and merge a delivery; whatever goes wrong with it ends in its account.
-
-        Args:
-            delivery: in the raw zone.
-            log: for progress and tracebacks.
-            share: with how many others it shares this run's threads and memory.
-        """
-        try:
-            ingested = self._read_and_merge(delivery, log, share)
-        except DeliveryRefusedError as error:
-            ingested = Ingested(delivery, self._note(delivery, Status.REFUSED, error, log))
-        except Exception as error:
-            log.exception("%s failed", delivery.delivery_id)
-            ingested = Ingested(delivery, self._note(delivery, Status.FAILED, error, log))
-        if ingested.account.status is not Status.FAILED:
-            try:
-                self.raw_zone.note_outcome(delivery, ingested.account.status)
-            except OSError as error:  # The ledger knows. The delivery is offered once more.
-                log.warning("The outcome of %s could not be noted: %s", delivery.path, error)
-        return ingested
+        """Read and merge a delivery; `share` others have this run's threads and memory, too."""
+        return ingest(delivery, self.settings, self.warehouse, log, share=share)
 
     def ingest_all(
         self,
@@ -209,7 +197,7 @@ class Engine:
 
         def land_and_ingest(file: InboxFile) -> Ingested | NotLanded:
             try:
-                delivery = self.land(self._source(file), file.partition_key, log)
+                delivery = self.land(LocalFile(file.path), file.partition_key, log)
             except LandingError as error:
                 return NotLanded(file.partition_key, str(error))
             return self.ingest(delivery, log, share=share)
@@ -227,54 +215,3 @@ class Engine:
                     yield done.result()
             finally:  # Who stops listening does not wait for what has not begun.
                 pool.shutdown(cancel_futures=True)
-
-    def _read_and_merge(self, delivery: Delivery, log: logging.Logger, share: int) -> Ingested:
-        started = time.perf_counter()
-        limits = WorkspaceLimits(
-            threads=max(1, self.settings.threads // share),
-            memory_limit=divided_size(self.settings.memory_limit, share),
-        )
-        with read_delivery(delivery, self.settings, limits, log) as reading:
-            purpose = f"merging {delivery.delivery_id}"
-            telling = heartbeat(
-                log,
-                lambda seconds: f"{purpose}: {reading.rows_read:,} rows, {seconds:.0f} s so far",
-            )
-            with self.warehouse.attached(reading.connection, purpose, log), telling:
-                account = self._merge_or_refuse(reading, delivery)
-                products = reading.connection.execute("SELECT count(*) FROM warehouse.products")
-                return Ingested(
-                    delivery=delivery,
-                    account=account,
-                    products=products.fetchall()[0][0],
-                    seconds=time.perf_counter() - started,
-                    seconds_reading=reading.seconds,
-                    ignored_columns=reading.ignored_columns,
-                    sample_products=reading.connection.execute(_SAMPLE_PRODUCTS).fetchall(),
-                    sample_rejects=reading.connection.execute(_SAMPLE_REJECTS).fetchall(),
-                )
-
-    def _merge_or_refuse(self, reading: Reading, delivery: Delivery) -> Account:
-        limit = self.settings.max_reject_share
-        if reading.reject_share <= limit:
-            return merge(reading, delivery)
-        error = (
-            f"{reading.rows_rejected:,} of {reading.rows_read:,} rows are rejected "
-            f"({reading.reject_share:.1%}); more than {limit:.1%} refuses the whole file (setting "
-            "LFP_MAX_REJECT_SHARE). The rejects and their reasons are in rejected_rows."
-        )
-        return note_unmerged(reading.connection, delivery, Status.REFUSED, error, with_rejects=True)
-
-    def _note(
-        self, delivery: Delivery, status: Status, error: Exception, log: logging.Logger
-    ) -> Account:
-        """Write into the ledger why a delivery was not merged, if the ledger can be had."""
-        text = str(error) if isinstance(error, LfpError) else f"{type(error).__name__}: {error}"
-        if isinstance(error, WarehouseBusyError):  # It has waited long enough.
-            return Account(delivery.delivery_id, status, error=text)
-        try:
-            with self.warehouse.opened("noting a failure", log) as connection:
-                return note_unmerged(connection, delivery, status, text)
-        except (LfpError, duckdb.Error, OSError) as ledger_error:
-            log.warning("The failure could not be noted in the ledger: %s", ledger_error)
-            return Account(delivery.delivery_id, status, error=text)

@@ -7,10 +7,10 @@ import dagster as dg
 
 from lfp_pipeline.assets import count_names, name_counts, products, raw_products, register
 from lfp_pipeline.checks import as_evaluation, check_products, products_checks
-from lfp_pipeline.engine import Engine, Ingested, NotLanded
+from lfp_pipeline.engine import Engine
+from lfp_pipeline.ingestion import Ingested, NotLanded
 from lfp_pipeline.landing.delivery import Delivery
 from lfp_pipeline.landing.inbox import InboxFile
-from lfp_pipeline.landing.partition_key import partition_key
 from lfp_pipeline.landing.sources import utc_from_ns
 from lfp_pipeline.reporting import (
     delivery_metadata,
@@ -33,7 +33,7 @@ ingest_products = dg.define_asset_job(
 
 
 class InboxConfig(dg.Config):
-    """Which files: their names inside the inbox, with the versions meant; none for all."""
+    """Which files, by partition, with the versions that were seen; none: all that is pending."""
 
     files: dict[str, str] = {}  # noqa: RUF012 (a Dagster config field, copied for each instance)
 
@@ -53,9 +53,8 @@ def ingest_pending(
     files = engine.pending_inbox_files(context.log)
     deliveries = _landed_before(engine, files)
     if config.files:
-        keys = {partition_key(name) for name in config.files}
-        files = [file for file in files if file.partition_key in keys]
-        deliveries = [one for one in deliveries if one.partition_key in keys]
+        files = [file for file in files if file.partition_key in config.files]
+        deliveries = [one for one in deliveries if one.partition_key in config.files]
     if not files and not deliveries:
         context.log.info("Nothing is pending: every file in the inbox is in.")
         return
@@ -78,7 +77,7 @@ def _landed_before(engine: Engine, files: Sequence[InboxFile]) -> list[Delivery]
     offered = {(file.partition_key, utc_from_ns(file.mtime_ns), file.size_bytes) for file in files}
     return [
         one
-        for one in engine.raw_zone.deliveries_without_outcome()
+        for one in engine.unended()
         if (one.partition_key, one.delivered_at, one.size_bytes) not in offered
     ]
 

@@ -2,16 +2,33 @@
 
 import logging
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 
+import dagster as dg
 import duckdb
 from dagster_duckdb import DuckDBResource
 from pydantic import Field
 
+from lfp_pipeline.engine import Engine
+from lfp_pipeline.holds import held
+from lfp_pipeline.settings import Settings
 from lfp_pipeline.warehouse.duckdb_file import Warehouse
 
 _LOG = logging.getLogger(__name__)  # dagster.yaml has it written into the logs of runs
+
+
+def engine_of(settings: Settings) -> dg.ResourceDefinition:
+    """The engine for one data folder; a run marks itself as alive for as long as it has it."""
+
+    @dg.resource(description="Lands, reads and merges deliveries.")
+    def engine(context: dg.InitResourceContext) -> Iterator[Engine]:
+        run_id = context.run.run_id if context.run else None
+        mark = held(settings.run_marks_dir / f"{run_id}.run") if run_id else nullcontext()
+        with mark:
+            yield Engine(settings)
+
+    return engine
 
 
 class ProductsDatabase(DuckDBResource):

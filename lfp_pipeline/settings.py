@@ -147,6 +147,11 @@ class Settings(BaseSettings):
         return self.data_dir / "work"
 
     @property
+    def run_marks_dir(self) -> Path:
+        """A mark for each run, held while its process lives."""
+        return self.work_dir / "runs"
+
+    @property
     def database_path(self) -> Path:
         """The warehouse."""
         return self.data_dir / "products.duckdb"

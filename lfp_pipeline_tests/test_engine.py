@@ -8,8 +8,10 @@ from threading import Event, Thread
 import duckdb
 import pytest
 
-from lfp_pipeline.engine import Engine, Ingested, NotLanded
+from lfp_pipeline.engine import Backlog, Engine
 from lfp_pipeline.errors import LandingError
+from lfp_pipeline.ingestion import Ingested, NotLanded
+from lfp_pipeline.landing.outcomes import read_outcome
 from lfp_pipeline.warehouse.account import Status
 from lfp_pipeline_tests.oracle import LOG, File, engine_at, land, tables
 from lfp_pipeline_tests.processes import running
@@ -117,11 +119,8 @@ def test_a_missing_inbox_is_an_error(engine: Engine) -> None:
 def test_the_source_of_a_partition_is_its_file_in_the_inbox(engine: Engine) -> None:
     path = drop(engine, "shop/a b.csv", GOOD)
     (file,) = engine.pending_inbox_files(LOG)
-    source = engine.inbox_source(file.partition_key)
-    assert source is not None
-    assert source.name == str(path)
-    assert source.partition_key == file.partition_key
-    assert engine.inbox_source("other") is None
+    sources = engine.inbox_sources([file.partition_key, "other"], LOG)
+    assert {key: source.name for key, source in sources.items()} == {file.partition_key: str(path)}
 
 
 def test_one_bad_file_harms_no_other(engine: Engine) -> None:
@@ -156,9 +155,9 @@ def test_a_delivery_whose_bytes_are_gone_fails_and_can_be_landed_again(engine: E
     assert failed.status is Status.FAILED
     assert "No such file" in (failed.error or "")
     assert statuses(engine) == {"a.csv": "failed"}
-    assert engine.raw_zone.deliveries_without_outcome() == [delivery]
+    assert engine.unended() == [delivery]
     again = land(engine, File("a.csv", 1, (("s1", "Ann", ""),)))
-    assert engine.unfinished("a.csv", LOG) == [again]
+    assert engine.backlog(["a.csv"], LOG).unfinished == [again]
     assert engine.ingest(again, LOG).account.status is Status.MERGED
     assert statuses(engine) == {"a.csv": "merged"}
 
@@ -170,7 +169,7 @@ def test_too_many_rejects_refuse_the_file_and_are_kept_as_evidence(engine: Engin
     assert (found["products"], found["name_counts"]) == ([], [])
     assert [row[1:] for row in found["rejected_rows"]] == [(2, "no name"), (3, "no name")]
     (delivery,) = engine.raw_zone.deliveries("a.csv")
-    account = engine.accounts(["a.csv"], LOG)[delivery.delivery_id]
+    account = engine.ingest(delivery, LOG).account
     assert "2 of 3 rows are rejected (66.7%)" in (account.error or "")
     assert "LFP_MAX_REJECT_SHARE" in (account.error or "")
 
@@ -187,9 +186,7 @@ def test_what_was_refused_goes_in_once_the_settings_allow_it(
     assert [row[0] for row in found["products"]] == ["s1"]
     assert len(found["rejected_rows"]) == 2
     assert [row[5:] for row in found["ledger"]] == [("merged", 3, 1, 0, 0, 0, 0, 2)]
-    (delivery,) = lenient.raw_zone.deliveries("a.csv")
-    outcome = lenient.raw_zone.outcome("a.csv", delivery.delivered_at, delivery.size_bytes)
-    assert outcome == "merged"
+    assert lenient.unended() == []
 
 
 def test_what_is_merged_stays_merged_under_stricter_settings(
@@ -207,7 +204,7 @@ def test_of_what_was_refused_only_the_newest_is_unfinished(engine: Engine) -> No
     older, newer = (land(engine, File("a.csv", moment, (("",),))) for moment in (1, 2))
     for delivery in (older, newer):
         engine.ingest(delivery, LOG)
-    assert engine.unfinished("a.csv", LOG) == [newer]
+    assert engine.backlog(["a.csv"], LOG).unfinished == [newer]
 
 
 def test_the_outcome_stands_beside_the_raw_file(engine: Engine) -> None:
@@ -216,8 +213,10 @@ def test_the_outcome_stands_beside_the_raw_file(engine: Engine) -> None:
     ingest_inbox(engine)
     for key, outcome in (("a.csv", "merged"), ("b.csv", "refused")):
         (delivery,) = engine.raw_zone.deliveries(key)
-        assert delivery.path.with_suffix(".outcome").read_text() == outcome
-    assert engine.raw_zone.deliveries_without_outcome() == []
+        noted = read_outcome(delivery.path, engine.warehouse.published_id())
+        assert noted is not None
+        assert noted.status == outcome
+    assert engine.unended() == []
 
 
 def test_an_outcome_that_cannot_be_written_does_not_undo_the_merge(
@@ -238,7 +237,7 @@ def test_a_database_in_other_hands_fails_the_delivery_in_one_waiting_time(tmp_pa
         account = engine.ingest(delivery, LOG).account
         assert account.status is Status.FAILED
         assert f"PID {process.pid}" in (account.error or "")
-    assert engine.unfinished("b.csv", LOG) == [delivery]
+    assert engine.backlog(["b.csv"], LOG).unfinished == [delivery]
     assert engine.ingest(delivery, LOG).account.status is Status.MERGED
 
 
@@ -287,10 +286,9 @@ def test_nothing_stays_open_or_lies_around_after_good_and_bad_files(engine: Engi
     assert not list(engine.settings.data_dir.rglob("*.part"))
 
 
-def test_the_ledger_of_an_unknown_partition_is_empty(engine: Engine) -> None:
-    assert engine.accounts(["a.csv"], LOG) == {}
-    assert engine.accounts([], LOG) == {}
-    assert engine.unfinished("a.csv", LOG) == []
+def test_an_unknown_partition_never_landed(engine: Engine) -> None:
+    assert engine.backlog(["a.csv"], LOG) == Backlog([], [], ["a.csv"])
+    assert engine.backlog([], LOG) == Backlog([], [], [])
     assert not engine.warehouse.path.exists()
 
 

@@ -143,6 +143,18 @@ def test_products_that_were_doubled_by_hand_fail_the_run(project: Project) -> No
     assert not project.checks(run.run_id)["sku_unique"]
 
 
+def test_after_the_database_is_deleted_all_that_ever_landed_goes_in_again(project: Project) -> None:
+    newer = File(A.key, A.microseconds + 1, A.rows[:1])
+    for file in (A, newer, B):
+        project.drop(file)
+        assert project.run("ingest_inbox").success
+    before = project.products
+    (project.inbox / B.key).unlink()
+    project.engine.warehouse.path.unlink()
+    assert project.run("ingest_inbox").success
+    assert project.products == before == true_products([A, newer, B])
+
+
 @pytest.mark.parametrize("names", [["a.csv"], ["a.csv", "gone.csv"]])
 def test_chosen_files_alone_go_in(project: Project, names: list[str]) -> None:
     project.drop(A)

@@ -22,12 +22,14 @@ class InboxFile:
         path: where it is.
         size_bytes: as listed.
         mtime_ns: as listed; it becomes the delivery's `delivered_at`.
+        ctime_ns: when it was last written, moved, or touched.
     """
 
     name: str
     path: Path
     size_bytes: int
     mtime_ns: int
+    ctime_ns: int
 
     @property
     def partition_key(self) -> str:
@@ -76,7 +78,15 @@ def list_inbox(inbox: Path, *, quiet_seconds: float, now: float | None = None) -
             if abs(moment - status.st_ctime) < quiet_seconds:
                 unstable.append(name)
             else:
-                ready.append(InboxFile(name, Path(entry.path), status.st_size, status.st_mtime_ns))
+                ready.append(
+                    InboxFile(
+                        name,
+                        Path(entry.path),
+                        status.st_size,
+                        status.st_mtime_ns,
+                        status.st_ctime_ns,
+                    )
+                )
     except OSError as error:
         msg = f"The inbox {inbox} cannot be read: {error.strerror or error}."
         raise LandingError(msg, permanent=False) from error

@@ -22,11 +22,10 @@ from typing import BinaryIO
 from lfp_pipeline.errors import LandingError
 from lfp_pipeline.landing.delivery import Delivery, stamp
 from lfp_pipeline.landing.durable import publish, temporary_beside
+from lfp_pipeline.landing.outcomes import Outcome, read_outcome
 from lfp_pipeline.landing.partition_key import is_partition_key
 from lfp_pipeline.landing.sources import Source, utc_now
 from lfp_pipeline.progress import TransferProgress
-
-_OUTCOME = ".outcome"
 
 
 class RawZone:
@@ -74,28 +73,23 @@ class RawZone:
         records = (self.root / key).glob("[!.]*.json")
         return sorted(map(_read_record, records), key=_by_age)
 
-    def deliveries_without_outcome(self) -> list[Delivery]:
-        """All deliveries that landed and of which no end is noted, oldest first."""
+    def unended(self, database_id: str | None) -> list[Delivery]:
+        """All deliveries of which no end in that database is noted, oldest first."""
         records = (
             record
             for record in self.root.glob("*/[!.]*.json")
-            if not record.with_suffix(_OUTCOME).exists()
+            if read_outcome(record, database_id) is None
         )
         return sorted(map(_read_record, records), key=_by_age)
 
-    def note_outcome(self, delivery: Delivery, outcome: str) -> None:
-        """Tell beside the raw file what became of a delivery."""
-        target = delivery.path.with_suffix(_OUTCOME)
-        with temporary_beside(target) as (file, temporary):
-            file.write(outcome.encode())
-            publish(file, temporary, target)
-
-    def outcome(self, key: str, delivered_at: datetime, size_bytes: int) -> str | None:
+    def outcome(
+        self, key: str, delivered_at: datetime, size_bytes: int, database_id: str | None
+    ) -> Outcome | None:
         """What became of the delivery of that partition, time and size; None: it is not in yet."""
-        for outcome in (self.root / key).glob(f"{stamp(delivered_at)}-*{_OUTCOME}"):
-            raw = outcome.with_suffix(".raw")
-            if raw.exists() and raw.stat().st_size == size_bytes:
-                return outcome.read_text()
+        for raw in (self.root / key).glob(f"{stamp(delivered_at)}-*.raw"):
+            outcome = read_outcome(raw, database_id)
+            if outcome is not None and raw.stat().st_size == size_bytes:
+                return outcome
         return None
 
     def _recorded(self, delivery: Delivery) -> Delivery | None:

@@ -57,7 +57,7 @@ class Batch:
     def run_key(self) -> str:
         """Names these versions and attempts, and so this run, for ever."""
         told = "\n".join(
-            f"{file.name}\t{file.version}\t{attempt}"
+            f"{file.name}\t{file.version}\t{file.ctime_ns}\t{attempt}"
             for file, attempt in zip(self.files, self.attempts, strict=True)
         )
         return hashlib.sha256(told.encode("utf-8", "surrogateescape")).hexdigest()
@@ -144,5 +144,5 @@ def _batch(files: Sequence[tuple[InboxFile, int]]) -> Batch:
 
 
 def _some(names: Sequence[str]) -> str:
-    shown = ", ".join(names[:5])
+    shown = ", ".join(name.encode(errors="backslashreplace").decode() for name in names[:5])
     return f"{shown} and {len(names) - 5} more" if len(names) > 5 else shown  # noqa: PLR2004

@@ -1,17 +1,19 @@
 """The sensor that takes in what is dropped into the inbox."""
 
+import logging
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
+from math import inf
 from typing import Any
 
 import dagster as dg
-from dagster import DagsterRunStatus
+from dagster import RunRecord
 
 from lfp_pipeline.engine import Engine
+from lfp_pipeline.holds import abandoned
 from lfp_pipeline.jobs import ingest_inbox, ingest_products
 from lfp_pipeline.landing.inbox import Listing, list_inbox
-from lfp_pipeline.landing.partition_key import partition_key
-from lfp_pipeline.landing.sources import utc_from_ns
 from lfp_pipeline.partitions import product_files
 from lfp_pipeline.sensors.decision import Batch, FileVersion, History, Limits, decide
 from lfp_pipeline.warehouse.account import Status
@@ -20,10 +22,6 @@ NAME = "file_drop_sensor"
 VERSION_TAG = "lfp/version"
 SENSOR_TAG = "lfp/sensor"
 MAX_RETRIES_TAG = "dagster/max_retries"
-
-REMEMBERED_RUNS = 1_000
-
-_ENDED = {DagsterRunStatus.SUCCESS, DagsterRunStatus.FAILURE, DagsterRunStatus.CANCELED}
 
 
 def build_file_drop_sensor(interval_seconds: int) -> dg.SensorDefinition:
@@ -40,6 +38,7 @@ def build_file_drop_sensor(interval_seconds: int) -> dg.SensorDefinition:
         context: dg.SensorEvaluationContext, engine: dg.ResourceParam[Engine]
     ) -> dg.SensorResult:
         settings = engine.settings
+        _fail_dead_runs(engine, context.instance, context.log)
         listing = list_inbox(settings.inbox_dir, quiet_seconds=settings.inbox_quiet_seconds)
         history = _history(listing, engine, context.instance)
         limits = Limits(
@@ -73,7 +72,7 @@ def _run_request(batch: Batch) -> dg.RunRequest:
             partition_key=file.partition_key,
             tags=tags | {VERSION_TAG: file.version},
         )
-    files = {file.name: file.version for file in batch.files}
+    files = {file.partition_key: file.version for file in batch.files}
     return dg.RunRequest(
         run_key=batch.run_key,
         job_name=ingest_inbox.name,
@@ -84,29 +83,45 @@ def _run_request(batch: Batch) -> dg.RunRequest:
 
 def _history(listing: Listing, engine: Engine, instance: dg.DagsterInstance) -> History:
     """What the raw zone and the runs of this sensor tell of the files that are there."""
-    outcomes = {
-        (file.partition_key, file.version): engine.raw_zone.outcome(
-            file.partition_key, utc_from_ns(file.mtime_ns), file.size_bytes
-        )
+    outcomes = {(file.partition_key, file.version): engine.outcome(file) for file in listing.ready}
+    dropped_at = {
+        (file.partition_key, file.version): file.ctime_ns / 1e9
         for file in listing.ready
+        if outcomes[file.partition_key, file.version] is None
     }
     running: set[FileVersion] = set()
     attempts: Counter[FileVersion] = Counter()
-    if any(outcome is None for outcome in outcomes.values()):
-        runs = instance.get_runs(
-            filters=dg.RunsFilter(tags={SENSOR_TAG: NAME}), limit=REMEMBERED_RUNS
-        )
-        for run in runs:
-            if run.status in _ENDED:
-                attempts.update(_versions(run))
-            else:
-                running.update(_versions(run))
+    for record in _runs_since(min(dropped_at.values(), default=None), instance):
+        versions = set(_versions(record.dagster_run))
+        if not record.dagster_run.is_finished:
+            running |= versions
+        # What was tried before the file was dropped anew does not count.
+        created_at = record.create_timestamp.timestamp()
+        attempts.update(v for v in versions if created_at > dropped_at.get(v, inf))
     return History(
-        merged={version for version, told in outcomes.items() if told == Status.MERGED},
-        refused={version for version, told in outcomes.items() if told == Status.REFUSED},
+        merged={version for version, told in outcomes.items() if told is Status.MERGED},
+        refused={version for version, told in outcomes.items() if told is Status.REFUSED},
         running=running,
         attempts=attempts,
     )
+
+
+def _runs_since(seconds: float | None, instance: dg.DagsterInstance) -> Sequence[RunRecord]:
+    if seconds is None:
+        return []
+    filters = dg.RunsFilter(
+        tags={SENSOR_TAG: NAME}, created_after=datetime.fromtimestamp(seconds, UTC)
+    )
+    return instance.get_run_records(filters)
+
+
+def _fail_dead_runs(engine: Engine, instance: dg.DagsterInstance, log: logging.Logger) -> None:
+    """End the runs whose processes were killed. Else they would count as running for ever."""
+    for mark in abandoned(engine.settings.run_marks_dir, "*.run"):
+        run = instance.get_run_by_id(mark.stem)
+        if run is not None and not run.is_finished:
+            log.warning("The process of run %s is gone; the run has failed.", run.run_id)
+            instance.report_run_failed(run, "The process of this run is gone: it was killed.")
 
 
 def _versions(run: dg.DagsterRun) -> Iterator[FileVersion]:
@@ -120,4 +135,4 @@ def _versions(run: dg.DagsterRun) -> Iterator[FileVersion]:
     config: Any = run.run_config
     for name in ("ops", "ingest", "config", "files"):
         config = config.get(name) or {}
-    yield from ((partition_key(name), version) for name, version in config.items())
+    yield from config.items()

@@ -12,7 +12,7 @@ from typing import Any
 import duckdb
 
 from lfp_pipeline.errors import WarehouseBusyError
-from lfp_pipeline.warehouse.schema import migrate
+from lfp_pipeline.warehouse.schema import database_id, migrate
 from lfp_pipeline.warehouse.writer_lock import WriterLock
 
 _RETRY_SECONDS = 0.2
@@ -51,6 +51,7 @@ class Warehouse:
             self._attach(connection, log)
             with _detached_afterwards(connection, log):
                 migrate(connection)
+                self._publish_id(database_id(connection))
                 yield
 
     @contextmanager
@@ -65,6 +66,23 @@ class Warehouse:
             self.attached(connection, purpose, log),
         ):
             yield connection
+
+    def published_id(self) -> str | None:
+        """The id of the database, without opening it; None where there is none."""
+        try:
+            return self._id_path.read_text() if self.path.exists() else None
+        except FileNotFoundError:
+            return None
+
+    @property
+    def _id_path(self) -> Path:
+        return self.path.with_name(self.path.name + ".id")
+
+    def _publish_id(self, database_id: str) -> None:
+        if self.published_id() != database_id:
+            temporary = self._id_path.with_suffix(".part")
+            temporary.write_text(database_id)
+            temporary.replace(self._id_path)
 
     def _attach(self, connection: duckdb.DuckDBPyConnection, log: logging.Logger) -> None:
         started = time.monotonic()

@@ -23,6 +23,11 @@ ORDER BY delivery_id
 """
 
 
+def product_count(connection: duckdb.DuckDBPyConnection) -> int:
+    """How many products there are."""
+    return int(connection.execute("SELECT count(*) FROM warehouse.products").fetchall()[0][0])
+
+
 def repeated_skus(connection: duckdb.DuckDBPyConnection) -> int:
     """How many rows of `products` have a sku that another row has; 0 is right."""
     return int(connection.execute(_REPEATED_SKUS).fetchall()[0][0])

@@ -13,6 +13,7 @@ from lfp_pipeline.landing.sources import utc_now
 from lfp_pipeline.reading.reader import Reading
 from lfp_pipeline.warehouse.account import Account, Status
 from lfp_pipeline.warehouse.counts import apply_changed_names, find_changed_names
+from lfp_pipeline.warehouse.laws import product_count
 from lfp_pipeline.warehouse.ledger import account_of, record
 from lfp_pipeline.warehouse.transaction import transaction
 
@@ -87,7 +88,7 @@ def merge(reading: Reading, delivery: Delivery) -> Account:
     this = {"delivery_id": delivery.delivery_id, "delivered_at": delivery.delivered_at}
     connection.execute(_MATCHES, this)
     account = _account(reading, delivery)
-    before = _product_count(connection)
+    before = product_count(connection)
     writes_rows = account.rows_inserted + account.rows_updated > 0
     if writes_rows:
         find_changed_names(connection)
@@ -98,7 +99,7 @@ def merge(reading: Reading, delivery: Delivery) -> Account:
             connection.execute(_INSERT, this)
             apply_changed_names(connection)
         _write_account(connection, delivery, account)
-        if _product_count(connection) != before + account.rows_inserted:
+        if product_count(connection) != before + account.rows_inserted:
             msg = f"{delivery.delivery_id}: the number of products did not grow by the new skus."
             raise WarehouseInconsistentError(msg)
     return account
@@ -166,7 +167,3 @@ def _account(reading: Reading, delivery: Delivery) -> Account:
         )
         raise WarehouseInconsistentError(msg)
     return account
-
-
-def _product_count(connection: duckdb.DuckDBPyConnection) -> int:
-    return int(connection.execute("SELECT count(*) FROM warehouse.products").fetchall()[0][0])

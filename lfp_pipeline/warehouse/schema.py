@@ -14,6 +14,8 @@ VERSION = 1
 
 _MIGRATIONS = {
     1: """
+CREATE TABLE warehouse.database_identity AS SELECT uuid()::VARCHAR AS database_id;
+
 CREATE TABLE warehouse.products (
     sku VARCHAR NOT NULL,
     name VARCHAR NOT NULL,
@@ -59,6 +61,8 @@ CREATE TABLE warehouse.rejected_rows (
 """,
 }
 
+_DATABASE_ID = "SELECT database_id FROM warehouse.database_identity"
+
 _CURRENT_VERSION = "SELECT coalesce(max(version), 0) FROM warehouse.schema_version"
 
 _VERSION_TABLE = """
@@ -95,6 +99,11 @@ def migrate(connection: duckdb.DuckDBPyConnection) -> None:
             connection.execute(
                 "INSERT INTO warehouse.schema_version VALUES ($1, $2)", [version, utc_now()]
             )
+
+
+def database_id(connection: duckdb.DuckDBPyConnection) -> str:
+    """What tells the attached warehouse from any other, one made anew in its place included."""
+    return str(connection.execute(_DATABASE_ID).fetchall()[0][0])
 
 
 def _current_version(connection: duckdb.DuckDBPyConnection) -> int:

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 
 from lfp_pipeline.errors import LandingError
 from lfp_pipeline.landing.delivery import Delivery, stamp
+from lfp_pipeline.landing.outcomes import note_outcome, read_outcome
 from lfp_pipeline.landing.raw_zone import RawZone
 from lfp_pipeline.landing.sources import LocalFile, OnProgress, Sink, utc_from_ns, utc_now
 from lfp_pipeline_tests.processes import finish, start
@@ -160,6 +161,7 @@ def test_a_full_disk_is_told_apart_from_the_source(zone: RawZone, file: Path) ->
 import logging, resource, signal, sys
 from pathlib import Path
 from lfp_pipeline.errors import LandingError
+from lfp_pipeline.landing.outcomes import note_outcome, read_outcome
 from lfp_pipeline.landing.raw_zone import RawZone
 from lfp_pipeline.landing.sources import LocalFile
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
@@ -295,6 +297,7 @@ def test_several_processes_that_land_one_file_at_once_land_it_once(
     code = """
 import logging, sys
 from pathlib import Path
+from lfp_pipeline.landing.outcomes import note_outcome, read_outcome
 from lfp_pipeline.landing.raw_zone import RawZone
 from lfp_pipeline.landing.sources import LocalFile
 zone, source = RawZone(Path(sys.argv[1])), LocalFile(Path(sys.argv[2]))
@@ -323,28 +326,38 @@ def test_several_threads_that_land_one_file_at_once_land_it_once(zone: RawZone, 
     assert len(files(zone)) == 2
 
 
-def test_a_delivery_has_no_outcome_until_one_is_noted(zone: RawZone, file: Path) -> None:
+def test_a_delivery_is_unended_until_its_outcome_is_noted(zone: RawZone, file: Path) -> None:
     delivery = land(zone, file)
-    known = ("products.csv", delivery.delivered_at, delivery.size_bytes)
+    known = ("products.csv", delivery.delivered_at, delivery.size_bytes, "db")
     assert zone.outcome(*known) is None
-    assert zone.deliveries_without_outcome() == [delivery]
-    zone.note_outcome(delivery, "refused")
-    zone.note_outcome(delivery, "merged")
-    assert zone.outcome(*known) == "merged"
-    assert zone.deliveries_without_outcome() == []
+    assert zone.unended("db") == [delivery]
+    note_outcome(delivery.path, "refused", "db")
+    note_outcome(delivery.path, "merged", "db")
+    outcome = zone.outcome(*known)
+    assert outcome is not None
+    assert outcome.status == "merged"
+    assert zone.unended("db") == []
+
+
+def test_an_outcome_says_nothing_of_another_database(zone: RawZone, file: Path) -> None:
+    delivery = land(zone, file)
+    note_outcome(delivery.path, "merged", "db")
+    for database_id in ("made anew", None):
+        assert zone.unended(database_id) == [delivery]
+        assert read_outcome(delivery.path, database_id) is None
 
 
 def test_an_outcome_is_that_of_the_partition_the_time_and_the_size(
     zone: RawZone, file: Path
 ) -> None:
     delivery = land(zone, file)
-    zone.note_outcome(delivery, "merged")
+    note_outcome(delivery.path, "merged", "db")
     moment, size = delivery.delivered_at, delivery.size_bytes
-    assert zone.outcome("other.csv", moment, size) is None
-    assert zone.outcome("products.csv", moment, size + 1) is None
-    assert zone.outcome("products.csv", moment + timedelta(microseconds=1), size) is None
+    assert zone.outcome("other.csv", moment, size, "db") is None
+    assert zone.outcome("products.csv", moment, size + 1, "db") is None
+    assert zone.outcome("products.csv", moment + timedelta(microseconds=1), size, "db") is None
 
 
 def test_a_raw_zone_that_does_not_exist_yet_is_empty(zone: RawZone) -> None:
     assert zone.deliveries("products.csv") == []
-    assert zone.deliveries_without_outcome() == []
+    assert zone.unended(None) == []

@@ -21,8 +21,8 @@ from lfp_pipeline.sensors.decision import (
 LIMITS = Limits(max_attempts=3, batch_bytes=100, batch_files=3)
 
 
-def file(name: str, size: int = 10, mtime_ns: int = 5_000) -> InboxFile:
-    return InboxFile(name, Path("/inbox") / name, size, mtime_ns)
+def file(name: str, size: int = 10, mtime_ns: int = 5_000, ctime_ns: int = 6_000) -> InboxFile:
+    return InboxFile(name, Path("/inbox") / name, size, mtime_ns, ctime_ns)
 
 
 def version(file: InboxFile) -> FileVersion:
@@ -164,7 +164,7 @@ def test_no_two_versions_or_attempts_share_a_run_key(
 
 def test_a_run_key_is_the_same_for_ever() -> None:
     batch = Batch((file("a.csv"), file("b c.csv", 7)), (1, 2))
-    assert batch.run_key == "58f36652a4190e1b6a49a10d6aabdab4fb0722ade34e180e6710e1b8bb00cc14"
+    assert batch.run_key == "6a83e73f897b988068e67f70e7e1aaec9203ea5dd9c2427dad3612d613bc025e"
 
 
 def test_a_name_that_is_not_utf8_has_a_run_key() -> None:

@@ -1,17 +1,28 @@
 """The sensor on a real instance, with the real definitions and the runs that it asks for."""
 
+import os
 import shutil
 from collections import Counter
 from pathlib import Path
 
+import dagster as dg
 import duckdb
 import pytest
 
 from lfp_pipeline.errors import LandingError
-from lfp_pipeline.landing.raw_zone import RawZone
 from lfp_pipeline_tests.oracle import File, true_products
-from lfp_pipeline_tests.support import HEADER, NO_SKU, Project, drop
+from lfp_pipeline_tests.processes import running
+from lfp_pipeline_tests.support import HEADER, NO_SKU, PARTITION_TAG, Project, drop
 from lfp_pipeline_tests.support import project as project_in
+
+HOLD = """
+import sys
+from pathlib import Path
+from lfp_pipeline.holds import held
+with held(Path(sys.argv[1])):
+    print("held", flush=True)
+    sys.stdin.read()
+"""
 
 A = File("a.csv", 1_000_000, (("s1", "Ann", "x"), ("s2", "Bob", "y")))
 
@@ -149,6 +160,52 @@ def test_a_refused_file_is_left_alone_and_said(project: Project) -> None:
     assert "1 refused, 0 given up. Refused: bad.csv; mend and drop again" in tick.skip_message
 
 
+def test_a_refused_file_that_is_touched_is_asked_for_again(project: Project) -> None:
+    drop(project.inbox, "bad.csv", NO_SKU)
+    project.do(project.tick())
+    status = (project.inbox / "bad.csv").stat()
+    os.utime(project.inbox / "bad.csv", ns=(status.st_atime_ns, status.st_mtime_ns))
+    (request,) = project.tick().run_requests
+    assert request.tags["lfp/attempt"] == "1"
+
+
+def test_a_run_whose_process_was_killed_fails_and_its_file_is_asked_for_again(
+    project: Project,
+) -> None:
+    project.drop(A)
+    (request,) = project.tick().run_requests
+    run = project.instance.create_run_for_job(
+        project.repository.get_job("ingest_products"),
+        tags={**request.tags, PARTITION_TAG: A.key},
+        status=dg.DagsterRunStatus.STARTED,
+    )
+    mark = project.engine.settings.run_marks_dir / f"{run.run_id}.run"
+    with running(HOLD, mark):
+        assert "1 running" in project.tick().skip_message
+    (again,) = project.tick().run_requests
+    failed = project.instance.get_run_by_id(run.run_id)
+    assert failed is not None
+    assert failed.status is dg.DagsterRunStatus.FAILURE
+    assert again.tags["lfp/attempt"] == "2"
+    assert not mark.exists()
+
+
+def test_a_run_that_ends_by_itself_leaves_no_mark(project: Project) -> None:
+    project.drop(A)
+    (run,) = project.do(project.tick())
+    assert run.success
+    assert list(project.engine.settings.run_marks_dir.iterdir()) == []
+
+
+def test_after_the_database_is_deleted_nothing_counts_as_in(project: Project) -> None:
+    project.drop(A)
+    project.do(project.tick())
+    project.engine.warehouse.path.unlink()
+    (run,) = project.do(project.tick())
+    assert run.success
+    assert project.products == true_products([A])
+
+
 def test_nobody_but_the_sensor_tries_its_runs_again(project: Project) -> None:
     project.drop(A)
     (request,) = project.tick().run_requests
@@ -226,4 +283,4 @@ def test_a_file_that_changed_a_moment_ago_waits(tmp_path: Path, home: Path) -> N
     with project_in(tmp_path, home, inbox_quiet_seconds=60) as project:
         project.drop(A)
         assert project.tick().skip_message.startswith("0 new, 1 still being written")
-        assert RawZone(project.data / "raw").deliveries_without_outcome() == []
+        assert project.engine.unended() == []

@@ -164,8 +164,7 @@ def kill_and_check(folder: Path, kills: int, seed: int) -> None:
             pass  # Killed so soon, the tables may not be there.
         ids = {row[0] for row in tables(engine)["ledger"]}
         assert_laws_hold(engine, [file for file in files if file.delivery_id in ids])
-    deliveries = [one for key in ("a.csv", "b.csv", "c.csv") for one in engine.unfinished(key, LOG)]
-    list(engine.ingest_all([], deliveries, LOG))
+    list(engine.ingest_all([], engine.backlog(["a.csv", "b.csv", "c.csv"], LOG).unfinished, LOG))
     assert_laws_hold(engine, files)
 
 

@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from lfp_pipeline.engine import Ingested
+from lfp_pipeline.ingestion import Ingested
 from lfp_pipeline.warehouse import counts
 from lfp_pipeline.warehouse.account import Status
 from lfp_pipeline.warehouse.laws import repeated_skus, unaccounted_deliveries
@@ -90,8 +90,7 @@ def test_the_database_is_a_function_of_the_raw_zone(history: list[File], random:
             engine.ingest(land(engine, file), LOG)
         before = tables(engine)
         engine.warehouse.path.unlink()
-        keys = sorted({file.key for file in history})
-        deliveries = [delivery for key in keys for delivery in engine.unfinished(key, LOG)]
+        deliveries = engine.unended()
         random.shuffle(deliveries)
         for delivery in deliveries:
             engine.ingest(delivery, LOG)
