@@ -7,7 +7,6 @@ PORT ?= 3000
 
 VENV := .venv
 BIN := $(VENV)/bin
-SAMPLE := data/inbox/products-$(ROWS)-$(SEED).csv.zip
 
 export DAGSTER_HOME := $(CURDIR)/.dagster_home
 export PYTHONWARNINGS := ignore::FutureWarning:click.core
@@ -36,7 +35,7 @@ setup: $(VENV)/installed $(DAGSTER_HOME)/dagster.yaml ## Install everything into
 
 .PHONY: sample
 sample: setup ## Make a sample file and drop it into the inbox (ROWS=500000 SEED=7)
-	@$(BIN)/python -m lfp_pipeline.sample --rows $(ROWS) --seed $(SEED) --out $(SAMPLE)
+	@$(BIN)/python -m lfp_pipeline.sample --rows $(ROWS) --seed $(SEED)
 
 .PHONY: demo
 demo: setup ## Make a zipped file of 500,000 products, take it in, and show the tables

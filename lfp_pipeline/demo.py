@@ -11,7 +11,7 @@ from pathlib import Path
 
 import duckdb
 
-from lfp_pipeline.sample import write_sample
+from lfp_pipeline.sample import sample_in, write_sample
 from lfp_pipeline.settings import Settings, load_settings
 
 _INGEST = "dagster job execute -m lfp_pipeline.definitions -j ingest_inbox"
@@ -39,7 +39,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=7)
     arguments = parser.parse_args()
     settings = load_settings()
-    sample = settings.inbox_dir / f"products-{arguments.rows}-{arguments.seed}.csv.zip"
+    sample = sample_in(settings.inbox_dir, arguments.rows, arguments.seed)
     truth = _make_sample(settings, sample, arguments.rows, arguments.seed)
     print(f"\nTaking it in: {_INGEST}")
     started = time.perf_counter()

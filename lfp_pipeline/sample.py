@@ -23,6 +23,8 @@ import numpy as np
 from numpy.random import PCG64, Generator, SeedSequence
 from numpy.typing import NDArray
 
+from lfp_pipeline.settings import load_settings
+
 Bools = NDArray[np.bool_]
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -353,10 +355,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m lfp_pipeline.sample", description=__doc__)
     parser.add_argument("--rows", type=int, default=500_000)
     parser.add_argument("--seed", type=int, default=7)
-    parser.add_argument("--out", type=Path, help="default: data/sample/products-ROWS-SEED.csv")
+    parser.add_argument("--out", type=Path, help="default: the inbox")
     parser.add_argument("--truth", type=Path, help="also write the truth, as JSON")
     options = parser.parse_args(arguments)
-    path = options.out or Path(f"data/sample/products-{options.rows}-{options.seed}.csv")
+    path = options.out or sample_in(load_settings().inbox_dir, options.rows, options.seed)
 
     started = time.perf_counter()
     truth = write_sample(path, options.rows, options.seed)
@@ -367,6 +369,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if options.truth:
         with _replacing(options.truth) as write:
             write(json.dumps(asdict(truth), ensure_ascii=False, indent=2).encode() + b"\n")
+
+
+def sample_in(folder: Path, rows: int, seed: int) -> Path:
+    """The zipped sample of that size and seed, in a folder."""
+    return folder / f"products-{rows}-{seed}.csv.zip"
 
 
 def _print_truth(truth: Truth) -> None:

@@ -143,8 +143,9 @@ def test_command_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("LFP_DATA_DIR", str(tmp_path))
     main(["--rows", "2000", "--seed", "3", "--truth", "truth.json"])
-    path = Path("data/sample/products-2000-3.csv")
+    path = tmp_path / "inbox" / "products-2000-3.csv.zip"
     expected = truth_by_pandas(path)
     told = json.loads(Path("truth.json").read_text(encoding="utf-8"))
     told["top_names"] = [tuple(top) for top in told["top_names"]]
