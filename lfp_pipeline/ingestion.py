@@ -37,6 +37,7 @@ class Ingested:
         products: rows in `products` afterwards.
         seconds: from the landed file to the commit, waiting for the lock included.
         seconds_reading: of these, reading.
+        mended: whether the file could not be read as it is, and had to be mended first.
         ignored_columns: names in the header that are not taken in.
         sample_products: some of its rows: sku, name, description.
         sample_rejects: some rejects: row number, start and end byte, reason, detail, bytes.
@@ -47,6 +48,7 @@ class Ingested:
     products: int = 0
     seconds: float = 0.0
     seconds_reading: float = 0.0
+    mended: bool = False
     ignored_columns: Sequence[str] = ()
     sample_products: Sequence[tuple[str, str, str]] = ()
     sample_rejects: Sequence[tuple[int, int, int, str, str, bytes]] = ()
@@ -116,6 +118,7 @@ def _read_and_merge(
                 products=product_count(reading.connection),
                 seconds=time.perf_counter() - started,
                 seconds_reading=reading.seconds,
+                mended=reading.mended,
                 ignored_columns=reading.ignored_columns,
                 sample_products=reading.connection.execute(_SAMPLE_PRODUCTS).fetchall(),
                 sample_rejects=reading.connection.execute(_SAMPLE_REJECTS).fetchall(),

@@ -95,6 +95,8 @@ def ingested_metadata(ingested: Ingested) -> Metadata:
             "rows_per_second": round(account.rows_read / ingested.seconds),
             "sample_of_products": _table(("sku", "name", "description"), ingested.sample_products),
         }
+    if ingested.mended:
+        metadata["mended"] = True
     if ingested.ignored_columns:
         metadata["ignored_columns"] = ", ".join(ingested.ignored_columns)
     if ingested.sample_rejects:
@@ -140,7 +142,7 @@ def is_merged(outcome: Ingested | NotLanded) -> bool:
 def failure(outcomes: Sequence[Ingested | NotLanded]) -> dg.Failure:
     """The end of a run in which these deliveries were not merged.
 
-    Nothing retries it by itself but the sensor, and that only where trying again can help.
+    Nothing tries them again but the sensor: up to its limit, and a refused file not at all.
     """
     lines = [summary(outcome) for outcome in outcomes[:SHOWN_FAILURES]]
     files = "1 file is" if len(outcomes) == 1 else f"{len(outcomes)} files are"
