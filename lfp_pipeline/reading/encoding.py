@@ -12,6 +12,8 @@ _BOMS = (
     (codecs.BOM_UTF16_BE, "utf-16-be"),
 )
 _BROKEN_TAIL = b"\xff"
+_PIECE_BYTES = 1 << 20
+_NOT_FIRST_OF_SEVERAL = bytes(range(0xC0))
 
 # A pattern, because a decoder copies all that it was given into each error that it raises.
 _UTF8 = re.compile(
@@ -61,6 +63,13 @@ def invalid_utf8_offsets(path: Path, start: int = 0) -> Iterator[int]:
             position += 1
 
 
-def is_utf8(path: Path) -> bool:
-    """Whether a file is UTF-8 throughout."""
-    return next(invalid_utf8_offsets(path), None) is None
+def beyond_ascii(path: Path) -> tuple[int, int]:
+    """What of a file is not ASCII: how many valid UTF-8 characters, how many other bytes."""
+    decoder = codecs.getincrementaldecoder("utf-8")("ignore")
+    characters = others = 0
+    with path.open("rb") as file:
+        while piece := file.read(_PIECE_BYTES):
+            valid = decoder.decode(piece).encode()
+            characters += len(valid.translate(None, _NOT_FIRST_OF_SEVERAL))
+            others += len(piece) - len(valid)
+    return characters, others

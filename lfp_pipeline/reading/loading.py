@@ -5,6 +5,7 @@ not add up to the rows that came out, the file is mended and the copy is read: i
 without an objection, and with as many rows as the grammar counts records.
 """
 
+import logging
 import re
 from dataclasses import dataclass
 from mmap import ACCESS_READ, mmap
@@ -13,12 +14,12 @@ from pathlib import Path
 import duckdb
 
 from lfp_pipeline.errors import DeliveryRefusedError
-from lfp_pipeline.reading.columns import Aliases
 from lfp_pipeline.reading.dialect import Dialect, detect_dialect
-from lfp_pipeline.reading.encoding import is_utf8
+from lfp_pipeline.reading.encoding import beyond_ascii
 from lfp_pipeline.reading.mending import MendedCopy, mend
 from lfp_pipeline.reading.plain_text import PlainText, recoded
 from lfp_pipeline.reading.records import MAX_RECORD_BYTES
+from lfp_pipeline.settings import Settings
 
 _MAX_MENDINGS = 4
 _COUNT_BYTES = 1 << 23
@@ -73,22 +74,33 @@ def load_rows(
     connection: duckdb.DuckDBPyConnection,
     text: PlainText,
     folder: Path,
-    aliases: Aliases,
-    fallback_encoding: str | None,
+    settings: Settings,
+    log: logging.Logger,
 ) -> LoadedFile:
     """Create the table `rows` (sku, name, description) from a file.
 
     Raises:
         DeliveryRefusedError: it has no usable header, or cannot be read reliably.
     """
-    dialect = detect_dialect(text.head, text.mark_length, aliases)
+    dialect = detect_dialect(text.head, text.mark_length, settings.column_aliases)
     readable = dialect.plain_header and _read(connection, text.path, dialect)
     if readable and _lines_add_up(connection, text.path, dialect):
         return LoadedFile(text.path, dialect, mended=None)
-    if fallback_encoding and not text.certain and not is_utf8(text.path):
-        text = recoded(text, fallback_encoding, folder)
-        return load_rows(connection, text, folder, aliases, fallback_encoding)
+    if encoding := _other_encoding(text, settings, log):
+        return load_rows(connection, recoded(text, encoding, folder), folder, settings, log)
     return LoadedFile(text.path, dialect, _load_mended(connection, text.path, dialect, folder))
+
+
+def _other_encoding(text: PlainText, settings: Settings, log: logging.Logger) -> str | None:
+    """The fallback encoding, for a file that is in earnest not UTF-8: not by a few slips only."""
+    if text.certain or not settings.fallback_encoding:
+        return None
+    characters, others = beyond_ascii(text.path)
+    encoding = settings.fallback_encoding if others > characters else None
+    if others:
+        told = "Read as %s: beyond ASCII, valid UTF-8 characters: %d, other bytes: %d"
+        log.warning(told, encoding or "UTF-8", characters, others)
+    return encoding
 
 
 def _load_mended(

@@ -83,17 +83,17 @@ def read_delivery(
             return f"{what}: {percent:.0f} % of the present step after {seconds:.0f} s"
 
         with heartbeat(log, progress):
-            reading = _read(delivery, workspace, settings)
+            reading = _read(delivery, workspace, settings, log)
         yield reading
 
 
-def _read(delivery: Delivery, workspace: Workspace, settings: Settings) -> Reading:
+def _read(
+    delivery: Delivery, workspace: Workspace, settings: Settings, log: logging.Logger
+) -> Reading:
     started = time.perf_counter()
     connection = workspace.connection
     text = plain_text(delivery.path, workspace.folder, settings.max_unpacked_bytes)
-    loaded = load_rows(
-        connection, text, workspace.folder, settings.column_aliases, settings.fallback_encoding
-    )
+    loaded = load_rows(connection, text, workspace.folder, settings, log)
     trim_keys(connection)
     rejected = _exclude_rejects(connection, loaded, settings)
     superseded = exclude_superseded(connection)

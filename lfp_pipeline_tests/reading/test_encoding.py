@@ -9,10 +9,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from lfp_pipeline.reading import encoding
 from lfp_pipeline.reading.encoding import (
+    beyond_ascii,
     detect_encoding,
     invalid_utf8_offsets,
-    is_utf8,
     to_utf8,
 )
 
@@ -77,7 +78,6 @@ def test_invalid_bytes_are_those_that_python_cannot_decode(pieces: list[bytes]):
         file.write(data := b"start" + b"".join(pieces))
         file.flush()
         found = list(invalid_utf8_offsets(Path(file.name)))
-        assert is_utf8(Path(file.name)) == (not found)
     bad = bytearray(data)
     for offset in reversed(found):
         del bad[offset]
@@ -88,6 +88,20 @@ def test_invalid_bytes_are_those_that_python_cannot_decode(pieces: list[bytes]):
             data.decode()
     else:
         data.decode()
+
+
+@given(st.lists(st.one_of(st.text(max_size=5).map(str.encode), st.binary(max_size=4))))
+@settings(deadline=None)
+def test_characters_and_other_bytes_are_counted_whatever_the_pieces(pieces: list[bytes]):
+    data = b"".join(pieces)
+    with tempfile.NamedTemporaryFile() as file, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(encoding, "_PIECE_BYTES", 3)
+        file.write(data)
+        file.flush()
+        characters, others = beyond_ascii(Path(file.name))
+    valid = data.decode(errors="ignore")
+    assert characters == sum(not character.isascii() for character in valid)
+    assert others == len(data) - len(valid.encode())
 
 
 def test_looking_begins_where_it_is_told_to(tmp_path: Path):

@@ -421,6 +421,25 @@ def test_a_file_that_is_utf8_is_not_read_as_latin1():
     assert read(data, fallback_encoding="latin-1").products == [("A-1", "Lämp", "")]
 
 
+def test_one_bad_byte_does_not_make_a_utf8_file_latin1(caplog: pytest.LogCaptureFixture):
+    data = lines("Zoë,A-1,", "René,B-2,") + b"L\xffmp,C-3,\n"
+    found = read(data, fallback_encoding="latin-1")
+    assert found.products == [("A-1", "Zoë", ""), ("B-2", "René", "")]
+    assert found.reasons == [(3, "invalid encoding")]
+    assert caplog.messages == [
+        "Read as UTF-8: beyond ASCII, valid UTF-8 characters: 2, other bytes: 1"
+    ]
+
+
+def test_one_slip_into_utf8_does_not_hide_that_a_file_is_latin1(caplog: pytest.LogCaptureFixture):
+    data = "name,sku,description\nZoë,A-1,\nRené,B-2,\n".encode("latin-1") + "ä,C-3,\n".encode()
+    found = read(data, fallback_encoding="latin-1")
+    assert found.products == [("A-1", "Zoë", ""), ("B-2", "René", ""), ("C-3", "Ã¤", "")]
+    assert caplog.messages == [
+        "Read as latin-1: beyond ASCII, valid UTF-8 characters: 1, other bytes: 2"
+    ]
+
+
 def test_a_file_that_says_it_is_utf8_is_not_read_as_latin1():
     data = "\ufeffname,sku,description\nLämp,A-1,\n".encode() + b"L\xe4mp,B-2,\n"
     found = read(data, fallback_encoding="latin-1")
