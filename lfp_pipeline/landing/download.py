@@ -3,6 +3,8 @@
 import logging
 import re
 import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -23,6 +25,7 @@ from lfp_pipeline.landing.sources import OnProgress, Sink, url_key, utc_now
 _TRANSIENT_STATUSES = frozenset({408, 425, 429, 500, 502, 503, 504})
 _CONNECT_AND_READ_SECONDS = 30.0
 _MAX_REDIRECTS = 5
+_SCHEMES = frozenset({"http", "https"})
 _CONTENT_RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+|\*)")
 
 # At its level INFO, httpx logs whole URLs, with the secrets in them.
@@ -81,9 +84,6 @@ class HttpFile:
         )
         try:
             with httpx.Client(
-                follow_redirects=True,
-                max_redirects=_MAX_REDIRECTS,
-                timeout=_CONNECT_AND_READ_SECONDS,
                 # The bytes as the server stores them: what is compressed is decompressed later.
                 headers={"Accept-Encoding": "identity", "User-Agent": "lfp-pipeline"},
             ) as client:
@@ -139,10 +139,10 @@ class _Transfer:
         self.deadline = time.monotonic() + self.limits.seconds
 
     def attempt(self, client: httpx.Client) -> datetime:
-        resume = {}
+        resume: dict[str, str] = {}
         if self.done and self.version and self.version.validator:
             resume = {"Range": f"bytes={self.done}-", "If-Range": self.version.validator}
-        with client.stream("GET", self.url, headers=resume) as response:
+        with self._answer(client, resume) as response:
             if response.status_code in {
                 httpx.codes.PARTIAL_CONTENT,
                 httpx.codes.REQUESTED_RANGE_NOT_SATISFIABLE,
@@ -154,6 +154,31 @@ class _Transfer:
             self._take(response, version.size)
             # Of the first answer: the answer with the rest need not repeat it.
             return _delivered_at(version.modified)
+
+    @contextmanager
+    def _answer(self, client: httpx.Client, headers: dict[str, str]) -> Iterator[httpx.Response]:
+        """The answer at the end of the redirects, its body still to be read.
+
+        Raises:
+            LandingError: the time is over. Within it, no single wait for bytes lasts longer than
+                what is left; a server that drips its headers can make many of them.
+            httpx.HTTPError: there is no answer, or no end of redirects.
+        """
+        request = client.build_request("GET", self.url, headers=headers)
+        for _ in range(1 + _MAX_REDIRECTS):
+            if request.url.scheme not in _SCHEMES:
+                msg = f"The redirect leads to the protocol {request.url.scheme!r}"
+                raise httpx.UnsupportedProtocol(msg)
+            seconds = min(_CONNECT_AND_READ_SECONDS, self._seconds_left())
+            request.extensions["timeout"] = httpx.Timeout(seconds).as_dict()
+            # httpx would follow by itself, but read each redirect's body into memory, of any size.
+            with closing(client.send(request, stream=True)) as response:
+                if response.next_request is None:
+                    yield response
+                    return
+                request = response.next_request
+        msg = f"More than {_MAX_REDIRECTS} redirects"
+        raise httpx.TooManyRedirects(msg)
 
     def _check_status(self, response: httpx.Response) -> None:
         status = response.status_code
@@ -203,12 +228,22 @@ class _Transfer:
                 "(setting LFP_MAX_DOWNLOAD_BYTES)."
             )
             raise LandingError(msg, permanent=True)
-        if time.monotonic() > self.deadline:
+        self._seconds_left()
+
+    def _seconds_left(self) -> float:
+        """The time until the deadline, more than none.
+
+        Raises:
+            LandingError: it has passed.
+        """
+        left = self.deadline - time.monotonic()
+        if left <= 0:
             msg = (
                 f"{public_url(self.url)} took longer than {self.limits.seconds:,.0f} s "
                 "(setting LFP_DOWNLOAD_TIMEOUT_SECONDS)."
             )
             raise LandingError(msg, permanent=True)
+        return left
 
 
 def public_url(url: str) -> str:

@@ -1,8 +1,10 @@
 """Downloads: whole files of one version, or an error without secrets."""
 
+import gzip
 import logging
 import os
 import time
+import tracemalloc
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
@@ -275,6 +277,39 @@ def test_a_redirect_to_a_file_of_this_machine_is_not_followed(tmp_path: Path) ->
         land(tmp_path, server.url())
 
 
+def test_a_redirect_to_a_protocol_that_only_the_client_knows_is_not_followed(
+    tmp_path: Path,
+) -> None:
+    with serving(content_of(CONTENT)) as other:
+        location = other.url().replace("http", "ws")
+        with (
+            serving(status(302, Location=location)) as server,
+            refused(tmp_path, permanent=True, match="protocol 'ws'"),
+        ):
+            land(tmp_path, server.url())
+    assert other.requests == []
+
+
+@pytest.mark.parametrize("encoding", ["identity", "gzip"])
+def test_the_body_of_a_redirect_is_not_read(tmp_path: Path, encoding: str) -> None:
+    piece = bytes(1 << 20)
+    bodies = {"identity": [piece] * 100, "gzip": [gzip.compress(piece * 100, 1)]}
+
+    def redirect(exchange: Exchange) -> None:
+        exchange.head(302, Location="/there", Content_Encoding=encoding)
+        for part in bodies[encoding]:
+            exchange.wfile.write(part)
+
+    tracemalloc.start()
+    try:
+        delivery, _ = download(tmp_path, redirect, content_of(CONTENT))
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert delivery.path.read_bytes() == CONTENT
+    assert peak < 20_000_000
+
+
 def test_nobody_there_is_an_error_that_may_pass(tmp_path: Path) -> None:
     with serving(content_of(CONTENT)) as server:
         url = server.url()
@@ -314,6 +349,17 @@ def test_a_server_that_drips_is_left_in_time(tmp_path: Path) -> None:
     ):
         land(tmp_path, server.url(), limits)
     assert time.monotonic() - started < 3
+
+
+def test_a_server_that_says_nothing_is_left_in_time(tmp_path: Path) -> None:
+    limits = DownloadLimits(attempts=3, seconds=0.3, max_bytes=10**9)
+    started = time.monotonic()
+    with (
+        serving(lambda _: time.sleep(4)) as server,
+        refused(tmp_path, permanent=False, match="timed out"),
+    ):
+        land(tmp_path, server.url(), limits)
+        assert time.monotonic() - started < 3
 
 
 def test_all_tries_together_keep_to_the_time(tmp_path: Path) -> None:
