@@ -17,12 +17,20 @@ def test_http_and_https_are_downloads(url: str) -> None:
     assert source_at(url, LIMITS) == HttpFile(url, LIMITS)
 
 
+def test_blanks_around_a_url_are_not_part_of_it() -> None:
+    assert source_at(" \thttps://host/a.csv\n", LIMITS) == HttpFile("https://host/a.csv", LIMITS)
+
+
 @pytest.mark.parametrize(
     ("location", "path"),
     [
         ("/data/a.csv", "/data/a.csv"),
         ("a b.csv", "a b.csv"),
         ("a/b://c.csv", "a/b:/c.csv"),
+        ("./a:/b.csv", "a:/b.csv"),
+        ("a:b.csv", "a:b.csv"),
+        (" a.csv ", " a.csv "),
+        (" file:/data/a.csv", "/data/a.csv"),
         ("file:///data/a%20b.csv", "/data/a b.csv"),
         ("~/a.csv", str(Path.home() / "a.csv")),
     ],
@@ -36,6 +44,26 @@ def test_other_protocols_are_refused(location: str) -> None:
     with pytest.raises(LandingError, match="not supported") as caught:
         source_at(location, LIMITS)
     assert caught.value.permanent
+
+
+@pytest.mark.parametrize(
+    "location",
+    [
+        "https:/user:s3cret@host/a.csv",
+        "s3+https://user:s3cret@host/a.csv",
+        " s3+https://user:s3cret@host/a.csv",
+        '"https://user:s3cret@host/a.csv"',
+        "\ufeffhttps://user:s3cret@host/a.csv",
+        "1https://user:s3cret@host/a.csv",
+        "://user:s3cret@host/a.csv",
+        "user:s3cret@host:/a.csv",
+    ],
+)
+def test_a_url_that_is_not_well_written_is_refused_without_telling_it(location: str) -> None:
+    with pytest.raises(LandingError) as caught:
+        source_at(location, LIMITS)
+    assert caught.value.permanent
+    assert "s3cret" not in str(caught.value)
 
 
 @pytest.mark.parametrize(
