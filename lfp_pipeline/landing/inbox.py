@@ -3,7 +3,6 @@
 import os
 import time
 from collections.abc import Iterator
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -96,13 +95,21 @@ def list_inbox(inbox: Path, *, quiet_seconds: float, now: float | None = None) -
     )
 
 
-def _walk(folder: Path) -> Iterator[os.DirEntry[str]]:
-    with os.scandir(folder) as entries:
-        for entry in entries:
-            if entry.name.startswith(".") or entry.name.lower().endswith(_UNFINISHED_SUFFIXES):
-                continue
-            if entry.is_dir(follow_symlinks=False):
-                with suppress(FileNotFoundError):  # Taken away since it was listed.
-                    yield from _walk(Path(entry.path))
-            elif entry.is_file(follow_symlinks=False):
-                yield entry
+def _walk(inbox: Path) -> Iterator[os.DirEntry[str]]:
+    folders = [os.fspath(inbox)]  # Not by recursion: folders nest deeper than Python does.
+    while folders:
+        folder = folders.pop()
+        try:
+            entries = os.scandir(folder)
+        except FileNotFoundError:
+            if folder == os.fspath(inbox):
+                raise
+            continue  # Taken away since it was listed.
+        with entries:
+            for entry in entries:
+                if entry.name.startswith(".") or entry.name.lower().endswith(_UNFINISHED_SUFFIXES):
+                    continue
+                if entry.is_dir(follow_symlinks=False):
+                    folders.append(entry.path)
+                elif entry.is_file(follow_symlinks=False):
+                    yield entry

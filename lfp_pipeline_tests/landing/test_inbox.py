@@ -64,6 +64,20 @@ def test_files_in_folders_are_named_by_their_path(inbox: Path) -> None:
     assert names(inbox) == ["a.csv", "shop/new/a.csv"]
 
 
+def test_folders_may_nest_deeper_than_python_calls(inbox: Path) -> None:
+    folders = [inbox := inbox / "d" for _ in range(1_200)]
+    for folder in folders:
+        folder.mkdir()
+    file = folders[-1] / "a.csv"
+    file.write_bytes(b"abc")
+    try:
+        assert names(folders[0].parent) == ["d/" * 1_200 + "a.csv"]
+    finally:  # By hand, as shutil.rmtree calls itself for each level.
+        file.unlink()
+        for folder in reversed(folders):
+            folder.rmdir()
+
+
 def test_links_are_not_followed(inbox: Path, tmp_path: Path) -> None:
     (tmp_path / "secret").mkdir()
     (tmp_path / "secret" / "a.csv").write_bytes(b"abc")
