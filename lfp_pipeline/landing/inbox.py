@@ -87,7 +87,10 @@ def list_inbox(inbox: Path, *, quiet_seconds: float, now: float | None = None) -
                     )
                 )
     except OSError as error:
-        msg = f"The inbox {inbox} cannot be read: {error.strerror or error}."
+        msg = (
+            f"The inbox {inbox} cannot be read: {error.strerror}: {error.filename!r}. Create the "
+            "folder and let it be read, or set LFP_DATA_DIR to the folder that the inbox is in."
+        )
         raise LandingError(msg, permanent=False) from error
     return Listing(
         ready=tuple(sorted(ready, key=lambda file: (file.mtime_ns, file.name))),

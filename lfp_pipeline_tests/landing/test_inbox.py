@@ -1,5 +1,6 @@
 """The inbox: what counts as a file that is ready, and what is an error."""
 
+import errno
 import os
 import time
 from pathlib import Path
@@ -124,6 +125,29 @@ def test_a_missing_inbox_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(LandingError, match=r"inbox .* cannot be read: No such file") as caught:
         list_inbox(tmp_path / "inbox", quiet_seconds=0)
     assert not caught.value.permanent
+
+
+def test_an_inbox_that_cannot_be_read_says_what_to_do(inbox: Path) -> None:
+    told = "Create the folder .* or set LFP_DATA_DIR"
+    with pytest.raises(LandingError, match=told):
+        list_inbox(inbox / "missing", quiet_seconds=0)
+
+
+def test_a_folder_in_the_inbox_that_cannot_be_read_is_named(
+    inbox: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    closed = inbox / "closed"
+    closed.mkdir()
+    scandir = os.scandir
+
+    def refuse(folder: str) -> object:
+        if folder == str(closed):  # By hand, as root may read every folder.
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), folder)
+        return scandir(folder)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    with pytest.raises(LandingError, match=f"Permission denied: '{closed}'"):
+        list_inbox(inbox, quiet_seconds=0)
 
 
 def test_a_file_in_the_place_of_the_inbox_is_an_error(tmp_path: Path) -> None:
