@@ -13,7 +13,8 @@ class LandingError(LfpError):
     """A source could not be brought into the raw zone.
 
     Attributes:
-        permanent: whether trying again as it is would fail again (a missing file, HTTP 404).
+        permanent: whether trying again as it is would fail again (a missing file, HTTP 404, a
+            full disk).
     """
 
     def __init__(self, message: str, *, permanent: bool) -> None:

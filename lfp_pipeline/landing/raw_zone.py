@@ -131,12 +131,12 @@ class _HashingSink:
 
 @contextmanager
 def _write_errors_told(root: Path) -> Iterator[None]:
-    """Tell a full disk from a source that cannot be read."""
+    """Tell a full disk from a source that cannot be read, and from one that is worth a retry."""
     try:
         yield
     except OSError as error:
         msg = f"The raw zone {root} cannot be written: {error.strerror or error}."
-        raise LandingError(msg, permanent=False) from error
+        raise LandingError(msg, permanent=True) from error
 
 
 def _by_age(delivery: Delivery) -> tuple[datetime, str]:

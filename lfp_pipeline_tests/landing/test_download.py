@@ -28,6 +28,7 @@ from lfp_pipeline_tests.landing.http_server import (
     serving,
     status,
 )
+from lfp_pipeline_tests.processes import finish, start
 
 LOG = logging.getLogger("test")
 CONTENT = os.urandom(300_000)
@@ -338,6 +339,27 @@ def test_a_file_that_turns_out_too_large_is_left(tmp_path: Path) -> None:
         refused(tmp_path, permanent=True, match="larger than 1,000,000 bytes"),
     ):
         land(tmp_path, server.url(), limits)
+
+
+def test_a_full_disk_is_no_reason_to_ask_again(tmp_path: Path) -> None:
+    code = """
+import logging, resource, signal, sys
+from pathlib import Path
+from lfp_pipeline.errors import LandingError
+from lfp_pipeline.landing.download import DownloadLimits, HttpFile
+from lfp_pipeline.landing.raw_zone import RawZone
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
+limits = DownloadLimits(attempts=3, seconds=60, max_bytes=10**9, longest_pause_seconds=0.01)
+try:
+    RawZone(Path(sys.argv[1])).land(HttpFile(sys.argv[2], limits), "x", logging.getLogger())
+except LandingError as error:
+    print(error)
+"""
+    with serving(content_of(CONTENT)) as server:
+        (told,) = finish([start(code, tmp_path / "raw", server.url())])
+    assert told.startswith(f"The raw zone {tmp_path / 'raw'} cannot be written")
+    assert len(server.requests) == 1
 
 
 def test_a_server_that_drips_is_left_in_time(tmp_path: Path) -> None:

@@ -153,7 +153,7 @@ def test_a_raw_zone_that_cannot_be_written_is_told_apart_from_the_source(
     (tmp_path / "raw").write_bytes(b"")
     with pytest.raises(LandingError, match=r"raw zone .* cannot be written") as caught:
         land(RawZone(tmp_path / "raw"), file)
-    assert not caught.value.permanent
+    assert caught.value.permanent
 
 
 def test_a_full_disk_is_told_apart_from_the_source(zone: RawZone, file: Path) -> None:
