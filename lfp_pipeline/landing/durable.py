@@ -7,17 +7,26 @@ from pathlib import Path
 from typing import BinaryIO
 from uuid import uuid4
 
+from lfp_pipeline.holds import abandoned, held
+
+_SUFFIX = ".part"
+
 
 @contextmanager
 def temporary_beside(target: Path) -> Iterator[tuple[BinaryIO, Path]]:
-    """Open a new file beside `target`, under a temporary name; it is gone afterwards."""
+    """Open a new file beside `target`, under a temporary name; it is gone afterwards.
+
+    Where its process is killed, the file stays, until somebody asks for the `leftovers`.
+    """
     _make_folder(target.parent)
-    temporary = target.parent / f".{uuid4().hex}.part"
-    try:
-        with temporary.open("xb") as file:
-            yield file, temporary
-    finally:
-        temporary.unlink(missing_ok=True)
+    temporary = target.parent / f".{uuid4().hex}{_SUFFIX}"
+    with held(temporary), temporary.open("wb") as file:
+        yield file, temporary
+
+
+def leftovers(folder: Path) -> Iterator[Path]:
+    """The temporary files in a folder whose writers are dead; each is gone when the next comes."""
+    return abandoned(folder, f".*{_SUFFIX}")
 
 
 def publish(file: BinaryIO, temporary: Path, target: Path) -> None:

@@ -21,7 +21,7 @@ from typing import BinaryIO
 
 from lfp_pipeline.errors import LandingError
 from lfp_pipeline.landing.delivery import Delivery, stamp
-from lfp_pipeline.landing.durable import publish, temporary_beside
+from lfp_pipeline.landing.durable import leftovers, publish, temporary_beside
 from lfp_pipeline.landing.outcomes import Outcome, read_outcome
 from lfp_pipeline.landing.partition_key import is_partition_key
 from lfp_pipeline.landing.sources import Source, utc_now
@@ -48,6 +48,8 @@ class RawZone:
 
     def _land(self, source: Source, key: str, log: logging.Logger) -> Delivery:
         folder = self.root / key
+        for leftover in leftovers(folder):
+            log.info("Removing %s, left by a landing that was killed", leftover)
         progress = TransferProgress(log, f"Landing {source.name}")
         with temporary_beside(folder / "raw") as (file, temporary):
             sink = _HashingSink(file, self.root)

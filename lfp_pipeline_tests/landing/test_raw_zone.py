@@ -20,7 +20,7 @@ from lfp_pipeline.landing.delivery import Delivery, stamp
 from lfp_pipeline.landing.outcomes import note_outcome, read_outcome
 from lfp_pipeline.landing.raw_zone import RawZone
 from lfp_pipeline.landing.sources import LocalFile, OnProgress, Sink, utc_from_ns, utc_now
-from lfp_pipeline_tests.processes import finish, start
+from lfp_pipeline_tests.processes import finish, running, start
 
 LOG = logging.getLogger("test")
 CONTENT = bytes(range(256)) * 10_000
@@ -145,6 +145,27 @@ def test_a_landing_that_fails_leaves_no_file(zone: RawZone, error: BaseException
     with pytest.raises((LandingError, RuntimeError, SystemExit)):
         zone.land(Acting(fail), "products.csv", LOG)
     assert files(zone) == []
+
+
+def test_what_a_killed_landing_left_is_removed_by_the_next(zone: RawZone, file: Path) -> None:
+    code = """
+import logging, sys, time
+from pathlib import Path
+from lfp_pipeline.landing.raw_zone import RawZone
+class Slow:
+    name = "slow"
+    def fetch(self, sink, on_progress):
+        sink.write(b"some")
+        print("writing", flush=True)
+        time.sleep(100)
+RawZone(Path(sys.argv[1])).land(Slow(), "products.csv", logging.getLogger())
+"""
+    with running(code, zone.root):
+        delivery = land(zone, file)
+        assert len(files(zone)) == 3  # Its writer lives.
+    assert len(files(zone)) == 3
+    assert land(zone, file) == delivery
+    assert files(zone) == [delivery.path.with_suffix(".json"), delivery.path]
 
 
 def test_a_raw_zone_that_cannot_be_written_is_told_apart_from_the_source(
