@@ -13,7 +13,7 @@ import hashlib
 import json
 import logging
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
@@ -71,7 +71,11 @@ class RawZone:
         return delivery
 
     def deliveries(self, key: str) -> list[Delivery]:
-        """All deliveries of a partition, oldest first."""
+        """All deliveries of a partition, oldest first.
+
+        Raises:
+            LandingError: a record cannot be read.
+        """
         records = (self.root / key).glob("[!.]*.json")
         return sorted(map(_read_record, records), key=_by_age)
 
@@ -96,8 +100,10 @@ class RawZone:
 
     def _recorded(self, delivery: Delivery) -> Delivery | None:
         record = delivery.path.with_suffix(".json")
-        whole = record.exists() and delivery.path.exists()
-        return _read_record(record) if whole else None
+        if record.exists() and delivery.path.exists():
+            with suppress(LandingError):  # It is written anew.
+                return _read_record(record)
+        return None
 
     def _record(self, delivery: Delivery) -> None:
         content = {"delivery_id": delivery.delivery_id} | {
@@ -146,13 +152,25 @@ def _by_age(delivery: Delivery) -> tuple[datetime, str]:
 
 
 def _read_record(record: Path) -> Delivery:
-    content = json.loads(record.read_bytes())
-    return Delivery(
-        partition_key=content["partition_key"],
-        delivered_at=datetime.fromisoformat(content["delivered_at"]),
-        sha256=content["sha256"],
-        source=content["source"],
-        size_bytes=content["size_bytes"],
-        landed_at=datetime.fromisoformat(content["landed_at"]),
-        path=record.with_suffix(".raw"),
-    )
+    """The delivery that a record tells of.
+
+    Raises:
+        LandingError: it cannot be read, or is no record.
+    """
+    try:
+        content = json.loads(record.read_bytes())
+        return Delivery(
+            partition_key=content["partition_key"],
+            delivered_at=datetime.fromisoformat(content["delivered_at"]),
+            sha256=content["sha256"],
+            source=content["source"],
+            size_bytes=content["size_bytes"],
+            landed_at=datetime.fromisoformat(content["landed_at"]),
+            path=record.with_suffix(".raw"),
+        )
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        msg = (
+            f"The record {record} cannot be read ({type(error).__name__}: {error}). Remove it, and "
+            "land its file again."
+        )
+        raise LandingError(msg, permanent=True) from error

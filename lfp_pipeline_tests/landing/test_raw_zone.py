@@ -137,6 +137,32 @@ def test_a_record_whose_bytes_are_gone_is_mended_by_the_next_landing(
     assert land(zone, file).path.read_bytes() == CONTENT
 
 
+unreadable = pytest.mark.parametrize(
+    "content", [b"", b'{"partition_key":', b"\xff", b"{}", b"[]", b"null"]
+)
+
+
+@unreadable
+def test_a_record_that_cannot_be_read_is_named(zone: RawZone, file: Path, content: bytes) -> None:
+    record = land(zone, file).path.with_suffix(".json")
+    record.write_bytes(content)
+    with pytest.raises(LandingError, match=r"Remove it, and land its file again") as caught:
+        zone.deliveries("products.csv")
+    assert str(record) in str(caught.value)
+    assert caught.value.permanent
+
+
+@unreadable
+def test_a_record_that_cannot_be_read_is_mended_by_the_next_landing(
+    zone: RawZone, file: Path, content: bytes
+) -> None:
+    first = land(zone, file)
+    first.path.with_suffix(".json").write_bytes(content)
+    again = land(zone, file)
+    assert again.delivery_id == first.delivery_id
+    assert zone.deliveries("products.csv") == [again]
+
+
 @pytest.mark.parametrize("error", [LandingError("no", permanent=False), RuntimeError, SystemExit])
 def test_a_landing_that_fails_leaves_no_file(zone: RawZone, error: BaseException) -> None:
     def fail() -> None:
