@@ -20,7 +20,7 @@ from tenacity import (
 )
 
 from lfp_pipeline.errors import LandingError
-from lfp_pipeline.landing.sources import OnProgress, Sink, url_key, utc_now
+from lfp_pipeline.landing.sources import OnProgress, Sink, utc_now
 
 _TRANSIENT_STATUSES = frozenset({408, 425, 429, 500, 502, 503, 504})
 _CONNECT_AND_READ_SECONDS = 30.0
@@ -67,11 +67,6 @@ class HttpFile:
     def name(self) -> str:
         """The URL without user, password and query, which may be secrets."""
         return public_url(self.url)
-
-    @property
-    def partition_key(self) -> str:
-        """From the last segment of the path."""
-        return url_key(self.url)
 
     def fetch(self, sink: Sink, on_progress: OnProgress) -> datetime:
         """Download; `delivered_at` is the server's Last-Modified, or else now."""

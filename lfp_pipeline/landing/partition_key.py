@@ -11,7 +11,7 @@ _LOOKS_DERIVED = re.compile(rf".*-[0-9a-f]{{{_DIGEST_LENGTH}}}")
 
 
 def partition_key(name: str) -> str:
-    """The key of a source file, from its path inside the inbox (or its URL).
+    """The key of a source file, from its path inside the inbox.
 
     A plain file name is its own key. Anything else is spelled with safe characters and a digest of
     the whole name, so that two files never share a key.

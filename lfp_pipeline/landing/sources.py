@@ -7,10 +7,8 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from stat import S_ISREG
 from typing import BinaryIO, Protocol
-from urllib.parse import unquote, urlsplit
 
 from lfp_pipeline.errors import LandingError
-from lfp_pipeline.landing.partition_key import partition_key
 
 CHUNK_BYTES = 1 << 20
 
@@ -36,10 +34,6 @@ class Source(Protocol):
     def name(self) -> str:
         """Where the bytes come from, without credentials."""
 
-    @property
-    def partition_key(self) -> str:
-        """The partition that it feeds, unless another one is given."""
-
     def fetch(self, sink: Sink, on_progress: "OnProgress") -> datetime:
         """Write all bytes to the sink, and return `delivered_at`.
 
@@ -54,21 +48,14 @@ OnProgress = Callable[[int, int | None], None]
 
 @dataclass(frozen=True)
 class LocalFile:
-    """A file on this machine; `inside` is the folder that its key is relative to."""
+    """A file on this machine."""
 
     path: Path
-    inside: Path | None = None
 
     @property
     def name(self) -> str:
         """The path; bytes of it that are not UTF-8 are spelled out, for every log and table."""
         return os.fsencode(self.path).decode(errors="backslashreplace")
-
-    @property
-    def partition_key(self) -> str:
-        """From the path inside the inbox, else from the file's name."""
-        inner = self.path.relative_to(self.inside).as_posix() if self.inside else self.path.name
-        return partition_key(inner)
 
     def fetch(self, sink: Sink, on_progress: OnProgress) -> datetime:
         """Copy the file. A file that changes meanwhile is not taken."""
@@ -117,10 +104,3 @@ def utc_from_ns(nanoseconds: int) -> datetime:
 def utc_now() -> datetime:
     """Now, in UTC without a zone."""
     return datetime.now(UTC).replace(tzinfo=None)
-
-
-def url_key(url: str) -> str:
-    """The partition of a URL: its last path segment, made safe; the host where there is none."""
-    parts = urlsplit(url)
-    last = unquote(parts.path).rstrip("/").rpartition("/")[2]
-    return partition_key(last or parts.hostname or "download")

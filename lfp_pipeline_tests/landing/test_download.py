@@ -454,15 +454,3 @@ def test_a_url_that_is_none_is_refused_without_telling_it(url: str) -> None:
 )
 def test_the_public_url_has_host_and_path_only(url: str, shown: str) -> None:
     assert public_url(url) == shown
-
-
-@pytest.mark.parametrize(
-    ("url", "key"),
-    [
-        ("https://host/a/products.csv?sig=x", "products.csv"),
-        ("https://host/a/", "a"),
-        ("https://host", "host"),
-    ],
-)
-def test_the_partition_of_a_url_is_its_last_segment(url: str, key: str) -> None:
-    assert HttpFile(url, LIMITS).partition_key == key

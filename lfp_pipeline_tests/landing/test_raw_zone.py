@@ -52,7 +52,6 @@ class Acting:
 
     act: Callable[[], object]
     name: str = "acting"
-    partition_key: str = "products.csv"
 
     def fetch(self, sink: Sink, on_progress: OnProgress) -> datetime:
         sink.write(CONTENT)
