@@ -223,11 +223,10 @@ def _ingest(
         dagster.Failure: some are not in. The others are, and are shown so.
     """
     backlog = engine.backlog(keys, context.log)
-    outcomes: list[Ingested | NotLanded] = [
-        NotLanded(key, "Nothing was ever delivered. Materialize raw_products, too.")
-        for key in backlog.never_landed
-    ]
-    for outcome in chain(backlog.finished, engine.ingest_all([], backlog.unfinished, context.log)):
+    outcomes: list[Ingested | NotLanded] = []
+    for outcome in chain(
+        backlog.not_landed, backlog.finished, engine.ingest_all([], backlog.unfinished, context.log)
+    ):
         tell(context.log, outcome)
         outcomes.append(outcome)
     merged = [one for one in outcomes if isinstance(one, Ingested) and is_merged(one)]

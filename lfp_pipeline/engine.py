@@ -30,12 +30,12 @@ class Backlog:
     Attributes:
         unfinished: deliveries that are still to be merged.
         finished: of the partitions without any, the newest delivery, as it is.
-        never_landed: partitions of which nothing was ever delivered.
+        not_landed: partitions of which nothing was ever delivered, or none can be told.
     """
 
     unfinished: Sequence[Delivery]
     finished: Sequence[Ingested]
-    never_landed: Sequence[str]
+    not_landed: Sequence[NotLanded]
 
 
 class Engine:
@@ -100,21 +100,27 @@ class Engine:
         known, _ = self._ledger([file.partition_key for file in listing.ready], log)
         return [file for file in listing.ready if not self._is_merged(file, known)]
 
-    def unended(self) -> list[Delivery]:
+    def unended(self, log: logging.Logger) -> list[Delivery]:
         """All deliveries in the raw zone that came to no end in this database, oldest first."""
-        return self.raw_zone.unended(self.warehouse.published_id())
+        return self.raw_zone.unended(self.warehouse.published_id(), log)
 
     def backlog(self, keys: Sequence[str], log: logging.Logger) -> Backlog:
         """How things stand with some partitions.
 
         A refused delivery is finished; but the newest is tried again when somebody asks for it.
         """
-        landed = {key: self.raw_zone.deliveries(key) for key in keys}
+        landed: dict[str, list[Delivery]] = {}
+        not_landed: list[NotLanded] = []
+        for key in keys:
+            try:
+                landed[key] = self.raw_zone.deliveries(key)
+            except LandingError as error:
+                not_landed.append(NotLanded(key, str(error)))
         database_id = self.warehouse.published_id()
         known, products = self._ledger(keys, log)
         unfinished: list[Delivery] = []
         finished: list[Ingested] = []
-        for deliveries in landed.values():
+        for key, deliveries in landed.items():
             left = [
                 delivery
                 for delivery in deliveries
@@ -125,10 +131,13 @@ class Engine:
                 or read_outcome(delivery.path, database_id) is None
             ]
             unfinished += left
-            if deliveries and not left:
+            if not deliveries:
+                message = "Nothing was ever delivered. Materialize raw_products, too."
+                not_landed.append(NotLanded(key, message))
+            elif not left:
                 newest = deliveries[-1]
                 finished.append(Ingested(newest, known[newest.delivery_id], products))
-        return Backlog(unfinished, finished, [key for key in keys if not landed[key]])
+        return Backlog(unfinished, finished, not_landed)
 
     def outcome(self, file: InboxFile) -> Status | None:
         """What became of a version of a file in the inbox, without opening the database.
@@ -169,12 +178,16 @@ class Engine:
             return accounts(connection, keys), product_count(connection)
 
     def _is_merged(self, file: InboxFile, known: dict[str, Account]) -> bool:
-        delivered_at = utc_from_ns(file.mtime_ns)
+        try:
+            deliveries = self.raw_zone.deliveries(file.partition_key)
+        except LandingError:  # A record cannot be read; landing the file anew writes it anew.
+            return False
+        version = (utc_from_ns(file.mtime_ns), file.size_bytes)
         return any(
             (account := known.get(delivery.delivery_id)) is not None
             and account.status is Status.MERGED
-            for delivery in self.raw_zone.deliveries(file.partition_key)
-            if (delivery.delivered_at, delivery.size_bytes) == (delivered_at, file.size_bytes)
+            for delivery in deliveries
+            if (delivery.delivered_at, delivery.size_bytes) == version
         )
 
     # Reading and merging

@@ -1,5 +1,6 @@
 """The jobs: one for everything in the inbox, one for chosen partitions."""
 
+import logging
 from collections.abc import Sequence
 from typing import Any
 
@@ -51,7 +52,7 @@ def ingest_pending(
     fails the run at the end.
     """
     files = engine.pending_inbox_files(context.log)
-    deliveries = _landed_before(engine, files)
+    deliveries = _landed_before(engine, files, context.log)
     if config.files:
         files = [file for file in files if file.partition_key in config.files]
         deliveries = [one for one in deliveries if one.partition_key in config.files]
@@ -72,12 +73,14 @@ def ingest_pending(
         raise failure(bad)
 
 
-def _landed_before(engine: Engine, files: Sequence[InboxFile]) -> list[Delivery]:
+def _landed_before(
+    engine: Engine, files: Sequence[InboxFile], log: logging.Logger
+) -> list[Delivery]:
     """What landed and came to no end, but for the versions that the inbox offers once more."""
     offered = {(file.partition_key, utc_from_ns(file.mtime_ns), file.size_bytes) for file in files}
     return [
         one
-        for one in engine.unended()
+        for one in engine.unended(log)
         if (one.partition_key, one.delivered_at, one.size_bytes) not in offered
     ]
 

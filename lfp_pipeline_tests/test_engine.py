@@ -12,6 +12,7 @@ from lfp_pipeline.engine import Backlog, Engine
 from lfp_pipeline.errors import LandingError
 from lfp_pipeline.ingestion import Ingested, NotLanded
 from lfp_pipeline.landing.outcomes import read_outcome
+from lfp_pipeline.landing.sources import LocalFile
 from lfp_pipeline.warehouse.account import Status
 from lfp_pipeline_tests.oracle import LOG, File, engine_at, land, tables
 from lfp_pipeline_tests.processes import running
@@ -155,7 +156,7 @@ def test_a_delivery_whose_bytes_are_gone_fails_and_can_be_landed_again(engine: E
     assert failed.status is Status.FAILED
     assert "No such file" in (failed.error or "")
     assert statuses(engine) == {"a.csv": "failed"}
-    assert engine.unended() == [delivery]
+    assert engine.unended(LOG) == [delivery]
     again = land(engine, File("a.csv", 1, (("s1", "Ann", ""),)))
     assert engine.backlog(["a.csv"], LOG).unfinished == [again]
     assert engine.ingest(again, LOG).account.status is Status.MERGED
@@ -186,7 +187,7 @@ def test_what_was_refused_goes_in_once_the_settings_allow_it(
     assert [row[0] for row in found["products"]] == ["s1"]
     assert len(found["rejected_rows"]) == 2
     assert [row[5:] for row in found["ledger"]] == [("merged", 3, 1, 0, 0, 0, 0, 2)]
-    assert lenient.unended() == []
+    assert lenient.unended(LOG) == []
 
 
 def test_what_is_merged_stays_merged_under_stricter_settings(
@@ -216,7 +217,7 @@ def test_the_outcome_stands_beside_the_raw_file(engine: Engine) -> None:
         noted = read_outcome(delivery.path, engine.warehouse.published_id())
         assert noted is not None
         assert noted.status == outcome
-    assert engine.unended() == []
+    assert engine.unended(LOG) == []
 
 
 def test_an_outcome_that_cannot_be_written_does_not_undo_the_merge(
@@ -287,7 +288,10 @@ def test_nothing_stays_open_or_lies_around_after_good_and_bad_files(engine: Engi
 
 
 def test_an_unknown_partition_never_landed(engine: Engine) -> None:
-    assert engine.backlog(["a.csv"], LOG) == Backlog([], [], ["a.csv"])
+    backlog = engine.backlog(["a.csv"], LOG)
+    assert [one.partition_key for one in backlog.not_landed] == ["a.csv"]
+    assert not backlog.unfinished
+    assert not backlog.finished
     assert engine.backlog([], LOG) == Backlog([], [], [])
     assert not engine.warehouse.path.exists()
 
@@ -297,3 +301,21 @@ def test_the_database_can_be_read_by_anyone_afterwards(engine: Engine) -> None:
     ingest_inbox(engine)
     with duckdb.connect(engine.warehouse.path, read_only=True) as connection:
         assert connection.execute("SELECT count(*) FROM products").fetchall() == [(2,)]
+
+
+def test_a_record_that_cannot_be_read_harms_no_other_file(
+    engine: Engine, caplog: pytest.LogCaptureFixture
+) -> None:
+    drop(engine, "a.csv", GOOD)
+    drop(engine, "b.csv", GOOD.replace("Ann", "Eva"), 2)
+    for file in engine.pending_inbox_files(LOG):
+        engine.land(LocalFile(file.path), file.partition_key, LOG)
+    (broken,) = (engine.raw_zone.root / "a.csv").glob("*.json")
+    broken.chmod(0o644)
+    broken.write_text("")
+    assert [one.partition_key for one in engine.unended(LOG)] == ["b.csv"]
+    assert str(broken) in caplog.text
+    backlog = engine.backlog(["a.csv", "b.csv"], LOG)
+    assert [one.partition_key for one in backlog.not_landed] == ["a.csv"]
+    assert [one.partition_key for one in backlog.unfinished] == ["b.csv"]
+    assert ingest_inbox(engine) == {"a.csv": "merged", "b.csv": "merged"}

@@ -79,14 +79,16 @@ class RawZone:
         records = (self.root / key).glob("[!.]*.json")
         return sorted(map(_read_record, records), key=_by_age)
 
-    def unended(self, database_id: str | None) -> list[Delivery]:
+    def unended(self, database_id: str | None, log: logging.Logger) -> list[Delivery]:
         """All deliveries of which no end in that database is noted, oldest first."""
-        records = (
-            record
-            for record in self.root.glob("*/[!.]*.json")
-            if read_outcome(record, database_id) is None
-        )
-        return sorted(map(_read_record, records), key=_by_age)
+        deliveries = []
+        for record in self.root.glob("*/[!.]*.json"):
+            if read_outcome(record, database_id) is None:
+                try:
+                    deliveries.append(_read_record(record))
+                except LandingError as error:
+                    log.warning("Left out: %s", error)
+        return sorted(deliveries, key=_by_age)
 
     def outcome(
         self, key: str, delivered_at: datetime, size_bytes: int, database_id: str | None

@@ -376,20 +376,20 @@ def test_a_delivery_is_unended_until_its_outcome_is_noted(zone: RawZone, file: P
     delivery = land(zone, file)
     known = ("products.csv", delivery.delivered_at, delivery.size_bytes, "db")
     assert zone.outcome(*known) is None
-    assert zone.unended("db") == [delivery]
+    assert zone.unended("db", LOG) == [delivery]
     note_outcome(delivery.path, "refused", "db")
     note_outcome(delivery.path, "merged", "db")
     outcome = zone.outcome(*known)
     assert outcome is not None
     assert outcome.status == "merged"
-    assert zone.unended("db") == []
+    assert zone.unended("db", LOG) == []
 
 
 def test_an_outcome_says_nothing_of_another_database(zone: RawZone, file: Path) -> None:
     delivery = land(zone, file)
     note_outcome(delivery.path, "merged", "db")
     for database_id in ("made anew", None):
-        assert zone.unended(database_id) == [delivery]
+        assert zone.unended(database_id, LOG) == [delivery]
         assert read_outcome(delivery.path, database_id) is None
 
 
@@ -406,4 +406,4 @@ def test_an_outcome_is_that_of_the_partition_the_time_and_the_size(
 
 def test_a_raw_zone_that_does_not_exist_yet_is_empty(zone: RawZone) -> None:
     assert zone.deliveries("products.csv") == []
-    assert zone.unended(None) == []
+    assert zone.unended(None, LOG) == []

@@ -10,7 +10,7 @@ import duckdb
 import pytest
 
 from lfp_pipeline.errors import LandingError
-from lfp_pipeline_tests.oracle import File, true_products
+from lfp_pipeline_tests.oracle import LOG, File, true_products
 from lfp_pipeline_tests.processes import running
 from lfp_pipeline_tests.support import HEADER, NO_SKU, PARTITION_TAG, Project, drop
 from lfp_pipeline_tests.support import project as project_in
@@ -283,4 +283,4 @@ def test_a_file_that_changed_a_moment_ago_waits(tmp_path: Path, home: Path) -> N
     with project_in(tmp_path, home, inbox_quiet_seconds=60) as project:
         project.drop(A)
         assert project.tick().skip_message.startswith("0 new, 1 still being written")
-        assert project.engine.unended() == []
+        assert project.engine.unended(LOG) == []

@@ -90,7 +90,7 @@ def test_the_database_is_a_function_of_the_raw_zone(history: list[File], random:
             engine.ingest(land(engine, file), LOG)
         before = tables(engine)
         engine.warehouse.path.unlink()
-        deliveries = engine.unended()
+        deliveries = engine.unended(LOG)
         random.shuffle(deliveries)
         for delivery in deliveries:
             engine.ingest(delivery, LOG)
