@@ -19,6 +19,7 @@ from lfp_pipeline.reading.encoding import beyond_ascii
 from lfp_pipeline.reading.mending import MendedCopy, mend
 from lfp_pipeline.reading.plain_text import PlainText, recoded
 from lfp_pipeline.reading.records import MAX_RECORD_BYTES
+from lfp_pipeline.reading.reject_limit import RejectLimit
 from lfp_pipeline.settings import Settings
 
 _MAX_MENDINGS = 4
@@ -40,13 +41,14 @@ FROM read_csv(
     columns = $columns,
     force_not_null = $not_null,
     max_line_size = $max_line_size,
-    store_rejects = true,
-    rejects_limit = 1000
+    store_rejects = $keep_objections,
+    rejects_limit = $max_objections
 )
 """
 
 _FORGET_REJECTS = "DROP TABLE IF EXISTS reject_errors; DROP TABLE IF EXISTS reject_scans"
 
+_MAX_OBJECTIONS = 1_000
 _OBJECTIONS = "SELECT line_byte_position, lower(error_type::VARCHAR) FROM reject_errors"
 
 # Every column is looked at, also those that are not taken in: what DuckDB is not asked for, it does
@@ -63,11 +65,16 @@ SELECT count(*) + coalesce(sum(line_breaks), 0), coalesce(bool_or(misread), fals
 
 @dataclass(frozen=True)
 class LoadedFile:
-    """What was read: the file with its dialect, and its mended copy if it took one."""
+    """What was read: the file with its dialect, and its mended copy if it took one.
+
+    Attributes:
+        limit: of its rejects.
+    """
 
     path: Path
     dialect: Dialect
     mended: MendedCopy | None
+    limit: RejectLimit
 
 
 def load_rows(
@@ -83,12 +90,15 @@ def load_rows(
         DeliveryRefusedError: it has no usable header, or cannot be read reliably.
     """
     dialect = detect_dialect(text.head, text.mark_length, settings.column_aliases)
+    size, width = text.path.stat().st_size, len(dialect.columns.header)
+    limit = RejectLimit(settings.max_reject_share, size, width)
     readable = dialect.plain_header and _read(connection, text.path, dialect)
     if readable and _lines_add_up(connection, text.path, dialect):
-        return LoadedFile(text.path, dialect, mended=None)
+        return LoadedFile(text.path, dialect, None, limit)
     if encoding := _other_encoding(text, settings, log):
         return load_rows(connection, recoded(text, encoding, folder), folder, settings, log)
-    return LoadedFile(text.path, dialect, _load_mended(connection, text.path, dialect, folder))
+    mended = _load_mended(connection, text.path, dialect, folder, limit)
+    return LoadedFile(text.path, dialect, mended, limit)
 
 
 def _other_encoding(text: PlainText, settings: Settings, log: logging.Logger) -> str | None:
@@ -104,12 +114,16 @@ def _other_encoding(text: PlainText, settings: Settings, log: logging.Logger) ->
 
 
 def _load_mended(
-    connection: duckdb.DuckDBPyConnection, path: Path, dialect: Dialect, folder: Path
+    connection: duckdb.DuckDBPyConnection,
+    path: Path,
+    dialect: Dialect,
+    folder: Path,
+    limit: RejectLimit,
 ) -> MendedCopy:
     objections: dict[int, str] = {}
     for attempt in range(_MAX_MENDINGS):
-        mended = mend(path, dialect, folder / f"mended-{attempt}.csv", objections)
-        if _read(connection, mended.path, dialect):
+        mended = mend(path, dialect, folder / f"mended-{attempt}.csv", limit, objections)
+        if _read(connection, mended.path, dialect, _MAX_OBJECTIONS):
             if _row_count(connection) == _count_records(mended.path, dialect):
                 return mended
             break
@@ -125,8 +139,14 @@ def _load_mended(
     raise DeliveryRefusedError(msg)
 
 
-def _read(connection: duckdb.DuckDBPyConnection, path: Path, dialect: Dialect) -> bool:
-    """Read a file into `rows`; whether DuckDB objected to nothing."""
+def _read(
+    connection: duckdb.DuckDBPyConnection, path: Path, dialect: Dialect, max_objections: int = 0
+) -> bool:
+    """Read a file into `rows`; whether DuckDB objected to nothing.
+
+    Only a file with few objections may keep them: DuckDB gathers all of them, at a kilobyte each
+    that does not count towards its memory limit. Otherwise it stops at the first.
+    """
     connection.execute(_FORGET_REJECTS)
     columns = [f"c{index}" for index in range(len(dialect.columns.header))]
     wanted = {column: columns[index] for column, index in dialect.columns.positions.items()}
@@ -144,11 +164,13 @@ def _read(connection: duckdb.DuckDBPyConnection, path: Path, dialect: Dialect) -
                 "columns": dict.fromkeys(columns, "VARCHAR"),
                 "not_null": columns,
                 "max_line_size": MAX_RECORD_BYTES,
+                "keep_objections": max_objections > 0,
+                "max_objections": max_objections,
             },
         )
     except (duckdb.InvalidInputException, duckdb.ConversionException):
         return False
-    return connection.execute(_OBJECTIONS + " LIMIT 1").fetchone() is None
+    return not max_objections or connection.execute(_OBJECTIONS + " LIMIT 1").fetchone() is None
 
 
 def _lines_add_up(connection: duckdb.DuckDBPyConnection, path: Path, dialect: Dialect) -> bool:

@@ -15,12 +15,10 @@ from mmap import ACCESS_READ, mmap
 from pathlib import Path
 from typing import BinaryIO
 
-from lfp_pipeline.errors import DeliveryRefusedError
 from lfp_pipeline.reading.dialect import Dialect
 from lfp_pipeline.reading.encoding import invalid_utf8_offsets
 from lfp_pipeline.reading.records import BadRecord
-
-MAX_BAD_RECORDS = 1_000_000
+from lfp_pipeline.reading.reject_limit import RejectLimit
 
 _COPY_BYTES = 1 << 23
 
@@ -62,7 +60,11 @@ class MendedCopy:
 
 
 def mend(
-    file: Path, dialect: Dialect, copy: Path, objections: Mapping[int, str] | None = None
+    file: Path,
+    dialect: Dialect,
+    copy: Path,
+    limit: RejectLimit,
+    objections: Mapping[int, str] | None = None,
 ) -> MendedCopy:
     """Write the mended copy of a UTF-8 file.
 
@@ -70,11 +72,12 @@ def mend(
         file: what cannot be read as it is.
         dialect: how it is written.
         copy: the file to write.
+        limit: with how many bad records the file is given up.
         objections: offsets in records that DuckDB rejected although the grammar takes them, with
             DuckDB's reason.
 
     Raises:
-        DeliveryRefusedError: there are more than a million bad records.
+        DeliveryRefusedError: there are more bad records than the limit.
     """
     mended = MendedCopy(copy)
     suspects = merge(
@@ -86,17 +89,26 @@ def mend(
         mmap(opened.fileno(), 0, access=ACCESS_READ) as buffer,
         copy.open("xb") as out,
     ):
-        _Mender(buffer, dialect, mended, out).run(suspects)
+        _Mender(buffer, dialect, mended, out, limit).run(suspects)
     return mended
 
 
 class _Mender:
-    def __init__(self, buffer: mmap, dialect: Dialect, mended: MendedCopy, out: BinaryIO) -> None:
+    def __init__(
+        self,
+        buffer: mmap,
+        dialect: Dialect,
+        mended: MendedCopy,
+        out: BinaryIO,
+        limit: RejectLimit,
+    ) -> None:
         self.buffer = buffer
         self.grammar = dialect.grammar()
         self.dialect = dialect
         self.mended = mended
         self.out = out
+        self.limit = limit
+        self.most = limit.most
 
     def run(self, suspects: Iterable[tuple[int, str]]) -> None:
         size = len(self.buffer)
@@ -121,8 +133,8 @@ class _Mender:
         if good is None:
             end = self._replace(self.grammar.bad_record(self.buffer, start))
         elif suspect is not None and start <= suspect[0] < good[1]:
-            detail = f"at byte {suspect[0]}"
-            end = self._replace(BadRecord(start, good[1], suspect[1], detail))
+            offset, reason = suspect
+            end = self._replace(BadRecord(start, good[1], reason, "at byte {}", offset))
         else:
             text_end, end = good
             self.out.write(self.grammar.plain(self.buffer[start:text_end]) + self.grammar.newline)
@@ -130,9 +142,9 @@ class _Mender:
         return end
 
     def _replace(self, bad: BadRecord) -> int:
-        if len(self.mended.bad_records) == MAX_BAD_RECORDS:
-            msg = f"More than {MAX_BAD_RECORDS:,} records cannot be read; the first: {bad.reason}."
-            raise DeliveryRefusedError(msg)
+        if len(self.mended.bad_records) == self.most:
+            place = f"at byte {bad.start}"
+            raise self.limit.refusal(place, bad.reason)
         cells = [""] * self.grammar.columns
         sku = self.dialect.columns.positions["sku"]
         cells[sku] = f"{self.mended.mark}{len(self.mended.bad_records)}"

@@ -117,5 +117,5 @@ def _exclude_rejects(
     )
     connection.execute(CREATE_REJECTS)
     rejected = insert_rejects(connection, unreadable_records(connection, loaded))
-    broken = broken_rules(connection, rules, loaded.dialect.columns)
+    broken = broken_rules(connection, rules, loaded.dialect.columns, loaded.limit, rejected)
     return rejected + insert_rejects(connection, located(broken, loaded))

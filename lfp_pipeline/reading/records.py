@@ -23,14 +23,23 @@ _SKIP_STEPS = tuple(2**power for power in range(16, -1, -2))
 Buffer = bytes | mmap
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class BadRecord:
-    """A record that cannot be read: the bytes [start, end) and why."""
+    """A record that cannot be read: the bytes [start, end) and why.
+
+    There may be many at a time: the text of the detail is shared, and only its number is their own.
+    """
 
     start: int
     end: int
     reason: str
-    detail: str
+    detail_text: str
+    detail_number: int
+
+    @property
+    def detail(self) -> str:
+        """More on the reason."""
+        return self.detail_text.format(self.detail_number)
 
 
 class RecordGrammar:
@@ -46,6 +55,7 @@ class RecordGrammar:
     def __init__(self, delimiter: bytes, newline: bytes, columns: int) -> None:
         self.newline = newline
         self.columns = columns
+        self._other_width = f"{{}} columns instead of {columns}"
         self._delimiter = delimiter
         mark, end = re.escape(delimiter), rb"\r(?!\n)" if newline == b"\r" else re.escape(newline)
         quoted = rb'"(?:[^"]++|"")*+"'
@@ -152,23 +162,25 @@ class RecordGrammar:
                 value = opening.end()
                 closing = self._closing.match(buffer, value)
                 if closing is None or self._is_stray(buffer, value, closing.end() - 1):
-                    detail = f"the quote at byte {value - 1} is never closed"
-                    return BadRecord(start, _line_end(buffer, value), "unclosed quote", detail)
+                    detail = "the quote at byte {} is never closed"
+                    end = _line_end(buffer, value)
+                    return BadRecord(start, end, "unclosed quote", detail, value - 1)
                 position = closing.end()
                 if not self._ends_value(buffer, position):
-                    detail = f"text after the closing quote at byte {position - 1}"
+                    detail = "text after the closing quote at byte {}"
                     end = _line_end(buffer, position)
-                    return BadRecord(start, end, "text after a closing quote", detail)
+                    return BadRecord(start, end, "text after a closing quote", detail, position - 1)
             position = self._bare.match(buffer, position).end()  # type: ignore[union-attr]
             if buffer[position : position + 1] != self._delimiter:
                 break
             position += 1
         end = _line_end(buffer, position)
         if end - start > MAX_RECORD_BYTES:
-            detail = f"longer than {MAX_RECORD_BYTES:,} bytes"
-            return BadRecord(start, end, "record too long", detail)
+            return BadRecord(
+                start, end, "record too long", "longer than {:,} bytes", MAX_RECORD_BYTES
+            )
         side = "missing columns" if found < self.columns else "too many columns"
-        return BadRecord(start, end, side, f"{found} columns instead of {self.columns}")
+        return BadRecord(start, end, side, self._other_width, found)
 
     def _ends_value(self, buffer: Buffer, position: int) -> bool:
         return self._after_value.match(buffer, position) is not None

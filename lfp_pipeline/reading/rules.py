@@ -4,10 +4,8 @@ from dataclasses import dataclass
 
 import duckdb
 
-from lfp_pipeline.errors import DeliveryRefusedError
 from lfp_pipeline.reading.columns import ColumnMap
-
-MAX_BROKEN_RULES = 1_000_000
+from lfp_pipeline.reading.reject_limit import RejectLimit
 
 WHITE_SPACE = r"[\s\x0b\x1c-\x1f\x85\p{Z}]+"
 """What is trimmed from sku and name: everything that Python's `str.strip` strips."""
@@ -78,26 +76,31 @@ def trim_keys(connection: duckdb.DuckDBPyConnection) -> None:
 
 
 def broken_rules(
-    connection: duckdb.DuckDBPyConnection, rules: RowRules, columns: ColumnMap
+    connection: duckdb.DuckDBPyConnection,
+    rules: RowRules,
+    columns: ColumnMap,
+    limit: RejectLimit,
+    rejected: int = 0,
 ) -> list[tuple[int, str, str]]:
     """Row number, reason and detail of every row that breaks a rule and is not excluded, in order.
 
     A row that repeats the header is one.
 
     Raises:
-        DeliveryRefusedError: there are more than a million.
+        DeliveryRefusedError: with those that are rejected already, there are more than the limit.
     """
+    most = limit.most - rejected
     parameters = {
         "max_sku": rules.max_sku_length,
         "max_name": rules.max_name_length,
         "max_description": rules.max_description_length,
         "header": [columns.named(column) for column in ("sku", "name", "description")],
-        "most": MAX_BROKEN_RULES,
+        "most": most,
     }
     broken = connection.execute(_BROKEN_RULES, parameters).fetchall()
-    if len(broken) > MAX_BROKEN_RULES:
-        msg = f"More than {MAX_BROKEN_RULES:,} rows are rejected; the first: {broken[0][1]}."
-        raise DeliveryRefusedError(msg)
+    if len(broken) > most:
+        place = f"row {broken[0][0]}"
+        raise limit.refusal(place, broken[0][1])
     return broken
 
 

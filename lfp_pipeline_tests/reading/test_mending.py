@@ -5,9 +5,10 @@ from pathlib import Path
 import pytest
 
 from lfp_pipeline.errors import DeliveryRefusedError
-from lfp_pipeline.reading import mending
+from lfp_pipeline.reading import reject_limit
 from lfp_pipeline.reading.dialect import detect_dialect
 from lfp_pipeline.reading.mending import MendedCopy, mend
+from lfp_pipeline.reading.reject_limit import RejectLimit
 
 HEAD = b"name,sku,description\n"
 
@@ -15,7 +16,8 @@ HEAD = b"name,sku,description\n"
 def mended(folder: Path, data: bytes, objections: dict[int, str] | None = None) -> MendedCopy:
     path = folder / "file.csv"
     path.write_bytes(data)
-    return mend(path, detect_dialect(data, 0, {}), folder / "copy.csv", objections)
+    limit = RejectLimit(1, len(data), columns=3)
+    return mend(path, detect_dialect(data, 0, {}), folder / "copy.csv", limit, objections)
 
 
 def lines(copy: MendedCopy) -> list[str]:
@@ -71,8 +73,9 @@ def test_places_in_the_copy_lead_back_to_the_file(tmp_path: Path):
 
 
 def test_too_many_bad_records_refuse_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(mending, "MAX_BAD_RECORDS", 2)
-    with pytest.raises(DeliveryRefusedError, match="More than 2 records cannot be read"):
+    monkeypatch.setattr(reject_limit, "MAX_REJECTS", 2)
+    told = "More than 2 records are rejected.* One of them is at byte 29: missing columns"
+    with pytest.raises(DeliveryRefusedError, match=told):
         mended(tmp_path, HEAD + b"bad\n" * 3)
 
 

@@ -10,9 +10,10 @@ import duckdb
 import pytest
 
 from lfp_pipeline.errors import DeliveryRefusedError
-from lfp_pipeline.reading import rules
+from lfp_pipeline.reading import reject_limit
 from lfp_pipeline.reading.reader import read_delivery
 from lfp_pipeline.reading.workspace import WorkspaceLimits
+from lfp_pipeline_tests.processes import finish, start
 from lfp_pipeline_tests.reading.support import (
     HEADER,
     csv,
@@ -25,6 +26,20 @@ from lfp_pipeline_tests.reading.support import (
 
 TWO = [("A-1", "Lamp", "It shines."), ("B-2", "Chair", "")]
 HEAD = "name,sku,description\n"
+
+READ_AND_TELL = """
+import resource, sys, time
+from pathlib import Path
+from lfp_pipeline.errors import DeliveryRefusedError
+from lfp_pipeline_tests.reading.support import read_file
+
+started, before = time.monotonic(), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+try:
+    read_file(Path(sys.argv[1]), max_reject_share=1)
+except DeliveryRefusedError as error:
+    grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
+    print(type(error).__name__, grown // 1024, time.monotonic() - started)
+"""
 
 
 def lines(*rows: str, newline: str = "\n", head: str = HEAD) -> bytes:
@@ -342,10 +357,23 @@ def test_the_longest_description_is_a_setting():
 
 
 def test_too_many_rejects_refuse_the_file(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(rules, "MAX_BROKEN_RULES", 2)
+    monkeypatch.setattr(reject_limit, "MAX_REJECTS", 2)
     assert read(lines("Lamp,,", "Lamp,,")).rows_read == 2
-    with pytest.raises(DeliveryRefusedError, match="More than 2 rows are rejected"):
-        read(lines("Lamp,,", "Lamp,,", "Lamp,,"))
+    told = "More than 2 records are rejected.* One of them is row 2: no sku"
+    with pytest.raises(DeliveryRefusedError, match=told):
+        read(lines("Chair,B-2,", "Lamp,,", "Lamp,,", "Lamp,,"))
+    with pytest.raises(DeliveryRefusedError, match="More than 2 records"):
+        read(lines("bad", "bad", "Lamp,,"))
+
+
+@pytest.mark.parametrize("row", [b'a,"b\n', b"a,,\n", b"\xff\n"])
+def test_a_file_of_nothing_but_rejects_takes_little_memory_and_time(tmp_path: Path, row: bytes):
+    (tmp_path / "file.csv").write_bytes(HEAD.encode() + row * 600_000)
+    (said,) = finish([start(READ_AND_TELL, tmp_path / "file.csv")])
+    refused, megabytes, seconds = said.split()
+    assert refused == "DeliveryRefusedError"
+    assert int(megabytes) < 300
+    assert float(seconds) < 20
 
 
 def test_blank_lines_after_a_reject_are_not_part_of_it():
