@@ -67,7 +67,7 @@ bench: setup ## Measure against a bare DuckDB load (ROWS=500000)
 .PHONY: lock
 lock: ## Resolve the dependencies anew into requirements.lock (needs uv)
 	uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 \
-	  --generate-hashes --no-strip-extras --no-emit-index-url --no-annotate --no-header \
+	  --generate-hashes --no-strip-extras --no-annotate --no-header \
 	  --quiet --output-file requirements.lock
 
 .PHONY: clean
