@@ -7,8 +7,9 @@ PORT ?= 3000
 
 VENV := .venv
 BIN := $(VENV)/bin
+INSTANCE := .dagster_home
 
-export DAGSTER_HOME := $(CURDIR)/.dagster_home
+export DAGSTER_HOME := $(CURDIR)/$(INSTANCE)
 export PYTHONWARNINGS := ignore::FutureWarning:click.core
 
 .DEFAULT_GOAL := help
@@ -25,13 +26,13 @@ $(VENV)/installed: requirements.lock pyproject.toml
 	@touch $@
 
 # The instance's tables are made here once: two processes that make them at the same time would clash.
-$(DAGSTER_HOME)/dagster.yaml: dagster.yaml | $(VENV)/installed
-	@mkdir -p $(DAGSTER_HOME) data/inbox
+$(INSTANCE)/dagster.yaml: dagster.yaml | $(VENV)/installed
+	@mkdir -p $(INSTANCE) data/inbox
 	@ln -sf ../dagster.yaml $@
 	@$(BIN)/python -c 'import dagster as dg; dg.DagsterInstance.get().get_runs(limit=1)'
 
 .PHONY: setup
-setup: $(VENV)/installed $(DAGSTER_HOME)/dagster.yaml ## Install everything into .venv and prepare the instance
+setup: $(VENV)/installed $(INSTANCE)/dagster.yaml ## Install everything into .venv and prepare the instance
 
 .PHONY: sample
 sample: setup ## Make a sample file and drop it into the inbox (ROWS=500000 SEED=7)
@@ -71,5 +72,6 @@ lock: ## Resolve the dependencies anew into requirements.lock (needs uv)
 	  --quiet --output-file requirements.lock
 
 .PHONY: clean
-clean: ## Remove what was installed and made, but not your data
-	rm -rf $(VENV) $(DAGSTER_HOME) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
+clean: ## Remove the installation and the history of runs, but not your data
+	rm -rf $(VENV) $(INSTANCE) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache \
+	  .import_linter_cache .hypothesis

@@ -41,6 +41,7 @@ def bare_load(sample: Path, folder: Path) -> float:
     """Seconds of the bare load, from opening the database to closing it."""
     started = time.perf_counter()
     with duckdb.connect(str(folder / "bare.duckdb")) as connection:
+        connection.execute("SET enable_progress_bar = false")
         connection.execute(_BARE_TABLE)
         connection.execute(_BARE_LOAD, {"path": str(sample)})
     return time.perf_counter() - started

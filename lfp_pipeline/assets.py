@@ -7,6 +7,7 @@ from itertools import chain
 
 import dagster as dg
 
+from lfp_pipeline.busy import failing_as_busy, note_busy
 from lfp_pipeline.checks import (
     check_name_counts,
     check_products,
@@ -17,7 +18,7 @@ from lfp_pipeline.engine import Engine
 from lfp_pipeline.errors import LandingError
 from lfp_pipeline.ingestion import Ingested, NotLanded
 from lfp_pipeline.landing.delivery import Delivery
-from lfp_pipeline.landing.partition_key import is_partition_key
+from lfp_pipeline.landing.partition_key import is_partition_key, partition_key
 from lfp_pipeline.partitions import product_files
 from lfp_pipeline.reporting import (
     COUNT_COLUMNS,
@@ -100,9 +101,10 @@ def products(
     database: ProductsDatabase,
 ) -> dg.MaterializeResult:
     """One product per sku: the newest row that was ever delivered for it."""
-    ingested = _newest_per_partition(_ingest(context, engine, _partition_keys(context)))
-    with database.get_connection() as connection:
-        checks = check_products(connection, ingested)
+    with failing_as_busy(context):
+        ingested = _newest_per_partition(_ingest(context, engine, _partition_keys(context)))
+        with database.get_connection() as connection:
+            checks = check_products(connection, ingested)
     for one in ingested:
         context.add_asset_metadata(ingested_metadata(one), partition_key=one.delivery.partition_key)
     data_version = _data_version([one.delivery for one in ingested])
@@ -131,7 +133,8 @@ def name_counts(
     The counts commit with every merge. This compares them with a full recount, and puts right what
     somebody changed by hand.
     """
-    metadata, checks = count_names(database, context.log)
+    with failing_as_busy(context):
+        metadata, checks = count_names(database, context.log)
     return dg.MaterializeResult(metadata=metadata, check_results=checks)
 
 
@@ -170,7 +173,10 @@ def _partition_keys(context: dg.AssetExecutionContext) -> Sequence[str]:
         )
         raise dg.Failure(msg, allow_retries=False)
     if wrong := [key for key in keys if not is_partition_key(key)]:
-        msg = f"{wrong[0]!r} is no partition key. Use letters, digits, dots, dashes, underscores."
+        msg = (
+            f"{wrong[0]!r} is no partition key. A file of that name has the partition "
+            f"{partition_key(wrong[0])!r}."
+        )
         raise dg.Failure(msg, allow_retries=False)
     return keys
 
@@ -230,6 +236,8 @@ def _ingest(
         tell(context.log, outcome)
         outcomes.append(outcome)
     merged = [one for one in outcomes if isinstance(one, Ingested) and is_merged(one)]
+    if any(isinstance(one, Ingested) and one.busy for one in outcomes):
+        note_busy(context)
     if len(merged) < len(outcomes):
         for one in merged:
             context.log_event(materialization("products", one.delivery, ingested_metadata(one)))

@@ -22,11 +22,13 @@ class _OneLine(logging.Formatter):
 
 
 def _event_text(event: Any, text: str) -> str:  # noqa: ANN401 (DagsterEvent is not public)
-    """The event's message; for a step that failed, with why."""
+    """The event's message; for a failure, with why, unless its step has told that already."""
     message: str = event.message or text
-    if not event.is_step_failure:
+    data = event.event_specific_data
+    error = getattr(data, "error", None)
+    if error is None or getattr(data, "first_step_failure_event", None):
         return message
-    told, error = event.step_failure_data.user_failure_data, event.step_failure_data.error
+    told = getattr(data, "user_failure_data", None)
     # Around an error that our code did not foresee, Dagster puts one that only names the op.
     why: str = told.description if told else (error.cause or error).message.strip()
     return f"{message} {why}"

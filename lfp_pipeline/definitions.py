@@ -25,6 +25,8 @@ def definitions() -> dg.Definitions:
         settings = load_settings()
     except SettingsError as error:
         raise click.ClickException(str(error)) from None  # Without a traceback.
+    if not settings.data_dir.exists():  # One that is there without an inbox is an error, later.
+        settings.inbox_dir.mkdir(parents=True)
     fresh = dg.FreshnessPolicy.time_window(fail_window=timedelta(hours=settings.freshness_hours))
     return dg.Definitions(
         assets=dg.map_asset_specs(

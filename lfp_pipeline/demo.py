@@ -46,7 +46,9 @@ def main() -> int:
     command = [sys.executable, "-m", *_INGEST.split()]
     code = subprocess.run(command, check=False).returncode  # noqa: S603 (it is ours)
     seconds = time.perf_counter() - started
-    return code or _show(settings.database_path, sample.name, truth, seconds)
+    if code:
+        print("\nNot all that is in the inbox went in: see above.")
+    return _show(settings.database_path, sample.name, truth, seconds)
 
 
 def _make_sample(settings: Settings, sample: Path, rows: int, seed: int) -> dict[str, object]:
@@ -66,6 +68,8 @@ def _make_sample(settings: Settings, sample: Path, rows: int, seed: int) -> dict
 
 
 def _show(database: Path, key: str, truth: dict[str, object], seconds: float) -> int:
+    if not database.exists():
+        return 1
     with duckdb.connect(str(database), read_only=True) as connection:
         row = connection.execute(_LEDGER, {"partition_key": key}).fetchone()
         deliveries, products, names = connection.execute(_TOTALS).fetchall()[0]

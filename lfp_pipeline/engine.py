@@ -1,10 +1,12 @@
 """The engine: everything that can be done with one data folder."""
 
 import logging
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
+from functools import partial
 
 from lfp_pipeline.errors import LandingError
 from lfp_pipeline.ingestion import Ingested, NotLanded, ingest
@@ -207,20 +209,26 @@ class Engine:
         None harms another.
         """
         share = min(self.settings.parallel_files, max(len(files) + len(deliveries), 1))
+        busy = threading.Event()
+
+        def ingest_unless_busy(delivery: Delivery) -> Ingested | NotLanded:
+            if busy.is_set():  # One has waited for the database; the others need not.
+                return NotLanded(delivery.partition_key, "Not tried: the database is busy.")
+            ingested = self.ingest(delivery, log, share=share)
+            if ingested.busy:
+                busy.set()
+            return ingested
 
         def land_and_ingest(file: InboxFile) -> Ingested | NotLanded:
             try:
                 delivery = self.land(LocalFile(file.path), file.partition_key, log)
             except LandingError as error:
                 return NotLanded(file.partition_key, str(error))
-            return self.ingest(delivery, log, share=share)
+            return ingest_unless_busy(delivery)
 
         tasks: list[Callable[[], Ingested | NotLanded]] = [
-            *(
-                lambda delivery=delivery: self.ingest(delivery, log, share=share)
-                for delivery in deliveries
-            ),
-            *(lambda file=file: land_and_ingest(file) for file in files),
+            *(partial(ingest_unless_busy, delivery) for delivery in deliveries),
+            *(partial(land_and_ingest, file) for file in files),
         ]
         with ThreadPoolExecutor(share) as pool:
             try:

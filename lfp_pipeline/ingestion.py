@@ -37,6 +37,7 @@ class Ingested:
         products: rows in `products` afterwards.
         seconds: from the landed file to the commit, waiting for the lock included.
         seconds_reading: of these, reading.
+        busy: whether it failed only because the database was in other hands.
         mended: whether the file could not be read as it is, and had to be mended first.
         ignored_columns: names in the header that are not taken in.
         sample_products: some of its rows: sku, name, description.
@@ -49,6 +50,7 @@ class Ingested:
     seconds: float = 0.0
     seconds_reading: float = 0.0
     mended: bool = False
+    busy: bool = False
     ignored_columns: Sequence[str] = ()
     sample_products: Sequence[tuple[str, str, str]] = ()
     sample_rejects: Sequence[tuple[int, int, int, str, str, bytes]] = ()
@@ -84,6 +86,9 @@ def ingest(
     except DeliveryRefusedError as error:
         account = _note(delivery, Status.REFUSED, error, warehouse, log)
         ingested = Ingested(delivery, account)
+    except WarehouseBusyError as error:  # There is no writing that into the ledger.
+        account = Account(delivery.delivery_id, Status.FAILED, error=str(error))
+        ingested = Ingested(delivery, account, busy=True)
     except Exception as error:
         log.exception("%s failed", delivery.delivery_id)
         ingested = Ingested(delivery, _note(delivery, Status.FAILED, error, warehouse, log))
@@ -145,8 +150,6 @@ def _note(
 ) -> Account:
     """Write into the ledger why a delivery was not merged, if the ledger can be had."""
     text = str(error) if isinstance(error, LfpError) else f"{type(error).__name__}: {error}"
-    if isinstance(error, WarehouseBusyError):  # It has waited long enough.
-        return Account(delivery.delivery_id, status, error=text)
     try:
         with warehouse.opened("noting a failure", log) as connection:
             return note_unmerged(connection, delivery, status, text)

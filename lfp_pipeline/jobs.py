@@ -7,6 +7,7 @@ from typing import Any
 import dagster as dg
 
 from lfp_pipeline.assets import count_names, name_counts, products, raw_products, register
+from lfp_pipeline.busy import failing_as_busy, note_busy
 from lfp_pipeline.checks import as_evaluation, check_products, products_checks
 from lfp_pipeline.engine import Engine
 from lfp_pipeline.ingestion import Ingested, NotLanded
@@ -51,6 +52,16 @@ def ingest_pending(
     Each partition shows as materialized as soon as its file is in. A bad file stops no other; it
     fails the run at the end.
     """
+    with failing_as_busy(context):
+        _ingest_pending(context, config, engine, database)
+
+
+def _ingest_pending(
+    context: dg.OpExecutionContext,
+    config: InboxConfig,
+    engine: Engine,
+    database: ProductsDatabase,
+) -> None:
     files = engine.pending_inbox_files(context.log)
     deliveries = _landed_before(engine, files, context.log)
     if config.files:
@@ -68,6 +79,9 @@ def ingest_pending(
     for outcome in engine.ingest_all(files, deliveries, context.log):
         outcomes.append(outcome)
         _show(context, outcome)
+    if any(isinstance(one, Ingested) and one.busy for one in outcomes):
+        note_busy(context)
+        raise failure([outcome for outcome in outcomes if not is_merged(outcome)])
     _show_tables(context, database, outcomes)
     if bad := [outcome for outcome in outcomes if not is_merged(outcome)]:
         raise failure(bad)

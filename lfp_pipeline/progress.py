@@ -48,5 +48,5 @@ def heartbeat(log: logging.Logger, message: Callable[[float], str]) -> Iterator[
 
 
 def megabytes(size: float) -> str:
-    """A size for people: `90.1 MB`."""
-    return f"{size / 1e6:,.1f} MB"
+    """A size for people: `90.1 MB`, and `0.9 KB` for a small one."""
+    return f"{size / 1e6:,.1f} MB" if size >= 1e6 else f"{size / 1e3:,.1f} KB"  # noqa: PLR2004

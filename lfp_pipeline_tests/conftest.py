@@ -21,6 +21,16 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.fixture(autouse=True, scope="session")
+def no_settings_file(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Whoever runs the tests may have settings of their own; they are not for the tests."""
+    empty = tmp_path_factory.mktemp("settings") / "empty.toml"
+    empty.touch()
+    with pytest.MonkeyPatch.context() as environment:
+        environment.setenv("LFP_SETTINGS_FILE", str(empty))
+        yield
+
+
 @pytest.fixture
 def project(tmp_path: Path, home: Path) -> Iterator[Project]:
     with project_in(tmp_path, home, foreign_wait_seconds=0) as project:

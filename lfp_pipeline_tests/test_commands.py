@@ -91,7 +91,11 @@ def shell(tmp_path: Path, home: Path) -> Shell:
     (tmp_path / "data" / "inbox").mkdir(parents=True)
     shutil.copytree(home, tmp_path / "home")
     shutil.copy(PROJECT / "dagster.yaml", tmp_path / "home")
-    inherited = {name: value for name, value in os.environ.items() if not name.startswith("LFP_")}
+    inherited = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith("LFP_") or name == "LFP_SETTINGS_FILE"
+    }
     own = {
         "LFP_DATA_DIR": str(tmp_path / "data"),
         "LFP_INBOX_QUIET_SECONDS": "0",

@@ -92,7 +92,11 @@ def dagster_dev(folder: Path, home: Path) -> Iterator[Dagster]:
     shutil.copytree(home, folder / "home")
     shutil.copy(PROJECT / "dagster.yaml", folder / "home")
     (folder / "data" / "inbox").mkdir(parents=True)
-    inherited = {name: value for name, value in os.environ.items() if not name.startswith("LFP_")}
+    inherited = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith("LFP_") or name == "LFP_SETTINGS_FILE"
+    }
     own = {
         "DAGSTER_HOME": str(folder / "home"),
         "LFP_DATA_DIR": str(folder / "data"),

@@ -136,6 +136,9 @@ def _magic(path: Path) -> bytes:
 
 def _only_member(archive: zipfile.ZipFile) -> zipfile.ZipInfo:
     members = [member for member in archive.infolist() if not _is_packing_litter(member)]
+    if any(member.filename == "[Content_Types].xml" for member in members):
+        msg = "The file is an Excel workbook, or another Office document. Save it as CSV."
+        raise DeliveryRefusedError(msg)
     if len(members) != 1:
         names = ", ".join(member.filename for member in members[:5]) or "none"
         msg = f"The zip holds {len(members)} files ({names}). Deliver a zip with one CSV file."

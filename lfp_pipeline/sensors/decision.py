@@ -22,13 +22,17 @@ class History:
         merged: those that are in.
         refused: those that were refused; trying again changes nothing.
         running: those that a run is at, or waits in the queue for.
-        attempts: how many runs of the sensor have ended for a version.
+        attempts: how many runs of the sensor there were for a version.
+        busy: how many of them failed only because the database was in other hands.
+        resting: those whose last such run was a short time ago.
     """
 
     merged: AbstractSet[FileVersion] = frozenset()
     refused: AbstractSet[FileVersion] = frozenset()
     running: AbstractSet[FileVersion] = frozenset()
     attempts: Mapping[FileVersion, int] = field(default_factory=dict)
+    busy: Mapping[FileVersion, int] = field(default_factory=dict)
+    resting: AbstractSet[FileVersion] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -71,6 +75,7 @@ class Decision:
     waiting: int
     unstable: int
     running: int
+    resting: int
     merged: int
     refused: tuple[str, ...]
     given_up: tuple[str, ...]
@@ -83,6 +88,8 @@ class Decision:
             f"{new} new, {self.unstable} still being written, {self.running} running, "
             f"{self.merged} in, {len(self.refused)} refused, {len(self.given_up)} given up"
         )
+        if self.resting:
+            text += f". {self.resting} wait because the database was open in another program"
         if self.refused:
             text += f". Refused: {_some(self.refused)}; mend and drop again"
         if self.given_up:
@@ -97,7 +104,7 @@ def decide(listing: Listing, history: History, limits: Limits) -> Decision:
     get a run each; small ones share.
     """
     due: list[tuple[InboxFile, int]] = []
-    merged = running = 0
+    merged = running = resting = 0
     refused: list[str] = []
     given_up: list[str] = []
     for file in listing.ready:
@@ -108,7 +115,9 @@ def decide(listing: Listing, history: History, limits: Limits) -> Decision:
             running += 1
         elif version in history.refused:
             refused.append(file.name)
-        elif history.attempts.get(version, 0) >= limits.max_attempts:
+        elif version in history.resting:
+            resting += 1
+        elif _failed_attempts(version, history) >= limits.max_attempts:
             given_up.append(file.name)
         else:
             due.append((file, history.attempts.get(version, 0) + 1))
@@ -118,10 +127,15 @@ def decide(listing: Listing, history: History, limits: Limits) -> Decision:
         waiting=len(due) - sum(len(batch.files) for batch in batches),
         unstable=len(listing.unstable),
         running=running,
+        resting=resting,
         merged=merged,
         refused=tuple(refused),
         given_up=tuple(given_up),
     )
+
+
+def _failed_attempts(version: FileVersion, history: History) -> int:
+    return history.attempts.get(version, 0) - history.busy.get(version, 0)
 
 
 def _batches(due: Sequence[tuple[InboxFile, int]], limits: Limits) -> Iterator[Batch]:

@@ -1,6 +1,7 @@
 """The sensor that takes in what is dropped into the inbox."""
 
 import logging
+import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
@@ -10,6 +11,7 @@ from typing import Any
 import dagster as dg
 from dagster import RunRecord
 
+from lfp_pipeline.busy import BUSY_TAG
 from lfp_pipeline.engine import Engine
 from lfp_pipeline.holds import abandoned
 from lfp_pipeline.jobs import ingest_inbox, ingest_products
@@ -21,6 +23,8 @@ from lfp_pipeline.warehouse.account import Status
 NAME = "file_drop_sensor"
 VERSION_TAG = "lfp/version"
 SENSOR_TAG = "lfp/sensor"
+REST_SECONDS = 30.0
+LONGEST_REST_SECONDS = 600.0
 MAX_RETRIES_TAG = "dagster/max_retries"
 
 
@@ -91,18 +95,31 @@ def _history(listing: Listing, engine: Engine, instance: dg.DagsterInstance) -> 
     }
     running: set[FileVersion] = set()
     attempts: Counter[FileVersion] = Counter()
+    busy: Counter[FileVersion] = Counter()
+    last_busy: dict[FileVersion, float] = {}
     for record in _runs_since(min(dropped_at.values(), default=None), instance):
         versions = set(_versions(record.dagster_run))
         if not record.dagster_run.is_finished:
             running |= versions
         # What was tried before the file was dropped anew does not count.
         created_at = record.create_timestamp.timestamp()
-        attempts.update(v for v in versions if created_at > dropped_at.get(v, inf))
+        counted = {version for version in versions if created_at > dropped_at.get(version, inf)}
+        attempts.update(counted)
+        if BUSY_TAG in record.dagster_run.tags:
+            busy.update(counted)
+            for version in counted:
+                last_busy[version] = max(created_at, last_busy.get(version, 0))
     return History(
         merged={version for version, told in outcomes.items() if told is Status.MERGED},
         refused={version for version, told in outcomes.items() if told is Status.REFUSED},
         running=running,
         attempts=attempts,
+        busy=busy,
+        resting={
+            version
+            for version, created_at in last_busy.items()
+            if time.time() < created_at + min(busy[version] * REST_SECONDS, LONGEST_REST_SECONDS)
+        },
     )
 
 

@@ -65,6 +65,7 @@ class Warehouse:
             duckdb.connect(config=dict(self.config)) as connection,
             self.attached(connection, purpose, log),
         ):
+            connection.execute("SET enable_progress_bar = false")
             yield connection
 
     def published_id(self) -> str | None:

@@ -3,6 +3,8 @@
 import os
 import shutil
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import dagster as dg
@@ -10,6 +12,7 @@ import duckdb
 import pytest
 
 from lfp_pipeline.errors import LandingError
+from lfp_pipeline.sensors import file_drop
 from lfp_pipeline_tests.oracle import LOG, File, true_products
 from lfp_pipeline_tests.processes import running
 from lfp_pipeline_tests.support import HEADER, NO_SKU, PARTITION_TAG, Project, drop
@@ -109,16 +112,24 @@ def test_a_changed_file_is_asked_for_again(project: Project) -> None:
     assert project.products == true_products([A, newer])
 
 
+@contextmanager
+def broken_database(project: Project) -> Iterator[None]:
+    """What stands in the database's place cannot be opened."""
+    path = project.engine.warehouse.path
+    path.write_bytes(b"no database" * 1_000)
+    yield
+    path.unlink()
+
+
 def test_a_failed_run_is_tried_again_up_to_the_limit_and_then_given_up(project: Project) -> None:
     project.drop(A)
     run_keys = []
-    with duckdb.connect(project.data / "products.duckdb"):  # In its way, as a program may be.
+    with broken_database(project):
         for _ in range(3):
             tick = project.tick()
             run_keys += [request.run_key for request in tick.run_requests]
             (run,) = project.do(tick)
             assert not run.success
-            assert "is open in another program: this process itself" in project.error(run)
         tick = project.tick()
     assert len(set(run_keys)) == 3
     assert not tick.run_requests
@@ -127,7 +138,7 @@ def test_a_failed_run_is_tried_again_up_to_the_limit_and_then_given_up(project: 
 
 def test_a_given_up_file_starts_afresh_when_it_is_dropped_again(project: Project) -> None:
     project.drop(A)
-    with duckdb.connect(project.data / "products.duckdb"):
+    with broken_database(project):
         for _ in range(3):
             project.do(project.tick())
     assert not project.tick().run_requests
@@ -141,7 +152,7 @@ def test_a_given_up_file_starts_afresh_when_it_is_dropped_again(project: Project
 def test_several_files_of_a_failed_run_are_tried_again(project: Project) -> None:
     for file in small_files(2):
         project.drop(file)
-    with duckdb.connect(project.data / "products.duckdb"):
+    with broken_database(project):
         first = project.tick()
         project.do(first)
     second = project.tick()
@@ -149,6 +160,27 @@ def test_several_files_of_a_failed_run_are_tried_again(project: Project) -> None
     assert second.run_requests[0].run_key != first.run_requests[0].run_key
     assert all(run.success for run in project.do(second))
     assert not project.tick().run_requests
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_a_database_that_is_open_elsewhere_is_waited_for_and_costs_no_attempt(
+    project: Project, count: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for file in small_files(count):
+        project.drop(file)
+    with duckdb.connect(project.data / "products.duckdb"):  # In its way, as a program may be.
+        (run,) = project.do(project.tick())
+        assert "is open in another program: this process itself" in project.error(run)
+        told = project.tick()
+        assert not told.run_requests
+        assert f"{count} wait because the database was open in another program" in told.skip_message
+        monkeypatch.setattr(file_drop, "REST_SECONDS", 0)
+        for _ in range(5):
+            (run,) = project.do(project.tick())
+            assert not run.success
+    (run,) = project.do(project.tick())
+    assert run.success
+    assert project.products == true_products(small_files(count))
 
 
 def test_a_refused_file_is_left_alone_and_said(project: Project) -> None:
