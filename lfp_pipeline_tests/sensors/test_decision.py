@@ -162,6 +162,22 @@ def test_no_two_versions_or_attempts_share_a_run_key(
     assert one.run_key != other.run_key
 
 
+def test_runs_that_could_not_have_the_database_are_no_failed_attempts() -> None:
+    one = file("a.csv")
+    found = decision(one, attempts={version(one): 7}, busy={version(one): 5})
+    assert asked_for(found) == ["a.csv"]
+    assert found.batches[0].attempts == (8,)
+    given_up = decision(one, attempts={version(one): 8}, busy={version(one): 5})
+    assert given_up.given_up == ("a.csv",)
+
+
+def test_a_file_rests_after_the_database_could_not_be_had() -> None:
+    one, two = file("a.csv"), file("b.csv")
+    found = decision(one, two, resting={version(one)})
+    assert asked_for(found) == ["b.csv"]
+    assert "1 wait because the database was open in another program" in found.summary
+
+
 def test_a_run_key_is_the_same_for_ever() -> None:
     batch = Batch((file("a.csv"), file("b c.csv", 7)), (1, 2))
     assert batch.run_key == "6a83e73f897b988068e67f70e7e1aaec9203ea5dd9c2427dad3612d613bc025e"
