@@ -14,7 +14,7 @@ def test_columns_are_found_by_name_whatever_their_case_and_spaces():
 
 
 def test_every_missing_column_is_told_with_the_header():
-    with pytest.raises(DeliveryRefusedError, match=r"no column name and no column sku.*'a \| desc"):
+    with pytest.raises(DeliveryRefusedError, match=r"no column name and no column sku.*'a, desc"):
         map_columns(["a", "description"], {})
 
 

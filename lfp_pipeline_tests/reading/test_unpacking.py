@@ -206,3 +206,12 @@ def test_a_plain_file_is_not_packed(tmp_path: Path, data: bytes):
     path = tmp_path / "plain"
     path.write_bytes(data)
     assert not is_packed(path)
+
+
+def test_a_workbook_is_refused_as_one(tmp_path: Path) -> None:
+    path = tmp_path / "products.xlsx"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("[Content_Types].xml", "<Types/>")
+        archive.writestr("xl/workbook.xml", "<workbook/>")
+    with pytest.raises(DeliveryRefusedError, match="Excel workbook"), open_unpacked(path):
+        pass
