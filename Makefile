@@ -51,8 +51,8 @@ test: setup ## Run the tests (under five minutes)
 	$(BIN)/python -m pytest -m "not slow"
 
 .PHONY: test-slow
-test-slow: setup ## Run all tests, the long ones too
-	$(BIN)/python -m pytest
+test-slow: setup ## Run all tests, the long ones too (a quarter of an hour)
+	$(BIN)/python -m pytest --timeout 1800
 
 .PHONY: check
 check: setup ## Lint, format, types and layers
