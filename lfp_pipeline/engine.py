@@ -3,10 +3,9 @@
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
-from functools import partial
 
 from lfp_pipeline.errors import LandingError
 from lfp_pipeline.ingestion import Ingested, NotLanded, ingest
@@ -38,6 +37,10 @@ class Backlog:
     unfinished: Sequence[Delivery]
     finished: Sequence[Ingested]
     not_landed: Sequence[NotLanded]
+
+
+Batch = Sequence[InboxFile | Delivery]
+"""What is read and merged together."""
 
 
 class Engine:
@@ -138,7 +141,8 @@ class Engine:
                 not_landed.append(NotLanded(key, message))
             elif not left:
                 newest = deliveries[-1]
-                finished.append(Ingested(newest, known[newest.delivery_id], products))
+                account = known[newest.delivery_id]
+                finished.append(Ingested(newest, account, products=products))
         return Backlog(unfinished, finished, not_landed)
 
     def outcome(self, file: InboxFile) -> Status | None:
@@ -194,9 +198,10 @@ class Engine:
 
     # Reading and merging
 
-    def ingest(self, delivery: Delivery, log: logging.Logger, *, share: int = 1) -> Ingested:
-        """Read and merge a delivery; `share` others have this run's threads and memory, too."""
-        return ingest(delivery, self.settings, self.warehouse, log, share=share)
+    def ingest(self, delivery: Delivery, log: logging.Logger) -> Ingested:
+        """Read and merge a delivery."""
+        (ingested,) = ingest([delivery], self.settings, self.warehouse, log)
+        return ingested
 
     def ingest_all(
         self,
@@ -208,31 +213,59 @@ class Engine:
 
         None harms another.
         """
-        share = min(self.settings.parallel_files, max(len(files) + len(deliveries), 1))
+        batches = _batches(files, deliveries, self.settings)
+        share = min(self.settings.parallel_files, max(len(batches), 1))
         busy = threading.Event()
 
-        def ingest_unless_busy(delivery: Delivery) -> Ingested | NotLanded:
+        def land_and_ingest(batch: Batch) -> list[Ingested | NotLanded]:
+            landed, done = self._landed(batch, log)
             if busy.is_set():  # One has waited for the database; the others need not.
-                return NotLanded(delivery.partition_key, "Not tried: the database is busy.")
-            ingested = self.ingest(delivery, log, share=share)
-            if ingested.busy:
-                busy.set()
-            return ingested
+                message = "Not tried: the database is busy."
+                return [*done, *(NotLanded(one.partition_key, message) for one in landed)]
+            if landed:
+                ingested = ingest(landed, self.settings, self.warehouse, log, share=share)
+                if any(one.busy for one in ingested):
+                    busy.set()
+                done += ingested
+            return done
 
-        def land_and_ingest(file: InboxFile) -> Ingested | NotLanded:
-            try:
-                delivery = self.land(LocalFile(file.path), file.partition_key, log)
-            except LandingError as error:
-                return NotLanded(file.partition_key, str(error))
-            return ingest_unless_busy(delivery)
-
-        tasks: list[Callable[[], Ingested | NotLanded]] = [
-            *(partial(ingest_unless_busy, delivery) for delivery in deliveries),
-            *(partial(land_and_ingest, file) for file in files),
-        ]
         with ThreadPoolExecutor(share) as pool:
             try:
-                for done in as_completed([pool.submit(task) for task in tasks]):
-                    yield done.result()
+                tasks = [pool.submit(land_and_ingest, batch) for batch in batches]
+                for done in as_completed(tasks):
+                    yield from done.result()
             finally:  # Who stops listening does not wait for what has not begun.
                 pool.shutdown(cancel_futures=True)
+
+    def _landed(
+        self, batch: Batch, log: logging.Logger
+    ) -> tuple[list[Delivery], list[Ingested | NotLanded]]:
+        """The deliveries of a batch, and what could not be landed."""
+        landed: list[Delivery] = []
+        missing: list[Ingested | NotLanded] = []
+        for one in batch:
+            if isinstance(one, Delivery):
+                landed.append(one)
+                continue
+            try:
+                landed.append(self.land(LocalFile(one.path), one.partition_key, log))
+            except LandingError as error:
+                missing.append(NotLanded(one.partition_key, str(error)))
+        return landed, missing
+
+
+def _batches(
+    files: Sequence[InboxFile], deliveries: Sequence[Delivery], settings: Settings
+) -> Sequence[Batch]:
+    """Cut what is to be taken in into batches, in order: of one if large, of many if small."""
+    batches: list[list[InboxFile | Delivery]] = []
+    room = files_left = 0
+    due: Batch = [*deliveries, *files]
+    for one in due:
+        if one.size_bytes > room or not files_left:
+            batches.append([])
+            room, files_left = settings.batch_bytes, settings.batch_files
+        batches[-1].append(one)
+        room -= one.size_bytes
+        files_left -= 1
+    return batches

@@ -10,6 +10,7 @@ import duckdb
 from lfp_pipeline.ingestion import Ingested, NotLanded
 from lfp_pipeline.landing.delivery import Delivery
 from lfp_pipeline.progress import megabytes
+from lfp_pipeline.reading.reader import Reading
 from lfp_pipeline.warehouse.account import Account, Status
 from lfp_pipeline.warehouse.counts import top_names
 
@@ -89,19 +90,28 @@ def ingested_metadata(ingested: Ingested) -> Metadata:
         "sha256": delivery.sha256,
     }
     if ingested.seconds:
-        metadata |= {
-            "seconds": round(ingested.seconds, 3),
-            "seconds_reading": round(ingested.seconds_reading, 3),
-            "rows_per_second": round(account.rows_read / ingested.seconds),
-            "sample_of_products": _table(("sku", "name", "description"), ingested.sample_products),
-        }
-    if ingested.mended:
+        metadata["seconds"] = round(ingested.seconds, 3)
+    if ingested.batch > 1:
+        metadata["files_merged_together"] = ingested.batch
+    if reading := ingested.reading:
+        metadata |= _reading_metadata(reading, ingested)
+    return metadata
+
+
+def _reading_metadata(reading: Reading, ingested: Ingested) -> dict[str, Any]:
+    metadata: dict[str, Any] = {
+        "seconds_reading": round(reading.seconds, 3),
+        "sample_of_products": _table(("sku", "name", "description"), reading.sample_products),
+    }
+    if ingested.batch == 1:
+        metadata["rows_per_second"] = round(reading.rows_read / ingested.seconds)
+    if reading.mended:
         metadata["mended"] = True
-    if ingested.ignored_columns:
-        metadata["ignored_columns"] = ", ".join(ingested.ignored_columns)
-    if ingested.sample_rejects:
+    if reading.ignored_columns:
+        metadata["ignored_columns"] = ", ".join(reading.ignored_columns)
+    if reading.sample_rejects:
         columns = ("row_number", "byte_start", "byte_end", "reason", "detail", "raw")
-        metadata["sample_of_rejects"] = _table(columns, ingested.sample_rejects)
+        metadata["sample_of_rejects"] = _table(columns, reading.sample_rejects)
     return metadata
 
 

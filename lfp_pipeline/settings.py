@@ -81,9 +81,15 @@ class Settings(BaseSettings):
         description="DuckDB threads of one run.",
     )
     memory_limit: Memory = Field(
-        "2GB", description="DuckDB memory of one run, at least 64MB; beyond it, it spills."
+        "1500MB", description="DuckDB memory of one run, at least 64MB; beyond it, it spills."
     )
-    parallel_files: int = Field(2, ge=1, le=64, description="Files read at once within one run.")
+    parallel_files: int = Field(
+        2, ge=1, le=64, description="Files, or batches of small ones, read at once within one run."
+    )
+    batch_bytes: int = Field(
+        8 * 2**20, ge=0, description="Files up to this size in all are merged together."
+    )
+    batch_files: int = Field(100, ge=1, le=1000, description="Most files that are merged together.")
 
     column_aliases: Mapping[Literal["name", "sku", "description"], list[str]] = Field(
         default_factory=dict,

@@ -251,7 +251,7 @@ def test_a_ledger_that_cannot_be_had_leaves_the_error_to_the_caller(engine: Engi
 
 
 def test_who_stops_listening_stops_what_has_not_begun(tmp_path: Path) -> None:
-    engine = engine_at(tmp_path, parallel_files=1)
+    engine = engine_at(tmp_path, parallel_files=1, batch_files=1)
     for number in range(10):
         drop(engine, f"{number}.csv", GOOD)
     outcomes = engine.ingest_all(engine.pending_inbox_files(LOG), [], LOG)
@@ -265,10 +265,11 @@ def test_what_came_of_it_can_be_shown(engine: Engine) -> None:
     (one,) = engine.ingest_all(engine.pending_inbox_files(LOG), [], LOG)
     assert isinstance(one, Ingested)
     assert one.products == one.account.rows_inserted
-    assert one.ignored_columns == ["colour"]
-    assert ("s3", "Bob", "y") in one.sample_products
-    assert all(raw for *_, raw in one.sample_rejects)
-    assert one.seconds >= one.seconds_reading > 0
+    assert one.reading
+    assert one.reading.ignored_columns == ["colour"]
+    assert ("s3", "Bob", "y") in one.reading.sample_products
+    assert all(raw for *_, raw in one.reading.sample_rejects)
+    assert one.seconds >= one.reading.seconds > 0
 
 
 def test_nothing_stays_open_or_lies_around_after_good_and_bad_files(engine: Engine) -> None:

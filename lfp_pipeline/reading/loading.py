@@ -6,7 +6,6 @@ without an objection, and with as many rows as the grammar counts records.
 """
 
 import logging
-import re
 from dataclasses import dataclass
 from mmap import ACCESS_READ, mmap
 from pathlib import Path
@@ -16,50 +15,23 @@ import duckdb
 from lfp_pipeline.errors import DeliveryRefusedError
 from lfp_pipeline.reading.dialect import Dialect, detect_dialect
 from lfp_pipeline.reading.encoding import beyond_ascii
+from lfp_pipeline.reading.lines import Lines, lines_counted
 from lfp_pipeline.reading.mending import MendedCopy, mend
 from lfp_pipeline.reading.plain_text import PlainText, recoded
-from lfp_pipeline.reading.records import MAX_RECORD_BYTES
 from lfp_pipeline.reading.reject_limit import RejectLimit
+from lfp_pipeline.reading.scan import scan_of
 from lfp_pipeline.settings import Settings
 
 _MAX_MENDINGS = 4
-_COUNT_BYTES = 1 << 23
-_SIDE_BY_SIDE = re.compile(rb'" +"')
-
-_READ = """
-CREATE OR REPLACE TABLE rows AS
-SELECT
-    trim({sku}) AS sku, trim({name}) AS name, {description} AS description,
-    {line_breaks} AS line_breaks, {misread} AS misread
-FROM read_csv(
-    $path,
-    auto_detect = false,
-    header = true,
-    delim = $delimiter,
-    quote = '"',
-    escape = '"',
-    columns = $columns,
-    force_not_null = $not_null,
-    max_line_size = $max_line_size,
-    store_rejects = $keep_objections,
-    rejects_limit = $max_objections
-)
-"""
+_MAX_OBJECTIONS = 1_000
 
 _FORGET_REJECTS = "DROP TABLE IF EXISTS reject_errors; DROP TABLE IF EXISTS reject_scans"
 
-_MAX_OBJECTIONS = 1_000
 _OBJECTIONS = "SELECT line_byte_position, lower(error_type::VARCHAR) FROM reject_errors"
 
-# Every column is looked at, also those that are not taken in: what DuckDB is not asked for, it does
-# not check, and 1.5 fails on objections to it.
-_LINE_BREAKS = "strlen(concat({0})) - strlen(replace(concat({0}), $line_break, ''))"
-
-# After two spaces, DuckDB takes a quote for a plain character.
-_MISREAD = "regexp_matches({0}, '^  +\"')"
-
-_LINES_AND_MISREAD = """
-SELECT count(*) + coalesce(sum(line_breaks), 0), coalesce(bool_or(misread), false) FROM rows
+_ROWS_AND_LINES = """
+SELECT count(*), count(*) + coalesce(sum(line_breaks), 0), coalesce(bool_or(misread), false)
+FROM rows
 """
 
 
@@ -89,16 +61,53 @@ def load_rows(
     Raises:
         DeliveryRefusedError: it has no usable header, or cannot be read reliably.
     """
-    dialect = detect_dialect(text.head, text.mark_length, settings.column_aliases)
+    dialect = dialect_of(text, settings)
     size, width = text.path.stat().st_size, len(dialect.columns.header)
     limit = RejectLimit(settings.max_reject_share, size, width)
-    readable = dialect.plain_header and _read(connection, text.path, dialect)
-    if readable and _lines_add_up(connection, text.path, dialect):
+    if dialect.plain_header and _loads_plainly(connection, text.path, dialect):
         return LoadedFile(text.path, dialect, None, limit)
     if encoding := _other_encoding(text, settings, log):
         return load_rows(connection, recoded(text, encoding, folder), folder, settings, log)
     mended = _load_mended(connection, text.path, dialect, folder, limit)
     return LoadedFile(text.path, dialect, mended, limit)
+
+
+def dialect_of(text: PlainText, settings: Settings) -> Dialect:
+    """How a file is written.
+
+    Raises:
+        DeliveryRefusedError: it has no usable header.
+    """
+    return detect_dialect(text.head, text.mark_length, settings.column_aliases)
+
+
+def adds_up(lines: Lines, rows: int, lines_read: int, path: Path, dialect: Dialect) -> bool:
+    """Whether each line of a file is the end of a row, or a line break in a value of one.
+
+    Blank lines do not add up; then the grammar counts. It also does where quoted values seem to
+    stand side by side.
+
+    Args:
+        lines: of the file.
+        rows: how many were read from it.
+        lines_read: the rows, and the line breaks within their values.
+        path: the file.
+        dialect: how it is written.
+    """
+    if lines.count == lines_read and not lines.side_by_side:
+        return True
+    if lines.count < lines_read:
+        return False
+    return _count_records(path, dialect, dialect.body_start) == rows
+
+
+def _loads_plainly(connection: duckdb.DuckDBPyConnection, path: Path, dialect: Dialect) -> bool:
+    """Read a file as it is; whether nothing of it went missing."""
+    with lines_counted(path, dialect) as counting:
+        if not _read(connection, path, dialect):
+            return False
+        rows, lines_read, misread = connection.execute(_ROWS_AND_LINES).fetchall()[0]
+        return not misread and adds_up(counting.result(), rows, lines_read, path, dialect)
 
 
 def _other_encoding(text: PlainText, settings: Settings, log: logging.Logger) -> str | None:
@@ -148,58 +157,12 @@ def _read(
     that does not count towards its memory limit. Otherwise it stops at the first.
     """
     connection.execute(_FORGET_REJECTS)
-    columns = [f"c{index}" for index in range(len(dialect.columns.header))]
-    wanted = {column: columns[index] for column, index in dialect.columns.positions.items()}
+    scan = scan_of(path, dialect, max_objections)
     try:
-        connection.execute(
-            _READ.format(
-                **wanted,
-                line_breaks=_LINE_BREAKS.format(", ".join(columns)),
-                misread=" OR ".join(map(_MISREAD.format, columns)),
-            ),
-            {
-                "path": str(path),
-                "delimiter": dialect.delimiter,
-                "line_break": dialect.newline[-1:].decode(),
-                "columns": dict.fromkeys(columns, "VARCHAR"),
-                "not_null": columns,
-                "max_line_size": MAX_RECORD_BYTES,
-                "keep_objections": max_objections > 0,
-                "max_objections": max_objections,
-            },
-        )
+        connection.execute(f"CREATE OR REPLACE TABLE rows AS {scan.sql}", scan.parameters)
     except (duckdb.InvalidInputException, duckdb.ConversionException):
         return False
     return not max_objections or connection.execute(_OBJECTIONS + " LIMIT 1").fetchone() is None
-
-
-def _lines_add_up(connection: duckdb.DuckDBPyConnection, path: Path, dialect: Dialect) -> bool:
-    """Whether each line of a file is the end of a row, or a line break in a value of one.
-
-    Blank lines do not add up; then the grammar counts. It also does where quoted values seem to
-    stand side by side: DuckDB takes `"a" "b"` for one value.
-    """
-    lines_read, misread = connection.execute(_LINES_AND_MISREAD).fetchall()[0]
-    if misread:
-        return False
-    lines, side_by_side = _lines(path, dialect)
-    if lines == lines_read and not side_by_side:
-        return True
-    return _count_records(path, dialect, dialect.body_start) == _row_count(connection)
-
-
-def _lines(path: Path, dialect: Dialect) -> tuple[int, bool]:
-    """How many lines follow the header; whether there are quotes with only spaces between them."""
-    line_break = dialect.newline[-1:]
-    lines, side_by_side, tail = 0, False, line_break
-    with path.open("rb") as file:
-        file.seek(dialect.body_start)
-        while chunk := file.read(_COUNT_BYTES):
-            lines += chunk.count(line_break)
-            text = tail + chunk
-            side_by_side |= b'" ' in text and _SIDE_BY_SIDE.search(text) is not None
-            tail = text[len(text.rstrip(b" ")) - 1 :]
-    return lines + (not tail.endswith(line_break)), side_by_side
 
 
 def _count_records(path: Path, dialect: Dialect, start: int | None = None) -> int | None:

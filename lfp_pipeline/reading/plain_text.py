@@ -40,7 +40,7 @@ def plain_text(raw: Path, folder: Path, max_unpacked_bytes: int) -> PlainText:
     if encoding == "utf-8" and not is_packed(raw):
         return PlainText(raw, mark_length, _head(raw), certain)
     spool = folder / "plain.csv"
-    with _open(raw) as file, spool.open("xb") as out:
+    with _open(raw) as file, spool.open("wb") as out:
         pieces: Iterator[bytes] = chunks(file, max_unpacked_bytes)
         if encoding != "utf-8":
             file.read(mark_length)

@@ -1,6 +1,6 @@
 """Reads one delivery: its rows, its rejects, and the winner of every sku in it.
 
-What the workspace holds while a delivery is open:
+What the workspace holds of a delivery that was read:
 
     rows      every record of the file in order; rowid + 1 is the row number
     rejects   (row_number, byte_start, byte_end, reason, detail, raw)
@@ -10,54 +10,72 @@ What the workspace holds while a delivery is open:
 
 import logging
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import duckdb
 
 from lfp_pipeline.landing.delivery import Delivery
 from lfp_pipeline.progress import heartbeat, megabytes
 from lfp_pipeline.reading.loading import LoadedFile, load_rows
-from lfp_pipeline.reading.plain_text import plain_text
+from lfp_pipeline.reading.plain_text import PlainText
 from lfp_pipeline.reading.rejects import (
     CREATE_REJECTS,
     insert_rejects,
     located,
     unreadable_records,
 )
-from lfp_pipeline.reading.rules import RowRules, broken_rules, exclude_superseded, trim_keys
-from lfp_pipeline.reading.workspace import Workspace, WorkspaceLimits, open_workspace
+from lfp_pipeline.reading.rules import broken_rules, exclude_superseded, rules_of, trim_keys
 from lfp_pipeline.settings import Settings
 
 _WINNERS = """
-CREATE VIEW winners AS
+CREATE OR REPLACE VIEW winners AS
 SELECT rows.rowid + 1 AS row_number, sku, name, description
 FROM rows ANTI JOIN excluded ON rows.rowid + 1 = excluded.row_number
+"""
+
+_COUNTS = "SELECT (SELECT count(*) FROM rows), (SELECT count(*) FROM rejects)"
+
+_SAMPLE_PRODUCTS = """
+SELECT sku, name, description
+FROM rows ANTI JOIN excluded ON rows.rowid + 1 = excluded.row_number
+WHERE rows.rowid < 1000
+ORDER BY rows.rowid
+LIMIT 5
+"""
+
+_SAMPLE_REJECTS = """
+SELECT row_number, byte_start, byte_end, reason, detail, raw
+FROM rejects ORDER BY row_number LIMIT 5
 """
 
 
 @dataclass(frozen=True)
 class Reading:
-    """A delivery, read: its counts, and the workspace connection that holds its rows.
+    """A delivery, read: its counts and samples. The workspace holds its rows.
 
     Attributes:
-        connection: holds the tables that this module describes.
+        delivery: what was read.
         rows_read: records in the file, rejects included.
         rows_rejected: those that are not accepted.
         rows_superseded: accepted rows that a later row of the same file replaces.
         ignored_columns: names in the header that are not taken in.
         mended: whether the file had to be mended to be read.
-        seconds: what the reading took.
+        seconds: what the reading took, from the plain text.
+        sample_products: some of its rows: sku, name, description.
+        sample_rejects: some rejects: row number, start and end byte, reason, detail, bytes.
     """
 
-    connection: duckdb.DuckDBPyConnection
+    delivery: Delivery
     rows_read: int
     rows_rejected: int
     rows_superseded: int
-    ignored_columns: list[str]
+    ignored_columns: Sequence[str]
     mended: bool
     seconds: float
+    sample_products: Sequence[tuple[str, str, str]]
+    sample_rejects: Sequence[tuple[int, int, int, str, str, bytes]]
 
     @property
     def reject_share(self) -> float:
@@ -65,57 +83,81 @@ class Reading:
         return self.rows_rejected / self.rows_read if self.rows_read else 0.0
 
 
-@contextmanager
 def read_delivery(
-    delivery: Delivery, settings: Settings, limits: WorkspaceLimits, log: logging.Logger
-) -> Iterator[Reading]:
-    """Read a delivery into a workspace that lasts as long as the block.
+    delivery: Delivery,
+    text: PlainText,
+    connection: duckdb.DuckDBPyConnection,
+    folder: Path,
+    settings: Settings,
+    log: logging.Logger,
+) -> Reading:
+    """Read a delivery into the workspace, in the place of the one that was read before.
+
+    Args:
+        delivery: what is read.
+        text: the same as plain text.
+        connection: to the workspace.
+        folder: for a mended or recoded copy.
+        settings: rules and limits.
+        log: for progress.
 
     Raises:
         DeliveryRefusedError: it cannot be read as products.
     """
-    folders = [settings.data_dir, settings.raw_dir, settings.database_path.resolve().parent]
-    with open_workspace(folders, settings.work_dir, limits) as workspace:
-        what = f"Reading {delivery.partition_key} ({megabytes(delivery.size_bytes)})"
-
-        def progress(seconds: float) -> str:
-            percent = max(workspace.connection.query_progress(), 0)
-            return f"{what}: {percent:.0f} % of the present step after {seconds:.0f} s"
-
-        with heartbeat(log, progress):
-            reading = _read(delivery, workspace, settings, log)
-        yield reading
-
-
-def _read(
-    delivery: Delivery, workspace: Workspace, settings: Settings, log: logging.Logger
-) -> Reading:
     started = time.perf_counter()
-    connection = workspace.connection
-    text = plain_text(delivery.path, workspace.folder, settings.max_unpacked_bytes)
-    loaded = load_rows(connection, text, workspace.folder, settings, log)
-    trim_keys(connection)
-    rejected = _exclude_rejects(connection, loaded, settings)
+    what = f"Reading {delivery.partition_key} ({megabytes(delivery.size_bytes)})"
+
+    def progress(seconds: float) -> str:
+        percent = max(connection.query_progress(), 0)
+        return f"{what}: {percent:.0f} % of the present step after {seconds:.0f} s"
+
+    with heartbeat(log, progress):
+        loaded = load_rows(connection, text, folder, settings, log)
+        trim_keys(connection)
+        connection.execute(CREATE_REJECTS)
+        _exclude_rejects(connection, loaded, settings)
+        mended, ignored = loaded.mended is not None, loaded.dialect.columns.ignored
+        return choose_winners(connection, delivery, ignored, started, mended=mended)
+
+
+def forget_reading(connection: duckdb.DuckDBPyConnection) -> None:
+    """Leave nothing of a delivery that could not be read."""
+    connection.execute(
+        "CREATE OR REPLACE TABLE rows (sku VARCHAR, name VARCHAR, description VARCHAR)"
+    )
+    connection.execute(CREATE_REJECTS)
+    connection.execute(_WINNERS)
+
+
+def choose_winners(
+    connection: duckdb.DuckDBPyConnection,
+    delivery: Delivery,
+    ignored_columns: Sequence[str],
+    started: float,
+    *,
+    mended: bool = False,
+) -> Reading:
+    """From `rows` and `rejects`, choose the winners, and sum up what was read since `started`."""
     superseded = exclude_superseded(connection)
     connection.execute(_WINNERS)
+    rows, rejected = connection.execute(_COUNTS).fetchall()[0]
     return Reading(
-        connection=connection,
-        rows_read=connection.execute("SELECT count(*) FROM rows").fetchall()[0][0],
+        delivery=delivery,
+        rows_read=rows,
         rows_rejected=rejected,
         rows_superseded=superseded,
-        ignored_columns=loaded.dialect.columns.ignored,
-        mended=loaded.mended is not None,
+        ignored_columns=ignored_columns,
+        mended=mended,
         seconds=time.perf_counter() - started,
+        sample_products=connection.execute(_SAMPLE_PRODUCTS).fetchall(),
+        sample_rejects=connection.execute(_SAMPLE_REJECTS).fetchall(),
     )
 
 
 def _exclude_rejects(
     connection: duckdb.DuckDBPyConnection, loaded: LoadedFile, settings: Settings
-) -> int:
-    rules = RowRules(
-        settings.max_sku_length, settings.max_name_length, settings.max_description_length
-    )
-    connection.execute(CREATE_REJECTS)
+) -> None:
     rejected = insert_rejects(connection, unreadable_records(connection, loaded))
-    broken = broken_rules(connection, rules, loaded.dialect.columns, loaded.limit, rejected)
-    return rejected + insert_rejects(connection, located(broken, loaded))
+    rules = rules_of(loaded.dialect, settings)
+    broken = broken_rules(connection, rules, loaded.limit, rejected)
+    insert_rejects(connection, located(broken, loaded))

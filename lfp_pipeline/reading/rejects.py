@@ -30,11 +30,11 @@ SELECT unnest($1::BIGINT[]), unnest($2::BIGINT[]), unnest($3::BIGINT[]),
 """
 
 CREATE_REJECTS = """
-CREATE TABLE rejects (
+CREATE OR REPLACE TABLE rejects (
     row_number BIGINT, byte_start BIGINT, byte_end BIGINT,
     reason VARCHAR, detail VARCHAR, raw BLOB
 );
-CREATE TABLE excluded (row_number BIGINT)
+CREATE OR REPLACE TABLE excluded (row_number BIGINT)
 """
 
 

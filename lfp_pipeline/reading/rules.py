@@ -1,23 +1,56 @@
 """What a row must be to be accepted, and which of the rows of a file win."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import duckdb
 
-from lfp_pipeline.reading.columns import ColumnMap
+from lfp_pipeline.reading.dialect import Dialect
 from lfp_pipeline.reading.reject_limit import RejectLimit
+from lfp_pipeline.settings import Settings
 
 WHITE_SPACE = r"[\s\x0b\x1c-\x1f\x85\p{Z}]+"
 """What is trimmed from sku and name: everything that Python's `str.strip` strips."""
 
-_TRIM = """
+PADDING = {"around": f"^{WHITE_SPACE}|{WHITE_SPACE}$"}
+"""What is bound to the conditions that look for white space."""
+
+# Few values begin or end with anything but printable ASCII, and only those cost a pattern.
+_PADDED = """
+CASE
+    WHEN sku NOT BETWEEN '!' AND '~' OR sku[-1] NOT BETWEEN '!' AND '~'
+        OR name NOT BETWEEN '!' AND '~' OR name[-1] NOT BETWEEN '!' AND '~'
+    THEN regexp_matches(sku, $around) OR regexp_matches(name, $around)
+    ELSE false
+END
+"""
+
+_TRIM = f"""
 UPDATE rows SET
     sku = regexp_replace(sku, $around, '', 'g'),
     name = regexp_replace(name, $around, '', 'g')
-WHERE regexp_matches(sku, $around) OR regexp_matches(name, $around)
+WHERE {_PADDED}
 """
 
-_BROKEN_RULES = """
+_BREAKS_A_RULE = """(
+    sku = '' OR name = ''
+    OR contains(sku, chr(0)) OR contains(name, chr(0)) OR contains(description, chr(0))
+    OR length(sku) > $max_sku OR length(name) > $max_name OR length(description) > $max_description
+    OR (sku = $header[1] AND name = $header[2] AND trim(description) = $header[3])
+)"""
+
+# In bytes, which are known at once, a value is at least as long as in characters.
+IRREGULAR = f"""(
+    {_PADDED}
+    OR sku = '' OR name = ''
+    OR contains(sku, chr(0)) OR contains(name, chr(0)) OR contains(description, chr(0))
+    OR strlen(sku) > $max_sku OR strlen(name) > $max_name OR strlen(description) > $max_description
+    OR (sku = $header[1] AND name = $header[2])
+)"""
+"""Whether a row may be one to trim, or break a rule. Bind `PADDING` and `RowRules.parameters`."""
+
+_BROKEN_RULES = f"""
 SELECT rowid + 1 AS row_number, reason, detail
 FROM (
     SELECT rowid, CASE
@@ -32,14 +65,10 @@ FROM (
         WHEN length(description) > $max_description
             THEN ['description too long',
                   length(description) || ' characters, at most ' || $max_description]
-        WHEN [sku, name, trim(description)] = $header THEN ['repeated header', '']
+        ELSE ['repeated header', '']
     END AS broken, broken[1] AS reason, broken[2] AS detail
     FROM rows ANTI JOIN excluded ON rows.rowid + 1 = excluded.row_number
-    WHERE sku = '' OR name = ''
-        OR contains(sku, chr(0)) OR contains(name, chr(0)) OR contains(description, chr(0))
-        OR length(sku) > $max_sku OR length(name) > $max_name
-        OR length(description) > $max_description
-        OR (sku = $header[1] AND name = $header[2] AND trim(description) = $header[3])
+    WHERE {_BREAKS_A_RULE}
 )
 ORDER BY row_number
 LIMIT $most + 1
@@ -62,42 +91,56 @@ QUALIFY row_number() OVER (PARTITION BY sku ORDER BY row_number DESC) > 1
 
 @dataclass(frozen=True)
 class RowRules:
-    """The longest values that are accepted, in characters."""
+    """What a row of one file must be to be accepted.
+
+    Attributes:
+        max_sku_length: the longest sku that is accepted, in characters.
+        max_name_length: the longest name.
+        max_description_length: the longest description.
+        header: what the file calls sku, name and description: a row of just that is none.
+    """
 
     max_sku_length: int
     max_name_length: int
     max_description_length: int
+    header: Sequence[str]
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        """What is bound to the conditions of this module."""
+        return {
+            "max_sku": self.max_sku_length,
+            "max_name": self.max_name_length,
+            "max_description": self.max_description_length,
+            "header": self.header,
+        }
+
+
+def rules_of(dialect: Dialect, settings: Settings) -> RowRules:
+    """The rules for the rows of a file."""
+    return RowRules(
+        settings.max_sku_length,
+        settings.max_name_length,
+        settings.max_description_length,
+        [dialect.columns.named(column) for column in ("sku", "name", "description")],
+    )
 
 
 def trim_keys(connection: duckdb.DuckDBPyConnection) -> None:
     """Take the white space from around sku and name. Few rows have any, so few are written."""
-    around = f"^{WHITE_SPACE}|{WHITE_SPACE}$"
-    connection.execute(_TRIM, {"around": around})
+    connection.execute(_TRIM, PADDING)
 
 
 def broken_rules(
-    connection: duckdb.DuckDBPyConnection,
-    rules: RowRules,
-    columns: ColumnMap,
-    limit: RejectLimit,
-    rejected: int = 0,
+    connection: duckdb.DuckDBPyConnection, rules: RowRules, limit: RejectLimit, rejected: int = 0
 ) -> list[tuple[int, str, str]]:
     """Row number, reason and detail of every row that breaks a rule and is not excluded, in order.
-
-    A row that repeats the header is one.
 
     Raises:
         DeliveryRefusedError: with those that are rejected already, there are more than the limit.
     """
     most = limit.most - rejected
-    parameters = {
-        "max_sku": rules.max_sku_length,
-        "max_name": rules.max_name_length,
-        "max_description": rules.max_description_length,
-        "header": [columns.named(column) for column in ("sku", "name", "description")],
-        "most": most,
-    }
-    broken = connection.execute(_BROKEN_RULES, parameters).fetchall()
+    broken = connection.execute(_BROKEN_RULES, rules.parameters | {"most": most}).fetchall()
     if len(broken) > most:
         place = f"row {broken[0][0]}"
         raise limit.refusal(place, broken[0][1])

@@ -29,6 +29,14 @@ class Workspace:
     connection: duckdb.DuckDBPyConnection
     folder: Path
 
+    @contextmanager
+    def folder_for(self, number: int) -> Iterator[Path]:
+        """A folder for the files of one of several deliveries, gone once it was read."""
+        folder = self.folder / str(number)
+        folder.mkdir()
+        yield folder
+        shutil.rmtree(folder)
+
 
 @contextmanager
 def open_workspace(

@@ -13,8 +13,8 @@ SELECT name, sum(change)::BIGINT AS change
 FROM (
     SELECT old_name AS name, -1 AS change FROM matches WHERE fate = 'updated'
     UNION ALL
-    SELECT name, 1 FROM winners
-    ANTI JOIN (FROM matches WHERE fate <> 'updated') AS kept USING (row_number)
+    SELECT name, 1 FROM latest
+    ANTI JOIN (FROM matches WHERE fate <> 'updated') AS kept USING (delivery_number, row_number)
 )
 GROUP BY name
 HAVING sum(change) <> 0
@@ -61,7 +61,7 @@ ORDER BY no_of_products DESC, name LIMIT $limit
 
 
 def find_changed_names(connection: duckdb.DuckDBPyConnection) -> None:
-    """From the workspace's `matches` and `winners`, tell how often each name came and went."""
+    """From the workspace's `matches` and `latest`, tell how often each name came and went."""
     connection.execute(_CHANGED_NAMES)
 
 

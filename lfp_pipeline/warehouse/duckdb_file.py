@@ -68,6 +68,11 @@ class Warehouse:
             connection.execute("SET enable_progress_bar = false")
             yield connection
 
+    @property
+    def size_bytes(self) -> int:
+        """Of the database file; 0 where there is none."""
+        return self.path.stat().st_size if self.path.exists() else 0
+
     def published_id(self) -> str | None:
         """The id of the database, without opening it; None where there is none."""
         try:

@@ -1,9 +1,12 @@
-"""The merge: one delivery into `products`, its counts and its ledger row, in one transaction.
+"""The merge: a batch of deliveries into `products`, their counts and ledger rows, all at once.
 
 Of all rows of a sku ever delivered, the one with the greatest (delivered_at, delivery_id,
 row_number) wins, whenever it arrives. Within one delivery the reading has chosen already, so here
 whole deliveries compare.
 """
+
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import duckdb
 
@@ -13,43 +16,27 @@ from lfp_pipeline.landing.sources import utc_now
 from lfp_pipeline.reading.reader import Reading
 from lfp_pipeline.warehouse.account import Account, Status
 from lfp_pipeline.warehouse.counts import apply_changed_names, find_changed_names
+from lfp_pipeline.warehouse.first_load import adopt
 from lfp_pipeline.warehouse.laws import product_count
-from lfp_pipeline.warehouse.ledger import account_of, record
+from lfp_pipeline.warehouse.ledger import accounts, record
+from lfp_pipeline.warehouse.matching import Fates, match
 from lfp_pipeline.warehouse.transaction import transaction
 
-_MATCHES = """
-CREATE OR REPLACE TABLE matches AS
-SELECT
-    known.rowid AS product_rowid,
-    winner.row_number,
-    known.name AS old_name,
-    CASE
-        WHEN (known.delivered_at, known.delivery_id) > ($delivered_at, $delivery_id) THEN 'stale'
-        WHEN known.name = winner.name AND known.description = winner.description THEN 'unchanged'
-        ELSE 'updated'
-    END AS fate
-FROM warehouse.products AS known
-JOIN winners AS winner USING (sku)
-"""
-
-_FATES = """
-SELECT
-    (SELECT count(*) FROM winners),
-    count(*),
-    count(DISTINCT row_number),
-    count(*) FILTER (fate = 'updated'),
-    count(*) FILTER (fate = 'unchanged'),
-    count(*) FILTER (fate = 'stale')
-FROM matches
-"""
+_LEAVE_OUT = [
+    "DELETE FROM arrivals WHERE delivery_number IN (SELECT unnest($numbers::USMALLINT[]))",
+    "DELETE FROM arrived_rejects WHERE delivery_number IN (SELECT unnest($numbers::USMALLINT[]))",
+]
 
 # Unchanged rows only learn where they came from last: three narrow columns, in place, for a tenth
 # of the cost of new rows. Rows with another text are written anew, which is cheaper there.
 _MOVE_UNCHANGED = """
-UPDATE warehouse.products AS known
-SET delivery_id = $delivery_id, delivered_at = $delivered_at, row_number = matches.row_number
-FROM matches
-WHERE known.rowid = matches.product_rowid AND matches.fate = 'unchanged'
+UPDATE warehouse.products AS product
+SET
+    delivery_id = moved.delivery_id,
+    delivered_at = moved.delivered_at,
+    row_number = moved.row_number
+FROM (FROM matches JOIN batch USING (delivery_number) WHERE fate = 'unchanged') AS moved
+WHERE product.rowid = moved.product_rowid
 """
 
 _DELETE_UPDATED = """
@@ -59,111 +46,148 @@ WHERE rowid IN (SELECT product_rowid FROM matches WHERE fate = 'updated')
 
 _INSERT = """
 INSERT INTO warehouse.products
-SELECT sku, name, description, $delivery_id, $delivered_at, row_number
-FROM winners
-ANTI JOIN (FROM matches WHERE fate <> 'updated') AS kept USING (row_number)
+SELECT sku, name, description, delivery_id, delivered_at, row_number
+FROM latest
+JOIN batch USING (delivery_number)
+ANTI JOIN (FROM matches WHERE fate <> 'updated') AS kept USING (delivery_number, row_number)
+"""
+
+_GROWTH = """
+SELECT (SELECT count(*) FROM latest) - (SELECT count(*) FROM matches)
+"""
+
+_FORGET_REJECTS = """
+DELETE FROM warehouse.rejected_rows
+WHERE delivery_id IN (SELECT unnest($delivery_ids::VARCHAR[]))
 """
 
 _KEEP_REJECTS = """
 INSERT INTO warehouse.rejected_rows
-SELECT $delivery_id, row_number, byte_start, byte_end, reason, detail, raw FROM rejects
+SELECT delivery_id, row_number, byte_start, byte_end, reason, detail, raw
+FROM arrived_rejects
+JOIN batch USING (delivery_number)
 """
 
-_FORGET_REJECTS = "DELETE FROM warehouse.rejected_rows WHERE delivery_id = $delivery_id"
+
+@dataclass(frozen=True)
+class Arrived:
+    """A delivery as it comes to the merge.
+
+    Attributes:
+        delivery: what has arrived.
+        reading: what was read of it, if it could be read.
+        refusal: why nothing of it is taken; None: its rows are.
+    """
+
+    delivery: Delivery
+    reading: Reading | None
+    refusal: str | None = None
 
 
-def merge(reading: Reading, delivery: Delivery) -> Account:
-    """Merge a delivery that was read into the attached warehouse; once is enough.
+def merge(
+    connection: duckdb.DuckDBPyConnection, batch: Sequence[Arrived], *, loaded: bool = False
+) -> list[Account]:
+    """Merge a batch of arrivals into the attached warehouse, whole or not at all.
+
+    Args:
+        connection: to the workspace that holds the arrivals.
+        batch: in the order of their numbers there, which is that of age.
+        loaded: whether it is a first load, which stands in the warehouse already.
 
     Returns:
-        Its account: the one in the ledger if it had been merged before.
+        Their accounts; of a delivery that had been merged before, the one in the ledger.
 
     Raises:
         WarehouseInconsistentError: a law would not hold. Nothing was changed.
     """
-    connection = reading.connection
-    known = account_of(connection, delivery)
-    if known is not None and known.status is Status.MERGED:
-        return known
-    this = {"delivery_id": delivery.delivery_id, "delivered_at": delivery.delivered_at}
-    connection.execute(_MATCHES, this)
-    account = _account(reading, delivery)
-    before = product_count(connection)
-    writes_rows = account.rows_inserted + account.rows_updated > 0
+    deliveries = [arrived.delivery for arrived in batch]
+    merged = _merged_before(connection, deliveries)
+    if len(merged) == len(batch):
+        return [merged[number] for number in range(len(batch))]
+    if merged:
+        for statement in _LEAVE_OUT:
+            connection.execute(statement, {"numbers": list(merged)})
+    fates = match(connection, deliveries)
+    counted = [
+        merged.get(number) or _account(arrived, fates.get(number, Fates()))
+        for number, arrived in enumerate(batch)
+    ]
+    new = [number for number in range(len(batch)) if number not in merged]
+    with_account = [(deliveries[number], counted[number]) for number in new]
+    before, growth = product_count(connection), _growth(connection)
+    writes_rows = any(account.rows_inserted + account.rows_updated for _, account in with_account)
     if writes_rows:
         find_changed_names(connection)
     with transaction(connection):
-        connection.execute(_MOVE_UNCHANGED, this)
-        if writes_rows:
+        connection.execute(_MOVE_UNCHANGED)
+        if loaded:
+            adopt(connection)
+        elif writes_rows:
             connection.execute(_DELETE_UPDATED)
-            connection.execute(_INSERT, this)
+            connection.execute(_INSERT)
+        if writes_rows:
             apply_changed_names(connection)
-        _write_account(connection, delivery, account)
-        if product_count(connection) != before + account.rows_inserted:
-            msg = f"{delivery.delivery_id}: the number of products did not grow by the new skus."
+        ids = [delivery.delivery_id for delivery, _ in with_account]
+        connection.execute(_FORGET_REJECTS, {"delivery_ids": ids})
+        connection.execute(_KEEP_REJECTS)
+        record(connection, with_account)
+        if product_count(connection) != before + growth:
+            msg = f"{', '.join(ids)}: the number of products did not grow by the new skus."
             raise WarehouseInconsistentError(msg)
-    return account
+    return counted
 
 
-def note_unmerged(
-    connection: duckdb.DuckDBPyConnection,
-    delivery: Delivery,
-    status: Status,
-    error: str,
-    *,
-    with_rejects: bool = False,
-) -> Account:
-    """Write the ledger row of a delivery of which nothing was taken; keep one that was merged.
-
-    With `with_rejects`, the workspace's rejects are kept as the evidence.
-    """
-    known = account_of(connection, delivery)
-    if known is not None and known.status is Status.MERGED:
-        return known
-    account = Account(delivery.delivery_id, status, error=error)
-    with transaction(connection):
-        _write_account(connection, delivery, account, with_rejects=with_rejects)
-    return account
+def _merged_before(
+    connection: duckdb.DuckDBPyConnection, deliveries: Sequence[Delivery]
+) -> dict[int, Account]:
+    known = accounts(connection, {delivery.partition_key for delivery in deliveries})
+    found = {number: known.get(delivery.delivery_id) for number, delivery in enumerate(deliveries)}
+    return {
+        number: account
+        for number, account in found.items()
+        if account is not None and account.status is Status.MERGED
+    }
 
 
-def _write_account(
-    connection: duckdb.DuckDBPyConnection,
-    delivery: Delivery,
-    account: Account,
-    *,
-    with_rejects: bool = True,
-) -> None:
-    this = {"delivery_id": delivery.delivery_id}
-    connection.execute(_FORGET_REJECTS, this)
-    if with_rejects:
-        connection.execute(_KEEP_REJECTS, this)
-    record(connection, delivery, account)
+def _growth(connection: duckdb.DuckDBPyConnection) -> int:
+    """By how many new skus the products will grow."""
+    return int(connection.execute(_GROWTH).fetchall()[0][0])
 
 
-def _account(reading: Reading, delivery: Delivery) -> Account:
-    """Count the fates, and see that every row has one and every sku is there once."""
-    winners, matches, matched_winners, updated, unchanged, stale = reading.connection.execute(
-        _FATES
-    ).fetchall()[0]
-    if matches != matched_winners:
-        msg = f"{matches - matched_winners} skus of {delivery.delivery_id} are in products twice."
-        raise WarehouseInconsistentError(msg)
+def _account(arrived: Arrived, fates: Fates) -> Account:
+    """The account of a delivery, in which every row has a fate."""
+    delivery_id, reading = arrived.delivery.delivery_id, arrived.reading
+    if reading is None or arrived.refusal is not None:
+        return Account(delivery_id, Status.REFUSED, error=arrived.refusal)
     account = Account(
-        delivery_id=delivery.delivery_id,
+        delivery_id=delivery_id,
         status=Status.MERGED,
         merged_at=utc_now(),
         rows_read=reading.rows_read,
-        rows_inserted=winners - matches,
-        rows_updated=updated,
-        rows_unchanged=unchanged,
+        rows_inserted=fates.inserted,
+        rows_updated=fates.updated,
+        rows_unchanged=fates.unchanged,
         rows_superseded=reading.rows_superseded,
-        rows_stale=stale,
+        rows_stale=fates.stale,
         rows_rejected=reading.rows_rejected,
     )
     if account.rows_accounted != account.rows_read:
         msg = (
-            f"{delivery.delivery_id}: {account.rows_read} rows were read, but "
+            f"{delivery_id}: {account.rows_read} rows were read, but "
             f"{account.rows_accounted} accounted for."
         )
         raise WarehouseInconsistentError(msg)
+    return account
+
+
+def note_unmerged(
+    connection: duckdb.DuckDBPyConnection, delivery: Delivery, status: Status, error: str
+) -> Account:
+    """Write the ledger row of a delivery of which nothing was taken; keep one that was merged."""
+    if merged := _merged_before(connection, [delivery]):
+        return merged[0]
+    account = Account(delivery.delivery_id, status, error=error)
+    with transaction(connection):
+        connection.execute(_FORGET_REJECTS, {"delivery_ids": [delivery.delivery_id]})
+        record(connection, [(delivery, account)])
     return account

@@ -12,18 +12,33 @@ from lfp_pipeline.warehouse.transaction import transaction
 
 VERSION = 1
 
-_MIGRATIONS = {
-    1: """
-CREATE TABLE warehouse.database_identity AS SELECT uuid()::VARCHAR AS database_id;
+INCOMING = "warehouse.incoming"
+"""Where a first load stands until it takes the place of the products. No part of the schema."""
 
-CREATE TABLE warehouse.products (
-    sku VARCHAR NOT NULL,
-    name VARCHAR NOT NULL,
+
+def create_products(table: str) -> str:
+    """The statement that makes a table for products.
+
+    What DuckDB would choose for each column is smaller, and takes twice as long to write. Skus and
+    names are looked through by every merge; so they stay as they are.
+    """
+    return f"""
+CREATE TABLE {table} (
+    sku VARCHAR NOT NULL USING COMPRESSION uncompressed,
+    name VARCHAR NOT NULL USING COMPRESSION uncompressed,
     description VARCHAR NOT NULL USING COMPRESSION zstd,
     delivery_id VARCHAR NOT NULL,
     delivered_at TIMESTAMP NOT NULL,
     row_number BIGINT NOT NULL
 );
+"""
+
+
+_MIGRATIONS = {
+    1: f"""
+CREATE TABLE warehouse.database_identity AS SELECT uuid()::VARCHAR AS database_id;
+
+{create_products("warehouse.products")}
 
 CREATE TABLE warehouse.name_counts (
     name VARCHAR NOT NULL,
@@ -71,19 +86,26 @@ CREATE TABLE IF NOT EXISTS warehouse.schema_version (
 )
 """
 
-_TABLE_EXISTS = """
-SELECT count(*) FROM duckdb_tables()
-WHERE database_name = 'warehouse' AND schema_name = 'main' AND table_name = 'schema_version'
+_TABLES = """
+SELECT 'warehouse.' || table_name FROM duckdb_tables()
+WHERE database_name = 'warehouse' AND schema_name = 'main'
 """
 
 
 def migrate(connection: duckdb.DuckDBPyConnection) -> None:
     """Bring the attached warehouse to the present schema, in one transaction.
 
+    What a first load that was killed has left goes, too.
+
     Raises:
         WarehouseInconsistentError: a newer version of this program has written it.
     """
-    current = _current_version(connection)
+    tables = {table for (table,) in connection.execute(_TABLES).fetchall()}
+    if INCOMING in tables:
+        connection.execute(f"DROP TABLE {INCOMING}")
+    current = 0
+    if "warehouse.schema_version" in tables:
+        current = int(connection.execute(_CURRENT_VERSION).fetchall()[0][0])
     if current == VERSION:
         return
     if current > VERSION:
@@ -104,8 +126,3 @@ def migrate(connection: duckdb.DuckDBPyConnection) -> None:
 def database_id(connection: duckdb.DuckDBPyConnection) -> str:
     """What tells the attached warehouse from any other, one made anew in its place included."""
     return str(connection.execute(_DATABASE_ID).fetchall()[0][0])
-
-
-def _current_version(connection: duckdb.DuckDBPyConnection) -> int:
-    (exists,) = connection.execute(_TABLE_EXISTS).fetchall()[0]
-    return int(connection.execute(_CURRENT_VERSION).fetchall()[0][0]) if exists else 0

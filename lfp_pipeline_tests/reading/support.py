@@ -3,14 +3,18 @@
 import hashlib
 import logging
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
+import duckdb
+
 from lfp_pipeline.landing.delivery import Delivery
-from lfp_pipeline.reading.reader import read_delivery
-from lfp_pipeline.reading.workspace import WorkspaceLimits
+from lfp_pipeline.reading.plain_text import plain_text
+from lfp_pipeline.reading.reader import Reading, read_delivery
+from lfp_pipeline.reading.workspace import WorkspaceLimits, open_workspace
 from lfp_pipeline.settings import Settings
 from lfp_pipeline_tests.reading.oracle import Oracle
 
@@ -87,24 +91,36 @@ def delivery_at(path: Path) -> Delivery:
     )
 
 
-def read_file(path: Path, *, threads: int = 2, **others: object) -> FileRead:
-    delivery = delivery_at(path)
+@contextmanager
+def reading(
+    delivery: Delivery, chosen: Settings, *, threads: int = 2
+) -> Iterator[tuple[Reading, duckdb.DuckDBPyConnection]]:
+    """Read a delivery into a workspace that lasts as long as the block."""
+    folders = [chosen.data_dir, chosen.raw_dir, chosen.database_path.resolve().parent]
     limits = WorkspaceLimits(threads, "1GB")
+    with open_workspace(folders, chosen.work_dir, limits) as workspace:
+        folder, connection = workspace.folder, workspace.connection
+        text = plain_text(delivery.path, folder, chosen.max_unpacked_bytes)
+        log = logging.getLogger(__name__)
+        yield read_delivery(delivery, text, connection, folder, chosen, log), connection
+
+
+def read_file(path: Path, *, threads: int = 2, **others: object) -> FileRead:
     chosen = settings(path.parent, **others)
-    with read_delivery(delivery, chosen, limits, logging.getLogger(__name__)) as reading:
+    with reading(delivery_at(path), chosen, threads=threads) as (read, connection):
         found = FileRead(
-            rows_read=reading.rows_read,
-            winners=reading.connection.execute(
+            rows_read=read.rows_read,
+            winners=connection.execute(
                 "SELECT row_number, sku, name, description FROM winners ORDER BY row_number"
             ).fetchall(),
-            rejects=reading.connection.execute(
+            rejects=connection.execute(
                 "SELECT row_number, byte_start, byte_end, reason, raw FROM rejects ORDER BY 1"
             ).fetchall(),
-            superseded=reading.rows_superseded,
-            mended=reading.mended,
-            ignored=reading.ignored_columns,
+            superseded=read.rows_superseded,
+            mended=read.mended,
+            ignored=list(read.ignored_columns),
         )
-        assert reading.rows_rejected == len(found.rejects)
+        assert read.rows_rejected == len(found.rejects)
         assert found.rows_read == len(found.winners) + len(found.rejects) + found.superseded
         return found
 

@@ -2,7 +2,6 @@
 
 import csv as python_csv
 import io
-import logging
 import random
 from pathlib import Path
 
@@ -11,8 +10,6 @@ import pytest
 
 from lfp_pipeline.errors import DeliveryRefusedError
 from lfp_pipeline.reading import reject_limit
-from lfp_pipeline.reading.reader import read_delivery
-from lfp_pipeline.reading.workspace import WorkspaceLimits
 from lfp_pipeline_tests.processes import finish, start
 from lfp_pipeline_tests.reading.support import (
     HEADER,
@@ -21,6 +18,7 @@ from lfp_pipeline_tests.reading.support import (
     expected,
     read,
     read_file,
+    reading,
     settings,
 )
 
@@ -486,12 +484,12 @@ def test_the_raw_zone_and_the_database_may_be_links_to_another_disk(tmp_path: Pa
     (data / "raw" / "delivery.raw").write_bytes(lines("Lamp,A-1,It shines."))
     duckdb.connect(disk / "products.duckdb").close()
     (data / "products.duckdb").symlink_to(disk / "products.duckdb")
-    chosen, limits = settings(data), WorkspaceLimits(2, "1GB")
+    chosen = settings(data)
     delivery = delivery_at(data / "raw" / "delivery.raw")
-    with read_delivery(delivery, chosen, limits, logging.getLogger(__name__)) as reading:
-        reading.connection.execute(f"ATTACH '{chosen.database_path}' AS warehouse")
-        reading.connection.execute("CREATE TABLE warehouse.rows AS FROM rows")
-        assert reading.rows_read == 1
+    with reading(delivery, chosen) as (found, connection):
+        connection.execute(f"ATTACH '{chosen.database_path}' AS warehouse")
+        connection.execute("CREATE TABLE warehouse.rows AS FROM rows")
+        assert found.rows_read == 1
 
 
 # Size

@@ -6,13 +6,16 @@ from collections.abc import Iterator
 import duckdb
 import pytest
 
-from lfp_pipeline.reading.columns import ColumnMap
 from lfp_pipeline.reading.reject_limit import RejectLimit
 from lfp_pipeline.reading.rules import RowRules, broken_rules, exclude_superseded, trim_keys
 
-COLUMNS = ColumnMap({"name": 0, "sku": 1, "description": 2}, ("Title", "SKU", "Text"))
 LIMIT = RejectLimit(1, 1_000_000, columns=3)
-RULES = RowRules(max_sku_length=4, max_name_length=6, max_description_length=8)
+RULES = RowRules(
+    max_sku_length=4,
+    max_name_length=6,
+    max_description_length=8,
+    header=["SKU", "Title", "Text"],
+)
 
 
 @pytest.fixture
@@ -50,14 +53,14 @@ def test_a_row_that_breaks_a_rule_is_told_with_its_reason(
     connection: duckdb.DuckDBPyConnection, row: tuple[str, str, str], reason: str | None
 ):
     insert(connection, ("a", "b", "c"), row)
-    broken = broken_rules(connection, RULES, COLUMNS, LIMIT)
+    broken = broken_rules(connection, RULES, LIMIT)
     assert [(number, why) for number, why, _ in broken] == ([(2, reason)] if reason else [])
 
 
 def test_a_row_that_is_excluded_is_not_told_again(connection: duckdb.DuckDBPyConnection):
     insert(connection, ("", "b", "c"), ("", "b", "c"))
     connection.execute("INSERT INTO excluded VALUES (1)")
-    assert [number for number, _, _ in broken_rules(connection, RULES, COLUMNS, LIMIT)] == [2]
+    assert [number for number, _, _ in broken_rules(connection, RULES, LIMIT)] == [2]
 
 
 def test_all_white_space_that_python_knows_is_trimmed(connection: duckdb.DuckDBPyConnection):

@@ -13,11 +13,9 @@ import pytest
 
 from lfp_pipeline.engine import Engine
 from lfp_pipeline.landing.delivery import Delivery
-from lfp_pipeline.reading.reader import Reading, read_delivery
-from lfp_pipeline.reading.workspace import WorkspaceLimits
+from lfp_pipeline.reading.arrivals import arrive_alone
 from lfp_pipeline.warehouse import counts
-from lfp_pipeline.warehouse.account import Status
-from lfp_pipeline.warehouse.merge import merge, note_unmerged
+from lfp_pipeline.warehouse.merge import Arrived, merge
 from lfp_pipeline_tests.oracle import (
     LOG,
     File,
@@ -27,6 +25,7 @@ from lfp_pipeline_tests.oracle import (
     tables,
 )
 from lfp_pipeline_tests.processes import running
+from lfp_pipeline_tests.reading.support import reading
 from lfp_pipeline_tests.warehouse.test_laws import (
     BY_DIFFERENCE,
     BY_RECOUNT,
@@ -79,22 +78,22 @@ class Breaking:
 
 
 @contextmanager
-def attached(engine: Engine, delivery: Delivery) -> Iterator[Reading]:
-    limits = WorkspaceLimits(threads=1, memory_limit="500MB")
-    with (
-        read_delivery(delivery, engine.settings, limits, LOG) as reading,
-        engine.warehouse.attached(reading.connection, "testing", LOG),
-    ):
-        yield reading
+def attached(
+    engine: Engine, delivery: Delivery
+) -> Iterator[tuple[duckdb.DuckDBPyConnection, list[Arrived]]]:
+    with reading(delivery, engine.settings, threads=1) as (read, connection):
+        arrive_alone(connection, taken=True)
+        with engine.warehouse.attached(connection, "testing", LOG):
+            yield connection, [Arrived(delivery, read)]
 
 
 def outcomes_of_breaking(engine: Engine, delivery: Delivery, *, after: bool) -> Iterator[Any]:
     """The tables after a fault in each of the calls of a merge, until a merge has no fault."""
     for number in range(1, MOST_STATEMENTS):
         try:
-            with attached(engine, delivery) as reading:
-                breaking: Any = Breaking(reading.connection, number, after=after)
-                merge(replace(reading, connection=breaking), delivery)
+            with attached(engine, delivery) as (connection, batch):
+                breaking: Any = Breaking(connection, number, after=after)
+                merge(breaking, batch)
         except Fault:
             yield tables(engine)
         else:
@@ -144,10 +143,10 @@ def test_a_fault_in_noting_a_refusal_leaves_the_tables_as_they_were(
     engine.ingest(land(engine, FIRST), LOG)
     before = tables(engine)
     delivery = land(engine, SECOND)
-    with attached(engine, delivery) as reading:
-        breaking: Any = Breaking(reading.connection, number, after=False)
+    with attached(engine, delivery) as (connection, [arrived]):
+        breaking: Any = Breaking(connection, number, after=False)
         with pytest.raises(Fault):
-            note_unmerged(breaking, delivery, Status.REFUSED, "no", with_rejects=True)
+            merge(breaking, [replace(arrived, refusal="no")])
     assert tables(engine) == before
 
 

@@ -9,8 +9,10 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from lfp_pipeline.ingestion import Ingested
-from lfp_pipeline.warehouse import counts
+from lfp_pipeline.engine import Engine
+from lfp_pipeline.ingestion import Ingested, ingest
+from lfp_pipeline.landing.delivery import Delivery
+from lfp_pipeline.warehouse import counts, first_load, matching
 from lfp_pipeline.warehouse.account import Status
 from lfp_pipeline.warehouse.laws import repeated_skus, unaccounted_deliveries
 from lfp_pipeline_tests.oracle import (
@@ -42,25 +44,56 @@ def recount_share(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatc
     return request.param
 
 
-def check_history(history: list[File]) -> None:
+@pytest.fixture(params=[True, False], ids=["first load", "no first load"])
+def _loads_first(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    if request.param:
+        monkeypatch.setattr(first_load, "LEAST_BYTES", 0)
+
+
+def check_history(history: list[list[File]]) -> None:
+    """Ingest batch by batch: each must end as if its files had come alone, oldest first."""
     with TemporaryDirectory() as folder:
         engine = engine_at(Path(folder))
         merged: list[File] = []
-        for file in history:
-            account = engine.ingest(land(engine, file), LOG).account
-            assert account.status is Status.MERGED
-            if file not in merged:
-                fates = true_fates(file, merged)
-                assert {name: getattr(account, name) for name in fates} == fates
-                merged.append(file)
+        for batch in history:
+            done = ingest_together(engine, [land(engine, file) for file in batch])
+            accounts = {one.delivery.delivery_id: one.account for one in done}
+            for file in sorted(set(batch), key=lambda one: (one.delivered_at, one.delivery_id)):
+                account = accounts[file.delivery_id]
+                assert account.status is Status.MERGED
+                if file not in merged:
+                    fates = true_fates(file, merged)
+                    assert {name: getattr(account, name) for name in fates} == fates
+                    merged.append(file)
         assert_laws_hold(engine, merged)
+
+
+def ingest_together(engine: Engine, deliveries: list[Delivery]) -> list[Ingested]:
+    return ingest(deliveries, engine.settings, engine.warehouse, LOG)
+
+
+@pytest.mark.usefixtures("recount_share", "_loads_first")
+@property_test
+@given(histories)
+def test_any_history_ends_in_the_winners_and_accounts_for_every_row(history: list[File]) -> None:
+    check_history([[file] for file in history])
 
 
 @pytest.mark.usefixtures("recount_share")
 @property_test
-@given(histories)
-def test_any_history_ends_in_the_winners_and_accounts_for_every_row(history: list[File]) -> None:
-    check_history(history)
+@given(histories, st.integers(1, 7))
+def test_files_that_are_merged_together_end_as_if_alone(history: list[File], size: int) -> None:
+    check_history([history[start : start + size] for start in range(0, len(history), size)])
+
+
+@pytest.mark.parametrize("few", [0, 10**9], ids=["few known", "all known"])
+def test_descriptions_are_compared_however_many_products_there_are(
+    few: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(matching, "FEW", few)
+    for seed in range(5):
+        files = random_files(Random(seed), number=6, rows=20)
+        check_history([files[:1], files[1:4], files[4:5], files[5:]])
 
 
 @pytest.mark.slow
@@ -69,7 +102,16 @@ def test_any_history_ends_in_the_winners_and_accounts_for_every_row(history: lis
 @hypothesis_settings(property_test, max_examples=500)
 @given(histories)
 def test_so_do_many_more_histories(history: list[File]) -> None:
-    check_history(history)
+    check_history([[file] for file in history])
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1200)
+@pytest.mark.usefixtures("recount_share")
+@hypothesis_settings(property_test, max_examples=500)
+@given(histories, st.integers(2, 7))
+def test_so_do_many_more_batches(history: list[File], size: int) -> None:
+    check_history([history[start : start + size] for start in range(0, len(history), size)])
 
 
 def test_a_delivery_that_is_in_changes_nothing_when_it_comes_again(tmp_path: Path) -> None:
@@ -128,10 +170,10 @@ def test_refused_deliveries_take_no_part(history: list[File], limit: float) -> N
 @given(histories)
 def test_several_threads_at_once_come_to_the_same(history: list[File]) -> None:
     with TemporaryDirectory() as folder:
-        engine = engine_at(Path(folder), parallel_files=4)
+        engine = engine_at(Path(folder), parallel_files=4, batch_files=2)
         deliveries = [land(engine, file) for file in history]
         done = list(engine.ingest_all([], deliveries, LOG))
-        assert len(done) == len(history)
+        assert len(history) >= len(done) >= len(set(history))
         assert {isinstance(one, Ingested) and one.account.status for one in done} == {"merged"}
         assert_laws_hold(engine, history)
 

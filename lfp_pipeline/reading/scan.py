@@ -1,0 +1,97 @@
+"""What is asked of DuckDB's CSV reader: the columns of a file, and the signs of a misreading."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lfp_pipeline.reading.dialect import Dialect
+from lfp_pipeline.reading.records import MAX_RECORD_BYTES
+
+_BUFFERED_RECORDS = 4
+"""Of the longest, so many fit into what a thread reads at a time.
+
+DuckDB's own choice, 16, is too much to divide a file of 90 MB evenly between two threads.
+"""
+
+_SCAN = """
+SELECT
+    {sku} AS sku, {name} AS name, {description} AS description,
+    {line_breaks} AS line_breaks, {misread} AS misread
+FROM read_csv(
+    $path,
+    auto_detect = false,
+    header = true,
+    delim = $delimiter,
+    quote = '"',
+    escape = '"',
+    columns = $columns,
+    force_not_null = $not_null,
+    max_line_size = $max_line_size,
+    buffer_size = $buffer_size,
+    parallel = $parallel,
+    store_rejects = $keep_objections,
+    rejects_limit = $max_objections
+)
+"""
+
+# Every column is looked at, also those that are not taken in: what DuckDB is not asked for, it does
+# not check, and 1.5 fails on objections to it.
+_LINE_BREAKS = "strlen(concat({0})) - strlen(replace(concat({0}), $line_break, ''))"
+
+# After two spaces, DuckDB takes a quote for a plain character. Few values begin so, and only those
+# cost the pattern.
+_BEGINS_WITH_SPACES = "({0} >= '  ' AND {0} < '  #')"
+_MISREAD = "CASE WHEN {0} THEN {1} ELSE false END"
+_QUOTE_AFTER_SPACES = "regexp_matches({0}, '^  +\"')"
+
+
+@dataclass(frozen=True)
+class Scan:
+    """A query that reads a file, in order: sku, name, description, line_breaks, misread.
+
+    Attributes:
+        sql: the query.
+        parameters: what is bound to it.
+    """
+
+    sql: str
+    parameters: dict[str, Any]
+
+
+def scan_of(path: Path, dialect: Dialect, max_objections: int = 0) -> Scan:
+    """The query that reads a file of UTF-8.
+
+    `line_breaks` counts those within the values of a row; `misread` tells of a quote that DuckDB
+    did not understand.
+
+    Args:
+        path: the file.
+        dialect: how it is written.
+        max_objections: so many records that DuckDB cannot read are left out and kept in
+            `reject_errors`; with 0, the query fails at the first. Without objections the file is
+            read in parallel: then, seldom, a text with line breaks that looks like a record
+            becomes one, where a thread begins in its middle. Lines do not add up then.
+    """
+    columns = [f"c{index}" for index in range(len(dialect.columns.header))]
+    wanted = {column: columns[index] for column, index in dialect.columns.positions.items()}
+    begins = " OR ".join(map(_BEGINS_WITH_SPACES.format, columns))
+    quoted = " OR ".join(map(_QUOTE_AFTER_SPACES.format, columns))
+    return Scan(
+        sql=_SCAN.format(
+            **wanted,
+            line_breaks=_LINE_BREAKS.format(", ".join(columns)),
+            misread=_MISREAD.format(begins, quoted),
+        ),
+        parameters={
+            "path": str(path),
+            "delimiter": dialect.delimiter,
+            "line_break": dialect.newline[-1:].decode(),
+            "columns": dict.fromkeys(columns, "VARCHAR"),
+            "not_null": columns,
+            "max_line_size": MAX_RECORD_BYTES,
+            "buffer_size": _BUFFERED_RECORDS * MAX_RECORD_BYTES,
+            "parallel": not max_objections,
+            "keep_objections": max_objections > 0,
+            "max_objections": max_objections,
+        },
+    )

@@ -1,0 +1,108 @@
+"""The first load: a large file straight into the empty warehouse, without a stop in memory.
+
+Rows are read into the table `incoming` of the warehouse, and the merge then puts that into the
+place of `products`. So the file is read, compressed and written in one go, at the cost of holding
+the writer lock meanwhile: with an empty warehouse, nobody else has much to merge.
+
+It takes regular files only, in which no row is to be trimmed or rejected: it gives up at the first
+that is not. `incoming` is no part of the schema: a load that was killed leaves it, and the next
+writer removes it.
+"""
+
+import logging
+import time
+
+import duckdb
+
+from lfp_pipeline.landing.delivery import Delivery
+from lfp_pipeline.progress import heartbeat, megabytes
+from lfp_pipeline.reading.lines import lines_counted
+from lfp_pipeline.reading.loading import adds_up, dialect_of
+from lfp_pipeline.reading.plain_text import PlainText
+from lfp_pipeline.reading.reader import Reading, choose_winners
+from lfp_pipeline.reading.rejects import CREATE_REJECTS
+from lfp_pipeline.reading.rules import IRREGULAR, PADDING, rules_of
+from lfp_pipeline.reading.scan import scan_of
+from lfp_pipeline.settings import Settings
+from lfp_pipeline.warehouse.schema import INCOMING, create_products
+
+LEAST_BYTES = 4 << 20
+"""A smaller file is not worth it."""
+
+MOST_BYTES_WHEN_EMPTY = 4 << 20
+"""A larger database is not empty."""
+
+# Until the rows are numbered, the column of the row number holds their line breaks.
+_LOAD = f"""
+INSERT INTO {INCOMING}
+SELECT
+    sku, name, description, $delivery_id, $delivered_at,
+    CASE WHEN misread OR {IRREGULAR} THEN error('an irregular row')::BIGINT ELSE line_breaks END
+FROM ({{scan}})
+"""
+
+_ROWS_AND_LINES = f"SELECT count(*), count(*) + coalesce(sum(row_number), 0) FROM {INCOMING}"
+
+_ROWS = f"CREATE OR REPLACE VIEW rows AS SELECT rowid, sku, name, description FROM {INCOMING}"
+
+_ADOPT = [
+    f"UPDATE {INCOMING} SET row_number = rowid + 1",
+    f"DELETE FROM {INCOMING} WHERE rowid + 1 IN (SELECT row_number FROM excluded)",
+    "DROP TABLE warehouse.products",
+    f"ALTER TABLE {INCOMING} RENAME TO products",
+]
+
+
+def load_first(
+    connection: duckdb.DuckDBPyConnection,
+    delivery: Delivery,
+    text: PlainText,
+    settings: Settings,
+    log: logging.Logger,
+) -> Reading | None:
+    """Load a delivery into the attached, empty warehouse, for the merge to adopt.
+
+    Returns:
+        What was read; None if the file is not regular, and is to be read with more care.
+
+    Raises:
+        DeliveryRefusedError: it has no usable header.
+    """
+    started = time.perf_counter()
+    dialect = dialect_of(text, settings)
+    if not dialect.plain_header:
+        return None
+    connection.execute(create_products(INCOMING))
+    what = f"Loading {delivery.partition_key} ({megabytes(delivery.size_bytes)})"
+    telling = heartbeat(
+        log,
+        lambda seconds: (
+            f"{what}: {max(connection.query_progress(), 0):.0f} % after {seconds:.0f} s"
+        ),
+    )
+    with telling, lines_counted(text.path, dialect) as counting:
+        scan = scan_of(text.path, dialect)
+        parameters = scan.parameters | PADDING | rules_of(dialect, settings).parameters
+        parameters |= {
+            "delivery_id": delivery.delivery_id,
+            "delivered_at": delivery.delivered_at,
+        }
+        try:
+            connection.execute(_LOAD.format(scan=scan.sql), parameters)
+        except (duckdb.InvalidInputException, duckdb.ConversionException):
+            regular = False
+        else:
+            rows, lines_read = connection.execute(_ROWS_AND_LINES).fetchall()[0]
+            regular = adds_up(counting.result(), rows, lines_read, text.path, dialect)
+    if not regular:
+        connection.execute(f"DROP TABLE {INCOMING}")
+        return None
+    connection.execute(_ROWS)
+    connection.execute(CREATE_REJECTS)
+    return choose_winners(connection, delivery, dialect.columns.ignored, started)
+
+
+def adopt(connection: duckdb.DuckDBPyConnection) -> None:
+    """Put what was loaded into the place of the products, within the transaction of a merge."""
+    for statement in _ADOPT:
+        connection.execute(statement)
