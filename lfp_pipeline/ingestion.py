@@ -16,8 +16,8 @@ from lfp_pipeline.reading.arrivals import arrive_alone, arrive_with_others
 from lfp_pipeline.reading.plain_text import PlainText, plain_text
 from lfp_pipeline.reading.reader import Reading, forget_reading, read_delivery
 from lfp_pipeline.reading.workspace import Workspace, WorkspaceLimits, open_workspace
-from lfp_pipeline.settings import Settings, divided_size
-from lfp_pipeline.warehouse import first_load
+from lfp_pipeline.settings import Settings, divided_size, size_in_bytes
+from lfp_pipeline.warehouse import direct_load
 from lfp_pipeline.warehouse.account import Account, Status
 from lfp_pipeline.warehouse.duckdb_file import Warehouse
 from lfp_pipeline.warehouse.laws import product_count
@@ -111,8 +111,8 @@ def _read_and_merge(
     )
     folders = [settings.data_dir, settings.raw_dir, settings.database_path.resolve().parent]
     with open_workspace(folders, settings.work_dir, limits) as workspace:
-        text = _text_of_first(batch, workspace, settings, warehouse)
-        done = _load_first(batch[0], text, workspace, settings, warehouse, log) if text else None
+        text = _large_text(batch, workspace, settings, warehouse)
+        done = _load_directly(batch[0], text, workspace, settings, warehouse, log) if text else None
         if done is None:
             arrived = [
                 _arrive(number, batch, text, workspace, settings, log)
@@ -124,21 +124,22 @@ def _read_and_merge(
     return [replace(ingested, seconds=seconds) for ingested in done]
 
 
-def _text_of_first(
+def _large_text(
     batch: Sequence[Delivery], workspace: Workspace, settings: Settings, warehouse: Warehouse
 ) -> PlainText | None:
-    """The text of a large file that comes alone to what seems to be an empty warehouse."""
+    """The text of a delivery that is to be loaded directly, if that is how things are."""
     delivery, *others = batch
-    large = delivery.size_bytes >= first_load.LEAST_BYTES
-    if others or not large or warehouse.size_bytes > first_load.MOST_BYTES_WHEN_EMPTY:
+    if others or delivery.size_bytes < direct_load.LEAST_BYTES:
         return None
     try:
-        return plain_text(delivery.path, workspace.folder, settings.max_unpacked_bytes)
+        text = plain_text(delivery.path, workspace.folder, settings.max_unpacked_bytes)
     except DeliveryRefusedError:  # So it is when its turn comes.
         return None
+    size, memory = text.path.stat().st_size, size_in_bytes(settings.memory_limit)
+    return text if direct_load.is_worth_it(size, warehouse.size_bytes, memory) else None
 
 
-def _load_first(
+def _load_directly(
     delivery: Delivery,
     text: PlainText,
     workspace: Workspace,
@@ -146,21 +147,27 @@ def _load_first(
     warehouse: Warehouse,
     log: logging.Logger,
 ) -> list[Ingested] | None:
-    """Load a file straight into the empty warehouse; None: that is not how things are."""
+    """Load a file directly and merge it; None: it is to be read with more care, or meanwhile."""
     connection = workspace.connection
-    # Somebody else is at it? Then this file is better read meanwhile than after.
-    at_once = replace(warehouse, writer_wait_seconds=0)
+    # Somebody else is at it? Then a file that fits into memory is better read meanwhile than after.
+    small = text.path.stat().st_size < size_in_bytes(settings.memory_limit) // 4
+    if small:
+        warehouse = replace(warehouse, writer_wait_seconds=0)
     try:
-        with _attached(at_once, workspace, [delivery], log):
-            if product_count(connection):
+        with _attached(warehouse, workspace, [delivery], log):
+            if small and product_count(connection):
                 return None
-            reading = first_load.load_first(connection, delivery, text, settings, log)
+            reading = direct_load.load_directly(connection, delivery, text, settings, log)
             if reading is None:
                 return None
             arrive_alone(connection, taken=True)
             return _merge([Arrived(delivery, reading)], workspace, loaded=True)
-    except (DeliveryRefusedError, WarehouseBusyError):
+    except DeliveryRefusedError:  # So it is when its turn comes.
         return None
+    except WarehouseBusyError:
+        if small:
+            return None
+        raise
 
 
 def _arrive(

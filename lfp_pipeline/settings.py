@@ -36,12 +36,17 @@ _UNITS = {"K": 1, "M": 2, "G": 3, "T": 4}
 _LEAST_MEMORY_BYTES = 64_000_000
 
 
+def size_in_bytes(size: str) -> int:
+    """The bytes of a size such as `2GB`, a little fewer for `2GiB`."""
+    number, unit = _SIZE.fullmatch(size).groups()  # type: ignore[union-attr]  # Checked before.
+    return int(float(number) * 1000 ** _UNITS[unit[0]])
+
+
 def _memory(value: str) -> str:
-    found = _SIZE.fullmatch(value)
-    if not found:
+    if not _SIZE.fullmatch(value):
         msg = "a size such as 2GB, 512MB or 1.5GiB"
         raise ValueError(msg)
-    if float(found[1]) * 1000 ** _UNITS[found[2][0]] < _LEAST_MEMORY_BYTES:
+    if size_in_bytes(value) < _LEAST_MEMORY_BYTES:
         msg = "at least 64MB"
         raise ValueError(msg)
     return value
@@ -129,9 +134,9 @@ class Settings(BaseSettings):
     sensor_interval_seconds: int = Field(4, ge=1, description="Pause between looks at the inbox.")
     sensor_max_attempts: int = Field(3, ge=1, description="Runs for one version of a file.")
     sensor_batch_bytes: int = Field(
-        32 * 2**20, ge=0, description="Files up to this size in all share a run."
+        64 * 2**20, ge=0, description="Files up to this size in all share a run."
     )
-    sensor_batch_files: int = Field(200, ge=1, description="Most files that share a run.")
+    sensor_batch_files: int = Field(500, ge=1, description="Most files that share a run.")
 
     freshness_hours: float = Field(
         168, gt=0, description="Without a delivery for longer, the assets show as stale."

@@ -6,7 +6,7 @@ without an objection, and with as many rows as the grammar counts records.
 """
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from mmap import ACCESS_READ, mmap
 from pathlib import Path
 
@@ -19,18 +19,21 @@ from lfp_pipeline.reading.lines import Lines, lines_counted
 from lfp_pipeline.reading.mending import MendedCopy, mend
 from lfp_pipeline.reading.plain_text import PlainText, recoded
 from lfp_pipeline.reading.reject_limit import RejectLimit
+from lfp_pipeline.reading.rules import RowRules, rules_of
 from lfp_pipeline.reading.scan import scan_of
 from lfp_pipeline.settings import Settings
 
 _MAX_MENDINGS = 4
 _MAX_OBJECTIONS = 1_000
 
-_FORGET_REJECTS = "DROP TABLE IF EXISTS reject_errors; DROP TABLE IF EXISTS reject_scans"
+_FORGET_OBJECTIONS = "DROP TABLE IF EXISTS reject_errors; DROP TABLE IF EXISTS reject_scans"
 
 _OBJECTIONS = "SELECT line_byte_position, lower(error_type::VARCHAR) FROM reject_errors"
 
 _ROWS_AND_LINES = """
-SELECT count(*), count(*) + coalesce(sum(line_breaks), 0), coalesce(bool_or(misread), false)
+SELECT
+    count(*), count(*) + coalesce(sum(line_breaks), 0),
+    coalesce(bool_or(misread), false), coalesce(bool_or(irregular), false)
 FROM rows
 """
 
@@ -40,13 +43,17 @@ class LoadedFile:
     """What was read: the file with its dialect, and its mended copy if it took one.
 
     Attributes:
+        rules: for its rows.
         limit: of its rejects.
+        regular: whether no row is to be trimmed or rejected.
     """
 
     path: Path
     dialect: Dialect
-    mended: MendedCopy | None
+    rules: RowRules
     limit: RejectLimit
+    mended: MendedCopy | None = None
+    regular: bool = False
 
 
 def load_rows(
@@ -62,14 +69,15 @@ def load_rows(
         DeliveryRefusedError: it has no usable header, or cannot be read reliably.
     """
     dialect = dialect_of(text, settings)
+    rules = rules_of(dialect, settings)
     size, width = text.path.stat().st_size, len(dialect.columns.header)
     limit = RejectLimit(settings.max_reject_share, size, width)
-    if dialect.plain_header and _loads_plainly(connection, text.path, dialect):
-        return LoadedFile(text.path, dialect, None, limit)
+    file = LoadedFile(text.path, dialect, rules, limit)
+    if dialect.plain_header and (loaded := _load_plainly(connection, file)):
+        return loaded
     if encoding := _other_encoding(text, settings, log):
         return load_rows(connection, recoded(text, encoding, folder), folder, settings, log)
-    mended = _load_mended(connection, text.path, dialect, folder, limit)
-    return LoadedFile(text.path, dialect, mended, limit)
+    return replace(file, mended=_load_mended(connection, file, folder))
 
 
 def dialect_of(text: PlainText, settings: Settings) -> Dialect:
@@ -101,13 +109,16 @@ def adds_up(lines: Lines, rows: int, lines_read: int, path: Path, dialect: Diale
     return _count_records(path, dialect, dialect.body_start) == rows
 
 
-def _loads_plainly(connection: duckdb.DuckDBPyConnection, path: Path, dialect: Dialect) -> bool:
-    """Read a file as it is; whether nothing of it went missing."""
-    with lines_counted(path, dialect) as counting:
-        if not _read(connection, path, dialect):
-            return False
-        rows, lines_read, misread = connection.execute(_ROWS_AND_LINES).fetchall()[0]
-        return not misread and adds_up(counting.result(), rows, lines_read, path, dialect)
+def _load_plainly(connection: duckdb.DuckDBPyConnection, file: LoadedFile) -> LoadedFile | None:
+    """Read a file as it is; None: something of it went missing."""
+    with lines_counted(file.path, file.dialect) as counting:
+        if not _read(connection, file.path, file):
+            return None
+        found = connection.execute(_ROWS_AND_LINES).fetchall()[0]
+        rows, lines_read, misread, irregular = found
+        if misread or not adds_up(counting.result(), rows, lines_read, file.path, file.dialect):
+            return None
+        return replace(file, regular=not irregular)
 
 
 def _other_encoding(text: PlainText, settings: Settings, log: logging.Logger) -> str | None:
@@ -123,24 +134,22 @@ def _other_encoding(text: PlainText, settings: Settings, log: logging.Logger) ->
 
 
 def _load_mended(
-    connection: duckdb.DuckDBPyConnection,
-    path: Path,
-    dialect: Dialect,
-    folder: Path,
-    limit: RejectLimit,
+    connection: duckdb.DuckDBPyConnection, file: LoadedFile, folder: Path
 ) -> MendedCopy:
     objections: dict[int, str] = {}
     for attempt in range(_MAX_MENDINGS):
-        mended = mend(path, dialect, folder / f"mended-{attempt}.csv", limit, objections)
-        if _read(connection, mended.path, dialect, _MAX_OBJECTIONS):
-            if _row_count(connection) == _count_records(mended.path, dialect):
+        copy = folder / f"mended-{attempt}.csv"
+        mended = mend(file.path, file.dialect, copy, file.limit, objections)
+        connection.execute(_FORGET_OBJECTIONS)
+        if _read(connection, copy, file, _MAX_OBJECTIONS):
+            if _row_count(connection) == _count_records(copy, file.dialect):
                 return mended
             break
-        found = _objections(connection, mended, dialect)
+        found = _objections(connection, mended, file.dialect)
         if found.keys() <= objections.keys():
             break
         objections |= found
-        mended.path.unlink()
+        copy.unlink()
     msg = (
         "The file cannot be read reliably: its records do not begin and end where the CSV "
         "reader finds them. Nothing was taken. Write it again as plain CSV (RFC 4180)."
@@ -149,15 +158,14 @@ def _load_mended(
 
 
 def _read(
-    connection: duckdb.DuckDBPyConnection, path: Path, dialect: Dialect, max_objections: int = 0
+    connection: duckdb.DuckDBPyConnection, path: Path, file: LoadedFile, max_objections: int = 0
 ) -> bool:
-    """Read a file into `rows`; whether DuckDB objected to nothing.
+    """Read a file, or its copy at `path`, into `rows`; whether DuckDB objected to nothing.
 
     Only a file with few objections may keep them: DuckDB gathers all of them, at a kilobyte each
     that does not count towards its memory limit. Otherwise it stops at the first.
     """
-    connection.execute(_FORGET_REJECTS)
-    scan = scan_of(path, dialect, max_objections)
+    scan = scan_of(path, file.dialect, file.rules, max_objections)
     try:
         connection.execute(f"CREATE OR REPLACE TABLE rows AS {scan.sql}", scan.parameters)
     except (duckdb.InvalidInputException, duckdb.ConversionException):

@@ -26,11 +26,11 @@ from lfp_pipeline.reading.rejects import (
     located,
     unreadable_records,
 )
-from lfp_pipeline.reading.rules import broken_rules, exclude_superseded, rules_of, trim_keys
+from lfp_pipeline.reading.rules import broken_rules, exclude_superseded, trim_keys
 from lfp_pipeline.settings import Settings
 
 _WINNERS = """
-CREATE OR REPLACE VIEW winners AS
+CREATE VIEW IF NOT EXISTS winners AS
 SELECT rows.rowid + 1 AS row_number, sku, name, description
 FROM rows ANTI JOIN excluded ON rows.rowid + 1 = excluded.row_number
 """
@@ -113,9 +113,10 @@ def read_delivery(
 
     with heartbeat(log, progress):
         loaded = load_rows(connection, text, folder, settings, log)
-        trim_keys(connection)
         connection.execute(CREATE_REJECTS)
-        _exclude_rejects(connection, loaded, settings)
+        if not loaded.regular:
+            trim_keys(connection)
+            _exclude_rejects(connection, loaded)
         mended, ignored = loaded.mended is not None, loaded.dialect.columns.ignored
         return choose_winners(connection, delivery, ignored, started, mended=mended)
 
@@ -150,14 +151,11 @@ def choose_winners(
         mended=mended,
         seconds=time.perf_counter() - started,
         sample_products=connection.execute(_SAMPLE_PRODUCTS).fetchall(),
-        sample_rejects=connection.execute(_SAMPLE_REJECTS).fetchall(),
+        sample_rejects=connection.execute(_SAMPLE_REJECTS).fetchall() if rejected else [],
     )
 
 
-def _exclude_rejects(
-    connection: duckdb.DuckDBPyConnection, loaded: LoadedFile, settings: Settings
-) -> None:
+def _exclude_rejects(connection: duckdb.DuckDBPyConnection, loaded: LoadedFile) -> None:
     rejected = insert_rejects(connection, unreadable_records(connection, loaded))
-    rules = rules_of(loaded.dialect, settings)
-    broken = broken_rules(connection, rules, loaded.limit, rejected)
+    broken = broken_rules(connection, loaded.rules, loaded.limit, rejected)
     insert_rejects(connection, located(broken, loaded))

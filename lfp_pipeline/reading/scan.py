@@ -1,4 +1,4 @@
-"""What is asked of DuckDB's CSV reader: the columns of a file, and the signs of a misreading."""
+"""What is asked of DuckDB's CSV reader: the rows of a file, and which need a second look."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -6,6 +6,7 @@ from typing import Any
 
 from lfp_pipeline.reading.dialect import Dialect
 from lfp_pipeline.reading.records import MAX_RECORD_BYTES
+from lfp_pipeline.reading.rules import IRREGULAR, PADDING, RowRules
 
 _BUFFERED_RECORDS = 4
 """Of the longest, so many fit into what a thread reads at a time.
@@ -14,23 +15,26 @@ DuckDB's own choice, 16, is too much to divide a file of 90 MB evenly between tw
 """
 
 _SCAN = """
-SELECT
-    {sku} AS sku, {name} AS name, {description} AS description,
-    {line_breaks} AS line_breaks, {misread} AS misread
-FROM read_csv(
-    $path,
-    auto_detect = false,
-    header = true,
-    delim = $delimiter,
-    quote = '"',
-    escape = '"',
-    columns = $columns,
-    force_not_null = $not_null,
-    max_line_size = $max_line_size,
-    buffer_size = $buffer_size,
-    parallel = $parallel,
-    store_rejects = $keep_objections,
-    rejects_limit = $max_objections
+SELECT *, {irregular} AS irregular
+FROM (
+    SELECT
+        {sku} AS sku, {name} AS name, {description} AS description,
+        {line_breaks} AS line_breaks, {misread} AS misread
+    FROM read_csv(
+        $path,
+        auto_detect = false,
+        header = true,
+        delim = $delimiter,
+        quote = '"',
+        escape = '"',
+        columns = $columns,
+        force_not_null = $not_null,
+        max_line_size = $max_line_size,
+        buffer_size = $buffer_size,
+        parallel = $parallel,
+        store_rejects = $keep_objections,
+        rejects_limit = $max_objections
+    )
 )
 """
 
@@ -47,7 +51,10 @@ _QUOTE_AFTER_SPACES = "regexp_matches({0}, '^  +\"')"
 
 @dataclass(frozen=True)
 class Scan:
-    """A query that reads a file, in order: sku, name, description, line_breaks, misread.
+    """A query that reads a file, in order.
+
+    Its columns: sku, name, description; `line_breaks` within the values of the row; `misread`, of a
+    quote that DuckDB did not understand; `irregular`, of a row that may be one to trim or reject.
 
     Attributes:
         sql: the query.
@@ -58,15 +65,13 @@ class Scan:
     parameters: dict[str, Any]
 
 
-def scan_of(path: Path, dialect: Dialect, max_objections: int = 0) -> Scan:
+def scan_of(path: Path, dialect: Dialect, rules: RowRules, max_objections: int = 0) -> Scan:
     """The query that reads a file of UTF-8.
-
-    `line_breaks` counts those within the values of a row; `misread` tells of a quote that DuckDB
-    did not understand.
 
     Args:
         path: the file.
         dialect: how it is written.
+        rules: for its rows.
         max_objections: so many records that DuckDB cannot read are left out and kept in
             `reject_errors`; with 0, the query fails at the first. Without objections the file is
             read in parallel: then, seldom, a text with line breaks that looks like a record
@@ -81,8 +86,11 @@ def scan_of(path: Path, dialect: Dialect, max_objections: int = 0) -> Scan:
             **wanted,
             line_breaks=_LINE_BREAKS.format(", ".join(columns)),
             misread=_MISREAD.format(begins, quoted),
+            irregular=IRREGULAR,
         ),
-        parameters={
+        parameters=PADDING
+        | rules.parameters
+        | {
             "path": str(path),
             "delimiter": dialect.delimiter,
             "line_break": dialect.newline[-1:].decode(),

@@ -9,6 +9,7 @@ from uuid import uuid4
 
 import duckdb
 
+from lfp_pipeline.checkpoints import checkpoint_seldom
 from lfp_pipeline.holds import abandoned, held
 
 _MARK = ".held"
@@ -64,6 +65,7 @@ def open_workspace(
             # for an interactive one.
             connection.execute("SET enable_progress_bar_print = false")
             connection.execute("SET enable_progress_bar = true")
+            checkpoint_seldom(connection)
             # DuckDB looks at where links lead.
             allowed = ", ".join(_quoted(path.resolve()) for path in (*folders, folder))
             connection.execute(f"SET allowed_directories = [{allowed}]")

@@ -5,16 +5,17 @@ import duckdb
 from lfp_pipeline.warehouse.transaction import transaction
 
 RECOUNT_SHARE = 0.10
-"""With more names changed than this share of all, counting anew is as cheap, and heals."""
+"""With more names changed than this share of products, counting anew is as cheap, and heals."""
 
 _CHANGED_NAMES = """
 CREATE OR REPLACE TABLE changed_names AS
 SELECT name, sum(change)::BIGINT AS change
 FROM (
-    SELECT old_name AS name, -1 AS change FROM matches WHERE fate = 'updated'
+    SELECT name, -1 AS change FROM warehouse.products
+    WHERE rowid IN (SELECT product_rowid FROM matches WHERE fate = 'updated')
     UNION ALL
     SELECT name, 1 FROM latest
-    ANTI JOIN (FROM matches WHERE fate <> 'updated') AS kept USING (delivery_number, row_number)
+    ANTI JOIN (FROM matches WHERE fate <> 'updated') AS kept USING (place)
 )
 GROUP BY name
 HAVING sum(change) <> 0
@@ -43,7 +44,7 @@ SELECT name, count(*) FROM warehouse.products GROUP BY name
 ]
 
 _SIZES = """
-SELECT (SELECT count(*) FROM changed_names), (SELECT count(*) FROM warehouse.name_counts)
+SELECT (SELECT count(*) FROM changed_names), (SELECT count(*) FROM warehouse.products)
 """
 
 _DIFFERENCES = """
@@ -67,8 +68,8 @@ def find_changed_names(connection: duckdb.DuckDBPyConnection) -> None:
 
 def apply_changed_names(connection: duckdb.DuckDBPyConnection) -> None:
     """Bring `name_counts` up to date, within the transaction that changed `products`."""
-    changed, counted = connection.execute(_SIZES).fetchall()[0]
-    many = counted and changed > RECOUNT_SHARE * counted
+    changed, products = connection.execute(_SIZES).fetchall()[0]
+    many = changed > RECOUNT_SHARE * products
     for statement in _RECOUNT if many else _APPLY:
         connection.execute(statement)
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import duckdb
 
+from lfp_pipeline.checkpoints import checkpoint_if_due, checkpoint_seldom
 from lfp_pipeline.errors import WarehouseBusyError
 from lfp_pipeline.warehouse.schema import database_id, migrate
 from lfp_pipeline.warehouse.writer_lock import WriterLock
@@ -53,6 +54,7 @@ class Warehouse:
                 migrate(connection)
                 self._publish_id(database_id(connection))
                 yield
+                checkpoint_if_due(connection, "warehouse", self.path)
 
     @contextmanager
     def opened(self, purpose: str, log: logging.Logger) -> Iterator[duckdb.DuckDBPyConnection]:
@@ -61,12 +63,11 @@ class Warehouse:
         Raises:
             WarehouseBusyError: somebody else kept it; the text says who.
         """
-        with (
-            duckdb.connect(config=dict(self.config)) as connection,
-            self.attached(connection, purpose, log),
-        ):
+        with duckdb.connect(config=dict(self.config)) as connection:
+            checkpoint_seldom(connection)
             connection.execute("SET enable_progress_bar = false")
-            yield connection
+            with self.attached(connection, purpose, log):
+                yield connection
 
     @property
     def size_bytes(self) -> int:

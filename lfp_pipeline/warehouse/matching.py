@@ -4,24 +4,25 @@ In the workspace, from a batch's `arrivals`, in which deliveries are numbered by
 
     batch     (delivery_number, delivery_id, delivered_at)
     latest    the last arrival of each sku: whatever the batch changes, it changes to this
-    known     (product_rowid, sku, name, description, delivery_id, delivered_at) of products
-    matches   (product_rowid, delivery_number, row_number, fate, old_name): the latest of known skus
-              `stale`, `unchanged` or `updated`
+    known     what products hold of these skus, and maybe of others
+    matches   (product_rowid, place, fate): of the latest, those that are known
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import ceil
 
 import duckdb
 
 from lfp_pipeline.errors import WarehouseInconsistentError
 from lfp_pipeline.landing.delivery import Delivery
-from lfp_pipeline.warehouse.laws import product_count
 
-FEW = 4
-"""With so many times more products than arrivals, descriptions are not read for all products."""
+STRETCH_ROWS = 1_000_000
+"""So many products are compared at a time: their texts fit into memory, whatever its limit."""
 
 _BATCH = """
+CREATE TYPE fate AS ENUM ('stale', 'unchanged', 'updated');
+
 CREATE TABLE batch AS
 SELECT
     unnest(range(len($delivery_ids)))::USMALLINT AS delivery_number,
@@ -31,33 +32,27 @@ SELECT
 
 _LATEST_OF_ONE = "CREATE VIEW latest AS FROM arrivals"
 
+_KNOWN_TO_ONE = """
+CREATE VIEW known AS
+SELECT rowid AS product_rowid, sku, name, delivery_id, delivered_at FROM warehouse.products
+"""
+
 _LATEST_OF_SEVERAL = """
 CREATE TABLE latest AS
 FROM arrivals
 QUALIFY row_number() OVER (PARTITION BY sku ORDER BY delivery_number DESC) = 1
 """
 
-_KNOWN_ARE_ALL = """
-CREATE VIEW known AS
-SELECT rowid AS product_rowid, sku, name, description, delivery_id, delivered_at
-FROM warehouse.products
-"""
+_KNOWN_TO_SEVERAL = """
+CREATE TABLE found AS
+SELECT product.rowid AS product_rowid
+FROM warehouse.products AS product
+SEMI JOIN latest USING (sku);
 
-_KNOWN_ARE_FEW = """
 CREATE TABLE known AS
-SELECT
-    product.rowid AS product_rowid, sku, product.name, NULL::VARCHAR AS description,
-    product.delivery_id, product.delivered_at,
-    $several OR product.name = latest.name AS description_counts
+SELECT product_rowid, sku, name, description, delivery_id, delivered_at
 FROM warehouse.products AS product
-JOIN latest USING (sku)
-"""
-
-# Reading them is what costs most, and DuckDB reads only those whose rowid is asked for.
-_FETCH_DESCRIPTIONS = """
-UPDATE known SET description = product.description
-FROM warehouse.products AS product
-WHERE product.rowid = known.product_rowid AND known.description_counts
+JOIN found ON product.rowid = found.product_rowid
 """
 
 _KNOWN_IS_NEWER = """(
@@ -68,28 +63,47 @@ _KNOWN_IS_NEWER = """(
 _MATCHES = f"""
 CREATE TABLE matches AS
 SELECT
-    known.product_rowid, latest.delivery_number, latest.row_number,
+    known.product_rowid, latest.place,
     CASE
-        WHEN {_KNOWN_IS_NEWER} THEN 'stale'
-        WHEN known.name = latest.name AND known.description = latest.description THEN 'unchanged'
-        ELSE 'updated'
-    END AS fate,
-    CASE WHEN fate = 'updated' THEN known.name END AS old_name
+        WHEN {_KNOWN_IS_NEWER} THEN 'stale'::fate
+        WHEN known.name = latest.name THEN 'unchanged'::fate
+        ELSE 'updated'::fate
+    END AS fate
 FROM known
 JOIN latest USING (sku)
 JOIN batch USING (delivery_number)
 """
 
+# Descriptions are what costs most to read. DuckDB reads only those near a rowid or place that is
+# asked for: few for a small delivery; for a large one, each of them once, if it is in much the same
+# order as the one before.
+_COMPARE_DESCRIPTIONS = """
+UPDATE matches SET fate = 'updated'
+FROM (
+    SELECT same.product_rowid
+    FROM (
+        FROM matches WHERE fate = 'unchanged' AND product_rowid BETWEEN $first AND $last
+    ) AS same
+    JOIN (SELECT rowid AS product_rowid, description FROM warehouse.products) AS product
+        USING (product_rowid)
+    JOIN descriptions AS arrived USING (place)
+    WHERE product.description <> arrived.description
+) AS other
+WHERE matches.product_rowid = other.product_rowid
+"""
+
+_UNCHANGED = "SELECT count(*), max(product_rowid) FROM matches WHERE fate = 'unchanged'"
+
+# A bit for each place: so distinct ones are counted in no time.
 _REPEATED = """
-SELECT count(*) FROM (
-    SELECT 1 FROM matches GROUP BY delivery_number, row_number HAVING count(*) > 1
-)
+SELECT count(*) - coalesce(bit_count(bitstring_agg(place, 0::BIGINT, $places::BIGINT)), 0)
+FROM matches
 """
 
 _FATES_OF_ONE = """
 SELECT
     0,
-    (SELECT count(*) FROM arrivals) - count(*),
+    (SELECT count(*) FROM latest) - count(*),
     count(*) FILTER (fate = 'updated'),
     count(*) FILTER (fate = 'unchanged'),
     count(*) FILTER (fate = 'stale')
@@ -165,16 +179,23 @@ def match(
         },
     )
     connection.execute(_LATEST_OF_SEVERAL if several else _LATEST_OF_ONE)
-    (arrived,) = connection.execute("SELECT count(*) FROM latest").fetchall()[0]
-    if product_count(connection) > FEW * arrived:
-        connection.execute(_KNOWN_ARE_FEW, {"several": several})
-        connection.execute(_FETCH_DESCRIPTIONS)
-    else:
-        connection.execute(_KNOWN_ARE_ALL)
+    connection.execute(_KNOWN_TO_SEVERAL if several else _KNOWN_TO_ONE)
     connection.execute(_MATCHES)
-    (repeated,) = connection.execute(_REPEATED).fetchall()[0]
+    _compare_descriptions(connection)
+    (places,) = connection.execute("SELECT max(place) FROM matches").fetchall()[0]
+    (repeated,) = connection.execute(_REPEATED, {"places": places or 0}).fetchall()[0]
     if repeated:
         msg = f"{repeated} of the skus that arrive are in products more than once."
         raise WarehouseInconsistentError(msg)
     counted = connection.execute(_FATES_OF_SEVERAL if several else _FATES_OF_ONE).fetchall()
     return {number: Fates(*fates) for number, *fates in counted}
+
+
+def _compare_descriptions(connection: duckdb.DuckDBPyConnection) -> None:
+    """Of the matches with the same name, tell those apart that have another description."""
+    unchanged, last = connection.execute(_UNCHANGED).fetchall()[0]
+    if unchanged:
+        width = last // ceil(unchanged / STRETCH_ROWS) + 1
+        for first in range(0, last + 1, width):
+            stretch = {"first": first, "last": first + width - 1}
+            connection.execute(_COMPARE_DESCRIPTIONS, stretch)

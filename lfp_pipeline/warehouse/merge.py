@@ -16,7 +16,7 @@ from lfp_pipeline.landing.sources import utc_now
 from lfp_pipeline.reading.reader import Reading
 from lfp_pipeline.warehouse.account import Account, Status
 from lfp_pipeline.warehouse.counts import apply_changed_names, find_changed_names
-from lfp_pipeline.warehouse.first_load import adopt
+from lfp_pipeline.warehouse.direct_load import adopt
 from lfp_pipeline.warehouse.laws import product_count
 from lfp_pipeline.warehouse.ledger import accounts, record
 from lfp_pipeline.warehouse.matching import Fates, match
@@ -35,9 +35,17 @@ SET
     delivery_id = moved.delivery_id,
     delivered_at = moved.delivered_at,
     row_number = moved.row_number
-FROM (FROM matches JOIN batch USING (delivery_number) WHERE fate = 'unchanged') AS moved
+FROM (
+    FROM matches JOIN latest USING (place) JOIN batch USING (delivery_number)
+    WHERE fate = 'unchanged'
+) AS moved
 WHERE product.rowid = moved.product_rowid
 """
+
+MOST_MOVED = 1_000_000
+"""DuckDB keeps what is updated in place in memory until the end. More is written anew, too."""
+
+_REWRITE_ALL = "UPDATE matches SET fate = 'updated' WHERE fate = 'unchanged'"
 
 _DELETE_UPDATED = """
 DELETE FROM warehouse.products
@@ -49,7 +57,7 @@ INSERT INTO warehouse.products
 SELECT sku, name, description, delivery_id, delivered_at, row_number
 FROM latest
 JOIN batch USING (delivery_number)
-ANTI JOIN (FROM matches WHERE fate <> 'updated') AS kept USING (delivery_number, row_number)
+ANTI JOIN (FROM matches WHERE fate <> 'updated') AS kept USING (place)
 """
 
 _GROWTH = """
@@ -92,7 +100,7 @@ def merge(
     Args:
         connection: to the workspace that holds the arrivals.
         batch: in the order of their numbers there, which is that of age.
-        loaded: whether it is a first load, which stands in the warehouse already.
+        loaded: whether the one delivery was loaded directly, and stands in the warehouse already.
 
     Returns:
         Their accounts; of a delivery that had been merged before, the one in the ledger.
@@ -115,17 +123,22 @@ def merge(
     new = [number for number in range(len(batch)) if number not in merged]
     with_account = [(deliveries[number], counted[number]) for number in new]
     before, growth = product_count(connection), _growth(connection)
-    writes_rows = any(account.rows_inserted + account.rows_updated for _, account in with_account)
-    if writes_rows:
+    counts_change = any(account.rows_inserted + account.rows_updated for _, account in with_account)
+    if counts_change:
         find_changed_names(connection)
+    writes_rows = counts_change
+    if not loaded and sum(account.rows_unchanged for _, account in with_account) > MOST_MOVED:
+        connection.execute(_REWRITE_ALL)
+        writes_rows = True
     with transaction(connection):
-        connection.execute(_MOVE_UNCHANGED)
         if loaded:
             adopt(connection)
-        elif writes_rows:
-            connection.execute(_DELETE_UPDATED)
-            connection.execute(_INSERT)
-        if writes_rows:
+        else:
+            connection.execute(_MOVE_UNCHANGED)
+            if writes_rows:
+                connection.execute(_DELETE_UPDATED)
+                connection.execute(_INSERT)
+        if counts_change:
             apply_changed_names(connection)
         ids = [delivery.delivery_id for delivery, _ in with_account]
         connection.execute(_FORGET_REJECTS, {"delivery_ids": ids})

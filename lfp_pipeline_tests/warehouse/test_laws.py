@@ -9,10 +9,11 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
+from lfp_pipeline import ingestion
 from lfp_pipeline.engine import Engine
 from lfp_pipeline.ingestion import Ingested, ingest
 from lfp_pipeline.landing.delivery import Delivery
-from lfp_pipeline.warehouse import counts, first_load, matching
+from lfp_pipeline.warehouse import counts, direct_load, matching, merge
 from lfp_pipeline.warehouse.account import Status
 from lfp_pipeline.warehouse.laws import repeated_skus, unaccounted_deliveries
 from lfp_pipeline_tests.oracle import (
@@ -44,10 +45,12 @@ def recount_share(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatc
     return request.param
 
 
-@pytest.fixture(params=[True, False], ids=["first load", "no first load"])
-def _loads_first(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture(params=[True, False], ids=["loaded", "read"])
+def _loads_directly(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     if request.param:
-        monkeypatch.setattr(first_load, "LEAST_BYTES", 0)
+        monkeypatch.setattr(direct_load, "LEAST_BYTES", 0)
+        monkeypatch.setattr(direct_load, "is_worth_it", lambda *_: True)
+        monkeypatch.setattr(ingestion, "size_in_bytes", lambda _: 0)
 
 
 def check_history(history: list[list[File]]) -> None:
@@ -72,7 +75,7 @@ def ingest_together(engine: Engine, deliveries: list[Delivery]) -> list[Ingested
     return ingest(deliveries, engine.settings, engine.warehouse, LOG)
 
 
-@pytest.mark.usefixtures("recount_share", "_loads_first")
+@pytest.mark.usefixtures("recount_share", "_loads_directly")
 @property_test
 @given(histories)
 def test_any_history_ends_in_the_winners_and_accounts_for_every_row(history: list[File]) -> None:
@@ -86,14 +89,14 @@ def test_files_that_are_merged_together_end_as_if_alone(history: list[File], siz
     check_history([history[start : start + size] for start in range(0, len(history), size)])
 
 
-@pytest.mark.parametrize("few", [0, 10**9], ids=["few known", "all known"])
-def test_descriptions_are_compared_however_many_products_there_are(
-    few: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(matching, "FEW", few)
-    for seed in range(5):
-        files = random_files(Random(seed), number=6, rows=20)
-        check_history([files[:1], files[1:4], files[4:5], files[5:]])
+@pytest.mark.usefixtures("_loads_directly")
+def test_nor_does_it_matter_how_the_writing_is_done(monkeypatch: pytest.MonkeyPatch) -> None:
+    for most_moved, stretch in [(0, 7), (10, 1), (10**6, 10**6)]:
+        monkeypatch.setattr(merge, "MOST_MOVED", most_moved)
+        monkeypatch.setattr(matching, "STRETCH_ROWS", stretch)
+        for seed in range(4):
+            files = random_files(Random(seed), number=7, rows=20)
+            check_history([files[:1], files[1:4], files[4:5], files[5:6], files[6:]])
 
 
 @pytest.mark.slow

@@ -1,8 +1,10 @@
-"""The first load: a large file straight into the empty warehouse, without a stop in memory.
+"""The direct load: a large file straight into the warehouse, without a stop in memory.
 
 Rows are read into the table `incoming` of the warehouse, and the merge then puts that into the
-place of `products`. So the file is read, compressed and written in one go, at the cost of holding
-the writer lock meanwhile: with an empty warehouse, nobody else has much to merge.
+place of `products`, with those of the products that stay. So the file is read, compressed and
+written in one go, in little memory. It is for a file into an empty warehouse, or one that is about
+as large as what is there: then, most of that is written anew anyway. The price is that the writer
+lock is held while the file is read.
 
 It takes regular files only, in which no row is to be trimmed or rejected: it gives up at the first
 that is not. `incoming` is no part of the schema: a load that was killed leaves it, and the next
@@ -21,23 +23,20 @@ from lfp_pipeline.reading.loading import adds_up, dialect_of
 from lfp_pipeline.reading.plain_text import PlainText
 from lfp_pipeline.reading.reader import Reading, choose_winners
 from lfp_pipeline.reading.rejects import CREATE_REJECTS
-from lfp_pipeline.reading.rules import IRREGULAR, PADDING, rules_of
+from lfp_pipeline.reading.rules import rules_of
 from lfp_pipeline.reading.scan import scan_of
 from lfp_pipeline.settings import Settings
 from lfp_pipeline.warehouse.schema import INCOMING, create_products
 
 LEAST_BYTES = 4 << 20
-"""A smaller file is not worth it."""
-
-MOST_BYTES_WHEN_EMPTY = 4 << 20
-"""A larger database is not empty."""
+"""A smaller file is not worth it. A smaller database is as good as empty."""
 
 # Until the rows are numbered, the column of the row number holds their line breaks.
 _LOAD = f"""
 INSERT INTO {INCOMING}
 SELECT
     sku, name, description, $delivery_id, $delivered_at,
-    CASE WHEN misread OR {IRREGULAR} THEN error('an irregular row')::BIGINT ELSE line_breaks END
+    CASE WHEN misread OR irregular THEN error('an irregular row')::BIGINT ELSE line_breaks END
 FROM ({{scan}})
 """
 
@@ -45,22 +44,51 @@ _ROWS_AND_LINES = f"SELECT count(*), count(*) + coalesce(sum(row_number), 0) FRO
 
 _ROWS = f"CREATE OR REPLACE VIEW rows AS SELECT rowid, sku, name, description FROM {INCOMING}"
 
-_ADOPT = [
+_NUMBER = [
     f"UPDATE {INCOMING} SET row_number = rowid + 1",
-    f"DELETE FROM {INCOMING} WHERE rowid + 1 IN (SELECT row_number FROM excluded)",
-    "DROP TABLE warehouse.products",
-    f"ALTER TABLE {INCOMING} RENAME TO products",
+    f"""
+DELETE FROM {INCOMING} WHERE rowid IN (
+    SELECT row_number - 1 FROM excluded UNION ALL SELECT place FROM matches WHERE fate = 'stale'
+)
+""",
 ]
 
+_STAYING = """
+SELECT (SELECT count(*) FROM warehouse.products) - count(*) FILTER (fate <> 'stale') FROM matches
+"""
 
-def load_first(
+_STAY = f"""
+INSERT INTO {INCOMING}
+SELECT product.*
+FROM warehouse.products AS product
+ANTI JOIN (FROM matches WHERE fate <> 'stale') AS replaced
+    ON product.rowid = replaced.product_rowid
+"""
+
+_SWAP = ["DROP TABLE warehouse.products", f"ALTER TABLE {INCOMING} RENAME TO products"]
+
+
+def is_worth_it(text_bytes: int, warehouse_bytes: int, memory_bytes: int) -> bool:
+    """Whether a file is to be loaded directly.
+
+    Args:
+        text_bytes: the size of its text.
+        warehouse_bytes: the size of the database, which is at most that of the texts in it.
+        memory_bytes: what the workspace may use. A file of a quarter fits in with what it takes.
+    """
+    if warehouse_bytes < LEAST_BYTES:
+        return text_bytes >= LEAST_BYTES
+    return text_bytes >= max(warehouse_bytes, memory_bytes // 4)
+
+
+def load_directly(
     connection: duckdb.DuckDBPyConnection,
     delivery: Delivery,
     text: PlainText,
     settings: Settings,
     log: logging.Logger,
 ) -> Reading | None:
-    """Load a delivery into the attached, empty warehouse, for the merge to adopt.
+    """Load a delivery into the attached warehouse, for the merge to adopt.
 
     Returns:
         What was read; None if the file is not regular, and is to be read with more care.
@@ -81,14 +109,10 @@ def load_first(
         ),
     )
     with telling, lines_counted(text.path, dialect) as counting:
-        scan = scan_of(text.path, dialect)
-        parameters = scan.parameters | PADDING | rules_of(dialect, settings).parameters
-        parameters |= {
-            "delivery_id": delivery.delivery_id,
-            "delivered_at": delivery.delivered_at,
-        }
+        scan = scan_of(text.path, dialect, rules_of(dialect, settings))
+        this = {"delivery_id": delivery.delivery_id, "delivered_at": delivery.delivered_at}
         try:
-            connection.execute(_LOAD.format(scan=scan.sql), parameters)
+            connection.execute(_LOAD.format(scan=scan.sql), scan.parameters | this)
         except (duckdb.InvalidInputException, duckdb.ConversionException):
             regular = False
         else:
@@ -104,5 +128,6 @@ def load_first(
 
 def adopt(connection: duckdb.DuckDBPyConnection) -> None:
     """Put what was loaded into the place of the products, within the transaction of a merge."""
-    for statement in _ADOPT:
+    (staying,) = connection.execute(_STAYING).fetchall()[0]
+    for statement in [*_NUMBER, *([_STAY] if staying else []), *_SWAP]:
         connection.execute(statement)

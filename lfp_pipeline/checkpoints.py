@@ -1,0 +1,29 @@
+"""When the write-ahead log goes into the database file: when it has grown, not after each merge.
+
+A checkpoint writes anew every row group that was touched. A thousand rows that change all over
+twenty million touch all of them, which takes longer than everything else about them; their log is a
+few hundred kilobytes, and read in no time by whoever opens the database next.
+"""
+
+from pathlib import Path
+
+import duckdb
+
+_LARGE_LOG_BYTES = 16 << 20
+
+# DuckDB compares this with a guess, a hundred times too high for scattered rows, of what a commit
+# will log. A commit that exceeds it is better off without a log.
+_LARGE_COMMIT = "128MB"
+
+
+def checkpoint_seldom(connection: duckdb.DuckDBPyConnection) -> None:
+    """Keep DuckDB from a checkpoint at each end of a connection, and after most commits."""
+    connection.execute(f"SET checkpoint_threshold = '{_LARGE_COMMIT}'")
+    connection.execute("PRAGMA disable_checkpoint_on_shutdown")
+
+
+def checkpoint_if_due(connection: duckdb.DuckDBPyConnection, name: str, database: Path) -> None:
+    """Make a checkpoint of the attached database of that name, if its log has grown."""
+    log = database.with_name(database.name + ".wal")
+    if log.exists() and log.stat().st_size > _LARGE_LOG_BYTES:
+        connection.execute(f"CHECKPOINT {name}")
