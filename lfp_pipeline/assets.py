@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from itertools import chain
 
 import dagster as dg
+import duckdb
 
 from lfp_pipeline.busy import failing_as_busy, note_busy
 from lfp_pipeline.checks import (
@@ -133,22 +134,20 @@ def name_counts(
     The counts commit with every merge. This compares them with a full recount, and puts right what
     somebody changed by hand.
     """
-    with failing_as_busy(context):
-        metadata, checks = count_names(database, context.log)
+    with failing_as_busy(context), database.get_connection() as connection:
+        metadata, checks = count_names(connection, context.log)
     return dg.MaterializeResult(metadata=metadata, check_results=checks)
 
 
 def count_names(
-    database: ProductsDatabase, log: logging.Logger
+    connection: duckdb.DuckDBPyConnection, log: logging.Logger
 ) -> tuple[Metadata, Sequence[dg.AssetCheckResult]]:
     """See that the counts are right, and put them right if not; what there is to show of it."""
-    with database.get_connection() as connection:
-        healed = heal(connection)
-        wrong = differences(connection) if healed else 0
-        metadata = counts_metadata(connection)
+    healed = heal(connection)
+    wrong = differences(connection) if healed else 0
     if healed:
         log.warning("%d counts were wrong and were counted anew. Edited by hand?", healed)
-    return metadata, check_name_counts(wrong, healed)
+    return counts_metadata(connection), check_name_counts(wrong, healed)
 
 
 def register(instance: dg.DagsterInstance, keys: Iterable[str]) -> None:

@@ -117,7 +117,7 @@ def _show_tables(
     merged = [one for one in outcomes if isinstance(one, Ingested) and is_merged(one)]
     with database.get_connection() as connection:
         checks = check_products(connection, merged)
-    metadata, counts_checks = count_names(database, context.log)
+        metadata, counts_checks = count_names(connection, context.log)
     context.log_event(dg.AssetMaterialization("name_counts", metadata=metadata))
     for check in [*checks, *counts_checks]:
         context.log_event(as_evaluation(check))  # type: ignore[arg-type] # taken, if untold

@@ -8,11 +8,14 @@ from threading import Event, Thread
 import duckdb
 import pytest
 
+from lfp_pipeline import ingestion
 from lfp_pipeline.engine import Backlog, Engine
 from lfp_pipeline.errors import LandingError
 from lfp_pipeline.ingestion import Ingested, NotLanded
+from lfp_pipeline.landing.delivery import Delivery
 from lfp_pipeline.landing.outcomes import read_outcome
 from lfp_pipeline.landing.sources import LocalFile
+from lfp_pipeline.reading.reader import Reading
 from lfp_pipeline.warehouse.account import Status
 from lfp_pipeline_tests.oracle import LOG, File, engine_at, land, tables
 from lfp_pipeline_tests.processes import running
@@ -258,6 +261,54 @@ def test_who_stops_listening_stops_what_has_not_begun(tmp_path: Path) -> None:
     next(outcomes)
     outcomes.close()
     assert len(statuses(engine)) < 10
+
+
+def test_small_files_are_merged_together_and_bad_ones_harm_no_other(engine: Engine) -> None:
+    drop(engine, "a.csv", GOOD, moment=1)
+    drop(engine, "b.csv", NO_PRODUCTS, moment=2)
+    drop(engine, "c.csv", WITH_REJECTS, moment=3)
+    drop(engine, "d.csv", "name,sku,description\nCid,s2,\nDot,s4,\n", moment=4)
+    found = list(engine.ingest_all(engine.pending_inbox_files(LOG), [], LOG))
+    told = {one.delivery.partition_key: one for one in found if isinstance(one, Ingested)}
+    assert {one.batch for one in told.values()} == {4}
+    assert {key: one.account.status for key, one in told.items()} == {
+        "a.csv": "merged", "b.csv": "refused", "c.csv": "refused", "d.csv": "merged"
+    }  # fmt: skip
+    assert told["d.csv"].account.rows_updated == told["d.csv"].account.rows_inserted == 1
+    shown = tables(engine)
+    assert [row[:2] for row in shown["products"]] == [("s1", "Ann"), ("s2", "Cid"), ("s4", "Dot")]
+    assert [row[:1] for row in shown["rejected_rows"]] == [
+        (told["c.csv"].delivery.delivery_id,)
+    ] * 2
+    assert engine.unended(LOG) == []
+
+
+def test_if_they_fail_together_they_are_merged_one_by_one(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(4):
+        drop(engine, f"{number}.csv", GOOD, moment=number)
+    reading = ingestion.read_delivery
+
+    def failing(delivery: Delivery, *others: object) -> Reading:
+        if delivery.partition_key == "2.csv":
+            raise MemoryError
+        return reading(delivery, *others)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(ingestion, "read_delivery", failing)
+    merged = {"0.csv": "merged", "1.csv": "merged", "3.csv": "merged"}
+    assert ingest_inbox(engine) == merged | {"2.csv": "failed"}
+
+
+@pytest.mark.parametrize(
+    "limits", [{"batch_bytes": 2 * len(GOOD) + 1}, {"batch_files": 2}], ids=["by size", "by number"]
+)
+def test_batches_are_cut(tmp_path: Path, limits: dict[str, int]) -> None:
+    engine = engine_at(tmp_path, parallel_files=1, **limits)
+    for number in range(5):
+        drop(engine, f"{number}.csv", GOOD, moment=number)
+    done = engine.ingest_all(engine.pending_inbox_files(LOG), [], LOG)
+    assert [one.batch for one in done if isinstance(one, Ingested)] == [2, 2, 2, 2, 1]
 
 
 def test_what_came_of_it_can_be_shown(engine: Engine) -> None:

@@ -20,7 +20,7 @@ from tenacity import (
 )
 
 from lfp_pipeline.errors import LandingError
-from lfp_pipeline.landing.sources import OnProgress, Sink, utc_now
+from lfp_pipeline.landing.sources import DownloadLimits, OnProgress, Sink, utc_now
 
 _TRANSIENT_STATUSES = frozenset({408, 425, 429, 500, 502, 503, 504})
 _CONNECT_AND_READ_SECONDS = 30.0
@@ -30,16 +30,6 @@ _CONTENT_RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+|\*)")
 
 # At its level INFO, httpx logs whole URLs, with the secrets in them.
 logging.getLogger("httpx").setLevel(logging.WARNING)
-
-
-@dataclass(frozen=True)
-class DownloadLimits:
-    """How far a download may go: tries, seconds for all of them, bytes."""
-
-    attempts: int
-    seconds: float
-    max_bytes: int
-    longest_pause_seconds: float = 30.0
 
 
 @dataclass(frozen=True)

@@ -5,8 +5,7 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from lfp_pipeline.errors import LandingError
-from lfp_pipeline.landing.download import DownloadLimits, HttpFile
-from lfp_pipeline.landing.sources import LocalFile, Source
+from lfp_pipeline.landing.sources import DownloadLimits, LocalFile, Source
 
 _SCHEME = re.compile(r"[a-z][a-z0-9+.-]*")
 
@@ -26,6 +25,9 @@ def source_at(location: str, limits: DownloadLimits) -> Source:
         return _local_file(location)
     match start.lower():
         case "http" | "https":
+            # It takes longer to import than all else of ours, and most runs do without.
+            from lfp_pipeline.landing.download import HttpFile  # noqa: PLC0415
+
             return HttpFile(url, limits)
         case "file":
             return _local_file(unquote(urlsplit(url).path))

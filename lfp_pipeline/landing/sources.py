@@ -47,6 +47,16 @@ OnProgress = Callable[[int, int | None], None]
 
 
 @dataclass(frozen=True)
+class DownloadLimits:
+    """How far a download may go: tries, seconds for all of them, bytes."""
+
+    attempts: int
+    seconds: float
+    max_bytes: int
+    longest_pause_seconds: float = 30.0
+
+
+@dataclass(frozen=True)
 class LocalFile:
     """A file on this machine."""
 

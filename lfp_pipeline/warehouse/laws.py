@@ -6,6 +6,19 @@ import duckdb
 
 _REPEATED_SKUS = "SELECT count(*) - count(DISTINCT sku) FROM warehouse.products"
 
+_REPEATED_SKUS_OF_DELIVERIES = """
+SELECT count(*)
+FROM (
+    SELECT sku FROM warehouse.products
+    SEMI JOIN (
+        SELECT sku FROM warehouse.products
+        WHERE delivery_id IN (SELECT unnest($delivery_ids::VARCHAR[]))
+    ) AS delivered USING (sku)
+    GROUP BY sku
+    HAVING count(*) > 1
+)
+"""
+
 _UNACCOUNTED = """
 SELECT delivery_id
 FROM warehouse.deliveries AS delivery
@@ -31,6 +44,15 @@ def product_count(connection: duckdb.DuckDBPyConnection) -> int:
 def repeated_skus(connection: duckdb.DuckDBPyConnection) -> int:
     """How many rows of `products` have a sku that another row has; 0 is right."""
     return int(connection.execute(_REPEATED_SKUS).fetchall()[0][0])
+
+
+def repeated_skus_of(connection: duckdb.DuckDBPyConnection, delivery_ids: Sequence[str]) -> int:
+    """How many skus of the rows of some deliveries are in `products` more than once; 0 is right.
+
+    Whoever merged these can have repeated no other.
+    """
+    found = connection.execute(_REPEATED_SKUS_OF_DELIVERIES, {"delivery_ids": list(delivery_ids)})
+    return int(found.fetchall()[0][0])
 
 
 def unaccounted_deliveries(

@@ -14,9 +14,9 @@ import pytest
 
 from lfp_pipeline.errors import LandingError
 from lfp_pipeline.landing.delivery import Delivery
-from lfp_pipeline.landing.download import DownloadLimits, HttpFile, public_url
+from lfp_pipeline.landing.download import HttpFile, public_url
 from lfp_pipeline.landing.raw_zone import RawZone
-from lfp_pipeline.landing.sources import utc_now
+from lfp_pipeline.landing.sources import DownloadLimits, utc_now
 from lfp_pipeline_tests.landing.http_server import (
     Answer,
     Exchange,
@@ -346,7 +346,8 @@ def test_a_full_disk_is_no_reason_to_ask_again(tmp_path: Path) -> None:
 import logging, resource, signal, sys
 from pathlib import Path
 from lfp_pipeline.errors import LandingError
-from lfp_pipeline.landing.download import DownloadLimits, HttpFile
+from lfp_pipeline.landing.download import HttpFile
+from lfp_pipeline.landing.sources import DownloadLimits
 from lfp_pipeline.landing.raw_zone import RawZone
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))

@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 
 from lfp_pipeline.errors import LandingError
-from lfp_pipeline.landing.download import DownloadLimits, HttpFile
+from lfp_pipeline.landing.download import HttpFile
 from lfp_pipeline.landing.locations import source_at
-from lfp_pipeline.landing.sources import LocalFile
+from lfp_pipeline.landing.sources import DownloadLimits, LocalFile
 
 LIMITS = DownloadLimits(attempts=1, seconds=1, max_bytes=1)
 

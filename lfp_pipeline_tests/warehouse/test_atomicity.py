@@ -157,7 +157,7 @@ def kill_and_check(folder: Path, kills: int, seed: int) -> None:
     for file in files:
         land(engine, file)
     for kill in range(kills):
-        with running(INGEST_EVERYTHING, folder, kill):
+        with running(INGEST_EVERYTHING, folder, kill, 1 + kill % 3):
             time.sleep(random.uniform(0.05, 0.5))
         with engine.warehouse.opened("testing", LOG):
             pass  # Killed so soon, the tables may not be there.

@@ -1,0 +1,114 @@
+"""What a direct load leaves behind, and when it is chosen."""
+
+from pathlib import Path
+from typing import Any, Never
+
+import duckdb
+import pytest
+
+from lfp_pipeline.engine import Engine
+from lfp_pipeline.landing.delivery import Delivery
+from lfp_pipeline.reading.reader import Reading
+from lfp_pipeline.warehouse import direct_load
+from lfp_pipeline.warehouse.direct_load import LEAST_BYTES, is_worth_it
+from lfp_pipeline.warehouse.schema import INCOMING, create_products
+from lfp_pipeline_tests.oracle import LOG, File, assert_laws_hold, engine_at, land, tables
+
+FILE = File("a.csv", 1, (("s1", "Ann", "x"), ("s2", "Bob", "two\nlines"), ("s1", "Cid", "")))
+PADDED = File("b.csv", 2, ((" s1", "Ann", ""), ("s3", "Dot", "y")))
+RAGGED = File("c.csv", 3, (("s1", "Ann", ""), ("s4",), ("s5", "Eva", "z")))
+
+GB, MB = 10**9, 10**6
+
+
+@pytest.fixture
+def engine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Engine:
+    monkeypatch.setattr(direct_load, "LEAST_BYTES", 0)
+    monkeypatch.setattr(direct_load, "is_worth_it", lambda *_: True)
+    return engine_at(tmp_path)
+
+
+def loads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The partitions that are loaded directly from now on."""
+    loaded: list[str] = []
+    load = direct_load.load_directly
+
+    def noting(
+        connection: duckdb.DuckDBPyConnection,
+        delivery: Delivery,
+        *others: Any,  # noqa: ANN401
+    ) -> Reading | None:
+        if reading := load(connection, delivery, *others):
+            loaded.append(delivery.partition_key)
+        return reading
+
+    monkeypatch.setattr(direct_load, "load_directly", noting)
+    return loaded
+
+
+def test_regular_files_are_loaded_directly_and_others_with_more_care(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+):
+    loaded = loads(monkeypatch)
+    for file in (FILE, PADDED, RAGGED):
+        monkeypatch.setattr("lfp_pipeline.ingestion.size_in_bytes", lambda _: 0)
+        engine.ingest(land(engine, file), LOG)
+    assert loaded == ["a.csv"]
+    assert_laws_hold(engine, [FILE, PADDED, RAGGED])
+
+
+def test_what_a_killed_load_has_left_goes_with_the_next_writer(engine: Engine):
+    engine.ingest(land(engine, FILE), LOG)
+    with engine.warehouse.opened("testing", LOG) as connection:
+        connection.execute(create_products(INCOMING))
+        connection.execute(f"INSERT INTO {INCOMING} FROM warehouse.products")
+    with engine.warehouse.opened("testing", LOG) as connection:
+        found = connection.execute("SELECT table_name FROM duckdb_tables()").fetchall()
+    assert ("incoming",) not in found
+    assert_laws_hold(engine, [FILE])
+
+
+def test_a_load_that_fails_leaves_the_tables_as_they_were(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+):
+    engine.ingest(land(engine, FILE), LOG)
+    before = tables(engine)["products"]
+
+    def failing(connection: duckdb.DuckDBPyConnection) -> Never:
+        connection.execute(f"UPDATE {INCOMING} SET row_number = rowid")
+        raise MemoryError
+
+    monkeypatch.setattr("lfp_pipeline.ingestion.size_in_bytes", lambda _: 0)
+    monkeypatch.setattr("lfp_pipeline.warehouse.merge.adopt", failing)
+    plain = File("b.csv", 2, (("s1", "Ann", ""), ("s3", "Dot", "y")))
+    assert engine.ingest(land(engine, plain), LOG).account.status == "failed"
+    assert tables(engine)["products"] == before
+    monkeypatch.undo()
+    engine.ingest(land(engine, plain), LOG)
+    assert_laws_hold(engine, [FILE, plain])
+
+
+@pytest.mark.parametrize(
+    ("text", "warehouse", "worth"),
+    [
+        (LEAST_BYTES - 1, 0, False),
+        (LEAST_BYTES, 0, True),
+        (90 * MB, MB, True),
+        (90 * MB, 40 * MB, False),  # It fits into memory.
+        (900 * MB, 400 * MB, True),
+        (900 * MB, GB, False),  # Most of what is there would be written anew for nothing.
+        (5 * GB, 4 * GB, True),
+    ],
+)
+def test_it_is_for_files_about_as_large_as_what_is_there(text: int, warehouse: int, worth: bool):
+    assert is_worth_it(text, warehouse, memory_bytes=1500 * MB) is worth
+
+
+def test_a_small_merge_leaves_the_database_file_alone_but_is_seen_by_readers(tmp_path: Path):
+    engine = engine_at(tmp_path)
+    engine.ingest(land(engine, FILE), LOG)
+    written = engine.warehouse.path.stat().st_mtime_ns
+    engine.ingest(land(engine, PADDED), LOG)
+    assert engine.warehouse.path.stat().st_mtime_ns == written
+    with duckdb.connect(engine.warehouse.path, read_only=True) as reader:
+        assert reader.execute("SELECT count(*) FROM products").fetchall() == [(3,)]
