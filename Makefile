@@ -5,7 +5,14 @@ ROWS ?= 500000
 SEED ?= 7
 PORT ?= 3000
 
+SIZES ?= 500000
+PEERS ?= all
+WORKS ?= all
+WHAT ?= all
+ROUNDS ?= 5
+
 VENV := .venv
+BENCH_VENV := .venv-bench
 BIN := $(VENV)/bin
 INSTANCE := .dagster_home
 
@@ -61,17 +68,27 @@ check: setup ## Lint, format, types and layers
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+$(BENCH_VENV)/installed: requirements.lock benchmarks/requirements.lock pyproject.toml
+	$(PYTHON) -m venv $(BENCH_VENV)
+	$(BENCH_VENV)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock -r benchmarks/requirements.lock
+	$(BENCH_VENV)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $@
+
 .PHONY: bench
-bench: setup ## Measure against a bare DuckDB load (ROWS=500000)
-	@$(BIN)/python -m benchmarks.ingest --rows $(ROWS)
+bench: $(BENCH_VENV)/installed ## Measure, beside a bare load and other tools (SIZES= WHAT= WORKS= PEERS= ROUNDS=)
+	@$(BENCH_VENV)/bin/python -m benchmarks --what $(WHAT) --sizes $(SIZES) --works $(WORKS) \
+	  --peers $(PEERS) --rounds $(ROUNDS)
 
 .PHONY: lock
 lock: ## Resolve the dependencies anew into requirements.lock (needs uv)
 	uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 \
 	  --generate-hashes --no-strip-extras --no-annotate --no-header \
 	  --quiet --output-file requirements.lock
+	uv pip compile benchmarks/requirements.in --universal --python-version 3.11 \
+	  --generate-hashes --no-strip-extras --no-annotate --no-header \
+	  --quiet --constraints requirements.lock --output-file benchmarks/requirements.lock
 
 .PHONY: clean
 clean: ## Remove the installation and the history of runs, but not your data
-	rm -rf $(VENV) $(INSTANCE) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache \
+	rm -rf $(VENV) $(BENCH_VENV) $(INSTANCE) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache \
 	  .import_linter_cache .hypothesis

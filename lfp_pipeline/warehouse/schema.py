@@ -19,8 +19,8 @@ INCOMING = "warehouse.incoming"
 def create_products(table: str) -> str:
     """The statement that makes a table for products.
 
-    What DuckDB would choose for each column is smaller, and takes twice as long to write. Skus and
-    names are looked through by every merge; so they stay as they are.
+    What DuckDB would choose for each column is somewhat smaller, and takes much longer to write.
+    Skus and names are looked through by every merge; so they stay as they are.
     """
     return f"""
 CREATE TABLE {table} (

@@ -1,0 +1,262 @@
+"""What lfp_pipeline is asked to do while it is measured.
+
+All calls into the project are in the first part: a change of its interface is followed there.
+"""
+
+import hashlib
+import logging
+import os
+import shutil
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import duckdb
+
+import lfp_pipeline
+from benchmarks.answers import Answer, answer_in
+from benchmarks.dagster_command import dagster_dev, execute_job
+from benchmarks.measure import Meter, Step, stored_bytes, warm
+from benchmarks.samples import Sample
+from lfp_pipeline.engine import Engine
+from lfp_pipeline.ingestion import Ingested
+from lfp_pipeline.landing.delivery import Delivery
+from lfp_pipeline.settings import Settings
+from lfp_pipeline.warehouse.account import Account, Status
+
+_LOG = logging.getLogger("benchmarks")
+
+_LOOK_SECONDS = 0.5
+
+_RECOUNT = """
+SELECT count(*) FROM (
+    (SELECT name, no_of_products FROM tables.name_counts
+        EXCEPT SELECT name, count(*) FROM tables.products GROUP BY name)
+    UNION ALL
+    (SELECT name, count(*) FROM tables.products GROUP BY name
+        EXCEPT SELECT name, no_of_products FROM tables.name_counts)
+)
+"""
+
+_TAKEN = """
+SELECT count(*) FROM tables.products AS products
+JOIN read_csv($path, header = true, all_varchar = true) AS delta USING (sku)
+WHERE products.name = delta.name AND products.description = delta.description
+"""
+
+
+@dataclass(frozen=True)
+class Done:
+    """What became of one file.
+
+    Attributes:
+        account: its rows by fate.
+        seconds_reading: until the merge began. A direct load writes the rows meanwhile.
+    """
+
+    account: Account
+    seconds_reading: float
+
+    def phases(self, seconds: float) -> dict[str, float]:
+        """Where the seconds from the landed file to the commit went."""
+        return {"reading": self.seconds_reading, "merging": seconds - self.seconds_reading}
+
+
+class Project:
+    """The project with one data folder."""
+
+    def __init__(self, data: Path) -> None:
+        self.engine = Engine(Settings(data_dir=data))
+
+    @property
+    def database(self) -> Path:
+        """The file with the tables."""
+        return self.engine.settings.database_path
+
+    @property
+    def inbox(self) -> Path:
+        """Where files are dropped."""
+        return self.engine.settings.inbox_dir
+
+    @property
+    def quiet_seconds(self) -> float:
+        """How long a file must have been left alone before it is taken."""
+        return self.engine.settings.inbox_quiet_seconds
+
+    def files_ended(self) -> int:
+        """How many deliveries came to an end."""
+        return sum(1 for _ in self.engine.settings.raw_dir.glob("*/*.outcome"))
+
+    def land(self, file: Path) -> Delivery:
+        """Bring a file into the raw zone."""
+        return self.engine.land(self.engine.source_at(str(file)), "sample.csv", _LOG)
+
+    def ingest(self, delivery: Delivery) -> Done:
+        """Read and merge a landed file."""
+        return _done(self.engine.ingest(delivery, _LOG))
+
+    def ingest_inbox(self) -> list[Done]:
+        """Take in all that is pending in the inbox."""
+        pending = self.engine.pending_inbox_files(_LOG)
+        outcomes = self.engine.ingest_all(pending, [], _LOG)
+        return [_done(one) for one in outcomes if isinstance(one, Ingested)]
+
+
+def _done(ingested: Ingested) -> Done:
+    if ingested.account.status is not Status.MERGED:
+        msg = f"not merged: {ingested.account.error}"
+        raise RuntimeError(msg)
+    return Done(ingested.account, ingested.reading.seconds if ingested.reading else 0.0)
+
+
+@cache
+def source_fingerprint() -> str:
+    """A digest of the project's source: what was prepared with another one is made anew."""
+    digest = hashlib.sha256(duckdb.__version__.encode())
+    for file in sorted(Path(lfp_pipeline.__file__).parent.rglob("*.py")):
+        digest.update(file.read_bytes())
+    return digest.hexdigest()[:12]
+
+
+# The works
+
+
+def first_and_again(sample: Sample, right: Answer, meter: Meter, folder: Path) -> None:
+    """A landed file into an empty warehouse; then a newer delivery of the same."""
+    project = Project(folder)
+    _ingest(project, sample, meter, "first")
+    _compare(project, meter.steps[-1], right)
+    os.utime(sample.path)
+    _ingest(project, sample, meter, "again")
+    _compare(project, meter.steps[-1], right)
+
+
+def one_file(sample: Sample, right: Answer, meter: Meter, folder: Path) -> None:
+    """A landed file, packed or dirty, into an empty warehouse."""
+    project = Project(folder)
+    done = _ingest(project, sample, meter, "first")
+    step = meter.steps[-1]
+    _compare(project, step, right)
+    if done.account.rows_rejected != sample.rejects:
+        step.wrong = f"{done.account.rows_rejected:,} rejects instead of {sample.rejects:,}"
+
+
+def prepare_big(sample: Sample, data: Path, meter: Meter, folder: Path) -> None:
+    """A data folder that holds one large file already, without its raw zone."""
+    project = Project(folder)
+    with meter.timed("prepare"):
+        project.ingest(project.land(sample.path))
+    unfinished = data.with_name(f"unfinished-{data.name}")
+    shutil.rmtree(unfinished, ignore_errors=True)
+    unfinished.mkdir(parents=True)
+    for file in project.database.parent.glob(f"{project.database.name}*"):
+        shutil.copy(file, unfinished)
+    unfinished.replace(data)
+
+
+def delta_onto_big(delta: Sample, big: Path, meter: Meter, folder: Path) -> None:
+    """A landed small file onto a warehouse that holds a large one."""
+    for file in big.iterdir():
+        shutil.copy(file, folder)
+    os.utime(delta.path)  # Or it might be older than the large one.
+    os.sync()  # Or the disk would still be writing the copy.
+    project = Project(folder)
+    warm(project.database)
+    done = _ingest(project, delta, meter, "delta")
+    fates = (done.account.rows_updated, done.account.rows_inserted)
+    right = (delta.skus - delta.new, delta.new)
+    step = meter.steps[-1]
+    with _tables(project) as connection:
+        taken = connection.execute(_TAKEN, {"path": str(delta.path)}).fetchall()[0][0]
+        miscounted = connection.execute(_RECOUNT).fetchall()[0][0]
+    told = []
+    if fates != right:
+        told.append(f"(updated, inserted) = {fates} instead of {right}")
+    if taken != delta.skus:
+        told.append(f"{taken:,} rows taken instead of {delta.skus:,}")
+    if miscounted:
+        told.append(f"{miscounted:,} wrong counts")
+    step.wrong = ", ".join(told)
+
+
+def inbox(files: Sequence[Path], right: Answer, meter: Meter, folder: Path) -> None:
+    """Files in the inbox, as far as two at once, from the listing to the last commit."""
+    project = Project(folder)
+    _drop(project, files)
+    with meter.timed("inbox") as step:
+        done = project.ingest_inbox()
+    step.notes["files"] = len(done)
+    step.disk_bytes = stored_bytes(project.database)
+    _compare(project, step, right)
+
+
+def inbox_job(
+    instance: Path, files: Sequence[Path], right: Answer, meter: Meter, folder: Path
+) -> None:
+    """The same with `dagster job execute -j ingest_inbox`, from the command to its end."""
+    own, data = folder / "instance", folder / "data"
+    shutil.copytree(instance, own)
+    project = Project(data)
+    _drop(project, files)
+    with meter.timed("job") as step:
+        settings = {"LFP_DATA_DIR": str(data)}
+        execute_job(own, "lfp_pipeline.definitions", "ingest_inbox", settings)
+    step.disk_bytes = stored_bytes(project.database)
+    _compare(project, step, right)
+
+
+def inbox_burst(
+    instance: Path, files: Sequence[Path], right: Answer, meter: Meter, folder: Path
+) -> None:
+    """Files dropped at once into the inbox that `make dev` watches, until the last is in."""
+    own, data, outside = folder / "instance", folder / "data", folder / "outside"
+    shutil.copytree(instance, own)
+    project = Project(data)
+    project.inbox.mkdir(parents=True)
+    outside.mkdir()
+    for file in files:
+        shutil.copy2(file, outside)
+    os.sync()
+    with dagster_dev(own, {"LFP_DATA_DIR": str(data)}):
+        with meter.timed("burst") as step:
+            for file in outside.iterdir():
+                file.rename(project.inbox / file.name)
+            while project.files_ended() < len(files):
+                time.sleep(_LOOK_SECONDS)
+        _compare(project, step, right)
+
+
+def _ingest(project: Project, sample: Sample, meter: Meter, name: str) -> Done:
+    warm(sample.path)
+    landing = Meter()
+    with landing.timed("landing"):
+        delivery = project.land(sample.path)
+    with meter.timed(name) as step:
+        done = project.ingest(delivery)
+    step.phases = done.phases(step.seconds)
+    step.notes["landing"] = landing.steps[0].seconds
+    step.disk_bytes = stored_bytes(project.database)
+    return done
+
+
+def _drop(project: Project, files: Sequence[Path]) -> None:
+    project.inbox.mkdir(parents=True)
+    for file in files:
+        shutil.copy2(file, project.inbox)
+    os.sync()
+    time.sleep(project.quiet_seconds + 1)  # Before that, they count as still being written.
+
+
+def _compare(project: Project, step: Step, right: Answer) -> None:
+    with _tables(project) as connection:
+        answer = answer_in(connection, "tables.products", "tables.name_counts")
+    step.wrong = right.differences(answer)
+
+
+def _tables(project: Project) -> duckdb.DuckDBPyConnection:
+    connection = duckdb.connect()
+    connection.execute("SET enable_progress_bar = false")
+    connection.execute(f"ATTACH '{project.database}' AS tables (READ_ONLY)")
+    return connection

@@ -1,0 +1,73 @@
+"""What a tool must be able to do to be measured."""
+
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import ClassVar, Self
+
+from benchmarks.measure import stored_bytes
+
+
+class Peer(ABC):
+    """A tool with its tables in one folder.
+
+    Attributes:
+        title: the tool and its way, for tables.
+        phases: where the seconds of the last load went, as far as the tool can tell.
+    """
+
+    title: ClassVar[str]
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.phases: dict[str, float] = {}
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.stop()
+
+    @classmethod
+    def unavailable(cls) -> str | None:
+        """Why the tool cannot be used here; None: it can."""
+        return None
+
+    @classmethod
+    @abstractmethod
+    def versions(cls) -> str:
+        """The versions of what does the work."""
+
+    def start(self) -> None:  # noqa: B027 (most need nothing)
+        """Start the servers and sessions that it needs. Not timed."""
+
+    def stop(self) -> None:  # noqa: B027 (most need nothing)
+        """Stop them."""
+
+    @abstractmethod
+    def load(self, csv_file: Path) -> None:
+        """Bring a file in, on top of what is there: products upserted by sku, names counted."""
+
+    @abstractmethod
+    def dump(self, products_csv: Path, counts_csv: Path) -> None:
+        """Write (sku, name, description) and (name, number of products). Not timed."""
+
+    def stored_bytes(self) -> int:
+        """The disk space of the tables."""
+        return stored_bytes(self.folder)
+
+    @contextmanager
+    def phase(self, name: str) -> Iterator[None]:
+        """Time a part of a load."""
+        started = time.perf_counter()
+        yield
+        self.phases[name] = self.phases.get(name, 0.0) + time.perf_counter() - started

@@ -1,0 +1,206 @@
+"""Which cases there are, for the sizes and groups that were asked for."""
+
+import multiprocessing
+import shutil
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from benchmarks import floor, ours
+from benchmarks.answers import MOST_ROWS_WORKED_OUT
+from benchmarks.comparison import Task, compare
+from benchmarks.dagster_command import prepared_instance
+from benchmarks.measure import Work, measure
+from benchmarks.peers import NotInstalledError, installed
+from benchmarks.samples import OTHER_SEED, Samples
+
+WORKS = ("first", "packed", "dirty", "delta", "five", "many", "burst", "job")
+
+_FIVE_FILES = 5
+_MOST_ROWS_OF_FIVE = 1_000_000
+_DELTA_SHARE = 5
+"""A delta goes onto a table that is at least so many times as large."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """What was asked for.
+
+    Attributes:
+        groups: of floor, work, peers.
+        sizes: rows of the files.
+        works: of WORKS.
+        peers: modules of benchmarks.peers.
+        steps: of first, again, changed: what a peer is given in turn.
+        deltas: rows of small files that go onto large tables.
+        many: how many small files there are, and their rows.
+        folder: for samples and all else that is kept between runs.
+    """
+
+    groups: Sequence[str]
+    sizes: Sequence[int]
+    works: Sequence[str]
+    peers: Sequence[str]
+    steps: Sequence[str]
+    deltas: Sequence[int]
+    many: tuple[int, int]
+    folder: Path
+
+    @property
+    def scratch(self) -> Path:
+        """For the folders of single measurements."""
+        return self.folder / "scratch"
+
+
+@dataclass(frozen=True)
+class Case:
+    """One thing to measure; see `results.Record` for the meaning of the fields."""
+
+    group: str
+    name: str
+    rows: int
+    work: Work | None
+    version: str = ""
+    floor: tuple[str, ...] = ()
+    error: str = ""
+
+
+def planned(options: Options) -> Iterator[Case]:
+    """All cases, their samples made and their large tables prepared."""
+    samples = Samples(options.folder / "samples")
+    for rows in options.sizes:
+        if "floor" in options.groups:
+            yield from _floors(options, samples, rows)
+        if "work" in options.groups:
+            yield from _works(options, samples, rows)
+    yield from _independent_of_size(options, samples)
+    if "peers" in options.groups:
+        yield from _peers(options, samples)
+
+
+def _load(rows: int) -> str:
+    return f"bare load of {rows:,} rows"
+
+
+def _probe(delta: int, rows: int) -> str:
+    return f"bare probe for {delta:,} skus in {rows:,}"
+
+
+_EMPTY_JOB = "empty dagster job"
+
+
+def _floors(options: Options, samples: Samples, rows: int) -> Iterator[Case]:
+    yield Case("floor", _load(rows), rows, partial(floor.bare_load, samples.plain(rows)))
+    for delta in _deltas(options, rows):
+        work = partial(floor.probe, _big(options, samples, rows), samples.delta(delta, rows))
+        yield Case("floor", _probe(delta, rows), rows, work)
+
+
+def _works(options: Options, samples: Samples, rows: int) -> Iterator[Case]:
+    plain = samples.plain(rows)
+    right = samples.answer(plain.path)
+    load = (_load(rows),)
+    if "first" in options.works:
+        work: Work = partial(ours.first_and_again, plain, right)
+        yield Case("work", "plain file", rows, work, floor=load)
+    if "packed" in options.works:
+        for kind in ("zip", "gz"):
+            work = partial(ours.one_file, samples.packed(rows, kind), right)
+            yield Case("work", f".{kind} file", rows, work, floor=load)
+    if "dirty" in options.works and rows <= MOST_ROWS_WORKED_OUT:
+        dirty = samples.dirty(rows)
+        good = samples.answer(dirty.path.with_suffix(".good.csv"))
+        work = partial(ours.one_file, dirty, good)
+        yield Case("work", "dirty file, 1 % rejects", rows, work, floor=load)
+    for delta in _deltas(options, rows):
+        big = _big(options, samples, rows).parent
+        for same_names, told in ((False, ""), (True, ", names unchanged")):
+            small = samples.delta(delta, rows, same_names=same_names)
+            work = partial(ours.delta_onto_big, small, big)
+            name = f"{delta:,} rows onto {rows:,}{told}"
+            yield Case("work", name, rows, work, floor=(_probe(delta, rows),))
+    if "five" in options.works and rows <= _MOST_ROWS_OF_FIVE:
+        files = [samples.plain(rows, seed).path for seed in range(11, 11 + _FIVE_FILES)]
+        work = partial(ours.inbox, files, samples.answer(*files))
+        yield Case("work", f"{_FIVE_FILES} files at once, each {rows:,} rows", rows, work)
+    if "job" in options.works:
+        instance = prepared_instance(options.folder / "instance")
+        zipped = samples.packed(rows, "zip").path
+        work = partial(ours.inbox_job, instance, [zipped], right)
+        yield Case("work", "dagster job, .zip file", rows, work, floor=(*load, _EMPTY_JOB))
+
+
+def _independent_of_size(options: Options, samples: Samples) -> Iterator[Case]:
+    count, rows_each = options.many
+    rows = count * rows_each
+    instance = prepared_instance(options.folder / "instance")
+    if "floor" in options.groups:
+        yield Case("floor", _EMPTY_JOB, 0, partial(floor.empty_job, instance))
+        if {"many", "burst"} & set(options.works) and rows not in options.sizes:
+            yield Case("floor", _load(rows), rows, partial(floor.bare_load, samples.plain(rows)))
+    if "work" not in options.groups or not {"many", "burst"} & set(options.works):
+        return
+    files = sorted(samples.many(count, rows_each).path.iterdir())
+    right = samples.answer(samples.plain(rows).path)
+    name = f"{count:,} files of {rows_each:,} rows"
+    load = (_load(rows),)
+    if "burst" in options.works:
+        work: Work = partial(ours.inbox_burst, instance, files, right)
+        yield Case("work", f"make dev, {name}", rows, work, floor=load)
+    if "many" in options.works:
+        yield Case("work", name, rows, partial(ours.inbox, files, right), floor=load)
+        work = partial(ours.inbox_job, instance, files, right)
+        yield Case("work", f"dagster job, {name}", rows, work, floor=(*load, _EMPTY_JOB))
+
+
+def _peers(options: Options, samples: Samples) -> Iterator[Case]:
+    tools = []
+    with multiprocessing.get_context("spawn").Pool(1) as pool:  # None of them is loaded here.
+        looked_at = pool.map(_look_at, options.peers)
+    for peer, (title, version, error) in zip(options.peers, looked_at, strict=True):
+        if error:
+            yield Case("peers", title, 0, None, error=error)
+        else:
+            tools.append((peer, title, version))
+    for rows in options.sizes:
+        tasks = _tasks(options, samples, rows)
+        for peer, title, version in tools:
+            yield Case("peers", title, rows, partial(compare, peer, tasks), version)
+
+
+def _look_at(peer: str) -> tuple[str, str, str]:
+    try:
+        tool = installed(peer)
+    except NotInstalledError as error:
+        return peer, "", str(error)
+    return tool.title, tool.versions(), ""
+
+
+def _tasks(options: Options, samples: Samples, rows: int) -> list[Task]:
+    given: list[Path] = []
+    tasks = []
+    for step in options.steps:
+        path = samples.plain(rows, OTHER_SEED).path if step == "changed" else None
+        path = path or samples.plain(rows).path
+        if path not in given[-1:]:
+            given.append(path)
+        tasks.append(Task(step, path, samples.answer(*given)))
+    return tasks
+
+
+def _deltas(options: Options, rows: int) -> list[int]:
+    if "delta" not in options.works:
+        return []
+    return [delta for delta in options.deltas if delta * _DELTA_SHARE <= rows]
+
+
+def _big(options: Options, samples: Samples, rows: int) -> Path:
+    """The database of a data folder that holds a large file, made by the project as it is now."""
+    data = options.folder / "big" / f"{rows}-{ours.source_fingerprint()}"
+    if not data.exists():
+        for outdated in data.parent.glob(f"{rows}-*"):
+            shutil.rmtree(outdated)
+        work = partial(ours.prepare_big, samples.plain(rows), data)
+        measure(work, options.scratch)
+    return data / "products.duckdb"

@@ -1,0 +1,216 @@
+"""Tables of what was measured: plain text for the terminal, Markdown for the documentation."""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+from benchmarks.results import Record, Results
+
+_MEGA = 1e6
+
+
+@dataclass(frozen=True)
+class Table:
+    """A title, a header and rows; the first column is text, others are mostly numbers."""
+
+    title: str
+    header: Sequence[str]
+    rows: Sequence[Sequence[str]]
+
+    def as_text(self) -> str:
+        """With columns of equal width."""
+        widths = [max(map(len, column)) for column in zip(self.header, *self.rows, strict=True)]
+        lines = [
+            "  ".join(
+                cell.ljust(width) if index in (0, len(widths) - 1) else cell.rjust(width)
+                for index, (cell, width) in enumerate(zip(row, widths, strict=True))
+            ).rstrip()
+            for row in (self.header, *self.rows)
+        ]
+        return "\n".join([self.title, "-" * len(self.title), *lines, ""])
+
+    def as_markdown(self) -> str:
+        """With the title as a heading."""
+        rule = ["---"] + ["---:"] * (len(self.header) - 2) + ["---"]
+        rows = (self.header, rule, *self.rows)
+        lines = ["| " + " | ".join(row) + " |" for row in rows]
+        return "\n".join([f"### {self.title}", "", *lines, ""])
+
+
+def all_tables(results: Results) -> list[Table]:
+    """One for the floor, one for our work, one for the peers at each size; empty ones left out."""
+    peers = results.of("peers")
+    tables = [
+        _floor_table(results),
+        _work_table(results),
+        *(_peers_table(results, rows) for rows in sorted({one.rows for one in peers})),
+        _missing_table(results),
+    ]
+    return [table for table in tables if table.rows]
+
+
+def notes(results: Results) -> list[str]:
+    """What one must know to read the tables."""
+    told = [f"{what}: {value}" for what, value in results.machine.items()]
+    measured = [one for group in ("floor", "work", "peers") for one in results.of(group)]
+    runs = sorted({one.run for one in measured})
+    told.append(f"measured {' and '.join(runs)}; rounds in turn, medians")
+    shares = [one.median(lambda step: step.others_cpu_seconds / step.seconds) for one in measured]
+    if shares:
+        told.append(
+            "CPU that other programs used meanwhile, in cores, at most (median of a case): "
+            f"{max(shares):.2f}"
+        )
+    return told
+
+
+def as_text(results: Results) -> str:
+    """All tables and notes for a terminal."""
+    return "\n".join([*(table.as_text() for table in all_tables(results)), *notes(results)])
+
+
+def as_markdown(results: Results) -> str:
+    """All tables and notes for the documentation."""
+    tables = [table.as_markdown() for table in all_tables(results)]
+    return "\n".join([*tables, *(f"* {note}" for note in notes(results)), ""])
+
+
+def ratio_to_ours(results: Results, record: Record) -> float | None:
+    """How many times as long as ours a peer took for the same step; None: ours is not there."""
+    for one in results.of("peers"):
+        if (one.rows, one.step) == (record.rows, record.step) and is_ours(one):
+            return record.seconds / one.seconds
+    return None
+
+
+def is_ours(record: Record) -> bool:
+    """Whether a record of a peer is one of ours."""
+    return record.name.startswith("lfp_pipeline")
+
+
+def _floor_table(results: Results) -> Table:
+    rows = [
+        (one.name, *_seconds(one), _cpu(one), _peak(one), _disk(one), _answer(one))
+        for one in results.of("floor")
+    ]
+    header = ("floor", "seconds", "min..max", "CPU s", "peak MB", "disk MB", "right")
+    return Table("The floor", header, rows)
+
+
+def _work_table(results: Results) -> Table:
+    rows = []
+    for one in results.of("work"):
+        least = results.floor_seconds(one.floor)
+        rows.append(
+            (
+                f"{one.name}: {one.step}",
+                f"{one.rows:,}",
+                *_seconds(one),
+                f"{one.seconds / least:.2f}" if least else "",
+                _phase(one, "reading"),
+                _phase(one, "merging"),
+                _landing(one),
+                _cpu(one),
+                _peak(one),
+                _disk(one),
+                _answer(one),
+            )
+        )
+    header = (
+        *("work", "rows", "seconds", "min..max", "x floor", "reading", "merging", "landing"),
+        *("CPU s", "peak MB", "disk MB", "right"),
+    )
+    return Table("Our work", header, rows)
+
+
+def _peers_table(results: Results, size: int) -> Table:
+    records = [one for one in results.of("peers") if one.rows == size]
+    steps = list(dict.fromkeys(one.step for one in records))
+    by_tool: dict[str, dict[str, Record]] = {}
+    for one in records:
+        by_tool.setdefault(one.name, {})[one.step] = one
+    rows = []
+    for tool, found in sorted(by_tool.items(), key=_seconds_of_first):
+        cells = [tool]
+        for step in steps:
+            cells += _compared(results, found.get(step))
+        last = found.get(steps[-1]) or next(iter(found.values()))
+        peak = max(one.peak_bytes for one in found.values())
+        wrong = [f"{step}: {_answer(one)}" for step, one in found.items() if one.wrong]
+        right = "; ".join(wrong) or _answer(last)
+        cells += [f"{peak / _MEGA:,.0f}", _disk(last), right, last.version]
+        rows.append(cells)
+    header = ["tool"]
+    for step in steps:
+        header += [f"{step}, s", "min..max", "x ours"]
+    header += ["peak MB", "disk MB", "right", "version"]
+    return Table(f"Other tools, {size:,} rows", header, rows)
+
+
+def _seconds_of_first(item: tuple[str, dict[str, Record]]) -> float:
+    return next(iter(item[1].values())).seconds
+
+
+def _compared(results: Results, record: Record | None) -> list[str]:
+    if record is None:
+        return ["", "", ""]
+    ratio = ratio_to_ours(results, record)
+    return [*_seconds(record), f"{ratio:.1f}" if ratio else ""]
+
+
+def _missing_table(results: Results) -> Table:
+    rows = [
+        (one.name, one.reason)
+        for group in ("floor", "work", "peers")
+        for one in results.of(group, measured=False)
+    ]
+    return Table("Not measured", ("what", "why"), rows)
+
+
+def _seconds(record: Record) -> tuple[str, str]:
+    seconds = [step.seconds for step in record.rounds]
+    return _short(record.seconds), f"{_short(min(seconds))}..{_short(max(seconds))}"
+
+
+def _short(seconds: float) -> str:
+    digits = 3 if seconds < 1 else 2 if seconds < 100 else 0  # noqa: PLR2004 (three figures)
+    return f"{seconds:,.{digits}f}"
+
+
+def _phase(record: Record, name: str) -> str:
+    if name not in record.rounds[0].phases:
+        return ""
+    return _short(record.median(lambda step: step.phases[name]))
+
+
+def _landing(record: Record) -> str:
+    if "landing" not in record.rounds[0].notes:
+        return ""
+    return _short(record.median(lambda step: step.notes["landing"]))
+
+
+def _cpu(record: Record) -> str:
+    return _short(record.median(lambda step: step.cpu_seconds))
+
+
+def _peak(record: Record) -> str:
+    return f"{record.peak_bytes / _MEGA:,.0f}"
+
+
+def _disk(record: Record) -> str:
+    stored = [step.disk_bytes for step in record.rounds if step.disk_bytes is not None]
+    return f"{max(stored) / _MEGA:,.0f}" if stored else ""
+
+
+def _answer(record: Record) -> str:
+    return {None: "", "": "yes"}.get(record.wrong, f"NO: {record.wrong}")
+
+
+def all_right(results: Results, run: str) -> bool:
+    """Whether every answer of a run that was looked at was right."""
+    return not any(_of_run(results, run, lambda record: record.wrong))
+
+
+def _of_run(
+    results: Results, run: str, value: Callable[[Record], str | None]
+) -> Iterable[str | None]:
+    return (value(one) for one in results.records.values() if one.run == run)
