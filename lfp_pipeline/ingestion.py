@@ -5,14 +5,18 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
 
 import duckdb
 
 from lfp_pipeline.errors import DeliveryRefusedError, LfpError, WarehouseBusyError
 from lfp_pipeline.landing.delivery import Delivery
 from lfp_pipeline.landing.outcomes import note_outcome
+from lfp_pipeline.landing.raw_zone import RawZone
 from lfp_pipeline.progress import heartbeat
 from lfp_pipeline.reading.arrivals import arrive_alone, arrive_with_others
+from lfp_pipeline.reading.fingerprint import fingerprint
 from lfp_pipeline.reading.plain_text import PlainText, plain_text
 from lfp_pipeline.reading.reader import Reading, forget_reading, read_delivery
 from lfp_pipeline.reading.workspace import Workspace, WorkspaceLimits, open_workspace
@@ -22,6 +26,7 @@ from lfp_pipeline.warehouse.account import Account, Status
 from lfp_pipeline.warehouse.duckdb_file import Warehouse
 from lfp_pipeline.warehouse.laws import product_count
 from lfp_pipeline.warehouse.merge import Arrived, merge, note_unmerged
+from lfp_pipeline.warehouse.redelivery import redeliver
 
 
 @dataclass(frozen=True)
@@ -111,110 +116,121 @@ def _read_and_merge(
     )
     folders = [settings.data_dir, settings.raw_dir, settings.database_path.resolve().parent]
     with open_workspace(folders, settings.work_dir, limits) as workspace:
-        text = _large_text(batch, workspace, settings, warehouse)
-        done = _load_directly(batch[0], text, workspace, settings, warehouse, log) if text else None
-        if done is None:
-            arrived = [
-                _arrive(number, batch, text, workspace, settings, log)
-                for number in range(len(batch))
-            ]
-            with _attached(warehouse, workspace, batch, log):
-                done = _merge(arrived, workspace, loaded=False)
+        work = _Work(batch, workspace, settings, warehouse, log)
+        done = work.redeliver() or work.load_directly() or work.read_and_merge()
     seconds = time.perf_counter() - started
     return [replace(ingested, seconds=seconds) for ingested in done]
 
 
-def _large_text(
-    batch: Sequence[Delivery], workspace: Workspace, settings: Settings, warehouse: Warehouse
-) -> PlainText | None:
-    """The text of a delivery that is to be loaded directly, if that is how things are."""
-    delivery, *others = batch
-    if others or delivery.size_bytes < direct_load.LEAST_BYTES:
-        return None
-    try:
-        text = plain_text(delivery.path, workspace.folder, settings.max_unpacked_bytes)
-    except DeliveryRefusedError:  # So it is when its turn comes.
-        return None
-    size, memory = text.path.stat().st_size, size_in_bytes(settings.memory_limit)
-    return text if direct_load.is_worth_it(size, warehouse.size_bytes, memory) else None
+@dataclass(frozen=True)
+class _Work:
+    """A batch in its workspace, and the ways in which it may be merged.
 
+    Each way returns what became of the batch, or nothing, if it is not the way for this batch.
+    """
 
-def _load_directly(
-    delivery: Delivery,
-    text: PlainText,
-    workspace: Workspace,
-    settings: Settings,
-    warehouse: Warehouse,
-    log: logging.Logger,
-) -> list[Ingested] | None:
-    """Load a file directly and merge it; None: it is to be read with more care, or meanwhile."""
-    connection = workspace.connection
-    # Somebody else is at it? Then a file that fits into memory is better read meanwhile than after.
-    small = text.path.stat().st_size < size_in_bytes(settings.memory_limit) // 4
-    if small:
-        warehouse = replace(warehouse, writer_wait_seconds=0)
-    try:
-        with _attached(warehouse, workspace, [delivery], log):
-            if small and product_count(connection):
-                return None
-            reading = direct_load.load_directly(connection, delivery, text, settings, log)
-            if reading is None:
-                return None
-            arrive_alone(connection, taken=True)
-            return _merge([Arrived(delivery, reading)], workspace, loaded=True)
-    except DeliveryRefusedError:  # So it is when its turn comes.
-        return None
-    except WarehouseBusyError:
-        if small:
-            return None
-        raise
+    batch: Sequence[Delivery]
+    workspace: Workspace
+    settings: Settings
+    warehouse: Warehouse
+    log: logging.Logger
 
+    def redeliver(self) -> list[Ingested]:
+        """Bytes that were there before are not read again."""
+        delivery, *others = self.batch
+        if others or not RawZone(self.settings.raw_dir).has_twin(delivery):
+            return []
+        with self._attached(self.warehouse):
+            connection = self.workspace.connection
+            account = redeliver(connection, delivery, fingerprint(self.settings), self.log)
+            if account is None:
+                return []
+            return [Ingested(delivery, account, products=product_count(connection))]
 
-def _arrive(
-    number: int,
-    batch: Sequence[Delivery],
-    text: PlainText | None,
-    workspace: Workspace,
-    settings: Settings,
-    log: logging.Logger,
-) -> Arrived:
-    """Read one delivery of a batch, and add it to the arrivals."""
-    delivery, connection = batch[number], workspace.connection
-    reading, refusal = None, None
-    with workspace.folder_for(number) as folder:
+    def load_directly(self) -> list[Ingested]:
+        """A large file goes straight into the warehouse."""
+        delivery, *others = self.batch
+        if others or delivery.size_bytes < direct_load.LEAST_BYTES:
+            return []
+        memory = size_in_bytes(self.settings.memory_limit)
         try:
-            text = text or plain_text(delivery.path, folder, settings.max_unpacked_bytes)
-            reading = read_delivery(delivery, text, connection, folder, settings, log)
-            refusal = _too_many_rejects(reading, settings.max_reject_share)
-        except DeliveryRefusedError as error:
-            forget_reading(connection)
-            refusal = str(error)
-    if len(batch) == 1:
-        arrive_alone(connection, taken=refusal is None)
-    else:
-        arrive_with_others(connection, number, taken=refusal is None)
-    return Arrived(delivery, reading, refusal)
+            size = self._lone_text.path.stat().st_size
+            if not direct_load.is_worth_it(size, self.warehouse.size_bytes, memory):
+                return []
+            if size >= memory // 4:
+                return self._load(self.warehouse)
+            # Is somebody else at it? Then this file is better read meanwhile than after.
+            return self._load(replace(self.warehouse, writer_wait_seconds=0), only_if_empty=True)
+        except DeliveryRefusedError:  # So it is when its turn comes.
+            return []
+        except WarehouseBusyError:
+            if size >= memory // 4:
+                raise
+            return []
 
+    def _load(self, warehouse: Warehouse, *, only_if_empty: bool = False) -> list[Ingested]:
+        connection, (delivery,) = self.workspace.connection, self.batch
+        with self._attached(warehouse):
+            if only_if_empty and product_count(connection):
+                return []
+            reading = direct_load.load_directly(
+                connection, delivery, self._lone_text, self.settings, self.log
+            )
+            if reading is None:
+                return []
+            arrive_alone(connection, taken=True)
+            return self._merge([Arrived(delivery, reading)], loaded=True)
 
-@contextmanager
-def _attached(
-    warehouse: Warehouse, workspace: Workspace, batch: Sequence[Delivery], log: logging.Logger
-) -> Iterator[None]:
-    """Attach the warehouse to merge a batch, telling others and the log so."""
-    more = f" and {len(batch) - 1} more" if len(batch) > 1 else ""
-    purpose = f"merging {batch[0].delivery_id}{more}"
-    telling = heartbeat(log, lambda seconds: f"{purpose}: {seconds:.0f} s so far")
-    with warehouse.attached(workspace.connection, purpose, log), telling:
-        yield
+    def read_and_merge(self) -> list[Ingested]:
+        """Whatever it is: read into the workspace without a lock, then merged."""
+        arrived = [self._arrive(number) for number in range(len(self.batch))]
+        with self._attached(self.warehouse):
+            return self._merge(arrived)
 
+    def _arrive(self, number: int) -> Arrived:
+        """Read one delivery, and add it to the arrivals."""
+        delivery, connection = self.batch[number], self.workspace.connection
+        alone = len(self.batch) == 1
+        reading, refusal = None, None
+        with self.workspace.folder_for(number) as folder:
+            try:
+                text = self._lone_text if alone else self._text(delivery, folder)
+                reading = read_delivery(delivery, text, connection, folder, self.settings, self.log)
+                refusal = _too_many_rejects(reading, self.settings.max_reject_share)
+            except DeliveryRefusedError as error:
+                forget_reading(connection)
+                refusal = str(error)
+        if alone:
+            arrive_alone(connection, taken=refusal is None)
+        else:
+            arrive_with_others(connection, number, taken=refusal is None)
+        return Arrived(delivery, reading, refusal)
 
-def _merge(arrived: Sequence[Arrived], workspace: Workspace, *, loaded: bool) -> list[Ingested]:
-    accounts = merge(workspace.connection, arrived, loaded=loaded)
-    products = product_count(workspace.connection)
-    return [
-        Ingested(one.delivery, account, one.reading, products, batch=len(arrived))
-        for one, account in zip(arrived, accounts, strict=True)
-    ]
+    def _merge(self, arrived: Sequence[Arrived], *, loaded: bool = False) -> list[Ingested]:
+        connection = self.workspace.connection
+        accounts = merge(connection, arrived, fingerprint(self.settings), loaded=loaded)
+        products = product_count(connection)
+        return [
+            Ingested(one.delivery, account, one.reading, products, batch=len(arrived))
+            for one, account in zip(arrived, accounts, strict=True)
+        ]
+
+    @cached_property
+    def _lone_text(self) -> PlainText:
+        """The text of a delivery that is alone: unpacked once, whichever way it goes."""
+        return self._text(self.batch[0], self.workspace.folder)
+
+    def _text(self, delivery: Delivery, folder: Path) -> PlainText:
+        return plain_text(delivery.path, folder, self.settings.max_unpacked_bytes)
+
+    @contextmanager
+    def _attached(self, warehouse: Warehouse) -> Iterator[None]:
+        """Attach the warehouse to merge the batch, telling others and the log so."""
+        more = f" and {len(self.batch) - 1} more" if len(self.batch) > 1 else ""
+        purpose = f"merging {self.batch[0].delivery_id}{more}"
+        telling = heartbeat(self.log, lambda seconds: f"{purpose}: {seconds:.0f} s so far")
+        with warehouse.attached(self.workspace.connection, purpose, self.log), telling:
+            yield
 
 
 def _too_many_rejects(reading: Reading, limit: float) -> str | None:

@@ -100,6 +100,11 @@ class RawZone:
                 return outcome
         return None
 
+    def has_twin(self, delivery: Delivery) -> bool:
+        """Whether another delivery of its partition has the same digest, as far as names tell."""
+        same = (self.root / delivery.partition_key).glob(f"*-{delivery.sha256[:16]}.raw")
+        return any(path.name != delivery.path.name for path in same)
+
     def _recorded(self, delivery: Delivery) -> Delivery | None:
         record = delivery.path.with_suffix(".json")
         if record.exists() and delivery.path.exists():

@@ -26,6 +26,7 @@ class Account:
         rows_stale: older than what the warehouse holds.
         rows_rejected: not accepted; each is in `rejected_rows`.
         error: why it was not merged.
+        read_with: the fingerprint of how it was read, if it was merged.
     """
 
     delivery_id: str
@@ -39,6 +40,7 @@ class Account:
     rows_stale: int = 0
     rows_rejected: int = 0
     error: str | None = None
+    read_with: str | None = None
 
     @property
     def rows_taken(self) -> int:

@@ -21,7 +21,7 @@ SELECT unnest(entry) FROM (SELECT unnest($entries) AS entry)
 
 _FIND = """
 SELECT delivery_id, status, merged_at, rows_read, rows_inserted, rows_updated, rows_unchanged,
-    rows_superseded, rows_stale, rows_rejected, error
+    rows_superseded, rows_stale, rows_rejected, error, read_with
 FROM warehouse.deliveries
 WHERE partition_key IN (SELECT unnest($partition_keys::VARCHAR[]))
 """

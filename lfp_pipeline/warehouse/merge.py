@@ -93,13 +93,18 @@ class Arrived:
 
 
 def merge(
-    connection: duckdb.DuckDBPyConnection, batch: Sequence[Arrived], *, loaded: bool = False
+    connection: duckdb.DuckDBPyConnection,
+    batch: Sequence[Arrived],
+    read_with: str,
+    *,
+    loaded: bool = False,
 ) -> list[Account]:
     """Merge a batch of arrivals into the attached warehouse, whole or not at all.
 
     Args:
         connection: to the workspace that holds the arrivals.
         batch: in the order of their numbers there, which is that of age.
+        read_with: the fingerprint of how they were read.
         loaded: whether the one delivery was loaded directly, and stands in the warehouse already.
 
     Returns:
@@ -117,7 +122,7 @@ def merge(
             connection.execute(statement, {"numbers": list(merged)})
     fates = match(connection, deliveries)
     counted = [
-        merged.get(number) or _account(arrived, fates.get(number, Fates()))
+        merged.get(number) or _account(arrived, fates.get(number, Fates()), read_with)
         for number, arrived in enumerate(batch)
     ]
     new = [number for number in range(len(batch)) if number not in merged]
@@ -167,7 +172,7 @@ def _growth(connection: duckdb.DuckDBPyConnection) -> int:
     return int(connection.execute(_GROWTH).fetchall()[0][0])
 
 
-def _account(arrived: Arrived, fates: Fates) -> Account:
+def _account(arrived: Arrived, fates: Fates, read_with: str) -> Account:
     """The account of a delivery, in which every row has a fate."""
     delivery_id, reading = arrived.delivery.delivery_id, arrived.reading
     if reading is None or arrived.refusal is not None:
@@ -183,6 +188,7 @@ def _account(arrived: Arrived, fates: Fates) -> Account:
         rows_superseded=reading.rows_superseded,
         rows_stale=fates.stale,
         rows_rejected=reading.rows_rejected,
+        read_with=read_with,
     )
     if account.rows_accounted != account.rows_read:
         msg = (

@@ -10,7 +10,7 @@ from lfp_pipeline.errors import WarehouseInconsistentError
 from lfp_pipeline.landing.sources import utc_now
 from lfp_pipeline.warehouse.transaction import transaction
 
-VERSION = 1
+VERSION = 2
 
 INCOMING = "warehouse.incoming"
 """Where a first load stands until it takes the place of the products. No part of the schema."""
@@ -74,6 +74,7 @@ CREATE TABLE warehouse.rejected_rows (
     raw BLOB NOT NULL
 );
 """,
+    2: "ALTER TABLE warehouse.deliveries ADD COLUMN read_with VARCHAR",
 }
 
 _DATABASE_ID = "SELECT database_id FROM warehouse.database_identity"

@@ -1,0 +1,118 @@
+"""The same bytes again, newer: their rows only move to the new delivery, and nothing is read.
+
+That is so if an earlier delivery had the same digest and was read in the same way, and if all rows
+that won in it still stand. Then its account is that of the new one, with all of them unchanged.
+"""
+
+import logging
+
+import duckdb
+
+from lfp_pipeline.errors import WarehouseInconsistentError
+from lfp_pipeline.landing.delivery import Delivery
+from lfp_pipeline.landing.sources import utc_now
+from lfp_pipeline.warehouse.account import Account, Status
+from lfp_pipeline.warehouse.ledger import accounts, record
+from lfp_pipeline.warehouse.schema import INCOMING, create_products
+from lfp_pipeline.warehouse.transaction import transaction
+
+MOST_MOVED = 5_000_000
+"""DuckDB keeps what is updated in place in memory until the end. More is written anew."""
+
+_TWIN = """
+SELECT delivery_id, rows_read, rows_superseded, rows_rejected
+FROM warehouse.deliveries
+WHERE status = 'merged'
+    AND sha256 = $sha256
+    AND read_with = $read_with
+    AND (delivered_at < $delivered_at
+        OR (delivered_at = $delivered_at AND delivery_id < $delivery_id))
+ORDER BY delivered_at DESC, delivery_id DESC
+LIMIT 1
+"""
+
+_STANDING = "SELECT count(*) FROM warehouse.products WHERE delivery_id = $delivery_id"
+
+_MOVE = """
+UPDATE warehouse.products
+SET delivery_id = $delivery_id, delivered_at = $delivered_at
+WHERE delivery_id = $twin
+"""
+
+_WRITE_ANEW = f"""
+INSERT INTO {INCOMING}
+SELECT
+    sku, name, description,
+    CASE WHEN delivery_id = $twin THEN $delivery_id ELSE delivery_id END,
+    CASE WHEN delivery_id = $twin THEN $delivered_at::TIMESTAMP ELSE delivered_at END,
+    row_number
+FROM warehouse.products
+"""
+
+_SWAP = f"DROP TABLE warehouse.products; ALTER TABLE {INCOMING} RENAME TO products"
+
+_REPEAT_REJECTS = """
+INSERT INTO warehouse.rejected_rows
+SELECT $delivery_id, row_number, byte_start, byte_end, reason, detail, raw
+FROM warehouse.rejected_rows
+WHERE delivery_id = $twin
+"""
+
+
+def redeliver(
+    connection: duckdb.DuckDBPyConnection, delivery: Delivery, read_with: str, log: logging.Logger
+) -> Account | None:
+    """Merge a delivery into the attached warehouse without reading it, if that can be.
+
+    Args:
+        connection: with the warehouse attached.
+        delivery: what has landed.
+        read_with: the fingerprint of how it would be read.
+        log: told of the twin.
+
+    Returns:
+        Its account, which is in the ledger; None: it is to be read.
+
+    Raises:
+        WarehouseInconsistentError: a law would not hold. Nothing was changed.
+    """
+    known = accounts(connection, [delivery.partition_key]).get(delivery.delivery_id)
+    if known is not None:
+        return known if known.status is Status.MERGED else None
+    this = {"delivery_id": delivery.delivery_id, "delivered_at": delivery.delivered_at}
+    sought = this | {"sha256": delivery.sha256, "read_with": read_with}
+    found = connection.execute(_TWIN, sought).fetchone()
+    if found is None:
+        return None
+    twin, rows_read, superseded, rejected = found
+    winners = rows_read - superseded - rejected
+    if _standing(connection, twin) != winners:
+        return None
+    log.info("%s has the same bytes as %s; its rows move", delivery.delivery_id, twin)
+    account = Account(
+        delivery_id=delivery.delivery_id,
+        status=Status.MERGED,
+        merged_at=utc_now(),
+        rows_read=rows_read,
+        rows_unchanged=winners,
+        rows_superseded=superseded,
+        rows_rejected=rejected,
+        read_with=read_with,
+    )
+    with transaction(connection):
+        if winners > MOST_MOVED:
+            connection.execute(create_products(INCOMING))
+            connection.execute(_WRITE_ANEW, this | {"twin": twin})
+            connection.execute(_SWAP)
+        else:
+            connection.execute(_MOVE, this | {"twin": twin})
+        connection.execute(_REPEAT_REJECTS, {"delivery_id": delivery.delivery_id, "twin": twin})
+        record(connection, [(delivery, account)])
+        if _standing(connection, delivery.delivery_id) != winners:
+            msg = f"{delivery.delivery_id}: not as many rows moved as won in {twin}."
+            raise WarehouseInconsistentError(msg)
+    return account
+
+
+def _standing(connection: duckdb.DuckDBPyConnection, delivery_id: str) -> int:
+    return int(connection.execute(_STANDING, {"delivery_id": delivery_id}).fetchall()[0][0])

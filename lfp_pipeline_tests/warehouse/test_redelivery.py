@@ -1,0 +1,136 @@
+"""The same bytes again: their rows move without being read, but only where that is the same."""
+
+from dataclasses import replace
+from pathlib import Path
+from random import Random
+from typing import Never
+
+import duckdb
+import pytest
+
+from lfp_pipeline import ingestion
+from lfp_pipeline.engine import Engine
+from lfp_pipeline.warehouse import redelivery, schema
+from lfp_pipeline.warehouse.account import Account
+from lfp_pipeline_tests.oracle import (
+    LOG,
+    File,
+    assert_laws_hold,
+    engine_at,
+    land,
+    tables,
+    true_fates,
+)
+from lfp_pipeline_tests.warehouse.test_laws import random_files
+
+FILE = File("a.csv", 10, (("s1", "Ann", ""), ("s2", "Bob", "x"), ("s2", "Cid", ""), ("s3",)))
+OTHER = File("b.csv", 15, (("s1", "Dot", ""), ("s9", "Eva", "")))
+AGAIN, BEFORE = replace(FILE, microseconds=20), replace(FILE, microseconds=5)
+
+
+@pytest.fixture
+def engine(tmp_path: Path) -> Engine:
+    return engine_at(tmp_path)
+
+
+def ingest(engine: Engine, *files: File) -> Account:
+    for file in files:
+        account = engine.ingest(land(engine, file), LOG).account
+    return account
+
+
+def read_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    def read(*_: object) -> Never:
+        raise AssertionError("It was read.")
+
+    monkeypatch.setattr(ingestion, "read_delivery", read)
+
+
+@pytest.mark.parametrize("most_moved", [0, 10**6], ids=["written anew", "moved"])
+def test_the_same_bytes_are_not_read_again(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch, most_moved: int
+):
+    monkeypatch.setattr(redelivery, "MOST_MOVED", most_moved)
+    ingest(engine, FILE, replace(OTHER, rows=OTHER.rows[1:]))
+    read_nothing(monkeypatch)
+    account = ingest(engine, AGAIN)
+    fates = true_fates(AGAIN, [FILE])
+    assert {name: getattr(account, name) for name in fates} == fates
+    assert_laws_hold(engine, [FILE, replace(OTHER, rows=OTHER.rows[1:]), AGAIN])
+
+
+@pytest.mark.parametrize(
+    "files",
+    [
+        (FILE, BEFORE),
+        (FILE, OTHER, AGAIN),
+        (OTHER, FILE, replace(FILE, key="c.csv")),
+        (FILE, AGAIN, replace(FILE, microseconds=15)),
+    ],
+    ids=["older", "overtaken", "of another partition", "in between"],
+)
+def test_where_other_rows_would_win_they_are_read(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch, files: tuple[File, ...]
+):
+    ingest(engine, *files[:-1])
+    with monkeypatch.context() as context:
+        read_nothing(context)
+        assert ingest(engine, files[-1]).status == "failed"
+    ingest(engine, files[-1])
+    assert_laws_hold(engine, files)
+
+
+def test_with_other_settings_they_are_read(engine: Engine):
+    ingest(engine, FILE)
+    stricter = engine_at(engine.settings.data_dir, max_sku_length=1)
+    assert ingest(stricter, AGAIN).rows_rejected == len(FILE.rows)
+
+
+def test_rows_of_a_database_of_the_first_version_are_read(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+):
+    with monkeypatch.context() as context:
+        context.setattr(schema, "VERSION", 1)
+        with engine.warehouse.opened("testing", LOG):
+            pass
+    ingest(engine, FILE)
+    with duckdb.connect(engine.warehouse.path) as connection:
+        connection.execute("UPDATE deliveries SET read_with = NULL")
+    with monkeypatch.context() as context:
+        read_nothing(context)
+        assert ingest(engine, AGAIN).status == "failed"
+    ingest(engine, AGAIN)
+    assert_laws_hold(engine, [FILE, AGAIN])
+
+
+def test_histories_with_many_repetitions_hold_the_laws(tmp_path: Path):
+    for seed in range(6):
+        random = Random(seed)
+        contents = random_files(random, number=3, rows=12)
+        files = [
+            replace(random.choice(contents), microseconds=random.randrange(8)) for _ in range(14)
+        ]
+        engine = engine_at(tmp_path / str(seed))
+        merged: list[File] = []
+        for file in files:
+            account = ingest(engine, file)
+            if file not in merged:
+                fates = true_fates(file, merged)
+                assert {name: getattr(account, name) for name in fates} == fates
+                merged.append(file)
+        assert_laws_hold(engine, files)
+
+
+def test_a_fault_leaves_the_tables_as_they_were(engine: Engine, monkeypatch: pytest.MonkeyPatch):
+    ingest(engine, FILE)
+    before = tables(engine)["products"]
+
+    def failing(*_: object) -> Never:
+        raise MemoryError
+
+    with monkeypatch.context() as context:
+        context.setattr(redelivery, "record", failing)
+        assert ingest(engine, AGAIN).status == "failed"
+    assert tables(engine)["products"] == before
+    ingest(engine, AGAIN)
+    assert_laws_hold(engine, [FILE, AGAIN])
