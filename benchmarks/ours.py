@@ -9,7 +9,7 @@ import os
 import shutil
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 
@@ -131,6 +131,20 @@ def first_and_again(sample: Sample, right: Answer, meter: Meter, folder: Path) -
     os.utime(sample.path)
     _ingest(project, sample, meter, "again")
     _compare(project, meter.steps[-1], right)
+
+
+def rewritten(sample: Sample, right: Answer, meter: Meter, folder: Path) -> None:
+    """A landed file that repeats what is there, but for one new row: other bytes, to be read."""
+    project = Project(folder)
+    project.ingest(project.land(sample.path))
+    longer = folder / "longer.csv"
+    shutil.copy(sample.path, longer)
+    with longer.open("ab") as file:
+        file.write(b"One More Name,one-more-sku,\r\n")
+    os.sync()
+    _ingest(project, replace(sample, path=longer), meter, "again")
+    grown = Answer(right.rows + 1, right.skus + 1, right.names + 1)
+    _compare(project, meter.steps[-1], grown)
 
 
 def one_file(sample: Sample, right: Answer, meter: Meter, folder: Path) -> None:

@@ -15,7 +15,7 @@ from benchmarks.measure import Work, measure
 from benchmarks.peers import NotInstalledError, installed
 from benchmarks.samples import OTHER_SEED, Samples
 
-WORKS = ("first", "packed", "dirty", "delta", "five", "many", "burst", "job")
+WORKS = ("first", "rewritten", "packed", "dirty", "delta", "five", "many", "burst", "job")
 
 _FIVE_FILES = 5
 _MOST_ROWS_OF_FIVE = 1_000_000
@@ -104,6 +104,9 @@ def _works(options: Options, samples: Samples, rows: int) -> Iterator[Case]:
     if "first" in options.works:
         work: Work = partial(ours.first_and_again, plain, right)
         yield Case("work", "plain file", rows, work, floor=load)
+    if "rewritten" in options.works:
+        work = partial(ours.rewritten, plain, right)
+        yield Case("work", "plain file, a row longer", rows, work, floor=load)
     if "packed" in options.works:
         for kind in ("zip", "gz"):
             work = partial(ours.one_file, samples.packed(rows, kind), right)

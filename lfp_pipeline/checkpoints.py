@@ -5,6 +5,7 @@ twenty million touch all of them, which takes longer than everything else about 
 few hundred kilobytes, and read in no time by whoever opens the database next.
 """
 
+import logging
 from pathlib import Path
 
 import duckdb
@@ -22,8 +23,21 @@ def checkpoint_seldom(connection: duckdb.DuckDBPyConnection) -> None:
     connection.execute("PRAGMA disable_checkpoint_on_shutdown")
 
 
-def checkpoint_if_due(connection: duckdb.DuckDBPyConnection, name: str, database: Path) -> None:
+def checkpoint_if_due(
+    connection: duckdb.DuckDBPyConnection, name: str, database: Path, log: logging.Logger
+) -> None:
     """Make a checkpoint of the attached database of that name, if its log has grown."""
-    log = database.with_name(database.name + ".wal")
-    if log.exists() and log.stat().st_size > _LARGE_LOG_BYTES:
+    wal = database.with_name(database.name + ".wal")
+    if wal.exists() and wal.stat().st_size > _LARGE_LOG_BYTES:
+        checkpoint(connection, name, log)
+
+
+def checkpoint(connection: duckdb.DuckDBPyConnection, name: str, log: logging.Logger) -> None:
+    """Make a checkpoint of an attached database: what was replaced in it is free space then.
+
+    Should it fail, nothing is lost: what was committed is in the log.
+    """
+    try:
         connection.execute(f"CHECKPOINT {name}")
+    except duckdb.Error as error:
+        log.warning("The write-ahead log could not be put into the database: %s", error)

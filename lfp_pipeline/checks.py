@@ -23,7 +23,10 @@ _FEW = 10
 
 products_checks = [
     dg.AssetCheckSpec(
-        "sku_unique", asset=PRODUCTS, blocking=True, description="Every sku is in products once."
+        "sku_unique",
+        asset=PRODUCTS,
+        blocking=True,
+        description="Every sku is in products once; after small deliveries, every sku of theirs.",
     ),
     dg.AssetCheckSpec(
         "rows_conserved",

@@ -5,6 +5,7 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import suppress
 from dataclasses import dataclass
 
 from lfp_pipeline.errors import LandingError
@@ -16,11 +17,15 @@ from lfp_pipeline.landing.outcomes import read_outcome
 from lfp_pipeline.landing.partition_key import partition_key
 from lfp_pipeline.landing.raw_zone import RawZone
 from lfp_pipeline.landing.sources import DownloadLimits, LocalFile, Source, utc_from_ns
+from lfp_pipeline.reading.unpacking import is_packed
 from lfp_pipeline.settings import Settings
 from lfp_pipeline.warehouse.account import Account, Status
 from lfp_pipeline.warehouse.duckdb_file import Warehouse
 from lfp_pipeline.warehouse.laws import product_count
 from lfp_pipeline.warehouse.ledger import accounts
+
+_UNPACKED_TO_PACKED = 10
+"""So many times as large a packed file is taken to be, to see which are small."""
 
 
 @dataclass(frozen=True)
@@ -261,10 +266,19 @@ def _batches(
     room = files_left = 0
     due: Batch = [*deliveries, *files]
     for one in due:
-        if one.size_bytes > room or not files_left:
+        size = _text_bytes(one)
+        if size > room or not files_left:
             batches.append([])
             room, files_left = settings.batch_bytes, settings.batch_files
         batches[-1].append(one)
-        room -= one.size_bytes
+        room -= size
         files_left -= 1
     return batches
+
+
+def _text_bytes(one: InboxFile | Delivery) -> int:
+    """About how large a file is when unpacked."""
+    with suppress(OSError):  # It is gone, or may not be read: landing it will tell.
+        if is_packed(one.path):
+            return one.size_bytes * _UNPACKED_TO_PACKED
+    return one.size_bytes

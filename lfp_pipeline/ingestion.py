@@ -3,13 +3,14 @@
 import logging
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
 import duckdb
 
+from lfp_pipeline.checkpoints import checkpoint
 from lfp_pipeline.errors import DeliveryRefusedError, LfpError, WarehouseBusyError
 from lfp_pipeline.landing.delivery import Delivery
 from lfp_pipeline.landing.outcomes import note_outcome
@@ -25,6 +26,7 @@ from lfp_pipeline.warehouse import direct_load
 from lfp_pipeline.warehouse.account import Account, Status
 from lfp_pipeline.warehouse.duckdb_file import Warehouse
 from lfp_pipeline.warehouse.laws import product_count
+from lfp_pipeline.warehouse.ledger import accounts
 from lfp_pipeline.warehouse.merge import Arrived, merge, note_unmerged
 from lfp_pipeline.warehouse.redelivery import redeliver
 
@@ -90,7 +92,7 @@ def ingest(
         ]
     except Exception as error:
         if len(batch) > 1:
-            log.warning("Merged one by one, because together they failed: %s", error)
+            log.warning("Merged one by one, because together they failed", exc_info=True)
             return [
                 found
                 for one in batch
@@ -116,7 +118,8 @@ def _read_and_merge(
     )
     folders = [settings.data_dir, settings.raw_dir, settings.database_path.resolve().parent]
     with open_workspace(folders, settings.work_dir, limits) as workspace:
-        work = _Work(batch, workspace, settings, warehouse, log)
+        memory_bytes = size_in_bytes(limits.memory_limit)
+        work = _Work(batch, workspace, settings, warehouse, log, memory_bytes)
         done = work.redeliver() or work.load_directly() or work.read_and_merge()
     seconds = time.perf_counter() - started
     return [replace(ingested, seconds=seconds) for ingested in done]
@@ -134,52 +137,66 @@ class _Work:
     settings: Settings
     warehouse: Warehouse
     log: logging.Logger
+    memory_bytes: int
 
     def redeliver(self) -> list[Ingested]:
         """Bytes that were there before are not read again."""
         delivery, *others = self.batch
         if others or not RawZone(self.settings.raw_dir).has_twin(delivery):
             return []
-        with self._attached(self.warehouse):
-            connection = self.workspace.connection
+        connection = self.workspace.connection
+        with suppress(WarehouseBusyError), self._attached(self._warehouse_at_once):
             account = redeliver(connection, delivery, fingerprint(self.settings), self.log)
-            if account is None:
-                return []
-            return [Ingested(delivery, account, products=product_count(connection))]
+            if account is not None:
+                return [Ingested(delivery, account, products=product_count(connection))]
+        return []
 
     def load_directly(self) -> list[Ingested]:
         """A large file goes straight into the warehouse."""
         delivery, *others = self.batch
         if others or delivery.size_bytes < direct_load.LEAST_BYTES:
             return []
-        memory = size_in_bytes(self.settings.memory_limit)
         try:
             size = self._lone_text.path.stat().st_size
-            if not direct_load.is_worth_it(size, self.warehouse.size_bytes, memory):
+            if not direct_load.is_worth_it(size, self.warehouse.size_bytes, self.memory_bytes):
                 return []
-            if size >= memory // 4:
+            if size >= self.memory_bytes // 4:
                 return self._load(self.warehouse)
             # Is somebody else at it? Then this file is better read meanwhile than after.
-            return self._load(replace(self.warehouse, writer_wait_seconds=0), only_if_empty=True)
-        except DeliveryRefusedError:  # So it is when its turn comes.
-            return []
-        except WarehouseBusyError:
-            if size >= memory // 4:
-                raise
-            return []
+            with suppress(WarehouseBusyError):
+                return self._load(self._warehouse_at_once, only_if_empty=True)
+        except DeliveryRefusedError as error:
+            return self._refuse(str(error))
+        return []
 
     def _load(self, warehouse: Warehouse, *, only_if_empty: bool = False) -> list[Ingested]:
         connection, (delivery,) = self.workspace.connection, self.batch
-        with self._attached(warehouse):
-            if only_if_empty and product_count(connection):
+        with self._attached(warehouse, "loading"):
+            products = product_count(connection)
+            known = accounts(connection, [delivery.partition_key]).get(delivery.delivery_id)
+            if known is not None and known.status is Status.MERGED:
+                return [Ingested(delivery, known, products=products)]
+            if only_if_empty and products:
                 return []
-            reading = direct_load.load_directly(
-                connection, delivery, self._lone_text, self.settings, self.log
-            )
-            if reading is None:
-                return []
-            arrive_alone(connection, taken=True)
-            return self._merge([Arrived(delivery, reading)], loaded=True)
+            try:
+                reading = direct_load.load_directly(
+                    connection, delivery, self._lone_text, self.settings
+                )
+                if reading is None:
+                    return []
+                arrive_alone(connection, taken=True)
+                done = self._merge([Arrived(delivery, reading)], loaded=True)
+            finally:
+                direct_load.forget(connection)
+            checkpoint(connection, "warehouse", self.log)
+            return done
+
+    def _refuse(self, refusal: str) -> list[Ingested]:
+        connection = self.workspace.connection
+        forget_reading(connection)
+        arrive_alone(connection, taken=False)
+        with self._attached(self.warehouse):
+            return self._merge([Arrived(self.batch[0], None, refusal)])
 
     def read_and_merge(self) -> list[Ingested]:
         """Whatever it is: read into the workspace without a lock, then merged."""
@@ -208,11 +225,11 @@ class _Work:
 
     def _merge(self, arrived: Sequence[Arrived], *, loaded: bool = False) -> list[Ingested]:
         connection = self.workspace.connection
-        accounts = merge(connection, arrived, fingerprint(self.settings), loaded=loaded)
+        done = merge(connection, arrived, fingerprint(self.settings), loaded=loaded)
         products = product_count(connection)
         return [
             Ingested(one.delivery, account, one.reading, products, batch=len(arrived))
-            for one, account in zip(arrived, accounts, strict=True)
+            for one, account in zip(arrived, done, strict=True)
         ]
 
     @cached_property
@@ -223,11 +240,16 @@ class _Work:
     def _text(self, delivery: Delivery, folder: Path) -> PlainText:
         return plain_text(delivery.path, folder, self.settings.max_unpacked_bytes)
 
+    @property
+    def _warehouse_at_once(self) -> Warehouse:
+        """The warehouse, for those who do not wait for it."""
+        return replace(self.warehouse, writer_wait_seconds=0, foreign_wait_seconds=0)
+
     @contextmanager
-    def _attached(self, warehouse: Warehouse) -> Iterator[None]:
-        """Attach the warehouse to merge the batch, telling others and the log so."""
+    def _attached(self, warehouse: Warehouse, work: str = "merging") -> Iterator[None]:
+        """Attach the warehouse to work on the batch, telling others and the log so."""
         more = f" and {len(self.batch) - 1} more" if len(self.batch) > 1 else ""
-        purpose = f"merging {self.batch[0].delivery_id}{more}"
+        purpose = f"{work} {self.batch[0].delivery_id}{more}"
         telling = heartbeat(self.log, lambda seconds: f"{purpose}: {seconds:.0f} s so far")
         with warehouse.attached(self.workspace.connection, purpose, self.log), telling:
             yield

@@ -1,1 +1,1 @@
-"""From a raw file to rows and rejects, in a workspace of its own, with no lock held."""
+"""From a raw file to rows and rejects, in a workspace of its own."""

@@ -55,6 +55,7 @@ def _count(path: Path, dialect: Dialect, ended: threading.Event) -> Lines:
 
 
 def _last_of(tail: bytes, chunk: bytes | bytearray) -> bytes:
-    """The last byte that is not a space, and the spaces after it."""
+    """The last byte that is not a space, and a space if there were any after it."""
     text = chunk.rstrip(b" ")
-    return bytes(chunk[len(text) - 1 :]) if text else tail + chunk
+    last = bytes(text[-1:]) or tail[:1]
+    return last + b" " * (len(text) < len(chunk) or (len(tail) > 1 and not text))

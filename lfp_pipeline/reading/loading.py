@@ -20,7 +20,7 @@ from lfp_pipeline.reading.mending import MendedCopy, mend
 from lfp_pipeline.reading.plain_text import PlainText, recoded
 from lfp_pipeline.reading.reject_limit import RejectLimit
 from lfp_pipeline.reading.rules import RowRules, rules_of
-from lfp_pipeline.reading.scan import scan_of
+from lfp_pipeline.reading.scan import UNREADABLE, scan_of
 from lfp_pipeline.settings import Settings
 
 _MAX_MENDINGS = 4
@@ -168,7 +168,7 @@ def _read(
     scan = scan_of(path, file.dialect, file.rules, max_objections)
     try:
         connection.execute(f"CREATE OR REPLACE TABLE rows AS {scan.sql}", scan.parameters)
-    except (duckdb.InvalidInputException, duckdb.ConversionException):
+    except UNREADABLE:
         return False
     return not max_objections or connection.execute(_OBJECTIONS + " LIMIT 1").fetchone() is None
 

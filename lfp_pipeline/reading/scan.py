@@ -4,9 +4,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import duckdb
+
 from lfp_pipeline.reading.dialect import Dialect
 from lfp_pipeline.reading.records import MAX_RECORD_BYTES
 from lfp_pipeline.reading.rules import IRREGULAR, PADDING, RowRules
+
+UNREADABLE = (
+    duckdb.InvalidInputException,
+    duckdb.ConversionException,
+    duckdb.NotImplementedException,  # Where a thread does not find the begin of a record.
+)
+"""What such a query raises where the file is to be read with more care."""
 
 _BUFFERED_RECORDS = 4
 """Of the longest, so many fit into what a thread reads at a time.

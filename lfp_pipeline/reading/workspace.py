@@ -1,4 +1,4 @@
-"""The workspace: an in-memory DuckDB in which one delivery is read, fenced in and bounded."""
+"""The workspace: an in-memory DuckDB in which deliveries are read, fenced in and bounded."""
 
 import shutil
 from collections.abc import Iterator, Sequence
@@ -35,8 +35,10 @@ class Workspace:
         """A folder for the files of one of several deliveries, gone once it was read."""
         folder = self.folder / str(number)
         folder.mkdir()
-        yield folder
-        shutil.rmtree(folder)
+        try:
+            yield folder
+        finally:
+            shutil.rmtree(folder)
 
 
 @contextmanager

@@ -1,32 +1,29 @@
 """The direct load: a large file straight into the warehouse, without a stop in memory.
 
-Rows are read into the table `incoming` of the warehouse, and the merge then puts that into the
+Rows are read into a table of the warehouse of their own, and the merge then puts that into the
 place of `products`, with those of the products that stay. So the file is read, compressed and
 written in one go, in little memory. It is for a file into an empty warehouse, or one that is about
 as large as what is there: then, most of that is written anew anyway. The price is that the writer
 lock is held while the file is read.
 
 It takes regular files only, in which no row is to be trimmed or rejected: it gives up at the first
-that is not. `incoming` is no part of the schema: a load that was killed leaves it, and the next
-writer removes it.
+that is not. A load that was killed leaves its table, and the next writer removes it.
 """
 
-import logging
 import time
 
 import duckdb
 
 from lfp_pipeline.landing.delivery import Delivery
-from lfp_pipeline.progress import heartbeat, megabytes
 from lfp_pipeline.reading.lines import lines_counted
 from lfp_pipeline.reading.loading import adds_up, dialect_of
 from lfp_pipeline.reading.plain_text import PlainText
 from lfp_pipeline.reading.reader import Reading, choose_winners
 from lfp_pipeline.reading.rejects import CREATE_REJECTS
 from lfp_pipeline.reading.rules import rules_of
-from lfp_pipeline.reading.scan import scan_of
+from lfp_pipeline.reading.scan import UNREADABLE, scan_of
 from lfp_pipeline.settings import Settings
-from lfp_pipeline.warehouse.schema import INCOMING, create_products
+from lfp_pipeline.warehouse.schema import INCOMING, SWAP_IN, create_products
 
 LEAST_BYTES = 4 << 20
 """A smaller file is not worth it. A smaller database is as good as empty."""
@@ -65,15 +62,13 @@ ANTI JOIN (FROM matches WHERE fate <> 'stale') AS replaced
     ON product.rowid = replaced.product_rowid
 """
 
-_SWAP = ["DROP TABLE warehouse.products", f"ALTER TABLE {INCOMING} RENAME TO products"]
-
 
 def is_worth_it(text_bytes: int, warehouse_bytes: int, memory_bytes: int) -> bool:
     """Whether a file is to be loaded directly.
 
     Args:
         text_bytes: the size of its text.
-        warehouse_bytes: the size of the database, which is at most that of the texts in it.
+        warehouse_bytes: the size of the database file.
         memory_bytes: what the workspace may use. A file of a quarter fits in with what it takes.
     """
     if warehouse_bytes < LEAST_BYTES:
@@ -86,7 +81,6 @@ def load_directly(
     delivery: Delivery,
     text: PlainText,
     settings: Settings,
-    log: logging.Logger,
 ) -> Reading | None:
     """Load a delivery into the attached warehouse, for the merge to adopt.
 
@@ -101,19 +95,12 @@ def load_directly(
     if not dialect.plain_header:
         return None
     connection.execute(create_products(INCOMING))
-    what = f"Loading {delivery.partition_key} ({megabytes(delivery.size_bytes)})"
-    telling = heartbeat(
-        log,
-        lambda seconds: (
-            f"{what}: {max(connection.query_progress(), 0):.0f} % after {seconds:.0f} s"
-        ),
-    )
-    with telling, lines_counted(text.path, dialect) as counting:
+    with lines_counted(text.path, dialect) as counting:
         scan = scan_of(text.path, dialect, rules_of(dialect, settings))
         this = {"delivery_id": delivery.delivery_id, "delivered_at": delivery.delivered_at}
         try:
             connection.execute(_LOAD.format(scan=scan.sql), scan.parameters | this)
-        except (duckdb.InvalidInputException, duckdb.ConversionException):
+        except UNREADABLE:
             regular = False
         else:
             rows, lines_read = connection.execute(_ROWS_AND_LINES).fetchall()[0]
@@ -126,8 +113,13 @@ def load_directly(
     return choose_winners(connection, delivery, dialect.columns.ignored, started)
 
 
+def forget(connection: duckdb.DuckDBPyConnection) -> None:
+    """Leave nothing of what was loaded and not adopted."""
+    connection.execute(f"DROP TABLE IF EXISTS {INCOMING}")
+
+
 def adopt(connection: duckdb.DuckDBPyConnection) -> None:
     """Put what was loaded into the place of the products, within the transaction of a merge."""
     (staying,) = connection.execute(_STAYING).fetchall()[0]
-    for statement in [*_NUMBER, *([_STAY] if staying else []), *_SWAP]:
+    for statement in [*_NUMBER, *([_STAY] if staying else []), SWAP_IN]:
         connection.execute(statement)

@@ -12,12 +12,13 @@ from typing import Any
 import duckdb
 
 from lfp_pipeline.checkpoints import checkpoint_if_due, checkpoint_seldom
-from lfp_pipeline.errors import WarehouseBusyError
+from lfp_pipeline.errors import WarehouseBusyError, WarehouseInconsistentError
 from lfp_pipeline.warehouse.schema import database_id, migrate
 from lfp_pipeline.warehouse.writer_lock import WriterLock
 
 _RETRY_SECONDS = 0.2
 _LOCK_CONFLICT = "Could not set lock on file"
+_FOREIGN_LOG = "WAL checkpoint iteration does not match"
 _OPEN_IN_THIS_PROCESS = "Unique file handle conflict"
 
 
@@ -54,7 +55,7 @@ class Warehouse:
                 migrate(connection)
                 self._publish_id(database_id(connection))
                 yield
-                checkpoint_if_due(connection, "warehouse", self.path)
+                checkpoint_if_due(connection, "warehouse", self.path, log)
 
     @contextmanager
     def opened(self, purpose: str, log: logging.Logger) -> Iterator[duckdb.DuckDBPyConnection]:
@@ -99,6 +100,13 @@ class Warehouse:
             try:
                 connection.execute(f"ATTACH '{path}' AS warehouse")
             except duckdb.Error as error:
+                if _FOREIGN_LOG in str(error):
+                    msg = (
+                        f"{self.path} and its write-ahead log {self.path.name}.wal do not belong "
+                        "together. Put both back from the same copy; or take both away, and all "
+                        "deliveries are taken in anew from the raw zone (ingest_inbox)."
+                    )
+                    raise WarehouseInconsistentError(msg) from error
                 holder = _holder(str(error))
                 if holder is None:
                     raise
@@ -107,7 +115,7 @@ class Warehouse:
                     msg = (
                         f"{self.path} is open in another program: {holder}. Gave up after "
                         f"{waited:.0f} s (setting LFP_FOREIGN_WAIT_SECONDS). Close it there, or "
-                        "open a copy of the file, and run this again. Nothing was written."
+                        f"open a copy of it and its .wal, and run this again. Nothing was written."
                     )
                     raise WarehouseBusyError(msg) from None
                 if not told:

@@ -8,9 +8,8 @@ In the workspace, from a batch's `arrivals`, in which deliveries are numbered by
     matches   (product_rowid, place, fate): of the latest, those that are known
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from math import ceil
 
 import duckdb
 
@@ -92,13 +91,21 @@ FROM (
 WHERE matches.product_rowid = other.product_rowid
 """
 
-_UNCHANGED = "SELECT count(*), max(product_rowid) FROM matches WHERE fate = 'unchanged'"
+_UNCHANGED_BY_PLACE = """
+SELECT product_rowid // $width AS part, count(*)
+FROM matches WHERE fate = 'unchanged'
+GROUP BY part ORDER BY part
+"""
 
-# A bit for each place: so distinct ones are counted in no time.
+_PARTS_OF_STRETCH = 10
+
+# A bit for each place: so distinct ones are counted in no time. There is an end to that.
 _REPEATED = """
-SELECT count(*) - coalesce(bit_count(bitstring_agg(place, 0::BIGINT, $places::BIGINT)), 0)
+SELECT count(*) - coalesce(bit_count(bitstring_agg(place, 0::BIGINT, $last::BIGINT)), 0)
 FROM matches
 """
+_MOST_BITS = 1_000_000_000
+_REPEATED_OF_MORE = "SELECT count(*) - count(DISTINCT place) FROM matches"
 
 _FATES_OF_ONE = """
 SELECT
@@ -182,9 +189,7 @@ def match(
     connection.execute(_KNOWN_TO_SEVERAL if several else _KNOWN_TO_ONE)
     connection.execute(_MATCHES)
     _compare_descriptions(connection)
-    (places,) = connection.execute("SELECT max(place) FROM matches").fetchall()[0]
-    (repeated,) = connection.execute(_REPEATED, {"places": places or 0}).fetchall()[0]
-    if repeated:
+    if repeated := _repeated(connection):
         msg = f"{repeated} of the skus that arrive are in products more than once."
         raise WarehouseInconsistentError(msg)
     counted = connection.execute(_FATES_OF_SEVERAL if several else _FATES_OF_ONE).fetchall()
@@ -193,9 +198,26 @@ def match(
 
 def _compare_descriptions(connection: duckdb.DuckDBPyConnection) -> None:
     """Of the matches with the same name, tell those apart that have another description."""
-    unchanged, last = connection.execute(_UNCHANGED).fetchall()[0]
-    if unchanged:
-        width = last // ceil(unchanged / STRETCH_ROWS) + 1
-        for first in range(0, last + 1, width):
-            stretch = {"first": first, "last": first + width - 1}
-            connection.execute(_COMPARE_DESCRIPTIONS, stretch)
+    for first, last in _stretches(connection):
+        connection.execute(_COMPARE_DESCRIPTIONS, {"first": first, "last": last})
+
+
+def _stretches(connection: duckdb.DuckDBPyConnection) -> Iterator[tuple[int, int]]:
+    """First and last rowid of stretches of products with so many unchanged ones, or little more."""
+    width = max(STRETCH_ROWS // _PARTS_OF_STRETCH, 1)
+    first, rows = 0, 0
+    for part, count in connection.execute(_UNCHANGED_BY_PLACE, {"width": width}).fetchall():
+        rows += count
+        if rows >= STRETCH_ROWS:
+            yield first, (part + 1) * width - 1
+            first, rows = (part + 1) * width, 0
+    if rows:
+        yield first, (part + 1) * width - 1
+
+
+def _repeated(connection: duckdb.DuckDBPyConnection) -> int:
+    """How many arrivals match more than one product."""
+    (last,) = connection.execute("SELECT coalesce(max(place), 0) FROM matches").fetchall()[0]
+    if last < _MOST_BITS:
+        return int(connection.execute(_REPEATED, {"last": last}).fetchall()[0][0])
+    return int(connection.execute(_REPEATED_OF_MORE).fetchall()[0][0])

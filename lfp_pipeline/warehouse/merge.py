@@ -43,7 +43,7 @@ WHERE product.rowid = moved.product_rowid
 """
 
 MOST_MOVED = 1_000_000
-"""DuckDB keeps what is updated in place in memory until the end. More is written anew, too."""
+"""What is updated in place takes memory, beside the file itself. More is written anew, too."""
 
 _REWRITE_ALL = "UPDATE matches SET fate = 'updated' WHERE fate = 'unchanged'"
 

@@ -8,16 +8,17 @@ import logging
 
 import duckdb
 
+from lfp_pipeline.checkpoints import checkpoint
 from lfp_pipeline.errors import WarehouseInconsistentError
 from lfp_pipeline.landing.delivery import Delivery
 from lfp_pipeline.landing.sources import utc_now
 from lfp_pipeline.warehouse.account import Account, Status
 from lfp_pipeline.warehouse.ledger import accounts, record
-from lfp_pipeline.warehouse.schema import INCOMING, create_products
+from lfp_pipeline.warehouse.schema import INCOMING, SWAP_IN, create_products
 from lfp_pipeline.warehouse.transaction import transaction
 
 MOST_MOVED = 5_000_000
-"""DuckDB keeps what is updated in place in memory until the end. More is written anew."""
+"""What is updated in place takes memory until it is committed. More is written anew."""
 
 _TWIN = """
 SELECT delivery_id, rows_read, rows_superseded, rows_rejected
@@ -48,8 +49,6 @@ SELECT
     row_number
 FROM warehouse.products
 """
-
-_SWAP = f"DROP TABLE warehouse.products; ALTER TABLE {INCOMING} RENAME TO products"
 
 _REPEAT_REJECTS = """
 INSERT INTO warehouse.rejected_rows
@@ -103,7 +102,7 @@ def redeliver(
         if winners > MOST_MOVED:
             connection.execute(create_products(INCOMING))
             connection.execute(_WRITE_ANEW, this | {"twin": twin})
-            connection.execute(_SWAP)
+            connection.execute(SWAP_IN)
         else:
             connection.execute(_MOVE, this | {"twin": twin})
         connection.execute(_REPEAT_REJECTS, {"delivery_id": delivery.delivery_id, "twin": twin})
@@ -111,6 +110,8 @@ def redeliver(
         if _standing(connection, delivery.delivery_id) != winners:
             msg = f"{delivery.delivery_id}: not as many rows moved as won in {twin}."
             raise WarehouseInconsistentError(msg)
+    if winners > MOST_MOVED:
+        checkpoint(connection, "warehouse", log)
     return account
 
 

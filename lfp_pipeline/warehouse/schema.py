@@ -12,8 +12,10 @@ from lfp_pipeline.warehouse.transaction import transaction
 
 VERSION = 2
 
-INCOMING = "warehouse.incoming"
-"""Where a first load stands until it takes the place of the products. No part of the schema."""
+INCOMING = "warehouse.lfp_incoming"
+"""A table that is to take the place of the products. No part of the schema."""
+
+SWAP_IN = f"DROP TABLE warehouse.products; ALTER TABLE {INCOMING} RENAME TO products"
 
 
 def create_products(table: str) -> str:
@@ -96,25 +98,25 @@ WHERE database_name = 'warehouse' AND schema_name = 'main'
 def migrate(connection: duckdb.DuckDBPyConnection) -> None:
     """Bring the attached warehouse to the present schema, in one transaction.
 
-    What a first load that was killed has left goes, too.
+    What somebody who was killed has left of a table to come goes, too.
 
     Raises:
         WarehouseInconsistentError: a newer version of this program has written it.
     """
     tables = {table for (table,) in connection.execute(_TABLES).fetchall()}
-    if INCOMING in tables:
-        connection.execute(f"DROP TABLE {INCOMING}")
     current = 0
     if "warehouse.schema_version" in tables:
         current = int(connection.execute(_CURRENT_VERSION).fetchall()[0][0])
-    if current == VERSION:
-        return
     if current > VERSION:
         msg = (
             f"The database has schema version {current}; this program knows {VERSION}. "
             "Use the version of lfp_pipeline that wrote it, or a newer one."
         )
         raise WarehouseInconsistentError(msg)
+    if INCOMING in tables:
+        connection.execute(f"DROP TABLE {INCOMING}")
+    if current == VERSION:
+        return
     with transaction(connection):
         connection.execute(_VERSION_TABLE)
         for version in range(current + 1, VERSION + 1):
@@ -122,6 +124,7 @@ def migrate(connection: duckdb.DuckDBPyConnection) -> None:
             connection.execute(
                 "INSERT INTO warehouse.schema_version VALUES ($1, $2)", [version, utc_now()]
             )
+    connection.execute("CHECKPOINT warehouse")  # Who copies the file alone finds tables in it.
 
 
 def database_id(connection: duckdb.DuckDBPyConnection) -> str:

@@ -492,6 +492,17 @@ def test_the_raw_zone_and_the_database_may_be_links_to_another_disk(tmp_path: Pa
         assert found.rows_read == 1
 
 
+def test_texts_full_of_what_looks_like_records_are_read_all_the_same(tmp_path: Path):
+    """A thread of DuckDB that begins in the middle of them does not find a record, and gives up."""
+    looks_like_records = "\n".join(f"e{row},fake{row},fakename,fd" for row in range(3_000))
+    good = "".join(f'"",s{row},n{row},"\n{looks_like_records}\ne,f,x,"\n' for row in range(200))
+    path = tmp_path / "file.csv"
+    path.write_text(f"extra,sku,name,description\n{good}")
+    found = read_file(path)
+    assert found.rows_read == len(found.winners) == 200
+    assert found.mended
+
+
 # Size
 
 

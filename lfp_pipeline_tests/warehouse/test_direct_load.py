@@ -1,11 +1,15 @@
 """What a direct load leaves behind, and when it is chosen."""
 
+import logging
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, Never
 
 import duckdb
 import pytest
 
+from lfp_pipeline import checkpoints
 from lfp_pipeline.engine import Engine
 from lfp_pipeline.landing.delivery import Delivery
 from lfp_pipeline.reading.reader import Reading
@@ -64,7 +68,7 @@ def test_what_a_killed_load_has_left_goes_with_the_next_writer(engine: Engine):
         connection.execute(f"INSERT INTO {INCOMING} FROM warehouse.products")
     with engine.warehouse.opened("testing", LOG) as connection:
         found = connection.execute("SELECT table_name FROM duckdb_tables()").fetchall()
-    assert ("incoming",) not in found
+    assert ("lfp_incoming",) not in found
     assert_laws_hold(engine, [FILE])
 
 
@@ -112,3 +116,50 @@ def test_a_small_merge_leaves_the_database_file_alone_but_is_seen_by_readers(tmp
     assert engine.warehouse.path.stat().st_mtime_ns == written
     with duckdb.connect(engine.warehouse.path, read_only=True) as reader:
         assert reader.execute("SELECT count(*) FROM products").fetchall() == [(3,)]
+
+
+def test_a_delivery_that_is_in_is_not_loaded_again(engine: Engine, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("lfp_pipeline.ingestion.size_in_bytes", lambda _: 0)
+    loaded = loads(monkeypatch)
+    accounts = [engine.ingest(land(engine, FILE), LOG).account for _ in range(2)]
+    assert accounts[0] == accounts[1]
+    assert loaded == ["a.csv"]
+
+
+def test_a_checkpoint_that_fails_takes_nothing_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    engine = engine_at(tmp_path)
+    engine.ingest(land(engine, FILE), LOG)
+    monkeypatch.setattr(checkpoints, "_LARGE_LOG_BYTES", 0)
+    with duckdb.connect() as holder:  # DuckDB makes none while another transaction reads.
+        monkeypatch.setattr(
+            checkpoints, "checkpoint", partial(failing_checkpoint, checkpoints.checkpoint, holder)
+        )
+        assert engine.ingest(land(engine, PADDED), LOG).account.status == "merged"
+    assert_laws_hold(engine, [FILE, PADDED])
+
+
+def failing_checkpoint(
+    checkpoint: Callable[..., None],
+    holder: duckdb.DuckDBPyConnection,
+    _: duckdb.DuckDBPyConnection,
+    name: str,
+    log: logging.Logger,
+) -> None:
+    """A checkpoint of a database that the connection does not know."""
+    checkpoint(holder, name, log)
+
+
+def test_a_database_beside_the_log_of_another_is_told_apart(tmp_path: Path):
+    engine = engine_at(tmp_path)
+    engine.ingest(land(engine, FILE), LOG)
+    path = engine.warehouse.path
+    copy = path.read_bytes()
+    with engine.warehouse.opened("testing", LOG) as connection:
+        connection.execute("CHECKPOINT warehouse")
+    engine.ingest(land(engine, PADDED), LOG)
+    path.write_bytes(copy)
+    error = engine.ingest(land(engine, RAGGED), LOG).account.error
+    assert error
+    assert "do not belong together" in error
