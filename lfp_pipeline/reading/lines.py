@@ -58,4 +58,4 @@ def _last_of(tail: bytes, chunk: bytes | bytearray) -> bytes:
     """The last byte that is not a space, and a space if there were any after it."""
     text = chunk.rstrip(b" ")
     last = bytes(text[-1:]) or tail[:1]
-    return last + b" " * (len(text) < len(chunk) or (len(tail) > 1 and not text))
+    return last + b" " * (len(text) < len(chunk))

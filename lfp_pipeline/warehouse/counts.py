@@ -11,11 +11,10 @@ _CHANGED_NAMES = """
 CREATE OR REPLACE TABLE changed_names AS
 SELECT name, sum(change)::BIGINT AS change
 FROM (
-    SELECT name, -1 AS change FROM warehouse.products
-    WHERE rowid IN (SELECT product_rowid FROM matches WHERE fate = 'updated')
+    SELECT old_name AS name, -1 AS change FROM matches WHERE old_name IS NOT NULL
     UNION ALL
     SELECT name, 1 FROM latest
-    ANTI JOIN (FROM matches WHERE fate <> 'updated') AS kept USING (place)
+    ANTI JOIN (FROM matches WHERE old_name IS NULL) AS of_the_same_name USING (place)
 )
 GROUP BY name
 HAVING sum(change) <> 0

@@ -5,7 +5,8 @@ In the workspace, from a batch's `arrivals`, in which deliveries are numbered by
     batch     (delivery_number, delivery_id, delivered_at)
     latest    the last arrival of each sku: whatever the batch changes, it changes to this
     known     what products hold of these skus, and maybe of others
-    matches   (product_rowid, place, fate): of the latest, those that are known
+    matches   (product_rowid, place, fate, old_name): of the latest, those that are known; old_name
+              where that is replaced by another
 """
 
 from collections.abc import Iterator, Sequence
@@ -67,7 +68,8 @@ SELECT
         WHEN {_KNOWN_IS_NEWER} THEN 'stale'::fate
         WHEN known.name = latest.name THEN 'unchanged'::fate
         ELSE 'updated'::fate
-    END AS fate
+    END AS fate,
+    CASE WHEN fate = 'updated' THEN known.name END AS old_name
 FROM known
 JOIN latest USING (sku)
 JOIN batch USING (delivery_number)
