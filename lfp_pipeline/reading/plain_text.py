@@ -1,14 +1,13 @@
 """A delivery as a UTF-8 file: the raw file itself where it is one already."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
-from typing import IO
 
 from lfp_pipeline.reading.dialect import HEAD_BYTES
 from lfp_pipeline.reading.encoding import detect_encoding, to_utf8
-from lfp_pipeline.reading.unpacking import chunks, is_packed, open_unpacked
+from lfp_pipeline.reading.unpacking import is_packed, plain_bytes
 
 
 @dataclass(frozen=True)
@@ -34,19 +33,22 @@ def plain_text(raw: Path, folder: Path, max_unpacked_bytes: int) -> PlainText:
     Raises:
         DeliveryRefusedError: it cannot be unpacked.
     """
-    with _open(raw) as file:
-        encoding, mark_length = detect_encoding(file.read(HEAD_BYTES))
-    certain = encoding != "utf-8" or mark_length > 0
-    if encoding == "utf-8" and not is_packed(raw):
-        return PlainText(raw, mark_length, _head(raw), certain)
-    spool = folder / "plain.csv"
-    with _open(raw) as file, spool.open("wb") as out:
-        pieces: Iterator[bytes] = chunks(file, max_unpacked_bytes)
-        if encoding != "utf-8":
-            file.read(mark_length)
-            pieces, mark_length = to_utf8(pieces, encoding), 0
-        out.writelines(pieces)
-    return PlainText(spool, mark_length, _head(spool), certain)
+    with closing(plain_bytes(raw, max_unpacked_bytes)) as pieces:
+        head = b""
+        while len(head) < HEAD_BYTES and (piece := next(pieces, b"")):
+            head += piece
+        encoding, mark_length = detect_encoding(head)
+        certain = encoding != "utf-8" or mark_length > 0
+        path = raw
+        if encoding != "utf-8" or is_packed(raw):
+            path = folder / "plain.csv"
+            with path.open("wb") as out:
+                if encoding == "utf-8":
+                    out.writelines(chain([head], pieces))
+                else:
+                    out.writelines(to_utf8(chain([head[mark_length:]], pieces), encoding))
+                    mark_length = 0
+    return PlainText(path, mark_length, _head(path), certain)
 
 
 def recoded(text: PlainText, encoding: str, folder: Path) -> PlainText:
@@ -55,13 +57,6 @@ def recoded(text: PlainText, encoding: str, folder: Path) -> PlainText:
     with text.path.open("rb") as file, spool.open("xb") as out:
         out.writelines(to_utf8(iter(lambda: file.read(HEAD_BYTES), b""), encoding))
     return PlainText(spool, 0, _head(spool), certain=True)
-
-
-@contextmanager
-def _open(raw: Path) -> Iterator[IO[bytes]]:
-    opened = open_unpacked(raw) if is_packed(raw) else raw.open("rb")
-    with opened as file:
-        yield file
 
 
 def _head(path: Path) -> bytes:
