@@ -1,9 +1,12 @@
 """The engine: what is pending, what became of it, and that none harms another."""
 
+import gzip
 import logging
 import os
+from contextlib import AbstractContextManager
 from pathlib import Path
 from threading import Event, Thread
+from typing import Any
 
 import duckdb
 import pytest
@@ -15,8 +18,11 @@ from lfp_pipeline.ingestion import Ingested, NotLanded
 from lfp_pipeline.landing.delivery import Delivery
 from lfp_pipeline.landing.outcomes import read_outcome
 from lfp_pipeline.landing.sources import LocalFile
+from lfp_pipeline.reading.plain_text import PlainText
 from lfp_pipeline.reading.reader import Reading
+from lfp_pipeline.warehouse import direct_load
 from lfp_pipeline.warehouse.account import Status
+from lfp_pipeline.warehouse.duckdb_file import Warehouse
 from lfp_pipeline_tests.oracle import LOG, File, engine_at, land, tables
 from lfp_pipeline_tests.processes import running
 
@@ -309,6 +315,59 @@ def test_batches_are_cut(tmp_path: Path, limits: dict[str, int]) -> None:
         drop(engine, f"{number}.csv", GOOD, moment=number)
     done = engine.ingest_all(engine.pending_inbox_files(LOG), [], LOG)
     assert [one.batch for one in done if isinstance(one, Ingested)] == [2, 2, 2, 2, 1]
+
+
+def test_packed_files_count_as_larger_than_they_are(tmp_path: Path) -> None:
+    packed = gzip.compress(GOOD.encode())
+    engine = engine_at(tmp_path, parallel_files=1, batch_bytes=15 * len(packed))
+    for number in range(3):
+        path = drop(engine, f"{number}.csv.gz", "", moment=number)
+        path.write_bytes(packed)
+    done = engine.ingest_all(engine.pending_inbox_files(LOG), [], LOG)
+    assert [one.batch for one in done if isinstance(one, Ingested)] == [1, 1, 1]
+
+
+def test_a_packed_file_is_unpacked_once_also_where_it_is_refused(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    unpacked: list[Path] = []
+    unpacking = ingestion.plain_text
+
+    def noting(raw: Path, folder: Path, max_bytes: int) -> PlainText:
+        unpacked.append(raw)
+        return unpacking(raw, folder, max_bytes)
+
+    monkeypatch.setattr(ingestion, "plain_text", noting)
+    monkeypatch.setattr(direct_load, "LEAST_BYTES", 0)
+    monkeypatch.setattr(direct_load, "is_worth_it", lambda *_: True)
+    for name, content in {"a.gz": GOOD, "b.gz": NO_PRODUCTS, "c.gz": WITH_REJECTS}.items():
+        path = drop(engine, name, "")
+        path.write_bytes(gzip.compress(content.encode()))
+        engine.ingest(engine.land(LocalFile(path), name, LOG), LOG)
+    assert [path.parent.name for path in unpacked] == ["a.gz", "b.gz", "c.gz"]
+    assert list(statuses(engine).values()) == ["merged", "refused", "refused"]
+
+
+def test_work_that_need_not_wait_for_the_database_does_not(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Bytes that were there before are read anew while another has the database."""
+    engine.ingest(land(engine, File("a.csv", 1, (("s1", "Ann", ""),))), LOG)
+    again = land(engine, File("a.csv", 2, (("s1", "Ann", ""),)))
+    waits: list[tuple[float, float]] = []
+    attached = Warehouse.attached
+
+    def noting(warehouse: Warehouse, *others: Any) -> AbstractContextManager[None]:  # noqa: ANN401
+        waits.append((warehouse.writer_wait_seconds, warehouse.foreign_wait_seconds))
+        return attached(warehouse, *others)
+
+    monkeypatch.setattr(Warehouse, "attached", noting)
+    with running(HOLD, engine.warehouse.path):
+        settings = engine.settings.model_copy(update={"foreign_wait_seconds": 0.1})
+        account = Engine(settings).ingest(again, LOG).account
+    assert account.status is Status.FAILED
+    assert waits[0] == (0, 0)
+    assert waits[1][1] == 0.1
 
 
 def test_what_came_of_it_can_be_shown(engine: Engine) -> None:
