@@ -16,7 +16,7 @@ from lfp_pipeline.checks import (
     products_checks,
 )
 from lfp_pipeline.engine import Engine
-from lfp_pipeline.errors import LandingError
+from lfp_pipeline.errors import LandingError, SettingsError
 from lfp_pipeline.ingestion import Ingested, NotLanded
 from lfp_pipeline.landing.delivery import Delivery
 from lfp_pipeline.landing.partition_key import is_partition_key, partition_key
@@ -43,7 +43,10 @@ OWNERS = ["team:data"]
 
 
 class RawProductsConfig(dg.Config):
-    """Where to fetch from; without it, the file in the inbox that the partition names."""
+    """Where to fetch from: a URL, a path, or a name in the sources file.
+
+    Without it, the file in the inbox that the partition names, or the source of that name.
+    """
 
     source: str | None = None
 
@@ -183,9 +186,10 @@ def _partition_keys(context: dg.AssetExecutionContext) -> Sequence[str]:
 def _land(
     context: dg.AssetExecutionContext, engine: Engine, keys: Sequence[str], location: str | None
 ) -> tuple[list[Delivery], list[NotLanded]]:
-    """Land the newest versions of some partitions' files, from the inbox or from a location.
+    """Land the newest versions of some partitions' files: from a location, or from the inbox, or
+    from the sources file.
 
-    Where the inbox has a file no more, its newest delivery stands.
+    Where none of them has a file, its newest delivery stands.
     """
     landed: list[Delivery] = []
     missing: list[NotLanded] = []
@@ -193,9 +197,10 @@ def _land(
         sources = (
             {keys[0]: engine.source_at(location)}
             if location
-            else engine.inbox_sources(keys, context.log)
+            else {key: engine.source_at(key) for key in engine.named_sources().keys() & set(keys)}
+            | engine.inbox_sources(keys, context.log)
         )
-    except LandingError as error:
+    except (LandingError, SettingsError) as error:
         return [], [NotLanded(key, str(error)) for key in keys]
     for key in keys:
         try:
@@ -214,7 +219,8 @@ def _newest(engine: Engine, key: str) -> Delivery:
         return landed[-1]
     msg = (
         f"There is no file {key} in the inbox {engine.settings.inbox_dir}, and none was ever "
-        "delivered. Drop it there, or give ops.raw_products.config.source."
+        "delivered. Drop it there, name it in the sources file "
+        f"{engine.settings.sources_file}, or give ops.raw_products.config.source."
     )
     raise LandingError(msg, permanent=True)
 

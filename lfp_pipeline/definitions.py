@@ -10,7 +10,9 @@ from lfp_pipeline.assets import name_counts, products, raw_products
 from lfp_pipeline.console import short_console
 from lfp_pipeline.errors import SettingsError
 from lfp_pipeline.jobs import ingest_inbox, ingest_products
+from lfp_pipeline.landing.sources_file import read_sources
 from lfp_pipeline.resources import ProductsDatabase, engine_of
+from lfp_pipeline.sensors.feeds import build_feed_sensor
 from lfp_pipeline.sensors.file_drop import build_file_drop_sensor
 from lfp_pipeline.settings import load_settings
 
@@ -23,6 +25,7 @@ def definitions() -> dg.Definitions:
     """The code location, with the settings of this process."""
     try:
         settings = load_settings()
+        read_sources(settings.sources_file)
     except SettingsError as error:
         raise click.ClickException(str(error)) from None  # Without a traceback.
     if not settings.data_dir.exists():  # One that is there without an inbox is an error, later.
@@ -34,7 +37,10 @@ def definitions() -> dg.Definitions:
             [raw_products, products, name_counts],
         ),
         jobs=[ingest_inbox, ingest_products],
-        sensors=[build_file_drop_sensor(settings.sensor_interval_seconds)],
+        sensors=[
+            build_file_drop_sensor(settings.sensor_interval_seconds),
+            build_feed_sensor(settings.sensor_interval_seconds),
+        ],
         executor=dg.in_process_executor,
         loggers={"console": short_console},
         resources={

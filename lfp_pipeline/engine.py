@@ -3,20 +3,23 @@
 import logging
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 
 from lfp_pipeline.errors import LandingError
 from lfp_pipeline.ingestion import Ingested, NotLanded, ingest
 from lfp_pipeline.landing.delivery import Delivery
+from lfp_pipeline.landing.feed_memory import FeedMemory
+from lfp_pipeline.landing.feeds import Feed, below
 from lfp_pipeline.landing.inbox import InboxFile, Listing, list_inbox
 from lfp_pipeline.landing.locations import source_at
 from lfp_pipeline.landing.outcomes import read_outcome
 from lfp_pipeline.landing.partition_key import partition_key
 from lfp_pipeline.landing.raw_zone import RawZone
 from lfp_pipeline.landing.sources import DownloadLimits, LocalFile, Source, utc_from_ns
+from lfp_pipeline.landing.sources_file import NamedSource, read_sources
 from lfp_pipeline.reading.unpacking import is_packed
 from lfp_pipeline.settings import Settings
 from lfp_pipeline.warehouse.account import Account, Status
@@ -64,17 +67,49 @@ class Engine:
     # Landing
 
     def source_at(self, location: str) -> Source:
-        """The source at a URL or path.
+        """The source of that name in the sources file, or at that URL or path.
 
         Raises:
-            LandingError: it is neither.
+            LandingError: it is none of these.
+            SettingsError: the sources file is wrong.
         """
-        limits = DownloadLimits(
+        named = self.named_sources().get(location)
+        return self._source_of(named) if named else source_at(location, self._download_limits)
+
+    def named_sources(self) -> Mapping[str, NamedSource]:
+        """The entries of the sources file, by name.
+
+        Raises:
+            SettingsError: it is wrong.
+        """
+        return read_sources(self.settings.sources_file)
+
+    def feeds(self) -> list[Feed]:
+        """The sources that are polled.
+
+        Raises:
+            SettingsError: the sources file is wrong.
+        """
+        found = map(self._source_of, self.named_sources().values())
+        return [source for source in found if isinstance(source, Feed)]
+
+    def _source_of(self, named: NamedSource) -> Source:
+        location = named.location
+        if named.kind == "sense":
+            location = below(location, "read")
+        source = source_at(location, self._download_limits, named.sha256)
+        if named.interval is None:
+            return source
+        memory = FeedMemory(self.settings.feeds_dir, named.name)
+        return Feed(named, source, memory, self._download_limits)
+
+    @property
+    def _download_limits(self) -> DownloadLimits:
+        return DownloadLimits(
             self.settings.download_attempts,
             self.settings.download_timeout_seconds,
             self.settings.max_download_bytes,
         )
-        return source_at(location, limits)
 
     def inbox_sources(self, keys: Sequence[str], log: logging.Logger) -> dict[str, Source]:
         """The inbox files that feed some partitions, as far as they are there.
@@ -95,7 +130,8 @@ class Engine:
         Raises:
             LandingError: it could not be fetched.
         """
-        return self.raw_zone.land(source, key, log)
+        with source.being_read() if isinstance(source, Feed) else nullcontext():
+            return self.raw_zone.land(source, key, log)
 
     # What is still to be done
 
@@ -112,6 +148,10 @@ class Engine:
     def unended(self, log: logging.Logger) -> list[Delivery]:
         """All deliveries in the raw zone that came to no end in this database, oldest first."""
         return self.raw_zone.unended(self.warehouse.published_id(), log)
+
+    def is_unended(self, key: str) -> bool:
+        """Whether the newest delivery of a partition came to no end in this database."""
+        return self.raw_zone.is_unended(key, self.warehouse.published_id())
 
     def backlog(self, keys: Sequence[str], log: logging.Logger) -> Backlog:
         """How things stand with some partitions.

@@ -76,7 +76,12 @@ class Settings(BaseSettings):
 
     data_dir: Folder = Field(
         default_factory=lambda: project_root() / "data",
-        description="Holds inbox/, raw/, work/ and products.duckdb.",
+        description="Holds inbox/, raw/, work/, feeds/ and products.duckdb.",
+    )
+
+    sources_file: Path = Field(
+        default_factory=lambda: project_root() / "sources.yaml",
+        description="Names sources, and says which of them are polled.",
     )
 
     threads: int = Field(
@@ -131,7 +136,9 @@ class Settings(BaseSettings):
     inbox_quiet_seconds: float = Field(
         2, ge=0, description="A file that changed more recently than this is still being written."
     )
-    sensor_interval_seconds: int = Field(4, ge=1, description="Pause between looks at the inbox.")
+    sensor_interval_seconds: int = Field(
+        4, ge=1, description="Pause between looks at the inbox, and at which feeds are due."
+    )
     sensor_max_attempts: int = Field(3, ge=1, description="Runs for one version of a file.")
     sensor_batch_bytes: int = Field(
         64 * 2**20, ge=0, description="Files up to this size in all share a run."
@@ -161,6 +168,11 @@ class Settings(BaseSettings):
     def run_marks_dir(self) -> Path:
         """A mark for each run, held while its process lives."""
         return self.work_dir / "runs"
+
+    @property
+    def feeds_dir(self) -> Path:
+        """What is known of the feeds between polls."""
+        return self.data_dir / "feeds"
 
     @property
     def database_path(self) -> Path:

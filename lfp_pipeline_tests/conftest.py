@@ -28,6 +28,7 @@ def no_settings_file(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]
     empty.touch()
     with pytest.MonkeyPatch.context() as environment:
         environment.setenv("LFP_SETTINGS_FILE", str(empty))
+        environment.setenv("LFP_SOURCES_FILE", str(empty.with_name("no-sources.yaml")))
         yield
 
 

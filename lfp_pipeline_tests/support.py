@@ -44,10 +44,6 @@ class Project:
         return self.data / "inbox"
 
     @cached_property
-    def sensor(self) -> dg.SensorDefinition:
-        return self.repository.get_sensor_def("file_drop_sensor")
-
-    @cached_property
     def reference(self) -> Any:  # noqa: ANN401
         with dg.DagsterInstance.local_temp(str(self.home)) as instance:
             return instance.get_ref()
@@ -72,15 +68,15 @@ class Project:
         config = {"ops": {"raw_products": {"config": {"source": str(source)}}}} if source else None
         return self.run("ingest_products", tags or {PARTITION_TAG: keys[0]}, config)
 
-    def tick(self) -> Any:  # noqa: ANN401 (Dagster does not export its class)
-        """Evaluate the sensor as the daemon does."""
+    def tick(self, sensor: str = "file_drop_sensor") -> Any:  # noqa: ANN401 (not exported)
+        """Evaluate a sensor as the daemon does."""
         with dg.SensorEvaluationContext(
             instance_ref=self.reference,  # Without one, it does not resolve partitions.
             instance=self.instance,
             repository_def=self.repository,
             resources=self.repository.get_top_level_resources(),
         ) as context:
-            return self.sensor.evaluate_tick(context)
+            return self.repository.get_sensor_def(sensor).evaluate_tick(context)
 
     def do(self, tick: Any) -> list[dg.ExecuteInProcessResult]:  # noqa: ANN401
         """What the daemon does with a tick: add the partitions, and run what is requested."""

@@ -37,6 +37,9 @@ class RawZone:
     def land(self, source: Source, key: str, log: logging.Logger) -> Delivery:
         """Fetch a source into the raw zone; the same bytes of the same time land once.
 
+        Where the source tells no time, it is now; but what is there already, as the newest, is no
+        other delivery.
+
         Raises:
             LandingError: the source could not be fetched or stored. The raw zone is as it was.
         """
@@ -54,6 +57,10 @@ class RawZone:
         with temporary_beside(folder / "raw") as (file, temporary):
             sink = _HashingSink(file, self.root)
             delivered_at = source.fetch(sink, progress)
+            if delivered_at is None:
+                if (newest := self._newest(key)) and newest.sha256 == sink.digest.hexdigest():
+                    return newest
+                delivered_at = utc_now()
             delivery = Delivery(
                 partition_key=key,
                 delivered_at=delivered_at,
@@ -69,6 +76,10 @@ class RawZone:
             publish(file, temporary, delivery.path)
         self._record(delivery)
         return delivery
+
+    def _newest(self, key: str) -> Delivery | None:
+        deliveries = self.deliveries(key)
+        return deliveries[-1] if deliveries else None
 
     def deliveries(self, key: str) -> list[Delivery]:
         """All deliveries of a partition, oldest first.
@@ -89,6 +100,11 @@ class RawZone:
                 except LandingError as error:
                     log.warning("Left out: %s", error)
         return sorted(deliveries, key=_by_age)
+
+    def is_unended(self, key: str, database_id: str | None) -> bool:
+        """Whether of the newest delivery of a partition no end in that database is noted."""
+        newest = max((self.root / key).glob("[!.]*.json"), default=None)  # Names sort as time does.
+        return newest is not None and read_outcome(newest, database_id) is None
 
     def outcome(
         self, key: str, delivered_at: datetime, size_bytes: int, database_id: str | None

@@ -1,7 +1,8 @@
 """Where a file comes from, and how its bytes are fetched."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -34,13 +35,29 @@ class Source(Protocol):
     def name(self) -> str:
         """Where the bytes come from, without credentials."""
 
-    def fetch(self, sink: Sink, on_progress: "OnProgress") -> datetime:
-        """Write all bytes to the sink, and return `delivered_at`.
+    def fetch(self, sink: Sink, on_progress: "OnProgress") -> datetime | None:
+        """Write all bytes to the sink, and return `delivered_at`; None: the source tells no time.
 
         Raises:
             LandingError: with what happened and what to do.
         """
 
+    def version(self, known: "Version | None") -> "Version | None":
+        """What the source calls its present version, as far as that can be told without fetching.
+
+        Args:
+            known: what it called the one that was fetched last; returned where it is still that.
+
+        Returns:
+            The version; None: it cannot be told.
+
+        Raises:
+            LandingError: the source cannot be asked.
+        """
+
+
+Version = dict[str, str]
+"""The names of a version of a source, by who gives them: an ETag, a modification time."""
 
 OnProgress = Callable[[int, int | None], None]
 """Called with the bytes so far and, where known, the bytes in all."""
@@ -67,9 +84,16 @@ class LocalFile:
         """The path; bytes of it that are not UTF-8 are spelled out, for every log and table."""
         return os.fsencode(self.path).decode(errors="backslashreplace")
 
+    def version(self, known: Version | None) -> Version | None:
+        """Its time and size."""
+        del known
+        with self._errors_told():
+            status = self.path.stat()
+        return {"mtime_ns": str(status.st_mtime_ns), "size": str(status.st_size)}
+
     def fetch(self, sink: Sink, on_progress: OnProgress) -> datetime:
         """Copy the file. A file that changes meanwhile is not taken."""
-        try:
+        with self._errors_told():
             before = self.path.stat()
             if not S_ISREG(before.st_mode):  # A pipe or device may never end.
                 msg = f"{self.name} is not a file."
@@ -77,14 +101,19 @@ class LocalFile:
             with self.path.open("rb") as file:
                 _copy(file, sink, before.st_size, on_progress)
             after = self.path.stat()
-        except OSError as error:
-            msg = f"{self.name} cannot be read: {error.strerror or error}."
-            gone = isinstance(error, FileNotFoundError | NotADirectoryError | PermissionError)
-            raise LandingError(msg, permanent=gone) from error
         if _state(before) != _state(after):
             msg = f"{self.name} changed while it was being read. It is taken when it is at rest."
             raise LandingError(msg, permanent=False)
         return utc_from_ns(before.st_mtime_ns)
+
+    @contextmanager
+    def _errors_told(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            msg = f"{self.name} cannot be read: {error.strerror or error}."
+            gone = isinstance(error, FileNotFoundError | NotADirectoryError | PermissionError)
+            raise LandingError(msg, permanent=gone) from error
 
 
 def _state(status: os.stat_result) -> tuple[int, int, int, int]:

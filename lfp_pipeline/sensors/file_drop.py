@@ -1,6 +1,5 @@
 """The sensor that takes in what is dropped into the inbox."""
 
-import logging
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -13,19 +12,17 @@ from dagster import RunRecord
 
 from lfp_pipeline.busy import BUSY_TAG
 from lfp_pipeline.engine import Engine
-from lfp_pipeline.holds import abandoned
 from lfp_pipeline.jobs import ingest_inbox, ingest_products
 from lfp_pipeline.landing.inbox import Listing, list_inbox
 from lfp_pipeline.partitions import product_files
 from lfp_pipeline.sensors.decision import Batch, FileVersion, History, Limits, decide
+from lfp_pipeline.sensors.runs import MAX_RETRIES_TAG, SENSOR_TAG, fail_dead_runs
 from lfp_pipeline.warehouse.account import Status
 
 NAME = "file_drop_sensor"
 VERSION_TAG = "lfp/version"
-SENSOR_TAG = "lfp/sensor"
 REST_SECONDS = 30.0
 LONGEST_REST_SECONDS = 600.0
-MAX_RETRIES_TAG = "dagster/max_retries"
 
 
 def build_file_drop_sensor(interval_seconds: int) -> dg.SensorDefinition:
@@ -42,7 +39,7 @@ def build_file_drop_sensor(interval_seconds: int) -> dg.SensorDefinition:
         context: dg.SensorEvaluationContext, engine: dg.ResourceParam[Engine]
     ) -> dg.SensorResult:
         settings = engine.settings
-        _fail_dead_runs(engine, context.instance, context.log)
+        fail_dead_runs(engine, context.instance, context.log)
         listing = list_inbox(settings.inbox_dir, quiet_seconds=settings.inbox_quiet_seconds)
         history = _history(listing, engine, context.instance)
         limits = Limits(
@@ -130,15 +127,6 @@ def _runs_since(seconds: float | None, instance: dg.DagsterInstance) -> Sequence
         tags={SENSOR_TAG: NAME}, created_after=datetime.fromtimestamp(seconds, UTC)
     )
     return instance.get_run_records(filters)
-
-
-def _fail_dead_runs(engine: Engine, instance: dg.DagsterInstance, log: logging.Logger) -> None:
-    """End the runs whose processes were killed. Else they would count as running for ever."""
-    for mark in abandoned(engine.settings.run_marks_dir, "*.run"):
-        run = instance.get_run_by_id(mark.stem)
-        if run is not None and not run.is_finished:
-            log.warning("The process of run %s is gone; the run has failed.", run.run_id)
-            instance.report_run_failed(run, "The process of this run is gone: it was killed.")
 
 
 def _versions(run: dg.DagsterRun) -> Iterator[FileVersion]:

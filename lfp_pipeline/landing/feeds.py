@@ -1,0 +1,121 @@
+"""Feeds: sources that are polled. A poll asks whether there is news; a read fetches it.
+
+No news is lost. A sense server may tell of its news once only, so whatever may have reached it and
+was not clearly answered with `no` counts as news; and news counts until a read that began after it
+has landed.
+"""
+
+import json
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from urllib.parse import urlsplit, urlunsplit
+
+from lfp_pipeline.errors import LandingError
+from lfp_pipeline.landing.feed_memory import FeedMemory
+from lfp_pipeline.landing.sources import DownloadLimits, OnProgress, Sink, Source, Version
+from lfp_pipeline.landing.sources_file import NamedSource
+
+_NO = frozenset({"", "0", "false", "no", "none", "null", "unchanged"})
+_TOLD_BY = ("changed", "news", "new", "updated", "status")
+
+
+@dataclass(frozen=True)
+class Feed:
+    """A named source with an interval, and what is remembered of it. It is a source itself.
+
+    Attributes:
+        entry: what the sources file says of it.
+        source: what is read.
+        memory: what came of earlier polls and reads.
+        limits: for questions.
+    """
+
+    entry: NamedSource
+    source: Source
+    memory: FeedMemory
+    limits: DownloadLimits
+
+    @property
+    def key(self) -> str:
+        """The partition that it feeds."""
+        return self.entry.name
+
+    @property
+    def interval(self) -> float:
+        """Seconds between polls."""
+        return self.entry.interval or 0.0
+
+    @property
+    def name(self) -> str:
+        """Where the bytes come from, without credentials."""
+        return self.source.name
+
+    def version(self, known: Version | None) -> Version | None:
+        """What the source calls its present version."""
+        return self.source.version(known)
+
+    def fetch(self, sink: Sink, on_progress: OnProgress) -> datetime | None:
+        """Fetch what is there now."""
+        return self.source.fetch(sink, on_progress)
+
+    @contextmanager
+    def being_read(self) -> Iterator[None]:
+        """Around a landing: the news known at its begin is read once it has landed."""
+        news = self.memory.polls.news
+        yield
+        self.memory.note_read(news)
+
+    def is_due(self, moment: float) -> bool:
+        """Whether it is to be polled at that moment, in seconds since the epoch."""
+        # A clock that stepped back must not silence a feed.
+        return not 0 <= moment - self.memory.polls.polled_at < self.interval
+
+    def poll(self) -> None:
+        """Ask for news, and remember the answer."""
+        polls = self.memory.polls.asked(time.time())
+        self.memory.note_polls(polls)
+        try:
+            news, version = self._ask(polls.version)
+        except LandingError as error:
+            polls = polls.answered(news=self._may_have_told(error), error=str(error))
+        else:
+            polls = polls.answered(news=news, version=version)
+        self.memory.note_polls(polls)
+
+    def _ask(self, known: Version | None) -> tuple[bool, Version | None]:
+        """Whether there is news, and what its version is called."""
+        if self.entry.kind == "sense":
+            # It takes long to import, and most runs do without.
+            from lfp_pipeline.landing.asking import ask  # noqa: PLC0415
+
+            reply = ask(below(self.entry.location, "sense"), {}, self.limits)
+            return is_news(reply.body.decode(errors="replace")), None
+        version = self.version(known)
+        return version is None or version != known, version
+
+    def _may_have_told(self, error: LandingError) -> bool:
+        """Whether a question without an answer may have made the server forget its news."""
+        from lfp_pipeline.landing.asking import NotAskedError  # noqa: PLC0415
+
+        asked = not isinstance(error, NotAskedError)
+        return self.entry.kind == "sense" and asked and not error.permanent
+
+
+def below(url: str, name: str) -> str:
+    """The URL of what is called so in the folder at `url`; its query is kept."""
+    parts = urlsplit(url)
+    return urlunsplit(parts._replace(path=f"{parts.path.rstrip('/')}/{name}"))
+
+
+def is_news(body: str) -> bool:
+    """Whether a sense server tells of news: in JSON or in a word. What is not clearly no, is."""
+    try:
+        told = json.loads(body)
+    except ValueError:
+        told = body
+    if isinstance(told, dict):
+        told = next((told[name] for name in _TOLD_BY if name in told), "unclear")
+    return str(told).strip().casefold() not in _NO

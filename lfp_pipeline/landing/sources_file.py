@@ -1,0 +1,110 @@
+"""The sources file: every source that has a name, and which of them are polled.
+
+    sources:
+      - name: shop                      # its partition
+        location: https://${SHOP_USER}:${SHOP_PASSWORD}@example.com/products.csv.gz
+        interval: 300                   # seconds between polls; without: only when somebody asks
+      - name: warehouse
+        kind: sense                     # GET location/sense tells of news, location/read gives it
+        location: https://example.com/feed
+        interval: 10
+
+`${NAME}` stands for a variable of the environment: secrets have no place in the file.
+"""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from string import Template
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+
+from lfp_pipeline.errors import SettingsError
+from lfp_pipeline.landing.partition_key import is_partition_key
+
+
+def _partition_key(name: str) -> str:
+    if not is_partition_key(name):
+        msg = "letters, digits, `.`, `_` and `-`, please, as in a file name"
+        raise ValueError(msg)
+    return name
+
+
+def _with_environment(location: str) -> str:
+    try:
+        return Template(location).substitute(os.environ)
+    except KeyError as error:
+        msg = f"the environment has no variable {error.args[0]}"
+    except ValueError:
+        msg = "a $ that begins no ${NAME}; write $$ for one"
+    raise ValueError(msg)
+
+
+class NamedSource(BaseModel):
+    """One entry of the sources file.
+
+    Attributes:
+        name: the partition that it feeds.
+        location: a URL or path, with the environment's values in it.
+        kind: `file`: what is at the location; `sense`: a server that tells of news at
+            `location/sense`, and gives its file at `location/read`.
+        interval: seconds between polls; None: it is not polled.
+        sha256: what the file's digest must be, in hex.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+
+    name: Annotated[str, AfterValidator(_partition_key)]
+    location: Annotated[str, AfterValidator(_with_environment)]
+    kind: Literal["file", "sense"] = "file"
+    interval: Annotated[float, Field(ge=1)] | None = None
+    sha256: Annotated[str, Field(pattern="^[0-9a-fA-F]{64}$")] | None = None
+
+
+def read_sources(path: Path) -> Mapping[str, NamedSource]:
+    """The entries of a sources file, by name; none where there is no file.
+
+    Raises:
+        SettingsError: names each wrong entry and what is allowed. Locations are not quoted.
+    """
+    try:
+        content = yaml.safe_load(path.read_bytes())
+    except FileNotFoundError:
+        return {}
+    except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
+        msg = f"The sources file {path} cannot be read: {_told(error)}."
+        raise SettingsError(msg) from None
+    entries = content.get("sources") if isinstance(content, dict) else None
+    if not isinstance(entries, list) or set(content) != {"sources"}:
+        msg = f"The sources file {path} must be a list of entries under `sources:`, and no more."
+        raise SettingsError(msg)
+    found: dict[str, NamedSource] = {}
+    problems = []
+    for number, entry in enumerate(entries, 1):
+        try:
+            source = NamedSource.model_validate(entry)
+        except ValidationError as error:
+            problems += [f"entry {number}: {_explained(problem)}" for problem in error.errors()]
+            continue
+        if source.name in found:
+            problems.append(f"entry {number}: the name {source.name} is there twice")
+        found[source.name] = source
+    if problems:
+        raise SettingsError(
+            f"Wrong entries in the sources file {path}:\n  " + "\n  ".join(problems)
+        )
+    return found
+
+
+def _explained(problem: Any) -> str:  # noqa: ANN401 (pydantic's ErrorDetails is not exported)
+    where = ".".join(map(str, problem["loc"])) or "the entry"
+    return f"{where}: {problem['msg'].removeprefix('Value error, ')}"
+
+
+def _told(error: Exception) -> str:
+    """Where the YAML breaks off, without what stands there."""
+    if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark:
+        return f"line {error.problem_mark.line + 1}: {error.problem or 'not YAML'}"
+    return error.strerror or "error" if isinstance(error, OSError) else "it is not YAML in UTF-8"

@@ -1,0 +1,121 @@
+"""The sensor that polls the feeds of the sources file, and has those with news read."""
+
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
+
+import dagster as dg
+
+from lfp_pipeline.engine import Engine
+from lfp_pipeline.jobs import ingest_products
+from lfp_pipeline.landing.feeds import Feed
+from lfp_pipeline.partitions import product_files
+from lfp_pipeline.sensors.runs import MAX_RETRIES_TAG, SENSOR_TAG, fail_dead_runs
+
+NAME = "feed_sensor"
+FEED_TAG = "lfp/feed"
+
+_SIDE_BY_SIDE = 64
+_WAIT_SECONDS = 3.0
+_LONGEST_REST_SECONDS = 600.0
+_RUNS_LOOKED_AT = 10
+
+
+def build_feed_sensor(interval_seconds: int) -> dg.SensorDefinition:
+    """The sensor, looking that often which feeds are due."""
+    polling = _Polling()
+
+    @dg.sensor(
+        name=NAME,
+        job=ingest_products,
+        minimum_interval_seconds=interval_seconds,
+        default_status=dg.DefaultSensorStatus.RUNNING,
+        description="Polls the sources that have an interval, and takes in what is new.",
+    )
+    def feed_sensor(
+        context: dg.SensorEvaluationContext, engine: dg.ResourceParam[Engine]
+    ) -> dg.SensorResult:
+        fail_dead_runs(engine, context.instance, context.log)
+        feeds = engine.feeds()
+        polling.poll([feed for feed in feeds if feed.is_due(time.time())])
+        requests = list(_requests(feeds, engine, context.instance))
+        summary = _summary(feeds, len(requests))
+        if not requests:
+            return dg.SensorResult(skip_reason=summary)
+        context.log.info(summary)
+        keys = [feed.key for feed in feeds]
+        return dg.SensorResult(
+            run_requests=requests,
+            dynamic_partitions_requests=[product_files.build_add_request(keys)],
+        )
+
+    return feed_sensor
+
+
+class _Polling:
+    """Polls side by side. Who does not answer in time is waited for beside the next ticks."""
+
+    def __init__(self) -> None:
+        self._pool = ThreadPoolExecutor(_SIDE_BY_SIDE, thread_name_prefix="feed")
+        self._lock = threading.Lock()
+        self._under_way: set[str] = set()
+
+    def poll(self, feeds: Sequence[Feed]) -> None:
+        with self._lock:
+            due = [feed for feed in feeds if feed.key not in self._under_way]
+            self._under_way.update(feed.key for feed in due)
+        wait([self._pool.submit(self._poll, feed) for feed in due], timeout=_WAIT_SECONDS)
+
+    def _poll(self, feed: Feed) -> None:
+        try:
+            feed.poll()
+        finally:
+            with self._lock:
+                self._under_way.discard(feed.key)
+
+
+def _requests(
+    feeds: Sequence[Feed], engine: Engine, instance: dg.DagsterInstance
+) -> Iterator[dg.RunRequest]:
+    """A run for each feed with news that did not land, or with a delivery that is not in yet."""
+    for feed in feeds:
+        if not (feed.memory.has_news or engine.is_unended(feed.key)):
+            continue
+        runs = instance.get_run_records(
+            dg.RunsFilter(tags={FEED_TAG: feed.key}), limit=_RUNS_LOOKED_AT
+        )
+        if _is_resting(feed, runs):
+            continue
+        last = runs[0].dagster_run.run_id if runs else "first"
+        yield dg.RunRequest(
+            run_key=f"{feed.key}-{last}",
+            partition_key=feed.key,
+            run_config={"ops": {"raw_products": {"config": {"source": feed.key}}}},
+            # The next attempt is this sensor's business, whatever went wrong.
+            tags={SENSOR_TAG: NAME, FEED_TAG: feed.key, MAX_RETRIES_TAG: "0"},
+        )
+
+
+def _is_resting(feed: Feed, runs: Sequence[dg.RunRecord]) -> bool:
+    """Whether a feed is being read, or its last runs have failed and it is too soon for another."""
+    if any(not record.dagster_run.is_finished for record in runs):
+        return True
+    failures = 0
+    for record in runs:
+        if record.dagster_run.is_success:
+            break
+        failures += 1
+    rest = min((feed.interval * 2**failures) if failures else 0.0, _LONGEST_REST_SECONDS)
+    return bool(runs) and time.time() < runs[0].create_timestamp.timestamp() + rest
+
+
+def _summary(feeds: Sequence[Feed], requested: int) -> str:
+    if not feeds:
+        return "No source in the sources file has an interval: there is nothing to poll."
+    waiting = [feed.key for feed in feeds if feed.memory.has_news]
+    text = f"{len(feeds)} feeds, {len(waiting)} with news that is not in yet, {requested} to run."
+    for feed in feeds:
+        if error := feed.memory.polls.error:
+            text += f" {feed.key}: {error}"
+    return text

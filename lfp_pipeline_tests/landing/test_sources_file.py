@@ -1,0 +1,91 @@
+"""The sources file: what it may say, and how it is told what is wrong."""
+
+from pathlib import Path
+
+import pytest
+
+from lfp_pipeline.errors import SettingsError
+from lfp_pipeline.landing.sources_file import read_sources
+
+DIGEST = "0a" * 32
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    return tmp_path / "sources.yaml"
+
+
+def test_without_a_file_there_are_no_sources(file: Path):
+    assert read_sources(file) == {}
+
+
+def test_every_entry_is_found_by_its_name(file: Path):
+    file.write_text(
+        f"""
+        sources:
+          - {{name: shop, location: 'https://example.com/p.csv', interval: 60, sha256: {DIGEST}}}
+          - {{name: store.csv, location: 'https://example.com/feed', kind: sense}}
+        """
+    )
+    found = read_sources(file)
+    assert list(found) == ["shop", "store.csv"]
+    assert (found["shop"].kind, found["shop"].interval, found["shop"].sha256) == (
+        "file",
+        60,
+        DIGEST,
+    )
+    assert (found["store.csv"].kind, found["store.csv"].interval) == ("sense", None)
+
+
+def test_secrets_come_from_the_environment(file: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("SHOP_PASSWORD", "pa$$ word")
+    file.write_text(
+        "sources: [{name: shop, location: 'https://u:${SHOP_PASSWORD}@example.com/$$'}]"
+    )
+    assert read_sources(file)["shop"].location == "https://u:pa$$ word@example.com/$"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "a list of entries under `sources:`"),
+        ("[]", "a list of entries under `sources:`"),
+        ("sources: 1", "a list of entries under `sources:`"),
+        ("sources: []\nsource: []", "and no more"),
+        ("sources: [", "line 1"),
+        ("sources: [1]", "entry 1: the entry: Input should be"),
+        ("sources: [{name: a}]", "entry 1: location: Field required"),
+        ("sources: [{name: a/b, location: x}]", "entry 1: name: letters, digits"),
+        ("sources: [{name: a, location: x, intervall: 1}]", "entry 1: intervall: Extra inputs"),
+        ("sources: [{name: a, location: x, interval: 0}]", "entry 1: interval: Input should be"),
+        ("sources: [{name: a, location: x, kind: s3}]", "entry 1: kind: Input should be 'file'"),
+        ("sources: [{name: a, location: x, sha256: abc}]", "entry 1: sha256: String should match"),
+        ("sources: [{name: a, location: '${NOT_SET}'}]", "has no variable NOT_SET"),
+        ("sources: [{name: a, location: '$'}]", "entry 1: location: a $ that begins no"),
+        (
+            "sources: [{name: a, location: x}, {name: a, location: y}]",
+            "entry 2: the name a is there",
+        ),
+        ("sources: !!python/object:os.system {}", "could not determine a constructor"),
+    ],
+)
+def test_what_is_wrong_is_told(file: Path, text: str, message: str):
+    file.write_text(text)
+    with pytest.raises(SettingsError) as told:
+        read_sources(file)
+    assert message in str(told.value)
+    assert str(file) in str(told.value)
+
+
+@pytest.mark.parametrize("content", [b"\xff\xfe\x00", b"sources: [{name: a, location: \xe9}]"])
+def test_a_file_that_is_no_text_is_told(file: Path, content: bytes):
+    file.write_bytes(content)
+    with pytest.raises(SettingsError, match="cannot be read"):
+        read_sources(file)
+
+
+def test_locations_are_not_quoted_since_they_may_hold_secrets(file: Path):
+    file.write_text("sources: [{name: a, location: 'https://u:secret@$', interval: secret}]")
+    with pytest.raises(SettingsError) as told:
+        read_sources(file)
+    assert "secret" not in str(told.value)

@@ -1,0 +1,278 @@
+"""The sensor of feeds on a real instance, with real servers that are asked and read."""
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from threading import Event
+from typing import Any
+
+import pytest
+
+from lfp_pipeline.errors import SettingsError
+from lfp_pipeline.sensors import feeds
+from lfp_pipeline_tests.landing.http_server import (
+    Answer,
+    Exchange,
+    Server,
+    content_of,
+    cut_off,
+    serving,
+    status,
+)
+from lfp_pipeline_tests.support import Project
+from lfp_pipeline_tests.support import project as project_in
+
+FIRST = b"name,sku,description\nAnn,s1,\nBob,s2,x\n"
+SECOND = b"name,sku,description\nAnn,s1,\nCid,s2,x\n"
+
+YES, NO = content_of(b'{"changed": true}'), content_of(b'{"changed": false}')
+
+
+@pytest.fixture
+def project(tmp_path: Path, home: Path) -> Iterator[Project]:
+    settings = {
+        "sources_file": tmp_path / "sources.yaml",
+        "allowed_hosts": '["127.0.0.0/8"]',
+        "download_attempts": 1,
+        "foreign_wait_seconds": 0,
+    }
+    with project_in(tmp_path, home, **settings) as project:
+        yield project
+
+
+class Clock:
+    """Time that passes when a test says so."""
+
+    def __init__(self) -> None:
+        self.ahead = 0.0
+        self.now = time.time
+
+    def __call__(self) -> float:
+        return self.now() + self.ahead
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    clock = Clock()
+    monkeypatch.setattr(time, "time", clock)
+    return clock
+
+
+def feed(senses: list[Answer], reads: list[Answer]) -> Answer:
+    """Answers to sense and read, each in turn; the last of each stays."""
+
+    def answer(exchange: Exchange) -> None:
+        left = senses if exchange.path == "/feed/sense" else reads
+        (left.pop(0) if len(left) > 1 else left[0])(exchange)
+
+    return answer
+
+
+def write_sources(project: Project, **sources: dict[str, Any]) -> None:
+    entries = [{"name": name, "interval": 1, **entry} for name, entry in sources.items()]
+    project.engine.settings.sources_file.write_text(f"sources: {entries}")
+
+
+def sense_of(server: Server) -> dict[str, str]:
+    return {"kind": "sense", "location": server.url("/feed")}
+
+
+def tick(project: Project) -> Any:
+    return project.tick("feed_sensor")
+
+
+def names(project: Project) -> list[str]:
+    return [row[1] for row in project.products]
+
+
+def test_without_feeds_there_is_nothing_to_poll(project: Project):
+    assert "nothing to poll" in tick(project).skip_message
+
+
+def test_a_wrong_sources_file_is_told_and_mended_without_a_restart(project: Project):
+    project.engine.settings.sources_file.write_text("sources: [{}]")
+    with pytest.raises(Exception, match="entry 1: name: Field required") as told:
+        tick(project)
+    assert isinstance(told.value.__cause__ or told.value, SettingsError)
+    project.engine.settings.sources_file.write_text("sources: []")
+    assert "nothing to poll" in tick(project).skip_message
+
+
+def test_news_is_read_once_and_the_next_news_again(project: Project, clock: Clock):
+    reads = [content_of(FIRST), content_of(SECOND)]
+    with serving(feed([YES, NO, YES, NO], reads)) as server:
+        write_sources(project, shop=sense_of(server))
+        (run,) = project.do(tick(project))
+        assert run.success
+        assert names(project) == ["Ann", "Bob"]
+        clock.ahead = 10
+        assert "0 with news" in tick(project).skip_message
+        clock.ahead = 20
+        (run,) = project.do(tick(project))
+        assert run.success
+        assert names(project) == ["Ann", "Cid"]
+        assert [asked["path"] for asked in server.requests] == [
+            "/feed/sense", "/feed/read", "/feed/sense", "/feed/sense", "/feed/read"
+        ]  # fmt: skip
+    assert project.registered == ["shop"]
+
+
+def test_a_feed_is_polled_no_more_often_than_its_interval(project: Project, clock: Clock):
+    with serving(feed([NO], [content_of(FIRST)])) as server:
+        write_sources(project, shop=sense_of(server) | {"interval": 60})
+        for seconds in (0, 30, 59, 61, 90, -1000):
+            clock.ahead = seconds
+            tick(project)
+        assert len(server.requests) == 3  # At first, after a minute, and when the clock stepped back.
+
+
+def test_news_is_not_lost_when_the_read_after_it_fails(project: Project, clock: Clock):
+    reads = [cut_off(FIRST, 20), status(404), content_of(FIRST)]
+    with serving(feed([YES, NO], reads)) as server:
+        write_sources(project, shop=sense_of(server))
+        for seconds in (0, 10):
+            clock.ahead = seconds
+            (run,) = project.do(tick(project))
+            assert not run.success
+        clock.ahead = 30
+        (run,) = project.do(tick(project))
+        assert run.success
+        assert names(project) == ["Ann", "Bob"]
+        clock.ahead = 60
+        assert "0 with news" in tick(project).skip_message
+
+
+def test_after_failed_reads_a_feed_rests_longer_and_longer(project: Project, clock: Clock):
+    with serving(feed([YES, NO], [status(500)])) as server:
+        write_sources(project, shop=sense_of(server))
+        began = []
+        for seconds in range(60):
+            clock.ahead = float(seconds)
+            if project.do(tick(project)):
+                began.append(seconds)
+    rests = [after - before for before, after in zip(began, began[1:], strict=False)]
+    assert rests == sorted(rests)
+    assert 3 <= len(began) <= 7
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [status(500), status(503), content_of(b"<html>"), content_of(b"{}"), lambda _: None],
+    ids=["500", "503", "a page", "nothing told", "hangs up"],
+)
+def test_what_is_not_clearly_no_is_taken_for_news(project: Project, answer: Answer):
+    with serving(feed([answer], [content_of(FIRST)])) as server:
+        write_sources(project, shop=sense_of(server))
+        (run,) = project.do(tick(project))
+    assert run.success
+
+
+def test_a_server_that_refuses_the_question_has_no_news_and_is_told(project: Project):
+    with serving(status(404)) as server:
+        write_sources(project, shop=sense_of(server))
+        assert "shop: http://127.0.0.1" in tick(project).skip_message
+        assert "404" in tick(project).skip_message
+
+
+def test_a_server_that_is_down_has_no_news_and_is_told(project: Project):
+    with serving(status(404)) as server:
+        pass
+    write_sources(project, shop=sense_of(server))
+    assert "did not answer" in tick(project).skip_message
+
+
+def test_one_that_is_slow_does_not_hold_up_the_others(
+    project: Project, clock: Clock, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(feeds, "_WAIT_SECONDS", 0.5)
+    go_on = Event()
+
+    def slow(exchange: Exchange) -> None:
+        go_on.wait(4)
+        YES(exchange)
+
+    with serving(slow) as slow_server, serving(feed([YES, NO], [content_of(FIRST)])) as server:
+        write_sources(project, slow=sense_of(slow_server), shop=sense_of(server))
+        (run,) = project.do(tick(project))
+        assert run.success
+        assert run.dagster_run.tags["lfp/feed"] == "shop"
+        clock.ahead = 10
+        tick(project)
+        assert len(slow_server.requests) == 1  # It is being asked; it is not asked again.
+        go_on.set()
+        clock.ahead = 11
+        deadline = clock.now() + 5
+        while not (requested := tick(project).run_requests) and clock.now() < deadline:
+            clock.ahead += 2
+        assert [request.partition_key for request in requested] == ["slow"]
+
+
+def test_a_file_that_is_polled_is_read_when_the_server_calls_it_another(
+    project: Project, clock: Clock
+):
+    def file(etag: str, content: bytes) -> Answer:
+        def answer(exchange: Exchange) -> None:
+            if exchange.headers.get("If-None-Match") == etag:
+                exchange.head(304)
+            else:
+                exchange.whole(content, ETag=etag)
+
+        return answer
+
+    one, two = file('"1"', FIRST), file('"2"', SECOND)
+    with serving(one, one, one, two, two, two) as server:
+        write_sources(project, shop={"location": server.url()})
+        assert [run.success for run in project.do(tick(project))] == [True]
+        clock.ahead = 10
+        assert not tick(project).run_requests
+        clock.ahead = 20
+        assert [run.success for run in project.do(tick(project))] == [True]
+        clock.ahead = 30
+        assert not tick(project).run_requests
+    assert names(project) == ["Ann", "Cid"]
+
+
+def test_a_server_that_tells_no_version_is_read_each_time_and_the_same_bytes_are_no_delivery(
+    project: Project, clock: Clock
+):
+    with serving(content_of(FIRST)) as server:
+        write_sources(project, shop={"location": server.url()})
+        for seconds in (0, 10, 20):
+            clock.ahead = seconds
+            assert [run.success for run in project.do(tick(project))] == [True]
+    assert len(project.engine.raw_zone.deliveries("shop")) == 1
+
+
+def test_a_file_on_this_machine_can_be_polled(project: Project, clock: Clock, tmp_path: Path):
+    file = tmp_path / "products.csv"
+    file.write_bytes(FIRST)
+    write_sources(project, shop={"location": str(file)})
+    assert [run.success for run in project.do(tick(project))] == [True]
+    clock.ahead = 10
+    assert not tick(project).run_requests
+    file.write_bytes(SECOND + b"Dot,s3,\n")
+    clock.ahead = 20
+    assert [run.success for run in project.do(tick(project))] == [True]
+    assert names(project) == ["Ann", "Cid", "Dot"]
+
+
+def test_a_delivery_that_landed_and_was_not_merged_is_merged_later(
+    project: Project, clock: Clock
+):
+    with serving(feed([YES, NO], [content_of(FIRST), content_of(SECOND)])) as server:
+        write_sources(project, shop=sense_of(server))
+        tick(project)
+        engine = project.engine
+        engine.land(engine.source_at("shop"), "shop", __import__("logging").getLogger())
+        assert not engine.feeds()[0].memory.has_news
+        clock.ahead = 10
+        assert [run.success for run in project.do(tick(project))] == [True]
+    assert names(project) == ["Ann", "Cid"]
+
+
+def test_a_named_source_is_fetched_by_its_partition_alone(project: Project):
+    with serving(content_of(FIRST)) as server:
+        write_sources(project, shop={"location": server.url(), "interval": None})
+        assert "nothing to poll" in tick(project).skip_message
+        assert project.ingest("shop").success
+    assert names(project) == ["Ann", "Bob"]
