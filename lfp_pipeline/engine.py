@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from lfp_pipeline.errors import LandingError
 from lfp_pipeline.ingestion import Ingested, NotLanded, ingest
 from lfp_pipeline.landing.delivery import Delivery
+from lfp_pipeline.landing.fence import Fence
 from lfp_pipeline.landing.inbox import InboxFile, Listing, list_inbox
 from lfp_pipeline.landing.locations import source_at
 from lfp_pipeline.landing.outcomes import read_outcome
@@ -73,6 +74,7 @@ class Engine:
             self.settings.download_attempts,
             self.settings.download_timeout_seconds,
             self.settings.max_download_bytes,
+            Fence(self.settings.allowed_hosts),
         )
         return source_at(location, limits)
 
