@@ -186,10 +186,10 @@ def _partition_keys(context: dg.AssetExecutionContext) -> Sequence[str]:
 def _land(
     context: dg.AssetExecutionContext, engine: Engine, keys: Sequence[str], location: str | None
 ) -> tuple[list[Delivery], list[NotLanded]]:
-    """Land the newest versions of some partitions' files: from a location, or from the inbox, or
-    from the sources file.
+    """Land the newest versions of some partitions' files.
 
-    Where none of them has a file, its newest delivery stands.
+    They come from a location, if there is one, or else from the inbox or the sources file. Where
+    none of them has a file any more, its newest delivery stands.
     """
     landed: list[Delivery] = []
     missing: list[NotLanded] = []
@@ -208,7 +208,7 @@ def _land(
                 landed.append(engine.land(sources[key], key, context.log))
             else:
                 landed.append(_newest(engine, key))
-                context.log.info("%s is not in the inbox; its newest delivery stands", key)
+                context.log.info("%s is in no source any more; its newest delivery stands", key)
         except LandingError as error:
             missing.append(NotLanded(key, str(error)))
     return landed, missing

@@ -13,6 +13,7 @@ from lfp_pipeline.ingestion import Ingested, NotLanded, ingest
 from lfp_pipeline.landing.delivery import Delivery
 from lfp_pipeline.landing.feed_memory import FeedMemory
 from lfp_pipeline.landing.feeds import Feed, below
+from lfp_pipeline.landing.fence import Fence
 from lfp_pipeline.landing.inbox import InboxFile, Listing, list_inbox
 from lfp_pipeline.landing.locations import source_at
 from lfp_pipeline.landing.outcomes import read_outcome
@@ -109,6 +110,7 @@ class Engine:
             self.settings.download_attempts,
             self.settings.download_timeout_seconds,
             self.settings.max_download_bytes,
+            Fence(self.settings.allowed_hosts),
         )
 
     def inbox_sources(self, keys: Sequence[str], log: logging.Logger) -> dict[str, Source]:

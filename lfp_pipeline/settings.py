@@ -9,15 +9,17 @@ from tomllib import TOMLDecodeError
 from typing import Annotated, Any, Literal
 
 import pydantic_settings
-from pydantic import AfterValidator, Field, ValidationError
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationError
 from pydantic_settings import (
     BaseSettings,
+    NoDecode,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
     TomlConfigSettingsSource,
 )
 
 from lfp_pipeline.errors import SettingsError
+from lfp_pipeline.landing.fence import allowed_host
 
 ENV_PREFIX = "LFP_"
 SETTINGS_FILE_VARIABLE = "LFP_SETTINGS_FILE"
@@ -63,8 +65,20 @@ def _folder(value: Path) -> Path:
     return folder
 
 
+def _host(value: str) -> str:
+    allowed_host(value)
+    return value
+
+
+def _listed(value: object) -> object:
+    return [part.strip() for part in value.split(",")] if isinstance(value, str) else value
+
+
 Memory = Annotated[str, AfterValidator(_memory)]
 Folder = Annotated[Path, AfterValidator(_folder)]
+Hosts = Annotated[
+    tuple[Annotated[str, AfterValidator(_host)], ...], NoDecode, BeforeValidator(_listed)
+]
 
 
 class Settings(BaseSettings):
@@ -125,6 +139,11 @@ class Settings(BaseSettings):
         6 * 3600, gt=0, description="Longest time for one download, all tries together."
     )
     max_download_bytes: int = Field(50 * 2**30, ge=1, description="Largest download.")
+    allowed_hosts: Hosts = Field(
+        default_factory=tuple,
+        description="Hosts that downloads may reach though they are not public: names, addresses "
+        "and networks, with commas between.",
+    )
 
     writer_wait_seconds: float = Field(
         3600, ge=0, description="Longest wait for another run that is writing."

@@ -100,6 +100,7 @@ def shell(tmp_path: Path, home: Path) -> Shell:
         "LFP_DATA_DIR": str(tmp_path / "data"),
         "LFP_INBOX_QUIET_SECONDS": "0",
         "LFP_THREADS": "2",
+        "LFP_ALLOWED_HOSTS": "127.0.0.1",
         "DAGSTER_HOME": str(tmp_path / "home"),
     }
     return Shell(tmp_path / "empty", inherited | own)

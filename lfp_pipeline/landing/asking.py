@@ -3,17 +3,18 @@
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 
 import httpx
 
 from lfp_pipeline.errors import LandingError
-from lfp_pipeline.landing.download import following, public_url, web_client
-from lfp_pipeline.landing.sources import DownloadLimits, Version
+from lfp_pipeline.landing.http_client import check_status, followed, http_client
+from lfp_pipeline.landing.sources import DownloadLimits, Version, public_url
 
 _SECONDS = 5.0
 _MOST_BYTES = 1 << 16
 
-_NOT_ASKED = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.InvalidURL)
+_NOT_ASKED = (httpx.ConnectError, httpx.ConnectTimeout)
 _BY_HEADER = {"ETag": "If-None-Match", "Last-Modified": "If-Modified-Since"}
 
 
@@ -31,32 +32,40 @@ class Reply:
 
 
 def ask(url: str, headers: Mapping[str, str], limits: DownloadLimits) -> Reply:
-    """Send a GET, once, and take the beginning of its answer: 2xx, or 304.
+    """Send a GET, once, and take the beginning of its answer: 200, or 304.
 
     Raises:
         NotAskedError: the server did not get it.
         LandingError: there was no such answer within seconds.
     """
     deadline = time.monotonic() + _SECONDS
-    body = bytearray()
+    body = b""
     try:
-        with (
-            web_client(limits) as client,
-            following(client, url, headers, lambda: deadline - time.monotonic()) as response,
-        ):
-            if response.status_code == httpx.codes.OK:
-                for piece in response.iter_raw(_MOST_BYTES):
+        with http_client(limits) as client:
+            request = client.build_request("GET", url, headers=headers)
+            left = partial(_seconds_until, deadline, url)
+            with followed(client, request, left) as response:
+                if response.status_code != httpx.codes.NOT_MODIFIED:
+                    check_status(public_url(url), response)
+                for piece in response.iter_raw():
                     body += piece
-                    if len(body) >= _MOST_BYTES or time.monotonic() > deadline:
+                    left()
+                    if len(body) >= _MOST_BYTES:
                         break
-            if response.status_code != httpx.codes.NOT_MODIFIED:
-                check_status(url, response)
-            return Reply(response.status_code, response.headers, bytes(body))
+                return Reply(response.status_code, response.headers, body)
     except httpx.HTTPError as error:
         reason = (str(error) or type(error).__name__).rstrip(".")
         msg = f"{public_url(url)} did not answer: {reason}."
         kind = NotAskedError if isinstance(error, _NOT_ASKED) else LandingError
         raise kind(msg, permanent=False) from error
+
+
+def _seconds_until(deadline: float, url: str) -> float:
+    left = deadline - time.monotonic()
+    if left <= 0:
+        msg = f"{public_url(url)} did not answer within {_SECONDS:.0f} s."
+        raise LandingError(msg, permanent=False)
+    return left
 
 
 def version_at(url: str, known: Version | None, limits: DownloadLimits) -> Version | None:

@@ -1,35 +1,33 @@
 """Files by http and https: streamed, resumed and tried again where that helps."""
 
-import logging
 import re
-import time
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from email.utils import parsedate_to_datetime
-from urllib.parse import urlsplit, urlunsplit
+from functools import partial
+from itertools import chain
+from urllib.parse import urlsplit
 
 import httpx
-from tenacity import (
-    Retrying,
-    retry_if_exception,
-    stop_after_attempt,
-    stop_before_delay,
-    wait_exponential_jitter,
-)
 
 from lfp_pipeline.errors import LandingError
-from lfp_pipeline.landing.sources import DownloadLimits, OnProgress, Sink, utc_now
+from lfp_pipeline.landing.asking import version_at
+from lfp_pipeline.landing.attempts import Allowance, tried_again
+from lfp_pipeline.landing.http_client import check_status, followed, http_client
+from lfp_pipeline.landing.sources import (
+    DownloadLimits,
+    OnProgress,
+    Sink,
+    Version,
+    public_url,
+    utc_from_zone,
+)
+from lfp_pipeline.landing.web_page import PAGE_BYTES, OnPage, WebPage, is_html, read_page
 
-_TRANSIENT_STATUSES = frozenset({408, 425, 429, 500, 502, 503, 504})
-_CONNECT_AND_READ_SECONDS = 30.0
-_MAX_REDIRECTS = 5
-_SCHEMES = frozenset({"http", "https"})
+_MAX_PAGES = 3
 _CONTENT_RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+|\*)")
-
-# At its level INFO, httpx logs whole URLs, with the secrets in them.
-logging.getLogger("httpx").setLevel(logging.WARNING)
 
 
 @dataclass(frozen=True)
@@ -58,26 +56,31 @@ class HttpFile:
         """The URL without user, password and query, which may be secrets."""
         return public_url(self.url)
 
-    def fetch(self, sink: Sink, on_progress: OnProgress) -> datetime:
-        """Download; `delivered_at` is the server's Last-Modified, or else now."""
-        transfer = _Transfer(self.url, self.limits, sink, on_progress)
-        retrying = Retrying(
-            retry=retry_if_exception(_is_transient),
-            stop=stop_after_attempt(self.limits.attempts) | stop_before_delay(self.limits.seconds),
-            wait=wait_exponential_jitter(max=self.limits.longest_pause_seconds),
-            reraise=True,
-        )
-        try:
-            with httpx.Client(
-                # The bytes as the server stores them: what is compressed is decompressed later.
-                headers={"Accept-Encoding": "identity", "User-Agent": "lfp-pipeline"},
-            ) as client:
-                return retrying(transfer.attempt, client)
-        except httpx.HTTPError as error:
-            tries = retrying.statistics.get("attempt_number", 1)
-            reason = (str(error) or type(error).__name__).rstrip(".")
-            msg = f"{self.name} could not be downloaded ({tries} tries): {reason}."
-            raise LandingError(msg, permanent=not _is_transient(error)) from error
+    def version(self, known: Version | None) -> Version | None:
+        """What the server calls the present version, asked with a conditional request."""
+        return version_at(self.url, known, self.limits)
+
+    def fetch(self, sink: Sink, on_progress: OnProgress) -> datetime | None:
+        """Download; `delivered_at` is the server's Last-Modified."""
+        return download(self.url, self.name, self.limits, sink, on_progress, _refuse)
+
+
+def download(
+    url: str,
+    name: str,
+    limits: DownloadLimits,
+    sink: Sink,
+    on_progress: OnProgress,
+    on_page: OnPage,
+) -> datetime | None:
+    """Download a file, over several attempts; when it was last changed, if the server tells.
+
+    Raises:
+        LandingError: it could not be had.
+    """
+    transfer = _Transfer(url, name, Allowance(name, limits), sink, on_progress, on_page)
+    with http_client(limits) as client:
+        return tried_again(partial(transfer.attempt, client), limits)
 
 
 @dataclass(frozen=True)
@@ -109,68 +112,72 @@ class _Version:
         return all(one is None or two is None or one == two for one, two in pairs)
 
 
+@dataclass(frozen=True)
+class _Answer:
+    """What the server sent; `content` is still to be read, and only once."""
+
+    response: httpx.Response
+    content: Iterator[bytes]
+
+
 @dataclass
 class _Transfer:
     """One download over several attempts: what has come so far, and of which version."""
 
     url: str
-    limits: DownloadLimits
+    name: str
+    allowance: Allowance
     sink: Sink
     on_progress: OnProgress
+    on_page: OnPage
     done: int = 0
     version: _Version | None = None
 
-    def __post_init__(self) -> None:
-        self.deadline = time.monotonic() + self.limits.seconds
+    def attempt(self, client: httpx.Client) -> datetime | None:
+        try:
+            return self._attempt(client)
+        except httpx.HTTPError as error:
+            reason = (str(error) or type(error).__name__).rstrip(".")
+            msg = f"{self.name} could not be downloaded: {reason}."
+            raise LandingError(msg, permanent=not _is_transient(error)) from error
 
-    def attempt(self, client: httpx.Client) -> datetime:
+    def _attempt(self, client: httpx.Client) -> datetime | None:
         resume: dict[str, str] = {}
         if self.done and self.version and self.version.validator:
             resume = {"Range": f"bytes={self.done}-", "If-Range": self.version.validator}
-        with self._answer(client, resume) as response:
-            if response.status_code in {
+        with self._answer(client, resume) as answer:
+            if answer.response.status_code in {
                 httpx.codes.PARTIAL_CONTENT,
                 httpx.codes.REQUESTED_RANGE_NOT_SATISFIABLE,
             }:
-                version = self._continued(response)
+                version = self._continued(answer.response)
             else:
-                self._check_status(response)
-                version = self._begun(response)
-            self._take(response, version.size)
+                check_status(self.name, answer.response)
+                version = self._begun(answer.response)
+            self._take(answer.content, version.size)
             # Of the first answer: the answer with the rest need not repeat it.
             return _delivered_at(version.modified)
 
     @contextmanager
-    def _answer(self, client: httpx.Client, headers: dict[str, str]) -> Iterator[httpx.Response]:
-        """The answer at the end of the redirects, its body still to be read.
+    def _answer(self, client: httpx.Client, headers: dict[str, str]) -> Iterator[_Answer]:
+        """The answer at the end of the redirects, and of the pages that lead on.
 
         Raises:
-            LandingError: the time is over. Within it, no single wait for bytes lasts longer than
-                what is left; a server that drips its headers can make many of them.
+            LandingError: the time is over, or a page came instead of a file.
             httpx.HTTPError: there is no answer, or no end of redirects.
         """
-        request = client.build_request("GET", self.url, headers=headers)
-        for _ in range(1 + _MAX_REDIRECTS):
-            if request.url.scheme not in _SCHEMES:
-                msg = f"The redirect leads to the protocol {request.url.scheme!r}"
-                raise httpx.UnsupportedProtocol(msg)
-            seconds = min(_CONNECT_AND_READ_SECONDS, self._seconds_left())
-            request.extensions["timeout"] = httpx.Timeout(seconds).as_dict()
-            # httpx would follow by itself, but read each redirect's body into memory, of any size.
-            with closing(client.send(request, stream=True)) as response:
-                if response.next_request is None:
-                    yield response
+        for _ in range(1 + _MAX_PAGES):
+            request = client.build_request("GET", self.url, headers=headers)
+            with followed(client, request, self.allowance.seconds_left) as response:
+                answer, page = _told_apart(response)
+                instead = self.on_page(self.name, page) if page else None
+                if instead is None:
+                    yield answer
                     return
-                request = response.next_request
-        msg = f"More than {_MAX_REDIRECTS} redirects"
+                # What comes after a page need not be asked through it again.
+                self.url = instead
+        msg = f"More than {_MAX_PAGES} pages led to other pages"
         raise httpx.TooManyRedirects(msg)
-
-    def _check_status(self, response: httpx.Response) -> None:
-        status = response.status_code
-        if status == httpx.codes.OK:
-            return
-        msg = f"{public_url(self.url)} answered {status} {response.reason_phrase}."
-        raise LandingError(msg, permanent=status not in _TRANSIENT_STATUSES)
 
     def _begun(self, response: httpx.Response) -> _Version:
         self.sink.restart()
@@ -190,63 +197,58 @@ class _Transfer:
                 return self.version
         self.version = None
         msg = (
-            f"{public_url(self.url)} sent the range {sent!r}, which is not the rest of the file "
+            f"{self.name} sent the range {sent!r}, which is not the rest of the file "
             f"from byte {self.done}."
         )
         raise LandingError(msg, permanent=False)
 
-    def _take(self, response: httpx.Response, size: int | None) -> None:
-        self._check_limits(size or 0)
-        for chunk in response.iter_raw():
+    def _take(self, content: Iterator[bytes], size: int | None) -> None:
+        self.allowance.check_size(size or 0)
+        for chunk in content:
             self.sink.write(chunk)
             self.done += len(chunk)
-            self._check_limits(self.done)
+            self.allowance.check_size(self.done)
+            self.allowance.seconds_left()
             self.on_progress(self.done, size)
         if size is not None and self.done != size:
-            msg = f"{public_url(self.url)} ended after {self.done} of {size} bytes."
+            msg = f"{self.name} ended after {self.done} of {size} bytes."
             raise LandingError(msg, permanent=False)
 
-    def _check_limits(self, size: int) -> None:
-        if size > self.limits.max_bytes:
-            msg = (
-                f"{public_url(self.url)} is larger than {self.limits.max_bytes:,} bytes "
-                "(setting LFP_MAX_DOWNLOAD_BYTES)."
-            )
-            raise LandingError(msg, permanent=True)
-        self._seconds_left()
 
-    def _seconds_left(self) -> float:
-        """The time until the deadline, more than none.
-
-        Raises:
-            LandingError: it has passed.
-        """
-        left = self.deadline - time.monotonic()
-        if left <= 0:
-            msg = (
-                f"{public_url(self.url)} took longer than {self.limits.seconds:,.0f} s "
-                "(setting LFP_DOWNLOAD_TIMEOUT_SECONDS)."
-            )
-            raise LandingError(msg, permanent=True)
-        return left
-
-
-def public_url(url: str) -> str:
-    """A URL that can be shown and stored: no user, no password, no query, no fragment."""
-    parts = urlsplit(url)
-    host = parts.hostname or ""
-    netloc = f"[{host}]" if ":" in host else host
-    if parts.port:
-        netloc = f"{netloc}:{parts.port}"
-    return urlunsplit((parts.scheme, netloc, parts.path, "", ""))
-
-
-def _is_transient(error: BaseException) -> bool:
-    if isinstance(error, LandingError):
-        return not error.permanent
+def _is_transient(error: httpx.HTTPError) -> bool:
     return isinstance(error, httpx.TransportError) and not isinstance(
         error, httpx.UnsupportedProtocol
     )
+
+
+def _told_apart(response: httpx.Response) -> tuple[_Answer, WebPage | None]:
+    """An answer, and the page that it is, if it is one.
+
+    Some servers say of every file that it is a page, and some pages come as files: both what the
+    server says and how the content begins must speak for a page.
+    """
+    content = response.iter_raw()
+    whole = response.status_code != httpx.codes.PARTIAL_CONTENT
+    if not (whole and is_html(response.headers.get("Content-Type", ""))):
+        return _Answer(response, content), None
+    start = b""
+    for chunk in content:
+        start += chunk
+        if len(start) >= PAGE_BYTES:
+            break
+    page = read_page(start, str(response.url), response.status_code)
+    return _Answer(response, chain([start], content)), page
+
+
+def _refuse(name: str, page: WebPage) -> None:
+    if page.status != httpx.codes.OK:
+        return
+    titled = f" ({page.title[:100]!r})" if page.title else ""
+    msg = (
+        f"{name} answered with a web page{titled}, not a file. Give the URL that downloads the "
+        "file; it must not need a login."
+    )
+    raise LandingError(msg, permanent=True)
 
 
 def _version(response: httpx.Response, size: int | None) -> _Version:
@@ -255,10 +257,9 @@ def _version(response: httpx.Response, size: int | None) -> _Version:
     return _Version(strong, response.headers.get("Last-Modified"), size)
 
 
-def _delivered_at(modified: str | None) -> datetime:
+def _delivered_at(modified: str | None) -> datetime | None:
     try:
-        moment = parsedate_to_datetime(modified or "")
         # The zone -0000 is UTC, too, but gives a moment without one.
-        return moment.replace(tzinfo=moment.tzinfo or UTC).astimezone(UTC).replace(tzinfo=None)
+        return utc_from_zone(parsedate_to_datetime(modified or ""))
     except (ValueError, OverflowError):
-        return utc_now()
+        return None

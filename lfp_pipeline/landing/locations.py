@@ -1,39 +1,75 @@
-"""From what a person writes (a URL or a path) to a source."""
+"""From what a person writes (a URL, a link or a path) to a source."""
 
 import re
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from lfp_pipeline.errors import LandingError
+from lfp_pipeline.landing.checked import CheckedSource
 from lfp_pipeline.landing.sources import DownloadLimits, LocalFile, Source
 
 _SCHEME = re.compile(r"[a-z][a-z0-9+.-]*")
 
 
-def source_at(location: str, limits: DownloadLimits) -> Source:
-    """The source at an http or https URL, a `file:` URL, or a path.
+def source_at(location: str, limits: DownloadLimits, sha256: str | None = None) -> Source:
+    """The source at a URL, a link to Google Drive, or a path.
 
     What begins like `name:/` is a URL, well written or not: it may hold secrets, and the errors of
     paths quote them. Blanks around a URL are not part of it, as they may be of a path.
 
+    Args:
+        location: where it is.
+        limits: how far a download may go.
+        sha256: the digest of the file, if it is known beforehand; other bytes are not taken.
+
     Raises:
         LandingError: it is none of these.
     """
+    source = _source_at(location, limits)
+    return CheckedSource(source, sha256) if sha256 else source
+
+
+def _source_at(location: str, limits: DownloadLimits) -> Source:
     url = location.strip()
     start, marked, _ = url.partition(":/")
+    if url.lower().startswith("gdrive:"):
+        return _web_source(url, limits)
     if not marked or "/" in start:
         return _local_file(location)
     match start.lower():
         case "http" | "https":
-            # It takes longer to import than all else of ours, and most runs do without.
-            from lfp_pipeline.landing.download import HttpFile  # noqa: PLC0415
-
-            return HttpFile(url, limits)
+            return _web_source(url, limits)
         case "file":
             return _local_file(unquote(urlsplit(url).path))
         case scheme:
-            told = f"{scheme}://" if _SCHEME.fullmatch(scheme) else "What stands before :/"
-    msg = f"{told} is not supported. Give an http or https URL, or a path (./a:/b, not a:/b)."
+            return _stored_object(scheme, url, limits)
+
+
+# What these import takes longer than all else of ours, and most runs do without.
+
+
+def _web_source(url: str, limits: DownloadLimits) -> Source:
+    from lfp_pipeline.landing import drive  # noqa: PLC0415
+    from lfp_pipeline.landing.download import HttpFile  # noqa: PLC0415
+
+    if url.lower().startswith(drive.SCHEME):
+        return drive.file_by_id(url, limits)
+    file = HttpFile(url, limits)
+    if urlsplit(url).hostname in drive.HOSTS:
+        return drive.file_by_link(url, limits) or file
+    return file
+
+
+def _stored_object(scheme: str, url: str, limits: DownloadLimits) -> Source:
+    from lfp_pipeline.landing.object_store import PROTOCOLS, StoredObject  # noqa: PLC0415
+
+    if scheme in PROTOCOLS:
+        return StoredObject(scheme + url[len(scheme) :], limits)
+    told = f"{scheme}://" if _SCHEME.fullmatch(scheme) else "What stands before :/"
+    msg = (
+        f"{told} is not supported. Give a URL ({', '.join(sorted(PROTOCOLS))}, http, https), a "
+        "link to Google Drive, or a path (./a:/b, not a:/b)."
+    )
     raise LandingError(msg, permanent=True)
 
 

@@ -3,13 +3,15 @@
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from stat import S_ISREG
 from typing import BinaryIO, Protocol
+from urllib.parse import urlsplit, urlunsplit
 
 from lfp_pipeline.errors import LandingError
+from lfp_pipeline.landing.fence import Fence
 
 CHUNK_BYTES = 1 << 20
 
@@ -65,12 +67,25 @@ OnProgress = Callable[[int, int | None], None]
 
 @dataclass(frozen=True)
 class DownloadLimits:
-    """How far a download may go: tries, seconds for all of them, bytes."""
+    """How far a download may go.
+
+    Attributes:
+        attempts: tries.
+        seconds: for all of them.
+        max_bytes: of the file.
+        fence: which hosts may be asked.
+        longest_pause_seconds: between tries.
+        least_bytes_per_second: a server that is slower is left, and asked again.
+        pace_seconds: over so much waiting, its speed is measured.
+    """
 
     attempts: int
     seconds: float
     max_bytes: int
+    fence: Fence = field(default_factory=Fence)
     longest_pause_seconds: float = 30.0
+    least_bytes_per_second: float = 1000.0
+    pace_seconds: float = 60.0
 
 
 @dataclass(frozen=True)
@@ -140,6 +155,21 @@ def utc_from_ns(nanoseconds: int) -> datetime:
         return _LATEST if nanoseconds > 0 else _EARLIEST
 
 
+def utc_from_zone(moment: datetime) -> datetime:
+    """A moment as UTC without a zone; where it has no zone, it is UTC.
+
+    Raises:
+        OverflowError: there is no such time in UTC.
+    """
+    return moment.replace(tzinfo=moment.tzinfo or UTC).astimezone(UTC).replace(tzinfo=None)
+
+
 def utc_now() -> datetime:
     """Now, in UTC without a zone."""
     return datetime.now(UTC).replace(tzinfo=None)
+
+
+def public_url(url: str) -> str:
+    """A URL that can be shown and stored: no user, no password, no query, no fragment."""
+    parts = urlsplit(url)
+    return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))

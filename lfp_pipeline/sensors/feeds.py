@@ -90,6 +90,7 @@ def _requests(
         last = runs[0].dagster_run.run_id if runs else "first"
         yield dg.RunRequest(
             run_key=f"{feed.key}-{last}",
+            job_name=ingest_products.name,
             partition_key=feed.key,
             run_config={"ops": {"raw_products": {"config": {"source": feed.key}}}},
             # The next attempt is this sensor's business, whatever went wrong.

@@ -8,6 +8,11 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
 
+from lfp_pipeline.landing.fence import Fence
+
+LOOPBACK = Fence(("127.0.0.1",))
+"""What a download from here needs."""
+
 Answer = Callable[["Exchange"], None]
 
 

@@ -7,6 +7,7 @@ import time
 import tracemalloc
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 
@@ -14,10 +15,11 @@ import pytest
 
 from lfp_pipeline.errors import LandingError
 from lfp_pipeline.landing.delivery import Delivery
-from lfp_pipeline.landing.download import HttpFile, public_url
+from lfp_pipeline.landing.download import HttpFile
 from lfp_pipeline.landing.raw_zone import RawZone
-from lfp_pipeline.landing.sources import DownloadLimits, utc_now
+from lfp_pipeline.landing.sources import DownloadLimits, public_url, utc_now
 from lfp_pipeline_tests.landing.http_server import (
+    LOOPBACK,
     Answer,
     Exchange,
     Server,
@@ -34,7 +36,9 @@ LOG = logging.getLogger("test")
 CONTENT = os.urandom(300_000)
 MODIFIED = "Fri, 20 Nov 2026 08:19:52 GMT"
 MODIFIED_AT = datetime(2026, 11, 20, 8, 19, 52)  # noqa: DTZ001
-LIMITS = DownloadLimits(attempts=3, seconds=60, max_bytes=10**9, longest_pause_seconds=0.01)
+LIMITS = DownloadLimits(
+    attempts=3, seconds=60, max_bytes=10**9, fence=LOOPBACK, longest_pause_seconds=0.01
+)
 
 
 def land(tmp_path: Path, url: str, limits: DownloadLimits = LIMITS) -> Delivery:
@@ -226,7 +230,7 @@ def test_a_range_that_cannot_be_had_starts_anew(tmp_path: Path) -> None:
 def test_a_content_length_that_is_too_long_is_a_file_cut_off(tmp_path: Path) -> None:
     with (
         serving(cut_off(CONTENT, 200_000)) as server,
-        refused(tmp_path, permanent=False, match=r"could not be downloaded \(3 tries\)"),
+        refused(tmp_path, permanent=False, match=r"could not be downloaded: .*\(3 tries\.\)"),
     ):
         land(tmp_path, server.url())
 
@@ -314,12 +318,12 @@ def test_the_body_of_a_redirect_is_not_read(tmp_path: Path, encoding: str) -> No
 def test_nobody_there_is_an_error_that_may_pass(tmp_path: Path) -> None:
     with serving(content_of(CONTENT)) as server:
         url = server.url()
-    with refused(tmp_path, permanent=False, match=r"3 tries.*refused"):
+    with refused(tmp_path, permanent=False, match=r"refused\. \(3 tries\.\)"):
         land(tmp_path, url)
 
 
 def test_a_file_that_says_it_is_too_large_is_not_begun(tmp_path: Path) -> None:
-    limits = DownloadLimits(attempts=3, seconds=60, max_bytes=1000)
+    limits = replace(LIMITS, max_bytes=1000)
     with (
         serving(content_of(CONTENT)) as server,
         refused(tmp_path, permanent=True, match="LFP_MAX_DOWNLOAD_BYTES"),
@@ -333,7 +337,7 @@ def test_a_file_that_turns_out_too_large_is_left(tmp_path: Path) -> None:
         while True:
             exchange.wfile.write(bytes(10_000))
 
-    limits = DownloadLimits(attempts=3, seconds=60, max_bytes=1_000_000)
+    limits = replace(LIMITS, max_bytes=1_000_000)
     with (
         serving(endless) as server,
         refused(tmp_path, permanent=True, match="larger than 1,000,000 bytes"),
@@ -347,11 +351,12 @@ import logging, resource, signal, sys
 from pathlib import Path
 from lfp_pipeline.errors import LandingError
 from lfp_pipeline.landing.download import HttpFile
+from lfp_pipeline.landing.fence import Fence
 from lfp_pipeline.landing.sources import DownloadLimits
 from lfp_pipeline.landing.raw_zone import RawZone
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
-limits = DownloadLimits(attempts=3, seconds=60, max_bytes=10**9, longest_pause_seconds=0.01)
+limits = DownloadLimits(3, 60, 10**9, Fence(("127.0.0.1",)), longest_pause_seconds=0.01)
 try:
     RawZone(Path(sys.argv[1])).land(HttpFile(sys.argv[2], limits), "x", logging.getLogger())
 except LandingError as error:
@@ -364,7 +369,7 @@ except LandingError as error:
 
 
 def test_a_server_that_drips_is_left_in_time(tmp_path: Path) -> None:
-    limits = DownloadLimits(attempts=3, seconds=0.3, max_bytes=10**9)
+    limits = replace(LIMITS, seconds=0.3, longest_pause_seconds=30)
     started = time.monotonic()
     with (
         serving(dripping(bytes(100), 0.05)) as server,
@@ -375,7 +380,7 @@ def test_a_server_that_drips_is_left_in_time(tmp_path: Path) -> None:
 
 
 def test_a_server_that_says_nothing_is_left_in_time(tmp_path: Path) -> None:
-    limits = DownloadLimits(attempts=3, seconds=0.3, max_bytes=10**9)
+    limits = replace(LIMITS, seconds=0.3, longest_pause_seconds=30)
     started = time.monotonic()
     with (
         serving(lambda _: time.sleep(4)) as server,
@@ -386,7 +391,7 @@ def test_a_server_that_says_nothing_is_left_in_time(tmp_path: Path) -> None:
 
 
 def test_all_tries_together_keep_to_the_time(tmp_path: Path) -> None:
-    limits = DownloadLimits(attempts=100, seconds=1, max_bytes=10**9, longest_pause_seconds=0.2)
+    limits = replace(LIMITS, attempts=100, seconds=1, longest_pause_seconds=0.2)
     started = time.monotonic()
     with (
         serving(status(503)) as server,

@@ -1,0 +1,84 @@
+"""Trying again, and knowing when to stop: the same for whatever comes over a network."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TypeVar
+
+from tenacity import (
+    Retrying,
+    retry_if_exception,
+    stop_after_attempt,
+    stop_before_delay,
+    wait_exponential_jitter,
+)
+
+from lfp_pipeline.errors import LandingError
+from lfp_pipeline.landing.sources import DownloadLimits
+
+Result = TypeVar("Result")
+
+
+def tried_again(attempt: Callable[[], Result], limits: DownloadLimits) -> Result:
+    """What the first attempt that succeeds returns; pauses between attempts grow.
+
+    Raises:
+        LandingError: of the last attempt. It fails for good, or tries or time are used up.
+    """
+    retrying = Retrying(
+        retry=retry_if_exception(_is_transient),
+        stop=stop_after_attempt(limits.attempts) | stop_before_delay(limits.seconds),
+        wait=wait_exponential_jitter(max=limits.longest_pause_seconds),
+        reraise=True,
+    )
+    try:
+        return retrying(attempt)
+    except LandingError as error:
+        tries = retrying.statistics["attempt_number"]
+        if tries == 1:
+            raise
+        msg = f"{error} ({tries} tries.)"
+        raise LandingError(msg, permanent=error.permanent) from error
+
+
+def _is_transient(error: BaseException) -> bool:
+    return isinstance(error, LandingError) and not error.permanent
+
+
+@dataclass
+class Allowance:
+    """The bytes and the time of one download, all its attempts together."""
+
+    name: str
+    limits: DownloadLimits
+
+    def __post_init__(self) -> None:
+        self._deadline = time.monotonic() + self.limits.seconds
+
+    def check_size(self, size: int) -> None:
+        """See that a size in bytes is allowed.
+
+        Raises:
+            LandingError: it is not.
+        """
+        if size > self.limits.max_bytes:
+            msg = (
+                f"{self.name} is larger than {self.limits.max_bytes:,} bytes "
+                "(setting LFP_MAX_DOWNLOAD_BYTES)."
+            )
+            raise LandingError(msg, permanent=True)
+
+    def seconds_left(self) -> float:
+        """The time until the deadline, more than none.
+
+        Raises:
+            LandingError: it has passed.
+        """
+        left = self._deadline - time.monotonic()
+        if left <= 0:
+            msg = (
+                f"{self.name} took longer than {self.limits.seconds:,.0f} s "
+                "(setting LFP_DOWNLOAD_TIMEOUT_SECONDS)."
+            )
+            raise LandingError(msg, permanent=True)
+        return left

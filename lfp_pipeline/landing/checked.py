@@ -1,0 +1,66 @@
+"""A source whose digest was told beforehand."""
+
+import hashlib
+from dataclasses import dataclass
+from datetime import datetime
+
+from lfp_pipeline.errors import LandingError
+from lfp_pipeline.landing.sources import OnProgress, Sink, Source, Version
+
+
+@dataclass(frozen=True)
+class CheckedSource:
+    """A source of which only certain bytes are taken.
+
+    Attributes:
+        source: where they come from.
+        sha256: their digest, in hexadecimal digits.
+    """
+
+    source: Source
+    sha256: str
+
+    @property
+    def name(self) -> str:
+        """That of the source."""
+        return self.source.name
+
+    def version(self, known: Version | None) -> Version | None:
+        """That of the source."""
+        return self.source.version(known)
+
+    def fetch(self, sink: Sink, on_progress: OnProgress) -> datetime | None:
+        """Fetch the source; once more, should the digest differ: bytes do get lost on the way.
+
+        Raises:
+            LandingError: the source could not be fetched, or differs the second time, too. Then it
+                is another file, or the digest is of another, and a third time would not help.
+        """
+        for _ in range(2):
+            sink.restart()
+            hashing = _HashingSink(sink)
+            delivered_at = self.source.fetch(hashing, on_progress)
+            found = hashing.digest.hexdigest()
+            if found == self.sha256.lower():
+                return delivered_at
+        msg = (
+            f"{self.name} has the sha256 {found}, not {self.sha256}, as it was told. Either the "
+            "file is not the one that is meant, or the digest is to be corrected."
+        )
+        raise LandingError(msg, permanent=True)
+
+
+class _HashingSink:
+    """Hashes what it passes on."""
+
+    def __init__(self, sink: Sink) -> None:
+        self.sink = sink
+        self.digest = hashlib.sha256()
+
+    def write(self, chunk: bytes) -> None:
+        self.digest.update(chunk)
+        self.sink.write(chunk)
+
+    def restart(self) -> None:
+        self.digest = hashlib.sha256()
+        self.sink.restart()

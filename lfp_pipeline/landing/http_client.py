@@ -1,0 +1,160 @@
+"""An http client that stays within the fence and waits for no server that is too slow."""
+
+import logging
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing, contextmanager
+from ssl import SSLContext
+from typing import Any
+
+import httpcore
+import httpx
+
+from lfp_pipeline.errors import LandingError
+from lfp_pipeline.landing.sources import DownloadLimits
+
+_TRANSIENT_STATUSES = frozenset({408, 425, 429, 500, 502, 503, 504})
+_CONNECT_AND_READ_SECONDS = 30.0
+_MAX_REDIRECTS = 5
+_SCHEMES = frozenset({"http", "https"})
+
+# At its level INFO, httpx logs whole URLs, with the secrets in them.
+logging.getLogger("httpx").setLevel(logging.WARNING)
+
+
+def http_client(limits: DownloadLimits) -> httpx.Client:
+    """A client for one download.
+
+    A proxy that the environment names is not used: it would resolve the names by itself, and
+    connect to where the fence cannot see.
+    """
+    return httpx.Client(
+        transport=_Transport(limits),
+        # The bytes as the server stores them: what is compressed is decompressed later.
+        headers={"Accept-Encoding": "identity", "User-Agent": "lfp-pipeline"},
+    )
+
+
+@contextmanager
+def followed(
+    client: httpx.Client, request: httpx.Request, seconds_left: Callable[[], float]
+) -> Iterator[httpx.Response]:
+    """The answer to a request at the end of its redirects, its body still to be read.
+
+    Args:
+        client: of `http_client`.
+        request: what to send.
+        seconds_left: asked before each answer: no wait for bytes lasts longer.
+
+    Raises:
+        LandingError: the fence does not let it through.
+        httpx.HTTPError: there is no answer, or no end of redirects.
+    """
+    for _ in range(1 + _MAX_REDIRECTS):
+        if request.url.scheme not in _SCHEMES:
+            msg = f"The redirect leads to the protocol {request.url.scheme!r}"
+            raise httpx.UnsupportedProtocol(msg)
+        seconds = min(_CONNECT_AND_READ_SECONDS, seconds_left())
+        request.extensions["timeout"] = httpx.Timeout(seconds).as_dict()
+        # httpx would follow by itself, but read each redirect's body into memory, of any size.
+        with closing(client.send(request, stream=True)) as response:
+            if response.next_request is None:
+                yield response
+                return
+            request = response.next_request
+    msg = f"More than {_MAX_REDIRECTS} redirects"
+    raise httpx.TooManyRedirects(msg)
+
+
+def check_status(name: str, response: httpx.Response) -> None:
+    """See that a source has answered with what it was asked for.
+
+    Raises:
+        LandingError: it has not; permanent where asking again would not help.
+    """
+    status = response.status_code
+    if status != httpx.codes.OK:
+        msg = f"{name} answered {status} {response.reason_phrase}."
+        raise LandingError(msg, permanent=status not in _TRANSIENT_STATUSES)
+
+
+class _Transport(httpx.HTTPTransport):
+    def __init__(self, limits: DownloadLimits) -> None:
+        super().__init__()
+        # httpx offers no other way to say how connections are made.
+        self._pool = httpcore.ConnectionPool(
+            ssl_context=httpx.create_ssl_context(), network_backend=_FencedNetwork(limits)
+        )
+
+
+class _FencedNetwork(httpcore.NetworkBackend):
+    """Connects to the addresses that the fence has seen. TLS and `Host` keep the name."""
+
+    def __init__(self, limits: DownloadLimits) -> None:
+        self._limits = limits
+        self._sockets = httpcore.SyncBackend()
+
+    def connect_tcp(
+        self,
+        host: str,
+        port: int,
+        timeout: float | None = None,
+        local_address: str | None = None,
+        socket_options: Iterable[Any] | None = None,
+    ) -> httpcore.NetworkStream:
+        try:
+            addresses = self._limits.fence.addresses(host, port)
+        except OSError as error:
+            raise httpcore.ConnectError(str(error)) from error
+        for address in addresses[:-1]:
+            try:
+                return self._connected(address, port, timeout, local_address, socket_options)
+            except (httpcore.ConnectError, httpcore.ConnectTimeout):
+                continue
+        return self._connected(addresses[-1], port, timeout, local_address, socket_options)
+
+    def _connected(self, address: str, *settings: Any) -> httpcore.NetworkStream:  # noqa: ANN401
+        return _PacedStream(self._sockets.connect_tcp(address, *settings), self._limits)
+
+
+class _PacedStream(httpcore.NetworkStream):
+    """A connection that is given up when the other side is too slow, be it in headers or content.
+
+    Only the time counts that is spent waiting for bytes, and not what is done with them.
+    """
+
+    def __init__(self, stream: httpcore.NetworkStream, limits: DownloadLimits) -> None:
+        self._stream = stream
+        self._limits = limits
+        self._seconds = 0.0
+        self._bytes = 0
+
+    def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
+        started = time.monotonic()
+        received = self._stream.read(max_bytes, timeout)
+        self._seconds += time.monotonic() - started
+        self._bytes += len(received)
+        if self._seconds >= self._limits.pace_seconds:
+            if self._bytes < self._seconds * self._limits.least_bytes_per_second:
+                msg = f"timed out: only {self._bytes:,} bytes came in {self._seconds:,.0f} s"
+                raise httpcore.ReadTimeout(msg)
+            self._seconds, self._bytes = 0.0, 0
+        return received
+
+    def write(self, buffer: bytes, timeout: float | None = None) -> None:
+        self._stream.write(buffer, timeout)
+
+    def close(self) -> None:
+        self._stream.close()
+
+    def start_tls(
+        self,
+        ssl_context: SSLContext,
+        server_hostname: str | None = None,
+        timeout: float | None = None,
+    ) -> httpcore.NetworkStream:
+        encrypted = self._stream.start_tls(ssl_context, server_hostname, timeout)
+        return _PacedStream(encrypted, self._limits)
+
+    def get_extra_info(self, info: str) -> Any:  # noqa: ANN401 (as httpcore has it)
+        return self._stream.get_extra_info(info)
