@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from ssl import SSLContext
 from threading import Thread
 
 from lfp_pipeline.landing.fence import Fence
@@ -71,7 +72,7 @@ class Server:
 
 
 @contextmanager
-def serving(*answers: Answer) -> Iterator[Server]:
+def serving(*answers: Answer, tls: SSLContext | None = None) -> Iterator[Server]:
     """Serve each request with the next answer; the last one stays."""
     left = list(answers)
 
@@ -82,6 +83,8 @@ def serving(*answers: Answer) -> Iterator[Server]:
     handler = type("Handler", (Exchange,), {"answer": staticmethod(answer), "requests": requests})
     with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         server.daemon_threads = True
+        if tls:
+            server.socket = tls.wrap_socket(server.socket, server_side=True)
         server.handle_error = lambda *_: None  # type: ignore[method-assign] (clients may hang up)
         thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
