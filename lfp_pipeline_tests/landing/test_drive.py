@@ -225,7 +225,11 @@ def test_the_form_of_a_large_file_is_sent() -> None:
     first, second = state.seen
     assert "confirm" not in first
     assert second == {
-        "path": "/download", "id": ID, "export": "download", "confirm": "t", "uuid": UUID
+        "path": "/download",
+        "id": ID,
+        "export": "download",
+        "confirm": "t",
+        "uuid": UUID,
     }
 
 
@@ -307,9 +311,7 @@ def test_a_sheet_is_taken_as_csv(link: str, asked: dict[str, str]) -> None:
     state = Google()
     location = f"https://docs.google.com/spreadsheets{link}"
     assert fetch(location, state)[0] == CSV
-    assert state.seen[0] == {
-        "path": f"/spreadsheets/d/{ID}/export", "format": "csv"
-    } | asked
+    assert state.seen[0] == {"path": f"/spreadsheets/d/{ID}/export", "format": "csv"} | asked
 
 
 def test_two_sheets_of_a_spreadsheet_have_two_names() -> None:
