@@ -80,10 +80,11 @@ def check_status(name: str, response: httpx.Response) -> None:
 
 class _Transport(httpx.HTTPTransport):
     def __init__(self, limits: DownloadLimits) -> None:
-        super().__init__()
+        tls = httpx.create_ssl_context()
+        super().__init__(verify=tls)
         # httpx offers no other way to say how connections are made.
         self._pool = httpcore.ConnectionPool(
-            ssl_context=httpx.create_ssl_context(), network_backend=_FencedNetwork(limits)
+            ssl_context=tls, network_backend=_FencedNetwork(limits)
         )
 
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from ssl import SSLContext
 from threading import Thread
 
 from lfp_pipeline.landing.fence import Fence
@@ -52,6 +53,13 @@ class Exchange(BaseHTTPRequestHandler):
         self.head(206, **({"Content_Length": size, "Content_Range": spread} | headers))
         self.wfile.write(content[start:])
 
+    def drip(self, content: bytes, pause: float) -> None:
+        """Send a byte at a time, with a pause after each."""
+        for byte in content:
+            self.wfile.write(bytes([byte]))
+            self.wfile.flush()
+            time.sleep(pause)
+
     @property
     def asked_from(self) -> int:
         """The first byte that the request's Range asks for; 0 without one."""
@@ -71,7 +79,7 @@ class Server:
 
 
 @contextmanager
-def serving(*answers: Answer) -> Iterator[Server]:
+def serving(*answers: Answer, tls: SSLContext | None = None) -> Iterator[Server]:
     """Serve each request with the next answer; the last one stays."""
     left = list(answers)
 
@@ -82,6 +90,8 @@ def serving(*answers: Answer) -> Iterator[Server]:
     handler = type("Handler", (Exchange,), {"answer": staticmethod(answer), "requests": requests})
     with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         server.daemon_threads = True
+        if tls:
+            server.socket = tls.wrap_socket(server.socket, server_side=True)
         server.handle_error = lambda *_: None  # type: ignore[method-assign] (clients may hang up)
         thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
@@ -117,14 +127,34 @@ def rest_of(content: bytes, **headers: object) -> Answer:
     return lambda exchange: exchange.rest(content, **headers)
 
 
-def dripping(content: bytes, pause: float) -> Answer:
+def chunked(*chunks: bytes, ended: bool) -> Answer:
+    """In chunks of its own choice, with no length told, and with an end or without."""
+
+    def answer(exchange: Exchange) -> None:
+        exchange.head(200, Transfer_Encoding="chunked")
+        for chunk in chunks:
+            exchange.wfile.write(b"%x\r\n%b\r\n" % (len(chunk), chunk))
+        if ended:
+            exchange.wfile.write(b"0\r\n\r\n")
+
+    return answer
+
+
+def dripping(content: bytes, pause: float, **headers: object) -> Answer:
     """A byte at a time."""
 
     def answer(exchange: Exchange) -> None:
-        exchange.head(200, Content_Length=len(content))
-        for byte in content:
-            exchange.wfile.write(bytes([byte]))
-            exchange.wfile.flush()
-            time.sleep(pause)
+        exchange.head(200, Content_Length=len(content), **headers)
+        exchange.drip(content, pause)
+
+    return answer
+
+
+def dripping_headers(pause: float) -> Answer:
+    """Headers without end, a byte at a time."""
+
+    def answer(exchange: Exchange) -> None:
+        exchange.wfile.write(b"HTTP/1.1 200 OK\r\n")
+        exchange.drip(b"X-More: x\r\n" * 1000, pause)
 
     return answer

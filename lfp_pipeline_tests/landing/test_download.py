@@ -23,9 +23,11 @@ from lfp_pipeline_tests.landing.http_server import (
     Answer,
     Exchange,
     Server,
+    chunked,
     content_of,
     cut_off,
     dripping,
+    dripping_headers,
     rest_of,
     serving,
     status,
@@ -235,6 +237,19 @@ def test_a_content_length_that_is_too_long_is_a_file_cut_off(tmp_path: Path) -> 
         land(tmp_path, server.url())
 
 
+def test_a_file_in_chunks_lands(tmp_path: Path) -> None:
+    delivery, _ = download(tmp_path, chunked(CONTENT[:7], CONTENT[7:], ended=True))
+    assert delivery.path.read_bytes() == CONTENT
+
+
+def test_a_file_in_chunks_without_an_end_is_a_file_cut_off(tmp_path: Path) -> None:
+    delivery, server = download(
+        tmp_path, chunked(CONTENT[:7], CONTENT[7:], ended=False), content_of(CONTENT)
+    )
+    assert delivery.path.read_bytes() == CONTENT
+    assert len(server.requests) == 2
+
+
 def test_a_busy_server_is_asked_again(tmp_path: Path) -> None:
     delivery, server = download(tmp_path, status(503), status(429), content_of(CONTENT))
     assert delivery.path.read_bytes() == CONTENT
@@ -345,6 +360,61 @@ def test_a_file_that_turns_out_too_large_is_left(tmp_path: Path) -> None:
         land(tmp_path, server.url(), limits)
 
 
+@pytest.mark.parametrize(
+    ("page", "title"),
+    [
+        (b"<!DOCTYPE html><html><title>Log in &amp; go</title>", r" \('Log in & go'\)"),
+        (b"\xef\xbb\xbf\n <HTML><head><TITLE>\nPlease\n wait</TITLE>", r" \('Please wait'\)"),
+        (b'<?xml version="1.0"?>\n<!DOCTYPE html PUBLIC "x"><html><p>none</p>', ""),
+        (b"<!-- cached -->\n<html><head><script>var title = '<title>'</script>", ""),
+        (b"<!doctype html><body>" + bytes(10**6), ""),
+    ],
+)
+@pytest.mark.parametrize("media_type", ["text/html", "Text/HTML;charset=utf-8"])
+def test_a_web_page_is_told_from_a_file(
+    tmp_path: Path, page: bytes, title: str, media_type: str
+) -> None:
+    with (
+        serving(content_of(page, Content_Type=media_type)) as server,
+        refused(tmp_path, permanent=True, match=f"answered with a web page{title}, not a file"),
+    ):
+        land(tmp_path, server.url())
+    assert len(server.requests) == 1
+
+
+@pytest.mark.parametrize(
+    ("content", "media_type"),
+    [
+        (CONTENT, "text/html"),
+        (b"", "text/html"),
+        (b"sku,name,description\ns1,<html>,x\n", "text/html; charset=utf-8"),
+        (b"<html><body>a file all the same", "application/octet-stream"),
+        (b"<html><body>a file all the same", "text/csv"),
+    ],
+)
+def test_a_file_is_no_web_page(tmp_path: Path, content: bytes, media_type: str) -> None:
+    delivery, _ = download(tmp_path, content_of(content, Content_Type=media_type))
+    assert delivery.path.read_bytes() == content
+
+
+def test_a_web_page_instead_of_the_rest_of_a_file_is_told(tmp_path: Path) -> None:
+    page = content_of(b"<html><title>Bye</title>", Content_Type="text/html")
+    with (
+        serving(cut_off(CONTENT, 1000, ETag='"v1"'), page) as server,
+        refused(tmp_path, permanent=True, match=r"a web page \('Bye'\), not a file"),
+    ):
+        land(tmp_path, server.url())
+
+
+def test_a_web_page_with_an_error_counts_as_the_error(tmp_path: Path) -> None:
+    def busy(exchange: Exchange) -> None:
+        exchange.head(503, Content_Type="text/html", Content_Length=6)
+        exchange.wfile.write(b"<html>")
+
+    delivery, _ = download(tmp_path, busy, content_of(CONTENT))
+    assert delivery.path.read_bytes() == CONTENT
+
+
 def test_a_full_disk_is_no_reason_to_ask_again(tmp_path: Path) -> None:
     code = """
 import logging, resource, signal, sys
@@ -377,6 +447,35 @@ def test_a_server_that_drips_is_left_in_time(tmp_path: Path) -> None:
     ):
         land(tmp_path, server.url(), limits)
     assert time.monotonic() - started < 3
+
+
+@pytest.mark.parametrize("slow", [dripping(bytes(1000), 0.02), dripping_headers(0.02)])
+def test_a_server_that_is_too_slow_is_left_and_asked_again(tmp_path: Path, slow: Answer) -> None:
+    limits = replace(LIMITS, attempts=2, pace_seconds=0.2)
+    started = time.monotonic()
+    with (
+        serving(slow) as server,
+        refused(tmp_path, permanent=False, match=r"timed out: only \d+ bytes came in 0 s"),
+    ):
+        land(tmp_path, server.url(), limits)
+    assert time.monotonic() - started < 3
+    assert len(server.requests) == 2
+
+
+def test_what_came_from_a_slow_server_is_kept(tmp_path: Path) -> None:
+    slow = dripping(CONTENT, 0.02, ETag='"v1"')
+    with serving(slow, rest_of(CONTENT, ETag='"v1"')) as server:
+        delivery = land(tmp_path, server.url(), replace(LIMITS, pace_seconds=0.2))
+    assert delivery.path.read_bytes() == CONTENT
+    assert server.requests[1]["Range"] != "bytes=0-"
+
+
+def test_a_server_that_is_slow_enough_is_waited_for(tmp_path: Path) -> None:
+    limits = replace(LIMITS, pace_seconds=0.1, least_bytes_per_second=10)
+    with serving(dripping(b"0123456789" * 3, 0.02)) as server:
+        delivery = land(tmp_path, server.url(), limits)
+    assert delivery.size_bytes == 30
+    assert len(server.requests) == 1
 
 
 def test_a_server_that_says_nothing_is_left_in_time(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import pytest
 from lfp_pipeline.errors import LandingError
 from lfp_pipeline.landing.download import HttpFile
 from lfp_pipeline.landing.locations import source_at
+from lfp_pipeline.landing.object_store import StoredObject
 from lfp_pipeline.landing.sources import DownloadLimits, LocalFile
 
 LIMITS = DownloadLimits(attempts=1, seconds=1, max_bytes=1)
@@ -39,7 +40,39 @@ def test_paths_and_file_urls_are_local_files(location: str, path: str) -> None:
     assert source_at(location, LIMITS) == LocalFile(Path(path))
 
 
-@pytest.mark.parametrize("location", ["ftp://host/a.csv", "s3://bucket/a.csv"])
+@pytest.mark.parametrize(
+    "url",
+    [
+        "s3://bucket/a.csv",
+        "S3://bucket/folder/a b#1.csv.gz",
+        "gs://bucket/a.csv",
+        "az://container/a.csv",
+        "abfss://container@account.dfs.core.windows.net/a.csv",
+        "sftp://user@host:2222/a.csv",
+        "ftp://host/a.csv",
+    ],
+)
+def test_object_stores_and_file_servers_are_sources(url: str) -> None:
+    scheme, _, rest = url.partition(":")
+    assert source_at(url, LIMITS) == StoredObject(f"{scheme.lower()}:{rest}", LIMITS)
+
+
+@pytest.mark.parametrize(
+    "location",
+    [
+        "local:///etc/passwd",
+        "memory://a.csv",
+        "data:/,a",
+        "git://folder:main@a.csv",
+        "generic://a",
+        "webhdfs://host/a.csv",
+        "simplecache::s3://bucket/a.csv",
+        "zip://a.csv::file:///data/a.zip",
+        "filecache://host/a.csv",
+        "ws://host/a.csv",
+        "nonsense://host/a.csv",
+    ],
+)
 def test_other_protocols_are_refused(location: str) -> None:
     with pytest.raises(LandingError, match="not supported") as caught:
         source_at(location, LIMITS)
@@ -57,6 +90,9 @@ def test_other_protocols_are_refused(location: str) -> None:
         "1https://user:s3cret@host/a.csv",
         "://user:s3cret@host/a.csv",
         "user:s3cret@host:/a.csv",
+        "s3://key:s3cret@bucket/a.csv",
+        "sftp://user:s3cret@host/a.csv",
+        "sftp://user:s3cret@[host/a.csv",
     ],
 )
 def test_a_url_that_is_not_well_written_is_refused_without_telling_it(location: str) -> None:
@@ -67,7 +103,8 @@ def test_a_url_that_is_not_well_written_is_refused_without_telling_it(location: 
 
 
 @pytest.mark.parametrize(
-    "location", ["", "a\0b", "~nobody-of-this-name/a.csv", "file://", "http://"]
+    "location",
+    ["", "a\0b", "~nobody-of-this-name/a.csv", "file://", "http://", "s3://", "s3://bucket/"],
 )
 def test_what_is_no_source_is_refused(location: str) -> None:
     with pytest.raises(LandingError) as caught:
