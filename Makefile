@@ -53,6 +53,10 @@ demo: setup ## Make a zipped file of 500,000 products, take it in, and show the 
 dev: setup ## Start the Dagster UI and daemon, with the inbox watched (PORT=3000)
 	$(BIN)/dagster dev --port $(PORT)
 
+.PHONY: story
+story: setup ## Start two feeds, change a product in one of them, and see it arrive in the tables
+	@$(BIN)/python -m examples.two_feeds
+
 .PHONY: test
 test: setup ## Run the tests (under five minutes)
 	$(BIN)/python -m pytest -m "not slow"

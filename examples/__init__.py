@@ -1,0 +1,1 @@
+"""Examples: a feed to take products from, and the whole story with two of them."""

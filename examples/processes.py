@@ -1,0 +1,208 @@
+"""Feed servers and `dagster dev` as processes that end with the block that needs them."""
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlencode
+from urllib.request import Request, urlopen
+
+import dagster as dg
+import duckdb
+
+_PROJECT = Path(__file__).resolve().parents[1]
+_LONGEST_WAIT_SECONDS = 180.0
+_PAUSE_SECONDS = 0.2
+_TRIES = 100
+
+_SOURCE = """\
+  - name: {name}
+    kind: sense
+    location: {url}
+    interval: {interval}
+"""
+
+
+@dataclass(frozen=True)
+class Feed:
+    """A feed server that runs.
+
+    Attributes:
+        name: of the shop.
+        url: where it is.
+        process: that serves it.
+        log: what it says of requests.
+    """
+
+    name: str
+    url: str
+    process: subprocess.Popen[str]
+    log: Path
+
+    def change(self, sku: str, name: str, description: str) -> None:
+        """Change a product, as a browser does that sends the form of the page.
+
+        Raises:
+            urllib.error.HTTPError: the shop has refused it.
+        """
+        form = urlencode({"sku": sku, "name": name, "description": description})
+        request = Request(f"{self.url}/update", form.encode(), {"Origin": self.url})  # noqa: S310
+        urlopen(request, timeout=60).close()  # noqa: S310 (an address of ours)
+
+
+@dataclass(frozen=True)
+class Dagster:
+    """A `dagster dev` that runs, and its data folder."""
+
+    url: str
+    process: subprocess.Popen[str]
+    data: Path
+    log: Path
+
+    def notes(self) -> int:
+        """How many deliveries have come to an end, told without opening the database."""
+        return len(list(self.data.glob("raw/*/*.outcome")))
+
+    def ask(self, sql: str, *values: object) -> list[tuple[Any, ...]]:
+        """Ask the database, for a moment: nobody can write meanwhile, and while others write, wait.
+
+        Raises:
+            duckdb.IOException: others do not stop writing, or there is no database yet.
+        """
+        for left in reversed(range(_TRIES)):
+            try:
+                with duckdb.connect(self.data / "products.duckdb", read_only=True) as connection:
+                    return connection.execute(sql, values).fetchall()
+            except duckdb.IOException:
+                if not left:
+                    raise
+                time.sleep(_PAUSE_SECONDS)
+        return []
+
+    def until(self, done: Callable[[], bool]) -> float:
+        """Wait, but not for ever.
+
+        Returns:
+            The seconds that it took.
+
+        Raises:
+            RuntimeError: it has taken too long, or Dagster has ended; with what that said last.
+        """
+        start = time.monotonic()
+        while not done():
+            told = self.log.read_text(errors="replace")[-5_000:]
+            if self.process.poll() is not None:
+                msg = f"Dagster has ended:\n{told}"
+                raise RuntimeError(msg)
+            if time.monotonic() - start > _LONGEST_WAIT_SECONDS:
+                msg = f"Still not so after {_LONGEST_WAIT_SECONDS:.0f} s:\n{told}"
+                raise RuntimeError(msg)
+            time.sleep(_PAUSE_SECONDS)
+        return time.monotonic() - start
+
+
+@contextmanager
+def feed_server(folder: Path, name: str, *options: object) -> Iterator[Feed]:
+    """For the block, a feed server for a folder.
+
+    Args:
+        folder: with the product file.
+        name: of the shop.
+        options: of the server's command line, beside the port, which is any free one.
+    """
+    command = ["-m", "examples.feed_server", str(folder), "--name", name, "--port", "0"]
+    log = folder / "server.log"
+    with _running([*command, *map(str, options)], log, {}, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None  # noqa: S101 (it is a pipe)
+        url = process.stdout.readline().strip()
+        if not url:
+            msg = f"The feed server did not start:\n{log.read_text(errors='replace')}"
+            raise RuntimeError(msg)
+        yield Feed(name, url, process, log)
+
+
+@contextmanager
+def dagster_dev(folder: Path, feeds: Mapping[str, str], interval: int = 2) -> Iterator[Dagster]:
+    """For the block, `dagster dev` with feeds as its sources.
+
+    Args:
+        folder: for the instance, the data and the list of sources.
+        feeds: their URLs, by name.
+        interval: seconds between two questions for news.
+    """
+    home, data = folder / "home", folder / "data"
+    home.mkdir(parents=True, exist_ok=True)
+    shutil.copy(_PROJECT / "dagster.yaml", home)
+    with dg.DagsterInstance.from_config(str(home)) as instance:
+        instance.get_runs(limit=1)  # Makes its tables; two processes at once would clash.
+    sources = folder / "sources.yaml"
+    listed = [_SOURCE.format(name=name, url=url, interval=interval) for name, url in feeds.items()]
+    sources.write_text("sources:\n" + "".join(listed))
+    settings = {
+        "DAGSTER_HOME": str(home),
+        "LFP_DATA_DIR": str(data),
+        "LFP_SOURCES_FILE": str(sources),
+        "LFP_ALLOWED_HOSTS": '["127.0.0.0/8"]',
+    }
+    port = _free_port()
+    log = folder / "dagster.log"
+    with _running(["-m", "dagster", "dev", "--port", str(port)], log, settings) as process:
+        yield Dagster(f"http://127.0.0.1:{port}", process, data, log)
+
+
+@contextmanager
+def _running(
+    arguments: Sequence[str],
+    log: Path,
+    settings: Mapping[str, str],
+    stdout: int | None = None,
+) -> Iterator[subprocess.Popen[str]]:
+    """A Python process of ours for the block, with all that it starts."""
+    kept = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith("LFP_") or name == "LFP_SETTINGS_FILE"
+    }
+    with (
+        log.open("ab") as printed,
+        subprocess.Popen(  # noqa: S603 (ours)
+            [sys.executable, *arguments],
+            cwd=_PROJECT,
+            env={**kept, "PYTHONWARNINGS": "ignore", **settings},
+            text=True,
+            stdin=subprocess.DEVNULL,
+            stdout=stdout or printed,
+            stderr=printed,
+            start_new_session=True,
+        ) as process,
+    ):
+        try:
+            yield process
+        finally:
+            _stop(process)
+
+
+def _stop(process: subprocess.Popen[str]) -> None:
+    """End a process with all its children: kindly, then less so."""
+    for number, seconds in ((signal.SIGINT, 10), (signal.SIGTERM, 5), (signal.SIGKILL, 5)):
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, number)
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(seconds)
+            break
+    with suppress(ProcessLookupError):  # What outlived its parent.
+        os.killpg(process.pid, signal.SIGKILL)
+
+
+def _free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return int(listener.getsockname()[1])
