@@ -18,7 +18,7 @@ from lfp_pipeline.landing.raw_zone import RawZone
 from lfp_pipeline.progress import heartbeat
 from lfp_pipeline.reading.arrivals import arrive_alone, arrive_with_others
 from lfp_pipeline.reading.fingerprint import fingerprint
-from lfp_pipeline.reading.plain_text import PlainText, plain_text
+from lfp_pipeline.reading.plain_text import PlainText, plain_texts
 from lfp_pipeline.reading.reader import Reading, forget_reading, read_delivery
 from lfp_pipeline.reading.workspace import Workspace, WorkspaceLimits, open_workspace
 from lfp_pipeline.settings import Settings, divided_size, size_in_bytes
@@ -157,19 +157,24 @@ class _Work:
         if others or delivery.size_bytes < direct_load.LEAST_BYTES:
             return []
         try:
-            size = self._lone_text.path.stat().st_size
+            text, *more = self._lone_texts
+            if more:
+                return []
+            size = text.path.stat().st_size
             if not direct_load.is_worth_it(size, self.warehouse.size_bytes, self.memory_bytes):
                 return []
             if size >= self.memory_bytes // 4:
-                return self._load(self.warehouse)
+                return self._load(text, self.warehouse)
             # Is somebody else at it? Then this file is better read meanwhile than after.
             with suppress(WarehouseBusyError):
-                return self._load(self._warehouse_at_once, only_if_empty=True)
+                return self._load(text, self._warehouse_at_once, only_if_empty=True)
         except DeliveryRefusedError as error:
             return self._refuse(str(error))
         return []
 
-    def _load(self, warehouse: Warehouse, *, only_if_empty: bool = False) -> list[Ingested]:
+    def _load(
+        self, text: PlainText, warehouse: Warehouse, *, only_if_empty: bool = False
+    ) -> list[Ingested]:
         connection, (delivery,) = self.workspace.connection, self.batch
         with self._attached(warehouse, "loading"):
             products = product_count(connection)
@@ -179,9 +184,7 @@ class _Work:
             if only_if_empty and products:
                 return []
             try:
-                reading = direct_load.load_directly(
-                    connection, delivery, self._lone_text, self.settings
-                )
+                reading = direct_load.load_directly(connection, delivery, text, self.settings)
                 if reading is None:
                     return []
                 arrive_alone(connection, taken=True)
@@ -211,8 +214,10 @@ class _Work:
         reading, refusal = None, None
         with self.workspace.folder_for(number) as folder:
             try:
-                text = self._lone_text if alone else self._text(delivery, folder)
-                reading = read_delivery(delivery, text, connection, folder, self.settings, self.log)
+                texts = self._lone_texts if alone else self._texts(delivery, folder)
+                reading = read_delivery(
+                    delivery, texts, connection, folder, self.settings, self.log
+                )
                 refusal = _too_many_rejects(reading, self.settings.max_reject_share)
             except DeliveryRefusedError as error:
                 forget_reading(connection)
@@ -233,12 +238,12 @@ class _Work:
         ]
 
     @cached_property
-    def _lone_text(self) -> PlainText:
-        """The text of a delivery that is alone: unpacked once, whichever way it goes."""
-        return self._text(self.batch[0], self.workspace.folder)
+    def _lone_texts(self) -> Sequence[PlainText]:
+        """The texts of a delivery that is alone: unpacked once, whichever way it goes."""
+        return self._texts(self.batch[0], self.workspace.folder)
 
-    def _text(self, delivery: Delivery, folder: Path) -> PlainText:
-        return plain_text(delivery.path, folder, self.settings.max_unpacked_bytes)
+    def _texts(self, delivery: Delivery, folder: Path) -> Sequence[PlainText]:
+        return plain_texts(delivery.path, folder, self.settings.max_unpacked_bytes)
 
     @property
     def _warehouse_at_once(self) -> Warehouse:

@@ -331,13 +331,13 @@ def test_a_packed_file_is_unpacked_once_also_where_it_is_refused(
     engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     unpacked: list[Path] = []
-    unpacking = ingestion.plain_text
+    unpacking = ingestion.plain_texts
 
-    def noting(raw: Path, folder: Path, max_bytes: int) -> PlainText:
+    def noting(raw: Path, folder: Path, max_bytes: int) -> list[PlainText]:
         unpacked.append(raw)
         return unpacking(raw, folder, max_bytes)
 
-    monkeypatch.setattr(ingestion, "plain_text", noting)
+    monkeypatch.setattr(ingestion, "plain_texts", noting)
     monkeypatch.setattr(direct_load, "LEAST_BYTES", 0)
     monkeypatch.setattr(direct_load, "is_worth_it", lambda *_: True)
     for name, content in {"a.gz": GOOD, "b.gz": NO_PRODUCTS, "c.gz": WITH_REJECTS}.items():

@@ -18,7 +18,7 @@ from lfp_pipeline.reading.encoding import beyond_ascii
 from lfp_pipeline.reading.lines import Lines, lines_counted
 from lfp_pipeline.reading.mending import MendedCopy, mend
 from lfp_pipeline.reading.plain_text import PlainText, recoded
-from lfp_pipeline.reading.reject_limit import RejectLimit
+from lfp_pipeline.reading.reject_limit import Elsewhere, RejectLimit
 from lfp_pipeline.reading.rules import RowRules, rules_of
 from lfp_pipeline.reading.scan import UNREADABLE, scan_of
 from lfp_pipeline.settings import Settings
@@ -62,8 +62,17 @@ def load_rows(
     folder: Path,
     settings: Settings,
     log: logging.Logger,
+    elsewhere: Elsewhere,
 ) -> LoadedFile:
     """Create the table `rows` (sku, name, description) from a file.
+
+    Args:
+        connection: to the workspace.
+        text: the file.
+        folder: for a mended or recoded copy.
+        settings: rules and limits.
+        log: for what is odd.
+        elsewhere: what the delivery holds beside this file.
 
     Raises:
         DeliveryRefusedError: it has no usable header, or cannot be read reliably.
@@ -71,12 +80,13 @@ def load_rows(
     dialect = dialect_of(text, settings)
     rules = rules_of(dialect, settings)
     size, width = text.path.stat().st_size, len(dialect.columns.header)
-    limit = RejectLimit(settings.max_reject_share, size, width)
+    limit = elsewhere.limit(settings.max_reject_share, size, width)
     file = LoadedFile(text.path, dialect, rules, limit)
     if dialect.plain_header and (loaded := _load_plainly(connection, file)):
         return loaded
     if encoding := _other_encoding(text, settings, log):
-        return load_rows(connection, recoded(text, encoding, folder), folder, settings, log)
+        text = recoded(text, encoding, folder)
+        return load_rows(connection, text, folder, settings, log, elsewhere)
     return replace(file, mended=_load_mended(connection, file, folder))
 
 

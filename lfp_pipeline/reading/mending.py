@@ -108,7 +108,7 @@ class _Mender:
         self.mended = mended
         self.out = out
         self.limit = limit
-        self.most = limit.most
+        self.most = limit.left
 
     def run(self, suspects: Iterable[tuple[int, str]]) -> None:
         size = len(self.buffer)

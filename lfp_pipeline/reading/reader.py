@@ -13,13 +13,17 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import duckdb
 
+from lfp_pipeline.errors import DeliveryRefusedError
 from lfp_pipeline.landing.delivery import Delivery
 from lfp_pipeline.progress import heartbeat, megabytes
 from lfp_pipeline.reading.loading import LoadedFile, load_rows
+from lfp_pipeline.reading.members import gathering
 from lfp_pipeline.reading.plain_text import PlainText
+from lfp_pipeline.reading.reject_limit import Elsewhere
 from lfp_pipeline.reading.rejects import (
     CREATE_REJECTS,
     insert_rejects,
@@ -85,7 +89,7 @@ class Reading:
 
 def read_delivery(
     delivery: Delivery,
-    text: PlainText,
+    texts: Sequence[PlainText],
     connection: duckdb.DuckDBPyConnection,
     folder: Path,
     settings: Settings,
@@ -95,7 +99,7 @@ def read_delivery(
 
     Args:
         delivery: what is read.
-        text: the same as plain text.
+        texts: the same as plain text; the rows of several follow one another.
         connection: to the workspace.
         folder: for a mended or recoded copy.
         settings: rules and limits.
@@ -112,13 +116,13 @@ def read_delivery(
         return f"{what}: {percent:.0f} % of the present step after {seconds:.0f} s"
 
     with heartbeat(log, progress):
-        loaded = load_rows(connection, text, folder, settings, log)
-        connection.execute(CREATE_REJECTS)
-        if not loaded.regular:
-            trim_keys(connection)
-            _exclude_rejects(connection, loaded)
-        mended, ignored = loaded.mended is not None, loaded.dialect.columns.ignored
-        return choose_winners(connection, delivery, ignored, started, mended=mended)
+        if len(texts) == 1:
+            loaded = [_read_text(connection, texts[0], folder, settings, log, Elsewhere())]
+        else:
+            loaded = _read_members(connection, texts, folder, settings, log)
+        ignored = dict.fromkeys(name for one in loaded for name in one.dialect.columns.ignored)
+        mended = any(one.mended is not None for one in loaded)
+        return choose_winners(connection, delivery, list(ignored), started, mended=mended)
 
 
 def forget_reading(connection: duckdb.DuckDBPyConnection) -> None:
@@ -153,6 +157,46 @@ def choose_winners(
         sample_products=connection.execute(_SAMPLE_PRODUCTS).fetchall(),
         sample_rejects=connection.execute(_SAMPLE_REJECTS).fetchall() if rejected else [],
     )
+
+
+def _read_text(
+    connection: duckdb.DuckDBPyConnection,
+    text: PlainText,
+    folder: Path,
+    settings: Settings,
+    log: logging.Logger,
+    elsewhere: Elsewhere,
+) -> LoadedFile:
+    loaded = load_rows(connection, text, folder, settings, log, elsewhere)
+    connection.execute(CREATE_REJECTS)
+    if not loaded.regular:
+        trim_keys(connection)
+        _exclude_rejects(connection, loaded)
+    return loaded
+
+
+def _read_members(
+    connection: duckdb.DuckDBPyConnection,
+    texts: Sequence[PlainText],
+    folder: Path,
+    settings: Settings,
+    log: logging.Logger,
+) -> list[LoadedFile]:
+    """Each text is read for itself: nothing that is wrong in one can swallow rows of the next."""
+    loaded = []
+    size_bytes = sum(text.path.stat().st_size for text in texts)
+    with gathering(connection) as gathered:
+        for text in texts:
+            elsewhere = Elsewhere(size_bytes - text.path.stat().st_size, gathered.rejects)
+            with TemporaryDirectory(dir=folder) as own:
+                try:
+                    one = _read_text(connection, text, Path(own), settings, log, elsewhere)
+                except DeliveryRefusedError as error:
+                    msg = f"In {text.name}: {error}"
+                    raise DeliveryRefusedError(msg) from error
+                gathered.append(text.name, one.path.stat().st_size)
+            loaded.append(one)
+    return loaded
 
 
 def _exclude_rejects(connection: duckdb.DuckDBPyConnection, loaded: LoadedFile) -> None:

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from math import ceil
 
 from lfp_pipeline.errors import DeliveryRefusedError
+from lfp_pipeline.reading.columns import WANTED
 
 MAX_REJECTS = 100_000
 """Of one file. Each takes memory that DuckDB does not count, and is written with its bytes."""
@@ -16,11 +17,19 @@ _LEAST_REJECT_BYTES = 2  # A character and a line end.
 
 @dataclass(frozen=True)
 class RejectLimit:
-    """The largest share of rejects that is accepted, for files of one size and width."""
+    """The largest share of rejects that is accepted, for deliveries of one size and width.
+
+    Attributes:
+        max_share: the setting.
+        size_bytes: of all texts of the delivery.
+        columns: of the narrowest of them.
+        found: rejects in those that were read before.
+    """
 
     max_share: float
-    file_bytes: int
+    size_bytes: int
     columns: int
+    found: int = 0
 
     @property
     def most(self) -> int:
@@ -31,8 +40,13 @@ class RejectLimit:
         """
         good_bytes = self.columns + 2
         bytes_per_reject = _LEAST_REJECT_BYTES * self.max_share + good_bytes * (1 - self.max_share)
-        possible = ceil((self.file_bytes + 1) * self.max_share / bytes_per_reject)
+        possible = ceil((self.size_bytes + 1) * self.max_share / bytes_per_reject)
         return min(max(possible, KEPT_AS_EVIDENCE), MAX_REJECTS)
+
+    @property
+    def left(self) -> int:
+        """So many more may still be found."""
+        return max(0, self.most - self.found)
 
     def refusal(self, place: str, reason: str) -> DeliveryRefusedError:
         """The error that says that there are more."""
@@ -41,3 +55,21 @@ class RejectLimit:
             f"else is in it (setting LFP_MAX_REJECT_SHARE; at most {MAX_REJECTS:,}). One of them "
             f"is {place}: {reason}. None is kept in rejected_rows."
         )
+
+
+@dataclass(frozen=True)
+class Elsewhere:
+    """What a delivery holds beside the text that is read.
+
+    Attributes:
+        size_bytes: of the other texts.
+        rejects: in those that were read already.
+    """
+
+    size_bytes: int = 0
+    rejects: int = 0
+
+    def limit(self, max_share: float, size_bytes: int, columns: int) -> RejectLimit:
+        """The limit for a text of that size and width: the delivery may hold good rows elsewhere."""
+        width = len(WANTED) if self.size_bytes else columns
+        return RejectLimit(max_share, size_bytes + self.size_bytes, width, self.rejects)

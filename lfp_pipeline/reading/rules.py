@@ -37,7 +37,10 @@ _BREAKS_A_RULE = """(
     sku = '' OR name = ''
     OR contains(sku, chr(0)) OR contains(name, chr(0)) OR contains(description, chr(0))
     OR length(sku) > $max_sku OR length(name) > $max_name OR length(description) > $max_description
-    OR (sku = $header[1] AND name = $header[2] AND trim(description) = $header[3])
+    OR (
+        sku IN ($header[1], $marked[1]) AND name IN ($header[2], $marked[2])
+        AND trim(description) IN ($header[3], $marked[3])
+    )
 )"""
 
 # In bytes, which are known at once, a value is at least as long as in characters.
@@ -46,7 +49,7 @@ IRREGULAR = f"""(
     OR sku = '' OR name = ''
     OR contains(sku, chr(0)) OR contains(name, chr(0)) OR contains(description, chr(0))
     OR strlen(sku) > $max_sku OR strlen(name) > $max_name OR strlen(description) > $max_description
-    OR (sku = $header[1] AND name = $header[2])
+    OR (sku IN ($header[1], $marked[1]) AND name IN ($header[2], $marked[2]))
 )"""
 """Whether a row may be one to trim, or break a rule. Bind `PADDING` and `RowRules.parameters`."""
 
@@ -113,6 +116,8 @@ class RowRules:
             "max_name": self.max_name_length,
             "max_description": self.max_description_length,
             "header": self.header,
+            # As in files that were put one after the other, each with its byte order mark.
+            "marked": ["\ufeff" + name for name in self.header],
         }
 
 
@@ -139,7 +144,7 @@ def broken_rules(
     Raises:
         DeliveryRefusedError: with those that are rejected already, there are more than the limit.
     """
-    most = limit.most - rejected
+    most = limit.left - rejected
     broken = connection.execute(_BROKEN_RULES, rules.parameters | {"most": most}).fetchall()
     if len(broken) > most:
         place = f"row {broken[0][0]}"

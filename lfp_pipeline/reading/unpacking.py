@@ -1,16 +1,40 @@
 """From the raw bytes to plain CSV bytes: what packs a file is told by its first bytes."""
 
 import errno
-import zipfile
 from collections.abc import Generator, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 from lfp_pipeline.errors import DeliveryRefusedError
 from lfp_pipeline.landing.sources import CHUNK_BYTES
 from lfp_pipeline.reading import compression, zip_archive
+from lfp_pipeline.reading.archives import HEAD_BYTES, archive_kind
+
+MOST_TIMES = 1_000
+"""So many times its size a packed file may unpack to, once it is more than `FREE_BYTES`.
+
+No file of products is so repetitive, and deflate can do no more than 1,032 times.
+"""
+
+FREE_BYTES = 64 << 20
+"""So much may come out of any packed file."""
 
 # bz2 gives no number; a damaged zip may send one to a place that is none.
 _NOT_OF_THE_DISK = (None, errno.EINVAL)
+
+
+@dataclass(frozen=True)
+class Content:
+    """One file in a delivery.
+
+    Attributes:
+        name: in a zip with several, in full; otherwise nothing.
+        pieces: its plain bytes. They can be had once, and before those of the next.
+    """
+
+    name: str
+    pieces: Iterator[bytes]
 
 
 def is_packed(path: Path) -> bool:
@@ -19,45 +43,92 @@ def is_packed(path: Path) -> bool:
     return magic.startswith(zip_archive.MAGIC) or compression.compression_of(magic) is not None
 
 
-def plain_bytes(path: Path, max_bytes: int) -> Generator[bytes, None, None]:
-    """The bytes of a file, unpacked if it is packed, in pieces.
+def contents(path: Path, max_bytes: int) -> Generator[Content, None, None]:
+    """The files in a delivery, unpacked if they are packed.
 
     Args:
-        path: a plain file; one of gzip, zstd, bz2 or xz; or a zip with one member.
-        max_bytes: so many may come out of a packed one.
+        path: a plain file; one of gzip, zstd, bz2 or xz; or a zip, whose members come in the order
+            of their names.
+        max_bytes: so many may come out of a packed one in all.
 
     Raises:
-        DeliveryRefusedError: the file is damaged, encrypted, not one file, or too large.
+        DeliveryRefusedError: the file, or what is in it, is damaged, encrypted, an archive, too
+            large, or not what an honest tool makes. Reading the pieces raises it, too.
     """
-    done = 0
-    try:
-        for piece in _unpacked(path):
-            done += len(piece)
-            if done > max_bytes:
-                msg = (
-                    f"Unpacked, the file is larger than {max_bytes:,} bytes "
-                    "(setting LFP_MAX_UNPACKED_BYTES)."
-                )
-                raise DeliveryRefusedError(msg)
+    magic, bounds = _magic(path), _Bounds(max_bytes, path.stat().st_size)
+    with path.open("rb") as file:
+        if magic.startswith(zip_archive.MAGIC):
+            with _refusing_damage("The zip"):
+                members = zip_archive.csv_members(path)
+            bounds.check(sum(member.file_size for member in members))
+            for member in members:
+                pieces = bounds.kept(zip_archive.member_bytes(file, member))
+                name = member.filename if len(members) > 1 else ""
+                yield Content(name, _checked(pieces, f"{member.filename} in the zip"))
+        elif found := compression.compression_of(magic):
+            pieces = compression.unpack(compression.packed_pieces(file), found.decompressor)
+            yield Content("", _checked(bounds.kept(pieces), "What is packed in the file"))
+        else:
+            yield Content("", _checked(iter(lambda: file.read(CHUNK_BYTES), b""), "The file"))
+
+
+class _Bounds:
+    """How much may come out of one packed file, all that is in it together."""
+
+    def __init__(self, max_bytes: int, packed_bytes: int) -> None:
+        self._max_bytes = max_bytes
+        self._most_bytes = max(FREE_BYTES, MOST_TIMES * packed_bytes)
+        self._done = 0
+
+    def check(self, size: int) -> None:
+        """Refuse a file of which so much comes out, or is to."""
+        if size > self._max_bytes:
+            msg = (
+                f"Unpacked, the file is larger than {self._max_bytes:,} bytes "
+                "(setting LFP_MAX_UNPACKED_BYTES)."
+            )
+            raise DeliveryRefusedError(msg)
+        if size > self._most_bytes:
+            msg = (
+                f"The file unpacks to more than {MOST_TIMES:,} times its size: no file of products "
+                "does. If this one does, deliver it unpacked."
+            )
+            raise DeliveryRefusedError(msg)
+
+    def kept(self, pieces: Iterator[bytes]) -> Iterator[bytes]:
+        """The same pieces, as long as they are not too many."""
+        for piece in pieces:
+            self._done += len(piece)
+            self.check(self._done)
             yield piece
+
+
+def _checked(pieces: Iterator[bytes], what: str) -> Iterator[bytes]:
+    """The same pieces, if they are whole and not those of an archive."""
+    head = b""
+    with _refusing_damage(what):
+        while len(head) < HEAD_BYTES and (piece := next(pieces, b"")):
+            head += piece
+        if kind := archive_kind(head):
+            msg = (
+                f"{what} is itself an archive or a packed file ({kind}), and is not unpacked. "
+                "Deliver CSV, plain or packed once: as .gz, .zst, .bz2, .xz or .zip."
+            )
+            raise DeliveryRefusedError(msg)
+        if head:
+            yield head
+        yield from pieces
+
+
+@contextmanager
+def _refusing_damage(what: str) -> Iterator[None]:
+    try:
+        yield
     except (*compression.DAMAGED, *zip_archive.DAMAGED) as error:
         if isinstance(error, OSError) and error.errno not in _NOT_OF_THE_DISK:
             raise
-        msg = f"The compressed file is damaged or cut off: {error}. Deliver it again."
+        msg = f"{what} is damaged or cut off: {error}. Deliver it again."
         raise DeliveryRefusedError(msg) from error
-
-
-def _unpacked(path: Path) -> Iterator[bytes]:
-    magic = _magic(path)
-    with path.open("rb") as file:
-        if magic.startswith(zip_archive.MAGIC):
-            with zipfile.ZipFile(file) as archive:
-                member = zip_archive.csv_member(archive)
-                yield from zip_archive.member_bytes(file, member)
-        elif found := compression.compression_of(magic):
-            yield from compression.unpack(compression.packed_pieces(file), found.decompressor)
-        else:
-            yield from iter(lambda: file.read(CHUNK_BYTES), b"")
 
 
 def _magic(path: Path) -> bytes:

@@ -1,15 +1,19 @@
 """Zips: their members, looked at before anything is unpacked, and their bytes."""
 
+import io
 import stat
 import struct
 import zipfile
-from collections.abc import Iterator
-from pathlib import PurePosixPath
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from itertools import filterfalse
+from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
 from isal import isal_zlib
 
 from lfp_pipeline.errors import DeliveryRefusedError
+from lfp_pipeline.reading.archives import is_named_archive
 from lfp_pipeline.reading.compression import inflater, packed_pieces, unpack
 
 MAGIC = (b"PK\x03\x04", b"PK\x05\x06")
@@ -26,34 +30,44 @@ DAMAGED = (
 """What reading a damaged zip may raise."""
 
 _MOST_ENTRIES = 10_000
+_MOST_DIRECTORY_BYTES = 4 << 20
 _METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 _LOCAL_HEADER = struct.Struct("<4s22xHH")
 _LOCAL_MAGIC = b"PK\x03\x04"
 _ENCRYPTED = 1
 
+_CSV_SUFFIXES = {".csv", ".tsv", ".tab", ".txt", ""}
 
-def csv_member(archive: zipfile.ZipFile) -> zipfile.ZipInfo:
-    """The one file in a zip that is not litter.
+
+def csv_members(path: Path) -> list[zipfile.ZipInfo]:
+    """The files in a zip that are not litter, in the order of their names.
 
     Raises:
-        DeliveryRefusedError: there is not one, or it is not what an honest tool makes.
+        DeliveryRefusedError: there is none, or one is not CSV, or not what an honest tool makes.
         DAMAGED: the zip is.
     """
-    entries = archive.infolist()
+    with _DirectoryFile(path) as file, zipfile.ZipFile(file) as archive:
+        entries, end = archive.infolist(), archive.start_dir
     if any(entry.filename == "[Content_Types].xml" for entry in entries):
         msg = "The file is an Excel workbook, or another Office document. Save it as CSV."
         raise DeliveryRefusedError(msg)
     if len(entries) > _MOST_ENTRIES:
         msg = f"The zip has {len(entries):,} entries; more than {_MOST_ENTRIES:,} are refused."
         raise DeliveryRefusedError(msg)
-    _check_places(entries)
-    members = [entry for entry in entries if not _is_litter(entry)]
-    if len(members) != 1:
-        names = ", ".join(member.filename for member in members[:5]) or "none"
-        msg = f"The zip holds {len(members)} files ({names}). Deliver a zip with one CSV file."
+    _check_places(entries, end)
+    for entry in entries:
+        _check_entry(entry)
+    members = sorted(filterfalse(_is_litter, entries), key=lambda member: member.filename)
+    if not members:
+        msg = "The zip holds no file. Deliver a zip with a CSV file, or with several."
         raise DeliveryRefusedError(msg)
-    _check(members[0])
-    return members[0]
+    ((name, times),) = Counter(str(_path(member)) for member in members).most_common(1)
+    if times > 1:
+        msg = f"The zip holds {name} {times} times, of which only one can be meant."
+        raise DeliveryRefusedError(msg)
+    for member in members:
+        _check_member(member, lone=len(members) == 1)
+    return members
 
 
 def member_bytes(file: BinaryIO, member: zipfile.ZipInfo) -> Iterator[bytes]:
@@ -66,7 +80,7 @@ def member_bytes(file: BinaryIO, member: zipfile.ZipInfo) -> Iterator[bytes]:
     file.seek(member.header_offset)
     magic, name_length, extra_length = _LOCAL_HEADER.unpack(file.read(_LOCAL_HEADER.size))
     if magic != _LOCAL_MAGIC:
-        msg = f"{member.filename} is not where the directory says"
+        msg = "it is not where the directory says"
         raise zipfile.BadZipFile(msg)
     file.seek(name_length + extra_length, 1)
     packed = packed_pieces(file, member.compress_size)
@@ -74,36 +88,80 @@ def member_bytes(file: BinaryIO, member: zipfile.ZipInfo) -> Iterator[bytes]:
     size, checksum = 0, 0
     for piece in unpack(packed, inflater) if deflated else packed:
         size += len(piece)
+        if size > member.file_size:
+            break
         checksum = isal_zlib.crc32(piece, checksum)
         yield piece
     if (size, checksum) != (member.file_size, member.CRC):
-        msg = f"{member.filename} is not as long as it was, or its checksum differs"
+        msg = "it is not as long as it was, or its checksum differs"
         raise zipfile.BadZipFile(msg)
 
 
-def _check_places(entries: list[zipfile.ZipInfo]) -> None:
-    """Entries that share bytes are made to unpack to more than there is."""
+class _DirectoryFile(io.FileIO):
+    """A zip whose directory is read: all of it at once, so it must fit into memory."""
+
+    def read(self, size: int | None = -1) -> bytes:
+        if size is not None and size > _MOST_DIRECTORY_BYTES:
+            msg = (
+                f"The directory of the zip is {size:,} bytes long; more than "
+                f"{_MOST_DIRECTORY_BYTES:,} are refused."
+            )
+            raise DeliveryRefusedError(msg)
+        return super().read(-1 if size is None else size)
+
+
+def _check_places(entries: Sequence[zipfile.ZipInfo], directory: int) -> None:
+    """Entries that share bytes are made to unpack to more than there is.
+
+    And what is before the first of them would not be read: that of another zip, say.
+    """
     end = 0
     for entry in sorted(entries, key=lambda entry: entry.header_offset):
         if entry.header_offset < end:
             msg = f"{entry.filename} begins within what is before it"
             raise zipfile.BadZipFile(msg)
+        if end == 0 < entry.header_offset:
+            msg = f"its directory does not tell what the first {entry.header_offset:,} bytes are"
+            raise zipfile.BadZipFile(msg)
         end = entry.header_offset + _LOCAL_HEADER.size + entry.compress_size
+    if end > directory:
+        msg = "what is in it ends within its directory"
+        raise zipfile.BadZipFile(msg)
 
 
-def _check(member: zipfile.ZipInfo) -> None:
-    name, path = member.filename, _path(member)
+def _check_entry(entry: zipfile.ZipInfo) -> None:
+    """Nothing is written by its name, but an honest tool gives no such name."""
+    name, path = entry.filename, _path(entry)
+    if not name:
+        msg = "an entry has no name"
+        raise zipfile.BadZipFile(msg)
+    if path.is_absolute() or ".." in path.parts or "".join(path.parts[:1]).endswith(":"):
+        msg = f"{name} in the zip leads out of it. Zip the file by its plain name."
+        raise DeliveryRefusedError(msg)
+    if entry.is_dir() and entry.file_size:
+        msg = f"{name} in the zip is a folder by its name, but has content. Zip it anew."
+        raise DeliveryRefusedError(msg)
+
+
+def _check_member(member: zipfile.ZipInfo, *, lone: bool) -> None:
+    name, mode = member.filename, member.external_attr >> 16
     if member.flag_bits & _ENCRYPTED:
         msg = f"{name} in the zip is encrypted. Deliver it without a password."
+        raise DeliveryRefusedError(msg)
+    if stat.S_ISLNK(mode):
+        msg = f"{name} in the zip is a symbolic link. Zip the file that it leads to."
+        raise DeliveryRefusedError(msg)
+    if stat.S_IFMT(mode) not in {0, stat.S_IFREG}:
+        msg = f"{name} in the zip is a device or a pipe. Zip plain files only."
         raise DeliveryRefusedError(msg)
     if member.compress_type not in _METHODS:
         msg = f"{name} in the zip is compressed in a rare way. Zip it with Deflate."
         raise DeliveryRefusedError(msg)
-    if stat.S_ISLNK(member.external_attr >> 16):
-        msg = f"{name} in the zip is a symbolic link. Zip the file that it leads to."
+    if is_named_archive(name):
+        msg = f"{name} in the zip is itself an archive. Zip the CSV files that are in it."
         raise DeliveryRefusedError(msg)
-    if path.is_absolute() or ".." in path.parts or path.parts[0].endswith(":"):
-        msg = f"{name} in the zip leads out of it. Zip the file by its plain name."
+    if not lone and _path(member).suffix.lower() not in _CSV_SUFFIXES:
+        msg = f"{name} in the zip is not CSV by its name. Zip CSV files only (.csv, .tsv, .txt)."
         raise DeliveryRefusedError(msg)
 
 

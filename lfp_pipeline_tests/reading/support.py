@@ -12,7 +12,7 @@ from pathlib import Path
 import duckdb
 
 from lfp_pipeline.landing.delivery import Delivery
-from lfp_pipeline.reading.plain_text import plain_text
+from lfp_pipeline.reading.plain_text import plain_texts
 from lfp_pipeline.reading.reader import Reading, read_delivery
 from lfp_pipeline.reading.workspace import WorkspaceLimits, open_workspace
 from lfp_pipeline.settings import Settings
@@ -100,9 +100,9 @@ def reading(
     limits = WorkspaceLimits(threads, "1GB")
     with open_workspace(folders, chosen.work_dir, limits) as workspace:
         folder, connection = workspace.folder, workspace.connection
-        text = plain_text(delivery.path, folder, chosen.max_unpacked_bytes)
+        texts = plain_texts(delivery.path, folder, chosen.max_unpacked_bytes)
         log = logging.getLogger(__name__)
-        yield read_delivery(delivery, text, connection, folder, chosen, log), connection
+        yield read_delivery(delivery, texts, connection, folder, chosen, log), connection
 
 
 def read_file(path: Path, *, threads: int = 2, **others: object) -> FileRead:

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from lfp_pipeline.errors import DeliveryRefusedError
-from lfp_pipeline.reading.unpacking import is_packed, plain_bytes
+from lfp_pipeline.reading.unpacking import contents, is_packed
 from lfp_pipeline_tests.reading.support import read
 
 if sys.version_info >= (3, 14):
@@ -75,7 +75,7 @@ def unpack(tmp_path: Path) -> Callable[..., bytes]:
         path = tmp_path / "packed"
         path.write_bytes(packed)
         assert is_packed(path)
-        return b"".join(plain_bytes(path, max_bytes))
+        return b"".join(piece for one in contents(path, max_bytes) for piece in one.pieces)
 
     return unpacked
 
@@ -156,9 +156,10 @@ def test_rubbish_after_the_end_is_refused(
 @pytest.mark.parametrize(
     ("packed", "message"),
     [
-        (zipped(), "holds 0 files"),
-        (zipped(("__MACOSX/._a", b"x")), "holds 0 files"),
-        (zipped(("a.csv", b"x"), ("b.csv", b"x")), "holds 2 files .a.csv, b.csv."),
+        (zipped(), "holds no file"),
+        (zipped(("__MACOSX/._a", b"x")), "holds no file"),
+        (zipped(("a.csv", b"x"), ("b.pdf", b"x")), "b.pdf in the zip is not CSV"),
+        (zipped(("a.csv", b"x"), ("./a.csv", b"x")), "holds a.csv 2 times"),
         (zipped(("a.csv", DATA), method=zipfile.ZIP_BZIP2), "compressed in a rare way"),
         (zipped(("a.csv", DATA), method=zipfile.ZIP_LZMA), "compressed in a rare way"),
     ],
@@ -219,7 +220,7 @@ def test_a_workbook_is_refused_as_one(tmp_path: Path) -> None:
         archive.writestr("[Content_Types].xml", "<Types/>")
         archive.writestr("xl/workbook.xml", "<workbook/>")
     with pytest.raises(DeliveryRefusedError, match="Excel workbook"):
-        next(plain_bytes(path, 10**9))
+        next(contents(path, 10**9))
 
 
 def zip_entry(name: str, mode: int = stat.S_IFREG) -> zipfile.ZipInfo:
