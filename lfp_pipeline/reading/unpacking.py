@@ -31,7 +31,7 @@ def plain_bytes(path: Path, max_bytes: int) -> Generator[bytes, None, None]:
     """
     done = 0
     try:
-        for piece in _unpacked(path):
+        for piece in filter(None, _unpacked(path)):  # An empty one would be taken for the end.
             done += len(piece)
             if done > max_bytes:
                 msg = (
