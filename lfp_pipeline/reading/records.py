@@ -14,6 +14,9 @@ from mmap import mmap
 MAX_RECORD_BYTES = 2_000_000
 """DuckDB's own limit (`max_line_size`), which sizes its buffers."""
 
+BLANK_LINES_OF_A_RUN = 100
+"""So many blank lines may follow one another. DuckDB counts them as bytes of the next record."""
+
 _LINE_END = re.compile(rb"[^\r\n]*+(?:\r\n|\r|\n|\Z)")
 _COLUMNS_COUNTED = 100_000  # More are noise, and take long.
 _LINES_FOR_PROOF = 3
@@ -45,7 +48,8 @@ class BadRecord:
 class RecordGrammar:
     """RFC 4180 records with a given delimiter, main line end, and number of columns.
 
-    A run of plain records has the main line end only; elsewhere a record may have any.
+    A run of plain records has the main line end only, and few blank lines in a row; elsewhere a
+    record may have any.
 
     Spaces may stand around a quoted value, a quote inside a bare value is a plain character, empty
     surplus values may end a record, and blank lines do not count. A record without such spaces and
@@ -67,7 +71,8 @@ class RecordGrammar:
         surplus = rb"(?:" + mark + rb'(?:[ ]*+""[ ]*+)?+)*+'
         fields = field + rb"(?:" + mark + field + rb"){%d}" % others + surplus
         any_end = rb"(\r\n|\r|\n|\Z)"
-        self._run = re.compile(rb"(?:" + plain_record + rb"|" + end + rb")*+")
+        blank = rb"(?:" + end + rb"){1,%d}+(?!" % BLANK_LINES_OF_A_RUN + end + rb")"
+        self._run = re.compile(rb"(?:" + plain_record + rb"|" + blank + rb")*+")
         self._skips = [
             (step, re.compile(rb"(?:[\r\n]*+" + fields + rb"(?:\r\n?+|\n)){%d}" % step))
             for step in _SKIP_STEPS
@@ -108,8 +113,11 @@ class RecordGrammar:
             position += 1
 
     def plain_run_end(self, buffer: Buffer, position: int, before: int) -> int:
-        """The end of the plain records from `position` that end at or before `before`."""
-        match = self._run.match(buffer, position, before)
+        """The end of some plain records from `position` that end at or before `before`.
+
+        They are not longer than one record may be, and so none of them is.
+        """
+        match = self._run.match(buffer, position, min(before, position + MAX_RECORD_BYTES))
         return match.end() if match else position
 
     def first_record_at(self, buffer: Buffer, position: int) -> int:

@@ -7,7 +7,7 @@ from typing import Any
 import duckdb
 
 from lfp_pipeline.reading.dialect import Dialect
-from lfp_pipeline.reading.records import MAX_RECORD_BYTES
+from lfp_pipeline.reading.records import BLANK_LINES_OF_A_RUN, MAX_RECORD_BYTES
 from lfp_pipeline.reading.rules import IRREGULAR, PADDING, RowRules
 
 UNREADABLE = (
@@ -105,7 +105,7 @@ def scan_of(path: Path, dialect: Dialect, rules: RowRules, max_objections: int =
             "line_break": dialect.newline[-1:].decode(),
             "columns": dict.fromkeys(columns, "VARCHAR"),
             "not_null": columns,
-            "max_line_size": MAX_RECORD_BYTES,
+            "max_line_size": MAX_RECORD_BYTES + (2 * BLANK_LINES_OF_A_RUN if max_objections else 0),
             "buffer_size": _BUFFERED_RECORDS * MAX_RECORD_BYTES,
             "parallel": not max_objections,
             "keep_objections": max_objections > 0,

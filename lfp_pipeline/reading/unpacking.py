@@ -97,7 +97,7 @@ class _Bounds:
 
     def kept(self, pieces: Iterator[bytes]) -> Iterator[bytes]:
         """The same pieces, as long as they are not too many."""
-        for piece in pieces:
+        for piece in filter(None, pieces):  # An empty one would be taken for the end.
             self._done += len(piece)
             self.check(self._done)
             yield piece

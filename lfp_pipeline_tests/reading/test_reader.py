@@ -181,6 +181,15 @@ def test_blank_lines_are_no_rows():
     assert found.rows_read == 2
 
 
+@pytest.mark.parametrize("long", [3, 1_999_900])
+def test_nor_are_millions_of_them_part_of_a_row(long: int):
+    """DuckDB counts them as bytes of the row that follows."""
+    data = lines("Lamp,A-1,It shines.", "bad") + b"\n" * 2_100_000
+    found = read(data + b"Chair,B-2,%s\n\n" % (b"x" * long), max_description_length=2_000_000)
+    assert [row[:1] for row in found.products] == [("A-1",), ("B-2",)]
+    assert found.reasons == [(2, "missing columns")]
+
+
 def test_a_line_of_spaces_is_a_reject():
     found = read(lines("Lamp,A-1,It shines.", "  ", "Chair,B-2,"))
     assert found.products == TWO
@@ -339,6 +348,15 @@ def test_a_record_over_two_megabytes_is_a_reject_and_its_raw_bytes_are_cut():
     found = read(HEAD.encode() + long + b"Chair,B-2,\n")
     assert found.products == [("B-2", "Chair", "")]
     assert found.rejects == [(1, 21, 21 + len(long), "record too long", long[: 1 << 16])]
+
+
+@pytest.mark.parametrize("line_end", ["\n", "\r\n"])
+def test_so_is_a_quoted_text_that_is_longer_than_any_buffer(line_end: str):
+    """DuckDB breaks off here, and tells of no objection."""
+    text = f'Lamp,A-1,"{f"y{line_end}" * 4_000_000}"'
+    found = read(lines(text, "Chair,B-2,", newline=line_end))
+    assert found.products == [("B-2", "Chair", "")]
+    assert found.reasons == [(1, "record too long")]
 
 
 def test_a_quoted_text_over_two_megabytes_is_one_reject_with_all_its_lines():
