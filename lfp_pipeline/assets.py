@@ -220,7 +220,7 @@ def _newest(engine: Engine, key: str) -> Delivery:
     msg = (
         f"There is no file {key} in the inbox {engine.settings.inbox_dir}, and none was ever "
         "delivered. Drop it there, name it in the sources file "
-        f"{engine.settings.sources_file}, or give ops.raw_products.config.source."
+        f"{engine.settings.sources_path}, or give ops.raw_products.config.source."
     )
     raise LandingError(msg, permanent=True)
 

@@ -25,7 +25,7 @@ def definitions() -> dg.Definitions:
     """The code location, with the settings of this process."""
     try:
         settings = load_settings()
-        read_sources(settings.sources_file)
+        read_sources(settings.sources_path)
     except SettingsError as error:
         raise click.ClickException(str(error)) from None  # Without a traceback.
     if not settings.data_dir.exists():  # One that is there without an inbox is an error, later.

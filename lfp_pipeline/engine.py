@@ -83,7 +83,7 @@ class Engine:
         Raises:
             SettingsError: it is wrong.
         """
-        return read_sources(self.settings.sources_file)
+        return read_sources(self.settings.sources_path)
 
     def feeds(self) -> list[Feed]:
         """The sources that are polled.

@@ -74,6 +74,15 @@ def _listed(value: object) -> object:
     return [part.strip() for part in value.split(",")] if isinstance(value, str) else value
 
 
+def _file(value: Path) -> Path:
+    path = value.expanduser().resolve()
+    if not path.is_file():
+        msg = "a file, but none is there"
+        raise ValueError(msg)
+    return path
+
+
+File = Annotated[Path, AfterValidator(_file)]
 Memory = Annotated[str, AfterValidator(_memory)]
 Folder = Annotated[Path, AfterValidator(_folder)]
 Hosts = Annotated[
@@ -93,9 +102,8 @@ class Settings(BaseSettings):
         description="Holds inbox/, raw/, work/, feeds/ and products.duckdb.",
     )
 
-    sources_file: Path = Field(
-        default_factory=lambda: project_root() / "sources.yaml",
-        description="Names sources, and says which of them are polled.",
+    sources_file: File | None = Field(
+        None, description="Names sources. Unset: sources.yaml beside this file, if it is there."
     )
 
     threads: int = Field(
@@ -187,6 +195,11 @@ class Settings(BaseSettings):
     def run_marks_dir(self) -> Path:
         """A mark for each run, held while its process lives."""
         return self.work_dir / "runs"
+
+    @property
+    def sources_path(self) -> Path:
+        """The sources file, which may not be there."""
+        return self.sources_file or project_root() / "sources.yaml"
 
     @property
     def feeds_dir(self) -> Path:

@@ -26,9 +26,11 @@ def no_settings_file(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]
     """Whoever runs the tests may have settings of their own; they are not for the tests."""
     empty = tmp_path_factory.mktemp("settings") / "empty.toml"
     empty.touch()
+    no_sources = empty.with_name("sources.yaml")
+    no_sources.write_text("sources: []\n")
     with pytest.MonkeyPatch.context() as environment:
         environment.setenv("LFP_SETTINGS_FILE", str(empty))
-        environment.setenv("LFP_SOURCES_FILE", str(empty.with_name("no-sources.yaml")))
+        environment.setenv("LFP_SOURCES_FILE", str(no_sources))
         yield
 
 

@@ -296,5 +296,3 @@ def _assert_equal(what: str, found: list[Any], true: list[Any]) -> None:
         lost = [one for one in true if one not in found][:3]
         msg = f"{what}: {len(found)} rows, true are {len(true)}; {odd!r:.500} for {lost!r:.500}"
         raise WrongError(msg)
-
-

@@ -9,7 +9,9 @@ from threading import Event
 from typing import Any
 
 import pytest
+from click import ClickException
 
+from lfp_pipeline.definitions import definitions
 from lfp_pipeline.errors import SettingsError
 from lfp_pipeline.sensors import feeds
 from lfp_pipeline_tests.landing.http_server import (
@@ -33,8 +35,10 @@ YES, NO = content_of(b'{"changed": true}'), content_of(b'{"changed": false}')
 
 @pytest.fixture
 def project(tmp_path: Path, home: Path) -> Iterator[Project]:
+    file = tmp_path / "sources.yaml"
+    file.write_text("sources: []")
     settings = {
-        "sources_file": tmp_path / "sources.yaml",
+        "sources_file": file,
         "allowed_hosts": "127.0.0.0/8",
         "download_attempts": 1,
         "foreign_wait_seconds": 0,
@@ -73,7 +77,7 @@ def feed(senses: list[Answer], reads: list[Answer]) -> Answer:
 
 def write_sources(project: Project, **sources: dict[str, Any]) -> None:
     entries = [{"name": name, "interval": 1, **entry} for name, entry in sources.items()]
-    project.engine.settings.sources_file.write_text(json.dumps({"sources": entries}))
+    project.engine.settings.sources_path.write_text(json.dumps({"sources": entries}))
 
 
 def sense_of(server: Server) -> dict[str, str]:
@@ -93,12 +97,25 @@ def test_without_feeds_there_is_nothing_to_poll(project: Project):
 
 
 def test_a_wrong_sources_file_is_told_and_mended_without_a_restart(project: Project):
-    project.engine.settings.sources_file.write_text("sources: [{}]")
+    project.engine.settings.sources_path.write_text("sources: [{}]")
     with pytest.raises(Exception, match="entry 1: name: Field required") as told:
         tick(project)
     assert isinstance(told.value.__cause__ or told.value, SettingsError)
-    project.engine.settings.sources_file.write_text("sources: []")
+    project.engine.settings.sources_path.write_text("sources: []")
     assert "nothing to poll" in tick(project).skip_message
+
+
+def test_a_wrong_sources_file_is_told_at_the_start(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+):
+    file = project.engine.settings.sources_path
+    monkeypatch.setenv("LFP_SOURCES_FILE", str(file))
+    file.write_text("sources: [{name: a}]")
+    with pytest.raises(ClickException, match="entry 1: location: Field required"):
+        definitions()
+    file.unlink()
+    with pytest.raises(ClickException, match="LFP_SOURCES_FILE"):
+        definitions()
 
 
 def test_news_is_read_once_and_the_next_news_again(project: Project, clock: Clock):
