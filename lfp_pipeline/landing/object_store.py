@@ -165,7 +165,7 @@ class _Transfer:
             port = int(settings.get("port") or _PORTS[scheme])
             # The address in place of the name, so that nobody resolves it again.
             settings["host"] = self.source.limits.fence.addresses(settings["host"], port)[0]
-        store = client(**settings, skip_instance_cache=True, use_listings_cache=False)
+        store = client(**settings, skip_instance_cache=True)
         return store, client._strip_protocol(url)  # noqa: SLF001
 
     def _version(self, store: fsspec.AbstractFileSystem, path: str) -> Mapping[str, Any]:
@@ -188,7 +188,6 @@ class _Transfer:
                 self.allowance.seconds_left()
                 self.on_progress(self.done, size)
         if size is not None and self.done != size:
-            self.version = None
             msg = f"{self.source.name} ended after {self.done} of {size} bytes."
             raise LandingError(msg, permanent=False)
 
@@ -217,5 +216,5 @@ def _told(name: str, error: Exception) -> LandingError:
 def _delivered_at(store: fsspec.AbstractFileSystem, path: str) -> datetime:
     try:
         return utc_from_zone(store.modified(path))
-    except (NotImplementedError, RuntimeError, OverflowError):
+    except (RuntimeError, OverflowError):  # NotImplementedError is a RuntimeError.
         return utc_now()
