@@ -54,10 +54,10 @@ def read_page(content: bytes, url: str, status: int) -> WebPage | None:
     parser = _Parser()
     with suppress(AssertionError):  # Odd markup; what was read before it has to do.
         parser.feed(content.decode(errors="replace"))
-    forms = {
-        name: urljoin(url, _with_query(action, parser.fields[name]))
-        for name, action in parser.actions.items()
-    }
+    forms = {}
+    for name, action in parser.actions.items():
+        with suppress(ValueError):  # That is no URL.
+            forms[name] = urljoin(url, _with_query(action, parser.fields[name]))
     return WebPage(url, status, _words(parser.title), _words(parser.text), forms)
 
 

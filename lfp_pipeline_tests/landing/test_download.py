@@ -370,6 +370,7 @@ def test_a_file_that_turns_out_too_large_is_left(tmp_path: Path) -> None:
         (b"<!doctype html><body>" + bytes(10**6), ""),
         (b"<!doctype html><title>Odd</title><![odd[", r" \('Odd'\)"),
         (b"<!---->" * 5000 + b"<html>", ""),
+        (b"<html><form id='x' action='http://[bad'></form>", ""),
     ],
 )
 @pytest.mark.parametrize("media_type", ["text/html", "Text/HTML;charset=utf-8"])
