@@ -315,6 +315,7 @@ def test_a_server_of_googles_that_is_ill_may_get_well() -> None:
         (f"/d/{ID}/view?gid=7", {"gid": "7"}),
         (f"/d/{ID}/export?format=csv&gid=0", {"gid": "0"}),
         (f"/d/{ID}/htmlview", {}),
+        (f"/d/{ID}/edit?resourcekey={KEY}#gid=1", {"gid": "1", "resourcekey": KEY}),
         (f"/u/1/d/{ID}/edit#gid=x", {}),
     ],
 )
