@@ -85,6 +85,12 @@ def test_an_empty_variable_is_as_good_as_none(monkeypatch: pytest.MonkeyPatch) -
         ("LFP_COLUMN_ALIASES", "{sku", "JSON such as"),
         ("LFP_COLUMN_ALIASES", '{"colour": ["x"]}', "'name', 'sku' or 'description'"),
         ("LFP_COLUMN_ALIASES", '{"sku": "x"}', "valid list"),
+        ("LFP_ALLOWED_HOSTS", "10.0.0.0/8,http://intranet", "a host name"),
+        ("LFP_ALLOWED_HOSTS", "10.0.0.1/8", "a network (10.0.0.0/8)"),
+        ("LFP_ALLOWED_HOSTS", "127.1", "an address"),
+        ("LFP_ALLOWED_HOSTS", "intranet:8080", "a host name"),
+        ("LFP_ALLOWED_HOSTS", "*.intranet", "a host name"),
+        ("LFP_ALLOWED_HOSTS", "a,,b", "a host name"),
         ("LFP_DATA_DIR", __file__, "a folder"),
         ("LFP_DATA_DIR", __file__ + "/below", "a folder"),
     ],
@@ -128,6 +134,16 @@ def test_the_environment_wins_over_the_file(
     monkeypatch.setenv("LFP_THREADS", "4")
     settings = load_settings()
     assert (settings.threads, settings.parallel_files) == (4, 5)
+
+
+def test_hosts_are_listed_with_commas_or_as_toml_lists(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    assert load_settings().allowed_hosts == ()
+    settings_file(monkeypatch, tmp_path / "lfp.toml", 'allowed_hosts = ["intranet", "::1"]\n')
+    assert load_settings().allowed_hosts == ("intranet", "::1")
+    monkeypatch.setenv("LFP_ALLOWED_HOSTS", "files.example, 10.0.0.0/8")
+    assert load_settings().allowed_hosts == ("files.example", "10.0.0.0/8")
 
 
 def test_a_settings_file_that_is_not_there_is_refused(

@@ -53,7 +53,7 @@ def ask(url: str, headers: Mapping[str, str], limits: DownloadLimits) -> Reply:
                     if len(body) >= _MOST_BYTES:
                         break
                 return Reply(response.status_code, response.headers, body)
-    except httpx.HTTPError as error:
+    except (httpx.HTTPError, httpx.InvalidURL) as error:
         reason = (str(error) or type(error).__name__).rstrip(".")
         msg = f"{public_url(url)} did not answer: {reason}."
         kind = NotAskedError if isinstance(error, _NOT_ASKED) else LandingError

@@ -1,11 +1,14 @@
 """A source whose digest was told beforehand."""
 
 import hashlib
+import re
 from dataclasses import dataclass
 from datetime import datetime
 
 from lfp_pipeline.errors import LandingError
 from lfp_pipeline.landing.sources import OnProgress, Sink, Source, Version
+
+_DIGEST = re.compile(r"[0-9a-fA-F]{64}")
 
 
 @dataclass(frozen=True)
@@ -15,10 +18,18 @@ class CheckedSource:
     Attributes:
         source: where they come from.
         sha256: their digest, in hexadecimal digits.
+
+    Raises:
+        LandingError: that is no digest.
     """
 
     source: Source
     sha256: str
+
+    def __post_init__(self) -> None:
+        if not _DIGEST.fullmatch(self.sha256):
+            msg = f"{self.sha256!r} is not a sha256: 64 hexadecimal digits."
+            raise LandingError(msg, permanent=True)
 
     @property
     def name(self) -> str:

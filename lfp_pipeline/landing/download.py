@@ -136,7 +136,7 @@ class _Transfer:
     def attempt(self, client: httpx.Client) -> datetime | None:
         try:
             return self._attempt(client)
-        except httpx.HTTPError as error:
+        except (httpx.HTTPError, httpx.InvalidURL) as error:
             reason = (str(error) or type(error).__name__).rstrip(".")
             msg = f"{self.name} could not be downloaded: {reason}."
             raise LandingError(msg, permanent=not _is_transient(error)) from error
@@ -215,7 +215,7 @@ class _Transfer:
             raise LandingError(msg, permanent=False)
 
 
-def _is_transient(error: httpx.HTTPError) -> bool:
+def _is_transient(error: Exception) -> bool:
     return isinstance(error, httpx.TransportError) and not isinstance(
         error, httpx.UnsupportedProtocol
     )

@@ -49,7 +49,7 @@ class DriveFile:
     Attributes:
         file_id: what the link calls it.
         limits: how far the download may go.
-        sheet: for Google Sheets, the query that tells which sheet (`gid=0`), maybe empty.
+        sheet: for Google Sheets, which sheet (its `gid`); the first one if empty.
         resource_key: a second key, which links to older files have.
         base: another server than Google's.
     """
@@ -63,18 +63,20 @@ class DriveFile:
     @property
     def name(self) -> str:
         """The file by its id, and the sheet."""
-        return f"{SCHEME}{self.file_id}{f'#{self.sheet}' if self.sheet else ''}"
+        return f"{SCHEME}{self.file_id}{f'#gid={self.sheet}' if self.sheet else ''}"
 
     @property
     def url(self) -> str:
         """What to ask for first."""
-        if self.sheet is not None:
-            query = "&".join(filter(None, ["format=csv", self.sheet]))
-            path = f"/spreadsheets/d/{self.file_id}/export?{query}"
-            return f"{self.base or _SHEETS}{path}"
-        fields = {"id": self.file_id, "export": "download", "resourcekey": self.resource_key}
-        query = urlencode({name: value for name, value in fields.items() if value})
-        return f"{self.base or _FILES}/download?{query}"
+        if self.sheet is None:
+            place = f"{self.base or _FILES}/download"
+            fields = {"id": self.file_id, "export": "download"}
+        else:
+            place = f"{self.base or _SHEETS}/spreadsheets/d/{self.file_id}/export"
+            fields = {"format": "csv"} | ({"gid": self.sheet} if self.sheet else {})
+        if self.resource_key:
+            fields["resourcekey"] = self.resource_key
+        return f"{place}?{urlencode(fields)}"
 
     def version(self, known: Version | None) -> None:
         """Google tells no version without sending the file."""
@@ -104,7 +106,7 @@ def file_by_link(link: str, limits: DownloadLimits) -> DriveFile | None:
     """
     parts = urlsplit(link)
     query = {name: values[0] for name, values in parse_qs(parts.query).items()}
-    if found := _SHEET.match(parts.path):
+    if found := _SHEET.search(parts.path):
         if found[1] == _PUBLISHED_ID:
             return None
         return DriveFile(
@@ -137,7 +139,7 @@ def _checked(file_id: str) -> str:
 def _sheet(query: Mapping[str, str], fragment: str) -> str:
     """Which sheet of a spreadsheet a link means: in a browser, the fragment tells."""
     gid = parse_qs(fragment).get("gid", [query.get("gid", "")])[0]
-    return f"gid={gid}" if gid.isdecimal() else ""
+    return gid if gid.isdecimal() else ""
 
 
 def _instead_of(name: str, page: WebPage) -> str | None:

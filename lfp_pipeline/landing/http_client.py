@@ -3,7 +3,8 @@
 import logging
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
+from functools import partial
 from ssl import SSLContext
 from typing import Any
 
@@ -107,15 +108,19 @@ class _FencedNetwork(httpcore.NetworkBackend):
             addresses = self._limits.fence.addresses(host, port)
         except OSError as error:
             raise httpcore.ConnectError(str(error)) from error
+        # However many there are, they have the time of one.
+        share = timeout and timeout / len(addresses)
+        connect = partial(
+            self._sockets.connect_tcp,
+            port=port,
+            timeout=share,
+            local_address=local_address,
+            socket_options=socket_options,
+        )
         for address in addresses[:-1]:
-            try:
-                return self._connected(address, port, timeout, local_address, socket_options)
-            except (httpcore.ConnectError, httpcore.ConnectTimeout):
-                continue
-        return self._connected(addresses[-1], port, timeout, local_address, socket_options)
-
-    def _connected(self, address: str, *settings: Any) -> httpcore.NetworkStream:  # noqa: ANN401
-        return _PacedStream(self._sockets.connect_tcp(address, *settings), self._limits)
+            with suppress(httpcore.ConnectError, httpcore.ConnectTimeout):
+                return _PacedStream(connect(address), self._limits)
+        return _PacedStream(connect(addresses[-1]), self._limits)
 
 
 class _PacedStream(httpcore.NetworkStream):

@@ -140,6 +140,7 @@ class _Transfer:
     def _attempt(self) -> datetime | None:
         # A client of its own for each attempt: the connection of the last one may be broken.
         store, path = _opened(self.source.url, self.source.limits)
+        self.allowance.seconds_left()
         version = _version(store, path, self.source.name)
         if version != self.version or version.keys() <= {"size"}:
             self.sink.restart()
@@ -163,7 +164,6 @@ class _Transfer:
                 self.allowance.seconds_left()
                 self.on_progress(self.done, size)
         if size is not None and self.done != size:
-            self.version = None
             msg = f"{self.source.name} ended after {self.done} of {size} bytes."
             raise LandingError(msg, permanent=False)
 
@@ -184,7 +184,7 @@ def _opened(url: str, limits: DownloadLimits) -> tuple[fsspec.AbstractFileSystem
         port = int(settings.get("port") or _PORTS[scheme])
         # The address in place of the name, so that nobody resolves it again.
         settings["host"] = limits.fence.addresses(settings["host"], port)[0]
-    store = client(**settings, skip_instance_cache=True, use_listings_cache=False)
+    store = client(**settings, skip_instance_cache=True)
     return store, client._strip_protocol(url)  # noqa: SLF001
 
 
@@ -231,5 +231,5 @@ def _told(name: str, error: Exception) -> LandingError:
 def _delivered_at(store: fsspec.AbstractFileSystem, path: str) -> datetime | None:
     try:
         return utc_from_zone(store.modified(path))
-    except (NotImplementedError, RuntimeError, OverflowError):
+    except (RuntimeError, OverflowError):  # NotImplementedError is a RuntimeError.
         return None

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from html.parser import HTMLParser
 from urllib.parse import urlencode, urljoin, urlsplit
@@ -11,7 +12,7 @@ PAGE_BYTES = 1 << 16
 
 _MEDIA_TYPES = frozenset({"text/html", "application/xhtml+xml"})
 _HTML = re.compile(
-    rb"(\xef\xbb\xbf)?\s*(<\?xml[^>]*>\s*)?(<!--.*?-->\s*)*<(!doctype\s+html|html|head|title|body)\b",
+    rb"(\xef\xbb\xbf)?\s*(<\?xml[^>]*>\s*)?(?:(?><!--.*?-->)\s*)*+<(!doctype\s+html|html|head|title|body)\b",
     re.IGNORECASE | re.DOTALL,
 )
 _NOT_READ = frozenset({"script", "style"})
@@ -51,11 +52,12 @@ def read_page(content: bytes, url: str, status: int) -> WebPage | None:
     if not _HTML.match(content):
         return None
     parser = _Parser()
-    parser.feed(content.decode(errors="replace"))
-    forms = {
-        name: urljoin(url, _with_query(action, parser.fields[name]))
-        for name, action in parser.actions.items()
-    }
+    with suppress(AssertionError):  # Odd markup; what was read before it has to do.
+        parser.feed(content.decode(errors="replace"))
+    forms = {}
+    for name, action in parser.actions.items():
+        with suppress(ValueError):  # That is no URL.
+            forms[name] = urljoin(url, _with_query(action, parser.fields[name]))
     return WebPage(url, status, _words(parser.title), _words(parser.text), forms)
 
 

@@ -25,9 +25,11 @@ class Exchange(BaseHTTPRequestHandler):
     requests: list[dict[str, str]]
 
     def do_GET(self) -> None:
-        self.requests.append({"path": self.path, **dict(self.headers)})
+        self.requests.append({"method": self.command, "path": self.path, **dict(self.headers)})
         self.close_connection = True
         type(self).answer(self)
+
+    do_HEAD = do_GET  # noqa: N815 (as the base calls it)
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002 (the base names it so)
         """Keep quiet."""

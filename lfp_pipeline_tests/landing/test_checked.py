@@ -45,6 +45,13 @@ def test_a_file_that_differs_twice_is_another(tmp_path: Path) -> None:
     assert not [path for path in tmp_path.rglob("*") if path.is_file()]
 
 
+@pytest.mark.parametrize("digest", ["x", DIGEST[1:], DIGEST + "0", f"sha256:{DIGEST}"])
+def test_what_is_no_digest_is_refused_before_anything_is_fetched(digest: str) -> None:
+    with pytest.raises(LandingError, match="not a sha256") as caught:
+        source_at("http://127.0.0.1/a.csv", LIMITS, digest)
+    assert caught.value.permanent
+
+
 def test_a_local_file_is_checked_too(tmp_path: Path) -> None:
     path = tmp_path / "a.csv"
     path.write_bytes(OTHER)

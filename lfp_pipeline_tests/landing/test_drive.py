@@ -248,6 +248,17 @@ def test_a_form_that_leads_to_itself_is_given_up() -> None:
     assert "redirects" in str(told)
 
 
+@pytest.mark.parametrize("action", ["http://[bad", "http://x:y/download", "file:///etc/passwd"])
+def test_a_form_that_leads_nowhere_is_an_error(action: str) -> None:
+    form = f'<form id="download-form" action="{action}"></form>'
+    assert refusal(Google(page=(200, page("", form)))).permanent
+
+
+def test_a_form_does_not_lead_behind_the_fence() -> None:
+    form = '<form id="download-form" action="http://127.0.0.2/download"></form>'
+    assert "LFP_ALLOWED_HOSTS" in str(refusal(Google(page=(200, page("", form)))))
+
+
 @pytest.mark.parametrize("status", [200, 403, 429])
 def test_a_quota_that_is_used_up_may_pass(status: int) -> None:
     state = Google(page=(status, QUOTA))
@@ -304,6 +315,7 @@ def test_a_server_of_googles_that_is_ill_may_get_well() -> None:
         (f"/d/{ID}/view?gid=7", {"gid": "7"}),
         (f"/d/{ID}/export?format=csv&gid=0", {"gid": "0"}),
         (f"/d/{ID}/htmlview", {}),
+        (f"/d/{ID}/edit?resourcekey={KEY}#gid=1", {"gid": "1", "resourcekey": KEY}),
         (f"/u/1/d/{ID}/edit#gid=x", {}),
     ],
 )

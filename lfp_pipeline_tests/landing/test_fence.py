@@ -133,7 +133,7 @@ def no_connections(monkeypatch: pytest.MonkeyPatch) -> None:
         "[2001:0:808:808::f5ff:fffe]",
         "[2001:0:a00:1::f7f7:f7f7]",
         "[fe80::1]",
-        "[fe80::1%lo]",
+        "[fe80::1%1]",
         "[fd00:ec2::254]",
         "[fc00::1]",
         "[fec0::1]",
@@ -222,7 +222,7 @@ def test_what_is_public_is_reached(host: str, monkeypatch: pytest.MonkeyPatch) -
         ("::1", "::1"),
         ("[::1]", "::1"),
         ("fd00::/8", "fd12::7"),
-        ("fe80::/10", "fe80::1%lo"),
+        ("fe80::/10", "fe80::1%1"),
         ("inside.example", "inside.example"),
         ("Inside.Example.", "inside.example"),
         ("localhost", "localhost."),
@@ -273,8 +273,8 @@ def test_a_name_that_becomes_another_address_is_looked_at_anew(
 
 
 def test_where_one_address_is_dead_the_next_is_tried(monkeypatch: pytest.MonkeyPatch) -> None:
-    resolving(monkeypatch, files=[["127.0.0.2", "127.0.0.1"]])
-    limits = replace(CLOSED, fence=Fence(("127.0.0.0/8",)))
+    resolving(monkeypatch, files=[["::1", "127.0.0.1"]])
+    limits = replace(CLOSED, fence=Fence(("127.0.0.1", "::1")))
     with serving(content_of(CONTENT)) as server:
         assert fetch(f"http://files.example:{server.port}/products.csv", limits) == CONTENT
 
