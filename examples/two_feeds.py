@@ -60,6 +60,8 @@ def main() -> None:
         parser.error(f"{given.folder} is there already; name a new folder")
     except KeyboardInterrupt:
         print("\nEnded.")
+    except RuntimeError as error:
+        sys.exit(str(error))
 
 
 def _tell_story(folder: Path, rows: int, *, stay: bool) -> None:

@@ -21,9 +21,10 @@ label { display: block; margin-top: 1rem; font-weight: 600 }
 input, textarea { font: inherit; width: 100%; box-sizing: border-box; padding: .4rem }
 button { font: inherit; margin: 1rem 0; padding: .4rem 1.2rem }
 table { width: 100%; border-collapse: collapse; overflow-wrap: anywhere }
-th, td { text-align: left; vertical-align: top; padding: .4rem; border-bottom: 1px solid #888 }
-[role] { padding: .5rem 1rem; border-left: .4rem solid #06c }
-[role=alert] { border-color: #c00 }
+caption, th, td { text-align: left; vertical-align: top; padding: .4rem }
+tr { border-bottom: 1px solid #888 }
+p[role] { padding: .5rem 1rem; border-left: .4rem solid #06c }
+p[role=alert] { border-color: #c00 }
 """
 
 _STYLE_DIGEST = base64.b64encode(hashlib.sha256(_STYLE.encode()).digest()).decode()
@@ -111,6 +112,7 @@ def render(title: str, form: Product, listing: Listing, told: str = "", error: s
 <button>Search</button>
 </form>
 <table>
+<caption>A sku leads to the form with its product.</caption>
 <thead><tr><th scope="col">Sku<th scope="col">Name<th scope="col">Description</tr></thead>
 <tbody>
 {"".join(map(_row, listing.products)) or '<tr><td colspan="3">None found.</tr>'}

@@ -59,6 +59,8 @@ class _Handler(BaseHTTPRequestHandler):
         path, _, query = self.path.partition("?")
         try:
             match path:
+                case "/sense" if self._comes_from_elsewhere:
+                    self._answer(HTTPStatus.FORBIDDEN, "Another page may not take the news.")
                 case "/sense":
                     changed = self.server.shop.take_news()
                     self._answer(HTTPStatus.OK, json.dumps({"changed": changed}), _JSON)
@@ -175,6 +177,11 @@ class _Handler(BaseHTTPRequestHandler):
             return HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"At most {MAX_BODY_BYTES:,} bytes."
         return None
 
+    @property
+    def _comes_from_elsewhere(self) -> bool:
+        """Whether a browser says that the page of another server asks."""
+        return self.headers.get("Sec-Fetch-Site", "none") not in {"same-origin", "none"}
+
     def _is_from_own_page(self) -> bool:
         """Whether the browser says so.
 
@@ -183,7 +190,7 @@ class _Handler(BaseHTTPRequestHandler):
         """
         host = self.headers.get("Host", "")
         return (
-            self.headers.get("Sec-Fetch-Site", "same-origin") == "same-origin"
+            not self._comes_from_elsewhere
             and self.headers.get("Origin") == f"http://{host}"
             and _is_unbendable(host)
         )

@@ -457,6 +457,12 @@ def test_only_the_own_page_may_change_products(
     assert file.read_bytes() == text_of(ROWS)
 
 
+def test_a_page_elsewhere_cannot_take_the_news(feed: Feed) -> None:
+    for site in ("cross-site", "same-site"):
+        assert get(feed, "/sense", Sec_Fetch_Site=site).status_code == 403
+    assert get(feed, "/sense", Sec_Fetch_Site="none").json() == {"changed": True}
+
+
 def test_the_own_page_may_under_both_of_its_names(feed: Feed, file: Path) -> None:
     port = httpx.URL(feed.url).port
     for host in (f"127.0.0.1:{port}", f"localhost:{port}"):
