@@ -159,7 +159,9 @@ class _Work:
         try:
             text, *more = self._lone_texts
             size = text.path.stat().st_size
-            if more or not direct_load.is_worth_it(size, self.warehouse.size_bytes, self.memory_bytes):
+            if more or not direct_load.is_worth_it(
+                size, self.warehouse.size_bytes, self.memory_bytes
+            ):
                 return []
             if size >= self.memory_bytes // 4:
                 return self._load(text, self.warehouse)
