@@ -158,10 +158,10 @@ class _Work:
             return []
         try:
             text, *more = self._lone_texts
-            if more:
-                return []
             size = text.path.stat().st_size
-            if not direct_load.is_worth_it(size, self.warehouse.size_bytes, self.memory_bytes):
+            if more or not direct_load.is_worth_it(
+                size, self.warehouse.size_bytes, self.memory_bytes
+            ):
                 return []
             if size >= self.memory_bytes // 4:
                 return self._load(text, self.warehouse)

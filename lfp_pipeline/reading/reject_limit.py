@@ -70,6 +70,6 @@ class Elsewhere:
     rejects: int = 0
 
     def limit(self, max_share: float, size_bytes: int, columns: int) -> RejectLimit:
-        """The limit for a text of that size and width: the delivery may hold good rows elsewhere."""
+        """The limit for a text of that size and width, as good rows may be elsewhere."""
         width = len(WANTED) if self.size_bytes else columns
         return RejectLimit(max_share, size_bytes + self.size_bytes, width, self.rejects)

@@ -5,6 +5,7 @@ import io
 import os
 import random
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 
 import duckdb
@@ -138,7 +139,7 @@ def test_a_damaged_member_refuses_the_whole_zip_by_its_name():
     rows = csv(*[(f"Lamp {n * n}", f"S-{n}", "") for n in range(1_000)])
     packed = bytearray(zipped({"a.csv": rows, "b.csv": rows}))
     packed[packed.rindex(b"PK\3\4") + 3_000] ^= 64
-    with pytest.raises(DeliveryRefusedError, match="b.csv in the zip is damaged"):
+    with pytest.raises(DeliveryRefusedError, match=r"b\.csv in the zip is damaged"):
         read(bytes(packed))
 
 
@@ -170,7 +171,7 @@ def test_a_small_bad_member_is_no_reason_to_give_up_a_large_good_one(
 
 @pytest.mark.parametrize("pack", [gzip.compress, lambda data: zipped({"a.csv": data})])
 def test_a_file_that_unpacks_to_very_many_times_its_size_is_refused(
-    monkeypatch: pytest.MonkeyPatch, pack
+    monkeypatch: pytest.MonkeyPatch, pack: Callable[[bytes], bytes]
 ):
     data = HEAD + b"Lamp,A-1,\n" * 500_000
     packed = pack(data)
