@@ -20,6 +20,7 @@ from lfp_pipeline.reading.arrivals import arrive_alone, arrive_with_others
 from lfp_pipeline.reading.fingerprint import fingerprint
 from lfp_pipeline.reading.plain_text import PlainText, plain_text
 from lfp_pipeline.reading.reader import Reading, forget_reading, read_delivery
+from lfp_pipeline.reading.rehearsal import being_read, rehearse_if_a_reader_died
 from lfp_pipeline.reading.workspace import Workspace, WorkspaceLimits, open_workspace
 from lfp_pipeline.settings import Settings, divided_size, size_in_bytes
 from lfp_pipeline.warehouse import direct_load
@@ -118,8 +119,7 @@ def _read_and_merge(
     )
     folders = [settings.data_dir, settings.raw_dir, settings.database_path.resolve().parent]
     with open_workspace(folders, settings.work_dir, limits) as workspace:
-        memory_bytes = size_in_bytes(limits.memory_limit)
-        work = _Work(batch, workspace, settings, warehouse, log, memory_bytes)
+        work = _Work(batch, workspace, limits, settings, warehouse, log)
         done = work.redeliver() or work.load_directly() or work.read_and_merge()
     seconds = time.perf_counter() - started
     return [replace(ingested, seconds=seconds) for ingested in done]
@@ -134,10 +134,10 @@ class _Work:
 
     batch: Sequence[Delivery]
     workspace: Workspace
+    limits: WorkspaceLimits
     settings: Settings
     warehouse: Warehouse
     log: logging.Logger
-    memory_bytes: int
 
     def redeliver(self) -> list[Ingested]:
         """Bytes that were there before are not read again."""
@@ -158,9 +158,10 @@ class _Work:
             return []
         try:
             size = self._lone_text.path.stat().st_size
-            if not direct_load.is_worth_it(size, self.warehouse.size_bytes, self.memory_bytes):
+            memory_bytes = size_in_bytes(self.limits.memory_limit)
+            if not direct_load.is_worth_it(size, self.warehouse.size_bytes, memory_bytes):
                 return []
-            if size >= self.memory_bytes // 4:
+            if size >= memory_bytes // 4:
                 return self._load(self.warehouse)
             # Is somebody else at it? Then this file is better read meanwhile than after.
             with suppress(WarehouseBusyError):
@@ -179,9 +180,10 @@ class _Work:
             if only_if_empty and products:
                 return []
             try:
-                reading = direct_load.load_directly(
-                    connection, delivery, self._lone_text, self.settings
-                )
+                with being_read(delivery, self.settings):
+                    reading = direct_load.load_directly(
+                        connection, delivery, self._lone_text, self.settings
+                    )
                 if reading is None:
                     return []
                 arrive_alone(connection, taken=True)
@@ -212,7 +214,10 @@ class _Work:
         with self.workspace.folder_for(number) as folder:
             try:
                 text = self._lone_text if alone else self._text(delivery, folder)
-                reading = read_delivery(delivery, text, connection, folder, self.settings, self.log)
+                with being_read(delivery, self.settings):
+                    reading = read_delivery(
+                        delivery, text, connection, folder, self.settings, self.log
+                    )
                 refusal = _too_many_rejects(reading, self.settings.max_reject_share)
             except DeliveryRefusedError as error:
                 forget_reading(connection)
@@ -238,7 +243,10 @@ class _Work:
         return self._text(self.batch[0], self.workspace.folder)
 
     def _text(self, delivery: Delivery, folder: Path) -> PlainText:
-        return plain_text(delivery.path, folder, self.settings.max_unpacked_bytes)
+        """The begin of every reading."""
+        rehearse_if_a_reader_died(delivery, self.limits, self.settings, self.log)
+        with being_read(delivery, self.settings):
+            return plain_text(delivery.path, folder, self.settings.max_unpacked_bytes)
 
     @property
     def _warehouse_at_once(self) -> Warehouse:

@@ -212,7 +212,7 @@ def _way(case: Case) -> Iterator[None]:
     if case.way == "directly":
         with (
             mock.patch.object(direct_load, "LEAST_BYTES", 0),
-            mock.patch.object(direct_load, "is_worth_it", lambda *_: True),
+            mock.patch.object(direct_load, "is_worth_it", return_value=True),
         ):
             yield
     else:
@@ -296,5 +296,3 @@ def _assert_equal(what: str, found: list[Any], true: list[Any]) -> None:
         lost = [one for one in true if one not in found][:3]
         msg = f"{what}: {len(found)} rows, true are {len(true)}; {odd!r:.500} for {lost!r:.500}"
         raise WrongError(msg)
-
-

@@ -21,7 +21,7 @@ def shrunk(case: Case, what: str, file: Path) -> Case:
         file: to hand cases to the processes that try them.
     """
     end = time.monotonic() + _MOST_SECONDS
-    kind = what.split(":")[0]
+    kind = what.partition(":")[0]
 
     def goes_wrong(smaller: Case) -> bool:
         file.write_text(smaller.to_json())

@@ -94,7 +94,9 @@ def test_a_packed_file_is_read_as_what_is_in_it(packed: bytes):
 def test_a_packed_file_whose_first_bytes_give_nothing_yet_is_decoded_by_its_mark(encoding: str):
     rng = random.Random(2)
     noise = ("".join(map(chr, rng.choices(range(0x4E00, 0x9000), k=50))) for _ in range(3000))
-    text = "name,sku,description\n" + "".join(f"Lamp,S-{n},{some}\n" for n, some in enumerate(noise))
+    text = "name,sku,description\n" + "".join(
+        f"Lamp,S-{n},{some}\n" for n, some in enumerate(noise)
+    )
     first = zstd.ZstdDecompressor().decompress(zstd_frame(text.encode(encoding))[: 1 << 15])
     assert not first
     assert read(zstd_frame(text.encode(encoding))).contents.products == read(text.encode()).products
