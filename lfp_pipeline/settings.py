@@ -76,7 +76,7 @@ class Settings(BaseSettings):
 
     data_dir: Folder = Field(
         default_factory=lambda: project_root() / "data",
-        description="Holds inbox/, raw/, work/ and products.duckdb.",
+        description="Holds inbox/, raw/, rejects/, work/ and products.duckdb.",
     )
 
     threads: int = Field(
@@ -156,6 +156,11 @@ class Settings(BaseSettings):
     def work_dir(self) -> Path:
         """Short-lived files: unpacked input and DuckDB's spill."""
         return self.data_dir / "work"
+
+    @property
+    def rejects_dir(self) -> Path:
+        """Rejected rows, for people to mend."""
+        return self.data_dir / "rejects"
 
     @property
     def run_marks_dir(self) -> Path:
