@@ -180,7 +180,7 @@ class _Work:
             if only_if_empty and products:
                 return []
             try:
-                with being_read(delivery, self.settings):
+                with being_read(self.batch, self.settings):
                     reading = direct_load.load_directly(
                         connection, delivery, self._lone_text, self.settings
                     )
@@ -202,7 +202,8 @@ class _Work:
 
     def read_and_merge(self) -> list[Ingested]:
         """Whatever it is: read into the workspace without a lock, then merged."""
-        arrived = [self._arrive(number) for number in range(len(self.batch))]
+        with being_read(self.batch, self.settings):
+            arrived = [self._arrive(number) for number in range(len(self.batch))]
         with self._attached(self.warehouse):
             return self._merge(arrived)
 
@@ -214,10 +215,7 @@ class _Work:
         with self.workspace.folder_for(number) as folder:
             try:
                 text = self._lone_text if alone else self._text(delivery, folder)
-                with being_read(delivery, self.settings):
-                    reading = read_delivery(
-                        delivery, text, connection, folder, self.settings, self.log
-                    )
+                reading = read_delivery(delivery, text, connection, folder, self.settings, self.log)
                 refusal = _too_many_rejects(reading, self.settings.max_reject_share)
             except DeliveryRefusedError as error:
                 forget_reading(connection)
@@ -240,13 +238,13 @@ class _Work:
     @cached_property
     def _lone_text(self) -> PlainText:
         """The text of a delivery that is alone: unpacked once, whichever way it goes."""
-        return self._text(self.batch[0], self.workspace.folder)
+        with being_read(self.batch, self.settings):
+            return self._text(self.batch[0], self.workspace.folder)
 
     def _text(self, delivery: Delivery, folder: Path) -> PlainText:
         """The begin of every reading."""
         rehearse_if_a_reader_died(delivery, self.limits, self.settings, self.log)
-        with being_read(delivery, self.settings):
-            return plain_text(delivery.path, folder, self.settings.max_unpacked_bytes)
+        return plain_text(delivery.path, folder, self.settings.max_unpacked_bytes)
 
     @property
     def _warehouse_at_once(self) -> Warehouse:

@@ -2,10 +2,11 @@
 
 Native code reads the files, and a file may crash it, or have the kernel kill the process for the
 memory that it takes. The database survives that; but the next run would read the file again, and
-die again, together with all that shares the run. So whoever reads holds a mark that names the
-bytes. Where a mark is found whose holder is dead, these bytes are first read in a process of their
-own, into nothing. If that dies as well, they are not read; the mark stays, and so it is at each
-later try. If it lives, the reader had died of something else, and the mark is forgotten.
+die again, together with all that shares the run. So whoever reads a batch holds a mark for each of
+its deliveries, which names its bytes. Where a mark is found whose holder is dead, these bytes are
+first read in a process of their own, into nothing. If that dies as well, they are not read; the
+mark stays, and so it is at each later try. If it lives, the reader had died of something else, and
+the mark is forgotten.
 """
 
 import os
@@ -15,8 +16,8 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from logging import Logger, getLogger
 from pathlib import Path
@@ -74,9 +75,12 @@ _REHEARSAL = TypeAdapter(Rehearsal)
 
 
 @contextmanager
-def being_read(delivery: Delivery, settings: Settings) -> Iterator[None]:
-    """Hold the mark that the bytes of a delivery are being read, for the block."""
-    with held(_marks_dir(settings) / f"{delivery.sha256}.{uuid4().hex}"):
+def being_read(deliveries: Iterable[Delivery], settings: Settings) -> Iterator[None]:
+    """Hold the marks that the bytes of some deliveries are being read, for the block."""
+    with ExitStack() as marks:
+        for delivery in deliveries:
+            mark = _marks_dir(settings) / f"{delivery.sha256}.{uuid4().hex}"
+            marks.enter_context(held(mark))
         yield
 
 

@@ -3,6 +3,7 @@
 import os
 import signal
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from subprocess import Popen
 
@@ -53,7 +54,7 @@ for one in engine.ingest_all([], engine.unended(LOG), LOG):
     print(one.delivery.partition_key, account.status, account.error or "", sep="|")
 """
 
-GOOD = [File(f"{n}.csv", n, ((f"s{n}", "Ann", ""), ("s0", f"Bob {n}", ""))) for n in range(3)]
+GOOD = [File(f"{n}.csv", n, ((f"s{n}", "Ann", ""), ("s0", f"Bob {n}", ""))) for n in range(2)]
 
 
 def hostile(word: str) -> File:
@@ -127,6 +128,18 @@ def assert_products_are_those_of(engine: Engine, files: list[File]) -> None:
     assert_laws_hold(engine, files)
 
 
+def test_of_several_such_files_in_a_batch_each_is_found_at_the_second_try(engine: Engine, run: Run):
+    bad = [replace(hostile("CRASH"), key=f"bad-{n}.csv", microseconds=n) for n in range(2)]
+    worse = [replace(one, rows=(*one.rows, (one.key, "Eve", ""))) for one in bad]
+    for file in [*worse, *GOOD]:
+        land(engine, file)
+    assert died(run()) == signal.SIGSEGV
+    statuses = {key: status for key, (status, _) in told(run()).items()}
+    refused, merged = {one.key: "refused" for one in bad}, {one.key: "merged" for one in GOOD}
+    assert statuses == refused | merged
+    assert_products_are_those_of(engine, GOOD)
+
+
 def test_it_crashes_no_reader_again_however_often_it_is_tried_or_delivered(
     engine: Engine, run: Run
 ):
@@ -161,7 +174,7 @@ def test_a_reader_that_died_of_something_else_costs_a_rehearsal_and_no_row(
     for file in files:
         land(engine, file)
     assert died(run()) == signal.SIGKILL
-    assert len(marks(engine)) == 1
+    assert len(marks(engine)) == len(files)
     done = [engine.ingest(delivery, LOG) for delivery in engine.unended(LOG)]
     assert len(done) == len(files)
     assert_laws_hold(engine, files)
@@ -180,7 +193,7 @@ def test_while_another_process_reads_a_file_it_may_be_read_here(
 
     monkeypatch.setattr(rehearsal, "_rehearse", never)
     delivery = land(engine, GOOD[0])
-    with being_read(delivery, engine.settings):
+    with being_read([delivery], engine.settings):
         engine.ingest(delivery, LOG)
     assert_laws_hold(engine, [GOOD[0]])
 
