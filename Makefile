@@ -11,6 +11,8 @@ WORKS ?= all
 WHAT ?= all
 ROUNDS ?= 5
 
+MINUTES ?= 30
+
 VENV := .venv
 BENCH_VENV := .venv-bench
 BIN := $(VENV)/bin
@@ -45,6 +47,10 @@ setup: $(VENV)/installed $(INSTANCE)/dagster.yaml ## Install everything into .ve
 sample: setup ## Make a sample file and drop it into the inbox (ROWS=500000 SEED=7)
 	@$(BIN)/python -m lfp_pipeline.sample --rows $(ROWS) --seed $(SEED)
 
+.PHONY: rejects
+rejects: setup ## Write rejected rows into data/rejects, to be mended (PARTITION= or DELIVERY=)
+	@$(BIN)/python -m lfp_pipeline.rejects_export --partition '$(PARTITION)' --delivery '$(DELIVERY)'
+
 .PHONY: demo
 demo: setup ## Make a zipped file of 500,000 products, take it in, and show the tables
 	@$(BIN)/python -m lfp_pipeline.demo --rows $(ROWS) --seed $(SEED)
@@ -64,6 +70,11 @@ test: setup ## Run the tests (under five minutes)
 .PHONY: test-slow
 test-slow: setup ## Run all tests, the long ones too (a quarter of an hour)
 	$(BIN)/python -m pytest --timeout 1800
+
+.PHONY: fuzz
+fuzz: setup ## Try random files, whole and damaged, against the oracle (MINUTES=30 SEED=)
+	@$(BIN)/python -m lfp_pipeline_tests.fuzz --minutes $(MINUTES) \
+	  $(if $(filter command line,$(origin SEED)),--seed $(SEED))
 
 .PHONY: check
 check: setup ## Lint, format, types and layers

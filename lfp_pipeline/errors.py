@@ -26,6 +26,10 @@ class DeliveryRefusedError(LfpError):
     """The delivery itself is bad: nothing of it was taken, and trying again changes nothing."""
 
 
+class ReaderDiedError(LfpError):
+    """Processes that read the delivery died, or took more than they may have."""
+
+
 class WarehouseBusyError(LfpError):
     """The warehouse stayed in other hands for longer than the settings allow to wait."""
 

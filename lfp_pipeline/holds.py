@@ -30,6 +30,17 @@ def held(mark: Path) -> Iterator[None]:
 
 def abandoned(folder: Path, pattern: str) -> Iterator[Path]:
     """The marks in a folder whose processes are dead; each goes to one asker, and is gone then."""
+    for mark in _of_the_dead(folder, pattern, fcntl.LOCK_EX):
+        yield mark
+        mark.unlink(missing_ok=True)
+
+
+def left_behind(folder: Path, pattern: str) -> list[Path]:
+    """The marks in a folder whose processes are dead; they stay, for whoever else asks."""
+    return list(_of_the_dead(folder, pattern, fcntl.LOCK_SH))
+
+
+def _of_the_dead(folder: Path, pattern: str, lock: int) -> Iterator[Path]:
     for mark in sorted(folder.glob(pattern)):
         try:
             file = mark.open("rb")
@@ -37,9 +48,8 @@ def abandoned(folder: Path, pattern: str) -> Iterator[Path]:
             continue
         with file:
             try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                fcntl.flock(file, lock | fcntl.LOCK_NB)
             except BlockingIOError:
                 continue
             if os.fstat(file.fileno()).st_nlink:  # Its holder has not just let go of it.
                 yield mark
-                mark.unlink(missing_ok=True)

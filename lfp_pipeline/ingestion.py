@@ -20,6 +20,7 @@ from lfp_pipeline.reading.arrivals import arrive_alone, arrive_with_others
 from lfp_pipeline.reading.fingerprint import fingerprint
 from lfp_pipeline.reading.plain_text import PlainText, plain_texts
 from lfp_pipeline.reading.reader import Reading, forget_reading, read_delivery
+from lfp_pipeline.reading.rehearsal import being_read, rehearse_if_a_reader_died
 from lfp_pipeline.reading.workspace import Workspace, WorkspaceLimits, open_workspace
 from lfp_pipeline.settings import Settings, divided_size, size_in_bytes
 from lfp_pipeline.warehouse import direct_load
@@ -118,8 +119,7 @@ def _read_and_merge(
     )
     folders = [settings.data_dir, settings.raw_dir, settings.database_path.resolve().parent]
     with open_workspace(folders, settings.work_dir, limits) as workspace:
-        memory_bytes = size_in_bytes(limits.memory_limit)
-        work = _Work(batch, workspace, settings, warehouse, log, memory_bytes)
+        work = _Work(batch, workspace, limits, settings, warehouse, log)
         done = work.redeliver() or work.load_directly() or work.read_and_merge()
     seconds = time.perf_counter() - started
     return [replace(ingested, seconds=seconds) for ingested in done]
@@ -134,10 +134,10 @@ class _Work:
 
     batch: Sequence[Delivery]
     workspace: Workspace
+    limits: WorkspaceLimits
     settings: Settings
     warehouse: Warehouse
     log: logging.Logger
-    memory_bytes: int
 
     def redeliver(self) -> list[Ingested]:
         """Bytes that were there before are not read again."""
@@ -159,11 +159,10 @@ class _Work:
         try:
             text, *more = self._lone_texts
             size = text.path.stat().st_size
-            if more or not direct_load.is_worth_it(
-                size, self.warehouse.size_bytes, self.memory_bytes
-            ):
+            memory_bytes = size_in_bytes(self.limits.memory_limit)
+            if more or not direct_load.is_worth_it(size, self.warehouse.size_bytes, memory_bytes):
                 return []
-            if size >= self.memory_bytes // 4:
+            if size >= memory_bytes // 4:
                 return self._load(text, self.warehouse)
             # Is somebody else at it? Then this file is better read meanwhile than after.
             with suppress(WarehouseBusyError):
@@ -184,7 +183,8 @@ class _Work:
             if only_if_empty and products:
                 return []
             try:
-                reading = direct_load.load_directly(connection, delivery, text, self.settings)
+                with being_read(self.batch, self.settings):
+                    reading = direct_load.load_directly(connection, delivery, text, self.settings)
                 if reading is None:
                     return []
                 arrive_alone(connection, taken=True)
@@ -203,7 +203,8 @@ class _Work:
 
     def read_and_merge(self) -> list[Ingested]:
         """Whatever it is: read into the workspace without a lock, then merged."""
-        arrived = [self._arrive(number) for number in range(len(self.batch))]
+        with being_read(self.batch, self.settings):
+            arrived = [self._arrive(number) for number in range(len(self.batch))]
         with self._attached(self.warehouse):
             return self._merge(arrived)
 
@@ -240,9 +241,12 @@ class _Work:
     @cached_property
     def _lone_texts(self) -> Sequence[PlainText]:
         """The texts of a delivery that is alone: unpacked once, whichever way it goes."""
-        return self._texts(self.batch[0], self.workspace.folder)
+        with being_read(self.batch, self.settings):
+            return self._texts(self.batch[0], self.workspace.folder)
 
     def _texts(self, delivery: Delivery, folder: Path) -> Sequence[PlainText]:
+        """The begin of every reading."""
+        rehearse_if_a_reader_died(delivery, self.limits, self.settings, self.log)
         return plain_texts(delivery.path, folder, self.settings.max_unpacked_bytes)
 
     @property

@@ -91,6 +91,8 @@ def ingested_metadata(ingested: Ingested) -> Metadata:
     }
     if ingested.seconds:
         metadata["seconds"] = round(ingested.seconds, 3)
+    if account.rows_rejected:
+        metadata["to_mend_the_rejects"] = f"make rejects PARTITION={delivery.partition_key}"
     if ingested.batch > 1:
         metadata["files_merged_together"] = ingested.batch
     if reading := ingested.reading:

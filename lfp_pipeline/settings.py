@@ -99,7 +99,7 @@ class Settings(BaseSettings):
 
     data_dir: Folder = Field(
         default_factory=lambda: project_root() / "data",
-        description="Holds inbox/, raw/, work/, feeds/ and products.duckdb.",
+        description="Holds inbox/, raw/, rejects/, work/, feeds/ and products.duckdb.",
     )
 
     sources_file: File | None = Field(
@@ -190,6 +190,11 @@ class Settings(BaseSettings):
     def work_dir(self) -> Path:
         """Short-lived files: unpacked input and DuckDB's spill."""
         return self.data_dir / "work"
+
+    @property
+    def rejects_dir(self) -> Path:
+        """Rejected rows, for people to mend."""
+        return self.data_dir / "rejects"
 
     @property
     def run_marks_dir(self) -> Path:

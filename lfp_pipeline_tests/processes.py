@@ -1,20 +1,24 @@
 """Real processes for tests that need more than one."""
 
+import os
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 PROJECT = Path(__file__).parents[1]
 
 
-def start(code: str, *arguments: object) -> subprocess.Popen[str]:
+def start(
+    code: str, *arguments: object, environment: Mapping[str, str] | None = None
+) -> subprocess.Popen[str]:
     """Start Python code; `sys.argv[1:]` are the arguments."""
     command = [sys.executable, "-c", code, *map(str, arguments)]
     return subprocess.Popen(
         command,
         cwd=PROJECT,
+        env=os.environ | (environment or {}),
         text=True,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
@@ -23,9 +27,11 @@ def start(code: str, *arguments: object) -> subprocess.Popen[str]:
 
 
 @contextmanager
-def running(code: str, *arguments: object) -> Iterator[subprocess.Popen[str]]:
+def running(
+    code: str, *arguments: object, environment: Mapping[str, str] | None = None
+) -> Iterator[subprocess.Popen[str]]:
     """A process for the block that has said a line on its standard output, and is killed then."""
-    with start(code, *arguments) as process:
+    with start(code, *arguments, environment=environment) as process:
         try:
             assert process.stdout is not None
             line = process.stdout.readline()

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from lfp_pipeline.holds import abandoned, held
+from lfp_pipeline.holds import abandoned, held, left_behind
 from lfp_pipeline_tests.processes import running
 
 HOLD = """
@@ -40,6 +40,13 @@ def test_the_mark_of_a_killed_process_is_abandoned_once(tmp_path: Path) -> None:
         pass
     assert list(abandoned(tmp_path, "*.run")) == [tmp_path / "a.run"]
     assert list(abandoned(tmp_path, "*.run")) == []
+
+
+def test_a_mark_may_be_left_for_whoever_else_asks(tmp_path: Path) -> None:
+    with held(tmp_path / "a.run"), running(HOLD, tmp_path / "b.run"):
+        assert left_behind(tmp_path, "*.run") == []
+    for _ in range(2):
+        assert left_behind(tmp_path, "*.run") == [tmp_path / "b.run"]
 
 
 def test_of_a_missing_folder_nothing_is_abandoned(tmp_path: Path) -> None:

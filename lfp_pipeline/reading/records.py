@@ -88,11 +88,15 @@ class RecordGrammar:
 
     def fields(self, record: bytes) -> list[str]:
         """The values of one record, unquoted and without the spaces around them."""
+        return [value.strip() for value in self.values(record)]
+
+    def values(self, record: bytes) -> list[str]:
+        """The values of one record, unquoted; what is not UTF-8 is replaced."""
         values = []
         for value in self._written_values(record):
             if value.startswith(b'"'):
                 value = value[1:-1].replace(b'""', b'"')  # noqa: PLW2901
-            values.append(value.decode("utf-8", "replace").strip())
+            values.append(value.decode("utf-8", "replace"))
         return values
 
     def plain(self, record: bytes) -> bytes:

@@ -15,6 +15,7 @@ import sys
 import threading
 import time
 from collections import Counter
+from math import inf
 from pathlib import Path
 
 from lfp_pipeline_tests.fuzz.cases import Case, case_of
@@ -43,17 +44,19 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--minutes", type=float, default=1)
     parser.add_argument("--seed", type=int, help="another one each time, if it is not given")
+    parser.add_argument("--cases", type=float, default=inf, help="no more, if there is time")
     parser.add_argument("--first", type=int, default=0, help="the number of the first case")
     parser.add_argument("--work", action="store_true", help="try cases in this process")
     parser.add_argument("--replay", type=Path, help="a case that was found before")
     parser.add_argument("--findings", type=Path, default=FINDINGS)
+    parser.add_argument("--shrink-seconds", type=float, default=100)
     arguments = parser.parse_args()
     if arguments.replay:
         return _replay(arguments.replay)
     seed = secrets.randbelow(10**6) if arguments.seed is None else arguments.seed
     if arguments.work:
         return _work(seed, arguments.first)
-    return _Fuzzing(seed, arguments.minutes, arguments.findings).run(arguments.first)
+    return _Fuzzing(seed, arguments).run(arguments.first)
 
 
 # In the process that may crash
@@ -96,11 +99,11 @@ def _one_line(error: Exception) -> str:
 
 
 class _Fuzzing:
-    def __init__(self, seed: int, minutes: float, findings: Path) -> None:
+    def __init__(self, seed: int, options: argparse.Namespace) -> None:
         self.seed = seed
-        self.folder = findings
+        self.options = options
         self.started = time.monotonic()
-        self.until = self.started + 60 * minutes
+        self.until = self.started + 60 * options.minutes
         self.cases = 0
         self.found = 0
         self.outcomes: Counter[str] = Counter()
@@ -111,12 +114,16 @@ class _Fuzzing:
     def run(self, first: int) -> int:
         print(f"Seed {self.seed}", flush=True)
         number = first
-        while time.monotonic() < self.until:
+        while self._goes_on:
             number = self._watch_worker(number)
         self._tell()
         for outcome, times in sorted(self.outcomes.items()):
             print(f"{times:>9,} {outcome}")
         return 1 if self.found else 0
+
+    @property
+    def _goes_on(self) -> bool:
+        return time.monotonic() < self.until and self.cases < self.options.cases
 
     def _watch_worker(self, first: int) -> int:
         """Look on while a process tries cases; return the number of the next one."""
@@ -127,7 +134,7 @@ class _Fuzzing:
             thread = threading.Thread(target=_pass_on, args=(worker, lines), daemon=True)
             thread.start()
             number, begun = first - 1, False
-            while time.monotonic() < self.until:
+            while self._goes_on:
                 try:
                     line = lines.get(timeout=WALL_SECONDS)
                 except queue.Empty:
@@ -160,10 +167,10 @@ class _Fuzzing:
             return
         started = time.monotonic()
         case = case_of(self.seed, number)
-        self.folder.mkdir(exist_ok=True)
-        file = self.folder / f"{self.seed}-{number}.json"
+        self.options.findings.mkdir(exist_ok=True)
+        file = self.options.findings / f"{self.seed}-{number}.json"
         file.write_text(case.to_json())
-        case = shrunk(case, what, file.with_suffix(".part"))
+        case = shrunk(case, what, file.with_suffix(".part"), self.options.shrink_seconds)
         file.write_text(case.to_json())
         shown = f"{case!r:.{_SHOWN_CHARACTERS}}"
         print(f"{shown}\nAgain: python -m lfp_pipeline_tests.fuzz --replay {file}\n", flush=True)

@@ -9,19 +9,18 @@ from pathlib import Path
 
 from lfp_pipeline_tests.fuzz.cases import Case, File
 
-_MOST_SECONDS = 100
 
-
-def shrunk(case: Case, what: str, file: Path) -> Case:
-    """A smaller case in which the same goes wrong, as far as one is found in some minutes.
+def shrunk(case: Case, what: str, file: Path, seconds: float) -> Case:
+    """A smaller case in which the same goes wrong, as far as one is found in that time.
 
     Args:
         case: what went wrong.
         what: how; of an error, the begin counts.
         file: to hand cases to the processes that try them.
+        seconds: the time.
     """
-    end = time.monotonic() + _MOST_SECONDS
-    kind = what.split(":")[0]
+    end = time.monotonic() + seconds
+    kind = what.partition(":")[0]
 
     def goes_wrong(smaller: Case) -> bool:
         file.write_text(smaller.to_json())

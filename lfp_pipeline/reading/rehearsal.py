@@ -1,0 +1,198 @@
+"""The rehearsal: what a reader died of is read by a process that may die, before others are harmed.
+
+Native code reads the files, and a file may crash it, or have the kernel kill the process for the
+memory that it takes. The database survives that; but the next run would read the file again, and
+die again, together with all that shares the run. So whoever reads a batch holds a mark for each of
+its deliveries, which names its bytes. Where a mark is found whose holder is dead, these bytes are
+first read in a process of their own, into nothing. If that dies as well, they are not read; the
+mark stays, and so it is at each later try. If it lives, the reader had died of something else, and
+the mark is forgotten.
+"""
+
+import os
+import resource
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
+from logging import Logger, getLogger
+from pathlib import Path
+from uuid import uuid4
+
+import duckdb
+from pydantic import TypeAdapter
+
+from lfp_pipeline.errors import DeliveryRefusedError, ReaderDiedError
+from lfp_pipeline.holds import held, left_behind
+from lfp_pipeline.landing.delivery import Delivery
+from lfp_pipeline.reading.plain_text import plain_text
+from lfp_pipeline.reading.reader import read_delivery
+from lfp_pipeline.reading.workspace import WorkspaceLimits, open_workspace
+from lfp_pipeline.settings import Settings, size_in_bytes
+
+_LEAST_SECONDS = 600.0
+_BYTES_A_SECOND = 100_000
+"""Slower than any reading of a packed file. Who is slower, hangs."""
+
+_MEMORY_BESIDE_DUCKDB = 2 << 30
+"""For rejects, buffers of the CSV reader and threads, none of which counts towards its limit."""
+
+_OUT_OF_MEMORY = 3
+
+_CRASHES = {
+    signal.SIGSEGV, signal.SIGBUS, signal.SIGABRT, signal.SIGILL, signal.SIGFPE, signal.SIGTRAP,
+}  # fmt: skip
+"""What a process does to itself. Other signals are sent by others."""
+
+
+_LESS_MEMORY = " Free some memory, or deliver the file in parts."
+
+
+@dataclass(frozen=True)
+class Rehearsal:
+    """What is read, and with what: a reading that nobody uses."""
+
+    delivery: Delivery
+    limits: WorkspaceLimits
+    settings: Settings
+
+    @property
+    def most_seconds(self) -> float:
+        """How long it may take."""
+        return _LEAST_SECONDS + self.delivery.size_bytes / _BYTES_A_SECOND
+
+    @property
+    def most_bytes(self) -> int:
+        """How much memory of its own the process may have; files that are mapped do not count."""
+        return 2 * size_in_bytes(self.limits.memory_limit) + _MEMORY_BESIDE_DUCKDB
+
+
+_REHEARSAL = TypeAdapter(Rehearsal)
+
+
+@contextmanager
+def being_read(deliveries: Iterable[Delivery], settings: Settings) -> Iterator[None]:
+    """Hold the marks that the bytes of some deliveries are being read, for the block."""
+    with ExitStack() as marks:
+        for delivery in deliveries:
+            mark = _marks_dir(settings) / f"{delivery.sha256}.{uuid4().hex}"
+            marks.enter_context(held(mark))
+        yield
+
+
+def rehearse_if_a_reader_died(
+    delivery: Delivery, limits: WorkspaceLimits, settings: Settings, log: Logger
+) -> None:
+    """Read a delivery in a process of its own, if one that read the same bytes has died.
+
+    Args:
+        delivery: what is to be read.
+        limits: of the workspace that it is to be read into.
+        settings: rules and limits.
+        log: is told of it.
+
+    Raises:
+        DeliveryRefusedError: the process crashed, too.
+        ReaderDiedError: it took too much time or memory, or was killed.
+    """
+    marks = left_behind(_marks_dir(settings), f"{delivery.sha256}.*")
+    if marks:
+        told = "%s: a process died while it read this file; reading it in one of its own first"
+        log.warning(told, delivery.partition_key)
+        _rehearse(Rehearsal(delivery, limits, settings))
+        for mark in marks:
+            mark.unlink(missing_ok=True)
+
+
+def _rehearse(rehearsal: Rehearsal) -> None:
+    try:
+        ended = subprocess.run(  # noqa: S603 (it is ours)
+            [sys.executable, "-m", __name__],
+            input=_REHEARSAL.dump_json(rehearsal),
+            capture_output=True,
+            check=False,
+            timeout=rehearsal.most_seconds,
+        )
+    except subprocess.TimeoutExpired:
+        msg = f"took more than {rehearsal.most_seconds:,.0f} s, and was stopped"
+        raise ReaderDiedError(_ends(msg)) from None
+    code = ended.returncode
+    if -code in _CRASHES:
+        remedy = (
+            " Write the file again as plain CSV (RFC 4180). After an update of this program or of "
+            "DuckDB, touch the file to have it tried again."
+        )
+        raise DeliveryRefusedError(_ends(f"crashed ({_signal_name(-code)})") + remedy)
+    if code == _OUT_OF_MEMORY:
+        how = f"took more than {rehearsal.most_bytes >> 20:,} MB of memory, and was stopped"
+        raise ReaderDiedError(_ends(how) + _LESS_MEMORY)
+    if code < 0:
+        how = f"was killed ({_signal_name(-code)}), as it is where memory runs out"
+        raise ReaderDiedError(_ends(how) + _LESS_MEMORY)
+    if code:
+        errors = ended.stderr.decode("utf-8", "replace").strip().rpartition("\n")[2]
+        msg = f"A process died while it read the file, and it cannot be tried in another: {errors}"
+        raise ReaderDiedError(msg)
+
+
+def _ends(how: str) -> str:
+    return (
+        f"The CSV reader {how} on this file: tried in a process of its own, after one that read "
+        "the file had died. Nothing was taken."
+    )
+
+
+def _signal_name(number: int) -> str:
+    return f"signal {number}, {signal.strsignal(number)}"
+
+
+def _marks_dir(settings: Settings) -> Path:
+    return settings.work_dir / "reading"
+
+
+# In the process that may die
+
+
+def main() -> int:
+    """Read what standard input tells of; the exit code tells whether memory ran out."""
+    rehearsal = _REHEARSAL.validate_json(sys.stdin.buffer.read())
+    _offer_to_the_kernel(rehearsal.most_bytes)
+    threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
+    delivery, settings = rehearsal.delivery, rehearsal.settings
+    folders = [delivery.path.parent]
+    try:
+        with open_workspace(folders, settings.work_dir, rehearsal.limits) as workspace:
+            folder = workspace.folder
+            text = plain_text(delivery.path, folder, settings.max_unpacked_bytes)
+            log = getLogger(__name__)
+            read_delivery(delivery, text, workspace.connection, folder, settings, log)
+    except (MemoryError, duckdb.OutOfMemoryException):
+        return _OUT_OF_MEMORY
+    except Exception:  # noqa: BLE001 (whoever reads it next meets it, too, and lives to tell)
+        return 0
+    return 0
+
+
+def _offer_to_the_kernel(most_bytes: int) -> None:
+    """Of all processes, this is to die where memory runs out."""
+    with suppress(OSError):  # Only Linux has it.
+        Path("/proc/self/oom_score_adj").write_text("1000")
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    # Not the address space: the file is mapped, and DuckDB reserves more than it takes.
+    _, hard = resource.getrlimit(resource.RLIMIT_DATA)
+    if hard == resource.RLIM_INFINITY or hard > most_bytes:
+        resource.setrlimit(resource.RLIMIT_DATA, (most_bytes, hard))
+
+
+def _end_with(parent: int) -> None:
+    while os.getppid() == parent:
+        time.sleep(1)
+    os._exit(1)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,250 @@
+"""Rejected rows as CSV files that people mend and drop into the inbox again.
+
+The first columns are those of a product; the reader ignores the others. A row is filled in as far
+as its record is a good one, and never so that it would go in as it was: nothing that was rejected
+is accepted because somebody mended another row of the file.
+"""
+
+import argparse
+import csv
+import io
+import logging
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import duckdb
+
+from lfp_pipeline.engine import Engine
+from lfp_pipeline.errors import DeliveryRefusedError, LandingError, LfpError
+from lfp_pipeline.landing.durable import leftovers, publish, temporary_beside
+from lfp_pipeline.reading.columns import Column
+from lfp_pipeline.reading.dialect import HEAD_BYTES, Dialect, detect_dialect
+from lfp_pipeline.reading.encoding import detect_encoding, to_utf8
+from lfp_pipeline.reading.unpacking import plain_bytes
+from lfp_pipeline.settings import Settings, load_settings
+
+PRODUCT_COLUMNS: tuple[Column, Column, Column] = ("sku", "name", "description")
+OTHER_COLUMNS = (
+    *("reason", "detail", "row_number", "byte_start", "byte_end", "raw"),
+    *("delivery_id", "partition_key"),
+)
+
+_NOTHING = ("", "", "")
+
+# A spreadsheet takes a text that begins so for a formula, and a file may be made to have it run
+# something. Only this export is opened in one, so only here the text is changed.
+_FORMULA_BEGINS = ("=", "+", "-", "@", "\t", "\r")
+_NO_FORMULA = "'"
+
+_REJECTED_AGAIN = {
+    *("no sku", "no name", "NUL byte"),
+    *("sku too long", "name too long", "description too long"),
+}
+"""Reasons that are found again in the values. A row with another needs a sku to go in."""
+
+_FETCHED = 1_000
+
+# Of a partition, only the newest delivery: what an older one lacked may have come since.
+_DELIVERIES = """
+SELECT partition_key, delivery_id, coalesce(rejects, 0)
+FROM warehouse.deliveries
+LEFT JOIN (SELECT delivery_id, count(*) AS rejects FROM warehouse.rejected_rows GROUP BY ALL)
+    USING (delivery_id)
+WHERE partition_key = coalesce($partition_key, partition_key)
+    AND delivery_id = coalesce($delivery_id, delivery_id)
+    AND (status <> 'failed' OR $delivery_id IS NOT NULL)
+QUALIFY row_number() OVER (PARTITION BY partition_key ORDER BY delivered_at DESC, delivery_id DESC)
+    = 1
+ORDER BY partition_key
+"""
+
+_REJECTS = """
+SELECT reason, detail, row_number, byte_start, byte_end, raw
+FROM warehouse.rejected_rows WHERE delivery_id = $delivery_id
+ORDER BY row_number
+"""
+
+
+@dataclass(frozen=True)
+class Exported:
+    """The rejects of one delivery, written.
+
+    Attributes:
+        path: of the file.
+        partition_key: of the delivery.
+        rows: how many it has.
+        escaped: how many values of products were changed, so that none is taken for a formula.
+    """
+
+    path: Path
+    partition_key: str
+    rows: int
+    escaped: int
+
+
+def export_rejects(
+    engine: Engine,
+    log: logging.Logger,
+    *,
+    partition_key: str | None = None,
+    delivery_id: str | None = None,
+) -> list[Exported]:
+    """Write the rejects of the newest delivery of every partition that has some.
+
+    Args:
+        engine: whose.
+        log: is told whom it waits for.
+        partition_key: of this partition only.
+        delivery_id: of this delivery instead of the newest.
+
+    Raises:
+        LfpError: there is no such partition or delivery, or the database is busy.
+    """
+    settings = engine.settings
+    if not engine.warehouse.path.exists():
+        msg = f"There is no database at {engine.warehouse.path} yet: nothing was taken in."
+        raise LfpError(msg)
+    # Somebody waits for it at the keyboard.
+    warehouse = replace(engine.warehouse, writer_wait_seconds=settings.foreign_wait_seconds)
+    for leftover in leftovers(settings.rejects_dir):
+        log.info("Removing %s, left by an export that was killed", leftover)
+    with warehouse.opened("exporting rejects", log) as connection:
+        chosen = {"partition_key": partition_key, "delivery_id": delivery_id}
+        deliveries = connection.execute(_DELIVERIES, chosen).fetchall()
+        if not deliveries and (partition_key or delivery_id):
+            what = f"delivery {delivery_id}" if delivery_id else f"partition {partition_key}"
+            msg = f"There is no {what} in the table deliveries, which has all that were read."
+            raise LfpError(msg)
+        return [
+            _export(connection, engine, key, delivery)
+            for key, delivery, rejects in deliveries
+            if rejects
+        ]
+
+
+def _export(
+    connection: duckdb.DuckDBPyConnection, engine: Engine, key: str, delivery_id: str
+) -> Exported:
+    path = engine.settings.rejects_dir / f"{delivery_id.replace('#', '-')}-rejects.csv"
+    dialect = _dialect(engine, key, delivery_id)
+    rows = escaped = 0
+    with temporary_beside(path) as (file, temporary):
+        # Spreadsheets take a file for UTF-8 by its mark.
+        text = io.TextIOWrapper(file, encoding="utf-8-sig", newline="")
+        writer = csv.writer(text)
+        writer.writerow(PRODUCT_COLUMNS + OTHER_COLUMNS)
+        for reason, detail, number, start, end, raw in _rejects(connection, delivery_id):
+            whole = len(raw) == end - start
+            product = _product(raw, dialect) if whole and dialect else _NOTHING
+            if reason not in _REJECTED_AGAIN:
+                product = ("", *product[1:])
+            told = raw.decode("utf-8", "replace")
+            others = [reason, detail, number, start, end, told, delivery_id, key]
+            writer.writerow([_harmless(cell) for cell in (*product, *others)])
+            rows += 1
+            escaped += sum(_harmless(cell) != cell for cell in product)
+        text.flush()
+        publish(file, temporary, path)
+        text.detach()
+    return Exported(path, key, rows, escaped)
+
+
+def _rejects(
+    connection: duckdb.DuckDBPyConnection, delivery_id: str
+) -> Iterator[tuple[str, str, int, int, int, bytes]]:
+    rejects = connection.execute(_REJECTS, {"delivery_id": delivery_id})
+    while some := rejects.fetchmany(_FETCHED):
+        yield from some
+
+
+def _product(raw: bytes, dialect: Dialect) -> tuple[str, str, str]:
+    """Sku, name and description of a record; nothing, if it is not a good one.
+
+    Which value is which cannot be told where there are too few or too many, or where a quote is
+    astray.
+    """
+    grammar = dialect.grammar()
+    good = grammar.good_record(raw, 0)
+    if good is None or good[1] < len(raw):
+        return _NOTHING
+    values = grammar.values(raw[: good[0]])
+    sku, name, description = (values[dialect.columns.positions[one]] for one in PRODUCT_COLUMNS)
+    return sku.strip(), name.strip(), description
+
+
+def _harmless(cell: Any) -> Any:  # noqa: ANN401 (a text or a number)
+    is_formula = isinstance(cell, str) and cell.startswith(_FORMULA_BEGINS)
+    return _NO_FORMULA + cell if is_formula else cell
+
+
+def _dialect(engine: Engine, key: str, delivery_id: str) -> Dialect | None:
+    """How the delivery is written; None: it is no longer in the raw zone, or has no header."""
+    try:
+        deliveries = {one.delivery_id: one for one in engine.raw_zone.deliveries(key)}
+        raw = deliveries[delivery_id].path
+        return _dialect_of_file(raw, engine.settings)
+    except (KeyError, OSError, LandingError, DeliveryRefusedError):
+        return None
+
+
+def _dialect_of_file(raw: Path, settings: Settings) -> Dialect:
+    head = b""
+    with closing(plain_bytes(raw, settings.max_unpacked_bytes)) as pieces:
+        while len(head) < HEAD_BYTES and (piece := next(pieces, b"")):
+            head += piece
+    encoding, mark_length = detect_encoding(head)
+    if encoding != "utf-8":
+        head, mark_length = b"".join(to_utf8([head[mark_length:]], encoding)), 0
+    return detect_dialect(head[:HEAD_BYTES], mark_length, settings.column_aliases)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Export as the command line says; the exit code tells whether that was possible."""
+    parser = argparse.ArgumentParser(
+        prog="python -m lfp_pipeline.rejects_export", description=__doc__
+    )
+    parser.add_argument("--partition", help="of this partition only")
+    parser.add_argument("--delivery", help="of this delivery, which need not be the newest")
+    options = parser.parse_args(arguments)
+    try:
+        engine = Engine(load_settings())
+        exported = export_rejects(
+            engine,
+            logging.getLogger(__name__),
+            partition_key=options.partition or None,
+            delivery_id=options.delivery or None,
+        )
+    except LfpError as error:
+        print(error, file=sys.stderr)
+        return 1
+    _tell(exported, engine.settings)
+    return 0
+
+
+def _tell(exported: Sequence[Exported], settings: Settings) -> None:
+    if not exported:
+        print("No rejected rows: nothing is to be mended.")
+        return
+    for one in exported:
+        print(f"{os.path.relpath(one.path)}: {one.rows:,} rejected rows of {one.partition_key}")
+    wanted = ", ".join(PRODUCT_COLUMNS)
+    print(
+        f"\nMend them in a spreadsheet or an editor: {wanted}. The other columns tell what was "
+        "wrong, and are\nnot read. Take away the rows that you leave as they are: they would be "
+        f"rejected again, and more than\n{settings.max_reject_share:.0%} of rejects refuse a file. "
+        f"Save it as CSV, and drop it into {os.path.relpath(settings.inbox_dir)}."
+    )
+    if escaped := sum(one.escaped for one in exported):
+        print(
+            f"\n{escaped:,} values begin with one of = + - @, and got an apostrophe before it, so "
+            "that no\nspreadsheet takes them for a formula. Take it away where it is not to stay."
+        )
+
+
+if __name__ == "__main__":
+    sys.exit(main())
