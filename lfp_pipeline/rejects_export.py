@@ -25,7 +25,7 @@ from lfp_pipeline.landing.durable import leftovers, publish, temporary_beside
 from lfp_pipeline.reading.columns import Column
 from lfp_pipeline.reading.dialect import HEAD_BYTES, Dialect, detect_dialect
 from lfp_pipeline.reading.encoding import detect_encoding, to_utf8
-from lfp_pipeline.reading.unpacking import plain_bytes
+from lfp_pipeline.reading.unpacking import contents
 from lfp_pipeline.settings import Settings, load_settings
 
 PRODUCT_COLUMNS: tuple[Column, Column, Column] = ("sku", "name", "description")
@@ -192,11 +192,18 @@ def _dialect(engine: Engine, key: str, delivery_id: str) -> Dialect | None:
         return None
 
 
-def _dialect_of_file(raw: Path, settings: Settings) -> Dialect:
+def _dialect_of_file(raw: Path, settings: Settings) -> Dialect | None:
+    """How a file is written; None: it is a zip of several, which are written in different ways."""
+    with closing(contents(raw, settings.max_unpacked_bytes)) as several:
+        first, *others = [_dialect_of(content.pieces, settings) for content in several]
+    same = [(one.delimiter, one.columns) == (first.delimiter, first.columns) for one in others]
+    return first if all(same) else None
+
+
+def _dialect_of(pieces: Iterator[bytes], settings: Settings) -> Dialect:
     head = b""
-    with closing(plain_bytes(raw, settings.max_unpacked_bytes)) as pieces:
-        while len(head) < HEAD_BYTES and (piece := next(pieces, b"")):
-            head += piece
+    while len(head) < HEAD_BYTES and (piece := next(pieces, b"")):
+        head += piece
     encoding, mark_length = detect_encoding(head)
     if encoding != "utf-8":
         head, mark_length = b"".join(to_utf8([head[mark_length:]], encoding)), 0

@@ -29,7 +29,7 @@ from pydantic import TypeAdapter
 from lfp_pipeline.errors import DeliveryRefusedError, ReaderDiedError
 from lfp_pipeline.holds import held, left_behind
 from lfp_pipeline.landing.delivery import Delivery
-from lfp_pipeline.reading.plain_text import plain_text
+from lfp_pipeline.reading.plain_text import plain_texts
 from lfp_pipeline.reading.reader import read_delivery
 from lfp_pipeline.reading.workspace import WorkspaceLimits, open_workspace
 from lfp_pipeline.settings import Settings, size_in_bytes
@@ -167,9 +167,9 @@ def main() -> int:
     try:
         with open_workspace(folders, settings.work_dir, rehearsal.limits) as workspace:
             folder = workspace.folder
-            text = plain_text(delivery.path, folder, settings.max_unpacked_bytes)
+            texts = plain_texts(delivery.path, folder, settings.max_unpacked_bytes)
             log = getLogger(__name__)
-            read_delivery(delivery, text, workspace.connection, folder, settings, log)
+            read_delivery(delivery, texts, workspace.connection, folder, settings, log)
     except (MemoryError, duckdb.OutOfMemoryException):
         return _OUT_OF_MEMORY
     except Exception:  # noqa: BLE001 (whoever reads it next meets it, too, and lives to tell)

@@ -120,7 +120,7 @@ def dirty(style: Style) -> Iterator[Case]:
             if (number + place + STYLES.index(style)) % 2:  # The others are in another style.
                 continue
             rows = [style.row(1), style.row(2, description="two\nlines"), style.row(3)]
-            end = text if place < 2 else text.removesuffix(style.newline)  # noqa: PLR2004
+            end = text if place < 2 else text.removesuffix(style.newline)
             rows[place] = end, fate
             yield style.file(f"{name} {('first', 'middle', 'last')[place]}", *rows)
     yield from between_rows(style)
@@ -343,11 +343,11 @@ def large() -> Iterator[Case]:
     good: Piece = ("Lamp,§1,plain\n", ("§1", "Lamp", "plain"))
     for name, length in (("longest", 100_000), ("too long", 100_001)):
         text = "é" * length
-        fate: Fate = ("§9", "Sofa", text) if length == 100_000 else "description too long"  # noqa: PLR2004
+        fate: Fate = ("§9", "Sofa", text) if length == 100_000 else "description too long"
         yield accepted(f"description {name}", (f"Sofa,§9,{text}\n", fate), good)
     for name, length in (("longest", 1_000), ("too long", 1_001)):
         text = "é" * length
-        fate = ("§9", text, "") if length == 1_000 else "name too long"  # noqa: PLR2004
+        fate = ("§9", text, "") if length == 1_000 else "name too long"
         yield accepted(f"name {name}", (f"{text},§9,\n", fate), good)
     yield accepted(
         "a line too long", good, ("Sofa,§9," + "x" * 2_000_000 + "\n", "record too long")

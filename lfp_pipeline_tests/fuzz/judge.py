@@ -23,9 +23,9 @@ from lfp_pipeline.landing.sources import LocalFile
 from lfp_pipeline.reading import records, scan
 from lfp_pipeline.reading.dialect import Dialect
 from lfp_pipeline.reading.loading import dialect_of
-from lfp_pipeline.reading.plain_text import plain_text
+from lfp_pipeline.reading.plain_text import plain_texts
 from lfp_pipeline.reading.reader import read_delivery
-from lfp_pipeline.reading.unpacking import is_packed, plain_bytes
+from lfp_pipeline.reading.unpacking import contents, is_packed
 from lfp_pipeline.reading.workspace import WorkspaceLimits, open_workspace
 from lfp_pipeline.settings import Settings
 from lfp_pipeline.warehouse import direct_load
@@ -91,9 +91,9 @@ def _read(case: Case, folder: Path) -> list[Outcome]:
             truth = _truth(file, path, case, settings)
             with workspace.folder_for(number) as place:
                 try:
-                    text = plain_text(path, place, settings.max_unpacked_bytes)
+                    texts = plain_texts(path, place, settings.max_unpacked_bytes)
                     delivery = delivery_at(path)
-                    read = read_delivery(delivery, text, connection, place, settings, LOG)
+                    read = read_delivery(delivery, texts, connection, place, settings, LOG)
                 except DeliveryRefusedError as error:
                     outcomes.append(_refused(file, truth, str(error)))
                     continue
@@ -145,7 +145,7 @@ def _truth(file: File, path: Path, case: Case, settings: Settings) -> Contents |
     try:
         _assert_unpacked_rightly(file, path)
         with tempfile.TemporaryDirectory() as folder:
-            text = plain_text(path, Path(folder), settings.max_unpacked_bytes)
+            (text,) = plain_texts(path, Path(folder), settings.max_unpacked_bytes)
             dialect, data = dialect_of(text, settings), text.path.read_bytes()
     except DeliveryRefusedError as error:
         return str(error)
@@ -156,7 +156,8 @@ def _assert_unpacked_rightly(file: File, path: Path) -> None:
     """What was packed and damaged comes out as it went in, or not at all."""
     if file.damage is None or file.packing == "plain" or not is_packed(path):
         return
-    out, true = b"".join(plain_bytes(path, MOST_UNPACKED_BYTES)), file.encoded
+    (content,) = contents(path, MOST_UNPACKED_BYTES)
+    out, true = b"".join(content.pieces), file.encoded
     allowed = [true]
     if file.packing.endswith("in two"):  # Of two that follow one another, one may be lost.
         allowed += [true[: half_of(true)], true[half_of(true) :]]
