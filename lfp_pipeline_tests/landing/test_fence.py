@@ -21,6 +21,7 @@ from lfp_pipeline.errors import LandingError
 from lfp_pipeline.landing.fence import Fence
 from lfp_pipeline.landing.locations import source_at
 from lfp_pipeline.landing.sources import DownloadLimits
+from lfp_pipeline_tests.landing.ftp_server import ftp_serving
 from lfp_pipeline_tests.landing.http_server import LOOPBACK, content_of, serving, status
 from lfp_pipeline_tests.landing.support import Bytes
 
@@ -259,6 +260,13 @@ def test_a_name_is_resolved_once_and_the_server_is_told_the_name(
         assert fetch(f"http://files.example:{server.port}/products.csv", OPEN) == CONTENT
     assert names.asked == ["files.example"]
     assert server.requests[0]["Host"] == f"files.example:{server.port}"
+
+
+def test_the_name_of_a_file_server_is_resolved_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    names = resolving(monkeypatch, files=[["127.0.0.1"], ["127.0.0.2"]])
+    with ftp_serving("a.csv", CONTENT, "20261120081952", []) as (port, _):
+        assert fetch(f"ftp://files.example:{port}/a.csv", OPEN) == CONTENT
+    assert names.asked == ["files.example"]
 
 
 def test_a_name_that_becomes_another_address_is_looked_at_anew(
