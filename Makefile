@@ -60,8 +60,8 @@ dev: setup ## Start the Dagster UI and daemon, with the inbox watched (PORT=3000
 	$(BIN)/dagster dev --port $(PORT)
 
 .PHONY: story
-story: setup ## Start two feeds, change a product in one of them, and see it arrive in the tables
-	@$(BIN)/python -m examples.two_feeds
+story: setup ## Two shops, a change in one, and the tables before and after (STAY=--stay goes on)
+	@$(BIN)/python -m examples.two_feeds $(STAY)
 
 .PHONY: test
 test: setup ## Run the tests (under five minutes)

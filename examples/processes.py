@@ -150,7 +150,8 @@ def dagster_dev(folder: Path, feeds: Mapping[str, str], interval: int = 2) -> It
         "DAGSTER_HOME": str(home),
         "LFP_DATA_DIR": str(data),
         "LFP_SOURCES_FILE": str(sources),
-        "LFP_ALLOWED_HOSTS": '["127.0.0.0/8"]',
+        "LFP_ALLOWED_HOSTS": "127.0.0.0/8",
+        "LFP_SENSOR_INTERVAL_SECONDS": str(interval),
     }
     port = _free_port()
     log = folder / "dagster.log"

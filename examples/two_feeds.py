@@ -19,7 +19,7 @@ _MATERIALS = ("Oak", "Brass", "Linen", "Copper", "Walnut", "Glass", "Wool")
 _THINGS = ("Table", "Lamp", "Chair", "Bowl", "Shelf")
 
 _LEDGER = """
-SELECT source, status, rows_read, rows_inserted, rows_updated, rows_unchanged
+SELECT partition_key, status, rows_read, rows_inserted, rows_updated, rows_unchanged
 FROM deliveries ORDER BY merged_at
 """
 
@@ -59,7 +59,7 @@ def main() -> None:
     except FileExistsError:
         parser.error(f"{given.folder} is there already; name a new folder")
     except KeyboardInterrupt:
-        print("\nEnded.")
+        _tell("\nEnded.")
     except RuntimeError as error:
         sys.exit(str(error))
 
@@ -69,39 +69,39 @@ def _tell_story(folder: Path, rows: int, *, stay: bool) -> None:
     for name, numbers in shops.items():
         write_products(folder / name / "products.csv", numbers)
     with ExitStack() as stack:
-        print(f"1. Two shops of {rows:,} products each; {rows - rows // 2:,} are in both.")
+        _tell(f"1. Two shops of {rows:,} products each; {rows - rows // 2:,} are in both.")
         feeds = [stack.enter_context(feed_server(folder / name, name)) for name in shops]
         for feed in feeds:
-            print(f"   {feed.name}: {feed.url}")
+            _tell(f"   {feed.name}: {feed.url}")
 
-        print("2. Dagster takes them in.")
+        _tell("2. Dagster takes them in.")
         urls = {feed.name: feed.url for feed in feeds}
         dagster = stack.enter_context(dagster_dev(folder, urls))
-        print(f"   {dagster.url}", flush=True)
+        _tell(f"   {dagster.url}")
         total = rows + rows // 2
         seconds = dagster.until(lambda: _products(dagster, after_notes=1) == total)
-        print(f"   {total:,} products are in, {seconds:.1f} s after Dagster was started.")
+        _tell(f"   {total:,} products are in, {seconds:.1f} s after Dagster was started.")
         _show_ledger(dagster)
 
         shop = feeds[0]
         sku, old_name, description = product(rows - 1)
         new_name = "Golden Teapot"
-        print(f"3. {shop.name} changes {sku}: its name was {old_name}, and is {new_name} now.")
+        _tell(f"3. {shop.name} changes {sku}: its name was {old_name}, and is {new_name} now.")
         counts_before = _counts(dagster, old_name, new_name)
         notes = dagster.notes()
         shop.change(sku, new_name, description)
-        print("   The shop has said so on its page.", flush=True)
+        _tell("   The shop has said so on its page.")
         seconds = dagster.until(
             lambda: dagster.notes() > notes and _name_of(dagster, sku) == new_name
         )
-        print(f"   The tables show it {seconds:.1f} s later.")
+        _tell(f"   The tables show it {seconds:.1f} s later.")
         _show_ledger(dagster)
         counts_after = _counts(dagster, old_name, new_name)
-        print(f"   {'name_counts':<20} {'before':>8} {'after':>8}")
+        _tell(f"   {'name_counts':<20} {'before':>8} {'after':>8}")
         for name in (old_name, new_name):
-            print(f"   {name:<20} {counts_before[name]:>8,} {counts_after[name]:>8,}")
+            _tell(f"   {name:<20} {counts_before[name]:>8,} {counts_after[name]:>8,}")
         if stay:
-            print("Everything goes on until Ctrl-C. Change products on the pages of the shops.")
+            _tell("Everything goes on until Ctrl-C. Change products on the pages of the shops.")
             shop.process.wait()
 
 
@@ -122,11 +122,15 @@ def _counts(dagster: Dagster, *names: str) -> dict[str, int]:
 
 
 def _show_ledger(dagster: Dagster) -> None:
-    print(f"   {'deliveries':<34} {'read':>8} {'inserted':>8} {'updated':>8} {'unchanged':>9}")
-    for source, status, *fates in dagster.ask(_LEDGER):
+    _tell(f"   {'deliveries':<20} {'read':>8} {'inserted':>8} {'updated':>8} {'unchanged':>9}")
+    for shop, status, *fates in dagster.ask(_LEDGER):
         read, inserted, updated, unchanged = fates
-        told = f"{source} {status}"
-        print(f"   {told:<34} {read:>8,} {inserted:>8,} {updated:>8,} {unchanged:>9,}")
+        told = f"{shop} {status}"
+        _tell(f"   {told:<20} {read:>8,} {inserted:>8,} {updated:>8,} {unchanged:>9,}")
+
+
+def _tell(text: str) -> None:
+    print(text, flush=True)
 
 
 if __name__ == "__main__":
