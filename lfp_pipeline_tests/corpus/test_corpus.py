@@ -2,7 +2,6 @@
 
 import csv
 import io
-
 import os
 import re
 from collections.abc import Sequence
@@ -16,13 +15,12 @@ import pytest
 
 from lfp_pipeline.ingestion import Ingested
 from lfp_pipeline.landing.partition_key import partition_key
-from lfp_pipeline.warehouse.account import Account, Status
 from lfp_pipeline.reading.rejects import RAW_BYTES_KEPT
+from lfp_pipeline.warehouse.account import Account, Status
 from lfp_pipeline_tests.corpus.archives import archives
 from lfp_pipeline_tests.corpus.cases import Case
 from lfp_pipeline_tests.corpus.csv_files import csv_files
 from lfp_pipeline_tests.oracle import LOG, engine_at
-
 
 PRODUCTS = """
 SELECT delivery_id, row_number, sku, name, description FROM products ORDER BY ALL
