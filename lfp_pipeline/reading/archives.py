@@ -2,7 +2,7 @@
 
 import re
 
-HEAD_BYTES = 262
+HEAD_BYTES = 265
 """So many bytes are needed to tell: those of a tar are late."""
 
 _KINDS = (
@@ -15,12 +15,12 @@ _KINDS = (
     ("compress", re.compile(rb"\x1f\x9d")),
     ("7z", re.compile(rb"7z\xbc\xaf\x27\x1c")),
     ("RAR", re.compile(rb"Rar!\x1a\x07")),
-    ("tar", re.compile(rb"[\0-\xff]{257}ustar")),
+    ("tar", re.compile(rb"[\0-\xff]{257}ustar(?:\0|  \0)")),
 )
 
 _NAMED = re.compile(
-    r"\.(?:zip|zipx|gz|gzip|tgz|zst|tzst|bz2|tbz2?|xz|txz|lzma|lz4?|br|z|7z|rar|tar|cab|arj|jar|ar"
-    r"|iso|xlsx|ods)$",
+    r"\.(?:zip|zipx|gz|gzip|tgz|zst|tzst|bz2|tbz2?|xz|txz|lzma|lz4?|z|7z|rar|tar|cab|arj|jar"
+    r"|xlsx|ods)$",
     re.IGNORECASE,
 )
 

@@ -21,6 +21,8 @@ _LINE_END = re.compile(rb"[^\r\n]*+(?:\r\n|\r|\n|\Z)")
 _COLUMNS_COUNTED = 100_000  # More are noise, and take long.
 _LINES_FOR_PROOF = 3
 _LINES_LOOKED_AT = 20
+_QUOTES_LOOKED_AT = 100
+_QUOTE = b'"'[0]
 _SKIP_STEPS = tuple(2**power for power in range(16, -1, -2))
 
 Buffer = bytes | mmap
@@ -206,7 +208,10 @@ class RecordGrammar:
         """
         if buffer.find(b"\n", value, closing) < 0 and buffer.find(b"\r", value, closing) < 0:
             return False
-        before = buffer[closing - 1 : closing]
+        opening = closing  # Of a value that may begin with quotes of its own: ,"""big"" lamp"
+        while opening > max(value, closing - _QUOTES_LOOKED_AT) and buffer[opening - 1] == _QUOTE:
+            opening -= 1
+        before = buffer[opening - 1 : opening]
         if before in {self._delimiter, b"\n", b"\r"} and not self._ends_value(buffer, closing + 1):
             return True
         position, lines, good_lines = _line_end(buffer, value), 0, 0

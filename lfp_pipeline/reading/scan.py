@@ -24,8 +24,8 @@ DuckDB's own choice, 16, is too much to divide a file of 90 MB evenly between tw
 """
 
 # Every column is looked at, also those that are not taken in: what DuckDB is not asked for, it does
-# not check, and 1.5 fails on objections to it. They are put together once: for two thousand of them,
-# DuckDB takes half a minute to find out by itself that twice is the same.
+# not check, and 1.5 fails on objections to it. They are put together once: with two thousand of
+# them, DuckDB takes long to find out by itself that what it is told twice is the same.
 _SCAN = """
 SELECT *, {irregular} AS irregular
 FROM (

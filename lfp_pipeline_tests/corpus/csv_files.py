@@ -244,8 +244,8 @@ def headers() -> Iterator[Case]:
         head = f"sep={mark}\nname{mark}sku{mark}description\n"
         row = f"Lamp{mark}§1{mark}plain"
         yield accepted(f"separator {mark}", (row, one), head=head, delimiter=mark)
-    for newline in NEWLINES:
-        yield accepted(f"header only, {NEWLINES[newline]}", head=f"name,sku,description{newline}")
+    for newline, name in NEWLINES.items():
+        yield accepted(f"header only, {name}", head=f"name,sku,description{newline}")
     yield accepted("header without line end", head="name,sku,description")
     yield accepted("header and blank lines", ("\n\n\n", None))
     others = [f"x{number}" for number in range(1_997)]
@@ -321,6 +321,8 @@ def odd() -> Iterator[Case]:
         ("bad\n", "missing columns"),
         good,
     )
+    mustard = "x" * 256 + "mustard,name,sku,description\n"
+    yield accepted("the mark of a tar, almost", ("9," + str(good[0]), good[1]), head=mustard)
     yield accepted(
         "header in another order", ("sku,name,description\n", ("name", "sku", "description"))
     )
@@ -334,7 +336,7 @@ def odd() -> Iterator[Case]:
         "HTML in a value", ('Lamp,§2,<b class="x">y</b>\n', ("§2", "Lamp", '<b class="x">y</b>'))
     )
     rng = random.Random(1)
-    noise = bytes(rng.choices([byte for byte in range(128, 256)], k=3_000)) + b"\n"
+    noise = bytes(rng.choices(range(128, 256), k=3_000)) + b"\n"
     yield accepted("noise in the middle", good, (noise, "missing columns"), good)
 
 

@@ -51,19 +51,14 @@ def ingest(cases: Sequence[Case], folder: Path) -> dict[str, Found]:
     accounts = {
         one.delivery.partition_key: one.account for one in done if isinstance(one, Ingested)
     }
+
+    def found_of(account: Account) -> Found:
+        of_it = ([row[1:] for row in rows if row[0] == account.delivery_id] for rows in tables)
+        return Found(account, *of_it)
+
     with duckdb.connect(engine.warehouse.path, read_only=True) as connection:
-        products, rejects = (connection.execute(sql).fetchall() for sql in (PRODUCTS, REJECTS))
-    found = {}
-    for name, case in names.items():
-        account = accounts[partition_key(name)]
-        found[case] = Found(
-            account,
-            *(
-                [row[1:] for row in rows if row[0] == account.delivery_id]
-                for rows in (products, rejects)
-            ),
-        )
-    return found
+        tables = [connection.execute(sql).fetchall() for sql in (PRODUCTS, REJECTS)]
+    return {case: found_of(accounts[partition_key(name)]) for name, case in names.items()}
 
 
 def check(case: Case, found: Found) -> None:

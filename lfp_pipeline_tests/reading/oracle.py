@@ -129,8 +129,8 @@ class Oracle:
         """Whether the quote before `inside` is a slip: the next one is no answer to it.
 
         That is so where none follows, or where the text between them goes over a line end, and the
-        other stands where a value begins and none ends, or there are three or more records after
-        the first line, and of the first twenty more than half are good.
+        other stands where a value begins and none ends (maybe after more quotes), or there are
+        three or more records after the first line, and of the first twenty more than half are good.
         """
         try:
             close = self.closing_quote(inside)
@@ -141,7 +141,7 @@ class Oracle:
             return False
         after = self.past_spaces(close + 1)
         ends = after == len(self.data) or self.data[after] in (self.delimiter, CR, LF)
-        if text[-1] in (self.delimiter, CR, LF) and not ends:
+        if text.rstrip(b'"')[-1] in (self.delimiter, CR, LF) and not ends:
             return True
         position, good = self.line_end(inside), []
         while position <= close and len(good) < 20:

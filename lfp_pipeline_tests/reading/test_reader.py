@@ -281,20 +281,81 @@ def test_a_quoted_text_that_looks_like_a_record_makes_no_product():
     assert found.reasons == [(1, "too many columns")]
 
 
-def test_an_unclosed_quote_among_400_000_lines_loses_its_line_only():
-    """DuckDB alone loses 77,777 rows here, behind one reject."""
-    count, bad = 400_000, 150_000
-    rows = [b"Lamp,S-%d,A lamp\n" % number for number in range(count)]
-    rows[bad] = b'Lamp,S-%d,"A lamp\n' % bad
+ONE_LINE = [b"A lamp"]
+SEVERAL_LINES = [b"A lamp", b'"A lamp, large"', b'"A\nlamp"', b'"""A"" lamp,\n\nlarge\n"']
+
+
+@pytest.mark.parametrize(
+    ("texts", "places"),
+    [(ONE_LINE, [300_000]), (SEVERAL_LINES, [300_000, 300_200, 399_998])],
+    ids=["one in plain lines", "three among quoted texts"],
+)
+def test_unclosed_quotes_among_400_000_rows_lose_their_lines_only(
+    texts: list[bytes], places: list[int]
+):
+    """DuckDB alone loses 77,777 rows to the first, behind one reject."""
+    count = 400_000
+    rows = [b"Lamp,S-%d,%s\n" % (number, texts[number % len(texts)]) for number in range(count)]
+    for place in places:
+        rows[place] = b'Lamp,S-%d,"A lamp\n' % place
     data = HEAD.encode() + b"".join(rows)
     found = read(data)
-    start = data.index(rows[bad])
     assert found.rows_read == count
+    starts = [data.index(rows[place]) for place in places]
     assert found.rejects == [
-        (bad + 1, start, start + len(rows[bad]), "unclosed quote", rows[bad]),
+        (place + 1, start, start + len(rows[place]), "unclosed quote", rows[place])
+        for place, start in zip(places, starts, strict=True)
     ]
-    assert len(found.winners) == count - 1
-    assert found.winners[-1] == (count, f"S-{count - 1}", "Lamp", "A lamp")
+    values = [next(python_csv.reader(io.StringIO(text.decode(), newline="")))[0] for text in texts]
+    assert found.winners == [
+        (number + 1, f"S-{number}", "Lamp", values[number % len(texts)])
+        for number in range(count)
+        if number not in places
+    ]
+
+
+@pytest.mark.parametrize("seed", range(20))
+@pytest.mark.parametrize("quoting", ["all", "as needed", "text"])
+def test_an_unclosed_quote_takes_no_other_row_with_it(quoting: str, seed: int):
+    """Whichever value it opens, wherever it stands, whatever texts the other rows hold.
+
+    But if the next text begins with a line break, its quote closes that value by RFC 4180.
+    """
+    rng = random.Random(seed)
+    texts = [
+        "plain",
+        "a, b",
+        "two\nlines",
+        'say "hi"',
+        '"big"',
+        "one\n\nthree,\n",
+        "",
+        '19" deep',
+    ]
+    style = python_csv.QUOTE_ALL if quoting == "all" else python_csv.QUOTE_MINIMAL
+    rows, good = [], []
+    for number in range(40):
+        good.append((f"S-{number}", "Lamp", rng.choice(texts)))
+        out = io.StringIO(newline="")
+        python_csv.writer(out, quoting=style, lineterminator="\n").writerow(good[-1])
+        row = out.getvalue()
+        if quoting == "text" and not row.endswith('"\n'):
+            row = row.removesuffix(good[-1][2] + "\n") + f'"{good[-1][2]}"\n'
+        rows.append(row)
+    bad = sorted(rng.sample(range(40), rng.choice([1, 1, 2])))
+    for place in bad:
+        rows[place] = rng.choice(
+            [
+                'X-1,Lamp,"never closed\n',
+                '"X-1,Lamp,never closed\n',
+                'X-1,"Lamp,never closed\n',
+                '"X-1","Lamp","never closed\n',
+                '"X-1","Lamp","never "closed""\n',
+            ]
+        )
+    found = read(("sku,name,description\n" + "".join(rows)).encode())
+    assert found.products == [row for place, row in enumerate(good) if place not in bad]
+    assert b"".join(raw for *_, raw in found.rejects).decode() == "".join(rows[n] for n in bad)
 
 
 # Rows that do not fit
