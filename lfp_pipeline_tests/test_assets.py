@@ -90,6 +90,7 @@ def test_the_metadata_tells_the_rows_by_fate_the_speed_and_the_source(first: Pro
         "delivery_id": A.delivery_id,
         "source": str(first.inbox / A.key),
         "delivered_at": "1970-01-01 00:00:01.000000 UTC",
+        "to_mend_the_rejects": f"make rejects PARTITION={A.key}",
     }
     assert {name: metadata[name] for name in expected} == expected
     assert metadata["rows_per_second"] > 0

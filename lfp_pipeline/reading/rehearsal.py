@@ -34,12 +34,16 @@ from lfp_pipeline.reading.reader import read_delivery
 from lfp_pipeline.reading.workspace import WorkspaceLimits, open_workspace
 from lfp_pipeline.settings import Settings, size_in_bytes
 
+_MARK = "reading-"
+
 _LEAST_SECONDS = 600.0
 _BYTES_A_SECOND = 100_000
 """Slower than any reading of a packed file. Who is slower, hangs."""
 
 _MEMORY_BESIDE_DUCKDB = 2 << 30
-"""For rejects, buffers of the CSV reader and threads, none of which counts towards its limit."""
+"""For rejects and buffers of the CSV reader, which do not count towards its limit."""
+
+_MEMORY_OF_A_THREAD = 16 << 20
 
 _OUT_OF_MEMORY = 3
 
@@ -68,7 +72,8 @@ class Rehearsal:
     @property
     def most_bytes(self) -> int:
         """How much memory of its own the process may have; files that are mapped do not count."""
-        return 2 * size_in_bytes(self.limits.memory_limit) + _MEMORY_BESIDE_DUCKDB
+        duckdb_bytes = 2 * size_in_bytes(self.limits.memory_limit)
+        return duckdb_bytes + self.limits.threads * _MEMORY_OF_A_THREAD + _MEMORY_BESIDE_DUCKDB
 
 
 _REHEARSAL = TypeAdapter(Rehearsal)
@@ -79,7 +84,7 @@ def being_read(deliveries: Iterable[Delivery], settings: Settings) -> Iterator[N
     """Hold the marks that the bytes of some deliveries are being read, for the block."""
     with ExitStack() as marks:
         for delivery in deliveries:
-            mark = _marks_dir(settings) / f"{delivery.sha256}.{uuid4().hex}"
+            mark = settings.work_dir / f"{_MARK}{delivery.sha256}.{uuid4().hex}"
             marks.enter_context(held(mark))
         yield
 
@@ -99,7 +104,7 @@ def rehearse_if_a_reader_died(
         DeliveryRefusedError: the process crashed, too.
         ReaderDiedError: it took too much time or memory, or was killed.
     """
-    marks = left_behind(_marks_dir(settings), f"{delivery.sha256}.*")
+    marks = left_behind(settings.work_dir, f"{_MARK}{delivery.sha256}.*")
     if marks:
         told = "%s: a process died while it read this file; reading it in one of its own first"
         log.warning(told, delivery.partition_key)
@@ -148,10 +153,6 @@ def _ends(how: str) -> str:
 
 def _signal_name(number: int) -> str:
     return f"signal {number}, {signal.strsignal(number)}"
-
-
-def _marks_dir(settings: Settings) -> Path:
-    return settings.work_dir / "reading"
 
 
 # In the process that may die

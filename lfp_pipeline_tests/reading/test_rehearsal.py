@@ -2,6 +2,7 @@
 
 import os
 import signal
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -10,6 +11,7 @@ from subprocess import Popen
 import pytest
 
 from lfp_pipeline.engine import Engine
+from lfp_pipeline.holds import left_behind
 from lfp_pipeline.reading import rehearsal
 from lfp_pipeline.reading.rehearsal import being_read
 from lfp_pipeline_tests.oracle import LOG, File, assert_laws_hold, engine_at, land, tables
@@ -182,7 +184,7 @@ def test_a_reader_that_died_of_something_else_costs_a_rehearsal_and_no_row(
 
 
 def marks(engine: Engine) -> list[Path]:
-    return list((engine.settings.work_dir / "reading").iterdir())
+    return list(engine.settings.work_dir.glob("reading-*"))
 
 
 def test_while_another_process_reads_a_file_it_may_be_read_here(
@@ -223,3 +225,28 @@ def test_a_rehearsal_that_hangs_is_stopped(
     assert account.status == "failed"
     assert "took more than 3 s" in str(account.error)
     assert len(marks(engine)) == 1
+
+
+def test_a_rehearsal_ends_with_the_run_that_waits_for_it(
+    engine: Engine, environment: Mapping[str, str], run: Run
+):
+    land(engine, hostile("HANG"))
+    folder = engine.settings.data_dir
+    with running(INGEST_EVERYTHING, folder, "together", environment=environment):
+        pass
+    with run() as waiting:
+        wait_until(lambda: living_workspaces(engine) == 2)
+        waiting.kill()
+    wait_until(lambda: living_workspaces(engine) == 0)
+
+
+def living_workspaces(engine: Engine) -> int:
+    folder, pattern = engine.settings.work_dir, "run-*.held"
+    return len(list(folder.glob(pattern))) - len(left_behind(folder, pattern))
+
+
+def wait_until(is_so: Callable[[], bool]) -> None:
+    end = time.monotonic() + 60
+    while not is_so():
+        assert time.monotonic() < end
+        time.sleep(0.05)
