@@ -8,12 +8,14 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 _ROOT = Path(__file__).resolve().parents[1]
 
 _TO_SETTLE_SECONDS = 15
+
+_LAST_WORDS = ((signal.SIGINT, 10), (signal.SIGTERM, 10), (signal.SIGKILL, None))
 
 _FIRST_USE = "import dagster as dg; dg.DagsterInstance.get().get_runs(limit=1)"
 
@@ -85,8 +87,17 @@ def dagster_dev(instance: Path, settings: Mapping[str, str]) -> Iterator[None]:
             time.sleep(_TO_SETTLE_SECONDS)
             yield
         finally:
-            os.killpg(process.pid, signal.SIGINT)
-            process.wait()
+            _end(process)
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """End a process group. One that a shell has put in the background is deaf to the first word."""
+    for word, seconds in _LAST_WORDS:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, word)
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(seconds)
+            return
 
 
 def _environment(instance: Path, settings: Mapping[str, str]) -> dict[str, str]:
