@@ -81,8 +81,10 @@ def csv_files() -> list[Case]:
 
 def clean() -> Iterator[Case]:
     """Every way in which a good file may be written."""
-    for delimiter, newline, quoted, mark in product(DELIMITERS, NEWLINES, (False, True), (0, 1)):
-        style = Style(delimiter, newline, quoted)
+    for number, (delimiter, newline, quoted) in enumerate(
+        product(DELIMITERS, NEWLINES, (False, True))
+    ):
+        style, mark = Style(delimiter, newline, quoted), number // 2 % 2
         yield accepted(
             f"clean, {style}{', with mark' * mark}",
             *texts(style),
@@ -117,7 +119,7 @@ def dirty(style: Style) -> Iterator[Case]:
     """Each kind of dirt, in the first, a middle and the last row, or where it belongs."""
     for number, (name, text, fate) in enumerate(bad_records(style)):
         for place in range(3):
-            if (number + place + STYLES.index(style)) % 2:  # The others are in another style.
+            if (number + place) % len(STYLES) != STYLES.index(style):  # Each in a style of its own.
                 continue
             rows = [style.row(1), style.row(2, description="two\nlines"), style.row(3)]
             end = text if place < 2 else text.removesuffix(style.newline)

@@ -221,7 +221,9 @@ def test_many_members_with_dirt_give_what_they_give_alone(tmp_path: Path):
         ] == [b"Lamp,S,x,y\n"] * sum(fates)
 
 
-def test_a_zip_of_several_is_not_loaded_directly(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_a_zip_of_several_goes_into_an_empty_warehouse_like_any_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
     monkeypatch.setattr(direct_load, "LEAST_BYTES", 0)
     engine = engine_at(tmp_path)
     path = engine.settings.inbox_dir / "products.zip"
