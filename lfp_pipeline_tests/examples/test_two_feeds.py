@@ -14,6 +14,8 @@ from examples.processes import Dagster, dagster_dev, feed_server
 from examples.two_feeds import product, write_products
 from lfp_pipeline_tests.processes import PROJECT
 
+pytestmark = pytest.mark.slow
+
 Product = tuple[str, str, str]
 
 PRODUCTS = "SELECT sku, name, description FROM products ORDER BY ALL"
@@ -53,7 +55,6 @@ def test_a_feed_killed_in_the_middle_of_a_read_and_started_again_loses_nothing(
                 dagster.until(lambda: are_in(dagster, 4, truth.values()))
 
 
-@pytest.mark.slow
 def test_the_story_is_told_by_one_command_and_leaves_nothing_running() -> None:
     told = subprocess.run(
         [sys.executable, "-m", "examples.two_feeds", "--rows", "40"],
