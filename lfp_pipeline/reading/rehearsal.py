@@ -133,7 +133,8 @@ def _rehearse(rehearsal: Rehearsal) -> None:
         )
         raise DeliveryRefusedError(_ends(f"crashed ({_signal_name(-code)})") + remedy)
     if code == _OUT_OF_MEMORY:
-        how = f"took more than {rehearsal.most_bytes >> 20:,} MB of memory, and was stopped"
+        most = f"{rehearsal.most_bytes >> 20:,} MB of memory in all, or LFP_MEMORY_LIMIT in DuckDB"
+        how = f"took more than {most}, and was stopped"
         raise ReaderDiedError(_ends(how) + _LESS_MEMORY)
     if code < 0:
         how = f"was killed ({_signal_name(-code)}), as it is where memory runs out"

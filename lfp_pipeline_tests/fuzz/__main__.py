@@ -36,7 +36,7 @@ _CASES_OF_A_WORKER = 2_000
 _SHRUNK_OF_A_KIND = 2
 _KIND_CHARACTERS = 60
 _SHOWN_CHARACTERS = 2_000
-_NUMBERS = re.compile(r"[0-9a-f]+")
+_NUMBERS = re.compile(r"[0-9a-f]+")  # Digests, too: what is left tells findings of a kind.
 
 
 def main() -> int:
