@@ -184,7 +184,7 @@ def test_a_source_for_several_partitions_is_a_clear_failure(project: Project) ->
     ("source", "told"),
     [
         ("missing.csv", "missing.csv cannot be read: No such file"),
-        ("s3://bucket/key.csv", "s3:// is not supported. Give an http or https URL, or a path"),
+        ("gopher://host/key.csv", "gopher:// is not supported. Give a URL (abfs,"),
     ],
 )
 def test_a_source_that_cannot_be_had_is_a_clear_failure(
@@ -206,7 +206,7 @@ def test_a_file_that_is_nowhere_fails_with_what_to_do_and_leaves_no_partition(
 ) -> None:
     error = project.error(project.ingest("nowhere.csv"))
     assert f"There is no file nowhere.csv in the inbox {project.inbox}" in error
-    assert "Drop it there, or give ops.raw_products.config.source." in error
+    assert "Drop it there, name it in the sources file" in error
     assert project.registered == []
 
 

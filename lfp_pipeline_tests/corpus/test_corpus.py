@@ -116,7 +116,7 @@ def rows_in(text: str, case: Case) -> list[tuple[str, str, str]]:
 
 
 def records(text: str, delimiter: str) -> list[list[str]]:
-    csv.field_size_limit(len(text) + 1)
+    csv.field_size_limit(max(csv.field_size_limit(), len(text) + 1))
     lines = io.StringIO(text, newline="")
     return [record for record in csv.reader(lines, delimiter=delimiter) if any(record)]
 
