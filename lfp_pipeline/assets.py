@@ -2,7 +2,7 @@
 
 import hashlib
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import chain
 
 import dagster as dg
@@ -20,6 +20,7 @@ from lfp_pipeline.errors import LandingError, SettingsError
 from lfp_pipeline.ingestion import Ingested, NotLanded
 from lfp_pipeline.landing.delivery import Delivery
 from lfp_pipeline.landing.partition_key import is_partition_key, partition_key
+from lfp_pipeline.landing.sources import Source
 from lfp_pipeline.partitions import product_files
 from lfp_pipeline.reporting import (
     COUNT_COLUMNS,
@@ -43,12 +44,14 @@ OWNERS = ["team:data"]
 
 
 class RawProductsConfig(dg.Config):
-    """Where to fetch from: a URL, a path, or a name in the sources file.
+    """Where to fetch from.
 
-    Without it, the file in the inbox that the partition names, or the source of that name.
+    Without a source: the file in the inbox that the partition names; or, where there is none, or
+    `named_source` is set, what the sources file calls so.
     """
 
     source: str | None = None
+    named_source: bool = False
 
 
 @dg.asset(
@@ -69,7 +72,7 @@ def raw_products(
     if config.source and len(keys) > 1:
         msg = "A source feeds one partition, but this run has several."
         raise dg.Failure(msg, allow_retries=False)
-    landed, missing = _land(context, engine, keys, config.source)
+    landed, missing = _land(context, engine, keys, config)
     register(context.instance, [delivery.partition_key for delivery in landed])
     if missing:
         for delivery in landed:
@@ -184,7 +187,10 @@ def _partition_keys(context: dg.AssetExecutionContext) -> Sequence[str]:
 
 
 def _land(
-    context: dg.AssetExecutionContext, engine: Engine, keys: Sequence[str], location: str | None
+    context: dg.AssetExecutionContext,
+    engine: Engine,
+    keys: Sequence[str],
+    config: RawProductsConfig,
 ) -> tuple[list[Delivery], list[NotLanded]]:
     """Land the newest versions of some partitions' files.
 
@@ -194,12 +200,7 @@ def _land(
     landed: list[Delivery] = []
     missing: list[NotLanded] = []
     try:
-        sources = (
-            {keys[0]: engine.source_at(location)}
-            if location
-            else {key: engine.source_at(key) for key in engine.named_sources().keys() & set(keys)}
-            | engine.inbox_sources(keys, context.log)
-        )
+        sources = _sources(context, engine, keys, config)
     except (LandingError, SettingsError) as error:
         return [], [NotLanded(key, str(error)) for key in keys]
     for key in keys:
@@ -212,6 +213,20 @@ def _land(
         except LandingError as error:
             missing.append(NotLanded(key, str(error)))
     return landed, missing
+
+
+def _sources(
+    context: dg.AssetExecutionContext,
+    engine: Engine,
+    keys: Sequence[str],
+    config: RawProductsConfig,
+) -> Mapping[str, Source]:
+    """Where to fetch some partitions from. What is in the inbox needs no sources file."""
+    if config.source:
+        return {keys[0]: engine.source_at(config.source)}
+    found = {} if config.named_source else engine.inbox_sources(keys, context.log)
+    missing = [key for key in keys if key not in found]
+    return found | engine.named_sources(missing) if missing else found
 
 
 def _newest(engine: Engine, key: str) -> Delivery:

@@ -10,7 +10,6 @@ from lfp_pipeline.assets import name_counts, products, raw_products
 from lfp_pipeline.console import short_console
 from lfp_pipeline.errors import SettingsError
 from lfp_pipeline.jobs import ingest_inbox, ingest_products
-from lfp_pipeline.landing.sources_file import read_sources
 from lfp_pipeline.resources import ProductsDatabase, engine_of
 from lfp_pipeline.sensors.feeds import build_feed_sensor
 from lfp_pipeline.sensors.file_drop import build_file_drop_sensor
@@ -25,7 +24,6 @@ def definitions() -> dg.Definitions:
     """The code location, with the settings of this process."""
     try:
         settings = load_settings()
-        read_sources(settings.sources_path)
     except SettingsError as error:
         raise click.ClickException(str(error)) from None  # Without a traceback.
     if not settings.data_dir.exists():  # One that is there without an inbox is an error, later.

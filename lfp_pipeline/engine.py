@@ -3,9 +3,9 @@
 import logging
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from contextlib import nullcontext, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 
 from lfp_pipeline.errors import LandingError
@@ -68,31 +68,38 @@ class Engine:
     # Landing
 
     def source_at(self, location: str) -> Source:
-        """The source of that name in the sources file, or at that URL or path.
+        """The source at a URL or path.
 
         Raises:
-            LandingError: it is none of these.
+            LandingError: it is neither.
+        """
+        return source_at(location, self._download_limits)
+
+    def named_sources(self, keys: Sequence[str]) -> dict[str, Source]:
+        """The sources that the sources file names for some partitions, as far as it does.
+
+        Raises:
+            LandingError: one has a location that is none.
             SettingsError: the sources file is wrong.
         """
-        named = self.named_sources().get(location)
-        return self._source_of(named) if named else source_at(location, self._download_limits)
+        named = read_sources(self.settings.sources_path)
+        return {key: self._source_of(named[key]) for key in keys if key in named}
 
-    def named_sources(self) -> Mapping[str, NamedSource]:
-        """The entries of the sources file, by name.
-
-        Raises:
-            SettingsError: it is wrong.
-        """
-        return read_sources(self.settings.sources_path)
-
-    def feeds(self) -> list[Feed]:
-        """The sources that are polled.
+    def feeds(self) -> tuple[list[Feed], list[str]]:
+        """The sources that are polled, and what is wrong with others.
 
         Raises:
             SettingsError: the sources file is wrong.
         """
-        found = map(self._source_of, self.named_sources().values())
-        return [source for source in found if isinstance(source, Feed)]
+        feeds, problems = [], []
+        for named in read_sources(self.settings.sources_path).values():
+            try:
+                source = self._source_of(named)
+            except LandingError as error:
+                problems.append(f"{named.name}: {error}")
+            else:
+                feeds += [source] if isinstance(source, Feed) else []
+        return feeds, problems
 
     def _source_of(self, named: NamedSource) -> Source:
         location = named.location
@@ -132,8 +139,10 @@ class Engine:
         Raises:
             LandingError: it could not be fetched.
         """
-        with source.being_read() if isinstance(source, Feed) else nullcontext():
-            return self.raw_zone.land(source, key, log)
+        if isinstance(source, Feed):
+            with source.being_read():
+                return self.raw_zone.land(source, key, log, polled=True)
+        return self.raw_zone.land(source, key, log)
 
     # What is still to be done
 

@@ -22,6 +22,10 @@ class LandingError(LfpError):
         self.permanent = permanent
 
 
+class NotAskedError(LandingError):
+    """A server did not get a question, or refuses it: it has not changed its mind by it."""
+
+
 class DeliveryRefusedError(LfpError):
     """The delivery itself is bad: nothing of it was taken, and trying again changes nothing."""
 

@@ -3,11 +3,13 @@
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import timedelta
+from email.utils import parsedate_to_datetime
 from functools import partial
 
 import httpx
 
-from lfp_pipeline.errors import LandingError
+from lfp_pipeline.errors import LandingError, NotAskedError
 from lfp_pipeline.landing.http_client import check_status, followed, http_client
 from lfp_pipeline.landing.sources import DownloadLimits, Version, public_url
 
@@ -15,11 +17,9 @@ _SECONDS = 5.0
 _MOST_BYTES = 1 << 16
 
 _NOT_ASKED = (httpx.ConnectError, httpx.ConnectTimeout)
+_TIMES = ("Date", "Last-Modified")
+_UNCERTAIN = timedelta(seconds=2)
 _BY_HEADER = {"ETag": "If-None-Match", "Last-Modified": "If-Modified-Since"}
-
-
-class NotAskedError(LandingError):
-    """The server did not get the question, so it has not changed its mind by it."""
 
 
 @dataclass(frozen=True)
@@ -35,29 +35,38 @@ def ask(url: str, headers: Mapping[str, str], limits: DownloadLimits) -> Reply:
     """Send a GET, once, and take the beginning of its answer: 200, or 304.
 
     Raises:
-        NotAskedError: the server did not get it.
+        NotAskedError: the server did not get it, or refuses it.
         LandingError: there was no such answer within seconds.
     """
     deadline = time.monotonic() + _SECONDS
     body = b""
     try:
-        with http_client(limits) as client:
+        left = partial(_seconds_until, deadline, url)
+        with http_client(limits, left) as client:
             request = client.build_request("GET", url, headers=headers)
-            left = partial(_seconds_until, deadline, url)
             with followed(client, request, left) as response:
                 if response.status_code != httpx.codes.NOT_MODIFIED:
-                    check_status(public_url(url), response)
+                    _check_status(url, response)
                 for piece in response.iter_raw():
                     body += piece
                     left()
                     if len(body) >= _MOST_BYTES:
                         break
                 return Reply(response.status_code, response.headers, body)
-    except (httpx.HTTPError, httpx.InvalidURL) as error:
+    except (httpx.HTTPError, httpx.InvalidURL, ValueError) as error:
         reason = (str(error) or type(error).__name__).rstrip(".")
         msg = f"{public_url(url)} did not answer: {reason}."
         kind = NotAskedError if isinstance(error, _NOT_ASKED) else LandingError
         raise kind(msg, permanent=False) from error
+
+
+def _check_status(url: str, response: httpx.Response) -> None:
+    try:
+        check_status(public_url(url), response)
+    except LandingError as error:
+        # Of what is neither a refusal nor an answer, nobody knows whether it was understood.
+        kind = NotAskedError if response.is_client_error else LandingError
+        raise kind(str(error), permanent=error.permanent) from None
 
 
 def _seconds_until(deadline: float, url: str) -> float:
@@ -78,4 +87,16 @@ def version_at(url: str, known: Version | None, limits: DownloadLimits) -> Versi
     reply = ask(url, conditions, limits)
     if reply.status == httpx.codes.NOT_MODIFIED:
         return known
-    return {name: reply.headers[name] for name in _BY_HEADER if name in reply.headers} or None
+    told = {name: reply.headers.get(name, "") for name in _BY_HEADER}
+    # What is not ASCII cannot be sent back.
+    version = {name: value for name, value in told.items() if value and value.isascii()}
+    return None if version.keys() == {"Last-Modified"} and _is_fresh(reply) else version or None
+
+
+def _is_fresh(reply: Reply) -> bool:
+    """Whether a file may change again within the second that names its version."""
+    try:
+        sent, modified = (parsedate_to_datetime(reply.headers[name]) for name in _TIMES)
+        return sent - modified < _UNCERTAIN
+    except (KeyError, ValueError, TypeError):
+        return True

@@ -77,7 +77,7 @@ class Allowance:
         left = self._deadline - time.monotonic()
         if left <= 0:
             msg = (
-                f"{self.name} took longer than {self.limits.seconds:,.0f} s "
+                f"{self.name} took longer than {self.limits.seconds:,g} s "
                 "(setting LFP_DOWNLOAD_TIMEOUT_SECONDS)."
             )
             raise LandingError(msg, permanent=True)

@@ -79,7 +79,7 @@ def download(
         LandingError: it could not be had.
     """
     transfer = _Transfer(url, name, Allowance(name, limits), sink, on_progress, on_page)
-    with http_client(limits) as client:
+    with http_client(limits, transfer.allowance.seconds_left) as client:
         return tried_again(partial(transfer.attempt, client), limits)
 
 
@@ -136,7 +136,7 @@ class _Transfer:
     def attempt(self, client: httpx.Client) -> datetime | None:
         try:
             return self._attempt(client)
-        except (httpx.HTTPError, httpx.InvalidURL) as error:
+        except (httpx.HTTPError, httpx.InvalidURL, ValueError) as error:
             reason = (str(error) or type(error).__name__).rstrip(".")
             msg = f"{self.name} could not be downloaded: {reason}."
             raise LandingError(msg, permanent=not _is_transient(error)) from error
@@ -253,8 +253,10 @@ def _refuse(name: str, page: WebPage) -> None:
 
 def _version(response: httpx.Response, size: int | None) -> _Version:
     etag = response.headers.get("ETag")
-    strong = etag if etag and not etag.startswith("W/") else None
-    return _Version(strong, response.headers.get("Last-Modified"), size)
+    # What is not ASCII cannot be sent back.
+    strong = etag if etag and etag.isascii() and not etag.startswith("W/") else None
+    modified = response.headers.get("Last-Modified")
+    return _Version(strong, modified if modified and modified.isascii() else None, size)
 
 
 def _delivered_at(modified: str | None) -> datetime | None:

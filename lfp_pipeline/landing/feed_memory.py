@@ -27,6 +27,8 @@ class Polls:
         polled_at: when it was asked last, in seconds since the epoch.
         version: what the server called the version that was news last, for conditional requests.
         error: why the last poll failed.
+        failures: how many have failed since the last that did not.
+        place: a digest of where it was asked; another place has news.
     """
 
     news: int = 0
@@ -34,17 +36,38 @@ class Polls:
     polled_at: float = 0.0
     version: Version | None = None
     error: str | None = None
+    failures: int = 0
+    place: str = ""
 
-    def asked(self, moment: float) -> "Polls":
-        """The server is about to be asked. Who asked before and left no answer has had news."""
-        return replace(self, news=self.news + self.asking, asking=True, polled_at=moment)
+    def asked(self, moment: float, place: str) -> "Polls":
+        """A server is about to be asked.
+
+        Who asked before and left no answer has had news, and so has who was never asked.
+        """
+        moved = self.place != place
+        return replace(
+            self,
+            news=self.news + (self.asking or moved),
+            asking=True,
+            polled_at=moment,
+            version=None if moved else self.version,
+            place=place,
+        )
 
     def answered(
         self, *, news: bool, version: Version | None = None, error: str | None = None
     ) -> "Polls":
         """The server has answered, or cannot have been asked."""
         version = version if news else self.version
-        return replace(self, news=self.news + news, asking=False, version=version, error=error)
+        failures = self.failures + 1 if error else 0
+        return replace(
+            self,
+            news=self.news + news,
+            asking=False,
+            version=version,
+            error=error,
+            failures=failures,
+        )
 
 
 @dataclass(frozen=True)
@@ -57,11 +80,11 @@ class FeedMemory:
     @property
     def polls(self) -> Polls:
         """What came of the polls so far."""
-        with suppress(
-            FileNotFoundError, ValueError, TypeError
-        ):  # None, or a damaged note: asked anew.
+        try:
             return Polls(**json.loads((self.folder / f"{self.name}.json").read_bytes()))
-        return Polls()
+        except (FileNotFoundError, ValueError, TypeError):
+            # There is none yet; or one is lost or damaged, which may have told of more news.
+            return Polls(news=self.read)
 
     @property
     def read(self) -> int:

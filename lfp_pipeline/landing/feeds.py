@@ -5,20 +5,25 @@ was not clearly answered with `no` counts as news; and news counts until a read 
 has landed.
 """
 
+import hashlib
 import json
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from urllib.parse import urlsplit, urlunsplit
 
-from lfp_pipeline.errors import LandingError
+from filelock import FileLock, Timeout
+
+from lfp_pipeline.errors import LandingError, NotAskedError
 from lfp_pipeline.landing.feed_memory import FeedMemory
 from lfp_pipeline.landing.sources import DownloadLimits, OnProgress, Sink, Source, Version
 from lfp_pipeline.landing.sources_file import NamedSource
 
-_NO = frozenset({"", "0", "false", "no", "none", "null", "unchanged"})
+LONGEST_PAUSE_SECONDS = 600.0
+
+_NO = frozenset({"0", "false", "no", "none", "null", "unchanged"})
 _TOLD_BY = ("changed", "news", "new", "updated", "status")
 
 
@@ -70,12 +75,25 @@ class Feed:
 
     def is_due(self, moment: float) -> bool:
         """Whether it is to be polled at that moment, in seconds since the epoch."""
+        polls = self.memory.polls
         # A clock that stepped back must not silence a feed.
-        return not 0 <= moment - self.memory.polls.polled_at < self.interval
+        return not 0 <= moment - polls.polled_at < self.pause_after(polls.failures)
+
+    def pause_after(self, failures: int) -> float:
+        """The seconds until the next poll, or read, after so many in a row have failed."""
+        return max(self.interval, min(self.interval * 2.0**failures, LONGEST_PAUSE_SECONDS))
 
     def poll(self) -> None:
-        """Ask for news, and remember the answer."""
-        polls = self.memory.polls.asked(time.time())
+        """Ask for news, and remember the answer; unless another process is at it."""
+        self.memory.folder.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(self.memory.folder / f"{self.key}.lock", timeout=0)
+        with suppress(Timeout), lock:
+            self._poll()
+
+    def _poll(self) -> None:
+        # A digest, because there may be secrets in it.
+        place = hashlib.sha256(f"{self.entry.kind} {self.entry.location}".encode()).hexdigest()
+        polls = self.memory.polls.asked(time.time(), place)
         self.memory.note_polls(polls)
         try:
             news, version = self._ask(polls.version)
@@ -98,10 +116,7 @@ class Feed:
 
     def _may_have_told(self, error: LandingError) -> bool:
         """Whether a question without an answer may have made the server forget its news."""
-        from lfp_pipeline.landing.asking import NotAskedError  # noqa: PLC0415
-
-        asked = not isinstance(error, NotAskedError)
-        return self.entry.kind == "sense" and asked and not error.permanent
+        return self.entry.kind == "sense" and not isinstance(error, NotAskedError)
 
 
 def below(url: str, name: str) -> str:
@@ -114,7 +129,7 @@ def is_news(body: str) -> bool:
     """Whether a sense server tells of news: in JSON or in a word. What is not clearly no, is."""
     try:
         told = json.loads(body)
-    except ValueError:
+    except (ValueError, RecursionError):
         told = body
     if isinstance(told, dict):
         told = next((told[name] for name in _TOLD_BY if name in told), "unclear")

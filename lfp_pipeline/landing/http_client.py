@@ -23,14 +23,19 @@ _SCHEMES = frozenset({"http", "https"})
 logging.getLogger("httpx").setLevel(logging.WARNING)
 
 
-def http_client(limits: DownloadLimits) -> httpx.Client:
-    """A client for one download.
+def http_client(limits: DownloadLimits, seconds_left: Callable[[], float]) -> httpx.Client:
+    """A client for one download, or one question.
+
+    Args:
+        limits: where it may go, and how slow a server may be.
+        seconds_left: asked before each wait for bytes, which lasts no longer; it raises when the
+            time is over.
 
     A proxy that the environment names is not used: it would resolve the names by itself, and
     connect to where the fence cannot see.
     """
     return httpx.Client(
-        transport=_Transport(limits),
+        transport=_Transport(limits, seconds_left),
         # The bytes as the server stores them: what is compressed is decompressed later.
         headers={"Accept-Encoding": "identity", "User-Agent": "lfp-pipeline"},
     )
@@ -80,20 +85,21 @@ def check_status(name: str, response: httpx.Response) -> None:
 
 
 class _Transport(httpx.HTTPTransport):
-    def __init__(self, limits: DownloadLimits) -> None:
+    def __init__(self, limits: DownloadLimits, seconds_left: Callable[[], float]) -> None:
         tls = httpx.create_ssl_context()
         super().__init__(verify=tls)
         # httpx offers no other way to say how connections are made.
         self._pool = httpcore.ConnectionPool(
-            ssl_context=tls, network_backend=_FencedNetwork(limits)
+            ssl_context=tls, network_backend=_FencedNetwork(limits, seconds_left)
         )
 
 
 class _FencedNetwork(httpcore.NetworkBackend):
     """Connects to the addresses that the fence has seen. TLS and `Host` keep the name."""
 
-    def __init__(self, limits: DownloadLimits) -> None:
+    def __init__(self, limits: DownloadLimits, seconds_left: Callable[[], float]) -> None:
         self._limits = limits
+        self._seconds_left = seconds_left
         self._sockets = httpcore.SyncBackend()
 
     def connect_tcp(
@@ -119,8 +125,8 @@ class _FencedNetwork(httpcore.NetworkBackend):
         )
         for address in addresses[:-1]:
             with suppress(httpcore.ConnectError, httpcore.ConnectTimeout):
-                return _PacedStream(connect(address), self._limits)
-        return _PacedStream(connect(addresses[-1]), self._limits)
+                return _PacedStream(connect(address), self._limits, self._seconds_left)
+        return _PacedStream(connect(addresses[-1]), self._limits, self._seconds_left)
 
 
 class _PacedStream(httpcore.NetworkStream):
@@ -129,7 +135,13 @@ class _PacedStream(httpcore.NetworkStream):
     Only the time counts that is spent waiting for bytes, and not what is done with them.
     """
 
-    def __init__(self, stream: httpcore.NetworkStream, limits: DownloadLimits) -> None:
+    def __init__(
+        self,
+        stream: httpcore.NetworkStream,
+        limits: DownloadLimits,
+        seconds_left: Callable[[], float],
+    ) -> None:
+        self._seconds_left = seconds_left
         self._stream = stream
         self._limits = limits
         self._seconds = 0.0
@@ -137,7 +149,12 @@ class _PacedStream(httpcore.NetworkStream):
 
     def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
         started = time.monotonic()
-        received = self._stream.read(max_bytes, timeout)
+        left = self._seconds_left()
+        try:
+            received = self._stream.read(max_bytes, min(timeout or left, left))
+        except httpcore.ReadTimeout:
+            self._seconds_left()
+            raise
         self._seconds += time.monotonic() - started
         self._bytes += len(received)
         if self._seconds >= self._limits.pace_seconds:
@@ -160,7 +177,7 @@ class _PacedStream(httpcore.NetworkStream):
         timeout: float | None = None,
     ) -> httpcore.NetworkStream:
         encrypted = self._stream.start_tls(ssl_context, server_hostname, timeout)
-        return _PacedStream(encrypted, self._limits)
+        return _PacedStream(encrypted, self._limits, self._seconds_left)
 
     def get_extra_info(self, info: str) -> Any:  # noqa: ANN401 (as httpcore has it)
         return self._stream.get_extra_info(info)

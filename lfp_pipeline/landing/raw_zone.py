@@ -15,7 +15,7 @@ import logging
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import BinaryIO
 
@@ -27,6 +27,8 @@ from lfp_pipeline.landing.partition_key import is_partition_key
 from lfp_pipeline.landing.sources import Source, utc_now
 from lfp_pipeline.progress import TransferProgress
 
+_INSTANT = timedelta(microseconds=1)
+
 
 class RawZone:
     """A folder of deliveries. Any number of processes may land into it at once."""
@@ -34,11 +36,17 @@ class RawZone:
     def __init__(self, root: Path) -> None:
         self.root = root
 
-    def land(self, source: Source, key: str, log: logging.Logger) -> Delivery:
+    def land(
+        self, source: Source, key: str, log: logging.Logger, *, polled: bool = False
+    ) -> Delivery:
         """Fetch a source into the raw zone; the same bytes of the same time land once.
 
-        Where the source tells no time, it is now; but what is there already, as the newest, is no
-        other delivery.
+        Args:
+            source: what is fetched.
+            key: the partition.
+            log: for progress.
+            polled: whether it is fetched again and again. Then, as where the source tells no time,
+                the bytes of the newest delivery are no other one.
 
         Raises:
             LandingError: the source could not be fetched or stored. The raw zone is as it was.
@@ -47,9 +55,9 @@ class RawZone:
             msg = f"{key!r} is not a partition key: letters, digits, `.`, `_` and `-`, please."
             raise LandingError(msg, permanent=True)
         with _write_errors_told(self.root):
-            return self._land(source, key, log)
+            return self._land(source, key, log, polled)
 
-    def _land(self, source: Source, key: str, log: logging.Logger) -> Delivery:
+    def _land(self, source: Source, key: str, log: logging.Logger, polled: bool) -> Delivery:
         folder = self.root / key
         for leftover in leftovers(folder):
             log.info("Removing %s, left by a landing that was killed", leftover)
@@ -57,10 +65,11 @@ class RawZone:
         with temporary_beside(folder / "raw") as (file, temporary):
             sink = _HashingSink(file, self.root)
             delivered_at = source.fetch(sink, progress)
-            if delivered_at is None:
-                if (newest := self._newest(key)) and newest.sha256 == sink.digest.hexdigest():
+            if polled or delivered_at is None:
+                newest = self._newest(key)
+                if newest is not None and newest.sha256 == sink.digest.hexdigest():
                     return newest
-                delivered_at = utc_now()
+                delivered_at = delivered_at or _now_after(newest)
             delivery = Delivery(
                 partition_key=key,
                 delivered_at=delivered_at,
@@ -78,8 +87,8 @@ class RawZone:
         return delivery
 
     def _newest(self, key: str) -> Delivery | None:
-        deliveries = self.deliveries(key)
-        return deliveries[-1] if deliveries else None
+        newest = max((self.root / key).glob("[!.]*.json"), default=None)  # Names sort as time does.
+        return None if newest is None else _read_record(newest)
 
     def deliveries(self, key: str) -> list[Delivery]:
         """All deliveries of a partition, oldest first.
@@ -103,8 +112,12 @@ class RawZone:
 
     def is_unended(self, key: str, database_id: str | None) -> bool:
         """Whether of the newest delivery of a partition no end in that database is noted."""
-        newest = max((self.root / key).glob("[!.]*.json"), default=None)  # Names sort as time does.
-        return newest is not None and read_outcome(newest, database_id) is None
+        folder = self.root / key
+        records = {path.stem for path in folder.glob("[!.]*.json")}
+        if records - {path.stem for path in folder.glob("[!.]*.outcome")}:
+            return True
+        # Notes of another database are older than it: the newest tells. Names sort as time does.
+        return bool(records) and read_outcome(folder / f"{max(records)}.json", database_id) is None
 
     def outcome(
         self, key: str, delivered_at: datetime, size_bytes: int, database_id: str | None
@@ -168,6 +181,11 @@ def _write_errors_told(root: Path) -> Iterator[None]:
     except OSError as error:
         msg = f"The raw zone {root} cannot be written: {error.strerror or error}."
         raise LandingError(msg, permanent=True) from error
+
+
+def _now_after(newest: Delivery | None) -> datetime:
+    """Now, but after the newest delivery: also where the clock has stepped back since."""
+    return max(utc_now(), newest.delivered_at + _INSTANT) if newest else utc_now()
 
 
 def _by_age(delivery: Delivery) -> tuple[datetime, str]:

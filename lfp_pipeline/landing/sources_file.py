@@ -13,16 +13,28 @@
 """
 
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from string import Template
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 import yaml
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    model_validator,
+)
 
 from lfp_pipeline.errors import SettingsError
 from lfp_pipeline.landing.partition_key import is_partition_key
+
+_AUTHORITY = re.compile(r"^[a-z0-9+.-]+://([^/?#]*)", re.IGNORECASE)
+_VARIABLE = re.compile(r"\$\{?(\w+)")
+_PLAIN = re.compile(r"[^/?#@\[\]\s\\]*")
 
 
 def _partition_key(name: str) -> str:
@@ -33,6 +45,10 @@ def _partition_key(name: str) -> str:
 
 
 def _with_environment(location: str) -> str:
+    for name in _VARIABLE.findall("".join(_AUTHORITY.findall(location))):
+        if not _PLAIN.fullmatch(os.environ.get(name, "")):
+            msg = f"the value of {name} has characters that mean something in a URL; write %XX"
+            raise ValueError(msg)
     try:
         return Template(location).substitute(os.environ)
     except KeyError as error:
@@ -61,6 +77,13 @@ class NamedSource(BaseModel):
     kind: Literal["file", "sense"] = "file"
     interval: Annotated[float, Field(ge=1)] | None = None
     sha256: Annotated[str, Field(pattern="^[0-9a-fA-F]{64}$")] | None = None
+
+    @model_validator(mode="after")
+    def _is_a_server(self) -> Self:
+        if self.kind == "sense" and not self.location.lower().startswith(("http://", "https://")):
+            msg = "location: of a sense feed, it is an http or https URL"
+            raise ValueError(msg)
+        return self
 
 
 def read_sources(path: Path) -> Mapping[str, NamedSource]:

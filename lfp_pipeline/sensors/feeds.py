@@ -1,5 +1,6 @@
 """The sensor that polls the feeds of the sources file, and has those with news read."""
 
+import logging
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -13,13 +14,15 @@ from lfp_pipeline.landing.feeds import Feed
 from lfp_pipeline.partitions import product_files
 from lfp_pipeline.sensors.runs import MAX_RETRIES_TAG, SENSOR_TAG, fail_dead_runs
 
+_LOG = logging.getLogger(__name__)
+
 NAME = "feed_sensor"
 FEED_TAG = "lfp/feed"
 
 _SIDE_BY_SIDE = 64
 _WAIT_SECONDS = 3.0
-_LONGEST_REST_SECONDS = 600.0
 _RUNS_LOOKED_AT = 10
+_NOT_STARTED = dg.DagsterRunStatus.NOT_STARTED
 
 
 def build_feed_sensor(interval_seconds: int) -> dg.SensorDefinition:
@@ -37,10 +40,10 @@ def build_feed_sensor(interval_seconds: int) -> dg.SensorDefinition:
         context: dg.SensorEvaluationContext, engine: dg.ResourceParam[Engine]
     ) -> dg.SensorResult:
         fail_dead_runs(engine, context.instance, context.log)
-        feeds = engine.feeds()
+        feeds, problems = engine.feeds()
         polling.poll([feed for feed in feeds if feed.is_due(time.time())])
         requests = list(_requests(feeds, engine, context.instance))
-        summary = _summary(feeds, len(requests))
+        summary = " ".join([_summary(feeds, len(requests)), *problems])
         if not requests:
             return dg.SensorResult(skip_reason=summary)
         context.log.info(summary)
@@ -70,6 +73,8 @@ class _Polling:
     def _poll(self, feed: Feed) -> None:
         try:
             feed.poll()
+        except Exception:  # noqa: BLE001 (nobody else would see it)
+            _LOG.exception("%s could not be polled", feed.key)
         finally:
             with self._lock:
                 self._under_way.discard(feed.key)
@@ -85,6 +90,8 @@ def _requests(
         runs = instance.get_run_records(
             dg.RunsFilter(tags={FEED_TAG: feed.key}), limit=_RUNS_LOOKED_AT
         )
+        # What Dagster failed to launch is launched when it is asked for again, by its run key.
+        runs = [run for run in runs if run.dagster_run.status is not _NOT_STARTED]
         if _is_resting(feed, runs):
             continue
         last = runs[0].dagster_run.run_id if runs else "first"
@@ -92,7 +99,7 @@ def _requests(
             run_key=f"{feed.key}-{last}",
             job_name=ingest_products.name,
             partition_key=feed.key,
-            run_config={"ops": {"raw_products": {"config": {"source": feed.key}}}},
+            run_config={"ops": {"raw_products": {"config": {"named_source": True}}}},
             # The next attempt is this sensor's business, whatever went wrong.
             tags={SENSOR_TAG: NAME, FEED_TAG: feed.key, MAX_RETRIES_TAG: "0"},
         )
@@ -107,8 +114,10 @@ def _is_resting(feed: Feed, runs: Sequence[dg.RunRecord]) -> bool:
         if record.dagster_run.is_success:
             break
         failures += 1
-    rest = min((feed.interval * 2**failures) if failures else 0.0, _LONGEST_REST_SECONDS)
-    return bool(runs) and time.time() < runs[0].create_timestamp.timestamp() + rest
+    if not failures:
+        return False
+    since_end = time.time() - (runs[0].end_time or 0.0)
+    return 0 <= since_end < feed.pause_after(failures)  # Less, where the clock has stepped back.
 
 
 def _summary(feeds: Sequence[Feed], requested: int) -> str:

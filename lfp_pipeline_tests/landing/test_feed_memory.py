@@ -17,10 +17,33 @@ def test_a_feed_that_was_never_polled_has_no_news(memory: FeedMemory):
     assert not memory.has_news
 
 
-def test_news_lasts_until_it_was_read(memory: FeedMemory):
-    memory.note_polls(memory.polls.asked(1.0).answered(news=True, version={"ETag": '"1"'}))
+def test_who_was_never_asked_has_news(memory: FeedMemory):
+    memory.note_polls(memory.polls.asked(1.0, "here").answered(news=False))
     assert memory.has_news
-    memory.note_polls(memory.polls.asked(2.0).answered(news=False))
+
+
+def test_another_place_has_news_and_no_known_version(memory: FeedMemory):
+    polls = memory.polls.asked(1.0, "here").answered(news=True, version={"ETag": "1"})
+    memory.note_polls(polls)
+    memory.note_read(polls.news)
+    moved = polls.asked(2.0, "there")
+    assert moved.version is None
+    memory.note_polls(moved.answered(news=False))
+    assert memory.has_news
+
+
+def test_failures_are_counted_until_one_answers(memory: FeedMemory):
+    polls = memory.polls.asked(1.0, "here").answered(news=False, error="no")
+    polls = polls.asked(2.0, "here").answered(news=False, error="no")
+    assert (polls.failures, polls.error) == (2, "no")
+    polls = polls.asked(3.0, "here").answered(news=False)
+    assert (polls.failures, polls.error) == (0, None)
+
+
+def test_news_lasts_until_it_was_read(memory: FeedMemory):
+    memory.note_polls(memory.polls.asked(1.0, "here").answered(news=True, version={"ETag": '"1"'}))
+    assert memory.has_news
+    memory.note_polls(memory.polls.asked(2.0, "here").answered(news=False))
     assert memory.has_news
     assert memory.polls.version == {"ETag": '"1"'}
     memory.note_read(memory.polls.news)
@@ -28,26 +51,34 @@ def test_news_lasts_until_it_was_read(memory: FeedMemory):
 
 
 def test_news_that_comes_while_a_read_is_under_way_is_not_taken_for_read(memory: FeedMemory):
-    memory.note_polls(memory.polls.asked(1.0).answered(news=True))
+    memory.note_polls(memory.polls.asked(1.0, "here").answered(news=True))
     begun = memory.polls.news
-    memory.note_polls(memory.polls.asked(2.0).answered(news=True))
+    memory.note_polls(memory.polls.asked(2.0, "here").answered(news=True))
     memory.note_read(begun)
     assert memory.has_news
 
 
 def test_who_dies_before_the_answer_is_noted_may_have_had_news(memory: FeedMemory):
-    memory.note_polls(memory.polls.asked(1.0))
+    first = memory.polls.asked(1.0, "here").answered(news=False)
+    memory.note_read(first.news)
+    memory.note_polls(first.asked(2.0, "here"))
     assert not memory.has_news
-    memory.note_polls(memory.polls.asked(2.0).answered(news=False))
+    memory.note_polls(memory.polls.asked(3.0, "here").answered(news=False))
     assert memory.has_news
 
 
-def test_a_damaged_note_is_no_news_lost(memory: FeedMemory):
-    memory.note_polls(memory.polls.asked(1.0).answered(news=True))
-    memory.note_read(memory.polls.news)
-    for damage in ("", "{", "[]", '{"other": 1}'):
-        (memory.folder / "shop.json").write_text(damage)
-        assert memory.has_news
+@pytest.mark.parametrize("damage", [None, "", "{", "[]", '{"other": 1}'])
+def test_a_lost_or_damaged_note_is_no_news_lost(memory: FeedMemory, damage: str | None):
+    polls = memory.polls.asked(1.0, "here").answered(news=True, version={"ETag": "1"})
+    memory.note_polls(polls)
+    memory.note_read(polls.news)
+    note = memory.folder / "shop.json"
+    if damage is None:
+        note.unlink()
+    else:
+        note.write_text(damage)
+    memory.note_polls(memory.polls.asked(2.0, "here").answered(news=False))
+    assert memory.has_news
     memory.note_read(memory.polls.news)
     assert not memory.has_news
 

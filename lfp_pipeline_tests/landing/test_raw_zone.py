@@ -16,10 +16,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lfp_pipeline.errors import LandingError
+from lfp_pipeline.landing import raw_zone
 from lfp_pipeline.landing.delivery import Delivery, stamp
 from lfp_pipeline.landing.outcomes import note_outcome, read_outcome
 from lfp_pipeline.landing.raw_zone import RawZone
-from lfp_pipeline.landing.sources import LocalFile, OnProgress, Sink, utc_from_ns, utc_now
+from lfp_pipeline.landing.sources import LocalFile, OnProgress, Sink, Version, utc_from_ns, utc_now
 from lfp_pipeline_tests.processes import finish, running, start
 
 LOG = logging.getLogger("test")
@@ -370,6 +371,57 @@ def test_several_threads_that_land_one_file_at_once_land_it_once(zone: RawZone, 
     for thread in threads:
         thread.join()
     assert len(files(zone)) == 2
+
+
+@dataclass
+class Timeless:
+    """A source that tells no time."""
+
+    content: bytes
+    name: str = "timeless"
+
+    def fetch(self, sink: Sink, on_progress: OnProgress) -> None:
+        sink.write(self.content)
+        on_progress(len(self.content), None)
+
+    def version(self, known: Version | None) -> None:
+        """It tells none."""
+
+
+def test_where_the_source_tells_no_time_the_same_bytes_are_no_other_delivery(zone: RawZone):
+    first = zone.land(Timeless(b"one"), "a", LOG)
+    assert zone.land(Timeless(b"one"), "a", LOG) == first
+    second = zone.land(Timeless(b"two"), "a", LOG)
+    third = zone.land(Timeless(b"one"), "a", LOG)
+    assert first.delivered_at < second.delivered_at < third.delivered_at
+    assert zone.deliveries("a") == [first, second, third]
+
+
+def test_what_comes_later_is_newer_also_where_the_clock_has_stepped_back(
+    zone: RawZone, monkeypatch: pytest.MonkeyPatch
+):
+    first = zone.land(Timeless(b"one"), "a", LOG)
+    monkeypatch.setattr(raw_zone, "utc_now", lambda: first.delivered_at - timedelta(hours=1))
+    assert zone.land(Timeless(b"two"), "a", LOG).delivered_at > first.delivered_at
+
+
+def test_what_is_polled_is_no_other_delivery_by_its_time_alone(zone: RawZone, file: Path):
+    first = land(zone, file)
+    os.utime(file, (2e9, 2e9))
+    assert zone.land(LocalFile(file), "products.csv", LOG, polled=True) == first
+
+
+def test_an_older_delivery_that_came_to_no_end_counts_too(zone: RawZone, file: Path):
+    os.utime(file, (2e9, 2e9))
+    newer = land(zone, file)
+    note_outcome(newer.path, "merged", "this database")
+    assert not zone.is_unended("products.csv", "this database")
+    assert zone.is_unended("products.csv", "another database")
+    os.utime(file, (1e9, 1e9))
+    older = land(zone, file)
+    assert zone.is_unended("products.csv", "this database")
+    note_outcome(older.path, "merged", "this database")
+    assert not zone.is_unended("products.csv", "this database")
 
 
 def test_a_delivery_is_unended_until_its_outcome_is_noted(zone: RawZone, file: Path) -> None:

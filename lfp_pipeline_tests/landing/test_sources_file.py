@@ -38,11 +38,24 @@ def test_every_entry_is_found_by_its_name(file: Path):
 
 
 def test_secrets_come_from_the_environment(file: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setenv("SHOP_PASSWORD", "pa$$ word")
+    monkeypatch.setenv("SHOP_PASSWORD", "pa$$w,ord")
     file.write_text(
         "sources: [{name: shop, location: 'https://u:${SHOP_PASSWORD}@example.com/$$'}]"
     )
-    assert read_sources(file)["shop"].location == "https://u:pa$$ word@example.com/$"
+    assert read_sources(file)["shop"].location == "https://u:pa$$w,ord@example.com/$"
+
+
+@pytest.mark.parametrize("password", ["p@ss", "a/b", "a?b", "a#b", "a b", "a\\b", "[a]"])
+def test_a_secret_that_would_change_where_a_url_leads_is_refused_and_not_told(
+    file: Path, monkeypatch: pytest.MonkeyPatch, password: str
+):
+    monkeypatch.setenv("SHOP_PASSWORD", password)
+    file.write_text("sources: [{name: shop, location: 'https://u:${SHOP_PASSWORD}@example.com/'}]")
+    with pytest.raises(SettingsError, match="the value of SHOP_PASSWORD has") as told:
+        read_sources(file)
+    assert password not in str(told.value).replace(str(file), "")
+    file.write_text("sources: [{name: shop, location: 'https://example.com/?key=$SHOP_PASSWORD'}]")
+    assert read_sources(file)["shop"].location.endswith(password)
 
 
 @pytest.mark.parametrize(
@@ -58,6 +71,7 @@ def test_secrets_come_from_the_environment(file: Path, monkeypatch: pytest.Monke
         ("sources: [{name: a/b, location: x}]", "entry 1: name: letters, digits"),
         ("sources: [{name: a, location: x, intervall: 1}]", "entry 1: intervall: Extra inputs"),
         ("sources: [{name: a, location: x, interval: 0}]", "entry 1: interval: Input should be"),
+        ("sources: [{name: a, location: ./x, kind: sense}]", "of a sense feed, it is an http"),
         ("sources: [{name: a, location: x, kind: s3}]", "entry 1: kind: Input should be 'file'"),
         ("sources: [{name: a, location: x, sha256: abc}]", "entry 1: sha256: String should match"),
         ("sources: [{name: a, location: '${NOT_SET}'}]", "has no variable NOT_SET"),

@@ -3,6 +3,7 @@
 import json
 import time
 from collections.abc import Iterator
+from email.utils import formatdate
 from itertools import pairwise
 from pathlib import Path
 from threading import Event
@@ -24,11 +25,22 @@ from lfp_pipeline_tests.landing.http_server import (
     status,
 )
 from lfp_pipeline_tests.oracle import LOG
-from lfp_pipeline_tests.support import Project
+from lfp_pipeline_tests.processes import running
+from lfp_pipeline_tests.support import Project, drop
 from lfp_pipeline_tests.support import project as project_in
 
 FIRST = b"name,sku,description\nAnn,s1,\nBob,s2,x\n"
 SECOND = b"name,sku,description\nAnn,s1,\nCid,s2,x\n"
+
+HOLD_LOCK = """
+import sys
+from pathlib import Path
+from filelock import FileLock
+Path(sys.argv[1]).parent.mkdir(parents=True, exist_ok=True)
+with FileLock(sys.argv[1]):
+    print("held", flush=True)
+    sys.stdin.read()
+"""
 
 YES, NO = content_of(b'{"changed": true}'), content_of(b'{"changed": false}')
 
@@ -105,17 +117,27 @@ def test_a_wrong_sources_file_is_told_and_mended_without_a_restart(project: Proj
     assert "nothing to poll" in tick(project).skip_message
 
 
-def test_a_wrong_sources_file_is_told_at_the_start(
-    project: Project, monkeypatch: pytest.MonkeyPatch
-):
-    file = project.engine.settings.sources_path
-    monkeypatch.setenv("LFP_SOURCES_FILE", str(file))
-    file.write_text("sources: [{name: a}]")
-    with pytest.raises(ClickException, match="entry 1: location: Field required"):
-        definitions()
-    file.unlink()
+def test_a_sources_file_that_was_named_must_be_there(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("LFP_SOURCES_FILE", "/missing/sources.yaml")
     with pytest.raises(ClickException, match="LFP_SOURCES_FILE"):
         definitions()
+
+
+def test_an_entry_that_leads_nowhere_is_told_and_stops_no_other(project: Project):
+    with serving(feed([NO], [content_of(FIRST)])) as server:
+        write_sources(project, bad={"location": "gopher://host/x"}, shop=sense_of(server))
+        (request,) = tick(project).run_requests
+        assert request.partition_key == "shop"
+        project.do(tick(project))
+        assert "bad: gopher:// is not supported" in tick(project).skip_message
+
+
+def test_a_wrong_sources_file_is_none_of_the_inbox_s_business(project: Project):
+    project.engine.settings.sources_path.write_text("sources: [{name: a}]")
+    drop(project.inbox, "a.csv", FIRST)
+    assert project.ingest("a.csv").success
+    run = project.ingest("b.csv")
+    assert "entry 1: location: Field required" in project.error(run)
 
 
 def test_news_is_read_once_and_the_next_news_again(project: Project, clock: Clock):
@@ -188,44 +210,103 @@ def test_what_is_not_clearly_no_is_taken_for_news(project: Project, answer: Answ
     assert run.success
 
 
-def test_a_server_that_refuses_the_question_has_no_news_and_is_told(project: Project):
-    with serving(status(404)) as server:
+@pytest.mark.parametrize("code", [404, 408, 429])
+def test_a_server_that_refuses_the_question_has_kept_its_news_and_is_told(
+    project: Project, clock: Clock, code: int
+):
+    with serving(feed([NO, status(code)], [content_of(FIRST)])) as server:
         write_sources(project, shop=sense_of(server))
-        assert "shop: http://127.0.0.1" in tick(project).skip_message
-        assert "404" in tick(project).skip_message
+        project.do(tick(project))
+        clock.ahead = 10
+        told = tick(project).skip_message
+    assert "shop: http://127.0.0.1" in told
+    assert str(code) in told
 
 
-def test_a_server_that_is_down_has_no_news_and_is_told(project: Project):
-    with serving(status(404)) as server:
-        pass
-    write_sources(project, shop=sense_of(server))
+def test_a_server_that_is_down_has_kept_its_news_and_is_told(project: Project, clock: Clock):
+    with serving(feed([NO], [content_of(FIRST)])) as server:
+        write_sources(project, shop=sense_of(server))
+        project.do(tick(project))
+    clock.ahead = 10
     assert "did not answer" in tick(project).skip_message
+
+
+def test_a_feed_that_does_not_answer_is_asked_less_and_less_often(project: Project, clock: Clock):
+    with serving(feed([NO, status(500)], [content_of(FIRST)])) as server:
+        write_sources(project, shop=sense_of(server))
+        for seconds in range(0, 60, 2):
+            clock.ahead = float(seconds)
+            project.do(tick(project))
+        asked = [one for one in server.requests if one["path"].endswith("sense")]
+    assert 4 <= len(asked) <= 8
 
 
 def test_one_that_is_slow_does_not_hold_up_the_others(
     project: Project, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(feeds, "_WAIT_SECONDS", 2)
     go_on = Event()
 
     def slow(exchange: Exchange) -> None:
         go_on.wait(4)
         YES(exchange)
 
-    with serving(slow) as slow_server, serving(feed([YES, NO], [content_of(FIRST)])) as server:
+    senses: list[Answer] = [NO, slow]
+    slow_one, other = feed(senses, [content_of(FIRST)]), feed([NO, YES], [content_of(FIRST)])
+    with serving(slow_one) as slow_server, serving(other) as server:
         write_sources(project, slow=sense_of(slow_server), shop=sense_of(server))
-        (run,) = project.do(tick(project))
-        assert run.success
-        assert run.dagster_run.tags["lfp/feed"] == "shop"
+        assert [run.success for run in project.do(tick(project))] == [True, True]
+        monkeypatch.setattr(feeds, "_WAIT_SECONDS", 1)
         clock.ahead = 10
+        (request,) = tick(project).run_requests
+        assert request.partition_key == "shop"
+        clock.ahead = 20
         tick(project)
-        assert len(slow_server.requests) == 1  # It is being asked; it is not asked again.
+        assert len(slow_server.requests) == 3  # It is being asked; it is not asked again.
         go_on.set()
-        clock.ahead = 11
         deadline = clock.now() + 5
-        while not (requested := tick(project).run_requests) and clock.now() < deadline:
-            clock.ahead += 2
-        assert [request.partition_key for request in requested] == ["slow"]
+        while not project.engine.feeds()[0][0].memory.has_news:
+            assert clock.now() < deadline
+        assert "slow" in {one.partition_key for one in tick(project).run_requests}
+
+
+def test_two_processes_do_not_poll_a_feed_at_once(project: Project):
+    with serving(feed([NO], [content_of(FIRST)])) as server:
+        write_sources(project, shop=sense_of(server))
+        (shop,) = project.engine.feeds()[0]
+        with running(HOLD_LOCK, shop.memory.folder / "shop.lock"):
+            shop.poll()
+            assert not server.requests
+        shop.poll()
+        assert len(server.requests) == 1
+
+
+def test_another_location_under_the_same_name_is_read(project: Project, clock: Clock):
+    def dated(content: bytes, when: str) -> Answer:
+        return content_of(content, Last_Modified=f"Mon, 02 Nov {when} 10:00:00 GMT")
+
+    def not_modified(content: bytes, when: str) -> Answer:
+        whole = dated(content, when)
+        return lambda one: one.head(304) if "If-Modified-Since" in one.headers else whole(one)
+
+    with serving(dated(FIRST, "2025")) as server, serving(not_modified(SECOND, "2026")) as other:
+        write_sources(project, shop={"location": server.url()})
+        project.do(tick(project))
+        write_sources(project, shop={"location": other.url()})
+        clock.ahead = 10
+        assert [run.success for run in project.do(tick(project))] == [True]
+    assert names(project) == ["Ann", "Cid"]
+
+
+def test_a_version_named_by_a_fresh_time_only_may_change_within_its_second(
+    project: Project, clock: Clock
+):
+    now = formatdate(usegmt=True)
+    with serving(content_of(FIRST, Last_Modified=now)) as server:
+        write_sources(project, shop={"location": server.url()})
+        for seconds in (0, 10):
+            clock.ahead = seconds
+            assert [run.success for run in project.do(tick(project))] == [True]
+    assert len(project.engine.raw_zone.deliveries("shop")) == 1
 
 
 def test_a_file_that_is_polled_is_read_when_the_server_calls_it_another(
@@ -282,8 +363,8 @@ def test_a_delivery_that_landed_and_was_not_merged_is_merged_later(project: Proj
         write_sources(project, shop=sense_of(server))
         tick(project)
         engine = project.engine
-        engine.land(engine.source_at("shop"), "shop", LOG)
-        assert not engine.feeds()[0].memory.has_news
+        engine.land(engine.named_sources(["shop"])["shop"], "shop", LOG)
+        assert not engine.feeds()[0][0].memory.has_news
         clock.ahead = 10
         assert [run.success for run in project.do(tick(project))] == [True]
     assert names(project) == ["Ann", "Cid"]
