@@ -20,7 +20,11 @@ from lfp_pipeline.reading.arrivals import arrive_alone, arrive_with_others
 from lfp_pipeline.reading.fingerprint import fingerprint
 from lfp_pipeline.reading.plain_text import PlainText, plain_texts
 from lfp_pipeline.reading.reader import Reading, forget_reading, read_delivery
-from lfp_pipeline.reading.rehearsal import being_read, rehearse_if_a_reader_died
+from lfp_pipeline.reading.rehearsal import (
+    being_read,
+    digests_of_the_dead,
+    rehearse_if_a_reader_died,
+)
 from lfp_pipeline.reading.workspace import Workspace, WorkspaceLimits, open_workspace
 from lfp_pipeline.settings import Settings, divided_size, size_in_bytes
 from lfp_pipeline.warehouse import direct_load
@@ -84,6 +88,14 @@ def ingest(
     """
     once = {one.delivery_id: one for one in deliveries}.values()
     batch = sorted(once, key=lambda one: (one.delivered_at, one.delivery_id))
+    # What a reader died of is read alone: it may fail, and take long to.
+    died = digests_of_the_dead(settings)
+    if len(batch) > 1 and (suspects := [one for one in batch if one.sha256 in died]):
+        others = [one for one in batch if one.sha256 not in died]
+        parts = [[one] for one in suspects] + ([others] if others else [])
+        return [
+            found for part in parts for found in ingest(part, settings, warehouse, log, share=share)
+        ]
     try:
         ingested = _read_and_merge(batch, settings, warehouse, log, share)
     except WarehouseBusyError as error:  # There is no writing that into the ledger.
@@ -154,7 +166,8 @@ class _Work:
     def load_directly(self) -> list[Ingested]:
         """A large file goes straight into the warehouse."""
         delivery, *others = self.batch
-        if others or delivery.size_bytes < direct_load.LEAST_BYTES:
+        small = delivery.size_bytes < direct_load.LEAST_BYTES
+        if others or small or self._is_suspect(delivery):  # The rehearsal is of another way.
             return []
         try:
             text, *more = self._lone_texts
@@ -246,8 +259,17 @@ class _Work:
 
     def _texts(self, delivery: Delivery, folder: Path) -> Sequence[PlainText]:
         """The begin of every reading."""
-        rehearse_if_a_reader_died(delivery, self.limits, self.settings, self.log)
+        if self._is_suspect(delivery):
+            rehearse_if_a_reader_died(delivery, self.limits, self.settings, self.log)
         return plain_texts(delivery.path, folder, self.settings.max_unpacked_bytes)
+
+    def _is_suspect(self, delivery: Delivery) -> bool:
+        """Whether a reader of these bytes had died when this began."""
+        return delivery.sha256 in self._died_of
+
+    @cached_property
+    def _died_of(self) -> frozenset[str]:
+        return digests_of_the_dead(self.settings)
 
     @property
     def _warehouse_at_once(self) -> Warehouse:
@@ -270,7 +292,8 @@ def _too_many_rejects(reading: Reading, limit: float) -> str | None:
     return (
         f"{reading.rows_rejected:,} of {reading.rows_read:,} rows are rejected "
         f"({reading.reject_share:.1%}); more than {limit:.1%} refuses the whole file (setting "
-        "LFP_MAX_REJECT_SHARE). The rejects and their reasons are in rejected_rows."
+        "LFP_MAX_REJECT_SHARE). The rejects and their reasons are in rejected_rows, and `make "
+        "rejects` writes them as CSV to be mended."
     )
 
 

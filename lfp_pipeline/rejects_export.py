@@ -42,7 +42,7 @@ _FORMULA_BEGINS = ("=", "+", "-", "@", "\t", "\r")
 _NO_FORMULA = "'"
 
 _REJECTED_AGAIN = {
-    *("no sku", "no name", "NUL byte"),
+    *("no sku", "no name"),  # Not zero bytes: spreadsheets drop them.
     *("sku too long", "name too long", "description too long"),
 }
 """Reasons that are found again in the values. A row with another needs a sku to go in."""
@@ -65,8 +65,9 @@ ORDER BY partition_key
 
 _REJECTS = """
 SELECT reason, detail, row_number, byte_start, byte_end, raw
-FROM warehouse.rejected_rows WHERE delivery_id = $delivery_id
+FROM warehouse.rejected_rows WHERE delivery_id = $delivery_id AND row_number > $after
 ORDER BY row_number
+LIMIT $most
 """
 
 
@@ -157,9 +158,10 @@ def _export(
 def _rejects(
     connection: duckdb.DuckDBPyConnection, delivery_id: str
 ) -> Iterator[tuple[str, str, int, int, int, bytes]]:
-    rejects = connection.execute(_REJECTS, {"delivery_id": delivery_id})
-    while some := rejects.fetchmany(_FETCHED):
+    page = {"delivery_id": delivery_id, "after": 0, "most": _FETCHED}
+    while some := connection.execute(_REJECTS, page).fetchall():
         yield from some
+        page["after"] = some[-1][2]
 
 
 def _product(raw: bytes, dialect: Dialect) -> tuple[str, str, str]:
@@ -226,7 +228,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             partition_key=options.partition or None,
             delivery_id=options.delivery or None,
         )
-    except LfpError as error:
+    except (LfpError, OSError, duckdb.Error) as error:
         print(error, file=sys.stderr)
         return 1
     _tell(exported, engine.settings)

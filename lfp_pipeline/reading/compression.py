@@ -26,6 +26,7 @@ DAMAGED = (OSError, EOFError, ValueError, lzma.LZMAError, zstd.ZstdError, _IsalE
 """What undoing a damaged stream may raise. For bz2, an OSError without a number."""
 
 _PACKED_BYTES = 1 << 15
+_HEAD_BYTES = 1 << 10
 _DICTIONARY_BYTES = 256 << 20
 
 
@@ -103,6 +104,8 @@ def unpack(packed: Iterator[bytes], decompressor: Callable[[], Decompressor]) ->
     for piece in packed:
         rest = piece
         while rest := rest if stream else rest.lstrip(b"\0"):
+            if stream is None and len(rest) < _HEAD_BYTES:
+                rest += next(packed, b"")  # isal loses its way in a header that is cut in two.
             stream = stream or decompressor()
             yield stream.decompress(rest, CHUNK_BYTES)
             while not (stream.eof or stream.needs_input):

@@ -6,10 +6,11 @@ die again, together with all that shares the run. So whoever reads a batch holds
 its deliveries, which names its bytes. Where a mark is found whose holder is dead, these bytes are
 first read in a process of their own, into nothing. If that dies as well, they are not read; the
 mark stays, and so it is at each later try. If it lives, the reader had died of something else, and
-the mark is forgotten.
+the mark is forgotten. (The merge is not rehearsed: what dies there, the sensor's attempts end.)
 """
 
 import os
+import pickle
 import resource
 import signal
 import subprocess
@@ -17,14 +18,13 @@ import sys
 import threading
 import time
 from collections.abc import Iterable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from logging import Logger, getLogger
 from pathlib import Path
 from uuid import uuid4
 
 import duckdb
-from pydantic import TypeAdapter
 
 from lfp_pipeline.errors import DeliveryRefusedError, ReaderDiedError
 from lfp_pipeline.holds import held, left_behind
@@ -76,17 +76,28 @@ class Rehearsal:
         return duckdb_bytes + self.limits.threads * _MEMORY_OF_A_THREAD + _MEMORY_BESIDE_DUCKDB
 
 
-_REHEARSAL = TypeAdapter(Rehearsal)
-
-
 @contextmanager
 def being_read(deliveries: Iterable[Delivery], settings: Settings) -> Iterator[None]:
     """Hold the marks that the bytes of some deliveries are being read, for the block."""
-    with ExitStack() as marks:
-        for delivery in deliveries:
-            mark = settings.work_dir / f"{_MARK}{delivery.sha256}.{uuid4().hex}"
-            marks.enter_context(held(mark))
-        yield
+    reader = uuid4().hex
+    first, *others = [
+        settings.work_dir / f"{_MARK}{sha256}.{reader}"
+        for sha256 in dict.fromkeys(delivery.sha256 for delivery in deliveries)
+    ]
+    with held(first):
+        try:
+            for mark in others:
+                os.link(first, mark)  # The lock is the file's, whatever its name.
+            yield
+        finally:
+            for mark in others:
+                mark.unlink(missing_ok=True)
+
+
+def digests_of_the_dead(settings: Settings) -> frozenset[str]:
+    """Of which bytes a reader has died."""
+    found = left_behind(settings.work_dir, f"{_MARK}*")
+    return frozenset(mark.stem.removeprefix(_MARK) for mark in found)
 
 
 def rehearse_if_a_reader_died(
@@ -117,7 +128,7 @@ def _rehearse(rehearsal: Rehearsal) -> None:
     try:
         ended = subprocess.run(  # noqa: S603 (it is ours)
             [sys.executable, "-m", __name__],
-            input=_REHEARSAL.dump_json(rehearsal),
+            input=pickle.dumps(rehearsal),  # Settings that are made anew ask the environment.
             capture_output=True,
             check=False,
             timeout=rehearsal.most_seconds,
@@ -161,8 +172,9 @@ def _signal_name(number: int) -> str:
 
 def main() -> int:
     """Read what standard input tells of; the exit code tells whether memory ran out."""
-    rehearsal = _REHEARSAL.validate_json(sys.stdin.buffer.read())
+    rehearsal: Rehearsal = pickle.load(sys.stdin.buffer)  # noqa: S301 (it is our parent's)
     _offer_to_the_kernel(rehearsal.most_bytes)
+    signal.setitimer(signal.ITIMER_REAL, rehearsal.most_seconds)  # Whoever holds the GIL.
     threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
     delivery, settings = rehearsal.delivery, rehearsal.settings
     folders = [delivery.path.parent]

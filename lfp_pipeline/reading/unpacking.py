@@ -63,8 +63,10 @@ def contents(path: Path, max_bytes: int) -> Generator[Content, None, None]:
             bounds.check(sum(member.file_size for member in members))
             for member in members:
                 pieces = bounds.kept(zip_archive.member_bytes(file, member))
-                name = member.filename if len(members) > 1 else ""
-                yield Content(name, _checked(pieces, f"{member.filename} in the zip"))
+                name = zip_archive.told(member.filename)
+                yield Content(
+                    name if len(members) > 1 else "", _checked(pieces, f"{name} in the zip")
+                )
         elif found := compression.compression_of(magic):
             pieces = compression.unpack(compression.packed_pieces(file), found.decompressor)
             yield Content("", _checked(bounds.kept(pieces), "What is packed in the file"))
@@ -127,6 +129,10 @@ def _refusing_damage(what: str) -> Iterator[None]:
     except (*compression.DAMAGED, *zip_archive.DAMAGED) as error:
         if isinstance(error, OSError) and error.errno not in _NOT_OF_THE_DISK:
             raise
+        # zstd and lzma have no class of their own for it.
+        if "memory" in str(error).lower():
+            msg = f"{what} takes too much memory to unpack: {error}. Pack it with a smaller window."
+            raise DeliveryRefusedError(msg) from error
         msg = f"{what} is damaged or cut off: {error}. Deliver it again."
         raise DeliveryRefusedError(msg) from error
 

@@ -30,12 +30,14 @@ DAMAGED = (
 """What reading a damaged zip may raise."""
 
 _MOST_ENTRIES = 10_000
+_MOST_TOLD = 200
 _MOST_DIRECTORY_BYTES = 4 << 20
 _METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 _LOCAL_HEADER = struct.Struct("<4s22xHH")
 _LOCAL_MAGIC = b"PK\x03\x04"
 _ENCRYPTED = 1
 
+_LITTER = {".ds_store", "thumbs.db", "desktop.ini"}
 _CSV_SUFFIXES = {".csv", ".tsv", ".tab", ".txt", ""}
 
 
@@ -63,7 +65,7 @@ def csv_members(path: Path) -> list[zipfile.ZipInfo]:
         raise DeliveryRefusedError(msg)
     ((name, times),) = Counter(str(_path(member)) for member in members).most_common(1)
     if times > 1:
-        msg = f"The zip holds {name} {times} times, of which only one can be meant."
+        msg = f"The zip holds {told(name)} {times} times, of which only one can be meant."
         raise DeliveryRefusedError(msg)
     for member in members:
         _check_member(member, lone=len(members) == 1)
@@ -118,7 +120,7 @@ def _check_places(entries: Sequence[zipfile.ZipInfo], directory: int) -> None:
     end = 0
     for entry in sorted(entries, key=lambda entry: entry.header_offset):
         if entry.header_offset < end:
-            msg = f"{entry.filename} begins within what is before it"
+            msg = f"{told(entry.filename)} begins within what is before it"
             raise zipfile.BadZipFile(msg)
         if end == 0 < entry.header_offset:
             msg = f"its directory does not tell what the first {entry.header_offset:,} bytes are"
@@ -136,39 +138,46 @@ def _check_entry(entry: zipfile.ZipInfo) -> None:
         msg = "an entry has no name"
         raise zipfile.BadZipFile(msg)
     if path.is_absolute() or ".." in path.parts or "".join(path.parts[:1]).endswith(":"):
-        msg = f"{name} in the zip leads out of it. Zip the file by its plain name."
+        msg = f"{told(name)} in the zip leads out of it. Zip the file by its plain name."
         raise DeliveryRefusedError(msg)
     if entry.is_dir() and entry.file_size:
-        msg = f"{name} in the zip is a folder by its name, but has content. Zip it anew."
+        msg = f"{told(name)} in the zip is a folder by its name, but has content. Zip it anew."
         raise DeliveryRefusedError(msg)
 
 
 def _check_member(member: zipfile.ZipInfo, *, lone: bool) -> None:
     name, mode = member.filename, member.external_attr >> 16
     if member.flag_bits & _ENCRYPTED:
-        msg = f"{name} in the zip is encrypted. Deliver it without a password."
+        msg = f"{told(name)} in the zip is encrypted. Deliver it without a password."
         raise DeliveryRefusedError(msg)
     if stat.S_ISLNK(mode):
-        msg = f"{name} in the zip is a symbolic link. Zip the file that it leads to."
+        msg = f"{told(name)} in the zip is a symbolic link. Zip the file that it leads to."
         raise DeliveryRefusedError(msg)
     if stat.S_IFMT(mode) not in {0, stat.S_IFREG}:
-        msg = f"{name} in the zip is a device or a pipe. Zip plain files only."
+        msg = f"{told(name)} in the zip is a device or a pipe. Zip plain files only."
         raise DeliveryRefusedError(msg)
     if member.compress_type not in _METHODS:
-        msg = f"{name} in the zip is compressed in a rare way. Zip it with Deflate."
+        msg = f"{told(name)} in the zip is compressed in a rare way. Zip it with Deflate."
         raise DeliveryRefusedError(msg)
     if is_named_archive(name):
-        msg = f"{name} in the zip is itself an archive. Zip the CSV files that are in it."
+        msg = f"{told(name)} in the zip is itself an archive. Zip the CSV files that are in it."
         raise DeliveryRefusedError(msg)
     if not lone and _path(member).suffix.lower() not in _CSV_SUFFIXES:
-        msg = f"{name} in the zip is not CSV by its name. Zip CSV files only (.csv, .tsv, .txt)."
+        msg = f"{told(name)} in the zip is not CSV by its name. Zip CSV files only (.csv, .tsv, .txt)."
         raise DeliveryRefusedError(msg)
+
+
+def told(name: str) -> str:
+    """A name for messages and rejects: of any length and any characters, it was made by others."""
+    printable = "".join(one if one.isprintable() else "\ufffd" for one in name)
+    return printable if len(name) <= _MOST_TOLD else f"{printable[:99]}…{printable[-100:]}"
 
 
 def _is_litter(entry: zipfile.ZipInfo) -> bool:
-    """Folders and what macOS adds."""
+    """Folders, and what macOS and Windows add."""
     path = _path(entry)
-    return entry.is_dir() or "__MACOSX" in path.parts or path.name.startswith(".")
+    named_so = path.name.startswith("._") or path.name.lower() in _LITTER
+    return entry.is_dir() or "__MACOSX" in path.parts or named_so
 
 
 def _path(entry: zipfile.ZipInfo) -> PurePosixPath:

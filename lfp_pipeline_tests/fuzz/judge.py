@@ -146,7 +146,9 @@ def _truth(file: File, path: Path, case: Case, settings: Settings) -> Contents |
     try:
         _assert_unpacked_rightly(file, path)
         with tempfile.TemporaryDirectory() as folder:
-            (text,) = plain_texts(path, Path(folder), settings.max_unpacked_bytes)
+            text, *others = plain_texts(path, Path(folder), settings.max_unpacked_bytes)
+            if others:  # Litter that is none any more; it has no header.
+                return "the header"
             dialect, data = dialect_of(text, settings), text.path.read_bytes()
     except DeliveryRefusedError as error:
         return str(error)

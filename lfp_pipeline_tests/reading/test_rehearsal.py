@@ -27,7 +27,7 @@ in_rehearsal = "lfp_pipeline.reading.rehearsal" in sys.orig_argv
 
 def act(head, *others):
     if b"CRASH" in head:
-        os.kill(os.getpid(), signal.SIGSEGV)
+        signal.raise_signal(signal.SIGSEGV)
     if b"KILL" in head or (b"EAT" in head or b"ONCE" in head) and not in_rehearsal:
         os.kill(os.getpid(), signal.SIGKILL)
     eaten = []

@@ -61,6 +61,20 @@ def test_regular_files_are_loaded_directly_and_others_with_more_care(
     assert_laws_hold(engine, [FILE, PADDED, RAGGED])
 
 
+def test_what_a_reader_died_of_is_not_loaded_directly(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+):
+    loaded = loads(monkeypatch)
+    delivery = land(engine, FILE)
+    mark = engine.settings.work_dir / f"reading-{delivery.sha256}.of-the-dead"
+    mark.parent.mkdir(exist_ok=True)
+    mark.touch()
+    engine.ingest(delivery, LOG)
+    assert loaded == []
+    assert not mark.exists()
+    assert_laws_hold(engine, [FILE])
+
+
 def test_what_a_killed_load_has_left_goes_with_the_next_writer(engine: Engine):
     engine.ingest(land(engine, FILE), LOG)
     with engine.warehouse.opened("testing", LOG) as connection:
