@@ -43,8 +43,12 @@ $(INSTANCE)/dagster.yaml: dagster.yaml | $(VENV)/installed
 .PHONY: setup
 setup: $(VENV)/installed $(INSTANCE)/dagster.yaml ## Install everything into .venv and prepare the instance
 
+.PHONY: preflight
+preflight: setup
+	@$(BIN)/python -m lfp_pipeline.preflight
+
 .PHONY: sample
-sample: setup ## Make a sample file and drop it into the inbox (ROWS=500000 SEED=7)
+sample: preflight ## Make a sample file and drop it into the inbox (ROWS=500000 SEED=7)
 	@$(BIN)/python -m lfp_pipeline.sample --rows $(ROWS) --seed $(SEED)
 
 .PHONY: rejects
@@ -52,11 +56,11 @@ rejects: setup ## Write rejected rows into data/rejects, to be mended (PARTITION
 	@$(BIN)/python -m lfp_pipeline.rejects_export --partition '$(PARTITION)' --delivery '$(DELIVERY)'
 
 .PHONY: demo
-demo: setup ## Make a zipped file of 500,000 products, take it in, and show the tables
+demo: preflight ## Make a zipped file of 500,000 products, take it in, and show the tables
 	@$(BIN)/python -m lfp_pipeline.demo --rows $(ROWS) --seed $(SEED)
 
 .PHONY: dev
-dev: setup ## Start the Dagster UI and daemon, with the inbox watched (PORT=3000)
+dev: preflight ## Start the Dagster UI and daemon, with the inbox watched (PORT=3000)
 	$(BIN)/dagster dev --port $(PORT)
 
 .PHONY: story

@@ -35,6 +35,8 @@ from lfp_pipeline.warehouse.ledger import accounts
 from lfp_pipeline.warehouse.merge import Arrived, merge, note_unmerged
 from lfp_pipeline.warehouse.redelivery import redeliver
 
+_LATIN_1 = " Some are not UTF-8; if the file is Latin-1, set LFP_FALLBACK_ENCODING=latin-1."
+
 
 @dataclass(frozen=True)
 class Ingested:
@@ -289,11 +291,13 @@ class _Work:
 def _too_many_rejects(reading: Reading, limit: float) -> str | None:
     if reading.reject_share <= limit:
         return None
+    reasons = {reason for _, _, _, reason, *_ in reading.sample_rejects}
+    hint = _LATIN_1 if "invalid encoding" in reasons else ""
     return (
         f"{reading.rows_rejected:,} of {reading.rows_read:,} rows are rejected "
         f"({reading.reject_share:.1%}); more than {limit:.1%} refuses the whole file (setting "
         "LFP_MAX_REJECT_SHARE). The rejects and their reasons are in rejected_rows, and `make "
-        "rejects` writes them as CSV to be mended."
+        f"rejects` writes them as CSV to be mended.{hint}"
     )
 
 

@@ -68,7 +68,7 @@ def _ingest_pending(
         files = [file for file in files if file.partition_key in config.files]
         deliveries = [one for one in deliveries if one.partition_key in config.files]
     if not files and not deliveries:
-        context.log.info("Nothing is pending: every file in the inbox is in.")
+        context.log.info("Nothing is pending: every file in %s is in.", engine.settings.inbox_dir)
         return
     context.log.info(
         "To take in: %d from the inbox, %d that had landed before", len(files), len(deliveries)

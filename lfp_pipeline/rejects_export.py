@@ -14,6 +14,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
+from filecmp import cmp
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,8 @@ import duckdb
 from lfp_pipeline.engine import Engine
 from lfp_pipeline.errors import DeliveryRefusedError, LandingError, LfpError
 from lfp_pipeline.landing.durable import leftovers, publish, temporary_beside
+from lfp_pipeline.landing.partition_key import is_partition_key
+from lfp_pipeline.landing.partition_key import partition_key as key_of
 from lfp_pipeline.reading.columns import Column
 from lfp_pipeline.reading.dialect import HEAD_BYTES, Dialect, detect_dialect
 from lfp_pipeline.reading.encoding import detect_encoding, to_utf8
@@ -51,7 +54,7 @@ _FETCHED = 1_000
 
 # Of a partition, only the newest delivery: what an older one lacked may have come since.
 _DELIVERIES = """
-SELECT partition_key, delivery_id, coalesce(rejects, 0)
+SELECT partition_key, delivery_id, status = 'refused', coalesce(rejects, 0)
 FROM warehouse.deliveries
 LEFT JOIN (SELECT delivery_id, count(*) AS rejects FROM warehouse.rejected_rows GROUP BY ALL)
     USING (delivery_id)
@@ -78,14 +81,18 @@ class Exported:
     Attributes:
         path: of the file.
         partition_key: of the delivery.
+        refused: whether nothing of the delivery was taken.
         rows: how many it has.
         escaped: how many values of products were changed, so that none is taken for a formula.
+        kept: whether it was there before, changed by somebody, and so was left as it is.
     """
 
     path: Path
     partition_key: str
+    refused: bool
     rows: int
     escaped: int
+    kept: bool
 
 
 def export_rejects(
@@ -120,16 +127,22 @@ def export_rejects(
         if not deliveries and (partition_key or delivery_id):
             what = f"delivery {delivery_id}" if delivery_id else f"partition {partition_key}"
             msg = f"There is no {what} in the table deliveries, which has all that were read."
+            if partition_key and not is_partition_key(partition_key):
+                msg += f" A file of that name has the partition {key_of(partition_key)}."
             raise LfpError(msg)
         return [
-            _export(connection, engine, key, delivery)
-            for key, delivery, rejects in deliveries
+            _export(connection, engine, key, delivery, refused)
+            for key, delivery, refused, rejects in deliveries
             if rejects
         ]
 
 
 def _export(
-    connection: duckdb.DuckDBPyConnection, engine: Engine, key: str, delivery_id: str
+    connection: duckdb.DuckDBPyConnection,
+    engine: Engine,
+    key: str,
+    delivery_id: str,
+    refused: bool,
 ) -> Exported:
     path = engine.settings.rejects_dir / f"{delivery_id.replace('#', '-')}-rejects.csv"
     dialect = _dialect(engine, key, delivery_id)
@@ -150,9 +163,12 @@ def _export(
             rows += 1
             escaped += sum(_harmless(cell) != cell for cell in product)
         text.flush()
-        publish(file, temporary, path)
+        file.flush()
+        kept = path.exists() and not cmp(temporary, path, shallow=False)
+        if not kept:
+            publish(file, temporary, path)
         text.detach()
-    return Exported(path, key, rows, escaped)
+    return Exported(path, key, refused, rows, escaped, kept)
 
 
 def _rejects(
@@ -241,12 +257,23 @@ def _tell(exported: Sequence[Exported], settings: Settings) -> None:
         return
     for one in exported:
         print(f"{os.path.relpath(one.path)}: {one.rows:,} rejected rows of {one.partition_key}")
+        if one.kept:
+            print(
+                "    Left as it is: somebody has changed it. Take it away to have it written anew."
+            )
+        if one.refused:
+            print(
+                "    The whole file was refused, so its good rows are not in either: mend the file "
+                "itself."
+            )
     wanted = ", ".join(PRODUCT_COLUMNS)
     print(
         f"\nMend them in a spreadsheet or an editor: {wanted}. The other columns tell what was "
         "wrong, and are\nnot read. Take away the rows that you leave as they are: they would be "
         f"rejected again, and more than\n{settings.max_reject_share:.0%} of rejects refuse a file. "
-        f"Save it as CSV, and drop it into {os.path.relpath(settings.inbox_dir)}."
+        f"Save it as CSV, and drop it into {os.path.relpath(settings.inbox_dir)}. What you drop "
+        "is newer than all that came\nbefore; should newer files have brought a sku since, give it "
+        "the old file's time: touch -r."
     )
     if escaped := sum(one.escaped for one in exported):
         print(

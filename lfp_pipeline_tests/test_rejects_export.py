@@ -189,6 +189,40 @@ def test_a_database_that_is_open_elsewhere_is_told(engine: Engine, take: Take):
         export_rejects(busy, LOG)
 
 
+def test_what_somebody_has_mended_in_place_is_not_written_over(engine: Engine, take: Take):
+    take(b"name,sku,description\nAnn,s1,\nBob,,x\n")
+    (first,) = export_rejects(engine, LOG)
+    (again,) = export_rejects(engine, LOG)
+    assert not first.kept
+    assert not again.kept
+    mended = first.path.read_bytes() + b"s3,Cid,\r\n"
+    first.path.write_bytes(mended)
+    (third,) = export_rejects(engine, LOG)
+    assert third.kept
+    assert first.path.read_bytes() == mended
+
+
+def test_of_a_file_that_was_refused_whole_that_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    engine = engine_at(tmp_path / "refusing", max_reject_share=0.1)
+    path = tmp_path / "a.csv"
+    path.write_bytes(b"name,sku,description\nAnn,s1,\nM\xfcller,s2,x\n")
+    error = engine.ingest(engine.land(LocalFile(path), "a.csv", LOG), LOG).account.error
+    assert "LFP_FALLBACK_ENCODING=latin-1" in (error or "")
+    (found,) = export_rejects(engine, LOG)
+    assert found.refused
+    monkeypatch.setenv("LFP_DATA_DIR", str(tmp_path / "refusing"))
+    assert main([]) == 0
+    assert "The whole file was refused" in capsys.readouterr().out
+
+
+def test_a_partition_is_told_by_the_name_of_its_file(engine: Engine, take: Take):
+    take(b"name,sku,description\nAnn,s1,\n")
+    with pytest.raises(LfpError, match=r"A file of that name has the partition my_bad\.csv-"):
+        export_rejects(engine, LOG, partition_key="my bad.csv")
+
+
 def test_an_export_that_was_killed_leaves_nothing_for_long(engine: Engine, take: Take):
     take(b"sku,name,description\n,Lamp,x\n")
     engine.settings.rejects_dir.mkdir()

@@ -62,9 +62,10 @@ class Fence:
         reached = _reached(ip_address(address.partition("%")[0]))
         if all(_is_public(one) or self._allows(one) for one in reached):
             return
+        told = host if host == address else f"{host} has the address {address}, which"
         msg = (
-            f"{host} has the address {address}, which is not a public one. If downloads may go "
-            "there, name the host, its address or its network in the setting LFP_ALLOWED_HOSTS."
+            f"{told} is not a public address. If downloads may go there, name the host, its "
+            "address or its network in the setting LFP_ALLOWED_HOSTS."
         )
         raise LandingError(msg, permanent=True)
 

@@ -99,6 +99,8 @@ def read_sources(path: Path) -> Mapping[str, NamedSource]:
     except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
         msg = f"The sources file {path} cannot be read: {_told(error)}."
         raise SettingsError(msg) from None
+    if content is None:  # All of it is comments.
+        return {}
     entries = content.get("sources") if isinstance(content, dict) else None
     if not isinstance(entries, list) or set(content) != {"sources"}:
         msg = f"The sources file {path} must be a list of entries under `sources:`, and no more."
@@ -123,6 +125,8 @@ def read_sources(path: Path) -> Mapping[str, NamedSource]:
 
 def _explained(problem: Any) -> str:  # noqa: ANN401 (pydantic's ErrorDetails is not exported)
     where = ".".join(map(str, problem["loc"])) or "the entry"
+    if problem["type"] == "extra_forbidden":
+        return f"{where}: no such key; there are {', '.join(NamedSource.model_fields)}"
     return f"{where}: {problem['msg'].removeprefix('Value error, ')}"
 
 

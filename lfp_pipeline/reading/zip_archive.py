@@ -163,7 +163,7 @@ def _check_member(member: zipfile.ZipInfo, *, lone: bool) -> None:
         msg = f"{told(name)} in the zip is itself an archive. Zip the CSV files that are in it."
         raise DeliveryRefusedError(msg)
     if not lone and _path(member).suffix.lower() not in _CSV_SUFFIXES:
-        msg = f"{told(name)} in the zip is not CSV by its name. Zip CSV files only (.csv, .tsv, .txt)."
+        msg = f"{told(name)} in the zip is not CSV by its name. Zip .csv, .tsv, .tab or .txt only."
         raise DeliveryRefusedError(msg)
 
 

@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor, wait
 import dagster as dg
 
 from lfp_pipeline.engine import Engine
+from lfp_pipeline.errors import SettingsError
 from lfp_pipeline.jobs import ingest_products
 from lfp_pipeline.landing.feeds import Feed
 from lfp_pipeline.partitions import product_files
@@ -40,7 +41,10 @@ def build_feed_sensor(interval_seconds: int) -> dg.SensorDefinition:
         context: dg.SensorEvaluationContext, engine: dg.ResourceParam[Engine]
     ) -> dg.SensorResult:
         fail_dead_runs(engine, context.instance, context.log)
-        feeds, problems = engine.feeds()
+        try:
+            feeds, problems = engine.feeds()
+        except SettingsError as error:  # As the state of things, and not as a traceback each time.
+            return dg.SensorResult(skip_reason=str(error))
         polling.poll([feed for feed in feeds if feed.is_due(time.time())])
         requests = list(_requests(feeds, engine, context.instance))
         summary = " ".join([_summary(feeds, len(requests)), *problems])

@@ -158,7 +158,7 @@ def test_what_is_not_public_is_refused_however_it_is_written(
 ) -> None:
     resolving(monkeypatch, inside=[[PRIVATE]], public=[[PUBLIC]])
     told = refusal(f"http://{host}/products.csv?token=hunter2")
-    assert "is not a public one" in told
+    assert "is not a public address" in told
     assert "LFP_ALLOWED_HOSTS" in told
     assert "hunter2" not in told
 

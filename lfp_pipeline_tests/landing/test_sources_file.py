@@ -15,8 +15,11 @@ def file(tmp_path: Path) -> Path:
     return tmp_path / "sources.yaml"
 
 
-def test_without_a_file_there_are_no_sources(file: Path):
+def test_without_a_file_or_an_entry_there_are_no_sources(file: Path):
     assert read_sources(file) == {}
+    for empty in ("", "# sources: [{name: a}]\n", "sources: []"):
+        file.write_text(empty)
+        assert read_sources(file) == {}
 
 
 def test_every_entry_is_found_by_its_name(file: Path):
@@ -61,7 +64,6 @@ def test_a_secret_that_would_change_where_a_url_leads_is_refused_and_not_told(
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("", "a list of entries under `sources:`"),
         ("[]", "a list of entries under `sources:`"),
         ("sources: 1", "a list of entries under `sources:`"),
         ("sources: []\nsource: []", "and no more"),
@@ -69,7 +71,10 @@ def test_a_secret_that_would_change_where_a_url_leads_is_refused_and_not_told(
         ("sources: [1]", "entry 1: the entry: Input should be"),
         ("sources: [{name: a}]", "entry 1: location: Field required"),
         ("sources: [{name: a/b, location: x}]", "entry 1: name: letters, digits"),
-        ("sources: [{name: a, location: x, intervall: 1}]", "entry 1: intervall: Extra inputs"),
+        (
+            "sources: [{name: a, location: x, intervall: 1}]",
+            "entry 1: intervall: no such key; there are name, location, kind",
+        ),
         ("sources: [{name: a, location: x, interval: 0}]", "entry 1: interval: Input should be"),
         ("sources: [{name: a, location: ./x, kind: sense}]", "of a sense feed, it is an http"),
         ("sources: [{name: a, location: x, kind: s3}]", "entry 1: kind: Input should be 'file'"),

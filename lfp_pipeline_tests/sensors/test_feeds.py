@@ -13,7 +13,6 @@ import pytest
 from click import ClickException
 
 from lfp_pipeline.definitions import definitions
-from lfp_pipeline.errors import SettingsError
 from lfp_pipeline.sensors import feeds
 from lfp_pipeline_tests.landing.http_server import (
     Answer,
@@ -110,9 +109,7 @@ def test_without_feeds_there_is_nothing_to_poll(project: Project):
 
 def test_a_wrong_sources_file_is_told_and_mended_without_a_restart(project: Project):
     project.engine.settings.sources_path.write_text("sources: [{}]")
-    with pytest.raises(Exception, match="entry 1: name: Field required") as told:
-        tick(project)
-    assert isinstance(told.value.__cause__ or told.value, SettingsError)
+    assert "entry 1: name: Field required" in tick(project).skip_message
     project.engine.settings.sources_path.write_text("sources: []")
     assert "nothing to poll" in tick(project).skip_message
 

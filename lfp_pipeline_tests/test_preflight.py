@@ -1,0 +1,47 @@
+"""What is told before anything long is started."""
+
+from pathlib import Path
+
+import pytest
+
+from lfp_pipeline.preflight import main
+
+
+@pytest.fixture(autouse=True)
+def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LFP_DATA_DIR", str(tmp_path))
+
+
+def test_right_settings_pass_without_a_word(capsys: pytest.CaptureFixture[str]):
+    assert main() == 0
+    assert capsys.readouterr() == ("", "")
+
+
+def test_wrong_settings_are_told(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    monkeypatch.setenv("LFP_THREADS", "0")
+    assert main() == 1
+    assert "LFP_THREADS" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("entry", "told"),
+    [
+        ("{name: a}", "entry 1: location: Field required"),
+        ("{name: a, location: 'gopher://host/x'}", "a: gopher:// is not supported"),
+        ("{name: a, location: 'https://h:99999/'}", "a: The URL is not valid"),
+    ],
+)
+def test_wrong_sources_are_told(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    entry: str,
+    told: str,
+):
+    file = tmp_path / "sources.yaml"
+    file.write_text(f"sources: [{entry}]")
+    monkeypatch.setenv("LFP_SOURCES_FILE", str(file))
+    assert main() == 1
+    assert told in capsys.readouterr().err
