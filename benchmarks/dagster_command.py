@@ -2,20 +2,18 @@
 
 import os
 import shutil
-import signal
-import socket
 import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
+
+from examples.processes import free_port, stop
 
 _ROOT = Path(__file__).resolve().parents[1]
 
 _TO_SETTLE_SECONDS = 15
-
-_LAST_WORDS = ((signal.SIGINT, 10), (signal.SIGTERM, 10), (signal.SIGKILL, None))
 
 _FIRST_USE = "import dagster as dg; dg.DagsterInstance.get().get_runs(limit=1)"
 
@@ -66,9 +64,7 @@ def dagster_dev(instance: Path, settings: Mapping[str, str]) -> Iterator[None]:
         instance: the folder of the Dagster instance.
         settings: variables for its environment.
     """
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = str(free.getsockname()[1])
+    port = str(free_port())
     log = instance / "dev.log"
     with log.open("wb") as printed:
         process = subprocess.Popen(  # noqa: S603 (ours)
@@ -87,17 +83,7 @@ def dagster_dev(instance: Path, settings: Mapping[str, str]) -> Iterator[None]:
             time.sleep(_TO_SETTLE_SECONDS)
             yield
         finally:
-            _end(process)
-
-
-def _end(process: subprocess.Popen[bytes]) -> None:
-    """End a process group. One that a shell has put in the background is deaf to the first word."""
-    for word, seconds in _LAST_WORDS:
-        with suppress(ProcessLookupError):
-            os.killpg(process.pid, word)
-        with suppress(subprocess.TimeoutExpired):
-            process.wait(seconds)
-            return
+            stop(process)
 
 
 def _environment(instance: Path, settings: Mapping[str, str]) -> dict[str, str]:

@@ -153,7 +153,7 @@ def dagster_dev(folder: Path, feeds: Mapping[str, str], interval: int = 2) -> It
         "LFP_ALLOWED_HOSTS": "127.0.0.0/8",
         "LFP_SENSOR_INTERVAL_SECONDS": str(interval),
     }
-    port = _free_port()
+    port = free_port()
     log = folder / "dagster.log"
     with _running(["-m", "dagster", "dev", "--port", str(port)], log, settings) as process:
         yield Dagster(f"http://127.0.0.1:{port}", process, data, log)
@@ -188,11 +188,14 @@ def _running(
         try:
             yield process
         finally:
-            _stop(process)
+            stop(process)
 
 
-def _stop(process: subprocess.Popen[str]) -> None:
-    """End a process with all its children: kindly, then less so."""
+def stop(process: subprocess.Popen[Any]) -> None:
+    """End a process that leads a session, with all its children: kindly, then less so.
+
+    One that a shell has put in the background is deaf to the first word.
+    """
     for number, seconds in ((signal.SIGINT, 10), (signal.SIGTERM, 5), (signal.SIGKILL, 5)):
         with suppress(ProcessLookupError):
             os.killpg(process.pid, number)
@@ -203,7 +206,8 @@ def _stop(process: subprocess.Popen[str]) -> None:
         os.killpg(process.pid, signal.SIGKILL)
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """A port that nobody listens at."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         return int(listener.getsockname()[1])

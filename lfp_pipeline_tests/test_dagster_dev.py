@@ -2,8 +2,6 @@
 
 import os
 import shutil
-import signal
-import socket
 import subprocess
 import sys
 import time
@@ -15,6 +13,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from examples.processes import free_port, stop
 from lfp_pipeline_tests.oracle import File, true_counts, true_products
 from lfp_pipeline_tests.support import NAME_COUNTS, PRODUCTS, drop, query
 
@@ -67,24 +66,6 @@ class Dagster:
 
     def at_rest(self) -> bool:
         return all(status in {"SUCCESS", "FAILURE", "CANCELED"} for _, status in self.runs())
-
-
-def stop(process: subprocess.Popen[bytes]) -> None:
-    """End a process with all its children: kindly, then less so."""
-    for number, seconds in ((signal.SIGINT, 10), (signal.SIGTERM, 5), (signal.SIGKILL, 5)):
-        with suppress(ProcessLookupError):
-            os.killpg(process.pid, number)
-        with suppress(subprocess.TimeoutExpired):
-            process.wait(seconds)
-            break
-    with suppress(ProcessLookupError):  # What outlived its parent.
-        os.killpg(process.pid, signal.SIGKILL)
-
-
-def free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
 
 
 @contextmanager
