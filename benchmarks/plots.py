@@ -106,7 +106,7 @@ def _draw_cost(results: Results, path: Path) -> bool:
     lines = {
         "first load": _by_rows(results, "work", "plain file", "first"),
         "the same again": _by_rows(results, "work", "plain file", "again"),
-        "bare load": _by_rows(results, "floor", "bare load of", "load"),
+        "bare load": _by_rows(results, "floor", "bare load", "load"),
     }
     lines = {name: points for name, points in lines.items() if len(points) > 1}
     if not lines:
@@ -144,7 +144,7 @@ def _by_rows(results: Results, group: str, name: str, step: str) -> list[tuple[i
     return [
         (one.rows, one.seconds)
         for one in results.of(group)
-        if one.name.startswith(name) and one.step == step
+        if one.name in {name, f"{name} of {one.rows:,} rows"} and one.step == step
     ]
 
 
