@@ -68,7 +68,7 @@ story: setup ## Two shops, a change in one, and the tables before and after (STA
 	@$(BIN)/python -m examples.two_feeds $(STAY)
 
 .PHONY: test
-test: setup ## Run the tests (under five minutes)
+test: setup ## Run the tests (five minutes)
 	$(BIN)/python -m pytest -m "not slow"
 
 .PHONY: test-slow

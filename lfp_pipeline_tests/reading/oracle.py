@@ -5,6 +5,9 @@ It says what a file of UTF-8 holds, record by record. The tests hold the real re
 
 from dataclasses import dataclass
 
+QUOTES_LOOKED_AT = 100
+"""A value may begin with so many quotes of its own. More are noise, and take long to look at."""
+
 CR, LF, SPACE, QUOTE = b"\r"[0], b"\n"[0], b" "[0], b'"'[0]
 
 
@@ -129,7 +132,7 @@ class Oracle:
         """Whether the quote before `inside` is a slip: the next one is no answer to it.
 
         That is so where none follows, or where the text between them goes over a line end, and the
-        other stands where a value begins and none ends (maybe after more quotes), or there are
+        other stands where a value begins and none ends (maybe after 100 more quotes), or there are
         three or more records after the first line, and of the first twenty more than half are good.
         """
         try:
@@ -141,7 +144,9 @@ class Oracle:
             return False
         after = self.past_spaces(close + 1)
         ends = after == len(self.data) or self.data[after] in (self.delimiter, CR, LF)
-        if text.rstrip(b'"')[-1] in (self.delimiter, CR, LF) and not ends:
+        begin = text.rstrip(b'"')
+        near = len(text) - len(begin) <= QUOTES_LOOKED_AT
+        if near and begin[-1] in (self.delimiter, CR, LF) and not ends:
             return True
         position, good = self.line_end(inside), []
         while position <= close and len(good) < 20:
