@@ -9,7 +9,6 @@ import tempfile
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from itertools import chain
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -159,8 +158,10 @@ def _assert_unpacked_rightly(file: File, path: Path) -> None:
     """What was packed and damaged comes out as it went in, or not at all."""
     if file.damage is None or file.packing == "plain" or not is_packed(path):
         return
-    out = b"".join(chain.from_iterable(one.pieces for one in contents(path, MOST_UNPACKED_BYTES)))
-    true = file.encoded
+    several = [b"".join(one.pieces) for one in contents(path, MOST_UNPACKED_BYTES)]
+    if len(several) > 1:  # Litter by whose name nobody can tell it any more.
+        return
+    (out,), true = several, file.encoded
     allowed = [true]
     if file.packing.endswith("in two"):  # Of two that follow one another, one may be lost.
         allowed += [true[: half_of(true)], true[half_of(true) :]]

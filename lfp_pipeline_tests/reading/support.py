@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from unicodedata import category
 
 import duckdb
 
@@ -19,6 +20,9 @@ from lfp_pipeline.settings import Settings
 from lfp_pipeline_tests.reading.oracle import Oracle
 
 HEADER = ("name", "sku", "description")
+
+SPACES = "".join(mark for mark in map(chr, range(0x3001)) if category(mark) == "Zs")
+"""What SQL trims."""
 THEN = datetime(2026, 11, 20, 8, 19, 52, 123456)  # noqa: DTZ001 (UTC without a zone)
 
 Row = tuple[int, str, str, str]
@@ -160,7 +164,7 @@ def _broken_rule(sku: str, name: str, description: str) -> str:
         return "no name"
     if "\0" in sku + name + description:
         return "NUL byte"
-    if (sku, name, description.strip(" ")) == ("sku", "name", "description"):
+    if (sku, name, description.strip(SPACES)) == ("sku", "name", "description"):
         return "repeated header"
     return ""
 

@@ -46,6 +46,7 @@ def insert(connection: duckdb.DuckDBPyConnection, *rows: tuple[str, str, str]) -
         (("a", "b", "ééééééééé"), "description too long"),
         (("SKU", "Title", "Text"), "repeated header"),
         (("SKU", "Title", " Text "), "repeated header"),
+        (("SKU", "Title", "\xa0Text\u2003"), "repeated header"),
         (("SKU", "\ufeffTitle", "Text"), "repeated header"),
         (("SKU", "Title", "\ufeffText"), "repeated header"),
         (("SKU", "Title", "other"), None),
