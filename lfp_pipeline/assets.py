@@ -230,8 +230,8 @@ def _sources(
 
 
 def _newest(engine: Engine, key: str) -> Delivery:
-    if landed := engine.raw_zone.deliveries(key):
-        return landed[-1]
+    if newest := engine.raw_zone.newest(key):
+        return newest
     msg = (
         f"There is no file {key} in the inbox {engine.settings.inbox_dir}, and none was ever "
         "delivered. Drop it there, name it in the sources file "

@@ -161,7 +161,7 @@ class Engine:
         return self.raw_zone.unended(self.warehouse.published_id(), log)
 
     def is_unended(self, key: str) -> bool:
-        """Whether the newest delivery of a partition came to no end in this database."""
+        """Whether a delivery of a partition came to no end in this database."""
         return self.raw_zone.is_unended(key, self.warehouse.published_id())
 
     def backlog(self, keys: Sequence[str], log: logging.Logger) -> Backlog:

@@ -66,7 +66,7 @@ class RawZone:
             sink = _HashingSink(file, self.root)
             delivered_at = source.fetch(sink, progress)
             if polled or delivered_at is None:
-                newest = self._newest(key)
+                newest = self.newest(key)
                 if newest is not None and newest.sha256 == sink.digest.hexdigest():
                     return newest
                 delivered_at = delivered_at or _now_after(newest)
@@ -86,7 +86,12 @@ class RawZone:
         self._record(delivery)
         return delivery
 
-    def _newest(self, key: str) -> Delivery | None:
+    def newest(self, key: str) -> Delivery | None:
+        """The newest delivery of a partition; None: there is none.
+
+        Raises:
+            LandingError: its record cannot be read.
+        """
         newest = max((self.root / key).glob("[!.]*.json"), default=None)  # Names sort as time does.
         return None if newest is None else _read_record(newest)
 
@@ -111,7 +116,7 @@ class RawZone:
         return sorted(deliveries, key=_by_age)
 
     def is_unended(self, key: str, database_id: str | None) -> bool:
-        """Whether of the newest delivery of a partition no end in that database is noted."""
+        """Whether of a delivery of a partition no end in that database is noted."""
         folder = self.root / key
         records = {path.stem for path in folder.glob("[!.]*.json")}
         if records - {path.stem for path in folder.glob("[!.]*.outcome")}:
