@@ -26,6 +26,10 @@ class NotAskedError(LandingError):
     """A server did not get a question, or refuses it: it has not changed its mind by it."""
 
 
+class RawFileError(LfpError):
+    """A raw file is gone, or not what landed: nothing may be read from it."""
+
+
 class DeliveryRefusedError(LfpError):
     """The delivery itself is bad: nothing of it was taken, and trying again changes nothing."""
 

@@ -13,6 +13,7 @@ import duckdb
 from lfp_pipeline.checkpoints import checkpoint
 from lfp_pipeline.errors import DeliveryRefusedError, LfpError, WarehouseBusyError
 from lfp_pipeline.landing.delivery import Delivery
+from lfp_pipeline.landing.intact import check_intact
 from lfp_pipeline.landing.outcomes import note_outcome
 from lfp_pipeline.landing.raw_zone import RawZone
 from lfp_pipeline.progress import heartbeat
@@ -261,6 +262,7 @@ class _Work:
 
     def _texts(self, delivery: Delivery, folder: Path) -> Sequence[PlainText]:
         """The begin of every reading."""
+        check_intact(delivery)
         if self._is_suspect(delivery):
             rehearse_if_a_reader_died(delivery, self.limits, self.settings, self.log)
         return plain_texts(delivery.path, folder, self.settings.max_unpacked_bytes)

@@ -163,7 +163,7 @@ def test_a_delivery_whose_bytes_are_gone_fails_and_can_be_landed_again(engine: E
     delivery.path.unlink()
     failed = engine.ingest(delivery, LOG).account
     assert failed.status is Status.FAILED
-    assert "No such file" in (failed.error or "")
+    assert "is gone" in (failed.error or "")
     assert statuses(engine) == {"a.csv": "failed"}
     assert engine.unended(LOG) == [delivery]
     again = land(engine, File("a.csv", 1, (("s1", "Ann", ""),)))

@@ -19,9 +19,10 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import BinaryIO
 
-from lfp_pipeline.errors import LandingError
+from lfp_pipeline.errors import LandingError, RawFileError
 from lfp_pipeline.landing.delivery import Delivery, stamp
 from lfp_pipeline.landing.durable import leftovers, publish, temporary_beside
+from lfp_pipeline.landing.intact import TOUCHED_AT, check_intact
 from lfp_pipeline.landing.outcomes import Outcome, read_outcome
 from lfp_pipeline.landing.partition_key import is_partition_key
 from lfp_pipeline.landing.sources import Source, utc_now
@@ -68,7 +69,7 @@ class RawZone:
             if polled or delivered_at is None:
                 newest = self.newest(key)
                 if newest is not None and newest.sha256 == sink.digest.hexdigest():
-                    return newest
+                    delivered_at = newest.delivered_at
                 delivered_at = delivered_at or _now_after(newest)
             delivery = Delivery(
                 partition_key=key,
@@ -140,18 +141,22 @@ class RawZone:
         return any(path.name != delivery.path.name for path in same)
 
     def _recorded(self, delivery: Delivery) -> Delivery | None:
+        """The same delivery, if it has landed before and is intact; else it is written anew."""
         record = delivery.path.with_suffix(".json")
-        if record.exists() and delivery.path.exists():
-            with suppress(LandingError):  # It is written anew.
-                return _read_record(record)
+        if record.exists():
+            with suppress(LandingError, RawFileError):
+                landed = _read_record(record)
+                check_intact(landed)
+                return landed
         return None
 
     def _record(self, delivery: Delivery) -> None:
-        content = {"delivery_id": delivery.delivery_id} | {
+        content: dict[str, object] = {"delivery_id": delivery.delivery_id} | {
             name: value.isoformat(timespec="microseconds") if isinstance(value, datetime) else value
             for name, value in asdict(delivery).items()
             if name != "path"
         }
+        content[TOUCHED_AT] = delivery.path.stat().st_ctime_ns
         record = delivery.path.with_suffix(".json")
         with temporary_beside(record) as (file, temporary):
             file.write(json.dumps(content, indent=2).encode() + b"\n")

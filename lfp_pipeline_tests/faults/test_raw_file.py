@@ -1,0 +1,213 @@
+"""A raw file that is not what landed is never read, and is mended by landing it again."""
+
+import gzip
+import json
+import os
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from lfp_pipeline.engine import Engine
+from lfp_pipeline.errors import RawFileError
+from lfp_pipeline.ingestion import ingest
+from lfp_pipeline.landing.delivery import Delivery
+from lfp_pipeline.landing.intact import check_intact
+from lfp_pipeline.landing.raw_zone import RawZone
+from lfp_pipeline.landing.sources import LocalFile
+from lfp_pipeline.warehouse import direct_load
+from lfp_pipeline.warehouse.account import Status
+from lfp_pipeline_tests.landing.test_raw_zone import Timeless
+from lfp_pipeline_tests.oracle import LOG, File, assert_laws_hold, engine_at, land, tables
+from lfp_pipeline_tests.support import Project
+
+FIRST = File("a.csv", 1, (("s1", "Ann", "x"), ("s2", "Bob", "y")))
+SECOND = File("b.csv", 2, (("s2", "Eva", "z"), ("s3", "Bob", "")))
+THIRD = File("c.csv", 3, (("s4", "Cid", ""),))
+
+
+@pytest.fixture
+def engine(tmp_path: Path) -> Engine:
+    return engine_at(tmp_path)
+
+
+def change_a_letter(raw: Path) -> None:
+    """The size stays, and so does the time that everybody looks at."""
+    before = raw.stat()
+    raw.chmod(0o644)
+    with raw.open("r+b") as file:
+        file.seek(-3, os.SEEK_END)
+        file.write(b"!")
+    os.utime(raw, ns=(before.st_atime_ns, before.st_mtime_ns))
+
+
+def cut_off(raw: Path) -> None:
+    os.truncate(raw, raw.stat().st_size // 2)
+
+
+def replace_by_another(raw: Path) -> None:
+    raw.unlink()
+    raw.write_bytes(THIRD.content)
+
+
+def put_a_folder_in_its_place(raw: Path) -> None:
+    raw.unlink()
+    raw.mkdir()
+
+
+every_damage = pytest.mark.parametrize(
+    ("damage", "told"),
+    [
+        (change_a_letter, "is not what landed: its sha256 is "),
+        (cut_off, "is not what landed: its sha256 is "),
+        (replace_by_another, "is not what landed: its sha256 is "),
+        (Path.unlink, "is gone"),
+        (put_a_folder_in_its_place, "cannot be read: Is a directory"),
+    ],
+)
+
+
+@every_damage
+def test_it_fails_the_delivery_and_leaves_the_tables_as_they_were(
+    engine: Engine, damage: Callable[[Path], None], told: str
+) -> None:
+    engine.ingest(land(engine, FIRST), LOG)
+    before = tables(engine)
+    delivery = land(engine, SECOND)
+    kept = delivery.path.read_bytes()
+    damage(delivery.path)
+
+    account = engine.ingest(delivery, LOG).account
+    assert account.status is Status.FAILED
+    assert str(account.error).startswith(f"{delivery.path} {told}")
+    assert "then run ingest_inbox" in str(account.error)
+    after = tables(engine)
+    assert [row for row in after["ledger"] if row[0] != delivery.delivery_id] == before["ledger"]
+    assert after | {"ledger": None} == before | {"ledger": None}
+    assert engine.unended(LOG) == [delivery]
+
+    put_back(delivery.path, kept)
+    assert engine.ingest(delivery, LOG).account.status is Status.MERGED
+    assert_laws_hold(engine, [FIRST, SECOND])
+
+
+def put_back(raw: Path, content: bytes) -> None:
+    if raw.is_dir():
+        raw.rmdir()
+    raw.unlink(missing_ok=True)
+    raw.write_bytes(content)
+
+
+@pytest.mark.parametrize("damage", [change_a_letter, cut_off, Path.unlink])
+def test_a_packed_one_and_one_that_goes_straight_into_the_warehouse_are_no_exception(
+    tmp_path: Path, damage: Callable[[Path], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(direct_load, "LEAST_BYTES", 1)
+    engine = engine_at(tmp_path)
+    packed = tmp_path / "packed.csv.gz"
+    packed.write_bytes(gzip.compress(SECOND.content))
+    for delivery in (land(engine, FIRST), engine.land(LocalFile(packed), "packed", LOG)):
+        damage(delivery.path)
+        account = engine.ingest(delivery, LOG).account
+        assert account.status is Status.FAILED
+        assert str(account.error).startswith(str(delivery.path))
+    assert tables(engine)["products"] == []
+
+
+def test_it_harms_no_other_of_its_batch(engine: Engine) -> None:
+    deliveries = [land(engine, file) for file in (FIRST, SECOND, THIRD)]
+    change_a_letter(deliveries[1].path)
+    done = ingest(deliveries, engine.settings, engine.warehouse, LOG)
+    found = {one.delivery.partition_key: one.account.status for one in done}
+    assert found == {"a.csv": "merged", "b.csv": "failed", "c.csv": "merged"}
+
+    engine.ingest(land(engine, SECOND), LOG)
+    assert_laws_hold(engine, [FIRST, SECOND, THIRD])
+
+
+@pytest.mark.parametrize("damage", [change_a_letter, cut_off, replace_by_another, Path.unlink])
+def test_landing_the_same_file_again_writes_it_anew(
+    engine: Engine, damage: Callable[[Path], None]
+) -> None:
+    delivery = land(engine, FIRST)
+    damage(delivery.path)
+    again = land(engine, FIRST)
+    assert again.path == delivery.path
+    assert again.path.read_bytes() == FIRST.content
+    check_intact(again, thorough=True)
+    engine.ingest(again, LOG)
+    assert_laws_hold(engine, [FIRST])
+
+
+def test_so_does_fetching_it_again_where_the_source_tells_no_time(tmp_path: Path) -> None:
+    zone = RawZone(tmp_path / "raw")
+    delivery = zone.land(Timeless(b"one"), "a", LOG)
+    change_a_letter(delivery.path)
+    again = zone.land(Timeless(b"one"), "a", LOG)
+    assert again.delivery_id == delivery.delivery_id
+    assert zone.deliveries("a") == [again]
+    check_intact(again, thorough=True)
+
+
+def test_the_next_run_mends_what_is_still_in_the_inbox(project: Project) -> None:
+    project.drop(FIRST)
+    assert project.run("ingest_inbox").success
+    before = tables(project.engine)
+    delivery = land(project.engine, SECOND)
+    change_a_letter(delivery.path)
+
+    run = project.run("ingest_inbox")
+    assert not run.success
+    assert f"{delivery.path} is not what landed" in project.error(run)
+    assert tables(project.engine)["products"] == before["products"]
+
+    project.drop(SECOND)
+    assert project.run("ingest_inbox").success
+    assert_laws_hold(project.engine, [FIRST, SECOND])
+
+
+def test_what_nobody_has_touched_is_not_hashed_unless_asked(engine: Engine) -> None:
+    delivery = replace(land(engine, FIRST), sha256="0" * 64)
+    check_intact(delivery)
+    with pytest.raises(RawFileError, match="its sha256 is "):
+        check_intact(delivery, thorough=True)
+
+
+@pytest.mark.parametrize("touch", [Path.touch, lambda raw: raw.chmod(0o644)])
+def test_what_somebody_has_touched_is_hashed_and_read_if_it_is_what_landed(
+    engine: Engine, touch: Callable[[Path], None]
+) -> None:
+    delivery = land(engine, FIRST)
+    touch(delivery.path)
+    with pytest.raises(RawFileError, match="its sha256 is "):
+        check_intact(replace(delivery, sha256="0" * 64))
+    assert engine.ingest(delivery, LOG).account.status is Status.MERGED
+    assert_laws_hold(engine, [FIRST])
+
+
+@pytest.mark.parametrize("record", [b"", b"[]", b"{}", b'{"ctime_ns": null}'])
+def test_what_has_no_record_that_tells_when_it_was_touched_is_hashed(
+    engine: Engine, record: bytes
+) -> None:
+    delivery = land(engine, FIRST)
+    delivery.path.with_suffix(".json").write_bytes(record)
+    check_intact(delivery)
+    with pytest.raises(RawFileError, match="its sha256 is "):
+        check_intact(replace(delivery, sha256="0" * 64))
+
+
+def test_bytes_that_a_disk_has_lost_are_found_by_who_looks_thoroughly(engine: Engine) -> None:
+    delivery = land(engine, FIRST)
+    change_a_letter(delivery.path)
+    forge_the_record_of(delivery)
+    check_intact(delivery)
+    with pytest.raises(RawFileError, match="is not what landed"):
+        check_intact(delivery, thorough=True)
+
+
+def forge_the_record_of(delivery: Delivery) -> None:
+    """As if nobody had touched the raw file: a disk that loses bytes tells nobody."""
+    record = delivery.path.with_suffix(".json")
+    content = json.loads(record.read_text())
+    record.write_text(json.dumps(content | {"ctime_ns": delivery.path.stat().st_ctime_ns}))
