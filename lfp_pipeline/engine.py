@@ -15,6 +15,7 @@ from lfp_pipeline.landing.feed_memory import FeedMemory
 from lfp_pipeline.landing.feeds import Feed, below
 from lfp_pipeline.landing.fence import Fence
 from lfp_pipeline.landing.inbox import InboxFile, Listing, list_inbox
+from lfp_pipeline.landing.intents import is_pruned
 from lfp_pipeline.landing.locations import source_at
 from lfp_pipeline.landing.outcomes import read_outcome
 from lfp_pipeline.landing.partition_key import partition_key
@@ -147,14 +148,14 @@ class Engine:
     # What is still to be done
 
     def pending_inbox_files(self, log: logging.Logger) -> list[InboxFile]:
-        """The files in the inbox that are ready and not merged, oldest first.
+        """The files in the inbox that are ready and not merged, or reverted, oldest first.
 
         Raises:
             LandingError: the inbox cannot be read.
         """
         listing = self._listing_at_rest(log)
         known, _ = self._ledger([file.partition_key for file in listing.ready], log)
-        return [file for file in listing.ready if not self._is_merged(file, known)]
+        return [file for file in listing.ready if not self._is_settled(file, known)]
 
     def unended(self, log: logging.Logger) -> list[Delivery]:
         """All deliveries in the raw zone that came to no end in this database, oldest first."""
@@ -173,7 +174,9 @@ class Engine:
         not_landed: list[NotLanded] = []
         for key in keys:
             try:
-                landed[key] = self.raw_zone.deliveries(key)
+                landed[key] = [
+                    one for one in self.raw_zone.deliveries(key) if not is_pruned(one.path)
+                ]
             except LandingError as error:
                 not_landed.append(NotLanded(key, str(error)))
         database_id = self.warehouse.published_id()
@@ -192,7 +195,7 @@ class Engine:
             ]
             unfinished += left
             if not deliveries:
-                message = "Nothing was ever delivered. Materialize raw_products, too."
+                message = "There is no delivery. Materialize raw_products, too."
                 not_landed.append(NotLanded(key, message))
             elif not left:
                 newest = deliveries[-1]
@@ -238,7 +241,7 @@ class Engine:
         with self.warehouse.opened("reading the ledger", log) as connection:
             return accounts(connection, keys), product_count(connection)
 
-    def _is_merged(self, file: InboxFile, known: dict[str, Account]) -> bool:
+    def _is_settled(self, file: InboxFile, known: dict[str, Account]) -> bool:
         try:
             deliveries = self.raw_zone.deliveries(file.partition_key)
         except LandingError:  # A record cannot be read; landing the file anew writes it anew.
@@ -246,7 +249,7 @@ class Engine:
         version = (utc_from_ns(file.mtime_ns), file.size_bytes)
         return any(
             (account := known.get(delivery.delivery_id)) is not None
-            and account.status is Status.MERGED
+            and account.status in {Status.MERGED, Status.REVERTED}
             for delivery in deliveries
             if (delivery.delivered_at, delivery.size_bytes) == version
         )

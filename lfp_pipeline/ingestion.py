@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -12,8 +12,9 @@ import duckdb
 
 from lfp_pipeline.checkpoints import checkpoint
 from lfp_pipeline.errors import DeliveryRefusedError, LfpError, WarehouseBusyError
-from lfp_pipeline.landing.delivery import Delivery
+from lfp_pipeline.landing.delivery import Delivery, Kind
 from lfp_pipeline.landing.intact import check_intact
+from lfp_pipeline.landing.intents import is_reverted
 from lfp_pipeline.landing.outcomes import note_outcome
 from lfp_pipeline.landing.raw_zone import RawZone
 from lfp_pipeline.progress import heartbeat
@@ -27,9 +28,11 @@ from lfp_pipeline.reading.rehearsal import (
     rehearse_if_a_reader_died,
 )
 from lfp_pipeline.reading.workspace import Workspace, WorkspaceLimits, open_workspace
+from lfp_pipeline.reverting import revert
 from lfp_pipeline.settings import Settings, divided_size, size_in_bytes
 from lfp_pipeline.warehouse import direct_load
 from lfp_pipeline.warehouse.account import Account, Status
+from lfp_pipeline.warehouse.deletion import merge_deletion
 from lfp_pipeline.warehouse.duckdb_file import Warehouse
 from lfp_pipeline.warehouse.laws import product_count
 from lfp_pipeline.warehouse.ledger import accounts
@@ -70,6 +73,10 @@ class NotLanded:
     error: str
 
 
+class _MindChangedError(Exception):
+    """A delivery was reverted or reinstated meanwhile."""
+
+
 def ingest(
     deliveries: Sequence[Delivery],
     settings: Settings,
@@ -91,16 +98,15 @@ def ingest(
     """
     once = {one.delivery_id: one for one in deliveries}.values()
     batch = sorted(once, key=lambda one: (one.delivered_at, one.delivery_id))
-    # What a reader died of is read alone: it may fail, and take long to.
-    died = digests_of_the_dead(settings)
-    if len(batch) > 1 and (suspects := [one for one in batch if one.sha256 in died]):
-        others = [one for one in batch if one.sha256 not in died]
-        parts = [[one] for one in suspects] + ([others] if others else [])
+    parts = _parts(batch, digests_of_the_dead(settings))
+    if len(parts) > 1:
         return [
             found for part in parts for found in ingest(part, settings, warehouse, log, share=share)
         ]
     try:
         ingested = _read_and_merge(batch, settings, warehouse, log, share)
+    except _MindChangedError:
+        return ingest(batch, settings, warehouse, log, share=share)
     except WarehouseBusyError as error:  # There is no writing that into the ledger.
         ingested = [
             Ingested(one, Account(one.delivery_id, Status.FAILED, error=str(error)), busy=True)
@@ -120,6 +126,18 @@ def ingest(
     return ingested
 
 
+def _parts(batch: Sequence[Delivery], died: Collection[str]) -> Sequence[Sequence[Delivery]]:
+    """Cut a batch into what goes together, and each delivery that is to go alone."""
+    alone = [
+        one
+        for one in batch
+        # What a reader died of may fail, and take long to.
+        if one.sha256 in died or one.kind is Kind.DELETION or is_reverted(one.path)
+    ]
+    together = [one for one in batch if one not in alone]
+    return [[one] for one in alone] + ([together] if together else [])
+
+
 def _read_and_merge(
     batch: Sequence[Delivery],
     settings: Settings,
@@ -134,8 +152,14 @@ def _read_and_merge(
     )
     folders = [settings.data_dir, settings.raw_dir, settings.database_path.resolve().parent]
     with open_workspace(folders, settings.work_dir, limits) as workspace:
-        work = _Work(batch, workspace, limits, settings, warehouse, log)
-        done = work.redeliver() or work.load_directly() or work.read_and_merge()
+        is_out = is_reverted(batch[0].path)
+        work = _Work(batch, is_out, workspace, limits, settings, warehouse, log, started)
+        if is_out:
+            done = work.revert()
+        elif batch[0].kind is Kind.DELETION:
+            done = work.delete()
+        else:
+            done = work.redeliver() or work.load_directly() or work.read_and_merge()
     seconds = time.perf_counter() - started
     return [replace(ingested, seconds=seconds) for ingested in done]
 
@@ -145,14 +169,35 @@ class _Work:
     """A batch in its workspace, and the ways in which it may be merged.
 
     Each way returns what became of the batch, or nothing, if it is not the way for this batch.
+
+    Attributes:
+        is_out: whether the batch is one delivery that is to be as if it had never come.
+        started: when the work began, by `time.perf_counter`.
     """
 
     batch: Sequence[Delivery]
+    is_out: bool
     workspace: Workspace
     limits: WorkspaceLimits
     settings: Settings
     warehouse: Warehouse
     log: logging.Logger
+    started: float
+
+    def revert(self) -> list[Ingested]:
+        """Take a delivery out, and what it had replaced in."""
+        (delivery,), connection = self.batch, self.workspace.connection
+        with self._attached(self.warehouse, "reverting"):
+            account = revert(delivery, self.workspace, self.settings, self.log)
+            return [Ingested(delivery, account, products=product_count(connection))]
+
+    def delete(self) -> list[Ingested]:
+        """Delete what a deletion says."""
+        (delivery,), connection = self.batch, self.workspace.connection
+        check_intact(delivery)
+        with self._attached(self.warehouse, "deleting by"):
+            account = merge_deletion(connection, delivery, self.started)
+            return [Ingested(delivery, account, products=product_count(connection))]
 
     def redeliver(self) -> list[Ingested]:
         """Bytes that were there before are not read again."""
@@ -161,7 +206,8 @@ class _Work:
             return []
         connection = self.workspace.connection
         with suppress(WarehouseBusyError), self._attached(self._warehouse_at_once):
-            account = redeliver(connection, delivery, fingerprint(self.settings), self.log)
+            read_with = fingerprint(self.settings)
+            account = redeliver(connection, delivery, read_with, self.started, self.log)
             if account is not None:
                 return [Ingested(delivery, account, products=product_count(connection))]
         return []
@@ -247,7 +293,8 @@ class _Work:
 
     def _merge(self, arrived: Sequence[Arrived], *, loaded: bool = False) -> list[Ingested]:
         connection = self.workspace.connection
-        done = merge(connection, arrived, fingerprint(self.settings), loaded=loaded)
+        read_with = fingerprint(self.settings)
+        done = merge(connection, arrived, read_with, self.started, loaded=loaded)
         products = product_count(connection)
         return [
             Ingested(one.delivery, account, one.reading, products, batch=len(arrived))
@@ -282,11 +329,18 @@ class _Work:
 
     @contextmanager
     def _attached(self, warehouse: Warehouse, work: str = "merging") -> Iterator[None]:
-        """Attach the warehouse to work on the batch, telling others and the log so."""
+        """Attach the warehouse to work on the batch, telling others and the log so.
+
+        Raises:
+            _MindChangedError: meanwhile, the batch is to be taken in or out in another way.
+        """
         more = f" and {len(self.batch) - 1} more" if len(self.batch) > 1 else ""
         purpose = f"{work} {self.batch[0].delivery_id}{more}"
         telling = heartbeat(self.log, lambda seconds: f"{purpose}: {seconds:.0f} s so far")
         with warehouse.attached(self.workspace.connection, purpose, self.log), telling:
+            # Behind the lock: whoever changes his mind says so first, and comes here then.
+            if any(is_reverted(one.path) != self.is_out for one in self.batch):
+                raise _MindChangedError
             yield
 
 
@@ -308,6 +362,8 @@ def _note_failure(
 ) -> Account:
     """Write into the ledger why a delivery was not merged, if the ledger can be had."""
     text = str(error) if isinstance(error, LfpError) else f"{type(error).__name__}: {error}"
+    if is_reverted(delivery.path):  # It is in, as its ledger row says, and should be out.
+        return Account(delivery.delivery_id, Status.FAILED, error=f"It is not out. {text}")
     try:
         with warehouse.opened("noting a failure", log) as connection:
             return note_unmerged(connection, delivery, Status.FAILED, text)

@@ -219,7 +219,7 @@ def test_products_alone_of_what_never_landed_are_a_failure_and_not_materialized(
         instance=project.instance,
         raise_on_error=False,
     )
-    assert "b.csv did not land: Nothing was ever delivered." in project.error(run)
+    assert "b.csv did not land: There is no delivery." in project.error(run)
     assert project.materialized("products") == set()
 
 

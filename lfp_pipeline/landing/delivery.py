@@ -2,9 +2,17 @@
 
 from dataclasses import dataclass
 from datetime import datetime
+from enum import StrEnum
 from pathlib import Path
 
 _WITHOUT_MARKS = str.maketrans("", "", "-:")
+
+
+class Kind(StrEnum):
+    """What a delivery holds."""
+
+    PRODUCTS = "products"
+    DELETION = "deletion"  # skus, under a header, that it deletes
 
 
 @dataclass(frozen=True)
@@ -19,6 +27,7 @@ class Delivery:
         size_bytes: of the raw file.
         landed_at: when it reached the raw zone, in UTC without a zone.
         path: of the raw file.
+        kind: what it holds.
     """
 
     partition_key: str
@@ -28,6 +37,7 @@ class Delivery:
     size_bytes: int
     landed_at: datetime
     path: Path
+    kind: Kind = Kind.PRODUCTS
 
     @property
     def delivery_id(self) -> str:

@@ -1,16 +1,18 @@
 """What became of a delivery, noted beside its raw file for those who may not open the warehouse.
 
 The ledger is the truth; a note is a copy of its word, written after the commit. It names the
-database that it speaks of, and says nothing of another. Where it is lost, the delivery is offered
-again, and found to be in.
+database that it speaks of, and says nothing of another. Where it is lost, or not what people want
+of the delivery now, that is offered again, and found to be in, or taken in or out.
 """
 
 from dataclasses import dataclass
 from pathlib import Path
 
 from lfp_pipeline.landing.durable import publish, temporary_beside
+from lfp_pipeline.landing.intents import is_reverted
 
 _SUFFIX = ".outcome"
+REVERTED = "reverted"
 
 
 @dataclass(frozen=True)
@@ -30,11 +32,12 @@ def note_outcome(raw: Path, status: str, database_id: str) -> None:
 
 
 def read_outcome(raw: Path, database_id: str | None) -> Outcome | None:
-    """What was noted of the delivery whose raw file that is; None: nothing, in that database."""
+    """What was noted of the delivery whose raw file that is; None: it came to no end there."""
     try:
         with raw.with_suffix(_SUFFIX).open() as note:
             status, _, noted_id = note.read().strip().partition(" ")
             noted_ns = Path(note.name).stat().st_mtime_ns
     except FileNotFoundError:
         return None
-    return Outcome(status, noted_ns) if noted_id == database_id else None
+    ended = noted_id == database_id and (status == REVERTED) == is_reverted(raw)
+    return Outcome(status, noted_ns) if ended else None

@@ -2,16 +2,18 @@
 
     raw/<partition key>/<delivered_at>-<sha256, 16 digits>.raw         the bytes
     raw/<partition key>/<delivered_at>-<sha256, 16 digits>.json        the record
-    raw/<partition key>/<delivered_at>-<sha256, 16 digits>.outcome     merged, or refused
+    raw/<partition key>/<delivered_at>-<sha256, 16 digits>.outcome     merged, refused or reverted
 
-The record is written after the bytes: a delivery exists once its record does. The outcome is a copy
-of the ledger's word for those who may not open the warehouse, such as sensors, and is written after
-the commit. Where it is lost, the delivery is offered again, and found to be in.
+What people want of a delivery is noted there, too (see `intents`). The record is written after the
+bytes: a delivery exists once its record does. The outcome is a copy of the ledger's word for those
+who may not open the warehouse, such as sensors, and is written after the commit. Where it is lost,
+the delivery is offered again, and found to be in.
 """
 
 import hashlib
 import json
 import logging
+from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict
@@ -20,9 +22,10 @@ from pathlib import Path
 from typing import BinaryIO
 
 from lfp_pipeline.errors import LandingError, RawFileError
-from lfp_pipeline.landing.delivery import Delivery, stamp
+from lfp_pipeline.landing.delivery import Delivery, Kind, stamp
 from lfp_pipeline.landing.durable import leftovers, publish, temporary_beside
 from lfp_pipeline.landing.intact import TOUCHED_AT, check_intact
+from lfp_pipeline.landing.intents import is_pruned, keep_again
 from lfp_pipeline.landing.outcomes import Outcome, read_outcome
 from lfp_pipeline.landing.partition_key import is_partition_key
 from lfp_pipeline.landing.sources import Source, utc_now
@@ -38,7 +41,13 @@ class RawZone:
         self.root = root
 
     def land(
-        self, source: Source, key: str, log: logging.Logger, *, polled: bool = False
+        self,
+        source: Source,
+        key: str,
+        log: logging.Logger,
+        *,
+        polled: bool = False,
+        kind: Kind = Kind.PRODUCTS,
     ) -> Delivery:
         """Fetch a source into the raw zone; the same bytes of the same time land once.
 
@@ -48,6 +57,7 @@ class RawZone:
             log: for progress.
             polled: whether it is fetched again and again. Then, as where the source tells no time,
                 the bytes of the newest delivery are no other one.
+            kind: what it holds.
 
         Raises:
             LandingError: the source could not be fetched or stored. The raw zone is as it was.
@@ -56,9 +66,11 @@ class RawZone:
             msg = f"{key!r} is not a partition key: letters, digits, `.`, `_` and `-`, please."
             raise LandingError(msg, permanent=True)
         with _write_errors_told(self.root):
-            return self._land(source, key, log, polled)
+            return self._land(source, key, log, polled, kind)
 
-    def _land(self, source: Source, key: str, log: logging.Logger, polled: bool) -> Delivery:
+    def _land(
+        self, source: Source, key: str, log: logging.Logger, polled: bool, kind: Kind
+    ) -> Delivery:
         folder = self.root / key
         for leftover in leftovers(folder):
             log.info("Removing %s, left by a landing that was killed", leftover)
@@ -79,11 +91,13 @@ class RawZone:
                 size_bytes=file.tell(),
                 landed_at=utc_now(),
                 path=folder / f"{stamp(delivered_at)}-{sink.digest.hexdigest()[:16]}.raw",
+                kind=kind,
             )
             if (landed := self._recorded(delivery)) is not None:
                 return landed
             temporary.chmod(0o444)
             publish(file, temporary, delivery.path)
+        keep_again(delivery.path)
         self._record(delivery)
         return delivery
 
@@ -105,11 +119,39 @@ class RawZone:
         records = (self.root / key).glob("[!.]*.json")
         return sorted(map(_read_record, records), key=_by_age)
 
+    def all_deliveries(self) -> list[Delivery]:
+        """All deliveries of all partitions, oldest first.
+
+        Raises:
+            LandingError: a record cannot be read.
+        """
+        return sorted(map(_read_record, self.root.glob("*/[!.]*.json")), key=_by_age)
+
+    def find(self, delivery_id: str) -> Delivery:
+        """The delivery of that id.
+
+        Raises:
+            LandingError: there is none, or its record cannot be read.
+        """
+        key, _, name = delivery_id.partition("#")
+        record = self.root / key / f"{name.replace('#', '-')}.json"
+        if not is_partition_key(key) or "/" in name or not record.exists():
+            msg = (
+                f"There is no delivery {delivery_id!r} in the raw zone {self.root}. The table "
+                "deliveries has the ids of all."
+            )
+            raise LandingError(msg, permanent=True)
+        return _read_record(record)
+
     def unended(self, database_id: str | None, log: logging.Logger) -> list[Delivery]:
-        """All deliveries of which no end in that database is noted, oldest first."""
+        """All deliveries, but for pruned ones, of which no end in that database is noted.
+
+        Returns:
+            The oldest first.
+        """
         deliveries = []
         for record in self.root.glob("*/[!.]*.json"):
-            if read_outcome(record, database_id) is None:
+            if read_outcome(record, database_id) is None and not is_pruned(record):
                 try:
                     deliveries.append(_read_record(record))
                 except LandingError as error:
@@ -118,27 +160,33 @@ class RawZone:
 
     def is_unended(self, key: str, database_id: str | None) -> bool:
         """Whether of a delivery of a partition no end in that database is noted."""
-        folder = self.root / key
-        records = {path.stem for path in folder.glob("[!.]*.json")}
-        if records - {path.stem for path in folder.glob("[!.]*.outcome")}:
+        names: dict[str, set[str]] = defaultdict(set)
+        for path in (self.root / key).glob("[!.]*"):
+            names[path.suffix].add(path.stem)
+        kept = names[".json"] - names[".pruned"]
+        if kept - names[".outcome"]:
             return True
         # Notes of another database are older than it: the newest tells. Names sort as time does.
-        return bool(records) and read_outcome(folder / f"{max(records)}.json", database_id) is None
+        newest = {max(kept)} if kept else set()
+        return any(
+            read_outcome(self.root / key / f"{name}.json", database_id) is None
+            for name in newest | (names[".reverted"] & kept)
+        )
 
     def outcome(
         self, key: str, delivered_at: datetime, size_bytes: int, database_id: str | None
     ) -> Outcome | None:
         """What became of the delivery of that partition, time and size; None: it is not in yet."""
-        for raw in (self.root / key).glob(f"{stamp(delivered_at)}-*.raw"):
-            outcome = read_outcome(raw, database_id)
-            if outcome is not None and raw.stat().st_size == size_bytes:
+        for note in (self.root / key).glob(f"{stamp(delivered_at)}-*.outcome"):
+            outcome = read_outcome(note, database_id)
+            if outcome is not None and _size_bytes(note) == size_bytes:
                 return outcome
         return None
 
     def has_twin(self, delivery: Delivery) -> bool:
         """Whether another delivery of its partition has the same digest, as far as names tell."""
-        same = (self.root / delivery.partition_key).glob(f"*-{delivery.sha256[:16]}.raw")
-        return any(path.name != delivery.path.name for path in same)
+        same = (self.root / delivery.partition_key).glob(f"*-{delivery.sha256[:16]}.json")
+        return any(path.stem != delivery.path.stem for path in same)
 
     def _recorded(self, delivery: Delivery) -> Delivery | None:
         """The same delivery, if it has landed before and is intact; else it is written anew."""
@@ -202,6 +250,16 @@ def _by_age(delivery: Delivery) -> tuple[datetime, str]:
     return delivery.delivered_at, delivery.delivery_id
 
 
+def _size_bytes(note: Path) -> int | None:
+    """The size of the raw file beside that note; None: it cannot be told."""
+    try:
+        return note.with_suffix(".raw").stat().st_size
+    except FileNotFoundError:  # Pruned.
+        with suppress(LandingError):
+            return _read_record(note.with_suffix(".json")).size_bytes
+        return None
+
+
 def _read_record(record: Path) -> Delivery:
     """The delivery that a record tells of.
 
@@ -218,6 +276,7 @@ def _read_record(record: Path) -> Delivery:
             size_bytes=content["size_bytes"],
             landed_at=datetime.fromisoformat(content["landed_at"]),
             path=record.with_suffix(".raw"),
+            kind=Kind(content.get("kind", Kind.PRODUCTS)),  # Older records do not tell.
         )
     except (OSError, ValueError, KeyError, TypeError) as error:
         msg = (

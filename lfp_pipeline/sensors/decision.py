@@ -21,6 +21,7 @@ class History:
     Attributes:
         merged: those that are in.
         refused: those that were refused; trying again changes nothing.
+        reverted: those that people had taken out again.
         running: those that a run is at, or waits in the queue for.
         attempts: how many runs of the sensor there were for a version.
         busy: how many of them failed only because the database was in other hands.
@@ -29,6 +30,7 @@ class History:
 
     merged: AbstractSet[FileVersion] = frozenset()
     refused: AbstractSet[FileVersion] = frozenset()
+    reverted: AbstractSet[FileVersion] = frozenset()
     running: AbstractSet[FileVersion] = frozenset()
     attempts: Mapping[FileVersion, int] = field(default_factory=dict)
     busy: Mapping[FileVersion, int] = field(default_factory=dict)
@@ -78,6 +80,7 @@ class Decision:
     resting: int
     merged: int
     refused: tuple[str, ...]
+    reverted: tuple[str, ...]
     given_up: tuple[str, ...]
 
     @property
@@ -92,6 +95,8 @@ class Decision:
             text += f". {self.resting} wait because the database was open in another program"
         if self.refused:
             text += f". Refused: {_some(self.refused)}; mend and drop again"
+        if self.reverted:
+            text += f". Reverted: {_some(self.reverted)}; revert_delivery reinstates"
         if self.given_up:
             text += f". Given up after repeated failures: {_some(self.given_up)}; drop again"
         return text + "."
@@ -106,6 +111,7 @@ def decide(listing: Listing, history: History, limits: Limits) -> Decision:
     due: list[tuple[InboxFile, int]] = []
     merged = running = resting = 0
     refused: list[str] = []
+    reverted: list[str] = []
     given_up: list[str] = []
     for file in listing.ready:
         version = (file.partition_key, file.version)
@@ -115,6 +121,8 @@ def decide(listing: Listing, history: History, limits: Limits) -> Decision:
             running += 1
         elif version in history.refused:
             refused.append(file.name)
+        elif version in history.reverted:
+            reverted.append(file.name)
         elif version in history.resting:
             resting += 1
         elif _failed_attempts(version, history) >= limits.max_attempts:
@@ -130,6 +138,7 @@ def decide(listing: Listing, history: History, limits: Limits) -> Decision:
         resting=resting,
         merged=merged,
         refused=tuple(refused),
+        reverted=tuple(reverted),
         given_up=tuple(given_up),
     )
 

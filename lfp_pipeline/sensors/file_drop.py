@@ -109,6 +109,7 @@ def _history(listing: Listing, engine: Engine, instance: dg.DagsterInstance) -> 
     return History(
         merged={version for version, told in outcomes.items() if told is Status.MERGED},
         refused={version for version, told in outcomes.items() if told is Status.REFUSED},
+        reverted={version for version, told in outcomes.items() if told is Status.REVERTED},
         running=running,
         attempts=attempts,
         busy=busy,

@@ -4,6 +4,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
+from lfp_pipeline.landing import outcomes
+
 
 class Status(StrEnum):
     """What became of a delivery."""
@@ -11,22 +13,26 @@ class Status(StrEnum):
     MERGED = "merged"
     REFUSED = "refused"
     FAILED = "failed"
+    REVERTED = outcomes.REVERTED
 
 
 @dataclass(frozen=True)
 class Account:
-    """The account of one delivery. Of a delivery that is not merged, no row was taken.
+    """The account of one delivery. Of a delivery that is not merged, no row counts.
 
     Attributes:
-        rows_read: records in the file.
+        rows_read: records in the file; of a deletion, skus.
         rows_inserted: of new skus.
         rows_updated: of known skus, with another name or description.
-        rows_unchanged: of known skus, the same as before, but newer.
+        rows_unchanged: of known skus, the same as before, but newer; of a deletion, of skus that
+            were not there.
         rows_superseded: replaced by a later row of the same file.
         rows_stale: older than what the warehouse holds.
         rows_rejected: not accepted; each is in `rejected_rows`.
+        rows_deleted: of a deletion, of products that it has deleted.
         error: why it was not merged.
         read_with: the fingerprint of how it was read, if it was merged.
+        seconds: from the landed file to the commit, waiting included, and what was merged together.
     """
 
     delivery_id: str
@@ -39,8 +45,10 @@ class Account:
     rows_superseded: int = 0
     rows_stale: int = 0
     rows_rejected: int = 0
+    rows_deleted: int = 0
     error: str | None = None
     read_with: str | None = None
+    seconds: float | None = None
 
     @property
     def rows_taken(self) -> int:
@@ -57,4 +65,5 @@ class Account:
             + self.rows_superseded
             + self.rows_stale
             + self.rows_rejected
+            + self.rows_deleted
         )

@@ -45,7 +45,9 @@ _NUMBER = [
     f"UPDATE {INCOMING} SET row_number = rowid + 1",
     f"""
 DELETE FROM {INCOMING} WHERE rowid IN (
-    SELECT row_number - 1 FROM excluded UNION ALL SELECT place FROM matches WHERE fate = 'stale'
+    SELECT row_number - 1 FROM excluded
+    UNION ALL SELECT place FROM matches WHERE fate = 'stale'
+    UNION ALL SELECT place FROM dead
 )
 """,
 ]

@@ -26,7 +26,7 @@ WHERE status = 'merged'
     AND partition_key IN (SELECT unnest($partition_keys::VARCHAR[]))
     AND (
         rows_read <> rows_inserted + rows_updated + rows_unchanged
-            + rows_superseded + rows_stale + rows_rejected
+            + rows_superseded + rows_stale + rows_rejected + rows_deleted
         OR rows_rejected <> (
             SELECT count(*) FROM warehouse.rejected_rows AS rejected
             WHERE rejected.delivery_id = delivery.delivery_id

@@ -19,9 +19,14 @@ INSERT INTO warehouse.deliveries BY NAME
 SELECT unnest(entry) FROM (SELECT unnest($entries) AS entry)
 """
 
+_ATTEMPTS = """
+SELECT delivery_id, attempts FROM warehouse.deliveries
+WHERE delivery_id IN (SELECT unnest($delivery_ids::VARCHAR[]))
+"""
+
 _FIND = """
 SELECT delivery_id, status, merged_at, rows_read, rows_inserted, rows_updated, rows_unchanged,
-    rows_superseded, rows_stale, rows_rejected, error, read_with
+    rows_superseded, rows_stale, rows_rejected, rows_deleted, error, read_with, seconds
 FROM warehouse.deliveries
 WHERE partition_key IN (SELECT unnest($partition_keys::VARCHAR[]))
 """
@@ -32,13 +37,19 @@ def record(
 ) -> None:
     """Write the rows of some deliveries, in the place of earlier ones."""
     ids = [delivery.delivery_id for delivery, _ in entries]
+    attempts = dict(connection.execute(_ATTEMPTS, {"delivery_ids": ids}).fetchall())
     connection.execute(_FORGET, {"delivery_ids": ids})
-    connection.execute(_RECORD, {"entries": [_entry(*entry) for entry in entries]})
+    told = [
+        _entry(*entry, attempts.get(id_, 0) + 1) for entry, id_ in zip(entries, ids, strict=True)
+    ]
+    connection.execute(_RECORD, {"entries": told})
 
 
-def _entry(delivery: Delivery, account: Account) -> dict[str, Any]:
+def _entry(delivery: Delivery, account: Account, attempts: int) -> dict[str, Any]:
     return asdict(account) | {
         "status": account.status.value,
+        "kind": delivery.kind.value,
+        "attempts": attempts,
         "partition_key": delivery.partition_key,
         "source": delivery.source,
         "sha256": delivery.sha256,

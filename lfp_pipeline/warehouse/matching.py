@@ -3,14 +3,15 @@
 In the workspace, from a batch's `arrivals`, in which deliveries are numbered by age:
 
     batch     (delivery_number, delivery_id, delivered_at)
-    latest    the last arrival of each sku: whatever the batch changes, it changes to this
+    dead      (delivery_number, place): arrivals whose skus were deleted later; they are stale
+    latest    the last of the other arrivals of each sku: what the batch changes, it changes to this
     known     what products hold of these skus, and maybe of others
     matches   (product_rowid, place, fate, old_name): of the latest, those that are known; old_name
               where that is replaced by another
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import duckdb
 
@@ -30,7 +31,27 @@ SELECT
     unnest($delivered_at::TIMESTAMP[]) AS delivered_at
 """
 
-_LATEST_OF_ONE = "CREATE VIEW latest AS FROM arrivals"
+_NONE_IS_DEAD = """
+CREATE TABLE dead (delivery_number USMALLINT, place BIGINT);
+CREATE VIEW living AS FROM arrivals
+"""
+
+# A product is newer than the deletion of its sku; so what is older than that is older than both.
+_SOME_ARE_DEAD = """
+CREATE TABLE dead AS
+SELECT delivery_number, place
+FROM arrivals
+JOIN batch USING (delivery_number)
+JOIN warehouse.deletions AS deletion USING (sku)
+WHERE deletion.delivered_at > batch.delivered_at
+    OR (deletion.delivered_at = batch.delivered_at AND deletion.delivery_id > batch.delivery_id);
+
+CREATE VIEW living AS FROM arrivals ANTI JOIN dead USING (place)
+"""
+
+_DEAD_OF_EACH = "SELECT delivery_number, count(*) FROM dead GROUP BY delivery_number"
+
+_LATEST_OF_ONE = "CREATE VIEW latest AS FROM living"
 
 _KNOWN_TO_ONE = """
 CREATE VIEW known AS
@@ -39,7 +60,7 @@ SELECT rowid AS product_rowid, sku, name, delivery_id, delivered_at FROM warehou
 
 _LATEST_OF_SEVERAL = """
 CREATE TABLE latest AS
-FROM arrivals
+FROM living
 QUALIFY row_number() OVER (PARTITION BY sku ORDER BY delivery_number DESC) = 1
 """
 
@@ -127,7 +148,7 @@ WITH placed AS (
         delivery_number, arrival.*,
         known.name AS known_name, known.description AS known_description,
         known.sku IS NOT NULL AND {_KNOWN_IS_NEWER} AS stale
-    FROM arrivals AS arrival
+    FROM living AS arrival
     JOIN batch USING (delivery_number)
     LEFT JOIN known ON known.sku = arrival.sku
 ),
@@ -187,6 +208,8 @@ def match(
             "delivered_at": [delivery.delivered_at for delivery in deliveries],
         },
     )
+    deleted = connection.execute("SELECT count(*) FROM warehouse.deletions").fetchall()[0][0]
+    connection.execute(_SOME_ARE_DEAD if deleted else _NONE_IS_DEAD)
     connection.execute(_LATEST_OF_SEVERAL if several else _LATEST_OF_ONE)
     connection.execute(_KNOWN_TO_SEVERAL if several else _KNOWN_TO_ONE)
     connection.execute(_MATCHES)
@@ -195,7 +218,11 @@ def match(
         msg = f"{repeated} of the skus that arrive are in products more than once."
         raise WarehouseInconsistentError(msg)
     counted = connection.execute(_FATES_OF_SEVERAL if several else _FATES_OF_ONE).fetchall()
-    return {number: Fates(*fates) for number, *fates in counted}
+    found = {number: Fates(*fates) for number, *fates in counted}
+    for number, dead in connection.execute(_DEAD_OF_EACH).fetchall():
+        fates = found.get(number, Fates())
+        found[number] = replace(fates, stale=fates.stale + dead)
+    return found
 
 
 def _compare_descriptions(connection: duckdb.DuckDBPyConnection) -> None:

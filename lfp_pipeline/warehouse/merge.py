@@ -5,6 +5,7 @@ row_number) wins, whenever it arrives. Within one delivery the reading has chose
 whole deliveries compare.
 """
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -96,6 +97,7 @@ def merge(
     connection: duckdb.DuckDBPyConnection,
     batch: Sequence[Arrived],
     read_with: str,
+    started: float,
     *,
     loaded: bool = False,
 ) -> list[Account]:
@@ -105,6 +107,7 @@ def merge(
         connection: to the workspace that holds the arrivals.
         batch: in the order of their numbers there, which is that of age.
         read_with: the fingerprint of how they were read.
+        started: when the work on them was, by `time.perf_counter`.
         loaded: whether the one delivery was loaded directly, and stands in the warehouse already.
 
     Returns:
@@ -122,7 +125,7 @@ def merge(
             connection.execute(statement, {"numbers": list(merged)})
     fates = match(connection, deliveries)
     counted = [
-        merged.get(number) or _account(arrived, fates.get(number, Fates()), read_with)
+        merged.get(number) or _account(arrived, fates.get(number, Fates()), read_with, started)
         for number, arrived in enumerate(batch)
     ]
     new = [number for number in range(len(batch)) if number not in merged]
@@ -172,7 +175,7 @@ def _growth(connection: duckdb.DuckDBPyConnection) -> int:
     return int(connection.execute(_GROWTH).fetchall()[0][0])
 
 
-def _account(arrived: Arrived, fates: Fates, read_with: str) -> Account:
+def _account(arrived: Arrived, fates: Fates, read_with: str, started: float) -> Account:
     """The account of a delivery, in which every row has a fate."""
     delivery_id, reading = arrived.delivery.delivery_id, arrived.reading
     if reading is None or arrived.refusal is not None:
@@ -189,6 +192,7 @@ def _account(arrived: Arrived, fates: Fates, read_with: str) -> Account:
         rows_stale=fates.stale,
         rows_rejected=reading.rows_rejected,
         read_with=read_with,
+        seconds=time.perf_counter() - started,
     )
     if account.rows_accounted != account.rows_read:
         msg = (

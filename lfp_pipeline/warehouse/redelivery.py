@@ -5,6 +5,7 @@ that won in it still stand. Then its account is that of the new one, with all of
 """
 
 import logging
+import time
 
 import duckdb
 
@@ -59,7 +60,11 @@ WHERE delivery_id = $twin
 
 
 def redeliver(
-    connection: duckdb.DuckDBPyConnection, delivery: Delivery, read_with: str, log: logging.Logger
+    connection: duckdb.DuckDBPyConnection,
+    delivery: Delivery,
+    read_with: str,
+    started: float,
+    log: logging.Logger,
 ) -> Account | None:
     """Merge a delivery into the attached warehouse without reading it, if that can be.
 
@@ -67,6 +72,7 @@ def redeliver(
         connection: with the warehouse attached.
         delivery: what has landed.
         read_with: the fingerprint of how it would be read.
+        started: when the work on it was, by `time.perf_counter`.
         log: told of the twin.
 
     Returns:
@@ -97,6 +103,7 @@ def redeliver(
         rows_superseded=superseded,
         rows_rejected=rejected,
         read_with=read_with,
+        seconds=time.perf_counter() - started,
     )
     with transaction(connection):
         if winners > MOST_MOVED:

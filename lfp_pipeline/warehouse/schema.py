@@ -10,7 +10,7 @@ from lfp_pipeline.errors import WarehouseInconsistentError
 from lfp_pipeline.landing.sources import utc_now
 from lfp_pipeline.warehouse.transaction import transaction
 
-VERSION = 2
+VERSION = 3
 
 INCOMING = "warehouse.lfp_incoming"
 """A table that is to take the place of the products. No part of the schema."""
@@ -77,6 +77,25 @@ CREATE TABLE warehouse.rejected_rows (
 );
 """,
     2: "ALTER TABLE warehouse.deliveries ADD COLUMN read_with VARCHAR",
+    3: """
+ALTER TABLE warehouse.deliveries ADD COLUMN kind VARCHAR DEFAULT 'products';
+ALTER TABLE warehouse.deliveries ADD COLUMN rows_deleted BIGINT DEFAULT 0;
+ALTER TABLE warehouse.deliveries ADD COLUMN attempts BIGINT DEFAULT 1;
+ALTER TABLE warehouse.deliveries ADD COLUMN seconds DOUBLE;
+
+CREATE TABLE warehouse.deletions (
+    sku VARCHAR NOT NULL,
+    delivery_id VARCHAR NOT NULL,
+    delivered_at TIMESTAMP NOT NULL
+);
+
+CREATE TABLE warehouse.operations (
+    operation VARCHAR NOT NULL,
+    started_at TIMESTAMP NOT NULL,
+    ended_at TIMESTAMP NOT NULL,
+    told VARCHAR NOT NULL
+);
+""",
 }
 
 _DATABASE_ID = "SELECT database_id FROM warehouse.database_identity"

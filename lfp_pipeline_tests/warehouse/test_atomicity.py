@@ -93,7 +93,7 @@ def outcomes_of_breaking(engine: Engine, delivery: Delivery, *, after: bool) -> 
         try:
             with attached(engine, delivery) as (connection, batch):
                 breaking: Any = Breaking(connection, number, after=after)
-                merge(breaking, batch, "so")
+                merge(breaking, batch, "so", time.perf_counter())
         except Fault:
             yield tables(engine)
         else:
@@ -146,7 +146,7 @@ def test_a_fault_in_noting_a_refusal_leaves_the_tables_as_they_were(
     with attached(engine, delivery) as (connection, [arrived]):
         breaking: Any = Breaking(connection, number, after=False)
         with pytest.raises(Fault):
-            merge(breaking, [replace(arrived, refusal="no")], "so")
+            merge(breaking, [replace(arrived, refusal="no")], "so", time.perf_counter())
     assert tables(engine) == before
 
 

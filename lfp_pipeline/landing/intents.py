@@ -1,0 +1,58 @@
+"""What people want of a delivery, noted beside its raw file: the raw zone holds their word, too.
+
+    .reverted   it is to be as if it had never come
+    .pruned     its bytes are not kept any longer
+
+Whoever changes his mind about a delivery says so here first, and then has the warehouse follow,
+behind its lock. So whoever holds that lock last has seen the last word; and if he is killed in
+between, what is noted here and the outcome do not agree, and the next run has it follow.
+"""
+
+from pathlib import Path
+
+from lfp_pipeline.landing.durable import publish, sync_folder, temporary_beside
+
+_REVERTED = ".reverted"
+_PRUNED = ".pruned"
+
+
+def is_reverted(raw: Path) -> bool:
+    """Whether the delivery whose raw file that is counts as if it had never come."""
+    return raw.with_suffix(_REVERTED).exists()
+
+
+def want_reverted(raw: Path) -> None:
+    """Say that a delivery is to be as if it had never come."""
+    _note(raw.with_suffix(_REVERTED))
+
+
+def want_reinstated(raw: Path) -> None:
+    """Say that a delivery counts again."""
+    _forget(raw.with_suffix(_REVERTED))
+
+
+def is_pruned(raw: Path) -> bool:
+    """Whether the bytes of a delivery are not kept any longer."""
+    return raw.with_suffix(_PRUNED).exists()
+
+
+def prune(raw: Path) -> None:
+    """Remove the bytes of a delivery; its record stays."""
+    _note(raw.with_suffix(_PRUNED))
+    raw.unlink(missing_ok=True)
+
+
+def keep_again(raw: Path) -> None:
+    """Say that the bytes of a delivery are there, if they had been pruned."""
+    if is_pruned(raw):
+        _forget(raw.with_suffix(_PRUNED))
+
+
+def _note(note: Path) -> None:
+    with temporary_beside(note) as (file, temporary):
+        publish(file, temporary, note)
+
+
+def _forget(note: Path) -> None:
+    note.unlink(missing_ok=True)
+    sync_folder(note.parent)

@@ -1,0 +1,69 @@
+"""Takes a delivery back out of the tables: its skus fall to their next winners in the raw zone."""
+
+import logging
+
+from lfp_pipeline.errors import DeliveryRefusedError, LfpError
+from lfp_pipeline.landing.delivery import Delivery, Kind
+from lfp_pipeline.landing.intact import check_intact
+from lfp_pipeline.landing.intents import is_pruned
+from lfp_pipeline.landing.raw_zone import RawZone
+from lfp_pipeline.landing.sources import utc_now
+from lfp_pipeline.reading.plain_text import plain_texts
+from lfp_pipeline.reading.reader import read_delivery
+from lfp_pipeline.reading.workspace import Workspace
+from lfp_pipeline.settings import Settings
+from lfp_pipeline.warehouse.account import Account, Status
+from lfp_pipeline.warehouse.deletion import read_doomed
+from lfp_pipeline.warehouse.ledger import accounts
+from lfp_pipeline.warehouse.reversal import begin_reversal, bury, inherit, is_sought, reverse
+
+_TOLD = (
+    "Reverted at {at:%Y-%m-%d %H:%M:%S} UTC. The job revert_delivery reinstates it; a newer "
+    "version of the file is taken in as usual."
+)
+
+
+def revert(
+    delivery: Delivery, workspace: Workspace, settings: Settings, log: logging.Logger
+) -> Account:
+    """Take a delivery out of the warehouse that is attached to the workspace, merged or not.
+
+    Returns:
+        Its account. If it was out already, the one in the ledger.
+
+    Raises:
+        LfpError: an older delivery, which may have what is to come into its place, cannot be read.
+            Nothing was changed.
+    """
+    connection = workspace.connection
+    known = accounts(connection, [delivery.partition_key]).get(delivery.delivery_id)
+    if known is not None and known.status is Status.REVERTED:
+        return known
+    raw_zone = RawZone(settings.raw_dir)
+    for older in map(raw_zone.find, begin_reversal(connection, delivery)):
+        if is_pruned(older.path) or not is_sought(connection, delivery, older):
+            continue
+        log.info("Looking into %s for what %s had won", older.delivery_id, delivery.delivery_id)
+        check_intact(older, thorough=True)
+        if older.kind is Kind.DELETION:
+            read_doomed(connection, older.path)
+            bury(connection, older)
+        else:
+            _read(older, workspace, settings, log)
+            inherit(connection, older)
+    return reverse(connection, delivery, _TOLD.format(at=utc_now()))
+
+
+def _read(
+    delivery: Delivery, workspace: Workspace, settings: Settings, log: logging.Logger
+) -> None:
+    with workspace.folder_for(0) as folder:
+        try:
+            texts = plain_texts(delivery.path, folder, settings.max_unpacked_bytes)
+            read_delivery(delivery, texts, workspace.connection, folder, settings, log)
+        except DeliveryRefusedError as error:
+            msg = (
+                f"{delivery.delivery_id} was merged once, and cannot be read with the settings of "
+                f"now: {error} Put the settings back that it was read with."
+            )
+            raise LfpError(msg) from error

@@ -1,0 +1,159 @@
+"""The reversal of a delivery: the tables as if it had never come.
+
+A row that wins hides all older ones of its sku, which are in no table, but in the raw zone. So what
+becomes of the skus that a delivery has won or deleted is found by reading the older deliveries
+again, the newest first, until all are found. In the workspace:
+
+    orphans      (sku, has_product): what the delivery has won or deleted; a deletion may have left
+                 a sku its newer product
+    tombstones   (sku, delivery_id, delivered_at): the last deletion of orphans without it
+    heirs        (sku, name, description, delivery_id, delivered_at, row_number): who wins now
+"""
+
+import duckdb
+
+from lfp_pipeline.errors import WarehouseInconsistentError
+from lfp_pipeline.landing.delivery import Delivery, Kind
+from lfp_pipeline.warehouse.account import Account, Status
+from lfp_pipeline.warehouse.counts import apply_changed_names
+from lfp_pipeline.warehouse.ledger import record
+from lfp_pipeline.warehouse.transaction import transaction
+
+_BEGIN = [
+    """
+CREATE TABLE orphans AS
+SELECT sku, product.delivery_id IS NOT NULL AS has_product
+FROM (
+    SELECT sku FROM warehouse.products WHERE delivery_id = $delivery_id
+    UNION SELECT sku FROM warehouse.deletions WHERE delivery_id = $delivery_id
+)
+LEFT JOIN (FROM warehouse.products WHERE delivery_id <> $delivery_id) AS product USING (sku)
+""",
+    """
+CREATE TABLE tombstones AS
+FROM warehouse.deletions SEMI JOIN orphans USING (sku) WHERE delivery_id <> $delivery_id
+""",
+]
+
+_NO_HEIRS = "CREATE TABLE heirs AS FROM warehouse.products LIMIT 0"
+
+_OLDER = """
+SELECT delivery_id
+FROM warehouse.deliveries
+WHERE status = 'merged'
+    AND (delivered_at, delivery_id) < ($delivered_at::TIMESTAMP, $delivery_id)
+ORDER BY delivered_at DESC, delivery_id DESC
+"""
+
+# What an older delivery may still have: of those who are older than the last deletion, none wins.
+_SOUGHT = """
+SELECT sku
+FROM orphans
+ANTI JOIN heirs USING (sku)
+ANTI JOIN (
+    SELECT sku FROM tombstones
+    WHERE (delivered_at, delivery_id) > ($delivered_at::TIMESTAMP, $delivery_id)
+) AS deleted_later USING (sku)
+WHERE NOT has_product
+"""
+
+_INHERIT = f"""
+INSERT INTO heirs
+SELECT sku, name, description, $delivery_id, $delivered_at, row_number
+FROM winners SEMI JOIN ({_SOUGHT}) AS sought USING (sku)
+"""
+
+_BURY = """
+INSERT INTO tombstones
+SELECT sku, $delivery_id, $delivered_at
+FROM doomed
+SEMI JOIN orphans USING (sku)
+ANTI JOIN tombstones USING (sku)
+"""
+
+_CHANGED_NAMES = """
+CREATE OR REPLACE TABLE changed_names AS
+SELECT name, sum(change)::BIGINT AS change
+FROM (
+    SELECT name, -1 AS change FROM warehouse.products WHERE delivery_id = $delivery_id
+    UNION ALL
+    SELECT name, 1 FROM heirs
+)
+GROUP BY name
+HAVING sum(change) <> 0
+"""
+
+_TAKE_OUT = [
+    "DELETE FROM warehouse.products WHERE delivery_id = $delivery_id",
+    "DELETE FROM warehouse.deletions WHERE delivery_id = $delivery_id",
+    "DELETE FROM warehouse.rejected_rows WHERE delivery_id = $delivery_id",
+]
+
+_PUT_IN = [
+    "INSERT INTO warehouse.products FROM heirs",
+    "INSERT INTO warehouse.deletions FROM tombstones ANTI JOIN warehouse.deletions USING (sku)",
+]
+
+_REPEATED = """
+SELECT count(*) - count(DISTINCT sku) FROM warehouse.products SEMI JOIN orphans USING (sku)
+"""
+
+
+def begin_reversal(connection: duckdb.DuckDBPyConnection, delivery: Delivery) -> list[str]:
+    """Find what a delivery has won or deleted.
+
+    Returns:
+        The ids of the older deliveries that are merged, newest first: they may have heirs.
+    """
+    for statement in _BEGIN:
+        connection.execute(statement, {"delivery_id": delivery.delivery_id})
+    connection.execute(_NO_HEIRS)
+    return [older for (older,) in connection.execute(_OLDER, _age(delivery)).fetchall()]
+
+
+def is_sought(connection: duckdb.DuckDBPyConnection, delivery: Delivery, older: Delivery) -> bool:
+    """Whether an older delivery may have what is still to be found."""
+    if older.kind is Kind.DELETION:
+        return delivery.kind is Kind.DELETION  # Who deletes nothing has hidden no deletion.
+    return connection.execute(_SOUGHT + "LIMIT 1", _age(older)).fetchone() is not None
+
+
+def inherit(connection: duckdb.DuckDBPyConnection, older: Delivery) -> None:
+    """Of an older delivery that was just read, take the rows that are sought."""
+    connection.execute(_INHERIT, _age(older))
+
+
+def bury(connection: duckdb.DuckDBPyConnection, older: Delivery) -> None:
+    """Of an older deletion that was just read, take the skus that are sought."""
+    connection.execute(_BURY, _age(older))
+
+
+def reverse(connection: duckdb.DuckDBPyConnection, delivery: Delivery, told: str) -> Account:
+    """Take a delivery out of the attached warehouse, and put the heirs in: whole or not at all.
+
+    Args:
+        connection: to a workspace with the heirs.
+        delivery: what is taken back, merged or not.
+        told: what the ledger says of it then.
+
+    Raises:
+        WarehouseInconsistentError: a law would not hold. Nothing was changed.
+    """
+    this = {"delivery_id": delivery.delivery_id}
+    account = Account(delivery.delivery_id, Status.REVERTED, error=told)
+    connection.execute(_CHANGED_NAMES, this)
+    with transaction(connection):
+        for statement in _TAKE_OUT:
+            connection.execute(statement, this)
+        for statement in _PUT_IN:
+            connection.execute(statement)
+        apply_changed_names(connection)
+        record(connection, [(delivery, account)])
+        if connection.execute(_REPEATED).fetchall()[0][0]:
+            msg = f"{delivery.delivery_id}: without it, a sku would be in products twice."
+            raise WarehouseInconsistentError(msg)
+    return account
+
+
+def _age(delivery: Delivery) -> dict[str, object]:
+    return {"delivery_id": delivery.delivery_id, "delivered_at": delivery.delivered_at}
