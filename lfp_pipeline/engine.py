@@ -55,10 +55,11 @@ Batch = Sequence[InboxFile | Delivery]
 class Engine:
     """Everything that can be done with one data folder. It holds nothing open between calls."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, warehouse: Warehouse | None = None) -> None:
+        """For the database of the data folder, or another warehouse."""
         self.settings = settings
         self.raw_zone = RawZone(settings.raw_dir)
-        self.warehouse = Warehouse(
+        self.warehouse = warehouse or Warehouse(
             settings.database_path,
             settings.writer_wait_seconds,
             settings.foreign_wait_seconds,

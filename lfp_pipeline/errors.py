@@ -42,5 +42,13 @@ class WarehouseBusyError(LfpError):
     """The warehouse stayed in other hands for longer than the settings allow to wait."""
 
 
+class OperationRefusedError(LfpError):
+    """What an operator asks for cannot be done, or would lose something. Nothing was done."""
+
+
 class WarehouseInconsistentError(LfpError):
     """A law does not hold in the warehouse. The transaction was rolled back."""
+
+
+class WarehouseBrokenError(LfpError):
+    """The database file cannot be read as what it was: it is damaged, or something else."""

@@ -7,10 +7,13 @@ cleared away.
 
 import fcntl
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from uuid import uuid4
+
+_HELD = ".held"
 
 
 @contextmanager
@@ -33,6 +36,20 @@ def abandoned(folder: Path, pattern: str) -> Iterator[Path]:
     for mark in _of_the_dead(folder, pattern, fcntl.LOCK_EX):
         yield mark
         mark.unlink(missing_ok=True)
+
+
+@contextmanager
+def own_folder(parent: Path, name: str) -> Iterator[Path]:
+    """A folder for the block, of a name that begins so; those of dead processes go now."""
+    for mark in abandoned(parent, f"{name}-*{_HELD}"):
+        shutil.rmtree(mark.with_suffix(""), ignore_errors=True)
+    folder = parent / f"{name}-{uuid4().hex}"
+    with held(folder.with_suffix(_HELD)):
+        folder.mkdir()
+        try:
+            yield folder
+        finally:
+            shutil.rmtree(folder)
 
 
 def left_behind(folder: Path, pattern: str) -> list[Path]:

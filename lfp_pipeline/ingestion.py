@@ -27,9 +27,9 @@ from lfp_pipeline.reading.rehearsal import (
     digests_of_the_dead,
     rehearse_if_a_reader_died,
 )
-from lfp_pipeline.reading.workspace import Workspace, WorkspaceLimits, open_workspace
+from lfp_pipeline.reading.workspace import Workspace, WorkspaceLimits, workspace_of
 from lfp_pipeline.reverting import revert
-from lfp_pipeline.settings import Settings, divided_size, size_in_bytes
+from lfp_pipeline.settings import Settings, size_in_bytes
 from lfp_pipeline.warehouse import direct_load
 from lfp_pipeline.warehouse.account import Account, Status
 from lfp_pipeline.warehouse.deletion import merge_deletion
@@ -122,7 +122,7 @@ def ingest(
             ]
         log.exception("%s failed", batch[0].delivery_id)
         ingested = [Ingested(batch[0], _note_failure(batch[0], error, warehouse, log))]
-    _note_outcomes(ingested, warehouse.published_id(), log)
+    note_outcomes(ingested, warehouse.published_id(), log)
     return ingested
 
 
@@ -146,12 +146,8 @@ def _read_and_merge(
     share: int,
 ) -> list[Ingested]:
     started = time.perf_counter()
-    limits = WorkspaceLimits(
-        threads=max(1, settings.threads // share),
-        memory_limit=divided_size(settings.memory_limit, share),
-    )
-    folders = [settings.data_dir, settings.raw_dir, settings.database_path.resolve().parent]
-    with open_workspace(folders, settings.work_dir, limits) as workspace:
+    limits = WorkspaceLimits.of(settings, share)
+    with workspace_of(settings, limits) as workspace:
         is_out = is_reverted(batch[0].path)
         work = _Work(batch, is_out, workspace, limits, settings, warehouse, log, started)
         if is_out:
@@ -372,7 +368,7 @@ def _note_failure(
         return Account(delivery.delivery_id, Status.FAILED, error=text)
 
 
-def _note_outcomes(
+def note_outcomes(
     ingested: Sequence[Ingested], database_id: str | None, log: logging.Logger
 ) -> None:
     """Note the outcomes for those who may not open the warehouse."""

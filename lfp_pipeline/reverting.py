@@ -35,10 +35,22 @@ def revert(
         LfpError: an older delivery, which may have what is to come into its place, cannot be read.
             Nothing was changed.
     """
-    connection = workspace.connection
-    known = accounts(connection, [delivery.partition_key]).get(delivery.delivery_id)
+    known = accounts(workspace.connection, [delivery.partition_key]).get(delivery.delivery_id)
     if known is not None and known.status is Status.REVERTED:
         return known
+    find_heirs(delivery, workspace, settings, log)
+    return reverse(workspace.connection, delivery, _TOLD.format(at=utc_now()))
+
+
+def find_heirs(
+    delivery: Delivery, workspace: Workspace, settings: Settings, log: logging.Logger
+) -> None:
+    """Find what comes into the place of what a delivery has won or deleted.
+
+    Raises:
+        LfpError: an older delivery, which may have it, cannot be read.
+    """
+    connection = workspace.connection
     raw_zone = RawZone(settings.raw_dir)
     for older in map(raw_zone.find, begin_reversal(connection, delivery)):
         if is_pruned(older.path) or not is_sought(connection, delivery, older):
@@ -51,7 +63,6 @@ def revert(
         else:
             _read(older, workspace, settings, log)
             inherit(connection, older)
-    return reverse(connection, delivery, _TOLD.format(at=utc_now()))
 
 
 def _read(

@@ -5,14 +5,13 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from uuid import uuid4
+from typing import Self
 
 import duckdb
 
 from lfp_pipeline.checkpoints import checkpoint_seldom
-from lfp_pipeline.holds import abandoned, held
-
-_MARK = ".held"
+from lfp_pipeline.holds import own_folder
+from lfp_pipeline.settings import Settings, divided_size
 
 
 @dataclass(frozen=True)
@@ -21,6 +20,11 @@ class WorkspaceLimits:
 
     threads: int
     memory_limit: str
+
+    @classmethod
+    def of(cls, settings: Settings, share: int = 1) -> Self:
+        """What the settings allow a run, divided among so many workspaces at once."""
+        return cls(max(1, settings.threads // share), divided_size(settings.memory_limit, share))
 
 
 @dataclass(frozen=True)
@@ -42,6 +46,14 @@ class Workspace:
 
 
 @contextmanager
+def workspace_of(settings: Settings, limits: WorkspaceLimits) -> Iterator[Workspace]:
+    """Open a workspace for the deliveries and the warehouse of one data folder."""
+    folders = [settings.data_dir, settings.raw_dir, settings.database_path.resolve().parent]
+    with open_workspace(folders, settings.work_dir, limits) as workspace:
+        yield workspace
+
+
+@contextmanager
 def open_workspace(
     folders: Sequence[Path], work_dir: Path, limits: WorkspaceLimits
 ) -> Iterator[Workspace]:
@@ -54,7 +66,7 @@ def open_workspace(
         work_dir: where its own folder is made, and gone afterwards. Those of dead processes go now.
         limits: what it may use.
     """
-    with _folder_in(work_dir) as folder:
+    with own_folder(work_dir, "run") as folder:
         config: dict[str, str | bool | int | float | list[str]] = {
             "threads": limits.threads,
             "memory_limit": limits.memory_limit,
@@ -74,19 +86,6 @@ def open_workspace(
             connection.execute("SET enable_external_access = false")
             connection.execute("SET lock_configuration = true")
             yield Workspace(connection, folder)
-
-
-@contextmanager
-def _folder_in(work_dir: Path) -> Iterator[Path]:
-    for mark in abandoned(work_dir, f"run-*{_MARK}"):
-        shutil.rmtree(mark.with_suffix(""), ignore_errors=True)
-    folder = work_dir / f"run-{uuid4().hex}"
-    with held(folder.with_suffix(_MARK)):
-        folder.mkdir()
-        try:
-            yield folder
-        finally:
-            shutil.rmtree(folder)
 
 
 def _quoted(path: Path) -> str:

@@ -31,12 +31,14 @@ class Warehouse:
         writer_wait_seconds: the longest wait for another run of this program.
         foreign_wait_seconds: the longest wait for another program that has the file open.
         config: DuckDB's settings for connections that are made here: threads, memory, spill.
+        draft: whether it is still being made, and nobody is told of its id: so no outcome is noted.
     """
 
     path: Path
     writer_wait_seconds: float
     foreign_wait_seconds: float
     config: Mapping[str, Any] = field(default_factory=dict)
+    draft: bool = False
 
     @contextmanager
     def attached(
@@ -49,13 +51,21 @@ class Warehouse:
         """
         self.path.parent.mkdir(parents=True, exist_ok=True)
         lock = WriterLock(self.path, self.writer_wait_seconds)
-        with lock.held(purpose, log):
-            self._attach(connection, log)
-            with _detached_afterwards(connection, log):
-                migrate(connection)
+        with lock.held(purpose, log), self.attached_behind_lock(connection, log):
+            yield
+
+    @contextmanager
+    def attached_behind_lock(
+        self, connection: duckdb.DuckDBPyConnection, log: logging.Logger
+    ) -> Iterator[None]:
+        """Attach the database for who holds the writer lock."""
+        self._attach(connection, log)
+        with _detached_afterwards(connection, log):
+            migrate(connection)
+            if not self.draft:
                 self._publish_id(database_id(connection))
-                yield
-                checkpoint_if_due(connection, "warehouse", self.path, log)
+            yield
+            checkpoint_if_due(connection, "warehouse", self.path, log)
 
     @contextmanager
     def opened(self, purpose: str, log: logging.Logger) -> Iterator[duckdb.DuckDBPyConnection]:
@@ -81,6 +91,10 @@ class Warehouse:
             return self._id_path.read_text() if self.path.exists() else None
         except FileNotFoundError:
             return None
+
+    def forget_id(self) -> None:
+        """Have the id be told anew by whoever opens the database next."""
+        self._id_path.unlink(missing_ok=True)
 
     @property
     def _id_path(self) -> Path:

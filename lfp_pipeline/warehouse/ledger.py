@@ -24,12 +24,13 @@ SELECT delivery_id, attempts FROM warehouse.deliveries
 WHERE delivery_id IN (SELECT unnest($delivery_ids::VARCHAR[]))
 """
 
-_FIND = """
+_COLUMNS = """
 SELECT delivery_id, status, merged_at, rows_read, rows_inserted, rows_updated, rows_unchanged,
     rows_superseded, rows_stale, rows_rejected, rows_deleted, error, read_with, seconds
 FROM warehouse.deliveries
-WHERE partition_key IN (SELECT unnest($partition_keys::VARCHAR[]))
 """
+
+_OF_PARTITIONS = "WHERE partition_key IN (SELECT unnest($partition_keys::VARCHAR[]))"
 
 
 def record(
@@ -62,5 +63,14 @@ def accounts(
     connection: duckdb.DuckDBPyConnection, partition_keys: Iterable[str]
 ) -> dict[str, Account]:
     """The accounts of all deliveries of some partitions, by delivery id."""
-    rows = connection.execute(_FIND, {"partition_keys": list(partition_keys)}).fetchall()
-    return {row[0]: Account(row[0], Status(row[1]), *row[2:]) for row in rows}
+    keys = {"partition_keys": list(partition_keys)}
+    return _accounts(connection.execute(_COLUMNS + _OF_PARTITIONS, keys))
+
+
+def all_accounts(connection: duckdb.DuckDBPyConnection) -> dict[str, Account]:
+    """The accounts of all deliveries, by delivery id."""
+    return _accounts(connection.execute(_COLUMNS))
+
+
+def _accounts(found: duckdb.DuckDBPyConnection) -> dict[str, Account]:
+    return {row[0]: Account(row[0], Status(row[1]), *row[2:]) for row in found.fetchall()}

@@ -10,6 +10,8 @@ again, the newest first, until all are found. In the workspace:
     heirs        (sku, name, description, delivery_id, delivered_at, row_number): who wins now
 """
 
+from dataclasses import dataclass
+
 import duckdb
 
 from lfp_pipeline.errors import WarehouseInconsistentError
@@ -94,9 +96,30 @@ _PUT_IN = [
     "INSERT INTO warehouse.deletions FROM tombstones ANTI JOIN warehouse.deletions USING (sku)",
 ]
 
+_OUTLOOK = """
+SELECT
+    (SELECT count(*) FROM warehouse.products WHERE delivery_id = $delivery_id),
+    (SELECT count(*) FROM warehouse.deletions WHERE delivery_id = $delivery_id),
+    (SELECT count(*) FROM heirs)
+"""
+
 _REPEATED = """
 SELECT count(*) - count(DISTINCT sku) FROM warehouse.products SEMI JOIN orphans USING (sku)
 """
+
+
+@dataclass(frozen=True)
+class Outlook:
+    """What a reversal changes: how many products and deletions go, and how many heirs come."""
+
+    products: int
+    deletions: int
+    heirs: int
+
+    @property
+    def orphans(self) -> int:
+        """How many skus are to be looked for in older deliveries."""
+        return self.products + self.deletions
 
 
 def begin_reversal(connection: duckdb.DuckDBPyConnection, delivery: Delivery) -> list[str]:
@@ -126,6 +149,12 @@ def inherit(connection: duckdb.DuckDBPyConnection, older: Delivery) -> None:
 def bury(connection: duckdb.DuckDBPyConnection, older: Delivery) -> None:
     """Of an older deletion that was just read, take the skus that are sought."""
     connection.execute(_BURY, _age(older))
+
+
+def outlook(connection: duckdb.DuckDBPyConnection, delivery: Delivery) -> Outlook:
+    """What the reversal will change, with the heirs that were found."""
+    this = {"delivery_id": delivery.delivery_id}
+    return Outlook(*connection.execute(_OUTLOOK, this).fetchall()[0])
 
 
 def reverse(connection: duckdb.DuckDBPyConnection, delivery: Delivery, told: str) -> Account:

@@ -1,0 +1,1 @@
+"""What operators have done: taken back, purged, pruned, rebuilt, exported, verified."""

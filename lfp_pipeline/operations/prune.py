@@ -1,0 +1,89 @@
+"""`prune_raw`: the bytes of old deliveries that the tables no longer need are removed.
+
+The tables need a delivery if it holds the present row of a product. A deletion is always kept: it
+is small, and keeps older rows from coming back. So is what has not come to an end.
+"""
+
+import logging
+from collections.abc import Sequence
+from datetime import timedelta
+
+from lfp_pipeline.engine import Engine
+from lfp_pipeline.landing.delivery import Delivery, Kind
+from lfp_pipeline.landing.intents import prune
+from lfp_pipeline.landing.outcomes import read_outcome
+from lfp_pipeline.landing.sources import utc_now
+from lfp_pipeline.operations.report import Report
+from lfp_pipeline.progress import megabytes
+from lfp_pipeline.warehouse.operations import record_operation
+
+_NEEDED = "SELECT DISTINCT delivery_id FROM warehouse.products"
+
+_SHOWN = 20
+
+
+def prune_raw(
+    engine: Engine,
+    older_than_days: float,
+    log: logging.Logger,
+    *,
+    dry_run: bool = False,
+    even_if_needed: bool = False,
+) -> Report:
+    """Remove the bytes of deliveries that landed so long ago; their records stay.
+
+    Args:
+        engine: whose.
+        older_than_days: how long ago, at least.
+        log: for progress.
+        dry_run: only tell what it would do.
+        even_if_needed: also of those that a rebuild of the present tables needs.
+
+    Raises:
+        LfpError: the database or the raw zone cannot be read. Killed in the middle, some are gone.
+    """
+    started = utc_now()
+    with engine.warehouse.opened("pruning the raw zone", log) as connection:
+        needed = {delivery_id for (delivery_id,) in connection.execute(_NEEDED).fetchall()}
+        landed_before = started - timedelta(days=older_than_days)
+        old = [one for one in _prunable(engine) if one.landed_at < landed_before]
+        chosen = [one for one in old if even_if_needed or one.delivery_id not in needed]
+        lost = [one for one in chosen if one.delivery_id in needed]
+        report = _report(chosen, len(old) - len(chosen), lost, dry_run=dry_run)
+        if not dry_run:
+            for delivery in chosen:
+                log.info("Pruning %s", delivery.delivery_id)
+                prune(delivery.path)
+            record_operation(connection, "prune_raw", started, report.summary)
+    return report
+
+
+def _prunable(engine: Engine) -> list[Delivery]:
+    """What has bytes, and has come to its end."""
+    database_id = engine.warehouse.published_id()
+    return [
+        one
+        for one in engine.raw_zone.all_deliveries()
+        if one.kind is Kind.PRODUCTS
+        and one.path.exists()
+        and read_outcome(one.path, database_id) is not None
+    ]
+
+
+def _report(
+    chosen: Sequence[Delivery], kept: int, lost: Sequence[Delivery], *, dry_run: bool
+) -> Report:
+    size = sum(one.size_bytes for one in chosen)
+    verb = "would be" if dry_run else "are"
+    summary = (
+        f"{len(chosen):,} deliveries of {megabytes(size)} {verb} pruned; {kept:,} of that age are "
+        "kept, because the tables need them."
+    )
+    if lost:
+        summary += (
+            f" A rebuild {'would lose' if dry_run else 'loses'} rows of {len(lost):,} of them."
+        )
+    if chosen:
+        more = f" and {len(chosen) - _SHOWN:,} more" if len(chosen) > _SHOWN else ""
+        summary += f" {', '.join(one.delivery_id for one in chosen[:_SHOWN])}{more}."
+    return Report(summary, {"deliveries": len(chosen), "size_bytes": size, "kept": kept})

@@ -1,0 +1,187 @@
+"""`purge_products`: products are deleted by a delivery of its own, which stays in the raw zone.
+
+So replays do not bring them back, and a delivery that is newer than the purge does. What is to go
+is decided at once: the purge names each sku. As any delivery, `revert_delivery` takes it back.
+"""
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from lfp_pipeline.engine import Engine
+from lfp_pipeline.errors import LfpError, OperationRefusedError
+from lfp_pipeline.landing.delivery import Kind
+from lfp_pipeline.landing.sources import LocalFile, OnProgress, Sink, utc_now
+from lfp_pipeline.operations.report import Report
+from lfp_pipeline.warehouse.account import Status
+
+PARTITION = "purges"
+"""Purges are deliveries of a partition of their own."""
+
+_SHOWN_SKUS = 10
+
+_NAMED = """
+CREATE TABLE doomed AS
+SELECT sku, delivered_at
+FROM (SELECT DISTINCT unnest($skus::VARCHAR[]) AS sku) LEFT JOIN warehouse.products USING (sku)
+"""
+
+_CHOSEN = "CREATE TABLE doomed AS SELECT sku, delivered_at FROM warehouse.products WHERE {which}"
+
+_SUMMARY = """
+SELECT count(*), count(delivered_at), max(delivered_at), (SELECT count(*) FROM warehouse.products)
+FROM doomed
+"""
+
+_SOME = "SELECT sku FROM doomed ORDER BY sku LIMIT $limit"
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Which products are to go: exactly one of these.
+
+    Attributes:
+        skus: these, also where they are not there yet: what was delivered before the purge and
+            arrives later does not bring them.
+        partition: whose present rows came with this partition.
+        older_than_days: whose present rows were delivered longer ago.
+        everything: all.
+
+    Raises:
+        OperationRefusedError: none of these is said, or several are.
+    """
+
+    skus: Sequence[str] = ()
+    partition: str | None = None
+    older_than_days: float | None = None
+    everything: bool = False
+
+    def __post_init__(self) -> None:
+        said = (self.skus, self.partition, self.older_than_days is not None, self.everything)
+        if sum(map(bool, said)) != 1:
+            msg = "Say exactly one of skus, partition, older_than_days and everything."
+            raise OperationRefusedError(msg)
+
+
+@dataclass(frozen=True)
+class _Doomed:
+    """What a purge is about: skus, of them in products, some for people, and the newest's time."""
+
+    skus: int
+    products: int
+    newest: datetime | None
+    products_in_all: int
+    some: Sequence[str]
+
+    def told(self, verb: str) -> str:
+        """In a sentence."""
+        text = f"{self.products:,} of {self.products_in_all:,} products {verb} deleted"
+        if self.skus > self.products:
+            text += f"; {self.skus - self.products:,} of the skus are not there"
+        more = f" and {self.skus - len(self.some):,} more" if self.skus > len(self.some) else ""
+        return f"{text}. Skus: {', '.join(self.some)}{more}."
+
+
+@dataclass(frozen=True)
+class _Purge:
+    """A list of skus as a source."""
+
+    file: LocalFile
+    name: str
+    at: datetime
+
+    def fetch(self, sink: Sink, on_progress: OnProgress) -> datetime:
+        """Copy the list."""
+        self.file.fetch(sink, on_progress)
+        return self.at
+
+    def version(self, known: dict[str, str] | None) -> None:
+        """It is fetched once."""
+
+
+def purge_products(
+    engine: Engine, selection: Selection, log: logging.Logger, *, dry_run: bool = False
+) -> Report:
+    """Delete products.
+
+    Killed in the middle, nothing has happened, or the next ingest_inbox carries it out.
+
+    Args:
+        engine: whose.
+        selection: which.
+        log: for progress.
+        dry_run: only tell what it would do.
+
+    Raises:
+        LfpError: they are not deleted, and why.
+    """
+    work_dir = engine.settings.work_dir
+    work_dir.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(dir=work_dir, prefix="purge-") as folder:
+        listed = Path(folder) / "skus.csv"
+        doomed = _list_doomed(engine, selection, listed, log)
+        figures = {"skus": doomed.skus, "products_deleted": doomed.products}
+        if not doomed.skus:
+            return Report("Nothing is to be deleted: no product is as you say.", figures)
+        if dry_run:
+            return Report(doomed.told("would be"), figures)
+        # Newer than whatever it deletes, also where a file is dated in the future.
+        after_all = doomed.newest + timedelta(microseconds=1) if doomed.newest else utc_now()
+        source = _Purge(LocalFile(listed), _name(selection), max(utc_now(), after_all))
+        delivery = engine.raw_zone.land(source, PARTITION, log, kind=Kind.DELETION)
+    done = engine.ingest(delivery, log)
+    if done.account.status is not Status.MERGED:
+        msg = (
+            f"{delivery.delivery_id} has landed and is not carried out: {done.account.error} The "
+            "next ingest_inbox tries again."
+        )
+        raise LfpError(msg)
+    deleted = replace(doomed, products=done.account.rows_deleted)
+    told: dict[str, int | float | str] = {
+        "delivery_id": delivery.delivery_id,
+        "skus": deleted.skus,
+        "products_deleted": deleted.products,
+        "products": done.products,
+    }
+    return Report(f"{deleted.told('are')} It is the delivery {delivery.delivery_id}.", told)
+
+
+def _list_doomed(
+    engine: Engine, selection: Selection, listed: Path, log: logging.Logger
+) -> _Doomed:
+    """Write the skus that are to go into a file, and sum up what they are."""
+    with engine.warehouse.opened("looking what to purge", log) as connection:
+        connection.execute(*_doom(selection))
+        skus, products, newest, in_all = connection.execute(_SUMMARY).fetchall()[0]
+        some = [sku for (sku,) in connection.execute(_SOME, {"limit": _SHOWN_SKUS}).fetchall()]
+        ordered = connection.sql("SELECT sku FROM doomed ORDER BY sku")
+        ordered.write_csv(str(listed), header=True, quoting="ALL")
+        return _Doomed(skus, products, newest, in_all, some)
+
+
+def _doom(selection: Selection) -> tuple[str, dict[str, Any]]:
+    """The statement that lists what is to go, and its values."""
+    if selection.skus:
+        return _NAMED, {"skus": [sku.strip() for sku in selection.skus]}
+    if selection.partition:
+        which = "starts_with(delivery_id, $begin)"
+        return _CHOSEN.format(which=which), {"begin": f"{selection.partition}#"}
+    if selection.older_than_days is not None:
+        before = utc_now() - timedelta(days=selection.older_than_days)
+        return _CHOSEN.format(which="delivered_at < $before"), {"before": before}
+    return _CHOSEN.format(which="true"), {}
+
+
+def _name(selection: Selection) -> str:
+    """What the ledger tells as the source."""
+    if selection.skus:
+        return f"purge: {len(selection.skus)} skus"
+    if selection.partition:
+        return f"purge: partition {selection.partition}"
+    if selection.older_than_days is not None:
+        return f"purge: older than {selection.older_than_days:g} days"
+    return "purge: everything"

@@ -1,0 +1,193 @@
+"""`rebuild_products`: the database is made anew from the raw zone, beside the old one.
+
+Others go on meanwhile. What they bring in is brought in once more at the end, behind the lock; then
+the new database takes the place of the old one, by a rename. It keeps its id: the outcomes that are
+noted in the raw zone stay true.
+"""
+
+import logging
+import shutil
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+
+import duckdb
+
+from lfp_pipeline.engine import Engine
+from lfp_pipeline.errors import OperationRefusedError, WarehouseBrokenError
+from lfp_pipeline.holds import own_folder
+from lfp_pipeline.ingestion import Ingested, note_outcomes
+from lfp_pipeline.landing.delivery import Delivery, stamp
+from lfp_pipeline.landing.intents import is_pruned, is_reverted
+from lfp_pipeline.landing.outcomes import read_outcome
+from lfp_pipeline.landing.sources import utc_now
+from lfp_pipeline.operations.report import Report
+from lfp_pipeline.progress import megabytes
+from lfp_pipeline.warehouse.account import Account, Status
+from lfp_pipeline.warehouse.ledger import all_accounts
+from lfp_pipeline.warehouse.operations import record_operation
+from lfp_pipeline.warehouse.replacement import (
+    Contents,
+    contents,
+    inherit_records,
+    put_aside,
+    take_the_place_of,
+)
+from lfp_pipeline.warehouse.writer_lock import WriterLock
+
+_FOLDER = ".rebuild"
+_SHOWN = 10
+
+
+def rebuild_products(
+    engine: Engine, log: logging.Logger, *, dry_run: bool = False, accept_losses: bool = False
+) -> Report:
+    """Make the database anew from the raw zone; the same tables come out.
+
+    Killed in the middle, the old database stands.
+
+    Args:
+        engine: whose.
+        log: for progress.
+        dry_run: only tell what it would do.
+        accept_losses: also where deliveries that were in cannot be read any more.
+
+    Raises:
+        OperationRefusedError: the new database would lack something. The old one stands.
+        LfpError: it could not be made. The old one stands.
+    """
+    if dry_run:
+        return _foretell(engine)
+    started = utc_now()
+    path = engine.warehouse.path
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with own_folder(path.parent, _FOLDER) as folder:
+        draft = replace(engine.warehouse, path=folder / path.name, draft=True)
+        _take_in(Engine(engine.settings, draft), log)
+        with WriterLock(path, engine.warehouse.writer_wait_seconds).held("rebuilding", log):
+            _take_in(Engine(engine.settings, draft), log)  # What has come or changed meanwhile.
+            old = _contents_of_old(engine, log)
+            with draft.opened("rebuilding", log) as connection:
+                new = contents(connection)
+                _refuse_losses(old, new, accept_losses=accept_losses)
+                report = _report(old, new)
+                if old is not None:
+                    inherit_records(connection, path)
+                record_operation(connection, "rebuild_products", started, report.summary)
+                connection.execute("CHECKPOINT warehouse")
+            if old is None:
+                put_aside(path, f"broken-{stamp(started)}", log)
+            engine.warehouse.forget_id()
+            take_the_place_of(path, draft.path)
+            with (
+                duckdb.connect() as connection,
+                engine.warehouse.attached_behind_lock(connection, log),
+            ):
+                pass  # Its id is known again.
+    _note_outcomes(engine, new.accounts, log)
+    return report
+
+
+def _take_in(draft: Engine, log: logging.Logger) -> None:
+    """Have a database follow the raw zone, as far as it does not yet."""
+    with draft.warehouse.opened("looking what is in", log) as connection:
+        known = all_accounts(connection)
+    left = [one for one in _kept(draft) if not _is_settled(one, known.get(one.delivery_id))]
+    log.info("To take in anew: %d of %d deliveries", len(left), len(_kept(draft)))
+    for outcome in draft.ingest_all([], left, log):
+        if isinstance(outcome, Ingested):
+            log.info("%s: %s", outcome.delivery.delivery_id, outcome.account.status)
+
+
+def _kept(engine: Engine) -> list[Delivery]:
+    return [one for one in engine.raw_zone.all_deliveries() if not is_pruned(one.path)]
+
+
+def _is_settled(delivery: Delivery, account: Account | None) -> bool:
+    if account is None or account.status is Status.FAILED:
+        return False
+    return (account.status is Status.REVERTED) == is_reverted(delivery.path)
+
+
+def _contents_of_old(engine: Engine, log: logging.Logger) -> Contents | None:
+    """What the present database holds, which has no write-ahead log then; None: nobody can tell."""
+    if not engine.warehouse.path.exists():
+        return None
+    with duckdb.connect() as connection:
+        try:
+            with engine.warehouse.attached_behind_lock(connection, log):
+                connection.execute("CHECKPOINT warehouse")
+                return contents(connection)
+        except (WarehouseBrokenError, duckdb.Error) as error:
+            log.warning("The present database cannot be read: %s", error)
+            return None
+
+
+def _refuse_losses(old: Contents | None, new: Contents, *, accept_losses: bool) -> None:
+    lost = dict(_losses(old, new))
+    if not lost or accept_losses:
+        return
+    lines = [f"{delivery_id}: {why}" for delivery_id, why in lost.items()]
+    msg = (
+        f"The new database would lack {len(lost):,} deliveries, so the old one stands. Mend what "
+        "is wrong with them, or say accept_losses.\n" + "\n".join(lines[:_SHOWN])
+    )
+    raise OperationRefusedError(msg)
+
+
+def _losses(old: Contents | None, new: Contents) -> Iterator[tuple[str, str]]:
+    """What was in, or may have been, and is not in the new database, and why."""
+    missing = {
+        delivery_id
+        for delivery_id, account in (old or new).accounts.items()
+        if account.status is (Status.MERGED if old else Status.FAILED)
+    } - {
+        delivery_id
+        for delivery_id, account in new.accounts.items()
+        if account.status in {Status.MERGED, Status.REVERTED}
+    }
+    for delivery_id in sorted(missing):
+        if (account := new.accounts.get(delivery_id)) is not None:
+            yield delivery_id, account.error or account.status
+        elif old is not None and delivery_id in old.needed:
+            yield delivery_id, "it is pruned, or its record is gone."
+
+
+def _report(old: Contents | None, new: Contents) -> Report:
+    figures = {"deliveries": len(new.accounts), "products": new.products}
+    summary = f"Made anew from {len(new.accounts):,} deliveries: {new.products:,} products. "
+    if old is None:
+        summary += "There was none before, or it could not be read."
+    elif old.digest == new.digest:
+        summary += "Products and counts are exactly as they were."
+    else:
+        summary += (
+            f"Before, there were {old.products:,}, not all the same: deliveries had not been taken "
+            "in, or somebody had changed the tables."
+        )
+    return Report(summary, figures)
+
+
+def _note_outcomes(engine: Engine, known: Mapping[str, Account], log: logging.Logger) -> None:
+    """Note what came to an end only in the new database."""
+    database_id = engine.warehouse.published_id()
+    unnoted = [
+        Ingested(one, known[one.delivery_id])
+        for one in _kept(engine)
+        if one.delivery_id in known and read_outcome(one.path, database_id) is None
+    ]
+    note_outcomes(unnoted, database_id, log)
+
+
+def _foretell(engine: Engine) -> Report:
+    deliveries = _kept(engine)
+    size = sum(one.size_bytes for one in deliveries)
+    gone = [one for one in deliveries if not one.path.exists()]
+    path = engine.warehouse.path
+    free = shutil.disk_usage(next(one for one in path.parents if one.exists())).free
+    summary = (
+        f"Would read {len(deliveries):,} deliveries of {megabytes(size)} into a new database "
+        f"beside {path}, which has {megabytes(engine.warehouse.size_bytes)}; {megabytes(free)} are "
+        "free there. Then it would take its place."
+    )
+    problems = tuple(f"{one.path} is gone." for one in gone)
+    return Report(summary, {"deliveries": len(deliveries), "size_bytes": size}, problems)

@@ -1,0 +1,129 @@
+"""`revert_delivery`: a delivery is taken out as if it had never come, or put in again."""
+
+import logging
+from dataclasses import asdict, dataclass
+
+from lfp_pipeline.engine import Engine
+from lfp_pipeline.errors import LfpError, OperationRefusedError
+from lfp_pipeline.landing.delivery import Delivery
+from lfp_pipeline.landing.intents import is_pruned, is_reverted, want_reinstated, want_reverted
+from lfp_pipeline.operations.report import Report
+from lfp_pipeline.reading.workspace import WorkspaceLimits, workspace_of
+from lfp_pipeline.reverting import find_heirs
+from lfp_pipeline.warehouse.account import Status
+from lfp_pipeline.warehouse.laws import product_count
+from lfp_pipeline.warehouse.reversal import Outlook, begin_reversal, outlook
+
+
+@dataclass(frozen=True)
+class _Before:
+    """How things stand before a reversal, and which older deliveries are pruned."""
+
+    outlook: Outlook
+    products: int
+    pruned: list[str]
+
+
+def revert_delivery(
+    engine: Engine,
+    delivery_id: str,
+    log: logging.Logger,
+    *,
+    dry_run: bool = False,
+    despite_pruned: bool = False,
+) -> Report:
+    """Take a delivery out: what it has won falls to the next winners, what it has deleted is back.
+
+    Killed in the middle, the next ingest_inbox carries it out.
+
+    Args:
+        engine: whose.
+        delivery_id: as in the table deliveries.
+        log: for progress.
+        dry_run: only tell what it would do.
+        despite_pruned: also where older deliveries, which may have had next winners, are pruned.
+
+    Raises:
+        LfpError: it is not out, and why.
+    """
+    delivery = engine.raw_zone.find(delivery_id)
+    before = _look(engine, delivery, log)
+    if before.pruned and before.outlook.orphans and not despite_pruned:
+        msg = (
+            f"{delivery_id} has won or deleted {before.outlook.orphans:,} skus, and older "
+            f"deliveries, which may have had them, are pruned: {', '.join(before.pruned[:5])}. "
+            "Land their files again; or say despite_pruned, and what only they had is gone."
+        )
+        raise OperationRefusedError(msg)
+    if dry_run:
+        return _foretell(engine, delivery, log)
+    want_reverted(delivery.path)
+    products = _carry_out(engine, delivery, Status.REVERTED, log)
+    summary = (
+        f"{delivery_id} is out. It had won {before.outlook.products:,} products; there were "
+        f"{before.products:,} products, and are {products:,}."
+    )
+    return Report(summary, {"products_before": before.products, "products": products})
+
+
+def reinstate_delivery(
+    engine: Engine, delivery_id: str, log: logging.Logger, *, dry_run: bool = False
+) -> Report:
+    """Put a delivery that was taken out in again, as if it had just arrived.
+
+    Raises:
+        LfpError: it is not in, and why.
+    """
+    delivery = engine.raw_zone.find(delivery_id)
+    if not is_reverted(delivery.path):
+        msg = f"{delivery_id} is not reverted: there is nothing to reinstate."
+        raise OperationRefusedError(msg)
+    if is_pruned(delivery.path):
+        msg = f"{delivery_id} is pruned: its bytes are gone. Land its file again."
+        raise OperationRefusedError(msg)
+    if dry_run:
+        told = f"{delivery_id} would be taken in again, as if it had just arrived."
+        return Report(told, {"size_bytes": delivery.size_bytes})
+    want_reinstated(delivery.path)
+    products = _carry_out(engine, delivery, Status.MERGED, log)
+    return Report(f"{delivery_id} is in again: {products:,} products.", {"products": products})
+
+
+def _look(engine: Engine, delivery: Delivery, log: logging.Logger) -> _Before:
+    with engine.warehouse.opened("looking what a reversal would do", log) as connection:
+        older = map(engine.raw_zone.find, begin_reversal(connection, delivery))
+        pruned = [one.delivery_id for one in older if is_pruned(one.path)]
+        return _Before(outlook(connection, delivery), product_count(connection), pruned)
+
+
+def _foretell(engine: Engine, delivery: Delivery, log: logging.Logger) -> Report:
+    limits = WorkspaceLimits.of(engine.settings)
+    purpose = f"looking for heirs of {delivery.delivery_id}"
+    with (
+        workspace_of(engine.settings, limits) as workspace,
+        engine.warehouse.attached(workspace.connection, purpose, log),
+    ):
+        find_heirs(delivery, workspace, engine.settings, log)
+        found = outlook(workspace.connection, delivery)
+    summary = (
+        f"{delivery.delivery_id} would be taken out. Of the {found.products:,} products and "
+        f"{found.deletions:,} deletions that go, {found.heirs:,} are products of older deliveries "
+        "then."
+    )
+    return Report(summary, asdict(found))
+
+
+def _carry_out(engine: Engine, delivery: Delivery, wanted: Status, log: logging.Logger) -> int:
+    """Have the warehouse follow what is wanted; the number of products then.
+
+    Raises:
+        LfpError: it could not. What is wanted stays so, and the next ingest_inbox tries again.
+    """
+    done = engine.ingest(delivery, log)
+    if done.account.status is not wanted:
+        msg = (
+            f"{delivery.delivery_id} is to be {wanted} and is {done.account.status}: "
+            f"{done.account.error} The next ingest_inbox tries again."
+        )
+        raise LfpError(msg)
+    return done.products
