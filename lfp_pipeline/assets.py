@@ -133,7 +133,9 @@ def products(
     },
 )
 def name_counts(
-    context: dg.AssetExecutionContext, database: ProductsDatabase
+    context: dg.AssetExecutionContext,
+    engine: dg.ResourceParam[Engine],
+    database: ProductsDatabase,
 ) -> dg.MaterializeResult:
     """One row per name that products have, with the number of those products.
 
@@ -142,6 +144,7 @@ def name_counts(
     """
     with failing_as_busy(context), database.get_connection() as connection:
         metadata, checks = count_names(connection, context.log)
+    engine.publish(context.log)
     return dg.MaterializeResult(metadata=metadata, check_results=checks)
 
 

@@ -9,10 +9,11 @@ import dagster as dg
 from lfp_pipeline.assets import name_counts, products, raw_products
 from lfp_pipeline.console import short_console
 from lfp_pipeline.errors import SettingsError
-from lfp_pipeline.jobs import ingest_inbox, ingest_products
+from lfp_pipeline.jobs import ingest_inbox, ingest_products, publish_tables
 from lfp_pipeline.resources import ProductsDatabase, engine_of
 from lfp_pipeline.sensors.feeds import build_feed_sensor
 from lfp_pipeline.sensors.file_drop import build_file_drop_sensor
+from lfp_pipeline.sensors.publishing import build_publish_sensor
 from lfp_pipeline.settings import load_settings
 
 # Dagster rebuilds a sensor that starts an asset job, and then warns of a parameter we never gave.
@@ -34,10 +35,11 @@ def definitions() -> dg.Definitions:
             lambda spec: spec.replace_attributes(freshness_policy=fresh),
             [raw_products, products, name_counts],
         ),
-        jobs=[ingest_inbox, ingest_products],
+        jobs=[ingest_inbox, ingest_products, publish_tables],
         sensors=[
             build_file_drop_sensor(settings.sensor_interval_seconds),
             build_feed_sensor(settings.sensor_interval_seconds),
+            build_publish_sensor(settings.sensor_interval_seconds),
         ],
         executor=dg.in_process_executor,
         loggers={"console": short_console},

@@ -6,9 +6,11 @@ import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from lfp_pipeline.errors import LandingError
+import duckdb
+
+from lfp_pipeline.errors import LandingError, LfpError
 from lfp_pipeline.ingestion import Ingested, NotLanded, ingest
 from lfp_pipeline.landing.delivery import Delivery
 from lfp_pipeline.landing.feed_memory import FeedMemory
@@ -28,6 +30,7 @@ from lfp_pipeline.warehouse.account import Account, Status
 from lfp_pipeline.warehouse.duckdb_file import Warehouse
 from lfp_pipeline.warehouse.laws import product_count
 from lfp_pipeline.warehouse.ledger import accounts
+from lfp_pipeline.warehouse.published import PublishedCopy
 
 _UNPACKED_TO_PACKED = 10
 """So many times as large a packed file is taken to be, to see which are small."""
@@ -64,6 +67,9 @@ class Engine:
             settings.writer_wait_seconds,
             settings.foreign_wait_seconds,
             settings.duckdb_config,
+        )
+        self.published = PublishedCopy(
+            settings.published_path, self.warehouse, settings.publish_share
         )
         self._known_merged: set[tuple[str | None, str, str]] = set()
 
@@ -311,6 +317,20 @@ class Engine:
             except LandingError as error:
                 missing.append(NotLanded(one.partition_key, str(error)))
         return landed, missing
+
+    # For readers
+
+    def publish(self, log: logging.Logger) -> None:
+        """Publish the tables where they have changed and it is due, without waiting for anybody.
+
+        What stands against it harms nobody: the copy from before stays until the next time.
+        """
+        if not (self.published.is_outdated and self.published.is_due()):
+            return
+        try:
+            replace(self.published, warehouse=self.warehouse.at_once).publish(log)
+        except (LfpError, duckdb.Error, OSError) as error:
+            log.warning("The tables were not published; the copy from before stays. %s", error)
 
 
 def _batches(

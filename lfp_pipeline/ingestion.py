@@ -201,7 +201,7 @@ class _Work:
         if others or not RawZone(self.settings.raw_dir).has_twin(delivery):
             return []
         connection = self.workspace.connection
-        with suppress(WarehouseBusyError), self._attached(self._warehouse_at_once):
+        with suppress(WarehouseBusyError), self._attached(self.warehouse.at_once):
             read_with = fingerprint(self.settings)
             account = redeliver(connection, delivery, read_with, self.started, self.log)
             if account is not None:
@@ -224,7 +224,7 @@ class _Work:
                 return self._load(text, self.warehouse)
             # Is somebody else at it? Then this file is better read meanwhile than after.
             with suppress(WarehouseBusyError):
-                return self._load(text, self._warehouse_at_once, only_if_empty=True)
+                return self._load(text, self.warehouse.at_once, only_if_empty=True)
         except DeliveryRefusedError as error:
             return self._refuse(str(error))
         return []
@@ -317,11 +317,6 @@ class _Work:
     @cached_property
     def _died_of(self) -> frozenset[str]:
         return digests_of_the_dead(self.settings)
-
-    @property
-    def _warehouse_at_once(self) -> Warehouse:
-        """The warehouse, for those who do not wait for it."""
-        return replace(self.warehouse, writer_wait_seconds=0, foreign_wait_seconds=0)
 
     @contextmanager
     def _attached(self, warehouse: Warehouse, work: str = "merging") -> Iterator[None]:

@@ -1,4 +1,4 @@
-"""The jobs: one for everything in the inbox, one for chosen partitions."""
+"""The jobs: for everything in the inbox, for chosen partitions, for readers."""
 
 import logging
 from collections.abc import Sequence
@@ -69,6 +69,7 @@ def _ingest_pending(
         deliveries = [one for one in deliveries if one.partition_key in config.files]
     if not files and not deliveries:
         context.log.info("Nothing is pending: every file in %s is in.", engine.settings.inbox_dir)
+        engine.publish(context.log)
         return
     context.log.info(
         "To take in: %d from the inbox, %d that had landed before", len(files), len(deliveries)
@@ -83,6 +84,7 @@ def _ingest_pending(
         note_busy(context)
         raise failure([outcome for outcome in outcomes if not is_merged(outcome)])
     _show_tables(context, database, outcomes)
+    engine.publish(context.log)
     if bad := [outcome for outcome in outcomes if not is_merged(outcome)]:
         raise failure(bad)
 
@@ -131,3 +133,17 @@ def _show_tables(
 def ingest_inbox() -> None:
     """Take in everything in the inbox that is not in yet."""
     ingest_pending()
+
+
+@dg.op(name="publish")
+def publish_now(context: dg.OpExecutionContext, engine: dg.ResourceParam[Engine]) -> None:
+    """Publish the tables, if they have changed since they were published."""
+    with failing_as_busy(context):
+        if engine.published.publish(context.log) is None:
+            context.log.info("Nothing to publish: %s is up to date.", engine.published.path)
+
+
+@dg.job(config=SHORT_CONSOLE)
+def publish_tables() -> None:
+    """Publish the tables for readers now, whatever LFP_PUBLISH_SHARE says."""
+    publish_now()

@@ -99,7 +99,7 @@ class Settings(BaseSettings):
 
     data_dir: Folder = Field(
         default_factory=lambda: project_root() / "data",
-        description="Holds inbox/, raw/, rejects/, work/, feeds/ and products.duckdb.",
+        description="Holds inbox/, raw/, rejects/, work/, feeds/, published/ and products.duckdb.",
     )
 
     sources_file: File | None = Field(
@@ -160,6 +160,13 @@ class Settings(BaseSettings):
         20, ge=0, description="Longest wait for another program that has the database open."
     )
 
+    publish_share: float = Field(
+        0.1,
+        ge=0,
+        le=1,
+        description="At most about this share of the time goes into publishing; 0: nothing is.",
+    )
+
     inbox_quiet_seconds: float = Field(
         2, ge=0, description="A file that changed more recently than this is still being written."
     )
@@ -215,6 +222,11 @@ class Settings(BaseSettings):
     def database_path(self) -> Path:
         """The warehouse."""
         return self.data_dir / "products.duckdb"
+
+    @property
+    def published_path(self) -> Path:
+        """The copy of the warehouse for readers."""
+        return self.data_dir / "published" / self.database_path.name
 
     @property
     def duckdb_config(self) -> dict[str, Any]:

@@ -5,7 +5,7 @@ import os
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -50,8 +50,7 @@ class Warehouse:
             WarehouseBusyError: somebody else kept it; the text says who.
         """
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        lock = WriterLock(self.path, self.writer_wait_seconds)
-        with lock.held(purpose, log), self.attached_behind_lock(connection, log):
+        with self.lock.held(purpose, log), self.attached_behind_lock(connection, log):
             yield
 
     @contextmanager
@@ -80,6 +79,27 @@ class Warehouse:
             with self.attached(connection, purpose, log):
                 yield connection
 
+    @contextmanager
+    def kept_from_writers(self, log: logging.Logger) -> Iterator[None]:
+        """For the block, whoever wants to write the file is refused by DuckDB.
+
+        Raises:
+            WarehouseBusyError: another program is writing it; the text says which.
+        """
+        with duckdb.connect(config=dict(self.config)) as connection:
+            self._attach(connection, log, "(READ_ONLY)")
+            yield
+
+    @property
+    def lock(self) -> WriterLock:
+        """What the runs of this program take turns by."""
+        return WriterLock(self.path, self.writer_wait_seconds)
+
+    @property
+    def at_once(self) -> "Warehouse":
+        """The same, for those who do not wait for it."""
+        return replace(self, writer_wait_seconds=0, foreign_wait_seconds=0)
+
     @property
     def size_bytes(self) -> int:
         """Of the database file; 0 where there is none."""
@@ -106,13 +126,15 @@ class Warehouse:
             temporary.write_text(database_id)
             temporary.replace(self._id_path)
 
-    def _attach(self, connection: duckdb.DuckDBPyConnection, log: logging.Logger) -> None:
+    def _attach(
+        self, connection: duckdb.DuckDBPyConnection, log: logging.Logger, options: str = ""
+    ) -> None:
         started = time.monotonic()
         told = False
         path = str(self.path).replace("'", "''")
         while True:
             try:
-                connection.execute(f"ATTACH '{path}' AS warehouse")
+                connection.execute(f"ATTACH '{path}' AS warehouse {options}")
             except duckdb.Error as error:
                 if _FOREIGN_LOG in str(error):
                     msg = (
