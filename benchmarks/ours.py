@@ -85,6 +85,15 @@ class Project:
         """How long a file must have been left alone before it is taken."""
         return self.engine.settings.inbox_quiet_seconds
 
+    @property
+    def published(self) -> Path:
+        """The file that readers open."""
+        return self.engine.settings.published_path
+
+    def publish(self) -> None:
+        """Publish the tables as they are."""
+        self.engine.published.publish(_LOG)
+
     def files_ended(self) -> int:
         """How many deliveries came to an end."""
         return sum(1 for _ in self.engine.settings.raw_dir.glob("*/*.outcome"))
@@ -127,10 +136,10 @@ def first_and_again(sample: Sample, right: Answer, meter: Meter, folder: Path) -
     """A landed file into an empty warehouse; then a newer delivery of the same."""
     project = Project(folder)
     _ingest(project, sample, meter, "first")
-    _compare(project, meter.steps[-1], right)
+    _compare(project.database, meter.steps[-1], right)
     os.utime(sample.path)
     _ingest(project, sample, meter, "again")
-    _compare(project, meter.steps[-1], right)
+    _compare(project.database, meter.steps[-1], right)
 
 
 def rewritten(sample: Sample, right: Answer, meter: Meter, folder: Path) -> None:
@@ -144,7 +153,7 @@ def rewritten(sample: Sample, right: Answer, meter: Meter, folder: Path) -> None
     os.sync()
     _ingest(project, replace(sample, path=longer), meter, "again")
     grown = Answer(right.rows + 1, right.skus + 1, right.names + 1)
-    _compare(project, meter.steps[-1], grown)
+    _compare(project.database, meter.steps[-1], grown)
 
 
 def one_file(sample: Sample, right: Answer, meter: Meter, folder: Path) -> None:
@@ -152,9 +161,19 @@ def one_file(sample: Sample, right: Answer, meter: Meter, folder: Path) -> None:
     project = Project(folder)
     done = _ingest(project, sample, meter, "first")
     step = meter.steps[-1]
-    _compare(project, step, right)
+    _compare(project.database, step, right)
     if done.account.rows_rejected != sample.rejects:
         step.wrong = f"{done.account.rows_rejected:,} rejects instead of {sample.rejects:,}"
+
+
+def published(sample: Sample, right: Answer, meter: Meter, folder: Path) -> None:
+    """A landed file into an empty warehouse, and its tables published for readers."""
+    project = Project(folder)
+    _ingest(project, sample, meter, "ingest")
+    with meter.timed("publish") as step:
+        project.publish()
+    step.disk_bytes = stored_bytes(project.published)
+    _compare(project.published, step, right)
 
 
 def prepare_big(sample: Sample, data: Path, meter: Meter, folder: Path) -> None:
@@ -182,7 +201,7 @@ def delta_onto_big(delta: Sample, big: Path, meter: Meter, folder: Path) -> None
     fates = (done.account.rows_updated, done.account.rows_inserted)
     right = (delta.skus - delta.new, delta.new)
     step = meter.steps[-1]
-    with _tables(project) as connection:
+    with _tables(project.database) as connection:
         taken = connection.execute(_TAKEN, {"path": str(delta.path)}).fetchall()[0][0]
         miscounted = connection.execute(_RECOUNT).fetchall()[0][0]
     told = []
@@ -203,11 +222,16 @@ def inbox(files: Sequence[Path], right: Answer, meter: Meter, folder: Path) -> N
         done = project.ingest_inbox()
     step.notes["files"] = len(done)
     step.disk_bytes = stored_bytes(project.database)
-    _compare(project, step, right)
+    _compare(project.database, step, right)
 
 
 def inbox_job(
-    instance: Path, files: Sequence[Path], right: Answer, meter: Meter, folder: Path
+    instance: Path,
+    files: Sequence[Path],
+    right: Answer,
+    meter: Meter,
+    folder: Path,
+    publish_share: float = 0.1,
 ) -> None:
     """The same with `dagster job execute -j ingest_inbox`, from the command to its end."""
     own, data = folder / "instance", folder / "data"
@@ -215,10 +239,10 @@ def inbox_job(
     project = Project(data)
     _drop(project, files)
     with meter.timed("job") as step:
-        settings = {"LFP_DATA_DIR": str(data)}
+        settings = {"LFP_DATA_DIR": str(data), "LFP_PUBLISH_SHARE": str(publish_share)}
         execute_job(own, "lfp_pipeline.definitions", "ingest_inbox", settings)
     step.disk_bytes = stored_bytes(project.database)
-    _compare(project, step, right)
+    _compare(project.database, step, right)
 
 
 def inbox_burst(
@@ -239,7 +263,7 @@ def inbox_burst(
                 file.rename(project.inbox / file.name)
             while project.files_ended() < len(files):
                 time.sleep(_LOOK_SECONDS)
-        _compare(project, step, right)
+        _compare(project.database, step, right)
 
 
 def _ingest(project: Project, sample: Sample, meter: Meter, name: str) -> Done:
@@ -263,14 +287,14 @@ def _drop(project: Project, files: Sequence[Path]) -> None:
     time.sleep(project.quiet_seconds + 1)  # Before that, they count as still being written.
 
 
-def _compare(project: Project, step: Step, right: Answer) -> None:
-    with _tables(project) as connection:
+def _compare(database: Path, step: Step, right: Answer) -> None:
+    with _tables(database) as connection:
         answer = answer_in(connection, "tables.products", "tables.name_counts")
     step.wrong = right.differences(answer)
 
 
-def _tables(project: Project) -> duckdb.DuckDBPyConnection:
+def _tables(database: Path) -> duckdb.DuckDBPyConnection:
     connection = duckdb.connect()
     connection.execute("SET enable_progress_bar = false")
-    connection.execute(f"ATTACH '{project.database}' AS tables (READ_ONLY)")
+    connection.execute(f"ATTACH '{database}' AS tables (READ_ONLY)")
     return connection

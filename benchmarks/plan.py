@@ -15,7 +15,10 @@ from benchmarks.measure import Work, measure
 from benchmarks.peers import NotInstalledError, installed
 from benchmarks.samples import OTHER_SEED, Samples
 
-WORKS = ("first", "rewritten", "packed", "dirty", "delta", "five", "many", "burst", "job")
+WORKS = (
+    *("first", "rewritten", "packed", "dirty", "delta", "five", "many", "burst", "job"),
+    "published",
+)
 
 _FIVE_FILES = 5
 _MOST_ROWS_OF_FIVE = 1_000_000
@@ -101,15 +104,16 @@ def _works(options: Options, samples: Samples, rows: int) -> Iterator[Case]:
     plain = samples.plain(rows)
     right = samples.answer(plain.path)
     load = (_load(rows),)
-    if "first" in options.works:
-        work: Work = partial(ours.first_and_again, plain, right)
-        yield Case("work", "plain file", rows, work, floor=load)
-    if "rewritten" in options.works:
-        work = partial(ours.rewritten, plain, right)
-        yield Case("work", "plain file, a row longer", rows, work, floor=load)
+    for chosen, name, plain_work in (
+        ("first", "plain file", ours.first_and_again),
+        ("rewritten", "plain file, a row longer", ours.rewritten),
+        ("published", "published", ours.published),
+    ):
+        if chosen in options.works:
+            yield Case("work", name, rows, partial(plain_work, plain, right), floor=load)
     if "packed" in options.works:
         for kind in ("zip", "gz"):
-            work = partial(ours.one_file, samples.packed(rows, kind), right)
+            work: Work = partial(ours.one_file, samples.packed(rows, kind), right)
             yield Case("work", f".{kind} file", rows, work, floor=load)
     if "dirty" in options.works and rows <= MOST_ROWS_WORKED_OUT:
         dirty = samples.dirty(rows)
@@ -128,10 +132,17 @@ def _works(options: Options, samples: Samples, rows: int) -> Iterator[Case]:
         work = partial(ours.inbox, files, samples.answer(*files))
         yield Case("work", f"{_FIVE_FILES} files at once, each {rows:,} rows", rows, work)
     if "job" in options.works:
-        instance = prepared_instance(options.folder / "instance")
-        zipped = samples.packed(rows, "zip").path
-        work = partial(ours.inbox_job, instance, [zipped], right)
-        yield Case("work", "dagster job, .zip file", rows, work, floor=(*load, _EMPTY_JOB))
+        yield from _jobs(options, samples, rows)
+
+
+def _jobs(options: Options, samples: Samples, rows: int) -> Iterator[Case]:
+    instance = prepared_instance(options.folder / "instance")
+    zipped = samples.packed(rows, "zip").path
+    right = samples.answer(samples.plain(rows).path)
+    floor_of_jobs = (_load(rows), _EMPTY_JOB)
+    for share, told in ((0.1, ""), (0.0, ", nothing published")):
+        work = partial(ours.inbox_job, instance, [zipped], right, publish_share=share)
+        yield Case("work", f"dagster job, .zip file{told}", rows, work, floor=floor_of_jobs)
 
 
 def _independent_of_size(options: Options, samples: Samples) -> Iterator[Case]:

@@ -150,8 +150,8 @@ class Warehouse:
                 if waited >= self.foreign_wait_seconds:
                     msg = (
                         f"{self.path} is open in another program: {holder}. Gave up after "
-                        f"{waited:.0f} s (setting LFP_FOREIGN_WAIT_SECONDS). Close it there, or "
-                        f"open a copy of it and its .wal, and run this again. Nothing was written."
+                        f"{waited:.0f} s (setting LFP_FOREIGN_WAIT_SECONDS). Close it there, and "
+                        "run this again; to read, open the published copy. Nothing was written."
                     )
                     raise WarehouseBusyError(msg) from None
                 if not told:
