@@ -55,6 +55,10 @@ sample: preflight ## Make a sample file and drop it into the inbox (ROWS=500000 
 rejects: setup ## Write rejected rows into data/rejects, to be mended (PARTITION= or DELIVERY=)
 	@$(BIN)/python -m lfp_pipeline.rejects_export --partition '$(PARTITION)' --delivery '$(DELIVERY)'
 
+.PHONY: status
+status: setup ## Show what is pending, running, waiting, given up, and how the tables are
+	@$(BIN)/python -m lfp_pipeline.status
+
 .PHONY: demo
 demo: preflight ## Make a zipped file of 500,000 products, take it in, and show the tables
 	@$(BIN)/python -m lfp_pipeline.demo --rows $(ROWS) --seed $(SEED)

@@ -164,9 +164,21 @@ class Engine:
         known, _ = self._ledger([file.partition_key for file in listing.ready], log)
         return [file for file in listing.ready if not self._is_settled(file, known)]
 
-    def unended(self, log: logging.Logger) -> list[Delivery]:
-        """All deliveries in the raw zone that came to no end in this database, oldest first."""
-        return self.raw_zone.unended(self.warehouse.published_id(), log)
+    def unended(self, log: logging.Logger, offered: Sequence[InboxFile] = ()) -> list[Delivery]:
+        """All deliveries in the raw zone that came to no end in this database, oldest first.
+
+        Args:
+            log: for those that cannot be read.
+            offered: versions that the inbox offers once more; they are left out.
+        """
+        versions = {
+            (file.partition_key, utc_from_ns(file.mtime_ns), file.size_bytes) for file in offered
+        }
+        return [
+            one
+            for one in self.raw_zone.unended(self.warehouse.published_id(), log)
+            if (one.partition_key, one.delivered_at, one.size_bytes) not in versions
+        ]
 
     def is_unended(self, key: str) -> bool:
         """Whether a delivery of a partition came to no end in this database."""

@@ -17,8 +17,8 @@ _HELD = ".held"
 
 
 @contextmanager
-def held(mark: Path) -> Iterator[None]:
-    """Hold a mark for the block; it is gone afterwards."""
+def held(mark: Path) -> Iterator[Path]:
+    """Hold a mark for the block, which may write into it; it is gone afterwards."""
     mark.parent.mkdir(parents=True, exist_ok=True)
     # Locked under another name first: nobody may find it unlocked while its process lives.
     unnamed = mark.with_name(f".{uuid4().hex}")
@@ -26,7 +26,7 @@ def held(mark: Path) -> Iterator[None]:
         fcntl.flock(file, fcntl.LOCK_EX)
         unnamed.rename(mark)
         try:
-            yield
+            yield mark
         finally:
             mark.unlink(missing_ok=True)
 
@@ -55,6 +55,12 @@ def own_folder(parent: Path, name: str) -> Iterator[Path]:
 def left_behind(folder: Path, pattern: str) -> list[Path]:
     """The marks in a folder whose processes are dead; they stay, for whoever else asks."""
     return list(_of_the_dead(folder, pattern, fcntl.LOCK_SH))
+
+
+def living(folder: Path, pattern: str) -> list[Path]:
+    """The marks in a folder whose processes live."""
+    marks = set(folder.glob(pattern))
+    return sorted(marks.difference(left_behind(folder, pattern)))
 
 
 def _of_the_dead(folder: Path, pattern: str, lock: int) -> Iterator[Path]:

@@ -1,6 +1,5 @@
 """The jobs: for everything in the inbox, for chosen partitions, for readers."""
 
-import logging
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,9 +10,6 @@ from lfp_pipeline.busy import failing_as_busy, note_busy
 from lfp_pipeline.checks import as_evaluation, check_products, products_checks
 from lfp_pipeline.engine import Engine
 from lfp_pipeline.ingestion import Ingested, NotLanded
-from lfp_pipeline.landing.delivery import Delivery
-from lfp_pipeline.landing.inbox import InboxFile
-from lfp_pipeline.landing.sources import utc_from_ns
 from lfp_pipeline.reporting import (
     delivery_metadata,
     failure,
@@ -23,6 +19,7 @@ from lfp_pipeline.reporting import (
     tell,
 )
 from lfp_pipeline.resources import ProductsDatabase
+from lfp_pipeline.status import as_text, state_of
 
 SHORT_CONSOLE: dict[str, Any] = {"loggers": {"console": {}}}
 
@@ -63,7 +60,7 @@ def _ingest_pending(
     database: ProductsDatabase,
 ) -> None:
     files = engine.pending_inbox_files(context.log)
-    deliveries = _landed_before(engine, files, context.log)
+    deliveries = engine.unended(context.log, offered=files)
     if config.files:
         files = [file for file in files if file.partition_key in config.files]
         deliveries = [one for one in deliveries if one.partition_key in config.files]
@@ -87,18 +84,6 @@ def _ingest_pending(
     engine.publish(context.log)
     if bad := [outcome for outcome in outcomes if not is_merged(outcome)]:
         raise failure(bad)
-
-
-def _landed_before(
-    engine: Engine, files: Sequence[InboxFile], log: logging.Logger
-) -> list[Delivery]:
-    """What landed and came to no end, but for the versions that the inbox offers once more."""
-    offered = {(file.partition_key, utc_from_ns(file.mtime_ns), file.size_bytes) for file in files}
-    return [
-        one
-        for one in engine.unended(log)
-        if (one.partition_key, one.delivered_at, one.size_bytes) not in offered
-    ]
 
 
 def _show(context: dg.OpExecutionContext, outcome: Ingested | NotLanded) -> None:
@@ -147,3 +132,17 @@ def publish_now(context: dg.OpExecutionContext, engine: dg.ResourceParam[Engine]
 def publish_tables() -> None:
     """Publish the tables for readers now, whatever LFP_PUBLISH_SHARE says."""
     publish_now()
+
+
+@dg.op(name="status")
+def show_status(context: dg.OpExecutionContext, engine: dg.ResourceParam[Engine]) -> None:
+    """Show the state of the data folder in the log and as metadata."""
+    text = as_text(state_of(engine))
+    context.log.info("%s", text)
+    context.add_output_metadata({"status": dg.MetadataValue.md(f"```\n{text}\n```")})
+
+
+@dg.job(config=SHORT_CONSOLE)
+def status() -> None:
+    """Show what is pending, running, waiting and given up, and how the tables are."""
+    show_status()

@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import dagster as dg
@@ -23,9 +23,13 @@ def engine_of(settings: Settings) -> dg.ResourceDefinition:
 
     @dg.resource(description="Lands, reads and merges deliveries.")
     def engine(context: dg.InitResourceContext) -> Iterator[Engine]:
-        run_id = context.run.run_id if context.run else None
-        mark = held(settings.run_marks_dir / f"{run_id}.run") if run_id else nullcontext()
-        with mark:
+        run = context.run
+        if run is None:
+            yield Engine(settings)
+            return
+        with held(settings.run_marks_dir / f"{run.run_id}.run") as mark:
+            partition = run.tags.get("dagster/partition", "")
+            mark.write_text(f"{run.job_name} {partition}".strip())
             yield Engine(settings)
 
     return engine

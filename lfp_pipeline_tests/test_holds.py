@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from lfp_pipeline.holds import abandoned, held, left_behind
+from lfp_pipeline.holds import abandoned, held, left_behind, living
 from lfp_pipeline_tests.processes import running
 
 HOLD = """
@@ -51,3 +51,12 @@ def test_a_mark_may_be_left_for_whoever_else_asks(tmp_path: Path) -> None:
 
 def test_of_a_missing_folder_nothing_is_abandoned(tmp_path: Path) -> None:
     assert list(abandoned(tmp_path / "missing", "*.run")) == []
+
+
+def test_the_living_are_those_whose_marks_are_held(tmp_path: Path) -> None:
+    with running(HOLD, tmp_path / "dead.run"):
+        assert living(tmp_path, "*.run") == [tmp_path / "dead.run"]
+    with held(tmp_path / "a.run") as mark, running(HOLD, tmp_path / "b.run"):
+        mark.write_text("told")
+        assert living(tmp_path, "*.run") == [tmp_path / "a.run", tmp_path / "b.run"]
+    assert living(tmp_path, "*.run") == []

@@ -1,4 +1,9 @@
-"""One writer at a time: a lock beside the database that tells who holds it."""
+"""One writer at a time: a lock beside the database that tells who holds it, and who waits.
+
+products.duckdb.lock           the lock
+products.duckdb.writer.json    who holds it
+products.duckdb.waiting/       a mark for everyone who has waited for a moment
+"""
 
 import json
 import logging
@@ -6,15 +11,58 @@ import os
 import socket
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Self
+from uuid import uuid4
 
 from filelock import FileLock, Timeout
 
 from lfp_pipeline.errors import WarehouseBusyError
+from lfp_pipeline.holds import abandoned, held, living
 
 _REPORT_SECONDS = 5.0
+_SHOWN_AFTER_SECONDS = 1.0
+_MARKS = "*.json"
+
+
+@dataclass(frozen=True)
+class Turn:
+    """Who has the lock, or waits for it.
+
+    Attributes:
+        purpose: what for.
+        pid: of the process.
+        host: that it runs on.
+        since: when it got the lock, or began to wait, in seconds since the epoch.
+    """
+
+    purpose: str
+    pid: int
+    host: str
+    since: float
+
+    @classmethod
+    def of_this_process(cls, purpose: str) -> Self:
+        """One that begins now."""
+        return cls(purpose, os.getpid(), socket.gethostname(), time.time())
+
+    @classmethod
+    def told_in(cls, note: Path) -> Self | None:
+        """The one that a note tells of; None: there is none, or it is damaged."""
+        with suppress(OSError, ValueError, TypeError, KeyError):
+            told = json.loads(note.read_bytes())
+            return cls(str(told["purpose"]), int(told["pid"]), told["host"], float(told["since"]))
+        return None
+
+    def write_to(self, note: Path) -> None:
+        """Tell it in a note."""
+        note.write_text(json.dumps(asdict(self)))
+
+    def __str__(self) -> str:
+        seconds = max(time.time() - self.since, 0)
+        return f"process {self.pid} ({self.purpose}) for {seconds:.0f} s"
 
 
 @dataclass(frozen=True)
@@ -38,56 +86,81 @@ class WriterLock:
         Raises:
             WarehouseBusyError: another run held it for longer than the longest wait.
         """
-        lock = FileLock(self.database.with_name(self.database.name + ".lock"))
-        self._acquire(lock, log)
+        lock = FileLock(self._beside("lock"))
+        self._acquire(lock, purpose, log)
         try:
             self._tell(purpose)
             try:
                 yield
             finally:
-                self._holder_path.unlink(missing_ok=True)
+                self._beside("writer.json").unlink(missing_ok=True)
         finally:
             lock.release()
 
     @property
-    def _holder_path(self) -> Path:
-        return self.database.with_name(self.database.name + ".writer.json")
+    def holder(self) -> Turn | None:
+        """Who holds it, as far as that is told; None also where its holder was killed."""
+        turn = Turn.told_in(self._beside("writer.json"))
+        return turn if turn and _is_alive(turn) else None
 
-    def _acquire(self, lock: FileLock, log: logging.Logger) -> None:
+    @property
+    def waiting(self) -> list[Turn]:
+        """Who waits for it, the longest first; the marks of the dead are cleared away."""
+        folder = self._beside("waiting")
+        for _ in abandoned(folder, _MARKS):
+            pass
+        turns = (Turn.told_in(mark) for mark in living(folder, _MARKS))
+        return sorted((turn for turn in turns if turn), key=lambda turn: turn.since)
+
+    def _beside(self, suffix: str) -> Path:
+        return self.database.with_name(f"{self.database.name}.{suffix}")
+
+    def _acquire(self, lock: FileLock, purpose: str, log: logging.Logger) -> None:
+        turn = Turn.of_this_process(purpose)
         started = time.monotonic()
-        while True:
-            waited = time.monotonic() - started
-            left = self.wait_seconds - waited
-            try:
-                lock.acquire(timeout=max(0.0, min(_REPORT_SECONDS, left)), poll_interval=0.02)
-            except Timeout:
+        soon = min(_SHOWN_AFTER_SECONDS, _REPORT_SECONDS, self.wait_seconds)
+        if _acquired(lock, soon):
+            return
+        with held(self._beside("waiting") / f"{uuid4().hex}.json") as mark:
+            turn.write_to(mark)
+            while not _acquired(lock, self._seconds_to_next_report(started)):
                 waited = time.monotonic() - started
-                holder = self._holder()
+                holder = Turn.told_in(self._beside("writer.json")) or "another run"
                 if waited >= self.wait_seconds:
                     msg = (
                         f"Gave up after waiting {waited:.0f} s for the writer lock, held by "
                         f"{holder} (setting LFP_WRITER_WAIT_SECONDS). Nothing was written."
                     )
-                    raise WarehouseBusyError(msg) from None
+                    raise WarehouseBusyError(msg)
                 log.info("Waiting for the writer lock for %.0f s; held by %s", waited, holder)
-            else:
-                return
+
+    def _seconds_to_next_report(self, started: float) -> float:
+        left = self.wait_seconds - (time.monotonic() - started)
+        return max(0.0, min(_REPORT_SECONDS, left))
 
     def _tell(self, purpose: str) -> None:
-        content = {
-            "purpose": purpose,
-            "pid": os.getpid(),
-            "host": socket.gethostname(),
-            "since": time.time(),
-        }
-        temporary = self._holder_path.with_suffix(".part")
-        temporary.write_text(json.dumps(content))
-        temporary.replace(self._holder_path)
+        note = self._beside("writer.json")
+        temporary = note.with_suffix(".part")
+        Turn.of_this_process(purpose).write_to(temporary)
+        temporary.replace(note)
 
-    def _holder(self) -> str:
-        try:
-            holder = json.loads(self._holder_path.read_text())
-            seconds = max(time.time() - holder["since"], 0)
-            return f"process {holder['pid']} ({holder['purpose']}) for {seconds:.0f} s"
-        except (OSError, ValueError, KeyError, TypeError):
-            return "another run"
+
+def _acquired(lock: FileLock, seconds: float) -> bool:
+    try:
+        lock.acquire(timeout=seconds, poll_interval=0.02)
+    except Timeout:
+        return False
+    return True
+
+
+def _is_alive(turn: Turn) -> bool:
+    """Whether a process is there, as far as this machine knows."""
+    if turn.host != socket.gethostname():
+        return True
+    try:
+        os.kill(turn.pid, 0)
+    except ProcessLookupError:
+        return False
+    except (PermissionError, OverflowError):
+        return True
+    return True

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import duckdb
@@ -109,6 +110,63 @@ def test_a_broken_note_of_the_holder_does_no_harm(warehouse: Warehouse, content:
         warehouse.path.with_name("products.duckdb.writer.json").write_text(content)
         with pytest.raises(WarehouseBusyError, match="held by another run"):
             use(impatient(warehouse, 0))
+
+
+WAIT_AS_A_WRITER = """
+import logging, sys
+from pathlib import Path
+from lfp_pipeline.warehouse import writer_lock
+writer_lock._SHOWN_AFTER_SECONDS = 0.1
+print("waiting", flush=True)
+with writer_lock.WriterLock(Path(sys.argv[1]), 60).held("merging b.csv", logging.getLogger()):
+    print("held", flush=True)
+    sys.stdin.readline()
+"""
+
+
+def until(done: Callable[[], object]) -> None:
+    deadline = time.monotonic() + 30
+    while not done():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def test_who_waits_for_long_is_shown_until_it_is_its_turn(warehouse: Warehouse) -> None:
+    lock = warehouse.lock
+    with (
+        running(HOLD_AS_A_WRITER, warehouse.path) as holder,
+        running(WAIT_AS_A_WRITER, warehouse.path) as waiter,
+    ):
+        until(lambda: lock.waiting)
+        (turn,) = lock.waiting
+        assert (turn.purpose, turn.pid) == ("merging b.csv", waiter.pid)
+        assert 0 <= time.time() - turn.since < 30
+        assert lock.holder
+        assert (lock.holder.purpose, lock.holder.pid) == ("merging a.csv", holder.pid)
+        let_go_after(holder, 0).join()
+        until(lambda: lock.holder and lock.holder.pid == waiter.pid)
+        assert lock.waiting == []
+    assert list(warehouse.path.with_name("products.duckdb.waiting").iterdir()) == []
+
+
+def test_who_waits_for_a_moment_leaves_no_trace(warehouse: Warehouse) -> None:
+    with running(HOLD_AS_A_WRITER, warehouse.path) as holder:
+        timer = let_go_after(holder, 0.2)
+        use(warehouse)
+        timer.join()
+    assert not warehouse.path.with_name("products.duckdb.waiting").exists()
+
+
+def test_the_dead_are_not_shown_and_are_cleared_away(warehouse: Warehouse) -> None:
+    lock = warehouse.lock
+    with running(HOLD_AS_A_WRITER, warehouse.path):
+        with running(WAIT_AS_A_WRITER, warehouse.path):
+            until(lambda: lock.waiting)
+        assert lock.waiting == []
+        assert list(warehouse.path.with_name("products.duckdb.waiting").iterdir()) == []
+        assert lock.holder
+    assert warehouse.path.with_name("products.duckdb.writer.json").exists()
+    assert lock.holder is None
 
 
 def test_two_threads_of_a_process_take_turns(warehouse: Warehouse) -> None:

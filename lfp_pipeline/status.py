@@ -1,0 +1,321 @@
+"""How things stand with a data folder: `python -m lfp_pipeline.status`.
+
+Nothing is waited for, and nobody is held up: the tables are read in their published copy.
+"""
+
+import logging
+import shutil
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import duckdb
+
+from lfp_pipeline.engine import Engine
+from lfp_pipeline.errors import LfpError, SettingsError
+from lfp_pipeline.holds import living
+from lfp_pipeline.landing.delivery import Delivery
+from lfp_pipeline.landing.inbox import InboxFile, list_inbox
+from lfp_pipeline.progress import megabytes
+from lfp_pipeline.settings import load_settings
+from lfp_pipeline.warehouse.account import Status
+from lfp_pipeline.warehouse.writer_lock import Turn
+
+_LOG = logging.getLogger(__name__)
+
+_LAST = 10
+_NAMED = 5
+
+_SIZES = """
+SELECT (SELECT count(*) FROM products) AS products,
+    (SELECT count(*) FROM name_counts) AS names,
+    (SELECT count(*) FROM deliveries) AS deliveries,
+    (SELECT count(*) FROM rejected_rows) AS rejected_rows
+"""
+
+# The ledger's rows stand in the order in which their deliveries ended.
+_LATEST = f"SELECT * FROM deliveries ORDER BY rowid DESC LIMIT {_LAST}"
+
+_GIVEN_UP = """
+SELECT * FROM deliveries
+QUALIFY row_number() OVER (
+    PARTITION BY partition_key ORDER BY delivered_at DESC, delivery_id DESC
+) = 1 AND status IN ('refused', 'failed')
+ORDER BY partition_key
+"""
+
+_WHAT_TO_DO = {
+    "refused": "Mend the file, and drop it anew. It is not tried again as it is.",
+    "failed": "The sensor tries it again, up to its limit. Then touch the file, or drop it anew.",
+}
+
+Row = Mapping[str, Any]
+"""A row of the ledger, by column."""
+
+
+@dataclass(frozen=True)
+class Tables:
+    """What the tables say.
+
+    Attributes:
+        source: where they were read.
+        as_of: when they were so, in seconds since the epoch.
+        sizes: rows, by table.
+        latest: the deliveries that ended last, the last one first.
+        given_up: of the partitions whose newest delivery is not in, that delivery.
+    """
+
+    source: str
+    as_of: float
+    sizes: Mapping[str, int]
+    latest: Sequence[Row]
+    given_up: Sequence[Row]
+
+
+@dataclass(frozen=True)
+class State:
+    """How things stand.
+
+    Attributes:
+        data_dir: the data folder.
+        moment: when that was, in seconds since the epoch.
+        pending: files in the inbox that are not in yet.
+        unstable: names of files that are still being written.
+        unended: deliveries that landed and are not in yet.
+        runs: what each living run does, and since when.
+        writer: who has the writer lock.
+        waiting: who waits for it.
+        tables: what they say; None: they cannot be had, or are not there.
+        is_outdated: whether they have changed since they were published.
+        feed_errors: what is wrong, by feed.
+        disk: bytes, by what takes them.
+        free_bytes: left on the disk.
+        problems: what could not be looked at.
+    """
+
+    data_dir: Path
+    moment: float
+    pending: Sequence[InboxFile]
+    unstable: Sequence[str]
+    unended: Sequence[Delivery]
+    runs: Sequence[tuple[str, str, float]]
+    writer: Turn | None
+    waiting: Sequence[Turn]
+    tables: Tables | None
+    is_outdated: bool
+    feed_errors: Mapping[str, str]
+    disk: Mapping[str, int]
+    free_bytes: int
+    problems: Sequence[str]
+
+
+def state_of(engine: Engine) -> State:
+    """Look how things stand, without opening the database where it is published."""
+    settings = engine.settings
+    problems: list[str] = []
+    pending, unstable = _inbox(engine, problems)
+    lock = engine.warehouse.lock
+    return State(
+        data_dir=settings.data_dir,
+        moment=time.time(),
+        pending=pending,
+        unstable=unstable,
+        unended=engine.unended(_LOG, offered=pending),
+        runs=list(_runs(settings.run_marks_dir)),
+        writer=lock.holder,
+        waiting=lock.waiting,
+        tables=_tables(engine, problems),
+        is_outdated=engine.published.is_outdated,
+        feed_errors=_feed_errors(engine, problems),
+        disk={
+            "database": engine.warehouse.size_bytes,
+            "published copy": _size(engine.published.path),
+            "raw zone": sum(_size(path) for path in settings.raw_dir.rglob("*")),
+        },
+        free_bytes=shutil.disk_usage(settings.data_dir).free,
+        problems=problems,
+    )
+
+
+def _inbox(engine: Engine, problems: list[str]) -> tuple[list[InboxFile], Sequence[str]]:
+    settings = engine.settings
+    try:
+        listing = list_inbox(settings.inbox_dir, quiet_seconds=settings.inbox_quiet_seconds)
+    except LfpError as error:
+        problems.append(str(error))
+        return [], []
+    ended = (Status.MERGED, Status.REFUSED)
+    return [file for file in listing.ready if engine.outcome(file) not in ended], listing.unstable
+
+
+def _runs(marks: Path) -> Iterator[tuple[str, str, float]]:
+    for mark in living(marks, "*.run"):
+        try:
+            yield mark.stem, mark.read_text(), mark.stat().st_mtime
+        except FileNotFoundError:  # It has just ended.
+            continue
+
+
+def _tables(engine: Engine, problems: list[str]) -> Tables | None:
+    published, database = engine.published.path, engine.warehouse.path
+    try:
+        if published.exists():
+            return _read(published, "the published copy", engine.published.last.copied_at)
+        if database.exists():
+            return _read(database, "the database", time.time())
+    except duckdb.Error as error:
+        problems.append(f"The tables cannot be read now: {error}")
+    return None
+
+
+def _read(path: Path, source: str, as_of: float) -> Tables:
+    with duckdb.connect(path, read_only=True) as connection:
+        (sizes,) = _rows(connection, _SIZES)
+        latest, given_up = _rows(connection, _LATEST), _rows(connection, _GIVEN_UP)
+    return Tables(source, as_of, sizes, latest, given_up)
+
+
+def _rows(connection: duckdb.DuckDBPyConnection, sql: str) -> list[Row]:
+    found = connection.execute(sql)
+    columns = [name for name, *_ in found.description or ()]
+    return [dict(zip(columns, row, strict=True)) for row in found.fetchall()]
+
+
+def _feed_errors(engine: Engine, problems: list[str]) -> dict[str, str]:
+    try:
+        feeds, wrong = engine.feeds()
+    except SettingsError as error:
+        problems.append(str(error))
+        return {}
+    problems += wrong
+    polled = ((feed.key, feed.memory.polls.error) for feed in feeds)
+    return {key: error for key, error in polled if error}
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return 0
+
+
+# As text
+
+
+def as_text(state: State) -> str:
+    """The state for people, in lines."""
+    parts = {
+        "Pending": _pending(state),
+        "Running": _running(state),
+        "Given up": _given_up(state),
+        "Last deliveries": _latest(state),
+        "Tables": _sizes(state),
+        "Feeds with errors": [f"{key}: {error}" for key, error in state.feed_errors.items()],
+        "Disk": [
+            *(f"{megabytes(size):>12}  {what}" for what, size in state.disk.items()),
+            f"{megabytes(state.free_bytes):>12}  free",
+        ],
+        "Could not be looked at": list(state.problems),
+    }
+    lines = [f"{state.data_dir}, {_time(state.moment)} UTC"]
+    for title, told in parts.items():
+        if told:
+            lines += ["", title, *(f"  {line}" for line in told)]
+    return "\n".join(lines)
+
+
+def _pending(state: State) -> list[str]:
+    files = [f"{file.name} ({megabytes(file.size_bytes)})" for file in state.pending]
+    landed = [delivery.delivery_id for delivery in state.unended]
+    counted = (
+        (files, "in the inbox, not in yet"),
+        (state.unstable, "in the inbox, still being written"),
+        (landed, "landed, not in yet"),
+    )
+    lines = [f"{len(names):,} {what}: {_some(names)}" for names, what in counted if names]
+    return lines or ["Nothing: all that came is in, or given up."]
+
+
+def _running(state: State) -> list[str]:
+    lines = [
+        f"run {run_id[:8]} ({what}) for {_duration(state.moment - since)}"
+        for run_id, what, since in state.runs
+    ]
+    if state.writer:
+        lines.append(f"writing: {state.writer}")
+    lines += [f"waiting for the writer lock: {turn}" for turn in state.waiting]
+    return lines or ["Nothing."]
+
+
+def _given_up(state: State) -> list[str]:
+    lines = []
+    for row in state.tables.given_up if state.tables else ():
+        lines += [f"{row['partition_key']} was {row['status']}: {row['error']}"]
+        lines += [f"    {_WHAT_TO_DO[row['status']]}"]
+    return lines
+
+
+def _latest(state: State) -> list[str]:
+    if state.tables is None:
+        return []
+    rows = state.tables.latest
+    width = max((len(row["partition_key"]) for row in rows), default=0)
+    return [f"{row['partition_key']:<{width}}  {_told(row)}" for row in rows]
+
+
+def _told(row: Row) -> str:
+    if row["merged_at"] is None:
+        return str(row["status"])
+    fates = ", ".join(
+        f"{rows:,} {column.removeprefix('rows_')}"
+        for column, rows in row.items()
+        if column.startswith("rows_") and column != "rows_read" and rows
+    )
+    told = f"{row['status']} {row['merged_at']:%Y-%m-%d %H:%M:%S}, {row['rows_read']:,} rows"
+    return f"{told} ({fates})" if fates else told
+
+
+def _sizes(state: State) -> list[str]:
+    if state.tables is None:
+        return ["There are none yet, or none to be had."]
+    tables = state.tables
+    age = _duration(state.moment - tables.as_of)
+    lines = [f"{rows:>12,}  {table.replace('_', ' ')}" for table, rows in tables.sizes.items()]
+    told = f"As of {_time(tables.as_of)} UTC, {age} ago, in {tables.source}"
+    return [*lines, f"{told}; they have changed since." if state.is_outdated else f"{told}."]
+
+
+def _some(names: Sequence[str]) -> str:
+    more = len(names) - _NAMED
+    return ", ".join(names[:_NAMED]) + (f" and {more:,} more" if more > 0 else "")
+
+
+def _time(seconds: float) -> str:
+    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%d %H:%M:%S}"
+
+
+def _duration(seconds: float) -> str:
+    """For people: `12 s`, `3 min`, `5 h`, `2 days`."""
+    for unit, size in (("days", 86_400), ("h", 3_600), ("min", 60)):
+        if seconds >= 2 * size:
+            return f"{seconds / size:.0f} {unit}"
+    return f"{max(seconds, 0):.0f} s"
+
+
+def main() -> int:
+    """Print the state; the exit code tells whether it could be had."""
+    try:
+        engine = Engine(load_settings())
+        print(as_text(state_of(engine)))
+    except (LfpError, OSError) as error:
+        print(error, file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,283 @@
+"""The status tells how things stand, and holds nobody up."""
+
+import os
+import re
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import duckdb
+import pytest
+
+from lfp_pipeline.landing.inbox import list_inbox
+from lfp_pipeline.landing.sources import LocalFile
+from lfp_pipeline.status import State, as_text, state_of
+from lfp_pipeline_tests.oracle import LOG, File
+from lfp_pipeline_tests.processes import running
+from lfp_pipeline_tests.sensors.test_file_drop import HOLD
+from lfp_pipeline_tests.support import HEADER, NO_SKU, Project, drop
+from lfp_pipeline_tests.support import project as project_in
+from lfp_pipeline_tests.test_commands import HOLD as OPEN_TO_WRITE
+from lfp_pipeline_tests.test_commands import Shell, job, shell
+from lfp_pipeline_tests.warehouse.test_writer_lock import (
+    HOLD_AS_A_WRITER,
+    WAIT_AS_A_WRITER,
+    until,
+)
+
+__all__ = ["shell"]  # The fixture.
+
+A = File("a.csv", 1_000_000, (("s1", "Ann", "x"), ("s2", "Bob", "y"), ("s1", "Ann", "z")))
+B = File("b.csv", 2_000_000, (("s1", "Ann", "z"), ("s3", "Ann", "w")))
+
+
+def status_of(project: Project) -> tuple[State, str]:
+    state = state_of(project.engine)
+    return state, as_text(state)
+
+
+def section(text: str, title: str) -> list[str]:
+    """The lines below a title."""
+    found = re.search(rf"^{title}\n((?:  .*\n?)+)", text, re.MULTILINE)
+    return [line[2:] for line in found[1].splitlines()] if found else []
+
+
+def test_an_empty_folder_has_nothing_to_tell(project: Project) -> None:
+    state, text = status_of(project)
+    assert state.tables is None
+    assert section(text, "Pending") == ["Nothing: all that came is in, or given up."]
+    assert section(text, "Running") == ["Nothing."]
+    assert section(text, "Tables") == ["There are none yet, or none to be had."]
+    assert "Given up" not in text
+    assert "Could not be looked at" not in text
+    assert not (project.data / "products.duckdb").exists()
+
+
+def test_what_is_pending_is_named(project: Project) -> None:
+    project.drop(A)
+    project.drop(B)
+    _, text = status_of(project)
+    assert section(text, "Pending") == [
+        "2 in the inbox, not in yet: a.csv (0.1 KB), b.csv (0.0 KB)"
+    ]
+    project.run("ingest_inbox")
+    _, text = status_of(project)
+    assert section(text, "Pending") == ["Nothing: all that came is in, or given up."]
+
+
+def test_what_landed_and_did_not_end_is_pending_once(project: Project) -> None:
+    project.drop(A)
+    (file,) = list_inbox(project.inbox, quiet_seconds=0).ready
+    delivery = project.engine.land(LocalFile(file.path), file.partition_key, LOG)
+    state, _ = status_of(project)
+    assert [one.name for one in state.pending] == [A.key]
+    assert state.unended == []
+    file.path.unlink()
+    _, text = status_of(project)
+    assert section(text, "Pending") == [f"1 landed, not in yet: {delivery.delivery_id}"]
+
+
+def test_files_still_being_written_are_told_apart(tmp_path: Path, home: Path) -> None:
+    with project_in(tmp_path, home, inbox_quiet_seconds=60) as project:
+        project.drop(A)
+        _, text = status_of(project)
+    assert section(text, "Pending") == ["1 in the inbox, still being written: a.csv"]
+
+
+def test_many_names_are_counted(project: Project) -> None:
+    for number in range(8):
+        drop(project.inbox, f"f{number}.csv", HEADER)
+    _, text = status_of(project)
+    (line,) = section(text, "Pending")
+    assert line.startswith("8 in the inbox")
+    assert line.endswith("and 3 more")
+
+
+def test_who_runs_writes_and_waits_is_told(project: Project) -> None:
+    mark = project.engine.settings.run_marks_dir / "0123456789.run"
+    database = project.data / "products.duckdb"
+    with running(HOLD, mark), running(HOLD_AS_A_WRITER, database) as writer:
+        mark.write_text("ingest_products a.csv")
+        with running(WAIT_AS_A_WRITER, database) as waiter:
+            until(lambda: state_of(project.engine).waiting)
+            _, text = status_of(project)
+    run, writing, waiting = section(text, "Running")
+    assert re.fullmatch(r"run 01234567 \(ingest_products a.csv\) for \d+ s", run)
+    assert re.fullmatch(rf"writing: process {writer.pid} \(merging a.csv\) for \d+ s", writing)
+    told = rf"waiting for the writer lock: process {waiter.pid} \(merging b.csv\) for \d+ s"
+    assert re.fullmatch(told, waiting)
+    _, text = status_of(project)
+    assert section(text, "Running") == ["Nothing."]  # They are dead, and their marks still there.
+
+
+def test_the_status_job_shows_itself_as_running(project: Project) -> None:
+    run = project.run("status")
+    assert run.success
+    (text,) = [
+        entry.user_message
+        for entry in project.instance.all_logs(run.run_id)
+        if "Pending" in entry.user_message
+    ]
+    assert section(text, "Running") == [f"run {run.run_id[:8]} (status) for 0 s"]
+    (shown,) = [
+        event.step_output_data.metadata["status"].value
+        for event in run.all_events
+        if event.is_successful_output
+    ]
+    assert shown == f"```\n{text}\n```"
+
+
+def test_what_was_given_up_is_told_with_what_to_do_until_it_is_mended(project: Project) -> None:
+    drop(project.inbox, A.key, NO_SKU, microseconds=1)
+    drop(project.inbox, "bad.csv", NO_SKU)
+    project.drop(B)
+    project.run("ingest_inbox")
+    _, text = status_of(project)
+    told = section(text, "Given up")
+    assert len(told) == 4
+    assert told[0].startswith("a.csv was refused: The header has no column sku.")
+    assert told[1] == "    Mend the file, and drop it anew. It is not tried again as it is."
+    assert told[2].startswith("bad.csv was refused:")
+    project.drop(A)
+    project.run("ingest_inbox")
+    long_ago(project)
+    project.run("publish_tables")
+    _, text = status_of(project)
+    assert [line.partition(" ")[0] for line in section(text, "Given up")[::2]] == ["bad.csv"]
+
+
+def long_ago(project: Project) -> None:
+    (project.data / "published" / "products.duckdb.json").unlink()
+
+
+def test_the_last_deliveries_are_told_with_their_fates(project: Project) -> None:
+    project.drop(A)
+    project.run("ingest_inbox")
+    project.drop(B)
+    project.run("ingest_inbox")
+    drop(project.inbox, "bad.csv", NO_SKU)
+    project.run("ingest_inbox")
+    long_ago(project)
+    project.run("publish_tables")
+    state, text = status_of(project)
+    bad, second, first = section(text, "Last deliveries")
+    assert bad == "bad.csv  refused"
+    told = r"a.csv    merged .{19}, 3 rows \(2 inserted, 1 superseded\)"
+    assert re.fullmatch(told, first)
+    assert second.endswith("2 rows (1 inserted, 1 unchanged)")
+    assert state.tables
+    assert state.tables.sizes == {"products": 3, "names": 2, "deliveries": 3, "rejected_rows": 0}
+
+
+def test_of_many_deliveries_the_last_ten_are_told(project: Project) -> None:
+    for number in range(12):
+        drop(project.inbox, f"f{number:02}.csv", HEADER + f"s{number},Ann,\n", number * 1_000_000)
+    project.run("ingest_inbox")
+    state, _ = status_of(project)
+    assert state.tables
+    assert [row["partition_key"] for row in state.tables.latest] == [
+        f"f{number:02}.csv" for number in range(11, 1, -1)
+    ]
+
+
+def test_the_tables_are_those_of_the_published_copy_as_of_its_time(project: Project) -> None:
+    project.drop(A)
+    project.run("ingest_inbox")
+    published_at = project.engine.published.last.copied_at
+    state, text = status_of(project)
+    assert state.tables
+    assert state.tables.as_of == published_at
+    assert abs(time.time() - published_at) < 60
+    assert section(text, "Tables")[-1].endswith("in the published copy.")
+    (project.engine.ingest(project.engine.land(copy_of(project, B), B.key, LOG), LOG))
+    _, text = status_of(project)
+    assert section(text, "Tables")[-1].endswith("in the published copy; they have changed since.")
+
+
+def copy_of(project: Project, file: File) -> LocalFile:
+    path = project.data / "elsewhere.csv"
+    path.write_bytes(file.content)
+    os.utime(path, ns=(file.microseconds * 1000,) * 2)
+    return LocalFile(path)
+
+
+@pytest.fixture
+def unpublished(tmp_path: Path, home: Path) -> Iterator[Project]:
+    with project_in(tmp_path, home, publish_share=0) as project:
+        project.drop(A)
+        project.run("ingest_inbox")
+        yield project
+
+
+def test_where_nothing_is_published_the_database_is_read(unpublished: Project) -> None:
+    state, text = status_of(unpublished)
+    assert state.tables
+    assert state.tables.sizes["products"] == 2
+    assert "in the database" in section(text, "Tables")[-1]
+    with duckdb.connect(unpublished.data / "products.duckdb"):  # It is free again.
+        pass
+
+
+def test_a_database_that_is_being_written_is_not_waited_for(unpublished: Project) -> None:
+    with running(OPEN_TO_WRITE, unpublished.data / "products.duckdb"):
+        started = time.monotonic()
+        state, text = status_of(unpublished)
+        assert time.monotonic() - started < 5
+    assert state.tables is None
+    (problem,) = section(text, "Could not be looked at")
+    assert problem.startswith("The tables cannot be read now: ")
+    assert "Could not set lock on file" in problem
+
+
+def test_a_writer_is_no_hindrance_to_the_status(project: Project) -> None:
+    project.drop(A)
+    project.run("ingest_inbox")
+    with running(OPEN_TO_WRITE, project.data / "products.duckdb"):
+        state, _ = status_of(project)
+    assert state.tables
+    assert state.tables.sizes["products"] == 2
+
+
+def test_what_takes_the_disk_is_told(project: Project) -> None:
+    project.drop(A)
+    project.run("ingest_inbox")
+    state, text = status_of(project)
+    assert state.disk["database"] == (project.data / "products.duckdb").stat().st_size
+    assert state.disk["published copy"] == project.engine.published.path.stat().st_size
+    assert state.disk["raw zone"] >= len(A.content)
+    assert state.free_bytes > 0
+    assert section(text, "Disk")[-1].endswith(" MB  free")
+
+
+def test_an_inbox_that_cannot_be_read_is_told_beside_the_rest(project: Project) -> None:
+    project.inbox.rmdir()
+    _, text = status_of(project)
+    (problem,) = section(text, "Could not be looked at")
+    assert "cannot be read: No such file or directory" in problem
+
+
+def test_feeds_with_errors_are_told(
+    project: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sources = tmp_path / "sources.yaml"
+    sources.write_text("sources: [{name: shop, location: 'http://127.0.0.1:9/x', interval: 60}]")
+    monkeypatch.setenv("LFP_SOURCES_FILE", str(sources))
+    with project_in(tmp_path / "other", project.home, sources_file=sources) as other:
+        (feed,) = other.engine.feeds()[0]
+        feed.poll()
+        _, text = status_of(other)
+    (line,) = section(text, "Feeds with errors")
+    assert line.startswith("shop: ")
+    assert "LFP_ALLOWED_HOSTS" in line
+
+
+def test_the_command_prints_it(shell: Shell) -> None:
+    shell.drop(A)
+    shell.run(*job("ingest_inbox"))
+    code, output = shell.run("lfp_pipeline.status")
+    assert code == 0
+    assert section(output, "Last deliveries")
+    assert output.startswith(f"{shell.data}, ")
+    code, output = shell.run("lfp_pipeline.status", publish_share=2)
+    assert code == 1
+    assert output.startswith("Wrong settings:\n  LFP_PUBLISH_SHARE")
