@@ -10,6 +10,7 @@ from lfp_pipeline.assets import name_counts, products, raw_products
 from lfp_pipeline.console import short_console
 from lfp_pipeline.errors import SettingsError
 from lfp_pipeline.jobs import ingest_inbox, ingest_products, publish_tables, status
+from lfp_pipeline.operator_jobs import operator_jobs
 from lfp_pipeline.resources import ProductsDatabase, engine_of
 from lfp_pipeline.sensors.feeds import build_feed_sensor
 from lfp_pipeline.sensors.file_drop import build_file_drop_sensor
@@ -35,7 +36,7 @@ def definitions() -> dg.Definitions:
             lambda spec: spec.replace_attributes(freshness_policy=fresh),
             [raw_products, products, name_counts],
         ),
-        jobs=[ingest_inbox, ingest_products, publish_tables, status],
+        jobs=[ingest_inbox, ingest_products, publish_tables, status, *operator_jobs],
         sensors=[
             build_file_drop_sensor(settings.sensor_interval_seconds),
             build_feed_sensor(settings.sensor_interval_seconds),

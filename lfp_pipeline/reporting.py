@@ -126,6 +126,7 @@ def fates(account: Account) -> dict[str, int]:
         "superseded": account.rows_superseded,
         "stale": account.rows_stale,
         "rejected": account.rows_rejected,
+        "deleted": account.rows_deleted,
     }
 
 
@@ -134,6 +135,8 @@ def summary(outcome: Ingested | NotLanded) -> str:
     if isinstance(outcome, NotLanded):
         return f"{outcome.partition_key} did not land: {outcome.error}"
     account, key = outcome.account, outcome.delivery.partition_key
+    if account.status is Status.REVERTED:
+        return f"{key}: {account.error}"
     if account.status is not Status.MERGED:
         return f"{key} was {account.status}: {account.error}"
     parts = ", ".join(f"{rows:,} {fate}" for fate, rows in fates(account).items() if rows)
@@ -149,6 +152,12 @@ def tell(log: logging.Logger, outcome: Ingested | NotLanded) -> None:
 def is_merged(outcome: Ingested | NotLanded) -> bool:
     """Whether all is well with a delivery."""
     return isinstance(outcome, Ingested) and outcome.account.status is Status.MERGED
+
+
+def is_settled(outcome: Ingested | NotLanded) -> bool:
+    """Whether a delivery is in, or out, as people want it."""
+    status = outcome.account.status if isinstance(outcome, Ingested) else None
+    return status in {Status.MERGED, Status.REVERTED}
 
 
 def failure(outcomes: Sequence[Ingested | NotLanded]) -> dg.Failure:

@@ -32,7 +32,6 @@ from lfp_pipeline.warehouse.replacement import (
     put_aside,
     take_the_place_of,
 )
-from lfp_pipeline.warehouse.writer_lock import WriterLock
 
 _FOLDER = ".rebuild"
 _SHOWN = 10
@@ -63,7 +62,7 @@ def rebuild_products(
     with own_folder(path.parent, _FOLDER) as folder:
         draft = replace(engine.warehouse, path=folder / path.name, draft=True)
         _take_in(Engine(engine.settings, draft), log)
-        with WriterLock(path, engine.warehouse.writer_wait_seconds).held("rebuilding", log):
+        with engine.warehouse.lock.held("rebuilding", log):
             _take_in(Engine(engine.settings, draft), log)  # What has come or changed meanwhile.
             old = _contents_of_old(engine, log)
             with draft.opened("rebuilding", log) as connection:

@@ -1,0 +1,187 @@
+"""The operator's jobs: each does one operation, or tells what it would do (`dry_run`)."""
+
+import dagster as dg
+from pydantic import Field
+
+from lfp_pipeline.assets import count_names
+from lfp_pipeline.busy import failing_as_busy
+from lfp_pipeline.checks import as_evaluation
+from lfp_pipeline.engine import Engine
+from lfp_pipeline.jobs import SHORT_CONSOLE
+from lfp_pipeline.operations.prune import prune_raw
+from lfp_pipeline.operations.purge import Selection, purge_products
+from lfp_pipeline.operations.rebuild import rebuild_products
+from lfp_pipeline.operations.report import Report
+from lfp_pipeline.operations.revert import reinstate_delivery, revert_delivery
+from lfp_pipeline.resources import ProductsDatabase
+
+_DRY_RUN = Field(False, description="Only tell what it would do.")
+
+
+class RevertConfig(dg.Config):
+    """Which delivery."""
+
+    delivery_id: str = Field("", description="As in the table deliveries.")
+    reinstate: bool = Field(False, description="Put it in again that was taken out.")
+    despite_pruned: bool = Field(
+        False, description="Also where older deliveries, which may have next winners, are pruned."
+    )
+    dry_run: bool = _DRY_RUN
+
+
+class PurgeConfig(dg.Config):
+    """Which products: exactly one of skus, partition, older_than_days and everything."""
+
+    skus: list[str] = Field([], description="These.")
+    partition: str | None = Field(None, description="Whose present rows came with this partition.")
+    older_than_days: float | None = Field(
+        None, description="Whose present rows were delivered longer ago."
+    )
+    everything: bool = Field(False, description="All.")
+    dry_run: bool = _DRY_RUN
+
+
+class PruneConfig(dg.Config):
+    """How old."""
+
+    older_than_days: float = Field(90, description="What landed longer ago.")
+    even_if_needed: bool = Field(
+        False, description="Also what a rebuild of the present tables needs."
+    )
+    dry_run: bool = _DRY_RUN
+
+
+class RebuildConfig(dg.Config):
+    """How."""
+
+    accept_losses: bool = Field(
+        False, description="Also where deliveries that were in cannot be read any more."
+    )
+    dry_run: bool = _DRY_RUN
+
+
+@dg.op(name="revert")
+def revert_one(
+    context: dg.OpExecutionContext,
+    config: RevertConfig,
+    engine: dg.ResourceParam[Engine],
+    database: ProductsDatabase,
+) -> None:
+    """Take a delivery out as if it had never come, or put it in again."""
+    with failing_as_busy(context):
+        if config.reinstate:
+            report = reinstate_delivery(
+                engine, config.delivery_id, context.log, dry_run=config.dry_run
+            )
+        else:
+            report = revert_delivery(
+                engine,
+                config.delivery_id,
+                context.log,
+                dry_run=config.dry_run,
+                despite_pruned=config.despite_pruned,
+            )
+        _show(context, report)
+        if not config.dry_run:
+            _show_tables(context, engine, database)
+
+
+@dg.op(name="purge")
+def purge_some(
+    context: dg.OpExecutionContext,
+    config: PurgeConfig,
+    engine: dg.ResourceParam[Engine],
+    database: ProductsDatabase,
+) -> None:
+    """Delete products by a delivery of its own."""
+    with failing_as_busy(context):
+        selection = Selection(
+            config.skus, config.partition, config.older_than_days, config.everything
+        )
+        _show(context, purge_products(engine, selection, context.log, dry_run=config.dry_run))
+        if not config.dry_run:
+            _show_tables(context, engine, database)
+
+
+@dg.op(name="prune")
+def prune_old(
+    context: dg.OpExecutionContext, config: PruneConfig, engine: dg.ResourceParam[Engine]
+) -> None:
+    """Remove the bytes of old deliveries that the tables no longer need."""
+    with failing_as_busy(context):
+        report = prune_raw(
+            engine,
+            config.older_than_days,
+            context.log,
+            dry_run=config.dry_run,
+            even_if_needed=config.even_if_needed,
+        )
+        _show(context, report)
+
+
+@dg.op(name="rebuild")
+def rebuild_all(
+    context: dg.OpExecutionContext,
+    config: RebuildConfig,
+    engine: dg.ResourceParam[Engine],
+    database: ProductsDatabase,
+) -> None:
+    """Make the database anew from the raw zone."""
+    with failing_as_busy(context):
+        report = rebuild_products(
+            engine, context.log, dry_run=config.dry_run, accept_losses=config.accept_losses
+        )
+        _show(context, report)
+        if not config.dry_run:
+            _show_tables(context, engine, database)
+
+
+def _show(context: dg.OpExecutionContext, report: Report) -> None:
+    context.log.info(report.summary)
+    for problem in report.problems:
+        context.log.warning(problem)
+    context.add_output_metadata({"summary": dg.MetadataValue.md(report.summary), **report.figures})
+
+
+def _show_tables(
+    context: dg.OpExecutionContext, engine: Engine, database: ProductsDatabase
+) -> None:
+    """See that the counts are right, show them where the asset is, and publish the tables."""
+    with database.get_connection() as connection:
+        metadata, checks = count_names(connection, context.log)
+    context.log_event(dg.AssetMaterialization("name_counts", metadata=metadata))
+    for check in checks:
+        context.log_event(as_evaluation(check))  # type: ignore[arg-type] # taken, if untold
+    engine.publish(context.log)
+
+
+@dg.job(name="revert_delivery", config=SHORT_CONSOLE)
+def revert_delivery_job() -> None:
+    """Take a delivery out as if it had never come, or put it in again (reinstate)."""
+    revert_one()
+
+
+@dg.job(name="purge_products", config=SHORT_CONSOLE)
+def purge_products_job() -> None:
+    """Delete products by skus, partition, age, or all; a newer delivery brings them again."""
+    purge_some()
+
+
+@dg.job(name="prune_raw", config=SHORT_CONSOLE)
+def prune_raw_job() -> None:
+    """Remove the bytes of old deliveries that a rebuild of the present tables does not need."""
+    prune_old()
+
+
+@dg.job(name="rebuild_products", config=SHORT_CONSOLE)
+def rebuild_products_job() -> None:
+    """Make the database anew from the raw zone, beside the old one, and swap them."""
+    rebuild_all()
+
+
+operator_jobs = [
+    revert_delivery_job,
+    purge_products_job,
+    prune_raw_job,
+    rebuild_products_job,
+]
