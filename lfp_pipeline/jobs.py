@@ -135,7 +135,7 @@ def publish_tables() -> None:
     publish_now()
 
 
-@dg.op(name="status")
+@dg.op(name="show_status")
 def show_status(context: dg.OpExecutionContext, engine: dg.ResourceParam[Engine]) -> None:
     """Show the state of the data folder in the log and as metadata."""
     text = as_text(state_of(engine))
