@@ -12,6 +12,7 @@ WHAT ?= all
 ROUNDS ?= 5
 
 MINUTES ?= 30
+KILLS ?= 1000
 
 VENV := .venv
 BENCH_VENV := .venv-bench
@@ -83,6 +84,11 @@ test-slow: setup ## Run all tests, the long ones too (a quarter of an hour)
 fuzz: setup ## Try random files, whole and damaged, against the oracle (MINUTES=30 SEED=)
 	@$(BIN)/python -m lfp_pipeline_tests.fuzz --minutes $(MINUTES) \
 	  $(if $(filter command line,$(origin SEED)),--seed $(SEED))
+
+.PHONY: crash
+crash: setup ## Kill ingests at every step and at any moment, and check the laws (KILLS=1000 SEED=)
+	@$(BIN)/python -m lfp_pipeline_tests.crash --kills $(KILLS) \
+	  $(if $(filter command line,$(origin SEED)),--seed $(SEED)) $(if $(FIRST),--first $(FIRST))
 
 .PHONY: check
 check: setup ## Lint, format, types and layers

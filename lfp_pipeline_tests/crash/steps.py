@@ -1,0 +1,187 @@
+"""The named steps of an ingest, counted in a process that may be told to die at one of them.
+
+Nothing in the product knows of this: what a step is made of is wrapped in the process that dies.
+"""
+
+import os
+import re
+import signal
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from enum import StrEnum
+from functools import wraps
+from threading import Lock
+from typing import Any
+from unittest.mock import patch
+
+import dagster as dg
+import duckdb
+
+from lfp_pipeline import ingestion
+from lfp_pipeline.landing.raw_zone import RawZone
+from lfp_pipeline.warehouse.writer_lock import WriterLock
+
+
+class Step(StrEnum):
+    """Where a process can be told to die, in the order in which an ingest comes there."""
+
+    SUBMIT = "sensor submit"
+    """Partitions that are added, and runs that are created."""
+    LAND = "land"
+    FSYNC = "fsync"
+    RENAME = "rename"
+    READ = "read"
+    """A statement while nothing is attached."""
+    LOCK = "lock taken"
+    ATTACH = "attach"
+    MATCH = "match"
+    """A statement on the attached warehouse outside a transaction; a direct load is one."""
+    BEGIN = "begin"
+    STATEMENT = "statement"
+    """Of a transaction, if it is of neither of the next two."""
+    COUNTS = "counts"
+    LEDGER = "ledger"
+    COMMIT = "commit"
+    CHECKPOINT = "checkpoint"
+    DETACH = "detach"
+    OUTCOME = "outcome note"
+
+
+@dataclass(frozen=True)
+class Death:
+    """At which occurrence of a step a process dies: just before, or just after it."""
+
+    step: Step
+    occurrence: int
+    after: bool
+
+
+class Steps:
+    """Counts the steps of this process, and kills it at one.
+
+    Attributes:
+        counts: how often each step was begun.
+    """
+
+    def __init__(self, death: Death | None) -> None:
+        self.death = death
+        self.counts = Counter[Step]()
+        self._counting = Lock()  # An ingest has several threads.
+
+    @contextmanager
+    def taking(self, step: Step) -> Iterator[None]:
+        """Take a step in the block."""
+        with self._counting:
+            self.counts[step] += 1
+            here = self.death is not None and (step, self.counts[step]) == (
+                self.death.step,
+                self.death.occurrence,
+            )
+        if here and not self.death.after:
+            _die()
+        yield
+        if here:
+            _die()
+
+    @contextmanager
+    def watched(self) -> Iterator[None]:
+        """For the block, whatever this process does is counted."""
+        connect, held = duckdb.connect, WriterLock.held
+
+        @wraps(connect)
+        def connected(*arguments: Any, **options: Any) -> _Connection:  # noqa: ANN401
+            return _Connection(connect(*arguments, **options), self)
+
+        @contextmanager
+        def locked(*arguments: Any) -> Iterator[None]:  # noqa: ANN401
+            with ExitStack() as held_until_the_end:
+                with self.taking(Step.LOCK):
+                    held_until_the_end.enter_context(held(*arguments))
+                yield
+
+        with ExitStack() as patches:
+            patches.enter_context(patch.object(duckdb, "connect", connected))
+            patches.enter_context(patch.object(WriterLock, "held", locked))
+            for owner, name, step in [
+                (dg.DagsterInstance, "add_dynamic_partitions", Step.SUBMIT),
+                (dg.DagsterInstance, "create_run_for_job", Step.SUBMIT),
+                (RawZone, "land", Step.LAND),
+                (os, "fsync", Step.FSYNC),
+                (os, "replace", Step.RENAME),
+                (os, "rename", Step.RENAME),
+                (ingestion, "note_outcome", Step.OUTCOME),
+            ]:
+                wrapped = self._wrapped(step, getattr(owner, name))
+                patches.enter_context(patch.object(owner, name, wrapped))
+            yield
+
+    def _wrapped(self, step: Step, function: Callable[..., Any]) -> Callable[..., Any]:
+        @wraps(function)
+        def taken(*arguments: Any, **options: Any) -> Any:  # noqa: ANN401
+            with self.taking(step):
+                return function(*arguments, **options)
+
+        return taken
+
+
+_COMMANDS = {"ATTACH": Step.ATTACH, "DETACH": Step.DETACH, "CHECKPOINT": Step.CHECKPOINT}
+
+_WRITES = re.compile(r"\s*(?:INSERT INTO|UPDATE|DELETE FROM) warehouse\.(\w+)")
+_WRITTEN = {"deliveries": Step.LEDGER, "name_counts": Step.COUNTS}
+
+
+class _Connection:
+    """A connection whose statements are steps; DuckDB's own type cannot be patched."""
+
+    def __init__(self, connection: duckdb.DuckDBPyConnection, steps: Steps) -> None:
+        self._connection = connection
+        self._steps = steps
+        self._is_attached = False
+        self._is_in_transaction = False
+
+    def __getattr__(self, name: str) -> Any:  # noqa: ANN401
+        return getattr(self._connection, name)
+
+    def __enter__(self) -> "_Connection":
+        self._connection.__enter__()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._connection.__exit__(*error)
+
+    def begin(self) -> None:
+        with self._steps.taking(Step.BEGIN):
+            self._connection.begin()
+        self._is_in_transaction = True
+
+    def commit(self) -> None:
+        self._is_in_transaction = False
+        with self._steps.taking(Step.COMMIT):
+            self._connection.commit()
+
+    def rollback(self) -> None:
+        self._is_in_transaction = False
+        self._connection.rollback()
+
+    def execute(self, sql: str, *parameters: object) -> duckdb.DuckDBPyConnection:
+        step = self._step_of(sql)
+        with self._steps.taking(step):
+            result = self._connection.execute(sql, *parameters)
+        if step in (Step.ATTACH, Step.DETACH):
+            self._is_attached = step is Step.ATTACH
+        return result
+
+    def _step_of(self, sql: str) -> Step:
+        command = sql.split(maxsplit=1)[0]
+        if command in _COMMANDS:
+            return _COMMANDS[command]
+        if self._is_in_transaction:
+            writes = _WRITES.match(sql)
+            return _WRITTEN.get(writes[1], Step.STATEMENT) if writes else Step.STATEMENT
+        return Step.MATCH if self._is_attached else Step.READ
+
+
+def _die() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)

@@ -1,0 +1,79 @@
+"""Some kills of each kind, and that what they leave is looked at."""
+
+import os
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+
+from lfp_pipeline_tests.crash.plan import Plan, Typical
+from lfp_pipeline_tests.crash.steps import Step
+from lfp_pipeline_tests.crash.worker import INGEST, SENSE
+from lfp_pipeline_tests.processes import PROJECT
+
+KILLS = 30
+
+# What the product must never be: its ledger has a transaction of its own, after that of the rows.
+LEDGER_APART = """
+from lfp_pipeline.warehouse import merge
+
+record = merge.record
+
+def record_apart(connection, entries):
+    connection.commit()
+    connection.begin()
+    record(connection, entries)
+
+merge.record = record_apart
+"""
+
+
+def crash(folder: Path, *options: object, path: Path = PROJECT) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "lfp_pipeline_tests.crash", "--folder", folder, *options]
+    return subprocess.run(
+        [str(part) for part in command],
+        cwd=PROJECT,
+        env=os.environ | {"PYTHONPATH": os.pathsep.join([str(path), str(PROJECT)])},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_processes_killed_at_steps_and_at_any_moment_violate_no_law(tmp_path: Path) -> None:
+    ended = crash(tmp_path, "--kills", KILLS, "--seed", 1)
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    *table, _, line = ended.stdout.splitlines()
+    steps = [row for row in table if row.startswith("|") and row.count("never") < 2]
+    assert len(steps) > 12, ended.stdout
+    assert ": 0 violations." in line
+    assert int(line.split(" kills")[0]) >= KILLS
+    assert not list(tmp_path.glob("1-*"))
+
+
+def test_a_merge_that_is_not_atomic_is_found_out_and_its_folder_is_kept(tmp_path: Path) -> None:
+    (tmp_path / "sitecustomize.py").write_text(LEDGER_APART)
+    # The victims of the second folder die from `begin` to `commit`.
+    ended = crash(tmp_path, "--kills", 10, "--seed", 2, "--first", 1, path=tmp_path)
+    assert ended.returncode == 1, ended.stdout + ended.stderr
+    assert "VIOLATED" in ended.stdout
+    assert "check_atomicity" in ended.stdout
+    assert "Again: make crash SEED=2 FIRST=1" in ended.stdout
+    assert (tmp_path / "2-1" / "data" / "products.duckdb").exists()
+
+
+def test_a_seed_is_a_plan_in_which_every_step_has_its_turn() -> None:
+    counts = Counter(dict.fromkeys(Step, 3))
+    plan, same = (Plan(3, lambda *_: Typical(counts, counts, 1.0)) for _ in range(2))
+    rounds = [one for folder in range(24) for one in plan.rounds_of(folder)]
+    assert rounds[10:20] == list(same.rounds_of(1))
+    assert [one.number for one in rounds] == list(range(240))
+    assert {len(one.jobs) for one in rounds} == {2, 3}
+    victims = [one.jobs[0] for one in rounds]
+    assert all(job.is_to_die for job in victims)
+    assert sum(job.work == SENSE for job in victims) == 6
+    at_steps = [job.death for job in victims if job.work == INGEST and job.death]
+    assert {death.step for death in at_steps} == set(Step)
+    assert {(death.occurrence, death.after) for death in at_steps} == {
+        (number, after) for number in (1, 2, 3) for after in (False, True)
+    }

@@ -1,0 +1,159 @@
+"""What a process does that may be killed: a work, on a data folder that it shares with others."""
+
+import logging
+import os
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from pathlib import Path
+from unittest.mock import patch
+
+import dagster as dg
+
+from lfp_pipeline.definitions import definitions
+from lfp_pipeline.engine import Engine
+from lfp_pipeline.ingestion import Ingested
+from lfp_pipeline.landing.sources import utc_from_ns
+from lfp_pipeline.settings import load_settings
+from lfp_pipeline.warehouse.account import Status
+from lfp_pipeline_tests.crash.steps import Death, Steps
+from lfp_pipeline_tests.oracle import LOG
+from lfp_pipeline_tests.support import Project
+
+LOG_FILE = "log.txt"
+
+
+@dataclass(frozen=True)
+class Conditions:
+    """How a data folder is worked on, so that every way through the product is taken.
+
+    Attributes:
+        name: for people.
+        batch_files: most files that are merged together.
+        checkpoints: whether the write-ahead log goes into the database after each merge.
+        loads_directly: whether even the smallest regular file is loaded directly.
+        large: whether large files are among the others.
+    """
+
+    name: str
+    batch_files: int = 1
+    checkpoints: bool = False
+    loads_directly: bool = False
+    large: bool = False
+
+
+@dataclass(frozen=True)
+class Job:
+    """What one process is to do, and where it dies.
+
+    Attributes:
+        work: a name of `WORKS`.
+        arguments: what it is told; of an ingest, the partitions that are its share; none: all.
+        death: at which step it kills itself.
+        killed_after: the seconds after which it is killed, whatever it is at.
+    """
+
+    work: str
+    arguments: tuple[str, ...] = ()
+    death: Death | None = None
+    killed_after: float | None = None
+
+    @property
+    def is_to_die(self) -> bool:
+        return self.death is not None or self.killed_after is not None
+
+
+def run(job: Job, folder: Path, conditions: Conditions, counts: Connection) -> None:
+    """Do a job in this process, and tell how often each step was taken, if it lives that long."""
+    log = (folder / LOG_FILE).open("a")
+    os.dup2(log.fileno(), sys.stderr.fileno())
+    logging.basicConfig(stream=log, level=logging.INFO, format=f"{os.getpid()} %(message)s")
+    os.environ |= settings_of(folder, conditions)
+    steps = Steps(job.death)
+    with _under(conditions), steps.watched():
+        WORKS[job.work](folder, job.arguments)
+    counts.send(steps.counts)
+
+
+def settings_of(folder: Path, conditions: Conditions) -> dict[str, str]:
+    """The settings of every process that works on a folder, as environment."""
+    return {
+        "LFP_DATA_DIR": str(folder / "data"),
+        "LFP_THREADS": "2",
+        "LFP_INBOX_QUIET_SECONDS": "0",
+        "LFP_MAX_REJECT_SHARE": "1",
+        "LFP_BATCH_FILES": str(conditions.batch_files),
+    }
+
+
+@contextmanager
+def _under(conditions: Conditions) -> Iterator[None]:
+    if conditions.checkpoints:
+        with patch("lfp_pipeline.checkpoints._LARGE_LOG_BYTES", 0):
+            yield
+    elif conditions.loads_directly:
+        with (
+            patch("lfp_pipeline.warehouse.direct_load.LEAST_BYTES", 0),
+            patch("lfp_pipeline.warehouse.direct_load.is_worth_it", lambda *_: True),
+            patch("lfp_pipeline.ingestion.size_in_bytes", lambda _: 0),
+        ):
+            yield
+    else:
+        yield
+
+
+# The works. Each must be one that is simply done again where its process was killed.
+
+
+def ingest(folder: Path, keys: Sequence[str]) -> None:
+    """Take in what is pending in the inbox and the raw zone: of some partitions, or all of it."""
+    del folder  # It is in the settings.
+    engine = Engine(load_settings())
+    files = engine.pending_inbox_files(LOG)
+    offered = {(one.partition_key, utc_from_ns(one.mtime_ns), one.size_bytes) for one in files}
+    deliveries = [
+        one
+        for one in engine.unended(LOG)
+        if (one.partition_key, one.delivered_at, one.size_bytes) not in offered
+    ]
+    outcomes = list(
+        engine.ingest_all(
+            [one for one in files if not keys or one.partition_key in keys],
+            [one for one in deliveries if not keys or one.partition_key in keys],
+            LOG,
+        )
+    )
+    for outcome in outcomes:
+        assert isinstance(outcome, Ingested), outcome
+        assert outcome.account.status is Status.MERGED, outcome
+
+
+MOST_TICKS = 4
+
+
+def sense(folder: Path, arguments: Sequence[str]) -> None:
+    """Evaluate the sensor, and run what it asks for, until it asks for nothing more."""
+    del arguments
+    home = folder / "home"
+    home.mkdir(exist_ok=True)
+    engine = Engine(load_settings())
+    repository = definitions().get_repository_def()
+    with dg.DagsterInstance.local_temp(str(home)) as instance:
+        project = Project(folder / "data", instance, engine, repository, home)
+        for _ in range(MOST_TICKS):
+            runs = project.do(project.tick())
+            assert all(run.success for run in runs)
+            if not runs:
+                return
+    msg = "The sensor goes on asking."
+    raise AssertionError(msg)
+
+
+Work = Callable[[Path, Sequence[str]], None]
+
+INGEST, SENSE = "ingest", "sense"
+
+WORKS: Mapping[str, Work] = {INGEST: ingest, SENSE: sense}
+"""By the names that jobs have. Another work is added here, and drawn in `plan.Plan`."""
