@@ -28,12 +28,14 @@ from lfp_pipeline_tests.crash.plan import (
     conditions_of,
 )
 from lfp_pipeline_tests.crash.steps import Step
-from lfp_pipeline_tests.crash.worker import INGEST, LOG_FILE, Conditions, Job, run
+from lfp_pipeline_tests.crash.worker import INGEST, LOG_FILE, SENSE, Conditions, Job, run
 from lfp_pipeline_tests.oracle import LOG, TABLES, File, engine_at, tables_of
 from lfp_pipeline_tests.support import drop
 
 MOMENT = "random moment"
 HANGS_SECONDS = 300
+ENOUGH = 10
+"""Violations: more of them tell no more."""
 
 _LOG_CHARACTERS = 3_000
 
@@ -90,7 +92,7 @@ class Campaign:
         """Go on, folder by folder, until there were so many kills; tell how it goes."""
         for number in count(first_folder):
             self._run_in_folder(number, kills, tell)
-            if self.figures.kills.total() >= kills:
+            if self.figures.kills.total() >= kills or len(self.figures.violations) >= ENOUGH:
                 break
         return self.figures
 
@@ -104,7 +106,7 @@ class Campaign:
             self._rebuild(data)
         except Exception as error:  # noqa: BLE001 (each is a finding)
             self.figures.violations.append(
-                f"after {self.figures.kills.total()} kills, by round {one.number}:\n"
+                f"after {self.figures.kills.total()} kills, in data folder {number}:\n"
                 f"{_told(error)}\n{data.path} is kept. Again: "
                 f"make crash SEED={self._seed} FIRST={number}"
             )
@@ -118,10 +120,12 @@ class Campaign:
         self._run(one.jobs, data)
         if one.dying_rerun:
             self._run([one.dying_rerun], data)
-        # A rerun is what anybody would do: what had died is done again, and all that is pending.
-        works = {job.work for job in one.jobs} - {INGEST}
-        for work in [*sorted(works), INGEST]:
-            self._run([Job(work)], data)
+        # What anybody would do: works are done again as they were asked for, then all is taken in.
+        again = [Job(job.work, job.arguments) for job in one.jobs if job.work != INGEST]
+        if not any(job.work == SENSE for job in again):  # The sensor takes in all by itself.
+            again.append(Job(INGEST))
+        for job in again:
+            self._run([job], data)
         data.history.check_end(data.tables())
         self.figures.checks += 1
 

@@ -46,12 +46,13 @@ class History:
 class Drops:
     """The files that are dropped into one folder, the same ones for the same random numbers.
 
-    They overlap in skus, names, times and bytes, and most of the versions of a partition are older
-    than one before.
+    They overlap in names, times, bytes and skus; in half of the folders, a sku is of one partition.
+    A version of a partition may be older than one before.
     """
 
     def __init__(self, random: Random) -> None:
         self._random = random
+        self._skus_are_shared = random.random() < 0.5
         self._dropped: dict[str, list[File]] = {key: [] for key in KEYS}
 
     def next(self, number: int, *, large: bool) -> list[File]:
@@ -63,28 +64,33 @@ class Drops:
         earlier, random = self._dropped[key], self._random
         taken = {file.microseconds for file in earlier}
         microseconds = random.choice([time for time in range(1, 200) if time not in taken])
-        if earlier and random.random() < 0.3:
+        again = random.random()
+        if earlier and again < 0.25:
+            newest = max(earlier, key=lambda file: file.microseconds)
+            file = replace(newest, microseconds=newest.microseconds + 1)
+        elif earlier and again < 0.4:
             file = replace(random.choice(earlier), microseconds=microseconds)
         else:
-            rows = self._large_rows() if large else self._rows()
+            rows = self._large_rows(key) if large else self._rows(key)
             packing = "plain" if large else random.choice(_PACKINGS)
             file = File(key, microseconds, rows, PACKINGS[packing])
         earlier.append(file)
         return file
 
-    def _rows(self) -> tuple[Row, ...]:
+    def _rows(self, key: str) -> tuple[Row, ...]:
         random = self._random
         dirty = random.random() > _CLEAN_SHARE
-        rows = [self._row(f"d{random.randrange(3)}") for _ in range(random.randint(0, _MOST_ROWS))]
+        number = random.randint(0, _MOST_ROWS)
+        rows = [self._row(key, f"d{random.randrange(3)}") for _ in range(number)]
         for number in range(len(rows) if dirty else 0):
             wrong = [("", *rows[number][1:]), rows[number][:1], (" s1 ", *rows[number][1:])]
             rows[number] = random.choice([rows[number]] * 12 + wrong)
         return tuple(rows)
 
-    def _large_rows(self) -> tuple[Row, ...]:
+    def _large_rows(self, key: str) -> tuple[Row, ...]:
         description = "".join(self._random.choices("abcdefgh ", k=LARGE_BYTES // _LARGE_ROWS))
-        return tuple(self._row(f"{description}{number}") for number in range(_LARGE_ROWS))
+        return tuple(self._row(key, f"{description}{number}") for number in range(_LARGE_ROWS))
 
-    def _row(self, description: str) -> Row:
-        random = self._random
-        return f"s{random.randrange(_SKUS)}", f"n{random.randrange(_NAMES)}", description
+    def _row(self, key: str, description: str) -> Row:
+        random, whose = self._random, "" if self._skus_are_shared else key
+        return f"{whose}s{random.randrange(_SKUS)}", f"n{random.randrange(_NAMES)}", description

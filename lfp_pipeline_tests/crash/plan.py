@@ -59,6 +59,9 @@ class Round:
 class Plan:
     """The rounds of a seed.
 
+    The deaths of a seed are the same again, as are the files and who works on which. When a moment
+    comes, and how processes overlap, is up to the machine.
+
     Attributes:
         seed: of everything.
         typical: what a job of some work does under some conditions.
@@ -110,7 +113,7 @@ class Plan:
 
     def _at_random(self, random: Random, conditions: Conditions, share: tuple[str, ...]) -> Job:
         typical = self.typical(INGEST, conditions)
-        if random.randrange(2):
+        if random.randrange(_MOMENT_EVERY) == 0:
             return Job(INGEST, share, killed_after=random.uniform(0, typical.seconds))
         step = random.choice([step for step in Step if typical.later[step]])
         return Job(INGEST, share, death=_death(random, step, typical.later))

@@ -69,7 +69,9 @@ def run(job: Job, folder: Path, conditions: Conditions, counts: Connection) -> N
     """Do a job in this process, and tell how often each step was taken, if it lives that long."""
     log = (folder / LOG_FILE).open("a")
     os.dup2(log.fileno(), sys.stderr.fileno())
-    logging.basicConfig(stream=log, level=logging.INFO, format=f"{os.getpid()} %(message)s")
+    logging.basicConfig(
+        stream=log, level=logging.INFO, format=f"{os.getpid()} %(message)s", force=True
+    )
     os.environ |= settings_of(folder, conditions)
     steps = Steps(job.death)
     with _under(conditions), steps.watched():
@@ -156,4 +158,7 @@ Work = Callable[[Path, Sequence[str]], None]
 INGEST, SENSE = "ingest", "sense"
 
 WORKS: Mapping[str, Work] = {INGEST: ingest, SENSE: sense}
-"""By the names that jobs have. Another work is added here, and drawn in `plan.Plan`."""
+"""By the names that jobs have.
+
+Another work is added here; `Plan` draws when it has its turn, `History` tells what it leaves.
+"""
