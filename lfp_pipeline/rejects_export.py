@@ -60,7 +60,7 @@ LEFT JOIN (SELECT delivery_id, count(*) AS rejects FROM warehouse.rejected_rows 
     USING (delivery_id)
 WHERE partition_key = coalesce($partition_key, partition_key)
     AND delivery_id = coalesce($delivery_id, delivery_id)
-    AND (status <> 'failed' OR $delivery_id IS NOT NULL)
+    AND (status NOT IN ('failed', 'reverted') OR $delivery_id IS NOT NULL)
 QUALIFY row_number() OVER (PARTITION BY partition_key ORDER BY delivered_at DESC, delivery_id DESC)
     = 1
 ORDER BY partition_key

@@ -6,6 +6,7 @@ is decided at once: the purge names each sku. As any delivery, `revert_delivery`
 
 import logging
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -129,9 +130,7 @@ def purge_products(
             return Report("Nothing is to be deleted: no product is as you say.", figures)
         if dry_run:
             return Report(doomed.told("would be"), figures)
-        # Newer than whatever it deletes, also where a file is dated in the future.
-        after_all = doomed.newest + timedelta(microseconds=1) if doomed.newest else utc_now()
-        source = _Purge(LocalFile(listed), _name(selection), max(utc_now(), after_all))
+        source = _Purge(LocalFile(listed), _name(selection), _now_after(doomed.newest))
         delivery = engine.raw_zone.land(source, PARTITION, log, kind=Kind.DELETION)
     done = engine.ingest(delivery, log)
     if done.account.status is not Status.MERGED:
@@ -174,6 +173,15 @@ def _doom(selection: Selection) -> tuple[str, dict[str, Any]]:
         before = utc_now() - timedelta(days=selection.older_than_days)
         return _CHOSEN.format(which="delivered_at < $before"), {"before": before}
     return _CHOSEN.format(which="true"), {}
+
+
+def _now_after(newest: datetime | None) -> datetime:
+    """Now, but newer than all that is to go: also where a file is dated in the future."""
+    if newest is None:
+        return utc_now()
+    with suppress(OverflowError):
+        return max(utc_now(), newest + timedelta(microseconds=1))
+    return newest  # The last moment there is.
 
 
 def _name(selection: Selection) -> str:
