@@ -8,7 +8,7 @@ from itertools import chain
 import dagster as dg
 import duckdb
 
-from lfp_pipeline.busy import failing_as_busy, note_busy
+from lfp_pipeline.busy import failing_plainly, note_busy
 from lfp_pipeline.checks import (
     check_name_counts,
     check_products,
@@ -108,7 +108,7 @@ def products(
     database: ProductsDatabase,
 ) -> dg.MaterializeResult:
     """One product per sku: the newest row that was ever delivered for it."""
-    with failing_as_busy(context):
+    with failing_plainly(context):
         ingested = _newest_per_partition(_ingest(context, engine, _partition_keys(context)))
         with database.get_connection() as connection:
             checks = check_products(connection, ingested)
@@ -142,7 +142,7 @@ def name_counts(
     The counts commit with every merge. This compares them with a full recount, and puts right what
     somebody changed by hand.
     """
-    with failing_as_busy(context), database.get_connection() as connection:
+    with failing_plainly(context), database.get_connection() as connection:
         metadata, checks = count_names(connection, context.log)
     engine.publish(context.log)
     return dg.MaterializeResult(metadata=metadata, check_results=checks)

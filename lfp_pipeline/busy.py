@@ -1,25 +1,32 @@
-"""Runs that failed only because the database was in other hands: they are no failed attempts."""
+"""How runs fail: plainly; and where the database was in other hands, that is no failed attempt."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import dagster as dg
 
-from lfp_pipeline.errors import WarehouseBusyError
+from lfp_pipeline.errors import LfpError, WarehouseBusyError
+from lfp_pipeline.remedies import remedy, told
 
 BUSY_TAG = "lfp/database_busy"
 
 
 @contextmanager
-def failing_as_busy(
+def failing_plainly(
     context: dg.AssetExecutionContext | dg.OpExecutionContext,
 ) -> Iterator[None]:
-    """Make a busy warehouse the failure of the run, and let the sensor know that it was that."""
+    """Make an error that people can do something about the failure of the run, as it is told them.
+
+    Where the warehouse was busy, let the sensor know that it was that.
+    """
     try:
         yield
-    except WarehouseBusyError as error:
-        note_busy(context)
-        raise dg.Failure(str(error), allow_retries=False) from None
+    except Exception as error:
+        if isinstance(error, WarehouseBusyError):
+            note_busy(context)
+        if isinstance(error, LfpError) or remedy(error):
+            raise dg.Failure(told(error), allow_retries=False) from None
+        raise
 
 
 def note_busy(context: dg.AssetExecutionContext | dg.OpExecutionContext) -> None:

@@ -11,7 +11,12 @@ from pathlib import Path
 import duckdb
 
 from lfp_pipeline.checkpoints import checkpoint
-from lfp_pipeline.errors import DeliveryRefusedError, LfpError, WarehouseBusyError
+from lfp_pipeline.errors import (
+    DeliveryRefusedError,
+    LfpError,
+    WarehouseBrokenError,
+    WarehouseBusyError,
+)
 from lfp_pipeline.landing.delivery import Delivery, Kind
 from lfp_pipeline.landing.intact import check_intact
 from lfp_pipeline.landing.intents import is_reverted
@@ -28,6 +33,7 @@ from lfp_pipeline.reading.rehearsal import (
     rehearse_if_a_reader_died,
 )
 from lfp_pipeline.reading.workspace import Workspace, WorkspaceLimits, workspace_of
+from lfp_pipeline.remedies import remedy, told
 from lfp_pipeline.reverting import revert
 from lfp_pipeline.settings import Settings, size_in_bytes
 from lfp_pipeline.warehouse import direct_load
@@ -107,9 +113,11 @@ def ingest(
         ingested = _read_and_merge(batch, settings, warehouse, log, share)
     except _MindChangedError:
         return ingest(batch, settings, warehouse, log, share=share)
-    except WarehouseBusyError as error:  # There is no writing that into the ledger.
+    except (WarehouseBusyError, WarehouseBrokenError) as error:
+        # There is no writing that into the ledger.
+        busy = isinstance(error, WarehouseBusyError)
         ingested = [
-            Ingested(one, Account(one.delivery_id, Status.FAILED, error=str(error)), busy=True)
+            Ingested(one, Account(one.delivery_id, Status.FAILED, error=str(error)), busy=busy)
             for one in batch
         ]
     except Exception as error:
@@ -120,7 +128,8 @@ def ingest(
                 for one in batch
                 for found in ingest([one], settings, warehouse, log, share=share)
             ]
-        log.exception("%s failed", batch[0].delivery_id)
+        if not isinstance(error, LfpError) and not remedy(error):
+            log.exception("%s failed", batch[0].delivery_id)
         ingested = [Ingested(batch[0], _note_failure(batch[0], error, warehouse, log))]
     note_outcomes(ingested, warehouse.published_id(), log)
     return ingested
@@ -352,15 +361,14 @@ def _note_failure(
     delivery: Delivery, error: Exception, warehouse: Warehouse, log: logging.Logger
 ) -> Account:
     """Write into the ledger why a delivery was not merged, if the ledger can be had."""
-    text = str(error) if isinstance(error, LfpError) else f"{type(error).__name__}: {error}"
     if is_reverted(delivery.path):  # It is in, as its ledger row says, and should be out.
-        return Account(delivery.delivery_id, Status.FAILED, error=f"It is not out. {text}")
+        return Account(delivery.delivery_id, Status.FAILED, error=f"It is not out. {told(error)}")
     try:
         with warehouse.opened("noting a failure", log) as connection:
-            return note_unmerged(connection, delivery, Status.FAILED, text)
+            return note_unmerged(connection, delivery, Status.FAILED, told(error))
     except (LfpError, duckdb.Error, OSError) as ledger_error:
-        log.warning("The failure could not be noted in the ledger: %s", ledger_error)
-        return Account(delivery.delivery_id, Status.FAILED, error=text)
+        log.warning("The failure could not be noted in the ledger: %s", told(ledger_error))
+        return Account(delivery.delivery_id, Status.FAILED, error=told(error))
 
 
 def note_outcomes(

@@ -6,7 +6,7 @@ from typing import Any
 import dagster as dg
 
 from lfp_pipeline.assets import count_names, name_counts, products, raw_products, register
-from lfp_pipeline.busy import failing_as_busy, note_busy
+from lfp_pipeline.busy import failing_plainly, note_busy
 from lfp_pipeline.checks import as_evaluation, check_products, products_checks
 from lfp_pipeline.engine import Engine
 from lfp_pipeline.ingestion import Ingested, NotLanded
@@ -50,7 +50,7 @@ def ingest_pending(
     Each partition shows as materialized as soon as its file is in. A bad file stops no other; it
     fails the run at the end.
     """
-    with failing_as_busy(context):
+    with failing_plainly(context):
         _ingest_pending(context, config, engine, database)
 
 
@@ -124,7 +124,7 @@ def ingest_inbox() -> None:
 @dg.op(name="publish")
 def publish_now(context: dg.OpExecutionContext, engine: dg.ResourceParam[Engine]) -> None:
     """Publish the tables, if they have changed since they were published."""
-    with failing_as_busy(context):
+    with failing_plainly(context):
         if engine.published.publish(context.log) is None:
             context.log.info("Nothing to publish: %s is up to date.", engine.published.path)
 

@@ -4,7 +4,7 @@ import dagster as dg
 from pydantic import Field
 
 from lfp_pipeline.assets import count_names
-from lfp_pipeline.busy import failing_as_busy
+from lfp_pipeline.busy import failing_plainly
 from lfp_pipeline.checks import as_evaluation
 from lfp_pipeline.engine import Engine
 from lfp_pipeline.jobs import SHORT_CONSOLE
@@ -68,7 +68,7 @@ def revert_one(
     database: ProductsDatabase,
 ) -> None:
     """Take a delivery out as if it had never come, or put it in again."""
-    with failing_as_busy(context):
+    with failing_plainly(context):
         if config.reinstate:
             report = reinstate_delivery(
                 engine, config.delivery_id, context.log, dry_run=config.dry_run
@@ -94,7 +94,7 @@ def purge_some(
     database: ProductsDatabase,
 ) -> None:
     """Delete products by a delivery of its own."""
-    with failing_as_busy(context):
+    with failing_plainly(context):
         selection = Selection(
             config.skus, config.partition, config.older_than_days, config.everything
         )
@@ -108,7 +108,7 @@ def prune_old(
     context: dg.OpExecutionContext, config: PruneConfig, engine: dg.ResourceParam[Engine]
 ) -> None:
     """Remove the bytes of old deliveries that the tables no longer need."""
-    with failing_as_busy(context):
+    with failing_plainly(context):
         report = prune_raw(
             engine,
             config.older_than_days,
@@ -127,7 +127,7 @@ def rebuild_all(
     database: ProductsDatabase,
 ) -> None:
     """Make the database anew from the raw zone."""
-    with failing_as_busy(context):
+    with failing_plainly(context):
         report = rebuild_products(
             engine, context.log, dry_run=config.dry_run, accept_losses=config.accept_losses
         )

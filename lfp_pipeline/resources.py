@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 import dagster as dg
@@ -11,7 +11,9 @@ from dagster_duckdb import DuckDBResource
 from pydantic import Field
 
 from lfp_pipeline.engine import Engine
+from lfp_pipeline.errors import SettingsError
 from lfp_pipeline.holds import held
+from lfp_pipeline.remedies import told
 from lfp_pipeline.settings import Settings
 from lfp_pipeline.warehouse.duckdb_file import Warehouse
 
@@ -23,13 +25,14 @@ def engine_of(settings: Settings) -> dg.ResourceDefinition:
 
     @dg.resource(description="Lands, reads and merges deliveries.")
     def engine(context: dg.InitResourceContext) -> Iterator[Engine]:
-        run = context.run
-        if run is None:
-            yield Engine(settings)
-            return
-        with held(settings.run_marks_dir / f"{run.run_id}.run") as mark:
-            partition = run.tags.get("dagster/partition", "")
-            mark.write_text(f"{run.job_name} {partition}".strip())
+        with ExitStack() as marks:
+            if run := context.run:
+                try:
+                    mark = marks.enter_context(held(settings.run_marks_dir / f"{run.run_id}.run"))
+                    partition = run.tags.get("dagster/partition", "")
+                    mark.write_text(f"{run.job_name} {partition}".strip())
+                except OSError as error:
+                    raise SettingsError(told(error)) from None
             yield Engine(settings)
 
     return engine

@@ -13,8 +13,10 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
+from lfp_pipeline.errors import LandingError
 from lfp_pipeline.landing.durable import publish, temporary_beside
 from lfp_pipeline.landing.sources import Version
+from lfp_pipeline.remedies import remedy
 
 
 @dataclass(frozen=True)
@@ -107,7 +109,16 @@ class FeedMemory:
         self._write("read", str(news))
 
     def _write(self, suffix: str, text: str) -> None:
+        """Replace a file of the memory, or leave it as it was.
+
+        Raises:
+            LandingError: it cannot be written. Who does not know what is remembered asks nobody.
+        """
         target = self.folder / f"{self.name}.{suffix}"
-        with temporary_beside(target) as (file, temporary):
-            file.write(text.encode() + b"\n")
-            publish(file, temporary, target)
+        try:
+            with temporary_beside(target) as (file, temporary):
+                file.write(text.encode() + b"\n")
+                publish(file, temporary, target)
+        except OSError as error:
+            msg = f"{target} cannot be written: {error.strerror or error}. {remedy(error)}"
+            raise LandingError(msg.rstrip(), permanent=True) from error

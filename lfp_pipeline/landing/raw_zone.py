@@ -30,6 +30,7 @@ from lfp_pipeline.landing.outcomes import Outcome, read_outcome
 from lfp_pipeline.landing.partition_key import is_partition_key
 from lfp_pipeline.landing.sources import Source, utc_now
 from lfp_pipeline.progress import TransferProgress
+from lfp_pipeline.remedies import remedy
 
 _INSTANT = timedelta(microseconds=1)
 
@@ -237,8 +238,8 @@ def _write_errors_told(root: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        msg = f"The raw zone {root} cannot be written: {error.strerror or error}."
-        raise LandingError(msg, permanent=True) from error
+        msg = f"The raw zone {root} cannot be written: {error.strerror or error}. {remedy(error)}"
+        raise LandingError(msg.rstrip(), permanent=True) from error
 
 
 def _now_after(newest: Delivery | None) -> datetime:

@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor, wait
 import dagster as dg
 
 from lfp_pipeline.engine import Engine
-from lfp_pipeline.errors import SettingsError
+from lfp_pipeline.errors import LandingError, SettingsError
 from lfp_pipeline.jobs import ingest_products
 from lfp_pipeline.landing.feeds import Feed
 from lfp_pipeline.partitions import product_files
@@ -77,6 +77,8 @@ class _Polling:
     def _poll(self, feed: Feed) -> None:
         try:
             feed.poll()
+        except LandingError as error:
+            _LOG.warning("%s could not be polled: %s", feed.key, error)
         except Exception:  # noqa: BLE001 (nobody else would see it)
             _LOG.exception("%s could not be polled", feed.key)
         finally:

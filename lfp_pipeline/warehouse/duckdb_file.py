@@ -12,13 +12,26 @@ from typing import Any
 import duckdb
 
 from lfp_pipeline.checkpoints import checkpoint_if_due, checkpoint_seldom
-from lfp_pipeline.errors import WarehouseBusyError, WarehouseInconsistentError
-from lfp_pipeline.warehouse.schema import database_id, migrate
+from lfp_pipeline.errors import (
+    WarehouseBrokenError,
+    WarehouseBusyError,
+    WarehouseInconsistentError,
+)
+from lfp_pipeline.remedies import remedy, told
+from lfp_pipeline.warehouse.ledger import ended_count
+from lfp_pipeline.warehouse.schema import database_id, migrate, renew_database_id
 from lfp_pipeline.warehouse.writer_lock import WriterLock
 
 _RETRY_SECONDS = 0.2
 _LOCK_CONFLICT = "Could not set lock on file"
 _FOREIGN_LOG = "WAL checkpoint iteration does not match"
+_CORRUPT = "Corrupt database file"
+_UNREADABLE = (
+    "not a valid DuckDB database file",
+    "Could not read enough bytes",
+    "Is a directory",
+    "Failure while replaying WAL file",
+)
 _OPEN_IN_THIS_PROCESS = "Unique file handle conflict"
 
 
@@ -48,6 +61,7 @@ class Warehouse:
 
         Raises:
             WarehouseBusyError: somebody else kept it; the text says who.
+            WarehouseBrokenError: the file is damaged, or no database.
         """
         self.path.parent.mkdir(parents=True, exist_ok=True)
         with self.lock.held(purpose, log), self.attached_behind_lock(connection, log):
@@ -57,14 +71,20 @@ class Warehouse:
     def attached_behind_lock(
         self, connection: duckdb.DuckDBPyConnection, log: logging.Logger
     ) -> Iterator[None]:
-        """Attach the database for who holds the writer lock."""
-        self._attach(connection, log)
-        with _detached_afterwards(connection, log):
-            migrate(connection)
-            if not self.draft:
-                self._publish_id(database_id(connection))
-            yield
-            checkpoint_if_due(connection, "warehouse", self.path, log)
+        """Attach the database for who holds the writer lock.
+
+        Raises:
+            WarehouseBusyError: another program kept it; the text says which.
+            WarehouseBrokenError: the file is damaged, or no database.
+        """
+        with self._damage_told():
+            self._attach(connection, log)
+            with _detached_afterwards(connection, log):
+                migrate(connection)
+                self._notice_loss(connection, log)
+                yield
+                self._publish(connection, log)
+                checkpoint_if_due(connection, "warehouse", self.path, log)
 
     @contextmanager
     def opened(self, purpose: str, log: logging.Logger) -> Iterator[duckdb.DuckDBPyConnection]:
@@ -87,7 +107,7 @@ class Warehouse:
             WarehouseBusyError: another program is writing it; the text says which.
         """
         with duckdb.connect(config=dict(self.config)) as connection:
-            self._attach(connection, log, "(READ_ONLY)")
+            self._attach(connection, log, ", READ_ONLY")
             yield
 
     @property
@@ -107,10 +127,25 @@ class Warehouse:
 
     def published_id(self) -> str | None:
         """The id of the database, without opening it; None where there is none."""
-        try:
-            return self._id_path.read_text() if self.path.exists() else None
-        except FileNotFoundError:
-            return None
+        return self._published()[0] if self.path.exists() else None
+
+    def _notice_loss(self, connection: duckdb.DuckDBPyConnection, log: logging.Logger) -> None:
+        """See that the database knows all that it was known to have committed.
+
+        DuckDB takes a damaged or missing write-ahead log for the end of what was written, and an
+        older copy of the database looks whole. Then it is another database from now on: no note
+        counts, and what was lost is taken in anew.
+        """
+        known_id, known_ended = self._published()
+        if known_id == database_id(connection) and ended_count(connection) < known_ended:
+            loss = (
+                "%s has lost what was committed last: it knows %d deliveries, and knew %d. Its "
+                ".wal was damaged or removed, or an older copy was put back. ingest_inbox takes in "
+                "anew what is missing, from the raw zone."
+            )
+            log.warning(loss, self.path, ended_count(connection), known_ended)
+            renew_database_id(connection)
+        self._publish(connection, log)
 
     def forget_id(self) -> None:
         """Have the id be told anew by whoever opens the database next."""
@@ -120,11 +155,48 @@ class Warehouse:
     def _id_path(self) -> Path:
         return self.path.with_name(self.path.name + ".id")
 
-    def _publish_id(self, database_id: str) -> None:
-        if self.published_id() != database_id:
-            temporary = self._id_path.with_suffix(".part")
-            temporary.write_text(database_id)
-            temporary.replace(self._id_path)
+    def _published(self) -> tuple[str | None, int]:
+        """The id of the database, and how many deliveries had come to an end in it."""
+        try:
+            known_id, _, ended = self._id_path.read_text().partition(" ")
+        except FileNotFoundError:
+            return None, 0
+        return known_id, int(ended) if ended.isdecimal() else 0
+
+    def _publish(self, connection: duckdb.DuckDBPyConnection, log: logging.Logger) -> None:
+        """What is committed counts, whether this can be written or not."""
+        if self.draft:
+            return
+        temporary = self._id_path.with_suffix(".part")
+        try:
+            present = database_id(connection), ended_count(connection)
+            if self._published() != present:
+                temporary.write_text("{} {}".format(*present))
+                temporary.replace(self._id_path)
+        except (OSError, duckdb.Error) as error:  # After a failed checkpoint, DuckDB answers none.
+            log.warning("%s could not be written: %s", self._id_path, told(error))
+            temporary.unlink(missing_ok=True)
+
+    @contextmanager
+    def _damage_told(self) -> Iterator[None]:
+        try:
+            yield
+        except duckdb.Error as error:
+            if not self._is_damage(error):
+                raise
+            first_line = str(error).partition("\n")[0].rstrip(".!")
+            msg = (
+                f"{self.path} is damaged, or is no database: {first_line}. The raw zone has all "
+                "deliveries: run rebuild_products, which makes the database anew from them."
+            )
+            raise WarehouseBrokenError(msg) from error
+
+    def _is_damage(self, error: duckdb.Error) -> bool:
+        """Whether the database file is at fault, and not a full disk, or another file."""
+        text = str(error)
+        if remedy(error) or _CORRUPT in text:
+            return not remedy(error)
+        return self.path.name in text and any(sign in text for sign in _UNREADABLE)
 
     def _attach(
         self, connection: duckdb.DuckDBPyConnection, log: logging.Logger, options: str = ""
@@ -134,7 +206,7 @@ class Warehouse:
         path = str(self.path).replace("'", "''")
         while True:
             try:
-                connection.execute(f"ATTACH '{path}' AS warehouse {options}")
+                connection.execute(f"ATTACH '{path}' AS warehouse (TYPE duckdb{options})")
             except duckdb.Error as error:
                 if _FOREIGN_LOG in str(error):
                     msg = (

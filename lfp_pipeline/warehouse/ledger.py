@@ -24,6 +24,8 @@ SELECT delivery_id, attempts FROM warehouse.deliveries
 WHERE delivery_id IN (SELECT unnest($delivery_ids::VARCHAR[]))
 """
 
+_ENDED = "SELECT count(*) FROM warehouse.deliveries WHERE status <> 'failed'"
+
 _COLUMNS = """
 SELECT delivery_id, status, merged_at, rows_read, rows_inserted, rows_updated, rows_unchanged,
     rows_superseded, rows_stale, rows_rejected, rows_deleted, error, read_with, seconds
@@ -74,3 +76,8 @@ def all_accounts(connection: duckdb.DuckDBPyConnection) -> dict[str, Account]:
 
 def _accounts(found: duckdb.DuckDBPyConnection) -> dict[str, Account]:
     return {row[0]: Account(row[0], Status(row[1]), *row[2:]) for row in found.fetchall()}
+
+
+def ended_count(connection: duckdb.DuckDBPyConnection) -> int:
+    """How many deliveries have come to an end: merged, refused or reverted."""
+    return int(connection.execute(_ENDED).fetchall()[0][0])

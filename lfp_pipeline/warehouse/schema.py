@@ -100,6 +100,8 @@ CREATE TABLE warehouse.operations (
 
 _DATABASE_ID = "SELECT database_id FROM warehouse.database_identity"
 
+_RENEW_DATABASE_ID = "UPDATE warehouse.database_identity SET database_id = uuid()::VARCHAR"
+
 _CURRENT_VERSION = "SELECT coalesce(max(version), 0) FROM warehouse.schema_version"
 
 _VERSION_TABLE = """
@@ -149,3 +151,8 @@ def migrate(connection: duckdb.DuckDBPyConnection) -> None:
 def database_id(connection: duckdb.DuckDBPyConnection) -> str:
     """What tells the attached warehouse from any other, one made anew in its place included."""
     return str(connection.execute(_DATABASE_ID).fetchall()[0][0])
+
+
+def renew_database_id(connection: duckdb.DuckDBPyConnection) -> None:
+    """Make the attached warehouse another one: what was noted of it counts no more."""
+    connection.execute(_RENEW_DATABASE_ID)

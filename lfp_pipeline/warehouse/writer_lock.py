@@ -141,8 +141,11 @@ class WriterLock:
     def _tell(self, purpose: str) -> None:
         note = self._beside("writer.json")
         temporary = note.with_suffix(".part")
-        Turn.of_this_process(purpose).write_to(temporary)
-        temporary.replace(note)
+        try:
+            Turn.of_this_process(purpose).write_to(temporary)
+            temporary.replace(note)
+        except OSError:  # On a full disk, one can still read; and the lock holds untold.
+            temporary.unlink(missing_ok=True)
 
 
 def _acquired(lock: FileLock, seconds: float) -> bool:

@@ -1,0 +1,55 @@
+"""Small, full and read-only disks: real ones, mounted for a test where that is permitted."""
+
+import os
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+
+@contextmanager
+def mounted(folder: Path, *options: str) -> Iterator[None]:
+    """Mount something on a folder for the block; without the permission, skip the test."""
+    if not folder.exists():
+        folder.mkdir(parents=True)
+    done = subprocess.run(
+        ["mount", *options, str(folder)], capture_output=True, text=True, check=False
+    )
+    if done.returncode:
+        pytest.skip(f"Mounting is not permitted here: {done.stderr.strip()}")
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", "--lazy", str(folder)], check=True)
+
+
+@contextmanager
+def small_disk(folder: Path, megabytes: int = 64) -> Iterator[None]:
+    """A disk of its own for a folder."""
+    with mounted(folder, "-t", "tmpfs", "-o", f"size={megabytes}M", "tmpfs"):
+        yield
+
+
+@contextmanager
+def read_only(folder: Path) -> Iterator[None]:
+    """A folder, or a file, in which nobody can write, not even root."""
+    with mounted(folder, "--bind", str(folder)):
+        subprocess.run(["mount", "-o", "remount,bind,ro", str(folder)], check=True)
+        yield
+
+
+@contextmanager
+def full(disk: Path, bytes_left: int = 0) -> Iterator[None]:
+    """For the block, leave so much space on a small disk."""
+    ballast = disk / "ballast"
+    status = os.statvfs(disk)
+    free = status.f_bavail * status.f_frsize
+    with ballast.open("wb") as file:
+        if free > bytes_left:
+            os.posix_fallocate(file.fileno(), 0, free - bytes_left)
+    try:
+        yield
+    finally:
+        ballast.unlink()

@@ -1,0 +1,241 @@
+"""A damaged database file is told and left alone; the raw zone has everything to begin anew."""
+
+import os
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from random import Random
+
+import duckdb
+import pytest
+
+from lfp_pipeline.engine import Engine
+from lfp_pipeline.errors import WarehouseBrokenError
+from lfp_pipeline_tests.oracle import LOG, File, assert_laws_hold, engine_at, land
+from lfp_pipeline_tests.processes import finish, start
+from lfp_pipeline_tests.support import Project
+
+FILES = [
+    File(f"{key}.csv", moment, tuple((f"s{n}", f"n{n % 7}", f"{key}{n}" * 9) for n in range(2000)))
+    for moment, key in enumerate("abc")
+]
+NEXT = File("next.csv", 9, tuple((f"s{n}", f"n{n % 5}", "x" * 40) for n in range(0, 4000, 2)))
+
+INGEST = """
+import sys
+from pathlib import Path
+from lfp_pipeline_tests.faults.test_database_file import NEXT
+from lfp_pipeline_tests.oracle import LOG, engine_at, land
+engine = engine_at(Path(sys.argv[1]))
+account = engine.ingest(land(engine, NEXT), LOG).account
+print(account.status.value, account.error)
+"""
+
+
+@pytest.fixture(scope="module")
+def filled(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data folder with a database of which some is in the file, and some in the log."""
+    folder = tmp_path_factory.mktemp("filled")
+    engine = engine_at(folder)
+    for file in FILES:
+        engine.ingest(land(engine, file), LOG)
+        if file is FILES[1]:
+            with duckdb.connect(engine.warehouse.path) as connection:
+                connection.execute("CHECKPOINT")
+    return folder
+
+
+@dataclass(frozen=True)
+class Files:
+    """The database and its log."""
+
+    database: Path
+
+    @property
+    def log(self) -> Path:
+        return self.database.with_name("products.duckdb.wal")
+
+
+def overwrite(path: Path, start: int, length: int) -> None:
+    with path.open("r+b") as file:
+        file.seek(start)
+        file.write(Random(start).randbytes(length))
+
+
+def put_a_folder_at(path: Path) -> None:
+    path.unlink()
+    path.mkdir()
+
+
+DAMAGES: dict[str, Callable[[Files], object]] = {
+    "first header": lambda files: overwrite(files.database, 0, 4096),
+    "second header": lambda files: overwrite(files.database, 4096, 8192),
+    "another file": lambda files: files.database.write_bytes(b"no database" * 1000),
+    "empty": lambda files: os.truncate(files.database, 0),
+    "cut off in the header": lambda files: os.truncate(files.database, 5_000),
+    "cut off in the data": lambda files: os.truncate(files.database, 20_000),
+    "all data": lambda files: overwrite(
+        files.database, 12_288, files.database.stat().st_size - 12_288
+    ),
+    "a folder": lambda files: put_a_folder_at(files.database),
+    "an entry of the log": lambda files: overwrite(files.log, 5_000, 100),
+    "a folder for a log": lambda files: put_a_folder_at(files.log),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES.keys())
+def test_the_error_names_the_file_and_the_way_out(
+    filled: Path, tmp_path: Path, damage: Callable[[Files], object]
+) -> None:
+    engine = copy_of(filled, tmp_path)
+    files = Files(engine.warehouse.path)
+    damage(files)
+    raw_before, database_before = contents(engine.settings.raw_dir), content(files.database)
+
+    with (
+        pytest.raises(WarehouseBrokenError) as caught,
+        engine.warehouse.opened("testing", LOG),
+    ):
+        pytest.fail("It could be opened.")
+    assert str(caught.value).startswith(f"{files.database} is damaged, or is no database: ")
+    assert "run rebuild_products" in str(caught.value)
+    delivery = land(engine, NEXT)
+    account = engine.ingest(delivery, LOG).account
+    assert (account.status, account.error) == ("failed", str(caught.value))
+
+    assert content(files.database) == database_before
+    raw_after = contents(engine.settings.raw_dir)
+    assert raw_before.items() <= raw_after.items()
+    take_away(files)
+    ingest_inbox(engine)
+    assert_laws_hold(engine, [*FILES, NEXT])
+
+
+def copy_of(filled: Path, folder: Path) -> Engine:
+    shutil.copytree(filled, folder / "data")
+    return engine_at(folder / "data")
+
+
+def content(path: Path) -> bytes | None:
+    return path.read_bytes() if path.is_file() else None
+
+
+def contents(folder: Path) -> dict[Path, bytes | None]:
+    return {path: content(path) for path in folder.rglob("*")}
+
+
+def take_away(files: Files) -> None:
+    for path in (files.database, files.log):
+        if path.exists():
+            path.rename(path.with_name(f"{path.name}.broken"))
+
+
+def ingest_inbox(engine: Engine) -> None:
+    """What the job of that name does."""
+    files = engine.pending_inbox_files(LOG)
+    list(engine.ingest_all(files, engine.unended(LOG), LOG))
+
+
+def restore(older: Path, engine: Engine) -> None:
+    """Put back an older copy of the database, and of nothing else."""
+    for path in older.glob("products.duckdb*"):
+        if path.suffix in {".duckdb", ".wal"}:
+            shutil.copy(path, engine.warehouse.path.with_name(path.name))
+
+
+LOSSES: dict[str, Callable[[Files], object]] = {
+    "no log": lambda files: files.log.unlink(),
+    "an empty log": lambda files: os.truncate(files.log, 0),
+    "a cut log": lambda files: os.truncate(files.log, files.log.stat().st_size - 100),
+    "garbage for a log": lambda files: files.log.write_bytes(Random(0).randbytes(50_000)),
+}
+
+
+@pytest.mark.parametrize("loss", LOSSES.values(), ids=LOSSES.keys())
+def test_what_a_database_has_lost_in_silence_is_noticed_and_taken_in_anew(
+    filled: Path,
+    tmp_path: Path,
+    loss: Callable[[Files], object],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    engine = copy_of(filled, tmp_path)
+    loss(Files(engine.warehouse.path))
+    ingest_inbox(engine)
+    assert f"{engine.warehouse.path} has lost what was committed last" in caplog.text
+    assert "it knows 2 deliveries, and knew 3" in caplog.text
+    assert_laws_hold(engine, FILES)
+    assert engine.unended(LOG) == []
+
+
+def test_so_is_what_an_older_copy_does_not_know(filled: Path, tmp_path: Path) -> None:
+    engine = copy_of(filled, tmp_path)
+    engine.ingest(land(engine, NEXT), LOG)
+    restore(filled, engine)
+    ingest_inbox(engine)
+    assert_laws_hold(engine, [*FILES, NEXT])
+
+
+def test_a_run_fails_plainly(project: Project) -> None:
+    project.drop(NEXT)
+    project.engine.warehouse.path.write_bytes(b"no database" * 1000)
+    for run in (project.run("ingest_inbox"), project.ingest(NEXT.key)):
+        assert not run.success
+        (failure,) = [event for event in run.all_events if event.is_step_failure]
+        told = failure.step_failure_data.user_failure_data
+        assert told is not None
+        assert "is damaged, or is no database" in told.description
+        assert "run rebuild_products" in told.description
+    project.engine.warehouse.path.unlink()
+    assert project.run("ingest_inbox").success
+    assert_laws_hold(project.engine, [NEXT])
+
+
+def told_later(engine: Engine) -> str:
+    """What is told of the damage, if anything is; the laws hold otherwise."""
+    try:
+        ingest_inbox(engine)
+        assert_laws_hold(engine, [*FILES, NEXT])
+    except (WarehouseBrokenError, duckdb.Error) as error:
+        return str(error)
+    return ""
+
+
+def damage_at_random(filled: Path, folder: Path, seed: int) -> None:
+    """Damage a few bytes or many; then the ingest fails plainly, or nothing is wrong with it."""
+    random = Random(seed)
+    engine = copy_of(filled, folder)
+    files = Files(engine.warehouse.path)
+    path = random.choice([files.database, files.database, files.log])
+    size = path.stat().st_size
+    if random.random() < 0.3:
+        os.truncate(path, random.randrange(size))
+    else:
+        overwrite(path, random.randrange(size), random.choice([1, 100, 4096, 300_000]))
+
+    (told,) = finish([start(INGEST, engine.settings.data_dir)])
+    if told.startswith("merged"):
+        error = told_later(engine)
+        if not error:
+            return
+        # The merge had no need to read what is damaged; who reads it next is told.
+        assert "Corrupt database file" in error or "Could not read enough" in error
+    else:
+        assert told.startswith(f"failed {files.database} "), told
+        assert "rebuild_products" in told
+    take_away(files)
+    ingest_inbox(engine)
+    assert_laws_hold(engine, [*FILES, NEXT])
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_damage_anywhere_is_told_or_harmless(filled: Path, tmp_path: Path, seed: int) -> None:
+    damage_at_random(filled, tmp_path, seed)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+def test_so_it_is_many_times(filled: Path, tmp_path: Path) -> None:
+    for seed in range(2, 150):
+        damage_at_random(filled, tmp_path / str(seed), seed)
+        shutil.rmtree(tmp_path / str(seed))

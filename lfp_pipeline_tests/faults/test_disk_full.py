@@ -1,0 +1,230 @@
+"""A disk that is full, at whatever stage: told, nothing half done, and mended by some space."""
+
+import gzip
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import count
+from pathlib import Path
+
+import pytest
+
+from lfp_pipeline.checkpoints import checkpoint
+from lfp_pipeline.engine import Engine
+from lfp_pipeline.errors import LandingError
+from lfp_pipeline.ingestion import Ingested
+from lfp_pipeline.landing.feed_memory import FeedMemory
+from lfp_pipeline.landing.sources import LocalFile
+from lfp_pipeline_tests.faults.disks import full, small_disk
+from lfp_pipeline_tests.oracle import LOG, File, assert_laws_hold, engine_at, land, tables
+from lfp_pipeline_tests.processes import finish, start
+from lfp_pipeline_tests.support import drop
+
+FIRST = File("a.csv", 1, tuple((f"s{n}", f"n{n % 7}", "d" * 50) for n in range(3000)))
+SECOND = File("b.csv", 2, tuple((f"s{n}", f"n{n % 5}", f"{n}e" * 9) for n in range(0, 6000, 2)))
+LARGE = File("large.csv", 3, tuple((f"s{n}", f"n{n % 5}", f"{n}e" * 9) for n in range(100_000)))
+
+STEP_BYTES = 96 << 10
+FULL = "No space left on device"
+REMEDY = "is full: free some space, then run ingest_inbox"
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Iterator[Path]:
+    with small_disk(tmp_path / "disk"):
+        yield tmp_path / "disk"
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    """The second file, on another disk."""
+    drop(tmp_path, SECOND.key, SECOND.content, SECOND.microseconds)
+    return tmp_path / SECOND.key
+
+
+def taken_in(engine: Engine, source: Path) -> str:
+    """The error that stopped a file; nothing, if it is in."""
+    try:
+        delivery = engine.land(LocalFile(source), source.name, LOG)
+    except LandingError as error:
+        return str(error)
+    return engine.ingest(delivery, LOG).account.error or ""
+
+
+def test_whatever_space_there_is_a_file_is_in_whole_or_told_why_not(
+    disk: Path, source: Path
+) -> None:
+    errors = set()
+    for bytes_left in count(0, STEP_BYTES):
+        engine = engine_at(disk / f"data-{bytes_left}")
+        engine.ingest(land(engine, FIRST), LOG)
+        before = tables(engine)
+        with full(disk, bytes_left):
+            error = taken_in(engine, source)
+        if not error:
+            break
+        assert FULL in error
+        assert REMEDY in error
+        errors.add(error.partition(str(engine.settings.data_dir))[2].partition(" ")[0])
+        after = tables(engine)
+        assert after | {"ledger": None} == before | {"ledger": None}
+        assert_only_data_is_left(engine)
+        assert taken_in(engine, source) == ""
+        assert_laws_hold(engine, [FIRST, SECOND])
+        shrink(engine)
+    assert_laws_hold(engine, [FIRST, SECOND])
+    assert errors == {"/raw", '/products.duckdb.wal":'}
+
+
+def assert_only_data_is_left(engine: Engine) -> None:
+    """No temporary file and no mark."""
+    left = {path.relative_to(engine.settings.data_dir).parts[0] for path in files(engine)}
+    assert {name for name in left if not name.startswith("products.duckdb")} <= {
+        "inbox",
+        "raw",
+        "landing.csv",
+    }
+    assert not [path for path in files(engine) if path.name.startswith(".")]
+
+
+def files(engine: Engine) -> list[Path]:
+    return [path for path in engine.settings.data_dir.rglob("*") if path.is_file()]
+
+
+def shrink(engine: Engine) -> None:
+    for path in files(engine):
+        path.unlink()
+
+
+def test_a_large_file_that_goes_straight_into_the_database_leaves_nothing_of_it(
+    disk: Path,
+) -> None:
+    engine = engine_at(disk / "data")
+    delivery = land(engine, LARGE)
+    for bytes_left in (200 << 10, 600 << 10):
+        with full(disk, bytes_left):
+            error = engine.ingest(delivery, LOG).account.error or ""
+        assert REMEDY in error
+        assert engine.unended(LOG) == [delivery]
+    assert engine.ingest(delivery, LOG).account.status == "merged"
+    assert_laws_hold(engine, [LARGE])
+
+
+def test_a_record_that_cannot_be_written_is_no_delivery_and_is_landed_again(
+    disk: Path, source: Path
+) -> None:
+    engine = engine_at(disk / "data")
+    page = 4096
+    whole = -(-len(SECOND.content) // page) * page
+    with full(disk, whole), pytest.raises(LandingError, match=FULL):
+        engine.land(LocalFile(source), "b.csv", LOG)
+    assert engine.raw_zone.deliveries("b.csv") == []
+    assert taken_in(engine, source) == ""
+    assert_laws_hold(engine, [SECOND])
+
+
+@contextmanager
+def full_work_folder(folder: Path, **settings: object) -> Iterator[Engine]:
+    """Only what is unpacked and spilt has little space."""
+    engine = engine_at(folder / "data", **settings)
+    with small_disk(engine.settings.work_dir, megabytes=1):
+        yield engine
+
+
+def test_no_space_to_unpack_is_told(tmp_path: Path) -> None:
+    packed = tmp_path / "packed.csv.gz"
+    packed.write_bytes(gzip.compress(LARGE.content))
+    with full_work_folder(tmp_path) as engine:
+        delivery = engine.land(LocalFile(packed), "packed", LOG)
+        account = engine.ingest(delivery, LOG).account
+        assert account.status == "failed"
+        assert REMEDY in str(account.error)
+        assert list(engine.settings.work_dir.iterdir()) == []
+    assert engine.ingest(delivery, LOG).account.status == "merged"
+    assert len(tables(engine)["products"]) == len(LARGE.winners)
+
+
+def test_no_space_to_spill_is_told(tmp_path: Path) -> None:
+    wide = File("wide.csv", 1, tuple((f"s{n}", "n", f"{n}" * 4_000) for n in range(4_000)))
+    with full_work_folder(tmp_path, memory_limit="64MB") as engine:
+        delivery = land(engine, wide)
+        account = engine.ingest(delivery, LOG).account
+        assert account.status == "failed"
+        assert "LFP_MEMORY_LIMIT" in str(account.error) or REMEDY in str(account.error)
+    assert engine.ingest(delivery, LOG).account.status == "merged"
+    assert_laws_hold(engine, [wide])
+
+
+def test_an_outcome_that_cannot_be_noted_is_noted_by_the_next_run(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    engine = engine_at(tmp_path / "data")
+    with small_disk(engine.settings.raw_dir, megabytes=1):
+        delivery = land(engine, FIRST)
+        with full(engine.settings.raw_dir):
+            assert engine.ingest(delivery, LOG).account.status == "merged"
+        assert "could not be noted" in caplog.text
+        assert engine.unended(LOG) == [delivery]
+        (again,) = engine.ingest_all([], engine.unended(LOG), LOG)
+        assert isinstance(again, Ingested)
+        assert again.account.status == "merged"
+        assert engine.unended(LOG) == []
+        assert_laws_hold(engine, [FIRST])
+
+
+def test_a_checkpoint_that_has_no_space_loses_nothing(
+    disk: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    engine = engine_at(disk / "data")
+    for file in (FIRST, SECOND):
+        engine.ingest(land(engine, file), LOG)
+    with (
+        full(disk),
+        caplog.at_level(logging.WARNING),
+        engine.warehouse.opened("testing", LOG) as connection,
+    ):
+        checkpoint(connection, "warehouse", LOG)
+    assert "The write-ahead log could not be put into the database" in caplog.text
+    assert_laws_hold(engine, [FIRST, SECOND])
+    with engine.warehouse.opened("testing", LOG) as connection:
+        checkpoint(connection, "warehouse", LOG)
+    assert_laws_hold(engine, [FIRST, SECOND])
+
+
+def test_what_is_remembered_of_a_feed_stays_as_it_was(disk: Path) -> None:
+    memory = FeedMemory(disk / "feeds", "shop")
+    polls = memory.polls.asked(1.0, "here").answered(news=True)
+    memory.note_polls(polls)
+    with full(disk), pytest.raises(LandingError, match=f"shop.json cannot be written: {FULL}"):
+        memory.note_polls(polls.asked(2.0, "here"))
+    assert memory.polls == polls
+    assert [path.name for path in memory.folder.iterdir()] == ["shop.json"]
+    memory.note_read(polls.news)
+    assert not memory.has_news
+
+
+LIMITED = """
+import resource, signal, sys
+from pathlib import Path
+from lfp_pipeline_tests.faults.test_disk_full import SECOND, taken_in
+from lfp_pipeline_tests.oracle import LOG, engine_at
+engine, limit = engine_at(Path(sys.argv[1])), int(sys.argv[3])
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+print(taken_in(engine, Path(sys.argv[2])))
+"""
+
+
+@pytest.mark.parametrize("limit", [0, 100 << 10, 400 << 10])
+def test_a_limit_on_the_size_of_files_is_told_where_nothing_can_be_mounted(
+    tmp_path: Path, source: Path, limit: int
+) -> None:
+    engine = engine_at(tmp_path / "data")
+    engine.ingest(land(engine, FIRST), LOG)
+    before = tables(engine)
+    (told,) = finish([start(LIMITED, engine.settings.data_dir, source, limit)])
+    assert "File too large" in told
+    assert REMEDY in told
+    assert tables(engine)["products"] == before["products"]
+    assert taken_in(engine, source) == ""
+    assert_laws_hold(engine, [FIRST, SECOND])

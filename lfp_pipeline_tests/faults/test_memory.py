@@ -1,0 +1,26 @@
+"""A memory limit that is too low for a file: told with the setting, and mended by raising it."""
+
+from pathlib import Path
+
+from lfp_pipeline_tests.oracle import LOG, File, assert_laws_hold, engine_at, land, tables
+
+FIRST = File("a.csv", 1, (("s1", "Ann", "x"), ("s2", "Bob", "y")))
+WIDE = File("wide.csv", 2, tuple((f"s{n}", "n", f"{n:05}" * 18_000) for n in range(1_000)))
+
+
+def test_a_merge_that_does_not_fit_is_told_and_goes_in_with_more(tmp_path: Path) -> None:
+    engine = engine_at(tmp_path, memory_limit="64MB")
+    engine.ingest(land(engine, FIRST), LOG)
+    before = tables(engine)
+    delivery = land(engine, WIDE)
+    account = engine.ingest(delivery, LOG).account
+    assert account.status == "failed"
+    assert "Raise LFP_MEMORY_LIMIT" in str(account.error)
+    assert "SET " not in str(account.error)  # DuckDB's own settings are none of ours.
+    after = tables(engine)
+    assert after | {"ledger": None} == before | {"ledger": None}
+
+    roomy = engine_at(tmp_path, memory_limit="1GB")
+    assert roomy.unended(LOG) == [delivery]
+    list(roomy.ingest_all([], roomy.unended(LOG), LOG))
+    assert_laws_hold(roomy, [FIRST, WIDE])

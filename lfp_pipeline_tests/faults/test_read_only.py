@@ -1,0 +1,65 @@
+"""Folders and files that cannot be written: told by name, and mended by making them writable."""
+
+from pathlib import Path
+
+import pytest
+
+from lfp_pipeline.engine import Engine
+from lfp_pipeline.errors import LandingError
+from lfp_pipeline_tests.faults.disks import read_only
+from lfp_pipeline_tests.oracle import LOG, File, assert_laws_hold, engine_at, land, tables
+from lfp_pipeline_tests.support import Project
+
+FIRST = File("a.csv", 1, (("s1", "Ann", "x"), ("s2", "Bob", "y")))
+SECOND = File("b.csv", 2, (("s2", "Eva", "z"), ("s3", "Bob", "")))
+REMEDY = "Make the data folder (setting LFP_DATA_DIR) and all in it writable"
+
+
+@pytest.fixture
+def engine(tmp_path: Path) -> Engine:
+    engine = engine_at(tmp_path / "data")
+    engine.ingest(land(engine, FIRST), LOG)
+    return engine
+
+
+def test_a_database_that_cannot_be_written_keeps_its_tables(engine: Engine) -> None:
+    before = tables(engine)
+    delivery = land(engine, SECOND)
+    with read_only(engine.warehouse.path):
+        account = engine.ingest(delivery, LOG).account
+        assert account.status == "failed"
+        assert str(engine.warehouse.path) in str(account.error)
+        assert REMEDY in str(account.error)
+        assert tables(engine) == before
+    list(engine.ingest_all([], engine.unended(LOG), LOG))
+    assert_laws_hold(engine, [FIRST, SECOND])
+
+
+def test_a_raw_zone_that_cannot_be_written_is_named(engine: Engine) -> None:
+    before = tables(engine)
+    with read_only(engine.settings.raw_dir), pytest.raises(LandingError) as caught:
+        land(engine, SECOND)
+    told = f"The raw zone {engine.settings.raw_dir} cannot be written: Read-only file system."
+    assert str(caught.value).startswith(f"{told} {REMEDY}")
+    assert tables(engine) == before
+    engine.ingest(land(engine, SECOND), LOG)
+    assert_laws_hold(engine, [FIRST, SECOND])
+
+
+def test_a_run_in_a_data_folder_that_cannot_be_written_fails_plainly(project: Project) -> None:
+    project.drop(FIRST)
+    assert project.run("ingest_inbox").success
+    project.drop(SECOND)
+    before = tables(project.engine)
+    with read_only(project.data):
+        for run in (project.run("ingest_inbox"), project.ingest(SECOND.key)):
+            assert not run.success
+            (error,) = [
+                event.event_specific_data.error for event in run.all_events if event.is_run_failure
+            ]
+            assert "Read-only file system" in error.cause.message
+            assert str(project.data) in error.cause.message
+            assert REMEDY in error.cause.message
+        assert tables(project.engine) == before
+    assert project.run("ingest_inbox").success
+    assert_laws_hold(project.engine, [FIRST, SECOND])
