@@ -116,7 +116,10 @@ def _history(listing: Listing, engine: Engine, instance: dg.DagsterInstance) -> 
         resting={
             version
             for version, created_at in last_busy.items()
-            if time.time() < created_at + min(busy[version] * REST_SECONDS, LONGEST_REST_SECONDS)
+            # Not where the clock has stepped back since: it would rest for as long as that.
+            if 0
+            <= time.time() - created_at
+            < min(busy[version] * REST_SECONDS, LONGEST_REST_SECONDS)
         },
     )
 

@@ -1,0 +1,95 @@
+"""A clock that is wrong or steps back: what came later wins, and nobody waits for its return."""
+
+import time
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from lfp_pipeline.engine import Engine
+from lfp_pipeline.errors import WarehouseBusyError
+from lfp_pipeline.sensors import file_drop
+from lfp_pipeline.warehouse import writer_lock
+from lfp_pipeline.warehouse.duckdb_file import Warehouse
+from lfp_pipeline_tests.landing.test_raw_zone import Timeless
+from lfp_pipeline_tests.oracle import LOG, File, assert_laws_hold, engine_at, tables
+from lfp_pipeline_tests.processes import finish, running, start
+from lfp_pipeline_tests.support import Project
+from lfp_pipeline_tests.warehouse.test_writer_lock import HOLD_AS_A_STRANGER, HOLD_AS_A_WRITER, use
+
+A = File("a.csv", 1, (("s1", "Ann", "x"),))
+
+INGEST_AT_ANOTHER_TIME = """
+import sys, time
+from datetime import timedelta
+from pathlib import Path
+from lfp_pipeline.landing import raw_zone, sources
+from lfp_pipeline.warehouse import merge, schema
+from lfp_pipeline_tests.faults.test_clock import take_in
+from lfp_pipeline_tests.oracle import engine_at
+
+right_time, shift = time.time, float(sys.argv[2])
+time.time = lambda: right_time() + shift
+right_now = sources.utc_now
+for module in (raw_zone, merge, schema):
+    module.utc_now = lambda: right_now() + timedelta(seconds=shift)
+take_in(engine_at(Path(sys.argv[1])), sys.argv[3])
+"""
+
+
+def take_in(engine: Engine, name: str) -> None:
+    """A product by that name, from a source that tells no time."""
+    content = f"sku,name,description\ns1,{name},x\n".encode()
+    delivery = engine.land(Timeless(content), "timeless", LOG)
+    assert engine.ingest(delivery, LOG).account.status == "merged"
+
+
+def test_what_landed_last_wins_whatever_the_clock_was(tmp_path: Path) -> None:
+    """Years ahead, right again, years behind."""
+    engine = engine_at(tmp_path)
+    years = timedelta(days=3650).total_seconds()
+    for number, shift in enumerate((years, 0, -years)):
+        finish([start(INGEST_AT_ANOTHER_TIME, tmp_path, shift, f"n{number}")])
+        found = tables(engine)
+        assert [row[:2] for row in found["products"]] == [("s1", f"n{number}")]
+        assert found["name_counts"] == [(f"n{number}", 1)]
+    moments = [one.delivered_at for one in engine.raw_zone.deliveries("timeless")]
+    assert len(set(moments)) == 3
+    assert engine.unended(LOG) == []
+
+    again = engine_at(tmp_path / "again")
+    engine.settings.raw_dir.rename(again.settings.raw_dir)
+    list(again.ingest_all([], again.unended(LOG), LOG))
+    assert tables(again)["products"] == found["products"]
+
+
+def test_who_waits_for_the_database_gives_up_in_time_also_if_the_clock_steps_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    warehouse = Warehouse(tmp_path / "products.duckdb", 1, 1)
+    right_time, steps = time.time, iter(range(10**6))
+    with running(HOLD_AS_A_WRITER, warehouse.path):
+        monkeypatch.setattr(writer_lock.time, "time", lambda: right_time() - 3600 * next(steps))
+        started = time.monotonic()
+        with pytest.raises(WarehouseBusyError, match="Gave up after waiting 1 s"):
+            use(warehouse)
+    assert time.monotonic() - started < 10
+
+
+def test_a_file_that_met_a_busy_database_does_not_rest_until_the_clock_has_caught_up(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project.drop(A)
+    assert project.run("ingest_inbox").success
+    newer = File(A.key, 2, (("s1", "Bob", "y"),))
+    project.drop(newer)
+    with running(HOLD_AS_A_STRANGER, project.engine.warehouse.path, False):
+        (run,) = project.do(project.tick())
+    assert not run.success
+    assert not project.tick().run_requests  # It rests.
+
+    right_time = time.time
+    monkeypatch.setattr(file_drop.time, "time", lambda: right_time() - 86_400)
+    (run,) = project.do(project.tick())
+    assert run.success
+    assert_laws_hold(project.engine, [A, newer])
