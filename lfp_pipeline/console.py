@@ -24,14 +24,20 @@ class _OneLine(logging.Formatter):
 def _event_text(event: Any, text: str) -> str:  # noqa: ANN401 (DagsterEvent is not public)
     """The event's message; for a failure, with why, unless its step has told that already."""
     message: str = event.message or text
+    why = reason(event)
+    return f"{message} {why}" if why else message
+
+
+def reason(event: Any) -> str | None:  # noqa: ANN401 (DagsterEvent is not public)
+    """Why something failed, for people; None: the event is of no failure, or its step tells."""
     data = event.event_specific_data
     error = getattr(data, "error", None)
     if error is None or getattr(data, "first_step_failure_event", None):
-        return message
+        return None
     told = getattr(data, "user_failure_data", None)
     # Around an error that our code did not foresee, Dagster puts one that only names the op.
     why: str = told.description if told else (error.cause or error).message.strip()
-    return f"{message} {why}"
+    return why
 
 
 @dg.logger(

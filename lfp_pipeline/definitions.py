@@ -12,10 +12,11 @@ from lfp_pipeline.errors import SettingsError
 from lfp_pipeline.jobs import ingest_inbox, ingest_products, publish_tables, status
 from lfp_pipeline.operator_jobs import operator_jobs
 from lfp_pipeline.resources import ProductsDatabase, engine_of
+from lfp_pipeline.sensors.failures import build_failure_sensor
 from lfp_pipeline.sensors.feeds import build_feed_sensor
 from lfp_pipeline.sensors.file_drop import build_file_drop_sensor
 from lfp_pipeline.sensors.publishing import build_publish_sensor
-from lfp_pipeline.settings import load_settings
+from lfp_pipeline.settings import Settings, load_settings
 
 # Dagster rebuilds a sensor that starts an asset job, and then warns of a parameter we never gave.
 warnings.filterwarnings("ignore", "Parameter `owners`.*SensorDefinition", dg.BetaWarning)
@@ -37,11 +38,7 @@ def definitions() -> dg.Definitions:
             [raw_products, products, name_counts],
         ),
         jobs=[ingest_inbox, ingest_products, publish_tables, status, *operator_jobs],
-        sensors=[
-            build_file_drop_sensor(settings.sensor_interval_seconds),
-            build_feed_sensor(settings.sensor_interval_seconds),
-            build_publish_sensor(settings.sensor_interval_seconds),
-        ],
+        sensors=_sensors(settings),
         executor=dg.in_process_executor,
         loggers={"console": short_console},
         resources={
@@ -54,3 +51,15 @@ def definitions() -> dg.Definitions:
             ),
         },
     )
+
+
+def _sensors(settings: Settings) -> list[dg.SensorDefinition]:
+    interval = settings.sensor_interval_seconds
+    sensors = [
+        build_file_drop_sensor(interval),
+        build_feed_sensor(interval),
+        build_publish_sensor(interval),
+    ]
+    if settings.webhook_url is not None:
+        sensors.append(build_failure_sensor(settings.webhook_url, interval))
+    return sensors

@@ -6,10 +6,11 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 from tomllib import TOMLDecodeError
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
+from urllib.parse import urlsplit
 
 import pydantic_settings
-from pydantic import AfterValidator, BeforeValidator, Field, ValidationError
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError
 from pydantic_settings import (
     BaseSettings,
     NoDecode,
@@ -70,6 +71,14 @@ def _host(value: str) -> str:
     return value
 
 
+def _web_url(value: SecretStr) -> SecretStr:
+    parts = urlsplit(value.get_secret_value())
+    if parts.scheme not in {"http", "https"} or not parts.hostname:
+        msg = "an http or https URL"
+        raise ValueError(msg)
+    return value
+
+
 def _listed(value: object) -> object:
     return [part.strip() for part in value.split(",")] if isinstance(value, str) else value
 
@@ -83,6 +92,7 @@ def _file(value: Path) -> Path:
 
 
 File = Annotated[Path, AfterValidator(_file)]
+SecretUrl = Annotated[SecretStr, AfterValidator(_web_url)]
 Memory = Annotated[str, AfterValidator(_memory)]
 Folder = Annotated[Path, AfterValidator(_folder)]
 Hosts = Annotated[
@@ -181,6 +191,10 @@ class Settings(BaseSettings):
 
     freshness_hours: float = Field(
         168, gt=0, description="Without a delivery for longer, the assets show as stale."
+    )
+
+    webhook_url: SecretUrl | None = Field(
+        None, description="Failed runs are posted there as JSON. Unset: they are not."
     )
 
     @property
@@ -300,7 +314,13 @@ def _explain(problem: Any) -> str:  # noqa: ANN401 (pydantic's ErrorDetails is n
         return f"{field} is not a setting{_did_you_mean(bare, list(Settings.model_fields))}"
     where = ".".join([ENV_PREFIX + field.upper(), *map(str, problem["loc"][1:])])
     reason = problem["msg"].removeprefix("Value error, ")
-    return f"{where} = {problem['input']!r}: {reason}"
+    value = "(a secret)" if field in _secrets() else repr(problem["input"])
+    return f"{where} = {value}: {reason}"
+
+
+def _secrets() -> set[str]:
+    fields = Settings.model_fields.items()
+    return {name for name, field in fields if SecretUrl in get_args(field.annotation)}
 
 
 def _broken_json(environ: Mapping[str, str]) -> list[str]:

@@ -68,9 +68,10 @@ class Project:
         config = {"ops": {"raw_products": {"config": {"source": str(source)}}}} if source else None
         return self.run("ingest_products", tags or {PARTITION_TAG: keys[0]}, config)
 
-    def tick(self, sensor: str = "file_drop_sensor") -> Any:  # noqa: ANN401 (not exported)
+    def tick(self, sensor: str = "file_drop_sensor", cursor: str | None = None) -> Any:  # noqa: ANN401 (not exported)
         """Evaluate a sensor as the daemon does."""
         with dg.SensorEvaluationContext(
+            cursor=cursor,
             instance_ref=self.reference,  # Without one, it does not resolve partitions.
             instance=self.instance,
             repository_def=self.repository,

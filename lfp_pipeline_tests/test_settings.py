@@ -186,3 +186,23 @@ def test_a_size_is_divided_into_one_that_duckdb_reads(size: str, parts: int, par
 def test_settings_do_not_change() -> None:
     with pytest.raises(ValueError, match="frozen"):
         Settings().threads = 3
+
+
+def test_a_webhook_is_kept_secret(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LFP_WEBHOOK_URL", "https://chat.example/hooks/T0/s3cret")
+    settings = load_settings()
+    assert settings.webhook_url
+    assert settings.webhook_url.get_secret_value() == "https://chat.example/hooks/T0/s3cret"
+    assert "s3cret" not in f"{settings!r} {settings}"
+
+
+@pytest.mark.parametrize(
+    "url", ["s3cret", "ftp://chat.example/s3cret", "https:///s3cret", "http://[s3cret/"]
+)
+def test_a_wrong_webhook_is_refused_without_being_told(
+    monkeypatch: pytest.MonkeyPatch, url: str
+) -> None:
+    monkeypatch.setenv("LFP_WEBHOOK_URL", url)
+    told = refusal()
+    assert "LFP_WEBHOOK_URL = (a secret): " in told
+    assert "s3cret" not in told

@@ -2,10 +2,9 @@
 
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from math import inf
-from typing import Any
 
 import dagster as dg
 from dagster import RunRecord
@@ -16,11 +15,16 @@ from lfp_pipeline.jobs import ingest_inbox, ingest_products
 from lfp_pipeline.landing.inbox import Listing, list_inbox
 from lfp_pipeline.partitions import product_files
 from lfp_pipeline.sensors.decision import Batch, FileVersion, History, Limits, decide
-from lfp_pipeline.sensors.runs import MAX_RETRIES_TAG, SENSOR_TAG, fail_dead_runs
+from lfp_pipeline.sensors.runs import (
+    MAX_RETRIES_TAG,
+    SENSOR_TAG,
+    VERSION_TAG,
+    fail_dead_runs,
+    files_of,
+)
 from lfp_pipeline.warehouse.account import Status
 
 NAME = "file_drop_sensor"
-VERSION_TAG = "lfp/version"
 REST_SECONDS = 30.0
 LONGEST_REST_SECONDS = 600.0
 
@@ -95,7 +99,7 @@ def _history(listing: Listing, engine: Engine, instance: dg.DagsterInstance) -> 
     busy: Counter[FileVersion] = Counter()
     last_busy: dict[FileVersion, float] = {}
     for record in _runs_since(min(dropped_at.values(), default=None), instance):
-        versions = set(_versions(record.dagster_run))
+        versions = set(files_of(record.dagster_run).items())
         if not record.dagster_run.is_finished:
             running |= versions
         # What was tried before the file was dropped anew does not count.
@@ -131,17 +135,3 @@ def _runs_since(seconds: float | None, instance: dg.DagsterInstance) -> Sequence
         tags={SENSOR_TAG: NAME}, created_after=datetime.fromtimestamp(seconds, UTC)
     )
     return instance.get_run_records(filters)
-
-
-def _versions(run: dg.DagsterRun) -> Iterator[FileVersion]:
-    """The versions of files that a run was asked for.
-
-    None where somebody has launched a run of ours again with a configuration of their own.
-    """
-    if VERSION_TAG in run.tags:
-        yield run.tags.get("dagster/partition", ""), run.tags[VERSION_TAG]
-        return
-    config: Any = run.run_config
-    for name in ("ops", "ingest", "config", "files"):
-        config = config.get(name) or {}
-    yield from config.items()

@@ -29,7 +29,7 @@ class Exchange(BaseHTTPRequestHandler):
         self.close_connection = True
         type(self).answer(self)
 
-    do_HEAD = do_GET  # noqa: N815 (as the base calls it)
+    do_HEAD = do_POST = do_GET  # noqa: N815 (as the base calls it)
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002 (the base names it so)
         """Keep quiet."""

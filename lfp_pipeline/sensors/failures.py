@@ -1,0 +1,64 @@
+"""The sensor that tells a webhook of runs that failed."""
+
+import socket
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+import dagster as dg
+from pydantic import SecretStr
+
+from lfp_pipeline.console import reason
+from lfp_pipeline.sensors.runs import files_of
+
+NAME = "failure_sensor"
+
+_MOST_CHARACTERS = 3_000
+"""Of an error: chats cut off, or refuse, what is longer."""
+
+
+def build_failure_sensor(url: SecretStr, interval_seconds: int) -> dg.SensorDefinition:
+    """The sensor, looking that often, for a webhook."""
+
+    @dg.run_failure_sensor(
+        name=NAME,
+        minimum_interval_seconds=interval_seconds,
+        default_status=dg.DefaultSensorStatus.RUNNING,
+        # Else it would not see runs that were started from a command line.
+        monitor_all_code_locations=True,
+        description="Posts every failed run to the webhook that LFP_WEBHOOK_URL names.",
+    )
+    def failure_sensor(context: dg.RunFailureSensorContext) -> None:
+        # It takes long to import, and most projects do without.
+        from lfp_pipeline.sensors.webhook import WebhookError, post  # noqa: PLC0415
+
+        try:
+            post(url.get_secret_value(), _told(context))
+        except WebhookError as error:
+            run_id = context.dagster_run.run_id
+            context.log.warning("The failure of run %s was not told. %s", run_id, error)
+
+    return failure_sensor
+
+
+def _told(context: dg.RunFailureSensorContext) -> Mapping[str, Any]:
+    run = context.dagster_run
+    record = context.instance.get_run_record_by_id(run.run_id)
+    ended_at = record.end_time if record else None
+    reasons = [why for event in context.get_step_failure_events() if (why := reason(event))]
+    error = "\n".join(reasons) or context.failure_event.message or "It is not known why."
+    error = error[:_MOST_CHARACTERS]
+    files = sorted(files_of(run))
+    host = socket.gethostname()
+    more = f" and {len(files) - 1:,} more" if len(files) > 1 else ""
+    of_files = f" ({files[0]}{more})" if files else ""
+    return {
+        "run_id": run.run_id,
+        "job": run.job_name,
+        "files": files,
+        "error": error,
+        "ended_at": ended_at and datetime.fromtimestamp(ended_at, UTC).isoformat(),
+        "host": host,
+        # What chats show.
+        "text": f"{run.job_name}{of_files} failed on {host}: {error}",
+    }
