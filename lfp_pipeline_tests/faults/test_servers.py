@@ -1,0 +1,78 @@
+"""Dagster's processes killed in the middle of a burst, and started again: all is in exactly."""
+
+import os
+import signal
+import subprocess
+import time
+from contextlib import suppress
+from pathlib import Path
+from random import Random
+
+import pytest
+
+from examples.processes import Dagster, dagster_dev
+from lfp_pipeline_tests.oracle import File, assert_laws_hold, engine_at
+from lfp_pipeline_tests.support import drop
+
+BURST = [
+    File(
+        f"burst{number}.csv",
+        1_000_000 * (1 + number),
+        tuple((f"s{n}", f"n{number % 9}", f"{number}") for n in range(number % 7, 3000, 3)),
+    )
+    for number in range(40)
+]
+
+SERVERS = {
+    "all": "",
+    "daemon": "dagster._daemon",
+    "webserver": "dagster_webserver",
+    "code server": "code-server|api grpc",
+}
+"""How the command of each is known."""
+
+
+def kill_and_start_again(folder: Path, command: str, seed: int) -> None:
+    random = Random(seed)
+    inbox = folder / "data" / "inbox"
+    inbox.mkdir(parents=True)
+    early, late = BURST[:20], BURST[20:]
+    for file in early:
+        drop(inbox, file.key, file.content, file.microseconds)
+    with dagster_dev(folder, {}, interval=1) as dagster:
+        dagster.until(lambda: bool(dagster.notes() or list(folder.glob("data/work/runs/*.run"))))
+        for file in late:
+            drop(inbox, file.key, file.content, file.microseconds)
+        time.sleep(random.uniform(0, 4))
+        assert kill(dagster, command)
+    with dagster_dev(folder, {}, interval=1) as dagster:
+        dagster.until(lambda: dagster.notes() == len(BURST))
+    assert_laws_hold(engine_at(folder / "data"), BURST)
+
+
+def kill(dagster: Dagster, command: str) -> list[int]:
+    """Kill the processes of a `dagster dev` whose commands match; which these were."""
+    session = str(dagster.process.pid)
+    found = subprocess.run(
+        ["pgrep", "--session", session, "--full", command],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    killed = list(map(int, found.stdout.split()))
+    for pid in killed:
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+    return killed
+
+
+def test_all_of_it_killed_in_a_burst_and_started_again_takes_in_all(tmp_path: Path) -> None:
+    kill_and_start_again(tmp_path, SERVERS["all"], seed=1)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("seed", range(2, 5))
+@pytest.mark.parametrize("command", SERVERS.values(), ids=SERVERS.keys())
+def test_so_does_one_of_its_servers(tmp_path: Path, command: str, seed: int) -> None:
+    kill_and_start_again(tmp_path, command, seed)
