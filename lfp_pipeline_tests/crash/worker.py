@@ -11,6 +11,8 @@ from pathlib import Path
 from unittest.mock import patch
 
 import dagster as dg
+from dagster._core.definitions.job_base import InMemoryJob
+from dagster._core.execution.api import execute_run
 
 from lfp_pipeline.definitions import definitions
 from lfp_pipeline.engine import Engine
@@ -144,6 +146,11 @@ def sense(folder: Path, arguments: Sequence[str]) -> None:
     repository = definitions().get_repository_def()
     with dg.DagsterInstance.local_temp(str(home)) as instance:
         project = Project(folder / "data", instance, engine, repository, home)
+        # As Dagster's daemon does when it starts again: what it had created, it launches.
+        created = dg.RunsFilter(statuses=[dg.DagsterRunStatus.NOT_STARTED])
+        for run in instance.get_runs(created):
+            job = InMemoryJob(repository.get_job(run.job_name))
+            assert execute_run(job, run, instance).success
         for _ in range(MOST_TICKS):
             runs = project.do(project.tick())
             assert all(run.success for run in runs)
