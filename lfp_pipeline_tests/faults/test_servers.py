@@ -14,6 +14,8 @@ from examples.processes import Dagster, dagster_dev
 from lfp_pipeline_tests.oracle import File, assert_laws_hold, engine_at
 from lfp_pipeline_tests.support import drop
 
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+
 BURST = [
     File(
         f"burst{number}.csv",
@@ -45,6 +47,7 @@ def kill_and_start_again(folder: Path, command: str, seed: int) -> None:
             drop(inbox, file.key, file.content, file.microseconds)
         time.sleep(random.uniform(0, 4))
         assert kill(dagster, command)
+        time.sleep(random.uniform(0, 3))  # What still lives goes on without it.
     with dagster_dev(folder, {}, interval=1) as dagster:
         dagster.until(lambda: dagster.notes() == len(BURST))
     assert_laws_hold(engine_at(folder / "data"), BURST)
@@ -70,9 +73,7 @@ def test_all_of_it_killed_in_a_burst_and_started_again_takes_in_all(tmp_path: Pa
     kill_and_start_again(tmp_path, SERVERS["all"], seed=1)
 
 
-@pytest.mark.slow
-@pytest.mark.timeout(600)
 @pytest.mark.parametrize("seed", range(2, 5))
-@pytest.mark.parametrize("command", SERVERS.values(), ids=SERVERS.keys())
+@pytest.mark.parametrize("command", list(SERVERS.values())[1:], ids=list(SERVERS)[1:])
 def test_so_does_one_of_its_servers(tmp_path: Path, command: str, seed: int) -> None:
     kill_and_start_again(tmp_path, command, seed)
