@@ -22,6 +22,8 @@ from lfp_pipeline.landing.sources import DownloadLimits, OnProgress, Sink, Sourc
 from lfp_pipeline.landing.sources_file import NamedSource
 
 LONGEST_PAUSE_SECONDS = 600.0
+_MOST_DOUBLINGS = 64
+"""A server may be down for weeks, and powers of two have an end."""
 
 _NO = frozenset({"0", "false", "no", "none", "null", "unchanged"})
 _TOLD_BY = ("changed", "news", "new", "updated", "status")
@@ -81,7 +83,8 @@ class Feed:
 
     def pause_after(self, failures: int) -> float:
         """The seconds until the next poll, or read, after so many in a row have failed."""
-        return max(self.interval, min(self.interval * 2.0**failures, LONGEST_PAUSE_SECONDS))
+        doublings = min(failures, _MOST_DOUBLINGS)
+        return max(self.interval, min(self.interval * 2.0**doublings, LONGEST_PAUSE_SECONDS))
 
     def poll(self) -> None:
         """Ask for news, and remember the answer; unless another process is at it."""

@@ -5,6 +5,10 @@ from pathlib import Path
 import pytest
 
 from lfp_pipeline.landing.feed_memory import FeedMemory, Polls
+from lfp_pipeline.landing.feeds import Feed
+from lfp_pipeline.landing.locations import source_at
+from lfp_pipeline.landing.sources import DownloadLimits
+from lfp_pipeline.landing.sources_file import NamedSource
 
 
 @pytest.fixture
@@ -86,3 +90,13 @@ def test_a_lost_or_damaged_note_is_no_news_lost(memory: FeedMemory, damage: str 
 def test_feeds_do_not_share_a_memory(memory: FeedMemory):
     FeedMemory(memory.folder, "other").note_read(3)
     assert memory.read == 0
+
+
+def test_a_server_that_is_down_for_weeks_is_still_asked_every_ten_minutes(memory: FeedMemory):
+    entry = NamedSource(name="shop", location="https://example.com/a.csv", interval=5)
+    limits = DownloadLimits(1, 1.0, 1)
+    feed = Feed(entry, source_at(entry.location, limits), memory, limits)
+    assert [feed.pause_after(failures) for failures in (0, 1, 2, 7, 100_000)] == [
+        *(5, 10, 20),
+        *(600, 600),
+    ]
