@@ -41,7 +41,7 @@ SELECT (SELECT count(*) FROM products) AS products,
 _LATEST = f"SELECT * FROM deliveries ORDER BY rowid DESC LIMIT {_LAST}"
 
 _GIVEN_UP = """
-SELECT * FROM deliveries
+SELECT * FROM deliveries WHERE status <> 'reverted'
 QUALIFY row_number() OVER (
     PARTITION BY partition_key ORDER BY delivered_at DESC, delivery_id DESC
 ) = 1 AND status IN ('refused', 'failed')
@@ -268,7 +268,7 @@ def _latest(state: State) -> list[str]:
 
 
 def _told(row: Row) -> str:
-    if row["merged_at"] is None:
+    if row["status"] != Status.MERGED:
         return str(row["status"])
     fates = ", ".join(
         f"{rows:,} {column.removeprefix('rows_')}"
@@ -276,7 +276,10 @@ def _told(row: Row) -> str:
         if column.startswith("rows_") and column != "rows_read" and rows
     )
     told = f"{row['status']} {row['merged_at']:%Y-%m-%d %H:%M:%S}, {row['rows_read']:,} rows"
-    return f"{told} ({fates})" if fates else told
+    told += f" ({fates})" if fates else ""
+    if seconds := row.get("seconds"):  # A copy that an older version published has none.
+        told += f" in {seconds:.2f} s, {row['rows_read'] / seconds:,.0f} rows/s"
+    return told
 
 
 def _sizes(state: State) -> list[str]:

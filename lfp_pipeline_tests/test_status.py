@@ -162,9 +162,10 @@ def test_the_last_deliveries_are_told_with_their_fates(project: Project) -> None
     state, text = status_of(project)
     bad, second, first = section(text, "Last deliveries")
     assert bad == "bad.csv  refused"
+    rate = r" in [\d.]+ s, \d+ rows/s"
     told = r"a.csv    merged .{19}, 3 rows \(2 inserted, 1 superseded\)"
-    assert re.fullmatch(told, first)
-    assert second.endswith("2 rows (1 inserted, 1 unchanged)")
+    assert re.fullmatch(told + rate, first)
+    assert re.search(r" 2 rows \(1 inserted, 1 unchanged\)" + rate, second)
     assert state.tables
     assert state.tables.sizes == {"products": 3, "names": 2, "deliveries": 3, "rejected_rows": 0}
 
