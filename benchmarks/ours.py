@@ -190,7 +190,7 @@ def prepare_big(sample: Sample, data: Path, meter: Meter, folder: Path) -> None:
 
 
 def delta_onto_big(delta: Sample, big: Path, meter: Meter, folder: Path) -> None:
-    """A landed small file onto a warehouse that holds a large one."""
+    """A landed small file onto a warehouse that holds a large one, and its tables published."""
     for file in big.iterdir():
         shutil.copy(file, folder)
     os.utime(delta.path)  # Or it might be older than the large one.
@@ -212,6 +212,8 @@ def delta_onto_big(delta: Sample, big: Path, meter: Meter, folder: Path) -> None
     if miscounted:
         told.append(f"{miscounted:,} wrong counts")
     step.wrong = ", ".join(told)
+    with meter.timed("publish"):
+        project.publish()
 
 
 def inbox(files: Sequence[Path], right: Answer, meter: Meter, folder: Path) -> None:
