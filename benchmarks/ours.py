@@ -21,7 +21,7 @@ from benchmarks.dagster_command import dagster_dev, execute_job
 from benchmarks.measure import Meter, Step, stored_bytes, warm
 from benchmarks.samples import Sample
 from lfp_pipeline.engine import Engine
-from lfp_pipeline.ingestion import Ingested
+from lfp_pipeline.ingested import Ingested
 from lfp_pipeline.landing.delivery import Delivery
 from lfp_pipeline.settings import Settings
 from lfp_pipeline.warehouse.account import Account, Status

@@ -17,7 +17,7 @@ from lfp_pipeline.checks import (
 )
 from lfp_pipeline.engine import Engine
 from lfp_pipeline.errors import LandingError, SettingsError
-from lfp_pipeline.ingestion import Ingested, NotLanded
+from lfp_pipeline.ingested import Ingested, NotLanded
 from lfp_pipeline.landing.delivery import Delivery
 from lfp_pipeline.landing.partition_key import is_partition_key, partition_key
 from lfp_pipeline.landing.sources import Source

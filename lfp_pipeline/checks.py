@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import dagster as dg
 import duckdb
 
-from lfp_pipeline.ingestion import Ingested
+from lfp_pipeline.ingested import Ingested
 from lfp_pipeline.warehouse.laws import (
     product_count,
     repeated_skus,

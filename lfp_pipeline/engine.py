@@ -11,7 +11,8 @@ from dataclasses import dataclass, replace
 import duckdb
 
 from lfp_pipeline.errors import LandingError, LfpError
-from lfp_pipeline.ingestion import Ingested, NotLanded, ingest
+from lfp_pipeline.ingested import Ingested, NotLanded
+from lfp_pipeline.ingestion import ingest
 from lfp_pipeline.landing.delivery import Delivery
 from lfp_pipeline.landing.feed_memory import FeedMemory
 from lfp_pipeline.landing.feeds import Feed, below

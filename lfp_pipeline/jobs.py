@@ -9,7 +9,7 @@ from lfp_pipeline.assets import count_names, name_counts, products, raw_products
 from lfp_pipeline.busy import failing_plainly, note_busy
 from lfp_pipeline.checks import as_evaluation, check_products, products_checks
 from lfp_pipeline.engine import Engine
-from lfp_pipeline.ingestion import Ingested, NotLanded
+from lfp_pipeline.ingested import Ingested, NotLanded
 from lfp_pipeline.reporting import (
     delivery_metadata,
     failure,

@@ -7,7 +7,7 @@ from typing import Any
 import dagster as dg
 import duckdb
 
-from lfp_pipeline.ingestion import Ingested, NotLanded
+from lfp_pipeline.ingested import Ingested, NotLanded
 from lfp_pipeline.landing.delivery import Delivery
 from lfp_pipeline.progress import megabytes
 from lfp_pipeline.reading.reader import Reading

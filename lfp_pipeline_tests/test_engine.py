@@ -14,7 +14,7 @@ import pytest
 from lfp_pipeline import ingestion
 from lfp_pipeline.engine import Backlog, Engine
 from lfp_pipeline.errors import LandingError
-from lfp_pipeline.ingestion import Ingested, NotLanded
+from lfp_pipeline.ingested import Ingested, NotLanded
 from lfp_pipeline.landing.delivery import Delivery
 from lfp_pipeline.landing.outcomes import read_outcome
 from lfp_pipeline.landing.sources import LocalFile

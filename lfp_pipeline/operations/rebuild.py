@@ -15,7 +15,8 @@ import duckdb
 from lfp_pipeline.engine import Engine
 from lfp_pipeline.errors import OperationRefusedError, WarehouseBrokenError
 from lfp_pipeline.holds import own_folder
-from lfp_pipeline.ingestion import Ingested, note_outcomes
+from lfp_pipeline.ingested import Ingested
+from lfp_pipeline.ingestion import note_outcomes
 from lfp_pipeline.landing.delivery import Delivery, stamp
 from lfp_pipeline.landing.intents import is_pruned, is_reverted
 from lfp_pipeline.landing.outcomes import read_outcome

@@ -13,7 +13,7 @@ from typing import Any
 import duckdb
 import pytest
 
-from lfp_pipeline.ingestion import Ingested
+from lfp_pipeline.ingested import Ingested
 from lfp_pipeline.landing.partition_key import partition_key
 from lfp_pipeline.reading.rejects import RAW_BYTES_KEPT
 from lfp_pipeline.warehouse.account import Account, Status

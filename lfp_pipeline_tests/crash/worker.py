@@ -16,7 +16,7 @@ from dagster._core.execution.api import execute_run
 
 from lfp_pipeline.definitions import definitions
 from lfp_pipeline.engine import Engine
-from lfp_pipeline.ingestion import Ingested
+from lfp_pipeline.ingested import Ingested
 from lfp_pipeline.landing.sources import utc_from_ns
 from lfp_pipeline.settings import load_settings
 from lfp_pipeline.warehouse.account import Status
@@ -101,7 +101,7 @@ def _under(conditions: Conditions) -> Iterator[None]:
         with (
             patch("lfp_pipeline.warehouse.direct_load.LEAST_BYTES", 0),
             patch("lfp_pipeline.warehouse.direct_load.is_worth_it", lambda *_: True),
-            patch("lfp_pipeline.ingestion.size_in_bytes", lambda _: 0),
+            patch("lfp_pipeline.settling.size_in_bytes", lambda _: 0),
         ):
             yield
     else:

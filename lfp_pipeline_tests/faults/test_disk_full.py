@@ -12,7 +12,7 @@ import pytest
 from lfp_pipeline.checkpoints import checkpoint
 from lfp_pipeline.engine import Engine
 from lfp_pipeline.errors import LandingError
-from lfp_pipeline.ingestion import Ingested
+from lfp_pipeline.ingested import Ingested
 from lfp_pipeline.landing.feed_memory import FeedMemory
 from lfp_pipeline.landing.sources import LocalFile
 from lfp_pipeline_tests.faults.disks import full, small_disk

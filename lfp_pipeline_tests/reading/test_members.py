@@ -12,7 +12,7 @@ import duckdb
 import pytest
 
 from lfp_pipeline.errors import DeliveryRefusedError
-from lfp_pipeline.ingestion import Ingested
+from lfp_pipeline.ingested import Ingested
 from lfp_pipeline.reading import reject_limit, unpacking
 from lfp_pipeline.warehouse import direct_load
 from lfp_pipeline_tests.oracle import LOG, engine_at

@@ -55,7 +55,7 @@ def test_regular_files_are_loaded_directly_and_others_with_more_care(
 ):
     loaded = loads(monkeypatch)
     for file in (FILE, PADDED, RAGGED):
-        monkeypatch.setattr("lfp_pipeline.ingestion.size_in_bytes", lambda _: 0)
+        monkeypatch.setattr("lfp_pipeline.settling.size_in_bytes", lambda _: 0)
         engine.ingest(land(engine, file), LOG)
     assert loaded == ["a.csv"]
     assert_laws_hold(engine, [FILE, PADDED, RAGGED])
@@ -96,7 +96,7 @@ def test_a_load_that_fails_leaves_the_tables_as_they_were(
         connection.execute(f"UPDATE {INCOMING} SET row_number = rowid")
         raise MemoryError
 
-    monkeypatch.setattr("lfp_pipeline.ingestion.size_in_bytes", lambda _: 0)
+    monkeypatch.setattr("lfp_pipeline.settling.size_in_bytes", lambda _: 0)
     monkeypatch.setattr("lfp_pipeline.warehouse.merge.adopt", failing)
     plain = File("b.csv", 2, (("s1", "Ann", ""), ("s3", "Dot", "y")))
     assert engine.ingest(land(engine, plain), LOG).account.status == "failed"
@@ -133,7 +133,7 @@ def test_a_small_merge_leaves_the_database_file_alone_but_is_seen_by_readers(tmp
 
 
 def test_a_delivery_that_is_in_is_not_loaded_again(engine: Engine, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("lfp_pipeline.ingestion.size_in_bytes", lambda _: 0)
+    monkeypatch.setattr("lfp_pipeline.settling.size_in_bytes", lambda _: 0)
     loaded = loads(monkeypatch)
     accounts = [engine.ingest(land(engine, FILE), LOG).account for _ in range(2)]
     assert accounts[0] == accounts[1]

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from lfp_pipeline import ingestion
 from lfp_pipeline.engine import Engine
-from lfp_pipeline.ingestion import Ingested, ingest
+from lfp_pipeline.ingested import Ingested
+from lfp_pipeline.ingestion import ingest
 from lfp_pipeline.landing.delivery import Delivery
 from lfp_pipeline.warehouse import counts, direct_load, matching, merge
 from lfp_pipeline.warehouse.account import Status

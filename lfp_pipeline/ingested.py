@@ -1,0 +1,38 @@
+"""What became of deliveries, for people."""
+
+from dataclasses import dataclass
+
+from lfp_pipeline.landing.delivery import Delivery
+from lfp_pipeline.reading.reader import Reading
+from lfp_pipeline.warehouse.account import Account
+
+
+@dataclass(frozen=True)
+class Ingested:
+    """What became of a delivery, for people.
+
+    Attributes:
+        account: its account in the ledger.
+        reading: what was read of it; None: it could not be read, or needed not.
+        products: rows in `products` afterwards.
+        seconds: from the landed file to the commit, waiting for the lock and the others of its
+            batch included.
+        batch: how many deliveries were merged together with it, itself included.
+        busy: whether it failed only because the database was in other hands.
+    """
+
+    delivery: Delivery
+    account: Account
+    reading: Reading | None = None
+    products: int = 0
+    seconds: float = 0.0
+    batch: int = 1
+    busy: bool = False
+
+
+@dataclass(frozen=True)
+class NotLanded:
+    """A source that could not be brought into the raw zone."""
+
+    partition_key: str
+    error: str

@@ -1,0 +1,268 @@
+"""A batch of deliveries in its workspace: read and merged, loaded, moved, or taken out."""
+
+import logging
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+
+from lfp_pipeline.checkpoints import checkpoint
+from lfp_pipeline.errors import DeliveryRefusedError, WarehouseBusyError
+from lfp_pipeline.ingested import Ingested
+from lfp_pipeline.landing.delivery import Delivery, Kind
+from lfp_pipeline.landing.intact import check_intact
+from lfp_pipeline.landing.intents import is_reverted
+from lfp_pipeline.landing.raw_zone import RawZone
+from lfp_pipeline.progress import heartbeat
+from lfp_pipeline.reading.arrivals import arrive_alone, arrive_with_others
+from lfp_pipeline.reading.fingerprint import fingerprint
+from lfp_pipeline.reading.plain_text import PlainText, plain_texts
+from lfp_pipeline.reading.reader import Reading, forget_reading, read_delivery
+from lfp_pipeline.reading.rehearsal import (
+    being_read,
+    digests_of_the_dead,
+    rehearse_if_a_reader_died,
+)
+from lfp_pipeline.reading.workspace import Workspace, WorkspaceLimits, workspace_of
+from lfp_pipeline.reverting import revert
+from lfp_pipeline.settings import Settings, size_in_bytes
+from lfp_pipeline.warehouse import direct_load
+from lfp_pipeline.warehouse.account import Status
+from lfp_pipeline.warehouse.deletion import merge_deletion
+from lfp_pipeline.warehouse.duckdb_file import Warehouse
+from lfp_pipeline.warehouse.laws import product_count
+from lfp_pipeline.warehouse.ledger import accounts
+from lfp_pipeline.warehouse.merge import Arrived, merge
+from lfp_pipeline.warehouse.redelivery import redeliver
+
+_LATIN_1 = " Some are not UTF-8; if the file is Latin-1, set LFP_FALLBACK_ENCODING=latin-1."
+
+
+class MindChangedError(Exception):
+    """A delivery was reverted or reinstated meanwhile."""
+
+
+def settle(
+    batch: Sequence[Delivery],
+    settings: Settings,
+    warehouse: Warehouse,
+    log: logging.Logger,
+    share: int,
+) -> list[Ingested]:
+    """Have the warehouse follow what the raw zone says of a batch.
+
+    Args:
+        batch: oldest first; a deletion, or what is to be as if it had never come, alone.
+        settings: limits, rules, waiting times.
+        warehouse: to merge into.
+        log: for progress.
+        share: with how many others this shares its run's threads and memory.
+
+    Raises:
+        MindChangedError: meanwhile, it is to be taken in or out in another way.
+        LfpError: it could not be done, and why. Nothing was changed.
+        duckdb.Error: likewise.
+    """
+    started = time.perf_counter()
+    limits = WorkspaceLimits.of(settings, share)
+    with workspace_of(settings, limits) as workspace:
+        is_out = is_reverted(batch[0].path)
+        work = _Work(batch, is_out, workspace, limits, settings, warehouse, log, started)
+        if is_out:
+            done = work.revert()
+        elif batch[0].kind is Kind.DELETION:
+            done = work.delete()
+        else:
+            done = work.redeliver() or work.load_directly() or work.read_and_merge()
+    seconds = time.perf_counter() - started
+    return [replace(ingested, seconds=seconds) for ingested in done]
+
+
+@dataclass(frozen=True)
+class _Work:
+    """A batch in its workspace, and the ways in which it may be merged.
+
+    Each way returns what became of the batch, or nothing, if it is not the way for this batch.
+
+    Attributes:
+        is_out: whether the batch is one delivery that is to be as if it had never come.
+        started: when the work began, by `time.perf_counter`.
+    """
+
+    batch: Sequence[Delivery]
+    is_out: bool
+    workspace: Workspace
+    limits: WorkspaceLimits
+    settings: Settings
+    warehouse: Warehouse
+    log: logging.Logger
+    started: float
+
+    def revert(self) -> list[Ingested]:
+        """Take a delivery out, and what it had replaced in."""
+        (delivery,), connection = self.batch, self.workspace.connection
+        with self._attached(self.warehouse, "reverting"):
+            account = revert(delivery, self.workspace, self.settings, self.log)
+            return [Ingested(delivery, account, products=product_count(connection))]
+
+    def delete(self) -> list[Ingested]:
+        """Delete what a deletion says."""
+        (delivery,), connection = self.batch, self.workspace.connection
+        check_intact(delivery)
+        with self._attached(self.warehouse, "deleting by"):
+            account = merge_deletion(connection, delivery, self.started)
+            return [Ingested(delivery, account, products=product_count(connection))]
+
+    def redeliver(self) -> list[Ingested]:
+        """Bytes that were there before are not read again."""
+        delivery, *others = self.batch
+        if others or not RawZone(self.settings.raw_dir).has_twin(delivery):
+            return []
+        connection = self.workspace.connection
+        with suppress(WarehouseBusyError), self._attached(self.warehouse.at_once):
+            read_with = fingerprint(self.settings)
+            account = redeliver(connection, delivery, read_with, self.started, self.log)
+            if account is not None:
+                return [Ingested(delivery, account, products=product_count(connection))]
+        return []
+
+    def load_directly(self) -> list[Ingested]:
+        """A large file goes straight into the warehouse."""
+        delivery, *others = self.batch
+        small = delivery.size_bytes < direct_load.LEAST_BYTES
+        if others or small or self._is_suspect(delivery):  # The rehearsal is of another way.
+            return []
+        try:
+            text, *more = self._lone_texts
+            size = text.path.stat().st_size
+            memory_bytes = size_in_bytes(self.limits.memory_limit)
+            if more or not direct_load.is_worth_it(size, self.warehouse.size_bytes, memory_bytes):
+                return []
+            if size >= memory_bytes // 4:
+                return self._load(text, self.warehouse)
+            # Is somebody else at it? Then this file is better read meanwhile than after.
+            with suppress(WarehouseBusyError):
+                return self._load(text, self.warehouse.at_once, only_if_empty=True)
+        except DeliveryRefusedError as error:
+            return self._refuse(str(error))
+        return []
+
+    def _load(
+        self, text: PlainText, warehouse: Warehouse, *, only_if_empty: bool = False
+    ) -> list[Ingested]:
+        connection, (delivery,) = self.workspace.connection, self.batch
+        with self._attached(warehouse, "loading"):
+            products = product_count(connection)
+            known = accounts(connection, [delivery.partition_key]).get(delivery.delivery_id)
+            if known is not None and known.status is Status.MERGED:
+                return [Ingested(delivery, known, products=products)]
+            if only_if_empty and products:
+                return []
+            try:
+                with being_read(self.batch, self.settings):
+                    reading = direct_load.load_directly(connection, delivery, text, self.settings)
+                if reading is None:
+                    return []
+                arrive_alone(connection, taken=True)
+                done = self._merge([Arrived(delivery, reading)], loaded=True)
+            finally:
+                direct_load.forget(connection)
+            checkpoint(connection, "warehouse", self.log)
+            return done
+
+    def _refuse(self, refusal: str) -> list[Ingested]:
+        connection = self.workspace.connection
+        forget_reading(connection)
+        arrive_alone(connection, taken=False)
+        with self._attached(self.warehouse):
+            return self._merge([Arrived(self.batch[0], None, refusal)])
+
+    def read_and_merge(self) -> list[Ingested]:
+        """Whatever it is: read into the workspace without a lock, then merged."""
+        with being_read(self.batch, self.settings):
+            arrived = [self._arrive(number) for number in range(len(self.batch))]
+        with self._attached(self.warehouse):
+            return self._merge(arrived)
+
+    def _arrive(self, number: int) -> Arrived:
+        """Read one delivery, and add it to the arrivals."""
+        delivery, connection = self.batch[number], self.workspace.connection
+        alone = len(self.batch) == 1
+        reading, refusal = None, None
+        with self.workspace.folder_for(number) as folder:
+            try:
+                texts = self._lone_texts if alone else self._texts(delivery, folder)
+                reading = read_delivery(
+                    delivery, texts, connection, folder, self.settings, self.log
+                )
+                refusal = _too_many_rejects(reading, self.settings.max_reject_share)
+            except DeliveryRefusedError as error:
+                forget_reading(connection)
+                refusal = str(error)
+        if alone:
+            arrive_alone(connection, taken=refusal is None)
+        else:
+            arrive_with_others(connection, number, taken=refusal is None)
+        return Arrived(delivery, reading, refusal)
+
+    def _merge(self, arrived: Sequence[Arrived], *, loaded: bool = False) -> list[Ingested]:
+        connection = self.workspace.connection
+        read_with = fingerprint(self.settings)
+        done = merge(connection, arrived, read_with, self.started, loaded=loaded)
+        products = product_count(connection)
+        return [
+            Ingested(one.delivery, account, one.reading, products, batch=len(arrived))
+            for one, account in zip(arrived, done, strict=True)
+        ]
+
+    @cached_property
+    def _lone_texts(self) -> Sequence[PlainText]:
+        """The texts of a delivery that is alone: unpacked once, whichever way it goes."""
+        with being_read(self.batch, self.settings):
+            return self._texts(self.batch[0], self.workspace.folder)
+
+    def _texts(self, delivery: Delivery, folder: Path) -> Sequence[PlainText]:
+        """The begin of every reading."""
+        check_intact(delivery)
+        if self._is_suspect(delivery):
+            rehearse_if_a_reader_died(delivery, self.limits, self.settings, self.log)
+        return plain_texts(delivery.path, folder, self.settings.max_unpacked_bytes)
+
+    def _is_suspect(self, delivery: Delivery) -> bool:
+        """Whether a reader of these bytes had died when this began."""
+        return delivery.sha256 in self._died_of
+
+    @cached_property
+    def _died_of(self) -> frozenset[str]:
+        return digests_of_the_dead(self.settings)
+
+    @contextmanager
+    def _attached(self, warehouse: Warehouse, work: str = "merging") -> Iterator[None]:
+        """Attach the warehouse to work on the batch, telling others and the log so.
+
+        Raises:
+            MindChangedError: meanwhile, the batch is to be taken in or out in another way.
+        """
+        more = f" and {len(self.batch) - 1} more" if len(self.batch) > 1 else ""
+        purpose = f"{work} {self.batch[0].delivery_id}{more}"
+        telling = heartbeat(self.log, lambda seconds: f"{purpose}: {seconds:.0f} s so far")
+        with warehouse.attached(self.workspace.connection, purpose, self.log), telling:
+            # Behind the lock: whoever changes his mind says so first, and comes here then.
+            if any(is_reverted(one.path) != self.is_out for one in self.batch):
+                raise MindChangedError
+            yield
+
+
+def _too_many_rejects(reading: Reading, limit: float) -> str | None:
+    if reading.reject_share <= limit:
+        return None
+    reasons = {reason for _, _, _, reason, *_ in reading.sample_rejects}
+    hint = _LATIN_1 if "invalid encoding" in reasons else ""
+    return (
+        f"{reading.rows_rejected:,} of {reading.rows_read:,} rows are rejected "
+        f"({reading.reject_share:.1%}); more than {limit:.1%} refuses the whole file (setting "
+        "LFP_MAX_REJECT_SHARE). The rejects and their reasons are in rejected_rows, and `make "
+        f"rejects` writes them as CSV to be mended.{hint}"
+    )
