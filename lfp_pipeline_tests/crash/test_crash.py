@@ -6,6 +6,8 @@ import sys
 from collections import Counter
 from pathlib import Path
 
+import pytest
+
 from lfp_pipeline_tests.crash.plan import Plan, Typical
 from lfp_pipeline_tests.crash.steps import Step
 from lfp_pipeline_tests.crash.worker import INGEST, SENSE
@@ -40,6 +42,7 @@ def crash(folder: Path, *options: object, path: Path = PROJECT) -> subprocess.Co
     )
 
 
+@pytest.mark.timeout(900)  # Half a minute, where nobody else wants the cores.
 def test_processes_killed_at_steps_and_at_any_moment_violate_no_law(tmp_path: Path) -> None:
     ended = crash(tmp_path, "--kills", KILLS, "--seed", 1)
     assert ended.returncode == 0, ended.stdout + ended.stderr
