@@ -83,6 +83,7 @@ def dagster_dev(folder: Path, home: Path) -> Iterator[Dagster]:
         "LFP_DATA_DIR": str(folder / "data"),
         "LFP_INBOX_QUIET_SECONDS": "0.5",
         "LFP_SENSOR_INTERVAL_SECONDS": "1",
+        "LFP_PUBLISH_SHARE": "0.5",
     }
     port = free_port()
     log = folder / "log"
@@ -121,3 +122,8 @@ def test_dropped_files_are_in_the_tables_soon_after(dagster: Dagster) -> None:
     assert {status for _, status in dagster.runs()} == {"SUCCESS"}
     assert query(dagster.data, PRODUCTS) == true_products([FIRST, *BURST])
     assert query(dagster.data, NAME_COUNTS) == true_counts([FIRST, *BURST])
+
+    published = dagster.data / "published"  # By the last run, or by the sensor, soon.
+    dagster.until((published / "products.duckdb").exists, seconds=60)
+    dagster.until(lambda: query(published, PRODUCTS) == true_products([FIRST, *BURST]), seconds=60)
+    assert query(published, NAME_COUNTS) == true_counts([FIRST, *BURST])
