@@ -65,6 +65,11 @@ def own_peak_bytes() -> int:
     return peak if sys.platform == "darwin" else peak * 1024
 
 
+def tree(root: int) -> list[int]:
+    """The process ids of a process and all its descendants that live, parents first."""
+    return _tree(root, _stats()) if _HAS_PROC else []
+
+
 def _stats() -> dict[int, list[str]]:
     stats = {}
     for folder in _PROC.iterdir():

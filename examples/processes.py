@@ -87,8 +87,12 @@ class Dagster:
                 time.sleep(_PAUSE_SECONDS)
         return []
 
-    def until(self, done: Callable[[], bool]) -> float:
+    def until(self, done: Callable[[], bool], seconds: float = _LONGEST_WAIT_SECONDS) -> float:
         """Wait, but not for ever.
+
+        Args:
+            done: what is waited for.
+            seconds: the longest wait.
 
         Returns:
             The seconds that it took.
@@ -102,8 +106,8 @@ class Dagster:
             if self.process.poll() is not None:
                 msg = f"Dagster has ended:\n{told}"
                 raise RuntimeError(msg)
-            if time.monotonic() - start > _LONGEST_WAIT_SECONDS:
-                msg = f"Still not so after {_LONGEST_WAIT_SECONDS:.0f} s:\n{told}"
+            if time.monotonic() - start > seconds:
+                msg = f"Still not so after {seconds:.0f} s:\n{told}"
                 raise RuntimeError(msg)
             time.sleep(_PAUSE_SECONDS)
         return time.monotonic() - start
@@ -130,13 +134,16 @@ def feed_server(folder: Path, name: str, *options: object) -> Iterator[Feed]:
 
 
 @contextmanager
-def dagster_dev(folder: Path, feeds: Mapping[str, str], interval: int = 2) -> Iterator[Dagster]:
+def dagster_dev(
+    folder: Path, feeds: Mapping[str, str], interval: int = 2, **more: object
+) -> Iterator[Dagster]:
     """For the block, `dagster dev` with feeds as its sources.
 
     Args:
         folder: for the instance, the data and the list of sources.
         feeds: their URLs, by name.
         interval: seconds between two questions for news.
+        more: settings of the pipeline.
     """
     home, data = folder / "home", folder / "data"
     home.mkdir(parents=True, exist_ok=True)
@@ -152,7 +159,7 @@ def dagster_dev(folder: Path, feeds: Mapping[str, str], interval: int = 2) -> It
         "LFP_SOURCES_FILE": str(sources),
         "LFP_ALLOWED_HOSTS": "127.0.0.0/8",
         "LFP_SENSOR_INTERVAL_SECONDS": str(interval),
-    }
+    } | {f"LFP_{name.upper()}": str(value) for name, value in more.items()}
     port = free_port()
     log = folder / "dagster.log"
     with _running(["-m", "dagster", "dev", "--port", str(port)], log, settings) as process:
