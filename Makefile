@@ -90,6 +90,11 @@ crash: setup ## Kill ingests at every step and at any moment, and check the laws
 	@$(BIN)/python -m lfp_pipeline_tests.crash --kills $(KILLS) \
 	  $(if $(filter command line,$(origin SEED)),--seed $(SEED)) $(if $(FIRST),--first $(FIRST))
 
+.PHONY: soak
+soak: setup ## Let dagster dev work under load, with kills, and watch its memory and disk (MINUTES=60 SEED=)
+	@$(BIN)/python -m lfp_pipeline_tests.soak --minutes $(MINUTES) \
+	  $(if $(filter command line,$(origin SEED)),--seed $(SEED)) $(if $(FOLDER),--folder $(FOLDER))
+
 .PHONY: check
 check: setup ## Lint, format, types and layers
 	$(BIN)/ruff check .
