@@ -333,15 +333,24 @@ class Engine:
 
     # For readers
 
-    def publish(self, log: logging.Logger) -> None:
+    def publish(self, log: logging.Logger, *, at_once: bool = False) -> None:
         """Publish the tables where they have changed and it is due, without waiting for anybody.
 
         What stands against it harms nobody: the copy from before stays until the next time.
+
+        Args:
+            log: is told of it.
+            at_once: though it may not be due, and others are waited for: what was taken out is to
+                be out of the copy, too.
         """
-        if not (self.published.is_outdated and self.published.is_due()):
+        published = self.published
+        wanted = (published.share or published.path.exists()) if at_once else published.is_due()
+        if not (wanted and published.is_outdated):
             return
         try:
-            replace(self.published, warehouse=self.warehouse.at_once).publish(log)
+            if not at_once:
+                published = replace(published, warehouse=self.warehouse.at_once)
+            published.publish(log)
         except (LfpError, duckdb.Error, OSError) as error:
             log.warning("The tables were not published; the copy from before stays. %s", error)
 

@@ -152,7 +152,7 @@ def _show_tables(
     context.log_event(dg.AssetMaterialization("name_counts", metadata=metadata))
     for check in checks:
         context.log_event(as_evaluation(check))  # type: ignore[arg-type] # taken, if untold
-    engine.publish(context.log)
+    engine.publish(context.log, at_once=True)
 
 
 @dg.job(name="revert_delivery", config=SHORT_CONSOLE)

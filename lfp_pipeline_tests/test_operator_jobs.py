@@ -1,5 +1,6 @@
 """The operator's jobs, on a real instance: each with a dry run, and the tables right afterwards."""
 
+import duckdb
 import pytest
 
 from lfp_pipeline_tests.oracle import LOG, File, assert_laws_hold, tables, true_products
@@ -125,3 +126,11 @@ def test_what_is_no_longer_needed_is_pruned_and_a_rebuild_gives_the_same(stocked
     config = {"ops": {"revert": {"config": {"delivery_id": newer.delivery_id}}}}
     assert why in stocked.error(stocked.run("revert_delivery", config=config))
     assert tables(stocked.engine)["products"] == before["products"]
+
+
+def test_what_is_purged_is_out_of_the_published_copy_at_once(stocked: Project) -> None:
+    copy = stocked.engine.published.path
+    assert copy.exists()
+    operate(stocked, "purge_products", everything=True)
+    with duckdb.connect(copy, read_only=True) as connection:
+        assert connection.execute("SELECT count(*) FROM products").fetchall() == [(0,)]
