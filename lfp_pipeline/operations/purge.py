@@ -53,7 +53,7 @@ class Selection:
         everything: all.
 
     Raises:
-        OperationRefusedError: none of these is said, or several are.
+        OperationRefusedError: none of these is said, or several are; or a sku is empty.
     """
 
     skus: Sequence[str] = ()
@@ -65,6 +65,9 @@ class Selection:
         said = (self.skus, self.partition, self.older_than_days is not None, self.everything)
         if sum(map(bool, said)) != 1:
             msg = "Say exactly one of skus, partition, older_than_days and everything."
+            raise OperationRefusedError(msg)
+        if not all(sku.strip() for sku in self.skus):
+            msg = "One of the skus is empty; no product has such a sku. Leave it out."
             raise OperationRefusedError(msg)
 
 

@@ -1,0 +1,1 @@
+"""Random histories of everything that can be done, against plain dicts."""
