@@ -22,6 +22,11 @@ _TOLD = (
     "version of the file is taken in as usual."
 )
 
+_FORGONE = (
+    "What it may have had when {delivery_id} was reverted is gone, because its bytes are pruned. "
+    "Land its file again, and it counts again."
+)
+
 
 def revert(
     delivery: Delivery, workspace: Workspace, settings: Settings, log: logging.Logger
@@ -38,22 +43,33 @@ def revert(
     known = accounts(workspace.connection, [delivery.partition_key]).get(delivery.delivery_id)
     if known is not None and known.status is Status.REVERTED:
         return known
-    find_heirs(delivery, workspace, settings, log)
-    return reverse(workspace.connection, delivery, _TOLD.format(at=utc_now()))
+    forgone = find_heirs(delivery, workspace, settings, log)
+    told = _FORGONE.format(delivery_id=delivery.delivery_id)
+    accounts_of_forgone = [
+        (one, Account(one.delivery_id, Status.FAILED, error=told)) for one in forgone
+    ]
+    return reverse(workspace.connection, delivery, _TOLD.format(at=utc_now()), accounts_of_forgone)
 
 
 def find_heirs(
     delivery: Delivery, workspace: Workspace, settings: Settings, log: logging.Logger
-) -> None:
+) -> list[Delivery]:
     """Find what comes into the place of what a delivery has won or deleted.
+
+    Returns:
+        Older deliveries that may have had it, and are pruned.
 
     Raises:
         LfpError: an older delivery, which may have it, cannot be read.
     """
     connection = workspace.connection
     raw_zone = RawZone(settings.raw_dir)
+    forgone = []
     for older in map(raw_zone.find, begin_reversal(connection, delivery)):
-        if is_pruned(older.path) or not is_sought(connection, delivery, older):
+        if not is_sought(connection, delivery, older):
+            continue
+        if is_pruned(older.path):
+            forgone.append(older)
             continue
         log.info("Looking into %s for what %s had won", older.delivery_id, delivery.delivery_id)
         check_intact(older, thorough=True)
@@ -63,6 +79,7 @@ def find_heirs(
         else:
             _read(older, workspace, settings, log)
             inherit(connection, older)
+    return forgone
 
 
 def _read(

@@ -43,9 +43,8 @@ def prune(raw: Path) -> None:
 
 
 def keep_again(raw: Path) -> None:
-    """Say that the bytes of a delivery are there, if they had been pruned."""
-    if is_pruned(raw):
-        _forget(raw.with_suffix(_PRUNED))
+    """Say that the bytes of a delivery are there, and are kept."""
+    _forget(raw.with_suffix(_PRUNED))
 
 
 def _note(note: Path) -> None:

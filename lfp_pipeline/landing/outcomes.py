@@ -31,6 +31,11 @@ def note_outcome(raw: Path, status: str, database_id: str) -> None:
         publish(file, temporary, note)
 
 
+def forget_outcome(raw: Path) -> None:
+    """Have the delivery be offered again."""
+    raw.with_suffix(_SUFFIX).unlink(missing_ok=True)
+
+
 def read_outcome(raw: Path, database_id: str | None) -> Outcome | None:
     """What was noted of the delivery whose raw file that is; None: it came to no end there."""
     try:

@@ -25,8 +25,8 @@ from lfp_pipeline.errors import LandingError, RawFileError
 from lfp_pipeline.landing.delivery import Delivery, Kind, stamp
 from lfp_pipeline.landing.durable import leftovers, publish, temporary_beside
 from lfp_pipeline.landing.intact import TOUCHED_AT, check_intact
-from lfp_pipeline.landing.intents import is_pruned, keep_again
-from lfp_pipeline.landing.outcomes import Outcome, read_outcome
+from lfp_pipeline.landing.intents import is_pruned, is_reverted, keep_again
+from lfp_pipeline.landing.outcomes import Outcome, forget_outcome, read_outcome
 from lfp_pipeline.landing.partition_key import is_partition_key
 from lfp_pipeline.landing.sources import Source, utc_now
 from lfp_pipeline.progress import TransferProgress
@@ -94,13 +94,16 @@ class RawZone:
                 path=folder / f"{stamp(delivered_at)}-{sink.digest.hexdigest()[:16]}.raw",
                 kind=kind,
             )
-            if (landed := self._recorded(delivery)) is not None:
-                return landed
-            temporary.chmod(0o444)
-            publish(file, temporary, delivery.path)
-        keep_again(delivery.path)
-        self._record(delivery)
-        return delivery
+            landed = self._recorded(delivery)
+            if landed is None:
+                temporary.chmod(0o444)
+                publish(file, temporary, delivery.path)
+        if is_pruned(delivery.path):
+            forget_outcome(delivery.path)  # What it has won may have been given up.
+            keep_again(delivery.path)
+        if landed is None:
+            self._record(delivery)
+        return landed or delivery
 
     def newest(self, key: str) -> Delivery | None:
         """The newest delivery of a partition; None: there is none.
@@ -145,14 +148,17 @@ class RawZone:
         return _read_record(record)
 
     def unended(self, database_id: str | None, log: logging.Logger) -> list[Delivery]:
-        """All deliveries, but for pruned ones, of which no end in that database is noted.
+        """All deliveries of which no end in that database is noted, as far as one can be reached.
+
+        Of a pruned delivery nothing can be taken in; it can be taken out.
 
         Returns:
             The oldest first.
         """
         deliveries = []
         for record in self.root.glob("*/[!.]*.json"):
-            if read_outcome(record, database_id) is None and not is_pruned(record):
+            out_of_reach = is_pruned(record) and not is_reverted(record)
+            if not out_of_reach and read_outcome(record, database_id) is None:
                 try:
                     deliveries.append(_read_record(record))
                 except LandingError as error:
@@ -164,7 +170,7 @@ class RawZone:
         names: dict[str, set[str]] = defaultdict(set)
         for path in (self.root / key).glob("[!.]*"):
             names[path.suffix].add(path.stem)
-        kept = names[".json"] - names[".pruned"]
+        kept = names[".json"] - (names[".pruned"] - names[".reverted"])
         if kept - names[".outcome"]:
             return True
         # Notes of another database are older than it: the newest tells. Names sort as time does.

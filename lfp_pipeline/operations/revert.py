@@ -52,7 +52,8 @@ def revert_delivery(
         msg = (
             f"{delivery_id} has won or deleted {before.outlook.orphans:,} skus, and older "
             f"deliveries, which may have had them, are pruned: {', '.join(before.pruned[:5])}. "
-            "Land their files again; or say despite_pruned, and what only they had is gone."
+            "Land their files again; or say despite_pruned, and what only they had is gone until "
+            "they land again."
         )
         raise OperationRefusedError(msg)
     if dry_run:

@@ -10,6 +10,7 @@ again, the newest first, until all are found. In the workspace:
     heirs        (sku, name, description, delivery_id, delivered_at, row_number): who wins now
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import duckdb
@@ -85,10 +86,12 @@ GROUP BY name
 HAVING sum(change) <> 0
 """
 
+_FORGET_REJECTS = "DELETE FROM warehouse.rejected_rows WHERE delivery_id = $delivery_id"
+
 _TAKE_OUT = [
     "DELETE FROM warehouse.products WHERE delivery_id = $delivery_id",
     "DELETE FROM warehouse.deletions WHERE delivery_id = $delivery_id",
-    "DELETE FROM warehouse.rejected_rows WHERE delivery_id = $delivery_id",
+    _FORGET_REJECTS,
 ]
 
 _PUT_IN = [
@@ -157,13 +160,20 @@ def outlook(connection: duckdb.DuckDBPyConnection, delivery: Delivery) -> Outloo
     return Outlook(*connection.execute(_OUTLOOK, this).fetchall()[0])
 
 
-def reverse(connection: duckdb.DuckDBPyConnection, delivery: Delivery, told: str) -> Account:
+def reverse(
+    connection: duckdb.DuckDBPyConnection,
+    delivery: Delivery,
+    told: str,
+    forgone: Sequence[tuple[Delivery, Account]],
+) -> Account:
     """Take a delivery out of the attached warehouse, and put the heirs in: whole or not at all.
 
     Args:
         connection: to a workspace with the heirs.
         delivery: what is taken back, merged or not.
         told: what the ledger says of it then.
+        forgone: older deliveries that may have had heirs and cannot be read any more. They do not
+            count as merged any longer: so they are merged anew, should they land again.
 
     Raises:
         WarehouseInconsistentError: a law would not hold. Nothing was changed.
@@ -177,7 +187,9 @@ def reverse(connection: duckdb.DuckDBPyConnection, delivery: Delivery, told: str
         for statement in _PUT_IN:
             connection.execute(statement)
         apply_changed_names(connection)
-        record(connection, [(delivery, account)])
+        for one, _ in forgone:
+            connection.execute(_FORGET_REJECTS, {"delivery_id": one.delivery_id})
+        record(connection, [(delivery, account), *forgone])
         if connection.execute(_REPEATED).fetchall()[0][0]:
             msg = f"{delivery.delivery_id}: without it, a sku would be in products twice."
             raise WarehouseInconsistentError(msg)

@@ -1,9 +1,104 @@
 """What histories have found."""
 
+from pathlib import Path
+
 import pytest
 
+from lfp_pipeline.engine import Engine
 from lfp_pipeline.errors import OperationRefusedError
+from lfp_pipeline.landing.intents import is_pruned, want_reverted
+from lfp_pipeline.operations.prune import prune_raw
 from lfp_pipeline.operations.purge import Selection
+from lfp_pipeline.operations.rebuild import rebuild_products
+from lfp_pipeline.operations.revert import reinstate_delivery, revert_delivery
+from lfp_pipeline_tests.histories.death import DeathError, dying
+from lfp_pipeline_tests.oracle import LOG, File, engine_at, land, tables, true_products
+
+OLD = File("a.csv", 1, (("s1", "Ann", ""), ("s2", "Bob", ""), ("", "", "")))
+NEW = File("b.csv", 2, (("s1", "Eva", ""), ("s2", "Eva", "")))
+NEWEST = File("c.csv", 3, (("s1", "Fay", ""), ("s2", "Fay", "")))
+
+
+@pytest.fixture
+def engine(tmp_path: Path) -> Engine:
+    return engine_at(tmp_path)
+
+
+def deliver(engine: Engine, *files: File) -> None:
+    for file in files:
+        engine.ingest(land(engine, file), LOG)
+
+
+def statuses(engine: Engine) -> dict[str, str]:
+    return {row[0]: row[5] for row in tables(engine)["ledger"]}
+
+
+def take_in_all(engine: Engine) -> None:
+    assert list(engine.ingest_all([], engine.unended(LOG), LOG))
+    assert not engine.unended(LOG)
+
+
+def test_a_pruned_file_that_lands_again_counts_again_though_it_had_been_given_up(engine: Engine):
+    deliver(engine, OLD, NEW)
+    prune_raw(engine, 0, LOG)
+    revert_delivery(engine, NEW.delivery_id, LOG, despite_pruned=True)
+    assert tables(engine)["products"] == []
+    assert tables(engine)["rejected_rows"] == []
+    assert statuses(engine) == {OLD.delivery_id: "failed", NEW.delivery_id: "reverted"}
+    assert not engine.unended(LOG)
+
+    land(engine, OLD)
+    assert engine.is_unended(OLD.key)
+    take_in_all(engine)
+    assert tables(engine)["products"] == true_products([OLD])
+    assert statuses(engine) == {OLD.delivery_id: "merged", NEW.delivery_id: "reverted"}
+    assert "exactly as they were" in rebuild_products(engine, LOG).summary
+
+
+def test_what_is_pruned_is_not_given_up_where_something_newer_is_found(engine: Engine):
+    deliver(engine, OLD, NEW)
+    prune_raw(engine, 0, LOG)
+    deliver(engine, NEWEST)
+    revert_delivery(engine, NEWEST.delivery_id, LOG, despite_pruned=True)
+    assert tables(engine)["products"] == true_products([NEW])
+    assert statuses(engine)[OLD.delivery_id] == "merged"
+
+
+def test_a_pruned_file_that_is_in_changes_nothing_when_it_lands_again(engine: Engine):
+    deliver(engine, OLD, NEW)
+    before = tables(engine)
+    prune_raw(engine, 0, LOG)
+    assert is_pruned(land(engine, OLD).path) is False
+    take_in_all(engine)
+    assert tables(engine) == before
+
+
+def test_a_pruned_delivery_is_reverted_by_the_next_run_if_a_reversal_was_killed(engine: Engine):
+    deliver(engine, OLD, NEW)
+    prune_raw(engine, 0, LOG)
+    want_reverted(engine.raw_zone.find(OLD.delivery_id).path)  # And so far it came.
+    assert engine.is_unended(OLD.key)
+    take_in_all(engine)
+    assert statuses(engine) == {OLD.delivery_id: "reverted", NEW.delivery_id: "merged"}
+    assert not engine.is_unended(OLD.key)
+    engine.warehouse.path.unlink()
+    take_in_all(engine)
+    assert statuses(engine) == {OLD.delivery_id: "reverted", NEW.delivery_id: "merged"}
+
+
+def test_who_was_killed_before_he_removed_the_bytes_can_be_made_up_for(engine: Engine):
+    deliver(engine, OLD, NEW)
+    old = engine.raw_zone.find(OLD.delivery_id)
+    revert_delivery(engine, OLD.delivery_id, LOG)
+    for steps in range(100):
+        with pytest.raises(DeathError), dying(engine.settings.data_dir, steps):
+            prune_raw(engine, 0, LOG)
+        if is_pruned(old.path):
+            break
+    assert old.path.exists()
+    land(engine, OLD)
+    reinstate_delivery(engine, OLD.delivery_id, LOG)
+    assert statuses(engine)[OLD.delivery_id] == "merged"
 
 
 def test_no_purge_names_a_sku_that_no_product_can_have():
