@@ -13,6 +13,7 @@ ROUNDS ?= 5
 
 MINUTES ?= 30
 KILLS ?= 1000
+DAYS ?= 30
 
 VENV := .venv
 BENCH_VENV := .venv-bench
@@ -55,6 +56,18 @@ sample: preflight ## Make a sample file and drop it into the inbox (ROWS=500000 
 .PHONY: rejects
 rejects: setup ## Write rejected rows into data/rejects, to be mended (PARTITION= or DELIVERY=)
 	@$(BIN)/python -m lfp_pipeline.rejects_export --partition '$(PARTITION)' --delivery '$(DELIVERY)'
+
+# What they did to the assets stays: that is in the index. Dagster's own deletion of runs forgets that,
+# and leaves the files as large as they were.
+.PHONY: trim-history
+trim-history: ## Remove the logs of runs and sensors older than DAYS=30; runs and partitions still show
+	@test -d $(INSTANCE)/history/runs || { echo "No history in $(INSTANCE)"; exit 1; }
+	@find $(INSTANCE)/history/runs -name '????????-????-*.db*' -mtime +$(DAYS) -exec rm -f {} +
+	@mkdir -p $(INSTANCE)/storage/__repository__
+	@find $(INSTANCE)/storage -mindepth 1 -maxdepth 1 -name '????????-????-*' -mtime +$(DAYS) \
+	  -exec rm -rf {} +
+	@find $(INSTANCE)/storage/__repository__ -type f -mtime +$(DAYS) -exec rm -f {} +
+	@echo "$(INSTANCE) has $$(du -sk $(INSTANCE) | cut -f1) KB"
 
 .PHONY: status
 status: setup ## Show what is pending, running, waiting, given up, and how the tables are
