@@ -46,13 +46,17 @@ _SIZES = """
 SELECT (SELECT count(*) FROM changed_names), (SELECT count(*) FROM warehouse.products)
 """
 
-_DIFFERENCES = """
-SELECT count(*)
+WRONG_COUNTS = """
+SELECT name
 FROM (SELECT name, count(*) AS recounted FROM warehouse.products GROUP BY name) AS truth
-FULL JOIN warehouse.name_counts AS counted USING (name)
-WHERE recounted IS DISTINCT FROM no_of_products
+FULL JOIN (
+    SELECT name, sum(no_of_products) AS counted, count(*) AS times
+    FROM warehouse.name_counts GROUP BY name
+) AS told USING (name)
+WHERE recounted IS DISTINCT FROM counted OR times <> 1
 """
 
+_DIFFERENCES = f"SELECT count(*) FROM ({WRONG_COUNTS})"
 
 _TOP_NAMES = """
 SELECT name, no_of_products FROM warehouse.name_counts
