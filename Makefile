@@ -11,6 +11,8 @@ WORKS ?= all
 WHAT ?= all
 ROUNDS ?= 5
 
+THOROUGH ?= false
+
 MINUTES ?= 30
 KILLS ?= 1000
 DAYS ?= 30
@@ -72,6 +74,11 @@ trim-history: ## Remove the logs of runs and sensors older than DAYS=30; runs an
 .PHONY: status
 status: setup ## Show what is pending, running, waiting, given up, and how the tables are
 	@$(BIN)/python -m lfp_pipeline.status
+
+.PHONY: verify
+verify: setup ## Look whether all laws hold in your data (THOROUGH=true: also by a rebuild)
+	@echo 'ops: {laws: {config: {thorough: $(THOROUGH)}}}' | \
+	  $(BIN)/dagster job execute -m lfp_pipeline.definitions -j verify -c /dev/stdin
 
 .PHONY: demo
 demo: preflight ## Make a zipped file of 500,000 products, take it in, and show the tables

@@ -12,6 +12,7 @@ from lfp_pipeline.errors import SettingsError
 from lfp_pipeline.jobs import ingest_inbox, ingest_products, publish_tables, status
 from lfp_pipeline.operator_jobs import operator_jobs
 from lfp_pipeline.resources import ProductsDatabase, engine_of
+from lfp_pipeline.schedules import verify_schedule
 from lfp_pipeline.sensors.failures import build_failure_sensor
 from lfp_pipeline.sensors.feeds import build_feed_sensor
 from lfp_pipeline.sensors.file_drop import build_file_drop_sensor
@@ -38,6 +39,7 @@ def definitions() -> dg.Definitions:
             [raw_products, products, name_counts],
         ),
         jobs=[ingest_inbox, ingest_products, publish_tables, status, *operator_jobs],
+        schedules=[verify_schedule],
         sensors=_sensors(settings),
         executor=dg.in_process_executor,
         loggers={"console": short_console},

@@ -1,5 +1,7 @@
 """The operator's jobs: each does one operation, or tells what it would do (`dry_run`)."""
 
+from typing import Any
+
 import dagster as dg
 from pydantic import Field
 
@@ -8,11 +10,14 @@ from lfp_pipeline.busy import failing_plainly
 from lfp_pipeline.checks import as_evaluation
 from lfp_pipeline.engine import Engine
 from lfp_pipeline.jobs import SHORT_CONSOLE
+from lfp_pipeline.operations.export import export_tables
 from lfp_pipeline.operations.prune import prune_raw
 from lfp_pipeline.operations.purge import Selection, purge_products
 from lfp_pipeline.operations.rebuild import rebuild_products
 from lfp_pipeline.operations.report import Report
 from lfp_pipeline.operations.revert import reinstate_delivery, revert_delivery
+from lfp_pipeline.operations.verify import verify
+from lfp_pipeline.reporting import SHOWN_FAILURES, Metadata
 from lfp_pipeline.resources import ProductsDatabase
 
 _DRY_RUN = Field(False, description="Only tell what it would do.")
@@ -56,6 +61,22 @@ class RebuildConfig(dg.Config):
 
     accept_losses: bool = Field(
         False, description="Also where deliveries that were in cannot be read any more."
+    )
+    dry_run: bool = _DRY_RUN
+
+
+class ExportConfig(dg.Config):
+    """As what."""
+
+    formats: list[str] = Field(["parquet", "csv"], description="Of parquet and csv.")
+    dry_run: bool = _DRY_RUN
+
+
+class VerifyConfig(dg.Config):
+    """How far."""
+
+    thorough: bool = Field(
+        False, description="Also make the database anew beside it, and compare: law 0."
     )
     dry_run: bool = _DRY_RUN
 
@@ -136,11 +157,52 @@ def rebuild_all(
             _show_tables(context, engine, database)
 
 
+@dg.op(name="export")
+def export_all(
+    context: dg.OpExecutionContext, config: ExportConfig, engine: dg.ResourceParam[Engine]
+) -> None:
+    """Write products and name_counts as files for other programs."""
+    with failing_plainly(context):
+        report = export_tables(engine, context.log, formats=config.formats, dry_run=config.dry_run)
+        _show(context, report)
+
+
+@dg.op(name="laws")
+def verify_all(
+    context: dg.OpExecutionContext, config: VerifyConfig, engine: dg.ResourceParam[Engine]
+) -> None:
+    """Look whether all laws hold in the live data; fail if not."""
+    with failing_plainly(context):
+        report = verify(engine, context.log, thorough=config.thorough, dry_run=config.dry_run)
+        if report.problems:
+            raise _failure(report)
+        _show(context, report)
+
+
+def _failure(report: Report) -> dg.Failure:
+    lines = [report.summary, *report.problems[:SHOWN_FAILURES]]
+    if (left := len(report.problems) - SHOWN_FAILURES) > 0:
+        lines.append(f"And {left:,} more; all_problems has all.")
+    return dg.Failure(
+        description="\n".join(lines),
+        metadata=_metadata(report),
+        allow_retries=False,
+    )
+
+
 def _show(context: dg.OpExecutionContext, report: Report) -> None:
     context.log.info(report.summary)
     for problem in report.problems:
         context.log.warning(problem)
-    context.add_output_metadata({"summary": dg.MetadataValue.md(report.summary), **report.figures})
+    context.add_output_metadata(_metadata(report))
+
+
+def _metadata(report: Report) -> Metadata:
+    metadata: dict[str, Any] = {"summary": dg.MetadataValue.md(report.summary), **report.figures}
+    if report.problems:
+        records = [dg.TableRecord({"problem": problem}) for problem in report.problems]
+        metadata["all_problems"] = dg.MetadataValue.table(records)
+    return metadata
 
 
 def _show_tables(
@@ -179,9 +241,23 @@ def rebuild_products_job() -> None:
     rebuild_all()
 
 
+@dg.job(name="export_tables", config=SHORT_CONSOLE)
+def export_tables_job() -> None:
+    """Write products and name_counts as Parquet and CSV, all of one state."""
+    export_all()
+
+
+@dg.job(name="verify", config=SHORT_CONSOLE)
+def verify_job() -> None:
+    """Ask all laws of the live data, and of every raw file whether it is what landed."""
+    verify_all()
+
+
 operator_jobs = [
     revert_delivery_job,
     purge_products_job,
     prune_raw_job,
     rebuild_products_job,
+    export_tables_job,
+    verify_job,
 ]

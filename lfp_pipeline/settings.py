@@ -109,7 +109,8 @@ class Settings(BaseSettings):
 
     data_dir: Folder = Field(
         default_factory=lambda: project_root() / "data",
-        description="Holds inbox/, raw/, rejects/, work/, feeds/, published/ and products.duckdb.",
+        description="Holds inbox/, raw/, rejects/, work/, feeds/, published/, exports/ and "
+        "products.duckdb.",
     )
 
     sources_file: File | None = Field(
@@ -216,6 +217,11 @@ class Settings(BaseSettings):
     def rejects_dir(self) -> Path:
         """Rejected rows, for people to mend."""
         return self.data_dir / "rejects"
+
+    @property
+    def exports_dir(self) -> Path:
+        """The tables as files, for other programs."""
+        return self.data_dir / "exports"
 
     @property
     def run_marks_dir(self) -> Path:

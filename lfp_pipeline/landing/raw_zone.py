@@ -131,6 +131,16 @@ class RawZone:
         """
         return sorted(map(_read_record, self.root.glob("*/[!.]*.json")), key=_by_age)
 
+    def survey(self) -> tuple[list[Delivery], list[str]]:
+        """All deliveries whose records can be read, oldest first, and what is wrong with others."""
+        deliveries, problems = [], []
+        for record in sorted(self.root.glob("*/[!.]*.json")):
+            try:
+                deliveries.append(_read_record(record))
+            except LandingError as error:
+                problems.append(str(error))
+        return sorted(deliveries, key=_by_age), problems
+
     def find(self, delivery_id: str) -> Delivery:
         """The delivery of that id.
 

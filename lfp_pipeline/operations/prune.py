@@ -15,9 +15,8 @@ from lfp_pipeline.landing.outcomes import read_outcome
 from lfp_pipeline.landing.sources import utc_now
 from lfp_pipeline.operations.report import Report
 from lfp_pipeline.progress import megabytes
+from lfp_pipeline.warehouse.laws import deliveries_of_products
 from lfp_pipeline.warehouse.operations import record_operation
-
-_NEEDED = "SELECT DISTINCT delivery_id FROM warehouse.products"
 
 _SHOWN = 20
 
@@ -44,7 +43,7 @@ def prune_raw(
     """
     started = utc_now()
     with engine.warehouse.opened("pruning the raw zone", log) as connection:
-        needed = {delivery_id for (delivery_id,) in connection.execute(_NEEDED).fetchall()}
+        needed = deliveries_of_products(connection)
         landed_before = started - timedelta(days=older_than_days)
         old = [one for one in _prunable(engine) if one.landed_at < landed_before]
         chosen = [one for one in old if even_if_needed or one.delivery_id not in needed]

@@ -8,23 +8,20 @@ noted in the raw zone stay true.
 import logging
 import shutil
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
 
 import duckdb
 
 from lfp_pipeline.engine import Engine
 from lfp_pipeline.errors import OperationRefusedError, WarehouseBrokenError
-from lfp_pipeline.holds import own_folder
 from lfp_pipeline.ingested import Ingested
 from lfp_pipeline.ingestion import note_outcomes
-from lfp_pipeline.landing.delivery import Delivery, stamp
-from lfp_pipeline.landing.intents import is_pruned, is_reverted
+from lfp_pipeline.landing.delivery import stamp
 from lfp_pipeline.landing.outcomes import read_outcome
 from lfp_pipeline.landing.sources import utc_now
+from lfp_pipeline.operations.draft import drafted, follow, kept_deliveries
 from lfp_pipeline.operations.report import Report
 from lfp_pipeline.progress import megabytes
 from lfp_pipeline.warehouse.account import Account, Status
-from lfp_pipeline.warehouse.ledger import all_accounts
 from lfp_pipeline.warehouse.operations import record_operation
 from lfp_pipeline.warehouse.replacement import (
     Contents,
@@ -34,7 +31,6 @@ from lfp_pipeline.warehouse.replacement import (
     take_the_place_of,
 )
 
-_FOLDER = ".rebuild"
 _SHOWN = 10
 
 
@@ -60,13 +56,12 @@ def rebuild_products(
     started = utc_now()
     path = engine.warehouse.path
     path.parent.mkdir(parents=True, exist_ok=True)
-    with own_folder(path.parent, _FOLDER) as folder:
-        draft = replace(engine.warehouse, path=folder / path.name, draft=True)
-        _take_in(Engine(engine.settings, draft), log)
+    with drafted(engine) as draft:
+        follow(draft, kept_deliveries(engine), log)
         with engine.warehouse.lock.held("rebuilding", log):
-            _take_in(Engine(engine.settings, draft), log)  # What has come or changed meanwhile.
+            follow(draft, kept_deliveries(engine), log)  # What has come or changed meanwhile.
             old = _contents_of_old(engine, log)
-            with draft.opened("rebuilding", log) as connection:
+            with draft.warehouse.opened("rebuilding", log) as connection:
                 new = contents(connection)
                 _refuse_losses(old, new, accept_losses=accept_losses)
                 report = _report(old, new)
@@ -77,7 +72,7 @@ def rebuild_products(
             if old is None:
                 put_aside(path, f"broken-{stamp(started)}", log)
             engine.warehouse.forget_id()
-            take_the_place_of(path, draft.path)
+            take_the_place_of(path, draft.warehouse.path)
             with (
                 duckdb.connect() as connection,
                 engine.warehouse.attached_behind_lock(connection, log),
@@ -85,27 +80,6 @@ def rebuild_products(
                 pass  # Its id is known again.
     _note_outcomes(engine, new.accounts, log)
     return report
-
-
-def _take_in(draft: Engine, log: logging.Logger) -> None:
-    """Have a database follow the raw zone, as far as it does not yet."""
-    with draft.warehouse.opened("looking what is in", log) as connection:
-        known = all_accounts(connection)
-    left = [one for one in _kept(draft) if not _is_settled(one, known.get(one.delivery_id))]
-    log.info("To take in anew: %d of %d deliveries", len(left), len(_kept(draft)))
-    for outcome in draft.ingest_all([], left, log):
-        if isinstance(outcome, Ingested):
-            log.info("%s: %s", outcome.delivery.delivery_id, outcome.account.status)
-
-
-def _kept(engine: Engine) -> list[Delivery]:
-    return [one for one in engine.raw_zone.all_deliveries() if not is_pruned(one.path)]
-
-
-def _is_settled(delivery: Delivery, account: Account | None) -> bool:
-    if account is None or account.status is Status.FAILED:
-        return False
-    return (account.status is Status.REVERTED) == is_reverted(delivery.path)
 
 
 def _contents_of_old(engine: Engine, log: logging.Logger) -> Contents | None:
@@ -157,7 +131,7 @@ def _report(old: Contents | None, new: Contents) -> Report:
     summary = f"Made anew from {len(new.accounts):,} deliveries: {new.products:,} products. "
     if old is None:
         summary += "There was none before, or it could not be read."
-    elif old.digest == new.digest:
+    elif old.digests == new.digests:
         summary += "Products and counts are exactly as they were."
     else:
         summary += (
@@ -172,14 +146,14 @@ def _note_outcomes(engine: Engine, known: Mapping[str, Account], log: logging.Lo
     database_id = engine.warehouse.published_id()
     unnoted = [
         Ingested(one, known[one.delivery_id])
-        for one in _kept(engine)
+        for one in kept_deliveries(engine)
         if one.delivery_id in known and read_outcome(one.path, database_id) is None
     ]
     note_outcomes(unnoted, database_id, log)
 
 
 def _foretell(engine: Engine) -> Report:
-    deliveries = _kept(engine)
+    deliveries = kept_deliveries(engine)
     size = sum(one.size_bytes for one in deliveries)
     gone = [one for one in deliveries if not one.path.exists()]
     path = engine.warehouse.path

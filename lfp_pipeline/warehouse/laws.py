@@ -1,8 +1,11 @@
 """The laws, asked of the warehouse as it is."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import duckdb
+
+from lfp_pipeline.warehouse.counts import WRONG_COUNTS
 
 _REPEATED_SKUS = "SELECT count(*) - count(DISTINCT sku) FROM warehouse.products"
 
@@ -23,7 +26,6 @@ _UNACCOUNTED = """
 SELECT delivery_id
 FROM warehouse.deliveries AS delivery
 WHERE status = 'merged'
-    AND partition_key IN (SELECT unnest($partition_keys::VARCHAR[]))
     AND (
         rows_read <> rows_inserted + rows_updated + rows_unchanged
             + rows_superseded + rows_stale + rows_rejected + rows_deleted
@@ -32,8 +34,108 @@ WHERE status = 'merged'
             WHERE rejected.delivery_id = delivery.delivery_id
         )
     )
+"""
+
+_UNACCOUNTED_OF_PARTITIONS = f"""
+{_UNACCOUNTED}
+    AND partition_key IN (SELECT unnest($partition_keys::VARCHAR[]))
 ORDER BY delivery_id
 """
+
+_DELIVERIES_OF_PRODUCTS = "SELECT DISTINCT delivery_id FROM warehouse.products"
+
+_REBUILD = "Run rebuild_products, which makes the tables anew from the raw zone."
+
+
+@dataclass(frozen=True)
+class Law:
+    """What may not be in the tables.
+
+    Attributes:
+        forbidden: what, in words.
+        culprits: asks for the names of those that are so, in one column.
+        remedy: what to do about them.
+    """
+
+    forbidden: str
+    culprits: str
+    remedy: str = _REBUILD
+
+
+LAWS = (
+    Law(
+        "skus that are in products more than once",
+        "SELECT sku FROM warehouse.products GROUP BY sku HAVING count(*) > 1",
+    ),
+    Law(
+        "names whose number in name_counts is not that of a recount",
+        WRONG_COUNTS,
+        "Materialize name_counts in the UI, or run rebuild_products: both count anew.",
+    ),
+    Law("merged deliveries whose rows do not add up", _UNACCOUNTED),
+    Law(
+        "deliveries with more than one row in the ledger",
+        "SELECT delivery_id FROM warehouse.deliveries GROUP BY delivery_id HAVING count(*) > 1",
+    ),
+    Law(
+        "skus of products whose delivery is not merged, as the ledger has it",
+        """
+SELECT sku FROM warehouse.products
+ANTI JOIN (
+    FROM warehouse.deliveries WHERE status = 'merged' AND kind = 'products'
+) AS merged USING (delivery_id)
+""",
+    ),
+    Law(
+        "skus of products with a time or row number that is not of their delivery",
+        """
+SELECT sku
+FROM warehouse.products AS product
+JOIN warehouse.deliveries AS delivery USING (delivery_id)
+WHERE status = 'merged'
+    AND (product.delivered_at <> delivery.delivered_at OR row_number NOT BETWEEN 1 AND rows_read)
+""",
+    ),
+    Law(
+        "skus of products that are older than the last deletion of their sku",
+        """
+SELECT sku
+FROM warehouse.products AS product
+JOIN warehouse.deletions AS deletion USING (sku)
+WHERE (product.delivered_at, product.delivery_id) < (deletion.delivered_at, deletion.delivery_id)
+""",
+    ),
+    Law(
+        "skus that are in deletions more than once",
+        "SELECT sku FROM warehouse.deletions GROUP BY sku HAVING count(*) > 1",
+    ),
+    Law(
+        "skus in deletions that no merged deletion of that time has deleted, as the ledger has it",
+        """
+SELECT sku FROM warehouse.deletions
+ANTI JOIN (
+    FROM warehouse.deliveries WHERE status = 'merged' AND kind = 'deletion'
+) AS merged USING (delivery_id, delivered_at)
+""",
+    ),
+)
+
+_SOME = 5
+
+
+@dataclass(frozen=True)
+class Breach:
+    """That a law is broken.
+
+    Attributes:
+        law: which.
+        number: of culprits.
+        some: of their names, the first ones.
+    """
+
+    law: Law
+    number: int
+    some: Sequence[str]
 
 
 def product_count(connection: duckdb.DuckDBPyConnection) -> int:
@@ -59,5 +161,23 @@ def unaccounted_deliveries(
     connection: duckdb.DuckDBPyConnection, partition_keys: Sequence[str]
 ) -> list[str]:
     """Merged deliveries of some partitions whose rows do not add up; none is right."""
-    found = connection.execute(_UNACCOUNTED, {"partition_keys": list(partition_keys)})
+    keys = {"partition_keys": list(partition_keys)}
+    found = connection.execute(_UNACCOUNTED_OF_PARTITIONS, keys)
     return [delivery_id for (delivery_id,) in found.fetchall()]
+
+
+def deliveries_of_products(connection: duckdb.DuckDBPyConnection) -> frozenset[str]:
+    """The ids of the deliveries that the present rows of products came with."""
+    found = connection.execute(_DELIVERIES_OF_PRODUCTS).fetchall()
+    return frozenset(delivery_id for (delivery_id,) in found)
+
+
+def breaches(connection: duckdb.DuckDBPyConnection) -> list[Breach]:
+    """The laws that are broken in the tables; none is right. All rows are looked at."""
+    found = []
+    for law in LAWS:
+        culprits = f"SELECT count(*), min(culprit, {_SOME}) FROM ({law.culprits}) AS them(culprit)"
+        number, some = connection.execute(culprits).fetchall()[0]
+        if number:
+            found.append(Breach(law, number, some))
+    return found

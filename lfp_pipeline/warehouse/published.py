@@ -12,8 +12,8 @@ import logging
 import os
 import shutil
 import time
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import BinaryIO
@@ -21,6 +21,7 @@ from typing import BinaryIO
 import duckdb
 
 from lfp_pipeline.landing.durable import leftovers, publish, temporary_beside
+from lfp_pipeline.warehouse.attachment import attached_to_read
 from lfp_pipeline.warehouse.duckdb_file import Warehouse
 from lfp_pipeline.warehouse.writer_lock import WriterLock
 
@@ -115,6 +116,18 @@ class PublishedCopy:
         size = self.path.stat().st_size / 1e6
         log.info("Published the tables: %.1f MB in %.2f s", size, done.seconds)
         return done
+
+    @contextmanager
+    def opened(self) -> Iterator[duckdb.DuckDBPyConnection]:
+        """A connection with the copy attached as `warehouse`; it stays as it is for the block.
+
+        Raises:
+            duckdb.Error: there is none, or it cannot be read.
+        """
+        with duckdb.connect(config=dict(self.warehouse.config)) as connection:
+            connection.execute("SET enable_progress_bar = false")
+            with attached_to_read(connection, self.path, "warehouse"):
+                yield connection
 
     def _publish(self, log: logging.Logger) -> Publication:
         with temporary_beside(self.path) as (file, temporary):

@@ -2,6 +2,7 @@
 
 import logging
 import os
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,15 +10,22 @@ import duckdb
 
 from lfp_pipeline.landing.durable import sync_folder
 from lfp_pipeline.warehouse.account import Account
+from lfp_pipeline.warehouse.attachment import attached_to_read
+from lfp_pipeline.warehouse.laws import deliveries_of_products
 from lfp_pipeline.warehouse.ledger import all_accounts
 
-_PRODUCTS = (
-    "SELECT count(*), coalesce(bit_xor(hash(product)), 0) FROM warehouse.products AS product"
-)
+# By table, what names a row in it. These are a function of the raw zone.
+_KEYS = {"products": "sku", "name_counts": "name", "deletions": "sku"}
 
-_COUNTS = "SELECT coalesce(bit_xor(hash(counted)), 0) FROM warehouse.name_counts AS counted"
+_DIGEST = "SELECT count(*), coalesce(sum(hash(one)), 0) FROM warehouse.{table} AS one"
 
-_DELIVERIES_OF_PRODUCTS = "SELECT DISTINCT delivery_id FROM warehouse.products"
+_DIFFERENCES = """
+SELECT count(*), min(key, 5)
+FROM (SELECT {key} AS key, hash(one) AS digest FROM warehouse.{table} AS one) AS these
+FULL JOIN (SELECT {key} AS key, hash(one) AS digest FROM other.{table} AS one) AS others
+    USING (key)
+WHERE these.digest IS DISTINCT FROM others.digest
+"""
 
 # What the raw zone does not tell: the accounts of what was pruned, what operators have done, and
 # the id that the outcomes name.
@@ -42,38 +50,45 @@ class Contents:
     Attributes:
         accounts: of all deliveries, by id.
         needed: the ids of the deliveries that products came with.
-        products: how many there are.
-        digest: of products and counts, in any order: the same for the same rows.
+        digests: by table, of its rows, in any order: the same for the same rows.
     """
 
     accounts: dict[str, Account]
     needed: frozenset[str]
-    products: int
-    digest: tuple[int, int]
+    digests: Mapping[str, tuple[int, int]]
+
+    @property
+    def products(self) -> int:
+        """How many there are."""
+        return self.digests["products"][0]
 
 
 def contents(connection: duckdb.DuckDBPyConnection) -> Contents:
     """What the attached warehouse holds."""
-    products, digest = connection.execute(_PRODUCTS).fetchall()[0]
-    (counts_digest,) = connection.execute(_COUNTS).fetchall()[0]
-    needed = connection.execute(_DELIVERIES_OF_PRODUCTS).fetchall()
     return Contents(
         accounts=all_accounts(connection),
-        needed=frozenset(delivery_id for (delivery_id,) in needed),
-        products=products,
-        digest=(digest, counts_digest),
+        needed=deliveries_of_products(connection),
+        digests={
+            table: connection.execute(_DIGEST.format(table=table)).fetchall()[0] for table in _KEYS
+        },
     )
+
+
+def differences(
+    connection: duckdb.DuckDBPyConnection, table: str, other: Path
+) -> tuple[int, Sequence[str]]:
+    """How many rows of a table another database has not, or has in another way; some, by key."""
+    with attached_to_read(connection, other, "other"):
+        statement = _DIFFERENCES.format(table=table, key=_KEYS[table])
+        number, some = connection.execute(statement).fetchall()[0]
+        return number, some or []
 
 
 def inherit_records(connection: duckdb.DuckDBPyConnection, old: Path) -> None:
     """Take over from an old database what the raw zone does not tell."""
-    quoted = str(old).replace("'", "''")
-    connection.execute(f"ATTACH '{quoted}' AS old (READ_ONLY)")
-    try:
+    with attached_to_read(connection, old, "old"):
         for statement in _INHERIT:
             connection.execute(statement)
-    finally:
-        connection.execute("DETACH old")
 
 
 def log_of(database: Path) -> Path:

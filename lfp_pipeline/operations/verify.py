@@ -1,0 +1,253 @@
+"""`verify`: whether all laws hold in the live data, and every raw file is what landed.
+
+Asked of the tables behind the writer lock; the raw files are hashed without it. `thorough` also
+asks law 0: the database is made anew from the raw zone, beside, and compared.
+"""
+
+import logging
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import duckdb
+
+from lfp_pipeline.engine import Engine
+from lfp_pipeline.errors import RawFileError
+from lfp_pipeline.landing.delivery import Delivery
+from lfp_pipeline.landing.intact import check_intact
+from lfp_pipeline.landing.intents import is_pruned, is_reverted
+from lfp_pipeline.landing.outcomes import read_outcome
+from lfp_pipeline.landing.sources import utc_now
+from lfp_pipeline.operations.draft import drafted, follow
+from lfp_pipeline.operations.report import Report
+from lfp_pipeline.progress import TransferProgress, megabytes
+from lfp_pipeline.warehouse.account import Status
+from lfp_pipeline.warehouse.laws import breaches, deliveries_of_products
+from lfp_pipeline.warehouse.operations import record_operation
+from lfp_pipeline.warehouse.replacement import contents, differences
+
+_STATUSES = "SELECT delivery_id, status FROM warehouse.deliveries"
+
+_NOTING_SECONDS = 2.0
+"""Whoever has committed notes the outcome within that time, unless he was killed."""
+
+_SOME = 5
+
+_LAND_AGAIN = "Land their files again, with the times that they had, then run ingest_inbox."
+
+_UNLIKE = (
+    "Somebody has edited the tables, or the settings that files are read with have changed since. "
+    "Run rebuild_products."
+)
+
+
+@dataclass(frozen=True)
+class _Books:
+    """What the ledger and the raw zone say.
+
+    Attributes:
+        merged: the ids of the deliveries that are in, as the ledger has it.
+        needed: the ids of the deliveries that the present products came with.
+        recorded: the ids of all deliveries in the raw zone.
+        unreadable: what is wrong with records.
+        kept: the deliveries in the raw zone that are not pruned, oldest first.
+        settled: of these, what is in or out, as people want it; the rest is pending.
+        doomed: the ids of those that are in and to be out, which is pending.
+        wrongly_noted: the ids of these whose outcome note does not say what the ledger does.
+    """
+
+    merged: frozenset[str]
+    needed: frozenset[str]
+    recorded: frozenset[str]
+    unreadable: Sequence[str]
+    kept: Sequence[Delivery]
+    settled: Sequence[Delivery]
+    doomed: frozenset[str]
+    wrongly_noted: frozenset[str]
+
+    @classmethod
+    def of(cls, engine: Engine, connection: duckdb.DuckDBPyConnection) -> "_Books":
+        """As they are behind the lock, where the ledger stays as it is."""
+        statuses = dict(connection.execute(_STATUSES).fetchall())
+        merged = frozenset(id_ for id_, status in statuses.items() if status == Status.MERGED)
+        recorded, unreadable = engine.raw_zone.survey()
+        kept = [one for one in recorded if not is_pruned(one.path)]
+        settled = [one for one in kept if _is_settled(one, statuses.get(one.delivery_id))]
+        notable = {one.delivery_id: statuses[one.delivery_id] for one in settled}
+        database_id = engine.warehouse.published_id()
+        noted = {one.delivery_id: read_outcome(one.path, database_id) for one in kept}
+        return cls(
+            merged=merged,
+            needed=deliveries_of_products(connection),
+            recorded=frozenset(one.delivery_id for one in recorded),
+            unreadable=unreadable,
+            kept=kept,
+            settled=settled,
+            doomed=merged & {one.delivery_id for one in kept if is_reverted(one.path)},
+            wrongly_noted=frozenset(
+                id_
+                for id_, outcome in noted.items()
+                if (outcome.status if outcome else None) != notable.get(id_)
+            ),
+        )
+
+
+def _is_settled(delivery: Delivery, status: str | None) -> bool:
+    if status is None or status == Status.FAILED:
+        return False
+    return (status == Status.REVERTED) == is_reverted(delivery.path)
+
+
+def verify(
+    engine: Engine, log: logging.Logger, *, thorough: bool = False, dry_run: bool = False
+) -> Report:
+    """Look whether all is as it should be. Nothing is put right.
+
+    Args:
+        engine: whose.
+        log: for progress.
+        thorough: also make the database anew and compare: takes as long, and as much room, as a
+            rebuild.
+        dry_run: only tell what it would look at.
+
+    Returns:
+        With a problem for everything that is wrong, and what to do about it.
+
+    Raises:
+        LfpError: the database cannot be had or read.
+    """
+    if dry_run:
+        return _foretell(engine, thorough=thorough)
+    if not engine.warehouse.path.exists():
+        return Report("There is no database yet: nothing was taken in.", {})
+    started = utc_now()
+    with engine.warehouse.opened("verifying", log) as connection:
+        problems = _breaches(connection)
+        books = _Books.of(engine, connection)
+    problems += books.unreadable
+    problems += _missing(books)
+    problems += _damaged(books.kept, log)
+    problems += _wrongly_noted(engine, books, log)
+    problems += _published(engine)
+    if thorough:
+        problems += _unlike_a_rebuild(engine, log)
+    pending = len(books.kept) - len(books.settled)
+    size = sum(one.size_bytes for one in books.kept)
+    summary = (
+        f"{len(problems):,} problems. Looked at: all tables, {len(books.kept):,} raw files of "
+        f"{megabytes(size)}, their notes{', and a rebuild' if thorough else ''}. {pending:,} "
+        "deliveries are pending."
+    )
+    with engine.warehouse.opened("noting a verification", log) as connection:
+        record_operation(connection, "verify", started, summary)
+    figures = {
+        "problems": len(problems),
+        "raw_files": len(books.kept),
+        "size_bytes": size,
+        "pending": pending,
+    }
+    return Report(summary, figures, tuple(problems))
+
+
+def _breaches(connection: duckdb.DuckDBPyConnection) -> list[str]:
+    return [
+        _line(one.law.forbidden, one.number, one.some, one.law.remedy)
+        for one in breaches(connection)
+    ]
+
+
+def _missing(books: _Books) -> Iterator[str]:
+    """What the raw zone lacks of what is in the tables."""
+    if gone := books.merged - books.recorded:
+        what = "merged deliveries without a record in the raw zone"
+        yield _line(what, len(gone), sorted(gone), _LAND_AGAIN)
+    kept = {one.delivery_id for one in books.kept}
+    if pruned := (books.needed & books.recorded) - kept:
+        what = "pruned deliveries of which products has rows, which a rebuild would lose"
+        yield _line(what, len(pruned), sorted(pruned), _LAND_AGAIN)
+
+
+def _damaged(deliveries: Sequence[Delivery], log: logging.Logger) -> Iterator[str]:
+    """What has happened to raw files."""
+    progress = TransferProgress(log, "Hashing the raw files")
+    done, size = 0, sum(one.size_bytes for one in deliveries)
+    for one in deliveries:
+        try:
+            check_intact(one, thorough=True)
+        except RawFileError as error:
+            if not is_pruned(one.path):  # Nor was it, a moment ago.
+                yield str(error)
+        done += one.size_bytes
+        progress(done, size)
+
+
+def _wrongly_noted(engine: Engine, books: _Books, log: logging.Logger) -> Iterator[str]:
+    """Which notes are wrong, and stay so."""
+    wrong = books.wrongly_noted
+    if wrong:
+        time.sleep(_NOTING_SECONDS)
+        with engine.warehouse.opened("verifying", log) as connection:
+            wrong &= _Books.of(engine, connection).wrongly_noted
+    if wrong:
+        what = "deliveries whose .outcome in the raw zone does not say what the ledger does"
+        remedy = "Remove these .outcome files, if they are there, and run ingest_inbox."
+        yield _line(what, len(wrong), sorted(wrong), remedy)
+
+
+def _published(engine: Engine) -> Iterator[str]:
+    """What is wrong with the published copy, whatever its age."""
+    copy = engine.published
+    if not copy.path.exists():
+        return
+    remedy = f"Remove {copy.path}, and run publish_tables."
+    try:
+        with copy.opened() as connection:
+            for one in breaches(connection):
+                what = f"in the published copy, {one.law.forbidden}"
+                yield _line(what, one.number, one.some, remedy)
+    except duckdb.Error as error:
+        first_line, _, _ = str(error).partition("\n")
+        yield f"The published copy cannot be read: {first_line}. {remedy}"
+
+
+def _unlike_a_rebuild(engine: Engine, log: logging.Logger) -> Iterator[str]:
+    """In what the tables are not what the raw zone makes of them, as far as it is taken in."""
+    with drafted(engine) as draft:
+        with engine.warehouse.opened("looking what is in", log) as connection:
+            settled = _Books.of(engine, connection).settled
+        follow(draft, settled, log)
+        with engine.warehouse.opened("verifying", log) as connection:
+            books = _Books.of(engine, connection)
+            if books.doomed:
+                what = "reversals that are pending, so that no rebuild can be compared"
+                remedy = "Run ingest_inbox, which carries them out, then verify again."
+                yield _line(what, len(books.doomed), sorted(books.doomed), remedy)
+                return
+            follow(draft, books.settled, log)  # What has come or changed meanwhile.
+            with draft.warehouse.opened("verifying", log) as rebuilding:
+                rebuilt = contents(rebuilding).digests
+                rebuilding.execute("CHECKPOINT warehouse")
+            for table, digest in contents(connection).digests.items():
+                if digest != rebuilt[table]:
+                    number, some = differences(connection, table, draft.warehouse.path)
+                    what = f"rows of {table} that a rebuild makes otherwise"
+                    yield _line(what, number, some, _UNLIKE)
+
+
+def _line(what: str, number: int, some: Sequence[str], remedy: str) -> str:
+    named = ", ".join(some[:_SOME])
+    more = f" and {number - _SOME:,} more" if number > _SOME else ""
+    return f"{what[0].upper()}{what[1:]}: {number:,} ({named}{more}). {remedy}"
+
+
+def _foretell(engine: Engine, *, thorough: bool) -> Report:
+    kept = [one for one in engine.raw_zone.survey()[0] if not is_pruned(one.path)]
+    size = sum(one.size_bytes for one in kept)
+    summary = (
+        f"Would look at all tables of {engine.warehouse.path}, which has "
+        f"{megabytes(engine.warehouse.size_bytes)}, and hash {len(kept):,} raw files of "
+        f"{megabytes(size)}."
+    )
+    if thorough:
+        summary += " Then it would make the database anew from them beside it, and compare."
+    return Report(summary, {"raw_files": len(kept), "size_bytes": size})

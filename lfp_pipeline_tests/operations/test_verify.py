@@ -1,0 +1,461 @@
+"""Whatever is broken in the tables or the raw zone is found, and named with what to do."""
+
+import os
+import shutil
+import threading
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import dagster as dg
+import duckdb
+import pytest
+
+from lfp_pipeline.engine import Engine
+from lfp_pipeline.ingestion import ingest
+from lfp_pipeline.landing.delivery import Delivery
+from lfp_pipeline.landing.intents import want_reinstated, want_reverted
+from lfp_pipeline.operations import verify as verification
+from lfp_pipeline.operations.prune import prune_raw
+from lfp_pipeline.operations.purge import Selection, purge_products
+from lfp_pipeline.operations.revert import reinstate_delivery, revert_delivery
+from lfp_pipeline.operations.verify import verify
+from lfp_pipeline.warehouse.laws import LAWS
+from lfp_pipeline_tests.oracle import LOG, File, engine_at, land, tables
+from lfp_pipeline_tests.support import NO_SKU, Project, drop, query
+
+A = File("a.csv", 1_000_000, (("s1", "Ann", "x"), ("s2", "Bob", "y"), ("s3", "Cid", ""), ("", "")))
+B = File("b.csv", 2_000_000, (("s1", "Ann", "z"), ("s4", "Ann", "w"), ("s4", "Eva", "v")))
+C = File("c.csv", 3_000_000, (("s2", "Cid", "c"), ("s5", "Dot", "d"), ("s6", "Dot", "")))
+D = File("d.csv", 4_000_000, (("s1", "Out", "o"),))
+SAME_AS_B = File("b.csv", 2_500_000, B.rows)
+
+
+@pytest.fixture(scope="module")
+def stocked(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Of everything: rejects, a redelivery, a reversal, a reinstatement, a purge, a refusal."""
+    folder = tmp_path_factory.mktemp("stocked")
+    engine = engine_at(folder)
+    for file in (A, B, SAME_AS_B, C, D):
+        engine.ingest(land(engine, file), LOG)
+    revert_delivery(engine, C.delivery_id, LOG)
+    reinstate_delivery(engine, C.delivery_id, LOG)
+    prune_raw(engine, 0, LOG)  # B, which nobody needs.
+    revert_delivery(engine, D.delivery_id, LOG, despite_pruned=True)
+    purge_products(engine, Selection(skus=["s5", "s9"]), LOG)
+    drop(folder / "inbox", "bad.csv", NO_SKU)
+    list(engine.ingest_all(engine.pending_inbox_files(LOG), [], LOG))
+    engine.published.publish(LOG)
+    return folder
+
+
+@pytest.fixture
+def engine(stocked: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Engine:
+    """At a copy of it, which any test may break."""
+    monkeypatch.setattr(verification, "_NOTING_SECONDS", 0.05)
+    return engine_at(shutil.copytree(stocked, tmp_path / "data"))
+
+
+def change(database: Path, sql: str) -> None:
+    with duckdb.connect(database) as connection:
+        connection.execute(sql)
+
+
+def problems(engine: Engine, *, thorough: bool = False) -> tuple[str, ...]:
+    before = tables(engine)
+    found = verify(engine, LOG, thorough=thorough).problems
+    assert tables(engine) == before
+    return found
+
+
+def assert_found(engine: Engine, *expected: str) -> None:
+    """These problems and no other are found; each says at its end what to do."""
+    found = problems(engine)
+    assert [one[: len(begin)] for one, begin in zip(found, expected, strict=True)] == [*expected]
+    assert all(one.endswith(".") for one in found)
+
+
+@pytest.mark.parametrize("thorough", [False, True])
+def test_where_all_is_well_nothing_is_found(engine: Engine, thorough: bool) -> None:
+    beside = set(engine.settings.data_dir.iterdir())
+    report = verify(engine, LOG, thorough=thorough)
+    assert report.problems == ()
+    assert report.summary.startswith("0 problems.")
+    assert "0 deliveries are pending" in report.summary
+    assert set(engine.settings.data_dir.iterdir()) == beside
+    told = query(engine.settings.data_dir, "SELECT operation, told FROM operations")
+    assert told[-1] == ("verify", report.summary)
+
+
+BROKEN_TABLES = {
+    "INSERT INTO products FROM products WHERE sku = 's1'; "
+    "INSERT INTO name_counts VALUES ('Zoe', 0); DELETE FROM name_counts WHERE name = 'Zoe'; "
+    "UPDATE name_counts SET no_of_products = 2 WHERE name = 'Ann'": (
+        "Skus that are in products more than once: 1 (s1). Run rebuild_products"
+    ),
+    "UPDATE name_counts SET no_of_products = 7 WHERE name = 'Ann'": (
+        "Names whose number in name_counts is not that of a recount: 1 (Ann). Materialize"
+    ),
+    "INSERT INTO name_counts VALUES ('Zoe', 1), ('Yan', 0)": (
+        "Names whose number in name_counts is not that of a recount: 2 (Yan, Zoe). "
+    ),
+    "DELETE FROM name_counts WHERE name = 'Eva'": (
+        "Names whose number in name_counts is not that of a recount: 1 (Eva). "
+    ),
+    "INSERT INTO name_counts FROM name_counts WHERE name = 'Ann'": (
+        "Names whose number in name_counts is not that of a recount: 1 (Ann). "
+    ),
+    "UPDATE deliveries SET rows_inserted = rows_inserted + 1 WHERE partition_key = 'a.csv'": (
+        f"Merged deliveries whose rows do not add up: 1 ({A.delivery_id}). "
+    ),
+    "UPDATE deliveries SET rows_deleted = 0 WHERE kind = 'deletion'": (
+        "Merged deliveries whose rows do not add up: 1 (purges#"
+    ),
+    "DELETE FROM rejected_rows": (
+        f"Merged deliveries whose rows do not add up: 1 ({A.delivery_id}). "
+    ),
+    "INSERT INTO deliveries FROM deliveries WHERE partition_key = 'c.csv'": (
+        f"Deliveries with more than one row in the ledger: 1 ({C.delivery_id}). "
+    ),
+    "UPDATE products SET delivery_id = 'x.csv#1#2' WHERE sku = 's3'": (
+        "Skus of products whose delivery is not merged, as the ledger has it: 1 (s3). "
+    ),
+    f"UPDATE products SET delivery_id = '{D.delivery_id}', delivered_at = '1970-01-01 00:00:04', "
+    "row_number = 1 WHERE sku = 's3'": (
+        "Skus of products whose delivery is not merged, as the ledger has it: 1 (s3). "
+    ),
+    "UPDATE products SET delivered_at = '2000-01-01' WHERE sku = 's3'": (
+        "Skus of products with a time or row number that is not of their delivery: 1 (s3). "
+    ),
+    "UPDATE products SET row_number = 5 WHERE sku = 's3'": (
+        "Skus of products with a time or row number that is not of their delivery: 1 (s3). "
+    ),
+    "UPDATE products SET row_number = 0": (
+        "Skus of products with a time or row number that is not of their delivery: 5 "
+        "(s1, s2, s3, s4, s6). "
+    ),
+    "UPDATE deletions SET sku = 's6' WHERE sku = 's9'": (
+        "Skus of products that are older than the last deletion of their sku: 1 (s6). "
+    ),
+    "INSERT INTO deletions FROM deletions WHERE sku = 's9'": (
+        "Skus that are in deletions more than once: 1 (s9). "
+    ),
+    "UPDATE deletions SET delivered_at = '2000-01-01' WHERE sku = 's9'": (
+        "Skus in deletions that no merged deletion of that time has deleted, as the ledger has "
+        "it: 1 (s9). "
+    ),
+    f"UPDATE deletions SET delivery_id = '{A.delivery_id}' WHERE sku = 's9'": (
+        "Skus in deletions that no merged deletion of that time has deleted, as the ledger has "
+        "it: 1 (s9). "
+    ),
+}
+
+
+@pytest.mark.parametrize(
+    ("sql", "problem"),
+    BROKEN_TABLES.items(),
+    ids=[problem.partition(":")[0] for problem in BROKEN_TABLES.values()],
+)
+def test_a_table_that_was_edited_is_found(engine: Engine, sql: str, problem: str) -> None:
+    change(engine.warehouse.path, sql)
+    assert_found(engine, problem)
+
+
+def test_every_law_is_broken_by_one_of_these() -> None:
+    for law in LAWS:
+        begin = law.forbidden[0].upper() + law.forbidden[1:]
+        assert any(problem.startswith(begin) for problem in BROKEN_TABLES.values())
+
+
+def test_many_culprits_are_counted_and_some_are_named(tmp_path: Path) -> None:
+    engine = engine_at(tmp_path)
+    many = File("a.csv", 1, tuple((f"s{number:03}", "Ann", "") for number in range(200)))
+    engine.ingest(land(engine, many), LOG)
+    change(engine.warehouse.path, "UPDATE products SET row_number = 201")
+    (problem,) = problems(engine)
+    assert ": 200 (s000, s001, s002, s003, s004 and 195 more). Run rebuild_products" in problem
+
+
+def raw_file(engine: Engine, file: File) -> Path:
+    return engine.raw_zone.find(file.delivery_id).path
+
+
+def change_a_byte(raw: Path) -> None:
+    """The size stays, and so does the time that everybody looks at."""
+    before = raw.stat()
+    raw.chmod(0o644)
+    with raw.open("r+b") as file:
+        file.seek(-3, os.SEEK_END)
+        file.write(b"!")
+    os.utime(raw, ns=(before.st_atime_ns, before.st_mtime_ns))
+
+
+@pytest.mark.parametrize("file", [A, D], ids=["merged", "reverted"])
+@pytest.mark.parametrize(
+    ("damage", "told"),
+    [(change_a_byte, "is not what landed: its sha256"), (Path.unlink, "is gone")],
+)
+def test_a_raw_file_that_is_not_what_landed_is_found(
+    engine: Engine, file: File, damage: Callable[[Path], None], told: str
+) -> None:
+    raw = raw_file(engine, file)
+    damage(raw)
+    assert_found(engine, f"{raw} {told}")
+    assert "land its file again" in problems(engine)[0]
+
+
+def test_a_record_that_is_gone_is_found(engine: Engine) -> None:
+    raw_file(engine, A).with_suffix(".json").unlink()
+    assert_found(
+        engine, f"Merged deliveries without a record in the raw zone: 1 ({A.delivery_id}). Land"
+    )
+
+
+def test_a_record_that_cannot_be_read_is_found(engine: Engine) -> None:
+    record = raw_file(engine, A).with_suffix(".json")
+    record.chmod(0o644)
+    record.write_text("{")
+    assert_found(
+        engine,
+        f"The record {record} cannot be read",
+        f"Merged deliveries without a record in the raw zone: 1 ({A.delivery_id}). Land",
+    )
+
+
+def test_what_is_pruned_and_needed_is_found(engine: Engine) -> None:
+    prune_raw(engine, 0, LOG, even_if_needed=True)
+    pruned = sorted(file.delivery_id for file in (A, C, SAME_AS_B))
+    assert_found(
+        engine,
+        "Pruned deliveries of which products has rows, which a rebuild would lose: 3 "
+        f"({', '.join(pruned)}). Land their files again",
+    )
+
+
+NOT_NOTED = "Deliveries whose .outcome in the raw zone does not say what the ledger does: 1 ("
+
+
+@pytest.mark.parametrize("file", [A, D], ids=["merged", "reverted"])
+def test_an_outcome_that_is_not_noted_is_found_and_noted_by_ingest_inbox(
+    engine: Engine, file: File
+) -> None:
+    raw_file(engine, file).with_suffix(".outcome").unlink()
+    assert_found(engine, f"{NOT_NOTED}{file.delivery_id}). Remove these")
+    list(engine.ingest_all([], engine.unended(LOG), LOG))
+    assert problems(engine) == ()
+
+
+@pytest.mark.parametrize("said", ["refused", "reverted"])
+def test_an_outcome_that_is_wrongly_noted_is_found(engine: Engine, said: str) -> None:
+    note = raw_file(engine, A).with_suffix(".outcome")
+    note.write_text(f"{said} {engine.warehouse.published_id()}\n")
+    assert_found(engine, f"{NOT_NOTED}{A.delivery_id}). Remove these")
+
+
+def test_what_is_noted_as_merged_and_is_not_is_found(engine: Engine) -> None:
+    """The worst: no sensor would ever offer it."""
+    delivery = land(engine, File("e.csv", 9_000_000, (("s7", "Eve", ""),)))
+    note = delivery.path.with_suffix(".outcome")
+    note.write_text(f"merged {engine.warehouse.published_id()}\n")
+    assert engine.unended(LOG) == []
+    assert_found(engine, f"{NOT_NOTED}{delivery.delivery_id}). Remove these")
+    note.unlink()
+    list(engine.ingest_all([], engine.unended(LOG), LOG))
+    assert problems(engine) == ()
+
+
+def test_what_is_noted_a_moment_later_is_no_problem(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(verification, "_NOTING_SECONDS", 1.5)
+    note = raw_file(engine, A).with_suffix(".outcome")
+    content = note.read_bytes()
+    note.unlink()
+    noting = threading.Timer(0.5, note.write_bytes, [content])
+    noting.start()
+    assert problems(engine) == ()
+    noting.join()
+
+
+def test_what_is_pending_is_told_and_no_problem(engine: Engine) -> None:
+    land(engine, File("e.csv", 9_000_000, (("s7", "Eve", ""),)))
+    want_reinstated(raw_file(engine, D))
+    for thorough in (False, True):
+        report = verify(engine, LOG, thorough=thorough)
+        assert report.problems == ()
+        assert report.figures["pending"] == 2
+        assert "2 deliveries are pending" in report.summary
+
+
+def test_a_rebuild_is_not_compared_while_a_reversal_is_pending(engine: Engine) -> None:
+    want_reverted(raw_file(engine, A))
+    assert problems(engine) == ()
+    (problem,) = problems(engine, thorough=True)
+    assert problem == (
+        "Reversals that are pending, so that no rebuild can be compared: 1 "
+        f"({A.delivery_id}). Run ingest_inbox, which carries them out, then verify again."
+    )
+    list(engine.ingest_all([], engine.unended(LOG), LOG))
+    assert problems(engine, thorough=True) == ()
+
+
+def test_a_ledger_that_lost_a_delivery_is_found(engine: Engine) -> None:
+    change(engine.warehouse.path, "DELETE FROM deliveries WHERE partition_key = 'a.csv'")
+    found = problems(engine)
+    assert found[0].startswith(
+        "Skus of products whose delivery is not merged, as the ledger has it: 1 (s3). "
+    )
+
+
+def published(engine: Engine) -> Path:
+    engine.published.path.chmod(0o644)
+    return engine.published.path
+
+
+def test_a_published_copy_that_was_edited_is_found(engine: Engine) -> None:
+    change(published(engine), "DELETE FROM name_counts WHERE name = 'Ann'")
+    assert_found(
+        engine,
+        "In the published copy, names whose number in name_counts is not that of a recount: 1 "
+        f"(Ann). Remove {engine.published.path}, and run publish_tables.",
+    )
+
+
+def test_a_published_copy_that_cannot_be_read_is_found_and_mended_as_told(engine: Engine) -> None:
+    published(engine).write_bytes(b"no database" * 1000)
+    assert_found(engine, "The published copy cannot be read: ")
+    engine.published.path.unlink()
+    engine.published.publish(LOG)
+    assert problems(engine) == ()
+
+
+def test_without_a_published_copy_nothing_is_missing(engine: Engine) -> None:
+    shutil.rmtree(engine.published.path.parent)
+    assert problems(engine) == ()
+
+
+@pytest.mark.parametrize(
+    ("sql", "problem"),
+    [
+        (
+            "UPDATE products SET description = 'edited' WHERE sku IN ('s1', 's6')",
+            "Rows of products that a rebuild makes otherwise: 2 (s1, s6). Somebody has edited",
+        ),
+        (
+            (
+                "DELETE FROM products WHERE sku = 's3'; "
+                "UPDATE name_counts SET no_of_products = 1 WHERE name = 'Cid'"
+            ),
+            "Rows of products that a rebuild makes otherwise: 1 (s3). ",
+        ),
+        (
+            "DELETE FROM deletions WHERE sku = 's9'",
+            "Rows of deletions that a rebuild makes otherwise: 1 (s9). ",
+        ),
+    ],
+)
+def test_what_keeps_all_other_laws_is_found_by_a_rebuild(
+    engine: Engine, sql: str, problem: str
+) -> None:
+    change(engine.warehouse.path, sql)
+    assert problems(engine) == ()
+    found = problems(engine, thorough=True)
+    assert found[0].startswith(problem)
+    assert list(engine.settings.data_dir.glob(".rebuild*")) == []
+
+
+def test_others_may_go_on_meanwhile(engine: Engine) -> None:
+    """What they bring in is no problem, whenever they do; and nobody waits for the hashing."""
+    files = [File("e.csv", 10_000_000 + n, ((f"t{n}", "Eve", str(n)),)) for n in range(4)]
+
+    def go_on() -> None:
+        other = engine_at(engine.settings.data_dir)
+        for file in files:
+            other.ingest(land(other, file), LOG)
+
+    going_on = threading.Thread(target=go_on)
+    going_on.start()
+    found = [problem for _ in range(2) for problem in verify(engine, LOG, thorough=True).problems]
+    going_on.join()
+    assert found == []
+    assert problems(engine, thorough=True) == ()
+
+
+def test_a_delivery_that_is_pruned_meanwhile_is_no_problem(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    look = verification.check_intact
+
+    def pruned_first(delivery: Delivery, *, thorough: bool) -> None:
+        prune_raw(engine, 0, LOG, even_if_needed=delivery.delivery_id == A.delivery_id)
+        look(delivery, thorough=thorough)
+
+    monkeypatch.setattr(verification, "check_intact", pruned_first)
+    assert verify(engine, LOG).problems == ()
+
+
+def test_the_hashing_keeps_nobody_waiting(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    look = verification.check_intact
+    merged = []
+
+    def others_write_meanwhile(delivery: Delivery, *, thorough: bool) -> None:
+        if not merged:
+            at_once = replace(engine.warehouse, writer_wait_seconds=0)
+            new = land(engine, File("e.csv", 10_000_000, (("t", "Eve", ""),)))
+            (done,) = ingest([new], engine.settings, at_once, LOG)
+            assert done.account.status == "merged"
+            merged.append(new)
+        look(delivery, thorough=thorough)
+
+    monkeypatch.setattr(verification, "check_intact", others_write_meanwhile)
+    assert verify(engine, LOG).problems == ()
+    assert merged
+
+
+def test_a_dry_run_tells_what_it_would_look_at(engine: Engine) -> None:
+    before = query(engine.settings.data_dir, "FROM operations")
+    report = verify(engine, LOG, thorough=True, dry_run=True)
+    assert "hash 6 raw files of 0." in report.summary
+    assert "make the database anew" in report.summary
+    assert query(engine.settings.data_dir, "FROM operations") == before
+
+
+def test_without_a_database_there_is_nothing_to_verify(tmp_path: Path) -> None:
+    engine = engine_at(tmp_path)
+    assert verify(engine, LOG).problems == ()
+    assert not engine.warehouse.path.exists()
+
+
+def test_the_job_fails_and_shows_what_is_wrong(project: Project) -> None:
+    project.drop(B)
+    assert project.run("ingest_inbox").success
+    assert project.run("verify").success
+    database = project.data / "products.duckdb"
+    change(database, "UPDATE products SET description = 'edited' WHERE sku = 's1'")
+    change(database, "UPDATE name_counts SET no_of_products = 9 WHERE name = 'Eva'")
+    run = project.run("verify", config={"ops": {"laws": {"config": {"thorough": True}}}})
+    assert not run.success
+    (failed,) = [event for event in run.all_events if event.is_step_failure]
+    failure = failed.step_failure_data.user_failure_data
+    summary, *lines = failure.description.splitlines()
+    assert summary.startswith("3 problems.")
+    assert [line.partition(":")[0] for line in lines] == [
+        "Names whose number in name_counts is not that of a recount",
+        "Rows of products that a rebuild makes otherwise",
+        "Rows of name_counts that a rebuild makes otherwise",
+    ]
+    shown = failure.metadata["all_problems"].records
+    assert [record.data["problem"] for record in shown] == lines
+    assert failure.metadata["problems"].value == 3
+    assert query(project.data, "SELECT count(*) FROM operations") == [(2,)]
+
+
+def test_the_schedule_runs_the_job_once_it_is_switched_on(project: Project) -> None:
+    schedule = project.repository.get_schedule_def("verify_schedule")
+    assert schedule.default_status is dg.DefaultScheduleStatus.STOPPED
+    assert schedule.cron_schedule == "0 4 * * *"
+    with dg.build_schedule_context(instance=project.instance) as context:
+        (request,) = schedule.evaluate_tick(context).run_requests
+    project.drop(B)
+    assert project.run("ingest_inbox").success
+    assert project.run(schedule.job_name, request.tags, request.run_config).success
