@@ -16,6 +16,8 @@ THOROUGH ?= false
 MINUTES ?= 30
 KILLS ?= 1000
 DAYS ?= 30
+BATCHES ?= 10000
+FIRST ?= 0
 
 VENV := .venv
 BENCH_VENV := .venv-bench
@@ -108,12 +110,17 @@ fuzz: setup ## Try random files, whole and damaged, against the oracle (MINUTES=
 .PHONY: crash
 crash: setup ## Kill ingests at every step and at any moment, and check the laws (KILLS=1000 SEED=)
 	@$(BIN)/python -m lfp_pipeline_tests.crash --kills $(KILLS) \
-	  $(if $(filter command line,$(origin SEED)),--seed $(SEED)) $(if $(FIRST),--first $(FIRST))
+	  $(if $(filter command line,$(origin SEED)),--seed $(SEED)) --first $(FIRST)
 
 .PHONY: soak
 soak: setup ## Let dagster dev work under load, with kills, and watch its memory and disk (MINUTES=60 SEED=)
 	@$(BIN)/python -m lfp_pipeline_tests.soak --minutes $(MINUTES) \
 	  $(if $(filter command line,$(origin SEED)),--seed $(SEED)) $(if $(FOLDER),--folder $(FOLDER))
+
+.PHONY: histories
+histories: setup ## Do random things to random databases, against an oracle (BATCHES=10000 SEED= FIRST=0)
+	@$(BIN)/python -m lfp_pipeline_tests.histories --batches $(BATCHES) --first $(FIRST) \
+	  $(if $(filter command line,$(origin SEED)),--seed $(SEED))
 
 .PHONY: check
 check: setup ## Lint, format, types and layers

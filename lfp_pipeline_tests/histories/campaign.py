@@ -1,0 +1,71 @@
+"""Many histories, in several processes at once."""
+
+import logging
+import traceback
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, field
+from functools import partial
+from multiprocessing import get_context
+from pathlib import Path
+
+from lfp_pipeline_tests.histories.story import (
+    BATCHES,
+    Case,
+    DifferenceError,
+    live_through,
+    shrunk,
+)
+
+_CASES_OF_A_WORKER = 25
+
+
+@dataclass
+class Lived:
+    """A history: batches by what was done in them, and what was wrong."""
+
+    done: Counter[str] = field(default_factory=Counter)
+    wrong: str = ""
+
+
+def lived(seed: int, first: int, batches: int, processes: int, folder: Path) -> Iterator[Lived]:
+    """Live through histories with so many batches in all.
+
+    Args:
+        seed: of all that is done.
+        first: the number of the first history.
+        batches: how many.
+        processes: how many at once.
+        folder: where data folders are made, and gone afterwards.
+    """
+    cases = [
+        Case(seed, number, tuple(range(min(BATCHES, batches - done))))
+        for number, done in enumerate(range(0, batches, BATCHES), first)
+    ]
+    with ProcessPoolExecutor(
+        processes, get_context("spawn"), max_tasks_per_child=_CASES_OF_A_WORKER
+    ) as pool:
+        yield from pool.map(partial(_live, folder), cases)
+
+
+def _live(folder: Path, case: Case) -> Lived:
+    logging.disable()
+    lived = Lived()
+    try:
+        for what in live_through(case, folder):
+            lived.done[what] += 1
+    except DifferenceError as difference:
+        lived.wrong = _told(case, shrunk(case, difference, folder))
+    return lived
+
+
+def _told(case: Case, difference: DifferenceError) -> str:
+    return "\n".join(
+        [
+            f"in history {case.number}: {difference}",
+            *difference.told,
+            *traceback.format_exception(difference.__cause__),
+            f"Again: make histories BATCHES={BATCHES} SEED={case.seed} FIRST={case.number}",
+        ]
+    )

@@ -1,0 +1,417 @@
+"""What can be done to a data folder, drawn at random: how it is done, and what is true then."""
+
+import csv
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from random import Random
+
+from lfp_pipeline.engine import Engine
+from lfp_pipeline.errors import LfpError, OperationRefusedError
+from lfp_pipeline.ingestion import Ingested, ingest
+from lfp_pipeline.landing.sources import utc_now
+from lfp_pipeline.operations.prune import prune_raw
+from lfp_pipeline.operations.purge import PARTITION, Selection, purge_products
+from lfp_pipeline.operations.rebuild import rebuild_products
+from lfp_pipeline.operations.revert import reinstate_delivery, revert_delivery
+from lfp_pipeline.warehouse.replacement import log_of
+from lfp_pipeline_tests.histories.truth import (
+    FORGONE,
+    MERGED,
+    REFUSED,
+    Deletion,
+    Truth,
+)
+from lfp_pipeline_tests.oracle import LOG, File, land, tables
+
+_EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001 (as in the tables)
+_INSTANT = timedelta(microseconds=1)
+
+_KEYS = ["a.csv", "a", "a-b.csv", "b.csv"]
+_SKUS = [*(f"s{number}" for number in range(8)), "S1", " s2 ", "ß", "a,b", 'q"u', "two\nlines", ""]
+_NAMES = ["Ann", "Bob", "ann", "Ann ", "Zoë", ""]
+_DESCRIPTIONS = ["", "x", " x", 'a "b", c', "two\nlines"]
+_YEARS = [1969, 1970, 2015, 2022, 2200]
+_CUTS = [1999, 2020]
+"""Years between the others: what is older is purged."""
+
+
+class Deed:
+    """Something that is done to a data folder.
+
+    It is drawn from what is there, done, and told of in the truth.
+    """
+
+    steps = 60
+    """About how many steps it has, to die in the midst of them."""
+
+    def prepare(self, engine: Engine, truth: Truth) -> None:
+        """What is done before, and never breaks off."""
+
+    def do(self, engine: Engine, truth: Truth) -> None:
+        """Do it, and look at what is told of it; this is true before."""
+        raise NotImplementedError
+
+    def error(self, truth: Truth) -> type[LfpError] | None:
+        """How it must fail."""
+        del truth
+        return None
+
+    def tell(self, truth: Truth, engine: Engine) -> None:
+        """Make true what must be true then, whether it has failed as it must or not."""
+        raise NotImplementedError
+
+
+@dataclass(frozen=True)
+class Deliver(Deed):
+    """Files arrive, and are taken in, together or otherwise."""
+
+    files: Sequence[File]
+    way: str
+
+    def do(self, engine: Engine, truth: Truth) -> None:
+        landed = [land(engine, file) for file in self.files]
+        if self.way == "together":
+            done = ingest(landed, engine.settings, engine.warehouse, LOG)
+        elif self.way == "one by one":
+            done = [engine.ingest(one, LOG) for one in landed]
+        elif self.way == "at once":
+            done = [one for one in engine.ingest_all([], landed, LOG) if isinstance(one, Ingested)]
+        else:
+            return
+        true = truth.copy()
+        self._tell_landed(true)
+        for one in done:
+            wanted = true.wanted(one.delivery.delivery_id)
+            assert one.account.status == wanted, (one.account, wanted)
+        if self.way == "at once":
+            return
+        accounts = {one.delivery.delivery_id: one.account for one in done}
+        for file in self._in_order:
+            id_ = file.delivery_id
+            if true.wanted(id_) == MERGED and true.ledger.get(id_) != MERGED:
+                account = accounts[id_]
+                found = (
+                    account.rows_inserted,
+                    account.rows_updated,
+                    account.rows_unchanged,
+                    account.rows_stale,
+                )
+                assert found == true.fates(file), (id_, found, true.fates(file))
+            true.take_in([id_])
+
+    def tell(self, truth: Truth, engine: Engine) -> None:
+        del engine
+        self._tell_landed(truth)
+        if self.way != "not":
+            truth.take_in(file.delivery_id for file in self.files)
+
+    def _tell_landed(self, truth: Truth) -> None:
+        for file in self.files:
+            truth.land(file)
+
+    @property
+    def _in_order(self) -> list[File]:
+        if self.way == "together":
+            return sorted(self.files, key=lambda one: (one.delivered_at, one.delivery_id))
+        return list(self.files)
+
+
+@dataclass(frozen=True)
+class Revert(Deed):
+    delivery_id: str
+    despite_pruned: bool
+    dry_run: bool
+
+    def do(self, engine: Engine, truth: Truth) -> None:
+        done = revert_delivery(
+            engine,
+            self.delivery_id,
+            LOG,
+            dry_run=self.dry_run,
+            despite_pruned=self.despite_pruned,
+        )
+        if not self.dry_run:
+            assert done.figures["products_before"] == len(truth.products)
+
+    def error(self, truth: Truth) -> type[LfpError] | None:
+        lossy = truth.orphans(self.delivery_id) and truth.pruned_before(self.delivery_id)
+        return OperationRefusedError if lossy and not self.despite_pruned else None
+
+    def tell(self, truth: Truth, engine: Engine) -> None:
+        del engine
+        if self.dry_run or self.error(truth):
+            return
+        truth.reverted.add(self.delivery_id)
+        truth.take_in([self.delivery_id])
+
+
+@dataclass(frozen=True)
+class Reinstate(Deed):
+    delivery_id: str
+    dry_run: bool
+
+    def do(self, engine: Engine, truth: Truth) -> None:
+        del truth
+        reinstate_delivery(engine, self.delivery_id, LOG, dry_run=self.dry_run)
+
+    def error(self, truth: Truth) -> type[LfpError] | None:
+        if self.delivery_id not in truth.reverted or self.delivery_id in truth.pruned:
+            return OperationRefusedError
+        after = replace(truth, reverted=truth.reverted - {self.delivery_id})
+        is_refused = after.wanted(self.delivery_id) == REFUSED
+        return LfpError if is_refused and not self.dry_run else None
+
+    def tell(self, truth: Truth, engine: Engine) -> None:
+        del engine
+        if self.dry_run or self.error(truth) is OperationRefusedError:
+            return
+        truth.reverted.discard(self.delivery_id)
+        truth.take_in([self.delivery_id])
+
+
+@dataclass(frozen=True)
+class Purge(Deed):
+    selection: Selection
+    dry_run: bool
+
+    def do(self, engine: Engine, truth: Truth) -> None:
+        doomed, products = self._doomed(truth), truth.products
+        started = utc_now()
+        done = purge_products(engine, self.selection, LOG, dry_run=self.dry_run)
+        ended = utc_now()
+        present = [products[sku] for sku in doomed if sku in products]
+        assert done.figures["skus"] == len(doomed)
+        assert done.figures["products_deleted"] == len(present)
+        if self.dry_run or not doomed:
+            assert "delivery_id" not in done.figures
+            return
+        deletion = _read_deletion(engine.raw_zone.find(str(done.figures["delivery_id"])).path)
+        assert deletion.skus == doomed
+        newest = max((row[4] for row in present), default=_EPOCH) + _INSTANT
+        assert max(started, newest) <= deletion.delivered_at <= max(ended, newest)
+
+    def tell(self, truth: Truth, engine: Engine) -> None:
+        for raw in sorted((engine.settings.raw_dir / PARTITION).glob("[!.]*.json")):
+            deletion = _read_deletion(raw.with_suffix(".raw"))
+            if deletion.delivery_id not in truth.deletions:
+                assert deletion.skus == self._doomed(truth)
+                assert not self.dry_run
+                truth.deletions[deletion.delivery_id] = deletion
+                truth.take_in([deletion.delivery_id])
+
+    def _doomed(self, truth: Truth) -> set[str]:
+        selection, rows = self.selection, truth.products
+        if selection.skus:
+            return {sku.strip() for sku in selection.skus}
+        if selection.partition:
+            return {s for s, row in rows.items() if row[3].split("#")[0] == selection.partition}
+        if selection.older_than_days is not None:
+            before = utc_now() - timedelta(days=selection.older_than_days)
+            return {sku for sku, row in rows.items() if row[4] < before}
+        return set(rows)
+
+
+@dataclass(frozen=True)
+class Prune(Deed):
+    dry_run: bool
+    steps = 20
+
+    def do(self, engine: Engine, truth: Truth) -> None:
+        del truth
+        prune_raw(engine, 0, LOG, dry_run=self.dry_run)
+
+    def tell(self, truth: Truth, engine: Engine) -> None:
+        del engine
+        if not self.dry_run:
+            needed = {row[3] for row in truth.products.values()} | set(truth.unended)
+            truth.pruned |= set(truth.files) - needed
+
+
+@dataclass(frozen=True)
+class Rebuild(Deed):
+    dry_run: bool
+    steps = 150
+
+    def do(self, engine: Engine, truth: Truth) -> None:
+        path, id_ = engine.warehouse.path, engine.warehouse.published_id()
+        before = tables(engine) if path.exists() and not truth.unended else None
+        done = rebuild_products(engine, LOG, dry_run=self.dry_run)
+        if self.dry_run:
+            assert done.figures["deliveries"] == len(truth.ids) - len(truth.pruned)
+            return
+        assert id_ in {None, engine.warehouse.published_id()}
+        assert not log_of(path).exists()
+        assert not list(path.parent.glob(".rebuild*"))
+        if before is not None:
+            assert "exactly as they were" in done.summary, done.summary
+            assert {row[0] for row in before["ledger"]} <= {r[0] for r in tables(engine)["ledger"]}
+
+    def tell(self, truth: Truth, engine: Engine) -> None:
+        del engine
+        if not self.dry_run:
+            truth.take_in(set(truth.ids) - truth.pruned)
+
+
+@dataclass(frozen=True)
+class CatchUp(Deed):
+    """An ordinary run, maybe after something is lost."""
+
+    lost: str
+
+    def prepare(self, engine: Engine, truth: Truth) -> None:
+        path = engine.warehouse.path
+        if self.lost == "the database":
+            for one in (path, log_of(path), path.with_name(f"{path.name}.id")):
+                one.unlink(missing_ok=True)
+            truth.lose_database()
+        elif self.lost == "the id":
+            engine.warehouse.forget_id()
+
+    def do(self, engine: Engine, truth: Truth) -> None:
+        del truth
+        take_in_all(engine)
+
+    def tell(self, truth: Truth, engine: Engine) -> None:
+        del engine
+        truth.take_in(truth.ids)
+
+
+def take_in_all(engine: Engine) -> None:
+    """What ingest_inbox does with what has landed before."""
+    for done in engine.ingest_all([], engine.unended(LOG), LOG):
+        assert isinstance(done, Ingested)
+        assert done.account.status != FORGONE, done.account
+
+
+def _read_deletion(raw: Path) -> Deletion:
+    moment, _, digest = raw.stem.partition("-")
+    with raw.open(newline="", encoding="utf-8") as file:
+        (header,), *rows = csv.reader(file)
+    assert header == "sku"
+    assert len(set(map(tuple, rows))) == len(rows)
+    at = datetime.strptime(moment, "%Y%m%dT%H%M%S.%fZ").replace(tzinfo=UTC)
+    return Deletion(
+        f"{raw.parent.name}#{moment}#{digest}",
+        at.replace(tzinfo=None),
+        frozenset(sku for (sku,) in rows),
+    )
+
+
+# Drawn at random
+
+
+def drawn_deed(random: Random, truth: Truth) -> Deed:
+    """Something that can be done."""
+    draws: dict[Callable[[Random, Truth], Deed], int] = {
+        _new: 30,
+        _old_bytes: 16,
+        _revert: 18 if truth.ids else 0,
+        _reinstate: 12 if truth.reverted else 0,
+        _purge: 10,
+        _rebuild: 5,
+        _prune: 5,
+        _catch_up: 6,
+    }
+    (draw,) = random.choices(list(draws), list(draws.values()))
+    return draw(random, truth)
+
+
+def _new(random: Random, truth: Truth) -> Deed:
+    files = [_file(random, truth) for _ in range(random.choice([1, 1, 1, 2, 3, 6]))]
+    return Deliver(files, _way(random))
+
+
+def _old_bytes(random: Random, truth: Truth) -> Deed:
+    """The same again; or the same at another time; or others at the same time."""
+    if not truth.files:
+        return _new(random, truth)
+    files = []
+    for _ in range(random.choice([1, 1, 1, 2, 3])):
+        some = sorted(truth.files) if random.random() < 0.5 else []
+        out = [id_ for id_ in sorted(truth.pruned | truth.reverted) if id_ in truth.files]
+        file = truth.files[random.choice(some or out or sorted(truth.files))]
+        other = _file(random, truth)
+        files.append(
+            random.choice(
+                [
+                    file,
+                    replace(file, microseconds=other.microseconds),
+                    replace(file, microseconds=file.microseconds + 1),
+                    replace(other, key=file.key, microseconds=file.microseconds),
+                ]
+            )
+        )
+    return Deliver(files, _way(random))
+
+
+def _way(random: Random) -> str:
+    return random.choice(["together", "together", "one by one", "at once", "not"])
+
+
+def _file(random: Random, truth: Truth) -> File:
+    rows = tuple(_row(random) for _ in range(random.choice([0, 1, 2, 4, 8, 12])))
+    return File(random.choice(_KEYS), _microseconds(random, truth), rows)
+
+
+def _row(random: Random) -> tuple[str, ...]:
+    if random.random() < 0.05:
+        return random.choice([("s1",), ("s1", "Ann", "x", "more")])
+    return random.choice(_SKUS), random.choice(_NAMES), random.choice(_DESCRIPTIONS)
+
+
+def _microseconds(random: Random, truth: Truth) -> int:
+    """A time, often one that something else has, or the next."""
+    if truth.ids and random.random() < 0.4:
+        at, _ = truth.age(random.choice(truth.ids))
+        return (at - _EPOCH) // _INSTANT + random.choice([-1, 0, 1])
+    year = datetime(random.choice(_YEARS), 1, 1)  # noqa: DTZ001
+    return (year - _EPOCH) // _INSTANT + random.randrange(3)
+
+
+def _revert(random: Random, truth: Truth) -> Deed:
+    dry_run = random.random() < 0.1
+    which = truth.ids
+    if random.random() < 0.7:  # Rather what changes something.
+        held = {row[3] for row in truth.products.values()}
+        held |= {id_ for _, id_ in truth.last_deletions.values()}
+        which = [id_ for id_ in which if id_ in held] or which
+    return Revert(random.choice(which), random.random() < 0.7, dry_run)
+
+
+def _reinstate(random: Random, truth: Truth) -> Deed:
+    reverted = [id_ for id_ in truth.ids if id_ in truth.reverted]
+    which = reverted if random.random() < 0.9 else truth.ids
+    return Reinstate(random.choice(which), random.random() < 0.1)
+
+
+def _purge(random: Random, truth: Truth) -> Deed:
+    del truth
+    known = [sku for sku in _SKUS if sku]
+    days = (utc_now() - datetime(random.choice(_CUTS), 1, 1)) / timedelta(days=1)  # noqa: DTZ001
+    selection = random.choice(
+        [
+            Selection(skus=random.choices(known, k=random.randint(1, 6))),
+            Selection(skus=random.choices(known, k=random.randint(1, 6))),
+            Selection(partition=random.choice(_KEYS)),
+            Selection(older_than_days=days),
+            Selection(everything=True),
+        ]
+    )
+    return Purge(selection, random.random() < 0.1)
+
+
+def _rebuild(random: Random, truth: Truth) -> Deed:
+    del truth
+    return Rebuild(random.random() < 0.1)
+
+
+def _prune(random: Random, truth: Truth) -> Deed:
+    del truth
+    return Prune(random.random() < 0.1)
+
+
+def _catch_up(random: Random, truth: Truth) -> Deed:
+    del truth
+    return CatchUp(random.choice(["nothing", "the database", "the database", "the id"]))

@@ -1,0 +1,208 @@
+"""One database through a random history: batch by batch something is done, and all is looked at."""
+
+import shutil
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from random import Random
+from tempfile import mkdtemp
+from unittest import mock
+
+from lfp_pipeline import ingestion
+from lfp_pipeline.errors import LfpError
+from lfp_pipeline.warehouse import counts, direct_load, matching, merge
+from lfp_pipeline_tests.histories.death import DeathError, dying
+from lfp_pipeline_tests.histories.deeds import Deed, drawn_deed, take_in_all
+from lfp_pipeline_tests.histories.truth import (
+    MAX_REJECT_SHARE,
+    Looker,
+    Notes,
+    Tables,
+    Truth,
+    notes_of,
+)
+from lfp_pipeline_tests.oracle import LOG, engine_at
+
+BATCHES = 25
+"""Of one history."""
+
+_DIE = 0.3
+_DIE_AGAIN = 0.3
+
+
+@dataclass(frozen=True)
+class Case:
+    """A history. Each batch has randomness of its own, so that some can be left out."""
+
+    seed: int
+    number: int
+    batches: tuple[int, ...] = tuple(range(BATCHES))
+
+
+class DifferenceError(Exception):
+    """What was found is not what the oracle tells.
+
+    Attributes:
+        batches: those that were done, with the one in which it was found.
+        told: what was done, for people.
+    """
+
+    def __init__(self, what: str, batches: tuple[int, ...], told: list[str]) -> None:
+        super().__init__(what)
+        self.batches = batches
+        self.told = told
+
+
+def live_through(case: Case, parent: Path) -> Iterator[str]:
+    """Live through a history; tell each batch that ended as it must, by what was done in it.
+
+    Args:
+        case: which.
+        parent: where its data folder is made, and gone afterwards.
+
+    Raises:
+        DifferenceError: something is not as the oracle tells.
+    """
+    data = Path(mkdtemp(prefix="lfp-history-", dir=parent))
+    told: list[str] = []
+    try:
+        with _conditions(Random(f"{case.seed} {case.number}")) as settings:
+            life = _Life(data, settings)
+            for place, batch in enumerate(case.batches):
+                try:
+                    yield life.go_on(Random(f"{case.seed} {case.number} {batch}"), told)
+                except Exception as error:
+                    what = f"{type(error).__name__}: {error}"
+                    raise DifferenceError(what, case.batches[: place + 1], told) from error
+    finally:
+        shutil.rmtree(data)
+
+
+def shrunk(case: Case, difference: DifferenceError, parent: Path) -> DifferenceError:
+    """The difference again, by fewer batches, as far as some can be left out."""
+    for batch in reversed(difference.batches[:-1]):
+        fewer = tuple(one for one in difference.batches if one != batch)
+        try:
+            for _ in live_through(Case(case.seed, case.number, fewer), parent):
+                pass
+        except DifferenceError as again:
+            difference = again
+    return difference
+
+
+@contextmanager
+def _conditions(random: Random) -> Iterator[dict[str, object]]:
+    """How the work is done, which must make no difference: settings, and limits that are ours."""
+    with ExitStack() as patches:
+
+        def put(where: object, name: str, value: object) -> None:
+            patches.enter_context(mock.patch.object(where, name, value))
+
+        put(counts, "RECOUNT_SHARE", random.choice([0.0, 0.1, 1e9]))
+        put(merge, "MOST_MOVED", random.choice([0, 3, 10**6]))
+        put(matching, "STRETCH_ROWS", random.choice([1, 7, 10**6]))
+        if random.random() < 0.5:
+            put(direct_load, "LEAST_BYTES", 0)
+            put(direct_load, "is_worth_it", lambda *_: True)
+            put(ingestion, "size_in_bytes", lambda _: 0)
+        yield {"batch_files": random.choice([2, 100, 100]), "threads": 1}
+
+
+class _Life:
+    """A data folder, and the truth about it."""
+
+    def __init__(self, data: Path, settings: dict[str, object]) -> None:
+        self.data = data
+        self.engine = engine_at(data, max_reject_share=MAX_REJECT_SHARE, **settings)
+        self.truth = Truth()
+        self.looker = Looker()
+
+    def go_on(self, random: Random, told: list[str]) -> str:
+        """Do something, and see that all is as it must be then."""
+        deed = drawn_deed(random, self.truth)
+        kind = _kind(deed)
+        told.append(str(deed))
+        deed.prepare(self.engine, self.truth)
+        before = self.truth.copy()
+        last = random.randrange(deed.steps) if random.random() < _DIE else 10**9
+        must_fail = deed.error(before)
+        try:
+            with dying(self.data, last) as life:
+                deed.do(self.engine, before)
+        except DeathError:
+            told.append(f"  died after {last} steps")
+            self._die(deed, random, told)
+            kind = f"{kind}, died"
+        except LfpError as error:
+            if type(error) is not must_fail:
+                raise
+            told.append(f"  {type(error).__name__}: {error}")
+            deed.tell(self.truth, self.engine)
+            kind = f"{kind}, refused"
+        else:
+            assert must_fail is None, must_fail
+            deed.tell(self.truth, self.engine)
+            told.append(f"  done in {life.steps} steps")
+        self._look()
+        return kind
+
+    def _die(self, deed: Deed, random: Random, told: list[str]) -> None:
+        """Take over from who died: as far as it was noted what he wanted, that is to be so."""
+        before, after = self.truth, self.truth.copy()
+        deed.tell(after, self.engine)
+        notes = notes_of(self.engine.settings.raw_dir)
+        for name in ("landed", "reverted", "pruned"):
+            was, is_, will_be = (getattr(one, name) for one in (before.notes, notes, after.notes))
+            assert was & will_be <= is_ <= was | will_be, (name, was, is_, will_be)
+        self._look_at_remains(before, after, notes)
+        while random.random() < _DIE_AGAIN:
+            last = random.randrange(40)
+            try:
+                with dying(self.data, last):
+                    take_in_all(self.engine)
+            except DeathError:
+                told.append(f"  so did who took over, after {last}")
+            everything = after.noted(notes)
+            everything.take_in(everything.ids)
+            self._look_at_remains(before, everything, notes)
+        take_in_all(self.engine)
+        self.truth = after.noted(notes)
+        self.truth.ledger = {
+            id_: status for id_, status in before.ledger.items() if id_ in notes.landed
+        }
+        self.truth.take_in(self.truth.ids)
+
+    def _look_at_remains(self, before: Truth, after: Truth, notes: Notes) -> None:
+        """Whoever died has left each delivery in the tables whole, or not at all."""
+        found = self.looker.tables(self.engine)
+        remains = after.noted(notes)
+        remains.ledger = {row[0]: row[1] for row in found["ledger"]}
+        for id_ in remains.ids:
+            status = remains.ledger.get(id_)
+            assert status in {before.ledger.get(id_), after.ledger.get(id_)}, (id_, status)
+        _assert_same(found, remains.tables)
+
+    def _look(self) -> None:
+        """See that everything is as it must be."""
+        _assert_same(self.looker.tables(self.engine), self.truth.tables)
+        notes = notes_of(self.engine.settings.raw_dir)
+        assert notes == self.truth.notes, (notes, self.truth.notes)
+        unended = [one.delivery_id for one in self.engine.unended(LOG)]
+        assert unended == self.truth.unended, (unended, self.truth.unended)
+        keys = {one.split("#")[0] for one in self.truth.ids}
+        found = {key for key in keys if self.engine.is_unended(key)}
+        true = {one.split("#")[0] for one in self.truth.unended}
+        assert found == true, (found, true)
+
+
+def _assert_same(found: Tables, true: Tables) -> None:
+    for name, rows in true.items():
+        odd, lacking = Counter(found[name]) - Counter(rows), Counter(rows) - Counter(found[name])
+        assert odd == lacking == Counter(), f"{name} has {list(odd)}, lacks {list(lacking)}"
+
+
+def _kind(deed: Deed) -> str:
+    name = type(deed).__name__
+    return f"{name}, dry run" if getattr(deed, "dry_run", False) else name
