@@ -14,8 +14,8 @@ from lfp_pipeline.reporting import (
     delivery_metadata,
     failure,
     ingested_metadata,
+    is_as_wanted,
     is_merged,
-    is_settled,
     materialization,
     tell,
 )
@@ -80,10 +80,10 @@ def _ingest_pending(
         _show(context, outcome)
     if any(isinstance(one, Ingested) and one.busy for one in outcomes):
         note_busy(context)
-        raise failure([outcome for outcome in outcomes if not is_settled(outcome)])
+        raise failure([outcome for outcome in outcomes if not is_as_wanted(outcome)])
     _show_tables(context, database, outcomes)
     engine.publish(context.log)
-    if bad := [outcome for outcome in outcomes if not is_settled(outcome)]:
+    if bad := [outcome for outcome in outcomes if not is_as_wanted(outcome)]:
         raise failure(bad)
 
 

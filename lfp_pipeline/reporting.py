@@ -154,7 +154,7 @@ def is_merged(outcome: Ingested | NotLanded) -> bool:
     return isinstance(outcome, Ingested) and outcome.account.status is Status.MERGED
 
 
-def is_settled(outcome: Ingested | NotLanded) -> bool:
+def is_as_wanted(outcome: Ingested | NotLanded) -> bool:
     """Whether a delivery is in, or out, as people want it."""
     status = outcome.account.status if isinstance(outcome, Ingested) else None
     return status in {Status.MERGED, Status.REVERTED}

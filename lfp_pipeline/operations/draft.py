@@ -9,8 +9,8 @@ from lfp_pipeline.engine import Engine
 from lfp_pipeline.holds import own_folder
 from lfp_pipeline.ingested import Ingested
 from lfp_pipeline.landing.delivery import Delivery
-from lfp_pipeline.landing.intents import is_pruned, is_reverted
-from lfp_pipeline.warehouse.account import Account, Status
+from lfp_pipeline.landing.intents import is_pruned
+from lfp_pipeline.settling import is_settled
 from lfp_pipeline.warehouse.ledger import all_accounts
 
 _FOLDER = ".rebuild"
@@ -29,8 +29,8 @@ def drafted(engine: Engine) -> Iterator[Engine]:
 def follow(draft: Engine, deliveries: Sequence[Delivery], log: logging.Logger) -> None:
     """Have a draft follow the raw zone in these deliveries, as far as it does not yet."""
     with draft.warehouse.opened("looking what is in", log) as connection:
-        known = all_accounts(connection)
-    left = [one for one in deliveries if not _is_settled(one, known.get(one.delivery_id))]
+        statuses = {id_: account.status for id_, account in all_accounts(connection).items()}
+    left = [one for one in deliveries if not is_settled(one, statuses.get(one.delivery_id))]
     log.info("To take in anew: %d of %d deliveries", len(left), len(deliveries))
     for outcome in draft.ingest_all([], left, log):
         if isinstance(outcome, Ingested):
@@ -44,9 +44,3 @@ def kept_deliveries(engine: Engine) -> list[Delivery]:
         LandingError: a record cannot be read.
     """
     return [one for one in engine.raw_zone.all_deliveries() if not is_pruned(one.path)]
-
-
-def _is_settled(delivery: Delivery, account: Account | None) -> bool:
-    if account is None or account.status is Status.FAILED:
-        return False
-    return (account.status is Status.REVERTED) == is_reverted(delivery.path)

@@ -21,6 +21,7 @@ from lfp_pipeline.landing.sources import utc_now
 from lfp_pipeline.operations.draft import drafted, follow, kept_deliveries
 from lfp_pipeline.operations.report import Report
 from lfp_pipeline.progress import megabytes
+from lfp_pipeline.remedies import remedy
 from lfp_pipeline.warehouse.account import Account, Status
 from lfp_pipeline.warehouse.operations import record_operation
 from lfp_pipeline.warehouse.replacement import (
@@ -28,6 +29,7 @@ from lfp_pipeline.warehouse.replacement import (
     contents,
     inherit_records,
     put_aside,
+    read_records,
     take_the_place_of,
 )
 
@@ -86,12 +88,15 @@ def _contents_of_old(engine: Engine, log: logging.Logger) -> Contents | None:
     """What the present database holds, which has no write-ahead log then; None: nobody can tell."""
     if not engine.warehouse.path.exists():
         return None
-    with duckdb.connect() as connection:
+    with duckdb.connect(config=dict(engine.warehouse.config)) as connection:
         try:
             with engine.warehouse.attached_behind_lock(connection, log):
                 connection.execute("CHECKPOINT warehouse")
+                read_records(connection)
                 return contents(connection)
         except (WarehouseBrokenError, duckdb.Error) as error:
+            if remedy(error):  # Not the database is at fault.
+                raise
             log.warning("The present database cannot be read: %s", error)
             return None
 

@@ -21,6 +21,7 @@ from lfp_pipeline.landing.sources import utc_now
 from lfp_pipeline.operations.draft import drafted, follow
 from lfp_pipeline.operations.report import Report
 from lfp_pipeline.progress import TransferProgress, megabytes
+from lfp_pipeline.settling import is_settled
 from lfp_pipeline.warehouse.account import Status
 from lfp_pipeline.warehouse.laws import breaches, deliveries_of_products
 from lfp_pipeline.warehouse.operations import record_operation
@@ -72,7 +73,7 @@ class _Books:
         merged = frozenset(id_ for id_, status in statuses.items() if status == Status.MERGED)
         recorded, unreadable = engine.raw_zone.survey()
         kept = [one for one in recorded if not is_pruned(one.path)]
-        settled = [one for one in kept if _is_settled(one, statuses.get(one.delivery_id))]
+        settled = [one for one in kept if is_settled(one, statuses.get(one.delivery_id))]
         notable = {one.delivery_id: statuses[one.delivery_id] for one in settled}
         database_id = engine.warehouse.published_id()
         noted = {one.delivery_id: read_outcome(one.path, database_id) for one in kept}
@@ -90,12 +91,6 @@ class _Books:
                 if (outcome.status if outcome else None) != notable.get(id_)
             ),
         )
-
-
-def _is_settled(delivery: Delivery, status: str | None) -> bool:
-    if status is None or status == Status.FAILED:
-        return False
-    return (status == Status.REVERTED) == is_reverted(delivery.path)
 
 
 def verify(

@@ -84,6 +84,16 @@ def differences(
         return number, some or []
 
 
+def read_records(connection: duckdb.DuckDBPyConnection) -> None:
+    """Read all that is to be taken over from the attached warehouse.
+
+    Raises:
+        duckdb.Error: it cannot be read.
+    """
+    for table in ("rejected_rows", "deliveries", "operations"):
+        connection.execute(_DIGEST.format(table=table))
+
+
 def inherit_records(connection: duckdb.DuckDBPyConnection, old: Path) -> None:
     """Take over from an old database what the raw zone does not tell."""
     with attached_to_read(connection, old, "old"):

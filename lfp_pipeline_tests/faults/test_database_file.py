@@ -12,6 +12,7 @@ import pytest
 
 from lfp_pipeline.engine import Engine
 from lfp_pipeline.errors import WarehouseBrokenError
+from lfp_pipeline.operations.rebuild import rebuild_products
 from lfp_pipeline_tests.oracle import LOG, File, assert_laws_hold, engine_at, land
 from lfp_pipeline_tests.processes import finish, start
 from lfp_pipeline_tests.support import Project
@@ -107,9 +108,9 @@ def test_the_error_names_the_file_and_the_way_out(
     assert content(files.database) == database_before
     raw_after = contents(engine.settings.raw_dir)
     assert raw_before.items() <= raw_after.items()
-    take_away(files)
-    ingest_inbox(engine)
+    rebuild_products(engine, LOG)
     assert_laws_hold(engine, [*FILES, NEXT])
+    assert list(files.database.parent.glob("products.duckdb.broken-*"))
 
 
 def copy_of(filled: Path, folder: Path) -> Engine:
@@ -123,12 +124,6 @@ def content(path: Path) -> bytes | None:
 
 def contents(folder: Path) -> dict[Path, bytes | None]:
     return {path: content(path) for path in folder.rglob("*")}
-
-
-def take_away(files: Files) -> None:
-    for path in (files.database, files.log):
-        if path.exists():
-            path.rename(path.with_name(f"{path.name}.broken"))
 
 
 def ingest_inbox(engine: Engine) -> None:
@@ -223,8 +218,7 @@ def damage_at_random(filled: Path, folder: Path, seed: int) -> None:
     else:
         assert told.startswith(f"failed {files.database} "), told
         assert "rebuild_products" in told
-    take_away(files)
-    ingest_inbox(engine)
+    rebuild_products(engine, LOG)
     assert_laws_hold(engine, [*FILES, NEXT])
 
 
