@@ -96,7 +96,7 @@ story: setup ## Two shops, a change in one, and the tables before and after (STA
 
 .PHONY: test
 test: setup ## Run the tests (five minutes)
-	$(BIN)/python -m pytest -m "not slow"
+	$(BIN)/python -m pytest -m "not slow" --numprocesses auto --dist worksteal
 
 .PHONY: test-slow
 test-slow: setup ## Run all tests, the long ones too (a quarter of an hour)
