@@ -15,6 +15,7 @@ from lfp_pipeline.operations.prune import prune_raw
 from lfp_pipeline.operations.purge import PARTITION, Selection, purge_products
 from lfp_pipeline.operations.rebuild import rebuild_products
 from lfp_pipeline.operations.revert import reinstate_delivery, revert_delivery
+from lfp_pipeline.operations.verify import verify
 from lfp_pipeline.warehouse.replacement import log_of
 from lfp_pipeline_tests.histories.truth import (
     FORGONE,
@@ -278,6 +279,22 @@ class CatchUp(Deed):
         truth.take_in(truth.ids)
 
 
+@dataclass(frozen=True)
+class Verify(Deed):
+    """The tables are asked for all laws, and the raw zone for all notes."""
+
+    thorough: bool
+
+    def do(self, engine: Engine, truth: Truth) -> None:
+        if truth.come_again or (self.thorough and truth.unended):
+            return  # Notes are wanting, or the tables are behind the raw zone, until the next run.
+        done = verify(engine, LOG, thorough=self.thorough)
+        assert not done.problems, done.problems
+
+    def tell(self, truth: Truth, engine: Engine) -> None:
+        """Nothing is changed."""
+
+
 def take_in_all(engine: Engine) -> None:
     """What ingest_inbox does with what has landed before."""
     for done in engine.ingest_all([], engine.unended(LOG), LOG):
@@ -310,9 +327,10 @@ def drawn_deed(random: Random, truth: Truth) -> Deed:
         _revert: 18 if truth.ids else 0,
         _reinstate: 12 if truth.reverted else 0,
         _purge: 10,
-        _rebuild: 5,
+        _rebuild: 4,
         _prune: 5,
-        _catch_up: 6,
+        _catch_up: 5,
+        _verify: 3,
     }
     (draw,) = random.choices(list(draws), list(draws.values()))
     return draw(random, truth)
@@ -414,4 +432,9 @@ def _prune(random: Random, truth: Truth) -> Deed:
 
 def _catch_up(random: Random, truth: Truth) -> Deed:
     del truth
-    return CatchUp(random.choice(["nothing", "the database", "the database", "the id"]))
+    return CatchUp(random.choice(["nothing", "the database", "the id"]))
+
+
+def _verify(random: Random, truth: Truth) -> Deed:
+    del truth
+    return Verify(random.random() < 0.3)

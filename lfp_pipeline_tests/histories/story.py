@@ -10,7 +10,7 @@ from random import Random
 from tempfile import mkdtemp
 from unittest import mock
 
-from lfp_pipeline import ingestion
+from lfp_pipeline import settling
 from lfp_pipeline.errors import LfpError
 from lfp_pipeline.warehouse import counts, direct_load, matching, merge
 from lfp_pipeline_tests.histories.death import DeathError, dying
@@ -106,8 +106,8 @@ def _conditions(random: Random) -> Iterator[dict[str, object]]:
         if random.random() < 0.5:
             put(direct_load, "LEAST_BYTES", 0)
             put(direct_load, "is_worth_it", lambda *_: True)
-            put(ingestion, "size_in_bytes", lambda _: 0)
-        yield {"batch_files": random.choice([2, 100, 100]), "threads": 1}
+            put(settling, "size_in_bytes", lambda _: 0)
+        yield {"batch_files": random.choice([2, 100, 100, 100]), "threads": 1}
 
 
 class _Life:
