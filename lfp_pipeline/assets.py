@@ -32,7 +32,7 @@ from lfp_pipeline.reporting import (
     delivery_metadata,
     failure,
     ingested_metadata,
-    is_merged,
+    is_as_wanted,
     materialization,
     tell,
 )
@@ -258,14 +258,14 @@ def _ingest(
     ):
         tell(context.log, outcome)
         outcomes.append(outcome)
-    merged = [one for one in outcomes if isinstance(one, Ingested) and is_merged(one)]
+    wanted = [one for one in outcomes if isinstance(one, Ingested) and is_as_wanted(one)]
     if any(isinstance(one, Ingested) and one.busy for one in outcomes):
         note_busy(context)
-    if len(merged) < len(outcomes):
-        for one in merged:
+    if len(wanted) < len(outcomes):
+        for one in wanted:
             context.log_event(materialization("products", one.delivery, ingested_metadata(one)))
-        raise failure([outcome for outcome in outcomes if not is_merged(outcome)])
-    return merged
+        raise failure([outcome for outcome in outcomes if not is_as_wanted(outcome)])
+    return wanted
 
 
 def _newest_per_partition(ingested: Sequence[Ingested]) -> list[Ingested]:

@@ -6,6 +6,7 @@ few hundred kilobytes, and read in no time by whoever opens the database next.
 """
 
 import logging
+from collections.abc import Sequence
 from pathlib import Path
 
 import duckdb
@@ -23,12 +24,16 @@ def checkpoint_seldom(connection: duckdb.DuckDBPyConnection) -> None:
     connection.execute("PRAGMA disable_checkpoint_on_shutdown")
 
 
+def logs_of(database: Path) -> Sequence[Path]:
+    """The write-ahead log of a database; more than one after a checkpoint that was killed."""
+    return sorted(database.parent.glob(f"{database.name}.wal*"))
+
+
 def checkpoint_if_due(
     connection: duckdb.DuckDBPyConnection, name: str, database: Path, log: logging.Logger
 ) -> None:
     """Make a checkpoint of the attached database of that name, if its log has grown."""
-    wal = database.with_name(database.name + ".wal")
-    if wal.exists() and wal.stat().st_size > _LARGE_LOG_BYTES:
+    if sum(log.stat().st_size for log in logs_of(database)) > _LARGE_LOG_BYTES:
         checkpoint(connection, name, log)
 
 

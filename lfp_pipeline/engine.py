@@ -194,9 +194,7 @@ class Engine:
         not_landed: list[NotLanded] = []
         for key in keys:
             try:
-                landed[key] = [
-                    one for one in self.raw_zone.deliveries(key) if not is_pruned(one.path)
-                ]
+                landed[key] = self.raw_zone.deliveries(key)
             except LandingError as error:
                 not_landed.append(NotLanded(key, str(error)))
         database_id = self.warehouse.published_id()
@@ -207,11 +205,14 @@ class Engine:
             left = [
                 delivery
                 for delivery in deliveries
-                if (account := known.get(delivery.delivery_id)) is None
-                or account.status is Status.FAILED
-                or (account.status is Status.REFUSED and delivery is deliveries[-1])
-                # A run that died after the commit: found to be in, it is noted where sensors look.
-                or read_outcome(delivery.path, database_id) is None
+                if not is_pruned(delivery.path)
+                and (
+                    (account := known.get(delivery.delivery_id)) is None
+                    or account.status is Status.FAILED
+                    or (account.status is Status.REFUSED and delivery is deliveries[-1])
+                    # A run died after the commit: found to be in, it is noted where sensors look.
+                    or read_outcome(delivery.path, database_id) is None
+                )
             ]
             unfinished += left
             if not deliveries:
@@ -219,8 +220,11 @@ class Engine:
                 not_landed.append(NotLanded(key, message))
             elif not left:
                 newest = deliveries[-1]
-                account = known[newest.delivery_id]
-                finished.append(Ingested(newest, account, products=products))
+                if newest.delivery_id in known:
+                    finished.append(Ingested(newest, known[newest.delivery_id], products=products))
+                else:
+                    message = f"{newest.delivery_id} is pruned. Land its file again."
+                    not_landed.append(NotLanded(key, message))
         return Backlog(unfinished, finished, not_landed)
 
     def outcome(self, file: InboxFile) -> Status | None:

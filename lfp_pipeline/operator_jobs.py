@@ -20,6 +20,8 @@ from lfp_pipeline.operations.verify import verify
 from lfp_pipeline.reporting import SHOWN_FAILURES, Metadata
 from lfp_pipeline.resources import ProductsDatabase
 
+_MOST_DAYS = 36_500
+
 _DRY_RUN = Field(False, description="Only tell what it would do.")
 
 
@@ -40,7 +42,7 @@ class PurgeConfig(dg.Config):
     skus: list[str] = Field([], description="These.")
     partition: str | None = Field(None, description="Whose present rows came with this partition.")
     older_than_days: float | None = Field(
-        None, description="Whose present rows were delivered longer ago."
+        None, ge=0, le=_MOST_DAYS, description="Whose present rows were delivered longer ago."
     )
     everything: bool = Field(False, description="All.")
     dry_run: bool = _DRY_RUN
@@ -49,7 +51,7 @@ class PurgeConfig(dg.Config):
 class PruneConfig(dg.Config):
     """How old."""
 
-    older_than_days: float = Field(90, description="What landed longer ago.")
+    older_than_days: float = Field(90, ge=0, le=_MOST_DAYS, description="What landed longer ago.")
     even_if_needed: bool = Field(
         False, description="Also what a rebuild of the present tables needs."
     )

@@ -5,7 +5,6 @@ import logging
 from lfp_pipeline.errors import DeliveryRefusedError, LfpError
 from lfp_pipeline.landing.delivery import Delivery, Kind
 from lfp_pipeline.landing.intact import check_intact
-from lfp_pipeline.landing.intents import is_pruned
 from lfp_pipeline.landing.raw_zone import RawZone
 from lfp_pipeline.landing.sources import utc_now
 from lfp_pipeline.reading.plain_text import plain_texts
@@ -14,17 +13,12 @@ from lfp_pipeline.reading.workspace import Workspace
 from lfp_pipeline.settings import Settings
 from lfp_pipeline.warehouse.account import Account, Status
 from lfp_pipeline.warehouse.deletion import read_doomed
-from lfp_pipeline.warehouse.ledger import accounts
-from lfp_pipeline.warehouse.reversal import begin_reversal, bury, inherit, is_sought, reverse
+from lfp_pipeline.warehouse.ledger import account_of
+from lfp_pipeline.warehouse.reversal import Older, begin_reversal, bury, inherit, is_sought, reverse
 
 _TOLD = (
     "Reverted at {at:%Y-%m-%d %H:%M:%S} UTC. The job revert_delivery reinstates it; a newer "
     "version of the file is taken in as usual."
-)
-
-_FORGONE = (
-    "What it may have had when {delivery_id} was reverted is gone, because its bytes are pruned. "
-    "Land its file again, and it counts again."
 )
 
 
@@ -40,44 +34,44 @@ def revert(
         LfpError: an older delivery, which may have what is to come into its place, cannot be read.
             Nothing was changed.
     """
-    known = accounts(workspace.connection, [delivery.partition_key]).get(delivery.delivery_id)
+    known = account_of(workspace.connection, delivery)
     if known is not None and known.status is Status.REVERTED:
         return known
     forgone = find_heirs(delivery, workspace, settings, log)
-    told = _FORGONE.format(delivery_id=delivery.delivery_id)
-    accounts_of_forgone = [
-        (one, Account(one.delivery_id, Status.FAILED, error=told)) for one in forgone
-    ]
-    return reverse(workspace.connection, delivery, _TOLD.format(at=utc_now()), accounts_of_forgone)
+    return reverse(workspace.connection, delivery, _TOLD.format(at=utc_now()), forgone)
 
 
 def find_heirs(
     delivery: Delivery, workspace: Workspace, settings: Settings, log: logging.Logger
-) -> list[Delivery]:
+) -> list[Older]:
     """Find what comes into the place of what a delivery has won or deleted.
 
     Returns:
-        Older deliveries that may have had it, and are pruned.
+        Older deliveries that may have had it, and are not kept.
 
     Raises:
         LfpError: an older delivery, which may have it, cannot be read.
     """
     connection = workspace.connection
     raw_zone = RawZone(settings.raw_dir)
+    digests_read: set[str] = set()
     forgone = []
-    for older in map(raw_zone.find, begin_reversal(connection, delivery)):
-        if not is_sought(connection, delivery, older):
+    for older in begin_reversal(connection, delivery):
+        # The same bytes again have nothing more.
+        if older.sha256 in digests_read or not is_sought(connection, delivery, older):
             continue
-        if is_pruned(older.path):
+        if not raw_zone.keeps(older.delivery_id):
             forgone.append(older)
             continue
         log.info("Looking into %s for what %s had won", older.delivery_id, delivery.delivery_id)
-        check_intact(older, thorough=True)
-        if older.kind is Kind.DELETION:
-            read_doomed(connection, older.path)
+        kept = raw_zone.find(older.delivery_id)
+        check_intact(kept, thorough=True)
+        digests_read.add(kept.sha256)
+        if kept.kind is Kind.DELETION:
+            read_doomed(connection, kept.path)
             bury(connection, older)
         else:
-            _read(older, workspace, settings, log)
+            _read(kept, workspace, settings, log)
             inherit(connection, older)
     return forgone
 

@@ -33,7 +33,7 @@ from lfp_pipeline.warehouse.account import Status
 from lfp_pipeline.warehouse.deletion import merge_deletion
 from lfp_pipeline.warehouse.duckdb_file import Warehouse
 from lfp_pipeline.warehouse.laws import product_count
-from lfp_pipeline.warehouse.ledger import accounts
+from lfp_pipeline.warehouse.ledger import account_of
 from lfp_pipeline.warehouse.merge import Arrived, merge
 from lfp_pipeline.warehouse.redelivery import redeliver
 
@@ -69,6 +69,8 @@ def settle(
     limits = WorkspaceLimits.of(settings, share)
     with workspace_of(settings, limits) as workspace:
         is_out = is_reverted(batch[0].path)
+        if is_out and len(batch) > 1:
+            raise MindChangedError
         work = _Work(batch, is_out, workspace, limits, settings, warehouse, log, started)
         if is_out:
             done = work.revert()
@@ -162,7 +164,7 @@ class _Work:
         connection, (delivery,) = self.workspace.connection, self.batch
         with self._attached(warehouse, "loading"):
             products = product_count(connection)
-            known = accounts(connection, [delivery.partition_key]).get(delivery.delivery_id)
+            known = account_of(connection, delivery)
             if known is not None and known.status is Status.MERGED:
                 return [Ingested(delivery, known, products=products)]
             if only_if_empty and products:

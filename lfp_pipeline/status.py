@@ -41,7 +41,7 @@ SELECT (SELECT count(*) FROM products) AS products,
 _LATEST = f"SELECT * FROM deliveries ORDER BY rowid DESC LIMIT {_LAST}"
 
 _GIVEN_UP = """
-SELECT * FROM deliveries WHERE status <> 'reverted'
+SELECT * FROM deliveries
 QUALIFY row_number() OVER (
     PARTITION BY partition_key ORDER BY delivered_at DESC, delivery_id DESC
 ) = 1 AND status IN ('refused', 'failed')
@@ -148,7 +148,7 @@ def _inbox(engine: Engine, problems: list[str]) -> tuple[list[InboxFile], Sequen
     except LfpError as error:
         problems.append(str(error))
         return [], []
-    ended = (Status.MERGED, Status.REFUSED)
+    ended = (Status.MERGED, Status.REFUSED, Status.REVERTED)
     return [file for file in listing.ready if engine.outcome(file) not in ended], listing.unstable
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import duckdb
 import pytest
 
-from lfp_pipeline import ingestion
+from lfp_pipeline import settling
 from lfp_pipeline.engine import Backlog, Engine
 from lfp_pipeline.errors import LandingError
 from lfp_pipeline.ingested import Ingested, NotLanded
@@ -294,14 +294,14 @@ def test_if_they_fail_together_they_are_merged_one_by_one(
 ) -> None:
     for number in range(4):
         drop(engine, f"{number}.csv", GOOD, moment=number)
-    reading = ingestion.read_delivery
+    reading = settling.read_delivery
 
     def failing(delivery: Delivery, *others: object) -> Reading:
         if delivery.partition_key == "2.csv":
             raise MemoryError
         return reading(delivery, *others)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(ingestion, "read_delivery", failing)
+    monkeypatch.setattr(settling, "read_delivery", failing)
     merged = {"0.csv": "merged", "1.csv": "merged", "3.csv": "merged"}
     assert ingest_inbox(engine) == merged | {"2.csv": "failed"}
 
@@ -331,13 +331,13 @@ def test_a_packed_file_is_unpacked_once_also_where_it_is_refused(
     engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     unpacked: list[Path] = []
-    unpacking = ingestion.plain_texts
+    unpacking = settling.plain_texts
 
     def noting(raw: Path, folder: Path, max_bytes: int) -> list[PlainText]:
         unpacked.append(raw)
         return unpacking(raw, folder, max_bytes)
 
-    monkeypatch.setattr(ingestion, "plain_texts", noting)
+    monkeypatch.setattr(settling, "plain_texts", noting)
     monkeypatch.setattr(direct_load, "LEAST_BYTES", 0)
     monkeypatch.setattr(direct_load, "is_worth_it", lambda *_: True)
     for name, content in {"a.gz": GOOD, "b.gz": NO_PRODUCTS, "c.gz": WITH_REJECTS}.items():

@@ -46,7 +46,8 @@ def test_a_delivery_is_reverted_and_reinstated(stocked: Project) -> None:
     assert stocked.run("ingest_inbox").success
     assert stocked.products == true_products([A])
     assert "Reverted: b.csv" in stocked.tick().skip_message
-    assert "Reverted at" in stocked.error(stocked.ingest(B.key))
+    assert stocked.ingest(B.key).success
+    assert stocked.products == true_products([A])
 
     told = operate(stocked, "revert_delivery", delivery_id=B.delivery_id, reinstate=True)
     assert "is in again: 4 products" in told
@@ -79,7 +80,7 @@ def test_products_are_purged_and_a_later_delivery_brings_them_back(stocked: Proj
     [
         ({"partition": "a.csv"}, ["s1", "s2", "s4"]),
         ({"older_than_days": 1}, []),
-        ({"older_than_days": 100_000}, ["s1", "s2", "s3", "s4"]),
+        ({"older_than_days": 36_000}, ["s1", "s2", "s3", "s4"]),
         ({"everything": True}, []),
     ],
 )

@@ -147,15 +147,25 @@ class RawZone:
         Raises:
             LandingError: there is none, or its record cannot be read.
         """
-        key, _, name = delivery_id.partition("#")
-        record = self.root / key / f"{name.replace('#', '-')}.json"
-        if not is_partition_key(key) or "/" in name or not record.exists():
+        record = self._record_of(delivery_id)
+        if record is None:
             msg = (
                 f"There is no delivery {delivery_id!r} in the raw zone {self.root}. The table "
                 "deliveries has the ids of all."
             )
             raise LandingError(msg, permanent=True)
         return _read_record(record)
+
+    def keeps(self, delivery_id: str) -> bool:
+        """Whether it has a delivery of that id that is not pruned."""
+        record = self._record_of(delivery_id)
+        return record is not None and not is_pruned(record)
+
+    def _record_of(self, delivery_id: str) -> Path | None:
+        key, _, name = delivery_id.partition("#")
+        record = self.root / key / f"{name.replace('#', '-')}.json"
+        named = is_partition_key(key) and "/" not in name
+        return record if named and record.exists() else None
 
     def unended(self, database_id: str | None, log: logging.Logger) -> list[Delivery]:
         """All deliveries of which no end in that database is noted, as far as one can be reached.

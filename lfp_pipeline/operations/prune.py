@@ -11,11 +11,12 @@ from datetime import timedelta
 from lfp_pipeline.engine import Engine
 from lfp_pipeline.landing.delivery import Delivery, Kind
 from lfp_pipeline.landing.intents import prune
-from lfp_pipeline.landing.outcomes import read_outcome
 from lfp_pipeline.landing.sources import utc_now
 from lfp_pipeline.operations.report import Report
 from lfp_pipeline.progress import megabytes
-from lfp_pipeline.warehouse.laws import deliveries_of_products
+from lfp_pipeline.settling import is_settled
+from lfp_pipeline.warehouse.laws import needed_deliveries
+from lfp_pipeline.warehouse.ledger import all_accounts
 from lfp_pipeline.warehouse.operations import record_operation
 
 _SHOWN = 20
@@ -43,9 +44,17 @@ def prune_raw(
     """
     started = utc_now()
     with engine.warehouse.opened("pruning the raw zone", log) as connection:
-        needed = deliveries_of_products(connection)
+        needed = needed_deliveries(connection)
         landed_before = started - timedelta(days=older_than_days)
-        old = [one for one in _prunable(engine) if one.landed_at < landed_before]
+        statuses = {id_: account.status for id_, account in all_accounts(connection).items()}
+        old = [
+            one
+            for one in engine.raw_zone.all_deliveries()
+            if one.landed_at < landed_before
+            and one.kind is Kind.PRODUCTS
+            and one.path.exists()
+            and is_settled(one, statuses.get(one.delivery_id))
+        ]
         chosen = [one for one in old if even_if_needed or one.delivery_id not in needed]
         lost = [one for one in chosen if one.delivery_id in needed]
         report = _report(chosen, len(old) - len(chosen), lost, dry_run=dry_run)
@@ -55,18 +64,6 @@ def prune_raw(
                 prune(delivery.path)
             record_operation(connection, "prune_raw", started, report.summary)
     return report
-
-
-def _prunable(engine: Engine) -> list[Delivery]:
-    """What has bytes, and has come to its end."""
-    database_id = engine.warehouse.published_id()
-    return [
-        one
-        for one in engine.raw_zone.all_deliveries()
-        if one.kind is Kind.PRODUCTS
-        and one.path.exists()
-        and read_outcome(one.path, database_id) is not None
-    ]
 
 
 def _report(

@@ -10,11 +10,11 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 from lfp_pipeline.engine import Engine
 from lfp_pipeline.errors import LfpError, OperationRefusedError
+from lfp_pipeline.holds import own_folder
 from lfp_pipeline.landing.delivery import Kind
 from lfp_pipeline.landing.sources import LocalFile, OnProgress, Sink, utc_now
 from lfp_pipeline.operations.report import Report
@@ -123,10 +123,8 @@ def purge_products(
     Raises:
         LfpError: they are not deleted, and why.
     """
-    work_dir = engine.settings.work_dir
-    work_dir.mkdir(parents=True, exist_ok=True)
-    with TemporaryDirectory(dir=work_dir, prefix="purge-") as folder:
-        listed = Path(folder) / "skus.csv"
+    with own_folder(engine.settings.work_dir, "purge") as folder:
+        listed = folder / "skus.csv"
         doomed = _list_doomed(engine, selection, listed, log)
         figures = {"skus": doomed.skus, "products_deleted": doomed.products}
         if not doomed.skus:

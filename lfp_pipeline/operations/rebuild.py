@@ -16,6 +16,7 @@ from lfp_pipeline.errors import OperationRefusedError, WarehouseBrokenError
 from lfp_pipeline.ingested import Ingested
 from lfp_pipeline.ingestion import note_outcomes
 from lfp_pipeline.landing.delivery import stamp
+from lfp_pipeline.landing.intents import is_pruned, is_reverted
 from lfp_pipeline.landing.outcomes import read_outcome
 from lfp_pipeline.landing.sources import utc_now
 from lfp_pipeline.operations.draft import drafted, follow, kept_deliveries
@@ -41,7 +42,8 @@ def rebuild_products(
 ) -> Report:
     """Make the database anew from the raw zone; the same tables come out.
 
-    Killed in the middle, the old database stands.
+    Killed in the middle, the old database stands; or, where it could not be read, there is none,
+    and the next ingest_inbox makes it.
 
     Args:
         engine: whose.
@@ -58,6 +60,7 @@ def rebuild_products(
     started = utc_now()
     path = engine.warehouse.path
     path.parent.mkdir(parents=True, exist_ok=True)
+    _contents_of_old(engine, log)  # Who has it open is told now, and not after an hour.
     with drafted(engine) as draft:
         follow(draft, kept_deliveries(engine), log)
         with engine.warehouse.lock.held("rebuilding", log):
@@ -65,10 +68,12 @@ def rebuild_products(
             old = _contents_of_old(engine, log)
             with draft.warehouse.opened("rebuilding", log) as connection:
                 new = contents(connection)
-                _refuse_losses(old, new, accept_losses=accept_losses)
-                report = _report(old, new)
+                lost = dict(_losses(engine, old, new))
+                if lost and not accept_losses:
+                    raise OperationRefusedError(_refusal(lost))
+                report = _report(old, new, lost)
                 if old is not None:
-                    inherit_records(connection, path)
+                    inherit_records(connection, path, lost)
                 record_operation(connection, "rebuild_products", started, report.summary)
                 connection.execute("CHECKPOINT warehouse")
             if old is None:
@@ -76,7 +81,7 @@ def rebuild_products(
             engine.warehouse.forget_id()
             take_the_place_of(path, draft.warehouse.path)
             with (
-                duckdb.connect() as connection,
+                duckdb.connect(config=dict(engine.warehouse.config)) as connection,
                 engine.warehouse.attached_behind_lock(connection, log),
             ):
                 pass  # Its id is known again.
@@ -101,19 +106,15 @@ def _contents_of_old(engine: Engine, log: logging.Logger) -> Contents | None:
             return None
 
 
-def _refuse_losses(old: Contents | None, new: Contents, *, accept_losses: bool) -> None:
-    lost = dict(_losses(old, new))
-    if not lost or accept_losses:
-        return
+def _refusal(lost: Mapping[str, str]) -> str:
     lines = [f"{delivery_id}: {why}" for delivery_id, why in lost.items()]
-    msg = (
+    return (
         f"The new database would lack {len(lost):,} deliveries, so the old one stands. Mend what "
         "is wrong with them, or say accept_losses.\n" + "\n".join(lines[:_SHOWN])
     )
-    raise OperationRefusedError(msg)
 
 
-def _losses(old: Contents | None, new: Contents) -> Iterator[tuple[str, str]]:
+def _losses(engine: Engine, old: Contents | None, new: Contents) -> Iterator[tuple[str, str]]:
     """What was in, or may have been, and is not in the new database, and why."""
     missing = {
         delivery_id
@@ -129,13 +130,19 @@ def _losses(old: Contents | None, new: Contents) -> Iterator[tuple[str, str]]:
             yield delivery_id, account.error or account.status
         elif old is not None and delivery_id in old.needed:
             yield delivery_id, "it is pruned, or its record is gone."
+    if old is None:
+        for pruned in engine.raw_zone.all_deliveries():
+            if is_pruned(pruned.path) and not is_reverted(pruned.path):
+                yield pruned.delivery_id, "it is pruned; whether it was needed, nobody can tell."
 
 
-def _report(old: Contents | None, new: Contents) -> Report:
+def _report(old: Contents | None, new: Contents, lost: Mapping[str, str]) -> Report:
     figures = {"deliveries": len(new.accounts), "products": new.products}
     summary = f"Made anew from {len(new.accounts):,} deliveries: {new.products:,} products. "
-    if old is None:
-        summary += "There was none before, or it could not be read."
+    if lost:
+        summary += f"{len(lost):,} deliveries are lost; land their files again."
+    elif old is None:
+        summary += "There was no database before that could be read."
     elif old.digests == new.digests:
         summary += "Products and counts are exactly as they were."
     else:

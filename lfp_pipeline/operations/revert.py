@@ -7,11 +7,12 @@ from lfp_pipeline.engine import Engine
 from lfp_pipeline.errors import LfpError, OperationRefusedError
 from lfp_pipeline.landing.delivery import Delivery
 from lfp_pipeline.landing.intents import is_pruned, is_reverted, want_reinstated, want_reverted
+from lfp_pipeline.landing.outcomes import forget_outcome
 from lfp_pipeline.operations.report import Report
 from lfp_pipeline.reading.workspace import WorkspaceLimits, workspace_of
 from lfp_pipeline.reverting import find_heirs
 from lfp_pipeline.warehouse.account import Status
-from lfp_pipeline.warehouse.laws import product_count
+from lfp_pipeline.warehouse.laws import needed_deliveries, product_count
 from lfp_pipeline.warehouse.reversal import Outlook, begin_reversal, outlook
 
 
@@ -85,6 +86,7 @@ def reinstate_delivery(
     if dry_run:
         told = f"{delivery_id} would be taken in again, as if it had just arrived."
         return Report(told, {"size_bytes": delivery.size_bytes})
+    forget_outcome(delivery.path)  # Killed after this, nothing has happened.
     want_reinstated(delivery.path)
     products = _carry_out(engine, delivery, Status.MERGED, log)
     return Report(f"{delivery_id} is in again: {products:,} products.", {"products": products})
@@ -92,8 +94,14 @@ def reinstate_delivery(
 
 def _look(engine: Engine, delivery: Delivery, log: logging.Logger) -> _Before:
     with engine.warehouse.opened("looking what a reversal would do", log) as connection:
-        older = map(engine.raw_zone.find, begin_reversal(connection, delivery))
-        pruned = [one.delivery_id for one in older if is_pruned(one.path)]
+        older_ids = [older.delivery_id for older in begin_reversal(connection, delivery)]
+        pruned = [older for older in older_ids if not engine.raw_zone.keeps(older)]
+        if needed := needed_deliveries(connection).intersection(pruned):
+            msg = (
+                f"The bytes of {', '.join(sorted(needed))} are gone, of which there are products. "
+                "Land their files again first."
+            )
+            raise OperationRefusedError(msg)
         return _Before(outlook(connection, delivery), product_count(connection), pruned)
 
 

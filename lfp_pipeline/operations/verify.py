@@ -23,7 +23,7 @@ from lfp_pipeline.operations.report import Report
 from lfp_pipeline.progress import TransferProgress, megabytes
 from lfp_pipeline.settling import is_settled
 from lfp_pipeline.warehouse.account import Status
-from lfp_pipeline.warehouse.laws import breaches, deliveries_of_products
+from lfp_pipeline.warehouse.laws import breaches, needed_deliveries
 from lfp_pipeline.warehouse.operations import record_operation
 from lfp_pipeline.warehouse.replacement import contents, differences
 
@@ -79,7 +79,7 @@ class _Books:
         noted = {one.delivery_id: read_outcome(one.path, database_id) for one in kept}
         return cls(
             merged=merged,
-            needed=deliveries_of_products(connection),
+            needed=needed_deliveries(connection),
             recorded=frozenset(one.delivery_id for one in recorded),
             unreadable=unreadable,
             kept=kept,

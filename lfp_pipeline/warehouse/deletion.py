@@ -15,7 +15,7 @@ from lfp_pipeline.landing.sources import utc_now
 from lfp_pipeline.warehouse.account import Account, Status
 from lfp_pipeline.warehouse.counts import apply_changed_names
 from lfp_pipeline.warehouse.laws import product_count
-from lfp_pipeline.warehouse.ledger import accounts, record
+from lfp_pipeline.warehouse.ledger import account_of, record
 from lfp_pipeline.warehouse.transaction import transaction
 
 # The format is ours, and DuckDB has written it.
@@ -86,7 +86,7 @@ def merge_deletion(
     Raises:
         WarehouseInconsistentError: a law would not hold. Nothing was changed.
     """
-    known = accounts(connection, [delivery.partition_key]).get(delivery.delivery_id)
+    known = account_of(connection, delivery)
     if known is not None and known.status is Status.MERGED:
         return known
     this = {"delivery_id": delivery.delivery_id, "delivered_at": delivery.delivered_at}

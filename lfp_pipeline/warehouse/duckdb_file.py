@@ -18,7 +18,7 @@ from lfp_pipeline.errors import (
     WarehouseInconsistentError,
 )
 from lfp_pipeline.remedies import remedy, told
-from lfp_pipeline.warehouse.ledger import ended_count
+from lfp_pipeline.warehouse.ledger import times_recorded
 from lfp_pipeline.warehouse.schema import database_id, migrate, renew_database_id
 from lfp_pipeline.warehouse.writer_lock import WriterLock
 
@@ -136,14 +136,14 @@ class Warehouse:
         older copy of the database looks whole. Then it is another database from now on: no note
         counts, and what was lost is taken in anew.
         """
-        known_id, known_ended = self._published()
-        if known_id == database_id(connection) and ended_count(connection) < known_ended:
+        known_id, known_times = self._published()
+        if known_id == database_id(connection) and times_recorded(connection) < known_times:
             loss = (
-                "%s has lost what was committed last: it knows %d deliveries, and knew %d. Its "
-                ".wal was damaged or removed, or an older copy was put back. ingest_inbox takes in "
-                "anew what is missing, from the raw zone."
+                "%s has lost what was committed last: its ledger was written %d times, and had "
+                "been %d times. Its .wal was damaged or removed, or an older copy was put back. "
+                "ingest_inbox takes in anew what is missing, from the raw zone."
             )
-            log.warning(loss, self.path, ended_count(connection), known_ended)
+            log.warning(loss, self.path, times_recorded(connection), known_times)
             renew_database_id(connection)
         self._publish(connection, log)
 
@@ -156,12 +156,12 @@ class Warehouse:
         return self.path.with_name(self.path.name + ".id")
 
     def _published(self) -> tuple[str | None, int]:
-        """The id of the database, and how many deliveries had come to an end in it."""
+        """The id of the database, and how often its ledger had been written."""
         try:
-            known_id, _, ended = self._id_path.read_text().partition(" ")
+            known_id, _, times = self._id_path.read_text().partition(" ")
         except FileNotFoundError:
             return None, 0
-        return known_id, int(ended) if ended.isdecimal() else 0
+        return known_id, int(times) if times.isdecimal() else 0
 
     def _publish(self, connection: duckdb.DuckDBPyConnection, log: logging.Logger) -> None:
         """What is committed counts, whether this can be written or not."""
@@ -169,7 +169,7 @@ class Warehouse:
             return
         temporary = self._id_path.with_suffix(".part")
         try:
-            present = database_id(connection), ended_count(connection)
+            present = database_id(connection), times_recorded(connection)
             if self._published() != present:
                 temporary.write_text("{} {}".format(*present))
                 temporary.replace(self._id_path)

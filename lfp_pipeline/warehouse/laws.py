@@ -42,7 +42,9 @@ _UNACCOUNTED_OF_PARTITIONS = f"""
 ORDER BY delivery_id
 """
 
-_DELIVERIES_OF_PRODUCTS = "SELECT DISTINCT delivery_id FROM warehouse.products"
+_NEEDED = """
+SELECT delivery_id FROM warehouse.products UNION SELECT delivery_id FROM warehouse.deletions
+"""
 
 _REBUILD = "Run rebuild_products, which makes the tables anew from the raw zone."
 
@@ -166,9 +168,9 @@ def unaccounted_deliveries(
     return [delivery_id for (delivery_id,) in found.fetchall()]
 
 
-def deliveries_of_products(connection: duckdb.DuckDBPyConnection) -> frozenset[str]:
+def needed_deliveries(connection: duckdb.DuckDBPyConnection) -> frozenset[str]:
     """The ids of the deliveries that the present rows of products came with."""
-    found = connection.execute(_DELIVERIES_OF_PRODUCTS).fetchall()
+    found = connection.execute(_NEEDED).fetchall()
     return frozenset(delivery_id for (delivery_id,) in found)
 
 

@@ -24,7 +24,7 @@ SELECT delivery_id, attempts FROM warehouse.deliveries
 WHERE delivery_id IN (SELECT unnest($delivery_ids::VARCHAR[]))
 """
 
-_ENDED = "SELECT count(*) FROM warehouse.deliveries WHERE status <> 'failed'"
+_RECORDED = "SELECT coalesce(sum(attempts), 0) FROM warehouse.deliveries"
 
 _COLUMNS = """
 SELECT delivery_id, status, merged_at, rows_read, rows_inserted, rows_updated, rows_unchanged,
@@ -69,6 +69,11 @@ def accounts(
     return _accounts(connection.execute(_COLUMNS + _OF_PARTITIONS, keys))
 
 
+def account_of(connection: duckdb.DuckDBPyConnection, delivery: Delivery) -> Account | None:
+    """The account of a delivery; None: the ledger does not know it."""
+    return accounts(connection, [delivery.partition_key]).get(delivery.delivery_id)
+
+
 def all_accounts(connection: duckdb.DuckDBPyConnection) -> dict[str, Account]:
     """The accounts of all deliveries, by delivery id."""
     return _accounts(connection.execute(_COLUMNS))
@@ -78,6 +83,6 @@ def _accounts(found: duckdb.DuckDBPyConnection) -> dict[str, Account]:
     return {row[0]: Account(row[0], Status(row[1]), *row[2:]) for row in found.fetchall()}
 
 
-def ended_count(connection: duckdb.DuckDBPyConnection) -> int:
-    """How many deliveries have come to an end: merged, refused or reverted."""
-    return int(connection.execute(_ENDED).fetchall()[0][0])
+def times_recorded(connection: duckdb.DuckDBPyConnection) -> int:
+    """How often a row of the ledger was written: it grows with every commit that does."""
+    return int(connection.execute(_RECORDED).fetchall()[0][0])

@@ -31,23 +31,21 @@ SELECT
     unnest($delivered_at::TIMESTAMP[]) AS delivered_at
 """
 
-_NONE_IS_DEAD = """
-CREATE TABLE dead (delivery_number USMALLINT, place BIGINT);
-CREATE VIEW living AS FROM arrivals
-"""
+_NO_DEAD = "CREATE TABLE dead (delivery_number USMALLINT, place BIGINT)"
 
 # A product is newer than the deletion of its sku; so what is older than that is older than both.
-_SOME_ARE_DEAD = """
-CREATE TABLE dead AS
+_DEAD = """
+INSERT INTO dead
 SELECT delivery_number, place
 FROM arrivals
 JOIN batch USING (delivery_number)
 JOIN warehouse.deletions AS deletion USING (sku)
 WHERE deletion.delivered_at > batch.delivered_at
-    OR (deletion.delivered_at = batch.delivered_at AND deletion.delivery_id > batch.delivery_id);
-
-CREATE VIEW living AS FROM arrivals ANTI JOIN dead USING (place)
+    OR (deletion.delivered_at = batch.delivered_at AND deletion.delivery_id > batch.delivery_id)
 """
+
+_LIVING = "CREATE VIEW living AS FROM arrivals"
+_LIVING_OF_SOME = f"{_LIVING} ANTI JOIN dead USING (place)"
 
 _DEAD_OF_EACH = "SELECT delivery_number, count(*) FROM dead GROUP BY delivery_number"
 
@@ -209,7 +207,11 @@ def match(
         },
     )
     deleted = connection.execute("SELECT count(*) FROM warehouse.deletions").fetchall()[0][0]
-    connection.execute(_SOME_ARE_DEAD if deleted else _NONE_IS_DEAD)
+    connection.execute(_NO_DEAD)
+    if deleted:
+        connection.execute(_DEAD)
+    dead = connection.execute(_DEAD_OF_EACH).fetchall()
+    connection.execute(_LIVING_OF_SOME if dead else _LIVING)
     connection.execute(_LATEST_OF_SEVERAL if several else _LATEST_OF_ONE)
     connection.execute(_KNOWN_TO_SEVERAL if several else _KNOWN_TO_ONE)
     connection.execute(_MATCHES)
@@ -219,9 +221,9 @@ def match(
         raise WarehouseInconsistentError(msg)
     counted = connection.execute(_FATES_OF_SEVERAL if several else _FATES_OF_ONE).fetchall()
     found = {number: Fates(*fates) for number, *fates in counted}
-    for number, dead in connection.execute(_DEAD_OF_EACH).fetchall():
+    for number, stale in dead:
         fates = found.get(number, Fates())
-        found[number] = replace(fates, stale=fates.stale + dead)
+        found[number] = replace(fates, stale=fates.stale + stale)
     return found
 
 

@@ -20,6 +20,7 @@ from typing import BinaryIO
 
 import duckdb
 
+from lfp_pipeline.checkpoints import logs_of
 from lfp_pipeline.landing.durable import leftovers, publish, temporary_beside
 from lfp_pipeline.warehouse.attachment import attached_to_read
 from lfp_pipeline.warehouse.duckdb_file import Warehouse
@@ -141,11 +142,11 @@ class PublishedCopy:
                     with self.warehouse.kept_from_writers(log):
                         copied, copied_at = _states(self.warehouse.path), time.time()
                         _copy_database(self.warehouse.path, file, temporary)
-                if any(_logs(temporary)):
+                if any(logs_of(temporary)):
                     with duckdb.connect(temporary, config=dict(self.warehouse.config)) as copy:
                         copy.execute("CHECKPOINT")
                 temporary.chmod(0o444)
-                for log_of_a_stranger in _logs(self.path):  # Who has opened the copy to write.
+                for log_of_a_stranger in logs_of(self.path):  # Who has opened the copy to write.
                     log_of_a_stranger.unlink()
                 publish(file, temporary, self.path)
             finally:
@@ -169,19 +170,14 @@ class PublishedCopy:
         return self.path.with_name(f"{self.path.name}.json")
 
 
-def _logs(database: Path) -> Sequence[Path]:
-    """The write-ahead log of a database; more than one after a checkpoint that was killed."""
-    return sorted(database.parent.glob(f"{database.name}.wal*"))
-
-
 def _remove_logs(database: Path) -> None:
-    for path in _logs(database):
+    for path in logs_of(database):
         path.unlink(missing_ok=True)
 
 
 def _states(database: Path) -> Sequence[FileState]:
     states = []
-    for path in (database, *_logs(database)):
+    for path in (database, *logs_of(database)):
         with suppress(FileNotFoundError):  # A checkpoint has just taken the log away.
             status = path.stat()
             states.append((path.name, status.st_ino, status.st_size, status.st_mtime_ns))
@@ -191,7 +187,7 @@ def _states(database: Path) -> Sequence[FileState]:
 def _copy_database(database: Path, file: BinaryIO, copy: Path) -> None:
     with database.open("rb") as source:
         _copy(source, file)
-        for path in _logs(database):
+        for path in logs_of(database):
             suffix = path.name.removeprefix(database.name)
             with path.open("rb") as log, copy.with_name(copy.name + suffix).open("wb") as target:
                 _copy(log, target)

@@ -14,7 +14,7 @@ from lfp_pipeline.errors import WarehouseInconsistentError
 from lfp_pipeline.landing.delivery import Delivery
 from lfp_pipeline.landing.sources import utc_now
 from lfp_pipeline.warehouse.account import Account, Status
-from lfp_pipeline.warehouse.ledger import accounts, record
+from lfp_pipeline.warehouse.ledger import account_of, record
 from lfp_pipeline.warehouse.schema import INCOMING, SWAP_IN, create_products
 from lfp_pipeline.warehouse.transaction import transaction
 
@@ -81,7 +81,7 @@ def redeliver(
     Raises:
         WarehouseInconsistentError: a law would not hold. Nothing was changed.
     """
-    known = accounts(connection, [delivery.partition_key]).get(delivery.delivery_id)
+    known = account_of(connection, delivery)
     if known is not None:
         return known if known.status is Status.MERGED else None
     this = {"delivery_id": delivery.delivery_id, "delivered_at": delivery.delivered_at}

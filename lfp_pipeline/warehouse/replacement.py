@@ -2,16 +2,17 @@
 
 import logging
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import duckdb
 
+from lfp_pipeline.checkpoints import logs_of
 from lfp_pipeline.landing.durable import sync_folder
 from lfp_pipeline.warehouse.account import Account
 from lfp_pipeline.warehouse.attachment import attached_to_read
-from lfp_pipeline.warehouse.laws import deliveries_of_products
+from lfp_pipeline.warehouse.laws import needed_deliveries
 from lfp_pipeline.warehouse.ledger import all_accounts
 
 # By table, what names a row in it. These are a function of the raw zone.
@@ -27,8 +28,7 @@ FULL JOIN (SELECT {key} AS key, hash(one) AS digest FROM other.{table} AS one) A
 WHERE these.digest IS DISTINCT FROM others.digest
 """
 
-# What the raw zone does not tell: the accounts of what was pruned, what operators have done, and
-# the id that the outcomes name.
+# What the raw zone does not tell: the accounts of what was pruned, and what operators have done.
 _INHERIT = [
     """
 INSERT INTO warehouse.rejected_rows BY NAME
@@ -39,7 +39,16 @@ INSERT INTO warehouse.deliveries BY NAME
 FROM old.deliveries ANTI JOIN warehouse.deliveries USING (delivery_id)
 """,
     "INSERT INTO warehouse.operations BY NAME FROM old.operations",
-    "UPDATE warehouse.database_identity SET database_id = (FROM old.database_identity)",
+]
+
+_INHERIT_ID = """
+UPDATE warehouse.database_identity SET database_id = (FROM old.database_identity)
+"""
+
+# What is lost is taken in anew, should it land again.
+_FORGET = [
+    "DELETE FROM warehouse.deliveries WHERE delivery_id = $delivery_id",
+    "DELETE FROM warehouse.rejected_rows WHERE delivery_id = $delivery_id",
 ]
 
 
@@ -67,7 +76,7 @@ def contents(connection: duckdb.DuckDBPyConnection) -> Contents:
     """What the attached warehouse holds."""
     return Contents(
         accounts=all_accounts(connection),
-        needed=deliveries_of_products(connection),
+        needed=needed_deliveries(connection),
         digests={
             table: connection.execute(_DIGEST.format(table=table)).fetchall()[0] for table in _KEYS
         },
@@ -94,21 +103,28 @@ def read_records(connection: duckdb.DuckDBPyConnection) -> None:
         connection.execute(_DIGEST.format(table=table))
 
 
-def inherit_records(connection: duckdb.DuckDBPyConnection, old: Path) -> None:
-    """Take over from an old database what the raw zone does not tell."""
+def inherit_records(connection: duckdb.DuckDBPyConnection, old: Path, lost: Iterable[str]) -> None:
+    """Take over from an old database what the raw zone does not tell.
+
+    Args:
+        connection: with the new one attached.
+        old: the file.
+        lost: the ids of deliveries that were in and are not any more. Where there are some, the new
+            database is another one: no outcome counts that was noted.
+    """
     with attached_to_read(connection, old, "old"):
         for statement in _INHERIT:
             connection.execute(statement)
-
-
-def log_of(database: Path) -> Path:
-    """The write-ahead log of a database file."""
-    return database.with_name(database.name + ".wal")
+        if not lost:
+            connection.execute(_INHERIT_ID)
+    for delivery_id in lost:
+        for statement in _FORGET:
+            connection.execute(statement, {"delivery_id": delivery_id})
 
 
 def put_aside(database: Path, name: str, log: logging.Logger) -> None:
     """Give a database that cannot be read another name, with its write-ahead log."""
-    for path in (log_of(database), database):
+    for path in (*logs_of(database), database):
         if path.exists():
             aside = path.with_name(path.name.replace(database.name, f"{database.name}.{name}"))
             log.warning("%s is kept as %s", path.name, aside.name)
@@ -122,8 +138,8 @@ def take_the_place_of(old: Path, new: Path) -> None:
         OSError: it cannot be done. The old one is where it was.
     """
     for path in (old, new):
-        if log_of(path).exists():
-            msg = f"{log_of(path)} is still there."
+        if logs := logs_of(path):
+            msg = f"{logs[0]} is still there."
             raise OSError(msg)
     with new.open("rb") as file:
         os.fsync(file.fileno())

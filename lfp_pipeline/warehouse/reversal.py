@@ -12,6 +12,7 @@ again, the newest first, until all are found. In the workspace:
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 
 import duckdb
 
@@ -41,10 +42,11 @@ FROM warehouse.deletions SEMI JOIN orphans USING (sku) WHERE delivery_id <> $del
 _NO_HEIRS = "CREATE TABLE heirs AS FROM warehouse.products LIMIT 0"
 
 _OLDER = """
-SELECT delivery_id
+SELECT delivery_id, delivered_at, kind, sha256
 FROM warehouse.deliveries
 WHERE status = 'merged'
     AND (delivered_at, delivery_id) < ($delivered_at::TIMESTAMP, $delivery_id)
+    AND EXISTS (FROM orphans)
 ORDER BY delivered_at DESC, delivery_id DESC
 """
 
@@ -86,6 +88,11 @@ GROUP BY name
 HAVING sum(change) <> 0
 """
 
+_FORGONE = (
+    "What it may have had when {delivery_id} was reverted is gone, because its bytes are not kept. "
+    "Land its file again, and it counts again."
+)
+
 _FORGET_REJECTS = "DELETE FROM warehouse.rejected_rows WHERE delivery_id = $delivery_id"
 
 _TAKE_OUT = [
@@ -104,6 +111,16 @@ SELECT
     (SELECT count(*) FROM warehouse.products WHERE delivery_id = $delivery_id),
     (SELECT count(*) FROM warehouse.deletions WHERE delivery_id = $delivery_id),
     (SELECT count(*) FROM heirs)
+"""
+
+_FORGO = """
+UPDATE warehouse.deliveries
+SET
+    status = 'failed', error = $told, attempts = attempts + 1, merged_at = NULL,
+    rows_read = 0, rows_inserted = 0, rows_updated = 0, rows_unchanged = 0,
+    rows_superseded = 0, rows_stale = 0, rows_rejected = 0, rows_deleted = 0
+WHERE delivery_id = $delivery_id
+    AND delivery_id NOT IN (SELECT delivery_id FROM warehouse.products)
 """
 
 _REPEATED = """
@@ -125,31 +142,41 @@ class Outlook:
         return self.products + self.deletions
 
 
-def begin_reversal(connection: duckdb.DuckDBPyConnection, delivery: Delivery) -> list[str]:
+@dataclass(frozen=True)
+class Older:
+    """An older delivery that is merged, as the ledger has it."""
+
+    delivery_id: str
+    delivered_at: datetime
+    kind: str
+    sha256: str
+
+
+def begin_reversal(connection: duckdb.DuckDBPyConnection, delivery: Delivery) -> list[Older]:
     """Find what a delivery has won or deleted.
 
     Returns:
-        The ids of the older deliveries that are merged, newest first: they may have heirs.
+        The older deliveries that may have heirs, newest first.
     """
     for statement in _BEGIN:
         connection.execute(statement, {"delivery_id": delivery.delivery_id})
     connection.execute(_NO_HEIRS)
-    return [older for (older,) in connection.execute(_OLDER, _age(delivery)).fetchall()]
+    return [Older(*row) for row in connection.execute(_OLDER, _age(delivery)).fetchall()]
 
 
-def is_sought(connection: duckdb.DuckDBPyConnection, delivery: Delivery, older: Delivery) -> bool:
+def is_sought(connection: duckdb.DuckDBPyConnection, delivery: Delivery, older: Older) -> bool:
     """Whether an older delivery may have what is still to be found."""
-    if older.kind is Kind.DELETION:
+    if older.kind == Kind.DELETION:
         return delivery.kind is Kind.DELETION  # Who deletes nothing has hidden no deletion.
     return connection.execute(_SOUGHT + "LIMIT 1", _age(older)).fetchone() is not None
 
 
-def inherit(connection: duckdb.DuckDBPyConnection, older: Delivery) -> None:
+def inherit(connection: duckdb.DuckDBPyConnection, older: Older) -> None:
     """Of an older delivery that was just read, take the rows that are sought."""
     connection.execute(_INHERIT, _age(older))
 
 
-def bury(connection: duckdb.DuckDBPyConnection, older: Delivery) -> None:
+def bury(connection: duckdb.DuckDBPyConnection, older: Older) -> None:
     """Of an older deletion that was just read, take the skus that are sought."""
     connection.execute(_BURY, _age(older))
 
@@ -164,7 +191,7 @@ def reverse(
     connection: duckdb.DuckDBPyConnection,
     delivery: Delivery,
     told: str,
-    forgone: Sequence[tuple[Delivery, Account]],
+    forgone: Sequence[Older],
 ) -> Account:
     """Take a delivery out of the attached warehouse, and put the heirs in: whole or not at all.
 
@@ -172,7 +199,7 @@ def reverse(
         connection: to a workspace with the heirs.
         delivery: what is taken back, merged or not.
         told: what the ledger says of it then.
-        forgone: older deliveries that may have had heirs and cannot be read any more. They do not
+        forgone: older deliveries that may have had heirs and are not kept any more. They do not
             count as merged any longer: so they are merged anew, should they land again.
 
     Raises:
@@ -187,14 +214,16 @@ def reverse(
         for statement in _PUT_IN:
             connection.execute(statement)
         apply_changed_names(connection)
-        for one, _ in forgone:
-            connection.execute(_FORGET_REJECTS, {"delivery_id": one.delivery_id})
-        record(connection, [(delivery, account), *forgone])
+        for older in forgone:
+            connection.execute(_FORGET_REJECTS, {"delivery_id": older.delivery_id})
+            told_of_it = _FORGONE.format(delivery_id=delivery.delivery_id)
+            connection.execute(_FORGO, {"delivery_id": older.delivery_id, "told": told_of_it})
+        record(connection, [(delivery, account)])
         if connection.execute(_REPEATED).fetchall()[0][0]:
             msg = f"{delivery.delivery_id}: without it, a sku would be in products twice."
             raise WarehouseInconsistentError(msg)
     return account
 
 
-def _age(delivery: Delivery) -> dict[str, object]:
+def _age(delivery: Delivery | Older) -> dict[str, object]:
     return {"delivery_id": delivery.delivery_id, "delivered_at": delivery.delivered_at}

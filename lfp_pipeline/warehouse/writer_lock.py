@@ -11,7 +11,7 @@ import os
 import socket
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Self
@@ -121,8 +121,7 @@ class WriterLock:
         soon = min(_SHOWN_AFTER_SECONDS, _REPORT_SECONDS, self.wait_seconds)
         if _acquired(lock, soon):
             return
-        with held(self._beside("waiting") / f"{uuid4().hex}.json") as mark:
-            turn.write_to(mark)
+        with self._shown_as_waiting(turn):
             while not _acquired(lock, self._seconds_to_next_report(started)):
                 waited = time.monotonic() - started
                 holder = Turn.told_in(self._beside("writer.json")) or "another run"
@@ -133,6 +132,15 @@ class WriterLock:
                     )
                     raise WarehouseBusyError(msg)
                 log.info("Waiting for the writer lock for %.0f s; held by %s", waited, holder)
+
+    @contextmanager
+    def _shown_as_waiting(self, turn: Turn) -> Iterator[None]:
+        with ExitStack() as marks:
+            if self.wait_seconds:
+                with suppress(OSError):  # On a full disk, one waits untold.
+                    name = f"{uuid4().hex}.json"
+                    turn.write_to(marks.enter_context(held(self._beside("waiting") / name)))
+            yield
 
     def _seconds_to_next_report(self, started: float) -> float:
         left = self.wait_seconds - (time.monotonic() - started)

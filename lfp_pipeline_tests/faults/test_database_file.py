@@ -158,7 +158,7 @@ def test_what_a_database_has_lost_in_silence_is_noticed_and_taken_in_anew(
     loss(Files(engine.warehouse.path))
     ingest_inbox(engine)
     assert f"{engine.warehouse.path} has lost what was committed last" in caplog.text
-    assert "it knows 2 deliveries, and knew 3" in caplog.text
+    assert "its ledger was written 2 times, and had been 3 times" in caplog.text
     assert_laws_hold(engine, FILES)
     assert engine.unended(LOG) == []
 

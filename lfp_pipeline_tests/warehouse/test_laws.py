@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from lfp_pipeline import ingestion
+from lfp_pipeline import settling
 from lfp_pipeline.engine import Engine
 from lfp_pipeline.ingested import Ingested
 from lfp_pipeline.ingestion import ingest
@@ -51,7 +51,7 @@ def _loads_directly(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPa
     if request.param:
         monkeypatch.setattr(direct_load, "LEAST_BYTES", 0)
         monkeypatch.setattr(direct_load, "is_worth_it", lambda *_: True)
-        monkeypatch.setattr(ingestion, "size_in_bytes", lambda _: 0)
+        monkeypatch.setattr(settling, "size_in_bytes", lambda _: 0)
 
 
 def check_history(history: list[list[File]]) -> None:
