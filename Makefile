@@ -108,7 +108,7 @@ fuzz: setup ## Try random files, whole and damaged, against the oracle (MINUTES=
 	  $(if $(filter command line,$(origin SEED)),--seed $(SEED))
 
 .PHONY: crash
-crash: setup ## Kill ingests at every step and at any moment, and check the laws (KILLS=1000 SEED=)
+crash: setup ## Kill processes at every step and at any moment, and check the laws (KILLS=1000 SEED=)
 	@$(BIN)/python -m lfp_pipeline_tests.crash --kills $(KILLS) \
 	  $(if $(filter command line,$(origin SEED)),--seed $(SEED)) --first $(FIRST)
 

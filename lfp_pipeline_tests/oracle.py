@@ -81,19 +81,45 @@ class File:
         return 1 - len(self.accepted) / len(self.rows) if self.rows else 0.0
 
 
-def true_products(files: Iterable[File]) -> list[tuple[Any, ...]]:
-    """What `products` must hold after these files, in any order, sorted."""
+@dataclass(frozen=True)
+class Deletion:
+    """A delivery that deletes skus."""
+
+    delivery_id: str
+    delivered_at: datetime
+    skus: frozenset[str]
+
+
+def true_deletions(deletions: Iterable[Deletion]) -> list[tuple[Any, ...]]:
+    """What the table `deletions` must hold: of each sku, who has deleted it last."""
+    last: dict[str, tuple[datetime, str]] = {}
+    for one in deletions:
+        for sku in one.skus:
+            age = (one.delivered_at, one.delivery_id)
+            last[sku] = max(last.get(sku, age), age)
+    return sorted((sku, id_, moment) for sku, (moment, id_) in last.items())
+
+
+def true_products(
+    files: Iterable[File], deletions: Iterable[Deletion] = ()
+) -> list[tuple[Any, ...]]:
+    """What `products` must hold after these files and deletions, in any order, sorted."""
     best: dict[str, tuple[Any, ...]] = {}
     for file in files:
         for sku, (number, row) in file.winners.items():
             found = (file.delivered_at, file.key, file.delivery_id, number, row)
             best[sku] = max(best.get(sku, found), found)
-    return sorted((*row, id_, moment, number) for moment, _, id_, number, row in best.values())
+    deleted = {sku: (moment, id_) for sku, id_, moment in true_deletions(deletions)}
+    return sorted(
+        (*row, id_, moment, number)
+        for sku, (moment, _, id_, number, row) in best.items()
+        if sku not in deleted or (moment, id_) > deleted[sku]
+    )
 
 
-def true_counts(files: Iterable[File]) -> list[tuple[str, int]]:
+def true_counts(files: Iterable[File], deletions: Iterable[Deletion] = ()) -> list[tuple[str, int]]:
     """What `name_counts` must hold."""
-    return sorted(Counter(product[1] for product in true_products(files)).items())
+    return sorted(Counter(product[1] for product in true_products(files, deletions)).items())
 
 
 def true_rejects(files: Iterable[File]) -> list[tuple[str, int]]:
@@ -159,12 +185,14 @@ def assert_laws_hold(engine: Engine, files: Iterable[File]) -> None:
 
 
 def assert_tables_are_those_of(
-    files: Iterable[File], found: Mapping[str, list[tuple[Any, ...]]]
+    files: Iterable[File],
+    found: Mapping[str, list[tuple[Any, ...]]],
+    deletions: Iterable[Deletion] = (),
 ) -> None:
-    """As above, of tables that were asked for before."""
+    """As above, of tables that were asked for before; the ledger's are the rows of files."""
     files = set(files)
-    assert found["products"] == true_products(files)
-    assert found["name_counts"] == true_counts(files)
+    assert found["products"] == true_products(files, deletions)
+    assert found["name_counts"] == true_counts(files, deletions)
     assert [row[:2] for row in found["rejected_rows"]] == true_rejects(files)
     ledger = {row[0]: row[5:] for row in found["ledger"]}
     assert len(ledger) == len(found["ledger"])

@@ -1,14 +1,16 @@
-"""Kills real ingests, at named steps and at random moments, and checks what they leave."""
+"""Kills real processes, at named steps and at random moments, and checks what they leave."""
 
 import argparse
 import os
 import secrets
 import sys
 import time
+from collections import Counter
 from pathlib import Path
 
 from lfp_pipeline_tests.crash.campaign import MOMENT, Campaign, Figures
 from lfp_pipeline_tests.crash.steps import Step
+from lfp_pipeline_tests.crash.worker import WORKS
 
 FOLDER = Path(".crash")
 
@@ -68,12 +70,19 @@ def _settings_of_nobody(folder: Path) -> None:
 
 
 def _table(figures: Figures) -> list[str]:
-    """The kills by step, in Markdown."""
+    """The kills by step, and by work, in Markdown."""
+    kills: Counter[tuple[str, bool]] = Counter()
+    works: Counter[str] = Counter()
+    for (work, step, after), number in figures.kills.items():
+        kills[step, after] += number
+        works[work] += number
     lines = ["| step | just before | just after |", "|---|---:|---:|"]
     for step in Step:
-        before, after = (figures.kills[step, is_after] for is_after in (False, True))
+        before, after = (kills[step, is_after] for is_after in (False, True))
         lines.append(f"| {step} | {before or 'never'} | {after or 'never'} |")
-    return [*lines, f"| {MOMENT} | {figures.kills[MOMENT, False]} | |"]
+    lines.append(f"| {MOMENT} | {kills[MOMENT, False]} | |")
+    lines += ["", "| work | kills |", "|---|---:|"]
+    return [*lines, *(f"| {work} | {works[work] or 'never'} |" for work in WORKS)]
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ import time
 import traceback
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from itertools import count
 from multiprocessing import connection
@@ -20,7 +20,7 @@ from typing import Any
 import duckdb
 
 from lfp_pipeline.warehouse.writer_lock import WriterLock
-from lfp_pipeline_tests.crash.history import Drops, History
+from lfp_pipeline_tests.crash.history import Drops, History, Notes, notes_in
 from lfp_pipeline_tests.crash.plan import (
     Plan,
     Round,
@@ -28,7 +28,18 @@ from lfp_pipeline_tests.crash.plan import (
     conditions_of,
 )
 from lfp_pipeline_tests.crash.steps import Step
-from lfp_pipeline_tests.crash.worker import INGEST, LOG_FILE, SENSE, Conditions, Job, run
+from lfp_pipeline_tests.crash.worker import (
+    INGEST,
+    LOG_FILE,
+    OPERATIONS,
+    PURGE,
+    REINSTATE,
+    REVERT,
+    SENSE,
+    Conditions,
+    Job,
+    run,
+)
 from lfp_pipeline_tests.oracle import LOG, TABLES, File, engine_at, tables_of
 from lfp_pipeline_tests.support import drop
 
@@ -39,8 +50,11 @@ ENOUGH = 10
 
 _LOG_CHARACTERS = 3_000
 
-Place = tuple[str, bool]
-"""Where a process died: at a step, before or after it; or at any moment."""
+_DELETIONS = "SELECT sku, delivery_id, delivered_at FROM deletions"
+_NO_TABLES: Mapping[str, list[tuple[Any, ...]]] = {name: [] for name in [*TABLES, "deletions"]}
+
+Place = tuple[str, str, bool]
+"""Where a process died: at which work; at a step, before or after it; or at any moment."""
 
 
 class ViolationError(Exception):
@@ -86,6 +100,7 @@ class Campaign:
         self._folder = folder
         self._seed = seed
         self.figures = Figures()
+        self._measured_operations = cache(self._measure_operations)
         self._plan = Plan(seed, cache(self._measured))
 
     def run(self, kills: int, first_folder: int, tell: Callable[[Figures], None]) -> Figures:
@@ -115,26 +130,33 @@ class Campaign:
             data.remove()
 
     def _do(self, one: Round, data: "_DataFolder") -> None:
+        random = Random(f"{self._seed} {one.number}")
+        if one.jobs[0].work == REINSTATE and not data.history.notes.reverted:
+            self._operate(Job(REVERT, data.history.draw(REVERT, random)), data)
         data.drop(one.drops)
-        self.figures.processes[len(one.jobs)] += 1
-        self._run(one.jobs, data)
+        jobs = [_about_something(job, random, data.history) for job in one.jobs]
+        self.figures.processes[len(jobs)] += 1
+        self._run(jobs, data)
         if one.dying_rerun:
             self._run([one.dying_rerun], data)
-        # What anybody would do: works are done again as they were asked for, then all is taken in.
-        again = [Job(job.work, job.arguments) for job in one.jobs if job.work != INGEST]
-        if not any(job.work == SENSE for job in again):  # The sensor takes in all by itself.
-            again.append(Job(INGEST))
-        for job in again:
-            self._run([job], data)
-        data.history.check_end(data.tables())
+        # Whatever was killed, what anybody would do next finishes it.
+        self._run([Job(SENSE if any(job.work == SENSE for job in jobs) else INGEST)], data)
+        data.history.check_end(data.tables(), data.notes())
         self.figures.checks += 1
+
+    def _operate(self, job: Job, data: "_DataFolder") -> Counter[Step]:
+        """Do an operator's work that nobody disturbs."""
+        data.history.asked = job
+        (counts,) = self._run([job], data)
+        data.history.check_end(data.tables(), data.notes())
+        return counts
 
     def _rebuild(self, data: "_DataFolder") -> None:
         """The database is a function of the raw zone, which no kill has harmed."""
-        for file in (data.path / "data").glob("products.duckdb*"):
-            file.unlink()
+        for suffix in ("", ".wal", ".id"):
+            (data.path / "data" / f"products.duckdb{suffix}").unlink(missing_ok=True)
         self._run([Job(INGEST)], data)
-        data.history.check_end(data.tables())
+        data.history.check_end(data.tables(), data.notes(), made_anew=True)
 
     def _run(self, jobs: Sequence[Job], data: "_DataFolder") -> list[Counter[Step]]:
         """Do jobs at once; look at the tables whenever one was killed, while the others go on.
@@ -154,7 +176,7 @@ class Campaign:
                 for sentinel in ended:
                     worker = at_work.pop(sentinel)
                     if self._was_killed(worker, data):
-                        data.history.check_atomicity(data.tables())
+                        data.history.check_atomicity(data.tables(), data.notes())
                     else:
                         lived.append(worker.counts.recv())
         finally:
@@ -177,8 +199,8 @@ class Campaign:
     def _was_killed(self, worker: "_Worker", data: "_DataFolder") -> bool:
         exit_code, job = worker.end(), worker.job
         if job.is_to_die and exit_code == -signal.SIGKILL:
-            place = (job.death.step, job.death.after) if job.death else (MOMENT, False)
-            self.figures.kills[place] += 1
+            step, after = (job.death.step, job.death.after) if job.death else (MOMENT, False)
+            self.figures.kills[job.work, step, after] += 1
             return True
         if exit_code:
             msg = f"{job} ended with exit code {exit_code}:\n{data.log}"
@@ -188,6 +210,8 @@ class Campaign:
 
     def _measured(self, work: str, conditions: Conditions) -> Typical:
         """What two jobs do that nobody disturbs, one after the other."""
+        if work in OPERATIONS:
+            return self._measured_operations(conditions)[work]
         data = _DataFolder(self._folder / f"{self._seed}-measured", conditions)
         drops = Drops(Random(self._seed))
         counts: list[Counter[Step]] = []
@@ -196,10 +220,29 @@ class Campaign:
             started = time.monotonic()
             counts += self._run([Job(work)], data)
             seconds = time.monotonic() - started
-        data.history.check_end(data.tables())
+        data.history.check_end(data.tables(), data.notes())
         data.remove()
         first, later = counts
         return Typical(first, later, seconds)
+
+    def _measure_operations(self, conditions: Conditions) -> Mapping[str, Typical]:
+        """What operators' works do that nobody disturbs, one after the other."""
+        data = _DataFolder(self._folder / f"{self._seed}-measured", conditions)
+        random = Random(self._seed)
+        drops = Drops(random)
+        for is_first in (True, False):
+            data.drop(drops.next(4, large=conditions.large and is_first))
+            self._run([Job(INGEST)], data)
+        data.history.check_end(data.tables(), data.notes())
+        typical = {}
+        for work in OPERATIONS:
+            # When all is purged, the bytes of each delivery can be pruned.
+            arguments = () if work == PURGE else data.history.draw(work, random)
+            started = time.monotonic()
+            counts = self._operate(Job(work, arguments), data)
+            typical[work] = Typical(counts, counts, time.monotonic() - started)
+        data.remove()
+        return typical
 
 
 @dataclass(frozen=True)
@@ -240,11 +283,16 @@ class _DataFolder:
         warehouse = self._engine.warehouse
         with WriterLock(warehouse.path, HANGS_SECONDS).held("looking", LOG):
             if not warehouse.path.exists():
-                return {name: [] for name in TABLES}
+                return dict(_NO_TABLES)
             with duckdb.connect(warehouse.path, read_only=True) as connection:
-                if connection.execute("FROM duckdb_tables()").fetchall():
-                    return tables_of(connection)
-                return {name: [] for name in TABLES}
+                if not connection.execute("FROM duckdb_tables()").fetchall():
+                    return dict(_NO_TABLES)
+                deletions = connection.execute(_DELETIONS).fetchall()
+                return {**tables_of(connection), "deletions": sorted(deletions)}
+
+    def notes(self) -> Notes:
+        """What the raw zone tells of operators' works."""
+        return notes_in(self._engine.raw_zone.root)
 
     @property
     def log(self) -> str:
@@ -254,6 +302,14 @@ class _DataFolder:
     def remove(self) -> None:
         # A reader whose parent was killed ends by itself, a second later.
         shutil.rmtree(self.path, ignore_errors=True)
+
+
+def _about_something(job: Job, random: Random, history: History) -> Job:
+    """The job itself; that of an operator's work, with what it is about, and made known."""
+    if job.work not in OPERATIONS:
+        return job
+    history.asked = replace(job, arguments=history.draw(job.work, random))
+    return history.asked
 
 
 def _told(error: Exception) -> str:

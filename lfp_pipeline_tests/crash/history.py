@@ -1,16 +1,31 @@
-"""What is dropped into a data folder, at random, and what its tables must be then."""
+"""What is dropped into a data folder and asked of it, at random, and what it must hold then."""
 
-from collections.abc import Mapping
+import csv
+import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import datetime
+from pathlib import Path
 from random import Random
 from typing import Any
 
+from lfp_pipeline_tests.crash.worker import PRUNE, PURGE, REINSTATE, REVERT, Job
 from lfp_pipeline_tests.fuzz.cases import PACKINGS
-from lfp_pipeline_tests.oracle import File, Row, assert_tables_are_those_of
+from lfp_pipeline_tests.oracle import (
+    Deletion,
+    File,
+    Row,
+    assert_tables_are_those_of,
+    true_deletions,
+)
 
 KEYS = ("a.csv", "a", "b.csv", "c.csv", "d.csv")
 LARGE_BYTES = 4_500_000
 """Just large enough to be loaded directly, where the product is as it is."""
+
+_FUTURE = 4_102_444_800_000_000
+"""The year 2100, in microseconds: newer than what is purged now."""
+_FUTURE_SHARE = 0.15
 
 _PACKINGS = ["plain"] * 4 + ["zip", "gz", "zst"]
 _CLEAN_SHARE = 0.6
@@ -18,29 +33,141 @@ _SKUS, _NAMES = 60, 12
 _MOST_ROWS = 40
 _LARGE_ROWS = 2_000
 
+_PURGED_SKUS = 12
+_ALL_ARE_PURGED = 0.1
+
+
+@dataclass(frozen=True)
+class Notes:
+    """What the raw zone tells of what operators have asked for: ids of deliveries.
+
+    Attributes:
+        deletions: that have landed, by id.
+        reverted: what is to be as if it had never come.
+        pruned: what has no bytes any more.
+    """
+
+    deletions: Mapping[str, Deletion] = field(default_factory=dict)
+    reverted: frozenset[str] = frozenset()
+    pruned: frozenset[str] = frozenset()
+
+
+def notes_in(raw: Path) -> Notes:
+    """What a raw zone tells, read without the product."""
+    records = [json.loads(path.read_bytes()) for path in raw.glob("*/[!.]*.json")]
+    deletions = [_deletion(raw, one) for one in records if one["kind"] == "deletion"]
+    return Notes(
+        deletions={one.delivery_id: one for one in deletions},
+        reverted=_noted(raw, ".reverted"),
+        pruned=_noted(raw, ".pruned"),
+    )
+
+
+def _deletion(raw: Path, record: Mapping[str, str]) -> Deletion:
+    key, _, name = record["delivery_id"].partition("#")
+    with (raw / key / f"{name.replace('#', '-')}.raw").open(newline="") as file:
+        _, *rows = csv.reader(file)
+    delivered_at = datetime.fromisoformat(record["delivered_at"])
+    return Deletion(record["delivery_id"], delivered_at, frozenset(sku for (sku,) in rows))
+
+
+def _noted(raw: Path, suffix: str) -> frozenset[str]:
+    paths = raw.glob(f"*/[!.]*{suffix}")
+    return frozenset(f"{path.parent.name}#{path.stem.replace('-', '#')}" for path in paths)
+
 
 @dataclass
 class History:
     """What was meant to happen in a data folder: the tables are checked against this.
 
-    Whatever else is asked of a folder, such as that a delivery be taken back, is to be noted here
-    before it is tried, and to be looked at in both checks.
+    Whoever is killed at an operator's work has done it, or not begun it; the raw zone tells which.
+    Nothing is noted there but what was asked for.
 
     Attributes:
         files: all that were dropped so far.
+        notes: what operators have done so far.
+        asked: an operator's work that may have been done since.
     """
 
     files: list[File] = field(default_factory=list)
+    notes: Notes = field(default_factory=Notes)
+    asked: Job | None = None
 
-    def check_atomicity(self, found: Mapping[str, list[tuple[Any, ...]]]) -> None:
-        """At any moment, the tables are exactly those of the deliveries that the ledger tells."""
-        known = {row[0] for row in found["ledger"]}
-        assert known <= {file.delivery_id for file in self.files}
-        assert_tables_are_those_of([one for one in self.files if one.delivery_id in known], found)
+    def draw(self, work: str, random: Random) -> tuple[str, ...]:
+        """What an operator's work is about: the arguments of its job."""
+        ids = {*(file.delivery_id for file in self.files), *self.notes.deletions}
+        if work == REVERT:
+            return (random.choice(sorted(ids - self.notes.reverted)),)
+        if work == REINSTATE:
+            return (random.choice(sorted(self.notes.reverted or ids)),)
+        if work == PURGE and random.random() > _ALL_ARE_PURGED:
+            return tuple(random.sample(self._skus, min(_PURGED_SKUS, len(self._skus))))
+        return ()
 
-    def check_end(self, found: Mapping[str, list[tuple[Any, ...]]]) -> None:
-        """When all work is done, everything that was dropped is in, and all laws hold."""
-        assert_tables_are_those_of(self.files, found)
+    def check_atomicity(self, found: Mapping[str, list[tuple[Any, ...]]], notes: Notes) -> None:
+        """At any moment, the tables are exactly those of the deliveries that the ledger tells.
+
+        Args:
+            found: the tables.
+            notes: what the raw zone told after that.
+        """
+        self._check_asked(notes)
+        self._check_tables(found, notes)
+
+    def check_end(
+        self,
+        found: Mapping[str, list[tuple[Any, ...]]],
+        notes: Notes,
+        *,
+        made_anew: bool = False,
+    ) -> None:
+        """When all work is done, everything is in or out, as the raw zone tells; all laws hold.
+
+        Args:
+            found: the tables.
+            notes: what the raw zone told after that.
+            made_anew: whether the database knows only what the raw zone still has.
+        """
+        self._check_asked(notes)
+        self._check_tables(found, notes)
+        expected = {file.delivery_id for file in self.files} | notes.deletions.keys()
+        unknown = expected - {row[0] for row in found["ledger"]}
+        assert unknown <= (notes.pruned if made_anew else set())
+        assert {row[0] for row in found["ledger"] if row[5] == "reverted"} == (
+            notes.reverted - unknown
+        )
+        self.notes, self.asked = notes, None
+
+    def _check_asked(self, notes: Notes) -> None:
+        """There is nothing that was not asked for, and all that was done before."""
+        work, arguments = (self.asked.work, self.asked.arguments) if self.asked else (None, ())
+        changed = set(arguments) if work in {REVERT, REINSTATE} else set()
+        assert notes.reverted ^ self.notes.reverted <= changed
+        assert work == PRUNE or notes.pruned <= self.notes.pruned
+        assert notes.pruned <= {file.delivery_id for file in self.files}
+        assert self.notes.deletions.items() <= notes.deletions.items()
+        new = [notes.deletions[id_] for id_ in notes.deletions.keys() - self.notes.deletions.keys()]
+        assert len(new) <= (work == PURGE)
+        for one in new:
+            assert one.skus == set(arguments) if arguments else one.skus <= set(self._skus)
+
+    def _check_tables(self, found: Mapping[str, list[tuple[Any, ...]]], notes: Notes) -> None:
+        status = {row[0]: row[5] for row in found["ledger"]}
+        assert len(status) == len(found["ledger"])
+        assert status.keys() <= {file.delivery_id for file in self.files} | notes.deletions.keys()
+        assert set(status.values()) <= {"merged", "reverted"}
+        files = [one for one in self.files if status.get(one.delivery_id) == "merged"]
+        deletions = [
+            one for one in notes.deletions.values() if status.get(one.delivery_id) == "merged"
+        ]
+        ids = {file.delivery_id for file in files}
+        of_files = [row for row in found["ledger"] if row[0] in ids]
+        assert_tables_are_those_of(files, {**found, "ledger": of_files}, deletions)
+        assert found["deletions"] == true_deletions(deletions)
+
+    @property
+    def _skus(self) -> Sequence[str]:
+        return sorted({sku for file in self.files for sku in file.winners})
 
 
 class Drops:
@@ -63,7 +190,9 @@ class Drops:
     def _next_of(self, key: str, *, large: bool) -> File:
         earlier, random = self._dropped[key], self._random
         taken = {file.microseconds for file in earlier}
-        microseconds = random.choice([time for time in range(1, 200) if time not in taken])
+        epoch = _FUTURE if random.random() < _FUTURE_SHARE else 0
+        times = range(epoch + 1, epoch + 200)
+        microseconds = random.choice([time for time in times if time not in taken])
         again = random.random()
         if earlier and again < 0.25:
             newest = max(earlier, key=lambda file: file.microseconds)

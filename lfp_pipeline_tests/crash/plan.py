@@ -7,7 +7,7 @@ from random import Random
 
 from lfp_pipeline_tests.crash.history import Drops
 from lfp_pipeline_tests.crash.steps import Death, Step
-from lfp_pipeline_tests.crash.worker import INGEST, SENSE, Conditions, Job
+from lfp_pipeline_tests.crash.worker import INGEST, OPERATIONS, PRUNE, SENSE, Conditions, Job
 from lfp_pipeline_tests.oracle import File
 
 ROUNDS_OF_A_FOLDER = 10
@@ -22,7 +22,10 @@ CONDITIONS = (
 """In turn, folder by folder."""
 
 SENSOR_EVERY = 40
-_SENSOR_ROUND = 5
+_SENSOR_ROUND = 4
+
+_OPERATOR_EVERY = 2
+"""In each other round of a folder, an operator's work is the victim, each of them once."""
 
 _MOMENT_EVERY = 3
 _SHARES_ARE_DIVIDED = 0.7
@@ -74,6 +77,7 @@ class Plan:
         """The rounds of the folder of that number; they have the numbers from ten times it."""
         random = Random(f"{self.seed} {folder}")
         drops, conditions = Drops(random), conditions_of(folder)
+        operations = _operations(random)
         for place in range(ROUNDS_OF_A_FOLDER):
             number = folder * ROUNDS_OF_A_FOLDER + place
             processes = random.choice([2, 2, 3])
@@ -82,8 +86,11 @@ class Plan:
             keys = [file.key for file in dropped]
             divided = random.random() < _SHARES_ARE_DIVIDED
             shares = [tuple(keys[one::processes] if divided else ()) for one in range(processes)]
-            work = SENSE if number % SENSOR_EVERY == _SENSOR_ROUND else INGEST
-            victim = self._victim(random, work, number, shares[0])
+            if place % _OPERATOR_EVERY:
+                victim = self._operator(random, operations[place // _OPERATOR_EVERY], folder)
+            else:
+                work = SENSE if number % SENSOR_EVERY == _SENSOR_ROUND else INGEST
+                victim = self._victim(random, work, number, shares[0])
             others = [self._bystander(random, conditions, share) for share in shares[1:]]
             dying_rerun = None
             if random.random() < _RERUN_DIES:
@@ -98,12 +105,24 @@ class Plan:
             if random.random() < 0.7:
                 return Job(work, share, death=_death(random, Step.SUBMIT, typical.first))
             return Job(work, share, killed_after=random.uniform(0, typical.seconds))
-        if number % _MOMENT_EVERY == 0:
+        victims_before = number // _OPERATOR_EVERY
+        if victims_before % _MOMENT_EVERY == 0:
             return Job(work, share, killed_after=random.uniform(0, typical.seconds))
         counts = typical.later if number % ROUNDS_OF_A_FOLDER else typical.first
         steps = [step for step in Step if counts[step]]
-        turn = number - number // _MOMENT_EVERY - 1
+        turn = victims_before - victims_before // _MOMENT_EVERY - 1
         return Job(work, share, death=_death(random, steps[turn % len(steps)], counts))
+
+    def _operator(self, random: Random, work: str, folder: int) -> Job:
+        """Whose turn it is to die: in most folders at a step, another one in each folder."""
+        typical = self.typical(work, conditions_of(folder))
+        turn, moment = divmod(folder + 1, _MOMENT_EVERY)
+        if not moment:
+            return Job(work, killed_after=random.uniform(0, typical.seconds))
+        # The steps that only operators' works have come first; works do not go hand in hand.
+        steps = [step for step in reversed(Step) if typical.later[step]]
+        turn = folder - turn + 3 * OPERATIONS.index(work)
+        return Job(work, death=_death(random, steps[turn % len(steps)], typical.later))
 
     def _bystander(self, random: Random, conditions: Conditions, share: tuple[str, ...]) -> Job:
         """Who may die, too, and otherwise ends well."""
@@ -117,6 +136,17 @@ class Plan:
             return Job(INGEST, share, killed_after=random.uniform(0, typical.seconds))
         step = random.choice([step for step in Step if typical.later[step]])
         return Job(INGEST, share, death=_death(random, step, typical.later))
+
+
+def _operations(random: Random) -> list[str]:
+    """In which order operators' works have their turns in a folder.
+
+    What is pruned may keep others from being reverted; so that comes late.
+    """
+    others = [work for work in OPERATIONS if work != PRUNE]
+    order = random.sample(others, len(others))
+    order.insert(random.choice([len(order) - 1, len(order)]), PRUNE)
+    return order
 
 
 def conditions_of(folder: int) -> Conditions:

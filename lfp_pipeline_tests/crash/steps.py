@@ -1,4 +1,4 @@
-"""The named steps of an ingest, counted in a process that may be told to die at one of them.
+"""The named steps of a work, counted in a process that may be told to die at one of them.
 
 Nothing in the product knows of this: what a step is made of is wrapped in the process that dies.
 """
@@ -20,12 +20,17 @@ import dagster as dg
 import duckdb
 
 from lfp_pipeline import ingestion
+from lfp_pipeline.landing import intents
 from lfp_pipeline.landing.raw_zone import RawZone
+from lfp_pipeline.operations import rebuild
 from lfp_pipeline.warehouse.writer_lock import WriterLock
 
 
 class Step(StrEnum):
-    """Where a process can be told to die, in the order in which an ingest comes there."""
+    """Where a process can be told to die, in the order in which an ingest comes there.
+
+    The last ones are of operators' works.
+    """
 
     SUBMIT = "sensor submit"
     """Partitions that are added, and runs that are created."""
@@ -47,6 +52,10 @@ class Step(StrEnum):
     CHECKPOINT = "checkpoint"
     DETACH = "detach"
     OUTCOME = "outcome note"
+    INTENT = "intent note"
+    """That a delivery is reverted, reinstated or pruned; and that it is no more."""
+    UNLINK = "pruned file unlinked"
+    SWAP = "database swapped"
 
 
 @dataclass(frozen=True)
@@ -112,6 +121,10 @@ class Steps:
                 (os, "replace", Step.RENAME),
                 (os, "rename", Step.RENAME),
                 (ingestion, "note_outcome", Step.OUTCOME),
+                (intents, "_note", Step.INTENT),
+                (intents, "_forget", Step.INTENT),
+                (os, "unlink", Step.UNLINK),
+                (rebuild, "take_the_place_of", Step.SWAP),
             ]:
                 wrapped = self._wrapped(step, getattr(owner, name))
                 patches.enter_context(patch.object(owner, name, wrapped))
@@ -120,6 +133,8 @@ class Steps:
     def _wrapped(self, step: Step, function: Callable[..., Any]) -> Callable[..., Any]:
         @wraps(function)
         def taken(*arguments: Any, **options: Any) -> Any:  # noqa: ANN401
+            if step is Step.UNLINK and not str(arguments[0]).endswith(".raw"):
+                return function(*arguments, **options)
             with self.taking(step):
                 return function(*arguments, **options)
 
@@ -169,7 +184,7 @@ class _Connection:
         step = self._step_of(sql)
         with self._steps.taking(step):
             result = self._connection.execute(sql, *parameters)
-        if step in (Step.ATTACH, Step.DETACH):
+        if step is Step.ATTACH or sql == "DETACH warehouse":
             self._is_attached = step is Step.ATTACH
         return result
 

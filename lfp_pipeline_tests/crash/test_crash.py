@@ -10,7 +10,7 @@ import pytest
 
 from lfp_pipeline_tests.crash.plan import Plan, Typical
 from lfp_pipeline_tests.crash.steps import Step
-from lfp_pipeline_tests.crash.worker import INGEST, SENSE
+from lfp_pipeline_tests.crash.worker import INGEST, OPERATIONS, SENSE
 from lfp_pipeline_tests.processes import PROJECT
 
 KILLS = 30
@@ -49,6 +49,7 @@ def test_processes_killed_at_steps_and_at_any_moment_violate_no_law(tmp_path: Pa
     *table, _, line = ended.stdout.splitlines()
     steps = [row for row in table if row.startswith("|") and row.count("never") < 2]
     assert len(steps) > 12, ended.stdout
+    assert {row.split()[1] for row in table if "never" not in row} >= set(OPERATIONS), ended.stdout
     assert ": 0 violations." in line
     assert int(line.split(" kills")[0]) >= KILLS
     assert not list(tmp_path.glob("1-*"))
@@ -56,13 +57,13 @@ def test_processes_killed_at_steps_and_at_any_moment_violate_no_law(tmp_path: Pa
 
 def test_a_merge_that_is_not_atomic_is_found_out_and_its_folder_is_kept(tmp_path: Path) -> None:
     (tmp_path / "sitecustomize.py").write_text(LEDGER_APART)
-    # The victims of the second folder die from `begin` to `commit`.
-    ended = crash(tmp_path, "--kills", 10, "--seed", 2, "--first", 1, path=tmp_path)
+    # Victims of the fourth folder die at the ledger and at the commit.
+    ended = crash(tmp_path, "--kills", 10, "--seed", 2, "--first", 3, path=tmp_path)
     assert ended.returncode == 1, ended.stdout + ended.stderr
     assert "VIOLATED" in ended.stdout
     assert "check_atomicity" in ended.stdout
-    assert "Again: make crash SEED=2 FIRST=1" in ended.stdout
-    assert (tmp_path / "2-1" / "data" / "products.duckdb").exists()
+    assert "Again: make crash SEED=2 FIRST=3" in ended.stdout
+    assert (tmp_path / "2-3" / "data" / "products.duckdb").exists()
 
 
 def test_a_seed_is_a_plan_in_which_every_step_has_its_turn() -> None:
@@ -75,6 +76,9 @@ def test_a_seed_is_a_plan_in_which_every_step_has_its_turn() -> None:
     victims = [one.jobs[0] for one in rounds]
     assert all(job.is_to_die for job in victims)
     assert sum(job.work == SENSE for job in victims) == 6
+    by_operators = [job for job in victims if job.work in OPERATIONS]
+    assert Counter(job.work for job in by_operators) == dict.fromkeys(OPERATIONS, 24)
+    assert {job.death.step for job in by_operators if job.death} == set(Step)
     at_steps = [job.death for job in victims if job.work == INGEST and job.death]
     assert {death.step for death in at_steps} == set(Step)
     assert {(death.occurrence, death.after) for death in at_steps} == {

@@ -3,6 +3,7 @@
 import logging
 import os
 import sys
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,8 +17,13 @@ from dagster._core.execution.api import execute_run
 
 from lfp_pipeline.definitions import definitions
 from lfp_pipeline.engine import Engine
+from lfp_pipeline.errors import LandingError, OperationRefusedError
 from lfp_pipeline.ingested import Ingested
-from lfp_pipeline.landing.sources import utc_from_ns
+from lfp_pipeline.landing.intents import is_pruned, is_reverted
+from lfp_pipeline.operations.prune import prune_raw
+from lfp_pipeline.operations.purge import Selection, purge_products
+from lfp_pipeline.operations.rebuild import rebuild_products
+from lfp_pipeline.operations.revert import reinstate_delivery, revert_delivery
 from lfp_pipeline.settings import load_settings
 from lfp_pipeline.warehouse.account import Status
 from lfp_pipeline_tests.crash.steps import Death, Steps
@@ -52,7 +58,8 @@ class Job:
 
     Attributes:
         work: a name of `WORKS`.
-        arguments: what it is told; of an ingest, the partitions that are its share; none: all.
+        arguments: what it is told; of an ingest, the partitions that are its share; none: all. What
+            an operator's work is about is drawn when its round begins (`History.draw`).
         death: at which step it kills itself.
         killed_after: the seconds after which it is killed, whatever it is at.
     """
@@ -108,7 +115,8 @@ def _under(conditions: Conditions) -> Iterator[None]:
         yield
 
 
-# The works. Each must be one that is simply done again where its process was killed.
+# The works. Where the process of an ingest was killed, it is simply done again; where that of an
+# operator's work was, an ingest of all finishes what had begun.
 
 
 def ingest(folder: Path, keys: Sequence[str]) -> None:
@@ -116,12 +124,7 @@ def ingest(folder: Path, keys: Sequence[str]) -> None:
     del folder  # It is in the settings.
     engine = Engine(load_settings())
     files = engine.pending_inbox_files(LOG)
-    offered = {(one.partition_key, utc_from_ns(one.mtime_ns), one.size_bytes) for one in files}
-    deliveries = [
-        one
-        for one in engine.unended(LOG)
-        if (one.partition_key, one.delivered_at, one.size_bytes) not in offered
-    ]
+    deliveries = engine.unended(LOG, offered=files)
     outcomes = list(
         engine.ingest_all(
             [one for one in files if not keys or one.partition_key in keys],
@@ -131,7 +134,7 @@ def ingest(folder: Path, keys: Sequence[str]) -> None:
     )
     for outcome in outcomes:
         assert isinstance(outcome, Ingested), outcome
-        assert outcome.account.status is Status.MERGED, outcome
+        assert outcome.account.status in {Status.MERGED, Status.REVERTED}, outcome
 
 
 MOST_TICKS = 4
@@ -160,11 +163,80 @@ def sense(folder: Path, arguments: Sequence[str]) -> None:
     raise AssertionError(msg)
 
 
+LANDS_WITHIN_SECONDS = 1.5
+
+
+def revert(folder: Path, arguments: Sequence[str]) -> None:
+    """Revert a delivery that has landed, or that another process may land just now."""
+    del folder
+    (delivery_id,) = arguments
+    engine = Engine(load_settings())
+    given_up = time.monotonic() + LANDS_WITHIN_SECONDS
+    while True:
+        try:
+            raw = engine.raw_zone.find(delivery_id).path
+            break
+        except LandingError:
+            if time.monotonic() > given_up:
+                return
+            time.sleep(0.02)
+    try:
+        revert_delivery(engine, delivery_id, LOG)
+    except OperationRefusedError:
+        assert any(is_pruned(one.path) for one in engine.raw_zone.all_deliveries())
+    else:
+        assert is_reverted(raw)
+
+
+def reinstate(folder: Path, arguments: Sequence[str]) -> None:
+    """Reinstate a delivery."""
+    del folder
+    (delivery_id,) = arguments
+    engine = Engine(load_settings())
+    raw = engine.raw_zone.find(delivery_id).path
+    try:
+        reinstate_delivery(engine, delivery_id, LOG)
+    except OperationRefusedError:
+        assert is_pruned(raw) or not is_reverted(raw)
+    else:
+        assert not is_reverted(raw)
+
+
+def purge(folder: Path, arguments: Sequence[str]) -> None:
+    """Purge these skus, or all products where there are none."""
+    del folder
+    selection = Selection(skus=arguments) if arguments else Selection(everything=True)
+    purge_products(Engine(load_settings()), selection, LOG)
+
+
+def prune(folder: Path, arguments: Sequence[str]) -> None:
+    """Prune all that the tables do not need."""
+    del folder, arguments
+    prune_raw(Engine(load_settings()), 0, LOG)
+
+
+def rebuild(folder: Path, arguments: Sequence[str]) -> None:
+    """Make the database anew."""
+    del folder, arguments
+    rebuild_products(Engine(load_settings()), LOG)
+
+
 Work = Callable[[Path, Sequence[str]], None]
 
 INGEST, SENSE = "ingest", "sense"
+REVERT, REINSTATE, PURGE, PRUNE, REBUILD = "revert", "reinstate", "purge", "prune", "rebuild"
+OPERATIONS = (REVERT, REINSTATE, PURGE, REBUILD, PRUNE)
+"""The works of operators."""
 
-WORKS: Mapping[str, Work] = {INGEST: ingest, SENSE: sense}
+WORKS: Mapping[str, Work] = {
+    INGEST: ingest,
+    SENSE: sense,
+    REVERT: revert,
+    REINSTATE: reinstate,
+    PURGE: purge,
+    PRUNE: prune,
+    REBUILD: rebuild,
+}
 """By the names that jobs have.
 
 Another work is added here; `Plan` draws when it has its turn, `History` tells what it leaves.
