@@ -112,7 +112,7 @@ class Campaign:
         return self.figures
 
     def _run_in_folder(self, number: int, kills: int, tell: Callable[[Figures], None]) -> None:
-        data = _DataFolder(self._folder / f"{self._seed}-{number}", conditions_of(number))
+        data = DataFolder(self._folder / f"{self._seed}-{number}", conditions_of(number))
         rounds = self._plan.rounds_of(number)
         try:
             while self.figures.kills.total() < kills and (one := next(rounds, None)):
@@ -129,7 +129,7 @@ class Campaign:
         else:
             data.remove()
 
-    def _do(self, one: Round, data: "_DataFolder") -> None:
+    def _do(self, one: Round, data: "DataFolder") -> None:
         random = Random(f"{self._seed} {one.number}")
         if one.jobs[0].work == REINSTATE and not data.history.notes.reverted:
             self._operate(Job(REVERT, data.history.draw(REVERT, random)), data)
@@ -141,24 +141,24 @@ class Campaign:
             self._run([one.dying_rerun], data)
         # Whatever was killed, what anybody would do next finishes it.
         self._run([Job(SENSE if any(job.work == SENSE for job in jobs) else INGEST)], data)
-        data.history.check_end(data.tables(), data.notes())
+        data.check_end()
         self.figures.checks += 1
 
-    def _operate(self, job: Job, data: "_DataFolder") -> Counter[Step]:
+    def _operate(self, job: Job, data: "DataFolder") -> Counter[Step]:
         """Do an operator's work that nobody disturbs."""
         data.history.asked = job
         (counts,) = self._run([job], data)
-        data.history.check_end(data.tables(), data.notes())
+        data.check_end()
         return counts
 
-    def _rebuild(self, data: "_DataFolder") -> None:
+    def _rebuild(self, data: "DataFolder") -> None:
         """The database is a function of the raw zone, which no kill has harmed."""
         for suffix in ("", ".wal", ".id"):
             (data.path / "data" / f"products.duckdb{suffix}").unlink(missing_ok=True)
         self._run([Job(INGEST)], data)
-        data.history.check_end(data.tables(), data.notes(), made_anew=True)
+        data.check_end(made_anew=True)
 
-    def _run(self, jobs: Sequence[Job], data: "_DataFolder") -> list[Counter[Step]]:
+    def _run(self, jobs: Sequence[Job], data: "DataFolder") -> list[Counter[Step]]:
         """Do jobs at once; look at the tables whenever one was killed, while the others go on.
 
         Returns:
@@ -176,7 +176,7 @@ class Campaign:
                 for sentinel in ended:
                     worker = at_work.pop(sentinel)
                     if self._was_killed(worker, data):
-                        data.history.check_atomicity(data.tables(), data.notes())
+                        data.check_atomicity()
                     else:
                         lived.append(worker.counts.recv())
         finally:
@@ -185,7 +185,7 @@ class Campaign:
                 worker.end()
         return lived
 
-    def _started(self, job: Job, data: "_DataFolder") -> "_Worker":
+    def _started(self, job: Job, data: "DataFolder") -> "_Worker":
         counts, told = self._processes.Pipe(duplex=False)
         arguments = (job, data.path, data.conditions, told)
         process = self._processes.Process(target=run, args=arguments)
@@ -196,7 +196,7 @@ class Campaign:
             killing.start()
         return _Worker(job, process, counts, killing)
 
-    def _was_killed(self, worker: "_Worker", data: "_DataFolder") -> bool:
+    def _was_killed(self, worker: "_Worker", data: "DataFolder") -> bool:
         exit_code, job = worker.end(), worker.job
         if job.is_to_die and exit_code == -signal.SIGKILL:
             step, after = (job.death.step, job.death.after) if job.death else (MOMENT, False)
@@ -212,7 +212,7 @@ class Campaign:
         """What two jobs do that nobody disturbs, one after the other."""
         if work in OPERATIONS:
             return self._measured_operations(conditions)[work]
-        data = _DataFolder(self._folder / f"{self._seed}-measured", conditions)
+        data = DataFolder(self._folder / f"{self._seed}-measured", conditions)
         drops = Drops(Random(self._seed))
         counts: list[Counter[Step]] = []
         for is_first in (True, False):
@@ -220,20 +220,20 @@ class Campaign:
             started = time.monotonic()
             counts += self._run([Job(work)], data)
             seconds = time.monotonic() - started
-        data.history.check_end(data.tables(), data.notes())
+        data.check_end()
         data.remove()
         first, later = counts
         return Typical(first, later, seconds)
 
     def _measure_operations(self, conditions: Conditions) -> Mapping[str, Typical]:
         """What operators' works do that nobody disturbs, one after the other."""
-        data = _DataFolder(self._folder / f"{self._seed}-measured", conditions)
+        data = DataFolder(self._folder / f"{self._seed}-measured", conditions)
         random = Random(self._seed)
         drops = Drops(random)
         for is_first in (True, False):
             data.drop(drops.next(4, large=conditions.large and is_first))
             self._run([Job(INGEST)], data)
-        data.history.check_end(data.tables(), data.notes())
+        data.check_end()
         typical = {}
         for work in OPERATIONS:
             # When all is purged, the bytes of each delivery can be pruned.
@@ -261,7 +261,7 @@ class _Worker:
         return self.process.exitcode
 
 
-class _DataFolder:
+class DataFolder:
     """A data folder with a history."""
 
     def __init__(self, path: Path, conditions: Conditions) -> None:
@@ -278,7 +278,7 @@ class _DataFolder:
             drop(self.path / "data" / "inbox", file.key, file.content, file.microseconds)
             self.history.files.append(file)
 
-    def tables(self) -> Mapping[str, list[tuple[Any, ...]]]:
+    def _tables(self) -> Mapping[str, list[tuple[Any, ...]]]:
         """All tables as they are now, while nobody writes; empty, where there are none yet."""
         warehouse = self._engine.warehouse
         with WriterLock(warehouse.path, HANGS_SECONDS).held("looking", LOG):
@@ -290,8 +290,15 @@ class _DataFolder:
                 deletions = connection.execute(_DELETIONS).fetchall()
                 return {**tables_of(connection), "deletions": sorted(deletions)}
 
-    def notes(self) -> Notes:
-        """What the raw zone tells of operators' works."""
+    def check_atomicity(self) -> None:
+        """Look at what there is, whoever is at work."""
+        self.history.check_atomicity(self._tables(), self._notes())
+
+    def check_end(self, *, made_anew: bool = False) -> None:
+        """Look at what there is when all work is done."""
+        self.history.check_end(self._tables(), self._notes(), made_anew=made_anew)
+
+    def _notes(self) -> Notes:
         return notes_in(self._engine.raw_zone.root)
 
     @property

@@ -8,9 +8,21 @@ from pathlib import Path
 
 import pytest
 
+from lfp_pipeline.operations.purge import Selection, purge_products
+from lfp_pipeline.operations.revert import revert_delivery
+from lfp_pipeline_tests.crash.campaign import DataFolder
 from lfp_pipeline_tests.crash.plan import Plan, Typical
 from lfp_pipeline_tests.crash.steps import Step
-from lfp_pipeline_tests.crash.worker import INGEST, OPERATIONS, SENSE
+from lfp_pipeline_tests.crash.worker import (
+    INGEST,
+    OPERATIONS,
+    PURGE,
+    REVERT,
+    SENSE,
+    Conditions,
+    Job,
+)
+from lfp_pipeline_tests.oracle import LOG, File, engine_at, land
 from lfp_pipeline_tests.processes import PROJECT
 
 KILLS = 30
@@ -64,6 +76,29 @@ def test_a_merge_that_is_not_atomic_is_found_out_and_its_folder_is_kept(tmp_path
     assert "check_atomicity" in ended.stdout
     assert "Again: make crash SEED=2 FIRST=3" in ended.stdout
     assert (tmp_path / "2-3" / "data" / "products.duckdb").exists()
+
+
+def test_what_an_operator_has_done_is_right_only_if_it_was_asked_for(tmp_path: Path) -> None:
+    data = DataFolder(tmp_path / "folder", Conditions("any"))
+    engine = engine_at(data.path / "data")
+    file = File("a.csv", 1, (("s1", "Ann", ""), ("s2", "Bob", "")))
+    data.history.files.append(file)
+    engine.ingest(land(engine, file), LOG)
+    data.check_end()
+
+    purge_products(engine, Selection(skus=["s1"]), LOG)
+    for asked in [None, Job(REVERT, (file.delivery_id,)), Job(PURGE, ("s2",))]:
+        data.history.asked = asked
+        with pytest.raises(AssertionError):
+            data.check_end()
+    data.history.asked = Job(PURGE, ("s1",))
+    data.check_end()
+
+    revert_delivery(engine, file.delivery_id, LOG)
+    with pytest.raises(AssertionError):
+        data.check_end()
+    data.history.asked = Job(REVERT, (file.delivery_id,))
+    data.check_end()
 
 
 def test_a_seed_is_a_plan_in_which_every_step_has_its_turn() -> None:
