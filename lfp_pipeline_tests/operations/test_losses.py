@@ -1,4 +1,4 @@
-"""Nothing that was in, or was deleted, gets lost without a word, and what is lost can land again."""
+"""What was in, or deleted, is not lost without a word, and what is lost can land again."""
 
 import shutil
 from pathlib import Path
