@@ -327,7 +327,7 @@ def drawn_deed(random: Random, truth: Truth) -> Deed:
         _revert: 18 if truth.ids else 0,
         _reinstate: 12 if truth.reverted else 0,
         _purge: 10,
-        _rebuild: 4,
+        _rebuild: 3,
         _prune: 5,
         _catch_up: 5,
         _verify: 3,

@@ -25,7 +25,7 @@ from lfp_pipeline_tests.histories.truth import (
 )
 from lfp_pipeline_tests.oracle import LOG, engine_at
 
-BATCHES = 25
+BATCHES = 15
 """Of one history."""
 
 _DIE = 0.3
