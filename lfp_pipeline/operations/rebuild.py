@@ -8,6 +8,7 @@ noted in the raw zone stay true.
 import logging
 import shutil
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 
 import duckdb
 
@@ -60,7 +61,9 @@ def rebuild_products(
     started = utc_now()
     path = engine.warehouse.path
     path.parent.mkdir(parents=True, exist_ok=True)
-    _contents_of_old(engine, log)  # Who has it open is told now, and not after an hour.
+    if path.exists():  # Who has it open is told now, and not after an hour.
+        with suppress(WarehouseBrokenError), engine.warehouse.opened("rebuilding", log):
+            pass
     with drafted(engine) as draft:
         follow(draft, kept_deliveries(engine), log)
         with engine.warehouse.lock.held("rebuilding", log):

@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from random import Random
 
+from lfp_pipeline.checkpoints import logs_of
 from lfp_pipeline.engine import Engine
 from lfp_pipeline.errors import LfpError, OperationRefusedError
 from lfp_pipeline.ingestion import Ingested, ingest
@@ -16,7 +17,6 @@ from lfp_pipeline.operations.purge import PARTITION, Selection, purge_products
 from lfp_pipeline.operations.rebuild import rebuild_products
 from lfp_pipeline.operations.revert import reinstate_delivery, revert_delivery
 from lfp_pipeline.operations.verify import verify
-from lfp_pipeline.warehouse.replacement import log_of
 from lfp_pipeline_tests.histories.truth import (
     FORGONE,
     MERGED,
@@ -243,7 +243,7 @@ class Rebuild(Deed):
             assert done.figures["deliveries"] == len(truth.ids) - len(truth.pruned)
             return
         assert id_ in {None, engine.warehouse.published_id()}
-        assert not log_of(path).exists()
+        assert not logs_of(path)
         assert not list(path.parent.glob(".rebuild*"))
         if before is not None:
             assert "exactly as they were" in done.summary, done.summary
@@ -264,7 +264,7 @@ class CatchUp(Deed):
     def prepare(self, engine: Engine, truth: Truth) -> None:
         path = engine.warehouse.path
         if self.lost == "the database":
-            for one in (path, log_of(path), path.with_name(f"{path.name}.id")):
+            for one in (path, *logs_of(path), path.with_name(f"{path.name}.id")):
                 one.unlink(missing_ok=True)
             truth.lose_database()
         elif self.lost == "the id":
