@@ -160,7 +160,7 @@ def engine_at(folder: Path, **settings: object) -> Engine:
 
 def land(engine: Engine, file: File) -> Delivery:
     """Bring a file into the raw zone."""
-    path = engine.settings.data_dir / "landing.csv"
+    path = engine.settings.data_dir / f"landing-{os.getpid()}.csv"
     path.write_bytes(file.content)
     os.utime(path, ns=(file.microseconds * 1000,) * 2)
     delivery = engine.land(LocalFile(path), file.key, LOG)

@@ -82,7 +82,7 @@ def assert_only_data_is_left(engine: Engine) -> None:
     assert {name for name in left if not name.startswith("products.duckdb")} <= {
         "inbox",
         "raw",
-        "landing.csv",
+        f"landing-{os.getpid()}.csv",
     }
     assert not [path for path in files(engine) if path.name.startswith(".")]
 
