@@ -99,10 +99,19 @@ class Truth:
         def may_have(age: Age, sku: str) -> bool:
             return max(age, found.get(sku, age), deleted.get(sku, age)) == age
 
+        def has_kept_twin(one: str) -> bool:
+            """The same bytes are kept in a later delivery, which tells what this one had."""
+            return any(
+                file.content == self.files[one].content
+                and file.delivery_id not in self.pruned
+                and self.age(one) < self.age(file.delivery_id) < self.age(id_)
+                for file in after.merged_files
+            )
+
         return [
             one
             for one in self.pruned_before(id_)
-            if any(may_have(self.age(one), sku) for sku in held)
+            if any(may_have(self.age(one), sku) for sku in held) and not has_kept_twin(one)
         ]
 
     def lose_database(self) -> None:
@@ -128,13 +137,16 @@ class Truth:
         """Without its bytes, a delivery can only be taken out."""
         return id_ not in self.pruned or id_ in self.reverted
 
+    def is_settled(self, id_: str) -> bool:
+        """Whether the ledger says what people want."""
+        return self.ledger.get(id_) == self.wanted(id_)
+
     @property
     def unended(self) -> list[str]:
         return [
             id_
             for id_ in self.ids
-            if self.can_follow(id_)
-            and (self.ledger.get(id_) != self.wanted(id_) or id_ in self.come_again)
+            if self.can_follow(id_) and (not self.is_settled(id_) or id_ in self.come_again)
         ]
 
     @property
@@ -233,7 +245,7 @@ class Truth:
             set(notes.reverted),
             set(notes.pruned),
             {id_: status for id_, status in self.ledger.items() if id_ in notes.landed},
-            self.come_again - notes.pruned,
+            self.come_again & notes.landed,
         )
 
     def copy(self) -> "Truth":
