@@ -2,6 +2,7 @@
 
 import gzip
 import logging
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import count
