@@ -22,17 +22,24 @@ class _OneLine(logging.Formatter):
 
 
 def _event_text(event: Any, text: str) -> str:  # noqa: ANN401 (DagsterEvent is not public)
-    """The event's message; for a failure, with why, unless its step has told that already."""
+    """The event's message; for the failure of a run, with why.
+
+    Not for that of a step: while one runs, Dagster sends what is printed through a file, and may
+    lose the end of it.
+    """
     message: str = event.message or text
-    why = reason(event)
+    if event.is_step_failure:
+        return message
+    failed_step = getattr(event.event_specific_data, "first_step_failure_event", None)
+    why = reason(failed_step or event)
     return f"{message} {why}" if why else message
 
 
 def reason(event: Any) -> str | None:  # noqa: ANN401 (DagsterEvent is not public)
-    """Why something failed, for people; None: the event is of no failure, or its step tells."""
+    """Why a step or a run failed, for people; None: the event is of no failure."""
     data = event.event_specific_data
     error = getattr(data, "error", None)
-    if error is None or getattr(data, "first_step_failure_event", None):
+    if error is None:
         return None
     told = getattr(data, "user_failure_data", None)
     # Around an error that our code did not foresee, Dagster puts one that only names the op.

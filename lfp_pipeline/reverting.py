@@ -5,6 +5,7 @@ import logging
 from lfp_pipeline.errors import DeliveryRefusedError, LfpError
 from lfp_pipeline.landing.delivery import Delivery, Kind
 from lfp_pipeline.landing.intact import check_intact
+from lfp_pipeline.landing.intents import reverted_at
 from lfp_pipeline.landing.raw_zone import RawZone
 from lfp_pipeline.landing.sources import utc_now
 from lfp_pipeline.reading.plain_text import plain_texts
@@ -16,10 +17,7 @@ from lfp_pipeline.warehouse.deletion import read_doomed
 from lfp_pipeline.warehouse.ledger import account_of
 from lfp_pipeline.warehouse.reversal import Older, begin_reversal, bury, inherit, is_sought, reverse
 
-_TOLD = (
-    "Reverted at {at:%Y-%m-%d %H:%M:%S} UTC. The job revert_delivery reinstates it; a newer "
-    "version of the file is taken in as usual."
-)
+_TOLD = "Reverted at {at:%Y-%m-%d %H:%M:%S} UTC. The job revert_delivery reinstates it."
 
 
 def revert(
@@ -38,7 +36,8 @@ def revert(
     if known is not None and known.status is Status.REVERTED:
         return known
     forgone = find_heirs(delivery, workspace, settings, log)
-    return reverse(workspace.connection, delivery, _TOLD.format(at=utc_now()), forgone)
+    told = _TOLD.format(at=reverted_at(delivery.path) or utc_now())
+    return reverse(workspace.connection, delivery, told, forgone)
 
 
 def find_heirs(

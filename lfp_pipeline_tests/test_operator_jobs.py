@@ -35,7 +35,7 @@ def operate(project: Project, job: str, **config: object) -> str:
 def test_a_delivery_is_reverted_and_reinstated(stocked: Project) -> None:
     before = tables(stocked.engine)
     told = operate(stocked, "revert_delivery", delivery_id=B.delivery_id, dry_run=True)
-    assert "Of the 3 products and 0 deletions that go, 2 are products of older" in told
+    assert "3 products and 0 deletions go, 2 products of older deliveries come" in told
     assert tables(stocked.engine) == before
 
     operate(stocked, "revert_delivery", delivery_id=B.delivery_id)

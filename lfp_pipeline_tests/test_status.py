@@ -136,7 +136,9 @@ def test_what_was_given_up_is_told_with_what_to_do_until_it_is_mended(project: P
     told = section(text, "Given up")
     assert len(told) == 4
     assert told[0].startswith("a.csv was refused: The header has no column sku.")
-    assert told[1] == "    Mend the file, and drop it anew. It is not tried again as it is."
+    assert (
+        told[1] == "    Mend the file and drop it anew, or take it away: ingest_inbox fails by it."
+    )
     assert told[2].startswith("bad.csv was refused:")
     project.drop(A)
     project.run("ingest_inbox")

@@ -8,9 +8,11 @@ behind its lock. So whoever holds that lock last has seen the last word; and if 
 between, what is noted here and the outcome do not agree, and the next run has it follow.
 """
 
+from datetime import datetime
 from pathlib import Path
 
 from lfp_pipeline.landing.durable import publish, sync_folder, temporary_beside
+from lfp_pipeline.landing.sources import utc_from_ns
 
 _REVERTED = ".reverted"
 _PRUNED = ".pruned"
@@ -19,6 +21,14 @@ _PRUNED = ".pruned"
 def is_reverted(raw: Path) -> bool:
     """Whether the delivery whose raw file that is counts as if it had never come."""
     return raw.with_suffix(_REVERTED).exists()
+
+
+def reverted_at(raw: Path) -> datetime | None:
+    """When people said so, in UTC without a zone; None: they do not say so any more."""
+    try:
+        return utc_from_ns(raw.with_suffix(_REVERTED).stat().st_mtime_ns)
+    except FileNotFoundError:
+        return None
 
 
 def want_reverted(raw: Path) -> None:

@@ -150,8 +150,8 @@ class RawZone:
         record = self._record_of(delivery_id)
         if record is None:
             msg = (
-                f"There is no delivery {delivery_id!r} in the raw zone {self.root}. The table "
-                "deliveries has the ids of all."
+                f"There is no delivery {delivery_id!r} in the raw zone {self.root}. Give the "
+                "delivery_id as it is in the table deliveries."
             )
             raise LandingError(msg, permanent=True)
         return _read_record(record)

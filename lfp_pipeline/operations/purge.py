@@ -12,6 +12,8 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import duckdb
+
 from lfp_pipeline.engine import Engine
 from lfp_pipeline.errors import LfpError, OperationRefusedError
 from lfp_pipeline.holds import own_folder
@@ -155,12 +157,20 @@ def _list_doomed(
 ) -> _Doomed:
     """Write the skus that are to go into a file, and sum up what they are."""
     with engine.warehouse.opened("looking what to purge", log) as connection:
+        if selection.partition and not _is_known(connection, selection.partition):
+            msg = f"There is no partition {selection.partition} in the table deliveries."
+            raise OperationRefusedError(msg)
         connection.execute(*_doom(selection))
         skus, products, newest, in_all = connection.execute(_SUMMARY).fetchall()[0]
         some = [sku for (sku,) in connection.execute(_SOME, {"limit": _SHOWN_SKUS}).fetchall()]
         ordered = connection.sql("SELECT sku FROM doomed ORDER BY sku")
         ordered.write_csv(str(listed), header=True, quoting="ALL")
         return _Doomed(skus, products, newest, in_all, some)
+
+
+def _is_known(connection: duckdb.DuckDBPyConnection, partition: str) -> bool:
+    known = "SELECT 1 FROM warehouse.deliveries WHERE partition_key = $key LIMIT 1"
+    return connection.execute(known, {"key": partition}).fetchone() is not None
 
 
 def _doom(selection: Selection) -> tuple[str, dict[str, Any]]:

@@ -115,9 +115,9 @@ def _foretell(engine: Engine, delivery: Delivery, log: logging.Logger) -> Report
         find_heirs(delivery, workspace, engine.settings, log)
         found = outlook(workspace.connection, delivery)
     summary = (
-        f"{delivery.delivery_id} would be taken out. Of the {found.products:,} products and "
-        f"{found.deletions:,} deletions that go, {found.heirs:,} are products of older deliveries "
-        "then."
+        f"{delivery.delivery_id} would be taken out: {found.products:,} products and "
+        f"{found.deletions:,} deletions go, {found.heirs:,} products of older deliveries come in "
+        "their place."
     )
     return Report(summary, asdict(found))
 
