@@ -44,8 +44,10 @@ class Deed:
     It is drawn from what is there, done, and told of in the truth.
     """
 
-    steps = 60
-    """About how many steps it has, to die in the midst of them."""
+    @property
+    def steps(self) -> int:
+        """About how many steps it has, to die in the midst of them."""
+        return 75
 
     def prepare(self, engine: Engine, truth: Truth) -> None:
         """What is done before, and never breaks off."""
@@ -64,12 +66,20 @@ class Deed:
         raise NotImplementedError
 
 
+_STEPS_OF_WAYS = {"together": (50, 25), "at once": (70, 20), "one by one": (0, 73), "not": (0, 6)}
+
+
 @dataclass(frozen=True)
 class Deliver(Deed):
     """Files arrive, and are taken in, together or otherwise."""
 
     files: Sequence[File]
     way: str
+
+    @property
+    def steps(self) -> int:
+        at_first, of_each = _STEPS_OF_WAYS[self.way]
+        return at_first + of_each * len(self.files)
 
     def do(self, engine: Engine, truth: Truth) -> None:
         landed = [land(engine, file) for file in self.files]
@@ -217,7 +227,10 @@ class Purge(Deed):
 @dataclass(frozen=True)
 class Prune(Deed):
     dry_run: bool
-    steps = 20
+
+    @property
+    def steps(self) -> int:
+        return 30
 
     def do(self, engine: Engine, truth: Truth) -> None:
         del truth
@@ -234,7 +247,10 @@ class Prune(Deed):
 @dataclass(frozen=True)
 class Rebuild(Deed):
     dry_run: bool
-    steps = 150
+
+    @property
+    def steps(self) -> int:
+        return 210
 
     def prepare(self, engine: Engine, truth: Truth) -> None:
         """Without a database, nobody can tell whether what is pruned was needed: it refuses."""
@@ -267,6 +283,10 @@ class CatchUp(Deed):
     """An ordinary run, maybe after something is lost."""
 
     lost: str
+
+    @property
+    def steps(self) -> int:
+        return 150
 
     def prepare(self, engine: Engine, truth: Truth) -> None:
         path = engine.warehouse.path

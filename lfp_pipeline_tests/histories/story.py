@@ -28,7 +28,9 @@ from lfp_pipeline_tests.oracle import LOG, engine_at
 BATCHES = 15
 """Of one history."""
 
-_DIE = 0.3
+DIE = 0.3
+"""The share of batches in which somebody dies."""
+
 _DIE_AGAIN = 0.3
 
 
@@ -126,7 +128,7 @@ class _Life:
         told.append(str(deed))
         deed.prepare(self.engine, self.truth)
         before = self.truth.copy()
-        last = random.randrange(deed.steps) if random.random() < _DIE else 10**9
+        last = random.randrange(deed.steps) if random.random() < DIE else 10**9
         must_fail = deed.error(before)
         try:
             with dying(self.data, last) as life:
@@ -158,7 +160,7 @@ class _Life:
             assert was & will_be <= is_ <= was | will_be, (name, was, is_, will_be)
         self._look_at_remains(before, after, notes)
         while random.random() < _DIE_AGAIN:
-            last = random.randrange(40)
+            last = random.randrange(80)
             try:
                 with dying(self.data, last):
                     take_in_all(self.engine)
