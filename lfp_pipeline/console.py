@@ -24,8 +24,7 @@ class _OneLine(logging.Formatter):
 def _event_text(event: Any, text: str) -> str:  # noqa: ANN401 (DagsterEvent is not public)
     """The event's message; for the failure of a run, with why.
 
-    Not for that of a step: while one runs, Dagster sends what is printed through a file, and may
-    lose the end of it.
+    Not for that of a step: where Dagster captures what a step prints, it may lose the end of it.
     """
     message: str = event.message or text
     if event.is_step_failure:
