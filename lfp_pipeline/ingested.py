@@ -29,6 +29,11 @@ class Ingested:
     batch: int = 1
     busy: bool = False
 
+    @property
+    def partition_key(self) -> str:
+        """The partition that it is a delivery of."""
+        return self.delivery.partition_key
+
 
 @dataclass(frozen=True)
 class NotLanded:

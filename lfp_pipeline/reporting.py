@@ -19,6 +19,9 @@ Metadata = Mapping[str, Any]
 SHOWN_NAMES = 10
 SHOWN_FAILURES = 20
 
+NOT_IN = "not_in"
+"""The metadata of a failed step that has the partitions whose deliveries are not in."""
+
 _SHOWN_CHARACTERS = 200
 
 # The tags that carry a data version; Dagster exports the class but not these names.
@@ -134,7 +137,7 @@ def summary(outcome: Ingested | NotLanded) -> str:
     """What became of a delivery, in a line."""
     if isinstance(outcome, NotLanded):
         return f"{outcome.partition_key} did not land: {outcome.error}"
-    account, key = outcome.account, outcome.delivery.partition_key
+    account, key = outcome.account, outcome.partition_key
     if account.status is Status.REVERTED:
         return f"{key}: {account.error}"
     if account.status is not Status.MERGED:
@@ -171,7 +174,10 @@ def failure(outcomes: Sequence[Ingested | NotLanded]) -> dg.Failure:
         lines.append(f"And {left} more; the table deliveries and the log above tell of each.")
     return dg.Failure(
         description=f"{files} not in.\n" + "\n".join(lines),
-        metadata={"not_merged": dg.MetadataValue.md("\n".join(f"* {line}" for line in lines))},
+        metadata={
+            "not_merged": dg.MetadataValue.md("\n".join(f"* {line}" for line in lines)),
+            NOT_IN: sorted({outcome.partition_key for outcome in outcomes}),
+        },
         allow_retries=False,
     )
 

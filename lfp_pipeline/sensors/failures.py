@@ -1,7 +1,7 @@
 """The sensor that tells a webhook of runs that failed."""
 
 import socket
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -9,6 +9,7 @@ import dagster as dg
 from pydantic import SecretStr
 
 from lfp_pipeline.console import reason
+from lfp_pipeline.reporting import NOT_IN
 from lfp_pipeline.sensors.runs import files_of
 
 NAME = "failure_sensor"
@@ -45,10 +46,12 @@ def _told(context: dg.RunFailureSensorContext) -> Mapping[str, Any]:
     run = context.dagster_run
     record = context.instance.get_run_record_by_id(run.run_id)
     ended_at = record.end_time if record else None
-    reasons = [why for event in context.get_step_failure_events() if (why := reason(event))]
+    failures = context.get_step_failure_events()
+    reasons = [why for event in failures if (why := reason(event))]
     error = "\n".join(reasons) or context.failure_event.message or "It is not known why."
     error = error[:_MOST_CHARACTERS]
-    files = sorted(files_of(run))
+    # Of a run that did not come to tell which of its files failed, all of them.
+    files = [key for event in failures for key in _not_in(event)] or sorted(files_of(run))
     host = socket.gethostname()
     more = f" and {len(files) - 1:,} more" if len(files) > 1 else ""
     of_files = f" ({files[0]}{more})" if files else ""
@@ -62,3 +65,10 @@ def _told(context: dg.RunFailureSensorContext) -> Mapping[str, Any]:
         # What chats show.
         "text": f"{run.job_name}{of_files} failed on {host}: {error}",
     }
+
+
+def _not_in(failure: dg.DagsterEvent) -> Sequence[str]:
+    """The partitions that a failed step says are not in."""
+    told = failure.step_failure_data.user_failure_data
+    not_in: Any = told.metadata.get(NOT_IN) if told else None
+    return not_in.value if not_in else []

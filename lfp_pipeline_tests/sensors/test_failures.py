@@ -129,12 +129,22 @@ def test_the_files_of_a_run_of_many_are_told(chat: Webhook) -> None:
     assert told["text"].startswith("ingest_inbox (bad1.csv and 2 more) failed on ")
 
 
-def test_a_run_of_all_that_is_pending_names_no_files_but_in_the_error(chat: Webhook) -> None:
+def test_of_a_run_of_many_those_that_failed_are_told(chat: Webhook) -> None:
+    for name in ("bad1.csv", "bad2.csv"):
+        drop(chat.project.inbox, name, NO_SKU)
+    chat.project.drop(A)
+    chat.project.do(chat.project.tick())
+    chat.tick()
+    (told,) = chat.posted
+    assert told["files"] == ["bad1.csv", "bad2.csv"]
+
+
+def test_the_files_of_a_run_of_all_that_is_pending_are_told(chat: Webhook) -> None:
     drop(chat.project.inbox, "bad.csv", NO_SKU)
     chat.project.run("ingest_inbox")
     chat.tick()
     (told,) = chat.posted
-    assert told["files"] == []
+    assert told["files"] == ["bad.csv"]
     assert "bad.csv was refused" in told["error"]
 
 
