@@ -94,7 +94,7 @@ class State:
         feed_errors: what is wrong, by feed.
         disk: bytes, by what takes them.
         free_bytes: left on the disk.
-        problems: what could not be looked at.
+        problems: what is broken, or could not be looked at.
     """
 
     data_dir: Path
@@ -119,6 +119,8 @@ def state_of(engine: Engine) -> State:
     problems: list[str] = []
     pending, unstable = _inbox(engine, problems)
     lock = engine.warehouse.lock
+    if engine.warehouse.looks_broken:
+        problems.append(f"{engine.warehouse.path} is no database: run rebuild_products.")
     return State(
         data_dir=settings.data_dir,
         moment=time.time(),
@@ -219,7 +221,7 @@ def as_text(state: State) -> str:
             *(f"{megabytes(size):>12}  {what}" for what, size in state.disk.items()),
             f"{megabytes(state.free_bytes):>12}  free",
         ],
-        "Could not be looked at": list(state.problems),
+        "Problems": list(state.problems),
     }
     lines = [f"{state.data_dir}, {_time(state.moment)} UTC"]
     for title, told in parts.items():
@@ -254,7 +256,7 @@ def _running(state: State) -> list[str]:
 def _given_up(state: State) -> list[str]:
     lines = []
     for row in state.tables.given_up if state.tables else ():
-        lines += [f"{row['partition_key']} was {row['status']}: {row['error']}"]
+        lines += [f"{row['delivery_id']} was {row['status']}: {row['error']}"]
         lines += [f"    {_WHAT_TO_DO[row['status']]}"]
     return lines
 
@@ -263,13 +265,14 @@ def _latest(state: State) -> list[str]:
     if state.tables is None:
         return []
     rows = state.tables.latest
-    width = max((len(row["partition_key"]) for row in rows), default=0)
-    return [f"{row['partition_key']:<{width}}  {_told(row)}" for row in rows]
+    width = max((len(row["delivery_id"]) for row in rows), default=0)
+    return [f"{row['delivery_id']:<{width}}  {_told(row)}" for row in rows]
 
 
 def _told(row: Row) -> str:
     if row["status"] != Status.MERGED:
-        return str(row["status"])
+        why, *_ = str(row["error"]).splitlines()
+        return f"{row['status']}: {why}"
     fates = ", ".join(
         f"{rows:,} {column.removeprefix('rows_')}"
         for column, rows in row.items()

@@ -49,7 +49,7 @@ def test_an_empty_folder_has_nothing_to_tell(project: Project) -> None:
     assert section(text, "Running") == ["Nothing."]
     assert section(text, "Tables") == ["There are none yet, or none to be had."]
     assert "Given up" not in text
-    assert "Could not be looked at" not in text
+    assert "Problems" not in text
     assert not (project.data / "products.duckdb").exists()
 
 
@@ -135,17 +135,18 @@ def test_what_was_given_up_is_told_with_what_to_do_until_it_is_mended(project: P
     _, text = status_of(project)
     told = section(text, "Given up")
     assert len(told) == 4
-    assert told[0].startswith("a.csv was refused: The header has no column sku.")
+    refused = r"a\.csv#19700101T000000\.000001Z#[0-9a-f]{16} was refused: The header has no "
+    assert re.match(refused, told[0])
     assert (
         told[1] == "    Mend the file and drop it anew, or take it away: ingest_inbox fails by it."
     )
-    assert told[2].startswith("bad.csv was refused:")
+    assert told[2].startswith("bad.csv#")
     project.drop(A)
     project.run("ingest_inbox")
     long_ago(project)
     project.run("publish_tables")
     _, text = status_of(project)
-    assert [line.partition(" ")[0] for line in section(text, "Given up")[::2]] == ["bad.csv"]
+    assert [line.partition("#")[0] for line in section(text, "Given up")[::2]] == ["bad.csv"]
 
 
 def long_ago(project: Project) -> None:
@@ -163,9 +164,9 @@ def test_the_last_deliveries_are_told_with_their_fates(project: Project) -> None
     project.run("publish_tables")
     state, text = status_of(project)
     bad, second, first = section(text, "Last deliveries")
-    assert bad == "bad.csv  refused"
+    assert re.match(r"bad\.csv#\S+  refused: The header has no column sku\.", bad)
     rate = r" in [\d.]+ s, \d+ rows/s"
-    told = r"a.csv    merged .{19}, 3 rows \(2 inserted, 1 superseded\)"
+    told = r"a\.csv#\S+    merged .{19}, 3 rows \(2 inserted, 1 superseded\)"
     assert re.fullmatch(told + rate, first)
     assert re.search(r" 2 rows \(1 inserted, 1 unchanged\)" + rate, second)
     assert state.tables
@@ -227,9 +228,23 @@ def test_a_database_that_is_being_written_is_not_waited_for(unpublished: Project
         state, text = status_of(unpublished)
         assert time.monotonic() - started < 5
     assert state.tables is None
-    (problem,) = section(text, "Could not be looked at")
+    (problem,) = section(text, "Problems")
     assert problem.startswith("The tables cannot be read now: ")
     assert "Could not set lock on file" in problem
+
+
+@pytest.mark.parametrize("content", [b"", b"no database" * 1_000])
+def test_a_database_that_is_none_is_told_though_its_copy_is_whole(
+    project: Project, content: bytes
+) -> None:
+    project.drop(A)
+    project.run("ingest_inbox")
+    database = project.data / "products.duckdb"
+    assert section(status_of(project)[1], "Problems") == []
+    database.write_bytes(content)
+    state, text = status_of(project)
+    assert section(text, "Problems") == [f"{database} is no database: run rebuild_products."]
+    assert state.tables
 
 
 def test_a_writer_is_no_hindrance_to_the_status(project: Project) -> None:
@@ -255,7 +270,7 @@ def test_what_takes_the_disk_is_told(project: Project) -> None:
 def test_an_inbox_that_cannot_be_read_is_told_beside_the_rest(project: Project) -> None:
     project.inbox.rmdir()
     _, text = status_of(project)
-    (problem,) = section(text, "Could not be looked at")
+    (problem,) = section(text, "Problems")
     assert "cannot be read: No such file or directory" in problem
 
 
