@@ -39,7 +39,7 @@ def ingest(
         share: with how many others they share this run's threads and memory.
     """
     once = {one.delivery_id: one for one in deliveries}.values()
-    batch = sorted(once, key=lambda one: (one.delivered_at, one.delivery_id))
+    batch = sorted(once, key=lambda one: one.age)
     parts = _parts(batch, digests_of_the_dead(settings))
     if len(parts) > 1:
         return [

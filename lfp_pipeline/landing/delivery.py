@@ -49,6 +49,11 @@ class Delivery:
         """
         return f"{self.partition_key}#{stamp(self.delivered_at)}#{self.sha256[:16]}"
 
+    @property
+    def age(self) -> tuple[datetime, str]:
+        """What deliveries are ordered by: of two, the greater is the newer."""
+        return self.delivered_at, self.delivery_id
+
 
 def stamp(moment: datetime) -> str:
     """A moment as a compact name that sorts as time does: 20261120T081952.123456Z."""

@@ -121,7 +121,7 @@ class RawZone:
             LandingError: a record cannot be read.
         """
         records = (self.root / key).glob("[!.]*.json")
-        return sorted(map(_read_record, records), key=_by_age)
+        return sorted(map(_read_record, records), key=lambda one: one.age)
 
     def all_deliveries(self) -> list[Delivery]:
         """All deliveries of all partitions, oldest first.
@@ -129,7 +129,7 @@ class RawZone:
         Raises:
             LandingError: a record cannot be read.
         """
-        return sorted(map(_read_record, self.root.glob("*/[!.]*.json")), key=_by_age)
+        return sorted(map(_read_record, self.root.glob("*/[!.]*.json")), key=lambda one: one.age)
 
     def survey(self) -> tuple[list[Delivery], list[str]]:
         """All deliveries whose records can be read, oldest first, and what is wrong with others."""
@@ -139,7 +139,7 @@ class RawZone:
                 deliveries.append(_read_record(record))
             except LandingError as error:
                 problems.append(str(error))
-        return sorted(deliveries, key=_by_age), problems
+        return sorted(deliveries, key=lambda one: one.age), problems
 
     def find(self, delivery_id: str) -> Delivery:
         """The delivery of that id.
@@ -183,7 +183,7 @@ class RawZone:
                     deliveries.append(_read_record(record))
                 except LandingError as error:
                     log.warning("Left out: %s", error)
-        return sorted(deliveries, key=_by_age)
+        return sorted(deliveries, key=lambda one: one.age)
 
     def is_unended(self, key: str, database_id: str | None) -> bool:
         """Whether of a delivery of a partition no end in that database is noted."""
@@ -271,10 +271,6 @@ def _write_errors_told(root: Path) -> Iterator[None]:
 def _now_after(newest: Delivery | None) -> datetime:
     """Now, but after the newest delivery: also where the clock has stepped back since."""
     return max(utc_now(), newest.delivered_at + _INSTANT) if newest else utc_now()
-
-
-def _by_age(delivery: Delivery) -> tuple[datetime, str]:
-    return delivery.delivered_at, delivery.delivery_id
 
 
 def _size_bytes(note: Path) -> int | None:

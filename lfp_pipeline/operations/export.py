@@ -56,10 +56,9 @@ class _File:
     ) -> None:
         """Write the table of the attached warehouse into a file of another name."""
         rows, texts = _TABLES[self.table]
-        quoted = str(temporary).replace("'", "''")
         options = _OPTIONS[self.format].format(texts=texts)
         with heartbeat(log, lambda seconds: f"Writing {self.path.name}: {seconds:.0f} s so far"):
-            connection.execute(f"COPY ({rows}) TO '{quoted}' ({options})")
+            connection.execute(f"COPY ({rows}) TO $path ({options})", {"path": str(temporary)})
 
 
 def export_tables(

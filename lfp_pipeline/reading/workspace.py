@@ -81,12 +81,8 @@ def open_workspace(
             connection.execute("SET enable_progress_bar = true")
             checkpoint_seldom(connection)
             # DuckDB looks at where links lead.
-            allowed = ", ".join(_quoted(path.resolve()) for path in (*folders, folder))
-            connection.execute(f"SET allowed_directories = [{allowed}]")
+            allowed = [str(path.resolve()) for path in (*folders, folder)]
+            connection.execute("SET allowed_directories = $allowed", {"allowed": allowed})
             connection.execute("SET enable_external_access = false")
             connection.execute("SET lock_configuration = true")
             yield Workspace(connection, folder)
-
-
-def _quoted(path: Path) -> str:
-    return "'" + str(path).replace("'", "''") + "'"

@@ -18,6 +18,7 @@ from lfp_pipeline.errors import (
     WarehouseInconsistentError,
 )
 from lfp_pipeline.remedies import remedy, told
+from lfp_pipeline.warehouse.attachment import attach
 from lfp_pipeline.warehouse.ledger import times_recorded
 from lfp_pipeline.warehouse.schema import database_id, migrate, renew_database_id
 from lfp_pipeline.warehouse.writer_lock import WriterLock
@@ -33,6 +34,10 @@ _UNREADABLE = (
     "Failure while replaying WAL file",
 )
 _OPEN_IN_THIS_PROCESS = "Unique file handle conflict"
+
+_MAGIC = b"DUCK"
+_MAGIC_AT = 8
+"""Where DuckDB's files have it: after the checksum of their header."""
 
 
 @dataclass(frozen=True)
@@ -107,7 +112,7 @@ class Warehouse:
             WarehouseBusyError: another program is writing it; the text says which.
         """
         with duckdb.connect(config=dict(self.config)) as connection:
-            self._attach(connection, log, ", READ_ONLY")
+            self._attach(connection, log, to_read=True)
             yield
 
     @property
@@ -124,6 +129,17 @@ class Warehouse:
     def size_bytes(self) -> int:
         """Of the database file; 0 where there is none."""
         return self.path.stat().st_size if self.path.exists() else 0
+
+    @property
+    def looks_broken(self) -> bool:
+        """Whether the file is no database at the first look, for those who do not open it."""
+        if self.lock.holder or not self.path.exists():  # A new one is empty at first.
+            return False
+        if not self.path.is_file():
+            return True
+        with self.path.open("rb") as file:
+            file.seek(_MAGIC_AT)
+            return file.read(len(_MAGIC)) != _MAGIC
 
     def published_id(self) -> str | None:
         """The id of the database, without opening it; None where there is none."""
@@ -199,14 +215,13 @@ class Warehouse:
         return self.path.name in text and any(sign in text for sign in _UNREADABLE)
 
     def _attach(
-        self, connection: duckdb.DuckDBPyConnection, log: logging.Logger, options: str = ""
+        self, connection: duckdb.DuckDBPyConnection, log: logging.Logger, *, to_read: bool = False
     ) -> None:
         started = time.monotonic()
         told = False
-        path = str(self.path).replace("'", "''")
         while True:
             try:
-                connection.execute(f"ATTACH '{path}' AS warehouse (TYPE duckdb{options})")
+                attach(connection, self.path, "warehouse", to_read=to_read)
             except duckdb.Error as error:
                 if _FOREIGN_LOG in str(error):
                     msg = (
