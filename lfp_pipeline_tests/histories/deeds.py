@@ -203,6 +203,11 @@ class Purge(Deed):
         newest = max((row[4] for row in present), default=_EPOCH) + _INSTANT
         assert max(started, newest) <= deletion.delivered_at <= max(ended, newest)
 
+    def error(self, truth: Truth) -> type[LfpError] | None:
+        known = {id_.split("#")[0] for id_ in truth.ledger}
+        is_unknown = self.selection.partition and self.selection.partition not in known
+        return OperationRefusedError if is_unknown else None
+
     def tell(self, truth: Truth, engine: Engine) -> None:
         for raw in sorted((engine.settings.raw_dir / PARTITION).glob("[!.]*.json")):
             deletion = _read_deletion(raw.with_suffix(".raw"))
