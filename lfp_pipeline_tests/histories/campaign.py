@@ -19,6 +19,7 @@ from lfp_pipeline_tests.histories.story import (
 )
 
 _CASES_OF_A_WORKER = 25
+"""Then it makes room for a new one: DuckDB keeps some memory of each database."""
 
 
 @dataclass
@@ -43,10 +44,11 @@ def lived(seed: int, first: int, batches: int, processes: int, folder: Path) -> 
         Case(seed, number, tuple(range(min(BATCHES, batches - done))))
         for number, done in enumerate(range(0, batches, BATCHES), first)
     ]
-    with ProcessPoolExecutor(
-        processes, get_context("spawn"), max_tasks_per_child=_CASES_OF_A_WORKER
-    ) as pool:
-        yield from pool.map(partial(_live, folder), cases)
+    share = processes * _CASES_OF_A_WORKER
+    for start in range(0, len(cases), share):
+        # Its own `max_tasks_per_child` may hang: https://github.com/python/cpython/issues/115634
+        with ProcessPoolExecutor(processes, get_context("spawn")) as pool:
+            yield from pool.map(partial(_live, folder), cases[start : start + share])
 
 
 def _live(folder: Path, case: Case) -> Lived:
