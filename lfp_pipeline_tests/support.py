@@ -5,7 +5,7 @@ import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -43,11 +43,6 @@ class Project:
     def inbox(self) -> Path:
         return self.data / "inbox"
 
-    @cached_property
-    def reference(self) -> Any:  # noqa: ANN401
-        with dg.DagsterInstance.local_temp(str(self.home)) as instance:
-            return instance.get_ref()
-
     def drop(self, file: File) -> None:
         drop(self.inbox, file.key, file.content, file.microseconds)
 
@@ -72,7 +67,7 @@ class Project:
         """Evaluate a sensor as the daemon does."""
         with dg.SensorEvaluationContext(
             cursor=cursor,
-            instance_ref=self.reference,  # Without one, it does not resolve partitions.
+            instance_ref=_reference(self.home),  # Without one, it does not resolve partitions.
             instance=self.instance,
             repository_def=self.repository,
             resources=self.repository.get_top_level_resources(),
@@ -138,6 +133,12 @@ class Project:
         (failure,) = [event for event in run.all_events if event.is_step_failure]
         error = failure.step_failure_data.error
         return (error.cause or error).message
+
+
+@cache
+def _reference(home: Path) -> Any:  # noqa: ANN401
+    with dg.DagsterInstance.local_temp(str(home)) as instance:
+        return instance.get_ref()
 
 
 @contextmanager

@@ -5,7 +5,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from random import Random
 from typing import Any
 
 import duckdb
@@ -24,13 +23,10 @@ from lfp_pipeline_tests.oracle import (
     land,
     tables,
 )
-from lfp_pipeline_tests.processes import running
 from lfp_pipeline_tests.reading.support import reading
 from lfp_pipeline_tests.warehouse.test_laws import (
     BY_DIFFERENCE,
     BY_RECOUNT,
-    INGEST_EVERYTHING,
-    random_files,
 )
 
 FIRST = File("a.csv", 1, (("s1", "Ann", ""), ("s2", "Bob", ""), ("s3", "Cid", ""), ("", "", "")))
@@ -148,29 +144,3 @@ def test_a_fault_in_noting_a_refusal_leaves_the_tables_as_they_were(
         with pytest.raises(Fault):
             merge(breaking, [replace(arrived, refusal="no")], "so", time.perf_counter())
     assert tables(engine) == before
-
-
-def kill_and_check(folder: Path, kills: int, seed: int) -> None:
-    random = Random(seed)
-    engine = engine_at(folder)
-    files = random_files(random, number=3 * kills, rows=1000)
-    for file in files:
-        land(engine, file)
-    for kill in range(kills):
-        with running(INGEST_EVERYTHING, folder, kill, 1 + kill % 3):
-            time.sleep(random.uniform(0.05, 0.5))
-        with engine.warehouse.opened("testing", LOG):
-            pass  # Killed so soon, the tables may not be there.
-        ids = {row[0] for row in tables(engine)["ledger"]}
-        assert_laws_hold(engine, [file for file in files if file.delivery_id in ids])
-    list(engine.ingest_all([], engine.backlog(["a.csv", "b.csv", "c.csv"], LOG).unfinished, LOG))
-    assert_laws_hold(engine, files)
-
-
-def test_processes_killed_at_any_moment_leave_exactly_what_the_ledger_says(tmp_path: Path) -> None:
-    kill_and_check(tmp_path, kills=4, seed=11)
-
-
-@pytest.mark.slow
-def test_so_do_many_more_that_are_killed(tmp_path: Path) -> None:
-    kill_and_check(tmp_path, kills=40, seed=12)
