@@ -5,7 +5,7 @@ is decided at once: the purge names each sku. As any delivery, `revert_delivery`
 """
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -26,6 +26,8 @@ PARTITION = "purges"
 """Purges are deliveries of a partition of their own."""
 
 _SHOWN_SKUS = 10
+
+_INSTANT = timedelta(microseconds=1)
 
 _NAMED = """
 CREATE TABLE doomed AS
@@ -133,7 +135,8 @@ def purge_products(
             return Report("Nothing is to be deleted: no product is as you say.", figures)
         if dry_run:
             return Report(doomed.told("would be"), figures)
-        source = _Purge(LocalFile(listed), _name(selection), _now_after(doomed.newest))
+        taken = {one.delivered_at for one in engine.raw_zone.deliveries(PARTITION)}
+        source = _Purge(LocalFile(listed), _name(selection), _moment_after(doomed.newest, taken))
         delivery = engine.raw_zone.land(source, PARTITION, log, kind=Kind.DELETION)
     done = engine.ingest(delivery, log)
     if done.account.status is not Status.MERGED:
@@ -186,13 +189,17 @@ def _doom(selection: Selection) -> tuple[str, dict[str, Any]]:
     return _CHOSEN.format(which="true"), {}
 
 
-def _now_after(newest: datetime | None) -> datetime:
-    """Now, but newer than all that is to go: also where a file is dated in the future."""
-    if newest is None:
-        return utc_now()
-    with suppress(OverflowError):
-        return max(utc_now(), newest + timedelta(microseconds=1))
-    return newest  # The last moment there is.
+def _moment_after(newest: datetime | None, taken: Collection[datetime]) -> datetime:
+    """Now, but newer than all that is to go: also where a file is dated in the future.
+
+    No other purge has that moment: where one is reverted, the same again is another one.
+    """
+    moment = utc_now()
+    with suppress(OverflowError):  # There is a last moment.
+        moment = max(moment, newest or moment)
+        while moment == newest or moment in taken:
+            moment += _INSTANT
+    return moment
 
 
 def _name(selection: Selection) -> str:

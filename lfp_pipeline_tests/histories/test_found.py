@@ -8,7 +8,7 @@ from lfp_pipeline.engine import Engine
 from lfp_pipeline.errors import OperationRefusedError
 from lfp_pipeline.landing.intents import is_pruned, want_reverted
 from lfp_pipeline.operations.prune import prune_raw
-from lfp_pipeline.operations.purge import Selection
+from lfp_pipeline.operations.purge import Selection, purge_products
 from lfp_pipeline.operations.rebuild import rebuild_products
 from lfp_pipeline.operations.revert import reinstate_delivery, revert_delivery
 from lfp_pipeline_tests.histories.death import DeathError, dying
@@ -104,3 +104,15 @@ def test_who_was_killed_before_he_removed_the_bytes_can_be_made_up_for(engine: E
 def test_no_purge_names_a_sku_that_no_product_can_have():
     with pytest.raises(OperationRefusedError, match="is empty"):
         Selection(skus=["s1", " "])
+
+
+def test_what_was_purged_and_reverted_is_purged_again_though_it_is_of_the_future(engine: Engine):
+    deliver(engine, File("a.csv", 7_258_118_400_000_000, (("s1", "Ann", "x"),)))
+    purges = []
+    for _ in range(2):
+        done = purge_products(engine, Selection(everything=True), LOG)
+        assert tables(engine)["products"] == []
+        purges.append(str(done.figures["delivery_id"]))
+        revert_delivery(engine, purges[-1], LOG)
+        assert [row[0] for row in tables(engine)["products"]] == ["s1"]
+    assert purges[0] < purges[1]
