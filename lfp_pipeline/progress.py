@@ -47,6 +47,14 @@ def heartbeat(log: logging.Logger, message: Callable[[float], str]) -> Iterator[
         thread.join()
 
 
+def counted(number: int, noun: str) -> str:
+    """A number of things for people: `1 row`, `2,000 rows`, `3 deliveries`."""
+    if number == 1:
+        return f"1 {noun}"
+    plural = f"{noun[:-1]}ies" if noun.endswith("y") else f"{noun}s"
+    return f"{number:,} {plural}"
+
+
 def megabytes(size: float) -> str:
     """A size for people: `90.1 MB`, and `0.9 KB` for a small one."""
     return f"{size / 1e6:,.1f} MB" if size >= 1e6 else f"{size / 1e3:,.1f} KB"  # noqa: PLR2004

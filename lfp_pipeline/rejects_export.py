@@ -25,6 +25,7 @@ from lfp_pipeline.errors import DeliveryRefusedError, LandingError, LfpError
 from lfp_pipeline.landing.durable import leftovers, publish, temporary_beside
 from lfp_pipeline.landing.partition_key import is_partition_key
 from lfp_pipeline.landing.partition_key import partition_key as key_of
+from lfp_pipeline.progress import counted
 from lfp_pipeline.reading.columns import Column
 from lfp_pipeline.reading.dialect import HEAD_BYTES, Dialect, detect_dialect
 from lfp_pipeline.reading.encoding import detect_encoding, to_utf8
@@ -256,7 +257,8 @@ def _tell(exported: Sequence[Exported], settings: Settings) -> None:
         print("No rejected rows: nothing is to be mended.")
         return
     for one in exported:
-        print(f"{os.path.relpath(one.path)}: {one.rows:,} rejected rows of {one.partition_key}")
+        rows = counted(one.rows, "rejected row")
+        print(f"{os.path.relpath(one.path)}: {rows} of {one.partition_key}")
         if one.kept:
             print(
                 "    Left as it is: somebody has changed it. Take it away to have it written anew."

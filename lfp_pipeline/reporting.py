@@ -9,7 +9,7 @@ import duckdb
 
 from lfp_pipeline.ingested import Ingested, NotLanded
 from lfp_pipeline.landing.delivery import Delivery
-from lfp_pipeline.progress import megabytes
+from lfp_pipeline.progress import counted, megabytes
 from lfp_pipeline.reading.reader import Reading
 from lfp_pipeline.warehouse.account import Account, Status
 from lfp_pipeline.warehouse.counts import top_names
@@ -144,7 +144,7 @@ def summary(outcome: Ingested | NotLanded) -> str:
         return f"{key} was {account.status}: {account.error}"
     parts = ", ".join(f"{rows:,} {fate}" for fate, rows in fates(account).items() if rows)
     speed = f" in {outcome.seconds:.2f} s" if outcome.seconds else "; it was in already"
-    return f"{key}: {account.rows_read:,} rows ({parts or 'none'}){speed}"
+    return f"{key}: {counted(account.rows_read, 'row')} ({parts or 'none'}){speed}"
 
 
 def tell(log: logging.Logger, outcome: Ingested | NotLanded) -> None:

@@ -20,7 +20,7 @@ from lfp_pipeline.errors import LfpError, SettingsError
 from lfp_pipeline.holds import living
 from lfp_pipeline.landing.delivery import Delivery
 from lfp_pipeline.landing.inbox import InboxFile, list_inbox
-from lfp_pipeline.progress import megabytes
+from lfp_pipeline.progress import counted, megabytes
 from lfp_pipeline.settings import load_settings
 from lfp_pipeline.warehouse.account import Status
 from lfp_pipeline.warehouse.writer_lock import Turn
@@ -271,14 +271,15 @@ def _latest(state: State) -> list[str]:
 
 def _told(row: Row) -> str:
     if row["status"] != Status.MERGED:
-        why, *_ = str(row["error"]).splitlines()
-        return f"{row['status']}: {why}"
+        first_line, _, _ = str(row["error"]).partition("\n")
+        return f"{row['status']}: {first_line}"
     fates = ", ".join(
         f"{rows:,} {column.removeprefix('rows_')}"
         for column, rows in row.items()
         if column.startswith("rows_") and column != "rows_read" and rows
     )
-    told = f"{row['status']} {row['merged_at']:%Y-%m-%d %H:%M:%S}, {row['rows_read']:,} rows"
+    read = counted(row["rows_read"], "row")
+    told = f"{row['status']} {row['merged_at']:%Y-%m-%d %H:%M:%S}, {read}"
     told += f" ({fates})" if fates else ""
     if seconds := row.get("seconds"):  # A copy that an older version published has none.
         told += f" in {seconds:.2f} s, {row['rows_read'] / seconds:,.0f} rows/s"

@@ -35,7 +35,8 @@ def operate(project: Project, job: str, **config: object) -> str:
 def test_a_delivery_is_reverted_and_reinstated(stocked: Project) -> None:
     before = tables(stocked.engine)
     told = operate(stocked, "revert_delivery", delivery_id=B.delivery_id, dry_run=True)
-    assert "3 products and 0 deletions go, 2 products of older deliveries come" in told
+    assert "Go: 3 products and 0 deletions." in told
+    assert "Come in their place, from older deliveries: 2 products." in told
     assert tables(stocked.engine) == before
 
     operate(stocked, "revert_delivery", delivery_id=B.delivery_id)
@@ -106,7 +107,7 @@ def test_what_is_no_longer_needed_is_pruned_and_a_rebuild_gives_the_same(stocked
     stocked.drop(newer)
     assert stocked.run("ingest_inbox").success
     before = tables(stocked.engine)
-    assert "1 deliveries" in operate(stocked, "prune_raw", older_than_days=0, dry_run=True)
+    assert "1 delivery" in operate(stocked, "prune_raw", older_than_days=0, dry_run=True)
     raw = stocked.engine.raw_zone.find(A.delivery_id).path
     assert raw.exists()
     operate(stocked, "prune_raw", older_than_days=0)

@@ -252,7 +252,7 @@ def test_the_command_tells_what_it_wrote_and_what_to_do(
     take(b"sku,name,description\n,-Lamp,x\n", "b.csv")
     assert main([]) == 0
     told = capsys.readouterr().out
-    assert "1 rejected rows of b.csv" in told
+    assert "1 rejected row of b.csv" in told
     assert "data/inbox" in told
     assert "1 values begin with" in told
     assert main(["--delivery", "no"]) == 1

@@ -19,7 +19,7 @@ from lfp_pipeline.errors import OperationRefusedError
 from lfp_pipeline.landing.durable import leftovers, publish, temporary_beside
 from lfp_pipeline.landing.sources import utc_now
 from lfp_pipeline.operations.report import Report
-from lfp_pipeline.progress import heartbeat, megabytes
+from lfp_pipeline.progress import counted, heartbeat, megabytes
 from lfp_pipeline.warehouse.operations import record_operation
 from lfp_pipeline.warehouse.writer_lock import WriterLock
 
@@ -109,11 +109,15 @@ def export_tables(
             _write(connection, files, log)
         sizes = {file.path.name: file.path.stat().st_size for file in files}
     told = ", ".join(f"{name} ({megabytes(size)})" for name, size in sizes.items())
-    summary = f"{products:,} products and {names:,} names are in {folder}: {told}."
+    summary = f"{_counted(products, names)} are in {folder}: {told}."
     figures = {"products": products, "names": names, "last_merged_at": f"{last_merged_at} UTC"}
     with engine.warehouse.opened("noting an export", log) as connection:
         record_operation(connection, "export_tables", started, summary)
     return Report(summary, figures | sizes)
+
+
+def _counted(products: int, names: int) -> str:
+    return f"{counted(products, 'product')} and {counted(names, 'name')}"
 
 
 @contextmanager
@@ -155,7 +159,7 @@ def _foretell(engine: Engine, files: Sequence[_File], log: logging.Logger) -> Re
     present = sum(file.path.stat().st_size for file in files if file.path.exists())
     replaced = f" in the place of {megabytes(present)}" if present else ""
     summary = (
-        f"Would write {products:,} products and {names:,} names into "
+        f"Would write {_counted(products, names)} into "
         f"{', '.join(file.path.name for file in files)} in {files[0].path.parent}{replaced}, from "
         f"{state}. The database has {megabytes(engine.warehouse.size_bytes)}."
     )

@@ -13,7 +13,7 @@ from lfp_pipeline.landing.delivery import Delivery, Kind
 from lfp_pipeline.landing.intents import prune
 from lfp_pipeline.landing.sources import utc_now
 from lfp_pipeline.operations.report import Report
-from lfp_pipeline.progress import megabytes
+from lfp_pipeline.progress import counted, megabytes
 from lfp_pipeline.settling import is_settled
 from lfp_pipeline.warehouse.laws import needed_deliveries
 from lfp_pipeline.warehouse.ledger import all_accounts
@@ -70,16 +70,13 @@ def _report(
     chosen: Sequence[Delivery], kept: int, lost: Sequence[Delivery], *, dry_run: bool
 ) -> Report:
     size = sum(one.size_bytes for one in chosen)
-    verb = "would be" if dry_run else "are"
-    summary = (
-        f"{len(chosen):,} deliveries of {megabytes(size)} {verb} pruned; {kept:,} of that age are "
-        "kept, because the tables need them."
-    )
-    if lost:
-        summary += (
-            f" A rebuild {'would lose' if dry_run else 'loses'} rows of {len(lost):,} of them."
-        )
+    summary = f"{'Would prune' if dry_run else 'Pruned'} {counted(len(chosen), 'delivery')}"
     if chosen:
         more = f" and {len(chosen) - _SHOWN:,} more" if len(chosen) > _SHOWN else ""
-        summary += f" {', '.join(one.delivery_id for one in chosen[:_SHOWN])}{more}."
+        named = ", ".join(one.delivery_id for one in chosen[:_SHOWN])
+        summary += f" of {megabytes(size)}: {named}{more}"
+    summary += f". Kept of that age, because the tables need them: {kept:,}."
+    if lost:
+        verb = "would lose" if dry_run else "loses"
+        summary += f" A rebuild {verb} rows of {counted(len(lost), 'delivery')}."
     return Report(summary, {"deliveries": len(chosen), "size_bytes": size, "kept": kept})

@@ -22,7 +22,7 @@ from lfp_pipeline.landing.outcomes import read_outcome
 from lfp_pipeline.landing.sources import utc_now
 from lfp_pipeline.operations.draft import drafted, follow, kept_deliveries
 from lfp_pipeline.operations.report import Report
-from lfp_pipeline.progress import megabytes
+from lfp_pipeline.progress import counted, megabytes
 from lfp_pipeline.remedies import remedy
 from lfp_pipeline.warehouse.account import Account, Status
 from lfp_pipeline.warehouse.operations import record_operation
@@ -112,8 +112,8 @@ def _contents_of_old(engine: Engine, log: logging.Logger) -> Contents | None:
 def _refusal(lost: Mapping[str, str]) -> str:
     lines = [f"{delivery_id}: {why}" for delivery_id, why in lost.items()]
     return (
-        f"The new database would lack {len(lost):,} deliveries, so the old one stands. Mend what "
-        "is wrong with them, or say accept_losses.\n" + "\n".join(lines[:_SHOWN])
+        f"The new database would lack {counted(len(lost), 'delivery')}, so the old one stands. "
+        "Mend what is wrong, or say accept_losses.\n" + "\n".join(lines[:_SHOWN])
     )
 
 
@@ -141,9 +141,10 @@ def _losses(engine: Engine, old: Contents | None, new: Contents) -> Iterator[tup
 
 def _report(old: Contents | None, new: Contents, lost: Mapping[str, str]) -> Report:
     figures = {"deliveries": len(new.accounts), "products": new.products}
-    summary = f"Made anew from {len(new.accounts):,} deliveries: {new.products:,} products. "
+    deliveries, products = counted(len(new.accounts), "delivery"), counted(new.products, "product")
+    summary = f"Made anew from {deliveries}: {products}. "
     if lost:
-        summary += f"{len(lost):,} deliveries are lost; land their files again."
+        summary += f"Lost: {counted(len(lost), 'delivery')}; land their files again."
     elif old is None:
         summary += "There was no database before that could be read."
     elif old.digests == new.digests:
@@ -174,9 +175,9 @@ def _foretell(engine: Engine) -> Report:
     path = engine.warehouse.path
     free = shutil.disk_usage(next(one for one in path.parents if one.exists())).free
     summary = (
-        f"Would read {len(deliveries):,} deliveries of {megabytes(size)} into a new database "
-        f"beside {path}, which has {megabytes(engine.warehouse.size_bytes)}; {megabytes(free)} are "
-        "free there. Then it would take its place."
+        f"Would read {counted(len(deliveries), 'delivery')} of {megabytes(size)} into a new "
+        f"database beside {path}, which has {megabytes(engine.warehouse.size_bytes)}; "
+        f"{megabytes(free)} are free there. Then it would take its place."
     )
     problems = tuple(f"{one.path} is gone." for one in gone)
     return Report(summary, {"deliveries": len(deliveries), "size_bytes": size}, problems)

@@ -9,6 +9,7 @@ from lfp_pipeline.landing.delivery import Delivery
 from lfp_pipeline.landing.intents import is_pruned, is_reverted, want_reinstated, want_reverted
 from lfp_pipeline.landing.outcomes import forget_outcome
 from lfp_pipeline.operations.report import Report
+from lfp_pipeline.progress import counted
 from lfp_pipeline.reading.workspace import WorkspaceLimits, workspace_of
 from lfp_pipeline.reverting import find_heirs
 from lfp_pipeline.warehouse.account import Status
@@ -51,7 +52,7 @@ def revert_delivery(
     before = _look(engine, delivery, log)
     if before.pruned and before.outlook.orphans and not despite_pruned:
         msg = (
-            f"{delivery_id} has won or deleted {before.outlook.orphans:,} skus, and older "
+            f"{delivery_id} has won or deleted {counted(before.outlook.orphans, 'sku')}, and older "
             f"deliveries, which may have had them, are pruned: {', '.join(before.pruned[:5])}. "
             "Land their files again; or say despite_pruned, and what only they had is gone until "
             "they land again."
@@ -62,8 +63,8 @@ def revert_delivery(
     want_reverted(delivery.path)
     products = _carry_out(engine, delivery, Status.REVERTED, log)
     summary = (
-        f"{delivery_id} is out. It had won {before.outlook.products:,} products; there were "
-        f"{before.products:,} products, and are {products:,}."
+        f"{delivery_id} is out. It had won {counted(before.outlook.products, 'product')}. In all, "
+        f"there were {before.products:,}, and are {products:,}."
     )
     return Report(summary, {"products_before": before.products, "products": products})
 
@@ -89,7 +90,8 @@ def reinstate_delivery(
     forget_outcome(delivery.path)  # Killed after this, nothing has happened.
     want_reinstated(delivery.path)
     products = _carry_out(engine, delivery, Status.MERGED, log)
-    return Report(f"{delivery_id} is in again: {products:,} products.", {"products": products})
+    told = f"{delivery_id} is in again: {counted(products, 'product')} in all."
+    return Report(told, {"products": products})
 
 
 def _look(engine: Engine, delivery: Delivery, log: logging.Logger) -> _Before:
@@ -115,9 +117,9 @@ def _foretell(engine: Engine, delivery: Delivery, log: logging.Logger) -> Report
         find_heirs(delivery, workspace, engine.settings, log)
         found = outlook(workspace.connection, delivery)
     summary = (
-        f"{delivery.delivery_id} would be taken out: {found.products:,} products and "
-        f"{found.deletions:,} deletions go, {found.heirs:,} products of older deliveries come in "
-        "their place."
+        f"{delivery.delivery_id} would be taken out. Go: {counted(found.products, 'product')} and "
+        f"{counted(found.deletions, 'deletion')}. Come in their place, from older deliveries: "
+        f"{counted(found.heirs, 'product')}."
     )
     return Report(summary, asdict(found))
 
