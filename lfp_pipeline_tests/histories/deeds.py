@@ -266,7 +266,7 @@ class Rebuild(Deed):
 
     def do(self, engine: Engine, truth: Truth) -> None:
         path, id_ = engine.warehouse.path, engine.warehouse.published_id()
-        before = tables(engine) if path.exists() and not truth.unended else None
+        before = tables(engine) if truth.ledger and not truth.unended else None
         done = rebuild_products(engine, LOG, dry_run=self.dry_run)
         if self.dry_run:
             assert done.figures["deliveries"] == len(truth.ids) - len(truth.pruned)
