@@ -88,7 +88,8 @@ demo: preflight ## Make a zipped file of 500,000 products, take it in, and show 
 
 .PHONY: dev
 dev: preflight ## Start the Dagster UI and daemon, with the inbox watched (PORT=3000)
-	$(BIN)/dagster dev --port $(PORT)
+	@echo "Starting the UI at http://localhost:$(PORT). Below is what runs say; Ctrl-C ends it."
+	@$(BIN)/dagster dev --port $(PORT) --log-level warning
 
 .PHONY: story
 story: setup ## Two shops, a change in one, and the tables before and after (STAY=--stay goes on)
