@@ -2,7 +2,7 @@
 
 import shutil
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +16,7 @@ from lfp_pipeline.warehouse import counts, direct_load, matching, merge
 from lfp_pipeline_tests.histories.death import DeathError, dying
 from lfp_pipeline_tests.histories.deeds import Deed, drawn_deed, take_in_all
 from lfp_pipeline_tests.histories.truth import (
+    FORGONE,
     MAX_REJECT_SHARE,
     Looker,
     Notes,
@@ -158,7 +159,7 @@ class _Life:
         for name in ("landed", "reverted", "pruned"):
             was, is_, will_be = (getattr(one, name) for one in (before.notes, notes, after.notes))
             assert was & will_be <= is_ <= was | will_be, (name, was, is_, will_be)
-        self._look_at_remains(before, after, notes)
+        self._look_at_remains([before, after], notes)
         while random.random() < _DIE_AGAIN:
             last = random.randrange(80)
             try:
@@ -166,24 +167,25 @@ class _Life:
                     take_in_all(self.engine)
             except DeathError:
                 told.append(f"  so did who took over, after {last}")
-            everything = after.noted(notes)
-            everything.take_in(everything.ids)
-            self._look_at_remains(before, everything, notes)
+            self._look_at_remains([before, *_ends(after.noted(notes))], notes)
         take_in_all(self.engine)
-        self.truth = after.noted(notes)
-        self.truth.ledger = {
-            id_: status for id_, status in before.ledger.items() if id_ in notes.landed
-        }
-        self.truth.take_in(self.truth.ids)
+        noted = after.noted(notes)
+        noted.ledger = {id_: status for id_, status in before.ledger.items() if id_ in notes.landed}
+        least, most = _ends(noted)
+        found = {row[0]: row[1] for row in self.looker.tables(self.engine)["ledger"]}
+        for id_, status in found.items():
+            if status == FORGONE == most.ledger.get(id_):
+                least.ledger[id_] = FORGONE
+        self.truth = least
 
-    def _look_at_remains(self, before: Truth, after: Truth, notes: Notes) -> None:
+    def _look_at_remains(self, ends: Sequence[Truth], notes: Notes) -> None:
         """Whoever died has left each delivery in the tables whole, or not at all."""
         found = self.looker.tables(self.engine)
-        remains = after.noted(notes)
+        remains = ends[-1].noted(notes)
         remains.ledger = {row[0]: row[1] for row in found["ledger"]}
         for id_ in remains.ids:
             status = remains.ledger.get(id_)
-            assert status in {before.ledger.get(id_), after.ledger.get(id_)}, (id_, status)
+            assert status in {end.ledger.get(id_) for end in ends}, (id_, status)
         _assert_same(found, remains.tables)
 
     def _look(self) -> None:
@@ -197,6 +199,17 @@ class _Life:
         found = {key for key in keys if self.engine.is_unended(key)}
         true = {one.split("#")[0] for one in self.truth.unended}
         assert found == true, (found, true)
+
+
+def _ends(truth: Truth) -> tuple[Truth, Truth]:
+    """All taken in: with as little forgone as can be, and with as much.
+
+    What is taken out meets more of what may come in its place the later it goes.
+    """
+    late, early = truth.copy(), truth.copy()
+    late.take_in(sorted(truth.ids, key=lambda id_: id_ in truth.reverted))
+    early.take_in(sorted(truth.ids, key=lambda id_: id_ not in truth.reverted))
+    return late, early
 
 
 def _assert_same(found: Tables, true: Tables) -> None:
