@@ -19,6 +19,7 @@ class Ingested:
             batch included.
         batch: how many deliveries were merged together with it, itself included.
         busy: whether it failed only because the database was in other hands.
+        database_id: of the database whose ledger has the account; None: none has it.
     """
 
     delivery: Delivery
@@ -28,6 +29,7 @@ class Ingested:
     seconds: float = 0.0
     batch: int = 1
     busy: bool = False
+    database_id: str | None = None
 
     @property
     def partition_key(self) -> str:

@@ -67,7 +67,8 @@ def ingest(
         if not isinstance(error, LfpError) and not remedy(error):
             log.exception("%s failed", batch[0].delivery_id)
         ingested = [Ingested(batch[0], _note_failure(batch[0], error, warehouse, log))]
-    note_outcomes(ingested, warehouse.published_id(), log)
+    if not warehouse.draft:
+        note_outcomes(ingested, log)
     return ingested
 
 
@@ -97,13 +98,11 @@ def _note_failure(
         return Account(delivery.delivery_id, Status.FAILED, error=told(error))
 
 
-def note_outcomes(
-    ingested: Sequence[Ingested], database_id: str | None, log: logging.Logger
-) -> None:
+def note_outcomes(ingested: Sequence[Ingested], log: logging.Logger) -> None:
     """Note the outcomes for those who may not open the warehouse."""
     for one in ingested:
-        if one.account.status is not Status.FAILED and database_id is not None:
+        if one.account.status is not Status.FAILED and one.database_id is not None:
             try:
-                note_outcome(one.delivery.path, one.account.status, database_id)
+                note_outcome(one.delivery.path, one.account.status, one.database_id)
             except OSError as error:  # The ledger knows. The delivery is offered once more.
                 log.warning("The outcome of %s could not be noted: %s", one.delivery.path, error)

@@ -29,13 +29,14 @@ from lfp_pipeline.reading.workspace import Workspace, WorkspaceLimits, workspace
 from lfp_pipeline.reverting import revert
 from lfp_pipeline.settings import Settings, size_in_bytes
 from lfp_pipeline.warehouse import direct_load
-from lfp_pipeline.warehouse.account import Status
+from lfp_pipeline.warehouse.account import Account, Status
 from lfp_pipeline.warehouse.deletion import merge_deletion
 from lfp_pipeline.warehouse.duckdb_file import Warehouse
 from lfp_pipeline.warehouse.laws import product_count
 from lfp_pipeline.warehouse.ledger import account_of
 from lfp_pipeline.warehouse.merge import Arrived, merge
 from lfp_pipeline.warehouse.redelivery import redeliver
+from lfp_pipeline.warehouse.schema import database_id
 
 _LATIN_1 = " Some are not UTF-8; if the file is Latin-1, set LFP_FALLBACK_ENCODING=latin-1."
 
@@ -111,18 +112,16 @@ class _Work:
 
     def revert(self) -> list[Ingested]:
         """Take a delivery out, and what it had replaced in."""
-        (delivery,), connection = self.batch, self.workspace.connection
+        (delivery,) = self.batch
         with self._attached(self.warehouse, "reverting"):
-            account = revert(delivery, self.workspace, self.settings, self.log)
-            return [Ingested(delivery, account, products=product_count(connection))]
+            return self._done([revert(delivery, self.workspace, self.settings, self.log)])
 
     def delete(self) -> list[Ingested]:
         """Delete what a deletion says."""
         (delivery,), connection = self.batch, self.workspace.connection
         check_intact(delivery)
         with self._attached(self.warehouse, "deleting by"):
-            account = merge_deletion(connection, delivery, self.started)
-            return [Ingested(delivery, account, products=product_count(connection))]
+            return self._done([merge_deletion(connection, delivery, self.started)])
 
     def redeliver(self) -> list[Ingested]:
         """Bytes that were there before are not read again."""
@@ -134,7 +133,7 @@ class _Work:
             read_with = fingerprint(self.settings)
             account = redeliver(connection, delivery, read_with, self.started, self.log)
             if account is not None:
-                return [Ingested(delivery, account, products=product_count(connection))]
+                return self._done([account])
         return []
 
     def load_directly(self) -> list[Ingested]:
@@ -163,11 +162,10 @@ class _Work:
     ) -> list[Ingested]:
         connection, (delivery,) = self.workspace.connection, self.batch
         with self._attached(warehouse, "loading"):
-            products = product_count(connection)
             known = account_of(connection, delivery)
             if known is not None and known.status is Status.MERGED:
-                return [Ingested(delivery, known, products=products)]
-            if only_if_empty and products:
+                return self._done([known])
+            if only_if_empty and product_count(connection):
                 return []
             try:
                 with being_read(self.batch, self.settings):
@@ -219,11 +217,19 @@ class _Work:
     def _merge(self, arrived: Sequence[Arrived], *, loaded: bool = False) -> list[Ingested]:
         connection = self.workspace.connection
         read_with = fingerprint(self.settings)
-        done = merge(connection, arrived, read_with, self.started, loaded=loaded)
-        products = product_count(connection)
+        done = self._done(merge(connection, arrived, read_with, self.started, loaded=loaded))
         return [
-            Ingested(one.delivery, account, one.reading, products, batch=len(arrived))
-            for one, account in zip(arrived, done, strict=True)
+            replace(ingested, reading=one.reading)
+            for ingested, one in zip(done, arrived, strict=True)
+        ]
+
+    def _done(self, accounts: Sequence[Account]) -> list[Ingested]:
+        """What became of the batch, by the accounts that the attached warehouse has now."""
+        connection = self.workspace.connection
+        products, id_ = product_count(connection), database_id(connection)
+        return [
+            Ingested(delivery, account, None, products, batch=len(self.batch), database_id=id_)
+            for delivery, account in zip(self.batch, accounts, strict=True)
         ]
 
     @cached_property

@@ -5,16 +5,18 @@ is small, and keeps older rows from coming back. So is what has not come to an e
 """
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 
 from lfp_pipeline.engine import Engine
+from lfp_pipeline.errors import OperationRefusedError
 from lfp_pipeline.landing.delivery import Delivery, Kind
-from lfp_pipeline.landing.intents import prune
+from lfp_pipeline.landing.intents import is_reverted, prune
 from lfp_pipeline.landing.sources import utc_now
 from lfp_pipeline.operations.report import Report
 from lfp_pipeline.progress import counted, megabytes
 from lfp_pipeline.settling import is_settled
+from lfp_pipeline.warehouse.account import Status
 from lfp_pipeline.warehouse.laws import needed_deliveries
 from lfp_pipeline.warehouse.ledger import all_accounts
 from lfp_pipeline.warehouse.operations import record_operation
@@ -40,16 +42,19 @@ def prune_raw(
         even_if_needed: also of those that a rebuild of the present tables needs.
 
     Raises:
-        LfpError: the database or the raw zone cannot be read. Killed in the middle, some are gone.
+        LfpError: a reversal is pending, or the database or the raw zone cannot be read. Killed in
+            the middle, some are gone.
     """
     started = utc_now()
     with engine.warehouse.opened("pruning the raw zone", log) as connection:
         needed = needed_deliveries(connection)
         landed_before = started - timedelta(days=older_than_days)
         statuses = {id_: account.status for id_, account in all_accounts(connection).items()}
+        deliveries = engine.raw_zone.all_deliveries()
+        _see_that_no_reversal_is_pending(deliveries, statuses)
         old = [
             one
-            for one in engine.raw_zone.all_deliveries()
+            for one in deliveries
             if one.landed_at < landed_before
             and one.kind is Kind.PRODUCTS
             and one.path.exists()
@@ -64,6 +69,23 @@ def prune_raw(
                 prune(delivery.path)
             record_operation(connection, "prune_raw", started, report.summary)
     return report
+
+
+def _see_that_no_reversal_is_pending(
+    deliveries: Sequence[Delivery], statuses: Mapping[str, Status]
+) -> None:
+    """What is still to be taken out may need any older delivery."""
+    pending = [
+        one.delivery_id
+        for one in deliveries
+        if is_reverted(one.path) and not is_settled(one, statuses.get(one.delivery_id))
+    ]
+    if pending:
+        msg = (
+            f"{pending[0]} is reverted and not out yet, and may need what would be pruned. Run "
+            "ingest_inbox first, which carries that out."
+        )
+        raise OperationRefusedError(msg)
 
 
 def _report(

@@ -7,7 +7,7 @@ noted in the raw zone stay true.
 
 import logging
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import suppress
 
 import duckdb
@@ -25,6 +25,7 @@ from lfp_pipeline.operations.report import Report
 from lfp_pipeline.progress import counted, megabytes
 from lfp_pipeline.remedies import remedy
 from lfp_pipeline.warehouse.account import Account, Status
+from lfp_pipeline.warehouse.ledger import all_accounts, forget
 from lfp_pipeline.warehouse.operations import record_operation
 from lfp_pipeline.warehouse.replacement import (
     Contents,
@@ -34,6 +35,7 @@ from lfp_pipeline.warehouse.replacement import (
     read_records,
     take_the_place_of,
 )
+from lfp_pipeline.warehouse.schema import database_id
 
 _SHOWN = 10
 
@@ -70,13 +72,15 @@ def rebuild_products(
             follow(draft, kept_deliveries(engine), log)  # What has come or changed meanwhile.
             old = _contents_of_old(engine, log)
             with draft.warehouse.opened("rebuilding", log) as connection:
+                _forget_pruned(engine, connection)
                 new = contents(connection)
                 lost = dict(_losses(engine, old, new))
                 if lost and not accept_losses:
                     raise OperationRefusedError(_refusal(lost))
-                report = _report(old, new, lost)
+                pruned = _merged_once(old, new) - set(lost)
+                report = _report(old, new, lost, pruned)
                 if old is not None:
-                    inherit_records(connection, path, lost)
+                    inherit_records(connection, path, list(lost), sorted(pruned))
                 record_operation(connection, "rebuild_products", started, report.summary)
                 connection.execute("CHECKPOINT warehouse")
             if old is None:
@@ -87,9 +91,21 @@ def rebuild_products(
                 duckdb.connect(config=dict(engine.warehouse.config)) as connection,
                 engine.warehouse.attached_behind_lock(connection, log),
             ):
-                pass  # Its id is known again.
-    _note_outcomes(engine, new.accounts, log)
+                id_ = database_id(connection)  # It is told again, too.
+    _note_outcomes(engine, new.accounts, id_, log)
     return report
+
+
+def _forget_pruned(engine: Engine, connection: duckdb.DuckDBPyConnection) -> None:
+    """Forget what could not be taken in because it was pruned meanwhile: so it was not needed."""
+    forget(
+        connection,
+        [
+            delivery_id
+            for delivery_id, account in all_accounts(connection).items()
+            if account.status is Status.FAILED and not engine.raw_zone.keeps(delivery_id)
+        ],
+    )
 
 
 def _contents_of_old(engine: Engine, log: logging.Logger) -> Contents | None:
@@ -117,6 +133,13 @@ def _refusal(lost: Mapping[str, str]) -> str:
     )
 
 
+def _merged_once(old: Contents | None, new: Contents) -> set[str]:
+    """What was merged, and is nothing that the new database knows."""
+    accounts = old.accounts if old else {}
+    merged = {id_ for id_, account in accounts.items() if account.status is Status.MERGED}
+    return merged - set(new.accounts)
+
+
 def _losses(engine: Engine, old: Contents | None, new: Contents) -> Iterator[tuple[str, str]]:
     """What was in, or may have been, and is not in the new database, and why."""
     missing = {
@@ -139,12 +162,18 @@ def _losses(engine: Engine, old: Contents | None, new: Contents) -> Iterator[tup
                 yield pruned.delivery_id, "it is pruned; whether it was needed, nobody can tell."
 
 
-def _report(old: Contents | None, new: Contents, lost: Mapping[str, str]) -> Report:
+def _report(
+    old: Contents | None, new: Contents, lost: Mapping[str, str], pruned: Collection[str]
+) -> Report:
     figures = {"deliveries": len(new.accounts), "products": new.products}
     deliveries, products = counted(len(new.accounts), "delivery"), counted(new.products, "product")
     summary = f"Made anew from {deliveries}: {products}. "
     if lost:
         summary += f"Lost: {counted(len(lost), 'delivery')}; land their files again."
+        if pruned:
+            beside = counted(len(pruned), "pruned delivery")
+            summary += f" They may have hidden what {beside} had; land these again, too: "
+            summary += ", ".join(sorted(pruned)[:_SHOWN]) + "."
     elif old is None:
         summary += "There was no database before that could be read."
     elif old.digests == new.digests:
@@ -157,15 +186,16 @@ def _report(old: Contents | None, new: Contents, lost: Mapping[str, str]) -> Rep
     return Report(summary, figures)
 
 
-def _note_outcomes(engine: Engine, known: Mapping[str, Account], log: logging.Logger) -> None:
-    """Note what came to an end only in the new database."""
-    database_id = engine.warehouse.published_id()
+def _note_outcomes(
+    engine: Engine, known: Mapping[str, Account], id_: str, log: logging.Logger
+) -> None:
+    """Note what came to an end only in the new database, which has that id."""
     unnoted = [
-        Ingested(one, known[one.delivery_id])
+        Ingested(one, known[one.delivery_id], database_id=id_)
         for one in kept_deliveries(engine)
-        if one.delivery_id in known and read_outcome(one.path, database_id) is None
+        if one.delivery_id in known and read_outcome(one.path, id_) is None
     ]
-    note_outcomes(unnoted, database_id, log)
+    note_outcomes(unnoted, log)
 
 
 def _foretell(engine: Engine) -> Report:

@@ -3,6 +3,8 @@
 import logging
 from dataclasses import asdict, dataclass
 
+import duckdb
+
 from lfp_pipeline.engine import Engine
 from lfp_pipeline.errors import LfpError, OperationRefusedError
 from lfp_pipeline.landing.delivery import Delivery
@@ -14,6 +16,7 @@ from lfp_pipeline.reading.workspace import WorkspaceLimits, workspace_of
 from lfp_pipeline.reverting import find_heirs
 from lfp_pipeline.warehouse.account import Status
 from lfp_pipeline.warehouse.laws import needed_deliveries, product_count
+from lfp_pipeline.warehouse.ledger import all_accounts
 from lfp_pipeline.warehouse.reversal import Outlook, begin_reversal, outlook
 
 
@@ -49,18 +52,20 @@ def revert_delivery(
         LfpError: it is not out, and why.
     """
     delivery = engine.raw_zone.find(delivery_id)
-    before = _look(engine, delivery, log)
-    if before.pruned and before.outlook.orphans and not despite_pruned:
-        msg = (
-            f"{delivery_id} has won or deleted {counted(before.outlook.orphans, 'sku')}, and older "
-            f"deliveries, which may have had them, are pruned: {', '.join(before.pruned[:5])}. "
-            "Land their files again; or say despite_pruned, and what only they had is gone until "
-            "they land again."
-        )
-        raise OperationRefusedError(msg)
+    with engine.warehouse.opened("looking what a reversal would do", log) as connection:
+        before = _look(engine, connection, delivery)
+        if before.pruned and before.outlook.orphans and not despite_pruned:
+            msg = (
+                f"{delivery_id} has won or deleted {counted(before.outlook.orphans, 'sku')}, and "
+                "older deliveries, which may have had them, are pruned: "
+                f"{', '.join(before.pruned[:5])}. Land their files again; or say despite_pruned, "
+                "and what only they had is gone until they land again."
+            )
+            raise OperationRefusedError(msg)
+        if not dry_run:
+            want_reverted(delivery.path)  # Behind the lock: so nobody prunes what it needs.
     if dry_run:
         return _foretell(engine, delivery, log)
-    want_reverted(delivery.path)
     products = _carry_out(engine, delivery, Status.REVERTED, log)
     summary = (
         f"{delivery_id} is out. It had won {counted(before.outlook.products, 'product')}. In all, "
@@ -94,17 +99,32 @@ def reinstate_delivery(
     return Report(told, {"products": products})
 
 
-def _look(engine: Engine, delivery: Delivery, log: logging.Logger) -> _Before:
-    with engine.warehouse.opened("looking what a reversal would do", log) as connection:
-        older_ids = [older.delivery_id for older in begin_reversal(connection, delivery)]
-        pruned = [older for older in older_ids if not engine.raw_zone.keeps(older)]
-        if needed := needed_deliveries(connection).intersection(pruned):
-            msg = (
-                f"The bytes of {', '.join(sorted(needed))} are gone, of which there are products. "
-                "Land their files again first."
-            )
-            raise OperationRefusedError(msg)
-        return _Before(outlook(connection, delivery), product_count(connection), pruned)
+def _look(engine: Engine, connection: duckdb.DuckDBPyConnection, delivery: Delivery) -> _Before:
+    older_ids = [older.delivery_id for older in begin_reversal(connection, delivery)]
+    pruned = [older for older in older_ids if not engine.raw_zone.keeps(older)]
+    if needed := needed_deliveries(connection).intersection(pruned):
+        msg = (
+            f"The bytes of {', '.join(sorted(needed))} are gone, of which there are products. "
+            "Land their files again first."
+        )
+        raise OperationRefusedError(msg)
+    pruned += _pruned_before_this_database(engine, connection, delivery)
+    return _Before(outlook(connection, delivery), product_count(connection), pruned)
+
+
+def _pruned_before_this_database(
+    engine: Engine, connection: duckdb.DuckDBPyConnection, delivery: Delivery
+) -> list[str]:
+    """Older pruned deliveries that the ledger does not know, because it was made anew since."""
+    known = all_accounts(connection)
+    return [
+        one.delivery_id
+        for one in engine.raw_zone.all_deliveries()
+        if one.age < delivery.age
+        and one.delivery_id not in known
+        and is_pruned(one.path)
+        and not is_reverted(one.path)
+    ]
 
 
 def _foretell(engine: Engine, delivery: Delivery, log: logging.Logger) -> Report:

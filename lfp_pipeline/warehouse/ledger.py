@@ -32,6 +32,22 @@ SELECT delivery_id, status, merged_at, rows_read, rows_inserted, rows_updated, r
 FROM warehouse.deliveries
 """
 
+# Of a delivery that holds no product.
+_GIVE_UP = """
+UPDATE warehouse.deliveries
+SET
+    status = 'failed', error = $told, attempts = attempts + 1, merged_at = NULL,
+    rows_read = 0, rows_inserted = 0, rows_updated = 0, rows_unchanged = 0,
+    rows_superseded = 0, rows_stale = 0, rows_rejected = 0, rows_deleted = 0
+WHERE delivery_id = $delivery_id
+    AND delivery_id NOT IN (SELECT delivery_id FROM warehouse.products)
+"""
+
+_FORGET_REJECTS = """
+DELETE FROM warehouse.rejected_rows
+WHERE delivery_id IN (SELECT unnest($delivery_ids::VARCHAR[]))
+"""
+
 _OF_PARTITIONS = "WHERE partition_key IN (SELECT unnest($partition_keys::VARCHAR[]))"
 
 
@@ -46,6 +62,29 @@ def record(
         _entry(*entry, attempts.get(id_, 0) + 1) for entry, id_ in zip(entries, ids, strict=True)
     ]
     connection.execute(_RECORD, {"entries": told})
+
+
+def forget(connection: duckdb.DuckDBPyConnection, delivery_ids: Sequence[str]) -> None:
+    """Remove the rows of some deliveries, as if they had never been tried."""
+    connection.execute(_FORGET, {"delivery_ids": delivery_ids})
+    forget_rejects(connection, delivery_ids)
+
+
+def forget_rejects(connection: duckdb.DuckDBPyConnection, delivery_ids: Sequence[str]) -> None:
+    """Remove the rejected rows of some deliveries."""
+    connection.execute(_FORGET_REJECTS, {"delivery_ids": delivery_ids})
+
+
+def give_up(connection: duckdb.DuckDBPyConnection, delivery_id: str, told: str) -> None:
+    """Let a delivery without products count as merged no longer: landed again, it is merged anew.
+
+    Args:
+        connection: with the warehouse attached.
+        delivery_id: whose.
+        told: why.
+    """
+    forget_rejects(connection, [delivery_id])
+    connection.execute(_GIVE_UP, {"delivery_id": delivery_id, "told": told})
 
 
 def _entry(delivery: Delivery, account: Account, attempts: int) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from lfp_pipeline.warehouse.account import Account, Status
 from lfp_pipeline.warehouse.counts import apply_changed_names, find_changed_names
 from lfp_pipeline.warehouse.direct_load import adopt
 from lfp_pipeline.warehouse.laws import product_count
-from lfp_pipeline.warehouse.ledger import accounts, record
+from lfp_pipeline.warehouse.ledger import accounts, forget_rejects, record
 from lfp_pipeline.warehouse.matching import Fates, match
 from lfp_pipeline.warehouse.transaction import transaction
 
@@ -63,11 +63,6 @@ ANTI JOIN (FROM matches WHERE fate <> 'updated') AS kept USING (place)
 
 _GROWTH = """
 SELECT (SELECT count(*) FROM latest) - (SELECT count(*) FROM matches)
-"""
-
-_FORGET_REJECTS = """
-DELETE FROM warehouse.rejected_rows
-WHERE delivery_id IN (SELECT unnest($delivery_ids::VARCHAR[]))
 """
 
 _KEEP_REJECTS = """
@@ -149,7 +144,7 @@ def merge(
         if counts_change:
             apply_changed_names(connection)
         ids = [delivery.delivery_id for delivery, _ in with_account]
-        connection.execute(_FORGET_REJECTS, {"delivery_ids": ids})
+        forget_rejects(connection, ids)
         connection.execute(_KEEP_REJECTS)
         record(connection, with_account)
         if product_count(connection) != before + growth:
@@ -211,6 +206,6 @@ def note_unmerged(
         return merged[0]
     account = Account(delivery.delivery_id, status, error=error)
     with transaction(connection):
-        connection.execute(_FORGET_REJECTS, {"delivery_ids": [delivery.delivery_id]})
+        forget_rejects(connection, [delivery.delivery_id])
         record(connection, [(delivery, account)])
     return account

@@ -2,7 +2,7 @@
 
 import logging
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from lfp_pipeline.landing.durable import sync_folder
 from lfp_pipeline.warehouse.account import Account
 from lfp_pipeline.warehouse.attachment import attached_to_read
 from lfp_pipeline.warehouse.laws import needed_deliveries
-from lfp_pipeline.warehouse.ledger import all_accounts
+from lfp_pipeline.warehouse.ledger import all_accounts, forget, give_up
 
 # By table, what names a row in it. These are a function of the raw zone.
 _KEYS = {"products": "sku", "name_counts": "name", "deletions": "sku"}
@@ -28,8 +28,13 @@ FULL JOIN (SELECT {key} AS key, hash(one) AS digest FROM other.{table} AS one) A
 WHERE these.digest IS DISTINCT FROM others.digest
 """
 
-# What the raw zone does not tell: the accounts of what was pruned, and what operators have done.
+# What the raw zone does not tell: how often something was tried, the accounts of what was pruned,
+# and what operators have done. Who tells a loss by the attempts must never see them get fewer.
 _INHERIT = [
+    """
+UPDATE warehouse.deliveries AS present SET attempts = present.attempts + past.attempts
+FROM old.deliveries AS past WHERE past.delivery_id = present.delivery_id
+""",
     """
 INSERT INTO warehouse.rejected_rows BY NAME
 FROM old.rejected_rows ANTI JOIN warehouse.deliveries USING (delivery_id)
@@ -45,11 +50,10 @@ _INHERIT_ID = """
 UPDATE warehouse.database_identity SET database_id = (FROM old.database_identity)
 """
 
-# What is lost is taken in anew, should it land again.
-_FORGET = [
-    "DELETE FROM warehouse.deliveries WHERE delivery_id = $delivery_id",
-    "DELETE FROM warehouse.rejected_rows WHERE delivery_id = $delivery_id",
-]
+_LOST_BESIDE = (
+    "It is pruned, and may have had what was lost with another delivery when the database was made "
+    "anew. Land its file again, and it counts again."
+)
 
 
 @dataclass(frozen=True)
@@ -103,7 +107,9 @@ def read_records(connection: duckdb.DuckDBPyConnection) -> None:
         connection.execute(_DIGEST.format(table=table))
 
 
-def inherit_records(connection: duckdb.DuckDBPyConnection, old: Path, lost: Iterable[str]) -> None:
+def inherit_records(
+    connection: duckdb.DuckDBPyConnection, old: Path, lost: Sequence[str], pruned: Sequence[str]
+) -> None:
     """Take over from an old database what the raw zone does not tell.
 
     Args:
@@ -111,15 +117,18 @@ def inherit_records(connection: duckdb.DuckDBPyConnection, old: Path, lost: Iter
         old: the file.
         lost: the ids of deliveries that were in and are not any more. Where there are some, the new
             database is another one: no outcome counts that was noted.
+        pruned: of deliveries that were merged, and of which the new database knows nothing. What is
+            lost may have hidden what they had: then they count as merged no longer.
     """
     with attached_to_read(connection, old, "old"):
         for statement in _INHERIT:
             connection.execute(statement)
         if not lost:
             connection.execute(_INHERIT_ID)
-    for delivery_id in lost:
-        for statement in _FORGET:
-            connection.execute(statement, {"delivery_id": delivery_id})
+            return
+    forget(connection, lost)
+    for delivery_id in pruned:
+        give_up(connection, delivery_id, _LOST_BESIDE)
 
 
 def put_aside(database: Path, name: str, log: logging.Logger) -> None:

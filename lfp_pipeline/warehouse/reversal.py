@@ -20,7 +20,7 @@ from lfp_pipeline.errors import WarehouseInconsistentError
 from lfp_pipeline.landing.delivery import Delivery, Kind
 from lfp_pipeline.warehouse.account import Account, Status
 from lfp_pipeline.warehouse.counts import apply_changed_names
-from lfp_pipeline.warehouse.ledger import record
+from lfp_pipeline.warehouse.ledger import forget_rejects, give_up, record
 from lfp_pipeline.warehouse.transaction import transaction
 
 _BEGIN = [
@@ -93,12 +93,9 @@ _FORGONE = (
     "Land its file again, and it counts again."
 )
 
-_FORGET_REJECTS = "DELETE FROM warehouse.rejected_rows WHERE delivery_id = $delivery_id"
-
 _TAKE_OUT = [
     "DELETE FROM warehouse.products WHERE delivery_id = $delivery_id",
     "DELETE FROM warehouse.deletions WHERE delivery_id = $delivery_id",
-    _FORGET_REJECTS,
 ]
 
 _PUT_IN = [
@@ -111,16 +108,6 @@ SELECT
     (SELECT count(*) FROM warehouse.products WHERE delivery_id = $delivery_id),
     (SELECT count(*) FROM warehouse.deletions WHERE delivery_id = $delivery_id),
     (SELECT count(*) FROM heirs)
-"""
-
-_FORGO = """
-UPDATE warehouse.deliveries
-SET
-    status = 'failed', error = $told, attempts = attempts + 1, merged_at = NULL,
-    rows_read = 0, rows_inserted = 0, rows_updated = 0, rows_unchanged = 0,
-    rows_superseded = 0, rows_stale = 0, rows_rejected = 0, rows_deleted = 0
-WHERE delivery_id = $delivery_id
-    AND delivery_id NOT IN (SELECT delivery_id FROM warehouse.products)
 """
 
 _REPEATED = """
@@ -211,13 +198,13 @@ def reverse(
     with transaction(connection):
         for statement in _TAKE_OUT:
             connection.execute(statement, this)
+        forget_rejects(connection, [delivery.delivery_id])
         for statement in _PUT_IN:
             connection.execute(statement)
         apply_changed_names(connection)
         for older in forgone:
-            connection.execute(_FORGET_REJECTS, {"delivery_id": older.delivery_id})
             told_of_it = _FORGONE.format(delivery_id=delivery.delivery_id)
-            connection.execute(_FORGO, {"delivery_id": older.delivery_id, "told": told_of_it})
+            give_up(connection, older.delivery_id, told_of_it)
         record(connection, [(delivery, account)])
         if connection.execute(_REPEATED).fetchall()[0][0]:
             msg = f"{delivery.delivery_id}: without it, a sku would be in products twice."

@@ -147,7 +147,9 @@ class Revert(Deed):
             assert done.figures["products_before"] == len(truth.products)
 
     def error(self, truth: Truth) -> type[LfpError] | None:
-        lossy = truth.orphans(self.delivery_id) and truth.pruned_before(self.delivery_id)
+        lossy = truth.orphans(self.delivery_id) and (
+            truth.pruned_before(self.delivery_id) or truth.unknown_before(self.delivery_id)
+        )
         return OperationRefusedError if lossy and not self.despite_pruned else None
 
     def tell(self, truth: Truth, engine: Engine) -> None:

@@ -192,6 +192,14 @@ class Truth:
             if self.ledger.get(one) == MERGED and self.age(one) < self.age(id_)
         ]
 
+    def unknown_before(self, id_: str) -> list[str]:
+        """Of pruned deliveries, older than that one, those that a new database has not seen."""
+        return [
+            one
+            for one in self.pruned - self.reverted - set(self.ledger)
+            if self.age(one) < self.age(id_)
+        ]
+
     @property
     def tables(self) -> Tables:
         products = self.products

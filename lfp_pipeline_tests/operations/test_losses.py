@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from lfp_pipeline import ingestion
 from lfp_pipeline.engine import Engine
 from lfp_pipeline.errors import OperationRefusedError
 from lfp_pipeline.landing.delivery import Delivery
@@ -133,3 +134,26 @@ def test_a_reversal_does_not_give_up_what_is_needed(engine: Engine) -> None:
         with pytest.raises(OperationRefusedError, match=r"a\.csv.* are gone, of which there are"):
             revert_delivery(engine, B.delivery_id, LOG, despite_pruned=despite_pruned)
     assert tables(engine) == before
+
+
+def test_an_outcome_is_that_of_the_database_in_which_it_is_so(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settle = ingestion.settle
+
+    def settle_and_lose_the_database(*arguments: object) -> object:
+        settled = settle(*arguments)  # type: ignore[arg-type]
+        for path in engine.warehouse.path.parent.glob("products.duckdb*"):
+            if path.is_file():
+                path.unlink()
+        with engine.warehouse.opened("testing", LOG):
+            pass  # Another one.
+        return settled
+
+    with monkeypatch.context() as patch:
+        patch.setattr(ingestion, "settle", settle_and_lose_the_database)
+        late = File("c.csv", 3, (("s4", "Dot", ""),))
+        engine.ingest(land(engine, late), LOG)
+    assert tables(engine)["products"] == []
+    catch_up(engine)
+    assert_laws_hold(engine, [A, B, late])

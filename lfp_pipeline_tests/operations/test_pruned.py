@@ -1,0 +1,138 @@
+"""What is pruned is missed by nobody, or somebody says so first."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from lfp_pipeline.engine import Engine
+from lfp_pipeline.errors import OperationRefusedError, WarehouseBusyError
+from lfp_pipeline.landing.intents import prune, want_reverted
+from lfp_pipeline.operations import draft, revert
+from lfp_pipeline.operations.prune import prune_raw
+from lfp_pipeline.operations.rebuild import rebuild_products
+from lfp_pipeline.operations.revert import revert_delivery
+from lfp_pipeline_tests.oracle import (
+    LOG,
+    File,
+    assert_laws_hold,
+    engine_at,
+    land,
+    tables,
+    true_products,
+)
+
+HIDDEN = File("a.csv", 1, (("s1", "Ann", "x"), ("s2", "Bob", "y")))
+NEWER = File("b.csv", 2, (("s1", "Eva", "z"), ("s2", "Eva", "z"), ("s3", "Cid", "")))
+
+
+@pytest.fixture
+def engine(tmp_path: Path) -> Engine:
+    engine = engine_at(tmp_path)
+    for file in (HIDDEN, NEWER):
+        engine.ingest(land(engine, file), LOG)
+    return engine
+
+
+def catch_up(engine: Engine) -> None:
+    list(engine.ingest_all([], engine.unended(LOG), LOG))
+
+
+def lose_database(engine: Engine) -> None:
+    for path in engine.warehouse.path.parent.glob("products.duckdb*"):
+        if path.is_file():
+            path.unlink()
+    catch_up(engine)
+
+
+@pytest.mark.parametrize("dry_run", [False, True])
+def test_nothing_is_pruned_that_a_pending_reversal_may_need(engine: Engine, dry_run: bool) -> None:
+    want_reverted(engine.raw_zone.find(NEWER.delivery_id).path)  # Then he was killed.
+    with pytest.raises(OperationRefusedError, match=r"b\.csv.* is reverted and not out yet"):
+        prune_raw(engine, 0, LOG, dry_run=dry_run)
+    catch_up(engine)
+    assert tables(engine)["products"] == true_products([HIDDEN])
+    prune_raw(engine, 0, LOG)
+    assert tables(engine)["products"] == true_products([HIDDEN])
+
+
+def test_a_reversal_is_noted_behind_the_lock_that_pruning_needs(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def note(raw: Path) -> None:
+        with pytest.raises(WarehouseBusyError), at_once.opened("testing", LOG):
+            pass
+        want_reverted(raw)
+
+    at_once = engine.warehouse.at_once
+    monkeypatch.setattr(revert, "want_reverted", note)
+    revert_delivery(engine, NEWER.delivery_id, LOG)
+    assert tables(engine)["products"] == true_products([HIDDEN])
+
+
+def test_a_reversal_stops_for_what_was_pruned_before_the_database_was_made_anew(
+    engine: Engine,
+) -> None:
+    prune_raw(engine, 0, LOG)
+    lose_database(engine)
+    before = tables(engine)
+    with pytest.raises(OperationRefusedError, match=r"may have had them, are pruned: a\.csv#"):
+        revert_delivery(engine, NEWER.delivery_id, LOG)
+    assert tables(engine) == before
+    engine.ingest(land(engine, HIDDEN), LOG)
+    revert_delivery(engine, NEWER.delivery_id, LOG)
+    assert tables(engine)["products"] == true_products([HIDDEN])
+
+
+def test_what_a_lost_delivery_has_hidden_counts_again_once_it_lands_again(engine: Engine) -> None:
+    prune_raw(engine, 0, LOG)
+    engine.raw_zone.find(NEWER.delivery_id).path.unlink()
+    told = rebuild_products(engine, LOG, accept_losses=True).summary
+    assert f"1 pruned delivery had; land these again, too: {HIDDEN.delivery_id}." in told
+    assert tables(engine)["products"] == []
+    engine.ingest(land(engine, HIDDEN), LOG)
+    assert_laws_hold(engine, [HIDDEN])
+    engine.ingest(land(engine, NEWER), LOG)
+    assert_laws_hold(engine, [HIDDEN, NEWER])
+
+
+def test_what_is_pruned_while_a_rebuild_goes_on_is_not_missed(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = tables(engine)
+    follow = draft.Engine.ingest_all
+
+    def prune_meanwhile(*arguments: object) -> object:
+        prune(engine.raw_zone.find(HIDDEN.delivery_id).path)
+        return follow(*arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(draft.Engine, "ingest_all", prune_meanwhile)
+    told = rebuild_products(engine, LOG).summary
+    assert "exactly as they were" in told
+    after = tables(engine)
+    assert after["products"] == before["products"]
+    assert [row[0] for row in after["ledger"]] == [row[0] for row in before["ledger"]]
+    assert {row[5] for row in after["ledger"]} == {"merged"}
+
+
+def test_an_older_copy_is_noticed_though_it_is_of_before_a_rebuild(
+    engine: Engine, tmp_path: Path
+) -> None:
+    for _ in range(2):
+        revert_delivery(engine, NEWER.delivery_id, LOG)
+        revert.reinstate_delivery(engine, NEWER.delivery_id, LOG)
+    path = engine.warehouse.path
+    with engine.warehouse.opened("testing", LOG) as connection:
+        connection.execute("CHECKPOINT warehouse")
+    shutil.copy(path, tmp_path / "older")
+    rebuild_products(engine, LOG)
+    newest = File("c.csv", 3, (("s9", "Zed", ""),))
+    engine.ingest(land(engine, newest), LOG)
+    for one in path.parent.glob("products.duckdb*"):
+        if one.suffix in {".duckdb", ".wal"}:
+            one.unlink()
+    shutil.copy(tmp_path / "older", path)
+    with engine.warehouse.opened("testing", LOG):
+        pass
+    catch_up(engine)
+    assert_laws_hold(engine, [HIDDEN, NEWER, newest])
