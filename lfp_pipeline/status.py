@@ -50,7 +50,7 @@ ORDER BY partition_key
 
 _WHAT_TO_DO = {
     "refused": "Mend the file and drop it anew, or take it away: ingest_inbox fails by it.",
-    "failed": "The sensor tries it again, up to its limit. Then touch the file, or drop it anew.",
+    "failed": "The sensor tries it again, up to its limit; ingest_inbox does at any time.",
 }
 
 Row = Mapping[str, Any]

@@ -140,7 +140,7 @@ def _rehearse(rehearsal: Rehearsal) -> None:
     if -code in _CRASHES:
         remedy = (
             " Write the file again as plain CSV (RFC 4180). After an update of this program or of "
-            "DuckDB, touch the file to have it tried again."
+            "DuckDB, ingest_inbox tries it again while it is in the inbox."
         )
         raise DeliveryRefusedError(_ends(f"crashed ({_signal_name(-code)})") + remedy)
     if code == _OUT_OF_MEMORY:

@@ -98,7 +98,7 @@ class Decision:
         if self.reverted:
             text += f". Reverted: {_some(self.reverted)}; revert_delivery reinstates"
         if self.given_up:
-            text += f". Given up after repeated failures: {_some(self.given_up)}; drop again"
+            text += f". Given up after repeated failures: {_some(self.given_up)}; run ingest_inbox"
         return text + "."
 
 

@@ -89,7 +89,7 @@ def test_a_failed_file_is_due_again_for_the_next_attempt(failed: int) -> None:
 def test_a_file_that_failed_too_often_is_given_up_and_named(failed: int) -> None:
     found = decision(file("a.csv"), attempts={version(file("a.csv")): failed})
     assert (found.batches, found.given_up) == ((), ("a.csv",))
-    assert "Given up after repeated failures: a.csv; drop again" in found.summary
+    assert "Given up after repeated failures: a.csv; run ingest_inbox" in found.summary
 
 
 def test_a_file_that_was_given_up_starts_afresh_when_it_is_dropped_again() -> None:
@@ -200,7 +200,7 @@ def test_the_summary_counts_everything() -> None:
     assert found.summary == (
         "1 new, 1 still being written, 1 running, 1 in, 1 refused, 1 given up. "
         "Refused: bad.csv; mend and drop again. "
-        "Given up after repeated failures: hopeless.csv; drop again."
+        "Given up after repeated failures: hopeless.csv; run ingest_inbox."
     )
 
 

@@ -149,6 +149,32 @@ def test_a_given_up_file_starts_afresh_when_it_is_dropped_again(project: Project
     assert project.products == true_products([A, again])
 
 
+def test_a_given_up_file_starts_afresh_when_it_is_moved_out_and_back(project: Project) -> None:
+    project.drop(A)
+    with broken_database(project):
+        for _ in range(3):
+            project.do(project.tick())
+    assert not project.tick().run_requests
+    path, elsewhere = project.inbox / A.key, project.data / "elsewhere.csv"
+    path.rename(elsewhere)
+    elsewhere.rename(path)
+    (request,) = (tick := project.tick()).run_requests
+    assert request.tags["lfp/attempt"] == "1"
+    (run,) = project.do(tick)
+    assert run.success
+    assert project.products == true_products([A])
+
+
+def test_ingest_inbox_tries_a_given_up_file_again(project: Project) -> None:
+    project.drop(A)
+    with broken_database(project):
+        for _ in range(3):
+            project.do(project.tick())
+    assert not project.tick().run_requests
+    assert project.run("ingest_inbox").success
+    assert project.products == true_products([A])
+
+
 def test_several_files_of_a_failed_run_are_tried_again(project: Project) -> None:
     for file in small_files(2):
         project.drop(file)
