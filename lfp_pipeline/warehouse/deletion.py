@@ -18,11 +18,13 @@ from lfp_pipeline.warehouse.laws import product_count
 from lfp_pipeline.warehouse.ledger import account_of, record
 from lfp_pipeline.warehouse.transaction import transaction
 
-# The format is ours, and DuckDB has written it.
+# The format is ours, and DuckDB has written it. The size of a buffer is said, too: DuckDB 1.5 would
+# make it 16 times that of the longest line, and takes the memory for all of it at once.
 READ_DELETION = """
 SELECT sku
 FROM read_csv($path, header = true, columns = {'sku': 'VARCHAR'}, delim = ',', quote = '"',
-    escape = '"', auto_detect = false, max_line_size = 16000000)
+    escape = '"', auto_detect = false, max_line_size = 16000000,
+    buffer_size = 16000000)
 """
 
 _OLDER = "(delivered_at, delivery_id) < ($delivered_at::TIMESTAMP, $delivery_id)"

@@ -2,7 +2,17 @@
 
 from pathlib import Path
 
-from lfp_pipeline_tests.oracle import LOG, File, assert_laws_hold, engine_at, land, tables
+from lfp_pipeline.operations.purge import Selection, purge_products
+from lfp_pipeline.operations.revert import revert_delivery
+from lfp_pipeline_tests.oracle import (
+    LOG,
+    File,
+    assert_laws_hold,
+    engine_at,
+    land,
+    tables,
+    true_products,
+)
 
 FIRST = File("a.csv", 1, (("s1", "Ann", "x"), ("s2", "Bob", "y")))
 WIDE = File("wide.csv", 2, tuple((f"s{n}", "n", f"{n:05}" * 18_000) for n in range(1_000)))
@@ -24,3 +34,12 @@ def test_a_merge_that_does_not_fit_is_told_and_goes_in_with_more(tmp_path: Path)
     assert roomy.unended(LOG) == [delivery]
     list(roomy.ingest_all([], roomy.unended(LOG), LOG))
     assert_laws_hold(roomy, [FIRST, WIDE])
+
+
+def test_a_purge_is_carried_out_in_little_memory_and_taken_back(tmp_path: Path) -> None:
+    engine = engine_at(tmp_path, memory_limit="64MB")
+    engine.ingest(land(engine, FIRST), LOG)
+    told = purge_products(engine, Selection(skus=["s1"]), LOG)
+    assert [sku for sku, *_ in tables(engine)["products"]] == ["s2"]
+    revert_delivery(engine, str(told.figures["delivery_id"]), LOG)
+    assert tables(engine)["products"] == true_products([FIRST])
