@@ -28,7 +28,7 @@ def remedy(error: BaseException) -> str:
     """What to do about an error, as a sentence; nothing where that is not known."""
     text = str(error)
     found = (remedy for pattern, remedy in _REMEDIES.items() if re.search(pattern, text))
-    return next((f"{remedy}, then run ingest_inbox." for remedy in found), "")
+    return next((f"{remedy}, then do it again." for remedy in found), "")
 
 
 def told(error: Exception) -> str:
