@@ -32,8 +32,8 @@ products_checks = [
         "rows_conserved",
         asset=PRODUCTS,
         blocking=True,
-        description="rows read = inserted + updated + unchanged + superseded + stale + rejected, "
-        "and every reject is in rejected_rows.",
+        description="rows read = inserted + updated + unchanged + superseded + stale + rejected + "
+        "deleted, and every reject is in rejected_rows.",
     ),
     dg.AssetCheckSpec(
         "reject_share",

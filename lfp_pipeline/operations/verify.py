@@ -48,7 +48,7 @@ class _Books:
 
     Attributes:
         merged: the ids of the deliveries that are in, as the ledger has it.
-        needed: the ids of the deliveries that the present products came with.
+        needed: the ids of the deliveries that the present products and deletions came with.
         recorded: the ids of all deliveries in the raw zone.
         unreadable: what is wrong with records.
         kept: the deliveries in the raw zone that are not pruned, oldest first.

@@ -18,7 +18,7 @@ MAX_RETRIES_TAG = "dagster/max_retries"
 def files_of(run: dg.DagsterRun) -> Mapping[str, str]:
     """The partitions that a run was asked for, with the versions, where those were named.
 
-    None where it was asked for all that is pending, or in a way of somebody's own.
+    Nothing where it was asked for all that is pending, or in a way of somebody's own.
     """
     if partition := run.tags.get(PARTITION_TAG):
         return {partition: run.tags.get(VERSION_TAG, "")}

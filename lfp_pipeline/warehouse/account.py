@@ -30,7 +30,7 @@ class Account:
         rows_stale: older than what the warehouse holds.
         rows_rejected: not accepted; each is in `rejected_rows`.
         rows_deleted: of a deletion, of products that it has deleted.
-        error: why it was not merged.
+        error: why it was not merged; of a reverted one, that it is and since when.
         read_with: the fingerprint of how it was read, if it was merged.
         seconds: from the landed file to the commit, waiting included, and what was merged together.
     """

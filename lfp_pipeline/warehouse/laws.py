@@ -169,7 +169,7 @@ def unaccounted_deliveries(
 
 
 def needed_deliveries(connection: duckdb.DuckDBPyConnection) -> frozenset[str]:
-    """The ids of the deliveries that the present rows of products came with."""
+    """The ids of the deliveries that the rows of products and of deletions came with."""
     found = connection.execute(_NEEDED).fetchall()
     return frozenset(delivery_id for (delivery_id,) in found)
 
