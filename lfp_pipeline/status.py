@@ -37,8 +37,16 @@ SELECT (SELECT count(*) FROM products) AS products,
     (SELECT count(*) FROM rejected_rows) AS rejected_rows
 """
 
-# The ledger's rows stand in the order in which their deliveries ended.
-_LATEST = f"SELECT * FROM deliveries ORDER BY rowid DESC LIMIT {_LAST}"
+# The ledger's rows stand in the order in which their deliveries ended; but what a rebuild takes
+# over of pruned ones stands behind its own. What is not merged has no time: it ended after all that
+# stand before it.
+_LATEST = f"""
+SELECT * FROM deliveries
+ORDER BY
+    coalesce(merged_at, max(merged_at) OVER (ORDER BY rowid)) DESC NULLS LAST,
+    rowid DESC
+LIMIT {_LAST}
+"""
 
 _GIVEN_UP = """
 SELECT * FROM deliveries

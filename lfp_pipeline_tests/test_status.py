@@ -11,6 +11,8 @@ import pytest
 
 from lfp_pipeline.landing.inbox import list_inbox
 from lfp_pipeline.landing.sources import LocalFile
+from lfp_pipeline.operations.prune import prune_raw
+from lfp_pipeline.operations.rebuild import rebuild_products
 from lfp_pipeline.status import State, as_text, state_of
 from lfp_pipeline_tests.oracle import LOG, File
 from lfp_pipeline_tests.processes import running
@@ -182,6 +184,28 @@ def test_of_many_deliveries_the_last_ten_are_told(project: Project) -> None:
     assert [row["partition_key"] for row in state.tables.latest] == [
         f"f{number:02}.csv" for number in range(11, 1, -1)
     ]
+
+
+def test_what_was_pruned_before_a_rebuild_is_not_told_as_the_last(project: Project) -> None:
+    newer = File(A.key, A.microseconds + 1, A.rows)
+    for file in (A, newer, B):
+        project.drop(file)
+        project.run("ingest_inbox")
+    prune_raw(project.engine, 0, LOG)
+    rebuild_products(project.engine, LOG)
+    drop(project.inbox, "bad.csv", NO_SKU)
+    project.run("ingest_inbox")
+    long_ago(project)
+    project.run("publish_tables")
+    state, _ = status_of(project)
+    assert state.tables
+    assert [row["delivery_id"].partition("#")[0] for row in state.tables.latest] == [
+        "bad.csv",
+        B.key,
+        A.key,
+        A.key,
+    ]
+    assert state.tables.latest[-1]["delivery_id"] == A.delivery_id
 
 
 def test_the_tables_are_those_of_the_published_copy_as_of_its_time(project: Project) -> None:
