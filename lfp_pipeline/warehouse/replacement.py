@@ -62,7 +62,7 @@ class Contents:
 
     Attributes:
         accounts: of all deliveries, by id.
-        needed: the ids of the deliveries that products came with.
+        needed: the ids of the deliveries that products and deletions came with.
         digests: by table, of its rows, in any order: the same for the same rows.
     """
 
