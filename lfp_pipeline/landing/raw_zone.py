@@ -16,7 +16,7 @@ import logging
 from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import BinaryIO
@@ -58,7 +58,7 @@ class RawZone:
             log: for progress.
             polled: whether it is fetched again and again. Then, as where the source tells no time,
                 the bytes of the newest delivery are no other one.
-            kind: what it holds.
+            kind: what it holds. What has landed before stays what it was.
 
         Raises:
             LandingError: the source could not be fetched or stored. The raw zone is as it was.
@@ -94,16 +94,19 @@ class RawZone:
                 path=folder / f"{stamp(delivered_at)}-{sink.digest.hexdigest()[:16]}.raw",
                 kind=kind,
             )
-            landed = self._recorded(delivery)
-            if landed is None:
+            recorded = self._recorded(delivery)
+            is_kept = recorded is not None and _is_intact(recorded)
+            if recorded is not None:
+                delivery = recorded if is_kept else replace(delivery, kind=recorded.kind)
+            if not is_kept:
                 temporary.chmod(0o444)
                 publish(file, temporary, delivery.path)
         if is_pruned(delivery.path):
             forget_outcome(delivery.path)  # What it has won may have been given up.
             keep_again(delivery.path)
-        if landed is None:
+        if not is_kept:
             self._record(delivery)
-        return landed or delivery
+        return delivery
 
     def newest(self, key: str) -> Delivery | None:
         """The newest delivery of a partition; None: there is none.
@@ -216,13 +219,11 @@ class RawZone:
         return any(path.stem != delivery.path.stem for path in same)
 
     def _recorded(self, delivery: Delivery) -> Delivery | None:
-        """The same delivery, if it has landed before and is intact; else it is written anew."""
+        """The same delivery, if it has landed before; None, too, if its record cannot be read."""
         record = delivery.path.with_suffix(".json")
         if record.exists():
-            with suppress(LandingError, RawFileError):
-                landed = _read_record(record)
-                check_intact(landed)
-                return landed
+            with suppress(LandingError):
+                return _read_record(record)
         return None
 
     def _record(self, delivery: Delivery) -> None:
@@ -271,6 +272,14 @@ def _write_errors_told(root: Path) -> Iterator[None]:
 def _now_after(newest: Delivery | None) -> datetime:
     """Now, but after the newest delivery: also where the clock has stepped back since."""
     return max(utc_now(), newest.delivered_at + _INSTANT) if newest else utc_now()
+
+
+def _is_intact(delivery: Delivery) -> bool:
+    try:
+        check_intact(delivery)
+    except RawFileError:
+        return False
+    return True
 
 
 def _size_bytes(note: Path) -> int | None:

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from lfp_pipeline.errors import LandingError
 from lfp_pipeline.landing import raw_zone
-from lfp_pipeline.landing.delivery import Delivery, stamp
+from lfp_pipeline.landing.delivery import Delivery, Kind, stamp
 from lfp_pipeline.landing.outcomes import note_outcome, read_outcome
 from lfp_pipeline.landing.raw_zone import RawZone
 from lfp_pipeline.landing.sources import LocalFile, OnProgress, Sink, Version, utc_from_ns, utc_now
@@ -137,6 +137,15 @@ def test_a_record_whose_bytes_are_gone_is_mended_by_the_next_landing(
 ) -> None:
     land(zone, file).path.unlink()
     assert land(zone, file).path.read_bytes() == CONTENT
+
+
+def test_what_lands_again_stays_what_it_was(zone: RawZone, file: Path) -> None:
+    purge = zone.land(LocalFile(file), "purges", LOG, kind=Kind.DELETION)
+    purge.path.unlink()
+    again = land(zone, file, "purges")
+    assert again.kind is Kind.DELETION
+    assert zone.deliveries("purges") == [again]
+    assert again.path.read_bytes() == CONTENT
 
 
 unreadable = pytest.mark.parametrize(
