@@ -1,5 +1,6 @@
 """Files that are either whole and on disk, or not there."""
 
+import fcntl
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -35,6 +36,20 @@ def publish(file: BinaryIO, temporary: Path, target: Path) -> None:
     os.fsync(file.fileno())
     temporary.replace(target)
     sync_folder(target.parent)
+
+
+@contextmanager
+def turn_in(folder: Path) -> Iterator[None]:
+    """Take turns, with all who do so in that folder, for a short block.
+
+    The kernel ends the turn of a process that is killed.
+    """
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def _make_folder(folder: Path) -> None:

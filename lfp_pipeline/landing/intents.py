@@ -11,7 +11,7 @@ between, what is noted here and the outcome do not agree, and the next run has i
 from datetime import datetime
 from pathlib import Path
 
-from lfp_pipeline.landing.durable import publish, sync_folder, temporary_beside
+from lfp_pipeline.landing.durable import publish, sync_folder, temporary_beside, turn_in
 from lfp_pipeline.landing.sources import utc_from_ns
 
 _REVERTED = ".reverted"
@@ -48,8 +48,9 @@ def is_pruned(raw: Path) -> bool:
 
 def prune(raw: Path) -> None:
     """Remove the bytes of a delivery; its record stays."""
-    _note(raw.with_suffix(_PRUNED))
-    raw.unlink(missing_ok=True)
+    with turn_in(raw.parent):  # Who lands it meanwhile takes what is about to go for intact.
+        _note(raw.with_suffix(_PRUNED))
+        raw.unlink(missing_ok=True)
 
 
 def keep_again(raw: Path) -> None:

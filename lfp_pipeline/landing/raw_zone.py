@@ -23,7 +23,7 @@ from typing import BinaryIO
 
 from lfp_pipeline.errors import LandingError, RawFileError
 from lfp_pipeline.landing.delivery import Delivery, Kind, stamp
-from lfp_pipeline.landing.durable import leftovers, publish, temporary_beside
+from lfp_pipeline.landing.durable import leftovers, publish, temporary_beside, turn_in
 from lfp_pipeline.landing.intact import TOUCHED_AT, check_intact
 from lfp_pipeline.landing.intents import is_pruned, is_reverted, keep_again
 from lfp_pipeline.landing.outcomes import Outcome, forget_outcome, read_outcome
@@ -94,13 +94,18 @@ class RawZone:
                 path=folder / f"{stamp(delivered_at)}-{sink.digest.hexdigest()[:16]}.raw",
                 kind=kind,
             )
-            recorded = self._recorded(delivery)
-            is_kept = recorded is not None and _is_intact(recorded)
-            if recorded is not None:
-                delivery = recorded if is_kept else replace(delivery, kind=recorded.kind)
-            if not is_kept:
-                temporary.chmod(0o444)
-                publish(file, temporary, delivery.path)
+            with turn_in(folder):
+                return self._keep(delivery, file, temporary)
+
+    def _keep(self, delivery: Delivery, file: BinaryIO, temporary: Path) -> Delivery:
+        """Give what was fetched its place, unless it is there; nobody prunes it meanwhile."""
+        recorded = self._recorded(delivery)
+        is_kept = recorded is not None and _is_intact(recorded)
+        if recorded is not None:
+            delivery = recorded if is_kept else replace(delivery, kind=recorded.kind)
+        if not is_kept:
+            temporary.chmod(0o444)
+            publish(file, temporary, delivery.path)
         if is_pruned(delivery.path):
             forget_outcome(delivery.path)  # What it has won may have been given up.
             keep_again(delivery.path)

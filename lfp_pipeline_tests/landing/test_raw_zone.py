@@ -6,18 +6,21 @@ import logging
 import os
 import stat
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lfp_pipeline.errors import LandingError
-from lfp_pipeline.landing import raw_zone
+from lfp_pipeline.landing import intents, raw_zone
 from lfp_pipeline.landing.delivery import Delivery, Kind, stamp
+from lfp_pipeline.landing.intents import is_pruned, prune
 from lfp_pipeline.landing.outcomes import note_outcome, read_outcome
 from lfp_pipeline.landing.raw_zone import RawZone
 from lfp_pipeline.landing.sources import LocalFile, OnProgress, Sink, Version, utc_from_ns, utc_now
@@ -146,6 +149,42 @@ def test_what_lands_again_stays_what_it_was(zone: RawZone, file: Path) -> None:
     assert again.kind is Kind.DELETION
     assert zone.deliveries("purges") == [again]
     assert again.path.read_bytes() == CONTENT
+
+
+@contextmanager
+def pausing_after(module: ModuleType, name: str, meanwhile: Callable[[], object]) -> Iterator[None]:
+    """Something else is begun whenever that function has done its work, and given some time."""
+    function = getattr(module, name)
+    threads = []
+
+    def pause(*arguments: object) -> object:
+        done = function(*arguments)
+        threads.append(threading.Thread(target=meanwhile))
+        threads[-1].start()
+        threads[-1].join(0.5)
+        return done
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, name, pause)
+        yield
+    for thread in threads:
+        thread.join()
+
+
+def test_what_lands_while_it_is_pruned_is_there(zone: RawZone, file: Path) -> None:
+    raw = land(zone, file).path
+    with pausing_after(intents, "_note", lambda: land(zone, file)):
+        prune(raw)
+    assert not is_pruned(raw)
+    assert raw.read_bytes() == CONTENT
+
+
+def test_what_is_pruned_while_it_lands_is_pruned(zone: RawZone, file: Path) -> None:
+    raw = land(zone, file).path
+    with pausing_after(raw_zone, "check_intact", lambda: prune(raw)):
+        land(zone, file)
+    assert is_pruned(raw)
+    assert not raw.exists()
 
 
 unreadable = pytest.mark.parametrize(
