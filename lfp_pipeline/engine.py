@@ -72,7 +72,6 @@ class Engine:
         self.published = PublishedCopy(
             settings.published_path, self.warehouse, settings.publish_share
         )
-        self._known_merged: set[tuple[str | None, str, str]] = set()
 
     # Landing
 
@@ -233,17 +232,12 @@ class Engine:
         A refused file that was dropped anew, moved or touched since is offered again.
         """
         database_id = self.warehouse.published_id()
-        version = (database_id, file.partition_key, file.version)
-        if version in self._known_merged:
-            return Status.MERGED
         outcome = self.raw_zone.outcome(
             file.partition_key, utc_from_ns(file.mtime_ns), file.size_bytes, database_id
         )
         if outcome is None:
             return None
         status = Status(outcome.status)
-        if status is Status.MERGED:
-            self._known_merged.add(version)
         dropped_anew = status is Status.REFUSED and file.ctime_ns > outcome.noted_ns
         return None if dropped_anew else status
 

@@ -16,6 +16,7 @@ from lfp_pipeline.engine import Backlog, Engine
 from lfp_pipeline.errors import LandingError
 from lfp_pipeline.ingested import Ingested, NotLanded
 from lfp_pipeline.landing.delivery import Delivery
+from lfp_pipeline.landing.intents import want_reverted
 from lfp_pipeline.landing.outcomes import read_outcome
 from lfp_pipeline.landing.sources import LocalFile
 from lfp_pipeline.reading.plain_text import PlainText
@@ -227,6 +228,18 @@ def test_the_outcome_stands_beside_the_raw_file(engine: Engine) -> None:
         assert noted is not None
         assert noted.status == outcome
     assert engine.unended(LOG) == []
+
+
+def test_what_was_merged_and_is_reverted_is_not_called_merged(engine: Engine) -> None:
+    drop(engine, "a.csv", GOOD)
+    (file,) = engine.pending_inbox_files(LOG)
+    ingest_inbox(engine)
+    assert engine.outcome(file) is Status.MERGED
+    (delivery,) = engine.raw_zone.deliveries("a.csv")
+    want_reverted(delivery.path)
+    assert engine.outcome(file) is None
+    engine.ingest(delivery, LOG)
+    assert engine.outcome(file) is Status.REVERTED
 
 
 def test_an_outcome_that_cannot_be_written_does_not_undo_the_merge(
