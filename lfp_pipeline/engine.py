@@ -18,7 +18,7 @@ from lfp_pipeline.landing.feed_memory import FeedMemory
 from lfp_pipeline.landing.feeds import Feed, below
 from lfp_pipeline.landing.fence import Fence
 from lfp_pipeline.landing.inbox import InboxFile, Listing, list_inbox
-from lfp_pipeline.landing.intents import is_pruned
+from lfp_pipeline.landing.intents import is_pruned, is_reverted
 from lfp_pipeline.landing.locations import source_at
 from lfp_pipeline.landing.outcomes import read_outcome
 from lfp_pipeline.landing.partition_key import partition_key
@@ -188,6 +188,7 @@ class Engine:
         """How things stand with some partitions.
 
         A refused delivery is finished; but the newest is tried again when somebody asks for it.
+        Of a pruned delivery nothing can be taken in; it can be taken out.
         """
         landed: dict[str, list[Delivery]] = {}
         not_landed: list[NotLanded] = []
@@ -204,7 +205,7 @@ class Engine:
             left = [
                 delivery
                 for delivery in deliveries
-                if not is_pruned(delivery.path)
+                if (is_reverted(delivery.path) or not is_pruned(delivery.path))
                 and (
                     (account := known.get(delivery.delivery_id)) is None
                     or account.status is Status.FAILED

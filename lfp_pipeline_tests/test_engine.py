@@ -16,7 +16,7 @@ from lfp_pipeline.engine import Backlog, Engine
 from lfp_pipeline.errors import LandingError
 from lfp_pipeline.ingested import Ingested, NotLanded
 from lfp_pipeline.landing.delivery import Delivery
-from lfp_pipeline.landing.intents import want_reverted
+from lfp_pipeline.landing.intents import prune, want_reverted
 from lfp_pipeline.landing.outcomes import read_outcome
 from lfp_pipeline.landing.sources import LocalFile
 from lfp_pipeline.reading.plain_text import PlainText
@@ -216,6 +216,20 @@ def test_of_what_was_refused_only_the_newest_is_unfinished(engine: Engine) -> No
     for delivery in (older, newer):
         engine.ingest(delivery, LOG)
     assert engine.backlog(["a.csv"], LOG).unfinished == [newer]
+
+
+def test_what_is_pruned_and_to_be_reverted_is_unfinished_until_it_is_out(engine: Engine) -> None:
+    delivery = land(engine, File("a.csv", 1, (("s1", "Ann", ""),)))
+    engine.ingest(delivery, LOG)
+    prune(delivery.path)
+    assert engine.backlog(["a.csv"], LOG).unfinished == []
+    want_reverted(delivery.path)
+    assert engine.is_unended("a.csv")
+    assert engine.backlog(["a.csv"], LOG).unfinished == [delivery]
+    assert engine.ingest(delivery, LOG).account.status is Status.REVERTED
+    assert not engine.is_unended("a.csv")
+    assert engine.backlog(["a.csv"], LOG).unfinished == []
+    assert tables(engine)["products"] == []
 
 
 def test_the_outcome_stands_beside_the_raw_file(engine: Engine) -> None:
