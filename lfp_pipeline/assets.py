@@ -269,7 +269,7 @@ def _ingest(
 
 
 def _newest_per_partition(ingested: Sequence[Ingested]) -> list[Ingested]:
-    by_age = sorted(ingested, key=lambda one: one.delivery.delivered_at)
+    by_age = sorted(ingested, key=lambda one: one.delivery.age)
     return list({one.delivery.partition_key: one for one in by_age}.values())
 
 

@@ -3,12 +3,15 @@
 import hashlib
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
 import duckdb
 import pytest
 
-from lfp_pipeline_tests.oracle import File, true_counts, true_products
+from lfp_pipeline.engine import Engine
+from lfp_pipeline.ingested import Ingested
+from lfp_pipeline_tests.oracle import File, land, true_counts, true_products
 from lfp_pipeline_tests.support import (
     HEADER,
     LEDGER,
@@ -65,6 +68,22 @@ def test_the_counts_come_last_in_the_same_run(first: Project, run_id: str) -> No
     ]
     assert steps == ["raw_products", "products", "name_counts"]
     assert first.metadata("name_counts")["dagster/row_count"] == len(true_counts([A]))
+
+
+def test_of_two_deliveries_of_one_time_the_newer_by_its_id_is_shown(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    two = [land(project.engine, File("a.csv", 1, (("s1", name, ""),))) for name in ("Ann", "Bob")]
+    ingest_all = Engine.ingest_all
+
+    def newest_first(engine: Engine, *others: Any) -> list[Any]:  # noqa: ANN401
+        found = [one for one in ingest_all(engine, *others) if isinstance(one, Ingested)]
+        return sorted(found, key=lambda one: one.delivery.age, reverse=True)
+
+    monkeypatch.setattr(Engine, "ingest_all", newest_first)
+    assert project.ingest("a.csv").success
+    newer = max(two, key=lambda one: one.age)
+    assert project.metadata("products", "a.csv")["delivery_id"] == newer.delivery_id
 
 
 def test_the_data_version_is_the_sha256(first: Project) -> None:

@@ -276,7 +276,11 @@ def _write_errors_told(root: Path) -> Iterator[None]:
 
 def _now_after(newest: Delivery | None) -> datetime:
     """Now, but after the newest delivery: also where the clock has stepped back since."""
-    return max(utc_now(), newest.delivered_at + _INSTANT) if newest else utc_now()
+    if newest is None:
+        return utc_now()
+    with suppress(OverflowError):  # There is a last moment.
+        return max(utc_now(), newest.delivered_at + _INSTANT)
+    return newest.delivered_at
 
 
 def _is_intact(delivery: Delivery) -> bool:

@@ -455,6 +455,18 @@ def test_what_comes_later_is_newer_also_where_the_clock_has_stepped_back(
     assert zone.land(Timeless(b"two"), "a", LOG).delivered_at > first.delivered_at
 
 
+def test_nothing_is_newer_than_the_last_moment(zone: RawZone):
+    class OfTheLastMoment(Timeless):
+        def fetch(self, sink: Sink, on_progress: OnProgress) -> datetime:
+            super().fetch(sink, on_progress)
+            return utc_from_ns(10**21)
+
+    last = zone.land(OfTheLastMoment(b"one"), "a", LOG).delivered_at
+    assert stamp(last) == "99991231T235959.999999Z"
+    assert zone.land(Timeless(b"two"), "a", LOG).delivered_at == last
+    assert len(zone.deliveries("a")) == 2
+
+
 def test_what_is_polled_is_no_other_delivery_by_its_time_alone(zone: RawZone, file: Path):
     first = land(zone, file)
     os.utime(file, (2e9, 2e9))
