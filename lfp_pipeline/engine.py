@@ -18,7 +18,7 @@ from lfp_pipeline.landing.feed_memory import FeedMemory
 from lfp_pipeline.landing.feeds import Feed, below
 from lfp_pipeline.landing.fence import Fence
 from lfp_pipeline.landing.inbox import InboxFile, Listing, list_inbox
-from lfp_pipeline.landing.intents import is_pruned, is_reverted
+from lfp_pipeline.landing.intents import is_pruned, is_reverted, is_to_land_again
 from lfp_pipeline.landing.locations import source_at
 from lfp_pipeline.landing.outcomes import read_outcome
 from lfp_pipeline.landing.partition_key import partition_key
@@ -157,6 +157,8 @@ class Engine:
     def pending_inbox_files(self, log: logging.Logger) -> list[InboxFile]:
         """The files in the inbox that are ready and not merged, or reverted, oldest first.
 
+        And those that bring what is merged the bytes that it has lost.
+
         Raises:
             LandingError: the inbox cannot be read.
         """
@@ -230,12 +232,10 @@ class Engine:
     def outcome(self, file: InboxFile) -> Status | None:
         """What became of a version of a file in the inbox, without opening the database.
 
-        A refused file that was dropped anew, moved or touched since is offered again.
+        A refused file that was dropped anew, moved or touched since is offered again; and so is one
+        that brings what was in the bytes that it has lost.
         """
-        database_id = self.warehouse.published_id()
-        outcome = self.raw_zone.outcome(
-            file.partition_key, utc_from_ns(file.mtime_ns), file.size_bytes, database_id
-        )
+        outcome = self.raw_zone.outcome(file, self.warehouse.published_id())
         if outcome is None:
             return None
         status = Status(outcome.status)
@@ -268,7 +268,13 @@ class Engine:
         version = (utc_from_ns(file.mtime_ns), file.size_bytes)
         return any(
             (account := known.get(delivery.delivery_id)) is not None
-            and account.status in {Status.MERGED, Status.REVERTED}
+            and (
+                account.status is Status.REVERTED
+                or (
+                    account.status is Status.MERGED
+                    and not is_to_land_again(delivery.path, file.ctime_ns)
+                )
+            )
             for delivery in deliveries
             if (delivery.delivered_at, delivery.size_bytes) == version
         )

@@ -46,6 +46,23 @@ def is_pruned(raw: Path) -> bool:
     return raw.with_suffix(_PRUNED).exists()
 
 
+def is_to_land_again(raw: Path, dropped_ns: int) -> bool:
+    """Whether a delivery that was in has lost its bytes, and a file of its version brings them.
+
+    What is pruned is not lost: only if the file was dropped, moved or touched since, it is wanted.
+
+    Args:
+        raw: the delivery's raw file.
+        dropped_ns: when that was, of the file; as the kernel tells it.
+    """
+    is_there = raw.exists()  # Looked at first: it is noted as pruned before it goes.
+    try:
+        pruned_ns = raw.with_suffix(_PRUNED).stat().st_ctime_ns
+    except FileNotFoundError:
+        return not is_there
+    return dropped_ns >= pruned_ns
+
+
 def prune(raw: Path) -> None:
     """Remove the bytes of a delivery; its record stays."""
     with turn_in(raw.parent):  # Who lands it meanwhile takes what is about to go for intact.

@@ -24,11 +24,12 @@ from typing import BinaryIO
 from lfp_pipeline.errors import LandingError, RawFileError
 from lfp_pipeline.landing.delivery import Delivery, Kind, stamp
 from lfp_pipeline.landing.durable import leftovers, publish, temporary_beside, turn_in
+from lfp_pipeline.landing.inbox import InboxFile
 from lfp_pipeline.landing.intact import TOUCHED_AT, check_intact
-from lfp_pipeline.landing.intents import is_pruned, is_reverted, keep_again
-from lfp_pipeline.landing.outcomes import Outcome, forget_outcome, read_outcome
+from lfp_pipeline.landing.intents import is_pruned, is_reverted, is_to_land_again, keep_again
+from lfp_pipeline.landing.outcomes import REVERTED, Outcome, forget_outcome, read_outcome
 from lfp_pipeline.landing.partition_key import is_partition_key
-from lfp_pipeline.landing.sources import Source, utc_now
+from lfp_pipeline.landing.sources import Source, utc_from_ns, utc_now
 from lfp_pipeline.progress import TransferProgress
 from lfp_pipeline.remedies import remedy
 
@@ -103,11 +104,13 @@ class RawZone:
         is_kept = recorded is not None and _is_intact(recorded)
         if recorded is not None:
             delivery = recorded if is_kept else replace(delivery, kind=recorded.kind)
+        was_pruned = is_pruned(delivery.path)
+        if was_pruned or not is_kept:
+            forget_outcome(delivery.path)  # What it has won may have been given up.
         if not is_kept:
             temporary.chmod(0o444)
             publish(file, temporary, delivery.path)
-        if is_pruned(delivery.path):
-            forget_outcome(delivery.path)  # What it has won may have been given up.
+        if was_pruned:
             keep_again(delivery.path)
         if not is_kept:
             self._record(delivery)
@@ -208,13 +211,15 @@ class RawZone:
             for name in newest | (names[".reverted"] & kept)
         )
 
-    def outcome(
-        self, key: str, delivered_at: datetime, size_bytes: int, database_id: str | None
-    ) -> Outcome | None:
-        """What became of the delivery of that partition, time and size; None: it is not in yet."""
-        for note in (self.root / key).glob(f"{stamp(delivered_at)}-*.outcome"):
+    def outcome(self, file: InboxFile, database_id: str | None) -> Outcome | None:
+        """What became of that version of a file; None: it is not in yet, or is to land again."""
+        moment = stamp(utc_from_ns(file.mtime_ns))
+        for note in (self.root / file.partition_key).glob(f"{moment}-*.outcome"):
             outcome = read_outcome(note, database_id)
-            if outcome is not None and _size_bytes(note) == size_bytes:
+            if outcome is None or _size_bytes(note) != file.size_bytes:
+                continue
+            raw = note.with_suffix(".raw")
+            if outcome.status == REVERTED or not is_to_land_again(raw, file.ctime_ns):
                 return outcome
         return None
 

@@ -8,7 +8,7 @@ import stat
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import ModuleType
@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 from lfp_pipeline.errors import LandingError
 from lfp_pipeline.landing import intents, raw_zone
 from lfp_pipeline.landing.delivery import Delivery, Kind, stamp
+from lfp_pipeline.landing.inbox import InboxFile, list_inbox
 from lfp_pipeline.landing.intents import is_pruned, prune
 from lfp_pipeline.landing.outcomes import note_outcome, read_outcome
 from lfp_pipeline.landing.raw_zone import RawZone
@@ -486,17 +487,32 @@ def test_an_older_delivery_that_came_to_no_end_counts_too(zone: RawZone, file: P
     assert not zone.is_unended("products.csv", "this database")
 
 
+def version_of(file: Path) -> InboxFile:
+    """As it lies in the inbox."""
+    listing = list_inbox(file.parent, quiet_seconds=0)
+    return next(one for one in listing.ready if one.path == file)
+
+
 def test_a_delivery_is_unended_until_its_outcome_is_noted(zone: RawZone, file: Path) -> None:
     delivery = land(zone, file)
-    known = ("products.csv", delivery.delivered_at, delivery.size_bytes, "db")
-    assert zone.outcome(*known) is None
+    version = version_of(file)
+    assert zone.outcome(version, "db") is None
     assert zone.unended("db", LOG) == [delivery]
     note_outcome(delivery.path, "refused", "db")
     note_outcome(delivery.path, "merged", "db")
-    outcome = zone.outcome(*known)
+    outcome = zone.outcome(version, "db")
     assert outcome is not None
     assert outcome.status == "merged"
     assert zone.unended("db", LOG) == []
+
+
+@pytest.mark.parametrize("suffix", [".raw", ".json"])
+def test_what_is_written_anew_is_unended_again(zone: RawZone, file: Path, suffix: str) -> None:
+    delivery = land(zone, file)
+    note_outcome(delivery.path, "merged", "db")
+    delivery.path.with_suffix(suffix).unlink()
+    again = land(zone, file)
+    assert zone.unended("db", LOG) == [again]
 
 
 def test_an_outcome_says_nothing_of_another_database(zone: RawZone, file: Path) -> None:
@@ -512,10 +528,11 @@ def test_an_outcome_is_that_of_the_partition_the_time_and_the_size(
 ) -> None:
     delivery = land(zone, file)
     note_outcome(delivery.path, "merged", "db")
-    moment, size = delivery.delivered_at, delivery.size_bytes
-    assert zone.outcome("other.csv", moment, size, "db") is None
-    assert zone.outcome("products.csv", moment, size + 1, "db") is None
-    assert zone.outcome("products.csv", moment + timedelta(microseconds=1), size, "db") is None
+    this = version_of(file)
+    assert zone.outcome(this, "db") is not None
+    assert zone.outcome(replace(this, name="other.csv"), "db") is None
+    assert zone.outcome(replace(this, size_bytes=this.size_bytes + 1), "db") is None
+    assert zone.outcome(replace(this, mtime_ns=this.mtime_ns + 1000), "db") is None
 
 
 def test_a_raw_zone_that_does_not_exist_yet_is_empty(zone: RawZone) -> None:
