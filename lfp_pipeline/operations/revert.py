@@ -87,7 +87,10 @@ def reinstate_delivery(
         msg = f"{delivery_id} is not reverted: there is nothing to reinstate."
         raise OperationRefusedError(msg)
     if is_pruned(delivery.path):
-        msg = f"{delivery_id} is pruned: its bytes are gone. Land its file again."
+        msg = (
+            f"{delivery_id} is pruned: its bytes are gone. Land its file again: drop it with the "
+            f"time that it had, and run ingest_products for {delivery.partition_key}."
+        )
         raise OperationRefusedError(msg)
     if dry_run:
         told = f"{delivery_id} would be taken in again, as if it had just arrived."
