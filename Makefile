@@ -96,7 +96,7 @@ story: setup ## Two shops, a change in one, and the tables before and after (STA
 	@$(BIN)/python -m examples.two_feeds $(STAY)
 
 .PHONY: test
-test: setup ## Run the tests (eight minutes on two cores)
+test: setup ## Run the tests (seven minutes on two cores)
 	$(BIN)/python -m pytest -m "not slow" --numprocesses auto --dist worksteal
 
 .PHONY: test-slow

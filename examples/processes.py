@@ -201,9 +201,12 @@ def _running(
 def stop(process: subprocess.Popen[Any]) -> None:
     """End a process that leads a session, with all its children: kindly, then less so.
 
-    One that a shell has put in the background is deaf to the first word.
+    Who was put in the background by a script is deaf to kind words, and so are his children:
+    Dagster takes SIGTERM for SIGINT.
     """
-    for number, seconds in ((signal.SIGINT, 10), (signal.SIGTERM, 5), (signal.SIGKILL, 5)):
+    is_deaf = signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+    kind = () if is_deaf else ((signal.SIGINT, 10), (signal.SIGTERM, 5))
+    for number, seconds in (*kind, (signal.SIGKILL, 5)):
         with suppress(ProcessLookupError):
             os.killpg(process.pid, number)
         with suppress(subprocess.TimeoutExpired):

@@ -188,6 +188,7 @@ def overlapping_files() -> list[File]:
     ]
 
 
+@pytest.mark.slow
 def test_five_processes_at_once_come_to_the_same_as_one_after_another(
     shell: Shell, tmp_path: Path, home: Path
 ) -> None:

@@ -216,7 +216,9 @@ print(taken_in(engine, Path(sys.argv[2])))
 """
 
 
-@pytest.mark.parametrize("limit", [0, 100 << 10, 400 << 10])
+@pytest.mark.parametrize(
+    "limit", [100 << 10, *(pytest.param(one, marks=pytest.mark.slow) for one in (0, 400 << 10))]
+)
 def test_a_limit_on_the_size_of_files_is_told_where_nothing_can_be_mounted(
     tmp_path: Path, source: Path, limit: int
 ) -> None:

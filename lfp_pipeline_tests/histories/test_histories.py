@@ -21,15 +21,14 @@ REVERTS = Case(SEED, 0, (0, 1, 3, 10, 11))
 DIES = Case(SEED, 0, (0, 1))
 
 
-@pytest.mark.parametrize("number", range(2))
-def test_some_histories_go_as_they_must(number: int, tmp_path: Path):
-    assert len(list(live_through(Case(SEED, number), tmp_path))) == BATCHES
+def test_a_history_goes_as_it_must(tmp_path: Path):
+    assert len(list(live_through(Case(SEED, 0), tmp_path))) == BATCHES
     assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(1200)
-@pytest.mark.parametrize("number", range(2, 22))
+@pytest.mark.parametrize("number", range(1, 22))
 def test_so_do_many_more(number: int, tmp_path: Path):
     assert len(list(live_through(Case(SEED, number), tmp_path))) == BATCHES
 

@@ -102,7 +102,7 @@ def told(process: "Popen[str]") -> dict[str, tuple[str, str]]:
     return {key: (status, error) for key, status, error in lines}
 
 
-@pytest.mark.parametrize("way", ["together", "directly"])
+@pytest.mark.parametrize("way", ["together", pytest.param("directly", marks=pytest.mark.slow)])
 def test_a_file_that_crashes_its_reader_is_refused_and_the_others_go_in(
     engine: Engine, run: Run, way: str
 ):
@@ -155,7 +155,13 @@ def test_it_crashes_no_reader_again_however_often_it_is_tried_or_delivered(
     assert told(run()) == {"0.csv": ("merged", "")}
 
 
-@pytest.mark.parametrize(("word", "error"), [("KILL", "killed (signal 9"), ("EAT", "MB of memory")])
+@pytest.mark.parametrize(
+    ("word", "error"),
+    [
+        pytest.param("KILL", "killed (signal 9", marks=pytest.mark.slow),
+        ("EAT", "MB of memory"),
+    ],
+)
 def test_a_file_that_takes_too_much_memory_fails_and_the_others_go_in(
     engine: Engine, run: Run, word: str, error: str
 ):

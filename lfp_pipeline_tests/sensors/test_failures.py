@@ -18,6 +18,7 @@ from typing import Any
 import dagster as dg
 import pytest
 
+from lfp_pipeline.sensors import webhook as webhooks
 from lfp_pipeline.sensors.runs import fail_dead_runs
 from lfp_pipeline_tests.landing.http_server import Answer, Exchange, Server, serving, status
 from lfp_pipeline_tests.oracle import LOG, File
@@ -217,7 +218,7 @@ def hang_up(exchange: Exchange) -> None:
 
 def never_answer(exchange: Exchange) -> None:
     exchange.rfile.read(int(exchange.headers["Content-Length"]))
-    time.sleep(4)
+    time.sleep(1)
 
 
 @pytest.mark.parametrize(
@@ -233,6 +234,7 @@ def never_answer(exchange: Exchange) -> None:
 def test_a_webhook_that_stays_down_is_logged_without_its_secrets_and_breaks_nothing(
     tmp_path: Path,
     home: Path,
+    monkeypatch: pytest.MonkeyPatch,
     capfd: pytest.CaptureFixture[str],
     caplog: pytest.LogCaptureFixture,
     answer: Answer,
@@ -240,6 +242,7 @@ def test_a_webhook_that_stays_down_is_logged_without_its_secrets_and_breaks_noth
     told: str,
 ) -> None:
     caplog.set_level(logging.INFO)
+    monkeypatch.setattr(webhooks, "_SECONDS", 0.5)
     with webhook(tmp_path, home, *[answer] * requests) as chat:
         first, second = fail(chat.project, "bad1.csv"), fail(chat.project, "bad2.csv")
         started = time.monotonic()

@@ -99,7 +99,9 @@ def outcomes_of_breaking(engine: Engine, delivery: Delivery, *, after: bool) -> 
 
 
 in_both_ways_of_counting = pytest.mark.parametrize(
-    "recount_share", [BY_DIFFERENCE, BY_RECOUNT], ids=["by difference", "by recount"]
+    "recount_share",
+    [BY_DIFFERENCE, pytest.param(BY_RECOUNT, marks=pytest.mark.slow)],
+    ids=["by difference", "by recount"],
 )
 
 

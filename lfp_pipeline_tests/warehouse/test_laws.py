@@ -40,7 +40,10 @@ property_test = hypothesis_settings(
 )
 
 
-@pytest.fixture(params=[BY_DIFFERENCE, BY_RECOUNT], ids=["by difference", "by recount"])
+@pytest.fixture(
+    params=[BY_DIFFERENCE, pytest.param(BY_RECOUNT, marks=pytest.mark.slow)],
+    ids=["by difference", "by recount"],
+)
 def recount_share(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> float:
     monkeypatch.setattr(counts, "RECOUNT_SHARE", request.param)
     return request.param

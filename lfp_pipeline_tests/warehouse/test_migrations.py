@@ -295,7 +295,11 @@ def contents(database: Path) -> dict[str, Any]:
 
 
 @every_old_version
-@pytest.mark.parametrize("after", [False, True], ids=["before a call", "after a call"])
+@pytest.mark.parametrize(
+    "after",
+    [pytest.param(False, marks=pytest.mark.slow), True],
+    ids=["before a call", "after a call"],
+)
 def test_a_kill_leaves_the_old_version_whole_or_the_new_one(
     tmp_path: Path, version: int, after: bool
 ) -> None:

@@ -341,7 +341,9 @@ def test_of_many_publishers_at_once_one_publishes(engine: Engine) -> None:
     assert files_beside(engine) == WHOLE
 
 
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize(
+    "seed", [0, *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(1, 4))]
+)
 def test_a_publisher_that_is_killed_leaves_the_old_copy_and_its_litter_is_cleared(
     engine: Engine, seed: int
 ) -> None:
