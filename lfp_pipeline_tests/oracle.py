@@ -168,6 +168,11 @@ def land(engine: Engine, file: File) -> Delivery:
     return delivery
 
 
+def catch_up(engine: Engine) -> None:
+    """What ingest_inbox does with what has landed before."""
+    list(engine.ingest_all([], engine.unended(LOG), LOG))
+
+
 def tables(engine: Engine) -> dict[str, list[tuple[Any, ...]]]:
     """All tables, sorted."""
     with duckdb.connect(engine.warehouse.path, read_only=True) as connection:

@@ -17,6 +17,7 @@ from lfp_pipeline_tests.oracle import (
     LOG,
     File,
     assert_laws_hold,
+    catch_up,
     engine_at,
     land,
     tables,
@@ -33,10 +34,6 @@ def engine(tmp_path: Path) -> Engine:
     for file in (A, B):
         engine.ingest(land(engine, file), LOG)
     return engine
-
-
-def catch_up(engine: Engine) -> None:
-    list(engine.ingest_all([], engine.unended(LOG), LOG))
 
 
 def files_of(delivery: Delivery) -> list[Path]:

@@ -16,6 +16,7 @@ from lfp_pipeline_tests.oracle import (
     LOG,
     File,
     assert_laws_hold,
+    catch_up,
     engine_at,
     land,
     tables,
@@ -32,10 +33,6 @@ def engine(tmp_path: Path) -> Engine:
     for file in (HIDDEN, NEWER):
         engine.ingest(land(engine, file), LOG)
     return engine
-
-
-def catch_up(engine: Engine) -> None:
-    list(engine.ingest_all([], engine.unended(LOG), LOG))
 
 
 def lose_database(engine: Engine) -> None:
