@@ -254,7 +254,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _tell(exported: Sequence[Exported], settings: Settings) -> None:
     if not exported:
-        print("No rejected rows: nothing is to be mended.")
+        print("No rejected rows. A file that was refused whole is under Given up of make status.")
         return
     for one in exported:
         rows = counted(one.rows, "rejected row")

@@ -219,6 +219,7 @@ def _size(path: Path) -> int:
 def as_text(state: State) -> str:
     """The state for people, in lines."""
     parts = {
+        "Problems": list(state.problems),
         "Pending": _pending(state),
         "Running": _running(state),
         "Given up": _given_up(state),
@@ -229,7 +230,6 @@ def as_text(state: State) -> str:
             *(f"{megabytes(size):>12}  {what}" for what, size in state.disk.items()),
             f"{megabytes(state.free_bytes):>12}  free",
         ],
-        "Problems": list(state.problems),
     }
     lines = [f"{state.data_dir}, {_time(state.moment)} UTC"]
     for title, told in parts.items():

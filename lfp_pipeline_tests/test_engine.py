@@ -221,7 +221,7 @@ def test_of_what_was_refused_only_the_newest_is_unfinished(engine: Engine) -> No
 def test_what_is_pruned_and_to_be_reverted_is_unfinished_until_it_is_out(engine: Engine) -> None:
     delivery = land(engine, File("a.csv", 1, (("s1", "Ann", ""),)))
     engine.ingest(delivery, LOG)
-    prune(delivery.path)
+    prune(delivery.path, needed=False)
     assert engine.backlog(["a.csv"], LOG).unfinished == []
     want_reverted(delivery.path)
     assert engine.is_unended("a.csv")

@@ -1,7 +1,7 @@
 """What people want of a delivery, noted beside its raw file: the raw zone holds their word, too.
 
     .reverted   it is to be as if it had never come
-    .pruned     its bytes are not kept any longer
+    .pruned     its bytes are not kept any longer; and whether the tables needed them
 
 Whoever changes his mind about a delivery says so here first, and then has the warehouse follow,
 behind its lock. So whoever holds that lock last has seen the last word; and if he is killed in
@@ -16,6 +16,7 @@ from lfp_pipeline.landing.sources import utc_from_ns
 
 _REVERTED = ".reverted"
 _PRUNED = ".pruned"
+_NOT_NEEDED = b"not needed\n"
 
 
 def is_reverted(raw: Path) -> bool:
@@ -63,10 +64,18 @@ def is_to_land_again(raw: Path, dropped_ns: int) -> bool:
     return dropped_ns >= pruned_ns
 
 
-def prune(raw: Path) -> None:
-    """Remove the bytes of a delivery; its record stays."""
+def was_needed(raw: Path) -> bool:
+    """Whether a delivery is pruned that the tables needed then, as far as that was noted."""
+    try:
+        return raw.with_suffix(_PRUNED).read_bytes() != _NOT_NEEDED
+    except FileNotFoundError:
+        return False
+
+
+def prune(raw: Path, *, needed: bool) -> None:
+    """Remove the bytes of a delivery, which the tables need or not; its record stays."""
     with turn_in(raw.parent):  # Who lands it meanwhile takes what is about to go for intact.
-        _note(raw.with_suffix(_PRUNED))
+        _note(raw.with_suffix(_PRUNED), b"" if needed else _NOT_NEEDED)
         raw.unlink(missing_ok=True)
 
 
@@ -75,8 +84,9 @@ def keep_again(raw: Path) -> None:
     _forget(raw.with_suffix(_PRUNED))
 
 
-def _note(note: Path) -> None:
+def _note(note: Path, content: bytes = b"") -> None:
     with temporary_beside(note) as (file, temporary):
+        file.write(content)
         publish(file, temporary, note)
 
 

@@ -66,7 +66,7 @@ def prune_raw(
         if not dry_run:
             for delivery in chosen:
                 log.info("Pruning %s", delivery.delivery_id)
-                prune(delivery.path)
+                prune(delivery.path, needed=delivery.delivery_id in needed)
             record_operation(connection, "prune_raw", started, report.summary)
     return report
 

@@ -17,7 +17,7 @@ from lfp_pipeline.errors import OperationRefusedError, WarehouseBrokenError
 from lfp_pipeline.ingested import Ingested
 from lfp_pipeline.ingestion import note_outcomes
 from lfp_pipeline.landing.delivery import stamp
-from lfp_pipeline.landing.intents import is_pruned, is_reverted
+from lfp_pipeline.landing.intents import is_reverted, was_needed
 from lfp_pipeline.landing.outcomes import read_outcome
 from lfp_pipeline.landing.sources import utc_now
 from lfp_pipeline.operations.draft import drafted, follow, kept_deliveries
@@ -88,7 +88,7 @@ def rebuild_products(
             engine.warehouse.forget_id()
             take_the_place_of(path, draft.warehouse.path)
             with (
-                duckdb.connect(config=dict(engine.warehouse.config)) as connection,
+                engine.warehouse.connect() as connection,
                 engine.warehouse.attached_behind_lock(connection, log),
             ):
                 id_ = database_id(connection)  # It is told again, too.
@@ -112,7 +112,7 @@ def _contents_of_old(engine: Engine, log: logging.Logger) -> Contents | None:
     """What the present database holds, which has no write-ahead log then; None: nobody can tell."""
     if not engine.warehouse.path.exists():
         return None
-    with duckdb.connect(config=dict(engine.warehouse.config)) as connection:
+    with engine.warehouse.connect() as connection:
         try:
             with engine.warehouse.attached_behind_lock(connection, log):
                 connection.execute("CHECKPOINT warehouse")
@@ -121,15 +121,17 @@ def _contents_of_old(engine: Engine, log: logging.Logger) -> Contents | None:
         except (WarehouseBrokenError, duckdb.Error) as error:
             if remedy(error):  # Not the database is at fault.
                 raise
-            log.warning("The present database cannot be read: %s", error)
+            first_line, _, _ = str(error.__cause__ or error).partition("\n")
+            log.warning("The present database cannot be read: %s", first_line)
             return None
 
 
 def _refusal(lost: Mapping[str, str]) -> str:
     lines = [f"{delivery_id}: {why}" for delivery_id, why in lost.items()]
     return (
-        f"The new database would lack {counted(len(lost), 'delivery')}, so the old one stands. "
-        "Mend what is wrong, or say accept_losses.\n" + "\n".join(lines[:_SHOWN])
+        f"The new database would lack {counted(len(lost), 'delivery')}, so nothing is "
+        "changed. Mend what is wrong, or accept it, by the configuration\n"
+        "ops: {rebuild: {config: {accept_losses: true}}}\n" + "\n".join(lines[:_SHOWN])
     )
 
 
@@ -158,8 +160,8 @@ def _losses(engine: Engine, old: Contents | None, new: Contents) -> Iterator[tup
             yield delivery_id, "it is pruned, or its record is gone."
     if old is None:
         for pruned in engine.raw_zone.all_deliveries():
-            if is_pruned(pruned.path) and not is_reverted(pruned.path):
-                yield pruned.delivery_id, "it is pruned; whether it was needed, nobody can tell."
+            if was_needed(pruned.path) and not is_reverted(pruned.path):
+                yield pruned.delivery_id, "it is pruned, and the tables needed it, or may have."
 
 
 def _report(

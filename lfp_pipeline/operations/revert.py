@@ -68,8 +68,9 @@ def revert_delivery(
         return _foretell(engine, delivery, log)
     products = _carry_out(engine, delivery, Status.REVERTED, log)
     summary = (
-        f"{delivery_id} is out. It had won {counted(before.outlook.products, 'product')}. In all, "
-        f"there were {before.products:,}, and are {products:,}."
+        f"{delivery_id} is out. It had won {counted(before.outlook.products, 'product')} and "
+        f"deleted {counted(before.outlook.deletions, 'sku')}. Of products, there were "
+        f"{before.products:,}, and are {products:,}."
     )
     return Report(summary, {"products_before": before.products, "products": products})
 

@@ -20,7 +20,7 @@ from lfp_pipeline.landing.outcomes import read_outcome
 from lfp_pipeline.landing.sources import utc_now
 from lfp_pipeline.operations.draft import drafted, follow
 from lfp_pipeline.operations.report import Report
-from lfp_pipeline.progress import TransferProgress, megabytes
+from lfp_pipeline.progress import TransferProgress, counted, megabytes
 from lfp_pipeline.settling import is_settled
 from lfp_pipeline.warehouse.account import Status
 from lfp_pipeline.warehouse.laws import breaches, needed_deliveries
@@ -128,10 +128,10 @@ def verify(
         problems += _unlike_a_rebuild(engine, log)
     pending = len(books.kept) - len(books.settled)
     size = sum(one.size_bytes for one in books.kept)
+    raw_files = f"{counted(len(books.kept), 'raw file')} of {megabytes(size)}, their notes"
     summary = (
-        f"{len(problems):,} problems. Looked at: all tables, {len(books.kept):,} raw files of "
-        f"{megabytes(size)}, their notes{', and a rebuild' if thorough else ''}. {pending:,} "
-        "deliveries are pending."
+        f"{counted(len(problems), 'problem')}. Looked at: all tables, {raw_files}"
+        f"{', and a rebuild' if thorough else ''}. Pending: {counted(pending, 'delivery')}."
     )
     with engine.warehouse.opened("noting a verification", log) as connection:
         record_operation(connection, "verify", started, summary)

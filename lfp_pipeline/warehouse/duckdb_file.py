@@ -98,9 +98,8 @@ class Warehouse:
         Raises:
             WarehouseBusyError: somebody else kept it; the text says who.
         """
-        with duckdb.connect(config=dict(self.config)) as connection:
+        with self.connect() as connection:
             checkpoint_seldom(connection)
-            connection.execute("SET enable_progress_bar = false")
             with self.attached(connection, purpose, log):
                 yield connection
 
@@ -111,9 +110,15 @@ class Warehouse:
         Raises:
             WarehouseBusyError: another program is writing it; the text says which.
         """
-        with duckdb.connect(config=dict(self.config)) as connection:
+        with self.connect() as connection:
             self._attach(connection, log, to_read=True)
             yield
+
+    def connect(self) -> duckdb.DuckDBPyConnection:
+        """A connection of its own, with nothing attached yet."""
+        connection = duckdb.connect(config=dict(self.config))
+        connection.execute("SET enable_progress_bar = false")  # It would be drawn into logs, too.
+        return connection
 
     @property
     def lock(self) -> WriterLock:
@@ -202,8 +207,8 @@ class Warehouse:
                 raise
             first_line = str(error).partition("\n")[0].rstrip(".!")
             msg = (
-                f"{self.path} is damaged, or is no database: {first_line}. The raw zone has all "
-                "deliveries: run rebuild_products, which makes the database anew from them."
+                f"{self.path} is damaged, or is no database: {first_line}. Run rebuild_products, "
+                "which makes it anew from the raw zone."
             )
             raise WarehouseBrokenError(msg) from error
 

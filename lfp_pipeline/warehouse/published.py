@@ -125,10 +125,11 @@ class PublishedCopy:
         Raises:
             duckdb.Error: there is none, or it cannot be read.
         """
-        with duckdb.connect(config=dict(self.warehouse.config)) as connection:
-            connection.execute("SET enable_progress_bar = false")
-            with attached_to_read(connection, self.path, "warehouse"):
-                yield connection
+        with (
+            self.warehouse.connect() as connection,
+            attached_to_read(connection, self.path, "warehouse"),
+        ):
+            yield connection
 
     def _publish(self, log: logging.Logger) -> Publication:
         with temporary_beside(self.path) as (file, temporary):

@@ -100,7 +100,7 @@ def test_the_error_names_the_file_and_the_way_out(
     ):
         pytest.fail("It could be opened.")
     assert str(caught.value).startswith(f"{files.database} is damaged, or is no database: ")
-    assert "run rebuild_products" in str(caught.value)
+    assert "Run rebuild_products" in str(caught.value)
     delivery = land(engine, NEXT)
     account = engine.ingest(delivery, LOG).account
     assert (account.status, account.error) == ("failed", str(caught.value))
@@ -180,7 +180,7 @@ def test_a_run_fails_plainly(project: Project) -> None:
         told = failure.step_failure_data.user_failure_data
         assert told is not None
         assert "is damaged, or is no database" in told.description
-        assert "run rebuild_products" in told.description
+        assert "Run rebuild_products" in told.description
     project.engine.warehouse.path.unlink()
     assert project.run("ingest_inbox").success
     assert_laws_hold(project.engine, [NEXT])

@@ -175,14 +175,14 @@ def pausing_after(module: ModuleType, name: str, meanwhile: Callable[[], object]
 def test_what_lands_while_it_is_pruned_is_there(zone: RawZone, file: Path) -> None:
     raw = land(zone, file).path
     with pausing_after(intents, "_note", lambda: land(zone, file)):
-        prune(raw)
+        prune(raw, needed=False)
     assert not is_pruned(raw)
     assert raw.read_bytes() == CONTENT
 
 
 def test_what_is_pruned_while_it_lands_is_pruned(zone: RawZone, file: Path) -> None:
     raw = land(zone, file).path
-    with pausing_after(raw_zone, "check_intact", lambda: prune(raw)):
+    with pausing_after(raw_zone, "check_intact", lambda: prune(raw, needed=False)):
         land(zone, file)
     assert is_pruned(raw)
     assert not raw.exists()

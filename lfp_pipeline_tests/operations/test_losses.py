@@ -80,10 +80,10 @@ def test_what_was_needed_and_pruned_comes_in_once_it_lands_again(engine: Engine)
     assert_laws_hold(engine, [A, B])
 
 
-def test_with_a_damaged_database_nobody_can_tell_what_was_needed(engine: Engine) -> None:
+def test_with_a_damaged_database_what_was_needed_and_pruned_is_missed(engine: Engine) -> None:
     prune_raw(engine, 0, LOG, even_if_needed=True)
     engine.warehouse.path.write_bytes(b"no database")
-    with pytest.raises(OperationRefusedError, match="nobody can tell"):
+    with pytest.raises(OperationRefusedError, match="the tables needed it"):
         rebuild_products(engine, LOG)
     assert engine.warehouse.path.read_bytes() == b"no database"
 

@@ -100,7 +100,7 @@ def test_what_is_pruned_while_a_rebuild_goes_on_is_not_missed(
     follow = draft.Engine.ingest_all
 
     def prune_meanwhile(*arguments: object) -> object:
-        prune(engine.raw_zone.find(HIDDEN.delivery_id).path)
+        prune(engine.raw_zone.find(HIDDEN.delivery_id).path, needed=False)
         return follow(*arguments)  # type: ignore[arg-type]
 
     monkeypatch.setattr(draft.Engine, "ingest_all", prune_meanwhile)
@@ -110,6 +110,16 @@ def test_what_is_pruned_while_a_rebuild_goes_on_is_not_missed(
     assert after["products"] == before["products"]
     assert [row[0] for row in after["ledger"]] == [row[0] for row in before["ledger"]]
     assert {row[5] for row in after["ledger"]} == {"merged"}
+
+
+def test_what_was_not_needed_is_not_missed_where_the_database_is_damaged(engine: Engine) -> None:
+    prune_raw(engine, 0, LOG)
+    before = tables(engine)
+    engine.warehouse.path.write_bytes(b"no database")
+    rebuild_products(engine, LOG)
+    assert {name: rows for name, rows in tables(engine).items() if name != "ledger"} == {
+        name: rows for name, rows in before.items() if name != "ledger"
+    }
 
 
 def test_an_older_copy_is_noticed_though_it_is_of_before_a_rebuild(
