@@ -81,7 +81,7 @@ def test_where_all_is_well_nothing_is_found(engine: Engine, thorough: bool) -> N
     report = verify(engine, LOG, thorough=thorough)
     assert report.problems == ()
     assert report.summary.startswith("0 problems.")
-    assert "0 deliveries are pending" in report.summary
+    assert "Pending: 0 deliveries." in report.summary
     assert set(engine.settings.data_dir.iterdir()) == beside
     told = query(engine.settings.data_dir, "SELECT operation, told FROM operations")
     assert told[-1] == ("verify", report.summary)
@@ -284,7 +284,7 @@ def test_what_is_pending_is_told_and_no_problem(engine: Engine) -> None:
         report = verify(engine, LOG, thorough=thorough)
         assert report.problems == ()
         assert report.figures["pending"] == 2
-        assert "2 deliveries are pending" in report.summary
+        assert "Pending: 2 deliveries." in report.summary
 
 
 def test_a_rebuild_is_not_compared_while_a_reversal_is_pending(engine: Engine) -> None:
