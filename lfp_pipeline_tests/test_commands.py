@@ -129,6 +129,7 @@ def test_the_inbox_goes_in_and_bad_files_are_told_with_how_to_mend_them(shell: S
     assert list(shell.folder.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_without_an_instance_the_inbox_goes_in_as_well(shell: Shell) -> None:
     shell.drop(A)
     bare = {name: told for name, told in shell.environment.items() if name != "DAGSTER_HOME"}
@@ -147,6 +148,7 @@ def test_a_new_partition_goes_in_and_shows_in_the_instance(shell: Shell) -> None
         assert [run.status.value for run in instance.get_runs()] == ["SUCCESS"]
 
 
+@pytest.mark.slow
 def test_a_url_goes_into_the_partition_that_is_named(shell: Shell) -> None:
     modified = "Thu, 01 Jan 1970 00:00:01 GMT"
     with serving(content_of(A.content, Last_Modified=modified)) as server:
@@ -159,6 +161,7 @@ def test_a_url_goes_into_the_partition_that_is_named(shell: Shell) -> None:
     assert query(shell.data, "SELECT source FROM deliveries") == [(source,)]
 
 
+@pytest.mark.slow
 def test_a_refused_partition_fails_and_says_why(shell: Shell) -> None:
     drop(shell.data / "inbox", "bad.csv", NO_SKU)
     code, output = shell.run(*job("ingest_products", "bad.csv"))

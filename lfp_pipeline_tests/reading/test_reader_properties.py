@@ -62,7 +62,7 @@ def dirty_files(draw: st.DrawFn) -> DirtyFile:
 
 
 @given(dirty_files())
-@settings(deadline=None, max_examples=80)
+@settings(deadline=None, max_examples=50)
 def test_rows_rejects_and_their_places_are_those_of_the_oracle(file: DirtyFile):
     found = read(file.data)
     assert found.contents == expected(file.data, file.start, file.delimiter, file.header)

@@ -130,6 +130,7 @@ def assert_products_are_those_of(engine: Engine, files: list[File]) -> None:
     assert_laws_hold(engine, files)
 
 
+@pytest.mark.slow
 def test_of_several_such_files_in_a_batch_each_is_found_at_the_second_try(engine: Engine, run: Run):
     bad = [replace(hostile("CRASH"), key=f"bad-{n}.csv", microseconds=n) for n in range(2)]
     worse = [replace(one, rows=(*one.rows, (one.key, "Eve", ""))) for one in bad]
@@ -206,6 +207,7 @@ def test_while_another_process_reads_a_file_it_may_be_read_here(
     assert_laws_hold(engine, [GOOD[0]])
 
 
+@pytest.mark.slow
 def test_two_processes_may_rehearse_the_same_file_at_once(engine: Engine, run: Run):
     for file in (hostile("CRASH"), *GOOD):
         land(engine, file)

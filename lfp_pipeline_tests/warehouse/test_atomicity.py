@@ -105,6 +105,7 @@ in_both_ways_of_counting = pytest.mark.parametrize(
 )
 
 
+@pytest.mark.slow
 @in_both_ways_of_counting
 def test_a_fault_before_any_statement_of_a_merge_leaves_the_tables_as_they_were(
     tmp_path: Path, recount_share: float, monkeypatch: pytest.MonkeyPatch

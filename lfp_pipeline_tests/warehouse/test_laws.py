@@ -49,7 +49,7 @@ def recount_share(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatc
     return request.param
 
 
-@pytest.fixture(params=[True, False], ids=["loaded", "read"])
+@pytest.fixture(params=[pytest.param(True, marks=pytest.mark.slow), False], ids=["loaded", "read"])
 def _loads_directly(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     if request.param:
         monkeypatch.setattr(direct_load, "LEAST_BYTES", 0)
@@ -220,6 +220,7 @@ for ingested in engine.ingest_all([], deliveries, log):
 """
 
 
+@pytest.mark.slow
 def test_several_processes_at_once_come_to_the_same(tmp_path: Path) -> None:
     engine = engine_at(tmp_path)
     files = random_files(Random(7), number=12, rows=400)

@@ -290,7 +290,7 @@ def test_files_are_closed_again(warehouse: Warehouse) -> None:
 
 def test_a_file_that_is_no_database_is_an_error_at_once(tmp_path: Path) -> None:
     (tmp_path / "products.duckdb").write_bytes(b"name,sku,description\n" * 1000)
-    with pytest.raises(WarehouseBrokenError, match="run rebuild_products"):
+    with pytest.raises(WarehouseBrokenError, match="Run rebuild_products"):
         use(Warehouse(tmp_path / "products.duckdb", 10, 10))
 
 
