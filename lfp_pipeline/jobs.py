@@ -20,7 +20,8 @@ from lfp_pipeline.reporting import (
     tell,
 )
 from lfp_pipeline.resources import ProductsDatabase
-from lfp_pipeline.status import as_text, state_of
+from lfp_pipeline.state import state_of
+from lfp_pipeline.status import as_text
 
 SHORT_CONSOLE: dict[str, Any] = {"loggers": {"console": {}}}
 

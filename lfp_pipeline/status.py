@@ -1,219 +1,22 @@
-"""How things stand with a data folder: `python -m lfp_pipeline.status`.
+"""Tells people how things stand with a data folder: `python -m lfp_pipeline.status`."""
 
-Nothing is waited for, and nobody is held up: the tables are read in their published copy.
-"""
-
-import logging
-import shutil
 import sys
-import time
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from datetime import UTC, datetime
-from pathlib import Path
-from typing import Any
-
-import duckdb
 
 from lfp_pipeline.engine import Engine
-from lfp_pipeline.errors import LfpError, SettingsError
-from lfp_pipeline.holds import living
-from lfp_pipeline.landing.delivery import Delivery
-from lfp_pipeline.landing.inbox import InboxFile, list_inbox
+from lfp_pipeline.errors import LfpError
 from lfp_pipeline.progress import counted, megabytes
 from lfp_pipeline.settings import load_settings
+from lfp_pipeline.state import Row, State, state_of
 from lfp_pipeline.warehouse.account import Status
-from lfp_pipeline.warehouse.writer_lock import Turn
 
-_LOG = logging.getLogger(__name__)
-
-_LAST = 10
 _NAMED = 5
-
-_SIZES = """
-SELECT (SELECT count(*) FROM products) AS products,
-    (SELECT count(*) FROM name_counts) AS names,
-    (SELECT count(*) FROM deliveries) AS deliveries,
-    (SELECT count(*) FROM rejected_rows) AS rejected_rows
-"""
-
-# The ledger's rows stand in the order in which their deliveries ended; but what a rebuild takes
-# over of pruned ones stands behind its own. What is not merged has no time: it ended after all that
-# stand before it.
-_LATEST = f"""
-SELECT * FROM deliveries
-ORDER BY
-    coalesce(merged_at, max(merged_at) OVER (ORDER BY rowid)) DESC NULLS LAST,
-    rowid DESC
-LIMIT {_LAST}
-"""
-
-_GIVEN_UP = """
-SELECT * FROM deliveries
-QUALIFY row_number() OVER (
-    PARTITION BY partition_key ORDER BY delivered_at DESC, delivery_id DESC
-) = 1 AND status IN ('refused', 'failed')
-ORDER BY partition_key
-"""
 
 _WHAT_TO_DO = {
     "refused": "Mend the file and drop it anew, or take it away: ingest_inbox fails by it.",
     "failed": "The sensor tries it again, up to its limit; ingest_inbox does at any time.",
 }
-
-Row = Mapping[str, Any]
-"""A row of the ledger, by column."""
-
-
-@dataclass(frozen=True)
-class Tables:
-    """What the tables say.
-
-    Attributes:
-        source: where they were read.
-        as_of: when they were so, in seconds since the epoch.
-        sizes: rows, by table.
-        latest: the deliveries that ended last, the last one first.
-        given_up: of the partitions whose newest delivery is not in, that delivery.
-    """
-
-    source: str
-    as_of: float
-    sizes: Mapping[str, int]
-    latest: Sequence[Row]
-    given_up: Sequence[Row]
-
-
-@dataclass(frozen=True)
-class State:
-    """How things stand.
-
-    Attributes:
-        data_dir: the data folder.
-        moment: when that was, in seconds since the epoch.
-        pending: files in the inbox that are not in yet.
-        unstable: names of files that are still being written.
-        unended: deliveries that landed and are not in yet.
-        runs: what each living run does, and since when.
-        writer: who has the writer lock.
-        waiting: who waits for it.
-        tables: what they say; None: they cannot be had, or are not there.
-        is_outdated: whether they have changed since they were published.
-        feed_errors: what is wrong, by feed.
-        disk: bytes, by what takes them.
-        free_bytes: left on the disk.
-        problems: what is broken, or could not be looked at.
-    """
-
-    data_dir: Path
-    moment: float
-    pending: Sequence[InboxFile]
-    unstable: Sequence[str]
-    unended: Sequence[Delivery]
-    runs: Sequence[tuple[str, str, float]]
-    writer: Turn | None
-    waiting: Sequence[Turn]
-    tables: Tables | None
-    is_outdated: bool
-    feed_errors: Mapping[str, str]
-    disk: Mapping[str, int]
-    free_bytes: int
-    problems: Sequence[str]
-
-
-def state_of(engine: Engine) -> State:
-    """Look how things stand, without opening the database where it is published."""
-    settings = engine.settings
-    problems: list[str] = []
-    pending, unstable = _inbox(engine, problems)
-    lock = engine.warehouse.lock
-    if engine.warehouse.looks_broken:
-        problems.append(f"{engine.warehouse.path} is no database: run rebuild_products.")
-    return State(
-        data_dir=settings.data_dir,
-        moment=time.time(),
-        pending=pending,
-        unstable=unstable,
-        unended=engine.unended(_LOG, offered=pending),
-        runs=list(_runs(settings.run_marks_dir)),
-        writer=lock.holder,
-        waiting=lock.waiting,
-        tables=_tables(engine, problems),
-        is_outdated=engine.published.is_outdated,
-        feed_errors=_feed_errors(engine, problems),
-        disk={
-            "database": engine.warehouse.size_bytes,
-            "published copy": _size(engine.published.path),
-            "raw zone": sum(_size(path) for path in settings.raw_dir.rglob("*")),
-        },
-        free_bytes=shutil.disk_usage(settings.data_dir).free,
-        problems=problems,
-    )
-
-
-def _inbox(engine: Engine, problems: list[str]) -> tuple[list[InboxFile], Sequence[str]]:
-    settings = engine.settings
-    try:
-        listing = list_inbox(settings.inbox_dir, quiet_seconds=settings.inbox_quiet_seconds)
-    except LfpError as error:
-        problems.append(str(error))
-        return [], []
-    ended = (Status.MERGED, Status.REFUSED, Status.REVERTED)
-    return [file for file in listing.ready if engine.outcome(file) not in ended], listing.unstable
-
-
-def _runs(marks: Path) -> Iterator[tuple[str, str, float]]:
-    for mark in living(marks, "*.run"):
-        try:
-            yield mark.stem, mark.read_text(), mark.stat().st_mtime
-        except FileNotFoundError:  # It has just ended.
-            continue
-
-
-def _tables(engine: Engine, problems: list[str]) -> Tables | None:
-    published, database = engine.published.path, engine.warehouse.path
-    try:
-        if published.exists():
-            return _read(published, "the published copy", engine.published.last.copied_at)
-        if database.exists():
-            return _read(database, "the database", time.time())
-    except duckdb.Error as error:
-        problems.append(f"The tables cannot be read now: {error}")
-    return None
-
-
-def _read(path: Path, source: str, as_of: float) -> Tables:
-    with duckdb.connect(path, read_only=True) as connection:
-        (sizes,) = _rows(connection, _SIZES)
-        latest, given_up = _rows(connection, _LATEST), _rows(connection, _GIVEN_UP)
-    return Tables(source, as_of, sizes, latest, given_up)
-
-
-def _rows(connection: duckdb.DuckDBPyConnection, sql: str) -> list[Row]:
-    found = connection.execute(sql)
-    columns = [name for name, *_ in found.description or ()]
-    return [dict(zip(columns, row, strict=True)) for row in found.fetchall()]
-
-
-def _feed_errors(engine: Engine, problems: list[str]) -> dict[str, str]:
-    try:
-        feeds, wrong = engine.feeds()
-    except SettingsError as error:
-        problems.append(str(error))
-        return {}
-    problems += wrong
-    polled = ((feed.key, feed.memory.polls.error) for feed in feeds)
-    return {key: error for key, error in polled if error}
-
-
-def _size(path: Path) -> int:
-    try:
-        return path.stat().st_size
-    except FileNotFoundError:
-        return 0
-
-
-# As text
 
 
 def as_text(state: State) -> str:
@@ -241,12 +44,12 @@ def as_text(state: State) -> str:
 def _pending(state: State) -> list[str]:
     files = [f"{file.name} ({megabytes(file.size_bytes)})" for file in state.pending]
     landed = [delivery.delivery_id for delivery in state.unended]
-    counted = (
+    groups = (
         (files, "in the inbox, not in yet"),
         (state.unstable, "in the inbox, still being written"),
         (landed, "landed, not in yet"),
     )
-    lines = [f"{len(names):,} {what}: {_some(names)}" for names, what in counted if names]
+    lines = [f"{len(names):,} {what}: {_some(names)}" for names, what in groups if names]
     return lines or ["Nothing: all that came is in, or given up."]
 
 

@@ -13,7 +13,8 @@ from lfp_pipeline.landing.inbox import list_inbox
 from lfp_pipeline.landing.sources import LocalFile
 from lfp_pipeline.operations.prune import prune_raw
 from lfp_pipeline.operations.rebuild import rebuild_products
-from lfp_pipeline.status import State, as_text, state_of
+from lfp_pipeline.state import State, state_of
+from lfp_pipeline.status import as_text
 from lfp_pipeline_tests.oracle import LOG, File
 from lfp_pipeline_tests.processes import running
 from lfp_pipeline_tests.sensors.test_file_drop import HOLD
