@@ -21,6 +21,8 @@ def failing_plainly(
     """
     try:
         yield
+    except dg.Failure:  # It is told already.
+        raise
     except Exception as error:
         if isinstance(error, WarehouseBusyError):
             note_busy(context)

@@ -1,6 +1,7 @@
 """The engine: everything that can be done with one data folder."""
 
 import logging
+import shutil
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -178,13 +179,13 @@ class Engine:
         }
         return [
             one
-            for one in self.raw_zone.unended(self.warehouse.published_id(), log)
+            for one in self.raw_zone.unended(self.warehouse.told_id(), log)
             if (one.partition_key, one.delivered_at, one.size_bytes) not in versions
         ]
 
     def is_unended(self, key: str) -> bool:
         """Whether a delivery of a partition came to no end in this database."""
-        return self.raw_zone.is_unended(key, self.warehouse.published_id())
+        return self.raw_zone.is_unended(key, self.warehouse.told_id())
 
     def backlog(self, keys: Sequence[str], log: logging.Logger) -> Backlog:
         """How things stand with some partitions.
@@ -199,7 +200,7 @@ class Engine:
                 landed[key] = self.raw_zone.deliveries(key)
             except LandingError as error:
                 not_landed.append(NotLanded(key, str(error)))
-        database_id = self.warehouse.published_id()
+        database_id = self.warehouse.told_id()
         known, products = self._ledger(keys, log)
         unfinished: list[Delivery] = []
         finished: list[Ingested] = []
@@ -235,7 +236,7 @@ class Engine:
         A refused file that was dropped anew, moved or touched since is offered again; and so is one
         that brings what was in the bytes that it has lost.
         """
-        outcome = self.raw_zone.outcome(file, self.warehouse.published_id())
+        outcome = self.raw_zone.outcome(file, self.warehouse.told_id())
         if outcome is None:
             return None
         status = Status(outcome.status)
@@ -268,13 +269,8 @@ class Engine:
         version = (utc_from_ns(file.mtime_ns), file.size_bytes)
         return any(
             (account := known.get(delivery.delivery_id)) is not None
-            and (
-                account.status is Status.REVERTED
-                or (
-                    account.status is Status.MERGED
-                    and not is_to_land_again(delivery.path, file.ctime_ns)
-                )
-            )
+            and account.status in {Status.MERGED, Status.REVERTED}
+            and not is_to_land_again(delivery.path, file.size_bytes, file.ctime_ns)
             for delivery in deliveries
             if (delivery.delivered_at, delivery.size_bytes) == version
         )
@@ -303,8 +299,7 @@ class Engine:
         def land_and_ingest(batch: Batch) -> list[Ingested | NotLanded]:
             landed, done = self._landed(batch, log)
             if busy.is_set():  # One has waited for the database; the others need not.
-                message = "Not tried: the database is busy."
-                return [*done, *(NotLanded(one.partition_key, message) for one in landed)]
+                return [*done, *map(_not_tried, landed)]
             if landed:
                 ingested = ingest(landed, self.settings, self.warehouse, log, share=share)
                 if any(one.busy for one in ingested):
@@ -336,6 +331,13 @@ class Engine:
                 missing.append(NotLanded(one.partition_key, str(error)))
         return landed, missing
 
+    @property
+    def free_bytes(self) -> int:
+        """Left on the disk of the data folder, also where that is still to be made."""
+        folder = self.settings.data_dir
+        there = next(one for one in (folder, *folder.parents) if one.exists())
+        return shutil.disk_usage(there).free
+
     # For readers
 
     def publish(self, log: logging.Logger, *, at_once: bool = False) -> None:
@@ -358,6 +360,11 @@ class Engine:
             published.publish(log)
         except (LfpError, duckdb.Error, OSError) as error:
             log.warning("The tables were not published; the copy from before stays. %s", error)
+
+
+def _not_tried(delivery: Delivery) -> Ingested:
+    error = "Not tried: the database is busy."
+    return Ingested(delivery, Account(delivery.delivery_id, Status.FAILED, error=error), busy=True)
 
 
 def _batches(

@@ -3,12 +3,14 @@
 from typing import Any
 
 import dagster as dg
+import duckdb
 from pydantic import Field
 
 from lfp_pipeline.assets import count_names
 from lfp_pipeline.busy import failing_plainly
 from lfp_pipeline.checks import as_evaluation
 from lfp_pipeline.engine import Engine
+from lfp_pipeline.errors import LfpError
 from lfp_pipeline.jobs import SHORT_CONSOLE
 from lfp_pipeline.operations.export import export_tables
 from lfp_pipeline.operations.prune import prune_raw
@@ -17,6 +19,7 @@ from lfp_pipeline.operations.rebuild import rebuild_products
 from lfp_pipeline.operations.report import Report
 from lfp_pipeline.operations.revert import reinstate_delivery, revert_delivery
 from lfp_pipeline.operations.verify import verify
+from lfp_pipeline.remedies import told
 from lfp_pipeline.reporting import SHOWN_FAILURES, Metadata
 from lfp_pipeline.resources import ProductsDatabase
 
@@ -210,9 +213,16 @@ def _metadata(report: Report) -> Metadata:
 def _show_tables(
     context: dg.OpExecutionContext, engine: Engine, database: ProductsDatabase
 ) -> None:
-    """See that the counts are right, show them where the asset is, and publish the tables."""
-    with database.get_connection() as connection:
-        metadata, checks = count_names(connection, context.log)
+    """See that the counts are right, show them where the asset is, and publish the tables.
+
+    What was to be done is done by then, whether it can be shown or not.
+    """
+    try:
+        with database.get_connection() as connection:
+            metadata, checks = count_names(connection, context.log)
+    except (LfpError, duckdb.Error) as error:
+        context.log.warning("That is done, and cannot be shown now: %s", told(error))
+        return
     context.log_event(dg.AssetMaterialization("name_counts", metadata=metadata))
     for check in checks:
         context.log_event(as_evaluation(check))  # type: ignore[arg-type] # taken, if untold

@@ -3,7 +3,7 @@
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 INTERVAL_SECONDS = 10.0
@@ -53,6 +53,19 @@ def counted(number: int, noun: str) -> str:
         return f"1 {noun}"
     plural = f"{noun[:-1]}ies" if noun.endswith("y") else f"{noun}s"
     return f"{number:,} {plural}"
+
+
+def some_of(names: Sequence[str], number: int | None = None, most: int = 5) -> str:
+    """Names for people: `a, b and 1,998 more`; in characters that every console can print.
+
+    Args:
+        names: the first ones, or all.
+        number: how many there are; None: those that are given.
+        most: so many are named.
+    """
+    shown = [name.encode(errors="backslashreplace").decode() for name in names[:most]]
+    left = (len(names) if number is None else number) - len(shown)
+    return ", ".join(shown) + (f" and {left:,} more" if left else "")
 
 
 def megabytes(size: float) -> str:

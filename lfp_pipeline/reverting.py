@@ -8,6 +8,7 @@ from lfp_pipeline.landing.intact import check_intact
 from lfp_pipeline.landing.intents import reverted_at
 from lfp_pipeline.landing.raw_zone import RawZone
 from lfp_pipeline.landing.sources import utc_now
+from lfp_pipeline.progress import some_of
 from lfp_pipeline.reading.plain_text import plain_texts
 from lfp_pipeline.reading.reader import read_delivery
 from lfp_pipeline.reading.workspace import Workspace
@@ -18,6 +19,10 @@ from lfp_pipeline.warehouse.ledger import account_of
 from lfp_pipeline.warehouse.reversal import Older, begin_reversal, bury, inherit, is_sought, reverse
 
 _TOLD = "Reverted at {at:%Y-%m-%d %H:%M:%S} UTC. The job revert_delivery reinstates it."
+_FORGONE = (
+    " What {ids} may have had of its skus is gone, because the bytes are pruned: that counts again "
+    "once it lands again."
+)
 
 
 def revert(
@@ -37,6 +42,11 @@ def revert(
         return known
     forgone = find_heirs(delivery, workspace, settings, log)
     told = _TOLD.format(at=reverted_at(delivery.path) or utc_now())
+    if forgone:
+        ids = [older.delivery_id for older in forgone]
+        told += _FORGONE.format(ids=some_of(ids))
+        for delivery_id in ids:  # Before it is so: what is offered once more does no harm.
+            RawZone(settings.raw_dir).forget_outcome(delivery_id)
     return reverse(workspace.connection, delivery, told, forgone)
 
 

@@ -15,7 +15,7 @@ from lfp_pipeline.landing.delivery import Delivery, Kind
 from lfp_pipeline.landing.intact import check_intact
 from lfp_pipeline.landing.intents import is_reverted
 from lfp_pipeline.landing.raw_zone import RawZone
-from lfp_pipeline.progress import heartbeat
+from lfp_pipeline.progress import heartbeat, some_of
 from lfp_pipeline.reading.arrivals import arrive_alone, arrive_with_others
 from lfp_pipeline.reading.fingerprint import fingerprint
 from lfp_pipeline.reading.plain_text import PlainText, plain_texts
@@ -260,8 +260,7 @@ class _Work:
         Raises:
             MindChangedError: meanwhile, the batch is to be taken in or out in another way.
         """
-        more = f" and {len(self.batch) - 1} more" if len(self.batch) > 1 else ""
-        purpose = f"{work} {self.batch[0].delivery_id}{more}"
+        purpose = f"{work} {some_of([one.delivery_id for one in self.batch], most=1)}"
         telling = heartbeat(self.log, lambda seconds: f"{purpose}: {seconds:.0f} s so far")
         with warehouse.attached(self.workspace.connection, purpose, self.log), telling:
             # Behind the lock: whoever changes his mind says so first, and comes here then.

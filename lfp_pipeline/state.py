@@ -4,7 +4,6 @@ Nothing is waited for, and nobody is held up: the tables are read in their publi
 """
 
 import logging
-import shutil
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -88,6 +87,7 @@ class State:
         writer: who has the writer lock.
         waiting: who waits for it.
         tables: what they say; None: they cannot be had, or are not there.
+        out_of_reach: the ids of what is given up and not kept: only its file brings it.
         is_outdated: whether they have changed since they were published.
         feed_errors: what is wrong, by feed.
         disk: bytes, by what takes them.
@@ -104,6 +104,7 @@ class State:
     writer: Turn | None
     waiting: Sequence[Turn]
     tables: Tables | None
+    out_of_reach: frozenset[str]
     is_outdated: bool
     feed_errors: Mapping[str, str]
     disk: Mapping[str, int]
@@ -117,6 +118,8 @@ def state_of(engine: Engine) -> State:
     problems: list[str] = []
     pending, unstable = _inbox(engine, problems)
     lock = engine.warehouse.lock
+    tables = _tables(engine, problems)
+    given_up = [row["delivery_id"] for row in tables.given_up] if tables else []
     if engine.warehouse.looks_broken:
         problems.append(f"{engine.warehouse.path} is no database: run rebuild_products.")
     return State(
@@ -128,7 +131,8 @@ def state_of(engine: Engine) -> State:
         runs=list(_runs(settings.run_marks_dir)),
         writer=lock.holder,
         waiting=lock.waiting,
-        tables=_tables(engine, problems),
+        tables=tables,
+        out_of_reach=frozenset(id_ for id_ in given_up if not engine.raw_zone.keeps(id_)),
         is_outdated=engine.published.is_outdated,
         feed_errors=_feed_errors(engine, problems),
         disk={
@@ -136,7 +140,7 @@ def state_of(engine: Engine) -> State:
             "published copy": _size(engine.published.path),
             "raw zone": sum(_size(path) for path in settings.raw_dir.rglob("*")),
         },
-        free_bytes=shutil.disk_usage(settings.data_dir).free,
+        free_bytes=engine.free_bytes,
         problems=problems,
     )
 

@@ -1,21 +1,18 @@
 """Tells people how things stand with a data folder: `python -m lfp_pipeline.status`."""
 
 import sys
-from collections.abc import Sequence
 from datetime import UTC, datetime
 
 from lfp_pipeline.engine import Engine
 from lfp_pipeline.errors import LfpError
-from lfp_pipeline.progress import counted, megabytes
+from lfp_pipeline.progress import counted, megabytes, some_of
 from lfp_pipeline.settings import load_settings
 from lfp_pipeline.state import Row, State, state_of
 from lfp_pipeline.warehouse.account import Status
 
-_NAMED = 5
-
 _WHAT_TO_DO = {
     "refused": "Mend the file and drop it anew, or take it away: ingest_inbox fails by it.",
-    "failed": "The sensor tries it again, up to its limit; ingest_inbox does at any time.",
+    "failed": "ingest_inbox tries it again; so does the sensor, with what is in the inbox.",
 }
 
 
@@ -49,7 +46,7 @@ def _pending(state: State) -> list[str]:
         (state.unstable, "in the inbox, still being written"),
         (landed, "landed, not in yet"),
     )
-    lines = [f"{len(names):,} {what}: {_some(names)}" for names, what in groups if names]
+    lines = [f"{len(names):,} {what}: {some_of(names)}" for names, what in groups if names]
     return lines or ["Nothing: all that came is in, or given up."]
 
 
@@ -68,7 +65,8 @@ def _given_up(state: State) -> list[str]:
     lines = []
     for row in state.tables.given_up if state.tables else ():
         lines += [f"{row['delivery_id']} was {row['status']}: {row['error']}"]
-        lines += [f"    {_WHAT_TO_DO[row['status']]}"]
+        if row["delivery_id"] not in state.out_of_reach:
+            lines += [f"    {_WHAT_TO_DO[row['status']]}"]
     return lines
 
 
@@ -105,11 +103,6 @@ def _sizes(state: State) -> list[str]:
     lines = [f"{rows:>12,}  {table.replace('_', ' ')}" for table, rows in tables.sizes.items()]
     told = f"As of {_time(tables.as_of)} UTC, {age} ago, in {tables.source}"
     return [*lines, f"{told}; they have changed since." if state.is_outdated else f"{told}."]
-
-
-def _some(names: Sequence[str]) -> str:
-    more = len(names) - _NAMED
-    return ", ".join(names[:_NAMED]) + (f" and {more:,} more" if more > 0 else "")
 
 
 def _time(seconds: float) -> str:

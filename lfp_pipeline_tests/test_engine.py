@@ -238,7 +238,7 @@ def test_the_outcome_stands_beside_the_raw_file(engine: Engine) -> None:
     ingest_inbox(engine)
     for key, outcome in (("a.csv", "merged"), ("b.csv", "refused")):
         (delivery,) = engine.raw_zone.deliveries(key)
-        noted = read_outcome(delivery.path, engine.warehouse.published_id())
+        noted = read_outcome(delivery.path, engine.warehouse.told_id())
         assert noted is not None
         assert noted.status == outcome
     assert engine.unended(LOG) == []

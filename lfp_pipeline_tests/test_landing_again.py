@@ -1,15 +1,26 @@
 """Whose bytes are gone gets them back from the inbox, by the job and by the sensor."""
 
+import os
+from datetime import datetime, timedelta
+from pathlib import Path
+
 import pytest
 
+from lfp_pipeline.errors import OperationRefusedError
+from lfp_pipeline.landing import intact
 from lfp_pipeline.landing.intents import is_pruned
 from lfp_pipeline.operations.prune import prune_raw
-from lfp_pipeline.operations.revert import revert_delivery
+from lfp_pipeline.operations.purge import Selection, purge_products
+from lfp_pipeline.operations.revert import reinstate_delivery, revert_delivery
+from lfp_pipeline.operations.verify import verify
 from lfp_pipeline_tests.oracle import LOG, File, tables, true_products
 from lfp_pipeline_tests.support import NO_SKU, Project, drop
 
 A = File("a.csv", 1_000_000, (("s1", "Ann", "x"), ("s2", "Bob", "y")))
 B = File("b.csv", 2_000_000, (("s1", "Eva", "z"), ("s2", "Cid", "")))
+
+EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001 (as in the tables)
+MICROSECOND = timedelta(microseconds=1)
 
 ways = pytest.mark.parametrize("way", ["job", "sensor"])
 
@@ -83,13 +94,89 @@ def test_what_was_given_up_and_is_dropped_anew_is_merged_anew(project: Project, 
     assert_it_is_back(project)
 
 
-def test_what_is_reverted_is_not_offered_whatever_became_of_its_bytes(project: Project) -> None:
+@ways
+def test_what_is_cut_off_is_taken_from_the_inbox(project: Project, way: str) -> None:
+    os.truncate(project.engine.raw_zone.find(A.delivery_id).path, 10)
+    take_in(project, way)
+    assert_it_is_back(project)
+
+
+@ways
+def test_what_is_reverted_gets_its_bytes_back_and_stays_out(project: Project, way: str) -> None:
     revert_delivery(project.engine, A.delivery_id, LOG)
     project.engine.raw_zone.find(A.delivery_id).path.unlink()
-    assert_nothing_is_offered(project)
-    project.drop(A)
-    assert_nothing_is_offered(project)
+    take_in(project, way)
     assert project.products == []
+    assert_nothing_is_offered(project)
+    assert verify(project.engine, LOG).problems == ()
+    reinstate_delivery(project.engine, A.delivery_id, LOG)
+    assert_it_is_back(project)
+
+
+@ways
+def test_what_is_reverted_and_pruned_can_be_reinstated_as_it_is_told(
+    project: Project, way: str
+) -> None:
+    revert_delivery(project.engine, A.delivery_id, LOG)
+    prune(project)
+    assert_nothing_is_offered(project)
+    told = r"Drop its file again, with the time that it had, and run ingest_inbox; then reinstate"
+    with pytest.raises(OperationRefusedError, match=told):
+        reinstate_delivery(project.engine, A.delivery_id, LOG)
+    project.drop(A)
+    take_in(project, way)
+    assert project.products == []
+    reinstate_delivery(project.engine, A.delivery_id, LOG)
+    assert_it_is_back(project)
+
+
+@pytest.mark.parametrize("is_told", [True, False], ids=["touched", "bit rot"])
+def test_what_is_damaged_is_removed_and_then_taken_from_the_inbox(
+    project: Project, is_told: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    raw = project.engine.raw_zone.find(A.delivery_id).path
+    damage(raw)
+    if not is_told:  # As if nobody had touched it.
+        monkeypatch.setattr(intact, "_is_untouched", lambda raw: raw.exists())
+    (problem,) = verify(project.engine, LOG).problems
+    assert f"{raw} is not what landed" in problem
+    assert "remove it, and drop its file anew" in problem
+    raw.unlink()
+    take_in(project, "job")
+    assert_it_is_back(project)
+
+
+@pytest.mark.parametrize("is_told", [True, False], ids=["touched", "bit rot"])
+def test_what_is_damaged_is_mended_by_landing_its_file(
+    project: Project, is_told: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    damage(project.engine.raw_zone.find(A.delivery_id).path)
+    if not is_told:
+        monkeypatch.setattr(intact, "_is_untouched", lambda raw: raw.exists())
+    assert project.ingest("a.csv").success
+    assert_it_is_back(project)
+
+
+def damage(raw: Path) -> None:
+    """Change a byte."""
+    raw.chmod(0o644)
+    with raw.open("r+b") as file:
+        file.seek(-3, os.SEEK_END)
+        file.write(b"!")
+
+
+def test_nothing_but_purges_lands_among_the_purges(project: Project) -> None:
+    told = purge_products(project.engine, Selection(skus=["s1"]), LOG)
+    purge = project.engine.raw_zone.find(str(told.figures["delivery_id"]))
+    content, record = purge.path.read_bytes(), purge.path.with_suffix(".json")
+    record.chmod(0o644)
+    record.write_text("{")
+    problem = verify(project.engine, LOG).problems[0]
+    assert "Put it back from a copy; or, unless it is that of a purge, remove it" in problem
+    record.unlink()
+    drop(project.inbox, "purges", content, (purge.delivered_at - EPOCH) // MICROSECOND)
+    assert "is for what purge_products deletes" in project.error(project.run("ingest_inbox"))
+    assert [product[0] for product in project.products] == ["s2"]
 
 
 def test_what_was_refused_and_is_pruned_is_not_offered_by_the_sensor(project: Project) -> None:

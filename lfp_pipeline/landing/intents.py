@@ -47,16 +47,21 @@ def is_pruned(raw: Path) -> bool:
     return raw.with_suffix(_PRUNED).exists()
 
 
-def is_to_land_again(raw: Path, dropped_ns: int) -> bool:
-    """Whether a delivery that was in has lost its bytes, and a file of its version brings them.
+def is_to_land_again(raw: Path, size_bytes: int, dropped_ns: int) -> bool:
+    """Whether a delivery that had landed has lost bytes, and a file of its version brings them.
 
     What is pruned is not lost: only if the file was dropped, moved or touched since, it is wanted.
 
     Args:
         raw: the delivery's raw file.
-        dropped_ns: when that was, of the file; as the kernel tells it.
+        size_bytes: of that version.
+        dropped_ns: when the file was dropped, moved or touched, as the kernel tells it.
     """
-    is_there = raw.exists()  # Looked at first: it is noted as pruned before it goes.
+    # Looked at first: it is noted as pruned before it goes.
+    try:
+        is_there = raw.stat().st_size == size_bytes
+    except FileNotFoundError:
+        is_there = False
     try:
         pruned_ns = raw.with_suffix(_PRUNED).stat().st_ctime_ns
     except FileNotFoundError:

@@ -13,6 +13,7 @@ from lfp_pipeline.landing.intents import is_reverted
 
 _SUFFIX = ".outcome"
 REVERTED = "reverted"
+_ENDS = {"merged", "refused", REVERTED}
 
 
 @dataclass(frozen=True)
@@ -39,10 +40,12 @@ def forget_outcome(raw: Path) -> None:
 def read_outcome(raw: Path, database_id: str | None) -> Outcome | None:
     """What was noted of the delivery whose raw file that is; None: it came to no end there."""
     try:
-        with raw.with_suffix(_SUFFIX).open() as note:
+        with raw.with_suffix(_SUFFIX).open(errors="replace") as note:  # Whatever is in it.
             status, _, noted_id = note.read().strip().partition(" ")
             noted_ns = Path(note.name).stat().st_mtime_ns
     except FileNotFoundError:
         return None
-    ended = noted_id == database_id and (status == REVERTED) == is_reverted(raw)
-    return Outcome(status, noted_ns) if ended else None
+    is_told = status in _ENDS and noted_id == database_id
+    return (
+        Outcome(status, noted_ns) if is_told and (status == REVERTED) == is_reverted(raw) else None
+    )

@@ -5,6 +5,9 @@ import re
 
 MAX_LENGTH = 120
 
+PURGES = "purges"
+"""Of deletions, which come from no source."""
+
 _DIGEST_LENGTH = 16
 _SAFE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*")
 _LOOKS_DERIVED = re.compile(rf".*-[0-9a-f]{{{_DIGEST_LENGTH}}}")

@@ -27,8 +27,8 @@ from lfp_pipeline.landing.durable import leftovers, publish, temporary_beside, t
 from lfp_pipeline.landing.inbox import InboxFile
 from lfp_pipeline.landing.intact import TOUCHED_AT, check_intact
 from lfp_pipeline.landing.intents import is_pruned, is_reverted, is_to_land_again, keep_again
-from lfp_pipeline.landing.outcomes import REVERTED, Outcome, forget_outcome, read_outcome
-from lfp_pipeline.landing.partition_key import is_partition_key
+from lfp_pipeline.landing.outcomes import Outcome, forget_outcome, read_outcome
+from lfp_pipeline.landing.partition_key import PURGES, is_partition_key
 from lfp_pipeline.landing.sources import Source, utc_from_ns, utc_now
 from lfp_pipeline.progress import TransferProgress
 from lfp_pipeline.remedies import remedy
@@ -62,7 +62,8 @@ class RawZone:
             kind: what it holds. What has landed before stays what it was.
 
         Raises:
-            LandingError: the source could not be fetched or stored. The raw zone is as it was.
+            LandingError: the source could not be fetched or stored, or is not what that partition
+                holds. The raw zone is as it was.
         """
         if not is_partition_key(key):
             msg = f"{key!r} is not a partition key: letters, digits, `.`, `_` and `-`, please."
@@ -101,6 +102,11 @@ class RawZone:
     def _keep(self, delivery: Delivery, file: BinaryIO, temporary: Path) -> Delivery:
         """Give what was fetched its place, unless it is there; nobody prunes it meanwhile."""
         recorded = self._recorded(delivery)
+        if recorded is None and (delivery.partition_key == PURGES) != (
+            delivery.kind is Kind.DELETION
+        ):
+            msg = f"The partition {PURGES} is for what purge_products deletes. Choose another name."
+            raise LandingError(msg, permanent=True)
         is_kept = recorded is not None and _is_intact(recorded)
         if recorded is not None:
             delivery = recorded if is_kept else replace(delivery, kind=recorded.kind)
@@ -172,6 +178,12 @@ class RawZone:
         record = self._record_of(delivery_id)
         return record is not None and not is_pruned(record)
 
+    def forget_outcome(self, delivery_id: str) -> None:
+        """Have a delivery be offered again, as far as it can be had."""
+        record = self._record_of(delivery_id)
+        if record is not None:
+            forget_outcome(record)
+
     def _record_of(self, delivery_id: str) -> Path | None:
         key, _, name = delivery_id.partition("#")
         record = self.root / key / f"{name.replace('#', '-')}.json"
@@ -216,10 +228,9 @@ class RawZone:
         moment = stamp(utc_from_ns(file.mtime_ns))
         for note in (self.root / file.partition_key).glob(f"{moment}-*.outcome"):
             outcome = read_outcome(note, database_id)
-            if outcome is None or _size_bytes(note) != file.size_bytes:
+            if outcome is None or not _has_landed_with(file.size_bytes, note):
                 continue
-            raw = note.with_suffix(".raw")
-            if outcome.status == REVERTED or not is_to_land_again(raw, file.ctime_ns):
+            if not is_to_land_again(note.with_suffix(".raw"), file.size_bytes, file.ctime_ns):
                 return outcome
         return None
 
@@ -290,20 +301,20 @@ def _now_after(newest: Delivery | None) -> datetime:
 
 def _is_intact(delivery: Delivery) -> bool:
     try:
-        check_intact(delivery)
+        check_intact(delivery, thorough=True)  # Disks do lose bytes, and here are the right ones.
     except RawFileError:
         return False
     return True
 
 
-def _size_bytes(note: Path) -> int | None:
-    """The size of the raw file beside that note; None: it cannot be told."""
-    try:
-        return note.with_suffix(".raw").stat().st_size
-    except FileNotFoundError:  # Pruned.
-        with suppress(LandingError):
-            return _read_record(note.with_suffix(".json")).size_bytes
-        return None
+def _has_landed_with(size_bytes: int, note: Path) -> bool:
+    """Whether the delivery beside that note has landed with that many bytes."""
+    with suppress(FileNotFoundError):
+        if note.with_suffix(".raw").stat().st_size == size_bytes:
+            return True
+    with suppress(LandingError):  # The raw file is pruned, gone or cut off; or of another version.
+        return _read_record(note.with_suffix(".json")).size_bytes == size_bytes
+    return False
 
 
 def _read_record(record: Path) -> Delivery:
@@ -326,7 +337,7 @@ def _read_record(record: Path) -> Delivery:
         )
     except (OSError, ValueError, KeyError, TypeError) as error:
         msg = (
-            f"The record {record} cannot be read ({type(error).__name__}: {error}). Remove it, and "
-            "land its file again."
+            f"The record {record} cannot be read ({type(error).__name__}: {error}). Put it back "
+            "from a copy; or, unless it is that of a purge, remove it, and land its file again."
         )
         raise LandingError(msg, permanent=True) from error

@@ -11,7 +11,7 @@ from lfp_pipeline.ingested import Ingested
 from lfp_pipeline.landing.delivery import Delivery
 from lfp_pipeline.landing.intents import is_pruned
 from lfp_pipeline.settling import is_settled
-from lfp_pipeline.warehouse.ledger import all_accounts
+from lfp_pipeline.warehouse.ledger import statuses
 
 _FOLDER = ".rebuild"
 
@@ -29,8 +29,8 @@ def drafted(engine: Engine) -> Iterator[Engine]:
 def follow(draft: Engine, deliveries: Sequence[Delivery], log: logging.Logger) -> None:
     """Have a draft follow the raw zone in these deliveries, as far as it does not yet."""
     with draft.warehouse.opened("looking what is in", log) as connection:
-        statuses = {id_: account.status for id_, account in all_accounts(connection).items()}
-    left = [one for one in deliveries if not is_settled(one, statuses.get(one.delivery_id))]
+        status_of = statuses(connection)
+    left = [one for one in deliveries if not is_settled(one, status_of.get(one.delivery_id))]
     log.info("To take in anew: %d of %d deliveries", len(left), len(deliveries))
     for outcome in draft.ingest_all([], left, log):
         if isinstance(outcome, Ingested):

@@ -20,7 +20,7 @@ from lfp_pipeline.landing.durable import leftovers, publish, temporary_beside
 from lfp_pipeline.landing.sources import utc_now
 from lfp_pipeline.operations.report import Report
 from lfp_pipeline.progress import counted, heartbeat, megabytes
-from lfp_pipeline.warehouse.operations import record_operation
+from lfp_pipeline.warehouse.operations import note_operation
 from lfp_pipeline.warehouse.writer_lock import WriterLock
 
 # By table: what is written, and its texts. These are quoted, so that blanks at their ends and empty
@@ -111,8 +111,7 @@ def export_tables(
     told = ", ".join(f"{name} ({megabytes(size)})" for name, size in sizes.items())
     summary = f"{_counted(products, names)} are in {folder}: {told}."
     figures = {"products": products, "names": names, "last_merged_at": f"{last_merged_at} UTC"}
-    with engine.warehouse.opened("noting an export", log) as connection:
-        record_operation(connection, "export_tables", started, summary)
+    note_operation(engine.warehouse, "export_tables", started, summary, log)
     return Report(summary, figures | sizes)
 
 

@@ -14,11 +14,11 @@ from lfp_pipeline.landing.delivery import Delivery, Kind
 from lfp_pipeline.landing.intents import is_reverted, prune
 from lfp_pipeline.landing.sources import utc_now
 from lfp_pipeline.operations.report import Report
-from lfp_pipeline.progress import counted, megabytes
+from lfp_pipeline.progress import counted, megabytes, some_of
 from lfp_pipeline.settling import is_settled
 from lfp_pipeline.warehouse.account import Status
 from lfp_pipeline.warehouse.laws import needed_deliveries
-from lfp_pipeline.warehouse.ledger import all_accounts
+from lfp_pipeline.warehouse.ledger import statuses
 from lfp_pipeline.warehouse.operations import record_operation
 
 _SHOWN = 20
@@ -49,16 +49,16 @@ def prune_raw(
     with engine.warehouse.opened("pruning the raw zone", log) as connection:
         needed = needed_deliveries(connection)
         landed_before = started - timedelta(days=older_than_days)
-        statuses = {id_: account.status for id_, account in all_accounts(connection).items()}
+        status_of = statuses(connection)
         deliveries = engine.raw_zone.all_deliveries()
-        _see_that_no_reversal_is_pending(deliveries, statuses)
+        _see_that_no_reversal_is_pending(deliveries, status_of)
         old = [
             one
             for one in deliveries
             if one.landed_at < landed_before
             and one.kind is Kind.PRODUCTS
             and one.path.exists()
-            and is_settled(one, statuses.get(one.delivery_id))
+            and is_settled(one, status_of.get(one.delivery_id))
         ]
         chosen = [one for one in old if even_if_needed or one.delivery_id not in needed]
         lost = [one for one in chosen if one.delivery_id in needed]
@@ -72,13 +72,13 @@ def prune_raw(
 
 
 def _see_that_no_reversal_is_pending(
-    deliveries: Sequence[Delivery], statuses: Mapping[str, Status]
+    deliveries: Sequence[Delivery], status_of: Mapping[str, Status]
 ) -> None:
     """What is still to be taken out may need any older delivery."""
     pending = [
         one.delivery_id
         for one in deliveries
-        if is_reverted(one.path) and not is_settled(one, statuses.get(one.delivery_id))
+        if is_reverted(one.path) and not is_settled(one, status_of.get(one.delivery_id))
     ]
     if pending:
         msg = (
@@ -94,9 +94,8 @@ def _report(
     size = sum(one.size_bytes for one in chosen)
     summary = f"{'Would prune' if dry_run else 'Pruned'} {counted(len(chosen), 'delivery')}"
     if chosen:
-        more = f" and {len(chosen) - _SHOWN:,} more" if len(chosen) > _SHOWN else ""
-        named = ", ".join(one.delivery_id for one in chosen[:_SHOWN])
-        summary += f" of {megabytes(size)}: {named}{more}"
+        named = some_of([one.delivery_id for one in chosen], most=_SHOWN)
+        summary += f" of {megabytes(size)}: {named}"
     summary += f". Kept of that age, because the tables need them: {kept:,}."
     if lost:
         verb = "would lose" if dry_run else "loses"

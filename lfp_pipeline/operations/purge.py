@@ -18,16 +18,18 @@ from lfp_pipeline.engine import Engine
 from lfp_pipeline.errors import LfpError, OperationRefusedError
 from lfp_pipeline.holds import own_folder
 from lfp_pipeline.landing.delivery import Kind
+from lfp_pipeline.landing.partition_key import PURGES
 from lfp_pipeline.landing.sources import LocalFile, OnProgress, Sink, utc_now
 from lfp_pipeline.operations.report import Report
+from lfp_pipeline.progress import counted, some_of
 from lfp_pipeline.warehouse.account import Status
-
-PARTITION = "purges"
-"""Purges are deliveries of a partition of their own."""
 
 _SHOWN_SKUS = 10
 
 _INSTANT = timedelta(microseconds=1)
+
+_SKEW = timedelta(days=1)
+"""By so much, clocks may differ. What is dated further ahead is dated in the future."""
 
 _NAMED = """
 CREATE TABLE doomed AS
@@ -40,6 +42,10 @@ _CHOSEN = "CREATE TABLE doomed AS SELECT sku, delivered_at FROM warehouse.produc
 _SUMMARY = """
 SELECT count(*), count(delivered_at), max(delivered_at), (SELECT count(*) FROM warehouse.products)
 FROM doomed
+"""
+
+_AHEAD = """
+SELECT count(*), min(sku, $limit) FROM doomed WHERE delivered_at > $soon
 """
 
 _SOME = "SELECT sku FROM doomed ORDER BY sku LIMIT $limit"
@@ -90,8 +96,7 @@ class _Doomed:
         text = f"{self.products:,} of {self.products_in_all:,} products {verb} deleted"
         if self.skus > self.products:
             text += f"; {self.skus - self.products:,} of the skus are not there"
-        more = f" and {self.skus - len(self.some):,} more" if self.skus > len(self.some) else ""
-        return f"{text}. Skus: {', '.join(self.some)}{more}."
+        return f"{text}. Skus: {some_of(self.some, self.skus, _SHOWN_SKUS)}."
 
 
 @dataclass(frozen=True)
@@ -133,11 +138,12 @@ def purge_products(
         figures = {"skus": doomed.skus, "products_deleted": doomed.products}
         if not doomed.skus:
             return Report("Nothing is to be deleted: no product is as you say.", figures)
+        taken = {one.delivered_at for one in engine.raw_zone.deliveries(PURGES)}
+        moment = _moment_after(doomed.newest, taken)
         if dry_run:
-            return Report(doomed.told("would be"), figures)
-        taken = {one.delivered_at for one in engine.raw_zone.deliveries(PARTITION)}
-        source = _Purge(LocalFile(listed), _name(selection), _moment_after(doomed.newest, taken))
-        delivery = engine.raw_zone.land(source, PARTITION, log, kind=Kind.DELETION)
+            return Report(doomed.told("would be") + _told_if_ahead(moment), figures)
+        source = _Purge(LocalFile(listed), _name(selection), moment)
+        delivery = engine.raw_zone.land(source, PURGES, log, kind=Kind.DELETION)
     done = engine.ingest(delivery, log)
     if done.account.status is not Status.MERGED:
         msg = (
@@ -152,7 +158,8 @@ def purge_products(
         "products_deleted": deleted.products,
         "products": done.products,
     }
-    return Report(f"{deleted.told('are')} It is the delivery {delivery.delivery_id}.", told)
+    summary = f"{deleted.told('are')} It is the delivery {delivery.delivery_id}."
+    return Report(summary + _told_if_ahead(delivery.delivered_at), told)
 
 
 def _list_doomed(
@@ -166,9 +173,36 @@ def _list_doomed(
         connection.execute(*_doom(selection))
         skus, products, newest, in_all = connection.execute(_SUMMARY).fetchall()[0]
         some = [sku for (sku,) in connection.execute(_SOME, {"limit": _SHOWN_SKUS}).fetchall()]
+        _see_that_dates_go_together(connection, skus, newest)
         ordered = connection.sql("SELECT sku FROM doomed ORDER BY sku")
         ordered.write_csv(str(listed), header=True, quoting="ALL")
         return _Doomed(skus, products, newest, in_all, some)
+
+
+def _see_that_dates_go_together(
+    connection: duckdb.DuckDBPyConnection, skus: int, newest: datetime | None
+) -> None:
+    """A purge has one date, and keeps out what is older: that of a product of the year 2100, all.
+
+    Raises:
+        OperationRefusedError: some of the products are dated in the future, and others are not.
+    """
+    values = {"soon": utc_now() + _SKEW, "limit": _SHOWN_SKUS}
+    ahead, some = connection.execute(_AHEAD, values).fetchall()[0]
+    if 0 < ahead < skus:
+        msg = (
+            f"Of these {counted(skus, 'sku')}, {ahead:,} came with dates in the future, up to "
+            f"{newest}: {some_of(some, ahead, _SHOWN_SKUS)}. The purge would have that date, and "
+            "keep all of these skus out until then. Purge those by themselves first, by partition "
+            "or skus."
+        )
+        raise OperationRefusedError(msg)
+
+
+def _told_if_ahead(moment: datetime) -> str:
+    if moment <= utc_now() + _SKEW:
+        return ""
+    return f" It is dated {moment}, as what it deletes: until then, nothing brings these skus back."
 
 
 def _is_known(connection: duckdb.DuckDBPyConnection, partition: str) -> bool:

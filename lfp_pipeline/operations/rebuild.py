@@ -6,9 +6,8 @@ noted in the raw zone stay true.
 """
 
 import logging
-import shutil
 from collections.abc import Collection, Iterator, Mapping
-from contextlib import suppress
+from contextlib import contextmanager
 
 import duckdb
 
@@ -25,6 +24,7 @@ from lfp_pipeline.operations.report import Report
 from lfp_pipeline.progress import counted, megabytes
 from lfp_pipeline.remedies import remedy
 from lfp_pipeline.warehouse.account import Account, Status
+from lfp_pipeline.warehouse.laws import needed_deliveries
 from lfp_pipeline.warehouse.ledger import all_accounts, forget
 from lfp_pipeline.warehouse.operations import record_operation
 from lfp_pipeline.warehouse.replacement import (
@@ -38,6 +38,8 @@ from lfp_pipeline.warehouse.replacement import (
 from lfp_pipeline.warehouse.schema import database_id
 
 _SHOWN = 10
+
+_GONE = "it is pruned, or its record is gone, and the tables need it."
 
 
 def rebuild_products(
@@ -59,12 +61,12 @@ def rebuild_products(
         LfpError: it could not be made. The old one stands.
     """
     if dry_run:
-        return _foretell(engine)
+        return _foretell(engine, log)
     started = utc_now()
     path = engine.warehouse.path
     path.parent.mkdir(parents=True, exist_ok=True)
     if path.exists():  # Who has it open is told now, and not after an hour.
-        with suppress(WarehouseBrokenError), engine.warehouse.opened("rebuilding", log):
+        with _though_unreadable(), engine.warehouse.opened("rebuilding", log):
             pass
     with drafted(engine) as draft:
         follow(draft, kept_deliveries(engine), log)
@@ -80,7 +82,13 @@ def rebuild_products(
                 pruned = _merged_once(old, new) - set(lost)
                 report = _report(old, new, lost, pruned)
                 if old is not None:
-                    inherit_records(connection, path, list(lost), sorted(pruned))
+                    inherit_records(
+                        connection,
+                        path,
+                        gone=sorted(set(lost) - set(new.accounts)),
+                        hidden=sorted(pruned) if lost else [],
+                        same=not lost,
+                    )
                 record_operation(connection, "rebuild_products", started, report.summary)
                 connection.execute("CHECKPOINT warehouse")
             if old is None:
@@ -108,22 +116,32 @@ def _forget_pruned(engine: Engine, connection: duckdb.DuckDBPyConnection) -> Non
     )
 
 
+@contextmanager
+def _though_unreadable(log: logging.Logger | None = None) -> Iterator[None]:
+    """Go on after the block where the present database cannot be read; that is told to the log."""
+    try:
+        yield
+    except (WarehouseBrokenError, duckdb.Error) as error:
+        if remedy(error):  # Not the database is at fault.
+            raise
+        if log is not None:
+            first_line, _, _ = str(error.__cause__ or error).partition("\n")
+            log.warning("The present database cannot be read: %s", first_line)
+
+
 def _contents_of_old(engine: Engine, log: logging.Logger) -> Contents | None:
     """What the present database holds, which has no write-ahead log then; None: nobody can tell."""
     if not engine.warehouse.path.exists():
         return None
-    with engine.warehouse.connect() as connection:
-        try:
-            with engine.warehouse.attached_behind_lock(connection, log):
-                connection.execute("CHECKPOINT warehouse")
-                read_records(connection)
-                return contents(connection)
-        except (WarehouseBrokenError, duckdb.Error) as error:
-            if remedy(error):  # Not the database is at fault.
-                raise
-            first_line, _, _ = str(error.__cause__ or error).partition("\n")
-            log.warning("The present database cannot be read: %s", first_line)
-            return None
+    with (
+        engine.warehouse.connect() as connection,
+        _though_unreadable(log),
+        engine.warehouse.attached_behind_lock(connection, log),
+    ):
+        connection.execute("CHECKPOINT warehouse")
+        read_records(connection)
+        return contents(connection)
+    return None
 
 
 def _refusal(lost: Mapping[str, str]) -> str:
@@ -157,7 +175,13 @@ def _losses(engine: Engine, old: Contents | None, new: Contents) -> Iterator[tup
         if (account := new.accounts.get(delivery_id)) is not None:
             yield delivery_id, account.error or account.status
         elif old is not None and delivery_id in old.needed:
-            yield delivery_id, "it is pruned, or its record is gone."
+            yield delivery_id, _GONE
+    for delivery_id, before in (old.accounts if old else {}).items():
+        now = new.accounts.get(delivery_id)
+        if now is not None and now.status is before.status is Status.MERGED:
+            more = now.rows_rejected - before.rows_rejected
+            if more > 0:
+                yield delivery_id, f"with the settings of now, {more:,} more rows are rejected."
     if old is None:
         for pruned in engine.raw_zone.all_deliveries():
             if was_needed(pruned.path) and not is_reverted(pruned.path):
@@ -183,7 +207,7 @@ def _report(
     else:
         summary += (
             f"Before, there were {old.products:,}, not all the same: deliveries had not been taken "
-            "in, or somebody had changed the tables."
+            "in, or the settings were others, or somebody had changed the tables."
         )
     return Report(summary, figures)
 
@@ -200,16 +224,27 @@ def _note_outcomes(
     note_outcomes(unnoted, log)
 
 
-def _foretell(engine: Engine) -> Report:
+def _foretell(engine: Engine, log: logging.Logger) -> Report:
     deliveries = kept_deliveries(engine)
     size = sum(one.size_bytes for one in deliveries)
-    gone = [one for one in deliveries if not one.path.exists()]
+    problems = [f"{one.path} is gone." for one in deliveries if not one.path.exists()]
+    kept = {one.delivery_id for one in deliveries}
+    problems += [f"{delivery_id}: {_GONE}" for delivery_id in sorted(_needed(engine, log) - kept)]
     path = engine.warehouse.path
-    free = shutil.disk_usage(next(one for one in path.parents if one.exists())).free
     summary = (
         f"Would read {counted(len(deliveries), 'delivery')} of {megabytes(size)} into a new "
         f"database beside {path}, which has {megabytes(engine.warehouse.size_bytes)}; "
-        f"{megabytes(free)} are free there. Then it would take its place."
+        f"{megabytes(engine.free_bytes)} are free there. Then it would take its place"
     )
-    problems = tuple(f"{one.path} is gone." for one in gone)
-    return Report(summary, {"deliveries": len(deliveries), "size_bytes": size}, problems)
+    summary += ", if losses are accepted." if problems else "."
+    figures = {"deliveries": len(deliveries), "size_bytes": size}
+    return Report(summary, figures, tuple(problems))
+
+
+def _needed(engine: Engine, log: logging.Logger) -> frozenset[str]:
+    """The deliveries that the present tables need, as far as these can be read."""
+    if engine.warehouse.path.exists():
+        purpose = "looking what a rebuild needs"
+        with _though_unreadable(log), engine.warehouse.opened(purpose, log) as connection:
+            return needed_deliveries(connection)
+    return frozenset()

@@ -7,6 +7,7 @@ import duckdb
 
 from lfp_pipeline.engine import Engine
 from lfp_pipeline.errors import LfpError, OperationRefusedError
+from lfp_pipeline.ingested import Ingested
 from lfp_pipeline.landing.delivery import Delivery
 from lfp_pipeline.landing.intents import is_pruned, is_reverted, want_reinstated, want_reverted
 from lfp_pipeline.landing.outcomes import forget_outcome
@@ -66,13 +67,13 @@ def revert_delivery(
             want_reverted(delivery.path)  # Behind the lock: so nobody prunes what it needs.
     if dry_run:
         return _foretell(engine, delivery, log)
-    products = _carry_out(engine, delivery, Status.REVERTED, log)
+    done = _carry_out(engine, delivery, Status.REVERTED, log)
     summary = (
         f"{delivery_id} is out. It had won {counted(before.outlook.products, 'product')} and "
         f"deleted {counted(before.outlook.deletions, 'sku')}. Of products, there were "
-        f"{before.products:,}, and are {products:,}."
+        f"{before.products:,}, and are {done.products:,}. In the ledger: {done.account.error}"
     )
-    return Report(summary, {"products_before": before.products, "products": products})
+    return Report(summary, {"products_before": before.products, "products": done.products})
 
 
 def reinstate_delivery(
@@ -84,23 +85,30 @@ def reinstate_delivery(
         LfpError: it is not in, and why.
     """
     delivery = engine.raw_zone.find(delivery_id)
-    if not is_reverted(delivery.path):
-        msg = f"{delivery_id} is not reverted: there is nothing to reinstate."
-        raise OperationRefusedError(msg)
-    if is_pruned(delivery.path):
-        msg = (
-            f"{delivery_id} is pruned: its bytes are gone. Land its file again: drop it with the "
-            f"time that it had, and run ingest_products for {delivery.partition_key}."
-        )
-        raise OperationRefusedError(msg)
+    with engine.warehouse.lock.held("looking what a reinstatement needs", log):  # Nobody prunes it.
+        if not is_reverted(delivery.path):
+            msg = f"{delivery_id} is not reverted: there is nothing to reinstate."
+            raise OperationRefusedError(msg)
+        if is_pruned(delivery.path):
+            msg = (
+                f"{delivery_id} is pruned: its bytes are gone. Drop its file again, with the time "
+                "that it had, and run ingest_inbox; then reinstate it."
+            )
+            raise OperationRefusedError(msg)
+        if not dry_run:
+            forget_outcome(delivery.path)  # Killed after this, nothing has happened.
+            want_reinstated(delivery.path)
     if dry_run:
         told = f"{delivery_id} would be taken in again, as if it had just arrived."
         return Report(told, {"size_bytes": delivery.size_bytes})
-    forget_outcome(delivery.path)  # Killed after this, nothing has happened.
-    want_reinstated(delivery.path)
-    products = _carry_out(engine, delivery, Status.MERGED, log)
-    told = f"{delivery_id} is in again: {counted(products, 'product')} in all."
-    return Report(told, {"products": products})
+    done = _carry_out(engine, delivery, Status.MERGED, log)
+    if done.account.status is Status.REFUSED:
+        told = (
+            f"{delivery_id} is reverted no longer, but refused, as bad data: {done.account.error}"
+        )
+    else:
+        told = f"{delivery_id} is in again: {counted(done.products, 'product')} in all."
+    return Report(told, {"products": done.products})
 
 
 def _look(engine: Engine, connection: duckdb.DuckDBPyConnection, delivery: Delivery) -> _Before:
@@ -148,17 +156,22 @@ def _foretell(engine: Engine, delivery: Delivery, log: logging.Logger) -> Report
     return Report(summary, asdict(found))
 
 
-def _carry_out(engine: Engine, delivery: Delivery, wanted: Status, log: logging.Logger) -> int:
-    """Have the warehouse follow what is wanted; the number of products then.
+def _carry_out(engine: Engine, delivery: Delivery, wanted: Status, log: logging.Logger) -> Ingested:
+    """Have the warehouse follow what is wanted, which is noted.
 
     Raises:
-        LfpError: it could not. What is wanted stays so, and the next ingest_inbox tries again.
+        LfpError: it could not. What is wanted stays so, and the next ingest_inbox tries again. Or
+            somebody wants the contrary meanwhile.
     """
     done = engine.ingest(delivery, log)
-    if done.account.status is not wanted:
+    status = done.account.status
+    if status is Status.FAILED:
         msg = (
-            f"{delivery.delivery_id} is to be {wanted} and is {done.account.status}: "
-            f"{done.account.error} The next ingest_inbox tries again."
+            f"{delivery.delivery_id} is to be {wanted}, and is not yet: {done.account.error} The "
+            "next ingest_inbox tries again."
         )
         raise LfpError(msg)
-    return done.products
+    if (status is Status.REVERTED) != (wanted is Status.REVERTED):
+        msg = f"Somebody has asked for the contrary meanwhile: {delivery.delivery_id} is {status}."
+        raise LfpError(msg)
+    return done

@@ -20,21 +20,24 @@ from lfp_pipeline.landing.outcomes import read_outcome
 from lfp_pipeline.landing.sources import utc_now
 from lfp_pipeline.operations.draft import drafted, follow
 from lfp_pipeline.operations.report import Report
-from lfp_pipeline.progress import TransferProgress, counted, megabytes
+from lfp_pipeline.progress import TransferProgress, counted, megabytes, some_of
 from lfp_pipeline.settling import is_settled
 from lfp_pipeline.warehouse.account import Status
 from lfp_pipeline.warehouse.laws import breaches, needed_deliveries
-from lfp_pipeline.warehouse.operations import record_operation
+from lfp_pipeline.warehouse.ledger import all_accounts, statuses
+from lfp_pipeline.warehouse.operations import note_operation
 from lfp_pipeline.warehouse.replacement import contents, differences
 
-_STATUSES = "SELECT delivery_id, status FROM warehouse.deliveries"
+_KINDS = "SELECT delivery_id, kind FROM warehouse.deliveries"
 
 _NOTING_SECONDS = 2.0
 """Whoever has committed notes the outcome within that time, unless he was killed."""
 
-_SOME = 5
-
 _LAND_AGAIN = "Land their files again, with the times that they had, then run ingest_inbox."
+
+_NOT_COMPARED = (
+    "So no rebuild could be compared with the tables. Mend that first, then verify again."
+)
 
 _UNLIKE = (
     "Somebody has edited the tables, or the settings that files are read with have changed since. "
@@ -51,6 +54,7 @@ class _Books:
         needed: the ids of the deliveries that the present products and deletions came with.
         recorded: the ids of all deliveries in the raw zone.
         unreadable: what is wrong with records.
+        of_another_kind: the ids of deliveries whose records have another kind than the ledger.
         kept: the deliveries in the raw zone that are not pruned, oldest first.
         settled: of these, what is in or out, as people want it; the rest is pending.
         doomed: the ids of those that are in and to be out, which is pending.
@@ -61,6 +65,7 @@ class _Books:
     needed: frozenset[str]
     recorded: frozenset[str]
     unreadable: Sequence[str]
+    of_another_kind: frozenset[str]
     kept: Sequence[Delivery]
     settled: Sequence[Delivery]
     doomed: frozenset[str]
@@ -69,19 +74,25 @@ class _Books:
     @classmethod
     def of(cls, engine: Engine, connection: duckdb.DuckDBPyConnection) -> "_Books":
         """As they are behind the lock, where the ledger stays as it is."""
-        statuses = dict(connection.execute(_STATUSES).fetchall())
-        merged = frozenset(id_ for id_, status in statuses.items() if status == Status.MERGED)
+        status_of = statuses(connection)
+        kind_of = dict(connection.execute(_KINDS).fetchall())
+        merged = frozenset(id_ for id_, status in status_of.items() if status is Status.MERGED)
         recorded, unreadable = engine.raw_zone.survey()
         kept = [one for one in recorded if not is_pruned(one.path)]
-        settled = [one for one in kept if is_settled(one, statuses.get(one.delivery_id))]
-        notable = {one.delivery_id: statuses[one.delivery_id] for one in settled}
-        database_id = engine.warehouse.published_id()
+        settled = [one for one in kept if is_settled(one, status_of.get(one.delivery_id))]
+        notable = {one.delivery_id: status_of[one.delivery_id] for one in settled}
+        database_id = engine.warehouse.told_id()
         noted = {one.delivery_id: read_outcome(one.path, database_id) for one in kept}
         return cls(
             merged=merged,
             needed=needed_deliveries(connection),
             recorded=frozenset(one.delivery_id for one in recorded),
             unreadable=unreadable,
+            of_another_kind=frozenset(
+                one.delivery_id
+                for one in recorded
+                if kind_of.get(one.delivery_id, one.kind) != one.kind
+            ),
             kept=kept,
             settled=settled,
             doomed=merged & {one.delivery_id for one in kept if is_reverted(one.path)},
@@ -119,12 +130,13 @@ def verify(
     with engine.warehouse.opened("verifying", log) as connection:
         problems = _breaches(connection)
         books = _Books.of(engine, connection)
-    problems += books.unreadable
-    problems += _missing(books)
-    problems += _damaged(books.kept, log)
+    unsound = [*books.unreadable, *_missing(books), *_damaged(books.kept, log)]
+    problems += unsound
     problems += _wrongly_noted(engine, books, log)
     problems += _published(engine)
-    if thorough:
+    if thorough and unsound:
+        problems.append(_NOT_COMPARED)
+    elif thorough:
         problems += _unlike_a_rebuild(engine, log)
     pending = len(books.kept) - len(books.settled)
     size = sum(one.size_bytes for one in books.kept)
@@ -133,8 +145,7 @@ def verify(
         f"{counted(len(problems), 'problem')}. Looked at: all tables, {raw_files}"
         f"{', and a rebuild' if thorough else ''}. Pending: {counted(pending, 'delivery')}."
     )
-    with engine.warehouse.opened("noting a verification", log) as connection:
-        record_operation(connection, "verify", started, summary)
+    note_operation(engine.warehouse, "verify", started, summary, log)
     figures = {
         "problems": len(problems),
         "raw_files": len(books.kept),
@@ -156,6 +167,9 @@ def _missing(books: _Books) -> Iterator[str]:
     if gone := books.merged - books.recorded:
         what = "merged deliveries without a record in the raw zone"
         yield _line(what, len(gone), sorted(gone), _LAND_AGAIN)
+    if other := books.of_another_kind:
+        what = "deliveries whose records have another kind than the ledger, products or deletion"
+        yield _line(what, len(other), sorted(other), "Put their records back from a copy.")
     kept = {one.delivery_id for one in books.kept}
     if pruned := (books.needed & books.recorded) - kept:
         what = "pruned deliveries of which products has rows, which a rebuild would lose"
@@ -220,8 +234,17 @@ def _unlike_a_rebuild(engine: Engine, log: logging.Logger) -> Iterator[str]:
                 return
             follow(draft, books.settled, log)  # What has come or changed meanwhile.
             with draft.warehouse.opened("verifying", log) as rebuilding:
+                failed = [
+                    one
+                    for one in all_accounts(rebuilding).values()
+                    if one.status is Status.FAILED and engine.raw_zone.keeps(one.delivery_id)
+                ]
                 rebuilt = contents(rebuilding).digests
                 rebuilding.execute("CHECKPOINT warehouse")
+            if failed:
+                yield from (f"{one.delivery_id}: {one.error}" for one in failed)
+                yield _NOT_COMPARED
+                return
             for table, digest in contents(connection).digests.items():
                 if digest != rebuilt[table]:
                     number, some = differences(connection, table, draft.warehouse.path)
@@ -230,9 +253,7 @@ def _unlike_a_rebuild(engine: Engine, log: logging.Logger) -> Iterator[str]:
 
 
 def _line(what: str, number: int, some: Sequence[str], remedy: str) -> str:
-    named = ", ".join(some[:_SOME])
-    more = f" and {number - _SOME:,} more" if number > _SOME else ""
-    return f"{what[0].upper()}{what[1:]}: {number:,} ({named}{more}). {remedy}"
+    return f"{what[0].upper()}{what[1:]}: {number:,} ({some_of(some, number)}). {remedy}"
 
 
 def _foretell(engine: Engine, *, thorough: bool) -> Report:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from itertools import islice
 
 from lfp_pipeline.landing.inbox import InboxFile, Listing
+from lfp_pipeline.progress import some_of
 
 MAX_BATCHES_A_TICK = 50
 
@@ -94,11 +95,13 @@ class Decision:
         if self.resting:
             text += f". {self.resting} wait because the database was open in another program"
         if self.refused:
-            text += f". Refused: {_some(self.refused)}; mend and drop again"
+            text += f". Refused: {some_of(self.refused)}; mend and drop again"
         if self.reverted:
-            text += f". Reverted: {_some(self.reverted)}; revert_delivery reinstates"
+            text += f". Reverted: {some_of(self.reverted)}; revert_delivery reinstates"
         if self.given_up:
-            text += f". Given up after repeated failures: {_some(self.given_up)}; run ingest_inbox"
+            text += (
+                f". Given up after repeated failures: {some_of(self.given_up)}; run ingest_inbox"
+            )
         return text + "."
 
 
@@ -164,8 +167,3 @@ def _batches(due: Sequence[tuple[InboxFile, int]], limits: Limits) -> Iterator[B
 
 def _batch(files: Sequence[tuple[InboxFile, int]]) -> Batch:
     return Batch(tuple(file for file, _ in files), tuple(attempt for _, attempt in files))
-
-
-def _some(names: Sequence[str]) -> str:
-    shown = ", ".join(name.encode(errors="backslashreplace").decode() for name in names[:5])
-    return f"{shown} and {len(names) - 5} more" if len(names) > 5 else shown  # noqa: PLR2004

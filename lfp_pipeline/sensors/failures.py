@@ -9,6 +9,7 @@ import dagster as dg
 from pydantic import SecretStr
 
 from lfp_pipeline.console import reason
+from lfp_pipeline.progress import some_of
 from lfp_pipeline.reporting import NOT_IN
 from lfp_pipeline.sensors.runs import files_of
 
@@ -53,8 +54,7 @@ def _told(context: dg.RunFailureSensorContext) -> Mapping[str, Any]:
     # Of a run that did not come to tell which of its files failed, all of them.
     files = [key for event in failures for key in _not_in(event)] or sorted(files_of(run))
     host = socket.gethostname()
-    more = f" and {len(files) - 1:,} more" if len(files) > 1 else ""
-    of_files = f" ({files[0]}{more})" if files else ""
+    of_files = f" ({some_of(files, most=1)})" if files else ""
     return {
         "run_id": run.run_id,
         "job": run.job_name,

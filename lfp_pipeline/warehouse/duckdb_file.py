@@ -88,7 +88,7 @@ class Warehouse:
                 migrate(connection)
                 self._notice_loss(connection, log)
                 yield
-                self._publish(connection, log)
+                self._tell_id(connection, log)
                 checkpoint_if_due(connection, "warehouse", self.path, log)
 
     @contextmanager
@@ -109,9 +109,11 @@ class Warehouse:
 
         Raises:
             WarehouseBusyError: another program is writing it; the text says which.
+            WarehouseBrokenError: the file is damaged, or no database.
         """
         with self.connect() as connection:
-            self._attach(connection, log, to_read=True)
+            with self._damage_told():
+                self._attach(connection, log, to_read=True)
             yield
 
     def connect(self) -> duckdb.DuckDBPyConnection:
@@ -146,9 +148,9 @@ class Warehouse:
             file.seek(_MAGIC_AT)
             return file.read(len(_MAGIC)) != _MAGIC
 
-    def published_id(self) -> str | None:
+    def told_id(self) -> str | None:
         """The id of the database, without opening it; None where there is none."""
-        return self._published()[0] if self.path.exists() else None
+        return self._told()[0] if self.path.exists() else None
 
     def _notice_loss(self, connection: duckdb.DuckDBPyConnection, log: logging.Logger) -> None:
         """See that the database knows all that it was known to have committed.
@@ -157,7 +159,7 @@ class Warehouse:
         older copy of the database looks whole. Then it is another database from now on: no note
         counts, and what was lost is taken in anew.
         """
-        known_id, known_times = self._published()
+        known_id, known_times = self._told()
         if known_id == database_id(connection) and times_recorded(connection) < known_times:
             loss = (
                 "%s has lost what was committed last: its ledger was written %d times, and had "
@@ -166,7 +168,7 @@ class Warehouse:
             )
             log.warning(loss, self.path, times_recorded(connection), known_times)
             renew_database_id(connection)
-        self._publish(connection, log)
+        self._tell_id(connection, log)
 
     def forget_id(self) -> None:
         """Have the id be told anew by whoever opens the database next."""
@@ -176,22 +178,23 @@ class Warehouse:
     def _id_path(self) -> Path:
         return self.path.with_name(self.path.name + ".id")
 
-    def _published(self) -> tuple[str | None, int]:
+    def _told(self) -> tuple[str | None, int]:
         """The id of the database, and how often its ledger had been written."""
         try:
-            known_id, _, times = self._id_path.read_text().partition(" ")
+            told = self._id_path.read_text(errors="replace")  # Whatever is in it.
+            known_id, _, times = told.partition(" ")
         except FileNotFoundError:
             return None, 0
         return known_id, int(times) if times.isdecimal() else 0
 
-    def _publish(self, connection: duckdb.DuckDBPyConnection, log: logging.Logger) -> None:
+    def _tell_id(self, connection: duckdb.DuckDBPyConnection, log: logging.Logger) -> None:
         """What is committed counts, whether this can be written or not."""
         if self.draft:
             return
         temporary = self._id_path.with_suffix(".part")
         try:
             present = database_id(connection), times_recorded(connection)
-            if self._published() != present:
+            if self._told() != present:
                 temporary.write_text("{} {}".format(*present))
                 temporary.replace(self._id_path)
         except (OSError, duckdb.Error) as error:  # After a failed checkpoint, DuckDB answers none.
@@ -243,7 +246,7 @@ class Warehouse:
                     msg = (
                         f"{self.path} is open in another program: {holder}. Gave up after "
                         f"{waited:.0f} s (setting LFP_FOREIGN_WAIT_SECONDS). Close it there, and "
-                        "run this again; to read, open the published copy. Nothing was written."
+                        "run this again; to read, open the published copy."
                     )
                     raise WarehouseBusyError(msg) from None
                 if not told:

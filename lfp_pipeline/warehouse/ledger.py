@@ -32,7 +32,7 @@ SELECT delivery_id, status, merged_at, rows_read, rows_inserted, rows_updated, r
 FROM warehouse.deliveries
 """
 
-# Of a delivery that holds no product.
+# Of a delivery that holds no product and no deletion.
 _GIVE_UP = """
 UPDATE warehouse.deliveries
 SET
@@ -41,6 +41,7 @@ SET
     rows_superseded = 0, rows_stale = 0, rows_rejected = 0, rows_deleted = 0
 WHERE delivery_id = $delivery_id
     AND delivery_id NOT IN (SELECT delivery_id FROM warehouse.products)
+    AND delivery_id NOT IN (SELECT delivery_id FROM warehouse.deletions)
 """
 
 _FORGET_REJECTS = """
@@ -116,6 +117,12 @@ def account_of(connection: duckdb.DuckDBPyConnection, delivery: Delivery) -> Acc
 def all_accounts(connection: duckdb.DuckDBPyConnection) -> dict[str, Account]:
     """The accounts of all deliveries, by delivery id."""
     return _accounts(connection.execute(_COLUMNS))
+
+
+def statuses(connection: duckdb.DuckDBPyConnection) -> dict[str, Status]:
+    """The status of all deliveries, by delivery id."""
+    found = connection.execute("SELECT delivery_id, status FROM warehouse.deliveries")
+    return {delivery_id: Status(status) for delivery_id, status in found.fetchall()}
 
 
 def _accounts(found: duckdb.DuckDBPyConnection) -> dict[str, Account]:

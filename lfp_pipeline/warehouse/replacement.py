@@ -108,26 +108,30 @@ def read_records(connection: duckdb.DuckDBPyConnection) -> None:
 
 
 def inherit_records(
-    connection: duckdb.DuckDBPyConnection, old: Path, lost: Sequence[str], pruned: Sequence[str]
+    connection: duckdb.DuckDBPyConnection,
+    old: Path,
+    *,
+    gone: Sequence[str],
+    hidden: Sequence[str],
+    same: bool,
 ) -> None:
     """Take over from an old database what the raw zone does not tell.
 
     Args:
         connection: with the new one attached.
         old: the file.
-        lost: the ids of deliveries that were in and are not any more. Where there are some, the new
-            database is another one: no outcome counts that was noted.
-        pruned: of deliveries that were merged, and of which the new database knows nothing. What is
-            lost may have hidden what they had: then they count as merged no longer.
+        gone: the ids of deliveries of which nothing is taken over.
+        hidden: of pruned deliveries, which may have had what is lost: they count as merged no
+            longer.
+        same: whether it is the same database. To another one, no outcome counts that was noted.
     """
     with attached_to_read(connection, old, "old"):
         for statement in _INHERIT:
             connection.execute(statement)
-        if not lost:
+        if same:
             connection.execute(_INHERIT_ID)
-            return
-    forget(connection, lost)
-    for delivery_id in pruned:
+    forget(connection, gone)
+    for delivery_id in hidden:
         give_up(connection, delivery_id, _LOST_BESIDE)
 
 

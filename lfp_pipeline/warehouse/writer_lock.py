@@ -128,7 +128,7 @@ class WriterLock:
                 if waited >= self.wait_seconds:
                     msg = (
                         f"Gave up after waiting {waited:.0f} s for the writer lock, held by "
-                        f"{holder} (setting LFP_WRITER_WAIT_SECONDS). Nothing was written."
+                        f"{holder} (setting LFP_WRITER_WAIT_SECONDS)."
                     )
                     raise WarehouseBusyError(msg)
                 log.info("Waiting for the writer lock for %.0f s; held by %s", waited, holder)

@@ -267,13 +267,13 @@ class Rebuild(Deed):
                 pass
 
     def do(self, engine: Engine, truth: Truth) -> None:
-        path, id_ = engine.warehouse.path, engine.warehouse.published_id()
+        path, id_ = engine.warehouse.path, engine.warehouse.told_id()
         before = tables(engine) if truth.ledger and not truth.unended else None
         done = rebuild_products(engine, LOG, dry_run=self.dry_run)
         if self.dry_run:
             assert done.figures["deliveries"] == len(truth.ids) - len(truth.pruned)
             return
-        assert id_ in {None, engine.warehouse.published_id()}
+        assert id_ in {None, engine.warehouse.told_id()}
         assert not logs_of(path)
         assert not list(path.parent.glob(".rebuild*"))
         if before is not None:

@@ -158,8 +158,8 @@ def pausing_after(module: ModuleType, name: str, meanwhile: Callable[[], object]
     function = getattr(module, name)
     threads = []
 
-    def pause(*arguments: object) -> object:
-        done = function(*arguments)
+    def pause(*arguments: object, **options: object) -> object:
+        done = function(*arguments, **options)
         threads.append(threading.Thread(target=meanwhile))
         threads[-1].start()
         threads[-1].join(0.5)
@@ -197,7 +197,7 @@ unreadable = pytest.mark.parametrize(
 def test_a_record_that_cannot_be_read_is_named(zone: RawZone, file: Path, content: bytes) -> None:
     record = land(zone, file).path.with_suffix(".json")
     record.write_bytes(content)
-    with pytest.raises(LandingError, match=r"Remove it, and land its file again") as caught:
+    with pytest.raises(LandingError, match=r"remove it, and land its file again") as caught:
         zone.deliveries("products.csv")
     assert str(record) in str(caught.value)
     assert caught.value.permanent

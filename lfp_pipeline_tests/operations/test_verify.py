@@ -201,7 +201,7 @@ def test_a_raw_file_that_is_not_what_landed_is_found(
     raw = raw_file(engine, file)
     damage(raw)
     assert_found(engine, f"{raw} {told}")
-    assert "land its file again" in problems(engine)[0]
+    assert "remove it, and drop its file anew" in problems(engine)[0]
 
 
 def test_a_record_that_is_gone_is_found(engine: Engine) -> None:
@@ -248,7 +248,7 @@ def test_an_outcome_that_is_not_noted_is_found_and_noted_by_ingest_inbox(
 @pytest.mark.parametrize("said", ["refused", "reverted"])
 def test_an_outcome_that_is_wrongly_noted_is_found(engine: Engine, said: str) -> None:
     note = raw_file(engine, A).with_suffix(".outcome")
-    note.write_text(f"{said} {engine.warehouse.published_id()}\n")
+    note.write_text(f"{said} {engine.warehouse.told_id()}\n")
     assert_found(engine, f"{NOT_NOTED}{A.delivery_id}). Remove these")
 
 
@@ -256,7 +256,7 @@ def test_what_is_noted_as_merged_and_is_not_is_found(engine: Engine) -> None:
     """The worst: no sensor would ever offer it."""
     delivery = land(engine, File("e.csv", 9_000_000, (("s7", "Eve", ""),)))
     note = delivery.path.with_suffix(".outcome")
-    note.write_text(f"merged {engine.warehouse.published_id()}\n")
+    note.write_text(f"merged {engine.warehouse.told_id()}\n")
     assert engine.unended(LOG) == []
     assert_found(engine, f"{NOT_NOTED}{delivery.delivery_id}). Remove these")
     note.unlink()
