@@ -141,7 +141,7 @@ def summary(outcome: Ingested | NotLanded) -> str:
     if account.status is Status.REVERTED:
         return f"{key}: {account.error}"
     if account.status is not Status.MERGED:
-        return f"{key} was {account.status}: {account.error}"
+        return f"{key} {account.status.told}: {account.error}"
     parts = ", ".join(f"{rows:,} {fate}" for fate, rows in fates(account).items() if rows)
     speed = f" in {outcome.seconds:.2f} s" if outcome.seconds else "; it was in already"
     return f"{key}: {counted(account.rows_read, 'row')} ({parts or 'none'}){speed}"

@@ -64,7 +64,7 @@ def _running(state: State) -> list[str]:
 def _given_up(state: State) -> list[str]:
     lines = []
     for row in state.tables.given_up if state.tables else ():
-        lines += [f"{row['delivery_id']} was {row['status']}: {row['error']}"]
+        lines += [f"{row['delivery_id']} {Status(row['status']).told}: {row['error']}"]
         if row["delivery_id"] not in state.out_of_reach:
             lines += [f"    {_WHAT_TO_DO[row['status']]}"]
     return lines

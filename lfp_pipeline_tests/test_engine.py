@@ -278,6 +278,25 @@ def test_a_database_in_other_hands_fails_the_delivery_in_one_waiting_time(tmp_pa
     assert engine.ingest(delivery, LOG).account.status is Status.MERGED
 
 
+def test_others_of_the_run_do_not_wait_too_and_have_landed(tmp_path: Path) -> None:
+    engine = engine_at(tmp_path, foreign_wait_seconds=0.2, parallel_files=1, batch_files=1)
+    drop(engine, "a.csv", GOOD)
+    ingest_inbox(engine)
+    drop(engine, "b.csv", GOOD, moment=2)
+    drop(engine, "c.csv", GOOD, moment=3)
+    offered = engine.pending_inbox_files(LOG)
+    with running(HOLD, engine.warehouse.path):
+        waited, spared = engine.ingest_all(offered, [], LOG)
+    assert isinstance(waited, Ingested)
+    assert isinstance(spared, Ingested)
+    assert waited.busy
+    assert spared.busy
+    assert spared.account.error == "Not tried: the database is busy."
+    assert spared.delivery.path.exists()
+    ingest_inbox(engine)
+    assert set(statuses(engine).values()) == {"merged"}
+
+
 def test_a_ledger_that_cannot_be_had_leaves_the_error_to_the_caller(engine: Engine) -> None:
     delivery = land(engine, File("a.csv", 1, (("s1", "Ann", ""),)))
     engine.warehouse.path.write_bytes(b"no database" * 1000)

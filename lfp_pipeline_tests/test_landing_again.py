@@ -140,7 +140,7 @@ def test_what_is_damaged_is_removed_and_then_taken_from_the_inbox(
         monkeypatch.setattr(intact, "_is_untouched", lambda raw: raw.exists())
     (problem,) = verify(project.engine, LOG).problems
     assert f"{raw} is not what landed" in problem
-    assert "remove it, and drop its file anew" in problem
+    assert "remove it, and land its file again" in problem
     raw.unlink()
     take_in(project, "job")
     assert_it_is_back(project)

@@ -1,10 +1,19 @@
 """The operator's jobs, on a real instance: each with a dry run, and the tables right afterwards."""
 
+from contextlib import ExitStack
+
 import duckdb
 import pytest
 
+from lfp_pipeline import operator_jobs
+from lfp_pipeline.errors import WarehouseBusyError
+from lfp_pipeline.operations.purge import purge_products
+from lfp_pipeline.operations.report import Report
+from lfp_pipeline.warehouse import operations
 from lfp_pipeline_tests.oracle import LOG, File, assert_laws_hold, tables, true_products
+from lfp_pipeline_tests.processes import running
 from lfp_pipeline_tests.support import Project, query
+from lfp_pipeline_tests.test_commands import HOLD as OPEN_TO_WRITE
 
 A = File("a.csv", 1_000_000, (("s1", "Ann", "x"), ("s2", "Bob", "y"), ("s3", "Cid", "")))
 B = File("b.csv", 2_000_000, (("s1", "Ann", "z"), ("s2", "Eva", ""), ("s4", "Ann", "w")))
@@ -136,3 +145,47 @@ def test_what_is_purged_is_out_of_the_published_copy_at_once(stocked: Project) -
     operate(stocked, "purge_products", everything=True)
     with duckdb.connect(copy, read_only=True) as connection:
         assert connection.execute("SELECT count(*) FROM products").fetchall() == [(0,)]
+
+
+def test_what_is_done_is_no_failure_though_somebody_opens_the_database_then(
+    stocked: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    database = stocked.data / "products.duckdb"
+    with ExitStack() as stack:
+
+        def purge_and_open(*arguments: object, **options: object) -> Report:
+            report = purge_products(*arguments, **options)  # type: ignore[arg-type]
+            stack.enter_context(running(OPEN_TO_WRITE, database))
+            return report
+
+        monkeypatch.setattr(operator_jobs, "purge_products", purge_and_open)
+        told = operate(stocked, "purge_products", skus=["s1"])
+    assert told.startswith("1 of 4 products are deleted.")
+    assert [product[0] for product in stocked.products] == ["s2", "s3", "s4"]
+
+
+@pytest.mark.parametrize("job", ["verify", "export_tables"])
+def test_what_cannot_be_noted_is_done_all_the_same(
+    stocked: Project, job: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def occupied(*_arguments: object) -> None:
+        raise WarehouseBusyError("open in another program")
+
+    raw = stocked.engine.raw_zone.find(A.delivery_id).path
+    raw.unlink()
+    monkeypatch.setattr(operations, "record_operation", occupied)
+    run = stocked.run(job)
+    if job == "verify":  # It tells what it has found.
+        assert f"{raw} is gone" in stocked.error(run)
+    else:
+        assert run.success
+        assert (stocked.data / "exports" / "products.parquet").exists()
+
+
+@pytest.mark.parametrize("job", ["export_tables", "publish_tables"])
+def test_a_damaged_database_is_told_with_its_remedy(stocked: Project, job: str) -> None:
+    path = stocked.data / "products.duckdb"
+    path.write_bytes(b"no database" * 1000)
+    run = stocked.run(job)
+    assert "is damaged, or is no database" in stocked.error(run)
+    assert "Run rebuild_products" in stocked.error(run)

@@ -324,3 +324,17 @@ def test_the_command_prints_it(shell: Shell) -> None:
     code, output = shell.run("lfp_pipeline.status", publish_share=2)
     assert code == 1
     assert output.startswith("Wrong settings:\n  LFP_PUBLISH_SHARE")
+
+
+def test_names_that_no_console_can_print_are_spelled_out(project: Project) -> None:
+    name = os.fsdecode(b"b\xe9.csv")
+    drop(project.inbox, name, HEADER)
+    _, text = status_of(project)
+    assert "in the inbox, not in yet: b\\udce9.csv" in text
+    text.encode()
+
+
+def test_without_a_data_folder_there_is_nothing_to_tell(shell: Shell) -> None:
+    code, output = shell.run("lfp_pipeline.status", data_dir=shell.data / "none" / "yet")
+    assert code == 0, output
+    assert "There are none yet" in output

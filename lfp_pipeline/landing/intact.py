@@ -18,8 +18,8 @@ TOUCHED_AT = "ctime_ns"
 """In the record: when the raw file was last touched, as the kernel tells it."""
 
 _REMEDY = (
-    "Put it back from a copy; or remove it, and drop its file anew, with the time that it had. "
-    "Then run ingest_inbox."
+    "Put it back from a copy; or remove it, and land its file again (drop it anew, with the time "
+    "that it had). Then run ingest_inbox."
 )
 
 

@@ -15,6 +15,11 @@ class Status(StrEnum):
     FAILED = "failed"
     REVERTED = outcomes.REVERTED
 
+    @property
+    def told(self) -> str:
+        """As what a delivery did: `failed`, `was refused`."""
+        return "failed" if self is Status.FAILED else f"was {self}"
+
 
 @dataclass(frozen=True)
 class Account:

@@ -13,6 +13,7 @@ from lfp_pipeline_tests.oracle import (
     tables,
     true_products,
 )
+from lfp_pipeline_tests.support import NO_SKU, drop, project
 
 FIRST = File("a.csv", 1, (("s1", "Ann", "x"), ("s2", "Bob", "y")))
 WIDE = File("wide.csv", 2, tuple((f"s{n}", "n", f"{n:05}" * 18_000) for n in range(1_000)))
@@ -43,3 +44,15 @@ def test_a_purge_is_carried_out_in_little_memory_and_taken_back(tmp_path: Path) 
     assert [sku for sku, *_ in tables(engine)["products"]] == ["s2"]
     revert_delivery(engine, str(told.figures["delivery_id"]), LOG)
     assert tables(engine)["products"] == true_products([FIRST])
+
+
+def test_a_run_tells_of_each_file_that_is_not_in(home: Path, tmp_path: Path) -> None:
+    with project(tmp_path, home, memory_limit="64MB") as small:
+        small.drop(WIDE)
+        drop(small.inbox, "bad.csv", NO_SKU)
+        run = small.run("ingest_inbox")
+        error = small.error(run)
+    assert "2 files are not in." in error
+    assert "bad.csv was refused: The header has no column sku" in error
+    assert "wide.csv failed" in error
+    assert "Raise LFP_MEMORY_LIMIT" in error

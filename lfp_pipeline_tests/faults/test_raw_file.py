@@ -81,7 +81,7 @@ def test_it_fails_the_delivery_and_leaves_the_tables_as_they_were(
     account = engine.ingest(delivery, LOG).account
     assert account.status is Status.FAILED
     assert str(account.error).startswith(f"{delivery.path} {told}")
-    assert "then run ingest_inbox" in str(account.error)
+    assert "Then run ingest_inbox" in str(account.error)
     after = tables(engine)
     assert [row for row in after["ledger"] if row[0] != delivery.delivery_id] == before["ledger"]
     assert after | {"ledger": None} == before | {"ledger": None}

@@ -201,7 +201,7 @@ def test_a_raw_file_that_is_not_what_landed_is_found(
     raw = raw_file(engine, file)
     damage(raw)
     assert_found(engine, f"{raw} {told}")
-    assert "remove it, and drop its file anew" in problems(engine)[0]
+    assert "remove it, and land its file again" in problems(engine)[0]
 
 
 def test_a_record_that_is_gone_is_found(engine: Engine) -> None:
@@ -459,3 +459,22 @@ def test_the_schedule_runs_the_job_once_it_is_switched_on(project: Project) -> N
     project.drop(B)
     assert project.run("ingest_inbox").success
     assert project.run(schedule.job_name, request.tags, request.run_config).success
+
+
+def test_no_rebuild_is_compared_where_the_raw_zone_is_at_fault(engine: Engine) -> None:
+    raw = raw_file(engine, A)
+    change_a_byte(raw)
+    told, compared = problems(engine, thorough=True)
+    assert f"{raw} is not what landed" in told
+    assert compared.startswith("So no rebuild could be compared with the tables.")
+
+
+def test_a_record_of_another_kind_is_found(engine: Engine) -> None:
+    record = raw_file(engine, A).with_suffix(".json")
+    record.chmod(0o644)
+    record.write_text(record.read_text().replace('"kind": "products"', '"kind": "deletion"'))
+    assert_found(
+        engine,
+        "Deliveries whose records have another kind than the ledger, products or deletion: 1 "
+        f"({A.delivery_id}).",
+    )
