@@ -11,12 +11,10 @@ import pytest
 
 from lfp_pipeline import ingestion
 from lfp_pipeline.engine import Engine
-from lfp_pipeline.errors import OperationRefusedError, WarehouseBusyError
+from lfp_pipeline.errors import OperationRefusedError
 from lfp_pipeline.landing.delivery import Delivery
 from lfp_pipeline.landing.inbox import list_inbox
-from lfp_pipeline.landing.intents import want_reinstated
 from lfp_pipeline.landing.sources import utc_now
-from lfp_pipeline.operations import revert
 from lfp_pipeline.operations.prune import prune_raw
 from lfp_pipeline.operations.purge import Selection, purge_products
 from lfp_pipeline.operations.rebuild import rebuild_products
@@ -262,21 +260,6 @@ def test_a_refused_delivery_is_reverted_and_reinstated_as_what_it_was(tmp_path: 
     told = reinstate_delivery(engine, bad.delivery_id, LOG).summary
     assert "is reverted no longer, but refused, as bad data: 1 of 2 rows" in told
     assert tables(engine) == before
-
-
-def test_a_reinstatement_is_noted_behind_the_lock_that_pruning_needs(
-    engine: Engine, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def note(raw: Path) -> None:
-        with pytest.raises(WarehouseBusyError), at_once.opened("testing", LOG):
-            pass
-        want_reinstated(raw)
-
-    at_once = engine.warehouse.at_once
-    revert_delivery(engine, B.delivery_id, LOG)
-    monkeypatch.setattr(revert, "want_reinstated", note)
-    reinstate_delivery(engine, B.delivery_id, LOG)
-    assert_laws_hold(engine, [A, B])
 
 
 def test_a_purge_does_not_take_others_into_the_future(engine: Engine) -> None:

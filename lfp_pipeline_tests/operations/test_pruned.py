@@ -11,7 +11,7 @@ from lfp_pipeline.landing.intents import prune, want_reverted
 from lfp_pipeline.operations import draft, revert
 from lfp_pipeline.operations.prune import prune_raw
 from lfp_pipeline.operations.rebuild import rebuild_products
-from lfp_pipeline.operations.revert import revert_delivery
+from lfp_pipeline.operations.revert import reinstate_delivery, revert_delivery
 from lfp_pipeline_tests.oracle import (
     LOG,
     File,
@@ -53,18 +53,25 @@ def test_nothing_is_pruned_that_a_pending_reversal_may_need(engine: Engine, dry_
     assert tables(engine)["products"] == true_products([HIDDEN])
 
 
-def test_a_reversal_is_noted_behind_the_lock_that_pruning_needs(
-    engine: Engine, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("name", ["want_reverted", "want_reinstated"])
+def test_what_is_wanted_is_noted_behind_the_lock_that_pruning_needs(
+    engine: Engine, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    noted = []
+
     def note(raw: Path) -> None:
         with pytest.raises(WarehouseBusyError), at_once.opened("testing", LOG):
             pass
-        want_reverted(raw)
+        want(raw)
+        noted.append(name)
 
-    at_once = engine.warehouse.at_once
-    monkeypatch.setattr(revert, "want_reverted", note)
+    at_once, want = engine.warehouse.at_once, getattr(revert, name)
+    monkeypatch.setattr(revert, name, note)
     revert_delivery(engine, NEWER.delivery_id, LOG)
     assert tables(engine)["products"] == true_products([HIDDEN])
+    reinstate_delivery(engine, NEWER.delivery_id, LOG)
+    assert_laws_hold(engine, [HIDDEN, NEWER])
+    assert noted == [name]
 
 
 def test_a_reversal_stops_for_what_was_pruned_before_the_database_was_made_anew(
