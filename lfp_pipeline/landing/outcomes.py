@@ -45,7 +45,5 @@ def read_outcome(raw: Path, database_id: str | None) -> Outcome | None:
             noted_ns = Path(note.name).stat().st_mtime_ns
     except FileNotFoundError:
         return None
-    is_told = status in _ENDS and noted_id == database_id
-    return (
-        Outcome(status, noted_ns) if is_told and (status == REVERTED) == is_reverted(raw) else None
-    )
+    is_end = status in _ENDS and (status == REVERTED) == is_reverted(raw)
+    return Outcome(status, noted_ns) if is_end and noted_id == database_id else None

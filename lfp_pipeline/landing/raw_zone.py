@@ -102,9 +102,8 @@ class RawZone:
     def _keep(self, delivery: Delivery, file: BinaryIO, temporary: Path) -> Delivery:
         """Give what was fetched its place, unless it is there; nobody prunes it meanwhile."""
         recorded = self._recorded(delivery)
-        if recorded is None and (delivery.partition_key == PURGES) != (
-            delivery.kind is Kind.DELETION
-        ):
+        is_purge = delivery.kind is Kind.DELETION
+        if recorded is None and is_purge != (delivery.partition_key == PURGES):
             msg = f"The partition {PURGES} is for what purge_products deletes. Choose another name."
             raise LandingError(msg, permanent=True)
         is_kept = recorded is not None and _is_intact(recorded)
