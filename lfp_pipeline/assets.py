@@ -251,6 +251,8 @@ def _ingest(
     Raises:
         dagster.Failure: some are not in. The others are, and are shown so.
     """
+    for outcome in engine.ingest_all([], engine.unended_wishes(context.log), context.log):
+        tell(context.log, outcome)  # Where one fails, ingest_inbox does, too.
     backlog = engine.backlog(keys, context.log)
     outcomes: list[Ingested | NotLanded] = []
     for outcome in chain(

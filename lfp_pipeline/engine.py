@@ -4,7 +4,7 @@ import logging
 import shutil
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -13,7 +13,7 @@ import duckdb
 
 from lfp_pipeline.errors import LandingError, LfpError
 from lfp_pipeline.ingested import Ingested, NotLanded
-from lfp_pipeline.ingestion import ingest
+from lfp_pipeline.ingestion import ingest, note_outcomes
 from lfp_pipeline.landing.delivery import Delivery
 from lfp_pipeline.landing.feed_memory import FeedMemory
 from lfp_pipeline.landing.feeds import Feed, below
@@ -33,6 +33,7 @@ from lfp_pipeline.warehouse.duckdb_file import Warehouse
 from lfp_pipeline.warehouse.laws import product_count
 from lfp_pipeline.warehouse.ledger import accounts
 from lfp_pipeline.warehouse.published import PublishedCopy
+from lfp_pipeline.warehouse.schema import database_id
 
 _UNPACKED_TO_PACKED = 10
 """So many times as large a packed file is taken to be, to see which are small."""
@@ -71,7 +72,7 @@ class Engine:
             settings.duckdb_config,
         )
         self.published = PublishedCopy(
-            settings.published_path, self.warehouse, settings.publish_share
+            settings.published_path, self.warehouse, self.raw_zone, settings.publish_share
         )
 
     # Landing
@@ -163,9 +164,19 @@ class Engine:
         Raises:
             LandingError: the inbox cannot be read.
         """
-        listing = self._listing_at_rest(log)
-        known, _ = self._ledger([file.partition_key for file in listing.ready], log)
-        return [file for file in listing.ready if not self._is_settled(file, known)]
+        files = self._listing_at_rest(log).ready
+        if not self.warehouse.path.exists():
+            return list(files)
+        versions = {file: self._versions(file) for file in files}
+        with self.warehouse.opened("reading the ledger", log) as connection:
+            known = accounts(connection, [file.partition_key for file in files])
+            pending = []
+            for file, deliveries in versions.items():
+                ended = [one for one in deliveries if _is_ended(one, file, known)]
+                if not ended:
+                    pending.append(file)
+                self._note_again(ended, known, database_id(connection), log)
+            return pending
 
     def unended(self, log: logging.Logger, offered: Sequence[InboxFile] = ()) -> list[Delivery]:
         """All deliveries in the raw zone that came to no end in this database, oldest first.
@@ -182,6 +193,10 @@ class Engine:
             for one in self.raw_zone.unended(self.warehouse.told_id(), log)
             if (one.partition_key, one.delivered_at, one.size_bytes) not in versions
         ]
+
+    def unended_wishes(self, log: logging.Logger) -> list[Delivery]:
+        """Of these, the purges, and what is to be taken out: no file is to be in without them."""
+        return self.raw_zone.unended_wishes(self.warehouse.told_id(), log)
 
     def is_unended(self, key: str) -> bool:
         """Whether a delivery of a partition came to no end in this database."""
@@ -200,7 +215,7 @@ class Engine:
                 landed[key] = self.raw_zone.deliveries(key)
             except LandingError as error:
                 not_landed.append(NotLanded(key, str(error)))
-        database_id = self.warehouse.told_id()
+        id_ = self.warehouse.told_id()
         known, products = self._ledger(keys, log)
         unfinished: list[Delivery] = []
         finished: list[Ingested] = []
@@ -214,7 +229,7 @@ class Engine:
                     or account.status is Status.FAILED
                     or (account.status is Status.REFUSED and delivery is deliveries[-1])
                     # A run died after the commit: found to be in, it is noted where sensors look.
-                    or read_outcome(delivery.path, database_id) is None
+                    or read_outcome(delivery.path, id_) is None
                 )
             ]
             unfinished += left
@@ -261,19 +276,32 @@ class Engine:
         with self.warehouse.opened("reading the ledger", log) as connection:
             return accounts(connection, keys), product_count(connection)
 
-    def _is_settled(self, file: InboxFile, known: dict[str, Account]) -> bool:
+    def _versions(self, file: InboxFile) -> list[Delivery]:
+        """The deliveries that may be that version of a file."""
         try:
             deliveries = self.raw_zone.deliveries(file.partition_key)
         except LandingError:  # A record cannot be read; landing the file anew writes it anew.
-            return False
+            return []
         version = (utc_from_ns(file.mtime_ns), file.size_bytes)
-        return any(
-            (account := known.get(delivery.delivery_id)) is not None
-            and account.status in {Status.MERGED, Status.REVERTED}
-            and not is_to_land_again(delivery.path, file.size_bytes, file.ctime_ns)
-            for delivery in deliveries
-            if (delivery.delivered_at, delivery.size_bytes) == version
-        )
+        return [one for one in deliveries if (one.delivered_at, one.size_bytes) == version]
+
+    def _note_again(
+        self,
+        ended: Sequence[Delivery],
+        known: Mapping[str, Account],
+        id_: str,
+        log: logging.Logger,
+    ) -> None:
+        """Note what became of what is pruned, where that was lost: it is offered by its file only.
+
+        Behind the lock, where the ledger stays as it is.
+        """
+        unnoted = [
+            Ingested(one, known[one.delivery_id], database_id=id_)
+            for one in ended
+            if is_pruned(one.path) and read_outcome(one.path, id_) is None
+        ]
+        note_outcomes(unnoted, log)
 
     # Reading and merging
 
@@ -360,6 +388,16 @@ class Engine:
             published.publish(log)
         except (LfpError, duckdb.Error, OSError) as error:
             log.warning("The tables were not published; the copy from before stays. %s", error)
+
+
+def _is_ended(delivery: Delivery, file: InboxFile, known: Mapping[str, Account]) -> bool:
+    """Whether a version of a file is in or out, and the file has nothing to bring."""
+    account = known.get(delivery.delivery_id)
+    return (
+        account is not None
+        and account.status in {Status.MERGED, Status.REVERTED}
+        and not is_to_land_again(delivery.path, file.size_bytes, file.ctime_ns)
+    )
 
 
 def _not_tried(delivery: Delivery) -> Ingested:

@@ -46,6 +46,10 @@ class OperationRefusedError(LfpError):
     """What an operator asks for cannot be done, or would lose something. Nothing was done."""
 
 
+class WarehouseBehindError(LfpError):
+    """The warehouse was made anew, and what has landed is not all in yet: readers must wait."""
+
+
 class WarehouseInconsistentError(LfpError):
     """A law does not hold in the warehouse. The transaction was rolled back."""
 

@@ -65,9 +65,15 @@ def _ingest_pending(
     deliveries = engine.unended(context.log, offered=files)
     if config.files:
         files = [file for file in files if file.partition_key in config.files]
-        deliveries = [one for one in deliveries if one.partition_key in config.files]
+        wishes = {one.delivery_id for one in engine.unended_wishes(context.log)}
+        deliveries = [
+            one
+            for one in deliveries
+            if one.partition_key in config.files or one.delivery_id in wishes
+        ]
     if not files and not deliveries:
-        context.log.info("Nothing is pending: every file in %s is in.", engine.settings.inbox_dir)
+        inbox = engine.settings.inbox_dir
+        context.log.info("Nothing is pending: every file in %s is in, or out as you wished.", inbox)
         engine.publish(context.log)
         return
     context.log.info(

@@ -220,12 +220,12 @@ def _show_tables(
     try:
         with database.get_connection() as connection:
             metadata, checks = count_names(connection, context.log)
-    except (LfpError, duckdb.Error) as error:
+    except (LfpError, duckdb.Error, OSError) as error:
         context.log.warning("That is done, and cannot be shown now: %s", told(error))
-        return
-    context.log_event(dg.AssetMaterialization("name_counts", metadata=metadata))
-    for check in checks:
-        context.log_event(as_evaluation(check))  # type: ignore[arg-type] # taken, if untold
+    else:
+        context.log_event(dg.AssetMaterialization("name_counts", metadata=metadata))
+        for check in checks:
+            context.log_event(as_evaluation(check))  # type: ignore[arg-type] # taken, if untold
     engine.publish(context.log, at_once=True)
 
 

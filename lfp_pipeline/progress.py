@@ -56,16 +56,20 @@ def counted(number: int, noun: str) -> str:
 
 
 def some_of(names: Sequence[str], number: int | None = None, most: int = 5) -> str:
-    """Names for people: `a, b and 1,998 more`; in characters that every console can print.
+    """Names for people: `a, b and 1,998 more`; what cannot be printed is spelled out.
 
     Args:
         names: the first ones, or all.
         number: how many there are; None: those that are given.
         most: so many are named.
     """
-    shown = [name.encode(errors="backslashreplace").decode() for name in names[:most]]
+    shown = ["".join(map(_printable, name)) for name in names[:most]]
     left = (len(names) if number is None else number) - len(shown)
     return ", ".join(shown) + (f" and {left:,} more" if left else "")
+
+
+def _printable(character: str) -> str:
+    return character if character.isprintable() else ascii(character)[1:-1]
 
 
 def megabytes(size: float) -> str:

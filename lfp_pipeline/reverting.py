@@ -20,22 +20,34 @@ from lfp_pipeline.warehouse.reversal import Older, begin_reversal, bury, inherit
 
 _TOLD = "Reverted at {at:%Y-%m-%d %H:%M:%S} UTC. The job revert_delivery reinstates it."
 _FORGONE = (
-    " What {ids} may have had of its skus is gone, because the bytes are pruned: that counts again "
-    "once it lands again."
+    " What {ids} may have had of its skus is gone, because the bytes are not kept: that counts "
+    "again once it lands again."
 )
 
 
 def revert(
-    delivery: Delivery, workspace: Workspace, settings: Settings, log: logging.Logger
+    delivery: Delivery,
+    workspace: Workspace,
+    settings: Settings,
+    log: logging.Logger,
+    *,
+    draft: bool,
 ) -> Account:
     """Take a delivery out of the warehouse that is attached to the workspace, merged or not.
+
+    Args:
+        delivery: which.
+        workspace: to read older deliveries in.
+        settings: limits, rules.
+        log: for progress.
+        draft: whether the warehouse is one that nobody knows yet: nothing is given up for it.
 
     Returns:
         Its account. If it was out already, the one in the ledger.
 
     Raises:
-        LfpError: an older delivery, which may have what is to come into its place, cannot be read.
-            Nothing was changed.
+        LfpError: an older delivery, which may have what is to come into its place, cannot be read;
+            or, for a draft, is not kept. Nothing was changed.
     """
     known = account_of(workspace.connection, delivery)
     if known is not None and known.status is Status.REVERTED:
@@ -44,6 +56,11 @@ def revert(
     told = _TOLD.format(at=reverted_at(delivery.path) or utc_now())
     if forgone:
         ids = [older.delivery_id for older in forgone]
+        if draft:
+            msg = (
+                f"What {some_of(ids)} may have had of its skus is needed, and was pruned meanwhile."
+            )
+            raise LfpError(msg)
         told += _FORGONE.format(ids=some_of(ids))
         for delivery_id in ids:  # Before it is so: what is offered once more does no harm.
             RawZone(settings.raw_dir).forget_outcome(delivery_id)

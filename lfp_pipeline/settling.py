@@ -114,7 +114,9 @@ class _Work:
         """Take a delivery out, and what it had replaced in."""
         (delivery,) = self.batch
         with self._attached(self.warehouse, "reverting"):
-            return self._done([revert(delivery, self.workspace, self.settings, self.log)])
+            draft = self.warehouse.draft
+            account = revert(delivery, self.workspace, self.settings, self.log, draft=draft)
+            return self._done([account])
 
     def delete(self) -> list[Ingested]:
         """Delete what a deletion says."""

@@ -16,7 +16,8 @@ from lfp_pipeline.engine import Engine
 from lfp_pipeline.errors import LfpError, SettingsError
 from lfp_pipeline.holds import living
 from lfp_pipeline.landing.delivery import Delivery
-from lfp_pipeline.landing.inbox import InboxFile, list_inbox
+from lfp_pipeline.landing.inbox import InboxFile, Listing, list_inbox
+from lfp_pipeline.progress import counted
 from lfp_pipeline.warehouse.account import Status
 from lfp_pipeline.warehouse.writer_lock import Turn
 
@@ -42,12 +43,13 @@ ORDER BY
 LIMIT {_LAST}
 """
 
+# A file that was refused is mended by a newer version of it; what has failed is wanting.
 _GIVEN_UP = """
-SELECT * FROM deliveries
-QUALIFY row_number() OVER (
+SELECT * FROM deliveries WHERE status <> 'reverted'
+QUALIFY status = 'failed' OR status = 'refused' AND row_number() OVER (
     PARTITION BY partition_key ORDER BY delivered_at DESC, delivery_id DESC
-) = 1 AND status IN ('refused', 'failed')
-ORDER BY partition_key
+) = 1
+ORDER BY partition_key, delivered_at
 """
 
 Row = Mapping[str, Any]
@@ -63,7 +65,7 @@ class Tables:
         as_of: when they were so, in seconds since the epoch.
         sizes: rows, by table.
         latest: the deliveries that ended last, the last one first.
-        given_up: of the partitions whose newest delivery is not in, that delivery.
+        given_up: what has failed, and was refused and has no newer version.
     """
 
     source: str
@@ -87,7 +89,8 @@ class State:
         writer: who has the writer lock.
         waiting: who waits for it.
         tables: what they say; None: they cannot be had, or are not there.
-        out_of_reach: the ids of what is given up and not kept: only its file brings it.
+        left_alone: the ids of what is given up, and nothing tries again: a failed one that is not
+            kept, a refused one whose file is in the inbox no longer.
         is_outdated: whether they have changed since they were published.
         feed_errors: what is wrong, by feed.
         disk: bytes, by what takes them.
@@ -104,7 +107,7 @@ class State:
     writer: Turn | None
     waiting: Sequence[Turn]
     tables: Tables | None
-    out_of_reach: frozenset[str]
+    left_alone: frozenset[str]
     is_outdated: bool
     feed_errors: Mapping[str, str]
     disk: Mapping[str, int]
@@ -116,23 +119,39 @@ def state_of(engine: Engine) -> State:
     """Look how things stand, without opening the database where it is published."""
     settings = engine.settings
     problems: list[str] = []
-    pending, unstable = _inbox(engine, problems)
+    listing = _inbox(engine, problems)
+    ended = (Status.MERGED, Status.REFUSED, Status.REVERTED)
+    pending = [file for file in listing.ready if engine.outcome(file) not in ended]
     lock = engine.warehouse.lock
     tables = _tables(engine, problems)
-    given_up = [row["delivery_id"] for row in tables.given_up] if tables else []
+    unended = engine.unended(_LOG, offered=pending)
+    if unended and engine.published.last.database_id not in {None, engine.warehouse.told_id()}:
+        problems.append(
+            f"The database is gone, or was made anew, and {counted(len(unended), 'delivery')} that "
+            "had landed are not in: run ingest_inbox. Readers keep the copy from before."
+        )
+    offered = {file.partition_key for file in listing.ready}
     if engine.warehouse.looks_broken:
         problems.append(f"{engine.warehouse.path} is no database: run rebuild_products.")
     return State(
         data_dir=settings.data_dir,
         moment=time.time(),
         pending=pending,
-        unstable=unstable,
-        unended=engine.unended(_LOG, offered=pending),
+        unstable=listing.unstable,
+        unended=unended,
         runs=list(_runs(settings.run_marks_dir)),
         writer=lock.holder,
         waiting=lock.waiting,
         tables=tables,
-        out_of_reach=frozenset(id_ for id_ in given_up if not engine.raw_zone.keeps(id_)),
+        left_alone=frozenset(
+            row["delivery_id"]
+            for row in (tables.given_up if tables else ())
+            if not (
+                row["partition_key"] in offered
+                if row["status"] == Status.REFUSED
+                else engine.raw_zone.keeps(row["delivery_id"])
+            )
+        ),
         is_outdated=engine.published.is_outdated,
         feed_errors=_feed_errors(engine, problems),
         disk={
@@ -145,15 +164,13 @@ def state_of(engine: Engine) -> State:
     )
 
 
-def _inbox(engine: Engine, problems: list[str]) -> tuple[list[InboxFile], Sequence[str]]:
+def _inbox(engine: Engine, problems: list[str]) -> Listing:
     settings = engine.settings
     try:
-        listing = list_inbox(settings.inbox_dir, quiet_seconds=settings.inbox_quiet_seconds)
+        return list_inbox(settings.inbox_dir, quiet_seconds=settings.inbox_quiet_seconds)
     except LfpError as error:
         problems.append(str(error))
-        return [], []
-    ended = (Status.MERGED, Status.REFUSED, Status.REVERTED)
-    return [file for file in listing.ready if engine.outcome(file) not in ended], listing.unstable
+        return Listing((), ())
 
 
 def _runs(marks: Path) -> Iterator[tuple[str, str, float]]:

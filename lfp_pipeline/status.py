@@ -65,7 +65,7 @@ def _given_up(state: State) -> list[str]:
     lines = []
     for row in state.tables.given_up if state.tables else ():
         lines += [f"{row['delivery_id']} {Status(row['status']).told}: {row['error']}"]
-        if row["delivery_id"] not in state.out_of_reach:
+        if row["delivery_id"] not in state.left_alone:
             lines += [f"    {_WHAT_TO_DO[row['status']]}"]
     return lines
 

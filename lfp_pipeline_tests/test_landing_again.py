@@ -3,17 +3,22 @@
 import os
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Any
 
+import duckdb
 import pytest
 
 from lfp_pipeline.errors import OperationRefusedError
 from lfp_pipeline.landing import intact
 from lfp_pipeline.landing.intents import is_pruned
+from lfp_pipeline.operations.export import export_tables
 from lfp_pipeline.operations.prune import prune_raw
 from lfp_pipeline.operations.purge import Selection, purge_products
 from lfp_pipeline.operations.revert import reinstate_delivery, revert_delivery
 from lfp_pipeline.operations.verify import verify
-from lfp_pipeline_tests.oracle import LOG, File, tables, true_products
+from lfp_pipeline.state import state_of
+from lfp_pipeline.status import as_text
+from lfp_pipeline_tests.oracle import LOG, File, land, tables, true_products
 from lfp_pipeline_tests.support import NO_SKU, Project, drop
 
 A = File("a.csv", 1_000_000, (("s1", "Ann", "x"), ("s2", "Bob", "y")))
@@ -199,3 +204,78 @@ def test_of_two_versions_alike_in_time_and_size_the_one_that_is_there_is_enough(
     take_in(project, "job")
     assert project.engine.raw_zone.find(twin.delivery_id).path.read_bytes() == twin.content
     assert_nothing_is_offered(project)
+
+
+def test_what_is_pruned_and_has_lost_its_note_is_noted_by_the_next_run(project: Project) -> None:
+    project.drop(B)
+    assert project.run("ingest_inbox").success
+    prune_raw(project.engine, 0, LOG, even_if_needed=True)
+    for note in (project.data / "raw").glob("*/*.outcome"):
+        note.write_text("?")
+    runs = project.do(project.tick())
+    assert [run.success for run in runs] == [True]
+    assert_nothing_is_offered(project)
+    assert project.products == true_products([A, B])
+
+
+def test_what_has_lost_its_record_is_offered_again(project: Project) -> None:
+    project.engine.raw_zone.find(A.delivery_id).path.with_suffix(".json").unlink()
+    take_in(project, "sensor")
+    assert_it_is_back(project)
+
+
+def test_a_lost_database_is_told_and_readers_keep_what_they_had(project: Project) -> None:
+    newer = File("url.csv", 3_000_000, (("s3", "Cid", ""),))  # It is in no inbox.
+    project.engine.ingest(land(project.engine, newer), LOG)
+    purge = Selection(skus=["s1"])
+    purge_products(project.engine, purge, LOG)
+    project.engine.publish(LOG, at_once=True)
+    was = published(project)
+    assert [product[0] for product in was] == ["s2", "s3"]
+    for path in project.data.glob("products.duckdb*"):
+        path.unlink()
+
+    (problem,) = verify(project.engine, LOG).problems
+    assert problem.startswith("There is no database, and 3 deliveries had landed. Run ingest_inbox")
+    assert "The database is gone, or was made anew" in as_text(state_of(project.engine))
+    with pytest.raises(OperationRefusedError, match="There is no database"):
+        export_tables(project.engine, LOG)
+
+    project.drop(B)
+    assert [run.success for run in project.do(project.tick())] == [True]
+    # What was purged is not back, and what the inbox does not have is still missing.
+    assert [product[0] for product in project.products] == ["s2"]
+    assert published(project) == was
+    for job in ("publish_tables", "export_tables"):
+        error = project.error(project.run(job))
+        assert "The database was made anew, and 1 delivery" in error
+    (problem,) = verify(project.engine, LOG).problems
+    assert "and are not in yet: 1. Run ingest_inbox" in problem
+
+    assert project.run("ingest_inbox").success
+    assert verify(project.engine, LOG).problems == ()
+    assert project.run("publish_tables").success
+    assert published(project) == project.products
+    assert [product[0] for product in project.products] == ["s2", "s3"]
+    assert "Problems" not in as_text(state_of(project.engine))
+
+
+@pytest.mark.parametrize("files", [[B], [B, File("c.csv", 3_000_000, (("s9", "Zoe", ""),))]])
+def test_what_operators_wanted_comes_with_the_first_files(
+    project: Project, files: list[File]
+) -> None:
+    revert_delivery(project.engine, A.delivery_id, LOG)
+    purge_products(project.engine, Selection(skus=["s1"]), LOG)
+    for path in project.data.glob("products.duckdb*"):
+        path.unlink()
+    for file in files:
+        project.drop(file)
+    project.do(project.tick())
+    statuses = {row[0]: row[5] for row in tables(project.engine)["ledger"]}
+    assert statuses[A.delivery_id] == "reverted"
+    assert "s1" not in [product[0] for product in project.products]
+
+
+def published(project: Project) -> list[tuple[Any, ...]]:
+    with duckdb.connect(project.data / "published/products.duckdb", read_only=True) as copy:
+        return copy.execute("FROM products ORDER BY ALL").fetchall()

@@ -189,3 +189,16 @@ def test_a_damaged_database_is_told_with_its_remedy(stocked: Project, job: str) 
     run = stocked.run(job)
     assert "is damaged, or is no database" in stocked.error(run)
     assert "Run rebuild_products" in stocked.error(run)
+
+
+def test_what_is_taken_out_is_out_of_the_published_copy_though_it_cannot_be_shown(
+    stocked: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_arguments: object) -> None:
+        raise duckdb.Error("no")
+
+    monkeypatch.setattr(operator_jobs, "count_names", fail)
+    operate(stocked, "purge_products", skus=["s1"])
+    with duckdb.connect(stocked.data / "published/products.duckdb", read_only=True) as copy:
+        found = copy.execute("SELECT sku FROM products ORDER BY sku").fetchall()
+    assert [sku for (sku,) in found] == ["s2", "s3", "s4"]

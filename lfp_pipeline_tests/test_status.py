@@ -327,11 +327,20 @@ def test_the_command_prints_it(shell: Shell) -> None:
 
 
 def test_names_that_no_console_can_print_are_spelled_out(project: Project) -> None:
-    name = os.fsdecode(b"b\xe9.csv")
-    drop(project.inbox, name, HEADER)
+    drop(project.inbox, os.fsdecode(b"b\xe9.csv"), HEADER)
+    drop(project.inbox, "\x1b[2Jé\n.csv", HEADER, 2_000_000)
     _, text = status_of(project)
     assert "in the inbox, not in yet: b\\udce9.csv" in text
+    assert "\\x1b[2Jé\\n.csv" in text
     text.encode()
+
+
+def test_what_was_refused_and_pruned_is_to_be_mended_or_taken_away(project: Project) -> None:
+    drop(project.inbox, "bad.csv", NO_SKU)
+    project.run("ingest_inbox")
+    prune_raw(project.engine, 0, LOG)
+    _, text = status_of(project)
+    assert "Mend the file and drop it anew, or take it away" in text
 
 
 def test_without_a_data_folder_there_is_nothing_to_tell(shell: Shell) -> None:

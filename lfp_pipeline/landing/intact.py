@@ -12,15 +12,17 @@ from contextlib import suppress
 from pathlib import Path
 
 from lfp_pipeline.errors import RawFileError
-from lfp_pipeline.landing.delivery import Delivery
+from lfp_pipeline.landing.delivery import Delivery, Kind
 
 TOUCHED_AT = "ctime_ns"
 """In the record: when the raw file was last touched, as the kernel tells it."""
 
-_REMEDY = (
-    "Put it back from a copy; or remove it, and land its file again (drop it anew, with the time "
-    "that it had). Then run ingest_inbox."
-)
+_REMEDIES = {
+    Kind.PRODUCTS: "Put it back from a copy; or remove it, and land its file again (drop it anew, "
+    "with the time that it had). Then run ingest_inbox.",
+    Kind.DELETION: "Put it back from a copy; or revert this purge, and purge again.",
+}
+"""How the way out is told, by what a delivery holds."""
 
 
 def check_intact(delivery: Delivery, *, thorough: bool = False) -> None:
@@ -33,21 +35,22 @@ def check_intact(delivery: Delivery, *, thorough: bool = False) -> None:
     Raises:
         RawFileError: it is not, it is gone, or it cannot be read.
     """
+    remedy = _REMEDIES[delivery.kind]
     try:
         if not thorough and _is_untouched(delivery.path):
             return
         with delivery.path.open("rb") as file:
             found = hashlib.file_digest(file, "sha256").hexdigest()
     except FileNotFoundError:
-        msg = f"{delivery.path} is gone. {_REMEDY}"
+        msg = f"{delivery.path} is gone. {remedy}"
         raise RawFileError(msg) from None
     except OSError as error:
-        msg = f"{delivery.path} cannot be read: {error.strerror or error}. {_REMEDY}"
+        msg = f"{delivery.path} cannot be read: {error.strerror or error}. {remedy}"
         raise RawFileError(msg) from error
     if found != delivery.sha256:
         msg = (
             f"{delivery.path} is not what landed: its sha256 is {found}, not {delivery.sha256}. "
-            f"{_REMEDY}"
+            f"{remedy}"
         )
         raise RawFileError(msg)
 

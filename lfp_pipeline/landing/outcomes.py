@@ -5,10 +5,11 @@ database that it speaks of, and says nothing of another. Where it is lost, or no
 of the delivery now, that is offered again, and found to be in, or taken in or out.
 """
 
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from lfp_pipeline.landing.durable import publish, temporary_beside
+from lfp_pipeline.landing.durable import publish, sync_folder, temporary_beside
 from lfp_pipeline.landing.intents import is_reverted
 
 _SUFFIX = ".outcome"
@@ -34,7 +35,16 @@ def note_outcome(raw: Path, status: str, database_id: str) -> None:
 
 def forget_outcome(raw: Path) -> None:
     """Have the delivery be offered again."""
-    raw.with_suffix(_SUFFIX).unlink(missing_ok=True)
+    with suppress(FileNotFoundError):
+        raw.with_suffix(_SUFFIX).unlink()
+        sync_folder(raw.parent)
+
+
+def was_refused(raw: Path) -> bool:
+    """Whether a delivery was refused, in this database or one before."""
+    with suppress(FileNotFoundError):
+        return raw.with_suffix(_SUFFIX).read_bytes().startswith(b"refused ")
+    return False
 
 
 def read_outcome(raw: Path, database_id: str | None) -> Outcome | None:

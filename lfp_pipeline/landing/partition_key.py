@@ -26,6 +26,11 @@ def partition_key(name: str) -> str:
     return f"{spelled[: MAX_LENGTH - _DIGEST_LENGTH - 1] or '_'}-{digest}"
 
 
+def is_purge(delivery_id: str) -> bool:
+    """Whether the delivery of that id is a purge."""
+    return delivery_id.startswith(f"{PURGES}#")
+
+
 def is_partition_key(text: str) -> bool:
     """Whether a text can be a key as it is: safe characters, no `...`, not too long."""
     return len(text) <= MAX_LENGTH and ".." not in text and bool(_SAFE.fullmatch(text))

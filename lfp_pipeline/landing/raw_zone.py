@@ -14,7 +14,7 @@ import hashlib
 import json
 import logging
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, replace
 from datetime import datetime, timedelta
@@ -179,15 +179,18 @@ class RawZone:
 
     def forget_outcome(self, delivery_id: str) -> None:
         """Have a delivery be offered again, as far as it can be had."""
-        record = self._record_of(delivery_id)
-        if record is not None:
-            forget_outcome(record)
+        if path := self._path_of(delivery_id):
+            forget_outcome(path)
 
     def _record_of(self, delivery_id: str) -> Path | None:
+        path = self._path_of(delivery_id)
+        return path if path and path.exists() else None
+
+    def _path_of(self, delivery_id: str) -> Path | None:
+        """Where the record of such an id is, or would be; None: it is no id."""
         key, _, name = delivery_id.partition("#")
-        record = self.root / key / f"{name.replace('#', '-')}.json"
-        named = is_partition_key(key) and "/" not in name
-        return record if named and record.exists() else None
+        path = self.root / key / f"{name.replace('#', '-')}.json"
+        return path if is_partition_key(key) and "/" not in name else None
 
     def unended(self, database_id: str | None, log: logging.Logger) -> list[Delivery]:
         """All deliveries of which no end in that database is noted, as far as one can be reached.
@@ -197,8 +200,13 @@ class RawZone:
         Returns:
             The oldest first.
         """
+        return self._unended(self.root.glob("*/[!.]*.json"), database_id, log)
+
+    def _unended(
+        self, records: Iterable[Path], database_id: str | None, log: logging.Logger
+    ) -> list[Delivery]:
         deliveries = []
-        for record in self.root.glob("*/[!.]*.json"):
+        for record in records:
             out_of_reach = is_pruned(record) and not is_reverted(record)
             if not out_of_reach and read_outcome(record, database_id) is None:
                 try:
@@ -206,6 +214,18 @@ class RawZone:
                 except LandingError as error:
                     log.warning("Left out: %s", error)
         return sorted(deliveries, key=lambda one: one.age)
+
+    def unended_wishes(self, database_id: str | None, log: logging.Logger) -> list[Delivery]:
+        """Of all deliveries that came to no end there, the purges, and what is to be taken out.
+
+        Returns:
+            The oldest first.
+        """
+        records = {
+            *self.root.glob(f"{PURGES}/[!.]*.json"),
+            *(note.with_suffix(".json") for note in self.root.glob("*/[!.]*.reverted")),
+        }
+        return self._unended(records, database_id, log)
 
     def is_unended(self, key: str, database_id: str | None) -> bool:
         """Whether of a delivery of a partition no end in that database is noted."""
@@ -227,7 +247,8 @@ class RawZone:
         moment = stamp(utc_from_ns(file.mtime_ns))
         for note in (self.root / file.partition_key).glob(f"{moment}-*.outcome"):
             outcome = read_outcome(note, database_id)
-            if outcome is None or not _has_landed_with(file.size_bytes, note):
+            is_recorded = note.with_suffix(".json").exists()
+            if outcome is None or not (is_recorded and _has_landed_with(file.size_bytes, note)):
                 continue
             if not is_to_land_again(note.with_suffix(".raw"), file.size_bytes, file.ctime_ns):
                 return outcome

@@ -9,7 +9,7 @@ from lfp_pipeline.engine import Engine
 from lfp_pipeline.holds import own_folder
 from lfp_pipeline.ingested import Ingested
 from lfp_pipeline.landing.delivery import Delivery
-from lfp_pipeline.landing.intents import is_pruned
+from lfp_pipeline.landing.intents import is_pruned, is_reverted
 from lfp_pipeline.settling import is_settled
 from lfp_pipeline.warehouse.ledger import statuses
 
@@ -37,10 +37,15 @@ def follow(draft: Engine, deliveries: Sequence[Delivery], log: logging.Logger) -
             log.info("%s: %s", outcome.delivery.delivery_id, outcome.account.status)
 
 
-def kept_deliveries(engine: Engine) -> list[Delivery]:
-    """All deliveries whose bytes are kept, oldest first.
+def deliveries_in_reach(engine: Engine) -> list[Delivery]:
+    """All deliveries that can be taken in or, though they may be pruned, out; oldest first.
 
     Raises:
         LandingError: a record cannot be read.
     """
-    return [one for one in engine.raw_zone.all_deliveries() if not is_pruned(one.path)]
+    return [one for one in engine.raw_zone.all_deliveries() if is_in_reach(one)]
+
+
+def is_in_reach(delivery: Delivery) -> bool:
+    """Whether a delivery can be taken in or out, as is wanted."""
+    return is_reverted(delivery.path) or not is_pruned(delivery.path)

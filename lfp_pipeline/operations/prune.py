@@ -11,7 +11,7 @@ from datetime import timedelta
 from lfp_pipeline.engine import Engine
 from lfp_pipeline.errors import OperationRefusedError
 from lfp_pipeline.landing.delivery import Delivery, Kind
-from lfp_pipeline.landing.intents import is_reverted, prune
+from lfp_pipeline.landing.intents import is_pruned, is_reverted, prune
 from lfp_pipeline.landing.sources import utc_now
 from lfp_pipeline.operations.report import Report
 from lfp_pipeline.progress import counted, megabytes, some_of
@@ -57,7 +57,7 @@ def prune_raw(
             for one in deliveries
             if one.landed_at < landed_before
             and one.kind is Kind.PRODUCTS
-            and one.path.exists()
+            and not is_pruned(one.path)
             and is_settled(one, status_of.get(one.delivery_id))
         ]
         chosen = [one for one in old if even_if_needed or one.delivery_id not in needed]

@@ -28,7 +28,7 @@ _SHOWN_SKUS = 10
 
 _INSTANT = timedelta(microseconds=1)
 
-_SKEW = timedelta(days=1)
+_SKEW = timedelta(minutes=10)
 """By so much, clocks may differ. What is dated further ahead is dated in the future."""
 
 _NAMED = """
@@ -95,7 +95,7 @@ class _Doomed:
         """In a sentence."""
         text = f"{self.products:,} of {self.products_in_all:,} products {verb} deleted"
         if self.skus > self.products:
-            text += f"; {self.skus - self.products:,} of the skus are not there"
+            text += f"; {counted(self.skus - self.products, 'sku')} not there"
         return f"{text}. Skus: {some_of(self.some, self.skus, _SHOWN_SKUS)}."
 
 
@@ -193,16 +193,19 @@ def _see_that_dates_go_together(
         msg = (
             f"Of these {counted(skus, 'sku')}, {ahead:,} came with dates in the future, up to "
             f"{newest}: {some_of(some, ahead, _SHOWN_SKUS)}. The purge would have that date, and "
-            "keep all of these skus out until then. Purge those by themselves first, by partition "
-            "or skus."
+            "keep all of these skus out until then. Revert the delivery that is dated so, if that "
+            "is wrong; or purge those first, by their skus, or by a partition that has no others."
         )
         raise OperationRefusedError(msg)
 
 
 def _told_if_ahead(moment: datetime) -> str:
-    if moment <= utc_now() + _SKEW:
+    if moment <= utc_now():
         return ""
-    return f" It is dated {moment}, as what it deletes: until then, nothing brings these skus back."
+    return (
+        f" It is dated {moment}, as what it deletes: until then, only its reversal brings these "
+        "skus back."
+    )
 
 
 def _is_known(connection: duckdb.DuckDBPyConnection, partition: str) -> bool:

@@ -12,20 +12,21 @@ from contextlib import contextmanager
 import duckdb
 
 from lfp_pipeline.engine import Engine
-from lfp_pipeline.errors import OperationRefusedError, WarehouseBrokenError
+from lfp_pipeline.errors import LfpError, OperationRefusedError, WarehouseBrokenError
 from lfp_pipeline.ingested import Ingested
 from lfp_pipeline.ingestion import note_outcomes
 from lfp_pipeline.landing.delivery import stamp
 from lfp_pipeline.landing.intents import is_reverted, was_needed
 from lfp_pipeline.landing.outcomes import read_outcome
+from lfp_pipeline.landing.partition_key import is_purge
 from lfp_pipeline.landing.sources import utc_now
-from lfp_pipeline.operations.draft import drafted, follow, kept_deliveries
+from lfp_pipeline.operations.draft import deliveries_in_reach, drafted, follow
 from lfp_pipeline.operations.report import Report
-from lfp_pipeline.progress import counted, megabytes
+from lfp_pipeline.progress import counted, megabytes, some_of
 from lfp_pipeline.remedies import remedy
 from lfp_pipeline.warehouse.account import Account, Status
 from lfp_pipeline.warehouse.laws import needed_deliveries
-from lfp_pipeline.warehouse.ledger import all_accounts, forget
+from lfp_pipeline.warehouse.ledger import all_accounts, forget, statuses
 from lfp_pipeline.warehouse.operations import record_operation
 from lfp_pipeline.warehouse.replacement import (
     Contents,
@@ -38,6 +39,13 @@ from lfp_pipeline.warehouse.replacement import (
 from lfp_pipeline.warehouse.schema import database_id
 
 _SHOWN = 10
+
+_LAND_AGAIN = "Land its file again, and it counts again."
+
+_LOST_BESIDE = (
+    "It is pruned, and may have had what was lost with another delivery when the database was made "
+    f"anew. {_LAND_AGAIN}"
+)
 
 _GONE = "it is pruned, or its record is gone, and the tables need it."
 
@@ -69,12 +77,13 @@ def rebuild_products(
         with _though_unreadable(), engine.warehouse.opened("rebuilding", log):
             pass
     with drafted(engine) as draft:
-        follow(draft, kept_deliveries(engine), log)
+        follow(draft, deliveries_in_reach(engine), log)
         with engine.warehouse.lock.held("rebuilding", log):
-            follow(draft, kept_deliveries(engine), log)  # What has come or changed meanwhile.
+            follow(draft, deliveries_in_reach(engine), log)  # What has come or changed meanwhile.
             old = _contents_of_old(engine, log)
             with draft.warehouse.opened("rebuilding", log) as connection:
-                _forget_pruned(engine, connection)
+                _see_that_all_is_out(engine, connection)
+                _forget_unread(engine, connection, old)
                 new = contents(connection)
                 lost = dict(_losses(engine, old, new))
                 if lost and not accept_losses:
@@ -85,8 +94,7 @@ def rebuild_products(
                     inherit_records(
                         connection,
                         path,
-                        gone=sorted(set(lost) - set(new.accounts)),
-                        hidden=sorted(pruned) if lost else [],
+                        given_up=_given_up(lost, pruned, new),
                         same=not lost,
                     )
                 record_operation(connection, "rebuild_products", started, report.summary)
@@ -104,14 +112,34 @@ def rebuild_products(
     return report
 
 
-def _forget_pruned(engine: Engine, connection: duckdb.DuckDBPyConnection) -> None:
-    """Forget what could not be taken in because it was pruned meanwhile: so it was not needed."""
+def _see_that_all_is_out(engine: Engine, connection: duckdb.DuckDBPyConnection) -> None:
+    """What was reverted after the draft had taken it in may have needed what was pruned since."""
+    status_of = statuses(connection)
+    for one in deliveries_in_reach(engine):
+        if is_reverted(one.path) and status_of.get(one.delivery_id) is not Status.REVERTED:
+            msg = (
+                f"{one.delivery_id} was reverted meanwhile, and could not be taken out of the new "
+                "database, so nothing is changed. Run rebuild_products again."
+            )
+            raise LfpError(msg)
+
+
+def _forget_unread(
+    engine: Engine, connection: duckdb.DuckDBPyConnection, old: Contents | None
+) -> None:
+    """Forget what could not be read, and is not wanted: pruned meanwhile, or refused before."""
+    refused = {
+        delivery_id
+        for delivery_id, account in (old.accounts if old else {}).items()
+        if account.status is Status.REFUSED
+    }
     forget(
         connection,
         [
             delivery_id
             for delivery_id, account in all_accounts(connection).items()
-            if account.status is Status.FAILED and not engine.raw_zone.keeps(delivery_id)
+            if account.status is Status.FAILED
+            and (delivery_id in refused or not engine.raw_zone.keeps(delivery_id))
         ],
     )
 
@@ -147,8 +175,8 @@ def _contents_of_old(engine: Engine, log: logging.Logger) -> Contents | None:
 def _refusal(lost: Mapping[str, str]) -> str:
     lines = [f"{delivery_id}: {why}" for delivery_id, why in lost.items()]
     return (
-        f"The new database would lack {counted(len(lost), 'delivery')}, so nothing is "
-        "changed. Mend what is wrong, or accept it, by the configuration\n"
+        f"The new database would lack {counted(len(lost), 'delivery')}, whole or in part, so "
+        "nothing is changed. Mend what is wrong, or accept it, by the configuration\n"
         "ops: {rebuild: {config: {accept_losses: true}}}\n" + "\n".join(lines[:_SHOWN])
     )
 
@@ -158,6 +186,14 @@ def _merged_once(old: Contents | None, new: Contents) -> set[str]:
     accounts = old.accounts if old else {}
     merged = {id_ for id_, account in accounts.items() if account.status is Status.MERGED}
     return merged - set(new.accounts)
+
+
+def _given_up(lost: Mapping[str, str], pruned: Collection[str], new: Contents) -> dict[str, str]:
+    """What the new database knows from the old one only, and what is told of it, if all is lost."""
+    gone = {one: f"Lost when the database was made anew: {why}" for one, why in lost.items()}
+    given_up = dict.fromkeys(pruned, _LOST_BESIDE) if lost else {}
+    given_up |= {one: f"{why} {_LAND_AGAIN}" for one, why in gone.items()}
+    return {one: why for one, why in given_up.items() if one not in new.accounts}
 
 
 def _losses(engine: Engine, old: Contents | None, new: Contents) -> Iterator[tuple[str, str]]:
@@ -181,11 +217,11 @@ def _losses(engine: Engine, old: Contents | None, new: Contents) -> Iterator[tup
         if now is not None and now.status is before.status is Status.MERGED:
             more = now.rows_rejected - before.rows_rejected
             if more > 0:
-                yield delivery_id, f"with the settings of now, {more:,} more rows are rejected."
+                rejects = counted(more, "more row")
+                yield delivery_id, f"with the settings of now, {rejects} would be rejected."
     if old is None:
-        for pruned in engine.raw_zone.all_deliveries():
-            if was_needed(pruned.path) and not is_reverted(pruned.path):
-                yield pruned.delivery_id, "it is pruned, and the tables needed it, or may have."
+        for delivery_id in _needed_and_pruned(engine):
+            yield delivery_id, "it is pruned, and the tables needed it, or may have."
 
 
 def _report(
@@ -195,11 +231,15 @@ def _report(
     deliveries, products = counted(len(new.accounts), "delivery"), counted(new.products, "product")
     summary = f"Made anew from {deliveries}: {products}. "
     if lost:
-        summary += f"Lost: {counted(len(lost), 'delivery')}; land their files again."
+        named = some_of(sorted(lost), most=_SHOWN)
+        summary += f"Lost, whole or in part: {counted(len(lost), 'delivery')}: {named}. "
+        summary += "Land their files again; or put the settings back, and make it anew again."
+        if purges := [one for one in lost if is_purge(one)]:
+            summary += f" Purge again what was deleted by {some_of(purges)}."
         if pruned:
             beside = counted(len(pruned), "pruned delivery")
             summary += f" They may have hidden what {beside} had; land these again, too: "
-            summary += ", ".join(sorted(pruned)[:_SHOWN]) + "."
+            summary += f"{some_of(sorted(pruned), most=_SHOWN)}."
     elif old is None:
         summary += "There was no database before that could be read."
     elif old.digests == new.digests:
@@ -218,23 +258,28 @@ def _note_outcomes(
     """Note what came to an end only in the new database, which has that id."""
     unnoted = [
         Ingested(one, known[one.delivery_id], database_id=id_)
-        for one in kept_deliveries(engine)
+        for one in deliveries_in_reach(engine)
         if one.delivery_id in known and read_outcome(one.path, id_) is None
     ]
     note_outcomes(unnoted, log)
 
 
 def _foretell(engine: Engine, log: logging.Logger) -> Report:
-    deliveries = kept_deliveries(engine)
+    deliveries = deliveries_in_reach(engine)
     size = sum(one.size_bytes for one in deliveries)
-    problems = [f"{one.path} is gone." for one in deliveries if not one.path.exists()]
+    problems = [
+        f"{one.path} is gone."
+        for one in deliveries
+        if not one.path.exists() and not is_reverted(one.path)
+    ]
     kept = {one.delivery_id for one in deliveries}
     problems += [f"{delivery_id}: {_GONE}" for delivery_id in sorted(_needed(engine, log) - kept)]
     path = engine.warehouse.path
     summary = (
         f"Would read {counted(len(deliveries), 'delivery')} of {megabytes(size)} into a new "
         f"database beside {path}, which has {megabytes(engine.warehouse.size_bytes)}; "
-        f"{megabytes(engine.free_bytes)} are free there. Then it would take its place"
+        f"{megabytes(engine.free_bytes)} are free there. (Whether all of them are what landed, "
+        "verify tells.) Then it would take its place"
     )
     summary += ", if losses are accepted." if problems else "."
     figures = {"deliveries": len(deliveries), "size_bytes": size}
@@ -242,9 +287,16 @@ def _foretell(engine: Engine, log: logging.Logger) -> Report:
 
 
 def _needed(engine: Engine, log: logging.Logger) -> frozenset[str]:
-    """The deliveries that the present tables need, as far as these can be read."""
+    """The deliveries that the present tables need, or may have needed, if nobody can read them."""
     if engine.warehouse.path.exists():
         purpose = "looking what a rebuild needs"
         with _though_unreadable(log), engine.warehouse.opened(purpose, log) as connection:
             return needed_deliveries(connection)
-    return frozenset()
+    return frozenset(_needed_and_pruned(engine))
+
+
+def _needed_and_pruned(engine: Engine) -> Iterator[str]:
+    """What is pruned and was needed then, as its notes tell."""
+    for pruned in engine.raw_zone.all_deliveries():
+        if was_needed(pruned.path) and not is_reverted(pruned.path):
+            yield pruned.delivery_id

@@ -10,9 +10,9 @@ from lfp_pipeline.errors import LfpError, OperationRefusedError
 from lfp_pipeline.ingested import Ingested
 from lfp_pipeline.landing.delivery import Delivery
 from lfp_pipeline.landing.intents import is_pruned, is_reverted, want_reinstated, want_reverted
-from lfp_pipeline.landing.outcomes import forget_outcome
+from lfp_pipeline.landing.outcomes import forget_outcome, was_refused
 from lfp_pipeline.operations.report import Report
-from lfp_pipeline.progress import counted
+from lfp_pipeline.progress import counted, some_of
 from lfp_pipeline.reading.workspace import WorkspaceLimits, workspace_of
 from lfp_pipeline.reverting import find_heirs
 from lfp_pipeline.warehouse.account import Status
@@ -59,7 +59,7 @@ def revert_delivery(
             msg = (
                 f"{delivery_id} has won or deleted {counted(before.outlook.orphans, 'sku')}, and "
                 "older deliveries, which may have had them, are pruned: "
-                f"{', '.join(before.pruned[:5])}. Land their files again; or say despite_pruned, "
+                f"{some_of(before.pruned)}. Land their files again; or say despite_pruned, "
                 "and what only they had is gone until they land again."
             )
             raise OperationRefusedError(msg)
@@ -116,8 +116,8 @@ def _look(engine: Engine, connection: duckdb.DuckDBPyConnection, delivery: Deliv
     pruned = [older for older in older_ids if not engine.raw_zone.keeps(older)]
     if needed := needed_deliveries(connection).intersection(pruned):
         msg = (
-            f"The bytes of {', '.join(sorted(needed))} are gone, of which there are products. "
-            "Land their files again first."
+            f"The bytes of {some_of(sorted(needed))} are gone, and the tables need them. Put them "
+            "back from a copy, or land their files again, first."
         )
         raise OperationRefusedError(msg)
     pruned += _pruned_before_this_database(engine, connection, delivery)
@@ -136,6 +136,7 @@ def _pruned_before_this_database(
         and one.delivery_id not in known
         and is_pruned(one.path)
         and not is_reverted(one.path)
+        and not was_refused(one.path)
     ]
 
 
@@ -168,7 +169,7 @@ def _carry_out(engine: Engine, delivery: Delivery, wanted: Status, log: logging.
     if status is Status.FAILED:
         msg = (
             f"{delivery.delivery_id} is to be {wanted}, and is not yet: {done.account.error} The "
-            "next ingest_inbox tries again."
+            "next ingest_inbox tries again; the contrary can be asked for, too."
         )
         raise LfpError(msg)
     if (status is Status.REVERTED) != (wanted is Status.REVERTED):

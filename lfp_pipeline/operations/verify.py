@@ -13,12 +13,13 @@ import duckdb
 
 from lfp_pipeline.engine import Engine
 from lfp_pipeline.errors import RawFileError
-from lfp_pipeline.landing.delivery import Delivery
+from lfp_pipeline.landing.delivery import Delivery, Kind
 from lfp_pipeline.landing.intact import check_intact
 from lfp_pipeline.landing.intents import is_pruned, is_reverted
 from lfp_pipeline.landing.outcomes import read_outcome
+from lfp_pipeline.landing.partition_key import is_purge
 from lfp_pipeline.landing.sources import utc_now
-from lfp_pipeline.operations.draft import drafted, follow
+from lfp_pipeline.operations.draft import drafted, follow, is_in_reach
 from lfp_pipeline.operations.report import Report
 from lfp_pipeline.progress import TransferProgress, counted, megabytes, some_of
 from lfp_pipeline.settling import is_settled
@@ -33,7 +34,17 @@ _KINDS = "SELECT delivery_id, kind FROM warehouse.deliveries"
 _NOTING_SECONDS = 2.0
 """Whoever has committed notes the outcome within that time, unless he was killed."""
 
-_LAND_AGAIN = "Land their files again, with the times that they had, then run ingest_inbox."
+_LAND_AGAIN = (
+    "Land their files again (drop them anew, with the times that they had), then run ingest_inbox."
+)
+
+_ANEW = "Run ingest_inbox, which takes them in."
+
+_PRUNE = " Or have prune_raw forget it: the tables do not need it."
+
+_PURGE_AGAIN = (
+    "Put them back from a copy; or run rebuild_products with accept_losses, and purge again."
+)
 
 _NOT_COMPARED = (
     "So no rebuild could be compared with the tables. Mend that first, then verify again."
@@ -57,6 +68,7 @@ class _Books:
         of_another_kind: the ids of deliveries whose records have another kind than the ledger.
         kept: the deliveries in the raw zone that are not pruned, oldest first.
         settled: of these, what is in or out, as people want it; the rest is pending.
+        in_reach: what is settled, and can be taken in or out of another database.
         doomed: the ids of those that are in and to be out, which is pending.
         wrongly_noted: the ids of these whose outcome note does not say what the ledger does.
     """
@@ -68,6 +80,7 @@ class _Books:
     of_another_kind: frozenset[str]
     kept: Sequence[Delivery]
     settled: Sequence[Delivery]
+    in_reach: Sequence[Delivery]
     doomed: frozenset[str]
     wrongly_noted: frozenset[str]
 
@@ -80,9 +93,16 @@ class _Books:
         recorded, unreadable = engine.raw_zone.survey()
         kept = [one for one in recorded if not is_pruned(one.path)]
         settled = [one for one in kept if is_settled(one, status_of.get(one.delivery_id))]
-        notable = {one.delivery_id: status_of[one.delivery_id] for one in settled}
         database_id = engine.warehouse.told_id()
-        noted = {one.delivery_id: read_outcome(one.path, database_id) for one in kept}
+        noted = {one.delivery_id: read_outcome(one.path, database_id) for one in recorded}
+        notable: dict[str, Status | None]
+        notable = {one.delivery_id: status_of[one.delivery_id] for one in settled}
+        # Of what is pruned, nobody misses a note; but there may be one, and it may be wrong.
+        notable |= {
+            id_: status_of.get(id_)
+            for id_ in noted.keys() - {one.delivery_id for one in kept}
+            if noted[id_] is not None
+        }
         return cls(
             merged=merged,
             needed=needed_deliveries(connection),
@@ -95,6 +115,11 @@ class _Books:
             ),
             kept=kept,
             settled=settled,
+            in_reach=[
+                one
+                for one in recorded
+                if is_in_reach(one) and is_settled(one, status_of.get(one.delivery_id))
+            ],
             doomed=merged & {one.delivery_id for one in kept if is_reverted(one.path)},
             wrongly_noted=frozenset(
                 id_
@@ -125,12 +150,13 @@ def verify(
     if dry_run:
         return _foretell(engine, thorough=thorough)
     if not engine.warehouse.path.exists():
-        return Report("There is no database yet: nothing was taken in.", {})
+        return _without_database(engine)
     started = utc_now()
     with engine.warehouse.opened("verifying", log) as connection:
         problems = _breaches(connection)
         books = _Books.of(engine, connection)
-    unsound = [*books.unreadable, *_missing(books), *_damaged(books.kept, log)]
+    problems += _behind(engine, log)
+    unsound = [*books.unreadable, *_missing(books), *_damaged(books, log)]
     problems += unsound
     problems += _wrongly_noted(engine, books, log)
     problems += _published(engine)
@@ -155,6 +181,22 @@ def verify(
     return Report(summary, figures, tuple(problems))
 
 
+def _without_database(engine: Engine) -> Report:
+    landed = len(engine.raw_zone.survey()[0])
+    if not landed:
+        return Report("There is no database yet: nothing was taken in.", {})
+    problem = f"There is no database, and {counted(landed, 'delivery')} had landed. {_ANEW}"
+    return Report("There is no database.", {"problems": 1}, (problem,))
+
+
+def _behind(engine: Engine, log: logging.Logger) -> Iterator[str]:
+    with engine.warehouse.lock.held("verifying", log):
+        untried = engine.published.untried(log)
+    if untried:
+        what = "deliveries that had landed before the database was made anew, and are not in yet"
+        yield f"{what.capitalize()}: {untried:,}. {_ANEW}"
+
+
 def _breaches(connection: duckdb.DuckDBPyConnection) -> list[str]:
     return [
         _line(one.law.forbidden, one.number, one.some, one.law.remedy)
@@ -164,9 +206,13 @@ def _breaches(connection: duckdb.DuckDBPyConnection) -> list[str]:
 
 def _missing(books: _Books) -> Iterator[str]:
     """What the raw zone lacks of what is in the tables."""
-    if gone := books.merged - books.recorded:
-        what = "merged deliveries without a record in the raw zone"
-        yield _line(what, len(gone), sorted(gone), _LAND_AGAIN)
+    gone = books.merged - books.recorded
+    purges = {one for one in gone if is_purge(one)}
+    what = "merged deliveries without a record in the raw zone"
+    if files := gone - purges:
+        yield _line(what, len(files), sorted(files), _LAND_AGAIN)
+    if purges:
+        yield _line(what, len(purges), sorted(purges), _PURGE_AGAIN)
     if other := books.of_another_kind:
         what = "deliveries whose records have another kind than the ledger, products or deletion"
         yield _line(what, len(other), sorted(other), "Put their records back from a copy.")
@@ -176,16 +222,19 @@ def _missing(books: _Books) -> Iterator[str]:
         yield _line(what, len(pruned), sorted(pruned), _LAND_AGAIN)
 
 
-def _damaged(deliveries: Sequence[Delivery], log: logging.Logger) -> Iterator[str]:
-    """What has happened to raw files."""
+def _damaged(books: _Books, log: logging.Logger) -> Iterator[str]:
+    """What has happened to raw files. A purge that is reverted has done all that it will do."""
     progress = TransferProgress(log, "Hashing the raw files")
-    done, size = 0, sum(one.size_bytes for one in deliveries)
-    for one in deliveries:
+    done, size = 0, sum(one.size_bytes for one in books.kept)
+    prunable = {one.delivery_id for one in books.settled if one.kind is Kind.PRODUCTS}
+    prunable -= books.needed
+    for one in books.kept:
         try:
             check_intact(one, thorough=True)
         except RawFileError as error:
-            if not is_pruned(one.path):  # Nor was it, a moment ago.
-                yield str(error)
+            undone = one.kind is Kind.DELETION and is_reverted(one.path)
+            if not undone and not is_pruned(one.path):  # Nor was it, a moment ago.
+                yield f"{error}{_PRUNE if one.delivery_id in prunable else ''}"
         done += one.size_bytes
         progress(done, size)
 
@@ -223,8 +272,8 @@ def _unlike_a_rebuild(engine: Engine, log: logging.Logger) -> Iterator[str]:
     """In what the tables are not what the raw zone makes of them, as far as it is taken in."""
     with drafted(engine) as draft:
         with engine.warehouse.opened("looking what is in", log) as connection:
-            settled = _Books.of(engine, connection).settled
-        follow(draft, settled, log)
+            in_reach = _Books.of(engine, connection).in_reach
+        follow(draft, in_reach, log)
         with engine.warehouse.opened("verifying", log) as connection:
             books = _Books.of(engine, connection)
             if books.doomed:
@@ -232,12 +281,13 @@ def _unlike_a_rebuild(engine: Engine, log: logging.Logger) -> Iterator[str]:
                 remedy = "Run ingest_inbox, which carries them out, then verify again."
                 yield _line(what, len(books.doomed), sorted(books.doomed), remedy)
                 return
-            follow(draft, books.settled, log)  # What has come or changed meanwhile.
+            wanted = {one.delivery_id for one in books.in_reach}
+            follow(draft, books.in_reach, log)  # What has come or changed meanwhile.
             with draft.warehouse.opened("verifying", log) as rebuilding:
                 failed = [
                     one
                     for one in all_accounts(rebuilding).values()
-                    if one.status is Status.FAILED and engine.raw_zone.keeps(one.delivery_id)
+                    if one.status is Status.FAILED and one.delivery_id in wanted
                 ]
                 rebuilt = contents(rebuilding).digests
                 rebuilding.execute("CHECKPOINT warehouse")

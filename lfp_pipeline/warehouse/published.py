@@ -21,13 +21,23 @@ from typing import BinaryIO
 import duckdb
 
 from lfp_pipeline.checkpoints import logs_of
+from lfp_pipeline.errors import WarehouseBehindError
 from lfp_pipeline.landing.durable import leftovers, publish, temporary_beside
+from lfp_pipeline.landing.raw_zone import RawZone
+from lfp_pipeline.progress import counted
 from lfp_pipeline.warehouse.attachment import attached_to_read
 from lfp_pipeline.warehouse.duckdb_file import Warehouse
+from lfp_pipeline.warehouse.ledger import statuses
+from lfp_pipeline.warehouse.schema import database_id
 from lfp_pipeline.warehouse.writer_lock import WriterLock
 
 _REST_SECONDS = 30.0
 _LONGEST_REST_SECONDS = 600.0
+
+_BEHIND = (
+    "The database was made anew, and {} that had landed before are not in yet: readers keep the "
+    "copy from before. Run ingest_inbox, which takes them in."
+)
 
 _PURPOSE = "publishing the tables"
 
@@ -42,6 +52,7 @@ class Publication:
     Attributes:
         copied: the files of the database, as they were when they were copied.
         copied_at: when that was, in seconds since the epoch.
+        database_id: of the database then; none: an older version has not told it.
         seconds: how long it took, waiting for others not included.
         ended_at: when the last attempt ended, or began, if it came to no end.
         failures: how many attempts have failed since.
@@ -49,6 +60,7 @@ class Publication:
 
     copied: Sequence[FileState] = ()
     copied_at: float = 0.0
+    database_id: str | None = None
     seconds: float = 0.0
     ended_at: float = 0.0
     failures: int = 0
@@ -61,11 +73,13 @@ class PublishedCopy:
     Attributes:
         path: of the copy.
         warehouse: what it is a copy of, and how long to wait for it.
+        raw_zone: of which the warehouse is to hold all.
         share: at most about this share of the time may go into publishing; 0: none.
     """
 
     path: Path
     warehouse: Warehouse
+    raw_zone: RawZone
     share: float
 
     @property
@@ -104,6 +118,7 @@ class PublishedCopy:
 
         Raises:
             WarehouseBusyError: somebody else kept the database; the text says who.
+            WarehouseBehindError: the database was made anew, and is not what it was yet.
             OSError: the copy could not be written.
             duckdb.Error: the database could not be read.
         """
@@ -117,6 +132,24 @@ class PublishedCopy:
         size = self.path.stat().st_size / 1e6
         log.info("Published the tables: %.1f MB in %.2f s", size, done.seconds)
         return done
+
+    def untried(self, log: logging.Logger) -> int:
+        """How many deliveries a database lacks that was made anew since; for who holds its lock.
+
+        What was lost with an older database is all taken in anew, and until then the copy is better
+        than what it is a copy of. What has failed in the new one counts as tried.
+        """
+        copied_id = self.last.database_id
+        if copied_id in {None, self.warehouse.told_id()}:
+            return 0
+        with (
+            self.warehouse.connect() as connection,
+            self.warehouse.attached_behind_lock(connection, log),
+        ):
+            id_ = database_id(connection)
+            known = statuses(connection)
+        unended = self.raw_zone.unended(id_, log) if id_ != copied_id else []
+        return sum(one.delivery_id not in known for one in unended)
 
     @contextmanager
     def opened(self) -> Iterator[duckdb.DuckDBPyConnection]:
@@ -140,8 +173,11 @@ class PublishedCopy:
                         self.last, ended_at=time.time(), failures=self.last.failures + 1
                     )
                     self._remember(failed)  # Before it is tried: it may be killed.
+                    if untried := self.untried(log):
+                        raise WarehouseBehindError(_BEHIND.format(counted(untried, "delivery")))
                     with self.warehouse.kept_from_writers(log):
                         copied, copied_at = _states(self.warehouse.path), time.time()
+                        id_ = self.warehouse.told_id()
                         _copy_database(self.warehouse.path, file, temporary)
                 if any(logs_of(temporary)):
                     with duckdb.connect(temporary, config=dict(self.warehouse.config)) as copy:
@@ -152,7 +188,8 @@ class PublishedCopy:
                 publish(file, temporary, self.path)
             finally:
                 _remove_logs(temporary)
-        done = Publication(copied, copied_at, time.perf_counter() - started, time.time())
+        seconds = time.perf_counter() - started
+        done = Publication(copied, copied_at, id_, seconds, ended_at=time.time())
         self._remember(done)
         return done
 

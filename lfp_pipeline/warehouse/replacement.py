@@ -13,7 +13,7 @@ from lfp_pipeline.landing.durable import sync_folder
 from lfp_pipeline.warehouse.account import Account
 from lfp_pipeline.warehouse.attachment import attached_to_read
 from lfp_pipeline.warehouse.laws import needed_deliveries
-from lfp_pipeline.warehouse.ledger import all_accounts, forget, give_up
+from lfp_pipeline.warehouse.ledger import all_accounts, give_up
 
 # By table, what names a row in it. These are a function of the raw zone.
 _KEYS = {"products": "sku", "name_counts": "name", "deletions": "sku"}
@@ -49,11 +49,6 @@ FROM old.deliveries ANTI JOIN warehouse.deliveries USING (delivery_id)
 _INHERIT_ID = """
 UPDATE warehouse.database_identity SET database_id = (FROM old.database_identity)
 """
-
-_LOST_BESIDE = (
-    "It is pruned, and may have had what was lost with another delivery when the database was made "
-    "anew. Land its file again, and it counts again."
-)
 
 
 @dataclass(frozen=True)
@@ -111,8 +106,7 @@ def inherit_records(
     connection: duckdb.DuckDBPyConnection,
     old: Path,
     *,
-    gone: Sequence[str],
-    hidden: Sequence[str],
+    given_up: Mapping[str, str],
     same: bool,
 ) -> None:
     """Take over from an old database what the raw zone does not tell.
@@ -120,9 +114,7 @@ def inherit_records(
     Args:
         connection: with the new one attached.
         old: the file.
-        gone: the ids of deliveries of which nothing is taken over.
-        hidden: of pruned deliveries, which may have had what is lost: they count as merged no
-            longer.
+        given_up: the ids of deliveries that were merged and count as that no longer, and why.
         same: whether it is the same database. To another one, no outcome counts that was noted.
     """
     with attached_to_read(connection, old, "old"):
@@ -130,9 +122,8 @@ def inherit_records(
             connection.execute(statement)
         if same:
             connection.execute(_INHERIT_ID)
-    forget(connection, gone)
-    for delivery_id in hidden:
-        give_up(connection, delivery_id, _LOST_BESIDE)
+    for delivery_id, why in given_up.items():
+        give_up(connection, delivery_id, why)
 
 
 def put_aside(database: Path, name: str, log: logging.Logger) -> None:

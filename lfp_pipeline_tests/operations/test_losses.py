@@ -10,11 +10,15 @@ import duckdb
 import pytest
 
 from lfp_pipeline import ingestion
+from lfp_pipeline.checkpoints import logs_of
 from lfp_pipeline.engine import Engine
-from lfp_pipeline.errors import OperationRefusedError
+from lfp_pipeline.errors import LfpError, OperationRefusedError
 from lfp_pipeline.landing.delivery import Delivery
 from lfp_pipeline.landing.inbox import list_inbox
+from lfp_pipeline.landing.intents import is_reverted
+from lfp_pipeline.landing.outcomes import read_outcome
 from lfp_pipeline.landing.sources import utc_now
+from lfp_pipeline.operations import rebuild
 from lfp_pipeline.operations.prune import prune_raw
 from lfp_pipeline.operations.purge import Selection, purge_products
 from lfp_pipeline.operations.rebuild import rebuild_products
@@ -22,6 +26,7 @@ from lfp_pipeline.operations.revert import reinstate_delivery, revert_delivery
 from lfp_pipeline.operations.verify import verify
 from lfp_pipeline.state import state_of
 from lfp_pipeline.status import as_text
+from lfp_pipeline.warehouse.ledger import give_up
 from lfp_pipeline_tests.oracle import (
     LOG,
     File,
@@ -35,6 +40,8 @@ from lfp_pipeline_tests.oracle import (
 
 A = File("a.csv", 1, (("s1", "Ann", "x"), ("s2", "Bob", "y")))
 B = File("b.csv", 2, (("s2", "Eva", "z"), ("s3", "Cid", "")))
+
+MICROSECOND = timedelta(microseconds=1)
 
 
 @pytest.fixture
@@ -137,7 +144,9 @@ def test_a_reversal_does_not_give_up_what_is_needed(engine: Engine) -> None:
     prune_raw(engine, 0, LOG, even_if_needed=True)
     before = tables(engine)
     for despite_pruned in (False, True):
-        with pytest.raises(OperationRefusedError, match=r"a\.csv.* are gone, of which there are"):
+        with pytest.raises(
+            OperationRefusedError, match=r"a\.csv.* are gone, and the tables need them"
+        ):
             revert_delivery(engine, B.delivery_id, LOG, despite_pruned=despite_pruned)
     assert tables(engine) == before
 
@@ -187,7 +196,7 @@ def test_rows_that_the_settings_of_now_reject_are_a_loss(tmp_path: Path) -> None
     file = File("a.csv", 1, (("s1", "Ann", "x"), ("sku-that-is-long", "Bob", "y")))
     engine, strict = engine_at(tmp_path), engine_at(tmp_path, max_sku_length=5)
     engine.ingest(land(engine, file), LOG)
-    with pytest.raises(OperationRefusedError, match="settings of now, 1 more row"):
+    with pytest.raises(OperationRefusedError, match="settings of now, 1 more row would"):
         rebuild_products(strict, LOG)
     assert_laws_hold(engine, [file])
     rebuild_products(strict, LOG, accept_losses=True)
@@ -276,7 +285,171 @@ def test_a_purge_does_not_take_others_into_the_future(engine: Engine) -> None:
     told = purge_products(engine, Selection(everything=True), LOG).summary
     assert "It is dated" not in told
     assert tables(engine)["products"] == []
-    now = (utc_now() - datetime(1970, 1, 1)) // timedelta(microseconds=1)  # noqa: DTZ001
+    now = (utc_now() - datetime(1970, 1, 1)) // MICROSECOND  # noqa: DTZ001
     newer = File("d.csv", now, A.rows)
     engine.ingest(land(engine, newer), LOG)
     assert tables(engine)["products"] == true_products([newer])
+
+
+@pytest.mark.parametrize(("hours", "is_refused"), [(23, True), (0.1, False)])
+def test_a_purge_tells_its_date_where_that_is_not_now(
+    engine: Engine, hours: float, is_refused: bool
+) -> None:
+    at = (utc_now() + timedelta(hours=hours) - datetime(1970, 1, 1)) // MICROSECOND  # noqa: DTZ001
+    engine.ingest(land(engine, File("c.csv", at, (("s9", "Zoe", ""),))), LOG)
+    if is_refused:
+        with pytest.raises(OperationRefusedError, match="1 came with dates in the future"):
+            purge_products(engine, Selection(everything=True), LOG)
+        return
+    for dry_run in (True, False):
+        told = purge_products(engine, Selection(everything=True), LOG, dry_run=dry_run).summary
+        assert "as what it deletes: until then, only its reversal brings these skus back." in told
+
+
+def test_what_is_told_of_a_lost_purge_can_be_done(engine: Engine) -> None:
+    lost, kept = (
+        str(purge_products(engine, Selection(skus=[sku]), LOG).figures["delivery_id"])
+        for sku in ("s1", "s2")
+    )
+    raw = engine.raw_zone.find(lost)
+    for path in files_of(raw):
+        path.unlink()
+    (problem,) = verify(engine, LOG).problems
+    assert "run rebuild_products with accept_losses, and purge again." in problem
+    with pytest.raises(OperationRefusedError, match="are gone, and the tables need them"):
+        revert_delivery(engine, kept, LOG)
+    told = rebuild_products(engine, LOG, accept_losses=True).summary
+    assert f"Purge again what was deleted by {lost}." in told
+    purge_products(engine, Selection(skus=["s1"]), LOG)
+    assert verify(engine, LOG).problems == ()
+    assert [sku for sku, *_ in tables(engine)["products"]] == ["s3"]
+
+
+def test_what_is_reverted_and_pruned_while_a_rebuild_goes_on_stays_out(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def follow_and_revert(made: Engine, *arguments: object) -> None:
+        follow(made, *arguments)  # type: ignore[arg-type]
+        if not is_reverted(raw):
+            revert_delivery(engine, B.delivery_id, LOG)
+            prune_raw(engine, 0, LOG)
+            assert not raw.exists()
+
+    follow, raw = rebuild.follow, engine.raw_zone.find(B.delivery_id).path
+    monkeypatch.setattr(rebuild, "follow", follow_and_revert)
+    rebuild_products(engine, LOG)
+    assert tables(engine)["products"] == true_products([A])
+    assert verify(engine, LOG).problems == ()
+    assert engine.unended(LOG) == []
+
+
+def test_what_a_draft_gives_up_is_not_given_up_where_it_counts(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def follow_and_revert(made: Engine, *arguments: object) -> None:
+        follow(made, *arguments)  # type: ignore[arg-type]
+        if not is_reverted(raw):
+            revert_delivery(engine, B.delivery_id, LOG)
+            prune_raw(engine, 0, LOG, even_if_needed=True)
+
+    follow, raw = rebuild.follow, engine.raw_zone.find(B.delivery_id).path
+    monkeypatch.setattr(rebuild, "follow", follow_and_revert)
+    with pytest.raises(
+        LfpError, match=r"b\.csv.* was reverted meanwhile.* Run rebuild_products again"
+    ):
+        rebuild_products(engine, LOG)
+    a = engine.raw_zone.find(A.delivery_id).path
+    assert read_outcome(a, engine.warehouse.told_id()) is not None
+    assert tables(engine)["products"] == true_products([A])
+
+
+def test_a_dry_run_tells_what_was_needed_though_the_database_is_damaged(engine: Engine) -> None:
+    prune_raw(engine, 0, LOG, even_if_needed=True)
+    engine.warehouse.path.write_bytes(b"no database" * 1000)
+    problems = rebuild_products(engine, LOG, dry_run=True).problems
+    assert [one.partition(": ")[0] for one in problems] == [A.delivery_id, B.delivery_id]
+
+
+def test_a_note_of_what_was_given_up_goes_though_its_record_is_gone(engine: Engine) -> None:
+    over = File("c.csv", 3, A.rows)
+    engine.ingest(land(engine, over), LOG)
+    a = engine.raw_zone.find(A.delivery_id)
+    a.path.unlink()
+    a.path.with_suffix(".json").unlink()
+    revert_delivery(engine, over.delivery_id, LOG, despite_pruned=True)
+    assert not a.path.with_suffix(".outcome").exists()
+    engine.ingest(land(engine, A), LOG)
+    assert tables(engine)["products"] == true_products([A, B])
+
+
+def test_of_a_delivery_that_holds_something_nothing_is_given_up(engine: Engine) -> None:
+    purge = str(purge_products(engine, Selection(skus=["s9"]), LOG).figures["delivery_id"])
+    with engine.warehouse.opened("testing", LOG) as connection:
+        for delivery_id in (A.delivery_id, purge):
+            give_up(connection, delivery_id, "no")
+    assert {row[0]: row[5] for row in tables(engine)["ledger"]} == dict.fromkeys(
+        (A.delivery_id, B.delivery_id, purge), "merged"
+    )
+
+
+def test_what_is_lost_is_named_and_stays_in_the_ledger_until_it_lands(engine: Engine) -> None:
+    prune_raw(engine, 0, LOG, even_if_needed=True)
+    told = rebuild_products(engine, LOG, accept_losses=True).summary
+    assert f"Lost, whole or in part: 2 deliveries: {A.delivery_id}, {B.delivery_id}." in told
+    assert verify(engine, LOG).problems == ()
+    text = as_text(state_of(engine))
+    for file in (A, B):
+        assert f"{file.delivery_id} failed: Lost when the database was made anew: it is pr" in text
+        engine.ingest(land(engine, file), LOG)
+    assert_laws_hold(engine, [A, B])
+    assert "Given up" not in as_text(state_of(engine))
+
+
+@pytest.mark.parametrize("damage", [Path.unlink, lambda raw: os.truncate(raw, 3)])
+def test_what_was_refused_and_is_damaged_can_be_forgotten(
+    tmp_path: Path, damage: Callable[[Path], None]
+) -> None:
+    engine = engine_at(tmp_path, max_reject_share=0.1)
+    bad = File("a.csv", 1, (("s1", "Ann", "x"), ("", "Bob", "y")))
+    for file in (bad, B):
+        engine.ingest(land(engine, file), LOG)
+    raw = engine.raw_zone.find(bad.delivery_id).path
+    raw.chmod(0o644)
+    damage(raw)
+    rebuild_products(engine, LOG)
+    assert {row[0]: row[5] for row in tables(engine)["ledger"]}[bad.delivery_id] == "refused"
+    (problem,) = verify(engine, LOG).problems
+    assert problem.endswith("Or have prune_raw forget it: the tables do not need it.")
+    prune_raw(engine, 0, LOG)
+    assert verify(engine, LOG).problems == ()
+    assert engine.unended(LOG) == []
+
+
+def test_a_damaged_purge_can_be_replaced_by_another(engine: Engine) -> None:
+    purge = str(purge_products(engine, Selection(skus=["s1"]), LOG).figures["delivery_id"])
+    raw = engine.raw_zone.find(purge).path
+    raw.chmod(0o644)
+    raw.write_bytes(b"?")
+    (problem,) = verify(engine, LOG).problems
+    assert problem.endswith("Put it back from a copy; or revert this purge, and purge again.")
+    revert_delivery(engine, purge, LOG)
+    assert tables(engine)["products"] == true_products([A, B])
+    purge_products(engine, Selection(skus=["s1"]), LOG)
+    assert verify(engine, LOG, thorough=True).problems == ()
+    rebuild_products(engine, LOG)
+    assert [sku for sku, *_ in tables(engine)["products"]] == ["s2", "s3"]
+
+
+def test_what_was_refused_is_not_needed_for_a_reversal(tmp_path: Path) -> None:
+    engine = engine_at(tmp_path, max_reject_share=0.1)
+    bad = File("b.csv", 1, (("s1", "Ann", "x"), ("", "Bob", "y")))
+    for file in (bad, A, B):
+        engine.ingest(land(engine, file), LOG)
+    prune_raw(engine, 0, LOG)
+    assert not engine.raw_zone.find(bad.delivery_id).path.exists()
+    engine.warehouse.path.unlink()
+    for log in logs_of(engine.warehouse.path):
+        log.unlink()
+    catch_up(engine)
+    revert_delivery(engine, B.delivery_id, LOG)
+    assert tables(engine)["products"] == true_products([A])

@@ -1,5 +1,6 @@
 """Whatever is broken in the tables or the raw zone is found, and named with what to do."""
 
+import errno
 import os
 import shutil
 import threading
@@ -11,9 +12,11 @@ import dagster as dg
 import duckdb
 import pytest
 
+from lfp_pipeline import settling
 from lfp_pipeline.engine import Engine
 from lfp_pipeline.ingestion import ingest
 from lfp_pipeline.landing.delivery import Delivery
+from lfp_pipeline.landing.intact import check_intact
 from lfp_pipeline.landing.intents import want_reinstated, want_reverted
 from lfp_pipeline.operations import verify as verification
 from lfp_pipeline.operations.prune import prune_raw
@@ -477,4 +480,28 @@ def test_a_record_of_another_kind_is_found(engine: Engine) -> None:
         engine,
         "Deliveries whose records have another kind than the ledger, products or deletion: 1 "
         f"({A.delivery_id}).",
+    )
+
+
+def test_what_a_rebuild_cannot_take_in_is_no_edit_of_the_tables(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(delivery: Delivery, **options: object) -> None:
+        if delivery.delivery_id == C.delivery_id:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        check_intact(delivery, **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(settling, "check_intact", fail)
+    told, compared = problems(engine, thorough=True)
+    assert told.startswith(f"{C.delivery_id}: [Errno 28] No space left on device.")
+    assert compared.startswith("So no rebuild could be compared")
+
+
+def test_a_wrong_note_of_what_is_pruned_is_found(engine: Engine) -> None:
+    prune_raw(engine, 0, LOG, even_if_needed=True)
+    note = raw_file(engine, A).with_suffix(".outcome")
+    note.write_text(f"refused {engine.warehouse.told_id()}\n")
+    assert any(
+        f".outcome in the raw zone does not say what the ledger does: 1 ({A.delivery_id})" in one
+        for one in problems(engine)
     )

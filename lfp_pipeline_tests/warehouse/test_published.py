@@ -17,11 +17,12 @@ import duckdb
 import pytest
 
 from lfp_pipeline.engine import Engine
-from lfp_pipeline.errors import WarehouseBusyError
+from lfp_pipeline.errors import WarehouseBehindError, WarehouseBusyError
 from lfp_pipeline.warehouse.published import Publication
 from lfp_pipeline_tests.oracle import (
     LOG,
     File,
+    catch_up,
     engine_at,
     land,
     tables,
@@ -172,8 +173,12 @@ def test_a_database_made_anew_is_published_in_its_place(engine: Engine) -> None:
         path.unlink()
     assert not engine.published.is_outdated
     engine.ingest(land(engine, B), LOG)
+    with pytest.raises(WarehouseBehindError, match="1 delivery that had landed before"):
+        engine.published.publish(LOG)
+    assert published(engine)["products"] == true_products([A])
+    catch_up(engine)
     engine.published.publish(LOG)
-    assert published(engine)["products"] == true_products([B])
+    assert published(engine)["products"] == true_products([A, B])
 
 
 def test_without_a_database_nothing_is_published(tmp_path: Path) -> None:
