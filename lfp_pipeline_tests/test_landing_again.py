@@ -236,7 +236,7 @@ def test_a_lost_database_is_told_and_readers_keep_what_they_had(project: Project
         path.unlink()
 
     (problem,) = verify(project.engine, LOG).problems
-    assert problem.startswith("There is no database, and 3 deliveries had landed. Run ingest_inbox")
+    assert problem.startswith("There is no database any more; 3 deliveries had ended. Run ingest")
     assert "The database is gone, or was made anew" in as_text(state_of(project.engine))
     with pytest.raises(OperationRefusedError, match="There is no database"):
         export_tables(project.engine, LOG)

@@ -40,11 +40,12 @@ def forget_outcome(raw: Path) -> None:
         sync_folder(raw.parent)
 
 
-def was_refused(raw: Path) -> bool:
-    """Whether a delivery was refused, in this database or one before."""
-    with suppress(FileNotFoundError):
-        return raw.with_suffix(_SUFFIX).read_bytes().startswith(b"refused ")
-    return False
+def last_noted(raw: Path) -> str | None:
+    """What was noted of a delivery last, in whichever database; None: nothing ever was."""
+    try:
+        return raw.with_suffix(_SUFFIX).read_text(errors="replace").partition(" ")[0]
+    except FileNotFoundError:
+        return None
 
 
 def read_outcome(raw: Path, database_id: str | None) -> Outcome | None:

@@ -10,7 +10,7 @@ from lfp_pipeline.errors import LfpError, OperationRefusedError
 from lfp_pipeline.ingested import Ingested
 from lfp_pipeline.landing.delivery import Delivery
 from lfp_pipeline.landing.intents import is_pruned, is_reverted, want_reinstated, want_reverted
-from lfp_pipeline.landing.outcomes import forget_outcome, was_refused
+from lfp_pipeline.landing.outcomes import forget_outcome, last_noted
 from lfp_pipeline.operations.report import Report
 from lfp_pipeline.progress import counted, some_of
 from lfp_pipeline.reading.workspace import WorkspaceLimits, workspace_of
@@ -136,7 +136,7 @@ def _pruned_before_this_database(
         and one.delivery_id not in known
         and is_pruned(one.path)
         and not is_reverted(one.path)
-        and not was_refused(one.path)
+        and last_noted(one.path) != Status.REFUSED
     ]
 
 

@@ -16,7 +16,7 @@ from lfp_pipeline.errors import RawFileError
 from lfp_pipeline.landing.delivery import Delivery, Kind
 from lfp_pipeline.landing.intact import check_intact
 from lfp_pipeline.landing.intents import is_pruned, is_reverted
-from lfp_pipeline.landing.outcomes import read_outcome
+from lfp_pipeline.landing.outcomes import last_noted, read_outcome
 from lfp_pipeline.landing.partition_key import is_purge
 from lfp_pipeline.landing.sources import utc_now
 from lfp_pipeline.operations.draft import drafted, follow, is_in_reach
@@ -182,10 +182,10 @@ def verify(
 
 
 def _without_database(engine: Engine) -> Report:
-    landed = len(engine.raw_zone.survey()[0])
-    if not landed:
+    once_in = sum(last_noted(one.path) is not None for one in engine.raw_zone.survey()[0])
+    if not once_in:
         return Report("There is no database yet: nothing was taken in.", {})
-    problem = f"There is no database, and {counted(landed, 'delivery')} had landed. {_ANEW}"
+    problem = f"There is no database any more; {counted(once_in, 'delivery')} had ended. {_ANEW}"
     return Report("There is no database.", {"problems": 1}, (problem,))
 
 
