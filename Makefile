@@ -100,8 +100,8 @@ test: setup ## Run the tests (seven minutes on two cores)
 	$(BIN)/python -m pytest -m "not slow" --numprocesses auto --dist worksteal
 
 .PHONY: test-slow
-test-slow: setup ## Run all tests, the long ones too (a quarter of an hour)
-	$(BIN)/python -m pytest --timeout 1800
+test-slow: setup ## Run all tests, the long ones too (half an hour on two cores)
+	$(BIN)/python -m pytest --timeout 1800 --numprocesses auto --dist worksteal
 
 .PHONY: fuzz
 fuzz: setup ## Try random files, whole and damaged, against the oracle (MINUTES=30 SEED=)
