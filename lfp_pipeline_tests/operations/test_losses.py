@@ -325,18 +325,26 @@ def test_what_is_told_of_a_lost_purge_can_be_done(engine: Engine) -> None:
     assert [sku for sku, *_ in tables(engine)["products"]] == ["s3"]
 
 
-def test_what_is_reverted_and_pruned_while_a_rebuild_goes_on_stays_out(
-    engine: Engine, monkeypatch: pytest.MonkeyPatch
+def revert_meanwhile(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch, *, even_if_needed: bool
 ) -> None:
-    def follow_and_revert(made: Engine, *arguments: object) -> None:
-        follow(made, *arguments)  # type: ignore[arg-type]
+    """Once a rebuild has read all, somebody reverts a delivery, and prunes the raw zone."""
+
+    def follow_and_revert(draft: Engine, *arguments: object) -> None:
+        follow(draft, *arguments)  # type: ignore[arg-type]
         if not is_reverted(raw):
             revert_delivery(engine, B.delivery_id, LOG)
-            prune_raw(engine, 0, LOG)
+            prune_raw(engine, 0, LOG, even_if_needed=even_if_needed)
             assert not raw.exists()
 
     follow, raw = rebuild.follow, engine.raw_zone.find(B.delivery_id).path
     monkeypatch.setattr(rebuild, "follow", follow_and_revert)
+
+
+def test_what_is_reverted_and_pruned_while_a_rebuild_goes_on_stays_out(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    revert_meanwhile(engine, monkeypatch, even_if_needed=False)
     rebuild_products(engine, LOG)
     assert tables(engine)["products"] == true_products([A])
     assert verify(engine, LOG).problems == ()
@@ -346,17 +354,9 @@ def test_what_is_reverted_and_pruned_while_a_rebuild_goes_on_stays_out(
 def test_what_a_draft_gives_up_is_not_given_up_where_it_counts(
     engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def follow_and_revert(made: Engine, *arguments: object) -> None:
-        follow(made, *arguments)  # type: ignore[arg-type]
-        if not is_reverted(raw):
-            revert_delivery(engine, B.delivery_id, LOG)
-            prune_raw(engine, 0, LOG, even_if_needed=True)
-
-    follow, raw = rebuild.follow, engine.raw_zone.find(B.delivery_id).path
-    monkeypatch.setattr(rebuild, "follow", follow_and_revert)
-    with pytest.raises(
-        LfpError, match=r"b\.csv.* was reverted meanwhile.* Run rebuild_products again"
-    ):
+    revert_meanwhile(engine, monkeypatch, even_if_needed=True)
+    told = r"b\.csv.* was reverted meanwhile.* Run rebuild_products again"
+    with pytest.raises(LfpError, match=told):
         rebuild_products(engine, LOG)
     a = engine.raw_zone.find(A.delivery_id).path
     assert read_outcome(a, engine.warehouse.told_id()) is not None
