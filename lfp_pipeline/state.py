@@ -91,7 +91,7 @@ class State:
         tables: what they say; None: they cannot be had, or are not there.
         left_alone: the ids of what is given up, and nothing tries again: a failed one that is not
             kept, a refused one whose file is in the inbox no longer.
-        is_outdated: whether they have changed since they were published.
+        is_outdated: whether the tables have changed since they were published.
         feed_errors: what is wrong, by feed.
         disk: bytes, by what takes them.
         free_bytes: left on the disk.

@@ -77,7 +77,7 @@ def forget_rejects(connection: duckdb.DuckDBPyConnection, delivery_ids: Sequence
 
 
 def give_up(connection: duckdb.DuckDBPyConnection, delivery_id: str, told: str) -> None:
-    """Let a delivery without products count as merged no longer: landed again, it is merged anew.
+    """Let a delivery that holds nothing count as merged no longer: landed again, it is merged anew.
 
     Args:
         connection: with the warehouse attached.
