@@ -16,6 +16,21 @@ class Kind(StrEnum):
 
 
 @dataclass(frozen=True)
+class TextFormat:
+    """What is known of how a file is written, beside its bytes.
+
+    Attributes:
+        encoding: what the sources file says; Python's name. A byte order mark overrides it.
+        charset: what the server says; Python's name. It counts where the bytes are not UTF-8.
+        delimiter: what the sources file says: one ASCII character.
+    """
+
+    encoding: str | None = None
+    charset: str | None = None
+    delimiter: str | None = None
+
+
+@dataclass(frozen=True)
 class Delivery:
     """One version of one source file, in the raw zone.
 
@@ -28,6 +43,7 @@ class Delivery:
         landed_at: when it reached the raw zone, in UTC without a zone.
         path: of the raw file.
         kind: what it holds.
+        text_format: how it is written, as far as its source says.
     """
 
     partition_key: str
@@ -38,6 +54,7 @@ class Delivery:
     landed_at: datetime
     path: Path
     kind: Kind = Kind.PRODUCTS
+    text_format: TextFormat = TextFormat()
 
     @property
     def delivery_id(self) -> str:

@@ -56,6 +56,21 @@ FROM rejects ORDER BY row_number LIMIT 5
 
 
 @dataclass(frozen=True)
+class SkippedLines:
+    """Lines of a file that are neither rows nor rejects.
+
+    Attributes:
+        blank: empty lines, and rows of nothing but delimiters and white space.
+        repeated_headers: rows that repeat the header.
+        above_header: lines before the header, whatever is in them.
+    """
+
+    blank: int = 0
+    repeated_headers: int = 0
+    above_header: int = 0
+
+
+@dataclass(frozen=True)
 class Reading:
     """A delivery, read: its counts and samples. The workspace holds its rows.
 
@@ -69,6 +84,8 @@ class Reading:
         seconds: what the reading took, from the plain text.
         sample_products: some of its rows: sku, name, description.
         sample_rejects: some rejects: row number, start and end byte, reason, detail, bytes.
+        skipped: lines that are neither rows nor rejects.
+        notes: what people should know of how the file was read, a sentence each.
     """
 
     delivery: Delivery
@@ -80,6 +97,8 @@ class Reading:
     seconds: float
     sample_products: Sequence[tuple[str, str, str]]
     sample_rejects: Sequence[tuple[int, int, int, str, str, bytes]]
+    skipped: SkippedLines = SkippedLines()
+    notes: Sequence[str] = ()
 
     @property
     def reject_share(self) -> float:
