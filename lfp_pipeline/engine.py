@@ -115,7 +115,7 @@ class Engine:
         location = named.location
         if named.kind == "sense":
             location = below(location, "read")
-        source = source_at(location, self._download_limits, named.sha256)
+        source = source_at(location, self._download_limits, named.sha256, named.text_format)
         if named.interval is None:
             return source
         memory = FeedMemory(self.settings.feeds_dir, named.name)

@@ -1,5 +1,6 @@
 """Whose bytes are gone gets them back from the inbox, by the job and by the sensor."""
 
+import json
 import os
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -10,6 +11,7 @@ import pytest
 
 from lfp_pipeline.errors import OperationRefusedError
 from lfp_pipeline.landing import intact
+from lfp_pipeline.landing.delivery import Delivery, TextFormat
 from lfp_pipeline.landing.intents import is_pruned
 from lfp_pipeline.operations.export import export_tables
 from lfp_pipeline.operations.prune import prune_raw
@@ -279,3 +281,30 @@ def test_what_operators_wanted_comes_with_the_first_files(
 def published(project: Project) -> list[tuple[Any, ...]]:
     with duckdb.connect(project.data / "published/products.duckdb", read_only=True) as copy:
         return copy.execute("FROM products ORDER BY ALL").fetchall()
+
+
+def test_a_merged_delivery_gets_another_text_format_by_revert_land_and_reinstate(
+    project: Project, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    engine, file = project.engine, tmp_path / "shop.csv"
+    file.write_bytes(A.content)
+
+    def land_declared(**declared: str) -> Delivery:
+        entry = {"name": "shop", "location": str(file), **declared}
+        engine.settings.sources_path.write_text(json.dumps({"sources": [entry]}))
+        return engine.land(engine.named_sources(["shop"])["shop"], "shop", LOG)
+
+    first = land_declared(delimiter=";")
+    assert engine.ingest(land_declared(delimiter=","), LOG).account.status == "merged"
+    assert not caplog.records
+    assert land_declared(encoding="utf-8").text_format == TextFormat(delimiter=",")
+    assert "run revert_delivery for it, land it again" in caplog.text
+
+    revert_delivery(engine, first.delivery_id, LOG)
+    assert land_declared(encoding="utf-8").text_format == TextFormat(encoding="utf-8")
+    assert project.run("ingest_inbox").success
+    reinstate_delivery(engine, first.delivery_id, LOG)
+    (delivery,) = engine.raw_zone.deliveries("shop")
+    assert delivery.text_format == TextFormat(encoding="utf-8")
+    assert engine.raw_zone.unended(engine.warehouse.told_id(), LOG) == []
+    assert {row[3] for row in tables(engine)["products"]} == {first.delivery_id}

@@ -3,10 +3,9 @@
 import hashlib
 import re
 from dataclasses import dataclass
-from datetime import datetime
 
 from lfp_pipeline.errors import LandingError
-from lfp_pipeline.landing.sources import OnProgress, Sink, Source, Version
+from lfp_pipeline.landing.sources import Fetched, OnProgress, Sink, Source, Version
 
 _DIGEST = re.compile(r"[0-9a-fA-F]{64}")
 
@@ -40,7 +39,7 @@ class CheckedSource:
         """That of the source."""
         return self.source.version(known)
 
-    def fetch(self, sink: Sink, on_progress: OnProgress) -> datetime | None:
+    def fetch(self, sink: Sink, on_progress: OnProgress) -> Fetched:
         """Fetch the source; once more, should the digest differ: bytes do get lost on the way.
 
         Raises:
@@ -50,10 +49,10 @@ class CheckedSource:
         for _ in range(2):
             sink.restart()
             hashing = _HashingSink(sink)
-            delivered_at = self.source.fetch(hashing, on_progress)
+            fetched = self.source.fetch(hashing, on_progress)
             found = hashing.digest.hexdigest()
             if found == self.sha256.lower():
-                return delivered_at
+                return fetched
         msg = (
             f"{self.name} has the sha256 {found}, not {self.sha256}, as it was told. Either the "
             "file is not the one that is meant, or the digest is to be corrected."

@@ -29,6 +29,15 @@ class TextFormat:
     charset: str | None = None
     delimiter: str | None = None
 
+    def __str__(self) -> str:
+        """What is known, for people: `encoding cp1251, delimiter ';'`."""
+        parts = (
+            self.encoding and f"encoding {self.encoding}",
+            self.charset and f"charset {self.charset}",
+            self.delimiter and f"delimiter {self.delimiter!r}",
+        )
+        return ", ".join(filter(None, parts)) or "none"
+
 
 @dataclass(frozen=True)
 class Delivery:

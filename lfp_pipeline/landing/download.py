@@ -15,9 +15,12 @@ import httpx
 from lfp_pipeline.errors import LandingError
 from lfp_pipeline.landing.asking import version_at
 from lfp_pipeline.landing.attempts import Allowance, tried_again
+from lfp_pipeline.landing.content_type import charset_in
+from lfp_pipeline.landing.delivery import TextFormat
 from lfp_pipeline.landing.http_client import check_status, followed, http_client
 from lfp_pipeline.landing.sources import (
     DownloadLimits,
+    Fetched,
     OnProgress,
     Sink,
     Version,
@@ -60,8 +63,8 @@ class HttpFile:
         """What the server calls the present version, asked with a conditional request."""
         return version_at(self.url, known, self.limits)
 
-    def fetch(self, sink: Sink, on_progress: OnProgress) -> datetime | None:
-        """Download; `delivered_at` is the server's Last-Modified."""
+    def fetch(self, sink: Sink, on_progress: OnProgress) -> Fetched:
+        """Download; the time is the server's Last-Modified, the charset its Content-Type's."""
         return download(self.url, self.name, self.limits, sink, on_progress, _refuse)
 
 
@@ -72,8 +75,8 @@ def download(
     sink: Sink,
     on_progress: OnProgress,
     on_page: OnPage,
-) -> datetime | None:
-    """Download a file, over several attempts; when it was last changed, if the server tells.
+) -> Fetched:
+    """Download a file, over several attempts, and return what the server says of it.
 
     Raises:
         LandingError: it could not be had.
@@ -91,11 +94,13 @@ class _Version:
         etag: a strong one; a weak one does not promise the same bytes.
         modified: Last-Modified.
         size: of the whole file.
+        charset: of its text. It names no version, and no more than the first answer has it.
     """
 
     etag: str | None
     modified: str | None
     size: int | None
+    charset: str | None
 
     @property
     def validator(self) -> str | None:
@@ -133,7 +138,7 @@ class _Transfer:
     done: int = 0
     version: _Version | None = None
 
-    def attempt(self, client: httpx.Client) -> datetime | None:
+    def attempt(self, client: httpx.Client) -> Fetched:
         try:
             return self._attempt(client)
         except (httpx.HTTPError, httpx.InvalidURL, ValueError) as error:
@@ -141,7 +146,7 @@ class _Transfer:
             msg = f"{self.name} could not be downloaded: {reason}."
             raise LandingError(msg, permanent=not _is_transient(error)) from error
 
-    def _attempt(self, client: httpx.Client) -> datetime | None:
+    def _attempt(self, client: httpx.Client) -> Fetched:
         resume: dict[str, str] = {}
         if self.done and self.version and self.version.validator:
             resume = {"Range": f"bytes={self.done}-", "If-Range": self.version.validator}
@@ -156,7 +161,7 @@ class _Transfer:
                 version = self._begun(answer.response)
             self._take(answer.content, version.size)
             # Of the first answer: the answer with the rest need not repeat it.
-            return _delivered_at(version.modified)
+            return Fetched(_delivered_at(version.modified), TextFormat(charset=version.charset))
 
     @contextmanager
     def _answer(self, client: httpx.Client, headers: dict[str, str]) -> Iterator[_Answer]:
@@ -256,7 +261,12 @@ def _version(response: httpx.Response, size: int | None) -> _Version:
     # What is not ASCII cannot be sent back.
     strong = etag if etag and etag.isascii() and not etag.startswith("W/") else None
     modified = response.headers.get("Last-Modified")
-    return _Version(strong, modified if modified and modified.isascii() else None, size)
+    return _Version(
+        etag=strong,
+        modified=modified if modified and modified.isascii() else None,
+        size=size,
+        charset=charset_in(response.headers.get("Content-Type", "")),
+    )
 
 
 def _delivered_at(modified: str | None) -> datetime | None:

@@ -8,13 +8,12 @@ scanned for viruses and has a form to download it anyway.
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
 from http import HTTPStatus
 from urllib.parse import parse_qs, urlencode, urlsplit
 
 from lfp_pipeline.errors import LandingError
 from lfp_pipeline.landing.download import download
-from lfp_pipeline.landing.sources import DownloadLimits, OnProgress, Sink, Version
+from lfp_pipeline.landing.sources import DownloadLimits, Fetched, OnProgress, Sink, Version
 from lfp_pipeline.landing.web_page import WebPage
 
 HOSTS = frozenset({"drive.google.com", "docs.google.com", "drive.usercontent.google.com"})
@@ -81,7 +80,7 @@ class DriveFile:
     def version(self, known: Version | None) -> None:
         """Google tells no version without sending the file."""
 
-    def fetch(self, sink: Sink, on_progress: OnProgress) -> datetime | None:
+    def fetch(self, sink: Sink, on_progress: OnProgress) -> Fetched:
         """Download; `delivered_at` is Google's Last-Modified."""
         return download(self.url, self.name, self.limits, sink, on_progress, _instead_of)
 

@@ -11,14 +11,14 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from datetime import datetime
 from urllib.parse import urlsplit, urlunsplit
 
 from filelock import FileLock, Timeout
 
 from lfp_pipeline.errors import LandingError, NotAskedError
+from lfp_pipeline.landing.delivery import TextFormat
 from lfp_pipeline.landing.feed_memory import FeedMemory
-from lfp_pipeline.landing.sources import DownloadLimits, OnProgress, Sink, Source, Version
+from lfp_pipeline.landing.sources import DownloadLimits, Fetched, OnProgress, Sink, Source, Version
 from lfp_pipeline.landing.sources_file import NamedSource
 
 LONGEST_PAUSE_SECONDS = 600.0
@@ -64,7 +64,7 @@ class Feed:
         """What the source calls its present version."""
         return self.source.version(known)
 
-    def fetch(self, sink: Sink, on_progress: OnProgress) -> datetime | None:
+    def fetch(self, sink: Sink, on_progress: OnProgress) -> Fetched:
         """Fetch what is there now."""
         return self.source.fetch(sink, on_progress)
 
@@ -94,8 +94,11 @@ class Feed:
             self._poll()
 
     def _poll(self) -> None:
+        place = f"{self.entry.kind} {self.entry.location}"
+        if self.entry.text_format != TextFormat():
+            place += f" {self.entry.text_format}"  # With another one, the file is landed again.
         # A digest, because there may be secrets in it.
-        place = hashlib.sha256(f"{self.entry.kind} {self.entry.location}".encode()).hexdigest()
+        place = hashlib.sha256(place.encode()).hexdigest()
         polls = self.memory.polls.asked(time.time(), place)
         self.memory.note_polls(polls)
         try:

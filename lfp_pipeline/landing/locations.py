@@ -6,12 +6,22 @@ from urllib.parse import unquote, urlsplit
 
 from lfp_pipeline.errors import LandingError
 from lfp_pipeline.landing.checked import CheckedSource
+from lfp_pipeline.landing.declared import DeclaredSource
+from lfp_pipeline.landing.delivery import TextFormat
 from lfp_pipeline.landing.sources import DownloadLimits, LocalFile, Source
 
 _SCHEME = re.compile(r"[a-z][a-z0-9+.-]*")
 
 
-def source_at(location: str, limits: DownloadLimits, sha256: str | None = None) -> Source:
+_UNDECLARED = TextFormat()
+
+
+def source_at(
+    location: str,
+    limits: DownloadLimits,
+    sha256: str | None = None,
+    declared: TextFormat = _UNDECLARED,
+) -> Source:
     """The source at a URL, a link to Google Drive, or a path.
 
     What begins like `name:/` is a URL, well written or not: it may hold secrets, and the errors of
@@ -21,12 +31,15 @@ def source_at(location: str, limits: DownloadLimits, sha256: str | None = None) 
         location: where it is.
         limits: how far a download may go.
         sha256: the digest of the file, if it is known beforehand; other bytes are not taken.
+        declared: the encoding and the delimiter of the file, as far as people declare them.
 
     Raises:
         LandingError: it is none of these.
     """
     source = _source_at(location, limits)
-    return CheckedSource(source, sha256) if sha256 else source
+    if sha256:
+        source = CheckedSource(source, sha256)
+    return source if declared == _UNDECLARED else DeclaredSource(source, declared)
 
 
 def _source_at(location: str, limits: DownloadLimits) -> Source:

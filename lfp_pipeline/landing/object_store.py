@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 from urllib.parse import urlsplit
 
 import fsspec
@@ -18,9 +19,12 @@ from fsspec.registry import get_filesystem_class
 
 from lfp_pipeline.errors import LandingError
 from lfp_pipeline.landing.attempts import Allowance, tried_again
+from lfp_pipeline.landing.content_type import charset_in
+from lfp_pipeline.landing.delivery import TextFormat
 from lfp_pipeline.landing.sources import (
     CHUNK_BYTES,
     DownloadLimits,
+    Fetched,
     OnProgress,
     Sink,
     Version,
@@ -113,11 +117,11 @@ class StoredObject:
         """What the store tells of the object that changes with its bytes."""
         del known
         with _errors_told(self.name):
-            version = _version(*_opened(self.url, self.limits), self.name)
+            version = _version(_info(*_opened(self.url, self.limits), self.name))
         return version if version.keys() - {"size"} else None
 
-    def fetch(self, sink: Sink, on_progress: OnProgress) -> datetime | None:
-        """Download; `delivered_at` is when the object was last changed."""
+    def fetch(self, sink: Sink, on_progress: OnProgress) -> Fetched:
+        """Download; the charset is that of the object's Content-Type, where it has one."""
         transfer = _Transfer(self, Allowance(self.name, self.limits), sink, on_progress)
         return tried_again(transfer.attempt, self.limits)
 
@@ -133,25 +137,26 @@ class _Transfer:
     done: int = 0
     version: Version | None = None
 
-    def attempt(self) -> datetime | None:
+    def attempt(self) -> Fetched:
         with _errors_told(self.source.name):
             return self._attempt()
 
-    def _attempt(self) -> datetime | None:
+    def _attempt(self) -> Fetched:
         # A client of its own for each attempt: the connection of the last one may be broken.
         store, path = _opened(self.source.url, self.source.limits)
         self.allowance.seconds_left()
-        version = _version(store, path, self.source.name)
+        info = _info(store, path, self.source.name)
+        version = _version(info)
         if version != self.version or version.keys() <= {"size"}:
             self.sink.restart()
             self.done = 0
             self.version = version
         self._take(store, path, int(version["size"]) if "size" in version else None)
-        if _version(store, path, self.source.name) != version:
+        if _version(_info(store, path, self.source.name)) != version:
             self.version = None
             msg = f"{self.source.name} changed while it was being read. It is read anew."
             raise LandingError(msg, permanent=False)
-        return _delivered_at(store, path)
+        return Fetched(_delivered_at(store, path), _text_format(info))
 
     def _take(self, store: fsspec.AbstractFileSystem, path: str, size: int | None) -> None:
         self.allowance.check_size(size or 0)
@@ -188,13 +193,28 @@ def _opened(url: str, limits: DownloadLimits) -> tuple[fsspec.AbstractFileSystem
     return store, client._strip_protocol(url)  # noqa: SLF001
 
 
-def _version(store: fsspec.AbstractFileSystem, path: str, name: str) -> Version:
+def _info(store: fsspec.AbstractFileSystem, path: str, name: str) -> Mapping[str, Any]:
+    """Return what a store says of an object now.
+
+    Raises:
+        LandingError: it is a folder.
+    """
     store.invalidate_cache()
-    told = store.info(path)
-    if told.get("type") == "directory":
+    info: Mapping[str, Any] = store.info(path)
+    if info.get("type") == "directory":
         msg = f"{name} is a folder. Give the URL of one file in it."
         raise LandingError(msg, permanent=True)
-    return {key: str(told[key]) for key in _IDENTITY if told.get(key) is not None}
+    return info
+
+
+def _version(info: Mapping[str, Any]) -> Version:
+    return {key: str(info[key]) for key in _IDENTITY if info.get(key) is not None}
+
+
+def _text_format(info: Mapping[str, Any]) -> TextFormat:
+    """Return the charset in an object's metadata, by the names of s3fs and of gcsfs."""
+    content_type = info.get("ContentType") or info.get("contentType")
+    return TextFormat(charset=charset_in(str(content_type or "")))
 
 
 @contextmanager

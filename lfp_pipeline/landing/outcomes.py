@@ -13,8 +13,9 @@ from lfp_pipeline.landing.durable import publish, sync_folder, temporary_beside
 from lfp_pipeline.landing.intents import is_reverted
 
 _SUFFIX = ".outcome"
+MERGED = "merged"
 REVERTED = "reverted"
-_ENDS = {"merged", "refused", REVERTED}
+_ENDS = {MERGED, "refused", REVERTED}
 
 
 @dataclass(frozen=True)

@@ -22,12 +22,18 @@ from pathlib import Path
 from typing import BinaryIO
 
 from lfp_pipeline.errors import LandingError, RawFileError
-from lfp_pipeline.landing.delivery import Delivery, Kind, stamp
+from lfp_pipeline.landing.delivery import Delivery, Kind, TextFormat, stamp
 from lfp_pipeline.landing.durable import leftovers, publish, temporary_beside, turn_in
 from lfp_pipeline.landing.inbox import InboxFile
 from lfp_pipeline.landing.intact import TOUCHED_AT, check_intact
 from lfp_pipeline.landing.intents import is_pruned, is_reverted, is_to_land_again, keep_again
-from lfp_pipeline.landing.outcomes import Outcome, forget_outcome, read_outcome
+from lfp_pipeline.landing.outcomes import (
+    MERGED,
+    Outcome,
+    forget_outcome,
+    last_noted,
+    read_outcome,
+)
 from lfp_pipeline.landing.partition_key import PURGES, is_partition_key
 from lfp_pipeline.landing.sources import Source, utc_from_ns, utc_now
 from lfp_pipeline.progress import TransferProgress
@@ -80,7 +86,8 @@ class RawZone:
         progress = TransferProgress(log, f"Landing {source.name}")
         with temporary_beside(folder / "raw") as (file, temporary):
             sink = _HashingSink(file, self.root)
-            delivered_at = source.fetch(sink, progress)
+            fetched = source.fetch(sink, progress)
+            delivered_at = fetched.modified
             if polled or delivered_at is None:
                 newest = self.newest(key)
                 if newest is not None and newest.sha256 == sink.digest.hexdigest():
@@ -95,11 +102,14 @@ class RawZone:
                 landed_at=utc_now(),
                 path=folder / f"{stamp(delivered_at)}-{sink.digest.hexdigest()[:16]}.raw",
                 kind=kind,
+                text_format=fetched.text_format,
             )
             with turn_in(folder):
-                return self._keep(delivery, file, temporary)
+                return self._keep(delivery, file, temporary, log)
 
-    def _keep(self, delivery: Delivery, file: BinaryIO, temporary: Path) -> Delivery:
+    def _keep(
+        self, delivery: Delivery, file: BinaryIO, temporary: Path, log: logging.Logger
+    ) -> Delivery:
         """Give what was fetched its place, unless it is there; nobody prunes it meanwhile."""
         recorded = self._recorded(delivery)
         is_purge = delivery.kind is Kind.DELETION
@@ -108,16 +118,20 @@ class RawZone:
             raise LandingError(msg, permanent=True)
         is_kept = recorded is not None and _is_intact(recorded)
         if recorded is not None:
-            delivery = recorded if is_kept else replace(delivery, kind=recorded.kind)
+            text_format = _text_format_to_keep(recorded, delivery.text_format, log)
+            kept = recorded if is_kept else replace(delivery, kind=recorded.kind)
+            delivery = replace(kept, text_format=text_format)
+        is_recorded = is_kept and delivery == recorded
         was_pruned = is_pruned(delivery.path)
-        if was_pruned or not is_kept:
-            forget_outcome(delivery.path)  # What it has won may have been given up.
+        if was_pruned or not is_recorded:
+            # What it has won may have been given up, or it is to be read in another way.
+            forget_outcome(delivery.path)
         if not is_kept:
             temporary.chmod(0o444)
             publish(file, temporary, delivery.path)
         if was_pruned:
             keep_again(delivery.path)
-        if not is_kept:
+        if not is_recorded:
             self._record(delivery)
         return delivery
 
@@ -273,6 +287,8 @@ class RawZone:
             for name, value in asdict(delivery).items()
             if name != "path"
         }
+        if delivery.text_format == TextFormat():
+            del content["text_format"]
         content[TOUCHED_AT] = delivery.path.stat().st_ctime_ns
         record = delivery.path.with_suffix(".json")
         with temporary_beside(record) as (file, temporary):
@@ -319,6 +335,24 @@ def _now_after(newest: Delivery | None) -> datetime:
     return newest.delivered_at
 
 
+def _text_format_to_keep(recorded: Delivery, given: TextFormat, log: logging.Logger) -> TextFormat:
+    """Return the text format for the record of a delivery that lands again.
+
+    A merged delivery keeps its recorded format: a rebuild must read the file in the same way.
+    """
+    if given == recorded.text_format or last_noted(recorded.path) != MERGED:
+        return given
+    log.warning(
+        "%s was merged with the text format (%s) and keeps it, although its source now gives (%s). "
+        "To have it read with the new one: run revert_delivery for it, land it again from the same "
+        "source (ingest_products), then run revert_delivery with reinstate: true.",
+        recorded.delivery_id,
+        recorded.text_format,
+        given,
+    )
+    return recorded.text_format
+
+
 def _is_intact(delivery: Delivery) -> bool:
     try:
         check_intact(delivery, thorough=True)  # Disks do lose bytes, and here are the right ones.
@@ -354,6 +388,7 @@ def _read_record(record: Path) -> Delivery:
             landed_at=datetime.fromisoformat(content["landed_at"]),
             path=record.with_suffix(".raw"),
             kind=Kind(content.get("kind", Kind.PRODUCTS)),  # Older records do not tell.
+            text_format=TextFormat(**content.get("text_format", {})),
         )
     except (OSError, ValueError, KeyError, TypeError) as error:
         msg = (

@@ -11,6 +11,7 @@ from typing import BinaryIO, Protocol
 from urllib.parse import urlsplit, urlunsplit
 
 from lfp_pipeline.errors import LandingError
+from lfp_pipeline.landing.delivery import TextFormat
 from lfp_pipeline.landing.fence import Fence
 
 CHUNK_BYTES = 1 << 20
@@ -30,6 +31,19 @@ class Sink(Protocol):
         """Forget everything: the source begins anew."""
 
 
+@dataclass(frozen=True)
+class Fetched:
+    """What a source says of the bytes that it has written to the sink.
+
+    Attributes:
+        modified: when they were last changed, in UTC without a zone; None: the source has no time.
+        text_format: how they are written, as far as the source says.
+    """
+
+    modified: datetime | None
+    text_format: TextFormat = field(default_factory=TextFormat)
+
+
 class Source(Protocol):
     """Something that can be fetched."""
 
@@ -37,8 +51,8 @@ class Source(Protocol):
     def name(self) -> str:
         """Where the bytes come from, without credentials."""
 
-    def fetch(self, sink: Sink, on_progress: "OnProgress") -> datetime | None:
-        """Write all bytes to the sink, and return `delivered_at`; None: the source tells no time.
+    def fetch(self, sink: Sink, on_progress: "OnProgress") -> Fetched:
+        """Write all bytes to the sink, and return their time and text format.
 
         Raises:
             LandingError: with what happened and what to do.
@@ -106,7 +120,7 @@ class LocalFile:
             status = self.path.stat()
         return {"mtime_ns": str(status.st_mtime_ns), "size": str(status.st_size)}
 
-    def fetch(self, sink: Sink, on_progress: OnProgress) -> datetime:
+    def fetch(self, sink: Sink, on_progress: OnProgress) -> Fetched:
         """Copy the file. A file that changes meanwhile is not taken."""
         with self._errors_told():
             before = self.path.stat()
@@ -119,7 +133,7 @@ class LocalFile:
         if _state(before) != _state(after):
             msg = f"{self.name} changed while it was being read. It is taken when it is at rest."
             raise LandingError(msg, permanent=False)
-        return utc_from_ns(before.st_mtime_ns)
+        return Fetched(utc_from_ns(before.st_mtime_ns))
 
     @contextmanager
     def _errors_told(self) -> Iterator[None]:

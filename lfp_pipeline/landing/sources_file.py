@@ -8,6 +8,10 @@
         kind: sense                     # GET location/sense tells of news, location/read gives it
         location: https://example.com/feed
         interval: 10
+      - name: legacy
+        location: /mnt/export/products.txt
+        encoding: windows-1251          # where the file is not UTF-8; any text codec of Python
+        delimiter: tab                  # or one character, in quotes: ";", "|", "^"
 
 `${NAME}` stands for a variable of the environment: secrets have no place in the file.
 """
@@ -23,6 +27,7 @@ import yaml
 from pydantic import (
     AfterValidator,
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Field,
     ValidationError,
@@ -30,11 +35,15 @@ from pydantic import (
 )
 
 from lfp_pipeline.errors import SettingsError
+from lfp_pipeline.landing.delivery import TextFormat
 from lfp_pipeline.landing.partition_key import is_partition_key
+from lfp_pipeline.text_codecs import codec_name
 
 _AUTHORITY = re.compile(r"^[a-z0-9+.-]+://([^/?#]*)", re.IGNORECASE)
 _VARIABLE = re.compile(r"\$\{?(\w+)")
 _PLAIN = re.compile(r"[^/?#@\[\]\s\\]*")
+_DELIMITER = re.compile(r"[\x01-\x7f]")
+_NO_DELIMITER = re.compile(r"[A-Za-z0-9\"' \r\n\\]")
 
 
 def _partition_key(name: str) -> str:
@@ -58,6 +67,18 @@ def _with_environment(location: str) -> str:
     raise ValueError(msg)
 
 
+def _delimiter(value: object) -> str:
+    if isinstance(value, str):
+        character = "\t" if value.lower() == "tab" else value
+        if _DELIMITER.fullmatch(character) and not _NO_DELIMITER.fullmatch(character):
+            return character
+    msg = (
+        'the word tab, or one ASCII character in quotes (";"), which is no letter, digit, quote, '
+        "space, line break or backslash"
+    )
+    raise ValueError(msg)
+
+
 class NamedSource(BaseModel):
     """One entry of the sources file.
 
@@ -68,6 +89,8 @@ class NamedSource(BaseModel):
             `location/sense`, and gives its file at `location/read`.
         interval: seconds between polls; None: it is not polled.
         sha256: what the file's digest must be, in hex.
+        encoding: of the file, by Python's name; None: it is detected.
+        delimiter: between the file's fields, one ASCII character; None: it is detected.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
@@ -77,6 +100,14 @@ class NamedSource(BaseModel):
     kind: Literal["file", "sense"] = "file"
     interval: Annotated[float, Field(ge=1)] | None = None
     sha256: Annotated[str, Field(pattern="^[0-9a-fA-F]{64}$")] | None = None
+    encoding: Annotated[str, AfterValidator(codec_name)] | None = None
+    # Checked before its type is: YAML reads an unquoted # or | as nothing or as an empty text.
+    delimiter: Annotated[str | None, BeforeValidator(_delimiter)] = None
+
+    @property
+    def text_format(self) -> TextFormat:
+        """What the entry declares of the text."""
+        return TextFormat(encoding=self.encoding, delimiter=self.delimiter)
 
     @model_validator(mode="after")
     def _is_a_server(self) -> Self:

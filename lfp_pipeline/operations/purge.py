@@ -19,7 +19,7 @@ from lfp_pipeline.errors import LfpError, OperationRefusedError
 from lfp_pipeline.holds import own_folder
 from lfp_pipeline.landing.delivery import Kind
 from lfp_pipeline.landing.partition_key import PURGES
-from lfp_pipeline.landing.sources import LocalFile, OnProgress, Sink, utc_now
+from lfp_pipeline.landing.sources import Fetched, LocalFile, OnProgress, Sink, utc_now
 from lfp_pipeline.operations.report import Report
 from lfp_pipeline.progress import counted, some_of
 from lfp_pipeline.warehouse.account import Status
@@ -107,10 +107,10 @@ class _Purge:
     name: str
     at: datetime
 
-    def fetch(self, sink: Sink, on_progress: OnProgress) -> datetime:
+    def fetch(self, sink: Sink, on_progress: OnProgress) -> Fetched:
         """Copy the list."""
         self.file.fetch(sink, on_progress)
-        return self.at
+        return Fetched(self.at)
 
     def version(self, known: dict[str, str] | None) -> None:
         """It is fetched once."""

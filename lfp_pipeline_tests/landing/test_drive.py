@@ -12,6 +12,7 @@ from urllib.parse import parse_qs, urlencode, urlsplit
 import pytest
 
 from lfp_pipeline.errors import LandingError
+from lfp_pipeline.landing.delivery import TextFormat
 from lfp_pipeline.landing.download import HttpFile
 from lfp_pipeline.landing.drive import DriveFile
 from lfp_pipeline.landing.locations import source_at
@@ -79,12 +80,14 @@ class Google:
         page: the status and the page that come instead of the file.
         login: lead to the page to log in, as for a private file.
         cut: so many bytes come of the first answer.
+        media_type: the Content-Type of the file.
     """
 
     large: bool = False
     page: tuple[int, bytes] | None = None
     login: bool = False
     cut: int = 0
+    media_type: str = "application/octet-stream"
     seen: list[dict[str, str]] = field(default_factory=list)
 
     def answer(self, exchange: Exchange) -> None:
@@ -131,7 +134,7 @@ class Google:
 
     def file(self, exchange: Exchange) -> None:
         headers = {
-            "Content_Type": "application/octet-stream",
+            "Content_Type": self.media_type,
             "Content_Disposition": 'attachment; filename="products.csv"',
             "Last_Modified": MODIFIED,
         }
@@ -157,11 +160,19 @@ def drive_file(location: str, server: Server) -> DriveFile:
     return replace(source, base=server.url(""))
 
 
-def fetch(location: str, state: Google) -> tuple[bytes, datetime]:
+def fetch(location: str, state: Google) -> tuple[bytes, datetime | None]:
     sink = Bytes()
     with google(state) as server:
-        delivered_at = drive_file(location, server).fetch(sink, lambda _done, _size: None)
-    return sink.content, delivered_at
+        fetched = drive_file(location, server).fetch(sink, lambda _done, _size: None)
+    return sink.content, fetched.modified
+
+
+@pytest.mark.parametrize("large", [False, True])
+def test_the_charset_of_the_file_is_carried(large: bool) -> None:
+    state = Google(large=large, cut=1000, media_type="text/csv; charset=windows-1251")
+    with google(state) as server:
+        fetched = drive_file(f"gdrive:{ID}", server).fetch(Bytes(), lambda _done, _size: None)
+    assert fetched.text_format == TextFormat(charset="cp1251")
 
 
 def refusal(state: Google, location: str = f"gdrive:{ID}") -> LandingError:

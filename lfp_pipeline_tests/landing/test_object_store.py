@@ -20,7 +20,7 @@ import s3fs
 from moto.server import ThreadedMotoServer
 
 from lfp_pipeline.errors import LandingError
-from lfp_pipeline.landing.delivery import Delivery
+from lfp_pipeline.landing.delivery import Delivery, TextFormat
 from lfp_pipeline.landing.locations import source_at
 from lfp_pipeline.landing.raw_zone import RawZone
 from lfp_pipeline.landing.sources import DownloadLimits, utc_now
@@ -58,9 +58,9 @@ class Store:
     cut: int = 0
     requests: list[dict[str, str]] = field(default_factory=list)
 
-    def put(self, key: str, content: bytes) -> str:
+    def put(self, key: str, content: bytes, **metadata: str) -> str:
         """Store an object; its URL."""
-        self.direct.put_object(Bucket=BUCKET, Key=key, Body=content)
+        self.direct.put_object(Bucket=BUCKET, Key=key, Body=content, **metadata)
         return f"s3://{BUCKET}/{key}"
 
     def answer(self, exchange: Exchange) -> None:
@@ -158,6 +158,17 @@ def test_an_object_lands_as_it_is(tmp_path: Path, store: Store) -> None:
     assert delivery.source == url
     assert before <= delivery.delivered_at <= utc_now()
     assert land(tmp_path, url) == delivery, "the object has its time from the store"
+
+
+@pytest.mark.parametrize(
+    ("content_type", "charset"),
+    [("text/csv; charset=windows-1251", "cp1251"), ("text/csv", None), ("charset=klingon", None)],
+)
+def test_the_charset_in_the_metadata_of_an_object_is_carried(
+    tmp_path: Path, store: Store, content_type: str, charset: str | None
+) -> None:
+    url = store.put("a.csv", CONTENT, ContentType=content_type)
+    assert land(tmp_path, url).text_format == TextFormat(charset=charset)
 
 
 @pytest.mark.parametrize("key", ["a b.csv", "a%20b.csv", "a+b.csv", "a#b.csv", "ä/ö.csv"])

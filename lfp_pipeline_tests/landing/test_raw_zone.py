@@ -24,7 +24,15 @@ from lfp_pipeline.landing.inbox import InboxFile, list_inbox
 from lfp_pipeline.landing.intents import is_pruned, prune
 from lfp_pipeline.landing.outcomes import note_outcome, read_outcome
 from lfp_pipeline.landing.raw_zone import RawZone
-from lfp_pipeline.landing.sources import LocalFile, OnProgress, Sink, Version, utc_from_ns, utc_now
+from lfp_pipeline.landing.sources import (
+    Fetched,
+    LocalFile,
+    OnProgress,
+    Sink,
+    Version,
+    utc_from_ns,
+    utc_now,
+)
 from lfp_pipeline_tests.processes import finish, running, start
 
 LOG = logging.getLogger("test")
@@ -58,11 +66,11 @@ class Acting:
     act: Callable[[], object]
     name: str = "acting"
 
-    def fetch(self, sink: Sink, on_progress: OnProgress) -> datetime:
+    def fetch(self, sink: Sink, on_progress: OnProgress) -> Fetched:
         sink.write(CONTENT)
         on_progress(len(CONTENT), None)
         self.act()
-        return utc_now()
+        return Fetched(utc_now())
 
 
 def test_the_bytes_are_kept_exactly(zone: RawZone, file: Path) -> None:
@@ -310,7 +318,7 @@ def test_a_file_written_meanwhile_is_not_taken_even_if_its_time_is_put_back(
 
 def refused_when(zone: RawZone, file: Path, act: Callable[[], object]) -> None:
     class Watched(LocalFile):
-        def fetch(self, sink: Sink, on_progress: OnProgress) -> datetime:
+        def fetch(self, sink: Sink, on_progress: OnProgress) -> Fetched:
             acted = threading.Event()
 
             def act_once(done: int, total: int | None) -> None:
@@ -431,9 +439,10 @@ class Timeless:
     content: bytes
     name: str = "timeless"
 
-    def fetch(self, sink: Sink, on_progress: OnProgress) -> None:
+    def fetch(self, sink: Sink, on_progress: OnProgress) -> Fetched:
         sink.write(self.content)
         on_progress(len(self.content), None)
+        return Fetched(None)
 
     def version(self, known: Version | None) -> None:
         """It tells none."""
@@ -458,9 +467,9 @@ def test_what_comes_later_is_newer_also_where_the_clock_has_stepped_back(
 
 def test_nothing_is_newer_than_the_last_moment(zone: RawZone):
     class OfTheLastMoment(Timeless):
-        def fetch(self, sink: Sink, on_progress: OnProgress) -> datetime:
+        def fetch(self, sink: Sink, on_progress: OnProgress) -> Fetched:
             super().fetch(sink, on_progress)
-            return utc_from_ns(10**21)
+            return Fetched(utc_from_ns(10**21))
 
     last = zone.land(OfTheLastMoment(b"one"), "a", LOG).delivered_at
     assert stamp(last) == "99991231T235959.999999Z"

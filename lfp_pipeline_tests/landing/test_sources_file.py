@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from lfp_pipeline.errors import SettingsError
+from lfp_pipeline.landing.delivery import TextFormat
 from lfp_pipeline.landing.sources_file import read_sources
 
 DIGEST = "0a" * 32
@@ -38,6 +39,57 @@ def test_every_entry_is_found_by_its_name(file: Path):
         DIGEST,
     )
     assert (found["store.csv"].kind, found["store.csv"].interval) == ("sense", None)
+
+
+@pytest.mark.parametrize(
+    ("written", "encoding", "delimiter"),
+    [
+        ("", None, None),
+        ("encoding: Windows-1251", "cp1251", None),
+        ("encoding: latin-1", "cp1252", None),
+        ("encoding: UTF_16", "utf-16", None),
+        ("delimiter: ';'", None, ";"),
+        ("delimiter: ;", None, ";"),
+        ("delimiter: Tab", None, "\t"),
+        ('delimiter: "\\t"', None, "\t"),
+        ('delimiter: "\\x01"', None, "\x01"),
+        ("encoding: utf-8, delimiter: '#'", "utf-8", "#"),
+    ],
+)
+def test_an_entry_can_declare_the_text_format(
+    file: Path, written: str, encoding: str | None, delimiter: str | None
+):
+    file.write_text("sources: [{name: a, location: x, " + written + "}]")
+    declared = TextFormat(encoding=encoding, delimiter=delimiter)
+    assert read_sources(file)["a"].text_format == declared
+
+
+@pytest.mark.parametrize(
+    "delimiter",
+    [
+        "''",
+        "x",
+        "7",
+        "'7'",
+        "' '",
+        "'\"'",
+        '"\'"',
+        '"\\\\"',
+        '"\\n"',
+        '"\\r"',
+        '"\\0"',
+        "'::'",
+        "'\xa7'",
+        "",
+        "~",
+        "[]",
+        "tabs",
+    ],
+)
+def test_what_cannot_delimit_is_refused(file: Path, delimiter: str):
+    file.write_text("sources:\n  - name: a\n    location: x\n    delimiter: " + delimiter)
+    with pytest.raises(SettingsError, match="entry 1: delimiter: the word tab, or one ASCII"):
+        read_sources(file)
 
 
 def test_secrets_come_from_the_environment(file: Path, monkeypatch: pytest.MonkeyPatch):
@@ -79,6 +131,11 @@ def test_a_secret_that_would_change_where_a_url_leads_is_refused_and_not_told(
         ("sources: [{name: a, location: ./x, kind: sense}]", "of a sense feed, it is an http"),
         ("sources: [{name: a, location: x, kind: s3}]", "entry 1: kind: Input should be 'file'"),
         ("sources: [{name: a, location: x, sha256: abc}]", "entry 1: sha256: String should match"),
+        (
+            "sources: [{name: a, location: x, encoding: klingon}]",
+            "entry 1: encoding: no text encoding is called 'klingon'; write utf-8,",
+        ),
+        ("sources: [{name: a, location: x, encoding: 1252}]", "entry 1: encoding: Input should"),
         ("sources: [{name: a, location: '${NOT_SET}'}]", "has no variable NOT_SET"),
         ("sources: [{name: a, location: '$'}]", "entry 1: location: a $ that begins no"),
         (

@@ -13,6 +13,7 @@ import pytest
 from click import ClickException
 
 from lfp_pipeline.definitions import definitions
+from lfp_pipeline.landing.delivery import TextFormat
 from lfp_pipeline.sensors import feeds
 from lfp_pipeline_tests.landing.http_server import (
     Answer,
@@ -365,6 +366,30 @@ def test_a_delivery_that_landed_and_was_not_merged_is_merged_later(project: Proj
         clock.ahead = 10
         assert [run.success for run in project.do(tick(project))] == [True]
     assert names(project) == ["Ann", "Cid"]
+
+
+@pytest.mark.parametrize("kind", ["file", "sense"])
+def test_the_text_format_of_a_feed_is_that_of_its_server_and_of_its_entry(
+    project: Project, kind: str
+):
+    read = content_of(FIRST, Content_Type="text/csv; charset=Windows-1251")
+    with serving(feed([YES], [read])) as server:
+        location = server.url("/feed")
+        write_sources(project, shop={"kind": kind, "location": location, "delimiter": ","})
+        assert [run.success for run in project.do(tick(project))] == [True]
+    (delivery,) = project.engine.raw_zone.deliveries("shop")
+    assert delivery.text_format == TextFormat(charset="cp1251", delimiter=",")
+
+
+def test_a_feed_whose_declared_format_changes_is_read_again(project: Project, clock: Clock):
+    with serving(feed([NO], [content_of(FIRST)])) as server:
+        write_sources(project, shop=sense_of(server))
+        assert [run.success for run in project.do(tick(project))] == [True]
+        clock.ahead = 10
+        assert not tick(project).run_requests
+        write_sources(project, shop=sense_of(server) | {"encoding": "utf-8"})
+        clock.ahead = 20
+        assert len(tick(project).run_requests) == 1
 
 
 def test_a_named_source_is_fetched_by_its_partition_alone(project: Project):
