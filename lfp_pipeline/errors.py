@@ -15,11 +15,13 @@ class LandingError(LfpError):
     Attributes:
         permanent: whether trying again as it is would fail again (a missing file, HTTP 404, a
             full disk).
+        retry_after: in so many seconds, the server asks to be tried again; None: it does not say.
     """
 
-    def __init__(self, message: str, *, permanent: bool) -> None:
+    def __init__(self, message: str, *, permanent: bool, retry_after: float | None = None) -> None:
         super().__init__(message)
         self.permanent = permanent
+        self.retry_after = retry_after
 
 
 class NotAskedError(LandingError):

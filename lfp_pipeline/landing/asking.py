@@ -1,7 +1,7 @@
 """Short questions to web servers: what a poll asks."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from email.utils import parsedate_to_datetime
@@ -45,9 +45,10 @@ def ask(url: str, headers: Mapping[str, str], limits: DownloadLimits) -> Reply:
         with http_client(limits, left) as client:
             request = client.build_request("GET", url, headers=headers)
             with followed(client, request, left) as response:
+                content = response.iter_raw()
                 if response.status_code != httpx.codes.NOT_MODIFIED:
-                    _check_status(url, response)
-                for piece in response.iter_raw():
+                    _check_status(url, response, content)
+                for piece in content:
                     body += piece
                     left()
                     if len(body) >= _MOST_BYTES:
@@ -60,13 +61,13 @@ def ask(url: str, headers: Mapping[str, str], limits: DownloadLimits) -> Reply:
         raise kind(msg, permanent=False) from error
 
 
-def _check_status(url: str, response: httpx.Response) -> None:
+def _check_status(url: str, response: httpx.Response, content: Iterator[bytes]) -> None:
     try:
-        check_status(public_url(url), response)
+        check_status(public_url(url), url, response, content)
     except LandingError as error:
         # Of what is neither a refusal nor an answer, nobody knows whether it was understood.
         kind = NotAskedError if response.is_client_error else LandingError
-        raise kind(str(error), permanent=error.permanent) from None
+        raise kind(str(error), permanent=error.permanent, retry_after=error.retry_after) from None
 
 
 def _seconds_until(deadline: float, url: str) -> float:

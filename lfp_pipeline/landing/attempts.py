@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from tenacity import (
+    RetryCallState,
     Retrying,
     retry_if_exception,
     stop_after_attempt,
@@ -22,27 +23,45 @@ Result = TypeVar("Result")
 def tried_again(attempt: Callable[[], Result], limits: DownloadLimits) -> Result:
     """What the first attempt that succeeds returns; pauses between attempts grow.
 
+    A pause is at least as long as the server asks for.
+
     Raises:
         LandingError: of the last attempt. It fails for good, or tries or time are used up.
     """
+    backoff = wait_exponential_jitter(max=limits.longest_pause_seconds)
     retrying = Retrying(
         retry=retry_if_exception(_is_transient),
         stop=stop_after_attempt(limits.attempts) | stop_before_delay(limits.seconds),
-        wait=wait_exponential_jitter(max=limits.longest_pause_seconds),
+        wait=lambda state: max(backoff(state), _retry_after(state)),
         reraise=True,
     )
+    started = time.monotonic()
     try:
         return retrying(attempt)
     except LandingError as error:
         tries = retrying.statistics["attempt_number"]
-        if tries == 1:
+        left = limits.seconds - (time.monotonic() - started)
+        msg = str(error)
+        if error.retry_after is not None and error.retry_after >= left:
+            msg += (
+                f" That is later than this download may take, {limits.seconds:,g} s in all "
+                "(setting LFP_DOWNLOAD_TIMEOUT_SECONDS)."
+            )
+        elif tries == 1:
             raise
-        msg = f"{error} ({tries} tries.)"
-        raise LandingError(msg, permanent=error.permanent) from error
+        if tries > 1:
+            msg += f" ({tries} tries.)"
+        raise LandingError(msg, permanent=error.permanent, retry_after=error.retry_after) from error
 
 
 def _is_transient(error: BaseException) -> bool:
     return isinstance(error, LandingError) and not error.permanent
+
+
+def _retry_after(state: RetryCallState) -> float:
+    """Return the pause in seconds that the server of a failed attempt asks for."""
+    error = state.outcome.exception() if state.outcome else None
+    return (error.retry_after or 0.0) if isinstance(error, LandingError) else 0.0
 
 
 @dataclass

@@ -18,6 +18,7 @@ from lfp_pipeline.landing.attempts import Allowance, tried_again
 from lfp_pipeline.landing.content_type import charset_in
 from lfp_pipeline.landing.delivery import TextFormat
 from lfp_pipeline.landing.http_client import check_status, followed, http_client
+from lfp_pipeline.landing.redaction import one_line
 from lfp_pipeline.landing.sources import (
     DownloadLimits,
     Fetched,
@@ -65,7 +66,9 @@ class HttpFile:
 
     def fetch(self, sink: Sink, on_progress: OnProgress) -> Fetched:
         """Download; the time is the server's Last-Modified, the charset its Content-Type's."""
-        return download(self.url, self.name, self.limits, sink, on_progress, _refuse)
+        return download(
+            self.url, self.name, self.limits, sink, on_progress, partial(_refuse, self.url)
+        )
 
 
 def download(
@@ -157,7 +160,7 @@ class _Transfer:
             }:
                 version = self._continued(answer.response)
             else:
-                check_status(self.name, answer.response)
+                check_status(self.name, self.url, answer.response, answer.content)
                 version = self._begun(answer.response)
             self._take(answer.content, version.size)
             # Of the first answer: the answer with the rest need not repeat it.
@@ -245,10 +248,11 @@ def _told_apart(response: httpx.Response) -> tuple[_Answer, WebPage | None]:
     return _Answer(response, chain([start], content)), page
 
 
-def _refuse(name: str, page: WebPage) -> None:
+def _refuse(url: str, name: str, page: WebPage) -> None:
     if page.status != httpx.codes.OK:
         return
-    titled = f" ({page.title[:100]!r})" if page.title else ""
+    title = one_line(page.title, url, page.url)
+    titled = f" ({title!r})" if title else ""
     msg = (
         f"{name} answered with a web page{titled}, not a file. Give the URL that downloads the "
         "file; it must not need a login."

@@ -31,6 +31,7 @@ class Polls:
         error: why the last poll failed.
         failures: how many have failed since the last that did not.
         place: a digest of where it was asked; another place has news.
+        retry_after: for so many seconds after the last poll, the server asks not to be polled.
     """
 
     news: int = 0
@@ -40,6 +41,7 @@ class Polls:
     error: str | None = None
     failures: int = 0
     place: str = ""
+    retry_after: float = 0.0
 
     def asked(self, moment: float, place: str) -> "Polls":
         """A server is about to be asked.
@@ -57,7 +59,12 @@ class Polls:
         )
 
     def answered(
-        self, *, news: bool, version: Version | None = None, error: str | None = None
+        self,
+        *,
+        news: bool,
+        version: Version | None = None,
+        error: str | None = None,
+        retry_after: float | None = None,
     ) -> "Polls":
         """The server has answered, or cannot have been asked."""
         version = version if news else self.version
@@ -69,6 +76,7 @@ class Polls:
             version=version,
             error=error,
             failures=failures,
+            retry_after=retry_after or 0.0,
         )
 
 

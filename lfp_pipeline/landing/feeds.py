@@ -22,6 +22,9 @@ from lfp_pipeline.landing.sources import DownloadLimits, Fetched, OnProgress, Si
 from lfp_pipeline.landing.sources_file import NamedSource
 
 LONGEST_PAUSE_SECONDS = 600.0
+_LONGEST_RETRY_AFTER_SECONDS = 86_400.0
+"""A server that asks for a longer pause between polls is polled after this one."""
+
 _MOST_DOUBLINGS = 64
 """A server may be down for weeks, and powers of two have an end."""
 
@@ -78,8 +81,10 @@ class Feed:
     def is_due(self, moment: float) -> bool:
         """Whether it is to be polled at that moment, in seconds since the epoch."""
         polls = self.memory.polls
+        requested = min(polls.retry_after, _LONGEST_RETRY_AFTER_SECONDS)
+        pause = max(self.pause_after(polls.failures), requested)
         # A clock that stepped back must not silence a feed.
-        return not 0 <= moment - polls.polled_at < self.pause_after(polls.failures)
+        return not 0 <= moment - polls.polled_at < pause
 
     def pause_after(self, failures: int) -> float:
         """The seconds until the next poll, or read, after so many in a row have failed."""
@@ -104,7 +109,9 @@ class Feed:
         try:
             news, version = self._ask(polls.version)
         except LandingError as error:
-            polls = polls.answered(news=self._may_have_told(error), error=str(error))
+            polls = polls.answered(
+                news=self._may_have_told(error), error=str(error), retry_after=error.retry_after
+            )
         else:
             polls = polls.answered(news=news, version=version)
         self.memory.note_polls(polls)

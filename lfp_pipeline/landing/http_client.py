@@ -1,9 +1,12 @@
 """An http client that stays within the fence and waits for no server that is too slow."""
 
 import logging
+import re
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing, contextmanager, suppress
+from datetime import datetime, timedelta
+from email.utils import parsedate_to_datetime
 from functools import partial
 from ssl import SSLContext
 from typing import Any
@@ -12,12 +15,16 @@ import httpcore
 import httpx
 
 from lfp_pipeline.errors import LandingError
-from lfp_pipeline.landing.sources import DownloadLimits
+from lfp_pipeline.landing.redaction import one_line
+from lfp_pipeline.landing.server_reason import reason_of
+from lfp_pipeline.landing.sources import DownloadLimits, utc_from_zone, utc_now
 
 _TRANSIENT_STATUSES = frozenset({408, 425, 429, 500, 502, 503, 504})
 _CONNECT_AND_READ_SECONDS = 30.0
 _MAX_REDIRECTS = 5
 _SCHEMES = frozenset({"http", "https"})
+_SECONDS = re.compile(r"[0-9]{1,12}")
+_LONGEST_RETRY_AFTER = timedelta(days=366).total_seconds()
 
 # At its level INFO, httpx logs whole URLs, with the secrets in them.
 logging.getLogger("httpx").setLevel(logging.WARNING)
@@ -72,16 +79,55 @@ def followed(
     raise httpx.TooManyRedirects(msg)
 
 
-def check_status(name: str, response: httpx.Response) -> None:
-    """See that a source has answered with what it was asked for.
+def check_status(name: str, url: str, response: httpx.Response, content: Iterator[bytes]) -> None:
+    """Require that a source has answered with what was requested.
+
+    Args:
+        name: of the source.
+        url: the first URL that was requested.
+        response: the answer.
+        content: its body, still to be read; the server's reason may be in it.
 
     Raises:
-        LandingError: it has not; permanent where asking again would not help.
+        LandingError: the status is another one than 200. It is permanent where another request
+            would not help, and has the server's reason and its Retry-After.
     """
     status = response.status_code
-    if status != httpx.codes.OK:
-        msg = f"{name} answered {status} {response.reason_phrase}."
-        raise LandingError(msg, permanent=status not in _TRANSIENT_STATUSES)
+    if status == httpx.codes.OK:
+        return
+    phrase = one_line(response.reason_phrase, url)
+    msg = f"{name} answered {status} {phrase}".rstrip()
+    reason = reason_of(response, content, url).rstrip(". ")
+    if reason.casefold() not in {"", phrase.casefold(), f"{status} {phrase}".casefold()}:
+        msg += f": {reason}"
+    permanent = status not in _TRANSIENT_STATUSES
+    seconds = None if permanent else _retry_after(response)
+    if seconds is not None:
+        moment = utc_now() + timedelta(seconds=seconds)
+        msg += f". It asks to be tried again after {moment:%Y-%m-%d %H:%M:%S} UTC"
+    msg += "."
+    raise LandingError(msg, permanent=permanent, retry_after=seconds)
+
+
+def _retry_after(response: httpx.Response) -> float | None:
+    """Return the seconds until a server asks to be tried again; None: it does not say."""
+    value = response.headers.get("Retry-After", "").strip()
+    if _SECONDS.fullmatch(value):
+        return min(float(value), _LONGEST_RETRY_AFTER)
+    moment = _moment(value)
+    if moment is None:
+        return None
+    # By the server's own clock, where it says what time it is there.
+    now = _moment(response.headers.get("Date", "")) or utc_now()
+    return min(max((moment - now).total_seconds(), 0.0), _LONGEST_RETRY_AFTER)
+
+
+def _moment(date: str) -> datetime | None:
+    """Return the time of an HTTP date, in UTC without a zone; None: that is no date."""
+    try:
+        return utc_from_zone(parsedate_to_datetime(date))
+    except (ValueError, OverflowError):
+        return None
 
 
 class _Transport(httpx.HTTPTransport):

@@ -21,6 +21,7 @@ from lfp_pipeline.errors import LandingError
 from lfp_pipeline.landing.attempts import Allowance, tried_again
 from lfp_pipeline.landing.content_type import charset_in
 from lfp_pipeline.landing.delivery import TextFormat
+from lfp_pipeline.landing.redaction import one_line
 from lfp_pipeline.landing.sources import (
     CHUNK_BYTES,
     DownloadLimits,
@@ -77,7 +78,6 @@ _PERMANENT = (
 _PERMANENT_ERRNOS = frozenset({errno.EINVAL, errno.ENOSYS, errno.EPERM, errno.ENAMETOOLONG})
 # The clients' errors have no class in common; their names do tell.
 _PERMANENT_NAMES = re.compile(r"Credential|Auth|Token|Profile|error_perm|BadHostKey")
-_SECRETS = re.compile(r"\?\S*|\S*@")
 
 
 @dataclass(frozen=True)
@@ -229,7 +229,8 @@ def _errors_told(name: str) -> Iterator[None]:
 
 def _told(name: str, error: Exception) -> LandingError:
     """A client's error in our words, without what a URL in it may hold of credentials."""
-    reason = _SECRETS.sub("", str(error).partition("\n")[0]).rstrip(".")
+    lines = str(error).splitlines()
+    reason = one_line(next(filter(str.strip, lines), "")).rstrip(".")
     permanent = (
         isinstance(error, _PERMANENT)
         or getattr(error, "errno", None) in _PERMANENT_ERRNOS

@@ -257,6 +257,24 @@ def test_what_may_not_be_read_is_told_with_what_to_check(tmp_path: Path, store: 
     assert "Check the credentials" in str(told)
 
 
+def test_the_reason_of_a_store_is_shown_without_secrets(tmp_path: Path, store: Store) -> None:
+    url = store.put("a.csv", CONTENT)
+    message = "Slow down, https://u:hunter2@host/?X-Amz-Signature=hunter2 of AKIAIOSFODNN7EXAMPLE"
+    body = f"<Error><Code>SlowDown</Code><Message>{message}</Message></Error>".encode()
+
+    def slow(exchange: Exchange) -> bool:
+        if exchange.command == "GET" and "Range" in exchange.headers:
+            exchange.head(503, Content_Length=len(body), Content_Type="application/xml")
+            exchange.wfile.write(body)
+            return True
+        return False
+
+    store.disturb = slow
+    error = refusal(tmp_path, url)
+    assert not error.permanent
+    assert "Slow down, https://host/ of ***" in str(error)
+
+
 def test_without_credentials_nothing_is_tried_again(
     tmp_path: Path, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -392,6 +392,22 @@ def test_a_feed_whose_declared_format_changes_is_read_again(project: Project, cl
         assert len(tick(project).run_requests) == 1
 
 
+def test_a_server_that_asks_for_a_pause_is_not_polled_meanwhile(project: Project, clock: Clock):
+    with serving(feed([status(503, Retry_After=1000), NO], [content_of(FIRST)])) as server:
+        write_sources(project, shop=sense_of(server))
+        tick(project)
+        polls = len(server.requests)
+        clock.ahead = 990
+        tick(project)
+        assert len(server.requests) == polls
+        clock.ahead = 1010
+        tick(project)
+        assert len(server.requests) == polls + 1
+        clock.ahead = 1020
+        tick(project)
+        assert len(server.requests) == polls + 2
+
+
 def test_a_named_source_is_fetched_by_its_partition_alone(project: Project):
     with serving(content_of(FIRST)) as server:
         write_sources(project, shop={"location": server.url(), "interval": None})
