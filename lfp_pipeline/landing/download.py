@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from email.utils import parsedate_to_datetime
 from functools import partial
@@ -15,6 +15,7 @@ import httpx
 from lfp_pipeline.errors import LandingError
 from lfp_pipeline.landing.asking import version_at
 from lfp_pipeline.landing.attempts import Allowance, tried_again
+from lfp_pipeline.landing.content_coding import coding_in, inflated, must_inflate
 from lfp_pipeline.landing.content_type import charset_in
 from lfp_pipeline.landing.delivery import TextFormat
 from lfp_pipeline.landing.http_client import check_status, followed, http_client
@@ -97,12 +98,14 @@ class _Version:
         etag: a strong one; a weak one does not promise the same bytes.
         modified: Last-Modified.
         size: of the whole file.
+        coding: Content-Encoding, in one spelling.
         charset: of its text. It names no version, and no more than the first answer has it.
     """
 
     etag: str | None
     modified: str | None
     size: int | None
+    coding: str | None
     charset: str | None
 
     @property
@@ -113,8 +116,8 @@ class _Version:
     def may_be(self, other: "_Version") -> bool:
         """Whether nothing that both know tells them apart."""
         pairs = zip(
-            (self.etag, self.modified, self.size),
-            (other.etag, other.modified, other.size),
+            (self.etag, self.modified, self.size, self.coding),
+            (other.etag, other.modified, other.size, other.coding),
             strict=True,
         )
         return all(one is None or two is None or one == two for one, two in pairs)
@@ -122,10 +125,17 @@ class _Version:
 
 @dataclass(frozen=True)
 class _Answer:
-    """What the server sent; `content` is still to be read, and only once."""
+    """What the server sent; `content` is still to be read, and only once.
+
+    Attributes:
+        response: status and headers.
+        content: the body, without the coding that is undone on the way.
+        is_inflated: whether there was one.
+    """
 
     response: httpx.Response
     content: Iterator[bytes]
+    is_inflated: bool
 
 
 @dataclass
@@ -161,7 +171,7 @@ class _Transfer:
                 version = self._continued(answer.response)
             else:
                 check_status(self.name, self.url, answer.response, answer.content)
-                version = self._begun(answer.response)
+                version = self._begun(answer)
             self._take(answer.content, version.size)
             # Of the first answer: the answer with the rest need not repeat it.
             return Fetched(_delivered_at(version.modified), TextFormat(charset=version.charset))
@@ -177,7 +187,7 @@ class _Transfer:
         for _ in range(1 + _MAX_PAGES):
             request = client.build_request("GET", self.url, headers=headers)
             with followed(client, request, self.allowance.seconds_left) as response:
-                answer, page = _told_apart(response)
+                answer, page = _told_apart(self._opened(response))
                 instead = self.on_page(self.name, page) if page else None
                 if instead is None:
                     yield answer
@@ -187,12 +197,23 @@ class _Transfer:
         msg = f"More than {_MAX_PAGES} pages led to other pages"
         raise httpx.TooManyRedirects(msg)
 
-    def _begun(self, response: httpx.Response) -> _Version:
+    def _opened(self, response: httpx.Response) -> _Answer:
+        """Return the answer, its content as it is to be stored."""
+        content = response.iter_raw()
+        coding = coding_in(response.headers.get("Content-Encoding", ""))
+        if response.status_code == httpx.codes.OK and must_inflate(self.name, coding):
+            return _Answer(response, inflated(self.name, content), is_inflated=True)
+        return _Answer(response, content, is_inflated=False)
+
+    def _begun(self, answer: _Answer) -> _Version:
         self.sink.restart()
         self.done = 0
-        length = response.headers.get("Content-Length", "")
-        self.version = _version(response, int(length) if length.isdecimal() else None)
-        return self.version
+        length = answer.response.headers.get("Content-Length", "")
+        is_counted = length.isdecimal() and not answer.is_inflated
+        version = _version(answer.response, int(length) if is_counted else None)
+        # The ranges of what is inflated count other bytes: it is not resumed.
+        self.version = None if answer.is_inflated else version
+        return version
 
     def _continued(self, response: httpx.Response) -> _Version:
         """The version that is being taken, if the answer is exactly the rest of it."""
@@ -229,23 +250,23 @@ def _is_transient(error: Exception) -> bool:
     )
 
 
-def _told_apart(response: httpx.Response) -> tuple[_Answer, WebPage | None]:
+def _told_apart(answer: _Answer) -> tuple[_Answer, WebPage | None]:
     """An answer, and the page that it is, if it is one.
 
     Some servers say of every file that it is a page, and some pages come as files: both what the
     server says and how the content begins must speak for a page.
     """
-    content = response.iter_raw()
+    response, content = answer.response, answer.content
     whole = response.status_code != httpx.codes.PARTIAL_CONTENT
     if not (whole and is_html(response.headers.get("Content-Type", ""))):
-        return _Answer(response, content), None
+        return answer, None
     start = b""
     for chunk in content:
         start += chunk
         if len(start) >= PAGE_BYTES:
             break
     page = read_page(start, str(response.url), response.status_code)
-    return _Answer(response, chain([start], content)), page
+    return replace(answer, content=chain([start], content)), page
 
 
 def _refuse(url: str, name: str, page: WebPage) -> None:
@@ -265,10 +286,14 @@ def _version(response: httpx.Response, size: int | None) -> _Version:
     # What is not ASCII cannot be sent back.
     strong = etag if etag and etag.isascii() and not etag.startswith("W/") else None
     modified = response.headers.get("Last-Modified")
+    coding = response.headers.get("Content-Encoding")
+    is_whole = response.status_code == httpx.codes.OK
     return _Version(
         etag=strong,
         modified=modified if modified and modified.isascii() else None,
         size=size,
+        # The answer with the rest need not repeat it.
+        coding=coding_in(coding or "") if coding or is_whole else None,
         charset=charset_in(response.headers.get("Content-Type", "")),
     )
 
