@@ -171,7 +171,7 @@ def test_a_file_on_this_machine_has_the_declared_format_only(tmp_path: Path):
         ('text/csv; header=present; charset="Windows-1251"', "cp1251"),
         ("TEXT/CSV;CHARSET=UTF-8", "utf-8"),
         ("text/csv; charset=ISO-8859-1", "cp1252"),
-        ("text/csv; charset=shift_jis", "shift_jis"),
+        ("text/csv; charset=shift_jis", "cp932"),
         ("text/csv; charset*=us-ascii'en'koi8-r", "koi8-r"),
         ("text/csv", None),
         ("text/csv; charset=", None),
