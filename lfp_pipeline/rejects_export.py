@@ -15,6 +15,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from filecmp import cmp
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -22,13 +23,15 @@ import duckdb
 
 from lfp_pipeline.engine import Engine
 from lfp_pipeline.errors import DeliveryRefusedError, LandingError, LfpError
+from lfp_pipeline.landing.delivery import Delivery, TextFormat
 from lfp_pipeline.landing.durable import leftovers, publish, temporary_beside
 from lfp_pipeline.landing.partition_key import is_partition_key
 from lfp_pipeline.landing.partition_key import partition_key as key_of
 from lfp_pipeline.progress import counted
 from lfp_pipeline.reading.columns import Column
 from lfp_pipeline.reading.dialect import HEAD_BYTES, Dialect, detect_dialect
-from lfp_pipeline.reading.encoding import detect_encoding, to_utf8
+from lfp_pipeline.reading.encoding import beyond_ascii_in, to_utf8
+from lfp_pipeline.reading.text_encoding import encoding_by_head, other_encoding
 from lfp_pipeline.reading.unpacking import contents
 from lfp_pipeline.settings import Settings, load_settings
 
@@ -205,27 +208,31 @@ def _dialect(engine: Engine, key: str, delivery_id: str) -> Dialect | None:
     """How the delivery is written; None: it is no longer in the raw zone, or has no header."""
     try:
         deliveries = {one.delivery_id: one for one in engine.raw_zone.deliveries(key)}
-        raw = deliveries[delivery_id].path
-        return _dialect_of_file(raw, engine.settings)
+        return _dialect_of_file(deliveries[delivery_id], engine.settings)
     except (KeyError, OSError, LandingError, DeliveryRefusedError):
         return None
 
 
-def _dialect_of_file(raw: Path, settings: Settings) -> Dialect | None:
+def _dialect_of_file(delivery: Delivery, settings: Settings) -> Dialect | None:
     """How a file is written; None: it is a zip of several, which are written in different ways."""
-    with closing(contents(raw, settings.max_unpacked_bytes)) as several:
-        first, *others = [_dialect_of(content.pieces, settings) for content in several]
+    text_format = delivery.text_format
+    with closing(contents(delivery.path, settings.max_unpacked_bytes)) as several:
+        first, *others = [_dialect_of(one.pieces, text_format, settings) for one in several]
     same = [(one.delimiter, one.columns) == (first.delimiter, first.columns) for one in others]
     return first if all(same) else None
 
 
-def _dialect_of(pieces: Iterator[bytes], settings: Settings) -> Dialect:
+def _dialect_of(pieces: Iterator[bytes], text_format: TextFormat, settings: Settings) -> Dialect:
     head = b""
     while len(head) < HEAD_BYTES and (piece := next(pieces, b"")):
         head += piece
-    encoding, mark_length = detect_encoding(head)
-    if encoding != "utf-8":
-        head, mark_length = b"".join(to_utf8([head[mark_length:]], encoding)), 0
+    found, fallback = encoding_by_head(head, text_format), settings.fallback_encoding
+    if not found.certain and (text_format.charset or fallback):
+        counts = beyond_ascii_in(chain([head], pieces))
+        found = other_encoding(head, counts, text_format.charset, fallback) or found
+    mark_length = found.mark_length
+    if found.codec != "utf-8":
+        head, mark_length = b"".join(to_utf8([head[mark_length:]], found.codec)), 0
     return detect_dialect(head[:HEAD_BYTES], mark_length, settings.column_aliases)
 
 

@@ -107,7 +107,9 @@ def _read(
 ) -> None:
     with workspace.folder_for(0) as folder:
         try:
-            texts = plain_texts(delivery.path, folder, settings.max_unpacked_bytes)
+            texts = plain_texts(
+                delivery.path, folder, settings.max_unpacked_bytes, delivery.text_format
+            )
             read_delivery(delivery, texts, workspace.connection, folder, settings, log)
         except DeliveryRefusedError as error:
             msg = (

@@ -21,6 +21,7 @@ from pydantic_settings import (
 
 from lfp_pipeline.errors import SettingsError
 from lfp_pipeline.landing.fence import allowed_host
+from lfp_pipeline.text_codecs import codec_name
 
 ENV_PREFIX = "LFP_"
 SETTINGS_FILE_VARIABLE = "LFP_SETTINGS_FILE"
@@ -92,6 +93,7 @@ def _file(value: Path) -> Path:
 
 
 File = Annotated[Path, AfterValidator(_file)]
+Encoding = Annotated[str, AfterValidator(codec_name)]
 SecretUrl = Annotated[SecretStr, AfterValidator(_web_url)]
 Memory = Annotated[str, AfterValidator(_memory)]
 Folder = Annotated[Path, AfterValidator(_folder)]
@@ -138,8 +140,10 @@ class Settings(BaseSettings):
         default_factory=dict,
         description='Other header names of a column, as JSON: {"sku": ["article no"]}.',
     )
-    fallback_encoding: Literal["latin-1"] | None = Field(
-        None, description="How to read a file that is not UTF-8. Unset: such rows are rejected."
+    fallback_encoding: Encoding | None = Field(
+        None,
+        description="Encoding of files that are not UTF-8, such as windows-1252 or shift_jis. "
+        "Unset: such rows are rejected.",
     )
     max_reject_share: float = Field(
         0.10, ge=0, le=1, description="A delivery with a larger share of rejects is refused whole."

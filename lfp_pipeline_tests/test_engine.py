@@ -379,9 +379,9 @@ def test_a_packed_file_is_unpacked_once_also_where_it_is_refused(
     unpacked: list[Path] = []
     unpacking = settling.plain_texts
 
-    def noting(raw: Path, folder: Path, max_bytes: int) -> list[PlainText]:
+    def noting(raw: Path, *others: Any) -> list[PlainText]:  # noqa: ANN401
         unpacked.append(raw)
-        return unpacking(raw, folder, max_bytes)
+        return unpacking(raw, *others)
 
     monkeypatch.setattr(settling, "plain_texts", noting)
     monkeypatch.setattr(direct_load, "LEAST_BYTES", 0)

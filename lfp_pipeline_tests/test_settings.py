@@ -76,7 +76,7 @@ def test_an_empty_variable_is_as_good_as_none(monkeypatch: pytest.MonkeyPatch) -
         ("LFP_MEMORY_LIMIT", "0GB", "at least 64MB"),
         ("LFP_MEMORY_LIMIT", "1KB", "at least 64MB"),
         ("LFP_PARALLEL_FILES", "65", "less than or equal to 64"),
-        ("LFP_FALLBACK_ENCODING", "klingon", "'latin-1'"),
+        ("LFP_FALLBACK_ENCODING", "klingon", "no text encoding is called 'klingon'; write utf-8, "),
         ("LFP_MAX_REJECT_SHARE", "1.01", "less than or equal to 1"),
         ("LFP_MAX_REJECT_SHARE", "-0.1", "greater than or equal to 0"),
         ("LFP_MAX_REJECT_SHARE", "nan", "than or equal to"),
@@ -206,3 +206,14 @@ def test_a_wrong_webhook_is_refused_without_being_told(
     told = refusal()
     assert "LFP_WEBHOOK_URL = (a secret): " in told
     assert "s3cret" not in told
+
+
+@pytest.mark.parametrize(
+    ("written", "codec"),
+    [("latin-1", "cp1252"), ("Windows-1252", "cp1252"), ("utf-16", "utf-16"), ("sjis", "cp932")],
+)
+def test_the_fallback_encoding_may_be_any_text_encoding(
+    monkeypatch: pytest.MonkeyPatch, written: str, codec: str
+) -> None:
+    monkeypatch.setenv("LFP_FALLBACK_ENCODING", written)
+    assert load_settings().fallback_encoding == codec

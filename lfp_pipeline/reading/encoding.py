@@ -3,15 +3,30 @@
 import codecs
 import re
 from collections.abc import Iterable, Iterator
+from functools import cache
 from mmap import ACCESS_READ, mmap
 from pathlib import Path
 
 _BOMS = (
     (codecs.BOM_UTF8, "utf-8"),
+    (codecs.BOM_UTF32_LE, "utf-32-le"),  # It begins with the mark of UTF-16.
+    (codecs.BOM_UTF32_BE, "utf-32-be"),
     (codecs.BOM_UTF16_LE, "utf-16-le"),
     (codecs.BOM_UTF16_BE, "utf-16-be"),
 )
-_BROKEN_TAIL = b"\xff"
+_INVALID = b"\xff"
+_INVALID_ESCAPED = "\udcff"
+_MARK_INVALID = "lfp_pipeline.mark_invalid"
+_LINE_ENDS = b"\r\n"
+
+_OF_WINDOWS = {"cp874", *(f"cp{number}" for number in range(1250, 1259))}
+_C1_CONTROLS = range(0x80, 0xA0)
+_UNDEFINED = "\ufffe"
+"""What a table of characters has for a byte that means nothing."""
+
+_MOST_PENDING_BYTES = 1 << 16
+"""A sequence that has no end after so many bytes is not one."""
+
 _PIECE_BYTES = 1 << 20
 _NOT_FIRST_OF_SEVERAL = bytes(range(0xC0))
 
@@ -25,13 +40,17 @@ _UTF8 = re.compile(
 
 
 def detect_encoding(head: bytes) -> tuple[str, int]:
-    """The encoding of a file from its first bytes, and the length of its byte order mark.
+    """Return the encoding of a file from its first bytes, and the length of its byte order marks.
 
-    UTF-16 without a mark is told by the zero bytes of its first characters, which are ASCII.
+    Several marks in a row count as one. UTF-16 without a mark shows by the zero bytes of its first
+    characters, which are ASCII.
     """
     for mark, encoding in _BOMS:
         if head.startswith(mark):
-            return encoding, len(mark)
+            length = len(mark)
+            while head.startswith(mark, length):
+                length += len(mark)
+            return encoding, length
     if b"\0" in head:
         even, odd = head[0:8:2], head[1:8:2]
         if not any(odd) and all(even):
@@ -41,13 +60,87 @@ def detect_encoding(head: bytes) -> tuple[str, int]:
     return "utf-8", 0
 
 
+def with_byte_order(encoding: str, head: bytes) -> str:
+    """Return an encoding with its byte order, as the first bytes show it: `utf-16-le`."""
+    if encoding == "utf-16":
+        return "utf-16-be" if detect_encoding(head)[0] == "utf-16-be" else "utf-16-le"
+    if encoding == "utf-32":  # No character has more than three bytes that are not zero.
+        return "utf-32-be" if head.startswith(b"\0") else "utf-32-le"
+    return encoding
+
+
+@cache
+def extends_ascii(encoding: str) -> bool:
+    """Return whether the bytes of ASCII mean the same in an encoding, whatever is around them."""
+    ascii_bytes = bytes(range(0x80)) + b"\x1b$B!!\x1b(B"  # To ISO-2022-JP, that is a character.
+    try:
+        return ascii_bytes.decode(encoding) == ascii_bytes.decode("ascii")
+    except UnicodeDecodeError:
+        return False
+
+
 def to_utf8(pieces: Iterable[bytes], encoding: str) -> Iterator[bytes]:
-    """Recode a stream of bytes. What cannot be decoded stays invalid, and is rejected later."""
-    decoder = codecs.getincrementaldecoder(encoding)("surrogatepass")
+    """Recode a stream of bytes.
+
+    What cannot be decoded becomes an invalid byte at its place, so that this record is rejected
+    and no other. Line ends within it stay.
+    """
+    if encoding in _OF_WINDOWS:
+        table = _table(encoding)
+        for piece in pieces:
+            text, _ = codecs.charmap_decode(piece, _MARK_INVALID, table)
+            yield text.encode("utf-8", _MARK_INVALID)
+        return
+    errors = "surrogatepass" if encoding.startswith("utf-16") else _MARK_INVALID
+    decoder = codecs.getincrementaldecoder(encoding)(errors)
     for piece in pieces:
-        yield decoder.decode(piece).encode("utf-8", "surrogatepass")
-    if decoder.getstate()[0]:  # A character was cut off at the end of the file.
-        yield _BROKEN_TAIL
+        yield decoder.decode(piece).encode("utf-8", errors)
+        if len(decoder.getstate()[0]) > _MOST_PENDING_BYTES:
+            yield _INVALID
+            decoder.reset()
+    if encoding.startswith("utf-16"):
+        if decoder.getstate()[0]:  # A character was cut off at the end of the file.
+            yield _INVALID
+    else:
+        yield decoder.decode(b"", final=True).encode("utf-8", errors)
+
+
+@cache
+def _table(encoding: str) -> str:
+    """Return the characters of all 256 bytes of an encoding of Windows.
+
+    Bytes from 0x80 to 0x9f that it does not define are control characters, as in the WHATWG
+    standard.
+    """
+    characters = bytes(range(256)).decode(encoding, "replace")
+    return "".join(
+        (chr(byte) if byte in _C1_CONTROLS else _UNDEFINED) if character == "\ufffd" else character
+        for byte, character in enumerate(characters)
+    )
+
+
+def _mark_invalid(error: UnicodeError) -> tuple[str | bytes, int]:
+    """Put an invalid byte into the place of what cannot be decoded or encoded."""
+    if isinstance(error, UnicodeEncodeError):  # Surrogates, ours or those of the file.
+        return _INVALID * (error.end - error.start), error.end
+    if isinstance(error, UnicodeDecodeError):
+        wide = error.encoding.startswith("utf-32")
+        bad = b"" if wide else error.object[error.start : error.end]
+        line_ends = bytes(byte for byte in bad if byte in _LINE_ENDS).decode()
+        return _INVALID_ESCAPED + line_ends, error.end
+    raise error
+
+
+codecs.register_error(_MARK_INVALID, _mark_invalid)
+
+
+def is_utf8(head: bytes) -> bool:
+    """Return whether the first bytes of a file are UTF-8; its last character may be cut off."""
+    try:
+        codecs.getincrementaldecoder("utf-8")().decode(head)
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def invalid_utf8_offsets(path: Path, start: int = 0) -> Iterator[int]:
@@ -64,12 +157,17 @@ def invalid_utf8_offsets(path: Path, start: int = 0) -> Iterator[int]:
 
 
 def beyond_ascii(path: Path) -> tuple[int, int]:
-    """What of a file is not ASCII: how many valid UTF-8 characters, how many other bytes."""
+    """Count what of a file is not ASCII: valid UTF-8 characters, and other bytes."""
+    with path.open("rb") as file:
+        return beyond_ascii_in(iter(lambda: file.read(_PIECE_BYTES), b""))
+
+
+def beyond_ascii_in(pieces: Iterable[bytes]) -> tuple[int, int]:
+    """Count what of a stream of bytes is not ASCII: valid UTF-8 characters, and other bytes."""
     decoder = codecs.getincrementaldecoder("utf-8")("ignore")
     characters = others = 0
-    with path.open("rb") as file:
-        while piece := file.read(_PIECE_BYTES):
-            valid = decoder.decode(piece).encode()
-            characters += len(valid.translate(None, _NOT_FIRST_OF_SEVERAL))
-            others += len(piece) - len(valid)
+    for piece in pieces:
+        valid = decoder.decode(piece).encode()
+        characters += len(valid.translate(None, _NOT_FIRST_OF_SEVERAL))
+        others += len(piece) - len(valid)
     return characters, others

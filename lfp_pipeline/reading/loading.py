@@ -14,10 +14,9 @@ import duckdb
 
 from lfp_pipeline.errors import DeliveryRefusedError
 from lfp_pipeline.reading.dialect import Dialect, detect_dialect
-from lfp_pipeline.reading.encoding import beyond_ascii
 from lfp_pipeline.reading.lines import Lines, lines_counted
 from lfp_pipeline.reading.mending import MendedCopy, mend
-from lfp_pipeline.reading.plain_text import PlainText, recoded
+from lfp_pipeline.reading.plain_text import PlainText, in_its_encoding
 from lfp_pipeline.reading.reject_limit import Elsewhere, RejectLimit
 from lfp_pipeline.reading.rules import RowRules, rules_of
 from lfp_pipeline.reading.scan import UNREADABLE, scan_of
@@ -46,6 +45,7 @@ class LoadedFile:
         rules: for its rows.
         limit: of its rejects.
         regular: whether no row is to be trimmed or rejected.
+        notes: what people should know of how it was read.
     """
 
     path: Path
@@ -54,6 +54,7 @@ class LoadedFile:
     limit: RejectLimit
     mended: MendedCopy | None = None
     regular: bool = False
+    notes: tuple[str, ...] = ()
 
 
 def load_rows(
@@ -77,16 +78,18 @@ def load_rows(
     Raises:
         DeliveryRefusedError: it has no usable header, or cannot be read reliably.
     """
+    if not text.is_readable:  # The header, too, depends on the encoding.
+        text = in_its_encoding(text, settings.fallback_encoding, folder, log)
     dialect = dialect_of(text, settings)
     rules = rules_of(dialect, settings)
     size, width = text.path.stat().st_size, len(dialect.columns.header)
     limit = elsewhere.limit(settings.max_reject_share, size, width)
-    file = LoadedFile(text.path, dialect, rules, limit)
+    file = LoadedFile(text.path, dialect, rules, limit, notes=text.notes)
     if dialect.plain_header and (loaded := _load_plainly(connection, file)):
         return loaded
-    if encoding := _other_encoding(text, settings, log):
-        text = recoded(text, encoding, folder)
-        return load_rows(connection, text, folder, settings, log, elsewhere)
+    other = in_its_encoding(text, settings.fallback_encoding, folder, log)
+    if other.encoding != text.encoding:
+        return load_rows(connection, other, folder, settings, log, elsewhere)
     return replace(file, mended=_load_mended(connection, file, folder))
 
 
@@ -129,18 +132,6 @@ def _load_plainly(connection: duckdb.DuckDBPyConnection, file: LoadedFile) -> Lo
         if misread or not adds_up(counting.result(), rows, lines_read, file.path, file.dialect):
             return None
         return replace(file, regular=not irregular)
-
-
-def _other_encoding(text: PlainText, settings: Settings, log: logging.Logger) -> str | None:
-    """The fallback encoding, for a file that is in earnest not UTF-8: not by a few slips only."""
-    if text.certain or not settings.fallback_encoding:
-        return None
-    characters, others = beyond_ascii(text.path)
-    encoding = settings.fallback_encoding if others > characters else None
-    if others:
-        told = "Read as %s: beyond ASCII, valid UTF-8 characters: %d, other bytes: %d"
-        log.warning(told, encoding or "UTF-8", characters, others)
-    return encoding
 
 
 def _load_mended(

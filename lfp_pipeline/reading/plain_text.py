@@ -1,13 +1,17 @@
 """A delivery as files of UTF-8: the raw file itself where it is one already."""
 
+import logging
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
 
+from lfp_pipeline.landing.delivery import TextFormat
 from lfp_pipeline.reading.dialect import HEAD_BYTES
-from lfp_pipeline.reading.encoding import detect_encoding, to_utf8
+from lfp_pipeline.reading.encoding import beyond_ascii, extends_ascii, is_utf8, to_utf8
+from lfp_pipeline.reading.text_encoding import TextEncoding, encoding_by_head, other_encoding
 from lfp_pipeline.reading.unpacking import Content, contents, is_packed
+from lfp_pipeline.text_codecs import encoding_label
 
 
 @dataclass(frozen=True)
@@ -17,14 +21,21 @@ class PlainText:
     Attributes:
         name: if the delivery has several, its name among them; otherwise nothing.
         path: where it is.
-        mark_length: of the byte order mark that it begins with.
-        certain: whether it says itself how it is encoded, or was recoded.
+        mark_length: of the byte order marks that it begins with.
+        certain: whether its encoding is decided: by itself, by the sources file, or by
+            `in_its_encoding`.
+        encoding: what it was recoded from; Python's name.
+        charset: what the server says of its encoding; Python's name.
+        notes: what people should know of how it is read, a sentence each.
     """
 
     name: str
     path: Path
     mark_length: int
     certain: bool
+    encoding: str = "utf-8"
+    charset: str | None = None
+    notes: tuple[str, ...] = ()
 
     @property
     def head(self) -> bytes:
@@ -32,9 +43,24 @@ class PlainText:
         with self.path.open("rb") as file:
             return file.read(HEAD_BYTES)
 
+    @property
+    def is_readable(self) -> bool:
+        """Whether it can be read as UTF-8 before all of it was looked at."""
+        if self.certain:
+            return True
+        return extends_ascii(self.charset or "utf-8") and is_utf8(self.head)
 
-def plain_texts(raw: Path, folder: Path, max_unpacked_bytes: int) -> list[PlainText]:
+
+def plain_texts(
+    raw: Path, folder: Path, max_unpacked_bytes: int, text_format: TextFormat
+) -> list[PlainText]:
     """Unpack and recode a raw file, as far as it needs it.
+
+    Args:
+        raw: the file.
+        folder: for the texts, if they are not the file itself.
+        max_unpacked_bytes: so many may come out of a packed file.
+        text_format: how it is written, as far as its source says.
 
     Returns:
         One text; of a zip, one for each member, in the order of their names.
@@ -45,31 +71,68 @@ def plain_texts(raw: Path, folder: Path, max_unpacked_bytes: int) -> list[PlainT
     packed = is_packed(raw)
     with closing(contents(raw, max_unpacked_bytes)) as several:
         return [
-            _plain_text(content, raw, folder / f"plain-{number}.csv", packed)
+            _plain_text(content, raw, folder / f"plain-{number}.csv", packed, text_format)
             for number, content in enumerate(several)
         ]
 
 
-def _plain_text(content: Content, raw: Path, spool: Path, packed: bool) -> PlainText:
+def _plain_text(
+    content: Content, raw: Path, spool: Path, packed: bool, text_format: TextFormat
+) -> PlainText:
     pieces, head = content.pieces, b""
     while len(head) < HEAD_BYTES and (piece := next(pieces, b"")):
         head += piece
-    encoding, mark_length = detect_encoding(head)
-    certain = encoding != "utf-8" or mark_length > 0
-    if encoding == "utf-8" and not packed:
-        return PlainText(content.name, raw, mark_length, certain)
-    with spool.open("xb") as out:
-        if encoding == "utf-8":
+    found = encoding_by_head(head, text_format)
+    path, mark_length = spool, found.mark_length
+    if found.codec != "utf-8":
+        with spool.open("xb") as out:
+            out.writelines(to_utf8(chain([head[mark_length:]], pieces), found.codec))
+        mark_length = 0
+    elif packed:
+        with spool.open("xb") as out:
             out.writelines(chain([head], pieces))
-        else:
-            out.writelines(to_utf8(chain([head[mark_length:]], pieces), encoding))
-            mark_length = 0
-    return PlainText(content.name, spool, mark_length, certain)
+    else:
+        path = raw
+    return PlainText(
+        content.name,
+        path,
+        mark_length,
+        found.certain,
+        found.codec,
+        text_format.charset,
+        notes=_notes(found),
+    )
 
 
-def recoded(text: PlainText, encoding: str, folder: Path) -> PlainText:
-    """The same file, read as another encoding."""
-    spool = folder / f"{encoding}.csv"
+def in_its_encoding(
+    text: PlainText, fallback: str | None, folder: Path, log: logging.Logger
+) -> PlainText:
+    """Return the text with its encoding decided for good, recoded if it is not UTF-8.
+
+    Args:
+        text: any text.
+        fallback: how to read it if it is in earnest not UTF-8, and its server does not say.
+        folder: for the recoded text.
+        log: for the decision, where there are bytes that are not UTF-8.
+    """
+    if text.certain or not (text.charset or fallback):
+        return text
+    counted = characters, others = beyond_ascii(text.path)
+    found = other_encoding(text.head, counted, text.charset, fallback)
+    if others:
+        message = "Read as %s: beyond ASCII, valid UTF-8 characters: %d, other bytes: %d"
+        log.warning(message, encoding_label(found.codec) if found else "UTF-8", characters, others)
+    return recoded(text, found, folder) if found else replace(text, certain=True)
+
+
+def recoded(text: PlainText, found: TextEncoding, folder: Path) -> PlainText:
+    """Return the same file, read in another encoding."""
+    spool = folder / f"{found.codec}.csv"
     with text.path.open("rb") as file, spool.open("xb") as out:
-        out.writelines(to_utf8(iter(lambda: file.read(HEAD_BYTES), b""), encoding))
-    return PlainText(text.name, spool, 0, certain=True)
+        out.writelines(to_utf8(iter(lambda: file.read(HEAD_BYTES), b""), found.codec))
+    notes = (*text.notes, *_notes(found))
+    return PlainText(text.name, spool, 0, certain=True, encoding=found.codec, notes=notes)
+
+
+def _notes(found: TextEncoding) -> tuple[str, ...]:
+    return (found.note,) if found.note else ()

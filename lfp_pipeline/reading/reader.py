@@ -11,7 +11,7 @@ What the workspace holds of a delivery that was read:
 import logging
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -19,7 +19,7 @@ import duckdb
 
 from lfp_pipeline.errors import DeliveryRefusedError
 from lfp_pipeline.landing.delivery import Delivery
-from lfp_pipeline.progress import heartbeat, megabytes
+from lfp_pipeline.progress import heartbeat, megabytes, some_of
 from lfp_pipeline.reading.loading import LoadedFile, load_rows
 from lfp_pipeline.reading.members import gathering
 from lfp_pipeline.reading.plain_text import PlainText
@@ -141,7 +141,8 @@ def read_delivery(
             loaded = _read_members(connection, texts, folder, settings, log)
         ignored = dict.fromkeys(name for one in loaded for name in one.dialect.columns.ignored)
         mended = any(one.mended is not None for one in loaded)
-        return choose_winners(connection, delivery, list(ignored), started, mended=mended)
+        reading = choose_winners(connection, delivery, list(ignored), started, mended=mended)
+        return replace(reading, notes=_notes(texts, loaded))
 
 
 def forget_reading(connection: duckdb.DuckDBPyConnection) -> None:
@@ -216,6 +217,17 @@ def _read_members(
                 gathered.append(text.name, one.path.stat().st_size)
             loaded.append(one)
     return loaded
+
+
+def _notes(texts: Sequence[PlainText], loaded: Sequence[LoadedFile]) -> list[str]:
+    """Return the notes of all texts; of several texts, each note once, with the names."""
+    names: dict[str, list[str]] = {}
+    for text, one in zip(texts, loaded, strict=True):
+        for note in one.notes:
+            names.setdefault(note, []).append(text.name)
+    if len(texts) == 1:
+        return list(names)
+    return [f"{some_of(named)}: {note}" for note, named in names.items()]
 
 
 def _exclude_rejects(connection: duckdb.DuckDBPyConnection, loaded: LoadedFile) -> None:

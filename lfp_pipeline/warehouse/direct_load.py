@@ -11,6 +11,7 @@ that is not. A load that was killed leaves its table, and the next writer remove
 """
 
 import time
+from dataclasses import replace
 
 import duckdb
 
@@ -93,6 +94,8 @@ def load_directly(
         DeliveryRefusedError: it has no usable header.
     """
     started = time.perf_counter()
+    if not text.is_readable:
+        return None
     dialect = dialect_of(text, settings)
     if not dialect.plain_header:
         return None
@@ -112,7 +115,8 @@ def load_directly(
         return None
     connection.execute(_ROWS)
     connection.execute(CREATE_REJECTS)
-    return choose_winners(connection, delivery, dialect.columns.ignored, started)
+    reading = choose_winners(connection, delivery, dialect.columns.ignored, started)
+    return replace(reading, notes=text.notes)
 
 
 def forget(connection: duckdb.DuckDBPyConnection) -> None:

@@ -285,11 +285,23 @@ def encodings() -> Iterator[Case]:
 
     half: Piece = ("Sofa,S-9,\ud83d\n".encode("utf-8", "surrogatepass"), "invalid encoding")
     yield accepted("UTF-16 with half a pair", good, half, good, delivered=with_half_a_pair)
-    for encoding in ("utf-32", "utf-32-be", "utf-7", "cp037"):
+    for encoding in ("utf-32-le", "utf-32-be"):
+        yield accepted(
+            f"{encoding} with a mark",
+            good,
+            good,
+            delivered=lambda plain, to=encoding: ("\ufeff" + plain.decode()).encode(to),
+        )
+    for encoding in ("utf-32-be", "utf-7", "cp037"):
         data = "name,sku,description\nLamp,A-1,plain\n".encode(encoding)
         if encoding != "utf-7":  # Which is ASCII, for such a file.
             yield refused(f"in {encoding}", data, "not text|no column")
-    yield refused("two marks", "\ufeff\ufeffname,sku,description\nLamp,A-1,\n", "no column name")
+    for encoding in ("utf-8", "utf-16-le", "utf-16-be"):
+        yield accepted(
+            f"two marks in {encoding}",
+            good,
+            delivered=lambda plain, to=encoding: ("\ufeff\ufeff" + plain.decode()).encode(to),
+        )
 
 
 def odd() -> Iterator[Case]:

@@ -18,7 +18,7 @@ import duckdb
 from lfp_pipeline.engine import Engine
 from lfp_pipeline.errors import DeliveryRefusedError
 from lfp_pipeline.ingestion import ingest
-from lfp_pipeline.landing.delivery import Delivery
+from lfp_pipeline.landing.delivery import Delivery, TextFormat
 from lfp_pipeline.landing.sources import LocalFile
 from lfp_pipeline.reading import records, scan
 from lfp_pipeline.reading.dialect import Dialect
@@ -91,7 +91,7 @@ def _read(case: Case, folder: Path) -> list[Outcome]:
             truth = _truth(file, path, case, settings)
             with workspace.folder_for(number) as place:
                 try:
-                    texts = plain_texts(path, place, settings.max_unpacked_bytes)
+                    texts = plain_texts(path, place, settings.max_unpacked_bytes, TextFormat())
                     delivery = delivery_at(path)
                     read = read_delivery(delivery, texts, connection, place, settings, LOG)
                 except DeliveryRefusedError as error:
@@ -145,7 +145,9 @@ def _truth(file: File, path: Path, case: Case, settings: Settings) -> Contents |
     try:
         _assert_unpacked_rightly(file, path)
         with tempfile.TemporaryDirectory() as folder:
-            text, *others = plain_texts(path, Path(folder), settings.max_unpacked_bytes)
+            text, *others = plain_texts(
+                path, Path(folder), settings.max_unpacked_bytes, TextFormat()
+            )
             if others:  # Litter that is none any more; it has no header.
                 return "the header"
             dialect, data = dialect_of(text, settings), text.path.read_bytes()

@@ -12,7 +12,7 @@ from unicodedata import category
 
 import duckdb
 
-from lfp_pipeline.landing.delivery import Delivery
+from lfp_pipeline.landing.delivery import Delivery, TextFormat
 from lfp_pipeline.reading.plain_text import plain_texts
 from lfp_pipeline.reading.reader import Reading, read_delivery
 from lfp_pipeline.reading.workspace import WorkspaceLimits, open_workspace
@@ -24,6 +24,8 @@ HEADER = ("name", "sku", "description")
 SPACES = "".join(mark for mark in map(chr, range(0x3001)) if category(mark) == "Zs")
 """What SQL trims."""
 THEN = datetime(2026, 11, 20, 8, 19, 52, 123456)  # noqa: DTZ001 (UTC without a zone)
+
+NOTHING_KNOWN = TextFormat()
 
 Row = tuple[int, str, str, str]
 Rejected = tuple[int, int, int, str, bytes]
@@ -60,11 +62,13 @@ class FileRead(Contents):
         superseded: accepted rows that a later one replaces.
         mended: whether it took a mended copy.
         ignored: the columns that are not taken in.
+        notes: what is said of how it was read.
     """
 
     superseded: int
     mended: bool
     ignored: list[str]
+    notes: list[str]
 
     @property
     def contents(self) -> Contents:
@@ -75,15 +79,17 @@ def settings(folder: Path, **others: object) -> Settings:
     return Settings(data_dir=folder, **others)  # type: ignore[arg-type]
 
 
-def read(data: bytes, *, threads: int = 2, **others: object) -> FileRead:
+def read(
+    data: bytes, *, threads: int = 2, text_format: TextFormat = NOTHING_KNOWN, **others: object
+) -> FileRead:
     """Read a delivery of these bytes, with these settings, in a folder that is gone afterwards."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "delivery.raw"
         path.write_bytes(data)
-        return read_file(path, threads=threads, **others)
+        return read_file(path, threads=threads, text_format=text_format, **others)
 
 
-def delivery_at(path: Path) -> Delivery:
+def delivery_at(path: Path, text_format: TextFormat = NOTHING_KNOWN) -> Delivery:
     return Delivery(
         partition_key="products.csv",
         delivered_at=THEN,
@@ -92,6 +98,7 @@ def delivery_at(path: Path) -> Delivery:
         size_bytes=path.stat().st_size,
         landed_at=THEN,
         path=path,
+        text_format=text_format,
     )
 
 
@@ -104,14 +111,17 @@ def reading(
     limits = WorkspaceLimits(threads, "1GB")
     with open_workspace(folders, chosen.work_dir, limits) as workspace:
         folder, connection = workspace.folder, workspace.connection
-        texts = plain_texts(delivery.path, folder, chosen.max_unpacked_bytes)
+        texts = plain_texts(delivery.path, folder, chosen.max_unpacked_bytes, delivery.text_format)
         log = logging.getLogger(__name__)
         yield read_delivery(delivery, texts, connection, folder, chosen, log), connection
 
 
-def read_file(path: Path, *, threads: int = 2, **others: object) -> FileRead:
+def read_file(
+    path: Path, *, threads: int = 2, text_format: TextFormat = NOTHING_KNOWN, **others: object
+) -> FileRead:
     chosen = settings(path.parent, **others)
-    with reading(delivery_at(path), chosen, threads=threads) as (read, connection):
+    delivery = delivery_at(path, text_format)
+    with reading(delivery, chosen, threads=threads) as (read, connection):
         found = FileRead(
             rows_read=read.rows_read,
             winners=connection.execute(
@@ -123,6 +133,7 @@ def read_file(path: Path, *, threads: int = 2, **others: object) -> FileRead:
             superseded=read.rows_superseded,
             mended=read.mended,
             ignored=list(read.ignored_columns),
+            notes=list(read.notes),
         )
         assert read.rows_rejected == len(found.rejects)
         assert found.rows_read == len(found.winners) + len(found.rejects) + found.superseded

@@ -13,8 +13,11 @@ from lfp_pipeline.reading import encoding
 from lfp_pipeline.reading.encoding import (
     beyond_ascii,
     detect_encoding,
+    extends_ascii,
     invalid_utf8_offsets,
+    is_utf8,
     to_utf8,
+    with_byte_order,
 )
 
 
@@ -25,7 +28,12 @@ from lfp_pipeline.reading.encoding import (
         (b"", "utf-8", 0),
         (b"na\0me,sku", "utf-8", 0),
         (b"\xef\xbb\xbfname", "utf-8", 3),
+        (b"\xef\xbb\xbf\xef\xbb\xbf\xef\xbb\xbfname", "utf-8", 9),
         (b"\xff\xfen\0a\0", "utf-16-le", 2),
+        (b"\xff\xfe\xff\xfen\0a\0", "utf-16-le", 4),
+        (b"\xfe\xff\xfe\xff\0n\0a", "utf-16-be", 4),
+        ("\ufeffna".encode("utf-32-le"), "utf-32-le", 4),
+        ("\ufeff\ufeffna".encode("utf-32-be"), "utf-32-be", 8),
         (b"\xfe\xff\0n\0a", "utf-16-be", 2),
         ("name,sku\u20ac".encode("utf-16-le"), "utf-16-le", 0),
         ("name,sku\u20ac".encode("utf-16-be"), "utf-16-be", 0),
@@ -66,9 +74,135 @@ def test_half_a_pair_stays_in_its_place_and_is_not_utf8(code: int):
         recoded.decode()
 
 
-def test_latin1_knows_every_byte():
-    every = bytes(range(256))
-    assert b"".join(to_utf8([every], "latin-1")).decode() == every.decode("latin-1")
+def recoded(data: bytes, encoding: str, size: int = 1 << 20) -> bytes:
+    return b"".join(to_utf8(in_pieces(data, size), encoding))
+
+
+def test_windows_1252_knows_every_byte():
+    undefined = bytes([0x81, 0x8D, 0x8F, 0x90, 0x9D])
+    others = bytes(byte for byte in range(256) if byte not in undefined)
+    assert recoded(others, "cp1252").decode() == others.decode("cp1252")
+    assert recoded(undefined, "cp1252").decode() == undefined.decode("latin-1")
+
+
+def test_a_byte_that_an_encoding_of_windows_does_not_define_is_not_utf8():
+    assert recoded(b"a\xaa,\x81\n", "cp1253") == b"a\xff,\xc2\x81\n"
+
+
+MULTI_BYTE = {
+    "cp932": "椅子①,ｶﾌﾞ,～\n",
+    "euc_jp": "椅子,ランプ\n",
+    "gb18030": "椅子，€,𠀀\n",
+    "cp950": "檯燈,桌子\n",
+    "cp949": "의자,램프똠\n",
+    "iso2022_jp": "椅子,lamp,ランプ\n",
+    "hz": "椅子,lamp,~\n",
+    "utf-7": "Größe,+,椅子\n",
+    "cp037": "Größe,a\n",
+    "utf-32-be": "Größe,𠀀\n",
+}
+
+
+@pytest.mark.parametrize("encoding", MULTI_BYTE)
+@pytest.mark.parametrize("size", [1, 2, 3, 1000])
+def test_every_codec_recodes_whatever_the_pieces(encoding: str, size: int):
+    text = MULTI_BYTE[encoding] * 3
+    assert recoded(text.encode(encoding), encoding, size) == text.encode()
+
+
+@pytest.mark.parametrize(
+    ("encoding", "data", "expected"),
+    [
+        ("cp932", b"a\x81\n,b\x81,c", b"a\xff\n,b\xff,c"),
+        ("gb18030", b"a\x81,b\n\x81\x30,c\n", b"a\xff,b\n\xff0,c\n"),
+        ("cp950", b"a\xf9\r\nb", b"a\xff\r\nb"),
+        ("cp949", b'"\xc9"\nb', b'"\xff"\nb'),
+        ("euc_jp", b"a\x8f\n,b", b"a\xff\n,b"),
+        ("utf-7", b"a,+B\r\nb,c\n", b"a,\xff\r\nb,c\n"),
+        ("iso2022_jp", b"a\x1b(\n", b"a\xff\n"),
+        ("hz", b"a~{\nb~}c\n", None),
+        ("cp932", b"a\x81", b"a\xff"),
+        ("utf-32-le", b"a\0\0\0\0\n\r\x7fb\0\0\0c\0", b"a\xffb\xff"),
+        ("utf-32-be", b"\0\0\xd8\0\0\0\0a", b"\xffa"),
+    ],
+)
+@pytest.mark.parametrize("size", [1, 2, 1000])
+def test_what_cannot_be_decoded_is_not_utf8_and_takes_no_line_end_along(
+    encoding: str, data: bytes, expected: bytes | None, size: int
+):
+    found = recoded(data, encoding, size)
+    if expected is not None:
+        assert found == expected
+    assert not is_utf8(found + b"\n")
+    wide = encoding.startswith("utf-32")
+    assert wide or found.count(b"\n") == data.count(b"\n")
+
+
+@pytest.mark.parametrize("encoding", ["cp932", "gb18030", "cp950", "cp949", "euc_jp"])
+@given(data=st.binary(max_size=20), size=st.integers(1, 5))
+@settings(deadline=None)
+def test_any_bytes_are_recoded_with_all_their_lines(encoding: str, data: bytes, size: int):
+    data += b"a\n"
+    found = recoded(data, encoding, size)
+    assert found.count(b"\n") == data.count(b"\n")
+    assert found == recoded(data, encoding)
+    try:
+        true = data.decode(encoding)
+    except UnicodeDecodeError:
+        assert not is_utf8(found)
+    else:
+        assert found == true.encode()
+
+
+def test_lone_surrogates_of_utf7_are_not_utf8():
+    assert recoded(b"a+2D0-b", "utf-7") == b"a\xffb"
+
+
+def test_a_sequence_without_an_end_takes_little_memory():
+    pieces = (b"+" if number == 0 else b"A" * 100_000 for number in range(30))
+    assert b"\xff" in b"".join(to_utf8(pieces, "utf-7"))
+    largest = max(len(piece) for piece in to_utf8([b"+", *[b"A" * 100_000] * 30], "utf-7"))
+    assert largest < 200_000
+
+
+@pytest.mark.parametrize("encoding", ["cp932", "cp1253", "gb18030", "utf-7"])
+def test_recoding_what_cannot_be_decoded_takes_linear_time(encoding: str):
+    data = random.Random(0).randbytes(1 << 20)
+    started = time.perf_counter()
+    assert recoded(data, encoding).count(b"\xff") > 1000
+    assert time.perf_counter() - started < 10
+
+
+@pytest.mark.parametrize(
+    ("encoding", "extends"),
+    [
+        *((one, True) for one in ("utf-8", "cp1252", "cp932", "gb18030", "cp950", "koi8-r")),
+        *((one, False) for one in ("utf-16", "utf-32", "iso2022_jp", "hz", "utf-7", "cp037")),
+    ],
+)
+def test_whether_ascii_bytes_mean_themselves(encoding: str, extends: bool):
+    assert extends_ascii(encoding) == extends
+
+
+@pytest.mark.parametrize(
+    ("encoding", "head", "found"),
+    [
+        ("utf-16", "椅b,c".encode("utf-16-be"), "utf-16-le"),  # Nothing shows it.
+        ("utf-16", "ab,c".encode("utf-16-be"), "utf-16-be"),
+        ("utf-32", "äb".encode("utf-32-be"), "utf-32-be"),
+        ("utf-32", "äb".encode("utf-32-le"), "utf-32-le"),
+        ("cp1252", b"", "cp1252"),
+    ],
+)
+def test_a_byte_order_that_is_not_named_shows_by_the_zero_bytes(
+    encoding: str, head: bytes, found: str
+):
+    assert with_byte_order(encoding, head) == found
+
+
+def test_a_head_may_end_within_a_character():
+    assert is_utf8("aä".encode()[:-1])
+    assert not is_utf8(b"a\xe4b")
 
 
 @given(st.lists(st.one_of(st.text(max_size=5).map(str.encode), st.binary(max_size=4))))

@@ -519,11 +519,14 @@ def test_latin1_is_read_where_the_settings_say_so():
     assert read(data).reasons == [(1, "invalid encoding")]
     found = read(data, fallback_encoding="latin-1")
     assert found.products == [("A-1", "Lämp", "It shines."), TWO[1]]
+    assert found.notes == ["Read as windows-1252 (setting LFP_FALLBACK_ENCODING)."]
 
 
 def test_a_file_that_is_utf8_is_not_read_as_latin1():
     data = "name,sku,description\nLämp,A-1,\nbad\n".encode()
-    assert read(data, fallback_encoding="latin-1").products == [("A-1", "Lämp", "")]
+    found = read(data, fallback_encoding="latin-1")
+    assert found.products == [("A-1", "Lämp", "")]
+    assert not found.notes
 
 
 def test_one_bad_byte_does_not_make_a_utf8_file_latin1(caplog: pytest.LogCaptureFixture):
@@ -541,7 +544,7 @@ def test_one_slip_into_utf8_does_not_hide_that_a_file_is_latin1(caplog: pytest.L
     found = read(data, fallback_encoding="latin-1")
     assert found.products == [("A-1", "Zoë", ""), ("B-2", "René", ""), ("C-3", "Ã¤", "")]
     assert caplog.messages == [
-        "Read as latin-1: beyond ASCII, valid UTF-8 characters: 1, other bytes: 2"
+        "Read as windows-1252: beyond ASCII, valid UTF-8 characters: 1, other bytes: 2"
     ]
 
 
