@@ -2,6 +2,7 @@
 
 import logging
 import time
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
@@ -9,15 +10,17 @@ from functools import cached_property
 from pathlib import Path
 
 from lfp_pipeline.checkpoints import checkpoint
-from lfp_pipeline.errors import DeliveryRefusedError, WarehouseBusyError
+from lfp_pipeline.errors import DeliveryRefusedError, SettingsError, WarehouseBusyError
 from lfp_pipeline.ingested import Ingested
 from lfp_pipeline.landing.delivery import Delivery, Kind
 from lfp_pipeline.landing.intact import check_intact
 from lfp_pipeline.landing.intents import is_reverted
 from lfp_pipeline.landing.raw_zone import RawZone
+from lfp_pipeline.landing.sources_file import read_sources
 from lfp_pipeline.progress import heartbeat, some_of
 from lfp_pipeline.reading.arrivals import arrive_alone, arrive_with_others
 from lfp_pipeline.reading.fingerprint import fingerprint
+from lfp_pipeline.reading.likely_encoding import encoding_hint
 from lfp_pipeline.reading.plain_text import PlainText, plain_texts
 from lfp_pipeline.reading.reader import Reading, forget_reading, read_delivery
 from lfp_pipeline.reading.rehearsal import (
@@ -37,8 +40,6 @@ from lfp_pipeline.warehouse.ledger import account_of
 from lfp_pipeline.warehouse.merge import Arrived, merge
 from lfp_pipeline.warehouse.redelivery import redeliver
 from lfp_pipeline.warehouse.schema import database_id
-
-_LATIN_1 = " Some are not UTF-8; if the file is Latin-1, set LFP_FALLBACK_ENCODING=latin-1."
 
 
 class MindChangedError(Exception):
@@ -206,7 +207,7 @@ class _Work:
                 reading = read_delivery(
                     delivery, texts, connection, folder, self.settings, self.log
                 )
-                refusal = _too_many_rejects(reading, self.settings.max_reject_share)
+                refusal = self._too_many_rejects(delivery, texts, reading)
             except DeliveryRefusedError as error:
                 forget_reading(connection)
                 refusal = str(error)
@@ -215,6 +216,31 @@ class _Work:
         else:
             arrive_with_others(connection, number, taken=refusal is None)
         return Arrived(delivery, reading, refusal)
+
+    def _too_many_rejects(
+        self, delivery: Delivery, texts: Sequence[PlainText], reading: Reading
+    ) -> str | None:
+        limit = self.settings.max_reject_share
+        if reading.reject_share <= limit:
+            return None
+        reasons = Counter(reason for _, _, _, reason, *_ in reading.sample_rejects)
+        ((commonest, _),) = reasons.most_common(1)
+        hint = self._encoding_hint(delivery, texts) if commonest == "invalid encoding" else ""
+        return (
+            f"{reading.rows_rejected:,} of {reading.rows_read:,} rows are rejected "
+            f"({reading.reject_share:.1%}); more than {limit:.1%} refuses the whole file (setting "
+            "LFP_MAX_REJECT_SHARE). The rejects and their reasons are in rejected_rows, and `make "
+            f"rejects` writes them as CSV to be mended.{hint and f' {hint}'}"
+        )
+
+    def _encoding_hint(self, delivery: Delivery, texts: Sequence[PlainText]) -> str:
+        """Return how the first text that is not in its encoding is probably written."""
+        named = False
+        with suppress(SettingsError):  # It is not what is being done.
+            named = delivery.partition_key in read_sources(self.settings.sources_path)
+        fallback = self.settings.fallback_encoding
+        hints = (encoding_hint(one, in_sources_file=named, fallback=fallback) for one in texts)
+        return next(filter(None, hints), "")
 
     def _merge(self, arrived: Sequence[Arrived], *, loaded: bool = False) -> list[Ingested]:
         connection = self.workspace.connection
@@ -270,16 +296,3 @@ class _Work:
             if any(is_reverted(one.path) != self.is_out for one in self.batch):
                 raise MindChangedError
             yield
-
-
-def _too_many_rejects(reading: Reading, limit: float) -> str | None:
-    if reading.reject_share <= limit:
-        return None
-    reasons = {reason for _, _, _, reason, *_ in reading.sample_rejects}
-    hint = _LATIN_1 if "invalid encoding" in reasons else ""
-    return (
-        f"{reading.rows_rejected:,} of {reading.rows_read:,} rows are rejected "
-        f"({reading.reject_share:.1%}); more than {limit:.1%} refuses the whole file (setting "
-        "LFP_MAX_REJECT_SHARE). The rejects and their reasons are in rejected_rows, and `make "
-        f"rejects` writes them as CSV to be mended.{hint}"
-    )
