@@ -63,13 +63,21 @@ def some_of(names: Sequence[str], number: int | None = None, most: int = 5) -> s
         number: how many there are; None: those that are given.
         most: so many are named.
     """
-    shown = ["".join(map(_printable, name)) for name in names[:most]]
+    shown = [printable(name) for name in names[:most]]
     left = (len(names) if number is None else number) - len(shown)
     return ", ".join(shown) + (f" and {left:,} more" if left else "")
 
 
-def _printable(character: str) -> str:
-    return character if character.isprintable() else ascii(character)[1:-1]
+def printable(text: str) -> str:
+    """Return a text on one line; what cannot be printed is spelled out."""
+    return "".join(
+        character if character.isprintable() else ascii(character)[1:-1] for character in text
+    )
+
+
+def shortened(text: str, most: int) -> str:
+    """Return at most so many characters of a text; an ellipsis shows that there are more."""
+    return text if len(text) <= most else text[: most - 1] + "…"
 
 
 def megabytes(size: float) -> str:

@@ -7,18 +7,21 @@ import logging
 import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import duckdb
+import pytest
 from hypothesis import strategies as st
 
+from lfp_pipeline import settling
 from lfp_pipeline.engine import Engine
 from lfp_pipeline.landing.delivery import Delivery
 from lfp_pipeline.landing.sources import LocalFile
+from lfp_pipeline.reading.reader import Reading, SkippedLines
 from lfp_pipeline.settings import Settings
 
 LOG = logging.getLogger("test")
@@ -166,6 +169,16 @@ def land(engine: Engine, file: File) -> Delivery:
     delivery = engine.land(LocalFile(path), file.key, LOG)
     assert delivery.delivery_id == file.delivery_id
     return delivery
+
+
+def read_with(monkeypatch: pytest.MonkeyPatch, skipped: SkippedLines, *notes: str) -> None:
+    """Have every reading report these skipped lines and notes, whatever is in the file."""
+    read_delivery = settling.read_delivery
+
+    def read(*arguments: Any) -> Reading:  # noqa: ANN401
+        return replace(read_delivery(*arguments), skipped=skipped, notes=notes)
+
+    monkeypatch.setattr(settling, "read_delivery", read)
 
 
 def catch_up(engine: Engine) -> None:

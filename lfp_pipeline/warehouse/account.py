@@ -23,7 +23,7 @@ class Status(StrEnum):
 
 @dataclass(frozen=True)
 class Account:
-    """The account of one delivery. Of a delivery that is not merged, no row counts.
+    """The account of one delivery. Of a delivery that is not merged, no row or line counts.
 
     Attributes:
         rows_read: records in the file; of a deletion, skus.
@@ -38,6 +38,10 @@ class Account:
         error: why it was not merged; of a reverted one, that it is and since when.
         read_with: the fingerprint of how it was read, if it was merged.
         seconds: from the landed file to the commit, waiting included, and what was merged together.
+        blank_lines: skipped lines: empty ones, and rows of nothing but delimiters and white space.
+        repeated_headers: skipped rows that repeat the header.
+        lines_above_header: skipped lines before the header.
+        notes: what people should know of how the file was read, a line each; also of a refused one.
     """
 
     delivery_id: str
@@ -54,6 +58,10 @@ class Account:
     error: str | None = None
     read_with: str | None = None
     seconds: float | None = None
+    blank_lines: int = 0
+    repeated_headers: int = 0
+    lines_above_header: int = 0
+    notes: str | None = None
 
     @property
     def rows_taken(self) -> int:
@@ -62,7 +70,7 @@ class Account:
 
     @property
     def rows_accounted(self) -> int:
-        """The sum of all fates; it equals `rows_read`."""
+        """The sum of all fates; it equals `rows_read`. Skipped lines are no rows."""
         return (
             self.rows_inserted
             + self.rows_updated

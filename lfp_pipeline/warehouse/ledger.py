@@ -28,7 +28,8 @@ _RECORDED = "SELECT coalesce(sum(attempts), 0) FROM warehouse.deliveries"
 
 _COLUMNS = """
 SELECT delivery_id, status, merged_at, rows_read, rows_inserted, rows_updated, rows_unchanged,
-    rows_superseded, rows_stale, rows_rejected, rows_deleted, error, read_with, seconds
+    rows_superseded, rows_stale, rows_rejected, rows_deleted, error, read_with, seconds,
+    blank_lines, repeated_headers, lines_above_header, notes
 FROM warehouse.deliveries
 """
 
@@ -38,7 +39,8 @@ UPDATE warehouse.deliveries
 SET
     status = 'failed', error = $told, attempts = attempts + 1, merged_at = NULL,
     rows_read = 0, rows_inserted = 0, rows_updated = 0, rows_unchanged = 0,
-    rows_superseded = 0, rows_stale = 0, rows_rejected = 0, rows_deleted = 0
+    rows_superseded = 0, rows_stale = 0, rows_rejected = 0, rows_deleted = 0,
+    blank_lines = 0, repeated_headers = 0, lines_above_header = 0, notes = NULL
 WHERE delivery_id = $delivery_id
     AND delivery_id NOT IN (SELECT delivery_id FROM warehouse.products)
     AND delivery_id NOT IN (SELECT delivery_id FROM warehouse.deletions)

@@ -14,6 +14,7 @@ import duckdb
 from lfp_pipeline.errors import WarehouseInconsistentError
 from lfp_pipeline.landing.delivery import Delivery
 from lfp_pipeline.landing.sources import utc_now
+from lfp_pipeline.progress import printable
 from lfp_pipeline.reading.reader import Reading
 from lfp_pipeline.warehouse.account import Account, Status
 from lfp_pipeline.warehouse.counts import apply_changed_names, find_changed_names
@@ -171,10 +172,10 @@ def _growth(connection: duckdb.DuckDBPyConnection) -> int:
 
 
 def _account(arrived: Arrived, fates: Fates, read_with: str, started: float) -> Account:
-    """The account of a delivery, in which every row has a fate."""
+    """The account of a delivery, in which every row has a fate and skipped lines are counted."""
     delivery_id, reading = arrived.delivery.delivery_id, arrived.reading
     if reading is None or arrived.refusal is not None:
-        return Account(delivery_id, Status.REFUSED, error=arrived.refusal)
+        return Account(delivery_id, Status.REFUSED, error=arrived.refusal, notes=_notes(reading))
     account = Account(
         delivery_id=delivery_id,
         status=Status.MERGED,
@@ -188,6 +189,10 @@ def _account(arrived: Arrived, fates: Fates, read_with: str, started: float) -> 
         rows_rejected=reading.rows_rejected,
         read_with=read_with,
         seconds=time.perf_counter() - started,
+        blank_lines=reading.skipped.blank,
+        repeated_headers=reading.skipped.repeated_headers,
+        lines_above_header=reading.skipped.above_header,
+        notes=_notes(reading),
     )
     if account.rows_accounted != account.rows_read:
         msg = (
@@ -196,6 +201,17 @@ def _account(arrived: Arrived, fates: Fates, read_with: str, started: float) -> 
         )
         raise WarehouseInconsistentError(msg)
     return account
+
+
+def _notes(reading: Reading | None) -> str | None:
+    """Return the notes of a reading, a line each; None if there are none.
+
+    A note may quote the file. A character that cannot be printed would end the line, hide the rest
+    in a terminal, or be no text for the database.
+    """
+    if reading is None or not reading.notes:
+        return None
+    return "\n".join(map(printable, reading.notes))
 
 
 def note_unmerged(

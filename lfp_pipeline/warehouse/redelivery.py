@@ -22,7 +22,8 @@ MOST_MOVED = 5_000_000
 """What is updated in place takes memory until it is committed. More is written anew."""
 
 _TWIN = """
-SELECT delivery_id, rows_read, rows_superseded, rows_rejected
+SELECT delivery_id, rows_read, rows_superseded, rows_rejected,
+    blank_lines, repeated_headers, lines_above_header, notes
 FROM warehouse.deliveries
 WHERE status = 'merged'
     AND sha256 = $sha256
@@ -89,7 +90,7 @@ def redeliver(
     found = connection.execute(_TWIN, sought).fetchone()
     if found is None:
         return None
-    twin, rows_read, superseded, rejected = found
+    twin, rows_read, superseded, rejected, blank, repeated, above, notes = found
     winners = rows_read - superseded - rejected
     if _standing(connection, twin) != winners:
         return None
@@ -104,6 +105,10 @@ def redeliver(
         rows_rejected=rejected,
         read_with=read_with,
         seconds=time.perf_counter() - started,
+        blank_lines=blank,
+        repeated_headers=repeated,
+        lines_above_header=above,
+        notes=notes,
     )
     with transaction(connection):
         if winners > MOST_MOVED:

@@ -10,7 +10,7 @@ from lfp_pipeline.errors import WarehouseInconsistentError
 from lfp_pipeline.landing.sources import utc_now
 from lfp_pipeline.warehouse.transaction import transaction
 
-VERSION = 3
+VERSION = 4
 
 INCOMING = "warehouse.lfp_incoming"
 """A table that is to take the place of the products. No part of the schema."""
@@ -95,6 +95,12 @@ CREATE TABLE warehouse.operations (
     ended_at TIMESTAMP NOT NULL,
     told VARCHAR NOT NULL
 );
+""",
+    4: """
+ALTER TABLE warehouse.deliveries ADD COLUMN blank_lines BIGINT DEFAULT 0;
+ALTER TABLE warehouse.deliveries ADD COLUMN repeated_headers BIGINT DEFAULT 0;
+ALTER TABLE warehouse.deliveries ADD COLUMN lines_above_header BIGINT DEFAULT 0;
+ALTER TABLE warehouse.deliveries ADD COLUMN notes VARCHAR;
 """,
 }
 

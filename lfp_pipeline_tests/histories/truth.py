@@ -25,7 +25,8 @@ _SEEN = {name: TABLES[name] for name in ("products", "name_counts")} | {
     "ledger": """
         SELECT delivery_id, status, delivered_at, rows_read, rows_superseded, rows_rejected,
             rows_read - rows_inserted - rows_updated - rows_unchanged - rows_superseded
-                - rows_stale - rows_rejected - rows_deleted AS missing
+                - rows_stale - rows_rejected - rows_deleted AS missing,
+            blank_lines >= 0 AND repeated_headers >= 0 AND lines_above_header >= 0 AS counted
         FROM deliveries
     """,
     "rejected_rows": "SELECT delivery_id, row_number FROM rejected_rows",
@@ -219,12 +220,12 @@ class Truth:
     def _entry(self, id_: str, status: str) -> tuple[Any, ...]:
         at, _ = self.age(id_)
         if status != MERGED:
-            return id_, status, at, 0, 0, 0, 0
+            return id_, status, at, 0, 0, 0, 0, True
         if id_ in self.deletions:
-            return id_, status, at, len(self.deletions[id_].skus), 0, 0, 0
+            return id_, status, at, len(self.deletions[id_].skus), 0, 0, 0, True
         file = self.files[id_]
         superseded = len(file.accepted) - len(file.winners)
-        return id_, status, at, len(file.rows), superseded, len(rejects(file)), 0
+        return id_, status, at, len(file.rows), superseded, len(rejects(file)), 0, True
 
     def fates(self, file: File) -> tuple[int, int, int, int]:
         """Of a file that arrives now, how many rows are inserted, updated, unchanged and stale."""

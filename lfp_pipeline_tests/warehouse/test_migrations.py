@@ -11,14 +11,19 @@ import pytest
 
 from lfp_pipeline.engine import Engine
 from lfp_pipeline.errors import WarehouseInconsistentError
+from lfp_pipeline.operations.prune import prune_raw
 from lfp_pipeline.operations.purge import Selection, purge_products
+from lfp_pipeline.operations.rebuild import rebuild_products
 from lfp_pipeline.operations.revert import revert_delivery
 from lfp_pipeline.operations.verify import verify
+from lfp_pipeline.state import state_of
+from lfp_pipeline.status import as_text
 from lfp_pipeline.warehouse.schema import VERSION, migrate
 from lfp_pipeline_tests.oracle import (
     LOG,
     File,
     assert_laws_hold,
+    catch_up,
     engine_at,
     land,
     tables,
@@ -86,7 +91,40 @@ ALTER TABLE deliveries ADD COLUMN read_with VARCHAR;
 INSERT INTO schema_version VALUES (2, '2026-10-02 08:00:00');
 """
 
-OLD = {1: VERSION_1, 2: VERSION_2}
+VERSION_3 = f"""
+{VERSION_2}
+ALTER TABLE deliveries ADD COLUMN kind VARCHAR DEFAULT 'products';
+ALTER TABLE deliveries ADD COLUMN rows_deleted BIGINT DEFAULT 0;
+ALTER TABLE deliveries ADD COLUMN attempts BIGINT DEFAULT 1;
+ALTER TABLE deliveries ADD COLUMN seconds DOUBLE;
+CREATE TABLE deletions (
+    sku VARCHAR NOT NULL,
+    delivery_id VARCHAR NOT NULL,
+    delivered_at TIMESTAMP NOT NULL
+);
+CREATE TABLE operations (
+    operation VARCHAR NOT NULL,
+    started_at TIMESTAMP NOT NULL,
+    ended_at TIMESTAMP NOT NULL,
+    told VARCHAR NOT NULL
+);
+INSERT INTO schema_version VALUES (3, '2026-10-03 08:00:00');
+"""
+
+OLD = {1: VERSION_1, 2: VERSION_2, 3: VERSION_3}
+
+ADDED = {
+    "read_with": None,
+    "kind": "products",
+    "rows_deleted": 0,
+    "attempts": 1,
+    "seconds": None,
+    "blank_lines": 0,
+    "repeated_headers": 0,
+    "lines_above_header": 0,
+    "notes": None,
+}
+"""What a row of the first version has in the columns that came later."""
 
 every_old_version = pytest.mark.parametrize("version", OLD)
 
@@ -134,6 +172,13 @@ def make_old(folder: Path, version: int) -> Engine:
         connection.execute(_FAILED, told(engine, C))
         if version > 1:
             connection.execute("UPDATE deliveries SET read_with = 'so' WHERE status = 'merged'")
+        if version > 2:
+            connection.execute(
+                "UPDATE deliveries SET attempts = 3, seconds = 0.25 WHERE status = 'merged'"
+            )
+            connection.execute(
+                "INSERT INTO operations VALUES ('verify', '2026-10-03', '2026-10-04', 'None.')"
+            )
         connection.executemany(
             "INSERT INTO products VALUES ($1, $2, $3, $4, $5, $6)", true_products([A, B])
         )
@@ -177,14 +222,14 @@ def test_all_that_was_there_is_kept(tmp_path: Path, version: int) -> None:
     before = everything(engine.warehouse.path)
     open_with_the_present_program(engine)
     after = everything(engine.warehouse.path)
-    for table in ("products", "name_counts", "rejected_rows", "database_identity"):
+    for table in before.keys() - {"deliveries", "schema_version"}:
         assert after[table] == before[table]
     columns, *rows = before["deliveries"]
     kept = [dict(zip(after["deliveries"][0], row, strict=True)) for row in after["deliveries"][1:]]
     assert [tuple(row[column] for column in columns) for row in kept] == rows
     for row in kept:
-        added = {name: row[name] for name in ("kind", "rows_deleted", "attempts", "seconds")}
-        assert added == {"kind": "products", "rows_deleted": 0, "attempts": 1, "seconds": None}
+        added = {name: value for name, value in row.items() if name not in columns}
+        assert added == {name: value for name, value in ADDED.items() if name not in columns}
     versions = query(tmp_path, "SELECT version FROM schema_version ORDER BY version")
     assert versions == [(number,) for number in range(1, VERSION + 1)]
     assert query(
@@ -219,6 +264,35 @@ def test_everything_works_on_it(tmp_path: Path, version: int) -> None:
     assert query(tmp_path, "SELECT attempts FROM deliveries WHERE partition_key = 'c.csv'") == [
         (2,)
     ]
+
+
+@every_old_version
+def test_a_rebuild_keeps_what_only_the_old_database_has(tmp_path: Path, version: int) -> None:
+    engine = make_old(tmp_path, version)
+    catch_up(engine)
+    for kept in (replace(A, microseconds=A.microseconds + 1), C):  # A is needed no longer.
+        engine.ingest(land(engine, kept), LOG)
+    prune_raw(engine, 0, LOG)
+    rebuild_products(engine, LOG)
+    (row,) = query(
+        tmp_path,
+        f"SELECT status, rows_read, blank_lines, repeated_headers, lines_above_header, notes "
+        f"FROM deliveries WHERE delivery_id = '{A.delivery_id}'",
+    )
+    assert row == ("merged", 3, 0, 0, 0, None)
+    assert verify(engine, LOG, thorough=True).problems == ()
+
+
+@every_old_version
+def test_the_status_shows_a_database_that_no_newer_program_has_opened(
+    tmp_path: Path, version: int
+) -> None:
+    engine = make_old(tmp_path, version)
+    before = engine.warehouse.path.read_bytes()
+    text = as_text(state_of(engine))
+    assert f"{A.delivery_id}  merged 2026-10-03 09:00:00, 3 rows (2 inserted, 1 rejected)" in text
+    assert f"{C.delivery_id}  failed: The disk was full." in text
+    assert engine.warehouse.path.read_bytes() == before
 
 
 class Killed(BaseException):

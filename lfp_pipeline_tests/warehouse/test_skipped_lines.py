@@ -1,0 +1,194 @@
+"""The ledger counts the lines that a reading skipped, by kind, and keeps its notes."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pytest
+
+from lfp_pipeline import settling
+from lfp_pipeline.engine import Engine
+from lfp_pipeline.ingested import Ingested
+from lfp_pipeline.landing.delivery import Delivery
+from lfp_pipeline.operations.prune import prune_raw
+from lfp_pipeline.operations.rebuild import rebuild_products
+from lfp_pipeline.operations.revert import reinstate_delivery, revert_delivery
+from lfp_pipeline.operations.verify import verify
+from lfp_pipeline.reading.reader import Reading, SkippedLines
+from lfp_pipeline.warehouse.account import Account
+from lfp_pipeline.warehouse.ledger import account_of, give_up
+from lfp_pipeline_tests.oracle import (
+    LOG,
+    File,
+    assert_laws_hold,
+    engine_at,
+    land,
+    read_with,
+)
+from lfp_pipeline_tests.support import NO_SKU, drop, query
+
+A = File("a.csv", 1_000_000, (("s1", "Ann", "x"), ("s2", "Bob", "y")))
+B = File("b.csv", 2_000_000, (("s3", "Cid", ""), ("s4", "Dot", "")))
+DIRTY = File("dirty.csv", 3_000_000, (("s5", "Eva", ""), ("", "no sku", ""), ("", "none", "")))
+
+SKIPPED = SkippedLines(blank=150, repeated_headers=2, above_header=3)
+NOTES = ("The header is in line 4.", "Two columns are called name; the first one counts.")
+
+FOUND = (150, 2, 3, "\n".join(NOTES))
+NOTHING = (0, 0, 0, None)
+
+
+@pytest.fixture
+def engine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Engine:
+    read_with(monkeypatch, SKIPPED, *NOTES)
+    return engine_at(tmp_path)
+
+
+def ingest(engine: Engine, file: File) -> Account:
+    return engine.ingest(land(engine, file), LOG).account
+
+
+def skipped(account: Account) -> tuple[Any, ...]:
+    lines = account.blank_lines, account.repeated_headers, account.lines_above_header
+    return *lines, account.notes
+
+
+def in_ledger(engine: Engine) -> dict[str, tuple[Any, ...]]:
+    """What each delivery has skipped, by its id, as the ledger has it."""
+    rows = query(
+        engine.settings.data_dir,
+        "SELECT delivery_id, blank_lines, repeated_headers, lines_above_header, notes "
+        "FROM deliveries",
+    )
+    return {delivery_id: tuple(others) for delivery_id, *others in rows}
+
+
+def test_a_merge_counts_skipped_lines_apart_from_rows(engine: Engine) -> None:
+    account = ingest(engine, A)
+    assert skipped(account) == FOUND
+    assert account.rows_read == account.rows_accounted == len(A.rows)
+    assert in_ledger(engine) == {A.delivery_id: FOUND}
+    assert_laws_hold(engine, [A])
+    assert verify(engine, LOG, thorough=True).problems == ()
+
+
+def test_a_file_without_skipped_lines_has_zeros_and_no_notes(tmp_path: Path) -> None:
+    engine = engine_at(tmp_path)
+    assert skipped(ingest(engine, A)) == NOTHING
+    assert in_ledger(engine) == {A.delivery_id: NOTHING}
+
+
+def test_the_account_that_is_read_from_the_ledger_is_the_one_that_was_written(
+    engine: Engine,
+) -> None:
+    account = ingest(engine, A)
+    with engine.warehouse.opened("testing", LOG) as connection:
+        assert account_of(connection, land(engine, A)) == account
+
+
+def test_each_delivery_of_a_batch_has_counts_and_notes_of_its_own(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read_delivery = settling.read_delivery
+
+    def read(delivery: Delivery, *others: Any) -> Reading:  # noqa: ANN401
+        reading = read_delivery(delivery, *others)
+        if delivery.partition_key == A.key:
+            return reading
+        return replace(reading, skipped=SkippedLines(blank=1), notes=())
+
+    monkeypatch.setattr(settling, "read_delivery", read)
+    done = list(engine.ingest_all([], [land(engine, file) for file in (A, B)], LOG))
+    assert [one.batch for one in done if isinstance(one, Ingested)] == [2, 2]
+    assert in_ledger(engine) == {A.delivery_id: FOUND, B.delivery_id: (1, 0, 0, None)}
+
+
+def test_a_file_refused_for_its_rejects_keeps_its_notes_and_counts_nothing(
+    engine: Engine,
+) -> None:
+    strict = engine_at(engine.settings.data_dir, max_reject_share=0.1)
+    account = ingest(strict, DIRTY)
+    assert account.status == "refused"
+    assert in_ledger(engine) == {DIRTY.delivery_id: (0, 0, 0, FOUND[-1])}
+
+
+def test_a_file_that_is_refused_unread_has_no_notes(engine: Engine) -> None:
+    drop(engine.settings.inbox_dir, "bad.csv", NO_SKU)
+    list(engine.ingest_all(engine.pending_inbox_files(LOG), [], LOG))
+    assert list(in_ledger(engine).values()) == [NOTHING]
+
+
+def test_the_same_bytes_again_have_the_counts_and_notes_of_their_twin(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ingest(engine, A)
+    again = replace(A, microseconds=A.microseconds + 1)
+    with monkeypatch.context() as context:
+        read_with(context, SkippedLines(blank=7), "It was read.")
+        assert skipped(ingest(engine, again)) == FOUND
+    assert in_ledger(engine) == {A.delivery_id: FOUND, again.delivery_id: FOUND}
+    assert_laws_hold(engine, [A, again])
+
+
+def test_a_reverted_delivery_has_skipped_nothing_until_it_is_reinstated(engine: Engine) -> None:
+    ingest(engine, A)
+    revert_delivery(engine, A.delivery_id, LOG)
+    assert in_ledger(engine) == {A.delivery_id: NOTHING}
+    reinstate_delivery(engine, A.delivery_id, LOG)
+    assert in_ledger(engine) == {A.delivery_id: FOUND}
+
+
+def test_a_delivery_that_counts_as_merged_no_longer_has_skipped_nothing(engine: Engine) -> None:
+    ingest(engine, A)
+    with engine.warehouse.opened("testing", LOG) as connection:
+        connection.execute("DELETE FROM warehouse.products")
+        give_up(connection, A.delivery_id, "It is lost.")
+    assert in_ledger(engine) == {A.delivery_id: NOTHING}
+
+
+def test_a_rebuild_keeps_the_counts_and_notes_of_what_was_pruned(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ingest(engine, A)
+    newer = File(A.key, A.microseconds + 1, (("s1", "Ann", "new"), ("s2", "Bob", "new")))
+    ingest(engine, newer)
+    prune_raw(engine, 0, LOG)
+    read_with(monkeypatch, SkippedLines(blank=1), "It was read again.")
+    rebuild_products(engine, LOG)
+    assert in_ledger(engine) == {
+        A.delivery_id: FOUND,
+        newer.delivery_id: (1, 0, 0, "It was read again."),
+    }
+
+
+def test_the_published_copy_has_the_counts_and_notes(engine: Engine) -> None:
+    ingest(engine, A)
+    engine.published.publish(LOG)
+    with duckdb.connect(engine.published.path, read_only=True) as copy:
+        (row,) = copy.execute(
+            "SELECT blank_lines, repeated_headers, lines_above_header, notes FROM deliveries"
+        ).fetchall()
+    assert row == FOUND
+
+
+def test_a_note_is_one_printable_line_whatever_the_file_has(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read_with(
+        monkeypatch, SkippedLines(), "A column is called 'a\nb\x1b[2J\x00\udce9ß'.", "Second."
+    )
+    engine = engine_at(tmp_path)
+    account = ingest(engine, A)
+    assert account.status == "merged"
+    assert account.notes == "A column is called 'a\\nb\\x1b[2J\\x00\\udce9ß'.\nSecond."
+
+
+def test_a_failed_attempt_leaves_no_notes_of_the_one_before(engine: Engine) -> None:
+    strict = engine_at(engine.settings.data_dir, max_reject_share=0.1)
+    ingest(strict, DIRTY)
+    land(engine, DIRTY).path.write_bytes(b"damaged")
+    (done,) = engine.ingest_all([], [engine.raw_zone.find(DIRTY.delivery_id)], LOG)
+    assert isinstance(done, Ingested)
+    assert done.account.status == "failed"
+    assert in_ledger(engine) == {DIRTY.delivery_id: NOTHING}
