@@ -9,7 +9,7 @@ import duckdb
 
 from lfp_pipeline.ingested import Ingested, NotLanded
 from lfp_pipeline.landing.delivery import Delivery
-from lfp_pipeline.progress import counted, megabytes
+from lfp_pipeline.progress import counted, megabytes, shortened
 from lfp_pipeline.reading.reader import Reading
 from lfp_pipeline.warehouse.account import Account, Status
 from lfp_pipeline.warehouse.counts import top_names
@@ -79,13 +79,14 @@ def delivery_metadata(delivery: Delivery) -> Metadata:
 
 
 def ingested_metadata(ingested: Ingested) -> Metadata:
-    """What became of a merged delivery: the rows by fate, the speed, and samples."""
+    """What became of a merged delivery: rows by fate, skipped lines, notes, speed, samples."""
     account, delivery = ingested.account, ingested.delivery
     metadata: dict[str, Any] = {
         "dagster/row_count": ingested.products,
         "dagster/partition_row_count": account.rows_taken,
         "rows_read": account.rows_read,
         **fates(account),
+        **_skipped_lines(account),
         "delivery_id": delivery.delivery_id,
         "source": delivery.source,
         "delivered_at": _utc(delivery),
@@ -94,6 +95,8 @@ def ingested_metadata(ingested: Ingested) -> Metadata:
     }
     if ingested.seconds:
         metadata["seconds"] = round(ingested.seconds, 3)
+    if account.notes:  # They may quote the file: as text, they are no Markdown.
+        metadata["notes"] = dg.MetadataValue.text(account.notes)
     if account.rows_rejected:
         metadata["to_mend_the_rejects"] = f"make rejects PARTITION={delivery.partition_key}"
     if ingested.batch > 1:
@@ -133,6 +136,16 @@ def fates(account: Account) -> dict[str, int]:
     }
 
 
+def _skipped_lines(account: Account) -> dict[str, int]:
+    """The lines of a delivery that are neither rows nor rejects, by kind, where there are some."""
+    lines = {
+        "blank_lines": account.blank_lines,
+        "repeated_headers": account.repeated_headers,
+        "lines_above_header": account.lines_above_header,
+    }
+    return {kind: number for kind, number in lines.items() if number}
+
+
 def summary(outcome: Ingested | NotLanded) -> str:
     """What became of a delivery, in a line."""
     if isinstance(outcome, NotLanded):
@@ -142,9 +155,23 @@ def summary(outcome: Ingested | NotLanded) -> str:
         return f"{key}: {account.error}"
     if account.status is not Status.MERGED:
         return f"{key} {account.status.told}: {account.error}"
-    parts = ", ".join(f"{rows:,} {fate}" for fate, rows in fates(account).items() if rows)
+    parts = ", ".join(f"{rows:,} {fate}" for fate, rows in fates(account).items() if rows) or "none"
+    if skipped := _skipped(account):
+        parts += f"; skipped: {', '.join(skipped)}"
     speed = f" in {outcome.seconds:.2f} s" if outcome.seconds else "; it was in already"
-    return f"{key}: {counted(account.rows_read, 'row')} ({parts or 'none'}){speed}"
+    return f"{key}: {counted(account.rows_read, 'row')} ({parts}){speed}"
+
+
+def _skipped(account: Account) -> list[str]:
+    """The skipped lines of each kind for people: `2 blank lines`, `1 line above the header`."""
+    kinds = []
+    if account.blank_lines:
+        kinds.append(counted(account.blank_lines, "blank line"))
+    if account.repeated_headers:
+        kinds.append(counted(account.repeated_headers, "repeated header"))
+    if account.lines_above_header:
+        kinds.append(f"{counted(account.lines_above_header, 'line')} above the header")
+    return kinds
 
 
 def tell(log: logging.Logger, outcome: Ingested | NotLanded) -> None:
@@ -220,4 +247,4 @@ def _cell(value: object) -> str | int:
     if isinstance(value, int):
         return value
     text = value.decode("utf-8", "backslashreplace") if isinstance(value, bytes) else str(value)
-    return text if len(text) <= _SHOWN_CHARACTERS else text[: _SHOWN_CHARACTERS - 1] + "…"
+    return shortened(text, _SHOWN_CHARACTERS)

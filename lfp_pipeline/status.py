@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 
 from lfp_pipeline.engine import Engine
 from lfp_pipeline.errors import LfpError
-from lfp_pipeline.progress import counted, megabytes, some_of
+from lfp_pipeline.progress import counted, megabytes, printable, shortened, some_of
 from lfp_pipeline.settings import load_settings
 from lfp_pipeline.state import Row, State, state_of
 from lfp_pipeline.warehouse.account import Status
@@ -14,6 +14,9 @@ _WHAT_TO_DO = {
     "refused": "Mend the file and drop it anew, or take it away: ingest_inbox fails by it.",
     "failed": "ingest_inbox tries it again; so does the sensor, with what is in the inbox.",
 }
+
+_SHOWN_NOTES = 5
+_NOTE_CHARACTERS = 200
 
 
 def as_text(state: State) -> str:
@@ -75,7 +78,19 @@ def _latest(state: State) -> list[str]:
         return []
     rows = state.tables.latest
     width = max((len(row["delivery_id"]) for row in rows), default=0)
-    return [f"{row['delivery_id']:<{width}}  {_told(row)}" for row in rows]
+    lines = []
+    for row in rows:
+        lines += [f"{row['delivery_id']:<{width}}  {_told(row)}", *_notes(row)]
+    return lines
+
+
+def _notes(row: Row) -> list[str]:
+    """Return the first notes of a delivery, a line each. They may quote the file."""
+    notes = (row.get("notes") or "").splitlines()  # A copy by an older version has no such column.
+    lines = [f"    {shortened(printable(note), _NOTE_CHARACTERS)}" for note in notes[:_SHOWN_NOTES]]
+    if left := len(notes) - len(lines):
+        lines.append(f"    {counted(left, 'more note')} in the table deliveries.")
+    return lines
 
 
 def _told(row: Row) -> str:

@@ -11,7 +11,8 @@ import pytest
 
 from lfp_pipeline.engine import Engine
 from lfp_pipeline.ingested import Ingested
-from lfp_pipeline_tests.oracle import File, land, true_counts, true_products
+from lfp_pipeline.reading.reader import SkippedLines
+from lfp_pipeline_tests.oracle import File, land, read_with, true_counts, true_products
 from lfp_pipeline_tests.support import (
     HEADER,
     LEDGER,
@@ -28,6 +29,8 @@ from lfp_pipeline_tests.support import project as project_in
 A = File("a.csv", 1_000_000, (("s1", "Ann", "x"), ("s2", "Bob", "y"), ("s1", "Ann", "z"), ("", "")))
 B = File("b.csv", 2_000_000, (("s1", "Ann", "z"), ("s3", "Ann", "w")))
 C = File("c.csv", 500_000, (("s1", "Old", ""), ("s4", "New", "")))
+
+SKIPPED_LINES = {"blank_lines", "repeated_headers", "lines_above_header", "notes"}
 
 CHECKS = ["sku_unique", "rows_conserved", "reject_share", "counts_match"]
 
@@ -113,6 +116,34 @@ def test_the_metadata_tells_the_rows_by_fate_the_speed_and_the_source(first: Pro
     }
     assert {name: metadata[name] for name in expected} == expected
     assert metadata["rows_per_second"] > 0
+
+
+def test_the_metadata_shows_no_skipped_lines_and_notes_where_there_are_none(
+    first: Project,
+) -> None:
+    metadata = first.metadata("products", A.key)
+    assert SKIPPED_LINES.isdisjoint(metadata)
+
+
+@pytest.mark.parametrize("job", ["ingest_products", "ingest_inbox"])
+def test_the_metadata_shows_skipped_lines_by_kind_and_the_notes_as_plain_text(
+    project: Project, monkeypatch: pytest.MonkeyPatch, job: str
+) -> None:
+    notes = "A column is called '**[x](http://x)**'.", "<b>The header is in line 4.</b>"
+    read_with(monkeypatch, SkippedLines(blank=1_500, above_header=3), *notes)
+    project.drop(B)
+    run = project.ingest(B.key) if job == "ingest_products" else project.run(job)
+    assert run.success
+    found = project.materialization("products", B.key).metadata
+    shown = {name: found[name] for name in SKIPPED_LINES & found.keys()}
+    assert shown == {
+        "blank_lines": dg.MetadataValue.int(1_500),
+        "lines_above_header": dg.MetadataValue.int(3),
+        "notes": dg.MetadataValue.text("\n".join(notes)),
+    }
+    assert project.ingest(B.key).success  # It is in already, and nothing is read.
+    again = project.materialization("products", B.key).metadata
+    assert {name: again[name] for name in shown} == shown
 
 
 def test_the_metadata_shows_samples_of_products_and_rejects_and_the_top_names(

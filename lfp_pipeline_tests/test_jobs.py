@@ -1,10 +1,13 @@
 """The job ingest_inbox, on a real instance."""
 
+import re
+
 import duckdb
 import pytest
 
-from lfp_pipeline_tests.oracle import File, true_counts, true_products
-from lfp_pipeline_tests.support import LEDGER, NAME_COUNTS, NO_SKU, Project, drop, query
+from lfp_pipeline.reading.reader import SkippedLines
+from lfp_pipeline_tests.oracle import File, read_with, true_counts, true_products
+from lfp_pipeline_tests.support import HEADER, LEDGER, NAME_COUNTS, NO_SKU, Project, drop, query
 
 A = File("a.csv", 1_000_000, (("s1", "Ann", "x"), ("s2", "Bob", "y")))
 B = File("b.csv", 2_000_000, (("s1", "Ann", "z"), ("s3", "Ann", "w")))
@@ -23,6 +26,44 @@ def test_everything_in_the_inbox_goes_in_and_shows_as_materialized(project: Proj
     assert sorted(project.registered) == [A.key, B.key]
     assert project.checks(run.run_id) == dict.fromkeys(CHECKS, True)
     assert project.metadata("name_counts")["dagster/row_count"] == len(true_counts([A, B]))
+
+
+@pytest.mark.parametrize(
+    ("skipped", "told"),
+    [
+        (SkippedLines(), ""),
+        (SkippedLines(blank=1), "; skipped: 1 blank line"),
+        (SkippedLines(repeated_headers=1), "; skipped: 1 repeated header"),
+        (SkippedLines(above_header=1), "; skipped: 1 line above the header"),
+        (
+            SkippedLines(1_500, 2, 3),
+            "; skipped: 1,500 blank lines, 2 repeated headers, 3 lines above the header",
+        ),
+    ],
+)
+def test_the_log_counts_skipped_lines_and_leaves_notes_to_the_reader(
+    project: Project, monkeypatch: pytest.MonkeyPatch, skipped: SkippedLines, told: str
+) -> None:
+    read_with(monkeypatch, skipped, "The header is in line 4.")
+    project.drop(A)
+    run = project.run("ingest_inbox")
+    messages = [entry.user_message for entry in project.instance.all_logs(run.run_id)]
+    (line,) = [message for message in messages if message.startswith("a.csv: ")]
+    assert re.fullmatch(rf"a\.csv: 2 rows \(2 inserted{told}\) in \d+\.\d\d s", line)
+    assert not any("line 4" in message for message in messages)
+
+
+def test_a_file_of_skipped_lines_only_is_logged_with_no_row(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read_with(monkeypatch, SkippedLines(blank=2))
+    drop(project.inbox, A.key, HEADER)
+    run = project.run("ingest_inbox")
+    messages = [entry.user_message for entry in project.instance.all_logs(run.run_id)]
+    assert any(
+        message.startswith("a.csv: 0 rows (none; skipped: 2 blank lines) in ")
+        for message in messages
+    )
 
 
 def test_a_partition_shows_the_same_as_when_it_is_run_alone(project: Project) -> None:

@@ -13,9 +13,10 @@ from lfp_pipeline.landing.inbox import list_inbox
 from lfp_pipeline.landing.sources import LocalFile
 from lfp_pipeline.operations.prune import prune_raw
 from lfp_pipeline.operations.rebuild import rebuild_products
+from lfp_pipeline.reading.reader import SkippedLines
 from lfp_pipeline.state import State, state_of
 from lfp_pipeline.status import as_text
-from lfp_pipeline_tests.oracle import LOG, File
+from lfp_pipeline_tests.oracle import LOG, File, read_with
 from lfp_pipeline_tests.processes import running
 from lfp_pipeline_tests.sensors.test_file_drop import HOLD
 from lfp_pipeline_tests.support import HEADER, NO_SKU, Project, drop
@@ -174,6 +175,62 @@ def test_the_last_deliveries_are_told_with_their_fates(project: Project) -> None
     assert re.search(r" 2 rows \(1 inserted, 1 unchanged\)" + rate, second)
     assert state.tables
     assert state.tables.sizes == {"products": 3, "names": 2, "deliveries": 3, "rejected_rows": 0}
+
+
+def test_the_last_deliveries_show_their_notes_a_line_each(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project.drop(A)
+    project.run("ingest_inbox")
+    with monkeypatch.context() as context:
+        hostile = "A column is called '\x1b[2J\n```\u202e'."
+        read_with(context, SkippedLines(), "The header is in line 4.", hostile, "x" * 500)
+        project.drop(B)
+        project.run("ingest_inbox")
+    long_ago(project)
+    project.run("publish_tables")
+    _, text = status_of(project)
+    second, *notes, first = section(text, "Last deliveries")
+    assert second.startswith(B.delivery_id)
+    assert first.startswith(A.delivery_id)
+    assert notes == [
+        "    The header is in line 4.",
+        "    A column is called '\\x1b[2J\\n```\\u202e'.",
+        f"    {'x' * 199}…",
+    ]
+
+
+def test_a_refused_file_shows_its_notes(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    read_with(monkeypatch, SkippedLines(), "The header is in line 4.")
+    drop(project.inbox, "dirty.csv", HEADER + "s1,Ann,\n,Bob,\n")
+    project.run("ingest_inbox")
+    long_ago(project)
+    project.run("publish_tables")
+    refused, note = section(status_of(project)[1], "Last deliveries")
+    assert "refused: 1 of 2 rows are rejected" in refused
+    assert note == "    The header is in line 4."
+
+
+@pytest.mark.parametrize(("number", "left"), [(5, None), (6, "1 more note"), (7, "2 more notes")])
+def test_of_many_notes_the_first_five_are_shown_and_the_others_counted(
+    project: Project, monkeypatch: pytest.MonkeyPatch, number: int, left: str | None
+) -> None:
+    read_with(monkeypatch, SkippedLines(), *(f"Note {one}." for one in range(number)))
+    project.drop(A)
+    project.run("ingest_inbox")
+    _, *notes = section(status_of(project)[1], "Last deliveries")
+    assert notes[:5] == [f"    Note {one}." for one in range(5)]
+    assert notes[5:] == ([f"    {left} in the table deliveries."] if left else [])
+
+
+def test_notes_that_were_written_by_hand_are_made_printable(project: Project) -> None:
+    project.drop(A)
+    project.run("ingest_inbox")
+    with duckdb.connect(project.data / "products.duckdb") as by_hand:
+        by_hand.execute("UPDATE deliveries SET notes = 'a' || chr(27) || '[2J' || chr(10) || 'b'")
+    (project.data / "published" / "products.duckdb").unlink()
+    _, *notes = section(status_of(project)[1], "Last deliveries")
+    assert notes == ["    a\\x1b[2J", "    b"]
 
 
 def test_of_many_deliveries_the_last_ten_are_told(project: Project) -> None:
