@@ -40,6 +40,10 @@ class ReaderDiedError(LfpError):
     """Processes that read the delivery died, or took more than they may have."""
 
 
+class ReadingTimeoutError(LfpError):
+    """Reading an archive takes longer than the settings allow. On another day, it may not."""
+
+
 class WarehouseBusyError(LfpError):
     """The warehouse stayed in other hands for longer than the settings allow to wait."""
 

@@ -31,6 +31,7 @@ from lfp_pipeline.progress import counted
 from lfp_pipeline.reading.columns import Column
 from lfp_pipeline.reading.dialect import HEAD_BYTES, Dialect, detect_dialect
 from lfp_pipeline.reading.encoding import beyond_ascii_in, to_utf8
+from lfp_pipeline.reading.plain_text import header_check
 from lfp_pipeline.reading.text_encoding import encoding_by_head, other_encoding
 from lfp_pipeline.reading.unpacking import contents
 from lfp_pipeline.settings import Settings, load_settings
@@ -216,7 +217,8 @@ def _dialect(engine: Engine, key: str, delivery_id: str) -> Dialect | None:
 def _dialect_of_file(delivery: Delivery, settings: Settings) -> Dialect | None:
     """How a file is written; None: it is a zip of several, which are written in different ways."""
     text_format = delivery.text_format
-    with closing(contents(delivery.path, settings.max_unpacked_bytes)) as several:
+    has_header = header_check(text_format, settings)
+    with closing(contents(delivery.path, settings.max_unpacked_bytes, has_header)) as several:
         first, *others = [_dialect_of(one.pieces, text_format, settings) for one in several]
     same = [(one.delimiter, one.columns) == (first.delimiter, first.columns) for one in others]
     return first if all(same) else None

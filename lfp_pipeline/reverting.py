@@ -107,9 +107,7 @@ def _read(
 ) -> None:
     with workspace.folder_for(0) as folder:
         try:
-            texts = plain_texts(
-                delivery.path, folder, settings.max_unpacked_bytes, delivery.text_format
-            )
+            texts = plain_texts(delivery, folder, settings)
             read_delivery(delivery, texts, workspace.connection, folder, settings, log)
         except DeliveryRefusedError as error:
             msg = (

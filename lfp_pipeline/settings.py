@@ -156,6 +156,9 @@ class Settings(BaseSettings):
     max_unpacked_bytes: int = Field(
         100 * 2**30, ge=1, description="Largest size of a file once decompressed."
     )
+    max_archive_seconds: float = Field(
+        3600, gt=0, description="Longest time for reading the members of one zip, in seconds."
+    )
 
     download_attempts: int = Field(5, ge=1, le=100, description="Tries of one download.")
     download_timeout_seconds: float = Field(

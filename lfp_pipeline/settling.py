@@ -271,8 +271,7 @@ class _Work:
         check_intact(delivery)
         if self._is_suspect(delivery):
             rehearse_if_a_reader_died(delivery, self.limits, self.settings, self.log)
-        most_bytes = self.settings.max_unpacked_bytes
-        return plain_texts(delivery.path, folder, most_bytes, delivery.text_format)
+        return plain_texts(delivery, folder, self.settings)
 
     def _is_suspect(self, delivery: Delivery) -> bool:
         """Whether a reader of these bytes had died when this began."""

@@ -21,6 +21,7 @@ from lfp_pipeline.landing.outcomes import read_outcome
 from lfp_pipeline.landing.sources import LocalFile
 from lfp_pipeline.reading.plain_text import PlainText
 from lfp_pipeline.reading.reader import Reading
+from lfp_pipeline.settings import Settings
 from lfp_pipeline.warehouse import direct_load
 from lfp_pipeline.warehouse.account import Status
 from lfp_pipeline.warehouse.duckdb_file import Warehouse
@@ -379,9 +380,9 @@ def test_a_packed_file_is_unpacked_once_also_where_it_is_refused(
     unpacked: list[Path] = []
     unpacking = settling.plain_texts
 
-    def noting(raw: Path, *others: Any) -> list[PlainText]:  # noqa: ANN401
-        unpacked.append(raw)
-        return unpacking(raw, *others)
+    def noting(delivery: Delivery, folder: Path, settings: Settings) -> list[PlainText]:
+        unpacked.append(delivery.path)
+        return unpacking(delivery, folder, settings)
 
     monkeypatch.setattr(settling, "plain_texts", noting)
     monkeypatch.setattr(direct_load, "LEAST_BYTES", 0)

@@ -2,15 +2,14 @@
 
 import re
 
+from lfp_pipeline.reading.compression import COMPRESSIONS
+
 HEAD_BYTES = 265
 """So many bytes are needed to tell: those of a tar are late."""
 
 _KINDS = (
     ("zip", re.compile(rb"PK(?:\x03\x04|\x05\x06|\x07\x08)")),
-    ("gzip", re.compile(rb"\x1f\x8b\x08")),
-    ("zstd", re.compile(rb"\x28\xb5\x2f\xfd|[\x50-\x5f]\x2a\x4d\x18")),
-    ("bzip2", re.compile(rb"BZh[1-9](?:1AY&SY|\x17\x72\x45\x38\x50\x90)")),
-    ("xz", re.compile(rb"\xfd7zXZ\0")),
+    *((compression.name, compression.magic) for compression in COMPRESSIONS),
     ("lz4", re.compile(rb"\x04\x22\x4d\x18")),
     ("compress", re.compile(rb"\x1f\x9d")),
     ("7z", re.compile(rb"7z\xbc\xaf\x27\x1c")),

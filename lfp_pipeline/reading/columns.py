@@ -57,12 +57,6 @@ def map_columns(header: Sequence[str], aliases: Aliases) -> ColumnMap:
     found = matches(header, aliases)
     shown = ", ".join(header)[:_SHOWN_HEADER_CHARACTERS]
     if missing := [column for column in WANTED if not found[column]]:
-        if _is_binary(shown):
-            msg = "The file is not text. Deliver CSV, plain or as .gz, .zst or .zip."
-            raise DeliveryRefusedError(msg)
-        if shown.startswith("<"):
-            msg = f"The file looks like HTML or XML, not CSV. Its first line is: {shown!r}."
-            raise DeliveryRefusedError(msg)
         msg = (
             f"The header has no column {' and no column '.join(missing)}. It names: "
             f"{shown!r}. Name the columns name, sku and description, or tell other names in "
@@ -81,10 +75,6 @@ def map_columns(header: Sequence[str], aliases: Aliases) -> ColumnMap:
             )
             raise DeliveryRefusedError(msg)
     return ColumnMap(positions, tuple(header))
-
-
-def _is_binary(text: str) -> bool:
-    return any(mark == "\ufffd" or (mark < " " and not mark.isspace()) for mark in text)
 
 
 def _bare(cell: str) -> str:

@@ -2,15 +2,17 @@
 
 import bz2
 import lzma
+import os
 import re
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
 from typing import BinaryIO, Protocol, cast
 
 from isal import igzip_lib
 
 from lfp_pipeline.landing.sources import CHUNK_BYTES
+from lfp_pipeline.progress import counted
 
 if sys.version_info >= (3, 14):
     from compression import zstd
@@ -25,9 +27,17 @@ _IsalError = cast("type[Exception]", igzip_lib.IsalError)
 DAMAGED = (OSError, EOFError, ValueError, lzma.LZMAError, zstd.ZstdError, _IsalError)
 """What undoing a damaged stream may raise. For bz2, an OSError without a number."""
 
+MAX_JUNK_BYTES = 64 << 10
+"""At most so many bytes after a complete stream are ignored: a signature, a line of a log.
+
+A damaged part of a product file is seldom so small.
+"""
+
 _PACKED_BYTES = 1 << 15
 _HEAD_BYTES = 1 << 10
 _DICTIONARY_BYTES = 256 << 20
+_PADDING = b"\0\r\n"
+"""What tape drives, FTP clients in text mode, and editors append to a file."""
 
 
 class Decompressor(Protocol):
@@ -51,21 +61,44 @@ class Decompressor(Protocol):
 
 @dataclass(frozen=True)
 class Compression:
-    """A way to compress one file: what it begins with, and what undoes it."""
+    """A way to compress one file.
 
+    Attributes:
+        name: for people.
+        begin: the first bytes of a stream that holds data.
+        magic: matches the first `MAGIC_BYTES` of a file.
+        decompressor: makes what undoes one stream.
+    """
+
+    name: str
+    begin: bytes
     magic: re.Pattern[bytes]
     decompressor: Callable[[], Decompressor]
 
+    def begins(self, data: bytes) -> bool:
+        """Whether `data` begins with a stream, which may be damaged or cut off after one byte."""
+        size = min(len(data), len(self.begin))
+        return data[:size] == self.begin[:size] or self.magic.match(data) is not None
 
-_COMPRESSIONS = (
+
+COMPRESSIONS = (
     Compression(
-        re.compile(rb"\x1f\x8b"),
+        "gzip",
+        b"\x1f\x8b",
+        re.compile(rb"\x1f\x8b\x08"),
         lambda: igzip_lib.IgzipDecompressor(flag=igzip_lib.DECOMP_GZIP),
     ),
-    # The second kind is a frame that is to be skipped.
-    Compression(re.compile(rb"\x28\xb5\x2f\xfd|[\x50-\x5f]\x2a\x4d\x18"), zstd.ZstdDecompressor),
-    Compression(re.compile(rb"BZh[1-9](?:1A|\x17\x72)"), bz2.BZ2Decompressor),
     Compression(
+        "zstd",
+        b"\x28\xb5\x2f\xfd",
+        # The second kind is a frame that is to be skipped.
+        re.compile(rb"\x28\xb5\x2f\xfd|[\x50-\x5f]\x2a\x4d\x18"),
+        zstd.ZstdDecompressor,
+    ),
+    Compression("bzip2", b"BZh", re.compile(rb"BZh[1-9](?:1A|\x17\x72)"), bz2.BZ2Decompressor),
+    Compression(
+        "xz",
+        b"\xfd7zXZ\0",
         re.compile(rb"\xfd7zXZ\0"),
         lambda: lzma.LZMADecompressor(lzma.FORMAT_XZ, memlimit=_DICTIONARY_BYTES),
     ),
@@ -74,12 +107,7 @@ _COMPRESSIONS = (
 
 def compression_of(magic: bytes) -> Compression | None:
     """How a file that begins with these bytes is compressed, if it is."""
-    return next((one for one in _COMPRESSIONS if one.magic.match(magic)), None)
-
-
-def inflater() -> Decompressor:
-    """What undoes the deflate in a zip."""
-    return igzip_lib.IgzipDecompressor(flag=igzip_lib.DECOMP_DEFLATE)
+    return next((one for one in COMPRESSIONS if one.magic.match(magic)), None)
 
 
 def packed_pieces(file: BinaryIO, size: int = -1) -> Iterator[bytes]:
@@ -93,26 +121,76 @@ def packed_pieces(file: BinaryIO, size: int = -1) -> Iterator[bytes]:
         yield piece
 
 
-def unpack(packed: Iterator[bytes], decompressor: Callable[[], Decompressor]) -> Iterator[bytes]:
-    """The plain bytes of streams that follow one another, perhaps with zeros between them.
+def read_head(pieces: Iterator[bytes], size: int, begin: bytes = b"") -> bytes:
+    """Take pieces until there are `size` bytes, or no more pieces.
+
+    Args:
+        pieces: the taken ones are missing from it afterwards.
+        size: in bytes; the last piece may exceed it.
+        begin: comes before the pieces, and counts.
+
+    Returns:
+        `begin` and the taken pieces, joined.
+    """
+    while len(begin) < size and (piece := next(pieces, b"")):
+        begin += piece
+    return begin
+
+
+def inflate(packed: Iterator[bytes]) -> Iterator[bytes]:
+    """Yield the plain bytes of one stream of deflate, as in a zip; of no bytes, nothing.
 
     Raises:
-        EOFError: the last stream is not whole.
-        DAMAGED: one is damaged.
+        DAMAGED: the stream is damaged, or its end is missing.
     """
-    stream: Decompressor | None = None
-    for piece in packed:
-        rest = piece
-        while rest := rest if stream else rest.lstrip(b"\0"):
-            if stream is None and len(rest) < _HEAD_BYTES:
-                rest += next(packed, b"")  # isal loses its way in a header that is cut in two.
-            stream = stream or decompressor()
-            yield stream.decompress(rest, CHUNK_BYTES)
-            while not (stream.eof or stream.needs_input):
-                yield stream.decompress(b"", CHUNK_BYTES)
-            if not stream.eof:
-                break
-            rest, stream = stream.unused_data, None
-    if stream:
-        msg = "its end is missing"
-        raise EOFError(msg)
+    if head := read_head(packed, 1):
+        yield from _stream(igzip_lib.IgzipDecompressor(flag=igzip_lib.DECOMP_DEFLATE), head, packed)
+
+
+def unpack(file: BinaryIO, compression: Compression, notes: list[str]) -> Iterator[bytes]:
+    """Yield the plain bytes of a compressed file: of one stream, or of several in a row.
+
+    Zeros and line breaks after a stream are skipped. A few other bytes at the end are ignored, if
+    no stream begins within them.
+
+    Args:
+        file: at its begin, which is that of a stream.
+        compression: of all its streams.
+        notes: gets a sentence, if bytes are ignored.
+
+    Raises:
+        DAMAGED: a stream is damaged, the end of the last one is missing, or what follows it may be
+            a damaged part of the file.
+    """
+    packed = packed_pieces(file)
+    rest = read_head(packed, _HEAD_BYTES)
+    while rest and compression.begins(rest):
+        rest = yield from _stream(compression.decompressor(), rest, packed)
+        rest = rest.lstrip(_PADDING)
+        while not rest and (piece := next(packed, b"")):
+            rest = piece.lstrip(_PADDING)
+        # isal loses its way in a header that is cut in two.
+        rest = read_head(packed, _HEAD_BYTES, rest)
+    if rest:
+        size = len(rest) + os.fstat(file.fileno()).st_size - file.tell()
+        others = f"{compression.name} stream is followed by {counted(size, 'byte')} of other data"
+        if size > MAX_JUNK_BYTES or compression.magic.search(rest + file.read()):
+            msg = f"its {others}, perhaps a damaged part of the file"
+            raise ValueError(msg)
+        notes.append(f"The {others}, which the reader ignores.")
+
+
+def _stream(
+    stream: Decompressor, head: bytes, packed: Iterator[bytes]
+) -> Generator[bytes, None, bytes]:
+    """Yield the plain bytes of one stream, and return what follows it in its last piece."""
+    piece = head
+    while piece:
+        yield stream.decompress(piece, CHUNK_BYTES)
+        while not (stream.eof or stream.needs_input):
+            yield stream.decompress(b"", CHUNK_BYTES)
+        if stream.eof:
+            return stream.unused_data
+        piece = next(packed, b"")
+    msg = "its end is missing"
+    raise EOFError(msg)

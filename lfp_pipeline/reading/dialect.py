@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from lfp_pipeline.errors import DeliveryRefusedError
 from lfp_pipeline.reading.columns import Aliases, ColumnMap, map_columns, matches
+from lfp_pipeline.reading.file_formats import format_of
 from lfp_pipeline.reading.records import RecordGrammar
 
 HEAD_BYTES = 1 << 18
@@ -68,6 +69,9 @@ def detect_dialect(head: bytes, mark_length: int, aliases: Aliases) -> Dialect:
     headers = {
         mark: header for mark in delimiters if (header := _header(head, start, mark)) is not None
     }
+    named = (_columns_named(header.cells, aliases) for header in headers.values())
+    if not any(named) and (found := format_of(head)):
+        raise DeliveryRefusedError(found.refusal)
     if not headers:
         msg = f"The header is not a line of CSV: {head[start : start + _SHOWN_BYTES]!r}."
         raise DeliveryRefusedError(msg)

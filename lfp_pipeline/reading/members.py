@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import duckdb
 
+from lfp_pipeline.errors import DeliveryRefusedError
 from lfp_pipeline.reading.rejects import CREATE_REJECTS
 
 _TABLES = ("rows", "rejects", "excluded")
@@ -34,6 +35,18 @@ _APPEND_EXCLUDED = "INSERT INTO gathered_excluded SELECT row_number + $rows FROM
 _APPEND_ROWS = "INSERT INTO gathered_rows SELECT sku, name, description FROM rows"
 
 _COUNTS = "SELECT (SELECT count(*) FROM gathered_rows), (SELECT count(*) FROM gathered_rejects)"
+
+
+@contextmanager
+def naming(member: str) -> Iterator[None]:
+    """Begin the text of a refusal within the block with the name of a member, if it has one."""
+    try:
+        yield
+    except DeliveryRefusedError as error:
+        if not member:
+            raise
+        msg = f"In {member}: {error}"
+        raise DeliveryRefusedError(msg) from error
 
 
 @dataclass

@@ -1,17 +1,21 @@
 """A delivery as files of UTF-8: the raw file itself where it is one already."""
 
 import logging
+from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
 
-from lfp_pipeline.landing.delivery import TextFormat
-from lfp_pipeline.reading.dialect import HEAD_BYTES
+from lfp_pipeline.errors import DeliveryRefusedError
+from lfp_pipeline.landing.delivery import Delivery, TextFormat
+from lfp_pipeline.reading.compression import read_head
+from lfp_pipeline.reading.dialect import HEAD_BYTES, detect_dialect
 from lfp_pipeline.reading.encoding import beyond_ascii, extends_ascii, is_utf8, to_utf8
 from lfp_pipeline.reading.text_encoding import TextEncoding, encoding_by_head, other_encoding
+from lfp_pipeline.reading.time_limit import TimeLimit
 from lfp_pipeline.reading.unpacking import Content, contents, is_packed
-from lfp_pipeline.text_codecs import encoding_label
+from lfp_pipeline.settings import Settings
 
 
 @dataclass(frozen=True)
@@ -27,6 +31,7 @@ class PlainText:
         encoding: what it was recoded from; Python's name.
         charset: what the server says of its encoding; Python's name.
         notes: what people should know of how it is read, a sentence each.
+        unpacking_notes: likewise of how the delivery was unpacked; only the first text has them.
     """
 
     name: str
@@ -36,6 +41,7 @@ class PlainText:
     encoding: str = "utf-8"
     charset: str | None = None
     notes: tuple[str, ...] = ()
+    unpacking_notes: tuple[str, ...] = ()
 
     @property
     def head(self) -> bytes:
@@ -51,37 +57,59 @@ class PlainText:
         return extends_ascii(self.charset or "utf-8") and is_utf8(self.head)
 
 
-def plain_texts(
-    raw: Path, folder: Path, max_unpacked_bytes: int, text_format: TextFormat
-) -> list[PlainText]:
-    """Unpack and recode a raw file, as far as it needs it.
+def plain_texts(delivery: Delivery, folder: Path, settings: Settings) -> list[PlainText]:
+    """Unpack and recode the raw file of a delivery, as far as it needs it.
 
     Args:
-        raw: the file.
-        folder: for the texts, if they are not the file itself.
-        max_unpacked_bytes: so many may come out of a packed file.
-        text_format: how it is written, as far as its source says.
+        delivery: what is read.
+        folder: for the texts, if they are not the raw file itself.
+        settings: limits.
 
     Returns:
-        One text; of a zip, one for each member, in the order of their names.
+        One text; of a zip, one for each member that is read, in the order of their names.
 
     Raises:
         DeliveryRefusedError: it cannot be unpacked.
+        ReadingTimeoutError: choosing the members of a zip takes too long.
     """
+    raw, text_format = delivery.path, delivery.text_format
     packed = is_packed(raw)
-    with closing(contents(raw, max_unpacked_bytes)) as several:
+    has_header = header_check(text_format, settings)
+    with closing(contents(raw, settings.max_unpacked_bytes, has_header)) as several:
         return [
             _plain_text(content, raw, folder / f"plain-{number}.csv", packed, text_format)
             for number, content in enumerate(several)
         ]
 
 
+def header_check(text_format: TextFormat, settings: Settings) -> Callable[[bytes], bool]:
+    """Return a function that says whether a text has the header of a product file.
+
+    It takes the first `HEAD_BYTES` of the text, in any encoding, and raises a ReadingTimeoutError
+    when the time for reading an archive is over, counted from now.
+    """
+    limit = TimeLimit(settings.max_archive_seconds)
+
+    def has_header(head: bytes) -> bool:
+        limit.check()
+        found = encoding_by_head(head, text_format)
+        mark_length = found.mark_length
+        if found.codec != "utf-8":
+            head, mark_length = b"".join(to_utf8([head[mark_length:]], found.codec)), 0
+        try:
+            detect_dialect(head[:HEAD_BYTES], mark_length, settings.column_aliases)
+        except DeliveryRefusedError:
+            return False
+        return True
+
+    return has_header
+
+
 def _plain_text(
     content: Content, raw: Path, spool: Path, packed: bool, text_format: TextFormat
 ) -> PlainText:
-    pieces, head = content.pieces, b""
-    while len(head) < HEAD_BYTES and (piece := next(pieces, b"")):
-        head += piece
+    pieces = content.pieces
+    head = read_head(pieces, HEAD_BYTES)
     found = encoding_by_head(head, text_format)
     path, mark_length = spool, found.mark_length
     if found.codec != "utf-8":
@@ -101,6 +129,7 @@ def _plain_text(
         found.codec,
         text_format.charset,
         notes=_notes(found),
+        unpacking_notes=tuple(content.notes),
     )
 
 
@@ -113,16 +142,18 @@ def in_its_encoding(
         text: any text.
         fallback: how to read it if it is in earnest not UTF-8, and its server does not say.
         folder: for the recoded text.
-        log: for the decision, where there are bytes that are not UTF-8.
+        log: for bytes that are not UTF-8 in a text that is.
     """
     if text.certain or not (text.charset or fallback):
         return text
     counted = characters, others = beyond_ascii(text.path)
     found = other_encoding(text.head, counted, text.charset, fallback)
+    if found:
+        return recoded(text, found, folder)
     if others:
-        message = "Read as %s: beyond ASCII, valid UTF-8 characters: %d, other bytes: %d"
-        log.warning(message, encoding_label(found.codec) if found else "UTF-8", characters, others)
-    return recoded(text, found, folder) if found else replace(text, certain=True)
+        message = "Read as UTF-8: beyond ASCII, valid UTF-8 characters: %d, other bytes: %d"
+        log.warning(message, characters, others)
+    return replace(text, certain=True)
 
 
 def recoded(text: PlainText, found: TextEncoding, folder: Path) -> PlainText:
@@ -130,8 +161,14 @@ def recoded(text: PlainText, found: TextEncoding, folder: Path) -> PlainText:
     spool = folder / f"{found.codec}.csv"
     with text.path.open("rb") as file, spool.open("xb") as out:
         out.writelines(to_utf8(iter(lambda: file.read(HEAD_BYTES), b""), found.codec))
-    notes = (*text.notes, *_notes(found))
-    return PlainText(text.name, spool, 0, certain=True, encoding=found.codec, notes=notes)
+    return replace(
+        text,
+        path=spool,
+        mark_length=0,
+        certain=True,
+        encoding=found.codec,
+        notes=(*text.notes, *_notes(found)),
+    )
 
 
 def _notes(found: TextEncoding) -> tuple[str, ...]:

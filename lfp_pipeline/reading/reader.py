@@ -11,7 +11,8 @@ What the workspace holds of a delivery that was read:
 import logging
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -20,8 +21,8 @@ import duckdb
 from lfp_pipeline.errors import DeliveryRefusedError
 from lfp_pipeline.landing.delivery import Delivery
 from lfp_pipeline.progress import heartbeat, megabytes, some_of
-from lfp_pipeline.reading.loading import LoadedFile, load_rows
-from lfp_pipeline.reading.members import gathering
+from lfp_pipeline.reading.loading import LoadedFile, dialect_of, load_rows
+from lfp_pipeline.reading.members import gathering, naming
 from lfp_pipeline.reading.plain_text import PlainText
 from lfp_pipeline.reading.reject_limit import Elsewhere
 from lfp_pipeline.reading.rejects import (
@@ -31,7 +32,11 @@ from lfp_pipeline.reading.rejects import (
     unreadable_records,
 )
 from lfp_pipeline.reading.rules import broken_rules, exclude_superseded, trim_keys
+from lfp_pipeline.reading.time_limit import TimeLimit
 from lfp_pipeline.settings import Settings
+
+MAX_COLUMNS_OF_MEMBERS = 100_000
+"""The headers of the members of one zip may name so many columns, all together."""
 
 _WINNERS = """
 CREATE VIEW IF NOT EXISTS winners AS
@@ -126,6 +131,7 @@ def read_delivery(
 
     Raises:
         DeliveryRefusedError: it cannot be read as products.
+        ReadingTimeoutError: reading several texts takes too long.
     """
     started = time.perf_counter()
     what = f"Reading {delivery.partition_key} ({megabytes(delivery.size_bytes)})"
@@ -141,8 +147,10 @@ def read_delivery(
             loaded = _read_members(connection, texts, folder, settings, log)
         ignored = dict.fromkeys(name for one in loaded for name in one.dialect.columns.ignored)
         mended = any(one.mended is not None for one in loaded)
-        reading = choose_winners(connection, delivery, list(ignored), started, mended=mended)
-        return replace(reading, notes=_notes(texts, loaded))
+        notes = _notes(texts, loaded)
+        for note in notes:
+            log.warning("%s: %s", delivery.partition_key, note)
+        return choose_winners(connection, delivery, list(ignored), started, notes, mended=mended)
 
 
 def forget_reading(connection: duckdb.DuckDBPyConnection) -> None:
@@ -159,6 +167,7 @@ def choose_winners(
     delivery: Delivery,
     ignored_columns: Sequence[str],
     started: float,
+    notes: Sequence[str] = (),
     *,
     mended: bool = False,
 ) -> Reading:
@@ -176,6 +185,7 @@ def choose_winners(
         seconds=time.perf_counter() - started,
         sample_products=connection.execute(_SAMPLE_PRODUCTS).fetchall(),
         sample_rejects=connection.execute(_SAMPLE_REJECTS).fetchall() if rejected else [],
+        notes=notes,
     )
 
 
@@ -187,11 +197,12 @@ def _read_text(
     log: logging.Logger,
     elsewhere: Elsewhere,
 ) -> LoadedFile:
-    loaded = load_rows(connection, text, folder, settings, log, elsewhere)
-    connection.execute(CREATE_REJECTS)
-    if not loaded.regular:
-        trim_keys(connection)
-        _exclude_rejects(connection, loaded)
+    with naming(text.name):
+        loaded = load_rows(connection, text, folder, settings, log, elsewhere)
+        connection.execute(CREATE_REJECTS)
+        if not loaded.regular:
+            trim_keys(connection)
+            _exclude_rejects(connection, loaded)
     return loaded
 
 
@@ -203,17 +214,16 @@ def _read_members(
     log: logging.Logger,
 ) -> list[LoadedFile]:
     """Each text is read for itself: nothing that is wrong in one can swallow rows of the next."""
+    limit = TimeLimit(settings.max_archive_seconds)
+    _check_columns(texts, settings, limit)
     loaded = []
     size_bytes = sum(text.path.stat().st_size for text in texts)
     with gathering(connection) as gathered:
         for text in texts:
+            limit.check()
             elsewhere = Elsewhere(size_bytes - text.path.stat().st_size, gathered.rejects)
             with TemporaryDirectory(dir=folder) as own:
-                try:
-                    one = _read_text(connection, text, Path(own), settings, log, elsewhere)
-                except DeliveryRefusedError as error:
-                    msg = f"In {text.name}: {error}"
-                    raise DeliveryRefusedError(msg) from error
+                one = _read_text(connection, text, Path(own), settings, log, elsewhere)
                 gathered.append(text.name, one.path.stat().st_size)
             loaded.append(one)
     return loaded
@@ -225,9 +235,25 @@ def _notes(texts: Sequence[PlainText], loaded: Sequence[LoadedFile]) -> list[str
     for text, one in zip(texts, loaded, strict=True):
         for note in one.notes:
             names.setdefault(note, []).append(text.name)
+    unpacking = [note for text in texts for note in text.unpacking_notes]
     if len(texts) == 1:
-        return list(names)
-    return [f"{some_of(named)}: {note}" for note, named in names.items()]
+        return [*unpacking, *names]
+    return [*unpacking, *(f"{some_of(named)}: {note}" for note, named in names.items())]
+
+
+def _check_columns(texts: Sequence[PlainText], settings: Settings, limit: TimeLimit) -> None:
+    """Refuse members with very many columns in all: a query with thousands takes a second."""
+    columns = 0
+    for text in texts:
+        limit.check()
+        with suppress(DeliveryRefusedError):  # Reading it says what is wrong with it.
+            columns += len(dialect_of(text, settings).columns.header)
+        if columns > MAX_COLUMNS_OF_MEMBERS:
+            msg = (
+                f"The files in the zip have more than {MAX_COLUMNS_OF_MEMBERS:,} columns in all. "
+                "Deliver them in several zips."
+            )
+            raise DeliveryRefusedError(msg)
 
 
 def _exclude_rejects(connection: duckdb.DuckDBPyConnection, loaded: LoadedFile) -> None:

@@ -181,9 +181,7 @@ def main() -> int:
     try:
         with open_workspace(folders, settings.work_dir, rehearsal.limits) as workspace:
             folder = workspace.folder
-            texts = plain_texts(
-                delivery.path, folder, settings.max_unpacked_bytes, delivery.text_format
-            )
+            texts = plain_texts(delivery, folder, settings)
             log = getLogger(__name__)
             read_delivery(delivery, texts, workspace.connection, folder, settings, log)
     except (MemoryError, duckdb.OutOfMemoryException):

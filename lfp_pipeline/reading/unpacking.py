@@ -1,15 +1,19 @@
 """From the raw bytes to plain CSV bytes: what packs a file is told by its first bytes."""
 
 import errno
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import BinaryIO
+from zipfile import ZipInfo
 
 from lfp_pipeline.errors import DeliveryRefusedError
 from lfp_pipeline.landing.sources import CHUNK_BYTES
-from lfp_pipeline.reading import compression, zip_archive
-from lfp_pipeline.reading.archives import HEAD_BYTES, archive_kind
+from lfp_pipeline.reading import archives, compression, zip_archive
+from lfp_pipeline.reading.dialect import HEAD_BYTES
+from lfp_pipeline.reading.file_formats import zip_format_of
+from lfp_pipeline.reading.zip_members import choose_members, names_of
 
 MOST_TIMES = 1_000
 """So many times its size a packed file may unpack to, once it is more than `FREE_BYTES`.
@@ -31,10 +35,13 @@ class Content:
     Attributes:
         name: in a zip with several, in full; otherwise nothing.
         pieces: its plain bytes. They can be had once, and before those of the next.
+        notes: what people should know of how it was unpacked, a sentence each. Complete once the
+            pieces are exhausted.
     """
 
     name: str
     pieces: Iterator[bytes]
+    notes: list[str] = field(default_factory=list)
 
 
 def is_packed(path: Path) -> bool:
@@ -43,13 +50,17 @@ def is_packed(path: Path) -> bool:
     return magic.startswith(zip_archive.MAGIC) or compression.compression_of(magic) is not None
 
 
-def contents(path: Path, max_bytes: int) -> Generator[Content, None, None]:
+def contents(
+    path: Path, max_bytes: int, has_header: Callable[[bytes], bool]
+) -> Generator[Content, None, None]:
     """The files in a delivery, unpacked if they are packed.
 
     Args:
         path: a plain file; one of gzip, zstd, bz2 or xz; or a zip, whose members come in the order
             of their names.
         max_bytes: so many may come out of a packed one in all.
+        has_header: whether the first `HEAD_BYTES` of a text, in any encoding, hold the header of a
+            product file. Decides which texts in a zip are read.
 
     Raises:
         DeliveryRefusedError: the file, or what is in it, is damaged, encrypted, an archive, too
@@ -58,20 +69,37 @@ def contents(path: Path, max_bytes: int) -> Generator[Content, None, None]:
     magic, bounds = _magic(path), _Bounds(max_bytes, path.stat().st_size)
     with path.open("rb") as file:
         if magic.startswith(zip_archive.MAGIC):
-            with _refusing_damage("The zip"):
-                members = zip_archive.csv_members(path)
-            bounds.check(sum(member.file_size for member in members))
-            for member in members:
-                pieces = bounds.kept(zip_archive.member_bytes(file, member))
-                name = zip_archive.told(member.filename)
-                yield Content(
-                    name if len(members) > 1 else "", _checked(pieces, f"{name} in the zip")
-                )
+            yield from _zip_contents(file, path, bounds, has_header)
         elif found := compression.compression_of(magic):
-            pieces = compression.unpack(compression.packed_pieces(file), found.decompressor)
-            yield Content("", _checked(bounds.kept(pieces), "What is packed in the file"))
+            notes: list[str] = []
+            pieces = bounds.kept(compression.unpack(file, found, notes))
+            yield Content("", _checked(pieces, "What is packed in the file"), notes)
         else:
             yield Content("", _checked(iter(lambda: file.read(CHUNK_BYTES), b""), "The file"))
+
+
+def _zip_contents(
+    file: BinaryIO, path: Path, bounds: "_Bounds", has_header: Callable[[bytes], bool]
+) -> Iterator[Content]:
+    """Yield the members of a zip that are read, the first of them with a note of the others."""
+
+    def head_of(member: ZipInfo) -> bytes:
+        return compression.read_head(_member_pieces(file, member), HEAD_BYTES)
+
+    with _refusing_damage("The zip"):
+        members = zip_archive.zip_members(path)
+    read, skipped = choose_members(members, lambda member: has_header(head_of(member)))
+    bounds.check(sum(member.file_size for member in read))
+    notes = [f"Skipped in the zip: {names_of(skipped)}."] if skipped else []
+    for member in read:
+        name = zip_archive.told(member.filename) if len(members) > 1 else ""
+        yield Content(name, bounds.kept(_member_pieces(file, member)), notes)
+        notes = []
+
+
+def _member_pieces(file: BinaryIO, member: ZipInfo) -> Iterator[bytes]:
+    name = zip_archive.told(member.filename)
+    return _checked(zip_archive.member_bytes(file, member), f"{name} in the zip")
 
 
 class _Bounds:
@@ -107,11 +135,11 @@ class _Bounds:
 
 def _checked(pieces: Iterator[bytes], what: str) -> Iterator[bytes]:
     """The same pieces, if they are whole and not those of an archive."""
-    head = b""
     with _refusing_damage(what):
-        while len(head) < HEAD_BYTES and (piece := next(pieces, b"")):
-            head += piece
-        if kind := archive_kind(head):
+        head = compression.read_head(pieces, archives.HEAD_BYTES)
+        if found := zip_format_of(head):
+            raise DeliveryRefusedError(found.refusal_of(what))
+        if kind := archives.archive_kind(head):
             msg = (
                 f"{what} is itself an archive or a packed file ({kind}), and is not unpacked. "
                 "Deliver CSV, plain or packed once: as .gz, .zst, .bz2, .xz or .zip."

@@ -4,7 +4,6 @@ import io
 import stat
 import struct
 import zipfile
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from itertools import filterfalse
 from pathlib import Path, PurePosixPath
@@ -13,8 +12,9 @@ from typing import BinaryIO
 from isal import isal_zlib
 
 from lfp_pipeline.errors import DeliveryRefusedError
-from lfp_pipeline.reading.archives import is_named_archive
-from lfp_pipeline.reading.compression import inflater, packed_pieces, unpack
+from lfp_pipeline.reading.archives import HEAD_BYTES, is_named_archive
+from lfp_pipeline.reading.compression import inflate, packed_pieces
+from lfp_pipeline.reading.file_formats import OFFICE, zip_format_of
 
 MAGIC = (b"PK\x03\x04", b"PK\x05\x06")
 
@@ -38,21 +38,23 @@ _LOCAL_MAGIC = b"PK\x03\x04"
 _ENCRYPTED = 1
 
 _LITTER = {".ds_store", "thumbs.db", "desktop.ini"}
-_CSV_SUFFIXES = {".csv", ".tsv", ".tab", ".txt", ""}
 
 
-def csv_members(path: Path) -> list[zipfile.ZipInfo]:
-    """The files in a zip that are not litter, in the order of their names.
+def zip_members(path: Path) -> list[zipfile.ZipInfo]:
+    """Return the files in a zip that are not litter, in the order of their names: at least one.
 
     Raises:
-        DeliveryRefusedError: there is none, or one is not CSV, or not what an honest tool makes.
+        DeliveryRefusedError: there is none, or an entry is not what an honest tool makes.
         DAMAGED: the zip is.
     """
     with _DirectoryFile(path) as file, zipfile.ZipFile(file) as archive:
         entries, end = archive.infolist(), archive.start_dir
+        file.seek(0)
+        found = zip_format_of(file.read(HEAD_BYTES))
     if any(entry.filename == "[Content_Types].xml" for entry in entries):
-        msg = "The file is an Excel workbook, or another Office document. Save it as CSV."
-        raise DeliveryRefusedError(msg)
+        found = OFFICE
+    if found:
+        raise DeliveryRefusedError(found.refusal)
     if len(entries) > _MOST_ENTRIES:
         msg = f"The zip has {len(entries):,} entries; more than {_MOST_ENTRIES:,} are refused."
         raise DeliveryRefusedError(msg)
@@ -63,12 +65,8 @@ def csv_members(path: Path) -> list[zipfile.ZipInfo]:
     if not members:
         msg = "The zip holds no file. Deliver a zip with a CSV file, or with several."
         raise DeliveryRefusedError(msg)
-    ((name, times),) = Counter(str(_path(member)) for member in members).most_common(1)
-    if times > 1:
-        msg = f"The zip holds {told(name)} {times} times, of which only one can be meant."
-        raise DeliveryRefusedError(msg)
     for member in members:
-        _check_member(member, lone=len(members) == 1)
+        _check_kind(member)
     return members
 
 
@@ -88,7 +86,7 @@ def member_bytes(file: BinaryIO, member: zipfile.ZipInfo) -> Iterator[bytes]:
     packed = packed_pieces(file, member.compress_size)
     deflated = member.compress_type == zipfile.ZIP_DEFLATED
     size, checksum = 0, 0
-    for piece in unpack(packed, inflater) if deflated else packed:
+    for piece in inflate(packed) if deflated else packed:
         size += len(piece)
         if size > member.file_size:
             break
@@ -133,7 +131,7 @@ def _check_places(entries: Sequence[zipfile.ZipInfo], directory: int) -> None:
 
 def _check_entry(entry: zipfile.ZipInfo) -> None:
     """Nothing is written by its name, but an honest tool gives no such name."""
-    name, path = entry.filename, _path(entry)
+    name, path = entry.filename, path_of(entry)
     if not name:
         msg = "an entry has no name"
         raise zipfile.BadZipFile(msg)
@@ -145,25 +143,31 @@ def _check_entry(entry: zipfile.ZipInfo) -> None:
         raise DeliveryRefusedError(msg)
 
 
-def _check_member(member: zipfile.ZipInfo, *, lone: bool) -> None:
+def _check_kind(member: zipfile.ZipInfo) -> None:
+    """Refuse what is no plain file, or holds other files."""
     name, mode = member.filename, member.external_attr >> 16
-    if member.flag_bits & _ENCRYPTED:
-        msg = f"{told(name)} in the zip is encrypted. Deliver it without a password."
-        raise DeliveryRefusedError(msg)
     if stat.S_ISLNK(mode):
         msg = f"{told(name)} in the zip is a symbolic link. Zip the file that it leads to."
         raise DeliveryRefusedError(msg)
     if stat.S_IFMT(mode) not in {0, stat.S_IFREG}:
         msg = f"{told(name)} in the zip is a device or a pipe. Zip plain files only."
         raise DeliveryRefusedError(msg)
+    if is_named_archive(name):
+        msg = (
+            f"{told(name)} in the zip is itself an archive or a workbook. Zip CSV files, not "
+            "what they are packed in."
+        )
+        raise DeliveryRefusedError(msg)
+
+
+def check_packing(member: zipfile.ZipInfo) -> None:
+    """Refuse a member that cannot be unpacked."""
+    name = member.filename
+    if member.flag_bits & _ENCRYPTED:
+        msg = f"{told(name)} in the zip is encrypted. Deliver it without a password."
+        raise DeliveryRefusedError(msg)
     if member.compress_type not in _METHODS:
         msg = f"{told(name)} in the zip is compressed in a rare way. Zip it with Deflate."
-        raise DeliveryRefusedError(msg)
-    if is_named_archive(name):
-        msg = f"{told(name)} in the zip is itself an archive. Zip the CSV files that are in it."
-        raise DeliveryRefusedError(msg)
-    if not lone and _path(member).suffix.lower() not in _CSV_SUFFIXES:
-        msg = f"{told(name)} in the zip is not CSV by its name. Zip .csv, .tsv, .tab or .txt only."
         raise DeliveryRefusedError(msg)
 
 
@@ -175,10 +179,11 @@ def told(name: str) -> str:
 
 def _is_litter(entry: zipfile.ZipInfo) -> bool:
     """Folders, and what macOS and Windows add."""
-    path = _path(entry)
+    path = path_of(entry)
     named_so = path.name.startswith("._") or path.name.lower() in _LITTER
     return entry.is_dir() or "__MACOSX" in path.parts or named_so
 
 
-def _path(entry: zipfile.ZipInfo) -> PurePosixPath:
+def path_of(entry: zipfile.ZipInfo) -> PurePosixPath:
+    """Return the name of an entry as a path."""
     return PurePosixPath(entry.filename.replace("\\", "/"))

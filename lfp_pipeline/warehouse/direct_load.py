@@ -11,13 +11,13 @@ that is not. A load that was killed leaves its table, and the next writer remove
 """
 
 import time
-from dataclasses import replace
 
 import duckdb
 
 from lfp_pipeline.landing.delivery import Delivery
 from lfp_pipeline.reading.lines import lines_counted
 from lfp_pipeline.reading.loading import adds_up, dialect_of
+from lfp_pipeline.reading.members import naming
 from lfp_pipeline.reading.plain_text import PlainText
 from lfp_pipeline.reading.reader import Reading, choose_winners
 from lfp_pipeline.reading.rejects import CREATE_REJECTS
@@ -96,7 +96,8 @@ def load_directly(
     started = time.perf_counter()
     if not text.is_readable:
         return None
-    dialect = dialect_of(text, settings)
+    with naming(text.name):
+        dialect = dialect_of(text, settings)
     if not dialect.plain_header:
         return None
     connection.execute(create_products(INCOMING))
@@ -115,8 +116,8 @@ def load_directly(
         return None
     connection.execute(_ROWS)
     connection.execute(CREATE_REJECTS)
-    reading = choose_winners(connection, delivery, dialect.columns.ignored, started)
-    return replace(reading, notes=text.notes)
+    notes = [*text.unpacking_notes, *text.notes]
+    return choose_winners(connection, delivery, dialect.columns.ignored, started, notes)
 
 
 def forget(connection: duckdb.DuckDBPyConnection) -> None:

@@ -23,6 +23,7 @@ HEAD = b"name,sku,description\n"
 DATA = HEAD + b"".join(b"Lamp %d,S-%d,x\n" % (n * n, n) for n in range(500))
 ZEROS = 7_000_000
 
+OLE2 = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
 LOCAL, DIRECTORY, END = b"PK\3\4", b"PK\1\2", b"PK\5\6"
 
 Pack = Callable[[bytes], bytes]
@@ -73,6 +74,14 @@ def good_archives() -> Iterator[Case]:
         "gzip": gzipped,
         "gzip, two members": lambda data: gzipped(data[:9]) + gzipped(data[9:]),
         "gzip, padded": lambda data: gzipped(data) + bytes(1_000),
+        "gzip, a line break at its end": lambda data: gzipped(data) + b"\r\n",
+        "gzip, line breaks between two": lambda data: (
+            gzipped(data[:9]) + b"\n\0\r\n" + gzipped(data[9:])
+        ),
+        "gzip, rubbish at its end": lambda data: gzipped(data) + b"rubbish",
+        "zstd, rubbish at its end": lambda data: zstd.compress(data) + b"\nrubbish",
+        "bz2, rubbish at its end": lambda data: bz2.compress(data) + b"rubbish",
+        "xz, rubbish at its end": lambda data: lzma.compress(data) + b"\0rubbish",
         "zstd": zstd.compress,
         "zstd, after a frame to skip": lambda data: (
             b"\x50\x2a\x4d\x18\4\0\0\0abcd" + zstd.compress(data)
@@ -87,6 +96,21 @@ def good_archives() -> Iterator[Case]:
         ),
         "zip, no suffix": lambda data: zipped(("export", data)),
         "zip, another suffix": lambda data: zipped(("export.dat", data)),
+        "zip, beside other files": lambda data: zipped(
+            ("a.csv", data),
+            ("b.png", b"\x89PNG"),
+            ("c.exe", b"MZ"),
+            ("README.md", b"Read me."),
+            ("README.txt", b"Read me.\n"),
+            ("LICENSE", b""),
+            ("docs/d.PDF", b"%PDF-"),
+        ),
+        "zip, a text beside other files": lambda data: zipped(
+            ("README.txt", b"Read me.\n"), ("products.txt", data), ("b.png", b"\x89PNG")
+        ),
+        "zip, beside a picture with a password": lambda data: changed(
+            zipped(("a.csv", data), ("b.png", b"\x89PNG")), DIRECTORY, {8: b"\1"}
+        ),
         "zip, a long name": lambda data: zipped(("n" * 60_000, data)),
         "zip, a name in Unicode": lambda data: zipped(("Größe \U0001f600 \u202evsc.csv", data)),
         "zip, with a comment": lambda data: (
@@ -137,15 +161,16 @@ def what_zips_hold() -> Iterator[Case]:
         ("a tar in disguise", [("b.csv", tar())], r"b.csv .*itself .*\(tar\)"),
         ("7z in disguise", [("b.csv", b"7z\xbc\xaf\x27\x1c" + DATA)], r"b.csv .*itself .*\(7z\)"),
         ("RAR in disguise", [("b.csv", b"Rar!\x1a\7\1\0" + DATA)], r"b.csv .*itself .*\(RAR\)"),
-        ("a picture", [csv, ("b.png", b"\x89PNG")], "b.png in the zip is not CSV by its name"),
-        ("a program", [csv, ("b.exe", b"MZ")], "b.exe in the zip is not CSV by its name"),
-        ("a manual", [csv, ("README.md", b"Read me.")], "README.md in the zip is not CSV"),
-        ("a text", [csv, ("b.txt", b"Read me.\n")], "In b.txt: The header has no column"),
+        ("a picture", [("a.pdf", b"%PDF"), ("b.png", b"\x89PNG")], "no CSV file, but a.pdf, b.png"),
+        ("a text", [("a.pdf", b"%PDF"), ("b.txt", b"x\n")], "In b.txt: The header has no column"),
+        ("texts", [("a.txt", b"x\n"), ("b", b"y\n")], "In a.txt: The header has no column"),
+        ("CSV and a workbook", [csv, ("b.xlsx", workbook())], "b.xlsx .* archive or a workbook"),
         ("an empty member", [csv, ("b.csv", b"")], "In b.csv: The file is empty"),
         ("a lone empty member", [("a.csv", b"")], "The file is empty"),
         ("a workbook", [("[Content_Types].xml", b"<T/>"), ("xl/a.xml", b"")], "Excel workbook"),
-        ("a sheet", [("mimetype", b"x"), ("content.xml", b"<x/>")], "content.xml in the zip"),
-        ("a page", [("a.html", b"<html>")], "looks like HTML"),
+        ("a sheet", [("mimetype", b"x"), ("content.xml", b"<x/>")], "In mimetype: The header"),
+        ("a page", [("a.html", b"<html>")], "is a web page"),
+        ("a workbook in disguise", [csv, ("b.csv", workbook())], "b.csv in the zip is an Excel"),
     ):
         yield refused(f"zip of {name}", zipped(*members), message)
 
@@ -260,10 +285,15 @@ def damaged_streams() -> Iterator[Case]:
         packed = pack(DATA)
         yield refused(f"{name}: cut off", packed[: len(packed) // 2], "damaged or cut off")
         yield refused(f"{name}: cut off by a byte", packed[:-1], "damaged or cut off")
-        yield refused(f"{name}: rubbish at its end", packed + b"rubbish", "damaged or cut off")
+        junk = b"y" * 70_000
+        yield refused(f"{name}: much rubbish at its end", packed + junk, "70,000 bytes of other")
+        hidden = packed + b"rubbish" + packed
+        yield refused(f"{name}: rubbish, then another", hidden, "perhaps a damaged part")
         yield refused(f"{name}: nothing in it", pack(b""), "is empty")
         yield refused(f"{name} of a zip", pack(zipped(("a.csv", DATA))), r"itself .*\(zip\)")
         yield refused(f"{name} of gzip", pack(gzipped(DATA)), r"itself .*\(gzip\)")
+        yield refused(f"{name} of a workbook", pack(workbook()), "is an Excel workbook")
+        yield refused(f"{name} of XLS", pack(OLE2 + bytes(500)), "is an Excel workbook")
         yield refused(f"{name} of a tar", pack(tar()), r"itself .*\(tar\)")
         flipped = bytearray(packed)
         flipped[len(packed) // 2] ^= 255
@@ -305,6 +335,10 @@ STREAMS: dict[str, Pack] = {
     "bz2": bz2.compress,
     "xz": lzma.compress,
 }
+
+
+def workbook() -> bytes:
+    return zipped(("[Content_Types].xml", b"<Types/>"), ("xl/workbook.xml", b"<workbook/>"))
 
 
 def tar() -> bytes:

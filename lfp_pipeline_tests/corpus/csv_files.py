@@ -295,7 +295,7 @@ def encodings() -> Iterator[Case]:
     for encoding in ("utf-32-be", "utf-7", "cp037"):
         data = "name,sku,description\nLamp,A-1,plain\n".encode(encoding)
         if encoding != "utf-7":  # Which is ASCII, for such a file.
-            yield refused(f"in {encoding}", data, "not text|no column")
+            yield refused(f"in {encoding}", data, "binary data|no column")
     for encoding in ("utf-8", "utf-16-le", "utf-16-be"):
         yield accepted(
             f"two marks in {encoding}",
@@ -389,27 +389,27 @@ def no_products() -> Iterator[Case]:
     }.items():
         yield refused(name, data, "is empty")
     rng = random.Random(2)
-    for name, data in {
-        "PNG": b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR",
-        "JPEG": b"\xff\xd8\xff\xe0\0\x10JFIF\0",
-        "ELF": b"\x7fELF\2\1\1\0" + bytes(100),
-        "SQLite": b"SQLite format 3\0\x10\0",
-        "Parquet": b"PAR1\x15\x04\x15\x10" + bytes(50) + b"PAR1",
-        "XLS": b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + bytes(500),
-        "zeros": bytes(10_000),
-        "noise": rng.randbytes(10_000),
-    }.items():
-        yield refused(name, data, "not text|not a line of CSV")
+    for name, data, message in (
+        ("PNG", b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR", "is a picture"),
+        ("JPEG", b"\xff\xd8\xff\xe0\0\x10JFIF\0", "is a picture"),
+        ("ELF", b"\x7fELF\2\1\1\0" + bytes(100), "is binary data"),
+        ("SQLite", b"SQLite format 3\0\x10\0", "is a SQLite database"),
+        ("Parquet", b"PAR1\x15\x04\x15\x10" + bytes(50) + b"PAR1", "is a Parquet file"),
+        ("XLS", b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + bytes(500), "is an Excel workbook"),
+        ("zeros", bytes(10_000), "is binary data"),
+        ("noise", rng.randbytes(10_000), "is binary data"),
+    ):
+        yield refused(name, data, message)
     for name, text, message in (
-        ("HTML", "<!DOCTYPE html>\n<html><body>Not found</body></html>", "looks like HTML"),
-        ("XML", '<?xml version="1.0"?>\n<products><sku>1</sku></products>', "looks like HTML"),
-        ("JSON", '[{"name": "Lamp", "sku": "A-1", "description": "x"}]', "no column"),
-        ("JSON lines", '{"name": "Lamp", "sku": "A-1"}\n', "no column"),
-        ("PDF", "%PDF-1.4\n1 0 obj\n", "no column"),
-        ("RTF", "{\\rtf1\\ansi}", "no column"),
+        ("HTML", "<!DOCTYPE html>\n<html><body>Not found</body></html>", "is a web page"),
+        ("XML", '<?xml version="1.0"?>\n<products><sku>1</sku></products>', "is XML"),
+        ("JSON", '[{"name": "Lamp", "sku": "A-1", "description": "x"}]', "is JSON"),
+        ("JSON lines", '{"name": "Lamp", "sku": "A-1"}\n', "is JSON"),
+        ("PDF", "%PDF-1.4\n1 0 obj\n", "is a PDF document"),
+        ("RTF", "{\\rtf1\\ansi}", "is an RTF document"),
         ("prose", "Dear all,\nfind the products below.\n", "no column"),
         ("fixed width", "name      sku     description\nLamp      A-1     x\n", "no column"),
-        ("SQL", "INSERT INTO products VALUES ('Lamp', 'A-1', 'x');\n", "no column"),
+        ("SQL", "INSERT INTO products VALUES ('Lamp', 'A-1', 'x');\n", "is an SQL dump"),
         ("no header", "Lamp,A-1,plain\n", "no column name"),
         ("no sku", "name,description\nLamp,x\n", "no column sku"),
         ("a header cut off", "name,sku,descr", "no column description"),

@@ -264,6 +264,7 @@ PACKINGS: Mapping[str, Callable[[bytes], bytes]] = {
     "gz": _gzipped,
     "gz in two": _halves(_gzipped),
     "gz, padded": lambda text: _gzipped(text) + bytes(1000),
+    "gz, with junk": lambda text: _gzipped(text) + b"\r\nuploaded: ok",
     "gz bomb": lambda text: _gzipped(text + _BOMB),
     "zst": _zstd_frame,
     "zst stream": _zstd_stream,
@@ -272,9 +273,15 @@ PACKINGS: Mapping[str, Callable[[bytes], bytes]] = {
     "bz2": bz2.compress,
     "bz2 in two": _halves(bz2.compress),
     "xz": lzma.compress,
+    "bz2 in two, apart": _halves(bz2.compress, b"\0\r\n"),
     "xz in two": _halves(lzma.compress, bytes(4)),
+    "xz, with junk": lambda text: lzma.compress(text) + b"junk",
     "zip": _zipped(zipfile.ZIP_DEFLATED),
     "zip, stored": _zipped(zipfile.ZIP_STORED),
     "zip, from macOS": _zipped(zipfile.ZIP_DEFLATED, ["__MACOSX/._products.csv", ".DS_Store"]),
+    "zip, beside others": _zipped(zipfile.ZIP_DEFLATED, ["LICENSE", "photo.jpg", "a.txt"]),
     "zip bomb": lambda text: _zipped(zipfile.ZIP_DEFLATED)(text + _BOMB),
 }
+
+WITH_OTHER_MEMBERS = {"zip, from macOS", "zip, beside others"}
+"""Packings whose zip holds members with the text `x`."""

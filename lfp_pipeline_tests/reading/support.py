@@ -111,7 +111,7 @@ def reading(
     limits = WorkspaceLimits(threads, "1GB")
     with open_workspace(folders, chosen.work_dir, limits) as workspace:
         folder, connection = workspace.folder, workspace.connection
-        texts = plain_texts(delivery.path, folder, chosen.max_unpacked_bytes, delivery.text_format)
+        texts = plain_texts(delivery, folder, chosen)
         log = logging.getLogger(__name__)
         yield read_delivery(delivery, texts, connection, folder, chosen, log), connection
 

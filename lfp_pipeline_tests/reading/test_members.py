@@ -4,19 +4,23 @@ import gzip
 import io
 import os
 import random
+import re
+import time
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import duckdb
 import pytest
 
-from lfp_pipeline.errors import DeliveryRefusedError
+from lfp_pipeline.errors import DeliveryRefusedError, ReadingTimeoutError
 from lfp_pipeline.ingested import Ingested
-from lfp_pipeline.reading import reject_limit, unpacking
+from lfp_pipeline.reading import reader, reject_limit, unpacking
+from lfp_pipeline.reading.reader import Reading
 from lfp_pipeline.warehouse import direct_load
+from lfp_pipeline.warehouse.account import Status
 from lfp_pipeline_tests.oracle import LOG, engine_at
-from lfp_pipeline_tests.reading.support import csv, read
+from lfp_pipeline_tests.reading.support import csv, delivery_at, read, reading, settings
 
 HEAD = b"name,sku,description\n"
 
@@ -120,13 +124,173 @@ def test_the_detail_of_a_reject_names_its_member(tmp_path: Path):
         ("b.csv", gzip.compress(HEAD, mtime=0), "b.csv in the zip is itself an archive .*gzip"),
         ("b.csv.gz", gzip.compress(HEAD, mtime=0), "b.csv.gz in the zip is itself an archive"),
         ("b.ZIP", zipped({"c.csv": HEAD}), "b.ZIP in the zip is itself an archive"),
-        ("b.pdf", b"%PDF", "b.pdf in the zip is not CSV by its name"),
-        ("README.md", b"Read me.", "README.md in the zip is not CSV by its name"),
+        ("b.csv", b"Read me.\n", "In b.csv: The header has no column name"),
+        ("b.txt", gzip.compress(HEAD, mtime=0), "b.txt in the zip is itself an archive .*gzip"),
+        ("b.xlsx", b"PK", "b.xlsx in the zip is itself an archive or a workbook"),
+        ("../b.png", b"PNG", r"\.\./b.png in the zip leads out of it"),
     ],
 )
-def test_a_member_that_is_not_csv_refuses_the_whole_zip(name: str, data: bytes, message: str):
+def test_a_member_named_as_csv_or_as_an_archive_may_refuse_the_whole_zip(
+    name: str, data: bytes, message: str
+):
     with pytest.raises(DeliveryRefusedError, match=message):
         read(zipped({"a.csv": HEAD + b"Lamp,A-1,\n", name: data}))
+
+
+def read_zip(members: Mapping[str, bytes], folder: Path, **others: object) -> Reading:
+    path = folder / "products.zip"
+    path.write_bytes(zipped(dict(members)))
+    with reading(delivery_at(path), settings(folder, **others)) as (found, _):
+        return found
+
+
+LAMP = HEAD + b"Lamp,A-1,\n"
+
+
+@pytest.mark.parametrize(
+    ("name", "data"),
+    [
+        ("LICENSE.txt", b"You may.\n"),
+        ("README", b"Read me: name, sku, description.\n"),
+        ("notes.DAT", b""),
+        ("list.asc", b"\xff\xfeR\0e\0a\0d\0"),
+        ("photo.jpg", HEAD),
+        ("page.html", HEAD),
+        ("README.md", HEAD),
+        (".gitignore", b"*.csv\n"),
+        ("manual.pdf", b"%PDF"),
+    ],
+)
+def test_other_files_in_a_zip_are_skipped_and_noted(tmp_path: Path, name: str, data: bytes):
+    found = read_zip({"a.csv": LAMP, f"b/{name}": data}, tmp_path)
+    assert found.rows_read == 1
+    assert found.notes == [f"Skipped in the zip: b/{name}."]
+
+
+@pytest.mark.parametrize("name", ["b.TSV", "b.tab", "b.txt", "b.DAT", "b.asc", "b"])
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+def test_texts_with_a_header_are_read_beside_csv(tmp_path: Path, name: str, encoding: str):
+    text = "sku;name;description\nB-2;Stühle;\n".encode(encoding)
+    found = read_zip({"a.csv": LAMP, name: text, "c.txt": b"Read me.\n"}, tmp_path)
+    assert found.rows_read == 2
+    assert found.notes == ["Skipped in the zip: c.txt."]
+
+
+def test_a_text_with_a_header_is_read_where_no_member_is_named_as_csv(tmp_path: Path):
+    members = {"LICENSE": b"You may.\n", "products.txt": LAMP, "photo.jpg": b"\xff\xd8"}
+    found = read_zip(members, tmp_path)
+    assert found.rows_read == 1
+    assert found.notes == ["Skipped in the zip: LICENSE, photo.jpg."]
+
+
+def test_a_header_is_known_by_the_aliases_too(tmp_path: Path):
+    members = {"a.csv": LAMP, "b.txt": b"name,article,description\nChair,B-2,\n"}
+    assert read_zip(members, tmp_path).rows_read == 1
+    assert read_zip(members, tmp_path, column_aliases={"sku": ["article"]}).rows_read == 2
+
+
+@pytest.mark.parametrize(
+    ("members", "message"),
+    [
+        ({"a.pdf": b"%PDF", "b.jpg": LAMP}, "^The zip holds no CSV file, but a.pdf, b.jpg. Add a"),
+        ({"a.txt": b"name,sku\n", "b.jpg": b""}, "^In a.txt: The header has no column desc"),
+        ({"a.txt": b"name,sku\n", "b.txt": b""}, "^In a.txt: The header has no column desc"),
+        ({"a.txt": b"", "b.txt": b"name,sku\n"}, "^In a.txt: The file is empty"),
+    ],
+)
+def test_a_zip_without_product_files_is_refused_by_its_members(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, members: dict[str, bytes], message: str
+):
+    with pytest.raises(DeliveryRefusedError, match=message):
+        read_zip(members, tmp_path)
+    monkeypatch.setattr(direct_load, "LEAST_BYTES", 0)
+    monkeypatch.setattr(direct_load, "is_worth_it", lambda *_: True)
+    engine = engine_at(tmp_path)
+    (engine.settings.inbox_dir / "products.zip").write_bytes(zipped(members))
+    (done,) = engine.ingest_all(engine.pending_inbox_files(LOG), [], LOG)
+    assert isinstance(done, Ingested)
+    assert re.search(message, done.account.error or "")
+
+
+def test_many_skipped_members_are_counted(tmp_path: Path):
+    names = [f"{number:02}{'x' * 1_000}\x1b.png" for number in range(20)]
+    found = read_zip({"a.csv": LAMP} | dict.fromkeys(names, b""), tmp_path)
+    (note,) = found.notes
+    assert note.startswith("Skipped in the zip: 00xxx")
+    assert note.endswith(" and 15 more.")
+    assert len(note) < 1_500
+    assert note.isprintable()
+
+
+def test_a_skipped_member_need_not_be_readable():
+    packed = bytearray(zipped({"a.csv": LAMP, "b.jpg": b"x" * 100}))
+    entry = packed.rindex(b"PK\1\2")
+    packed[entry + 8] |= 1  # Encrypted,
+    packed[entry + 10] = 99  # by AES,
+    packed[entry + 16 : entry + 20] = b"\0\0\0\0"  # with a wrong checksum,
+    packed[entry + 24 : entry + 28] = b"\xff\xff\xff\x7f"  # and of 2 GB.
+    found = read(bytes(packed), max_unpacked_bytes=len(LAMP))
+    assert found.rows_read == 1
+
+
+def test_a_text_that_cannot_be_looked_into_refuses_the_whole_zip():
+    packed = bytearray(zipped({"a.csv": LAMP, "b.txt": b"x" * 100}))
+    packed[packed.rindex(b"PK\1\2") + 8] |= 1
+    with pytest.raises(DeliveryRefusedError, match=r"b\.txt in the zip is encrypted"):
+        read(bytes(packed))
+
+
+def test_rejects_of_the_only_product_file_are_placed_in_it(tmp_path: Path):
+    members = {"README.txt": b"Read me.\n", "a.csv": HEAD + b"Lamp,,\n", "photo.jpg": b""}
+    path = tmp_path / "products.zip"
+    path.write_bytes(zipped(members))
+    assert [reject[:4] for reject in read(path.read_bytes()).rejects] == [(1, 21, 28, "no sku")]
+
+
+def test_very_many_columns_in_all_members_are_refused_before_any_row_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(reader, "MAX_COLUMNS_OF_MEMBERS", 10)
+    wide = b"name,sku,description,x\nLamp,A-1,,\n"
+    assert read_zip({"a.csv": wide, "b.csv": LAMP, "c.csv": LAMP}, tmp_path).rows_read == 3
+    monkeypatch.setattr(reader, "load_rows", None)
+    with pytest.raises(DeliveryRefusedError, match="more than 10 columns in all"):
+        read_zip({"a.csv": wide, "b.csv": wide, "c.csv": LAMP}, tmp_path)
+
+
+def test_members_of_two_thousand_columns_are_refused_at_once():
+    others = ",".join(f"x{number}" for number in range(1_997))
+    wide = f"name,sku,description,{others}\nLamp,A-1,,{',' * 1_996}\n".encode()
+    packed = zipped({f"{number}.csv": wide for number in range(500)})
+    started = time.monotonic()
+    with pytest.raises(DeliveryRefusedError, match="columns in all"):
+        read(packed)
+    assert time.monotonic() - started < 20
+
+
+@pytest.mark.parametrize("name", ["b.csv", "b.txt"])
+def test_reading_a_zip_for_too_long_stops_and_is_no_refusal(tmp_path: Path, name: str):
+    members = {"a.csv": LAMP, name: LAMP}
+    assert read_zip(members, tmp_path).rows_read == 2
+    with pytest.raises(ReadingTimeoutError, match=r"LFP_MAX_ARCHIVE_SECONDS.*Raise the setting"):
+        read_zip(members, tmp_path, max_archive_seconds=1e-9)
+    assert not issubclass(ReadingTimeoutError, DeliveryRefusedError)
+    alone = {"a.csv": LAMP, "b.jpg": b""}
+    assert read_zip(alone, tmp_path, max_archive_seconds=1e-9).rows_read == 1
+
+
+def test_a_zip_that_took_too_long_is_read_again(tmp_path: Path):
+    engine = engine_at(tmp_path, max_archive_seconds=1e-9)
+    path = engine.settings.inbox_dir / "products.zip"
+    path.write_bytes(zipped({"a.csv": LAMP, "b.csv": LAMP}))
+    (done,) = engine.ingest_all(engine.pending_inbox_files(LOG), [], LOG)
+    assert isinstance(done, Ingested)
+    assert done.account.status is Status.FAILED
+    assert "LFP_MAX_ARCHIVE_SECONDS" in (done.account.error or "")
+    patient = engine_at(tmp_path)
+    (done,) = patient.ingest_all([], patient.unended(LOG), LOG)
+    assert isinstance(done, Ingested)
+    assert done.account.status is Status.MERGED
 
 
 def test_a_lone_member_may_have_any_name_but_that_of_an_archive():

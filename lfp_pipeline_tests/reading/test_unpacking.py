@@ -15,8 +15,11 @@ from pathlib import Path
 import pytest
 
 from lfp_pipeline.errors import DeliveryRefusedError
+from lfp_pipeline.progress import counted
+from lfp_pipeline.reading import compression
+from lfp_pipeline.reading.compression import MAX_JUNK_BYTES, compression_of
 from lfp_pipeline.reading.unpacking import contents, is_packed
-from lfp_pipeline_tests.reading.support import read
+from lfp_pipeline_tests.reading.support import delivery_at, read, reading, settings
 
 if sys.version_info >= (3, 14):
     from compression import zstd
@@ -55,6 +58,9 @@ PACKED = {
     "zstd, with a skippable frame": zstd_frame(DATA) + b"\x50\x2a\x4d\x18\x04\0\0\0abcd",
     "zstd, after a skippable frame": b"\x50\x2a\x4d\x18\x04\0\0\0abcd" + zstd_frame(DATA),
     "gzip, padded": gzip.compress(DATA) + bytes(100_000),
+    "gzip, with line breaks": gzip.compress(DATA) + b"\r\n\n\r" * 50_000,
+    "zstd, with zeros and line breaks": zstd_frame(DATA) + b"\n\0\r\n",
+    "bz2, with zeros and line breaks": bz2.compress(DATA) + b"\n\0\r\n",
     "bz2": bz2.compress(DATA),
     "bz2, two streams": bz2.compress(DATA[:HALF]) + bz2.compress(DATA[HALF:]),
     "xz": lzma.compress(DATA),
@@ -66,6 +72,9 @@ PACKED = {
         ("products.csv", DATA), ("__MACOSX/._products.csv", b"x"), (".DS_Store", b"x")
     ),
 }
+each_compression = pytest.mark.parametrize(
+    "pack", [gzip.compress, zstd_frame, zstd_stream, bz2.compress, lzma.compress]
+)
 each_packing = pytest.mark.parametrize("packed", PACKED.values(), ids=PACKED.keys())
 
 
@@ -75,7 +84,7 @@ def unpack(tmp_path: Path) -> Callable[..., bytes]:
         path = tmp_path / "packed"
         path.write_bytes(packed)
         assert is_packed(path)
-        return b"".join(piece for one in contents(path, max_bytes) for piece in one.pieces)
+        return b"".join(piece for one in contents(path, max_bytes, bool) for piece in one.pieces)
 
     return unpacked
 
@@ -157,12 +166,82 @@ def test_a_zip_whose_directory_is_damaged_is_refused(unpack: Callable[..., bytes
         unpack(packed)
 
 
-@pytest.mark.parametrize("pack", [gzip.compress, zstd_frame, bz2.compress, lzma.compress])
-def test_rubbish_after_the_end_is_refused(
+def noted(packed: bytes, folder: Path) -> tuple[bytes, list[str]]:
+    """What comes out of a compressed file, and the notes."""
+    path = folder / "packed"
+    path.write_bytes(packed)
+    ((data, notes),) = [(b"".join(one.pieces), one.notes) for one in contents(path, 10**9, bool)]
+    return data, notes
+
+
+@each_compression
+@pytest.mark.parametrize("junk", [b"!", b"rubbish", b"\nrubbish\n", b"y" * MAX_JUNK_BYTES])
+def test_a_few_bytes_after_a_stream_are_ignored_and_noted(
+    tmp_path: Path, pack: Callable[[bytes], bytes], junk: bytes
+):
+    name = compression_of(pack(DATA)).name  # type: ignore[union-attr]
+    size = counted(len(junk.lstrip()), "byte")
+    told = f"The {name} stream is followed by {size} of other data, which the reader ignores."
+    assert noted(pack(DATA) + junk, tmp_path) == (DATA, [told])
+    assert noted(pack(DATA[:HALF]) + b"\0" + pack(DATA[HALF:]) + junk, tmp_path) == (DATA, [told])
+
+
+@each_compression
+@pytest.mark.parametrize("padding", [b"", b"\0", b"\r\n", b"\n" * 100_000])
+def test_nothing_is_noted_of_a_whole_stream(
+    tmp_path: Path, pack: Callable[[bytes], bytes], padding: bytes
+):
+    assert noted(pack(DATA) + padding, tmp_path) == (DATA, [])
+
+
+@each_compression
+def test_many_bytes_after_a_stream_refuse_the_file_and_are_counted(
     unpack: Callable[..., bytes], pack: Callable[[bytes], bytes]
 ):
-    with pytest.raises(DeliveryRefusedError, match="damaged"):
-        unpack(pack(DATA) + b"rubbish")
+    with pytest.raises(DeliveryRefusedError, match="followed by 200,000 bytes of other data, per"):
+        unpack(pack(DATA) + b"\r\n\0" + b"y" * 200_000)
+
+
+@each_compression
+def test_a_stream_among_the_bytes_after_another_refuses_the_file(
+    unpack: Callable[..., bytes], pack: Callable[[bytes], bytes]
+):
+    with pytest.raises(DeliveryRefusedError, match="perhaps a damaged part"):
+        unpack(pack(DATA[:HALF]) + b"rubbish" + pack(DATA[HALF:]))
+
+
+@each_compression
+def test_a_second_stream_that_is_cut_off_refuses_the_file_wherever(
+    unpack: Callable[..., bytes], pack: Callable[[bytes], bytes]
+):
+    second = pack(DATA[HALF:])
+    for length in (*range(1, 40), len(second) - 1):
+        with pytest.raises(DeliveryRefusedError, match="damaged or cut off"):
+            unpack(pack(DATA[:HALF]) + b"\r\n" + second[:length])
+
+
+@each_compression
+@pytest.mark.parametrize("size", [1, 2, 3, 7, 1_000])
+def test_streams_and_what_follows_them_may_be_divided_anywhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pack: Callable[[bytes], bytes], size: int
+):
+    monkeypatch.setattr(compression, "_PACKED_BYTES", size)
+    data = DATA[:3_000]
+    streams = pack(data[:900]) + b"\r\n\0" * 5 + pack(data[900:2_000]) + pack(data[2_000:])
+    assert noted(streams, tmp_path) == (data, [])
+    assert noted(streams + b"\n" * 9, tmp_path) == (data, [])
+    out, notes = noted(streams + b"\nrubbish", tmp_path)
+    assert (out, len(notes)) == (data, 1)
+
+
+def test_what_was_ignored_is_among_the_notes_of_the_reading(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+):
+    path = tmp_path / "products.csv.gz"
+    path.write_bytes(gzip.compress(DATA) + b"rubbish")
+    with reading(delivery_at(path), settings(tmp_path)) as (read, _):
+        assert [note for note in read.notes if "7 bytes of other data" in note] == list(read.notes)
+    assert f"products.csv: {read.notes[0]}" in caplog.messages
 
 
 @pytest.mark.parametrize(
@@ -170,7 +249,7 @@ def test_rubbish_after_the_end_is_refused(
     [
         (zipped(), "holds no file"),
         (zipped(("__MACOSX/._a", b"x")), "holds no file"),
-        (zipped(("a.csv", b"x"), ("b.pdf", b"x")), "b.pdf in the zip is not CSV"),
+        (zipped(("a.png", b"x"), ("b.pdf", b"x")), "holds no CSV file, but a.png, b.pdf. Add"),
         (zipped(("a.csv", b"x"), ("./a.csv", b"x")), "holds a.csv 2 times"),
         (zipped(("a.csv", DATA), method=zipfile.ZIP_BZIP2), "compressed in a rare way"),
         (zipped(("a.csv", DATA), method=zipfile.ZIP_LZMA), "compressed in a rare way"),
@@ -232,7 +311,7 @@ def test_a_workbook_is_refused_as_one(tmp_path: Path) -> None:
         archive.writestr("[Content_Types].xml", "<Types/>")
         archive.writestr("xl/workbook.xml", "<workbook/>")
     with pytest.raises(DeliveryRefusedError, match="Excel workbook"):
-        next(contents(path, 10**9))
+        next(contents(path, 10**9, bool))
 
 
 def zip_entry(name: str, mode: int = stat.S_IFREG) -> zipfile.ZipInfo:

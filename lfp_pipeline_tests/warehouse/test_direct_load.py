@@ -1,5 +1,6 @@
 """What a direct load leaves behind, and when it is chosen."""
 
+import gzip
 import logging
 from collections.abc import Callable
 from functools import partial
@@ -11,6 +12,7 @@ import pytest
 
 from lfp_pipeline import checkpoints
 from lfp_pipeline.engine import Engine
+from lfp_pipeline.ingested import Ingested
 from lfp_pipeline.landing.delivery import Delivery
 from lfp_pipeline.reading.reader import Reading
 from lfp_pipeline.warehouse import direct_load
@@ -59,6 +61,17 @@ def test_regular_files_are_loaded_directly_and_others_with_more_care(
         engine.ingest(land(engine, file), LOG)
     assert loaded == ["a.csv"]
     assert_laws_hold(engine, [FILE, PADDED, RAGGED])
+
+
+def test_what_was_ignored_of_a_file_is_noted(engine: Engine, monkeypatch: pytest.MonkeyPatch):
+    loaded = loads(monkeypatch)
+    path = engine.settings.inbox_dir / "a.csv.gz"
+    path.write_bytes(gzip.compress(b"name,sku,description\nLamp,A-1,\n") + b"rubbish")
+    (done,) = engine.ingest_all(engine.pending_inbox_files(LOG), [], LOG)
+    assert isinstance(done, Ingested)
+    assert done.reading is not None
+    assert loaded == ["a.csv.gz"]
+    assert ["7 bytes of other data" in note for note in done.reading.notes] == [True]
 
 
 def test_what_a_reader_died_of_is_not_loaded_directly(
