@@ -36,6 +36,18 @@ class DeliveryRefusedError(LfpError):
     """The delivery itself is bad: nothing of it was taken, and trying again changes nothing."""
 
 
+class TooManyRejectsError(DeliveryRefusedError):
+    """So many records are rejected that nothing was taken.
+
+    Attributes:
+        reason: the commonest one.
+    """
+
+    def __init__(self, message: str, reason: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
 class ReaderDiedError(LfpError):
     """Processes that read the delivery died, or took more than they may have."""
 

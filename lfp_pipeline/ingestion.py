@@ -10,6 +10,7 @@ from lfp_pipeline.ingested import Ingested
 from lfp_pipeline.landing.delivery import Delivery, Kind
 from lfp_pipeline.landing.intents import is_reverted
 from lfp_pipeline.landing.outcomes import note_outcome
+from lfp_pipeline.landing.raw_zone import as_recorded
 from lfp_pipeline.reading.rehearsal import digests_of_the_dead
 from lfp_pipeline.remedies import remedy, told
 from lfp_pipeline.settings import Settings
@@ -48,7 +49,7 @@ def ingest(
     try:
         ingested = settle(batch, settings, warehouse, log, share)
     except MindChangedError:
-        return ingest(batch, settings, warehouse, log, share=share)
+        return ingest(list(map(as_recorded, batch)), settings, warehouse, log, share=share)
     except (WarehouseBusyError, WarehouseBrokenError) as error:
         # There is no writing that into the ledger.
         busy = isinstance(error, WarehouseBusyError)

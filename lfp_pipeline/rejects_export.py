@@ -22,15 +22,16 @@ from typing import Any
 import duckdb
 
 from lfp_pipeline.engine import Engine
-from lfp_pipeline.errors import DeliveryRefusedError, LandingError, LfpError
+from lfp_pipeline.errors import DeliveryRefusedError, LandingError, LfpError, ReadingTimeoutError
 from lfp_pipeline.landing.delivery import Delivery, TextFormat
 from lfp_pipeline.landing.durable import leftovers, publish, temporary_beside
 from lfp_pipeline.landing.partition_key import is_partition_key
 from lfp_pipeline.landing.partition_key import partition_key as key_of
 from lfp_pipeline.progress import counted
 from lfp_pipeline.reading.columns import Column
-from lfp_pipeline.reading.dialect import HEAD_BYTES, Dialect, detect_dialect
+from lfp_pipeline.reading.dialect import HEAD_BYTES, Dialect
 from lfp_pipeline.reading.encoding import beyond_ascii_in, to_utf8
+from lfp_pipeline.reading.loading import dialect_of_head
 from lfp_pipeline.reading.plain_text import header_check
 from lfp_pipeline.reading.text_encoding import encoding_by_head, other_encoding
 from lfp_pipeline.reading.unpacking import contents
@@ -196,6 +197,7 @@ def _product(raw: bytes, dialect: Dialect) -> tuple[str, str, str]:
     if good is None or good[1] < len(raw):
         return _NOTHING
     values = grammar.values(raw[: good[0]])
+    values += [""] * (dialect.form.width - len(values))
     sku, name, description = (values[dialect.columns.positions[one]] for one in PRODUCT_COLUMNS)
     return sku.strip(), name.strip(), description
 
@@ -210,7 +212,7 @@ def _dialect(engine: Engine, key: str, delivery_id: str) -> Dialect | None:
     try:
         deliveries = {one.delivery_id: one for one in engine.raw_zone.deliveries(key)}
         return _dialect_of_file(deliveries[delivery_id], engine.settings)
-    except (KeyError, OSError, LandingError, DeliveryRefusedError):
+    except (KeyError, OSError, LandingError, DeliveryRefusedError, ReadingTimeoutError):
         return None
 
 
@@ -235,7 +237,7 @@ def _dialect_of(pieces: Iterator[bytes], text_format: TextFormat, settings: Sett
     mark_length = found.mark_length
     if found.codec != "utf-8":
         head, mark_length = b"".join(to_utf8([head[mark_length:]], found.codec)), 0
-    return detect_dialect(head[:HEAD_BYTES], mark_length, settings.column_aliases)
+    return dialect_of_head(head[:HEAD_BYTES], mark_length, text_format.delimiter, settings)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -97,6 +97,9 @@ Encoding = Annotated[str, AfterValidator(codec_name)]
 SecretUrl = Annotated[SecretStr, AfterValidator(_web_url)]
 Memory = Annotated[str, AfterValidator(_memory)]
 Folder = Annotated[Path, AfterValidator(_folder)]
+Tokens = Annotated[
+    tuple[Annotated[str, Field(pattern=r"^[^\r\n]+$")], ...], NoDecode, BeforeValidator(_listed)
+]
 Hosts = Annotated[
     tuple[Annotated[str, AfterValidator(_host)], ...], NoDecode, BeforeValidator(_listed)
 ]
@@ -152,6 +155,21 @@ class Settings(BaseSettings):
     max_name_length: int = Field(1_000, ge=1, description="Longest name, in characters.")
     max_description_length: int = Field(
         100_000, ge=1, description="Longest description, in characters."
+    )
+    null_tokens: Tokens = Field(
+        default_factory=tuple,
+        description=r"Values that stand for an empty one, with commas between: \N,NULL.",
+    )
+    header_search_lines: int = Field(
+        20, ge=1, le=1000, description="The header is looked for in so many lines of a file."
+    )
+    require_all_cells: bool = Field(
+        False,
+        description="Reject rows with fewer cells than the header, even where many rows leave out "
+        "empty cells at their ends.",
+    )
+    max_record_bytes: int = Field(
+        2_000_000, ge=100, le=100_000_000, description="Longest record of a file, in bytes."
     )
     max_unpacked_bytes: int = Field(
         100 * 2**30, ge=1, description="Largest size of a file once decompressed."

@@ -2,7 +2,6 @@
 
 import logging
 import time
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
@@ -10,12 +9,17 @@ from functools import cached_property
 from pathlib import Path
 
 from lfp_pipeline.checkpoints import checkpoint
-from lfp_pipeline.errors import DeliveryRefusedError, SettingsError, WarehouseBusyError
+from lfp_pipeline.errors import (
+    DeliveryRefusedError,
+    SettingsError,
+    TooManyRejectsError,
+    WarehouseBusyError,
+)
 from lfp_pipeline.ingested import Ingested
 from lfp_pipeline.landing.delivery import Delivery, Kind
 from lfp_pipeline.landing.intact import check_intact
 from lfp_pipeline.landing.intents import is_reverted
-from lfp_pipeline.landing.raw_zone import RawZone
+from lfp_pipeline.landing.raw_zone import RawZone, as_recorded
 from lfp_pipeline.landing.sources_file import read_sources
 from lfp_pipeline.progress import heartbeat, some_of
 from lfp_pipeline.reading.arrivals import arrive_alone, arrive_with_others
@@ -28,6 +32,7 @@ from lfp_pipeline.reading.rehearsal import (
     digests_of_the_dead,
     rehearse_if_a_reader_died,
 )
+from lfp_pipeline.reading.reject_reasons import INVALID_ENCODING
 from lfp_pipeline.reading.workspace import Workspace, WorkspaceLimits, workspace_of
 from lfp_pipeline.reverting import revert
 from lfp_pipeline.settings import Settings, size_in_bytes
@@ -43,7 +48,7 @@ from lfp_pipeline.warehouse.schema import database_id
 
 
 class MindChangedError(Exception):
-    """A delivery was reverted or reinstated meanwhile."""
+    """A delivery was reverted or reinstated meanwhile, or its source says another text format."""
 
 
 def settle(
@@ -133,7 +138,7 @@ class _Work:
             return []
         connection = self.workspace.connection
         with suppress(WarehouseBusyError), self._attached(self.warehouse.at_once):
-            read_with = fingerprint(self.settings)
+            read_with = fingerprint(self.settings, delivery.text_format)
             account = redeliver(connection, delivery, read_with, self.started, self.log)
             if account is not None:
                 return self._done([account])
@@ -175,8 +180,10 @@ class _Work:
                     reading = direct_load.load_directly(connection, delivery, text, self.settings)
                 if reading is None:
                     return []
+                for note in reading.notes:
+                    self.log.warning("%s: %s", delivery.partition_key, note)
                 arrive_alone(connection, taken=True)
-                done = self._merge([Arrived(delivery, reading)], loaded=True)
+                done = self._merge([self._arrived(delivery, reading)], loaded=True)
             finally:
                 direct_load.forget(connection)
             checkpoint(connection, "warehouse", self.log)
@@ -187,7 +194,7 @@ class _Work:
         forget_reading(connection)
         arrive_alone(connection, taken=False)
         with self._attached(self.warehouse):
-            return self._merge([Arrived(self.batch[0], None, refusal)])
+            return self._merge([self._arrived(self.batch[0], None, refusal)])
 
     def read_and_merge(self) -> list[Ingested]:
         """Whatever it is: read into the workspace without a lock, then merged."""
@@ -201,37 +208,49 @@ class _Work:
         delivery, connection = self.batch[number], self.workspace.connection
         alone = len(self.batch) == 1
         reading, refusal = None, None
+        texts: Sequence[PlainText] = ()
         with self.workspace.folder_for(number) as folder:
             try:
                 texts = self._lone_texts if alone else self._texts(delivery, folder)
                 reading = read_delivery(
                     delivery, texts, connection, folder, self.settings, self.log
                 )
-                refusal = self._too_many_rejects(delivery, texts, reading)
+                self._check_rejects(reading)
             except DeliveryRefusedError as error:
-                forget_reading(connection)
                 refusal = str(error)
+                if isinstance(error, TooManyRejectsError) and error.reason == INVALID_ENCODING:
+                    refusal += f" {self._encoding_hint(delivery, texts)}"
+                if reading is None:
+                    forget_reading(connection)
         if alone:
             arrive_alone(connection, taken=refusal is None)
         else:
             arrive_with_others(connection, number, taken=refusal is None)
-        return Arrived(delivery, reading, refusal)
+        return self._arrived(delivery, reading, refusal)
 
-    def _too_many_rejects(
-        self, delivery: Delivery, texts: Sequence[PlainText], reading: Reading
-    ) -> str | None:
-        limit = self.settings.max_reject_share
-        if reading.reject_share <= limit:
-            return None
-        reasons = Counter(reason for _, _, _, reason, *_ in reading.sample_rejects)
-        ((commonest, _),) = reasons.most_common(1)
-        hint = self._encoding_hint(delivery, texts) if commonest == "invalid encoding" else ""
-        return (
+    def _arrived(
+        self, delivery: Delivery, reading: Reading | None, refusal: str | None = None
+    ) -> Arrived:
+        read_with = fingerprint(self.settings, delivery.text_format)
+        return Arrived(delivery, reading, read_with, refusal)
+
+    def _check_rejects(self, reading: Reading) -> None:
+        """Refuse a delivery of which too large a share is rejected.
+
+        Raises:
+            TooManyRejectsError: with the commonest reason and a remedy.
+        """
+        limit, commonest = self.settings.max_reject_share, reading.commonest_reason
+        if commonest is None or reading.reject_share <= limit:
+            return
+        key = reading.delivery.partition_key
+        msg = (
             f"{reading.rows_rejected:,} of {reading.rows_read:,} rows are rejected "
             f"({reading.reject_share:.1%}); more than {limit:.1%} refuses the whole file (setting "
-            "LFP_MAX_REJECT_SHARE). The rejects and their reasons are in rejected_rows, and `make "
-            f"rejects` writes them as CSV to be mended.{hint and f' {hint}'}"
+            f"LFP_MAX_REJECT_SHARE). {commonest} All rejects are in rejected_rows; `make rejects "
+            f"PARTITION={key}` writes them as CSV."
         )
+        raise TooManyRejectsError(msg, commonest.reason)
 
     def _encoding_hint(self, delivery: Delivery, texts: Sequence[PlainText]) -> str:
         """Return how the first text that is not in its encoding is probably written."""
@@ -244,8 +263,7 @@ class _Work:
 
     def _merge(self, arrived: Sequence[Arrived], *, loaded: bool = False) -> list[Ingested]:
         connection = self.workspace.connection
-        read_with = fingerprint(self.settings)
-        done = self._done(merge(connection, arrived, read_with, self.started, loaded=loaded))
+        done = self._done(merge(connection, arrived, self.started, loaded=loaded))
         return [
             replace(ingested, reading=one.reading)
             for ingested, one in zip(done, arrived, strict=True)
@@ -293,5 +311,7 @@ class _Work:
         with warehouse.attached(self.workspace.connection, purpose, self.log), telling:
             # Behind the lock: whoever changes his mind says so first, and comes here then.
             if any(is_reverted(one.path) != self.is_out for one in self.batch):
+                raise MindChangedError
+            if any(as_recorded(one) != one for one in self.batch):
                 raise MindChangedError
             yield

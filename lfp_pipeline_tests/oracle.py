@@ -68,10 +68,16 @@ class File:
         return f"{self.key}#{moment}#{hashlib.sha256(self.content).hexdigest()[:16]}"
 
     @cached_property
+    def records(self) -> dict[int, Row]:
+        """The rows by their numbers, but for blank ones."""
+        rows = enumerate(self.rows, 1)
+        return {number: row for number, row in rows if any(cell.strip(" ") for cell in row)}
+
+    @cached_property
     def accepted(self) -> dict[int, Row]:
         return {
             number: (row[0].strip(), row[1].strip(), row[2])
-            for number, row in enumerate(self.rows, 1)
+            for number, row in self.records.items()
             if len(row) == 3 and row[0].strip() and row[1].strip()
         }
 
@@ -81,7 +87,7 @@ class File:
 
     @cached_property
     def reject_share(self) -> float:
-        return 1 - len(self.accepted) / len(self.rows) if self.rows else 0.0
+        return 1 - len(self.accepted) / len(self.records) if self.records else 0.0
 
 
 @dataclass(frozen=True)
@@ -130,7 +136,7 @@ def true_rejects(files: Iterable[File]) -> list[tuple[str, int]]:
     return sorted(
         (file.delivery_id, number)
         for file in set(files)
-        for number in range(1, len(file.rows) + 1)
+        for number in file.records
         if number not in file.accepted
     )
 
@@ -147,8 +153,8 @@ def true_fates(file: File, before: Iterable[File]) -> dict[str, int]:
         else:
             fates["unchanged" if known[sku][:3] == row else "updated"] += 1
     fates["superseded"] = len(file.accepted) - len(file.winners)
-    fates["rejected"] = len(file.rows) - len(file.accepted)
-    fates["read"] = len(file.rows)
+    fates["rejected"] = len(file.records) - len(file.accepted)
+    fates["read"] = len(file.records)
     names = "read", "inserted", "updated", "unchanged", "superseded", "stale", "rejected"
     return {f"rows_{name}": fates[name] for name in names}
 
@@ -217,8 +223,9 @@ def assert_tables_are_those_of(
     assert ledger.keys() == {file.delivery_id for file in files}
     for file in files:
         status, rows_read, *fates = ledger[file.delivery_id]
-        assert (status, rows_read, sum(fates)) == ("merged", len(file.rows), len(file.rows))
-        assert fates[-1] == len(file.rows) - len(file.accepted)
+        records = len(file.records)
+        assert (status, rows_read, sum(fates)) == ("merged", records, records)
+        assert fates[-1] == records - len(file.accepted)
         assert fates[3] == len(file.accepted) - len(file.winners)
 
 

@@ -26,7 +26,9 @@ from lfp_pipeline_tests.support import (
 )
 from lfp_pipeline_tests.support import project as project_in
 
-A = File("a.csv", 1_000_000, (("s1", "Ann", "x"), ("s2", "Bob", "y"), ("s1", "Ann", "z"), ("", "")))
+A = File(
+    "a.csv", 1_000_000, (("s1", "Ann", "x"), ("s2", "Bob", "y"), ("s1", "Ann", "z"), ("s9", "Dot"))
+)
 B = File("b.csv", 2_000_000, (("s1", "Ann", "z"), ("s3", "Ann", "w")))
 C = File("c.csv", 500_000, (("s1", "Old", ""), ("s4", "New", "")))
 

@@ -213,7 +213,7 @@ def test_what_is_merged_stays_merged_under_stricter_settings(
 
 
 def test_of_what_was_refused_only_the_newest_is_unfinished(engine: Engine) -> None:
-    older, newer = (land(engine, File("a.csv", moment, (("",),))) for moment in (1, 2))
+    older, newer = (land(engine, File("a.csv", moment, (("s9",),))) for moment in (1, 2))
     for delivery in (older, newer):
         engine.ingest(delivery, LOG)
     assert engine.backlog(["a.csv"], LOG).unfinished == [newer]
@@ -431,7 +431,7 @@ def test_what_came_of_it_can_be_shown(engine: Engine) -> None:
 
 def test_nothing_stays_open_or_lies_around_after_good_and_bad_files(engine: Engine) -> None:
     def ingest_both() -> None:
-        for key, rows in (("a.csv", (("s1", "Ann", ""),)), ("b.csv", (("",),))):
+        for key, rows in (("a.csv", (("s1", "Ann", ""),)), ("b.csv", (("s9",),))):
             moment = next(moments)
             engine.ingest(land(engine, File(key, moment, rows)), LOG)
 

@@ -139,6 +139,31 @@ def test_odd_bytes_go_out_and_are_rejected_again(engine: Engine, take: Take):
     assert products(engine) == []
 
 
+@pytest.mark.parametrize(
+    ("good", "bad"),
+    [
+        pytest.param("A-1,Lamp,x,", ",Chair,y,", id="delimiters at the ends"),
+        pytest.param('A-1,"19\\" Rack","x"', ',"Chair","y"', id="backslashes"),
+        pytest.param("A-1,Lamp", ",Chair", id="short rows"),
+    ],
+)
+def test_rejects_are_split_by_the_habits_of_their_file(
+    engine: Engine, take: Take, good: str, bad: str
+):
+    rows = [good.replace("A-1", f"A-{number}") for number in range(20)]
+    take("\n".join(["a title", "sku,name,description", *rows, bad, ""]).encode())
+    (row,) = exported(engine)
+    assert (row["reason"], row["row_number"]) == ("no sku", "21")
+    assert (row["sku"], row["name"]) == ("", "Chair")
+    assert row["description"] == ("y" if "y" in bad else "")
+
+
+def test_skipped_rows_are_no_rejects(engine: Engine, take: Take):
+    take(b"sku,name,description\n,,\n \nSKU,Name,Description\nA-1,Lamp,x\n,Chair,x\n")
+    (row,) = exported(engine)
+    assert (row["row_number"], row["name"]) == ("5", "Chair")
+
+
 def test_packed_and_recoded_files_are_split_too(engine: Engine, take: Take):
     text = "name|sku|description\nLamp|A-1|x\nStuhl||schön\n"
     take(gzip.compress(text.encode("utf-16")), "a.csv.gz")

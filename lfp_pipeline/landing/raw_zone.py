@@ -339,10 +339,14 @@ def _text_format_to_keep(recorded: Delivery, given: TextFormat, log: logging.Log
     """Return the text format for the record of a delivery that lands again.
 
     A merged delivery keeps its recorded format: a rebuild must read the file in the same way.
+    Nobody is warned of another charset: the server says it again with each read of a feed.
     """
     if given == recorded.text_format or last_noted(recorded.path) != MERGED:
         return given
-    log.warning(
+    declared = replace(given, charset=recorded.text_format.charset)
+    level = logging.DEBUG if declared == recorded.text_format else logging.WARNING
+    log.log(
+        level,
         "%s was merged with the text format (%s) and keeps it, although its source now gives (%s). "
         "To have it read with the new one: run revert_delivery for it, land it again from the same "
         "source (ingest_products), then run revert_delivery with reinstate: true.",
@@ -369,6 +373,14 @@ def _has_landed_with(size_bytes: int, note: Path) -> bool:
     with suppress(LandingError):  # The raw file is pruned, gone or cut off; or of another version.
         return _read_record(note.with_suffix(".json")).size_bytes == size_bytes
     return False
+
+
+def as_recorded(delivery: Delivery) -> Delivery:
+    """Return a delivery with the text format that its record has now, if that can be read."""
+    with suppress(LandingError):
+        recorded = _read_record(delivery.path.with_suffix(".json"))
+        return replace(delivery, text_format=recorded.text_format)
+    return delivery
 
 
 def _read_record(record: Path) -> Delivery:

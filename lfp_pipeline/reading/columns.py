@@ -6,6 +6,7 @@ from itertools import combinations
 from typing import Literal, get_args
 
 from lfp_pipeline.errors import DeliveryRefusedError
+from lfp_pipeline.reading.white_space import without_white_space
 
 Column = Literal["name", "sku", "description"]
 Aliases = Mapping[Column, Sequence[str]]
@@ -27,6 +28,21 @@ class ColumnMap:
         return self.header[self.positions[column]]
 
     @property
+    def named_width(self) -> int:
+        """How many columns there are up to the last one that has a name."""
+        return 1 + max(index for index, cell in enumerate(self.header) if bare_name(cell))
+
+    def may_be_split_after(self, cells: int) -> bool:
+        """Whether the header may have a delimiter too many, if no row has more than so many cells.
+
+        It may if a column before its last name has none, or if rows lack a wanted column although
+        the header names others, too.
+        """
+        nameless = not all(map(bare_name, self.header[: self.named_width]))
+        lacks_wanted = cells <= max(self.positions.values())
+        return nameless or (lacks_wanted and self.named_width > len(WANTED))
+
+    @property
     def ignored(self) -> list[str]:
         """The names of the columns that are not taken in."""
         taken = set(self.positions.values())
@@ -36,33 +52,35 @@ class ColumnMap:
 def matches(header: Sequence[str], aliases: Aliases) -> dict[str, list[int]]:
     """For each wanted column, the positions whose header is its name or an alias.
 
-    Case and white space do not count.
+    Case, white space and byte order marks do not count.
     """
-    cells = [_bare(cell) for cell in header]
-    known = {
-        column: {_bare(name) for name in (column, *aliases.get(column, ()))} for column in WANTED
-    }
+    cells = [bare_name(cell) for cell in header]
+    known = known_names(aliases)
     return {
         column: [index for index, cell in enumerate(cells) if cell in known[column]]
         for column in WANTED
     }
 
 
+def known_names(aliases: Aliases) -> dict[Column, set[str]]:
+    """The names of each wanted column, as they are compared; as SQL has small letters, too."""
+    names = {column: [column, *aliases.get(column, ())] for column in WANTED}
+    return {
+        column: {
+            form for name in known for form in (bare_name(name), without_white_space(name).lower())
+        }
+        for column, known in names.items()
+    }
+
+
 def map_columns(header: Sequence[str], aliases: Aliases) -> ColumnMap:
-    """Find the wanted columns in a header.
+    """Find the wanted columns in a header that names all of them.
 
     Raises:
-        DeliveryRefusedError: one is missing, or there twice, or the same as another.
+        DeliveryRefusedError: one is there twice, or the same as another.
     """
     found = matches(header, aliases)
     shown = ", ".join(header)[:_SHOWN_HEADER_CHARACTERS]
-    if missing := [column for column in WANTED if not found[column]]:
-        msg = (
-            f"The header has no column {' and no column '.join(missing)}. It names: "
-            f"{shown!r}. Name the columns name, sku and description, or tell other names in "
-            "LFP_COLUMN_ALIASES."
-        )
-        raise DeliveryRefusedError(msg)
     if repeated := [column for column in WANTED if len(found[column]) > 1]:
         msg = f"The header names the column {repeated[0]} more than once: {shown!r}."
         raise DeliveryRefusedError(msg)
@@ -77,5 +95,6 @@ def map_columns(header: Sequence[str], aliases: Aliases) -> ColumnMap:
     return ColumnMap(positions, tuple(header))
 
 
-def _bare(cell: str) -> str:
-    return "".join(cell.casefold().split())
+def bare_name(cell: str) -> str:
+    """A column's name as it is compared: in small letters, without white space or marks."""
+    return without_white_space(cell).casefold()

@@ -1,13 +1,18 @@
-"""How a file is written: its delimiter, its line ends, its header."""
+"""How a file is written: its delimiter, its line ends, its header, and what its writer does."""
 
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
+from codecs import BOM_UTF8
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 
 from lfp_pipeline.errors import DeliveryRefusedError
-from lfp_pipeline.reading.columns import Aliases, ColumnMap, map_columns, matches
+from lfp_pipeline.progress import printable
+from lfp_pipeline.reading.columns import WANTED, Aliases, ColumnMap, map_columns, matches
 from lfp_pipeline.reading.file_formats import format_of
-from lfp_pipeline.reading.records import RecordGrammar
+from lfp_pipeline.reading.header_refusal import no_header, other_delimiter_in
+from lfp_pipeline.reading.records import RecordForm, RecordGrammar, line_end
+from lfp_pipeline.settings import Settings
 
 HEAD_BYTES = 1 << 18
 """How much of a file is looked at. A header is shorter."""
@@ -18,9 +23,34 @@ MAX_COLUMNS = 2_000
 DELIMITERS = (",", ";", "\t", "|")
 
 _SHOWN_BYTES = 100
+_LINE_BYTES = 1_000
 
 _SEP_LINE = re.compile(rb'"?sep=([!#-/:-@[-`{-~\t])"?(?:\r\n|\r|\n)', re.IGNORECASE)
-_BLANK_LINES = re.compile(rb"(?:[ \t]*[\r\n])*")
+_LINE = re.compile(rb"[^\r\n]*+(?:\r\n|\r|\n|\Z)")
+_SEP = re.compile(rb'"?sep=', re.IGNORECASE)
+_BLANKS = re.compile(rb"[ \t\r\n]*+")
+_MOST_DELIMITERS = 10_000
+"""A line with more is no header. It takes long to look at."""
+
+
+@dataclass(frozen=True)
+class HeaderSearch:
+    """How the header of a file is found.
+
+    Attributes:
+        aliases: names of the columns beside their own.
+        lines: so many lines may it be looked for in.
+        delimiter: between the values, where the source says which; otherwise one of `DELIMITERS`.
+    """
+
+    aliases: Aliases
+    lines: int = 20
+    delimiter: str | None = None
+
+
+def header_search(delimiter: str | None, settings: Settings) -> HeaderSearch:
+    """How the header of a file is found whose source says this of its delimiter."""
+    return HeaderSearch(settings.column_aliases, settings.header_search_lines, delimiter)
 
 
 @dataclass(frozen=True)
@@ -31,79 +61,143 @@ class Dialect:
         delimiter: one character.
         newline: what ends the header, and so is expected to end every record.
         columns: which column is which.
-        plain_header: whether the file begins with its header, on one line: all that DuckDB skips
-            safely. After a `sep=` line, or with a line break in a name, it loses rows.
+        lines_above: lines before the header.
+        title: the first of these that is neither blank nor a `sep=` line, for people.
+        plain_header: whether DuckDB finds the header where it is: on one line, after lines with
+            the same line end.
         body_start: where the first record begins, in bytes.
+        form: how the records are written.
     """
 
     delimiter: str
     newline: bytes
     columns: ColumnMap
+    lines_above: int
+    title: str
     plain_header: bool
     body_start: int
+    form: RecordForm
 
     def grammar(self) -> RecordGrammar:
         """The grammar of this file's records."""
-        width = len(self.columns.header)
-        return RecordGrammar(self.delimiter.encode(), self.newline, width)
+        return RecordGrammar(self.form)
+
+    def with_form(self, form: RecordForm) -> "Dialect":
+        """The same with records of another form."""
+        return replace(self, form=form)
 
 
-def detect_dialect(head: bytes, mark_length: int, aliases: Aliases) -> Dialect:
+def detect_dialect(
+    head: bytes, mark_length: int, search: HeaderSearch, max_record_bytes: int = 2_000_000
+) -> Dialect:
     """Look at a file's first bytes: UTF-8, after a byte order mark of `mark_length` bytes.
 
-    The delimiter is the one that makes the header name the columns we want: no guess from the
-    rows, which may hold anything.
+    The header is the first line that names the columns we want, and the delimiter is the one that
+    makes it do so: no guess from the rows, which may hold anything. What is above it is skipped:
+    titles, comments, blank lines.
 
     Raises:
-        DeliveryRefusedError: the file is empty, or its header does not name the columns, or
-            names too many.
+        DeliveryRefusedError: the file is empty, or no line is such a header, or it names too many
+            columns.
     """
-    delimiters, start = list(DELIMITERS), mark_length
+    delimiters, start = [search.delimiter] if search.delimiter else list(DELIMITERS), mark_length
     if sep := _SEP_LINE.match(head, start):
         delimiters, start = [sep[1].decode()], sep.end()
-    if blank_lines := _BLANK_LINES.match(head, start):
-        start = blank_lines.end()
-    if start >= len(head):
+    if _BLANKS.fullmatch(head, start):
         msg = "The file is empty: it has no header and no rows."
         raise DeliveryRefusedError(msg)
-    headers = {
-        mark: header for mark in delimiters if (header := _header(head, start, mark)) is not None
-    }
-    named = (_columns_named(header.cells, aliases) for header in headers.values())
-    if not any(named) and (found := format_of(head)):
-        raise DeliveryRefusedError(found.refusal)
-    if not headers:
-        msg = f"The header is not a line of CSV: {head[start : start + _SHOWN_BYTES]!r}."
-        raise DeliveryRefusedError(msg)
-    delimiter = max(headers, key=lambda mark: _columns_named(headers[mark].cells, aliases))
-    header = headers[delimiter]
+    header = _find_header(head, start, delimiters, search)
     if header.end >= HEAD_BYTES:
         msg = f"The header is longer than {HEAD_BYTES:,} bytes."
         raise DeliveryRefusedError(msg)
     if len(header.cells) > MAX_COLUMNS:
         msg = f"The header names {len(header.cells):,} columns; at most {MAX_COLUMNS:,} are read."
         raise DeliveryRefusedError(msg)
-    line = head[start : header.text_end]
+    newline = head[header.text_end : header.end] or b"\n"
+    above, line = head[mark_length : header.start], head[header.start : header.text_end]
+    lines_above = sum(1 for found in _LINE.finditer(above) if found[0])
+    titles = (line for line in above.splitlines() if line.strip() and not _SEP.match(line))
+    width = len(header.cells)
     return Dialect(
-        delimiter=delimiter,
-        newline=head[header.text_end : header.end] or b"\n",
-        columns=map_columns(header.cells, aliases),
-        plain_header=start == mark_length and b"\n" not in line and b"\r" not in line,
+        delimiter=header.delimiter,
+        newline=newline,
+        columns=map_columns(header.cells, search.aliases),
+        lines_above=lines_above,
+        title=printable(next(titles, b"")[:_SHOWN_BYTES].decode(errors="replace")),
+        plain_header=above.count(newline) == lines_above
+        and b'"' not in above
+        and b"\n" not in line
+        and b"\r" not in line,
         body_start=header.end,
+        form=RecordForm(
+            header.delimiter.encode(), newline, width, width, max_bytes=max_record_bytes
+        ),
     )
 
 
 @dataclass(frozen=True)
 class _Header:
+    delimiter: str
     cells: list[str]
+    start: int
     text_end: int
     end: int
 
 
+def _find_header(
+    head: bytes, start: int, delimiters: Sequence[str], search: HeaderSearch
+) -> _Header:
+    """The first line that names all columns.
+
+    Raises:
+        DeliveryRefusedError: there is none.
+    """
+    nearest: tuple[int, _Header] | None = None
+    for line_start in _line_starts(head, start, search.lines):
+        for delimiter in delimiters:
+            header = _header(head, line_start, delimiter)
+            if header is None:
+                continue
+            named = _columns_named(header.cells, search.aliases)
+            if named == len(WANTED):
+                return header
+            if nearest is None or named > nearest[0]:
+                nearest = (named, header)
+    if (nearest is None or nearest[0] == 0) and (found := format_of(head)):
+        raise DeliveryRefusedError(found.refusal)
+    if nearest is None:
+        msg = f"The header is not a line of CSV: {head[start : start + _SHOWN_BYTES]!r}."
+        raise DeliveryRefusedError(msg)
+    other = None
+    for line_start in _line_starts(head, start, search.lines):
+        line = head[line_start : line_end(head, line_start)][:_LINE_BYTES].decode(errors="replace")
+        names_all = partial(_names_all, head, line_start, search)
+        other = other or other_delimiter_in(line, names_all)
+    cells, lines = nearest[1].cells, search.lines
+    raise DeliveryRefusedError(no_header(cells, search.aliases, lines, delimiters, other))
+
+
+def _names_all(head: bytes, start: int, search: HeaderSearch, delimiter: str) -> bool:
+    header = _header(head, start, delimiter)
+    return header is not None and _columns_named(header.cells, search.aliases) == len(WANTED)
+
+
+def _line_starts(head: bytes, start: int, lines: int) -> Iterator[int]:
+    for _ in range(lines):
+        if start >= len(head):
+            return
+        yield start
+        start = line_end(head, start)
+
+
 def _header(head: bytes, start: int, delimiter: str) -> _Header | None:
-    grammar = RecordGrammar(delimiter.encode(), b"\n", 1)
-    ends = grammar.header_record(head, start)
-    return _Header(grammar.fields(head[start : ends[0]]), *ends) if ends else None
+    grammar = RecordGrammar(RecordForm(delimiter.encode(), b"\n", 1, 1, bare_quotes=True))
+    while head.startswith(BOM_UTF8, start):  # A mark before a quote would make it a bare one.
+        start += len(BOM_UTF8)
+    ends = grammar.record_of_any_width(head, start)
+    if ends is None or head.count(delimiter.encode(), start, ends[0]) > _MOST_DELIMITERS:
+        return None
+    return _Header(delimiter, grammar.fields(head[start : ends[0]]), start, *ends)
 
 
 def _columns_named(header: Sequence[str], aliases: Aliases) -> int:

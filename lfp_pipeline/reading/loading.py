@@ -1,8 +1,8 @@
 """Loads every record of a file into the table `rows`, in order: none may go missing unnoticed.
 
-A clean file is read once, as it is. Where DuckDB objects to a record, or the lines of the file do
-not add up to the rows that came out, the file is mended and the copy is read: it must come out
-without an objection, and with as many rows as the grammar counts records.
+A clean file is read once, as it is. Where DuckDB objects to a record, or the bytes of the file do
+not add up to the rows that came out, all records are looked at; the file is repaired, and the copy
+is read: it must come out without an objection, and with as many rows as the grammar counts records.
 """
 
 import logging
@@ -13,10 +13,12 @@ from pathlib import Path
 import duckdb
 
 from lfp_pipeline.errors import DeliveryRefusedError
-from lfp_pipeline.reading.dialect import Dialect, detect_dialect
-from lfp_pipeline.reading.lines import Lines, lines_counted
+from lfp_pipeline.reading.dialect import HEAD_BYTES, Dialect, detect_dialect, header_search
+from lfp_pipeline.reading.habits import form_by_habits, form_of_file
 from lfp_pipeline.reading.mending import MendedCopy, mend
 from lfp_pipeline.reading.plain_text import PlainText, in_its_encoding
+from lfp_pipeline.reading.quoting import Quoting, quoting_checked
+from lfp_pipeline.reading.records import LINE_END, RecordForm, RecordGrammar
 from lfp_pipeline.reading.reject_limit import Elsewhere, RejectLimit
 from lfp_pipeline.reading.rules import RowRules, rules_of
 from lfp_pipeline.reading.scan import UNREADABLE, scan_of
@@ -24,16 +26,14 @@ from lfp_pipeline.settings import Settings
 
 _MAX_MENDINGS = 4
 _MAX_OBJECTIONS = 1_000
+_TAIL_BYTES = 1 << 16
 
 _FORGET_OBJECTIONS = "DROP TABLE IF EXISTS reject_errors; DROP TABLE IF EXISTS reject_scans"
 
 _OBJECTIONS = "SELECT line_byte_position, lower(error_type::VARCHAR) FROM reject_errors"
 
-_ROWS_AND_LINES = """
-SELECT
-    count(*), count(*) + coalesce(sum(line_breaks), 0),
-    coalesce(bool_or(misread), false), coalesce(bool_or(irregular), false)
-FROM rows
+_FOUND = """
+SELECT count(*), coalesce(sum(text_bytes), 0), coalesce(bool_or(irregular), false) FROM rows
 """
 
 
@@ -44,7 +44,8 @@ class LoadedFile:
     Attributes:
         rules: for its rows.
         limit: of its rejects.
-        regular: whether no row is to be trimmed or rejected.
+        regular: whether no row is to be trimmed, skipped or rejected.
+        empty_lines: between its records, and after them.
         notes: what people should know of how it was read.
     """
 
@@ -54,6 +55,7 @@ class LoadedFile:
     limit: RejectLimit
     mended: MendedCopy | None = None
     regular: bool = False
+    empty_lines: int = 0
     notes: tuple[str, ...] = ()
 
 
@@ -81,57 +83,119 @@ def load_rows(
     if not text.is_readable:  # The header, too, depends on the encoding.
         text = in_its_encoding(text, settings.fallback_encoding, folder, log)
     dialect = dialect_of(text, settings)
-    rules = rules_of(dialect, settings)
-    size, width = text.path.stat().st_size, len(dialect.columns.header)
-    limit = elsewhere.limit(settings.max_reject_share, size, width)
+    rules = rules_of(settings)
+    size = text.path.stat().st_size
+    limit = elsewhere.limit(settings.max_reject_share, size, dialect.form.fewest)
     file = LoadedFile(text.path, dialect, rules, limit, notes=text.notes)
-    if dialect.plain_header and (loaded := _load_plainly(connection, file)):
+    if is_plain(dialect) and (loaded := _load_plainly(connection, file)):
         return loaded
     other = in_its_encoding(text, settings.fallback_encoding, folder, log)
     if other.encoding != text.encoding:
         return load_rows(connection, other, folder, settings, log, elsewhere)
-    return replace(file, mended=_load_mended(connection, file, folder))
+    form = form_of_file(text.path, dialect, require_all_cells=settings.require_all_cells)
+    limit = elsewhere.limit(settings.max_reject_share, size, form.fewest)
+    file = replace(file, dialect=dialect.with_form(form), limit=limit)
+    mended = _load_mended(connection, file, folder)
+    return replace(file, mended=mended, empty_lines=mended.empty_lines)
 
 
 def dialect_of(text: PlainText, settings: Settings) -> Dialect:
-    """How a file is written.
+    """How a file is written, as far as its first bytes show.
 
     Raises:
         DeliveryRefusedError: it has no usable header.
     """
-    return detect_dialect(text.head, text.mark_length, settings.column_aliases)
+    return dialect_of_head(text.head, text.mark_length, text.delimiter, settings)
 
 
-def adds_up(lines: Lines, rows: int, lines_read: int, path: Path, dialect: Dialect) -> bool:
-    """Whether each line of a file is the end of a row, or a line break in a value of one.
+def header_of(text: PlainText, settings: Settings) -> Dialect:
+    """How a file is written, as far as its header shows.
 
-    Blank lines do not add up; then the grammar counts. It also does where quoted values seem to
-    stand side by side.
+    Raises:
+        DeliveryRefusedError: it has no usable header.
+    """
+    search = header_search(text.delimiter, settings)
+    return detect_dialect(text.head, text.mark_length, search, settings.max_record_bytes)
+
+
+def dialect_of_head(
+    head: bytes, mark_length: int, delimiter: str | None, settings: Settings
+) -> Dialect:
+    """How a file is written that begins with these bytes of UTF-8.
+
+    Raises:
+        DeliveryRefusedError: it has no usable header.
+    """
+    search = header_search(delimiter, settings)
+    dialect = detect_dialect(head, mark_length, search, settings.max_record_bytes)
+    if len(head) == HEAD_BYTES:  # The last record may be cut off.
+        head = head[: 1 + max(head.rfind(b"\n"), head.rfind(b"\r"), dialect.body_start - 1)]
+    form = form_by_habits(head, dialect, require_all_cells=settings.require_all_cells)
+    return dialect.with_form(form)
+
+
+def is_plain(dialect: Dialect) -> bool:
+    """Whether DuckDB reads such a file in parallel, as it is."""
+    form = dialect.form
+    return dialect.plain_header and form.fewest == form.width and not form.backslash
+
+
+def empty_lines_beside(
+    rows: int, text_bytes: int, quoting: Quoting | None, path: Path, dialect: Dialect
+) -> int | None:
+    """How many lines of a file are empty, if all others are the rows that were read.
 
     Args:
-        lines: of the file.
-        rows: how many were read from it.
-        lines_read: the rows, and the line breaks within their values.
+        rows: how many were read.
+        text_bytes: the size of all their values.
+        quoting: of the file.
         path: the file.
         dialect: how it is written.
+
+    Returns:
+        The number; None: something is missing, was cut, or was read twice.
     """
-    if lines.count == lines_read and not lines.side_by_side:
-        return True
-    if lines.count < lines_read:
-        return False
-    return _count_records(path, dialect, dialect.body_start) == rows
+    if quoting is None:
+        return None
+    form, newline = dialect.form, len(dialect.form.newline)
+    with path.open("rb") as file, mmap(file.fileno(), 0, access=ACCESS_READ) as buffer:
+        body = len(buffer) - dialect.body_start
+        tail = buffer[max(dialect.body_start, len(buffer) - _TAIL_BYTES) :]
+        tail_bytes = len(tail) - len(tail.rstrip(b"\r\n"))
+        if tail_bytes and tail[-newline:] != form.newline:  # Other line ends than the header's.
+            return None
+        kept = text_bytes + quoting.dropped_bytes + rows * (form.width - 1 + newline)
+        if rows and not tail_bytes:  # The last row has no line end.
+            kept -= newline
+        beside = body - kept
+        if beside <= 0:
+            return 0 if beside == 0 else None
+        ends = LINE_END.findall(tail[len(tail) - tail_bytes :])
+        if rows and ends[:1] == [form.newline]:
+            ends = ends[1:]  # That of the last row.
+        if beside == sum(map(len, ends)):
+            return len(ends)
+        # The bytes of empty lines between rows, or of something else: only the grammar knows.
+        grammar = RecordGrammar(replace(form, bare_quotes=quoting.bare))
+        if grammar.count(buffer, dialect.body_start) != rows:
+            return None
+        lines, empty_bytes = grammar.empty_lines(buffer, dialect.body_start)
+        return lines if empty_bytes == beside else None
 
 
 def _load_plainly(connection: duckdb.DuckDBPyConnection, file: LoadedFile) -> LoadedFile | None:
     """Read a file as it is; None: something of it went missing."""
-    with lines_counted(file.path, file.dialect) as counting:
+    with quoting_checked(file.path, file.dialect) as checking:
         if not _read(connection, file.path, file):
             return None
-        found = connection.execute(_ROWS_AND_LINES).fetchall()[0]
-        rows, lines_read, misread, irregular = found
-        if misread or not adds_up(counting.result(), rows, lines_read, file.path, file.dialect):
-            return None
-        return replace(file, regular=not irregular)
+        rows, text_bytes, irregular = connection.execute(_FOUND).fetchall()[0]
+        quoting = checking.result()
+    empty_lines = empty_lines_beside(rows, text_bytes, quoting, file.path, file.dialect)
+    if quoting is None or empty_lines is None:
+        return None
+    form = replace(file.dialect.form, bare_quotes=quoting.bare)
+    dialect = file.dialect.with_form(form)
+    return replace(file, dialect=dialect, regular=not irregular, empty_lines=empty_lines)
 
 
 def _load_mended(
@@ -140,13 +204,13 @@ def _load_mended(
     objections: dict[int, str] = {}
     for attempt in range(_MAX_MENDINGS):
         copy = folder / f"mended-{attempt}.csv"
-        mended = mend(file.path, file.dialect, copy, file.limit, objections)
+        mended = mend(file.path, file.dialect, file.rules, copy, file.limit, objections)
         connection.execute(_FORGET_OBJECTIONS)
         if _read(connection, copy, file, _MAX_OBJECTIONS):
-            if _row_count(connection) == _count_records(copy, file.dialect):
+            if _row_count(connection) == _count_records(copy, mended.form):
                 return mended
             break
-        found = _objections(connection, mended, file.dialect)
+        found = _objections(connection, mended)
         if found.keys() <= objections.keys():
             break
         objections |= found
@@ -166,7 +230,8 @@ def _read(
     Only a file with few objections may keep them: DuckDB gathers all of them, at a kilobyte each
     that does not count towards its memory limit. Otherwise it stops at the first.
     """
-    scan = scan_of(path, file.dialect, file.rules, max_objections)
+    is_copy = path != file.path
+    scan = scan_of(path, file.dialect, file.rules, copy=is_copy, max_objections=max_objections)
     try:
         connection.execute(f"CREATE OR REPLACE TABLE rows AS {scan.sql}", scan.parameters)
     except UNREADABLE:
@@ -174,11 +239,9 @@ def _read(
     return not max_objections or connection.execute(_OBJECTIONS + " LIMIT 1").fetchone() is None
 
 
-def _count_records(path: Path, dialect: Dialect, start: int | None = None) -> int | None:
-    with path.open("rb") as file, mmap(file.fileno(), 0, access=ACCESS_READ) as buffer:
-        if start is not None:
-            return dialect.grammar().count(buffer, start)
-        counted = dialect.grammar().count(buffer, 0)
+def _count_records(copy: Path, form: RecordForm) -> int | None:
+    with copy.open("rb") as file, mmap(file.fileno(), 0, access=ACCESS_READ) as buffer:
+        counted = RecordGrammar(form).count(buffer, 0)
         return None if counted is None else counted - 1  # The header is a record, too.
 
 
@@ -186,15 +249,13 @@ def _row_count(connection: duckdb.DuckDBPyConnection) -> int:
     return int(connection.execute("SELECT count(*) FROM rows").fetchall()[0][0])
 
 
-def _objections(
-    connection: duckdb.DuckDBPyConnection, mended: MendedCopy, dialect: Dialect
-) -> dict[int, str]:
+def _objections(connection: duckdb.DuckDBPyConnection, mended: MendedCopy) -> dict[int, str]:
     """Where in the file DuckDB objects to what the grammar takes, and why."""
     try:
         found = connection.execute(_OBJECTIONS).fetchall()
     except duckdb.CatalogException:  # The reading broke off.
         return {}
-    grammar = dialect.grammar()
+    grammar = RecordGrammar(mended.form)
     with mended.path.open("rb") as file, mmap(file.fileno(), 0, access=ACCESS_READ) as buffer:
         # DuckDB counts bytes from 1, and may point at the end of the line before.
         starts = {grammar.first_record_at(buffer, place - 1): reason for place, reason in found}

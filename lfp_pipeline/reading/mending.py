@@ -2,25 +2,35 @@
 
 Each record that cannot be read is replaced in the copy by a placeholder: a good record whose sku is
 a mark. So every other row keeps its number, and every byte of the file is accounted for. Odd line
-ends become the file's own.
+ends become the file's own, empty lines are left out, and quotes are escaped by quotes.
 """
 
 import bisect
+import re
 import secrets
 from array import array
+from codecs import BOM_UTF8
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from heapq import merge
 from mmap import ACCESS_READ, mmap
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
-from lfp_pipeline.reading.dialect import Dialect
+from lfp_pipeline.reading.dialect import HEAD_BYTES, Dialect
 from lfp_pipeline.reading.encoding import invalid_utf8_offsets
-from lfp_pipeline.reading.records import BadRecord
+from lfp_pipeline.reading.records import LINE_END, OTHER_WIDTH, BadRecord, RecordForm
 from lfp_pipeline.reading.reject_limit import RejectLimit
+from lfp_pipeline.reading.reject_reasons import INVALID_ENCODING, CommonestReason
+from lfp_pipeline.reading.rules import RowRules
 
-_COPY_BYTES = 1 << 23
+BLANK_ROW, REPEATED_HEADER = "blank", "header"
+"""What stands in a placeholder for the number of a bad record, where the row is to be skipped."""
+
+_EXCERPT_BYTES = 400
+
+_ESCAPE = re.compile(rb"\\[\x00-\xff]")
 
 
 @dataclass
@@ -29,13 +39,21 @@ class MendedCopy:
 
     Attributes:
         path: of the copy.
+        form: of its records.
         mark: what the sku of a placeholder begins with; the index into `bad_records` follows.
         bad_records: what the placeholders stand for, with offsets in the original file.
+        empty_lines: how many of them were left out.
+        blank_rows: placeholders for rows of nothing but white space.
+        repeated_headers: placeholders for rows that repeat the header.
     """
 
     path: Path
+    form: RecordForm
     mark: str = field(default_factory=lambda: f"rejected-{secrets.token_hex(8)}-")
     bad_records: list[BadRecord] = field(default_factory=list)
+    empty_lines: int = 0
+    blank_rows: int = 0
+    repeated_headers: int = 0
     _copy_offsets: "array[int]" = field(default_factory=lambda: array("q"))
     _file_offsets: "array[int]" = field(default_factory=lambda: array("q"))
 
@@ -43,6 +61,15 @@ class MendedCopy:
         """From here on, the copy's bytes stand for the file's bytes from `file_offset`."""
         self._copy_offsets.append(copy_offset)
         self._file_offsets.append(file_offset)
+
+    @property
+    def shifts(self) -> int:
+        """How many shifts were noted."""
+        return len(self._copy_offsets)
+
+    def forget_shifts(self, kept: int) -> None:
+        """Forget the shifts that were noted after so many."""
+        del self._copy_offsets[kept:], self._file_offsets[kept:]
 
     def file_offset(self, copy_offset: int) -> int:
         """Where a record that begins there in the copy begins in the file."""
@@ -62,6 +89,7 @@ class MendedCopy:
 def mend(
     file: Path,
     dialect: Dialect,
+    rules: RowRules,
     copy: Path,
     limit: RejectLimit,
     objections: Mapping[int, str] | None = None,
@@ -71,6 +99,7 @@ def mend(
     Args:
         file: what cannot be read as it is.
         dialect: how it is written.
+        rules: for its rows.
         copy: the file to write.
         limit: with how many bad records the file is given up.
         objections: offsets in records that DuckDB rejected although the grammar takes them, with
@@ -79,9 +108,9 @@ def mend(
     Raises:
         DeliveryRefusedError: there are more bad records than the limit.
     """
-    mended = MendedCopy(copy)
+    mended = MendedCopy(copy, form=replace(dialect.form, backslash=False))
     suspects = merge(
-        ((offset, "invalid encoding") for offset in invalid_utf8_offsets(file, dialect.body_start)),
+        ((offset, INVALID_ENCODING) for offset in invalid_utf8_offsets(file, dialect.body_start)),
         sorted((objections or {}).items()),
     )
     with (
@@ -89,7 +118,7 @@ def mend(
         mmap(opened.fileno(), 0, access=ACCESS_READ) as buffer,
         copy.open("xb") as out,
     ):
-        _Mender(buffer, dialect, mended, out, limit).run(suspects)
+        _Mender(buffer, dialect, rules, mended, out, limit).run(suspects)
     return mended
 
 
@@ -98,66 +127,156 @@ class _Mender:
         self,
         buffer: mmap,
         dialect: Dialect,
+        rules: RowRules,
         mended: MendedCopy,
         out: BinaryIO,
         limit: RejectLimit,
     ) -> None:
         self.buffer = buffer
+        self.form = dialect.form
         self.grammar = dialect.grammar()
         self.dialect = dialect
+        self.rules = rules
         self.mended = mended
         self.out = out
         self.limit = limit
-        self.most = limit.left
+        self.rewritten: _Rewritten | None = None
 
     def run(self, suspects: Iterable[tuple[int, str]]) -> None:
         size = len(self.buffer)
-        self._write_record([f"c{index}" for index in range(self.grammar.columns)])
+        named = self.form.width - self.form.last_empty
+        self._write_record([f"c{index}" for index in range(named)] + [""] * self.form.last_empty)
         position = self.dialect.body_start
         self.mended.note_shift(self.out.tell(), position)
         upcoming = _Suspects(suspects)
         while position < size:
             suspect = upcoming.at_or_after(position)
             end = self.grammar.plain_run_end(self.buffer, position, suspect[0] if suspect else size)
-            self._copy(position, end)
-            position = self._record(end, suspect)
+            if broken := self._broken_record(position, end):
+                end = broken.start
+            self.out.write(self._escaped(self.buffer[position:end]))
+            position = self._record(end, suspect, broken)
 
-    def _record(self, boundary: int, suspect: tuple[int, str] | None) -> int:
+    def _broken_record(self, start: int, end: int) -> BadRecord | None:
+        """The good record before `end`, if its last value goes on below: it lost its first quote.
+
+        The record is in the run [start, end), or is the one that was written before an empty run,
+        and is taken out of the copy again.
+        """
+        text_end = None
+        if not self.form.bare_quotes and (end > start or self.rewritten):
+            text_end = self.grammar.broken_text_end(self.buffer, end)
+        if text_end is None:
+            return None
+        alone = None if end > start else self.rewritten
+        last = alone.start if alone else self.grammar.last_record(self.buffer, start, end)
+        if self.grammar.is_blank(self.buffer, last, end):
+            return None
+        if alone:
+            self.mended.forget_shifts(alone.shifts)
+            self.out.seek(alone.copy_offset)
+            self.out.truncate()
+        quote = self.buffer.find(b'"', end, text_end)
+        return BadRecord(last, text_end, "stray quote", "the quote at byte {} opens nothing", quote)
+
+    def _record(
+        self, boundary: int, suspect: tuple[int, str] | None, broken: BadRecord | None
+    ) -> int:
         """Copy, rewrite or replace the one record that ended a run; return where it ends."""
+        self.rewritten = None
         start = self.grammar.first_record_at(self.buffer, boundary)
+        if start > boundary:
+            self.mended.empty_lines += len(LINE_END.findall(self.buffer, boundary, start))
         if start >= len(self.buffer):
             return start
         self.mended.note_shift(self.out.tell(), boundary)
         self.mended.note_shift(self.out.tell(), start)
-        good = self.grammar.good_record(self.buffer, start)
-        if good is None:
+        good = None if broken else self.grammar.good_record(self.buffer, start)
+        if broken is not None:
+            end = self._reject(broken)
+        elif good is None:
             end = self._replace(self.grammar.bad_record(self.buffer, start))
         elif suspect is not None and start <= suspect[0] < good[1]:
             offset, reason = suspect
             end = self._replace(BadRecord(start, good[1], reason, "at byte {}", offset))
         else:
             text_end, end = good
-            self.out.write(self.grammar.plain(self.buffer[start:text_end]) + self.grammar.newline)
+            self.rewritten = _Rewritten(start, self.out.tell(), self.mended.shifts)
+            plain = self.grammar.plain(self.buffer[start:text_end])
+            self.out.write(self._escaped(plain) + self.form.newline)
         self.mended.note_shift(self.out.tell(), end)
         return end
 
     def _replace(self, bad: BadRecord) -> int:
-        if len(self.mended.bad_records) == self.most:
-            place = f"at byte {bad.start}"
-            raise self.limit.refusal(place, bad.reason)
-        cells = [""] * self.grammar.columns
-        sku = self.dialect.columns.positions["sku"]
-        cells[sku] = f"{self.mended.mark}{len(self.mended.bad_records)}"
-        self._write_record(cells)
+        if self.grammar.is_blank(self.buffer, bad.start, bad.end):
+            self.mended.blank_rows += 1
+            self._write_placeholder(BLANK_ROW)
+        elif self._repeats_header(bad):
+            self.mended.repeated_headers += 1
+            self._write_placeholder(REPEATED_HEADER)
+        else:
+            self._reject(bad)
+        return bad.end
+
+    def _reject(self, bad: BadRecord) -> int:
+        if len(self.mended.bad_records) == self.limit.left:
+            raise self.limit.refusal(self._commonest_reason())
+        self._write_placeholder(str(len(self.mended.bad_records)))
         self.mended.bad_records.append(bad)
         return bad.end
 
-    def _write_record(self, cells: list[str]) -> None:
-        self.out.write(self.dialect.delimiter.join(cells).encode() + self.grammar.newline)
+    def _commonest_reason(self) -> CommonestReason:
+        bad_records = self.mended.bad_records
+        ((reason, count),) = Counter(bad.reason for bad in bad_records).most_common(1)
+        first = next(bad for bad in bad_records if bad.reason == reason)
+        raw = self.buffer[first.start : min(first.end, first.start + _EXCERPT_BYTES)]
+        place = f"at byte {first.start}"
+        return CommonestReason(reason, count, len(bad_records), place, first.detail, raw)
 
-    def _copy(self, start: int, end: int) -> None:
-        for piece in range(start, end, _COPY_BYTES):
-            self.out.write(self.buffer[piece : min(piece + _COPY_BYTES, end)])
+    def _repeats_header(self, bad: BadRecord) -> bool:
+        """Whether a record names all columns, though it has more cells, or fewer, or a mark.
+
+        After a byte order mark, a quote is inside a value.
+        """
+        if bad.end - bad.start > HEAD_BYTES:
+            return False
+        record = self.buffer[bad.start : bad.end].rstrip(b"\r\n")
+        if bad.reason == "stray quote" and record.startswith(BOM_UTF8):
+            record = record.removeprefix(BOM_UTF8)
+            if self.grammar.look(record, 0).reason:
+                return False
+        elif bad.reason not in OTHER_WIDTH:
+            return False
+        values = self.grammar.values(record)
+        return self.rules.repeats_header(values, self.dialect.columns.positions)
+
+    def _write_placeholder(self, number: str) -> None:
+        cells = [""] * self.form.width
+        cells[self.dialect.columns.positions["sku"]] = self.mended.mark + number
+        self._write_record(cells)
+
+    def _write_record(self, cells: list[str]) -> None:
+        self.out.write(self.dialect.delimiter.join(cells).encode() + self.form.newline)
+
+    def _escaped(self, records: bytes) -> bytes:
+        """Good records with quotes escaped by quotes; they are as long as before."""
+        if self.form.backslash and b"\\" in records:
+            return _ESCAPE.sub(lambda found: b'""' if found[0] == b'\\"' else found[0], records)
+        return records
+
+
+class _Rewritten(NamedTuple):
+    """A good record that was written by itself.
+
+    Attributes:
+        start: where it begins in the file.
+        copy_offset: where it begins in the copy.
+        shifts: how many were noted before it.
+    """
+
+    start: int
+    copy_offset: int
+    shifts: int
 
 
 class _Suspects:

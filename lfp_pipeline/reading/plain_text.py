@@ -10,7 +10,7 @@ from pathlib import Path
 from lfp_pipeline.errors import DeliveryRefusedError
 from lfp_pipeline.landing.delivery import Delivery, TextFormat
 from lfp_pipeline.reading.compression import read_head
-from lfp_pipeline.reading.dialect import HEAD_BYTES, detect_dialect
+from lfp_pipeline.reading.dialect import HEAD_BYTES, detect_dialect, header_search
 from lfp_pipeline.reading.encoding import beyond_ascii, extends_ascii, is_utf8, to_utf8
 from lfp_pipeline.reading.text_encoding import TextEncoding, encoding_by_head, other_encoding
 from lfp_pipeline.reading.time_limit import TimeLimit
@@ -30,6 +30,7 @@ class PlainText:
             `in_its_encoding`.
         encoding: what it was recoded from; Python's name.
         charset: what the server says of its encoding; Python's name.
+        delimiter: between its values, if its source says which.
         notes: what people should know of how it is read, a sentence each.
         unpacking_notes: likewise of how the delivery was unpacked; only the first text has them.
     """
@@ -40,6 +41,7 @@ class PlainText:
     certain: bool
     encoding: str = "utf-8"
     charset: str | None = None
+    delimiter: str | None = None
     notes: tuple[str, ...] = ()
     unpacking_notes: tuple[str, ...] = ()
 
@@ -89,6 +91,7 @@ def header_check(text_format: TextFormat, settings: Settings) -> Callable[[bytes
     when the time for reading an archive is over, counted from now.
     """
     limit = TimeLimit(settings.max_archive_seconds)
+    search = header_search(text_format.delimiter, settings)
 
     def has_header(head: bytes) -> bool:
         limit.check()
@@ -97,7 +100,7 @@ def header_check(text_format: TextFormat, settings: Settings) -> Callable[[bytes
         if found.codec != "utf-8":
             head, mark_length = b"".join(to_utf8([head[mark_length:]], found.codec)), 0
         try:
-            detect_dialect(head[:HEAD_BYTES], mark_length, settings.column_aliases)
+            detect_dialect(head[:HEAD_BYTES], mark_length, search)
         except DeliveryRefusedError:
             return False
         return True
@@ -128,6 +131,7 @@ def _plain_text(
         found.certain,
         found.codec,
         text_format.charset,
+        text_format.delimiter,
         notes=_notes(found),
         unpacking_notes=tuple(content.notes),
     )

@@ -21,17 +21,25 @@ import duckdb
 from lfp_pipeline.errors import DeliveryRefusedError
 from lfp_pipeline.landing.delivery import Delivery
 from lfp_pipeline.progress import heartbeat, megabytes, some_of
-from lfp_pipeline.reading.loading import LoadedFile, dialect_of, load_rows
+from lfp_pipeline.reading.habits import form_notes
+from lfp_pipeline.reading.loading import header_of, load_rows
 from lfp_pipeline.reading.members import gathering, naming
 from lfp_pipeline.reading.plain_text import PlainText
 from lfp_pipeline.reading.reject_limit import Elsewhere
+from lfp_pipeline.reading.reject_reasons import CommonestReason
 from lfp_pipeline.reading.rejects import (
     CREATE_REJECTS,
     insert_rejects,
     located,
     unreadable_records,
 )
-from lfp_pipeline.reading.rules import broken_rules, exclude_superseded, trim_keys
+from lfp_pipeline.reading.rules import (
+    broken_rules,
+    clean_values,
+    exclude_superseded,
+    skip_blank_rows,
+    skip_headers,
+)
 from lfp_pipeline.reading.time_limit import TimeLimit
 from lfp_pipeline.settings import Settings
 
@@ -44,7 +52,12 @@ SELECT rows.rowid + 1 AS row_number, sku, name, description
 FROM rows ANTI JOIN excluded ON rows.rowid + 1 = excluded.row_number
 """
 
-_COUNTS = "SELECT (SELECT count(*) FROM rows), (SELECT count(*) FROM rejects)"
+# What is excluded before rows of the same sku are compared is rejected, or skipped and no row.
+_COUNTS = """
+SELECT
+    (SELECT count(*) FROM rows) - (SELECT count(*) FROM excluded) + (SELECT count(*) FROM rejects),
+    (SELECT count(*) FROM rejects)
+"""
 
 _SAMPLE_PRODUCTS = """
 SELECT sku, name, description
@@ -52,6 +65,16 @@ FROM rows ANTI JOIN excluded ON rows.rowid + 1 = excluded.row_number
 WHERE rows.rowid < 1000
 ORDER BY rows.rowid
 LIMIT 5
+"""
+
+_COMMONEST_REASON = """
+SELECT
+    reason, count(*) AS times, (SELECT count(*) FROM rejects), min(row_number) AS first_number,
+    arg_min(detail, row_number), arg_min(raw, row_number)
+FROM rejects
+GROUP BY reason
+ORDER BY times DESC, first_number
+LIMIT 1
 """
 
 _SAMPLE_REJECTS = """
@@ -74,6 +97,34 @@ class SkippedLines:
     repeated_headers: int = 0
     above_header: int = 0
 
+    def __add__(self, other: "SkippedLines") -> "SkippedLines":
+        return SkippedLines(
+            self.blank + other.blank,
+            self.repeated_headers + other.repeated_headers,
+            self.above_header + other.above_header,
+        )
+
+
+@dataclass(frozen=True)
+class TextRead:
+    """How one text of a delivery was read.
+
+    Attributes:
+        text: as it was unpacked.
+        ignored_columns: names in its header that are not taken in.
+        mended: whether a repaired copy was read.
+        skipped: lines that are neither rows nor rejects.
+        notes: what people should know of it, a sentence each.
+        size_bytes: as UTF-8.
+    """
+
+    text: PlainText
+    ignored_columns: Sequence[str]
+    mended: bool
+    skipped: SkippedLines
+    notes: Sequence[str]
+    size_bytes: int
+
 
 @dataclass(frozen=True)
 class Reading:
@@ -91,6 +142,7 @@ class Reading:
         sample_rejects: some rejects: row number, start and end byte, reason, detail, bytes.
         skipped: lines that are neither rows nor rejects.
         notes: what people should know of how the file was read, a sentence each.
+        commonest_reason: of its rejects, if it has any.
     """
 
     delivery: Delivery
@@ -104,6 +156,7 @@ class Reading:
     sample_rejects: Sequence[tuple[int, int, int, str, str, bytes]]
     skipped: SkippedLines = SkippedLines()
     notes: Sequence[str] = ()
+    commonest_reason: CommonestReason | None = None
 
     @property
     def reject_share(self) -> float:
@@ -142,15 +195,13 @@ def read_delivery(
 
     with heartbeat(log, progress):
         if len(texts) == 1:
-            loaded = [_read_text(connection, texts[0], folder, settings, log, Elsewhere())]
+            read = [_read_text(connection, texts[0], folder, settings, log, Elsewhere())]
         else:
-            loaded = _read_members(connection, texts, folder, settings, log)
-        ignored = dict.fromkeys(name for one in loaded for name in one.dialect.columns.ignored)
-        mended = any(one.mended is not None for one in loaded)
-        notes = _notes(texts, loaded)
-        for note in notes:
-            log.warning("%s: %s", delivery.partition_key, note)
-        return choose_winners(connection, delivery, list(ignored), started, notes, mended=mended)
+            read = _read_members(connection, texts, folder, settings, log)
+        reading = choose_winners(connection, delivery, read, started)
+    for note in reading.notes:
+        log.warning("%s: %s", delivery.partition_key, note)
+    return reading
 
 
 def forget_reading(connection: duckdb.DuckDBPyConnection) -> None:
@@ -165,28 +216,33 @@ def forget_reading(connection: duckdb.DuckDBPyConnection) -> None:
 def choose_winners(
     connection: duckdb.DuckDBPyConnection,
     delivery: Delivery,
-    ignored_columns: Sequence[str],
+    read: Sequence[TextRead],
     started: float,
-    notes: Sequence[str] = (),
-    *,
-    mended: bool = False,
 ) -> Reading:
     """From `rows` and `rejects`, choose the winners, and sum up what was read since `started`."""
+    rows, rejected = connection.execute(_COUNTS).fetchall()[0]
     superseded = exclude_superseded(connection)
     connection.execute(_WINNERS)
-    rows, rejected = connection.execute(_COUNTS).fetchall()[0]
     return Reading(
         delivery=delivery,
         rows_read=rows,
         rows_rejected=rejected,
         rows_superseded=superseded,
-        ignored_columns=ignored_columns,
-        mended=mended,
+        ignored_columns=list(dict.fromkeys(name for one in read for name in one.ignored_columns)),
+        mended=any(one.mended for one in read),
         seconds=time.perf_counter() - started,
         sample_products=connection.execute(_SAMPLE_PRODUCTS).fetchall(),
         sample_rejects=connection.execute(_SAMPLE_REJECTS).fetchall() if rejected else [],
-        notes=notes,
+        commonest_reason=_commonest_reason(connection) if rejected else None,
+        skipped=sum((one.skipped for one in read), SkippedLines()),
+        notes=_notes(read),
     )
+
+
+def _commonest_reason(connection: duckdb.DuckDBPyConnection) -> CommonestReason:
+    found = connection.execute(_COMMONEST_REASON).fetchall()[0]
+    reason, count, rejects, number, detail, raw = found
+    return CommonestReason(reason, count, rejects, f"row {number}", detail, raw)
 
 
 def _read_text(
@@ -196,14 +252,29 @@ def _read_text(
     settings: Settings,
     log: logging.Logger,
     elsewhere: Elsewhere,
-) -> LoadedFile:
+) -> TextRead:
     with naming(text.name):
         loaded = load_rows(connection, text, folder, settings, log, elsewhere)
         connection.execute(CREATE_REJECTS)
+        blank_lines, repeated_headers = loaded.empty_lines, 0
         if not loaded.regular:
-            trim_keys(connection)
-            _exclude_rejects(connection, loaded)
-    return loaded
+            rejected = insert_rejects(connection, unreadable_records(connection, loaded))
+            clean_values(connection, loaded.rules)
+            blank_lines += skip_blank_rows(connection)
+            repeated_headers += skip_headers(connection, loaded.rules)
+            broken = broken_rules(connection, loaded.rules, loaded.limit, rejected)
+            insert_rejects(connection, located(broken, loaded))
+    if loaded.mended is not None:
+        blank_lines += loaded.mended.blank_rows
+        repeated_headers += loaded.mended.repeated_headers
+    return TextRead(
+        text,
+        loaded.dialect.columns.ignored,
+        loaded.mended is not None,
+        SkippedLines(blank_lines, repeated_headers, loaded.dialect.lines_above),
+        [*loaded.notes, *form_notes(loaded.dialect)],
+        loaded.path.stat().st_size,
+    )
 
 
 def _read_members(
@@ -212,11 +283,11 @@ def _read_members(
     folder: Path,
     settings: Settings,
     log: logging.Logger,
-) -> list[LoadedFile]:
+) -> list[TextRead]:
     """Each text is read for itself: nothing that is wrong in one can swallow rows of the next."""
     limit = TimeLimit(settings.max_archive_seconds)
     _check_columns(texts, settings, limit)
-    loaded = []
+    read = []
     size_bytes = sum(text.path.stat().st_size for text in texts)
     with gathering(connection) as gathered:
         for text in texts:
@@ -224,19 +295,19 @@ def _read_members(
             elsewhere = Elsewhere(size_bytes - text.path.stat().st_size, gathered.rejects)
             with TemporaryDirectory(dir=folder) as own:
                 one = _read_text(connection, text, Path(own), settings, log, elsewhere)
-                gathered.append(text.name, one.path.stat().st_size)
-            loaded.append(one)
-    return loaded
+            gathered.append(text.name, one.size_bytes)
+            read.append(one)
+    return read
 
 
-def _notes(texts: Sequence[PlainText], loaded: Sequence[LoadedFile]) -> list[str]:
+def _notes(read: Sequence[TextRead]) -> list[str]:
     """Return the notes of all texts; of several texts, each note once, with the names."""
     names: dict[str, list[str]] = {}
-    for text, one in zip(texts, loaded, strict=True):
+    for one in read:
         for note in one.notes:
-            names.setdefault(note, []).append(text.name)
-    unpacking = [note for text in texts for note in text.unpacking_notes]
-    if len(texts) == 1:
+            names.setdefault(note, []).append(one.text.name)
+    unpacking = [note for one in read for note in one.text.unpacking_notes]
+    if len(read) == 1:
         return [*unpacking, *names]
     return [*unpacking, *(f"{some_of(named)}: {note}" for note, named in names.items())]
 
@@ -247,16 +318,10 @@ def _check_columns(texts: Sequence[PlainText], settings: Settings, limit: TimeLi
     for text in texts:
         limit.check()
         with suppress(DeliveryRefusedError):  # Reading it says what is wrong with it.
-            columns += len(dialect_of(text, settings).columns.header)
+            columns += len(header_of(text, settings).columns.header)
         if columns > MAX_COLUMNS_OF_MEMBERS:
             msg = (
                 f"The files in the zip have more than {MAX_COLUMNS_OF_MEMBERS:,} columns in all. "
                 "Deliver them in several zips."
             )
             raise DeliveryRefusedError(msg)
-
-
-def _exclude_rejects(connection: duckdb.DuckDBPyConnection, loaded: LoadedFile) -> None:
-    rejected = insert_rejects(connection, unreadable_records(connection, loaded))
-    broken = broken_rules(connection, loaded.rules, loaded.limit, rejected)
-    insert_rejects(connection, located(broken, loaded))

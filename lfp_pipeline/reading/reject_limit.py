@@ -3,8 +3,9 @@
 from dataclasses import dataclass
 from math import ceil
 
-from lfp_pipeline.errors import DeliveryRefusedError
+from lfp_pipeline.errors import TooManyRejectsError
 from lfp_pipeline.reading.columns import WANTED
+from lfp_pipeline.reading.reject_reasons import CommonestReason
 
 MAX_REJECTS = 100_000
 """Of one file. Each takes memory that DuckDB does not count, and is written with its bytes."""
@@ -48,13 +49,14 @@ class RejectLimit:
         """So many more may still be found."""
         return max(0, self.most - self.found)
 
-    def refusal(self, place: str, reason: str) -> DeliveryRefusedError:
+    def refusal(self, commonest: CommonestReason) -> TooManyRejectsError:
         """The error that says that there are more."""
-        return DeliveryRefusedError(
+        msg = (
             f"More than {self.most:,} records are rejected, which refuses the whole file whatever "
-            f"else is in it (setting LFP_MAX_REJECT_SHARE; at most {MAX_REJECTS:,}). One of them "
-            f"is {place}: {reason}. None is kept in rejected_rows."
+            f"else is in it (setting LFP_MAX_REJECT_SHARE; at most {MAX_REJECTS:,}). {commonest} "
+            "None is kept in rejected_rows."
         )
+        return TooManyRejectsError(msg, commonest.reason)
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,9 @@ from typing import BinaryIO
 import duckdb
 
 from lfp_pipeline.errors import DeliveryRefusedError
-from lfp_pipeline.reading.dialect import Dialect
 from lfp_pipeline.reading.loading import LoadedFile
+from lfp_pipeline.reading.mending import BLANK_ROW, REPEATED_HEADER
+from lfp_pipeline.reading.records import RecordGrammar
 
 RAW_BYTES_KEPT = 1 << 16
 """Of one rejected record. The rest is found by its place in the file."""
@@ -19,8 +20,12 @@ _BATCH = 1_000
 
 _PLACEHOLDERS = """
 SELECT rowid + 1, CAST(substr(sku, length($mark) + 1) AS BIGINT)
-FROM rows WHERE starts_with(sku, $mark)
+FROM rows WHERE starts_with(sku, $mark) AND sku NOT IN ($blank, $header)
 ORDER BY rowid
+"""
+
+_SKIP_PLACEHOLDERS = """
+INSERT INTO excluded SELECT rowid + 1 FROM rows WHERE sku IN ($blank, $header)
 """
 
 _INSERT_REJECTS = """
@@ -53,10 +58,13 @@ class Reject:
 def unreadable_records(
     connection: duckdb.DuckDBPyConnection, loaded: LoadedFile
 ) -> Iterator[Reject]:
-    """The records for which a placeholder stands in `rows`."""
-    if loaded.mended is None or not loaded.mended.bad_records:
+    """The records for which a placeholder stands in `rows`; those to be skipped are excluded."""
+    if loaded.mended is None:
         return
-    placeholders = connection.execute(_PLACEHOLDERS, {"mark": loaded.mended.mark}).fetchall()
+    mark = loaded.mended.mark
+    skipped = {"blank": mark + BLANK_ROW, "header": mark + REPEATED_HEADER}
+    connection.execute(_SKIP_PLACEHOLDERS, skipped)
+    placeholders = connection.execute(_PLACEHOLDERS, skipped | {"mark": mark}).fetchall()
     with loaded.path.open("rb") as file:
         for row_number, index in placeholders:
             bad = loaded.mended.bad_records[index]
@@ -78,7 +86,7 @@ def located(broken: Sequence[tuple[int, str, str]], loaded: LoadedFile) -> Itera
         mmap(read.fileno(), 0, access=ACCESS_READ) as buffer,
         loaded.path.open("rb") as file,
     ):
-        places = _places(buffer, loaded.dialect, loaded.mended is not None, broken)
+        places = _places(buffer, loaded, broken)
         for (row_number, reason, detail), place in zip(broken, places, strict=True):
             start, end = loaded.mended.file_range(*place) if loaded.mended else place
             yield Reject(row_number, start, end, reason, detail, _raw(file, start, end))
@@ -90,10 +98,10 @@ def _raw(file: BinaryIO, start: int, end: int) -> bytes:
 
 
 def _places(
-    buffer: mmap, dialect: Dialect, mended: bool, broken: Sequence[tuple[int, str, str]]
+    buffer: mmap, loaded: LoadedFile, broken: Sequence[tuple[int, str, str]]
 ) -> Iterator[tuple[int, int]]:
-    grammar = dialect.grammar()
-    boundary, next_number = (0, 0) if mended else (dialect.body_start, 1)
+    grammar = RecordGrammar(loaded.mended.form) if loaded.mended else loaded.dialect.grammar()
+    boundary, next_number = (0, 0) if loaded.mended else (loaded.dialect.body_start, 1)
     for row_number, _, _ in broken:
         skipped = grammar.skip(buffer, boundary, row_number - next_number)
         start = None if skipped is None else grammar.first_record_at(buffer, skipped)

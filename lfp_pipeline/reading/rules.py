@@ -1,64 +1,116 @@
-"""What a row must be to be accepted, and which of the rows of a file win."""
+"""What a row must be to be accepted, what is skipped, and which of the rows of a file win."""
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import duckdb
 
-from lfp_pipeline.reading.dialect import Dialect
+from lfp_pipeline.errors import DeliveryRefusedError
+from lfp_pipeline.reading.columns import WANTED, Aliases, bare_name, known_names
 from lfp_pipeline.reading.reject_limit import RejectLimit
+from lfp_pipeline.reading.reject_reasons import CommonestReason
+from lfp_pipeline.reading.white_space import BLANK, TRIMMED, UNSEEN
 from lfp_pipeline.settings import Settings
-
-WHITE_SPACE = r"[\s\x0b\x1c-\x1f\x85\p{Z}]+"
-"""What is trimmed from sku and name: everything that Python's `str.strip` strips."""
-
-PADDING = {"around": f"^{WHITE_SPACE}|{WHITE_SPACE}$"}
-"""What is bound to the conditions that look for white space."""
 
 # Few values begin or end with anything but printable ASCII, and only those cost a pattern.
 _PADDED = """
 CASE
     WHEN sku NOT BETWEEN '!' AND '~' OR sku[-1] NOT BETWEEN '!' AND '~'
         OR name NOT BETWEEN '!' AND '~' OR name[-1] NOT BETWEEN '!' AND '~'
-    THEN regexp_matches(sku, $around) OR regexp_matches(name, $around)
+    THEN regexp_matches(sku, $padded) OR regexp_matches(name, $padded)
     ELSE false
 END
 """
 
-_TRIM = f"""
-UPDATE rows SET
-    sku = regexp_replace(sku, $around, '', 'g'),
-    name = regexp_replace(name, $around, '', 'g')
-WHERE {_PADDED}
-"""
+# A spreadsheet keeps the zeros of ="007".
+_IS_FORMULA = "({0} >= '=\"' AND {0} < '=#')"
 
-_BREAKS_A_RULE = """(
-    sku = '' OR name = ''
-    OR contains(sku, chr(0)) OR contains(name, chr(0)) OR contains(description, chr(0))
-    OR length(sku) > $max_sku OR length(name) > $max_name OR length(description) > $max_description
-    OR (
-        sku IN ($header[1], $marked[1]) AND name IN ($header[2], $marked[2])
-        AND trim(description) IN ($header[3], $marked[3])
-    )
+_BARE_NAME = "lower(regexp_replace({}, $ignored, '', 'g'))"
+
+# A name of a column is short, however it is spaced.
+_IS_NAME = f"""(
+    strlen({{column}}) <= $longest_name
+    AND contains(${{names}}, chr(10) || {_BARE_NAME.format("{column}")} || chr(10))
 )"""
+
+_NAMES_COLUMNS = " AND ".join(_IS_NAME.format(column=one, names="all_names") for one in WANTED)
+
+_IS_HEADER = " AND ".join(_IS_NAME.format(column=one, names=f"{one}_names") for one in WANTED)
 
 # In bytes, which are known at once, a value is at least as long as in characters.
 IRREGULAR = f"""(
     {_PADDED}
+    OR {_IS_FORMULA.format("sku")} OR {_IS_FORMULA.format("name")}
+    OR {_IS_FORMULA.format("description")}
     OR sku = '' OR name = ''
     OR contains(sku, chr(0)) OR contains(name, chr(0)) OR contains(description, chr(0))
     OR strlen(sku) > $max_sku OR strlen(name) > $max_name OR strlen(description) > $max_description
-    OR (sku IN ($header[1], $marked[1]) AND name IN ($header[2], $marked[2]))
+    OR CASE
+        WHEN strlen(description) <= $longest_name AND contains($first_letters, left(sku, 1))
+        THEN {_NAMES_COLUMNS}
+        ELSE false
+    END
 )"""
-"""Whether a row may be one to trim, or break a rule. Bind `PADDING` and `RowRules.parameters`."""
+"""Whether a row may be one to trim, to skip, or to reject. Bind `RowRules.parameters`.
 
-_BROKEN_RULES = f"""
+No `IN` and no `list_contains`: DuckDB makes a join of them, which does not keep the rows' order.
+"""
+
+_UNWRAP = """
+CASE
+    WHEN regexp_full_match({0}, $formula)
+    THEN replace(regexp_replace({0}, $formula, '\\1'), '""', '"')
+    ELSE {0}
+END
+"""
+_SPACED = 4
+"""A name with white space in it is at most so many times as long."""
+
+_FORMULA = '="((?:[^"]|"")*)"'
+_TRIM = "regexp_replace({}, $around, '', 'g')"
+_WITHOUT_NULLS = """
+CASE
+    WHEN contains($null_tokens, chr(10) || {0} || chr(10)) AND NOT contains({0}, chr(10)) THEN ''
+    ELSE {0}
+END
+"""
+
+
+def _cleaned(column: str) -> str:
+    trimmed = _TRIM.format(column)
+    return _WITHOUT_NULLS.format(_TRIM.format(_UNWRAP.format(trimmed)))
+
+
+_CLEAN_KEYS = f"""
+UPDATE rows SET sku = {_cleaned("sku")}, name = {_cleaned("name")} WHERE irregular
+"""
+
+_CLEAN_DESCRIPTIONS = f"""
+UPDATE rows SET description = {_UNWRAP.format("description")}
+WHERE irregular AND {_IS_FORMULA.format("description")}
+"""
+
+_SKIP_BLANK = "INSERT INTO excluded SELECT rowid + 1 FROM rows WHERE blank"
+
+_HEADER_IN_ANOTHER_ORDER = f"""
+SELECT min(rowid) + 1 FROM rows WHERE irregular AND {_NAMES_COLUMNS} AND NOT ({_IS_HEADER})
+"""
+
+_SKIP_HEADERS = f"INSERT INTO excluded SELECT rowid + 1 FROM rows WHERE irregular AND {_IS_HEADER}"
+
+_BROKEN_RULES = """
 SELECT rowid + 1 AS row_number, reason, detail
 FROM (
     SELECT rowid, CASE
         WHEN sku = '' THEN ['no sku', '']
+        WHEN regexp_full_match(sku, $unseen) THEN ['no sku', 'no visible character']
         WHEN name = '' THEN ['no name', '']
+        WHEN regexp_full_match(name, $unseen) THEN ['no name', 'no visible character']
+        WHEN regexp_full_match(sku, $open_formula) OR regexp_full_match(name, $open_formula)
+            OR regexp_full_match(description, $open_formula)
+            THEN ['stray quote', 'a formula without a closing quote']
         WHEN contains(sku, chr(0)) OR contains(name, chr(0)) OR contains(description, chr(0))
             THEN ['NUL byte', 'a value holds a zero byte']
         WHEN length(sku) > $max_sku
@@ -68,11 +120,11 @@ FROM (
         WHEN length(description) > $max_description
             THEN ['description too long',
                   length(description) || ' characters, at most ' || $max_description]
-        ELSE ['repeated header', '']
     END AS broken, broken[1] AS reason, broken[2] AS detail
     FROM rows ANTI JOIN excluded ON rows.rowid + 1 = excluded.row_number
-    WHERE {_BREAKS_A_RULE}
+    WHERE irregular
 )
+WHERE reason IS NOT NULL
 ORDER BY row_number
 LIMIT $most + 1
 """
@@ -94,46 +146,128 @@ QUALIFY row_number() OVER (PARTITION BY sku ORDER BY row_number DESC) > 1
 
 @dataclass(frozen=True)
 class RowRules:
-    """What a row of one file must be to be accepted.
+    """What a row must be to be accepted, and what is skipped.
 
     Attributes:
         max_sku_length: the longest sku that is accepted, in characters.
         max_name_length: the longest name.
         max_description_length: the longest description.
-        header: what the file calls sku, name and description: a row of just that is none.
+        null_tokens: what stands for an empty value.
+        aliases: of the columns: a row that names all of them repeats the header.
     """
 
     max_sku_length: int
     max_name_length: int
     max_description_length: int
-    header: Sequence[str]
+    null_tokens: Sequence[str]
+    aliases: Aliases
+
+    @property
+    def null_token_lines(self) -> str:
+        """The null tokens, as a text of lines."""
+        return _lines(self.null_tokens)
 
     @property
     def parameters(self) -> dict[str, Any]:
-        """What is bound to the conditions of this module."""
+        """What is bound to `IRREGULAR`."""
+        names = self.names["all_names"]
+        first = {name[0] for name in names.split()}
+        return self.lengths | {
+            "padded": f"^{TRIMMED}|{TRIMMED}$|^{UNSEEN}*$",
+            "first_letters": "".join(sorted(first | {letter.upper() for letter in first})),
+            "all_names": names,
+            "longest_name": _SPACED * max(map(len, names.encode().split())),
+            "ignored": TRIMMED,
+        }
+
+    @property
+    def names(self) -> dict[str, str]:
+        """The names of each column, and of all, as texts of lines."""
+        known = known_names(self.aliases)
+        return {f"{column}_names": _lines(known[column]) for column in WANTED} | {
+            "all_names": _lines(set().union(*known.values()))
+        }
+
+    def repeats_header(self, values: Sequence[str], positions: Mapping[str, int]) -> bool:
+        """Whether the values of a record are the names of the columns."""
+        return len(values) > max(positions.values()) and all(
+            bare_name(values[positions[column]]) in names
+            for column, names in known_names(self.aliases).items()
+        )
+
+    @property
+    def lengths(self) -> dict[str, int]:
+        """The longest values that are accepted."""
         return {
             "max_sku": self.max_sku_length,
             "max_name": self.max_name_length,
             "max_description": self.max_description_length,
-            "header": self.header,
-            # As in files that were put one after the other, each with its byte order mark.
-            "marked": ["\ufeff" + name for name in self.header],
         }
 
 
-def rules_of(dialect: Dialect, settings: Settings) -> RowRules:
-    """The rules for the rows of a file."""
+def without_null_tokens(column: str) -> str:
+    """A column with an empty value in the place of what stands for one, in SQL.
+
+    Bind `RowRules.null_token_lines` as `null_tokens`.
+    """
+    return _WITHOUT_NULLS.format(column)
+
+
+def blank_row(columns: Sequence[str]) -> str:
+    """Whether nothing but white space is in some columns of a row, in SQL."""
+    return f"regexp_full_match(concat({', '.join(columns)}), '{BLANK}*')"
+
+
+def rules_of(settings: Settings) -> RowRules:
+    """The rules for the rows of files."""
     return RowRules(
         settings.max_sku_length,
         settings.max_name_length,
         settings.max_description_length,
-        [dialect.columns.named(column) for column in ("sku", "name", "description")],
+        settings.null_tokens,
+        settings.column_aliases,
     )
 
 
-def trim_keys(connection: duckdb.DuckDBPyConnection) -> None:
-    """Take the white space from around sku and name. Few rows have any, so few are written."""
-    connection.execute(_TRIM, PADDING)
+def clean_values(connection: duckdb.DuckDBPyConnection, rules: RowRules) -> None:
+    """Trim sku and name, unwrap ="007", empty what stands for nothing.
+
+    Few rows need that, so few are written.
+    """
+    connection.execute(
+        _CLEAN_KEYS,
+        {
+            "around": f"^{TRIMMED}+|{TRIMMED}+$",
+            "formula": _FORMULA,
+            "null_tokens": rules.null_token_lines,
+        },
+    )
+    connection.execute(_CLEAN_DESCRIPTIONS, {"formula": _FORMULA})
+
+
+def skip_blank_rows(connection: duckdb.DuckDBPyConnection) -> int:
+    """Exclude the rows that hold nothing but white space; return how many."""
+    return _written(connection.execute(_SKIP_BLANK))
+
+
+def skip_headers(connection: duckdb.DuckDBPyConnection, rules: RowRules) -> int:
+    """Exclude the rows that repeat the header; return how many.
+
+    Raises:
+        DeliveryRefusedError: a row names the columns in another order: what follows it would be
+            read into the wrong ones.
+    """
+    bound = {name: rules.parameters[name] for name in ("longest_name", "ignored")}
+    names = rules.names
+    (number,) = connection.execute(_HEADER_IN_ANOTHER_ORDER, bound | names).fetchall()[0]
+    if number is not None:
+        msg = (
+            f"Row {number} is a header with the columns in another order than at the beginning of "
+            "the file. Deliver what follows it as a file of its own."
+        )
+        raise DeliveryRefusedError(msg)
+    del names["all_names"]
+    return _written(connection.execute(_SKIP_HEADERS, bound | names))
 
 
 def broken_rules(
@@ -145,10 +279,13 @@ def broken_rules(
         DeliveryRefusedError: with those that are rejected already, there are more than the limit.
     """
     most = limit.left - rejected
-    broken = connection.execute(_BROKEN_RULES, rules.parameters | {"most": most}).fetchall()
+    bound = rules.lengths | {"most": most, "unseen": f"{UNSEEN}*", "open_formula": '="[^"]*'}
+    broken = connection.execute(_BROKEN_RULES, bound).fetchall()
     if len(broken) > most:
-        place = f"row {broken[0][0]}"
-        raise limit.refusal(place, broken[0][1])
+        ((reason, count),) = Counter(reason for _, reason, _ in broken).most_common(1)
+        number, detail = next((number, more) for number, why, more in broken if why == reason)
+        commonest = CommonestReason(reason, count, len(broken), f"row {number}", detail, b"")
+        raise limit.refusal(commonest)
     return broken
 
 
@@ -157,5 +294,14 @@ def exclude_superseded(connection: duckdb.DuckDBPyConnection) -> int:
 
     Repeats are few: they are found by hash, and only their rows are compared and sorted.
     """
-    counted = connection.execute(_SUPERSEDED).fetchone()
+    return _written(connection.execute(_SUPERSEDED))
+
+
+def _lines(values: Iterable[str]) -> str:
+    """Values as a text of lines, with a line end before the first, too."""
+    return "".join(f"\n{value}" for value in sorted(values)) + "\n"
+
+
+def _written(done: duckdb.DuckDBPyConnection) -> int:
+    counted = done.fetchone()
     return int(counted[0]) if counted else 0

@@ -1,5 +1,6 @@
 """What is asked of DuckDB's CSV reader: the rows of a file, and which need a second look."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -7,8 +8,7 @@ from typing import Any
 import duckdb
 
 from lfp_pipeline.reading.dialect import Dialect
-from lfp_pipeline.reading.records import BLANK_LINES_OF_A_RUN, MAX_RECORD_BYTES
-from lfp_pipeline.reading.rules import IRREGULAR, PADDING, RowRules
+from lfp_pipeline.reading.rules import IRREGULAR, RowRules, blank_row, without_null_tokens
 
 UNREADABLE = (
     duckdb.InvalidInputException,
@@ -23,27 +23,30 @@ _BUFFERED_RECORDS = 4
 DuckDB's own choice, 16, is too much to divide a file of 90 MB evenly between two threads.
 """
 
-# Every column is looked at, also those that are not taken in: what DuckDB is not asked for, it does
-# not check, and 1.5 fails on objections to it. They are put together once: with two thousand of
-# them, DuckDB takes long to find out by itself that what it is told twice is the same.
+# Every column is looked at, also those that are not taken: DuckDB checks only what it is asked for,
+# and 1.5 fails on objections to other columns.
 _SCAN = """
-SELECT *, {irregular} AS irregular
+SELECT
+    sku, name, description, text_bytes, irregular,
+    CASE WHEN irregular THEN {is_blank} ELSE false END AS blank
 FROM (
-    SELECT
-        {sku} AS sku, {name} AS name, {description} AS description,
-        strlen(whole) - strlen(replace(whole, $line_break, '')) AS line_breaks,
-        {misread} AS misread
+    SELECT *, {irregular} AS irregular
     FROM (
-        SELECT *, concat({columns}) AS whole
+        SELECT
+            {columns},
+            {sku} AS sku, {name} AS name, {description} AS description,
+            {text_bytes} AS text_bytes
         FROM read_csv(
             $path,
             auto_detect = false,
+            skip = $lines_above,
             header = true,
             delim = $delimiter,
             quote = '"',
             escape = '"',
             columns = $columns,
             force_not_null = $not_null,
+            null_padding = $null_padding,
             max_line_size = $max_line_size,
             buffer_size = $buffer_size,
             parallel = $parallel,
@@ -54,19 +57,16 @@ FROM (
 )
 """
 
-# After two spaces, DuckDB takes a quote for a plain character. Few values begin so, and only those
-# cost the pattern.
-_BEGINS_WITH_SPACES = "({0} >= '  ' AND {0} < '  #')"
-_MISREAD = "CASE WHEN {0} THEN {1} ELSE false END"
-_QUOTE_AFTER_SPACES = "regexp_matches({0}, '^  +\"')"
+_NO_SURPLUS = "CASE WHEN {0} = '' THEN 0 ELSE error('a cell without a column') END"
 
 
 @dataclass(frozen=True)
 class Scan:
     """A query that reads a file, in order.
 
-    Its columns: sku, name, description; `line_breaks` within the values of the row; `misread`, of a
-    quote that DuckDB did not understand; `irregular`, of a row that may be one to trim or reject.
+    Its columns: sku, name, description; `text_bytes`, the size of all values of the row;
+    `irregular`, of a row that may be one to trim, to skip or to reject; `blank`, of an irregular
+    row in which no column holds anything but white space.
 
     Attributes:
         sql: the query.
@@ -77,41 +77,67 @@ class Scan:
     parameters: dict[str, Any]
 
 
-def scan_of(path: Path, dialect: Dialect, rules: RowRules, max_objections: int = 0) -> Scan:
+def scan_of(
+    path: Path, dialect: Dialect, rules: RowRules, *, copy: bool = False, max_objections: int = 0
+) -> Scan:
     """The query that reads a file of UTF-8.
 
     Args:
         path: the file.
         dialect: how it is written.
         rules: for its rows.
+        copy: whether it is a repaired copy, which has a header of its own in its first line.
         max_objections: so many records that DuckDB cannot read are left out and kept in
             `reject_errors`; with 0, the query fails at the first. Without objections the file is
             read in parallel: then, seldom, a text with line breaks that looks like a record
-            becomes one, where a thread begins in its middle. Lines do not add up then.
+            becomes one, where a thread begins in its middle. Bytes do not add up then.
     """
-    columns = [f"c{index}" for index in range(len(dialect.columns.header))]
-    wanted = {column: columns[index] for column, index in dialect.columns.positions.items()}
-    begins = " OR ".join(map(_BEGINS_WITH_SPACES.format, columns))
-    quoted = " OR ".join(map(_QUOTE_AFTER_SPACES.format, columns))
+    form = dialect.form
+    columns = [f"c{index}" for index in range(form.width)]
+    text_bytes = [f"strlen({column})" for column in columns]
+    if form.last_empty:
+        text_bytes[-1] = _NO_SURPLUS.format(columns[-1])
+    values = {
+        column: _value(columns[index], dialect, rules)
+        for column, index in dialect.columns.positions.items()
+    }
+    tokens = {"null_tokens": rules.null_token_lines} if rules.null_tokens else {}
     return Scan(
         sql=_SCAN.format(
-            **wanted,
+            **values,
             columns=", ".join(columns),
-            misread=_MISREAD.format(begins, quoted),
+            text_bytes=_sum(text_bytes),
             irregular=IRREGULAR,
+            is_blank=blank_row(columns),
         ),
-        parameters=PADDING
-        | rules.parameters
+        parameters=rules.parameters
+        | tokens
         | {
             "path": str(path),
+            "lines_above": 0 if copy else dialect.lines_above,
             "delimiter": dialect.delimiter,
-            "line_break": dialect.newline[-1:].decode(),
             "columns": dict.fromkeys(columns, "VARCHAR"),
             "not_null": columns,
-            "max_line_size": MAX_RECORD_BYTES + (2 * BLANK_LINES_OF_A_RUN if max_objections else 0),
-            "buffer_size": _BUFFERED_RECORDS * MAX_RECORD_BYTES,
+            "null_padding": form.fewest < form.width,
+            # Without the line end, which a record of a file has among its bytes.
+            "max_line_size": form.max_bytes - (0 if copy else len(form.newline)),
+            "buffer_size": _BUFFERED_RECORDS * form.max_bytes,
             "parallel": not max_objections,
             "keep_objections": max_objections > 0,
             "max_objections": max_objections,
         },
     )
+
+
+def _sum(terms: Sequence[str]) -> str:
+    """The sum of some terms, in SQL: a tree, as DuckDB refuses a nesting of a thousand."""
+    if len(terms) == 1:
+        return terms[0]
+    half = len(terms) // 2
+    return f"({_sum(terms[:half])} + {_sum(terms[half:])})"
+
+
+def _value(column: str, dialect: Dialect, rules: RowRules) -> str:
+    if dialect.form.backslash:  # A copy has "" for \" already.
+        column = f"replace({column}, '\\\\', '\\')"
+    return without_null_tokens(column) if rules.null_tokens else column

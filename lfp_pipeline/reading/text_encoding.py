@@ -53,7 +53,9 @@ def other_encoding(
         fallback: what the setting says.
     """
     characters, others = beyond_ascii
-    is_ascii = characters == others == 0
+    # ASCII bytes of such an encoding have escape sequences or zero bytes among them.
+    escaped = any(mark in head for mark in (b"\x1b", b"~{", b"\0"))
+    is_ascii = characters == others == 0 and escaped
     if (
         charset
         and charset != _UTF_8

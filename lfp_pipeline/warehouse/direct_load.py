@@ -11,15 +11,17 @@ that is not. A load that was killed leaves its table, and the next writer remove
 """
 
 import time
+from contextlib import suppress
 
 import duckdb
 
 from lfp_pipeline.landing.delivery import Delivery
-from lfp_pipeline.reading.lines import lines_counted
-from lfp_pipeline.reading.loading import adds_up, dialect_of
+from lfp_pipeline.reading.habits import form_notes
+from lfp_pipeline.reading.loading import dialect_of, empty_lines_beside, is_plain
 from lfp_pipeline.reading.members import naming
 from lfp_pipeline.reading.plain_text import PlainText
-from lfp_pipeline.reading.reader import Reading, choose_winners
+from lfp_pipeline.reading.quoting import quoting_checked
+from lfp_pipeline.reading.reader import Reading, SkippedLines, TextRead, choose_winners
 from lfp_pipeline.reading.rejects import CREATE_REJECTS
 from lfp_pipeline.reading.rules import rules_of
 from lfp_pipeline.reading.scan import UNREADABLE, scan_of
@@ -29,16 +31,16 @@ from lfp_pipeline.warehouse.schema import INCOMING, SWAP_IN, create_products
 LEAST_BYTES = 4 << 20
 """A smaller file is not worth it. A smaller database is as good as empty."""
 
-# Until the rows are numbered, the column of the row number holds their line breaks.
+# Until the rows are numbered, the column of the row number holds the size of their values.
 _LOAD = f"""
 INSERT INTO {INCOMING}
 SELECT
     sku, name, description, $delivery_id, $delivered_at,
-    CASE WHEN misread OR irregular THEN error('an irregular row')::BIGINT ELSE line_breaks END
+    CASE WHEN irregular THEN error('an irregular row')::BIGINT ELSE text_bytes END
 FROM ({{scan}})
 """
 
-_ROWS_AND_LINES = f"SELECT count(*), count(*) + coalesce(sum(row_number), 0) FROM {INCOMING}"
+_ROWS_AND_BYTES = f"SELECT count(*), coalesce(sum(row_number), 0) FROM {INCOMING}"
 
 _ROWS = f"CREATE OR REPLACE VIEW rows AS SELECT rowid, sku, name, description FROM {INCOMING}"
 
@@ -98,26 +100,33 @@ def load_directly(
         return None
     with naming(text.name):
         dialect = dialect_of(text, settings)
-    if not dialect.plain_header:
+    if not is_plain(dialect):
         return None
     connection.execute(create_products(INCOMING))
-    with lines_counted(text.path, dialect) as counting:
-        scan = scan_of(text.path, dialect, rules_of(dialect, settings))
+    empty_lines = None
+    with quoting_checked(text.path, dialect) as checking:
+        scan = scan_of(text.path, dialect, rules_of(settings))
         this = {"delivery_id": delivery.delivery_id, "delivered_at": delivery.delivered_at}
-        try:
+        # A row that DuckDB cannot read, or an irregular one, leaves it to the careful way.
+        with suppress(*UNREADABLE):
             connection.execute(_LOAD.format(scan=scan.sql), scan.parameters | this)
-        except UNREADABLE:
-            regular = False
-        else:
-            rows, lines_read = connection.execute(_ROWS_AND_LINES).fetchall()[0]
-            regular = adds_up(counting.result(), rows, lines_read, text.path, dialect)
-    if not regular:
+            rows, text_bytes = connection.execute(_ROWS_AND_BYTES).fetchall()[0]
+            quoting = checking.result()
+            empty_lines = empty_lines_beside(rows, text_bytes, quoting, text.path, dialect)
+    if empty_lines is None:
         connection.execute(f"DROP TABLE {INCOMING}")
         return None
     connection.execute(_ROWS)
     connection.execute(CREATE_REJECTS)
-    notes = [*text.unpacking_notes, *text.notes]
-    return choose_winners(connection, delivery, dialect.columns.ignored, started, notes)
+    read = TextRead(
+        text,
+        dialect.columns.ignored,
+        mended=False,
+        skipped=SkippedLines(blank=empty_lines, above_header=dialect.lines_above),
+        notes=[*text.notes, *form_notes(dialect)],
+        size_bytes=text.path.stat().st_size,
+    )
+    return choose_winners(connection, delivery, [read], started)
 
 
 def forget(connection: duckdb.DuckDBPyConnection) -> None:

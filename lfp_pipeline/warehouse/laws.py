@@ -95,7 +95,10 @@ SELECT sku
 FROM warehouse.products AS product
 JOIN warehouse.deliveries AS delivery USING (delivery_id)
 WHERE status = 'merged'
-    AND (product.delivered_at <> delivery.delivered_at OR row_number NOT BETWEEN 1 AND rows_read)
+    AND (
+        product.delivered_at <> delivery.delivered_at
+        OR row_number NOT BETWEEN 1 AND rows_read + blank_lines + repeated_headers
+    )
 """,
     ),
     Law(

@@ -81,18 +81,19 @@ class Arrived:
     Attributes:
         delivery: what has arrived.
         reading: what was read of it, if it could be read.
+        read_with: the fingerprint of how it was read.
         refusal: why nothing of it is taken; None: its rows are.
     """
 
     delivery: Delivery
     reading: Reading | None
+    read_with: str
     refusal: str | None = None
 
 
 def merge(
     connection: duckdb.DuckDBPyConnection,
     batch: Sequence[Arrived],
-    read_with: str,
     started: float,
     *,
     loaded: bool = False,
@@ -102,7 +103,6 @@ def merge(
     Args:
         connection: to the workspace that holds the arrivals.
         batch: in the order of their numbers there, which is that of age.
-        read_with: the fingerprint of how they were read.
         started: when the work on them was, by `time.perf_counter`.
         loaded: whether the one delivery was loaded directly, and stands in the warehouse already.
 
@@ -121,7 +121,7 @@ def merge(
             connection.execute(statement, {"numbers": list(merged)})
     fates = match(connection, deliveries)
     counted = [
-        merged.get(number) or _account(arrived, fates.get(number, Fates()), read_with, started)
+        merged.get(number) or _account(arrived, fates.get(number, Fates()), started)
         for number, arrived in enumerate(batch)
     ]
     new = [number for number in range(len(batch)) if number not in merged]
@@ -171,7 +171,7 @@ def _growth(connection: duckdb.DuckDBPyConnection) -> int:
     return int(connection.execute(_GROWTH).fetchall()[0][0])
 
 
-def _account(arrived: Arrived, fates: Fates, read_with: str, started: float) -> Account:
+def _account(arrived: Arrived, fates: Fates, started: float) -> Account:
     """The account of a delivery, in which every row has a fate and skipped lines are counted."""
     delivery_id, reading = arrived.delivery.delivery_id, arrived.reading
     if reading is None or arrived.refusal is not None:
@@ -187,7 +187,7 @@ def _account(arrived: Arrived, fates: Fates, read_with: str, started: float) -> 
         rows_superseded=reading.rows_superseded,
         rows_stale=fates.stale,
         rows_rejected=reading.rows_rejected,
-        read_with=read_with,
+        read_with=arrived.read_with,
         seconds=time.perf_counter() - started,
         blank_lines=reading.skipped.blank,
         repeated_headers=reading.skipped.repeated_headers,

@@ -1,13 +1,18 @@
-"""A file of the corpus, and what is to become of it: told where it is made, record by record."""
+"""A file of the corpus, and what is to become of it: said where it is made, record by record."""
 
+import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 SKU = "§"
 """Stands for what the skus of a case begin with, so that no two cases have one in common."""
 
+BLANK, HEADER = "blank", "header"
+"""Fates of rows that are skipped: they have a number, but are neither rows nor rejects."""
+
 Fate = tuple[str, str, str] | str | None
-"""Of a piece of a file: a row (sku, name, description), why it is a reject, or no record at all."""
+"""Of a piece of a file: a row (sku, name, description), why it is skipped or a reject, or no record
+at all."""
 
 Piece = tuple[str | bytes, Fate]
 
@@ -45,8 +50,29 @@ class Case:
 
     @property
     def between(self) -> list[tuple[int, int]]:
-        """What is no record: first byte, byte after the last."""
-        return [(start, end) for _, start, end, fate in self._places() if fate is None]
+        """What is no row and no reject: first byte, byte after the last."""
+        kinds = (None, BLANK, HEADER)
+        return [(start, end) for _, start, end, fate in self._places() if fate in kinds]
+
+    @property
+    def numbers(self) -> list[int]:
+        """The numbers of the rows that are accepted."""
+        return [row[0] for row in self.rows]
+
+    @property
+    def blank_lines(self) -> int:
+        """How many lines are blank: empty ones, and rows without a value."""
+        blank = sum(fate == BLANK for _, fate in self.pieces)
+        return blank + sum(
+            len(re.findall(rb"\r\n|\r|\n", data))
+            for data, fate in self.pieces
+            if fate is None and not data.strip()
+        )
+
+    @property
+    def repeated_headers(self) -> int:
+        """How many rows repeat the header."""
+        return sum(fate == HEADER for _, fate in self.pieces)
 
     @property
     def rows(self) -> list[tuple[int, str, str, str]]:
@@ -61,7 +87,7 @@ class Case:
         return [
             (number, start, end, fate)
             for number, start, end, fate in self._records()
-            if isinstance(fate, str)
+            if isinstance(fate, str) and fate not in (BLANK, HEADER)
         ]
 
     def _records(self) -> Iterator[tuple[int, int, int, Fate]]:

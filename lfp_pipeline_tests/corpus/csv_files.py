@@ -5,7 +5,16 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import product
 
-from lfp_pipeline_tests.corpus.cases import Case, Fate, Piece, accepted, refused
+from lfp_pipeline_tests.corpus.cases import (
+    BLANK,
+    HEADER,
+    Case,
+    Fate,
+    Piece,
+    accepted,
+    as_bytes,
+    refused,
+)
 
 ENCODINGS: dict[str, Callable[[bytes], bytes]] = {
     "utf-8": bytes,
@@ -70,6 +79,7 @@ def csv_files() -> list[Case]:
     cases = [
         *clean(),
         *(case for style in STYLES for case in dirty(style)),
+        *(case for style in STYLES for case in with_text_within(style)),
         *headers(),
         *encodings(),
         *odd(),
@@ -142,17 +152,79 @@ def bad_records(style: Style) -> Iterator[tuple[str, str, Fate]]:
     yield "one column", line("Sofa"), "missing columns"
     yield "two columns", line("Sofa", "§9"), "missing columns"
     yield "four columns", line("Sofa", "§9", "x", "y"), "too many columns"
-    yield "header again", style.head, "repeated header"
-    yield (
-        "header again with a mark",
-        "\ufeff" + raw("name", "sku", "description"),
-        ("repeated header"),
-    )
+    yield "one delimiter too many", line("Sofa", "§9", "x", ""), "too many columns"
+    yield "two delimiters too many", line("Sofa", "§9", "x", "", ""), "too many columns"
+    yield "header again", style.head, HEADER
+    yield "header again with a mark", "\ufeff" + raw("name", "sku", "description"), HEADER
+    yield "header again in capitals", raw(" NAME", "Sku ", "D e s c r i p t i o n"), HEADER
+    yield "header again, wider", line("name", "sku", "description", "", "price"), HEADER
+    yield "delimiters only", raw("", "", ""), BLANK
+    yield "fewer delimiters only", raw("", ""), BLANK
+    yield "more delimiters only", raw("", "", "", "", ""), BLANK
+    yield "empty quotes only", raw('""', '""', '""'), BLANK
+    yield "white space only", raw(" ", "\u00a0", "\u3000\u200b\ufeff"), BLANK
+    yield "invisible sku", line("Sofa", "\u2800\u3164", "x"), "no sku"
+    yield "invisible name", line("\x01\u200d\ufe0f", "§9", "x"), "no name"
     yield "no sku", line("Sofa", "", "x"), "no sku"
     yield "no name", line("", "§9", "x"), "no name"
     yield "blank sku", line("Sofa", " \u00a0 ", "x"), "no sku"
     yield "sku too long", line("Sofa", "§" + "9" * 200, "x"), "sku too long"
-    yield "spaces only", "  " + style.newline, "missing columns"
+    yield "spaces only", "  " + style.newline, BLANK
+
+
+def with_text_within(style: Style) -> Iterator[Case]:
+    """Records with one thing wrong, and CSV in another, quoted value: one reject each, whole."""
+    rows = [style.row(1), style.row(2, description="two\nlines"), style.row(3)]
+    quoted = (
+        style.raw('"Bed"', '"§4"', '"big, red; with | and\t."'),
+        (
+            "§4",
+            "Bed",
+            "big, red; with | and\t.",
+        ),
+    )
+    last = str(style.row(5)[0]).removesuffix(style.newline), style.row(5)[1]
+    for (kind, text), (wrong, reason, others, after) in product(
+        texts_like_csv(style).items(), wrong_records()
+    ):
+        value = '"' + text.replace('"', '""') + '"'
+        cells = [value, *others] if after else [*others, value]
+        for name, more in (("then bare ones", [rows[2], last]), ("then quoted ones", [quoted])):
+            bad = style.delimiter.encode().join(map(as_bytes, cells)) + style.newline.encode()
+            yield style.file(f"{kind}, {wrong}, {name}", *rows[:2], (bad, reason), *more)
+
+
+def texts_like_csv(style: Style) -> dict[str, str]:
+    """Texts that look like records, lines and quotes."""
+    row = style.delimiter.join(["Fake", "F-1", "text"])
+    wide = style.delimiter.join(['"Fake"', '"F-2"', '"a ""b"""'])
+    return {
+        "a record": f"one{style.newline}{row}{style.newline}two",
+        "records alone": f"{style.newline}{row}{style.newline}{row}{style.newline}",
+        "quoted records": f"one{style.newline}{wide}{style.newline}two",
+        "quoted records alone": f"{style.newline}{wide}{style.newline}",
+        "blank lines": f"one{style.newline * 3}two",
+        "delimiters": f"a{style.delimiter * 5}{style.newline}{style.delimiter * 2}",
+        "quotes": f'say "hi"{style.newline}"big"{style.newline}',
+        "the header": f"one{style.newline}{style.head}two",
+    }
+
+
+def wrong_records() -> Iterator[tuple[str, str, list[str | bytes], bool]]:
+    """What is wrong, its reason, the other cells, and whether they are after the text."""
+    for after in (False, True):
+        side = "after" if after else "before"
+        yield f"too few {side}", "missing columns", ["Sofa"], after
+        yield f"too many {side}", "too many columns", ["Sofa", "§9", "x"], after
+        yield f"NUL {side}", "NUL byte", ["S\0fa", "§9"], after
+        yield f"encoding {side}", "invalid encoding", [b"S\xf6fa", "§9"], after
+        yield f"after a quote {side}", "text after a closing quote", ['"Sofa"s', "§9"], after
+        yield f"stray {side}", "stray quote", ['S"ofa', "§9"], after
+        yield f"unclosed {side}", "unclosed quote", ['"Sofa', "§9"], after
+    long = "§" + "9" * 200
+    yield "long sku", "sku too long", ["Sofa", long], False
+    yield "long name", "name too long", ["S" * 1_001, "§9"], False
+    yield "long record", "record too long", ["S" * 2_000_001, "§9"], False
 
 
 def between_rows(style: Style) -> Iterator[Case]:
@@ -185,8 +257,45 @@ def between_rows(style: Style) -> Iterator[Case]:
         text = style.raw(*(f'{spaces}"{value}"{spaces}' for value in ("Sofa", "§9", "x, y")))
         row = text, ("§9", "Sofa", "x, y")
         yield style.file(f"{len(spaces)} spaces around quotes", rows[0], row, spaced=True)
-    surplus = str(rows[0][0]).removesuffix(newline) + style.delimiter * 2 + newline, rows[0][1]
-    yield style.file("surplus delimiters", surplus, rows[1])
+    ended = [
+        (str(text).removesuffix(newline) + style.delimiter + newline, fate) for text, fate in rows
+    ]
+    yield style.file("a delimiter at the end of every row", *ended)
+    yield style.file(
+        "a delimiter at the end of one row", (ended[0][0], "too many columns"), *rows[1:]
+    )
+    many_ended = ended * 5
+    yield style.file(
+        "a delimiter at the end of all rows but one", *many_ended, (rows[0][0], "missing columns")
+    )
+    more = str(ended[0][0]).removesuffix(newline) + style.delimiter + newline, "too many columns"
+    yield style.file("surplus delimiters", more, *rows[1:])
+    short = [
+        (style.line("Bed", f"§{number}"), (f"§{number}", "Bed", "")) for number in range(40, 48)
+    ]
+    yield style.file("short rows", *rows, *short[:3])
+    yield style.file("two short rows", *rows, *[(text, "missing columns") for text, _ in short[:2]])
+    full = [style.row(number) for number in range(50, 150)]
+    yield style.file("eight short rows in a row", *full, *short, *full)
+    yield style.file(
+        "seven short rows in a row",
+        *full,
+        *[(text, "missing columns") for text, _ in short[:7]],
+        *full,
+    )
+    escaped = [
+        (
+            style.raw("Bed", f"§{number}", rf'"a \"big\" bed{style.delimiter}"'),
+            (f"§{number}", "Bed", f'a "big" bed{style.delimiter}'),
+        )
+        for number in range(60, 64)
+    ]
+    yield style.file("quotes escaped by backslashes", *escaped, rows[0], spaced=True)
+    formulas = style.raw('="Sofa"', '="§007"', '="x y"'), ("§007", "Sofa", "x y")
+    yield style.file("formulas that are texts", formulas, *rows)
+    stray = style.raw('Rack 19"', "§9", "x"), "stray quote"
+    quoted = style.raw('"Rack"', "§8", '"x"'), ("§8", "Rack", "x")
+    yield style.file("a stray quote among quoted values", quoted, stray, *rows)
     two_bad = style.raw("Sofa", "§9", '"never closed'), "unclosed quote"
     many = [style.row(number) for number in range(10, 30)]
     yield style.file("two quotes that are never closed", *many[:9], two_bad, *many[9:], two_bad)
@@ -198,8 +307,9 @@ def kept_values(style: Style) -> Iterator[Case]:
         "formulas": ("=1+1", "@SUM(A1)", "-2+3", "+cmd|' /C calc'!A0"),
         "control characters": ("a\x01b", "a\x1bb", "a\x7fb", "a\x08b"),
         "line separators within": ("a\u2028b", "a\u2029b", "a\u0085b", "a\x0bb", "a\x0cb"),
-        "zero width": ("\u200ba", "a\u200b", "\u2060a", "a\u00adb", "\u200fa"),
-        "marks in the middle": ("a\ufeffb", "\ufeffa", "a\ufeff"),
+        "zero width within": ("a\u200bb", "a\u2060b", "a\u00adb", "a\u200fb", "a\u034fb"),
+        "marks in the middle": ("a\ufeffb", "a\ufeff\ufeffb"),
+        "selectors": ("\u2764\ufe0f", "a\U000e0100"),
         "forms": ("\u00e4", "a\u0308", "\ufb01", "fi", "\u212b", "\u00c5"),
         "cases": ("a", "A", "\u00df", "ss", "\u0130", "i"),
         "what means nothing elsewhere": ("NULL", "\\N", "nan", "N/A", "None", "#N/A", "true"),
@@ -213,6 +323,21 @@ def kept_values(style: Style) -> Iterator[Case]:
             sku = f"§{value}"
             rows.append((style.line(value, sku, value), (sku, value, value)))
         yield style.file(f"{name} kept", *rows)
+    for value in (
+        "\u200ba",
+        "a\u200b",
+        "\u2060a\u2060",
+        "\u200fa",
+        "\ufeffa",
+        "a\ufeff",
+        "\u00ada",
+    ):
+        text = style.line(f"{value}b{value}", f"§{value}", value)
+        name = value.strip("\u200b\u2060\u200f\ufeff\u00ad")
+        inside = f"{value}b{value}".strip("\u200b\u2060\u200f\ufeff\u00ad")
+        row = text, ("§" + value.rstrip("\u200b\u2060\u200f\ufeff\u00ad"), inside, value)
+        assert name == "a"
+        yield style.file(f"{value!a} around", row, style.row(1))
     padded = style.line("\u2003 Sofa\t", " §9\u3000", " x ")
     yield style.file("white space around", (padded, ("§9", "Sofa", " x ")), style.row(1))
     if not style.quoted:
@@ -240,6 +365,17 @@ def headers() -> Iterator[Case]:
         "\ufeff\nname,sku,description\n": "Lamp,§1,plain\n",
         "\U0001f600,name,sku,description\n": "5,Lamp,§1,plain\n",
         "n a m e,s k u,description\n": "Lamp,§1,plain\n",
+        "Price list 2026\n\nname,sku,description\n": "Lamp,§1,plain\n",
+        "# by us, for you\r\n\r\nname,sku,description\r\n": "Lamp,§1,plain\r\n",
+        "a title,,\nname,sku,description\n": "Lamp,§1,plain\n",
+        "x\n" * 19 + "name,sku,description\n": "Lamp,§1,plain\n",
+        'a "title\nname,sku,description\n': "Lamp,§1,plain\n",
+        "name,\ufeffsku,description\ufeff\n": "Lamp,§1,plain\n",
+        "title\n\ufeffname,sku,description\n": "Lamp,§1,plain\n",
+        'title\n\ufeff"name","sku","description"\n': '"Lamp","§1","plain"\n',
+        "\u200bname\u2060,s\u00adku,description\u200b\n": "Lamp,§1,plain\n",
+        "name,sku,description,,,\n": "Lamp,§1,plain\n",
+        "name,sku,description,\n": "Lamp,§1,plain,\n",
     }.items():
         yield accepted(f"header {head!r}", (row, one), head=head)
     for mark in "^~:/":
@@ -315,17 +451,18 @@ def odd() -> Iterator[Case]:
     )
     yield accepted(
         "doubled carriage returns",
+        ("\r\n", None),
         ("Lamp,§1,plain\r", ("§1", "Lamp", "plain")),
         ("\r\n", None),
         ("Sofa,§2,x\r", ("§2", "Sofa", "x")),
         ("\r\n", None),
-        head="name,sku,description\r\r\n",
+        head="name,sku,description\r",
     )
     yield accepted("line feed before return", ("Lamp,§1,x\n", ("§1", "Lamp", "x")), ("\r", None))
     row = '"""a"" ""b""","§1","""\n"""\n', ("§1", '"a" "b"', '"\n"')
     yield accepted("quotes in quotes", row, good)
-    yield accepted("only quotes", ('"","",""\n', "no sku"), ('"""",§9,""""\n', ("§9", '"', '"')))
-    yield accepted("only delimiters", (",,\n", "no sku"), (",\n", "missing columns"), good)
+    yield accepted("only quotes", ('"","",""\n', BLANK), ('"""",§9,""""\n', ("§9", '"', '"')))
+    yield accepted("only delimiters", (",,\n", BLANK), (",\n", BLANK), good, (",,,,\n", BLANK))
     like = '"one\nSofa,C-3,x\nDesk,D-4,y\n"'
     text = like[1:-1]
     yield accepted("records within a text", (f"Lamp,§2,{like}\n", ("§2", "Lamp", text)), good)
@@ -337,10 +474,11 @@ def odd() -> Iterator[Case]:
     )
     mustard = "x" * 256 + "mustard,name,sku,description\n"
     yield accepted("the mark of a tar, almost", ("9," + str(good[0]), good[1]), head=mustard)
-    yield accepted(
-        "header in another order", ("sku,name,description\n", ("name", "sku", "description"))
-    )
-    yield accepted("many headers", *[("name,sku,description\n", "repeated header")] * 50, good)
+    yield accepted("many headers", *[("name,sku,description\n", HEADER)] * 50, good)
+    another = "name,sku,description\nLamp,A-1,x\nsku,name,description\nB-2,Chair,x\n"
+    yield refused("header in another order", another, "Row 2 is a header .*in another order")
+    marked = "\ufeffname,sku,description\n"
+    yield accepted("files with marks, one after the other", good, (marked, HEADER), good)
     yield accepted("all the same", *[good] * 50)
     yield accepted("a footer", good, ("Total: 1\n", "missing columns"), ("---", "missing columns"))
     yield accepted(
@@ -414,7 +552,9 @@ def no_products() -> Iterator[Case]:
         ("no sku", "name,description\nLamp,x\n", "no column sku"),
         ("a header cut off", "name,sku,descr", "no column description"),
         ("sku twice", "name,sku,description,SKU\nLamp,A-1,x,B-2\n", "sku more than once"),
-        ("another separator", "sep=;\nname,sku,description\n", "no column"),
+        ("another separator", "sep=;\nname,sku,description\n", "The delimiter seems to be ','"),
+        ("an odd separator", "name^sku^description\n", r"The delimiter seems to be '\^'"),
+        ("a header too far down", "x\n" * 20 + "name,sku,description\n", "the first 20 lines"),
         (
             "a quote in the header",
             '"name,sku,description\nLamp,A-1,x\n',

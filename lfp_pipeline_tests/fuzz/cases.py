@@ -36,6 +36,8 @@ _SLIPS = (
     *(b"\\", b"\xff", b"\xe2\x82", b"\xed\xa0\x80", b"\xc0\x80", b"\xef\xbb\xbf", b'"a" "b"'),
     *(b' "', b'" ', b'  "a"', "\u00a0".encode(), "\u2028".encode(), b"sep=;\n", b"\x1a", b"#"),
 )
+_UNSEEN = ("\u200b", "\ufeff", "\u00ad", "\u200e", "\u00a0", "\u2060")
+_NULL_TOKENS = ((), (), (), ("NULL",), ("\\N", "NULL", "-"))
 _BOMB = bytes(2 * MOST_UNPACKED_BYTES)
 
 
@@ -89,6 +91,8 @@ class Case:
         record_bytes: the longest record that is read, which makes DuckDB's buffers short.
         threads: of DuckDB.
         max_reject_share: a file with more rejects is refused.
+        null_tokens: what stands for an empty value.
+        require_all_cells: whether a short row is a reject wherever it stands.
     """
 
     way: str
@@ -96,6 +100,8 @@ class Case:
     record_bytes: int = RECORD_BYTES
     threads: int = 2
     max_reject_share: float = 1.0
+    null_tokens: tuple[str, ...] = ()
+    require_all_cells: bool = False
 
     def to_json(self) -> str:
         """The case as text."""
@@ -105,7 +111,8 @@ class Case:
     def from_json(cls, text: str) -> "Case":
         """The case that was written as text."""
         told = json.loads(text)
-        return cls(**told | {"files": tuple(map(_file, told["files"]))})
+        tokens = tuple(told.get("null_tokens", ()))
+        return cls(**told | {"files": tuple(map(_file, told["files"])), "null_tokens": tokens})
 
 
 def _file(told: dict[str, Any]) -> File:
@@ -125,6 +132,8 @@ def case_of(seed: int, number: int) -> Case:
         record_bytes=limit,
         threads=rng.choice([1, 2, 4]),
         max_reject_share=rng.choice([1, 1, 0.5, 0.1]) if way != "read" else 1,
+        null_tokens=rng.choice(_NULL_TOKENS),
+        require_all_cells=rng.random() < 0.2,
     )
 
 
@@ -148,30 +157,150 @@ def _random_file(rng: Random, limit: int, way: str) -> File:
     return replace(file, key=rng.choice(["a.csv", "a", "b.csv"]), microseconds=rng.randrange(3))
 
 
+@dataclass(frozen=True)
+class _Style:
+    """How one writer writes a file.
+
+    Attributes:
+        delimiter: between values.
+        newline: after each record.
+        columns: the names in the header.
+        header_ends: delimiters after the last name.
+        row_ends: delimiters after the last value of each row.
+        short: how rows leave out empty cells at their ends: `never`, `often`, or in `blocks`.
+        backslash: whether quotes are escaped by backslashes.
+        wrapped: whether skus are written as ="007".
+        quoted: the share of values in quotes.
+        between: the share of rows that follow a blank row, a header or an odd record.
+        unseen: the share of skus and names with characters that nobody sees around them.
+    """
+
+    delimiter: str
+    newline: str
+    columns: tuple[str, ...]
+    header_ends: int
+    row_ends: int
+    short: str
+    backslash: bool
+    wrapped: bool
+    quoted: float
+    between: float
+    unseen: float
+
+    @property
+    def quote(self) -> str:
+        """A quote inside a quoted value."""
+        return '\\"' if self.backslash else '""'
+
+
+def _style(rng: Random) -> _Style:
+    often = rng.choice([0, 1, 2])  # Most writers have one habit, or none.
+    habits = set(rng.sample(["header", "rows", "short", "backslash", "wrapped", "between"], often))
+    extra = rng.choice([1, 1, 2, 5])
+    return _Style(
+        delimiter=rng.choice(",,;\t|"),
+        newline=rng.choice(["\n", "\r\n", "\r"]),
+        columns=rng.choice(_HEADERS),
+        header_ends=extra if "header" in habits else 0,
+        row_ends=1 if "rows" in habits else 0,
+        short=rng.choice(["often", "blocks"]) if "short" in habits else "never",
+        backslash="backslash" in habits,
+        wrapped="wrapped" in habits,
+        quoted=rng.choice([0, 0.1, 0.5, 1]),
+        between=rng.choice([0.02, 0.2]) if "between" in habits else 0,
+        unseen=rng.choice([0, 0, 0, 0.1]),
+    )
+
+
+def _lines_above(rng: Random, style: _Style) -> str:
+    """Titles and comments."""
+    lines = ["Price list", "# made by hand", f"Lamps Ltd.{style.delimiter}", "", '"Prices"', "sku"]
+    lines += [style.delimiter * 2, f"Total{style.delimiter}12{style.delimiter}name", '5" lamps']
+    number = rng.choice([0, 0, 0, 1, 3, 10])
+    return "".join(rng.choice(lines) + style.newline for _ in range(number))
+
+
 def _clean(rng: Random, limit: int) -> File:
-    """A file that any CSV writer might have written."""
-    delimiter, newline = rng.choice(",,;\t|"), rng.choice(["\n", "\r\n", "\r"])
-    header = rng.choice(_HEADERS)
-    before = rng.choice([""] * 6 + ["\ufeff", "\ufeff", newline, f"sep={delimiter}{newline}"])
-    head = (before + delimiter.join(header) + newline).encode()
+    """A file that some CSV writer might have written."""
+    style = _style(rng)
+    delimiter, newline = style.delimiter, style.newline
+    before = rng.choice([""] * 6 + ["\ufeff", "\ufeff\ufeff", newline, f"sep={delimiter}{newline}"])
+    above = _lines_above(rng, style)
+    names = (*style.columns, *[""] * style.header_ends)
+    head = (before + above + delimiter.join(names) + newline).encode()
     rows = rng.choice([rng.randrange(6), rng.randrange(30), rng.randrange(300), 3_000])
     if rows > 300 and rng.random() < 0.7:
         rows = 100
-    quoted, skus = rng.choice([0, 0.1, 0.5, 1]), rng.choice([3, rows + 1])
-    inside = ("aaa", "b", " ", '""', delimiter, newline, "x", "\n", "\r", "é")
-    mark = delimiter.encode()
+    values = _Values(rng, style, rng.choice([3, rows + 1]), limit)
+    records = []
+    for number in range(rows):
+        if rng.random() < style.between:
+            records.append(_between(rng, style))
+        records.append(values.row(number))
+    data = "".join(record + newline for record in records).encode()
+    return File(head + data, len(head), delimiter, names)
 
-    def value(column: str) -> bytes:
+
+@dataclass(frozen=True)
+class _Values:
+    """Makes the rows of a file."""
+
+    rng: Random
+    style: _Style
+    skus: int
+    limit: int
+
+    def row(self, number: int) -> str:
+        cells = [self._value(column) for column in self.style.columns]
+        cells += [""] * self.style.row_ends
+        needed = 1 + max(self.style.columns.index(name) for name in ("sku", "name"))
+        block = number // 16 % 2 == 0
+        if self.style.short == "blocks" and block:
+            cells = cells[:needed]
+        elif self.style.short == "often" and self.rng.random() < 0.5:
+            cells = cells[: self.rng.randint(needed, len(cells))]
+        return self.style.delimiter.join(cells)
+
+    def _value(self, column: str) -> str:
+        rng, style = self.rng, self.style
+        unseen = rng.choice(_UNSEEN) if column in {"sku", "name"} else ""
+        unseen = unseen if rng.random() < style.unseen else ""
         if column == "sku" and rng.random() < 0.97:
-            return b"s%d" % rng.randrange(skus)
-        if rng.random() < quoted:
-            return f'"{"".join(rng.choices(inside, k=rng.randint(0, 12)))}"'.encode()
+            sku = f"{unseen}s{rng.randrange(self.skus)}"
+            if style.wrapped:
+                return f'="{sku}"' if rng.random() < 0.7 else f'"=""{sku}"""'
+            return sku
+        if rng.random() < style.quoted:
+            inside = ("aaa", "b", " ", style.quote, style.delimiter, style.newline, "x", "\n")
+            inside += ("\r", "é", "\\\\" if style.backslash else "\\ ")
+            return f'"{"".join(rng.choices(inside, k=rng.randint(0, 12)))}"'
         if rng.random() < 0.02:
-            return b"y" * rng.choice([limit // 2, limit - 30, limit]) if limit < 10**5 else b"y"
-        return "".join(rng.choices(_WORDS, k=rng.randint(0, 4))).replace(delimiter, "").encode()
+            long = self.limit < 10**5
+            return "y" * rng.choice([self.limit // 2, self.limit - 30, self.limit]) if long else "y"
+        words = "".join(rng.choices(_WORDS, k=rng.randint(0, 4)))
+        return unseen + words.replace(style.delimiter, "")
 
-    data = b"".join(mark.join(map(value, header)) + newline.encode() for _ in range(rows))
-    return File(head + data, len(head), delimiter, header)
+
+def _between(rng: Random, style: _Style) -> str:
+    """What stands between rows: a blank row, the header again, or a record with one slip."""
+    mark, width = style.delimiter, len(style.columns) + style.header_ends
+    what = rng.randrange(4)
+    if what == 0:
+        cells = [rng.choice(["", "", "", " ", '""', "\u200b", "\ufeff"]) for _ in range(width)]
+        return mark.join(cells[: rng.randint(1, width)])
+    if what == 1:
+        change = rng.choice([str, str.upper, str.title, lambda name: f" {name} ", '"{}"'.format])
+        ends = mark * rng.choice([0, style.header_ends, 1])
+        return mark.join(map(change, style.columns)) + ends
+    cells = [f"s{rng.randrange(9)}" for _ in style.columns]
+    text = style.newline.join([mark.join(["s1", "Lamp", "x"][: len(cells)])] * rng.randint(1, 4))
+    quoted = rng.choice(["", style.quote]).join([text, text, "end"])
+    cells[rng.randrange(len(cells))] = f'"{rng.choice(["", "Parts:" + style.newline])}{quoted}"'
+    place = rng.randrange(len(cells))
+    if what == 2:
+        return mark.join(rng.choice([[*cells, "surplus"], cells[:-1], [*cells, "", "x"]]))
+    cells[place] = rng.choice(['5" lamp', '"a" b', '"', "a\0b", '"a""', ' "a"x'])
+    return mark.join(cells)
 
 
 def _dirty(rng: Random, file: File, limit: int) -> File:
@@ -180,7 +309,10 @@ def _dirty(rng: Random, file: File, limit: int) -> File:
     slips = rng.choice([0, 0, 1, 2, 5, 20]) if len(body) < 50_000 else rng.choice([0, 1, 3])
     for _ in range(slips):
         body = _mutated(rng, body, file, limit)
-    return replace(file, text=file.text[:start] + body)
+    text = file.text[:start] + body
+    if start and text[start - 1 : start + 1] == b"\r\n":  # The header ends with both, then.
+        start += 1
+    return replace(file, text=text, start=file.start and start)
 
 
 def _mutated(rng: Random, data: bytes, file: File, limit: int) -> bytes:

@@ -47,7 +47,12 @@ def _smaller(case: Case) -> Iterator[Case]:
     if len(case.files) > 1:
         for number in range(len(case.files)):
             yield replace(case, files=case.files[:number] + case.files[number + 1 :])
-    for change in ({"way": "read", "max_reject_share": 1}, {"threads": 1}):
+    for change in (
+        {"way": "read", "max_reject_share": 1},
+        {"threads": 1},
+        {"null_tokens": ()},
+        {"require_all_cells": False},
+    ):
         if replace(case, **change) != case:  # type: ignore[arg-type]
             yield replace(case, **change)  # type: ignore[arg-type]
     for number, file in enumerate(case.files):

@@ -14,7 +14,7 @@ from lfp_pipeline.operations.revert import reinstate_delivery, revert_delivery
 from lfp_pipeline_tests.histories.death import DeathError, dying
 from lfp_pipeline_tests.oracle import LOG, File, engine_at, land, tables, true_products
 
-OLD = File("a.csv", 1, (("s1", "Ann", ""), ("s2", "Bob", ""), ("", "", "")))
+OLD = File("a.csv", 1, (("s1", "Ann", ""), ("s2", "Bob", ""), ("", "", "x")))
 NEW = File("b.csv", 2, (("s1", "Eva", ""), ("s2", "Eva", "")))
 NEWEST = File("c.csv", 3, (("s1", "Fay", ""), ("s2", "Fay", "")))
 

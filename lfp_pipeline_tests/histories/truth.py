@@ -225,7 +225,7 @@ class Truth:
             return id_, status, at, len(self.deletions[id_].skus), 0, 0, 0, True
         file = self.files[id_]
         superseded = len(file.accepted) - len(file.winners)
-        return id_, status, at, len(file.rows), superseded, len(rejects(file)), 0, True
+        return id_, status, at, len(file.records), superseded, len(rejects(file)), 0, True
 
     def fates(self, file: File) -> tuple[int, int, int, int]:
         """Of a file that arrives now, how many rows are inserted, updated, unchanged and stale."""
@@ -263,11 +263,11 @@ class Truth:
 
 def rejects(file: File) -> Collection[int]:
     """The numbers of the rows that are not accepted."""
-    return [number for number in range(1, len(file.rows) + 1) if number not in file.accepted]
+    return [number for number in file.records if number not in file.accepted]
 
 
 def is_refused(file: File) -> bool:
-    return len(rejects(file)) > MAX_REJECT_SHARE * len(file.rows)
+    return len(rejects(file)) > MAX_REJECT_SHARE * len(file.records)
 
 
 class Looker:

@@ -3,7 +3,7 @@
 import json
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -132,6 +132,17 @@ def test_a_merged_delivery_keeps_its_text_format_with_a_warning(
     assert "merged with the text format (charset cp1252, delimiter ';')" in warning
     assert "now gives (encoding cp1251, charset cp1252, delimiter ';')" in warning
     assert "revert_delivery" in warning
+
+
+def test_a_merged_delivery_keeps_its_charset_without_a_warning(
+    zone: RawZone, caplog: pytest.LogCaptureFixture
+):
+    """A server says it again with each read of a feed."""
+    first = land(zone, OLD)
+    note_outcome(first.path, "merged", "db")
+    assert land(zone, replace(OLD, charset="koi8-r")) == first
+    assert recorded(zone) == OLD
+    assert not caplog.messages
 
 
 @pytest.mark.parametrize("lose", [lambda raw: raw.unlink(), lambda raw: prune(raw, needed=True)])

@@ -27,7 +27,9 @@ from lfp_pipeline.warehouse.laws import LAWS
 from lfp_pipeline_tests.oracle import LOG, File, engine_at, land, tables
 from lfp_pipeline_tests.support import NO_SKU, Project, drop, query
 
-A = File("a.csv", 1_000_000, (("s1", "Ann", "x"), ("s2", "Bob", "y"), ("s3", "Cid", ""), ("", "")))
+A = File(
+    "a.csv", 1_000_000, (("s1", "Ann", "x"), ("s2", "Bob", "y"), ("s3", "Cid", ""), ("s9", "Dot"))
+)
 B = File("b.csv", 2_000_000, (("s1", "Ann", "z"), ("s4", "Ann", "w"), ("s4", "Eva", "v")))
 C = File("c.csv", 3_000_000, (("s2", "Cid", "c"), ("s5", "Dot", "d"), ("s6", "Dot", "")))
 D = File("d.csv", 4_000_000, (("s1", "Out", "o"),))
@@ -88,6 +90,17 @@ def test_where_all_is_well_nothing_is_found(engine: Engine, thorough: bool) -> N
     assert set(engine.settings.data_dir.iterdir()) == beside
     told = query(engine.settings.data_dir, "SELECT operation, told FROM operations")
     assert told[-1] == ("verify", report.summary)
+
+
+def test_rows_after_skipped_ones_are_those_of_their_delivery(tmp_path: Path) -> None:
+    """Blank rows and repeated headers have numbers, too, but are not counted as rows."""
+    engine = engine_at(tmp_path)
+    text = b"name,sku,description\nAnn,s1,\nName,SKU,Description\n,,\n,\nBob,s2,\n"
+    drop(engine.settings.inbox_dir, "skips.csv", text)
+    list(engine.ingest_all(engine.pending_inbox_files(LOG), [], LOG))
+    assert [row[5] for row in tables(engine)["products"]] == [1, 5]
+    engine.published.publish(LOG)
+    assert problems(engine, thorough=True) == ()
 
 
 BROKEN_TABLES = {

@@ -3,174 +3,370 @@
 It says what a file of UTF-8 holds, record by record. The tests hold the real reader to it.
 """
 
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 
 QUOTES_LOOKED_AT = 100
 """A value may begin with so many quotes of its own. More are noise, and take long to look at."""
 
-CR, LF, SPACE, QUOTE = b"\r"[0], b"\n"[0], b" "[0], b'"'[0]
+CR, LF, SPACE, QUOTE, BACKSLASH, EQUALS = b'\r\n "\\='
+
+BLANKS = {
+    *"\t\x0b\x0c\x1c\x1d\x1e\x1f \x85\xa0\u1680\u2028\u2029\u202f\u205f\u3000",
+    *map(chr, range(0x2000, 0x200B)),  # spaces of all widths
+    *"\xad\u034f\u061c\u180e\ufeff",
+    *map(chr, [*range(0x200B, 0x2010), *range(0x202A, 0x202F), *range(0x2060, 0x2070)]),
+}
+"""White space and characters without a width."""
 
 
 @dataclass(frozen=True)
 class Record:
-    """One record: its bytes [start, end), and its values, or why it has none."""
+    """One record: its bytes [start, end), and its values, or why it has none, or why it is skipped.
+
+    Attributes:
+        slip: what is wrong with its quotes.
+        surplus: whether its last cell is not empty.
+        reason: why it is a reject.
+        skipped: `blank` or `header`.
+    """
 
     start: int
     end: int
-    values: list[bytes] | None = None
+    values: list[bytes]
+    slip: str = ""
+    surplus: bool = False
     reason: str = ""
+    skipped: str = ""
 
 
-class UnclosedQuoteError(Exception):
-    """A quoted value whose quote is never closed."""
+@dataclass(frozen=True)
+class Habits:
+    """What the writer of a file does throughout.
+
+    Attributes:
+        width: cells of a record.
+        fewest: of one whose last cells are left out.
+        last_empty: whether each ends in a delimiter.
+        backslash: whether a backslash escapes a quote.
+        bare_quotes: whether a quote in a value without quotes is none.
+    """
+
+    width: int
+    fewest: int
+    last_empty: bool = False
+    backslash: bool = False
+    bare_quotes: bool = False
 
 
-class TextAfterQuoteError(Exception):
-    """Text follows the closing quote."""
+@dataclass
+class Tally:
+    """How many records there are of each kind."""
 
-    def __init__(self, quote: int) -> None:
-        super().__init__(quote)
-        self.quote = quote
+    widths: Counter[int] = field(default_factory=Counter)
+    delimiter_at_end: int = 0
+    stray: int = 0
+    broken: int = 0
+    slips: int = 0
+    quoted: bool = False
+    short_run: int = 0
+    longest_short_run: int = 0
 
 
 class Oracle:
-    """The records of a file from `start` on."""
+    """The records of a file from `start` on.
 
-    def __init__(self, data: bytes, delimiter: str, columns: int, limit: int = 2_000_000) -> None:
+    Args:
+        data: the file.
+        start: where its first record begins.
+        delimiter: between values.
+        header: its columns; those without a name are empty.
+        limit: bytes of the longest record.
+        require_all: whether no cell may be left out.
+    """
+
+    def __init__(
+        self,
+        data: bytes,
+        start: int,
+        delimiter: str,
+        header: Sequence[str],
+        limit: int = 2_000_000,
+        *,
+        require_all: bool = False,
+    ) -> None:
         self.data = data
+        self.start = start
         self.delimiter = ord(delimiter)
-        self.columns = columns
+        self.header = header
         self.limit = limit
+        self.needed = 1 + max(header.index("sku"), header.index("name"))
+        self.habits = Habits(len(header), len(header))
+        self.habits = self.habits_found(require_all=require_all)
 
-    def records(self, start: int) -> list[Record]:
-        found, position = [], self.past_blank_lines(start)
+    # What the writer does
+
+    def habits_found(self, *, require_all: bool) -> Habits:
+        tally, backslash = self.tally(), False
+        records = tally.widths.total() + tally.broken
+        if tally.slips and b'\\"' in self.data[self.start :]:
+            self.habits = replace(self.habits, backslash=True)
+            other = self.tally()
+            if tally.slips >= min(3, records) and other.slips * 10 <= tally.slips:
+                tally, backslash = other, True
+        bare_quotes = (not tally.quoted or tally.stray >= 3) and not backslash
+        width = fewest = len(self.header)
+        records = tally.widths.total() + tally.broken
+        if tally.delimiter_at_end and tally.delimiter_at_end * 10 >= records * 9:
+            return Habits(width + 1, width + 1, True, backslash, bare_quotes)
+        named = max(place for place, name in enumerate(self.header, 1) if name)
+        widest = max(tally.widths[cells] for cells in range(named, width + 1))
+        width = max(c for c in range(named, width + 1) if tally.widths[c] == widest)
+        fewest = self.needed
+        short = sum(tally.widths[cells] for cells in range(fewest, width))
+        many = (short >= 3 and short * 10 >= records) or (short and tally.longest_short_run >= 15)
+        longest = max((c for c in range(fewest, width + 1) if tally.widths[c]), default=0)
+        wanted = max(self.header.index(name) for name in ("sku", "name", "description"))
+        split = not all(self.header[:named]) or (named > 3 and longest <= wanted)
+        shifted = longest < width and split
+        if not many or shifted or require_all:
+            fewest = width
+        return Habits(width, fewest, False, backslash, bare_quotes)
+
+    def tally(self) -> Tally:
+        tally, full = Tally(), len(self.header)
+        position = self.past_empty_lines(self.start)
         while position < len(self.data):
+            record = self.look(position)
+            tally.slips += bool(record.slip)
+            if record.slip not in ("", "stray quote"):
+                tally.broken += 1
+            elif not self.is_blank(record):
+                cells = len(record.values)
+                tally.widths[cells] += 1
+                tally.stray += bool(record.slip) and cells in (full, full + 1)
+                tally.delimiter_at_end += cells == full + 1 and not record.surplus
+                tally.short_run = tally.short_run + 1 if self.needed <= cells < full else 0
+                tally.longest_short_run = max(tally.longest_short_run, tally.short_run)
+                if not record.slip:
+                    quotes = self.data.count(b'"', record.start, record.end)
+                    tally.quoted |= quotes > 2 * sum(map(self.is_formula, record.values))
+            position = self.past_empty_lines(record.end)
+        return tally
+
+    # Its records
+
+    def records(self) -> list[Record]:
+        found: list[Record] = []
+        position = self.past_empty_lines(self.start)
+        while position < len(self.data):
+            last = found[-1] if found else None
+            if last and not last.reason and not last.skipped and not self.habits.bare_quotes:
+                end = None if self.is_blank(last) else self.broken_text_end(last.end)
+                if end is not None:
+                    found[-1] = Record(last.start, end, [], reason="stray quote")
+                    position = self.past_empty_lines(end)
+                    continue
             record = self.record(position)
             assert record.end > record.start
             found.append(record)
-            position = self.past_blank_lines(record.end)
+            position = self.past_empty_lines(record.end)
         return found
 
-    def past_blank_lines(self, position: int) -> int:
+    def empty_lines(self) -> int:
+        count, position = 0, self.start
+        for start, end in [*((r.start, r.end) for r in self.records()), (len(self.data), 0)]:
+            while position < start:
+                count += 1
+                position = self.past_line_end(position)
+            position = end
+        return count
+
+    def past_empty_lines(self, position: int) -> int:
         while position < len(self.data) and self.data[position] in (CR, LF):
             position += 1
         return position
 
     def record(self, start: int) -> Record:
+        record = self.look(start)
+        reason = record.slip or self.wrong_width(record)
+        if not reason and record.end - start > self.limit:
+            reason = "record too long"
+        if reason and self.is_blank(record):
+            return replace(record, skipped="blank")
+        if reason in ("missing columns", "too many columns") and self.is_header(record.values):
+            return replace(record, skipped="header")
+        if reason == "stray quote" and self.data.startswith(b"\xef\xbb\xbf", start):
+            unmarked = self.look(start + 3)
+            if not unmarked.slip and self.is_header(unmarked.values):
+                return replace(record, skipped="header")
+        if reason:
+            return replace(record, reason=reason)
         try:
-            values, position = self.values(start)
-        except (UnclosedQuoteError, TextAfterQuoteError):
-            return self.broken(start)
-        end = self.past_line_end(position)
-        if not self.is_good(values, end - start):
-            return self.broken(start)
-        try:
-            self.data[start:end].decode()
+            self.data[start : record.end].decode()
         except UnicodeDecodeError:
-            return Record(start, end, reason="invalid encoding")
-        return Record(start, end, values[: self.columns])
+            return replace(record, reason="invalid encoding")
+        padding = [b""] * (len(self.header) - len(record.values))
+        return replace(record, values=[*record.values, *padding])
 
-    def values(self, position: int) -> tuple[list[bytes], int]:
-        values = []
+    def wrong_width(self, record: Record) -> str:
+        habits, cells = self.habits, len(record.values)
+        if cells < habits.fewest:
+            return "missing columns"
+        if cells > habits.width or (habits.last_empty and record.surplus):
+            return "too many columns"
+        return ""
+
+    def is_blank(self, record: Record) -> bool:
+        """Whether each cell is blank; or blank, quotes with blanks in them, and blank again."""
+        text = self.data[record.start : record.end].rstrip(b"\r\n").decode("utf-8", "replace")
+        blanks = BLANKS - {chr(self.delimiter)}
+        for cell in text.split(chr(self.delimiter)):
+            bare = cell
+            while bare and bare[0] in blanks:
+                bare = bare[1:]
+            while bare and bare[-1] in blanks:
+                bare = bare[:-1]
+            if bare and not (len(bare) > 1 and bare[0] == bare[-1] == '"'):
+                return False
+            if any(character not in blanks for character in bare[1:-1]):
+                return False
+        return True
+
+    def is_header(self, values: Sequence[bytes]) -> bool:
+        names = [bare_name(value.decode("utf-8", "replace")) for value in values]
+        places = {name: self.header.index(name) for name in ("sku", "name", "description")}
+        return len(names) > max(places.values()) and all(
+            names[place] == name for name, place in places.items()
+        )
+
+    def look(self, start: int) -> Record:
+        """Look at each cell: a quoted one goes over line ends, the record to the next line end."""
+        position, values, slip = start, [], ""
         while True:
-            value, position = self.value(position)
+            begin, value = position, b""
+            inside = self.inside_quotes(position)
+            if inside is None:
+                position = self.bare_end(position)
+                value = self.data[begin:position]
+                if QUOTE in value and not self.habits.bare_quotes and not self.is_formula(value):
+                    slip = slip or "stray quote"
+            else:
+                close = self.closing_quote(inside)
+                if close is None or self.is_stray(start, inside, close):
+                    slip = slip or "unclosed quote"
+                    position = self.bare_end(inside)
+                else:
+                    if not self.ends_value(close + 1):
+                        slip = slip or "text after a closing quote"
+                    position = self.bare_end(close + 1)
+                    value = self.unescaped(self.data[inside:close])
             values.append(value)
             if not self.at(position, self.delimiter):
-                return values, position
+                last = self.data[begin:position].strip(b" ")
+                surplus = last not in (b"", b'""')
+                return Record(start, self.past_line_end(position), values, slip, surplus)
             position += 1
 
-    def value(self, position: int) -> tuple[bytes, int]:
-        inside = self.inside_quotes(position)
-        if inside is None:
-            end = position
-            while end < len(self.data) and self.data[end] not in (self.delimiter, CR, LF):
-                end += 1
-            return self.data[position:end], end
-        close = self.closing_quote(inside)
-        end = self.past_spaces(close + 1)
-        if end < len(self.data) and self.data[end] not in (self.delimiter, CR, LF):
-            raise TextAfterQuoteError(close)
-        return self.data[inside:close].replace(b'""', b'"'), end
+    def is_formula(self, value: bytes) -> bool:
+        whole = value.startswith(b'="') and value.endswith(b'"') and len(value) > 2
+        return (
+            whole
+            and not self.habits.backslash
+            and self.delimiter != EQUALS
+            and QUOTE not in value[2:-1]
+        )
+
+    def unescaped(self, text: bytes) -> bytes:
+        """A quoted value; what a backslash escapes in a bare one is found there, too."""
+        if self.habits.backslash:
+            return text.replace(b"\\\\", b"\0\1").replace(b'\\"', b'"').replace(b"\0\1", b"\\\\")
+        return text.replace(b'""', b'"')
 
     def inside_quotes(self, position: int) -> int | None:
         position = self.past_spaces(position)
         return position + 1 if self.at(position, QUOTE) else None
 
-    def closing_quote(self, position: int) -> int:
+    def closing_quote(self, position: int) -> int | None:
         while position < len(self.data):
-            if self.data[position] != QUOTE:
+            if self.data[position] == BACKSLASH and self.habits.backslash:
+                position += 2
+            elif self.data[position] != QUOTE:
                 position += 1
-            elif self.at(position + 1, QUOTE):
+            elif self.at(position + 1, QUOTE) and not self.habits.backslash:
                 position += 2
             else:
                 return position
-        raise UnclosedQuoteError
+        return None
 
-    def broken(self, start: int) -> Record:
-        """The first quoted value that is not what it seems ends the record at its line's end."""
-        position, columns = start, 0
-        while True:
-            inside = self.inside_quotes(position)
-            if inside is not None and self.is_stray(inside):
-                return Record(start, self.line_end(inside), reason="unclosed quote")
-            try:
-                position = self.value(position)[1]
-            except TextAfterQuoteError as text:
-                end = self.line_end(text.quote + 1)
-                return Record(start, end, reason="text after a closing quote")
-            columns += 1
-            if not self.at(position, self.delimiter):
-                break
-            position += 1
-        end = self.past_line_end(position)
-        if end - start > self.limit:
-            return Record(start, end, reason="record too long")
-        side = "missing columns" if columns < self.columns else "too many columns"
-        return Record(start, end, reason=side)
-
-    def is_stray(self, inside: int) -> bool:
+    def is_stray(self, start: int, inside: int, close: int) -> bool:
         """Whether the quote before `inside` is a slip: the next one is no answer to it.
 
-        That is so where none follows, or where the text between them goes over a line end, and the
-        other stands where a value begins and none ends (maybe after 100 more quotes), or there are
-        three or more records after the first line, and of the first twenty more than half are good.
+        Where the other ends a value, they are a pair, unless it could begin one, too, and the
+        record is one line that ends there, and is whole only without them. Elsewhere, the first is
+        a slip where the other begins a value, or where they are on two lines that have as many
+        delimiters as a record.
         """
-        try:
-            close = self.closing_quote(inside)
-        except UnclosedQuoteError:
-            return True
         text = self.data[inside:close]
-        if CR not in text and LF not in text:
-            return False
-        after = self.past_spaces(close + 1)
-        ends = after == len(self.data) or self.data[after] in (self.delimiter, CR, LF)
-        begin = text.rstrip(b'"')
-        near = len(text) - len(begin) <= QUOTES_LOOKED_AT
-        if near and begin[-1] in (self.delimiter, CR, LF) and not ends:
-            return True
-        position, good = self.line_end(inside), []
-        while position <= close and len(good) < 20:
-            if self.data[position] in (CR, LF):
-                good.append(False)
-                position = self.past_line_end(position)
-                continue
-            end = self.good_end(position)
-            good.append(end is not None)
-            position = end or self.line_end(position)
-        return len(good) >= 3 and sum(good) > len(good) / 2
+        two_lines = CR in text or LF in text
+        begin = close
+        while begin > max(inside, close - QUOTES_LOOKED_AT) and self.data[begin - 1] == QUOTE:
+            begin -= 1
+        may_begin = self.data[begin - 1] in (self.delimiter, CR, LF)
+        if self.ends_value(close + 1):
+            return may_begin and self.is_record_without_quotes(start, close)
+        whole = self.is_whole_line(inside - 1) and self.is_whole_line(close)
+        return may_begin or (two_lines and whole)
 
-    def good_end(self, start: int) -> int | None:
-        try:
-            values, position = self.values(start)
-        except (UnclosedQuoteError, TextAfterQuoteError):
-            return None
-        end = self.past_line_end(position)
-        return end if self.is_good(values, end - start) else None
+    def is_record_without_quotes(self, start: int, close: int) -> bool:
+        end = self.line_end(start)
+        return (
+            self.habits.fewest == self.habits.width
+            and close < end
+            and self.data[close + 1 : end].strip(b" \r\n") == b""
+            and self.is_whole_line(start)
+        )
 
-    def is_good(self, values: list[bytes], length: int) -> bool:
-        """Surplus values are no harm where they are empty."""
-        surplus = values[self.columns :]
-        return len(values) >= self.columns and not any(surplus) and length <= self.limit
+    def broken_text_end(self, position: int) -> int | None:
+        """The end of lines that have fewer delimiters than a record, and one quote, at their end.
+
+        It ends a quoted value: it can begin none.
+        """
+        delimiters = 0
+        for _ in range(20):
+            if position >= len(self.data):
+                return None
+            end = self.line_end(position)
+            if end - position > self.limit:
+                return None
+            line = self.data[position:end].rstrip(b"\r\n ")
+            delimiters += line.count(self.delimiter)
+            if delimiters >= self.habits.fewest - 1:
+                return None
+            if QUOTE in line:
+                begins = (*b" =\r\n", self.delimiter)
+                ends = line.index(QUOTE) == len(line) - 1 > 0 and line[-2] not in begins
+                return end if ends else None
+            position = end
+        return None
+
+    def is_whole_line(self, position: int) -> bool:
+        begin = position
+        while begin > 0 and self.data[begin - 1] not in (CR, LF):
+            begin -= 1
+        end = self.line_end(position)
+        cells = 1 + self.data[begin:end].count(self.delimiter)
+        return end - begin <= self.limit and self.habits.fewest <= cells <= self.habits.width
+
+    def ends_value(self, position: int) -> bool:
+        after = self.past_spaces(position)
+        return after == len(self.data) or self.data[after] in (self.delimiter, CR, LF)
+
+    def bare_end(self, position: int) -> int:
+        while position < len(self.data) and self.data[position] not in (self.delimiter, CR, LF):
+            position += 1
+        return position
 
     def line_end(self, position: int) -> int:
         while position < len(self.data) and self.data[position] not in (CR, LF):
@@ -189,3 +385,8 @@ class Oracle:
 
     def at(self, position: int, byte: int) -> bool:
         return position < len(self.data) and self.data[position] == byte
+
+
+def bare_name(text: str) -> str:
+    """A name as a header is compared: in small letters, without blanks."""
+    return "".join(mark for mark in text if mark not in BLANKS | {"\r", "\n"}).lower()

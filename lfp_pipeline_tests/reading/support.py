@@ -17,12 +17,10 @@ from lfp_pipeline.reading.plain_text import plain_texts
 from lfp_pipeline.reading.reader import Reading, read_delivery
 from lfp_pipeline.reading.workspace import WorkspaceLimits, open_workspace
 from lfp_pipeline.settings import Settings
-from lfp_pipeline_tests.reading.oracle import Oracle
+from lfp_pipeline_tests.reading.oracle import BLANKS, Oracle, bare_name
 
 HEADER = ("name", "sku", "description")
 
-SPACES = "".join(mark for mark in map(chr, range(0x3001)) if category(mark) == "Zs")
-"""What SQL trims."""
 THEN = datetime(2026, 11, 20, 8, 19, 52, 123456)  # noqa: DTZ001 (UTC without a zone)
 
 NOTHING_KNOWN = TextFormat()
@@ -39,11 +37,15 @@ class Contents:
         rows_read: records, rejects included.
         winners: row number, sku, name, description.
         rejects: row number, first byte, byte after the last, reason, bytes.
+        blank: lines without a value.
+        headers: rows that repeat the header.
     """
 
     rows_read: int
     winners: list[Row]
     rejects: list[Rejected]
+    blank: int
+    headers: int
 
     @property
     def products(self) -> list[tuple[str, str, str]]:
@@ -72,7 +74,7 @@ class FileRead(Contents):
 
     @property
     def contents(self) -> Contents:
-        return Contents(self.rows_read, self.winners, self.rejects)
+        return Contents(self.rows_read, self.winners, self.rejects, self.blank, self.headers)
 
 
 def settings(folder: Path, **others: object) -> Settings:
@@ -130,6 +132,8 @@ def read_file(
             rejects=connection.execute(
                 "SELECT row_number, byte_start, byte_end, reason, raw FROM rejects ORDER BY 1"
             ).fetchall(),
+            blank=read.skipped.blank,
+            headers=read.skipped.repeated_headers,
             superseded=read.rows_superseded,
             mended=read.mended,
             ignored=list(read.ignored_columns),
@@ -146,38 +150,109 @@ def csv(*rows: Sequence[str], header: Sequence[str] = HEADER, newline: str = "\n
 
 
 def expected(
-    data: bytes, start: int, delimiter: str, header: Sequence[str], limit: int = 2_000_000
+    data: bytes,
+    start: int,
+    delimiter: str,
+    header: Sequence[str],
+    limit: int = 2_000_000,
+    *,
+    require_all: bool = False,
+    null_tokens: Sequence[str] = (),
 ) -> Contents:
-    """What the oracle finds in a file whose first record begins at `start`."""
-    records = Oracle(data, delimiter, len(header), limit).records(start)
+    """What the oracle finds in a file whose first record begins at `start`.
+
+    Raises:
+        HeaderInAnotherOrderError: the file must be refused.
+    """
+    oracle = Oracle(data, start, delimiter, header, limit, require_all=require_all)
+    records = oracle.records()
     assert_every_byte_is_accounted_for(data, start, [(r.start, r.end) for r in records])
     rejects: list[Rejected] = []
     last: dict[str, Row] = {}
+    blank, headers = oracle.empty_lines(), 0
     for number, record in enumerate(records, 1):
-        reason = record.reason
-        if record.values is not None:
-            values = dict(zip(header, (value.decode() for value in record.values), strict=True))
-            sku, name = values["sku"].strip(), values["name"].strip()
-            row = (number, sku, name, values["description"])
-            reason = _broken_rule(*row[1:])
-            if not reason:
+        reason, skipped = record.reason, record.skipped
+        if not reason and not skipped:
+            values = [value.decode() for value in record.values]
+            if oracle.habits.backslash:
+                values = [value.replace("\\\\", "\\") for value in values]
+            values = ["" if value in null_tokens else value for value in values]
+            named = dict(zip(header, values, strict=False))
+            sku, name = (clean(named[key], null_tokens) for key in ("sku", "name"))
+            row = (number, sku, name, unwrapped(named["description"]))
+            skipped = _skipped(row, record.values)
+            reason = "" if skipped else _broken_rule(*row[1:])
+            if not reason and not skipped:
                 last[sku] = row
+        blank += skipped == "blank"
+        headers += skipped == "header"
         if reason:
             raw = data[record.start : record.end]
             rejects.append((number, record.start, record.end, reason, raw))
-    return Contents(len(records), sorted(last.values()), rejects)
+    rows = sum(1 for _ in records) - blank + oracle.empty_lines() - headers
+    return Contents(rows, sorted(last.values()), rejects, blank, headers)
+
+
+class HeaderInAnotherOrderError(Exception):
+    """A row names the columns in another order than the header does."""
+
+
+def _skipped(row: Row, values: Sequence[bytes]) -> str:
+    if all(character in BLANKS for value in values for character in value.decode()):
+        return "blank"
+    names = [bare_name(value) for value in row[1:]]
+    if names == ["sku", "name", "description"]:
+        return "header"
+    if {*names} <= {"sku", "name", "description"}:
+        raise HeaderInAnotherOrderError
+    return ""
+
+
+def clean(value: str, null_tokens: Sequence[str] = ()) -> str:
+    """A sku or name as it is stored."""
+    value = _trimmed(unwrapped(_trimmed(value)))
+    return "" if value in null_tokens else value
+
+
+def _trimmed(value: str) -> str:
+    ends = {*BLANKS, "\r", "\n"}
+    while value and value[0] in ends:
+        value = value[1:]
+    while value and value[-1] in ends:
+        value = value[:-1]
+    return value
+
+
+def unwrapped(value: str) -> str:
+    """The text of a formula that is nothing but a text."""
+    if len(value) > 2 and value.startswith('="') and value.endswith('"'):
+        parts = value[2:-1].split('""')
+        if not any('"' in part for part in parts):
+            return '"'.join(parts)
+    return value
 
 
 def _broken_rule(sku: str, name: str, description: str) -> str:
-    if not sku:
+    if not _has_text(sku):
         return "no sku"
-    if not name:
+    if not _has_text(name):
         return "no name"
+    if any(value.startswith('="') and '"' not in value[2:] for value in (sku, name, description)):
+        return "stray quote"
     if "\0" in sku + name + description:
         return "NUL byte"
-    if (sku, name, description.strip(SPACES)) == ("sku", "name", "description"):
-        return "repeated header"
     return ""
+
+
+def _has_text(value: str) -> bool:
+    unseen = {*BLANKS, "\r", "\n", "\u2800", "\u3164", "\u115f", "\u1160", "\uffa0"}
+    return any(
+        character not in unseen
+        and category(character) != "Cc"
+        and not 0xFE00 <= ord(character) <= 0xFE0F
+        and not 0xE0000 <= ord(character) <= 0xE0FFF
+        for character in value
+    )
 
 
 def assert_every_byte_is_accounted_for(

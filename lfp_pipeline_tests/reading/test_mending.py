@@ -1,23 +1,33 @@
-"""The mended copy: plain CSV with a placeholder for each bad record."""
+"""The repaired copy: plain CSV with a placeholder for each record that is no row."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from lfp_pipeline.errors import DeliveryRefusedError
 from lfp_pipeline.reading import reject_limit
-from lfp_pipeline.reading.dialect import detect_dialect
+from lfp_pipeline.reading.dialect import HeaderSearch, detect_dialect
 from lfp_pipeline.reading.mending import MendedCopy, mend
 from lfp_pipeline.reading.reject_limit import RejectLimit
+from lfp_pipeline.reading.rules import RowRules
 
 HEAD = b"name,sku,description\n"
+RULES = RowRules(200, 1_000, 100_000, (), {"sku": ["article"]})
 
 
-def mended(folder: Path, data: bytes, objections: dict[int, str] | None = None) -> MendedCopy:
+def repaired(
+    folder: Path,
+    data: bytes,
+    objections: dict[int, str] | None = None,
+    **form: bool | int,
+) -> MendedCopy:
     path = folder / "file.csv"
     path.write_bytes(data)
+    dialect = detect_dialect(data, 0, HeaderSearch(RULES.aliases))
+    dialect = dialect.with_form(replace(dialect.form, **form))  # type: ignore[arg-type]
     limit = RejectLimit(1, len(data), columns=3)
-    return mend(path, detect_dialect(data, 0, {}), folder / "copy.csv", limit, objections)
+    return mend(path, dialect, RULES, folder / "copy.csv", limit, objections)
 
 
 def lines(copy: MendedCopy) -> list[str]:
@@ -25,18 +35,26 @@ def lines(copy: MendedCopy) -> list[str]:
 
 
 def test_good_records_are_copied_as_they_are(tmp_path: Path):
-    copy = mended(tmp_path, HEAD + b'Lamp,A-1,"x\ny"\n\nChair,B-2, z \n')
-    assert lines(copy) == ["c0,c1,c2", 'Lamp,A-1,"x', 'y"', "", "Chair,B-2, z ", ""]
+    copy = repaired(tmp_path, HEAD + b'Lamp,A-1,"x\ny"\n\nChair,B-2, z \n')
+    assert lines(copy) == ["c0,c1,c2", 'Lamp,A-1,"x', 'y"', "Chair,B-2, z ", ""]
     assert copy.bad_records == []
+    assert copy.empty_lines == 1
 
 
-def test_odd_line_ends_spaces_around_quotes_and_surplus_values_are_made_plain(tmp_path: Path):
-    copy = mended(tmp_path, HEAD + b'a,b,c\r\nd, "e" ,f\rg,h,i,,\n\r\nj,k,l')
+def test_odd_line_ends_and_spaces_around_quotes_are_made_plain(tmp_path: Path):
+    copy = repaired(tmp_path, HEAD + b'a,b,c\r\nd, "e" ,f\rg,h,i\n\r\nj,k,l')
     assert lines(copy) == ["c0,c1,c2", "a,b,c", 'd,"e",f', "g,h,i", "j,k,l", ""]
+    assert copy.empty_lines == 1
+
+
+def test_every_kind_of_line_end_between_records_is_one_empty_line(tmp_path: Path):
+    copy = repaired(tmp_path, HEAD + b"\n\r\n\ra,b,c\n\n\r\nd,e,f\n\r\r\n\n")
+    assert lines(copy) == ["c0,c1,c2", "a,b,c", "d,e,f", ""]
+    assert copy.empty_lines == 8
 
 
 def test_a_placeholder_stands_for_each_bad_record(tmp_path: Path):
-    copy = mended(tmp_path, HEAD + b'bad\nLamp,A-1,x\nLamp,"A-2\nCh\xffair,B-2,x\n')
+    copy = repaired(tmp_path, HEAD + b'bad\nLamp,A-1,x\nLamp,"A-2\nCh\xffair,B-2,x\n')
     assert lines(copy) == ["c0,c1,c2", ",BAD-0,", "Lamp,A-1,x", ",BAD-1,", ",BAD-2,", ""]
     assert [(bad.start, bad.end, bad.reason, bad.detail) for bad in copy.bad_records] == [
         (21, 25, "missing columns", "1 columns instead of 3"),
@@ -45,20 +63,66 @@ def test_a_placeholder_stands_for_each_bad_record(tmp_path: Path):
     ]
 
 
+def test_an_isolated_delimiter_too_many_is_a_bad_record(tmp_path: Path):
+    copy = repaired(tmp_path, HEAD + b"a,b,c\nd,e,f,\ng,h,i,,\nj,k,l\n")
+    assert lines(copy) == ["c0,c1,c2", "a,b,c", ",BAD-0,", ",BAD-1,", "j,k,l", ""]
+    assert [bad.detail for bad in copy.bad_records] == [
+        "4 columns instead of 3",
+        "5 columns instead of 3",
+    ]
+
+
+@pytest.mark.parametrize(
+    "row", [b"  \n", b",\n", b" , \t\n", b",,,,,,\n", b'"",""\n', "\u00a0,\ufeff\n".encode()]
+)
+def test_a_row_of_white_space_has_a_placeholder_of_its_own_kind(tmp_path: Path, row: bytes):
+    copy = repaired(tmp_path, HEAD + b"a,b,c\n" + row + b"d,e,f\n")
+    assert lines(copy) == ["c0,c1,c2", "a,b,c", ",BAD-blank,", "d,e,f", ""]
+    assert (copy.blank_rows, copy.repeated_headers, copy.bad_records) == (1, 0, [])
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        b"name,sku,description,\n",
+        b"NAME, Article ,Description,more,more\n",
+        b'"name","sku","description",""\n',
+        "\ufeffname,sku,description,x\n".encode(),
+    ],
+)
+def test_a_header_of_another_width_has_a_placeholder_of_its_own_kind(tmp_path: Path, row: bytes):
+    copy = repaired(tmp_path, HEAD + b"a,b,c\n" + row + b"d,e,f\n")
+    assert lines(copy) == ["c0,c1,c2", "a,b,c", ",BAD-header,", "d,e,f", ""]
+    assert (copy.blank_rows, copy.repeated_headers, copy.bad_records) == (0, 1, [])
+
+
+@pytest.mark.parametrize("row", [b"name,sku\n", b"name,sku,descriptions,\n", b"sku,name,x,\n"])
+def test_a_row_of_another_width_that_does_not_name_all_columns_is_bad(tmp_path: Path, row: bytes):
+    copy = repaired(tmp_path, HEAD + b"a,b,c\n" + row)
+    assert lines(copy) == ["c0,c1,c2", "a,b,c", ",BAD-0,", ""]
+
+
+def test_quotes_that_backslashes_escape_are_escaped_by_quotes(tmp_path: Path):
+    data = HEAD + rb'"a\"b",c,"d\\"' + b"\n" + rb'"\\\"",e,\"' + b"\n"
+    copy = repaired(tmp_path, data, backslash=True, bare_quotes=False)
+    assert lines(copy)[1] == '"a""b",c,"d' + r'\\"'
+    assert not copy.form.backslash
+
+
 def test_several_suspects_in_one_record_are_one_bad_record(tmp_path: Path):
-    copy = mended(tmp_path, HEAD + b"\xffLa\xffmp\xff,A-1,\xff\nChair,B-2,x\n")
+    copy = repaired(tmp_path, HEAD + b"\xffLa\xffmp\xff,A-1,\xff\nChair,B-2,x\n")
     assert lines(copy) == ["c0,c1,c2", ",BAD-0,", "Chair,B-2,x", ""]
 
 
 def test_what_duckdb_objects_to_is_a_bad_record_with_its_reason(tmp_path: Path):
-    copy = mended(tmp_path, HEAD + b"a,b,c\nd,e,f\n", {27: "some reason"})
+    copy = repaired(tmp_path, HEAD + b"a,b,c\nd,e,f\n", {27: "some reason"})
     assert lines(copy) == ["c0,c1,c2", "a,b,c", ",BAD-0,", ""]
     assert copy.bad_records[0].reason == "some reason"
 
 
 def test_places_in_the_copy_lead_back_to_the_file(tmp_path: Path):
     data = HEAD + b'a,b,c\n\r\n\rd, "e",f\r\nbad\n\ng,h,i\nj,k,l'
-    copy = mended(tmp_path, data)
+    copy = repaired(tmp_path, data)
     text = copy.path.read_bytes()
     for record, written in [
         (b"a,b,c\n", b"a,b,c\n"),
@@ -74,10 +138,22 @@ def test_places_in_the_copy_lead_back_to_the_file(tmp_path: Path):
 
 def test_too_many_bad_records_refuse_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(reject_limit, "MAX_REJECTS", 2)
-    told = "More than 2 records are rejected.* One of them is at byte 29: missing columns"
-    with pytest.raises(DeliveryRefusedError, match=told):
-        mended(tmp_path, HEAD + b"bad\n" * 3)
+    message = (
+        r"More than 2 records are rejected.* 'missing columns' \(2 of 2 rejects\)\. "
+        r"The first is at byte 21, 1 columns instead of 3: bad\. Write a delimiter"
+    )
+    with pytest.raises(DeliveryRefusedError, match=message):
+        repaired(tmp_path, HEAD + b"bad\n" * 3)
+
+
+def test_rows_to_be_skipped_do_not_count_towards_the_limit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(reject_limit, "MAX_REJECTS", 2)
+    copy = repaired(tmp_path, HEAD + b",\nname,sku,description,\n" * 9 + b"bad\n" * 2)
+    assert (copy.blank_rows, copy.repeated_headers, len(copy.bad_records)) == (9, 9, 2)
 
 
 def test_marks_differ_so_that_no_file_can_hold_one(tmp_path: Path):
-    assert MendedCopy(tmp_path).mark != MendedCopy(tmp_path).mark
+    form = detect_dialect(HEAD, 0, HeaderSearch({})).form
+    assert MendedCopy(tmp_path, form).mark != MendedCopy(tmp_path, form).mark

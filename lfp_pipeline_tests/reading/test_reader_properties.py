@@ -7,7 +7,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lfp_pipeline.reading import records, scan
 from lfp_pipeline_tests.reading.support import HEADER, expected, read
 
 HEADERS = (
@@ -78,14 +77,11 @@ def test_no_bytes_after_a_header_can_break_the_reader(noise: bytes):
 
 @pytest.mark.parametrize("seed", range(12))
 @pytest.mark.parametrize("limit", [300, 2_000])
-def test_buffers_and_threads_make_no_difference(
-    monkeypatch: pytest.MonkeyPatch, limit: int, seed: int
-):
+def test_buffers_and_threads_make_no_difference(limit: int, seed: int):
     """DuckDB's buffers are four times the longest record: with short ones a file fills many."""
-    monkeypatch.setattr(records, "MAX_RECORD_BYTES", limit)
-    monkeypatch.setattr(scan, "MAX_RECORD_BYTES", limit)
     file = large_dirty_file(random.Random(seed), limit, rows=3_000)
-    found = read(file.data, threads=4, max_name_length=10**6, max_sku_length=10**6)
+    longest = {"max_name_length": 10**6, "max_sku_length": 10**6, "max_record_bytes": limit}
+    found = read(file.data, threads=4, **longest)
     oracle = expected(file.data, file.start, file.delimiter, file.header, limit)
     assert found.rows_read == oracle.rows_read
     assert found.rejects == oracle.rejects

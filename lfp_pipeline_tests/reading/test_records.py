@@ -5,9 +5,22 @@ import time
 
 import pytest
 
-from lfp_pipeline.reading.records import MAX_RECORD_BYTES, RecordGrammar
+from lfp_pipeline.reading.records import RecordForm, RecordGrammar
 
-THREE = RecordGrammar(b",", b"\n", 3)
+
+def grammar_of(width: int = 3, fewest: int | None = None, **form: object) -> RecordGrammar:
+    """Records with commas and line feeds, unless the form says otherwise."""
+    parts = {"delimiter": b",", "newline": b"\n"} | form
+    return RecordGrammar(
+        RecordForm(width=width, fewest=width if fewest is None else fewest, **parts)  # type: ignore[arg-type]
+    )
+
+
+THREE = grammar_of()
+BARE = grammar_of(bare_quotes=True)
+SHORT = grammar_of(3, 2)
+TRAILING = grammar_of(4, last_empty=True)
+BACKSLASH = grammar_of(backslash=True)
 
 
 @pytest.mark.parametrize(
@@ -19,11 +32,20 @@ THREE = RecordGrammar(b",", b"\n", 3)
         (b'"a","b,c"', ["a", "b,c"]),
         (b'  "a ""b"""  , c ', ['a "b"', "c"]),
         (b'5" x,"y\nz"', ['5" x', "y\nz"]),
+        (b'="007",b', ['="007"', "b"]),
         (b"\xff,b", ["\ufffd", "b"]),
     ],
 )
 def test_fields_are_unquoted_and_trimmed(record: bytes, values: list[str]):
-    assert RecordGrammar(b",", b"\n", 1).fields(record) == values
+    assert grammar_of(1).fields(record) == values
+
+
+def test_values_keep_the_spaces_that_are_inside_quotes_and_around_bare_ones():
+    assert grammar_of(1).values(b' "  a " , b ') == ["  a ", " b "]
+
+
+def test_a_backslash_escapes_quotes_and_backslashes_only():
+    assert BACKSLASH.values(rb'"a\"b","c\\","\n"') == ['a"b', "c\\", "\\n"]
 
 
 @pytest.mark.parametrize(
@@ -31,14 +53,11 @@ def test_fields_are_unquoted_and_trimmed(record: bytes, values: list[str]):
     [
         (b"a, b ,c", b"a, b ,c"),
         (b' "a" ,  "b"" "  , c', b'"a","b"" ", c'),
-        (b'a,b,c,,"", ""', b"a,b,c"),
         (b'5" x,b,', b'5" x,b,'),
     ],
 )
-def test_a_plain_record_has_no_spaces_around_quotes_and_no_surplus_values(
-    record: bytes, plain: bytes
-):
-    assert THREE.plain(record) == plain
+def test_a_plain_record_has_no_spaces_around_quotes(record: bytes, plain: bytes):
+    assert BARE.plain(record) == plain
 
 
 @pytest.mark.parametrize(
@@ -46,13 +65,16 @@ def test_a_plain_record_has_no_spaces_around_quotes_and_no_surplus_values(
     [
         (b"a,b,c\nd,e,f\n", 12),
         (b"a,b,c\nd,e\n", 6),
-        (b'a,b,"\n"\n\n\nd,e,f\n', 16),
+        (b'a,b,"x\ny"\n\n\nd,e,f\n', 10),
         (b"a,b,c\nd,e,f", 6),
         (b"a,b,c\r\n", 0),
         (b'a, "b",c\n', 0),
         (b"a,b,c,\n", 0),
         (b'a,b,"c', 0),
         (b'a,b,"c"d\n', 0),
+        (b'5",b,c\n', 0),
+        (b'a,b,="c"\n', 9),
+        (b'a,b,"\n"\n', 8),
     ],
 )
 def test_a_run_ends_before_the_first_record_that_is_not_plain(buffer: bytes, run: int):
@@ -63,10 +85,15 @@ def test_a_run_ends_before_a_given_place():
     assert THREE.plain_run_end(b"a,b,c\n" * 3, 0, 14) == 12
 
 
+def test_a_run_is_no_longer_than_one_record_may_be():
+    grammar = grammar_of(max_bytes=100)
+    assert grammar.plain_run_end(b"a,b,c\n" * 100, 0, 600) == 96
+
+
 @pytest.mark.parametrize("newline", [b"\n", b"\r\n", b"\r"])
 @pytest.mark.parametrize("records", [0, 1, 3, 4, 5, 65_536, 70_001])
 def test_records_are_counted_and_skipped(newline: bytes, records: int):
-    grammar = RecordGrammar(b",", newline, 3)
+    grammar = grammar_of(newline=newline)
     record = b'a,"' + newline + b'",c' + newline
     buffer = record * records + newline * 2
     assert grammar.count(buffer, 0) == records
@@ -77,32 +104,81 @@ def test_records_are_counted_and_skipped(newline: bytes, records: int):
 
 
 @pytest.mark.parametrize(
+    ("buffer", "filled"),
+    [
+        (b"a,b,c\nd,e,f\n", (2, 12)),
+        (b"\n\na,b,c\r\nd,e,f\rx", (2, 15)),
+        (b'a,b,"x\ny"\n', (1, 10)),
+        (b"a,b,c", (0, 0)),
+        (b"a,b\n", (0, 0)),
+        (b'5",b,c\n', (0, 0)),
+        (b'a,b,"c\n"\n', (1, 9)),
+        (b'a,b,"c,"\n', (1, 9)),
+        (b",,\na,b,c\n", (0, 0)),
+        (b' ,"\t",\na,b,c\n', (0, 0)),
+        ("\ufeff,,\n".encode(), (0, 0)),
+        (b"a,b,c\n,,\nd,e,f\n", (1, 6)),
+    ],
+)
+def test_filled_records_are_good_and_not_blank(buffer: bytes, filled: tuple[int, int]):
+    assert THREE.skip_filled(buffer, 0) == filled
+
+
+@pytest.mark.parametrize(
     ("buffer", "ends"),
     [
         (b"a,b,c\nx", (5, 6)),
         (b"a,b,c\r\nx", (5, 7)),
         (b"a,b,c\rx", (5, 6)),
         (b"a,b,c", (5, 5)),
-        (b'a, "b" ,c,,""\nx', (13, 14)),
+        (b'a, "b" ,c\nx', (9, 10)),
+        (b'="1",="",="x y"\n', (15, 16)),
         (b"a,b\n", None),
+        (b"a,b,c,\n", None),
         (b"a,b,c,d\n", None),
         (b"a,b,c, \n", None),
+        (b'a, "b" ,c,,""\nx', None),
         (b'a,b,"c\n', None),
+        (b'5" x,b,c\n', None),
+        (b'="1"x,b,c\n', None),
+        (b' ="1",b,c\n', None),
     ],
 )
 def test_a_good_record_ends_with_any_line_end(buffer: bytes, ends: tuple[int, int] | None):
     assert THREE.good_record(buffer, 0) == ends
 
 
+@pytest.mark.parametrize(
+    ("grammar", "good", "bad"),
+    [
+        (SHORT, [b"a,b", b"a,b,c", b"a,"], [b"a", b"a,b,c,", b"a,b,c,d"]),
+        (TRAILING, [b"a,b,c,", b'a,b,c,""', b'a,b,c, "" '], [b"a,b,c", b"a,b,c,d", b"a,b,c,,"]),
+        (BARE, [b'5",b"b,c"', b'a"b"c,,'], [b'"a"b,,', b'"a,b,c']),
+        (BACKSLASH, [rb'"a\"",b,c', rb'a\,b,"\\"'], [rb'"a\",b,c', rb'"a""b",c,d', rb"\"a,b,c"]),
+    ],
+    ids=["short", "trailing", "bare", "backslash"],
+)
+def test_a_good_record_has_the_form_of_its_file(
+    grammar: RecordGrammar, good: list[bytes], bad: list[bytes]
+):
+    for record in good:
+        assert grammar.good_record(record + b"\n", 0) == (len(record), len(record) + 1), record
+    for record in bad:
+        assert grammar.good_record(record + b"\n", 0) is None, record
+
+
 @pytest.mark.parametrize("end", [b"", b"\n", b"\r\n"])
-def test_a_good_record_is_at_most_two_megabytes_long(end: bytes):
-    record = b"a,b," + b"c" * (MAX_RECORD_BYTES - 4 - len(end)) + end
+@pytest.mark.parametrize("most", [100, 2_000_000])
+def test_a_good_record_is_no_longer_than_the_limit(end: bytes, most: int):
+    grammar = grammar_of(max_bytes=most)
+    record = b"a,b," + b"c" * (most - 4 - len(end)) + end
     after = b"x" if end else b""
-    assert THREE.good_record(record + after, 0) == (len(record) - len(end), len(record))
+    assert grammar.good_record(record + after, 0) == (len(record) - len(end), len(record))
     longer = b"a" + record
-    assert THREE.good_record(longer + after, 0) is None
-    bad = THREE.bad_record(longer + after, 0)
+    assert grammar.good_record(longer + after, 0) is None
+    bad = grammar.bad_record(longer + after, 0)
     assert (bad.end, bad.reason) == (len(longer), "record too long")
+    assert bad.detail == f"longer than {most:,} bytes"
 
 
 @pytest.mark.parametrize(
@@ -111,14 +187,16 @@ def test_a_good_record_is_at_most_two_megabytes_long(end: bytes):
         (b"a,b\nx", 4, "missing columns", "2 columns instead of 3"),
         (b'a,"b\n,c"\r\nx', 10, "missing columns", "2 columns instead of 3"),
         (b"a,b,c,d\nx", 8, "too many columns", "4 columns instead of 3"),
+        (b"a,b,c,\nx", 7, "too many columns", "4 columns instead of 3"),
         (b'a,"b"c\nx', 7, "text after a closing quote", "text after the closing quote at byte 4"),
-        (b'a,"b\nd"c,"\nx"', 11, "text after a closing quote", None),
+        (b'a,5" b,c\nx', 9, "stray quote", None),
+        (b'a,"b\nd"c,"\nx"', 13, "text after a closing quote", None),
         (b'a,"b\nx', 5, "unclosed quote", "the quote at byte 2 is never closed"),
         (b'a,"b,c\n"d",e,f\n', 7, "unclosed quote", None),
         (b'"a\nb",c,"d\n', 11, "unclosed quote", "the quote at byte 8 is never closed"),
     ],
 )
-def test_a_bad_record_ends_where_its_line_ends(
+def test_a_bad_record_ends_where_its_last_value_ends(
     buffer: bytes, end: int, reason: str, detail: str | None
 ):
     bad = THREE.bad_record(buffer, 0)
@@ -126,24 +204,122 @@ def test_a_bad_record_ends_where_its_line_ends(
     assert detail in {None, bad.detail}
 
 
-def test_characters_that_mean_something_in_patterns_can_be_delimiters():
-    for mark in (b"|", b"^", b".", b"$", b"-", b"]", b"\\"):
-        grammar = RecordGrammar(mark, b"\n", 3)
-        assert grammar.good_record(mark.join([b"a", b'"b"', b"c"]) + b"\n", 0) == (7, 8), mark
-        assert grammar.fields(mark.join([b"a", b'"b"', b"c"])) == ["a", "b", "c"]
+def test_the_detail_of_a_stray_quote_says_where_it_is():
+    bad = THREE.bad_record(b'a,5" b,c\n', 0)
+    assert bad.detail == "the quote at byte 3 is inside a value without quotes around it"
+
+
+def test_where_records_end_in_delimiters_a_value_there_has_no_column():
+    bad = TRAILING.bad_record(b"a,b,c,d\n", 0)
+    assert (bad.reason, bad.detail) == ("too many columns", "4 columns instead of 3")
+
+
+# Quotes that are not closed
 
 
 @pytest.mark.parametrize(
-    "piece", [b'"', b'""', b'"""', b',"', b'",', b'"\n', b'a,"b\n', b'a,"b"c\n', b'a,"",""\n', b","]
+    ("first", "rest"),
+    [
+        pytest.param(b'a,b,"c\n', b"d,e,f\n", id="no quote follows"),
+        pytest.param(b'a,b,"c\n', b'd,e,"f"\n', id="the next one opens a value on a later line"),
+        pytest.param(b'a,b,"c\n', b'"d",e,f\n', id="the next one opens a line"),
+        pytest.param(b'a,b,"c\n', b'd,e,"""f"""\n', id="the next one opens quoted quotes"),
+        pytest.param(b'a,b,"c\n', b'd,5" e,f\n', id="both lines are whole records"),
+        pytest.param(b'a,"b,c\n', b'd,e,5" f\n', id="a whole line, cells in quotes"),
+        pytest.param(b'a,b,"c\n', b'd,e,"f,g"\n', id="the next one opens a value with a comma"),
+    ],
 )
-def test_no_dirt_takes_more_than_linear_time(piece: bytes):
+def test_a_quote_that_is_not_closed_loses_its_line_only(first: bytes, rest: bytes):
+    bad = THREE.bad_record(first + rest, 0)
+    assert (bad.end, bad.reason) == (len(first), "unclosed quote")
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        pytest.param(b'a,b,"c\nd,e,f"\n', id="a text that looks like a record"),
+        pytest.param(b'a,b,"c\n"\n', id="a text that ends with a line end"),
+        pytest.param(b'a,b,"c,\n,"\n', id="a text that ends with a delimiter"),
+        pytest.param(b'a,b,"\n"\n', id="a line end alone"),
+        pytest.param(b'a,b,"c\n""d""\ne"\n', id="a text with a quoted word at the start of a line"),
+        pytest.param(b'a,b,"""c""\n"\n', id="a text that begins with a quoted word"),
+    ],
+)
+def test_quotes_that_balance_are_a_value_whatever_is_between_them(record: bytes):
+    for after in (b"", b"g,h,i\n", b'"g","h","i"\n', b'g,h,"i\nj"\n'):
+        assert THREE.good_record(record + after, 0) == (len(record) - 1, len(record)), after
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        b'a,"one\ntwo,2,2\nthree,3,3\n",x"y\n',
+        b'a,"one\ntwo,2,2\n"\n',
+        b'a,"one\ntwo,2,2\n",c,d\n',
+        b'"a"b,c,"one\ntwo,2,2\nthree"\n',
+        b'5" a,c,"one\ntwo,2,2\nthree"\n',
+        b'"one ""1""\ntwo,2,2\n""3"",3,3",c\n',
+    ],
+)
+def test_lines_in_a_quoted_value_of_a_bad_record_belong_to_it(bad: bytes):
+    for after in (b"", b"g,h,i\n", b'"g","h","i"\n'):
+        found = THREE.bad_record(bad + after, 0)
+        assert (found.start, found.end) == (0, len(bad)), after
+
+
+@pytest.mark.parametrize(
+    ("row", "is_blank"),
+    [
+        (b"\n", True),
+        (b" ", True),
+        (b",,,,\r\n", True),
+        (b' ,"\t", "" ,\n', True),
+        ("\u00a0,\u3000,\ufeff,\u200b,\u2060\n".encode(), True),
+        (b"a\n", False),
+        (b",.\n", False),
+        (b"\0,\n", False),
+        (b'"\n', False),
+        (b'"",",\n', False),
+        (b'"\n"\n', False),
+        (b"\xff\n", False),
+        (b"\xc2,\xa0\n", False),
+        ("\u2800\n".encode(), False),
+    ],
+)
+def test_a_blank_record_has_delimiters_and_white_space_only(row: bytes, is_blank: bool):
+    assert THREE.is_blank(row, 0, len(row)) is is_blank
+
+
+def test_a_tab_that_is_the_delimiter_is_no_white_space():
+    tabs = grammar_of(delimiter=b"\t")
+    assert tabs.is_blank(b"\t\t \t\n", 0, 5)
+    assert tabs.look(b"\t\t \t\n", 0).cells == 4
+
+
+def test_characters_that_mean_something_in_patterns_can_be_delimiters():
+    for mark in (b"|", b"^", b".", b"$", b"-", b"]", b"\\", b"=", b"#", b"*"):
+        grammar = grammar_of(delimiter=mark)
+        record = mark.join([b"a", b'"b"', b"c"])
+        assert grammar.good_record(record + b"\n", 0) == (7, 8), mark
+        assert grammar.fields(record) == ["a", "b", "c"]
+
+
+DIRT = [
+    *(b'"', b'""', b'"""', b',"', b'",', b'"\n', b",", b'"\n,', b'a,"\n', b"\\", b'\\"', b'="'),
+    *(b'a,"b\n', b'a,"b"c\n', b'a,"",""\n', b'a"b\n', b'"a\n"b', b'a,b,"c\n', b'a,b,"\n"\n', b" "),
+]
+
+
+@pytest.mark.parametrize("piece", DIRT)
+@pytest.mark.parametrize("grammar", [THREE, BACKSLASH, BARE], ids=["RFC", "backslash", "bare"])
+def test_no_dirt_takes_more_than_linear_time(grammar: RecordGrammar, piece: bytes):
     buffer = piece * (400_000 // len(piece))
     started = time.perf_counter()
     position = 0
-    while (position := THREE.first_record_at(buffer, position)) < len(buffer):
-        end = THREE.plain_run_end(buffer, position, len(buffer))
-        position = end if end > position else THREE.bad_record(buffer, position).end
-    assert time.perf_counter() - started < 8
+    while (position := grammar.first_record_at(buffer, position)) < len(buffer):
+        end = grammar.plain_run_end(buffer, position, len(buffer))
+        position = end if end > position else grammar.bad_record(buffer, position).end
+        assert time.perf_counter() - started < 8
 
 
 @pytest.mark.parametrize("newline", [b"\n", b"\r\n", b"\r"])

@@ -1,33 +1,65 @@
-"""What a row must be, and which of a sku's rows wins."""
+"""What a row must be, what is skipped, and which of a sku's rows wins."""
 
-import sys
 from collections.abc import Iterator
 
 import duckdb
 import pytest
 
+from lfp_pipeline.errors import DeliveryRefusedError
 from lfp_pipeline.reading.reject_limit import RejectLimit
-from lfp_pipeline.reading.rules import RowRules, broken_rules, exclude_superseded, trim_keys
+from lfp_pipeline.reading.rules import (
+    IRREGULAR,
+    RowRules,
+    blank_row,
+    broken_rules,
+    clean_values,
+    exclude_superseded,
+    skip_blank_rows,
+    skip_headers,
+    without_null_tokens,
+)
 
 LIMIT = RejectLimit(1, 1_000_000, columns=3)
 RULES = RowRules(
     max_sku_length=4,
     max_name_length=6,
     max_description_length=8,
-    header=["SKU", "Title", "Text"],
+    null_tokens=("\\N", "NULL", "#N/A"),
+    aliases={"name": ["Title"], "description": ["Text"]},
 )
+LONG = RowRules(100, 100, 100, (), RULES.aliases)
+
+Row = tuple[str, str, str]
 
 
 @pytest.fixture
 def connection() -> Iterator[duckdb.DuckDBPyConnection]:
     with duckdb.connect() as opened:
-        opened.execute("CREATE TABLE rows (sku VARCHAR, name VARCHAR, description VARCHAR)")
         opened.execute("CREATE TABLE excluded (row_number BIGINT)")
         yield opened
 
 
-def insert(connection: duckdb.DuckDBPyConnection, *rows: tuple[str, str, str]) -> None:
-    connection.executemany("INSERT INTO rows VALUES (?, ?, ?)", rows)
+def insert(connection: duckdb.DuckDBPyConnection, *rows: Row, rules: RowRules = RULES) -> None:
+    """The rows as a scan delivers them."""
+    connection.execute("CREATE TABLE texts (sku VARCHAR, name VARCHAR, description VARCHAR)")
+    connection.executemany("INSERT INTO texts VALUES (?, ?, ?)", rows)
+    nulls = {"null_tokens": rules.null_token_lines}
+    cells = [f"{without_null_tokens(cell)} AS {cell}" for cell in ("sku", "name", "description")]
+    connection.execute(
+        f"CREATE TABLE rows AS SELECT *, {IRREGULAR} AS irregular, "
+        f"{blank_row(['sku', 'name', 'description'])} AS blank "
+        f"FROM (SELECT {', '.join(cells)} FROM texts ORDER BY rowid)",
+        rules.parameters | nulls,
+    )
+
+
+def values(connection: duckdb.DuckDBPyConnection) -> list[Row]:
+    return connection.execute("SELECT sku, name, description FROM rows ORDER BY rowid").fetchall()
+
+
+def excluded(connection: duckdb.DuckDBPyConnection) -> list[int]:
+    numbers = connection.execute("FROM excluded ORDER BY 1").fetchall()
+    return [number for (number,) in numbers]
 
 
 @pytest.mark.parametrize(
@@ -36,7 +68,15 @@ def insert(connection: duckdb.DuckDBPyConnection, *rows: tuple[str, str, str]) -
         (("a", "b", ""), None),
         (("", "b", "c"), "no sku"),
         (("a", "", "c"), "no name"),
-        (("", "", ""), "no sku"),
+        (("", "", "c"), "no sku"),
+        ((" \u00a0", "b", "c"), "no sku"),
+        (("a", "\u200b\ufeff", "c"), "no name"),
+        (("\u2800", "b", "c"), "no sku"),
+        (("\u3164\0", "b", "c"), "no sku"),
+        (("a", "\ufe0f", "c"), "no name"),
+        (("\\N", "b", "c"), "no sku"),
+        (("a", " NULL ", "c"), "no name"),
+        (("a", '="NULL"', "c"), "no name"),
         (("a\0", "b", "c"), "NUL byte"),
         (("a", "\0b", "c"), "NUL byte"),
         (("a", "b", "\0"), "NUL byte"),
@@ -44,35 +84,165 @@ def insert(connection: duckdb.DuckDBPyConnection, *rows: tuple[str, str, str]) -
         (("ééééé", "b", "c"), "sku too long"),
         (("a", "ééééééé", "c"), "name too long"),
         (("a", "b", "ééééééééé"), "description too long"),
-        (("SKU", "Title", "Text"), "repeated header"),
-        (("SKU", "Title", " Text "), "repeated header"),
-        (("SKU", "Title", "\xa0Text\u2003"), "repeated header"),
-        (("SKU", "\ufeffTitle", "Text"), "repeated header"),
-        (("SKU", "Title", "\ufeffText"), "repeated header"),
+        (('="007"', "b", "c"), None),
+        (('="00700"', "b", "c"), "sku too long"),
+        (("a", "b", '="12345678"'), None),
+        (("  aaaa  ", "b", "c"), None),
         (("SKU", "Title", "other"), None),
     ],
 )
-def test_a_row_that_breaks_a_rule_is_told_with_its_reason(
-    connection: duckdb.DuckDBPyConnection, row: tuple[str, str, str], reason: str | None
+def test_a_row_that_breaks_a_rule_is_found_with_its_reason(
+    connection: duckdb.DuckDBPyConnection, row: Row, reason: str | None
 ):
     insert(connection, ("a", "b", "c"), row)
+    clean_values(connection, RULES)
     broken = broken_rules(connection, RULES, LIMIT)
     assert [(number, why) for number, why, _ in broken] == ([(2, reason)] if reason else [])
 
 
-def test_a_row_that_is_excluded_is_not_told_again(connection: duckdb.DuckDBPyConnection):
+def test_the_detail_distinguishes_an_empty_value_from_one_that_nobody_can_see(
+    connection: duckdb.DuckDBPyConnection,
+):
+    insert(connection, ("", "b", "c"), ("\u2800", "b", "c"), ("a", " ", ""), ("a", "\u3164", ""))
+    clean_values(connection, RULES)
+    assert [detail for *_, detail in broken_rules(connection, RULES, LIMIT)] == [
+        "",
+        "no visible character",
+        "",
+        "no visible character",
+    ]
+
+
+def test_a_row_that_is_excluded_breaks_no_rule_again(connection: duckdb.DuckDBPyConnection):
     insert(connection, ("", "b", "c"), ("", "b", "c"))
     connection.execute("INSERT INTO excluded VALUES (1)")
     assert [number for number, _, _ in broken_rules(connection, RULES, LIMIT)] == [2]
 
 
-def test_all_white_space_that_python_knows_is_trimmed(connection: duckdb.DuckDBPyConnection):
-    white = [chr(code) for code in range(sys.maxunicode + 1) if chr(code).isspace()]
-    others = ["\u200b", "\ufeff", "\0", "x"]
-    insert(connection, *[(f"{c}a{c}b{c}{c}", f"{c}", c) for c in [*white, *others]])
-    trim_keys(connection)
-    rows = connection.execute("SELECT sku, name, description FROM rows ORDER BY rowid").fetchall()
-    assert rows == [(f"{c}a{c}b{c}{c}".strip(), c.strip(), c) for c in [*white, *others]]
+def test_more_broken_rows_than_the_limit_refuse_the_file(
+    connection: duckdb.DuckDBPyConnection, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("lfp_pipeline.reading.reject_limit.MAX_REJECTS", 3)
+    insert(connection, *[("", "b", "c")] * 3)
+    assert len(broken_rules(connection, RULES, LIMIT)) == 3
+    with pytest.raises(DeliveryRefusedError, match=r"'no sku' .* The first is row 1"):
+        broken_rules(connection, RULES, LIMIT, rejected=1)
+
+
+# Skipped rows
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        ("sku", "name", "description"),
+        ("SKU", "Title", "Text"),
+        ("SKU", "Title", " Text "),
+        ("S K U", "Title", "\xa0Text\u2003"),
+        ("SKU", "\ufeffTitle", "Text"),
+        ("\ufeffSKU\ufeff", "Ti\u200btle", "\ufeffText"),
+        ("sku\n", "na\r\nme", "des\tcription"),
+    ],
+)
+def test_a_row_that_repeats_the_header_is_skipped(connection: duckdb.DuckDBPyConnection, row: Row):
+    insert(connection, ("a", "b", "c"), row, rules=LONG)
+    clean_values(connection, LONG)
+    assert skip_headers(connection, LONG) == 1
+    assert excluded(connection) == [2]
+    assert broken_rules(connection, LONG, LIMIT) == []
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        ("sku", "name", "other"),
+        ("sku", "name", ""),
+        ("sku", "lamp", "description"),
+        ("sku1", "name", "description"),
+    ],
+)
+def test_a_row_that_names_some_columns_only_is_a_product(
+    connection: duckdb.DuckDBPyConnection, row: Row
+):
+    insert(connection, ("a", "b", "c"), row, rules=LONG)
+    clean_values(connection, LONG)
+    assert skip_headers(connection, LONG) == 0
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        ("name", "sku", "description"),
+        ("Description", " Title", "SKU"),
+        ("sku", "text", "title"),
+        ("name", "name", "name"),
+    ],
+)
+def test_a_header_in_another_order_refuses_the_file(
+    connection: duckdb.DuckDBPyConnection, row: Row
+):
+    insert(connection, ("a", "b", "c"), row, ("a", "b", "c"), rules=LONG)
+    clean_values(connection, LONG)
+    with pytest.raises(DeliveryRefusedError, match=r"Row 2 is a header .* in another order"):
+        skip_headers(connection, LONG)
+
+
+def test_rows_of_white_space_are_skipped(connection: duckdb.DuckDBPyConnection):
+    blank = [("", "", ""), (" ", "\t", "\u00a0"), ("\ufeff", "\u200b", "\u3000")]
+    others = [("", "", "x"), ("\0", "", ""), ("\u2800", "", ""), ("a", "b", "")]
+    insert(connection, *blank, *others)
+    assert skip_blank_rows(connection) == 3
+    assert excluded(connection) == [1, 2, 3]
+
+
+# Values
+
+
+def test_a_formula_that_is_a_text_is_unwrapped(connection: duckdb.DuckDBPyConnection):
+    formulas = {
+        '="007"': "007",
+        '=""': "",
+        '="say ""hi"""': 'say "hi"',
+        '="a" & "b"': '="a" & "b"',
+        '="a"b': '="a"b',
+        '="a': '="a',
+        '="': '="',
+        '="""': '="""',
+        "=7": "=7",
+        '="="': "=",
+    }
+    insert(connection, *[("x", "y", text) for text in formulas], rules=LONG)
+    insert_keys = [(f" {text} ", f"\ufeff{text}", "") for text in formulas]
+    clean_values(connection, LONG)
+    assert [row[2] for row in values(connection)] == list(formulas.values())
+    connection.execute("DROP TABLE rows; DROP TABLE texts")
+    insert(connection, *insert_keys, rules=LONG)
+    clean_values(connection, LONG)
+    assert [row[:2] for row in values(connection)] == [(text, text) for text in formulas.values()]
+
+
+def test_null_tokens_are_empty_values_as_a_whole_and_as_written_only(
+    connection: duckdb.DuckDBPyConnection,
+):
+    insert(
+        connection,
+        ("\\N", "NULL", "#N/A"),
+        ("\\n", "null", "N/A"),
+        ("x\\N", "NULL1", "a NULL"),
+        ("\\N\nNULL", "\n", "\\N\n"),
+        (" \\N ", "NULL\ufeff", " NULL"),
+    )
+    clean_values(connection, RULES)
+    assert values(connection) == [
+        ("", "", ""),
+        ("\\n", "null", "N/A"),
+        ("x\\N", "NULL1", "a NULL"),
+        ("\\N\nNULL", "", "\\N\n"),
+        ("", "", " NULL"),
+    ]
+
+
+# Winners
 
 
 def test_the_last_accepted_row_of_a_sku_wins(connection: duckdb.DuckDBPyConnection):
@@ -80,12 +250,13 @@ def test_the_last_accepted_row_of_a_sku_wins(connection: duckdb.DuckDBPyConnecti
     insert(connection, *rows)
     connection.execute("INSERT INTO excluded VALUES (5)")
     assert exclude_superseded(connection) == 1
-    assert connection.execute("FROM excluded ORDER BY 1").fetchall() == [(1,), (5,)]
+    assert excluded(connection) == [1, 5]
 
 
 def test_among_many_rows_the_winners_are_those_of_a_dict(connection: duckdb.DuckDBPyConnection):
     connection.execute(
-        "INSERT INTO rows SELECT (hash(i) % 9000)::VARCHAR, i::VARCHAR, '' FROM range(30000) r(i)"
+        "CREATE TABLE rows AS "
+        "SELECT (hash(i) % 9000)::VARCHAR AS sku, i::VARCHAR AS name FROM range(30000) r(i)"
     )
     last = dict(connection.execute("SELECT sku, rowid + 1 FROM rows ORDER BY rowid").fetchall())
     assert exclude_superseded(connection) == 30_000 - len(last)

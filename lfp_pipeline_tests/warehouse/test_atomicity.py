@@ -29,9 +29,11 @@ from lfp_pipeline_tests.warehouse.test_laws import (
     BY_RECOUNT,
 )
 
-FIRST = File("a.csv", 1, (("s1", "Ann", ""), ("s2", "Bob", ""), ("s3", "Cid", ""), ("", "", "")))
+FIRST = File("a.csv", 1, (("s1", "Ann", ""), ("s2", "Bob", ""), ("s3", "Cid", ""), ("", "", "x")))
 SECOND = File(
-    "b.csv", 2, (("s1", "Ann", ""), ("s2", "Ann", "x"), ("s4", "Dot", ""), ("s4", "Eva", ""), ("",))
+    "b.csv",
+    2,
+    (("s1", "Ann", ""), ("s2", "Ann", "x"), ("s4", "Dot", ""), ("s4", "Eva", ""), ("s9",)),
 )
 
 MOST_STATEMENTS = 40
@@ -80,7 +82,7 @@ def attached(
     with reading(delivery, engine.settings, threads=1) as (read, connection):
         arrive_alone(connection, taken=True)
         with engine.warehouse.attached(connection, "testing", LOG):
-            yield connection, [Arrived(delivery, read)]
+            yield connection, [Arrived(delivery, read, "so")]
 
 
 def outcomes_of_breaking(engine: Engine, delivery: Delivery, *, after: bool) -> Iterator[Any]:
@@ -89,7 +91,7 @@ def outcomes_of_breaking(engine: Engine, delivery: Delivery, *, after: bool) -> 
         try:
             with attached(engine, delivery) as (connection, batch):
                 breaking: Any = Breaking(connection, number, after=after)
-                merge(breaking, batch, "so", time.perf_counter())
+                merge(breaking, batch, time.perf_counter())
         except Fault:
             yield tables(engine)
         else:
@@ -145,5 +147,5 @@ def test_a_fault_in_noting_a_refusal_leaves_the_tables_as_they_were(
     with attached(engine, delivery) as (connection, [arrived]):
         breaking: Any = Breaking(connection, number, after=False)
         with pytest.raises(Fault):
-            merge(breaking, [replace(arrived, refusal="no")], "so", time.perf_counter())
+            merge(breaking, [replace(arrived, refusal="no")], time.perf_counter())
     assert tables(engine) == before

@@ -1,0 +1,200 @@
+"""What the writer of a file does throughout: found by counting records of each kind.
+
+What is systematic in a file is its writer's habit, and is read as it is meant: a delimiter at the
+end of every record, empty cells left out at the ends of many, quotes escaped by a backslash, quotes
+inside values that nobody quotes. What is isolated is damage, and a reject.
+"""
+
+import re
+from collections import Counter
+from dataclasses import dataclass, field, replace
+from mmap import ACCESS_READ, mmap
+from pathlib import Path
+
+from lfp_pipeline.progress import counted
+from lfp_pipeline.reading.dialect import Dialect
+from lfp_pipeline.reading.records import Buffer, RecordForm, RecordGrammar, line_end
+
+_FEWEST_OF_A_HABIT = 3
+_SHORT_OF = 10
+"""One of so many records is short, at least."""
+
+_LEAST_RUN_OF_SHORT = 15
+"""Excel decides for 16 rows at a time, the header among the first, which cells they have."""
+
+_DAMAGED_OF = 10
+"""All records, but for one of so many at the most, which may be damaged."""
+
+_MOST_TURNS = 200_000
+"""From one kind of records to another. A file that has more shows its habits in those."""
+
+_QUOTE_OF_A_VALUE = re.compile(rb'(?:[^"=]++|="[^"]*+"|=)*+"')
+"""Up to the first quote that is none of a formula: ="007"."""
+_BACKSLASHED_QUOTE = b'\\"'
+
+
+@dataclass
+class _Tally:
+    """Records of a file by kind; blank ones are not counted.
+
+    Attributes:
+        widths: records without a slip, by their number of cells.
+        ending_in_delimiter: of these, those with one cell more than the header, which is empty.
+        stray_quotes: records of the header's width, or with one cell more, that have a quote inside
+            a value without quotes.
+        broken: records with other slips of quotes.
+        slips: records with any slip of quotes, however many cells they have.
+        any_quoted: whether a value is quoted.
+        longest_short_run: so many records follow one another that have a sku and a name, but fewer
+            cells than the header.
+    """
+
+    widths: Counter[int] = field(default_factory=Counter)
+    ending_in_delimiter: int = 0
+    stray_quotes: int = 0
+    broken: int = 0
+    slips: int = 0
+    any_quoted: bool = False
+    longest_short_run: int = 0
+
+    @property
+    def records(self) -> int:
+        return self.widths.total() + self.broken
+
+
+def form_by_habits(buffer: Buffer, dialect: Dialect, *, require_all_cells: bool) -> RecordForm:
+    """The form of a file's records, by what most of them are like.
+
+    Args:
+        buffer: the file, or its first bytes up to a record's end.
+        dialect: of the file; the form in it does not count.
+        require_all_cells: whether a short record is a reject even if there are many.
+    """
+    full = len(dialect.columns.header)
+    form = RecordForm(
+        dialect.form.delimiter, dialect.form.newline, full, full, max_bytes=dialect.form.max_bytes
+    )
+    if _is_plain_throughout(buffer, dialect, form):
+        return form
+    tally = _tally(buffer, dialect, form)
+    if tally.slips and buffer.find(_BACKSLASHED_QUOTE, dialect.body_start) >= 0:
+        escaped = replace(form, backslash=True)
+        other = _tally(buffer, dialect, escaped)
+        many = tally.slips >= min(_FEWEST_OF_A_HABIT, tally.records)
+        if many and other.slips * _DAMAGED_OF <= tally.slips:
+            form, tally = escaped, other
+    few_quoted = not tally.any_quoted or tally.stray_quotes >= _FEWEST_OF_A_HABIT
+    bare_quotes = few_quoted and not form.backslash
+    return replace(_with_width(form, dialect, tally, require_all_cells), bare_quotes=bare_quotes)
+
+
+def _is_plain_throughout(buffer: Buffer, dialect: Dialect, form: RecordForm) -> bool:
+    """Whether the header's form is that of all records: what most files are like."""
+    grammar, size = RecordGrammar(form), len(buffer)
+    position, end = -1, dialect.body_start
+    while end > position:
+        position, end = end, grammar.plain_run_end(buffer, end, size)
+    last = grammar.good_record(buffer, end) if end < size else None
+    return end == size or (last is not None and last[1] == size)
+
+
+def _with_width(
+    form: RecordForm, dialect: Dialect, tally: _Tally, require_all_cells: bool
+) -> RecordForm:
+    full = len(dialect.columns.header)
+    others = tally.records - tally.ending_in_delimiter
+    if tally.ending_in_delimiter and others * _DAMAGED_OF <= tally.records:
+        return replace(form, width=full + 1, fewest=full + 1, last_empty=True)
+    # A header may end in delimiters where rows do not.
+    widths = range(dialect.columns.named_width, full + 1)
+    width = max(reversed(widths), key=lambda cells: tally.widths[cells])
+    needed = _needed(dialect)
+    short = sum(tally.widths[cells] for cells in range(needed, width))
+    # A header with a delimiter too many would shift the values of all rows.
+    longest = max((cells for cells in range(needed, width + 1) if tally.widths[cells]), default=0)
+    is_shifted = longest < width and dialect.columns.may_be_split_after(longest)
+    is_habit = tally.longest_short_run >= _LEAST_RUN_OF_SHORT or (
+        short >= _FEWEST_OF_A_HABIT and short * _SHORT_OF >= tally.records
+    )
+    fewest = needed if short and is_habit and not (is_shifted or require_all_cells) else width
+    return replace(form, width=width, fewest=fewest, any_full=bool(tally.widths[width]))
+
+
+def _tally(buffer: Buffer, dialect: Dialect, form: RecordForm) -> _Tally:
+    """Count the records of each kind, those of one kind that follow one another in one go."""
+    tally = _Tally()
+    full = len(dialect.columns.header)
+    grammars = {
+        full: RecordGrammar(form),
+        full + 1: RecordGrammar(replace(form, width=full + 1, fewest=full + 1, last_empty=True)),
+    }
+    width, needed, short_run, turns = full, _needed(dialect), 0, 0
+    position = grammars[full].first_record_at(buffer, dialect.body_start)
+    size = len(buffer)
+    while position < size and turns < _MOST_TURNS:
+        turns += 1
+        if width not in grammars and 0 < width < full:
+            grammars[width] = RecordGrammar(replace(form, width=width, fewest=width))
+        if width in grammars:
+            found, after = grammars[width].skip_filled(buffer, position)
+            tally.widths[width] += found
+            tally.ending_in_delimiter += found * (width > full)
+            if found:
+                short_run = short_run + found if needed <= width < full else 0
+                tally.longest_short_run = max(tally.longest_short_run, short_run)
+            quoted = tally.any_quoted or _QUOTE_OF_A_VALUE.match(buffer, position, after)
+            tally.any_quoted = bool(quoted)
+            position = grammars[full].first_record_at(buffer, after)
+            if position >= size:
+                break
+        look = grammars[full].look(buffer, position)
+        end = line_end(buffer, look.end)
+        tally.slips += bool(look.reason)
+        if look.reason and look.reason != "stray quote":
+            tally.broken += 1
+        elif not grammars[full].is_blank(buffer, position, end):
+            width = look.cells
+            tally.widths[width] += 1
+            tally.stray_quotes += bool(look.reason) and width in {full, full + 1}
+            tally.ending_in_delimiter += width == full + 1 and not look.surplus
+            short_run = short_run + 1 if needed <= width < full else 0
+            tally.longest_short_run = max(tally.longest_short_run, short_run)
+            if not look.reason and not tally.any_quoted:
+                tally.any_quoted = _QUOTE_OF_A_VALUE.match(buffer, position, end) is not None
+        position = grammars[full].first_record_at(buffer, end)
+    return tally
+
+
+def _needed(dialect: Dialect) -> int:
+    """How many cells a record must have to have a sku and a name."""
+    return 1 + max(dialect.columns.positions[column] for column in ("sku", "name"))
+
+
+def form_notes(dialect: Dialect) -> list[str]:
+    """What people should know of the form of a file, a sentence each."""
+    form, notes = dialect.form, []
+    if dialect.title:
+        lines = counted(dialect.lines_above, "line")
+        notes.append(f"Skipped {lines} above the header; one of them is: {dialect.title}")
+    if form.last_empty:
+        notes.append(
+            "Rows have one cell more than the header, and it is empty. If a delimiter is "
+            "missing in the header, the values are in the wrong columns."
+        )
+    if form.fewest < form.width:
+        note = "Many rows have fewer cells than the header: the missing ones are empty."
+        if not form.any_full:
+            note = (
+                "All rows have fewer cells than the header: the missing ones are empty. If the "
+                "header has a delimiter too many, the values are in the wrong columns."
+            )
+        notes.append(note)
+    if form.backslash:
+        notes.append("Quotes in values are escaped by backslashes.")
+    return notes
+
+
+def form_of_file(path: Path, dialect: Dialect, *, require_all_cells: bool) -> RecordForm:
+    """The form of a file's records, by all of them."""
+    with path.open("rb") as file, mmap(file.fileno(), 0, access=ACCESS_READ) as buffer:
+        return form_by_habits(buffer, dialect, require_all_cells=require_all_cells)

@@ -1,0 +1,127 @@
+"""The quotes of a file, looked at beside the reading of it.
+
+If each quote stands where RFC 4180 has one, or none of them does, the bytes that a CSV reader drops
+are known without parsing: the quotes around values, and one of two where a quote is escaped. Then
+the bytes of the file must add up to those of the values that were read, the delimiters and the line
+ends: no record is lost, none is cut, none has a cell more or less, and none was read twice.
+"""
+
+import threading
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lfp_pipeline.reading.dialect import Dialect
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Bytes = NDArray[Any]
+
+_CHUNK_BYTES = 1 << 18
+_AROUND = 2
+"""So many bytes before and after a quote are looked at."""
+
+_QUOTE, _SPACE = b'" '
+
+
+@dataclass(frozen=True)
+class Quoting:
+    """What the quotes of a file say.
+
+    Attributes:
+        dropped_bytes: that belong to no value: quotes around values, second ones of escaped quotes,
+            and single spaces around quoted values.
+        bare: whether no value is quoted, and all quotes are characters of values.
+    """
+
+    dropped_bytes: int
+    bare: bool
+
+
+@contextmanager
+def quoting_checked(path: Path, dialect: Dialect) -> Iterator[Future[Quoting | None]]:
+    """Look at the quotes of a file in a thread of its own, while the block reads the file.
+
+    The future has None where some quotes are not as they should be.
+    """
+    ended = threading.Event()
+    with ThreadPoolExecutor(1) as pool:
+        try:
+            yield pool.submit(_check, path, dialect, ended)
+        finally:
+            ended.set()
+
+
+def _check(path: Path, dialect: Dialect, ended: threading.Event) -> Quoting | None:
+    check = _Check(dialect.delimiter.encode())
+    with path.open("rb", buffering=0) as file:
+        file.seek(dialect.body_start)
+        buffer = bytearray(b"\n" * _AROUND)  # The bytes before the first record are a line end.
+        while not ended.is_set() and check.may_be_regular:
+            piece = file.read(_CHUNK_BYTES)
+            buffer += piece or b"\n" * _AROUND
+            check.look(buffer)
+            del buffer[: max(0, len(buffer) - 2 * _AROUND)]
+            if not piece:
+                return check.quoting
+    return None
+
+
+class _Check:
+    """Both hypotheses, over all chunks: quotes as in RFC 4180, or all of them bare."""
+
+    def __init__(self, delimiter: bytes) -> None:
+        import numpy as np  # noqa: PLC0415 (a tenth of a second, which small runs do without)
+
+        self._np = np
+        self._ends_value = np.zeros(256, bool)
+        self._ends_value[[*delimiter, *b"\r\n"]] = True
+        self._quotes = 0
+        self._dropped = 0
+        self._regular = self._bare = True
+
+    @property
+    def may_be_regular(self) -> bool:
+        """Whether one of the hypotheses still holds."""
+        return self._regular or self._bare
+
+    @property
+    def quoting(self) -> Quoting | None:
+        if self._bare:
+            return Quoting(0, bare=True)
+        closed = self._quotes % 2 == 0
+        return Quoting(self._dropped, bare=False) if self._regular and closed else None
+
+    def look(self, buffer: bytearray) -> None:
+        """Look at the quotes of a chunk that has `_AROUND` known bytes before it and after it."""
+        data = self._np.frombuffer(bytes(buffer), self._np.uint8)
+        places = self._np.flatnonzero(data[_AROUND:-_AROUND] == _QUOTE) + _AROUND
+        if not places.size:
+            return
+        before = data[places - 1]
+        if self._bare:
+            self._bare = not (self._ends_value[before] | (before == _SPACE)).any()
+        if self._regular:
+            # Without slips, every other quote opens a value, or is the second of an escaped one.
+            first = self._quotes % 2
+            self._look_at_opening(data, places[first::2])
+            self._look_at_closing(data, places[1 - first :: 2])
+        self._quotes += places.size
+
+    def _look_at_opening(self, data: "Bytes", places: "Bytes") -> None:
+        before, further = data[places - 1], data[places - 2]
+        spaced = (before == _SPACE) & self._ends_value[further]
+        second = before == _QUOTE
+        self._regular &= bool((self._ends_value[before] | spaced | second).all())
+        self._dropped += int(places.size + spaced.sum())
+
+    def _look_at_closing(self, data: "Bytes", places: "Bytes") -> None:
+        after, further = data[places + 1], data[places + 2]
+        spaced = (after == _SPACE) & self._ends_value[further]
+        escaping = after == _QUOTE
+        self._regular &= bool((self._ends_value[after] | spaced | escaping).all())
+        self._dropped += int(places.size + spaced.sum() - escaping.sum())

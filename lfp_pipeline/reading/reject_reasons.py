@@ -1,0 +1,62 @@
+"""Why records are rejected, for people: the commonest reason, an example of it, and a remedy."""
+
+from dataclasses import dataclass
+
+from lfp_pipeline.progress import printable
+
+INVALID_ENCODING = "invalid encoding"
+
+_SHOWN_CHARACTERS = 80
+
+_QUOTES = (
+    "Put quotes around a value that holds a quote, and write that quote twice; or escape all "
+    "quotes of the file by backslashes."
+)
+_REMEDIES = {
+    "missing columns": "Write a delimiter for each empty cell, and a quoted value for a text with "
+    "line breaks.",
+    "too many columns": "Put quotes around values that contain the delimiter.",
+    "unclosed quote": _QUOTES,
+    "stray quote": _QUOTES,
+    "text after a closing quote": _QUOTES,
+    "record too long": "Raise LFP_MAX_RECORD_BYTES.",
+    "no sku": "Give each row a sku; if it is in another column, name that in LFP_COLUMN_ALIASES.",
+    "no name": "Give each row a name; if it is in another column, name that in LFP_COLUMN_ALIASES.",
+    "sku too long": "Raise LFP_MAX_SKU_LENGTH.",
+    "name too long": "Raise LFP_MAX_NAME_LENGTH.",
+    "description too long": "Raise LFP_MAX_DESCRIPTION_LENGTH.",
+    "NUL byte": "Remove the zero bytes from the file.",
+}
+
+
+@dataclass(frozen=True)
+class CommonestReason:
+    """The reason that most rejects of a delivery have, and the first of these rejects.
+
+    Attributes:
+        reason: as in `rejected_rows`.
+        count: rejects that have it.
+        rejects: all of them.
+        place: where the first one is, such as `row 17`.
+        detail: more on the reason.
+        raw: its first bytes, if they are at hand.
+    """
+
+    reason: str
+    count: int
+    rejects: int
+    place: str
+    detail: str
+    raw: bytes
+
+    def __str__(self) -> str:
+        """Reason, share, example and remedy, in two or three sentences."""
+        text = printable(self.raw.rstrip(b"\r\n").decode("utf-8", "backslashreplace"))
+        excerpt = text if len(text) <= _SHOWN_CHARACTERS else text[:_SHOWN_CHARACTERS] + "…"
+        example = ", ".join(filter(None, (self.place, self.detail)))
+        example += f": {excerpt}" if excerpt else ""
+        remedy = _REMEDIES.get(self.reason, "")
+        return (
+            f"The commonest reason is {self.reason!r} ({self.count:,} of {self.rejects:,} "
+            f"rejects). The first is {example}.{remedy and f' {remedy}'}"
+        )

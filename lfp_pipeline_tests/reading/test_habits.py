@@ -1,0 +1,456 @@
+"""What a writer does throughout is read as it is meant; what is isolated is a reject."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import pytest
+
+from lfp_pipeline.reading.dialect import HeaderSearch, detect_dialect
+from lfp_pipeline.reading.habits import form_by_habits
+from lfp_pipeline.reading.records import RecordForm
+from lfp_pipeline_tests.reading.support import FileRead, expected, read
+
+HEADER = ("name", "sku", "description", "price")
+
+WAYS = [
+    (",", "\n", False),
+    (";", "\r\n", True),
+    ("\t", "\r", False),
+    ("|", "\n", True),
+    ("^", "\r\n", False),
+    ("^", "\n", True),
+]
+ways = pytest.mark.parametrize(
+    ("delimiter", "newline", "quoted"),
+    WAYS,
+    ids=[f"{mark!r} {end!r} {'quoted' if quoted else 'bare'}" for mark, end, quoted in WAYS],
+)
+
+
+class Writer:
+    """Writes a file in one way."""
+
+    def __init__(
+        self, delimiter: str, newline: str, *, quoted: bool, header: Sequence[str] = HEADER
+    ) -> None:
+        self.delimiter, self.newline, self.quoted, self.header = delimiter, newline, quoted, header
+        self.numbers = iter(range(10_000))
+
+    def line(self, *cells: str) -> str:
+        shown = [f'"{cell}"' if self.quoted and cell else cell for cell in cells]
+        return self.delimiter.join(shown)
+
+    def row(self, description: str = "text", price: str = "9.5") -> list[str]:
+        return ["Lamp", f"S-{next(self.numbers)}", description, price]
+
+    def full(self, count: int) -> list[str]:
+        return [self.line(*self.row()) for _ in range(count)]
+
+    def trailing(self, count: int) -> list[str]:
+        return [self.line(*self.row(), "") for _ in range(count)]
+
+    def short(self, count: int, cells: int = 3) -> list[str]:
+        return [self.line(*self.row()[:cells]) for _ in range(count)]
+
+    def read(self, *rows: str, head_end: str = "", **settings: object) -> FileRead:
+        """Read a file of these lines, as the reader and the oracle do, who must agree."""
+        own = f"sep={self.delimiter}{self.newline}" if self.delimiter == "^" else ""
+        header = (self.delimiter.join(self.header) + head_end).split(self.delimiter)
+        head = own + self.delimiter.join(header) + self.newline
+        data = (head + "".join(row + self.newline for row in rows)).encode()
+        found = read(data, max_reject_share=1, **settings)
+        names = [name if name in HEADER[:3] else name and f"other {name}" for name in header]
+        all_cells = bool(settings.get("require_all_cells"))
+        start = len(head.encode())
+        truth = expected(data, start, self.delimiter, names, require_all=all_cells)
+        assert found.contents == truth
+        return found
+
+
+def writer(delimiter: str, newline: str, *, quoted: bool) -> Writer:
+    return Writer(delimiter, newline, quoted=quoted)
+
+
+# A delimiter at the end of every row
+
+
+@ways
+def test_a_delimiter_at_the_end_of_every_row_is_no_cell(delimiter: str, newline: str, quoted: bool):
+    file = writer(delimiter, newline, quoted=quoted)
+    found = file.read(*file.trailing(5))
+    assert (len(found.winners), found.rejects) == (5, [])
+    assert "one cell more than the header, and it is empty" in " ".join(found.notes)
+
+
+@ways
+def test_an_isolated_delimiter_at_the_end_of_a_row_is_a_reject(
+    delimiter: str, newline: str, quoted: bool
+):
+    file = writer(delimiter, newline, quoted=quoted)
+    found = file.read(*file.full(4), *file.trailing(1), *file.full(4))
+    assert found.reasons == [(5, "too many columns")]
+    assert len(found.winners) == 8
+    assert not any("one cell more" in note for note in found.notes)
+
+
+@pytest.mark.parametrize(
+    ("trailing", "others", "is_habit"),
+    [(1, 0, True), (8, 1, False), (9, 1, True), (89, 11, False), (90, 10, True), (1, 1, False)],
+)
+def test_nine_of_ten_rows_make_a_trailing_delimiter_a_habit(
+    trailing: int, others: int, is_habit: bool
+):
+    file = writer(",", "\n", quoted=False)
+    found = file.read(*file.trailing(trailing), *file.full(others))
+    reason, rejected = ("missing columns", others) if is_habit else ("too many columns", trailing)
+    assert len(found.winners) == trailing + others - rejected
+    assert [why for _, why in found.reasons] == [reason] * rejected
+
+
+def test_neither_blank_rows_nor_empty_lines_count_for_a_habit():
+    file = writer(",", "\n", quoted=False)
+    found = file.read(*file.trailing(9), *file.full(1), *[",,,", "", " "] * 9)
+    assert found.reasons == [(10, "missing columns")]
+    assert found.blank == 27
+
+
+@pytest.mark.parametrize("end", [",x", ", x", ',"x"', ",\u00a0", ",,"])
+def test_where_rows_end_in_delimiters_whatever_else_is_there_has_no_column(end: str):
+    file = writer(",", "\n", quoted=False)
+    rows = [*file.full(1), *file.trailing(20)]
+    rows[0] += end
+    assert file.read(*rows).reasons == [(1, "too many columns")]
+
+
+@pytest.mark.parametrize("end", [",", ', "" ', ',""', ",  "])
+def test_where_rows_end_in_delimiters_an_empty_value_may_be_quoted(end: str):
+    file = writer(",", "\n", quoted=False)
+    rows = [row + end for row in file.full(20)]
+    found = file.read(*rows)
+    assert (len(found.winners), found.rejects) == (20, [])
+
+
+def test_two_delimiters_at_the_end_of_every_row_are_rejects():
+    file = writer(",", "\n", quoted=False)
+    found = file.read(*[row + ",," for row in file.full(5)])
+    assert [why for _, why in found.reasons] == ["too many columns"] * 5
+
+
+def test_a_header_again_among_trailing_delimiters_is_skipped_with_them_and_without():
+    file = writer(",", "\n", quoted=False)
+    header = ",".join(HEADER)
+    found = file.read(*file.trailing(20), header, header + ",", *file.trailing(2))
+    assert (found.headers, found.rejects, len(found.winners)) == (2, [], 22)
+    assert found.winners[-1][0] == 24
+
+
+# A header that ends in delimiters
+
+
+@ways
+@pytest.mark.parametrize("more", [1, 3])
+def test_a_header_may_end_in_delimiters_where_rows_do_not(
+    delimiter: str, newline: str, quoted: bool, more: int
+):
+    file = writer(delimiter, newline, quoted=quoted)
+    found = file.read(*file.full(5), head_end=delimiter * more)
+    assert (len(found.winners), found.rejects) == (5, [])
+
+
+@ways
+def test_a_header_may_end_in_delimiters_where_rows_do_too(
+    delimiter: str, newline: str, quoted: bool
+):
+    file = writer(delimiter, newline, quoted=quoted)
+    found = file.read(*file.trailing(5), head_end=delimiter)
+    assert (len(found.winners), found.rejects) == (5, [])
+    assert not found.mended
+
+
+@pytest.mark.parametrize(
+    ("full", "trailing", "rejected"),
+    [(5, 4, "too many columns"), (4, 5, ""), (5, 5, "")],
+)
+def test_where_a_header_ends_in_a_delimiter_most_rows_decide_on_the_width(
+    full: int, trailing: int, rejected: str
+):
+    """A row without the delimiter is a short one where others have it, of which there are many."""
+    file = writer(",", "\n", quoted=False)
+    found = file.read(*file.full(full), *file.trailing(trailing), head_end=",")
+    assert {why for _, why in found.reasons} == ({rejected} if rejected else set())
+    assert len(found.winners) == (full if rejected else full + trailing)
+
+
+# Empty cells that are left out
+
+
+@ways
+def test_many_short_rows_have_empty_cells(delimiter: str, newline: str, quoted: bool):
+    file = writer(delimiter, newline, quoted=quoted)
+    found = file.read(*file.full(6), *file.short(2, 2), *file.short(2, 3), *file.full(6))
+    assert found.rejects == []
+    assert [row[3] for row in found.winners] == ["text"] * 6 + ["", "", "text", "text"] + [
+        "text"
+    ] * 6
+    assert any("fewer cells than the header" in note for note in found.notes)
+
+
+@ways
+def test_an_isolated_short_row_is_a_reject(delimiter: str, newline: str, quoted: bool):
+    file = writer(delimiter, newline, quoted=quoted)
+    found = file.read(*file.full(6), *file.short(1, 3), *file.full(6))
+    assert found.reasons == [(7, "missing columns")]
+    assert len(found.winners) == 12
+    assert not any("fewer cells" in note for note in found.notes)
+
+
+@pytest.mark.parametrize(
+    ("short", "full", "is_habit"),
+    [
+        (2, 0, True),  # All rows: the width of the file is another then.
+        (2, 2, False),
+        (3, 4, True),
+        (3, 27, True),
+        (3, 28, False),
+        (7, 63, True),
+        (7, 64, False),
+    ],
+)
+def test_three_rows_and_one_of_ten_make_short_rows_a_habit(short: int, full: int, is_habit: bool):
+    file = writer(",", "\n", quoted=False)
+    rows = [*file.full(full), *file.short(short)]
+    apart = [row for pair in zip(rows, rows[::-1], strict=True) for row in pair][: len(rows)]
+    ordered = list(dict.fromkeys([*apart, *rows]))  # Short ones not all in a row.
+    found = file.read(*ordered)
+    if full == 0:
+        assert found.reasons == [(1, "missing columns"), (2, "missing columns")]
+        return
+    assert len(found.rejects) == (0 if is_habit else short)
+
+
+@pytest.mark.parametrize(("run", "is_habit"), [(14, False), (15, True), (16, True)])
+def test_fifteen_short_rows_in_a_row_are_a_habit_however_long_the_file_is(run: int, is_habit: bool):
+    file = writer(",", "\n", quoted=False)
+    rows = [*file.full(500), *file.short(run, 2), *file.full(500)]
+    assert len(file.read(*rows).rejects) == (0 if is_habit else run)
+    split = [*file.full(500), *file.short(run - 1), *file.full(1), *file.short(1), *file.full(500)]
+    assert len(file.read(*split).rejects) == (run if run <= 15 else 0)
+
+
+@ways
+def test_blocks_of_sixteen_as_excel_writes_them_are_read(
+    delimiter: str, newline: str, quoted: bool
+):
+    """Excel looks at 16 rows at a time: where none has a value in the last columns, it stops."""
+    file = writer(delimiter, newline, quoted=quoted)
+    blocks = [file.full(16), file.short(16, 2), file.full(16 * 20), file.short(16, 3)]
+    rows = [row for block in blocks for row in block]
+    found = file.read(*rows)
+    assert (len(found.winners), found.rejects) == (len(rows), [])
+
+
+@pytest.mark.parametrize(("last", "is_habit"), [(1, False), (14, False), (15, True), (16, True)])
+def test_a_short_block_at_the_end_is_a_habit_from_fifteen_rows_on(last: int, is_habit: bool):
+    file = writer(",", "\n", quoted=False)
+    found = file.read(*file.full(16 * 30), *file.short(last))
+    assert len(found.rejects) == (0 if is_habit else last)
+
+
+def test_a_blank_row_does_not_end_a_run_of_short_rows_and_a_bad_row_does_not_make_one():
+    file = writer(",", "\n", quoted=False)
+    rows = [*file.full(500), *file.short(8), ",,", "", *file.short(8), *file.full(500)]
+    found = file.read(*rows)
+    assert (found.rejects, found.blank) == ([], 2)
+
+
+def test_where_short_rows_are_read_one_without_a_sku_or_a_name_still_is_a_reject():
+    file = writer(",", "\n", quoted=False)
+    found = file.read(*file.full(5), *file.short(5, 2), *file.short(1, 1), "Lamp", ",S-77")
+    assert found.reasons == [
+        (11, "missing columns"),
+        (12, "missing columns"),
+        (13, "no name"),
+    ]
+
+
+def test_rows_without_a_sku_do_not_make_short_rows_a_habit():
+    file = writer(",", "\n", quoted=False)
+    found = file.read(*file.full(5), *file.short(5, 1), *file.short(2, 2))
+    assert [why for _, why in found.reasons] == ["missing columns"] * 7
+
+
+def test_where_the_sku_is_last_no_row_is_short():
+    header = ("description", "name", "price", "sku")
+    file = Writer(",", "\n", quoted=False, header=header)
+    found = file.read(*["x,Lamp,1,S-1"] * 5, *["x,Lamp,1"] * 5)
+    assert [why for _, why in found.reasons] == ["missing columns"] * 5
+
+
+@ways
+@pytest.mark.parametrize("short", [1, 5, 40])
+def test_where_all_cells_are_required_every_short_row_is_a_reject(
+    delimiter: str, newline: str, quoted: bool, short: int
+):
+    file = writer(delimiter, newline, quoted=quoted)
+    found = file.read(*file.full(41), *file.short(short, 2), require_all_cells=True)
+    assert [why for _, why in found.reasons] == ["missing columns"] * short
+    assert len(found.winners) == 41
+    assert not any("fewer cells" in note for note in found.notes)
+
+
+def test_where_all_cells_are_required_other_habits_are_read_all_the_same():
+    file = writer(",", "\n", quoted=False)
+    found = file.read(*file.trailing(5), require_all_cells=True)
+    assert (len(found.winners), found.rejects) == (5, [])
+    found = file.read(*file.full(5), head_end=",,", require_all_cells=True)
+    assert (len(found.winners), found.rejects) == (5, [])
+
+
+def test_a_row_that_is_too_long_is_a_reject_where_short_ones_are_read():
+    file = writer(",", "\n", quoted=False)
+    found = file.read(*file.full(5), *file.short(5), *file.trailing(1))
+    assert found.reasons == [(11, "too many columns")]
+
+
+# Quotes inside values that nobody quotes
+
+
+@pytest.mark.parametrize("delimiter", [",", ";", "\t", "|", "^"])
+@pytest.mark.parametrize("newline", ["\n", "\r\n", "\r"])
+def test_where_nothing_is_quoted_a_quote_is_a_character(delimiter: str, newline: str):
+    file = writer(delimiter, newline, quoted=False)
+    found = file.read(file.line('Rack 19"', "R-1", '6" deep', "1"), *file.full(3))
+    assert found.winners[0] == (1, "R-1", 'Rack 19"', '6" deep')
+    assert found.rejects == []
+
+
+@pytest.mark.parametrize(("stray", "is_habit"), [(1, False), (2, False), (3, True), (9, True)])
+def test_among_quoted_values_three_rows_make_bare_quotes_a_habit(stray: int, is_habit: bool):
+    file = writer(",", "\n", quoted=False)
+    rows = [f'Rack 19",R-{number},x,1' for number in range(stray)]
+    found = file.read(*file.full(5), 'Sofa,A-1,"x, y",1', *rows, *file.full(500))
+    assert [why for _, why in found.reasons] == ([] if is_habit else ["stray quote"] * stray)
+    assert ("A-1", "Sofa", "x, y") in found.products
+
+
+def test_two_quotes_in_one_row_are_one_row_with_quotes():
+    file = writer(",", "\n", quoted=False)
+    found = file.read('Sofa,A-1,"x",1', 'Rack 19" 20" 21",R-1,5" x,1"', 'Rack 1",R-2,x,1')
+    assert [why for _, why in found.reasons] == ["stray quote"] * 2
+
+
+def test_quotes_of_formulas_are_no_quoted_values():
+    file = writer(",", "\n", quoted=False)
+    found = file.read('Lamp,="007",x,1', 'Rack 19",R-1,x,1', *file.full(3))
+    assert found.products[:2] == [("007", "Lamp", "x"), ("R-1", 'Rack 19"', "x")]
+
+
+@ways
+def test_formulas_around_texts_are_unwrapped(delimiter: str, newline: str, quoted: bool):
+    file = writer(delimiter, newline, quoted=quoted)
+    row = delimiter.join(['="Lamp"', '="007"', '="a b"', '=""'])
+    found = file.read(row, *file.full(3))
+    assert found.winners[0] == (1, "007", "Lamp", "a b")
+    assert found.rejects == []
+
+
+@ways
+def test_quoted_formulas_around_texts_are_unwrapped(delimiter: str, newline: str, quoted: bool):
+    file = writer(delimiter, newline, quoted=quoted)
+    row = delimiter.join(['"=""Lamp"""', '"=""007"""', '"=""a """"b"""""""', "1"])
+    found = file.read(row, *file.full(3))
+    assert found.winners[0] == (1, "007", "Lamp", 'a "b"')
+
+
+# Quotes that backslashes escape
+
+
+@pytest.mark.parametrize("delimiter", [",", ";", "\t", "|", "^"])
+@pytest.mark.parametrize("newline", ["\n", "\r\n", "\r"])
+def test_where_all_inner_quotes_are_backslashed_they_are_read(delimiter: str, newline: str):
+    file = writer(delimiter, newline, quoted=True)
+    texts = [r"say \"hi\"", r"\"big\"", rf"a\"{delimiter}\"b", r"end\\", r"C:\dir", r"x\"\\"]
+    found = file.read(*[file.line(*file.row(text)) for text in texts])
+    assert [row[3] for row in found.winners] == [
+        'say "hi"',
+        '"big"',
+        f'a"{delimiter}"b',
+        "end\\",
+        r"C:\dir",
+        'x"\\',
+    ]
+    assert found.rejects == []
+    assert "Quotes in values are escaped by backslashes." in found.notes
+
+
+@pytest.mark.parametrize(("escaped", "is_habit"), [(1, False), (2, False), (3, True), (30, True)])
+def test_three_rows_make_backslashes_a_habit(escaped: int, is_habit: bool):
+    file = writer(",", "\n", quoted=True)
+    rows = [file.line(*file.row(r"a \" b")) for _ in range(escaped)]
+    found = file.read(*file.full(300), *rows, *file.full(300))
+    assert len(found.rejects) == (0 if is_habit else escaped)
+    assert {why for _, why in found.reasons} <= {"text after a closing quote"}
+
+
+def test_in_a_file_of_one_row_a_backslashed_quote_is_read():
+    file = writer(",", "\n", quoted=True)
+    assert file.read(file.line(*file.row(r"a \" b"))).products == [("S-0", "Lamp", 'a " b')]
+
+
+def test_backslashed_quotes_beside_doubled_ones_are_rejects():
+    file = writer(",", "\n", quoted=True)
+    backslashed = [file.line(*file.row(r"a \" b")) for _ in range(5)]
+    doubled = [file.line(*file.row('a "" b')) for _ in range(5)]
+    found = file.read(*backslashed, *doubled)
+    assert [why for _, why in found.reasons] == ["text after a closing quote"] * 5
+    assert [row[3] for row in found.winners] == ['a " b'] * 5
+
+
+@pytest.mark.parametrize("text", ["C:\\dir\\", "\\", "a\\b", "\\\\server"])
+def test_a_backslash_that_escapes_nothing_is_a_character(text: str):
+    file = writer(",", "\n", quoted=True)
+    found = file.read(*[file.line(*file.row(text)) for _ in range(5)])
+    assert [row[3] for row in found.winners] == [text] * 5
+
+
+# The form
+
+
+def form_of(data: bytes, *, require_all_cells: bool = False) -> RecordForm:
+    dialect = detect_dialect(data, 0, HeaderSearch({}))
+    return form_by_habits(data, dialect, require_all_cells=require_all_cells)
+
+
+def test_the_form_in_the_dialect_does_not_count():
+    data = b"name,sku,description\na,b,c\n"
+    dialect = detect_dialect(data, 0, HeaderSearch({}))
+    odd = dialect.with_form(replace(dialect.form, width=9, fewest=1, backslash=True))
+    assert form_by_habits(data, odd, require_all_cells=False) == form_of(data)
+
+
+def test_a_file_without_rows_has_the_form_of_its_header():
+    assert form_of(b"name,sku,description\n").width == 3
+    assert form_of(b"name,sku,description,,\n").width in {3, 4, 5}
+
+
+def test_habits_do_not_add_up_to_others():
+    """Rows that end in delimiters are no short ones, and quotes in them are what they are."""
+    form = form_of(b'name,sku,description\na,b,"c",\n' + b'5" a,b,c,\n' * 20)
+    assert (form.width, form.fewest, form.last_empty, form.bare_quotes) == (4, 4, True, True)
+
+
+def test_a_habit_at_the_end_of_a_large_file_counts_as_much_as_one_in_its_head():
+    file = writer(",", "\n", quoted=False)
+    rows = [*file.full(4_000), *file.short(900)]
+    large = [row.replace("Lamp", "L" * 100, 1) for row in rows]
+    found = file.read(*large)
+    assert (len(found.winners), found.rejects) == (4_900, [])
+
+
+def test_a_habit_in_the_head_of_a_large_file_that_ends_there_is_none():
+    file = writer(",", "\n", quoted=False)
+    rows = [*file.trailing(2_500), *file.full(2_500)]
+    large = [row.replace("Lamp", "L" * 100, 1) for row in rows]
+    found = file.read(*large)
+    assert len(found.rejects) == 2_500
+    assert {why for _, why in found.reasons} == {"too many columns"}

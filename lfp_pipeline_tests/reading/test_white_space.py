@@ -1,0 +1,239 @@
+"""Characters that nobody sees: in values, in rows, in skus."""
+
+import re
+import sys
+import unicodedata
+from collections.abc import Iterator
+
+import duckdb
+import pytest
+
+from lfp_pipeline.reading.white_space import (
+    BLANK,
+    TRIMMED,
+    UNSEEN,
+    blank_bytes,
+    without_white_space,
+)
+from lfp_pipeline_tests.reading.oracle import BLANKS
+from lfp_pipeline_tests.reading.support import csv, read
+
+CHARACTERS = [chr(code) for code in range(1, sys.maxunicode + 1) if not 0xD800 <= code < 0xE000]
+WHITE = {character for character in CHARACTERS if character.isspace()}
+FILLERS = {*"\u115f\u1160\u17b4\u17b5\u180b\u180c\u180d\u180f\u2800\u3164\uffa0"}
+"""Letters, marks and a symbol without a shape: Hangul fillers, Khmer vowels, a Braille blank."""
+
+UNSEEN_FORMATS = {
+    *map(chr, [0xAD, 0x061C, 0x180E, 0xFEFF, *range(0x200B, 0x2010), *range(0x202A, 0x202F)]),
+    *map(chr, [*range(0x2060, 0x2070), *range(0x1BCA0, 0x1BCA4), *range(0x1D173, 0x1D17B)]),
+}
+
+SAMPLES = [
+    *sorted(WHITE - {"\r", "\n"}),
+    *("\u200b", "\u200c", "\u200d", "\u200e", "\u200f", "\u2060", "\ufeff", "\u00ad", "\u061c"),
+    *("\u180e", "\u034f", "\u202a", "\u202e", "\u2064", "\u2069", "\u206f"),
+]
+
+
+@pytest.fixture(scope="module")
+def connection() -> Iterator[duckdb.DuckDBPyConnection]:
+    with duckdb.connect() as opened:
+        opened.execute("CREATE TABLE characters (character VARCHAR)")
+        opened.execute("INSERT INTO characters SELECT unnest($1::VARCHAR[])", [CHARACTERS])
+        yield opened
+
+
+def matched(connection: duckdb.DuckDBPyConnection, pattern: str) -> set[str]:
+    sql = "SELECT character FROM characters WHERE regexp_full_match(character, $1)"
+    return {character for (character,) in connection.execute(sql, [pattern]).fetchall()}
+
+
+def test_the_three_classes_are_subsets_of_one_another(connection: duckdb.DuckDBPyConnection):
+    blank, trimmed, unseen = (matched(connection, one) for one in (BLANK, TRIMMED, UNSEEN))
+    assert trimmed == blank | {"\r", "\n"}
+    assert trimmed < unseen
+    assert blank == BLANKS
+
+
+def test_all_white_space_that_python_knows_is_trimmed(connection: duckdb.DuckDBPyConnection):
+    assert matched(connection, TRIMMED) >= WHITE
+
+
+def test_nothing_is_trimmed_but_white_space_and_characters_without_a_width(
+    connection: duckdb.DuckDBPyConnection,
+):
+    others = matched(connection, TRIMMED) - WHITE
+    assert {unicodedata.category(character) for character in others - {"\u034f"}} <= {"Cf", "Cn"}
+    assert not any(character.isprintable() for character in others - {"\u034f"})
+
+
+def test_no_letter_digit_or_sign_that_has_a_shape_is_unseen(
+    connection: duckdb.DuckDBPyConnection,
+):
+    """Only white space, controls, formats, selectors, tags and letters that are blanks are."""
+    for character in matched(connection, UNSEEN):
+        category = unicodedata.category(character)
+        is_selector = "VARIATION SELECTOR" in unicodedata.name(character, "")
+        assert (
+            category in {"Cc", "Cf", "Cn", "Zs", "Zl", "Zp"}
+            or character in FILLERS | {"\u034f"}
+            or is_selector
+        ), hex(ord(character))
+
+
+def test_all_controls_fillers_selectors_and_invisible_formats_are_unseen(
+    connection: duckdb.DuckDBPyConnection,
+):
+    unseen = matched(connection, UNSEEN)
+    assert unseen >= FILLERS | UNSEEN_FORMATS
+    for character in CHARACTERS:
+        name = unicodedata.name(character, "")
+        if unicodedata.category(character) == "Cc" or "VARIATION SELECTOR" in name:
+            assert character in unseen, hex(ord(character))
+
+
+def test_letters_digits_punctuation_and_symbols_are_seen(connection: duckdb.DuckDBPyConnection):
+    unseen = matched(connection, UNSEEN)
+    for character in CHARACTERS:
+        if unicodedata.category(character)[0] in "LNPS" and character not in FILLERS:
+            assert character not in unseen, hex(ord(character))
+
+
+def test_the_same_characters_are_white_space_in_text_in_sql_and_in_bytes(
+    connection: duckdb.DuckDBPyConnection,
+):
+    trimmed, blank = matched(connection, TRIMMED), matched(connection, BLANK)
+    assert without_white_space("".join(CHARACTERS)) == "".join(
+        character for character in CHARACTERS if character not in trimmed
+    )
+    pattern = re.compile(blank_bytes(b","))
+    assert {one for one in CHARACTERS if pattern.fullmatch(one.encode())} == blank
+    assert pattern.fullmatch("".join(sorted(blank)).encode())
+
+
+def test_a_delimiter_is_no_white_space():
+    tab = re.escape(b"\t")
+    assert not re.fullmatch(blank_bytes(tab), b"\t")
+    assert re.fullmatch(blank_bytes(tab), "\u00a0 \x0b".encode())
+
+
+@pytest.mark.parametrize("character", SAMPLES)
+def test_skus_and_names_are_trimmed_and_descriptions_are_not(character: str):
+    one = character
+    found = read(csv((f"{one}La{one}mp{one}{one}", f"{one}A{one}1{one}", f"{one}x{one}")))
+    assert found.products == [(f"A{one}1", f"La{one}mp", f"{one}x{one}")]
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+def test_line_ends_around_a_quoted_sku_or_name_are_trimmed(end: str):
+    found = read(f'name,sku,description\n"{end}Lamp {end}","{end}A-1{end}{end}",x\n'.encode())
+    assert found.products == [("A-1", "Lamp", "x")]
+
+
+@pytest.mark.parametrize("character", ["\0", "\x01", "\x7f", "\u2800", "\u3164", "\ufe0f", "x"])
+def test_characters_that_are_unseen_but_not_white_space_are_not_trimmed(character: str):
+    found = read(csv(("Lamp", f"A{character}", "")))
+    if character == "\0":
+        assert found.reasons == [(1, "NUL byte")]
+    else:
+        assert found.products == [(f"A{character}", "Lamp", "")]
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        *SAMPLES,
+        *("\0", "\x01\x02", "\x7f", "\x85\x9f", "\u2800\u2800", "\u3164", "\u115f\u1160", "\uffa0"),
+        *(
+            "\ufe00",
+            "\ufe0f",
+            "\U000e0001",
+            "\U000e0100",
+            "\u17b4",
+            "\u180b",
+            "\ufffb",
+            " \0\u200b",
+        ),
+        *("\U0001d173", "\U0001bca0", "\u200b \u3164\x01"),
+    ],
+)
+def test_a_sku_or_name_that_nobody_can_see_is_none(value: str):
+    found = read(csv(("Lamp", value, "x"), (value, "A-1", "x"), ("Chair", "B-2", "")))
+    assert found.products == [("B-2", "Chair", "")]
+    assert found.reasons == [(1, "no sku"), (2, "no name")]
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        *("-", ".", "\u0301", "\u0e31", "\ufffd", "\u00a8", "\u2022", "\U0001f468", "\ue000"),
+        *("\u200dx", "x\ufe0f", "\u06dd", "\u0600", "\u25a1", "\u3000x", "\u1d159", "\u08e2"),
+    ],
+)
+def test_a_sku_with_anything_to_see_is_one(value: str):
+    found = read(csv(("Lamp", value, "x")))
+    assert found.products == [(value.strip("\u3000\u200d"), "Lamp", "x")]
+
+
+# Rows of white space
+
+
+@pytest.mark.parametrize("character", SAMPLES)
+@pytest.mark.parametrize("width", [1, 2, 3, 4, 9])
+def test_a_row_of_white_space_is_skipped_whatever_its_width(character: str, width: int):
+    row = ",".join([character * 2] * width) + "\n"
+    head, good = "name,sku,description\n", "Lamp,A-1,x\n"
+    found = read(f"{head}{good}{row}{good}".encode())
+    assert (found.rows_read, found.blank, found.rejects) == (2, 1, [])
+    assert found.winners == [(3, "A-1", "Lamp", "x")]
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+@pytest.mark.parametrize(
+    "row", [",", ",,", ",,,", " ", '""', '"",""', ' "" , " " ,"\t"', '"",,,"",', '" "']
+)
+def test_a_row_of_quotes_around_white_space_is_skipped(row: str, end: str):
+    lines = ["name,sku,description", "Lamp,A-1,x", row, "Chair,B-2,", row]
+    for last in (end, ""):
+        found = read((end.join(lines) + last).encode())
+        assert (found.rows_read, found.blank, found.rejects) == (2, 2, [])
+        assert [row[:2] for row in found.winners] == [(1, "A-1"), (3, "B-2")]
+
+
+@pytest.mark.parametrize(
+    ("row", "reason"),
+    [
+        (",,x", "no sku"),
+        (",,\0", "no sku"),
+        ("\u2800,,", "no sku"),
+        ("\u2800", "missing columns"),
+        (",,,x", "too many columns"),
+        (",,'", "no sku"),
+        ('"",",', "unclosed quote"),
+        ('""x', "text after a closing quote"),
+        ("\x01", "missing columns"),
+    ],
+)
+def test_a_row_with_anything_else_is_not_blank(row: str, reason: str):
+    found = read(f"name,sku,description\nLamp,A-1,x\n{row}\nChair,B-2,\n".encode())
+    assert (found.blank, found.reasons) == (0, [(2, reason)])
+
+
+def test_empty_lines_have_no_number_and_blank_rows_have_one():
+    found = read(b"name,sku,description\n\n,,\nLamp,A-1,x\n\n\n \nChair,B-2,\nbad\n")
+    assert [row[:2] for row in found.winners] == [(2, "A-1"), (4, "B-2")]
+    assert found.reasons == [(5, "missing columns")]
+    assert (found.rows_read, found.blank) == (3, 5)
+
+
+def test_a_row_whose_extra_columns_hold_something_is_not_blank():
+    found = read(b"name,sku,description,price\nLamp,A-1,x,1\n,,,5\n,,,\n")
+    assert found.reasons == [(2, "no sku")]
+    assert found.blank == 1
+
+
+def test_null_tokens_beside_white_space_make_no_row_blank():
+    """A row is blank as it is written: a token is something."""
+    found = read(b"name,sku,description\nNULL,NULL,NULL\n,,\nLamp,A-1,x\n", null_tokens=("NULL",))
+    assert found.reasons == [(1, "no sku")]
+    assert found.blank == 1
