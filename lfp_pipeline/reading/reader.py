@@ -262,7 +262,10 @@ def _read_text(
             clean_values(connection, loaded.rules)
             blank_lines += skip_blank_rows(connection)
             repeated_headers += skip_headers(connection, loaded.rules)
-            broken = broken_rules(connection, loaded.rules, loaded.limit, rejected)
+            bare = loaded.dialect.form.bare_quotes
+            broken = broken_rules(
+                connection, loaded.rules, loaded.limit, rejected, bare_quotes=bare
+            )
             insert_rejects(connection, located(broken, loaded))
     if loaded.mended is not None:
         blank_lines += loaded.mended.blank_rows

@@ -108,8 +108,10 @@ FROM (
         WHEN regexp_full_match(sku, $unseen) THEN ['no sku', 'no visible character']
         WHEN name = '' THEN ['no name', '']
         WHEN regexp_full_match(name, $unseen) THEN ['no name', 'no visible character']
-        WHEN regexp_full_match(sku, $open_formula) OR regexp_full_match(name, $open_formula)
+        WHEN $bare_quotes AND (
+            regexp_full_match(sku, $open_formula) OR regexp_full_match(name, $open_formula)
             OR regexp_full_match(description, $open_formula)
+        )
             THEN ['stray quote', 'a formula without a closing quote']
         WHEN contains(sku, chr(0)) OR contains(name, chr(0)) OR contains(description, chr(0))
             THEN ['NUL byte', 'a value holds a zero byte']
@@ -271,15 +273,33 @@ def skip_headers(connection: duckdb.DuckDBPyConnection, rules: RowRules) -> int:
 
 
 def broken_rules(
-    connection: duckdb.DuckDBPyConnection, rules: RowRules, limit: RejectLimit, rejected: int = 0
+    connection: duckdb.DuckDBPyConnection,
+    rules: RowRules,
+    limit: RejectLimit,
+    rejected: int = 0,
+    *,
+    bare_quotes: bool = False,
 ) -> list[tuple[int, str, str]]:
     """Row number, reason and detail of every row that breaks a rule and is not excluded, in order.
+
+    Args:
+        connection: to the workspace.
+        rules: for the rows.
+        limit: of the rejects.
+        rejected: how many rows are rejects already.
+        bare_quotes: whether the file's values hold quotes that nobody escapes. Then, a value
+            that begins as a formula does may be the first piece of one; elsewhere, it is a text.
 
     Raises:
         DeliveryRefusedError: with those that are rejected already, there are more than the limit.
     """
     most = limit.left - rejected
-    bound = rules.lengths | {"most": most, "unseen": f"{UNSEEN}*", "open_formula": '="[^"]*'}
+    bound = rules.lengths | {
+        "most": most,
+        "unseen": f"{UNSEEN}*",
+        "open_formula": '="[^"]*',
+        "bare_quotes": bare_quotes,
+    }
     broken = connection.execute(_BROKEN_RULES, bound).fetchall()
     if len(broken) > most:
         ((reason, count),) = Counter(reason for _, reason, _ in broken).most_common(1)

@@ -181,7 +181,7 @@ def expected(
             sku, name = (clean(named[key], null_tokens) for key in ("sku", "name"))
             row = (number, sku, name, unwrapped(named["description"]))
             skipped = _skipped(row, record.values)
-            reason = "" if skipped else _broken_rule(*row[1:])
+            reason = "" if skipped else _broken_rule(*row[1:], oracle.habits.bare_quotes)
             if not reason and not skipped:
                 last[sku] = row
         blank += skipped == "blank"
@@ -232,12 +232,13 @@ def unwrapped(value: str) -> str:
     return value
 
 
-def _broken_rule(sku: str, name: str, description: str) -> str:
+def _broken_rule(sku: str, name: str, description: str, bare_quotes: bool) -> str:
     if not _has_text(sku):
         return "no sku"
     if not _has_text(name):
         return "no name"
-    if any(value.startswith('="') and '"' not in value[2:] for value in (sku, name, description)):
+    values = sku, name, description
+    if bare_quotes and any(value[:2] == '="' and '"' not in value[2:] for value in values):
         return "stray quote"
     if "\0" in sku + name + description:
         return "NUL byte"

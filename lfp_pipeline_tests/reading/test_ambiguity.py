@@ -32,6 +32,18 @@ def test_a_formula_with_a_delimiter_or_a_line_end_in_it_is_no_product(formula: s
     assert found.rejects
 
 
+def test_a_quoted_text_that_begins_as_a_formula_does_is_a_text():
+    found = read_below(HEADER, QUOTED, '"s-1","n","=""open"\n')
+    assert found.rejects == []
+    assert found.winners[-1][1:] == ("s-1", "n", '="open')
+
+
+def test_a_formula_that_line_ends_cut_in_two_among_bare_quotes_is_a_reject():
+    bare = "".join(f's-{number},Disk {number}",x\n' for number in range(20))
+    found = read_below(HEADER, bare, 'f-1,n,="first\n')
+    assert [number for number, *_ in found.rejects] == [21]
+
+
 def test_a_header_with_a_column_more_than_all_rows_shifts_no_value():
     rows = "".join(f"s-{number},Chair {number},Made of oak\n" for number in range(30))
     found = read_below("sku,brand,name,description\n", rows)
