@@ -115,7 +115,7 @@ def test_the_inbox_goes_in_and_bad_files_are_told_with_how_to_mend_them(shell: S
     assert code == 1
     assert "3 files are not in." in output
     assert "nosku.csv was refused: The header has no column sku." in output
-    assert "or tell other names in LFP_COLUMN_ALIASES." in output
+    assert "give their other names in LFP_COLUMN_ALIASES." in output
     assert "empty.csv was refused: The file is empty: it has no header and no rows." in output
     assert "noise.csv was refused: " in output
     assert "Traceback" not in output

@@ -3,7 +3,7 @@
 import io
 import zipfile
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -13,7 +13,7 @@ from lfp_pipeline.engine import Engine
 from lfp_pipeline.ingested import Ingested
 from lfp_pipeline.landing.delivery import Delivery, TextFormat
 from lfp_pipeline.landing.raw_zone import RawZone
-from lfp_pipeline.landing.sources import LocalFile
+from lfp_pipeline.landing.sources import Fetched, LocalFile, OnProgress, Sink
 from lfp_pipeline.rejects_export import export_rejects
 from lfp_pipeline.warehouse import direct_load
 from lfp_pipeline_tests.oracle import LOG, engine_at
@@ -25,11 +25,20 @@ ALIASES = {"name": ["商品"], "sku": ["番号"], "description": ["説明"]}
 UNKNOWN = TextFormat()
 
 
+@dataclass(frozen=True)
+class FileWithFormat(LocalFile):
+    """A file of which its source says how it is written."""
+
+    text_format: TextFormat
+
+    def fetch(self, sink: Sink, on_progress: OnProgress) -> Fetched:
+        return replace(super().fetch(sink, on_progress), text_format=self.text_format)
+
+
 def ingest(engine: Engine, data: bytes, text_format: TextFormat = UNKNOWN) -> Ingested:
     path = engine.settings.inbox_dir / "a.csv"
     path.write_bytes(data)
-    delivery = engine.land(LocalFile(path), "a.csv", LOG)
-    return engine.ingest(replace(delivery, text_format=text_format), LOG)
+    return engine.ingest(engine.land(FileWithFormat(path, text_format), "a.csv", LOG), LOG)
 
 
 def refusal(engine: Engine, data: bytes, text_format: TextFormat = UNKNOWN) -> str:
@@ -94,7 +103,7 @@ def test_what_is_declared_is_loaded_directly_with_a_note(tmp_path: Path, loaded:
     done = ingest(engine_at(tmp_path), GERMAN.encode("cp1252"), TextFormat("cp1252"))
     assert loaded == [True]
     assert done.reading is not None
-    assert done.reading.notes == ("Read as windows-1252 (sources file).",)
+    assert list(done.reading.notes) == ["Read as windows-1252 (sources file)."]
 
 
 @pytest.mark.parametrize("fallback", ["shift_jis", None])

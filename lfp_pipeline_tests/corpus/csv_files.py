@@ -271,16 +271,16 @@ def between_rows(style: Style) -> Iterator[Case]:
     more = str(ended[0][0]).removesuffix(newline) + style.delimiter + newline, "too many columns"
     yield style.file("surplus delimiters", more, *rows[1:])
     short = [
-        (style.line("Bed", f"§{number}"), (f"§{number}", "Bed", "")) for number in range(40, 48)
+        (style.line("Bed", f"§{number}"), (f"§{number}", "Bed", "")) for number in range(200, 215)
     ]
     yield style.file("short rows", *rows, *short[:3])
     yield style.file("two short rows", *rows, *[(text, "missing columns") for text, _ in short[:2]])
     full = [style.row(number) for number in range(50, 150)]
-    yield style.file("eight short rows in a row", *full, *short, *full)
+    yield style.file("fifteen short rows in a row", *full, *short, *full)
     yield style.file(
-        "seven short rows in a row",
+        "fourteen short rows in a row",
         *full,
-        *[(text, "missing columns") for text, _ in short[:7]],
+        *[(text, "missing columns") for text, _ in short[:14]],
         *full,
     )
     escaped = [
