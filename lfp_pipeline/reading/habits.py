@@ -112,7 +112,7 @@ def _with_width(
     short = sum(tally.widths[cells] for cells in range(needed, width))
     # A header with a delimiter too many would shift the values of all rows.
     longest = max((cells for cells in range(needed, width + 1) if tally.widths[cells]), default=0)
-    is_shifted = longest < width and dialect.columns.may_be_split_after(longest)
+    is_shifted = longest == width - 1 and dialect.columns.may_be_split_after(longest)
     is_habit = tally.longest_short_run >= _LEAST_RUN_OF_SHORT or (
         short >= _FEWEST_OF_A_HABIT and short * _SHORT_OF >= tally.records
     )
@@ -129,11 +129,13 @@ def _tally(buffer: Buffer, dialect: Dialect, form: RecordForm) -> _Tally:
         full + 1: RecordGrammar(replace(form, width=full + 1, fewest=full + 1, last_empty=True)),
     }
     width, needed, short_run, turns = full, _needed(dialect), 0, 0
+    # A short record ends where it does if short records are a habit.
+    any_width = RecordGrammar(replace(form, fewest=needed))
     position = grammars[full].first_record_at(buffer, dialect.body_start)
     size = len(buffer)
     while position < size and turns < _MOST_TURNS:
         turns += 1
-        if width not in grammars and 0 < width < full:
+        if width not in grammars and needed <= width < full:
             grammars[width] = RecordGrammar(replace(form, width=width, fewest=width))
         if width in grammars:
             found, after = grammars[width].skip_filled(buffer, position)
@@ -147,7 +149,7 @@ def _tally(buffer: Buffer, dialect: Dialect, form: RecordForm) -> _Tally:
             position = grammars[full].first_record_at(buffer, after)
             if position >= size:
                 break
-        look = grammars[full].look(buffer, position)
+        look = any_width.look(buffer, position)
         end = line_end(buffer, look.end)
         tally.slips += bool(look.reason)
         if look.reason and look.reason != "stray quote":

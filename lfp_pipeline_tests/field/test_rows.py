@@ -102,8 +102,9 @@ def test_cells_left_out_in_blocks_are_empty(tmp_path: Path, way: str, block: int
     assert "fewer cells than the header" in found.notes
 
 
-def test_a_description_that_is_left_out_is_empty(tmp_path: Path):
-    found = take(tmp_path, with_cells_left_out([0], 30, columns=2))
+@pytest.mark.parametrize("full", [[], [0]])
+def test_a_description_that_is_left_out_is_empty(tmp_path: Path, full: list[int]):
+    found = take(tmp_path, with_cells_left_out(full, 30, columns=2))
     assert found.products["e-29"] == ("Table 29", "")
 
 

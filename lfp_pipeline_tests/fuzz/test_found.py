@@ -40,6 +40,10 @@ def fault(data: bytes, name: str, *null_tokens: str) -> object:
             b'description,x,sku,name,y\nb",,,,"\xc3\xa9\r"\n\\"a\n\\",,"","\n",\xc3\xa9',
             "a good record of the copy is judged by the text after it, which is another there",
         ),
+        fault(
+            b'description,x,sku,name,y\nb1,,c c,\n,,,,\n,,,,\n,\n,,,a\n,,,\n,,,","\na",,,\n',
+            "a short record ends elsewhere if its habit is counted than if it is known",
+        ),
     ],
 )
 def test_what_was_found_goes_as_it_must(data: bytes, null_tokens: tuple[str, ...]):

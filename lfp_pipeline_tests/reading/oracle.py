@@ -102,7 +102,7 @@ class Oracle:
         self.header = header
         self.limit = limit
         self.needed = 1 + max(header.index("sku"), header.index("name"))
-        self.habits = Habits(len(header), len(header))
+        self.habits = Habits(len(header), self.needed)
         self.habits = self.habits_found(require_all=require_all)
 
     # What the writer does
@@ -129,7 +129,7 @@ class Oracle:
         longest = max((c for c in range(fewest, width + 1) if tally.widths[c]), default=0)
         wanted = max(self.header.index(name) for name in ("sku", "name", "description"))
         split = not all(self.header[:named]) or (named > 3 and longest <= wanted)
-        shifted = longest < width and split
+        shifted = longest == width - 1 and split
         if not many or shifted or require_all:
             fewest = width
         return Habits(width, fewest, False, backslash, bare_quotes)
