@@ -220,6 +220,9 @@ def test_readers_are_never_refused_and_see_only_whole_states_while_writers_write
         assert reader.stdout
         assert reader.stdout.readline() == "reading\n"
     writers = [start(WRITE, data, number) for number in range(2)]
+    while any(writer.poll() is None for writer in writers):
+        engine.published.publish(LOG)  # Waits for its turn, where writers publish at once or not.
+        time.sleep(0.05)
     finish(writers)
     engine.publish(LOG)
     time.sleep(0.3)
