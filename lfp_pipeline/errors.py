@@ -36,6 +36,10 @@ class DeliveryRefusedError(LfpError):
     """The delivery itself is bad: nothing of it was taken, and trying again changes nothing."""
 
 
+class NoHeaderError(DeliveryRefusedError):
+    """No line of the delivery names all columns."""
+
+
 class TooManyRejectsError(DeliveryRefusedError):
     """So many records are rejected that nothing was taken.
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from lfp_pipeline.checkpoints import checkpoint
 from lfp_pipeline.errors import (
     DeliveryRefusedError,
+    NoHeaderError,
     SettingsError,
     TooManyRejectsError,
     WarehouseBusyError,
@@ -218,8 +219,10 @@ class _Work:
                 self._check_rejects(reading)
             except DeliveryRefusedError as error:
                 refusal = str(error)
-                if isinstance(error, TooManyRejectsError) and error.reason == INVALID_ENCODING:
-                    refusal += f" {self._encoding_hint(delivery, texts)}"
+                if isinstance(error, NoHeaderError) or (
+                    isinstance(error, TooManyRejectsError) and error.reason == INVALID_ENCODING
+                ):
+                    refusal = f"{refusal} {self._encoding_hint(delivery, texts)}".rstrip()
                 if reading is None:
                     forget_reading(connection)
         if alone:

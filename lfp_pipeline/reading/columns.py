@@ -18,10 +18,24 @@ _SHOWN_HEADER_CHARACTERS = 200
 
 @dataclass(frozen=True)
 class ColumnMap:
-    """The positions of the wanted columns in a file, and what else its header names."""
+    """Which column of a file is which.
+
+    Attributes:
+        positions: of the wanted columns.
+        header: the names of all columns, as the file has them.
+        names: of each wanted column, as they are compared.
+    """
 
     positions: Mapping[str, int]
     header: tuple[str, ...]
+    names: Mapping[str, frozenset[str]]
+
+    def are_repeated_by(self, values: Sequence[str]) -> bool:
+        """Whether the values of a record are the names of the columns, at their places."""
+        return len(values) > max(self.positions.values()) and all(
+            bare_name(values[position].replace('"', "")) in self.names[column]
+            for column, position in self.positions.items()
+        )
 
     def named(self, column: str) -> str:
         """What the header of the file calls a wanted column."""
@@ -46,7 +60,7 @@ class ColumnMap:
     def ignored(self) -> list[str]:
         """The names of the columns that are not taken in."""
         taken = set(self.positions.values())
-        return [cell for index, cell in enumerate(self.header) if index not in taken]
+        return [cell for index, cell in enumerate(self.header) if cell and index not in taken]
 
 
 def matches(header: Sequence[str], aliases: Aliases) -> dict[str, list[int]]:
@@ -62,13 +76,13 @@ def matches(header: Sequence[str], aliases: Aliases) -> dict[str, list[int]]:
     }
 
 
-def known_names(aliases: Aliases) -> dict[Column, set[str]]:
+def known_names(aliases: Aliases) -> dict[str, frozenset[str]]:
     """The names of each wanted column, as they are compared; as SQL has small letters, too."""
     names = {column: [column, *aliases.get(column, ())] for column in WANTED}
     return {
-        column: {
+        column: frozenset(
             form for name in known for form in (bare_name(name), without_white_space(name).lower())
-        }
+        )
         for column, known in names.items()
     }
 
@@ -92,7 +106,7 @@ def map_columns(header: Sequence[str], aliases: Aliases) -> ColumnMap:
                 "Each needs a name of its own (setting LFP_COLUMN_ALIASES)."
             )
             raise DeliveryRefusedError(msg)
-    return ColumnMap(positions, tuple(header))
+    return ColumnMap(positions, tuple(header), known_names(aliases))
 
 
 def bare_name(cell: str) -> str:

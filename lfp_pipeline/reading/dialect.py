@@ -5,12 +5,13 @@ from codecs import BOM_UTF8
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import islice
 
-from lfp_pipeline.errors import DeliveryRefusedError
+from lfp_pipeline.errors import DeliveryRefusedError, NoHeaderError
 from lfp_pipeline.progress import printable
 from lfp_pipeline.reading.columns import WANTED, Aliases, ColumnMap, map_columns, matches
 from lfp_pipeline.reading.file_formats import format_of
-from lfp_pipeline.reading.header_refusal import no_header, other_delimiter_in
+from lfp_pipeline.reading.header_refusal import header_below, no_header, other_delimiter_in
 from lfp_pipeline.reading.records import RecordForm, RecordGrammar, line_end
 from lfp_pipeline.settings import Settings
 
@@ -26,7 +27,6 @@ _SHOWN_BYTES = 100
 _LINE_BYTES = 1_000
 
 _SEP_LINE = re.compile(rb'"?sep=([!#-/:-@[-`{-~\t])"?(?:\r\n|\r|\n)', re.IGNORECASE)
-_LINE = re.compile(rb"[^\r\n]*+(?:\r\n|\r|\n|\Z)")
 _SEP = re.compile(rb'"?sep=', re.IGNORECASE)
 _BLANKS = re.compile(rb"[ \t\r\n]*+")
 _MOST_DELIMITERS = 10_000
@@ -115,8 +115,9 @@ def detect_dialect(
         raise DeliveryRefusedError(msg)
     newline = head[header.text_end : header.end] or b"\n"
     above, line = head[mark_length : header.start], head[header.start : header.text_end]
-    lines_above = sum(1 for found in _LINE.finditer(above) if found[0])
-    titles = (line for line in above.splitlines() if line.strip() and not _SEP.match(line))
+    lines_above = sum(1 for _ in _lines(above))
+    lines = (bare_line.strip().removeprefix(BOM_UTF8) for bare_line in above.splitlines())
+    titles = (line for line in lines if line and not _SEP.match(line))
     width = len(header.cells)
     return Dialect(
         delimiter=header.delimiter,
@@ -127,7 +128,8 @@ def detect_dialect(
         plain_header=above.count(newline) == lines_above
         and b'"' not in above
         and b"\n" not in line
-        and b"\r" not in line,
+        and b"\r" not in line
+        and not (b'"' in line and (line.startswith(BOM_UTF8) or b"\\" in line)),
         body_start=header.end,
         form=RecordForm(
             header.delimiter.encode(), newline, width, width, max_bytes=max_record_bytes
@@ -137,6 +139,11 @@ def detect_dialect(
 
 @dataclass(frozen=True)
 class _Header:
+    """A line that may be the header: [start, text_end), and its line end.
+
+    A line may begin with byte order marks.
+    """
+
     delimiter: str
     cells: list[str]
     start: int
@@ -150,31 +157,37 @@ def _find_header(
     """The first line that names all columns.
 
     Raises:
-        DeliveryRefusedError: there is none.
+        NoHeaderError: there is none.
+        DeliveryRefusedError: the file is of another format.
     """
     nearest: tuple[int, _Header] | None = None
-    for line_start in _line_starts(head, start, search.lines):
-        for delimiter in delimiters:
-            header = _header(head, line_start, delimiter)
-            if header is None:
-                continue
+    number, line_start = 1, start
+    while line_start < len(head):
+        headers = [found for mark in delimiters if (found := _header(head, line_start, mark))]
+        for header in headers:
             named = _columns_named(header.cells, search.aliases)
             if named == len(WANTED):
-                return header
-            if nearest is None or named > nearest[0]:
+                if number <= search.lines:
+                    return header
+                raise NoHeaderError(header_below(number, search.lines))
+            if number <= search.lines and (nearest is None or named > nearest[0]):
                 nearest = (named, header)
-    if (nearest is None or nearest[0] == 0) and (found := format_of(head)):
-        raise DeliveryRefusedError(found.refusal)
+        # A quoted text goes on in the next lines, and none of them is a header.
+        below = max([line_end(head, line_start), *(found.end for found in headers)])
+        number += sum(1 for _ in _lines(head[line_start:below]))
+        line_start = below
+    if (nearest is None or nearest[0] == 0) and (other_format := format_of(head)):
+        raise DeliveryRefusedError(other_format.refusal)
     if nearest is None:
         msg = f"The header is not a line of CSV: {head[start : start + _SHOWN_BYTES]!r}."
-        raise DeliveryRefusedError(msg)
+        raise NoHeaderError(msg)
     other = None
-    for line_start in _line_starts(head, start, search.lines):
+    for line_start in islice(_lines(head, start), search.lines):
         line = head[line_start : line_end(head, line_start)][:_LINE_BYTES].decode(errors="replace")
         names_all = partial(_names_all, head, line_start, search)
         other = other or other_delimiter_in(line, names_all)
     cells, lines = nearest[1].cells, search.lines
-    raise DeliveryRefusedError(no_header(cells, search.aliases, lines, delimiters, other))
+    raise NoHeaderError(no_header(cells, search.aliases, lines, delimiters, other))
 
 
 def _names_all(head: bytes, start: int, search: HeaderSearch, delimiter: str) -> bool:
@@ -182,22 +195,23 @@ def _names_all(head: bytes, start: int, search: HeaderSearch, delimiter: str) ->
     return header is not None and _columns_named(header.cells, search.aliases) == len(WANTED)
 
 
-def _line_starts(head: bytes, start: int, lines: int) -> Iterator[int]:
-    for _ in range(lines):
-        if start >= len(head):
-            return
+def _lines(head: bytes, start: int = 0) -> Iterator[int]:
+    """Where each line begins."""
+    while start < len(head):
         yield start
         start = line_end(head, start)
 
 
 def _header(head: bytes, start: int, delimiter: str) -> _Header | None:
-    grammar = RecordGrammar(RecordForm(delimiter.encode(), b"\n", 1, 1, bare_quotes=True))
-    while head.startswith(BOM_UTF8, start):  # A mark before a quote would make it a bare one.
-        start += len(BOM_UTF8)
-    ends = grammar.record_of_any_width(head, start)
-    if ends is None or head.count(delimiter.encode(), start, ends[0]) > _MOST_DELIMITERS:
-        return None
-    return _Header(delimiter, grammar.fields(head[start : ends[0]]), start, *ends)
+    begin = start
+    while head.startswith(BOM_UTF8, begin):  # A mark before a quote would make it a bare one.
+        begin += len(BOM_UTF8)
+    form = RecordForm(delimiter.encode(), b"\n", 1, 1, bare_quotes=True)
+    for grammar in (RecordGrammar(form), RecordGrammar(replace(form, backslash=True))):
+        ends = grammar.record_of_any_width(head, begin)
+        if ends and head.count(delimiter.encode(), begin, ends[0]) <= _MOST_DELIMITERS:
+            return _Header(delimiter, grammar.fields(head[begin : ends[0]]), start, *ends)
+    return None
 
 
 def _columns_named(header: Sequence[str], aliases: Aliases) -> int:

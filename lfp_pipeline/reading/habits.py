@@ -12,12 +12,13 @@ from mmap import ACCESS_READ, mmap
 from pathlib import Path
 
 from lfp_pipeline.progress import counted
+from lfp_pipeline.reading.columns import ColumnMap, bare_name
 from lfp_pipeline.reading.dialect import Dialect
-from lfp_pipeline.reading.records import Buffer, RecordForm, RecordGrammar, line_end
+from lfp_pipeline.reading.records import Buffer, Look, RecordForm, RecordGrammar, line_end
 
 _FEWEST_OF_A_HABIT = 3
-_SHORT_OF = 10
-"""One of so many records is short, at least."""
+_HABIT_OF = 10
+"""One of so many records shows a habit, at least."""
 
 _LEAST_RUN_OF_SHORT = 15
 """Excel decides for 16 rows at a time, the header among the first, which cells they have."""
@@ -35,20 +36,22 @@ _BACKSLASHED_QUOTE = b'\\"'
 
 @dataclass
 class _Tally:
-    """Records of a file by kind; blank ones are not counted.
+    """Records of a file by kind; blank ones and repeated headers are not counted.
 
     Attributes:
+        columns: of the file.
         widths: records without a slip, by their number of cells.
         ending_in_delimiter: of these, those with one cell more than the header, which is empty.
-        stray_quotes: records of the header's width, or with one cell more, that have a quote inside
-            a value without quotes.
+        stray_quotes: records with enough cells, and at most one more than the header, that have a
+            quote inside a value without quotes.
         broken: records with other slips of quotes.
         slips: records with any slip of quotes, however many cells they have.
         any_quoted: whether a value is quoted.
-        longest_short_run: so many records follow one another that have a sku and a name, but fewer
-            cells than the header.
+        longest_short_run: so many records follow one another that have a sku and a name, but no
+            cell for the last named column.
     """
 
+    columns: ColumnMap
     widths: Counter[int] = field(default_factory=Counter)
     ending_in_delimiter: int = 0
     stray_quotes: int = 0
@@ -56,10 +59,37 @@ class _Tally:
     slips: int = 0
     any_quoted: bool = False
     longest_short_run: int = 0
+    _short_run: int = 0
 
     @property
     def records(self) -> int:
         return self.widths.total() + self.broken
+
+    @property
+    def full(self) -> int:
+        """The cells of the header."""
+        return len(self.columns.header)
+
+    @property
+    def needed(self) -> int:
+        """The cells of a record up to its sku and its name."""
+        return 1 + max(self.columns.positions[column] for column in ("sku", "name"))
+
+    def has_width(self, cells: int) -> bool:
+        """Whether a record of so many cells is counted as a row of the file."""
+        return self.needed <= cells <= self.full + 1
+
+    def count(self, cells: int, records: int, *, ends_in_delimiter: bool) -> None:
+        """Count records with so many cells that follow the last ones."""
+        self.widths[cells] += records
+        self.ending_in_delimiter += records * ends_in_delimiter
+        is_short = self.needed <= cells < self.columns.named_width
+        self._short_run = self._short_run + records if is_short else 0
+        self.longest_short_run = max(self.longest_short_run, self._short_run)
+
+    def is_habit(self, records: int) -> bool:
+        """Whether so many records show a habit."""
+        return records >= _FEWEST_OF_A_HABIT and records * _HABIT_OF >= self.records
 
 
 def form_by_habits(buffer: Buffer, dialect: Dialect, *, require_all_cells: bool) -> RecordForm:
@@ -83,9 +113,12 @@ def form_by_habits(buffer: Buffer, dialect: Dialect, *, require_all_cells: bool)
         many = tally.slips >= min(_FEWEST_OF_A_HABIT, tally.records)
         if many and other.slips * _DAMAGED_OF <= tally.slips:
             form, tally = escaped, other
-    few_quoted = not tally.any_quoted or tally.stray_quotes >= _FEWEST_OF_A_HABIT
-    bare_quotes = few_quoted and not form.backslash
-    return replace(_with_width(form, dialect, tally, require_all_cells), bare_quotes=bare_quotes)
+    few_quoted = not tally.any_quoted or tally.is_habit(tally.stray_quotes)
+    return replace(
+        _with_width(form, dialect, tally, require_all_cells),
+        bare_quotes=few_quoted and not form.backslash,
+        any_quoted=tally.any_quoted,
+    )
 
 
 def _is_plain_throughout(buffer: Buffer, dialect: Dialect, form: RecordForm) -> bool:
@@ -105,71 +138,79 @@ def _with_width(
     others = tally.records - tally.ending_in_delimiter
     if tally.ending_in_delimiter and others * _DAMAGED_OF <= tally.records:
         return replace(form, width=full + 1, fewest=full + 1, last_empty=True)
-    # A header may end in delimiters where rows do not.
+    # A header may end in delimiters where rows do not, or not all of them.
     widths = range(dialect.columns.named_width, full + 1)
-    width = max(reversed(widths), key=lambda cells: tally.widths[cells])
-    needed = _needed(dialect)
-    short = sum(tally.widths[cells] for cells in range(needed, width))
+    common = max(reversed(widths), key=lambda cells: tally.widths[cells])
+    width = max(c for c in widths if c == common or tally.is_habit(tally.widths[c]))
+    needed = tally.needed
+    short = sum(tally.widths[cells] for cells in range(needed, common))
     # A header with a delimiter too many would shift the values of all rows.
     longest = max((cells for cells in range(needed, width + 1) if tally.widths[cells]), default=0)
     is_shifted = longest == width - 1 and dialect.columns.may_be_split_after(longest)
-    is_habit = tally.longest_short_run >= _LEAST_RUN_OF_SHORT or (
-        short >= _FEWEST_OF_A_HABIT and short * _SHORT_OF >= tally.records
-    )
-    fewest = needed if short and is_habit and not (is_shifted or require_all_cells) else width
+    are_short = tally.is_habit(short) or tally.longest_short_run >= _LEAST_RUN_OF_SHORT
+    fewest = needed if short and are_short and not (is_shifted or require_all_cells) else common
     return replace(form, width=width, fewest=fewest, any_full=bool(tally.widths[width]))
 
 
 def _tally(buffer: Buffer, dialect: Dialect, form: RecordForm) -> _Tally:
     """Count the records of each kind, those of one kind that follow one another in one go."""
-    tally = _Tally()
-    full = len(dialect.columns.header)
-    grammars = {
-        full: RecordGrammar(form),
-        full + 1: RecordGrammar(replace(form, width=full + 1, fewest=full + 1, last_empty=True)),
-    }
-    width, needed, short_run, turns = full, _needed(dialect), 0, 0
+    tally = _Tally(dialect.columns)
+    like_header = _like_header(dialect)
     # A short record ends where it does if short records are a habit.
-    any_width = RecordGrammar(replace(form, fewest=needed))
-    position = grammars[full].first_record_at(buffer, dialect.body_start)
-    size = len(buffer)
+    any_width = RecordGrammar(replace(form, fewest=tally.needed))
+    grammars: dict[int, RecordGrammar] = {}
+    width, turns = tally.full, 0
+    position, size = any_width.first_record_at(buffer, dialect.body_start), len(buffer)
     while position < size and turns < _MOST_TURNS:
         turns += 1
-        if width not in grammars and needed <= width < full:
-            grammars[width] = RecordGrammar(replace(form, width=width, fewest=width))
+        if width not in grammars and tally.has_width(width):
+            of_width = replace(form, width=width, fewest=width, last_empty=width > tally.full)
+            grammars[width] = RecordGrammar(of_width, stop_before=like_header.pattern)
         if width in grammars:
             found, after = grammars[width].skip_filled(buffer, position)
-            tally.widths[width] += found
-            tally.ending_in_delimiter += found * (width > full)
             if found:
-                short_run = short_run + found if needed <= width < full else 0
-                tally.longest_short_run = max(tally.longest_short_run, short_run)
+                tally.count(width, found, ends_in_delimiter=width > tally.full)
             quoted = tally.any_quoted or _QUOTE_OF_A_VALUE.match(buffer, position, after)
             tally.any_quoted = bool(quoted)
-            position = grammars[full].first_record_at(buffer, after)
+            position = any_width.first_record_at(buffer, after)
             if position >= size:
                 break
         look = any_width.look(buffer, position)
         end = line_end(buffer, look.end)
-        tally.slips += bool(look.reason)
-        if look.reason and look.reason != "stray quote":
-            tally.broken += 1
-        elif not grammars[full].is_blank(buffer, position, end):
-            width = look.cells
-            tally.widths[width] += 1
-            tally.stray_quotes += bool(look.reason) and width in {full, full + 1}
-            tally.ending_in_delimiter += width == full + 1 and not look.surplus
-            short_run = short_run + 1 if needed <= width < full else 0
-            tally.longest_short_run = max(tally.longest_short_run, short_run)
-            if not look.reason and not tally.any_quoted:
-                tally.any_quoted = _QUOTE_OF_A_VALUE.match(buffer, position, end) is not None
-        position = grammars[full].first_record_at(buffer, end)
+        is_header = like_header.match(buffer, position) and dialect.columns.are_repeated_by(
+            any_width.values_of_header(buffer[position:end])
+        )
+        if not (is_header or any_width.is_blank(buffer, position, end)):
+            width = _count_record(tally, look, buffer[position:end])
+        position = any_width.first_record_at(buffer, end)
     return tally
 
 
-def _needed(dialect: Dialect) -> int:
-    """How many cells a record must have to have a sku and a name."""
-    return 1 + max(dialect.columns.positions[column] for column in ("sku", "name"))
+def _count_record(tally: _Tally, look: Look, record: bytes) -> int:
+    """Count one record; return how many cells it has."""
+    tally.slips += bool(look.reason)
+    if look.reason and look.reason != "stray quote":
+        tally.broken += 1
+        return look.cells
+    ends_in_delimiter = look.cells == tally.full + 1 and not look.surplus
+    tally.count(look.cells, 1, ends_in_delimiter=ends_in_delimiter)
+    if look.reason:
+        tally.stray_quotes += tally.has_width(look.cells)
+    elif not tally.any_quoted:
+        tally.any_quoted = _QUOTE_OF_A_VALUE.match(record) is not None
+    return look.cells
+
+
+def _like_header(dialect: Dialect) -> re.Pattern[bytes]:
+    """Match the begin of a record whose first named column may hold its own name."""
+    columns, mark = dialect.columns, re.escape(dialect.form.delimiter)
+    place = next(index for index, cell in enumerate(columns.header) if bare_name(cell))
+    wanted = {position: column for column, position in columns.positions.items()}
+    names = columns.names.get(wanted.get(place, ""), {bare_name(columns.header[place])})
+    spellings = {spelling for name in names for spelling in (name, name.upper(), name.title())}
+    cells = rb"(?:[^\r\n" + mark + rb"]*+" + mark + rb"){%d}" % place
+    alternatives = rb"|".join(re.escape(spelling.encode()) for spelling in sorted(spellings))
+    return re.compile(cells + rb'(?:\xef\xbb\xbf|[ \t"])*+(?i:' + alternatives + rb")")
 
 
 def form_notes(dialect: Dialect) -> list[str]:
@@ -191,6 +232,8 @@ def form_notes(dialect: Dialect) -> list[str]:
                 "header has a delimiter too many, the values are in the wrong columns."
             )
         notes.append(note)
+    if form.bare_quotes and form.any_quoted:
+        notes.append("Some values are quoted, and others hold quotes that are taken as they are.")
     if form.backslash:
         notes.append("Quotes in values are escaped by backslashes.")
     return notes

@@ -46,6 +46,14 @@ def no_header(
     )
 
 
+def header_below(number: int, lines: int) -> str:
+    """Say that the header is in a line below those that are searched."""
+    return (
+        f"The header is in line {number}, and is searched for in the first {counted(lines, 'line')}"
+        f" only. Set LFP_HEADER_SEARCH_LINES={number}, or remove the lines above the header."
+    )
+
+
 def other_delimiter_in(line: str, is_header: Callable[[str], bool]) -> str | None:
     """The punctuation mark that would make a header of a line, if one would."""
     marks = dict.fromkeys(

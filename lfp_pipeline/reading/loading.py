@@ -204,7 +204,7 @@ def _load_mended(
     objections: dict[int, str] = {}
     for attempt in range(_MAX_MENDINGS):
         copy = folder / f"mended-{attempt}.csv"
-        mended = mend(file.path, file.dialect, file.rules, copy, file.limit, objections)
+        mended = mend(file.path, file.dialect, copy, file.limit, objections)
         connection.execute(_FORGET_OBJECTIONS)
         if _read(connection, copy, file, _MAX_OBJECTIONS):
             if _row_count(connection) == _count_records(copy, mended.form):

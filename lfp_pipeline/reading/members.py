@@ -43,10 +43,9 @@ def naming(member: str) -> Iterator[None]:
     try:
         yield
     except DeliveryRefusedError as error:
-        if not member:
-            raise
-        msg = f"In {member}: {error}"
-        raise DeliveryRefusedError(msg) from error
+        if member:
+            error.args = (f"In {member}: {error}", *error.args[1:])
+        raise
 
 
 @dataclass

@@ -9,7 +9,6 @@ import bisect
 import re
 import secrets
 from array import array
-from codecs import BOM_UTF8
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
@@ -20,10 +19,9 @@ from typing import BinaryIO, NamedTuple
 
 from lfp_pipeline.reading.dialect import HEAD_BYTES, Dialect
 from lfp_pipeline.reading.encoding import invalid_utf8_offsets
-from lfp_pipeline.reading.records import LINE_END, OTHER_WIDTH, BadRecord, RecordForm
+from lfp_pipeline.reading.records import LINE_END, BadRecord, RecordForm
 from lfp_pipeline.reading.reject_limit import RejectLimit
 from lfp_pipeline.reading.reject_reasons import INVALID_ENCODING, CommonestReason
-from lfp_pipeline.reading.rules import RowRules
 
 BLANK_ROW, REPEATED_HEADER = "blank", "header"
 """What stands in a placeholder for the number of a bad record, where the row is to be skipped."""
@@ -89,7 +87,6 @@ class MendedCopy:
 def mend(
     file: Path,
     dialect: Dialect,
-    rules: RowRules,
     copy: Path,
     limit: RejectLimit,
     objections: Mapping[int, str] | None = None,
@@ -99,7 +96,6 @@ def mend(
     Args:
         file: what cannot be read as it is.
         dialect: how it is written.
-        rules: for its rows.
         copy: the file to write.
         limit: with how many bad records the file is given up.
         objections: offsets in records that DuckDB rejected although the grammar takes them, with
@@ -118,7 +114,7 @@ def mend(
         mmap(opened.fileno(), 0, access=ACCESS_READ) as buffer,
         copy.open("xb") as out,
     ):
-        _Mender(buffer, dialect, rules, mended, out, limit).run(suspects)
+        _Mender(buffer, dialect, mended, out, limit).run(suspects)
     return mended
 
 
@@ -127,7 +123,6 @@ class _Mender:
         self,
         buffer: mmap,
         dialect: Dialect,
-        rules: RowRules,
         mended: MendedCopy,
         out: BinaryIO,
         limit: RejectLimit,
@@ -136,7 +131,6 @@ class _Mender:
         self.form = dialect.form
         self.grammar = dialect.grammar()
         self.dialect = dialect
-        self.rules = rules
         self.mended = mended
         self.out = out
         self.limit = limit
@@ -230,25 +224,15 @@ class _Mender:
         ((reason, count),) = Counter(bad.reason for bad in bad_records).most_common(1)
         first = next(bad for bad in bad_records if bad.reason == reason)
         raw = self.buffer[first.start : min(first.end, first.start + _EXCERPT_BYTES)]
-        place = f"at byte {first.start}"
+        place = f"the record at byte {first.start}"
         return CommonestReason(reason, count, len(bad_records), place, first.detail, raw)
 
     def _repeats_header(self, bad: BadRecord) -> bool:
-        """Whether a record names all columns, though it has more cells, or fewer, or a mark.
-
-        After a byte order mark, a quote is inside a value.
-        """
+        """Whether a record names all columns, though it has more cells, or fewer, or a mark."""
         if bad.end - bad.start > HEAD_BYTES:
             return False
-        record = self.buffer[bad.start : bad.end].rstrip(b"\r\n")
-        if bad.reason == "stray quote" and record.startswith(BOM_UTF8):
-            record = record.removeprefix(BOM_UTF8)
-            if self.grammar.look(record, 0).reason:
-                return False
-        elif bad.reason not in OTHER_WIDTH:
-            return False
-        values = self.grammar.values(record)
-        return self.rules.repeats_header(values, self.dialect.columns.positions)
+        record = self.buffer[bad.start : bad.end]
+        return self.dialect.columns.are_repeated_by(self.grammar.values_of_header(record))
 
     def _write_placeholder(self, number: str) -> None:
         cells = [""] * self.form.width

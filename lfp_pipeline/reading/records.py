@@ -6,6 +6,7 @@ in C over many records at once; Python sees only the bad ones.
 """
 
 import re
+from codecs import BOM_UTF8
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -28,7 +29,7 @@ _OPENING = re.compile(rb'[ ]*+"')
 _COLUMNS_COUNTED = 100_000  # More are noise, and take long.
 _QUOTES_LOOKED_AT = 100
 _LINES_LOOKED_AT = 20
-_QUOTE = b'"'[0]
+_QUOTE, _SPACE = b'" '
 _BACKSLASHED = re.compile(rb'\\(["\\])')
 _SKIP_STEPS = tuple(2**power for power in range(16, -1, -2))
 
@@ -70,6 +71,7 @@ class RecordForm:
             other, and no slip.
         max_bytes: the size of the longest record.
         any_full: whether any record has all cells, as far as was looked.
+        any_quoted: whether any value is quoted, as far as was looked.
     """
 
     delimiter: bytes
@@ -81,6 +83,7 @@ class RecordForm:
     bare_quotes: bool = False
     max_bytes: int = 2_000_000
     any_full: bool = True
+    any_quoted: bool = False
 
 
 class Look(NamedTuple):
@@ -110,8 +113,15 @@ class RecordGrammar:
     main line end only; elsewhere a record may have any.
     """
 
-    def __init__(self, form: RecordForm) -> None:
+    def __init__(self, form: RecordForm, *, stop_before: bytes = rb"(?!)") -> None:
+        """For records of a form.
+
+        Args:
+            form: how they are written.
+            stop_before: a pattern for the begin of records at which `skip_filled` stops.
+        """
         self.form = form
+        self._stop_before = stop_before
         self._mark = mark = re.escape(form.delimiter)
         in_quotes = rb'(?:[^"\\]++|\\[\x00-\xff])*+' if form.backslash else rb'(?:[^"]++|"")*+'
         quoted = rb'"' + in_quotes + rb'"'
@@ -160,12 +170,22 @@ class RecordGrammar:
 
     @cached_property
     def _skips_of_filled(self) -> list[tuple[int, re.Pattern[bytes]]]:
-        not_blank = rb"(?!" + self._blank.pattern + rb")"
-        return _repeated(rb"[\r\n]*+" + not_blank + self._good_fields + rb"(?:\r\n?+|\n)")
+        filled = rb"(?!" + self._blank.pattern + rb"|" + self._stop_before + rb")"
+        return _repeated(rb"[\r\n]*+" + filled + self._good_fields + rb"(?:\r\n?+|\n)")
 
     def fields(self, record: bytes) -> list[str]:
         """The values of one record, unquoted and without the spaces around them."""
         return [value.strip() for value in self.values(record)]
+
+    def values_of_header(self, record: bytes) -> list[str]:
+        """The values of one record that may begin with marks; none where its quotes are a slip.
+
+        After a byte order mark, a quote would be inside a value.
+        """
+        record = record.rstrip(b"\r\n")
+        while record.startswith(BOM_UTF8):
+            record = record.removeprefix(BOM_UTF8)
+        return [] if self.look(record, 0).reason else self.values(record)
 
     def values(self, record: bytes) -> list[str]:
         """The values of one record, unquoted; what is not UTF-8 is replaced."""
@@ -224,9 +244,10 @@ class RecordGrammar:
         return position if records == 0 else None
 
     def skip_filled(self, buffer: Buffer, position: int) -> tuple[int, int]:
-        """How many good records that are not blank follow, and the boundary after them.
+        """How many good records follow, and the boundary after them.
 
-        The last record of a file is none of them if it has no line end.
+        Blank ones are none of them, nor are those to stop before; nor is the last record of a file
+        if it has no line end.
         """
         return _skip_all(self._skips_of_filled, buffer, position)
 
@@ -316,15 +337,38 @@ class RecordGrammar:
                     slip = slip or ("unclosed quote", detail, value - 1)
                     position = self._bare_end(buffer, value)
                 else:
-                    if not self._ends_value(buffer, closing.end()):
+                    end = closing.end()
+                    if not self._ends_value(buffer, end):
                         detail = "text after the closing quote at byte {}"
-                        slip = slip or ("text after a closing quote", detail, closing.end() - 1)
-                    position = self._bare_end(buffer, closing.end())
+                        slip = slip or ("text after a closing quote", detail, end - 1)
+                        end = self._later_closing(buffer, end)
+                    position = self._bare_end(buffer, end)
             is_last = buffer[position : position + 1] != self.form.delimiter
             if is_last or cells >= _COLUMNS_COUNTED:
                 surplus = self._empty_cell.fullmatch(buffer, cell, position) is None
                 return Look(cells, position, surplus, *(slip or ("", "", 0)))
             position += 1
+
+    def _later_closing(self, buffer: Buffer, position: int) -> int:
+        """The end of the quote that closes a value after all, though another did at `position`.
+
+        It ends a value, can begin none, and stands in one of the next lines, before any quote that
+        may begin a value. Without such a quote, `position`.
+        """
+        quote = position - 1
+        for _ in range(_QUOTES_LOOKED_AT):
+            quote = buffer.find(b'"', quote + 1)
+            before = quote
+            while before > position and buffer[before - 1] == _SPACE:
+                before -= 1
+            if self.form.bare_quotes or quote < 0 or self._may_open(buffer, before):
+                break
+            if self._ends_value(buffer, quote + 1):
+                return position if _is_far(buffer, position, quote) else quote + 1
+        return position
+
+    def _may_open(self, buffer: Buffer, quote: int) -> bool:
+        return buffer[quote - 1 : quote] in self._begins_value
 
     def _bare_end(self, buffer: Buffer, position: int) -> int:
         match = self._bare.match(buffer, position)
@@ -340,17 +384,17 @@ class RecordGrammar:
         between them is text, whatever it looks like; unless the second quote may open a value, and
         the record would end with it, one line with too few cells, which has enough without the
         quotes. Elsewhere, the first quote is a stray one if the second may open a value, or if
-        they are on two lines that are records when a quote is a character like any other.
+        they are far apart, on two lines that are records when a quote is a character like any
+        other: so many rows are no text with a slip in it.
         """
-        on_one_line = all(buffer.find(end, value, closing) < 0 for end in (b"\n", b"\r"))
         opening = closing  # Of a value that may begin with quotes of its own: ,"""big"" lamp"
         while opening > max(value, closing - _QUOTES_LOOKED_AT) and buffer[opening - 1] == _QUOTE:
             opening -= 1
-        may_open = buffer[opening - 1 : opening] in self._begins_value
+        may_open = self._may_open(buffer, opening)
         if self._ends_value(buffer, closing + 1):
             return may_open and self._is_record_without_quotes(buffer, start, closing)
         whole = (self._is_whole_line(buffer, place) for place in (value - 1, closing))
-        return may_open or (not on_one_line and all(whole))
+        return may_open or (_is_far(buffer, value, closing) and all(whole))
 
     def _is_record_without_quotes(self, buffer: Buffer, start: int, closing: int) -> bool:
         """Whether a record that ends with a closing quote is a line, and whole without quotes."""
@@ -397,6 +441,15 @@ class RecordGrammar:
             return False
         cells = 1 + bytes(buffer[start:end]).count(self.form.delimiter)
         return self.form.fewest <= cells <= self.form.width
+
+
+def _is_far(buffer: Buffer, start: int, end: int) -> bool:
+    """Whether more lines end between two positions than one text is taken to have."""
+    for _ in range(_LINES_LOOKED_AT):
+        start = line_end(buffer, start)
+        if start > end:
+            return False
+    return True
 
 
 def line_end(buffer: Buffer, position: int) -> int:

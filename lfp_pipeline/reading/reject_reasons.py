@@ -13,9 +13,10 @@ _QUOTES = (
     "quotes of the file by backslashes."
 )
 _REMEDIES = {
-    "missing columns": "Write a delimiter for each empty cell, and a quoted value for a text with "
-    "line breaks.",
-    "too many columns": "Put quotes around values that contain the delimiter.",
+    "missing columns": "Write a delimiter for each empty cell (or unset LFP_REQUIRE_ALL_CELLS, if "
+    "it is set), and a quoted value for a text with line breaks.",
+    "too many columns": "Put quotes around values that contain the delimiter; or name each column "
+    "in the header, if all rows have more cells than it has names.",
     "unclosed quote": _QUOTES,
     "stray quote": _QUOTES,
     "text after a closing quote": _QUOTES,

@@ -1,14 +1,15 @@
 """What a row must be to be accepted, what is skipped, and which of the rows of a file win."""
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import permutations
 from typing import Any
 
 import duckdb
 
 from lfp_pipeline.errors import DeliveryRefusedError
-from lfp_pipeline.reading.columns import WANTED, Aliases, bare_name, known_names
+from lfp_pipeline.reading.columns import WANTED, Aliases, known_names
 from lfp_pipeline.reading.reject_limit import RejectLimit
 from lfp_pipeline.reading.reject_reasons import CommonestReason
 from lfp_pipeline.reading.white_space import BLANK, TRIMMED, UNSEEN
@@ -35,7 +36,16 @@ _IS_NAME = f"""(
     AND contains(${{names}}, chr(10) || {_BARE_NAME.format("{column}")} || chr(10))
 )"""
 
-_NAMES_COLUMNS = " AND ".join(_IS_NAME.format(column=one, names="all_names") for one in WANTED)
+_NAMES_COLUMNS = " AND ".join(
+    _IS_NAME.format(column=one, names="all_names") for one in ("sku", "name")
+)
+
+# The sku is the name of one column, and the name that of another.
+_NAMES_TWO_COLUMNS = " OR ".join(
+    f"{_IS_NAME.format(column='sku', names=f'{one}_names')}"
+    f" AND {_IS_NAME.format(column='name', names=f'{other}_names')}"
+    for one, other in permutations(WANTED, 2)
+)
 
 _IS_HEADER = " AND ".join(_IS_NAME.format(column=one, names=f"{one}_names") for one in WANTED)
 
@@ -48,7 +58,8 @@ IRREGULAR = f"""(
     OR contains(sku, chr(0)) OR contains(name, chr(0)) OR contains(description, chr(0))
     OR strlen(sku) > $max_sku OR strlen(name) > $max_name OR strlen(description) > $max_description
     OR CASE
-        WHEN strlen(description) <= $longest_name AND contains($first_letters, left(sku, 1))
+        WHEN contains($first_letters, left(sku, 1)) AND contains($last_letters, right(sku, 1))
+            AND contains($first_letters, left(name, 1)) AND contains($last_letters, right(name, 1))
         THEN {_NAMES_COLUMNS}
         ELSE false
     END
@@ -94,8 +105,8 @@ WHERE irregular AND {_IS_FORMULA.format("description")}
 
 _SKIP_BLANK = "INSERT INTO excluded SELECT rowid + 1 FROM rows WHERE blank"
 
-_HEADER_IN_ANOTHER_ORDER = f"""
-SELECT min(rowid) + 1 FROM rows WHERE irregular AND {_NAMES_COLUMNS} AND NOT ({_IS_HEADER})
+_ANOTHER_HEADER = f"""
+SELECT min(rowid) + 1 FROM rows WHERE irregular AND ({_NAMES_TWO_COLUMNS}) AND NOT ({_IS_HEADER})
 """
 
 _SKIP_HEADERS = f"INSERT INTO excluded SELECT rowid + 1 FROM rows WHERE irregular AND {_IS_HEADER}"
@@ -173,13 +184,14 @@ class RowRules:
     def parameters(self) -> dict[str, Any]:
         """What is bound to `IRREGULAR`."""
         names = self.names["all_names"]
-        first = {name[0] for name in names.split()}
+        first, last = ({name[place] for name in names.split()} for place in (0, -1))
         return self.lengths | {
             "padded": f"^{TRIMMED}|{TRIMMED}$|^{UNSEEN}*$",
-            "first_letters": "".join(sorted(first | {letter.upper() for letter in first})),
+            "first_letters": _either_case(first),
+            "last_letters": _either_case(last),
             "all_names": names,
             "longest_name": _SPACED * max(map(len, names.encode().split())),
-            "ignored": TRIMMED,
+            "ignored": f'{TRIMMED}|"',
         }
 
     @property
@@ -189,13 +201,6 @@ class RowRules:
         return {f"{column}_names": _lines(known[column]) for column in WANTED} | {
             "all_names": _lines(set().union(*known.values()))
         }
-
-    def repeats_header(self, values: Sequence[str], positions: Mapping[str, int]) -> bool:
-        """Whether the values of a record are the names of the columns."""
-        return len(values) > max(positions.values()) and all(
-            bare_name(values[positions[column]]) in names
-            for column, names in known_names(self.aliases).items()
-        )
 
     @property
     def lengths(self) -> dict[str, int]:
@@ -256,19 +261,19 @@ def skip_headers(connection: duckdb.DuckDBPyConnection, rules: RowRules) -> int:
     """Exclude the rows that repeat the header; return how many.
 
     Raises:
-        DeliveryRefusedError: a row names the columns in another order: what follows it would be
-            read into the wrong ones.
+        DeliveryRefusedError: a row is another header: what follows it would be read into the wrong
+            columns.
     """
     bound = {name: rules.parameters[name] for name in ("longest_name", "ignored")}
     names = rules.names
-    (number,) = connection.execute(_HEADER_IN_ANOTHER_ORDER, bound | names).fetchall()[0]
+    del names["all_names"]
+    (number,) = connection.execute(_ANOTHER_HEADER, bound | names).fetchall()[0]
     if number is not None:
         msg = (
-            f"Row {number} is a header with the columns in another order than at the beginning of "
-            "the file. Deliver what follows it as a file of its own."
+            f"Row {number} is a header, and names other columns, or in another order, than the "
+            "header of the file. Deliver what follows it as a file of its own."
         )
         raise DeliveryRefusedError(msg)
-    del names["all_names"]
     return _written(connection.execute(_SKIP_HEADERS, bound | names))
 
 
@@ -315,6 +320,11 @@ def exclude_superseded(connection: duckdb.DuckDBPyConnection) -> int:
     Repeats are few: they are found by hash, and only their rows are compared and sorted.
     """
     return _written(connection.execute(_SUPERSEDED))
+
+
+def _either_case(letters: Iterable[str]) -> str:
+    """Letters and capitals, and the quote that may stand before and after a name."""
+    return "".join(sorted({'"', *map(str.lower, letters), *map(str.upper, letters)}))
 
 
 def _lines(values: Iterable[str]) -> str:

@@ -93,6 +93,10 @@ def scan_of(
             becomes one, where a thread begins in its middle. Bytes do not add up then.
     """
     form = dialect.form
+    # A record of a file has its line end among its bytes. A copy may add one.
+    longest = form.max_bytes - len(form.newline)
+    if copy:
+        longest = max(form.max_bytes + len(form.newline), _placeholder_bytes(form.width))
     columns = [f"c{index}" for index in range(form.width)]
     text_bytes = [f"strlen({column})" for column in columns]
     if form.last_empty:
@@ -119,14 +123,18 @@ def scan_of(
             "columns": dict.fromkeys(columns, "VARCHAR"),
             "not_null": columns,
             "null_padding": form.fewest < form.width,
-            # Without the line end, which a record of a file has among its bytes.
-            "max_line_size": form.max_bytes - (0 if copy else len(form.newline)),
-            "buffer_size": _BUFFERED_RECORDS * form.max_bytes,
+            "max_line_size": longest,
+            "buffer_size": _BUFFERED_RECORDS * max(longest, form.max_bytes),
             "parallel": not max_objections,
             "keep_objections": max_objections > 0,
             "max_objections": max_objections,
         },
     )
+
+
+def _placeholder_bytes(width: int) -> int:
+    """The size of a placeholder for a bad record, and of a copy's header, at most."""
+    return 100 + width * len(f"c{width},")
 
 
 def _sum(terms: Sequence[str]) -> str:

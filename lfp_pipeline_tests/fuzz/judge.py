@@ -37,8 +37,8 @@ from lfp_pipeline_tests.fuzz.cases import (
 )
 from lfp_pipeline_tests.reading.oracle import BLANKS, Oracle, bare_name
 from lfp_pipeline_tests.reading.support import (
+    AnotherHeaderError,
     Contents,
-    HeaderInAnotherOrderError,
     clean,
     delivery_at,
     expected,
@@ -210,7 +210,7 @@ def _contents(
             require_all=require_all,
             null_tokens=case.null_tokens,
         )
-    except HeaderInAnotherOrderError:
+    except AnotherHeaderError:
         return "another order"
     if b'\\"' in data[start:]:
         oracle = Oracle(data, start, delimiter, header, case.record_bytes, require_all=require_all)

@@ -115,39 +115,48 @@ class Oracle:
             other = self.tally()
             if tally.slips >= min(3, records) and other.slips * 10 <= tally.slips:
                 tally, backslash = other, True
-        bare_quotes = (not tally.quoted or tally.stray >= 3) and not backslash
-        width = fewest = len(self.header)
         records = tally.widths.total() + tally.broken
+
+        def habit(count: int) -> bool:
+            return count >= 3 and count * 10 >= records
+
+        bare_quotes = (not tally.quoted or habit(tally.stray)) and not backslash
+        width = fewest = len(self.header)
         if tally.delimiter_at_end and tally.delimiter_at_end * 10 >= records * 9:
             return Habits(width + 1, width + 1, True, backslash, bare_quotes)
         named = max(place for place, name in enumerate(self.header, 1) if name)
-        widest = max(tally.widths[cells] for cells in range(named, width + 1))
-        width = max(c for c in range(named, width + 1) if tally.widths[c] == widest)
+        most = max(tally.widths[cells] for cells in range(named, width + 1))
+        common = max(c for c in range(named, width + 1) if tally.widths[c] == most)
+        width = max(c for c in range(named, width + 1) if c == common or habit(tally.widths[c]))
         fewest = self.needed
-        short = sum(tally.widths[cells] for cells in range(fewest, width))
-        many = (short >= 3 and short * 10 >= records) or (short and tally.longest_short_run >= 15)
+        short = sum(tally.widths[cells] for cells in range(fewest, common))
+        many = habit(short) or (short and tally.longest_short_run >= 15)
         longest = max((c for c in range(fewest, width + 1) if tally.widths[c]), default=0)
         wanted = max(self.header.index(name) for name in ("sku", "name", "description"))
         split = not all(self.header[:named]) or (named > 3 and longest <= wanted)
         shifted = longest == width - 1 and split
         if not many or shifted or require_all:
-            fewest = width
+            fewest = common
         return Habits(width, fewest, False, backslash, bare_quotes)
 
     def tally(self) -> Tally:
         tally, full = Tally(), len(self.header)
+        named = max(place for place, name in enumerate(self.header, 1) if name)
         position = self.past_empty_lines(self.start)
         while position < len(self.data):
             record = self.look(position)
+            if self.repeats_header(position):
+                position = self.past_empty_lines(record.end)
+                continue
             tally.slips += bool(record.slip)
             if record.slip not in ("", "stray quote"):
                 tally.broken += 1
             elif not self.is_blank(record):
                 cells = len(record.values)
                 tally.widths[cells] += 1
-                tally.stray += bool(record.slip) and cells in (full, full + 1)
+                tally.stray += bool(record.slip) and self.needed <= cells <= full + 1
                 tally.delimiter_at_end += cells == full + 1 and not record.surplus
-                tally.short_run = tally.short_run + 1 if self.needed <= cells < full else 0
+                tally.short_run = tally.short_run + 1 if self.needed <= cells < named else 0
                 tally.longest_short_run = max(tally.longest_short_run, tally.short_run)
                 if not record.slip:
                     quotes = self.data.count(b'"', record.start, record.end)
@@ -195,12 +204,8 @@ class Oracle:
             reason = "record too long"
         if reason and self.is_blank(record):
             return replace(record, skipped="blank")
-        if reason in ("missing columns", "too many columns") and self.is_header(record.values):
+        if reason and self.repeats_header(start):
             return replace(record, skipped="header")
-        if reason == "stray quote" and self.data.startswith(b"\xef\xbb\xbf", start):
-            unmarked = self.look(start + 3)
-            if not unmarked.slip and self.is_header(unmarked.values):
-                return replace(record, skipped="header")
         if reason:
             return replace(record, reason=reason)
         try:
@@ -234,8 +239,18 @@ class Oracle:
                 return False
         return True
 
-    def is_header(self, values: Sequence[bytes]) -> bool:
-        names = [bare_name(value.decode("utf-8", "replace")) for value in values]
+    def repeats_header(self, start: int) -> bool:
+        """Whether a record, after byte order marks, names the columns at their places."""
+        end = self.look(start).end
+        text = self.data[start:end].rstrip(b"\r\n")
+        while text.startswith(b"\xef\xbb\xbf"):
+            text = text[3:]
+        alone = object.__new__(Oracle)
+        alone.__dict__ |= self.__dict__ | {"data": text}
+        record = alone.look(0)
+        if record.slip:
+            return False
+        names = [bare_name(value.decode("utf-8", "replace")) for value in record.values]
         places = {name: self.header.index(name) for name in ("sku", "name", "description")}
         return len(names) > max(places.values()) and all(
             names[place] == name for name, place in places.items()
@@ -258,9 +273,11 @@ class Oracle:
                     slip = slip or "unclosed quote"
                     position = self.bare_end(inside)
                 else:
-                    if not self.ends_value(close + 1):
+                    end = close + 1
+                    if not self.ends_value(end):
                         slip = slip or "text after a closing quote"
-                    position = self.bare_end(close + 1)
+                        end = self.later_close(end)
+                    position = self.bare_end(end)
                     value = self.unescaped(self.data[inside:close])
             values.append(value)
             if not self.at(position, self.delimiter):
@@ -277,6 +294,26 @@ class Oracle:
             and self.delimiter != EQUALS
             and QUOTE not in value[2:-1]
         )
+
+    def later_close(self, position: int) -> int:
+        """After text behind a closing quote: the end of the quote that closes the value after all.
+
+        In the next 20 lines, before a quote that may begin a value; among the next 100 quotes.
+        """
+        end, quotes = position, 0
+        for _ in range(20):
+            end = self.line_end(end)
+        for place in range(position, end):
+            if self.data[place] != QUOTE:
+                continue
+            before = self.data[position:place].rstrip(b" ")
+            first = before[-1] if before else self.data[position - 1]
+            if self.habits.bare_quotes or quotes == 100 or first in (self.delimiter, CR, LF):
+                return position
+            if self.ends_value(place + 1):
+                return place + 1
+            quotes += 1
+        return position
 
     def unescaped(self, text: bytes) -> bytes:
         """A quoted value; what a backslash escapes in a bare one is found there, too."""
@@ -305,11 +342,9 @@ class Oracle:
 
         Where the other ends a value, they are a pair, unless it could begin one, too, and the
         record is one line that ends there, and is whole only without them. Elsewhere, the first is
-        a slip where the other begins a value, or where they are on two lines that have as many
-        delimiters as a record.
+        a slip where the other begins a value, or where they are 20 lines apart, on two lines that
+        have as many delimiters as a record.
         """
-        text = self.data[inside:close]
-        two_lines = CR in text or LF in text
         begin = close
         while begin > max(inside, close - QUOTES_LOOKED_AT) and self.data[begin - 1] == QUOTE:
             begin -= 1
@@ -317,7 +352,10 @@ class Oracle:
         if self.ends_value(close + 1):
             return may_begin and self.is_record_without_quotes(start, close)
         whole = self.is_whole_line(inside - 1) and self.is_whole_line(close)
-        return may_begin or (two_lines and whole)
+        lines_after = inside
+        for _ in range(20):
+            lines_after = self.line_end(lines_after)
+        return may_begin or (lines_after <= close and whole)
 
     def is_record_without_quotes(self, start: int, close: int) -> bool:
         end = self.line_end(start)
@@ -388,5 +426,5 @@ class Oracle:
 
 
 def bare_name(text: str) -> str:
-    """A name as a header is compared: in small letters, without blanks."""
-    return "".join(mark for mark in text if mark not in BLANKS | {"\r", "\n"}).lower()
+    """A name as a header is compared: in small letters, without blanks and quotes."""
+    return "".join(mark for mark in text if mark not in BLANKS | {"\r", "\n", '"'}).lower()

@@ -68,7 +68,7 @@ def test_escaped_quotes_before_delimiters_do_not_end_values(text: str, header: s
 
 
 def test_a_repeated_header_is_compared_in_small_letters_of_any_script():
-    data = "Artikelstraße,name,description\n1,Lamp,x\nARTIKELSTRASSE,Name,x\n"
+    data = "Artikelstraße,name,description\n1,Lamp,x\nARTIKELSTRASSE,Lamp,x\n"
     data += "artikelstraße,name,description\n"
     found = read(data.encode(), column_aliases={"sku": ["Artikelstraße"]})
     assert found.headers == 1

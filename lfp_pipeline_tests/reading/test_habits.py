@@ -169,12 +169,11 @@ def test_a_header_may_end_in_delimiters_where_rows_do_too(
 
 @pytest.mark.parametrize(
     ("full", "trailing", "rejected"),
-    [(5, 4, "too many columns"), (4, 5, ""), (5, 5, "")],
+    [(25, 2, "too many columns"), (5, 4, ""), (4, 5, ""), (5, 5, "")],
 )
-def test_where_a_header_ends_in_a_delimiter_most_rows_decide_on_the_width(
+def test_where_a_header_ends_in_a_delimiter_many_rows_may_do_so_too(
     full: int, trailing: int, rejected: str
 ):
-    """A row without the delimiter is a short one where others have it, of which there are many."""
     file = writer(",", "\n", quoted=False)
     found = file.read(*file.full(full), *file.trailing(trailing), head_end=",")
     assert {why for _, why in found.reasons} == ({rejected} if rejected else set())
@@ -324,13 +323,19 @@ def test_where_nothing_is_quoted_a_quote_is_a_character(delimiter: str, newline:
     assert found.rejects == []
 
 
-@pytest.mark.parametrize(("stray", "is_habit"), [(1, False), (2, False), (3, True), (9, True)])
-def test_among_quoted_values_three_rows_make_bare_quotes_a_habit(stray: int, is_habit: bool):
+@pytest.mark.parametrize(
+    ("stray", "others", "is_habit"),
+    [(2, 10, False), (3, 26, True), (3, 30, False), (60, 500, True)],
+)
+def test_among_quoted_values_many_rows_make_bare_quotes_a_habit(
+    stray: int, others: int, is_habit: bool
+):
     file = writer(",", "\n", quoted=False)
     rows = [f'Rack 19",R-{number},x,1' for number in range(stray)]
-    found = file.read(*file.full(5), 'Sofa,A-1,"x, y",1', *rows, *file.full(500))
+    found = file.read('Sofa,A-1,"x, y",1', *rows, *file.full(others))
     assert [why for _, why in found.reasons] == ([] if is_habit else ["stray quote"] * stray)
     assert ("A-1", "Sofa", "x, y") in found.products
+    assert any("taken as they are" in note for note in found.notes) == is_habit
 
 
 def test_two_quotes_in_one_row_are_one_row_with_quotes():

@@ -27,7 +27,7 @@ def repaired(
     dialect = detect_dialect(data, 0, HeaderSearch(RULES.aliases))
     dialect = dialect.with_form(replace(dialect.form, **form))  # type: ignore[arg-type]
     limit = RejectLimit(1, len(data), columns=3)
-    return mend(path, dialect, RULES, folder / "copy.csv", limit, objections)
+    return mend(path, dialect, folder / "copy.csv", limit, objections)
 
 
 def lines(copy: MendedCopy) -> list[str]:
@@ -140,7 +140,7 @@ def test_too_many_bad_records_refuse_the_file(tmp_path: Path, monkeypatch: pytes
     monkeypatch.setattr(reject_limit, "MAX_REJECTS", 2)
     message = (
         r"More than 2 records are rejected.* 'missing columns' \(2 of 2 rejects\)\. "
-        r"The first is at byte 21, 1 columns instead of 3: bad\. Write a delimiter"
+        r"The first is the record at byte 21, 1 columns instead of 3: bad\. Write a delimiter"
     )
     with pytest.raises(DeliveryRefusedError, match=message):
         repaired(tmp_path, HEAD + b"bad\n" * 3)

@@ -136,17 +136,17 @@ def test_a_quoted_header_after_a_byte_order_mark_is_skipped():
     assert (found.headers, found.rejects) == (1, [])
 
 
-@pytest.mark.parametrize("again", ["sku,name,description", "description, sku, NAME", "sku,sku,sku"])
+@pytest.mark.parametrize("again", ["sku,name,description", "description, sku, NAME", "name,sku,x"])
 @pytest.mark.parametrize("bad", ["", "bad\n"])
 def test_a_header_in_another_order_refuses_the_file(again: str, bad: str):
     data = lines("Lamp,A-1,It shines.", again, "C-3,Desk,x") + bad.encode()
-    with pytest.raises(DeliveryRefusedError, match=r"Row 2 is a header .* in another order"):
+    with pytest.raises(DeliveryRefusedError, match="Row 2 is a header, and names other columns"):
         read(data)
 
 
 def test_a_row_that_is_like_a_header_in_part_is_a_product():
-    found = read(lines("name,sku,x", "sku,name,x2", "name,description,"))
-    assert [row[1] for row in found.winners] == ["sku", "name", "description"]
+    found = read(lines("name,1,x", "lamp,sku,description", "name,name,", "sku,name1,x"))
+    assert [row[1] for row in found.winners] == ["1", "sku", "name", "name1"]
 
 
 def test_lines_above_the_header_are_skipped_and_said():

@@ -57,7 +57,10 @@ def dirty_files(draw: st.DrawFn) -> DirtyFile:
     ends = st.sampled_from([newline.encode()] * 5 + [b"\n", b"\r\n", b"\r", b""])
     rows = st.lists(st.tuples(row, ends).map(b"".join), max_size=12).map(b"".join)
     noise = st.lists(pieces, max_size=40).map(b"".join)
-    return DirtyFile(head + draw(st.one_of(rows, rows, noise)), len(head), delimiter, header)
+    body = draw(st.one_of(rows, rows, noise))
+    if head.endswith(b"\r") and body.startswith(b"\n"):  # It ends the header's line.
+        head, body = head + b"\n", body[1:]
+    return DirtyFile(head + body, len(head), delimiter, header)
 
 
 @given(dirty_files())

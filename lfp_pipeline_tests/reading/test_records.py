@@ -190,6 +190,12 @@ def test_a_good_record_is_no_longer_than_the_limit(end: bytes, most: int):
         (b"a,b,c,\nx", 7, "too many columns", "4 columns instead of 3"),
         (b'a,"b"c\nx', 7, "text after a closing quote", "text after the closing quote at byte 4"),
         (b'a,5" b,c\nx', 9, "stray quote", None),
+        (b'a,b,"c\nd,e,f\ng,h,i";\nx', 21, "text after a closing quote", None),
+        (b'a,b,"c\nd,5" e,f\n', 16, "text after a closing quote", None),
+        (b'a,b,"<p id="x">\nd,e,f\n</p>"\nx', 28, "text after a closing quote", None),
+        (b'a,b,"c"d\ne,f,g\nh"\nx', 18, "text after a closing quote", None),
+        (b'a,b,"c"d\ne,f,"g"\n', 9, "text after a closing quote", None),
+        (b'a,b,"c"d\ne,f, "g"\n', 9, "text after a closing quote", None),
         (b'a,"b\nd"c,"\nx"', 13, "text after a closing quote", None),
         (b'a,"b\nx', 5, "unclosed quote", "the quote at byte 2 is never closed"),
         (b'a,"b,c\n"d",e,f\n', 7, "unclosed quote", None),
@@ -216,6 +222,8 @@ def test_where_records_end_in_delimiters_a_value_there_has_no_column():
 
 # Quotes that are not closed
 
+ROWS = b"d,e,f\n" * 20
+
 
 @pytest.mark.parametrize(
     ("first", "rest"),
@@ -224,8 +232,8 @@ def test_where_records_end_in_delimiters_a_value_there_has_no_column():
         pytest.param(b'a,b,"c\n', b'd,e,"f"\n', id="the next one opens a value on a later line"),
         pytest.param(b'a,b,"c\n', b'"d",e,f\n', id="the next one opens a line"),
         pytest.param(b'a,b,"c\n', b'd,e,"""f"""\n', id="the next one opens quoted quotes"),
-        pytest.param(b'a,b,"c\n', b'd,5" e,f\n', id="both lines are whole records"),
-        pytest.param(b'a,"b,c\n', b'd,e,5" f\n', id="a whole line, cells in quotes"),
+        pytest.param(b'a,b,"c\n', ROWS + b'd,5" e,f\n', id="both lines are whole records"),
+        pytest.param(b'a,"b,c\n', ROWS + b'd,e,5" f\n', id="a whole line, cells in quotes"),
         pytest.param(b'a,b,"c\n', b'd,e,"f,g"\n', id="the next one opens a value with a comma"),
     ],
 )

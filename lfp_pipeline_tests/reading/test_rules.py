@@ -155,9 +155,10 @@ def test_a_row_that_repeats_the_header_is_skipped(connection: duckdb.DuckDBPyCon
 @pytest.mark.parametrize(
     "row",
     [
-        ("sku", "name", "other"),
-        ("sku", "name", ""),
         ("sku", "lamp", "description"),
+        ("lamp", "name", "description"),
+        ("sku", "sku", "sku"),
+        ("name", "name", "name"),
         ("sku1", "name", "description"),
     ],
 )
@@ -175,7 +176,8 @@ def test_a_row_that_names_some_columns_only_is_a_product(
         ("name", "sku", "description"),
         ("Description", " Title", "SKU"),
         ("sku", "text", "title"),
-        ("name", "name", "name"),
+        ("sku", "name", "other"),
+        ("sku", "name", ""),
     ],
 )
 def test_a_header_in_another_order_refuses_the_file(
@@ -183,7 +185,7 @@ def test_a_header_in_another_order_refuses_the_file(
 ):
     insert(connection, ("a", "b", "c"), row, ("a", "b", "c"), rules=LONG)
     clean_values(connection, LONG)
-    with pytest.raises(DeliveryRefusedError, match=r"Row 2 is a header .* in another order"):
+    with pytest.raises(DeliveryRefusedError, match="Row 2 is a header, and names other columns"):
         skip_headers(connection, LONG)
 
 
