@@ -1,5 +1,6 @@
 """Which column of a file is which: by the names in its header."""
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
@@ -36,6 +37,17 @@ class ColumnMap:
             bare_name(values[position].replace('"', "")) in self.names[column]
             for column, position in self.positions.items()
         )
+
+    def like_header(self, delimiter: bytes) -> re.Pattern[bytes]:
+        """Match the begin of a record whose first named column may hold its own name."""
+        mark = re.escape(delimiter)
+        place = next(index for index, cell in enumerate(self.header) if bare_name(cell))
+        wanted = {position: column for column, position in self.positions.items()}
+        names = self.names.get(wanted.get(place, ""), {bare_name(self.header[place])})
+        spellings = {spelling for name in names for spelling in (name, name.upper(), name.title())}
+        cells = rb"(?:[^\r\n" + mark + rb"]*+" + mark + rb"){%d}" % place
+        spelled = rb"|".join(re.escape(spelling.encode()) for spelling in sorted(spellings))
+        return re.compile(cells + rb'(?:\xef\xbb\xbf|[ \t"])*+(?i:' + spelled + rb")")
 
     def named(self, column: str) -> str:
         """What the header of the file calls a wanted column."""

@@ -12,7 +12,7 @@ from mmap import ACCESS_READ, mmap
 from pathlib import Path
 
 from lfp_pipeline.progress import counted
-from lfp_pipeline.reading.columns import ColumnMap, bare_name
+from lfp_pipeline.reading.columns import ColumnMap
 from lfp_pipeline.reading.dialect import Dialect
 from lfp_pipeline.reading.records import Buffer, Look, RecordForm, RecordGrammar, line_end
 
@@ -155,7 +155,7 @@ def _with_width(
 def _tally(buffer: Buffer, dialect: Dialect, form: RecordForm) -> _Tally:
     """Count the records of each kind, those of one kind that follow one another in one go."""
     tally = _Tally(dialect.columns)
-    like_header = _like_header(dialect)
+    like_header = dialect.columns.like_header(form.delimiter)
     # A short record ends where it does if short records are a habit.
     any_width = RecordGrammar(replace(form, fewest=tally.needed))
     grammars: dict[int, RecordGrammar] = {}
@@ -199,18 +199,6 @@ def _count_record(tally: _Tally, look: Look, record: bytes) -> int:
     elif not tally.any_quoted:
         tally.any_quoted = _QUOTE_OF_A_VALUE.match(record) is not None
     return look.cells
-
-
-def _like_header(dialect: Dialect) -> re.Pattern[bytes]:
-    """Match the begin of a record whose first named column may hold its own name."""
-    columns, mark = dialect.columns, re.escape(dialect.form.delimiter)
-    place = next(index for index, cell in enumerate(columns.header) if bare_name(cell))
-    wanted = {position: column for column, position in columns.positions.items()}
-    names = columns.names.get(wanted.get(place, ""), {bare_name(columns.header[place])})
-    spellings = {spelling for name in names for spelling in (name, name.upper(), name.title())}
-    cells = rb"(?:[^\r\n" + mark + rb"]*+" + mark + rb"){%d}" % place
-    alternatives = rb"|".join(re.escape(spelling.encode()) for spelling in sorted(spellings))
-    return re.compile(cells + rb'(?:\xef\xbb\xbf|[ \t"])*+(?i:' + alternatives + rb")")
 
 
 def form_notes(dialect: Dialect) -> list[str]:

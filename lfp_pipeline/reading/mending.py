@@ -131,6 +131,7 @@ class _Mender:
         self.form = dialect.form
         self.grammar = dialect.grammar()
         self.dialect = dialect
+        self.like_header = dialect.columns.like_header(dialect.form.delimiter)
         self.mended = mended
         self.out = out
         self.limit = limit
@@ -229,7 +230,7 @@ class _Mender:
 
     def _repeats_header(self, bad: BadRecord) -> bool:
         """Whether a record names all columns, though it has more cells, or fewer, or a mark."""
-        if bad.end - bad.start > HEAD_BYTES:
+        if bad.end - bad.start > HEAD_BYTES or not self.like_header.match(self.buffer, bad.start):
             return False
         record = self.buffer[bad.start : bad.end]
         return self.dialect.columns.are_repeated_by(self.grammar.values_of_header(record))
