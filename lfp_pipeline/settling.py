@@ -151,8 +151,10 @@ class _Work:
         small = delivery.size_bytes < direct_load.LEAST_BYTES
         if others or small or self._is_suspect(delivery):  # The rehearsal is of another way.
             return []
+        texts: Sequence[PlainText] = ()
         try:
-            text, *more = self._lone_texts
+            texts = self._lone_texts
+            text, *more = texts
             size = text.path.stat().st_size
             memory_bytes = size_in_bytes(self.limits.memory_limit)
             if more or not direct_load.is_worth_it(size, self.warehouse.size_bytes, memory_bytes):
@@ -163,7 +165,7 @@ class _Work:
             with suppress(WarehouseBusyError):
                 return self._load(text, self.warehouse.at_once, only_if_empty=True)
         except DeliveryRefusedError as error:
-            return self._refuse(str(error))
+            return self._refuse(self._told(error, delivery, texts))
         return []
 
     def _load(
@@ -218,11 +220,7 @@ class _Work:
                 )
                 self._check_rejects(reading)
             except DeliveryRefusedError as error:
-                refusal = str(error)
-                if isinstance(error, NoHeaderError) or (
-                    isinstance(error, TooManyRejectsError) and error.reason == INVALID_ENCODING
-                ):
-                    refusal = f"{refusal} {self._encoding_hint(delivery, texts)}".rstrip()
+                refusal = self._told(error, delivery, texts)
                 if reading is None:
                     forget_reading(connection)
         if alone:
@@ -254,6 +252,16 @@ class _Work:
             f"PARTITION={key}` writes them as CSV."
         )
         raise TooManyRejectsError(msg, commonest.reason)
+
+    def _told(
+        self, error: DeliveryRefusedError, delivery: Delivery, texts: Sequence[PlainText]
+    ) -> str:
+        """Return the text of a refusal, with advice on the encoding where that may be the cause."""
+        by_encoding = isinstance(error, NoHeaderError) or (
+            isinstance(error, TooManyRejectsError) and error.reason == INVALID_ENCODING
+        )
+        hint = self._encoding_hint(delivery, texts) if by_encoding else ""
+        return f"{error} {hint}".rstrip()
 
     def _encoding_hint(self, delivery: Delivery, texts: Sequence[PlainText]) -> str:
         """Return how the first text that is not in its encoding is probably written."""

@@ -83,3 +83,24 @@ def test_a_refusal_for_rejects_names_the_commonest_reason_and_its_first_row(tmp_
     refused = take(tmp_path, data + "v-20,Vase,x\n,No sku,x\n")
     assert "too many columns" in refused.error
     assert "row 1" in refused.error
+
+
+@pytest.mark.parametrize("way", ["plain", "direct", "zip of two"])
+def test_the_encoding_is_the_remedy_for_a_header_that_is_not_utf8(tmp_path: Path, way: str):
+    rows = "".join(f"k-{n};Kissen {n};größe {n}, weiß\n" for n in range(10))
+    data = ("sku;name;größe\n" + rows).encode("cp1252")
+    aliases = {"description": ["größe"]}
+    refused = take(tmp_path / "a", data, way, column_aliases=aliases)
+    advised = re.search(r"set LFP_FALLBACK_ENCODING=(\S+)", refused.error)
+    assert advised
+    found = take(
+        tmp_path / "b", data, way, column_aliases=aliases, fallback_encoding=advised[1].rstrip(".")
+    )
+    assert found.products["k-4"] == ("Kissen 4", "größe 4, weiß")
+
+
+def test_so_it_is_for_rows_of_a_file_in_a_zip(tmp_path: Path):
+    rows = "".join(f"k-{n};Kissen;weiß\n" for n in range(11_000))
+    data = ("sku;name;description\n" + rows).encode("cp1252")
+    refused = take(tmp_path / "a", data, "zip of two")
+    assert "LFP_FALLBACK_ENCODING=windows-1252" in refused.error
