@@ -167,7 +167,7 @@ class Engine:
         files = self._listing_at_rest(log).ready
         if not self.warehouse.path.exists():
             return list(files)
-        versions = {file: self._versions(file) for file in files}
+        versions = {file: self.raw_zone.versions(file) for file in files}
         with self.warehouse.opened("reading the ledger", log) as connection:
             known = accounts(connection, [file.partition_key for file in files])
             pending = []
@@ -191,7 +191,7 @@ class Engine:
         return [
             one
             for one in self.raw_zone.unended(self.warehouse.told_id(), log)
-            if (one.partition_key, one.delivered_at, one.size_bytes) not in versions
+            if (one.partition_key, one.version_time, one.size_bytes) not in versions
         ]
 
     def unended_wishes(self, log: logging.Logger) -> list[Delivery]:
@@ -275,15 +275,6 @@ class Engine:
             return {}, 0
         with self.warehouse.opened("reading the ledger", log) as connection:
             return accounts(connection, keys), product_count(connection)
-
-    def _versions(self, file: InboxFile) -> list[Delivery]:
-        """The deliveries that may be that version of a file."""
-        try:
-            deliveries = self.raw_zone.deliveries(file.partition_key)
-        except LandingError:  # A record cannot be read; landing the file anew writes it anew.
-            return []
-        version = (utc_from_ns(file.mtime_ns), file.size_bytes)
-        return [one for one in deliveries if (one.delivered_at, one.size_bytes) == version]
 
     def _note_again(
         self,

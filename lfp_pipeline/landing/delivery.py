@@ -45,7 +45,8 @@ class Delivery:
 
     Attributes:
         partition_key: the source file, through all its versions.
-        delivered_at: when this version came to be, in UTC without a zone, to the microsecond.
+        delivered_at: the time that decides which version is newer, in UTC without a zone, to the
+            microsecond (see `delivery_time`).
         sha256: of the exact bytes, in hex.
         source: where it came from, without credentials.
         size_bytes: of the raw file.
@@ -53,6 +54,8 @@ class Delivery:
         path: of the raw file.
         kind: what it holds.
         text_format: how it is written, as far as its source says.
+        stated_at: when its source says that this version came to be, in UTC without a zone; None:
+            at `delivered_at`, or the source does not say.
     """
 
     partition_key: str
@@ -64,6 +67,17 @@ class Delivery:
     path: Path
     kind: Kind = Kind.PRODUCTS
     text_format: TextFormat = TextFormat()
+    stated_at: datetime | None = None
+
+    @property
+    def version_time(self) -> datetime:
+        """The time by which its source tells this version from others."""
+        return self.stated_at or self.delivered_at
+
+    @property
+    def is_dated_ahead(self) -> bool:
+        """Whether its source dates it after it landed."""
+        return self.kind is Kind.PRODUCTS and self.version_time > self.landed_at
 
     @property
     def delivery_id(self) -> str:

@@ -17,12 +17,13 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, replace
-from datetime import datetime, timedelta
+from datetime import datetime
 from pathlib import Path
 from typing import BinaryIO
 
 from lfp_pipeline.errors import LandingError, RawFileError
 from lfp_pipeline.landing.delivery import Delivery, Kind, TextFormat, stamp
+from lfp_pipeline.landing.delivery_time import time_of_fetched, time_of_file
 from lfp_pipeline.landing.durable import leftovers, publish, temporary_beside, turn_in
 from lfp_pipeline.landing.inbox import InboxFile
 from lfp_pipeline.landing.intact import TOUCHED_AT, check_intact
@@ -35,11 +36,9 @@ from lfp_pipeline.landing.outcomes import (
     read_outcome,
 )
 from lfp_pipeline.landing.partition_key import PURGES, is_partition_key
-from lfp_pipeline.landing.sources import Source, utc_from_ns, utc_now
+from lfp_pipeline.landing.sources import Fetched, Source, utc_from_ns, utc_now
 from lfp_pipeline.progress import TransferProgress
 from lfp_pipeline.remedies import remedy
-
-_INSTANT = timedelta(microseconds=1)
 
 
 class RawZone:
@@ -63,8 +62,8 @@ class RawZone:
             source: what is fetched.
             key: the partition.
             log: for progress.
-            polled: whether it is fetched again and again. Then, as where the source tells no time,
-                the bytes of the newest delivery are no other one.
+            polled: whether it is fetched again and again. Then the bytes of the newest delivery are
+                no other one.
             kind: what it holds. What has landed before stays what it was.
 
         Raises:
@@ -87,25 +86,46 @@ class RawZone:
         with temporary_beside(folder / "raw") as (file, temporary):
             sink = _HashingSink(file, self.root)
             fetched = source.fetch(sink, progress)
-            delivered_at = fetched.modified
-            if polled or delivered_at is None:
-                newest = self.newest(key)
-                if newest is not None and newest.sha256 == sink.digest.hexdigest():
-                    delivered_at = newest.delivered_at
-                delivered_at = delivered_at or _now_after(newest)
-            delivery = Delivery(
-                partition_key=key,
-                delivered_at=delivered_at,
-                sha256=sink.digest.hexdigest(),
-                source=source.name,
-                size_bytes=file.tell(),
-                landed_at=utc_now(),
-                path=folder / f"{stamp(delivered_at)}-{sink.digest.hexdigest()[:16]}.raw",
-                kind=kind,
-                text_format=fetched.text_format,
-            )
+            sha256, landed_at = sink.digest.hexdigest(), utc_now()
             with turn_in(folder):
+                if kind is Kind.DELETION:  # Its time is chosen: it is after what it deletes.
+                    delivered_at = fetched.modified or landed_at
+                else:
+                    delivered_at = self._time(key, fetched, sha256, landed_at, polled=polled)
+                delivery = Delivery(
+                    partition_key=key,
+                    delivered_at=delivered_at,
+                    sha256=sha256,
+                    source=source.name,
+                    size_bytes=file.tell(),
+                    landed_at=landed_at,
+                    path=folder / f"{stamp(delivered_at)}-{sha256[:16]}.raw",
+                    kind=kind,
+                    text_format=fetched.text_format,
+                    stated_at=None if fetched.modified == delivered_at else fetched.modified,
+                )
                 return self._keep(delivery, file, temporary, log)
+
+    def _time(
+        self, key: str, fetched: Fetched, sha256: str, landed_at: datetime, *, polled: bool
+    ) -> datetime:
+        """Return the time of a version: if it has landed before, that of its record."""
+        stated_at = fetched.modified
+        if stated_at is None or polled or not fetched.is_file_time:
+            newest = self.newest(key)
+            return time_of_fetched(fetched, sha256, landed_at, newest, polled=polled)
+        folder = self.root / key
+
+        def is_taken(moment: datetime) -> bool:
+            others = folder.glob(f"{stamp(moment)}-*.json")
+            return any(not other.stem.endswith(f"-{sha256[:16]}") for other in others)
+
+        for record in folder.glob(f"[!.]*-{sha256[:16]}.json"):
+            with suppress(LandingError):  # The record is written anew, if it is that of the time.
+                recorded = _read_record(record)
+                if recorded.version_time == stated_at:
+                    return recorded.delivered_at
+        return time_of_file(stated_at, landed_at, self.newest(key), is_taken)
 
     def _keep(
         self, delivery: Delivery, file: BinaryIO, temporary: Path, log: logging.Logger
@@ -119,7 +139,9 @@ class RawZone:
         is_kept = recorded is not None and _is_intact(recorded)
         if recorded is not None:
             text_format = _text_format_to_keep(recorded, delivery.text_format, log)
-            kept = recorded if is_kept else replace(delivery, kind=recorded.kind)
+            kept = recorded
+            if not is_kept:
+                kept = replace(delivery, kind=recorded.kind, stated_at=recorded.stated_at)
             delivery = replace(kept, text_format=text_format)
         is_recorded = is_kept and delivery == recorded
         was_pruned = is_pruned(delivery.path)
@@ -258,15 +280,22 @@ class RawZone:
 
     def outcome(self, file: InboxFile, database_id: str | None) -> Outcome | None:
         """What became of that version of a file; None: it is not in yet, or is to land again."""
-        moment = stamp(utc_from_ns(file.mtime_ns))
-        for note in (self.root / file.partition_key).glob(f"{moment}-*.outcome"):
-            outcome = read_outcome(note, database_id)
-            is_recorded = note.with_suffix(".json").exists()
-            if outcome is None or not (is_recorded and _has_landed_with(file.size_bytes, note)):
-                continue
-            if not is_to_land_again(note.with_suffix(".raw"), file.size_bytes, file.ctime_ns):
+        for delivery in self.versions(file):
+            outcome = read_outcome(delivery.path, database_id)
+            if outcome and not is_to_land_again(delivery.path, file.size_bytes, file.ctime_ns):
                 return outcome
         return None
+
+    def versions(self, file: InboxFile) -> list[Delivery]:
+        """Return the deliveries that may be a version of a file, oldest first."""
+        named = (utc_from_ns(file.mtime_ns), file.size_bytes)
+        found = []
+        for record in (self.root / file.partition_key).glob("[!.]*.json"):
+            with suppress(LandingError):  # Landing the file again writes its record anew.
+                delivery = _read_record(record)
+                if (delivery.version_time, delivery.size_bytes) == named:
+                    found.append(delivery)
+        return sorted(found, key=lambda one: one.age)
 
     def has_twin(self, delivery: Delivery) -> bool:
         """Whether another delivery of its partition has the same digest, as far as names tell."""
@@ -289,6 +318,8 @@ class RawZone:
         }
         if delivery.text_format == TextFormat():
             del content["text_format"]
+        if delivery.stated_at is None:
+            del content["stated_at"]
         content[TOUCHED_AT] = delivery.path.stat().st_ctime_ns
         record = delivery.path.with_suffix(".json")
         with temporary_beside(record) as (file, temporary):
@@ -326,15 +357,6 @@ def _write_errors_told(root: Path) -> Iterator[None]:
         raise LandingError(msg.rstrip(), permanent=True) from error
 
 
-def _now_after(newest: Delivery | None) -> datetime:
-    """Now, but after the newest delivery: also where the clock has stepped back since."""
-    if newest is None:
-        return utc_now()
-    with suppress(OverflowError):  # There is a last moment.
-        return max(utc_now(), newest.delivered_at + _INSTANT)
-    return newest.delivered_at
-
-
 def _text_format_to_keep(recorded: Delivery, given: TextFormat, log: logging.Logger) -> TextFormat:
     """Return the text format for the record of a delivery that lands again.
 
@@ -365,22 +387,16 @@ def _is_intact(delivery: Delivery) -> bool:
     return True
 
 
-def _has_landed_with(size_bytes: int, note: Path) -> bool:
-    """Whether the delivery beside that note has landed with that many bytes."""
-    with suppress(FileNotFoundError):
-        if note.with_suffix(".raw").stat().st_size == size_bytes:
-            return True
-    with suppress(LandingError):  # The raw file is pruned, gone or cut off; or of another version.
-        return _read_record(note.with_suffix(".json")).size_bytes == size_bytes
-    return False
-
-
 def as_recorded(delivery: Delivery) -> Delivery:
     """Return a delivery with the text format that its record has now, if that can be read."""
     with suppress(LandingError):
         recorded = _read_record(delivery.path.with_suffix(".json"))
         return replace(delivery, text_format=recorded.text_format)
     return delivery
+
+
+def _moment(text: str | None) -> datetime | None:
+    return None if text is None else datetime.fromisoformat(text)
 
 
 def _read_record(record: Path) -> Delivery:
@@ -401,6 +417,7 @@ def _read_record(record: Path) -> Delivery:
             path=record.with_suffix(".raw"),
             kind=Kind(content.get("kind", Kind.PRODUCTS)),  # Older records do not tell.
             text_format=TextFormat(**content.get("text_format", {})),
+            stated_at=_moment(content.get("stated_at")),
         )
     except (OSError, ValueError, KeyError, TypeError) as error:
         msg = (

@@ -38,10 +38,13 @@ class Fetched:
     Attributes:
         modified: when they were last changed, in UTC without a zone; None: the source has no time.
         text_format: how they are written, as far as the source says.
+        is_file_time: whether `modified` is the time of a file on this machine. It tells which of
+            two versions is newer; the time that a server reports does not.
     """
 
     modified: datetime | None
     text_format: TextFormat = field(default_factory=TextFormat)
+    is_file_time: bool = False
 
 
 class Source(Protocol):
@@ -133,7 +136,7 @@ class LocalFile:
         if _state(before) != _state(after):
             msg = f"{self.name} changed while it was being read. It is taken when it is at rest."
             raise LandingError(msg, permanent=False)
-        return Fetched(utc_from_ns(before.st_mtime_ns))
+        return Fetched(utc_from_ns(before.st_mtime_ns), is_file_time=True)
 
     @contextmanager
     def _errors_told(self) -> Iterator[None]:
