@@ -40,6 +40,12 @@ products_checks = [
         asset=PRODUCTS,
         description=f"At most {REJECT_SHARE_WARNING:.0%} of a file's rows are rejected.",
     ),
+    dg.AssetCheckSpec(
+        "delivery_times",
+        asset=PRODUCTS,
+        description="No file is dated after it landed, and no file that landed last is older than "
+        "what stands.",
+    ),
 ]
 
 name_counts_checks = [
@@ -64,6 +70,7 @@ def check_products(
         if one.account.rows_read
     }
     worst = max(rejected.values(), default=0.0)
+    warnings = [f"{one.delivery.delivery_id}: {told}" for one in ingested for told in one.warnings]
     return [
         dg.AssetCheckResult(
             asset_key=PRODUCTS,
@@ -90,6 +97,13 @@ def check_products(
                 "largest_share": worst,
                 "rejected": sum(one.account.rows_rejected for one in ingested),
             },
+        ),
+        dg.AssetCheckResult(
+            asset_key=PRODUCTS,
+            check_name="delivery_times",
+            passed=not warnings,
+            severity=dg.AssetCheckSeverity.WARN,
+            metadata={"warnings": "\n".join(warnings) or "none"},
         ),
     ]
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 
 import duckdb
 
+from lfp_pipeline.delivery_warnings import delivery_warnings, older_version
 from lfp_pipeline.errors import LandingError, LfpError
 from lfp_pipeline.ingested import Ingested, NotLanded
 from lfp_pipeline.ingestion import ingest, note_outcomes
@@ -21,10 +22,10 @@ from lfp_pipeline.landing.fence import Fence
 from lfp_pipeline.landing.inbox import InboxFile, Listing, list_inbox
 from lfp_pipeline.landing.intents import is_pruned, is_reverted, is_to_land_again
 from lfp_pipeline.landing.locations import source_at
-from lfp_pipeline.landing.outcomes import read_outcome
+from lfp_pipeline.landing.outcomes import is_dropped_anew, read_outcome
 from lfp_pipeline.landing.partition_key import partition_key
 from lfp_pipeline.landing.raw_zone import RawZone
-from lfp_pipeline.landing.sources import DownloadLimits, LocalFile, Source, utc_from_ns
+from lfp_pipeline.landing.sources import DownloadLimits, LocalFile, Source, utc_from_ns, utc_now
 from lfp_pipeline.landing.sources_file import NamedSource, read_sources
 from lfp_pipeline.reading.unpacking import is_packed
 from lfp_pipeline.settings import Settings
@@ -149,10 +150,17 @@ class Engine:
         Raises:
             LandingError: it could not be fetched.
         """
+        started = utc_now()
         if isinstance(source, Feed):
             with source.being_read():
-                return self.raw_zone.land(source, key, log, polled=True)
-        return self.raw_zone.land(source, key, log)
+                delivery = self.raw_zone.land(source, key, log, polled=True)
+        else:
+            delivery = self.raw_zone.land(source, key, log)
+        has_landed_before = delivery.landed_at < started
+        if has_landed_before and (newer := self.raw_zone.newer_than(delivery)):
+            told = older_version(delivery, newer)
+            log.warning("%s landed before, and is here again. %s", delivery.delivery_id, told)
+        return delivery
 
     # What is still to be done
 
@@ -170,12 +178,14 @@ class Engine:
         versions = {file: self.raw_zone.versions(file) for file in files}
         with self.warehouse.opened("reading the ledger", log) as connection:
             known = accounts(connection, [file.partition_key for file in files])
+            id_ = database_id(connection)
             pending = []
             for file, deliveries in versions.items():
                 ended = [one for one in deliveries if _is_ended(one, file, known)]
-                if not ended:
+                outcome = self.raw_zone.outcome(file, id_)
+                if not ended or (outcome and is_dropped_anew(file, outcome)):
                     pending.append(file)
-                self._note_again(ended, known, database_id(connection), log)
+                self._note_again(ended, known, id_, log)
             return pending
 
     def unended(self, log: logging.Logger, offered: Sequence[InboxFile] = ()) -> list[Delivery]:
@@ -238,8 +248,9 @@ class Engine:
                 not_landed.append(NotLanded(key, message))
             elif not left:
                 newest = deliveries[-1]
-                if newest.delivery_id in known:
-                    finished.append(Ingested(newest, known[newest.delivery_id], products=products))
+                if account := known.get(newest.delivery_id):
+                    warnings = delivery_warnings(newest, account, self.raw_zone)
+                    finished.append(Ingested(newest, account, products=products, warnings=warnings))
                 else:
                     message = f"{newest.delivery_id} is pruned. Land its file again."
                     not_landed.append(NotLanded(key, message))
@@ -248,15 +259,13 @@ class Engine:
     def outcome(self, file: InboxFile) -> Status | None:
         """What became of a version of a file in the inbox, without opening the database.
 
-        A refused file that was dropped anew, moved or touched since is offered again; and so is one
-        that brings what was in the bytes that it has lost.
+        A file that was dropped anew, moved or touched since is offered again: it may have other
+        bytes in spite of the same time and size. So is one that brings bytes that were lost.
         """
         outcome = self.raw_zone.outcome(file, self.warehouse.told_id())
-        if outcome is None:
+        if outcome is None or is_dropped_anew(file, outcome):
             return None
-        status = Status(outcome.status)
-        dropped_anew = status is Status.REFUSED and file.ctime_ns > outcome.noted_ns
-        return None if dropped_anew else status
+        return Status(outcome.status)
 
     def _listing_at_rest(self, log: logging.Logger) -> Listing:
         """The inbox; what was dropped a moment ago is given the time to be whole."""

@@ -2,15 +2,17 @@
 
 import logging
 from collections.abc import Collection, Sequence
+from dataclasses import replace
 
 import duckdb
 
+from lfp_pipeline.delivery_warnings import delivery_warnings
 from lfp_pipeline.errors import LfpError, WarehouseBrokenError, WarehouseBusyError
 from lfp_pipeline.ingested import Ingested
 from lfp_pipeline.landing.delivery import Delivery, Kind
 from lfp_pipeline.landing.intents import is_reverted
 from lfp_pipeline.landing.outcomes import note_outcome
-from lfp_pipeline.landing.raw_zone import as_recorded
+from lfp_pipeline.landing.raw_zone import RawZone, as_recorded
 from lfp_pipeline.reading.rehearsal import digests_of_the_dead
 from lfp_pipeline.remedies import remedy, told
 from lfp_pipeline.settings import Settings
@@ -70,7 +72,11 @@ def ingest(
         ingested = [Ingested(batch[0], _note_failure(batch[0], error, warehouse, log))]
     if not warehouse.draft:
         note_outcomes(ingested, log)
-    return ingested
+    raw_zone = RawZone(settings.raw_dir)
+    return [
+        replace(one, warnings=delivery_warnings(one.delivery, one.account, raw_zone))
+        for one in ingested
+    ]
 
 
 def _parts(batch: Sequence[Delivery], died: Collection[str]) -> Sequence[Sequence[Delivery]]:

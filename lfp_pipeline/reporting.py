@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from typing import Any
 
 import dagster as dg
@@ -70,7 +71,8 @@ def delivery_metadata(delivery: Delivery) -> Metadata:
     return {
         "delivery_id": delivery.delivery_id,
         "source": delivery.source,
-        "delivered_at": _utc(delivery),
+        "delivered_at": _utc(delivery.delivered_at),
+        "stated_at": _utc(delivery.version_time),
         "size": megabytes(delivery.size_bytes),
         "size_bytes": delivery.size_bytes,
         "sha256": delivery.sha256,
@@ -89,7 +91,7 @@ def ingested_metadata(ingested: Ingested) -> Metadata:
         **_skipped_lines(account),
         "delivery_id": delivery.delivery_id,
         "source": delivery.source,
-        "delivered_at": _utc(delivery),
+        "delivered_at": _utc(delivery.delivered_at),
         "size": megabytes(delivery.size_bytes),
         "sha256": delivery.sha256,
     }
@@ -97,6 +99,8 @@ def ingested_metadata(ingested: Ingested) -> Metadata:
         metadata["seconds"] = round(ingested.seconds, 3)
     if account.notes:  # They may quote the file: as text, they are no Markdown.
         metadata["notes"] = dg.MetadataValue.text(account.notes)
+    if ingested.warnings:
+        metadata["warnings"] = dg.MetadataValue.text("\n".join(ingested.warnings))
     if account.rows_rejected:
         metadata["to_mend_the_rejects"] = f"make rejects PARTITION={delivery.partition_key}"
     if ingested.batch > 1:
@@ -177,6 +181,9 @@ def _skipped(account: Account) -> list[str]:
 def tell(log: logging.Logger, outcome: Ingested | NotLanded) -> None:
     """Log what became of a delivery; what is not well, as a warning."""
     log.log(logging.INFO if is_merged(outcome) else logging.WARNING, summary(outcome))
+    if isinstance(outcome, Ingested):
+        for warning in outcome.warnings:
+            log.warning("%s: %s", outcome.partition_key, warning)
 
 
 def is_merged(outcome: Ingested | NotLanded) -> bool:
@@ -232,8 +239,8 @@ def materialization(asset: str, delivery: Delivery, metadata: Metadata) -> dg.As
     )
 
 
-def _utc(delivery: Delivery) -> str:
-    return f"{delivery.delivered_at:%Y-%m-%d %H:%M:%S.%f} UTC"
+def _utc(moment: datetime) -> str:
+    return f"{moment:%Y-%m-%d %H:%M:%S.%f} UTC"
 
 
 def _table(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> dg.MetadataValue[Any]:

@@ -6,19 +6,21 @@ Nothing is waited for, and nobody is held up: the tables are read in their publi
 import logging
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import duckdb
 
+from lfp_pipeline.delivery_warnings import delivery_warnings, older_version
 from lfp_pipeline.engine import Engine
-from lfp_pipeline.errors import LfpError, SettingsError
+from lfp_pipeline.errors import LandingError, LfpError, SettingsError
 from lfp_pipeline.holds import living
 from lfp_pipeline.landing.delivery import Delivery
 from lfp_pipeline.landing.inbox import InboxFile, Listing, list_inbox
 from lfp_pipeline.progress import counted
-from lfp_pipeline.warehouse.account import Status
+from lfp_pipeline.warehouse.account import Account, Status
 from lfp_pipeline.warehouse.writer_lock import Turn
 
 _LOG = logging.getLogger(__name__)
@@ -92,6 +94,8 @@ class State:
         left_alone: the ids of what is given up, and nothing tries again: a failed one that is not
             kept, a refused one whose file is in the inbox no longer.
         is_outdated: whether the tables have changed since they were published.
+        warnings: what people should know of the times of the deliveries that ended last, and of
+            older versions in the inbox.
         feed_errors: what is wrong, by feed.
         disk: bytes, by what takes them.
         free_bytes: left on the disk.
@@ -109,6 +113,7 @@ class State:
     tables: Tables | None
     left_alone: frozenset[str]
     is_outdated: bool
+    warnings: Sequence[str]
     feed_errors: Mapping[str, str]
     disk: Mapping[str, int]
     free_bytes: int
@@ -153,6 +158,7 @@ def state_of(engine: Engine) -> State:
             )
         ),
         is_outdated=engine.published.is_outdated,
+        warnings=[*_time_warnings(tables, engine), *_older_versions(listing, engine)],
         feed_errors=_feed_errors(engine, problems),
         disk={
             "database": engine.warehouse.size_bytes,
@@ -215,6 +221,24 @@ def _feed_errors(engine: Engine, problems: list[str]) -> dict[str, str]:
     problems += wrong
     polled = ((feed.key, feed.memory.polls.error) for feed in feeds)
     return {key: error for key, error in polled if error}
+
+
+def _time_warnings(tables: Tables | None, engine: Engine) -> Iterator[str]:
+    for row in tables.latest if tables else ():
+        with suppress(LandingError):  # It is not there any more.
+            delivery = engine.raw_zone.find(row["delivery_id"])
+            rows = {column: row[column] for column in row if column.startswith("rows_")}
+            account = Account(delivery.delivery_id, Status(row["status"]), **rows)
+            for warning in delivery_warnings(delivery, account, engine.raw_zone):
+                yield f"{delivery.delivery_id}: {warning}"
+
+
+def _older_versions(listing: Listing, engine: Engine) -> Iterator[str]:
+    for file in listing.ready:
+        for delivery in engine.raw_zone.versions(file):
+            if newer := engine.raw_zone.newer_than(delivery):
+                told = older_version(delivery, newer)
+                yield f"{file.name} in the inbox is an older version. {told}"
 
 
 def _size(path: Path) -> int:

@@ -23,6 +23,7 @@ def as_text(state: State) -> str:
     """The state for people, in lines."""
     parts = {
         "Problems": list(state.problems),
+        "Warnings": list(state.warnings),
         "Pending": _pending(state),
         "Running": _running(state),
         "Given up": _given_up(state),

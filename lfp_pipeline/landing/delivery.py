@@ -99,3 +99,12 @@ def stamp(moment: datetime) -> str:
     """A moment as a compact name that sorts as time does: 20261120T081952.123456Z."""
     # strftime does not pad years before 1000 everywhere; isoformat does.
     return moment.isoformat(timespec="microseconds").translate(_WITHOUT_MARKS) + "Z"
+
+
+def parse_stamp(text: str) -> datetime:
+    """Return the moment that `stamp` has written.
+
+    Raises:
+        ValueError: it has not.
+    """
+    return datetime.fromisoformat(text.removesuffix("Z"))

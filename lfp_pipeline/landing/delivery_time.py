@@ -8,17 +8,24 @@ was written; but no file was written after it landed.
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import datetime, timedelta
+from typing import NamedTuple
 
-from lfp_pipeline.landing.delivery import Delivery
 from lfp_pipeline.landing.sources import Fetched
 
 _INSTANT = timedelta(microseconds=1)
 
 
+class Version(NamedTuple):
+    """A version of a file that has landed: its time, and the first digits of its sha256."""
+
+    delivered_at: datetime
+    digest: str
+
+
 def time_of_file(
     stated_at: datetime,
     now: datetime,
-    newest: Delivery | None,
+    newest: Version | None,
     is_taken: Callable[[datetime], bool],
 ) -> datetime:
     """Return the time of a version of a file that has not landed before.
@@ -26,11 +33,11 @@ def time_of_file(
     Args:
         stated_at: when the file was modified.
         now: when it lands.
-        newest: the newest delivery of its partition.
+        newest: the newest version in its partition.
         is_taken: whether another version has a time. Of two with the same, this one is newer.
     """
     if stated_at > now:
-        return time_after(newest, now)
+        return _time_after(newest, now)
     moment = stated_at
     while is_taken(moment):
         moment += _INSTANT
@@ -38,7 +45,7 @@ def time_of_file(
 
 
 def time_of_fetched(
-    fetched: Fetched, sha256: str, now: datetime, newest: Delivery | None, *, polled: bool
+    fetched: Fetched, sha256: str, now: datetime, newest: Version | None, *, polled: bool
 ) -> datetime:
     """Return the time of what a server had: other bytes than the newest ones are newer.
 
@@ -48,20 +55,21 @@ def time_of_fetched(
         fetched: what the server says of the bytes.
         sha256: their digest, in hex.
         now: when they were fetched.
-        newest: the newest delivery of their partition.
-        polled: whether they are fetched again and again. Then the server's time does not count.
+        newest: the newest version in their partition.
+        polled: whether they are fetched again and again. Then the same bytes have no newer time.
     """
     moment = min(fetched.modified or now, now)
     if newest is None:
         return moment
     is_newer = moment > newest.delivered_at
-    if newest.sha256 == sha256 and (polled or fetched.modified is None or not is_newer):
+    is_newest = sha256.startswith(newest.digest)
+    if is_newest and (polled or fetched.modified is None or not is_newer):
         return newest.delivered_at
-    return moment if is_newer else time_after(newest, now)
+    return moment if is_newer else _time_after(newest, now)
 
 
-def time_after(newest: Delivery | None, now: datetime) -> datetime:
-    """Return now, but after the newest delivery: also where the clock has stepped back since."""
+def _time_after(newest: Version | None, now: datetime) -> datetime:
+    """Return now, but after the newest version: also where the clock has stepped back since."""
     if newest is None:
         return now
     with suppress(OverflowError):  # There is a last moment.

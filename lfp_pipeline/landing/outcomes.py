@@ -5,11 +5,13 @@ database that it speaks of, and says nothing of another. Where it is lost, or no
 of the delivery now, that is offered again, and found to be in, or taken in or out.
 """
 
+import time
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from lfp_pipeline.landing.durable import publish, sync_folder, temporary_beside
+from lfp_pipeline.landing.inbox import InboxFile
 from lfp_pipeline.landing.intents import is_reverted
 
 _SUFFIX = ".outcome"
@@ -59,3 +61,11 @@ def read_outcome(raw: Path, database_id: str | None) -> Outcome | None:
         return None
     is_end = status in _ENDS and (status == REVERTED) == is_reverted(raw)
     return Outcome(status, noted_ns) if is_end and noted_id == database_id else None
+
+
+def is_dropped_anew(file: InboxFile, outcome: Outcome) -> bool:
+    """Whether a file was written, moved or touched after the outcome of its version was noted.
+
+    A file from a clock that goes ahead is not, until that time has come.
+    """
+    return outcome.noted_ns < file.ctime_ns <= time.time_ns()

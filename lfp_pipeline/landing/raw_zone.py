@@ -22,8 +22,8 @@ from pathlib import Path
 from typing import BinaryIO
 
 from lfp_pipeline.errors import LandingError, RawFileError
-from lfp_pipeline.landing.delivery import Delivery, Kind, TextFormat, stamp
-from lfp_pipeline.landing.delivery_time import time_of_fetched, time_of_file
+from lfp_pipeline.landing.delivery import Delivery, Kind, TextFormat, parse_stamp, stamp
+from lfp_pipeline.landing.delivery_time import Version, time_of_fetched, time_of_file
 from lfp_pipeline.landing.durable import leftovers, publish, temporary_beside, turn_in
 from lfp_pipeline.landing.inbox import InboxFile
 from lfp_pipeline.landing.intact import TOUCHED_AT, check_intact
@@ -112,7 +112,7 @@ class RawZone:
         """Return the time of a version: if it has landed before, that of its record."""
         stated_at = fetched.modified
         if stated_at is None or polled or not fetched.is_file_time:
-            newest = self.newest(key)
+            newest = self._newest_version(key)
             return time_of_fetched(fetched, sha256, landed_at, newest, polled=polled)
         folder = self.root / key
 
@@ -125,7 +125,19 @@ class RawZone:
                 recorded = _read_record(record)
                 if recorded.version_time == stated_at:
                     return recorded.delivered_at
-        return time_of_file(stated_at, landed_at, self.newest(key), is_taken)
+        return time_of_file(stated_at, landed_at, self._newest_version(key), is_taken)
+
+    def _newest_version(self, key: str) -> Version | None:
+        """Return the newest version in a partition, as the name of its record tells it."""
+        record = self._newest_record(key)
+        if record is None:
+            return None
+        time, _, digest = record.stem.partition("-")
+        return Version(parse_stamp(time), digest)
+
+    def _newest_record(self, key: str) -> Path | None:
+        # Names sort as time does.
+        return max((self.root / key).glob("[0-9]*T*Z-*.json"), default=None)
 
     def _keep(
         self, delivery: Delivery, file: BinaryIO, temporary: Path, log: logging.Logger
@@ -163,8 +175,19 @@ class RawZone:
         Raises:
             LandingError: its record cannot be read.
         """
-        newest = max((self.root / key).glob("[!.]*.json"), default=None)  # Names sort as time does.
+        newest = self._newest_record(key)
         return None if newest is None else _read_record(newest)
+
+    def newer_than(self, delivery: Delivery) -> Delivery | None:
+        """Return the newest delivery of the same partition, if it is a newer one.
+
+        None, too, if its record cannot be read: whoever needs it says so.
+        """
+        newest = self._newest_record(delivery.partition_key)
+        if newest is not None and newest.stem > delivery.path.stem:
+            with suppress(LandingError):
+                return _read_record(newest)
+        return None
 
     def deliveries(self, key: str) -> list[Delivery]:
         """All deliveries of a partition, oldest first.
@@ -280,11 +303,13 @@ class RawZone:
 
     def outcome(self, file: InboxFile, database_id: str | None) -> Outcome | None:
         """What became of that version of a file; None: it is not in yet, or is to land again."""
-        for delivery in self.versions(file):
-            outcome = read_outcome(delivery.path, database_id)
-            if outcome and not is_to_land_again(delivery.path, file.size_bytes, file.ctime_ns):
-                return outcome
-        return None
+        outcomes = [
+            outcome
+            for delivery in self.versions(file)
+            if (outcome := read_outcome(delivery.path, database_id))
+            and not is_to_land_again(delivery.path, file.size_bytes, file.ctime_ns)
+        ]
+        return max(outcomes, key=lambda outcome: outcome.noted_ns, default=None)
 
     def versions(self, file: InboxFile) -> list[Delivery]:
         """Return the deliveries that may be a version of a file, oldest first."""
