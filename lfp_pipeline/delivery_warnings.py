@@ -1,4 +1,4 @@
-"""What people should know of the times of a delivery: a row may not count because of them."""
+"""What people should know of a delivery beside its rows: its time, and an unfinished upload."""
 
 from shlex import quote
 
@@ -15,7 +15,11 @@ def delivery_warnings(delivery: Delivery, account: Account, raw_zone: RawZone) -
         account: what became of its rows.
         raw_zone: that has it.
     """
-    found = (_dated_ahead(delivery), _wholly_stale(delivery, account, raw_zone))
+    found = (
+        _dated_ahead(delivery),
+        _wholly_stale(delivery, account, raw_zone),
+        _completion(delivery, account),
+    )
     return tuple(warning for warning in found if warning)
 
 
@@ -51,3 +55,9 @@ def _wholly_stale(delivery: Delivery, account: Account, raw_zone: RawZone) -> st
     if newer is None or newer.landed_at > delivery.landed_at:
         return None  # It came in its turn.
     return f"None of its rows counts, though it landed last. {older_version(delivery, newer)}"
+
+
+def _completion(delivery: Delivery, account: Account) -> str | None:
+    if delivery.completes is None or account.status is not Status.MERGED:
+        return None
+    return f"It completes an unfinished upload, which is reverted: {delivery.completes}."

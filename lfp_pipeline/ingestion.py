@@ -2,16 +2,17 @@
 
 import logging
 from collections.abc import Collection, Sequence
+from contextlib import suppress
 from dataclasses import replace
 
 import duckdb
 
 from lfp_pipeline.delivery_warnings import delivery_warnings
-from lfp_pipeline.errors import LfpError, WarehouseBrokenError, WarehouseBusyError
+from lfp_pipeline.errors import LandingError, LfpError, WarehouseBrokenError, WarehouseBusyError
 from lfp_pipeline.ingested import Ingested
 from lfp_pipeline.landing.delivery import Delivery, Kind
-from lfp_pipeline.landing.intents import is_reverted
-from lfp_pipeline.landing.outcomes import note_outcome
+from lfp_pipeline.landing.intents import is_reverted, want_reverted
+from lfp_pipeline.landing.outcomes import last_noted, note_outcome, read_outcome
 from lfp_pipeline.landing.raw_zone import RawZone, as_recorded
 from lfp_pipeline.reading.rehearsal import digests_of_the_dead
 from lfp_pipeline.remedies import remedy, told
@@ -71,12 +72,41 @@ def ingest(
             log.exception("%s failed", batch[0].delivery_id)
         ingested = [Ingested(batch[0], _note_failure(batch[0], error, warehouse, log))]
     if not warehouse.draft:
+        _take_out_unfinished(ingested, settings, warehouse, log)
         note_outcomes(ingested, log)
     raw_zone = RawZone(settings.raw_dir)
     return [
         replace(one, warnings=delivery_warnings(one.delivery, one.account, raw_zone))
         for one in ingested
     ]
+
+
+def _take_out_unfinished(
+    ingested: Sequence[Ingested], settings: Settings, warehouse: Warehouse, log: logging.Logger
+) -> None:
+    """Revert the unfinished uploads that newly merged deliveries complete.
+
+    Before their outcomes are noted: a process that dies in between has it done by the next.
+    """
+    raw_zone = RawZone(settings.raw_dir)
+    for one in ingested:
+        delivery = one.delivery
+        is_new = read_outcome(delivery.path, one.database_id) is None
+        if delivery.completes is None or one.account.status is not Status.MERGED or not is_new:
+            continue
+        with suppress(LandingError):  # It is not there any more.
+            unfinished = raw_zone.find(delivery.completes)
+            if is_reverted(unfinished.path) or last_noted(unfinished.path) == Status.REFUSED:
+                continue
+            with warehouse.lock.held("taking out an unfinished upload", log):
+                want_reverted(unfinished.path)  # Behind the lock: so nobody prunes what it needs.
+            log.warning(
+                "%s was an unfinished upload: %s begins with it, and goes on in the middle of its "
+                "last record. It is reverted.",
+                unfinished.delivery_id,
+                delivery.delivery_id,
+            )
+            ingest([unfinished], settings, warehouse, log)
 
 
 def _parts(batch: Sequence[Delivery], died: Collection[str]) -> Sequence[Sequence[Delivery]]:

@@ -37,6 +37,7 @@ from lfp_pipeline.landing.outcomes import (
 )
 from lfp_pipeline.landing.partition_key import PURGES, is_partition_key
 from lfp_pipeline.landing.sources import Fetched, Source, utc_from_ns, utc_now
+from lfp_pipeline.landing.unfinished import PrefixDigest, ends_in_a_record
 from lfp_pipeline.progress import TransferProgress
 from lfp_pipeline.remedies import remedy
 
@@ -83,8 +84,9 @@ class RawZone:
         for leftover in leftovers(folder):
             log.info("Removing %s, left by a landing that was killed", leftover)
         progress = TransferProgress(log, f"Landing {source.name}")
+        before = None if kind is Kind.DELETION else self._last_version(key)
         with temporary_beside(folder / "raw") as (file, temporary):
-            sink = _HashingSink(file, self.root)
+            sink = _HashingSink(file, self.root, before.size_bytes if before else 0)
             fetched = source.fetch(sink, progress)
             sha256, landed_at = sink.digest.hexdigest(), utc_now()
             with turn_in(folder):
@@ -103,6 +105,7 @@ class RawZone:
                     kind=kind,
                     text_format=fetched.text_format,
                     stated_at=None if fetched.modified == delivered_at else fetched.modified,
+                    completes=_unfinished(before, sink, file, temporary),
                 )
                 return self._keep(delivery, file, temporary, log)
 
@@ -126,6 +129,12 @@ class RawZone:
                 if recorded.version_time == stated_at:
                     return recorded.delivered_at
         return time_of_file(stated_at, landed_at, self._newest_version(key), is_taken)
+
+    def _last_version(self, key: str) -> Delivery | None:
+        """Return the newest delivery of a partition, if its record can be read."""
+        with suppress(LandingError):
+            return self.newest(key)
+        return None
 
     def _newest_version(self, key: str) -> Version | None:
         """Return the newest version in a partition, as the name of its record tells it."""
@@ -153,7 +162,12 @@ class RawZone:
             text_format = _text_format_to_keep(recorded, delivery.text_format, log)
             kept = recorded
             if not is_kept:
-                kept = replace(delivery, kind=recorded.kind, stated_at=recorded.stated_at)
+                kept = replace(
+                    delivery,
+                    kind=recorded.kind,
+                    stated_at=recorded.stated_at,
+                    completes=recorded.completes,
+                )
             delivery = replace(kept, text_format=text_format)
         is_recorded = is_kept and delivery == recorded
         was_pruned = is_pruned(delivery.path)
@@ -343,8 +357,9 @@ class RawZone:
         }
         if delivery.text_format == TextFormat():
             del content["text_format"]
-        if delivery.stated_at is None:
-            del content["stated_at"]
+        for name in ("stated_at", "completes"):
+            if content[name] is None:
+                del content[name]
         content[TOUCHED_AT] = delivery.path.stat().st_ctime_ns
         record = delivery.path.with_suffix(".json")
         with temporary_beside(record) as (file, temporary):
@@ -353,23 +368,39 @@ class RawZone:
 
 
 class _HashingSink:
-    """Writes to a file and hashes on the way."""
+    """Writes to a file and hashes on the way: all of it, and its first bytes."""
 
-    def __init__(self, file: BinaryIO, root: Path) -> None:
+    def __init__(self, file: BinaryIO, root: Path, first_bytes: int) -> None:
         self.file = file
         self.root = root
-        self.digest = hashlib.sha256()
+        self.first_bytes = first_bytes
+        self.restart()
 
     def write(self, chunk: bytes) -> None:
         self.digest.update(chunk)
+        self.prefix.update(chunk)
         with _write_errors_told(self.root):
             self.file.write(chunk)
 
     def restart(self) -> None:
         self.digest = hashlib.sha256()
+        self.prefix = PrefixDigest(self.first_bytes)
         with _write_errors_told(self.root):
             self.file.seek(0)
             self.file.truncate()
+
+
+def _unfinished(
+    before: Delivery | None, sink: _HashingSink, file: BinaryIO, temporary: Path
+) -> str | None:
+    """Return the id of the version before, if what was fetched completes it."""
+    if before is None or not 0 < before.size_bytes < file.tell():
+        return None
+    file.flush()
+    is_begin = sink.prefix.hexdigest() == before.sha256
+    return (
+        before.delivery_id if is_begin and ends_in_a_record(before.size_bytes, temporary) else None
+    )
 
 
 @contextmanager
@@ -443,6 +474,7 @@ def _read_record(record: Path) -> Delivery:
             kind=Kind(content.get("kind", Kind.PRODUCTS)),  # Older records do not tell.
             text_format=TextFormat(**content.get("text_format", {})),
             stated_at=_moment(content.get("stated_at")),
+            completes=content.get("completes"),
         )
     except (OSError, ValueError, KeyError, TypeError) as error:
         msg = (

@@ -9,6 +9,7 @@ import re
 from collections import Counter
 from dataclasses import dataclass, field, replace
 from mmap import ACCESS_READ, mmap
+from os import SEEK_END
 from pathlib import Path
 
 from lfp_pipeline.progress import counted
@@ -201,9 +202,13 @@ def _count_record(tally: _Tally, look: Look, record: bytes) -> int:
     return look.cells
 
 
-def form_notes(dialect: Dialect) -> list[str]:
+def form_notes(path: Path, dialect: Dialect) -> list[str]:
     """What people should know of the form of a file, a sentence each."""
     form, notes = dialect.form, []
+    if not _ends_in_line_end(path, dialect):
+        notes.append(
+            "The last row has no line end, though all others have: the file may be cut off."
+        )
     if dialect.title:
         lines = counted(dialect.lines_above, "line")
         notes.append(f"Skipped {lines} above the header; one of them is: {dialect.title}")
@@ -225,6 +230,15 @@ def form_notes(dialect: Dialect) -> list[str]:
     if form.backslash:
         notes.append("Quotes in values are escaped by backslashes.")
     return notes
+
+
+def _ends_in_line_end(path: Path, dialect: Dialect) -> bool:
+    """Whether the last row of a file, if it has any, ends in a line end."""
+    with path.open("rb") as file:
+        if file.seek(0, SEEK_END) <= dialect.body_start:
+            return True
+        file.seek(-1, SEEK_END)
+        return file.read() in {b"\n", b"\r"}
 
 
 def form_of_file(path: Path, dialect: Dialect, *, require_all_cells: bool) -> RecordForm:

@@ -275,7 +275,7 @@ def _read_text(
         loaded.dialect.columns.ignored,
         loaded.mended is not None,
         SkippedLines(blank_lines, repeated_headers, loaded.dialect.lines_above),
-        [*loaded.notes, *form_notes(loaded.dialect)],
+        [*loaded.notes, *form_notes(loaded.path, loaded.dialect)],
         loaded.path.stat().st_size,
     )
 

@@ -123,7 +123,7 @@ def load_directly(
         dialect.columns.ignored,
         mended=False,
         skipped=SkippedLines(blank=empty_lines, above_header=dialect.lines_above),
-        notes=[*text.notes, *form_notes(dialect)],
+        notes=[*text.notes, *form_notes(text.path, dialect)],
         size_bytes=text.path.stat().st_size,
     )
     return choose_winners(connection, delivery, [read], started)
