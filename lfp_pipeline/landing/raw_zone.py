@@ -13,6 +13,7 @@ the delivery is offered again, and found to be in.
 import hashlib
 import json
 import logging
+import os
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -40,6 +41,7 @@ from lfp_pipeline.progress import TransferProgress
 from lfp_pipeline.remedies import remedy
 
 _INSTANT = timedelta(microseconds=1)
+_OWNER_ONLY = 0o600
 
 
 class RawZone:
@@ -84,9 +86,10 @@ class RawZone:
         for leftover in leftovers(folder):
             log.info("Removing %s, left by a landing that was killed", leftover)
         progress = TransferProgress(log, f"Landing {source.name}")
-        with temporary_beside(folder / "raw") as (file, temporary):
+        with temporary_beside(folder / "raw", _OWNER_ONLY) as (file, temporary):
             sink = _HashingSink(file, self.root)
             fetched = source.fetch(sink, progress)
+            os.fchmod(file.fileno(), fetched.readers.mode_in(os.fstat(file.fileno()).st_gid))
             delivered_at = fetched.modified
             if polled or delivered_at is None:
                 newest = self.newest(key)
@@ -127,7 +130,6 @@ class RawZone:
             # What it has won may have been given up, or it is to be read in another way.
             forget_outcome(delivery.path)
         if not is_kept:
-            temporary.chmod(0o444)
             publish(file, temporary, delivery.path)
         if was_pruned:
             keep_again(delivery.path)
