@@ -77,7 +77,9 @@ def _ingest_pending(
     note_not_tried(context, still_written)
     if not files and not deliveries:
         inbox = engine.settings.inbox_dir
-        context.log.info("Nothing is pending: every file in %s is in, or out as you wished.", inbox)
+        context.log.info(
+            "Nothing is pending: all complete files in %s are in, or out as you wished.", inbox
+        )
         engine.publish(context.log)
         return
     context.log.info(

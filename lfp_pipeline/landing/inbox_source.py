@@ -96,17 +96,16 @@ class InboxSource:
                 if error.errno in _ANOTHER:
                     raise self._replaced() from error
                 raise
+            if file_state(os.fstat(descriptor)) != self._listed_state:
+                os.close(descriptor)
+                raise self._replaced()
             with os.fdopen(descriptor, "rb") as file:
-                listed = self.file
-                if file_state(os.fstat(descriptor)) != (
-                    listed.device,
-                    listed.inode,
-                    listed.size_bytes,
-                    listed.mtime_ns,
-                    listed.ctime_ns,
-                ):
-                    raise self._replaced()
                 yield file, barriers
+
+    @property
+    def _listed_state(self) -> tuple[int, int, int, int, int]:
+        file = self.file
+        return file.device, file.inode, file.size_bytes, file.mtime_ns, file.ctime_ns
 
     def _open(self) -> tuple[int, tuple[tuple[int, int], ...]]:
         """Open folder after folder, each in the one above: no name is looked up twice."""

@@ -154,7 +154,7 @@ def copy_at_rest(
     name: str,
     sink: Sink,
     on_progress: OnProgress,
-    status_afterwards: Callable[[], os.stat_result],
+    look_again: Callable[[], os.stat_result],
 ) -> Fetched:
     """Copy an open file that nobody changes meanwhile.
 
@@ -163,7 +163,7 @@ def copy_at_rest(
         name: of the file, for people.
         sink: takes the bytes.
         on_progress: is told how many.
-        status_afterwards: looks at the file once more, or at what is in its place then.
+        look_again: looks at the file, or at what has taken its place.
 
     Raises:
         LandingError: it changed.
@@ -174,10 +174,16 @@ def copy_at_rest(
         sink.write(chunk)
         done += len(chunk)
         on_progress(done, before.st_size)
-    if file_state(before) != file_state(status_afterwards()):
+        if done > before.st_size:  # It grows, perhaps without end.
+            _see_that_it_rests(name, before, look_again())
+    _see_that_it_rests(name, before, look_again())
+    return Fetched(utc_from_ns(before.st_mtime_ns), readers=readers_of(file.fileno()))
+
+
+def _see_that_it_rests(name: str, before: os.stat_result, now: os.stat_result) -> None:
+    if file_state(before) != file_state(now):
         msg = f"{name} changed while it was being read. It is taken when it is at rest."
         raise LandingError(msg, permanent=False)
-    return Fetched(utc_from_ns(before.st_mtime_ns), readers=readers_of(file.fileno()))
 
 
 def file_state(status: os.stat_result) -> tuple[int, int, int, int, int]:
