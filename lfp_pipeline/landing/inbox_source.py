@@ -94,11 +94,11 @@ class InboxSource:
                 raise self._still_written() from error
             except OSError as error:
                 if error.errno in _ANOTHER:
-                    raise self._replaced() from error
+                    raise self._replaced(error.strerror) from error
                 raise
             if file_state(os.fstat(descriptor)) != self._listed_state:
                 os.close(descriptor)
-                raise self._replaced()
+                raise self._replaced("it was changed or replaced")
             with os.fdopen(descriptor, "rb") as file:
                 yield file, barriers
 
@@ -126,9 +126,9 @@ class InboxSource:
         msg = f"{self.name} is still being written: a program has it open. It is taken afterwards."
         return StillWrittenError(msg)
 
-    def _replaced(self) -> LandingError:
+    def _replaced(self, reason: str) -> LandingError:
         msg = (
-            f"{self.name} is not the file that was listed any more: it was changed, replaced or "
-            "taken away. What is there is left for the next look at the inbox."
+            f"{self.name} is not the file that was listed any more: {reason}. What is there is left "
+            "for the next look at the inbox."
         )
         return LandingError(msg, permanent=False)
