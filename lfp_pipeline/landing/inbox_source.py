@@ -30,6 +30,8 @@ _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK  # To open a pipe would wait
 _ANOTHER = {errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENXIO}
 """What the system says where a file or folder is gone, or has become a link or a socket."""
 
+_CHANGED = "it was changed, or another file is in its place"
+
 
 @dataclass(frozen=True)
 class InboxSource:
@@ -94,11 +96,11 @@ class InboxSource:
                 raise self._still_written() from error
             except OSError as error:
                 if error.errno in _ANOTHER:
-                    raise self._replaced(error.strerror) from error
+                    raise self._replaced(error.strerror or str(error)) from error
                 raise
             if file_state(os.fstat(descriptor)) != self._listed_state:
                 os.close(descriptor)
-                raise self._replaced("it was changed or replaced")
+                raise self._replaced(_CHANGED)
             with os.fdopen(descriptor, "rb") as file:
                 yield file, barriers
 
@@ -128,7 +130,7 @@ class InboxSource:
 
     def _replaced(self, reason: str) -> LandingError:
         msg = (
-            f"{self.name} is not the file that was listed any more: {reason}. What is there is left "
-            "for the next look at the inbox."
+            f"{self.name} is not the file that was listed any more: {reason}. What is there is "
+            "left for the next look at the inbox."
         )
         return LandingError(msg, permanent=False)

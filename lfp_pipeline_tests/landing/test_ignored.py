@@ -2,7 +2,8 @@
 
 import pytest
 
-from lfp_pipeline.landing.ignored import IgnoredNames, ignored_pattern
+from lfp_pipeline.landing.ignored import IGNORED, IgnoredNames, ignored_pattern
+from lfp_pipeline_tests.processes import PROJECT
 
 FILES = """
 .hidden .DS_Store ._products.csv .a.csv.swp .~lock.products.ods# .nfs0001 .a.csv.AbC123
@@ -73,3 +74,8 @@ def test_a_name_that_is_not_utf8_is_matched() -> None:
 def test_a_pattern_that_matches_nothing_is_refused(pattern: str) -> None:
     with pytest.raises(ValueError, match="a pattern such as"):
         ignored_pattern(pattern)
+
+
+def test_the_documentation_lists_every_pattern() -> None:
+    text = (PROJECT / "docs" / "sources.md").read_text()
+    assert [one for one in IGNORED if f"`{one.replace(chr(13), chr(92) + 'r')}`" not in text] == []
