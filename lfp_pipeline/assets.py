@@ -8,7 +8,7 @@ from itertools import chain
 import dagster as dg
 import duckdb
 
-from lfp_pipeline.busy import failing_plainly, note_busy
+from lfp_pipeline.busy import failing_plainly, note_busy, note_not_tried
 from lfp_pipeline.checks import (
     check_name_counts,
     check_products,
@@ -79,6 +79,7 @@ def raw_products(
             context.log_event(
                 materialization("raw_products", delivery, delivery_metadata(delivery))
             )
+        note_not_tried(context, [one.partition_key for one in missing if one.still_written])
         raise failure(missing)
     for delivery in landed:
         context.add_asset_metadata(
@@ -205,7 +206,7 @@ def _land(
     try:
         sources = _sources(context, engine, keys, config)
     except (LandingError, SettingsError) as error:
-        return [], [NotLanded(key, str(error)) for key in keys]
+        return [], [NotLanded.because_of(error, key) for key in keys]
     for key in keys:
         try:
             if key in sources:
@@ -214,7 +215,7 @@ def _land(
                 landed.append(_newest(engine, key))
                 context.log.info("%s is in no source any more; its newest delivery stands", key)
         except LandingError as error:
-            missing.append(NotLanded(key, str(error)))
+            missing.append(NotLanded.because_of(error, key))
     return landed, missing
 
 

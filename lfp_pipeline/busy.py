@@ -1,6 +1,6 @@
-"""How runs fail: plainly; and where the database was in other hands, that is no failed attempt."""
+"""How runs fail: plainly; and what they did not come to try is no failed attempt."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 
 import dagster as dg
@@ -9,6 +9,7 @@ from lfp_pipeline.errors import LfpError, WarehouseBusyError
 from lfp_pipeline.remedies import remedy, told
 
 BUSY_TAG = "lfp/database_busy"
+NOT_TRIED_TAG = "lfp/not_tried"
 
 
 @contextmanager
@@ -34,3 +35,11 @@ def failing_plainly(
 def note_busy(context: dg.AssetExecutionContext | dg.OpExecutionContext) -> None:
     """Note that the run in hand could not have the database."""
     context.instance.add_run_tags(context.run.run_id, {BUSY_TAG: "true"})
+
+
+def note_not_tried(
+    context: dg.AssetExecutionContext | dg.OpExecutionContext, keys: Collection[str]
+) -> None:
+    """Note which of its partitions the run in hand leaves alone: their files are being written."""
+    if keys:
+        context.instance.add_run_tags(context.run.run_id, {NOT_TRIED_TAG: ",".join(sorted(keys))})

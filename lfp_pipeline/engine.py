@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 import duckdb
 
 from lfp_pipeline.delivery_warnings import delivery_warnings, older_version
-from lfp_pipeline.errors import LandingError, LfpError
+from lfp_pipeline.errors import LandingError, LfpError, StillWrittenError
 from lfp_pipeline.ingested import Ingested, NotLanded
 from lfp_pipeline.ingestion import ingest, note_outcomes
 from lfp_pipeline.landing.delivery import Delivery
@@ -20,14 +20,17 @@ from lfp_pipeline.landing.feed_memory import FeedMemory
 from lfp_pipeline.landing.feeds import Feed, below
 from lfp_pipeline.landing.fence import Fence
 from lfp_pipeline.landing.inbox import InboxFile, Listing, list_inbox
+from lfp_pipeline.landing.inbox_source import InboxSource
 from lfp_pipeline.landing.intents import is_pruned, is_reverted, is_to_land_again
 from lfp_pipeline.landing.locations import source_at
 from lfp_pipeline.landing.outcomes import is_dropped_anew, read_outcome
 from lfp_pipeline.landing.partition_key import partition_key
 from lfp_pipeline.landing.raw_zone import RawZone
-from lfp_pipeline.landing.sources import DownloadLimits, LocalFile, Source, utc_from_ns, utc_now
+from lfp_pipeline.landing.sources import DownloadLimits, Source, utc_from_ns, utc_now
 from lfp_pipeline.landing.sources_file import NamedSource, read_sources
-from lfp_pipeline.reading.unpacking import is_packed
+from lfp_pipeline.progress import some_of
+from lfp_pipeline.reading.compression import MAGIC_BYTES
+from lfp_pipeline.reading.unpacking import is_packed, is_packed_head
 from lfp_pipeline.settings import Settings
 from lfp_pipeline.warehouse.account import Account, Status
 from lfp_pipeline.warehouse.duckdb_file import Warehouse
@@ -140,9 +143,12 @@ class Engine:
         listing = self._listing_at_rest(log)
         if busy := {partition_key(name) for name in listing.unstable} & set(keys):
             msg = f"{', '.join(sorted(busy))}: still being written. Try again when it is at rest."
-            raise LandingError(msg, permanent=False)
+            raise StillWrittenError(msg)
         files = {file.partition_key: file for file in listing.ready}
-        return {key: LocalFile(files[key].path) for key in keys if key in files}
+        return {key: self._inbox_source(files[key]) for key in keys if key in files}
+
+    def _inbox_source(self, file: InboxFile) -> InboxSource:
+        return InboxSource(self.settings.inbox_dir, file)
 
     def land(self, source: Source, key: str, log: logging.Logger) -> Delivery:
         """Bring a source into the raw zone.
@@ -165,16 +171,30 @@ class Engine:
     # What is still to be done
 
     def pending_inbox_files(self, log: logging.Logger) -> list[InboxFile]:
-        """The files in the inbox that are ready and not merged, or reverted, oldest first.
+        """The ready files of `pending_inbox`."""
+        return list(self.pending_inbox(log).ready)
 
-        And those that bring what is merged the bytes that it has lost.
+    def pending_inbox(self, log: logging.Logger) -> Listing:
+        """The inbox; of the ready files those that are not merged, or reverted, oldest first.
+
+        And those that bring what is merged the bytes that it has lost. Those that a program has
+        open for writing are not ready.
 
         Raises:
             LandingError: the inbox cannot be read.
         """
-        files = self._listing_at_rest(log).ready
+        listing = self._listing_at_rest(log)
+        pending = self._pending(listing.ready, log)
+        written = {file for file in pending if self.is_being_written(file)}
+        names = sorted(file.name for file in written)
+        if written:
+            log.warning("Left alone, open for writing in other programs: %s", some_of(names))
+        ready = tuple(file for file in pending if file not in written)
+        return replace(listing, ready=ready, unstable=(*listing.unstable, *names))
+
+    def _pending(self, files: Sequence[InboxFile], log: logging.Logger) -> Sequence[InboxFile]:
         if not self.warehouse.path.exists():
-            return list(files)
+            return files
         versions = {file: self.raw_zone.versions(file) for file in files}
         with self.warehouse.opened("reading the ledger", log) as connection:
             known = accounts(connection, [file.partition_key for file in files])
@@ -267,15 +287,34 @@ class Engine:
             return None
         return Status(outcome.status)
 
+    def list_inbox(self) -> Listing:
+        """What is in the inbox now.
+
+        Raises:
+            LandingError: it cannot be read.
+        """
+        settings = self.settings
+        return list_inbox(
+            settings.inbox_dir,
+            quiet_seconds=settings.inbox_quiet_seconds,
+            ignored=settings.ignored_files,
+        )
+
+    def is_being_written(self, file: InboxFile) -> bool:
+        """Whether a program has a file of the inbox open for writing, as far as can be told."""
+        return self._inbox_source(file).is_being_written()
+
     def _listing_at_rest(self, log: logging.Logger) -> Listing:
         """The inbox; what was dropped a moment ago is given the time to be whole."""
-        quiet = self.settings.inbox_quiet_seconds
-        listing = list_inbox(self.settings.inbox_dir, quiet_seconds=quiet)
+        listing = self.list_inbox()
         if listing.unstable:
-            time.sleep(quiet)
-            listing = list_inbox(self.settings.inbox_dir, quiet_seconds=quiet)
+            time.sleep(self.settings.inbox_quiet_seconds)
+            listing = self.list_inbox()
         if listing.unstable:
             log.warning("Left alone, still being written: %s", list(listing.unstable[:10]))
+        if listing.left_out:
+            level = logging.WARNING if listing.skipped else logging.INFO
+            log.log(level, "In the inbox %s: %s.", self.settings.inbox_dir, listing.left_out)
         return listing
 
     def _ledger(self, keys: Sequence[str], log: logging.Logger) -> tuple[dict[str, Account], int]:
@@ -320,7 +359,7 @@ class Engine:
 
         None harms another.
         """
-        batches = _batches(files, deliveries, self.settings)
+        batches = self._batches(files, deliveries)
         share = min(self.settings.parallel_files, max(len(batches), 1))
         busy = threading.Event()
 
@@ -343,6 +382,34 @@ class Engine:
             finally:  # Who stops listening does not wait for what has not begun.
                 pool.shutdown(cancel_futures=True)
 
+    def _batches(
+        self, files: Sequence[InboxFile], deliveries: Sequence[Delivery]
+    ) -> Sequence[Batch]:
+        """Cut what is to be taken in into batches, in order: of one if large, of many if small."""
+        batches: list[list[InboxFile | Delivery]] = []
+        room = files_left = 0
+        due: Batch = [*deliveries, *files]
+        for one in due:
+            size = self._text_bytes(one)
+            if size > room or not files_left:
+                batches.append([])
+                room, files_left = self.settings.batch_bytes, self.settings.batch_files
+            batches[-1].append(one)
+            room -= size
+            files_left -= 1
+        return batches
+
+    def _text_bytes(self, one: InboxFile | Delivery) -> int:
+        """About how large a file is when unpacked."""
+        with suppress(OSError, LandingError):  # It is gone, or may not be read: landing it tells.
+            if isinstance(one, Delivery):
+                packed = is_packed(one.path)
+            else:
+                packed = is_packed_head(self._inbox_source(one).head(MAGIC_BYTES))
+            if packed:
+                return one.size_bytes * _UNPACKED_TO_PACKED
+        return one.size_bytes
+
     def _landed(
         self, batch: Batch, log: logging.Logger
     ) -> tuple[list[Delivery], list[Ingested | NotLanded]]:
@@ -354,9 +421,9 @@ class Engine:
                 landed.append(one)
                 continue
             try:
-                landed.append(self.land(LocalFile(one.path), one.partition_key, log))
+                landed.append(self.land(self._inbox_source(one), one.partition_key, log))
             except LandingError as error:
-                missing.append(NotLanded(one.partition_key, str(error)))
+                missing.append(NotLanded.because_of(error, one.partition_key))
         return landed, missing
 
     @property
@@ -403,29 +470,3 @@ def _is_ended(delivery: Delivery, file: InboxFile, known: Mapping[str, Account])
 def _not_tried(delivery: Delivery) -> Ingested:
     error = "Not tried: the database is busy."
     return Ingested(delivery, Account(delivery.delivery_id, Status.FAILED, error=error), busy=True)
-
-
-def _batches(
-    files: Sequence[InboxFile], deliveries: Sequence[Delivery], settings: Settings
-) -> Sequence[Batch]:
-    """Cut what is to be taken in into batches, in order: of one if large, of many if small."""
-    batches: list[list[InboxFile | Delivery]] = []
-    room = files_left = 0
-    due: Batch = [*deliveries, *files]
-    for one in due:
-        size = _text_bytes(one)
-        if size > room or not files_left:
-            batches.append([])
-            room, files_left = settings.batch_bytes, settings.batch_files
-        batches[-1].append(one)
-        room -= size
-        files_left -= 1
-    return batches
-
-
-def _text_bytes(one: InboxFile | Delivery) -> int:
-    """About how large a file is when unpacked."""
-    with suppress(OSError):  # It is gone, or may not be read: landing it will tell.
-        if is_packed(one.path):
-            return one.size_bytes * _UNPACKED_TO_PACKED
-    return one.size_bytes

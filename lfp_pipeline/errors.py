@@ -24,6 +24,13 @@ class LandingError(LfpError):
         self.retry_after = retry_after
 
 
+class StillWrittenError(LandingError):
+    """A file of the inbox is still being written. That is no failed attempt to take it in."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, permanent=False)
+
+
 class NotAskedError(LandingError):
     """A server did not get a question, or refuses it: it has not changed its mind by it."""
 

@@ -17,12 +17,18 @@ _HELD = ".held"
 
 
 @contextmanager
-def held(mark: Path) -> Iterator[Path]:
-    """Hold a mark for the block, which may write into it; it is gone afterwards."""
+def held(mark: Path, mode: int = 0o666) -> Iterator[Path]:
+    """Hold a mark for the block, which may write into it; it is gone afterwards.
+
+    Args:
+        mark: the file.
+        mode: its permissions, as far as the umask allows them.
+    """
     mark.parent.mkdir(parents=True, exist_ok=True)
     # Locked under another name first: nobody may find it unlocked while its process lives.
     unnamed = mark.with_name(f".{uuid4().hex}")
-    with unnamed.open("xb") as file:
+    unnamed.touch(mode, exist_ok=False)
+    with unnamed.open("wb") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         unnamed.rename(mark)
         try:

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from lfp_pipeline.errors import StillWrittenError
 from lfp_pipeline.landing.delivery import Delivery
 from lfp_pipeline.reading.reader import Reading
 from lfp_pipeline.warehouse.account import Account
@@ -41,7 +42,19 @@ class Ingested:
 
 @dataclass(frozen=True)
 class NotLanded:
-    """A source that could not be brought into the raw zone."""
+    """A source that could not be brought into the raw zone.
+
+    Attributes:
+        partition_key: the partition that it is for.
+        error: why.
+        still_written: whether it was left alone only because a program is writing it.
+    """
 
     partition_key: str
     error: str
+    still_written: bool = False
+
+    @classmethod
+    def because_of(cls, error: Exception, partition_key: str) -> "NotLanded":
+        """A source that could not be landed because of an error."""
+        return cls(partition_key, str(error), isinstance(error, StillWrittenError))

@@ -6,10 +6,11 @@ from typing import Any
 import dagster as dg
 
 from lfp_pipeline.assets import count_names, name_counts, products, raw_products, register
-from lfp_pipeline.busy import failing_plainly, note_busy
+from lfp_pipeline.busy import failing_plainly, note_busy, note_not_tried
 from lfp_pipeline.checks import as_evaluation, check_products, products_checks
 from lfp_pipeline.engine import Engine
 from lfp_pipeline.ingested import Ingested, NotLanded
+from lfp_pipeline.landing.partition_key import partition_key
 from lfp_pipeline.reporting import (
     delivery_metadata,
     failure,
@@ -61,7 +62,8 @@ def _ingest_pending(
     engine: Engine,
     database: ProductsDatabase,
 ) -> None:
-    files = engine.pending_inbox_files(context.log)
+    listing = engine.pending_inbox(context.log)
+    files = list(listing.ready)
     deliveries = engine.unended(context.log, offered=files)
     if config.files:
         files = [file for file in files if file.partition_key in config.files]
@@ -71,9 +73,13 @@ def _ingest_pending(
             for one in deliveries
             if one.partition_key in config.files or one.delivery_id in wishes
         ]
+    still_written = {partition_key(name) for name in listing.unstable} & set(config.files)
+    note_not_tried(context, still_written)
     if not files and not deliveries:
         inbox = engine.settings.inbox_dir
-        context.log.info("Nothing is pending: every file in %s is in, or out as you wished.", inbox)
+        context.log.info(
+            "Nothing is pending: all complete files in %s are in, or out as you wished.", inbox
+        )
         engine.publish(context.log)
         return
     context.log.info(
@@ -81,10 +87,14 @@ def _ingest_pending(
     )
     register(context.instance, [file.partition_key for file in files])
     register(context.instance, [delivery.partition_key for delivery in deliveries])
-    outcomes = []
+    outcomes: list[Ingested | NotLanded] = []
     for outcome in engine.ingest_all(files, deliveries, context.log):
         outcomes.append(outcome)
         _show(context, outcome)
+    still_written |= {
+        one.partition_key for one in outcomes if isinstance(one, NotLanded) and one.still_written
+    }
+    note_not_tried(context, still_written)
     if any(isinstance(one, Ingested) and one.busy for one in outcomes):
         note_busy(context)
         raise failure([outcome for outcome in outcomes if not is_as_wanted(outcome)])

@@ -21,6 +21,7 @@ from pydantic_settings import (
 
 from lfp_pipeline.errors import SettingsError
 from lfp_pipeline.landing.fence import allowed_host
+from lfp_pipeline.landing.ignored import ignored_pattern
 from lfp_pipeline.text_codecs import codec_name
 
 ENV_PREFIX = "LFP_"
@@ -102,6 +103,10 @@ Tokens = Annotated[
 ]
 Hosts = Annotated[
     tuple[Annotated[str, AfterValidator(_host)], ...], NoDecode, BeforeValidator(_listed)
+]
+
+Patterns = Annotated[
+    tuple[Annotated[str, AfterValidator(ignored_pattern)], ...], NoDecode, BeforeValidator(_listed)
 ]
 
 
@@ -205,6 +210,11 @@ class Settings(BaseSettings):
 
     inbox_quiet_seconds: float = Field(
         2, ge=0, description="A file that changed more recently than this is still being written."
+    )
+    ignored_files: Patterns = Field(
+        default_factory=tuple,
+        description="More patterns of inbox files that are ignored, with commas between: "
+        "*-old.csv, drafts/, shop/*.txt.",
     )
     sensor_interval_seconds: int = Field(
         4, ge=1, description="Pause between looks at the inbox, and at which feeds are due."

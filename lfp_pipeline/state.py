@@ -18,7 +18,7 @@ from lfp_pipeline.engine import Engine
 from lfp_pipeline.errors import LandingError, LfpError, SettingsError
 from lfp_pipeline.holds import living
 from lfp_pipeline.landing.delivery import Delivery
-from lfp_pipeline.landing.inbox import InboxFile, Listing, list_inbox
+from lfp_pipeline.landing.inbox import InboxFile, Listing, Skipped
 from lfp_pipeline.progress import counted
 from lfp_pipeline.warehouse.account import Account, Status
 from lfp_pipeline.warehouse.writer_lock import Turn
@@ -86,6 +86,8 @@ class State:
         moment: when that was, in seconds since the epoch.
         pending: files in the inbox that are not in yet.
         unstable: names of files that are still being written.
+        skipped: entries of the inbox that are no files, or cannot be looked at.
+        ignored: how many temporary and side files are in the inbox.
         unended: deliveries that landed and are not in yet.
         runs: what each living run does, and since when.
         writer: who has the writer lock.
@@ -106,6 +108,8 @@ class State:
     moment: float
     pending: Sequence[InboxFile]
     unstable: Sequence[str]
+    skipped: Sequence[Skipped]
+    ignored: int
     unended: Sequence[Delivery]
     runs: Sequence[tuple[str, str, float]]
     writer: Turn | None
@@ -126,7 +130,9 @@ def state_of(engine: Engine) -> State:
     problems: list[str] = []
     listing = _inbox(engine, problems)
     ended = (Status.MERGED, Status.REFUSED, Status.REVERTED)
-    pending = [file for file in listing.ready if engine.outcome(file) not in ended]
+    not_in = [file for file in listing.ready if engine.outcome(file) not in ended]
+    written = {file for file in not_in if engine.is_being_written(file)}
+    pending = [file for file in not_in if file not in written]
     lock = engine.warehouse.lock
     tables = _tables(engine, problems)
     unended = engine.unended(_LOG, offered=pending)
@@ -142,7 +148,9 @@ def state_of(engine: Engine) -> State:
         data_dir=settings.data_dir,
         moment=time.time(),
         pending=pending,
-        unstable=listing.unstable,
+        unstable=[*listing.unstable, *sorted(file.name for file in written)],
+        skipped=listing.skipped,
+        ignored=listing.ignored,
         unended=unended,
         runs=list(_runs(settings.run_marks_dir)),
         writer=lock.holder,
@@ -171,9 +179,8 @@ def state_of(engine: Engine) -> State:
 
 
 def _inbox(engine: Engine, problems: list[str]) -> Listing:
-    settings = engine.settings
     try:
-        return list_inbox(settings.inbox_dir, quiet_seconds=settings.inbox_quiet_seconds)
+        return engine.list_inbox()
     except LfpError as error:
         problems.append(str(error))
         return Listing((), ())

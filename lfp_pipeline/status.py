@@ -15,6 +15,11 @@ _WHAT_TO_DO = {
     "failed": "ingest_inbox tries it again; so does the sensor, with what is in the inbox.",
 }
 
+_OF_SKIPPED = (
+    "Put files in the place of links, which are not followed; let what is denied be read; or move "
+    "them out of the inbox."
+)
+
 _SHOWN_NOTES = 5
 _NOTE_CHARACTERS = 200
 
@@ -25,6 +30,7 @@ def as_text(state: State) -> str:
         "Problems": list(state.problems),
         "Warnings": list(state.warnings),
         "Pending": _pending(state),
+        "Left out of the inbox": _left_out(state),
         "Running": _running(state),
         "Given up": _given_up(state),
         "Last deliveries": _latest(state),
@@ -52,6 +58,21 @@ def _pending(state: State) -> list[str]:
     )
     lines = [f"{len(names):,} {what}: {some_of(names)}" for names, what in groups if names]
     return lines or ["Nothing: all that came is in, or given up."]
+
+
+def _left_out(state: State) -> list[str]:
+    reasons: dict[str, list[str]] = {}
+    for one in state.skipped:
+        reasons.setdefault(one.reason, []).append(one.name)
+    lines = [
+        f"{len(names):,} skipped ({reason}): {some_of(names)}" for reason, names in reasons.items()
+    ]
+    if lines:
+        lines.append(f"    {_OF_SKIPPED}")
+    if state.ignored:
+        files = counted(state.ignored, "temporary or side file")
+        lines.append(f"{files} ignored (LFP_IGNORED_FILES adds patterns)")
+    return lines
 
 
 def _running(state: State) -> list[str]:

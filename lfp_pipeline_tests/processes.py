@@ -9,6 +9,13 @@ from pathlib import Path
 
 PROJECT = Path(__file__).parents[1]
 
+HOLD_OPEN = """
+import sys
+with open(sys.argv[1], sys.argv[2]):
+    print("open", flush=True)
+    sys.stdin.read()
+"""
+
 
 def start(
     code: str, *arguments: object, environment: Mapping[str, str] | None = None

@@ -3,6 +3,7 @@
 import gzip
 import logging
 import os
+import sys
 from contextlib import AbstractContextManager
 from pathlib import Path
 from threading import Event, Thread
@@ -13,7 +14,7 @@ import pytest
 
 from lfp_pipeline import settling
 from lfp_pipeline.engine import Backlog, Engine
-from lfp_pipeline.errors import LandingError
+from lfp_pipeline.errors import LandingError, StillWrittenError
 from lfp_pipeline.ingested import Ingested, NotLanded
 from lfp_pipeline.landing.delivery import Delivery
 from lfp_pipeline.landing.intents import prune, want_reverted
@@ -26,7 +27,7 @@ from lfp_pipeline.warehouse import direct_load
 from lfp_pipeline.warehouse.account import Status
 from lfp_pipeline.warehouse.duckdb_file import Warehouse
 from lfp_pipeline_tests.oracle import LOG, File, engine_at, land, tables
-from lfp_pipeline_tests.processes import running
+from lfp_pipeline_tests.processes import HOLD_OPEN, running
 
 GOOD = "name,sku,description\nAnn,s1,\nBob,s2,x\n"
 WITH_REJECTS = "name,sku,description\nAnn,s1,\n,s2,x\n,s3,x\n"
@@ -158,6 +159,58 @@ def test_one_bad_file_harms_no_other(engine: Engine) -> None:
     }
     assert statuses(engine) == {key: one.account.status for key, one in found.items()}
     assert [row[:2] for row in tables(engine)["products"]] == [("s1", "Eva"), ("s2", "Bob")]
+
+
+@pytest.mark.parametrize("batch_files", [1, 100])
+def test_a_link_or_pipe_that_takes_the_place_of_a_listed_file_is_never_followed(
+    tmp_path: Path, batch_files: int
+) -> None:
+    engine = engine_at(tmp_path, batch_files=batch_files)
+    for name in ("a/link.csv", "folder/b.csv", "pipe.csv", "good.csv"):
+        drop(engine, name, GOOD, 1)
+    files = engine.pending_inbox_files(LOG)
+    inbox, outside = engine.settings.inbox_dir, tmp_path / "outside"
+    outside.mkdir()
+    for name in ("link.csv", "b.csv"):
+        (outside / name).write_text("sku,name,description\nsecret,Eve,x\n")
+    (inbox / "a" / "link.csv").unlink()
+    (inbox / "a" / "link.csv").symlink_to(outside / "link.csv")
+    (inbox / "folder").rename(tmp_path / "moved")
+    (inbox / "folder").symlink_to(outside)
+    (inbox / "pipe.csv").unlink()
+    os.mkfifo(inbox / "pipe.csv")
+    outcomes = list(engine.ingest_all(files, [], LOG))
+    lost = {one.partition_key: one.error for one in outcomes if isinstance(one, NotLanded)}
+    assert len(lost) == 3
+    assert all("is not the file that was listed any more" in error for error in lost.values())
+    assert statuses(engine) == {"good.csv": "merged"}
+    assert not any("secret" in row for row in tables(engine)["products"])
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells who writes")
+def test_files_that_a_program_has_open_for_writing_are_left_for_the_next_time(
+    engine: Engine, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = drop(engine, "a.csv", GOOD)
+    drop(engine, "b.csv", GOOD)
+    files = engine.pending_inbox_files(LOG)
+    with running(HOLD_OPEN, path, "ab"):
+        assert pending(engine) == ["b.csv"]
+        outcomes = list(engine.ingest_all(files, [], LOG))  # As they were listed before.
+        source = engine.inbox_sources(["a.csv"], LOG)["a.csv"]
+        with pytest.raises(StillWrittenError):
+            engine.land(source, "a.csv", LOG)
+    (lost,) = [one for one in outcomes if isinstance(one, NotLanded)]
+    assert (lost.partition_key, lost.still_written) == ("a.csv", True)
+    assert "open for writing in other programs: a.csv" in caplog.text
+    assert pending(engine) == ["a.csv"]
+
+
+def test_patterns_of_the_settings_hold(tmp_path: Path) -> None:
+    engine = engine_at(tmp_path, ignored_files=("*-old.csv", "drafts/"))
+    for name in ("a.csv", "a-OLD.csv", "drafts/b.csv"):
+        drop(engine, name, GOOD)
+    assert pending(engine) == ["a.csv"]
 
 
 def test_a_delivery_whose_bytes_are_gone_fails_and_can_be_landed_again(engine: Engine) -> None:

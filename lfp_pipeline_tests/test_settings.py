@@ -91,6 +91,8 @@ def test_an_empty_variable_is_as_good_as_none(monkeypatch: pytest.MonkeyPatch) -
         ("LFP_ALLOWED_HOSTS", "intranet:8080", "a host name"),
         ("LFP_ALLOWED_HOSTS", "*.intranet", "a host name"),
         ("LFP_ALLOWED_HOSTS", "a,,b", "a host name"),
+        ("LFP_IGNORED_FILES", "*.old,,", "a pattern such as *.old (names), drafts/ (folders)"),
+        ("LFP_IGNORED_FILES", "../*.csv", "a pattern such as *.old (names), drafts/ (folders)"),
         ("LFP_DATA_DIR", __file__, "a folder"),
         ("LFP_DATA_DIR", __file__ + "/below", "a folder"),
     ],
@@ -144,6 +146,16 @@ def test_hosts_are_listed_with_commas_or_as_toml_lists(
     assert load_settings().allowed_hosts == ("intranet", "::1")
     monkeypatch.setenv("LFP_ALLOWED_HOSTS", "files.example, 10.0.0.0/8")
     assert load_settings().allowed_hosts == ("files.example", "10.0.0.0/8")
+
+
+def test_patterns_are_listed_with_commas_or_as_toml_lists(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    assert load_settings().ignored_files == ()
+    settings_file(monkeypatch, tmp_path / "lfp.toml", 'ignored_files = ["a,b*", "drafts/"]\n')
+    assert load_settings().ignored_files == ("a,b*", "drafts/")
+    monkeypatch.setenv("LFP_IGNORED_FILES", "*-old.csv, shop/*.txt")
+    assert load_settings().ignored_files == ("*-old.csv", "shop/*.txt")
 
 
 def test_a_settings_file_that_is_not_there_is_refused(

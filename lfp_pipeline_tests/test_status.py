@@ -2,6 +2,7 @@
 
 import os
 import re
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,7 +18,7 @@ from lfp_pipeline.reading.reader import SkippedLines
 from lfp_pipeline.state import State, state_of
 from lfp_pipeline.status import as_text
 from lfp_pipeline_tests.oracle import LOG, File, read_with
-from lfp_pipeline_tests.processes import running
+from lfp_pipeline_tests.processes import HOLD_OPEN, running
 from lfp_pipeline_tests.sensors.test_file_drop import HOLD
 from lfp_pipeline_tests.support import HEADER, NO_SKU, Project, drop
 from lfp_pipeline_tests.support import project as project_in
@@ -86,6 +87,34 @@ def test_files_still_being_written_are_told_apart(tmp_path: Path, home: Path) ->
         project.drop(A)
         _, text = status_of(project)
     assert section(text, "Pending") == ["1 in the inbox, still being written: a.csv"]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells who writes")
+def test_files_that_a_program_has_open_for_writing_are_still_being_written(
+    project: Project,
+) -> None:
+    project.drop(A)
+    project.drop(B)
+    with running(HOLD_OPEN, project.inbox / A.key, "ab"):
+        _, text = status_of(project)
+    assert section(text, "Pending") == [
+        "1 in the inbox, not in yet: b.csv (0.0 KB)",
+        "1 in the inbox, still being written: a.csv",
+    ]
+
+
+def test_what_is_left_out_of_the_inbox_is_told_with_what_to_do(project: Project) -> None:
+    assert "Left out of the inbox" not in status_of(project)[1]
+    for name in ("x.csv", "y.csv"):
+        (project.inbox / name).symlink_to(project.data)
+    os.mkfifo(project.inbox / "pi\npe")
+    (project.inbox / "a.csv.md5").write_bytes(b"abc")
+    _, text = status_of(project)
+    pipes, links, to_do, ignored = section(text, "Left out of the inbox")
+    assert pipes == r"1 skipped (a pipe): pi\npe"
+    assert links == "2 skipped (a link): x.csv, y.csv"
+    assert to_do.startswith("    Put files in the place of links, which are not followed;")
+    assert ignored == "1 temporary or side file ignored (LFP_IGNORED_FILES adds patterns)"
 
 
 def test_many_names_are_counted(project: Project) -> None:

@@ -14,14 +14,18 @@ _SUFFIX = ".part"
 
 
 @contextmanager
-def temporary_beside(target: Path) -> Iterator[tuple[BinaryIO, Path]]:
+def temporary_beside(target: Path, mode: int = 0o666) -> Iterator[tuple[BinaryIO, Path]]:
     """Open a new file beside `target`, under a temporary name; it is gone afterwards.
 
     Where its process is killed, the file stays, until somebody asks for the `leftovers`.
+
+    Args:
+        target: the name that it is to have at last.
+        mode: its permissions from the begin, as far as the umask allows them.
     """
     _make_folder(target.parent)
     temporary = target.parent / f".{uuid4().hex}{_SUFFIX}"
-    with held(temporary), temporary.open("wb") as file:
+    with held(temporary, mode), temporary.open("wb") as file:
         yield file, temporary
 
 

@@ -1,15 +1,24 @@
 """The inbox: a folder into which people and programs drop files."""
 
 import os
+import stat
 import time
-from collections.abc import Iterator
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from lfp_pipeline.errors import LandingError
+from lfp_pipeline.landing.ignored import IgnoredNames
 from lfp_pipeline.landing.partition_key import partition_key
+from lfp_pipeline.progress import counted, some_of
 
-_UNFINISHED_SUFFIXES = (".part", ".tmp", ".crdownload", ".filepart")
+_NO_FILES = {
+    stat.S_IFLNK: "a link",
+    stat.S_IFSOCK: "a socket",
+    stat.S_IFIFO: "a pipe",
+    stat.S_IFBLK: "a device",
+    stat.S_IFCHR: "a device",
+}
 
 
 @dataclass(frozen=True)
@@ -22,6 +31,8 @@ class InboxFile:
         size_bytes: as listed.
         mtime_ns: as listed; it becomes the delivery's `delivered_at`.
         ctime_ns: when it was last written, moved, or touched.
+        device: number of the file system.
+        inode: number of the file in it: with these, another file in its place is told from it.
     """
 
     name: str
@@ -29,6 +40,8 @@ class InboxFile:
     size_bytes: int
     mtime_ns: int
     ctime_ns: int
+    device: int = 0
+    inode: int = 0
 
     @property
     def partition_key(self) -> str:
@@ -42,77 +55,146 @@ class InboxFile:
 
 
 @dataclass(frozen=True)
+class Skipped:
+    """An entry of the inbox that is not taken in: it is no file, or cannot be looked at.
+
+    Attributes:
+        name: path inside the inbox; of a folder, with a `/` at its end.
+        reason: what it is, or what the system says.
+    """
+
+    name: str
+    reason: str
+
+    def __str__(self) -> str:
+        """Name and reason, for people."""
+        return f"{self.name} ({self.reason})"
+
+
+@dataclass(frozen=True)
 class Listing:
-    """What is in the inbox: files that are ready, and names of those still being written."""
+    """What is in the inbox.
+
+    Attributes:
+        ready: files that are complete, as far as can be told without opening them.
+        unstable: names of files that are still being written.
+        skipped: entries that are no files, or cannot be looked at.
+        ignored: how many entries the patterns of temporary and side files match.
+    """
 
     ready: tuple[InboxFile, ...]
     unstable: tuple[str, ...]
+    skipped: tuple[Skipped, ...] = ()
+    ignored: int = 0
+
+    @property
+    def left_out(self) -> str:
+        """What is skipped and ignored, for people; nothing, if nothing is."""
+        parts = []
+        if self.skipped:
+            names = some_of([str(one) for one in self.skipped])
+            parts.append(f"{len(self.skipped):,} skipped: {names}; see `make status`")
+        if self.ignored:
+            parts.append(f"{counted(self.ignored, 'temporary or side file')} ignored")
+        return ". ".join(parts)
 
 
-def list_inbox(inbox: Path, *, quiet_seconds: float, now: float | None = None) -> Listing:
+def list_inbox(
+    inbox: Path, *, quiet_seconds: float, ignored: Sequence[str] = (), now: float | None = None
+) -> Listing:
     """List the inbox with its sub-folders, oldest file first.
 
-    Dotfiles and unfinished downloads are not files yet. Links are not followed: what is taken in
-    lies inside the inbox.
+    Links are not followed: what is taken in lies inside the inbox.
 
     Args:
         inbox: the folder.
         quiet_seconds: a file that changed more recently than this is still being written.
+        ignored: patterns of files that are ignored, beside those that always are.
         now: seconds since the epoch, for tests.
 
     Raises:
-        LandingError: the inbox is missing or cannot be read. That is never the same as empty.
+        LandingError: the inbox itself is missing or cannot be read. That is never the same as
+            empty.
     """
-    moment = time.time() if now is None else now
-    ready: list[InboxFile] = []
-    unstable: list[str] = []
-    try:
-        for entry in _walk(inbox):
-            try:
-                status = entry.stat(follow_symlinks=False)
-            except FileNotFoundError:  # Taken away since it was listed.
-                continue
-            name = Path(entry.path).relative_to(inbox).as_posix()
-            # ctime moves with every write and rename, also where the writer sets an old mtime.
-            if abs(moment - status.st_ctime) < quiet_seconds:
-                unstable.append(name)
-            else:
-                ready.append(
-                    InboxFile(
-                        name,
-                        Path(entry.path),
-                        status.st_size,
-                        status.st_mtime_ns,
-                        status.st_ctime_ns,
-                    )
-                )
-    except OSError as error:
-        msg = (
-            f"The inbox {inbox} cannot be read: {error.strerror}: {error.filename!r}. Create the "
-            "folder and let it be read, or set LFP_DATA_DIR to the folder that the inbox is in."
-        )
-        raise LandingError(msg, permanent=False) from error
+    scan = _Scan(inbox, quiet_seconds, time.time() if now is None else now, ignored)
+    scan.run()
     return Listing(
-        ready=tuple(sorted(ready, key=lambda file: (file.mtime_ns, file.name))),
-        unstable=tuple(sorted(unstable)),
+        ready=tuple(sorted(scan.ready, key=lambda file: (file.mtime_ns, file.name))),
+        unstable=tuple(sorted(scan.unstable)),
+        skipped=tuple(sorted(scan.skipped, key=lambda one: one.name)),
+        ignored=scan.ignored,
     )
 
 
-def _walk(inbox: Path) -> Iterator[os.DirEntry[str]]:
-    folders = [os.fspath(inbox)]  # Not by recursion: folders nest deeper than Python does.
-    while folders:
-        folder = folders.pop()
+class _Scan:
+    """One look at all that is in the inbox."""
+
+    def __init__(
+        self, inbox: Path, quiet_seconds: float, moment: float, ignored: Sequence[str]
+    ) -> None:
+        self.ready: list[InboxFile] = []
+        self.unstable: list[str] = []
+        self.skipped: list[Skipped] = []
+        self.ignored = 0
+        self._inbox = inbox
+        self._quiet_seconds = quiet_seconds
+        self._moment = moment
+        self._ignored = IgnoredNames(ignored)
+        self._folders = [""]
+
+    def run(self) -> None:
+        while self._folders:  # Not by recursion: folders nest deeper than Python does.
+            folder = self._folders.pop()
+            try:
+                # By its `.`: a folder that cannot be entered cannot be read either.
+                with os.scandir(f"{self._inbox}/{folder}.") as entries:
+                    for entry in entries:
+                        self._look_at(entry, folder + entry.name)
+            except OSError as error:
+                if not folder:
+                    raise _unreadable(self._inbox, error) from error
+                self._skip(folder, error)
+
+    def _look_at(self, entry: os.DirEntry[str], name: str) -> None:
         try:
-            entries = os.scandir(folder)
-        except FileNotFoundError:
-            if folder == os.fspath(inbox):
-                raise
-            continue  # Taken away since it was listed.
-        with entries:
-            for entry in entries:
-                if entry.name.startswith(".") or entry.name.lower().endswith(_UNFINISHED_SUFFIXES):
-                    continue
-                if entry.is_dir(follow_symlinks=False):
-                    folders.append(entry.path)
-                elif entry.is_file(follow_symlinks=False):
-                    yield entry
+            is_folder = entry.is_dir(follow_symlinks=False)
+            if self._ignored.match(name, is_folder=is_folder):
+                self.ignored += 1
+            elif is_folder:
+                self._folders.append(f"{name}/")
+            else:
+                self._look_at_file(name, entry.stat(follow_symlinks=False))
+        except OSError as error:
+            self._skip(name, error)
+
+    def _look_at_file(self, name: str, status: os.stat_result) -> None:
+        kind = stat.S_IFMT(status.st_mode)
+        if kind != stat.S_IFREG:
+            self.skipped.append(Skipped(name, _NO_FILES.get(kind, "no file")))
+        # ctime moves with every write and rename, also where the writer sets an old mtime.
+        elif abs(self._moment - status.st_ctime) < self._quiet_seconds:
+            self.unstable.append(name)
+        else:
+            self.ready.append(
+                InboxFile(
+                    name,
+                    self._inbox / name,
+                    status.st_size,
+                    status.st_mtime_ns,
+                    status.st_ctime_ns,
+                    status.st_dev,
+                    status.st_ino,
+                )
+            )
+
+    def _skip(self, name: str, error: OSError) -> None:
+        if not isinstance(error, FileNotFoundError):  # Else it was taken away since it was listed.
+            self.skipped.append(Skipped(name, error.strerror or str(error)))
+
+
+def _unreadable(inbox: Path, error: OSError) -> LandingError:
+    msg = (
+        f"The inbox {inbox} cannot be read: {error.strerror or error}. Create the folder and let "
+        "it be read, or set LFP_DATA_DIR to the folder that the inbox is in."
+    )
+    return LandingError(msg, permanent=False)

@@ -13,6 +13,7 @@ the delivery is offered again, and found to be in.
 import hashlib
 import json
 import logging
+import os
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -40,6 +41,8 @@ from lfp_pipeline.landing.sources import Fetched, Source, utc_from_ns, utc_now
 from lfp_pipeline.landing.unfinished import PrefixDigest, ends_in_a_record
 from lfp_pipeline.progress import TransferProgress
 from lfp_pipeline.remedies import remedy
+
+_OWNER_ONLY = 0o600
 
 
 class RawZone:
@@ -85,9 +88,10 @@ class RawZone:
             log.info("Removing %s, left by a landing that was killed", leftover)
         progress = TransferProgress(log, f"Landing {source.name}")
         before = None if kind is Kind.DELETION else self._last_version(key)
-        with temporary_beside(folder / "raw") as (file, temporary):
+        with temporary_beside(folder / "raw", _OWNER_ONLY) as (file, temporary):
             sink = _HashingSink(file, self.root, before.size_bytes if before else 0)
             fetched = source.fetch(sink, progress)
+            os.fchmod(file.fileno(), fetched.readers.mode_in(os.fstat(file.fileno()).st_gid))
             sha256, landed_at = sink.digest.hexdigest(), utc_now()
             with turn_in(folder):
                 if kind is Kind.DELETION:  # Its time is chosen: it is after what it deletes.
@@ -175,7 +179,6 @@ class RawZone:
             # What it has won may have been given up, or it is to be read in another way.
             forget_outcome(delivery.path)
         if not is_kept:
-            temporary.chmod(0o444)
             publish(file, temporary, delivery.path)
         if was_pruned:
             keep_again(delivery.path)

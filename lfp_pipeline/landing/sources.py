@@ -13,6 +13,7 @@ from urllib.parse import urlsplit, urlunsplit
 from lfp_pipeline.errors import LandingError
 from lfp_pipeline.landing.delivery import TextFormat
 from lfp_pipeline.landing.fence import Fence
+from lfp_pipeline.landing.readers import Readers, readers_of
 
 CHUNK_BYTES = 1 << 20
 
@@ -38,12 +39,14 @@ class Fetched:
     Attributes:
         modified: when they were last changed, in UTC without a zone; None: the source has no time.
         text_format: how they are written, as far as the source says.
+        readers: who may read them; nobody else may read the raw file, but for its owner.
         is_file_time: whether `modified` is the time of a file on this machine. It tells which of
             two versions is newer; the time that a server reports does not.
     """
 
     modified: datetime | None
     text_format: TextFormat = field(default_factory=TextFormat)
+    readers: Readers = field(default_factory=Readers)
     is_file_time: bool = False
 
 
@@ -113,52 +116,92 @@ class LocalFile:
 
     @property
     def name(self) -> str:
-        """The path; bytes of it that are not UTF-8 are spelled out, for every log and table."""
-        return os.fsencode(self.path).decode(errors="backslashreplace")
+        """The path, as text."""
+        return path_as_text(self.path)
 
     def version(self, known: Version | None) -> Version | None:
         """Its time and size."""
         del known
-        with self._errors_told():
+        with read_errors_told(self.name):
             status = self.path.stat()
         return {"mtime_ns": str(status.st_mtime_ns), "size": str(status.st_size)}
 
     def fetch(self, sink: Sink, on_progress: OnProgress) -> Fetched:
         """Copy the file. A file that changes meanwhile is not taken."""
-        with self._errors_told():
-            before = self.path.stat()
-            if not S_ISREG(before.st_mode):  # A pipe or device may never end.
+        with read_errors_told(self.name):
+            if not S_ISREG(self.path.stat().st_mode):  # A pipe or device may never end.
                 msg = f"{self.name} is not a file."
                 raise LandingError(msg, permanent=True)
             with self.path.open("rb") as file:
-                _copy(file, sink, before.st_size, on_progress)
-            after = self.path.stat()
-        if _state(before) != _state(after):
-            msg = f"{self.name} changed while it was being read. It is taken when it is at rest."
-            raise LandingError(msg, permanent=False)
-        return Fetched(utc_from_ns(before.st_mtime_ns), is_file_time=True)
-
-    @contextmanager
-    def _errors_told(self) -> Iterator[None]:
-        try:
-            yield
-        except OSError as error:
-            msg = f"{self.name} cannot be read: {error.strerror or error}."
-            gone = isinstance(error, FileNotFoundError | NotADirectoryError | PermissionError)
-            raise LandingError(msg, permanent=gone) from error
+                return copy_at_rest(file, self.name, sink, on_progress, self.path.stat)
 
 
-def _state(status: os.stat_result) -> tuple[int, int, int, int]:
-    """What changes with a file's bytes; its ctime does so even where a writer resets the mtime."""
-    return status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
+def path_as_text(path: Path) -> str:
+    """Return a path for every log and table; bytes of it that are not UTF-8 are spelled out."""
+    return os.fsencode(path).decode(errors="backslashreplace")
 
 
-def _copy(file: BinaryIO, sink: Sink, size: int, on_progress: OnProgress) -> None:
+@contextmanager
+def read_errors_told(name: str) -> Iterator[None]:
+    """Make what the system says of a file of that name a LandingError."""
+    try:
+        yield
+    except OSError as error:
+        msg = f"{name} cannot be read: {error.strerror or error}."
+        gone = isinstance(error, FileNotFoundError | NotADirectoryError | PermissionError)
+        raise LandingError(msg, permanent=gone) from error
+
+
+def copy_at_rest(
+    file: BinaryIO,
+    name: str,
+    sink: Sink,
+    on_progress: OnProgress,
+    look_again: Callable[[], os.stat_result],
+) -> Fetched:
+    """Copy an open file that nobody changes meanwhile.
+
+    Args:
+        file: open at its begin.
+        name: of the file, for people.
+        sink: takes the bytes.
+        on_progress: is told how many.
+        look_again: looks at the file, or at what has taken its place.
+
+    Raises:
+        LandingError: it changed.
+    """
+    before = os.fstat(file.fileno())
     done = 0
     while chunk := file.read(CHUNK_BYTES):
         sink.write(chunk)
         done += len(chunk)
-        on_progress(done, size)
+        on_progress(done, before.st_size)
+        if done > before.st_size:  # It grows, perhaps without end.
+            _see_that_it_rests(name, before, look_again())
+    _see_that_it_rests(name, before, look_again())
+    modified, readers = utc_from_ns(before.st_mtime_ns), readers_of(file.fileno())
+    return Fetched(modified, readers=readers, is_file_time=True)
+
+
+def _see_that_it_rests(name: str, before: os.stat_result, now: os.stat_result) -> None:
+    if file_state(before) != file_state(now):
+        msg = f"{name} changed while it was being read. It is taken when it is at rest."
+        raise LandingError(msg, permanent=False)
+
+
+def file_state(status: os.stat_result) -> tuple[int, int, int, int, int]:
+    """What tells a file from others, and changes with its bytes.
+
+    Its ctime does so even where a writer resets the mtime.
+    """
+    return (
+        status.st_dev,
+        status.st_ino,
+        status.st_size,
+        status.st_mtime_ns,
+        status.st_ctime_ns,
+    )
 
 
 def utc_from_ns(nanoseconds: int) -> datetime:

@@ -109,8 +109,7 @@ class _Purge:
 
     def fetch(self, sink: Sink, on_progress: OnProgress) -> Fetched:
         """Copy the list."""
-        self.file.fetch(sink, on_progress)
-        return Fetched(self.at)
+        return replace(self.file.fetch(sink, on_progress), modified=self.at)
 
     def version(self, known: dict[str, str] | None) -> None:
         """It is fetched once."""

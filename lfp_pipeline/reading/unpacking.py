@@ -46,8 +46,12 @@ class Content:
 
 def is_packed(path: Path) -> bool:
     """Whether the file is compressed in a way that we undo."""
-    magic = _magic(path)
-    return magic.startswith(zip_archive.MAGIC) or compression.compression_of(magic) is not None
+    return is_packed_head(_magic(path))
+
+
+def is_packed_head(head: bytes) -> bool:
+    """Whether a file that begins so is; `compression.MAGIC_BYTES` of it are enough."""
+    return head.startswith(zip_archive.MAGIC) or compression.compression_of(head) is not None
 
 
 def contents(

@@ -1,7 +1,7 @@
 """What to do about the files in the inbox: a pure function from what is there to what to run."""
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from itertools import islice
@@ -25,7 +25,8 @@ class History:
         reverted: those that people had taken out again.
         running: those that a run is at, or waits in the queue for.
         attempts: how many runs of the sensor there were for a version.
-        busy: how many of them failed only because the database was in other hands.
+        busy: how many of them were no attempts, because the database was in other hands, or because
+            the file was being written.
         resting: those whose last such run was a short time ago.
     """
 
@@ -83,6 +84,7 @@ class Decision:
     refused: tuple[str, ...]
     reverted: tuple[str, ...]
     given_up: tuple[str, ...]
+    left_out: str
 
     @property
     def summary(self) -> str:
@@ -102,17 +104,31 @@ class Decision:
             text += (
                 f". Given up after repeated failures: {some_of(self.given_up)}; run ingest_inbox"
             )
+        if self.left_out:
+            text += f". In the inbox, {self.left_out}"
         return text + "."
 
 
-def decide(listing: Listing, history: History, limits: Limits) -> Decision:
+def decide(
+    listing: Listing,
+    history: History,
+    limits: Limits,
+    is_being_written: Callable[[InboxFile], bool] = lambda _: False,
+) -> Decision:
     """What to do about a listing of the inbox.
 
     A version of a file that is new, or whose runs have failed too few times, is due. Large files
     get a run each; small ones share.
+
+    Args:
+        listing: what is in the inbox.
+        history: what became of it before.
+        limits: how runs are cut.
+        is_being_written: whether a program has a file open for writing. It is asked of files only
+            that are due otherwise.
     """
     due: list[tuple[InboxFile, int]] = []
-    merged = running = resting = 0
+    merged = running = resting = written = 0
     refused: list[str] = []
     reverted: list[str] = []
     given_up: list[str] = []
@@ -130,19 +146,22 @@ def decide(listing: Listing, history: History, limits: Limits) -> Decision:
             resting += 1
         elif _failed_attempts(version, history) >= limits.max_attempts:
             given_up.append(file.name)
+        elif is_being_written(file):
+            written += 1
         else:
             due.append((file, history.attempts.get(version, 0) + 1))
     batches = tuple(islice(_batches(due, limits), MAX_BATCHES_A_TICK))
     return Decision(
         batches=batches,
         waiting=len(due) - sum(len(batch.files) for batch in batches),
-        unstable=len(listing.unstable),
+        unstable=len(listing.unstable) + written,
         running=running,
         resting=resting,
         merged=merged,
         refused=tuple(refused),
         reverted=tuple(reverted),
         given_up=tuple(given_up),
+        left_out=listing.left_out,
     )
 
 

@@ -9,10 +9,10 @@ from math import inf
 import dagster as dg
 from dagster import RunRecord
 
-from lfp_pipeline.busy import BUSY_TAG
+from lfp_pipeline.busy import BUSY_TAG, NOT_TRIED_TAG
 from lfp_pipeline.engine import Engine
 from lfp_pipeline.jobs import ingest_inbox, ingest_products
-from lfp_pipeline.landing.inbox import Listing, list_inbox
+from lfp_pipeline.landing.inbox import Listing
 from lfp_pipeline.partitions import product_files
 from lfp_pipeline.sensors.decision import Batch, FileVersion, History, Limits, decide
 from lfp_pipeline.sensors.runs import (
@@ -44,12 +44,12 @@ def build_file_drop_sensor(interval_seconds: int) -> dg.SensorDefinition:
     ) -> dg.SensorResult:
         settings = engine.settings
         fail_dead_runs(engine, context.instance, context.log)
-        listing = list_inbox(settings.inbox_dir, quiet_seconds=settings.inbox_quiet_seconds)
+        listing = engine.list_inbox()
         history = _history(listing, engine, context.instance)
         limits = Limits(
             settings.sensor_max_attempts, settings.sensor_batch_bytes, settings.sensor_batch_files
         )
-        decision = decide(listing, history, limits)
+        decision = decide(listing, history, limits, engine.is_being_written)
         if not decision.batches:
             return dg.SensorResult(skip_reason=decision.summary)
         context.log.info(decision.summary)
@@ -110,6 +110,9 @@ def _history(listing: Listing, engine: Engine, instance: dg.DagsterInstance) -> 
             busy.update(counted)
             for version in counted:
                 last_busy[version] = max(created_at, last_busy.get(version, 0))
+        elif not_tried := record.dagster_run.tags.get(NOT_TRIED_TAG):
+            keys = set(not_tried.split(","))
+            busy.update(version for version in counted if version[0] in keys)
     return History(
         merged={version for version, told in outcomes.items() if told is Status.MERGED},
         refused={version for version, told in outcomes.items() if told is Status.REFUSED},

@@ -1,15 +1,20 @@
 """The inbox: what counts as a file that is ready, and what is an error."""
 
-import errno
 import os
+import socket
+import stat
 import time
+from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from threading import Event, Thread
 
 import pytest
 
 from lfp_pipeline.errors import LandingError
 from lfp_pipeline.landing.inbox import list_inbox
+from lfp_pipeline_tests.processes import finish, start
 
 
 @pytest.fixture
@@ -79,18 +84,119 @@ def test_folders_may_nest_deeper_than_python_calls(inbox: Path) -> None:
             folder.rmdir()
 
 
-def test_links_are_not_followed(inbox: Path, tmp_path: Path) -> None:
+def skipped(inbox: Path) -> dict[str, str]:
+    listing = list_inbox(inbox, quiet_seconds=0)
+    return {one.name: one.reason for one in listing.skipped}
+
+
+def test_links_are_not_followed_but_named(inbox: Path, tmp_path: Path) -> None:
     (tmp_path / "secret").mkdir()
     (tmp_path / "secret" / "a.csv").write_bytes(b"abc")
     (inbox / "file.csv").symlink_to(tmp_path / "secret" / "a.csv")
     (inbox / "folder").symlink_to(tmp_path / "secret")
     (inbox / "loop").symlink_to(inbox)
+    (inbox / "nowhere").symlink_to(tmp_path / "nowhere")
     assert names(inbox) == []
+    assert skipped(inbox) == dict.fromkeys(["file.csv", "folder", "loop", "nowhere"], "a link")
 
 
-def test_pipes_are_not_files(inbox: Path) -> None:
+def test_what_is_no_file_is_named(inbox: Path) -> None:
     os.mkfifo(inbox / "pipe.csv")
-    assert names(inbox) == []
+    with socket.socket(socket.AF_UNIX) as listening:
+        descriptor = os.open(inbox, os.O_RDONLY)
+        listening.bind(f"/proc/self/fd/{descriptor}/socket.csv")  # A path may be too long for it.
+        os.close(descriptor)
+    expected = {"pipe.csv": "a pipe", "socket.csv": "a socket"}
+    with suppress(PermissionError):
+        os.mknod(inbox / "null", stat.S_IFCHR | 0o600, os.makedev(1, 3))
+        expected["null"] = "a device"
+    (inbox / "a.csv").write_bytes(b"abc")
+    assert names(inbox) == ["a.csv"]
+    assert skipped(inbox) == expected
+
+
+def test_a_path_that_is_too_long_is_skipped_and_the_rest_goes_in(inbox: Path) -> None:
+    (inbox / "a.csv").write_bytes(b"abc")
+    depth = 20
+    folders = [os.open(inbox, os.O_RDONLY)]
+    try:
+        for _ in range(depth):  # Each in the one above: the whole path is more than may be given.
+            os.mkdir("d" * 250, dir_fd=folders[-1])
+            folders.append(os.open("d" * 250, os.O_RDONLY, dir_fd=folders[-1]))
+        os.close(os.open("b.csv", os.O_WRONLY | os.O_CREAT, dir_fd=folders[-1]))
+        assert names(inbox) == ["a.csv"]
+        ((name, reason),) = skipped(inbox).items()
+        assert reason == "File name too long"
+        assert name.endswith("d/")
+        os.unlink("b.csv", dir_fd=folders[-1])
+    finally:
+        for above in reversed(folders[:-1]):
+            os.rmdir("d" * 250, dir_fd=above)
+        for folder in folders:
+            os.close(folder)
+
+
+LIST_AS_NOBODY = """
+import os, sys
+from pathlib import Path
+from lfp_pipeline.errors import LandingError
+from lfp_pipeline.landing.inbox import list_inbox
+from lfp_pipeline_tests.processes import finish, start
+if os.getuid() == 0:  # Root may read everything.
+    os.setgroups([])
+    os.setgid(65534)
+    os.setuid(65534)
+try:
+    listing = list_inbox(Path(sys.argv[1]), quiet_seconds=0)
+    print([file.name for file in listing.ready], *listing.skipped, listing.ignored)
+except LandingError as error:
+    print(error)
+"""
+
+
+@pytest.fixture
+def open_inbox() -> Iterator[Path]:
+    """An inbox that every user can reach, as those of pytest are not."""
+    with TemporaryDirectory() as folder:
+        inbox = Path(folder) / "inbox"
+        inbox.mkdir()
+        inbox.parent.chmod(0o755)
+        yield inbox
+        for folders in (inbox, *inbox.iterdir()):
+            folders.chmod(0o755)
+
+
+@pytest.mark.parametrize("mode", [0o000, 0o100, 0o400])
+def test_a_folder_in_the_inbox_that_cannot_be_read_is_skipped_and_named(
+    open_inbox: Path, mode: int
+) -> None:
+    for name in ("closed", "lost+found", "open"):
+        (open_inbox / name).mkdir()
+        (open_inbox / name / "a.csv").write_bytes(b"abc")
+    for name in ("closed", "lost+found"):
+        (open_inbox / name).chmod(mode)
+    (told,) = finish([start(LIST_AS_NOBODY, open_inbox)])
+    assert told == "['open/a.csv'] closed/ (Permission denied) 1\n"
+
+
+@pytest.mark.parametrize("mode", [0o000, 0o111, 0o444])
+def test_an_inbox_that_cannot_be_read_is_an_error(open_inbox: Path, mode: int) -> None:
+    (open_inbox / "a.csv").mkdir()
+    open_inbox.chmod(mode)
+    (told,) = finish([start(LIST_AS_NOBODY, open_inbox)])
+    assert told.startswith(f"The inbox {open_inbox} cannot be read: Permission denied. Create")
+
+
+def test_ignored_files_are_counted(inbox: Path) -> None:
+    for name in ("a.csv", ".a.csv", "a.csv.md5", "Thumbs.db", "b.old.csv"):
+        (inbox / name).write_bytes(b"abc")
+    (inbox / "@eaDir").mkdir()
+    (inbox / "@eaDir" / "a.csv").write_bytes(b"abc")
+    (inbox / "b.done").symlink_to(inbox / "a.csv")
+    listing = list_inbox(inbox, quiet_seconds=0, ignored=["*.old.csv"])
+    assert ([file.name for file in listing.ready], listing.ignored) == (["a.csv"], 6)
+    assert listing.skipped == ()
+    assert listing.left_out == "6 temporary or side files ignored"
 
 
 @pytest.mark.parametrize(
@@ -131,23 +237,6 @@ def test_an_inbox_that_cannot_be_read_says_what_to_do(inbox: Path) -> None:
     told = "Create the folder .* or set LFP_DATA_DIR"
     with pytest.raises(LandingError, match=told):
         list_inbox(inbox / "missing", quiet_seconds=0)
-
-
-def test_a_folder_in_the_inbox_that_cannot_be_read_is_named(
-    inbox: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    closed = inbox / "closed"
-    closed.mkdir()
-    scandir = os.scandir
-
-    def refuse(folder: str) -> object:
-        if folder == str(closed):  # By hand, as root may read every folder.
-            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), folder)
-        return scandir(folder)
-
-    monkeypatch.setattr(os, "scandir", refuse)
-    with pytest.raises(LandingError, match=f"Permission denied: '{closed}'"):
-        list_inbox(inbox, quiet_seconds=0)
 
 
 def test_a_file_in_the_place_of_the_inbox_is_an_error(tmp_path: Path) -> None:

@@ -106,6 +106,27 @@ def test_what_landed_cannot_be_written(zone: RawZone, file: Path) -> None:
     assert stat.S_IMODE(land(zone, file).path.stat().st_mode) == 0o444
 
 
+@pytest.mark.parametrize(("mode", "raw"), [(0o600, 0o400), (0o640, 0o440), (0o604, 0o404)])
+def test_a_raw_file_is_readable_by_nobody_who_could_not_read_its_source(
+    zone: RawZone, file: Path, mode: int, raw: int
+) -> None:
+    file.chmod(mode)
+    assert stat.S_IMODE(land(zone, file).path.stat().st_mode) == raw
+
+
+def test_what_is_fetched_from_elsewhere_is_readable_by_everybody_once_it_has_landed(
+    zone: RawZone,
+) -> None:
+    modes: list[int] = []
+
+    def look() -> None:
+        modes.extend(stat.S_IMODE(path.stat().st_mode) for path in files(zone))
+
+    delivery = zone.land(Acting(look), "x", LOG)  # type: ignore[arg-type]
+    assert modes == [0o600]
+    assert stat.S_IMODE(delivery.path.stat().st_mode) == 0o444
+
+
 def test_the_same_file_lands_once(zone: RawZone, file: Path) -> None:
     first = land(zone, file)
     inode = first.path.stat().st_ino

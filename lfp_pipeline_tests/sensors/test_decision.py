@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lfp_pipeline.landing.inbox import InboxFile, Listing
+from lfp_pipeline.landing.inbox import InboxFile, Listing, Skipped
 from lfp_pipeline.sensors.decision import (
     MAX_BATCHES_A_TICK,
     Batch,
@@ -209,3 +209,27 @@ def test_the_summary_names_five_files_and_counts_the_others() -> None:
     summary = decision(*files, refused=set(map(version, files))).summary
     assert "7 refused" in summary
     assert "Refused: a, b, c, d, e and 2 more; mend" in summary
+
+
+def test_a_file_that_is_open_for_writing_is_counted_and_left_alone() -> None:
+    files = [file("a.csv"), file("b.csv"), file("in.csv"), file("hopeless.csv")]
+    asked: list[str] = []
+
+    def is_being_written(one: InboxFile) -> bool:
+        asked.append(one.name)
+        return one.name == "a.csv"
+
+    history = History(merged={version(files[2])}, attempts={version(files[3]): 3})
+    found = decide(Listing(tuple(files), ("c.csv",)), history, LIMITS, is_being_written)
+    assert asked_for(found) == ["b.csv"]
+    assert found.unstable == 2
+    assert asked == ["a.csv", "b.csv"]  # Only of files that are due.
+
+
+def test_the_summary_tells_what_is_left_out() -> None:
+    skipped = (Skipped("x.csv", "a link"), Skipped("shop/", "Permission denied"))
+    found = decide(Listing((), (), skipped, ignored=3), History(), LIMITS)
+    assert found.summary.endswith(
+        "0 given up. In the inbox, 2 skipped: x.csv (a link), shop/ (Permission denied); see `make "
+        "status`. 3 temporary or side files ignored."
+    )

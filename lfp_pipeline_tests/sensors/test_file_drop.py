@@ -1,7 +1,9 @@
 """The sensor on a real instance, with the real definitions and the runs that it asks for."""
 
+import logging
 import os
 import shutil
+import sys
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,9 +14,10 @@ import duckdb
 import pytest
 
 from lfp_pipeline.errors import LandingError
+from lfp_pipeline.landing.raw_zone import RawZone
 from lfp_pipeline.sensors import file_drop
 from lfp_pipeline_tests.oracle import LOG, File, true_products
-from lfp_pipeline_tests.processes import running
+from lfp_pipeline_tests.processes import HOLD_OPEN, running
 from lfp_pipeline_tests.support import HEADER, NO_SKU, PARTITION_TAG, Project, drop
 from lfp_pipeline_tests.support import project as project_in
 
@@ -26,6 +29,10 @@ with held(Path(sys.argv[1])):
     print("held", flush=True)
     sys.stdin.read()
 """
+
+only_on_linux = pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells who writes")
+
+NO_ROOM = LandingError("The disk is full.", permanent=True)
 
 A = File("a.csv", 1_000_000, (("s1", "Ann", "x"), ("s2", "Bob", "y")))
 
@@ -342,3 +349,77 @@ def test_a_file_that_changed_a_moment_ago_waits(tmp_path: Path, home: Path) -> N
         project.drop(A)
         assert project.tick().skip_message.startswith("0 new, 1 still being written")
         assert project.engine.unended(LOG) == []
+
+
+@only_on_linux
+def test_a_file_that_a_program_has_open_for_writing_waits(project: Project) -> None:
+    for file in small_files(2):
+        project.drop(file)
+    with running(HOLD_OPEN, project.inbox / "f00.csv", "ab"):
+        tick = project.tick()
+        assert [request.partition_key for request in tick.run_requests] == ["f01.csv"]
+        project.do(tick)
+        assert project.tick().skip_message.startswith("0 new, 1 still being written, 0 running, 1")
+    project.do(project.tick())
+    assert project.products == true_products(small_files(2))
+
+
+@only_on_linux
+@pytest.mark.parametrize("count", [1, 2])
+def test_a_file_that_is_opened_for_writing_after_it_was_asked_for_costs_no_attempt(
+    tmp_path: Path, home: Path, count: int
+) -> None:
+    files = small_files(count)
+    with project_in(tmp_path, home, sensor_max_attempts=1) as project:
+        for file in files:
+            project.drop(file)
+        tick = project.tick()
+        with running(HOLD_OPEN, project.inbox / files[0].key, "ab"):
+            (run,) = project.do(tick)
+            assert run.success == (count > 1)  # Then the others go in.
+            if count == 1:
+                assert "f00.csv is still being written" in project.error(run)
+            assert "1 still being written" in project.tick().skip_message
+        (run,) = project.do(project.tick())
+        assert run.success
+        assert project.products == true_products(files)
+        assert project.tick().skip_message.startswith(
+            f"0 new, 0 still being written, 0 running, {count} in, 0 refused, 0 given up"
+        )
+
+
+@only_on_linux
+def test_of_a_run_that_left_a_file_alone_the_others_had_an_attempt(
+    tmp_path: Path, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files = small_files(2)
+    with project_in(tmp_path, home, sensor_max_attempts=1) as project:
+        for file in files:
+            project.drop(file)
+        tick = project.tick()
+        with running(HOLD_OPEN, project.inbox / "f00.csv", "ab"), monkeypatch.context() as broken:
+            broken.setattr(RawZone, "land", lambda *_: (_ for _ in ()).throw(NO_ROOM))
+            project.do(tick)
+        tick = project.tick()
+        assert [request.partition_key for request in tick.run_requests] == ["f00.csv"]
+        project.do(tick)
+        assert "Given up after repeated failures: f01.csv" in project.tick().skip_message
+
+
+def test_what_cannot_be_taken_in_is_told_and_stops_nothing(project: Project) -> None:
+    project.drop(A)
+    (project.inbox / "link.csv").symlink_to(project.inbox / A.key)
+    (project.inbox / "a.csv.md5").write_bytes(b"abc")
+    (run,) = project.do(project.tick())
+    assert run.success
+    told = "In the inbox, 1 skipped: link.csv (a link); see `make status`. 1 temporary or side file"
+    assert told in project.tick().skip_message
+    (warning,) = [
+        entry.user_message
+        for entry in project.instance.all_logs(run.run_id)
+        if entry.level == logging.WARNING
+    ]
+    assert warning == (
+        f"In the inbox {project.inbox}: 1 skipped: link.csv (a link); see `make status`. "
+        "1 temporary or side file ignored."
+    )
