@@ -47,6 +47,20 @@ class NoHeaderError(DeliveryRefusedError):
     """No line of the delivery names all columns."""
 
 
+class AnotherHeaderError(DeliveryRefusedError):
+    """A record is a header with other columns than the delivery's first one.
+
+    Args:
+        place: where it is, such as `Row`, with `number`.
+    """
+
+    def __init__(self, place: str, number: int) -> None:
+        super().__init__(
+            f"{place} {number:,} is a header, and names other columns, or in another order, than "
+            "the header of the file. Cut the file in two there, and deliver both parts."
+        )
+
+
 class TooManyRejectsError(DeliveryRefusedError):
     """So many records are rejected that nothing was taken.
 

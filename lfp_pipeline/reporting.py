@@ -181,6 +181,10 @@ def _skipped(account: Account) -> list[str]:
 def tell(log: logging.Logger, outcome: Ingested | NotLanded) -> None:
     """Log what became of a delivery; what is not well, as a warning."""
     log.log(logging.INFO if is_merged(outcome) else logging.WARNING, summary(outcome))
+    reading = outcome.reading if isinstance(outcome, Ingested) else None
+    if is_merged(outcome) and reading and reading.commonest_reason:
+        key, told = outcome.partition_key, reading.commonest_reason
+        log.warning("%s: %s `make rejects PARTITION=%s` writes all rejects.", key, told, key)
     if isinstance(outcome, Ingested):
         for warning in outcome.warnings:
             log.warning("%s: %s", outcome.partition_key, warning)

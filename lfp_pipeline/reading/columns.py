@@ -38,12 +38,20 @@ class ColumnMap:
             for column, position in self.positions.items()
         )
 
+    def are_others_in(self, values: Sequence[str]) -> bool:
+        """Whether a record is another header: sku and name are the names of two columns."""
+        places = [self.positions[column] for column in ("sku", "name")]
+        if len(values) <= max(places) or self.are_repeated_by(values):
+            return False
+        cells = [bare_name(values[place].replace('"', "")) for place in places]
+        found = [{column for column in WANTED if cell in self.names[column]} for cell in cells]
+        return all(found) and found[0] != found[1]
+
     def like_header(self, delimiter: bytes) -> re.Pattern[bytes]:
-        """Match the begin of a record whose first named column may hold its own name."""
+        """Match the begin of a record whose first named column may hold the name of one."""
         mark = re.escape(delimiter)
         place = next(index for index, cell in enumerate(self.header) if bare_name(cell))
-        wanted = {position: column for column, position in self.positions.items()}
-        names = self.names.get(wanted.get(place, ""), {bare_name(self.header[place])})
+        names = {bare_name(self.header[place])}.union(*self.names.values())
         spellings = {spelling for name in names for spelling in (name, name.upper(), name.title())}
         cells = rb"(?:[^\r\n" + mark + rb"]*+" + mark + rb"){%d}" % place
         spelled = rb"|".join(re.escape(spelling.encode()) for spelling in sorted(spellings))

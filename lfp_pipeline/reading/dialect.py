@@ -104,7 +104,7 @@ def detect_dialect(
     if sep := _SEP_LINE.match(head, start):
         delimiters, start = [sep[1].decode()], sep.end()
     if _BLANKS.fullmatch(head, start):
-        msg = "The file is empty: it has no header and no rows."
+        msg = "The file is empty: it has no header and no rows. Deliver it with its content."
         raise DeliveryRefusedError(msg)
     header = _find_header(head, start, delimiters, search)
     if header.end >= HEAD_BYTES:

@@ -36,8 +36,14 @@ def _format(name: str, magic: bytes, remedy: str) -> FileFormat:
     return FileFormat(name, re.compile(magic, re.DOTALL), remedy)
 
 
+def _by_duckdb(function: str) -> str:
+    return (
+        "Convert it to CSV, for example with DuckDB: "
+        f"COPY (FROM {function}('THE FILE')) TO 'products.csv'."
+    )
+
+
 _EXPORT = "Export the data as CSV from the program that made it."
-_CONVERT = "Convert it to CSV, for example with DuckDB: COPY (FROM '...') TO 'products.csv'."
 _EXPORT_TABLE = "Export the table as CSV."
 
 OFFICE = _format(
@@ -69,12 +75,12 @@ _FORMATS = (
     _format("a picture (PNG)", rb"\x89PNG\r?\n", _EXPORT),
     _format("a picture (JPEG)", rb"\xff\xd8\xff", _EXPORT),
     _format("a picture (GIF)", rb"GIF8[79]a", _EXPORT),
-    _format("a Parquet file", _CONTROL_BYTE + rb"PAR[1E]", _CONVERT),
+    _format("a Parquet file", _CONTROL_BYTE + rb"PAR[1E]", _by_duckdb("read_parquet")),
     _format("an ORC file", _CONTROL_BYTE + rb"ORC", _EXPORT),
-    _format("an Avro file", rb"Obj\x01", _CONVERT),
+    _format("an Avro file", rb"Obj\x01", _EXPORT),
     _format("a SQLite database", rb"SQLite format 3\0", _EXPORT_TABLE),
     _format("a DuckDB database", _CONTROL_BYTE + rb".{8}DUCK", _EXPORT_TABLE),
-    _format("JSON", rb'\s*+(?:\{\s*+["}]|\[\s*+[\[{"\]])', _CONVERT),
+    _format("JSON", rb'\s*+(?:\{\s*+["}]|\[\s*+[\[{"\]])', _by_duckdb("read_json")),
     _format(
         "a web page (HTML)",
         rb"(?i)\s*+<(?:!doctype\s++html|!--|(?:html|head|body|table|script|meta|title|div|p)[\s/>])",

@@ -30,8 +30,8 @@ def no_header(
     shown = printable(", ".join(cells))[:_SHOWN_CHARACTERS]
     tried = " ".join(_NAMES.get(mark, mark) for mark in delimiters)
     remedy = (
-        "Name the columns name, sku and description, or give their other names in "
-        "LFP_COLUMN_ALIASES."
+        "Name the columns name, sku and description in a line above the rows, or give their other "
+        "names in LFP_COLUMN_ALIASES."
     )
     if other_delimiter:
         remedy = (
@@ -59,4 +59,4 @@ def other_delimiter_in(line: str, is_header: Callable[[str], bool]) -> str | Non
     marks = dict.fromkeys(
         mark for mark in line if mark.isascii() and mark.isprintable() and not mark.isalnum()
     )
-    return next((mark for mark in marks if mark not in ' "' and is_header(mark)), None)
+    return next((mark for mark in marks if mark not in " \"'" and is_header(mark)), None)

@@ -111,7 +111,11 @@ def encoding_hint(
     found = f"{subject} is not UTF-8; it is probably {label}"
     if in_sources_file:
         return f"{found}: write `encoding: {label}` for its source in the sources file."
-    return "" if codec == fallback else f"{found}: set {_SETTING}={label}"
+    return (
+        ""
+        if codec == fallback
+        else f"{found}: set {_SETTING}={label}, which holds for all files that are not UTF-8."
+    )
 
 
 def _lines(path: Path) -> Iterator[bytes]:

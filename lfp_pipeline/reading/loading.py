@@ -14,6 +14,7 @@ import duckdb
 
 from lfp_pipeline.errors import DeliveryRefusedError
 from lfp_pipeline.reading.dialect import HEAD_BYTES, Dialect, detect_dialect, header_search
+from lfp_pipeline.reading.file_formats import format_of
 from lfp_pipeline.reading.habits import form_by_habits, form_of_file
 from lfp_pipeline.reading.mending import MendedCopy, mend
 from lfp_pipeline.reading.plain_text import PlainText, in_its_encoding
@@ -80,9 +81,15 @@ def load_rows(
     Raises:
         DeliveryRefusedError: it has no usable header, or cannot be read reliably.
     """
+    head = text.head  # As it is before it is recoded.
     if not text.is_readable:  # The header, too, depends on the encoding.
         text = in_its_encoding(text, settings.fallback_encoding, folder, log)
-    dialect = dialect_of(text, settings)
+    try:
+        dialect = dialect_of(text, settings)
+    except DeliveryRefusedError:
+        if head is not text.head and (other_format := format_of(head)):
+            raise DeliveryRefusedError(other_format.refusal) from None
+        raise
     rules = rules_of(settings)
     size = text.path.stat().st_size
     limit = elsewhere.limit(settings.max_reject_share, size, dialect.form.fewest)

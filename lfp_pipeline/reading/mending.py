@@ -17,6 +17,7 @@ from mmap import ACCESS_READ, mmap
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
+from lfp_pipeline.errors import AnotherHeaderError
 from lfp_pipeline.reading.dialect import HEAD_BYTES, Dialect
 from lfp_pipeline.reading.encoding import invalid_utf8_offsets
 from lfp_pipeline.reading.records import LINE_END, BadRecord, RecordForm
@@ -229,11 +230,18 @@ class _Mender:
         return CommonestReason(reason, count, len(bad_records), place, first.detail, raw)
 
     def _repeats_header(self, bad: BadRecord) -> bool:
-        """Whether a record names all columns, though it has more cells, or fewer, or a mark."""
+        """Whether a record names all columns, though it has more cells, or fewer, or a mark.
+
+        Raises:
+            AnotherHeaderError: it names other columns.
+        """
         if bad.end - bad.start > HEAD_BYTES or not self.like_header.match(self.buffer, bad.start):
             return False
         record = self.buffer[bad.start : bad.end]
-        return self.dialect.columns.are_repeated_by(self.grammar.values_of_header(record))
+        values = self.grammar.values_of_header(record)
+        if self.dialect.columns.are_others_in(values):
+            raise AnotherHeaderError(place="The record at byte", number=bad.start)
+        return self.dialect.columns.are_repeated_by(values)
 
     def _write_placeholder(self, number: str) -> None:
         cells = [""] * self.form.width

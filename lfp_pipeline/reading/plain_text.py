@@ -155,8 +155,11 @@ def in_its_encoding(
     if found:
         return recoded(text, found, folder)
     if others:
-        message = "Read as UTF-8: beyond ASCII, valid UTF-8 characters: %d, other bytes: %d"
-        log.warning(message, characters, others)
+        subject = text.name or "The file"
+        message = (
+            "%s is read as UTF-8: it has %d characters beyond ASCII, and %d bytes that are none"
+        )
+        log.warning(message, subject, characters, others)
     return replace(text, certain=True)
 
 

@@ -13,10 +13,11 @@ _QUOTES = (
     "quotes of the file by backslashes."
 )
 _REMEDIES = {
-    "missing columns": "Write a delimiter for each empty cell (or unset LFP_REQUIRE_ALL_CELLS, if "
-    "it is set), and a quoted value for a text with line breaks.",
-    "too many columns": "Put quotes around values that contain the delimiter; or name each column "
-    "in the header, if all rows have more cells than it has names.",
+    "missing columns": "If all rows have fewer cells than the header, take the surplus delimiter "
+    "out of the header. Otherwise, write a delimiter for each empty cell (or unset "
+    "LFP_REQUIRE_ALL_CELLS, if it is set), and quotes around a text with line breaks.",
+    "too many columns": "If most rows have more cells than the header, name each column in the "
+    "header. Otherwise, put quotes around values that contain the delimiter.",
     "unclosed quote": _QUOTES,
     "stray quote": _QUOTES,
     "text after a closing quote": _QUOTES,

@@ -8,7 +8,7 @@ from typing import Any
 
 import duckdb
 
-from lfp_pipeline.errors import DeliveryRefusedError
+from lfp_pipeline.errors import AnotherHeaderError
 from lfp_pipeline.reading.columns import WANTED, Aliases, known_names
 from lfp_pipeline.reading.reject_limit import RejectLimit
 from lfp_pipeline.reading.reject_reasons import CommonestReason
@@ -261,7 +261,7 @@ def skip_headers(connection: duckdb.DuckDBPyConnection, rules: RowRules) -> int:
     """Exclude the rows that repeat the header; return how many.
 
     Raises:
-        DeliveryRefusedError: a row is another header: what follows it would be read into the wrong
+        AnotherHeaderError: a row is another header: what follows it would be read into the wrong
             columns.
     """
     bound = {name: rules.parameters[name] for name in ("longest_name", "ignored")}
@@ -269,11 +269,7 @@ def skip_headers(connection: duckdb.DuckDBPyConnection, rules: RowRules) -> int:
     del names["all_names"]
     (number,) = connection.execute(_ANOTHER_HEADER, bound | names).fetchall()[0]
     if number is not None:
-        msg = (
-            f"Row {number} is a header, and names other columns, or in another order, than the "
-            "header of the file. Deliver what follows it as a file of its own."
-        )
-        raise DeliveryRefusedError(msg)
+        raise AnotherHeaderError(place="Row", number=number)
     return _written(connection.execute(_SKIP_HEADERS, bound | names))
 
 

@@ -66,7 +66,7 @@ def test_a_header_in_another_order_refuses_the_file_and_the_parts_go_in(tmp_path
     found = take(tmp_path / "a", first + second)
     assert found.status == "refused"
     assert "another order" in found.error
-    assert "file of its own" in found.error
+    assert "deliver both parts" in found.error
     assert len(take(tmp_path / "b", first).products) == 3
     assert len(take(tmp_path / "c", second).products) == 1
 

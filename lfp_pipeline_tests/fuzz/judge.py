@@ -35,9 +35,8 @@ from lfp_pipeline_tests.fuzz.cases import (
     File,
     half_of,
 )
-from lfp_pipeline_tests.reading.oracle import BLANKS, Oracle, bare_name
+from lfp_pipeline_tests.reading.oracle import BLANKS, AnotherHeaderError, Oracle, bare_name
 from lfp_pipeline_tests.reading.support import (
-    AnotherHeaderError,
     Contents,
     clean,
     delivery_at,

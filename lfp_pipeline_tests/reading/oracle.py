@@ -240,7 +240,11 @@ class Oracle:
         return True
 
     def repeats_header(self, start: int) -> bool:
-        """Whether a record, after byte order marks, names the columns at their places."""
+        """Whether a record, after byte order marks, names the columns at their places.
+
+        Raises:
+            AnotherHeaderError: it names others, or at other places.
+        """
         end = self.look(start).end
         text = self.data[start:end].rstrip(b"\r\n")
         while text.startswith(b"\xef\xbb\xbf"):
@@ -248,13 +252,10 @@ class Oracle:
         alone = object.__new__(Oracle)
         alone.__dict__ |= self.__dict__ | {"data": text}
         record = alone.look(0)
-        if record.slip:
-            return False
         names = [bare_name(value.decode("utf-8", "replace")) for value in record.values]
-        places = {name: self.header.index(name) for name in ("sku", "name", "description")}
-        return len(names) > max(places.values()) and all(
-            names[place] == name for name, place in places.items()
-        )
+        wanted = ("sku", "name", "description")
+        found = [names[place] for name in wanted if (place := self.header.index(name)) < len(names)]
+        return not record.slip and is_header(found)
 
     def look(self, start: int) -> Record:
         """Look at each cell: a quoted one goes over line ends, the record to the next line end."""
@@ -423,6 +424,24 @@ class Oracle:
 
     def at(self, position: int, byte: int) -> bool:
         return position < len(self.data) and self.data[position] == byte
+
+
+class AnotherHeaderError(Exception):
+    """A row names other columns than the header does, or in another order."""
+
+
+def is_header(names: Sequence[str]) -> bool:
+    """Whether sku, name and description of a row are the names of these columns.
+
+    Raises:
+        AnotherHeaderError: two of them are the names of other columns.
+    """
+    wanted = ["sku", "name", "description"]
+    if names == wanted:
+        return True
+    if len({*names[:2]} & {*wanted}) == 2:
+        raise AnotherHeaderError
+    return False
 
 
 def bare_name(text: str) -> str:

@@ -48,6 +48,18 @@ def test_a_later_header_with_other_columns_refuses_the_file(header: str):
         read_text(f"sku,name,description,price\ns1,Lamp,Oak,1\n{header}\ns2,Desk,Elm,2\n")
 
 
+@pytest.mark.parametrize("header", ["name,sku,description,price", "sku,name,price,description"])
+def test_so_does_one_with_more_columns(header: str):
+    rows = "s1,Lamp,Oak\n" * 20
+    with pytest.raises(DeliveryRefusedError, match="The record at byte 261 is a header"):
+        read_text(f"{HEADER}{rows}{header}\ns2,Desk,Elm\n")
+
+
+def test_a_workbook_is_named_whatever_the_fallback_encoding():
+    with pytest.raises(DeliveryRefusedError, match="Excel workbook"):
+        read(b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + bytes(600), fallback_encoding="cp1252")
+
+
 @pytest.mark.parametrize(
     "text",
     ['"first\nd,e,f\ng,h,i";', '"text\na,b,c\nd,e,z" tail', '"<p style="x">\na,b,c\nd,e,f</p>"'],

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from lfp_pipeline.errors import DeliveryRefusedError
+from lfp_pipeline.errors import AnotherHeaderError, DeliveryRefusedError
 from lfp_pipeline.reading import reject_limit
 from lfp_pipeline.reading.dialect import HeaderSearch, detect_dialect
 from lfp_pipeline.reading.mending import MendedCopy, mend
@@ -97,6 +97,14 @@ def test_a_header_of_another_width_has_a_placeholder_of_its_own_kind(tmp_path: P
 
 
 @pytest.mark.parametrize("row", [b"name,sku\n", b"name,sku,descriptions,\n", b"sku,name,x,\n"])
+def test_a_header_of_another_width_that_names_other_columns_refuses_the_file(
+    tmp_path: Path, row: bytes
+):
+    with pytest.raises(AnotherHeaderError, match="The record at byte 27 is a header"):
+        repaired(tmp_path, HEAD + b"a,b,c\n" + row)
+
+
+@pytest.mark.parametrize("row", [b"name,x\n", b"lamp,sku,description,\n", b"sku,sku,x,\n"])
 def test_a_row_of_another_width_that_does_not_name_all_columns_is_bad(tmp_path: Path, row: bytes):
     copy = repaired(tmp_path, HEAD + b"a,b,c\n" + row)
     assert lines(copy) == ["c0,c1,c2", "a,b,c", ",BAD-0,", ""]
@@ -140,7 +148,7 @@ def test_too_many_bad_records_refuse_the_file(tmp_path: Path, monkeypatch: pytes
     monkeypatch.setattr(reject_limit, "MAX_REJECTS", 2)
     message = (
         r"More than 2 records are rejected.* 'missing columns' \(2 of 2 rejects\)\. "
-        r"The first is the record at byte 21, 1 columns instead of 3: bad\. Write a delimiter"
+        r"The first is the record at byte 21, 1 columns instead of 3: bad\. If all rows"
     )
     with pytest.raises(DeliveryRefusedError, match=message):
         repaired(tmp_path, HEAD + b"bad\n" * 3)

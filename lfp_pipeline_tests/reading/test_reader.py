@@ -660,7 +660,7 @@ def test_one_bad_byte_does_not_make_a_utf8_file_latin1(caplog: pytest.LogCapture
     assert found.products == [("A-1", "Zoë", ""), ("B-2", "René", "")]
     assert found.reasons == [(3, "invalid encoding")]
     assert caplog.messages == [
-        "Read as UTF-8: beyond ASCII, valid UTF-8 characters: 2, other bytes: 1"
+        "The file is read as UTF-8: it has 2 characters beyond ASCII, and 1 bytes that are none"
     ]
 
 
