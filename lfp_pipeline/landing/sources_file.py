@@ -16,11 +16,9 @@
 `${NAME}` stands for a variable of the environment: secrets have no place in the file.
 """
 
-import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from string import Template
 from typing import Annotated, Any, Literal, Self
 
 import yaml
@@ -37,11 +35,9 @@ from pydantic import (
 from lfp_pipeline.errors import SettingsError
 from lfp_pipeline.landing.delivery import TextFormat
 from lfp_pipeline.landing.partition_key import is_partition_key
+from lfp_pipeline.landing.written_location import resolved
 from lfp_pipeline.text_codecs import codec_name
 
-_AUTHORITY = re.compile(r"^[a-z0-9+.-]+://([^/?#]*)", re.IGNORECASE)
-_VARIABLE = re.compile(r"\$\{?(\w+)")
-_PLAIN = re.compile(r"[^/?#@\[\]\s\\]*")
 _DELIMITER = re.compile(r"[\x01-\x7f]")
 _NO_DELIMITER = re.compile(r"[A-Za-z0-9\"' \r\n\\]")
 
@@ -51,20 +47,6 @@ def _partition_key(name: str) -> str:
         msg = "letters, digits, `.`, `_` and `-`, please, as in a file name"
         raise ValueError(msg)
     return name
-
-
-def _with_environment(location: str) -> str:
-    for name in _VARIABLE.findall("".join(_AUTHORITY.findall(location))):
-        if not _PLAIN.fullmatch(os.environ.get(name, "")):
-            msg = f"the value of {name} has characters that mean something in a URL; write %XX"
-            raise ValueError(msg)
-    try:
-        return Template(location).substitute(os.environ)
-    except KeyError as error:
-        msg = f"the environment has no variable {error.args[0]}"
-    except ValueError:
-        msg = "a $ that begins no ${NAME}; write $$ for one"
-    raise ValueError(msg)
 
 
 def _delimiter(value: object) -> str:
@@ -96,7 +78,7 @@ class NamedSource(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
     name: Annotated[str, AfterValidator(_partition_key)]
-    location: Annotated[str, AfterValidator(_with_environment)]
+    location: Annotated[str, AfterValidator(resolved)]
     kind: Literal["file", "sense"] = "file"
     interval: Annotated[float, Field(ge=1)] | None = None
     sha256: Annotated[str, Field(pattern="^[0-9a-fA-F]{64}$")] | None = None
