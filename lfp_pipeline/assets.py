@@ -256,8 +256,8 @@ def _resolved(context: dg.AssetExecutionContext, location: str) -> str:
         raise LandingError(msg, permanent=True) from None
     if is_signed(location):
         context.log.warning(
-            "ops.raw_products.config.source is a signed URL: it stays in Dagster's history of runs, "
-            "for all who can read it, until it expires."
+            "ops.raw_products.config.source is a signed URL: it stays in Dagster's history of "
+            "runs, for all who can read it, until it expires."
         )
     return found
 

@@ -1,8 +1,8 @@
 """A location as people write it: with variables of the environment in place of secrets.
 
 What people write is kept by others (Dagster's history of runs has every run configuration), so a
-secret that is written out is refused. A signed URL is let through: its signature opens one file, for
-a while, and there is no other way to give it.
+secret that is written out is refused. A signed URL is let through: its signature opens one file,
+for a while, and there is no other way to give it.
 """
 
 import os
@@ -81,8 +81,8 @@ def _advice(location: str) -> str | None:
     for name, written, value in _fields(location):
         if _is_secret(name, value, signed=signed):
             return (
-                f"there is a password in it, after {written}=; write {written}=${{SHOP_TOKEN}}, and "
-                "set that variable in the environment"
+                f"there is a password in it, after {written}=; write {written}=${{SHOP_TOKEN}}, "
+                "and set that variable in the environment"
             )
     return None
 

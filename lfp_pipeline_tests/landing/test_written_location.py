@@ -5,8 +5,7 @@ import pytest
 from lfp_pipeline.landing.written_location import WrittenSecretError, is_signed, resolved
 
 SIGNED = [
-    "https://b.s3.amazonaws.com/a.csv?X-Amz-Algorithm=AWS4-HMAC-SHA256&X-Amz-Credential=AKIA%2F1"
-    "&X-Amz-Expires=60&X-Amz-Security-Token=hunter2&X-Amz-Signature=hunter2",
+    "https://b.s3.amazonaws.com/a.csv?X-Amz-Credential=A&X-Amz-Security-Token=b&X-Amz-Signature=c",
     "https://b.s3.amazonaws.com/a.csv?AWSAccessKeyId=AKIA&Signature=hunter2&Expires=1893456000",
     "https://storage.googleapis.com/b/a.csv?X-Goog-Credential=x&X-Goog-Signature=hunter2",
     "https://acc.blob.core.windows.net/c/a.csv?sv=2024-11-04&se=2030-01-01&sig=hunter2",
