@@ -13,6 +13,7 @@ from urllib.parse import urlsplit, urlunsplit
 from lfp_pipeline.errors import LandingError
 from lfp_pipeline.landing.delivery import TextFormat
 from lfp_pipeline.landing.fence import Fence
+from lfp_pipeline.progress import printable
 
 CHUNK_BYTES = 1 << 20
 
@@ -110,8 +111,8 @@ class LocalFile:
 
     @property
     def name(self) -> str:
-        """The path; bytes of it that are not UTF-8 are spelled out, for every log and table."""
-        return os.fsencode(self.path).decode(errors="backslashreplace")
+        """The path; what of it cannot be printed is spelled out, for every log and table."""
+        return printable(os.fsencode(self.path).decode(errors="backslashreplace"))
 
     def version(self, known: Version | None) -> Version | None:
         """Its time and size."""
@@ -186,4 +187,5 @@ def utc_now() -> datetime:
 def public_url(url: str) -> str:
     """A URL that can be shown and stored: no user, no password, no query, no fragment."""
     parts = urlsplit(url)
-    return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
+    host = parts.netloc.rpartition("@")[2]
+    return printable(urlunsplit((parts.scheme, host, parts.path, "", "")))
