@@ -142,6 +142,8 @@ class LocalFile:
             yield
         except OSError as error:
             msg = f"{self.name} cannot be read: {error.strerror or error}."
+            if isinstance(error, PermissionError):
+                msg += " Let the user that runs this read it, or take it away."
             gone = isinstance(error, FileNotFoundError | NotADirectoryError | PermissionError)
             raise LandingError(msg, permanent=gone) from error
 

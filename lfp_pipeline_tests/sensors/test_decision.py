@@ -209,3 +209,12 @@ def test_the_summary_names_five_files_and_counts_the_others() -> None:
     summary = decision(*files, refused=set(map(version, files))).summary
     assert "7 refused" in summary
     assert "Refused: a, b, c, d, e and 2 more; mend" in summary
+
+
+def test_a_file_of_the_name_of_purges_is_never_tried_and_told_why() -> None:
+    found = decision(file("purges"), file("folder/purges"))
+    assert asked_for(found) == ["folder/purges"]
+    assert found.refused == ("purges",)
+    assert "No file may be called purges, which is what purge_products uses; rename it" in (
+        found.summary
+    )
