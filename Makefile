@@ -41,13 +41,14 @@ $(VENV)/installed: requirements.lock pyproject.toml
 	@touch $@
 
 # The instance's tables are made here once: two processes that make them at the same time would clash.
-$(INSTANCE)/dagster.yaml: dagster.yaml | $(VENV)/installed
+$(INSTANCE)/prepared: dagster.yaml | $(VENV)/installed
 	@mkdir -p $(INSTANCE) data/inbox
-	@ln -sf ../dagster.yaml $@
-	@$(BIN)/python -c 'import dagster as dg; dg.DagsterInstance.get().get_runs(limit=1)'
+	@ln -sf ../dagster.yaml $(INSTANCE)/dagster.yaml
+	@$(BIN)/python -m lfp_pipeline.dagster_home
+	@touch $@
 
 .PHONY: setup
-setup: $(VENV)/installed $(INSTANCE)/dagster.yaml ## Install everything into .venv and prepare the instance
+setup: $(VENV)/installed $(INSTANCE)/prepared ## Install everything into .venv and prepare the instance
 
 .PHONY: preflight
 preflight: setup

@@ -7,6 +7,7 @@ from itertools import chain
 
 import dagster as dg
 import duckdb
+from pydantic import Field
 
 from lfp_pipeline.busy import failing_plainly, note_busy, note_not_tried
 from lfp_pipeline.checks import (
@@ -21,6 +22,7 @@ from lfp_pipeline.ingested import Ingested, NotLanded
 from lfp_pipeline.landing.delivery import Delivery
 from lfp_pipeline.landing.partition_key import is_partition_key, partition_key
 from lfp_pipeline.landing.sources import Source
+from lfp_pipeline.landing.written_location import WrittenSecretError, is_signed, resolved
 from lfp_pipeline.partitions import product_files
 from lfp_pipeline.reporting import (
     COUNT_COLUMNS,
@@ -50,7 +52,11 @@ class RawProductsConfig(dg.Config):
     `named_source` is set, what the sources file calls so.
     """
 
-    source: str | None = None
+    source: str | None = Field(
+        None,
+        description="A URL, a link or a path. ${NAME} is a variable of the environment: what is "
+        "written here stays in the history of runs, so passwords are refused.",
+    )
     named_source: bool = False
 
 
@@ -227,10 +233,34 @@ def _sources(
 ) -> Mapping[str, Source]:
     """Where to fetch some partitions from. What is in the inbox needs no sources file."""
     if config.source:
-        return {keys[0]: engine.source_at(config.source)}
+        return {keys[0]: engine.source_at(_resolved(context, config.source))}
     found = {} if config.named_source else engine.inbox_sources(keys, context.log)
     missing = [key for key in keys if key not in found]
     return found | engine.named_sources(missing) if missing else found
+
+
+def _resolved(context: dg.AssetExecutionContext, location: str) -> str:
+    """Return the location of a run configuration with the environment's values in it.
+
+    Raises:
+        LandingError: it cannot be had, or has a password in it.
+    """
+    try:
+        found = resolved(location)
+    except ValueError as error:
+        msg = f"ops.raw_products.config.source: {error}."
+        if isinstance(error, WrittenSecretError):
+            msg += (
+                " What you wrote is in Dagster's history of runs now, for all who can read it: "
+                "change the password where it is used."
+            )
+        raise LandingError(msg, permanent=True) from None
+    if is_signed(location):
+        context.log.warning(
+            "ops.raw_products.config.source is a signed URL: it stays in Dagster's history of "
+            "runs, for all who can read it, until it expires."
+        )
+    return found
 
 
 def _newest(engine: Engine, key: str) -> Delivery:

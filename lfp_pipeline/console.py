@@ -8,6 +8,8 @@ from typing import Any
 
 import dagster as dg
 
+from lfp_pipeline.progress import visible
+
 
 class _OneLine(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
@@ -18,7 +20,7 @@ class _OneLine(logging.Formatter):
             text = _event_text(event, text)
         time = self.formatTime(record, "%H:%M:%S")
         step = f"{meta['step_key']}: " if meta.get("step_key") else ""
-        return f"{time} {record.levelname:<7} {step}{text}"
+        return visible(f"{time} {record.levelname:<7} {step}{text}")
 
 
 def _event_text(event: Any, text: str) -> str:  # noqa: ANN401 (DagsterEvent is not public)

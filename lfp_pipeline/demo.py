@@ -11,6 +11,7 @@ from pathlib import Path
 
 import duckdb
 
+from lfp_pipeline.progress import printable, visible
 from lfp_pipeline.sample import sample_in, write_sample
 from lfp_pipeline.settings import Settings, load_settings
 
@@ -75,14 +76,14 @@ def _show(database: Path, key: str, truth: dict[str, object], seconds: float) ->
         deliveries, products, names = connection.execute(_TOTALS).fetchall()[0]
         top_names = connection.execute(_TOP_NAMES).fetchall()
     if row is None or row[0] != "merged":
-        print(f"\n{key} is not in: {row[-1] if row else 'no row in deliveries'}")
+        print(f"\n{key} is not in: {visible(row[-1]) if row else 'no row in deliveries'}")
         return 1
     fates = ("inserted", "updated", "unchanged", "superseded", "stale", "rejected")
     told = ", ".join(f"{rows:,} {fate}" for fate, rows in zip(fates, row[2:8], strict=True) if rows)
     print(f"\n{row[1]:>12,} rows read: {told}")
     print(f"{products:>12,} products\n{names:>12,} names; the most frequent:")
     for name, count in top_names:
-        print(f"{count:>16,} {name}")
+        print(f"{count:>16,} {printable(name)}")
     print(f"{seconds:>12.1f} s for the whole command, Dagster's start included")
     if deliveries > 1:
         print("\nThere are other deliveries too, so the tables hold more than this file.")

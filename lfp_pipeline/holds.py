@@ -8,7 +8,7 @@ cleared away.
 import fcntl
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from uuid import uuid4
@@ -37,11 +37,20 @@ def held(mark: Path, mode: int = 0o666) -> Iterator[Path]:
             mark.unlink(missing_ok=True)
 
 
-def abandoned(folder: Path, pattern: str) -> Iterator[Path]:
-    """The marks in a folder whose processes are dead; each goes to one asker, and is gone then."""
+def abandoned(
+    folder: Path, pattern: str, *, wanted: Callable[[Path], bool] = lambda _: True
+) -> Iterator[Path]:
+    """The marks in a folder whose processes are dead; each goes to one asker, and is gone then.
+
+    Args:
+        folder: that the marks are in.
+        pattern: of their names.
+        wanted: whether a mark is for this asker; others stay.
+    """
     for mark in _of_the_dead(folder, pattern, fcntl.LOCK_EX):
-        yield mark
-        mark.unlink(missing_ok=True)
+        if wanted(mark):
+            yield mark
+            mark.unlink(missing_ok=True)
 
 
 @contextmanager

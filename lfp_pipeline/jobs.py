@@ -157,7 +157,7 @@ def show_status(context: dg.OpExecutionContext, engine: dg.ResourceParam[Engine]
     """Show the state of the data folder in the log and as metadata."""
     text = as_text(state_of(engine))
     context.log.info("%s", text)
-    context.add_output_metadata({"status": dg.MetadataValue.md(f"```\n{text}\n```")})
+    context.add_output_metadata({"status": dg.MetadataValue.json(text.splitlines())})
 
 
 @dg.job(config=SHORT_CONSOLE)

@@ -19,6 +19,7 @@ from lfp_pipeline.operations.rebuild import rebuild_products
 from lfp_pipeline.operations.report import Report
 from lfp_pipeline.operations.revert import reinstate_delivery, revert_delivery
 from lfp_pipeline.operations.verify import verify
+from lfp_pipeline.progress import visible
 from lfp_pipeline.remedies import told
 from lfp_pipeline.reporting import SHOWN_FAILURES, Metadata
 from lfp_pipeline.resources import ProductsDatabase
@@ -185,7 +186,7 @@ def verify_all(
 
 
 def _failure(report: Report) -> dg.Failure:
-    lines = [report.summary, *report.problems[:SHOWN_FAILURES]]
+    lines = list(map(visible, [report.summary, *report.problems[:SHOWN_FAILURES]]))
     if (left := len(report.problems) - SHOWN_FAILURES) > 0:
         lines.append(f"And {left:,} more; all_problems has all.")
     return dg.Failure(
@@ -196,16 +197,16 @@ def _failure(report: Report) -> dg.Failure:
 
 
 def _show(context: dg.OpExecutionContext, report: Report) -> None:
-    context.log.info(report.summary)
+    context.log.info(visible(report.summary))
     for problem in report.problems:
-        context.log.warning(problem)
+        context.log.warning(visible(problem))
     context.add_output_metadata(_metadata(report))
 
 
 def _metadata(report: Report) -> Metadata:
-    metadata: dict[str, Any] = {"summary": dg.MetadataValue.md(report.summary), **report.figures}
+    metadata: dict[str, Any] = {"summary": visible(report.summary), **report.figures}
     if report.problems:
-        records = [dg.TableRecord({"problem": problem}) for problem in report.problems]
+        records = [dg.TableRecord({"problem": visible(problem)}) for problem in report.problems]
         metadata["all_problems"] = dg.MetadataValue.table(records)
     return metadata
 

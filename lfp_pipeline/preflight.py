@@ -4,6 +4,7 @@ import sys
 
 from lfp_pipeline.engine import Engine
 from lfp_pipeline.errors import SettingsError
+from lfp_pipeline.progress import visible
 from lfp_pipeline.settings import load_settings
 
 
@@ -14,7 +15,7 @@ def main() -> int:
     except SettingsError as error:
         problems = [str(error)]
     for problem in problems:
-        print(problem, file=sys.stderr)
+        print(visible(problem), file=sys.stderr)
     return 1 if problems else 0
 
 

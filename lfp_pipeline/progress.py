@@ -75,6 +75,14 @@ def printable(text: str) -> str:
     )
 
 
+def visible(text: str) -> str:
+    """Return a text in its lines; what cannot be printed is spelled out.
+
+    So no text of a file or server changes the colours, the title or the lines of a terminal.
+    """
+    return "\n".join(map(printable, text.split("\n")))
+
+
 def shortened(text: str, most: int) -> str:
     """Return at most so many characters of a text; an ellipsis shows that there are more."""
     return text if len(text) <= most else text[: most - 1] + "…"

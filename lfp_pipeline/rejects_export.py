@@ -27,7 +27,7 @@ from lfp_pipeline.landing.delivery import Delivery, TextFormat
 from lfp_pipeline.landing.durable import leftovers, publish, temporary_beside
 from lfp_pipeline.landing.partition_key import is_partition_key
 from lfp_pipeline.landing.partition_key import partition_key as key_of
-from lfp_pipeline.progress import counted
+from lfp_pipeline.progress import counted, visible
 from lfp_pipeline.reading.columns import Column
 from lfp_pipeline.reading.dialect import HEAD_BYTES, Dialect
 from lfp_pipeline.reading.encoding import beyond_ascii_in, to_utf8
@@ -257,7 +257,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             delivery_id=options.delivery or None,
         )
     except (LfpError, OSError, duckdb.Error) as error:
-        print(error, file=sys.stderr)
+        print(visible(str(error)), file=sys.stderr)
         return 1
     _tell(exported, engine.settings)
     return 0

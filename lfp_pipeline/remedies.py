@@ -3,6 +3,7 @@
 import re
 
 from lfp_pipeline.errors import LfpError
+from lfp_pipeline.progress import printable, visible
 
 _REMEDIES = {
     # DuckDB bounds its spill by what is free on the disk, and calls that a setting.
@@ -34,8 +35,8 @@ def remedy(error: BaseException) -> str:
 def told(error: Exception) -> str:
     """An error as it is told to people: with what to do about it, as far as that is known."""
     if isinstance(error, LfpError):
-        return str(error)
+        return visible(str(error))
     if to_do := remedy(error):
         first_line, _, _ = str(error).partition("\n")  # DuckDB goes on with settings of its own.
-        return f"{first_line}. {to_do}"
-    return f"{type(error).__name__}: {error}"
+        return f"{printable(first_line)}. {to_do}"
+    return visible(f"{type(error).__name__}: {error}")

@@ -10,7 +10,7 @@ import duckdb
 
 from lfp_pipeline.ingested import Ingested, NotLanded
 from lfp_pipeline.landing.delivery import Delivery
-from lfp_pipeline.progress import counted, megabytes, shortened
+from lfp_pipeline.progress import counted, megabytes, printable, shortened, visible
 from lfp_pipeline.reading.reader import Reading
 from lfp_pipeline.warehouse.account import Account, Status
 from lfp_pipeline.warehouse.counts import top_names
@@ -120,7 +120,7 @@ def _reading_metadata(reading: Reading, ingested: Ingested) -> dict[str, Any]:
     if reading.mended:
         metadata["mended"] = True
     if reading.ignored_columns:
-        metadata["ignored_columns"] = ", ".join(reading.ignored_columns)
+        metadata["ignored_columns"] = printable(", ".join(reading.ignored_columns))
     if reading.sample_rejects:
         columns = ("row_number", "byte_start", "byte_end", "reason", "detail", "raw")
         metadata["sample_of_rejects"] = _table(columns, reading.sample_rejects)
@@ -151,14 +151,14 @@ def _skipped_lines(account: Account) -> dict[str, int]:
 
 
 def summary(outcome: Ingested | NotLanded) -> str:
-    """What became of a delivery, in a line."""
+    """What became of a delivery, in a line or with the lines of its error."""
     if isinstance(outcome, NotLanded):
-        return f"{outcome.partition_key} did not land: {outcome.error}"
+        return f"{outcome.partition_key} did not land: {visible(outcome.error)}"
     account, key = outcome.account, outcome.partition_key
     if account.status is Status.REVERTED:
-        return f"{key}: {account.error}"
+        return f"{key}: {visible(account.error or '')}"
     if account.status is not Status.MERGED:
-        return f"{key} {account.status.told}: {account.error}"
+        return f"{key} {account.status.told}: {visible(account.error or '')}"
     parts = ", ".join(f"{rows:,} {fate}" for fate, rows in fates(account).items() if rows) or "none"
     if skipped := _skipped(account):
         parts += f"; skipped: {', '.join(skipped)}"
@@ -213,7 +213,7 @@ def failure(outcomes: Sequence[Ingested | NotLanded]) -> dg.Failure:
     return dg.Failure(
         description=f"{files} not in.\n" + "\n".join(lines),
         metadata={
-            "not_merged": dg.MetadataValue.md("\n".join(f"* {line}" for line in lines)),
+            "not_merged": dg.MetadataValue.json(lines),  # Not as Markdown: they quote files.
             NOT_IN: sorted({outcome.partition_key for outcome in outcomes}),
         },
         allow_retries=False,
@@ -258,4 +258,4 @@ def _cell(value: object) -> str | int:
     if isinstance(value, int):
         return value
     text = value.decode("utf-8", "backslashreplace") if isinstance(value, bytes) else str(value)
-    return shortened(text, _SHOWN_CHARACTERS)
+    return shortened(printable(text[: _SHOWN_CHARACTERS + 1]), _SHOWN_CHARACTERS)

@@ -41,6 +41,10 @@ _UNITS = {"K": 1, "M": 2, "G": 3, "T": 4}
 _LEAST_MEMORY_BYTES = 64_000_000
 
 
+_NOT_FOR_DUCKDB = frozenset("?\\")
+"""In the path of a database, DuckDB takes `?` for the begin of options, and `\\` for `/`."""
+
+
 def size_in_bytes(size: str) -> int:
     """The bytes of a size such as `2GB`, a little fewer for `2GiB`."""
     number, unit = _SIZE.fullmatch(size).groups()  # type: ignore[union-attr]  # Checked before.
@@ -64,6 +68,9 @@ def _folder(value: Path) -> Path:
         raise ValueError(str(error)) from error
     if not next(path for path in (folder, *folder.parents) if path.exists()).is_dir():
         msg = "a folder, but a file is in its place"
+        raise ValueError(msg)
+    if found := _NOT_FOR_DUCKDB & set(str(folder)):
+        msg = f"a path without {' and '.join(sorted(found))}, which mean something else to DuckDB"
         raise ValueError(msg)
     return folder
 

@@ -22,7 +22,7 @@ from lfp_pipeline.landing.intact import check_intact
 from lfp_pipeline.landing.intents import is_reverted
 from lfp_pipeline.landing.raw_zone import RawZone, as_recorded
 from lfp_pipeline.landing.sources_file import read_sources
-from lfp_pipeline.progress import heartbeat, some_of
+from lfp_pipeline.progress import heartbeat, printable, some_of
 from lfp_pipeline.reading.arrivals import arrive_alone, arrive_with_others
 from lfp_pipeline.reading.fingerprint import fingerprint
 from lfp_pipeline.reading.likely_encoding import encoding_hint
@@ -184,7 +184,7 @@ class _Work:
                 if reading is None:
                     return []
                 for note in reading.notes:
-                    self.log.warning("%s: %s", delivery.partition_key, note)
+                    self.log.warning("%s: %s", delivery.partition_key, printable(note))
                 arrive_alone(connection, taken=True)
                 done = self._merge([self._arrived(delivery, reading)], loaded=True)
             finally:

@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 
 from lfp_pipeline.engine import Engine
 from lfp_pipeline.errors import LfpError
-from lfp_pipeline.progress import counted, megabytes, printable, shortened, some_of
+from lfp_pipeline.progress import counted, megabytes, printable, shortened, some_of, visible
 from lfp_pipeline.settings import load_settings
 from lfp_pipeline.state import Row, State, state_of
 from lfp_pipeline.warehouse.account import Status
@@ -44,8 +44,8 @@ def as_text(state: State) -> str:
     lines = [f"{state.data_dir}, {_time(state.moment)} UTC"]
     for title, told in parts.items():
         if told:
-            lines += ["", title, *(f"  {line}" for line in told)]
-    return "\n".join(lines)
+            lines += ["", title, *(f"  {line}" for some in told for line in some.splitlines())]
+    return "\n".join(map(printable, lines))
 
 
 def _pending(state: State) -> list[str]:
@@ -160,7 +160,7 @@ def main() -> int:
         engine = Engine(load_settings())
         print(as_text(state_of(engine)))
     except (LfpError, OSError) as error:
-        print(error, file=sys.stderr)
+        print(visible(str(error)), file=sys.stderr)
         return 1
     return 0
 

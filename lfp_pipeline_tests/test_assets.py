@@ -12,6 +12,7 @@ import pytest
 from lfp_pipeline.engine import Engine
 from lfp_pipeline.ingested import Ingested
 from lfp_pipeline.reading.reader import SkippedLines
+from lfp_pipeline_tests.landing.http_server import content_of, serving
 from lfp_pipeline_tests.oracle import File, land, read_with, true_counts, true_products
 from lfp_pipeline_tests.support import (
     HEADER,
@@ -359,3 +360,64 @@ def test_every_asset_tells_its_table_columns_lineage_and_owner(project: Project)
         assert (list(node.owners), node.group_name) == (["team:data"], "products")
         assert node.code_version
         assert node.description
+
+
+def _left_of(project: Project, run_id: str) -> str:
+    """All that a run has left: its events and log lines, and the small files of the data folder."""
+    events = "".join(map(dg.serialize_value, project.instance.all_logs(run_id)))
+    files = [path.read_text() for path in project.data.rglob("*.json")]
+    return "".join([events, *files, str(query(project.data, LEDGER))])
+
+
+def test_a_location_takes_its_secrets_from_the_environment(
+    tmp_path: Path, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SHOP_PASSWORD", "hunter2")
+    with (
+        project_in(tmp_path, home, allowed_hosts="127.0.0.1") as project,
+        serving(content_of(B.content)) as server,
+    ):
+        url = server.url("/a.csv?token=${SHOP_PASSWORD}").replace("//", "//ann:${SHOP_PASSWORD}@")
+        run = project.ingest("mine", source=url)
+        assert run.success
+        assert project.products[0][0] == "s1"
+        assert server.requests[0]["path"] == "/a.csv?token=hunter2"
+        assert server.requests[0]["Authorization"] == "Basic YW5uOmh1bnRlcjI="
+        assert "hunter2" not in _left_of(project, run.run_id)
+
+
+@pytest.mark.parametrize(
+    ("url", "advice"),
+    [
+        ("https://ann:hunter2@example.com/a.csv", "write https://${SHOP_USER}:${SHOP_PASSWORD}@"),
+        ("https://example.com/a.csv?api_key=hunter2", "write api_key=${SHOP_TOKEN}"),
+        ("sftp://ann:hunter2@example.com/a.csv", "belong into the environment"),
+    ],
+)
+def test_a_password_in_a_location_is_refused_and_to_be_changed(
+    project: Project, url: str, advice: str
+) -> None:
+    run = project.ingest("mine", source=url)
+    error = project.error(run)
+    assert advice in error
+    assert "is in Dagster's history of runs now" in error
+    assert "change the password" in error
+    assert "hunter2" not in "".join(map(dg.serialize_value, project.instance.all_logs(run.run_id)))
+
+
+def test_a_variable_that_is_not_there_is_named(project: Project) -> None:
+    error = project.error(project.ingest("mine", source="https://${NOT_THERE}@example.com/a.csv"))
+    assert "ops.raw_products.config.source: the environment has no variable NOT_THERE." in error
+    assert "history" not in error
+
+
+def test_a_signed_url_goes_in_with_a_warning(tmp_path: Path, home: Path) -> None:
+    with (
+        project_in(tmp_path, home, allowed_hosts="127.0.0.1") as project,
+        serving(content_of(B.content)) as server,
+    ):
+        run = project.ingest("mine", source=server.url("/a.csv?X-Amz-Signature=hunter2"))
+        assert run.success
+        left = _left_of(project, run.run_id)
+        assert "is a signed URL: it stays in Dagster's history of runs" in left
+        assert "hunter2" not in left

@@ -229,3 +229,12 @@ def test_the_fallback_encoding_may_be_any_text_encoding(
 ) -> None:
     monkeypatch.setenv("LFP_FALLBACK_ENCODING", written)
     assert load_settings().fallback_encoding == codec
+
+
+@pytest.mark.parametrize("name", ["a?b", "a\\b", "?"])
+def test_a_path_that_duckdb_takes_for_another_is_refused(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("LFP_DATA_DIR", str(tmp_path / name / "data"))
+    with pytest.raises(SettingsError, match=r"LFP_DATA_DIR = .*: a path without [?\\], which mean"):
+        load_settings()

@@ -157,7 +157,7 @@ def test_the_status_job_shows_itself_as_running(project: Project) -> None:
         for event in run.all_events
         if event.is_successful_output
     ]
-    assert shown == f"```\n{text}\n```"
+    assert shown == text.splitlines()
 
 
 def test_what_was_given_up_is_told_with_what_to_do_until_it_is_mended(project: Project) -> None:

@@ -58,6 +58,10 @@ class Fence:
                 self._check(host, address)
         return addresses
 
+    def allows(self, address: str) -> bool:
+        """Whether the setting names an address, or its network."""
+        return canonical_host(address) in self._names or self._allows(ip_address(address))
+
     def _check(self, host: str, address: str) -> None:
         reached = _reached(ip_address(address.partition("%")[0]))
         if all(_is_public(one) or self._allows(one) for one in reached):

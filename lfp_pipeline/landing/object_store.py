@@ -32,6 +32,7 @@ from lfp_pipeline.landing.sources import (
     public_url,
     utc_from_zone,
 )
+from lfp_pipeline.landing.store_settings import credentials_advice, store_settings
 
 _OURS = "'lfp-pipeline[{}]'"
 PROTOCOLS: Mapping[str, str] = {
@@ -77,6 +78,7 @@ _PERMANENT = (
 )
 _PERMANENT_ERRNOS = frozenset({errno.EINVAL, errno.ENOSYS, errno.EPERM, errno.ENAMETOOLONG})
 # The clients' errors have no class in common; their names do tell.
+_NO_CREDENTIALS = re.compile(r"Credential|Auth|Token|Profile")
 _PERMANENT_NAMES = re.compile(r"Credential|Auth|Token|Profile|error_perm|BadHostKey")
 
 
@@ -189,6 +191,7 @@ def _opened(url: str, limits: DownloadLimits) -> tuple[fsspec.AbstractFileSystem
         port = int(settings.get("port") or _PORTS[scheme])
         # The address in place of the name, so that nobody resolves it again.
         settings["host"] = limits.fence.addresses(settings["host"], port)[0]
+    settings = {**store_settings(scheme, limits.fence), **settings}
     store = client(**settings, skip_instance_cache=True)
     return store, client._strip_protocol(url)  # noqa: SLF001
 
@@ -236,16 +239,16 @@ def _told(name: str, error: Exception) -> LandingError:
         or getattr(error, "errno", None) in _PERMANENT_ERRNOS
         or any(_PERMANENT_NAMES.search(kind.__name__) for kind in type(error).__mro__)
     )
+    advice = credentials_advice(urlsplit(name).scheme)
     match error:
         case FileNotFoundError():
             msg = f"{name} is not there."
         case PermissionError():
-            msg = (
-                f"{name} may not be read: {reason}. Check the credentials that the store's client "
-                "finds in its environment, and what they allow."
-            )
+            msg = f"{name} may not be read: {reason}. {advice}"
         case _:
             msg = f"{name} could not be read: {type(error).__name__}: {reason}."
+            if _NO_CREDENTIALS.search(type(error).__name__):
+                msg += f" {advice}"
     return LandingError(msg, permanent=permanent)
 
 

@@ -159,7 +159,10 @@ class RawZone:
         recorded = self._recorded(delivery)
         is_purge = delivery.kind is Kind.DELETION
         if recorded is None and is_purge != (delivery.partition_key == PURGES):
-            msg = f"The partition {PURGES} is for what purge_products deletes. Choose another name."
+            msg = (
+                f"The partition {PURGES} is for what purge_products deletes. Rename the file, or "
+                "choose another name."
+            )
             raise LandingError(msg, permanent=True)
         is_kept = recorded is not None and _is_intact(recorded)
         if recorded is not None:

@@ -14,6 +14,7 @@ from lfp_pipeline.errors import LandingError
 from lfp_pipeline.landing.delivery import TextFormat
 from lfp_pipeline.landing.fence import Fence
 from lfp_pipeline.landing.readers import Readers, readers_of
+from lfp_pipeline.progress import printable
 
 CHUNK_BYTES = 1 << 20
 
@@ -137,8 +138,8 @@ class LocalFile:
 
 
 def path_as_text(path: Path) -> str:
-    """Return a path for every log and table; bytes of it that are not UTF-8 are spelled out."""
-    return os.fsencode(path).decode(errors="backslashreplace")
+    """Return a path for every log and table; what of it cannot be printed is spelled out."""
+    return printable(os.fsencode(path).decode(errors="backslashreplace"))
 
 
 @contextmanager
@@ -148,6 +149,8 @@ def read_errors_told(name: str) -> Iterator[None]:
         yield
     except OSError as error:
         msg = f"{name} cannot be read: {error.strerror or error}."
+        if isinstance(error, PermissionError):
+            msg += " Let the user that runs this read it, or take it away."
         gone = isinstance(error, FileNotFoundError | NotADirectoryError | PermissionError)
         raise LandingError(msg, permanent=gone) from error
 
@@ -232,4 +235,5 @@ def utc_now() -> datetime:
 def public_url(url: str) -> str:
     """A URL that can be shown and stored: no user, no password, no query, no fragment."""
     parts = urlsplit(url)
-    return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
+    host = parts.netloc.rpartition("@")[2]
+    return printable(urlunsplit((parts.scheme, host, parts.path, "", "")))

@@ -16,14 +16,11 @@
 `${NAME}` stands for a variable of the environment: secrets have no place in the file.
 """
 
-import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from string import Template
 from typing import Annotated, Any, Literal, Self
 
-import yaml
 from pydantic import (
     AfterValidator,
     BaseModel,
@@ -36,12 +33,12 @@ from pydantic import (
 
 from lfp_pipeline.errors import SettingsError
 from lfp_pipeline.landing.delivery import TextFormat
-from lfp_pipeline.landing.partition_key import is_partition_key
+from lfp_pipeline.landing.partition_key import PURGES, is_partition_key
+from lfp_pipeline.landing.plain_yaml import PlainYamlError, read_plain_yaml
+from lfp_pipeline.landing.written_location import resolved
 from lfp_pipeline.text_codecs import codec_name
 
-_AUTHORITY = re.compile(r"^[a-z0-9+.-]+://([^/?#]*)", re.IGNORECASE)
-_VARIABLE = re.compile(r"\$\{?(\w+)")
-_PLAIN = re.compile(r"[^/?#@\[\]\s\\]*")
+_LONGEST_INTERVAL = 366 * 86_400
 _DELIMITER = re.compile(r"[\x01-\x7f]")
 _NO_DELIMITER = re.compile(r"[A-Za-z0-9\"' \r\n\\]")
 
@@ -50,21 +47,10 @@ def _partition_key(name: str) -> str:
     if not is_partition_key(name):
         msg = "letters, digits, `.`, `_` and `-`, please, as in a file name"
         raise ValueError(msg)
+    if name == PURGES:
+        msg = f"the partition {PURGES} is for what purge_products deletes; choose another name"
+        raise ValueError(msg)
     return name
-
-
-def _with_environment(location: str) -> str:
-    for name in _VARIABLE.findall("".join(_AUTHORITY.findall(location))):
-        if not _PLAIN.fullmatch(os.environ.get(name, "")):
-            msg = f"the value of {name} has characters that mean something in a URL; write %XX"
-            raise ValueError(msg)
-    try:
-        return Template(location).substitute(os.environ)
-    except KeyError as error:
-        msg = f"the environment has no variable {error.args[0]}"
-    except ValueError:
-        msg = "a $ that begins no ${NAME}; write $$ for one"
-    raise ValueError(msg)
 
 
 def _delimiter(value: object) -> str:
@@ -87,7 +73,7 @@ class NamedSource(BaseModel):
         location: a URL or path, with the environment's values in it.
         kind: `file`: what is at the location; `sense`: a server that tells of news at
             `location/sense`, and gives its file at `location/read`.
-        interval: seconds between polls; None: it is not polled.
+        interval: seconds between polls, at most a year; None: it is not polled.
         sha256: what the file's digest must be, in hex.
         encoding: of the file, by Python's name; None: it is detected.
         delimiter: between the file's fields, one ASCII character; None: it is detected.
@@ -96,9 +82,9 @@ class NamedSource(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
     name: Annotated[str, AfterValidator(_partition_key)]
-    location: Annotated[str, AfterValidator(_with_environment)]
+    location: Annotated[str, AfterValidator(resolved)]
     kind: Literal["file", "sense"] = "file"
-    interval: Annotated[float, Field(ge=1)] | None = None
+    interval: Annotated[float, Field(ge=1, le=_LONGEST_INTERVAL, allow_inf_nan=False)] | None = None
     sha256: Annotated[str, Field(pattern="^[0-9a-fA-F]{64}$")] | None = None
     encoding: Annotated[str, AfterValidator(codec_name)] | None = None
     # Checked before its type is: YAML reads an unquoted # or | as nothing or as an empty text.
@@ -124,11 +110,11 @@ def read_sources(path: Path) -> Mapping[str, NamedSource]:
         SettingsError: names each wrong entry and what is allowed. Locations are not quoted.
     """
     try:
-        content = yaml.safe_load(path.read_bytes())
+        content = read_plain_yaml(path)
     except FileNotFoundError:
         return {}
-    except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
-        msg = f"The sources file {path} cannot be read: {_told(error)}."
+    except PlainYamlError as error:
+        msg = f"The sources file {path} cannot be read: {error}."
         raise SettingsError(msg) from None
     if content is None:  # All of it is comments.
         return {}
@@ -159,10 +145,3 @@ def _explained(problem: Any) -> str:  # noqa: ANN401 (pydantic's ErrorDetails is
     if problem["type"] == "extra_forbidden":
         return f"{where}: no such key; there are {', '.join(NamedSource.model_fields)}"
     return f"{where}: {problem['msg'].removeprefix('Value error, ')}"
-
-
-def _told(error: Exception) -> str:
-    """Where the YAML breaks off, without what stands there."""
-    if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark:
-        return f"line {error.problem_mark.line + 1}: {error.problem or 'not YAML'}"
-    return error.strerror or "error" if isinstance(error, OSError) else "it is not YAML in UTF-8"

@@ -20,7 +20,7 @@ import duckdb
 
 from lfp_pipeline.errors import DeliveryRefusedError
 from lfp_pipeline.landing.delivery import Delivery
-from lfp_pipeline.progress import heartbeat, megabytes, some_of
+from lfp_pipeline.progress import heartbeat, megabytes, printable, some_of
 from lfp_pipeline.reading.habits import form_notes
 from lfp_pipeline.reading.loading import header_of, load_rows
 from lfp_pipeline.reading.members import gathering, naming
@@ -200,7 +200,7 @@ def read_delivery(
             read = _read_members(connection, texts, folder, settings, log)
         reading = choose_winners(connection, delivery, read, started)
     for note in reading.notes:
-        log.warning("%s: %s", delivery.partition_key, note)
+        log.warning("%s: %s", delivery.partition_key, printable(note))
     return reading
 
 

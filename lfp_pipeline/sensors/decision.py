@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from itertools import islice
 
 from lfp_pipeline.landing.inbox import InboxFile, Listing
+from lfp_pipeline.landing.partition_key import PURGES
 from lfp_pipeline.progress import some_of
 
 MAX_BATCHES_A_TICK = 50
@@ -98,6 +99,10 @@ class Decision:
             text += f". {self.resting} wait because the database was open in another program"
         if self.refused:
             text += f". Refused: {some_of(self.refused)}; mend and drop again"
+        if PURGES in self.refused:
+            text += (
+                f". No file may be called {PURGES}, which is what purge_products uses; rename it"
+            )
         if self.reverted:
             text += f". Reverted: {some_of(self.reverted)}; revert_delivery reinstates"
         if self.given_up:
@@ -138,7 +143,7 @@ def decide(
             merged += 1
         elif version in history.running:
             running += 1
-        elif version in history.refused:
+        elif version in history.refused or file.partition_key == PURGES:
             refused.append(file.name)
         elif version in history.reverted:
             reverted.append(file.name)

@@ -9,7 +9,7 @@ import dagster as dg
 from pydantic import SecretStr
 
 from lfp_pipeline.console import reason
-from lfp_pipeline.progress import some_of
+from lfp_pipeline.progress import some_of, visible
 from lfp_pipeline.reporting import NOT_IN
 from lfp_pipeline.sensors.runs import files_of
 
@@ -17,6 +17,8 @@ NAME = "failure_sensor"
 
 _MOST_CHARACTERS = 3_000
 """Of an error: chats cut off, or refuse, what is longer."""
+
+_NO_MARKUP = str.maketrans({"`": "'", "<": "\u2039", ">": "\u203a"})
 
 
 def build_failure_sensor(url: SecretStr, interval_seconds: int) -> dg.SensorDefinition:
@@ -50,7 +52,7 @@ def _told(context: dg.RunFailureSensorContext) -> Mapping[str, Any]:
     failures = context.get_step_failure_events()
     reasons = [why for event in failures if (why := reason(event))]
     error = "\n".join(reasons) or context.failure_event.message or "It is not known why."
-    error = error[:_MOST_CHARACTERS]
+    error = visible(error)[:_MOST_CHARACTERS]
     # Of a run that did not come to tell which of its files failed, all of them.
     files = [key for event in failures for key in _not_in(event)] or sorted(files_of(run))
     host = socket.gethostname()
@@ -62,9 +64,16 @@ def _told(context: dg.RunFailureSensorContext) -> Mapping[str, Any]:
         "error": error,
         "ended_at": ended_at and datetime.fromtimestamp(ended_at, UTC).isoformat(),
         "host": host,
-        # What chats show.
-        "text": f"{run.job_name}{of_files} failed on {host}: {error}",
+        "text": f"{run.job_name}{of_files} failed on {host}:\n{_for_chats(error)}",
     }
+
+
+def _for_chats(text: str) -> str:
+    """Return a text as chats show it letter for letter: in a block of code that it cannot end.
+
+    In such a block, Slack still takes `<...>` for a link or a mention.
+    """
+    return f"```\n{text.translate(_NO_MARKUP)}\n```"
 
 
 def _not_in(failure: dg.DagsterEvent) -> Sequence[str]:

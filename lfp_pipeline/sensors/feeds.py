@@ -13,6 +13,7 @@ from lfp_pipeline.errors import LandingError, SettingsError
 from lfp_pipeline.jobs import ingest_products
 from lfp_pipeline.landing.feeds import Feed
 from lfp_pipeline.partitions import product_files
+from lfp_pipeline.progress import visible
 from lfp_pipeline.sensors.runs import MAX_RETRIES_TAG, SENSOR_TAG, fail_dead_runs
 
 _LOG = logging.getLogger(__name__)
@@ -44,10 +45,10 @@ def build_feed_sensor(interval_seconds: int) -> dg.SensorDefinition:
         try:
             feeds, problems = engine.feeds()
         except SettingsError as error:  # As the state of things, and not as a traceback each time.
-            return dg.SensorResult(skip_reason=str(error))
+            return dg.SensorResult(skip_reason=visible(str(error)))
         polling.poll([feed for feed in feeds if feed.is_due(time.time())])
         requests = list(_requests(feeds, engine, context.instance))
-        summary = " ".join([_summary(feeds, len(requests)), *problems])
+        summary = visible(" ".join([_summary(feeds, len(requests)), *problems]))
         if not requests:
             return dg.SensorResult(skip_reason=summary)
         context.log.info(summary)

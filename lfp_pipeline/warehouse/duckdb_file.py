@@ -19,6 +19,7 @@ from lfp_pipeline.errors import (
 )
 from lfp_pipeline.remedies import remedy, told
 from lfp_pipeline.warehouse.attachment import attach
+from lfp_pipeline.warehouse.id_file import forget_id, read_id, write_id
 from lfp_pipeline.warehouse.ledger import times_recorded
 from lfp_pipeline.warehouse.schema import database_id, migrate, renew_database_id
 from lfp_pipeline.warehouse.writer_lock import WriterLock
@@ -150,7 +151,7 @@ class Warehouse:
 
     def told_id(self) -> str | None:
         """The id of the database, without opening it; None where there is none."""
-        return self._told()[0] if self.path.exists() else None
+        return read_id(self._id_path)[0] if self.path.exists() else None
 
     def _notice_loss(self, connection: duckdb.DuckDBPyConnection, log: logging.Logger) -> None:
         """See that the database knows all that it was known to have committed.
@@ -159,7 +160,7 @@ class Warehouse:
         older copy of the database looks whole. Then it is another database from now on: no note
         counts, and what was lost is taken in anew.
         """
-        known_id, known_times = self._told()
+        known_id, known_times = read_id(self._id_path)
         if known_id == database_id(connection) and times_recorded(connection) < known_times:
             loss = (
                 "%s has lost what was committed last: its ledger was written %d times, and had "
@@ -172,34 +173,20 @@ class Warehouse:
 
     def forget_id(self) -> None:
         """Have the id be told anew by whoever opens the database next."""
-        self._id_path.unlink(missing_ok=True)
+        forget_id(self._id_path)
 
     @property
     def _id_path(self) -> Path:
         return self.path.with_name(self.path.name + ".id")
 
-    def _told(self) -> tuple[str | None, int]:
-        """The id of the database, and how often its ledger had been written."""
-        try:
-            told = self._id_path.read_text(errors="replace")  # Whatever is in it.
-            known_id, _, times = told.partition(" ")
-        except FileNotFoundError:
-            return None, 0
-        return known_id, int(times) if times.isdecimal() else 0
-
     def _tell_id(self, connection: duckdb.DuckDBPyConnection, log: logging.Logger) -> None:
         """What is committed counts, whether this can be written or not."""
         if self.draft:
             return
-        temporary = self._id_path.with_suffix(".part")
         try:
-            present = database_id(connection), times_recorded(connection)
-            if self._told() != present:
-                temporary.write_text("{} {}".format(*present))
-                temporary.replace(self._id_path)
+            write_id(self._id_path, database_id(connection), times_recorded(connection))
         except (OSError, duckdb.Error) as error:  # After a failed checkpoint, DuckDB answers none.
             log.warning("%s could not be written: %s", self._id_path, told(error))
-            temporary.unlink(missing_ok=True)
 
     @contextmanager
     def _damage_told(self) -> Iterator[None]:

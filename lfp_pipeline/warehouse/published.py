@@ -88,7 +88,7 @@ class PublishedCopy:
         try:
             told = json.loads(self._note_path.read_bytes())
             return Publication(**told | {"copied": tuple(map(tuple, told["copied"]))})
-        except (FileNotFoundError, ValueError, TypeError, KeyError):
+        except (OSError, ValueError, TypeError, KeyError, RecursionError):
             return Publication()  # There is none, or one is damaged: it is published anew.
 
     @property

@@ -13,6 +13,7 @@ import pytest
 from lfp_pipeline.engine import Engine
 from lfp_pipeline.errors import WarehouseBrokenError
 from lfp_pipeline.operations.rebuild import rebuild_products
+from lfp_pipeline.state import state_of
 from lfp_pipeline_tests.oracle import LOG, File, assert_laws_hold, engine_at, land
 from lfp_pipeline_tests.processes import finish, start
 from lfp_pipeline_tests.support import Project
@@ -233,3 +234,45 @@ def test_so_it_is_many_times(filled: Path, tmp_path: Path) -> None:
     for seed in range(2, 150):
         damage_at_random(filled, tmp_path / str(seed), seed)
         shutil.rmtree(tmp_path / str(seed))
+
+
+def _folder(path: Path) -> None:
+    path.mkdir()
+    (path / "something").touch()
+
+
+NO_IDS: dict[str, Callable[[Path], object]] = {
+    "many digits": lambda path: path.write_text("x " + "9" * 5000),
+    "only digits": lambda path: path.write_text("9" * 5000),
+    "bytes": lambda path: path.write_bytes(Random(1).randbytes(5000)),
+    "zeros": lambda path: path.write_bytes(bytes(36)),
+    "nothing": lambda path: path.touch(),
+    "digits of other scripts": lambda path: path.write_text("x \u0663\u00b2"),
+    "a folder": _folder,
+    "a pipe": os.mkfifo,
+    "a link to itself": lambda path: path.symlink_to(path),
+    "a file that nobody may read": lambda path: path.touch(mode=0),
+}
+
+
+@pytest.mark.parametrize("damage", NO_IDS.values(), ids=NO_IDS.keys())
+def test_what_is_no_id_is_written_anew(
+    filled: Path, tmp_path: Path, damage: Callable[[Path], object], caplog: pytest.LogCaptureFixture
+) -> None:
+    engine = copy_of(filled, tmp_path)
+    before = engine.warehouse.told_id()
+    path = engine.warehouse.path.with_name("products.duckdb.id")
+    path.unlink()
+    damage(path)
+    assert engine.warehouse.told_id() is None
+    assert state_of(engine).problems == []
+    ingest_inbox(engine)
+    assert engine.warehouse.told_id() == before
+    assert path.read_text().startswith(f"{before} ")
+    assert caplog.text.count("WARNING") == 0
+    assert_laws_hold(engine, FILES)
+    assert engine.unended(LOG) == []
+    path.unlink()
+    damage(path)
+    engine.warehouse.forget_id()
+    assert not path.exists()

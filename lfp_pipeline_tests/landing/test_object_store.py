@@ -21,11 +21,14 @@ from moto.server import ThreadedMotoServer
 
 from lfp_pipeline.errors import LandingError
 from lfp_pipeline.landing.delivery import Delivery, TextFormat
+from lfp_pipeline.landing.fence import Fence
 from lfp_pipeline.landing.locations import source_at
 from lfp_pipeline.landing.raw_zone import RawZone
 from lfp_pipeline.landing.sources import DownloadLimits, utc_now
+from lfp_pipeline.landing.store_settings import store_settings
 from lfp_pipeline_tests.landing.ftp_server import ftp_serving
-from lfp_pipeline_tests.landing.http_server import LOOPBACK, Exchange, serving
+from lfp_pipeline_tests.landing.http_server import LOOPBACK, Exchange, Server, serving
+from lfp_pipeline_tests.landing.http_server import status as answer_with_status
 
 LOG = logging.getLogger("test")
 LIMITS = DownloadLimits(3, 60, 10**9, longest_pause_seconds=0.01)
@@ -114,14 +117,13 @@ def store(moto: int, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterato
     with serving(store.answer) as server:
         store.requests = server.requests
         for name in os.environ:
-            if name.startswith("AWS_"):
+            if name.startswith("AWS_") or name.lower().endswith("_proxy"):
                 monkeypatch.delenv(name)
         monkeypatch.setenv("HOME", str(tmp_path))
         monkeypatch.setenv("AWS_ENDPOINT_URL", server.url(""))
         monkeypatch.setenv("AWS_ACCESS_KEY_ID", "key")
         monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "hunter2")
         monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
-        monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
         # Its own tries take seconds; ours are what is tested.
         monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
         monkeypatch.setattr(s3fs.S3FileSystem, "retries", 1)
@@ -284,6 +286,101 @@ def test_without_credentials_nothing_is_tried_again(
     assert told.permanent
     assert "NoCredentialsError" in str(told)
     assert store.requests == []
+
+
+@pytest.fixture
+def proxy(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
+    """What the environment names as the proxy; it refuses all."""
+    with serving(answer_with_status(403)) as server:
+        for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"):
+            monkeypatch.setenv(name, server.url(""))
+            monkeypatch.setenv(name.lower(), server.url(""))
+        monkeypatch.setenv("NO_PROXY", "")
+        monkeypatch.setenv("no_proxy", "")
+        yield server
+
+
+@pytest.fixture
+def metadata(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
+    """What the clients take for the metadata service of the cloud; it has no credentials."""
+    with serving(answer_with_status(404)) as server:
+        monkeypatch.setenv("AWS_EC2_METADATA_SERVICE_ENDPOINT", server.url("/"))
+        yield server
+
+
+def test_the_proxy_of_the_environment_is_not_used(
+    tmp_path: Path, store: Store, proxy: Server
+) -> None:
+    assert land(tmp_path, store.put("a.csv", CONTENT)).path.read_bytes() == CONTENT
+    assert proxy.requests == []
+
+
+def test_the_metadata_service_is_not_asked(
+    tmp_path: Path,
+    store: Store,
+    metadata: Server,
+    proxy: Server,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.delenv("AWS_ACCESS_KEY_ID")
+    monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
+    monkeypatch.delenv("AWS_DEFAULT_REGION")
+    url = store.put("a.csv", CONTENT)
+    told = refusal(tmp_path, url)
+    assert told.permanent
+    assert "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE" in str(told)
+    assert "name 169.254.169.254 in the setting LFP_ALLOWED_HOSTS" in str(told)
+    config = tmp_path / ".aws" / "config"
+    config.parent.mkdir()
+    role = "role_arn = arn:aws:iam::1:role/a\ncredential_source = Ec2InstanceMetadata\n"
+    config.write_text(f"[default]\n{role}defaults_mode = auto\n")
+    assert refusal(tmp_path, url).permanent
+    assert metadata.requests == proxy.requests == store.requests == []
+
+
+def test_the_metadata_service_is_asked_where_a_setting_allows_it(
+    tmp_path: Path, store: Store, metadata: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("AWS_ACCESS_KEY_ID")
+    monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
+    allowed = replace(LIMITS, fence=Fence(("169.254.0.0/16",)))
+    assert refusal(tmp_path, store.put("a.csv", CONTENT), allowed).permanent
+    assert metadata.requests
+
+
+def test_a_client_that_cannot_be_kept_from_a_proxy_is_not_begun(
+    proxy: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for scheme in ("gs", "az", "hf", "oss", "oci"):
+        with pytest.raises(LandingError, match=f"{scheme}:// would go through a proxy") as told:
+            store_settings(scheme, Fence())
+        assert "NO_PROXY=*" in str(told.value)
+        assert told.value.permanent
+    assert store_settings("ftp", Fence()) == {}
+    monkeypatch.setenv("NO_PROXY", "*")
+    monkeypatch.setenv("no_proxy", "*")
+    assert store_settings("hf", Fence()) == {}
+    assert proxy.requests == []
+
+
+@pytest.mark.usefixtures("store")
+def test_the_clients_of_google_and_azure_do_not_look_for_a_metadata_service(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in os.environ:
+        if name.startswith(("GOOGLE_", "AZURE_", "CLOUDSDK_")):
+            monkeypatch.delenv(name)
+    assert store_settings("gs", Fence()) == {"token": "anon"}
+    assert store_settings("az", Fence()) == {"anon": True}
+    for scheme in ("gs", "az"):
+        assert store_settings(scheme, Fence(("169.254.169.254",))) == {}
+    by_gcloud = tmp_path / ".config" / "gcloud" / "application_default_credentials.json"
+    by_gcloud.parent.mkdir(parents=True)
+    by_gcloud.touch()
+    for name in ("AZURE_TENANT_ID", "AZURE_CLIENT_ID", "AZURE_CLIENT_SECRET"):
+        monkeypatch.setenv(name, "x")
+    assert store_settings("gcs", Fence()) == {"token": "google_default"}
+    assert store_settings("abfs", Fence()) == {}
 
 
 def test_a_store_that_is_ill_may_get_well(tmp_path: Path, store: Store) -> None:

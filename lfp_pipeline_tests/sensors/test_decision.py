@@ -233,3 +233,12 @@ def test_the_summary_tells_what_is_left_out() -> None:
         "0 given up. In the inbox, 2 skipped: x.csv (a link), shop/ (Permission denied); see `make "
         "status`. 3 temporary or side files ignored."
     )
+
+
+def test_a_file_of_the_name_of_purges_is_never_tried_and_told_why() -> None:
+    found = decision(file("purges"), file("folder/purges"))
+    assert asked_for(found) == ["folder/purges"]
+    assert found.refused == ("purges",)
+    assert "No file may be called purges, which is what purge_products uses; rename it" in (
+        found.summary
+    )

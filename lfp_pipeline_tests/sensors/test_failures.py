@@ -101,7 +101,8 @@ def test_a_failed_run_is_told_once_with_why_for_people(chat: Webhook) -> None:
     assert told["host"] == socket.gethostname()
     since_end = datetime.now(UTC) - datetime.fromisoformat(told["ended_at"])
     assert 0 <= since_end.total_seconds() < 120
-    assert told["text"] == f"ingest_products (bad.csv) failed on {told['host']}: {told['error']}"
+    text = f"ingest_products (bad.csv) failed on {told['host']}:\n```\n{told['error']}\n```"
+    assert told["text"].replace("'", "`") == text.replace("'", "`")
     (request,) = chat.server.requests
     assert request["method"] == "POST"
     assert request["Content-Type"] == "application/json"

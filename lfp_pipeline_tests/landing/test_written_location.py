@@ -1,0 +1,104 @@
+"""Locations as people write them: what is a secret in them, and what is not."""
+
+import pytest
+
+from lfp_pipeline.landing.written_location import WrittenSecretError, is_signed, resolved
+
+SIGNED = [
+    "https://b.s3.amazonaws.com/a.csv?X-Amz-Credential=A&X-Amz-Security-Token=b&X-Amz-Signature=c",
+    "https://b.s3.amazonaws.com/a.csv?AWSAccessKeyId=AKIA&Signature=hunter2&Expires=1893456000",
+    "https://storage.googleapis.com/b/a.csv?X-Goog-Credential=x&X-Goog-Signature=hunter2",
+    "https://acc.blob.core.windows.net/c/a.csv?sv=2024-11-04&se=2030-01-01&sig=hunter2",
+    "https://d1.cloudfront.net/a.csv?Expires=1&Signature=hunter2&Key-Pair-Id=K1",
+    "https://cdn.example.com/a.csv?token=hunter2&expires=1893456000",
+]
+
+
+@pytest.mark.parametrize(
+    "location",
+    [
+        "https://user:hunter2@example.com/a.csv",
+        "HTTPS://user:hunter2@example.com/a.csv",
+        "  https://user:hunter2@example.com/a.csv",
+        "https:/user:hunter2@example.com/a.csv",
+        "https:user:hunter2@example.com/a.csv",
+        "https:\\\\user:hunter2@example.com/a.csv",
+        "https://user:hunt/er2@example.com/a.csv",
+        "https://user:hunter2@evil@example.com/a.csv",
+        "https://hunter2@example.com/a.csv",
+        "https://hunter2:@example.com/a.csv",
+        "https://user:hunter2$$x@example.com/a.csv",
+        "user:hunter2@example.com:/a.csv",
+        "sftp://user:hunter2@example.com/a.csv",
+        "s3://key:hunter2@bucket/a.csv",
+        "https://example.com/a.csv?token=hunter2",
+        "https://example.com/a.csv?access_token=hunter2",
+        "https://example.com/a.csv?format=csv&api_key=hunter2",
+        "https://example.com/a.csv?format=csv;apikey=hunter2",
+        "https://example.com/a.csv?X-Api-Key=hunter2",
+        "https://example.com/a.csv?Ocp-Apim-Subscription-Key=hunter2",
+        "https://example.com/a.csv?db_password=hunter2",
+        "https://example.com/a.csv?%70assword=hunter2",
+        "https://example.com/a.csv?client_secret=hunter2",
+        "https://example.com/a.csv?key=AIzaSyhunter2hunter2",
+        "https://example.com/a.csv#access_token=hunter2",
+        "example.com/a.csv?token=hunter2",
+        "https://example.com/?url=https%3A%2F%2Fuser%3Ahunter2%40example.org%2Fa.csv",
+        SIGNED[0] + "&password=hunter2",
+    ],
+)
+def test_a_secret_that_is_written_out_is_refused_with_advice_and_not_told(location: str):
+    with pytest.raises(WrittenSecretError, match="there is a password in it") as told:
+        resolved(location)
+    assert "environment" in str(told.value)
+    assert "hunt" not in str(told.value)
+
+
+@pytest.mark.parametrize(
+    "location",
+    [
+        "https://example.com/a.csv",
+        "https://example.com:8080/user@2x.csv",
+        "https://example.com/@user:name/a.csv",
+        "https://[2001:db8::1]:80/a@b.csv",
+        "https://example.com/a.csv?page_token=1&key=products&sort=token",
+        "https://example.com/a.csv?token=&password",
+        "https://drive.google.com/file/d/0123456789/view?usp=sharing&resourcekey=0-abc",
+        "https://docs.google.com/spreadsheets/d/0123456789/edit#gid=0",
+        "sftp://user@example.com/a.csv",
+        "abfss://container@account.dfs.core.windows.net/a.csv",
+        "s3://bucket/a@b:c.csv",
+        "/data/a:b@c.csv",
+        "./user:name@host.csv",
+        "C:\\data\\a.csv",
+    ],
+)
+def test_what_is_no_secret_is_taken_as_it_is(location: str):
+    assert resolved(location) == location
+    assert not is_signed(location)
+
+
+@pytest.mark.parametrize(
+    ("location", "expected"),
+    [
+        ("https://u:${PW}@example.com/a.csv", "https://u:hunter2@example.com/a.csv"),
+        ("https://$PW:@example.com/a.csv", "https://hunter2:@example.com/a.csv"),
+        ("https://example.com/?token=${PW}", "https://example.com/?token=hunter2"),
+        (
+            "https://example.com/?token=Bearer%20${PW}",
+            "https://example.com/?token=Bearer%20hunter2",
+        ),
+        ("/data/${PW}/a$$b.csv", "/data/hunter2/a$b.csv"),
+    ],
+)
+def test_a_variable_of_the_environment_has_its_value(
+    location: str, expected: str, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("PW", "hunter2")
+    assert resolved(location) == expected
+
+
+@pytest.mark.parametrize("location", SIGNED)
+def test_a_signed_url_is_taken_and_known_as_one(location: str):
+    assert resolved(location) == location
+    assert is_signed(location)
