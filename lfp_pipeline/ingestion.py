@@ -91,8 +91,9 @@ def _take_out_unfinished(
     raw_zone = RawZone(settings.raw_dir)
     for one in ingested:
         delivery = one.delivery
-        is_new = read_outcome(delivery.path, one.database_id) is None
-        if delivery.completes is None or one.account.status is not Status.MERGED or not is_new:
+        if delivery.completes is None or one.account.status is not Status.MERGED:
+            continue
+        if read_outcome(delivery.path, one.database_id):  # It was merged, and this done, before.
             continue
         with suppress(LandingError):  # It is not there any more.
             unfinished = raw_zone.find(delivery.completes)

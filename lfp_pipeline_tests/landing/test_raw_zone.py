@@ -381,7 +381,7 @@ def test_a_path_that_is_not_utf8_is_spelled_out(zone: RawZone, tmp_path: Path) -
 
 
 @pytest.mark.parametrize(
-    "nanoseconds", [0, -1, -1_500, 1_700_000_000_123_456_789, 2**33 * 10**9 + 999_999_999]
+    "nanoseconds", [0, -1, -1_500, 1_700_000_000_123_456_789, 2**30 * 10**9 + 999_999_999]
 )
 def test_delivered_at_is_the_file_time_to_the_microsecond(
     zone: RawZone, file: Path, nanoseconds: int
@@ -484,18 +484,6 @@ def test_what_comes_later_is_newer_also_where_the_clock_has_stepped_back(
     first = zone.land(Timeless(b"one"), "a", LOG)
     monkeypatch.setattr(raw_zone, "utc_now", lambda: first.delivered_at - timedelta(hours=1))
     assert zone.land(Timeless(b"two"), "a", LOG).delivered_at > first.delivered_at
-
-
-def test_nothing_is_newer_than_the_last_moment(zone: RawZone):
-    class OfTheLastMoment(Timeless):
-        def fetch(self, sink: Sink, on_progress: OnProgress) -> Fetched:
-            super().fetch(sink, on_progress)
-            return Fetched(utc_from_ns(10**21))
-
-    last = zone.land(OfTheLastMoment(b"one"), "a", LOG).delivered_at
-    assert stamp(last) == "99991231T235959.999999Z"
-    assert zone.land(Timeless(b"two"), "a", LOG).delivered_at == last
-    assert len(zone.deliveries("a")) == 2
 
 
 def test_what_is_polled_is_no_other_delivery_by_its_time_alone(zone: RawZone, file: Path):

@@ -1,0 +1,149 @@
+"""Which version of a file is newer, whatever its source says of the time."""
+
+import logging
+import os
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from lfp_pipeline.landing.delivery import Delivery
+from lfp_pipeline.landing.delivery_time import Version, time_of_fetched
+from lfp_pipeline.landing.raw_zone import RawZone
+from lfp_pipeline.landing.sources import Fetched, LocalFile, OnProgress, Sink, utc_now
+
+LOG = logging.getLogger("test")
+KEY = "products.csv"
+HOUR = timedelta(hours=1)
+
+
+@dataclass(frozen=True)
+class Server:
+    """A source that says of its bytes what it likes."""
+
+    content: bytes
+    modified: datetime | None
+    name: str = "server"
+
+    def fetch(self, sink: Sink, on_progress: OnProgress) -> Fetched:
+        sink.write(self.content)
+        on_progress(len(self.content), None)
+        return Fetched(self.modified)
+
+    def version(self, known: dict[str, str] | None) -> None:
+        del known
+
+
+@pytest.fixture
+def zone(tmp_path: Path) -> RawZone:
+    return RawZone(tmp_path / "raw")
+
+
+def land_file(zone: RawZone, content: bytes, modified: datetime) -> Delivery:
+    path = zone.root.parent / KEY
+    path.write_bytes(content)
+    nanoseconds = (modified - datetime(1970, 1, 1)) // timedelta(microseconds=1) * 1000  # noqa: DTZ001
+    os.utime(path, ns=(nanoseconds, nanoseconds))
+    return zone.land(LocalFile(path), KEY, LOG)
+
+
+def fetch(zone: RawZone, content: bytes, modified: datetime | None, **how: bool) -> Delivery:
+    return zone.land(Server(content, modified), KEY, LOG, **how)
+
+
+OLD, THEN = datetime(1980, 1, 1), datetime(2026, 11, 1, 12)  # noqa: DTZ001
+
+
+@pytest.mark.parametrize("ahead", [timedelta(minutes=1), 2 * HOUR, timedelta(days=400)])
+def test_no_file_is_newer_than_its_landing(zone: RawZone, ahead: timedelta):
+    before, stated_at = utc_now(), utc_now() + ahead
+    first = land_file(zone, b"wrong", stated_at)
+    assert before <= first.delivered_at <= utc_now()
+    assert (first.stated_at, first.is_dated_ahead) == (stated_at, True)
+    assert zone.find(first.delivery_id) == first
+    correction = land_file(zone, b"right", utc_now())
+    assert correction.delivered_at > first.delivered_at
+    assert not correction.is_dated_ahead
+
+
+def test_a_file_from_the_future_lands_once(zone: RawZone):
+    stated_at = utc_now() + HOUR
+    assert land_file(zone, b"one", stated_at) == land_file(zone, b"one", stated_at)
+
+
+def test_of_files_from_the_future_the_later_landed_is_the_newer(zone: RawZone):
+    first = land_file(zone, b"one", utc_now() + 2 * HOUR)
+    assert land_file(zone, b"two", utc_now() + HOUR).delivered_at > first.delivered_at
+
+
+@pytest.mark.parametrize("contents", [(b"a", b"b", b"c"), (b"c", b"b", b"a"), (b"b", b"c", b"a")])
+def test_of_versions_with_one_time_the_later_landed_is_the_newer(
+    zone: RawZone, contents: tuple[bytes, ...]
+):
+    landed = [land_file(zone, content, THEN) for content in contents]
+    assert landed == sorted(landed, key=lambda one: one.age)
+    assert [one.version_time for one in landed] == [THEN] * 3
+    assert [land_file(zone, content, THEN) for content in contents] == landed
+
+
+def test_an_older_file_stays_older(zone: RawZone):
+    newer = land_file(zone, b"new", THEN)
+    older = land_file(zone, b"old", THEN - HOUR)
+    assert older.delivered_at == THEN - HOUR
+    assert zone.newer_than(older) == newer
+    assert zone.newer_than(newer) is None
+
+
+@pytest.mark.parametrize("polled", [False, True])
+@pytest.mark.parametrize("modified", [OLD, None])
+def test_other_bytes_of_a_server_are_newer_whatever_it_says(
+    zone: RawZone, modified: datetime | None, polled: bool
+):
+    landed = [fetch(zone, content, modified, polled=polled) for content in (b"1", b"2", b"1", b"3")]
+    assert landed == sorted(landed, key=lambda one: one.age)
+    assert len({one.delivery_id for one in landed}) == 4
+
+
+def test_the_time_of_a_server_is_never_later_than_the_fetch(zone: RawZone):
+    first = fetch(zone, b"wrong", utc_now() + 2 * HOUR)
+    assert first.delivered_at <= utc_now()
+    assert first.is_dated_ahead
+    second = fetch(zone, b"right", utc_now() - HOUR)
+    assert first.delivered_at < second.delivered_at <= utc_now()
+    assert second.stated_at is not None
+    assert second.stated_at < first.delivered_at
+
+
+def test_a_plausible_time_of_a_server_counts(zone: RawZone):
+    assert fetch(zone, b"1", THEN).delivered_at == THEN
+    assert fetch(zone, b"2", THEN + HOUR).delivered_at == THEN + HOUR
+
+
+@pytest.mark.parametrize("modified", [OLD, THEN, None])
+def test_the_newest_bytes_again_are_the_same_delivery(zone: RawZone, modified: datetime | None):
+    first = fetch(zone, b"1", modified)
+    assert fetch(zone, b"1", modified) == first
+    assert fetch(zone, b"1", OLD) == first
+    assert fetch(zone, b"1", THEN + HOUR, polled=True) == first
+
+
+def test_nothing_is_newer_than_the_last_moment():
+    newest = Version(datetime.max, "0" * 16)  # noqa: DTZ901
+    found = time_of_fetched(Fetched(None), "f" * 64, utc_now(), newest, polled=False)
+    assert found == newest.delivered_at
+
+
+def test_records_without_a_stated_time_are_read_as_before(zone: RawZone):
+    ahead = utc_now() + HOUR  # As earlier versions of this program landed it.
+    first = land_file(zone, b"one", THEN)
+    name = first.path.name.replace("20261101T120000", f"{ahead:%Y%m%dT%H%M%S}")
+    record = first.path.with_suffix(".json").read_text()
+    record = record.replace(f"{THEN:%Y-%m-%dT%H:%M:%S}", f"{ahead:%Y-%m-%dT%H:%M:%S}")
+    first.path.rename(first.path.with_name(name))
+    first.path.with_suffix(".json").unlink()
+    first.path.with_name(name).with_suffix(".json").write_text(record)
+    (known,) = zone.deliveries(KEY)
+    assert (known.delivered_at, known.is_dated_ahead) == (ahead.replace(microsecond=0), True)
+    assert land_file(zone, b"one", known.delivered_at) == known
+    assert fetch(zone, b"two", THEN).delivered_at > known.delivered_at
