@@ -5,6 +5,7 @@ database that it speaks of, and says nothing of another. Where it is lost, or no
 of the delivery now, that is offered again, and found to be in, or taken in or out.
 """
 
+import os
 import time
 from contextlib import suppress
 from dataclasses import dataclass
@@ -41,6 +42,16 @@ def forget_outcome(raw: Path) -> None:
     with suppress(FileNotFoundError):
         raw.with_suffix(_SUFFIX).unlink()
         sync_folder(raw.parent)
+
+
+def confirm_outcome(raw: Path) -> None:
+    """Say that the outcome of a delivery holds for the same bytes, which have landed again now.
+
+    What was refused may be tried again: that notes its outcome.
+    """
+    if last_noted(raw) in {MERGED, REVERTED}:
+        with suppress(OSError):  # It is offered once more.
+            os.utime(raw.with_suffix(_SUFFIX))
 
 
 def last_noted(raw: Path) -> str | None:

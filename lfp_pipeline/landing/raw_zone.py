@@ -32,6 +32,7 @@ from lfp_pipeline.landing.intents import is_pruned, is_reverted, is_to_land_agai
 from lfp_pipeline.landing.outcomes import (
     MERGED,
     Outcome,
+    confirm_outcome,
     forget_outcome,
     last_noted,
     read_outcome,
@@ -181,6 +182,8 @@ class RawZone:
         if was_pruned or not is_recorded:
             # What it has won may have been given up, or it is to be read in another way.
             forget_outcome(delivery.path)
+        else:
+            confirm_outcome(delivery.path)
         if not is_kept:
             publish(file, temporary, delivery.path)
         if was_pruned:

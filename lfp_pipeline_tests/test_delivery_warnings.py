@@ -1,0 +1,147 @@
+"""What is told of a delivery whose time is odd, and of an upload that had not ended."""
+
+import time
+
+import pytest
+
+from lfp_pipeline.landing.intents import is_reverted
+from lfp_pipeline.operations.rebuild import rebuild_products
+from lfp_pipeline.operations.revert import reinstate_delivery
+from lfp_pipeline.state import state_of
+from lfp_pipeline_tests.oracle import LOG
+from lfp_pipeline_tests.support import Project, drop
+
+HEADER = "sku,name,description\n"
+DAY = 86_400_000_000
+NOW = time.time_ns() // 1000
+
+
+def take(project: Project, way: str, content: str, microseconds: int) -> str:
+    """Drop the file and take it in; the id of the run."""
+    drop(project.inbox, "a.csv", content, microseconds)
+    if way == "inbox":
+        run = project.run("ingest_inbox")
+    elif way == "partition":
+        run = project.ingest("a.csv")
+    else:
+        (run,) = project.do(project.tick())
+    assert run.success
+    return run.run_id
+
+
+def names(project: Project) -> dict[str, str]:
+    return {sku: name for sku, name, *_ in project.products}
+
+
+def logged(project: Project, run_id: str) -> str:
+    return "\n".join(entry.user_message for entry in project.instance.all_logs(run_id))
+
+
+def warnings_of(project: Project) -> str:
+    project.engine.published.publish(LOG)
+    return "\n".join(state_of(project.engine).warnings)
+
+
+WHOLE = "name,description,sku\nLamp,x,s1\nDesk,y,sku-22\nSofa,z,s3\n"
+
+ways = pytest.mark.parametrize("way", ["inbox", "partition", "sensor"])
+
+
+@ways
+def test_a_file_from_the_future_is_told_everywhere_and_its_correction_counts(
+    project: Project, way: str
+):
+    run = take(project, way, HEADER + "s1,wrong,x\n", NOW + DAY)
+    assert project.checks(run)["delivery_times"] is False
+    assert "look at the clock" in project.metadata("products", "a.csv")["warnings"]
+    assert "look at the clock" in warnings_of(project)
+    assert "look at the clock" in logged(project, run)
+    time.sleep(0.01)
+    run = take(project, way, HEADER + "s1,right,x\n", time.time_ns() // 1000)
+    assert project.checks(run)["delivery_times"] is True
+    assert names(project) == {"s1": "right"}
+    assert project.tick().run_requests == []
+
+
+@ways
+def test_an_older_version_that_lands_last_is_told_with_the_way_to_make_it_count(
+    project: Project, way: str
+):
+    take(project, way, HEADER + "s1,new,x\n", NOW - DAY)
+    run = take(project, way, HEADER + "s1,old,x\n", NOW - 2 * DAY)
+    assert names(project) == {"s1": "new"}
+    assert project.checks(run)["delivery_times"] is False
+    assert "None of its rows counts, though it landed last." in logged(project, run)
+    assert "None of its rows counts" in warnings_of(project)
+    assert f"touch {project.inbox / 'a.csv'}" in warnings_of(project)
+    (project.inbox / "a.csv").touch()
+    assert project.run("ingest_inbox").success
+    assert names(project) == {"s1": "old"}
+    assert "a.csv in the inbox" not in warnings_of(project)
+
+
+@ways
+def test_a_version_that_is_put_back_with_its_old_time_is_told(project: Project, way: str):
+    take(project, way, HEADER + "s1,old,x\n", NOW - 2 * DAY)
+    take(project, way, HEADER + "s1,new,x\n", NOW - DAY)
+    time.sleep(0.01)
+    assert warnings_of(project) == ""
+    run = take(project, way, HEADER + "s1,old,x\n", NOW - 2 * DAY)
+    assert "landed before, and is here again" in logged(project, run)
+    assert "a.csv in the inbox is an older version" in warnings_of(project)
+    assert project.tick().run_requests == []
+    assert names(project) == {"s1": "new"}
+
+
+@ways
+def test_a_file_that_is_changed_in_spite_of_its_time_and_size_goes_in(project: Project, way: str):
+    take(project, way, HEADER + "s1,one,x\n", NOW - DAY)
+    take(project, way, HEADER + "s1,two,x\n", NOW - DAY)
+    assert names(project) == {"s1": "two"}
+    take(project, way, HEADER + "s1,six,x\n", NOW - DAY)
+    assert names(project) == {"s1": "six"}
+    assert project.tick().run_requests == []
+    rebuild_products(project.engine, LOG)
+    assert names(project) == {"s1": "six"}
+
+
+@ways
+def test_an_unfinished_upload_is_reverted_once_the_whole_file_is_in(project: Project, way: str):
+    take(project, way, WHOLE[: WHOLE.index("2\nSofa")], NOW - 2 * DAY)
+    assert names(project) == {"s1": "Lamp", "sku-2": "Desk"}
+    assert "may be cut off" in project.metadata("products", "a.csv")["notes"]
+    take(project, way, WHOLE[: WHOLE.index("3\n")], NOW - DAY)
+    assert names(project) == {"s1": "Lamp", "sku-22": "Desk", "s": "Sofa"}
+    run = take(project, way, WHOLE, NOW)
+    assert names(project) == {"s1": "Lamp", "sku-22": "Desk", "s3": "Sofa"}
+    assert "was an unfinished upload" in logged(project, run)
+    assert "It completes an unfinished upload" in warnings_of(project)
+    tables = project.products
+    rebuild_products(project.engine, LOG)
+    assert project.products == tables
+    assert project.tick().run_requests == []
+
+
+def test_a_ghost_of_half_a_sku_goes_and_comes_back_if_it_is_reinstated(project: Project):
+    take(project, "inbox", WHOLE[: WHOLE.index("2\nSofa")], NOW - DAY)
+    (cut,) = project.engine.raw_zone.deliveries("a.csv")
+    take(project, "inbox", WHOLE, NOW)
+    assert is_reverted(cut.path)
+    assert "sku-2" not in names(project)
+    reinstate_delivery(project.engine, cut.delivery_id, LOG)
+    assert project.run("ingest_inbox").success
+    assert not is_reverted(cut.path)
+    assert names(project)["sku-2"] == "Desk"
+
+
+def test_a_refused_whole_leaves_the_unfinished_upload_as_it_is(project: Project):
+    take(project, "inbox", WHOLE[: WHOLE.index("2\nSofa")], NOW - DAY)
+    before = project.products
+    drop(project.inbox, "a.csv", WHOLE + "bad\n" * 9, NOW)
+    assert not project.run("ingest_inbox").success
+    assert project.products == before
+
+
+def test_a_line_end_at_the_end_needs_no_note(project: Project):
+    take(project, "inbox", HEADER + "s1,Lamp,x\n", NOW - DAY)
+    assert "notes" not in project.metadata("products", "a.csv")
