@@ -20,6 +20,7 @@ class Ingested:
         batch: how many deliveries were merged together with it, itself included.
         busy: whether it failed only because the database was in other hands.
         database_id: of the database whose ledger has the account; None: none has it.
+        merged_here: whether this call has merged it. It may have been merged before.
     """
 
     delivery: Delivery
@@ -30,6 +31,7 @@ class Ingested:
     batch: int = 1
     busy: bool = False
     database_id: str | None = None
+    merged_here: bool = False
 
     @property
     def partition_key(self) -> str:

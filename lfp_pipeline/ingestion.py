@@ -14,7 +14,7 @@ from lfp_pipeline.landing.raw_zone import as_recorded
 from lfp_pipeline.reading.rehearsal import digests_of_the_dead
 from lfp_pipeline.remedies import remedy, told
 from lfp_pipeline.settings import Settings
-from lfp_pipeline.settling import MindChangedError, settle
+from lfp_pipeline.settling import MindChangedError, OtherSettingsError, settle
 from lfp_pipeline.warehouse.account import Account, Status
 from lfp_pipeline.warehouse.duckdb_file import Warehouse
 from lfp_pipeline.warehouse.merge import note_unmerged
@@ -50,6 +50,11 @@ def ingest(
         ingested = settle(batch, settings, warehouse, log, share)
     except MindChangedError:
         return ingest(list(map(as_recorded, batch)), settings, warehouse, log, share=share)
+    except OtherSettingsError as error:
+        settings = error.settings if len(batch) == 1 else settings
+        return [
+            found for one in batch for found in ingest([one], settings, warehouse, log, share=share)
+        ]
     except (WarehouseBusyError, WarehouseBrokenError) as error:
         # There is no writing that into the ledger.
         busy = isinstance(error, WarehouseBusyError)
