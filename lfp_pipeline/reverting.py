@@ -25,7 +25,6 @@ from lfp_pipeline.settings import Settings
 from lfp_pipeline.warehouse.account import Account, Status
 from lfp_pipeline.warehouse.deletion import read_doomed
 from lfp_pipeline.warehouse.ledger import account_of
-from lfp_pipeline.warehouse.matching import Fates
 from lfp_pipeline.warehouse.merge import Arrived, account_of_arrived, as_read
 from lfp_pipeline.warehouse.reversal import (
     Older,
@@ -170,9 +169,7 @@ def may_be_refused(
     older: Sequence[Older], settings: Settings, *, use_present_settings: bool
 ) -> bool:
     """Whether the search for heirs may be refused because of how older deliveries were read."""
-    recorded = {
-        (one.read_with, one.read_conditions) for one in older if one.kind != Kind.DELETION
-    }
+    recorded = {(one.read_with, one.read_conditions) for one in older if one.kind != Kind.DELETION}
     ways = [reread(*one, None, settings) for one in recorded]
     return any(
         way.differences or (use_present_settings and way.settings is not settings) for way in ways
@@ -195,8 +192,7 @@ def _read_as_then(
     except DeliveryRefusedError as error:
         msg = _refusal(kept, way, f"it cannot be read as it was: {error}")
         raise OperationRefusedError(msg) from error
-    known = account_of(workspace.connection, kept)
-    if way.differences and not is_as_recorded(workspace.connection, known, as_read(reading)):
+    if way.differences and not is_as_recorded(workspace.connection, kept, as_read(reading)):
         msg = _refusal(kept, way, "what is read of it now is not what the tables have")
         raise OperationRefusedError(msg)
 

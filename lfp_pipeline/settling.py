@@ -279,7 +279,8 @@ class _Work:
                 products,
                 batch=len(self.batch),
                 database_id=id_,
-                merged_here=account.status is Status.MERGED and account != known.get(delivery.delivery_id),
+                merged_here=account.status is Status.MERGED
+                and account != known.get(delivery.delivery_id),
             )
             for delivery, account in zip(self.batch, done, strict=True)
         ]

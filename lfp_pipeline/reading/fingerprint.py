@@ -76,7 +76,7 @@ class Conditions:
             found = cls(**json.loads(text))
             TextFormat(**found.text_format)
             if not isinstance(found.settings, dict) or not isinstance(found.programs, dict):
-                raise TypeError("settings and programs by name")  # noqa: TRY301, TRY003, EM101
+                raise TypeError("settings and programs by name")  # noqa: TRY301, EM101
         except (ValueError, TypeError) as error:
             msg = f"The recorded settings {text[:200]!r} cannot be read: {error}"
             raise SettingsError(msg) from error
@@ -98,15 +98,14 @@ class Conditions:
         Raises:
             SettingsError: a recorded value is not allowed any more.
         """
-        values = {}
+        values: dict[str, Any] = {}
         for name in _SETTINGS:
             field = Settings.model_fields[name]
-            value = field.get_default(call_default_factory=True)
-            value = self.settings.get(name, value)
+            default = field.get_default(call_default_factory=True)
+            value = self.settings.get(name, default)
+            allowed: Any = Annotated[field.annotation, field]
             try:
-                values[name] = TypeAdapter(Annotated[field.annotation, field]).validate_python(
-                    value
-                )
+                values[name] = TypeAdapter(allowed).validate_python(value)
             except ValidationError as error:
                 why = error.errors()[0]["msg"]
                 msg = f"{ENV_PREFIX}{name.upper()} was {_shown(value)}, which is not allowed: {why}"

@@ -8,6 +8,7 @@ whole deliveries compare.
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import duckdb
 
@@ -200,7 +201,7 @@ def account_of_arrived(arrived: Arrived, fates: Fates, started: float) -> Accoun
     return account
 
 
-def as_read(reading: Reading) -> dict[str, int]:
+def as_read(reading: Reading) -> dict[str, Any]:
     """Return what of an account the reading alone decides."""
     return {
         "rows_read": reading.rows_read,

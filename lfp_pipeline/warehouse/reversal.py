@@ -250,12 +250,13 @@ def inherit(connection: duckdb.DuckDBPyConnection, older: Older) -> None:
 
 
 def is_as_recorded(
-    connection: duckdb.DuckDBPyConnection, known: Account, as_read: Mapping[str, int]
+    connection: duckdb.DuckDBPyConnection, delivery: Delivery, as_read: Mapping[str, int]
 ) -> bool:
     """Whether a delivery that was just read gives what the ledger and the tables have of it."""
-    if not known.is_as_read(as_read):
+    known = account_of(connection, delivery)
+    if known is None or not known.is_as_read(as_read):
         return False
-    this = {"delivery_id": known.delivery_id}
+    this = {"delivery_id": delivery.delivery_id}
     return connection.execute(_OTHERWISE, this).fetchall()[0] == (0, 0)
 
 
