@@ -69,7 +69,8 @@ class _Books:
         of_another_kind: the ids of deliveries whose records have another kind than the ledger.
         kept: the deliveries in the raw zone that are not pruned, oldest first.
         settled: of these, what is in or out, as people want it; the rest is pending.
-        in_reach: what is settled, and can be taken in or out of another database.
+        in_reach: what is settled, and can be taken in or out of another database. What was refused
+            is in no table, and may be refused no longer.
         doomed: the ids of those that are in and to be out, which is pending.
         wrongly_noted: the ids of these whose outcome note does not say what the ledger does.
     """
@@ -119,7 +120,9 @@ class _Books:
             in_reach=[
                 one
                 for one in recorded
-                if is_in_reach(one) and is_settled(one, status_of.get(one.delivery_id))
+                if is_in_reach(one)
+                and is_settled(one, status_of.get(one.delivery_id))
+                and status_of[one.delivery_id] is not Status.REFUSED
             ],
             doomed=merged & {one.delivery_id for one in kept if is_reverted(one.path)},
             wrongly_noted=frozenset(
