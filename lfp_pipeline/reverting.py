@@ -17,7 +17,7 @@ from lfp_pipeline.landing.intents import may_use_present_settings, reverted_at
 from lfp_pipeline.landing.raw_zone import RawZone
 from lfp_pipeline.landing.sources import utc_now
 from lfp_pipeline.progress import some_of
-from lfp_pipeline.reading.fingerprint import Conditions, Rereading, reread
+from lfp_pipeline.reading.fingerprint import Conditions, reread
 from lfp_pipeline.reading.plain_text import plain_texts
 from lfp_pipeline.reading.reader import Reading, check_reject_share, read_delivery
 from lfp_pipeline.reading.workspace import Workspace
@@ -25,14 +25,13 @@ from lfp_pipeline.settings import Settings
 from lfp_pipeline.warehouse.account import Account, Status
 from lfp_pipeline.warehouse.deletion import read_doomed
 from lfp_pipeline.warehouse.ledger import account_of
-from lfp_pipeline.warehouse.merge import Arrived, account_of_arrived, as_read
+from lfp_pipeline.warehouse.merge import Arrived, account_of_arrived
 from lfp_pipeline.warehouse.reversal import (
     Older,
     begin_reversal,
     bury,
     correct,
     inherit,
-    is_as_recorded,
     is_sought,
     reverse,
 )
@@ -182,29 +181,19 @@ def _read_as_then(
     """Read an older delivery as it was read when it was merged.
 
     Raises:
-        OperationRefusedError: other rows come out, or may.
+        OperationRefusedError: other rows may come out.
     """
     way = reread(older.read_with, older.read_conditions, kept.text_format, settings)
-    if way.differences and not way.only_programs:
-        raise OperationRefusedError(_refusal(kept, way))
-    try:
-        reading = _read(kept, workspace, way.settings, log)
-    except DeliveryRefusedError as error:
-        msg = _refusal(kept, way, f"it cannot be read as it was: {error}")
-        raise OperationRefusedError(msg) from error
-    if way.differences and not is_as_recorded(workspace.connection, kept, as_read(reading)):
-        msg = _refusal(kept, way, "what is read of it now is not what the tables have")
+    if way.differences:
+        msg = (
+            f"What comes in its place was read from {kept.delivery_id} once, and that cannot be "
+            f"restored: {'; '.join(way.differences)}. Nothing is changed. Put back what has "
+            "changed; or run rebuild_products, which reads and records everything anew; or say "
+            "use_present_settings, and that delivery is read with the settings of now, and its "
+            "account corrected."
+        )
         raise OperationRefusedError(msg)
-
-
-def _refusal(kept: Delivery, way: Rereading, found: str | None = None) -> str:
-    why = "; ".join([*([found] if found else []), *way.differences])
-    return (
-        f"What comes in its place was read from {kept.delivery_id} once, and that cannot be "
-        f"restored: {why}. Nothing is changed. Put back what has changed; or say "
-        "use_present_settings, and that delivery is read with the settings of now, and its "
-        "account corrected; or run rebuild_products first."
-    )
+    _read(kept, workspace, way.settings, log)
 
 
 def _read_as_now(

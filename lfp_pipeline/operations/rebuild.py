@@ -236,7 +236,7 @@ def _read_otherwise(
         if then.read_with == now.read_with:
             continue
         is_unknown = then.read_conditions is None
-        if (is_unknown or way.only_programs) and then.is_as_read(now.as_read):
+        if (is_unknown or way.only_programs) and then.is_read_as(now):
             suspects.append(delivery_id)
         else:
             yield delivery_id, "; ".join(way.differences)

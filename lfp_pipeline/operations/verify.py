@@ -322,7 +322,7 @@ def _unlike_their_accounts(
         for delivery_id, way in sorted(ways.items())
         if (then := known[delivery_id]).status is Status.MERGED
         and (
-            not then.is_as_read(reread[delivery_id].as_read)
+            not then.is_read_as(reread[delivery_id])
             or (then.read_conditions is not None and way.differences and not way.only_programs)
         )
     ]

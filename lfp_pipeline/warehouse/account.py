@@ -1,6 +1,5 @@
 """What became of a delivery: its row in the ledger."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -70,18 +69,13 @@ class Account:
     notes: str | None = None
     read_conditions: str | None = None
 
-    def is_as_read(self, counts: Mapping[str, int]) -> bool:
-        """Whether a reading that counts so gives what the account has.
+    def is_read_as(self, again: "Account") -> bool:
+        """Whether reading the delivery again has counted the same, whatever the fates are.
 
         Where the conditions were not recorded, skipped lines may not have been counted, either.
         """
-        told = _READ if self.read_conditions is not None else _ROWS_READ
-        return all(getattr(self, name) == counts[name] for name in told)
-
-    @property
-    def as_read(self) -> dict[str, int]:
-        """What of it the reading alone decides, whatever the warehouse holds."""
-        return {name: getattr(self, name) for name in _READ}
+        counts = _READ if self.read_conditions is not None else _ROWS_READ
+        return all(getattr(self, name) == getattr(again, name) for name in counts)
 
     @property
     def rows_taken(self) -> int:

@@ -8,7 +8,6 @@ whole deliveries compare.
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import duckdb
 
@@ -182,15 +181,20 @@ def account_of_arrived(arrived: Arrived, fates: Fates, started: float) -> Accoun
         delivery_id=delivery_id,
         status=Status.MERGED,
         merged_at=utc_now(),
+        rows_read=reading.rows_read,
         rows_inserted=fates.inserted,
         rows_updated=fates.updated,
         rows_unchanged=fates.unchanged,
+        rows_superseded=reading.rows_superseded,
         rows_stale=fates.stale,
+        rows_rejected=reading.rows_rejected,
         read_with=arrived.read_with.digest,
         read_conditions=arrived.read_with.text,
         seconds=time.perf_counter() - started,
+        blank_lines=reading.skipped.blank,
+        repeated_headers=reading.skipped.repeated_headers,
+        lines_above_header=reading.skipped.above_header,
         notes=_notes(reading),
-        **as_read(reading),
     )
     if account.rows_accounted != account.rows_read:
         msg = (
@@ -199,18 +203,6 @@ def account_of_arrived(arrived: Arrived, fates: Fates, started: float) -> Accoun
         )
         raise WarehouseInconsistentError(msg)
     return account
-
-
-def as_read(reading: Reading) -> dict[str, Any]:
-    """Return what of an account the reading alone decides."""
-    return {
-        "rows_read": reading.rows_read,
-        "rows_superseded": reading.rows_superseded,
-        "rows_rejected": reading.rows_rejected,
-        "blank_lines": reading.skipped.blank,
-        "repeated_headers": reading.skipped.repeated_headers,
-        "lines_above_header": reading.skipped.above_header,
-    }
 
 
 def _notes(reading: Reading | None) -> str | None:

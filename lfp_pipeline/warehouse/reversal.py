@@ -16,7 +16,7 @@ it is corrected: it is taken out, too, and all that wins of what is read now is 
     corrected_rejects   (the columns of rejected_rows): theirs
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -77,22 +77,6 @@ _INHERIT = f"""
 INSERT INTO heirs
 SELECT sku, name, description, $delivery_id, $delivered_at, row_number
 FROM winners SEMI JOIN ({_SOUGHT}) AS sought USING (sku)
-"""
-
-# Of a delivery that was just read: does it give what the tables have of it?
-_OTHERWISE = """
-SELECT
-    (SELECT count(*) FROM warehouse.products AS product
-     WHERE delivery_id = $delivery_id AND NOT EXISTS (
-        FROM winners
-        WHERE winners.row_number = product.row_number AND winners.sku = product.sku
-            AND winners.name = product.name AND winners.description = product.description)),
-    (SELECT count(*)
-     FROM (SELECT row_number FROM rejects) AS these
-     FULL JOIN (
-        SELECT row_number FROM warehouse.rejected_rows WHERE delivery_id = $delivery_id
-     ) AS those USING (row_number)
-     WHERE these.row_number IS NULL OR those.row_number IS NULL)
 """
 
 # What a corrected delivery holds now is to be found, too. No other deletion than the last of a sku
@@ -247,17 +231,6 @@ def is_sought(connection: duckdb.DuckDBPyConnection, delivery: Delivery, older: 
 def inherit(connection: duckdb.DuckDBPyConnection, older: Older) -> None:
     """Of an older delivery that was just read, take the rows that are sought."""
     connection.execute(_INHERIT, _age(older))
-
-
-def is_as_recorded(
-    connection: duckdb.DuckDBPyConnection, delivery: Delivery, as_read: Mapping[str, int]
-) -> bool:
-    """Whether a delivery that was just read gives what the ledger and the tables have of it."""
-    known = account_of(connection, delivery)
-    if known is None or not known.is_as_read(as_read):
-        return False
-    this = {"delivery_id": delivery.delivery_id}
-    return connection.execute(_OTHERWISE, this).fetchall()[0] == (0, 0)
 
 
 def correct(connection: duckdb.DuckDBPyConnection, delivery: Delivery, older: Older) -> Fates:

@@ -165,14 +165,19 @@ def test_what_cannot_be_restored_is_refused_with_the_difference_and_nothing_is_n
     assert values(now) == [("s1", "Title", "x"), ("s3", "Title", "y")]
 
 
-def test_another_program_may_restore_what_comes_out_the_same(merged: Engine) -> None:
+def test_what_another_program_has_read_is_refused_until_all_is_rebuilt(merged: Engine) -> None:
     pretend_another_program(merged)
+    with pytest.raises(
+        OperationRefusedError, match=r"code that reads has changed.*run rebuild_pro"
+    ):
+        revert_delivery(strict(merged), NEW.delivery_id, LOG)
+    rebuild_products(strict(merged), LOG)
     revert_delivery(strict(merged), NEW.delivery_id, LOG)
     assert values(merged) == [("s1", LONG, "old"), ("s2", "Bob", "older")]
 
 
-def test_another_program_that_reads_otherwise_is_refused(merged: Engine) -> None:
-    pretend_another_program(merged, max_name_length=100)  # It has accepted the long name.
+def test_settings_and_programs_that_have_changed_are_named(merged: Engine) -> None:
+    pretend_another_program(merged, max_name_length=100)
     before = tables(merged)
     with pytest.raises(OperationRefusedError) as refused:
         revert_delivery(merged, NEW.delivery_id, LOG)
