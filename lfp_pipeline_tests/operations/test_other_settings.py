@@ -251,8 +251,8 @@ def test_a_delivery_is_reinstated_with_the_settings_of_now_on_request(merged: En
 def test_a_reinstatement_by_another_program_is_refused_with_the_difference(
     merged: Engine,
 ) -> None:
-    pretend_another_program(merged)
     revert_delivery(merged, NEW.delivery_id, LOG)
+    pretend_another_program(merged)
     before = tables(merged)
     with pytest.raises(OperationRefusedError, match="the code that reads has changed"):
         reinstate_delivery(merged, NEW.delivery_id, LOG)
