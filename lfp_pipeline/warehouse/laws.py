@@ -111,8 +111,10 @@ WHERE status = 'merged'
         """
 SELECT delivery_id
 FROM warehouse.deliveries
-JOIN (SELECT delivery_id, count(*) AS held FROM warehouse.products GROUP BY delivery_id) AS product
-    USING (delivery_id)
+JOIN (
+    SELECT delivery_id, count(DISTINCT row_number) AS held
+    FROM warehouse.products GROUP BY delivery_id
+) AS product USING (delivery_id)
 WHERE status = 'merged' AND held > rows_read - rows_superseded - rows_rejected
 """,
     ),
