@@ -6,13 +6,15 @@ import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
+from uuid import uuid4
 
 import duckdb
 
 from lfp_pipeline.delivery_warnings import delivery_warnings, older_version
 from lfp_pipeline.errors import LandingError, LfpError, StillWrittenError
+from lfp_pipeline.holds import abandoned, held, living
 from lfp_pipeline.ingested import Ingested, NotLanded
 from lfp_pipeline.ingestion import ingest, note_outcomes
 from lfp_pipeline.landing.delivery import Delivery
@@ -57,6 +59,9 @@ class Backlog:
     finished: Sequence[Ingested]
     not_landed: Sequence[NotLanded]
 
+
+_REVERSING = "reversing-"
+"""How the name of a mark begins that says of which partition a delivery is reversed."""
 
 Batch = Sequence[InboxFile | Delivery]
 """What is read and merged together."""
@@ -231,6 +236,24 @@ class Engine:
     def is_unended(self, key: str) -> bool:
         """Whether a delivery of a partition came to no end in this database."""
         return self.raw_zone.is_unended(key, self.warehouse.told_id())
+
+    @contextmanager
+    def being_reversed(self, delivery: Delivery) -> Iterator[None]:
+        """Hold the mark that a process is reverting or reinstating a delivery, for the block."""
+        marks = self.settings.work_dir
+        for _ in abandoned(marks, f"{_REVERSING}*"):
+            pass  # The mark goes. What its process has begun, the next run carries out.
+        with held(marks / f"{_REVERSING}{uuid4().hex}") as mark:
+            mark.write_text(delivery.partition_key)
+            yield
+
+    def partitions_being_reversed(self) -> set[str]:
+        """The partitions of which a living process is reverting or reinstating a delivery."""
+        keys = set()
+        for mark in living(self.settings.work_dir, f"{_REVERSING}*"):
+            with suppress(FileNotFoundError):  # It is over.
+                keys.add(mark.read_text())
+        return keys
 
     def backlog(self, keys: Sequence[str], log: logging.Logger) -> Backlog:
         """How things stand with some partitions.

@@ -22,6 +22,7 @@ class Ingested:
         busy: whether it failed only because the database was in other hands.
         database_id: of the database whose ledger has the account; None: none has it.
         warnings: what people should know of its times.
+        merged_here: whether this call has merged it. It may have been merged before.
     """
 
     delivery: Delivery
@@ -33,6 +34,7 @@ class Ingested:
     busy: bool = False
     database_id: str | None = None
     warnings: tuple[str, ...] = ()
+    merged_here: bool = False
 
     @property
     def partition_key(self) -> str:

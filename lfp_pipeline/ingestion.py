@@ -11,13 +11,13 @@ from lfp_pipeline.delivery_warnings import delivery_warnings
 from lfp_pipeline.errors import LandingError, LfpError, WarehouseBrokenError, WarehouseBusyError
 from lfp_pipeline.ingested import Ingested
 from lfp_pipeline.landing.delivery import Delivery, Kind
-from lfp_pipeline.landing.intents import is_reverted, want_reverted
+from lfp_pipeline.landing.intents import is_reverted, want_reinstated, want_reverted
 from lfp_pipeline.landing.outcomes import last_noted, note_outcome, read_outcome
 from lfp_pipeline.landing.raw_zone import RawZone, as_recorded
 from lfp_pipeline.reading.rehearsal import digests_of_the_dead
 from lfp_pipeline.remedies import remedy, told
 from lfp_pipeline.settings import Settings
-from lfp_pipeline.settling import MindChangedError, settle
+from lfp_pipeline.settling import MindChangedError, OtherSettingsError, settle
 from lfp_pipeline.warehouse.account import Account, Status
 from lfp_pipeline.warehouse.duckdb_file import Warehouse
 from lfp_pipeline.warehouse.merge import note_unmerged
@@ -53,6 +53,11 @@ def ingest(
         ingested = settle(batch, settings, warehouse, log, share)
     except MindChangedError:
         return ingest(list(map(as_recorded, batch)), settings, warehouse, log, share=share)
+    except OtherSettingsError as error:
+        settings = error.settings if len(batch) == 1 else settings
+        return [
+            found for one in batch for found in ingest([one], settings, warehouse, log, share=share)
+        ]
     except (WarehouseBusyError, WarehouseBrokenError) as error:
         # There is no writing that into the ledger.
         busy = isinstance(error, WarehouseBusyError)
@@ -107,7 +112,14 @@ def _take_out_unfinished(
                 unfinished.delivery_id,
                 delivery.delivery_id,
             )
-            ingest([unfinished], settings, warehouse, log)
+            (reverted,) = ingest([unfinished], settings, warehouse, log)
+            if reverted.account.status is Status.FAILED and not reverted.busy:
+                want_reinstated(unfinished.path)  # Nobody has asked for it: it may not block runs.
+                log.warning(
+                    "%s is not reverted after all: %s To have it out, run revert_delivery.",
+                    unfinished.delivery_id,
+                    reverted.account.error,
+                )
 
 
 def _parts(batch: Sequence[Delivery], died: Collection[str]) -> Sequence[Sequence[Delivery]]:

@@ -37,6 +37,11 @@ class RevertConfig(dg.Config):
     despite_pruned: bool = Field(
         False, description="Also where older deliveries, which may have next winners, are pruned."
     )
+    use_present_settings: bool = Field(
+        False,
+        description="Read what was read with other settings, or by another version of the "
+        "program, with those of now, and correct its account.",
+    )
     dry_run: bool = _DRY_RUN
 
 
@@ -68,6 +73,9 @@ class RebuildConfig(dg.Config):
     accept_losses: bool = Field(
         False, description="Also where deliveries that were in cannot be read any more."
     )
+    use_present_settings: bool = Field(
+        False, description="Read all deliveries with the settings of now."
+    )
     dry_run: bool = _DRY_RUN
 
 
@@ -98,7 +106,11 @@ def revert_one(
     with failing_plainly(context):
         if config.reinstate:
             report = reinstate_delivery(
-                engine, config.delivery_id, context.log, dry_run=config.dry_run
+                engine,
+                config.delivery_id,
+                context.log,
+                dry_run=config.dry_run,
+                use_present_settings=config.use_present_settings,
             )
         else:
             report = revert_delivery(
@@ -107,6 +119,7 @@ def revert_one(
                 context.log,
                 dry_run=config.dry_run,
                 despite_pruned=config.despite_pruned,
+                use_present_settings=config.use_present_settings,
             )
         _show(context, report)
         if not config.dry_run:
@@ -156,7 +169,11 @@ def rebuild_all(
     """Make the database anew from the raw zone."""
     with failing_plainly(context):
         report = rebuild_products(
-            engine, context.log, dry_run=config.dry_run, accept_losses=config.accept_losses
+            engine,
+            context.log,
+            dry_run=config.dry_run,
+            accept_losses=config.accept_losses,
+            use_present_settings=config.use_present_settings,
         )
         _show(context, report)
         if not config.dry_run:

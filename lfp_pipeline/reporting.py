@@ -81,8 +81,13 @@ def delivery_metadata(delivery: Delivery) -> Metadata:
 
 
 def ingested_metadata(ingested: Ingested) -> Metadata:
-    """What became of a merged delivery: rows by fate, skipped lines, notes, speed, samples."""
+    """What became of a delivery: rows by fate, skipped lines, notes, speed, samples.
+
+    The figures are shown by the run that has merged it, and by no other.
+    """
     account, delivery = ingested.account, ingested.delivery
+    if not ingested.merged_here:
+        return _standing_metadata(ingested)
     metadata: dict[str, Any] = {
         "dagster/row_count": ingested.products,
         "dagster/partition_row_count": account.rows_taken,
@@ -107,6 +112,21 @@ def ingested_metadata(ingested: Ingested) -> Metadata:
         metadata["files_merged_together"] = ingested.batch
     if reading := ingested.reading:
         metadata |= _reading_metadata(reading, ingested)
+    return metadata
+
+
+def _standing_metadata(ingested: Ingested) -> Metadata:
+    """What stands of a delivery that this run has not merged."""
+    account, delivery = ingested.account, ingested.delivery
+    metadata: dict[str, Any] = {
+        "status": account.status.value,
+        "delivery_id": delivery.delivery_id,
+        "source": delivery.source,
+        "delivered_at": _utc(delivery.delivered_at),
+        "sha256": delivery.sha256,
+    }
+    if account.merged_at is not None:
+        metadata["merged_before_at"] = f"{account.merged_at:%Y-%m-%d %H:%M:%S.%f} UTC"
     return metadata
 
 
@@ -162,7 +182,7 @@ def summary(outcome: Ingested | NotLanded) -> str:
     parts = ", ".join(f"{rows:,} {fate}" for fate, rows in fates(account).items() if rows) or "none"
     if skipped := _skipped(account):
         parts += f"; skipped: {', '.join(skipped)}"
-    speed = f" in {outcome.seconds:.2f} s" if outcome.seconds else "; it was in already"
+    speed = f" in {outcome.seconds:.2f} s" if outcome.merged_here else "; it was in already"
     return f"{key}: {counted(account.rows_read, 'row')} ({parts}){speed}"
 
 

@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -12,6 +12,7 @@ from lfp_pipeline.checkpoints import checkpoint
 from lfp_pipeline.errors import (
     DeliveryRefusedError,
     NoHeaderError,
+    OperationRefusedError,
     SettingsError,
     TooManyRejectsError,
     WarehouseBusyError,
@@ -24,10 +25,10 @@ from lfp_pipeline.landing.raw_zone import RawZone, as_recorded
 from lfp_pipeline.landing.sources_file import read_sources
 from lfp_pipeline.progress import heartbeat, printable, some_of
 from lfp_pipeline.reading.arrivals import arrive_alone, arrive_with_others
-from lfp_pipeline.reading.fingerprint import fingerprint
+from lfp_pipeline.reading.fingerprint import Conditions, reread
 from lfp_pipeline.reading.likely_encoding import encoding_hint
 from lfp_pipeline.reading.plain_text import PlainText, plain_texts
-from lfp_pipeline.reading.reader import Reading, forget_reading, read_delivery
+from lfp_pipeline.reading.reader import Reading, check_reject_share, forget_reading, read_delivery
 from lfp_pipeline.reading.rehearsal import (
     being_read,
     digests_of_the_dead,
@@ -42,7 +43,7 @@ from lfp_pipeline.warehouse.account import Account, Status
 from lfp_pipeline.warehouse.deletion import merge_deletion
 from lfp_pipeline.warehouse.duckdb_file import Warehouse
 from lfp_pipeline.warehouse.laws import product_count
-from lfp_pipeline.warehouse.ledger import account_of
+from lfp_pipeline.warehouse.ledger import accounts
 from lfp_pipeline.warehouse.merge import Arrived, merge
 from lfp_pipeline.warehouse.redelivery import redeliver
 from lfp_pipeline.warehouse.schema import database_id
@@ -50,6 +51,18 @@ from lfp_pipeline.warehouse.schema import database_id
 
 class MindChangedError(Exception):
     """A delivery was reverted or reinstated meanwhile, or its source says another text format."""
+
+
+class OtherSettingsError(Exception):
+    """A delivery that was merged before is to be read with the settings of then.
+
+    Attributes:
+        settings: those.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        super().__init__()
+        self.settings = settings
 
 
 def settle(
@@ -70,6 +83,7 @@ def settle(
 
     Raises:
         MindChangedError: meanwhile, it is to be taken in or out in another way.
+        OtherSettingsError: one of it is to be read with other settings.
         LfpError: it could not be done, and why. Nothing was changed.
         duckdb.Error: likewise.
     """
@@ -120,17 +134,17 @@ class _Work:
     def revert(self) -> list[Ingested]:
         """Take a delivery out, and what it had replaced in."""
         (delivery,) = self.batch
-        with self._attached(self.warehouse, "reverting"):
+        with self._attached(self.warehouse, "reverting") as known:
             draft = self.warehouse.draft
             account = revert(delivery, self.workspace, self.settings, self.log, draft=draft)
-            return self._done([account])
+            return self._done([account], known)
 
     def delete(self) -> list[Ingested]:
         """Delete what a deletion says."""
         (delivery,), connection = self.batch, self.workspace.connection
         check_intact(delivery)
-        with self._attached(self.warehouse, "deleting by"):
-            return self._done([merge_deletion(connection, delivery, self.started)])
+        with self._attached(self.warehouse, "deleting by") as known:
+            return self._done([merge_deletion(connection, delivery, self.started)], known)
 
     def redeliver(self) -> list[Ingested]:
         """Bytes that were there before are not read again."""
@@ -138,11 +152,11 @@ class _Work:
         if others or not RawZone(self.settings.raw_dir).has_twin(delivery):
             return []
         connection = self.workspace.connection
-        with suppress(WarehouseBusyError), self._attached(self.warehouse.at_once):
-            read_with = fingerprint(self.settings, delivery.text_format)
+        with suppress(WarehouseBusyError), self._attached(self.warehouse.at_once) as known:
+            read_with = Conditions.of(self.settings, delivery.text_format)
             account = redeliver(connection, delivery, read_with, self.started, self.log)
             if account is not None:
-                return self._done([account])
+                return self._done([account], known)
         return []
 
     def load_directly(self) -> list[Ingested]:
@@ -172,10 +186,10 @@ class _Work:
         self, text: PlainText, warehouse: Warehouse, *, only_if_empty: bool = False
     ) -> list[Ingested]:
         connection, (delivery,) = self.workspace.connection, self.batch
-        with self._attached(warehouse, "loading"):
-            known = account_of(connection, delivery)
-            if known is not None and known.status is Status.MERGED:
-                return self._done([known])
+        with self._attached(warehouse, "loading") as known:
+            account = known.get(delivery.delivery_id)
+            if account is not None and account.status is Status.MERGED:
+                return self._done([account], known)
             if only_if_empty and product_count(connection):
                 return []
             try:
@@ -186,7 +200,7 @@ class _Work:
                 for note in reading.notes:
                     self.log.warning("%s: %s", delivery.partition_key, printable(note))
                 arrive_alone(connection, taken=True)
-                done = self._merge([self._arrived(delivery, reading)], loaded=True)
+                done = self._merge([self._arrived(delivery, reading)], known, loaded=True)
             finally:
                 direct_load.forget(connection)
             checkpoint(connection, "warehouse", self.log)
@@ -196,15 +210,15 @@ class _Work:
         connection = self.workspace.connection
         forget_reading(connection)
         arrive_alone(connection, taken=False)
-        with self._attached(self.warehouse):
-            return self._merge([self._arrived(self.batch[0], None, refusal)])
+        with self._attached(self.warehouse) as known:
+            return self._merge([self._arrived(self.batch[0], None, refusal)], known)
 
     def read_and_merge(self) -> list[Ingested]:
         """Whatever it is: read into the workspace without a lock, then merged."""
         with being_read(self.batch, self.settings):
             arrived = [self._arrive(number) for number in range(len(self.batch))]
-        with self._attached(self.warehouse):
-            return self._merge(arrived)
+        with self._attached(self.warehouse) as known:
+            return self._merge(arrived, known)
 
     def _arrive(self, number: int) -> Arrived:
         """Read one delivery, and add it to the arrivals."""
@@ -218,7 +232,7 @@ class _Work:
                 reading = read_delivery(
                     delivery, texts, connection, folder, self.settings, self.log
                 )
-                self._check_rejects(reading)
+                check_reject_share(reading, self.settings)
             except DeliveryRefusedError as error:
                 refusal = self._told(error, delivery, texts)
                 if reading is None:
@@ -232,26 +246,8 @@ class _Work:
     def _arrived(
         self, delivery: Delivery, reading: Reading | None, refusal: str | None = None
     ) -> Arrived:
-        read_with = fingerprint(self.settings, delivery.text_format)
+        read_with = Conditions.of(self.settings, delivery.text_format)
         return Arrived(delivery, reading, read_with, refusal)
-
-    def _check_rejects(self, reading: Reading) -> None:
-        """Refuse a delivery of which too large a share is rejected.
-
-        Raises:
-            TooManyRejectsError: with the commonest reason and a remedy.
-        """
-        limit, commonest = self.settings.max_reject_share, reading.commonest_reason
-        if commonest is None or reading.reject_share <= limit:
-            return
-        key = reading.delivery.partition_key
-        msg = (
-            f"{reading.rows_rejected:,} of {reading.rows_read:,} rows are rejected "
-            f"({reading.reject_share:.1%}); more than {limit:.1%} refuses the whole file (setting "
-            f"LFP_MAX_REJECT_SHARE). {commonest} All rejects are in rejected_rows; `make rejects "
-            f"PARTITION={key}` writes them as CSV."
-        )
-        raise TooManyRejectsError(msg, commonest.reason)
 
     def _told(
         self, error: DeliveryRefusedError, delivery: Delivery, texts: Sequence[PlainText]
@@ -272,21 +268,32 @@ class _Work:
         hints = (encoding_hint(one, in_sources_file=named, fallback=fallback) for one in texts)
         return next(filter(None, hints), "")
 
-    def _merge(self, arrived: Sequence[Arrived], *, loaded: bool = False) -> list[Ingested]:
+    def _merge(
+        self, arrived: Sequence[Arrived], known: Mapping[str, Account], *, loaded: bool = False
+    ) -> list[Ingested]:
         connection = self.workspace.connection
-        done = self._done(merge(connection, arrived, self.started, loaded=loaded))
+        done = self._done(merge(connection, arrived, self.started, loaded=loaded), known)
         return [
             replace(ingested, reading=one.reading)
             for ingested, one in zip(done, arrived, strict=True)
         ]
 
-    def _done(self, accounts: Sequence[Account]) -> list[Ingested]:
-        """What became of the batch, by the accounts that the attached warehouse has now."""
+    def _done(self, done: Sequence[Account], known: Mapping[str, Account]) -> list[Ingested]:
+        """What became of the batch, by the accounts that the attached warehouse has now and had."""
         connection = self.workspace.connection
         products, id_ = product_count(connection), database_id(connection)
         return [
-            Ingested(delivery, account, None, products, batch=len(self.batch), database_id=id_)
-            for delivery, account in zip(self.batch, accounts, strict=True)
+            Ingested(
+                delivery,
+                account,
+                None,
+                products,
+                batch=len(self.batch),
+                database_id=id_,
+                merged_here=account.status is Status.MERGED
+                and account != known.get(delivery.delivery_id),
+            )
+            for delivery, account in zip(self.batch, done, strict=True)
         ]
 
     @cached_property
@@ -311,11 +318,18 @@ class _Work:
         return digests_of_the_dead(self.settings)
 
     @contextmanager
-    def _attached(self, warehouse: Warehouse, work: str = "merging") -> Iterator[None]:
+    def _attached(
+        self, warehouse: Warehouse, work: str = "merging"
+    ) -> Iterator[Mapping[str, Account]]:
         """Attach the warehouse to work on the batch, telling others and the log so.
+
+        Yields:
+            The accounts until now of the partitions, by delivery id.
 
         Raises:
             MindChangedError: meanwhile, the batch is to be taken in or out in another way.
+            OtherSettingsError: one of it is to be read with other settings.
+            LfpError: one of it cannot be read as it was.
         """
         purpose = f"{work} {some_of([one.delivery_id for one in self.batch], most=1)}"
         telling = heartbeat(self.log, lambda seconds: f"{purpose}: {seconds:.0f} s so far")
@@ -325,4 +339,27 @@ class _Work:
                 raise MindChangedError
             if any(as_recorded(one) != one for one in self.batch):
                 raise MindChangedError
-            yield
+            keys = {one.partition_key for one in self.batch}
+            known = accounts(self.workspace.connection, keys)
+            if not self.is_out:
+                for one in self.batch:
+                    self._check_settings(known.get(one.delivery_id))
+            yield known
+
+    def _check_settings(self, known: Account | None) -> None:
+        """See that a delivery that was merged once is read with the settings of then.
+
+        Its source may say another text format since: that counts.
+        """
+        if known is None or known.status is Status.MERGED or known.read_conditions is None:
+            return
+        way = reread(known.read_with, known.read_conditions, None, self.settings)
+        if way.differences:
+            msg = (
+                f"{known.delivery_id} was merged before, and cannot be read as it was then: "
+                f"{'; '.join(way.differences)}. Put back what has changed; or run revert_delivery "
+                "for it, and then again with reinstate and use_present_settings."
+            )
+            raise OperationRefusedError(msg)
+        if way.settings is not self.settings:
+            raise OtherSettingsError(way.settings)

@@ -9,8 +9,10 @@ import dagster as dg
 import duckdb
 import pytest
 
+from lfp_pipeline import ingestion
 from lfp_pipeline.engine import Engine
 from lfp_pipeline.ingested import Ingested
+from lfp_pipeline.landing.intents import want_reverted
 from lfp_pipeline.reading.reader import SkippedLines
 from lfp_pipeline_tests.landing.http_server import content_of, serving
 from lfp_pipeline_tests.oracle import File, land, read_with, true_counts, true_products
@@ -34,6 +36,9 @@ B = File("b.csv", 2_000_000, (("s1", "Ann", "z"), ("s3", "Ann", "w")))
 C = File("c.csv", 500_000, (("s1", "Old", ""), ("s4", "New", "")))
 
 SKIPPED_LINES = {"blank_lines", "repeated_headers", "lines_above_header", "notes"}
+
+STANDING = {"status", "delivery_id", "source", "delivered_at", "sha256"}
+"""The metadata of a delivery that the run has not merged."""
 
 CHECKS = ["sku_unique", "rows_conserved", "reject_share", "counts_match"]
 
@@ -144,9 +149,6 @@ def test_the_metadata_shows_skipped_lines_by_kind_and_the_notes_as_plain_text(
         "lines_above_header": dg.MetadataValue.int(3),
         "notes": dg.MetadataValue.text("\n".join(notes)),
     }
-    assert project.ingest(B.key).success  # It is in already, and nothing is read.
-    again = project.materialization("products", B.key).metadata
-    assert {name: again[name] for name in shown} == shown
 
 
 def test_the_metadata_shows_samples_of_products_and_rejects_and_the_top_names(
@@ -170,15 +172,45 @@ def test_the_raw_file_is_told_with_its_size(first: Project) -> None:
     assert Path(metadata["raw_file"]).read_bytes() == A.content
 
 
-def test_a_partition_that_is_in_already_shows_the_same_counts_again(project: Project) -> None:
+def test_a_run_shows_no_figures_of_a_delivery_that_another_run_has_merged(
+    project: Project,
+) -> None:
     project.drop(B)
     project.ingest(B.key)
-    before = project.metadata("products", B.key)
+    assert project.metadata("products", B.key)["rows_read"] == len(B.rows)
     assert project.ingest(B.key).success
     after = project.metadata("products", B.key)
-    measured = {"seconds", "seconds_reading", "rows_per_second", "sample_of_products"}
-    assert after == {name: value for name, value in before.items() if name not in measured}
+    assert after.keys() == STANDING | {"merged_before_at"}
+    assert (after["status"], after["delivery_id"]) == ("merged", B.delivery_id)
     assert len(query(project.data, LEDGER)) == 1
+
+
+@pytest.mark.parametrize("job", ["ingest_products", "ingest_inbox"])
+def test_a_run_that_comes_second_shows_no_figures(
+    project: Project, monkeypatch: pytest.MonkeyPatch, job: str
+) -> None:
+    settle = ingestion.settle
+
+    def settle_second(*arguments: Any) -> Any:  # noqa: ANN401
+        settle(*arguments)  # Another run, which has read the same file meanwhile.
+        return settle(*arguments)
+
+    monkeypatch.setattr(ingestion, "settle", settle_second)
+    project.drop(B)
+    run = project.ingest(B.key) if job == "ingest_products" else project.run(job)
+    assert run.success
+    assert project.metadata("products", B.key).keys() == STANDING | {"merged_before_at"}
+
+
+def test_a_run_whose_delivery_is_reverted_shows_no_figures(project: Project) -> None:
+    project.drop(B)
+    project.ingest(B.key)
+    want_reverted(project.engine.raw_zone.find(B.delivery_id).path)  # Then the process was killed.
+    assert project.ingest(B.key).success
+    assert project.products == []
+    after = project.metadata("products", B.key)
+    assert after.keys() == STANDING
+    assert after["status"] == "reverted"
 
 
 def test_a_range_goes_in_and_each_partition_has_its_own_metadata(project: Project) -> None:

@@ -64,6 +64,22 @@ def test_a_delivery_is_reverted_and_reinstated(stocked: Project) -> None:
     assert_laws_hold(stocked.engine, [A, B])
 
 
+def test_a_reversal_a_reinstatement_and_a_rebuild_use_the_settings_of_now_on_request(
+    stocked: Project,
+) -> None:
+    with duckdb.connect(stocked.data / "products.duckdb") as connection:
+        connection.execute("UPDATE deliveries SET read_with = 'another', read_conditions = NULL")
+    config = {"delivery_id": B.delivery_id}
+    run = stocked.run("revert_delivery", config={"ops": {"revert": {"config": config}}})
+    assert "were not recorded" in stocked.error(run)
+    told = operate(stocked, "revert_delivery", **config, use_present_settings=True)
+    assert f"and corrected: {A.delivery_id}." in told
+    assert stocked.products == true_products([A])
+    operate(stocked, "revert_delivery", **config, reinstate=True, use_present_settings=True)
+    operate(stocked, "rebuild_products", use_present_settings=True)
+    assert_laws_hold(stocked.engine, [A, B])
+
+
 def test_products_are_purged_and_a_later_delivery_brings_them_back(stocked: Project) -> None:
     before = tables(stocked.engine)
     told = operate(stocked, "purge_products", skus=["s1", "s3"], dry_run=True)

@@ -1,6 +1,7 @@
 """What people want of a delivery, noted beside its raw file: the raw zone holds their word, too.
 
-    .reverted   it is to be as if it had never come
+    .reverted   it is to be as if it had never come; and whether older deliveries, which may have
+                what comes in its place, may be read with other settings than before
     .pruned     its bytes are not kept any longer; and whether the tables needed them
 
 Whoever changes his mind about a delivery says so here first, and then has the warehouse follow,
@@ -17,6 +18,7 @@ from lfp_pipeline.landing.sources import utc_from_ns
 _REVERTED = ".reverted"
 _PRUNED = ".pruned"
 _NOT_NEEDED = b"not needed\n"
+_PRESENT_SETTINGS = b"present settings\n"
 
 
 def is_reverted(raw: Path) -> bool:
@@ -32,9 +34,17 @@ def reverted_at(raw: Path) -> datetime | None:
         return None
 
 
-def want_reverted(raw: Path) -> None:
+def may_use_present_settings(raw: Path) -> bool:
+    """Whether what comes in the place of a reverted delivery may be read with other settings."""
+    try:
+        return raw.with_suffix(_REVERTED).read_bytes() == _PRESENT_SETTINGS
+    except FileNotFoundError:
+        return False
+
+
+def want_reverted(raw: Path, *, use_present_settings: bool = False) -> None:
     """Say that a delivery is to be as if it had never come."""
-    _note(raw.with_suffix(_REVERTED))
+    _note(raw.with_suffix(_REVERTED), _PRESENT_SETTINGS if use_present_settings else b"")
 
 
 def want_reinstated(raw: Path) -> None:

@@ -1,5 +1,9 @@
 """`rebuild_products`: the database is made anew from the raw zone, beside the old one.
 
+What the present ledger has as merged is read with the settings that it was merged with. Another
+version of the program may read it otherwise: then its account and its products must come out the
+same.
+
 Others go on meanwhile. What they bring in is brought in once more at the end, behind the lock; then
 the new database takes the place of the old one, by a rename. It keeps its id: the outcomes that are
 noted in the raw zone stay true.
@@ -8,6 +12,7 @@ noted in the raw zone stay true.
 import logging
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 
 import duckdb
 
@@ -20,9 +25,10 @@ from lfp_pipeline.landing.intents import is_reverted, was_needed
 from lfp_pipeline.landing.outcomes import read_outcome
 from lfp_pipeline.landing.partition_key import is_purge
 from lfp_pipeline.landing.sources import utc_now
-from lfp_pipeline.operations.draft import deliveries_in_reach, drafted, follow
+from lfp_pipeline.operations.draft import deliveries_in_reach, drafted, follow, rereadings
 from lfp_pipeline.operations.report import Report
 from lfp_pipeline.progress import counted, megabytes, some_of
+from lfp_pipeline.reading.fingerprint import Rereading
 from lfp_pipeline.remedies import remedy
 from lfp_pipeline.warehouse.account import Account, Status
 from lfp_pipeline.warehouse.laws import needed_deliveries
@@ -32,6 +38,7 @@ from lfp_pipeline.warehouse.replacement import (
     Contents,
     contents,
     inherit_records,
+    otherwise_in,
     put_aside,
     read_records,
     take_the_place_of,
@@ -51,7 +58,12 @@ _GONE = "it is pruned, or its record is gone, and the tables need it."
 
 
 def rebuild_products(
-    engine: Engine, log: logging.Logger, *, dry_run: bool = False, accept_losses: bool = False
+    engine: Engine,
+    log: logging.Logger,
+    *,
+    dry_run: bool = False,
+    accept_losses: bool = False,
+    use_present_settings: bool = False,
 ) -> Report:
     """Make the database anew from the raw zone; the same tables come out.
 
@@ -63,9 +75,11 @@ def rebuild_products(
         log: for progress.
         dry_run: only tell what it would do.
         accept_losses: also where deliveries that were in cannot be read any more.
+        use_present_settings: read all with these settings, also what was merged with others.
 
     Raises:
-        OperationRefusedError: the new database would lack something. The old one stands.
+        OperationRefusedError: the new database would lack something, or have it otherwise. The old
+            one stands.
         LfpError: it could not be made. The old one stands.
     """
     if dry_run:
@@ -73,14 +87,22 @@ def rebuild_products(
     started = utc_now()
     path = engine.warehouse.path
     path.parent.mkdir(parents=True, exist_ok=True)
+    known: Mapping[str, Account] = {}
     if path.exists():  # Who has it open is told now, and not after an hour.
-        with _though_unreadable(), engine.warehouse.opened("rebuilding", log):
-            pass
+        with _though_unreadable(), engine.warehouse.opened("rebuilding", log) as connection:
+            known = all_accounts(connection)
+
+    def follow_then(known: Mapping[str, Account]) -> Mapping[str, Rereading]:
+        deliveries = deliveries_in_reach(engine)
+        ways = rereadings(known, deliveries, engine.settings)
+        follow(draft, deliveries, log, {} if use_present_settings else ways)
+        return ways
+
     with drafted(engine) as draft:
-        follow(draft, deliveries_in_reach(engine), log)
+        follow_then(known)
         with engine.warehouse.lock.held("rebuilding", log):
-            follow(draft, deliveries_in_reach(engine), log)  # What has come or changed meanwhile.
             old = _contents_of_old(engine, log)
+            ways = follow_then(old.accounts if old else {})  # What has come or changed meanwhile.
             with draft.warehouse.opened("rebuilding", log) as connection:
                 _see_that_all_is_out(engine, connection)
                 _forget_unread(engine, connection, old)
@@ -88,6 +110,10 @@ def rebuild_products(
                 lost = dict(_losses(engine, old, new))
                 if lost and not accept_losses:
                     raise OperationRefusedError(_refusal(lost))
+                if old is not None and not use_present_settings:
+                    otherwise = _read_otherwise(connection, path, old, new, ways)
+                    if changed := {one: why for one, why in otherwise if one not in lost}:
+                        raise OperationRefusedError(_refusal_to_change(changed))
                 pruned = _merged_once(old, new) - set(lost)
                 report = _report(old, new, lost, pruned)
                 if old is not None:
@@ -181,6 +207,44 @@ def _refusal(lost: Mapping[str, str]) -> str:
     )
 
 
+def _refusal_to_change(changed: Mapping[str, str]) -> str:
+    lines = [f"{delivery_id}: {why}" for delivery_id, why in changed.items()]
+    return (
+        f"The new database would have {counted(len(changed), 'delivery')} otherwise than they were "
+        "merged, so nothing is changed. Put back what has changed; or have all deliveries read "
+        "with the settings of now, by the configuration\n"
+        "ops: {rebuild: {config: {use_present_settings: true}}}\n" + "\n".join(lines[:_SHOWN])
+    )
+
+
+def _read_otherwise(
+    connection: duckdb.DuckDBPyConnection,
+    old_path: Path,
+    old: Contents,
+    new: Contents,
+    ways: Mapping[str, Rereading],
+) -> Iterator[tuple[str, str]]:
+    """Which deliveries are in both databases, and other in the new one; and why they may be.
+
+    Where only the programs have changed, or nobody can tell, their results are compared.
+    """
+    suspects = []
+    for delivery_id, way in ways.items():
+        then, now = old.accounts[delivery_id], new.accounts.get(delivery_id)
+        if now is None or not then.status is now.status is Status.MERGED:
+            continue
+        if then.read_with == now.read_with:
+            continue
+        is_unknown = then.read_conditions is None
+        if (is_unknown or way.only_programs) and then.is_read_as(now):
+            suspects.append(delivery_id)
+        else:
+            yield delivery_id, "; ".join(way.differences)
+    if suspects and old.digests["products"] != new.digests["products"]:
+        for delivery_id in otherwise_in(connection, old_path, suspects):
+            yield delivery_id, "; ".join(ways[delivery_id].differences)
+
+
 def _merged_once(old: Contents | None, new: Contents) -> set[str]:
     """What was merged, and is nothing that the new database knows."""
     accounts = old.accounts if old else {}
@@ -241,7 +305,8 @@ def _report(
             summary += f" They may have hidden what {beside} had; land these again, too: "
             summary += f"{some_of(sorted(pruned), most=_SHOWN)}."
     elif old is None:
-        summary += "There was no database before that could be read."
+        summary += "There was no database before that could be read, so all deliveries were read "
+        summary += "with the settings of now."
     elif old.digests == new.digests:
         summary += "Products and counts are exactly as they were."
     else:

@@ -1,6 +1,8 @@
 """`revert_delivery`: a delivery is taken out as if it had never come, or put in again."""
 
 import logging
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 
 import duckdb
@@ -13,20 +15,22 @@ from lfp_pipeline.landing.intents import is_pruned, is_reverted, want_reinstated
 from lfp_pipeline.landing.outcomes import forget_outcome, last_noted
 from lfp_pipeline.operations.report import Report
 from lfp_pipeline.progress import counted, some_of
-from lfp_pipeline.reading.workspace import WorkspaceLimits, workspace_of
-from lfp_pipeline.reverting import find_heirs
+from lfp_pipeline.reading.fingerprint import reread
+from lfp_pipeline.reading.workspace import Workspace, WorkspaceLimits, workspace_of
+from lfp_pipeline.reverting import find_heirs, may_be_refused
 from lfp_pipeline.warehouse.account import Status
 from lfp_pipeline.warehouse.laws import needed_deliveries, product_count
-from lfp_pipeline.warehouse.ledger import all_accounts
-from lfp_pipeline.warehouse.reversal import Outlook, begin_reversal, outlook
+from lfp_pipeline.warehouse.ledger import account_of, all_accounts, forget_conditions
+from lfp_pipeline.warehouse.reversal import Older, Outlook, begin_reversal, outlook
 
 
 @dataclass(frozen=True)
 class _Before:
-    """How things stand before a reversal, and which older deliveries are pruned."""
+    """How things stand before a reversal, which deliveries are older, and which of them pruned."""
 
     outlook: Outlook
     products: int
+    older: list[Older]
     pruned: list[str]
 
 
@@ -37,8 +41,11 @@ def revert_delivery(
     *,
     dry_run: bool = False,
     despite_pruned: bool = False,
+    use_present_settings: bool = False,
 ) -> Report:
     """Take a delivery out: what it has won falls to the next winners, what it has deleted is back.
+
+    The next winners are what was read of older deliveries when they were merged.
 
     Killed in the middle, the next ingest_inbox carries it out.
 
@@ -48,26 +55,34 @@ def revert_delivery(
         log: for progress.
         dry_run: only tell what it would do.
         despite_pruned: also where older deliveries, which may have had next winners, are pruned.
+        use_present_settings: read older deliveries that were read with others with these settings,
+            and correct their accounts.
 
     Raises:
+        OperationRefusedError: something would be lost, or an older delivery cannot be read as it
+            was. Nothing was done.
         LfpError: it is not out, and why.
     """
     delivery = engine.raw_zone.find(delivery_id)
-    with engine.warehouse.opened("looking what a reversal would do", log) as connection:
-        before = _look(engine, connection, delivery)
-        if before.pruned and before.outlook.orphans and not despite_pruned:
-            msg = (
-                f"{delivery_id} has won or deleted {counted(before.outlook.orphans, 'sku')}, and "
-                "older deliveries, which may have had them, are pruned: "
-                f"{some_of(before.pruned)}. Land their files again; or say despite_pruned, "
-                "and what only they had is gone until they land again."
-            )
-            raise OperationRefusedError(msg)
-        if not dry_run:
-            want_reverted(delivery.path)  # Behind the lock: so nobody prunes what it needs.
-    if dry_run:
-        return _foretell(engine, delivery, log)
-    done = _carry_out(engine, delivery, Status.REVERTED, log)
+    with engine.being_reversed(delivery):
+        with _looking(engine, delivery, log) as workspace:
+            before = _look(engine, workspace.connection, delivery)
+            if before.pruned and before.outlook.orphans and not despite_pruned:
+                msg = (
+                    f"{delivery_id} has won or deleted {counted(before.outlook.orphans, 'sku')}, "
+                    "and older deliveries, which may have had them, are pruned: "
+                    f"{some_of(before.pruned)}. Land their files again; or say despite_pruned, "
+                    "and what only they had is gone until they land again."
+                )
+                raise OperationRefusedError(msg)
+            how = {"use_present_settings": use_present_settings}
+            if dry_run or may_be_refused(before.older, engine.settings, **how):
+                heirs = find_heirs(delivery, workspace, engine.settings, log, **how)
+            if dry_run:
+                found = outlook(workspace.connection, delivery)
+                return _foretold(delivery_id, found, heirs.corrected_ids)
+            want_reverted(delivery.path, **how)  # Behind the lock: nobody prunes what it needs.
+        done = _carry_out(engine, delivery, Status.REVERTED, log)
     summary = (
         f"{delivery_id} is out. It had won {counted(before.outlook.products, 'product')} and "
         f"deleted {counted(before.outlook.deletions, 'sku')}. Of products, there were "
@@ -77,31 +92,51 @@ def revert_delivery(
 
 
 def reinstate_delivery(
-    engine: Engine, delivery_id: str, log: logging.Logger, *, dry_run: bool = False
+    engine: Engine,
+    delivery_id: str,
+    log: logging.Logger,
+    *,
+    dry_run: bool = False,
+    use_present_settings: bool = False,
 ) -> Report:
     """Put a delivery that was taken out in again, as if it had just arrived.
 
+    It is read with the settings that it was merged with before, if the ledger has them.
+
+    Args:
+        engine: whose.
+        delivery_id: as in the table deliveries.
+        log: for progress.
+        dry_run: only tell what it would do.
+        use_present_settings: read it with these settings, whatever it was read with before.
+
     Raises:
+        OperationRefusedError: it cannot be reinstated. Nothing was done.
         LfpError: it is not in, and why.
     """
     delivery = engine.raw_zone.find(delivery_id)
-    with engine.warehouse.lock.held("looking what a reinstatement needs", log):  # Nobody prunes it.
-        if not is_reverted(delivery.path):
-            msg = f"{delivery_id} is not reverted: there is nothing to reinstate."
-            raise OperationRefusedError(msg)
-        if is_pruned(delivery.path):
-            msg = (
-                f"{delivery_id} is pruned: its bytes are gone. Drop its file again, with the time "
-                "that it had, and run ingest_inbox; then reinstate it."
-            )
-            raise OperationRefusedError(msg)
-        if not dry_run:
-            forget_outcome(delivery.path)  # Killed after this, nothing has happened.
-            want_reinstated(delivery.path)
-    if dry_run:
-        told = f"{delivery_id} would be taken in again, as if it had just arrived."
-        return Report(told, {"size_bytes": delivery.size_bytes})
-    done = _carry_out(engine, delivery, Status.MERGED, log)
+    with engine.being_reversed(delivery):
+        with engine.warehouse.opened("looking what a reinstatement needs", log) as connection:
+            if not is_reverted(delivery.path):
+                msg = f"{delivery_id} is not reverted: there is nothing to reinstate."
+                raise OperationRefusedError(msg)
+            if is_pruned(delivery.path):
+                msg = (
+                    f"{delivery_id} is pruned: its bytes are gone. Drop its file again, with the "
+                    "time that it had, and run ingest_inbox; then reinstate it."
+                )
+                raise OperationRefusedError(msg)
+            if not use_present_settings:
+                _see_that_it_can_be_read_as_then(engine, connection, delivery)
+            if not dry_run:  # Behind the lock: nobody prunes it.
+                if use_present_settings:
+                    forget_conditions(connection, delivery_id)
+                forget_outcome(delivery.path)  # Killed after this, nothing has happened.
+                want_reinstated(delivery.path)
+        if dry_run:
+            told = f"{delivery_id} would be taken in again, as if it had just arrived."
+            return Report(told, {"size_bytes": delivery.size_bytes})
+        done = _carry_out(engine, delivery, Status.MERGED, log)
     if done.account.status is Status.REFUSED:
         told = (
             f"{delivery_id} is reverted no longer, but refused, as bad data: {done.account.error}"
@@ -111,9 +146,36 @@ def reinstate_delivery(
     return Report(told, {"products": done.products})
 
 
+def _see_that_it_can_be_read_as_then(
+    engine: Engine, connection: duckdb.DuckDBPyConnection, delivery: Delivery
+) -> None:
+    known = account_of(connection, delivery)
+    if known is None or known.read_conditions is None:
+        return
+    way = reread(known.read_with, known.read_conditions, None, engine.settings)
+    if way.differences:
+        msg = (
+            f"{delivery.delivery_id} cannot be read as it was when it was merged: "
+            f"{'; '.join(way.differences)}. Nothing is changed. Put back what has changed; or say "
+            "use_present_settings, and it is read with the settings of now."
+        )
+        raise OperationRefusedError(msg)
+
+
+@contextmanager
+def _looking(engine: Engine, delivery: Delivery, log: logging.Logger) -> Iterator[Workspace]:
+    """A workspace to find heirs in, behind the lock."""
+    purpose = f"looking what the reversal of {delivery.delivery_id} would do"
+    with (
+        workspace_of(engine.settings, WorkspaceLimits.of(engine.settings)) as workspace,
+        engine.warehouse.attached(workspace.connection, purpose, log),
+    ):
+        yield workspace
+
+
 def _look(engine: Engine, connection: duckdb.DuckDBPyConnection, delivery: Delivery) -> _Before:
-    older_ids = [older.delivery_id for older in begin_reversal(connection, delivery)]
-    pruned = [older for older in older_ids if not engine.raw_zone.keeps(older)]
+    older = begin_reversal(connection, delivery)
+    pruned = [one.delivery_id for one in older if not engine.raw_zone.keeps(one.delivery_id)]
     if needed := needed_deliveries(connection).intersection(pruned):
         msg = (
             f"The bytes of {some_of(sorted(needed))} are gone, and the tables need them. Put them "
@@ -121,7 +183,7 @@ def _look(engine: Engine, connection: duckdb.DuckDBPyConnection, delivery: Deliv
         )
         raise OperationRefusedError(msg)
     pruned += _pruned_before_this_database(engine, connection, delivery)
-    return _Before(outlook(connection, delivery), product_count(connection), pruned)
+    return _Before(outlook(connection, delivery), product_count(connection), older, pruned)
 
 
 def _pruned_before_this_database(
@@ -140,20 +202,14 @@ def _pruned_before_this_database(
     ]
 
 
-def _foretell(engine: Engine, delivery: Delivery, log: logging.Logger) -> Report:
-    limits = WorkspaceLimits.of(engine.settings)
-    purpose = f"looking for heirs of {delivery.delivery_id}"
-    with (
-        workspace_of(engine.settings, limits) as workspace,
-        engine.warehouse.attached(workspace.connection, purpose, log),
-    ):
-        find_heirs(delivery, workspace, engine.settings, log)
-        found = outlook(workspace.connection, delivery)
+def _foretold(delivery_id: str, found: Outlook, corrected: Sequence[str]) -> Report:
     summary = (
-        f"{delivery.delivery_id} would be taken out. Go: {counted(found.products, 'product')} and "
+        f"{delivery_id} would be taken out. Go: {counted(found.products, 'product')} and "
         f"{counted(found.deletions, 'deletion')}. Come in their place, from older deliveries: "
         f"{counted(found.heirs, 'product')}."
     )
+    if corrected:
+        summary += f" These would be read again with the settings of now: {some_of(corrected)}."
     return Report(summary, asdict(found))
 
 

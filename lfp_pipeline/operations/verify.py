@@ -6,7 +6,7 @@ asks law 0: the database is made anew from the raw zone, beside, and compared.
 
 import logging
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import duckdb
@@ -19,11 +19,12 @@ from lfp_pipeline.landing.intents import is_pruned, is_reverted
 from lfp_pipeline.landing.outcomes import last_noted, read_outcome
 from lfp_pipeline.landing.partition_key import is_purge
 from lfp_pipeline.landing.sources import utc_now
-from lfp_pipeline.operations.draft import drafted, follow, is_in_reach
+from lfp_pipeline.operations.draft import drafted, follow, is_in_reach, rereadings
 from lfp_pipeline.operations.report import Report
 from lfp_pipeline.progress import TransferProgress, counted, megabytes, some_of
+from lfp_pipeline.reading.fingerprint import Rereading
 from lfp_pipeline.settling import is_settled
-from lfp_pipeline.warehouse.account import Status
+from lfp_pipeline.warehouse.account import Account, Status
 from lfp_pipeline.warehouse.laws import breaches, needed_deliveries
 from lfp_pipeline.warehouse.ledger import all_accounts, statuses
 from lfp_pipeline.warehouse.operations import note_operation
@@ -51,8 +52,8 @@ _NOT_COMPARED = (
 )
 
 _UNLIKE = (
-    "Somebody has edited the tables, or the settings that files are read with have changed since. "
-    "Run rebuild_products."
+    "Somebody has edited the tables; or files are read otherwise now, by another version of the "
+    "program or with settings that were not recorded. Run rebuild_products."
 )
 
 
@@ -68,7 +69,8 @@ class _Books:
         of_another_kind: the ids of deliveries whose records have another kind than the ledger.
         kept: the deliveries in the raw zone that are not pruned, oldest first.
         settled: of these, what is in or out, as people want it; the rest is pending.
-        in_reach: what is settled, and can be taken in or out of another database.
+        in_reach: what is settled, and can be taken in or out of another database. What was refused
+            is in no table, and may be refused no longer.
         doomed: the ids of those that are in and to be out, which is pending.
         wrongly_noted: the ids of these whose outcome note does not say what the ledger does.
     """
@@ -118,7 +120,9 @@ class _Books:
             in_reach=[
                 one
                 for one in recorded
-                if is_in_reach(one) and is_settled(one, status_of.get(one.delivery_id))
+                if is_in_reach(one)
+                and is_settled(one, status_of.get(one.delivery_id))
+                and status_of[one.delivery_id] is not Status.REFUSED
             ],
             doomed=merged & {one.delivery_id for one in kept if is_reverted(one.path)},
             wrongly_noted=frozenset(
@@ -273,7 +277,8 @@ def _unlike_a_rebuild(engine: Engine, log: logging.Logger) -> Iterator[str]:
     with drafted(engine) as draft:
         with engine.warehouse.opened("looking what is in", log) as connection:
             in_reach = _Books.of(engine, connection).in_reach
-        follow(draft, in_reach, log)
+            known = all_accounts(connection)
+        follow(draft, in_reach, log, rereadings(known, in_reach, engine.settings))
         with engine.warehouse.opened("verifying", log) as connection:
             books = _Books.of(engine, connection)
             if books.doomed:
@@ -282,11 +287,14 @@ def _unlike_a_rebuild(engine: Engine, log: logging.Logger) -> Iterator[str]:
                 yield _line(what, len(books.doomed), sorted(books.doomed), remedy)
                 return
             wanted = {one.delivery_id for one in books.in_reach}
-            follow(draft, books.in_reach, log)  # What has come or changed meanwhile.
+            known = all_accounts(connection)
+            ways = rereadings(known, books.in_reach, engine.settings)
+            follow(draft, books.in_reach, log, ways)  # What has come or changed meanwhile.
             with draft.warehouse.opened("verifying", log) as rebuilding:
+                reread = all_accounts(rebuilding)
                 failed = [
                     one
-                    for one in all_accounts(rebuilding).values()
+                    for one in reread.values()
                     if one.status is Status.FAILED and one.delivery_id in wanted
                 ]
                 rebuilt = contents(rebuilding).digests
@@ -295,11 +303,29 @@ def _unlike_a_rebuild(engine: Engine, log: logging.Logger) -> Iterator[str]:
                 yield from (f"{one.delivery_id}: {one.error}" for one in failed)
                 yield _NOT_COMPARED
                 return
+            if unlike := _unlike_their_accounts(known, reread, ways):
+                what = "deliveries whose account in the ledger is not what reading them again gives"
+                yield _line(what, len(unlike), unlike, _UNLIKE)
             for table, digest in contents(connection).digests.items():
                 if digest != rebuilt[table]:
                     number, some = differences(connection, table, draft.warehouse.path)
                     what = f"rows of {table} that a rebuild makes otherwise"
                     yield _line(what, number, some, _UNLIKE)
+
+
+def _unlike_their_accounts(
+    known: Mapping[str, Account], reread: Mapping[str, Account], ways: Mapping[str, Rereading]
+) -> list[str]:
+    """The merged deliveries whose rows in the ledger do not match a reading as it was then."""
+    return [
+        delivery_id
+        for delivery_id, way in sorted(ways.items())
+        if (then := known[delivery_id]).status is Status.MERGED
+        and (
+            not then.is_read_as(reread[delivery_id])
+            or (then.read_conditions is not None and way.differences and not way.only_programs)
+        )
+    ]
 
 
 def _line(what: str, number: int, some: Sequence[str], remedy: str) -> str:

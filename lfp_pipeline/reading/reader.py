@@ -18,7 +18,7 @@ from tempfile import TemporaryDirectory
 
 import duckdb
 
-from lfp_pipeline.errors import DeliveryRefusedError
+from lfp_pipeline.errors import DeliveryRefusedError, TooManyRejectsError
 from lfp_pipeline.landing.delivery import Delivery
 from lfp_pipeline.progress import heartbeat, megabytes, printable, some_of
 from lfp_pipeline.reading.habits import form_notes
@@ -202,6 +202,25 @@ def read_delivery(
     for note in reading.notes:
         log.warning("%s: %s", delivery.partition_key, printable(note))
     return reading
+
+
+def check_reject_share(reading: Reading, settings: Settings) -> None:
+    """Refuse a delivery of which too large a share is rejected.
+
+    Raises:
+        TooManyRejectsError: with the commonest reason and a remedy.
+    """
+    limit, commonest = settings.max_reject_share, reading.commonest_reason
+    if commonest is None or reading.reject_share <= limit:
+        return
+    key = reading.delivery.partition_key
+    msg = (
+        f"{reading.rows_rejected:,} of {reading.rows_read:,} rows are rejected "
+        f"({reading.reject_share:.1%}); more than {limit:.1%} refuses the whole file (setting "
+        f"LFP_MAX_REJECT_SHARE). {commonest} All rejects are in rejected_rows; `make rejects "
+        f"PARTITION={key}` writes them as CSV."
+    )
+    raise TooManyRejectsError(msg, commonest.reason)
 
 
 def forget_reading(connection: duckdb.DuckDBPyConnection) -> None:

@@ -24,7 +24,7 @@ class History:
         merged: those that are in.
         refused: those that were refused; trying again changes nothing.
         reverted: those that people had taken out again.
-        running: those that a run is at, or waits in the queue for.
+        running: those that a run is at, or waits in the queue for; a reversal is one, too.
         attempts: how many runs of the sensor there were for a version.
         busy: how many of them were no attempts, because the database was in other hands, or because
             the file was being written.

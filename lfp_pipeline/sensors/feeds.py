@@ -91,8 +91,9 @@ def _requests(
     feeds: Sequence[Feed], engine: Engine, instance: dg.DagsterInstance
 ) -> Iterator[dg.RunRequest]:
     """A run for each feed with news that did not land, or with a delivery that is not in yet."""
+    reversing = engine.partitions_being_reversed()
     for feed in feeds:
-        if not (feed.memory.has_news or engine.is_unended(feed.key)):
+        if feed.key in reversing or not (feed.memory.has_news or engine.is_unended(feed.key)):
             continue
         runs = instance.get_run_records(
             dg.RunsFilter(tags={FEED_TAG: feed.key}), limit=_RUNS_LOOKED_AT

@@ -94,7 +94,8 @@ def _history(listing: Listing, engine: Engine, instance: dg.DagsterInstance) -> 
         for file in listing.ready
         if outcomes[file.partition_key, file.version] is None
     }
-    running: set[FileVersion] = set()
+    reversing = engine.partitions_being_reversed() if dropped_at else set()
+    running: set[FileVersion] = {version for version in dropped_at if version[0] in reversing}
     attempts: Counter[FileVersion] = Counter()
     busy: Counter[FileVersion] = Counter()
     last_busy: dict[FileVersion, float] = {}

@@ -6,6 +6,9 @@ from enum import StrEnum
 
 from lfp_pipeline.landing import outcomes
 
+_ROWS_READ = ("rows_read", "rows_superseded", "rows_rejected")
+_READ = (*_ROWS_READ, "blank_lines", "repeated_headers", "lines_above_header")
+
 
 class Status(StrEnum):
     """What became of a delivery."""
@@ -36,12 +39,14 @@ class Account:
         rows_rejected: not accepted; each is in `rejected_rows`.
         rows_deleted: of a deletion, of products that it has deleted.
         error: why it was not merged; of a reverted one, that it is and since when.
-        read_with: the fingerprint of how it was read, if it was merged.
+        read_with: the fingerprint of how it was read, if it is merged; or, of one that was and is
+            not, of how it is to be read when it is merged again.
         seconds: from the landed file to the commit, waiting included, and what was merged together.
         blank_lines: skipped lines: empty ones, and rows of nothing but delimiters and white space.
         repeated_headers: skipped rows that repeat the header.
         lines_above_header: skipped lines before the header.
         notes: what people should know of how the file was read, a line each; also of a refused one.
+        read_conditions: what `read_with` is the fingerprint of, as text; None: it was not recorded.
     """
 
     delivery_id: str
@@ -62,6 +67,15 @@ class Account:
     repeated_headers: int = 0
     lines_above_header: int = 0
     notes: str | None = None
+    read_conditions: str | None = None
+
+    def is_read_as(self, again: "Account") -> bool:
+        """Whether reading the delivery again has counted the same, whatever the fates are.
+
+        Where the conditions were not recorded, skipped lines may not have been counted, either.
+        """
+        counts = _READ if self.read_conditions is not None else _ROWS_READ
+        return all(getattr(self, name) == getattr(again, name) for name in counts)
 
     @property
     def rows_taken(self) -> int:
@@ -80,3 +94,25 @@ class Account:
             + self.rows_rejected
             + self.rows_deleted
         )
+
+
+def unmerged_account(
+    delivery_id: str, status: Status, error: str, before: Account | None
+) -> Account:
+    """Return the account of a delivery that is not merged.
+
+    Args:
+        delivery_id: whose.
+        status: what it is instead.
+        error: why.
+        before: its account until now, which may tell how it is to be read when it is merged again.
+    """
+    if before is None:
+        return Account(delivery_id, status, error=error)
+    return Account(
+        delivery_id,
+        status,
+        error=error,
+        read_with=before.read_with,
+        read_conditions=before.read_conditions,
+    )

@@ -102,6 +102,23 @@ WHERE status = 'merged'
 """,
     ),
     Law(
+        "skus of products whose row is a reject, as the ledger has it",
+        "SELECT sku FROM warehouse.products SEMI JOIN warehouse.rejected_rows "
+        "USING (delivery_id, row_number)",
+    ),
+    Law(
+        "deliveries with more products than rows that can win, as the ledger has it",
+        """
+SELECT delivery_id
+FROM warehouse.deliveries
+JOIN (
+    SELECT delivery_id, count(DISTINCT row_number) AS held
+    FROM warehouse.products GROUP BY delivery_id
+) AS product USING (delivery_id)
+WHERE status = 'merged' AND held > rows_read - rows_superseded - rows_rejected
+""",
+    ),
+    Law(
         "skus of products that are older than the last deletion of their sku",
         """
 SELECT sku

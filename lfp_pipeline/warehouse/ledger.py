@@ -29,7 +29,7 @@ _RECORDED = "SELECT coalesce(sum(attempts), 0) FROM warehouse.deliveries"
 _COLUMNS = """
 SELECT delivery_id, status, merged_at, rows_read, rows_inserted, rows_updated, rows_unchanged,
     rows_superseded, rows_stale, rows_rejected, rows_deleted, error, read_with, seconds,
-    blank_lines, repeated_headers, lines_above_header, notes
+    blank_lines, repeated_headers, lines_above_header, notes, read_conditions
 FROM warehouse.deliveries
 """
 
@@ -40,10 +40,16 @@ SET
     status = 'failed', error = $told, attempts = attempts + 1, merged_at = NULL,
     rows_read = 0, rows_inserted = 0, rows_updated = 0, rows_unchanged = 0,
     rows_superseded = 0, rows_stale = 0, rows_rejected = 0, rows_deleted = 0,
-    blank_lines = 0, repeated_headers = 0, lines_above_header = 0, notes = NULL
+    blank_lines = 0, repeated_headers = 0, lines_above_header = 0, notes = NULL,
+    read_with = NULL, read_conditions = NULL
 WHERE delivery_id = $delivery_id
     AND delivery_id NOT IN (SELECT delivery_id FROM warehouse.products)
     AND delivery_id NOT IN (SELECT delivery_id FROM warehouse.deletions)
+"""
+
+_FORGET_CONDITIONS = """
+UPDATE warehouse.deliveries SET read_with = NULL, read_conditions = NULL
+WHERE delivery_id = $delivery_id AND status <> 'merged'
 """
 
 _FORGET_REJECTS = """
@@ -76,6 +82,11 @@ def forget(connection: duckdb.DuckDBPyConnection, delivery_ids: Sequence[str]) -
 def forget_rejects(connection: duckdb.DuckDBPyConnection, delivery_ids: Sequence[str]) -> None:
     """Remove the rejected rows of some deliveries."""
     connection.execute(_FORGET_REJECTS, {"delivery_ids": delivery_ids})
+
+
+def forget_conditions(connection: duckdb.DuckDBPyConnection, delivery_id: str) -> None:
+    """Have a delivery that is not merged be read with the settings of whoever merges it."""
+    connection.execute(_FORGET_CONDITIONS, {"delivery_id": delivery_id})
 
 
 def give_up(connection: duckdb.DuckDBPyConnection, delivery_id: str, told: str) -> None:

@@ -15,12 +15,13 @@ from lfp_pipeline.errors import WarehouseInconsistentError
 from lfp_pipeline.landing.delivery import Delivery
 from lfp_pipeline.landing.sources import utc_now
 from lfp_pipeline.progress import printable
+from lfp_pipeline.reading.fingerprint import Conditions
 from lfp_pipeline.reading.reader import Reading
-from lfp_pipeline.warehouse.account import Account, Status
+from lfp_pipeline.warehouse.account import Account, Status, unmerged_account
 from lfp_pipeline.warehouse.counts import apply_changed_names, find_changed_names
 from lfp_pipeline.warehouse.direct_load import adopt
 from lfp_pipeline.warehouse.laws import product_count
-from lfp_pipeline.warehouse.ledger import accounts, forget_rejects, record
+from lfp_pipeline.warehouse.ledger import account_of, accounts, forget_rejects, record
 from lfp_pipeline.warehouse.matching import Fates, match
 from lfp_pipeline.warehouse.transaction import transaction
 
@@ -81,13 +82,13 @@ class Arrived:
     Attributes:
         delivery: what has arrived.
         reading: what was read of it, if it could be read.
-        read_with: the fingerprint of how it was read.
+        read_with: how it was read.
         refusal: why nothing of it is taken; None: its rows are.
     """
 
     delivery: Delivery
     reading: Reading | None
-    read_with: str
+    read_with: Conditions
     refusal: str | None = None
 
 
@@ -121,7 +122,7 @@ def merge(
             connection.execute(statement, {"numbers": list(merged)})
     fates = match(connection, deliveries)
     counted = [
-        merged.get(number) or _account(arrived, fates.get(number, Fates()), started)
+        merged.get(number) or account_of_arrived(arrived, fates.get(number, Fates()), started)
         for number, arrived in enumerate(batch)
     ]
     new = [number for number in range(len(batch)) if number not in merged]
@@ -171,7 +172,7 @@ def _growth(connection: duckdb.DuckDBPyConnection) -> int:
     return int(connection.execute(_GROWTH).fetchall()[0][0])
 
 
-def _account(arrived: Arrived, fates: Fates, started: float) -> Account:
+def account_of_arrived(arrived: Arrived, fates: Fates, started: float) -> Account:
     """The account of a delivery, in which every row has a fate and skipped lines are counted."""
     delivery_id, reading = arrived.delivery.delivery_id, arrived.reading
     if reading is None or arrived.refusal is not None:
@@ -187,7 +188,8 @@ def _account(arrived: Arrived, fates: Fates, started: float) -> Account:
         rows_superseded=reading.rows_superseded,
         rows_stale=fates.stale,
         rows_rejected=reading.rows_rejected,
-        read_with=arrived.read_with,
+        read_with=arrived.read_with.digest,
+        read_conditions=arrived.read_with.text,
         seconds=time.perf_counter() - started,
         blank_lines=reading.skipped.blank,
         repeated_headers=reading.skipped.repeated_headers,
@@ -218,9 +220,10 @@ def note_unmerged(
     connection: duckdb.DuckDBPyConnection, delivery: Delivery, status: Status, error: str
 ) -> Account:
     """Write the ledger row of a delivery of which nothing was taken; keep one that was merged."""
-    if merged := _merged_before(connection, [delivery]):
-        return merged[0]
-    account = Account(delivery.delivery_id, status, error=error)
+    known = account_of(connection, delivery)
+    if known is not None and known.status is Status.MERGED:
+        return known
+    account = unmerged_account(delivery.delivery_id, status, error, known)
     with transaction(connection):
         forget_rejects(connection, [delivery.delivery_id])
         record(connection, [(delivery, account)])

@@ -13,6 +13,7 @@ from lfp_pipeline.checkpoints import checkpoint
 from lfp_pipeline.errors import WarehouseInconsistentError
 from lfp_pipeline.landing.delivery import Delivery
 from lfp_pipeline.landing.sources import utc_now
+from lfp_pipeline.reading.fingerprint import Conditions
 from lfp_pipeline.warehouse.account import Account, Status
 from lfp_pipeline.warehouse.ledger import account_of, record
 from lfp_pipeline.warehouse.schema import INCOMING, SWAP_IN, create_products
@@ -63,7 +64,7 @@ WHERE delivery_id = $twin
 def redeliver(
     connection: duckdb.DuckDBPyConnection,
     delivery: Delivery,
-    read_with: str,
+    read_with: Conditions,
     started: float,
     log: logging.Logger,
 ) -> Account | None:
@@ -72,7 +73,7 @@ def redeliver(
     Args:
         connection: with the warehouse attached.
         delivery: what has landed.
-        read_with: the fingerprint of how it would be read.
+        read_with: how it would be read.
         started: when the work on it was, by `time.perf_counter`.
         log: told of the twin.
 
@@ -86,7 +87,7 @@ def redeliver(
     if known is not None:
         return known if known.status is Status.MERGED else None
     this = {"delivery_id": delivery.delivery_id, "delivered_at": delivery.delivered_at}
-    sought = this | {"sha256": delivery.sha256, "read_with": read_with}
+    sought = this | {"sha256": delivery.sha256, "read_with": read_with.digest}
     found = connection.execute(_TWIN, sought).fetchone()
     if found is None:
         return None
@@ -103,7 +104,8 @@ def redeliver(
         rows_unchanged=winners,
         rows_superseded=superseded,
         rows_rejected=rejected,
-        read_with=read_with,
+        read_with=read_with.digest,
+        read_conditions=read_with.text,
         seconds=time.perf_counter() - started,
         blank_lines=blank,
         repeated_headers=repeated,

@@ -28,12 +28,38 @@ FULL JOIN (SELECT {key} AS key, hash(one) AS digest FROM other.{table} AS one) A
 WHERE these.digest IS DISTINCT FROM others.digest
 """
 
+# Products of some deliveries that the other database has, and this one otherwise, though no newer
+# delivery or deletion tells why.
+_OTHERWISE = """
+SELECT DISTINCT past.delivery_id
+FROM other.products AS past
+LEFT JOIN warehouse.products AS present USING (sku)
+LEFT JOIN warehouse.deletions AS deleted USING (sku)
+WHERE past.delivery_id IN (SELECT unnest($delivery_ids::VARCHAR[]))
+    AND (deleted.sku IS NULL
+        OR (deleted.delivered_at, deleted.delivery_id) < (past.delivered_at, past.delivery_id))
+    AND CASE
+        WHEN present.sku IS NULL THEN true
+        WHEN present.delivery_id = past.delivery_id THEN
+            (present.name, present.description, present.row_number)
+            <> (past.name, past.description, past.row_number)
+        ELSE (present.delivered_at, present.delivery_id) < (past.delivered_at, past.delivery_id)
+    END
+ORDER BY ALL
+"""
+
 # What the raw zone does not tell: how often something was tried, the accounts of what was pruned,
 # and what operators have done. Who tells a loss by the attempts must never see them get fewer.
 _INHERIT = [
     """
 UPDATE warehouse.deliveries AS present SET attempts = present.attempts + past.attempts
 FROM old.deliveries AS past WHERE past.delivery_id = present.delivery_id
+""",
+    """
+UPDATE warehouse.deliveries AS present
+SET read_with = past.read_with, read_conditions = past.read_conditions
+FROM old.deliveries AS past
+WHERE past.delivery_id = present.delivery_id AND present.status IN ('reverted', 'failed')
 """,
     """
 INSERT INTO warehouse.rejected_rows BY NAME
@@ -90,6 +116,15 @@ def differences(
         statement = _DIFFERENCES.format(table=table, key=_KEYS[table])
         number, some = connection.execute(statement).fetchall()[0]
         return number, some or []
+
+
+def otherwise_in(
+    connection: duckdb.DuckDBPyConnection, other: Path, delivery_ids: Sequence[str]
+) -> list[str]:
+    """Of some deliveries, those whose products another database has otherwise."""
+    with attached_to_read(connection, other, "other"):
+        found = connection.execute(_OTHERWISE, {"delivery_ids": list(delivery_ids)})
+        return [delivery_id for (delivery_id,) in found.fetchall()]
 
 
 def read_records(connection: duckdb.DuckDBPyConnection) -> None:

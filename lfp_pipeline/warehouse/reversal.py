@@ -8,6 +8,12 @@ again, the newest first, until all are found. In the workspace:
                  a sku its newer product
     tombstones   (sku, delivery_id, delivered_at): the last deletion of orphans without it
     heirs        (sku, name, description, delivery_id, delivered_at, row_number): who wins now
+
+An older delivery may have been read with other settings. Where it is to be read with those of now,
+it is corrected: it is taken out, too, and all that wins of what is read now is an heir.
+
+    corrected    (delivery_id): of these
+    corrected_rejects   (the columns of rejected_rows): theirs
 """
 
 from collections.abc import Sequence
@@ -18,14 +24,15 @@ import duckdb
 
 from lfp_pipeline.errors import WarehouseInconsistentError
 from lfp_pipeline.landing.delivery import Delivery, Kind
-from lfp_pipeline.warehouse.account import Account, Status
+from lfp_pipeline.warehouse.account import Account, Status, unmerged_account
 from lfp_pipeline.warehouse.counts import apply_changed_names
-from lfp_pipeline.warehouse.ledger import forget_rejects, give_up, record
+from lfp_pipeline.warehouse.ledger import account_of, forget_rejects, give_up, record
+from lfp_pipeline.warehouse.matching import Fates
 from lfp_pipeline.warehouse.transaction import transaction
 
 _BEGIN = [
     """
-CREATE TABLE orphans AS
+CREATE OR REPLACE TABLE orphans AS
 SELECT sku, product.delivery_id IS NOT NULL AS has_product
 FROM (
     SELECT sku FROM warehouse.products WHERE delivery_id = $delivery_id
@@ -34,15 +41,19 @@ FROM (
 LEFT JOIN (FROM warehouse.products WHERE delivery_id <> $delivery_id) AS product USING (sku)
 """,
     """
-CREATE TABLE tombstones AS
+CREATE OR REPLACE TABLE tombstones AS
 FROM warehouse.deletions SEMI JOIN orphans USING (sku) WHERE delivery_id <> $delivery_id
 """,
 ]
 
-_NO_HEIRS = "CREATE TABLE heirs AS FROM warehouse.products LIMIT 0"
+_EMPTY = [
+    "CREATE OR REPLACE TABLE heirs AS FROM warehouse.products LIMIT 0",
+    "CREATE OR REPLACE TABLE corrected (delivery_id VARCHAR)",
+    "CREATE OR REPLACE TABLE corrected_rejects AS FROM warehouse.rejected_rows LIMIT 0",
+]
 
 _OLDER = """
-SELECT delivery_id, delivered_at, kind, sha256
+SELECT delivery_id, delivered_at, kind, sha256, read_with, read_conditions
 FROM warehouse.deliveries
 WHERE status = 'merged'
     AND (delivered_at, delivery_id) < ($delivered_at::TIMESTAMP, $delivery_id)
@@ -68,6 +79,54 @@ SELECT sku, name, description, $delivery_id, $delivered_at, row_number
 FROM winners SEMI JOIN ({_SOUGHT}) AS sought USING (sku)
 """
 
+# What a corrected delivery holds now is to be found, too. No other deletion than the last of a sku
+# can hide an older row of it.
+_CORRECT = [
+    """
+INSERT INTO orphans
+SELECT sku, false FROM warehouse.products WHERE delivery_id = $delivery_id
+    AND sku NOT IN (SELECT sku FROM orphans)
+""",
+    """
+INSERT INTO tombstones
+FROM warehouse.deletions SEMI JOIN orphans USING (sku) ANTI JOIN tombstones USING (sku)
+WHERE delivery_id <> $reverted
+""",
+    "INSERT INTO corrected VALUES ($delivery_id)",
+    """
+INSERT INTO corrected_rejects
+SELECT $delivery_id, row_number, byte_start, byte_end, reason, detail, raw FROM rejects
+""",
+    """
+INSERT INTO heirs
+SELECT sku, name, description, $delivery_id, $delivered_at, row_number
+FROM winners
+ANTI JOIN heirs USING (sku)
+ANTI JOIN (
+    SELECT sku FROM (
+        SELECT sku, delivered_at, delivery_id FROM tombstones
+        UNION ALL
+        SELECT sku, delivered_at, delivery_id FROM warehouse.deletions
+        WHERE delivery_id <> $reverted
+        UNION ALL
+        SELECT sku, delivered_at, delivery_id FROM warehouse.products
+        WHERE delivery_id <> $reverted AND delivery_id NOT IN (FROM corrected)
+    )
+    WHERE (delivered_at, delivery_id) > ($delivered_at::TIMESTAMP, $delivery_id)
+) AS newer USING (sku)
+""",
+]
+
+_FATES = """
+SELECT
+    count(*) FILTER (product.sku IS NULL),
+    count(*) FILTER (product.name <> heirs.name OR product.description <> heirs.description),
+    count(*) FILTER (product.name = heirs.name AND product.description = heirs.description),
+    (SELECT count(*) FROM winners) - count(*)
+FROM heirs LEFT JOIN warehouse.products AS product USING (sku)
+WHERE heirs.delivery_id = $delivery_id
+"""
+
 _BURY = """
 INSERT INTO tombstones
 SELECT sku, $delivery_id, $delivered_at
@@ -80,7 +139,9 @@ _CHANGED_NAMES = """
 CREATE OR REPLACE TABLE changed_names AS
 SELECT name, sum(change)::BIGINT AS change
 FROM (
-    SELECT name, -1 AS change FROM warehouse.products WHERE delivery_id = $delivery_id
+    SELECT name, -1 AS change FROM warehouse.products
+    WHERE delivery_id = $delivery_id OR delivery_id IN (FROM corrected)
+        OR sku IN (SELECT sku FROM heirs)
     UNION ALL
     SELECT name, 1 FROM heirs
 )
@@ -94,13 +155,18 @@ _FORGONE = (
 )
 
 _TAKE_OUT = [
-    "DELETE FROM warehouse.products WHERE delivery_id = $delivery_id",
+    """
+DELETE FROM warehouse.products
+WHERE delivery_id = $delivery_id OR delivery_id IN (FROM corrected)
+    OR sku IN (SELECT sku FROM heirs)
+""",
     "DELETE FROM warehouse.deletions WHERE delivery_id = $delivery_id",
 ]
 
 _PUT_IN = [
     "INSERT INTO warehouse.products FROM heirs",
     "INSERT INTO warehouse.deletions FROM tombstones ANTI JOIN warehouse.deletions USING (sku)",
+    "INSERT INTO warehouse.rejected_rows FROM corrected_rejects",
 ]
 
 _OUTLOOK = """
@@ -111,7 +177,8 @@ SELECT
 """
 
 _REPEATED = """
-SELECT count(*) - count(DISTINCT sku) FROM warehouse.products SEMI JOIN orphans USING (sku)
+SELECT count(*) - count(DISTINCT sku) FROM warehouse.products
+WHERE sku IN (SELECT sku FROM orphans UNION ALL SELECT sku FROM heirs)
 """
 
 
@@ -137,6 +204,8 @@ class Older:
     delivered_at: datetime
     kind: str
     sha256: str
+    read_with: str | None
+    read_conditions: str | None
 
 
 def begin_reversal(connection: duckdb.DuckDBPyConnection, delivery: Delivery) -> list[Older]:
@@ -147,7 +216,8 @@ def begin_reversal(connection: duckdb.DuckDBPyConnection, delivery: Delivery) ->
     """
     for statement in _BEGIN:
         connection.execute(statement, {"delivery_id": delivery.delivery_id})
-    connection.execute(_NO_HEIRS)
+    for statement in _EMPTY:
+        connection.execute(statement)
     return [Older(*row) for row in connection.execute(_OLDER, _age(delivery)).fetchall()]
 
 
@@ -161,6 +231,25 @@ def is_sought(connection: duckdb.DuckDBPyConnection, delivery: Delivery, older: 
 def inherit(connection: duckdb.DuckDBPyConnection, older: Older) -> None:
     """Of an older delivery that was just read, take the rows that are sought."""
     connection.execute(_INHERIT, _age(older))
+
+
+def correct(connection: duckdb.DuckDBPyConnection, delivery: Delivery, older: Older) -> Fates:
+    """Have an older delivery that was just read be what was read, whatever it was before.
+
+    Args:
+        connection: to the workspace.
+        delivery: what is reverted.
+        older: what was read. What it holds now is sought from here on, too.
+
+    Returns:
+        The fates of its rows beside the products of now.
+    """
+    this = _age(older) | {"reverted": delivery.delivery_id}
+    for statement in _CORRECT:
+        names = [name for name in this if f"${name}" in statement]
+        connection.execute(statement, {name: this[name] for name in names})
+    found = connection.execute(_FATES, {"delivery_id": older.delivery_id})
+    return Fates(*found.fetchall()[0])
 
 
 def bury(connection: duckdb.DuckDBPyConnection, older: Older) -> None:
@@ -179,6 +268,7 @@ def reverse(
     delivery: Delivery,
     told: str,
     forgone: Sequence[Older],
+    corrected: Sequence[tuple[Delivery, Account]],
 ) -> Account:
     """Take a delivery out of the attached warehouse, and put the heirs in: whole or not at all.
 
@@ -188,24 +278,28 @@ def reverse(
         told: what the ledger says of it then.
         forgone: older deliveries that may have had heirs and are not kept any more. They do not
             count as merged any longer: so they are merged anew, should they land again.
+        corrected: the older deliveries that were corrected, with their accounts.
 
     Raises:
         WarehouseInconsistentError: a law would not hold. Nothing was changed.
     """
     this = {"delivery_id": delivery.delivery_id}
-    account = Account(delivery.delivery_id, Status.REVERTED, error=told)
+    before = account_of(connection, delivery)
+    account = unmerged_account(delivery.delivery_id, Status.REVERTED, told, before)
     connection.execute(_CHANGED_NAMES, this)
     with transaction(connection):
         for statement in _TAKE_OUT:
             connection.execute(statement, this)
-        forget_rejects(connection, [delivery.delivery_id])
+        forget_rejects(
+            connection, [delivery.delivery_id, *(one.delivery_id for one, _ in corrected)]
+        )
         for statement in _PUT_IN:
             connection.execute(statement)
         apply_changed_names(connection)
         for older in forgone:
             told_of_it = _FORGONE.format(delivery_id=delivery.delivery_id)
             give_up(connection, older.delivery_id, told_of_it)
-        record(connection, [(delivery, account)])
+        record(connection, [(delivery, account), *corrected])
         if connection.execute(_REPEATED).fetchall()[0][0]:
             msg = f"{delivery.delivery_id}: without it, a sku would be in products twice."
             raise WarehouseInconsistentError(msg)

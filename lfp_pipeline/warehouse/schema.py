@@ -10,7 +10,7 @@ from lfp_pipeline.errors import WarehouseInconsistentError
 from lfp_pipeline.landing.sources import utc_now
 from lfp_pipeline.warehouse.transaction import transaction
 
-VERSION = 4
+VERSION = 5
 
 INCOMING = "warehouse.lfp_incoming"
 """A table that is to take the place of the products. No part of the schema."""
@@ -102,6 +102,7 @@ ALTER TABLE warehouse.deliveries ADD COLUMN repeated_headers BIGINT DEFAULT 0;
 ALTER TABLE warehouse.deliveries ADD COLUMN lines_above_header BIGINT DEFAULT 0;
 ALTER TABLE warehouse.deliveries ADD COLUMN notes VARCHAR;
 """,
+    5: "ALTER TABLE warehouse.deliveries ADD COLUMN read_conditions VARCHAR",
 }
 
 _DATABASE_ID = "SELECT database_id FROM warehouse.database_identity"

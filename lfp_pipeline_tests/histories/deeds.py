@@ -18,9 +18,11 @@ from lfp_pipeline.operations.purge import Selection, purge_products
 from lfp_pipeline.operations.rebuild import rebuild_products
 from lfp_pipeline.operations.revert import reinstate_delivery, revert_delivery
 from lfp_pipeline.operations.verify import verify
+from lfp_pipeline_tests.histories.rules import Rules, Version, read
 from lfp_pipeline_tests.histories.truth import (
     FORGONE,
     MERGED,
+    REFUSED,
     Deletion,
     Truth,
 )
@@ -31,7 +33,7 @@ _INSTANT = timedelta(microseconds=1)
 
 _KEYS = ["a.csv", "a", "a-b.csv", "b.csv"]
 _SKUS = [*(f"s{number}" for number in range(8)), "S1", " s2 ", "ß", "a,b", 'q"u', "two\nlines", ""]
-_NAMES = ["Ann", "Bob", "ann", "Ann ", "Zoë", ""]
+_NAMES = ["Ann", "Bob", "ann", "Ann ", "Zoë", "Annabelle", ""]
 _DESCRIPTIONS = ["", "x", " x", 'a "b", c', "two\nlines"]
 _YEARS = [1969, 1970, 2015, 2022, 2200]
 _CUTS = [1999, 2020]
@@ -134,6 +136,7 @@ class Revert(Deed):
     delivery_id: str
     despite_pruned: bool
     dry_run: bool
+    use_present_settings: bool
 
     def do(self, engine: Engine, truth: Truth) -> None:
         done = revert_delivery(
@@ -142,6 +145,7 @@ class Revert(Deed):
             LOG,
             dry_run=self.dry_run,
             despite_pruned=self.despite_pruned,
+            use_present_settings=self.use_present_settings,
         )
         if not self.dry_run:
             assert done.figures["products_before"] == len(truth.products)
@@ -150,13 +154,20 @@ class Revert(Deed):
         lossy = truth.orphans(self.delivery_id) and (
             truth.pruned_before(self.delivery_id) or truth.unknown_before(self.delivery_id)
         )
-        return OperationRefusedError if lossy and not self.despite_pruned else None
+        if lossy and not self.despite_pruned:
+            return OperationRefusedError
+        use_present = self.use_present_settings
+        reversal = truth.reversal(self.delivery_id, use_present=use_present)
+        return OperationRefusedError if reversal.is_refused else None
 
     def tell(self, truth: Truth, engine: Engine) -> None:
         del engine
         if self.dry_run or self.error(truth):
             return
         truth.reverted.add(self.delivery_id)
+        truth.permitted.discard(self.delivery_id)
+        if self.use_present_settings:
+            truth.permitted.add(self.delivery_id)
         truth.take_in([self.delivery_id])
 
 
@@ -164,10 +175,17 @@ class Revert(Deed):
 class Reinstate(Deed):
     delivery_id: str
     dry_run: bool
+    use_present_settings: bool
 
     def do(self, engine: Engine, truth: Truth) -> None:
         del truth
-        reinstate_delivery(engine, self.delivery_id, LOG, dry_run=self.dry_run)
+        reinstate_delivery(
+            engine,
+            self.delivery_id,
+            LOG,
+            dry_run=self.dry_run,
+            use_present_settings=self.use_present_settings,
+        )
 
     def error(self, truth: Truth) -> type[LfpError] | None:
         if self.delivery_id not in truth.reverted or self.delivery_id in truth.pruned:
@@ -179,6 +197,8 @@ class Reinstate(Deed):
         if self.dry_run or self.error(truth):
             return
         truth.reverted.discard(self.delivery_id)
+        if self.use_present_settings:
+            truth.read_as.pop(self.delivery_id, None)
         truth.take_in([self.delivery_id])
 
 
@@ -256,6 +276,7 @@ class Prune(Deed):
 @dataclass(frozen=True)
 class Rebuild(Deed):
     dry_run: bool
+    use_present_settings: bool
 
     @property
     def steps(self) -> int:
@@ -269,8 +290,17 @@ class Rebuild(Deed):
 
     def do(self, engine: Engine, truth: Truth) -> None:
         path, id_ = engine.warehouse.path, engine.warehouse.told_id()
-        before = tables(engine) if truth.ledger and not truth.unended else None
-        done = rebuild_products(engine, LOG, dry_run=self.dry_run)
+        is_same = truth.ledger and not truth.unended and not self.use_present_settings
+        # What was refused is tried again.
+        is_same = is_same and all(
+            truth.wanted(id_) == REFUSED
+            for id_, status in truth.ledger.items()
+            if status == REFUSED and truth.can_follow(id_)
+        )
+        before = tables(engine) if is_same else None
+        done = rebuild_products(
+            engine, LOG, dry_run=self.dry_run, use_present_settings=self.use_present_settings
+        )
         if self.dry_run:
             assert done.figures["deliveries"] == sum(map(truth.can_follow, truth.ids))
             return
@@ -281,10 +311,41 @@ class Rebuild(Deed):
             assert "exactly as they were" in done.summary, done.summary
             assert {row[0] for row in before["ledger"]} <= {r[0] for r in tables(engine)["ledger"]}
 
+    def error(self, truth: Truth) -> type[LfpError] | None:
+        """On request, all is read by the rules of now: more rejects would be a loss."""
+        if self.dry_run or not self.use_present_settings:
+            return None
+        for file in truth.merged_files:
+            id_ = file.delivery_id
+            if truth.can_follow(id_) and id_ not in truth.reverted:
+                then, now = read(file, truth.read_as[id_]), read(file, truth.rules)
+                if now.is_refused or len(now.rejects) > len(then.rejects):
+                    return OperationRefusedError
+        return None
+
     def tell(self, truth: Truth, engine: Engine) -> None:
         del engine
-        if not self.dry_run:
-            truth.take_in(truth.ids)
+        if self.dry_run or self.error(truth):
+            return
+        if self.use_present_settings:
+            for file in truth.merged_files:
+                if truth.can_follow(file.delivery_id) and file.delivery_id not in truth.reverted:
+                    truth.read_as[file.delivery_id] = truth.rules
+        truth.take_in(truth.ids)
+
+
+@dataclass(frozen=True)
+class ChangeSettings(Deed):
+    """Files are read by other rules from here on."""
+
+    rules: Rules
+
+    def do(self, engine: Engine, truth: Truth) -> None:
+        """Nothing is done to the data."""
+
+    def tell(self, truth: Truth, engine: Engine) -> None:
+        truth.rules = self.rules
+        engine.settings = engine.settings.model_copy(update=self.rules.settings)
 
 
 @dataclass(frozen=True)
@@ -312,7 +373,7 @@ class CatchUp(Deed):
 
     def tell(self, truth: Truth, engine: Engine) -> None:
         del engine
-        truth.take_in(truth.ids)
+        truth.take_in(truth.unended)
 
 
 @dataclass(frozen=True)
@@ -367,6 +428,7 @@ def drawn_deed(random: Random, truth: Truth) -> Deed:
         _prune: 5,
         _catch_up: 5,
         _verify: 3,
+        _change_settings: 14,
     }
     (draw,) = random.choices(list(draws), list(draws.values()))
     return draw(random, truth)
@@ -406,7 +468,12 @@ def _way(random: Random) -> str:
 
 def _file(random: Random, truth: Truth) -> File:
     rows = tuple(_row(random) for _ in range(random.choice([0, 1, 2, 4, 8, 12])))
-    return File(random.choice(_KEYS), _microseconds(random, truth), rows)
+    if random.random() < 0.15:  # As some programs write them: without empty cells at the end.
+        full, *short = [(sku, "Ann", "x") for sku in random.sample(_SKUS[:8], 4)]
+        rows = (full, *rows, *(row[:2] for row in short))
+    two_names = random.random() < 0.3
+    at = _microseconds(random, truth)
+    return Version(random.choice(_KEYS), at, rows, has_two_names=two_names)
 
 
 def _row(random: Random) -> tuple[str, ...]:
@@ -431,13 +498,14 @@ def _revert(random: Random, truth: Truth) -> Deed:
         held = {row[3] for row in truth.products.values()}
         held |= {id_ for _, id_ in truth.last_deletions.values()}
         which = [id_ for id_ in which if id_ in held] or which
-    return Revert(random.choice(which), random.random() < 0.7, dry_run)
+    use_present = random.random() < 0.3
+    return Revert(random.choice(which), random.random() < 0.7, dry_run, use_present)
 
 
 def _reinstate(random: Random, truth: Truth) -> Deed:
     reverted = [id_ for id_ in truth.ids if id_ in truth.reverted]
     which = reverted if random.random() < 0.9 else truth.ids
-    return Reinstate(random.choice(which), random.random() < 0.1)
+    return Reinstate(random.choice(which), random.random() < 0.1, random.random() < 0.3)
 
 
 def _purge(random: Random, truth: Truth) -> Deed:
@@ -459,7 +527,21 @@ def _purge(random: Random, truth: Truth) -> Deed:
 
 def _rebuild(random: Random, truth: Truth) -> Deed:
     del truth
-    return Rebuild(random.random() < 0.1)
+    return Rebuild(random.random() < 0.1, random.random() < 0.4)
+
+
+def _change_settings(random: Random, truth: Truth) -> Deed:
+    """One setting is another one."""
+    change: dict[str, object] = random.choice(
+        [
+            {"name_alias": random.choice([None, "label", "title", "label", "title"])},
+            {"max_name_length": random.choice([1_000, 5])},
+            {"null_tokens": random.choice([(), ("x",), ("Bob",)])},
+            {"max_reject_share": random.choice([0.5, 0.2, 1])},
+            {"require_all_cells": random.random() < 0.5},
+        ]
+    )
+    return ChangeSettings(replace(truth.rules, **change))  # type: ignore[arg-type]
 
 
 def _prune(random: Random, truth: Truth) -> Deed:

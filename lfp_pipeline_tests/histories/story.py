@@ -15,9 +15,10 @@ from lfp_pipeline.errors import LfpError
 from lfp_pipeline.warehouse import counts, direct_load, matching, merge
 from lfp_pipeline_tests.histories.death import DeathError, dying
 from lfp_pipeline_tests.histories.deeds import Deed, drawn_deed, take_in_all
+from lfp_pipeline_tests.histories.rules import read
 from lfp_pipeline_tests.histories.truth import (
     FORGONE,
-    MAX_REJECT_SHARE,
+    REFUSED,
     Looker,
     Notes,
     Tables,
@@ -118,8 +119,8 @@ class _Life:
 
     def __init__(self, data: Path, settings: dict[str, object]) -> None:
         self.data = data
-        self.engine = engine_at(data, max_reject_share=MAX_REJECT_SHARE, **settings)
         self.truth = Truth()
+        self.engine = engine_at(data, **settings, **self.truth.rules.settings)
         self.looker = Looker()
 
     def go_on(self, random: Random, told: list[str]) -> str:
@@ -171,18 +172,19 @@ class _Life:
         take_in_all(self.engine)
         noted = after.noted(notes)
         noted.ledger = {id_: status for id_, status in before.ledger.items() if id_ in notes.landed}
-        least, most = _ends(noted)
-        found = {row[0]: row[1] for row in self.looker.tables(self.engine)["ledger"]}
-        for id_, status in found.items():
-            if status == FORGONE == most.ledger.get(id_):
-                least.ledger[id_] = FORGONE
-        self.truth = least
+        noted.read_as = {id_: rules for id_, rules in before.read_as.items() if id_ in notes.landed}
+        _, most = _ends(noted)
+        found = self.looker.tables(self.engine)
+        for id_, status in _statuses(found).items():
+            wanted = {noted.wanted(id_), before.ledger.get(id_), after.ledger.get(id_)}
+            assert status in wanted or status == FORGONE == most.ledger.get(id_), (id_, status)
+        self.truth = _as_found(noted, found, [before, after])
 
     def _look_at_remains(self, ends: Sequence[Truth], notes: Notes) -> None:
         """Whoever died has left each delivery in the tables whole, or not at all."""
         found = self.looker.tables(self.engine)
         remains = ends[-1].noted(notes)
-        remains.ledger = {row[0]: row[1] for row in found["ledger"]}
+        remains = _as_found(remains, found, ends)
         for id_ in remains.ids:
             status = remains.ledger.get(id_)
             assert status in {end.ledger.get(id_) for end in ends}, (id_, status)
@@ -201,14 +203,41 @@ class _Life:
         assert found == true, (found, true)
 
 
+def _statuses(found: Tables) -> dict[str, str]:
+    return {row[0]: row[1] for row in found["ledger"]}
+
+
+def _as_found(truth: Truth, found: Tables, ends: Sequence[Truth]) -> Truth:
+    """The truth where deliveries have come as far, and were read by such rules, as was found.
+
+    What was refused may have been tried again, by the rules of now, or not.
+    """
+    truth = truth.copy()
+    truth.ledger, recorded = _statuses(found), dict(found["recorded"])
+    truth.come_again = set()
+    for id_, rules in recorded.items():
+        assert rules in {truth.rules, *(end.read_as.get(id_) for end in ends)}, (id_, rules)
+    for id_, status in truth.ledger.items():
+        if status == REFUSED:
+            rejects = [number for one, number in found["rejected_rows"] if one == id_]
+            known = [end.read_as[id_] for end in ends if id_ in end.read_as]
+            recorded[id_] = next(
+                rules
+                for rules in [*known, truth.rules]
+                if sorted(read(truth.files[id_], rules).rejects) == rejects
+            )
+    truth.read_as = recorded
+    return truth
+
+
 def _ends(truth: Truth) -> tuple[Truth, Truth]:
     """All taken in: with as little forgone as can be, and with as much.
 
     What is taken out meets more of what may come in its place the later it goes.
     """
     late, early = truth.copy(), truth.copy()
-    late.take_in(sorted(truth.ids, key=lambda id_: id_ in truth.reverted))
-    early.take_in(sorted(truth.ids, key=lambda id_: id_ not in truth.reverted))
+    late.take_in(sorted(truth.unended, key=lambda id_: id_ in truth.reverted))
+    early.take_in(sorted(truth.unended, key=lambda id_: id_ not in truth.reverted))
     return late, early
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from lfp_pipeline import reverting
+from lfp_pipeline.reading.fingerprint import Rereading
 from lfp_pipeline.warehouse import merge
 from lfp_pipeline_tests.histories import story
 from lfp_pipeline_tests.histories.story import BATCHES, Case, DifferenceError, live_through, shrunk
@@ -17,8 +18,9 @@ from lfp_pipeline_tests.processes import PROJECT
 SEED = 4
 
 # Found by looking. Who changes what is drawn looks for others.
-REVERTS = Case(SEED, 0, (0, 1, 3, 10, 11))
+REVERTS = Case(SEED, 0, (0, 3, 6, 7, 11))
 DIES = Case(SEED, 4, tuple(range(5)))
+CHANGES = Case(SEED, 4, (0, 4, 5, 9))
 
 
 def test_a_history_goes_as_it_must(tmp_path: Path):
@@ -53,6 +55,15 @@ def test_a_reversal_that_finds_no_heirs_is_found_out_and_made_small(
     assert "products has [], lacks" in str(smaller)
     assert len(smaller.batches) < len(difference.batches)
     assert "Revert(" in "".join(smaller.told)
+
+
+def test_a_reversal_that_reads_with_the_settings_of_now_is_found_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(reverting, "reread", lambda *found: Rereading(found[-1]))
+    difference = difference_in(CHANGES, tmp_path)
+    assert "products has [" in str(difference)
+    assert "ChangeSettings(" in "".join(difference.told)
 
 
 def test_a_merge_that_is_no_transaction_is_found_out(

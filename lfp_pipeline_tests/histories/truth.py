@@ -2,7 +2,7 @@
 
 import copy
 from collections import Counter
-from collections.abc import Collection, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
@@ -11,11 +11,11 @@ from typing import Any
 import duckdb
 
 from lfp_pipeline.engine import Engine
+from lfp_pipeline_tests.histories.rules import Rules, read
 from lfp_pipeline_tests.oracle import TABLES, File
 
 MERGED, REFUSED, REVERTED, FORGONE = "merged", "refused", "reverted", "failed"
-
-MAX_REJECT_SHARE = 0.5
+ENDS = {MERGED, REFUSED, REVERTED}
 
 Age = tuple[datetime, str]
 Tables = dict[str, list[tuple[Any, ...]]]
@@ -30,6 +30,9 @@ _SEEN = {name: TABLES[name] for name in ("products", "name_counts")} | {
         FROM deliveries
     """,
     "rejected_rows": "SELECT delivery_id, row_number FROM rejected_rows",
+    "recorded": """
+        SELECT delivery_id, read_conditions FROM deliveries WHERE read_conditions IS NOT NULL
+    """,
 }
 
 _TABLE_COUNT = "SELECT count(*) FROM duckdb_tables() WHERE database_name = 'looked_at'"
@@ -54,11 +57,30 @@ class Notes:
 
 
 @dataclass
+class Reversal:
+    """What becomes of older deliveries when one is taken out.
+
+    Attributes:
+        forgone: those that are pruned, and may have had what falls to others now.
+        corrected: those that are read by other rules than before.
+        is_refused: whether one of these is refused then; and so is the reversal.
+    """
+
+    forgone: list[str] = field(default_factory=list)
+    corrected: list[str] = field(default_factory=list)
+    is_refused: bool = False
+
+
+@dataclass
 class Truth:
     """The raw zone, and the status in the ledger of what came to an end; the rest follows.
 
     Attributes:
         come_again: what was pruned, has landed again, and was not looked at since.
+        rules: those of now.
+        read_as: by which each file was read that is merged or refused, or was merged and is
+            reverted.
+        permitted: what is to be out though older files may have to be read by other rules.
     """
 
     files: dict[str, File] = field(default_factory=dict)
@@ -67,6 +89,9 @@ class Truth:
     pruned: set[str] = field(default_factory=set)
     ledger: dict[str, str] = field(default_factory=dict)
     come_again: set[str] = field(default_factory=set)
+    rules: Rules = field(default_factory=Rules)
+    read_as: dict[str, Rules] = field(default_factory=dict)
+    permitted: set[str] = field(default_factory=set)
 
     # What happens
 
@@ -80,43 +105,69 @@ class Truth:
         """Have the ledger follow the raw zone for some deliveries."""
         for id_ in ids:
             if self.can_follow(id_):
-                forgone = self._forgone_by(id_) if id_ in self.reverted else []
-                self.ledger[id_] = self.wanted(id_)
-                self.ledger |= dict.fromkeys(forgone, FORGONE)
                 self.come_again.discard(id_)
+                if id_ in self.reverted:
+                    self._take_out(id_)
+                elif self.ledger.get(id_) != MERGED:
+                    self.ledger[id_], rules = self.wanted(id_), self.rules_of(id_)
+                    if id_ in self.files:
+                        self.read_as[id_] = rules
 
-    def _forgone_by(self, id_: str) -> list[str]:
-        """Merged deliveries that are pruned, and may have had what falls to others now."""
-        held = {sku for sku, row in self.products.items() if row[3] == id_}
-        held |= {
+    def _take_out(self, id_: str) -> None:
+        if self.ledger.get(id_) == REVERTED:
+            return
+        reversal = self.reversal(id_, use_present=id_ in self.permitted)
+        assert not reversal.is_refused
+        if self.ledger.get(id_) == REFUSED:
+            del self.read_as[id_]
+        self.ledger[id_] = REVERTED
+        for one in reversal.forgone:
+            self.ledger[one] = FORGONE
+            del self.read_as[one]
+        self.read_as |= dict.fromkeys(reversal.corrected, self.rules)
+
+    def reversal(self, id_: str, *, use_present: bool) -> "Reversal":
+        """What becomes of older deliveries when one is taken out: they are read, newest first."""
+        products = self.products
+        sought = {sku for sku, row in products.items() if row[3] == id_}
+        sought |= {
             sku
             for sku, (_, deleter) in self.last_deletions.items()
-            if deleter == id_ and sku not in self.products
+            if deleter == id_ and sku not in products
         }
-        after = replace(self, ledger=self.ledger | {id_: REVERTED})
-        found = {sku: (row[4], row[3]) for sku, row in after.products.items()}
-        deleted = after.last_deletions
-
-        def may_have(age: Age, sku: str) -> bool:
-            return max(age, found.get(sku, age), deleted.get(sku, age)) == age
-
-        def has_kept_twin(one: str) -> bool:
-            """The same bytes are kept in a later delivery, which tells what this one had."""
-            return any(
-                file.content == self.files[one].content
-                and file.delivery_id not in self.pruned
-                and self.age(one) < self.age(file.delivery_id) < self.age(id_)
-                for file in after.merged_files
-            )
-
-        return [
-            one
-            for one in self.pruned_before(id_)
-            if any(may_have(self.age(one), sku) for sku in held) and not has_kept_twin(one)
-        ]
+        deleted = replace(self, ledger=self.ledger | {id_: REVERTED}).last_deletions
+        found: set[str] = set()
+        looked_into = set()
+        done = Reversal()
+        for older in reversed(self.ids):
+            if self.ledger.get(older) != MERGED or older not in self.files:
+                continue
+            if self.age(older) >= self.age(id_):
+                continue
+            age, file, rules = self.age(older), self.files[older], self.read_as[older]
+            missing = {sku for sku in sought - found if deleted.get(sku, age) <= age}
+            if not missing or (file.content, rules) in looked_into:
+                continue
+            if older in self.pruned:
+                done.forgone.append(older)
+            elif use_present and rules != self.rules:
+                done.is_refused |= read(file, self.rules).is_refused
+                done.corrected.append(older)
+                sought |= {sku for sku, row in products.items() if row[3] == older}
+                out = {id_, *done.corrected}
+                for sku in read(file, self.rules).winners:
+                    *_, holder, at, _ = products.get(sku, (None, None, id_, None, None))
+                    if holder in out or (at, holder) < age:
+                        found |= {sku} if deleted.get(sku, age) <= age else set()
+                looked_into.add((file.content, self.rules))
+            else:
+                found |= missing & read(file, rules).winners.keys()
+                looked_into.add((file.content, rules))
+        return done
 
     def lose_database(self) -> None:
         self.ledger.clear()
+        self.read_as.clear()
 
     # What follows
 
@@ -132,7 +183,14 @@ class Truth:
         """The status that a delivery is to have."""
         if id_ in self.reverted:
             return REVERTED
-        return REFUSED if id_ in self.files and is_refused(self.files[id_]) else MERGED
+        is_refused = id_ in self.files and read(self.files[id_], self.rules_of(id_)).is_refused
+        return REFUSED if is_refused else MERGED
+
+    def rules_of(self, id_: str) -> Rules:
+        """By which a file is read when it is read next: as it was, if it was merged before."""
+        if self.ledger.get(id_) == REFUSED:
+            return self.rules
+        return self.read_as.get(id_, self.rules)
 
     def can_follow(self, id_: str) -> bool:
         """Without its bytes, a delivery can only be taken out."""
@@ -140,7 +198,8 @@ class Truth:
 
     def is_settled(self, id_: str) -> bool:
         """Whether the ledger says what people want."""
-        return self.ledger.get(id_) == self.wanted(id_)
+        status = self.ledger.get(id_)
+        return status in ENDS and (status == REVERTED) == (id_ in self.reverted)
 
     @property
     def unended(self) -> list[str]:
@@ -172,7 +231,8 @@ class Truth:
             if file.delivery_id in self.pruned:
                 continue
             age = self.age(file.delivery_id)
-            for sku, (number, row) in file.winners.items():
+            rules = self.read_as[file.delivery_id]
+            for sku, (number, row) in read(file, rules).winners.items():
                 if sku not in best or age > best[sku][0]:
                     best[sku] = age, (*row, file.delivery_id, file.delivered_at, number)
         deleted = self.last_deletions
@@ -213,8 +273,13 @@ class Truth:
                 (id_, number)
                 for id_, status in self.ledger.items()
                 if id_ in self.files and status in {MERGED, REFUSED}
-                for number in rejects(self.files[id_])
+                for number in read(self.files[id_], self.read_as[id_]).rejects
             ),
+            "recorded": [
+                (id_, rules)
+                for id_, rules in self.read_as.items()
+                if self.ledger[id_] in {MERGED, REVERTED}
+            ],
         }
 
     def _entry(self, id_: str, status: str) -> tuple[Any, ...]:
@@ -224,15 +289,16 @@ class Truth:
         if id_ in self.deletions:
             return id_, status, at, len(self.deletions[id_].skus), 0, 0, 0, True
         file = self.files[id_]
-        superseded = len(file.accepted) - len(file.winners)
-        return id_, status, at, len(file.records), superseded, len(rejects(file)), 0, True
+        found = read(file, self.read_as[id_])
+        superseded, rejected = len(found.accepted) - len(found.winners), len(found.rejects)
+        return id_, status, at, len(file.records), superseded, rejected, 0, True
 
     def fates(self, file: File) -> tuple[int, int, int, int]:
         """Of a file that arrives now, how many rows are inserted, updated, unchanged and stale."""
         fates = Counter[str]()
         products, deleted = self.products, self.last_deletions
         age = file.delivered_at, file.delivery_id
-        for sku, (_, row) in file.winners.items():
+        for sku, (_, row) in read(file, self.rules_of(file.delivery_id)).winners.items():
             *known, id_, at, _ = products.get(sku, (None, None, None))
             if max((at, id_) if id_ else age, deleted.get(sku, age)) > age:
                 fates["stale"] += 1
@@ -255,19 +321,13 @@ class Truth:
             set(notes.pruned),
             {id_: status for id_, status in self.ledger.items() if id_ in notes.landed},
             self.come_again & notes.landed,
+            self.rules,
+            {id_: rules for id_, rules in self.read_as.items() if id_ in notes.landed},
+            set(self.permitted),
         )
 
     def copy(self) -> "Truth":
         return copy.deepcopy(self)
-
-
-def rejects(file: File) -> Collection[int]:
-    """The numbers of the rows that are not accepted."""
-    return [number for number in file.records if number not in file.accepted]
-
-
-def is_refused(file: File) -> bool:
-    return len(rejects(file)) > MAX_REJECT_SHARE * len(file.records)
 
 
 class Looker:
@@ -286,10 +346,12 @@ class Looker:
             connection.execute("USE looked_at")
             # Whoever died before he made them has made none.
             (count,) = connection.execute(_TABLE_COUNT).fetchall()[0]
-            return {
+            found = {
                 name: sorted(connection.execute(sql).fetchall()) if count else []
                 for name, sql in _SEEN.items()
             }
+            found["recorded"] = [(id_, Rules.recorded(text)) for id_, text in found["recorded"]]
+            return found
         finally:
             connection.execute("USE memory")
             connection.execute("DETACH looked_at")

@@ -181,9 +181,9 @@ def test_what_the_settings_of_now_refuse_stays_in_the_ledger_with_its_reason(
     engine, strict = engine_at(tmp_path), engine_at(tmp_path, max_reject_share=0.1)
     engine.ingest(land(engine, file), LOG)
     with pytest.raises(OperationRefusedError, match=r"a\.csv.*1 of 2 rows are rejected"):
-        rebuild_products(strict, LOG)
+        rebuild_products(strict, LOG, use_present_settings=True)
     assert_laws_hold(engine, [file])
-    rebuild_products(strict, LOG, accept_losses=True)
+    rebuild_products(strict, LOG, use_present_settings=True, accept_losses=True)
     (row,) = tables(engine)["ledger"]
     assert row[5] == "refused"
     assert [number for _, number, _ in tables(engine)["rejected_rows"]] == [2]
@@ -197,9 +197,9 @@ def test_rows_that_the_settings_of_now_reject_are_a_loss(tmp_path: Path) -> None
     engine, strict = engine_at(tmp_path), engine_at(tmp_path, max_sku_length=5)
     engine.ingest(land(engine, file), LOG)
     with pytest.raises(OperationRefusedError, match="settings of now, 1 more row would"):
-        rebuild_products(strict, LOG)
+        rebuild_products(strict, LOG, use_present_settings=True)
     assert_laws_hold(engine, [file])
-    rebuild_products(strict, LOG, accept_losses=True)
+    rebuild_products(strict, LOG, use_present_settings=True, accept_losses=True)
     assert [sku for sku, *_ in tables(engine)["products"]] == ["s1"]
     assert verify(strict, LOG, thorough=True).problems == ()
 

@@ -59,10 +59,10 @@ def test_what_is_wanted_is_noted_behind_the_lock_that_pruning_needs(
 ) -> None:
     noted = []
 
-    def note(raw: Path) -> None:
+    def note(raw: Path, **options: bool) -> None:
         with pytest.raises(WarehouseBusyError), at_once.opened("testing", LOG):
             pass
-        want(raw)
+        want(raw, **options)
         noted.append(name)
 
     at_once, want = engine.warehouse.at_once, getattr(revert, name)

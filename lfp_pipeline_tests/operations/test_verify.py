@@ -150,6 +150,14 @@ BROKEN_TABLES = {
         "Skus of products with a time or row number that is not of their delivery: 5 "
         "(s1, s2, s3, s4, s6). "
     ),
+    "UPDATE products SET row_number = 4 WHERE sku = 's3'": (
+        "Skus of products whose row is a reject, as the ledger has it: 1 (s3). "
+    ),
+    "UPDATE deliveries SET rows_superseded = 2, rows_inserted = 1, rows_updated = 0 "
+    "WHERE partition_key = 'c.csv'": (
+        "Deliveries with more products than rows that can win, as the ledger has it: "
+        f"1 ({C.delivery_id}). "
+    ),
     "UPDATE deletions SET sku = 's6' WHERE sku = 's9'": (
         "Skus of products that are older than the last deletion of their sku: 1 (s6). "
     ),

@@ -14,6 +14,7 @@ from click import ClickException
 
 from lfp_pipeline.definitions import definitions
 from lfp_pipeline.landing.delivery import TextFormat
+from lfp_pipeline.landing.intents import want_reverted
 from lfp_pipeline.sensors import feeds
 from lfp_pipeline_tests.landing.http_server import (
     Answer,
@@ -155,6 +156,23 @@ def test_news_is_read_once_and_the_next_news_again(project: Project, clock: Cloc
             "/feed/sense", "/feed/read", "/feed/sense", "/feed/sense", "/feed/read"
         ]  # fmt: skip
     assert project.registered == ["shop"]
+
+
+def test_a_feed_is_not_asked_for_while_its_delivery_is_being_reverted(
+    project: Project, clock: Clock
+):
+    with serving(feed([YES, NO], [content_of(FIRST)])) as server:
+        write_sources(project, shop=sense_of(server))
+        (run,) = project.do(tick(project))
+        assert run.success
+        (delivery,) = project.engine.raw_zone.deliveries("shop")
+        clock.ahead = 10
+        with project.engine.being_reversed(delivery):
+            want_reverted(delivery.path)
+            assert not tick(project).run_requests
+        (run,) = project.do(tick(project))
+        assert run.success
+    assert project.products == []
 
 
 def test_a_feed_is_polled_no_more_often_than_its_interval(project: Project, clock: Clock):

@@ -14,6 +14,7 @@ import duckdb
 import pytest
 
 from lfp_pipeline.errors import LandingError
+from lfp_pipeline.landing.intents import is_reverted
 from lfp_pipeline.landing.raw_zone import RawZone
 from lfp_pipeline.sensors import file_drop
 from lfp_pipeline_tests.oracle import LOG, File, true_products
@@ -33,6 +34,20 @@ with held(Path(sys.argv[1])):
 only_on_linux = pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells who writes")
 
 NO_ROOM = LandingError("The disk is full.", permanent=True)
+
+REVERT = """
+import sys
+from pathlib import Path
+from lfp_pipeline.operations import revert
+from lfp_pipeline_tests.oracle import LOG, engine_at
+
+def stand_still(*_):
+    print("noted", flush=True)
+    sys.stdin.read()
+
+revert._carry_out = stand_still
+revert.revert_delivery(engine_at(Path(sys.argv[1])), sys.argv[2], LOG)
+"""
 
 A = File("a.csv", 1_000_000, (("s1", "Ann", "x"), ("s2", "Bob", "y")))
 
@@ -253,6 +268,25 @@ def test_a_run_whose_process_was_killed_fails_and_its_file_is_asked_for_again(
     assert failed.status is dg.DagsterRunStatus.FAILURE
     assert again.tags["lfp/attempt"] == "2"
     assert not mark.exists()
+
+
+def test_a_file_is_not_asked_for_while_its_delivery_is_being_reverted(project: Project) -> None:
+    project.drop(A)
+    assert project.run("ingest_inbox").success
+    other = File("b.csv", A.microseconds, A.rows)
+    with running(REVERT, project.data, A.delivery_id):
+        assert is_reverted(project.engine.raw_zone.find(A.delivery_id).path)
+        tick = project.tick()
+        assert not tick.run_requests
+        assert tick.skip_message.startswith("0 new, 0 still being written, 1 running")
+        project.drop(other)
+        assert [one.partition_key for one in project.tick().run_requests] == [other.key]
+    (project.inbox / other.key).unlink()
+    # Its process is dead: the next run carries out what it has begun.
+    (run,) = project.do(project.tick())
+    assert run.success
+    assert project.products == []
+    assert "Reverted: a.csv" in project.tick().skip_message
 
 
 def test_a_run_that_ends_by_itself_leaves_no_mark(project: Project) -> None:

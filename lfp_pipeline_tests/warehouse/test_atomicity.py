@@ -13,6 +13,7 @@ import pytest
 from lfp_pipeline.engine import Engine
 from lfp_pipeline.landing.delivery import Delivery
 from lfp_pipeline.reading.arrivals import arrive_alone
+from lfp_pipeline.reading.fingerprint import Conditions
 from lfp_pipeline.warehouse import counts
 from lfp_pipeline.warehouse.merge import Arrived, merge
 from lfp_pipeline_tests.oracle import (
@@ -82,7 +83,8 @@ def attached(
     with reading(delivery, engine.settings, threads=1) as (read, connection):
         arrive_alone(connection, taken=True)
         with engine.warehouse.attached(connection, "testing", LOG):
-            yield connection, [Arrived(delivery, read, "so")]
+            read_with = Conditions.of(engine.settings, delivery.text_format)
+            yield connection, [Arrived(delivery, read, read_with)]
 
 
 def outcomes_of_breaking(engine: Engine, delivery: Delivery, *, after: bool) -> Iterator[Any]:

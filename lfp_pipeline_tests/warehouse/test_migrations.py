@@ -10,7 +10,7 @@ import duckdb
 import pytest
 
 from lfp_pipeline.engine import Engine
-from lfp_pipeline.errors import WarehouseInconsistentError
+from lfp_pipeline.errors import OperationRefusedError, WarehouseInconsistentError
 from lfp_pipeline.operations.prune import prune_raw
 from lfp_pipeline.operations.purge import Selection, purge_products
 from lfp_pipeline.operations.rebuild import rebuild_products
@@ -111,7 +111,16 @@ CREATE TABLE operations (
 INSERT INTO schema_version VALUES (3, '2026-10-03 08:00:00');
 """
 
-OLD = {1: VERSION_1, 2: VERSION_2, 3: VERSION_3}
+VERSION_4 = f"""
+{VERSION_3}
+ALTER TABLE deliveries ADD COLUMN blank_lines BIGINT DEFAULT 0;
+ALTER TABLE deliveries ADD COLUMN repeated_headers BIGINT DEFAULT 0;
+ALTER TABLE deliveries ADD COLUMN lines_above_header BIGINT DEFAULT 0;
+ALTER TABLE deliveries ADD COLUMN notes VARCHAR;
+INSERT INTO schema_version VALUES (4, '2026-10-04 08:00:00');
+"""
+
+OLD = {1: VERSION_1, 2: VERSION_2, 3: VERSION_3, 4: VERSION_4}
 
 ADDED = {
     "read_with": None,
@@ -123,6 +132,7 @@ ADDED = {
     "repeated_headers": 0,
     "lines_above_header": 0,
     "notes": None,
+    "read_conditions": None,
 }
 """What a row of the first version has in the columns that came later."""
 
@@ -254,7 +264,10 @@ def test_everything_works_on_it(tmp_path: Path, version: int) -> None:
     assert_laws_hold(engine, [A, B, C])
     assert verify(engine, LOG, thorough=True).problems == ()
 
-    revert_delivery(engine, B.delivery_id, LOG)
+    with pytest.raises(OperationRefusedError, match=r"a\.csv#.*settings .* were not recorded"):
+        revert_delivery(engine, B.delivery_id, LOG)
+    assert_laws_hold(engine, [A, B, C])
+    revert_delivery(engine, B.delivery_id, LOG, use_present_settings=True)
     assert tables(engine)["products"] == true_products([A, C])
     purge_products(engine, Selection(skus=["s1"]), LOG)
     assert [row[0] for row in tables(engine)["products"]] == ["s2", "s4"]
@@ -264,6 +277,15 @@ def test_everything_works_on_it(tmp_path: Path, version: int) -> None:
     assert query(tmp_path, "SELECT attempts FROM deliveries WHERE partition_key = 'c.csv'") == [
         (2,)
     ]
+
+
+@every_old_version
+def test_after_a_rebuild_the_settings_are_recorded(tmp_path: Path, version: int) -> None:
+    engine = make_old(tmp_path, version)
+    catch_up(engine)
+    assert "exactly as they were" in rebuild_products(engine, LOG).summary
+    revert_delivery(engine, B.delivery_id, LOG)
+    assert tables(engine)["products"] == true_products([A, C])
 
 
 @every_old_version

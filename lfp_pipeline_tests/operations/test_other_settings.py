@@ -1,0 +1,375 @@
+"""Reversals, reinstatements and rebuilds after settings or programs have changed."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import duckdb
+import pytest
+
+from lfp_pipeline import reverting
+from lfp_pipeline.engine import Engine
+from lfp_pipeline.errors import OperationRefusedError
+from lfp_pipeline.landing.delivery import TextFormat
+from lfp_pipeline.landing.intents import is_reverted, want_reinstated, want_reverted
+from lfp_pipeline.operations.rebuild import rebuild_products
+from lfp_pipeline.operations.revert import reinstate_delivery, revert_delivery
+from lfp_pipeline.operations.verify import verify
+from lfp_pipeline.reading.fingerprint import Conditions, Rereading
+from lfp_pipeline.warehouse import reversal
+from lfp_pipeline_tests.oracle import LOG, File, catch_up, engine_at, land, tables
+from lfp_pipeline_tests.support import query
+
+LONG = "N" * 150
+
+OLD = File("a.csv", 1, (("s1", LONG, "old"), ("s2", "Bob", "old"), ("s2", "Bob", "older")))
+NEW = File("b.csv", 2, (("s1", "Eva", "new"), ("s2", "Eva", "new")))
+
+
+class TwoNames(File):
+    """A file whose names stand in a column that an alias chooses."""
+
+    @property
+    def content(self) -> bytes:  # type: ignore[override]
+        lines = [b"sku,label,title,description", b"s1,Label,Title,x", b"s3,Label,Title,y"]
+        return b"\n".join(lines) + b"\n"
+
+
+class TwoSkus(File):
+    """A file whose skus stand in a column that an alias chooses."""
+
+    @property
+    def content(self) -> bytes:  # type: ignore[override]
+        return b"code,ean,name,description\ns1,s4,Ann,\ns3,s5,Bob,\n"
+
+
+TWO_SKUS = TwoSkus("c.csv", 1, ())
+LEDGER_OF_TWO_SKUS = f"""
+SELECT rows_read, rows_inserted, rows_updated, rows_unchanged, rows_stale FROM deliveries
+WHERE delivery_id = '{TWO_SKUS.delivery_id}'
+"""
+
+LABELLED = TwoNames("c.csv", 1, ())
+HIDING = File("d.csv", 2, (("s1", "Eva", ""), ("s3", "Eva", "")))
+
+BY_LABEL, BY_TITLE = ({"column_aliases": {"name": [alias]}} for alias in ("label", "title"))
+
+
+def deliver(engine: Engine, *files: File) -> None:
+    for file in files:
+        assert engine.ingest(land(engine, file), LOG).account.status == "merged"
+
+
+def values(engine: Engine) -> list[tuple[str, str, str]]:
+    return [row[:3] for row in tables(engine)["products"]]
+
+
+def account_of(engine: Engine, file: File) -> tuple[object, ...]:
+    (row,) = query(
+        engine.settings.data_dir,
+        "SELECT status, rows_read, rows_superseded, rows_rejected, read_with, read_conditions, "
+        "rows_read - rows_inserted - rows_updated - rows_unchanged - rows_superseded - rows_stale "
+        f"- rows_rejected FROM deliveries WHERE delivery_id = '{file.delivery_id}'",
+    )
+    return row
+
+
+def forget_the_conditions(engine: Engine, sql: str = "read_conditions = NULL") -> None:
+    """Leave the ledger as an earlier version of the program has left it, or another version."""
+    with duckdb.connect(engine.warehouse.path) as connection:
+        connection.execute(f"UPDATE deliveries SET read_with = 'another', {sql}")
+
+
+def pretend_another_program(engine: Engine, **settings: object) -> None:
+    """Have the ledger say that another version of the program has read everything."""
+    of_then = Conditions.of(engine.settings.model_copy(update=settings), TextFormat())
+    of_then = replace(of_then, programs={"duckdb": "1.0.0", "reader": "another"})
+    with duckdb.connect(engine.warehouse.path) as connection:
+        connection.execute(
+            "UPDATE deliveries SET read_with = $1, read_conditions = $2",
+            [of_then.digest, of_then.text],
+        )
+
+
+@pytest.fixture
+def merged(tmp_path: Path) -> Engine:
+    engine = engine_at(tmp_path)
+    deliver(engine, OLD, NEW)
+    return engine
+
+
+def strict(engine: Engine) -> Engine:
+    return engine_at(engine.settings.data_dir, max_name_length=100)
+
+
+def test_the_next_winner_is_read_with_the_settings_of_then(merged: Engine) -> None:
+    before = account_of(merged, OLD)
+    revert_delivery(strict(merged), NEW.delivery_id, LOG)
+    assert values(merged) == [("s1", LONG, "old"), ("s2", "Bob", "older")]
+    assert account_of(merged, OLD) == before
+    assert verify(strict(merged), LOG, thorough=True).problems == ()
+
+
+def test_the_next_winner_has_the_columns_that_it_had_though_the_aliases_have_changed(
+    tmp_path: Path,
+) -> None:
+    deliver(engine_at(tmp_path, **BY_LABEL), LABELLED, HIDING)
+    now = engine_at(tmp_path, **BY_TITLE)
+    revert_delivery(now, HIDING.delivery_id, LOG)
+    assert values(now) == [("s1", "Label", "x"), ("s3", "Label", "y")]
+    assert "exactly as they were" in rebuild_products(now, LOG).summary
+    assert verify(now, LOG, thorough=True).problems == ()
+
+
+def test_on_request_it_is_read_with_the_settings_of_now_and_its_account_corrected(
+    merged: Engine,
+) -> None:
+    told = revert_delivery(strict(merged), NEW.delivery_id, LOG, use_present_settings=True).summary
+    assert f"Read again with the settings of now, and corrected: {OLD.delivery_id}." in told
+    assert values(merged) == [("s2", "Bob", "older")]
+    now = Conditions.of(strict(merged).settings, TextFormat())
+    assert account_of(merged, OLD) == ("merged", 3, 1, 1, now.digest, now.text, 0)
+    assert [row[:2] for row in tables(merged)["rejected_rows"]] == [(OLD.delivery_id, 1)]
+    assert verify(strict(merged), LOG, thorough=True).problems == ()
+    assert "exactly as they were" in rebuild_products(merged, LOG).summary
+
+
+def test_on_request_all_that_the_older_delivery_holds_is_corrected(tmp_path: Path) -> None:
+    """Also what stands of it, and what it gains from, or leaves to, one that is older still."""
+    oldest = File("a.csv", 0, (("s3", "Old", "y"), ("s4", "Old", "z")))
+    hiding = File("d.csv", 2, (("s1", "Eva", ""),))
+    deliver(engine_at(tmp_path, column_aliases={"sku": ["code"]}), oldest, TWO_SKUS, hiding)
+    now = engine_at(tmp_path, column_aliases={"sku": ["ean"]})
+    assert values(now) == [("s1", "Eva", ""), ("s3", "Bob", ""), ("s4", "Old", "z")]
+    told = revert_delivery(now, hiding.delivery_id, LOG, use_present_settings=True, dry_run=True)
+    assert TWO_SKUS.delivery_id in told.summary
+    revert_delivery(now, hiding.delivery_id, LOG, use_present_settings=True)
+    assert values(now) == [("s3", "Old", "y"), ("s4", "Ann", ""), ("s5", "Bob", "")]
+    assert query(tmp_path, LEDGER_OF_TWO_SKUS) == [(2, 1, 1, 0, 0)]
+    assert verify(now, LOG, thorough=True).problems == ()
+
+
+@pytest.mark.parametrize("dry_run", [False, True])
+def test_what_cannot_be_restored_is_refused_with_the_difference_and_nothing_is_noted(
+    tmp_path: Path, *, dry_run: bool
+) -> None:
+    deliver(engine_at(tmp_path, **BY_LABEL), LABELLED, HIDING)
+    now = engine_at(tmp_path, **BY_TITLE)
+    forget_the_conditions(now)
+    before = tables(now)
+    with pytest.raises(OperationRefusedError, match=r"c\.csv#.* were not recorded.*use_present"):
+        revert_delivery(now, HIDING.delivery_id, LOG, dry_run=dry_run)
+    assert tables(now) == before
+    assert not is_reverted(now.raw_zone.find(HIDING.delivery_id).path)
+    assert now.unended(LOG) == []
+    revert_delivery(now, HIDING.delivery_id, LOG, use_present_settings=True)
+    assert values(now) == [("s1", "Title", "x"), ("s3", "Title", "y")]
+
+
+def test_what_another_program_has_read_is_refused_until_all_is_rebuilt(merged: Engine) -> None:
+    pretend_another_program(merged)
+    with pytest.raises(
+        OperationRefusedError, match=r"code that reads has changed.*run rebuild_pro"
+    ):
+        revert_delivery(strict(merged), NEW.delivery_id, LOG)
+    rebuild_products(strict(merged), LOG)
+    revert_delivery(strict(merged), NEW.delivery_id, LOG)
+    assert values(merged) == [("s1", LONG, "old"), ("s2", "Bob", "older")]
+
+
+def test_settings_and_programs_that_have_changed_are_named(merged: Engine) -> None:
+    pretend_another_program(merged, max_name_length=100)
+    before = tables(merged)
+    with pytest.raises(OperationRefusedError) as refused:
+        revert_delivery(merged, NEW.delivery_id, LOG)
+    assert "LFP_MAX_NAME_LENGTH was 100, and is 1000 now" in str(refused.value)
+    assert 'duckdb was "1.0.0"' in str(refused.value)
+    assert "the code that reads has changed" in str(refused.value)
+    assert tables(merged) == before
+
+
+def test_what_the_settings_of_now_refuse_is_not_taken_on_request(tmp_path: Path) -> None:
+    deliver(engine_at(tmp_path, **BY_LABEL), LABELLED, HIDING)
+    now = engine_at(tmp_path)
+    before = tables(now)
+    with pytest.raises(OperationRefusedError, match="is refused with the settings of now"):
+        revert_delivery(now, HIDING.delivery_id, LOG, use_present_settings=True)
+    assert tables(now) == before
+    assert not is_reverted(now.raw_zone.find(HIDING.delivery_id).path)
+
+
+def test_a_killed_reversal_is_carried_out_as_it_was_asked_for(tmp_path: Path) -> None:
+    deliver(engine_at(tmp_path, **BY_LABEL), LABELLED, HIDING)
+    now = engine_at(tmp_path, **BY_TITLE)
+    want_reverted(now.raw_zone.find(HIDING.delivery_id).path, use_present_settings=True)
+    catch_up(now)
+    assert values(now) == [("s1", "Title", "x"), ("s3", "Title", "y")]
+
+
+def test_the_same_bytes_that_were_read_otherwise_are_looked_into_too(tmp_path: Path) -> None:
+    rows = (("s1", "Ann", ""), ("s2", LONG, ""))
+    first, again = File("a.csv", 1, rows), File("b.csv", 2, rows)
+    over = File("c.csv", 3, (("s1", "Eva", ""), ("s2", "Eva", "")))
+    engine = engine_at(tmp_path)
+    deliver(engine, first)
+    deliver(strict(engine), again, over)
+    revert_delivery(engine, over.delivery_id, LOG)
+    held = {row[0]: row[3] for row in tables(engine)["products"]}
+    assert held == {"s1": again.delivery_id, "s2": first.delivery_id}
+
+
+def test_a_delivery_is_reinstated_with_the_settings_that_it_was_merged_with(
+    merged: Engine,
+) -> None:
+    before = tables(merged), account_of(merged, OLD)
+    revert_delivery(merged, OLD.delivery_id, LOG)
+    reinstate_delivery(strict(merged), OLD.delivery_id, LOG)
+    assert tables(merged)["products"] == before[0]["products"]
+    assert account_of(merged, OLD) == before[1]
+
+
+def test_a_killed_reinstatement_is_carried_out_with_them_too(merged: Engine) -> None:
+    before = account_of(merged, OLD)
+    revert_delivery(merged, OLD.delivery_id, LOG)
+    rebuild_products(strict(merged), LOG)  # What the ledger knows, a rebuild keeps.
+    raw = merged.raw_zone.find(OLD.delivery_id).path
+    raw.rename(raw.with_suffix(".away"))
+    want_reinstated(raw)
+    catch_up(strict(merged))
+    assert account_of(merged, OLD)[0] == "failed"
+    raw.with_suffix(".away").rename(raw)
+    catch_up(strict(merged))
+    assert account_of(merged, OLD) == before
+
+
+def test_a_delivery_is_reinstated_with_the_settings_of_now_on_request(merged: Engine) -> None:
+    revert_delivery(merged, OLD.delivery_id, LOG)
+    reinstate_delivery(strict(merged), OLD.delivery_id, LOG, use_present_settings=True)
+    assert account_of(merged, OLD)[:4] == ("merged", 3, 1, 1)
+    assert verify(merged, LOG, thorough=True).problems == ()
+
+
+def test_a_reinstatement_by_another_program_is_refused_with_the_difference(
+    merged: Engine,
+) -> None:
+    revert_delivery(merged, NEW.delivery_id, LOG)
+    pretend_another_program(merged)
+    before = tables(merged)
+    with pytest.raises(OperationRefusedError, match="the code that reads has changed"):
+        reinstate_delivery(merged, NEW.delivery_id, LOG)
+    assert tables(merged) == before
+    assert is_reverted(merged.raw_zone.find(NEW.delivery_id).path)
+    reinstate_delivery(merged, NEW.delivery_id, LOG, use_present_settings=True)
+    assert values(merged) == [row[:3] for row in NEW.rows]
+
+
+def test_a_rebuild_reads_with_the_settings_of_then(merged: Engine) -> None:
+    late = File("c.csv", 3, (("s9", LONG, ""), ("s8", "Zoe", "")))
+    deliver(strict(merged), late)
+    assert "exactly as they were" in rebuild_products(strict(merged), LOG).summary
+    assert [row[0] for row in tables(merged)["rejected_rows"]] == [late.delivery_id]
+    assert verify(merged, LOG, thorough=True).problems == ()
+
+
+def test_a_rebuild_reads_with_the_settings_of_now_on_request(tmp_path: Path) -> None:
+    deliver(engine_at(tmp_path, **BY_LABEL), LABELLED)
+    now = engine_at(tmp_path, **BY_TITLE)
+    rebuild_products(now, LOG)
+    assert values(now) == [("s1", "Label", "x"), ("s3", "Label", "y")]
+    rebuild_products(now, LOG, use_present_settings=True)
+    assert values(now) == [("s1", "Title", "x"), ("s3", "Title", "y")]
+    assert verify(now, LOG, thorough=True).problems == ()
+
+
+def test_after_an_upgrade_a_rebuild_is_one_command(merged: Engine) -> None:
+    forget_the_conditions(merged)
+    before = tables(merged)
+    assert "exactly as they were" in rebuild_products(merged, LOG).summary
+    assert tables(merged)["products"] == before["products"]
+    now = Conditions.of(merged.settings, TextFormat())
+    assert account_of(merged, OLD)[4:6] == (now.digest, now.text)
+
+
+@pytest.mark.parametrize("recorded", [False, True])
+def test_a_rebuild_that_gives_another_account_is_refused_and_names_it(
+    merged: Engine, *, recorded: bool
+) -> None:
+    deliver(strict(merged), late := File("c.csv", 3, (("s9", LONG, ""), ("s8", "Zoe", ""))))
+    if recorded:
+        pretend_another_program(merged)
+    else:
+        forget_the_conditions(merged)
+    before = tables(merged)
+    with pytest.raises(OperationRefusedError) as refused:
+        rebuild_products(merged, LOG)
+    assert f"{late.delivery_id}: " in str(refused.value)
+    assert ("code that reads has changed" if recorded else "not recorded") in str(refused.value)
+    assert "use_present_settings: true" in str(refused.value)
+    assert tables(merged) == before
+    rebuild_products(merged, LOG, use_present_settings=True)
+    assert account_of(merged, late)[:4] == ("merged", 2, 0, 0)
+
+
+def test_a_rebuild_that_gives_other_products_by_an_equal_account_is_refused(
+    tmp_path: Path,
+) -> None:
+    deliver(engine_at(tmp_path, **BY_LABEL), LABELLED)
+    now = engine_at(tmp_path, **BY_TITLE)
+    forget_the_conditions(now)
+    with pytest.raises(OperationRefusedError, match=r"c\.csv#.*not recorded"):
+        rebuild_products(now, LOG)
+    assert values(now) == [("s1", "Label", "x"), ("s3", "Label", "y")]
+
+
+def test_a_lost_database_is_rebuilt_with_the_settings_of_now(merged: Engine) -> None:
+    merged.warehouse.path.write_bytes(b"no database")
+    merged.warehouse.path.with_name("products.duckdb.wal").unlink(missing_ok=True)
+    told = rebuild_products(strict(merged), LOG).summary
+    assert "all deliveries were read with the settings of now" in told
+    assert account_of(merged, OLD)[:4] == ("merged", 3, 1, 1)
+
+
+def test_a_next_winner_that_was_read_otherwise_is_found_by_verify(
+    merged: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a reversal did that used the settings of now without a word."""
+    now = strict(merged)
+    with monkeypatch.context() as patch:
+        patch.setattr(reverting, "reread", lambda *_: Rereading(now.settings))
+        revert_delivery(now, NEW.delivery_id, LOG)
+    assert values(merged) == [("s2", "Bob", "older")]
+    (one, *_) = verify(now, LOG, thorough=True).problems
+    assert "that a rebuild makes otherwise: 1 (s1)" in one
+
+
+@pytest.mark.parametrize(
+    ("edit", "what"),
+    [
+        ("rows_read = 9, rows_inserted = 8", "Deliveries whose account in the ledger is not what"),
+        ("read_conditions = replace(read_conditions, '1000,', '9,')", "Deliveries whose account"),
+    ],
+)
+def test_a_ledger_that_was_edited_is_found_by_verify(tmp_path: Path, edit: str, what: str) -> None:
+    engine = engine_at(tmp_path)
+    deliver(engine, NEW)
+    with duckdb.connect(engine.warehouse.path) as connection:
+        connection.execute(f"UPDATE deliveries SET {edit}")
+    found = [one for one in verify(engine, LOG, thorough=True).problems if one.startswith(what)]
+    assert len(found) == 1
+    assert NEW.delivery_id in found[0]
+
+
+def test_a_fault_in_a_correction_leaves_the_tables_as_they_were(
+    merged: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = tables(merged)
+
+    def failing(*_: object) -> None:
+        raise MemoryError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(reversal, "record", failing)
+        with pytest.raises(Exception, match="is not yet"):
+            revert_delivery(strict(merged), NEW.delivery_id, LOG, use_present_settings=True)
+    assert tables(merged) == before
+    catch_up(strict(merged))
+    assert values(merged) == [("s2", "Bob", "older")]
