@@ -12,6 +12,7 @@ from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import duckdb
 import pytest
@@ -19,8 +20,9 @@ from hypothesis import strategies as st
 
 from lfp_pipeline import settling
 from lfp_pipeline.engine import Engine
+from lfp_pipeline.landing import raw_zone
 from lfp_pipeline.landing.delivery import Delivery
-from lfp_pipeline.landing.sources import LocalFile
+from lfp_pipeline.landing.sources import LocalFile, utc_now
 from lfp_pipeline.reading.reader import Reading, SkippedLines
 from lfp_pipeline.settings import Settings
 
@@ -44,12 +46,18 @@ TABLES = {
 
 @dataclass(frozen=True)
 class File:
-    """One version of a source file: its partition, its time and its rows as (sku, name, ...)."""
+    """One version of a source file: its partition, its time and its rows as (sku, name, ...).
+
+    Attributes:
+        microseconds: since 1970; the time that counts.
+        stated: the modification time, where that is another one.
+    """
 
     key: str
     microseconds: int
     rows: tuple[Row, ...]
     pack: Callable[[bytes], bytes] = bytes
+    stated: int | None = None
 
     @cached_property
     def content(self) -> bytes:
@@ -171,8 +179,12 @@ def land(engine: Engine, file: File) -> Delivery:
     """Bring a file into the raw zone."""
     path = engine.settings.data_dir / f"landing-{os.getpid()}.csv"
     path.write_bytes(file.content)
-    os.utime(path, ns=(file.microseconds * 1000,) * 2)
-    delivery = engine.land(LocalFile(path), file.key, LOG)
+    stated = file.microseconds if file.stated is None else file.stated
+    os.utime(path, ns=(stated * 1000,) * 2)
+    # As earlier versions, which gave a file from the future the time that it stated.
+    now = max(utc_now(), file.delivered_at)
+    with mock.patch.object(raw_zone, "utc_now", return_value=now):
+        delivery = engine.land(LocalFile(path), file.key, LOG)
     assert delivery.delivery_id == file.delivery_id
     return delivery
 

@@ -2,9 +2,11 @@
 
 import csv
 import json
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from itertools import count
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -23,9 +25,8 @@ KEYS = ("a.csv", "a", "b.csv", "c.csv", "d.csv")
 LARGE_BYTES = 4_500_000
 """Just large enough to be loaded directly, where the product is as it is."""
 
-_FUTURE = 4_102_444_800_000_000
-"""The year 2100, in microseconds: newer than what is purged now."""
-_FUTURE_SHARE = 0.15
+_NEW_SHARE = 0.15
+"""Of files from now, which are newer than what was purged before."""
 
 _PACKINGS = ["plain"] * 4 + ["zip", "gz", "zst"]
 _CLEAN_SHARE = 0.6
@@ -192,13 +193,14 @@ class Drops:
     def _next_of(self, key: str, *, large: bool) -> File:
         earlier, random = self._dropped[key], self._random
         taken = {file.microseconds for file in earlier}
-        epoch = _FUTURE if random.random() < _FUTURE_SHARE else 0
+        epoch = time.time_ns() // 1_000 - 200 if random.random() < _NEW_SHARE else 0
         times = range(epoch + 1, epoch + 200)
-        microseconds = random.choice([time for time in times if time not in taken])
+        microseconds = random.choice([at for at in times if at not in taken])
         again = random.random()
         if earlier and again < 0.25:
             newest = max(earlier, key=lambda file: file.microseconds)
-            file = replace(newest, microseconds=newest.microseconds + 1)
+            after = next(at for at in count(newest.microseconds + 1) if at not in taken)
+            file = replace(newest, microseconds=after)
         elif earlier and again < 0.4:
             file = replace(random.choice(earlier), microseconds=microseconds)
         else:

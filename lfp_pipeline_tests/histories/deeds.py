@@ -436,7 +436,16 @@ def drawn_deed(random: Random, truth: Truth) -> Deed:
 
 def _new(random: Random, truth: Truth) -> Deed:
     files = [_file(random, truth) for _ in range(random.choice([1, 1, 1, 2, 3, 6]))]
-    return Deliver(files, _way(random))
+    return Deliver(_placed(files, truth), _way(random))
+
+
+def _placed(files: Sequence[File], truth: Truth) -> Sequence[File]:
+    """Files as they land one after the other."""
+    placed: list[File] = []
+    for file in files:
+        stated = file.microseconds if file.stated is None else file.stated
+        placed.append(truth.placed(replace(file, microseconds=stated, stated=None), placed))
+    return placed
 
 
 def _old_bytes(random: Random, truth: Truth) -> Deed:
@@ -453,13 +462,13 @@ def _old_bytes(random: Random, truth: Truth) -> Deed:
             random.choice(
                 [
                     file,
-                    replace(file, microseconds=other.microseconds),
-                    replace(file, microseconds=file.microseconds + 1),
+                    replace(file, microseconds=other.microseconds, stated=None),
+                    replace(file, microseconds=file.microseconds + 1, stated=None),
                     replace(other, key=file.key, microseconds=file.microseconds),
                 ]
             )
         )
-    return Deliver(files, _way(random))
+    return Deliver(_placed(files, truth), _way(random))
 
 
 def _way(random: Random) -> str:

@@ -1,6 +1,7 @@
 """What must be in the tables, told by plain dicts from what the raw zone holds."""
 
 import copy
+import itertools
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
@@ -94,6 +95,18 @@ class Truth:
     permitted: set[str] = field(default_factory=set)
 
     # What happens
+
+    def placed(self, file: File, landed_before: Iterable[File] = ()) -> File:
+        """A file as it lands after others: of two versions with one time, the later is newer."""
+        stated = file.microseconds
+        known = [one for one in (*self.files.values(), *landed_before) if one.key == file.key]
+        for one in known:
+            at = one.microseconds if one.stated is None else one.stated
+            if (one.content, at) == (file.content, stated):
+                return one
+        taken = {one.microseconds for one in known if one.content != file.content}
+        at = next(at for at in itertools.count(stated) if at not in taken)
+        return replace(file, microseconds=at, stated=None if at == stated else stated)
 
     def land(self, file: File) -> None:
         self.files[file.delivery_id] = file
