@@ -111,9 +111,8 @@ def encoding_hint(
     found = f"{subject} is not UTF-8; it is probably {label}"
     if in_sources_file:
         return f"{found}: write `encoding: {label}` for its source in the sources file."
-    if codec == fallback:
-        return ""
-    return f"{found}: for all files that are not UTF-8, set {_SETTING}={label}"
+    hint = f"{found}: for all files that are not UTF-8, set {_SETTING}={label}"
+    return "" if codec == fallback else hint
 
 
 def _lines(path: Path) -> Iterator[bytes]:
