@@ -48,7 +48,9 @@ def refusal(engine: Engine, data: bytes, text_format: TextFormat = UNKNOWN) -> s
 def test_a_refusal_names_the_setting_for_a_file(tmp_path: Path):
     engine = engine_at(tmp_path, max_reject_share=0.1)
     error = refusal(engine, GERMAN.encode("cp1252"))
-    assert error.endswith("it is probably windows-1252: set LFP_FALLBACK_ENCODING=windows-1252")
+    assert error.endswith(
+        "for all files that are not UTF-8, set LFP_FALLBACK_ENCODING=windows-1252"
+    )
 
 
 def test_a_refusal_names_the_entry_for_a_named_source(tmp_path: Path):
@@ -72,7 +74,7 @@ def test_a_refusal_names_the_first_member_that_is_not_utf8(tmp_path: Path):
         archive.writestr("a.csv", (HEAD + "Müller,s0,\n").encode())
         archive.writestr("b.csv", GERMAN.encode("cp1252"))
     error = refusal(engine_at(tmp_path, max_reject_share=0.1), file.getvalue())
-    assert "b.csv is not UTF-8; it is probably windows-1252: set" in error
+    assert "b.csv is not UTF-8; it is probably windows-1252: for all" in error
 
 
 def test_a_refusal_for_other_reasons_says_nothing_of_encodings(tmp_path: Path):

@@ -234,7 +234,9 @@ def test_of_a_file_that_was_refused_whole_that_is_told(
     path = tmp_path / "a.csv"
     path.write_bytes(b"name,sku,description\nAnn,s1,\nM\xfcller,s2,x\n")
     error = engine.ingest(engine.land(LocalFile(path), "a.csv", LOG), LOG).account.error
-    assert "it is probably windows-1252: set LFP_FALLBACK_ENCODING=windows-1252" in (error or "")
+    assert "for all files that are not UTF-8, set LFP_FALLBACK_ENCODING=windows-1252" in (
+        error or ""
+    )
     (found,) = export_rejects(engine, LOG)
     assert found.refused
     monkeypatch.setenv("LFP_DATA_DIR", str(tmp_path / "refusing"))

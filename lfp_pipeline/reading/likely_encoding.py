@@ -111,11 +111,8 @@ def encoding_hint(
     found = f"{subject} is not UTF-8; it is probably {label}"
     if in_sources_file:
         return f"{found}: write `encoding: {label}` for its source in the sources file."
-    return (
-        ""
-        if codec == fallback
-        else f"{found}: set {_SETTING}={label}, which holds for all files that are not UTF-8."
-    )
+    hint = f"{found}: for all files that are not UTF-8, set {_SETTING}={label}"
+    return "" if codec == fallback else hint
 
 
 def _lines(path: Path) -> Iterator[bytes]:

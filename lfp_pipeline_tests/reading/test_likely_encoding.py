@@ -128,7 +128,7 @@ def test_nothing_is_said_where_nothing_fits(tmp_path: Path):
 def test_the_hint_is_what_a_person_can_paste(tmp_path: Path):
     data = (HEAD + GERMAN[0]).encode("cp1252")
     found = "The file is not UTF-8; it is probably windows-1252: "
-    setting = found + "set LFP_FALLBACK_ENCODING=windows-1252"
+    setting = found + "for all files that are not UTF-8, set LFP_FALLBACK_ENCODING=windows-1252"
     declared = found + "write `encoding: windows-1252` for its source in the sources file."
     text = text_at(tmp_path / "x", data)
     assert encoding_hint(text) == setting
