@@ -8,21 +8,23 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import duckdb
 
 from lfp_pipeline.errors import LandingError, LfpError
 from lfp_pipeline.ingested import Ingested, NotLanded
-from lfp_pipeline.ingestion import ingest, note_outcomes
+from lfp_pipeline.ingestion import ingest, try_to_note
 from lfp_pipeline.landing.delivery import Delivery
 from lfp_pipeline.landing.feed_memory import FeedMemory
 from lfp_pipeline.landing.feeds import Feed, below
 from lfp_pipeline.landing.fence import Fence
 from lfp_pipeline.landing.inbox import InboxFile, Listing, list_inbox
-from lfp_pipeline.landing.intents import is_pruned, is_reverted, is_to_land_again
+from lfp_pipeline.landing.intents import is_pruned
 from lfp_pipeline.landing.locations import source_at
-from lfp_pipeline.landing.outcomes import read_outcome
+from lfp_pipeline.landing.outcomes import Outcome
 from lfp_pipeline.landing.partition_key import partition_key
+from lfp_pipeline.landing.raw_index import Landed
 from lfp_pipeline.landing.raw_zone import RawZone
 from lfp_pipeline.landing.sources import DownloadLimits, LocalFile, Source, utc_from_ns
 from lfp_pipeline.landing.sources_file import NamedSource, read_sources
@@ -31,7 +33,7 @@ from lfp_pipeline.settings import Settings
 from lfp_pipeline.warehouse.account import Account, Status
 from lfp_pipeline.warehouse.duckdb_file import Warehouse
 from lfp_pipeline.warehouse.laws import product_count
-from lfp_pipeline.warehouse.ledger import accounts
+from lfp_pipeline.warehouse.ledger import accounts, statuses
 from lfp_pipeline.warehouse.published import PublishedCopy
 from lfp_pipeline.warehouse.schema import database_id
 
@@ -167,15 +169,19 @@ class Engine:
         files = self._listing_at_rest(log).ready
         if not self.warehouse.path.exists():
             return list(files)
-        versions = {file: self._versions(file) for file in files}
+        landed = self.raw_zone.index.versions(files)
         with self.warehouse.opened("reading the ledger", log) as connection:
-            known = accounts(connection, [file.partition_key for file in files])
+            status_of, id_ = statuses(connection), database_id(connection)
             pending = []
-            for file, deliveries in versions.items():
-                ended = [one for one in deliveries if _is_ended(one, file, known)]
+            for file, versions in zip(files, landed, strict=True):
+                ended = [one for one in versions if _is_ended(one, file, status_of)]
                 if not ended:
                     pending.append(file)
-                self._note_again(ended, known, database_id(connection), log)
+                for one in ended:
+                    # What is pruned is offered by its file only. Behind the lock, where the ledger
+                    # stays as it is, what became of it is noted again, where that was lost.
+                    if one.pruned_ns and not one.has_ended(id_) and is_pruned(Path(one.raw)):
+                        try_to_note(Path(one.raw), status_of[one.delivery_id], id_, log)
             return pending
 
     def unended(self, log: logging.Logger, offered: Sequence[InboxFile] = ()) -> list[Delivery]:
@@ -208,40 +214,35 @@ class Engine:
         A refused delivery is finished; but the newest is tried again when somebody asks for it.
         Of a pruned delivery nothing can be taken in; it can be taken out.
         """
-        landed: dict[str, list[Delivery]] = {}
-        not_landed: list[NotLanded] = []
-        for key in keys:
-            try:
-                landed[key] = self.raw_zone.deliveries(key)
-            except LandingError as error:
-                not_landed.append(NotLanded(key, str(error)))
         id_ = self.warehouse.told_id()
-        known, products = self._ledger(keys, log)
+        landed = {key: self.raw_zone.index.deliveries(key) for key in keys}
+        newest = {key: found[-1] for key, found in landed.items() if found}
+        status_of, known, products = self._ledger(
+            list(landed), [one.delivery_id for one in newest.values()], log
+        )
         unfinished: list[Delivery] = []
         finished: list[Ingested] = []
+        not_landed: list[NotLanded] = []
         for key, deliveries in landed.items():
-            left = [
-                delivery
-                for delivery in deliveries
-                if (is_reverted(delivery.path) or not is_pruned(delivery.path))
-                and (
-                    (account := known.get(delivery.delivery_id)) is None
-                    or account.status is Status.FAILED
-                    or (account.status is Status.REFUSED and delivery is deliveries[-1])
-                    # A run died after the commit: found to be in, it is noted where sensors look.
-                    or read_outcome(delivery.path, id_) is None
-                )
-            ]
+            try:
+                left = [
+                    self.raw_zone.find(one.delivery_id)
+                    for one in deliveries
+                    if _is_unfinished(one, newest[key], status_of, id_)
+                ]
+                last = self.raw_zone.newest(key)
+            except LandingError as error:
+                not_landed.append(NotLanded(key, str(error)))
+                continue
             unfinished += left
-            if not deliveries:
+            if last is None:
                 message = "There is no delivery. Materialize raw_products, too."
                 not_landed.append(NotLanded(key, message))
             elif not left:
-                newest = deliveries[-1]
-                if newest.delivery_id in known:
-                    finished.append(Ingested(newest, known[newest.delivery_id], products=products))
+                if account := known.get(last.delivery_id):
+                    finished.append(Ingested(last, account, products=products))
                 else:
-                    message = f"{newest.delivery_id} is pruned. Land its file again."
+                    message = f"{last.delivery_id} is pruned. Land its file again."
                     not_landed.append(NotLanded(key, message))
         return Backlog(unfinished, finished, not_landed)
 
@@ -251,12 +252,13 @@ class Engine:
         A refused file that was dropped anew, moved or touched since is offered again; and so is one
         that brings what was in the bytes that it has lost.
         """
-        outcome = self.raw_zone.outcome(file, self.warehouse.told_id())
-        if outcome is None:
-            return None
-        status = Status(outcome.status)
-        dropped_anew = status is Status.REFUSED and file.ctime_ns > outcome.noted_ns
-        return None if dropped_anew else status
+        (outcome,) = self.outcomes([file])
+        return outcome
+
+    def outcomes(self, files: Sequence[InboxFile]) -> list[Status | None]:
+        """What became of each of these versions of files, as `outcome` tells it."""
+        outcomes = self.raw_zone.outcomes(files, self.warehouse.told_id())
+        return [_status(outcome, file) for outcome, file in zip(outcomes, files, strict=True)]
 
     def _listing_at_rest(self, log: logging.Logger) -> Listing:
         """The inbox; what was dropped a moment ago is given the time to be whole."""
@@ -269,39 +271,15 @@ class Engine:
             log.warning("Left alone, still being written: %s", list(listing.unstable[:10]))
         return listing
 
-    def _ledger(self, keys: Sequence[str], log: logging.Logger) -> tuple[dict[str, Account], int]:
-        """The accounts of some partitions, by delivery id, and how many products there are."""
+    def _ledger(
+        self, keys: Sequence[str], ids: Sequence[str], log: logging.Logger
+    ) -> tuple[Mapping[str, Status], Mapping[str, Account], int]:
+        """The statuses of some partitions, the accounts of some deliveries, how many products."""
         if not self.warehouse.path.exists():
-            return {}, 0
+            return {}, {}, 0
         with self.warehouse.opened("reading the ledger", log) as connection:
-            return accounts(connection, keys), product_count(connection)
-
-    def _versions(self, file: InboxFile) -> list[Delivery]:
-        """The deliveries that may be that version of a file."""
-        try:
-            deliveries = self.raw_zone.deliveries(file.partition_key)
-        except LandingError:  # A record cannot be read; landing the file anew writes it anew.
-            return []
-        version = (utc_from_ns(file.mtime_ns), file.size_bytes)
-        return [one for one in deliveries if (one.delivered_at, one.size_bytes) == version]
-
-    def _note_again(
-        self,
-        ended: Sequence[Delivery],
-        known: Mapping[str, Account],
-        id_: str,
-        log: logging.Logger,
-    ) -> None:
-        """Note what became of what is pruned, where that was lost: it is offered by its file only.
-
-        Behind the lock, where the ledger stays as it is.
-        """
-        unnoted = [
-            Ingested(one, known[one.delivery_id], database_id=id_)
-            for one in ended
-            if is_pruned(one.path) and read_outcome(one.path, id_) is None
-        ]
-        note_outcomes(unnoted, log)
+            status_of = statuses(connection, keys)
+            return status_of, accounts(connection, ids), product_count(connection)
 
     # Reading and merging
 
@@ -390,14 +368,33 @@ class Engine:
             log.warning("The tables were not published; the copy from before stays. %s", error)
 
 
-def _is_ended(delivery: Delivery, file: InboxFile, known: Mapping[str, Account]) -> bool:
+def _is_ended(landed: Landed, file: InboxFile, status_of: Mapping[str, Status]) -> bool:
     """Whether a version of a file is in or out, and the file has nothing to bring."""
-    account = known.get(delivery.delivery_id)
+    status = status_of.get(landed.delivery_id)
+    return status in {Status.MERGED, Status.REVERTED} and not landed.is_to_land_again(file)
+
+
+def _is_unfinished(
+    landed: Landed, newest: Landed, status_of: Mapping[str, Status], id_: str | None
+) -> bool:
+    """Whether something is left to do about a delivery for whoever asks for its partition."""
+    if landed.pruned_ns is not None and not landed.reverted:
+        return False
+    status = status_of.get(landed.delivery_id)
     return (
-        account is not None
-        and account.status in {Status.MERGED, Status.REVERTED}
-        and not is_to_land_again(delivery.path, file.size_bytes, file.ctime_ns)
+        status in {None, Status.FAILED}
+        or (status is Status.REFUSED and landed == newest)
+        # A run died after the commit: found to be in, it is noted where sensors look.
+        or not landed.has_ended(id_)
     )
+
+
+def _status(outcome: Outcome | None, file: InboxFile) -> Status | None:
+    if outcome is None:
+        return None
+    status = Status(outcome.status)
+    dropped_anew = status is Status.REFUSED and file.ctime_ns > outcome.noted_ns
+    return None if dropped_anew else status
 
 
 def _not_tried(delivery: Delivery) -> Ingested:

@@ -121,7 +121,8 @@ def state_of(engine: Engine) -> State:
     problems: list[str] = []
     listing = _inbox(engine, problems)
     ended = (Status.MERGED, Status.REFUSED, Status.REVERTED)
-    pending = [file for file in listing.ready if engine.outcome(file) not in ended]
+    outcomes = zip(listing.ready, engine.outcomes(listing.ready), strict=True)
+    pending = [file for file, outcome in outcomes if outcome not in ended]
     lock = engine.warehouse.lock
     tables = _tables(engine, problems)
     unended = engine.unended(_LOG, offered=pending)
@@ -157,7 +158,7 @@ def state_of(engine: Engine) -> State:
         disk={
             "database": engine.warehouse.size_bytes,
             "published copy": _size(engine.published.path),
-            "raw zone": sum(_size(path) for path in settings.raw_dir.rglob("*")),
+            "raw zone": engine.raw_zone.index.disk_bytes(),
         },
         free_bytes=engine.free_bytes,
         problems=problems,

@@ -4,6 +4,7 @@ import os
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from lfp_pipeline.errors import LandingError
@@ -18,19 +19,24 @@ class InboxFile:
 
     Attributes:
         name: path inside the inbox, with `/`.
-        path: where it is.
+        location: where it is.
         size_bytes: as listed.
         mtime_ns: as listed; it becomes the delivery's `delivered_at`.
         ctime_ns: when it was last written, moved, or touched.
     """
 
     name: str
-    path: Path
+    location: str
     size_bytes: int
     mtime_ns: int
     ctime_ns: int
 
     @property
+    def path(self) -> Path:
+        """Where it is."""
+        return Path(self.location)  # Made when it is asked for: mostly nobody does.
+
+    @cached_property
     def partition_key(self) -> str:
         """The source file's partition."""
         return partition_key(self.name)
@@ -66,13 +72,14 @@ def list_inbox(inbox: Path, *, quiet_seconds: float, now: float | None = None) -
     moment = time.time() if now is None else now
     ready: list[InboxFile] = []
     unstable: list[str] = []
+    beginning = os.path.join(inbox, "")  # noqa: PTH118 (as scandir begins its paths)
     try:
         for entry in _walk(inbox):
             try:
                 status = entry.stat(follow_symlinks=False)
             except FileNotFoundError:  # Taken away since it was listed.
                 continue
-            name = Path(entry.path).relative_to(inbox).as_posix()
+            name = entry.path.removeprefix(beginning)
             # ctime moves with every write and rename, also where the writer sets an old mtime.
             if abs(moment - status.st_ctime) < quiet_seconds:
                 unstable.append(name)
@@ -80,7 +87,7 @@ def list_inbox(inbox: Path, *, quiet_seconds: float, now: float | None = None) -
                 ready.append(
                     InboxFile(
                         name,
-                        Path(entry.path),
+                        entry.path,
                         status.st_size,
                         status.st_mtime_ns,
                         status.st_ctime_ns,

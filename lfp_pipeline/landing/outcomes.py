@@ -5,6 +5,7 @@ database that it speaks of, and says nothing of another. Where it is lost, or no
 of the delivery now, that is offered again, and found to be in, or taken in or out.
 """
 
+import os
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +25,26 @@ class Outcome:
 
     status: str
     noted_ns: int
+
+
+@dataclass(frozen=True)
+class Note:
+    """An outcome note, as it is.
+
+    Attributes:
+        status: in the ledger, if the note is one of ours.
+        database_id: of the database that it speaks of.
+        noted_ns: when it was noted, as a file time.
+    """
+
+    status: str
+    database_id: str
+    noted_ns: int
+
+    def end(self, *, reverted: bool) -> str | None:
+        """Return the status if that is an end, and what people want; else None."""
+        is_end = self.status in _ENDS and (self.status == REVERTED) == reverted
+        return self.status if is_end else None
 
 
 def note_outcome(raw: Path, status: str, database_id: str) -> None:
@@ -52,10 +73,19 @@ def last_noted(raw: Path) -> str | None:
 def read_outcome(raw: Path, database_id: str | None) -> Outcome | None:
     """What was noted of the delivery whose raw file that is; None: it came to no end there."""
     try:
-        with raw.with_suffix(_SUFFIX).open(errors="replace") as note:  # Whatever is in it.
-            status, _, noted_id = note.read().strip().partition(" ")
-            noted_ns = Path(note.name).stat().st_mtime_ns
+        noted = read_note(raw.with_suffix(_SUFFIX))
     except FileNotFoundError:
         return None
-    is_end = status in _ENDS and (status == REVERTED) == is_reverted(raw)
-    return Outcome(status, noted_ns) if is_end and noted_id == database_id else None
+    end = noted.end(reverted=is_reverted(raw))
+    return Outcome(end, noted.noted_ns) if end and noted.database_id == database_id else None
+
+
+def read_note(path: Path) -> Note:
+    """Read an outcome note, whatever is in it.
+
+    Raises:
+        FileNotFoundError: there is none.
+    """
+    with path.open(errors="replace") as file:
+        status, _, database_id = file.read().strip().partition(" ")
+        return Note(status, database_id, os.fstat(file.fileno()).st_mtime_ns)

@@ -13,8 +13,8 @@ the delivery is offered again, and found to be in.
 import hashlib
 import json
 import logging
-from collections import defaultdict
-from collections.abc import Iterable, Iterator
+import os
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, replace
 from datetime import datetime, timedelta
@@ -26,15 +26,10 @@ from lfp_pipeline.landing.delivery import Delivery, Kind, TextFormat, stamp
 from lfp_pipeline.landing.durable import leftovers, publish, temporary_beside, turn_in
 from lfp_pipeline.landing.inbox import InboxFile
 from lfp_pipeline.landing.intact import TOUCHED_AT, check_intact
-from lfp_pipeline.landing.intents import is_pruned, is_reverted, is_to_land_again, keep_again
-from lfp_pipeline.landing.outcomes import (
-    MERGED,
-    Outcome,
-    forget_outcome,
-    last_noted,
-    read_outcome,
-)
+from lfp_pipeline.landing.intents import is_pruned, is_reverted, keep_again
+from lfp_pipeline.landing.outcomes import MERGED, Outcome, forget_outcome, last_noted
 from lfp_pipeline.landing.partition_key import PURGES, is_partition_key
+from lfp_pipeline.landing.raw_index import Landed, RawIndex
 from lfp_pipeline.landing.sources import Source, utc_from_ns, utc_now
 from lfp_pipeline.progress import TransferProgress
 from lfp_pipeline.remedies import remedy
@@ -47,6 +42,7 @@ class RawZone:
 
     def __init__(self, root: Path) -> None:
         self.root = root
+        self.index = RawIndex(root)
 
     def land(
         self,
@@ -141,8 +137,8 @@ class RawZone:
         Raises:
             LandingError: its record cannot be read.
         """
-        newest = max((self.root / key).glob("[!.]*.json"), default=None)  # Names sort as time does.
-        return None if newest is None else _read_record(newest)
+        newest = max(_record_names(self.root / key), default=None)  # Names sort as time does.
+        return None if newest is None else _read_record(self.root / key / newest)
 
     def deliveries(self, key: str) -> list[Delivery]:
         """All deliveries of a partition, oldest first.
@@ -214,20 +210,7 @@ class RawZone:
         Returns:
             The oldest first.
         """
-        return self._unended(self.root.glob("*/[!.]*.json"), database_id, log)
-
-    def _unended(
-        self, records: Iterable[Path], database_id: str | None, log: logging.Logger
-    ) -> list[Delivery]:
-        deliveries = []
-        for record in records:
-            out_of_reach = is_pruned(record) and not is_reverted(record)
-            if not out_of_reach and read_outcome(record, database_id) is None:
-                try:
-                    deliveries.append(_read_record(record))
-                except LandingError as error:
-                    log.warning("Left out: %s", error)
-        return sorted(deliveries, key=lambda one: one.age)
+        return _readable(self.index.unended(database_id), log)
 
     def unended_wishes(self, database_id: str | None, log: logging.Logger) -> list[Delivery]:
         """Of all deliveries that came to no end there, the purges, and what is to be taken out.
@@ -235,43 +218,32 @@ class RawZone:
         Returns:
             The oldest first.
         """
-        records = {
-            *self.root.glob(f"{PURGES}/[!.]*.json"),
-            *(note.with_suffix(".json") for note in self.root.glob("*/[!.]*.reverted")),
-        }
-        return self._unended(records, database_id, log)
+        return _readable(self.index.unended_wishes(database_id), log)
 
     def is_unended(self, key: str, database_id: str | None) -> bool:
         """Whether of a delivery of a partition no end in that database is noted."""
-        names: dict[str, set[str]] = defaultdict(set)
-        for path in (self.root / key).glob("[!.]*"):
-            names[path.suffix].add(path.stem)
-        kept = names[".json"] - (names[".pruned"] - names[".reverted"])
-        if kept - names[".outcome"]:
-            return True
-        # Notes of another database are older than it: the newest tells. Names sort as time does.
-        newest = {max(kept)} if kept else set()
-        return any(
-            read_outcome(self.root / key / f"{name}.json", database_id) is None
-            for name in newest | (names[".reverted"] & kept)
-        )
+        return bool(self.index.unended(database_id, key))
 
     def outcome(self, file: InboxFile, database_id: str | None) -> Outcome | None:
         """What became of that version of a file; None: it is not in yet, or is to land again."""
-        moment = stamp(utc_from_ns(file.mtime_ns))
-        for note in (self.root / file.partition_key).glob(f"{moment}-*.outcome"):
-            outcome = read_outcome(note, database_id)
-            is_recorded = note.with_suffix(".json").exists()
-            if outcome is None or not (is_recorded and _has_landed_with(file.size_bytes, note)):
-                continue
-            if not is_to_land_again(note.with_suffix(".raw"), file.size_bytes, file.ctime_ns):
-                return outcome
-        return None
+        (outcome,) = self.outcomes([file], database_id)
+        return outcome
+
+    def outcomes(
+        self, files: Sequence[InboxFile], database_id: str | None
+    ) -> list[Outcome | None]:
+        """What became of each of these versions of files, as `outcome` tells it."""
+        return [
+            next(filter(None, (_outcome(one, file, database_id) for one in landed)), None)
+            for file, landed in zip(files, self.index.versions(files), strict=True)
+        ]
 
     def has_twin(self, delivery: Delivery) -> bool:
         """Whether another delivery of its partition has the same digest, as far as names tell."""
-        same = (self.root / delivery.partition_key).glob(f"*-{delivery.sha256[:16]}.json")
-        return any(path.stem != delivery.path.stem for path in same)
+        end = f"-{delivery.sha256[:16]}.json"
+        own = delivery.path.with_suffix(".json").name
+        names = _record_names(delivery.path.parent)
+        return any(name.endswith(end) and name != own for name in names)
 
     def _recorded(self, delivery: Delivery) -> Delivery | None:
         """The same delivery, if it has landed before; None, too, if its record cannot be read."""
@@ -365,14 +337,29 @@ def _is_intact(delivery: Delivery) -> bool:
     return True
 
 
-def _has_landed_with(size_bytes: int, note: Path) -> bool:
-    """Whether the delivery beside that note has landed with that many bytes."""
-    with suppress(FileNotFoundError):
-        if note.with_suffix(".raw").stat().st_size == size_bytes:
-            return True
-    with suppress(LandingError):  # The raw file is pruned, gone or cut off; or of another version.
-        return _read_record(note.with_suffix(".json")).size_bytes == size_bytes
-    return False
+def _record_names(folder: Path) -> Iterator[str]:
+    with suppress(FileNotFoundError), os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.name.endswith(".json") and not entry.name.startswith("."):
+                yield entry.name
+
+
+def _readable(records: Iterable[Path], log: logging.Logger) -> list[Delivery]:
+    """The deliveries whose records can be read, oldest first."""
+    deliveries = []
+    for record in records:
+        try:
+            deliveries.append(_read_record(record))
+        except LandingError as error:
+            log.warning("Left out: %s", error)
+    return sorted(deliveries, key=lambda one: one.age)
+
+
+def _outcome(landed: Landed, file: InboxFile, database_id: str | None) -> Outcome | None:
+    """What became of a delivery that is that version of a file; None: no end, or lost bytes."""
+    if landed.ended is None or not landed.has_ended(database_id) or landed.is_to_land_again(file):
+        return None
+    return Outcome(landed.ended, landed.noted_ns)
 
 
 def as_recorded(delivery: Delivery) -> Delivery:

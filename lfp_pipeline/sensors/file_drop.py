@@ -88,7 +88,10 @@ def _run_request(batch: Batch) -> dg.RunRequest:
 
 def _history(listing: Listing, engine: Engine, instance: dg.DagsterInstance) -> History:
     """What the raw zone and the runs of this sensor tell of the files that are there."""
-    outcomes = {(file.partition_key, file.version): engine.outcome(file) for file in listing.ready}
+    outcomes = {
+        (file.partition_key, file.version): outcome
+        for file, outcome in zip(listing.ready, engine.outcomes(listing.ready), strict=True)
+    }
     dropped_at = {
         (file.partition_key, file.version): file.ctime_ns / 1e9
         for file in listing.ready
