@@ -48,8 +48,8 @@ _NOT_DAMAGE = {
 
 _EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001 (UTC without a zone, as all times of deliveries)
 _MICROSECOND = timedelta(microseconds=1)
-_EARLIEST_US = (datetime.min - _EPOCH) // _MICROSECOND
-_LATEST_US = (datetime.max - _EPOCH) // _MICROSECOND
+_EARLIEST_US = (datetime.min - _EPOCH) // _MICROSECOND  # noqa: DTZ901 (likewise)
+_LATEST_US = (datetime.max - _EPOCH) // _MICROSECOND  # noqa: DTZ901 (likewise)
 
 _SCHEMA = f"""
 CREATE TABLE folders (
@@ -134,7 +134,7 @@ class Landed(NamedTuple):
         """Whether the delivery has lost bytes, which that file of its version brings."""
         if self.pruned_ns is None:
             with suppress(FileNotFoundError):
-                if os.stat(self.raw).st_size == file.size_bytes:
+                if os.stat(self.raw).st_size == file.size_bytes:  # noqa: PTH116 (done often)
                     return False
         return is_to_land_again(Path(self.raw), file.size_bytes, file.ctime_ns)
 
@@ -154,7 +154,6 @@ class RawIndex:
             (number, file.partition_key, _microseconds_of(file.mtime_ns), file.size_bytes)
             for number, file in enumerate(files)
         ]
-
 
         def look_up(index: sqlite3.Connection) -> list[list[Landed]]:
             index.execute(_ASKED)
@@ -272,20 +271,27 @@ def _opened(path: Path) -> sqlite3.Connection:
     index = sqlite3.connect(path, timeout=_LOCKED_SECONDS, isolation_level=None)
     try:
         index.execute("PRAGMA temp_store = MEMORY")
-        if index.execute("PRAGMA user_version").fetchone()[0] == _VERSION:
-            return index
-        with _transaction(index):  # Somebody else may make it at the same time.
-            (version,) = index.execute("PRAGMA user_version").fetchone()
-            if version not in {0, _VERSION}:
-                msg = f"{path} is an index of another version"
-                raise sqlite3.DatabaseError(msg)
-            if not version:
-                for statement in _SCHEMA.split(";"):
-                    index.execute(statement)
+        if _version_of(index) != _VERSION:
+            _create(index)
     except BaseException:
         index.close()
         raise
     return index
+
+
+def _create(index: sqlite3.Connection) -> None:
+    with _transaction(index):
+        version = _version_of(index)
+        if version not in {0, _VERSION}:
+            msg = f"The index has version {version}"
+            raise sqlite3.DatabaseError(msg)
+        if not version:  # Nor has somebody else made it a moment ago.
+            for statement in _SCHEMA.split(";"):
+                index.execute(statement)
+
+
+def _version_of(index: sqlite3.Connection) -> int:
+    return int(index.execute("PRAGMA user_version").fetchone()[0])
 
 
 def _new_index(path: str) -> sqlite3.Connection:
@@ -332,15 +338,14 @@ def _changed(
     index: sqlite3.Connection, root: Path, keys: Collection[str] | None
 ) -> dict[str, _FolderState | None]:
     """Return the folders that are not as they were when they were scanned, as they are."""
-    found = index.execute("SELECT key, inode, changed_ns FROM folders")
+    sql, values = "SELECT key, inode, changed_ns FROM folders", []
+    if keys is not None:
+        sql, values = f"{sql} WHERE key IN (SELECT value FROM json_each(?))", [json.dumps([*keys])]
+    found = index.execute(sql, values)
     known = {key: (inode, changed_ns) for key, inode, changed_ns in found}
-    changed: dict[str, _FolderState | None] = {}
     present = _folder_states(root, keys)
-    for key, state in present.items():
-        if known.get(key) != state:
-            changed[key] = state
-    gone = (known if keys is None else known.keys() & set(keys)) - present.keys()
-    return changed | dict.fromkeys(gone)
+    changed = {key: state for key, state in present.items() if known.get(key) != state}
+    return changed | dict.fromkeys(known.keys() - present.keys())
 
 
 def _folder_states(root: Path, keys: Collection[str] | None) -> dict[str, _FolderState]:
@@ -351,7 +356,7 @@ def _folder_states(root: Path, keys: Collection[str] | None) -> dict[str, _Folde
         return {}
     try:
         # A name that is no ASCII is no partition key.
-        names = filter(str.isascii, os.listdir(descriptor)) if keys is None else keys
+        names = filter(str.isascii, os.listdir(descriptor)) if keys is None else keys  # noqa: PTH208
         for name in names:
             with suppress(FileNotFoundError, NotADirectoryError):
                 status = os.stat(f"{name}/", dir_fd=descriptor)  # Of a folder, or of none.
@@ -392,7 +397,8 @@ _Entries = Mapping[str, os.DirEntry[str]]
 def _entries(folder: Path) -> dict[str, _Entries]:
     """Return the files of all deliveries in a folder that have a record, by the name's stem."""
     deliveries: dict[str, dict[str, os.DirEntry[str]]] = defaultdict(dict)
-    with suppress(FileNotFoundError, NotADirectoryError), os.scandir(folder) as found:
+    missing = (FileNotFoundError, NotADirectoryError, PermissionError)
+    with suppress(*missing), os.scandir(folder) as found:
         for entry in found:
             stem, _, suffix = entry.name.rpartition(".")
             if suffix in _SUFFIXES and stem.isascii() and not stem.startswith("."):
@@ -429,7 +435,11 @@ def _told(entries: _Entries) -> tuple[object, ...]:
     if note := entries.get("outcome"):
         with suppress(FileNotFoundError):
             noted = read_note(Path(note.path))
-            ended, noted_id, noted_ns = noted.end(reverted=reverted), noted.database_id, noted.noted_ns
+            ended, noted_id, noted_ns = (
+                noted.end(reverted=reverted),
+                noted.database_id,
+                noted.noted_ns,
+            )
     if pruned := entries.get("pruned"):
         pruned_ns = pruned.stat().st_ctime_ns
     disk_bytes = sum(entry.stat().st_size for entry in entries.values())

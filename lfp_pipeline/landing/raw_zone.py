@@ -26,11 +26,11 @@ from lfp_pipeline.landing.delivery import Delivery, Kind, TextFormat, stamp
 from lfp_pipeline.landing.durable import leftovers, publish, temporary_beside, turn_in
 from lfp_pipeline.landing.inbox import InboxFile
 from lfp_pipeline.landing.intact import TOUCHED_AT, check_intact
-from lfp_pipeline.landing.intents import is_pruned, is_reverted, keep_again
+from lfp_pipeline.landing.intents import is_pruned, keep_again
 from lfp_pipeline.landing.outcomes import MERGED, Outcome, forget_outcome, last_noted
 from lfp_pipeline.landing.partition_key import PURGES, is_partition_key
 from lfp_pipeline.landing.raw_index import Landed, RawIndex
-from lfp_pipeline.landing.sources import Source, utc_from_ns, utc_now
+from lfp_pipeline.landing.sources import Source, utc_now
 from lfp_pipeline.progress import TransferProgress
 from lfp_pipeline.remedies import remedy
 
@@ -229,9 +229,7 @@ class RawZone:
         (outcome,) = self.outcomes([file], database_id)
         return outcome
 
-    def outcomes(
-        self, files: Sequence[InboxFile], database_id: str | None
-    ) -> list[Outcome | None]:
+    def outcomes(self, files: Sequence[InboxFile], database_id: str | None) -> list[Outcome | None]:
         """What became of each of these versions of files, as `outcome` tells it."""
         return [
             next(filter(None, (_outcome(one, file, database_id) for one in landed)), None)
