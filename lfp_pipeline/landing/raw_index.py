@@ -175,15 +175,14 @@ class RawIndex:
 
         return self._ask(look_up, {key})
 
-    def unended(self, database_id: str | None, key: str | None = None) -> list[Path]:
-        """Return the records of all deliveries, or of a partition's, of which no end is noted.
+    def unended(self, database_id: str | None) -> list[Path]:
+        """Return the records of all deliveries of which no end in that database is noted."""
+        return self._records(_UNENDED, {"database_id": database_id})
 
-        Args:
-            database_id: of the database in which they are to have come to an end.
-            key: the partition.
-        """
-        sql = _UNENDED if key is None else f"{_UNENDED} AND key = :key"
-        return self._records(sql, {"database_id": database_id, "key": key}, key)
+    def has_unended(self, key: str, database_id: str | None) -> bool:
+        """Whether a partition has such a delivery."""
+        sql, values = f"{_UNENDED} AND key = :key LIMIT 1", {"database_id": database_id, "key": key}
+        return self._ask(lambda index: index.execute(sql, values).fetchone() is not None, {key})
 
     def unended_wishes(self, database_id: str | None) -> list[Path]:
         """Return the records of such deliveries that are purges, or are to be taken out."""
@@ -208,14 +207,9 @@ class RawIndex:
             keys = {key for key, _ in different}
         return sorted(_delivery_id(*one) for one in different)
 
-    def _records(
-        self, sql: str, values: Mapping[str, str | None], key: str | None = None
-    ) -> list[Path]:
-        def look_up(index: sqlite3.Connection) -> list[Path]:
-            found = index.execute(sql, values).fetchall()
-            return [self.root / key / f"{stem}.json" for key, stem in found]
-
-        return self._ask(look_up, None if key is None else {key})
+    def _records(self, sql: str, values: Mapping[str, str | None]) -> list[Path]:
+        found = self._ask(lambda index: index.execute(sql, values).fetchall())
+        return [self.root / key / f"{stem}.json" for key, stem in found]
 
     def _ask(
         self, look_up: Callable[[sqlite3.Connection], Answer], keys: Collection[str] | None = None
@@ -401,27 +395,29 @@ def _entries(folder: Path) -> dict[str, _Entries]:
     with suppress(*missing), os.scandir(folder) as found:
         for entry in found:
             stem, _, suffix = entry.name.rpartition(".")
-            if suffix in _SUFFIXES and stem.isascii() and not stem.startswith("."):
+            if suffix in _SUFFIXES:
                 deliveries[stem][suffix] = entry
-    return {stem: entries for stem, entries in deliveries.items() if "json" in entries}
+    return {
+        stem: entries
+        for stem, entries in deliveries.items()
+        if "json" in entries and stem.isascii() and not stem.startswith(".")
+    }
 
 
 def _seen(entries: _Entries, started_ns: int) -> str:
     """Return what tells these files from others of the same names; empty: nothing does, yet.
 
-    Inodes alone do not: that of a removed file is the next one's. Of a raw file they do, because
-    its bytes are never trusted to be there (see `RawZone.outcomes`), nor to be what they were.
+    Inodes alone do not: that of a removed file is the next one's. Of records and raw files they do:
+    under one name, all have the same to tell.
     """
-    told = []
-    for suffix in _SUFFIXES:
+    seen = [f"{suffix} {entries[suffix].inode()}" for suffix in _SUFFIXES if suffix in entries]
+    for suffix in ("outcome", "pruned"):
         if entry := entries.get(suffix):
-            told.append(f"{suffix} {entry.inode()}")
-            if suffix != "raw":
-                changed_ns = entry.stat().st_ctime_ns
-                if not _is_settled(changed_ns, started_ns):
-                    return ""
-                told.append(str(changed_ns))
-    return " ".join(told)
+            changed_ns = entry.stat().st_ctime_ns
+            if not _is_settled(changed_ns, started_ns):
+                return ""
+            seen.append(str(changed_ns))
+    return " ".join(seen)
 
 
 def _told(entries: _Entries) -> tuple[object, ...]:

@@ -222,7 +222,7 @@ class RawZone:
 
     def is_unended(self, key: str, database_id: str | None) -> bool:
         """Whether of a delivery of a partition no end in that database is noted."""
-        return bool(self.index.unended(database_id, key))
+        return self.index.has_unended(key, database_id)
 
     def outcome(self, file: InboxFile, database_id: str | None) -> Outcome | None:
         """What became of that version of a file; None: it is not in yet, or is to land again."""

@@ -154,7 +154,7 @@ def revert_and_reinstate(raw: Path) -> None:
         (lambda raw: raw.parent.rename(raw.parent.with_name("away")), None),
         (lambda raw: prune(raw, needed=False), "merged"),
         (lambda raw: note_outcome(raw, "merged", "another"), None),
-        (lambda raw: want_reverted(raw), None),
+        (want_reverted, None),
         (forget_and_note, "refused"),
         (restore_older_copy, None),
         (replace_folder, None),
@@ -181,8 +181,9 @@ def test_the_time_that_the_source_stated_tells_a_version_where_it_is_another(
     (delivery,) = zone.deliveries("f2.csv")
     record = delivery.path.with_suffix(".json")
     stated = json.loads(record.read_bytes()) | {"stated_at": "2100-01-01T00:00:00.000000"}
-    record.write_text(json.dumps(stated))
-    (record.parent / "touch").write_text("")  # Who writes in place, as nobody here does.
+    another = record.with_name("another")
+    another.write_text(json.dumps(stated))
+    another.replace(record)
     assert outcomes(zone, inbox)[2] is None
     os.utime(inbox / "f2.csv", (4_102_444_800, 4_102_444_800))
     assert outcomes(zone, inbox) == ["merged"] * 5
@@ -212,6 +213,10 @@ def lose_a_table(path: Path) -> None:
         index.execute("DROP TABLE folders")
 
 
+def empty(path: Path) -> None:
+    path.write_bytes(b"")
+
+
 def a_folder(path: Path) -> None:
     path.unlink()
     path.mkdir()
@@ -227,7 +232,7 @@ def a_folder(path: Path) -> None:
         of_another_version,
         lose_a_table,
         a_folder,
-        lambda path: path.write_bytes(b""),
+        empty,
     ],
 )
 def test_an_index_that_is_broken_or_gone_is_made_anew(
