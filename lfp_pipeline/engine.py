@@ -4,7 +4,7 @@ import logging
 import shutil
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -22,7 +22,7 @@ from lfp_pipeline.landing.fence import Fence
 from lfp_pipeline.landing.inbox import InboxFile, Listing, list_inbox
 from lfp_pipeline.landing.intents import is_pruned
 from lfp_pipeline.landing.locations import source_at
-from lfp_pipeline.landing.outcomes import Outcome
+from lfp_pipeline.landing.outcomes import Outcome, read_outcome
 from lfp_pipeline.landing.partition_key import partition_key
 from lfp_pipeline.landing.raw_index import Landed
 from lfp_pipeline.landing.raw_zone import RawZone
@@ -36,6 +36,8 @@ from lfp_pipeline.warehouse.laws import product_count
 from lfp_pipeline.warehouse.ledger import accounts, statuses
 from lfp_pipeline.warehouse.published import PublishedCopy
 from lfp_pipeline.warehouse.schema import database_id
+
+_STATUSES = {status.value: status for status in Status}
 
 _UNPACKED_TO_PACKED = 10
 """So many times as large a packed file is taken to be, to see which are small."""
@@ -169,20 +171,15 @@ class Engine:
         files = self._listing_at_rest(log).ready
         if not self.warehouse.path.exists():
             return list(files)
-        landed = self.raw_zone.index.versions(files)
         with self.warehouse.opened("reading the ledger", log) as connection:
             status_of, id_ = statuses(connection), database_id(connection)
-            pending = []
-            for file, versions in zip(files, landed, strict=True):
-                ended = [one for one in versions if _is_ended(one, file, status_of)]
-                if not ended:
-                    pending.append(file)
-                for one in ended:
-                    # What is pruned is offered by its file only. Behind the lock, where the ledger
-                    # stays as it is, what became of it is noted again, where that was lost.
-                    if one.pruned_ns and not one.has_ended(id_) and is_pruned(Path(one.raw)):
-                        try_to_note(Path(one.raw), status_of[one.delivery_id], id_, log)
-            return pending
+
+            def ended(landed: Landed, file: InboxFile) -> Landed | None:
+                return landed if _is_ended(landed, file, status_of) else None
+
+            found = self.raw_zone.index.judged(files, ended)
+            self._note_again(filter(None, found), status_of, id_, log)
+        return [file for file, landed in zip(files, found, strict=True) if landed is None]
 
     def unended(self, log: logging.Logger, offered: Sequence[InboxFile] = ()) -> list[Delivery]:
         """All deliveries in the raw zone that came to no end in this database, oldest first.
@@ -280,6 +277,22 @@ class Engine:
         with self.warehouse.opened("reading the ledger", log) as connection:
             status_of = statuses(connection, keys)
             return status_of, accounts(connection, ids), product_count(connection)
+
+    def _note_again(
+        self,
+        ended: Iterable[Landed],
+        status_of: Mapping[str, Status],
+        id_: str,
+        log: logging.Logger,
+    ) -> None:
+        """Note what became of what is pruned, where that was lost: it is offered by its file only.
+
+        Behind the lock, where the ledger stays as it is.
+        """
+        for one in ended:
+            raw = Path(one.raw) if one.pruned_ns and not one.has_ended(id_) else None
+            if raw and is_pruned(raw) and read_outcome(raw, id_) is None:
+                try_to_note(raw, status_of[one.delivery_id], id_, log)
 
     # Reading and merging
 
@@ -392,7 +405,7 @@ def _is_unfinished(
 def _status(outcome: Outcome | None, file: InboxFile) -> Status | None:
     if outcome is None:
         return None
-    status = Status(outcome.status)
+    status = _STATUSES[outcome.status]
     dropped_anew = status is Status.REFUSED and file.ctime_ns > outcome.noted_ns
     return None if dropped_anew else status
 

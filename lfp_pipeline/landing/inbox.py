@@ -4,7 +4,7 @@ import os
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cached_property
+from operator import attrgetter
 from pathlib import Path
 
 from lfp_pipeline.errors import LandingError
@@ -36,7 +36,7 @@ class InboxFile:
         """Where it is."""
         return Path(self.location)  # Made when it is asked for: mostly nobody does.
 
-    @cached_property
+    @property
     def partition_key(self) -> str:
         """The source file's partition."""
         return partition_key(self.name)
@@ -100,7 +100,7 @@ def list_inbox(inbox: Path, *, quiet_seconds: float, now: float | None = None) -
         )
         raise LandingError(msg, permanent=False) from error
     return Listing(
-        ready=tuple(sorted(ready, key=lambda file: (file.mtime_ns, file.name))),
+        ready=tuple(sorted(ready, key=attrgetter("mtime_ns", "name"))),
         unstable=tuple(sorted(unstable)),
     )
 

@@ -9,6 +9,7 @@ import os
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from lfp_pipeline.landing.durable import publish, sync_folder, temporary_beside
 from lfp_pipeline.landing.intents import is_reverted
@@ -19,8 +20,7 @@ REVERTED = "reverted"
 _ENDS = {MERGED, "refused", REVERTED}
 
 
-@dataclass(frozen=True)
-class Outcome:
+class Outcome(NamedTuple):
     """The status of a delivery in the ledger, and when it was noted, as a file time."""
 
     status: str

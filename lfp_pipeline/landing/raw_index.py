@@ -132,10 +132,8 @@ class Landed(NamedTuple):
 
     def is_to_land_again(self, file: InboxFile) -> bool:
         """Whether the delivery has lost bytes, which that file of its version brings."""
-        if self.pruned_ns is None:
-            with suppress(FileNotFoundError):
-                if os.stat(self.raw).st_size == file.size_bytes:  # noqa: PTH116 (done often)
-                    return False
+        if self.pruned_ns is None and _size_of(self.raw) == file.size_bytes:
+            return False
         return is_to_land_again(Path(self.raw), file.size_bytes, file.ctime_ns)
 
 
@@ -148,19 +146,33 @@ class RawIndex:
         self._root = f"{root}/"
         self.path = root.with_name(f"{root.name}.index")
 
-    def versions(self, files: Sequence[InboxFile]) -> list[list[Landed]]:
-        """Return for each file the deliveries that are that version of it, by time and size."""
+    def judged(
+        self,
+        files: Sequence[InboxFile],
+        judge: Callable[[Landed, InboxFile], Answer | None],
+    ) -> list[Answer | None]:
+        """Judge the deliveries that are the versions of some files, by time and size.
+
+        Args:
+            files: versions of files.
+            judge: is asked of each such delivery and its file, and maybe again.
+
+        Returns:
+            The first judgement of each file that is not None.
+        """
         asked = [
             (number, file.partition_key, _microseconds_of(file.mtime_ns), file.size_bytes)
             for number, file in enumerate(files)
         ]
 
-        def look_up(index: sqlite3.Connection) -> list[list[Landed]]:
+        def look_up(index: sqlite3.Connection) -> list[Answer | None]:
             index.execute(_ASKED)
             index.executemany("INSERT INTO temp.asked VALUES (?, ?, ?, ?)", asked)
-            found: list[list[Landed]] = [[] for _ in files]
+            found: list[Answer | None] = [None] * len(files)
             for *landed, number in index.execute(_VERSIONS, {"root": self._root}):
-                found[number].append(Landed._make(landed))
+                judgement = judge(Landed._make(landed), files[number])
+                if found[number] is None:
+                    found[number] = judgement
             return found
 
         return self._ask(look_up, {key for _, key, _, _ in asked})
@@ -253,6 +265,13 @@ class RawIndex:
             yield
         finally:
             os.close(descriptor)
+
+
+def _size_of(path: str) -> int | None:
+    try:
+        return os.stat(path).st_size  # noqa: PTH116 (twice as fast, for each file of the inbox)
+    except FileNotFoundError:
+        return None
 
 
 def _is_passing(error: sqlite3.Error) -> bool:

@@ -18,6 +18,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, replace
 from datetime import datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import BinaryIO
 
@@ -231,10 +232,7 @@ class RawZone:
 
     def outcomes(self, files: Sequence[InboxFile], database_id: str | None) -> list[Outcome | None]:
         """What became of each of these versions of files, as `outcome` tells it."""
-        return [
-            next(filter(None, (_outcome(one, file, database_id) for one in landed)), None)
-            for file, landed in zip(files, self.index.versions(files), strict=True)
-        ]
+        return self.index.judged(files, partial(_outcome, database_id))
 
     def has_twin(self, delivery: Delivery) -> bool:
         """Whether another delivery of its partition has the same digest, as far as names tell."""
@@ -353,7 +351,7 @@ def _readable(records: Iterable[Path], log: logging.Logger) -> list[Delivery]:
     return sorted(deliveries, key=lambda one: one.age)
 
 
-def _outcome(landed: Landed, file: InboxFile, database_id: str | None) -> Outcome | None:
+def _outcome(database_id: str | None, landed: Landed, file: InboxFile) -> Outcome | None:
     """What became of a delivery that is that version of a file; None: no end, or lost bytes."""
     if landed.ended is None or not landed.has_ended(database_id) or landed.is_to_land_again(file):
         return None
