@@ -23,6 +23,9 @@ from lfp_pipeline.warehouse.schema import database_id
 
 _LOG = logging.getLogger("benchmarks")
 
+FEED = "feed"
+"""The partition that has many versions."""
+
 _FIRST_NS = 1_700_000_000_000_000_000
 _SECOND_NS = 1_000_000_000
 
@@ -62,11 +65,11 @@ def aged_folder(data: Path, files: int, deliveries: int, versions_of_one: int = 
     return data
 
 
-def drop_one_more(inbox: Path) -> str:
-    """Drop a small file of a new name into the inbox, and return the name."""
-    name = f"new{sum(1 for _ in inbox.iterdir()):06}.csv"
-    (inbox / name).write_bytes(_content(name, 0))
-    return name
+def one_more(folder: Path) -> Path:
+    """Write a small file of a new name into a folder."""
+    name = f"new{sum(1 for _ in folder.iterdir()):06}.csv"
+    (folder / name).write_bytes(_content(name, 0))
+    return folder / name
 
 
 def _make(engine: Engine, files: int, deliveries: int, versions_of_one: int) -> None:
@@ -104,7 +107,7 @@ def _land(
         newest.write_bytes(_content(name, count - 1))
         _set_time(newest, count - 1)
     if versions_of_one:
-        yield from _versions(settings.raw_dir, "feed", versions_of_one, id_)
+        yield from _versions(settings.raw_dir, FEED, versions_of_one, id_)
 
 
 def _versions(raw_dir: Path, name: str, count: int, id_: str) -> Iterator[Delivery]:
@@ -114,7 +117,7 @@ def _versions(raw_dir: Path, name: str, count: int, id_: str) -> Iterator[Delive
         content = _content(name, version)
         digest = hashlib.sha256(content).hexdigest()
         delivered_at = utc_from_ns(_FIRST_NS + version * _SECOND_NS)
-        raw = folder / f"{stamp(delivered_at)}-{digest[:16]}.raw"
+        stem = f"{stamp(delivered_at)}-{digest[:16]}"
         one = Delivery(
             partition_key=name,
             delivered_at=delivered_at,
@@ -122,9 +125,9 @@ def _versions(raw_dir: Path, name: str, count: int, id_: str) -> Iterator[Delive
             source=name,
             size_bytes=len(content),
             landed_at=delivered_at + timedelta(seconds=1),
-            path=raw,
+            path=folder / f"{stem}.raw",
         )
-        raw.write_bytes(content)
+        one.path.write_bytes(content)
         record = {
             "delivery_id": one.delivery_id,
             "partition_key": name,
@@ -134,10 +137,10 @@ def _versions(raw_dir: Path, name: str, count: int, id_: str) -> Iterator[Delive
             "size_bytes": one.size_bytes,
             "landed_at": one.landed_at.isoformat(timespec="microseconds"),
             "kind": one.kind.value,
-            TOUCHED_AT: raw.stat().st_ctime_ns,
+            TOUCHED_AT: one.path.stat().st_ctime_ns,
         }
-        raw.with_suffix(".json").write_text(json.dumps(record, indent=2) + "\n")
-        raw.with_suffix(".outcome").write_text(f"merged {id_}\n")
+        (folder / f"{stem}.json").write_text(json.dumps(record, indent=2) + "\n")
+        (folder / f"{stem}.outcome").write_text(f"merged {id_}\n")
         yield one
 
 
