@@ -13,9 +13,11 @@ from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 
+import dagster as dg
 import duckdb
 
 import lfp_pipeline
+from benchmarks.aged_folder import FEED, one_more
 from benchmarks.answers import Answer, answer_in
 from benchmarks.dagster_command import dagster_dev, execute_job
 from benchmarks.measure import Meter, Step, stored_bytes, warm
@@ -23,6 +25,7 @@ from benchmarks.samples import Sample
 from lfp_pipeline.engine import Engine
 from lfp_pipeline.ingested import Ingested
 from lfp_pipeline.landing.delivery import Delivery
+from lfp_pipeline.sensors.file_drop import build_file_drop_sensor
 from lfp_pipeline.settings import Settings
 from lfp_pipeline.warehouse.account import Account, Status
 
@@ -69,6 +72,7 @@ class Project:
 
     def __init__(self, data: Path) -> None:
         self.engine = Engine(Settings(data_dir=data))
+        self.cursor: str | None = None
 
     @property
     def database(self) -> Path:
@@ -93,6 +97,14 @@ class Project:
     def publish(self) -> None:
         """Publish the tables as they are."""
         self.engine.published.publish(_LOG)
+
+    def tick(self) -> None:
+        """Evaluate the sensor that watches the inbox."""
+        sensor = build_file_drop_sensor(self.engine.settings.sensor_interval_seconds)
+        with dg.build_sensor_context(
+            dg.DagsterInstance.ephemeral(), self.cursor, resources={"engine": self.engine}
+        ) as context:
+            self.cursor = sensor.evaluate_tick(context).cursor
 
     def files_ended(self) -> int:
         """How many deliveries came to an end."""
@@ -266,6 +278,39 @@ def inbox_burst(
             while project.files_ended() < len(files):
                 time.sleep(_LOOK_SECONDS)
         _compare(project.database, step, right)
+
+
+def housekeeping(instance: Path, data: Path, meter: Meter, folder: Path) -> None:
+    """What it costs to look after a data folder with nothing new, and with one small file more."""
+    own = folder / "instance"
+    shutil.copytree(instance, own)
+    project = Project(data)
+    settings = {"LFP_DATA_DIR": str(data)}
+    project.tick()  # Whatever is kept from one tick to the next is there now.
+    with meter.timed("tick"):
+        project.tick()
+    for job in ("status", "ingest_inbox"):
+        with meter.timed(job):
+            execute_job(own, "lfp_pipeline.definitions", job, settings)
+    file = one_more(project.inbox)
+    time.sleep(project.quiet_seconds + 1)
+    with meter.timed("ingest_inbox, one file more") as step:
+        execute_job(own, "lfp_pipeline.definitions", "ingest_inbox", settings)
+    step.wrong = "" if not project.engine.pending_inbox_files(_LOG) else f"{file} is not in"
+
+
+def one_version_more(data: Path, meter: Meter, folder: Path) -> None:
+    """A new version of a file that had many, from its landing until it is known to be in."""
+    project = Project(data)
+    engine = project.engine
+    source = engine.source_at(str(one_more(folder)))
+    engine.backlog([FEED], _LOG)
+    with meter.timed("land, ingest, look") as step:
+        engine.raw_zone.land(source, FEED, _LOG, polled=True)
+        for delivery in engine.backlog([FEED], _LOG).unfinished:
+            project.ingest(delivery)
+        left = engine.is_unended(FEED)
+    step.wrong = "it is not in" if left else ""
 
 
 def _ingest(project: Project, sample: Sample, meter: Meter, name: str) -> Done:

@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 
 from benchmarks import floor, ours
+from benchmarks.aged_folder import aged_folder
 from benchmarks.answers import MOST_ROWS_WORKED_OUT
 from benchmarks.comparison import Task, compare
 from benchmarks.dagster_command import prepared_instance
@@ -17,8 +18,13 @@ from benchmarks.samples import OTHER_SEED, Samples
 
 WORKS = (
     *("first", "rewritten", "packed", "dirty", "delta", "five", "many", "burst", "job"),
-    "published",
+    *("published", "housekeeping"),
 )
+
+_PASTS = ((0, 0), (2_000, 5_000), (20_000, 50_000))
+"""Files in the inbox, and their deliveries."""
+
+_FEED_VERSIONS = (500, 5_000, 50_000)
 
 _FIVE_FILES = 5
 _MOST_ROWS_OF_FIVE = 1_000_000
@@ -153,6 +159,8 @@ def _independent_of_size(options: Options, samples: Samples) -> Iterator[Case]:
         yield Case("floor", _EMPTY_JOB, 0, partial(floor.empty_job, instance))
         if {"many", "burst"} & set(options.works) and rows not in options.sizes:
             yield Case("floor", _load(rows), rows, partial(floor.bare_load, samples.plain(rows)))
+    if "work" in options.groups and "housekeeping" in options.works:
+        yield from _housekeeping(options, instance)
     if "work" not in options.groups or not {"many", "burst"} & set(options.works):
         return
     files = sorted(samples.many(count, rows_each).path.iterdir())
@@ -166,6 +174,21 @@ def _independent_of_size(options: Options, samples: Samples) -> Iterator[Case]:
         yield Case("work", name, rows, partial(ours.inbox, files, right), floor=load)
         work = partial(ours.inbox_job, instance, files, right)
         yield Case("work", f"dagster job, {name}", rows, work, floor=(*load, _EMPTY_JOB))
+
+
+def _housekeeping(options: Options, instance: Path) -> Iterator[Case]:
+    for files, deliveries in _PASTS:
+        data = _aged(options, files, deliveries)
+        name = f"housekeeping, {files:,} files"
+        yield Case("work", name, deliveries, partial(ours.housekeeping, instance, data))
+    for versions in _FEED_VERSIONS:
+        data = _aged(options, 0, 0, versions)
+        yield Case("work", "one version more", versions, partial(ours.one_version_more, data))
+
+
+def _aged(options: Options, files: int, deliveries: int, versions_of_one: int = 0) -> Path:
+    name = f"{files}-{deliveries}-{versions_of_one}-{ours.source_fingerprint()}"
+    return aged_folder(options.folder / "aged" / name, files, deliveries, versions_of_one)
 
 
 def _peers(options: Options, samples: Samples) -> Iterator[Case]:

@@ -4,10 +4,11 @@ import logging
 import shutil
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
+from pathlib import Path
 from uuid import uuid4
 
 import duckdb
@@ -16,17 +17,18 @@ from lfp_pipeline.delivery_warnings import delivery_warnings, older_version
 from lfp_pipeline.errors import LandingError, LfpError, StillWrittenError
 from lfp_pipeline.holds import abandoned, held, living
 from lfp_pipeline.ingested import Ingested, NotLanded
-from lfp_pipeline.ingestion import ingest, note_outcomes
+from lfp_pipeline.ingestion import ingest, try_to_note
 from lfp_pipeline.landing.delivery import Delivery
 from lfp_pipeline.landing.feed_memory import FeedMemory
 from lfp_pipeline.landing.feeds import Feed, below
 from lfp_pipeline.landing.fence import Fence
 from lfp_pipeline.landing.inbox import InboxFile, Listing, list_inbox
 from lfp_pipeline.landing.inbox_source import InboxSource
-from lfp_pipeline.landing.intents import is_pruned, is_reverted, is_to_land_again
+from lfp_pipeline.landing.intents import is_pruned
 from lfp_pipeline.landing.locations import source_at
-from lfp_pipeline.landing.outcomes import is_dropped_anew, read_outcome
+from lfp_pipeline.landing.outcomes import Outcome, is_dropped_anew, read_outcome
 from lfp_pipeline.landing.partition_key import partition_key
+from lfp_pipeline.landing.raw_index import Landed
 from lfp_pipeline.landing.raw_zone import RawZone
 from lfp_pipeline.landing.sources import DownloadLimits, Source, utc_from_ns, utc_now
 from lfp_pipeline.landing.sources_file import NamedSource, read_sources
@@ -37,9 +39,11 @@ from lfp_pipeline.settings import Settings
 from lfp_pipeline.warehouse.account import Account, Status
 from lfp_pipeline.warehouse.duckdb_file import Warehouse
 from lfp_pipeline.warehouse.laws import product_count
-from lfp_pipeline.warehouse.ledger import accounts
+from lfp_pipeline.warehouse.ledger import accounts, statuses
 from lfp_pipeline.warehouse.published import PublishedCopy
 from lfp_pipeline.warehouse.schema import database_id
+
+_STATUSES = {status.value: status for status in Status}
 
 _UNPACKED_TO_PACKED = 10
 """So many times as large a packed file is taken to be, to see which are small."""
@@ -200,18 +204,17 @@ class Engine:
     def _pending(self, files: Sequence[InboxFile], log: logging.Logger) -> Sequence[InboxFile]:
         if not self.warehouse.path.exists():
             return files
-        versions = {file: self.raw_zone.versions(file) for file in files}
         with self.warehouse.opened("reading the ledger", log) as connection:
-            known = accounts(connection, [file.partition_key for file in files])
-            id_ = database_id(connection)
-            pending = []
-            for file, deliveries in versions.items():
-                ended = [one for one in deliveries if _is_ended(one, file, known)]
-                outcome = self.raw_zone.outcome(file, id_)
-                if not ended or (outcome and is_dropped_anew(file, outcome)):
-                    pending.append(file)
-                self._note_again(ended, known, id_, log)
-            return pending
+            status_of, id_ = statuses(connection), database_id(connection)
+
+            def ended(landed: Landed, file: InboxFile) -> Landed | None:
+                dropped_anew = landed.has_ended(id_) and is_dropped_anew(file, landed.noted_ns)
+                is_ended = not dropped_anew and _is_ended(landed, file, status_of)
+                return landed if is_ended else None
+
+            found = self.raw_zone.index.judged(files, ended)
+            self._note_again(filter(None, found), status_of, id_, log)
+        return [file for file, landed in zip(files, found, strict=True) if landed is None]
 
     def unended(self, log: logging.Logger, offered: Sequence[InboxFile] = ()) -> list[Delivery]:
         """All deliveries in the raw zone that came to no end in this database, oldest first.
@@ -261,41 +264,36 @@ class Engine:
         A refused delivery is finished; but the newest is tried again when somebody asks for it.
         Of a pruned delivery nothing can be taken in; it can be taken out.
         """
-        landed: dict[str, list[Delivery]] = {}
-        not_landed: list[NotLanded] = []
-        for key in keys:
-            try:
-                landed[key] = self.raw_zone.deliveries(key)
-            except LandingError as error:
-                not_landed.append(NotLanded(key, str(error)))
         id_ = self.warehouse.told_id()
-        known, products = self._ledger(keys, log)
+        landed = {key: self.raw_zone.index.deliveries(key) for key in keys}
+        newest = {key: found[-1] for key, found in landed.items() if found}
+        status_of, known, products = self._ledger(
+            list(landed), [one.delivery_id for one in newest.values()], log
+        )
         unfinished: list[Delivery] = []
         finished: list[Ingested] = []
+        not_landed: list[NotLanded] = []
         for key, deliveries in landed.items():
-            left = [
-                delivery
-                for delivery in deliveries
-                if (is_reverted(delivery.path) or not is_pruned(delivery.path))
-                and (
-                    (account := known.get(delivery.delivery_id)) is None
-                    or account.status is Status.FAILED
-                    or (account.status is Status.REFUSED and delivery is deliveries[-1])
-                    # A run died after the commit: found to be in, it is noted where sensors look.
-                    or read_outcome(delivery.path, id_) is None
-                )
-            ]
+            try:
+                left = [
+                    self.raw_zone.find(one.delivery_id)
+                    for one in deliveries
+                    if _is_unfinished(one, newest[key], status_of, id_)
+                ]
+                last = self.raw_zone.newest(key)
+            except LandingError as error:
+                not_landed.append(NotLanded(key, str(error)))
+                continue
             unfinished += left
-            if not deliveries:
+            if last is None:
                 message = "There is no delivery. Materialize raw_products, too."
                 not_landed.append(NotLanded(key, message))
             elif not left:
-                newest = deliveries[-1]
-                if account := known.get(newest.delivery_id):
-                    warnings = delivery_warnings(newest, account, self.raw_zone)
-                    finished.append(Ingested(newest, account, products=products, warnings=warnings))
+                if account := known.get(last.delivery_id):
+                    warnings = delivery_warnings(last, account, self.raw_zone)
+                    finished.append(Ingested(last, account, products=products, warnings=warnings))
                 else:
-                    message = f"{newest.delivery_id} is pruned. Land its file again."
+                    message = f"{last.delivery_id} is pruned. Land its file again."
                     not_landed.append(NotLanded(key, message))
         return Backlog(unfinished, finished, not_landed)
 
@@ -305,10 +303,13 @@ class Engine:
         A file that was dropped anew, moved or touched since is offered again: it may have other
         bytes in spite of the same time and size. So is one that brings bytes that were lost.
         """
-        outcome = self.raw_zone.outcome(file, self.warehouse.told_id())
-        if outcome is None or is_dropped_anew(file, outcome):
-            return None
-        return Status(outcome.status)
+        (outcome,) = self.outcomes([file])
+        return outcome
+
+    def outcomes(self, files: Sequence[InboxFile]) -> list[Status | None]:
+        """What became of each of these versions of files, as `outcome` tells it."""
+        outcomes = self.raw_zone.outcomes(files, self.warehouse.told_id())
+        return list(map(_status, outcomes))
 
     def list_inbox(self) -> Listing:
         """What is in the inbox now.
@@ -340,17 +341,20 @@ class Engine:
             log.log(level, "In the inbox %s: %s.", self.settings.inbox_dir, listing.left_out)
         return listing
 
-    def _ledger(self, keys: Sequence[str], log: logging.Logger) -> tuple[dict[str, Account], int]:
-        """The accounts of some partitions, by delivery id, and how many products there are."""
+    def _ledger(
+        self, keys: Sequence[str], ids: Sequence[str], log: logging.Logger
+    ) -> tuple[Mapping[str, Status], Mapping[str, Account], int]:
+        """The statuses of some partitions, the accounts of some deliveries, how many products."""
         if not self.warehouse.path.exists():
-            return {}, 0
+            return {}, {}, 0
         with self.warehouse.opened("reading the ledger", log) as connection:
-            return accounts(connection, keys), product_count(connection)
+            status_of = statuses(connection, keys)
+            return status_of, accounts(connection, ids), product_count(connection)
 
     def _note_again(
         self,
-        ended: Sequence[Delivery],
-        known: Mapping[str, Account],
+        ended: Iterable[Landed],
+        status_of: Mapping[str, Status],
         id_: str,
         log: logging.Logger,
     ) -> None:
@@ -358,12 +362,10 @@ class Engine:
 
         Behind the lock, where the ledger stays as it is.
         """
-        unnoted = [
-            Ingested(one, known[one.delivery_id], database_id=id_)
-            for one in ended
-            if is_pruned(one.path) and read_outcome(one.path, id_) is None
-        ]
-        note_outcomes(unnoted, log)
+        for one in ended:
+            raw = Path(one.raw) if one.pruned_ns and not one.has_ended(id_) else None
+            if raw and is_pruned(raw) and read_outcome(raw, id_) is None:
+                try_to_note(raw, status_of[one.delivery_id], id_, log)
 
     # Reading and merging
 
@@ -480,14 +482,31 @@ class Engine:
             log.warning("The tables were not published; the copy from before stays. %s", error)
 
 
-def _is_ended(delivery: Delivery, file: InboxFile, known: Mapping[str, Account]) -> bool:
+def _is_ended(landed: Landed, file: InboxFile, status_of: Mapping[str, Status]) -> bool:
     """Whether a version of a file is in or out, and the file has nothing to bring."""
-    account = known.get(delivery.delivery_id)
+    status = status_of.get(landed.delivery_id)
+    return status in {Status.MERGED, Status.REVERTED} and not landed.is_to_land_again(file)
+
+
+def _is_unfinished(
+    landed: Landed, newest: Landed, status_of: Mapping[str, Status], id_: str | None
+) -> bool:
+    """Whether something is left to do about a delivery for whoever asks for its partition."""
+    if landed.pruned_ns is not None and not landed.reverted:
+        return False
+    status = status_of.get(landed.delivery_id)
     return (
-        account is not None
-        and account.status in {Status.MERGED, Status.REVERTED}
-        and not is_to_land_again(delivery.path, file.size_bytes, file.ctime_ns)
+        status in {None, Status.FAILED}
+        or (status is Status.REFUSED and landed == newest)
+        # A run died after the commit: found to be in, it is noted where sensors look.
+        or not landed.has_ended(id_)
     )
+
+
+def _status(outcome: Outcome | None) -> Status | None:
+    if outcome is None:
+        return None
+    return _STATUSES[outcome.status]
 
 
 def _not_tried(delivery: Delivery) -> Ingested:

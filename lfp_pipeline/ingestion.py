@@ -4,6 +4,7 @@ import logging
 from collections.abc import Collection, Sequence
 from contextlib import suppress
 from dataclasses import replace
+from pathlib import Path
 
 import duckdb
 
@@ -152,7 +153,12 @@ def note_outcomes(ingested: Sequence[Ingested], log: logging.Logger) -> None:
     """Note the outcomes for those who may not open the warehouse."""
     for one in ingested:
         if one.account.status is not Status.FAILED and one.database_id is not None:
-            try:
-                note_outcome(one.delivery.path, one.account.status, one.database_id)
-            except OSError as error:  # The ledger knows. The delivery is offered once more.
-                log.warning("The outcome of %s could not be noted: %s", one.delivery.path, error)
+            try_to_note(one.delivery.path, one.account.status, one.database_id, log)
+
+
+def try_to_note(raw: Path, status: Status, database_id: str, log: logging.Logger) -> None:
+    """Note what became of a delivery; where that fails, it is offered once more."""
+    try:
+        note_outcome(raw, status, database_id)
+    except OSError as error:  # The ledger knows.
+        log.warning("The outcome of %s could not be noted: %s", raw, error)

@@ -339,8 +339,8 @@ class _Work:
                 raise MindChangedError
             if any(as_recorded(one) != one for one in self.batch):
                 raise MindChangedError
-            keys = {one.partition_key for one in self.batch}
-            known = accounts(self.workspace.connection, keys)
+            ids = [one.delivery_id for one in self.batch]
+            known = accounts(self.workspace.connection, ids)
             if not self.is_out:
                 for one in self.batch:
                     self._check_settings(known.get(one.delivery_id))

@@ -130,7 +130,8 @@ def state_of(engine: Engine) -> State:
     problems: list[str] = []
     listing = _inbox(engine, problems)
     ended = (Status.MERGED, Status.REFUSED, Status.REVERTED)
-    not_in = [file for file in listing.ready if engine.outcome(file) not in ended]
+    outcomes = zip(listing.ready, engine.outcomes(listing.ready), strict=True)
+    not_in = [file for file, outcome in outcomes if outcome not in ended]
     written = {file for file in not_in if engine.is_being_written(file)}
     pending = [file for file in not_in if file not in written]
     lock = engine.warehouse.lock
@@ -171,7 +172,7 @@ def state_of(engine: Engine) -> State:
         disk={
             "database": engine.warehouse.size_bytes,
             "published copy": _size(engine.published.path),
-            "raw zone": sum(_size(path) for path in settings.raw_dir.rglob("*")),
+            "raw zone": engine.raw_zone.index.disk_bytes(),
         },
         free_bytes=engine.free_bytes,
         problems=problems,
@@ -241,11 +242,15 @@ def _time_warnings(tables: Tables | None, engine: Engine) -> Iterator[str]:
 
 
 def _older_versions(listing: Listing, engine: Engine) -> Iterator[str]:
-    for file in listing.ready:
-        for delivery in engine.raw_zone.versions(file):
-            if newer := engine.raw_zone.newer_than(delivery):
-                told = older_version(delivery, newer)
-                yield f"{file.name} in the inbox is an older version. {told}"
+    raw_zone = engine.raw_zone
+    versions = raw_zone.index.judged(listing.ready, lambda landed, _: landed)
+    for file, landed in zip(listing.ready, versions, strict=True):
+        if landed and not landed.is_newest:
+            with suppress(LandingError):  # Its record cannot be read.
+                delivery = raw_zone.find(landed.delivery_id)
+                if newer := raw_zone.newer_than(delivery):
+                    told = older_version(delivery, newer)
+                    yield f"{file.name} in the inbox is an older version. {told}"
 
 
 def _size(path: Path) -> int:

@@ -4,7 +4,7 @@ import os
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -38,6 +38,7 @@ class Project:
     engine: Engine
     repository: dg.RepositoryDefinition
     home: Path
+    cursors: dict[str, str | None] = field(default_factory=dict)
 
     @property
     def inbox(self) -> Path:
@@ -64,15 +65,17 @@ class Project:
         return self.run("ingest_products", tags or {PARTITION_TAG: keys[0]}, config)
 
     def tick(self, sensor: str = "file_drop_sensor", cursor: str | None = None) -> Any:  # noqa: ANN401 (not exported)
-        """Evaluate a sensor as the daemon does."""
+        """Evaluate a sensor as the daemon does, with the cursor that it had told."""
         with dg.SensorEvaluationContext(
-            cursor=cursor,
+            cursor=cursor or self.cursors.get(sensor),
             instance_ref=_reference(self.home),  # Without one, it does not resolve partitions.
             instance=self.instance,
             repository_def=self.repository,
             resources=self.repository.get_top_level_resources(),
         ) as context:
-            return self.repository.get_sensor_def(sensor).evaluate_tick(context)
+            tick = self.repository.get_sensor_def(sensor).evaluate_tick(context)
+        self.cursors[sensor] = tick.cursor
+        return tick
 
     def do(self, tick: Any) -> list[dg.ExecuteInProcessResult]:  # noqa: ANN401
         """What the daemon does with a tick: add the partitions, and run what is requested."""

@@ -5,6 +5,7 @@ import stat
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from operator import attrgetter
 from pathlib import Path
 
 from lfp_pipeline.errors import LandingError
@@ -27,7 +28,7 @@ class InboxFile:
 
     Attributes:
         name: path inside the inbox, with `/`.
-        path: where it is.
+        location: where it is.
         size_bytes: as listed.
         mtime_ns: as listed; it becomes the delivery's `delivered_at`.
         ctime_ns: when it was last written, moved, or touched.
@@ -36,12 +37,17 @@ class InboxFile:
     """
 
     name: str
-    path: Path
+    location: str
     size_bytes: int
     mtime_ns: int
     ctime_ns: int
     device: int = 0
     inode: int = 0
+
+    @property
+    def path(self) -> Path:
+        """Where it is."""
+        return Path(self.location)  # Made when it is asked for: mostly nobody does.
 
     @property
     def partition_key(self) -> str:
@@ -119,7 +125,7 @@ def list_inbox(
     scan = _Scan(inbox, quiet_seconds, time.time() if now is None else now, ignored)
     scan.run()
     return Listing(
-        ready=tuple(sorted(scan.ready, key=lambda file: (file.mtime_ns, file.name))),
+        ready=tuple(sorted(scan.ready, key=attrgetter("mtime_ns", "name"))),
         unstable=tuple(sorted(scan.unstable)),
         skipped=tuple(sorted(scan.skipped, key=lambda one: one.name)),
         ignored=scan.ignored,
@@ -178,7 +184,7 @@ class _Scan:
             self.ready.append(
                 InboxFile(
                     name,
-                    self._inbox / name,
+                    f"{self._inbox}/{name}",
                     status.st_size,
                     status.st_mtime_ns,
                     status.st_ctime_ns,

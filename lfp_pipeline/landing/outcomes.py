@@ -10,6 +10,7 @@ import time
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from lfp_pipeline.landing.durable import publish, sync_folder, temporary_beside
 from lfp_pipeline.landing.inbox import InboxFile
@@ -21,12 +22,31 @@ REVERTED = "reverted"
 _ENDS = {MERGED, "refused", REVERTED}
 
 
-@dataclass(frozen=True)
-class Outcome:
+class Outcome(NamedTuple):
     """The status of a delivery in the ledger, and when it was noted, as a file time."""
 
     status: str
     noted_ns: int
+
+
+@dataclass(frozen=True)
+class Note:
+    """An outcome note, as it is.
+
+    Attributes:
+        status: in the ledger, if the note is one of ours.
+        database_id: of the database that it speaks of.
+        noted_ns: when it was noted, as a file time.
+    """
+
+    status: str
+    database_id: str
+    noted_ns: int
+
+    def end(self, *, reverted: bool) -> str | None:
+        """Return the status if that is an end, and what people want; else None."""
+        is_end = self.status in _ENDS and (self.status == REVERTED) == reverted
+        return self.status if is_end else None
 
 
 def note_outcome(raw: Path, status: str, database_id: str) -> None:
@@ -49,9 +69,10 @@ def confirm_outcome(raw: Path) -> None:
 
     What was refused may be tried again: that notes its outcome.
     """
-    if last_noted(raw) in {MERGED, REVERTED}:
-        with suppress(OSError):  # It is offered once more.
-            os.utime(raw.with_suffix(_SUFFIX))
+    with suppress(OSError):  # There is none, or it is offered once more.
+        noted = read_note(raw.with_suffix(_SUFFIX))
+        if noted.status in {MERGED, REVERTED}:
+            note_outcome(raw, noted.status, noted.database_id)
 
 
 def last_noted(raw: Path) -> str | None:
@@ -65,18 +86,27 @@ def last_noted(raw: Path) -> str | None:
 def read_outcome(raw: Path, database_id: str | None) -> Outcome | None:
     """What was noted of the delivery whose raw file that is; None: it came to no end there."""
     try:
-        with raw.with_suffix(_SUFFIX).open(errors="replace") as note:  # Whatever is in it.
-            status, _, noted_id = note.read().strip().partition(" ")
-            noted_ns = Path(note.name).stat().st_mtime_ns
+        noted = read_note(raw.with_suffix(_SUFFIX))
     except FileNotFoundError:
         return None
-    is_end = status in _ENDS and (status == REVERTED) == is_reverted(raw)
-    return Outcome(status, noted_ns) if is_end and noted_id == database_id else None
+    end = noted.end(reverted=is_reverted(raw))
+    return Outcome(end, noted.noted_ns) if end and noted.database_id == database_id else None
 
 
-def is_dropped_anew(file: InboxFile, outcome: Outcome) -> bool:
+def read_note(path: Path) -> Note:
+    """Read an outcome note, whatever is in it.
+
+    Raises:
+        FileNotFoundError: there is none.
+    """
+    with path.open(errors="replace") as file:
+        status, _, database_id = file.read().strip().partition(" ")
+        return Note(status, database_id, os.fstat(file.fileno()).st_mtime_ns)
+
+
+def is_dropped_anew(file: InboxFile, noted_ns: int) -> bool:
     """Whether a file was written, moved or touched after the outcome of its version was noted.
 
     A file from a clock that goes ahead is not, until that time has come.
     """
-    return outcome.noted_ns < file.ctime_ns <= time.time_ns()
+    return noted_ns < file.ctime_ns <= time.time_ns()

@@ -2,6 +2,7 @@
 
 import hashlib
 import re
+from functools import lru_cache
 
 MAX_LENGTH = 120
 
@@ -13,6 +14,7 @@ _SAFE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*")
 _LOOKS_DERIVED = re.compile(rf".*-[0-9a-f]{{{_DIGEST_LENGTH}}}")
 
 
+@lru_cache(maxsize=1 << 16)  # A sensor asks again and again.
 def partition_key(name: str) -> str:
     """The key of a source file, from its path inside the inbox.
 

@@ -14,11 +14,12 @@ import hashlib
 import json
 import logging
 import os
-from collections import defaultdict
-from collections.abc import Iterable, Iterator
+import re
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, replace
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import BinaryIO
 
@@ -28,22 +29,24 @@ from lfp_pipeline.landing.delivery_time import Version, time_of_fetched, time_of
 from lfp_pipeline.landing.durable import leftovers, publish, temporary_beside, turn_in
 from lfp_pipeline.landing.inbox import InboxFile
 from lfp_pipeline.landing.intact import TOUCHED_AT, check_intact
-from lfp_pipeline.landing.intents import is_pruned, is_reverted, is_to_land_again, keep_again
+from lfp_pipeline.landing.intents import is_pruned, keep_again
 from lfp_pipeline.landing.outcomes import (
     MERGED,
     Outcome,
     confirm_outcome,
     forget_outcome,
+    is_dropped_anew,
     last_noted,
-    read_outcome,
 )
 from lfp_pipeline.landing.partition_key import PURGES, is_partition_key
-from lfp_pipeline.landing.sources import Fetched, Source, utc_from_ns, utc_now
+from lfp_pipeline.landing.raw_index import Landed, RawIndex
+from lfp_pipeline.landing.sources import Fetched, Source, utc_now
 from lfp_pipeline.landing.unfinished import PrefixDigest, ends_in_a_record
 from lfp_pipeline.progress import TransferProgress
 from lfp_pipeline.remedies import remedy
 
 _OWNER_ONLY = 0o600
+_RECORD_NAME = re.compile(r"[0-9]{8}T[0-9]{6}\.[0-9]{6}Z-[0-9a-f]{16}\.json")
 
 
 class RawZone:
@@ -51,6 +54,7 @@ class RawZone:
 
     def __init__(self, root: Path) -> None:
         self.root = root
+        self.index = RawIndex(root)
 
     def land(
         self,
@@ -150,8 +154,8 @@ class RawZone:
         return Version(parse_stamp(time), digest)
 
     def _newest_record(self, key: str) -> Path | None:
-        # Names sort as time does.
-        return max((self.root / key).glob("[0-9]*T*Z-*.json"), default=None)
+        newest = max(_record_names(self.root / key), default=None)  # Names sort as time does.
+        return None if newest is None else self.root / key / newest
 
     def _keep(
         self, delivery: Delivery, file: BinaryIO, temporary: Path, log: logging.Logger
@@ -282,20 +286,7 @@ class RawZone:
         Returns:
             The oldest first.
         """
-        return self._unended(self.root.glob("*/[!.]*.json"), database_id, log)
-
-    def _unended(
-        self, records: Iterable[Path], database_id: str | None, log: logging.Logger
-    ) -> list[Delivery]:
-        deliveries = []
-        for record in records:
-            out_of_reach = is_pruned(record) and not is_reverted(record)
-            if not out_of_reach and read_outcome(record, database_id) is None:
-                try:
-                    deliveries.append(_read_record(record))
-                except LandingError as error:
-                    log.warning("Left out: %s", error)
-        return sorted(deliveries, key=lambda one: one.age)
+        return _readable(self.index.unended(database_id), log)
 
     def unended_wishes(self, database_id: str | None, log: logging.Logger) -> list[Delivery]:
         """Of all deliveries that came to no end there, the purges, and what is to be taken out.
@@ -303,52 +294,27 @@ class RawZone:
         Returns:
             The oldest first.
         """
-        records = {
-            *self.root.glob(f"{PURGES}/[!.]*.json"),
-            *(note.with_suffix(".json") for note in self.root.glob("*/[!.]*.reverted")),
-        }
-        return self._unended(records, database_id, log)
+        return _readable(self.index.unended_wishes(database_id), log)
 
     def is_unended(self, key: str, database_id: str | None) -> bool:
         """Whether of a delivery of a partition no end in that database is noted."""
-        names: dict[str, set[str]] = defaultdict(set)
-        for path in (self.root / key).glob("[!.]*"):
-            names[path.suffix].add(path.stem)
-        kept = names[".json"] - (names[".pruned"] - names[".reverted"])
-        if kept - names[".outcome"]:
-            return True
-        # Notes of another database are older than it: the newest tells. Names sort as time does.
-        newest = {max(kept)} if kept else set()
-        return any(
-            read_outcome(self.root / key / f"{name}.json", database_id) is None
-            for name in newest | (names[".reverted"] & kept)
-        )
+        return self.index.has_unended(key, database_id)
 
     def outcome(self, file: InboxFile, database_id: str | None) -> Outcome | None:
         """What became of that version of a file; None: it is not in yet, or is to land again."""
-        outcomes = [
-            outcome
-            for delivery in self.versions(file)
-            if (outcome := read_outcome(delivery.path, database_id))
-            and not is_to_land_again(delivery.path, file.size_bytes, file.ctime_ns)
-        ]
-        return max(outcomes, key=lambda outcome: outcome.noted_ns, default=None)
+        (outcome,) = self.outcomes([file], database_id)
+        return outcome
 
-    def versions(self, file: InboxFile) -> list[Delivery]:
-        """Return the deliveries that may be a version of a file, oldest first."""
-        named = (utc_from_ns(file.mtime_ns), file.size_bytes)
-        found = []
-        for record in (self.root / file.partition_key).glob("[!.]*.json"):
-            with suppress(LandingError):  # Landing the file again writes its record anew.
-                delivery = _read_record(record)
-                if (delivery.version_time, delivery.size_bytes) == named:
-                    found.append(delivery)
-        return sorted(found, key=lambda one: one.age)
+    def outcomes(self, files: Sequence[InboxFile], database_id: str | None) -> list[Outcome | None]:
+        """What became of each of these versions of files, as `outcome` tells it."""
+        return self.index.judged(files, partial(_outcome, database_id))
 
     def has_twin(self, delivery: Delivery) -> bool:
         """Whether another delivery of its partition has the same digest, as far as names tell."""
-        same = (self.root / delivery.partition_key).glob(f"*-{delivery.sha256[:16]}.json")
-        return any(path.stem != delivery.path.stem for path in same)
+        end = f"-{delivery.sha256[:16]}.json"
+        own = delivery.path.with_suffix(".json").name
+        names = _record_names(delivery.path.parent)
+        return any(name.endswith(end) and name != own for name in names)
 
     def _recorded(self, delivery: Delivery) -> Delivery | None:
         """The same delivery, if it has landed before; None, too, if its record cannot be read."""
@@ -450,6 +416,33 @@ def _is_intact(delivery: Delivery) -> bool:
     except RawFileError:
         return False
     return True
+
+
+def _record_names(folder: Path) -> Iterator[str]:
+    with suppress(FileNotFoundError), os.scandir(folder) as entries:
+        for entry in entries:
+            if _RECORD_NAME.fullmatch(entry.name):
+                yield entry.name
+
+
+def _readable(records: Iterable[Path], log: logging.Logger) -> list[Delivery]:
+    """The deliveries whose records can be read, oldest first."""
+    deliveries = []
+    for record in records:
+        try:
+            deliveries.append(_read_record(record))
+        except LandingError as error:
+            log.warning("Left out: %s", error)
+    return sorted(deliveries, key=lambda one: one.age)
+
+
+def _outcome(database_id: str | None, landed: Landed, file: InboxFile) -> Outcome | None:
+    """What became of a delivery that is that version of a file; None: no end, or lost bytes."""
+    if landed.ended is None or not landed.has_ended(database_id) or landed.is_to_land_again(file):
+        return None
+    if is_dropped_anew(file, landed.noted_ns):
+        return None
+    return Outcome(landed.ended, landed.noted_ns)
 
 
 def as_recorded(delivery: Delivery) -> Delivery:

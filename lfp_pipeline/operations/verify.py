@@ -163,6 +163,7 @@ def verify(
     unsound = [*books.unreadable, *_missing(books), *_damaged(books, log)]
     problems += unsound
     problems += _wrongly_noted(engine, books, log)
+    problems += _misindexed(engine)
     problems += _published(engine)
     if thorough and unsound:
         problems.append(_NOT_COMPARED)
@@ -254,6 +255,14 @@ def _wrongly_noted(engine: Engine, books: _Books, log: logging.Logger) -> Iterat
         what = "deliveries whose .outcome in the raw zone does not say what the ledger does"
         remedy = "Remove these .outcome files, if they are there, and run ingest_inbox."
         yield _line(what, len(wrong), sorted(wrong), remedy)
+
+
+def _misindexed(engine: Engine) -> Iterator[str]:
+    """What the raw index tells wrongly, as nobody but a damaged disk or a stranger makes it."""
+    index = engine.raw_zone.index
+    if wrong := index.differences():
+        what = f"deliveries of which {index.path} does not tell what the raw zone does"
+        yield _line(what, len(wrong), wrong, "Remove that file: the next who asks makes it anew.")
 
 
 def _published(engine: Engine) -> Iterator[str]:

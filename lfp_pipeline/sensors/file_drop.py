@@ -1,32 +1,25 @@
 """The sensor that takes in what is dropped into the inbox."""
 
 import time
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Sequence
-from datetime import UTC, datetime
-from math import inf
 
 import dagster as dg
-from dagster import RunRecord
 
-from lfp_pipeline.busy import BUSY_TAG, NOT_TRIED_TAG
 from lfp_pipeline.engine import Engine
 from lfp_pipeline.jobs import ingest_inbox, ingest_products
-from lfp_pipeline.landing.inbox import Listing
+from lfp_pipeline.landing.inbox import InboxFile
 from lfp_pipeline.partitions import product_files
+from lfp_pipeline.sensors.attempts import Attempts, count_attempts
 from lfp_pipeline.sensors.decision import Batch, FileVersion, History, Limits, decide
-from lfp_pipeline.sensors.runs import (
-    MAX_RETRIES_TAG,
-    SENSOR_TAG,
-    VERSION_TAG,
-    fail_dead_runs,
-    files_of,
-)
+from lfp_pipeline.sensors.runs import MAX_RETRIES_TAG, SENSOR_TAG, VERSION_TAG, fail_dead_runs
 from lfp_pipeline.warehouse.account import Status
 
 NAME = "file_drop_sensor"
 REST_SECONDS = 30.0
 LONGEST_REST_SECONDS = 600.0
+
+_COUNTING = "Counting the earlier runs of this sensor. No file is asked for until that is done."
 
 
 def build_file_drop_sensor(interval_seconds: int) -> dg.SensorDefinition:
@@ -44,19 +37,33 @@ def build_file_drop_sensor(interval_seconds: int) -> dg.SensorDefinition:
     ) -> dg.SensorResult:
         settings = engine.settings
         fail_dead_runs(engine, context.instance, context.log)
+        known_until = time.time() - settings.inbox_quiet_seconds
         listing = engine.list_inbox()
-        history = _history(listing, engine, context.instance)
+        outcomes = engine.outcomes(listing.ready)
+        told = list(zip(listing.ready, outcomes, strict=True))
+        attempts = count_attempts(
+            context.cursor,
+            NAME,
+            {file.partition_key: file for file, outcome in told if outcome is None},
+            {file.partition_key for file, outcome in told if outcome is not None},
+            known_until,
+            context.instance,
+        )
+        if not attempts.is_complete:
+            return dg.SensorResult(skip_reason=_COUNTING, cursor=attempts.cursor)
+        history = _history(told, attempts, engine)
         limits = Limits(
             settings.sensor_max_attempts, settings.sensor_batch_bytes, settings.sensor_batch_files
         )
         decision = decide(listing, history, limits, engine.is_being_written)
         if not decision.batches:
-            return dg.SensorResult(skip_reason=decision.summary)
+            return dg.SensorResult(skip_reason=decision.summary, cursor=attempts.cursor)
         context.log.info(decision.summary)
         keys = [file.partition_key for batch in decision.batches for file in batch.files]
         return dg.SensorResult(
             run_requests=[_run_request(batch) for batch in decision.batches],
             dynamic_partitions_requests=[product_files.build_add_request(keys)],
+            cursor=attempts.cursor,
         )
 
     return file_drop_sensor
@@ -86,56 +93,27 @@ def _run_request(batch: Batch) -> dg.RunRequest:
     )
 
 
-def _history(listing: Listing, engine: Engine, instance: dg.DagsterInstance) -> History:
+def _history(
+    told: Sequence[tuple[InboxFile, Status | None]], attempts: Attempts, engine: Engine
+) -> History:
     """What the raw zone and the runs of this sensor tell of the files that are there."""
-    outcomes = {(file.partition_key, file.version): engine.outcome(file) for file in listing.ready}
-    dropped_at = {
-        (file.partition_key, file.version): file.ctime_ns / 1e9
-        for file in listing.ready
-        if outcomes[file.partition_key, file.version] is None
-    }
-    reversing = engine.partitions_being_reversed() if dropped_at else set()
-    running: set[FileVersion] = {version for version in dropped_at if version[0] in reversing}
-    attempts: Counter[FileVersion] = Counter()
-    busy: Counter[FileVersion] = Counter()
-    last_busy: dict[FileVersion, float] = {}
-    for record in _runs_since(min(dropped_at.values(), default=None), instance):
-        versions = set(files_of(record.dagster_run).items())
-        if not record.dagster_run.is_finished:
-            running |= versions
-        # What was tried before the file was dropped anew does not count.
-        created_at = record.create_timestamp.timestamp()
-        counted = {version for version in versions if created_at > dropped_at.get(version, inf)}
-        attempts.update(counted)
-        if BUSY_TAG in record.dagster_run.tags:
-            busy.update(counted)
-            for version in counted:
-                last_busy[version] = max(created_at, last_busy.get(version, 0))
-        elif not_tried := record.dagster_run.tags.get(NOT_TRIED_TAG):
-            keys = set(not_tried.split(","))
-            busy.update(version for version in counted if version[0] in keys)
+    ended: dict[Status | None, set[FileVersion]] = defaultdict(set)
+    for file, outcome in told:
+        ended[outcome].add((file.partition_key, file.version))
+    reversing = engine.partitions_being_reversed() if ended[None] else set()
+    being_reversed = {version for version in ended[None] if version[0] in reversing}
+    tries = {(key, one.version): one for key, one in attempts.tries.items()}
     return History(
-        merged={version for version, told in outcomes.items() if told is Status.MERGED},
-        refused={version for version, told in outcomes.items() if told is Status.REFUSED},
-        reverted={version for version, told in outcomes.items() if told is Status.REVERTED},
-        running=running,
-        attempts=attempts,
-        busy=busy,
+        merged=ended[Status.MERGED],
+        refused=ended[Status.REFUSED],
+        reverted=ended[Status.REVERTED],
+        running={*attempts.running, *being_reversed},
+        attempts={version: one.attempts for version, one in tries.items()},
+        busy={version: one.busy for version, one in tries.items()},
         resting={
             version
-            for version, created_at in last_busy.items()
+            for version, one in tries.items()
             # Not where the clock has stepped back since: it would rest for as long as that.
-            if 0
-            <= time.time() - created_at
-            < min(busy[version] * REST_SECONDS, LONGEST_REST_SECONDS)
+            if 0 <= time.time() - one.last_busy < min(one.busy * REST_SECONDS, LONGEST_REST_SECONDS)
         },
     )
-
-
-def _runs_since(seconds: float | None, instance: dg.DagsterInstance) -> Sequence[RunRecord]:
-    if seconds is None:
-        return []
-    filters = dg.RunsFilter(
-        tags={SENSOR_TAG: NAME}, created_after=datetime.fromtimestamp(seconds, UTC)
-    )
-    return instance.get_run_records(filters)

@@ -1,6 +1,6 @@
 """The ledger: one row per delivery, in the table `deliveries`."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -56,6 +56,10 @@ _FORGET_REJECTS = """
 DELETE FROM warehouse.rejected_rows
 WHERE delivery_id IN (SELECT unnest($delivery_ids::VARCHAR[]))
 """
+
+_OF_DELIVERIES = "WHERE delivery_id IN (SELECT unnest($delivery_ids::VARCHAR[]))"
+
+_STATUSES = "SELECT delivery_id, status FROM warehouse.deliveries"
 
 _OF_PARTITIONS = "WHERE partition_key IN (SELECT unnest($partition_keys::VARCHAR[]))"
 
@@ -115,16 +119,16 @@ def _entry(delivery: Delivery, account: Account, attempts: int) -> dict[str, Any
 
 
 def accounts(
-    connection: duckdb.DuckDBPyConnection, partition_keys: Iterable[str]
+    connection: duckdb.DuckDBPyConnection, delivery_ids: Sequence[str]
 ) -> dict[str, Account]:
-    """The accounts of all deliveries of some partitions, by delivery id."""
-    keys = {"partition_keys": list(partition_keys)}
-    return _accounts(connection.execute(_COLUMNS + _OF_PARTITIONS, keys))
+    """The accounts of some deliveries, by delivery id, as far as the ledger knows them."""
+    ids = {"delivery_ids": delivery_ids}
+    return _accounts(connection.execute(_COLUMNS + _OF_DELIVERIES, ids))
 
 
 def account_of(connection: duckdb.DuckDBPyConnection, delivery: Delivery) -> Account | None:
     """The account of a delivery; None: the ledger does not know it."""
-    return accounts(connection, [delivery.partition_key]).get(delivery.delivery_id)
+    return accounts(connection, [delivery.delivery_id]).get(delivery.delivery_id)
 
 
 def all_accounts(connection: duckdb.DuckDBPyConnection) -> dict[str, Account]:
@@ -132,9 +136,15 @@ def all_accounts(connection: duckdb.DuckDBPyConnection) -> dict[str, Account]:
     return _accounts(connection.execute(_COLUMNS))
 
 
-def statuses(connection: duckdb.DuckDBPyConnection) -> dict[str, Status]:
-    """The status of all deliveries, by delivery id."""
-    found = connection.execute("SELECT delivery_id, status FROM warehouse.deliveries")
+def statuses(
+    connection: duckdb.DuckDBPyConnection, partition_keys: Sequence[str] | None = None
+) -> dict[str, Status]:
+    """The status of all deliveries, or of those of some partitions, by delivery id."""
+    if partition_keys is None:
+        found = connection.execute(_STATUSES)
+    else:
+        keys = {"partition_keys": partition_keys}
+        found = connection.execute(f"{_STATUSES} {_OF_PARTITIONS}", keys)
     return {delivery_id: Status(status) for delivery_id, status in found.fetchall()}
 
 

@@ -158,7 +158,7 @@ def merge(
 def _merged_before(
     connection: duckdb.DuckDBPyConnection, deliveries: Sequence[Delivery]
 ) -> dict[int, Account]:
-    known = accounts(connection, {delivery.partition_key for delivery in deliveries})
+    known = accounts(connection, [delivery.delivery_id for delivery in deliveries])
     found = {number: known.get(delivery.delivery_id) for number, delivery in enumerate(deliveries)}
     return {
         number: account

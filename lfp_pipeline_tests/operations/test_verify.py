@@ -3,8 +3,11 @@
 import errno
 import os
 import shutil
+import sqlite3
 import threading
+import time
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -526,3 +529,17 @@ def test_a_wrong_note_of_what_is_pruned_is_found(engine: Engine) -> None:
         f".outcome in the raw zone does not say what the ledger does: 1 ({A.delivery_id})" in one
         for one in problems(engine)
     )
+
+
+def test_an_index_that_does_not_tell_what_the_raw_zone_does_is_found(engine: Engine) -> None:
+    engine.raw_zone.index.disk_bytes()
+    path = engine.raw_zone.index.path
+    time.sleep(2.1)  # What has just changed is looked at again anyway.
+    engine.raw_zone.index.disk_bytes()
+    assert not verify(engine, LOG).problems
+    with closing(sqlite3.connect(path)) as index, index:
+        index.execute("UPDATE deliveries SET size_bytes = 1 WHERE key = 'a.csv'")
+    (problem,) = verify(engine, LOG).problems
+    assert f"of which {path} does not tell what the raw zone does: 1 (a.csv#" in problem
+    path.unlink()
+    assert not verify(engine, LOG).problems

@@ -1,0 +1,478 @@
+"""The raw index: what the raw zone tells of its deliveries, so that nobody has to read all of it.
+
+    raw.index    an SQLite database beside the raw zone
+
+It is a cache. The truth stays in the raw zone; nobody but this module writes the index, and whoever
+asks it brings it up to date first. The kernel notes when a folder was last changed, and nobody can
+put that back; a folder that has not changed since it was scanned is not looked into again. An index
+that is missing, damaged or of another version is made anew. Where it cannot be had (it is locked,
+or the disk is full or read-only), one is made in memory for the question, which takes longer.
+"""
+
+import fcntl
+import json
+import os
+import sqlite3
+import time
+from collections import defaultdict
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager, suppress
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import NamedTuple, TypeVar
+
+from lfp_pipeline.landing.inbox import InboxFile
+from lfp_pipeline.landing.intents import is_to_land_again
+from lfp_pipeline.landing.outcomes import read_note
+from lfp_pipeline.landing.partition_key import PURGES
+
+Answer = TypeVar("Answer")
+
+_VERSION = 1
+_LOCKED_SECONDS = 10.0
+
+_SETTLED_NS = 2_000_000_000
+"""A change that is younger than this at the scan may be followed by one with the same time."""
+
+_SUFFIXES = ("json", "outcome", "reverted", "pruned", "raw")
+
+_NOT_DAMAGE = {
+    sqlite3.SQLITE_BUSY,
+    sqlite3.SQLITE_LOCKED,
+    sqlite3.SQLITE_READONLY,
+    sqlite3.SQLITE_CANTOPEN,
+    sqlite3.SQLITE_FULL,
+    sqlite3.SQLITE_IOERR,
+    sqlite3.SQLITE_PERM,
+}
+
+_EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001 (UTC without a zone, as all times of deliveries)
+_MICROSECOND = timedelta(microseconds=1)
+_EARLIEST_US = (datetime.min - _EPOCH) // _MICROSECOND  # noqa: DTZ901 (likewise)
+_LATEST_US = (datetime.max - _EPOCH) // _MICROSECOND  # noqa: DTZ901 (likewise)
+
+_SCHEMA = f"""
+CREATE TABLE folders (
+    key TEXT PRIMARY KEY,
+    inode INTEGER NOT NULL,
+    changed_ns INTEGER NOT NULL
+) WITHOUT ROWID;
+
+CREATE TABLE deliveries (
+    key TEXT NOT NULL,
+    stem TEXT NOT NULL,
+    files TEXT NOT NULL,
+    version_us INTEGER,
+    size_bytes INTEGER,
+    ended TEXT,
+    noted_id TEXT,
+    noted_ns INTEGER,
+    reverted INTEGER NOT NULL,
+    pruned_ns INTEGER,
+    disk_bytes INTEGER NOT NULL,
+    PRIMARY KEY (key, stem)
+) WITHOUT ROWID;
+
+CREATE INDEX deliveries_by_version ON deliveries (key, version_us);
+
+PRAGMA user_version = {_VERSION};
+"""
+
+_ASKED = "CREATE TEMP TABLE asked (number INTEGER PRIMARY KEY, key TEXT, version_us INT, size INT)"
+
+_LANDED = """
+:root || key || '/' || stem || '.raw', key || '#' || replace(stem, '-', '#'),
+    ended, noted_id, noted_ns, reverted, pruned_ns,
+    (SELECT max(stem) FROM deliveries AS newest WHERE newest.key = deliveries.key) = stem
+"""
+
+_VERSIONS = f"""
+SELECT {_LANDED}, number FROM temp.asked JOIN deliveries USING (key, version_us)
+WHERE size = size_bytes
+ORDER BY number, stem
+"""
+
+_OF_PARTITION = f"SELECT {_LANDED} FROM deliveries WHERE key = :key ORDER BY stem"
+
+# Of what is pruned, nothing can be taken in; it can be taken out.
+_UNENDED = """
+SELECT key, stem FROM deliveries
+WHERE (reverted OR pruned_ns IS NULL) AND (ended IS NULL OR noted_id IS NOT :database_id)
+"""
+
+_ALL = """
+SELECT key, stem, version_us, size_bytes, ended, noted_id, noted_ns, reverted, pruned_ns, disk_bytes
+FROM deliveries
+"""
+
+
+class Landed(NamedTuple):
+    """What the raw zone tells of a delivery.
+
+    Attributes:
+        raw: path of its raw file.
+        delivery_id: its name.
+        ended: the status that is noted of it, if that is an end, and what people want; or None.
+        noted_id: the database that the note speaks of.
+        noted_ns: when it was noted, as a file time.
+        reverted: whether it is to count as if it had never come.
+        pruned_ns: when it was noted that its bytes are not kept; None: they are.
+        is_newest: whether it is the newest delivery of its partition.
+    """
+
+    raw: str
+    delivery_id: str
+    ended: str | None
+    noted_id: str | None
+    noted_ns: int
+    reverted: bool
+    pruned_ns: int | None
+    is_newest: bool
+
+    def has_ended(self, database_id: str | None) -> bool:
+        """Whether an end in that database is noted."""
+        return self.ended is not None and self.noted_id == database_id
+
+    def is_to_land_again(self, file: InboxFile) -> bool:
+        """Whether the delivery has lost bytes, which that file of its version brings."""
+        if self.pruned_ns is None and _size_of(self.raw) == file.size_bytes:
+            return False
+        return is_to_land_again(Path(self.raw), file.size_bytes, file.ctime_ns)
+
+
+class RawIndex:
+    """The index of a raw zone. Any number of threads and processes may ask it at once."""
+
+    def __init__(self, root: Path) -> None:
+        """For the raw zone in that folder."""
+        self.root = root
+        self._root = f"{root}/"
+        self.path = root.with_name(f"{root.name}.index")
+
+    def judged(
+        self,
+        files: Sequence[InboxFile],
+        judge: Callable[[Landed, InboxFile], Answer | None],
+    ) -> list[Answer | None]:
+        """Judge the deliveries that are the versions of some files, by time and size.
+
+        Args:
+            files: versions of files.
+            judge: is asked of each such delivery and its file, and maybe again.
+
+        Returns:
+            The first judgement of each file that is not None.
+        """
+        asked = [
+            (number, file.partition_key, _microseconds_of(file.mtime_ns), file.size_bytes)
+            for number, file in enumerate(files)
+        ]
+
+        def look_up(index: sqlite3.Connection) -> list[Answer | None]:
+            index.execute(_ASKED)
+            index.executemany("INSERT INTO temp.asked VALUES (?, ?, ?, ?)", asked)
+            found: list[Answer | None] = [None] * len(files)
+            for *landed, number in index.execute(_VERSIONS, {"root": self._root}):
+                judgement = judge(Landed._make(landed), files[number])
+                if found[number] is None:
+                    found[number] = judgement
+            return found
+
+        return self._ask(look_up, {key for _, key, _, _ in asked})
+
+    def deliveries(self, key: str) -> list[Landed]:
+        """Return the deliveries of a partition, oldest first."""
+
+        def look_up(index: sqlite3.Connection) -> list[Landed]:
+            # Names sort as time does.
+            found = index.execute(_OF_PARTITION, {"root": self._root, "key": key})
+            return list(map(Landed._make, found))
+
+        return self._ask(look_up, {key})
+
+    def unended(self, database_id: str | None) -> list[Path]:
+        """Return the records of all deliveries of which no end in that database is noted."""
+        return self._records(_UNENDED, {"database_id": database_id})
+
+    def has_unended(self, key: str, database_id: str | None) -> bool:
+        """Whether a partition has such a delivery."""
+        sql, values = f"{_UNENDED} AND key = :key LIMIT 1", {"database_id": database_id, "key": key}
+        return self._ask(lambda index: index.execute(sql, values).fetchone() is not None, {key})
+
+    def unended_wishes(self, database_id: str | None) -> list[Path]:
+        """Return the records of such deliveries that are purges, or are to be taken out."""
+        sql = f"{_UNENDED} AND (reverted OR key = :purges)"
+        return self._records(sql, {"database_id": database_id, "purges": PURGES})
+
+    def disk_bytes(self) -> int:
+        """Return the size of all files of all deliveries."""
+        sql = "SELECT coalesce(sum(disk_bytes), 0) FROM deliveries"
+        return self._ask(lambda index: int(index.execute(sql).fetchone()[0]))
+
+    def differences(self) -> list[str]:
+        """Return the ids of deliveries of which the index does not tell what the raw zone does."""
+        keys: set[str] | None = None
+        for _ in range(2):  # What changes meanwhile differs once.
+            kept = self._ask(lambda index: set(index.execute(_ALL)), keys)
+            with closing(_new_index(":memory:")) as fresh:
+                _refresh(fresh, self.root, keys)
+                found = set(fresh.execute(_ALL))
+            kept = {row for row in kept if keys is None or row[0] in keys}
+            different = {(row[0], row[1]) for row in kept ^ found}
+            keys = {key for key, _ in different}
+        return sorted(_delivery_id(*one) for one in different)
+
+    def _records(self, sql: str, values: Mapping[str, str | None]) -> list[Path]:
+        found = self._ask(lambda index: index.execute(sql, values).fetchall())
+        return [self.root / key / f"{stem}.json" for key, stem in found]
+
+    def _ask(
+        self, look_up: Callable[[sqlite3.Connection], Answer], keys: Collection[str] | None = None
+    ) -> Answer:
+        """Ask the index, brought up to date for some partitions or for all."""
+        with suppress(sqlite3.Error, OSError):
+            try:
+                return self._ask_kept(look_up, keys)
+            except sqlite3.Error as error:
+                if _is_passing(error):
+                    raise
+            self._discard()
+            return self._ask_kept(look_up, keys)
+        with closing(_new_index(":memory:")) as index:
+            _refresh(index, self.root, keys)
+            return look_up(index)
+
+    def _ask_kept(
+        self, look_up: Callable[[sqlite3.Connection], Answer], keys: Collection[str] | None
+    ) -> Answer:
+        with self._held(fcntl.LOCK_SH), closing(_opened(self.path)) as index:
+            _refresh(index, self.root, keys)
+            return look_up(index)
+
+    def _discard(self) -> None:
+        """Remove a damaged index, unless somebody else has it open.
+
+        Raises:
+            BlockingIOError: somebody has.
+        """
+        with self._held(fcntl.LOCK_EX):
+            for path in (self.path, self.path.with_name(f"{self.path.name}-journal")):
+                path.unlink(missing_ok=True)
+
+    @contextmanager
+    def _held(self, lock: int) -> Iterator[None]:
+        """Hold the raw zone's folder: nobody removes the index while it is open."""
+        descriptor = os.open(self.root, os.O_RDONLY)
+        try:
+            fcntl.flock(descriptor, lock | fcntl.LOCK_NB)
+            yield
+        finally:
+            os.close(descriptor)
+
+
+def _size_of(path: str) -> int | None:
+    try:
+        return os.stat(path).st_size  # noqa: PTH116 (twice as fast, for each file of the inbox)
+    except FileNotFoundError:
+        return None
+
+
+def _is_passing(error: sqlite3.Error) -> bool:
+    """Whether the index is not at fault: it is locked, or cannot be written here and now."""
+    code: int | None = getattr(error, "sqlite_errorcode", None)
+    return code is not None and code & 0xFF in _NOT_DAMAGE
+
+
+def _opened(path: Path) -> sqlite3.Connection:
+    index = sqlite3.connect(path, timeout=_LOCKED_SECONDS, isolation_level=None)
+    try:
+        index.execute("PRAGMA temp_store = MEMORY")
+        if _version_of(index) != _VERSION:
+            _create(index)
+    except BaseException:
+        index.close()
+        raise
+    return index
+
+
+def _create(index: sqlite3.Connection) -> None:
+    with _transaction(index):
+        version = _version_of(index)
+        if version not in {0, _VERSION}:
+            msg = f"The index has version {version}"
+            raise sqlite3.DatabaseError(msg)
+        if not version:  # Nor has somebody else made it a moment ago.
+            for statement in _SCHEMA.split(";"):
+                index.execute(statement)
+
+
+def _version_of(index: sqlite3.Connection) -> int:
+    return int(index.execute("PRAGMA user_version").fetchone()[0])
+
+
+def _new_index(path: str) -> sqlite3.Connection:
+    index = sqlite3.connect(path, isolation_level=None)
+    index.executescript(_SCHEMA)
+    return index
+
+
+@contextmanager
+def _transaction(index: sqlite3.Connection) -> Iterator[None]:
+    """Keep other writers out for the block, which happens as a whole or not at all."""
+    index.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+    except BaseException:
+        index.rollback()
+        raise
+    index.execute("COMMIT")
+
+
+def _refresh(index: sqlite3.Connection, root: Path, keys: Collection[str] | None) -> None:
+    """Have the index tell what some folders of a raw zone tell, or all."""
+    if not _changed(index, root, keys):
+        return
+    with _transaction(index):  # What is compared and what is written are of one state.
+        started_ns = time.time_ns()
+        for key, state in _changed(index, root, keys).items():
+            _scan(index, root, key, started_ns)
+            if state is None:
+                index.execute("DELETE FROM folders WHERE key = ?", (key,))
+            else:
+                # With the state from before the scan: what changes meanwhile is scanned again.
+                inode, changed_ns = state if _is_settled(state[1], started_ns) else (0, 0)
+                index.execute(
+                    "INSERT OR REPLACE INTO folders VALUES (?, ?, ?)", (key, inode, changed_ns)
+                )
+
+
+_FolderState = tuple[int, int]
+"""Inode and ctime, which the kernel moves with each change of names in the folder."""
+
+
+def _changed(
+    index: sqlite3.Connection, root: Path, keys: Collection[str] | None
+) -> dict[str, _FolderState | None]:
+    """Return the folders that are not as they were when they were scanned, as they are."""
+    sql, values = "SELECT key, inode, changed_ns FROM folders", []
+    if keys is not None:
+        sql, values = f"{sql} WHERE key IN (SELECT value FROM json_each(?))", [json.dumps([*keys])]
+    found = index.execute(sql, values)
+    known = {key: (inode, changed_ns) for key, inode, changed_ns in found}
+    present = _folder_states(root, keys)
+    changed = {key: state for key, state in present.items() if known.get(key) != state}
+    return changed | dict.fromkeys(known.keys() - present.keys())
+
+
+def _folder_states(root: Path, keys: Collection[str] | None) -> dict[str, _FolderState]:
+    states = {}
+    try:
+        descriptor = os.open(root, os.O_RDONLY)
+    except FileNotFoundError:
+        return {}
+    try:
+        # A name that is no ASCII is no partition key.
+        names = filter(str.isascii, os.listdir(descriptor)) if keys is None else keys  # noqa: PTH208
+        for name in names:
+            with suppress(FileNotFoundError, NotADirectoryError):
+                status = os.stat(f"{name}/", dir_fd=descriptor)  # Of a folder, or of none.
+                states[name] = (status.st_ino, status.st_ctime_ns)
+    finally:
+        os.close(descriptor)
+    return states
+
+
+def _is_settled(changed_ns: int, now_ns: int) -> bool:
+    """Whether what changes from now on has another time."""
+    return changed_ns < now_ns - _SETTLED_NS
+
+
+def _scan(index: sqlite3.Connection, root: Path, key: str, started_ns: int) -> None:
+    """Bring the deliveries of a folder up to date; only those are read whose files changed."""
+    found = index.execute("SELECT stem, files FROM deliveries WHERE key = ?", (key,))
+    known = dict(found.fetchall())
+    rows = []
+    present = _entries(root / key)
+    for stem, entries in present.items():
+        seen = _seen(entries, started_ns)
+        if not seen or known.get(stem) != seen:
+            rows.append((key, stem, seen, *_told(entries)))
+    gone = known.keys() - present.keys()
+    index.executemany(
+        "DELETE FROM deliveries WHERE key = ? AND stem = ?", [(key, stem) for stem in gone]
+    )
+    index.executemany(
+        "INSERT OR REPLACE INTO deliveries VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", rows
+    )
+
+
+_Entries = Mapping[str, os.DirEntry[str]]
+"""The files of a delivery, by suffix."""
+
+
+def _entries(folder: Path) -> dict[str, _Entries]:
+    """Return the files of all deliveries in a folder that have a record, by the name's stem."""
+    deliveries: dict[str, dict[str, os.DirEntry[str]]] = defaultdict(dict)
+    missing = (FileNotFoundError, NotADirectoryError, PermissionError)
+    with suppress(*missing), os.scandir(folder) as found:
+        for entry in found:
+            stem, _, suffix = entry.name.rpartition(".")
+            if suffix in _SUFFIXES:
+                deliveries[stem][suffix] = entry
+    return {
+        stem: entries
+        for stem, entries in deliveries.items()
+        if "json" in entries and stem.isascii() and not stem.startswith(".")
+    }
+
+
+def _seen(entries: _Entries, started_ns: int) -> str:
+    """Return what tells these files from others of the same names; empty: nothing does, yet.
+
+    Inodes alone do not: that of a removed file is the next one's. Of records and raw files they do:
+    under one name, all have the same to tell.
+    """
+    seen = [f"{suffix} {entries[suffix].inode()}" for suffix in _SUFFIXES if suffix in entries]
+    for suffix in ("outcome", "pruned"):
+        if entry := entries.get(suffix):
+            changed_ns = entry.stat().st_ctime_ns
+            if not _is_settled(changed_ns, started_ns):
+                return ""
+            seen.append(str(changed_ns))
+    return " ".join(seen)
+
+
+def _told(entries: _Entries) -> tuple[object, ...]:
+    """Return what the files of a delivery tell, in the order of the columns."""
+    version_us = size_bytes = ended = noted_id = noted_ns = pruned_ns = None
+    with suppress(OSError, ValueError, KeyError, TypeError):  # Whoever asks for it tells of that.
+        record = json.loads(Path(entries["json"].path).read_bytes())
+        moment = datetime.fromisoformat(record.get("stated_at") or record["delivered_at"])
+        version_us, size_bytes = _microseconds(moment), int(record["size_bytes"])
+    reverted = "reverted" in entries
+    if note := entries.get("outcome"):
+        with suppress(FileNotFoundError):
+            noted = read_note(Path(note.path))
+            ended, noted_id, noted_ns = (
+                noted.end(reverted=reverted),
+                noted.database_id,
+                noted.noted_ns,
+            )
+    if pruned := entries.get("pruned"):
+        pruned_ns = pruned.stat().st_ctime_ns
+    disk_bytes = sum(entry.stat().st_size for entry in entries.values())
+    return version_us, size_bytes, ended, noted_id, noted_ns, reverted, pruned_ns, disk_bytes
+
+
+def _microseconds(moment: datetime) -> int:
+    return (moment - _EPOCH) // _MICROSECOND
+
+
+def _microseconds_of(file_time_ns: int) -> int:
+    """The same of a file time, cut as `utc_from_ns` does."""
+    return min(max(file_time_ns // 1000, _EARLIEST_US), _LATEST_US)
+
+
+def _delivery_id(key: str, stem: str) -> str:
+    stamp, _, digest = stem.rpartition("-")
+    return f"{key}#{stamp}#{digest}"

@@ -1,0 +1,348 @@
+"""The raw index: it tells what the raw zone does, whatever becomes of either."""
+
+import json
+import os
+import shutil
+import sqlite3
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from lfp_pipeline.landing import raw_index
+from lfp_pipeline.landing.delivery import Delivery
+from lfp_pipeline.landing.inbox import InboxFile, list_inbox
+from lfp_pipeline.landing.intents import prune, want_reinstated, want_reverted
+from lfp_pipeline.landing.outcomes import forget_outcome, note_outcome
+from lfp_pipeline.landing.raw_zone import RawZone
+from lfp_pipeline.landing.sources import LocalFile
+from lfp_pipeline_tests.oracle import LOG
+from lfp_pipeline_tests.processes import finish, running, start
+
+KEYS = [f"f{number}.csv" for number in range(5)]
+
+
+@pytest.fixture(autouse=True)
+def settled(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Here, what has just changed counts as settled: else nothing would be kept for two seconds."""
+    monkeypatch.setattr(raw_index, "_SETTLED_NS", -1)
+
+
+@pytest.fixture
+def inbox(tmp_path: Path) -> Path:
+    inbox = tmp_path / "inbox"
+    inbox.mkdir()
+    for number, key in enumerate(KEYS):
+        (inbox / key).write_text(f"name,sku,description\nn,s{number},\n")
+        os.utime(inbox / key, (number, number))
+    return inbox
+
+
+@pytest.fixture
+def zone(tmp_path: Path, inbox: Path) -> RawZone:
+    """With five files of the inbox, merged, that were asked for."""
+    zone = RawZone(tmp_path / "raw")
+    for key in KEYS:
+        note_outcome(land(zone, inbox, key).path, "merged", "db")
+    assert outcomes(zone, inbox) == ["merged"] * 5
+    return zone
+
+
+def land(zone: RawZone, inbox: Path, key: str) -> Delivery:
+    return zone.land(LocalFile(inbox / key), key, LOG)
+
+
+def versions(inbox: Path) -> tuple[InboxFile, ...]:
+    return list_inbox(inbox, quiet_seconds=0).ready
+
+
+def outcomes(zone: RawZone, inbox: Path) -> list[str | None]:
+    return [one and one.status for one in zone.outcomes(versions(inbox), "db")]
+
+
+def unended(zone: RawZone) -> list[str]:
+    return [one.partition_key for one in zone.unended("db", LOG)]
+
+
+@contextmanager
+def scanned(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
+    """The records that are read in the block."""
+    read: list[str] = []
+    told = raw_index._told  # noqa: SLF001
+
+    def telling(entries: dict[str, os.DirEntry[str]]) -> tuple[object, ...]:
+        read.append(Path(entries["json"].path).parent.name)
+        return told(entries)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(raw_index, "_told", telling)
+        yield read
+
+
+def test_only_what_has_changed_is_read_again(
+    zone: RawZone, inbox: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with scanned(monkeypatch) as read:
+        outcomes(zone, inbox)
+        unended(zone)
+        zone.index.disk_bytes()
+        assert read == []
+        (inbox / "f1.csv").write_text("name,sku,description\n")
+        newer = land(zone, inbox, "f1.csv")
+        assert unended(zone) == ["f1.csv"]
+        note_outcome(newer.path, "merged", "db")
+        assert unended(zone) == []
+    assert read == ["f1.csv"] * 2  # And not the older version beside it.
+
+
+def test_what_has_changed_a_moment_ago_is_looked_at_again(
+    zone: RawZone, inbox: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(raw_index, "_SETTLED_NS", 3_600_000_000_000)
+    note_outcome(land(zone, inbox, "f1.csv").path, "refused", "db")
+    for _ in range(2):
+        with scanned(monkeypatch) as read:
+            assert outcomes(zone, inbox) == ["merged", "refused", "merged", "merged", "merged"]
+        assert read == ["f1.csv"]
+
+
+def forget_and_note(raw: Path) -> None:
+    """With the inode that the note had, where the file system gives it again."""
+    forget_outcome(raw)
+    note_outcome(raw, "refused", "db")
+
+
+def restore_older_copy(raw: Path) -> None:
+    """As rsync does it: with the times of the copy, those of the folder included."""
+    times = raw.parent.stat()
+    note = raw.with_suffix(".outcome")
+    status = note.stat()
+    copy = raw.parent.with_name("copy")
+    copy.write_text("merged another\n")
+    copy.replace(note)
+    for path, had in ((note, status), (raw.parent, times)):
+        os.utime(path, ns=(had.st_atime_ns, had.st_mtime_ns))
+
+
+def replace_folder(raw: Path) -> None:
+    shutil.copytree(raw.parent, raw.parent.with_name("copy"))
+    shutil.rmtree(raw.parent)
+    raw.parent.with_name("copy").rename(raw.parent)
+    raw.with_suffix(".outcome").unlink()
+
+
+def truncate(raw: Path) -> None:
+    raw.chmod(0o644)
+    os.truncate(raw, 3)
+
+
+def revert_and_reinstate(raw: Path) -> None:
+    want_reverted(raw)
+    note_outcome(raw, "reverted", "db")
+    want_reinstated(raw)
+
+
+@pytest.mark.parametrize(
+    ("change", "outcome"),
+    [
+        (Path.unlink, None),
+        (lambda raw: raw.with_suffix(".outcome").unlink(), None),
+        (lambda raw: raw.with_suffix(".json").unlink(), None),
+        (lambda raw: shutil.rmtree(raw.parent), None),
+        (lambda raw: raw.parent.rename(raw.parent.with_name("away")), None),
+        (lambda raw: prune(raw, needed=False), "merged"),
+        (lambda raw: note_outcome(raw, "merged", "another"), None),
+        (want_reverted, None),
+        (forget_and_note, "refused"),
+        (restore_older_copy, None),
+        (replace_folder, None),
+        (truncate, None),
+        (revert_and_reinstate, None),
+    ],
+)
+def test_a_change_by_whomever_is_seen(
+    zone: RawZone, inbox: Path, change: Callable[[Path], object], outcome: str | None
+) -> None:
+    (delivery,) = zone.deliveries("f2.csv")
+    change(delivery.path)
+    assert outcomes(zone, inbox) == ["merged", "merged", outcome, "merged", "merged"]
+    anew = RawZone(zone.root)
+    anew.index.path.unlink()
+    assert outcomes(anew, inbox) == outcomes(zone, inbox)
+    assert unended(anew) == unended(zone)
+    assert zone.index.differences() == []
+
+
+def test_the_time_that_the_source_stated_tells_a_version_where_it_is_another(
+    zone: RawZone, inbox: Path
+) -> None:
+    (delivery,) = zone.deliveries("f2.csv")
+    record = delivery.path.with_suffix(".json")
+    stated = json.loads(record.read_bytes()) | {"stated_at": "2100-01-01T00:00:00.000000"}
+    another = record.with_name("another")
+    another.write_text(json.dumps(stated))
+    another.replace(record)
+    assert outcomes(zone, inbox)[2] is None
+    os.utime(inbox / "f2.csv", (4_102_444_800, 4_102_444_800))
+    assert outcomes(zone, inbox) == ["merged"] * 5
+
+
+def break_nothing(path: Path) -> None:
+    assert path.exists()
+
+
+def overwrite(path: Path) -> None:
+    path.write_bytes(b"no index" * 1_000)
+
+
+def damage(path: Path) -> None:
+    with path.open("r+b") as file:
+        file.seek(4_096)
+        file.write(b"\xff" * 40_000)
+
+
+def of_another_version(path: Path) -> None:
+    with closing(sqlite3.connect(path)) as index:
+        index.execute("PRAGMA user_version = 99")
+
+
+def lose_a_table(path: Path) -> None:
+    with closing(sqlite3.connect(path)) as index:
+        index.execute("DROP TABLE folders")
+
+
+def empty(path: Path) -> None:
+    path.write_bytes(b"")
+
+
+def a_folder(path: Path) -> None:
+    path.unlink()
+    path.mkdir()
+
+
+@pytest.mark.parametrize(
+    "break_it",
+    [
+        break_nothing,
+        Path.unlink,
+        overwrite,
+        damage,
+        of_another_version,
+        lose_a_table,
+        a_folder,
+        empty,
+    ],
+)
+def test_an_index_that_is_broken_or_gone_is_made_anew(
+    zone: RawZone, inbox: Path, break_it: Callable[[Path], object]
+) -> None:
+    forget_outcome(zone.deliveries("f3.csv")[0].path)
+    break_it(zone.index.path)
+    assert outcomes(zone, inbox) == ["merged", "merged", "merged", None, "merged"]
+    assert unended(zone) == ["f3.csv"]
+    assert zone.is_unended("f3.csv", "db")
+    assert zone.index.differences() == []
+    if zone.index.path.is_file():
+        with closing(sqlite3.connect(zone.index.path)) as index:
+            assert index.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+            assert index.execute("SELECT count(*) FROM deliveries").fetchone() == (5,)
+
+
+def test_an_index_that_is_locked_or_cannot_be_written_is_done_without(
+    zone: RawZone, inbox: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(raw_index, "_LOCKED_SECONDS", 0.05)
+    forget_outcome(zone.deliveries("f3.csv")[0].path)
+    with closing(sqlite3.connect(zone.index.path)) as other:
+        other.execute("BEGIN EXCLUSIVE")
+        assert unended(zone) == ["f3.csv"]
+        assert outcomes(zone, inbox) == ["merged", "merged", "merged", None, "merged"]
+    assert unended(zone) == ["f3.csv"]
+
+
+def test_without_a_raw_zone_there_is_nothing_and_nothing_is_made(tmp_path: Path) -> None:
+    zone = RawZone(tmp_path / "none" / "raw")
+    assert unended(zone) == []
+    assert zone.index.disk_bytes() == 0
+    assert list(tmp_path.iterdir()) == []
+
+
+KILLED = """
+import sys
+from pathlib import Path
+from lfp_pipeline.landing import raw_index
+from lfp_pipeline.landing.raw_zone import RawZone
+
+scan = raw_index._scan
+def scanning(index, root, key, started_ns):
+    scan(index, root, key, started_ns)
+    if key == "f3.csv":
+        print("scanned", flush=True)
+        sys.stdin.read()
+raw_index._scan = scanning
+RawZone(Path(sys.argv[1])).index.disk_bytes()
+"""
+
+
+def test_who_is_killed_while_he_brings_it_up_to_date_leaves_it_as_it_was(
+    zone: RawZone,
+) -> None:
+    for key in ("f2.csv", "f3.csv"):
+        forget_outcome(zone.deliveries(key)[0].path)
+    with running(KILLED, zone.root):
+        pass
+    assert unended(zone) == ["f2.csv", "f3.csv"]
+    assert zone.index.differences() == []
+
+
+WORKING = """
+import logging
+import sys
+from pathlib import Path
+from lfp_pipeline.landing.outcomes import forget_outcome, note_outcome
+from lfp_pipeline.landing.raw_zone import RawZone
+from lfp_pipeline.landing.sources import LocalFile
+
+root, inbox, name = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3]
+zone, log = RawZone(root), logging.getLogger()
+for number in range(40):
+    file = inbox / f"{name}{number % 4}"
+    file.write_text(f"{number}")
+    delivery = zone.land(LocalFile(file), file.name, log)
+    assert delivery in zone.unended("db", log)
+    note_outcome(delivery.path, "merged", "db")
+    assert delivery not in zone.unended("db", log)
+    if number % 3 == 0:
+        forget_outcome(delivery.path)
+        assert zone.is_unended(file.name, "db")
+"""
+
+
+def test_several_processes_use_it_at_once(zone: RawZone, inbox: Path) -> None:
+    finish([start(WORKING, zone.root, inbox, name) for name in ("a", "b", "c")])
+    assert len(unended(zone)) == 3 * 14
+    assert zone.index.differences() == []
+
+
+def test_what_it_tells_wrongly_is_found(zone: RawZone) -> None:
+    with closing(sqlite3.connect(zone.index.path)) as index, index:
+        index.execute("UPDATE deliveries SET ended = 'refused' WHERE key = 'f2.csv'")
+    (delivery,) = zone.deliveries("f2.csv")
+    assert zone.index.differences() == [delivery.delivery_id]
+    zone.index.path.unlink()
+    assert zone.index.differences() == []
+
+
+def test_files_of_other_times_and_sizes_are_other_versions(zone: RawZone, inbox: Path) -> None:
+    (file, *_) = versions(inbox)
+    others = [
+        replace(file, size_bytes=file.size_bytes + 1),
+        replace(file, mtime_ns=file.mtime_ns + 1_000),
+        replace(file, name="other.csv"),
+        replace(file, mtime_ns=10**21),
+        replace(file, mtime_ns=-(10**21)),
+    ]
+    found = zone.index.judged([file, *others], lambda landed, _: landed.ended)
+    assert found == ["merged", None, None, None, None, None]
