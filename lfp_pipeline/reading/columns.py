@@ -48,14 +48,19 @@ class ColumnMap:
         return all(found) and found[0] != found[1]
 
     def like_header(self, delimiter: bytes) -> re.Pattern[bytes]:
-        """Match the begin of a record whose first named column may hold the name of one."""
+        """Match the begin of a record whose sku may be the name of a column."""
         mark = re.escape(delimiter)
-        place = next(index for index, cell in enumerate(self.header) if bare_name(cell))
-        names = {bare_name(self.header[place])}.union(*self.names.values())
+        bare = rb"[^\r\n" + mark + rb"]*+"
+        cell = rb'(?:[ ]*+"(?:[^"]++|"")*+"' + bare + rb"|" + bare + rb")"
+        between = rb"[^0-9A-Za-z\r\n" + mark + rb"]*?"
+        names = set().union(*self.names.values())
         spellings = {spelling for name in names for spelling in (name, name.upper(), name.title())}
-        cells = rb"(?:[^\r\n" + mark + rb"]*+" + mark + rb"){%d}" % place
-        spelled = rb"|".join(re.escape(spelling.encode()) for spelling in sorted(spellings))
-        return re.compile(cells + rb'(?:\xef\xbb\xbf|[ \t"])*+(?i:' + spelled + rb")")
+        spelled = rb"|".join(
+            between.join(re.escape(letter.encode()) for letter in spelling)
+            for spelling in sorted(spellings)
+        )
+        before = rb"(?:\xef\xbb\xbf)*+(?:" + cell + mark + rb"){%d}" % self.positions["sku"]
+        return re.compile(before + between + rb"(?i:" + spelled + rb")")
 
     def named(self, column: str) -> str:
         """What the header of the file calls a wanted column."""

@@ -2,6 +2,7 @@
 
 import pytest
 
+from lfp_pipeline.errors import DeliveryRefusedError
 from lfp_pipeline_tests.reading.support import expected, read
 
 HEADER = b"sku,name,description\n"
@@ -50,3 +51,9 @@ def test_what_was_found_goes_as_it_must(data: bytes, null_tokens: tuple[str, ...
     names = data.splitlines()[0].decode().split(",")
     truth = expected(data, data.index(b"\n") + 1, ",", names, null_tokens=null_tokens)
     assert read(data, max_reject_share=1, null_tokens=null_tokens).contents == truth
+
+
+def test_another_header_is_found_whatever_stands_before_its_names():
+    data = b"description,x,sku,name,y,\n\x80ption,x,sku,name,"
+    with pytest.raises(DeliveryRefusedError, match="is a header"):
+        read(data, max_reject_share=1)
