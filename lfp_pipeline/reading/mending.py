@@ -235,7 +235,8 @@ class _Mender:
         Raises:
             AnotherHeaderError: it names other columns.
         """
-        if bad.end - bad.start > HEAD_BYTES or not self.like_header.match(self.buffer, bad.start):
+        is_none = bad.reason == INVALID_ENCODING or bad.end - bad.start > HEAD_BYTES
+        if is_none or not self.like_header.match(self.buffer, bad.start):
             return False
         record = self.buffer[bad.start : bad.end]
         values = self.grammar.values_of_header(record)
