@@ -13,14 +13,21 @@ from lfp_pipeline_tests.support import PARTITION_TAG, Project
 
 A = File("a.csv", 1_000_000, (("s1", "Ann", "x"),))
 B = File("b.csv", 2_000_000, (("s2", "Bob", "y"),))
-PURGES = File("purges", 3_000_000, (("s3", "Cid", "z"),))
-"""It can never land: the name is for what purge_products deletes."""
+NEVER = File("never.csv", 3_000_000, (("s3", "Cid", "z"),))
+"""It can never land: a file is in the place of its folder."""
 
 WRONG_CURSORS = (
     *("", "{}", "[]", "null", "no JSON", "[" * 100_000, '{"last": null}'),
     '{"last": "gone", "open": [], "tries": {}, "untried": [], "known_until": 0}',
     '{"last": null, "open": [], "tries": {"a.csv": [1]}, "untried": [], "known_until": 0}',
 )
+
+
+@pytest.fixture(autouse=True)
+def _no_folder(project: Project) -> None:
+    raw = project.data / "raw"
+    raw.mkdir()
+    (raw / NEVER.key).write_bytes(b"")
 
 
 @pytest.fixture
@@ -59,7 +66,7 @@ def fail(project: Project) -> str:
 def test_a_file_that_can_never_go_in_is_given_up_and_costs_no_look_at_old_runs(
     project: Project, read: list[int]
 ) -> None:
-    project.drop(PURGES)
+    project.drop(NEVER)
     assert [fail(project) for _ in range(3)] == ["1", "2", "3"]
     assert "1 given up" in project.tick().skip_message
     earlier_runs(project, 20, A)
@@ -76,9 +83,9 @@ def test_a_file_that_can_never_go_in_is_given_up_and_costs_no_look_at_old_runs(
 
 
 def test_a_run_that_has_not_ended_is_looked_at_until_it_has(project: Project) -> None:
-    project.drop(PURGES)
+    project.drop(NEVER)
     (request,) = project.tick().run_requests
-    tags = {**request.tags, PARTITION_TAG: PURGES.key}
+    tags = {**request.tags, PARTITION_TAG: NEVER.key}
     run = project.instance.create_run_for_job(
         project.repository.get_job("ingest_products"),
         tags=tags,
@@ -97,7 +104,7 @@ def test_a_run_that_has_not_ended_is_looked_at_until_it_has(project: Project) ->
 def test_with_a_cursor_that_is_lost_or_wrong_runs_are_counted_anew(
     project: Project, cursor: str
 ) -> None:
-    project.drop(PURGES)
+    project.drop(NEVER)
     keys = {request.run_key for _ in range(2) for request in tried(project)}
     project.cursors[file_drop.NAME] = cursor
     (request,) = tried(project)
@@ -117,7 +124,7 @@ def test_a_long_history_is_counted_some_at_a_tick_and_nothing_is_asked_for_meanw
     project: Project, read: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(counting, "RUNS_A_TICK", 10)
-    project.drop(PURGES)
+    project.drop(NEVER)
     fail(project)
     fail(project)
     earlier_runs(project, 35, A)
@@ -127,7 +134,7 @@ def test_a_long_history_is_counted_some_at_a_tick_and_nothing_is_asked_for_meanw
     for _ in range(3):
         assert project.tick().skip_message.startswith("Counting the earlier runs")
     (one,) = (tick := project.tick()).run_requests
-    assert one.run_config["ops"]["ingest"]["config"]["files"].keys() == {B.key, PURGES.key}
+    assert one.run_config["ops"]["ingest"]["config"]["files"].keys() == {B.key, NEVER.key}
     assert one.tags["lfp/attempt"] == "3"
     assert max(read) <= 10
     project.do(tick)
@@ -149,7 +156,7 @@ def test_a_file_that_was_in_and_is_not_any_more_is_asked_for_by_another_key(
 
 
 def test_what_a_file_was_tried_is_known_when_it_is_hidden_for_a_while(project: Project) -> None:
-    project.drop(PURGES)
+    project.drop(NEVER)
     assert [fail(project) for _ in range(3)] == ["1", "2", "3"]
     folder = project.inbox.with_name("hidden")
     project.inbox.rename(folder)
