@@ -29,6 +29,8 @@ from lfp_pipeline.landing.partition_key import PURGES
 Answer = TypeVar("Answer")
 
 _VERSION = 1
+_LOOKS = 6
+_PAUSE_SECONDS = 0.1
 _LOCKED_SECONDS = 10.0
 
 _SETTLED_NS = 2_000_000_000
@@ -212,7 +214,10 @@ class RawIndex:
     def differences(self) -> list[str]:
         """Return the ids of deliveries of which the index does not tell what the raw zone does."""
         keys: set[str] | None = None
-        for _ in range(2):  # What changes meanwhile differs once.
+        for attempt in range(_LOOKS):  # What changes meanwhile differs for a while.
+            if keys is not None and not keys:
+                break
+            time.sleep(_PAUSE_SECONDS * attempt)
             kept = self._ask(lambda index: set(index.execute(_ALL)), keys)
             with closing(_new_index(":memory:")) as fresh:
                 _refresh(fresh, self.root, keys)
