@@ -213,19 +213,21 @@ class RawIndex:
 
     def differences(self) -> list[str]:
         """Return the ids of deliveries of which the index does not tell what the raw zone does."""
-        keys: set[str] | None = None
-        for attempt in range(_LOOKS):  # What changes meanwhile differs for a while.
-            if keys is not None and not keys:
-                break
-            time.sleep(_PAUSE_SECONDS * attempt)
-            kept = self._ask(lambda index: set(index.execute(_ALL)), keys)
-            with closing(_new_index(":memory:")) as fresh:
-                _refresh(fresh, self.root, keys)
-                found = set(fresh.execute(_ALL))
-            kept = {row for row in kept if keys is None or row[0] in keys}
-            different = {(row[0], row[1]) for row in kept ^ found}
-            keys = {key for key, _ in different}
+        different = self._differing(None)
+        for attempt in range(1, _LOOKS):  # What changes meanwhile does not differ each time.
+            if keys := {key for key, _ in different}:
+                time.sleep(_PAUSE_SECONDS * attempt)
+                different &= self._differing(keys)
         return sorted(_delivery_id(*one) for one in different)
+
+    def _differing(self, keys: Collection[str] | None) -> set[tuple[str, str]]:
+        """Return key and stem of what the index and a new one of some partitions tell otherwise."""
+        kept = self._ask(lambda index: set(index.execute(_ALL)), keys)
+        with closing(_new_index(":memory:")) as fresh:
+            _refresh(fresh, self.root, keys)
+            found = set(fresh.execute(_ALL))
+        kept = {row for row in kept if keys is None or row[0] in keys}
+        return {(row[0], row[1]) for row in kept ^ found}
 
     def _records(self, sql: str, values: Mapping[str, str | None]) -> list[Path]:
         found = self._ask(lambda index: index.execute(sql, values).fetchall())
