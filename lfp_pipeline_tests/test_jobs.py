@@ -12,7 +12,7 @@ from lfp_pipeline_tests.support import HEADER, LEDGER, NAME_COUNTS, NO_SKU, Proj
 A = File("a.csv", 1_000_000, (("s1", "Ann", "x"), ("s2", "Bob", "y")))
 B = File("b.csv", 2_000_000, (("s1", "Ann", "z"), ("s3", "Ann", "w")))
 
-CHECKS = ["sku_unique", "rows_conserved", "reject_share", "counts_match"]
+CHECKS = ["sku_unique", "rows_conserved", "reject_share", "delivery_times", "counts_match"]
 
 
 def test_everything_in_the_inbox_goes_in_and_shows_as_materialized(project: Project) -> None:
