@@ -2,7 +2,6 @@
 
 import csv
 import json
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -25,8 +24,6 @@ KEYS = ("a.csv", "a", "b.csv", "c.csv", "d.csv")
 LARGE_BYTES = 4_500_000
 """Just large enough to be loaded directly, where the product is as it is."""
 
-_NEW_SHARE = 0.15
-"""Of files from now, which are newer than what was purged before."""
 
 _PACKINGS = ["plain"] * 4 + ["zip", "gz", "zst"]
 _CLEAN_SHARE = 0.6
@@ -193,9 +190,7 @@ class Drops:
     def _next_of(self, key: str, *, large: bool) -> File:
         earlier, random = self._dropped[key], self._random
         taken = {file.microseconds for file in earlier}
-        epoch = time.time_ns() // 1_000 - 200 if random.random() < _NEW_SHARE else 0
-        times = range(epoch + 1, epoch + 200)
-        microseconds = random.choice([at for at in times if at not in taken])
+        microseconds = random.choice([at for at in range(1, 200) if at not in taken])
         again = random.random()
         if earlier and again < 0.25:
             newest = max(earlier, key=lambda file: file.microseconds)
