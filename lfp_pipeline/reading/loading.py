@@ -81,13 +81,14 @@ def load_rows(
     Raises:
         DeliveryRefusedError: it has no usable header, or cannot be read reliably.
     """
-    head = text.head  # As it is before it is recoded.
+    original = text
     if not text.is_readable:  # The header, too, depends on the encoding.
         text = in_its_encoding(text, settings.fallback_encoding, folder, log)
     try:
         dialect = dialect_of(text, settings)
     except DeliveryRefusedError:
-        if head is not text.head and (other_format := format_of(head)):
+        is_recoded = text.encoding != original.encoding
+        if is_recoded and (other_format := format_of(original.head)):
             raise DeliveryRefusedError(other_format.refusal) from None
         raise
     rules = rules_of(settings)
