@@ -2,8 +2,8 @@
 
     raw.index    an SQLite database beside the raw zone
 
-It is a cache. The truth stays in the raw zone; nobody but this module writes the index, and whoever
-asks it brings it up to date first. The kernel notes when a folder was last changed, and nobody can
+It is a cache. The truth stays in the raw zone. Only this module writes the index, and brings it up
+to date before each question. The kernel notes when a folder was last changed, and nobody can
 put that back; a folder that has not changed since it was scanned is not looked into again. An index
 that is missing, damaged or of another version is made anew. Where it cannot be had (it is locked,
 or the disk is full or read-only), one is made in memory for the question, which takes longer.
