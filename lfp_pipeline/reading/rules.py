@@ -30,11 +30,7 @@ _IS_FORMULA = "({0} >= '=\"' AND {0} < '=#')"
 
 _BARE_NAME = "lower(regexp_replace({}, $ignored, '', 'g'))"
 
-# A name of a column is short, however it is spaced.
-_IS_NAME = f"""(
-    strlen({{column}}) <= $longest_name
-    AND contains(${{names}}, chr(10) || {_BARE_NAME.format("{column}")} || chr(10))
-)"""
+_IS_NAME = f"contains(${{names}}, chr(10) || {_BARE_NAME.format('{column}')} || chr(10))"
 
 _NAMES_COLUMNS = " AND ".join(
     _IS_NAME.format(column=one, names="all_names") for one in ("sku", "name")
@@ -76,9 +72,6 @@ CASE
     ELSE {0}
 END
 """
-_SPACED = 4
-"""A name with white space in it is at most so many times as long."""
-
 _FORMULA = '="((?:[^"]|"")*)"'
 _TRIM = "regexp_replace({}, $around, '', 'g')"
 _WITHOUT_NULLS = """
@@ -190,7 +183,6 @@ class RowRules:
             "first_letters": _either_case(first),
             "last_letters": _either_case(last),
             "all_names": names,
-            "longest_name": _SPACED * max(map(len, names.encode().split())),
             "ignored": f'{TRIMMED}|"',
         }
 
@@ -264,13 +256,12 @@ def skip_headers(connection: duckdb.DuckDBPyConnection, rules: RowRules) -> int:
         AnotherHeaderError: a row is another header: what follows it would be read into the wrong
             columns.
     """
-    bound = {name: rules.parameters[name] for name in ("longest_name", "ignored")}
-    names = rules.names
-    del names["all_names"]
-    (number,) = connection.execute(_ANOTHER_HEADER, bound | names).fetchall()[0]
+    bound = rules.names | {"ignored": rules.parameters["ignored"]}
+    del bound["all_names"]
+    (number,) = connection.execute(_ANOTHER_HEADER, bound).fetchall()[0]
     if number is not None:
         raise AnotherHeaderError(place="Row", number=number)
-    return _written(connection.execute(_SKIP_HEADERS, bound | names))
+    return _written(connection.execute(_SKIP_HEADERS, bound))
 
 
 def broken_rules(

@@ -47,6 +47,13 @@ def test_repeated_headers_are_neither_rows_nor_rejects(tmp_path: Path, way: str)
     assert "Name" not in {name for name, _ in found.products.values()}
 
 
+@pytest.mark.parametrize("more", ["", ",extra"])
+def test_a_repeated_header_may_be_spaced_widely(tmp_path: Path, more: str):
+    again = f"na{' ' * 60}me,s{' ' * 300}ku,description{more}\n"
+    found = take(tmp_path, "name,sku,description\n" + rows(6) + again + rows(6, start=6))
+    assert (len(found.products), found.headers, found.rejects) == (12, 1, [])
+
+
 def test_many_repeated_headers_refuse_no_file(tmp_path: Path):
     data = "".join("name,sku,description\n" + rows(3, start=3 * number) for number in range(40))
     found = take(tmp_path, data)

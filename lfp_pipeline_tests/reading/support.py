@@ -196,9 +196,7 @@ def expected(
 def _skipped(row: Row, values: Sequence[bytes]) -> str:
     if all(character in BLANKS for value in values for character in value.decode()):
         return "blank"
-    # A name of a column is short, however it is spaced.
-    names = [bare_name(value) if len(value.encode()) <= 44 else value for value in row[1:]]
-    return "header" if is_header(names) else ""
+    return "header" if is_header([bare_name(value) for value in row[1:]]) else ""
 
 
 def clean(value: str, null_tokens: Sequence[str] = ()) -> str:
