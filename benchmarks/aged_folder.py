@@ -102,10 +102,10 @@ def _land(
     for number in range(files):
         name = f"f{number:06}.csv"
         count = deliveries // files + (number < deliveries % files)
-        yield from _versions(settings.raw_dir, name, count, id_)
         newest = settings.inbox_dir / name
         newest.write_bytes(_content(name, count - 1))
-        _set_time(newest, count - 1)
+        _set_time(newest, count - 1)  # Before its outcome is noted: else it was dropped anew.
+        yield from _versions(settings.raw_dir, name, count, id_)
     if versions_of_one:
         yield from _versions(settings.raw_dir, FEED, versions_of_one, id_)
 

@@ -26,7 +26,7 @@ from lfp_pipeline.landing.inbox import InboxFile, Listing, list_inbox
 from lfp_pipeline.landing.inbox_source import InboxSource
 from lfp_pipeline.landing.intents import is_pruned
 from lfp_pipeline.landing.locations import source_at
-from lfp_pipeline.landing.outcomes import Outcome, is_dropped_anew, read_outcome
+from lfp_pipeline.landing.outcomes import is_dropped_anew, read_outcome
 from lfp_pipeline.landing.partition_key import partition_key
 from lfp_pipeline.landing.raw_index import Landed
 from lfp_pipeline.landing.raw_zone import RawZone
@@ -42,8 +42,6 @@ from lfp_pipeline.warehouse.laws import product_count
 from lfp_pipeline.warehouse.ledger import accounts, statuses
 from lfp_pipeline.warehouse.published import PublishedCopy
 from lfp_pipeline.warehouse.schema import database_id
-
-_STATUSES = {status.value: status for status in Status}
 
 _UNPACKED_TO_PACKED = 10
 """So many times as large a packed file is taken to be, to see which are small."""
@@ -308,8 +306,12 @@ class Engine:
 
     def outcomes(self, files: Sequence[InboxFile]) -> list[Status | None]:
         """What became of each of these versions of files, as `outcome` tells it."""
-        outcomes = self.raw_zone.outcomes(files, self.warehouse.told_id())
-        return list(map(_status, outcomes))
+        ends = (landed.ended if landed else None for landed in self.ended(files))
+        return [None if end is None else Status(end) for end in ends]
+
+    def ended(self, files: Sequence[InboxFile]) -> list[Landed | None]:
+        """The delivery that each of these versions of files is, if that came to its end."""
+        return self.raw_zone.ended(files, self.warehouse.told_id())
 
     def list_inbox(self) -> Listing:
         """What is in the inbox now.
@@ -501,12 +503,6 @@ def _is_unfinished(
         # A run died after the commit: found to be in, it is noted where sensors look.
         or not landed.has_ended(id_)
     )
-
-
-def _status(outcome: Outcome | None) -> Status | None:
-    if outcome is None:
-        return None
-    return _STATUSES[outcome.status]
 
 
 def _not_tried(delivery: Delivery) -> Ingested:

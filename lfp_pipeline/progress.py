@@ -70,6 +70,8 @@ def some_of(names: Sequence[str], number: int | None = None, most: int = 5) -> s
 
 def printable(text: str) -> str:
     """Return a text on one line; what cannot be printed is spelled out."""
+    if text.isprintable():  # As nearly all is.
+        return text
     return "".join(
         character if character.isprintable() else ascii(character)[1:-1] for character in text
     )

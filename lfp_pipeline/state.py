@@ -19,6 +19,7 @@ from lfp_pipeline.errors import LandingError, LfpError, SettingsError
 from lfp_pipeline.holds import living
 from lfp_pipeline.landing.delivery import Delivery
 from lfp_pipeline.landing.inbox import InboxFile, Listing, Skipped
+from lfp_pipeline.landing.raw_index import Landed
 from lfp_pipeline.progress import counted
 from lfp_pipeline.warehouse.account import Account, Status
 from lfp_pipeline.warehouse.writer_lock import Turn
@@ -129,9 +130,8 @@ def state_of(engine: Engine) -> State:
     settings = engine.settings
     problems: list[str] = []
     listing = _inbox(engine, problems)
-    ended = (Status.MERGED, Status.REFUSED, Status.REVERTED)
-    outcomes = zip(listing.ready, engine.outcomes(listing.ready), strict=True)
-    not_in = [file for file, outcome in outcomes if outcome not in ended]
+    told = list(zip(listing.ready, engine.ended(listing.ready), strict=True))
+    not_in = [file for file, ended in told if ended is None]
     written = {file for file in not_in if engine.is_being_written(file)}
     pending = [file for file in not_in if file not in written]
     lock = engine.warehouse.lock
@@ -167,7 +167,7 @@ def state_of(engine: Engine) -> State:
             )
         ),
         is_outdated=engine.published.is_outdated,
-        warnings=[*_time_warnings(tables, engine), *_older_versions(listing, engine)],
+        warnings=[*_time_warnings(tables, engine), *_older_versions(told, engine)],
         feed_errors=_feed_errors(engine, problems),
         disk={
             "database": engine.warehouse.size_bytes,
@@ -241,16 +241,17 @@ def _time_warnings(tables: Tables | None, engine: Engine) -> Iterator[str]:
                 yield f"{delivery.delivery_id}: {warning}"
 
 
-def _older_versions(listing: Listing, engine: Engine) -> Iterator[str]:
+def _older_versions(
+    told: Sequence[tuple[InboxFile, Landed | None]], engine: Engine
+) -> Iterator[str]:
     raw_zone = engine.raw_zone
-    versions = raw_zone.index.judged(listing.ready, lambda landed, _: landed)
-    for file, landed in zip(listing.ready, versions, strict=True):
+    for file, landed in told:
         if landed and not landed.is_newest:
             with suppress(LandingError):  # Its record cannot be read.
                 delivery = raw_zone.find(landed.delivery_id)
                 if newer := raw_zone.newer_than(delivery):
-                    told = older_version(delivery, newer)
-                    yield f"{file.name} in the inbox is an older version. {told}"
+                    advice = older_version(delivery, newer)
+                    yield f"{file.name} in the inbox is an older version. {advice}"
 
 
 def _size(path: Path) -> int:

@@ -83,8 +83,7 @@ PRAGMA user_version = {_VERSION};
 _ASKED = "CREATE TEMP TABLE asked (number INTEGER PRIMARY KEY, key TEXT, version_us INT, size INT)"
 
 _LANDED = """
-:root || key || '/' || stem || '.raw', key || '#' || replace(stem, '-', '#'),
-    ended, noted_id, noted_ns, reverted, pruned_ns,
+:root, key, stem, ended, noted_id, noted_ns, reverted, pruned_ns,
     (SELECT max(stem) FROM deliveries AS newest WHERE newest.key = deliveries.key) = stem
 """
 
@@ -112,8 +111,9 @@ class Landed(NamedTuple):
     """What the raw zone tells of a delivery.
 
     Attributes:
-        raw: path of its raw file.
-        delivery_id: its name.
+        root: the raw zone's folder, with a `/` at its end.
+        key: its partition.
+        stem: of the names of its files.
         ended: the status that is noted of it, if that is an end, and what people want; or None.
         noted_id: the database that the note speaks of.
         noted_ns: when it was noted, as a file time.
@@ -122,14 +122,25 @@ class Landed(NamedTuple):
         is_newest: whether it is the newest delivery of its partition.
     """
 
-    raw: str
-    delivery_id: str
+    root: str
+    key: str
+    stem: str
     ended: str | None
     noted_id: str | None
     noted_ns: int
     reverted: bool
     pruned_ns: int | None
     is_newest: bool
+
+    @property
+    def raw(self) -> str:
+        """Path of its raw file."""
+        return f"{self.root}{self.key}/{self.stem}.raw"
+
+    @property
+    def delivery_id(self) -> str:
+        """Its name."""
+        return _delivery_id(self.key, self.stem)
 
     def has_ended(self, database_id: str | None) -> bool:
         """Whether an end in that database is noted."""
@@ -361,14 +372,21 @@ def _changed(
     index: sqlite3.Connection, root: Path, keys: Collection[str] | None
 ) -> dict[str, _FolderState | None]:
     """Return the folders that are not as they were when they were scanned, as they are."""
-    sql, values = "SELECT key, inode, changed_ns FROM folders", []
-    if keys is not None:
-        sql, values = f"{sql} WHERE key IN (SELECT value FROM json_each(?))", [json.dumps([*keys])]
-    found = index.execute(sql, values)
-    known = {key: (inode, changed_ns) for key, inode, changed_ns in found}
-    present = _folder_states(root, keys)
+    known, present = _known_states(index, keys), _folder_states(root, keys)
     changed = {key: state for key, state in present.items() if known.get(key) != state}
-    return changed | dict.fromkeys(known.keys() - present.keys())
+    gone = known.keys() - present.keys()
+    return changed | dict.fromkeys(gone if keys is None else gone & set(keys))
+
+
+def _known_states(
+    index: sqlite3.Connection, keys: Collection[str] | None
+) -> dict[str, _FolderState]:
+    """Return the folders as they were when they were scanned: at least these, or all."""
+    sql, values = "SELECT key, inode, changed_ns FROM folders", []
+    (count,) = index.execute("SELECT count(*) FROM folders").fetchone()
+    if keys is not None and len(keys) < count // 2:  # To read all of them is faster than most.
+        sql, values = f"{sql} WHERE key IN (SELECT value FROM json_each(?))", [json.dumps([*keys])]
+    return {key: (inode, changed_ns) for key, inode, changed_ns in index.execute(sql, values)}
 
 
 def _folder_states(root: Path, keys: Collection[str] | None) -> dict[str, _FolderState]:

@@ -32,7 +32,6 @@ from lfp_pipeline.landing.intact import TOUCHED_AT, check_intact
 from lfp_pipeline.landing.intents import is_pruned, keep_again
 from lfp_pipeline.landing.outcomes import (
     MERGED,
-    Outcome,
     confirm_outcome,
     forget_outcome,
     is_dropped_anew,
@@ -300,14 +299,12 @@ class RawZone:
         """Whether of a delivery of a partition no end in that database is noted."""
         return self.index.has_unended(key, database_id)
 
-    def outcome(self, file: InboxFile, database_id: str | None) -> Outcome | None:
-        """What became of that version of a file; None: it is not in yet, or is to land again."""
-        (outcome,) = self.outcomes([file], database_id)
-        return outcome
+    def ended(self, files: Sequence[InboxFile], database_id: str | None) -> list[Landed | None]:
+        """Return for each version of a file its delivery, if that came to an end in that database.
 
-    def outcomes(self, files: Sequence[InboxFile], database_id: str | None) -> list[Outcome | None]:
-        """What became of each of these versions of files, as `outcome` tells it."""
-        return self.index.judged(files, partial(_outcome, database_id))
+        None, too, if the file is to land again: it was dropped anew, or brings lost bytes.
+        """
+        return self.index.judged(files, partial(_ended, database_id))
 
     def has_twin(self, delivery: Delivery) -> bool:
         """Whether another delivery of its partition has the same digest, as far as names tell."""
@@ -436,13 +433,10 @@ def _readable(records: Iterable[Path], log: logging.Logger) -> list[Delivery]:
     return sorted(deliveries, key=lambda one: one.age)
 
 
-def _outcome(database_id: str | None, landed: Landed, file: InboxFile) -> Outcome | None:
-    """What became of a delivery that is that version of a file; None: no end, or lost bytes."""
-    if landed.ended is None or not landed.has_ended(database_id) or landed.is_to_land_again(file):
+def _ended(database_id: str | None, landed: Landed, file: InboxFile) -> Landed | None:
+    if not landed.has_ended(database_id) or landed.is_to_land_again(file):
         return None
-    if is_dropped_anew(file, landed.noted_ns):
-        return None
-    return Outcome(landed.ended, landed.noted_ns)
+    return None if is_dropped_anew(file, landed.noted_ns) else landed
 
 
 def as_recorded(delivery: Delivery) -> Delivery:

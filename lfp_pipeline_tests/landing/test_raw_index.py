@@ -59,7 +59,7 @@ def versions(inbox: Path) -> tuple[InboxFile, ...]:
 
 
 def outcomes(zone: RawZone, inbox: Path) -> list[str | None]:
-    return [one and one.status for one in zone.outcomes(versions(inbox), "db")]
+    return [one and one.ended for one in zone.ended(versions(inbox), "db")]
 
 
 def unended(zone: RawZone) -> list[str]:

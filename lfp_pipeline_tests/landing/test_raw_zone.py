@@ -514,13 +514,13 @@ def version_of(file: Path) -> InboxFile:
 def test_a_delivery_is_unended_until_its_outcome_is_noted(zone: RawZone, file: Path) -> None:
     delivery = land(zone, file)
     version = version_of(file)
-    assert zone.outcome(version, "db") is None
+    assert zone.ended([version], "db") == [None]
     assert zone.unended("db", LOG) == [delivery]
     note_outcome(delivery.path, "refused", "db")
     note_outcome(delivery.path, "merged", "db")
-    outcome = zone.outcome(version, "db")
-    assert outcome is not None
-    assert outcome.status == "merged"
+    (landed,) = zone.ended([version], "db")
+    assert landed is not None
+    assert landed.ended == "merged"
     assert zone.unended("db", LOG) == []
 
 
@@ -547,10 +547,14 @@ def test_an_outcome_is_that_of_the_partition_the_time_and_the_size(
     delivery = land(zone, file)
     note_outcome(delivery.path, "merged", "db")
     this = version_of(file)
-    assert zone.outcome(this, "db") is not None
-    assert zone.outcome(replace(this, name="other.csv"), "db") is None
-    assert zone.outcome(replace(this, size_bytes=this.size_bytes + 1), "db") is None
-    assert zone.outcome(replace(this, mtime_ns=this.mtime_ns + 1000), "db") is None
+    others = [
+        replace(this, name="other.csv"),
+        replace(this, size_bytes=this.size_bytes + 1),
+        replace(this, mtime_ns=this.mtime_ns + 1000),
+    ]
+    found, *of_others = zone.ended([this, *others], "db")
+    assert found is not None
+    assert of_others == [None] * 3
 
 
 def test_a_raw_zone_that_does_not_exist_yet_is_empty(zone: RawZone) -> None:
