@@ -26,7 +26,7 @@ from lfp_pipeline.landing.inbox import InboxFile, Listing, list_inbox
 from lfp_pipeline.landing.inbox_source import InboxSource
 from lfp_pipeline.landing.intents import is_pruned
 from lfp_pipeline.landing.locations import source_at
-from lfp_pipeline.landing.outcomes import is_dropped_anew, read_outcome
+from lfp_pipeline.landing.outcomes import read_outcome
 from lfp_pipeline.landing.partition_key import partition_key
 from lfp_pipeline.landing.raw_index import Landed
 from lfp_pipeline.landing.raw_zone import RawZone
@@ -206,9 +206,7 @@ class Engine:
             status_of, id_ = statuses(connection), database_id(connection)
 
             def ended(landed: Landed, file: InboxFile) -> Landed | None:
-                dropped_anew = landed.has_ended(id_) and is_dropped_anew(file, landed.noted_ns)
-                is_ended = not dropped_anew and _is_ended(landed, file, status_of)
-                return landed if is_ended else None
+                return landed if _is_ended(landed, file, status_of) else None
 
             found = self.raw_zone.index.judged(files, ended)
             self._note_again(filter(None, found), status_of, id_, log)

@@ -13,9 +13,11 @@ from lfp_pipeline.errors import OperationRefusedError
 from lfp_pipeline.landing import intact
 from lfp_pipeline.landing.delivery import Delivery, TextFormat
 from lfp_pipeline.landing.intents import is_pruned
+from lfp_pipeline.landing.outcomes import note_outcome
 from lfp_pipeline.operations.export import export_tables
 from lfp_pipeline.operations.prune import prune_raw
 from lfp_pipeline.operations.purge import Selection, purge_products
+from lfp_pipeline.operations.rebuild import rebuild_products
 from lfp_pipeline.operations.revert import reinstate_delivery, revert_delivery
 from lfp_pipeline.operations.verify import verify
 from lfp_pipeline.state import state_of
@@ -199,13 +201,38 @@ def test_what_was_refused_and_is_pruned_is_not_offered_by_the_sensor(project: Pr
 def test_of_two_versions_alike_in_time_and_size_the_one_that_is_there_is_enough(
     project: Project,
 ) -> None:
-    twin = File("a.csv", 1_000_000, (("s1", "Eva", "x"), ("s2", "Bob", "y")))
     project.engine.raw_zone.find(A.delivery_id).path.unlink()
-    project.drop(twin)
-    assert len(twin.content) == len(A.content)
+    project.drop(TWIN)
+    assert len(TWIN.content) == len(A.content)
     take_in(project, "job")
-    assert project.engine.raw_zone.deliveries("a.csv")[-1].path.read_bytes() == twin.content
+    assert project.engine.raw_zone.deliveries("a.csv")[-1].path.read_bytes() == TWIN.content
     assert ("s1", "Eva", "x") in [row[:3] for row in project.products]
+    assert_nothing_is_offered(project)
+
+
+TWIN = File("a.csv", 1_000_000, (("s1", "Eva", "x"), ("s2", "Bob", "y")))
+"""Of the same time and size as A."""
+
+
+@pytest.mark.parametrize("after", ["merge", "revert", "rebuild"])
+@ways
+def test_a_twin_that_was_dropped_before_an_outcome_is_noted_is_merged(
+    project: Project, way: str, after: str
+) -> None:
+    project.drop(TWIN)
+    if after == "revert":
+        revert_delivery(project.engine, A.delivery_id, LOG)
+    elif after == "rebuild":
+        project.engine.warehouse.path.unlink()
+        rebuild_products(project.engine, LOG)
+    else:
+        note_outcome(
+            project.engine.raw_zone.find(A.delivery_id).path,
+            "merged",
+            str(project.engine.warehouse.told_id()),
+        )
+    take_in(project, way)
+    assert [row[:3] for row in project.products] == list(TWIN.rows)
     assert_nothing_is_offered(project)
 
 

@@ -56,6 +56,8 @@ class Delivery:
         text_format: how it is written, as far as its source says.
         stated_at: when its source says that this version came to be, in UTC without a zone; None:
             at `delivered_at`, or the source does not say.
+        source_ctime_ns: when the file that it was read from was last written, moved or touched;
+            None: it was no file of this machine, or that was not recorded.
         completes: the id of an earlier delivery of the partition that is the begin of this one, and
             ends inside a record: an unfinished upload.
     """
@@ -70,6 +72,7 @@ class Delivery:
     kind: Kind = Kind.PRODUCTS
     text_format: TextFormat = TextFormat()
     stated_at: datetime | None = None
+    source_ctime_ns: int | None = None
     completes: str | None = None
 
     @property

@@ -5,7 +5,7 @@ what the server has now, and so it is newer. The time of a file on this machine 
 was written; but no file was written after it landed.
 """
 
-from collections.abc import Callable
+from collections.abc import Container
 from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import NamedTuple
@@ -26,20 +26,25 @@ def time_of_file(
     stated_at: datetime,
     now: datetime,
     newest: Version | None,
-    is_taken: Callable[[datetime], bool],
+    same_time: Version | None,
+    taken: Container[datetime],
 ) -> datetime:
-    """Return the time of a version of a file that has not landed before.
+    """Return the time of a version of a file.
+
+    Of two with the same time, the one that lands later is newer. So it is where the time of the
+    file, or of the newest version, is in the future.
 
     Args:
         stated_at: when the file was modified.
         now: when it lands.
         newest: the newest version in its partition.
-        is_taken: whether another version has a time. Of two with the same, this one is newer.
+        same_time: the newest version that was modified at that time.
+        taken: the times of other versions in its partition.
     """
-    if stated_at > now:
+    if stated_at > now or (newest and newest.delivered_at > now):
         return _time_after(newest, now)
-    moment = stated_at
-    while is_taken(moment):
+    moment = stated_at if same_time is None else same_time.delivered_at + _INSTANT
+    while moment in taken:
         moment += _INSTANT
     return moment
 
@@ -49,7 +54,8 @@ def time_of_fetched(
 ) -> datetime:
     """Return the time of what a server had: other bytes than the newest ones are newer.
 
-    The newest bytes once more are the same delivery, unless the server gives them a newer time.
+    The newest bytes once more are the same delivery, unless the server gives them a newer time
+    that is not of the future.
 
     Args:
         fetched: what the server says of the bytes.
@@ -63,7 +69,7 @@ def time_of_fetched(
         return moment
     is_newer = moment > newest.delivered_at
     is_newest = sha256.startswith(newest.digest)
-    if is_newest and (polled or fetched.modified is None or not is_newer):
+    if is_newest and (polled or not is_newer or moment != fetched.modified):
         return newest.delivered_at
     return moment if is_newer else _time_after(newest, now)
 

@@ -6,14 +6,12 @@ of the delivery now, that is offered again, and found to be in, or taken in or o
 """
 
 import os
-import time
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
 from lfp_pipeline.landing.durable import publish, sync_folder, temporary_beside
-from lfp_pipeline.landing.inbox import InboxFile
 from lfp_pipeline.landing.intents import is_reverted
 
 _SUFFIX = ".outcome"
@@ -64,17 +62,6 @@ def forget_outcome(raw: Path) -> None:
         sync_folder(raw.parent)
 
 
-def confirm_outcome(raw: Path) -> None:
-    """Say that the outcome of a delivery holds for the same bytes, which have landed again now.
-
-    What was refused may be tried again: that notes its outcome.
-    """
-    with suppress(OSError):  # There is none, or it is offered once more.
-        noted = read_note(raw.with_suffix(_SUFFIX))
-        if noted.status in {MERGED, REVERTED}:
-            note_outcome(raw, noted.status, noted.database_id)
-
-
 def last_noted(raw: Path) -> str | None:
     """What was noted of a delivery last, in whichever database; None: nothing ever was."""
     try:
@@ -102,11 +89,3 @@ def read_note(path: Path) -> Note:
     with path.open(errors="replace") as file:
         status, _, database_id = file.read().strip().partition(" ")
         return Note(status, database_id, os.fstat(file.fileno()).st_mtime_ns)
-
-
-def is_dropped_anew(file: InboxFile, noted_ns: int) -> bool:
-    """Whether a file was written, moved or touched after the outcome of its version was noted.
-
-    A file from a clock that goes ahead is not, until that time has come.
-    """
-    return noted_ns < file.ctime_ns <= time.time_ns()

@@ -28,7 +28,7 @@ from lfp_pipeline.landing.partition_key import PURGES
 
 Answer = TypeVar("Answer")
 
-_VERSION = 1
+_VERSION = 2
 _LOOKS = 6
 _PAUSE_SECONDS = 0.1
 _LOCKED_SECONDS = 10.0
@@ -71,6 +71,7 @@ CREATE TABLE deliveries (
     noted_ns INTEGER,
     reverted INTEGER NOT NULL,
     pruned_ns INTEGER,
+    source_ctime_ns INTEGER,
     disk_bytes INTEGER NOT NULL,
     PRIMARY KEY (key, stem)
 ) WITHOUT ROWID;
@@ -83,7 +84,7 @@ PRAGMA user_version = {_VERSION};
 _ASKED = "CREATE TEMP TABLE asked (number INTEGER PRIMARY KEY, key TEXT, version_us INT, size INT)"
 
 _LANDED = """
-:root, key, stem, ended, noted_id, noted_ns, reverted, pruned_ns,
+:root, key, stem, ended, noted_id, noted_ns, reverted, pruned_ns, source_ctime_ns,
     (SELECT max(stem) FROM deliveries AS newest WHERE newest.key = deliveries.key) = stem
 """
 
@@ -93,7 +94,7 @@ WHERE size = size_bytes
 ORDER BY number, stem
 """
 
-_OF_PARTITION = f"SELECT {_LANDED} FROM deliveries WHERE key = :key ORDER BY stem"
+_OF_PARTITION = f"SELECT {_LANDED} FROM deliveries WHERE key = :key"
 
 # Of what is pruned, nothing can be taken in; it can be taken out.
 _UNENDED = """
@@ -102,7 +103,8 @@ WHERE (reverted OR pruned_ns IS NULL) AND (ended IS NULL OR noted_id IS NOT :dat
 """
 
 _ALL = """
-SELECT key, stem, version_us, size_bytes, ended, noted_id, noted_ns, reverted, pruned_ns, disk_bytes
+SELECT key, stem, version_us, size_bytes, ended, noted_id, noted_ns, reverted, pruned_ns,
+    source_ctime_ns, disk_bytes
 FROM deliveries
 """
 
@@ -116,9 +118,11 @@ class Landed(NamedTuple):
         stem: of the names of its files.
         ended: the status that is noted of it, if that is an end, and what people want; or None.
         noted_id: the database that the note speaks of.
-        noted_ns: when it was noted, as a file time.
+        noted_ns: when it was noted, as a file time; None: it was not.
         reverted: whether it is to count as if it had never come.
         pruned_ns: when it was noted that its bytes are not kept; None: they are.
+        source_ctime_ns: when the file that it was read from was last written, moved or touched;
+            None: that was not recorded.
         is_newest: whether it is the newest delivery of its partition.
     """
 
@@ -127,9 +131,10 @@ class Landed(NamedTuple):
     stem: str
     ended: str | None
     noted_id: str | None
-    noted_ns: int
+    noted_ns: int | None
     reverted: bool
     pruned_ns: int | None
+    source_ctime_ns: int | None
     is_newest: bool
 
     @property
@@ -147,10 +152,21 @@ class Landed(NamedTuple):
         return self.ended is not None and self.noted_id == database_id
 
     def is_to_land_again(self, file: InboxFile) -> bool:
-        """Whether the delivery has lost bytes, which that file of its version brings."""
+        """Whether that file of its version may have other bytes, or brings bytes that were lost."""
+        if self._is_dropped_anew(file):
+            return True
         if self.pruned_ns is None and _size_of(self.raw) == file.size_bytes:
             return False
         return is_to_land_again(Path(self.raw), file.size_bytes, file.ctime_ns)
+
+    def _is_dropped_anew(self, file: InboxFile) -> bool:
+        """Whether a file was written, moved or touched since its version landed.
+
+        Where that was not recorded: since the outcome was noted, but not in the future.
+        """
+        if self.source_ctime_ns is not None:
+            return file.ctime_ns != self.source_ctime_ns
+        return self.noted_ns is not None and self.noted_ns < file.ctime_ns <= time.time_ns()
 
 
 class RawIndex:
@@ -193,15 +209,21 @@ class RawIndex:
 
         return self._ask(look_up, {key for _, key, _, _ in asked})
 
-    def deliveries(self, key: str) -> list[Landed]:
-        """Return the deliveries of a partition, oldest first."""
+    def deliveries(self, key: str, stated_at: datetime | None = None) -> list[Landed]:
+        """Return the deliveries of a partition, oldest first.
 
-        def look_up(index: sqlite3.Connection) -> list[Landed]:
-            # Names sort as time does.
-            found = index.execute(_OF_PARTITION, {"root": self._root, "key": key})
-            return list(map(Landed._make, found))
-
-        return self._ask(look_up, {key})
+        Args:
+            key: which partition.
+            stated_at: only those which their source dates so; None: all.
+        """
+        sql, values = _OF_PARTITION, {"root": self._root, "key": key, "version_us": 0}
+        if stated_at is not None:
+            sql, values["version_us"] = (
+                f"{sql} AND version_us = :version_us",
+                _microseconds(stated_at),
+            )
+        sql = f"{sql} ORDER BY stem"  # Names sort as time does.
+        return self._ask(lambda index: list(map(Landed._make, index.execute(sql, values))), {key})
 
     def unended(self, database_id: str | None) -> list[Path]:
         """Return the records of all deliveries of which no end in that database is noted."""
@@ -427,7 +449,7 @@ def _scan(index: sqlite3.Connection, root: Path, key: str, started_ns: int) -> N
         "DELETE FROM deliveries WHERE key = ? AND stem = ?", [(key, stem) for stem in gone]
     )
     index.executemany(
-        "INSERT OR REPLACE INTO deliveries VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", rows
+        "INSERT OR REPLACE INTO deliveries VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", rows
     )
 
 
@@ -454,11 +476,11 @@ def _entries(folder: Path) -> dict[str, _Entries]:
 def _seen(entries: _Entries, started_ns: int) -> str:
     """Return what tells these files from others of the same names; empty: nothing does, yet.
 
-    Inodes alone do not: that of a removed file is the next one's. Of records and raw files they do:
-    under one name, all have the same to tell.
+    Inodes alone do not: that of a removed file is the next one's. Of raw files they do: under one
+    name, all have the same bytes.
     """
     seen = [f"{suffix} {entries[suffix].inode()}" for suffix in _SUFFIXES if suffix in entries]
-    for suffix in ("outcome", "pruned"):
+    for suffix in ("json", "outcome", "pruned"):
         if entry := entries.get(suffix):
             changed_ns = entry.stat().st_ctime_ns
             if not _is_settled(changed_ns, started_ns):
@@ -469,24 +491,23 @@ def _seen(entries: _Entries, started_ns: int) -> str:
 
 def _told(entries: _Entries) -> tuple[object, ...]:
     """Return what the files of a delivery tell, in the order of the columns."""
-    version_us = size_bytes = ended = noted_id = noted_ns = pruned_ns = None
-    with suppress(OSError, ValueError, KeyError, TypeError):  # Whoever asks for it tells of that.
-        record = json.loads(Path(entries["json"].path).read_bytes())
+    version_us = size_bytes = pruned_ns = source_ctime_ns = None
+    noted: tuple[str | None, str | None, int | None] = (None, None, None)
+    # Whoever asks for the record tells of what is wrong with it.
+    with suppress(OSError, ValueError, KeyError, TypeError, RecursionError):
+        record = dict(json.loads(Path(entries["json"].path).read_bytes()))
         moment = datetime.fromisoformat(record.get("stated_at") or record["delivered_at"])
         version_us, size_bytes = _microseconds(moment), int(record["size_bytes"])
+        source_ctime_ns = record.get("source_ctime_ns")
     reverted = "reverted" in entries
     if note := entries.get("outcome"):
         with suppress(FileNotFoundError):
-            noted = read_note(Path(note.path))
-            ended, noted_id, noted_ns = (
-                noted.end(reverted=reverted),
-                noted.database_id,
-                noted.noted_ns,
-            )
+            read = read_note(Path(note.path))
+            noted = read.end(reverted=reverted), read.database_id, read.noted_ns
     if pruned := entries.get("pruned"):
         pruned_ns = pruned.stat().st_ctime_ns
     disk_bytes = sum(entry.stat().st_size for entry in entries.values())
-    return version_us, size_bytes, ended, noted_id, noted_ns, reverted, pruned_ns, disk_bytes
+    return version_us, size_bytes, *noted, reverted, pruned_ns, source_ctime_ns, disk_bytes
 
 
 def _microseconds(moment: datetime) -> int:

@@ -32,9 +32,8 @@ from lfp_pipeline.landing.intact import TOUCHED_AT, check_intact
 from lfp_pipeline.landing.intents import is_pruned, keep_again
 from lfp_pipeline.landing.outcomes import (
     MERGED,
-    confirm_outcome,
+    REVERTED,
     forget_outcome,
-    is_dropped_anew,
     last_noted,
 )
 from lfp_pipeline.landing.partition_key import PURGES, is_partition_key
@@ -113,6 +112,7 @@ class RawZone:
                     kind=kind,
                     text_format=fetched.text_format,
                     stated_at=None if fetched.modified == delivered_at else fetched.modified,
+                    source_ctime_ns=None if polled else fetched.ctime_ns,
                     completes=_unfinished(before, sink, file, temporary),
                 )
                 return self._keep(delivery, file, temporary, log)
@@ -120,23 +120,29 @@ class RawZone:
     def _time(
         self, key: str, fetched: Fetched, sha256: str, landed_at: datetime, *, polled: bool
     ) -> datetime:
-        """Return the time of a version: if it has landed before, that of its record."""
+        """Return the time of a version: if it has landed before, that of its record.
+
+        A file that went back to the bytes of an earlier version of the same time is a new version;
+        the file of that version itself is not.
+        """
         stated_at = fetched.modified
         if stated_at is None or polled or not fetched.is_file_time:
             newest = self._newest_version(key)
             return time_of_fetched(fetched, sha256, landed_at, newest, polled=polled)
-        folder = self.root / key
-
-        def is_taken(moment: datetime) -> bool:
-            others = folder.glob(f"{stamp(moment)}-*.json")
-            return any(not other.stem.endswith(f"-{sha256[:16]}") for other in others)
-
-        for record in folder.glob(f"[!.]*-{sha256[:16]}.json"):
-            with suppress(LandingError):  # The record is written anew, if it is that of the time.
-                recorded = _read_record(record)
-                if recorded.version_time == stated_at:
-                    return recorded.delivered_at
-        return time_of_file(stated_at, landed_at, self._newest_version(key), is_taken)
+        same_time = self.index.deliveries(key, stated_at)
+        for one in same_time:
+            version = _version(one.stem)
+            is_in_force = one is same_time[-1] or one.source_ctime_ns in {None, fetched.ctime_ns}
+            if version.digest == sha256[:16] and is_in_force:
+                return version.delivered_at
+        versions = list(map(_version, _record_names(self.root / key)))
+        return time_of_file(
+            stated_at,
+            landed_at,
+            newest=max(versions, default=None),
+            same_time=_version(same_time[-1].stem) if same_time else None,
+            taken={one.delivered_at for one in versions if one.digest != sha256[:16]},
+        )
 
     def _last_version(self, key: str) -> Delivery | None:
         """Return the newest delivery of a partition, if its record can be read."""
@@ -146,11 +152,7 @@ class RawZone:
 
     def _newest_version(self, key: str) -> Version | None:
         """Return the newest version in a partition, as the name of its record tells it."""
-        record = self._newest_record(key)
-        if record is None:
-            return None
-        time, _, digest = record.stem.partition("-")
-        return Version(parse_stamp(time), digest)
+        return max(map(_version, _record_names(self.root / key)), default=None)
 
     def _newest_record(self, key: str) -> Path | None:
         newest = max(_record_names(self.root / key), default=None)  # Names sort as time does.
@@ -170,23 +172,11 @@ class RawZone:
             raise LandingError(msg, permanent=True)
         is_kept = recorded is not None and _is_intact(recorded)
         if recorded is not None:
-            text_format = _text_format_to_keep(recorded, delivery.text_format, log)
-            kept = recorded
-            if not is_kept:
-                kept = replace(
-                    delivery,
-                    kind=recorded.kind,
-                    stated_at=recorded.stated_at,
-                    completes=recorded.completes,
-                )
-            delivery = replace(kept, text_format=text_format)
+            delivery = _landed_again(recorded, delivery, is_kept=is_kept, log=log)
         is_recorded = is_kept and delivery == recorded
         was_pruned = is_pruned(delivery.path)
-        if was_pruned or not is_recorded:
-            # What it has won may have been given up, or it is to be read in another way.
+        if was_pruned or not (is_kept and recorded and _ends_alike(delivery, recorded)):
             forget_outcome(delivery.path)
-        else:
-            confirm_outcome(delivery.path)
         if not is_kept:
             publish(file, temporary, delivery.path)
         if was_pruned:
@@ -329,7 +319,7 @@ class RawZone:
         }
         if delivery.text_format == TextFormat():
             del content["text_format"]
-        for name in ("stated_at", "completes"):
+        for name in ("stated_at", "source_ctime_ns", "completes"):
             if content[name] is None:
                 del content[name]
         content[TOUCHED_AT] = delivery.path.stat().st_ctime_ns
@@ -415,6 +405,45 @@ def _is_intact(delivery: Delivery) -> bool:
     return True
 
 
+def _landed_again(
+    recorded: Delivery, landed: Delivery, *, is_kept: bool, log: logging.Logger
+) -> Delivery:
+    """Return what the record of a delivery is to tell, now that its bytes have landed again.
+
+    Args:
+        recorded: what it tells.
+        landed: what it would tell, had they landed for the first time.
+        is_kept: whether the raw file is intact.
+        log: for what is left as it was.
+    """
+    is_file = landed.source_ctime_ns is not None
+    return replace(
+        recorded if is_kept else landed,
+        kind=recorded.kind,
+        text_format=_text_format_to_keep(recorded, landed.text_format, log),
+        # By these two, the inbox is compared with what has landed.
+        stated_at=landed.stated_at if is_file else recorded.stated_at,
+        source_ctime_ns=landed.source_ctime_ns if is_file else recorded.source_ctime_ns,
+        completes=recorded.completes,
+    )
+
+
+def _ends_alike(delivery: Delivery, recorded: Delivery) -> bool:
+    """Whether what became of a delivery holds, now that its bytes have landed again.
+
+    What was refused and is dropped anew is tried again.
+    """
+    is_dropped_anew = delivery.source_ctime_ns != recorded.source_ctime_ns
+    if is_dropped_anew and last_noted(delivery.path) not in {MERGED, REVERTED}:
+        return False
+    return delivery.text_format == recorded.text_format
+
+
+def _version(record_name: str) -> Version:
+    time, _, digest = record_name.removesuffix(".json").partition("-")
+    return Version(parse_stamp(time), digest)
+
+
 def _record_names(folder: Path) -> Iterator[str]:
     with suppress(FileNotFoundError), os.scandir(folder) as entries:
         for entry in entries:
@@ -434,9 +463,7 @@ def _readable(records: Iterable[Path], log: logging.Logger) -> list[Delivery]:
 
 
 def _ended(database_id: str | None, landed: Landed, file: InboxFile) -> Landed | None:
-    if not landed.has_ended(database_id) or landed.is_to_land_again(file):
-        return None
-    return None if is_dropped_anew(file, landed.noted_ns) else landed
+    return landed if landed.has_ended(database_id) and not landed.is_to_land_again(file) else None
 
 
 def as_recorded(delivery: Delivery) -> Delivery:
@@ -470,6 +497,7 @@ def _read_record(record: Path) -> Delivery:
             kind=Kind(content.get("kind", Kind.PRODUCTS)),  # Older records do not tell.
             text_format=TextFormat(**content.get("text_format", {})),
             stated_at=_moment(content.get("stated_at")),
+            source_ctime_ns=content.get("source_ctime_ns"),
             completes=content.get("completes"),
         )
     except (OSError, ValueError, KeyError, TypeError) as error:

@@ -43,12 +43,14 @@ class Fetched:
         readers: who may read them; nobody else may read the raw file, but for its owner.
         is_file_time: whether `modified` is the time of a file on this machine. It tells which of
             two versions is newer; the time that a server reports does not.
+        ctime_ns: of that file: when it was last written, moved or touched.
     """
 
     modified: datetime | None
     text_format: TextFormat = field(default_factory=TextFormat)
     readers: Readers = field(default_factory=Readers)
     is_file_time: bool = False
+    ctime_ns: int | None = None
 
 
 class Source(Protocol):
@@ -184,7 +186,7 @@ def copy_at_rest(
             _see_that_it_rests(name, before, look_again())
     _see_that_it_rests(name, before, look_again())
     modified, readers = utc_from_ns(before.st_mtime_ns), readers_of(file.fileno())
-    return Fetched(modified, readers=readers, is_file_time=True)
+    return Fetched(modified, readers=readers, is_file_time=True, ctime_ns=before.st_ctime_ns)
 
 
 def _see_that_it_rests(name: str, before: os.stat_result, now: os.stat_result) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from lfp_pipeline.landing import raw_zone
 from lfp_pipeline.landing.delivery import Delivery
 from lfp_pipeline.landing.delivery_time import Version, time_of_fetched
 from lfp_pipeline.landing.raw_zone import RawZone
@@ -69,7 +70,9 @@ def test_no_file_is_newer_than_its_landing(zone: RawZone, ahead: timedelta):
 
 def test_a_file_from_the_future_lands_once(zone: RawZone):
     stated_at = utc_now() + HOUR
-    assert land_file(zone, b"one", stated_at) == land_file(zone, b"one", stated_at)
+    first, again = (land_file(zone, b"one", stated_at) for _ in range(2))
+    assert first.age == again.age
+    assert zone.deliveries(KEY) == [again]
 
 
 def test_of_files_from_the_future_the_later_landed_is_the_newer(zone: RawZone):
@@ -84,7 +87,36 @@ def test_of_versions_with_one_time_the_later_landed_is_the_newer(
     landed = [land_file(zone, content, THEN) for content in contents]
     assert landed == sorted(landed, key=lambda one: one.age)
     assert [one.version_time for one in landed] == [THEN] * 3
-    assert [land_file(zone, content, THEN) for content in contents] == landed
+
+
+def test_a_file_that_goes_back_to_earlier_bytes_of_the_same_time_is_newer(zone: RawZone):
+    landed = [land_file(zone, content, THEN) for content in (b"a", b"b", b"a", b"a", b"b")]
+    assert [one.path.read_bytes() for one in landed] == [b"a", b"b", b"a", b"a", b"b"]
+    assert landed == sorted(landed, key=lambda one: one.age)
+    assert len({one.delivery_id for one in landed}) == 4
+    assert {one.version_time for one in landed} == {THEN}
+
+
+def test_the_file_of_an_earlier_version_that_lands_once_more_is_that_version(zone: RawZone):
+    first = land_file(zone, b"a", THEN)
+    kept = Path(first.source).rename(zone.root.parent / "kept")
+    os.utime(kept, ns=(kept.stat().st_mtime_ns,) * 2)
+    again = zone.land(LocalFile(kept), KEY, LOG)
+    assert again.delivery_id == first.delivery_id
+    assert land_file(zone, b"b", THEN).delivered_at > first.delivered_at
+    assert zone.land(LocalFile(kept), KEY, LOG) == again
+
+
+def test_what_lands_after_a_version_of_the_future_is_newer(
+    zone: RawZone, monkeypatch: pytest.MonkeyPatch
+):
+    ahead = utc_now() + HOUR
+    monkeypatch.setattr(raw_zone, "utc_now", lambda: ahead)  # The clock was an hour ahead.
+    wrong = land_file(zone, b"wrong", ahead)
+    monkeypatch.undo()
+    right = land_file(zone, b"right", utc_now())
+    assert right.delivered_at > wrong.delivered_at > utc_now()
+    assert land_file(zone, b"right", right.version_time).delivery_id == right.delivery_id
 
 
 def test_an_older_file_stays_older(zone: RawZone):
@@ -126,6 +158,7 @@ def test_the_newest_bytes_again_are_the_same_delivery(zone: RawZone, modified: d
     assert fetch(zone, b"1", modified) == first
     assert fetch(zone, b"1", OLD) == first
     assert fetch(zone, b"1", THEN + HOUR, polled=True) == first
+    assert fetch(zone, b"1", utc_now() + HOUR) == first
 
 
 def test_nothing_is_newer_than_the_last_moment():
@@ -145,5 +178,5 @@ def test_records_without_a_stated_time_are_read_as_before(zone: RawZone):
     first.path.with_name(name).with_suffix(".json").write_text(record)
     (known,) = zone.deliveries(KEY)
     assert (known.delivered_at, known.is_dated_ahead) == (ahead.replace(microsecond=0), True)
-    assert land_file(zone, b"one", known.delivered_at) == known
+    assert land_file(zone, b"one", known.delivered_at).age == known.age
     assert fetch(zone, b"two", THEN).delivered_at > known.delivered_at

@@ -98,6 +98,7 @@ def test_the_record_tells_everything_about_the_delivery(zone: RawZone, file: Pat
         "landed_at": delivery.landed_at.isoformat(timespec="microseconds"),
         "kind": "products",
         "ctime_ns": delivery.path.stat().st_ctime_ns,
+        "source_ctime_ns": file.stat().st_ctime_ns,
     }
     assert zone.deliveries("products.csv") == [delivery]
 
