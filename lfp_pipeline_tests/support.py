@@ -152,9 +152,7 @@ def project(folder: Path, home: Path, **settings: object) -> Iterator[Project]:
         yield project_of(folder / "data", instance, home, **settings)
 
 
-def project_of(
-    data: Path, instance: dg.DagsterInstance, home: Path, **settings: object
-) -> Project:
+def project_of(data: Path, instance: dg.DagsterInstance, home: Path, **settings: object) -> Project:
     """Return the project with a data folder and an instance that are there."""
     with pytest.MonkeyPatch.context() as environment, warnings.catch_warnings():
         # As definitions.py does at its import; pytest forgets it.

@@ -1,16 +1,16 @@
-"""Makes the archive of a project in use by an earlier commit, which `test_upgrade.py` goes on with.
+"""Makes the archive of a project of an earlier commit, which `test_upgrade.py` goes on with.
 
-Run it with the installation of that commit, in its folder; everything in it is executed by the
-commands of that commit. The folder's path stands in the history of Dagster, so take a neutral one:
+Run it with the installation of that commit, in the folder of that commit: it imports nothing of
+this package, and starts the commands of that commit. Dagster records the path of the folder and of
+the interpreter, so take neutral ones:
 
-    git archive 456b781 | tar -x -C /srv/lfp
+    mkdir /srv/lfp && git archive 456b781 | tar -x -C /srv/lfp
     make -C /srv/lfp setup PYTHON=/usr/bin/python3
-    ARCHIVE=$PWD/lfp_pipeline_tests/upgrade/make_archive.py
-    cd /srv/lfp && .venv/bin/python $ARCHIVE ~/project-456b781.tar.xz
+    SCRIPT=$PWD/lfp_pipeline_tests/upgrade/make_archive.py
+    cd /srv/lfp && .venv/bin/python $SCRIPT ~/project-456b781.tar.xz
 
-The files are dropped into the inbox while the daemon runs; what operators do, and a landing
-without a merge, follow on the command line. The times of all files are whole seconds, which every
-archive keeps.
+The script drops files into the inbox while the daemon runs. Then it runs the operator's jobs, and
+lands a file without merging it. The times of all files are whole seconds: every archive keeps those.
 """
 
 import gzip
@@ -50,13 +50,20 @@ LONGEST_WAIT_SECONDS = 180
 
 def catalogue(edition: str, products: int) -> str:
     """Return a file of numbered products."""
-    rows = [f"c{number},{NAMES[number % 3]},{edition} {number}" for number in range(1, products + 1)]
+    rows = [
+        f"c{number},{NAMES[number % 3]},{edition} {number}" for number in range(1, products + 1)
+    ]
     return csv_text(*rows)
 
 
 def csv_text(*rows: str) -> str:
     """Return the text of a file with these rows."""
     return "\n".join(["sku,name,description", *rows, ""])
+
+
+def gzip_of(text: str) -> bytes:
+    """Return a text, compressed."""
+    return gzip.compress(text.encode(), mtime=0)
 
 
 def zip_of(members: Mapping[str, str]) -> bytes:
@@ -151,11 +158,6 @@ def let_the_daemon_take_in() -> float:
     return first_ended
 
 
-def gzip_of(text: str) -> bytes:
-    """Return a text, compressed."""
-    return gzip.compress(text.encode(), mtime=0)
-
-
 def do_what_operators_do(first_ended: float) -> None:
     """Revert, reinstate, purge and prune; land without a merge; and see that all is well.
 
@@ -206,7 +208,7 @@ def pack(target: Path) -> None:
 def main() -> None:
     """Make a project, use it, and pack it."""
     (DATA / "work").mkdir(parents=True, exist_ok=True)
-    execute("status")  # Makes the tables of the Dagster home, which two processes must not do at once.
+    execute("status")  # Makes the tables of the Dagster home. Two processes at once would clash.
     daemon = subprocess.Popen(
         [BIN / "dagster-daemon", "run"], env=os.environ | ENVIRONMENT, start_new_session=True
     )
