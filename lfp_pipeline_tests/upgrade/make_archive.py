@@ -10,7 +10,8 @@ the interpreter, so take neutral ones:
     cd /srv/lfp && .venv/bin/python $SCRIPT ~/project-456b781.tar.xz
 
 The script drops files into the inbox while the daemon runs. Then it runs the operator's jobs, and
-lands a file without merging it. The times of all files are whole seconds: every archive keeps those.
+lands a file without merging it. The times of all files are whole seconds, which every archive
+keeps.
 """
 
 import gzip
