@@ -148,16 +148,21 @@ def _reference(home: Path) -> Any:  # noqa: ANN401
 def project(folder: Path, home: Path, **settings: object) -> Iterator[Project]:
     """A project in an empty folder, with settings of its own."""
     (folder / "data" / "inbox").mkdir(parents=True)
+    with dg.DagsterInstance.ephemeral() as instance:
+        yield project_of(folder / "data", instance, home, **settings)
+
+
+def project_of(data: Path, instance: dg.DagsterInstance, home: Path, **settings: object) -> Project:
+    """Return the project with a data folder and an instance that are there."""
     with pytest.MonkeyPatch.context() as environment, warnings.catch_warnings():
         # As definitions.py does at its import; pytest forgets it.
         warnings.filterwarnings("ignore", "Parameter `owners`", dg.BetaWarning)
-        defaults = {"data_dir": folder / "data", "inbox_quiet_seconds": 0, "threads": 2}
+        defaults = {"data_dir": data, "inbox_quiet_seconds": 0, "threads": 2}
         for name, value in (defaults | settings).items():
             environment.setenv(f"LFP_{name.upper()}", str(value))
         engine = Engine(load_settings())
         repository = definitions().get_repository_def()
-    with dg.DagsterInstance.ephemeral() as instance:
-        yield Project(folder / "data", instance, engine, repository, home)
+    return Project(data, instance, engine, repository, home)
 
 
 def query(data: Path, sql: str) -> list[tuple[Any, ...]]:

@@ -132,9 +132,7 @@ def migrate(connection: duckdb.DuckDBPyConnection) -> None:
         WarehouseInconsistentError: a newer version of this program has written it.
     """
     tables = {table for (table,) in connection.execute(_TABLES).fetchall()}
-    current = 0
-    if "warehouse.schema_version" in tables:
-        current = int(connection.execute(_CURRENT_VERSION).fetchall()[0][0])
+    current = schema_version(connection) if "warehouse.schema_version" in tables else 0
     if current > VERSION:
         msg = (
             f"The database has schema version {current}; this program knows {VERSION}. "
@@ -153,6 +151,11 @@ def migrate(connection: duckdb.DuckDBPyConnection) -> None:
                 "INSERT INTO warehouse.schema_version VALUES ($1, $2)", [version, utc_now()]
             )
     connection.execute("CHECKPOINT warehouse")  # Who copies the file alone finds tables in it.
+
+
+def schema_version(connection: duckdb.DuckDBPyConnection) -> int:
+    """Return the schema version of the attached warehouse."""
+    return int(connection.execute(_CURRENT_VERSION).fetchall()[0][0])
 
 
 def database_id(connection: duckdb.DuckDBPyConnection) -> str:
