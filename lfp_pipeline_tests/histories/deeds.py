@@ -26,7 +26,7 @@ from lfp_pipeline_tests.histories.truth import (
     Deletion,
     Truth,
 )
-from lfp_pipeline_tests.oracle import LOG, File, land, tables
+from lfp_pipeline_tests.oracle import LOG, land, tables
 
 _EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001 (as in the tables)
 _INSTANT = timedelta(microseconds=1)
@@ -75,7 +75,7 @@ _STEPS_OF_WAYS = {"together": (50, 25), "at once": (70, 20), "one by one": (0, 7
 class Deliver(Deed):
     """Files arrive, and are taken in, together or otherwise."""
 
-    files: Sequence[File]
+    files: Sequence[Version]
     way: str
 
     @property
@@ -93,18 +93,24 @@ class Deliver(Deed):
             done = [one for one in engine.ingest_all([], landed, LOG) if isinstance(one, Ingested)]
         else:
             return
-        true = truth.copy()
+        true, after = truth.copy(), truth.copy()
         self._tell_landed(true)
-        for one in done:
-            wanted = true.wanted(one.delivery.delivery_id)
-            assert one.account.status == wanted, (one.account, wanted)
+        self.tell(after, engine)
         if self.way == "at once":
+            for one in done:
+                id_ = one.delivery.delivery_id
+                assert one.account.status in {true.wanted(id_), after.ledger[id_]}, one.account
             return
-        accounts = {one.delivery.delivery_id: one.account for one in done}
-        for file in self._in_order:
+        accounts = [one.account for one in done]
+        if self.way == "together":
+            of = {account.delivery_id: account for account in accounts}
+            accounts = [of[file.delivery_id] for file in self._in_order]
+            true.takes_out = False
+        for file, account in zip(self._in_order, accounts, strict=True):
             id_ = file.delivery_id
-            if true.wanted(id_) == MERGED and true.ledger.get(id_) != MERGED:
-                account = accounts[id_]
+            wanted = true.wanted(id_)
+            assert account.status == wanted, (account, wanted)
+            if wanted == MERGED and true.ledger.get(id_) != MERGED:
                 found = (
                     account.rows_inserted,
                     account.rows_updated,
@@ -117,15 +123,19 @@ class Deliver(Deed):
     def tell(self, truth: Truth, engine: Engine) -> None:
         del engine
         self._tell_landed(truth)
-        if self.way != "not":
-            truth.take_in(file.delivery_id for file in self.files)
+        ids = [file.delivery_id for file in self.files]
+        if self.way == "one by one":
+            for id_ in ids:
+                truth.take_in([id_])
+        elif self.way != "not":
+            truth.take_in(ids)
 
     def _tell_landed(self, truth: Truth) -> None:
         for file in self.files:
             truth.land(file)
 
     @property
-    def _in_order(self) -> list[File]:
+    def _in_order(self) -> list[Version]:
         if self.way == "together":
             return sorted(self.files, key=lambda one: (one.delivered_at, one.delivery_id))
         return list(self.files)
@@ -151,10 +161,7 @@ class Revert(Deed):
             assert done.figures["products_before"] == len(truth.products)
 
     def error(self, truth: Truth) -> type[LfpError] | None:
-        lossy = truth.orphans(self.delivery_id) and (
-            truth.pruned_before(self.delivery_id) or truth.unknown_before(self.delivery_id)
-        )
-        if lossy and not self.despite_pruned:
+        if truth.would_lose(self.delivery_id) and not self.despite_pruned:
             return OperationRefusedError
         use_present = self.use_present_settings
         reversal = truth.reversal(self.delivery_id, use_present=use_present)
@@ -199,6 +206,7 @@ class Reinstate(Deed):
         truth.reverted.discard(self.delivery_id)
         if self.use_present_settings:
             truth.read_as.pop(self.delivery_id, None)
+        truth.expect(self.delivery_id)
         truth.take_in([self.delivery_id])
 
 
@@ -421,6 +429,8 @@ def drawn_deed(random: Random, truth: Truth) -> Deed:
     draws: dict[Callable[[Random, Truth], Deed], int] = {
         _new: 30,
         _old_bytes: 16,
+        _unfinished: 10,
+        _complete: 12 if _cut_off(truth) else 0,
         _revert: 18 if truth.ids else 0,
         _reinstate: 12 if truth.reverted else 0,
         _purge: 10,
@@ -439,9 +449,9 @@ def _new(random: Random, truth: Truth) -> Deed:
     return Deliver(_placed(files, truth), _way(random))
 
 
-def _placed(files: Sequence[File], truth: Truth) -> Sequence[File]:
+def _placed(files: Sequence[Version], truth: Truth) -> Sequence[Version]:
     """Files as they land one after the other."""
-    placed: list[File] = []
+    placed: list[Version] = []
     for file in files:
         stated = file.microseconds if file.stated is None else file.stated
         placed.append(truth.placed(replace(file, microseconds=stated, stated=None), placed))
@@ -471,11 +481,65 @@ def _old_bytes(random: Random, truth: Truth) -> Deed:
     return Deliver(_placed(files, truth), _way(random))
 
 
+def _unfinished(random: Random, truth: Truth) -> Deed:
+    """A version of which only the begin has come; and what comes of it then, maybe."""
+    whole = _file(random, truth)
+    newest = [truth.age(id_) for id_, file in truth.files.items() if file.key == whole.key]
+    if newest and random.random() < 0.7:
+        at = (max(newest)[0] - _EPOCH) // _INSTANT + 1
+        whole = replace(whole, microseconds=at)
+    files = [_begin_of(random, whole)]
+    while random.random() < 0.3:
+        files.append(_more_of(random, files[-1], truth))
+    return Deliver(_placed(files, truth), _way(random))
+
+
+def _complete(random: Random, truth: Truth) -> Deed:
+    """More of a version of which only the begin has come."""
+    newest = {truth.files[id_].key: id_ for id_ in truth.ids if id_ in truth.files}
+    cut_off = _cut_off(truth)
+    last = [file for file in cut_off if file.delivery_id in newest.values()]
+    file = random.choice(last if last and random.random() < 0.8 else cut_off)
+    return Deliver(_placed([_more_of(random, file, truth)], truth), _way(random))
+
+
+def _cut_off(truth: Truth) -> list[Version]:
+    return [
+        truth.files[id_]
+        for id_ in truth.ids
+        if id_ in truth.files and truth.files[id_].size is not None
+    ]
+
+
+def _begin_of(random: Random, file: Version, least: int = 1) -> Version:
+    """A begin of a version; where its last record cannot be told of, all of it."""
+    header, most = len(file.texts[0]), sum(map(len, file.texts))
+    begins = random.random() < 0.15 or header >= most
+    low, high = (least, header) if begins else (max(least, header), most)
+    for _ in range(20 if low <= high else 0):
+        begin = replace(file, size=random.randint(low, high))
+        if begin.is_plain:
+            return begin
+    return replace(file, size=None)
+
+
+def _more_of(random: Random, file: Version, truth: Truth) -> Version:
+    """The next version of one of which only the begin has come: mostly all of it."""
+    at = file.microseconds if file.stated is None else file.stated
+    moment = random.choice([*[at + 1] * 5, at + 10**6, at, _microseconds(random, truth)])
+    more = replace(file, microseconds=moment, stated=None)
+    what = random.choice(["all", "all", "all", "all", "a part", "with others", "with bad ones"])
+    if what == "a part" and file.size is not None:
+        return _begin_of(random, more, file.size + 1)
+    others = {"with others": (_row(random),), "with bad ones": (("s1",),) * len((*file.rows, 0, 0))}
+    return replace(more, size=None, rows=(*file.rows, *others.get(what, ())))
+
+
 def _way(random: Random) -> str:
     return random.choice(["together", "together", "one by one", "at once", "not"])
 
 
-def _file(random: Random, truth: Truth) -> File:
+def _file(random: Random, truth: Truth) -> Version:
     rows = tuple(_row(random) for _ in range(random.choice([0, 1, 2, 4, 8, 12])))
     if random.random() < 0.15:  # As some programs write them: without empty cells at the end.
         full, *short = [(sku, "Ann", "x") for sku in random.sample(_SKUS[:8], 4)]
