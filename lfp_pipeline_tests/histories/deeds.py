@@ -18,6 +18,7 @@ from lfp_pipeline.operations.purge import Selection, purge_products
 from lfp_pipeline.operations.rebuild import rebuild_products
 from lfp_pipeline.operations.revert import reinstate_delivery, revert_delivery
 from lfp_pipeline.operations.verify import verify
+from lfp_pipeline_tests.histories.inbox import drawn_names, lay
 from lfp_pipeline_tests.histories.rules import Rules, Version, read
 from lfp_pipeline_tests.histories.truth import (
     FORGONE,
@@ -27,6 +28,7 @@ from lfp_pipeline_tests.histories.truth import (
     Truth,
 )
 from lfp_pipeline_tests.oracle import LOG, land, tables
+from lfp_pipeline_tests.support import drop
 
 _EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001 (as in the tables)
 _INSTANT = timedelta(microseconds=1)
@@ -68,7 +70,13 @@ class Deed:
         raise NotImplementedError
 
 
-_STEPS_OF_WAYS = {"together": (50, 25), "at once": (70, 20), "one by one": (0, 73), "not": (0, 6)}
+_STEPS_OF_WAYS = {
+    "together": (50, 25),
+    "at once": (70, 20),
+    "by the inbox": (80, 25),
+    "one by one": (0, 73),
+    "not": (0, 6),
+}
 
 
 @dataclass(frozen=True)
@@ -83,9 +91,17 @@ class Deliver(Deed):
         at_first, of_each = _STEPS_OF_WAYS[self.way]
         return at_first + of_each * len(self.files)
 
+    def prepare(self, engine: Engine, truth: Truth) -> None:
+        del truth
+        for file in self.files if self.way == "by the inbox" else ():
+            drop(engine.settings.inbox_dir, file.key, file.content, _stated(file))
+
     def do(self, engine: Engine, truth: Truth) -> None:
-        landed = [land(engine, file) for file in self.files]
-        if self.way == "together":
+        by_inbox = self.way == "by the inbox"
+        landed = [] if by_inbox else [land(engine, file) for file in self.files]
+        if by_inbox:
+            done = take_in_all(engine)
+        elif self.way == "together":
             done = ingest(landed, engine.settings, engine.warehouse, LOG)
         elif self.way == "one by one":
             done = [engine.ingest(one, LOG) for one in landed]
@@ -96,7 +112,7 @@ class Deliver(Deed):
         true, after = truth.copy(), truth.copy()
         self._tell_landed(true)
         self.tell(after, engine)
-        if self.way == "at once":
+        if self.way in {"at once", "by the inbox"}:
             for one in done:
                 id_ = one.delivery.delivery_id
                 assert one.account.status in {true.wanted(id_), after.ledger[id_]}, one.account
@@ -121,9 +137,11 @@ class Deliver(Deed):
             true.take_in([id_])
 
     def tell(self, truth: Truth, engine: Engine) -> None:
-        del engine
+        for file in self.files if self.way == "by the inbox" else ():
+            (engine.settings.inbox_dir / file.key).unlink(missing_ok=True)
         self._tell_landed(truth)
-        ids = [file.delivery_id for file in self.files]
+        ids = truth.unended if self.way == "by the inbox" else []
+        ids += [file.delivery_id for file in self.files]
         if self.way == "one by one":
             for id_ in ids:
                 truth.take_in([id_])
@@ -357,6 +375,20 @@ class ChangeSettings(Deed):
 
 
 @dataclass(frozen=True)
+class Clutter(Deed):
+    """Links, sockets, side files and the like lie in the inbox from here on."""
+
+    names: frozenset[str]
+
+    def do(self, engine: Engine, truth: Truth) -> None:
+        """Nothing is done to the data."""
+
+    def tell(self, truth: Truth, engine: Engine) -> None:
+        truth.odd_names = self.names
+        lay(engine.settings.inbox_dir, self.names)
+
+
+@dataclass(frozen=True)
 class CatchUp(Deed):
     """An ordinary run, maybe after something is lost."""
 
@@ -400,11 +432,15 @@ class Verify(Deed):
         """Nothing is changed."""
 
 
-def take_in_all(engine: Engine) -> None:
-    """What ingest_inbox does with what has landed before."""
-    for done in engine.ingest_all([], engine.unended(LOG), LOG):
-        assert isinstance(done, Ingested)
+def take_in_all(engine: Engine) -> list[Ingested]:
+    """What ingest_inbox does."""
+    files = engine.pending_inbox_files(LOG)
+    found = []
+    for done in engine.ingest_all(files, engine.unended(LOG, offered=files), LOG):
+        assert isinstance(done, Ingested), done
         assert done.account.status != FORGONE, done.account
+        found.append(done)
+    return found
 
 
 def _read_deletion(raw: Path) -> Deletion:
@@ -439,6 +475,7 @@ def drawn_deed(random: Random, truth: Truth) -> Deed:
         _catch_up: 5,
         _verify: 3,
         _change_settings: 14,
+        _clutter: 4,
     }
     (draw,) = random.choices(list(draws), list(draws.values()))
     return draw(random, truth)
@@ -446,15 +483,19 @@ def drawn_deed(random: Random, truth: Truth) -> Deed:
 
 def _new(random: Random, truth: Truth) -> Deed:
     files = [_file(random, truth) for _ in range(random.choice([1, 1, 1, 2, 3, 6]))]
-    return Deliver(_placed(files, truth), _way(random))
+    return _delivered(random, files, truth)
+
+
+def _stated(file: Version) -> int:
+    return file.microseconds if file.stated is None else file.stated
 
 
 def _placed(files: Sequence[Version], truth: Truth) -> Sequence[Version]:
     """Files as they land one after the other."""
     placed: list[Version] = []
     for file in files:
-        stated = file.microseconds if file.stated is None else file.stated
-        placed.append(truth.placed(replace(file, microseconds=stated, stated=None), placed))
+        as_stated = replace(file, microseconds=_stated(file), stated=None)
+        placed.append(truth.placed(as_stated, placed))
     return placed
 
 
@@ -478,7 +519,7 @@ def _old_bytes(random: Random, truth: Truth) -> Deed:
                 ]
             )
         )
-    return Deliver(_placed(files, truth), _way(random))
+    return _delivered(random, files, truth)
 
 
 def _unfinished(random: Random, truth: Truth) -> Deed:
@@ -491,7 +532,7 @@ def _unfinished(random: Random, truth: Truth) -> Deed:
     files = [_begin_of(random, whole)]
     while random.random() < 0.3:
         files.append(_more_of(random, files[-1], truth))
-    return Deliver(_placed(files, truth), _way(random))
+    return _delivered(random, files, truth)
 
 
 def _complete(random: Random, truth: Truth) -> Deed:
@@ -500,7 +541,7 @@ def _complete(random: Random, truth: Truth) -> Deed:
     cut_off = _cut_off(truth)
     last = [file for file in cut_off if file.delivery_id in newest.values()]
     file = random.choice(last if last and random.random() < 0.8 else cut_off)
-    return Deliver(_placed([_more_of(random, file, truth)], truth), _way(random))
+    return _delivered(random, [_more_of(random, file, truth)], truth)
 
 
 def _cut_off(truth: Truth) -> list[Version]:
@@ -525,7 +566,7 @@ def _begin_of(random: Random, file: Version, least: int = 1) -> Version:
 
 def _more_of(random: Random, file: Version, truth: Truth) -> Version:
     """The next version of one of which only the begin has come: mostly all of it."""
-    at = file.microseconds if file.stated is None else file.stated
+    at = _stated(file)
     moment = random.choice([*[at + 1] * 5, at + 10**6, at, _microseconds(random, truth)])
     more = replace(file, microseconds=moment, stated=None)
     what = random.choice(["all", "all", "all", "all", "a part", "with others", "with bad ones"])
@@ -535,8 +576,14 @@ def _more_of(random: Random, file: Version, truth: Truth) -> Version:
     return replace(more, size=None, rows=(*file.rows, *others.get(what, ())))
 
 
-def _way(random: Random) -> str:
-    return random.choice(["together", "together", "one by one", "at once", "not"])
+def _delivered(random: Random, files: Sequence[Version], truth: Truth) -> Deed:
+    placed = _placed(files, truth)
+    ways = ["together", "together", "one by one", "at once", "not"]
+    # The inbox has one version of a file at a time; a future time would become that of the landing.
+    keys, now = {file.key for file in placed}, utc_now()
+    if len(keys) == len(placed) and all(file.delivered_at < now for file in placed):
+        ways += ["by the inbox"] * 2
+    return Deliver(placed, random.choice(ways))
 
 
 def _file(random: Random, truth: Truth) -> Version:
@@ -615,6 +662,11 @@ def _change_settings(random: Random, truth: Truth) -> Deed:
         ]
     )
     return ChangeSettings(replace(truth.rules, **change))  # type: ignore[arg-type]
+
+
+def _clutter(random: Random, truth: Truth) -> Deed:
+    del truth
+    return Clutter(drawn_names(random))
 
 
 def _prune(random: Random, truth: Truth) -> Deed:

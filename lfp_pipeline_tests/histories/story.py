@@ -15,6 +15,7 @@ from lfp_pipeline.errors import LfpError
 from lfp_pipeline.warehouse import counts, direct_load, matching, merge
 from lfp_pipeline_tests.histories.death import DeathError, dying
 from lfp_pipeline_tests.histories.deeds import Deed, drawn_deed, take_in_all
+from lfp_pipeline_tests.histories.inbox import IGNORED_BY_SETTING, clear, ignored, skipped
 from lfp_pipeline_tests.histories.rules import read
 from lfp_pipeline_tests.histories.truth import (
     FORGONE,
@@ -82,6 +83,7 @@ def live_through(case: Case, parent: Path) -> Iterator[str]:
                     what = f"{type(error).__name__}: {error}"
                     raise DifferenceError(what, case.batches[: place + 1], told) from error
     finally:
+        clear(data / "inbox")
         shutil.rmtree(data)
 
 
@@ -121,6 +123,7 @@ class _Life:
     def __init__(self, data: Path, settings: dict[str, object]) -> None:
         self.data = data
         self.truth = Truth()
+        settings = settings | {"ignored_files": [IGNORED_BY_SETTING]}
         self.engine = engine_at(data, **settings, **self.truth.rules.settings)
         self.looker = Looker()
 
@@ -228,6 +231,16 @@ class _Life:
         found = {key for key in keys if self.engine.is_unended(key)}
         true = {one.split("#")[0] for one in self.truth.unended}
         assert found == true, (found, true)
+        self._look_into_inbox()
+
+    def _look_into_inbox(self) -> None:
+        """See that what is odd is told of, and nothing else is there any more."""
+        names, listing = self.truth.odd_names, self.engine.pending_inbox(LOG)
+        found = {one.name: one.reason for one in listing.skipped}
+        assert found == skipped(names), (found, names)
+        assert listing.ignored == ignored(names), (listing, names)
+        assert not listing.ready, listing
+        assert not listing.unstable, listing
 
 
 def _statuses(found: Tables) -> dict[str, str]:

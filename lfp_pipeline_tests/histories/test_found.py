@@ -13,6 +13,7 @@ from lfp_pipeline.operations.prune import prune_raw
 from lfp_pipeline.operations.purge import Selection, purge_products
 from lfp_pipeline.operations.rebuild import rebuild_products
 from lfp_pipeline.operations.revert import reinstate_delivery, revert_delivery
+from lfp_pipeline.operations.verify import verify
 from lfp_pipeline_tests.histories.death import DeathError, dying
 from lfp_pipeline_tests.histories.rules import Version
 from lfp_pipeline_tests.oracle import LOG, File, engine_at, land, tables, true_products
@@ -139,6 +140,19 @@ def test_an_unfinished_upload_is_reverted_though_a_rebuild_took_in_the_whole(eng
     rebuild_products(engine, LOG)
     assert statuses(engine) == {CUT.delivery_id: "reverted", WHOLE.delivery_id: "merged"}
     assert not engine.unended(LOG)
+
+
+def test_what_is_no_longer_refused_after_a_rebuild_is_noted_and_takes_out_what_it_completes(
+    tmp_path: Path,
+):
+    engine = engine_at(tmp_path, max_reject_share=0.5)
+    whole = replace(WHOLE, rows=(*WHOLE.rows, *[("bad",)] * 3))
+    deliver(engine, CUT, whole)
+    assert statuses(engine) == {CUT.delivery_id: "merged", whole.delivery_id: "refused"}
+    engine.settings = engine.settings.model_copy(update={"max_reject_share": 1})
+    rebuild_products(engine, LOG)
+    assert statuses(engine) == {CUT.delivery_id: "reverted", whole.delivery_id: "merged"}
+    assert not verify(engine, LOG).problems
 
 
 def test_an_unfinished_upload_that_was_refused_is_reverted_too(tmp_path: Path):

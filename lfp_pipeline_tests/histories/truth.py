@@ -86,6 +86,7 @@ class Truth:
         due: of these, those that take it out once they are merged: they have not done so yet, or
             count again as if they had just arrived.
         takes_out: whether they do so; not, while the batch that they are merged in is.
+        odd_names: of what lies in the inbox and is never taken in.
     """
 
     files: dict[str, Version] = field(default_factory=dict)
@@ -100,6 +101,7 @@ class Truth:
     completes: dict[str, str] = field(default_factory=dict)
     due: set[str] = field(default_factory=set)
     takes_out: bool = True
+    odd_names: frozenset[str] = frozenset()
 
     # What happens
 
@@ -381,6 +383,7 @@ class Truth:
             {id_: one for id_, one in self.completes.items() if id_ in notes.landed},
             self.due & notes.landed,
             self.takes_out,
+            self.odd_names,
         )
 
     def copy(self) -> "Truth":
