@@ -102,13 +102,17 @@ def conclude(
     for one in ingested:
         if one.account.status is Status.FAILED or one.database_id is None:
             continue
-        if one.account.status is Status.MERGED and one.delivery.completes is not None:
+        if one.account.status is Status.MERGED:
             try:
                 _take_out_unfinished(one.delivery, settings, warehouse, log)
             except (WarehouseBusyError, WarehouseBrokenError, duckdb.Error, OSError) as error:
-                log.warning("%s: the next run tries again: %s", one.delivery.completes, told(error))
+                log.warning(
+                    "%s is not reverted yet: %s The next run tries again.",
+                    one.delivery.completes,
+                    told(error),
+                )
                 continue
-        # What is to be in or out contrary to that by now comes to another end.
+        # If it is to be in or out contrary to that by now, it will come to another end.
         if (one.account.status is Status.REVERTED) == is_reverted(one.delivery.path):
             try_to_note(one.delivery.path, one.account.status, one.database_id, log)
 

@@ -74,9 +74,10 @@ def checked_reversal(
     ):
         connection, raw_zone = workspace.connection, RawZone(settings.raw_dir)
         older = begin_reversal(connection, delivery)
-        pruned = _pruned(connection, raw_zone, delivery, [one.delivery_id for one in older])
         before = outlook(connection, delivery)
-        if pruned and before.orphans and not despite_pruned:
+        ids = [one.delivery_id for one in older]
+        pruned = _pruned(connection, raw_zone, delivery, ids) if before.orphans else []
+        if pruned and not despite_pruned:
             msg = (
                 f"{delivery.delivery_id} has won or deleted {counted(before.orphans, 'sku')}, "
                 f"and older deliveries, which may have had them, are pruned: {some_of(pruned)}. "
