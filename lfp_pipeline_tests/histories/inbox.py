@@ -73,7 +73,7 @@ _SKIPPED: Mapping[str, tuple[str, Callable[[Path], None]]] = {
 _IGNORED: Mapping[str, Callable[[Path], None]] = {
     "a.csv.part": _file,
     "b.csv.TMP": _hard_link,
-    ".a.csv": _file,
+    ".hidden.csv": _file,
     "~$a.csv": _to_a_file,
     "a.csv.md5": _file,
     "_SUCCESS": os.mkfifo,

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from lfp_pipeline import reverting
+from lfp_pipeline.landing import raw_zone
 from lfp_pipeline.reading.fingerprint import Rereading
 from lfp_pipeline.warehouse import merge
 from lfp_pipeline_tests.histories import story
@@ -18,8 +19,9 @@ from lfp_pipeline_tests.processes import PROJECT
 SEED = 4
 
 # Found by looking. Who changes what is drawn looks for others.
-REVERTS = Case(SEED, 0, (0, 3, 6, 7, 11))
-DIES = Case(SEED, 4, tuple(range(5)))
+REVERTS = Case(SEED, 0, (0, 1, 3, 6, 7, 11))
+DIES = Case(SEED, 4, tuple(range(4)))
+UNFINISHED = Case(SEED, 4, (0, 9))
 CHANGES = Case(SEED, 4, (0, 4, 5, 9))
 
 
@@ -64,6 +66,15 @@ def test_a_reversal_that_reads_with_the_settings_of_now_is_found_out(
     difference = difference_in(CHANGES, tmp_path)
     assert "products has [" in str(difference)
     assert "ChangeSettings(" in "".join(difference.told)
+
+
+def test_an_unfinished_upload_that_is_not_recognized_is_found_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    assert list(live_through(UNFINISHED, tmp_path))
+    monkeypatch.setattr(raw_zone, "ends_in_a_record", lambda *_: False)
+    difference = difference_in(UNFINISHED, tmp_path)
+    assert "'reverted'" in str(difference)
 
 
 def test_a_merge_that_is_no_transaction_is_found_out(
