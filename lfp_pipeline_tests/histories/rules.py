@@ -134,8 +134,9 @@ def _rows_of(begun: bytes) -> list[Row]:
     """
     text = begun.decode()
     if text.count('"') % 2:
-        first, _, second = text.partition("\n")
-        return [(line,) for line in (first, second) if line]
+        head, _, tail = text.rpartition('"')  # No value has a line end and a quote.
+        rest, _, next_line = tail.partition("\n")
+        return [(line,) for line in (f'{head}"{rest}', next_line) if line]
     return [tuple(row) for row in csv.reader(io.StringIO(text, newline=""))]
 
 

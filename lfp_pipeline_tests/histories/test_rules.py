@@ -1,5 +1,6 @@
 """What the oracle tells of a file that has come in part is what is read."""
 
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,12 @@ from lfp_pipeline_tests.histories.rules import Rules, Version
 from lfp_pipeline_tests.histories.truth import Looker, Truth
 from lfp_pipeline_tests.oracle import LOG, engine_at, land
 
-ROWS = (("ß", "Zoë", "two\nlines"), ('q"u', "Ann", 'a "b", c'), ("a,b", "Bob"), ("", "", ""))
+ROWS = (
+    ("ß", "Zoë", "two\nlines"),
+    ('q"u', "Ann", 'a "b", c'),
+    ("a,b", "Bob"),
+    ("two\nlines", "", 'a "b", c'),
+)
 
 
 @pytest.mark.parametrize("has_two_names", [False, True])
@@ -28,4 +34,5 @@ def test_each_begin_of_a_file_gives_what_the_oracle_tells(tmp_path: Path, has_tw
     truth.take_in(file.delivery_id for file in files)
     ingest([land(engine, file) for file in files], engine.settings, engine.warehouse, LOG)
     found = Looker().tables(engine)
-    assert {name: found[name] for name in truth.tables} == truth.tables
+    for name, rows in truth.tables.items():
+        assert Counter(found[name]) == Counter(rows)
