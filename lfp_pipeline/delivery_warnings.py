@@ -1,8 +1,11 @@
 """What people should know of a delivery beside its rows: its time, and an unfinished upload."""
 
+from contextlib import suppress
 from shlex import quote
 
+from lfp_pipeline.errors import LandingError
 from lfp_pipeline.landing.delivery import Delivery
+from lfp_pipeline.landing.intents import is_reverted
 from lfp_pipeline.landing.raw_zone import RawZone
 from lfp_pipeline.warehouse.account import Account, Status
 
@@ -18,7 +21,7 @@ def delivery_warnings(delivery: Delivery, account: Account, raw_zone: RawZone) -
     found = (
         _dated_ahead(delivery),
         _wholly_stale(delivery, account, raw_zone),
-        _completion(delivery, account),
+        _completion(delivery, account, raw_zone),
     )
     return tuple(warning for warning in found if warning)
 
@@ -57,7 +60,13 @@ def _wholly_stale(delivery: Delivery, account: Account, raw_zone: RawZone) -> st
     return f"None of its rows counts, though it landed last. {older_version(delivery, newer)}"
 
 
-def _completion(delivery: Delivery, account: Account) -> str | None:
+def _completion(delivery: Delivery, account: Account, raw_zone: RawZone) -> str | None:
     if delivery.completes is None or account.status is not Status.MERGED:
         return None
+    with suppress(LandingError):  # It is not there any more.
+        if not is_reverted(raw_zone.find(delivery.completes).path):
+            return (
+                f"It completes an unfinished upload, which is not reverted: {delivery.completes}. "
+                "To have that out, run revert_delivery for it."
+            )
     return f"It completes an unfinished upload, which is reverted: {delivery.completes}."

@@ -2,21 +2,27 @@
 
 import logging
 from collections.abc import Collection, Sequence
-from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
 import duckdb
 
 from lfp_pipeline.delivery_warnings import delivery_warnings
-from lfp_pipeline.errors import LandingError, LfpError, WarehouseBrokenError, WarehouseBusyError
+from lfp_pipeline.errors import (
+    LandingError,
+    LfpError,
+    OperationRefusedError,
+    WarehouseBrokenError,
+    WarehouseBusyError,
+)
 from lfp_pipeline.ingested import Ingested
 from lfp_pipeline.landing.delivery import Delivery, Kind
 from lfp_pipeline.landing.intents import is_reverted, want_reinstated, want_reverted
-from lfp_pipeline.landing.outcomes import last_noted, note_outcome, read_outcome
+from lfp_pipeline.landing.outcomes import MERGED, last_noted, note_outcome
 from lfp_pipeline.landing.raw_zone import RawZone, as_recorded
 from lfp_pipeline.reading.rehearsal import digests_of_the_dead
 from lfp_pipeline.remedies import remedy, told
+from lfp_pipeline.reversal_check import checked_reversal
 from lfp_pipeline.settings import Settings
 from lfp_pipeline.settling import MindChangedError, OtherSettingsError, settle
 from lfp_pipeline.warehouse.account import Account, Status
@@ -78,8 +84,7 @@ def ingest(
             log.exception("%s failed", batch[0].delivery_id)
         ingested = [Ingested(batch[0], _note_failure(batch[0], error, warehouse, log))]
     if not warehouse.draft:
-        _take_out_unfinished(ingested, settings, warehouse, log)
-        note_outcomes(ingested, log)
+        conclude(ingested, settings, warehouse, log)
     raw_zone = RawZone(settings.raw_dir)
     return [
         replace(one, warnings=delivery_warnings(one.delivery, one.account, raw_zone))
@@ -87,40 +92,68 @@ def ingest(
     ]
 
 
-def _take_out_unfinished(
+def conclude(
     ingested: Sequence[Ingested], settings: Settings, warehouse: Warehouse, log: logging.Logger
 ) -> None:
-    """Revert the unfinished uploads that newly merged deliveries complete.
+    """Revert the unfinished uploads that newly merged deliveries complete, and note all outcomes.
 
-    Before their outcomes are noted: a process that dies in between has it done by the next.
+    The outcome of a delivery is noted last: where a process dies before, the next one concludes it.
     """
-    raw_zone = RawZone(settings.raw_dir)
     for one in ingested:
-        delivery = one.delivery
-        if delivery.completes is None or one.account.status is not Status.MERGED:
+        if one.account.status is Status.FAILED or one.database_id is None:
             continue
-        if read_outcome(delivery.path, one.database_id):  # It was merged, and this done, before.
-            continue
-        with suppress(LandingError):  # It is not there any more.
-            unfinished = raw_zone.find(delivery.completes)
-            if is_reverted(unfinished.path) or last_noted(unfinished.path) == Status.REFUSED:
-                continue
-            with warehouse.lock.held("taking out an unfinished upload", log):
-                want_reverted(unfinished.path)  # Behind the lock: so nobody prunes what it needs.
-            log.warning(
-                "%s was an unfinished upload: %s begins with it, and goes on in the middle of its "
-                "last record. It is reverted.",
-                unfinished.delivery_id,
-                delivery.delivery_id,
-            )
-            (reverted,) = ingest([unfinished], settings, warehouse, log)
-            if reverted.account.status is Status.FAILED and not reverted.busy:
-                want_reinstated(unfinished.path)  # Nobody has asked for it: it may not block runs.
+        if one.account.status is Status.MERGED:
+            try:
+                _take_out_unfinished(one.delivery, settings, warehouse, log)
+            except (WarehouseBusyError, WarehouseBrokenError, duckdb.Error, OSError) as error:
                 log.warning(
-                    "%s is not reverted after all: %s To have it out, run revert_delivery.",
-                    unfinished.delivery_id,
-                    reverted.account.error,
+                    "%s is not reverted yet: %s The next run tries again.",
+                    one.delivery.completes,
+                    told(error),
                 )
+                continue
+        # If it is to be in or out contrary to that by now, it will come to another end.
+        if (one.account.status is Status.REVERTED) == is_reverted(one.delivery.path):
+            try_to_note(one.delivery.path, one.account.status, one.database_id, log)
+
+
+def _take_out_unfinished(
+    delivery: Delivery, settings: Settings, warehouse: Warehouse, log: logging.Logger
+) -> None:
+    """Revert the unfinished upload that a merged delivery completes, as revert_delivery would.
+
+    That is done once, also where the database is made anew: what people want since then counts.
+    """
+    if delivery.completes is None or last_noted(delivery.path) == MERGED:
+        return
+    try:
+        unfinished = RawZone(settings.raw_dir).find(delivery.completes)
+    except LandingError:  # It is not there any more.
+        return
+    if is_reverted(unfinished.path):
+        return
+    try:
+        with checked_reversal(unfinished, settings, warehouse, log):
+            want_reverted(unfinished.path)
+        log.warning(
+            "%s was an unfinished upload: %s begins with it, and goes on in the middle of its "
+            "last record. It is reverted.",
+            unfinished.delivery_id,
+            delivery.delivery_id,
+        )
+        (reverted,) = ingest([unfinished], settings, warehouse, log)
+        if reverted.account.status is Status.FAILED and not reverted.busy:
+            want_reinstated(unfinished.path)  # Nobody has asked for it: it may not block runs.
+            raise OperationRefusedError(reverted.account.error)
+    except (WarehouseBusyError, WarehouseBrokenError):
+        raise
+    except LfpError as error:
+        log.warning(
+            "%s is an unfinished upload, and is not reverted: %s To have it out, run "
+            "revert_delivery.",
+            unfinished.delivery_id,
+            error,
+        )
 
 
 def _parts(batch: Sequence[Delivery], died: Collection[str]) -> Sequence[Sequence[Delivery]]:
@@ -147,13 +180,6 @@ def _note_failure(
     except (LfpError, duckdb.Error, OSError) as ledger_error:
         log.warning("The failure could not be noted in the ledger: %s", told(ledger_error))
         return Account(delivery.delivery_id, Status.FAILED, error=told(error))
-
-
-def note_outcomes(ingested: Sequence[Ingested], log: logging.Logger) -> None:
-    """Note the outcomes for those who may not open the warehouse."""
-    for one in ingested:
-        if one.account.status is not Status.FAILED and one.database_id is not None:
-            try_to_note(one.delivery.path, one.account.status, one.database_id, log)
 
 
 def try_to_note(raw: Path, status: Status, database_id: str, log: logging.Logger) -> None:

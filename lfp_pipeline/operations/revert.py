@@ -1,9 +1,7 @@
 """`revert_delivery`: a delivery is taken out as if it had never come, or put in again."""
 
 import logging
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 
 import duckdb
 
@@ -12,26 +10,13 @@ from lfp_pipeline.errors import LfpError, OperationRefusedError
 from lfp_pipeline.ingested import Ingested
 from lfp_pipeline.landing.delivery import Delivery
 from lfp_pipeline.landing.intents import is_pruned, is_reverted, want_reinstated, want_reverted
-from lfp_pipeline.landing.outcomes import forget_outcome, last_noted
+from lfp_pipeline.landing.outcomes import forget_outcome
 from lfp_pipeline.operations.report import Report
 from lfp_pipeline.progress import counted, some_of
 from lfp_pipeline.reading.fingerprint import reread
-from lfp_pipeline.reading.workspace import Workspace, WorkspaceLimits, workspace_of
-from lfp_pipeline.reverting import find_heirs, may_be_refused
+from lfp_pipeline.reversal_check import Foreseen, checked_reversal
 from lfp_pipeline.warehouse.account import Status
-from lfp_pipeline.warehouse.laws import needed_deliveries, product_count
-from lfp_pipeline.warehouse.ledger import account_of, all_accounts, forget_conditions
-from lfp_pipeline.warehouse.reversal import Older, Outlook, begin_reversal, outlook
-
-
-@dataclass(frozen=True)
-class _Before:
-    """How things stand before a reversal, which deliveries are older, and which of them pruned."""
-
-    outlook: Outlook
-    products: int
-    older: list[Older]
-    pruned: list[str]
+from lfp_pipeline.warehouse.ledger import account_of, forget_conditions
 
 
 def revert_delivery(
@@ -65,30 +50,26 @@ def revert_delivery(
     """
     delivery = engine.raw_zone.find(delivery_id)
     with engine.being_reversed(delivery):
-        with _looking(engine, delivery, log) as workspace:
-            before = _look(engine, workspace.connection, delivery)
-            if before.pruned and before.outlook.orphans and not despite_pruned:
-                msg = (
-                    f"{delivery_id} has won or deleted {counted(before.outlook.orphans, 'sku')}, "
-                    "and older deliveries, which may have had them, are pruned: "
-                    f"{some_of(before.pruned)}. Land their files again; or say despite_pruned, "
-                    "and what only they had is gone until they land again."
-                )
-                raise OperationRefusedError(msg)
-            how = {"use_present_settings": use_present_settings}
-            if dry_run or may_be_refused(before.older, engine.settings, **how):
-                heirs = find_heirs(delivery, workspace, engine.settings, log, **how)
+        with checked_reversal(
+            delivery,
+            engine.settings,
+            engine.warehouse,
+            log,
+            despite_pruned=despite_pruned,
+            use_present_settings=use_present_settings,
+            foretell=dry_run,
+        ) as foreseen:
             if dry_run:
-                found = outlook(workspace.connection, delivery)
-                return _foretold(delivery_id, found, heirs.corrected_ids)
-            want_reverted(delivery.path, **how)  # Behind the lock: nobody prunes what it needs.
+                return _foretold(delivery_id, foreseen)
+            # Behind the lock: nobody prunes what it needs.
+            want_reverted(delivery.path, use_present_settings=use_present_settings)
         done = _carry_out(engine, delivery, Status.REVERTED, log)
     summary = (
-        f"{delivery_id} is out. It had won {counted(before.outlook.products, 'product')} and "
-        f"deleted {counted(before.outlook.deletions, 'sku')}. Of products, there were "
-        f"{before.products:,}, and are {done.products:,}. In the ledger: {done.account.error}"
+        f"{delivery_id} is out. It had won {counted(foreseen.before.products, 'product')} and "
+        f"deleted {counted(foreseen.before.deletions, 'sku')}. Of products, there were "
+        f"{foreseen.products:,}, and are {done.products:,}. In the ledger: {done.account.error}"
     )
-    return Report(summary, {"products_before": before.products, "products": done.products})
+    return Report(summary, {"products_before": foreseen.products, "products": done.products})
 
 
 def reinstate_delivery(
@@ -162,54 +143,16 @@ def _see_that_it_can_be_read_as_then(
         raise OperationRefusedError(msg)
 
 
-@contextmanager
-def _looking(engine: Engine, delivery: Delivery, log: logging.Logger) -> Iterator[Workspace]:
-    """A workspace to find heirs in, behind the lock."""
-    purpose = f"looking what the reversal of {delivery.delivery_id} would do"
-    with (
-        workspace_of(engine.settings, WorkspaceLimits.of(engine.settings)) as workspace,
-        engine.warehouse.attached(workspace.connection, purpose, log),
-    ):
-        yield workspace
-
-
-def _look(engine: Engine, connection: duckdb.DuckDBPyConnection, delivery: Delivery) -> _Before:
-    older = begin_reversal(connection, delivery)
-    pruned = [one.delivery_id for one in older if not engine.raw_zone.keeps(one.delivery_id)]
-    if needed := needed_deliveries(connection).intersection(pruned):
-        msg = (
-            f"The bytes of {some_of(sorted(needed))} are gone, and the tables need them. Put them "
-            "back from a copy, or land their files again, first."
-        )
-        raise OperationRefusedError(msg)
-    pruned += _pruned_before_this_database(engine, connection, delivery)
-    return _Before(outlook(connection, delivery), product_count(connection), older, pruned)
-
-
-def _pruned_before_this_database(
-    engine: Engine, connection: duckdb.DuckDBPyConnection, delivery: Delivery
-) -> list[str]:
-    """Older pruned deliveries that the ledger does not know, because it was made anew since."""
-    known = all_accounts(connection)
-    return [
-        one.delivery_id
-        for one in engine.raw_zone.all_deliveries()
-        if one.age < delivery.age
-        and one.delivery_id not in known
-        and is_pruned(one.path)
-        and not is_reverted(one.path)
-        and last_noted(one.path) != Status.REFUSED
-    ]
-
-
-def _foretold(delivery_id: str, found: Outlook, corrected: Sequence[str]) -> Report:
+def _foretold(delivery_id: str, foreseen: Foreseen) -> Report:
+    found = foreseen.after or foreseen.before
     summary = (
         f"{delivery_id} would be taken out. Go: {counted(found.products, 'product')} and "
         f"{counted(found.deletions, 'deletion')}. Come in their place, from older deliveries: "
         f"{counted(found.heirs, 'product')}."
     )
-    if corrected:
-        summary += f" These would be read again with the settings of now: {some_of(corrected)}."
+    if foreseen.corrected:
+        summary += " These would be read again with the settings of now: "
+        summary += f"{some_of(foreseen.corrected)}."
     return Report(summary, asdict(found))
 
 

@@ -20,7 +20,7 @@ from typing import Any
 import duckdb
 
 from lfp_pipeline.warehouse.writer_lock import WriterLock
-from lfp_pipeline_tests.crash.history import Drops, History, Notes, notes_in
+from lfp_pipeline_tests.crash.history import AHEAD, AT_THE_DROP, Drops, History, Notes, notes_in
 from lfp_pipeline_tests.crash.plan import (
     Plan,
     Round,
@@ -275,8 +275,10 @@ class DataFolder:
     def drop(self, files: Sequence[File]) -> None:
         """Put files into the inbox."""
         for file in files:
+            if AT_THE_DROP <= file.microseconds < AHEAD:
+                file = replace(file, microseconds=time.time_ns() // 1000)  # noqa: PLW2901
             drop(self.path / "data" / "inbox", file.key, file.content, file.microseconds)
-            self.history.files.append(file)
+            self.history.drop(file)
 
     def _tables(self) -> Mapping[str, list[tuple[Any, ...]]]:
         """All tables as they are now, while nobody writes; empty, where there are none yet."""

@@ -4,7 +4,7 @@ import csv
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from itertools import count
 from pathlib import Path
 from random import Random
@@ -12,6 +12,7 @@ from typing import Any
 
 from lfp_pipeline_tests.crash.worker import PRUNE, PURGE, REINSTATE, REVERT, Job
 from lfp_pipeline_tests.fuzz.cases import PACKINGS
+from lfp_pipeline_tests.histories.rules import Version
 from lfp_pipeline_tests.oracle import (
     Deletion,
     File,
@@ -28,8 +29,17 @@ LARGE_BYTES = 4_500_000
 _PACKINGS = ["plain"] * 4 + ["zip", "gz", "zst"]
 _CLEAN_SHARE = 0.6
 _SKUS, _NAMES = 60, 12
+_BEGUN = 0.2
+"""The share of files of which only the begin comes, and all of it the next time."""
+
 _MOST_ROWS = 40
 _LARGE_ROWS = 2_000
+
+AT_THE_DROP = 10**12
+"""A file with a time from here on is dropped with that of the drop: it is newer than all purges."""
+
+AHEAD = 4_102_444_800_000_000
+"""One from here on is dropped with this time of the year 2100: it gets that of its landing."""
 
 _PURGED_SKUS = 12
 _ALL_ARE_PURGED = 0.1
@@ -43,11 +53,14 @@ class Notes:
         deletions: that have landed, by id.
         reverted: what is to be as if it had never come.
         pruned: what has no bytes any more.
+        times: of versions that have another time than their source says, by their partition, the
+            begin of their digest, and what the source says: that time, in microseconds.
     """
 
     deletions: Mapping[str, Deletion] = field(default_factory=dict)
     reverted: frozenset[str] = frozenset()
     pruned: frozenset[str] = frozenset()
+    times: Mapping[tuple[str, str, int], int] = field(default_factory=dict)
 
 
 def notes_in(raw: Path) -> Notes:
@@ -58,7 +71,18 @@ def notes_in(raw: Path) -> Notes:
         deletions={one.delivery_id: one for one in deletions},
         reverted=_noted(raw, ".reverted"),
         pruned=_noted(raw, ".pruned"),
+        times={
+            (one["partition_key"], one["sha256"][:16], _microseconds(one["stated_at"])): (
+                _microseconds(one["delivered_at"])
+            )
+            for one in records
+            if "stated_at" in one
+        },
     )
+
+
+def _microseconds(moment: str) -> int:
+    return (datetime.fromisoformat(moment) - datetime(1970, 1, 1)) // timedelta(microseconds=1)  # noqa: DTZ001
 
 
 def _deletion(raw: Path, record: Mapping[str, str]) -> Deletion:
@@ -85,15 +109,25 @@ class History:
         files: all that were dropped so far.
         notes: what operators have done so far.
         asked: an operator's work that may have been done since.
+        completed: of this round: begins of files that had come, and the whole ones.
     """
 
     files: list[File] = field(default_factory=list)
     notes: Notes = field(default_factory=Notes)
     asked: Job | None = None
+    completed: list[tuple[Version, Version]] = field(default_factory=list)
+
+    def drop(self, file: File) -> None:
+        """Note that a file was dropped, and whether it completes another one."""
+        known = [one for one in self.files if isinstance(one, Version) and one.key == file.key]
+        if isinstance(file, Version):
+            self.completed += [(one, file) for one in known[-1:] if _is_begin(one, file)]
+        self.files.append(file)
 
     def draw(self, work: str, random: Random) -> tuple[str, ...]:
         """What an operator's work is about: the arguments of its job."""
-        ids = {*(file.delivery_id for file in self.files), *self.notes.deletions}
+        known = [file for file in self.files if file.microseconds < AHEAD]
+        ids = {*(file.delivery_id for file in known), *self.notes.deletions}
         if work == REVERT:
             return (random.choice(sorted(ids - self.notes.reverted)),)
         if work == REINSTATE:
@@ -109,6 +143,7 @@ class History:
             found: the tables.
             notes: what the raw zone told after that.
         """
+        self._learn_times(notes)
         self._check_asked(notes)
         self._check_tables(found, notes)
 
@@ -126,6 +161,7 @@ class History:
             notes: what the raw zone told after that.
             made_anew: whether the database knows only what the raw zone still has.
         """
+        self._learn_times(notes)
         self._check_asked(notes)
         self._check_tables(found, notes)
         expected = {file.delivery_id for file in self.files} | notes.deletions.keys()
@@ -134,12 +170,25 @@ class History:
         assert {row[0] for row in found["ledger"] if row[5] == "reverted"} == (
             notes.reverted - unknown
         )
-        self.notes, self.asked = notes, None
+        for begin, whole in self.completed:
+            about = {begin.delivery_id, whole.delivery_id}
+            is_asked_for = self.asked is not None and about.intersection(self.asked.arguments)
+            assert begin.delivery_id in notes.reverted or is_asked_for or notes.pruned
+        self.notes, self.asked, self.completed = notes, None, []
+
+    def _learn_times(self, notes: Notes) -> None:
+        """Have files whose source is ahead of time have the time of their landing."""
+        for place, file in enumerate(self.files):
+            if file.microseconds >= AHEAD:
+                digest = file.delivery_id.rpartition("#")[2]
+                at = notes.times.get((file.key, digest, file.microseconds), file.microseconds)
+                self.files[place] = replace(file, microseconds=at)
 
     def _check_asked(self, notes: Notes) -> None:
         """There is nothing that was not asked for, and all that was done before."""
         work, arguments = (self.asked.work, self.asked.arguments) if self.asked else (None, ())
-        changed = set(arguments) if work in {REVERT, REINSTATE} else set()
+        changed = {begin.delivery_id for begin, _ in self.completed}
+        changed |= set(arguments) if work in {REVERT, REINSTATE} else set()
         assert notes.reverted ^ self.notes.reverted <= changed
         assert work == PRUNE or notes.pruned <= self.notes.pruned
         assert notes.pruned <= {file.delivery_id for file in self.files}
@@ -170,17 +219,23 @@ class History:
         return sorted({sku for file in self.files for sku in file.winners})
 
 
+def _is_begin(begin: Version, whole: Version) -> bool:
+    return begin.size is not None and replace(begin, size=None).content == whole.content
+
+
 class Drops:
     """The files that are dropped into one folder, the same ones for the same random numbers.
 
     They overlap in names, times, bytes and skus; in half of the folders, a sku is of one partition.
-    A version of a partition may be older than one before.
+    A version of a partition may be older than one before, newer than all purges, of the future, or
+    the begin of the next one.
     """
 
     def __init__(self, random: Random) -> None:
         self._random = random
         self._skus_are_shared = random.random() < 0.5
         self._dropped: dict[str, list[File]] = {key: [] for key in KEYS}
+        self._begun: dict[str, Version] = {}
 
     def next(self, number: int, *, large: bool) -> list[File]:
         """As many files of as many partitions; maybe a large one among them."""
@@ -191,8 +246,15 @@ class Drops:
         earlier, random = self._dropped[key], self._random
         taken = {file.microseconds for file in earlier}
         microseconds = random.choice([at for at in range(1, 200) if at not in taken])
+        later = next(at for at in count(AT_THE_DROP) if at not in taken)
+        microseconds = random.choice([*[microseconds] * 4, later, AHEAD + len(earlier)])
         again = random.random()
-        if earlier and again < 0.25:
+        if key in self._begun:
+            file = replace(self._begun.pop(key), microseconds=later, size=None)
+        elif again > 1 - _BEGUN and not large:
+            file = self._begin(Version(key, later, (self._row(key, "x"), *self._rows(key))))
+            self._begun[key] = file
+        elif earlier and again < 0.25:
             newest = max(earlier, key=lambda file: file.microseconds)
             after = next(at for at in count(newest.microseconds + 1) if at not in taken)
             file = replace(newest, microseconds=after)
@@ -204,6 +266,12 @@ class Drops:
             file = File(key, microseconds, rows, PACKINGS[packing])
         earlier.append(file)
         return file
+
+    def _begin(self, whole: Version) -> Version:
+        """A begin of a version that ends within a record."""
+        sizes = range(len(whole.texts[0]), len(whole.content))
+        inside = [size for size in sizes if whole.ends_in_a_record(size)]
+        return replace(whole, size=self._random.choice(inside))
 
     def _rows(self, key: str) -> tuple[Row, ...]:
         random = self._random

@@ -17,7 +17,7 @@ from dagster._core.execution.api import execute_run
 
 from lfp_pipeline.definitions import definitions
 from lfp_pipeline.engine import Engine
-from lfp_pipeline.errors import LandingError, OperationRefusedError
+from lfp_pipeline.errors import LandingError, LfpError, OperationRefusedError
 from lfp_pipeline.ingested import Ingested
 from lfp_pipeline.landing.intents import is_pruned, is_reverted
 from lfp_pipeline.operations.prune import prune_raw
@@ -198,8 +198,16 @@ def reinstate(folder: Path, arguments: Sequence[str]) -> None:
         reinstate_delivery(engine, delivery_id, LOG)
     except OperationRefusedError:
         assert is_pruned(raw) or not is_reverted(raw)
+    except LfpError:
+        assert is_reverted(raw)
+        assert _is_completed(engine, delivery_id)
     else:
-        assert not is_reverted(raw)
+        assert not is_reverted(raw) or _is_completed(engine, delivery_id)
+
+
+def _is_completed(engine: Engine, delivery_id: str) -> bool:
+    """Whether another delivery completes that one: it may be merged at any moment."""
+    return any(one.completes == delivery_id for one in engine.raw_zone.all_deliveries())
 
 
 def purge(folder: Path, arguments: Sequence[str]) -> None:

@@ -18,6 +18,7 @@ from lfp_pipeline.operations.purge import Selection, purge_products
 from lfp_pipeline.operations.rebuild import rebuild_products
 from lfp_pipeline.operations.revert import reinstate_delivery, revert_delivery
 from lfp_pipeline.operations.verify import verify
+from lfp_pipeline_tests.histories.inbox import drawn_names, lay
 from lfp_pipeline_tests.histories.rules import Rules, Version, read
 from lfp_pipeline_tests.histories.truth import (
     FORGONE,
@@ -26,7 +27,8 @@ from lfp_pipeline_tests.histories.truth import (
     Deletion,
     Truth,
 )
-from lfp_pipeline_tests.oracle import LOG, File, land, tables
+from lfp_pipeline_tests.oracle import LOG, land, tables
+from lfp_pipeline_tests.support import drop
 
 _EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001 (as in the tables)
 _INSTANT = timedelta(microseconds=1)
@@ -68,14 +70,20 @@ class Deed:
         raise NotImplementedError
 
 
-_STEPS_OF_WAYS = {"together": (50, 25), "at once": (70, 20), "one by one": (0, 73), "not": (0, 6)}
+_STEPS_OF_WAYS = {
+    "together": (50, 25),
+    "at once": (70, 20),
+    "by the inbox": (80, 25),
+    "one by one": (0, 73),
+    "not": (0, 6),
+}
 
 
 @dataclass(frozen=True)
 class Deliver(Deed):
     """Files arrive, and are taken in, together or otherwise."""
 
-    files: Sequence[File]
+    files: Sequence[Version]
     way: str
 
     @property
@@ -83,9 +91,17 @@ class Deliver(Deed):
         at_first, of_each = _STEPS_OF_WAYS[self.way]
         return at_first + of_each * len(self.files)
 
+    def prepare(self, engine: Engine, truth: Truth) -> None:
+        del truth
+        for file in self.files if self.way == "by the inbox" else ():
+            drop(engine.settings.inbox_dir, file.key, file.content, _stated(file))
+
     def do(self, engine: Engine, truth: Truth) -> None:
-        landed = [land(engine, file) for file in self.files]
-        if self.way == "together":
+        by_inbox = self.way == "by the inbox"
+        landed = [] if by_inbox else [land(engine, file) for file in self.files]
+        if by_inbox:
+            done = take_in_all(engine)
+        elif self.way == "together":
             done = ingest(landed, engine.settings, engine.warehouse, LOG)
         elif self.way == "one by one":
             done = [engine.ingest(one, LOG) for one in landed]
@@ -93,18 +109,24 @@ class Deliver(Deed):
             done = [one for one in engine.ingest_all([], landed, LOG) if isinstance(one, Ingested)]
         else:
             return
-        true = truth.copy()
+        true, after = truth.copy(), truth.copy()
         self._tell_landed(true)
-        for one in done:
-            wanted = true.wanted(one.delivery.delivery_id)
-            assert one.account.status == wanted, (one.account, wanted)
-        if self.way == "at once":
+        self.tell(after, engine)
+        if self.way in {"at once", "by the inbox"}:
+            for one in done:
+                id_ = one.delivery.delivery_id
+                assert one.account.status in {true.wanted(id_), after.ledger[id_]}, one.account
             return
-        accounts = {one.delivery.delivery_id: one.account for one in done}
-        for file in self._in_order:
+        accounts = [one.account for one in done]
+        if self.way == "together":
+            of = {account.delivery_id: account for account in accounts}
+            accounts = [of[file.delivery_id] for file in self._in_order]
+            true.takes_out = False
+        for file, account in zip(self._in_order, accounts, strict=True):
             id_ = file.delivery_id
-            if true.wanted(id_) == MERGED and true.ledger.get(id_) != MERGED:
-                account = accounts[id_]
+            wanted = true.wanted(id_)
+            assert account.status == wanted, (account, wanted)
+            if wanted == MERGED and true.ledger.get(id_) != MERGED:
                 found = (
                     account.rows_inserted,
                     account.rows_updated,
@@ -115,17 +137,23 @@ class Deliver(Deed):
             true.take_in([id_])
 
     def tell(self, truth: Truth, engine: Engine) -> None:
-        del engine
+        for file in self.files if self.way == "by the inbox" else ():
+            (engine.settings.inbox_dir / file.key).unlink(missing_ok=True)
         self._tell_landed(truth)
-        if self.way != "not":
-            truth.take_in(file.delivery_id for file in self.files)
+        ids = truth.unended if self.way == "by the inbox" else []
+        ids += [file.delivery_id for file in self.files]
+        if self.way == "one by one":
+            for id_ in ids:
+                truth.take_in([id_])
+        elif self.way != "not":
+            truth.take_in(ids)
 
     def _tell_landed(self, truth: Truth) -> None:
         for file in self.files:
             truth.land(file)
 
     @property
-    def _in_order(self) -> list[File]:
+    def _in_order(self) -> list[Version]:
         if self.way == "together":
             return sorted(self.files, key=lambda one: (one.delivered_at, one.delivery_id))
         return list(self.files)
@@ -151,10 +179,7 @@ class Revert(Deed):
             assert done.figures["products_before"] == len(truth.products)
 
     def error(self, truth: Truth) -> type[LfpError] | None:
-        lossy = truth.orphans(self.delivery_id) and (
-            truth.pruned_before(self.delivery_id) or truth.unknown_before(self.delivery_id)
-        )
-        if lossy and not self.despite_pruned:
+        if truth.would_lose(self.delivery_id) and not self.despite_pruned:
             return OperationRefusedError
         use_present = self.use_present_settings
         reversal = truth.reversal(self.delivery_id, use_present=use_present)
@@ -199,6 +224,7 @@ class Reinstate(Deed):
         truth.reverted.discard(self.delivery_id)
         if self.use_present_settings:
             truth.read_as.pop(self.delivery_id, None)
+        truth.expect(self.delivery_id)
         truth.take_in([self.delivery_id])
 
 
@@ -349,6 +375,20 @@ class ChangeSettings(Deed):
 
 
 @dataclass(frozen=True)
+class Clutter(Deed):
+    """Links, sockets, side files and the like lie in the inbox from here on."""
+
+    names: frozenset[str]
+
+    def do(self, engine: Engine, truth: Truth) -> None:
+        """Nothing is done to the data."""
+
+    def tell(self, truth: Truth, engine: Engine) -> None:
+        truth.odd_names = self.names
+        lay(engine.settings.inbox_dir, self.names)
+
+
+@dataclass(frozen=True)
 class CatchUp(Deed):
     """An ordinary run, maybe after something is lost."""
 
@@ -392,11 +432,15 @@ class Verify(Deed):
         """Nothing is changed."""
 
 
-def take_in_all(engine: Engine) -> None:
-    """What ingest_inbox does with what has landed before."""
-    for done in engine.ingest_all([], engine.unended(LOG), LOG):
-        assert isinstance(done, Ingested)
+def take_in_all(engine: Engine) -> list[Ingested]:
+    """What ingest_inbox does."""
+    files = engine.pending_inbox_files(LOG)
+    found = []
+    for done in engine.ingest_all(files, engine.unended(LOG, offered=files), LOG):
+        assert isinstance(done, Ingested), done
         assert done.account.status != FORGONE, done.account
+        found.append(done)
+    return found
 
 
 def _read_deletion(raw: Path) -> Deletion:
@@ -421,6 +465,8 @@ def drawn_deed(random: Random, truth: Truth) -> Deed:
     draws: dict[Callable[[Random, Truth], Deed], int] = {
         _new: 30,
         _old_bytes: 16,
+        _unfinished: 10,
+        _complete: 12 if _cut_off(truth) else 0,
         _revert: 18 if truth.ids else 0,
         _reinstate: 12 if truth.reverted else 0,
         _purge: 10,
@@ -429,6 +475,7 @@ def drawn_deed(random: Random, truth: Truth) -> Deed:
         _catch_up: 5,
         _verify: 3,
         _change_settings: 14,
+        _clutter: 4,
     }
     (draw,) = random.choices(list(draws), list(draws.values()))
     return draw(random, truth)
@@ -436,15 +483,19 @@ def drawn_deed(random: Random, truth: Truth) -> Deed:
 
 def _new(random: Random, truth: Truth) -> Deed:
     files = [_file(random, truth) for _ in range(random.choice([1, 1, 1, 2, 3, 6]))]
-    return Deliver(_placed(files, truth), _way(random))
+    return _delivered(random, files, truth)
 
 
-def _placed(files: Sequence[File], truth: Truth) -> Sequence[File]:
+def _stated(file: Version) -> int:
+    return file.microseconds if file.stated is None else file.stated
+
+
+def _placed(files: Sequence[Version], truth: Truth) -> Sequence[Version]:
     """Files as they land one after the other."""
-    placed: list[File] = []
+    placed: list[Version] = []
     for file in files:
-        stated = file.microseconds if file.stated is None else file.stated
-        placed.append(truth.placed(replace(file, microseconds=stated, stated=None), placed))
+        as_stated = replace(file, microseconds=_stated(file), stated=None)
+        placed.append(truth.placed(as_stated, placed))
     return placed
 
 
@@ -468,14 +519,74 @@ def _old_bytes(random: Random, truth: Truth) -> Deed:
                 ]
             )
         )
-    return Deliver(_placed(files, truth), _way(random))
+    return _delivered(random, files, truth)
 
 
-def _way(random: Random) -> str:
-    return random.choice(["together", "together", "one by one", "at once", "not"])
+def _unfinished(random: Random, truth: Truth) -> Deed:
+    """A version of which only the begin has come; and what comes of it then, maybe."""
+    whole = _file(random, truth)
+    newest = [truth.age(id_) for id_, file in truth.files.items() if file.key == whole.key]
+    if newest and random.random() < 0.7:
+        at = (max(newest)[0] - _EPOCH) // _INSTANT + 1
+        whole = replace(whole, microseconds=at)
+    files = [_begin_of(random, whole)]
+    while random.random() < 0.3:
+        files.append(_more_of(random, files[-1], truth))
+    return _delivered(random, files, truth)
 
 
-def _file(random: Random, truth: Truth) -> File:
+def _complete(random: Random, truth: Truth) -> Deed:
+    """More of a version of which only the begin has come."""
+    newest = {truth.files[id_].key: id_ for id_ in truth.ids if id_ in truth.files}
+    cut_off = _cut_off(truth)
+    last = [file for file in cut_off if file.delivery_id in newest.values()]
+    file = random.choice(last if last and random.random() < 0.8 else cut_off)
+    return _delivered(random, [_more_of(random, file, truth)], truth)
+
+
+def _cut_off(truth: Truth) -> list[Version]:
+    return [
+        truth.files[id_]
+        for id_ in truth.ids
+        if id_ in truth.files and truth.files[id_].size is not None
+    ]
+
+
+def _begin_of(random: Random, file: Version, least: int = 1) -> Version:
+    """A begin of a version; where its last record cannot be told of, all of it."""
+    header, most = len(file.texts[0]), sum(map(len, file.texts))
+    begins = random.random() < 0.15 or header >= most
+    low, high = (least, header) if begins else (max(least, header), most)
+    for _ in range(20 if low <= high else 0):
+        begin = replace(file, size=random.randint(low, high))
+        if begin.is_plain:
+            return begin
+    return replace(file, size=None)
+
+
+def _more_of(random: Random, file: Version, truth: Truth) -> Version:
+    """The next version of one of which only the begin has come: mostly all of it."""
+    at = _stated(file)
+    moment = random.choice([*[at + 1] * 5, at + 10**6, at, _microseconds(random, truth)])
+    more = replace(file, microseconds=moment, stated=None)
+    what = random.choice(["all", "all", "all", "all", "a part", "with others", "with bad ones"])
+    if what == "a part" and file.size is not None:
+        return _begin_of(random, more, file.size + 1)
+    others = {"with others": (_row(random),), "with bad ones": (("s1",),) * len((*file.rows, 0, 0))}
+    return replace(more, size=None, rows=(*file.rows, *others.get(what, ())))
+
+
+def _delivered(random: Random, files: Sequence[Version], truth: Truth) -> Deed:
+    placed = _placed(files, truth)
+    ways = ["together", "together", "one by one", "at once", "not"]
+    # The inbox has one version of a file at a time; a future time would become that of the landing.
+    keys, now = {file.key for file in placed}, utc_now()
+    if len(keys) == len(placed) and all(file.delivered_at < now for file in placed):
+        ways += ["by the inbox"] * 2
+    return Deliver(placed, random.choice(ways))
+
+
+def _file(random: Random, truth: Truth) -> Version:
     rows = tuple(_row(random) for _ in range(random.choice([0, 1, 2, 4, 8, 12])))
     if random.random() < 0.15:  # As some programs write them: without empty cells at the end.
         full, *short = [(sku, "Ann", "x") for sku in random.sample(_SKUS[:8], 4)]
@@ -551,6 +662,11 @@ def _change_settings(random: Random, truth: Truth) -> Deed:
         ]
     )
     return ChangeSettings(replace(truth.rules, **change))  # type: ignore[arg-type]
+
+
+def _clutter(random: Random, truth: Truth) -> Deed:
+    del truth
+    return Clutter(drawn_names(random))
 
 
 def _prune(random: Random, truth: Truth) -> Deed:

@@ -4,7 +4,7 @@ import shutil
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from random import Random
 from tempfile import mkdtemp
@@ -15,9 +15,11 @@ from lfp_pipeline.errors import LfpError
 from lfp_pipeline.warehouse import counts, direct_load, matching, merge
 from lfp_pipeline_tests.histories.death import DeathError, dying
 from lfp_pipeline_tests.histories.deeds import Deed, drawn_deed, take_in_all
+from lfp_pipeline_tests.histories.inbox import IGNORED_BY_SETTING, clear, ignored, skipped
 from lfp_pipeline_tests.histories.rules import read
 from lfp_pipeline_tests.histories.truth import (
     FORGONE,
+    MERGED,
     REFUSED,
     Looker,
     Notes,
@@ -81,6 +83,7 @@ def live_through(case: Case, parent: Path) -> Iterator[str]:
                     what = f"{type(error).__name__}: {error}"
                     raise DifferenceError(what, case.batches[: place + 1], told) from error
     finally:
+        clear(data / "inbox")
         shutil.rmtree(data)
 
 
@@ -120,13 +123,15 @@ class _Life:
     def __init__(self, data: Path, settings: dict[str, object]) -> None:
         self.data = data
         self.truth = Truth()
+        settings = settings | {"ignored_files": [IGNORED_BY_SETTING]}
         self.engine = engine_at(data, **settings, **self.truth.rules.settings)
         self.looker = Looker()
 
     def go_on(self, random: Random, told: list[str]) -> str:
         """Do something, and see that all is as it must be then."""
         deed = drawn_deed(random, self.truth)
-        kind = _kind(deed)
+        end = ""
+        reverted = set(self.truth.reverted)
         told.append(str(deed))
         deed.prepare(self.engine, self.truth)
         before = self.truth.copy()
@@ -138,29 +143,33 @@ class _Life:
         except DeathError:
             told.append(f"  died after {last} steps")
             self._die(deed, random, told)
-            kind = f"{kind}, died"
+            end = ", died"
         except LfpError as error:
             if type(error) is not must_fail:
                 raise
             told.append(f"  {type(error).__name__}: {error}")
             deed.tell(self.truth, self.engine)
-            kind = f"{kind}, refused"
+            end = ", refused"
         else:
             assert must_fail is None, must_fail
             deed.tell(self.truth, self.engine)
             told.append(f"  done in {life.steps} steps")
         self._look()
-        return kind
+        return _kind(deed, self.truth.reverted - reverted) + end
 
     def _die(self, deed: Deed, random: Random, told: list[str]) -> None:
         """Take over from who died: as far as it was noted what he wanted, that is to be so."""
-        before, after = self.truth, self.truth.copy()
+        before, merged, after = self.truth, self.truth.copy(), self.truth.copy()
+        merged.takes_out = False  # Maybe he died before he took out what was unfinished.
+        deed.tell(merged, self.engine)
         deed.tell(after, self.engine)
+        unfinished = {merged.completes[id_] for id_ in merged.due}
         notes = notes_of(self.engine.settings.raw_dir)
         for name in ("landed", "reverted", "pruned"):
             was, is_, will_be = (getattr(one, name) for one in (before.notes, notes, after.notes))
-            assert was & will_be <= is_ <= was | will_be, (name, was, is_, will_be)
-        self._look_at_remains([before, after], notes)
+            most = was | will_be | (unfinished if name == "reverted" else set())
+            assert was & will_be <= is_ <= most, (name, was, is_, will_be)
+        self._look_at_remains([before, merged, after], notes)
         while random.random() < _DIE_AGAIN:
             last = random.randrange(80)
             try:
@@ -168,9 +177,13 @@ class _Life:
                     take_in_all(self.engine)
             except DeathError:
                 told.append(f"  so did who took over, after {last}")
-            self._look_at_remains([before, *_ends(after.noted(notes))], notes)
+            ends = _ends(merged.noted(notes))
+            notes = self._noted_since(notes, unfinished)
+            self._look_at_remains([before, merged, *ends, after], notes)
         take_in_all(self.engine)
-        noted = after.noted(notes)
+        notes = self._noted_since(notes, unfinished)
+        noted = merged.noted(notes)
+        noted.takes_out = True
         noted.ledger = {id_: status for id_, status in before.ledger.items() if id_ in notes.landed}
         noted.read_as = {id_: rules for id_, rules in before.read_as.items() if id_ in notes.landed}
         _, most = _ends(noted)
@@ -178,7 +191,24 @@ class _Life:
         for id_, status in _statuses(found).items():
             wanted = {noted.wanted(id_), before.ledger.get(id_), after.ledger.get(id_)}
             assert status in wanted or status == FORGONE == most.ledger.get(id_), (id_, status)
-        self.truth = _as_found(noted, found, [before, after])
+        self.truth = _as_found(noted, found, [before, merged, after])
+        self._conclude()
+
+    def _noted_since(self, before: Notes, unfinished: set[str]) -> Notes:
+        """What is noted when an ordinary run has gone on: it takes out what was unfinished."""
+        notes = notes_of(self.engine.settings.raw_dir)
+        assert notes.reverted - before.reverted <= unfinished, (before, notes)
+        assert replace(notes, reverted=before.reverted) == before, (before, notes)
+        return notes
+
+    def _conclude(self) -> None:
+        """See that whatever is merged has taken out what it completes, unless that would lose."""
+        truth = self.truth
+        for id_ in [id_ for id_ in truth.due if truth.ledger.get(id_) == MERGED]:
+            one = truth.completes[id_]
+            may_lose = truth.pruned_before(one) or truth.unknown_before(one)
+            assert one in truth.reverted or may_lose, (id_, one)
+            truth.due.discard(id_)
 
     def _look_at_remains(self, ends: Sequence[Truth], notes: Notes) -> None:
         """Whoever died has left each delivery in the tables whole, or not at all."""
@@ -201,6 +231,16 @@ class _Life:
         found = {key for key in keys if self.engine.is_unended(key)}
         true = {one.split("#")[0] for one in self.truth.unended}
         assert found == true, (found, true)
+        self._look_into_inbox()
+
+    def _look_into_inbox(self) -> None:
+        """See that what is odd is told of, and nothing else is there any more."""
+        names, listing = self.truth.odd_names, self.engine.pending_inbox(LOG)
+        found = {one.name: one.reason for one in listing.skipped}
+        assert found == skipped(names), (found, names)
+        assert listing.ignored == ignored(names), (listing, names)
+        assert not listing.ready, listing
+        assert not listing.unstable, listing
 
 
 def _statuses(found: Tables) -> dict[str, str]:
@@ -247,6 +287,9 @@ def _assert_same(found: Tables, true: Tables) -> None:
         assert odd == lacking == Counter(), f"{name} has {list(odd)}, lacks {list(lacking)}"
 
 
-def _kind(deed: Deed) -> str:
+def _kind(deed: Deed, reverted: set[str]) -> str:
+    """What was done, and what is reverted since though nobody had asked for it."""
     name = type(deed).__name__
+    if reverted - {getattr(deed, "delivery_id", None)}:
+        name = f"{name} that completes"
     return f"{name}, dry run" if getattr(deed, "dry_run", False) else name

@@ -1,17 +1,21 @@
 """What histories have found."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from lfp_pipeline.engine import Engine
 from lfp_pipeline.errors import OperationRefusedError
+from lfp_pipeline.ingestion import ingest
 from lfp_pipeline.landing.intents import is_pruned, want_reverted
 from lfp_pipeline.operations.prune import prune_raw
 from lfp_pipeline.operations.purge import Selection, purge_products
 from lfp_pipeline.operations.rebuild import rebuild_products
 from lfp_pipeline.operations.revert import reinstate_delivery, revert_delivery
+from lfp_pipeline.operations.verify import verify
 from lfp_pipeline_tests.histories.death import DeathError, dying
+from lfp_pipeline_tests.histories.rules import Version
 from lfp_pipeline_tests.oracle import LOG, File, engine_at, land, tables, true_products
 
 OLD = File("a.csv", 1, (("s1", "Ann", ""), ("s2", "Bob", ""), ("", "", "x")))
@@ -116,3 +120,77 @@ def test_what_was_purged_and_reverted_is_purged_again_though_it_is_of_the_future
         revert_delivery(engine, purges[-1], LOG)
         assert [row[0] for row in tables(engine)["products"]] == ["s1"]
     assert purges[0] < purges[1]
+
+
+FIRST = File("a.csv", 1, (("s1", "Ann", "first"), ("s12", "Bob", "first")))
+WHOLE = Version("a.csv", 3, (("s1", "Ann", "x"), ("s12", "Bob", "y")))
+CUT = replace(WHOLE, microseconds=2, size=WHOLE.content.index(b"s12") + 6)
+"""Its last record ends within the name."""
+
+
+def test_of_a_batch_with_an_unfinished_upload_nothing_is_left_to_do(engine: Engine):
+    ingest([land(engine, CUT), land(engine, WHOLE)], engine.settings, engine.warehouse, LOG)
+    assert statuses(engine) == {CUT.delivery_id: "reverted", WHOLE.delivery_id: "merged"}
+    assert not engine.unended(LOG)
+
+
+def test_an_unfinished_upload_is_reverted_though_a_rebuild_took_in_the_whole(engine: Engine):
+    deliver(engine, CUT)
+    land(engine, WHOLE)
+    rebuild_products(engine, LOG)
+    assert statuses(engine) == {CUT.delivery_id: "reverted", WHOLE.delivery_id: "merged"}
+    assert not engine.unended(LOG)
+
+
+def test_what_is_no_longer_refused_after_a_rebuild_is_noted_and_takes_out_what_it_completes(
+    tmp_path: Path,
+):
+    engine = engine_at(tmp_path, max_reject_share=0.5)
+    whole = replace(WHOLE, rows=(*WHOLE.rows, *[("bad",)] * 3))
+    deliver(engine, CUT, whole)
+    assert statuses(engine) == {CUT.delivery_id: "merged", whole.delivery_id: "refused"}
+    engine.settings = engine.settings.model_copy(update={"max_reject_share": 1})
+    rebuild_products(engine, LOG)
+    assert statuses(engine) == {CUT.delivery_id: "reverted", whole.delivery_id: "merged"}
+    assert not verify(engine, LOG).problems
+
+
+def test_an_unfinished_upload_that_was_refused_is_reverted_too(tmp_path: Path):
+    engine = engine_at(tmp_path, max_reject_share=0)
+    deliver(engine, CUT)
+    assert statuses(engine) == {CUT.delivery_id: "refused"}
+    deliver(engine, WHOLE)
+    engine.warehouse.path.unlink()
+    engine.settings = engine.settings.model_copy(update={"max_reject_share": 1})
+    take_in_all(engine)
+    assert statuses(engine) == {CUT.delivery_id: "reverted", WHOLE.delivery_id: "merged"}
+
+
+def test_a_reinstated_unfinished_upload_counts_though_the_database_is_made_anew(engine: Engine):
+    deliver(engine, CUT, WHOLE)
+    reinstate_delivery(engine, CUT.delivery_id, LOG)
+    before = tables(engine)["products"]
+    engine.warehouse.path.unlink()
+    take_in_all(engine)
+    assert tables(engine)["products"] == before
+    assert set(statuses(engine).values()) == {"merged"}
+
+
+def test_an_unfinished_upload_stays_where_something_would_be_lost_with_it(
+    engine: Engine, caplog: pytest.LogCaptureFixture
+):
+    """The cut record has the sku of another product, whose delivery is pruned."""
+    half_a_sku = replace(WHOLE, microseconds=2, rows=(("s1", "Bob", "x"), ("s12", "Bob", "y")))
+    cut = replace(half_a_sku, size=half_a_sku.content.index(b"y"))
+    old = File("b.csv", 1, (("s12", "Bob", "old"),))
+    deliver(engine, old, cut)
+    prune_raw(engine, 0, LOG)
+    assert is_pruned(engine.raw_zone.find(old.delivery_id).path)
+    other = replace(half_a_sku, microseconds=1)
+    deliver(engine, other)
+    assert statuses(engine)[cut.delivery_id] == "merged"
+    assert "is not reverted" in caplog.text
+    assert "despite_pruned" in caplog.text
+    assert [row[0] for row in tables(engine)["products"]] == ["s1", "s12"]
+    revert_delivery(engine, cut.delivery_id, LOG, despite_pruned=True)
+    assert statuses(engine)[cut.delivery_id] == "reverted"

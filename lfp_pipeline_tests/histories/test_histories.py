@@ -9,18 +9,21 @@ from pathlib import Path
 import pytest
 
 from lfp_pipeline import reverting
+from lfp_pipeline.landing import raw_zone
 from lfp_pipeline.reading.fingerprint import Rereading
 from lfp_pipeline.warehouse import merge
 from lfp_pipeline_tests.histories import story
+from lfp_pipeline_tests.histories.deeds import ChangeSettings, Deliver, Revert
+from lfp_pipeline_tests.histories.rules import Rules, Version
 from lfp_pipeline_tests.histories.story import BATCHES, Case, DifferenceError, live_through, shrunk
 from lfp_pipeline_tests.processes import PROJECT
 
 SEED = 4
 
 # Found by looking. Who changes what is drawn looks for others.
-REVERTS = Case(SEED, 0, (0, 3, 6, 7, 11))
-DIES = Case(SEED, 4, tuple(range(5)))
-CHANGES = Case(SEED, 4, (0, 4, 5, 9))
+REVERTS = Case(SEED, 0, (0, 1, 3, 6, 7, 11))
+DIES = Case(SEED, 4, tuple(range(4)))
+UNFINISHED = Case(SEED, 4, (0, 9))
 
 
 def test_a_history_goes_as_it_must(tmp_path: Path):
@@ -60,10 +63,28 @@ def test_a_reversal_that_finds_no_heirs_is_found_out_and_made_small(
 def test_a_reversal_that_reads_with_the_settings_of_now_is_found_out(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
+    old, new = (Version("a", at, (("s1", name, "x"),)) for at, name in [(1, "Ann"), (2, "Bob")])
+    deeds = [
+        Deliver([old], "one by one"),
+        ChangeSettings(Rules(null_tokens=("x",))),
+        Deliver([new], "one by one"),
+        Revert(new.delivery_id, despite_pruned=False, dry_run=False, use_present_settings=False),
+    ]
+    monkeypatch.setattr(story, "DIE", 0)
+    monkeypatch.setattr(story, "drawn_deed", lambda *_: deeds.pop(0))
     monkeypatch.setattr(reverting, "reread", lambda *found: Rereading(found[-1]))
-    difference = difference_in(CHANGES, tmp_path)
-    assert "products has [" in str(difference)
-    assert "ChangeSettings(" in "".join(difference.told)
+    difference = difference_in(Case(SEED, 0, tuple(range(4))), tmp_path)
+    assert "products has [('s1', 'Ann', ''" in str(difference)
+    assert not deeds
+
+
+def test_an_unfinished_upload_that_is_not_recognized_is_found_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    assert list(live_through(UNFINISHED, tmp_path))
+    monkeypatch.setattr(raw_zone, "ends_in_a_record", lambda *_: False)
+    difference = difference_in(UNFINISHED, tmp_path)
+    assert "'reverted'" in str(difference)
 
 
 def test_a_merge_that_is_no_transaction_is_found_out(

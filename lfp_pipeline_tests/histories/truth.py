@@ -12,7 +12,7 @@ from typing import Any
 import duckdb
 
 from lfp_pipeline.engine import Engine
-from lfp_pipeline_tests.histories.rules import Rules, read
+from lfp_pipeline_tests.histories.rules import Rules, Version, read
 from lfp_pipeline_tests.oracle import TABLES, File
 
 MERGED, REFUSED, REVERTED, FORGONE = "merged", "refused", "reverted", "failed"
@@ -82,9 +82,14 @@ class Truth:
         read_as: by which each file was read that is merged or refused, or was merged and is
             reverted.
         permitted: what is to be out though older files may have to be read by other rules.
+        completes: of what completes an unfinished upload, that one.
+        due: of these, those that take it out once they are merged: they have not done so yet, or
+            count again as if they had just arrived.
+        takes_out: whether they do so; not, while the batch that they are merged in is.
+        odd_names: of what lies in the inbox and is never taken in.
     """
 
-    files: dict[str, File] = field(default_factory=dict)
+    files: dict[str, Version] = field(default_factory=dict)
     deletions: dict[str, Deletion] = field(default_factory=dict)
     reverted: set[str] = field(default_factory=set)
     pruned: set[str] = field(default_factory=set)
@@ -93,6 +98,10 @@ class Truth:
     rules: Rules = field(default_factory=Rules)
     read_as: dict[str, Rules] = field(default_factory=dict)
     permitted: set[str] = field(default_factory=set)
+    completes: dict[str, str] = field(default_factory=dict)
+    due: set[str] = field(default_factory=set)
+    takes_out: bool = True
+    odd_names: frozenset[str] = frozenset()
 
     # What happens
 
@@ -108,14 +117,28 @@ class Truth:
         at = next(at for at in itertools.count(stated) if at not in taken)
         return replace(file, microseconds=at, stated=None if at == stated else stated)
 
-    def land(self, file: File) -> None:
-        self.files[file.delivery_id] = file
-        if file.delivery_id in self.pruned:  # Whether it counts is to be looked at again.
-            self.pruned.discard(file.delivery_id)
-            self.come_again.add(file.delivery_id)
+    def land(self, file: Version) -> None:
+        id_ = file.delivery_id
+        if id_ not in self.files:
+            before = [one for one in self.files.values() if one.key == file.key]
+            newest = max(before, key=lambda one: self.age(one.delivery_id), default=None)
+            if newest and _is_unfinished(newest, file):
+                self.completes[id_] = newest.delivery_id
+        elif id_ in self.pruned:  # Whether it counts is to be looked at again.
+            self.pruned.discard(id_)
+            self.come_again.add(id_)
+        else:
+            return
+        self.files[id_] = file
+        self.expect(id_)
+
+    def expect(self, id_: str) -> None:
+        """Have a delivery take out what it completes once it is merged."""
+        self.due |= {id_} & self.completes.keys()
 
     def take_in(self, ids: Iterable[str]) -> None:
         """Have the ledger follow the raw zone for some deliveries."""
+        ids = list(ids)
         for id_ in ids:
             if self.can_follow(id_):
                 self.come_again.discard(id_)
@@ -125,6 +148,21 @@ class Truth:
                     self.ledger[id_], rules = self.wanted(id_), self.rules_of(id_)
                     if id_ in self.files:
                         self.read_as[id_] = rules
+        for id_ in ids if self.takes_out else ():
+            if self._is_due(id_):
+                self.due.discard(id_)
+                self._take_out_unfinished(self.completes[id_])
+
+    def _take_out_unfinished(self, id_: str) -> None:
+        """Nobody has asked for it, so nothing may be lost by it."""
+        if id_ not in self.reverted and not self.would_lose(id_):
+            self.reverted.add(id_)
+            self.permitted.discard(id_)
+            self._take_out(id_)
+
+    def would_lose(self, id_: str) -> bool:
+        """Whether, if that is reverted, something may be gone that pruned deliveries had."""
+        return bool(self.orphans(id_) and (self.pruned_before(id_) or self.unknown_before(id_)))
 
     def _take_out(self, id_: str) -> None:
         if self.ledger.get(id_) == REVERTED:
@@ -219,8 +257,13 @@ class Truth:
         return [
             id_
             for id_ in self.ids
-            if self.can_follow(id_) and (not self.is_settled(id_) or id_ in self.come_again)
+            if self.can_follow(id_)
+            and (not self.is_settled(id_) or id_ in self.come_again or self._is_due(id_))
         ]
+
+    def _is_due(self, id_: str) -> bool:
+        """Whether a delivery is merged, and has still to take out what it completes."""
+        return id_ in self.due and self.ledger.get(id_) == MERGED
 
     @property
     def merged_files(self) -> list[File]:
@@ -337,10 +380,21 @@ class Truth:
             self.rules,
             {id_: rules for id_, rules in self.read_as.items() if id_ in notes.landed},
             set(self.permitted),
+            {id_: one for id_, one in self.completes.items() if id_ in notes.landed},
+            self.due & notes.landed,
+            self.takes_out,
+            self.odd_names,
         )
 
     def copy(self) -> "Truth":
         return copy.deepcopy(self)
+
+
+def _is_unfinished(before: Version, file: Version) -> bool:
+    """Whether a version was an unfinished upload of the next one."""
+    size = len(before.content)
+    is_begin = 0 < size < len(file.content) and file.content.startswith(before.content)
+    return is_begin and file.ends_in_a_record(size)
 
 
 class Looker:

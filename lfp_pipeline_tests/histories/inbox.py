@@ -1,0 +1,123 @@
+"""What lies in the inbox of a history though nobody is to take it in: it is skipped, or ignored."""
+
+import os
+import shutil
+import socket
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from random import Random
+
+IGNORED_BY_SETTING = "*-old.csv"
+
+_BAIT = b"sku,name,description\r\ns0,Bait,x\r\ns1,Bait,x\r\nbait,Bait,x\r\n"
+"""If it were taken in, the tables would show it."""
+
+
+def _to_a_file(entry: Path) -> None:
+    entry.symlink_to(_outside(entry) / "bait.csv")
+
+
+def _to_a_folder(entry: Path) -> None:
+    entry.symlink_to(_outside(entry))
+
+
+def _to_nowhere(entry: Path) -> None:
+    entry.symlink_to("nowhere.csv")
+
+
+def _to_the_inbox(entry: Path) -> None:
+    entry.symlink_to(entry.parent)
+
+
+def _socket(entry: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as listening:
+        folder = os.open(entry.parent, os.O_RDONLY)
+        listening.bind(f"/proc/self/fd/{folder}/{entry.name}")  # A path may be too long for it.
+        os.close(folder)
+
+
+def _closed_folder(entry: Path) -> None:
+    _folder(entry)
+    entry.chmod(0)
+
+
+def _folder(entry: Path) -> None:
+    entry.mkdir()
+    (entry / "bait.csv").write_bytes(_BAIT)
+
+
+def _file(entry: Path) -> None:
+    entry.write_bytes(_BAIT)
+
+
+def _hard_link(entry: Path) -> None:
+    os.link(_outside(entry) / "bait.csv", entry)
+
+
+def _outside(entry: Path) -> Path:
+    """A folder beside the inbox, with a file that would be taken in."""
+    folder = entry.parent.with_name("outside")
+    folder.mkdir(exist_ok=True)
+    (folder / "bait.csv").write_bytes(_BAIT)
+    return folder
+
+
+_SKIPPED: Mapping[str, tuple[str, Callable[[Path], None]]] = {
+    "file-link.csv": ("a link", _to_a_file),
+    "folder-link": ("a link", _to_a_folder),
+    "dangling.csv": ("a link", _to_nowhere),
+    "loop": ("a link", _to_the_inbox),
+    "pipe.csv": ("a pipe", os.mkfifo),
+    "socket.csv": ("a socket", _socket),
+}
+_IGNORED: Mapping[str, Callable[[Path], None]] = {
+    "a.csv.part": _file,
+    "b.csv.TMP": _hard_link,
+    ".hidden.csv": _file,
+    "~$a.csv": _to_a_file,
+    "a.csv.md5": _file,
+    "_SUCCESS": os.mkfifo,
+    "__MACOSX": _folder,
+    "b-old.csv": _file,
+}
+_CLOSED = "closed"
+
+ODD_NAMES = [*_SKIPPED, *_IGNORED, *([_CLOSED] if os.geteuid() else [])]
+"""Nothing is closed to root."""
+
+
+def drawn_names(random: Random) -> frozenset[str]:
+    """Which odd entries are there from now on."""
+    return frozenset(random.sample(ODD_NAMES, random.choice([0, 1, 3, len(ODD_NAMES)])))
+
+
+def lay(inbox: Path, names: frozenset[str]) -> None:
+    """Have just these odd entries in the inbox."""
+    clear(inbox)
+    for name in names:
+        if name in _SKIPPED:
+            _SKIPPED[name][1](inbox / name)
+        else:
+            _IGNORED.get(name, _closed_folder)(inbox / name)
+
+
+def clear(inbox: Path) -> None:
+    """Remove all odd entries."""
+    for name in ODD_NAMES:
+        entry = inbox / name
+        if entry.is_dir() and not entry.is_symlink():
+            entry.chmod(0o700)
+            shutil.rmtree(entry)
+        else:
+            entry.unlink(missing_ok=True)
+
+
+def skipped(names: frozenset[str]) -> dict[str, str]:
+    """Which of them are to be named, and as what."""
+    closed = {f"{_CLOSED}/": "Permission denied"} if _CLOSED in names else {}
+    return {name: _SKIPPED[name][0] for name in names & _SKIPPED.keys()} | closed
+
+
+def ignored(names: frozenset[str]) -> int:
+    """How many of them are to be counted only."""
+    return len(names & _IGNORED.keys())
