@@ -5,6 +5,7 @@ import hashlib
 import io
 import logging
 import os
+import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -23,7 +24,7 @@ from lfp_pipeline import settling
 from lfp_pipeline.engine import Engine
 from lfp_pipeline.landing.delivery import Delivery
 from lfp_pipeline.landing.raw_zone import RawZone
-from lfp_pipeline.landing.sources import LocalFile, utc_now
+from lfp_pipeline.landing.sources import LocalFile
 from lfp_pipeline.reading.reader import Reading, SkippedLines
 from lfp_pipeline.settings import Settings
 
@@ -65,6 +66,10 @@ class File:
         text = io.StringIO()
         csv.writer(text).writerows([("sku", "name", "description"), *self.rows])
         return self.pack(text.getvalue().encode())
+
+    @property
+    def stated_microseconds(self) -> int:
+        return self.microseconds if self.stated is None else self.stated
 
     @cached_property
     def delivered_at(self) -> datetime:
@@ -180,8 +185,7 @@ def land(engine: Engine, file: File) -> Delivery:
     """Bring a file into the raw zone."""
     path = engine.settings.data_dir / f"landing-{os.getpid()}.csv"
     path.write_bytes(file.content)
-    stated = file.microseconds if file.stated is None else file.stated
-    os.utime(path, ns=(stated * 1000,) * 2)
+    os.utime(path, ns=(file.stated_microseconds * 1000,) * 2)
     with _times_as_stated(engine, file):
         delivery = engine.land(LocalFile(path), file.key, LOG)
     assert delivery.delivery_id == file.delivery_id
@@ -194,11 +198,11 @@ def _times_as_stated(engine: Engine, file: File) -> Iterator[None]:
     moment, digest = file.delivery_id.split("#")[1:]
     others = (engine.settings.raw_dir / file.key).glob(f"{moment}-*.json")
     is_taken = any(not other.stem.endswith(digest) for other in others)
-    is_ahead = file.delivered_at > utc_now()
+    is_ahead = file.stated_microseconds > time.time_ns() // 1000
     with ExitStack() as stack:
         if is_ahead or (is_taken and file.stated is None):
-            time = mock.Mock(return_value=file.delivered_at)
-            stack.enter_context(mock.patch.object(RawZone, "_time", time))
+            told = mock.Mock(return_value=file.delivered_at)
+            stack.enter_context(mock.patch.object(RawZone, "_time", told))
         yield
 
 

@@ -94,7 +94,7 @@ class Deliver(Deed):
     def prepare(self, engine: Engine, truth: Truth) -> None:
         del truth
         for file in self.files if self.way == "by the inbox" else ():
-            drop(engine.settings.inbox_dir, file.key, file.content, _stated(file))
+            drop(engine.settings.inbox_dir, file.key, file.content, file.stated_microseconds)
 
     def do(self, engine: Engine, truth: Truth) -> None:
         by_inbox = self.way == "by the inbox"
@@ -486,15 +486,11 @@ def _new(random: Random, truth: Truth) -> Deed:
     return _delivered(random, files, truth)
 
 
-def _stated(file: Version) -> int:
-    return file.microseconds if file.stated is None else file.stated
-
-
 def _placed(files: Sequence[Version], truth: Truth) -> Sequence[Version]:
     """Files as they land one after the other."""
     placed: list[Version] = []
     for file in files:
-        as_stated = replace(file, microseconds=_stated(file), stated=None)
+        as_stated = replace(file, microseconds=file.stated_microseconds, stated=None)
         placed.append(truth.placed(as_stated, placed))
     return placed
 
@@ -566,7 +562,7 @@ def _begin_of(random: Random, file: Version, least: int = 1) -> Version:
 
 def _more_of(random: Random, file: Version, truth: Truth) -> Version:
     """The next version of one of which only the begin has come: mostly all of it."""
-    at = _stated(file)
+    at = file.stated_microseconds
     moment = random.choice([*[at + 1] * 5, at + 10**6, at, _microseconds(random, truth)])
     more = replace(file, microseconds=moment, stated=None)
     what = random.choice(["all", "all", "all", "all", "a part", "with others", "with bad ones"])

@@ -2,6 +2,7 @@
 
 import copy
 import itertools
+import time
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
@@ -106,15 +107,24 @@ class Truth:
     # What happens
 
     def placed(self, file: File, landed_before: Iterable[File] = ()) -> File:
-        """A file as it lands after others: of two versions with one time, the later is newer."""
-        stated = file.microseconds
+        """A file as it lands after others.
+
+        Of two versions with one time, the later landed is newer, and so is what lands after a
+        version of the future.
+        """
+        stated, now = file.microseconds, time.time_ns() // 1000
         known = [one for one in (*self.files.values(), *landed_before) if one.key == file.key]
-        for one in known:
-            at = one.microseconds if one.stated is None else one.stated
-            if (one.content, at) == (file.content, stated):
-                return one
-        taken = {one.microseconds for one in known if one.content != file.content}
-        at = next(at for at in itertools.count(stated) if at not in taken)
+        newest = max((one.microseconds for one in known), default=now)
+        alike = [one for one in known if one.stated_microseconds == stated]
+        last = max(alike, key=lambda one: one.microseconds, default=None)
+        if last and last.content == file.content:
+            return last
+        if newest > now >= stated:
+            at = newest + 1
+        else:
+            taken = {one.microseconds for one in known if one.content != file.content}
+            first = last.microseconds + 1 if last else stated
+            at = next(at for at in itertools.count(first) if at not in taken)
         return replace(file, microseconds=at, stated=None if at == stated else stated)
 
     def land(self, file: Version) -> None:
