@@ -7,10 +7,13 @@ for a while, and there is no other way to give it.
 
 import os
 import re
-from collections.abc import Iterator
-from string import Template
+from collections.abc import Iterator, Mapping
 from urllib.parse import unquote_plus
 
+_DOLLAR = re.compile(
+    r"\$(?:(?P<dollar>\$)|\{(?P<braced>[a-z_]\w*)\}|(?P<open>\{)|(?P<bare>[a-z_]\w*))",
+    re.ASCII | re.IGNORECASE,
+)
 _AUTHORITY = re.compile(r"^\s*[a-z0-9+.-]+://([^/?#]*)", re.IGNORECASE)
 _PLAIN = re.compile(r"[^/?#@\[\]\s\\]*")
 
@@ -38,6 +41,9 @@ class WrittenSecretError(ValueError):
 def resolved(location: str) -> str:
     """Return a location with the values of the environment for each `${NAME}` in it.
 
+    `$$` is a dollar sign. `$NAME` is a variable, too, if the environment has it. Any other dollar
+    sign is one: paths have them, and queries.
+
     Raises:
         WrittenSecretError: there is a password, a token or the like in it.
         ValueError: a variable is not there, or would change where the URL leads.
@@ -45,17 +51,44 @@ def resolved(location: str) -> str:
     if advice := _advice(location):
         raise WrittenSecretError(advice)
     for authority in _AUTHORITY.findall(location):
-        for name in Template(authority).get_identifiers():
+        for name in _variables(authority):
             if not _PLAIN.fullmatch(os.environ.get(name, "")):
                 msg = f"the value of {name} has characters that mean something in a URL; write %XX"
                 raise ValueError(msg)
-    try:
-        return Template(location).substitute(os.environ)
-    except KeyError as error:
-        msg = f"the environment has no variable {error.args[0]}"
-    except ValueError:
-        msg = "a $ that begins no ${NAME}; write $$ for one"
-    raise ValueError(msg)
+    return _filled_in(location, os.environ)
+
+
+def _variables(text: str) -> set[str]:
+    """Return the names of the variables in a text."""
+    found = list(_DOLLAR.finditer(text))
+    braced, bare = ({one[kind] for one in found if one[kind]} for kind in ("braced", "bare"))
+    return braced | (bare & os.environ.keys())
+
+
+def _filled_in(text: str, values: Mapping[str, str]) -> str:
+    """Return a text with a value for each variable.
+
+    Raises:
+        ValueError: one has none, or is not well written.
+    """
+
+    def value(found: re.Match[str]) -> str:
+        if found["dollar"]:
+            return "$"
+        if found["open"]:
+            msg = "a $ that begins no ${NAME}; write $$ for a dollar sign before a brace"
+            raise ValueError(msg)
+        if name := found["bare"]:
+            return values.get(name, found[0])
+        if found["braced"] in values:
+            return values[found["braced"]]
+        msg = (
+            f"the environment has no variable {found['braced']}. Set it; or, if a dollar sign is "
+            "meant, write $$ for it"
+        )
+        raise ValueError(msg)
+
+    return _DOLLAR.sub(value, text)
 
 
 def is_signed(location: str) -> bool:
@@ -104,7 +137,7 @@ def _is_secret(name: str, value: str, *, signed: bool) -> bool:
 
 
 def _is_written_out(value: str) -> bool:
-    return bool(value) and not Template(value).get_identifiers()
+    return bool(value) and not _variables(value)
 
 
 def _fields(location: str) -> Iterator[tuple[str, str, str]]:

@@ -43,6 +43,7 @@ SIGNED = [
         "https://example.com/a.csv?key=AIzaSyhunter2hunter2",
         "https://example.com/a.csv#access_token=hunter2",
         "example.com/a.csv?token=hunter2",
+        "https://example.com/a.csv?token=$hunter2",
         "https://example.com/?url=https%3A%2F%2Fuser%3Ahunter2%40example.org%2Fa.csv",
         SIGNED[0] + "&password=hunter2",
     ],
@@ -71,6 +72,9 @@ def test_a_secret_that_is_written_out_is_refused_with_advice_and_not_told(locati
         "/data/a:b@c.csv",
         "./user:name@host.csv",
         "C:\\data\\a.csv",
+        "/data/a$b.csv",
+        "C$/a$.csv",
+        "https://example.com/a.csv?$filter=price&$top=10&price=$5",
     ],
 )
 def test_what_is_no_secret_is_taken_as_it_is(location: str):
@@ -102,3 +106,10 @@ def test_a_variable_of_the_environment_has_its_value(
 def test_a_signed_url_is_taken_and_known_as_one(location: str):
     assert resolved(location) == location
     assert is_signed(location)
+
+
+@pytest.mark.parametrize("location", ["/data/a${b}.csv", "/data/${", "/data/${}", "/data/${a b}"])
+def test_a_variable_that_is_none_is_refused_with_the_way_to_write_a_dollar_sign(location: str):
+    with pytest.raises(ValueError, match=r"write \$\$ for"):
+        resolved(location)
+    assert resolved(location.replace("$", "$$")) == location
