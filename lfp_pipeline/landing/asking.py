@@ -13,6 +13,7 @@ import httpx
 
 from lfp_pipeline.errors import LandingError, NotAskedError
 from lfp_pipeline.landing.http_client import check_status, followed, http_client
+from lfp_pipeline.landing.redaction import one_line
 from lfp_pipeline.landing.sources import DownloadLimits, Version, public_url
 
 _SECONDS = 5.0
@@ -70,7 +71,7 @@ def _answer(
                     _check_status(url, response, content)
                 yield response, content
     except (httpx.HTTPError, httpx.InvalidURL, ValueError) as error:
-        reason = (str(error) or type(error).__name__).rstrip(".")
+        reason = one_line(str(error) or type(error).__name__, url).rstrip(".")
         msg = f"{public_url(url)} did not answer: {reason}."
         kind = NotAskedError if isinstance(error, _NOT_ASKED) else LandingError
         raise kind(msg, permanent=False) from error

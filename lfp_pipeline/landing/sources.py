@@ -1,6 +1,7 @@
 """Where a file comes from, and how its bytes are fetched."""
 
 import os
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -8,7 +9,6 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from stat import S_ISREG
 from typing import BinaryIO, Protocol
-from urllib.parse import urlsplit, urlunsplit
 
 from lfp_pipeline.errors import LandingError
 from lfp_pipeline.landing.delivery import TextFormat
@@ -232,8 +232,10 @@ def utc_now() -> datetime:
     return datetime.now(UTC).replace(tzinfo=None)
 
 
+_USER_INFO = re.compile(r"(?<=://)[^/]*@")
+
+
 def public_url(url: str) -> str:
     """A URL that can be shown and stored: no user, no password, no query, no fragment."""
-    parts = urlsplit(url)
-    host = parts.netloc.rpartition("@")[2]
-    return printable(urlunsplit((parts.scheme, host, parts.path, "", "")))
+    whole = re.split("[?#]", url, maxsplit=1)[0]
+    return printable(_USER_INFO.sub("", whole))

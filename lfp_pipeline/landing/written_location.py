@@ -8,6 +8,7 @@ for a while, and there is no other way to give it.
 import os
 import re
 from collections.abc import Iterator, Mapping
+from typing import Self
 from urllib.parse import unquote_plus
 
 _DOLLAR = re.compile(
@@ -38,7 +39,37 @@ class WrittenSecretError(ValueError):
     """A location has a secret in it. The text says how to write it instead, and not the secret."""
 
 
-def resolved(location: str) -> str:
+class Location(str):
+    """A URL or a path, with the values of the environment in it.
+
+    Attributes:
+        shown: the same with `${NAME}` in place of each value, for people and for what is kept.
+        names: for each value, its `${NAME}`.
+    """
+
+    __slots__ = ("names", "shown")
+
+    shown: str
+    names: Mapping[str, str]
+
+    def __new__(cls, text: str, shown: str, names: Mapping[str, str]) -> Self:
+        """Join a text to how it is shown."""
+        location = super().__new__(cls, text)
+        location.shown = shown
+        location.names = names
+        return location
+
+    def below(self, name: str) -> "Location":
+        """Return the location of what is called so in this folder; the query is kept."""
+        return Location(_below(self, name), _below(self.shown, name), self.names)
+
+
+def _below(url: str, name: str) -> str:
+    folder = re.split("[?#]", url, maxsplit=1)[0]
+    return f"{folder.rstrip('/')}/{name}{url[len(folder) :]}"
+
+
+def resolved(location: str) -> Location:
     """Return a location with the values of the environment for each `${NAME}` in it.
 
     `$$` is a dollar sign. `$NAME` is a variable, too, if the environment has it. Any other dollar
@@ -55,7 +86,10 @@ def resolved(location: str) -> str:
             if not _PLAIN.fullmatch(os.environ.get(name, "")):
                 msg = f"the value of {name} has characters that mean something in a URL; write %XX"
                 raise ValueError(msg)
-    return _filled_in(location, os.environ)
+    text = _filled_in(location, os.environ)
+    written = {name: f"${{{name}}}" for name in sorted(_variables(location))}
+    names = {os.environ[name]: shown for name, shown in written.items()}
+    return Location(text, _filled_in(location, written), names)
 
 
 def _variables(text: str) -> set[str]:

@@ -249,6 +249,23 @@ def test_a_server_that_is_down_has_kept_its_news_and_is_told(project: Project, c
     assert "did not answer" in tick(project).skip_message
 
 
+@pytest.mark.parametrize("kind", ["file", "sense"])
+def test_a_value_of_the_environment_in_the_place_of_a_feed_is_shown_by_its_name(
+    project: Project, monkeypatch: pytest.MonkeyPatch, kind: str
+):
+    monkeypatch.setenv("SHOP_TOKEN", "hunter2")
+    with serving(status(404)) as server:
+        url = server.url("/${SHOP_TOKEN}")
+        write_sources(project, shop={"kind": kind, "location": url})
+        tick(project)
+        assert server.requests[0]["path"].startswith("/hunter2")
+    (shop,) = project.engine.feeds()[0]
+    assert url in str(shop.memory.polls.error)
+    assert "hunter2" not in str(shop.memory.polls.error)
+    files = [path.read_bytes() for path in project.data.rglob("*") if path.is_file()]
+    assert b"hunter2" not in b"".join(files)
+
+
 def test_a_feed_that_does_not_answer_is_asked_less_and_less_often(project: Project, clock: Clock):
     with serving(feed([NO, status(500)], [content_of(FIRST)])) as server:
         write_sources(project, shop=sense_of(server))
