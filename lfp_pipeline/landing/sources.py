@@ -4,7 +4,7 @@ import os
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from stat import S_ISREG
@@ -13,7 +13,7 @@ from typing import BinaryIO, Protocol
 from lfp_pipeline.errors import LandingError
 from lfp_pipeline.landing.delivery import TextFormat
 from lfp_pipeline.landing.fence import Fence
-from lfp_pipeline.landing.readers import Readers, readers_of
+from lfp_pipeline.landing.readers import Readers, readers_at
 from lfp_pipeline.progress import printable
 
 CHUNK_BYTES = 1 << 20
@@ -134,7 +134,8 @@ class LocalFile:
                 msg = f"{self.name} is not a file."
                 raise LandingError(msg, permanent=True)
             with self.path.open("rb") as file:
-                return copy_at_rest(file, self.name, sink, on_progress, self.path.stat)
+                fetched = copy_at_rest(file, self.name, sink, on_progress, self.path.stat)
+                return replace(fetched, readers=readers_at(self.path, file.fileno()))
 
 
 def path_as_text(path: Path) -> str:
@@ -162,7 +163,7 @@ def copy_at_rest(
     on_progress: OnProgress,
     look_again: Callable[[], os.stat_result],
 ) -> Fetched:
-    """Copy an open file that nobody changes meanwhile.
+    """Copy an open file that nobody changes meanwhile. Who may read it is the caller's to tell.
 
     Args:
         file: open at its begin.
@@ -183,8 +184,7 @@ def copy_at_rest(
         if done > before.st_size:  # It grows, perhaps without end.
             _see_that_it_rests(name, before, look_again())
     _see_that_it_rests(name, before, look_again())
-    modified, readers = utc_from_ns(before.st_mtime_ns), readers_of(file.fileno())
-    return Fetched(modified, readers=readers, is_file_time=True)
+    return Fetched(utc_from_ns(before.st_mtime_ns), is_file_time=True)
 
 
 def _see_that_it_rests(name: str, before: os.stat_result, now: os.stat_result) -> None:
