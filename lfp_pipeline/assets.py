@@ -22,7 +22,12 @@ from lfp_pipeline.ingested import Ingested, NotLanded
 from lfp_pipeline.landing.delivery import Delivery
 from lfp_pipeline.landing.partition_key import is_partition_key, partition_key
 from lfp_pipeline.landing.sources import Source
-from lfp_pipeline.landing.written_location import WrittenSecretError, is_signed, resolved
+from lfp_pipeline.landing.written_location import (
+    Location,
+    WrittenSecretError,
+    is_signed,
+    resolved,
+)
 from lfp_pipeline.partitions import product_files
 from lfp_pipeline.reporting import (
     COUNT_COLUMNS,
@@ -239,7 +244,7 @@ def _sources(
     return found | engine.named_sources(missing) if missing else found
 
 
-def _resolved(context: dg.AssetExecutionContext, location: str) -> str:
+def _resolved(context: dg.AssetExecutionContext, location: str) -> Location:
     """Return the location of a run configuration with the environment's values in it.
 
     Raises:

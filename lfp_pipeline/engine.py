@@ -20,7 +20,7 @@ from lfp_pipeline.ingested import Ingested, NotLanded
 from lfp_pipeline.ingestion import ingest, try_to_note
 from lfp_pipeline.landing.delivery import Delivery
 from lfp_pipeline.landing.feed_memory import FeedMemory
-from lfp_pipeline.landing.feeds import Feed, below
+from lfp_pipeline.landing.feeds import Feed
 from lfp_pipeline.landing.fence import Fence
 from lfp_pipeline.landing.inbox import InboxFile, Listing, list_inbox
 from lfp_pipeline.landing.inbox_source import InboxSource
@@ -125,7 +125,7 @@ class Engine:
     def _source_of(self, named: NamedSource) -> Source:
         location = named.location
         if named.kind == "sense":
-            location = below(location, "read")
+            location = location.below("read")
         source = source_at(location, self._download_limits, named.sha256, named.text_format)
         if named.interval is None:
             return source

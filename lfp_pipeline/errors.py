@@ -25,7 +25,7 @@ class LandingError(LfpError):
 
 
 class StillWrittenError(LandingError):
-    """A file of the inbox is still being written. That is no failed attempt to take it in."""
+    """A file is still being written. That is no failed attempt to take it in."""
 
     def __init__(self, message: str) -> None:
         super().__init__(message, permanent=False)

@@ -16,6 +16,15 @@ with open(sys.argv[1], sys.argv[2]):
     sys.stdin.read()
 """
 
+HOLD_A_WRITE_LEASE = """
+import fcntl, os, sys, signal
+descriptor = os.open(sys.argv[1], os.O_RDWR)
+signal.signal(signal.SIGIO, signal.SIG_IGN)
+fcntl.fcntl(descriptor, fcntl.F_SETLEASE, fcntl.F_WRLCK)
+print("leased", flush=True)
+sys.stdin.read()
+"""
+
 
 def start(
     code: str, *arguments: object, environment: Mapping[str, str] | None = None

@@ -14,7 +14,7 @@ from lfp_pipeline.engine import Engine
 from lfp_pipeline.ingested import Ingested
 from lfp_pipeline.landing.intents import want_reverted
 from lfp_pipeline.reading.reader import SkippedLines
-from lfp_pipeline_tests.landing.http_server import content_of, serving
+from lfp_pipeline_tests.landing.http_server import content_of, serving, status
 from lfp_pipeline_tests.oracle import File, land, read_with, true_counts, true_products
 from lfp_pipeline_tests.support import (
     HEADER,
@@ -416,6 +416,30 @@ def test_a_location_takes_its_secrets_from_the_environment(
         assert server.requests[0]["path"] == "/a.csv?token=hunter2"
         assert server.requests[0]["Authorization"] == "Basic YW5uOmh1bnRlcjI="
         assert "hunter2" not in _left_of(project, run.run_id)
+
+
+def test_a_value_of_the_environment_in_a_path_is_shown_by_its_name(
+    tmp_path: Path, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SHOP_PASSWORD", "hunter2")
+    with (
+        project_in(tmp_path, home, allowed_hosts="127.0.0.1", download_attempts=1) as project,
+        serving(content_of(B.content), status(403)) as server,
+    ):
+        url = server.url("/feeds/${SHOP_PASSWORD}/a.csv?token=${SHOP_PASSWORD}")
+        run = project.ingest("mine", source=url)
+        assert run.success
+        assert server.requests[0]["path"] == "/feeds/hunter2/a.csv?token=hunter2"
+        shown = url.partition("?")[0]
+        assert project.metadata("products", "mine")["source"] == shown
+        left = _left_of(project, run.run_id)
+        assert shown in left
+        assert "hunter2" not in left
+        error = project.error(project.ingest("mine", source=url))
+        assert f"{shown} answered 403" in error
+        assert "hunter2" not in error
+        files = [path.read_bytes() for path in project.data.rglob("*") if path.is_file()]
+        assert b"hunter2" not in b"".join(files)
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,9 @@
 """Short questions to web servers: what a poll asks."""
 
+import hashlib
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from email.utils import parsedate_to_datetime
@@ -11,15 +13,16 @@ import httpx
 
 from lfp_pipeline.errors import LandingError, NotAskedError
 from lfp_pipeline.landing.http_client import check_status, followed, http_client
+from lfp_pipeline.landing.redaction import one_line
 from lfp_pipeline.landing.sources import DownloadLimits, Version, public_url
 
 _SECONDS = 5.0
 _MOST_BYTES = 1 << 16
 
 _NOT_ASKED = (httpx.ConnectError, httpx.ConnectTimeout)
-_TIMES = ("Date", "Last-Modified")
+_MODIFIED = "Last-Modified"
 _UNCERTAIN = timedelta(seconds=2)
-_BY_HEADER = {"ETag": "If-None-Match", "Last-Modified": "If-Modified-Since"}
+_BY_HEADER = {"ETag": "If-None-Match", _MODIFIED: "If-Modified-Since"}
 
 
 @dataclass(frozen=True)
@@ -38,27 +41,46 @@ def ask(url: str, headers: Mapping[str, str], limits: DownloadLimits) -> Reply:
         NotAskedError: the server did not get it, or refuses it.
         LandingError: there was no such answer within seconds.
     """
-    deadline = time.monotonic() + _SECONDS
     body = b""
+    with _answer(url, headers, limits) as (response, content):
+        for piece in content:
+            body += piece
+            if len(body) >= _MOST_BYTES:
+                break
+        return Reply(response.status_code, response.headers, body)
+
+
+@contextmanager
+def _answer(
+    url: str, headers: Mapping[str, str], limits: DownloadLimits
+) -> Iterator[tuple[httpx.Response, Iterator[bytes]]]:
+    """Send a GET, once, and give its answer, 200 or 304, with a body that is still to be read.
+
+    Raises:
+        NotAskedError: the server did not get it, or refuses it.
+        LandingError: there was no such answer within seconds, or the body is not.
+    """
+    deadline = time.monotonic() + _SECONDS
     try:
         left = partial(_seconds_until, deadline, url)
         with http_client(limits, left) as client:
             request = client.build_request("GET", url, headers=headers)
             with followed(client, request, left) as response:
-                content = response.iter_raw()
+                content = _in_time(response.iter_raw(), left)
                 if response.status_code != httpx.codes.NOT_MODIFIED:
                     _check_status(url, response, content)
-                for piece in content:
-                    body += piece
-                    left()
-                    if len(body) >= _MOST_BYTES:
-                        break
-                return Reply(response.status_code, response.headers, body)
+                yield response, content
     except (httpx.HTTPError, httpx.InvalidURL, ValueError) as error:
-        reason = (str(error) or type(error).__name__).rstrip(".")
+        reason = one_line(str(error) or type(error).__name__, url).rstrip(".")
         msg = f"{public_url(url)} did not answer: {reason}."
         kind = NotAskedError if isinstance(error, _NOT_ASKED) else LandingError
         raise kind(msg, permanent=False) from error
+
+
+def _in_time(content: Iterator[bytes], left: Callable[[], float]) -> Iterator[bytes]:
+    for piece in content:
+        yield piece
+        left()
 
 
 def _check_status(url: str, response: httpx.Response, content: Iterator[bytes]) -> None:
@@ -74,30 +96,61 @@ def _seconds_until(deadline: float, url: str) -> float:
     left = deadline - time.monotonic()
     if left <= 0:
         msg = f"{public_url(url)} did not answer within {_SECONDS:.0f} s."
-        raise LandingError(msg, permanent=False)
+        raise _TooSlowError(msg, permanent=False)
     return left
+
+
+class _TooSlowError(LandingError):
+    """The time for an answer is over."""
 
 
 def version_at(url: str, known: Version | None, limits: DownloadLimits) -> Version | None:
     """What a server calls the present version of a file; `known`, if it says: not modified.
 
+    A server that sends the file again under the time that it had before may not know better: its
+    clock, its copy or its program gives everything one time. Then the bytes name the version.
+
+    Returns:
+        The version; None: it cannot be told.
+
     Raises:
         LandingError: it could not be asked, or says something else.
     """
-    conditions = {_BY_HEADER[name]: value for name, value in (known or {}).items()}
-    reply = ask(url, conditions, limits)
-    if reply.status == httpx.codes.NOT_MODIFIED:
-        return known
-    told = {name: reply.headers.get(name, "") for name in _BY_HEADER}
-    # What is not ASCII cannot be sent back.
-    version = {name: value for name, value in told.items() if value and value.isascii()}
-    return None if version.keys() == {"Last-Modified"} and _is_fresh(reply) else version or None
+    told_before = known or {}
+    conditions = {
+        asked: told_before[name] for name, asked in _BY_HEADER.items() if name in told_before
+    }
+    with _answer(url, conditions, limits) as (response, content):
+        if response.status_code == httpx.codes.NOT_MODIFIED:
+            return known
+        told = {name: response.headers.get(name, "") for name in _BY_HEADER}
+        # What is not ASCII cannot be sent back.
+        version = {name: value for name, value in told.items() if value and value.isascii()}
+        if version.keys() != {_MODIFIED}:
+            return version or None
+        if _is_fresh(response.headers):
+            return None
+        if version[_MODIFIED] != told_before.get(_MODIFIED):
+            return version
+        digest = _digest(content)
+        return {**version, "sha256": digest} if digest else None
 
 
-def _is_fresh(reply: Reply) -> bool:
+def _digest(content: Iterator[bytes]) -> str | None:
+    """Return the digest of a body; None: not all of it came in time."""
+    digest = hashlib.sha256()
+    try:
+        for piece in content:
+            digest.update(piece)
+    except _TooSlowError:
+        return None
+    return digest.hexdigest()
+
+
+def _is_fresh(headers: Mapping[str, str]) -> bool:
     """Whether a file may change again within the second that names its version."""
     try:
-        sent, modified = (parsedate_to_datetime(reply.headers[name]) for name in _TIMES)
+        sent, modified = (parsedate_to_datetime(headers[name]) for name in ("Date", _MODIFIED))
         return sent - modified < _UNCERTAIN
     except (KeyError, ValueError, TypeError):
         return True

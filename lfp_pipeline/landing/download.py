@@ -155,7 +155,7 @@ class _Transfer:
         try:
             return self._attempt(client)
         except (httpx.HTTPError, httpx.InvalidURL, ValueError) as error:
-            reason = (str(error) or type(error).__name__).rstrip(".")
+            reason = one_line(str(error) or type(error).__name__, self.url).rstrip(".")
             msg = f"{self.name} could not be downloaded: {reason}."
             raise LandingError(msg, permanent=not _is_transient(error)) from error
 

@@ -11,13 +11,13 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from urllib.parse import urlsplit, urlunsplit
 
 from filelock import FileLock, Timeout
 
 from lfp_pipeline.errors import LandingError, NotAskedError
 from lfp_pipeline.landing.delivery import TextFormat
 from lfp_pipeline.landing.feed_memory import FeedMemory
+from lfp_pipeline.landing.redaction import veiled
 from lfp_pipeline.landing.sources import DownloadLimits, Fetched, OnProgress, Sink, Source, Version
 from lfp_pipeline.landing.sources_file import NamedSource
 
@@ -122,7 +122,9 @@ class Feed:
             # It takes long to import, and most runs do without.
             from lfp_pipeline.landing.asking import ask  # noqa: PLC0415
 
-            reply = ask(below(self.entry.location, "sense"), {}, self.limits)
+            location = self.entry.location.below("sense")
+            with veiled(location.names):
+                reply = ask(location, {}, self.limits)
             return is_news(reply.body.decode(errors="replace")), None
         version = self.version(known)
         return version is None or version != known, version
@@ -130,12 +132,6 @@ class Feed:
     def _may_have_told(self, error: LandingError) -> bool:
         """Whether a question without an answer may have made the server forget its news."""
         return self.entry.kind == "sense" and not isinstance(error, NotAskedError)
-
-
-def below(url: str, name: str) -> str:
-    """The URL of what is called so in the folder at `url`; its query is kept."""
-    parts = urlsplit(url)
-    return urlunsplit(parts._replace(path=f"{parts.path.rstrip('/')}/{name}"))
 
 
 def is_news(body: str) -> bool:

@@ -63,8 +63,6 @@ class InboxSource:
             LandingError: it is not what was listed, it changed meanwhile, or cannot be read.
         """
         with self._opened() as (file, barriers):
-            if is_open_for_writing(file.fileno()):
-                raise self._still_written()
             look_again = partial(os.fstat, file.fileno())
             fetched = copy_at_rest(file, self.name, sink, on_progress, look_again)
             return replace(fetched, readers=readers_of(file.fileno(), barriers))
@@ -92,8 +90,6 @@ class InboxSource:
         with read_errors_told(self.name):
             try:
                 descriptor, barriers = self._open()
-            except BlockingIOError as error:  # Another program has taken out a lease to write it.
-                raise self._still_written() from error
             except OSError as error:
                 if error.errno in _ANOTHER:
                     raise self._replaced(error.strerror or str(error)) from error
@@ -123,10 +119,6 @@ class InboxSource:
             return os.open(name, _FILE, dir_fd=descriptor), tuple(barriers)
         finally:
             os.close(descriptor)
-
-    def _still_written(self) -> StillWrittenError:
-        msg = f"{self.name} is still being written: a program has it open. It is taken afterwards."
-        return StillWrittenError(msg)
 
     def _replaced(self, reason: str) -> LandingError:
         msg = (

@@ -8,7 +8,11 @@ from lfp_pipeline.errors import LandingError
 from lfp_pipeline.landing.checked import CheckedSource
 from lfp_pipeline.landing.declared import DeclaredSource
 from lfp_pipeline.landing.delivery import TextFormat
-from lfp_pipeline.landing.sources import DownloadLimits, LocalFile, Source
+from lfp_pipeline.landing.redaction import veiled
+from lfp_pipeline.landing.sources import DownloadLimits, LocalFile, Source, public_url
+from lfp_pipeline.landing.veiled import VeiledSource
+from lfp_pipeline.landing.written_location import Location
+from lfp_pipeline.progress import printable
 
 _SCHEME = re.compile(r"[a-z][a-z0-9+.-]*")
 
@@ -28,7 +32,7 @@ def source_at(
     paths quote them. Blanks around a URL are not part of it, as they may be of a path.
 
     Args:
-        location: where it is.
+        location: where it is. Values of the environment in it are shown by their names.
         limits: how far a download may go.
         sha256: the digest of the file, if it is known beforehand; other bytes are not taken.
         declared: the encoding and the delimiter of the file, as far as people declare them.
@@ -36,10 +40,23 @@ def source_at(
     Raises:
         LandingError: it is none of these.
     """
-    source = _source_at(location, limits)
+    if isinstance(location, Location) and location.names:
+        source = _veiled_source_at(location, limits)
+    else:
+        source = _source_at(location, limits)
     if sha256:
         source = CheckedSource(source, sha256)
     return source if declared == _UNDECLARED else DeclaredSource(source, declared)
+
+
+def _veiled_source_at(location: Location, limits: DownloadLimits) -> Source:
+    with veiled({**location.names, location: location.shown}):
+        source = _source_at(location, limits)
+    if isinstance(source, LocalFile):
+        name = printable(location.shown)
+    else:
+        name = public_url(location.shown)
+    return VeiledSource(source, name, location.names)
 
 
 def _source_at(location: str, limits: DownloadLimits) -> Source:

@@ -21,6 +21,7 @@ from dataclasses import asdict, replace
 from datetime import datetime
 from functools import partial
 from pathlib import Path
+from stat import S_IMODE
 from typing import BinaryIO
 
 from lfp_pipeline.errors import LandingError, RawFileError
@@ -94,7 +95,8 @@ class RawZone:
         with temporary_beside(folder / "raw", _OWNER_ONLY) as (file, temporary):
             sink = _HashingSink(file, self.root, before.size_bytes if before else 0)
             fetched = source.fetch(sink, progress)
-            os.fchmod(file.fileno(), fetched.readers.mode_in(os.fstat(file.fileno()).st_gid))
+            group = os.fstat(file.fileno()).st_gid
+            os.fchmod(file.fileno(), fetched.readers.mode_in(folder, group))
             sha256, landed_at = sink.digest.hexdigest(), utc_now()
             with turn_in(folder):
                 if kind is Kind.DELETION:  # Its time is chosen: it is after what it deletes.
@@ -177,11 +179,12 @@ class RawZone:
         was_pruned = is_pruned(delivery.path)
         if was_pruned or not (is_kept and recorded and _ends_alike(delivery, recorded)):
             forget_outcome(delivery.path)
+        is_touched = not is_kept or _take_readers(delivery.path, file)
         if not is_kept:
             publish(file, temporary, delivery.path)
         if was_pruned:
             keep_again(delivery.path)
-        if not is_recorded:
+        if is_touched or not is_recorded:
             self._record(delivery)
         return delivery
 
@@ -395,6 +398,20 @@ def _text_format_to_keep(recorded: Delivery, given: TextFormat, log: logging.Log
         given,
     )
     return recorded.text_format
+
+
+def _take_readers(raw: Path, file: BinaryIO) -> bool:
+    """Take a raw file away from those who may not read the file that has landed again.
+
+    Returns:
+        Whether there were any.
+    """
+    mode = S_IMODE(raw.stat().st_mode)
+    left = mode & os.fstat(file.fileno()).st_mode
+    if left == mode:
+        return False
+    raw.chmod(left)
+    return True
 
 
 def _is_intact(delivery: Delivery) -> bool:

@@ -1,8 +1,10 @@
 """Who may read a file: a copy of it is for nobody else."""
 
 import os
+from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import Path
 from stat import S_ISDIR
 
 _OWNER = 0o400
@@ -19,14 +21,18 @@ class Readers:
         barriers: the file and the folders above it, as far as they count. Of each, the group, and
             the bits 0o040 and 0o004 of those whom it lets through: this group, and all others.
             Without any, everybody may read the file.
+        folders: those above it that are a barrier only for a copy that does not lie in them.
     """
 
     barriers: tuple[tuple[int, int], ...] = ()
+    folders: Mapping[Path, tuple[int, int]] = field(default_factory=dict)
 
-    def mode_in(self, group: int) -> int:
-        """The mode of a copy that belongs to a group: it gives nobody but its owner more."""
+    def mode_in(self, folder: Path, group: int) -> int:
+        """The mode of a copy in a folder, of a group: it gives nobody but its owner more."""
         mode = _EVERYBODY
-        for owners, bits in self.barriers:
+        place = folder.resolve()
+        others = (self.folders[one] for one in self.folders.keys() - {place, *place.parents})
+        for owners, bits in (*self.barriers, *others):
             # Members of another group may be on either side of a barrier that parts its own group
             # from all others.
             alike = owners == group or bits == _GROUP_AND_OTHERS
@@ -39,18 +45,26 @@ def readers_of(file: int, folders: tuple[tuple[int, int], ...] = ()) -> Readers:
     return Readers((*folders, barrier(file)))
 
 
-def barrier(descriptor: int) -> tuple[int, int]:
-    """Return whom an open file lets read it, or an open folder lets through it.
+def readers_at(path: Path, file: int) -> Readers:
+    """Return who may read the file that is open, and lies at a path."""
+    return Readers((barrier(file),), {folder: barrier(folder) for folder in path.resolve().parents})
+
+
+def barrier(place: int | Path) -> tuple[int, int]:
+    """Return whom a file lets read it, or a folder lets through it.
 
     With an access list, the mode does not tell whom; then it is the owner alone.
+
+    Args:
+        place: the path, or a descriptor of what is open.
     """
-    status = os.fstat(descriptor)
+    status = os.stat(place)  # noqa: PTH116 (it may be a descriptor)
     bits = status.st_mode << 2 if S_ISDIR(status.st_mode) else status.st_mode
-    return status.st_gid, 0 if _has_access_list(descriptor) else bits & _GROUP_AND_OTHERS
+    return status.st_gid, 0 if _has_access_list(place) else bits & _GROUP_AND_OTHERS
 
 
-def _has_access_list(descriptor: int) -> bool:
+def _has_access_list(place: int | Path) -> bool:
     with suppress(OSError, AttributeError):  # There is none; or the system knows of none.
-        os.getxattr(descriptor, _ACCESS_LIST)
+        os.getxattr(place, _ACCESS_LIST)
         return True
     return False

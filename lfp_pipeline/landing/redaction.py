@@ -4,13 +4,21 @@ import base64
 import html
 import json
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from urllib.parse import quote, quote_plus, unquote, unquote_plus, urlsplit
+
+from lfp_pipeline.errors import LandingError
+from lfp_pipeline.progress import printable
 
 _HIDDEN = "***"
 _MOST_CHARACTERS = 200
 _MOST_READ = 4096
 _CUT = " [...]"
+
+_NAMES: ContextVar[Mapping[str, str]] = ContextVar("names")
+"""What the block that runs shows in place of values."""
 
 _ANYWHERE = 4
 """A secret of so many characters is removed inside other words, too; a shorter one is not."""
@@ -29,6 +37,47 @@ _NAMED = re.compile(
     r"(?P<value>\"[^\"]*\"?|'[^']*'?|[^\s,;&\"'<>]+)",
     re.IGNORECASE,
 )
+
+
+@contextmanager
+def veiled(names: Mapping[str, str]) -> Iterator[None]:
+    """Within the block, have texts show names in place of values.
+
+    These are the texts that `one_line` returns, before it cuts them, and the landing errors that
+    leave the block.
+
+    Args:
+        names: for each value, what stands in its place. The longest value goes first.
+    """
+    token = _NAMES.set(names)
+    try:
+        yield
+    except LandingError as error:
+        error.args = (_with_names(str(error)),)
+        raise
+    finally:
+        _NAMES.reset(token)
+
+
+def _with_names(text: str) -> str:
+    """Return a text with names in place of values, in every spelling in which servers repeat them.
+
+    All are replaced at once: a value may be part of the name of another.
+    """
+    spelled = [
+        (spelling, name)
+        for value, name in _NAMES.get({}).items()
+        for spelling in {*_spellings(value), printable(value)}
+        if spelling
+    ]
+    if not spelled:
+        return text
+    spelled.sort(key=lambda one: len(one[0]), reverse=True)
+    names = [name for _, name in spelled]
+    pattern = "|".join(f"({_pattern(spelling)})" for spelling, _ in spelled)
+    return re.sub(
+        pattern, lambda found: names[(found.lastindex or 1) - 1], text, flags=re.IGNORECASE
+    )
 
 
 def one_line(text: str, *urls: str) -> str:
@@ -50,17 +99,18 @@ def one_line(text: str, *urls: str) -> str:
 def _redacted(text: str, urls: Iterable[str]) -> str:
     """Return a text without the credentials in it.
 
-    Removed are the user, password, query values and fragment of the given URLs, in every spelling
-    in which servers repeat them; user and query of any other URL; tokens; and values of names such
-    as `Signature=` and `token:`.
+    Values that a block veils become names. Removed are the user, password, query values and
+    fragment of the given URLs, in every spelling in which servers repeat them; user and query of
+    any other URL; tokens; and values of names such as `Signature=` and `token:`.
 
     Args:
         text: of a server, or an error of a client.
         urls: those that were requested.
     """
+    text = _with_names(text)
     secrets = {spelling for url in urls for secret in _secrets_in(url) for spelling in secret}
     for secret in sorted(secrets, key=len, reverse=True):
-        text = _pattern(secret).sub(_HIDDEN, text)
+        text = re.sub(_pattern(secret), _HIDDEN, text, flags=re.IGNORECASE)
     text = _QUERY.sub("", _USER.sub(r"\1", text))
     text = _SCHEMES.sub(rf"\1 {_HIDDEN}", text)
     text = _TOKENS.sub(_HIDDEN, text)
@@ -92,8 +142,6 @@ def _spellings(secret: str) -> Iterator[str]:
         yield " ".join(decoded.split())
 
 
-def _pattern(secret: str) -> re.Pattern[str]:
+def _pattern(secret: str) -> str:
     found = re.escape(secret)
-    if len(secret) < _ANYWHERE:
-        found = rf"(?<!\w){found}(?!\w)"
-    return re.compile(found, re.IGNORECASE)
+    return rf"(?<!\w){found}(?!\w)" if len(secret) < _ANYWHERE else found

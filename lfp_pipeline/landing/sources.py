@@ -1,19 +1,20 @@
 """Where a file comes from, and how its bytes are fetched."""
 
 import os
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from stat import S_ISREG
 from typing import BinaryIO, Protocol
-from urllib.parse import urlsplit, urlunsplit
 
-from lfp_pipeline.errors import LandingError
+from lfp_pipeline.errors import LandingError, StillWrittenError
 from lfp_pipeline.landing.delivery import TextFormat
 from lfp_pipeline.landing.fence import Fence
-from lfp_pipeline.landing.readers import Readers, readers_of
+from lfp_pipeline.landing.readers import Readers, readers_at
+from lfp_pipeline.landing.write_lease import is_open_for_writing
 from lfp_pipeline.progress import printable
 
 CHUNK_BYTES = 1 << 20
@@ -130,13 +131,19 @@ class LocalFile:
         return {"mtime_ns": str(status.st_mtime_ns), "size": str(status.st_size)}
 
     def fetch(self, sink: Sink, on_progress: OnProgress) -> Fetched:
-        """Copy the file. A file that changes meanwhile is not taken."""
+        """Copy the file. A file that is being written, or changes meanwhile, is not taken."""
         with read_errors_told(self.name):
             if not S_ISREG(self.path.stat().st_mode):  # A pipe or device may never end.
                 msg = f"{self.name} is not a file."
                 raise LandingError(msg, permanent=True)
-            with self.path.open("rb") as file:
-                return copy_at_rest(file, self.name, sink, on_progress, self.path.stat)
+            with open(self.path, "rb", opener=_opened_at_once) as file:
+                fetched = copy_at_rest(file, self.name, sink, on_progress, self.path.stat)
+                return replace(fetched, readers=readers_at(self.path, file.fileno()))
+
+
+def _opened_at_once(path: str, flags: int) -> int:
+    """Open a file without waiting for a program that has leased it to write it."""
+    return os.open(path, flags | os.O_NONBLOCK)
 
 
 def path_as_text(path: Path) -> str:
@@ -149,12 +156,19 @@ def read_errors_told(name: str) -> Iterator[None]:
     """Make what the system says of a file of that name a LandingError."""
     try:
         yield
+    except BlockingIOError as error:  # Another program has taken out a lease to write it.
+        raise _still_written(name) from error
     except OSError as error:
         msg = f"{name} cannot be read: {error.strerror or error}."
         if isinstance(error, PermissionError):
             msg += " Let the user that runs this read it, or take it away."
         gone = isinstance(error, FileNotFoundError | NotADirectoryError | PermissionError)
         raise LandingError(msg, permanent=gone) from error
+
+
+def _still_written(name: str) -> StillWrittenError:
+    msg = f"{name} is still being written: a program has it open. It is taken afterwards."
+    return StillWrittenError(msg)
 
 
 def copy_at_rest(
@@ -164,7 +178,7 @@ def copy_at_rest(
     on_progress: OnProgress,
     look_again: Callable[[], os.stat_result],
 ) -> Fetched:
-    """Copy an open file that nobody changes meanwhile.
+    """Copy an open file that nobody changes meanwhile. Who may read it is the caller's to tell.
 
     Args:
         file: open at its begin.
@@ -174,8 +188,11 @@ def copy_at_rest(
         look_again: looks at the file, or at what has taken its place.
 
     Raises:
+        StillWrittenError: a process has it open for writing. Nothing was copied.
         LandingError: it changed.
     """
+    if is_open_for_writing(file.fileno()):
+        raise _still_written(name)
     before = os.fstat(file.fileno())
     done = 0
     while chunk := file.read(CHUNK_BYTES):
@@ -185,8 +202,8 @@ def copy_at_rest(
         if done > before.st_size:  # It grows, perhaps without end.
             _see_that_it_rests(name, before, look_again())
     _see_that_it_rests(name, before, look_again())
-    modified, readers = utc_from_ns(before.st_mtime_ns), readers_of(file.fileno())
-    return Fetched(modified, readers=readers, is_file_time=True, ctime_ns=before.st_ctime_ns)
+    modified = utc_from_ns(before.st_mtime_ns)
+    return Fetched(modified, is_file_time=True, ctime_ns=before.st_ctime_ns)
 
 
 def _see_that_it_rests(name: str, before: os.stat_result, now: os.stat_result) -> None:
@@ -234,8 +251,10 @@ def utc_now() -> datetime:
     return datetime.now(UTC).replace(tzinfo=None)
 
 
+_USER_INFO = re.compile(r"(?<=://)[^/]*@")
+
+
 def public_url(url: str) -> str:
     """A URL that can be shown and stored: no user, no password, no query, no fragment."""
-    parts = urlsplit(url)
-    host = parts.netloc.rpartition("@")[2]
-    return printable(urlunsplit((parts.scheme, host, parts.path, "", "")))
+    whole = re.split("[?#]", url, maxsplit=1)[0]
+    return printable(_USER_INFO.sub("", whole))

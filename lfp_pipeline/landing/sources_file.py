@@ -27,15 +27,17 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    GetPydanticSchema,
     ValidationError,
     model_validator,
 )
+from pydantic_core.core_schema import no_info_after_validator_function, str_schema
 
 from lfp_pipeline.errors import SettingsError
 from lfp_pipeline.landing.delivery import TextFormat
 from lfp_pipeline.landing.partition_key import PURGES, is_partition_key
 from lfp_pipeline.landing.plain_yaml import PlainYamlError, read_plain_yaml
-from lfp_pipeline.landing.written_location import resolved
+from lfp_pipeline.landing.written_location import Location, resolved
 from lfp_pipeline.text_codecs import codec_name
 
 _LONGEST_INTERVAL = 366 * 86_400
@@ -65,6 +67,9 @@ def _delimiter(value: object) -> str:
     raise ValueError(msg)
 
 
+_LOCATION = GetPydanticSchema(lambda *_: no_info_after_validator_function(resolved, str_schema()))
+
+
 class NamedSource(BaseModel):
     """One entry of the sources file.
 
@@ -82,7 +87,7 @@ class NamedSource(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
     name: Annotated[str, AfterValidator(_partition_key)]
-    location: Annotated[str, AfterValidator(resolved)]
+    location: Annotated[Location, _LOCATION]
     kind: Literal["file", "sense"] = "file"
     interval: Annotated[float, Field(ge=1, le=_LONGEST_INTERVAL, allow_inf_nan=False)] | None = None
     sha256: Annotated[str, Field(pattern="^[0-9a-fA-F]{64}$")] | None = None

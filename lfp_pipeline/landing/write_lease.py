@@ -1,8 +1,19 @@
 """Whether a file is being written: the kernel knows which files are open for writing."""
 
 import fcntl
+import re
 import signal
 import sys
+from contextlib import suppress
+from pathlib import Path
+
+_SELF = Path("/proc/self")
+_MOUNT_ID = re.compile(r"^mnt_id:\s*(\d+)$", re.MULTILINE)
+_REMOTE = re.compile(
+    r"9p|acfs|afs|autofs|beegfs|ceph|cifs|coda|davfs|fuse.*|gfs2?|glusterfs|gpfs|lustre|ncpfs|nfs\d?"
+    r"|ocfs2|orangefs|panfs|prl_fs|pvfs2|smb\d?|smbfs|vboxsf|virtiofs|vmhgfs|wekafs"
+)
+"""Types of file systems whose files other machines, or other programs, keep."""
 
 
 def is_open_for_writing(descriptor: int) -> bool:
@@ -15,8 +26,9 @@ def is_open_for_writing(descriptor: int) -> bool:
         descriptor: of the file, open for reading only.
 
     Returns:
-        False, too, where the kernel does not tell: on other systems, on most network file systems,
-        and for files of other users, unless this process has the capability CAP_LEASE.
+        False, too, where the kernel does not tell: on other systems; on network file systems and
+        FUSE, which may refuse a lease although nobody writes; and for files of other users, unless
+        this process has the capability CAP_LEASE.
     """
     if sys.platform != "linux":
         return False
@@ -26,8 +38,20 @@ def is_open_for_writing(descriptor: int) -> bool:
         fcntl.fcntl(descriptor, fcntl.F_SETSIG, signal.SIGURG)
         fcntl.fcntl(descriptor, fcntl.F_SETLEASE, fcntl.F_RDLCK)
     except BlockingIOError:
-        return True
+        # NFS says so wherever the server has delegated nothing, and CIFS without an oplock.
+        return not _is_remote(descriptor)
     except OSError:
         return False
     fcntl.fcntl(descriptor, fcntl.F_SETLEASE, fcntl.F_UNLCK)
+    return False
+
+
+def _is_remote(descriptor: int) -> bool:
+    """Whether a file is on a network file system or FUSE, as far as the kernel tells."""
+    with suppress(OSError, ValueError):
+        found = _MOUNT_ID.search((_SELF / "fdinfo" / str(descriptor)).read_text())
+        for mount in (_SELF / "mountinfo").read_text(errors="replace").splitlines():
+            place, _, told = mount.partition(" - ")
+            if found and place.split()[0] == found[1]:
+                return bool(_REMOTE.fullmatch(told.split()[0]))
     return False

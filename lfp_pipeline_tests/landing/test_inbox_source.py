@@ -16,7 +16,7 @@ from lfp_pipeline.landing.inbox_source import InboxSource
 from lfp_pipeline.landing.raw_zone import RawZone
 from lfp_pipeline.landing.sources import Fetched, OnProgress, Sink
 from lfp_pipeline_tests.landing.support import Bytes
-from lfp_pipeline_tests.processes import HOLD_OPEN, running
+from lfp_pipeline_tests.processes import HOLD_A_WRITE_LEASE, HOLD_OPEN, running
 
 LOG = logging.getLogger("test")
 CONTENT = b"sku,name,description\ns1,Ann,x\n"
@@ -228,16 +228,6 @@ def test_a_file_that_a_program_has_open_for_writing_is_not_taken(inbox: Path, mo
         assert not caught.value.permanent
         assert sink.content == b""
     assert fetched(source) == CONTENT
-
-
-HOLD_A_WRITE_LEASE = """
-import fcntl, os, sys, signal
-descriptor = os.open(sys.argv[1], os.O_RDWR)
-signal.signal(signal.SIGIO, signal.SIG_IGN)
-fcntl.fcntl(descriptor, fcntl.F_SETLEASE, fcntl.F_WRLCK)
-print("leased", flush=True)
-sys.stdin.read()
-"""
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux has leases")

@@ -1,14 +1,18 @@
 """What a person may write as a source."""
 
+import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from lfp_pipeline.errors import LandingError
+from lfp_pipeline.errors import LandingError, StillWrittenError
 from lfp_pipeline.landing.download import HttpFile
 from lfp_pipeline.landing.locations import source_at
 from lfp_pipeline.landing.object_store import StoredObject
 from lfp_pipeline.landing.sources import DownloadLimits, LocalFile
+from lfp_pipeline_tests.landing.support import Bytes
+from lfp_pipeline_tests.processes import HOLD_A_WRITE_LEASE, HOLD_OPEN, running
 
 LIMITS = DownloadLimits(attempts=1, seconds=1, max_bytes=1)
 
@@ -110,3 +114,25 @@ def test_what_is_no_source_is_refused(location: str) -> None:
     with pytest.raises(LandingError) as caught:
         source_at(location, LIMITS)
     assert caught.value.permanent
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells who writes")
+@pytest.mark.parametrize(
+    ("writer", "arguments"),
+    [(HOLD_OPEN, ["ab"]), (HOLD_OPEN, ["r+b"]), (HOLD_A_WRITE_LEASE, [])],
+    ids=["appends", "rewrites", "has leased it"],
+)
+@pytest.mark.parametrize("as_location", [str, Path.as_uri])
+def test_a_file_that_a_program_is_writing_is_not_taken(
+    tmp_path: Path, writer: str, arguments: list[str], as_location: Callable[[Path], str]
+) -> None:
+    path = tmp_path / "a.csv"
+    path.write_bytes(b"a")
+    source, sink = source_at(as_location(path), LIMITS), Bytes()
+    with running(writer, path, *arguments):
+        with pytest.raises(StillWrittenError, match=r"a.csv is still being written") as caught:
+            source.fetch(sink, lambda *_: None)
+        assert not caught.value.permanent
+        assert sink.content == b""
+    source.fetch(sink, lambda *_: None)
+    assert sink.content == b"a"

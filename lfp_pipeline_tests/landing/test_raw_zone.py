@@ -107,6 +107,49 @@ def test_what_landed_cannot_be_written(zone: RawZone, file: Path) -> None:
     assert stat.S_IMODE(land(zone, file).path.stat().st_mode) == 0o444
 
 
+@pytest.mark.parametrize(
+    ("folder", "raw"), [(0o755, 0o444), (0o700, 0o400), (0o750, 0o440), (0o744, 0o400)]
+)
+@pytest.mark.parametrize("above", ["private", "private/shop"])
+@pytest.mark.parametrize("by_link", [False, True])
+def test_a_raw_file_is_for_nobody_who_could_not_come_through_the_folders_of_a_path(
+    zone: RawZone, tmp_path: Path, folder: int, raw: int, above: str, by_link: bool
+) -> None:
+    path = tmp_path / "private" / "shop" / "a.csv"
+    path.parent.mkdir(parents=True)
+    path.write_bytes(CONTENT)
+    (tmp_path / above).chmod(folder)
+    if by_link:
+        (tmp_path / "link").symlink_to(path.parent)
+        path = tmp_path / "link" / "a.csv"
+    assert stat.S_IMODE(land(zone, path).path.stat().st_mode) == raw
+
+
+def test_a_folder_that_the_raw_zone_lies_in_keeps_the_same_people_out_of_both(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "home").mkdir(mode=0o700)
+    file = tmp_path / "home" / "a.csv"
+    file.write_bytes(CONTENT)
+    (tmp_path / "link").symlink_to(tmp_path / "home")
+    zone = RawZone(tmp_path / "link" / "raw")
+    assert stat.S_IMODE(land(zone, file).path.stat().st_mode) == 0o444
+
+
+def test_a_raw_file_is_taken_from_those_who_may_not_read_the_file_any_more(
+    zone: RawZone, file: Path
+) -> None:
+    delivery = land(zone, file)
+    note_outcome(delivery.path, "merged", "db")
+    for mode, raw in ((0o640, 0o440), (0o644, 0o440), (0o600, 0o400)):
+        file.chmod(mode)
+        assert land(zone, file) == delivery
+        assert stat.S_IMODE(delivery.path.stat().st_mode) == raw
+        record = json.loads(delivery.path.with_suffix(".json").read_bytes())
+        assert record["ctime_ns"] == delivery.path.stat().st_ctime_ns  # It need not be hashed.
+        assert read_outcome(delivery.path, "db")  # It is not merged again.
+
+
 @pytest.mark.parametrize(("mode", "raw"), [(0o600, 0o400), (0o640, 0o440), (0o604, 0o404)])
 def test_a_raw_file_is_readable_by_nobody_who_could_not_read_its_source(
     zone: RawZone, file: Path, mode: int, raw: int

@@ -137,7 +137,7 @@ def test_a_secret_that_would_change_where_a_url_leads_is_refused_and_not_told(
         ),
         ("sources: [{name: a, location: x, encoding: 1252}]", "entry 1: encoding: Input should"),
         ("sources: [{name: a, location: '${NOT_SET}'}]", "has no variable NOT_SET"),
-        ("sources: [{name: a, location: '$'}]", "entry 1: location: a $ that begins no"),
+        ("sources: [{name: a, location: '${'}]", "entry 1: location: a $ that begins no"),
         (
             "sources: [{name: a, location: x}, {name: a, location: y}]",
             "entry 2: the name a is there",

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from lfp_pipeline.landing import write_lease
 from lfp_pipeline.landing.write_lease import is_open_for_writing
 from lfp_pipeline_tests.processes import HOLD_OPEN, finish, running, start
 
@@ -109,6 +110,48 @@ def test_where_the_kernel_does_not_tell_the_answer_is_no(tmp_path: Path) -> None
         assert not is_open_for_writing(descriptor)
     finally:
         os.close(descriptor)
+
+
+@pytest.mark.parametrize(
+    ("kind", "believed"),
+    [
+        *(("ext4", True), ("xfs", True), ("btrfs", True), ("tmpfs", True), ("overlay", True)),
+        *(("nfs", False), ("nfs4", False), ("cifs", False), ("smb3", False), ("9p", False)),
+        *(("fuse", False), ("fuseblk", False), ("fuse.sshfs", False), ("ceph", False)),
+    ],
+)
+def test_a_refused_lease_is_believed_on_local_file_systems_only(
+    file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, believed: bool
+) -> None:
+    """The kernel refuses the lease; that the mount is of another type is in a copy of the list."""
+    kernel = Path("/proc/self")
+    mounts = (kernel / "mountinfo").read_text().splitlines()
+    own = {line.split()[0]: line.partition(" - ")[2].split()[0] for line in mounts}
+    descriptor = os.open(file, os.O_RDONLY)
+    try:
+        told = (kernel / "fdinfo" / str(descriptor)).read_text()
+    finally:
+        os.close(descriptor)
+    mount_id = told.partition("mnt_id:")[2].split()[0]
+    listed = "".join(
+        line.replace(f" - {own[mount_id]} ", f" - {kind} ") + "\n"
+        if line.split()[0] == mount_id
+        else line.replace(f" - {own[line.split()[0]]} ", " - nfs4 ") + "\n"
+        for line in mounts
+    )
+    (tmp_path / "mountinfo").write_text(listed)
+    (tmp_path / "fdinfo").symlink_to(kernel / "fdinfo")
+    monkeypatch.setattr(write_lease, "_SELF", tmp_path)
+    with running(HOLD_OPEN, file, "ab"):
+        assert is_written(file) == believed
+
+
+def test_a_refused_lease_is_believed_where_the_mount_cannot_be_found(
+    file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(write_lease, "_SELF", tmp_path)
+    with running(HOLD_OPEN, file, "ab"):
+        assert is_written(file)
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="only root can make a file of another user")

@@ -43,8 +43,31 @@ SIGNED = [
         "https://example.com/a.csv?key=AIzaSyhunter2hunter2",
         "https://example.com/a.csv#access_token=hunter2",
         "example.com/a.csv?token=hunter2",
+        "https://example.com/a.csv?token=$hunter2",
         "https://example.com/?url=https%3A%2F%2Fuser%3Ahunter2%40example.org%2Fa.csv",
+        "https://example.com/a.csv?ws_key=HUNTER2ABCDEFGH",
+        "https://example.com/a.csv?passkey=hunter",
+        "https://example.com/a.csv?license_key=HUNT",
+        "https://example.com/a.csv?feedkey=hunter2a1b2",
+        "https://example.com/a.csv?secure_key=hunter2",
+        "https://example.com/a.csv?customer_key=hunter2",
+        "https://example.com/a.csv?session=hunter",
+        "https://example.com/a.csv?user_session=hunter2",
+        "https://example.com/a.csv?PHPSESSID=hunter2",
+        "https://example.com/a.csv?ftp_pass=hunter",
+        "https://example.com/a.csv?sid=hunter2hunter2hunter2",
+        "https://example.com/a.csv?secret[x]=hunter2",
+        "https://example.com/a.csv?secret%5Bx%5D=hunter2",
+        "https://example.com/a.csv?data[password]=hunter2",
+        "https://example.com/a.csv;password=hunter2",
+        "https://example.com/a;jsessionid=hunter2/b.csv?x=1",
+        "https://example.com/a.csv?t=eyJhbGciOiJIUzI1NiJ9.eyJhunter2.hunter2",
+        "https://example.com/a.csv?x=ghp_hunter2hunter2hunter2",
+        "https://example.com/glpat-hunter2hunter2hunter2/a.csv",
         SIGNED[0] + "&password=hunter2",
+        SIGNED[0] + "&access_token=hunter2",
+        "https://example.com/a.csv?sig=x&access_token=hunter2",
+        "https://example.com/a.csv?X-Amz-Security-Token=hunter2",
     ],
 )
 def test_a_secret_that_is_written_out_is_refused_with_advice_and_not_told(location: str):
@@ -63,6 +86,10 @@ def test_a_secret_that_is_written_out_is_refused_with_advice_and_not_told(locati
         "https://[2001:db8::1]:80/a@b.csv",
         "https://example.com/a.csv?page_token=1&key=products&sort=token",
         "https://example.com/a.csv?token=&password",
+        "https://example.com/a.csv?continuationToken=a1b2&$skiptoken=x1&csrf_token=a1b2",
+        "https://example.com/a.csv?sort_key=price_2&primaryKey=a1&hotkey=F-1&bypass=1&compass=n2",
+        "https://example.com/a.csv?sessions=2&trading_session=morning+2024&code=DE-BY&sid=shop",
+        "https://example.com/sk-products-of-slovakia-2024.csv;v=2",
         "https://drive.google.com/file/d/0123456789/view?usp=sharing&resourcekey=0-abc",
         "https://docs.google.com/spreadsheets/d/0123456789/edit#gid=0",
         "sftp://user@example.com/a.csv",
@@ -71,6 +98,9 @@ def test_a_secret_that_is_written_out_is_refused_with_advice_and_not_told(locati
         "/data/a:b@c.csv",
         "./user:name@host.csv",
         "C:\\data\\a.csv",
+        "/data/a$b.csv",
+        "C$/a$.csv",
+        "https://example.com/a.csv?$filter=price&$top=10&price=$5",
     ],
 )
 def test_what_is_no_secret_is_taken_as_it_is(location: str):
@@ -102,3 +132,10 @@ def test_a_variable_of_the_environment_has_its_value(
 def test_a_signed_url_is_taken_and_known_as_one(location: str):
     assert resolved(location) == location
     assert is_signed(location)
+
+
+@pytest.mark.parametrize("location", ["/data/a${b}.csv", "/data/${", "/data/${}", "/data/${a b}"])
+def test_a_variable_that_is_none_is_refused_with_the_way_to_write_a_dollar_sign(location: str):
+    with pytest.raises(ValueError, match=r"write \$\$ for"):
+        resolved(location)
+    assert resolved(location.replace("$", "$$")) == location

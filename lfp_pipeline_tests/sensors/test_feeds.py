@@ -13,6 +13,7 @@ import pytest
 from click import ClickException
 
 from lfp_pipeline.definitions import definitions
+from lfp_pipeline.landing import asking
 from lfp_pipeline.landing.delivery import TextFormat
 from lfp_pipeline.landing.intents import want_reverted
 from lfp_pipeline.sensors import feeds
@@ -22,6 +23,7 @@ from lfp_pipeline_tests.landing.http_server import (
     Server,
     content_of,
     cut_off,
+    dripping,
     serving,
     status,
 )
@@ -247,6 +249,23 @@ def test_a_server_that_is_down_has_kept_its_news_and_is_told(project: Project, c
     assert "did not answer" in tick(project).skip_message
 
 
+@pytest.mark.parametrize("kind", ["file", "sense"])
+def test_a_value_of_the_environment_in_the_place_of_a_feed_is_shown_by_its_name(
+    project: Project, monkeypatch: pytest.MonkeyPatch, kind: str
+):
+    monkeypatch.setenv("SHOP_TOKEN", "hunter2")
+    with serving(status(404)) as server:
+        url = server.url("/${SHOP_TOKEN}")
+        write_sources(project, shop={"kind": kind, "location": url})
+        tick(project)
+        assert server.requests[0]["path"].startswith("/hunter2")
+    (shop,) = project.engine.feeds()[0]
+    assert url in str(shop.memory.polls.error)
+    assert "hunter2" not in str(shop.memory.polls.error)
+    files = [path.read_bytes() for path in project.data.rglob("*") if path.is_file()]
+    assert b"hunter2" not in b"".join(files)
+
+
 def test_a_feed_that_does_not_answer_is_asked_less_and_less_often(project: Project, clock: Clock):
     with serving(feed([NO, status(500)], [content_of(FIRST)])) as server:
         write_sources(project, shop=sense_of(server))
@@ -320,6 +339,44 @@ def test_a_version_named_by_a_fresh_time_only_may_change_within_its_second(
     with serving(content_of(FIRST, Last_Modified=now)) as server:
         write_sources(project, shop={"location": server.url()})
         for seconds in (0, 10):
+            clock.ahead = seconds
+            assert [run.success for run in project.do(tick(project))] == [True]
+    assert len(project.engine.raw_zone.deliveries("shop")) == 1
+
+
+LONG_AGO = "Tue, 01 Jan 1980 00:00:00 GMT"
+
+
+def test_a_server_that_gives_all_versions_one_time_is_read_when_the_bytes_are_others(
+    project: Project, clock: Clock
+):
+    """Once more after each: only then is known that the time alone names no version."""
+    other = FIRST.replace(b"Ann", b"Eve")  # Of the same size.
+    content = [FIRST]
+
+    def answer(exchange: Exchange) -> None:
+        exchange.whole(content[0], Last_Modified=LONG_AGO)
+
+    with serving(answer) as server:
+        write_sources(project, shop={"location": server.url()})
+        runs = []
+        for seconds in range(0, 80, 10):
+            clock.ahead = seconds
+            content[0] = FIRST if seconds < 40 else other
+            runs.append([run.success for run in project.do(tick(project))])
+    assert runs == [[True], [True], [], [], [True], [], [], []]
+    assert names(project) == ["Eve", "Bob"]
+    assert len(project.engine.raw_zone.deliveries("shop")) == 2
+
+
+def test_a_file_of_one_time_that_is_too_large_for_a_poll_is_read_each_time(
+    project: Project, clock: Clock, monkeypatch: pytest.MonkeyPatch
+):
+    """Its bytes do not come before the poll's time is over, but before the read's is."""
+    monkeypatch.setattr(asking, "_SECONDS", 0.5)
+    with serving(dripping(FIRST, 0.02, Last_Modified=LONG_AGO)) as server:
+        write_sources(project, shop={"location": server.url()})
+        for seconds in (0, 10, 20):
             clock.ahead = seconds
             assert [run.success for run in project.do(tick(project))] == [True]
     assert len(project.engine.raw_zone.deliveries("shop")) == 1
