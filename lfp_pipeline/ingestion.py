@@ -78,8 +78,9 @@ def ingest(
             log.exception("%s failed", batch[0].delivery_id)
         ingested = [Ingested(batch[0], _note_failure(batch[0], error, warehouse, log))]
     if not warehouse.draft:
-        _take_out_unfinished(ingested, settings, warehouse, log)
-        note_outcomes(ingested, log)
+        # In this order: where an unfinished upload is not out yet, the next run has the delivery
+        # that completes it again, because no outcome of it is noted.
+        note_outcomes(_with_their_unfinished_out(ingested, settings, warehouse, log), log)
     raw_zone = RawZone(settings.raw_dir)
     return [
         replace(one, warnings=delivery_warnings(one.delivery, one.account, raw_zone))
@@ -87,40 +88,75 @@ def ingest(
     ]
 
 
-def _take_out_unfinished(
+def _with_their_unfinished_out(
     ingested: Sequence[Ingested], settings: Settings, warehouse: Warehouse, log: logging.Logger
-) -> None:
+) -> list[Ingested]:
     """Revert the unfinished uploads that newly merged deliveries complete.
 
-    Before their outcomes are noted: a process that dies in between has it done by the next.
+    Returns:
+        All but those whose unfinished upload could not be reverted now. They stay merged.
     """
-    raw_zone = RawZone(settings.raw_dir)
+    done = []
     for one in ingested:
-        delivery = one.delivery
-        if delivery.completes is None or one.account.status is not Status.MERGED:
-            continue
-        if read_outcome(delivery.path, one.database_id):  # It was merged, and this done, before.
-            continue
-        with suppress(LandingError):  # It is not there any more.
-            unfinished = raw_zone.find(delivery.completes)
-            if is_reverted(unfinished.path) or last_noted(unfinished.path) == Status.REFUSED:
-                continue
-            with warehouse.lock.held("taking out an unfinished upload", log):
-                want_reverted(unfinished.path)  # Behind the lock: so nobody prunes what it needs.
+        try:
+            _take_out_unfinished(one, settings, warehouse, log)
+        except (LfpError, OSError) as error:
             log.warning(
-                "%s was an unfinished upload: %s begins with it, and goes on in the middle of its "
-                "last record. It is reverted.",
-                unfinished.delivery_id,
-                delivery.delivery_id,
+                "%s is merged. It completes %s, an unfinished upload, which is not reverted yet: "
+                "%s The next run reverts it.",
+                one.delivery.delivery_id,
+                one.delivery.completes,
+                told(error),
             )
-            (reverted,) = ingest([unfinished], settings, warehouse, log)
-            if reverted.account.status is Status.FAILED and not reverted.busy:
-                want_reinstated(unfinished.path)  # Nobody has asked for it: it may not block runs.
-                log.warning(
-                    "%s is not reverted after all: %s To have it out, run revert_delivery.",
-                    unfinished.delivery_id,
-                    reverted.account.error,
-                )
+        else:
+            done.append(one)
+    return done
+
+
+def _take_out_unfinished(
+    one: Ingested, settings: Settings, warehouse: Warehouse, log: logging.Logger
+) -> None:
+    """Revert the unfinished upload that a delivery completes, if it is newly merged.
+
+    Raises:
+        LfpError: it could not be noted that it is to be reverted.
+        OSError: likewise.
+    """
+    delivery = one.delivery
+    if delivery.completes is None or one.account.status is not Status.MERGED:
+        return
+    if read_outcome(delivery.path, one.database_id):  # It was merged, and this done, before.
+        return
+    try:
+        unfinished = RawZone(settings.raw_dir).find(delivery.completes)
+    except LandingError:  # It is not there any more.
+        return
+    if is_reverted(unfinished.path) or last_noted(unfinished.path) == Status.REFUSED:
+        return
+    with warehouse.lock.held("taking out an unfinished upload", log):
+        want_reverted(unfinished.path)  # Behind the lock: so nobody prunes what it needs.
+    log.warning(
+        "%s was an unfinished upload: %s begins with it, and goes on in the middle of its last "
+        "record. It is to be reverted.",
+        unfinished.delivery_id,
+        delivery.delivery_id,
+    )
+    (reverted,) = ingest([unfinished], settings, warehouse, log)
+    if reverted.account.status is not Status.FAILED:
+        log.warning("%s is reverted.", unfinished.delivery_id)
+    elif reverted.busy:
+        log.warning(
+            "%s is not reverted yet: %s The next run reverts it.",
+            unfinished.delivery_id,
+            reverted.account.error,
+        )
+    else:
+        want_reinstated(unfinished.path)  # Nobody has asked for it: it may not block runs.
+        log.warning(
+            "%s is not reverted after all: %s To have it out, run revert_delivery.",
+            unfinished.delivery_id,
+            reverted.account.error,
+        )
 
 
 def _parts(batch: Sequence[Delivery], died: Collection[str]) -> Sequence[Sequence[Delivery]]:

@@ -1,15 +1,24 @@
 """What is told of a delivery whose time is odd, and of an upload that had not ended."""
 
+import errno
+import os
 import time
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
 
 import pytest
 
+from lfp_pipeline import ingestion
 from lfp_pipeline.landing.intents import is_reverted
 from lfp_pipeline.operations.rebuild import rebuild_products
 from lfp_pipeline.operations.revert import reinstate_delivery
 from lfp_pipeline.state import state_of
 from lfp_pipeline_tests.oracle import LOG
+from lfp_pipeline_tests.processes import running
 from lfp_pipeline_tests.support import Project, drop
+from lfp_pipeline_tests.support import project as project_in
+from lfp_pipeline_tests.warehouse.test_writer_lock import HOLD_AS_A_WRITER
 
 HEADER = "sku,name,description\n"
 DAY = 86_400_000_000
@@ -40,6 +49,12 @@ def logged(project: Project, run_id: str) -> str:
 def warnings_of(project: Project) -> str:
     project.engine.published.publish(LOG)
     return "\n".join(state_of(project.engine).warnings)
+
+
+@pytest.fixture
+def hurried(tmp_path: Path, home: Path) -> Iterator[Project]:
+    with project_in(tmp_path, home, writer_wait_seconds=0.2) as project:
+        yield project
 
 
 WHOLE = "name,description,sku\nLamp,x,s1\nDesk,y,sku-22\nSofa,z,s3\n"
@@ -140,6 +155,59 @@ def test_a_refused_whole_leaves_the_unfinished_upload_as_it_is(project: Project)
     drop(project.inbox, "a.csv", WHOLE + "bad\n" * 9, NOW)
     assert not project.run("ingest_inbox").success
     assert project.products == before
+
+
+@pytest.mark.parametrize("later", ["inbox", "sensor"])
+def test_a_reversal_that_another_run_keeps_from_the_lock_is_told_and_made_up_for(
+    hurried: Project, monkeypatch: pytest.MonkeyPatch, later: str
+):
+    drop(hurried.inbox, "b.csv", WHOLE[: WHOLE.index("2\nSofa")], NOW - DAY)
+    take(hurried, "inbox", HEADER + "s9,Chair,x\n", NOW - DAY)
+    settle = ingestion.settle
+    drop(hurried.inbox, "b.csv", WHOLE, NOW)
+    drop(hurried.inbox, "a.csv", HEADER + "s9,Bench,x\n", NOW)
+    with ExitStack() as others, monkeypatch.context() as context:
+
+        def then_have_another_run_begin(*arguments: object) -> object:
+            done = settle(*arguments)
+            others.enter_context(running(HOLD_AS_A_WRITER, hurried.data / "products.duckdb"))
+            return done
+
+        context.setattr(ingestion, "settle", then_have_another_run_begin)
+        listing = hurried.engine.pending_inbox(LOG)
+        found = list(hurried.engine.ingest_all(listing.ready, [], LOG))
+        assert [one.account.status for one in found] == ["merged", "merged"]
+    assert names(hurried) == {"s1": "Lamp", "sku-2": "Desk", "sku-22": "Desk", "s3": "Sofa"} | {
+        "s9": "Bench"
+    }
+    if later == "inbox":
+        assert hurried.run("ingest_inbox").success
+    else:
+        (run,) = hurried.do(hurried.tick())
+        assert run.success
+    assert "sku-2" not in names(hurried)
+    assert hurried.tick().run_requests == []
+    assert hurried.engine.unended(LOG) == []
+
+
+def test_a_reversal_that_cannot_be_noted_is_told_and_made_up_for(
+    project: Project, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+):
+    take(project, "inbox", WHOLE[: WHOLE.index("2\nSofa")], NOW - DAY)
+    drop(project.inbox, "a.csv", WHOLE, NOW)
+
+    def on_a_full_disk(_: Path) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as context:
+        context.setattr(ingestion, "want_reverted", on_a_full_disk)
+        files = project.engine.pending_inbox(LOG).ready
+        (done,) = project.engine.ingest_all(files, [], LOG)
+    assert done.account.status == "merged"
+    assert "which is not reverted yet: [Errno 28] No space left" in caplog.text
+    assert "sku-2" in names(project)
+    assert project.run("ingest_inbox").success
+    assert "sku-2" not in names(project)
 
 
 def test_a_line_end_at_the_end_needs_no_note(project: Project):
