@@ -2,7 +2,6 @@
 
 import logging
 from collections.abc import Collection, Sequence
-from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 

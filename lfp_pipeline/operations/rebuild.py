@@ -134,7 +134,7 @@ def rebuild_products(
                 engine.warehouse.attached_behind_lock(connection, log),
             ):
                 id_ = database_id(connection)  # It is told again, too.
-    _note_outcomes(engine, new.accounts, id_, log)
+            _note_outcomes(engine, new.accounts, id_, log)
     return report
 
 
@@ -320,13 +320,16 @@ def _report(
 def _note_outcomes(
     engine: Engine, known: Mapping[str, Account], id_: str, log: logging.Logger
 ) -> None:
-    """Note what came to an end only in the new database, which has that id."""
-    unnoted = [
-        Ingested(one, known[one.delivery_id], database_id=id_)
-        for one in deliveries_in_reach(engine)
-        if one.delivery_id in known and read_outcome(one.path, id_) is None
-    ]
-    note_outcomes(unnoted, log)
+    """Note what came to another end in the new database, which has that id, or to its first.
+
+    Behind the lock: the ledger stays as it is.
+    """
+    wrongly_noted = []
+    for one in deliveries_in_reach(engine):
+        noted, account = read_outcome(one.path, id_), known.get(one.delivery_id)
+        if account is not None and (noted is None or noted.status != account.status):
+            wrongly_noted.append(Ingested(one, account, database_id=id_))
+    note_outcomes(wrongly_noted, log)
 
 
 def _foretell(engine: Engine, log: logging.Logger) -> Report:
