@@ -365,7 +365,7 @@ class Engine:
         Behind the lock, where the ledger stays as it is.
         """
         for one in ended:
-            raw = Path(one.raw) if one.pruned_ns and not one.has_ended(id_) else None
+            raw = Path(one.raw) if one.pruned and not one.has_ended(id_) else None
             if raw and is_pruned(raw) and read_outcome(raw, id_) is None:
                 try_to_note(raw, status_of[one.delivery_id], id_, log)
 
@@ -494,7 +494,7 @@ def _is_unfinished(
     landed: Landed, newest: Landed, status_of: Mapping[str, Status], id_: str | None
 ) -> bool:
     """Whether something is left to do about a delivery for whoever asks for its partition."""
-    if landed.pruned_ns is not None and not landed.reverted:
+    if landed.pruned and not landed.reverted:
         return False
     status = status_of.get(landed.delivery_id)
     return (

@@ -28,7 +28,7 @@ from lfp_pipeline.landing.partition_key import PURGES
 
 Answer = TypeVar("Answer")
 
-_VERSION = 1
+_VERSION = 2
 _LOOKS = 6
 _PAUSE_SECONDS = 0.1
 _LOCKED_SECONDS = 10.0
@@ -70,7 +70,7 @@ CREATE TABLE deliveries (
     noted_id TEXT,
     noted_ns INTEGER,
     reverted INTEGER NOT NULL,
-    pruned_ns INTEGER,
+    pruned INTEGER NOT NULL,
     disk_bytes INTEGER NOT NULL,
     PRIMARY KEY (key, stem)
 ) WITHOUT ROWID;
@@ -83,7 +83,7 @@ PRAGMA user_version = {_VERSION};
 _ASKED = "CREATE TEMP TABLE asked (number INTEGER PRIMARY KEY, key TEXT, version_us INT, size INT)"
 
 _LANDED = """
-:root, key, stem, ended, noted_id, noted_ns, reverted, pruned_ns,
+:root, key, stem, ended, noted_id, noted_ns, reverted, pruned,
     (SELECT max(stem) FROM deliveries AS newest WHERE newest.key = deliveries.key) = stem
 """
 
@@ -98,11 +98,12 @@ _OF_PARTITION = f"SELECT {_LANDED} FROM deliveries WHERE key = :key ORDER BY ste
 # Of what is pruned, nothing can be taken in; it can be taken out.
 _UNENDED = """
 SELECT key, stem FROM deliveries
-WHERE (reverted OR pruned_ns IS NULL) AND (ended IS NULL OR noted_id IS NOT :database_id)
+WHERE (reverted OR NOT pruned) AND (ended IS NULL OR noted_id IS NOT :database_id)
 """
 
+# The sizes are for people: a raw file that is cut off in place has another one, unnoticed.
 _ALL = """
-SELECT key, stem, version_us, size_bytes, ended, noted_id, noted_ns, reverted, pruned_ns, disk_bytes
+SELECT key, stem, version_us, size_bytes, ended, noted_id, noted_ns, reverted, pruned
 FROM deliveries
 """
 
@@ -118,7 +119,7 @@ class Landed(NamedTuple):
         noted_id: the database that the note speaks of.
         noted_ns: when it was noted, as a file time.
         reverted: whether it is to count as if it had never come.
-        pruned_ns: when it was noted that its bytes are not kept; None: they are.
+        pruned: whether its bytes are not kept any longer.
         is_newest: whether it is the newest delivery of its partition.
     """
 
@@ -129,7 +130,7 @@ class Landed(NamedTuple):
     noted_id: str | None
     noted_ns: int
     reverted: bool
-    pruned_ns: int | None
+    pruned: bool
     is_newest: bool
 
     @property
@@ -148,7 +149,7 @@ class Landed(NamedTuple):
 
     def is_to_land_again(self, file: InboxFile) -> bool:
         """Whether the delivery has lost bytes, which that file of its version brings."""
-        if self.pruned_ns is None and _size_of(self.raw) == file.size_bytes:
+        if not self.pruned and _size_of(self.raw) == file.size_bytes:
             return False
         return is_to_land_again(Path(self.raw), file.size_bytes, file.ctime_ns)
 
@@ -454,27 +455,26 @@ def _entries(folder: Path) -> dict[str, _Entries]:
 def _seen(entries: _Entries, started_ns: int) -> str:
     """Return what tells these files from others of the same names; empty: nothing does, yet.
 
-    Inodes alone do not: that of a removed file is the next one's. Of records and raw files they do:
-    under one name, all have the same to tell.
+    Inodes alone do not: that of a removed file is the next one's. Of all but notes of outcomes they
+    do: under one name, all have the same to tell.
     """
     seen = [f"{suffix} {entries[suffix].inode()}" for suffix in _SUFFIXES if suffix in entries]
-    for suffix in ("outcome", "pruned"):
-        if entry := entries.get(suffix):
-            changed_ns = entry.stat().st_ctime_ns
-            if not _is_settled(changed_ns, started_ns):
-                return ""
-            seen.append(str(changed_ns))
+    if note := entries.get("outcome"):
+        changed_ns = note.stat().st_ctime_ns
+        if not _is_settled(changed_ns, started_ns):
+            return ""
+        seen.append(str(changed_ns))
     return " ".join(seen)
 
 
 def _told(entries: _Entries) -> tuple[object, ...]:
     """Return what the files of a delivery tell, in the order of the columns."""
-    version_us = size_bytes = ended = noted_id = noted_ns = pruned_ns = None
+    version_us = size_bytes = ended = noted_id = noted_ns = None
     with suppress(OSError, ValueError, KeyError, TypeError):  # Whoever asks for it tells of that.
         record = json.loads(Path(entries["json"].path).read_bytes())
         moment = datetime.fromisoformat(record.get("stated_at") or record["delivered_at"])
         version_us, size_bytes = _microseconds(moment), int(record["size_bytes"])
-    reverted = "reverted" in entries
+    reverted, pruned = "reverted" in entries, "pruned" in entries
     if note := entries.get("outcome"):
         with suppress(FileNotFoundError):
             noted = read_note(Path(note.path))
@@ -483,10 +483,17 @@ def _told(entries: _Entries) -> tuple[object, ...]:
                 noted.database_id,
                 noted.noted_ns,
             )
-    if pruned := entries.get("pruned"):
-        pruned_ns = pruned.stat().st_ctime_ns
     disk_bytes = sum(entry.stat().st_size for entry in entries.values())
-    return version_us, size_bytes, ended, noted_id, noted_ns, reverted, pruned_ns, disk_bytes
+    return (
+        version_us,
+        size_bytes,
+        ended,
+        noted_id,
+        noted_ns,
+        reverted,
+        "pruned" in entries,
+        disk_bytes,
+    )
 
 
 def _microseconds(moment: datetime) -> int:

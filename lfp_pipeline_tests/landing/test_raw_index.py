@@ -336,6 +336,21 @@ def test_what_it_tells_wrongly_is_found(zone: RawZone) -> None:
     assert zone.index.differences() == []
 
 
+def test_a_backup_by_hard_links_makes_it_tell_nothing_wrongly(zone: RawZone, inbox: Path) -> None:
+    (delivery,) = zone.deliveries("f2.csv")
+    prune(delivery.path, needed=False)
+    assert outcomes(zone, inbox) == ["merged"] * 5
+    backup = zone.root.with_name("backup")
+    shutil.copytree(zone.root, backup, copy_function=os.link)
+    assert zone.index.differences() == []
+    assert outcomes(zone, inbox) == ["merged"] * 5
+    (inbox / "f2.csv").rename(inbox / "aside")
+    (inbox / "aside").rename(inbox / "f2.csv")
+    noted = delivery.path.with_suffix(".pruned").stat().st_ctime_ns
+    assert (inbox / "f2.csv").stat().st_ctime_ns >= noted
+    assert outcomes(zone, inbox)[2] is None  # It was dropped anew.
+
+
 def test_files_of_other_times_and_sizes_are_other_versions(zone: RawZone, inbox: Path) -> None:
     (file, *_) = versions(inbox)
     others = [
