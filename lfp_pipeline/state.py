@@ -246,12 +246,11 @@ def _older_versions(
 ) -> Iterator[str]:
     raw_zone = engine.raw_zone
     for file, landed in told:
-        if landed and not landed.is_newest:
-            with suppress(LandingError):  # Its record cannot be read.
-                delivery = raw_zone.find(landed.delivery_id)
-                if newer := raw_zone.newer_than(delivery):
-                    advice = older_version(delivery, newer)
-                    yield f"{file.name} in the inbox is an older version. {advice}"
+        if landed and landed.newer_id:
+            with suppress(LandingError):  # A record cannot be read.
+                delivery, newer = raw_zone.find(landed.delivery_id), raw_zone.find(landed.newer_id)
+                advice = older_version(delivery, newer)
+                yield f"{file.name} in the inbox is an older version. {advice}"
 
 
 def _size(path: Path) -> int:

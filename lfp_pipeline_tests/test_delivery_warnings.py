@@ -12,7 +12,7 @@ import pytest
 from lfp_pipeline import ingestion
 from lfp_pipeline.landing.intents import is_reverted
 from lfp_pipeline.operations.rebuild import rebuild_products
-from lfp_pipeline.operations.revert import reinstate_delivery
+from lfp_pipeline.operations.revert import reinstate_delivery, revert_delivery
 from lfp_pipeline.state import state_of
 from lfp_pipeline_tests.oracle import LOG
 from lfp_pipeline_tests.processes import running
@@ -106,6 +106,39 @@ def test_a_version_that_is_put_back_with_its_old_time_is_told(project: Project, 
     assert "a.csv in the inbox is an older version" in warnings_of(project)
     assert project.tick().run_requests == []
     assert names(project) == {"s1": "new"}
+
+
+def test_a_newer_version_that_is_reverted_is_not_said_to_be_in_force(project: Project):
+    take(project, "inbox", HEADER + "s1,old,x\n", NOW - 2 * DAY)
+    take(project, "inbox", HEADER + "s1,new,x\n", NOW - DAY)
+    newest = project.engine.raw_zone.deliveries("a.csv")[-1]
+    time.sleep(0.01)
+    take(project, "inbox", HEADER + "s1,old,x\n", NOW - 2 * DAY)
+    assert "a.csv in the inbox is an older version" in warnings_of(project)
+    revert_delivery(project.engine, newest.delivery_id, LOG)  # As the warning advises.
+    assert names(project) == {"s1": "old"}
+    assert warnings_of(project) == ""
+    time.sleep(0.01)
+    run = take(project, "inbox", HEADER + "s1,old,x\n", NOW - 2 * DAY)
+    assert "in force" not in logged(project, run)
+
+
+def test_a_newer_version_that_was_refused_is_not_said_to_be_in_force(project: Project):
+    take(project, "inbox", HEADER + "s1,old,x\n", NOW - 2 * DAY)
+    drop(project.inbox, "a.csv", "no header\n", NOW - DAY)
+    assert not project.run("ingest_inbox").success
+    time.sleep(0.01)
+    run = take(project, "inbox", HEADER + "s1,old,x\n", NOW - 2 * DAY)
+    assert "in force" not in logged(project, run)
+    assert warnings_of(project) == ""
+
+
+def test_an_unfinished_upload_that_is_reverted_is_not_said_to_be_in_force(project: Project):
+    take(project, "inbox", WHOLE[: WHOLE.index("2\nSofa")], NOW - DAY)
+    run = take(project, "inbox", WHOLE, NOW - 2 * DAY)  # As `cp -p` puts it.
+    assert set(names(project)) == {"s1", "sku-22", "s3"}
+    assert "in force" not in logged(project, run)
+    assert "in force" not in warnings_of(project)
 
 
 @ways

@@ -82,9 +82,16 @@ PRAGMA user_version = {_VERSION};
 
 _ASKED = "CREATE TEMP TABLE asked (number INTEGER PRIMARY KEY, key TEXT, version_us INT, size INT)"
 
-_LANDED = """
+# What was refused does not count, and what is not in yet may still.
+_NEWER_IN_FORCE = """
+SELECT stem FROM deliveries AS newer
+WHERE newer.key = {key} AND newer.stem > {stem} AND NOT reverted AND ended IS NOT 'refused'
+ORDER BY stem DESC LIMIT 1
+"""
+
+_LANDED = f"""
 :root, key, stem, ended, noted_id, noted_ns, reverted, pruned,
-    (SELECT max(stem) FROM deliveries AS newest WHERE newest.key = deliveries.key) = stem
+    ({_NEWER_IN_FORCE.format(key="deliveries.key", stem="deliveries.stem")})
 """
 
 _VERSIONS = f"""
@@ -120,7 +127,8 @@ class Landed(NamedTuple):
         noted_ns: when it was noted, as a file time.
         reverted: whether it is to count as if it had never come.
         pruned: whether its bytes are not kept any longer.
-        is_newest: whether it is the newest delivery of its partition.
+        newer_stem: of the newest delivery of its partition that counts or may still count, if that
+            is a newer one.
     """
 
     root: str
@@ -131,7 +139,7 @@ class Landed(NamedTuple):
     noted_ns: int
     reverted: bool
     pruned: bool
-    is_newest: bool
+    newer_stem: str | None
 
     @property
     def raw(self) -> str:
@@ -142,6 +150,11 @@ class Landed(NamedTuple):
     def delivery_id(self) -> str:
         """Its name."""
         return _delivery_id(self.key, self.stem)
+
+    @property
+    def newer_id(self) -> str | None:
+        """The name of the newer delivery, if there is one."""
+        return self.newer_stem and _delivery_id(self.key, self.newer_stem)
 
     def has_ended(self, database_id: str | None) -> bool:
         """Whether an end in that database is noted."""
@@ -203,6 +216,12 @@ class RawIndex:
             return list(map(Landed._make, found))
 
         return self._ask(look_up, {key})
+
+    def newer_in_force(self, key: str, stem: str) -> str | None:
+        """Return the stem of the newest delivery that counts or may still count, if it is newer."""
+        sql, values = _NEWER_IN_FORCE.format(key=":key", stem=":stem"), {"key": key, "stem": stem}
+        found = self._ask(lambda index: index.execute(sql, values).fetchall(), {key})
+        return next((str(newer) for (newer,) in found), None)
 
     def unended(self, database_id: str | None) -> list[Path]:
         """Return the records of all deliveries of which no end in that database is noted."""
@@ -491,7 +510,7 @@ def _told(entries: _Entries) -> tuple[object, ...]:
         noted_id,
         noted_ns,
         reverted,
-        "pruned" in entries,
+        pruned,
         disk_bytes,
     )
 
