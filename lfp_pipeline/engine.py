@@ -171,7 +171,7 @@ class Engine:
             delivery = self.raw_zone.land(source, key, log)
         has_landed_before = delivery.landed_at < started
         if has_landed_before and (newer := self.raw_zone.newer_than(delivery)):
-            told = older_version(delivery, newer)
+            told = older_version(delivery, newer, self.settings.inbox_dir)
             log.warning("%s landed before, and is here again. %s", delivery.delivery_id, told)
         return delivery
 
@@ -288,7 +288,9 @@ class Engine:
                 not_landed.append(NotLanded(key, message))
             elif not left:
                 if account := known.get(last.delivery_id):
-                    warnings = delivery_warnings(last, account, self.raw_zone)
+                    warnings = delivery_warnings(
+                        last, account, self.raw_zone, self.settings.inbox_dir
+                    )
                     finished.append(Ingested(last, account, products=products, warnings=warnings))
                 else:
                     message = f"{last.delivery_id} is pruned. Land its file again."

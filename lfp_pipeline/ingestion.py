@@ -80,9 +80,9 @@ def ingest(
         # In this order: where an unfinished upload is not out yet, the next run has the delivery
         # that completes it again, because no outcome of it is noted.
         note_outcomes(_with_their_unfinished_out(ingested, settings, warehouse, log), log)
-    raw_zone = RawZone(settings.raw_dir)
+    raw_zone, inbox = RawZone(settings.raw_dir), settings.inbox_dir
     return [
-        replace(one, warnings=delivery_warnings(one.delivery, one.account, raw_zone))
+        replace(one, warnings=delivery_warnings(one.delivery, one.account, raw_zone, inbox))
         for one in ingested
     ]
 

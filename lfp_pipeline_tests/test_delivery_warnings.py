@@ -5,12 +5,17 @@ import os
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
+from dataclasses import replace
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
 
 from lfp_pipeline import ingestion
+from lfp_pipeline.delivery_warnings import older_version
+from lfp_pipeline.landing.delivery import Delivery
 from lfp_pipeline.landing.intents import is_reverted
+from lfp_pipeline.landing.sources import utc_now
 from lfp_pipeline.operations.rebuild import rebuild_products
 from lfp_pipeline.operations.revert import reinstate_delivery, revert_delivery
 from lfp_pipeline.state import state_of
@@ -23,6 +28,7 @@ from lfp_pipeline_tests.warehouse.test_writer_lock import HOLD_AS_A_WRITER
 HEADER = "sku,name,description\n"
 DAY = 86_400_000_000
 NOW = time.time_ns() // 1000
+LONG_AGO = datetime(2020, 1, 1)  # noqa: DTZ001 (as all times of deliveries)
 
 
 def take(project: Project, way: str, content: str, microseconds: int) -> str:
@@ -108,6 +114,68 @@ def test_a_version_that_is_put_back_with_its_old_time_is_told(project: Project, 
     assert names(project) == {"s1": "new"}
 
 
+def test_what_still_holds_stays_in_the_status(project: Project):
+    take(project, "inbox", HEADER + "s1,new,x\n", NOW - DAY)
+    take(project, "inbox", HEADER + "s1,old,x\n", NOW - 2 * DAY)
+    drop(project.inbox, "ahead.csv", HEADER + "s2,Lamp,x\n", NOW + DAY)
+    assert project.run("ingest_inbox").success
+    (project.inbox / "a.csv").unlink()
+    for number in range(12):
+        drop(project.inbox, f"f{number}.csv", HEADER + f"f{number},Desk,x\n", NOW - DAY)
+    assert project.run("ingest_inbox").success
+    (ahead,) = project.engine.raw_zone.deliveries("ahead.csv")
+    told = warnings_of(project)
+    assert "None of its rows counts, though it landed last." in told
+    assert f"{ahead.delivery_id}: Its source dates it" in told
+    revert_delivery(project.engine, ahead.delivery_id, LOG)
+    assert "Its source dates it" not in warnings_of(project)
+    take(project, "inbox", HEADER + "s1,newest,x\n", NOW)
+    assert warnings_of(project) == ""
+
+
+def test_of_many_warnings_of_a_kind_few_are_told_and_the_others_counted(project: Project):
+    for number in range(13):
+        drop(project.inbox, f"f{number}.csv", HEADER + f"f{number},Desk,x\n", NOW + DAY)
+    assert project.run("ingest_inbox").success
+    *told, more = warnings_of(project).splitlines()
+    assert len(told) == 10
+    assert more == "And 3 more like these."
+
+
+def test_a_version_from_the_future_that_a_later_one_has_made_up_for_is_not_told(project: Project):
+    take(project, "inbox", HEADER + "s1,wrong,x\n", NOW + DAY)
+    time.sleep(0.01)
+    take(project, "inbox", HEADER + "s1,right,x\n", time.time_ns() // 1000)
+    assert warnings_of(project) == ""
+
+
+def older(project: Project, source: str, newer_at: datetime = LONG_AGO) -> str:
+    """What is told of an older version from a source."""
+    delivery = Delivery("a.csv", LONG_AGO, "0" * 64, source, 1, LONG_AGO, project.data / "a.raw")
+    return older_version(delivery, replace(delivery, delivered_at=newer_at), project.inbox)
+
+
+@pytest.mark.parametrize(
+    ("source", "advice"),
+    [
+        ("{inbox}/shop/a b.csv", "(touch '{inbox}/shop/a b.csv') and run ingest_inbox; or run "),
+        ("/srv/x.csv", "(touch /srv/x.csv) and run ingest_products for a.csv with that source; or"),
+        ("{inbox}/a\\x1b.csv", "give its file the present time and run ingest_inbox; or run "),
+        ("https://shop.example/a.csv", "count, run revert_delivery for each newer delivery of a."),
+        ("s3://shop/a.csv", "To make this version count, run revert_delivery for each newer"),
+    ],
+)
+def test_the_advice_is_for_the_kind_of_source(project: Project, source: str, advice: str):
+    told = older(project, source.format(inbox=project.inbox))
+    assert advice.format(inbox=project.inbox) in told
+
+
+def test_no_present_time_is_newer_than_one_in_the_future(project: Project):
+    told = older(project, f"{project.inbox}/a.csv", utc_now() + timedelta(days=1))
+    assert "touch" not in told
+    assert "To make this version count, run revert_delivery for each newer delivery" in told
+
+
 def test_a_newer_version_that_is_reverted_is_not_said_to_be_in_force(project: Project):
     take(project, "inbox", HEADER + "s1,old,x\n", NOW - 2 * DAY)
     take(project, "inbox", HEADER + "s1,new,x\n", NOW - DAY)
@@ -182,6 +250,27 @@ def test_a_ghost_of_half_a_sku_goes_and_comes_back_if_it_is_reinstated(project: 
     assert names(project)["sku-2"] == "Desk"
 
 
+def test_a_file_that_completes_an_upload_that_was_refused_says_so(project: Project):
+    drop(project.inbox, "a.csv", "title\n" + "bad", NOW - DAY)
+    assert not project.run("ingest_inbox").success
+    (cut,) = project.engine.raw_zone.deliveries("a.csv")
+    take(project, "inbox", "title\n" + "bad,\n" + WHOLE, NOW)
+    told = warnings_of(project)
+    assert f"completes an unfinished upload, which was refused: {cut.delivery_id}." in told
+    assert "is reverted" not in told
+
+
+def test_a_file_that_completes_an_upload_that_is_reinstated_says_so(project: Project):
+    take(project, "inbox", WHOLE[: WHOLE.index("2\nSofa")], NOW - DAY)
+    (cut,) = project.engine.raw_zone.deliveries("a.csv")
+    take(project, "inbox", WHOLE, NOW)
+    assert f"which is reverted: {cut.delivery_id}." in warnings_of(project)
+    reinstate_delivery(project.engine, cut.delivery_id, LOG)
+    told = warnings_of(project)
+    assert "is reverted:" not in told
+    assert "which is not reverted; to have it out, run revert_delivery: " in told
+
+
 def test_a_refused_whole_leaves_the_unfinished_upload_as_it_is(project: Project):
     take(project, "inbox", WHOLE[: WHOLE.index("2\nSofa")], NOW - DAY)
     before = project.products
@@ -237,6 +326,7 @@ def test_a_reversal_that_cannot_be_noted_is_told_and_made_up_for(
         files = project.engine.pending_inbox(LOG).ready
         (done,) = project.engine.ingest_all(files, [], LOG)
     assert done.account.status == "merged"
+    assert "an unfinished upload, which the next run reverts: " in done.warnings[0]
     assert "which is not reverted yet: [Errno 28] No space left" in caplog.text
     assert "sku-2" in names(project)
     assert project.run("ingest_inbox").success

@@ -72,26 +72,31 @@ CREATE TABLE deliveries (
     reverted INTEGER NOT NULL,
     pruned INTEGER NOT NULL,
     disk_bytes INTEGER NOT NULL,
+    landed_us INTEGER,
     PRIMARY KEY (key, stem)
 ) WITHOUT ROWID;
 
 CREATE INDEX deliveries_by_version ON deliveries (key, version_us);
+
+CREATE INDEX deliveries_dated_ahead ON deliveries (key, stem) WHERE version_us > landed_us;
 
 PRAGMA user_version = {_VERSION};
 """
 
 _ASKED = "CREATE TEMP TABLE asked (number INTEGER PRIMARY KEY, key TEXT, version_us INT, size INT)"
 
-# What was refused does not count, and what is not in yet may still.
-_NEWER_IN_FORCE = """
+_IN_FORCE = "NOT reverted AND ended IS NOT 'refused'"
+"""Of deliveries: they count, or, if they are not in yet, may still count."""
+
+_NEWER_IN_FORCE = f"""
 SELECT stem FROM deliveries AS newer
-WHERE newer.key = {key} AND newer.stem > {stem} AND NOT reverted AND ended IS NOT 'refused'
+WHERE newer.key = {{key}} AND newer.stem > {{stem}} AND {_IN_FORCE}
 ORDER BY stem DESC LIMIT 1
 """
 
 _LANDED = f"""
 :root, key, stem, ended, noted_id, noted_ns, reverted, pruned,
-    ({_NEWER_IN_FORCE.format(key="deliveries.key", stem="deliveries.stem")})
+    EXISTS ({_NEWER_IN_FORCE.format(key="deliveries.key", stem="deliveries.stem")})
 """
 
 _VERSIONS = f"""
@@ -101,6 +106,13 @@ ORDER BY number, stem
 """
 
 _OF_PARTITION = f"SELECT {_LANDED} FROM deliveries WHERE key = :key ORDER BY stem"
+
+_DATED_AHEAD = f"""
+SELECT key, stem FROM deliveries
+WHERE version_us > landed_us AND key <> :purges AND {_IN_FORCE}
+    AND NOT EXISTS ({_NEWER_IN_FORCE.format(key="deliveries.key", stem="deliveries.stem")})
+ORDER BY landed_us DESC
+"""
 
 # Of what is pruned, nothing can be taken in; it can be taken out.
 _UNENDED = """
@@ -127,8 +139,7 @@ class Landed(NamedTuple):
         noted_ns: when it was noted, as a file time.
         reverted: whether it is to count as if it had never come.
         pruned: whether its bytes are not kept any longer.
-        newer_stem: of the newest delivery of its partition that counts or may still count, if that
-            is a newer one.
+        has_newer: whether a newer delivery of its partition counts, or may still count.
     """
 
     root: str
@@ -139,7 +150,7 @@ class Landed(NamedTuple):
     noted_ns: int
     reverted: bool
     pruned: bool
-    newer_stem: str | None
+    has_newer: bool
 
     @property
     def raw(self) -> str:
@@ -150,11 +161,6 @@ class Landed(NamedTuple):
     def delivery_id(self) -> str:
         """Its name."""
         return _delivery_id(self.key, self.stem)
-
-    @property
-    def newer_id(self) -> str | None:
-        """The name of the newer delivery, if there is one."""
-        return self.newer_stem and _delivery_id(self.key, self.newer_stem)
 
     def has_ended(self, database_id: str | None) -> bool:
         """Whether an end in that database is noted."""
@@ -236,6 +242,11 @@ class RawIndex:
         """Return the records of such deliveries that are purges, or are to be taken out."""
         sql = f"{_UNENDED} AND (reverted OR key = :purges)"
         return self._records(sql, {"database_id": database_id, "purges": PURGES})
+
+    def dated_ahead(self) -> list[str]:
+        """Return the newest versions in force that are dated after their landing, latest first."""
+        found = self._ask(lambda index: index.execute(_DATED_AHEAD, {"purges": PURGES}).fetchall())
+        return [_delivery_id(key, stem) for key, stem in found]
 
     def disk_bytes(self) -> int:
         """Return the size of all files of all deliveries."""
@@ -446,9 +457,7 @@ def _scan(index: sqlite3.Connection, root: Path, key: str, started_ns: int) -> N
     index.executemany(
         "DELETE FROM deliveries WHERE key = ? AND stem = ?", [(key, stem) for stem in gone]
     )
-    index.executemany(
-        "INSERT OR REPLACE INTO deliveries VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", rows
-    )
+    index.executemany(f"INSERT OR REPLACE INTO deliveries VALUES ({', '.join('?' * 12)})", rows)
 
 
 _Entries = Mapping[str, os.DirEntry[str]]
@@ -488,11 +497,12 @@ def _seen(entries: _Entries, started_ns: int) -> str:
 
 def _told(entries: _Entries) -> tuple[object, ...]:
     """Return what the files of a delivery tell, in the order of the columns."""
-    version_us = size_bytes = ended = noted_id = noted_ns = None
+    version_us = size_bytes = landed_us = ended = noted_id = noted_ns = None
     with suppress(OSError, ValueError, KeyError, TypeError):  # Whoever asks for it tells of that.
         record = json.loads(Path(entries["json"].path).read_bytes())
         moment = datetime.fromisoformat(record.get("stated_at") or record["delivered_at"])
         version_us, size_bytes = _microseconds(moment), int(record["size_bytes"])
+        landed_us = _microseconds(datetime.fromisoformat(record["landed_at"]))
     reverted, pruned = "reverted" in entries, "pruned" in entries
     if note := entries.get("outcome"):
         with suppress(FileNotFoundError):
@@ -512,6 +522,7 @@ def _told(entries: _Entries) -> tuple[object, ...]:
         reverted,
         pruned,
         disk_bytes,
+        landed_us,
     )
 
 
