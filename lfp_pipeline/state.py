@@ -88,7 +88,7 @@ class State:
         pending: files in the inbox that are not in yet.
         unstable: names of files that are still being written.
         skipped: entries of the inbox that are no files, or cannot be looked at.
-        ignored: how many temporary and side files are in the inbox.
+        ignored: names of temporary and side files and folders in the inbox, folders first.
         unended: deliveries that landed and are not in yet.
         runs: what each living run does, and since when.
         writer: who has the writer lock.
@@ -110,7 +110,7 @@ class State:
     pending: Sequence[InboxFile]
     unstable: Sequence[str]
     skipped: Sequence[Skipped]
-    ignored: int
+    ignored: Sequence[str]
     unended: Sequence[Delivery]
     runs: Sequence[tuple[str, str, float]]
     writer: Turn | None

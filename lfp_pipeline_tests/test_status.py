@@ -109,12 +109,14 @@ def test_what_is_left_out_of_the_inbox_is_told_with_what_to_do(project: Project)
         (project.inbox / name).symlink_to(project.data)
     os.mkfifo(project.inbox / "pi\npe")
     (project.inbox / "a.csv.md5").write_bytes(b"abc")
+    (project.inbox / "x\x1b.tmp").mkdir()
     _, text = status_of(project)
-    pipes, links, to_do, ignored = section(text, "Left out of the inbox")
+    pipes, links, to_do, ignored, other_name = section(text, "Left out of the inbox")
     assert pipes == r"1 skipped (a pipe): pi\npe"
     assert links == "2 skipped (a link): x.csv, y.csv"
     assert to_do.startswith("    Put files in the place of links, which are not followed;")
-    assert ignored == "1 temporary or side file ignored (LFP_IGNORED_FILES adds patterns)"
+    assert ignored == r"2 ignored by name: x\x1b.tmp/, a.csv.md5"
+    assert "Give what is to be taken in another name." in other_name
 
 
 def test_many_names_are_counted(project: Project) -> None:
