@@ -143,6 +143,10 @@ def state_of(engine: Engine) -> State:
             "had landed are not in: run ingest_inbox. Readers keep the copy from before."
         )
     offered = {file.partition_key for file in listing.ready}
+    index = engine.raw_zone.index
+    raw_bytes = index.disk_bytes()
+    if index.problem:
+        problems.append(index.problem)
     if engine.warehouse.looks_broken:
         problems.append(f"{engine.warehouse.path} is no database: run rebuild_products.")
     return State(
@@ -176,7 +180,7 @@ def state_of(engine: Engine) -> State:
         disk={
             "database": engine.warehouse.size_bytes,
             "published copy": _size(engine.published.path),
-            "raw zone": engine.raw_zone.index.disk_bytes(),
+            "raw zone": raw_bytes,
         },
         free_bytes=engine.free_bytes,
         problems=problems,

@@ -369,6 +369,17 @@ def test_a_writer_is_no_hindrance_to_the_status(project: Project) -> None:
     assert state.tables.sizes["products"] == 2
 
 
+def test_an_index_of_the_raw_zone_that_cannot_be_written_is_told(project: Project) -> None:
+    index = project.engine.raw_zone.index.path
+    project.drop(A)
+    project.run("ingest_inbox")
+    index.unlink(missing_ok=True)
+    index.mkdir()
+    (problem,) = section(status_of(project)[1], "Problems")
+    assert problem.startswith(f"{index} cannot be written")
+    assert problem.endswith("A folder is in its place: remove it.")
+
+
 def test_what_takes_the_disk_is_told(project: Project) -> None:
     project.drop(A)
     project.run("ingest_inbox")

@@ -6,11 +6,13 @@ It is a cache. The truth stays in the raw zone. Only this module writes the inde
 to date before each question. The kernel notes when a folder was last changed, and nobody can
 put that back; a folder that has not changed since it was scanned is not looked into again. An index
 that is missing, damaged or of another version is made anew. Where it cannot be had (it is locked,
-or the disk is full or read-only), one is made in memory for the question, which takes longer.
+or the disk is full or read-only), one is made in memory for the question, which takes longer; where
+that lasts, the log says so once in a process.
 """
 
 import fcntl
 import json
+import logging
 import os
 import sqlite3
 import time
@@ -28,6 +30,9 @@ from lfp_pipeline.landing.partition_key import PURGES
 
 Answer = TypeVar("Answer")
 
+_LOG = logging.getLogger(__name__)  # dagster.yaml has it written into the logs of runs
+_logged: set[str] = set()
+
 _VERSION = 2
 _LOOKS = 6
 _PAUSE_SECONDS = 0.1
@@ -38,9 +43,9 @@ _SETTLED_NS = 2_000_000_000
 
 _SUFFIXES = ("json", "outcome", "reverted", "pruned", "raw")
 
+_LOCKED = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
 _NOT_DAMAGE = {
-    sqlite3.SQLITE_BUSY,
-    sqlite3.SQLITE_LOCKED,
+    *_LOCKED,
     sqlite3.SQLITE_READONLY,
     sqlite3.SQLITE_CANTOPEN,
     sqlite3.SQLITE_FULL,
@@ -181,6 +186,8 @@ class RawIndex:
         self.root = root
         self._root = f"{root}/"
         self.path = root.with_name(f"{root.name}.index")
+        self.problem: str | None = None
+        """Why it cannot be kept, and what to do about it, as the last question found."""
 
     def judged(
         self,
@@ -279,17 +286,49 @@ class RawIndex:
         self, look_up: Callable[[sqlite3.Connection], Answer], keys: Collection[str] | None = None
     ) -> Answer:
         """Ask the index, brought up to date for some partitions or for all."""
-        with suppress(sqlite3.Error, OSError):
-            try:
-                return self._ask_kept(look_up, keys)
-            except sqlite3.Error as error:
-                if _is_passing(error):
-                    raise
-            self._discard()
-            return self._ask_kept(look_up, keys)
+        try:
+            answer = self._ask_mended(look_up, keys)
+        except (sqlite3.Error, OSError) as error:
+            self._note_problem(error)
+        else:
+            self.problem = None
+            return answer
         with closing(_new_index(":memory:")) as index:
             _refresh(index, self.root, keys)
             return look_up(index)
+
+    def _note_problem(self, error: sqlite3.Error | OSError) -> None:
+        """Note why the index cannot be kept, unless that passes or there is nothing to index."""
+        code = getattr(error, "sqlite_errorcode", None)
+        locked = code is not None and code & 0xFF in _LOCKED
+        if locked or isinstance(error, BlockingIOError | FileNotFoundError):
+            return
+        if self.path.is_dir():
+            remedy = "A folder is in its place: remove it."
+        else:
+            remedy = (
+                f"Let the user that runs this write that file and the folder {self.path.parent}, "
+                "and see that its disk is not full."
+            )
+        self.problem = (
+            f"{self.path} cannot be written, so every look at the raw zone takes longer: {error}. "
+            f"{remedy}"
+        )
+        if self.problem not in _logged:
+            _logged.add(self.problem)
+            _LOG.warning("%s", self.problem)
+
+    def _ask_mended(
+        self, look_up: Callable[[sqlite3.Connection], Answer], keys: Collection[str] | None
+    ) -> Answer:
+        """Ask the index, which is made anew if it is damaged."""
+        try:
+            return self._ask_kept(look_up, keys)
+        except sqlite3.Error as error:
+            if _is_passing(error):
+                raise
+        self._discard()
+        return self._ask_kept(look_up, keys)
 
     def _ask_kept(
         self, look_up: Callable[[sqlite3.Connection], Answer], keys: Collection[str] | None
