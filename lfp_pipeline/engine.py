@@ -171,7 +171,7 @@ class Engine:
             delivery = self.raw_zone.land(source, key, log)
         has_landed_before = delivery.landed_at < started
         if has_landed_before and (newer := self.raw_zone.newer_than(delivery)):
-            told = older_version(delivery, newer)
+            told = older_version(delivery, newer, self.settings.inbox_dir)
             log.warning("%s landed before, and is here again. %s", delivery.delivery_id, told)
         return delivery
 
@@ -286,7 +286,9 @@ class Engine:
                 not_landed.append(NotLanded(key, message))
             elif not left:
                 if account := known.get(last.delivery_id):
-                    warnings = delivery_warnings(last, account, self.raw_zone)
+                    warnings = delivery_warnings(
+                        last, account, self.raw_zone, self.settings.inbox_dir
+                    )
                     finished.append(Ingested(last, account, products=products, warnings=warnings))
                 else:
                     message = f"{last.delivery_id} is pruned. Land its file again."
@@ -363,7 +365,7 @@ class Engine:
         Behind the lock, where the ledger stays as it is.
         """
         for one in ended:
-            raw = Path(one.raw) if one.pruned_ns and not one.has_ended(id_) else None
+            raw = Path(one.raw) if one.pruned and not one.has_ended(id_) else None
             if raw and is_pruned(raw) and read_outcome(raw, id_) is None:
                 try_to_note(raw, status_of[one.delivery_id], id_, log)
 
@@ -492,7 +494,7 @@ def _is_unfinished(
     landed: Landed, newest: Landed, status_of: Mapping[str, Status], id_: str | None
 ) -> bool:
     """Whether something is left to do about a delivery for whoever asks for its partition."""
-    if landed.pruned_ns is not None and not landed.reverted:
+    if landed.pruned and not landed.reverted:
         return False
     status = status_of.get(landed.delivery_id)
     return (

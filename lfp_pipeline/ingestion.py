@@ -85,9 +85,9 @@ def ingest(
         ingested = [Ingested(batch[0], _note_failure(batch[0], error, warehouse, log))]
     if not warehouse.draft:
         conclude(ingested, settings, warehouse, log)
-    raw_zone = RawZone(settings.raw_dir)
+    raw_zone, inbox = RawZone(settings.raw_dir), settings.inbox_dir
     return [
-        replace(one, warnings=delivery_warnings(one.delivery, one.account, raw_zone))
+        replace(one, warnings=delivery_warnings(one.delivery, one.account, raw_zone, inbox))
         for one in ingested
     ]
 

@@ -6,22 +6,20 @@ Nothing is waited for, and nobody is held up: the tables are read in their publi
 import logging
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import duckdb
 
-from lfp_pipeline.delivery_warnings import delivery_warnings, older_version
 from lfp_pipeline.engine import Engine
-from lfp_pipeline.errors import LandingError, LfpError, SettingsError
+from lfp_pipeline.errors import LfpError, SettingsError
 from lfp_pipeline.holds import living
 from lfp_pipeline.landing.delivery import Delivery
 from lfp_pipeline.landing.inbox import InboxFile, Listing, Skipped
-from lfp_pipeline.landing.raw_index import Landed
 from lfp_pipeline.progress import counted
-from lfp_pipeline.warehouse.account import Account, Status
+from lfp_pipeline.standing_warnings import STALE, standing_warnings
+from lfp_pipeline.warehouse.account import Status
 from lfp_pipeline.warehouse.writer_lock import Turn
 
 _LOG = logging.getLogger(__name__)
@@ -68,6 +66,7 @@ class Tables:
         as_of: when they were so, in seconds since the epoch.
         sizes: rows, by table.
         latest: the deliveries that ended last, the last one first.
+        stale: the deliveries that landed out of turn, with stale rows only.
         given_up: what has failed, and was refused and has no newer version.
     """
 
@@ -75,6 +74,7 @@ class Tables:
     as_of: float
     sizes: Mapping[str, int]
     latest: Sequence[Row]
+    stale: Sequence[Row]
     given_up: Sequence[Row]
 
 
@@ -88,7 +88,7 @@ class State:
         pending: files in the inbox that are not in yet.
         unstable: names of files that are still being written.
         skipped: entries of the inbox that are no files, or cannot be looked at.
-        ignored: how many temporary and side files are in the inbox.
+        ignored: names of temporary and side files and folders in the inbox, folders first.
         unended: deliveries that landed and are not in yet.
         runs: what each living run does, and since when.
         writer: who has the writer lock.
@@ -97,8 +97,8 @@ class State:
         left_alone: the ids of what is given up, and nothing tries again: a failed one that is not
             kept, a refused one whose file is in the inbox no longer.
         is_outdated: whether the tables have changed since they were published.
-        warnings: what people should know of the times of the deliveries that ended last, and of
-            older versions in the inbox.
+        warnings: what people should know of the times of deliveries, as far as it still holds; of
+            unfinished uploads that were completed last; and of older versions in the inbox.
         feed_errors: what is wrong, by feed.
         disk: bytes, by what takes them.
         free_bytes: left on the disk.
@@ -110,7 +110,7 @@ class State:
     pending: Sequence[InboxFile]
     unstable: Sequence[str]
     skipped: Sequence[Skipped]
-    ignored: int
+    ignored: Sequence[str]
     unended: Sequence[Delivery]
     runs: Sequence[tuple[str, str, float]]
     writer: Turn | None
@@ -143,6 +143,10 @@ def state_of(engine: Engine) -> State:
             "had landed are not in: run ingest_inbox. Readers keep the copy from before."
         )
     offered = {file.partition_key for file in listing.ready}
+    index = engine.raw_zone.index
+    raw_bytes = index.disk_bytes()
+    if index.problem:
+        problems.append(index.problem)
     if engine.warehouse.looks_broken:
         problems.append(f"{engine.warehouse.path} is no database: run rebuild_products.")
     return State(
@@ -167,12 +171,16 @@ def state_of(engine: Engine) -> State:
             )
         ),
         is_outdated=engine.published.is_outdated,
-        warnings=[*_time_warnings(tables, engine), *_older_versions(told, engine)],
+        warnings=list(
+            standing_warnings(
+                engine, tables.stale if tables else (), tables.latest if tables else (), told
+            )
+        ),
         feed_errors=_feed_errors(engine, problems),
         disk={
             "database": engine.warehouse.size_bytes,
             "published copy": _size(engine.published.path),
-            "raw zone": engine.raw_zone.index.disk_bytes(),
+            "raw zone": raw_bytes,
         },
         free_bytes=engine.free_bytes,
         problems=problems,
@@ -210,8 +218,8 @@ def _tables(engine: Engine, problems: list[str]) -> Tables | None:
 def _read(path: Path, source: str, as_of: float) -> Tables:
     with duckdb.connect(path, read_only=True) as connection:
         (sizes,) = _rows(connection, _SIZES)
-        latest, given_up = _rows(connection, _LATEST), _rows(connection, _GIVEN_UP)
-    return Tables(source, as_of, sizes, latest, given_up)
+        latest, stale, given_up = (_rows(connection, sql) for sql in (_LATEST, STALE, _GIVEN_UP))
+    return Tables(source, as_of, sizes, latest, stale, given_up)
 
 
 def _rows(connection: duckdb.DuckDBPyConnection, sql: str) -> list[Row]:
@@ -229,29 +237,6 @@ def _feed_errors(engine: Engine, problems: list[str]) -> dict[str, str]:
     problems += wrong
     polled = ((feed.key, feed.memory.polls.error) for feed in feeds)
     return {key: error for key, error in polled if error}
-
-
-def _time_warnings(tables: Tables | None, engine: Engine) -> Iterator[str]:
-    for row in tables.latest if tables else ():
-        with suppress(LandingError):  # It is not there any more.
-            delivery = engine.raw_zone.find(row["delivery_id"])
-            rows = {column: row[column] for column in row if column.startswith("rows_")}
-            account = Account(delivery.delivery_id, Status(row["status"]), **rows)
-            for warning in delivery_warnings(delivery, account, engine.raw_zone):
-                yield f"{delivery.delivery_id}: {warning}"
-
-
-def _older_versions(
-    told: Sequence[tuple[InboxFile, Landed | None]], engine: Engine
-) -> Iterator[str]:
-    raw_zone = engine.raw_zone
-    for file, landed in told:
-        if landed and not landed.is_newest:
-            with suppress(LandingError):  # Its record cannot be read.
-                delivery = raw_zone.find(landed.delivery_id)
-                if newer := raw_zone.newer_than(delivery):
-                    advice = older_version(delivery, newer)
-                    yield f"{file.name} in the inbox is an older version. {advice}"
 
 
 def _size(path: Path) -> int:

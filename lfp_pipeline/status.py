@@ -20,6 +20,11 @@ _OF_SKIPPED = (
     "them out of the inbox."
 )
 
+_OF_IGNORED = (
+    "They have names of temporary and side files, which docs/sources.md lists, or match "
+    "LFP_IGNORED_FILES. Give what is to be taken in another name."
+)
+
 _SHOWN_NOTES = 5
 _NOTE_CHARACTERS = 200
 
@@ -70,8 +75,8 @@ def _left_out(state: State) -> list[str]:
     if lines:
         lines.append(f"    {_OF_SKIPPED}")
     if state.ignored:
-        files = counted(state.ignored, "temporary or side file")
-        lines.append(f"{files} ignored (LFP_IGNORED_FILES adds patterns)")
+        lines.append(f"{len(state.ignored):,} ignored by name: {some_of(state.ignored)}")
+        lines.append(f"    {_OF_IGNORED}")
     return lines
 
 

@@ -109,12 +109,14 @@ def test_what_is_left_out_of_the_inbox_is_told_with_what_to_do(project: Project)
         (project.inbox / name).symlink_to(project.data)
     os.mkfifo(project.inbox / "pi\npe")
     (project.inbox / "a.csv.md5").write_bytes(b"abc")
+    (project.inbox / "x\x1b.tmp").mkdir()
     _, text = status_of(project)
-    pipes, links, to_do, ignored = section(text, "Left out of the inbox")
+    pipes, links, to_do, ignored, other_name = section(text, "Left out of the inbox")
     assert pipes == r"1 skipped (a pipe): pi\npe"
     assert links == "2 skipped (a link): x.csv, y.csv"
     assert to_do.startswith("    Put files in the place of links, which are not followed;")
-    assert ignored == "1 temporary or side file ignored (LFP_IGNORED_FILES adds patterns)"
+    assert ignored == r"2 ignored by name: x\x1b.tmp/, a.csv.md5"
+    assert "Give what is to be taken in another name." in other_name
 
 
 def test_many_names_are_counted(project: Project) -> None:
@@ -365,6 +367,17 @@ def test_a_writer_is_no_hindrance_to_the_status(project: Project) -> None:
         state, _ = status_of(project)
     assert state.tables
     assert state.tables.sizes["products"] == 2
+
+
+def test_an_index_of_the_raw_zone_that_cannot_be_written_is_told(project: Project) -> None:
+    index = project.engine.raw_zone.index.path
+    project.drop(A)
+    project.run("ingest_inbox")
+    index.unlink(missing_ok=True)
+    index.mkdir()
+    (problem,) = section(status_of(project)[1], "Problems")
+    assert problem.startswith(f"{index} cannot be written")
+    assert problem.endswith("A folder is in its place: remove it.")
 
 
 def test_what_takes_the_disk_is_told(project: Project) -> None:

@@ -4,11 +4,13 @@ import re
 from collections.abc import Callable, Iterable, Sequence
 from fnmatch import fnmatchcase, translate
 
+# Of files and folders.
 _UNFINISHED = (
     "*.part *.partial *.tmp *.temp *.crdownload *.opdownload *.download *.filepart *.uploading "
     "*.inprogress *.incomplete *.aria2 *.lftp-pget-status *.!qb *.!ut *.!sync *._copying_ *.sb-*-* "
     "_temporary/"
 )
+# Of files only: a folder of such a name is somebody's, and may be full of products.
 _COPIES_OF_EDITORS = "*.bak *.backup *.old *.orig *.swp *.swo *~ #*#"
 _LOCKS = "~$* .~lock.*# *.lock *.lck"
 _CHECKSUMS = (
@@ -16,23 +18,24 @@ _CHECKSUMS = (
     "*.crc *.crc32 *.sfv *.b2 *.b3 md5sums sha1sums sha256sums sha512sums *.sig"
 )
 _SIGNALS = "*.done *.ok *.ready *.trg *.trigger *.flag *.sem *.ctl *.ack _success _started*"
-_OF_SYSTEMS = (
-    "Thumbs.db ehthumbs.db desktop.ini *.lnk *.url *.webloc __MACOSX/ $RECYCLE.BIN/ RECYCLER/ "
-    "lost+found/ FOUND.???/ @eaDir/ @tmp/ @Recycle/ #recycle/ #snapshot/ ~snapshot/ CVS/ "
-    "__pycache__/"
+_FILES_OF_SYSTEMS = "Thumbs.db ehthumbs.db desktop.ini *.lnk *.url *.webloc"
+_FOLDERS_OF_SYSTEMS = (
+    "__MACOSX/ $RECYCLE.BIN/ lost+found/ FOUND.[0-9][0-9][0-9]/ @eaDir/ @tmp/ @Recycle/ #recycle/ "
+    "#snapshot/ ~snapshot/ __pycache__/"
 )
-_WITH_SPACES = ("System Volume Information/", "Network Trash Folder/", "Temporary Items/", "Icon\r")
+_WITH_SPACES = ("System Volume Information/", "Network Trash Folder/", "Temporary Items/")
 
-IGNORED = (
-    ".*",
-    *_UNFINISHED.split(),
+_OF_FILES = (
     *_COPIES_OF_EDITORS.split(),
     *_LOCKS.split(),
     *_CHECKSUMS.split(),
     *_SIGNALS.split(),
-    *_OF_SYSTEMS.split(),
-    *_WITH_SPACES,
+    *_FILES_OF_SYSTEMS.split(),
+    "Icon\r",
 )
+_OF_ALL = (".*", *_UNFINISHED.split(), *_FOLDERS_OF_SYSTEMS.split(), *_WITH_SPACES)
+
+IGNORED = (*_OF_ALL, *_OF_FILES)
 """The patterns that always hold."""
 
 
@@ -52,17 +55,17 @@ def ignored_pattern(pattern: str) -> str:
 class IgnoredNames:
     """Tells by patterns which entries of the inbox are ignored, in any case of letters.
 
-    A pattern matches the names of files and folders; one that ends in `/`, those of folders only;
-    one with a `/` elsewhere, paths inside the inbox. `*`, `?` and `[...]` match no `/`. With a
-    folder, all that is in it is ignored.
+    A pattern of a setting matches the names of files and folders; one that ends in `/`, those of
+    folders only; one with a `/` elsewhere, paths inside the inbox. `*`, `?` and `[...]` match no
+    `/`. With a folder, all that is in it is ignored.
     """
 
     def __init__(self, more: Sequence[str] = ()) -> None:
         """For the patterns that always hold, and some more."""
-        patterns = [pattern.lower() for pattern in (*IGNORED, *more)]
+        patterns = [pattern.lower() for pattern in (*_OF_ALL, *more)]
         names = [pattern for pattern in patterns if "/" not in pattern]
         folders = [pattern[:-1] for pattern in patterns if pattern.find("/") == len(pattern) - 1]
-        self._is_name = _matching(names)
+        self._is_name = _matching([*names, *(pattern.lower() for pattern in _OF_FILES)])
         self._is_folder = _matching([*names, *folders])
         self._paths = [pattern for pattern in patterns if "/" in pattern[:-1]]
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from lfp_pipeline.errors import LandingError
 from lfp_pipeline.landing.ignored import IgnoredNames
 from lfp_pipeline.landing.partition_key import partition_key
-from lfp_pipeline.progress import counted, some_of
+from lfp_pipeline.progress import some_of
 
 _NO_FILES = {
     stat.S_IFLNK: "a link",
@@ -85,13 +85,14 @@ class Listing:
         ready: files that are complete, as far as can be told without opening them.
         unstable: names of files that are still being written.
         skipped: entries that are no files, or cannot be looked at.
-        ignored: how many entries the patterns of temporary and side files match.
+        ignored: names of entries that the patterns of temporary and side files match. Folders come
+            first, each with a `/` at its end.
     """
 
     ready: tuple[InboxFile, ...]
     unstable: tuple[str, ...]
     skipped: tuple[Skipped, ...] = ()
-    ignored: int = 0
+    ignored: tuple[str, ...] = ()
 
     @property
     def left_out(self) -> str:
@@ -101,7 +102,7 @@ class Listing:
             names = some_of([str(one) for one in self.skipped])
             parts.append(f"{len(self.skipped):,} skipped: {names}; see `make status`")
         if self.ignored:
-            parts.append(f"{counted(self.ignored, 'temporary or side file')} ignored")
+            parts.append(f"{len(self.ignored):,} ignored by name: {some_of(self.ignored)}")
         return ". ".join(parts)
 
 
@@ -128,7 +129,7 @@ def list_inbox(
         ready=tuple(sorted(scan.ready, key=attrgetter("mtime_ns", "name"))),
         unstable=tuple(sorted(scan.unstable)),
         skipped=tuple(sorted(scan.skipped, key=lambda one: one.name)),
-        ignored=scan.ignored,
+        ignored=tuple(sorted(scan.ignored, key=lambda name: (not name.endswith("/"), name))),
     )
 
 
@@ -141,7 +142,7 @@ class _Scan:
         self.ready: list[InboxFile] = []
         self.unstable: list[str] = []
         self.skipped: list[Skipped] = []
-        self.ignored = 0
+        self.ignored: list[str] = []
         self._inbox = inbox
         self._quiet_seconds = quiet_seconds
         self._moment = moment
@@ -165,7 +166,7 @@ class _Scan:
         try:
             is_folder = entry.is_dir(follow_symlinks=False)
             if self._ignored.match(name, is_folder=is_folder):
-                self.ignored += 1
+                self.ignored.append(f"{name}/" if is_folder else name)
             elif is_folder:
                 self._folders.append(f"{name}/")
             else:

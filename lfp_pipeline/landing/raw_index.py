@@ -6,11 +6,13 @@ It is a cache. The truth stays in the raw zone. Only this module writes the inde
 to date before each question. The kernel notes when a folder was last changed, and nobody can
 put that back; a folder that has not changed since it was scanned is not looked into again. An index
 that is missing, damaged or of another version is made anew. Where it cannot be had (it is locked,
-or the disk is full or read-only), one is made in memory for the question, which takes longer.
+or the disk is full or read-only), one is made in memory for the question, which takes longer; where
+that lasts, the log says so once in a process.
 """
 
 import fcntl
 import json
+import logging
 import os
 import sqlite3
 import time
@@ -28,6 +30,9 @@ from lfp_pipeline.landing.partition_key import PURGES
 
 Answer = TypeVar("Answer")
 
+_LOG = logging.getLogger(__name__)  # dagster.yaml has it written into the logs of runs
+_logged: set[str] = set()
+
 _VERSION = 2
 _LOOKS = 6
 _PAUSE_SECONDS = 0.1
@@ -38,9 +43,9 @@ _SETTLED_NS = 2_000_000_000
 
 _SUFFIXES = ("json", "outcome", "reverted", "pruned", "raw")
 
+_LOCKED = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
 _NOT_DAMAGE = {
-    sqlite3.SQLITE_BUSY,
-    sqlite3.SQLITE_LOCKED,
+    *_LOCKED,
     sqlite3.SQLITE_READONLY,
     sqlite3.SQLITE_CANTOPEN,
     sqlite3.SQLITE_FULL,
@@ -70,22 +75,34 @@ CREATE TABLE deliveries (
     noted_id TEXT,
     noted_ns INTEGER,
     reverted INTEGER NOT NULL,
-    pruned_ns INTEGER,
+    pruned INTEGER NOT NULL,
     source_ctime_ns INTEGER,
     disk_bytes INTEGER NOT NULL,
+    landed_us INTEGER,
     PRIMARY KEY (key, stem)
 ) WITHOUT ROWID;
 
 CREATE INDEX deliveries_by_version ON deliveries (key, version_us);
+
+CREATE INDEX deliveries_dated_ahead ON deliveries (key, stem) WHERE version_us > landed_us;
 
 PRAGMA user_version = {_VERSION};
 """
 
 _ASKED = "CREATE TEMP TABLE asked (number INTEGER PRIMARY KEY, key TEXT, version_us INT, size INT)"
 
-_LANDED = """
-:root, key, stem, ended, noted_id, noted_ns, reverted, pruned_ns, source_ctime_ns,
-    (SELECT max(stem) FROM deliveries AS newest WHERE newest.key = deliveries.key) = stem
+_IN_FORCE = "NOT reverted AND ended IS NOT 'refused'"
+"""Of deliveries: they count, or, if they are not in yet, may still count."""
+
+_NEWER_IN_FORCE = f"""
+SELECT stem FROM deliveries AS newer
+WHERE newer.key = {{key}} AND newer.stem > {{stem}} AND {_IN_FORCE}
+ORDER BY stem DESC LIMIT 1
+"""
+
+_LANDED = f"""
+:root, key, stem, ended, noted_id, noted_ns, reverted, pruned, source_ctime_ns,
+    EXISTS ({_NEWER_IN_FORCE.format(key="deliveries.key", stem="deliveries.stem")})
 """
 
 _VERSIONS = f"""
@@ -96,15 +113,23 @@ ORDER BY number, stem
 
 _OF_PARTITION = f"SELECT {_LANDED} FROM deliveries WHERE key = :key"
 
+_DATED_AHEAD = f"""
+SELECT key, stem FROM deliveries
+WHERE version_us > landed_us AND key <> :purges AND {_IN_FORCE}
+    AND NOT EXISTS ({_NEWER_IN_FORCE.format(key="deliveries.key", stem="deliveries.stem")})
+ORDER BY landed_us DESC
+"""
+
 # Of what is pruned, nothing can be taken in; it can be taken out.
 _UNENDED = """
 SELECT key, stem FROM deliveries
-WHERE (reverted OR pruned_ns IS NULL) AND (ended IS NULL OR noted_id IS NOT :database_id)
+WHERE (reverted OR NOT pruned) AND (ended IS NULL OR noted_id IS NOT :database_id)
 """
 
+# The sizes are for people: a raw file that is cut off in place has another one, unnoticed.
 _ALL = """
-SELECT key, stem, version_us, size_bytes, ended, noted_id, noted_ns, reverted, pruned_ns,
-    source_ctime_ns, disk_bytes
+SELECT key, stem, version_us, size_bytes, ended, noted_id, noted_ns, reverted, pruned,
+    source_ctime_ns
 FROM deliveries
 """
 
@@ -120,10 +145,10 @@ class Landed(NamedTuple):
         noted_id: the database that the note speaks of.
         noted_ns: when it was noted, as a file time; None: it was not.
         reverted: whether it is to count as if it had never come.
-        pruned_ns: when it was noted that its bytes are not kept; None: they are.
+        pruned: whether its bytes are not kept any longer.
         source_ctime_ns: when the file that it was read from was last written, moved or touched;
             None: that was not recorded.
-        is_newest: whether it is the newest delivery of its partition.
+        has_newer: whether a newer delivery of its partition counts, or may still count.
     """
 
     root: str
@@ -133,9 +158,9 @@ class Landed(NamedTuple):
     noted_id: str | None
     noted_ns: int | None
     reverted: bool
-    pruned_ns: int | None
+    pruned: bool
     source_ctime_ns: int | None
-    is_newest: bool
+    has_newer: bool
 
     @property
     def raw(self) -> str:
@@ -155,7 +180,7 @@ class Landed(NamedTuple):
         """Whether that file of its version may have other bytes, or brings bytes that were lost."""
         if self._is_dropped_anew(file):
             return True
-        if self.pruned_ns is None and _size_of(self.raw) == file.size_bytes:
+        if not self.pruned and _size_of(self.raw) == file.size_bytes:
             return False
         return is_to_land_again(Path(self.raw), file.size_bytes, file.ctime_ns)
 
@@ -177,6 +202,8 @@ class RawIndex:
         self.root = root
         self._root = f"{root}/"
         self.path = root.with_name(f"{root.name}.index")
+        self.problem: str | None = None
+        """Why it cannot be kept, and what to do about it, as the last question found."""
 
     def judged(
         self,
@@ -225,6 +252,12 @@ class RawIndex:
         sql = f"{sql} ORDER BY stem"  # Names sort as time does.
         return self._ask(lambda index: list(map(Landed._make, index.execute(sql, values))), {key})
 
+    def newer_in_force(self, key: str, stem: str) -> str | None:
+        """Return the stem of the newest delivery that counts or may still count, if it is newer."""
+        sql, values = _NEWER_IN_FORCE.format(key=":key", stem=":stem"), {"key": key, "stem": stem}
+        found = self._ask(lambda index: index.execute(sql, values).fetchall(), {key})
+        return next((str(newer) for (newer,) in found), None)
+
     def unended(self, database_id: str | None) -> list[Path]:
         """Return the records of all deliveries of which no end in that database is noted."""
         return self._records(_UNENDED, {"database_id": database_id})
@@ -238,6 +271,11 @@ class RawIndex:
         """Return the records of such deliveries that are purges, or are to be taken out."""
         sql = f"{_UNENDED} AND (reverted OR key = :purges)"
         return self._records(sql, {"database_id": database_id, "purges": PURGES})
+
+    def dated_ahead(self) -> list[str]:
+        """Return the newest versions in force that are dated after their landing, latest first."""
+        found = self._ask(lambda index: index.execute(_DATED_AHEAD, {"purges": PURGES}).fetchall())
+        return [_delivery_id(key, stem) for key, stem in found]
 
     def disk_bytes(self) -> int:
         """Return the size of all files of all deliveries."""
@@ -270,17 +308,49 @@ class RawIndex:
         self, look_up: Callable[[sqlite3.Connection], Answer], keys: Collection[str] | None = None
     ) -> Answer:
         """Ask the index, brought up to date for some partitions or for all."""
-        with suppress(sqlite3.Error, OSError):
-            try:
-                return self._ask_kept(look_up, keys)
-            except sqlite3.Error as error:
-                if _is_passing(error):
-                    raise
-            self._discard()
-            return self._ask_kept(look_up, keys)
+        try:
+            answer = self._ask_mended(look_up, keys)
+        except (sqlite3.Error, OSError) as error:
+            self._note_problem(error)
+        else:
+            self.problem = None
+            return answer
         with closing(_new_index(":memory:")) as index:
             _refresh(index, self.root, keys)
             return look_up(index)
+
+    def _note_problem(self, error: sqlite3.Error | OSError) -> None:
+        """Note why the index cannot be kept, unless that passes or there is nothing to index."""
+        code = getattr(error, "sqlite_errorcode", None)
+        locked = code is not None and code & 0xFF in _LOCKED
+        if locked or isinstance(error, BlockingIOError | FileNotFoundError):
+            return
+        if self.path.is_dir():
+            remedy = "A folder is in its place: remove it."
+        else:
+            remedy = (
+                f"Let the user that runs this write that file and the folder {self.path.parent}, "
+                "and see that its disk is not full."
+            )
+        self.problem = (
+            f"{self.path} cannot be written, so every look at the raw zone takes longer: {error}. "
+            f"{remedy}"
+        )
+        if self.problem not in _logged:
+            _logged.add(self.problem)
+            _LOG.warning("%s", self.problem)
+
+    def _ask_mended(
+        self, look_up: Callable[[sqlite3.Connection], Answer], keys: Collection[str] | None
+    ) -> Answer:
+        """Ask the index, which is made anew if it is damaged."""
+        try:
+            return self._ask_kept(look_up, keys)
+        except sqlite3.Error as error:
+            if _is_passing(error):
+                raise
+        self._discard()
+        return self._ask_kept(look_up, keys)
 
     def _ask_kept(
         self, look_up: Callable[[sqlite3.Connection], Answer], keys: Collection[str] | None
@@ -448,9 +518,7 @@ def _scan(index: sqlite3.Connection, root: Path, key: str, started_ns: int) -> N
     index.executemany(
         "DELETE FROM deliveries WHERE key = ? AND stem = ?", [(key, stem) for stem in gone]
     )
-    index.executemany(
-        "INSERT OR REPLACE INTO deliveries VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", rows
-    )
+    index.executemany(f"INSERT OR REPLACE INTO deliveries VALUES ({', '.join('?' * 13)})", rows)
 
 
 _Entries = Mapping[str, os.DirEntry[str]]
@@ -480,7 +548,7 @@ def _seen(entries: _Entries, started_ns: int) -> str:
     name, all have the same bytes.
     """
     seen = [f"{suffix} {entries[suffix].inode()}" for suffix in _SUFFIXES if suffix in entries]
-    for suffix in ("json", "outcome", "pruned"):
+    for suffix in ("json", "outcome"):
         if entry := entries.get(suffix):
             changed_ns = entry.stat().st_ctime_ns
             if not _is_settled(changed_ns, started_ns):
@@ -491,7 +559,7 @@ def _seen(entries: _Entries, started_ns: int) -> str:
 
 def _told(entries: _Entries) -> tuple[object, ...]:
     """Return what the files of a delivery tell, in the order of the columns."""
-    version_us = size_bytes = pruned_ns = source_ctime_ns = None
+    version_us = size_bytes = source_ctime_ns = landed_us = None
     noted: tuple[str | None, str | None, int | None] = (None, None, None)
     # Whoever asks for the record tells of what is wrong with it.
     with suppress(OSError, ValueError, KeyError, TypeError, RecursionError):
@@ -499,15 +567,15 @@ def _told(entries: _Entries) -> tuple[object, ...]:
         moment = datetime.fromisoformat(record.get("stated_at") or record["delivered_at"])
         version_us, size_bytes = _microseconds(moment), int(record["size_bytes"])
         source_ctime_ns = record.get("source_ctime_ns")
-    reverted = "reverted" in entries
+        landed_us = _microseconds(datetime.fromisoformat(record["landed_at"]))
+    reverted, pruned = "reverted" in entries, "pruned" in entries
     if note := entries.get("outcome"):
         with suppress(FileNotFoundError):
             read = read_note(Path(note.path))
             noted = read.end(reverted=reverted), read.database_id, read.noted_ns
-    if pruned := entries.get("pruned"):
-        pruned_ns = pruned.stat().st_ctime_ns
     disk_bytes = sum(entry.stat().st_size for entry in entries.values())
-    return version_us, size_bytes, *noted, reverted, pruned_ns, source_ctime_ns, disk_bytes
+    of_record = source_ctime_ns, disk_bytes, landed_us
+    return version_us, size_bytes, *noted, reverted, pruned, *of_record
 
 
 def _microseconds(moment: datetime) -> int:

@@ -198,14 +198,15 @@ class RawZone:
         return None if newest is None else _read_record(newest)
 
     def newer_than(self, delivery: Delivery) -> Delivery | None:
-        """Return the newest delivery of the same partition, if it is a newer one.
+        """Return the newest delivery of its partition that counts, if it is a newer one.
 
-        None, too, if its record cannot be read: whoever needs it says so.
+        What is not in yet may still count. What is reverted or was refused does not. None, too, if
+        its record cannot be read: whoever needs it says so.
         """
-        newest = self._newest_record(delivery.partition_key)
-        if newest is not None and newest.stem > delivery.path.stem:
+        newer = self.index.newer_in_force(delivery.partition_key, delivery.path.stem)
+        if newer is not None:
             with suppress(LandingError):
-                return _read_record(newest)
+                return _read_record(delivery.path.with_name(f"{newer}.json"))
         return None
 
     def deliveries(self, key: str) -> list[Delivery]:

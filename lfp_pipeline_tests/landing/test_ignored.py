@@ -16,8 +16,13 @@ Thumbs.db thumbs.db ehthumbs.db desktop.ini Desktop.ini products.lnk products.ur
 """
 
 FOLDERS = """
-.git lost+found @eaDir #recycle @Recycle __MACOSX $RECYCLE.BIN $Recycle.Bin RECYCLER FOUND.000
-_temporary ~snapshot a.csv.download old.bak
+.git lost+found @eaDir #recycle @Recycle __MACOSX $RECYCLE.BIN $Recycle.Bin FOUND.000
+_temporary ~snapshot a.csv.download a.part found.012
+"""
+
+FOLDERS_OF_PEOPLE = """
+CVS cvs recycler 2024.old old.bak shop.backup my.orig swap.swp old~ #1# a.lock shop.md5 shop.done
+shop.ok shop.ready found.abc thumbs.db shop.url _success
 """
 
 DATA = """
@@ -37,6 +42,12 @@ def test_temporary_and_side_files_are_ignored(name: str, folder: str) -> None:
 def test_folders_of_systems_are_ignored(name: str) -> None:
     assert IgnoredNames().match(name, is_folder=True)
     assert IgnoredNames().match(f"shop/{name}", is_folder=True)
+
+
+@pytest.mark.parametrize("name", FOLDERS_OF_PEOPLE.split())
+def test_folders_that_people_may_have_named_so_are_not_ignored(name: str) -> None:
+    assert not IgnoredNames().match(name, is_folder=True)
+    assert not IgnoredNames().match(f"shop/{name}", is_folder=True)
 
 
 @pytest.mark.parametrize("name", DATA.split())

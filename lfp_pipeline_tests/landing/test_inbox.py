@@ -148,7 +148,7 @@ if os.getuid() == 0:  # Root may read everything.
     os.setuid(65534)
 try:
     listing = list_inbox(Path(sys.argv[1]), quiet_seconds=0)
-    print([file.name for file in listing.ready], *listing.skipped, listing.ignored)
+    print([file.name for file in listing.ready], *listing.skipped, *listing.ignored)
 except LandingError as error:
     print(error)
 """
@@ -176,7 +176,7 @@ def test_a_folder_in_the_inbox_that_cannot_be_read_is_skipped_and_named(
     for name in ("closed", "lost+found"):
         (open_inbox / name).chmod(mode)
     (told,) = finish([start(LIST_AS_NOBODY, open_inbox)])
-    assert told == "['open/a.csv'] closed/ (Permission denied) 1\n"
+    assert told == "['open/a.csv'] closed/ (Permission denied) lost+found/\n"
 
 
 @pytest.mark.parametrize("mode", [0o000, 0o111, 0o444])
@@ -187,16 +187,20 @@ def test_an_inbox_that_cannot_be_read_is_an_error(open_inbox: Path, mode: int) -
     assert told.startswith(f"The inbox {open_inbox} cannot be read: Permission denied. Create")
 
 
-def test_ignored_files_are_counted(inbox: Path) -> None:
+def test_what_is_ignored_is_named_with_folders_first(inbox: Path) -> None:
     for name in ("a.csv", ".a.csv", "a.csv.md5", "Thumbs.db", "b.old.csv"):
         (inbox / name).write_bytes(b"abc")
     (inbox / "@eaDir").mkdir()
     (inbox / "@eaDir" / "a.csv").write_bytes(b"abc")
     (inbox / "b.done").symlink_to(inbox / "a.csv")
     listing = list_inbox(inbox, quiet_seconds=0, ignored=["*.old.csv"])
-    assert ([file.name for file in listing.ready], listing.ignored) == (["a.csv"], 6)
+    assert [file.name for file in listing.ready] == ["a.csv"]
+    ignored = ("@eaDir/", ".a.csv", "Thumbs.db", "a.csv.md5", "b.done", "b.old.csv")
+    assert listing.ignored == ignored
     assert listing.skipped == ()
-    assert listing.left_out == "6 temporary or side files ignored"
+    assert listing.left_out == (
+        "6 ignored by name: @eaDir/, .a.csv, Thumbs.db, a.csv.md5, b.done and 1 more"
+    )
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 
@@ -254,6 +255,48 @@ def test_an_index_that_is_broken_or_gone_is_made_anew(
             assert index.execute("SELECT count(*) FROM deliveries").fetchone() == (5,)
 
 
+KEPT_FROM_WRITING = """
+import logging, os, sys
+from pathlib import Path
+from lfp_pipeline.landing.raw_zone import RawZone
+if os.getuid() == 0:  # Root may write everything.
+    os.setgroups([])
+    os.setgid(65534)
+    os.setuid(65534)
+logging.basicConfig(stream=sys.stdout, format="LOGGED %(message)s")
+for _ in range(3):
+    zone = RawZone(Path(sys.argv[1]))
+    print(len(zone.unended("db", logging.getLogger())), zone.index.problem)
+"""
+
+
+def test_where_it_cannot_be_written_the_log_says_so_once(zone: RawZone) -> None:
+    with TemporaryDirectory() as folder:  # Which everybody can enter.
+        Path(folder).chmod(0o755)
+        root = Path(folder) / "raw"
+        shutil.copytree(zone.root, root)
+        (told,) = finish([start(KEPT_FROM_WRITING, root)])
+    logged, *asked = told.splitlines()
+    problem = logged.removeprefix("LOGGED ")
+    assert problem.startswith(f"{root}.index cannot be written, so every look at the raw zone")
+    assert f"write that file and the folder {folder}" in problem
+    assert asked == [f"0 {problem}"] * 3
+
+
+def test_a_folder_in_its_place_is_told_until_it_is_gone(
+    zone: RawZone, caplog: pytest.LogCaptureFixture
+) -> None:
+    a_folder(zone.index.path)
+    assert unended(zone) == []
+    assert zone.index.problem
+    assert zone.index.problem.endswith("A folder is in its place: remove it.")
+    unended(zone)
+    assert [entry.message for entry in caplog.records] == [zone.index.problem]
+    zone.index.path.rmdir()
+    assert unended(zone) == []
+    assert zone.index.problem is None
+
+
 def test_an_index_that_is_locked_or_cannot_be_written_is_done_without(
     zone: RawZone, inbox: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -264,6 +307,7 @@ def test_an_index_that_is_locked_or_cannot_be_written_is_done_without(
         assert unended(zone) == ["f3.csv"]
         assert outcomes(zone, inbox) == ["merged", "merged", "merged", None, "merged"]
     assert unended(zone) == ["f3.csv"]
+    assert zone.index.problem is None  # It passes.
 
 
 def test_without_a_raw_zone_there_is_nothing_and_nothing_is_made(tmp_path: Path) -> None:
@@ -337,6 +381,21 @@ def test_what_it_tells_wrongly_is_found(zone: RawZone) -> None:
     assert zone.index.differences() == [delivery.delivery_id]
     zone.index.path.unlink()
     assert zone.index.differences() == []
+
+
+def test_a_backup_by_hard_links_makes_it_tell_nothing_wrongly(zone: RawZone, inbox: Path) -> None:
+    (delivery,) = zone.deliveries("f2.csv")
+    prune(delivery.path, needed=False)
+    assert outcomes(zone, inbox) == ["merged"] * 5
+    backup = zone.root.with_name("backup")
+    shutil.copytree(zone.root, backup, copy_function=os.link)
+    assert zone.index.differences() == []
+    assert outcomes(zone, inbox) == ["merged"] * 5
+    (inbox / "f2.csv").rename(inbox / "aside")
+    (inbox / "aside").rename(inbox / "f2.csv")
+    noted = delivery.path.with_suffix(".pruned").stat().st_ctime_ns
+    assert (inbox / "f2.csv").stat().st_ctime_ns >= noted
+    assert outcomes(zone, inbox)[2] is None  # It was dropped anew.
 
 
 def test_files_of_other_times_and_sizes_are_other_versions(zone: RawZone, inbox: Path) -> None:

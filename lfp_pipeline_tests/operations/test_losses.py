@@ -192,6 +192,19 @@ def test_what_the_settings_of_now_refuse_stays_in_the_ledger_with_its_reason(
     assert_laws_hold(engine, [file])
 
 
+def test_what_was_refused_and_goes_in_by_a_rebuild_is_noted_as_merged(tmp_path: Path) -> None:
+    file = File("a.csv", 1, (("s1", "Ann", "x"), ("", "Bob", "y")))
+    strict, engine = engine_at(tmp_path, max_reject_share=0.1), engine_at(tmp_path)
+    (engine.settings.inbox_dir / file.key).write_bytes(file.content)
+    files = strict.pending_inbox(LOG).ready
+    list(strict.ingest_all(files, [], LOG))
+    assert strict.outcomes(files) == ["refused"]
+    rebuild_products(engine, LOG)
+    assert [row[5] for row in tables(engine)["ledger"]] == ["merged"]
+    assert engine.outcomes(files) == ["merged"]
+    assert verify(engine, LOG, thorough=True).problems == ()
+
+
 def test_rows_that_the_settings_of_now_reject_are_a_loss(tmp_path: Path) -> None:
     file = File("a.csv", 1, (("s1", "Ann", "x"), ("sku-that-is-long", "Bob", "y")))
     engine, strict = engine_at(tmp_path), engine_at(tmp_path, max_sku_length=5)

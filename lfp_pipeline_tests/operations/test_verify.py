@@ -543,3 +543,14 @@ def test_an_index_that_does_not_tell_what_the_raw_zone_does_is_found(engine: Eng
     assert f"of which {path} does not tell what the raw zone does: 1 (a.csv#" in problem
     path.unlink()
     assert not verify(engine, LOG).problems
+
+
+def test_a_raw_file_that_is_cut_off_is_told_once(engine: Engine) -> None:
+    engine.raw_zone.index.disk_bytes()
+    time.sleep(2.1)  # From now on, the index looks into a folder only if it has changed.
+    engine.raw_zone.index.disk_bytes()
+    raw = engine.raw_zone.find(A.delivery_id).path
+    raw.chmod(0o600)
+    os.truncate(raw, 3)
+    (problem,) = verify(engine, LOG).problems
+    assert str(raw) in problem

@@ -228,10 +228,10 @@ def test_a_file_that_is_open_for_writing_is_counted_and_left_alone() -> None:
 
 def test_the_summary_tells_what_is_left_out() -> None:
     skipped = (Skipped("x.csv", "a link"), Skipped("shop/", "Permission denied"))
-    found = decide(Listing((), (), skipped, ignored=3), History(), LIMITS)
+    found = decide(Listing((), (), skipped, ignored=("old/", "x.tmp")), History(), LIMITS)
     assert found.summary.endswith(
         "0 given up. In the inbox, 2 skipped: x.csv (a link), shop/ (Permission denied); see `make "
-        "status`. 3 temporary or side files ignored."
+        "status`. 2 ignored by name: old/, x.tmp."
     )
 
 

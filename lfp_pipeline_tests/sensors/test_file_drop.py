@@ -446,7 +446,7 @@ def test_what_cannot_be_taken_in_is_told_and_stops_nothing(project: Project) -> 
     (project.inbox / "a.csv.md5").write_bytes(b"abc")
     (run,) = project.do(project.tick())
     assert run.success
-    told = "In the inbox, 1 skipped: link.csv (a link); see `make status`. 1 temporary or side file"
+    told = "In the inbox, 1 skipped: link.csv (a link); see `make status`. 1 ignored by name: "
     assert told in project.tick().skip_message
     (warning,) = [
         entry.user_message
@@ -455,5 +455,5 @@ def test_what_cannot_be_taken_in_is_told_and_stops_nothing(project: Project) -> 
     ]
     assert warning == (
         f"In the inbox {project.inbox}: 1 skipped: link.csv (a link); see `make status`. "
-        "1 temporary or side file ignored."
+        "1 ignored by name: a.csv.md5."
     )
