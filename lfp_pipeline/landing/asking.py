@@ -107,8 +107,9 @@ class _TooSlowError(LandingError):
 def version_at(url: str, known: Version | None, limits: DownloadLimits) -> Version | None:
     """What a server calls the present version of a file; `known`, if it says: not modified.
 
-    A server that sends the file again under the time that it had before may not know better: its
-    clock, its copy or its program gives everything one time. Then the bytes name the version.
+    Where a time is all that the server tells, it may name several versions: those of the present
+    second, or all, if the server sends the file again under the time that it had before. Then the
+    bytes name the version.
 
     Returns:
         The version; None: it cannot be told.
@@ -129,8 +130,8 @@ def version_at(url: str, known: Version | None, limits: DownloadLimits) -> Versi
         if version.keys() != {_MODIFIED}:
             return version or None
         if _is_fresh(response.headers):
-            return None
-        if version[_MODIFIED] != told_before.get(_MODIFIED):
+            version = {}  # Asked for what is newer than this time, it would hide what comes now.
+        elif version[_MODIFIED] != told_before.get(_MODIFIED):
             return version
         digest = _digest(content)
         return {**version, "sha256": digest} if digest else None

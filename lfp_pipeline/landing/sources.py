@@ -167,7 +167,9 @@ def read_errors_told(name: str) -> Iterator[None]:
 
 
 def _still_written(name: str) -> StillWrittenError:
-    msg = f"{name} is still being written: a program has it open. It is taken afterwards."
+    msg = (
+        f"{name} is still being written: a program has it open. It can be taken once it is closed."
+    )
     return StillWrittenError(msg)
 
 

@@ -347,15 +347,20 @@ def test_a_version_named_by_a_fresh_time_only_may_change_within_its_second(
 LONG_AGO = "Tue, 01 Jan 1980 00:00:00 GMT"
 
 
+@pytest.mark.parametrize(
+    ("modified", "again"),
+    [(LONG_AGO, [[True]]), ("Fri, 01 Jan 2100 00:00:00 GMT", [[]])],
+    ids=["long ago", "in the future"],
+)
 def test_a_server_that_gives_all_versions_one_time_is_read_when_the_bytes_are_others(
-    project: Project, clock: Clock
+    project: Project, clock: Clock, modified: str, again: list[list[bool]]
 ):
-    """Once more after each: only then is known that the time alone names no version."""
+    """And once more at first, where only the second answer tells that the time is no name."""
     other = FIRST.replace(b"Ann", b"Eve")  # Of the same size.
     content = [FIRST]
 
     def answer(exchange: Exchange) -> None:
-        exchange.whole(content[0], Last_Modified=LONG_AGO)
+        exchange.whole(content[0], Last_Modified=modified)
 
     with serving(answer) as server:
         write_sources(project, shop={"location": server.url()})
@@ -364,7 +369,7 @@ def test_a_server_that_gives_all_versions_one_time_is_read_when_the_bytes_are_ot
             clock.ahead = seconds
             content[0] = FIRST if seconds < 40 else other
             runs.append([run.success for run in project.do(tick(project))])
-    assert runs == [[True], [True], [], [], [True], [], [], []]
+    assert runs == [[True], *again, [], [], [True], [], [], []]
     assert names(project) == ["Eve", "Bob"]
     assert len(project.engine.raw_zone.deliveries("shop")) == 2
 
