@@ -120,7 +120,7 @@ class Project:
 
     def ingest_inbox(self) -> list[Done]:
         """Take in all that is pending in the inbox."""
-        pending = self.engine.pending_inbox_files(_LOG)
+        pending = self.engine.pending_inbox(_LOG).ready
         outcomes = self.engine.ingest_all(pending, [], _LOG)
         return [_done(one) for one in outcomes if isinstance(one, Ingested)]
 
@@ -296,7 +296,7 @@ def housekeeping(instance: Path, data: Path, meter: Meter, folder: Path) -> None
     time.sleep(project.quiet_seconds + 1)
     with meter.timed("ingest_inbox, one file more") as step:
         execute_job(own, "lfp_pipeline.definitions", "ingest_inbox", settings)
-    step.wrong = "" if not project.engine.pending_inbox_files(_LOG) else f"{file} is not in"
+    step.wrong = "" if not project.engine.pending_inbox(_LOG).ready else f"{file} is not in"
 
 
 def one_version_more(data: Path, meter: Meter, folder: Path) -> None:

@@ -177,10 +177,6 @@ class Engine:
 
     # What is still to be done
 
-    def pending_inbox_files(self, log: logging.Logger) -> list[InboxFile]:
-        """The ready files of `pending_inbox`."""
-        return list(self.pending_inbox(log).ready)
-
     def pending_inbox(self, log: logging.Logger) -> Listing:
         """The inbox; of the ready files those that are not merged, or reverted, oldest first.
 
@@ -295,17 +291,12 @@ class Engine:
                     not_landed.append(NotLanded(key, message))
         return Backlog(unfinished, finished, not_landed)
 
-    def outcome(self, file: InboxFile) -> Status | None:
-        """What became of a version of a file in the inbox, without opening the database.
+    def outcomes(self, files: Sequence[InboxFile]) -> list[Status | None]:
+        """What became of each of these versions of files, without opening the database.
 
         A file that was dropped anew, moved or touched since is offered again: it may have other
         bytes in spite of the same time and size. So is one that brings bytes that were lost.
         """
-        (outcome,) = self.outcomes([file])
-        return outcome
-
-    def outcomes(self, files: Sequence[InboxFile]) -> list[Status | None]:
-        """What became of each of these versions of files, as `outcome` tells it."""
         ends = (landed.ended if landed else None for landed in self.ended(files))
         return [None if end is None else Status(end) for end in ends]
 

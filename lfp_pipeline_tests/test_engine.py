@@ -57,7 +57,7 @@ def drop(engine: Engine, name: str, content: str, moment: int = 1) -> Path:
 def ingest_inbox(engine: Engine) -> dict[str, str]:
     """Partition and status, or why it did not land, of all that was pending."""
     found = {}
-    for one in engine.ingest_all(engine.pending_inbox_files(LOG), [], LOG):
+    for one in engine.ingest_all(engine.pending_inbox(LOG).ready, [], LOG):
         if isinstance(one, Ingested):
             found[one.delivery.partition_key] = one.account.status.value
         else:
@@ -66,7 +66,7 @@ def ingest_inbox(engine: Engine) -> dict[str, str]:
 
 
 def pending(engine: Engine) -> list[str]:
-    return [file.name for file in engine.pending_inbox_files(LOG)]
+    return [file.name for file in engine.pending_inbox(LOG).ready]
 
 
 def statuses(engine: Engine) -> dict[str, str]:
@@ -126,12 +126,12 @@ def test_a_file_that_is_still_written_is_left_alone_and_named(
 def test_a_missing_inbox_is_an_error(engine: Engine) -> None:
     engine.settings.inbox_dir.rmdir()
     with pytest.raises(LandingError, match="cannot be read"):
-        engine.pending_inbox_files(LOG)
+        engine.pending_inbox(LOG)
 
 
 def test_the_source_of_a_partition_is_its_file_in_the_inbox(engine: Engine) -> None:
     path = drop(engine, "shop/a b.csv", GOOD)
-    (file,) = engine.pending_inbox_files(LOG)
+    (file,) = engine.pending_inbox(LOG).ready
     sources = engine.inbox_sources([file.partition_key, "other"], LOG)
     assert {key: source.name for key, source in sources.items()} == {file.partition_key: str(path)}
 
@@ -143,7 +143,7 @@ def test_one_bad_file_harms_no_other(engine: Engine) -> None:
     drop(engine, "broken.csv.gz", "\x1f\x8bno gzip", 4)
     drop(engine, os.fsdecode(b"\xff.csv"), GOOD, 5)
     drop(engine, "good2.csv", GOOD.replace("Ann", "Eva"), 6)
-    files = engine.pending_inbox_files(LOG)
+    files = engine.pending_inbox(LOG).ready
     (engine.settings.inbox_dir / "gone.csv").unlink()
     outcomes = list(engine.ingest_all(files, [], LOG))
     (lost,) = [one for one in outcomes if isinstance(one, NotLanded)]
@@ -168,7 +168,7 @@ def test_a_link_or_pipe_that_takes_the_place_of_a_listed_file_is_never_followed(
     engine = engine_at(tmp_path, batch_files=batch_files)
     for name in ("a/link.csv", "folder/b.csv", "pipe.csv", "good.csv"):
         drop(engine, name, GOOD, 1)
-    files = engine.pending_inbox_files(LOG)
+    files = engine.pending_inbox(LOG).ready
     inbox, outside = engine.settings.inbox_dir, tmp_path / "outside"
     outside.mkdir()
     for name in ("link.csv", "b.csv"):
@@ -193,7 +193,7 @@ def test_files_that_a_program_has_open_for_writing_are_left_for_the_next_time(
 ) -> None:
     path = drop(engine, "a.csv", GOOD)
     drop(engine, "b.csv", GOOD)
-    files = engine.pending_inbox_files(LOG)
+    files = engine.pending_inbox(LOG).ready
     with running(HOLD_OPEN, path, "ab"):
         assert pending(engine) == ["b.csv"]
         outcomes = list(engine.ingest_all(files, [], LOG))  # As they were listed before.
@@ -300,14 +300,14 @@ def test_the_outcome_stands_beside_the_raw_file(engine: Engine) -> None:
 
 def test_what_was_merged_and_is_reverted_is_not_called_merged(engine: Engine) -> None:
     drop(engine, "a.csv", GOOD)
-    (file,) = engine.pending_inbox_files(LOG)
+    (file,) = engine.pending_inbox(LOG).ready
     ingest_inbox(engine)
-    assert engine.outcome(file) is Status.MERGED
+    assert engine.outcomes([file]) == [Status.MERGED]
     (delivery,) = engine.raw_zone.deliveries("a.csv")
     want_reverted(delivery.path)
-    assert engine.outcome(file) is None
+    assert engine.outcomes([file]) == [None]
     engine.ingest(delivery, LOG)
-    assert engine.outcome(file) is Status.REVERTED
+    assert engine.outcomes([file]) == [Status.REVERTED]
 
 
 def test_an_outcome_that_cannot_be_written_does_not_undo_the_merge(
@@ -338,7 +338,7 @@ def test_others_of_the_run_do_not_wait_too_and_have_landed(tmp_path: Path) -> No
     ingest_inbox(engine)
     drop(engine, "b.csv", GOOD, moment=2)
     drop(engine, "c.csv", GOOD, moment=3)
-    offered = engine.pending_inbox_files(LOG)
+    offered = engine.pending_inbox(LOG).ready
     with running(HOLD, engine.warehouse.path):
         waited, spared = engine.ingest_all(offered, [], LOG)
     assert isinstance(waited, Ingested)
@@ -363,7 +363,7 @@ def test_who_stops_listening_stops_what_has_not_begun(tmp_path: Path) -> None:
     engine = engine_at(tmp_path, parallel_files=1, batch_files=1)
     for number in range(10):
         drop(engine, f"{number}.csv", GOOD)
-    outcomes = engine.ingest_all(engine.pending_inbox_files(LOG), [], LOG)
+    outcomes = engine.ingest_all(engine.pending_inbox(LOG).ready, [], LOG)
     next(outcomes)
     outcomes.close()
     assert len(statuses(engine)) < 10
@@ -374,7 +374,7 @@ def test_small_files_are_merged_together_and_bad_ones_harm_no_other(engine: Engi
     drop(engine, "b.csv", NO_PRODUCTS, moment=2)
     drop(engine, "c.csv", WITH_REJECTS, moment=3)
     drop(engine, "d.csv", "name,sku,description\nCid,s2,\nDot,s4,\n", moment=4)
-    found = list(engine.ingest_all(engine.pending_inbox_files(LOG), [], LOG))
+    found = list(engine.ingest_all(engine.pending_inbox(LOG).ready, [], LOG))
     told = {one.delivery.partition_key: one for one in found if isinstance(one, Ingested)}
     assert {one.batch for one in told.values()} == {4}
     assert {key: one.account.status for key, one in told.items()} == {
@@ -413,7 +413,7 @@ def test_batches_are_cut(tmp_path: Path, limits: dict[str, int]) -> None:
     engine = engine_at(tmp_path, parallel_files=1, **limits)
     for number in range(5):
         drop(engine, f"{number}.csv", GOOD, moment=number)
-    done = engine.ingest_all(engine.pending_inbox_files(LOG), [], LOG)
+    done = engine.ingest_all(engine.pending_inbox(LOG).ready, [], LOG)
     assert [one.batch for one in done if isinstance(one, Ingested)] == [2, 2, 2, 2, 1]
 
 
@@ -423,7 +423,7 @@ def test_packed_files_count_as_larger_than_they_are(tmp_path: Path) -> None:
     for number in range(3):
         path = drop(engine, f"{number}.csv.gz", "", moment=number)
         path.write_bytes(packed)
-    done = engine.ingest_all(engine.pending_inbox_files(LOG), [], LOG)
+    done = engine.ingest_all(engine.pending_inbox(LOG).ready, [], LOG)
     assert [one.batch for one in done if isinstance(one, Ingested)] == [1, 1, 1]
 
 
@@ -472,7 +472,7 @@ def test_work_that_need_not_wait_for_the_database_does_not(
 
 def test_what_came_of_it_can_be_shown(engine: Engine) -> None:
     drop(engine, "a.csv", "name,sku,description,colour\nAnn,s1,\n,s2,x,red\nBob,s3,y,red\n")
-    (one,) = engine.ingest_all(engine.pending_inbox_files(LOG), [], LOG)
+    (one,) = engine.ingest_all(engine.pending_inbox(LOG).ready, [], LOG)
     assert isinstance(one, Ingested)
     assert one.products == one.account.rows_inserted
     assert one.reading
@@ -519,7 +519,7 @@ def test_a_record_that_cannot_be_read_harms_no_other_file(
 ) -> None:
     drop(engine, "a.csv", GOOD)
     drop(engine, "b.csv", GOOD.replace("Ann", "Eva"), 2)
-    for file in engine.pending_inbox_files(LOG):
+    for file in engine.pending_inbox(LOG).ready:
         engine.land(LocalFile(file.path), file.partition_key, LOG)
     (broken,) = (engine.raw_zone.root / "a.csv").glob("*.json")
     broken.chmod(0o644)

@@ -64,7 +64,7 @@ def assert_it_is_back(project: Project) -> None:
 
 
 def assert_nothing_is_offered(project: Project) -> None:
-    assert project.engine.pending_inbox_files(LOG) == []
+    assert project.engine.pending_inbox(LOG).ready == ()
     assert project.tick().run_requests == []
 
 

@@ -147,7 +147,7 @@ def test_what_is_no_longer_needed_is_pruned_and_a_rebuild_gives_the_same(stocked
         row[0] for row in tables(stocked.engine)["ledger"]
     }
     assert stocked.engine.unended(LOG) == []
-    assert stocked.engine.pending_inbox_files(LOG) == []
+    assert stocked.engine.pending_inbox(LOG).ready == ()
 
     why = "older deliveries, which may have had them, are pruned"
     config = {"ops": {"revert": {"config": {"delivery_id": newer.delivery_id}}}}

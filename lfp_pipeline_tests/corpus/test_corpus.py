@@ -48,7 +48,7 @@ def ingest(cases: Sequence[Case], folder: Path) -> dict[str, Found]:
         path = engine.settings.inbox_dir / name
         path.write_bytes(case.data)
         os.utime(path, (1, 1))
-    done = engine.ingest_all(engine.pending_inbox_files(LOG), [], LOG)
+    done = engine.ingest_all(engine.pending_inbox(LOG).ready, [], LOG)
     accounts = {
         one.delivery.partition_key: one.account for one in done if isinstance(one, Ingested)
     }

@@ -123,7 +123,7 @@ def ingest(folder: Path, keys: Sequence[str]) -> None:
     """Take in what is pending in the inbox and the raw zone: of some partitions, or all of it."""
     del folder  # It is in the settings.
     engine = Engine(load_settings())
-    files = engine.pending_inbox_files(LOG)
+    files = engine.pending_inbox(LOG).ready
     deliveries = engine.unended(LOG, offered=files)
     outcomes = list(
         engine.ingest_all(

@@ -129,7 +129,7 @@ def contents(folder: Path) -> dict[Path, bytes | None]:
 
 def ingest_inbox(engine: Engine) -> None:
     """What the job of that name does."""
-    files = engine.pending_inbox_files(LOG)
+    files = engine.pending_inbox(LOG).ready
     list(engine.ingest_all(files, engine.unended(LOG), LOG))
 
 

@@ -108,7 +108,7 @@ def take(folder: Path, data: bytes | str, way: str = "plain", **settings: Any) -
 def take_name(engine: Engine, name: str, raw: bytes) -> None:
     """Ingest a file of the inbox under a name."""
     drop(engine.settings.inbox_dir, name, raw)
-    list(engine.ingest_all(engine.pending_inbox_files(LOG), [], LOG))
+    list(engine.ingest_all(engine.pending_inbox(LOG).ready, [], LOG))
 
 
 def take_named(folder: Path, data: bytes, entry: str, **settings: Any) -> Taken:  # noqa: ANN401

@@ -123,7 +123,7 @@ def test_a_csv_file_that_is_dropped_into_an_inbox_reads_back_as_it_was(tmp_path:
     export_tables(first, LOG, formats=["csv"])
     dropped = second.settings.inbox_dir / "products.csv"
     dropped.write_bytes((folder_of(first) / "products.csv").read_bytes())
-    (done,) = second.ingest_all(second.pending_inbox_files(LOG), [], LOG)
+    (done,) = second.ingest_all(second.pending_inbox(LOG).ready, [], LOG)
     of_first, of_second = (
         query(engine.settings.data_dir, "SELECT sku, name, description FROM products ORDER BY ALL")
         for engine in (first, second)

@@ -247,9 +247,9 @@ def test_a_damaged_note_stops_nobody(
     (engine.settings.inbox_dir / A.key).write_bytes(A.content)
     os.utime(engine.settings.inbox_dir / A.key, ns=(A.microseconds * 1000,) * 2)
     (file,) = list_inbox(engine.settings.inbox_dir, quiet_seconds=0).ready
-    assert engine.outcome(file) is None
+    assert engine.outcomes([file]) == [None]
     list(engine.ingest_all([file], engine.unended(LOG, offered=[file]), LOG))
-    assert engine.outcome(file) == "merged"
+    assert engine.outcomes([file]) == ["merged"]
     assert verify(engine, LOG).problems == ()
     rebuild_products(engine, LOG)
     assert_laws_hold(engine, [A, B])
@@ -267,8 +267,8 @@ def test_what_a_reversal_gives_up_is_named_and_comes_back_with_its_file(engine: 
     for file in (A, B):
         (engine.settings.inbox_dir / file.key).write_bytes(file.content)
         os.utime(engine.settings.inbox_dir / file.key, ns=(file.microseconds * 1000,) * 2)
-    offered = engine.pending_inbox_files(LOG)
-    assert [engine.outcome(file) for file in offered] == [None, None]
+    offered = engine.pending_inbox(LOG).ready
+    assert engine.outcomes(offered) == [None, None]
     list(engine.ingest_all(offered, [], LOG))
     assert tables(engine)["products"] == true_products([A, B])
 

@@ -52,7 +52,7 @@ def stocked(tmp_path_factory: pytest.TempPathFactory) -> Path:
     revert_delivery(engine, D.delivery_id, LOG, despite_pruned=True)
     purge_products(engine, Selection(skus=["s5", "s9"]), LOG)
     drop(folder / "inbox", "bad.csv", NO_SKU)
-    list(engine.ingest_all(engine.pending_inbox_files(LOG), [], LOG))
+    list(engine.ingest_all(engine.pending_inbox(LOG).ready, [], LOG))
     engine.published.publish(LOG)
     return folder
 
@@ -100,7 +100,7 @@ def test_rows_after_skipped_ones_are_those_of_their_delivery(tmp_path: Path) -> 
     engine = engine_at(tmp_path)
     text = b"name,sku,description\nAnn,s1,\nName,SKU,Description\n,,\n,\nBob,s2,\n"
     drop(engine.settings.inbox_dir, "skips.csv", text)
-    list(engine.ingest_all(engine.pending_inbox_files(LOG), [], LOG))
+    list(engine.ingest_all(engine.pending_inbox(LOG).ready, [], LOG))
     assert [row[5] for row in tables(engine)["products"]] == [1, 5]
     engine.published.publish(LOG)
     assert problems(engine, thorough=True) == ()

@@ -101,7 +101,7 @@ def test_the_detail_of_a_reject_names_its_member(tmp_path: Path):
     engine = engine_at(tmp_path)
     path = engine.settings.inbox_dir / "products.zip"
     path.write_bytes(zipped({"a.csv": HEAD + b"Lamp,,x\nbad\n", "b c.csv": HEAD + b"Sofa,,\n,x\n"}))
-    (done,) = engine.ingest_all(engine.pending_inbox_files(LOG), [], LOG)
+    (done,) = engine.ingest_all(engine.pending_inbox(LOG).ready, [], LOG)
     assert isinstance(done, Ingested)
     with duckdb.connect(engine.warehouse.path, read_only=True) as connection:
         told = connection.execute(
@@ -207,7 +207,7 @@ def test_a_zip_without_product_files_is_refused_by_its_members(
     monkeypatch.setattr(direct_load, "is_worth_it", lambda *_: True)
     engine = engine_at(tmp_path)
     (engine.settings.inbox_dir / "products.zip").write_bytes(zipped(members))
-    (done,) = engine.ingest_all(engine.pending_inbox_files(LOG), [], LOG)
+    (done,) = engine.ingest_all(engine.pending_inbox(LOG).ready, [], LOG)
     assert isinstance(done, Ingested)
     assert re.search(message, done.account.error or "")
 
@@ -283,7 +283,7 @@ def test_a_zip_that_took_too_long_is_read_again(tmp_path: Path):
     engine = engine_at(tmp_path, max_archive_seconds=1e-9)
     path = engine.settings.inbox_dir / "products.zip"
     path.write_bytes(zipped({"a.csv": LAMP, "b.csv": LAMP}))
-    (done,) = engine.ingest_all(engine.pending_inbox_files(LOG), [], LOG)
+    (done,) = engine.ingest_all(engine.pending_inbox(LOG).ready, [], LOG)
     assert isinstance(done, Ingested)
     assert done.account.status is Status.FAILED
     assert "LFP_MAX_ARCHIVE_SECONDS" in (done.account.error or "")
@@ -362,7 +362,7 @@ def test_many_members_with_dirt_give_what_they_give_alone(tmp_path: Path):
         path = engine.settings.inbox_dir / name
         path.write_bytes(zipped(members if name == "one.zip" else {"a.csv": HEAD, "b.csv": HEAD}))
         os.utime(path, (1, 1))
-    done = engine.ingest_all(engine.pending_inbox_files(LOG), [], LOG)
+    done = engine.ingest_all(engine.pending_inbox(LOG).ready, [], LOG)
     assert [one.batch for one in done if isinstance(one, Ingested)] == [2, 2]
     with duckdb.connect(engine.warehouse.path, read_only=True) as connection:
         assert connection.execute(
@@ -392,6 +392,6 @@ def test_a_zip_of_several_goes_into_an_empty_warehouse_like_any_file(
     engine = engine_at(tmp_path)
     path = engine.settings.inbox_dir / "products.zip"
     path.write_bytes(zipped({"a.csv": HEAD + b"Lamp,A-1,\n", "b.csv": HEAD + b"Chair,B-2,\n"}))
-    (done,) = engine.ingest_all(engine.pending_inbox_files(LOG), [], LOG)
+    (done,) = engine.ingest_all(engine.pending_inbox(LOG).ready, [], LOG)
     assert isinstance(done, Ingested)
     assert done.products == 2

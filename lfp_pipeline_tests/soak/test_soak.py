@@ -47,7 +47,7 @@ def soaked(tmp_path_factory: pytest.TempPathFactory) -> tuple[Engine, Dropping]:
     for _ in range(5):
         for _ in range(6):
             dropping.drop()
-        for _ in engine.ingest_all(engine.pending_inbox_files(LOG), [], LOG):
+        for _ in engine.ingest_all(engine.pending_inbox(LOG).ready, [], LOG):
             pass
     engine.published.publish(LOG)
     return engine, dropping

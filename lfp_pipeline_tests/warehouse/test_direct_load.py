@@ -67,7 +67,7 @@ def test_what_was_ignored_of_a_file_is_noted(engine: Engine, monkeypatch: pytest
     loaded = loads(monkeypatch)
     path = engine.settings.inbox_dir / "a.csv.gz"
     path.write_bytes(gzip.compress(b"name,sku,description\nLamp,A-1,\n") + b"rubbish")
-    (done,) = engine.ingest_all(engine.pending_inbox_files(LOG), [], LOG)
+    (done,) = engine.ingest_all(engine.pending_inbox(LOG).ready, [], LOG)
     assert isinstance(done, Ingested)
     assert done.reading is not None
     assert loaded == ["a.csv.gz"]

@@ -115,7 +115,7 @@ def test_a_file_refused_for_its_rejects_keeps_its_notes_and_counts_nothing(
 
 def test_a_file_that_is_refused_unread_has_no_notes(engine: Engine) -> None:
     drop(engine.settings.inbox_dir, "bad.csv", NO_SKU)
-    list(engine.ingest_all(engine.pending_inbox_files(LOG), [], LOG))
+    list(engine.ingest_all(engine.pending_inbox(LOG).ready, [], LOG))
     assert list(in_ledger(engine).values()) == [NOTHING]
 
 
