@@ -204,7 +204,7 @@ def read_delivery(
     return reading
 
 
-def check_reject_share(reading: Reading, settings: Settings) -> None:
+def check_reject_share(reading: Reading, settings: Settings, *, kept: bool = True) -> None:
     """Refuse a delivery of which too large a share is rejected.
 
     Raises:
@@ -212,19 +212,27 @@ def check_reject_share(reading: Reading, settings: Settings) -> None:
     """
     limit, commonest = settings.max_reject_share, reading.commonest_reason
     if commonest is None or reading.reject_share <= limit:
+    Args:
+        reading: of the delivery.
+        settings: the largest share.
+        kept: whether the rejects are kept then, for people to look at.
+
         return
     key = reading.delivery.partition_key
     msg = (
         f"{reading.rows_rejected:,} of {reading.rows_read:,} rows are rejected "
         f"({reading.reject_share:.1%}); more than {limit:.1%} refuses the whole file (setting "
-        f"LFP_MAX_REJECT_SHARE). {commonest} All rejects are in rejected_rows; `make rejects "
-        f"PARTITION={key}` writes them as CSV."
+        f"LFP_MAX_REJECT_SHARE). {commonest}"
     )
     raise TooManyRejectsError(msg, commonest.reason)
 
 
 def forget_reading(connection: duckdb.DuckDBPyConnection) -> None:
     """Leave nothing of a delivery that could not be read."""
+    if kept:
+        msg += (
+            f" All rejects are in rejected_rows; `make rejects PARTITION={key}` writes them as CSV."
+        )
     connection.execute(
         "CREATE OR REPLACE TABLE rows (sku VARCHAR, name VARCHAR, description VARCHAR)"
     )

@@ -260,14 +260,14 @@ def test_what_a_reversal_gives_up_is_named_and_comes_back_with_its_file(engine: 
     assert tables(engine)["products"] == true_products([A, B])
 
 
-def test_a_refused_delivery_is_reverted_and_reinstated_as_what_it_was(tmp_path: Path) -> None:
+def test_a_refused_delivery_stays_reverted_until_the_settings_accept_it(tmp_path: Path) -> None:
     engine = engine_at(tmp_path, max_reject_share=0.1)
     bad = File("a.csv", 1, (("s1", "Ann", "x"), ("", "Bob", "y")))
     engine.ingest(land(engine, bad), LOG)
-    before = tables(engine)
     revert_delivery(engine, bad.delivery_id, LOG)
-    told = reinstate_delivery(engine, bad.delivery_id, LOG).summary
-    assert "is reverted no longer, but refused, as bad data: 1 of 2 rows" in told
+    before = tables(engine)
+    with pytest.raises(OperationRefusedError, match=r"would be refused.*1 of 2 rows.*stays rever"):
+        reinstate_delivery(engine, bad.delivery_id, LOG)
     assert tables(engine) == before
 
 
