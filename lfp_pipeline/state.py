@@ -131,12 +131,10 @@ def state_of(engine: Engine) -> State:
     problems: list[str] = []
     listing = _inbox(engine, problems)
     told = list(zip(listing.ready, engine.ended(listing.ready), strict=True))
-    not_in = [file for file, ended in told if ended is None]
-    written = {file for file in not_in if engine.is_being_written(file)}
-    pending = [file for file in not_in if file not in written]
+    inbox = engine.set_apart(listing, [file for file, ended in told if ended is None])
     lock = engine.warehouse.lock
     tables = _tables(engine, problems)
-    unended = engine.unended(_LOG, offered=pending)
+    unended = engine.unended(_LOG, offered=inbox.ready)
     if unended and engine.published.last.database_id not in {None, engine.warehouse.told_id()}:
         problems.append(
             f"The database is gone, or was made anew, and {counted(len(unended), 'delivery')} that "
@@ -148,10 +146,10 @@ def state_of(engine: Engine) -> State:
     return State(
         data_dir=settings.data_dir,
         moment=time.time(),
-        pending=pending,
-        unstable=[*listing.unstable, *sorted(file.name for file in written)],
-        skipped=listing.skipped,
-        ignored=listing.ignored,
+        pending=inbox.ready,
+        unstable=inbox.unstable,
+        skipped=inbox.skipped,
+        ignored=inbox.ignored,
         unended=unended,
         runs=list(_runs(settings.run_marks_dir)),
         writer=lock.holder,
