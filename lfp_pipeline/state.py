@@ -94,8 +94,7 @@ class State:
         writer: who has the writer lock.
         waiting: who waits for it.
         tables: what they say; None: they cannot be had, or are not there.
-        left_alone: the ids of what is given up, and nothing tries again: a failed one that is not
-            kept, a refused one whose file is in the inbox no longer.
+        left_alone: the ids of what has failed, and nothing tries again: its bytes are not kept.
         is_outdated: whether the tables have changed since they were published.
         warnings: what people should know of the times of the deliveries that ended last, and of
             older versions in the inbox.
@@ -140,7 +139,6 @@ def state_of(engine: Engine) -> State:
             f"The database is gone, or was made anew, and {counted(len(unended), 'delivery')} that "
             "had landed are not in: run ingest_inbox. Readers keep the copy from before."
         )
-    offered = {file.partition_key for file in listing.ready}
     if engine.warehouse.looks_broken:
         problems.append(f"{engine.warehouse.path} is no database: run rebuild_products.")
     return State(
@@ -158,11 +156,7 @@ def state_of(engine: Engine) -> State:
         left_alone=frozenset(
             row["delivery_id"]
             for row in (tables.given_up if tables else ())
-            if not (
-                row["partition_key"] in offered
-                if row["status"] == Status.REFUSED
-                else engine.raw_zone.keeps(row["delivery_id"])
-            )
+            if row["status"] == Status.FAILED and not engine.raw_zone.keeps(row["delivery_id"])
         ),
         is_outdated=engine.published.is_outdated,
         warnings=[*_time_warnings(tables, engine), *_older_versions(told, engine)],
