@@ -20,7 +20,7 @@ from lfp_pipeline.engine import Engine
 from lfp_pipeline.errors import LandingError, SettingsError
 from lfp_pipeline.ingested import Ingested, NotLanded
 from lfp_pipeline.landing.delivery import Delivery
-from lfp_pipeline.landing.partition_key import is_partition_key, partition_key
+from lfp_pipeline.landing.partition_key import is_partition_key, key_hint
 from lfp_pipeline.landing.sources import Source
 from lfp_pipeline.landing.written_location import (
     Location,
@@ -193,10 +193,7 @@ def _partition_keys(context: dg.AssetExecutionContext) -> Sequence[str]:
         )
         raise dg.Failure(msg, allow_retries=False)
     if wrong := [key for key in keys if not is_partition_key(key)]:
-        msg = (
-            f"{wrong[0]!r} is no partition key. A file of that name has the partition "
-            f"{partition_key(wrong[0])!r}."
-        )
+        msg = f"{wrong[0]!r} is no partition key.{key_hint(wrong[0])}"
         raise dg.Failure(msg, allow_retries=False)
     return keys
 

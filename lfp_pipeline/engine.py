@@ -23,7 +23,7 @@ from lfp_pipeline.landing.feed_memory import FeedMemory
 from lfp_pipeline.landing.feeds import Feed
 from lfp_pipeline.landing.fence import Fence
 from lfp_pipeline.landing.inbox import InboxFile, Listing, list_inbox
-from lfp_pipeline.landing.inbox_source import InboxSource
+from lfp_pipeline.landing.inbox_source import InboxSource, set_apart
 from lfp_pipeline.landing.intents import is_pruned
 from lfp_pipeline.landing.locations import source_at
 from lfp_pipeline.landing.outcomes import read_outcome
@@ -148,6 +148,7 @@ class Engine:
             LandingError: the inbox cannot be read, or one of the files is still being written.
         """
         listing = self._listing_at_rest(log)
+        self._tell_left_out(listing, log)
         if busy := {partition_key(name) for name in listing.unstable} & set(keys):
             msg = f"{', '.join(sorted(busy))}: still being written. Try again when it is at rest."
             raise StillWrittenError(msg)
@@ -181,19 +182,17 @@ class Engine:
         """The inbox; of the ready files those that are not merged, or reverted, oldest first.
 
         And those that bring what is merged the bytes that it has lost. Those that a program has
-        open for writing are not ready.
+        open for writing, and those that cannot be read, are not ready.
 
         Raises:
             LandingError: the inbox cannot be read.
         """
         listing = self._listing_at_rest(log)
-        pending = self._pending(listing.ready, log)
-        written = {file for file in pending if self.is_being_written(file)}
-        names = sorted(file.name for file in written)
-        if written:
-            log.warning("Left alone, open for writing in other programs: %s", some_of(names))
-        ready = tuple(file for file in pending if file not in written)
-        return replace(listing, ready=ready, unstable=(*listing.unstable, *names))
+        pending = self.set_apart(listing, self._pending(listing.ready, log))
+        if written := pending.unstable[len(listing.unstable) :]:
+            log.warning("Left alone, open for writing in other programs: %s", some_of(written))
+        self._tell_left_out(pending, log)
+        return pending
 
     def _pending(self, files: Sequence[InboxFile], log: logging.Logger) -> Sequence[InboxFile]:
         if not self.warehouse.path.exists():
@@ -317,9 +316,9 @@ class Engine:
             ignored=settings.ignored_files,
         )
 
-    def is_being_written(self, file: InboxFile) -> bool:
-        """Whether a program has a file of the inbox open for writing, as far as can be told."""
-        return self._inbox_source(file).is_being_written()
+    def set_apart(self, listing: Listing, due: Sequence[InboxFile]) -> Listing:
+        """The listing, with those of its due files as ready that can be opened and are at rest."""
+        return set_apart(self.settings.inbox_dir, listing, due)
 
     def _listing_at_rest(self, log: logging.Logger) -> Listing:
         """The inbox; what was dropped a moment ago is given the time to be whole."""
@@ -329,10 +328,12 @@ class Engine:
             listing = self.list_inbox()
         if listing.unstable:
             log.warning("Left alone, still being written: %s", list(listing.unstable[:10]))
+        return listing
+
+    def _tell_left_out(self, listing: Listing, log: logging.Logger) -> None:
         if listing.left_out:
             level = logging.WARNING if listing.skipped else logging.INFO
             log.log(level, "In the inbox %s: %s.", self.settings.inbox_dir, listing.left_out)
-        return listing
 
     def _ledger(
         self, keys: Sequence[str], ids: Sequence[str], log: logging.Logger

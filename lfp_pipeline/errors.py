@@ -31,6 +31,18 @@ class StillWrittenError(LandingError):
         super().__init__(message, permanent=False)
 
 
+class UnreadableError(LandingError):
+    """The system does not let a file be read.
+
+    Attributes:
+        reason: what it says.
+    """
+
+    def __init__(self, message: str, reason: str, *, permanent: bool) -> None:
+        super().__init__(message, permanent=permanent)
+        self.reason = reason
+
+
 class NotAskedError(LandingError):
     """A server did not get a question, or refuses it: it has not changed its mind by it."""
 

@@ -25,8 +25,7 @@ from lfp_pipeline.engine import Engine
 from lfp_pipeline.errors import DeliveryRefusedError, LandingError, LfpError, ReadingTimeoutError
 from lfp_pipeline.landing.delivery import Delivery, TextFormat
 from lfp_pipeline.landing.durable import leftovers, publish, temporary_beside
-from lfp_pipeline.landing.partition_key import is_partition_key
-from lfp_pipeline.landing.partition_key import partition_key as key_of
+from lfp_pipeline.landing.partition_key import key_hint
 from lfp_pipeline.progress import counted, visible
 from lfp_pipeline.reading.columns import Column
 from lfp_pipeline.reading.dialect import HEAD_BYTES, Dialect
@@ -133,8 +132,8 @@ def export_rejects(
         if not deliveries and (partition_key or delivery_id):
             what = f"delivery {delivery_id}" if delivery_id else f"partition {partition_key}"
             msg = f"There is no {what} in the table deliveries, which has all that were read."
-            if partition_key and not is_partition_key(partition_key):
-                msg += f" A file of that name has the partition {key_of(partition_key)}."
+            if partition_key:
+                msg += key_hint(partition_key)
             raise LfpError(msg)
         return [
             _export(connection, engine, key, delivery, refused)

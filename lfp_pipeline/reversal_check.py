@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import duckdb
 
@@ -14,7 +14,7 @@ from lfp_pipeline.landing.outcomes import last_noted
 from lfp_pipeline.landing.raw_zone import RawZone
 from lfp_pipeline.progress import counted, some_of
 from lfp_pipeline.reading.workspace import WorkspaceLimits, workspace_of
-from lfp_pipeline.reverting import find_heirs, may_be_refused
+from lfp_pipeline.reverting import Heirs, find_heirs, may_be_refused
 from lfp_pipeline.settings import Settings
 from lfp_pipeline.warehouse.account import Status
 from lfp_pipeline.warehouse.duckdb_file import Warehouse
@@ -31,13 +31,13 @@ class Foreseen:
         before: what the delivery has won and deleted.
         products: how many there are.
         after: the same as `before` with what comes in its place; None: nobody looked for that.
-        corrected: ids of older deliveries that would be read with the settings of now.
+        heirs: the older deliveries that this comes from, as far as it was looked for.
     """
 
     before: Outlook
     products: int
     after: Outlook | None = None
-    corrected: tuple[str, ...] = ()
+    heirs: Heirs = field(default_factory=Heirs)
 
 
 @contextmanager
@@ -90,8 +90,7 @@ def checked_reversal(
         if foretell or may_be_refused(older, settings, **how):
             heirs = find_heirs(delivery, workspace, settings, log, **how)
             after = outlook(connection, delivery)
-            corrected = tuple(heirs.corrected_ids)
-            foreseen = Foreseen(before, foreseen.products, after, corrected)
+            foreseen = Foreseen(before, foreseen.products, after, heirs)
         yield foreseen
 
 

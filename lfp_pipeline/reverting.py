@@ -42,6 +42,10 @@ _FORGONE = (
     "again once it lands again."
 )
 _CORRECTED = " Read again with the settings of now, and corrected: {ids}."
+_AS_THEN = (
+    "Read as when merged: {ids} ({kept}). use_present_settings: true reads that with the present "
+    "settings."
+)
 
 
 @dataclass(frozen=True)
@@ -51,15 +55,28 @@ class Heirs:
     Attributes:
         forgone: older deliveries that may have some, and are not kept.
         corrected: older deliveries that were read with the settings of now, with their accounts.
+        as_then: ids of those that were read with settings of then, by how these differ from those
+            of now.
     """
 
     forgone: list[Older] = field(default_factory=list)
     corrected: list[tuple[Delivery, Account]] = field(default_factory=list)
+    as_then: dict[tuple[str, ...], list[str]] = field(default_factory=dict)
 
     @property
     def corrected_ids(self) -> list[str]:
         """The ids of the corrected ones."""
         return [one.delivery_id for one, _ in self.corrected]
+
+    @property
+    def told_as_then(self) -> str:
+        """Which were read with other settings than those of now, for people."""
+        return " ".join(told_as_then(ids, kept) for kept, ids in self.as_then.items())
+
+
+def told_as_then(ids: Sequence[str], kept: Sequence[str]) -> str:
+    """Say that deliveries are read with settings of then, and how these differ, for people."""
+    return _AS_THEN.format(ids=some_of(ids), kept="; ".join(kept))
 
 
 def revert(
@@ -94,6 +111,8 @@ def revert(
     told = _TOLD.format(at=reverted_at(delivery.path) or utc_now())
     if heirs.corrected:
         told += _CORRECTED.format(ids=some_of(heirs.corrected_ids))
+    if heirs.as_then:
+        told += f" {heirs.told_as_then}"
     if heirs.forgone:
         ids = [older.delivery_id for older in heirs.forgone]
         if draft:
@@ -158,7 +177,8 @@ def find_heirs(
             looked_into.add((kept.sha256, now.digest))
             continue
         else:
-            _read_as_then(kept, older, workspace, settings, log)
+            if settings_kept := _read_as_then(kept, older, workspace, settings, log):
+                heirs.as_then.setdefault(settings_kept, []).append(kept.delivery_id)
             inherit(connection, older)
         looked_into.add((older.sha256, older.read_with))
     return heirs
@@ -177,8 +197,11 @@ def may_be_refused(
 
 def _read_as_then(
     kept: Delivery, older: Older, workspace: Workspace, settings: Settings, log: logging.Logger
-) -> None:
+) -> tuple[str, ...]:
     """Read an older delivery as it was read when it was merged.
+
+    Returns:
+        The settings of then that are others now, each with both values.
 
     Raises:
         OperationRefusedError: other rows may come out.
@@ -194,20 +217,32 @@ def _read_as_then(
         )
         raise OperationRefusedError(msg)
     _read(kept, workspace, way.settings, log)
+    return way.kept
 
 
 def _read_as_now(
     kept: Delivery, workspace: Workspace, settings: Settings, log: logging.Logger
 ) -> Reading:
     try:
-        reading = _read(kept, workspace, settings, log)
-        check_reject_share(reading, settings)
+        return read_acceptably(kept, workspace, settings, log)
     except DeliveryRefusedError as error:
         msg = (
             f"{kept.delivery_id} was merged once, and is refused with the settings of now: {error} "
             "Put the settings back that it was read with, or revert it, too. Nothing is changed."
         )
         raise OperationRefusedError(msg) from error
+
+
+def read_acceptably(
+    delivery: Delivery, workspace: Workspace, settings: Settings, log: logging.Logger
+) -> Reading:
+    """Read a delivery into a workspace, as far as the settings accept it.
+
+    Raises:
+        DeliveryRefusedError: they do not.
+    """
+    reading = _read(delivery, workspace, settings, log)
+    check_reject_share(reading, settings, kept=False)
     return reading
 
 

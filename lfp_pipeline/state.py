@@ -94,8 +94,7 @@ class State:
         writer: who has the writer lock.
         waiting: who waits for it.
         tables: what they say; None: they cannot be had, or are not there.
-        left_alone: the ids of what is given up, and nothing tries again: a failed one that is not
-            kept, a refused one whose file is in the inbox no longer.
+        left_alone: the ids of what has failed, and nothing tries again: its bytes are not kept.
         is_outdated: whether the tables have changed since they were published.
         warnings: what people should know of the times of deliveries, as far as it still holds; of
             unfinished uploads that were completed last; and of older versions in the inbox.
@@ -131,18 +130,15 @@ def state_of(engine: Engine) -> State:
     problems: list[str] = []
     listing = _inbox(engine, problems)
     told = list(zip(listing.ready, engine.ended(listing.ready), strict=True))
-    not_in = [file for file, ended in told if ended is None]
-    written = {file for file in not_in if engine.is_being_written(file)}
-    pending = [file for file in not_in if file not in written]
+    inbox = engine.set_apart(listing, [file for file, ended in told if ended is None])
     lock = engine.warehouse.lock
     tables = _tables(engine, problems)
-    unended = engine.unended(_LOG, offered=pending)
+    unended = engine.unended(_LOG, offered=inbox.ready)
     if unended and engine.published.last.database_id not in {None, engine.warehouse.told_id()}:
         problems.append(
             f"The database is gone, or was made anew, and {counted(len(unended), 'delivery')} that "
             "had landed are not in: run ingest_inbox. Readers keep the copy from before."
         )
-    offered = {file.partition_key for file in listing.ready}
     index = engine.raw_zone.index
     raw_bytes = index.disk_bytes()
     if index.problem:
@@ -152,10 +148,10 @@ def state_of(engine: Engine) -> State:
     return State(
         data_dir=settings.data_dir,
         moment=time.time(),
-        pending=pending,
-        unstable=[*listing.unstable, *sorted(file.name for file in written)],
-        skipped=listing.skipped,
-        ignored=listing.ignored,
+        pending=inbox.ready,
+        unstable=inbox.unstable,
+        skipped=inbox.skipped,
+        ignored=inbox.ignored,
         unended=unended,
         runs=list(_runs(settings.run_marks_dir)),
         writer=lock.holder,
@@ -164,11 +160,7 @@ def state_of(engine: Engine) -> State:
         left_alone=frozenset(
             row["delivery_id"]
             for row in (tables.given_up if tables else ())
-            if not (
-                row["partition_key"] in offered
-                if row["status"] == Status.REFUSED
-                else engine.raw_zone.keeps(row["delivery_id"])
-            )
+            if row["status"] == Status.FAILED and not engine.raw_zone.keeps(row["delivery_id"])
         ),
         is_outdated=engine.published.is_outdated,
         warnings=list(

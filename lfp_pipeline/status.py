@@ -11,7 +11,8 @@ from lfp_pipeline.state import Row, State, state_of
 from lfp_pipeline.warehouse.account import Status
 
 _WHAT_TO_DO = {
-    "refused": "Mend the file and drop it anew, or take it away: ingest_inbox fails by it.",
+    "refused": "Mend the file and drop it anew, or run revert_delivery for it: then it leaves this "
+    "list. While it is in the inbox, ingest_inbox fails by it.",
     "failed": "ingest_inbox tries it again; so does the sensor, with what is in the inbox.",
 }
 

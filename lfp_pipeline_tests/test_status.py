@@ -172,8 +172,9 @@ def test_what_was_given_up_is_told_with_what_to_do_until_it_is_mended(project: P
     assert len(told) == 4
     refused = r"a\.csv#19700101T000000\.000001Z#[0-9a-f]{16} was refused: The header has no "
     assert re.match(refused, told[0])
-    assert (
-        told[1] == "    Mend the file and drop it anew, or take it away: ingest_inbox fails by it."
+    assert told[1] == (
+        "    Mend the file and drop it anew, or run revert_delivery for it: then it leaves this "
+        "list. While it is in the inbox, ingest_inbox fails by it."
     )
     assert told[2].startswith("bad.csv#")
     project.drop(A)
@@ -182,6 +183,19 @@ def test_what_was_given_up_is_told_with_what_to_do_until_it_is_mended(project: P
     project.run("publish_tables")
     _, text = status_of(project)
     assert [line.partition("#")[0] for line in section(text, "Given up")[::2]] == ["bad.csv"]
+
+
+def test_what_was_refused_leaves_the_list_by_a_reversal_and_not_by_its_file(
+    project: Project,
+) -> None:
+    drop(project.inbox, "bad.csv", NO_SKU)
+    project.run("ingest_inbox")
+    (project.inbox / "bad.csv").unlink()
+    (told, advice) = section(status_of(project)[1], "Given up")
+    assert "run revert_delivery for it: then it leaves this list" in advice
+    config = {"ops": {"revert": {"config": {"delivery_id": told.split()[0]}}}}
+    assert project.run("revert_delivery", config=config).success
+    assert "Given up" not in status_of(project)[1]
 
 
 def long_ago(project: Project) -> None:
@@ -434,12 +448,12 @@ def test_names_that_no_console_can_print_are_spelled_out(project: Project) -> No
     text.encode()
 
 
-def test_what_was_refused_and_pruned_is_to_be_mended_or_taken_away(project: Project) -> None:
+def test_what_was_refused_and_pruned_is_to_be_mended_or_reverted(project: Project) -> None:
     drop(project.inbox, "bad.csv", NO_SKU)
     project.run("ingest_inbox")
     prune_raw(project.engine, 0, LOG)
     _, text = status_of(project)
-    assert "Mend the file and drop it anew, or take it away" in text
+    assert "Mend the file and drop it anew, or run revert_delivery for it" in text
 
 
 def test_without_a_data_folder_there_is_nothing_to_tell(shell: Shell) -> None:

@@ -2,15 +2,15 @@
 
 import errno
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import BinaryIO
 
-from lfp_pipeline.errors import LandingError, StillWrittenError
-from lfp_pipeline.landing.inbox import InboxFile
+from lfp_pipeline.errors import LandingError, StillWrittenError, UnreadableError
+from lfp_pipeline.landing.inbox import InboxFile, Listing, Skipped
 from lfp_pipeline.landing.readers import barrier, readers_of
 from lfp_pipeline.landing.sources import (
     Fetched,
@@ -68,10 +68,16 @@ class InboxSource:
             return replace(fetched, readers=readers_of(file.fileno(), barriers))
 
     def is_being_written(self) -> bool:
-        """Whether a process has the file open for writing, as far as that can be told."""
+        """Whether a process has the file open for writing, as far as that can be told.
+
+        Raises:
+            UnreadableError: the file cannot be opened.
+        """
         try:
             with self._opened() as (file, _):
                 return is_open_for_writing(file.fileno())
+        except UnreadableError:
+            raise
         except LandingError as error:  # Another one is told where the file is to land.
             return isinstance(error, StillWrittenError)
 
@@ -126,3 +132,34 @@ class InboxSource:
             "left for the next look at the inbox."
         )
         return LandingError(msg, permanent=False)
+
+
+def set_apart(inbox: Path, listing: Listing, due: Sequence[InboxFile]) -> Listing:
+    """Tell which due files of an inbox can land now. Each of them is opened.
+
+    Args:
+        inbox: the folder.
+        listing: what is in it.
+        due: of the ready files, those that are to be taken in.
+
+    Returns:
+        The listing with only those files as ready that can land. Those that a program has open for
+        writing are unstable, and those that cannot be read are skipped.
+    """
+    ready: list[InboxFile] = []
+    written: list[str] = []
+    unreadable: list[Skipped] = []
+    for file in due:
+        try:
+            if InboxSource(inbox, file).is_being_written():
+                written.append(file.name)
+            else:
+                ready.append(file)
+        except UnreadableError as error:
+            unreadable.append(Skipped(file.name, error.reason))
+    return replace(
+        listing,
+        ready=tuple(ready),
+        unstable=(*listing.unstable, *sorted(written)),
+        skipped=tuple(sorted((*listing.skipped, *unreadable), key=lambda one: one.name)),
+    )

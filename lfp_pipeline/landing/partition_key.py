@@ -28,6 +28,13 @@ def partition_key(name: str) -> str:
     return f"{spelled[: MAX_LENGTH - _DIGEST_LENGTH - 1] or '_'}-{digest}"
 
 
+def key_hint(text: str) -> str:
+    """Say which partition a file has whose name was given as a key; nothing, if it may be a key."""
+    if not text or is_partition_key(text):
+        return ""
+    return f" A file of that name has the partition {partition_key(text)}."
+
+
 def is_purge(delivery_id: str) -> bool:
     """Whether the delivery of that id is a purge."""
     return delivery_id.startswith(f"{PURGES}#")

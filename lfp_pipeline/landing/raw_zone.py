@@ -37,7 +37,7 @@ from lfp_pipeline.landing.outcomes import (
     forget_outcome,
     last_noted,
 )
-from lfp_pipeline.landing.partition_key import PURGES, is_partition_key
+from lfp_pipeline.landing.partition_key import PURGES, is_partition_key, key_hint
 from lfp_pipeline.landing.raw_index import Landed, RawIndex
 from lfp_pipeline.landing.sources import Fetched, Source, utc_now
 from lfp_pipeline.landing.unfinished import PrefixDigest, ends_in_a_record
@@ -244,9 +244,10 @@ class RawZone:
         """
         record = self._record_of(delivery_id)
         if record is None:
+            key, _, _ = delivery_id.partition("#")
             msg = (
                 f"There is no delivery {delivery_id!r} in the raw zone {self.root}. Give the "
-                "delivery_id as it is in the table deliveries."
+                f"delivery_id as it is in the table deliveries.{key_hint(key)}"
             )
             raise LandingError(msg, permanent=True)
         return _read_record(record)

@@ -10,7 +10,7 @@ from pathlib import Path
 from stat import S_ISREG
 from typing import BinaryIO, Protocol
 
-from lfp_pipeline.errors import LandingError, StillWrittenError
+from lfp_pipeline.errors import LandingError, StillWrittenError, UnreadableError
 from lfp_pipeline.landing.delivery import TextFormat
 from lfp_pipeline.landing.fence import Fence
 from lfp_pipeline.landing.readers import Readers, readers_at
@@ -153,17 +153,18 @@ def path_as_text(path: Path) -> str:
 
 @contextmanager
 def read_errors_told(name: str) -> Iterator[None]:
-    """Make what the system says of a file of that name a LandingError."""
+    """Make what the system says of a file of that name an UnreadableError."""
     try:
         yield
     except BlockingIOError as error:  # Another program has taken out a lease to write it.
         raise _still_written(name) from error
     except OSError as error:
-        msg = f"{name} cannot be read: {error.strerror or error}."
+        reason = error.strerror or str(error)
+        msg = f"{name} cannot be read: {reason}."
         if isinstance(error, PermissionError):
             msg += " Let the user that runs this read it, or take it away."
         gone = isinstance(error, FileNotFoundError | NotADirectoryError | PermissionError)
-        raise LandingError(msg, permanent=gone) from error
+        raise UnreadableError(msg, reason, permanent=gone) from error
 
 
 def _still_written(name: str) -> StillWrittenError:

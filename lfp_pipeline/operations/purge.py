@@ -18,7 +18,7 @@ from lfp_pipeline.engine import Engine
 from lfp_pipeline.errors import LfpError, OperationRefusedError
 from lfp_pipeline.holds import own_folder
 from lfp_pipeline.landing.delivery import Kind
-from lfp_pipeline.landing.partition_key import PURGES
+from lfp_pipeline.landing.partition_key import PURGES, key_hint
 from lfp_pipeline.landing.sources import Fetched, LocalFile, OnProgress, Sink, utc_now
 from lfp_pipeline.operations.report import Report
 from lfp_pipeline.progress import counted, some_of
@@ -168,7 +168,7 @@ def _list_doomed(
     with engine.warehouse.opened("looking what to purge", log) as connection:
         if selection.partition and not _is_known(connection, selection.partition):
             msg = f"There is no partition {selection.partition} in the table deliveries."
-            raise OperationRefusedError(msg)
+            raise OperationRefusedError(msg + key_hint(selection.partition))
         connection.execute(*_doom(selection))
         skus, products, newest, in_all = connection.execute(_SUMMARY).fetchall()[0]
         some = [sku for (sku,) in connection.execute(_SOME, {"limit": _SHOWN_SKUS}).fetchall()]

@@ -1,20 +1,24 @@
 """`revert_delivery`: a delivery is taken out as if it had never come, or put in again."""
 
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 
-import duckdb
-
 from lfp_pipeline.engine import Engine
-from lfp_pipeline.errors import LfpError, OperationRefusedError
+from lfp_pipeline.errors import DeliveryRefusedError, LfpError, OperationRefusedError
 from lfp_pipeline.ingested import Ingested
-from lfp_pipeline.landing.delivery import Delivery
+from lfp_pipeline.landing.delivery import Delivery, Kind
+from lfp_pipeline.landing.intact import check_intact
 from lfp_pipeline.landing.intents import is_pruned, is_reverted, want_reinstated, want_reverted
 from lfp_pipeline.landing.outcomes import forget_outcome
 from lfp_pipeline.operations.report import Report
 from lfp_pipeline.progress import counted, some_of
-from lfp_pipeline.reading.fingerprint import reread
+from lfp_pipeline.reading.fingerprint import Conditions, Rereading, reread
+from lfp_pipeline.reading.workspace import Workspace, WorkspaceLimits, workspace_of
 from lfp_pipeline.reversal_check import Foreseen, checked_reversal
+from lfp_pipeline.reverting import read_acceptably, told_as_then
+from lfp_pipeline.settings import Settings
 from lfp_pipeline.warehouse.account import Status
 from lfp_pipeline.warehouse.ledger import account_of, forget_conditions
 
@@ -82,7 +86,8 @@ def reinstate_delivery(
 ) -> Report:
     """Put a delivery that was taken out in again, as if it had just arrived.
 
-    It is read with the settings that it was merged with before, if the ledger has them.
+    It is read with the settings that it was merged with before, if the ledger has them. What would
+    be refused stays out.
 
     Args:
         engine: whose.
@@ -92,12 +97,13 @@ def reinstate_delivery(
         use_present_settings: read it with these settings, whatever it was read with before.
 
     Raises:
-        OperationRefusedError: it cannot be reinstated. Nothing was done.
+        OperationRefusedError: it cannot be reinstated, or would be refused. Nothing was done.
         LfpError: it is not in, and why.
     """
     delivery = engine.raw_zone.find(delivery_id)
     with engine.being_reversed(delivery):
-        with engine.warehouse.opened("looking what a reinstatement needs", log) as connection:
+        with _looking(engine, "looking what a reinstatement needs", log) as workspace:
+            connection = workspace.connection
             if not is_reverted(delivery.path):
                 msg = f"{delivery_id} is not reverted: there is nothing to reinstate."
                 raise OperationRefusedError(msg)
@@ -107,8 +113,7 @@ def reinstate_delivery(
                     "time that it had, and run ingest_inbox; then reinstate it."
                 )
                 raise OperationRefusedError(msg)
-            if not use_present_settings:
-                _see_that_it_can_be_read_as_then(engine, connection, delivery)
+            way = _way_to_read(engine, delivery, workspace, log, present=use_present_settings)
             if not dry_run:  # Behind the lock: nobody prunes it.
                 if use_present_settings:
                     forget_conditions(connection, delivery_id)
@@ -116,24 +121,46 @@ def reinstate_delivery(
                 want_reinstated(delivery.path)
         if dry_run:
             told = f"{delivery_id} would be taken in again, as if it had just arrived."
+            if way.kept:
+                told += f" {told_as_then([delivery_id], way.kept)}"
             return Report(told, {"size_bytes": delivery.size_bytes})
         done = _carry_out(engine, delivery, Status.MERGED, log)
-    if done.account.status is Status.REFUSED:
-        told = (
-            f"{delivery_id} is reverted no longer, but refused, as bad data: {done.account.error}"
-        )
-    else:
-        told = f"{delivery_id} is in again: {counted(done.products, 'product')} in all."
+    if done.account.status is Status.REFUSED:  # Somebody else has read it, in another way.
+        msg = f"{delivery_id} is reverted no longer, but refused, as bad data: {done.account.error}"
+        raise LfpError(msg)
+    told = f"{delivery_id} is in again: {counted(done.products, 'product')} in all."
+    if way.kept and done.reading is not None:
+        told += f" {told_as_then([delivery_id], way.kept)}"
     return Report(told, {"products": done.products})
 
 
-def _see_that_it_can_be_read_as_then(
-    engine: Engine, connection: duckdb.DuckDBPyConnection, delivery: Delivery
-) -> None:
-    known = account_of(connection, delivery)
-    if known is None or known.read_conditions is None:
-        return
-    way = reread(known.read_with, known.read_conditions, None, engine.settings)
+def _way_to_read(
+    engine: Engine,
+    delivery: Delivery,
+    workspace: Workspace,
+    log: logging.Logger,
+    *,
+    present: bool,
+) -> Rereading:
+    """How a delivery is read that is to be reinstated: as it was merged before, if it was.
+
+    Args:
+        engine: whose.
+        delivery: which.
+        workspace: with the warehouse attached; to try the reading.
+        log: for progress.
+        present: whether it is to be read with the settings of now all the same.
+
+    Raises:
+        OperationRefusedError: it would be refused then, or cannot be read as before.
+    """
+    way = Rereading(engine.settings)
+    known = account_of(workspace.connection, delivery)
+    is_in = known is not None and known.status is Status.MERGED  # It was not taken out yet.
+    if is_in or delivery.kind is Kind.DELETION:
+        return way  # Nothing is read.
+    if known is not None and known.read_conditions is not None and not present:
+        way = reread(known.read_with, known.read_conditions, None, engine.settings)
     if way.differences:
         msg = (
             f"{delivery.delivery_id} cannot be read as it was when it was merged: "
@@ -141,6 +168,34 @@ def _see_that_it_can_be_read_as_then(
             "use_present_settings, and it is read with the settings of now."
         )
         raise OperationRefusedError(msg)
+    read_with = Conditions.of(way.settings, delivery.text_format).digest
+    if known is None or known.read_with != read_with:  # Else it was accepted before.
+        _see_that_it_is_accepted(delivery, workspace, way.settings, log)
+    return way
+
+
+def _see_that_it_is_accepted(
+    delivery: Delivery, workspace: Workspace, settings: Settings, log: logging.Logger
+) -> None:
+    check_intact(delivery)
+    try:
+        read_acceptably(delivery, workspace, settings, log)
+    except DeliveryRefusedError as error:
+        msg = (
+            f"{delivery.delivery_id} would be refused with these settings: {error} Nothing is "
+            "changed: it stays reverted. Change the settings; or mend the file and drop it anew."
+        )
+        raise OperationRefusedError(msg) from error
+
+
+@contextmanager
+def _looking(engine: Engine, purpose: str, log: logging.Logger) -> Iterator[Workspace]:
+    """A workspace to read in, behind the lock."""
+    with (
+        workspace_of(engine.settings, WorkspaceLimits.of(engine.settings)) as workspace,
+        engine.warehouse.attached(workspace.connection, purpose, log),
+    ):
+        yield workspace
 
 
 def _foretold(delivery_id: str, foreseen: Foreseen) -> Report:
@@ -150,9 +205,11 @@ def _foretold(delivery_id: str, foreseen: Foreseen) -> Report:
         f"{counted(found.deletions, 'deletion')}. Come in their place, from older deliveries: "
         f"{counted(found.heirs, 'product')}."
     )
-    if foreseen.corrected:
-        summary += " These would be read again with the settings of now: "
-        summary += f"{some_of(foreseen.corrected)}."
+    if foreseen.heirs.corrected:
+        ids = some_of(foreseen.heirs.corrected_ids)
+        summary += f" These would be read again with the settings of now: {ids}."
+    if foreseen.heirs.as_then:
+        summary += f" {foreseen.heirs.told_as_then}"
     return Report(summary, asdict(found))
 
 

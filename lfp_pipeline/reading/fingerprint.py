@@ -138,11 +138,13 @@ class Rereading:
         settings: with which: those of then, where they can be had.
         differences: why the same rows may not come out; none: they do.
         only_programs: whether only the programs differ then, so that results can be compared.
+        kept: the settings of then that are others now, each with both values.
     """
 
     settings: Settings
     differences: Sequence[str] = ()
     only_programs: bool = False
+    kept: tuple[str, ...] = ()
 
 
 def reread(
@@ -171,7 +173,7 @@ def reread(
     if now == then:
         return Rereading(settings)
     if same == then:
-        return Rereading(restored)
+        return Rereading(restored, kept=tuple(then.differences(now)))
     only_programs = replace(same, programs=then.programs) == then
     return Rereading(restored, then.differences(now), only_programs)
 

@@ -202,13 +202,14 @@ def _count_record(tally: _Tally, look: Look, record: bytes) -> int:
     return look.cells
 
 
+NO_LAST_LINE_END = "The last row has no line end, though all others have: the file may be cut off."
+
+
 def form_notes(path: Path, dialect: Dialect) -> list[str]:
     """What people should know of the form of a file, a sentence each."""
     form, notes = dialect.form, []
     if not _ends_in_line_end(path, dialect):
-        notes.append(
-            "The last row has no line end, though all others have: the file may be cut off."
-        )
+        notes.append(NO_LAST_LINE_END)
     if dialect.title:
         lines = counted(dialect.lines_above, "line")
         notes.append(f"Skipped {lines} above the header; one of them is: {dialect.title}")

@@ -21,12 +21,12 @@ import duckdb
 from lfp_pipeline.errors import DeliveryRefusedError, TooManyRejectsError
 from lfp_pipeline.landing.delivery import Delivery
 from lfp_pipeline.progress import heartbeat, megabytes, printable, some_of
-from lfp_pipeline.reading.habits import form_notes
+from lfp_pipeline.reading.habits import NO_LAST_LINE_END, form_notes
 from lfp_pipeline.reading.loading import header_of, load_rows
 from lfp_pipeline.reading.members import gathering, naming
 from lfp_pipeline.reading.plain_text import PlainText
 from lfp_pipeline.reading.reject_limit import Elsewhere
-from lfp_pipeline.reading.reject_reasons import CommonestReason
+from lfp_pipeline.reading.reject_reasons import CUT_SHORT, CommonestReason
 from lfp_pipeline.reading.rejects import (
     CREATE_REJECTS,
     insert_rejects,
@@ -75,6 +75,11 @@ FROM rejects
 GROUP BY reason
 ORDER BY times DESC, first_number
 LIMIT 1
+"""
+
+_ONLY_THE_LAST_IS_SHORT = """
+SELECT count(*) = 1 AND max(row_number) = (SELECT count(*) FROM rows)
+FROM rejects WHERE list_contains($reasons, reason)
 """
 
 _SAMPLE_REJECTS = """
@@ -204,8 +209,13 @@ def read_delivery(
     return reading
 
 
-def check_reject_share(reading: Reading, settings: Settings) -> None:
+def check_reject_share(reading: Reading, settings: Settings, *, kept: bool = True) -> None:
     """Refuse a delivery of which too large a share is rejected.
+
+    Args:
+        reading: of the delivery.
+        settings: the largest share.
+        kept: whether the rejects are kept then, for people to look at.
 
     Raises:
         TooManyRejectsError: with the commonest reason and a remedy.
@@ -217,9 +227,12 @@ def check_reject_share(reading: Reading, settings: Settings) -> None:
     msg = (
         f"{reading.rows_rejected:,} of {reading.rows_read:,} rows are rejected "
         f"({reading.reject_share:.1%}); more than {limit:.1%} refuses the whole file (setting "
-        f"LFP_MAX_REJECT_SHARE). {commonest} All rejects are in rejected_rows; `make rejects "
-        f"PARTITION={key}` writes them as CSV."
+        f"LFP_MAX_REJECT_SHARE). {commonest}"
     )
+    if kept:
+        msg += (
+            f" All rejects are in rejected_rows; `make rejects PARTITION={key}` writes them as CSV."
+        )
     raise TooManyRejectsError(msg, commonest.reason)
 
 
@@ -252,16 +265,24 @@ def choose_winners(
         seconds=time.perf_counter() - started,
         sample_products=connection.execute(_SAMPLE_PRODUCTS).fetchall(),
         sample_rejects=connection.execute(_SAMPLE_REJECTS).fetchall() if rejected else [],
-        commonest_reason=_commonest_reason(connection) if rejected else None,
+        commonest_reason=_commonest_reason(connection, read) if rejected else None,
         skipped=sum((one.skipped for one in read), SkippedLines()),
         notes=_notes(read),
     )
 
 
-def _commonest_reason(connection: duckdb.DuckDBPyConnection) -> CommonestReason:
+def _commonest_reason(
+    connection: duckdb.DuckDBPyConnection, read: Sequence[TextRead]
+) -> CommonestReason:
     found = connection.execute(_COMMONEST_REASON).fetchall()[0]
     reason, count, rejects, number, detail, raw = found
-    return CommonestReason(reason, count, rejects, f"row {number}", detail, raw)
+    cut_off = NO_LAST_LINE_END in read[-1].notes and _only_the_last_is_short(connection)
+    return CommonestReason(reason, count, rejects, f"row {number}", detail, raw, cut_off)
+
+
+def _only_the_last_is_short(connection: duckdb.DuckDBPyConnection) -> bool:
+    reasons = {"reasons": CUT_SHORT}
+    return bool(connection.execute(_ONLY_THE_LAST_IS_SHORT, reasons).fetchall()[0][0])
 
 
 def _read_text(

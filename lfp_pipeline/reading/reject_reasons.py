@@ -30,6 +30,14 @@ _REMEDIES = {
     "NUL byte": "Remove the zero bytes from the file.",
 }
 
+CUT_SHORT = ("missing columns", "unclosed quote")
+"""Reasons that a record gets by being cut off."""
+
+_CUT_OFF = (
+    "The last record is short, and has no line end: the file may be cut off. Drop the complete "
+    "file."
+)
+
 
 @dataclass(frozen=True)
 class CommonestReason:
@@ -42,6 +50,7 @@ class CommonestReason:
         place: where the first one is, such as `row 17`.
         detail: more on the reason.
         raw: its first bytes, if they are at hand.
+        cut_off: whether of all records only the last one is short, and has no line end.
     """
 
     reason: str
@@ -50,6 +59,7 @@ class CommonestReason:
     place: str
     detail: str
     raw: bytes
+    cut_off: bool = False
 
     def __str__(self) -> str:
         """Reason, share, example and remedy, in two or three sentences."""
@@ -57,8 +67,11 @@ class CommonestReason:
         excerpt = text if len(text) <= _SHOWN_CHARACTERS else text[:_SHOWN_CHARACTERS] + "…"
         example = ", ".join(filter(None, (self.place, self.detail)))
         example += f": {excerpt}" if excerpt else ""
-        remedy = _REMEDIES.get(self.reason, "")
-        return (
+        # What is cut off is not mended by the remedy for records that are short throughout.
+        is_cut = self.cut_off and self.reason in CUT_SHORT
+        remedy = "" if is_cut else _REMEDIES.get(self.reason, "")
+        told = (
             f"The commonest reason is {self.reason!r} ({self.count:,} of {self.rejects:,} "
-            f"rejects). The first is {example}.{remedy and f' {remedy}'}"
+            f"rejects). The first is {example}."
         )
+        return " ".join(filter(None, (told, remedy, _CUT_OFF if self.cut_off else "")))

@@ -118,7 +118,7 @@ def decide(
     listing: Listing,
     history: History,
     limits: Limits,
-    is_being_written: Callable[[InboxFile], bool] = lambda _: False,
+    set_apart: Callable[[Listing, Sequence[InboxFile]], Listing],
 ) -> Decision:
     """What to do about a listing of the inbox.
 
@@ -129,11 +129,10 @@ def decide(
         listing: what is in the inbox.
         history: what became of it before.
         limits: how runs are cut.
-        is_being_written: whether a program has a file open for writing. It is asked of files only
-            that are due otherwise.
+        set_apart: of files that are due otherwise, tells those that cannot be taken in now.
     """
-    due: list[tuple[InboxFile, int]] = []
-    merged = running = resting = written = 0
+    due: list[InboxFile] = []
+    merged = running = resting = 0
     refused: list[str] = []
     reverted: list[str] = []
     given_up: list[str] = []
@@ -151,22 +150,25 @@ def decide(
             resting += 1
         elif _failed_attempts(version, history) >= limits.max_attempts:
             given_up.append(file.name)
-        elif is_being_written(file):
-            written += 1
         else:
-            due.append((file, history.attempts.get(version, 0) + 1))
-    batches = tuple(islice(_batches(due, limits), MAX_BATCHES_A_TICK))
+            due.append(file)
+    looked_at = set_apart(listing, due)
+    attempts = [
+        (file, history.attempts.get((file.partition_key, file.version), 0) + 1)
+        for file in looked_at.ready
+    ]
+    batches = tuple(islice(_batches(attempts, limits), MAX_BATCHES_A_TICK))
     return Decision(
         batches=batches,
-        waiting=len(due) - sum(len(batch.files) for batch in batches),
-        unstable=len(listing.unstable) + written,
+        waiting=len(attempts) - sum(len(batch.files) for batch in batches),
+        unstable=len(looked_at.unstable),
         running=running,
         resting=resting,
         merged=merged,
         refused=tuple(refused),
         reverted=tuple(reverted),
         given_up=tuple(given_up),
-        left_out=listing.left_out,
+        left_out=looked_at.left_out,
     )
 
 

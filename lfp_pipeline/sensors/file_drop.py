@@ -55,7 +55,7 @@ def build_file_drop_sensor(interval_seconds: int) -> dg.SensorDefinition:
         limits = Limits(
             settings.sensor_max_attempts, settings.sensor_batch_bytes, settings.sensor_batch_files
         )
-        decision = decide(listing, history, limits, engine.is_being_written)
+        decision = decide(listing, history, limits, engine.set_apart)
         if not decision.batches:
             return dg.SensorResult(skip_reason=decision.summary, cursor=attempts.cursor)
         context.log.info(decision.summary)

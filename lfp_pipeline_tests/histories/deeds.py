@@ -215,7 +215,11 @@ class Reinstate(Deed):
     def error(self, truth: Truth) -> type[LfpError] | None:
         if self.delivery_id not in truth.reverted or self.delivery_id in truth.pruned:
             return OperationRefusedError
-        return None
+        if self.delivery_id not in truth.files or truth.ledger.get(self.delivery_id) == MERGED:
+            return None  # Nothing is read.
+        rules = truth.rules if self.use_present_settings else truth.rules_of(self.delivery_id)
+        is_refused = read(truth.files[self.delivery_id], rules).is_refused
+        return OperationRefusedError if is_refused else None
 
     def tell(self, truth: Truth, engine: Engine) -> None:
         del engine
@@ -434,7 +438,7 @@ class Verify(Deed):
 
 def take_in_all(engine: Engine) -> list[Ingested]:
     """What ingest_inbox does."""
-    files = engine.pending_inbox_files(LOG)
+    files = engine.pending_inbox(LOG).ready
     found = []
     for done in engine.ingest_all(files, engine.unended(LOG, offered=files), LOG):
         assert isinstance(done, Ingested), done

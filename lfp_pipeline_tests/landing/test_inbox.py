@@ -3,10 +3,13 @@
 import os
 import socket
 import stat
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
+from shutil import which
 from tempfile import TemporaryDirectory
 from threading import Event, Thread
 
@@ -14,7 +17,7 @@ import pytest
 
 from lfp_pipeline.errors import LandingError
 from lfp_pipeline.landing.inbox import list_inbox
-from lfp_pipeline_tests.processes import finish, start
+from lfp_pipeline_tests.processes import PROJECT, finish, start
 
 
 @pytest.fixture
@@ -141,7 +144,7 @@ import os, sys
 from pathlib import Path
 from lfp_pipeline.errors import LandingError
 from lfp_pipeline.landing.inbox import list_inbox
-from lfp_pipeline_tests.processes import finish, start
+from lfp_pipeline_tests.processes import PROJECT, finish, start
 if os.getuid() == 0:  # Root may read everything.
     os.setgroups([])
     os.setgid(65534)
@@ -185,6 +188,50 @@ def test_an_inbox_that_cannot_be_read_is_an_error(open_inbox: Path, mode: int) -
     open_inbox.chmod(mode)
     (told,) = finish([start(LIST_AS_NOBODY, open_inbox)])
     assert told.startswith(f"The inbox {open_inbox} cannot be read: Permission denied. Create")
+
+
+WITHOUT_POWER = (
+    ["setpriv", "--bounding-set", "-dac_override,-dac_read_search", "--inh-caps=-all"]
+    if os.getuid() == 0
+    else []
+)
+"""Has even root be refused what the mode of a file forbids."""
+
+LOOK_EVERYWHERE = """
+import logging, sys
+from pathlib import Path
+from lfp_pipeline.engine import Engine
+from lfp_pipeline.sensors.decision import History, Limits, decide
+from lfp_pipeline.settings import Settings
+from lfp_pipeline.state import state_of
+from lfp_pipeline.status import as_text
+logging.basicConfig(stream=sys.stdout)
+engine = Engine(Settings(data_dir=Path(sys.argv[1]), inbox_quiet_seconds=0))
+print(as_text(state_of(engine)))
+print("to take in:", *[file.name for file in engine.pending_inbox(logging.getLogger()).ready])
+decision = decide(engine.list_inbox(), History(), Limits(3, 100, 3), engine.set_apart)
+print("sensor:", *[file.name for batch in decision.batches for file in batch.files])
+print(decision.summary)
+"""
+
+
+@pytest.mark.skipif(bool(WITHOUT_POWER) and not which("setpriv"), reason="root may read everything")
+def test_a_file_that_cannot_be_read_is_skipped_and_named_wherever_the_inbox_is_looked_at(
+    inbox: Path,
+) -> None:
+    for name in ("open.csv", "perm.csv"):
+        (inbox / name).write_bytes(b"sku,name,description\ns1,Ann,\n")
+    (inbox / "perm.csv").chmod(0)
+    command = [*WITHOUT_POWER, sys.executable, "-c", LOOK_EVERYWHERE, str(inbox.parent)]
+    looked = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=True)
+    lines = looked.stdout.splitlines()
+    assert "  1 in the inbox, not in yet: open.csv (0.0 KB)" in lines
+    assert "  1 skipped (Permission denied): perm.csv" in lines
+    assert "to take in: open.csv" in lines
+    assert "sensor: open.csv" in lines
+    skipped = "1 skipped: perm.csv (Permission denied)"
+    assert f"WARNING:root:In the inbox {inbox}: {skipped}; see `make status`." in lines
+    assert lines[-1].endswith(f"In the inbox, {skipped}; see `make status`.")
 
 
 def test_what_is_ignored_is_named_with_folders_first(inbox: Path) -> None:

@@ -6,7 +6,12 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from lfp_pipeline.landing.partition_key import MAX_LENGTH, is_partition_key, partition_key
+from lfp_pipeline.landing.partition_key import (
+    MAX_LENGTH,
+    is_partition_key,
+    key_hint,
+    partition_key,
+)
 
 names = st.one_of(
     st.text(min_size=1, max_size=200),
@@ -54,3 +59,4 @@ def test_a_plain_file_name_is_its_own_key(name: str) -> None:
 @pytest.mark.parametrize("key", ["", ".", "..", "a/b", "a b", "a..b", "-a", ".a", "a\n", "x" * 121])
 def test_what_is_not_a_key_is_told(key: str) -> None:
     assert not is_partition_key(key)
+    assert (partition_key(key) in key_hint(key)) == bool(key)

@@ -1,6 +1,7 @@
 """What was in, or deleted, is not lost without a word, and what is lost can land again."""
 
 import os
+import re
 import shutil
 from collections.abc import Callable
 from datetime import datetime, timedelta
@@ -17,6 +18,7 @@ from lfp_pipeline.landing.delivery import Delivery
 from lfp_pipeline.landing.inbox import list_inbox
 from lfp_pipeline.landing.intents import is_reverted
 from lfp_pipeline.landing.outcomes import read_outcome
+from lfp_pipeline.landing.partition_key import partition_key
 from lfp_pipeline.landing.sources import utc_now
 from lfp_pipeline.operations import rebuild
 from lfp_pipeline.operations.prune import prune_raw
@@ -273,15 +275,29 @@ def test_what_a_reversal_gives_up_is_named_and_comes_back_with_its_file(engine: 
     assert tables(engine)["products"] == true_products([A, B])
 
 
-def test_a_refused_delivery_is_reverted_and_reinstated_as_what_it_was(tmp_path: Path) -> None:
+def test_a_refused_delivery_stays_reverted_until_the_settings_accept_it(tmp_path: Path) -> None:
     engine = engine_at(tmp_path, max_reject_share=0.1)
     bad = File("a.csv", 1, (("s1", "Ann", "x"), ("", "Bob", "y")))
     engine.ingest(land(engine, bad), LOG)
-    before = tables(engine)
     revert_delivery(engine, bad.delivery_id, LOG)
-    told = reinstate_delivery(engine, bad.delivery_id, LOG).summary
-    assert "is reverted no longer, but refused, as bad data: 1 of 2 rows" in told
+    before = tables(engine)
+    with pytest.raises(OperationRefusedError, match=r"would be refused.*1 of 2 rows.*stays rever"):
+        reinstate_delivery(engine, bad.delivery_id, LOG)
     assert tables(engine) == before
+    lax = engine_at(tmp_path, max_reject_share=0.5)
+    assert "is in again: 1 product" in reinstate_delivery(lax, bad.delivery_id, LOG).summary
+
+
+def test_a_partition_is_told_by_the_name_of_its_file(engine: Engine) -> None:
+    key = partition_key("locked/k.csv")
+    told = f"A file of that name has the partition {re.escape(key)}."
+    with pytest.raises(OperationRefusedError, match=told):
+        purge_products(engine, Selection(partition="locked/k.csv"), LOG, dry_run=True)
+    with pytest.raises(LfpError, match=told):
+        revert_delivery(engine, "locked/k.csv#20261120T081952.123456Z#0123456789abcdef", LOG)
+    with pytest.raises(LfpError) as unknown:
+        revert_delivery(engine, "", LOG)
+    assert "A file of that name" not in str(unknown.value)
 
 
 def test_a_purge_does_not_take_others_into_the_future(engine: Engine) -> None:

@@ -248,6 +248,46 @@ def test_a_delivery_is_reinstated_with_the_settings_of_now_on_request(merged: En
     assert verify(merged, LOG, thorough=True).problems == ()
 
 
+@pytest.mark.parametrize("dry_run", [True, False])
+def test_what_the_settings_of_now_refuse_stays_reverted(merged: Engine, *, dry_run: bool) -> None:
+    revert_delivery(merged, OLD.delivery_id, LOG)
+    before, account = tables(merged), account_of(merged, OLD)
+    now = engine_at(merged.settings.data_dir, max_name_length=2, max_reject_share=0.1)
+    with pytest.raises(OperationRefusedError, match=r"would be refused.*3 of 3 rows") as refused:
+        reinstate_delivery(now, OLD.delivery_id, LOG, dry_run=dry_run, use_present_settings=True)
+    assert "rejected_rows" not in str(refused.value)
+    assert (tables(merged), account_of(merged, OLD)) == (before, account)
+    assert now.unended(LOG) == []
+    reinstate_delivery(now, OLD.delivery_id, LOG)
+    assert account_of(merged, OLD)[:4] == ("merged", 3, 1, 0)
+
+
+def test_settings_of_then_that_a_reversal_reads_with_are_named(merged: Engine) -> None:
+    kept = f"Read as when merged: {OLD.delivery_id} (LFP_MAX_NAME_LENGTH was 1000, and is 100 now)."
+    now = strict(merged)
+    told = revert_delivery(now, NEW.delivery_id, LOG, dry_run=True).summary
+    assert f"{kept} use_present_settings: true reads" in told
+    told = revert_delivery(now, NEW.delivery_id, LOG, dry_run=True, use_present_settings=True)
+    assert "Read as when" not in told.summary
+    assert kept in revert_delivery(now, NEW.delivery_id, LOG).summary
+    # Of what holds nothing, no older file is read.
+    assert "Read as when" not in revert_delivery(now, OLD.delivery_id, LOG).summary
+
+
+def test_settings_of_then_that_a_reinstatement_reads_with_are_named(merged: Engine) -> None:
+    revert_delivery(merged, OLD.delivery_id, LOG)
+    kept = f"Read as when merged: {OLD.delivery_id} (LFP_MAX_NAME_LENGTH was 1000, and is 100 now)."
+    now = strict(merged)
+    assert kept in reinstate_delivery(now, OLD.delivery_id, LOG, dry_run=True).summary
+    told = reinstate_delivery(
+        now, OLD.delivery_id, LOG, dry_run=True, use_present_settings=True
+    ).summary
+    assert "Read as when" not in told
+    assert kept in reinstate_delivery(now, OLD.delivery_id, LOG).summary
+    revert_delivery(merged, OLD.delivery_id, LOG)
+    assert "Read as when" not in reinstate_delivery(merged, OLD.delivery_id, LOG).summary
+
+
 def test_a_reinstatement_by_another_program_is_refused_with_the_difference(
     merged: Engine,
 ) -> None:

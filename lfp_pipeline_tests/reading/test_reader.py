@@ -8,8 +8,9 @@ from pathlib import Path
 import duckdb
 import pytest
 
-from lfp_pipeline.errors import DeliveryRefusedError
+from lfp_pipeline.errors import DeliveryRefusedError, TooManyRejectsError
 from lfp_pipeline.reading import reject_limit
+from lfp_pipeline.reading.reader import check_reject_share
 from lfp_pipeline_tests.processes import finish, start
 from lfp_pipeline_tests.reading.support import (
     HEADER,
@@ -589,6 +590,34 @@ def test_a_reject_keeps_the_bytes_of_the_file_and_not_of_the_mended_copy():
         (2, 25, 39, "no sku", b'Lamp,  "" ,x\r\n'),
         (3, 39, 48, "no sku", b'Lamp,,"y"'),
     ]
+
+
+CUT_OFF = "the file may be cut off. Drop the complete file."
+SURPLUS = "take the surplus delimiter out of the header"
+
+
+@pytest.mark.parametrize(
+    ("data", "told", "not_told"),
+    [
+        (lines("A,A-1,", "B,B-2,") + b"Half Thr,H3", CUT_OFF, SURPLUS),
+        (lines("A,A-1,", "B,B-2,") + b'Half,H3,"a te', CUT_OFF, "twice"),
+        (lines("A,A-1,", "B,B-2,", ",N4,", ",N5,") + b"Half Thr,H3", CUT_OFF, SURPLUS),
+        (lines("A,A-1,", "B,B-2,", "Half Thr,H3"), SURPLUS, CUT_OFF),
+        (lines("A,A-1,", "B,B-2", "Half,H3")[:-1], SURPLUS, CUT_OFF),
+    ],
+)
+def test_a_refusal_says_that_a_file_may_be_cut_off(
+    tmp_path: Path, data: bytes, told: str, not_told: str
+):
+    (tmp_path / "file.csv").write_bytes(data)
+    delivery, chosen = delivery_at(tmp_path / "file.csv"), settings(tmp_path, max_reject_share=0.1)
+    with (
+        reading(delivery, chosen) as (found, _),
+        pytest.raises(TooManyRejectsError) as refused,
+    ):
+        check_reject_share(found, chosen)
+    assert told in str(refused.value)
+    assert not_told not in str(refused.value)
 
 
 # Winners

@@ -1,5 +1,7 @@
 """What the sensor decides, from a listing and a history alone."""
 
+from collections.abc import Sequence
+from dataclasses import replace
 from itertools import chain
 from pathlib import Path
 
@@ -25,12 +27,16 @@ def file(name: str, size: int = 10, mtime_ns: int = 5_000, ctime_ns: int = 6_000
     return InboxFile(name, Path("/inbox") / name, size, mtime_ns, ctime_ns)
 
 
+def all_ready(listing: Listing, due: Sequence[InboxFile]) -> Listing:
+    return replace(listing, ready=tuple(due))
+
+
 def version(file: InboxFile) -> FileVersion:
     return file.partition_key, file.version
 
 
 def decision(*files: InboxFile, unstable: tuple[str, ...] = (), **history: object) -> Decision:
-    return decide(Listing(files, unstable), History(**history), LIMITS)  # type: ignore[arg-type]
+    return decide(Listing(files, unstable), History(**history), LIMITS, all_ready)  # type: ignore[arg-type]
 
 
 def asked_for(decision: Decision) -> list[str]:
@@ -128,7 +134,7 @@ def test_batches_lose_no_file_keep_the_order_and_their_limits(
     files = [file(f"{number:02}", size) for number, size in enumerate(sizes)]
     done = {version(one) for number, one in enumerate(files) if number in merged}
     limits = Limits(3, batch_bytes, batch_files)
-    found = decide(Listing(tuple(files), ()), History(merged=done), limits)
+    found = decide(Listing(tuple(files), ()), History(merged=done), limits, all_ready)
     due = [one for one in files if version(one) not in done]
     taken = list(chain.from_iterable(batch.files for batch in found.batches))
     assert taken == due[: len(taken)]
@@ -211,24 +217,28 @@ def test_the_summary_names_five_files_and_counts_the_others() -> None:
     assert "Refused: a, b, c, d, e and 2 more; mend" in summary
 
 
-def test_a_file_that_is_open_for_writing_is_counted_and_left_alone() -> None:
+def test_a_file_that_cannot_be_taken_in_now_is_counted_and_left_alone() -> None:
     files = [file("a.csv"), file("b.csv"), file("in.csv"), file("hopeless.csv")]
     asked: list[str] = []
 
-    def is_being_written(one: InboxFile) -> bool:
-        asked.append(one.name)
-        return one.name == "a.csv"
+    def set_apart(listing: Listing, due: Sequence[InboxFile]) -> Listing:
+        asked.extend(one.name for one in due)
+        denied = (Skipped("d.csv", "Permission denied"),)
+        unstable = (*listing.unstable, "a.csv")
+        return replace(listing, ready=tuple(due[1:]), unstable=unstable, skipped=denied)
 
     history = History(merged={version(files[2])}, attempts={version(files[3]): 3})
-    found = decide(Listing(tuple(files), ("c.csv",)), history, LIMITS, is_being_written)
+    found = decide(Listing(tuple(files), ("c.csv",)), history, LIMITS, set_apart)
     assert asked_for(found) == ["b.csv"]
     assert found.unstable == 2
     assert asked == ["a.csv", "b.csv"]  # Only of files that are due.
+    assert "1 skipped: d.csv (Permission denied)" in found.summary
 
 
 def test_the_summary_tells_what_is_left_out() -> None:
     skipped = (Skipped("x.csv", "a link"), Skipped("shop/", "Permission denied"))
-    found = decide(Listing((), (), skipped, ignored=("old/", "x.tmp")), History(), LIMITS)
+    listing = Listing((), (), skipped, ignored=("old/", "x.tmp"))
+    found = decide(listing, History(), LIMITS, all_ready)
     assert found.summary.endswith(
         "0 given up. In the inbox, 2 skipped: x.csv (a link), shop/ (Permission denied); see `make "
         "status`. 2 ignored by name: old/, x.tmp."
