@@ -118,6 +118,6 @@ def skipped(names: frozenset[str]) -> dict[str, str]:
     return {name: _SKIPPED[name][0] for name in names & _SKIPPED.keys()} | closed
 
 
-def ignored(names: frozenset[str]) -> int:
-    """How many of them are to be counted only."""
-    return len(names & _IGNORED.keys())
+def ignored(names: frozenset[str]) -> set[str]:
+    """Which of them are ignored, as they are to be named."""
+    return {f"{name}/" if _IGNORED[name] is _folder else name for name in names & _IGNORED.keys()}
