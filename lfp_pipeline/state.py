@@ -94,6 +94,7 @@ class State:
         writer: who has the writer lock.
         waiting: who waits for it.
         tables: what they say; None: they cannot be had, or are not there.
+        unpublished: ids and statuses of deliveries that came to their end after `tables` were so.
         left_alone: the ids of what has failed, and nothing tries again: its bytes are not kept.
         is_outdated: whether the tables have changed since they were published.
         warnings: what people should know of the times of deliveries, as far as it still holds; of
@@ -115,6 +116,7 @@ class State:
     writer: Turn | None
     waiting: Sequence[Turn]
     tables: Tables | None
+    unpublished: Sequence[tuple[str, str]]
     left_alone: frozenset[str]
     is_outdated: bool
     warnings: Sequence[str]
@@ -157,6 +159,7 @@ def state_of(engine: Engine) -> State:
         writer=lock.holder,
         waiting=lock.waiting,
         tables=tables,
+        unpublished=index.ended_since(int(tables.as_of * 1e9)) if tables else (),
         left_alone=frozenset(
             row["delivery_id"]
             for row in (tables.given_up if tables else ())

@@ -38,6 +38,7 @@ def as_text(state: State) -> str:
         "Pending": _pending(state),
         "Left out of the inbox": _left_out(state),
         "Running": _running(state),
+        "Ended, and not published yet": _unpublished(state),
         "Given up": _given_up(state),
         "Last deliveries": _latest(state),
         "Tables": _sizes(state),
@@ -90,6 +91,13 @@ def _running(state: State) -> list[str]:
         lines.append(f"writing: {state.writer}")
     lines += [f"waiting for the writer lock: {turn}" for turn in state.waiting]
     return lines or ["Nothing."]
+
+
+def _unpublished(state: State) -> list[str]:
+    ids: dict[str, list[str]] = {}
+    for delivery_id, status in state.unpublished:
+        ids.setdefault(status, []).append(delivery_id)
+    return [f"{len(some):,} {status}: {some_of(some)}" for status, some in ids.items()]
 
 
 def _given_up(state: State) -> list[str]:

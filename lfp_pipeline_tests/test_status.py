@@ -320,8 +320,10 @@ def test_the_tables_are_those_of_the_published_copy_as_of_its_time(project: Proj
     assert state.tables.as_of == published_at
     assert abs(time.time() - published_at) < 60
     assert section(text, "Tables")[-1].endswith("in the published copy.")
+    assert "not published" not in text
     (project.engine.ingest(project.engine.land(copy_of(project, B), B.key, LOG), LOG))
     _, text = status_of(project)
+    assert section(text, "Ended, and not published yet") == [f"1 merged: {B.delivery_id}"]
     assert section(text, "Tables")[-1].endswith("in the published copy; they have changed since.")
 
 

@@ -277,6 +277,15 @@ class RawIndex:
         found = self._ask(lambda index: index.execute(_DATED_AHEAD, {"purges": PURGES}).fetchall())
         return [_delivery_id(key, stem) for key, stem in found]
 
+    def ended_since(self, moment_ns: int) -> list[tuple[str, str]]:
+        """Return id and status of the deliveries whose end was noted since then, as a file time."""
+        sql = """
+            SELECT key, stem, ended FROM deliveries
+            WHERE noted_ns > ? AND ended IS NOT NULL ORDER BY noted_ns
+        """
+        found = self._ask(lambda index: index.execute(sql, (moment_ns,)).fetchall())
+        return [(_delivery_id(key, stem), ended) for key, stem, ended in found]
+
     def disk_bytes(self) -> int:
         """Return the size of all files of all deliveries."""
         sql = "SELECT coalesce(sum(disk_bytes), 0) FROM deliveries"
