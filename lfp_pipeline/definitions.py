@@ -1,5 +1,6 @@
 """Everything put together, nothing else."""
 
+import gc
 import warnings
 from datetime import timedelta
 
@@ -32,6 +33,7 @@ def definitions() -> dg.Definitions:
         raise click.ClickException(str(error)) from None  # Without a traceback.
     if not settings.data_dir.exists():  # One that is there without an inbox is an error, later.
         settings.inbox_dir.mkdir(parents=True)
+    gc.freeze()  # What is loaded by now stays: the search for garbage can leave it out.
     fresh = dg.FreshnessPolicy.time_window(fail_window=timedelta(hours=settings.freshness_hours))
     return dg.Definitions(
         assets=dg.map_asset_specs(

@@ -62,9 +62,10 @@ def _ingest_pending(
     engine: Engine,
     database: ProductsDatabase,
 ) -> None:
-    listing = engine.pending_inbox(context.log)
-    files = list(listing.ready)
-    deliveries = engine.unended(context.log, offered=files)
+    with engine.raw_zone.index.of_one_moment():
+        listing = engine.pending_inbox(context.log)
+        files = list(listing.ready)
+        deliveries = engine.unended(context.log, offered=files)
     if config.files:
         files = [file for file in files if file.partition_key in config.files]
         wishes = {one.delivery_id for one in engine.unended_wishes(context.log)}

@@ -35,13 +35,16 @@ SELECT (SELECT count(*) FROM products) AS products,
 
 # The ledger's rows stand in the order in which their deliveries ended; but what a rebuild takes
 # over of pruned ones stands behind its own. What is not merged has no time: it ended after all that
-# stand before it.
+# stand before it. Two columns are sorted, not all: that takes a third of the time.
 _LATEST = f"""
-SELECT * FROM deliveries
-ORDER BY
-    coalesce(merged_at, max(merged_at) OVER (ORDER BY rowid)) DESC NULLS LAST,
-    rowid DESC
-LIMIT {_LAST}
+WITH latest AS (
+    SELECT rowid AS number, coalesce(merged_at, max(merged_at) OVER (ORDER BY rowid)) AS ended_at
+    FROM deliveries
+    ORDER BY ended_at DESC NULLS LAST, number DESC
+    LIMIT {_LAST}
+)
+SELECT deliveries.* FROM deliveries JOIN latest ON deliveries.rowid = latest.number
+ORDER BY ended_at DESC NULLS LAST, number DESC
 """
 
 # A file that was refused is mended by a newer version of it; what has failed is wanting.
@@ -128,6 +131,11 @@ class State:
 
 def state_of(engine: Engine) -> State:
     """Look how things stand, without opening the database where it is published."""
+    with engine.raw_zone.index.of_one_moment():
+        return _state_of(engine)
+
+
+def _state_of(engine: Engine) -> State:
     settings = engine.settings
     problems: list[str] = []
     listing = _inbox(engine, problems)

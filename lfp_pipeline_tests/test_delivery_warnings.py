@@ -250,14 +250,13 @@ def test_a_ghost_of_half_a_sku_goes_and_comes_back_if_it_is_reinstated(project: 
     assert names(project)["sku-2"] == "Desk"
 
 
-def test_a_file_that_completes_an_upload_that_was_refused_says_so(project: Project):
+def test_an_unfinished_upload_that_was_refused_is_reverted_too(project: Project):
     drop(project.inbox, "a.csv", "title\n" + "bad", NOW - DAY)
     assert not project.run("ingest_inbox").success
     (cut,) = project.engine.raw_zone.deliveries("a.csv")
     take(project, "inbox", "title\n" + "bad,\n" + WHOLE, NOW)
     told = warnings_of(project)
-    assert f"completes an unfinished upload, which was refused: {cut.delivery_id}." in told
-    assert "is reverted" not in told
+    assert f"completes an unfinished upload, which is reverted: {cut.delivery_id}." in told
 
 
 def test_a_file_that_completes_an_upload_that_is_reinstated_says_so(project: Project):
@@ -327,7 +326,7 @@ def test_a_reversal_that_cannot_be_noted_is_told_and_made_up_for(
         (done,) = project.engine.ingest_all(files, [], LOG)
     assert done.account.status == "merged"
     assert "an unfinished upload, which the next run reverts: " in done.warnings[0]
-    assert "which is not reverted yet: [Errno 28] No space left" in caplog.text
+    assert "is not reverted yet: [Errno 28] No space left" in caplog.text
     assert "sku-2" in names(project)
     assert project.run("ingest_inbox").success
     assert "sku-2" not in names(project)

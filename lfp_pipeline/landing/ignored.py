@@ -75,6 +75,8 @@ class IgnoredNames:
         name = path.rpartition("/")[2]
         if (self._is_folder if is_folder else self._is_name)(name):
             return True
+        if not self._paths:  # To begin a loop for each file would take as long as the rest.
+            return False
         return any(_is_path(path, pattern, is_folder=is_folder) for pattern in self._paths)
 
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from operator import attrgetter
 from pathlib import Path
+from typing import NamedTuple
 
 from lfp_pipeline.errors import LandingError
 from lfp_pipeline.landing.ignored import IgnoredNames
@@ -22,8 +23,7 @@ _NO_FILES = {
 }
 
 
-@dataclass(frozen=True)
-class InboxFile:
+class InboxFile(NamedTuple):
     """One version of one file in the inbox.
 
     Attributes:

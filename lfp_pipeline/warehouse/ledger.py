@@ -145,7 +145,8 @@ def statuses(
     else:
         keys = {"partition_keys": partition_keys}
         found = connection.execute(f"{_STATUSES} {_OF_PARTITIONS}", keys)
-    return {delivery_id: Status(status) for delivery_id, status in found.fetchall()}
+    members = {str(status): status for status in Status}  # Faster than a call for each.
+    return {delivery_id: members[status] for delivery_id, status in found.fetchall()}
 
 
 def _accounts(found: duckdb.DuckDBPyConnection) -> dict[str, Account]:

@@ -83,6 +83,7 @@ def assert_only_data_is_left(engine: Engine) -> None:
     assert {name for name in left if not name.startswith("products.duckdb")} <= {
         "inbox",
         "raw",
+        "raw.index",
         f"landing-{os.getpid()}.csv",
     }
     assert not [path for path in files(engine) if path.name.startswith(".")]

@@ -6,7 +6,6 @@ import shutil
 import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
-from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -401,11 +400,11 @@ def test_a_backup_by_hard_links_makes_it_tell_nothing_wrongly(zone: RawZone, inb
 def test_files_of_other_times_and_sizes_are_other_versions(zone: RawZone, inbox: Path) -> None:
     (file, *_) = versions(inbox)
     others = [
-        replace(file, size_bytes=file.size_bytes + 1),
-        replace(file, mtime_ns=file.mtime_ns + 1_000),
-        replace(file, name="other.csv"),
-        replace(file, mtime_ns=10**21),
-        replace(file, mtime_ns=-(10**21)),
+        file._replace(size_bytes=file.size_bytes + 1),
+        file._replace(mtime_ns=file.mtime_ns + 1_000),
+        file._replace(name="other.csv"),
+        file._replace(mtime_ns=10**21),
+        file._replace(mtime_ns=-(10**21)),
     ]
     found = zone.index.judged([file, *others], lambda landed, _: landed.ended)
     assert found == ["merged", None, None, None, None, None]
