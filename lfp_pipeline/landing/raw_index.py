@@ -489,12 +489,13 @@ def _transaction(index: sqlite3.Connection) -> Iterator[None]:
 
 def _refresh(index: sqlite3.Connection, root: Path, keys: Collection[str] | None) -> None:
     """Have the index tell what some folders of a raw zone tell, or all."""
-    if not _changed(index, root, keys):
+    changed = _changed(index, root, keys)
+    if not changed:
         return
     with _transaction(index):  # What is compared and what is written are of one state.
         started_ns = time.time_ns()
         index.execute("UPDATE contents SET generation = generation + 1")
-        for key, state in _changed(index, root, keys).items():
+        for key, state in _changed(index, root, changed.keys()).items():
             _scan(index, root, key, started_ns)
             if state is None:
                 index.execute("DELETE FROM folders WHERE key = ?", (key,))
