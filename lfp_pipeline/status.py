@@ -103,10 +103,16 @@ def _unpublished(state: State) -> list[str]:
 def _given_up(state: State) -> list[str]:
     lines = []
     for row in state.tables.given_up if state.tables else ():
-        lines += [f"{row['delivery_id']} {Status(row['status']).told}: {row['error']}"]
+        lines += [f"{_named(row)} {Status(row['status']).told}: {row['error']}"]
         if row["delivery_id"] not in state.left_alone:
             lines += [f"    {_WHAT_TO_DO[row['status']]}"]
     return lines
+
+
+def _named(row: Row) -> str:
+    """Return the id, with the source where the partition's key spells its name in another way."""
+    is_plain = str(row["source"]).endswith(row["partition_key"])
+    return row["delivery_id"] if is_plain else f"{row['delivery_id']} ({row['source']})"
 
 
 def _latest(state: State) -> list[str]:

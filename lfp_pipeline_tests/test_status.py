@@ -198,6 +198,13 @@ def test_what_was_refused_leaves_the_list_by_a_reversal_and_not_by_its_file(
     assert "Given up" not in status_of(project)[1]
 
 
+def test_what_is_refused_is_told_with_the_name_that_its_file_has(project: Project) -> None:
+    drop(project.inbox, "<b>x</b> 1.csv".replace("/", "_"), NO_SKU)
+    project.run("ingest_inbox")
+    (told, _) = section(status_of(project)[1], "Given up")
+    assert f"({project.inbox}/<b>x<_b> 1.csv) was refused" in told
+
+
 def long_ago(project: Project) -> None:
     (project.data / "published" / "products.duckdb.json").unlink()
 
