@@ -8,7 +8,7 @@ from lfp_pipeline.landing.delivery import Delivery
 from lfp_pipeline.landing.intents import is_reverted
 from lfp_pipeline.landing.outcomes import last_noted
 from lfp_pipeline.landing.raw_zone import RawZone
-from lfp_pipeline.landing.sources import path_as_text, utc_now
+from lfp_pipeline.landing.sources import path_as_text
 from lfp_pipeline.warehouse.account import Account, Status
 
 
@@ -33,9 +33,10 @@ def delivery_warnings(
 
 def older_version(delivery: Delivery, newer: Delivery, inbox: Path) -> str:
     """Say that a newer version of a file is in force, and how to make this one count."""
-    ways = [f"run revert_delivery for each newer delivery of {delivery.partition_key}"]
-    if newer.delivered_at <= utc_now():  # Else the present time is no newer one.
-        ways = [*_to_land_anew(delivery, inbox), *ways]
+    ways = [
+        *_to_land_anew(delivery, inbox),
+        f"run revert_delivery for each newer delivery of {delivery.partition_key}",
+    ]
     return (
         f"{newer.delivery_id} is newer and stays in force. To make this version count, "
         f"{'; or '.join(ways)}."
@@ -54,8 +55,8 @@ def dated_ahead(delivery: Delivery) -> str | None:
     if delivery.delivered_at <= delivery.landed_at:
         return f"{told} The time of landing counts."
     return (
-        f"{told} Versions with an earlier time do not count; to make them count, run "
-        "revert_delivery for this one."
+        f"{told} It is newer than all that landed before; to make these count, run revert_delivery "
+        "for it. What lands from now on is newer."
     )
 
 

@@ -214,14 +214,17 @@ class Engine:
             log: for those that cannot be read.
             offered: versions that the inbox offers once more; they are left out.
         """
-        versions = {
-            (file.partition_key, utc_from_ns(file.mtime_ns), file.size_bytes) for file in offered
+        ctimes = {
+            (file.partition_key, utc_from_ns(file.mtime_ns), file.size_bytes): file.ctime_ns
+            for file in offered
         }
-        return [
-            one
-            for one in self.raw_zone.unended(self.warehouse.told_id(), log)
-            if (one.partition_key, one.version_time, one.size_bytes) not in versions
-        ]
+
+        def is_offered(one: Delivery) -> bool:
+            ctime_ns = ctimes.get((one.partition_key, one.version_time, one.size_bytes))
+            return ctime_ns is not None and one.source_ctime_ns in {None, ctime_ns}
+
+        unended = self.raw_zone.unended(self.warehouse.told_id(), log)
+        return [one for one in unended if not is_offered(one)]
 
     def unended_wishes(self, log: logging.Logger) -> list[Delivery]:
         """Of these, the purges, and what is to be taken out: no file is to be in without them."""

@@ -105,11 +105,11 @@ def conclude(
         if one.account.status is Status.MERGED:
             try:
                 _take_out_unfinished(one.delivery, settings, warehouse, log)
-            except (WarehouseBusyError, WarehouseBrokenError, duckdb.Error, OSError) as error:
+            except (WarehouseBusyError, WarehouseBrokenError, OSError) as error:
                 log.warning(
-                    "%s is not reverted yet: %s The next run tries again.",
+                    "%s is not reverted yet: %s. The next run tries again.",
                     one.delivery.completes,
-                    told(error),
+                    told(error).rstrip("."),
                 )
                 continue
         # If it is to be in or out contrary to that by now, it will come to another end.
@@ -135,19 +135,20 @@ def _take_out_unfinished(
     try:
         with checked_reversal(unfinished, settings, warehouse, log):
             want_reverted(unfinished.path)
-        log.warning(
-            "%s was an unfinished upload: %s begins with it, and goes on in the middle of its "
-            "last record. It is reverted.",
-            unfinished.delivery_id,
-            delivery.delivery_id,
-        )
         (reverted,) = ingest([unfinished], settings, warehouse, log)
         if reverted.account.status is Status.FAILED and not reverted.busy:
             want_reinstated(unfinished.path)  # Nobody has asked for it: it may not block runs.
             raise OperationRefusedError(reverted.account.error)
+        log.warning(
+            "%s was an unfinished upload: %s begins with it, and goes on in the middle of its "
+            "last record. %s.",
+            unfinished.delivery_id,
+            delivery.delivery_id,
+            "The next run reverts it" if reverted.busy else "It is reverted",
+        )
     except (WarehouseBusyError, WarehouseBrokenError):
         raise
-    except LfpError as error:
+    except (LfpError, duckdb.Error) as error:
         log.warning(
             "%s is an unfinished upload, and is not reverted: %s To have it out, run "
             "revert_delivery.",

@@ -52,7 +52,11 @@ def standing_warnings(
     yield from _first(zone.index.dated_ahead(), partial(_of_time, zone))
     yield from _first(stale, partial(_of_row, zone, partial(wholly_stale, inbox=inbox)))
     yield from _first(latest, partial(_of_row, zone, completion))
-    older = ((file, landed) for file, landed in in_the_inbox if landed and landed.has_newer)
+    older = (
+        (file, landed)
+        for file, landed in in_the_inbox
+        if landed and landed.has_newer and landed.ended == Status.MERGED
+    )
     yield from _first(older, lambda one: _of_older_version(engine, *one))
 
 

@@ -167,7 +167,11 @@ def _state_of(engine: Engine) -> State:
         writer=lock.holder,
         waiting=lock.waiting,
         tables=tables,
-        unpublished=index.ended_since(int(tables.as_of * 1e9)) if tables else (),
+        unpublished=(
+            index.ended_since(int(tables.as_of * 1e9))
+            if tables and engine.published.is_outdated
+            else ()
+        ),
         left_alone=frozenset(
             row["delivery_id"]
             for row in (tables.given_up if tables else ())

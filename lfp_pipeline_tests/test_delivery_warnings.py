@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import datetime
 from pathlib import Path
 
 import pytest
@@ -15,7 +15,6 @@ from lfp_pipeline import ingestion
 from lfp_pipeline.delivery_warnings import older_version
 from lfp_pipeline.landing.delivery import Delivery
 from lfp_pipeline.landing.intents import is_reverted
-from lfp_pipeline.landing.sources import utc_now
 from lfp_pipeline.operations.rebuild import rebuild_products
 from lfp_pipeline.operations.revert import reinstate_delivery, revert_delivery
 from lfp_pipeline.state import state_of
@@ -168,12 +167,6 @@ def older(project: Project, source: str, newer_at: datetime = LONG_AGO) -> str:
 def test_the_advice_is_for_the_kind_of_source(project: Project, source: str, advice: str):
     told = older(project, source.format(inbox=project.inbox))
     assert advice.format(inbox=project.inbox) in told
-
-
-def test_no_present_time_is_newer_than_one_in_the_future(project: Project):
-    told = older(project, f"{project.inbox}/a.csv", utc_now() + timedelta(days=1))
-    assert "touch" not in told
-    assert "To make this version count, run revert_delivery for each newer delivery" in told
 
 
 def test_a_newer_version_that_is_reverted_is_not_said_to_be_in_force(project: Project):

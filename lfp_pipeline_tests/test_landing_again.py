@@ -2,6 +2,7 @@
 
 import json
 import os
+from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import pytest
 from lfp_pipeline.errors import OperationRefusedError
 from lfp_pipeline.landing import intact
 from lfp_pipeline.landing.delivery import Delivery, TextFormat
+from lfp_pipeline.landing.inbox_source import InboxSource
 from lfp_pipeline.landing.intents import is_pruned
 from lfp_pipeline.landing.outcomes import note_outcome
 from lfp_pipeline.operations.export import export_tables
@@ -233,6 +235,19 @@ def test_a_twin_that_was_dropped_before_an_outcome_is_noted_is_merged(
         )
     take_in(project, way)
     assert [row[:3] for row in project.products] == list(TWIN.rows)
+    assert_nothing_is_offered(project)
+
+
+def test_a_version_whose_run_died_is_taken_in_beside_its_twin(project: Project) -> None:
+    engine = project.engine
+    first = replace(A, key="other.csv")
+    project.drop(first)
+    (file,) = engine.pending_inbox(LOG).ready
+    engine.raw_zone.land(InboxSource(project.inbox, file), file.partition_key, LOG)
+    project.drop(replace(TWIN, key="other.csv"))
+    take_in(project, "job")
+    statuses = [row[5] for row in tables(engine)["ledger"] if row[1] == "other.csv"]
+    assert statuses == ["merged", "merged"]
     assert_nothing_is_offered(project)
 
 

@@ -31,8 +31,8 @@ def time_of_file(
 ) -> datetime:
     """Return the time of a version of a file.
 
-    Of two with the same time, the one that lands later is newer. So it is where the time of the
-    file, or of the newest version, is in the future.
+    Of two with the same time, the one that lands later is newer. If the time of the file, or of the
+    newest version, is in the future, the file is the newest version.
 
     Args:
         stated_at: when the file was modified.
@@ -43,7 +43,9 @@ def time_of_file(
     """
     if stated_at > now or (newest and newest.delivered_at > now):
         return _time_after(newest, now)
-    moment = stated_at if same_time is None else same_time.delivered_at + _INSTANT
+    moment = stated_at
+    if same_time is not None:
+        moment = max(moment, same_time.delivered_at + _INSTANT)
     while moment in taken:
         moment += _INSTANT
     return moment

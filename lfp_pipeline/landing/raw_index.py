@@ -24,10 +24,12 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
+from lfp_pipeline.errors import LandingError
 from lfp_pipeline.landing.inbox import InboxFile
 from lfp_pipeline.landing.intents import is_to_land_again
 from lfp_pipeline.landing.outcomes import read_note
 from lfp_pipeline.landing.partition_key import PURGES
+from lfp_pipeline.landing.raw_records import is_record_name, read_record
 
 Answer = TypeVar("Answer")
 
@@ -44,6 +46,9 @@ _SETTLED_NS = 2_000_000_000
 
 _MOST_REMEMBERED = 100_000
 """So many files of the inbox are remembered with their deliveries until the next question."""
+
+_MOST_CHANGES = 1_000_000
+"""Generations that differ by more are of two indexes."""
 
 _SUFFIXES = ("json", "outcome", "reverted", "pruned", "raw")
 
@@ -185,20 +190,21 @@ class Landed(NamedTuple):
 
     def is_to_land_again(self, file: InboxFile) -> bool:
         """Whether that file of its version may have other bytes, or brings bytes that were lost."""
-        if self._is_dropped_anew(file):
+        if not self.is_read_from(file.ctime_ns):
             return True
         if not self.pruned and _size_of(self.raw) == file.size_bytes:
             return False
         return is_to_land_again(Path(self.raw), file.size_bytes, file.ctime_ns)
 
-    def _is_dropped_anew(self, file: InboxFile) -> bool:
-        """Whether a file was written, moved or touched since its version landed.
+    def is_read_from(self, ctime_ns: int) -> bool:
+        """Whether a file of its version that has this ctime is the file that it was read from.
 
-        Where that was not recorded: since the outcome was noted, but not in the future.
+        Where the ctime was not recorded, it is, unless it has changed after the outcome was noted.
+        A ctime in the future tells nothing then.
         """
         if self.source_ctime_ns is not None:
-            return file.ctime_ns != self.source_ctime_ns
-        return self.noted_ns is not None and self.noted_ns < file.ctime_ns <= time.time_ns()
+            return ctime_ns == self.source_ctime_ns
+        return self.noted_ns is None or not self.noted_ns < ctime_ns <= time.time_ns()
 
 
 _Asked = list[tuple[int, str, int, int]]
@@ -249,7 +255,7 @@ class RawIndex:
 
     def _versions(self, index: sqlite3.Connection, asked: "_Asked") -> list[tuple[int, Landed]]:
         """Return the deliveries that are asked for, by number: a sensor asks the same each time."""
-        (generation,) = index.execute("SELECT generation FROM contents").fetchone()
+        generation = _generation(index)
         last = self._last_judged
         if last is not None and last[:2] == (generation, asked):
             return last[2]
@@ -390,23 +396,27 @@ class RawIndex:
         self, look_up: Callable[[sqlite3.Connection], Answer], keys: Collection[str] | None
     ) -> Answer:
         with self._held(fcntl.LOCK_SH), closing(_opened(self.path)) as index:
-            if not self._is_up_to_date:
+            if not self._is_of_the_moment(index):
                 _refresh(index, self.root, keys)
             return look_up(index)
 
     @contextmanager
     def of_one_moment(self) -> Iterator[None]:
-        """Answer the questions of this thread in the block as of its begin: that costs one look."""
-        self._ask(lambda _: None)
-        self._now.is_fixed = True
+        """Answer the questions of this thread in the block as of its begin: that costs one look.
+
+        Where the index cannot be kept, each question looks for itself.
+        """
+        with suppress(sqlite3.Error, OSError):
+            self._now.generation = self._ask_mended(_generation, None)
         try:
             yield
         finally:
-            self._now.is_fixed = False
+            self._now.generation = None
 
-    @property
-    def _is_up_to_date(self) -> bool:
-        return getattr(self._now, "is_fixed", False)
+    def _is_of_the_moment(self, index: sqlite3.Connection) -> bool:
+        """Whether an index is the one that was brought up to date for the block, and no new one."""
+        begun = getattr(self._now, "generation", None)
+        return begun is not None and 0 <= _generation(index) - begun < _MOST_CHANGES
 
     def _discard(self) -> None:
         """Remove a damaged index, unless somebody else has it open.
@@ -427,6 +437,11 @@ class RawIndex:
             yield
         finally:
             os.close(descriptor)
+
+
+def _generation(index: sqlite3.Connection) -> int:
+    """Return a number that grows with each change of an index, and begins anywhere in a new one."""
+    return int(index.execute("SELECT generation FROM contents").fetchone()[0])
 
 
 def _size_of(path: str) -> int | None:
@@ -588,7 +603,7 @@ def _entries(folder: Path) -> dict[str, _Entries]:
     return {
         stem: entries
         for stem, entries in deliveries.items()
-        if "json" in entries and stem.isascii() and not stem.startswith(".")
+        if "json" in entries and is_record_name(entries["json"].name)
     }
 
 
@@ -613,12 +628,11 @@ def _told(entries: _Entries) -> tuple[object, ...]:
     version_us = size_bytes = source_ctime_ns = landed_us = None
     noted: tuple[str | None, str | None, int | None] = (None, None, None)
     # Whoever asks for the record tells of what is wrong with it.
-    with suppress(OSError, ValueError, KeyError, TypeError, RecursionError):
-        record = dict(json.loads(Path(entries["json"].path).read_bytes()))
-        moment = datetime.fromisoformat(record.get("stated_at") or record["delivered_at"])
-        version_us, size_bytes = _microseconds(moment), int(record["size_bytes"])
-        source_ctime_ns = record.get("source_ctime_ns")
-        landed_us = _microseconds(datetime.fromisoformat(record["landed_at"]))
+    with suppress(LandingError):
+        record = read_record(Path(entries["json"].path))
+        version_us, size_bytes = _microseconds(record.version_time), record.size_bytes
+        source_ctime_ns = record.source_ctime_ns
+        landed_us = _microseconds(record.landed_at)
     reverted, pruned = "reverted" in entries, "pruned" in entries
     if note := entries.get("outcome"):
         with suppress(FileNotFoundError):

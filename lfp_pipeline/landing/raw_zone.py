@@ -14,7 +14,6 @@ import hashlib
 import json
 import logging
 import os
-import re
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, replace
@@ -39,13 +38,13 @@ from lfp_pipeline.landing.outcomes import (
 )
 from lfp_pipeline.landing.partition_key import PURGES, is_partition_key, key_hint
 from lfp_pipeline.landing.raw_index import Landed, RawIndex
+from lfp_pipeline.landing.raw_records import is_record_name, read_record
 from lfp_pipeline.landing.sources import Fetched, Source, utc_now
 from lfp_pipeline.landing.unfinished import PrefixDigest, ends_in_a_record
 from lfp_pipeline.progress import TransferProgress
 from lfp_pipeline.remedies import remedy
 
 _OWNER_ONLY = 0o600
-_RECORD_NAME = re.compile(r"[0-9]{8}T[0-9]{6}\.[0-9]{6}Z-[0-9a-f]{16}\.json")
 
 
 class RawZone:
@@ -131,17 +130,20 @@ class RawZone:
         if stated_at is None or polled or not fetched.is_file_time:
             newest = self._newest_version(key)
             return time_of_fetched(fetched, sha256, landed_at, newest, polled=polled)
+        versions = list(map(_version, _record_names(self.root / key)))
+        newest = max(versions, default=None)
+        newest_is_ahead = newest is not None and newest.delivered_at > landed_at
         same_time = self.index.deliveries(key, stated_at)
         for one in same_time:
             version = _version(one.stem)
-            is_in_force = one is same_time[-1] or one.source_ctime_ns in {None, fetched.ctime_ns}
-            if version.digest == sha256[:16] and is_in_force:
+            is_last = one is same_time[-1] and (version == newest or not newest_is_ahead)
+            is_its_file = fetched.ctime_ns is None or one.is_read_from(fetched.ctime_ns)
+            if version.digest == sha256[:16] and (is_last or is_its_file):
                 return version.delivered_at
-        versions = list(map(_version, _record_names(self.root / key)))
         return time_of_file(
             stated_at,
             landed_at,
-            newest=max(versions, default=None),
+            newest=newest,
             same_time=_version(same_time[-1].stem) if same_time else None,
             taken={one.delivered_at for one in versions if one.digest != sha256[:16]},
         )
@@ -195,7 +197,7 @@ class RawZone:
             LandingError: its record cannot be read.
         """
         newest = self._newest_record(key)
-        return None if newest is None else _read_record(newest)
+        return None if newest is None else read_record(newest)
 
     def newer_than(self, delivery: Delivery) -> Delivery | None:
         """Return the newest delivery of its partition that counts, if it is a newer one.
@@ -206,7 +208,7 @@ class RawZone:
         newer = self.index.newer_in_force(delivery.partition_key, delivery.path.stem)
         if newer is not None:
             with suppress(LandingError):
-                return _read_record(delivery.path.with_name(f"{newer}.json"))
+                return read_record(delivery.path.with_name(f"{newer}.json"))
         return None
 
     def deliveries(self, key: str) -> list[Delivery]:
@@ -216,7 +218,7 @@ class RawZone:
             LandingError: a record cannot be read.
         """
         records = (self.root / key).glob("[!.]*.json")
-        return sorted(map(_read_record, records), key=lambda one: one.age)
+        return sorted(map(read_record, records), key=lambda one: one.age)
 
     def all_deliveries(self) -> list[Delivery]:
         """All deliveries of all partitions, oldest first.
@@ -224,14 +226,14 @@ class RawZone:
         Raises:
             LandingError: a record cannot be read.
         """
-        return sorted(map(_read_record, self.root.glob("*/[!.]*.json")), key=lambda one: one.age)
+        return sorted(map(read_record, self.root.glob("*/[!.]*.json")), key=lambda one: one.age)
 
     def survey(self) -> tuple[list[Delivery], list[str]]:
         """All deliveries whose records can be read, oldest first, and what is wrong with others."""
         deliveries, problems = [], []
         for record in sorted(self.root.glob("*/[!.]*.json")):
             try:
-                deliveries.append(_read_record(record))
+                deliveries.append(read_record(record))
             except LandingError as error:
                 problems.append(str(error))
         return sorted(deliveries, key=lambda one: one.age), problems
@@ -250,7 +252,7 @@ class RawZone:
                 f"delivery_id as it is in the table deliveries.{key_hint(key)}"
             )
             raise LandingError(msg, permanent=True)
-        return _read_record(record)
+        return read_record(record)
 
     def keeps(self, delivery_id: str) -> bool:
         """Whether it has a delivery of that id that is not pruned."""
@@ -313,7 +315,7 @@ class RawZone:
         record = delivery.path.with_suffix(".json")
         if record.exists():
             with suppress(LandingError):
-                return _read_record(record)
+                return read_record(record)
         return None
 
     def _record(self, delivery: Delivery) -> None:
@@ -466,7 +468,7 @@ def _version(record_name: str) -> Version:
 def _record_names(folder: Path) -> Iterator[str]:
     with suppress(FileNotFoundError), os.scandir(folder) as entries:
         for entry in entries:
-            if _RECORD_NAME.fullmatch(entry.name):
+            if is_record_name(entry.name):
                 yield entry.name
 
 
@@ -475,7 +477,7 @@ def _readable(records: Iterable[Path], log: logging.Logger) -> list[Delivery]:
     deliveries = []
     for record in records:
         try:
-            deliveries.append(_read_record(record))
+            deliveries.append(read_record(record))
         except LandingError as error:
             log.warning("Left out: %s", error)
     return sorted(deliveries, key=lambda one: one.age)
@@ -488,40 +490,6 @@ def _ended(database_id: str | None, landed: Landed, file: InboxFile) -> Landed |
 def as_recorded(delivery: Delivery) -> Delivery:
     """Return a delivery with the text format that its record has now, if that can be read."""
     with suppress(LandingError):
-        recorded = _read_record(delivery.path.with_suffix(".json"))
+        recorded = read_record(delivery.path.with_suffix(".json"))
         return replace(delivery, text_format=recorded.text_format)
     return delivery
-
-
-def _moment(text: str | None) -> datetime | None:
-    return None if text is None else datetime.fromisoformat(text)
-
-
-def _read_record(record: Path) -> Delivery:
-    """The delivery that a record tells of.
-
-    Raises:
-        LandingError: it cannot be read, or is no record.
-    """
-    try:
-        content = json.loads(record.read_bytes())
-        return Delivery(
-            partition_key=content["partition_key"],
-            delivered_at=datetime.fromisoformat(content["delivered_at"]),
-            sha256=content["sha256"],
-            source=content["source"],
-            size_bytes=content["size_bytes"],
-            landed_at=datetime.fromisoformat(content["landed_at"]),
-            path=record.with_suffix(".raw"),
-            kind=Kind(content.get("kind", Kind.PRODUCTS)),  # Older records do not tell.
-            text_format=TextFormat(**content.get("text_format", {})),
-            stated_at=_moment(content.get("stated_at")),
-            source_ctime_ns=content.get("source_ctime_ns"),
-            completes=content.get("completes"),
-        )
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        msg = (
-            f"The record {record} cannot be read ({type(error).__name__}: {error}). Put it back "
-            "from a copy; or, unless it is that of a purge, remove it, and land its file again."
-        )
-        raise LandingError(msg, permanent=True) from error

@@ -118,10 +118,11 @@ class History:
     completed: list[tuple[Version, Version]] = field(default_factory=list)
 
     def drop(self, file: File) -> None:
-        """Note that a file was dropped, and whether it completes another one."""
-        known = [one for one in self.files if isinstance(one, Version) and one.key == file.key]
-        if isinstance(file, Version):
-            self.completed += [(one, file) for one in known[-1:] if _is_begin(one, file)]
+        """Note that a file was dropped, and whether it completes the newest version before."""
+        known = [one for one in self.files if one.key == file.key]
+        newest = max(known, key=lambda one: (one.delivered_at, one.delivery_id), default=None)
+        if isinstance(file, Version) and isinstance(newest, Version) and _is_begin(newest, file):
+            self.completed.append((newest, file))
         self.files.append(file)
 
     def draw(self, work: str, random: Random) -> tuple[str, ...]:

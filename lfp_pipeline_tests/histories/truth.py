@@ -117,13 +117,14 @@ class Truth:
         newest = max((one.microseconds for one in known), default=now)
         alike = [one for one in known if one.stated_microseconds == stated]
         last = max(alike, key=lambda one: one.microseconds, default=None)
-        if last and last.content == file.content:
+        is_newest = last is not None and last.microseconds == newest
+        if last and last.content == file.content and (is_newest or newest <= now):
             return last
         if newest > now >= stated:
             at = newest + 1
         else:
             taken = {one.microseconds for one in known if one.content != file.content}
-            first = last.microseconds + 1 if last else stated
+            first = max(stated, last.microseconds + 1) if last else stated
             at = next(at for at in itertools.count(first) if at not in taken)
         return replace(file, microseconds=at, stated=None if at == stated else stated)
 

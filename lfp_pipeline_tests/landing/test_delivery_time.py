@@ -107,6 +107,31 @@ def test_the_file_of_an_earlier_version_that_lands_once_more_is_that_version(zon
     assert zone.land(LocalFile(kept), KEY, LOG) == again
 
 
+def test_of_one_time_a_version_is_never_older_than_that_time(
+    zone: RawZone, monkeypatch: pytest.MonkeyPatch
+):
+    noon = utc_now() - HOUR
+    monkeypatch.setattr(raw_zone, "utc_now", lambda: noon - 2 * HOUR)
+    early = land_file(zone, b"early", noon)  # The clock of its writer was ahead.
+    monkeypatch.undo()
+    between = land_file(zone, b"between", noon - HOUR)
+    late = land_file(zone, b"late", noon)
+    assert early.age < between.age < late.age
+
+
+def test_an_older_version_that_is_put_back_after_one_of_the_future_is_newer(
+    zone: RawZone, monkeypatch: pytest.MonkeyPatch
+):
+    land_file(zone, b"right", THEN)
+    monkeypatch.setattr(raw_zone, "utc_now", lambda: ahead)
+    ahead = utc_now() + HOUR
+    wrong = land_file(zone, b"wrong", ahead)
+    monkeypatch.undo()
+    again = land_file(zone, b"right", THEN)
+    assert again.age > wrong.age
+    assert land_file(zone, b"right", THEN).age == again.age
+
+
 def test_what_lands_after_a_version_of_the_future_is_newer(
     zone: RawZone, monkeypatch: pytest.MonkeyPatch
 ):

@@ -309,6 +309,28 @@ def test_an_index_that_is_locked_or_cannot_be_written_is_done_without(
     assert zone.index.problem is None  # It passes.
 
 
+def test_a_block_is_answered_as_of_its_begin(zone: RawZone) -> None:
+    with zone.index.of_one_moment():
+        forget_outcome(zone.deliveries("f3.csv")[0].path)
+        assert unended(zone) == []
+    assert unended(zone) == ["f3.csv"]
+
+
+@pytest.mark.parametrize("when", ["before", "within"])
+def test_a_block_without_its_index_looks_again(zone: RawZone, when: str) -> None:
+    if when == "within":
+        with zone.index.of_one_moment():
+            zone.index.path.unlink()
+            forget_outcome(zone.deliveries("f3.csv")[0].path)
+            assert unended(zone) == ["f3.csv"]
+    else:
+        assert unended(zone) == []
+        forget_outcome(zone.deliveries("f3.csv")[0].path)
+        a_folder(zone.index.path)
+        with zone.index.of_one_moment():
+            assert unended(zone) == ["f3.csv"]
+
+
 def test_without_a_raw_zone_there_is_nothing_and_nothing_is_made(tmp_path: Path) -> None:
     zone = RawZone(tmp_path / "none" / "raw")
     assert unended(zone) == []

@@ -287,6 +287,43 @@ def test_a_record_that_cannot_be_read_is_mended_by_the_next_landing(
     assert zone.deliveries("products.csv") == [again]
 
 
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("source_ctime_ns", [1]),
+        ("source_ctime_ns", 2**70),
+        ("size_bytes", 2**70),
+        ("size_bytes", 1e400),
+        ("size_bytes", "5"),
+        ("completes", 5),
+        ("partition_key", None),
+        ("stated_at", "2026-11-01T12:00:00+01:00"),
+    ],
+)
+def test_a_record_with_a_value_of_another_type_harms_no_other_and_is_mended(
+    zone: RawZone, file: Path, field: str, value: object
+) -> None:
+    first, other = land(zone, file), land(zone, file, "other.csv")
+    note_outcome(other.path, "merged", "db")
+    record = first.path.with_suffix(".json")
+    record.write_text(json.dumps(json.loads(record.read_bytes()) | {field: value}))
+    record.rename(record.with_name("kept"))
+    record.with_name("kept").rename(record)  # So the folder has changed.
+    assert zone.unended("db", LOG) == []
+    with pytest.raises(LandingError, match="cannot be read"):
+        zone.find(first.delivery_id)
+    assert land(zone, file).delivery_id == first.delivery_id
+    assert len(zone.unended("db", LOG)) == 1
+
+
+def test_a_copy_of_a_record_under_another_name_is_no_delivery(zone: RawZone, file: Path) -> None:
+    first = land(zone, file)
+    record = first.path.with_suffix(".json")
+    record.with_name("backup.json").write_bytes(record.read_bytes())
+    assert land(zone, file).delivery_id == first.delivery_id
+    assert [one.stem for one in zone.index.deliveries("products.csv")] == [record.stem]
+
+
 @pytest.mark.parametrize("error", [LandingError("no", permanent=False), RuntimeError, SystemExit])
 def test_a_landing_that_fails_leaves_no_file(zone: RawZone, error: BaseException) -> None:
     def fail() -> None:
