@@ -78,7 +78,7 @@ class Truth:
     """The raw zone, and the status in the ledger of what came to an end; the rest follows.
 
     Attributes:
-        come_again: what was pruned, has landed again, and was not looked at since.
+        come_again: what was pruned or refused, has landed again, and was not looked at since.
         rules: those of now.
         read_as: by which each file was read that is merged or refused, or was merged and is
             reverted.
@@ -139,6 +139,9 @@ class Truth:
             self.pruned.discard(id_)
             self.come_again.add(id_)
         else:
+            self.files[id_] = file  # Its source may date it otherwise now.
+            if self.ledger.get(id_) == REFUSED:  # It is tried again.
+                self.come_again.add(id_)
             return
         self.files[id_] = file
         self.expect(id_)
