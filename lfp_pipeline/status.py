@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 
 from lfp_pipeline.engine import Engine
 from lfp_pipeline.errors import LfpError
+from lfp_pipeline.landing.partition_key import is_spelled
 from lfp_pipeline.progress import counted, megabytes, printable, shortened, some_of, visible
 from lfp_pipeline.settings import load_settings
 from lfp_pipeline.state import Row, State, state_of
@@ -111,8 +112,9 @@ def _given_up(state: State) -> list[str]:
 
 def _named(row: Row) -> str:
     """Return the id, with the source where the partition's key spells its name in another way."""
-    is_plain = str(row["source"]).endswith(row["partition_key"])
-    return row["delivery_id"] if is_plain else f"{row['delivery_id']} ({row['source']})"
+    if is_spelled(row["partition_key"]):
+        return f"{row['delivery_id']} ({row['source']})"
+    return str(row["delivery_id"])
 
 
 def _latest(state: State) -> list[str]:

@@ -35,6 +35,11 @@ def key_hint(text: str) -> str:
     return f" A file of that name has the partition {partition_key(text)}."
 
 
+def is_spelled(key: str) -> bool:
+    """Whether a key spells a name in other characters, as far as it shows."""
+    return _LOOKS_DERIVED.fullmatch(key) is not None
+
+
 def is_purge(delivery_id: str) -> bool:
     """Whether the delivery of that id is a purge."""
     return delivery_id.startswith(f"{PURGES}#")
