@@ -572,7 +572,9 @@ def _more_of(random: Random, file: Version, truth: Truth) -> Version:
     what = random.choice(["all", "all", "all", "all", "a part", "with others", "with bad ones"])
     if what == "a part" and file.size is not None:
         return _begin_of(random, more, file.size + 1)
-    others = {"with others": (_row(random),), "with bad ones": (("s1",),) * len((*file.rows, 0, 0))}
+    # As wide as good ones: rows of another width may be a habit, or change what is one.
+    bad = (("", "Ann", "x"),) * (len(file.rows) + 2)
+    others = {"with others": (_row(random),), "with bad ones": bad}
     return replace(more, size=None, rows=(*file.rows, *others.get(what, ())))
 
 

@@ -103,7 +103,9 @@ class Version(File):
             cells = [len(row) for row in _rows_of(self._begun)]
         except UnicodeDecodeError:
             return False
-        return self.lacks_columns or not self.has_two_names or max(cells, default=1) == 1
+        # With more cells than the header, the only row may have a delimiter at its end.
+        most = 1 if self.has_two_names else 3
+        return self.lacks_columns or max(cells, default=1) <= most
 
     @cached_property
     def _places(self) -> list[tuple[int, int]]:
