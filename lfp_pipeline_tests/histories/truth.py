@@ -88,6 +88,7 @@ class Truth:
             count again as if they had just arrived.
         takes_out: whether they do so; not, while the batch that they are merged in is.
         odd_names: of what lies in the inbox and is never taken in.
+        noted_refused: what the databases that were lost had refused, as the raw zone notes it.
     """
 
     files: dict[str, Version] = field(default_factory=dict)
@@ -103,6 +104,7 @@ class Truth:
     due: set[str] = field(default_factory=set)
     takes_out: bool = True
     odd_names: frozenset[str] = frozenset()
+    noted_refused: frozenset[str] = frozenset()
 
     # What happens
 
@@ -231,6 +233,8 @@ class Truth:
         return done
 
     def lose_database(self) -> None:
+        refused = {id_ for id_, status in self.ledger.items() if status == REFUSED}
+        self.noted_refused = (self.noted_refused - self.ledger.keys()) | refused
         self.ledger.clear()
         self.read_as.clear()
 
@@ -324,10 +328,13 @@ class Truth:
         ]
 
     def unknown_before(self, id_: str) -> list[str]:
-        """Of pruned deliveries, older than that one, those that a new database has not seen."""
+        """Of pruned deliveries, older than that one, those that a new database has not seen.
+
+        What was refused had nothing.
+        """
         return [
             one
-            for one in self.pruned - self.reverted - set(self.ledger)
+            for one in self.pruned - self.reverted - set(self.ledger) - self.noted_refused
             if self.age(one) < self.age(id_)
         ]
 
@@ -398,6 +405,7 @@ class Truth:
             self.due & notes.landed,
             self.takes_out,
             self.odd_names,
+            self.noted_refused,
         )
 
     def copy(self) -> "Truth":
