@@ -174,6 +174,7 @@ class Truth:
         if id_ not in self.reverted and not self.would_lose(id_):
             self.reverted.add(id_)
             self.permitted.discard(id_)
+            self.come_again.discard(id_)
             self._take_out(id_)
 
     def would_lose(self, id_: str) -> bool:
