@@ -34,7 +34,7 @@ def delivery_warnings(
 def older_version(delivery: Delivery, newer: Delivery, inbox: Path) -> str:
     """Say that a newer version of a file is in force, and how to make this one count."""
     ways = [
-        *_to_land_anew(delivery, inbox),
+        *_to_land_again(delivery, inbox),
         f"run revert_delivery for each newer delivery of {delivery.partition_key}",
     ]
     return (
@@ -93,7 +93,7 @@ def completion(delivery: Delivery, account: Account, raw_zone: RawZone) -> str |
     return f"It completes an unfinished upload, which {fate}: {delivery.completes}."
 
 
-def _to_land_anew(delivery: Delivery, inbox: Path) -> list[str]:
+def _to_land_again(delivery: Delivery, inbox: Path) -> list[str]:
     """Return how to have a file land as the newest version, if it is one on this machine."""
     path, key = PurePath(delivery.source), delivery.partition_key
     if not path.is_absolute():

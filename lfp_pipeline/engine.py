@@ -172,8 +172,8 @@ class Engine:
             delivery = self.raw_zone.land(source, key, log)
         has_landed_before = delivery.landed_at < started
         if has_landed_before and (newer := self.raw_zone.newer_than(delivery)):
-            told = older_version(delivery, newer, self.settings.inbox_dir)
-            log.warning("%s landed before, and is here again. %s", delivery.delivery_id, told)
+            advice = older_version(delivery, newer, self.settings.inbox_dir)
+            log.warning("%s landed before, and is here again. %s", delivery.delivery_id, advice)
         return delivery
 
     # What is still to be done

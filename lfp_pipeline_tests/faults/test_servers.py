@@ -11,6 +11,7 @@ from random import Random
 import pytest
 
 from examples.processes import Dagster, dagster_dev
+from lfp_pipeline.settings import Settings
 from lfp_pipeline_tests.oracle import File, assert_laws_hold, engine_at
 from lfp_pipeline_tests.support import drop
 
@@ -38,11 +39,12 @@ def kill_and_start_again(folder: Path, command: str, seed: int) -> None:
     random = Random(seed)
     inbox = folder / "data" / "inbox"
     inbox.mkdir(parents=True)
+    marks = Settings(data_dir=folder / "data").run_marks_dir
     early, late = BURST[:20], BURST[20:]
     for file in early:
         drop(inbox, file.key, file.content, file.microseconds)
     with dagster_dev(folder, {}, interval=1) as dagster:
-        dagster.until(lambda: bool(dagster.notes() or list(folder.glob("data/work/runs/*.run"))))
+        dagster.until(lambda: bool(dagster.notes() or any(marks.glob("*.run"))))
         for file in late:
             drop(inbox, file.key, file.content, file.microseconds)
         time.sleep(random.uniform(0, 4))
