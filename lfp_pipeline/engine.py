@@ -36,7 +36,7 @@ from lfp_pipeline.progress import some_of
 from lfp_pipeline.reading.compression import MAGIC_BYTES
 from lfp_pipeline.reading.unpacking import is_packed, is_packed_head
 from lfp_pipeline.settings import Settings
-from lfp_pipeline.warehouse.account import Account, Status
+from lfp_pipeline.warehouse.account import STATUSES, Account, Status
 from lfp_pipeline.warehouse.duckdb_file import Warehouse
 from lfp_pipeline.warehouse.laws import product_count
 from lfp_pipeline.warehouse.ledger import accounts, statuses
@@ -299,9 +299,8 @@ class Engine:
         A file that was dropped anew, moved or touched since is offered again: it may have other
         bytes in spite of the same time and size. So is one that brings bytes that were lost.
         """
-        members = {str(status): status for status in Status}  # Faster than a call for each.
         ended = self.ended(files)
-        return [members.get(landed.ended or "") if landed else None for landed in ended]
+        return [STATUSES.get(landed.ended or "") if landed else None for landed in ended]
 
     def ended(self, files: Sequence[InboxFile]) -> list[Landed | None]:
         """The delivery that each of these versions of files is, if that came to its end."""

@@ -7,7 +7,7 @@ from typing import Any
 import duckdb
 
 from lfp_pipeline.landing.delivery import Delivery
-from lfp_pipeline.warehouse.account import Account, Status
+from lfp_pipeline.warehouse.account import STATUSES, Account, Status
 
 _FORGET = """
 DELETE FROM warehouse.deliveries
@@ -145,8 +145,7 @@ def statuses(
     else:
         keys = {"partition_keys": partition_keys}
         found = connection.execute(f"{_STATUSES} {_OF_PARTITIONS}", keys)
-    members = {str(status): status for status in Status}  # Faster than a call for each.
-    return {delivery_id: members[status] for delivery_id, status in found.fetchall()}
+    return {delivery_id: STATUSES[status] for delivery_id, status in found.fetchall()}
 
 
 def _accounts(found: duckdb.DuckDBPyConnection) -> dict[str, Account]:
