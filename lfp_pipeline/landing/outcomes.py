@@ -9,7 +9,6 @@ import os
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
 
 from lfp_pipeline.landing.durable import publish, sync_folder, temporary_beside
 from lfp_pipeline.landing.intents import is_reverted
@@ -18,13 +17,6 @@ _SUFFIX = ".outcome"
 MERGED = "merged"
 REVERTED = "reverted"
 _ENDS = {MERGED, "refused", REVERTED}
-
-
-class Outcome(NamedTuple):
-    """The status of a delivery in the ledger, and when it was noted, as a file time."""
-
-    status: str
-    noted_ns: int
 
 
 @dataclass(frozen=True)
@@ -70,14 +62,14 @@ def last_noted(raw: Path) -> str | None:
         return None
 
 
-def read_outcome(raw: Path, database_id: str | None) -> Outcome | None:
-    """What was noted of the delivery whose raw file that is; None: it came to no end there."""
+def read_outcome(raw: Path, database_id: str | None) -> str | None:
+    """The status that a delivery has come to its end with in that database, as noted, or None."""
     try:
         noted = read_note(raw.with_suffix(_SUFFIX))
     except FileNotFoundError:
         return None
     end = noted.end(reverted=is_reverted(raw))
-    return Outcome(end, noted.noted_ns) if end and noted.database_id == database_id else None
+    return end if noted.database_id == database_id else None
 
 
 def read_note(path: Path) -> Note:

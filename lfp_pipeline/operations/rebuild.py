@@ -20,7 +20,7 @@ from lfp_pipeline.engine import Engine
 from lfp_pipeline.errors import LfpError, OperationRefusedError, WarehouseBrokenError
 from lfp_pipeline.ingested import Ingested
 from lfp_pipeline.ingestion import conclude
-from lfp_pipeline.landing.delivery import Delivery, stamp
+from lfp_pipeline.landing.delivery import stamp
 from lfp_pipeline.landing.intents import is_reverted, was_needed
 from lfp_pipeline.landing.outcomes import read_outcome
 from lfp_pipeline.landing.partition_key import is_purge
@@ -319,15 +319,10 @@ def _report(
 
 def _conclude(engine: Engine, known: Mapping[str, Account], id_: str, log: logging.Logger) -> None:
     """Conclude what came to an end, or to another one, in the new database, which has that id."""
-
-    def is_noted(one: Delivery) -> bool:
-        outcome = read_outcome(one.path, id_)
-        return outcome is not None and outcome.status == known[one.delivery_id].status
-
     unnoted = [
         Ingested(one, known[one.delivery_id], database_id=id_)
         for one in deliveries_in_reach(engine)
-        if one.delivery_id in known and not is_noted(one)
+        if one.delivery_id in known and read_outcome(one.path, id_) != known[one.delivery_id].status
     ]
     conclude(unnoted, engine.settings, engine.warehouse, log)
 

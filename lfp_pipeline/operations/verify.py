@@ -127,9 +127,7 @@ class _Books:
             ],
             doomed=merged & {one.delivery_id for one in kept if is_reverted(one.path)},
             wrongly_noted=frozenset(
-                id_
-                for id_, outcome in noted.items()
-                if (outcome.status if outcome else None) != notable.get(id_)
+                id_ for id_, status in noted.items() if status != notable.get(id_)
             ),
         )
 
