@@ -44,7 +44,7 @@ $(VENV)/installed: requirements.lock pyproject.toml
 $(INSTANCE)/prepared: dagster.yaml | $(VENV)/installed
 	@mkdir -p $(INSTANCE) data/inbox
 	@ln -sf ../dagster.yaml $(INSTANCE)/dagster.yaml
-	@$(BIN)/python -m lfp_pipeline.dagster_home
+	@$(BIN)/python -m lfp_pipeline.cli.dagster_home
 	@touch $@
 
 .PHONY: setup
@@ -52,15 +52,15 @@ setup: $(VENV)/installed $(INSTANCE)/prepared ## Install everything into .venv a
 
 .PHONY: preflight
 preflight: setup
-	@$(BIN)/python -m lfp_pipeline.preflight
+	@$(BIN)/python -m lfp_pipeline.cli.check
 
 .PHONY: sample
 sample: preflight ## Make a sample file and drop it into the inbox (ROWS=500000 SEED=7)
-	@$(BIN)/python -m lfp_pipeline.sample --rows $(ROWS) --seed $(SEED)
+	@$(BIN)/python -m lfp_pipeline.cli.sample --rows $(ROWS) --seed $(SEED)
 
 .PHONY: rejects
 rejects: setup ## Write rejected rows into data/rejects, to be mended (PARTITION= or DELIVERY=)
-	@$(BIN)/python -m lfp_pipeline.rejects_export --partition '$(PARTITION)' --delivery '$(DELIVERY)'
+	@$(BIN)/python -m lfp_pipeline.cli.rejects --partition '$(PARTITION)' --delivery '$(DELIVERY)'
 
 # What they did to the assets stays: that is in the index. Dagster's own deletion of runs forgets that,
 # and leaves the files as large as they were.
@@ -76,7 +76,7 @@ trim-history: ## Remove the logs of runs and sensors older than DAYS=30; runs an
 
 .PHONY: status
 status: setup ## Show what is pending, running, waiting, given up, and how the tables are
-	@$(BIN)/python -m lfp_pipeline.status
+	@$(BIN)/python -m lfp_pipeline.cli.status
 
 .PHONY: verify
 verify: setup ## Look whether all laws hold in your data (THOROUGH=true: also by a rebuild)
@@ -85,7 +85,7 @@ verify: setup ## Look whether all laws hold in your data (THOROUGH=true: also by
 
 .PHONY: demo
 demo: preflight ## Make a zipped file of 500,000 products, take it in, and show the tables
-	@$(BIN)/python -m lfp_pipeline.demo --rows $(ROWS) --seed $(SEED)
+	@$(BIN)/python -m lfp_pipeline.cli.demo --rows $(ROWS) --seed $(SEED)
 
 .PHONY: dev
 dev: preflight ## Start the Dagster UI and daemon, with the inbox watched (PORT=3000)

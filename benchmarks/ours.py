@@ -22,12 +22,12 @@ from benchmarks.answers import Answer, answer_in
 from benchmarks.dagster_command import dagster_dev, execute_job
 from benchmarks.measure import Meter, Step, stored_bytes, warm
 from benchmarks.samples import Sample
+from lfp_pipeline.defs.sensors.inbox_sensor import build_file_drop_sensor
 from lfp_pipeline.engine import Engine
-from lfp_pipeline.ingested import Ingested
-from lfp_pipeline.landing.delivery import Delivery
-from lfp_pipeline.sensors.file_drop import build_file_drop_sensor
+from lfp_pipeline.ingest.result import Ingested
+from lfp_pipeline.model.delivery import Delivery
+from lfp_pipeline.model.ledger_entry import Account, Status
 from lfp_pipeline.settings import Settings
-from lfp_pipeline.warehouse.account import Account, Status
 
 _LOG = logging.getLogger("benchmarks")
 

@@ -7,17 +7,17 @@ from datetime import timedelta
 import click
 import dagster as dg
 
-from lfp_pipeline.assets import name_counts, products, raw_products
-from lfp_pipeline.console import short_console
+from lfp_pipeline.dagster_support.console import short_console
+from lfp_pipeline.dagster_support.resources import ProductsDatabase, engine_of
+from lfp_pipeline.defs.assets import name_counts, products, raw_products
+from lfp_pipeline.defs.jobs import ingest_inbox, ingest_products, publish_tables, status
+from lfp_pipeline.defs.operator_jobs import operator_jobs
+from lfp_pipeline.defs.schedules import verify_schedule
+from lfp_pipeline.defs.sensors.failure_sensor import build_failure_sensor
+from lfp_pipeline.defs.sensors.feed_sensor import build_feed_sensor
+from lfp_pipeline.defs.sensors.inbox_sensor import build_file_drop_sensor
+from lfp_pipeline.defs.sensors.publish_sensor import build_publish_sensor
 from lfp_pipeline.errors import SettingsError
-from lfp_pipeline.jobs import ingest_inbox, ingest_products, publish_tables, status
-from lfp_pipeline.operator_jobs import operator_jobs
-from lfp_pipeline.resources import ProductsDatabase, engine_of
-from lfp_pipeline.schedules import verify_schedule
-from lfp_pipeline.sensors.failures import build_failure_sensor
-from lfp_pipeline.sensors.feeds import build_feed_sensor
-from lfp_pipeline.sensors.file_drop import build_file_drop_sensor
-from lfp_pipeline.sensors.publishing import build_publish_sensor
 from lfp_pipeline.settings import Settings, load_settings
 
 # Dagster rebuilds a sensor that starts an asset job, and then warns of a parameter we never gave.

@@ -13,32 +13,33 @@ from uuid import uuid4
 
 import duckdb
 
-from lfp_pipeline.delivery_warnings import delivery_warnings, older_version
+from lfp_pipeline.common.clock import utc_from_ns, utc_now
+from lfp_pipeline.common.process_marks import abandoned, held, living
+from lfp_pipeline.common.text import some_of
 from lfp_pipeline.errors import LandingError, LfpError, StillWrittenError
-from lfp_pipeline.holds import abandoned, held, living
-from lfp_pipeline.ingested import Ingested, NotLanded
-from lfp_pipeline.ingestion import ingest, try_to_note
-from lfp_pipeline.landing.delivery import Delivery
-from lfp_pipeline.landing.feed_memory import FeedMemory
-from lfp_pipeline.landing.feeds import Feed
-from lfp_pipeline.landing.fence import Fence
-from lfp_pipeline.landing.inbox import InboxFile, Listing, list_inbox
-from lfp_pipeline.landing.inbox_source import InboxSource, set_apart
-from lfp_pipeline.landing.intents import is_pruned
-from lfp_pipeline.landing.locations import source_at
-from lfp_pipeline.landing.outcomes import read_outcome
-from lfp_pipeline.landing.partition_key import partition_key
-from lfp_pipeline.landing.raw_index import Landed
-from lfp_pipeline.landing.raw_zone import RawZone
-from lfp_pipeline.landing.sources import DownloadLimits, Source, utc_from_ns, utc_now
-from lfp_pipeline.landing.sources_file import NamedSource, read_sources
-from lfp_pipeline.progress import some_of
+from lfp_pipeline.ingest.delivery_warnings import delivery_warnings, older_version
+from lfp_pipeline.ingest.ingest import ingest, try_to_note
+from lfp_pipeline.ingest.result import Ingested, NotLanded
+from lfp_pipeline.model.delivery import Delivery
+from lfp_pipeline.model.ledger_entry import STATUSES, Account, Status
+from lfp_pipeline.model.partition_key import partition_key
+from lfp_pipeline.raw_zone.desired_state import is_pruned
+from lfp_pipeline.raw_zone.raw_index import Landed
+from lfp_pipeline.raw_zone.raw_zone import RawZone
+from lfp_pipeline.raw_zone.status_notes import read_outcome
 from lfp_pipeline.reading.compression import MAGIC_BYTES
 from lfp_pipeline.reading.unpacking import is_packed, is_packed_head
 from lfp_pipeline.settings import Settings
-from lfp_pipeline.warehouse.account import STATUSES, Account, Status
+from lfp_pipeline.sources.base import DownloadLimits, Source
+from lfp_pipeline.sources.feed_state import FeedMemory
+from lfp_pipeline.sources.feeds import Feed
+from lfp_pipeline.sources.inbox import InboxFile, Listing, list_inbox
+from lfp_pipeline.sources.inbox_source import InboxSource, set_apart
+from lfp_pipeline.sources.locations import source_at
+from lfp_pipeline.sources.network_policy import Fence
+from lfp_pipeline.sources.sources_file import NamedSource, read_sources
 from lfp_pipeline.warehouse.duckdb_file import Warehouse
-from lfp_pipeline.warehouse.laws import product_count
+from lfp_pipeline.warehouse.invariants import product_count
 from lfp_pipeline.warehouse.ledger import accounts, statuses
 from lfp_pipeline.warehouse.published import PublishedCopy
 from lfp_pipeline.warehouse.schema import database_id

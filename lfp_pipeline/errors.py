@@ -1,4 +1,8 @@
-"""What can go wrong, by what to do about it."""
+"""What can go wrong, by what to do about it; and each error as a message for people."""
+
+import re
+
+from lfp_pipeline.common.text import printable, visible
 
 
 class LfpError(Exception):
@@ -111,3 +115,40 @@ class WarehouseInconsistentError(LfpError):
 
 class WarehouseBrokenError(LfpError):
     """The database file cannot be read as what it was: it is damaged, or something else."""
+
+
+_HINTS = {
+    # DuckDB bounds its spill by what is free on the disk, and calls that a setting.
+    r"max_temp_directory_size": (
+        "The disk of the data folder (setting LFP_DATA_DIR) has no room for what does not fit into "
+        "memory: free some space, or raise LFP_MEMORY_LIMIT"
+    ),
+    r"No space left on device|Disk quota exceeded|File too large": (
+        "The disk of the data folder (setting LFP_DATA_DIR) is full: free some space"
+    ),
+    r"Read-only file system|Permission denied|Operation not permitted": (
+        "Make the data folder (setting LFP_DATA_DIR) and all in it writable for the user that runs "
+        "this"
+    ),
+    r"Out of Memory Error|failed to (pin|offload)|could not allocate": (
+        "Raise LFP_MEMORY_LIMIT, or lower LFP_PARALLEL_FILES: files that are read at once share "
+        "the memory"
+    ),
+}
+
+
+def hint_for(error: BaseException) -> str:
+    """What to do about an error, as a sentence; nothing where that is not known."""
+    text = str(error)
+    found = (hint for pattern, hint in _HINTS.items() if re.search(pattern, text))
+    return next((f"{hint}, then do it again." for hint in found), "")
+
+
+def user_message(error: Exception) -> str:
+    """An error as it is told to people: with what to do about it, as far as that is known."""
+    if isinstance(error, LfpError):
+        return visible(str(error))
+    if to_do := hint_for(error):
+        first_line, _, _ = str(error).partition("\n")  # DuckDB goes on with settings of its own.
+        return f"{printable(first_line)}. {to_do}"
+    return visible(f"{type(error).__name__}: {error}")

@@ -19,10 +19,10 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
+from lfp_pipeline.common.hosts import allowed_host
+from lfp_pipeline.common.ignored_names import ignored_pattern
+from lfp_pipeline.common.text_codecs import codec_name
 from lfp_pipeline.errors import SettingsError
-from lfp_pipeline.landing.fence import allowed_host
-from lfp_pipeline.landing.ignored import ignored_pattern
-from lfp_pipeline.text_codecs import codec_name
 
 ENV_PREFIX = "LFP_"
 SETTINGS_FILE_VARIABLE = "LFP_SETTINGS_FILE"

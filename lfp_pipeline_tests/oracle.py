@@ -20,13 +20,13 @@ import duckdb
 import pytest
 from hypothesis import strategies as st
 
-from lfp_pipeline import settling
 from lfp_pipeline.engine import Engine
-from lfp_pipeline.landing.delivery import Delivery
-from lfp_pipeline.landing.raw_zone import RawZone
-from lfp_pipeline.landing.sources import LocalFile
+from lfp_pipeline.ingest import batch_merge
+from lfp_pipeline.model.delivery import Delivery
+from lfp_pipeline.raw_zone.raw_zone import RawZone
 from lfp_pipeline.reading.reader import Reading, SkippedLines
 from lfp_pipeline.settings import Settings
+from lfp_pipeline.sources.base import LocalFile
 
 LOG = logging.getLogger("test")
 
@@ -208,12 +208,12 @@ def _times_as_stated(engine: Engine, file: File) -> Iterator[None]:
 
 def read_with(monkeypatch: pytest.MonkeyPatch, skipped: SkippedLines, *notes: str) -> None:
     """Have every reading report these skipped lines and notes, whatever is in the file."""
-    read_delivery = settling.read_delivery
+    read_delivery = batch_merge.read_delivery
 
     def read(*arguments: Any) -> Reading:  # noqa: ANN401
         return replace(read_delivery(*arguments), skipped=skipped, notes=notes)
 
-    monkeypatch.setattr(settling, "read_delivery", read)
+    monkeypatch.setattr(batch_merge, "read_delivery", read)
 
 
 def catch_up(engine: Engine) -> None:

@@ -9,10 +9,10 @@ import dagster as dg
 import duckdb
 import pytest
 
-from lfp_pipeline import ingestion
 from lfp_pipeline.engine import Engine
-from lfp_pipeline.ingested import Ingested
-from lfp_pipeline.landing.intents import want_reverted
+from lfp_pipeline.ingest import ingest
+from lfp_pipeline.ingest.result import Ingested
+from lfp_pipeline.raw_zone.desired_state import want_reverted
 from lfp_pipeline.reading.reader import SkippedLines
 from lfp_pipeline_tests.landing.http_server import content_of, serving, status
 from lfp_pipeline_tests.oracle import File, land, read_with, true_counts, true_products
@@ -189,13 +189,13 @@ def test_a_run_shows_no_figures_of_a_delivery_that_another_run_has_merged(
 def test_a_run_that_comes_second_shows_no_figures(
     project: Project, monkeypatch: pytest.MonkeyPatch, job: str
 ) -> None:
-    settle = ingestion.settle
+    settle = ingest.settle
 
     def settle_second(*arguments: Any) -> Any:  # noqa: ANN401
         settle(*arguments)  # Another run, which has read the same file meanwhile.
         return settle(*arguments)
 
-    monkeypatch.setattr(ingestion, "settle", settle_second)
+    monkeypatch.setattr(ingest, "settle", settle_second)
     project.drop(B)
     run = project.ingest(B.key) if job == "ingest_products" else project.run(job)
     assert run.success

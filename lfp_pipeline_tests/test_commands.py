@@ -251,12 +251,12 @@ def test_a_program_that_has_the_database_open_fails_the_run_by_name_and_does_no_
 
 
 def test_the_demo_shows_exact_tables_and_does_nothing_the_second_time(shell: Shell) -> None:
-    code, first = shell.run("lfp_pipeline.demo", "--rows", "2000")
+    code, first = shell.run("lfp_pipeline.cli.demo", "--rows", "2000")
     assert code == 0, first
     assert "2,000 rows read" in first
     assert "Rows, products and names are exactly what the generator says it made." in first
     tables = query(shell.data, PRODUCTS), query(shell.data, NAME_COUNTS)
-    code, second = shell.run("lfp_pipeline.demo", "--rows", "2000")
+    code, second = shell.run("lfp_pipeline.cli.demo", "--rows", "2000")
     assert code == 0, second
     assert "Nothing is pending" in second
     assert "exactly what the generator says" in second
@@ -265,7 +265,7 @@ def test_the_demo_shows_exact_tables_and_does_nothing_the_second_time(shell: She
 
 def test_a_sample_is_made_where_it_is_asked_for(shell: Shell) -> None:
     out = shell.data / "inbox" / "sample.csv.gz"
-    code, output = shell.run("lfp_pipeline.sample", "--rows", "2000", "--out", str(out))
+    code, output = shell.run("lfp_pipeline.cli.sample", "--rows", "2000", "--out", str(out))
     assert code == 0, output
     assert out.exists()
     assert "2,000" in output

@@ -7,14 +7,14 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from lfp_pipeline.dagster_home import main
+from lfp_pipeline.cli.dagster_home import main
 from lfp_pipeline_tests.processes import finish, start
 
 DATABASES = ("history/runs.db", "history/runs/index.db", "schedules/schedules.db")
 
 PREPARE = """
 import sys, time
-from lfp_pipeline.dagster_home import main
+from lfp_pipeline.cli.dagster_home import main
 print("ready", flush=True)
 sys.stdin.readline()
 sys.exit(main())

@@ -11,13 +11,13 @@ from pathlib import Path
 
 import pytest
 
-from lfp_pipeline import ingestion
-from lfp_pipeline.delivery_warnings import older_version
-from lfp_pipeline.landing.delivery import Delivery
-from lfp_pipeline.landing.intents import is_reverted
+from lfp_pipeline.ingest import ingest
+from lfp_pipeline.ingest.delivery_warnings import older_version
+from lfp_pipeline.model.delivery import Delivery
 from lfp_pipeline.operations.rebuild import rebuild_products
 from lfp_pipeline.operations.revert import reinstate_delivery, revert_delivery
-from lfp_pipeline.state import state_of
+from lfp_pipeline.operations.status import state_of
+from lfp_pipeline.raw_zone.desired_state import is_reverted
 from lfp_pipeline_tests.oracle import LOG
 from lfp_pipeline_tests.processes import running
 from lfp_pipeline_tests.support import Project, drop
@@ -277,7 +277,7 @@ def test_a_reversal_that_another_run_keeps_from_the_lock_is_told_and_made_up_for
 ):
     drop(hurried.inbox, "b.csv", WHOLE[: WHOLE.index("2\nSofa")], NOW - DAY)
     take(hurried, "inbox", HEADER + "s9,Chair,x\n", NOW - DAY)
-    settle = ingestion.settle
+    settle = ingest.settle
     drop(hurried.inbox, "b.csv", WHOLE, NOW)
     drop(hurried.inbox, "a.csv", HEADER + "s9,Bench,x\n", NOW)
     with ExitStack() as others, monkeypatch.context() as context:
@@ -287,7 +287,7 @@ def test_a_reversal_that_another_run_keeps_from_the_lock_is_told_and_made_up_for
             others.enter_context(running(HOLD_AS_A_WRITER, hurried.data / "products.duckdb"))
             return done
 
-        context.setattr(ingestion, "settle", then_have_another_run_begin)
+        context.setattr(ingest, "settle", then_have_another_run_begin)
         listing = hurried.engine.pending_inbox(LOG)
         found = list(hurried.engine.ingest_all(listing.ready, [], LOG))
         assert [one.account.status for one in found] == ["merged", "merged"]
@@ -314,7 +314,7 @@ def test_a_reversal_that_cannot_be_noted_is_told_and_made_up_for(
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     with monkeypatch.context() as context:
-        context.setattr(ingestion, "want_reverted", on_a_full_disk)
+        context.setattr(ingest, "want_reverted", on_a_full_disk)
         files = project.engine.pending_inbox(LOG).ready
         (done,) = project.engine.ingest_all(files, [], LOG)
     assert done.account.status == "merged"

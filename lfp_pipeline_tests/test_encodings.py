@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from lfp_pipeline import settling
 from lfp_pipeline.engine import Engine
-from lfp_pipeline.ingested import Ingested
-from lfp_pipeline.landing.delivery import Delivery, TextFormat
-from lfp_pipeline.landing.raw_zone import RawZone
-from lfp_pipeline.landing.sources import Fetched, LocalFile, OnProgress, Sink
-from lfp_pipeline.rejects_export import export_rejects
+from lfp_pipeline.ingest import batch_merge
+from lfp_pipeline.ingest.result import Ingested
+from lfp_pipeline.model.delivery import Delivery, TextFormat
+from lfp_pipeline.operations.export_rejects import export_rejects
+from lfp_pipeline.raw_zone.raw_zone import RawZone
+from lfp_pipeline.sources.base import Fetched, LocalFile, OnProgress, Sink
 from lfp_pipeline.warehouse import direct_load
 from lfp_pipeline_tests.oracle import LOG, engine_at
 
@@ -97,7 +97,7 @@ def loaded(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[bool]]:
     monkeypatch.setattr(direct_load, "LEAST_BYTES", 0)
     monkeypatch.setattr(direct_load, "is_worth_it", lambda *_: True)
     monkeypatch.setattr(direct_load, "load_directly", noting)
-    monkeypatch.setattr(settling, "size_in_bytes", lambda _: 0)
+    monkeypatch.setattr(batch_merge, "size_in_bytes", lambda _: 0)
     return done
 
 

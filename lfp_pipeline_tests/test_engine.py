@@ -12,19 +12,19 @@ from typing import Any
 import duckdb
 import pytest
 
-from lfp_pipeline import settling
 from lfp_pipeline.engine import Backlog, Engine
 from lfp_pipeline.errors import LandingError, StillWrittenError
-from lfp_pipeline.ingested import Ingested, NotLanded
-from lfp_pipeline.landing.delivery import Delivery
-from lfp_pipeline.landing.intents import prune, want_reverted
-from lfp_pipeline.landing.outcomes import read_outcome
-from lfp_pipeline.landing.sources import LocalFile
+from lfp_pipeline.ingest import batch_merge
+from lfp_pipeline.ingest.result import Ingested, NotLanded
+from lfp_pipeline.model.delivery import Delivery
+from lfp_pipeline.model.ledger_entry import Status
+from lfp_pipeline.raw_zone.desired_state import prune, want_reverted
+from lfp_pipeline.raw_zone.status_notes import read_outcome
 from lfp_pipeline.reading.plain_text import PlainText
 from lfp_pipeline.reading.reader import Reading
 from lfp_pipeline.settings import Settings
+from lfp_pipeline.sources.base import LocalFile
 from lfp_pipeline.warehouse import direct_load
-from lfp_pipeline.warehouse.account import Status
 from lfp_pipeline.warehouse.duckdb_file import Warehouse
 from lfp_pipeline_tests.oracle import LOG, File, engine_at, land, tables
 from lfp_pipeline_tests.processes import HOLD_OPEN, running
@@ -392,14 +392,14 @@ def test_if_they_fail_together_they_are_merged_one_by_one(
 ) -> None:
     for number in range(4):
         drop(engine, f"{number}.csv", GOOD, moment=number)
-    reading = settling.read_delivery
+    reading = batch_merge.read_delivery
 
     def failing(delivery: Delivery, *others: object) -> Reading:
         if delivery.partition_key == "2.csv":
             raise MemoryError
         return reading(delivery, *others)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(settling, "read_delivery", failing)
+    monkeypatch.setattr(batch_merge, "read_delivery", failing)
     merged = {"0.csv": "merged", "1.csv": "merged", "3.csv": "merged"}
     assert ingest_inbox(engine) == merged | {"2.csv": "failed"}
 
@@ -429,13 +429,13 @@ def test_a_packed_file_is_unpacked_once_also_where_it_is_refused(
     engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     unpacked: list[Path] = []
-    unpacking = settling.plain_texts
+    unpacking = batch_merge.plain_texts
 
     def noting(delivery: Delivery, folder: Path, settings: Settings) -> list[PlainText]:
         unpacked.append(delivery.path)
         return unpacking(delivery, folder, settings)
 
-    monkeypatch.setattr(settling, "plain_texts", noting)
+    monkeypatch.setattr(batch_merge, "plain_texts", noting)
     monkeypatch.setattr(direct_load, "LEAST_BYTES", 0)
     monkeypatch.setattr(direct_load, "is_worth_it", lambda *_: True)
     for name, content in {"a.gz": GOOD, "b.gz": NO_PRODUCTS, "c.gz": WITH_REJECTS}.items():

@@ -4,13 +4,13 @@ from pathlib import Path
 
 import pytest
 
-from lfp_pipeline.holds import abandoned, held, left_behind, living
+from lfp_pipeline.common.process_marks import abandoned, held, left_behind, living
 from lfp_pipeline_tests.processes import running
 
 HOLD = """
 import sys
 from pathlib import Path
-from lfp_pipeline.holds import held
+from lfp_pipeline.common.process_marks import held
 with held(Path(sys.argv[1])):
     print("held", flush=True)
     sys.stdin.read()

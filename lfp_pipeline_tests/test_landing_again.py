@@ -11,19 +11,19 @@ import duckdb
 import pytest
 
 from lfp_pipeline.errors import OperationRefusedError
-from lfp_pipeline.landing import intact
-from lfp_pipeline.landing.delivery import Delivery, TextFormat
-from lfp_pipeline.landing.inbox_source import InboxSource
-from lfp_pipeline.landing.intents import is_pruned
-from lfp_pipeline.landing.outcomes import note_outcome
+from lfp_pipeline.model.delivery import Delivery, TextFormat
 from lfp_pipeline.operations.export import export_tables
 from lfp_pipeline.operations.prune import prune_raw
 from lfp_pipeline.operations.purge import Selection, purge_products
 from lfp_pipeline.operations.rebuild import rebuild_products
 from lfp_pipeline.operations.revert import reinstate_delivery, revert_delivery
+from lfp_pipeline.operations.status import state_of
+from lfp_pipeline.operations.status_text import as_text
 from lfp_pipeline.operations.verify import verify
-from lfp_pipeline.state import state_of
-from lfp_pipeline.status import as_text
+from lfp_pipeline.raw_zone import integrity
+from lfp_pipeline.raw_zone.desired_state import is_pruned
+from lfp_pipeline.raw_zone.status_notes import note_outcome
+from lfp_pipeline.sources.inbox_source import InboxSource
 from lfp_pipeline_tests.oracle import LOG, File, land, tables, true_products
 from lfp_pipeline_tests.support import NO_SKU, Project, drop
 
@@ -148,7 +148,7 @@ def test_what_is_damaged_is_removed_and_then_taken_from_the_inbox(
     raw = project.engine.raw_zone.find(A.delivery_id).path
     damage(raw)
     if not is_told:  # As if nobody had touched it.
-        monkeypatch.setattr(intact, "_is_untouched", lambda raw: raw.exists())
+        monkeypatch.setattr(integrity, "_is_untouched", lambda raw: raw.exists())
     (problem,) = verify(project.engine, LOG).problems
     assert f"{raw} is not what landed" in problem
     assert "remove it, and land its file again" in problem
@@ -163,7 +163,7 @@ def test_what_is_damaged_is_mended_by_landing_its_file(
 ) -> None:
     damage(project.engine.raw_zone.find(A.delivery_id).path)
     if not is_told:
-        monkeypatch.setattr(intact, "_is_untouched", lambda raw: raw.exists())
+        monkeypatch.setattr(integrity, "_is_untouched", lambda raw: raw.exists())
     assert project.ingest("a.csv").success
     assert_it_is_back(project)
 

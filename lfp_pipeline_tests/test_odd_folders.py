@@ -8,11 +8,11 @@ from pathlib import Path
 import duckdb
 import pytest
 
+from lfp_pipeline.cli.sample import sample_in, write_sample
+from lfp_pipeline.operations.export_rejects import export_rejects
 from lfp_pipeline.operations.purge import Selection, purge_products
-from lfp_pipeline.rejects_export import export_rejects
-from lfp_pipeline.sample import sample_in, write_sample
-from lfp_pipeline.state import state_of
-from lfp_pipeline.status import as_text
+from lfp_pipeline.operations.status import state_of
+from lfp_pipeline.operations.status_text import as_text
 from lfp_pipeline.warehouse import direct_load
 from lfp_pipeline_tests.oracle import LOG
 from lfp_pipeline_tests.support import HEADER, drop

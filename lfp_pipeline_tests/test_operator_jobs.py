@@ -5,11 +5,11 @@ from contextlib import ExitStack
 import duckdb
 import pytest
 
-from lfp_pipeline import operator_jobs
+from lfp_pipeline.defs import operator_jobs
 from lfp_pipeline.errors import WarehouseBusyError
 from lfp_pipeline.operations.purge import purge_products
 from lfp_pipeline.operations.report import Report
-from lfp_pipeline.warehouse import operations
+from lfp_pipeline.warehouse import operation_log
 from lfp_pipeline_tests.oracle import LOG, File, assert_laws_hold, tables, true_products
 from lfp_pipeline_tests.processes import running
 from lfp_pipeline_tests.support import Project, query
@@ -189,7 +189,7 @@ def test_what_cannot_be_noted_is_done_all_the_same(
 
     raw = stocked.engine.raw_zone.find(A.delivery_id).path
     raw.unlink()
-    monkeypatch.setattr(operations, "record_operation", occupied)
+    monkeypatch.setattr(operation_log, "record_operation", occupied)
     run = stocked.run(job)
     if job == "verify":  # It tells what it has found.
         assert f"{raw} is gone" in stocked.error(run)

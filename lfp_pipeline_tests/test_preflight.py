@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from lfp_pipeline.preflight import main
+from lfp_pipeline.cli.check import main
 
 
 @pytest.fixture(autouse=True)

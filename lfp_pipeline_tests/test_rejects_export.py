@@ -11,9 +11,14 @@ import pytest
 
 from lfp_pipeline.engine import Engine
 from lfp_pipeline.errors import LfpError, WarehouseBusyError
-from lfp_pipeline.landing.delivery import Delivery
-from lfp_pipeline.landing.sources import LocalFile
-from lfp_pipeline.rejects_export import OTHER_COLUMNS, PRODUCT_COLUMNS, export_rejects, main
+from lfp_pipeline.model.delivery import Delivery
+from lfp_pipeline.operations.export_rejects import (
+    OTHER_COLUMNS,
+    PRODUCT_COLUMNS,
+    export_rejects,
+    main,
+)
+from lfp_pipeline.sources.base import LocalFile
 from lfp_pipeline_tests.oracle import LOG, engine_at
 from lfp_pipeline_tests.processes import running
 

@@ -7,8 +7,8 @@ import dagster as dg
 import duckdb
 import pytest
 
+from lfp_pipeline.dagster_support.resources import ProductsDatabase
 from lfp_pipeline.errors import WarehouseBusyError
-from lfp_pipeline.resources import ProductsDatabase
 
 Connection = duckdb.DuckDBPyConnection
 

@@ -10,8 +10,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from lfp_pipeline import sample
-from lfp_pipeline.sample import Truth, main, write_sample
+from lfp_pipeline.cli import sample
+from lfp_pipeline.cli.sample import Truth, main, write_sample
 
 
 def read(path: Path) -> pd.DataFrame:

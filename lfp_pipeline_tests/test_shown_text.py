@@ -6,11 +6,11 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
+from lfp_pipeline.common.text import visible
 from lfp_pipeline.engine import Engine
-from lfp_pipeline.progress import visible
+from lfp_pipeline.operations.status import state_of
+from lfp_pipeline.operations.status_text import as_text
 from lfp_pipeline.settings import load_settings
-from lfp_pipeline.state import state_of
-from lfp_pipeline.status import as_text
 from lfp_pipeline_tests.landing.http_server import serving
 from lfp_pipeline_tests.sensors.test_failures import webhook
 from lfp_pipeline_tests.support import Project, drop
@@ -84,7 +84,7 @@ def test_the_terminal_gets_no_control_characters(shell: Shell) -> None:
     assert "has no column sku" in output
     told = [
         output,
-        *(shell.run(*command)[1] for command in ([*job("status")], ["lfp_pipeline.status"])),
+        *(shell.run(*command)[1] for command in ([*job("status")], ["lfp_pipeline.cli.status"])),
     ]
     assert not [one for one in INVISIBLE for text in told if one in text]
 

@@ -10,13 +10,13 @@ from pathlib import Path
 import duckdb
 import pytest
 
-from lfp_pipeline.landing.inbox import list_inbox
-from lfp_pipeline.landing.sources import LocalFile
 from lfp_pipeline.operations.prune import prune_raw
 from lfp_pipeline.operations.rebuild import rebuild_products
+from lfp_pipeline.operations.status import State, state_of
+from lfp_pipeline.operations.status_text import as_text
 from lfp_pipeline.reading.reader import SkippedLines
-from lfp_pipeline.state import State, state_of
-from lfp_pipeline.status import as_text
+from lfp_pipeline.sources.base import LocalFile
+from lfp_pipeline.sources.inbox import list_inbox
 from lfp_pipeline_tests.oracle import LOG, File, read_with
 from lfp_pipeline_tests.processes import HOLD_OPEN, running
 from lfp_pipeline_tests.sensors.test_file_drop import HOLD
@@ -439,11 +439,11 @@ def test_feeds_with_errors_are_told(
 def test_the_command_prints_it(shell: Shell) -> None:
     shell.drop(A)
     shell.run(*job("ingest_inbox"))
-    code, output = shell.run("lfp_pipeline.status")
+    code, output = shell.run("lfp_pipeline.cli.status")
     assert code == 0
     assert section(output, "Last deliveries")
     assert output.startswith(f"{shell.data}, ")
-    code, output = shell.run("lfp_pipeline.status", publish_share=2)
+    code, output = shell.run("lfp_pipeline.cli.status", publish_share=2)
     assert code == 1
     assert output.startswith("Wrong settings:\n  LFP_PUBLISH_SHARE")
 
@@ -466,6 +466,6 @@ def test_what_was_refused_and_pruned_is_to_be_mended_or_reverted(project: Projec
 
 
 def test_without_a_data_folder_there_is_nothing_to_tell(shell: Shell) -> None:
-    code, output = shell.run("lfp_pipeline.status", data_dir=shell.data / "none" / "yet")
+    code, output = shell.run("lfp_pipeline.cli.status", data_dir=shell.data / "none" / "yet")
     assert code == 0, output
     assert "There are none yet" in output

@@ -4,7 +4,7 @@ import encodings.aliases
 
 import pytest
 
-from lfp_pipeline.text_codecs import codec_name, encoding_label
+from lfp_pipeline.common.text_codecs import codec_name, encoding_label
 
 
 @pytest.mark.parametrize(

@@ -14,13 +14,14 @@ from pathlib import Path
 
 import duckdb
 
+from lfp_pipeline.common.atomic_files import leftovers, publish, temporary_beside
+from lfp_pipeline.common.clock import utc_now
+from lfp_pipeline.common.progress import heartbeat
+from lfp_pipeline.common.text import counted, megabytes
 from lfp_pipeline.engine import Engine
 from lfp_pipeline.errors import OperationRefusedError
-from lfp_pipeline.landing.durable import leftovers, publish, temporary_beside
-from lfp_pipeline.landing.sources import utc_now
 from lfp_pipeline.operations.report import Report
-from lfp_pipeline.progress import counted, heartbeat, megabytes
-from lfp_pipeline.warehouse.operations import note_operation
+from lfp_pipeline.warehouse.operation_log import note_operation
 from lfp_pipeline.warehouse.writer_lock import WriterLock
 
 # By table: what is written, and its texts. These are quoted, so that blanks at their ends and empty

@@ -8,18 +8,18 @@ import logging
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
 
+from lfp_pipeline.common.clock import utc_now
+from lfp_pipeline.common.text import counted, megabytes, some_of
 from lfp_pipeline.engine import Engine
 from lfp_pipeline.errors import OperationRefusedError
-from lfp_pipeline.landing.delivery import Delivery, Kind
-from lfp_pipeline.landing.intents import is_pruned, is_reverted, prune
-from lfp_pipeline.landing.sources import utc_now
+from lfp_pipeline.ingest.batch_merge import is_settled
+from lfp_pipeline.model.delivery import Delivery, Kind
+from lfp_pipeline.model.ledger_entry import Status
 from lfp_pipeline.operations.report import Report
-from lfp_pipeline.progress import counted, megabytes, some_of
-from lfp_pipeline.settling import is_settled
-from lfp_pipeline.warehouse.account import Status
-from lfp_pipeline.warehouse.laws import needed_deliveries
+from lfp_pipeline.raw_zone.desired_state import is_pruned, is_reverted, prune
+from lfp_pipeline.warehouse.invariants import needed_deliveries
 from lfp_pipeline.warehouse.ledger import statuses
-from lfp_pipeline.warehouse.operations import record_operation
+from lfp_pipeline.warehouse.operation_log import record_operation
 
 _SHOWN = 20
 

@@ -14,15 +14,16 @@ from typing import Any
 
 import duckdb
 
+from lfp_pipeline.common.clock import utc_now
+from lfp_pipeline.common.process_marks import own_folder
+from lfp_pipeline.common.text import counted, some_of
 from lfp_pipeline.engine import Engine
 from lfp_pipeline.errors import LfpError, OperationRefusedError
-from lfp_pipeline.holds import own_folder
-from lfp_pipeline.landing.delivery import Kind
-from lfp_pipeline.landing.partition_key import PURGES, key_hint
-from lfp_pipeline.landing.sources import Fetched, LocalFile, OnProgress, Sink, utc_now
+from lfp_pipeline.model.delivery import Kind
+from lfp_pipeline.model.ledger_entry import Status
+from lfp_pipeline.model.partition_key import PURGES, key_hint
 from lfp_pipeline.operations.report import Report
-from lfp_pipeline.progress import counted, some_of
-from lfp_pipeline.warehouse.account import Status
+from lfp_pipeline.sources.base import Fetched, LocalFile, OnProgress, Sink
 
 _SHOWN_SKUS = 10
 

@@ -16,25 +16,21 @@ from pathlib import Path
 
 import duckdb
 
+from lfp_pipeline.common.clock import utc_now
+from lfp_pipeline.common.text import counted, megabytes, some_of
 from lfp_pipeline.engine import Engine
-from lfp_pipeline.errors import LfpError, OperationRefusedError, WarehouseBrokenError
-from lfp_pipeline.ingested import Ingested
-from lfp_pipeline.ingestion import conclude
-from lfp_pipeline.landing.delivery import stamp
-from lfp_pipeline.landing.intents import is_reverted, was_needed
-from lfp_pipeline.landing.outcomes import read_outcome
-from lfp_pipeline.landing.partition_key import is_purge
-from lfp_pipeline.landing.sources import utc_now
-from lfp_pipeline.operations.draft import deliveries_in_reach, drafted, follow, rereadings
+from lfp_pipeline.errors import LfpError, OperationRefusedError, WarehouseBrokenError, hint_for
+from lfp_pipeline.ingest.ingest import conclude
+from lfp_pipeline.ingest.result import Ingested
+from lfp_pipeline.model.delivery import stamp
+from lfp_pipeline.model.ledger_entry import Account, Status
+from lfp_pipeline.model.partition_key import is_purge
 from lfp_pipeline.operations.report import Report
-from lfp_pipeline.progress import counted, megabytes, some_of
-from lfp_pipeline.reading.fingerprint import Rereading
-from lfp_pipeline.remedies import remedy
-from lfp_pipeline.warehouse.account import Account, Status
-from lfp_pipeline.warehouse.laws import needed_deliveries
-from lfp_pipeline.warehouse.ledger import all_accounts, forget, statuses
-from lfp_pipeline.warehouse.operations import record_operation
-from lfp_pipeline.warehouse.replacement import (
+from lfp_pipeline.operations.shadow_build import deliveries_in_reach, drafted, follow, rereadings
+from lfp_pipeline.raw_zone.desired_state import is_reverted, was_needed
+from lfp_pipeline.raw_zone.status_notes import read_outcome
+from lfp_pipeline.reading.options import Rereading
+from lfp_pipeline.warehouse.database_swap import (
     Contents,
     contents,
     inherit_records,
@@ -43,6 +39,9 @@ from lfp_pipeline.warehouse.replacement import (
     read_records,
     take_the_place_of,
 )
+from lfp_pipeline.warehouse.invariants import needed_deliveries
+from lfp_pipeline.warehouse.ledger import all_accounts, forget, statuses
+from lfp_pipeline.warehouse.operation_log import record_operation
 from lfp_pipeline.warehouse.schema import database_id
 
 _SHOWN = 10
@@ -176,7 +175,7 @@ def _though_unreadable(log: logging.Logger | None = None) -> Iterator[None]:
     try:
         yield
     except (WarehouseBrokenError, duckdb.Error) as error:
-        if remedy(error):  # Not the database is at fault.
+        if hint_for(error):  # Not the database is at fault.
             raise
         if log is not None:
             first_line, _, _ = str(error.__cause__ or error).partition("\n")

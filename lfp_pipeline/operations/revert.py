@@ -5,21 +5,26 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 
+from lfp_pipeline.common.text import counted, some_of
 from lfp_pipeline.engine import Engine
 from lfp_pipeline.errors import DeliveryRefusedError, LfpError, OperationRefusedError
-from lfp_pipeline.ingested import Ingested
-from lfp_pipeline.landing.delivery import Delivery, Kind
-from lfp_pipeline.landing.intact import check_intact
-from lfp_pipeline.landing.intents import is_pruned, is_reverted, want_reinstated, want_reverted
-from lfp_pipeline.landing.outcomes import forget_outcome
+from lfp_pipeline.ingest.result import Ingested
+from lfp_pipeline.ingest.reversal_check import Foreseen, checked_reversal
+from lfp_pipeline.ingest.revert import read_acceptably, told_as_then
+from lfp_pipeline.model.delivery import Delivery, Kind
+from lfp_pipeline.model.ledger_entry import Status
 from lfp_pipeline.operations.report import Report
-from lfp_pipeline.progress import counted, some_of
-from lfp_pipeline.reading.fingerprint import Conditions, Rereading, reread
+from lfp_pipeline.raw_zone.desired_state import (
+    is_pruned,
+    is_reverted,
+    want_reinstated,
+    want_reverted,
+)
+from lfp_pipeline.raw_zone.integrity import check_intact
+from lfp_pipeline.raw_zone.status_notes import forget_outcome
+from lfp_pipeline.reading.options import Conditions, Rereading, reread
 from lfp_pipeline.reading.workspace import Workspace, WorkspaceLimits, workspace_of
-from lfp_pipeline.reversal_check import Foreseen, checked_reversal
-from lfp_pipeline.reverting import read_acceptably, told_as_then
 from lfp_pipeline.settings import Settings
-from lfp_pipeline.warehouse.account import Status
 from lfp_pipeline.warehouse.ledger import account_of, forget_conditions
 
 

@@ -11,24 +11,25 @@ from dataclasses import dataclass
 
 import duckdb
 
+from lfp_pipeline.common.clock import utc_now
+from lfp_pipeline.common.progress import TransferProgress
+from lfp_pipeline.common.text import counted, megabytes, some_of
 from lfp_pipeline.engine import Engine
 from lfp_pipeline.errors import RawFileError
-from lfp_pipeline.landing.delivery import Delivery, Kind
-from lfp_pipeline.landing.intact import check_intact
-from lfp_pipeline.landing.intents import is_pruned, is_reverted
-from lfp_pipeline.landing.outcomes import last_noted, read_outcome
-from lfp_pipeline.landing.partition_key import is_purge
-from lfp_pipeline.landing.sources import utc_now
-from lfp_pipeline.operations.draft import drafted, follow, is_in_reach, rereadings
+from lfp_pipeline.ingest.batch_merge import is_settled
+from lfp_pipeline.model.delivery import Delivery, Kind
+from lfp_pipeline.model.ledger_entry import Account, Status
+from lfp_pipeline.model.partition_key import is_purge
 from lfp_pipeline.operations.report import Report
-from lfp_pipeline.progress import TransferProgress, counted, megabytes, some_of
-from lfp_pipeline.reading.fingerprint import Rereading
-from lfp_pipeline.settling import is_settled
-from lfp_pipeline.warehouse.account import Account, Status
-from lfp_pipeline.warehouse.laws import breaches, needed_deliveries
+from lfp_pipeline.operations.shadow_build import drafted, follow, is_in_reach, rereadings
+from lfp_pipeline.raw_zone.desired_state import is_pruned, is_reverted
+from lfp_pipeline.raw_zone.integrity import check_intact
+from lfp_pipeline.raw_zone.status_notes import last_noted, read_outcome
+from lfp_pipeline.reading.options import Rereading
+from lfp_pipeline.warehouse.database_swap import contents, differences
+from lfp_pipeline.warehouse.invariants import breaches, needed_deliveries
 from lfp_pipeline.warehouse.ledger import all_accounts, statuses
-from lfp_pipeline.warehouse.operations import note_operation
-from lfp_pipeline.warehouse.replacement import contents, differences
+from lfp_pipeline.warehouse.operation_log import note_operation
 from lfp_pipeline.warehouse.schema import VERSION, schema_version
 
 _KINDS = "SELECT delivery_id, kind FROM warehouse.deliveries"

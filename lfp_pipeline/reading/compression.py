@@ -11,8 +11,8 @@ from typing import BinaryIO, Protocol, cast
 
 from isal import igzip_lib
 
-from lfp_pipeline.landing.sources import CHUNK_BYTES
-from lfp_pipeline.progress import counted
+from lfp_pipeline.common.text import counted
+from lfp_pipeline.sources.base import CHUNK_BYTES
 
 if sys.version_info >= (3, 14):
     from compression import zstd

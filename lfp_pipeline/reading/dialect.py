@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 from functools import partial
 from itertools import islice
 
+from lfp_pipeline.common.text import printable
 from lfp_pipeline.errors import DeliveryRefusedError, NoHeaderError
-from lfp_pipeline.progress import printable
 from lfp_pipeline.reading.columns import WANTED, Aliases, ColumnMap, map_columns, matches
 from lfp_pipeline.reading.file_formats import format_of
 from lfp_pipeline.reading.header_refusal import header_below, no_header, other_delimiter_in

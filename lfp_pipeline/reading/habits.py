@@ -12,7 +12,7 @@ from mmap import ACCESS_READ, mmap
 from os import SEEK_END
 from pathlib import Path
 
-from lfp_pipeline.progress import counted
+from lfp_pipeline.common.text import counted
 from lfp_pipeline.reading.columns import ColumnMap
 from lfp_pipeline.reading.dialect import Dialect
 from lfp_pipeline.reading.records import Buffer, Look, RecordForm, RecordGrammar, line_end

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 
-from lfp_pipeline.progress import counted, printable
+from lfp_pipeline.common.text import counted, printable
 from lfp_pipeline.reading.columns import WANTED, Aliases, matches
 
 _SHOWN_CHARACTERS = 200

@@ -8,9 +8,9 @@ from collections.abc import Iterator
 from mmap import ACCESS_READ, mmap
 from pathlib import Path
 
+from lfp_pipeline.common.text_codecs import codec_name, encoding_label
 from lfp_pipeline.reading.encoding import beyond_ascii, invalid_utf8_offsets
 from lfp_pipeline.reading.plain_text import PlainText
-from lfp_pipeline.text_codecs import codec_name, encoding_label
 
 _SETTING = "LFP_FALLBACK_ENCODING"
 

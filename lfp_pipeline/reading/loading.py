@@ -16,11 +16,11 @@ from lfp_pipeline.errors import DeliveryRefusedError
 from lfp_pipeline.reading.dialect import HEAD_BYTES, Dialect, detect_dialect, header_search
 from lfp_pipeline.reading.file_formats import format_of
 from lfp_pipeline.reading.habits import form_by_habits, form_of_file
-from lfp_pipeline.reading.mending import MendedCopy, mend
 from lfp_pipeline.reading.plain_text import PlainText, in_its_encoding
 from lfp_pipeline.reading.quoting import Quoting, quoting_checked
 from lfp_pipeline.reading.records import LINE_END, RecordForm, RecordGrammar
 from lfp_pipeline.reading.reject_limit import Elsewhere, RejectLimit
+from lfp_pipeline.reading.repair import MendedCopy, mend
 from lfp_pipeline.reading.rules import RowRules, rules_of
 from lfp_pipeline.reading.scan import UNREADABLE, scan_of
 from lfp_pipeline.settings import Settings

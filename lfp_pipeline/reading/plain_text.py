@@ -8,7 +8,7 @@ from itertools import chain
 from pathlib import Path
 
 from lfp_pipeline.errors import DeliveryRefusedError
-from lfp_pipeline.landing.delivery import Delivery, TextFormat
+from lfp_pipeline.model.delivery import Delivery, TextFormat
 from lfp_pipeline.reading.compression import read_head
 from lfp_pipeline.reading.dialect import HEAD_BYTES, detect_dialect, header_search
 from lfp_pipeline.reading.encoding import beyond_ascii, extends_ascii, is_utf8, to_utf8

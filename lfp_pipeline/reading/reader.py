@@ -18,12 +18,13 @@ from tempfile import TemporaryDirectory
 
 import duckdb
 
+from lfp_pipeline.common.progress import heartbeat
+from lfp_pipeline.common.text import megabytes, printable, some_of
 from lfp_pipeline.errors import DeliveryRefusedError, TooManyRejectsError
-from lfp_pipeline.landing.delivery import Delivery
-from lfp_pipeline.progress import heartbeat, megabytes, printable, some_of
+from lfp_pipeline.model.delivery import Delivery
 from lfp_pipeline.reading.habits import NO_LAST_LINE_END, form_notes
 from lfp_pipeline.reading.loading import header_of, load_rows
-from lfp_pipeline.reading.members import gathering, naming
+from lfp_pipeline.reading.multi_file import gathering, naming
 from lfp_pipeline.reading.plain_text import PlainText
 from lfp_pipeline.reading.reject_limit import Elsewhere
 from lfp_pipeline.reading.reject_reasons import CUT_SHORT, CommonestReason

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from lfp_pipeline.progress import printable
+from lfp_pipeline.common.text import printable
 
 INVALID_ENCODING = "invalid encoding"
 

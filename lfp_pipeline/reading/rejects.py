@@ -10,8 +10,8 @@ import duckdb
 
 from lfp_pipeline.errors import DeliveryRefusedError
 from lfp_pipeline.reading.loading import LoadedFile
-from lfp_pipeline.reading.mending import BLANK_ROW, REPEATED_HEADER
 from lfp_pipeline.reading.records import RecordGrammar
+from lfp_pipeline.reading.repair import BLANK_ROW, REPEATED_HEADER
 
 RAW_BYTES_KEPT = 1 << 16
 """Of one rejected record. The rest is found by its place in the file."""

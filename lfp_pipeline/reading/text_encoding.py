@@ -2,9 +2,9 @@
 
 from dataclasses import dataclass
 
-from lfp_pipeline.landing.delivery import TextFormat
+from lfp_pipeline.common.text_codecs import encoding_label
+from lfp_pipeline.model.delivery import TextFormat
 from lfp_pipeline.reading.encoding import detect_encoding, extends_ascii, with_byte_order
-from lfp_pipeline.text_codecs import encoding_label
 
 _UTF_8 = "utf-8"
 

@@ -9,11 +9,11 @@ from typing import BinaryIO
 from zipfile import ZipInfo
 
 from lfp_pipeline.errors import DeliveryRefusedError
-from lfp_pipeline.landing.sources import CHUNK_BYTES
 from lfp_pipeline.reading import archives, compression, zip_archive
 from lfp_pipeline.reading.dialect import HEAD_BYTES
 from lfp_pipeline.reading.file_formats import zip_format_of
 from lfp_pipeline.reading.zip_members import choose_members, names_of
+from lfp_pipeline.sources.base import CHUNK_BYTES
 
 MOST_TIMES = 1_000
 """So many times its size a packed file may unpack to, once it is more than `FREE_BYTES`.

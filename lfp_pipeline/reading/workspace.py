@@ -9,8 +9,8 @@ from typing import Self
 
 import duckdb
 
-from lfp_pipeline.checkpoints import checkpoint_seldom
-from lfp_pipeline.holds import own_folder
+from lfp_pipeline.common.duckdb_tools import checkpoint_seldom
+from lfp_pipeline.common.process_marks import own_folder
 from lfp_pipeline.settings import Settings, divided_size
 
 

@@ -4,8 +4,8 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from zipfile import ZipInfo
 
+from lfp_pipeline.common.text import some_of
 from lfp_pipeline.errors import DeliveryRefusedError
-from lfp_pipeline.progress import some_of
 from lfp_pipeline.reading.zip_archive import check_packing, path_of, told
 
 _CSV_SUFFIXES = {".csv", ".tsv", ".tab"}

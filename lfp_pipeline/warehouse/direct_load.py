@@ -15,10 +15,10 @@ from contextlib import suppress
 
 import duckdb
 
-from lfp_pipeline.landing.delivery import Delivery
+from lfp_pipeline.model.delivery import Delivery
 from lfp_pipeline.reading.habits import form_notes
 from lfp_pipeline.reading.loading import dialect_of, empty_lines_beside, is_plain
-from lfp_pipeline.reading.members import naming
+from lfp_pipeline.reading.multi_file import naming
 from lfp_pipeline.reading.plain_text import PlainText
 from lfp_pipeline.reading.quoting import quoting_checked
 from lfp_pipeline.reading.reader import Reading, SkippedLines, TextRead, choose_winners

@@ -11,14 +11,14 @@ from typing import Any
 
 import duckdb
 
-from lfp_pipeline.checkpoints import checkpoint_if_due, checkpoint_seldom
+from lfp_pipeline.common.duckdb_tools import attach, checkpoint_if_due, checkpoint_seldom
 from lfp_pipeline.errors import (
     WarehouseBrokenError,
     WarehouseBusyError,
     WarehouseInconsistentError,
+    hint_for,
+    user_message,
 )
-from lfp_pipeline.remedies import remedy, told
-from lfp_pipeline.warehouse.attachment import attach
 from lfp_pipeline.warehouse.id_file import forget_id, read_id, write_id
 from lfp_pipeline.warehouse.ledger import times_recorded
 from lfp_pipeline.warehouse.schema import database_id, migrate, renew_database_id
@@ -186,7 +186,7 @@ class Warehouse:
         try:
             write_id(self._id_path, database_id(connection), times_recorded(connection))
         except (OSError, duckdb.Error) as error:  # After a failed checkpoint, DuckDB answers none.
-            log.warning("%s could not be written: %s", self._id_path, told(error))
+            log.warning("%s could not be written: %s", self._id_path, user_message(error))
 
     @contextmanager
     def _damage_told(self) -> Iterator[None]:
@@ -205,15 +205,15 @@ class Warehouse:
     def _is_damage(self, error: duckdb.Error) -> bool:
         """Whether the database file is at fault, and not a full disk, or another file."""
         text = str(error)
-        if remedy(error) or _CORRUPT in text:
-            return not remedy(error)
+        if hint_for(error) or _CORRUPT in text:
+            return not hint_for(error)
         return self.path.name in text and any(sign in text for sign in _UNREADABLE)
 
     def _attach(
         self, connection: duckdb.DuckDBPyConnection, log: logging.Logger, *, to_read: bool = False
     ) -> None:
         started = time.monotonic()
-        told = False
+        user_message = False
         while True:
             try:
                 attach(connection, self.path, "warehouse", to_read=to_read)
@@ -236,9 +236,9 @@ class Warehouse:
                         "run this again; to read, open the published copy."
                     )
                     raise WarehouseBusyError(msg) from None
-                if not told:
+                if not user_message:
                     log.warning("%s is open in %s; waiting for it", self.path.name, holder)
-                    told = True
+                    user_message = True
                 time.sleep(_RETRY_SECONDS)
             else:
                 return
@@ -269,5 +269,5 @@ def _holder(message: str) -> str | None:
         return f"this process itself (PID {os.getpid()})"
     if _LOCK_CONFLICT not in message:
         return None
-    _, _, told = message.partition("held in ")
-    return told.partition(". ")[0].strip() or "unknown"
+    _, _, user_message = message.partition("held in ")
+    return user_message.partition(". ")[0].strip() or "unknown"

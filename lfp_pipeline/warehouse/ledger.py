@@ -6,8 +6,8 @@ from typing import Any
 
 import duckdb
 
-from lfp_pipeline.landing.delivery import Delivery
-from lfp_pipeline.warehouse.account import STATUSES, Account, Status
+from lfp_pipeline.model.delivery import Delivery
+from lfp_pipeline.model.ledger_entry import STATUSES, Account, Status
 
 _FORGET = """
 DELETE FROM warehouse.deliveries

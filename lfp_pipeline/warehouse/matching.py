@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 import duckdb
 
 from lfp_pipeline.errors import WarehouseInconsistentError
-from lfp_pipeline.landing.delivery import Delivery
+from lfp_pipeline.model.delivery import Delivery
 
 STRETCH_ROWS = 1_000_000
 """So many products are compared at a time: their texts fit into memory, whatever its limit."""

@@ -11,19 +11,19 @@ from dataclasses import dataclass
 
 import duckdb
 
+from lfp_pipeline.common.clock import utc_now
+from lfp_pipeline.common.duckdb_tools import transaction
+from lfp_pipeline.common.text import printable
 from lfp_pipeline.errors import WarehouseInconsistentError
-from lfp_pipeline.landing.delivery import Delivery
-from lfp_pipeline.landing.sources import utc_now
-from lfp_pipeline.progress import printable
-from lfp_pipeline.reading.fingerprint import Conditions
+from lfp_pipeline.model.delivery import Delivery
+from lfp_pipeline.model.ledger_entry import Account, Status, unmerged_account
+from lfp_pipeline.reading.options import Conditions
 from lfp_pipeline.reading.reader import Reading
-from lfp_pipeline.warehouse.account import Account, Status, unmerged_account
-from lfp_pipeline.warehouse.counts import apply_changed_names, find_changed_names
 from lfp_pipeline.warehouse.direct_load import adopt
-from lfp_pipeline.warehouse.laws import product_count
+from lfp_pipeline.warehouse.invariants import product_count
 from lfp_pipeline.warehouse.ledger import account_of, accounts, forget_rejects, record
 from lfp_pipeline.warehouse.matching import Fates, match
-from lfp_pipeline.warehouse.transaction import transaction
+from lfp_pipeline.warehouse.name_counts import apply_changed_names, find_changed_names
 
 _LEAVE_OUT = [
     "DELETE FROM arrivals WHERE delivery_number IN (SELECT unnest($numbers::USMALLINT[]))",

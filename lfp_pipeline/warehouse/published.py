@@ -20,12 +20,11 @@ from typing import BinaryIO
 
 import duckdb
 
-from lfp_pipeline.checkpoints import logs_of
+from lfp_pipeline.common.atomic_files import leftovers, publish, temporary_beside
+from lfp_pipeline.common.duckdb_tools import attached_to_read, logs_of
+from lfp_pipeline.common.text import counted
 from lfp_pipeline.errors import WarehouseBehindError
-from lfp_pipeline.landing.durable import leftovers, publish, temporary_beside
-from lfp_pipeline.landing.raw_zone import RawZone
-from lfp_pipeline.progress import counted
-from lfp_pipeline.warehouse.attachment import attached_to_read
+from lfp_pipeline.raw_zone.raw_zone import RawZone
 from lfp_pipeline.warehouse.duckdb_file import Warehouse
 from lfp_pipeline.warehouse.ledger import statuses
 from lfp_pipeline.warehouse.schema import database_id

@@ -9,15 +9,14 @@ import time
 
 import duckdb
 
-from lfp_pipeline.checkpoints import checkpoint
+from lfp_pipeline.common.clock import utc_now
+from lfp_pipeline.common.duckdb_tools import checkpoint, transaction
 from lfp_pipeline.errors import WarehouseInconsistentError
-from lfp_pipeline.landing.delivery import Delivery
-from lfp_pipeline.landing.sources import utc_now
-from lfp_pipeline.reading.fingerprint import Conditions
-from lfp_pipeline.warehouse.account import Account, Status
+from lfp_pipeline.model.delivery import Delivery
+from lfp_pipeline.model.ledger_entry import Account, Status
+from lfp_pipeline.reading.options import Conditions
 from lfp_pipeline.warehouse.ledger import account_of, record
 from lfp_pipeline.warehouse.schema import INCOMING, SWAP_IN, create_products
-from lfp_pipeline.warehouse.transaction import transaction
 
 MOST_MOVED = 5_000_000
 """What is updated in place takes memory until it is committed. More is written anew."""

@@ -22,13 +22,13 @@ from datetime import datetime
 
 import duckdb
 
+from lfp_pipeline.common.duckdb_tools import transaction
 from lfp_pipeline.errors import WarehouseInconsistentError
-from lfp_pipeline.landing.delivery import Delivery, Kind
-from lfp_pipeline.warehouse.account import Account, Status, unmerged_account
-from lfp_pipeline.warehouse.counts import apply_changed_names
+from lfp_pipeline.model.delivery import Delivery, Kind
+from lfp_pipeline.model.ledger_entry import Account, Status, unmerged_account
 from lfp_pipeline.warehouse.ledger import account_of, forget_rejects, give_up, record
 from lfp_pipeline.warehouse.matching import Fates
-from lfp_pipeline.warehouse.transaction import transaction
+from lfp_pipeline.warehouse.name_counts import apply_changed_names
 
 _BEGIN = [
     """

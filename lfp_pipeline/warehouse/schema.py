@@ -6,9 +6,9 @@ memory. Uniqueness rests on the single writer, and on what every merge checks be
 
 import duckdb
 
+from lfp_pipeline.common.clock import utc_now
+from lfp_pipeline.common.duckdb_tools import transaction
 from lfp_pipeline.errors import WarehouseInconsistentError
-from lfp_pipeline.landing.sources import utc_now
-from lfp_pipeline.warehouse.transaction import transaction
 
 VERSION = 5
 

@@ -19,8 +19,8 @@ from uuid import uuid4
 
 from filelock import FileLock, Timeout
 
+from lfp_pipeline.common.process_marks import abandoned, held, living
 from lfp_pipeline.errors import WarehouseBusyError
-from lfp_pipeline.holds import abandoned, held, living
 
 _REPORT_SECONDS = 5.0
 _SHOWN_AFTER_SECONDS = 1.0

@@ -12,10 +12,10 @@ from typing import Any
 import duckdb
 import pytest
 
-from lfp_pipeline.ingested import Ingested
-from lfp_pipeline.landing.partition_key import partition_key
+from lfp_pipeline.ingest.result import Ingested
+from lfp_pipeline.model.ledger_entry import Account, Status
+from lfp_pipeline.model.partition_key import partition_key
 from lfp_pipeline.reading.rejects import RAW_BYTES_KEPT
-from lfp_pipeline.warehouse.account import Account, Status
 from lfp_pipeline_tests.corpus.archives import archives
 from lfp_pipeline_tests.corpus.cases import Case
 from lfp_pipeline_tests.corpus.csv_files import csv_files

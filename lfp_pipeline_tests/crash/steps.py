@@ -19,10 +19,10 @@ from unittest.mock import patch
 import dagster as dg
 import duckdb
 
-from lfp_pipeline import ingestion
-from lfp_pipeline.landing import intents
-from lfp_pipeline.landing.raw_zone import RawZone
+from lfp_pipeline.ingest import ingest
 from lfp_pipeline.operations import rebuild
+from lfp_pipeline.raw_zone import desired_state
+from lfp_pipeline.raw_zone.raw_zone import RawZone
 from lfp_pipeline.warehouse.writer_lock import WriterLock
 
 
@@ -120,9 +120,9 @@ class Steps:
                 (os, "fsync", Step.FSYNC),
                 (os, "replace", Step.RENAME),
                 (os, "rename", Step.RENAME),
-                (ingestion, "note_outcome", Step.OUTCOME),
-                (intents, "_note", Step.INTENT),
-                (intents, "_forget", Step.INTENT),
+                (ingest, "note_outcome", Step.OUTCOME),
+                (desired_state, "_note", Step.INTENT),
+                (desired_state, "_forget", Step.INTENT),
                 (os, "unlink", Step.UNLINK),
                 (rebuild, "take_the_place_of", Step.SWAP),
             ]:

@@ -18,14 +18,14 @@ from dagster._core.execution.api import execute_run
 from lfp_pipeline.definitions import definitions
 from lfp_pipeline.engine import Engine
 from lfp_pipeline.errors import LandingError, LfpError, OperationRefusedError
-from lfp_pipeline.ingested import Ingested
-from lfp_pipeline.landing.intents import is_pruned, is_reverted
+from lfp_pipeline.ingest.result import Ingested
+from lfp_pipeline.model.ledger_entry import Status
 from lfp_pipeline.operations.prune import prune_raw
 from lfp_pipeline.operations.purge import Selection, purge_products
 from lfp_pipeline.operations.rebuild import rebuild_products
 from lfp_pipeline.operations.revert import reinstate_delivery, revert_delivery
+from lfp_pipeline.raw_zone.desired_state import is_pruned, is_reverted
 from lfp_pipeline.settings import load_settings
-from lfp_pipeline.warehouse.account import Status
 from lfp_pipeline_tests.crash.steps import Death, Steps
 from lfp_pipeline_tests.oracle import LOG
 from lfp_pipeline_tests.support import Project
@@ -102,13 +102,13 @@ def settings_of(folder: Path, conditions: Conditions) -> dict[str, str]:
 @contextmanager
 def _under(conditions: Conditions) -> Iterator[None]:
     if conditions.checkpoints:
-        with patch("lfp_pipeline.checkpoints._LARGE_LOG_BYTES", 0):
+        with patch("lfp_pipeline.common.duckdb_tools._LARGE_LOG_BYTES", 0):
             yield
     elif conditions.loads_directly:
         with (
             patch("lfp_pipeline.warehouse.direct_load.LEAST_BYTES", 0),
             patch("lfp_pipeline.warehouse.direct_load.is_worth_it", lambda *_: True),
-            patch("lfp_pipeline.settling.size_in_bytes", lambda _: 0),
+            patch("lfp_pipeline.ingest.batch_merge.size_in_bytes", lambda _: 0),
         ):
             yield
     else:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from lfp_pipeline.landing.sources import LocalFile
+from lfp_pipeline.sources.base import LocalFile
 from lfp_pipeline_tests.faults.test_raw_file import change_a_letter
 from lfp_pipeline_tests.oracle import LOG, File, true_products
 from lfp_pipeline_tests.support import Project, query

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from lfp_pipeline.defs.sensors import inbox_sensor
 from lfp_pipeline.engine import Engine
 from lfp_pipeline.errors import WarehouseBusyError
-from lfp_pipeline.sensors import file_drop
 from lfp_pipeline.warehouse import writer_lock
 from lfp_pipeline.warehouse.duckdb_file import Warehouse
 from lfp_pipeline_tests.landing.test_raw_zone import Timeless
@@ -89,7 +89,7 @@ def test_a_file_that_met_a_busy_database_does_not_rest_until_the_clock_has_caugh
     assert not project.tick().run_requests  # It rests.
 
     right_time = time.time
-    monkeypatch.setattr(file_drop.time, "time", lambda: right_time() - 86_400)
+    monkeypatch.setattr(inbox_sensor.time, "time", lambda: right_time() - 86_400)
     (run,) = project.do(project.tick())
     assert run.success
     assert_laws_hold(project.engine, [A, newer])

@@ -13,7 +13,7 @@ import pytest
 from lfp_pipeline.engine import Engine
 from lfp_pipeline.errors import WarehouseBrokenError
 from lfp_pipeline.operations.rebuild import rebuild_products
-from lfp_pipeline.state import state_of
+from lfp_pipeline.operations.status import state_of
 from lfp_pipeline_tests.oracle import LOG, File, assert_laws_hold, engine_at, land
 from lfp_pipeline_tests.processes import finish, start
 from lfp_pipeline_tests.support import Project

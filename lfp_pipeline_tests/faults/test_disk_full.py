@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from lfp_pipeline.checkpoints import checkpoint
+from lfp_pipeline.common.duckdb_tools import checkpoint
 from lfp_pipeline.engine import Engine
 from lfp_pipeline.errors import LandingError
-from lfp_pipeline.ingested import Ingested
-from lfp_pipeline.landing.feed_memory import FeedMemory
-from lfp_pipeline.landing.sources import LocalFile
+from lfp_pipeline.ingest.result import Ingested
+from lfp_pipeline.sources.base import LocalFile
+from lfp_pipeline.sources.feed_state import FeedMemory
 from lfp_pipeline_tests.faults.disks import full, small_disk
 from lfp_pipeline_tests.oracle import LOG, File, assert_laws_hold, engine_at, land, tables
 from lfp_pipeline_tests.processes import finish, start

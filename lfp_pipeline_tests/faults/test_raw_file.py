@@ -11,13 +11,13 @@ import pytest
 
 from lfp_pipeline.engine import Engine
 from lfp_pipeline.errors import RawFileError
-from lfp_pipeline.ingestion import ingest
-from lfp_pipeline.landing.delivery import Delivery
-from lfp_pipeline.landing.intact import check_intact
-from lfp_pipeline.landing.raw_zone import RawZone
-from lfp_pipeline.landing.sources import LocalFile
+from lfp_pipeline.ingest.ingest import ingest
+from lfp_pipeline.model.delivery import Delivery
+from lfp_pipeline.model.ledger_entry import Status
+from lfp_pipeline.raw_zone.integrity import check_intact
+from lfp_pipeline.raw_zone.raw_zone import RawZone
+from lfp_pipeline.sources.base import LocalFile
 from lfp_pipeline.warehouse import direct_load
-from lfp_pipeline.warehouse.account import Status
 from lfp_pipeline_tests.landing.test_raw_zone import Timeless
 from lfp_pipeline_tests.oracle import LOG, File, assert_laws_hold, engine_at, land, tables
 from lfp_pipeline_tests.support import Project

@@ -12,7 +12,7 @@ from typing import Any
 from unittest import mock
 
 from lfp_pipeline.engine import Engine
-from lfp_pipeline.landing.partition_key import partition_key
+from lfp_pipeline.model.partition_key import partition_key
 from lfp_pipeline.settings import Settings
 from lfp_pipeline.warehouse import direct_load
 from lfp_pipeline_tests.landing.http_server import content_of, serving

@@ -17,9 +17,8 @@ import duckdb
 
 from lfp_pipeline.engine import Engine
 from lfp_pipeline.errors import DeliveryRefusedError
-from lfp_pipeline.ingestion import ingest
-from lfp_pipeline.landing.delivery import Delivery, TextFormat
-from lfp_pipeline.landing.sources import LocalFile
+from lfp_pipeline.ingest.ingest import ingest
+from lfp_pipeline.model.delivery import Delivery, TextFormat
 from lfp_pipeline.reading.dialect import Dialect
 from lfp_pipeline.reading.loading import dialect_of
 from lfp_pipeline.reading.plain_text import header_check, plain_texts
@@ -27,6 +26,7 @@ from lfp_pipeline.reading.reader import read_delivery
 from lfp_pipeline.reading.unpacking import contents, is_packed
 from lfp_pipeline.reading.workspace import WorkspaceLimits, open_workspace
 from lfp_pipeline.settings import Settings
+from lfp_pipeline.sources.base import LocalFile
 from lfp_pipeline.warehouse import direct_load
 from lfp_pipeline_tests.fuzz.cases import (
     MOST_UNPACKED_BYTES,

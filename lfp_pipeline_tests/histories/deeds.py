@@ -7,12 +7,12 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from random import Random
 
-from lfp_pipeline.checkpoints import logs_of
+from lfp_pipeline.common.clock import utc_now
+from lfp_pipeline.common.duckdb_tools import logs_of
 from lfp_pipeline.engine import Engine
 from lfp_pipeline.errors import LfpError, OperationRefusedError
-from lfp_pipeline.ingestion import Ingested, ingest
-from lfp_pipeline.landing.partition_key import PURGES
-from lfp_pipeline.landing.sources import utc_now
+from lfp_pipeline.ingest.ingest import Ingested, ingest
+from lfp_pipeline.model.partition_key import PURGES
 from lfp_pipeline.operations.prune import prune_raw
 from lfp_pipeline.operations.purge import Selection, purge_products
 from lfp_pipeline.operations.rebuild import rebuild_products

@@ -10,9 +10,9 @@ from random import Random
 from tempfile import mkdtemp
 from unittest import mock
 
-from lfp_pipeline import settling
 from lfp_pipeline.errors import LfpError
-from lfp_pipeline.warehouse import counts, direct_load, matching, merge
+from lfp_pipeline.ingest import batch_merge
+from lfp_pipeline.warehouse import direct_load, matching, merge, name_counts
 from lfp_pipeline_tests.histories.death import DeathError, dying
 from lfp_pipeline_tests.histories.deeds import Deed, drawn_deed, take_in_all
 from lfp_pipeline_tests.histories.inbox import IGNORED_BY_SETTING, clear, ignored, skipped
@@ -107,13 +107,13 @@ def _conditions(random: Random) -> Iterator[dict[str, object]]:
         def put(where: object, name: str, value: object) -> None:
             patches.enter_context(mock.patch.object(where, name, value))
 
-        put(counts, "RECOUNT_SHARE", random.choice([0.0, 0.1, 1e9]))
+        put(name_counts, "RECOUNT_SHARE", random.choice([0.0, 0.1, 1e9]))
         put(merge, "MOST_MOVED", random.choice([0, 3, 10**6]))
         put(matching, "STRETCH_ROWS", random.choice([1, 7, 10**6]))
         if random.random() < 0.5:
             put(direct_load, "LEAST_BYTES", 0)
             put(direct_load, "is_worth_it", lambda *_: True)
-            put(settling, "size_in_bytes", lambda _: 0)
+            put(batch_merge, "size_in_bytes", lambda _: 0)
         yield {"batch_files": random.choice([2, 100, 100, 100]), "threads": 1}
 
 

@@ -7,13 +7,13 @@ import pytest
 
 from lfp_pipeline.engine import Engine
 from lfp_pipeline.errors import OperationRefusedError
-from lfp_pipeline.ingestion import ingest
-from lfp_pipeline.landing.intents import is_pruned, want_reverted
+from lfp_pipeline.ingest.ingest import ingest
 from lfp_pipeline.operations.prune import prune_raw
 from lfp_pipeline.operations.purge import Selection, purge_products
 from lfp_pipeline.operations.rebuild import rebuild_products
 from lfp_pipeline.operations.revert import reinstate_delivery, revert_delivery
 from lfp_pipeline.operations.verify import verify
+from lfp_pipeline.raw_zone.desired_state import is_pruned, want_reverted
 from lfp_pipeline_tests.histories.death import DeathError, dying
 from lfp_pipeline_tests.histories.rules import Version
 from lfp_pipeline_tests.oracle import LOG, File, engine_at, land, tables, true_products

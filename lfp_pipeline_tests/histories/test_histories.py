@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from lfp_pipeline import reverting
-from lfp_pipeline.landing import raw_zone
-from lfp_pipeline.reading.fingerprint import Rereading
+from lfp_pipeline.ingest import revert
+from lfp_pipeline.raw_zone import raw_zone
+from lfp_pipeline.reading.options import Rereading
 from lfp_pipeline.warehouse import merge
 from lfp_pipeline_tests.histories import story
 from lfp_pipeline_tests.histories.deeds import ChangeSettings, Deliver, Revert
@@ -52,7 +52,7 @@ def difference_in(case: Case, parent: Path) -> DifferenceError:
 def test_a_reversal_that_finds_no_heirs_is_found_out_and_made_small(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(reverting, "is_sought", lambda *_: False)
+    monkeypatch.setattr(revert, "is_sought", lambda *_: False)
     difference = difference_in(REVERTS, tmp_path)
     smaller = shrunk(REVERTS, difference, tmp_path)
     assert "products has [], lacks" in str(smaller)
@@ -72,7 +72,7 @@ def test_a_reversal_that_reads_with_the_settings_of_now_is_found_out(
     ]
     monkeypatch.setattr(story, "DIE", 0)
     monkeypatch.setattr(story, "drawn_deed", lambda *_: deeds.pop(0))
-    monkeypatch.setattr(reverting, "reread", lambda *found: Rereading(found[-1]))
+    monkeypatch.setattr(revert, "reread", lambda *found: Rereading(found[-1]))
     difference = difference_in(Case(SEED, 0, tuple(range(4))), tmp_path)
     assert "products has [('s1', 'Ann', ''" in str(difference)
     assert not deeds

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from lfp_pipeline.ingestion import ingest
+from lfp_pipeline.ingest.ingest import ingest
 from lfp_pipeline_tests.histories.rules import Rules, Version
 from lfp_pipeline_tests.histories.truth import Looker, Truth
 from lfp_pipeline_tests.oracle import LOG, engine_at, land

@@ -9,7 +9,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from ssl import SSLContext
 from threading import Thread
 
-from lfp_pipeline.landing.fence import Fence
+from lfp_pipeline.sources.network_policy import Fence
 
 LOOPBACK = Fence(("127.0.0.1",))
 """What a download from here needs."""

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from lfp_pipeline.errors import LandingError
-from lfp_pipeline.landing.locations import source_at
-from lfp_pipeline.landing.raw_zone import RawZone
-from lfp_pipeline.landing.sources import DownloadLimits
+from lfp_pipeline.raw_zone.raw_zone import RawZone
+from lfp_pipeline.sources.base import DownloadLimits
+from lfp_pipeline.sources.locations import source_at
 from lfp_pipeline_tests.landing.http_server import LOOPBACK, content_of, cut_off, rest_of, serving
 
 LOG = logging.getLogger("test")

@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 
 from lfp_pipeline.errors import LandingError
-from lfp_pipeline.landing.content_coding import inflated
-from lfp_pipeline.landing.download import HttpFile
-from lfp_pipeline.landing.raw_zone import RawZone
-from lfp_pipeline.landing.sources import CHUNK_BYTES, DownloadLimits
+from lfp_pipeline.raw_zone.raw_zone import RawZone
+from lfp_pipeline.sources.base import CHUNK_BYTES, DownloadLimits
+from lfp_pipeline.sources.content_coding import inflated
+from lfp_pipeline.sources.http_download import HttpFile
 from lfp_pipeline_tests.landing.http_server import (
     LOOPBACK,
     Answer,

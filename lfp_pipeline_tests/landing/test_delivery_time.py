@@ -8,11 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from lfp_pipeline.landing import raw_zone
-from lfp_pipeline.landing.delivery import Delivery
-from lfp_pipeline.landing.delivery_time import Version, time_of_fetched
-from lfp_pipeline.landing.raw_zone import RawZone
-from lfp_pipeline.landing.sources import Fetched, LocalFile, OnProgress, Sink, utc_now
+from lfp_pipeline.common.clock import utc_now
+from lfp_pipeline.model.delivery import Delivery
+from lfp_pipeline.raw_zone import raw_zone
+from lfp_pipeline.raw_zone.delivery_time import Version, time_of_fetched
+from lfp_pipeline.raw_zone.raw_zone import RawZone
+from lfp_pipeline.sources.base import Fetched, LocalFile, OnProgress, Sink
 
 LOG = logging.getLogger("test")
 KEY = "products.csv"

@@ -13,11 +13,12 @@ from pathlib import Path
 
 import pytest
 
+from lfp_pipeline.common.clock import utc_now
 from lfp_pipeline.errors import LandingError
-from lfp_pipeline.landing.delivery import Delivery
-from lfp_pipeline.landing.download import HttpFile
-from lfp_pipeline.landing.raw_zone import RawZone
-from lfp_pipeline.landing.sources import DownloadLimits, public_url, utc_now
+from lfp_pipeline.model.delivery import Delivery
+from lfp_pipeline.raw_zone.raw_zone import RawZone
+from lfp_pipeline.sources.base import DownloadLimits, public_url
+from lfp_pipeline.sources.http_download import HttpFile
 from lfp_pipeline_tests.landing.http_server import (
     LOOPBACK,
     Answer,
@@ -424,10 +425,10 @@ def test_a_full_disk_is_no_reason_to_ask_again(tmp_path: Path) -> None:
 import logging, resource, signal, sys
 from pathlib import Path
 from lfp_pipeline.errors import LandingError
-from lfp_pipeline.landing.download import HttpFile
-from lfp_pipeline.landing.fence import Fence
-from lfp_pipeline.landing.sources import DownloadLimits
-from lfp_pipeline.landing.raw_zone import RawZone
+from lfp_pipeline.sources.http_download import HttpFile
+from lfp_pipeline.sources.network_policy import Fence
+from lfp_pipeline.sources.base import DownloadLimits
+from lfp_pipeline.raw_zone.raw_zone import RawZone
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
 limits = DownloadLimits(3, 60, 10**9, Fence(("127.0.0.1",)), longest_pause_seconds=0.01)

@@ -12,11 +12,11 @@ from urllib.parse import parse_qs, urlencode, urlsplit
 import pytest
 
 from lfp_pipeline.errors import LandingError
-from lfp_pipeline.landing.delivery import TextFormat
-from lfp_pipeline.landing.download import HttpFile
-from lfp_pipeline.landing.drive import DriveFile
-from lfp_pipeline.landing.locations import source_at
-from lfp_pipeline.landing.sources import DownloadLimits
+from lfp_pipeline.model.delivery import TextFormat
+from lfp_pipeline.sources.base import DownloadLimits
+from lfp_pipeline.sources.google_drive import DriveFile
+from lfp_pipeline.sources.http_download import HttpFile
+from lfp_pipeline.sources.locations import source_at
 from lfp_pipeline_tests.landing.http_server import LOOPBACK, Exchange, Server, serving
 from lfp_pipeline_tests.landing.support import Bytes
 

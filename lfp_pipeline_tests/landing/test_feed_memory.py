@@ -4,11 +4,11 @@ from pathlib import Path
 
 import pytest
 
-from lfp_pipeline.landing.feed_memory import FeedMemory, Polls
-from lfp_pipeline.landing.feeds import Feed
-from lfp_pipeline.landing.locations import source_at
-from lfp_pipeline.landing.sources import DownloadLimits
-from lfp_pipeline.landing.sources_file import NamedSource
+from lfp_pipeline.sources.base import DownloadLimits
+from lfp_pipeline.sources.feed_state import FeedMemory, Polls
+from lfp_pipeline.sources.feeds import Feed
+from lfp_pipeline.sources.locations import source_at
+from lfp_pipeline.sources.sources_file import NamedSource
 
 
 @pytest.fixture

@@ -18,9 +18,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lfp_pipeline.errors import LandingError
-from lfp_pipeline.landing.fence import Fence
-from lfp_pipeline.landing.locations import source_at
-from lfp_pipeline.landing.sources import DownloadLimits
+from lfp_pipeline.sources.base import DownloadLimits
+from lfp_pipeline.sources.locations import source_at
+from lfp_pipeline.sources.network_policy import Fence
 from lfp_pipeline_tests.landing.ftp_server import ftp_serving
 from lfp_pipeline_tests.landing.http_server import LOOPBACK, content_of, serving, status
 from lfp_pipeline_tests.landing.support import Bytes

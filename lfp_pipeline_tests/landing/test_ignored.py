@@ -2,7 +2,7 @@
 
 import pytest
 
-from lfp_pipeline.landing.ignored import IGNORED, IgnoredNames, ignored_pattern
+from lfp_pipeline.common.ignored_names import IGNORED, IgnoredNames, ignored_pattern
 from lfp_pipeline_tests.processes import PROJECT
 
 FILES = """

@@ -16,7 +16,7 @@ from threading import Event, Thread
 import pytest
 
 from lfp_pipeline.errors import LandingError
-from lfp_pipeline.landing.inbox import list_inbox
+from lfp_pipeline.sources.inbox import list_inbox
 from lfp_pipeline_tests.processes import PROJECT, finish, start
 
 
@@ -143,7 +143,7 @@ LIST_AS_NOBODY = """
 import os, sys
 from pathlib import Path
 from lfp_pipeline.errors import LandingError
-from lfp_pipeline.landing.inbox import list_inbox
+from lfp_pipeline.sources.inbox import list_inbox
 from lfp_pipeline_tests.processes import PROJECT, finish, start
 if os.getuid() == 0:  # Root may read everything.
     os.setgroups([])
@@ -201,10 +201,10 @@ LOOK_EVERYWHERE = """
 import logging, sys
 from pathlib import Path
 from lfp_pipeline.engine import Engine
-from lfp_pipeline.sensors.decision import History, Limits, decide
+from lfp_pipeline.defs.sensors.inbox_planner import History, Limits, decide
 from lfp_pipeline.settings import Settings
-from lfp_pipeline.state import state_of
-from lfp_pipeline.status import as_text
+from lfp_pipeline.operations.status import state_of
+from lfp_pipeline.operations.status_text import as_text
 logging.basicConfig(stream=sys.stdout)
 engine = Engine(Settings(data_dir=Path(sys.argv[1]), inbox_quiet_seconds=0))
 print(as_text(state_of(engine)))

@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 
 from lfp_pipeline.errors import LandingError, StillWrittenError
-from lfp_pipeline.landing.inbox import list_inbox
-from lfp_pipeline.landing.inbox_source import InboxSource
-from lfp_pipeline.landing.raw_zone import RawZone
-from lfp_pipeline.landing.sources import Fetched, OnProgress, Sink
+from lfp_pipeline.raw_zone.raw_zone import RawZone
+from lfp_pipeline.sources.base import Fetched, OnProgress, Sink
+from lfp_pipeline.sources.inbox import list_inbox
+from lfp_pipeline.sources.inbox_source import InboxSource
 from lfp_pipeline_tests.landing.support import Bytes
 from lfp_pipeline_tests.processes import HOLD_A_WRITE_LEASE, HOLD_OPEN, running
 

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from lfp_pipeline.errors import LandingError, StillWrittenError
-from lfp_pipeline.landing.download import HttpFile
-from lfp_pipeline.landing.locations import source_at
-from lfp_pipeline.landing.object_store import StoredObject
-from lfp_pipeline.landing.sources import DownloadLimits, LocalFile
+from lfp_pipeline.sources.base import DownloadLimits, LocalFile
+from lfp_pipeline.sources.http_download import HttpFile
+from lfp_pipeline.sources.locations import source_at
+from lfp_pipeline.sources.object_store import StoredObject
 from lfp_pipeline_tests.landing.support import Bytes
 from lfp_pipeline_tests.processes import HOLD_A_WRITE_LEASE, HOLD_OPEN, running
 

@@ -19,13 +19,14 @@ import pytest
 import s3fs
 from moto.server import ThreadedMotoServer
 
+from lfp_pipeline.common.clock import utc_now
 from lfp_pipeline.errors import LandingError
-from lfp_pipeline.landing.delivery import Delivery, TextFormat
-from lfp_pipeline.landing.fence import Fence
-from lfp_pipeline.landing.locations import source_at
-from lfp_pipeline.landing.raw_zone import RawZone
-from lfp_pipeline.landing.sources import DownloadLimits, utc_now
-from lfp_pipeline.landing.store_settings import store_settings
+from lfp_pipeline.model.delivery import Delivery, TextFormat
+from lfp_pipeline.raw_zone.raw_zone import RawZone
+from lfp_pipeline.sources.base import DownloadLimits
+from lfp_pipeline.sources.locations import source_at
+from lfp_pipeline.sources.network_policy import Fence
+from lfp_pipeline.sources.store_settings import store_settings
 from lfp_pipeline_tests.landing.ftp_server import ftp_serving
 from lfp_pipeline_tests.landing.http_server import LOOPBACK, Exchange, Server, serving
 from lfp_pipeline_tests.landing.http_server import status as answer_with_status

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from lfp_pipeline.landing.partition_key import (
+from lfp_pipeline.model.partition_key import (
     MAX_LENGTH,
     is_partition_key,
     key_hint,

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from lfp_pipeline.errors import SettingsError
-from lfp_pipeline.landing.sources_file import read_sources
+from lfp_pipeline.sources.sources_file import read_sources
 
 ENTRY = "sources: [{name: a, location: x, interval: 60}]"
 MANY = "sources:\n" + "".join(f"  - {{name: n{i}, location: x}}\n" for i in range(5000))

@@ -11,13 +11,13 @@ from tempfile import TemporaryDirectory
 
 import pytest
 
-from lfp_pipeline.landing import raw_index
-from lfp_pipeline.landing.delivery import Delivery
-from lfp_pipeline.landing.inbox import InboxFile, list_inbox
-from lfp_pipeline.landing.intents import prune, want_reinstated, want_reverted
-from lfp_pipeline.landing.outcomes import forget_outcome, note_outcome
-from lfp_pipeline.landing.raw_zone import RawZone
-from lfp_pipeline.landing.sources import LocalFile
+from lfp_pipeline.model.delivery import Delivery
+from lfp_pipeline.raw_zone import raw_index
+from lfp_pipeline.raw_zone.desired_state import prune, want_reinstated, want_reverted
+from lfp_pipeline.raw_zone.raw_zone import RawZone
+from lfp_pipeline.raw_zone.status_notes import forget_outcome, note_outcome
+from lfp_pipeline.sources.base import LocalFile
+from lfp_pipeline.sources.inbox import InboxFile, list_inbox
 from lfp_pipeline_tests.oracle import LOG
 from lfp_pipeline_tests.processes import finish, running, start
 
@@ -257,7 +257,7 @@ def test_an_index_that_is_broken_or_gone_is_made_anew(
 KEPT_FROM_WRITING = """
 import logging, os, sys
 from pathlib import Path
-from lfp_pipeline.landing.raw_zone import RawZone
+from lfp_pipeline.raw_zone.raw_zone import RawZone
 if os.getuid() == 0:  # Root may write everything.
     os.setgroups([])
     os.setgid(65534)
@@ -342,7 +342,7 @@ KILLED = """
 import sys
 from pathlib import Path
 from lfp_pipeline.landing import raw_index
-from lfp_pipeline.landing.raw_zone import RawZone
+from lfp_pipeline.raw_zone.raw_zone import RawZone
 
 scan = raw_index._scan
 def scanning(index, root, key, started_ns):
@@ -370,9 +370,9 @@ WORKING = """
 import logging
 import sys
 from pathlib import Path
-from lfp_pipeline.landing.outcomes import forget_outcome, note_outcome
-from lfp_pipeline.landing.raw_zone import RawZone
-from lfp_pipeline.landing.sources import LocalFile
+from lfp_pipeline.raw_zone.status_notes import forget_outcome, note_outcome
+from lfp_pipeline.raw_zone.raw_zone import RawZone
+from lfp_pipeline.sources.base import LocalFile
 
 root, inbox, name = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3]
 zone, log = RawZone(root), logging.getLogger()

@@ -17,22 +17,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from lfp_pipeline.common.clock import utc_from_ns, utc_now
 from lfp_pipeline.errors import LandingError
-from lfp_pipeline.landing import intents, raw_zone
-from lfp_pipeline.landing.delivery import Delivery, Kind, stamp
-from lfp_pipeline.landing.inbox import InboxFile, list_inbox
-from lfp_pipeline.landing.intents import is_pruned, prune
-from lfp_pipeline.landing.outcomes import note_outcome, read_outcome
-from lfp_pipeline.landing.raw_zone import RawZone
-from lfp_pipeline.landing.sources import (
-    Fetched,
-    LocalFile,
-    OnProgress,
-    Sink,
-    Version,
-    utc_from_ns,
-    utc_now,
-)
+from lfp_pipeline.model.delivery import Delivery, Kind, stamp
+from lfp_pipeline.raw_zone import desired_state, raw_zone
+from lfp_pipeline.raw_zone.desired_state import is_pruned, prune
+from lfp_pipeline.raw_zone.raw_zone import RawZone
+from lfp_pipeline.raw_zone.status_notes import note_outcome, read_outcome
+from lfp_pipeline.sources.base import Fetched, LocalFile, OnProgress, Sink, Version
+from lfp_pipeline.sources.inbox import InboxFile, list_inbox
 from lfp_pipeline_tests.processes import finish, running, start
 
 LOG = logging.getLogger("test")
@@ -247,7 +240,7 @@ def pausing_after(module: ModuleType, name: str, meanwhile: Callable[[], object]
 
 def test_what_lands_while_it_is_pruned_is_there(zone: RawZone, file: Path) -> None:
     raw = land(zone, file).path
-    with pausing_after(intents, "_note", lambda: land(zone, file)):
+    with pausing_after(desired_state, "_note", lambda: land(zone, file)):
         prune(raw, needed=False)
     assert not is_pruned(raw)
     assert raw.read_bytes() == CONTENT
@@ -338,7 +331,7 @@ def test_what_a_killed_landing_left_is_removed_by_the_next(zone: RawZone, file: 
     code = """
 import logging, sys, time
 from pathlib import Path
-from lfp_pipeline.landing.raw_zone import RawZone
+from lfp_pipeline.raw_zone.raw_zone import RawZone
 class Slow:
     name = "slow"
     def fetch(self, sink, on_progress):
@@ -369,9 +362,9 @@ def test_a_full_disk_is_told_apart_from_the_source(zone: RawZone, file: Path) ->
 import logging, resource, signal, sys
 from pathlib import Path
 from lfp_pipeline.errors import LandingError
-from lfp_pipeline.landing.outcomes import note_outcome, read_outcome
-from lfp_pipeline.landing.raw_zone import RawZone
-from lfp_pipeline.landing.sources import LocalFile
+from lfp_pipeline.raw_zone.status_notes import note_outcome, read_outcome
+from lfp_pipeline.raw_zone.raw_zone import RawZone
+from lfp_pipeline.sources.base import LocalFile
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, 1_000_000))
 try:
@@ -505,9 +498,9 @@ def test_several_processes_that_land_one_file_at_once_land_it_once(
     code = """
 import logging, sys
 from pathlib import Path
-from lfp_pipeline.landing.outcomes import note_outcome, read_outcome
-from lfp_pipeline.landing.raw_zone import RawZone
-from lfp_pipeline.landing.sources import LocalFile
+from lfp_pipeline.raw_zone.status_notes import note_outcome, read_outcome
+from lfp_pipeline.raw_zone.raw_zone import RawZone
+from lfp_pipeline.sources.base import LocalFile
 zone, source = RawZone(Path(sys.argv[1])), LocalFile(Path(sys.argv[2]))
 sys.stdin.readline()
 for number in range(20):

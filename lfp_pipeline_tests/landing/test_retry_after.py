@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from lfp_pipeline.errors import LandingError
-from lfp_pipeline.landing.asking import ask
-from lfp_pipeline.landing.download import HttpFile
-from lfp_pipeline.landing.raw_zone import RawZone
-from lfp_pipeline.landing.sources import DownloadLimits
+from lfp_pipeline.raw_zone.raw_zone import RawZone
+from lfp_pipeline.sources.base import DownloadLimits
+from lfp_pipeline.sources.http_download import HttpFile
+from lfp_pipeline.sources.http_poll import ask
 from lfp_pipeline_tests.landing.http_server import (
     LOOPBACK,
     Answer,

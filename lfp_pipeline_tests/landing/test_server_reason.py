@@ -11,11 +11,11 @@ from urllib.parse import quote
 import pytest
 
 from lfp_pipeline.errors import LandingError, NotAskedError
-from lfp_pipeline.landing.asking import ask
-from lfp_pipeline.landing.download import HttpFile
-from lfp_pipeline.landing.raw_zone import RawZone
-from lfp_pipeline.landing.redaction import one_line
-from lfp_pipeline.landing.sources import DownloadLimits
+from lfp_pipeline.raw_zone.raw_zone import RawZone
+from lfp_pipeline.sources.base import DownloadLimits
+from lfp_pipeline.sources.http_download import HttpFile
+from lfp_pipeline.sources.http_poll import ask
+from lfp_pipeline.sources.redaction import one_line
 from lfp_pipeline_tests.landing.http_server import LOOPBACK, Answer, Exchange, content_of, serving
 
 LOG = logging.getLogger("test")
@@ -122,7 +122,7 @@ def test_only_the_beginning_of_a_body_is_read(tmp_path: Path):
 
 
 def test_a_reason_that_drips_is_not_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("lfp_pipeline.landing.server_reason._SECONDS", 0.3)
+    monkeypatch.setattr("lfp_pipeline.sources.server_reason._SECONDS", 0.3)
 
     def dripping(exchange: Exchange) -> None:
         exchange.head(403)

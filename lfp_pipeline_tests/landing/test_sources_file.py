@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from lfp_pipeline.errors import SettingsError
-from lfp_pipeline.landing.delivery import TextFormat
-from lfp_pipeline.landing.sources_file import read_sources
+from lfp_pipeline.model.delivery import TextFormat
+from lfp_pipeline.sources.sources_file import read_sources
 
 DIGEST = "0a" * 32
 

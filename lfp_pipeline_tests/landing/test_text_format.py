@@ -8,20 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from lfp_pipeline.landing.delivery import Delivery, TextFormat
-from lfp_pipeline.landing.intents import is_pruned, prune
-from lfp_pipeline.landing.locations import source_at
-from lfp_pipeline.landing.outcomes import last_noted, note_outcome
-from lfp_pipeline.landing.raw_zone import RawZone
-from lfp_pipeline.landing.sources import (
-    DownloadLimits,
-    Fetched,
-    LocalFile,
-    OnProgress,
-    Sink,
-    Version,
-    utc_from_ns,
-)
+from lfp_pipeline.common.clock import utc_from_ns
+from lfp_pipeline.model.delivery import Delivery, TextFormat
+from lfp_pipeline.raw_zone.desired_state import is_pruned, prune
+from lfp_pipeline.raw_zone.raw_zone import RawZone
+from lfp_pipeline.raw_zone.status_notes import last_noted, note_outcome
+from lfp_pipeline.sources.base import DownloadLimits, Fetched, LocalFile, OnProgress, Sink, Version
+from lfp_pipeline.sources.locations import source_at
 from lfp_pipeline_tests.landing.http_server import (
     LOOPBACK,
     Exchange,

@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 
 from lfp_pipeline.errors import LandingError
-from lfp_pipeline.landing.locations import source_at
-from lfp_pipeline.landing.sources import DownloadLimits
-from lfp_pipeline.landing.written_location import resolved
+from lfp_pipeline.sources.base import DownloadLimits
+from lfp_pipeline.sources.locations import source_at
+from lfp_pipeline.sources.written_location import resolved
 from lfp_pipeline_tests.landing.http_server import LOOPBACK, Answer, Exchange, serving
 from lfp_pipeline_tests.landing.support import Bytes
 

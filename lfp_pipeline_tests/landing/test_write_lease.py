@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from lfp_pipeline.landing import write_lease
-from lfp_pipeline.landing.write_lease import is_open_for_writing
+from lfp_pipeline.sources import write_lease
+from lfp_pipeline.sources.write_lease import is_open_for_writing
 from lfp_pipeline_tests.processes import HOLD_OPEN, finish, running, start
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells")
@@ -30,7 +30,7 @@ while True:
 
 ASK_AGAIN_AND_AGAIN = """
 import os, sys, time
-from lfp_pipeline.landing.write_lease import is_open_for_writing
+from lfp_pipeline.sources.write_lease import is_open_for_writing
 descriptor = os.open(sys.argv[1], os.O_RDONLY)
 answers = [is_open_for_writing(descriptor) for _ in range(100_000)]
 print(True in answers, False in answers)
@@ -38,7 +38,7 @@ print(True in answers, False in answers)
 
 ASK_AS_NOBODY = """
 import os, sys
-from lfp_pipeline.landing.write_lease import is_open_for_writing
+from lfp_pipeline.sources.write_lease import is_open_for_writing
 descriptor = os.open(sys.argv[1], os.O_RDONLY)
 os.setuid(65534)
 print(is_open_for_writing(descriptor))

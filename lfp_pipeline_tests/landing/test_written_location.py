@@ -2,7 +2,7 @@
 
 import pytest
 
-from lfp_pipeline.landing.written_location import WrittenSecretError, is_signed, resolved
+from lfp_pipeline.sources.written_location import WrittenSecretError, is_signed, resolved
 
 SIGNED = [
     "https://b.s3.amazonaws.com/a.csv?X-Amz-Credential=A&X-Amz-Security-Token=b&X-Amz-Signature=c",

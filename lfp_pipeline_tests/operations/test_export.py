@@ -11,12 +11,12 @@ from typing import Any
 import duckdb
 import pytest
 
+from lfp_pipeline.common.progress import heartbeat
 from lfp_pipeline.engine import Engine
 from lfp_pipeline.errors import OperationRefusedError, WarehouseBusyError
-from lfp_pipeline.landing.sources import LocalFile
 from lfp_pipeline.operations import export
 from lfp_pipeline.operations.export import export_tables
-from lfp_pipeline.progress import heartbeat
+from lfp_pipeline.sources.base import LocalFile
 from lfp_pipeline_tests.oracle import LOG, File, engine_at, land, tables
 from lfp_pipeline_tests.processes import running
 from lfp_pipeline_tests.support import Project, query

@@ -10,24 +10,24 @@ from pathlib import Path
 import duckdb
 import pytest
 
-from lfp_pipeline import ingestion
-from lfp_pipeline.checkpoints import logs_of
+from lfp_pipeline.common.clock import utc_now
+from lfp_pipeline.common.duckdb_tools import logs_of
 from lfp_pipeline.engine import Engine
 from lfp_pipeline.errors import LfpError, OperationRefusedError
-from lfp_pipeline.landing.delivery import Delivery
-from lfp_pipeline.landing.inbox import list_inbox
-from lfp_pipeline.landing.intents import is_reverted
-from lfp_pipeline.landing.outcomes import read_outcome
-from lfp_pipeline.landing.partition_key import partition_key
-from lfp_pipeline.landing.sources import utc_now
+from lfp_pipeline.ingest import ingest
+from lfp_pipeline.model.delivery import Delivery
+from lfp_pipeline.model.partition_key import partition_key
 from lfp_pipeline.operations import rebuild
 from lfp_pipeline.operations.prune import prune_raw
 from lfp_pipeline.operations.purge import Selection, purge_products
 from lfp_pipeline.operations.rebuild import rebuild_products
 from lfp_pipeline.operations.revert import reinstate_delivery, revert_delivery
+from lfp_pipeline.operations.status import state_of
+from lfp_pipeline.operations.status_text import as_text
 from lfp_pipeline.operations.verify import verify
-from lfp_pipeline.state import state_of
-from lfp_pipeline.status import as_text
+from lfp_pipeline.raw_zone.desired_state import is_reverted
+from lfp_pipeline.raw_zone.status_notes import read_outcome
+from lfp_pipeline.sources.inbox import list_inbox
 from lfp_pipeline.warehouse.ledger import give_up
 from lfp_pipeline_tests.oracle import (
     LOG,
@@ -156,7 +156,7 @@ def test_a_reversal_does_not_give_up_what_is_needed(engine: Engine) -> None:
 def test_an_outcome_is_that_of_the_database_in_which_it_is_so(
     engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    settle = ingestion.settle
+    settle = ingest.settle
 
     def settle_and_lose_the_database(*arguments: object) -> object:
         settled = settle(*arguments)  # type: ignore[arg-type]
@@ -168,7 +168,7 @@ def test_an_outcome_is_that_of_the_database_in_which_it_is_so(
         return settled
 
     with monkeypatch.context() as patch:
-        patch.setattr(ingestion, "settle", settle_and_lose_the_database)
+        patch.setattr(ingest, "settle", settle_and_lose_the_database)
         late = File("c.csv", 3, (("s4", "Dot", ""),))
         engine.ingest(land(engine, late), LOG)
     assert tables(engine)["products"] == []

@@ -6,15 +6,15 @@ from pathlib import Path
 import duckdb
 import pytest
 
-from lfp_pipeline import reverting
 from lfp_pipeline.engine import Engine
 from lfp_pipeline.errors import OperationRefusedError
-from lfp_pipeline.landing.delivery import TextFormat
-from lfp_pipeline.landing.intents import is_reverted, want_reinstated, want_reverted
+from lfp_pipeline.ingest import revert
+from lfp_pipeline.model.delivery import TextFormat
 from lfp_pipeline.operations.rebuild import rebuild_products
 from lfp_pipeline.operations.revert import reinstate_delivery, revert_delivery
 from lfp_pipeline.operations.verify import verify
-from lfp_pipeline.reading.fingerprint import Conditions, Rereading
+from lfp_pipeline.raw_zone.desired_state import is_reverted, want_reinstated, want_reverted
+from lfp_pipeline.reading.options import Conditions, Rereading
 from lfp_pipeline.warehouse import reversal
 from lfp_pipeline_tests.oracle import LOG, File, catch_up, engine_at, land, tables
 from lfp_pipeline_tests.support import query
@@ -374,7 +374,7 @@ def test_a_next_winner_that_was_read_otherwise_is_found_by_verify(
     """As a reversal did that used the settings of now without a word."""
     now = strict(merged)
     with monkeypatch.context() as patch:
-        patch.setattr(reverting, "reread", lambda *_: Rereading(now.settings))
+        patch.setattr(revert, "reread", lambda *_: Rereading(now.settings))
         revert_delivery(now, NEW.delivery_id, LOG)
     assert values(merged) == [("s2", "Bob", "older")]
     (one, *_) = verify(now, LOG, thorough=True).problems

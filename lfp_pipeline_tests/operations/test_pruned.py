@@ -7,11 +7,11 @@ import pytest
 
 from lfp_pipeline.engine import Engine
 from lfp_pipeline.errors import OperationRefusedError, WarehouseBusyError
-from lfp_pipeline.landing.intents import prune, want_reverted
-from lfp_pipeline.operations import draft, revert
+from lfp_pipeline.operations import revert, shadow_build
 from lfp_pipeline.operations.prune import prune_raw
 from lfp_pipeline.operations.rebuild import rebuild_products
 from lfp_pipeline.operations.revert import reinstate_delivery, revert_delivery
+from lfp_pipeline.raw_zone.desired_state import prune, want_reverted
 from lfp_pipeline_tests.oracle import (
     LOG,
     File,
@@ -104,13 +104,13 @@ def test_what_is_pruned_while_a_rebuild_goes_on_is_not_missed(
     engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = tables(engine)
-    follow = draft.Engine.ingest_all
+    follow = shadow_build.Engine.ingest_all
 
     def prune_meanwhile(*arguments: object) -> object:
         prune(engine.raw_zone.find(HIDDEN.delivery_id).path, needed=False)
         return follow(*arguments)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(draft.Engine, "ingest_all", prune_meanwhile)
+    monkeypatch.setattr(shadow_build.Engine, "ingest_all", prune_meanwhile)
     told = rebuild_products(engine, LOG).summary
     assert "exactly as they were" in told
     after = tables(engine)

@@ -15,18 +15,18 @@ import dagster as dg
 import duckdb
 import pytest
 
-from lfp_pipeline import settling
 from lfp_pipeline.engine import Engine
-from lfp_pipeline.ingestion import ingest
-from lfp_pipeline.landing.delivery import Delivery
-from lfp_pipeline.landing.intact import check_intact
-from lfp_pipeline.landing.intents import want_reinstated, want_reverted
+from lfp_pipeline.ingest import batch_merge
+from lfp_pipeline.ingest.ingest import ingest
+from lfp_pipeline.model.delivery import Delivery
 from lfp_pipeline.operations import verify as verification
 from lfp_pipeline.operations.prune import prune_raw
 from lfp_pipeline.operations.purge import Selection, purge_products
 from lfp_pipeline.operations.revert import reinstate_delivery, revert_delivery
 from lfp_pipeline.operations.verify import verify
-from lfp_pipeline.warehouse.laws import LAWS
+from lfp_pipeline.raw_zone.desired_state import want_reinstated, want_reverted
+from lfp_pipeline.raw_zone.integrity import check_intact
+from lfp_pipeline.warehouse.invariants import LAWS
 from lfp_pipeline_tests.oracle import LOG, File, engine_at, land, tables
 from lfp_pipeline_tests.support import NO_SKU, Project, drop, query
 
@@ -515,7 +515,7 @@ def test_what_a_rebuild_cannot_take_in_is_no_edit_of_the_tables(
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         check_intact(delivery, **options)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(settling, "check_intact", fail)
+    monkeypatch.setattr(batch_merge, "check_intact", fail)
     told, compared = problems(engine, thorough=True)
     assert told.startswith(f"{C.delivery_id}: [Errno 28] No space left on device.")
     assert compared.startswith("So no rebuild could be compared")

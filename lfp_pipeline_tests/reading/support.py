@@ -12,7 +12,7 @@ from unicodedata import category
 
 import duckdb
 
-from lfp_pipeline.landing.delivery import Delivery, TextFormat
+from lfp_pipeline.model.delivery import Delivery, TextFormat
 from lfp_pipeline.reading.plain_text import plain_texts
 from lfp_pipeline.reading.reader import Reading, read_delivery
 from lfp_pipeline.reading.workspace import WorkspaceLimits, open_workspace

@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
+from lfp_pipeline.common.text_codecs import codec_name, encoding_label
 from lfp_pipeline.reading.encoding import to_utf8
 from lfp_pipeline.reading.likely_encoding import encoding_hint, likely_encoding
 from lfp_pipeline.reading.plain_text import PlainText
-from lfp_pipeline.text_codecs import codec_name, encoding_label
 
 HEAD = "name,sku,description\n"
 

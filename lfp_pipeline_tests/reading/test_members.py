@@ -14,11 +14,11 @@ import duckdb
 import pytest
 
 from lfp_pipeline.errors import DeliveryRefusedError, ReadingTimeoutError
-from lfp_pipeline.ingested import Ingested
+from lfp_pipeline.ingest.result import Ingested
+from lfp_pipeline.model.ledger_entry import Status
 from lfp_pipeline.reading import reader, reject_limit, unpacking
 from lfp_pipeline.reading.reader import Reading
 from lfp_pipeline.warehouse import direct_load
-from lfp_pipeline.warehouse.account import Status
 from lfp_pipeline_tests.oracle import LOG, engine_at
 from lfp_pipeline_tests.reading.support import csv, delivery_at, read, reading, settings
 

@@ -8,8 +8,8 @@ import pytest
 from lfp_pipeline.errors import AnotherHeaderError, DeliveryRefusedError
 from lfp_pipeline.reading import reject_limit
 from lfp_pipeline.reading.dialect import HeaderSearch, detect_dialect
-from lfp_pipeline.reading.mending import MendedCopy, mend
 from lfp_pipeline.reading.reject_limit import RejectLimit
+from lfp_pipeline.reading.repair import MendedCopy, mend
 from lfp_pipeline.reading.rules import RowRules
 
 HEAD = b"name,sku,description\n"

@@ -5,8 +5,9 @@ import time
 
 import pytest
 
-from lfp_pipeline import progress
-from lfp_pipeline.progress import TransferProgress, heartbeat, megabytes
+from lfp_pipeline.common import progress
+from lfp_pipeline.common.progress import TransferProgress, heartbeat
+from lfp_pipeline.common.text import megabytes
 
 LOG = logging.getLogger("test")
 

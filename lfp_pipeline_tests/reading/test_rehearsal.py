@@ -10,10 +10,10 @@ from subprocess import Popen
 
 import pytest
 
+from lfp_pipeline.common.process_marks import left_behind
 from lfp_pipeline.engine import Engine
-from lfp_pipeline.holds import left_behind
-from lfp_pipeline.reading import rehearsal
-from lfp_pipeline.reading.rehearsal import being_read
+from lfp_pipeline.reading import crash_guard
+from lfp_pipeline.reading.crash_guard import being_read
 from lfp_pipeline_tests.oracle import LOG, File, assert_laws_hold, engine_at, land, tables
 from lfp_pipeline_tests.processes import PROJECT, finish, running, start
 
@@ -23,7 +23,7 @@ import os, signal, sys, time
 from lfp_pipeline.reading import loading
 
 detect = loading.detect_dialect
-in_rehearsal = "lfp_pipeline.reading.rehearsal" in sys.orig_argv
+in_rehearsal = "lfp_pipeline.reading.crash_guard" in sys.orig_argv
 
 def act(head, *others):
     if b"CRASH" in head:
@@ -200,7 +200,7 @@ def test_while_another_process_reads_a_file_it_may_be_read_here(
     def never(_: object) -> None:
         pytest.fail("A reader that lives has not died.")
 
-    monkeypatch.setattr(rehearsal, "_rehearse", never)
+    monkeypatch.setattr(crash_guard, "_rehearse", never)
     delivery = land(engine, GOOD[0])
     with being_read([delivery], engine.settings):
         engine.ingest(delivery, LOG)
@@ -226,7 +226,7 @@ def test_a_rehearsal_that_hangs_is_stopped(
     folder = engine.settings.data_dir
     with running(INGEST_EVERYTHING, folder, "together", environment=environment):
         pass  # It hangs, and is killed.
-    monkeypatch.setattr(rehearsal, "_LEAST_SECONDS", 3.0)
+    monkeypatch.setattr(crash_guard, "_LEAST_SECONDS", 3.0)
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
     account = engine.ingest(delivery, LOG).account

@@ -6,7 +6,7 @@ import zipfile
 
 import pytest
 
-from lfp_pipeline.landing.delivery import TextFormat
+from lfp_pipeline.model.delivery import TextFormat
 from lfp_pipeline_tests.reading.support import FileRead, read
 
 HEAD = "name,sku,description\n"

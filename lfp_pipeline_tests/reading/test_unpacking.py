@@ -14,8 +14,8 @@ from pathlib import Path
 
 import pytest
 
+from lfp_pipeline.common.text import counted
 from lfp_pipeline.errors import DeliveryRefusedError
-from lfp_pipeline.progress import counted
 from lfp_pipeline.reading import compression
 from lfp_pipeline.reading.compression import MAX_JUNK_BYTES, compression_of
 from lfp_pipeline.reading.unpacking import contents, is_packed

@@ -5,9 +5,9 @@ from collections.abc import Sequence
 import dagster as dg
 import pytest
 
-from lfp_pipeline.sensors import attempts as counting
-from lfp_pipeline.sensors import file_drop
-from lfp_pipeline.sensors.runs import SENSOR_TAG, VERSION_TAG
+from lfp_pipeline.dagster_support.runs import SENSOR_TAG, VERSION_TAG
+from lfp_pipeline.defs.sensors import attempts as counting
+from lfp_pipeline.defs.sensors import inbox_sensor
 from lfp_pipeline_tests.oracle import File, true_products
 from lfp_pipeline_tests.support import PARTITION_TAG, Project
 
@@ -50,7 +50,7 @@ def earlier_runs(project: Project, number: int, file: File, *, version: str = "1
     for _ in range(number):
         project.instance.create_run_for_job(
             project.repository.get_job("ingest_products"),
-            tags={SENSOR_TAG: file_drop.NAME, PARTITION_TAG: file.key, VERSION_TAG: version},
+            tags={SENSOR_TAG: inbox_sensor.NAME, PARTITION_TAG: file.key, VERSION_TAG: version},
             status=dg.DagsterRunStatus.FAILURE,
         )
 
@@ -106,11 +106,11 @@ def test_with_a_cursor_that_is_lost_or_wrong_runs_are_counted_anew(
 ) -> None:
     project.drop(NEVER)
     keys = {request.run_key for _ in range(2) for request in tried(project)}
-    project.cursors[file_drop.NAME] = cursor
+    project.cursors[inbox_sensor.NAME] = cursor
     (request,) = tried(project)
     assert request.tags["lfp/attempt"] == "3"
     assert request.run_key not in keys
-    project.cursors[file_drop.NAME] = cursor
+    project.cursors[inbox_sensor.NAME] = cursor
     assert "1 given up" in project.tick().skip_message
 
 

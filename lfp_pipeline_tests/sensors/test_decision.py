@@ -9,8 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lfp_pipeline.landing.inbox import InboxFile, Listing, Skipped
-from lfp_pipeline.sensors.decision import (
+from lfp_pipeline.defs.sensors.inbox_planner import (
     MAX_BATCHES_A_TICK,
     Batch,
     Decision,
@@ -19,6 +18,7 @@ from lfp_pipeline.sensors.decision import (
     Limits,
     decide,
 )
+from lfp_pipeline.sources.inbox import InboxFile, Listing, Skipped
 
 LIMITS = Limits(max_attempts=3, batch_bytes=100, batch_files=3)
 

@@ -18,8 +18,8 @@ from typing import Any
 import dagster as dg
 import pytest
 
-from lfp_pipeline.sensors import webhook as webhooks
-from lfp_pipeline.sensors.runs import fail_dead_runs
+from lfp_pipeline.dagster_support import webhook as webhooks
+from lfp_pipeline.dagster_support.runs import fail_dead_runs
 from lfp_pipeline_tests.landing.http_server import Answer, Exchange, Server, serving, status
 from lfp_pipeline_tests.oracle import LOG, File
 from lfp_pipeline_tests.processes import running

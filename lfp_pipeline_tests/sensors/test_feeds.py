@@ -13,10 +13,10 @@ import pytest
 from click import ClickException
 
 from lfp_pipeline.definitions import definitions
-from lfp_pipeline.landing import asking
-from lfp_pipeline.landing.delivery import TextFormat
-from lfp_pipeline.landing.intents import want_reverted
-from lfp_pipeline.sensors import feeds
+from lfp_pipeline.defs.sensors import feed_sensor
+from lfp_pipeline.model.delivery import TextFormat
+from lfp_pipeline.raw_zone.desired_state import want_reverted
+from lfp_pipeline.sources import http_poll
 from lfp_pipeline_tests.landing.http_server import (
     Answer,
     Exchange,
@@ -290,7 +290,7 @@ def test_one_that_is_slow_does_not_hold_up_the_others(
     with serving(slow_one) as slow_server, serving(other) as server:
         write_sources(project, slow=sense_of(slow_server), shop=sense_of(server))
         assert [run.success for run in project.do(tick(project))] == [True, True]
-        monkeypatch.setattr(feeds, "_WAIT_SECONDS", 1)
+        monkeypatch.setattr(feed_sensor, "_WAIT_SECONDS", 1)
         clock.ahead = 10
         (request,) = tick(project).run_requests
         assert request.partition_key == "shop"
@@ -378,7 +378,7 @@ def test_a_file_of_one_time_that_is_too_large_for_a_poll_is_read_each_time(
     project: Project, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ):
     """Its bytes do not come before the poll's time is over, but before the read's is."""
-    monkeypatch.setattr(asking, "_SECONDS", 0.5)
+    monkeypatch.setattr(http_poll, "_SECONDS", 0.5)
     with serving(dripping(FIRST, 0.02, Last_Modified=LONG_AGO)) as server:
         write_sources(project, shop={"location": server.url()})
         for seconds in (0, 10, 20):

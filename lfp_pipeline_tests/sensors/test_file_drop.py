@@ -13,10 +13,10 @@ import dagster as dg
 import duckdb
 import pytest
 
+from lfp_pipeline.defs.sensors import inbox_sensor
 from lfp_pipeline.errors import LandingError
-from lfp_pipeline.landing.intents import is_reverted
-from lfp_pipeline.landing.raw_zone import RawZone
-from lfp_pipeline.sensors import file_drop
+from lfp_pipeline.raw_zone.desired_state import is_reverted
+from lfp_pipeline.raw_zone.raw_zone import RawZone
 from lfp_pipeline_tests.oracle import LOG, File, true_products
 from lfp_pipeline_tests.processes import HOLD_OPEN, running
 from lfp_pipeline_tests.support import HEADER, NO_SKU, PARTITION_TAG, Project, drop
@@ -25,7 +25,7 @@ from lfp_pipeline_tests.support import project as project_in
 HOLD = """
 import sys
 from pathlib import Path
-from lfp_pipeline.holds import held
+from lfp_pipeline.common.process_marks import held
 with held(Path(sys.argv[1])):
     print("held", flush=True)
     sys.stdin.read()
@@ -222,7 +222,7 @@ def test_a_database_that_is_open_elsewhere_is_waited_for_and_costs_no_attempt(
         told = project.tick()
         assert not told.run_requests
         assert f"{count} wait because the database was open in another program" in told.skip_message
-        monkeypatch.setattr(file_drop, "REST_SECONDS", 0)
+        monkeypatch.setattr(inbox_sensor, "REST_SECONDS", 0)
         for _ in range(5):
             (run,) = project.do(project.tick())
             assert not run.success

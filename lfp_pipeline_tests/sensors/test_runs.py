@@ -8,7 +8,7 @@ from dataclasses import replace
 from logging import getLogger
 from pathlib import Path
 
-from lfp_pipeline.sensors.runs import fail_dead_runs
+from lfp_pipeline.dagster_support.runs import fail_dead_runs
 from lfp_pipeline.warehouse.writer_lock import WriterLock
 from lfp_pipeline_tests.oracle import File
 from lfp_pipeline_tests.processes import PROJECT, finish, running, start
@@ -27,7 +27,7 @@ TICK = """
 import json, logging
 import dagster as dg
 from lfp_pipeline.engine import Engine
-from lfp_pipeline.sensors.runs import fail_dead_runs
+from lfp_pipeline.dagster_support.runs import fail_dead_runs
 from lfp_pipeline.settings import load_settings
 with dg.DagsterInstance.get() as instance:
     fail_dead_runs(Engine(load_settings()), instance, logging.getLogger())

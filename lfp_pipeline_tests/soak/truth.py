@@ -10,7 +10,7 @@ from typing import Any
 
 import duckdb
 
-from lfp_pipeline.landing.raw_zone import RawZone
+from lfp_pipeline.raw_zone.raw_zone import RawZone
 from lfp_pipeline_tests.oracle import TABLES, File, true_products
 from lfp_pipeline_tests.soak.versions import Version
 

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from lfp_pipeline.sample import WORDS
+from lfp_pipeline.cli.sample import WORDS
 from lfp_pipeline_tests.oracle import File, Row
 from lfp_pipeline_tests.support import drop
 

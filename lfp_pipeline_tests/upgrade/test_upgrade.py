@@ -16,13 +16,13 @@ from typing import Any
 import dagster as dg
 import pytest
 
-from lfp_pipeline.dagster_home import prepare
+from lfp_pipeline.cli.dagster_home import prepare
 from lfp_pipeline.errors import OperationRefusedError
 from lfp_pipeline.operations.rebuild import rebuild_products
 from lfp_pipeline.operations.revert import reinstate_delivery, revert_delivery
+from lfp_pipeline.operations.status import state_of
+from lfp_pipeline.operations.status_text import as_text
 from lfp_pipeline.operations.verify import verify
-from lfp_pipeline.state import state_of
-from lfp_pipeline.status import as_text
 from lfp_pipeline_tests.oracle import LOG
 from lfp_pipeline_tests.support import (
     HEADER,

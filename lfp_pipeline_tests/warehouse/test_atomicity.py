@@ -11,10 +11,10 @@ import duckdb
 import pytest
 
 from lfp_pipeline.engine import Engine
-from lfp_pipeline.landing.delivery import Delivery
-from lfp_pipeline.reading.arrivals import arrive_alone
-from lfp_pipeline.reading.fingerprint import Conditions
-from lfp_pipeline.warehouse import counts
+from lfp_pipeline.model.delivery import Delivery
+from lfp_pipeline.reading.options import Conditions
+from lfp_pipeline.reading.staging import arrive_alone
+from lfp_pipeline.warehouse import name_counts
 from lfp_pipeline.warehouse.merge import Arrived, merge
 from lfp_pipeline_tests.oracle import (
     LOG,
@@ -114,7 +114,7 @@ in_both_ways_of_counting = pytest.mark.parametrize(
 def test_a_fault_before_any_statement_of_a_merge_leaves_the_tables_as_they_were(
     tmp_path: Path, recount_share: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(counts, "RECOUNT_SHARE", recount_share)
+    monkeypatch.setattr(name_counts, "RECOUNT_SHARE", recount_share)
     engine = engine_at(tmp_path)
     engine.ingest(land(engine, FIRST), LOG)
     before = tables(engine)
@@ -127,7 +127,7 @@ def test_a_fault_before_any_statement_of_a_merge_leaves_the_tables_as_they_were(
 def test_a_fault_after_any_statement_of_a_merge_leaves_all_of_it_or_nothing(
     tmp_path: Path, recount_share: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(counts, "RECOUNT_SHARE", recount_share)
+    monkeypatch.setattr(name_counts, "RECOUNT_SHARE", recount_share)
     engine = engine_at(tmp_path)
     engine.ingest(land(engine, FIRST), LOG)
     before = tables(engine)

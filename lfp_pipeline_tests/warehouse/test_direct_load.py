@@ -10,10 +10,10 @@ from typing import Any, Never
 import duckdb
 import pytest
 
-from lfp_pipeline import checkpoints
+from lfp_pipeline.common import duckdb_tools
 from lfp_pipeline.engine import Engine
-from lfp_pipeline.ingested import Ingested
-from lfp_pipeline.landing.delivery import Delivery
+from lfp_pipeline.ingest.result import Ingested
+from lfp_pipeline.model.delivery import Delivery
 from lfp_pipeline.reading.reader import Reading
 from lfp_pipeline.warehouse import direct_load
 from lfp_pipeline.warehouse.direct_load import LEAST_BYTES, is_worth_it
@@ -57,7 +57,7 @@ def test_regular_files_are_loaded_directly_and_others_with_more_care(
 ):
     loaded = loads(monkeypatch)
     for file in (FILE, PADDED, RAGGED):
-        monkeypatch.setattr("lfp_pipeline.settling.size_in_bytes", lambda _: 0)
+        monkeypatch.setattr("lfp_pipeline.ingest.batch_merge.size_in_bytes", lambda _: 0)
         engine.ingest(land(engine, file), LOG)
     assert loaded == ["a.csv"]
     assert_laws_hold(engine, [FILE, PADDED, RAGGED])
@@ -109,7 +109,7 @@ def test_a_load_that_fails_leaves_the_tables_as_they_were(
         connection.execute(f"UPDATE {INCOMING} SET row_number = rowid")
         raise MemoryError
 
-    monkeypatch.setattr("lfp_pipeline.settling.size_in_bytes", lambda _: 0)
+    monkeypatch.setattr("lfp_pipeline.ingest.batch_merge.size_in_bytes", lambda _: 0)
     monkeypatch.setattr("lfp_pipeline.warehouse.merge.adopt", failing)
     plain = File("b.csv", 2, (("s1", "Ann", ""), ("s3", "Dot", "y")))
     assert engine.ingest(land(engine, plain), LOG).account.status == "failed"
@@ -146,7 +146,7 @@ def test_a_small_merge_leaves_the_database_file_alone_but_is_seen_by_readers(tmp
 
 
 def test_a_delivery_that_is_in_is_not_loaded_again(engine: Engine, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("lfp_pipeline.settling.size_in_bytes", lambda _: 0)
+    monkeypatch.setattr("lfp_pipeline.ingest.batch_merge.size_in_bytes", lambda _: 0)
     loaded = loads(monkeypatch)
     accounts = [engine.ingest(land(engine, FILE), LOG).account for _ in range(2)]
     assert accounts[0] == accounts[1]
@@ -158,10 +158,10 @@ def test_a_checkpoint_that_fails_takes_nothing_back(
 ):
     engine = engine_at(tmp_path)
     engine.ingest(land(engine, FILE), LOG)
-    monkeypatch.setattr(checkpoints, "_LARGE_LOG_BYTES", 0)
+    monkeypatch.setattr(duckdb_tools, "_LARGE_LOG_BYTES", 0)
     with duckdb.connect() as holder:  # DuckDB makes none while another transaction reads.
         monkeypatch.setattr(
-            checkpoints, "checkpoint", partial(failing_checkpoint, checkpoints.checkpoint, holder)
+            duckdb_tools, "checkpoint", partial(failing_checkpoint, duckdb_tools.checkpoint, holder)
         )
         assert engine.ingest(land(engine, PADDED), LOG).account.status == "merged"
     assert_laws_hold(engine, [FILE, PADDED])

@@ -9,14 +9,14 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from lfp_pipeline import settling
 from lfp_pipeline.engine import Engine
-from lfp_pipeline.ingested import Ingested
-from lfp_pipeline.ingestion import ingest
-from lfp_pipeline.landing.delivery import Delivery
-from lfp_pipeline.warehouse import counts, direct_load, matching, merge
-from lfp_pipeline.warehouse.account import Status
-from lfp_pipeline.warehouse.laws import repeated_skus, unaccounted_deliveries
+from lfp_pipeline.ingest import batch_merge
+from lfp_pipeline.ingest.ingest import ingest
+from lfp_pipeline.ingest.result import Ingested
+from lfp_pipeline.model.delivery import Delivery
+from lfp_pipeline.model.ledger_entry import Status
+from lfp_pipeline.warehouse import direct_load, matching, merge, name_counts
+from lfp_pipeline.warehouse.invariants import repeated_skus, unaccounted_deliveries
 from lfp_pipeline_tests.oracle import (
     LOG,
     File,
@@ -45,7 +45,7 @@ property_test = hypothesis_settings(
     ids=["by difference", "by recount"],
 )
 def recount_share(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> float:
-    monkeypatch.setattr(counts, "RECOUNT_SHARE", request.param)
+    monkeypatch.setattr(name_counts, "RECOUNT_SHARE", request.param)
     return request.param
 
 
@@ -54,7 +54,7 @@ def _loads_directly(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPa
     if request.param:
         monkeypatch.setattr(direct_load, "LEAST_BYTES", 0)
         monkeypatch.setattr(direct_load, "is_worth_it", lambda *_: True)
-        monkeypatch.setattr(settling, "size_in_bytes", lambda _: 0)
+        monkeypatch.setattr(batch_merge, "size_in_bytes", lambda _: 0)
 
 
 def check_history(history: list[list[File]]) -> None:
@@ -169,7 +169,7 @@ def test_refused_deliveries_take_no_part(history: list[File], limit: float) -> N
         with engine.warehouse.opened("testing", LOG) as connection:
             assert unaccounted_deliveries(connection, [file.key for file in history]) == []
             assert repeated_skus(connection) == 0
-            assert counts.differences(connection) == 0
+            assert name_counts.differences(connection) == 0
 
 
 @property_test

@@ -15,9 +15,9 @@ from lfp_pipeline.operations.prune import prune_raw
 from lfp_pipeline.operations.purge import Selection, purge_products
 from lfp_pipeline.operations.rebuild import rebuild_products
 from lfp_pipeline.operations.revert import revert_delivery
+from lfp_pipeline.operations.status import state_of
+from lfp_pipeline.operations.status_text import as_text
 from lfp_pipeline.operations.verify import verify
-from lfp_pipeline.state import state_of
-from lfp_pipeline.status import as_text
 from lfp_pipeline.warehouse.schema import VERSION, migrate
 from lfp_pipeline_tests.oracle import (
     LOG,

@@ -8,10 +8,10 @@ from typing import Never
 import duckdb
 import pytest
 
-from lfp_pipeline import settling
 from lfp_pipeline.engine import Engine
+from lfp_pipeline.ingest import batch_merge
+from lfp_pipeline.model.ledger_entry import Account
 from lfp_pipeline.warehouse import redelivery, schema
-from lfp_pipeline.warehouse.account import Account
 from lfp_pipeline_tests.oracle import (
     LOG,
     File,
@@ -43,7 +43,7 @@ def read_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     def read(*_: object) -> Never:
         raise AssertionError("It was read.")
 
-    monkeypatch.setattr(settling, "read_delivery", read)
+    monkeypatch.setattr(batch_merge, "read_delivery", read)
 
 
 @pytest.mark.parametrize("most_moved", [0, 10**6], ids=["written anew", "moved"])

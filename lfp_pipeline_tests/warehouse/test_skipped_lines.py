@@ -7,16 +7,16 @@ from typing import Any
 import duckdb
 import pytest
 
-from lfp_pipeline import settling
 from lfp_pipeline.engine import Engine
-from lfp_pipeline.ingested import Ingested
-from lfp_pipeline.landing.delivery import Delivery
+from lfp_pipeline.ingest import batch_merge
+from lfp_pipeline.ingest.result import Ingested
+from lfp_pipeline.model.delivery import Delivery
+from lfp_pipeline.model.ledger_entry import Account
 from lfp_pipeline.operations.prune import prune_raw
 from lfp_pipeline.operations.rebuild import rebuild_products
 from lfp_pipeline.operations.revert import reinstate_delivery, revert_delivery
 from lfp_pipeline.operations.verify import verify
 from lfp_pipeline.reading.reader import Reading, SkippedLines
-from lfp_pipeline.warehouse.account import Account
 from lfp_pipeline.warehouse.ledger import account_of, give_up
 from lfp_pipeline_tests.oracle import (
     LOG,
@@ -90,7 +90,7 @@ def test_the_account_that_is_read_from_the_ledger_is_the_one_that_was_written(
 def test_each_delivery_of_a_batch_has_counts_and_notes_of_its_own(
     engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    read_delivery = settling.read_delivery
+    read_delivery = batch_merge.read_delivery
 
     def read(delivery: Delivery, *others: Any) -> Reading:  # noqa: ANN401
         reading = read_delivery(delivery, *others)
@@ -98,7 +98,7 @@ def test_each_delivery_of_a_batch_has_counts_and_notes_of_its_own(
             return reading
         return replace(reading, skipped=SkippedLines(blank=1), notes=())
 
-    monkeypatch.setattr(settling, "read_delivery", read)
+    monkeypatch.setattr(batch_merge, "read_delivery", read)
     done = list(engine.ingest_all([], [land(engine, file) for file in (A, B)], LOG))
     assert [one.batch for one in done if isinstance(one, Ingested)] == [2, 2]
     assert in_ledger(engine) == {A.delivery_id: FOUND, B.delivery_id: (1, 0, 0, None)}

@@ -13,10 +13,10 @@ from pathlib import Path
 import duckdb
 import pytest
 
+from lfp_pipeline.common.duckdb_tools import transaction
 from lfp_pipeline.errors import WarehouseBrokenError, WarehouseBusyError, WarehouseInconsistentError
 from lfp_pipeline.warehouse import writer_lock
 from lfp_pipeline.warehouse.duckdb_file import Warehouse
-from lfp_pipeline.warehouse.transaction import transaction
 from lfp_pipeline_tests.processes import running
 
 LOG = logging.getLogger("test")

@@ -1,0 +1,23 @@
+"""Before anything long is started: are the settings and the sources file right?"""
+
+import sys
+
+from lfp_pipeline.common.text import visible
+from lfp_pipeline.engine import Engine
+from lfp_pipeline.errors import SettingsError
+from lfp_pipeline.settings import load_settings
+
+
+def main() -> int:
+    """Tell what is wrong; the exit code tells whether anything is."""
+    try:
+        _, problems = Engine(load_settings()).feeds()
+    except SettingsError as error:
+        problems = [str(error)]
+    for problem in problems:
+        print(visible(problem), file=sys.stderr)
+    return 1 if problems else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,33 @@
+"""Host names, addresses and networks, as the settings and the network policy compare them."""
+
+import re
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_network
+
+Address = IPv4Address | IPv6Address
+
+
+Network = IPv4Network | IPv6Network
+
+
+_HOST_NAME = re.compile(r"(?!.*\.\d*$)[a-z0-9_-]+(\.[a-z0-9_-]+)*")
+
+
+def allowed_host(entry: str) -> Network | str:
+    """What an entry of `allowed_hosts` means: a network (of one address, maybe) or a host name.
+
+    Raises:
+        ValueError: neither.
+    """
+    try:
+        return ip_network(entry.strip("[]"))
+    except ValueError as error:
+        name = canonical_host(entry)
+        if _HOST_NAME.fullmatch(name):
+            return name
+        msg = "a host name (xn--... if it is international), an address, or a network (10.0.0.0/8)"
+        raise ValueError(msg) from error
+
+
+def canonical_host(host: str) -> str:
+    """A host name as it is compared."""
+    return host.lower().removesuffix(".")

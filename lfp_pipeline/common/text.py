@@ -1,0 +1,51 @@
+"""Text for people: numbers, names, sizes, and what cannot be printed spelled out."""
+
+from collections.abc import Sequence
+
+
+def counted(number: int, noun: str) -> str:
+    """A number of things for people: `1 row`, `2,000 rows`, `3 deliveries`."""
+    if number == 1:
+        return f"1 {noun}"
+    plural = f"{noun[:-1]}ies" if noun.endswith("y") else f"{noun}s"
+    return f"{number:,} {plural}"
+
+
+def some_of(names: Sequence[str], number: int | None = None, most: int = 5) -> str:
+    """Names for people: `a, b and 1,998 more`; what cannot be printed is spelled out.
+
+    Args:
+        names: the first ones, or all.
+        number: how many there are; None: those that are given.
+        most: so many are named.
+    """
+    shown = [printable(name) for name in names[:most]]
+    left = (len(names) if number is None else number) - len(shown)
+    return ", ".join(shown) + (f" and {left:,} more" if left else "")
+
+
+def printable(text: str) -> str:
+    """Return a text on one line; what cannot be printed is spelled out."""
+    if text.isprintable():  # As nearly all is.
+        return text
+    return "".join(
+        character if character.isprintable() else ascii(character)[1:-1] for character in text
+    )
+
+
+def visible(text: str) -> str:
+    """Return a text in its lines; what cannot be printed is spelled out.
+
+    So no text of a file or server changes the colours, the title or the lines of a terminal.
+    """
+    return "\n".join(map(printable, text.split("\n")))
+
+
+def shortened(text: str, most: int) -> str:
+    """Return at most so many characters of a text; an ellipsis shows that there are more."""
+    return text if len(text) <= most else text[: most - 1] + "…"
+
+
+def megabytes(size: float) -> str:
+    """A size for people: `90.1 MB`, and `0.9 KB` for a small one."""
+    return f"{size / 1e6:,.1f} MB" if size >= 1e6 else f"{size / 1e3:,.1f} KB"  # noqa: PLR2004

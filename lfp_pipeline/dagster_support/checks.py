@@ -1,0 +1,144 @@
+"""The checks that the UI shows on `products` and `name_counts`, and how they are evaluated."""
+
+from collections.abc import Sequence
+
+import dagster as dg
+import duckdb
+
+from lfp_pipeline.ingest.result import Ingested
+from lfp_pipeline.warehouse.invariants import (
+    product_count,
+    repeated_skus,
+    repeated_skus_of,
+    unaccounted_deliveries,
+)
+
+PRODUCTS = dg.AssetKey("products")
+NAME_COUNTS = dg.AssetKey("name_counts")
+
+REJECT_SHARE_WARNING = 0.01
+
+_FEW = 10
+"""With so many times more products than rows were delivered, not all of them are looked at."""
+
+products_checks = [
+    dg.AssetCheckSpec(
+        "sku_unique",
+        asset=PRODUCTS,
+        blocking=True,
+        description="Every sku is in products once; after small deliveries, every sku of theirs.",
+    ),
+    dg.AssetCheckSpec(
+        "rows_conserved",
+        asset=PRODUCTS,
+        blocking=True,
+        description="rows read = inserted + updated + unchanged + superseded + stale + rejected + "
+        "deleted, and every reject is in rejected_rows.",
+    ),
+    dg.AssetCheckSpec(
+        "reject_share",
+        asset=PRODUCTS,
+        description=f"At most {REJECT_SHARE_WARNING:.0%} of a file's rows are rejected.",
+    ),
+    dg.AssetCheckSpec(
+        "delivery_times",
+        asset=PRODUCTS,
+        description="No file is dated after it landed, and no file that landed last is older than "
+        "what stands.",
+    ),
+]
+
+name_counts_checks = [
+    dg.AssetCheckSpec(
+        "counts_match",
+        asset=NAME_COUNTS,
+        description="name_counts equals SELECT name, count(*) FROM products GROUP BY name.",
+    )
+]
+
+
+def check_products(
+    connection: duckdb.DuckDBPyConnection, ingested: Sequence[Ingested]
+) -> list[dg.AssetCheckResult]:
+    """Evaluate the checks of `products` after these deliveries were merged."""
+    repeated, looked_at = _repeated_skus(connection, ingested)
+    keys = sorted({one.delivery.partition_key for one in ingested})
+    unaccounted = unaccounted_deliveries(connection, keys)
+    rejected = {
+        one.delivery.partition_key: one.account.rows_rejected / one.account.rows_read
+        for one in ingested
+        if one.account.rows_read
+    }
+    worst = max(rejected.values(), default=0.0)
+    warnings = [f"{one.delivery.delivery_id}: {told}" for one in ingested for told in one.warnings]
+    return [
+        dg.AssetCheckResult(
+            asset_key=PRODUCTS,
+            check_name="sku_unique",
+            passed=repeated == 0,
+            metadata={"repeated_skus": repeated, "looked_at": looked_at},
+        ),
+        dg.AssetCheckResult(
+            asset_key=PRODUCTS,
+            check_name="rows_conserved",
+            passed=not unaccounted,
+            metadata={
+                "rows_read": sum(one.account.rows_read for one in ingested),
+                "rows_accounted": sum(one.account.rows_accounted for one in ingested),
+                "unaccounted_deliveries": ", ".join(unaccounted) or "none",
+            },
+        ),
+        dg.AssetCheckResult(
+            asset_key=PRODUCTS,
+            check_name="reject_share",
+            passed=worst <= REJECT_SHARE_WARNING,
+            severity=dg.AssetCheckSeverity.WARN,
+            metadata={
+                "largest_share": worst,
+                "rejected": sum(one.account.rows_rejected for one in ingested),
+            },
+        ),
+        dg.AssetCheckResult(
+            asset_key=PRODUCTS,
+            check_name="delivery_times",
+            passed=not warnings,
+            severity=dg.AssetCheckSeverity.WARN,
+            metadata={"warnings": "\n".join(warnings) or "none"},
+        ),
+    ]
+
+
+def _repeated_skus(
+    connection: duckdb.DuckDBPyConnection, ingested: Sequence[Ingested]
+) -> tuple[int, str]:
+    """How many skus are repeated; among all, or, after small deliveries, among theirs."""
+    taken = sum(one.account.rows_taken for one in ingested)
+    if _FEW * taken >= product_count(connection):
+        return repeated_skus(connection), "all skus"
+    delivery_ids = [one.delivery.delivery_id for one in ingested]
+    return repeated_skus_of(connection, delivery_ids), "the skus of these deliveries"
+
+
+def check_name_counts(wrong: int, healed: int) -> list[dg.AssetCheckResult]:
+    """The check of `name_counts`, of which `wrong` are wrong and `healed` were put right."""
+    return [
+        dg.AssetCheckResult(
+            asset_key=NAME_COUNTS,
+            check_name="counts_match",
+            passed=wrong == 0,
+            metadata={"names_that_differ": wrong, "names_put_right_before": healed},
+        )
+    ]
+
+
+def as_evaluation(result: dg.AssetCheckResult) -> dg.AssetCheckEvaluation:
+    """A check result as the event that a plain op can log."""
+    assert result.asset_key is not None  # noqa: S101 (our results name their asset)
+    assert result.check_name is not None  # noqa: S101
+    return dg.AssetCheckEvaluation(
+        asset_key=result.asset_key,
+        check_name=result.check_name,
+        passed=result.passed,
+        severity=result.severity,
+        metadata=result.metadata,
+    )

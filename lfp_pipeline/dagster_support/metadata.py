@@ -1,0 +1,281 @@
+"""How deliveries look to people: metadata in the UI, lines in the log."""
+
+import logging
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+import dagster as dg
+import duckdb
+
+from lfp_pipeline.common.text import counted, megabytes, printable, shortened, visible
+from lfp_pipeline.ingest.result import Ingested, NotLanded
+from lfp_pipeline.model.delivery import Delivery
+from lfp_pipeline.model.ledger_entry import Account, Status
+from lfp_pipeline.reading.reader import Reading
+from lfp_pipeline.warehouse.name_counts import top_names
+
+Metadata = Mapping[str, Any]
+
+SHOWN_NAMES = 10
+SHOWN_FAILURES = 20
+
+NOT_IN = "not_in"
+"""The metadata of a failed step that has the partitions whose deliveries are not in."""
+
+_SHOWN_CHARACTERS = 200
+
+# The tags that carry a data version; Dagster exports the class but not these names.
+DATA_VERSION_TAG = "dagster/data_version"
+DATA_VERSION_IS_USER_PROVIDED_TAG = "dagster/data_version_is_user_provided"
+
+PRODUCT_COLUMNS = dg.TableSchema(
+    columns=[
+        dg.TableColumn("sku", "VARCHAR", "Identifies the product.",
+                       constraints=dg.TableColumnConstraints(nullable=False, unique=True)),
+        dg.TableColumn("name", "VARCHAR", constraints=dg.TableColumnConstraints(nullable=False)),
+        dg.TableColumn("description", "VARCHAR", "May be empty."),
+        dg.TableColumn("delivery_id", "VARCHAR", "The delivery that this row came with."),
+        dg.TableColumn("delivered_at", "TIMESTAMP", "When that was, in UTC."),
+        dg.TableColumn("row_number", "BIGINT", "Which record of the file it was, from 1."),
+    ]
+)  # fmt: skip
+
+COUNT_COLUMNS = dg.TableSchema(
+    columns=[
+        dg.TableColumn("name", "VARCHAR",
+                       constraints=dg.TableColumnConstraints(nullable=False, unique=True)),
+        dg.TableColumn("no_of_products", "BIGINT", "How many products have this name."),
+    ]
+)  # fmt: skip
+
+PRODUCTS_LINEAGE = dg.TableColumnLineage(
+    deps_by_column={
+        column: [dg.TableColumnDep(asset_key="raw_products", column_name=column)]
+        for column in ("sku", "name", "description")
+    }
+)
+
+COUNTS_LINEAGE = dg.TableColumnLineage(
+    deps_by_column={
+        "name": [dg.TableColumnDep(asset_key="products", column_name="name")],
+        "no_of_products": [dg.TableColumnDep(asset_key="products", column_name="sku")],
+    }
+)
+
+_TOTALS = "SELECT count(*), coalesce(sum(no_of_products), 0) FROM warehouse.name_counts"
+
+
+def delivery_metadata(delivery: Delivery) -> Metadata:
+    """What is known of a delivery once it has landed."""
+    return {
+        "delivery_id": delivery.delivery_id,
+        "source": delivery.source,
+        "delivered_at": _utc(delivery.delivered_at),
+        "stated_at": _utc(delivery.version_time),
+        "size": megabytes(delivery.size_bytes),
+        "size_bytes": delivery.size_bytes,
+        "sha256": delivery.sha256,
+        "raw_file": dg.MetadataValue.path(str(delivery.path)),
+    }
+
+
+def ingested_metadata(ingested: Ingested) -> Metadata:
+    """What became of a delivery: rows by fate, skipped lines, notes, speed, samples.
+
+    The figures are shown by the run that has merged it, and by no other.
+    """
+    account, delivery = ingested.account, ingested.delivery
+    if not ingested.merged_here:
+        return _standing_metadata(ingested)
+    metadata: dict[str, Any] = {
+        "dagster/row_count": ingested.products,
+        "dagster/partition_row_count": account.rows_taken,
+        "rows_read": account.rows_read,
+        **fates(account),
+        **_skipped_lines(account),
+        "delivery_id": delivery.delivery_id,
+        "source": delivery.source,
+        "delivered_at": _utc(delivery.delivered_at),
+        "size": megabytes(delivery.size_bytes),
+        "sha256": delivery.sha256,
+    }
+    if ingested.seconds:
+        metadata["seconds"] = round(ingested.seconds, 3)
+    if account.notes:  # They may quote the file: as text, they are no Markdown.
+        metadata["notes"] = dg.MetadataValue.text(account.notes)
+    if ingested.warnings:
+        metadata["warnings"] = dg.MetadataValue.text("\n".join(ingested.warnings))
+    if account.rows_rejected:
+        metadata["to_mend_the_rejects"] = f"make rejects PARTITION={delivery.partition_key}"
+    if ingested.batch > 1:
+        metadata["files_merged_together"] = ingested.batch
+    if reading := ingested.reading:
+        metadata |= _reading_metadata(reading, ingested)
+    return metadata
+
+
+def _standing_metadata(ingested: Ingested) -> Metadata:
+    """What stands of a delivery that this run has not merged."""
+    account, delivery = ingested.account, ingested.delivery
+    metadata: dict[str, Any] = {
+        "status": account.status.value,
+        "delivery_id": delivery.delivery_id,
+        "source": delivery.source,
+        "delivered_at": _utc(delivery.delivered_at),
+        "sha256": delivery.sha256,
+    }
+    if account.merged_at is not None:
+        metadata["merged_before_at"] = f"{account.merged_at:%Y-%m-%d %H:%M:%S.%f} UTC"
+    return metadata
+
+
+def _reading_metadata(reading: Reading, ingested: Ingested) -> dict[str, Any]:
+    metadata: dict[str, Any] = {
+        "seconds_reading": round(reading.seconds, 3),
+        "sample_of_products": _table(("sku", "name", "description"), reading.sample_products),
+    }
+    if ingested.batch == 1:
+        metadata["rows_per_second"] = round(reading.rows_read / ingested.seconds)
+    if reading.mended:
+        metadata["mended"] = True
+    if reading.ignored_columns:
+        metadata["ignored_columns"] = printable(", ".join(reading.ignored_columns))
+    if reading.sample_rejects:
+        columns = ("row_number", "byte_start", "byte_end", "reason", "detail", "raw")
+        metadata["sample_of_rejects"] = _table(columns, reading.sample_rejects)
+    return metadata
+
+
+def fates(account: Account) -> dict[str, int]:
+    """The rows of a delivery by what became of them."""
+    return {
+        "inserted": account.rows_inserted,
+        "updated": account.rows_updated,
+        "unchanged": account.rows_unchanged,
+        "superseded": account.rows_superseded,
+        "stale": account.rows_stale,
+        "rejected": account.rows_rejected,
+        "deleted": account.rows_deleted,
+    }
+
+
+def _skipped_lines(account: Account) -> dict[str, int]:
+    """The lines of a delivery that are neither rows nor rejects, by kind, where there are some."""
+    lines = {
+        "blank_lines": account.blank_lines,
+        "repeated_headers": account.repeated_headers,
+        "lines_above_header": account.lines_above_header,
+    }
+    return {kind: number for kind, number in lines.items() if number}
+
+
+def summary(outcome: Ingested | NotLanded) -> str:
+    """What became of a delivery, in a line or with the lines of its error."""
+    if isinstance(outcome, NotLanded):
+        return f"{outcome.partition_key} did not land: {visible(outcome.error)}"
+    account, key = outcome.account, outcome.partition_key
+    if account.status is Status.REVERTED:
+        return f"{key}: {visible(account.error or '')}"
+    if account.status is not Status.MERGED:
+        return f"{key} {account.status.told}: {visible(account.error or '')}"
+    parts = ", ".join(f"{rows:,} {fate}" for fate, rows in fates(account).items() if rows) or "none"
+    if skipped := _skipped(account):
+        parts += f"; skipped: {', '.join(skipped)}"
+    speed = f" in {outcome.seconds:.2f} s" if outcome.merged_here else "; it was in already"
+    return f"{key}: {counted(account.rows_read, 'row')} ({parts}){speed}"
+
+
+def _skipped(account: Account) -> list[str]:
+    """The skipped lines of each kind for people: `2 blank lines`, `1 line above the header`."""
+    kinds = []
+    if account.blank_lines:
+        kinds.append(counted(account.blank_lines, "blank line"))
+    if account.repeated_headers:
+        kinds.append(counted(account.repeated_headers, "repeated header"))
+    if account.lines_above_header:
+        kinds.append(f"{counted(account.lines_above_header, 'line')} above the header")
+    return kinds
+
+
+def tell(log: logging.Logger, outcome: Ingested | NotLanded) -> None:
+    """Log what became of a delivery; what is not well, as a warning."""
+    log.log(logging.INFO if is_merged(outcome) else logging.WARNING, summary(outcome))
+    reading = outcome.reading if isinstance(outcome, Ingested) else None
+    if is_merged(outcome) and reading and reading.commonest_reason:
+        key, told = outcome.partition_key, reading.commonest_reason
+        log.warning("%s: %s `make rejects PARTITION=%s` writes all rejects.", key, told, key)
+    if isinstance(outcome, Ingested):
+        for warning in outcome.warnings:
+            log.warning("%s: %s", outcome.partition_key, warning)
+
+
+def is_merged(outcome: Ingested | NotLanded) -> bool:
+    """Whether all is well with a delivery."""
+    return isinstance(outcome, Ingested) and outcome.account.status is Status.MERGED
+
+
+def is_as_wanted(outcome: Ingested | NotLanded) -> bool:
+    """Whether a delivery is in, or out, as people want it."""
+    status = outcome.account.status if isinstance(outcome, Ingested) else None
+    return status in {Status.MERGED, Status.REVERTED}
+
+
+def failure(outcomes: Sequence[Ingested | NotLanded]) -> dg.Failure:
+    """The end of a run in which these deliveries were not merged.
+
+    Nothing tries them again but the sensor: up to its limit, and a refused file not at all.
+    """
+    lines = [summary(outcome) for outcome in outcomes[:SHOWN_FAILURES]]
+    files = "1 file is" if len(outcomes) == 1 else f"{len(outcomes)} files are"
+    if left := len(outcomes) - len(lines):
+        lines.append(f"And {left} more; the table deliveries and the log above tell of each.")
+    return dg.Failure(
+        description=f"{files} not in.\n" + "\n".join(lines),
+        metadata={
+            "not_merged": dg.MetadataValue.json(lines),  # Not as Markdown: they quote files.
+            NOT_IN: sorted({outcome.partition_key for outcome in outcomes}),
+        },
+        allow_retries=False,
+    )
+
+
+def counts_metadata(connection: duckdb.DuckDBPyConnection) -> Metadata:
+    """How many names and products there are, and the most frequent names."""
+    names, products = connection.execute(_TOTALS).fetchall()[0]
+    return {
+        "dagster/row_count": names,
+        "products": products,
+        "top_names": _table(("name", "no_of_products"), top_names(connection, SHOWN_NAMES)),
+    }
+
+
+def materialization(asset: str, delivery: Delivery, metadata: Metadata) -> dg.AssetMaterialization:
+    """The event that shows a partition as materialized, where Dagster does not log it itself."""
+    return dg.AssetMaterialization(
+        asset,
+        partition=delivery.partition_key,
+        metadata=metadata,
+        tags={
+            DATA_VERSION_TAG: delivery.sha256,
+            DATA_VERSION_IS_USER_PROVIDED_TAG: "true",
+        },
+    )
+
+
+def _utc(moment: datetime) -> str:
+    return f"{moment:%Y-%m-%d %H:%M:%S.%f} UTC"
+
+
+def _table(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> dg.MetadataValue[Any]:
+    return dg.MetadataValue.table(
+        records=[dg.TableRecord(dict(zip(columns, map(_cell, row), strict=True))) for row in rows],
+        schema=dg.TableSchema(columns=[dg.TableColumn(column) for column in columns]),
+    )
+
+
+def _cell(value: object) -> str | int:
+    if isinstance(value, int):
+        return value
+    text = value.decode("utf-8", "backslashreplace") if isinstance(value, bytes) else str(value)
+    return shortened(printable(text[: _SHOWN_CHARACTERS + 1]), _SHOWN_CHARACTERS)

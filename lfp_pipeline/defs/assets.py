@@ -1,0 +1,316 @@
+"""The assets: the files as they came, the products, and the counts of their names."""
+
+import hashlib
+import logging
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import chain
+
+import dagster as dg
+import duckdb
+from pydantic import Field
+
+from lfp_pipeline.dagster_support.checks import (
+    check_name_counts,
+    check_products,
+    name_counts_checks,
+    products_checks,
+)
+from lfp_pipeline.dagster_support.failures import failing_plainly, note_busy, note_not_tried
+from lfp_pipeline.dagster_support.metadata import (
+    COUNT_COLUMNS,
+    COUNTS_LINEAGE,
+    PRODUCT_COLUMNS,
+    PRODUCTS_LINEAGE,
+    Metadata,
+    counts_metadata,
+    delivery_metadata,
+    failure,
+    ingested_metadata,
+    is_as_wanted,
+    materialization,
+    tell,
+)
+from lfp_pipeline.dagster_support.partitions import product_files
+from lfp_pipeline.dagster_support.resources import ProductsDatabase
+from lfp_pipeline.engine import Engine
+from lfp_pipeline.errors import LandingError, SettingsError
+from lfp_pipeline.ingest.result import Ingested, NotLanded
+from lfp_pipeline.model.delivery import Delivery
+from lfp_pipeline.model.partition_key import is_partition_key, key_hint
+from lfp_pipeline.sources.base import Source
+from lfp_pipeline.sources.written_location import (
+    Location,
+    WrittenSecretError,
+    is_signed,
+    resolved,
+)
+from lfp_pipeline.warehouse.name_counts import differences, heal
+
+GROUP = "products"
+OWNERS = ["team:data"]
+
+
+class RawProductsConfig(dg.Config):
+    """Where to fetch from.
+
+    Without a source: the file in the inbox that the partition names; or, where there is none, or
+    `named_source` is set, what the sources file calls so.
+    """
+
+    source: str | None = Field(
+        None,
+        description="A URL, a link or a path. ${NAME} is a variable of the environment: what is "
+        "written here stays in the history of runs, so passwords are refused.",
+    )
+    named_source: bool = False
+
+
+@dg.asset(
+    partitions_def=product_files,
+    group_name=GROUP,
+    owners=OWNERS,
+    kinds={"file"},
+    code_version="1",
+    metadata={"dagster/storage_kind": "file"},
+)
+def raw_products(
+    context: dg.AssetExecutionContext,
+    config: RawProductsConfig,
+    engine: dg.ResourceParam[Engine],
+) -> dg.MaterializeResult:
+    """One source file, through all its versions, kept in the raw zone exactly as it came."""
+    keys = _partition_keys(context)
+    if config.source and len(keys) > 1:
+        msg = "A source feeds one partition, but this run has several."
+        raise dg.Failure(msg, allow_retries=False)
+    landed, missing = _land(context, engine, keys, config)
+    register(context.instance, [delivery.partition_key for delivery in landed])
+    if missing:
+        for delivery in landed:
+            context.log_event(
+                materialization("raw_products", delivery, delivery_metadata(delivery))
+            )
+        note_not_tried(context, [one.partition_key for one in missing if one.still_written])
+        raise failure(missing)
+    for delivery in landed:
+        context.add_asset_metadata(
+            delivery_metadata(delivery), partition_key=delivery.partition_key
+        )
+    return dg.MaterializeResult(data_version=_data_version(landed))
+
+
+@dg.asset(
+    deps=[raw_products],
+    partitions_def=product_files,
+    check_specs=products_checks,
+    group_name=GROUP,
+    owners=OWNERS,
+    kinds={"duckdb", "sql"},
+    code_version="1",
+    metadata={
+        "dagster/table_name": "main.products",
+        "dagster/storage_kind": "duckdb",
+        "dagster/column_schema": PRODUCT_COLUMNS,
+        "dagster/column_lineage": PRODUCTS_LINEAGE,
+    },
+)
+def products(
+    context: dg.AssetExecutionContext,
+    engine: dg.ResourceParam[Engine],
+    database: ProductsDatabase,
+) -> dg.MaterializeResult:
+    """One product per sku: the newest row that was ever delivered for it."""
+    with failing_plainly(context):
+        ingested = _newest_per_partition(_ingest(context, engine, _partition_keys(context)))
+        with database.get_connection() as connection:
+            checks = check_products(connection, ingested)
+    for one in ingested:
+        context.add_asset_metadata(ingested_metadata(one), partition_key=one.delivery.partition_key)
+    data_version = _data_version([one.delivery for one in ingested])
+    return dg.MaterializeResult(check_results=checks, data_version=data_version)
+
+
+@dg.asset(
+    deps=[products],
+    check_specs=name_counts_checks,
+    group_name=GROUP,
+    owners=OWNERS,
+    kinds={"duckdb", "sql"},
+    code_version="1",
+    metadata={
+        "dagster/table_name": "main.name_counts",
+        "dagster/storage_kind": "duckdb",
+        "dagster/column_schema": COUNT_COLUMNS,
+        "dagster/column_lineage": COUNTS_LINEAGE,
+    },
+)
+def name_counts(
+    context: dg.AssetExecutionContext,
+    engine: dg.ResourceParam[Engine],
+    database: ProductsDatabase,
+) -> dg.MaterializeResult:
+    """One row per name that products have, with the number of those products.
+
+    The counts commit with every merge. This compares them with a full recount, and puts right what
+    somebody changed by hand.
+    """
+    with failing_plainly(context), database.get_connection() as connection:
+        metadata, checks = count_names(connection, context.log)
+    engine.publish(context.log)
+    return dg.MaterializeResult(metadata=metadata, check_results=checks)
+
+
+def count_names(
+    connection: duckdb.DuckDBPyConnection, log: logging.Logger
+) -> tuple[Metadata, Sequence[dg.AssetCheckResult]]:
+    """See that the counts are right, and put them right if not; what there is to show of it."""
+    healed = heal(connection)
+    wrong = differences(connection) if healed else 0
+    if healed:
+        log.warning("%d counts were wrong and were counted anew. Edited by hand?", healed)
+    return counts_metadata(connection), check_name_counts(wrong, healed)
+
+
+def register(instance: dg.DagsterInstance, keys: Iterable[str]) -> None:
+    """Make partitions known to Dagster, so that runs and people can name them."""
+    product_files_name = product_files.name or ""
+    instance.add_dynamic_partitions(product_files_name, list(keys))
+
+
+def _partition_keys(context: dg.AssetExecutionContext) -> Sequence[str]:
+    keys: Sequence[str] = []
+    if context.has_partition_key_range:
+        keys = context.partition_keys
+        if not keys:
+            msg = "The range is empty: partitions stand in the order in which they were added."
+            raise dg.Failure(msg, allow_retries=False)
+    elif context.has_partition_key:
+        keys = [context.partition_key]
+    if not keys:
+        msg = (
+            "This run names no partition. Pick one in the UI, or give a tag: "
+            '--tags \'{"dagster/partition": "FILE"}\'. For all new files, run ingest_inbox.'
+        )
+        raise dg.Failure(msg, allow_retries=False)
+    if wrong := [key for key in keys if not is_partition_key(key)]:
+        msg = f"{wrong[0]!r} is no partition key.{key_hint(wrong[0])}"
+        raise dg.Failure(msg, allow_retries=False)
+    return keys
+
+
+def _land(
+    context: dg.AssetExecutionContext,
+    engine: Engine,
+    keys: Sequence[str],
+    config: RawProductsConfig,
+) -> tuple[list[Delivery], list[NotLanded]]:
+    """Land the newest versions of some partitions' files.
+
+    They come from a location, if there is one, or else from the inbox or the sources file. Where
+    none of them has a file any more, its newest delivery stands.
+    """
+    landed: list[Delivery] = []
+    missing: list[NotLanded] = []
+    try:
+        sources = _sources(context, engine, keys, config)
+    except (LandingError, SettingsError) as error:
+        return [], [NotLanded.because_of(error, key) for key in keys]
+    for key in keys:
+        try:
+            if key in sources:
+                landed.append(engine.land(sources[key], key, context.log))
+            else:
+                landed.append(_newest(engine, key))
+                context.log.info("%s is in no source any more; its newest delivery stands", key)
+        except LandingError as error:
+            missing.append(NotLanded.because_of(error, key))
+    return landed, missing
+
+
+def _sources(
+    context: dg.AssetExecutionContext,
+    engine: Engine,
+    keys: Sequence[str],
+    config: RawProductsConfig,
+) -> Mapping[str, Source]:
+    """Where to fetch some partitions from. What is in the inbox needs no sources file."""
+    if config.source:
+        return {keys[0]: engine.source_at(_resolved(context, config.source))}
+    found = {} if config.named_source else engine.inbox_sources(keys, context.log)
+    missing = [key for key in keys if key not in found]
+    return found | engine.named_sources(missing) if missing else found
+
+
+def _resolved(context: dg.AssetExecutionContext, location: str) -> Location:
+    """Return the location of a run configuration with the environment's values in it.
+
+    Raises:
+        LandingError: it cannot be had, or has a password in it.
+    """
+    try:
+        found = resolved(location)
+    except ValueError as error:
+        msg = f"ops.raw_products.config.source: {error}."
+        if isinstance(error, WrittenSecretError):
+            msg += (
+                " What you wrote is in Dagster's history of runs now, for all who can read it: "
+                "change the password where it is used."
+            )
+        raise LandingError(msg, permanent=True) from None
+    if is_signed(location):
+        context.log.warning(
+            "ops.raw_products.config.source is a signed URL: it stays in Dagster's history of "
+            "runs, for all who can read it, until it expires."
+        )
+    return found
+
+
+def _newest(engine: Engine, key: str) -> Delivery:
+    if newest := engine.raw_zone.newest(key):
+        return newest
+    msg = (
+        f"There is no file {key} in the inbox {engine.settings.inbox_dir}, and none was ever "
+        "delivered. Drop it there, name it in the sources file "
+        f"{engine.settings.sources_path}, or give ops.raw_products.config.source."
+    )
+    raise LandingError(msg, permanent=True)
+
+
+def _ingest(
+    context: dg.AssetExecutionContext, engine: Engine, keys: Sequence[str]
+) -> list[Ingested]:
+    """Merge what landed of some partitions and is not in yet; the newest of each otherwise.
+
+    Raises:
+        dagster.Failure: some are not in. The others are, and are shown so.
+    """
+    for outcome in engine.ingest_all([], engine.unended_wishes(context.log), context.log):
+        tell(context.log, outcome)  # Where one fails, ingest_inbox does, too.
+    backlog = engine.backlog(keys, context.log)
+    outcomes: list[Ingested | NotLanded] = []
+    for outcome in chain(
+        backlog.not_landed, backlog.finished, engine.ingest_all([], backlog.unfinished, context.log)
+    ):
+        tell(context.log, outcome)
+        outcomes.append(outcome)
+    wanted = [one for one in outcomes if isinstance(one, Ingested) and is_as_wanted(one)]
+    if any(isinstance(one, Ingested) and one.busy for one in outcomes):
+        note_busy(context)
+    if len(wanted) < len(outcomes):
+        for one in wanted:
+            context.log_event(materialization("products", one.delivery, ingested_metadata(one)))
+        raise failure([outcome for outcome in outcomes if not is_as_wanted(outcome)])
+    return wanted
+
+
+def _newest_per_partition(ingested: Sequence[Ingested]) -> list[Ingested]:
+    by_age = sorted(ingested, key=lambda one: one.delivery.age)
+    return list({one.delivery.partition_key: one for one in by_age}.values())
+
+
+def _data_version(deliveries: Sequence[Delivery]) -> dg.DataVersion:
+    """The sha256 of a delivery; of several, the sha256 of theirs."""
+    digests = [delivery.sha256 for delivery in deliveries]
+    if len(digests) == 1:
+        return dg.DataVersion(digests[0])
+    return dg.DataVersion(hashlib.sha256("\n".join(digests).encode()).hexdigest())

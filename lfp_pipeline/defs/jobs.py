@@ -1,0 +1,167 @@
+"""The jobs: for everything in the inbox, for chosen partitions, for readers."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import dagster as dg
+
+from lfp_pipeline.dagster_support.checks import as_evaluation, check_products, products_checks
+from lfp_pipeline.dagster_support.failures import failing_plainly, note_busy, note_not_tried
+from lfp_pipeline.dagster_support.metadata import (
+    delivery_metadata,
+    failure,
+    ingested_metadata,
+    is_as_wanted,
+    is_merged,
+    materialization,
+    tell,
+)
+from lfp_pipeline.dagster_support.resources import ProductsDatabase
+from lfp_pipeline.defs.assets import count_names, name_counts, products, raw_products, register
+from lfp_pipeline.engine import Engine
+from lfp_pipeline.ingest.result import Ingested, NotLanded
+from lfp_pipeline.model.partition_key import partition_key
+from lfp_pipeline.operations.status import state_of
+from lfp_pipeline.operations.status_text import as_text
+
+SHORT_CONSOLE: dict[str, Any] = {"loggers": {"console": {}}}
+
+ingest_products = dg.define_asset_job(
+    "ingest_products",
+    selection=[raw_products, products, name_counts],
+    config=SHORT_CONSOLE,
+    description="Take in chosen partitions: one (tag dagster/partition), or a range of them.",
+)
+
+
+class InboxConfig(dg.Config):
+    """Which files, by partition, with the versions that were seen; none: all that is pending."""
+
+    files: dict[str, str] = {}  # noqa: RUF012 (a Dagster config field, copied for each instance)
+
+
+@dg.op(name="ingest")
+def ingest_pending(
+    context: dg.OpExecutionContext,
+    config: InboxConfig,
+    engine: dg.ResourceParam[Engine],
+    database: ProductsDatabase,
+) -> None:
+    """Take in the files in the inbox that are not in yet, several at once.
+
+    Each partition shows as materialized as soon as its file is in. A bad file stops no other; it
+    fails the run at the end.
+    """
+    with failing_plainly(context):
+        _ingest_pending(context, config, engine, database)
+
+
+def _ingest_pending(
+    context: dg.OpExecutionContext,
+    config: InboxConfig,
+    engine: Engine,
+    database: ProductsDatabase,
+) -> None:
+    with engine.raw_zone.index.of_one_moment():
+        listing = engine.pending_inbox(context.log)
+        files = list(listing.ready)
+        deliveries = engine.unended(context.log, offered=files)
+    if config.files:
+        files = [file for file in files if file.partition_key in config.files]
+        wishes = {one.delivery_id for one in engine.unended_wishes(context.log)}
+        deliveries = [
+            one
+            for one in deliveries
+            if one.partition_key in config.files or one.delivery_id in wishes
+        ]
+    still_written = {partition_key(name) for name in listing.unstable} & set(config.files)
+    note_not_tried(context, still_written)
+    if not files and not deliveries:
+        inbox = engine.settings.inbox_dir
+        context.log.info(
+            "Nothing is pending: all complete files in %s are in, or out as you wished.", inbox
+        )
+        engine.publish(context.log)
+        return
+    context.log.info(
+        "To take in: %d from the inbox, %d that had landed before", len(files), len(deliveries)
+    )
+    register(context.instance, [file.partition_key for file in files])
+    register(context.instance, [delivery.partition_key for delivery in deliveries])
+    outcomes: list[Ingested | NotLanded] = []
+    for outcome in engine.ingest_all(files, deliveries, context.log):
+        outcomes.append(outcome)
+        _show(context, outcome)
+    still_written |= {
+        one.partition_key for one in outcomes if isinstance(one, NotLanded) and one.still_written
+    }
+    note_not_tried(context, still_written)
+    if any(isinstance(one, Ingested) and one.busy for one in outcomes):
+        note_busy(context)
+        raise failure([outcome for outcome in outcomes if not is_as_wanted(outcome)])
+    _show_tables(context, database, outcomes)
+    engine.publish(context.log)
+    if bad := [outcome for outcome in outcomes if not is_as_wanted(outcome)]:
+        raise failure(bad)
+
+
+def _show(context: dg.OpExecutionContext, outcome: Ingested | NotLanded) -> None:
+    tell(context.log, outcome)
+    if not isinstance(outcome, Ingested):
+        return
+    delivery = outcome.delivery
+    context.log_event(materialization("raw_products", delivery, delivery_metadata(delivery)))
+    if is_merged(outcome):
+        context.log_event(materialization("products", delivery, ingested_metadata(outcome)))
+
+
+def _show_tables(
+    context: dg.OpExecutionContext,
+    database: ProductsDatabase,
+    outcomes: Sequence[Ingested | NotLanded],
+) -> None:
+    merged = [one for one in outcomes if isinstance(one, Ingested) and is_merged(one)]
+    with database.get_connection() as connection:
+        checks = check_products(connection, merged)
+        metadata, counts_checks = count_names(connection, context.log)
+    context.log_event(dg.AssetMaterialization("name_counts", metadata=metadata))
+    for check in [*checks, *counts_checks]:
+        context.log_event(as_evaluation(check))  # type: ignore[arg-type] # taken, if untold
+    blocking = {spec.name for spec in products_checks if spec.blocking}
+    if broken := {check.check_name for check in checks if not check.passed} & blocking:
+        msg = f"These checks of products fail: {', '.join(sorted(map(str, broken)))}."
+        raise dg.Failure(msg, allow_retries=False)
+
+
+@dg.job(config=SHORT_CONSOLE)
+def ingest_inbox() -> None:
+    """Take in everything in the inbox that is not in yet."""
+    ingest_pending()
+
+
+@dg.op(name="publish")
+def publish_now(context: dg.OpExecutionContext, engine: dg.ResourceParam[Engine]) -> None:
+    """Publish the tables, if they have changed since they were published."""
+    with failing_plainly(context):
+        if engine.published.publish(context.log) is None:
+            context.log.info("Nothing to publish: %s is up to date.", engine.published.path)
+
+
+@dg.job(config=SHORT_CONSOLE)
+def publish_tables() -> None:
+    """Publish the tables for readers now, whatever LFP_PUBLISH_SHARE says."""
+    publish_now()
+
+
+@dg.op(name="show_status")
+def show_status(context: dg.OpExecutionContext, engine: dg.ResourceParam[Engine]) -> None:
+    """Show the state of the data folder in the log and as metadata."""
+    text = as_text(state_of(engine))
+    context.log.info("%s", text)
+    context.add_output_metadata({"status": dg.MetadataValue.json(text.splitlines())})
+
+
+@dg.job(config=SHORT_CONSOLE)
+def status() -> None:
+    """Show what is pending, running, waiting and given up, and how the tables are."""
+    show_status()

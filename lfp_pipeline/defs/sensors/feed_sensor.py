@@ -1,0 +1,139 @@
+"""The sensor that polls the feeds of the sources file, and has those with news read."""
+
+import logging
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
+
+import dagster as dg
+
+from lfp_pipeline.common.text import visible
+from lfp_pipeline.dagster_support.partitions import product_files
+from lfp_pipeline.dagster_support.runs import MAX_RETRIES_TAG, SENSOR_TAG, fail_dead_runs
+from lfp_pipeline.defs.jobs import ingest_products
+from lfp_pipeline.engine import Engine
+from lfp_pipeline.errors import LandingError, SettingsError
+from lfp_pipeline.sources.feeds import Feed
+
+_LOG = logging.getLogger(__name__)
+
+NAME = "feed_sensor"
+FEED_TAG = "lfp/feed"
+
+_SIDE_BY_SIDE = 64
+_WAIT_SECONDS = 3.0
+_RUNS_LOOKED_AT = 10
+_NOT_STARTED = dg.DagsterRunStatus.NOT_STARTED
+
+
+def build_feed_sensor(interval_seconds: int) -> dg.SensorDefinition:
+    """The sensor, looking that often which feeds are due."""
+    polling = _Polling()
+
+    @dg.sensor(
+        name=NAME,
+        job=ingest_products,
+        minimum_interval_seconds=interval_seconds,
+        default_status=dg.DefaultSensorStatus.RUNNING,
+        description="Polls the sources that have an interval, and takes in what is new.",
+    )
+    def feed_sensor(
+        context: dg.SensorEvaluationContext, engine: dg.ResourceParam[Engine]
+    ) -> dg.SensorResult:
+        fail_dead_runs(engine, context.instance, context.log)
+        try:
+            feeds, problems = engine.feeds()
+        except SettingsError as error:  # As the state of things, and not as a traceback each time.
+            return dg.SensorResult(skip_reason=visible(str(error)))
+        polling.poll([feed for feed in feeds if feed.is_due(time.time())])
+        requests = list(_requests(feeds, engine, context.instance))
+        summary = visible(" ".join([_summary(feeds, len(requests)), *problems]))
+        if not requests:
+            return dg.SensorResult(skip_reason=summary)
+        context.log.info(summary)
+        keys = [feed.key for feed in feeds]
+        return dg.SensorResult(
+            run_requests=requests,
+            dynamic_partitions_requests=[product_files.build_add_request(keys)],
+        )
+
+    return feed_sensor
+
+
+class _Polling:
+    """Polls side by side. Who does not answer in time is waited for beside the next ticks."""
+
+    def __init__(self) -> None:
+        self._pool = ThreadPoolExecutor(_SIDE_BY_SIDE, thread_name_prefix="feed")
+        self._lock = threading.Lock()
+        self._under_way: set[str] = set()
+
+    def poll(self, feeds: Sequence[Feed]) -> None:
+        with self._lock:
+            due = [feed for feed in feeds if feed.key not in self._under_way]
+            self._under_way.update(feed.key for feed in due)
+        wait([self._pool.submit(self._poll, feed) for feed in due], timeout=_WAIT_SECONDS)
+
+    def _poll(self, feed: Feed) -> None:
+        try:
+            feed.poll()
+        except LandingError as error:
+            _LOG.warning("%s could not be polled: %s", feed.key, error)
+        except Exception:  # noqa: BLE001 (nobody else would see it)
+            _LOG.exception("%s could not be polled", feed.key)
+        finally:
+            with self._lock:
+                self._under_way.discard(feed.key)
+
+
+def _requests(
+    feeds: Sequence[Feed], engine: Engine, instance: dg.DagsterInstance
+) -> Iterator[dg.RunRequest]:
+    """A run for each feed with news that did not land, or with a delivery that is not in yet."""
+    reversing = engine.partitions_being_reversed()
+    for feed in feeds:
+        if feed.key in reversing or not (feed.memory.has_news or engine.is_unended(feed.key)):
+            continue
+        runs = instance.get_run_records(
+            dg.RunsFilter(tags={FEED_TAG: feed.key}), limit=_RUNS_LOOKED_AT
+        )
+        # What Dagster failed to launch is launched when it is asked for again, by its run key.
+        runs = [run for run in runs if run.dagster_run.status is not _NOT_STARTED]
+        if _is_resting(feed, runs):
+            continue
+        last = runs[0].dagster_run.run_id if runs else "first"
+        yield dg.RunRequest(
+            run_key=f"{feed.key}-{last}",
+            job_name=ingest_products.name,
+            partition_key=feed.key,
+            run_config={"ops": {"raw_products": {"config": {"named_source": True}}}},
+            # The next attempt is this sensor's business, whatever went wrong.
+            tags={SENSOR_TAG: NAME, FEED_TAG: feed.key, MAX_RETRIES_TAG: "0"},
+        )
+
+
+def _is_resting(feed: Feed, runs: Sequence[dg.RunRecord]) -> bool:
+    """Whether a feed is being read, or its last runs have failed and it is too soon for another."""
+    if any(not record.dagster_run.is_finished for record in runs):
+        return True
+    failures = 0
+    for record in runs:
+        if record.dagster_run.is_success:
+            break
+        failures += 1
+    if not failures:
+        return False
+    since_end = time.time() - (runs[0].end_time or 0.0)
+    return 0 <= since_end < feed.pause_after(failures)  # Less, where the clock has stepped back.
+
+
+def _summary(feeds: Sequence[Feed], requested: int) -> str:
+    if not feeds:
+        return "No source in the sources file has an interval: there is nothing to poll."
+    waiting = [feed.key for feed in feeds if feed.memory.has_news]
+    text = f"{len(feeds)} feeds, {len(waiting)} with news that is not in yet, {requested} to run."
+    for feed in feeds:
+        if error := feed.memory.polls.error:
+            text += f" {feed.key}: {error}"
+    return text

@@ -1,0 +1,195 @@
+"""What to do about the files in the inbox: a pure function from what is there to what to run."""
+
+import hashlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass, field
+from itertools import islice
+
+from lfp_pipeline.common.text import some_of
+from lfp_pipeline.model.partition_key import PURGES
+from lfp_pipeline.sources.inbox import InboxFile, Listing
+
+MAX_BATCHES_A_TICK = 50
+
+FileVersion = tuple[str, str]
+"""Partition key and version: what a run is asked for, and what is remembered of it."""
+
+
+@dataclass(frozen=True)
+class History:
+    """What is known of the versions of files.
+
+    Attributes:
+        merged: those that are in.
+        refused: those that were refused; trying again changes nothing.
+        reverted: those that people had taken out again.
+        running: those that a run is at, or waits in the queue for; a reversal is one, too.
+        attempts: how many runs of the sensor there were for a version.
+        busy: how many of them were no attempts, because the database was in other hands, or because
+            the file was being written.
+        resting: those whose last such run was a short time ago.
+    """
+
+    merged: AbstractSet[FileVersion] = frozenset()
+    refused: AbstractSet[FileVersion] = frozenset()
+    reverted: AbstractSet[FileVersion] = frozenset()
+    running: AbstractSet[FileVersion] = frozenset()
+    attempts: Mapping[FileVersion, int] = field(default_factory=dict)
+    busy: Mapping[FileVersion, int] = field(default_factory=dict)
+    resting: AbstractSet[FileVersion] = frozenset()
+
+
+@dataclass(frozen=True)
+class Limits:
+    """How runs are cut.
+
+    Attributes:
+        max_attempts: runs for one version of a file.
+        batch_bytes: files up to this size in all share a run.
+        batch_files: as many at most.
+    """
+
+    max_attempts: int
+    batch_bytes: int
+    batch_files: int
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Files that share a run, and which attempt it is for each."""
+
+    files: tuple[InboxFile, ...]
+    attempts: tuple[int, ...]
+
+    @property
+    def run_key(self) -> str:
+        """Names these versions and attempts, and so this run, for ever."""
+        told = "\n".join(
+            f"{file.name}\t{file.version}\t{file.ctime_ns}\t{attempt}"
+            for file, attempt in zip(self.files, self.attempts, strict=True)
+        )
+        return hashlib.sha256(told.encode("utf-8", "surrogateescape")).hexdigest()
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What to run, and what is left alone and why."""
+
+    batches: tuple[Batch, ...]
+    waiting: int
+    unstable: int
+    running: int
+    resting: int
+    merged: int
+    refused: tuple[str, ...]
+    reverted: tuple[str, ...]
+    given_up: tuple[str, ...]
+    left_out: str
+
+    @property
+    def summary(self) -> str:
+        """All of it in a line."""
+        new = sum(len(batch.files) for batch in self.batches) + self.waiting
+        text = (
+            f"{new} new, {self.unstable} still being written, {self.running} running, "
+            f"{self.merged} in, {len(self.refused)} refused, {len(self.given_up)} given up"
+        )
+        if self.resting:
+            text += f". {self.resting} wait because the database was open in another program"
+        if self.refused:
+            text += f". Refused: {some_of(self.refused)}; mend and drop again"
+        if PURGES in self.refused:
+            text += (
+                f". No file may be called {PURGES}, which is what purge_products uses; rename it"
+            )
+        if self.reverted:
+            text += f". Reverted: {some_of(self.reverted)}; revert_delivery reinstates"
+        if self.given_up:
+            text += (
+                f". Given up after repeated failures: {some_of(self.given_up)}; run ingest_inbox"
+            )
+        if self.left_out:
+            text += f". In the inbox, {self.left_out}"
+        return text + "."
+
+
+def decide(
+    listing: Listing,
+    history: History,
+    limits: Limits,
+    set_apart: Callable[[Listing, Sequence[InboxFile]], Listing],
+) -> Decision:
+    """What to do about a listing of the inbox.
+
+    A version of a file that is new, or whose runs have failed too few times, is due. Large files
+    get a run each; small ones share.
+
+    Args:
+        listing: what is in the inbox.
+        history: what became of it before.
+        limits: how runs are cut.
+        set_apart: of files that are due otherwise, tells those that cannot be taken in now.
+    """
+    due: list[InboxFile] = []
+    merged = running = resting = 0
+    refused: list[str] = []
+    reverted: list[str] = []
+    given_up: list[str] = []
+    for file in listing.ready:
+        version = (file.partition_key, file.version)
+        if version in history.merged:
+            merged += 1
+        elif version in history.running:
+            running += 1
+        elif version in history.refused or file.partition_key == PURGES:
+            refused.append(file.name)
+        elif version in history.reverted:
+            reverted.append(file.name)
+        elif version in history.resting:
+            resting += 1
+        elif _failed_attempts(version, history) >= limits.max_attempts:
+            given_up.append(file.name)
+        else:
+            due.append(file)
+    looked_at = set_apart(listing, due)
+    attempts = [
+        (file, history.attempts.get((file.partition_key, file.version), 0) + 1)
+        for file in looked_at.ready
+    ]
+    batches = tuple(islice(_batches(attempts, limits), MAX_BATCHES_A_TICK))
+    return Decision(
+        batches=batches,
+        waiting=len(attempts) - sum(len(batch.files) for batch in batches),
+        unstable=len(looked_at.unstable),
+        running=running,
+        resting=resting,
+        merged=merged,
+        refused=tuple(refused),
+        reverted=tuple(reverted),
+        given_up=tuple(given_up),
+        left_out=looked_at.left_out,
+    )
+
+
+def _failed_attempts(version: FileVersion, history: History) -> int:
+    return history.attempts.get(version, 0) - history.busy.get(version, 0)
+
+
+def _batches(due: Sequence[tuple[InboxFile, int]], limits: Limits) -> Iterator[Batch]:
+    """Cut what is due, in order, wherever the next file would make a batch too large."""
+    batch: list[tuple[InboxFile, int]] = []
+    size = 0
+    for file, attempt in due:
+        full = size + file.size_bytes > limits.batch_bytes or len(batch) >= limits.batch_files
+        if batch and full:
+            yield _batch(batch)
+            batch, size = [], 0
+        batch.append((file, attempt))
+        size += file.size_bytes
+    if batch:
+        yield _batch(batch)
+
+
+def _batch(files: Sequence[tuple[InboxFile, int]]) -> Batch:
+    return Batch(tuple(file for file, _ in files), tuple(attempt for _, attempt in files))

@@ -1,0 +1,124 @@
+"""The sensor that takes in what is dropped into the inbox."""
+
+import time
+from collections import defaultdict
+from collections.abc import Sequence
+
+import dagster as dg
+
+from lfp_pipeline.dagster_support.partitions import product_files
+from lfp_pipeline.dagster_support.runs import (
+    MAX_RETRIES_TAG,
+    SENSOR_TAG,
+    VERSION_TAG,
+    fail_dead_runs,
+)
+from lfp_pipeline.defs.jobs import ingest_inbox, ingest_products
+from lfp_pipeline.defs.sensors.attempts import Attempts, count_attempts
+from lfp_pipeline.defs.sensors.inbox_planner import Batch, FileVersion, History, Limits, decide
+from lfp_pipeline.engine import Engine
+from lfp_pipeline.model.ledger_entry import Status
+from lfp_pipeline.sources.inbox import InboxFile
+
+NAME = "file_drop_sensor"
+REST_SECONDS = 30.0
+LONGEST_REST_SECONDS = 600.0
+
+_COUNTING = "Counting the earlier runs of this sensor. No file is asked for until that is done."
+
+
+def build_file_drop_sensor(interval_seconds: int) -> dg.SensorDefinition:
+    """The sensor, looking that often."""
+
+    @dg.sensor(
+        name=NAME,
+        jobs=[ingest_products, ingest_inbox],
+        minimum_interval_seconds=interval_seconds,
+        default_status=dg.DefaultSensorStatus.RUNNING,
+        description="Takes in files that are dropped into the inbox, and new versions of them.",
+    )
+    def file_drop_sensor(
+        context: dg.SensorEvaluationContext, engine: dg.ResourceParam[Engine]
+    ) -> dg.SensorResult:
+        settings = engine.settings
+        fail_dead_runs(engine, context.instance, context.log)
+        known_until = time.time() - settings.inbox_quiet_seconds
+        listing = engine.list_inbox()
+        outcomes = engine.outcomes(listing.ready)
+        told = list(zip(listing.ready, outcomes, strict=True))
+        attempts = count_attempts(
+            context.cursor,
+            NAME,
+            {file.partition_key: file for file, outcome in told if outcome is None},
+            {file.partition_key for file, outcome in told if outcome is not None},
+            known_until,
+            context.instance,
+        )
+        if not attempts.is_complete:
+            return dg.SensorResult(skip_reason=_COUNTING, cursor=attempts.cursor)
+        history = _history(told, attempts, engine)
+        limits = Limits(
+            settings.sensor_max_attempts, settings.sensor_batch_bytes, settings.sensor_batch_files
+        )
+        decision = decide(listing, history, limits, engine.set_apart)
+        if not decision.batches:
+            return dg.SensorResult(skip_reason=decision.summary, cursor=attempts.cursor)
+        context.log.info(decision.summary)
+        keys = [file.partition_key for batch in decision.batches for file in batch.files]
+        return dg.SensorResult(
+            run_requests=[_run_request(batch) for batch in decision.batches],
+            dynamic_partitions_requests=[product_files.build_add_request(keys)],
+            cursor=attempts.cursor,
+        )
+
+    return file_drop_sensor
+
+
+def _run_request(batch: Batch) -> dg.RunRequest:
+    """A lone file is a partition of the assets; several share a run of the inbox's job."""
+    tags = {
+        SENSOR_TAG: NAME,
+        "lfp/attempt": str(max(batch.attempts)),
+        MAX_RETRIES_TAG: "0",  # The next attempt is this sensor's business, whatever went wrong.
+    }
+    if len(batch.files) == 1:
+        file = batch.files[0]
+        return dg.RunRequest(
+            run_key=batch.run_key,
+            job_name=ingest_products.name,
+            partition_key=file.partition_key,
+            tags=tags | {VERSION_TAG: file.version},
+        )
+    files = {file.partition_key: file.version for file in batch.files}
+    return dg.RunRequest(
+        run_key=batch.run_key,
+        job_name=ingest_inbox.name,
+        run_config={"ops": {"ingest": {"config": {"files": files}}}},
+        tags=tags | {"lfp/files": str(len(files))},
+    )
+
+
+def _history(
+    told: Sequence[tuple[InboxFile, Status | None]], attempts: Attempts, engine: Engine
+) -> History:
+    """What the raw zone and the runs of this sensor tell of the files that are there."""
+    ended: dict[Status | None, set[FileVersion]] = defaultdict(set)
+    for file, outcome in told:
+        ended[outcome].add((file.partition_key, file.version))
+    reversing = engine.partitions_being_reversed() if ended[None] else set()
+    being_reversed = {version for version in ended[None] if version[0] in reversing}
+    tries = {(key, one.version): one for key, one in attempts.tries.items()}
+    return History(
+        merged=ended[Status.MERGED],
+        refused=ended[Status.REFUSED],
+        reverted=ended[Status.REVERTED],
+        running={*attempts.running, *being_reversed},
+        attempts={version: one.attempts for version, one in tries.items()},
+        busy={version: one.busy for version, one in tries.items()},
+        resting={
+            version
+            for version, one in tries.items()
+            # Not where the clock has stepped back since: it would rest for as long as that.
+            if 0 <= time.time() - one.last_busy < min(one.busy * REST_SECONDS, LONGEST_REST_SECONDS)
+        },
+    )

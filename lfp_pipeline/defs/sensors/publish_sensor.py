@@ -1,0 +1,47 @@
+"""The sensor that publishes what the runs have left unpublished."""
+
+import dagster as dg
+
+from lfp_pipeline.dagster_support.runs import MAX_RETRIES_TAG, SENSOR_TAG, fail_dead_runs
+from lfp_pipeline.defs.jobs import publish_tables
+from lfp_pipeline.engine import Engine
+
+NAME = "publish_sensor"
+
+_RUN_SECONDS = 2.0
+"""What a run of Dagster's costs, whatever it does."""
+
+_NOT_STARTED = dg.DagsterRunStatus.NOT_STARTED
+
+
+def build_publish_sensor(interval_seconds: int) -> dg.SensorDefinition:
+    """The sensor, looking that often."""
+
+    @dg.sensor(
+        name=NAME,
+        job=publish_tables,
+        minimum_interval_seconds=interval_seconds,
+        default_status=dg.DefaultSensorStatus.RUNNING,
+        description="Publishes the tables where a run left that for later, to save time.",
+    )
+    def publish_sensor(
+        context: dg.SensorEvaluationContext, engine: dg.ResourceParam[Engine]
+    ) -> dg.RunRequest | dg.SkipReason:
+        if not engine.published.is_outdated:
+            return dg.SkipReason("The published copy is up to date.")
+        if not engine.published.is_due(_RUN_SECONDS):
+            return dg.SkipReason("The tables are newer than the published copy; not due yet.")
+        fail_dead_runs(engine, context.instance, context.log)
+        runs = context.instance.get_runs(dg.RunsFilter(tags={SENSOR_TAG: NAME}), limit=10)
+        # What Dagster failed to launch is launched when it is asked for again, by its run key.
+        last = next((run for run in runs if run.status is not _NOT_STARTED), None)
+        if last is not None and not last.is_finished:
+            return dg.SkipReason(f"Run {last.run_id} is publishing.")
+        return dg.RunRequest(
+            run_key=f"publish-{last.run_id if last else 'first'}",
+            job_name=publish_tables.name,
+            # The next attempt is this sensor's business, whatever went wrong.
+            tags={SENSOR_TAG: NAME, MAX_RETRIES_TAG: "0"},
+        )
+
+    return publish_sensor

@@ -1,0 +1,1 @@
+"""From a landed delivery to committed rows, and back."""

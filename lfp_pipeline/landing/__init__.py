@@ -1,1 +1,0 @@
-"""From a source to the raw zone: exact bytes, once, for good."""

@@ -1,0 +1,235 @@
+"""Rejected rows as CSV files that people mend and drop into the inbox again.
+
+The first columns are those of a product; the reader ignores the others. A row is filled in as far
+as its record is a good one, and never so that it would go in as it was: nothing that was rejected
+is accepted because somebody mended another row of the file.
+"""
+
+import csv
+import io
+import logging
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import dataclass, replace
+from filecmp import cmp
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import duckdb
+
+from lfp_pipeline.common.atomic_files import leftovers, publish, temporary_beside
+from lfp_pipeline.engine import Engine
+from lfp_pipeline.errors import DeliveryRefusedError, LandingError, LfpError, ReadingTimeoutError
+from lfp_pipeline.model.delivery import Delivery, TextFormat
+from lfp_pipeline.model.partition_key import key_hint
+from lfp_pipeline.reading.columns import Column
+from lfp_pipeline.reading.dialect import HEAD_BYTES, Dialect
+from lfp_pipeline.reading.encoding import beyond_ascii_in, to_utf8
+from lfp_pipeline.reading.loading import dialect_of_head
+from lfp_pipeline.reading.plain_text import header_check
+from lfp_pipeline.reading.text_encoding import encoding_by_head, other_encoding
+from lfp_pipeline.reading.unpacking import contents
+from lfp_pipeline.settings import Settings
+
+PRODUCT_COLUMNS: tuple[Column, Column, Column] = ("sku", "name", "description")
+OTHER_COLUMNS = (
+    *("reason", "detail", "row_number", "byte_start", "byte_end", "raw"),
+    *("delivery_id", "partition_key"),
+)
+
+_NOTHING = ("", "", "")
+
+# A spreadsheet takes a text that begins so for a formula, and a file may be made to have it run
+# something. Only this export is opened in one, so only here the text is changed.
+_FORMULA_BEGINS = ("=", "+", "-", "@", "\t", "\r")
+_NO_FORMULA = "'"
+
+_REJECTED_AGAIN = {
+    *("no sku", "no name"),  # Not zero bytes: spreadsheets drop them.
+    *("sku too long", "name too long", "description too long"),
+}
+"""Reasons that are found again in the values. A row with another needs a sku to go in."""
+
+_FETCHED = 1_000
+
+# Of a partition, only the newest delivery: what an older one lacked may have come since.
+_DELIVERIES = """
+SELECT partition_key, delivery_id, status = 'refused', coalesce(rejects, 0)
+FROM warehouse.deliveries
+LEFT JOIN (SELECT delivery_id, count(*) AS rejects FROM warehouse.rejected_rows GROUP BY ALL)
+    USING (delivery_id)
+WHERE partition_key = coalesce($partition_key, partition_key)
+    AND delivery_id = coalesce($delivery_id, delivery_id)
+    AND (status NOT IN ('failed', 'reverted') OR $delivery_id IS NOT NULL)
+QUALIFY row_number() OVER (PARTITION BY partition_key ORDER BY delivered_at DESC, delivery_id DESC)
+    = 1
+ORDER BY partition_key
+"""
+
+_REJECTS = """
+SELECT reason, detail, row_number, byte_start, byte_end, raw
+FROM warehouse.rejected_rows WHERE delivery_id = $delivery_id AND row_number > $after
+ORDER BY row_number
+LIMIT $most
+"""
+
+
+@dataclass(frozen=True)
+class Exported:
+    """The rejects of one delivery, written.
+
+    Attributes:
+        path: of the file.
+        partition_key: of the delivery.
+        refused: whether nothing of the delivery was taken.
+        rows: how many it has.
+        escaped: how many values of products were changed, so that none is taken for a formula.
+        kept: whether it was there before, changed by somebody, and so was left as it is.
+    """
+
+    path: Path
+    partition_key: str
+    refused: bool
+    rows: int
+    escaped: int
+    kept: bool
+
+
+def export_rejects(
+    engine: Engine,
+    log: logging.Logger,
+    *,
+    partition_key: str | None = None,
+    delivery_id: str | None = None,
+) -> list[Exported]:
+    """Write the rejects of the newest delivery of every partition that has some.
+
+    Args:
+        engine: whose.
+        log: is told whom it waits for.
+        partition_key: of this partition only.
+        delivery_id: of this delivery instead of the newest.
+
+    Raises:
+        LfpError: there is no such partition or delivery, or the database is busy.
+    """
+    settings = engine.settings
+    if not engine.warehouse.path.exists():
+        msg = f"There is no database at {engine.warehouse.path} yet: nothing was taken in."
+        raise LfpError(msg)
+    # Somebody waits for it at the keyboard.
+    warehouse = replace(engine.warehouse, writer_wait_seconds=settings.foreign_wait_seconds)
+    for leftover in leftovers(settings.rejects_dir):
+        log.info("Removing %s, left by an export that was killed", leftover)
+    with warehouse.opened("exporting rejects", log) as connection:
+        chosen = {"partition_key": partition_key, "delivery_id": delivery_id}
+        deliveries = connection.execute(_DELIVERIES, chosen).fetchall()
+        if not deliveries and (partition_key or delivery_id):
+            what = f"delivery {delivery_id}" if delivery_id else f"partition {partition_key}"
+            msg = f"There is no {what} in the table deliveries, which has all that were read."
+            if partition_key:
+                msg += key_hint(partition_key)
+            raise LfpError(msg)
+        return [
+            _export(connection, engine, key, delivery, refused)
+            for key, delivery, refused, rejects in deliveries
+            if rejects
+        ]
+
+
+def _export(
+    connection: duckdb.DuckDBPyConnection,
+    engine: Engine,
+    key: str,
+    delivery_id: str,
+    refused: bool,
+) -> Exported:
+    path = engine.settings.rejects_dir / f"{delivery_id.replace('#', '-')}-rejects.csv"
+    dialect = _dialect(engine, key, delivery_id)
+    rows = escaped = 0
+    with temporary_beside(path) as (file, temporary):
+        # Spreadsheets take a file for UTF-8 by its mark.
+        text = io.TextIOWrapper(file, encoding="utf-8-sig", newline="")
+        writer = csv.writer(text)
+        writer.writerow(PRODUCT_COLUMNS + OTHER_COLUMNS)
+        for reason, detail, number, start, end, raw in _rejects(connection, delivery_id):
+            whole = len(raw) == end - start
+            product = _product(raw, dialect) if whole and dialect else _NOTHING
+            if reason not in _REJECTED_AGAIN:
+                product = ("", *product[1:])
+            told = raw.decode("utf-8", "replace")
+            others = [reason, detail, number, start, end, told, delivery_id, key]
+            writer.writerow([_harmless(cell) for cell in (*product, *others)])
+            rows += 1
+            escaped += sum(_harmless(cell) != cell for cell in product)
+        text.flush()
+        file.flush()
+        kept = path.exists() and not cmp(temporary, path, shallow=False)
+        if not kept:
+            publish(file, temporary, path)
+        text.detach()
+    return Exported(path, key, refused, rows, escaped, kept)
+
+
+def _rejects(
+    connection: duckdb.DuckDBPyConnection, delivery_id: str
+) -> Iterator[tuple[str, str, int, int, int, bytes]]:
+    page = {"delivery_id": delivery_id, "after": 0, "most": _FETCHED}
+    while some := connection.execute(_REJECTS, page).fetchall():
+        yield from some
+        page["after"] = some[-1][2]
+
+
+def _product(raw: bytes, dialect: Dialect) -> tuple[str, str, str]:
+    """Sku, name and description of a record; nothing, if it is not a good one.
+
+    Which value is which cannot be told where there are too few or too many, or where a quote is
+    astray.
+    """
+    grammar = dialect.grammar()
+    good = grammar.good_record(raw, 0)
+    if good is None or good[1] < len(raw):
+        return _NOTHING
+    values = grammar.values(raw[: good[0]])
+    values += [""] * (dialect.form.width - len(values))
+    sku, name, description = (values[dialect.columns.positions[one]] for one in PRODUCT_COLUMNS)
+    return sku.strip(), name.strip(), description
+
+
+def _harmless(cell: Any) -> Any:  # noqa: ANN401 (a text or a number)
+    is_formula = isinstance(cell, str) and cell.startswith(_FORMULA_BEGINS)
+    return _NO_FORMULA + cell if is_formula else cell
+
+
+def _dialect(engine: Engine, key: str, delivery_id: str) -> Dialect | None:
+    """How the delivery is written; None: it is no longer in the raw zone, or has no header."""
+    try:
+        deliveries = {one.delivery_id: one for one in engine.raw_zone.deliveries(key)}
+        return _dialect_of_file(deliveries[delivery_id], engine.settings)
+    except (KeyError, OSError, LandingError, DeliveryRefusedError, ReadingTimeoutError):
+        return None
+
+
+def _dialect_of_file(delivery: Delivery, settings: Settings) -> Dialect | None:
+    """How a file is written; None: it is a zip of several, which are written in different ways."""
+    text_format = delivery.text_format
+    has_header = header_check(text_format, settings)
+    with closing(contents(delivery.path, settings.max_unpacked_bytes, has_header)) as several:
+        first, *others = [_dialect_of(one.pieces, text_format, settings) for one in several]
+    same = [(one.delimiter, one.columns) == (first.delimiter, first.columns) for one in others]
+    return first if all(same) else None
+
+
+def _dialect_of(pieces: Iterator[bytes], text_format: TextFormat, settings: Settings) -> Dialect:
+    head = b""
+    while len(head) < HEAD_BYTES and (piece := next(pieces, b"")):
+        head += piece
+    found, fallback = encoding_by_head(head, text_format), settings.fallback_encoding
+    if not found.certain and (text_format.charset or fallback):
+        counts = beyond_ascii_in(chain([head], pieces))
+        found = other_encoding(head, counts, text_format.charset, fallback) or found
+    mark_length = found.mark_length
+    if found.codec != "utf-8":
+        head, mark_length = b"".join(to_utf8([head[mark_length:]], found.codec)), 0
+    return dialect_of_head(head[:HEAD_BYTES], mark_length, text_format.delimiter, settings)

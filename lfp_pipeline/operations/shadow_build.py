@@ -1,0 +1,98 @@
+"""A draft: a database that is made anew from the raw zone, beside the one in use."""
+
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+
+from lfp_pipeline.common.process_marks import own_folder
+from lfp_pipeline.engine import Engine
+from lfp_pipeline.ingest.batch_merge import is_settled
+from lfp_pipeline.ingest.result import Ingested
+from lfp_pipeline.model.delivery import Delivery, Kind, TextFormat
+from lfp_pipeline.model.ledger_entry import Account, Status
+from lfp_pipeline.raw_zone.desired_state import is_pruned, is_reverted
+from lfp_pipeline.reading.options import Rereading, reread
+from lfp_pipeline.settings import Settings
+from lfp_pipeline.warehouse.ledger import statuses
+
+_FOLDER = ".rebuild"
+
+
+@contextmanager
+def drafted(engine: Engine) -> Iterator[Engine]:
+    """An engine with an empty draft, which is gone after the block, unless it was moved away."""
+    path = engine.warehouse.path
+    with own_folder(path.parent, _FOLDER) as folder:
+        yield Engine(
+            engine.settings, replace(engine.warehouse, path=folder / path.name, draft=True)
+        )
+
+
+def rereadings(
+    known: Mapping[str, Account], deliveries: Sequence[Delivery], settings: Settings
+) -> dict[str, Rereading]:
+    """Find out how deliveries that a ledger has merged are read again as they were, by id."""
+    ways: dict[tuple[str | None, str | None, TextFormat | None], Rereading] = {}
+    found = {}
+    for one in deliveries:
+        account = known.get(one.delivery_id)
+        if account is None or one.kind is Kind.DELETION:
+            continue
+        is_merged = account.status is Status.MERGED
+        if is_merged or account.read_conditions is not None:
+            text_format = one.text_format if is_merged else None
+            key = account.read_with, account.read_conditions, text_format
+            if key not in ways:
+                ways[key] = reread(*key, settings)
+            found[one.delivery_id] = ways[key]
+    return found
+
+
+def follow(
+    draft: Engine,
+    deliveries: Sequence[Delivery],
+    log: logging.Logger,
+    ways: Mapping[str, Rereading],
+) -> None:
+    """Have a draft follow the raw zone in these deliveries, as far as it does not yet.
+
+    Args:
+        draft: at the draft.
+        deliveries: in the raw zone.
+        log: for progress.
+        ways: how some of them are read, by id; the others with the settings of now.
+    """
+    with draft.warehouse.opened("looking what is in", log) as connection:
+        status_of = statuses(connection)
+    left = [one for one in deliveries if not is_settled(one, status_of.get(one.delivery_id))]
+    log.info("To take in anew: %d of %d deliveries", len(left), len(deliveries))
+    for settings, group in _by_settings(left, ways, draft.settings):
+        for outcome in Engine(settings, draft.warehouse).ingest_all([], group, log):
+            if isinstance(outcome, Ingested):
+                log.info("%s: %s", outcome.delivery.delivery_id, outcome.account.status)
+
+
+def _by_settings(
+    deliveries: Sequence[Delivery], ways: Mapping[str, Rereading], present: Settings
+) -> Sequence[tuple[Settings, list[Delivery]]]:
+    groups: dict[int, tuple[Settings, list[Delivery]]] = {}
+    for one in deliveries:
+        way = ways.get(one.delivery_id)
+        settings = way.settings if way else present
+        groups.setdefault(id(settings), (settings, []))[1].append(one)
+    return list(groups.values())
+
+
+def deliveries_in_reach(engine: Engine) -> list[Delivery]:
+    """All deliveries that can be taken in or, though they may be pruned, out; oldest first.
+
+    Raises:
+        LandingError: a record cannot be read.
+    """
+    return [one for one in engine.raw_zone.all_deliveries() if is_in_reach(one)]
+
+
+def is_in_reach(delivery: Delivery) -> bool:
+    """Whether a delivery can be taken in or out, as is wanted."""
+    return is_reverted(delivery.path) or not is_pruned(delivery.path)

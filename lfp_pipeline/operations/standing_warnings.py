@@ -1,0 +1,102 @@
+"""The warnings that hold now, whenever their deliveries came: few of each kind, and how many more.
+
+What does not hold any more is not said: of a delivery that is reverted or refused, or that a later
+version has made up for.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from functools import partial
+from itertools import islice
+from typing import Any, TypeVar
+
+from lfp_pipeline.engine import Engine
+from lfp_pipeline.errors import LandingError
+from lfp_pipeline.ingest.delivery_warnings import (
+    completion,
+    dated_ahead,
+    older_version,
+    wholly_stale,
+)
+from lfp_pipeline.model.delivery import Delivery
+from lfp_pipeline.model.ledger_entry import Account, Status
+from lfp_pipeline.raw_zone.raw_index import Landed
+from lfp_pipeline.raw_zone.raw_zone import RawZone
+from lfp_pipeline.sources.inbox import InboxFile
+
+_SHOWN = 10
+
+STALE = """
+SELECT * FROM deliveries WHERE status = 'merged'
+QUALIFY row_number() OVER (PARTITION BY partition_key ORDER BY merged_at DESC, rowid DESC) = 1
+    AND delivered_at < max(delivered_at) OVER (PARTITION BY partition_key)
+    AND rows_stale > 0 AND rows_inserted + rows_updated + rows_unchanged = 0
+ORDER BY merged_at DESC
+"""
+"""The deliveries that were merged last in their partitions, are older than others, and stale."""
+
+_Candidate = TypeVar("_Candidate")
+_Row = Mapping[str, Any]
+
+
+def standing_warnings(
+    engine: Engine,
+    stale: Sequence[_Row],
+    latest: Sequence[_Row],
+    in_the_inbox: Iterable[tuple[InboxFile, Landed | None]],
+) -> Iterator[str]:
+    """Yield what people should know of the deliveries of a data folder.
+
+    Args:
+        engine: whose.
+        stale: rows of the ledger, as `STALE` finds them.
+        latest: the rows of the deliveries that ended last; of unfinished uploads, only these tell.
+        in_the_inbox: files, and the deliveries that they are.
+    """
+    zone, inbox = engine.raw_zone, engine.settings.inbox_dir
+    yield from _first(zone.index.dated_ahead(), partial(_of_time, zone))
+    yield from _first(stale, partial(_of_row, zone, partial(wholly_stale, inbox=inbox)))
+    yield from _first(latest, partial(_of_row, zone, completion))
+    older = (
+        (file, landed)
+        for file, landed in in_the_inbox
+        if landed and landed.has_newer and landed.ended == Status.MERGED
+    )
+    yield from _first(older, lambda one: _of_older_version(engine, *one))
+
+
+def _first(
+    candidates: Iterable[_Candidate], warning_of: Callable[[_Candidate], str | None]
+) -> Iterator[str]:
+    """Yield the first warnings, and how many candidates there are after them."""
+    left = iter(candidates)
+    yield from islice(filter(None, map(warning_of, left)), _SHOWN)
+    if more := sum(1 for _ in left):
+        yield f"And {more:,} more like these."
+
+
+def _of_time(zone: RawZone, delivery_id: str) -> str | None:
+    with suppress(LandingError):  # Its record cannot be read.
+        if told := dated_ahead(zone.find(delivery_id)):
+            return f"{delivery_id}: {told}"
+    return None
+
+
+def _of_row(
+    zone: RawZone, warning_of: Callable[[Delivery, Account, RawZone], str | None], row: _Row
+) -> str | None:
+    rows = {column: row[column] for column in row if column.startswith("rows_")}
+    account = Account(row["delivery_id"], Status(row["status"]), **rows)
+    with suppress(LandingError):  # It is not there any more.
+        if told := warning_of(zone.find(account.delivery_id), account, zone):
+            return f"{account.delivery_id}: {told}"
+    return None
+
+
+def _of_older_version(engine: Engine, file: InboxFile, landed: Landed) -> str | None:
+    with suppress(LandingError):  # A record cannot be read.
+        delivery = engine.raw_zone.find(landed.delivery_id)
+        if newer := engine.raw_zone.newer_than(delivery):
+            advice = older_version(delivery, newer, engine.settings.inbox_dir)
+            return f"{file.name} in the inbox is an older version. {advice}"
+    return None

@@ -1,0 +1,68 @@
+"""The records of the raw zone: what is known of each delivery, in a JSON file beside its bytes."""
+
+import json
+import re
+from datetime import datetime
+from pathlib import Path
+
+from lfp_pipeline.errors import LandingError
+from lfp_pipeline.model.delivery import Delivery, Kind, TextFormat
+
+_RECORD_NAME = re.compile(r"[0-9]{8}T[0-9]{6}\.[0-9]{6}Z-[0-9a-f]{16}\.json")
+_MOST = 2**63
+"""Sizes and times in nanoseconds are less."""
+
+
+def is_record_name(name: str) -> bool:
+    """Whether a file of that name is a record: `<delivered_at>-<sha256, 16 digits>.json`."""
+    return _RECORD_NAME.fullmatch(name) is not None
+
+
+def read_record(record: Path) -> Delivery:
+    """The delivery that a record tells of.
+
+    Raises:
+        LandingError: it cannot be read, or is no record.
+    """
+    try:
+        content = json.loads(record.read_bytes())
+        delivery = Delivery(
+            partition_key=content["partition_key"],
+            delivered_at=datetime.fromisoformat(content["delivered_at"]),
+            sha256=content["sha256"],
+            source=content["source"],
+            size_bytes=content["size_bytes"],
+            landed_at=datetime.fromisoformat(content["landed_at"]),
+            path=record.with_suffix(".raw"),
+            kind=Kind(content.get("kind", Kind.PRODUCTS)),  # Older records do not tell.
+            text_format=TextFormat(**content.get("text_format", {})),
+            stated_at=_moment(content.get("stated_at")),
+            source_ctime_ns=content.get("source_ctime_ns"),
+            completes=content.get("completes"),
+        )
+        _check_types(delivery)
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        msg = (
+            f"The record {record} cannot be read ({type(error).__name__}: {error}). Put it back "
+            "from a copy; or, unless it is that of a purge, remove it, and land its file again."
+        )
+        raise LandingError(msg, permanent=True) from error
+    return delivery
+
+
+def _moment(text: str | None) -> datetime | None:
+    return None if text is None else datetime.fromisoformat(text)
+
+
+def _check_types(delivery: Delivery) -> None:
+    """Raise a TypeError if a value is of another type than a delivery has, or too large."""
+    texts = (delivery.partition_key, delivery.sha256, delivery.source, delivery.completes or "")
+    numbers = (delivery.size_bytes, delivery.source_ctime_ns or 0)
+    moments = (delivery.delivered_at, delivery.landed_at, delivery.version_time)
+    if not (
+        all(isinstance(text, str) for text in texts)
+        and all(type(number) is int and abs(number) < _MOST for number in numbers)
+        and all(moment.tzinfo is None for moment in moments)
+    ):
+        msg = "a value is not of its type"
+        raise TypeError(msg)

@@ -1,0 +1,84 @@
+"""What became of a delivery, noted beside its raw file for those who may not open the warehouse.
+
+The ledger is the truth; a note is a copy of its word, written after the commit. It names the
+database that it speaks of, and says nothing of another. Where it is lost, or not what people want
+of the delivery now, that is offered again, and found to be in, or taken in or out.
+"""
+
+import os
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from lfp_pipeline.common.atomic_files import publish, sync_folder, temporary_beside
+from lfp_pipeline.model.ledger_entry import Status
+from lfp_pipeline.raw_zone.desired_state import is_reverted
+
+_SUFFIX = ".outcome"
+MERGED = str(Status.MERGED)
+REVERTED = str(Status.REVERTED)
+_ENDS = {MERGED, str(Status.REFUSED), REVERTED}
+
+
+@dataclass(frozen=True)
+class Note:
+    """An outcome note, as it is.
+
+    Attributes:
+        status: in the ledger, if the note is one of ours.
+        database_id: of the database that it speaks of.
+        noted_ns: when it was noted, as a file time.
+    """
+
+    status: str
+    database_id: str
+    noted_ns: int
+
+    def end(self, *, reverted: bool) -> str | None:
+        """Return the status if that is an end, and what people want; else None."""
+        is_end = self.status in _ENDS and (self.status == REVERTED) == reverted
+        return self.status if is_end else None
+
+
+def note_outcome(raw: Path, status: str, database_id: str) -> None:
+    """Note what became of the delivery whose raw file that is, in that database."""
+    note = raw.with_suffix(_SUFFIX)
+    with temporary_beside(note) as (file, temporary):
+        file.write(f"{status} {database_id}\n".encode())
+        publish(file, temporary, note)
+
+
+def forget_outcome(raw: Path) -> None:
+    """Have the delivery be offered again."""
+    with suppress(FileNotFoundError):
+        raw.with_suffix(_SUFFIX).unlink()
+        sync_folder(raw.parent)
+
+
+def last_noted(raw: Path) -> str | None:
+    """What was noted of a delivery last, in whichever database; None: nothing ever was."""
+    try:
+        return raw.with_suffix(_SUFFIX).read_text(errors="replace").partition(" ")[0]
+    except FileNotFoundError:
+        return None
+
+
+def read_outcome(raw: Path, database_id: str | None) -> str | None:
+    """The status that a delivery has come to its end with in that database, as noted, or None."""
+    try:
+        noted = read_note(raw.with_suffix(_SUFFIX))
+    except FileNotFoundError:
+        return None
+    end = noted.end(reverted=is_reverted(raw))
+    return end if noted.database_id == database_id else None
+
+
+def read_note(path: Path) -> Note:
+    """Read an outcome note, whatever is in it.
+
+    Raises:
+        FileNotFoundError: there is none.
+    """
+    with path.open(errors="replace") as file:
+        status, _, database_id = file.read().strip().partition(" ")
+        return Note(status, database_id, os.fstat(file.fileno()).st_mtime_ns)

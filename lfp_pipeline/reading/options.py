@@ -1,0 +1,197 @@
+"""What a reading depends on beside the bytes: with the same, the same bytes give the same rows.
+
+The ledger keeps these conditions with each merged delivery, as text and as a digest. So a delivery
+can be read again as it was read before; where it cannot, the difference has a name.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from functools import cache
+from pathlib import Path
+from typing import Annotated, Any, Self
+
+import duckdb
+from pydantic import TypeAdapter, ValidationError
+
+from lfp_pipeline.common import text_codecs
+from lfp_pipeline.errors import SettingsError
+from lfp_pipeline.model.delivery import TextFormat
+from lfp_pipeline.settings import ENV_PREFIX, Settings
+
+_SETTINGS = {
+    "column_aliases",
+    "fallback_encoding",
+    "max_reject_share",
+    "max_sku_length",
+    "max_name_length",
+    "max_description_length",
+    "max_unpacked_bytes",
+    "max_record_bytes",
+    "null_tokens",
+    "header_search_lines",
+    "require_all_cells",
+}
+
+_READER = "reader"
+
+_NOT_RECORDED = (
+    "the settings that it was read with were not recorded, and they, its text format or the "
+    "program differ from those of now"
+)
+
+
+@dataclass(frozen=True)
+class Conditions:
+    """All that decides, beside the bytes, what is read from a file.
+
+    Attributes:
+        settings: those that count, by name, as JSON has them.
+        text_format: what is known of how the file is written.
+        programs: the versions of what reads, by name.
+    """
+
+    settings: Mapping[str, Any]
+    text_format: Mapping[str, Any]
+    programs: Mapping[str, Any]
+
+    @classmethod
+    def of(cls, settings: Settings, text_format: TextFormat) -> Self:
+        """Return the conditions of a reading by this process."""
+        return cls(
+            settings.model_dump(mode="json", include=_SETTINGS),
+            asdict(text_format),
+            {"duckdb": duckdb.__version__, _READER: _source_digest()},
+        )
+
+    @classmethod
+    def from_text(cls, text: str) -> Self:
+        """Return the conditions that a ledger row has.
+
+        Raises:
+            SettingsError: the text is not theirs.
+        """
+        try:
+            found = cls(**json.loads(text))
+            TextFormat(**found.text_format)
+            if not isinstance(found.settings, dict) or not isinstance(found.programs, dict):
+                raise TypeError("settings and programs by name")  # noqa: TRY301, EM101
+        except (ValueError, TypeError) as error:
+            msg = f"The recorded settings {text[:200]!r} cannot be read: {error}"
+            raise SettingsError(msg) from error
+        return found
+
+    @property
+    def text(self) -> str:
+        """The conditions as JSON: the same text for the same conditions."""
+        return json.dumps(asdict(self), sort_keys=True)
+
+    @property
+    def digest(self) -> str:
+        """The fingerprint: the first 16 digits of the sha256 of the text."""
+        return hashlib.sha256(self.text.encode()).hexdigest()[:16]
+
+    def restored(self, settings: Settings) -> Settings:
+        """Return settings with the recorded values in them; a setting that is newer: its default.
+
+        Raises:
+            SettingsError: a recorded value is not allowed any more.
+        """
+        values: dict[str, Any] = {}
+        for name in _SETTINGS:
+            field = Settings.model_fields[name]
+            default = field.get_default(call_default_factory=True)
+            value = self.settings.get(name, default)
+            allowed: Any = Annotated[field.annotation, field]
+            try:
+                values[name] = TypeAdapter(allowed).validate_python(value)
+            except ValidationError as error:
+                why = error.errors()[0]["msg"]
+                msg = f"{ENV_PREFIX}{name.upper()} was {_shown(value)}, which is not allowed: {why}"
+                raise SettingsError(msg) from error
+        return settings.model_copy(update=values)
+
+    def differences(self, now: "Conditions") -> list[str]:
+        """Name everything in which these conditions are not those of now."""
+        return [
+            *(
+                f"{ENV_PREFIX}{name.upper()} {change}"
+                for name, change in _changes(self.settings, now.settings)
+            ),
+            *(
+                f"the {name} of its source {change}"
+                for name, change in _changes(self.text_format, now.text_format)
+            ),
+            *(
+                "the code that reads has changed" if name == _READER else f"{name} {change}"
+                for name, change in _changes(self.programs, now.programs)
+            ),
+        ]
+
+
+@dataclass(frozen=True)
+class Rereading:
+    """How a delivery that was read before is read again.
+
+    Attributes:
+        settings: with which: those of then, where they can be had.
+        differences: why the same rows may not come out; none: they do.
+        only_programs: whether only the programs differ then, so that results can be compared.
+        kept: the settings of then that are others now, each with both values.
+    """
+
+    settings: Settings
+    differences: Sequence[str] = ()
+    only_programs: bool = False
+    kept: tuple[str, ...] = ()
+
+
+def reread(
+    digest: str | None, recorded: str | None, text_format: TextFormat | None, settings: Settings
+) -> Rereading:
+    """Find out how to read a delivery as it was read before.
+
+    Args:
+        digest: the fingerprint that the ledger has.
+        recorded: the conditions that the ledger has; None: a row of an earlier schema.
+        text_format: of the delivery; None: that does not count.
+        settings: those of now.
+    """
+    if recorded is None:
+        alike = Conditions.of(settings, text_format or TextFormat()).digest == digest
+        return Rereading(settings, [] if alike else [_NOT_RECORDED])
+    try:
+        then = Conditions.from_text(recorded)
+        restored = then.restored(settings)
+    except SettingsError as error:
+        return Rereading(settings, [str(error)])
+    if then.digest != digest:
+        return Rereading(settings, ["its ledger row was edited"])
+    known_format = text_format or TextFormat(**then.text_format)
+    now, same = Conditions.of(settings, known_format), Conditions.of(restored, known_format)
+    if now == then:
+        return Rereading(settings)
+    if same == then:
+        return Rereading(restored, kept=tuple(then.differences(now)))
+    only_programs = replace(same, programs=then.programs) == then
+    return Rereading(restored, then.differences(now), only_programs)
+
+
+def _changes(then: Mapping[str, Any], now: Mapping[str, Any]) -> list[tuple[str, str]]:
+    return [
+        (name, f"was {_shown(then.get(name))}, and is {_shown(now.get(name))} now")
+        for name in sorted(then.keys() | now.keys())
+        if then.get(name) != now.get(name)
+    ]
+
+
+def _shown(value: object) -> str:
+    return json.dumps(value, ensure_ascii=False) if value is not None else "unset"
+
+
+@cache
+def _source_digest() -> str:
+    """Of the code that reads, which nobody has to remember to give a new version."""
+    sources = [*sorted(Path(__file__).parent.rglob("*.py")), Path(text_codecs.__file__)]
+    return hashlib.sha256(b"".join(source.read_bytes() for source in sources)).hexdigest()[:16]

@@ -1,0 +1,1 @@
+"""Where files come from, and how their bytes are fetched."""

@@ -1,0 +1,99 @@
+"""Content codings (Content-Encoding): which of them are undone while a file is downloaded.
+
+Files are requested without a coding, but some servers apply one all the same. What the reader
+unpacks, such as gzip, is stored as it comes. Deflate has no magic number by which a reader could
+recognise it, so it is undone here.
+"""
+
+import zlib
+from collections.abc import Iterator
+
+from lfp_pipeline.common.text_codecs import codec_name
+from lfp_pipeline.errors import LandingError
+from lfp_pipeline.sources.base import CHUNK_BYTES
+
+_UNPACKED_LATER = {"gzip", "x-gzip", "zstd", "bzip2", "x-bzip2", "xz", "x-xz"}
+_NO_CODINGS = {"", "identity", "none", "binary", "7bit", "8bit", "aws-chunked"}
+"""What servers write there that says nothing of the bytes that arrive."""
+
+_HEADER_BYTES = 2
+
+
+def coding_in(content_encoding: str) -> str:
+    """Return the codings of a Content-Encoding in one spelling, in the order of their application.
+
+    Names of text encodings, which belong into the Content-Type, are left out.
+    """
+    names = (name.strip().lower() for name in content_encoding.split(","))
+    return ", ".join(name for name in names if name not in _NO_CODINGS and not _is_charset(name))
+
+
+def must_inflate(name: str, coding: str) -> bool:
+    """Return whether a body is to be inflated while it is downloaded.
+
+    Args:
+        name: of the source.
+        coding: as `coding_in` returns it.
+
+    Raises:
+        LandingError: nothing here undoes the coding.
+    """
+    *inner, last = coding.split(", ")
+    is_deflated = last == "deflate"
+    unknown = [one for one in (inner if is_deflated else [*inner, last]) if one]
+    if _UNPACKED_LATER.issuperset(unknown):
+        return is_deflated
+    msg = (
+        f"{name} answered with the content coding {coding[:100]!r}, which was not requested and "
+        "cannot be undone. Have the server send the file as it is, or with gzip or deflate."
+    )
+    raise LandingError(msg, permanent=True)
+
+
+def inflated(name: str, pieces: Iterator[bytes]) -> Iterator[bytes]:
+    """Yield the plain bytes of a deflate stream, in chunks of bounded size.
+
+    Args:
+        name: of the source.
+        pieces: the stream, in the wrapping of zlib, or raw, as some servers send it.
+
+    Raises:
+        LandingError: the stream is damaged, or ends too early. It may be whole the next time.
+    """
+    inflater, head = None, b""
+    try:
+        for piece in pieces:
+            head += piece
+            if inflater is None and len(head) < _HEADER_BYTES:
+                continue
+            inflater = inflater or zlib.decompressobj(_window_bits(head))
+            packed, head = head, b""
+            chunk = bytes(CHUNK_BYTES)
+            while not inflater.eof and (packed or len(chunk) == CHUNK_BYTES):
+                chunk = inflater.decompress(packed, CHUNK_BYTES)
+                packed = inflater.unconsumed_tail
+                yield chunk
+            if packed or inflater.unused_data:
+                raise _damaged(name, "other bytes follow its end")
+    except zlib.error as error:
+        raise _damaged(name, str(error)) from error
+    if inflater is None or not inflater.eof:
+        raise _damaged(name, "its end is missing")
+
+
+def _damaged(name: str, reason: str) -> LandingError:
+    msg = f"{name} sent a damaged deflate stream: {reason}."
+    return LandingError(msg, permanent=False)
+
+
+def _window_bits(head: bytes) -> int:
+    """Return what zlib wants to know of a stream that begins so: zlib's wrapping, or none."""
+    is_wrapped = head[0] & 0x8F == zlib.DEFLATED and int.from_bytes(head[:2]) % 31 == 0
+    return zlib.MAX_WBITS if is_wrapped else -zlib.MAX_WBITS
+
+
+def _is_charset(name: str) -> bool:
+    try:
+        return bool(codec_name(name))
+    except ValueError:
+        return False

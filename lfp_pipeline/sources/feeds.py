@@ -1,0 +1,145 @@
+"""Feeds: sources that are polled. A poll asks whether there is news; a read fetches it.
+
+No news is lost. A sense server may tell of its news once only, so whatever may have reached it and
+was not clearly answered with `no` counts as news; and news counts until a read that began after it
+has landed.
+"""
+
+import hashlib
+import json
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+
+from filelock import FileLock, Timeout
+
+from lfp_pipeline.errors import LandingError, NotAskedError
+from lfp_pipeline.model.delivery import TextFormat
+from lfp_pipeline.sources.base import DownloadLimits, Fetched, OnProgress, Sink, Source, Version
+from lfp_pipeline.sources.feed_state import FeedMemory
+from lfp_pipeline.sources.redaction import veiled
+from lfp_pipeline.sources.sources_file import NamedSource
+
+LONGEST_PAUSE_SECONDS = 600.0
+_LONGEST_RETRY_AFTER_SECONDS = 86_400.0
+"""A server that asks for a longer pause between polls is polled after this one."""
+
+_MOST_DOUBLINGS = 64
+"""A server may be down for weeks, and powers of two have an end."""
+
+_NO = frozenset({"0", "false", "no", "none", "null", "unchanged"})
+_TOLD_BY = ("changed", "news", "new", "updated", "status")
+
+
+@dataclass(frozen=True)
+class Feed:
+    """A named source with an interval, and what is remembered of it. It is a source itself.
+
+    Attributes:
+        entry: what the sources file says of it.
+        source: what is read.
+        memory: what came of earlier polls and reads.
+        limits: for questions.
+    """
+
+    entry: NamedSource
+    source: Source
+    memory: FeedMemory
+    limits: DownloadLimits
+
+    @property
+    def key(self) -> str:
+        """The partition that it feeds."""
+        return self.entry.name
+
+    @property
+    def interval(self) -> float:
+        """Seconds between polls."""
+        return self.entry.interval or 0.0
+
+    @property
+    def name(self) -> str:
+        """Where the bytes come from, without credentials."""
+        return self.source.name
+
+    def version(self, known: Version | None) -> Version | None:
+        """What the source calls its present version."""
+        return self.source.version(known)
+
+    def fetch(self, sink: Sink, on_progress: OnProgress) -> Fetched:
+        """Fetch what is there now."""
+        return self.source.fetch(sink, on_progress)
+
+    @contextmanager
+    def being_read(self) -> Iterator[None]:
+        """Around a landing: the news known at its begin is read once it has landed."""
+        news = self.memory.polls.news
+        yield
+        self.memory.note_read(news)
+
+    def is_due(self, moment: float) -> bool:
+        """Whether it is to be polled at that moment, in seconds since the epoch."""
+        polls = self.memory.polls
+        requested = min(polls.retry_after, _LONGEST_RETRY_AFTER_SECONDS)
+        pause = max(self.pause_after(polls.failures), requested)
+        # A clock that stepped back must not silence a feed.
+        return not 0 <= moment - polls.polled_at < pause
+
+    def pause_after(self, failures: int) -> float:
+        """The seconds until the next poll, or read, after so many in a row have failed."""
+        doublings = min(failures, _MOST_DOUBLINGS)
+        return max(self.interval, min(self.interval * 2.0**doublings, LONGEST_PAUSE_SECONDS))
+
+    def poll(self) -> None:
+        """Ask for news, and remember the answer; unless another process is at it."""
+        self.memory.folder.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(self.memory.folder / f"{self.key}.lock", timeout=0)
+        with suppress(Timeout), lock:
+            self._poll()
+
+    def _poll(self) -> None:
+        place = f"{self.entry.kind} {self.entry.location}"
+        if self.entry.text_format != TextFormat():
+            place += f" {self.entry.text_format}"  # With another one, the file is landed again.
+        # A digest, because there may be secrets in it.
+        place = hashlib.sha256(place.encode()).hexdigest()
+        polls = self.memory.polls.asked(time.time(), place)
+        self.memory.note_polls(polls)
+        try:
+            news, version = self._ask(polls.version)
+        except LandingError as error:
+            polls = polls.answered(
+                news=self._may_have_told(error), error=str(error), retry_after=error.retry_after
+            )
+        else:
+            polls = polls.answered(news=news, version=version)
+        self.memory.note_polls(polls)
+
+    def _ask(self, known: Version | None) -> tuple[bool, Version | None]:
+        """Whether there is news, and what its version is called."""
+        if self.entry.kind == "sense":
+            # It takes long to import, and most runs do without.
+            from lfp_pipeline.sources.http_poll import ask  # noqa: PLC0415
+
+            location = self.entry.location.below("sense")
+            with veiled(location.names):
+                reply = ask(location, {}, self.limits)
+            return is_news(reply.body.decode(errors="replace")), None
+        version = self.version(known)
+        return version is None or version != known, version
+
+    def _may_have_told(self, error: LandingError) -> bool:
+        """Whether a question without an answer may have made the server forget its news."""
+        return self.entry.kind == "sense" and not isinstance(error, NotAskedError)
+
+
+def is_news(body: str) -> bool:
+    """Whether a sense server tells of news: in JSON or in a word. What is not clearly no, is."""
+    try:
+        told = json.loads(body)
+    except (ValueError, RecursionError):
+        told = body
+    if isinstance(told, dict):
+        told = next((told[name] for name in _TOLD_BY if name in told), "unclear")
+    return str(told).strip().casefold() not in _NO

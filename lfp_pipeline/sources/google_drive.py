@@ -1,0 +1,178 @@
+"""Files that are shared on Google Drive, and Google Sheets, by the links that people pass on.
+
+No account is used, so a file must be open to anyone who has its link. Google answers a browser in
+the same way: with the file, or with a page that tells why not, or that a file of this size was not
+scanned for viruses and has a form to download it anyway.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from http import HTTPStatus
+from urllib.parse import parse_qs, urlencode, urlsplit
+
+from lfp_pipeline.errors import LandingError
+from lfp_pipeline.sources.base import DownloadLimits, Fetched, OnProgress, Sink, Version
+from lfp_pipeline.sources.html_page import WebPage
+from lfp_pipeline.sources.http_download import download
+
+HOSTS = frozenset({"drive.google.com", "docs.google.com", "drive.usercontent.google.com"})
+SCHEME = "gdrive:"
+
+_FILES = "https://drive.usercontent.google.com"
+_SHEETS = "https://docs.google.com"
+_ID = re.compile(r"[\w-]{5,}", re.ASCII)
+_IN_PATH = re.compile(r"/d/([^/]+)")
+_SHEET = re.compile(r"/spreadsheets/(?:u/\d+/)?d/([^/]+)")
+_FOLDER = re.compile(r"/(folders|folderview|drive)\b")
+_NO_FILE = re.compile(r"/(document|presentation|forms|drawings)/")
+_PUBLISHED_ID = "e"
+
+_SIGN_IN = re.compile(r"//accounts\.google\.|/ServiceLogin\b|/signin/")
+_QUOTA = re.compile(
+    r"too many users have viewed or downloaded|quota (for this file )?(has been |is )?exceeded",
+    re.IGNORECASE,
+)
+_MISSING = re.compile(r"file you have requested does not exist", re.IGNORECASE)
+_NO_ACCESS = re.compile(r"you need (access|permission)|given you permission", re.IGNORECASE)
+_LOGIN = re.compile(r"sign.?in|access denied", re.IGNORECASE)
+_CONFIRM_FORM = "download-form"
+_GONE = frozenset({HTTPStatus.NOT_FOUND, HTTPStatus.GONE})
+_REFUSED = frozenset({HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN})
+
+
+@dataclass(frozen=True)
+class DriveFile:
+    """A file on Google Drive, or a sheet of Google Sheets, which is taken as CSV.
+
+    Attributes:
+        file_id: what the link calls it.
+        limits: how far the download may go.
+        sheet: for Google Sheets, which sheet (its `gid`); the first one if empty.
+        resource_key: a second key, which links to older files have.
+        base: another server than Google's.
+    """
+
+    file_id: str
+    limits: DownloadLimits
+    sheet: str | None = None
+    resource_key: str | None = None
+    base: str | None = None
+
+    @property
+    def name(self) -> str:
+        """The file by its id, and the sheet."""
+        return f"{SCHEME}{self.file_id}{f'#gid={self.sheet}' if self.sheet else ''}"
+
+    @property
+    def url(self) -> str:
+        """What to ask for first."""
+        if self.sheet is None:
+            place = f"{self.base or _FILES}/download"
+            fields = {"id": self.file_id, "export": "download"}
+        else:
+            place = f"{self.base or _SHEETS}/spreadsheets/d/{self.file_id}/export"
+            fields = {"format": "csv"} | ({"gid": self.sheet} if self.sheet else {})
+        if self.resource_key:
+            fields["resourcekey"] = self.resource_key
+        return f"{place}?{urlencode(fields)}"
+
+    def version(self, known: Version | None) -> None:
+        """Google tells no version without sending the file."""
+
+    def fetch(self, sink: Sink, on_progress: OnProgress) -> Fetched:
+        """Download; `delivered_at` is Google's Last-Modified."""
+        return download(self.url, self.name, self.limits, sink, on_progress, _instead_of)
+
+
+def file_by_id(location: str, limits: DownloadLimits) -> DriveFile:
+    """The file that `gdrive:ID` means.
+
+    Raises:
+        LandingError: that is no id.
+    """
+    return DriveFile(_checked(location[len(SCHEME) :].lstrip("/")), limits)
+
+
+def file_by_link(link: str, limits: DownloadLimits) -> DriveFile | None:
+    """The file behind a link to Google Drive or Google Sheets.
+
+    Returns:
+        The file, or None: the link needs no help from here, as that of a published sheet.
+
+    Raises:
+        LandingError: the link is not to a file.
+    """
+    parts = urlsplit(link)
+    query = {name: values[0] for name, values in parse_qs(parts.query).items()}
+    if found := _SHEET.search(parts.path):
+        if found[1] == _PUBLISHED_ID:
+            return None
+        return DriveFile(
+            _checked(found[1]),
+            limits,
+            sheet=_sheet(query, parts.fragment),
+            resource_key=query.get("resourcekey"),
+        )
+    if _NO_FILE.search(parts.path):
+        msg = "The link is to a document of Google's own. Only files and Google Sheets are tables."
+        raise LandingError(msg, permanent=True)
+    in_path = _IN_PATH.search(parts.path)
+    if not in_path and _FOLDER.search(parts.path):
+        msg = "The link is to a folder of Google Drive. Give the link of one file in it."
+        raise LandingError(msg, permanent=True)
+    file_id = in_path[1] if in_path else query.get("id", "")
+    return DriveFile(_checked(file_id), limits, resource_key=query.get("resourcekey"))
+
+
+def _checked(file_id: str) -> str:
+    if _ID.fullmatch(file_id):
+        return file_id
+    msg = (
+        "The link names no file of Google Drive. Give it as Drive's Share button does "
+        "(https://drive.google.com/file/d/ID/view), or as gdrive:ID."
+    )
+    raise LandingError(msg, permanent=True)
+
+
+def _sheet(query: Mapping[str, str], fragment: str) -> str:
+    """Which sheet of a spreadsheet a link means: in a browser, the fragment tells."""
+    gid = parse_qs(fragment).get("gid", [query.get("gid", "")])[0]
+    return gid if gid.isdecimal() else ""
+
+
+def _instead_of(name: str, page: WebPage) -> str | None:
+    """What to ask for instead of a page of Google's.
+
+    Raises:
+        LandingError: with what the page says, and what to do.
+    """
+    if _CONFIRM_FORM in page.forms:
+        return page.forms[_CONFIRM_FORM]
+    if _QUOTA.search(f"{page.title} {page.text}"):
+        msg = (
+            f"{name}: too many people have downloaded the file lately, says Google Drive. Try "
+            "again in a day, or make a copy of the file in Drive, and give the link of that."
+        )
+        raise LandingError(msg, permanent=False)
+    if page.status in _GONE or _MISSING.search(page.text):
+        msg = f"{name} is not there, says Google Drive. Check the link; was the file deleted?"
+        raise LandingError(msg, permanent=True)
+    if (
+        page.status in _REFUSED
+        or _SIGN_IN.search(page.url)
+        or _LOGIN.search(page.title)
+        or _NO_ACCESS.search(page.text)
+    ):
+        msg = (
+            f"{name} is not open to everybody: Google Drive asks for a login. Share it with anyone "
+            "who has the link, and allow to download it."
+        )
+        raise LandingError(msg, permanent=True)
+    if page.status != HTTPStatus.OK:
+        return None
+    msg = (
+        f"{name}: instead of the file, Google Drive sent a page: {page.text[:300]!r} Open the link "
+        "in a browser in which you are not logged in, to see what is missing."
+    )
+    raise LandingError(msg, permanent=True)

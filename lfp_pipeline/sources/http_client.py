@@ -1,0 +1,230 @@
+"""An http client that stays within the fence and waits for no server that is too slow."""
+
+import logging
+import re
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing, contextmanager, suppress
+from datetime import datetime, timedelta
+from email.utils import parsedate_to_datetime
+from functools import partial
+from ssl import SSLContext
+from typing import Any
+
+import httpcore
+import httpx
+
+from lfp_pipeline.common.clock import utc_from_zone, utc_now
+from lfp_pipeline.errors import LandingError
+from lfp_pipeline.sources.base import DownloadLimits
+from lfp_pipeline.sources.redaction import one_line
+from lfp_pipeline.sources.server_reason import reason_of
+
+_TRANSIENT_STATUSES = frozenset({408, 425, 429, 500, 502, 503, 504})
+_CONNECT_AND_READ_SECONDS = 30.0
+_MAX_REDIRECTS = 5
+_SCHEMES = frozenset({"http", "https"})
+_SECONDS = re.compile(r"[0-9]{1,12}")
+_LONGEST_RETRY_AFTER = timedelta(days=366).total_seconds()
+
+# At its level INFO, httpx logs whole URLs, with the secrets in them.
+logging.getLogger("httpx").setLevel(logging.WARNING)
+
+
+def http_client(limits: DownloadLimits, seconds_left: Callable[[], float]) -> httpx.Client:
+    """A client for one download, or one question.
+
+    Args:
+        limits: where it may go, and how slow a server may be.
+        seconds_left: asked before each wait for bytes, which lasts no longer; it raises when the
+            time is over.
+
+    A proxy that the environment names is not used: it would resolve the names by itself, and
+    connect to where the fence cannot see.
+    """
+    return httpx.Client(
+        transport=_Transport(limits, seconds_left),
+        # The bytes as the server stores them: what is compressed is decompressed later.
+        headers={"Accept-Encoding": "identity", "User-Agent": "lfp-pipeline"},
+    )
+
+
+@contextmanager
+def followed(
+    client: httpx.Client, request: httpx.Request, seconds_left: Callable[[], float]
+) -> Iterator[httpx.Response]:
+    """The answer to a request at the end of its redirects, its body still to be read.
+
+    Args:
+        client: of `http_client`.
+        request: what to send.
+        seconds_left: asked before each answer: no wait for bytes lasts longer.
+
+    Raises:
+        LandingError: the fence does not let it through.
+        httpx.HTTPError: there is no answer, or no end of redirects.
+    """
+    for _ in range(1 + _MAX_REDIRECTS):
+        if request.url.scheme not in _SCHEMES:
+            msg = f"The redirect leads to the protocol {request.url.scheme!r}"
+            raise httpx.UnsupportedProtocol(msg)
+        seconds = min(_CONNECT_AND_READ_SECONDS, seconds_left())
+        request.extensions["timeout"] = httpx.Timeout(seconds).as_dict()
+        # httpx would follow by itself, but read each redirect's body into memory, of any size.
+        with closing(client.send(request, stream=True)) as response:
+            if response.next_request is None:
+                yield response
+                return
+            request = response.next_request
+    msg = f"More than {_MAX_REDIRECTS} redirects"
+    raise httpx.TooManyRedirects(msg)
+
+
+def check_status(name: str, url: str, response: httpx.Response, content: Iterator[bytes]) -> None:
+    """Require that a source has answered with what was requested.
+
+    Args:
+        name: of the source.
+        url: the first URL that was requested.
+        response: the answer.
+        content: its body, still to be read; the server's reason may be in it.
+
+    Raises:
+        LandingError: the status is another one than 200. It is permanent where another request
+            would not help, and has the server's reason and its Retry-After.
+    """
+    status = response.status_code
+    if status == httpx.codes.OK:
+        return
+    phrase = one_line(response.reason_phrase, url)
+    msg = f"{name} answered {status} {phrase}".rstrip()
+    reason = reason_of(response, content, url).rstrip(". ")
+    if reason.casefold() not in {"", phrase.casefold(), f"{status} {phrase}".casefold()}:
+        msg += f": {reason}"
+    permanent = status not in _TRANSIENT_STATUSES
+    seconds = None if permanent else _retry_after(response)
+    if seconds is not None:
+        moment = utc_now() + timedelta(seconds=seconds)
+        msg += f". It asks to be tried again after {moment:%Y-%m-%d %H:%M:%S} UTC"
+    msg += "."
+    raise LandingError(msg, permanent=permanent, retry_after=seconds)
+
+
+def _retry_after(response: httpx.Response) -> float | None:
+    """Return the seconds until a server asks to be tried again; None: it does not say."""
+    value = response.headers.get("Retry-After", "").strip()
+    if _SECONDS.fullmatch(value):
+        return min(float(value), _LONGEST_RETRY_AFTER)
+    moment = _moment(value)
+    if moment is None:
+        return None
+    # By the server's own clock, where it says what time it is there.
+    now = _moment(response.headers.get("Date", "")) or utc_now()
+    return min(max((moment - now).total_seconds(), 0.0), _LONGEST_RETRY_AFTER)
+
+
+def _moment(date: str) -> datetime | None:
+    """Return the time of an HTTP date, in UTC without a zone; None: that is no date."""
+    try:
+        return utc_from_zone(parsedate_to_datetime(date))
+    except (ValueError, OverflowError):
+        return None
+
+
+class _Transport(httpx.HTTPTransport):
+    def __init__(self, limits: DownloadLimits, seconds_left: Callable[[], float]) -> None:
+        tls = httpx.create_ssl_context()
+        super().__init__(verify=tls)
+        # httpx offers no other way to say how connections are made.
+        self._pool = httpcore.ConnectionPool(
+            ssl_context=tls, network_backend=_FencedNetwork(limits, seconds_left)
+        )
+
+
+class _FencedNetwork(httpcore.NetworkBackend):
+    """Connects to the addresses that the fence has seen. TLS and `Host` keep the name."""
+
+    def __init__(self, limits: DownloadLimits, seconds_left: Callable[[], float]) -> None:
+        self._limits = limits
+        self._seconds_left = seconds_left
+        self._sockets = httpcore.SyncBackend()
+
+    def connect_tcp(
+        self,
+        host: str,
+        port: int,
+        timeout: float | None = None,
+        local_address: str | None = None,
+        socket_options: Iterable[Any] | None = None,
+    ) -> httpcore.NetworkStream:
+        try:
+            addresses = self._limits.fence.addresses(host, port)
+        except OSError as error:
+            raise httpcore.ConnectError(str(error)) from error
+        # However many there are, they have the time of one.
+        share = timeout and timeout / len(addresses)
+        connect = partial(
+            self._sockets.connect_tcp,
+            port=port,
+            timeout=share,
+            local_address=local_address,
+            socket_options=socket_options,
+        )
+        for address in addresses[:-1]:
+            with suppress(httpcore.ConnectError, httpcore.ConnectTimeout):
+                return _PacedStream(connect(address), self._limits, self._seconds_left)
+        return _PacedStream(connect(addresses[-1]), self._limits, self._seconds_left)
+
+
+class _PacedStream(httpcore.NetworkStream):
+    """A connection that is given up when the other side is too slow, be it in headers or content.
+
+    Only the time counts that is spent waiting for bytes, and not what is done with them.
+    """
+
+    def __init__(
+        self,
+        stream: httpcore.NetworkStream,
+        limits: DownloadLimits,
+        seconds_left: Callable[[], float],
+    ) -> None:
+        self._seconds_left = seconds_left
+        self._stream = stream
+        self._limits = limits
+        self._seconds = 0.0
+        self._bytes = 0
+
+    def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
+        started = time.monotonic()
+        left = self._seconds_left()
+        try:
+            received = self._stream.read(max_bytes, min(timeout or left, left))
+        except httpcore.ReadTimeout:
+            self._seconds_left()
+            raise
+        self._seconds += time.monotonic() - started
+        self._bytes += len(received)
+        if self._seconds >= self._limits.pace_seconds:
+            if self._bytes < self._seconds * self._limits.least_bytes_per_second:
+                msg = f"timed out: only {self._bytes:,} bytes came in {self._seconds:,.0f} s"
+                raise httpcore.ReadTimeout(msg)
+            self._seconds, self._bytes = 0.0, 0
+        return received
+
+    def write(self, buffer: bytes, timeout: float | None = None) -> None:
+        self._stream.write(buffer, timeout)
+
+    def close(self) -> None:
+        self._stream.close()
+
+    def start_tls(
+        self,
+        ssl_context: SSLContext,
+        server_hostname: str | None = None,
+        timeout: float | None = None,
+    ) -> httpcore.NetworkStream:
+        encrypted = self._stream.start_tls(ssl_context, server_hostname, timeout)
+        return _PacedStream(encrypted, self._limits, self._seconds_left)
+
+    def get_extra_info(self, info: str) -> Any:  # noqa: ANN401 (as httpcore has it)
+        return self._stream.get_extra_info(info)

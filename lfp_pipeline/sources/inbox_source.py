@@ -1,0 +1,165 @@
+"""A file of the inbox as a source: what is opened is what was listed, and no link is followed."""
+
+import errno
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import BinaryIO
+
+from lfp_pipeline.errors import LandingError, StillWrittenError, UnreadableError
+from lfp_pipeline.sources.base import (
+    Fetched,
+    OnProgress,
+    Sink,
+    Version,
+    copy_at_rest,
+    file_state,
+    path_as_text,
+    read_errors_told,
+)
+from lfp_pipeline.sources.file_readers import barrier, readers_of
+from lfp_pipeline.sources.inbox import InboxFile, Listing, Skipped
+from lfp_pipeline.sources.write_lease import is_open_for_writing
+
+_INBOX = os.O_RDONLY | os.O_DIRECTORY
+_FOLDER = _INBOX | os.O_NOFOLLOW
+_FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK  # To open a pipe would wait for its writer.
+_ANOTHER = {errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENXIO}
+"""What the system says where a file or folder is gone, or has become a link or a socket."""
+
+_CHANGED = "it was changed, or another file is in its place"
+
+
+@dataclass(frozen=True)
+class InboxSource:
+    """A file of the inbox, in the version that was listed.
+
+    Attributes:
+        inbox: the folder.
+        file: as listed in it.
+    """
+
+    inbox: Path
+    file: InboxFile
+
+    @property
+    def name(self) -> str:
+        """The path, as text."""
+        return path_as_text(self.file.path)
+
+    def version(self, known: Version | None) -> Version | None:
+        """Its time and size, as listed."""
+        del known
+        return {"mtime_ns": str(self.file.mtime_ns), "size": str(self.file.size_bytes)}
+
+    def fetch(self, sink: Sink, on_progress: OnProgress) -> Fetched:
+        """Copy the file.
+
+        Raises:
+            StillWrittenError: a process has it open for writing. Nothing was copied.
+            LandingError: it is not what was listed, it changed meanwhile, or cannot be read.
+        """
+        with self._opened() as (file, barriers):
+            look_again = partial(os.fstat, file.fileno())
+            fetched = copy_at_rest(file, self.name, sink, on_progress, look_again)
+            return replace(fetched, readers=readers_of(file.fileno(), barriers))
+
+    def is_being_written(self) -> bool:
+        """Whether a process has the file open for writing, as far as that can be told.
+
+        Raises:
+            UnreadableError: the file cannot be opened.
+        """
+        try:
+            with self._opened() as (file, _):
+                return is_open_for_writing(file.fileno())
+        except UnreadableError:
+            raise
+        except LandingError as error:  # Another one is told where the file is to land.
+            return isinstance(error, StillWrittenError)
+
+    def head(self, size: int) -> bytes:
+        """Return the first bytes of the file.
+
+        Raises:
+            LandingError: it is not what was listed, or cannot be read.
+        """
+        with self._opened() as (file, _):
+            return file.read(size)
+
+    @contextmanager
+    def _opened(self) -> Iterator[tuple[BinaryIO, tuple[tuple[int, int], ...]]]:
+        """Open the file for the block, with the barriers that its folders are to readers."""
+        with read_errors_told(self.name):
+            try:
+                descriptor, barriers = self._open()
+            except OSError as error:
+                if error.errno in _ANOTHER:
+                    raise self._replaced(error.strerror or str(error)) from error
+                raise
+            if file_state(os.fstat(descriptor)) != self._listed_state:
+                os.close(descriptor)
+                raise self._replaced(_CHANGED)
+            with os.fdopen(descriptor, "rb") as file:
+                yield file, barriers
+
+    @property
+    def _listed_state(self) -> tuple[int, int, int, int, int]:
+        file = self.file
+        return file.device, file.inode, file.size_bytes, file.mtime_ns, file.ctime_ns
+
+    def _open(self) -> tuple[int, tuple[tuple[int, int], ...]]:
+        """Open folder after folder, each in the one above: no name is looked up twice."""
+        *folders, name = self.file.name.split("/")
+        descriptor = os.open(self.inbox, _INBOX)
+        try:
+            barriers = [barrier(descriptor)]
+            for folder in folders:
+                inner = os.open(folder, _FOLDER, dir_fd=descriptor)
+                os.close(descriptor)
+                descriptor = inner
+                barriers.append(barrier(descriptor))
+            return os.open(name, _FILE, dir_fd=descriptor), tuple(barriers)
+        finally:
+            os.close(descriptor)
+
+    def _replaced(self, reason: str) -> LandingError:
+        msg = (
+            f"{self.name} is not the file that was listed any more: {reason}. What is there is "
+            "left for the next look at the inbox."
+        )
+        return LandingError(msg, permanent=False)
+
+
+def set_apart(inbox: Path, listing: Listing, due: Sequence[InboxFile]) -> Listing:
+    """Tell which due files of an inbox can land now. Each of them is opened.
+
+    Args:
+        inbox: the folder.
+        listing: what is in it.
+        due: of the ready files, those that are to be taken in.
+
+    Returns:
+        The listing with only those files as ready that can land. Those that a program has open for
+        writing are unstable, and those that cannot be read are skipped.
+    """
+    ready: list[InboxFile] = []
+    written: list[str] = []
+    unreadable: list[Skipped] = []
+    for file in due:
+        try:
+            if InboxSource(inbox, file).is_being_written():
+                written.append(file.name)
+            else:
+                ready.append(file)
+        except UnreadableError as error:
+            unreadable.append(Skipped(file.name, error.reason))
+    return replace(
+        listing,
+        ready=tuple(ready),
+        unstable=(*listing.unstable, *sorted(written)),
+        skipped=tuple(sorted((*listing.skipped, *unreadable), key=lambda one: one.name)),
+    )

@@ -1,0 +1,114 @@
+"""From what a person writes (a URL, a link or a path) to a source."""
+
+import re
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+from lfp_pipeline.common.text import printable
+from lfp_pipeline.errors import LandingError
+from lfp_pipeline.model.delivery import TextFormat
+from lfp_pipeline.sources.base import DownloadLimits, LocalFile, Source, public_url
+from lfp_pipeline.sources.declared_format import DeclaredSource
+from lfp_pipeline.sources.hidden_location import VeiledSource
+from lfp_pipeline.sources.redaction import veiled
+from lfp_pipeline.sources.verified_source import CheckedSource
+from lfp_pipeline.sources.written_location import Location
+
+_SCHEME = re.compile(r"[a-z][a-z0-9+.-]*")
+
+
+_UNDECLARED = TextFormat()
+
+
+def source_at(
+    location: str,
+    limits: DownloadLimits,
+    sha256: str | None = None,
+    declared: TextFormat = _UNDECLARED,
+) -> Source:
+    """The source at a URL, a link to Google Drive, or a path.
+
+    What begins like `name:/` is a URL, well written or not: it may hold secrets, and the errors of
+    paths quote them. Blanks around a URL are not part of it, as they may be of a path.
+
+    Args:
+        location: where it is. Values of the environment in it are shown by their names.
+        limits: how far a download may go.
+        sha256: the digest of the file, if it is known beforehand; other bytes are not taken.
+        declared: the encoding and the delimiter of the file, as far as people declare them.
+
+    Raises:
+        LandingError: it is none of these.
+    """
+    if isinstance(location, Location) and location.names:
+        source = _veiled_source_at(location, limits)
+    else:
+        source = _source_at(location, limits)
+    if sha256:
+        source = CheckedSource(source, sha256)
+    return source if declared == _UNDECLARED else DeclaredSource(source, declared)
+
+
+def _veiled_source_at(location: Location, limits: DownloadLimits) -> Source:
+    with veiled({**location.names, location: location.shown}):
+        source = _source_at(location, limits)
+    if isinstance(source, LocalFile):
+        name = printable(location.shown)
+    else:
+        name = public_url(location.shown)
+    return VeiledSource(source, name, location.names)
+
+
+def _source_at(location: str, limits: DownloadLimits) -> Source:
+    url = location.strip()
+    start, marked, _ = url.partition(":/")
+    if url.lower().startswith("gdrive:"):
+        return _web_source(url, limits)
+    if not marked or "/" in start:
+        return _local_file(location)
+    match start.lower():
+        case "http" | "https":
+            return _web_source(url, limits)
+        case "file":
+            return _local_file(unquote(urlsplit(url).path))
+        case scheme:
+            return _stored_object(scheme, url, limits)
+
+
+# What these import takes longer than all else of ours, and most runs do without.
+
+
+def _web_source(url: str, limits: DownloadLimits) -> Source:
+    from lfp_pipeline.sources import google_drive  # noqa: PLC0415
+    from lfp_pipeline.sources.http_download import HttpFile  # noqa: PLC0415
+
+    if url.lower().startswith(google_drive.SCHEME):
+        return google_drive.file_by_id(url, limits)
+    file = HttpFile(url, limits)
+    if urlsplit(url).hostname in google_drive.HOSTS:
+        return google_drive.file_by_link(url, limits) or file
+    return file
+
+
+def _stored_object(scheme: str, url: str, limits: DownloadLimits) -> Source:
+    from lfp_pipeline.sources.object_store import PROTOCOLS, StoredObject  # noqa: PLC0415
+
+    if scheme in PROTOCOLS:
+        return StoredObject(scheme + url[len(scheme) :], limits)
+    told = f"{scheme}://" if _SCHEME.fullmatch(scheme) else "What stands before :/"
+    msg = (
+        f"{told} is not supported. Give a URL ({', '.join(sorted(PROTOCOLS))}, http, https), a "
+        "link to Google Drive, or a path (./a:/b, not a:/b)."
+    )
+    raise LandingError(msg, permanent=True)
+
+
+def _local_file(path: str) -> LocalFile:
+    if not path or "\0" in path:
+        msg = f"{path!r} is not a path."
+        raise LandingError(msg, permanent=True)
+    try:
+        return LocalFile(Path(path).expanduser())
+    except RuntimeError as error:  # A `~user` that does not exist.
+        msg = f"{path} cannot be found: {error}"
+        raise LandingError(msg, permanent=True) from error

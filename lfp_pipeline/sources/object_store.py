@@ -1,0 +1,259 @@
+"""Files in object stores and on file servers, by the URLs that fsspec knows.
+
+Whose client it is, it reads in the same way: tell what the object is, open it, seek, read, and see
+that it is still the same. Credentials come from where each client looks for them: its environment
+variables and files, or fsspec's own (`FSSPEC_SFTP_PASSWORD`).
+"""
+
+import errno
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from urllib.parse import urlsplit
+
+import fsspec
+from fsspec.registry import get_filesystem_class
+
+from lfp_pipeline.common.clock import utc_from_zone
+from lfp_pipeline.errors import LandingError
+from lfp_pipeline.model.delivery import TextFormat
+from lfp_pipeline.sources.base import (
+    CHUNK_BYTES,
+    DownloadLimits,
+    Fetched,
+    OnProgress,
+    Sink,
+    Version,
+    public_url,
+)
+from lfp_pipeline.sources.content_type import charset_in
+from lfp_pipeline.sources.redaction import one_line
+from lfp_pipeline.sources.retry import Allowance, tried_again
+from lfp_pipeline.sources.store_settings import credentials_advice, store_settings
+
+_OURS = "'lfp-pipeline[{}]'"
+PROTOCOLS: Mapping[str, str] = {
+    "abfs": _OURS.format("az"),
+    "abfss": _OURS.format("az"),
+    "az": _OURS.format("az"),
+    "ftp": "fsspec",
+    "gcs": _OURS.format("gs"),
+    "gs": _OURS.format("gs"),
+    "hf": "huggingface_hub",
+    "oci": "ocifs",
+    "oss": "ossfs",
+    "s3": _OURS.format("s3"),
+    "s3a": _OURS.format("s3"),
+    "sftp": "paramiko",
+    "smb": "smbprotocol",
+    "ssh": "paramiko",
+}
+"""The protocols that are served, and what to install for each.
+
+fsspec knows more. Some lead to files of this machine (`local`, `git`), or through another protocol
+(`simplecache`, `zip`), and some to wherever a server sends them (`webhdfs`): around the fence.
+"""
+
+_PORTS = {"ftp": 21, "sftp": 22, "ssh": 22, "smb": 445}
+_BLOCK_BYTES = 8 * CHUNK_BYTES
+"""A client asks for so much at once; each time costs a round trip."""
+
+_IDENTITY = (
+    *("size", "ETag", "etag", "md5Hash", "generation", "VersionId", "version_id", "oid"),
+    *("LastModified", "last_modified", "updated", "mtime", "modify"),
+)
+"""What stores tell of an object that changes with its bytes."""
+
+_PERMANENT = (
+    FileNotFoundError,
+    PermissionError,
+    IsADirectoryError,
+    NotADirectoryError,
+    NotImplementedError,
+    TypeError,
+    ValueError,
+)
+_PERMANENT_ERRNOS = frozenset({errno.EINVAL, errno.ENOSYS, errno.EPERM, errno.ENAMETOOLONG})
+# The clients' errors have no class in common; their names do tell.
+_NO_CREDENTIALS = re.compile(r"Credential|Auth|Token|Profile")
+_PERMANENT_NAMES = re.compile(r"Credential|Auth|Token|Profile|error_perm|BadHostKey")
+
+
+@dataclass(frozen=True)
+class StoredObject:
+    """An object in a store, or a file on a server, by its URL (`s3://bucket/key`).
+
+    Raises:
+        LandingError: the URL has a password in it. It would end up wherever the location is noted.
+    """
+
+    url: str
+    limits: DownloadLimits
+
+    def __post_init__(self) -> None:
+        try:
+            parts = urlsplit(self.url)
+            told = parts.password is not None
+            whole = bool(parts.netloc and parts.path.strip("/"))
+        except ValueError:
+            told = whole = False
+        if told:
+            msg = (
+                "The URL has a password in it. Credentials of object stores belong into the "
+                "environment or the files that the store's own client reads."
+            )
+            raise LandingError(msg, permanent=True)
+        if not whole:
+            msg = "The URL is not valid. It reads like s3://bucket/key or sftp://host/path."
+            raise LandingError(msg, permanent=True)
+
+    @property
+    def name(self) -> str:
+        """The URL without user and query."""
+        return public_url(self.url)
+
+    def version(self, known: Version | None) -> Version | None:
+        """What the store tells of the object that changes with its bytes."""
+        del known
+        with _errors_told(self.name):
+            version = _version(_info(*_opened(self.url, self.limits), self.name))
+        return version if version.keys() - {"size"} else None
+
+    def fetch(self, sink: Sink, on_progress: OnProgress) -> Fetched:
+        """Download; the charset is that of the object's Content-Type, where it has one."""
+        transfer = _Transfer(self, Allowance(self.name, self.limits), sink, on_progress)
+        return tried_again(transfer.attempt, self.limits)
+
+
+@dataclass
+class _Transfer:
+    """One download over several attempts: what has come so far, and of which version."""
+
+    source: StoredObject
+    allowance: Allowance
+    sink: Sink
+    on_progress: OnProgress
+    done: int = 0
+    version: Version | None = None
+
+    def attempt(self) -> Fetched:
+        with _errors_told(self.source.name):
+            return self._attempt()
+
+    def _attempt(self) -> Fetched:
+        # A client of its own for each attempt: the connection of the last one may be broken.
+        store, path = _opened(self.source.url, self.source.limits)
+        self.allowance.seconds_left()
+        info = _info(store, path, self.source.name)
+        version = _version(info)
+        if version != self.version or version.keys() <= {"size"}:
+            self.sink.restart()
+            self.done = 0
+            self.version = version
+        self._take(store, path, int(version["size"]) if "size" in version else None)
+        if _version(_info(store, path, self.source.name)) != version:
+            self.version = None
+            msg = f"{self.source.name} changed while it was being read. It is read anew."
+            raise LandingError(msg, permanent=False)
+        return Fetched(_delivered_at(store, path), _text_format(info))
+
+    def _take(self, store: fsspec.AbstractFileSystem, path: str, size: int | None) -> None:
+        self.allowance.check_size(size or 0)
+        with store.open(path, "rb", block_size=_BLOCK_BYTES) as file:
+            file.seek(self.done)
+            while chunk := file.read(CHUNK_BYTES):
+                self.sink.write(chunk)
+                self.done += len(chunk)
+                self.allowance.check_size(self.done)
+                self.allowance.seconds_left()
+                self.on_progress(self.done, size)
+        if size is not None and self.done != size:
+            msg = f"{self.source.name} ended after {self.done} of {size} bytes."
+            raise LandingError(msg, permanent=False)
+
+
+def _opened(url: str, limits: DownloadLimits) -> tuple[fsspec.AbstractFileSystem, str]:
+    """The client of a store, and the path of an object in it."""
+    scheme = urlsplit(url).scheme
+    try:
+        client = get_filesystem_class(scheme)
+    except (ImportError, ValueError) as error:  # ValueError: its package registers it.
+        msg = (
+            f"{scheme}:// needs a package that is not installed here. Install it with: "
+            f"pip install {PROTOCOLS[scheme]}"
+        )
+        raise LandingError(msg, permanent=True) from error
+    settings = client._get_kwargs_from_urls(url)  # noqa: SLF001 (no other way to its host)
+    if scheme in _PORTS:
+        port = int(settings.get("port") or _PORTS[scheme])
+        # The address in place of the name, so that nobody resolves it again.
+        settings["host"] = limits.fence.addresses(settings["host"], port)[0]
+    settings = {**store_settings(scheme, limits.fence), **settings}
+    store = client(**settings, skip_instance_cache=True)
+    return store, client._strip_protocol(url)  # noqa: SLF001
+
+
+def _info(store: fsspec.AbstractFileSystem, path: str, name: str) -> Mapping[str, Any]:
+    """Return what a store says of an object now.
+
+    Raises:
+        LandingError: it is a folder.
+    """
+    store.invalidate_cache()
+    info: Mapping[str, Any] = store.info(path)
+    if info.get("type") == "directory":
+        msg = f"{name} is a folder. Give the URL of one file in it."
+        raise LandingError(msg, permanent=True)
+    return info
+
+
+def _version(info: Mapping[str, Any]) -> Version:
+    return {key: str(info[key]) for key in _IDENTITY if info.get(key) is not None}
+
+
+def _text_format(info: Mapping[str, Any]) -> TextFormat:
+    """Return the charset in an object's metadata, by the names of s3fs and of gcsfs."""
+    content_type = info.get("ContentType") or info.get("contentType")
+    return TextFormat(charset=charset_in(str(content_type or "")))
+
+
+@contextmanager
+def _errors_told(name: str) -> Iterator[None]:
+    try:
+        yield
+    except LandingError:
+        raise
+    except Exception as error:  # Each client has errors of its own.
+        raise _told(name, error) from error
+
+
+def _told(name: str, error: Exception) -> LandingError:
+    """A client's error in our words, without what a URL in it may hold of credentials."""
+    lines = str(error).splitlines()
+    reason = one_line(next(filter(str.strip, lines), "")).rstrip(".")
+    permanent = (
+        isinstance(error, _PERMANENT)
+        or getattr(error, "errno", None) in _PERMANENT_ERRNOS
+        or any(_PERMANENT_NAMES.search(kind.__name__) for kind in type(error).__mro__)
+    )
+    advice = credentials_advice(urlsplit(name).scheme)
+    match error:
+        case FileNotFoundError():
+            msg = f"{name} is not there."
+        case PermissionError():
+            msg = f"{name} may not be read: {reason}. {advice}"
+        case _:
+            msg = f"{name} could not be read: {type(error).__name__}: {reason}."
+            if _NO_CREDENTIALS.search(type(error).__name__):
+                msg += f" {advice}"
+    return LandingError(msg, permanent=permanent)
+
+
+def _delivered_at(store: fsspec.AbstractFileSystem, path: str) -> datetime | None:
+    try:
+        return utc_from_zone(store.modified(path))
+    except (RuntimeError, OverflowError):  # NotImplementedError is a RuntimeError.
+        return None

@@ -1,0 +1,205 @@
+"""The laws, asked of the warehouse as it is."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import duckdb
+
+from lfp_pipeline.warehouse.name_counts import WRONG_COUNTS
+
+_REPEATED_SKUS = "SELECT count(*) - count(DISTINCT sku) FROM warehouse.products"
+
+_REPEATED_SKUS_OF_DELIVERIES = """
+SELECT count(*)
+FROM (
+    SELECT sku FROM warehouse.products
+    SEMI JOIN (
+        SELECT sku FROM warehouse.products
+        WHERE delivery_id IN (SELECT unnest($delivery_ids::VARCHAR[]))
+    ) AS delivered USING (sku)
+    GROUP BY sku
+    HAVING count(*) > 1
+)
+"""
+
+_UNACCOUNTED = """
+SELECT delivery_id
+FROM warehouse.deliveries AS delivery
+WHERE status = 'merged'
+    AND (
+        rows_read <> rows_inserted + rows_updated + rows_unchanged
+            + rows_superseded + rows_stale + rows_rejected + rows_deleted
+        OR rows_rejected <> (
+            SELECT count(*) FROM warehouse.rejected_rows AS rejected
+            WHERE rejected.delivery_id = delivery.delivery_id
+        )
+    )
+"""
+
+_UNACCOUNTED_OF_PARTITIONS = f"""
+{_UNACCOUNTED}
+    AND partition_key IN (SELECT unnest($partition_keys::VARCHAR[]))
+ORDER BY delivery_id
+"""
+
+_NEEDED = """
+SELECT delivery_id FROM warehouse.products UNION SELECT delivery_id FROM warehouse.deletions
+"""
+
+_REBUILD = "Run rebuild_products, which makes the tables anew from the raw zone."
+
+
+@dataclass(frozen=True)
+class Law:
+    """What may not be in the tables.
+
+    Attributes:
+        forbidden: what, in words.
+        culprits: asks for the names of those that are so, in one column.
+        remedy: what to do about them.
+    """
+
+    forbidden: str
+    culprits: str
+    remedy: str = _REBUILD
+
+
+LAWS = (
+    Law(
+        "skus that are in products more than once",
+        "SELECT sku FROM warehouse.products GROUP BY sku HAVING count(*) > 1",
+    ),
+    Law(
+        "names whose number in name_counts is not that of a recount",
+        WRONG_COUNTS,
+        "Materialize name_counts in the UI, or run rebuild_products: both count anew.",
+    ),
+    Law("merged deliveries whose rows do not add up", _UNACCOUNTED),
+    Law(
+        "deliveries with more than one row in the ledger",
+        "SELECT delivery_id FROM warehouse.deliveries GROUP BY delivery_id HAVING count(*) > 1",
+    ),
+    Law(
+        "skus of products whose delivery is not merged, as the ledger has it",
+        """
+SELECT sku FROM warehouse.products
+ANTI JOIN (
+    FROM warehouse.deliveries WHERE status = 'merged' AND kind = 'products'
+) AS merged USING (delivery_id)
+""",
+    ),
+    Law(
+        "skus of products with a time or row number that is not of their delivery",
+        """
+SELECT sku
+FROM warehouse.products AS product
+JOIN warehouse.deliveries AS delivery USING (delivery_id)
+WHERE status = 'merged'
+    AND (
+        product.delivered_at <> delivery.delivered_at
+        OR row_number NOT BETWEEN 1 AND rows_read + blank_lines + repeated_headers
+    )
+""",
+    ),
+    Law(
+        "skus of products whose row is a reject, as the ledger has it",
+        "SELECT sku FROM warehouse.products SEMI JOIN warehouse.rejected_rows "
+        "USING (delivery_id, row_number)",
+    ),
+    Law(
+        "deliveries with more products than rows that can win, as the ledger has it",
+        """
+SELECT delivery_id
+FROM warehouse.deliveries
+JOIN (
+    SELECT delivery_id, count(DISTINCT row_number) AS held
+    FROM warehouse.products GROUP BY delivery_id
+) AS product USING (delivery_id)
+WHERE status = 'merged' AND held > rows_read - rows_superseded - rows_rejected
+""",
+    ),
+    Law(
+        "skus of products that are older than the last deletion of their sku",
+        """
+SELECT sku
+FROM warehouse.products AS product
+JOIN warehouse.deletions AS deletion USING (sku)
+WHERE (product.delivered_at, product.delivery_id) < (deletion.delivered_at, deletion.delivery_id)
+""",
+    ),
+    Law(
+        "skus that are in deletions more than once",
+        "SELECT sku FROM warehouse.deletions GROUP BY sku HAVING count(*) > 1",
+    ),
+    Law(
+        "skus in deletions that no merged deletion of that time has deleted, as the ledger has it",
+        """
+SELECT sku FROM warehouse.deletions
+ANTI JOIN (
+    FROM warehouse.deliveries WHERE status = 'merged' AND kind = 'deletion'
+) AS merged USING (delivery_id, delivered_at)
+""",
+    ),
+)
+
+_SOME = 5
+
+
+@dataclass(frozen=True)
+class Breach:
+    """That a law is broken.
+
+    Attributes:
+        law: which.
+        number: of culprits.
+        some: of their names, the first ones.
+    """
+
+    law: Law
+    number: int
+    some: Sequence[str]
+
+
+def product_count(connection: duckdb.DuckDBPyConnection) -> int:
+    """How many products there are."""
+    return int(connection.execute("SELECT count(*) FROM warehouse.products").fetchall()[0][0])
+
+
+def repeated_skus(connection: duckdb.DuckDBPyConnection) -> int:
+    """How many rows of `products` have a sku that another row has; 0 is right."""
+    return int(connection.execute(_REPEATED_SKUS).fetchall()[0][0])
+
+
+def repeated_skus_of(connection: duckdb.DuckDBPyConnection, delivery_ids: Sequence[str]) -> int:
+    """How many skus of the rows of some deliveries are in `products` more than once; 0 is right.
+
+    Whoever merged these can have repeated no other.
+    """
+    found = connection.execute(_REPEATED_SKUS_OF_DELIVERIES, {"delivery_ids": list(delivery_ids)})
+    return int(found.fetchall()[0][0])
+
+
+def unaccounted_deliveries(
+    connection: duckdb.DuckDBPyConnection, partition_keys: Sequence[str]
+) -> list[str]:
+    """Merged deliveries of some partitions whose rows do not add up; none is right."""
+    keys = {"partition_keys": list(partition_keys)}
+    found = connection.execute(_UNACCOUNTED_OF_PARTITIONS, keys)
+    return [delivery_id for (delivery_id,) in found.fetchall()]
+
+
+def needed_deliveries(connection: duckdb.DuckDBPyConnection) -> frozenset[str]:
+    """The ids of the deliveries that the rows of products and of deletions came with."""
+    found = connection.execute(_NEEDED).fetchall()
+    return frozenset(delivery_id for (delivery_id,) in found)
+
+
+def breaches(connection: duckdb.DuckDBPyConnection) -> list[Breach]:
+    """The laws that are broken in the tables; none is right. All rows are looked at."""
+    found = []
+    for law in LAWS:
+        culprits = f"SELECT count(*), min(culprit, {_SOME}) FROM ({law.culprits}) AS them(culprit)"
+        number, some = connection.execute(culprits).fetchall()[0]
+        if number:
+            found.append(Breach(law, number, some))
+    return found

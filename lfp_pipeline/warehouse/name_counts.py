@@ -1,0 +1,100 @@
+"""`name_counts`: kept right by difference with every merge, or counted anew."""
+
+import duckdb
+
+from lfp_pipeline.common.duckdb_tools import transaction
+
+RECOUNT_SHARE = 0.10
+"""With more names changed than this share of products, counting anew is as cheap, and heals."""
+
+_CHANGED_NAMES = """
+CREATE OR REPLACE TABLE changed_names AS
+SELECT name, sum(change)::BIGINT AS change
+FROM (
+    SELECT old_name AS name, -1 AS change FROM matches WHERE old_name IS NOT NULL
+    UNION ALL
+    SELECT name, 1 FROM latest
+    ANTI JOIN (FROM matches WHERE old_name IS NULL) AS of_the_same_name USING (place)
+)
+GROUP BY name
+HAVING sum(change) <> 0
+"""
+
+_APPLY = [
+    """
+UPDATE warehouse.name_counts AS counted
+SET no_of_products = counted.no_of_products + changed.change
+FROM changed_names AS changed
+WHERE counted.name = changed.name
+""",
+    """
+INSERT INTO warehouse.name_counts
+SELECT name, change FROM changed_names ANTI JOIN warehouse.name_counts USING (name)
+""",
+    "DELETE FROM warehouse.name_counts WHERE no_of_products = 0",
+]
+
+_RECOUNT = [
+    "DELETE FROM warehouse.name_counts",
+    """
+INSERT INTO warehouse.name_counts
+SELECT name, count(*) FROM warehouse.products GROUP BY name
+""",
+]
+
+_SIZES = """
+SELECT (SELECT count(*) FROM changed_names), (SELECT count(*) FROM warehouse.products)
+"""
+
+WRONG_COUNTS = """
+SELECT name
+FROM (SELECT name, count(*) AS recounted FROM warehouse.products GROUP BY name) AS truth
+FULL JOIN (
+    SELECT name, sum(no_of_products) AS counted, count(*) AS times
+    FROM warehouse.name_counts GROUP BY name
+) AS told USING (name)
+WHERE recounted IS DISTINCT FROM counted OR times <> 1
+"""
+
+_DIFFERENCES = f"SELECT count(*) FROM ({WRONG_COUNTS})"
+
+_TOP_NAMES = """
+SELECT name, no_of_products FROM warehouse.name_counts
+ORDER BY no_of_products DESC, name LIMIT $limit
+"""
+
+
+def find_changed_names(connection: duckdb.DuckDBPyConnection) -> None:
+    """From the workspace's `matches` and `latest`, tell how often each name came and went."""
+    connection.execute(_CHANGED_NAMES)
+
+
+def apply_changed_names(connection: duckdb.DuckDBPyConnection) -> None:
+    """Bring `name_counts` up to date, within the transaction that changed `products`."""
+    changed, products = connection.execute(_SIZES).fetchall()[0]
+    many = changed > RECOUNT_SHARE * products
+    for statement in _RECOUNT if many else _APPLY:
+        connection.execute(statement)
+
+
+def differences(connection: duckdb.DuckDBPyConnection) -> int:
+    """In how many names `name_counts` differs from a full recount; 0 is right."""
+    return int(connection.execute(_DIFFERENCES).fetchall()[0][0])
+
+
+def heal(connection: duckdb.DuckDBPyConnection) -> int:
+    """Count all names anew if any count is wrong; return how many were.
+
+    Merges keep the counts right. This is for edits by hand.
+    """
+    wrong = differences(connection)
+    if wrong:
+        with transaction(connection):
+            for statement in _RECOUNT:
+                connection.execute(statement)
+    return wrong
+
+
+def top_names(connection: duckdb.DuckDBPyConnection, limit: int) -> list[tuple[str, int]]:
+    """The most frequent names with their counts."""
+    return connection.execute(_TOP_NAMES, {"limit": limit}).fetchall()
