@@ -106,22 +106,22 @@ test-slow: setup ## Run all tests, the long ones too (half an hour on two cores)
 
 .PHONY: fuzz
 fuzz: setup ## Try random files, whole and damaged, against the oracle (MINUTES=30 SEED=)
-	@$(BIN)/python -m lfp_pipeline_tests.fuzz --minutes $(MINUTES) \
+	@$(BIN)/python -m verification.fuzz --minutes $(MINUTES) \
 	  $(if $(filter command line,$(origin SEED)),--seed $(SEED))
 
 .PHONY: crash
 crash: setup ## Kill processes at every step and at any moment, and check the laws (KILLS=1000 SEED=)
-	@$(BIN)/python -m lfp_pipeline_tests.crash --kills $(KILLS) \
+	@$(BIN)/python -m verification.crash --kills $(KILLS) \
 	  $(if $(filter command line,$(origin SEED)),--seed $(SEED)) --first $(FIRST)
 
 .PHONY: soak
 soak: setup ## Let dagster dev work under load, with kills, and watch its memory and disk (MINUTES=60 SEED=)
-	@$(BIN)/python -m lfp_pipeline_tests.soak --minutes $(MINUTES) \
+	@$(BIN)/python -m verification.soak --minutes $(MINUTES) \
 	  $(if $(filter command line,$(origin SEED)),--seed $(SEED)) $(if $(FOLDER),--folder $(FOLDER))
 
 .PHONY: histories
 histories: setup ## Do random things to random databases, against an oracle (BATCHES=10000 SEED= FIRST=0)
-	@$(BIN)/python -m lfp_pipeline_tests.histories --batches $(BATCHES) --first $(FIRST) \
+	@$(BIN)/python -m verification.histories --batches $(BATCHES) --first $(FIRST) \
 	  $(if $(filter command line,$(origin SEED)),--seed $(SEED))
 
 .PHONY: check

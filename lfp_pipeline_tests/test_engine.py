@@ -26,8 +26,8 @@ from lfp_pipeline.settings import Settings
 from lfp_pipeline.sources.base import LocalFile
 from lfp_pipeline.warehouse import direct_load
 from lfp_pipeline.warehouse.duckdb_file import Warehouse
-from lfp_pipeline_tests.oracle import LOG, File, engine_at, land, tables
-from lfp_pipeline_tests.processes import HOLD_OPEN, running
+from testing.oracle import LOG, File, engine_at, land, tables
+from testing.processes import HOLD_OPEN, running
 
 GOOD = "name,sku,description\nAnn,s1,\nBob,s2,x\n"
 WITH_REJECTS = "name,sku,description\nAnn,s1,\n,s2,x\n,s3,x\n"

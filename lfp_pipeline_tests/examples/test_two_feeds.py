@@ -12,7 +12,7 @@ import pytest
 
 from examples.processes import Dagster, dagster_dev, feed_server
 from examples.two_feeds import product, write_products
-from lfp_pipeline_tests.processes import PROJECT
+from testing.processes import PROJECT
 
 pytestmark = pytest.mark.slow
 

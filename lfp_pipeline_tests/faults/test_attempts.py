@@ -6,8 +6,8 @@ import pytest
 
 from lfp_pipeline.sources.base import LocalFile
 from lfp_pipeline_tests.faults.test_raw_file import change_a_letter
-from lfp_pipeline_tests.oracle import LOG, File, true_products
-from lfp_pipeline_tests.support import Project, query
+from testing.oracle import LOG, File, true_products
+from testing.project import Project, query
 
 A = File("a.csv", 1_000_000, (("s1", "Ann", "x"), ("s2", "Bob", "y")))
 B = File("b.csv", 2_000_000, (("s1", "Ann", "z"),))

@@ -11,11 +11,11 @@ from lfp_pipeline.engine import Engine
 from lfp_pipeline.errors import WarehouseBusyError
 from lfp_pipeline.warehouse import writer_lock
 from lfp_pipeline.warehouse.duckdb_file import Warehouse
-from lfp_pipeline_tests.landing.test_raw_zone import Timeless
-from lfp_pipeline_tests.oracle import LOG, File, assert_laws_hold, engine_at, tables
-from lfp_pipeline_tests.processes import finish, running, start
-from lfp_pipeline_tests.support import Project
+from lfp_pipeline_tests.raw_zone.test_raw_zone import Timeless
 from lfp_pipeline_tests.warehouse.test_writer_lock import HOLD_AS_A_STRANGER, HOLD_AS_A_WRITER, use
+from testing.oracle import LOG, File, assert_laws_hold, engine_at, tables
+from testing.processes import finish, running, start
+from testing.project import Project
 
 A = File("a.csv", 1, (("s1", "Ann", "x"),))
 
@@ -26,7 +26,7 @@ from pathlib import Path
 from lfp_pipeline.landing import raw_zone, sources
 from lfp_pipeline.warehouse import merge, schema
 from lfp_pipeline_tests.faults.test_clock import take_in
-from lfp_pipeline_tests.oracle import engine_at
+from testing.oracle import engine_at
 
 right_time, shift = time.time, float(sys.argv[2])
 time.time = lambda: right_time() + shift

@@ -14,9 +14,9 @@ from lfp_pipeline.engine import Engine
 from lfp_pipeline.errors import WarehouseBrokenError
 from lfp_pipeline.operations.rebuild import rebuild_products
 from lfp_pipeline.operations.status import state_of
-from lfp_pipeline_tests.oracle import LOG, File, assert_laws_hold, engine_at, land
-from lfp_pipeline_tests.processes import finish, start
-from lfp_pipeline_tests.support import Project
+from testing.oracle import LOG, File, assert_laws_hold, engine_at, land
+from testing.processes import finish, start
+from testing.project import Project
 
 FILES = [
     File(f"{key}.csv", moment, tuple((f"s{n}", f"n{n % 7}", f"{key}{n}" * 9) for n in range(2000)))
@@ -28,7 +28,7 @@ INGEST = """
 import sys
 from pathlib import Path
 from lfp_pipeline_tests.faults.test_database_file import NEXT
-from lfp_pipeline_tests.oracle import LOG, engine_at, land
+from testing.oracle import LOG, engine_at, land
 engine = engine_at(Path(sys.argv[1]))
 account = engine.ingest(land(engine, NEXT), LOG).account
 print(account.status.value, account.error)

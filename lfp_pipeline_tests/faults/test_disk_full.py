@@ -16,10 +16,10 @@ from lfp_pipeline.errors import LandingError
 from lfp_pipeline.ingest.result import Ingested
 from lfp_pipeline.sources.base import LocalFile
 from lfp_pipeline.sources.feed_state import FeedMemory
-from lfp_pipeline_tests.faults.disks import full, small_disk
-from lfp_pipeline_tests.oracle import LOG, File, assert_laws_hold, engine_at, land, tables
-from lfp_pipeline_tests.processes import finish, start
-from lfp_pipeline_tests.support import drop
+from testing.disks import full, small_disk
+from testing.oracle import LOG, File, assert_laws_hold, engine_at, land, tables
+from testing.processes import finish, start
+from testing.project import drop
 
 FIRST = File("a.csv", 1, tuple((f"s{n}", f"n{n % 7}", "d" * 50) for n in range(3000)))
 SECOND = File("b.csv", 2, tuple((f"s{n}", f"n{n % 5}", f"{n}e" * 9) for n in range(0, 6000, 2)))
@@ -209,7 +209,7 @@ LIMITED = """
 import resource, signal, sys
 from pathlib import Path
 from lfp_pipeline_tests.faults.test_disk_full import SECOND, taken_in
-from lfp_pipeline_tests.oracle import LOG, engine_at
+from testing.oracle import LOG, engine_at
 engine, limit = engine_at(Path(sys.argv[1])), int(sys.argv[3])
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))

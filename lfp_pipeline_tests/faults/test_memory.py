@@ -4,7 +4,7 @@ from pathlib import Path
 
 from lfp_pipeline.operations.purge import Selection, purge_products
 from lfp_pipeline.operations.revert import revert_delivery
-from lfp_pipeline_tests.oracle import (
+from testing.oracle import (
     LOG,
     File,
     assert_laws_hold,
@@ -13,7 +13,7 @@ from lfp_pipeline_tests.oracle import (
     tables,
     true_products,
 )
-from lfp_pipeline_tests.support import NO_SKU, drop, project
+from testing.project import NO_SKU, drop, project
 
 FIRST = File("a.csv", 1, (("s1", "Ann", "x"), ("s2", "Bob", "y")))
 WIDE = File("wide.csv", 2, tuple((f"s{n}", "n", f"{n:05}" * 18_000) for n in range(1_000)))

@@ -18,9 +18,9 @@ from lfp_pipeline.raw_zone.integrity import check_intact
 from lfp_pipeline.raw_zone.raw_zone import RawZone
 from lfp_pipeline.sources.base import LocalFile
 from lfp_pipeline.warehouse import direct_load
-from lfp_pipeline_tests.landing.test_raw_zone import Timeless
-from lfp_pipeline_tests.oracle import LOG, File, assert_laws_hold, engine_at, land, tables
-from lfp_pipeline_tests.support import Project
+from lfp_pipeline_tests.raw_zone.test_raw_zone import Timeless
+from testing.oracle import LOG, File, assert_laws_hold, engine_at, land, tables
+from testing.project import Project
 
 FIRST = File("a.csv", 1, (("s1", "Ann", "x"), ("s2", "Bob", "y")))
 SECOND = File("b.csv", 2, (("s2", "Eva", "z"), ("s3", "Bob", "")))

@@ -6,9 +6,9 @@ import pytest
 
 from lfp_pipeline.engine import Engine
 from lfp_pipeline.errors import LandingError
-from lfp_pipeline_tests.faults.disks import read_only
-from lfp_pipeline_tests.oracle import LOG, File, assert_laws_hold, engine_at, land, tables
-from lfp_pipeline_tests.support import Project
+from testing.disks import read_only
+from testing.oracle import LOG, File, assert_laws_hold, engine_at, land, tables
+from testing.project import Project
 
 FIRST = File("a.csv", 1, (("s1", "Ann", "x"), ("s2", "Bob", "y")))
 SECOND = File("b.csv", 2, (("s2", "Eva", "z"), ("s3", "Bob", "")))

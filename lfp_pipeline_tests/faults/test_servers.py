@@ -12,8 +12,8 @@ import pytest
 
 from examples.processes import Dagster, dagster_dev
 from lfp_pipeline.settings import Settings
-from lfp_pipeline_tests.oracle import File, assert_laws_hold, engine_at
-from lfp_pipeline_tests.support import drop
+from testing.oracle import File, assert_laws_hold, engine_at
+from testing.project import drop
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 

@@ -17,9 +17,9 @@ from lfp_pipeline.errors import OperationRefusedError, WarehouseBusyError
 from lfp_pipeline.operations import export
 from lfp_pipeline.operations.export import export_tables
 from lfp_pipeline.sources.base import LocalFile
-from lfp_pipeline_tests.oracle import LOG, File, engine_at, land, tables
-from lfp_pipeline_tests.processes import running
-from lfp_pipeline_tests.support import Project, query
+from testing.oracle import LOG, File, engine_at, land, tables
+from testing.processes import running
+from testing.project import Project, query
 
 FILES = ["name_counts.csv", "name_counts.parquet", "products.csv", "products.parquet"]
 
@@ -269,7 +269,7 @@ EXPORT_SLOWLY = """
 import sys, time
 from pathlib import Path
 from lfp_pipeline.operations import export
-from lfp_pipeline_tests.oracle import LOG, engine_at
+from testing.oracle import LOG, engine_at
 def slowly(*_):
     print("writing", flush=True)
     time.sleep(60)

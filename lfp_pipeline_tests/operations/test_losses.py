@@ -29,7 +29,7 @@ from lfp_pipeline.raw_zone.desired_state import is_reverted
 from lfp_pipeline.raw_zone.status_notes import read_outcome
 from lfp_pipeline.sources.inbox import list_inbox
 from lfp_pipeline.warehouse.ledger import give_up
-from lfp_pipeline_tests.oracle import (
+from testing.oracle import (
     LOG,
     File,
     assert_laws_hold,

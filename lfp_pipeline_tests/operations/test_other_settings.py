@@ -16,8 +16,8 @@ from lfp_pipeline.operations.verify import verify
 from lfp_pipeline.raw_zone.desired_state import is_reverted, want_reinstated, want_reverted
 from lfp_pipeline.reading.options import Conditions, Rereading
 from lfp_pipeline.warehouse import reversal
-from lfp_pipeline_tests.oracle import LOG, File, catch_up, engine_at, land, tables
-from lfp_pipeline_tests.support import query
+from testing.oracle import LOG, File, catch_up, engine_at, land, tables
+from testing.project import query
 
 LONG = "N" * 150
 

@@ -12,7 +12,7 @@ from lfp_pipeline.operations.prune import prune_raw
 from lfp_pipeline.operations.rebuild import rebuild_products
 from lfp_pipeline.operations.revert import reinstate_delivery, revert_delivery
 from lfp_pipeline.raw_zone.desired_state import prune, want_reverted
-from lfp_pipeline_tests.oracle import (
+from testing.oracle import (
     LOG,
     File,
     assert_laws_hold,

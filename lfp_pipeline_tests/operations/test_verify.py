@@ -27,8 +27,8 @@ from lfp_pipeline.operations.verify import verify
 from lfp_pipeline.raw_zone.desired_state import want_reinstated, want_reverted
 from lfp_pipeline.raw_zone.integrity import check_intact
 from lfp_pipeline.warehouse.invariants import LAWS
-from lfp_pipeline_tests.oracle import LOG, File, engine_at, land, tables
-from lfp_pipeline_tests.support import NO_SKU, Project, drop, query
+from testing.oracle import LOG, File, engine_at, land, tables
+from testing.project import NO_SKU, Project, drop, query
 
 A = File(
     "a.csv", 1_000_000, (("s1", "Ann", "x"), ("s2", "Bob", "y"), ("s3", "Cid", ""), ("s9", "Dot"))

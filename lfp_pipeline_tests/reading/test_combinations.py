@@ -3,7 +3,7 @@
 import pytest
 
 from lfp_pipeline.errors import DeliveryRefusedError
-from lfp_pipeline_tests.reading.support import FileRead, read
+from testing.reading import FileRead, read
 
 HEADER = "sku,name,description\n"
 MARK = "\ufeff"

@@ -8,7 +8,7 @@ import pytest
 from lfp_pipeline.reading.dialect import HeaderSearch, detect_dialect
 from lfp_pipeline.reading.habits import form_by_habits
 from lfp_pipeline.reading.records import RecordForm
-from lfp_pipeline_tests.reading.support import FileRead, expected, read
+from testing.reading import FileRead, expected, read
 
 HEADER = ("name", "sku", "description", "price")
 

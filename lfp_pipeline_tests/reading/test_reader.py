@@ -11,8 +11,8 @@ import pytest
 from lfp_pipeline.errors import DeliveryRefusedError, TooManyRejectsError
 from lfp_pipeline.reading import reject_limit
 from lfp_pipeline.reading.reader import check_reject_share
-from lfp_pipeline_tests.processes import finish, start
-from lfp_pipeline_tests.reading.support import (
+from testing.processes import finish, start
+from testing.reading import (
     HEADER,
     csv,
     delivery_at,
@@ -30,7 +30,7 @@ READ_AND_TELL = """
 import resource, sys, time
 from pathlib import Path
 from lfp_pipeline.errors import DeliveryRefusedError
-from lfp_pipeline_tests.reading.support import read_file
+from testing.reading import read_file
 
 started, before = time.monotonic(), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 try:

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lfp_pipeline_tests.reading.support import HEADER, expected, read
+from testing.reading import HEADER, expected, read
 
 HEADERS = (
     ("sku", "name", "description"),

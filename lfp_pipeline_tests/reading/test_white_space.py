@@ -15,8 +15,8 @@ from lfp_pipeline.reading.white_space import (
     blank_bytes,
     without_white_space,
 )
-from lfp_pipeline_tests.reading.oracle import BLANKS
-from lfp_pipeline_tests.reading.support import csv, read
+from testing.reading import csv, read
+from testing.record_oracle import BLANKS
 
 CHARACTERS = [chr(code) for code in range(1, sys.maxunicode + 1) if not 0xD800 <= code < 0xE000]
 WHITE = {character for character in CHARACTERS if character.isspace()}

@@ -6,7 +6,7 @@ import duckdb
 import pytest
 
 from lfp_pipeline.reading.workspace import WorkspaceLimits, open_workspace
-from lfp_pipeline_tests.processes import running
+from testing.processes import running
 
 LIMITS = WorkspaceLimits(threads=2, memory_limit="100MB")
 

@@ -16,7 +16,11 @@ from lfp_pipeline.reading.options import Conditions
 from lfp_pipeline.reading.staging import arrive_alone
 from lfp_pipeline.warehouse import name_counts
 from lfp_pipeline.warehouse.merge import Arrived, merge
-from lfp_pipeline_tests.oracle import (
+from lfp_pipeline_tests.warehouse.test_invariants import (
+    BY_DIFFERENCE,
+    BY_RECOUNT,
+)
+from testing.oracle import (
     LOG,
     File,
     assert_laws_hold,
@@ -24,11 +28,7 @@ from lfp_pipeline_tests.oracle import (
     land,
     tables,
 )
-from lfp_pipeline_tests.reading.support import reading
-from lfp_pipeline_tests.warehouse.test_laws import (
-    BY_DIFFERENCE,
-    BY_RECOUNT,
-)
+from testing.reading import reading
 
 FIRST = File("a.csv", 1, (("s1", "Ann", ""), ("s2", "Bob", ""), ("s3", "Cid", ""), ("", "", "x")))
 SECOND = File(

@@ -18,7 +18,7 @@ from lfp_pipeline.reading.reader import Reading
 from lfp_pipeline.warehouse import direct_load
 from lfp_pipeline.warehouse.direct_load import LEAST_BYTES, is_worth_it
 from lfp_pipeline.warehouse.schema import INCOMING, create_products
-from lfp_pipeline_tests.oracle import LOG, File, assert_laws_hold, engine_at, land, tables
+from testing.oracle import LOG, File, assert_laws_hold, engine_at, land, tables
 
 FILE = File("a.csv", 1, (("s1", "Ann", "x"), ("s2", "Bob", "two\nlines"), ("s1", "Cid", "")))
 PADDED = File("b.csv", 2, ((" s1", "Ann", ""), ("s3", "Dot", "y")))

@@ -19,7 +19,7 @@ from lfp_pipeline.operations.status import state_of
 from lfp_pipeline.operations.status_text import as_text
 from lfp_pipeline.operations.verify import verify
 from lfp_pipeline.warehouse.schema import VERSION, migrate
-from lfp_pipeline_tests.oracle import (
+from testing.oracle import (
     LOG,
     File,
     assert_laws_hold,
@@ -30,8 +30,8 @@ from lfp_pipeline_tests.oracle import (
     true_counts,
     true_products,
 )
-from lfp_pipeline_tests.processes import finish, start
-from lfp_pipeline_tests.support import query
+from testing.processes import finish, start
+from testing.project import query
 
 A = File("a.csv", 1_000_000, (("s1", "Ann", "x"), ("s2", "Bob", "y"), ("", "no sku", "")))
 B = File("b.csv", 2_000_000, (("s1", "Ann", "z"), ("s3", "Ann", "w")))
@@ -442,7 +442,7 @@ def test_a_newer_version_is_refused_and_left_alone(tmp_path: Path, size: int) ->
 OPEN = """
 import sys
 from pathlib import Path
-from lfp_pipeline_tests.oracle import LOG, engine_at
+from testing.oracle import LOG, engine_at
 engine = engine_at(Path(sys.argv[1]))
 with engine.warehouse.opened("testing", LOG) as connection:
     print(connection.execute("SELECT count(*) FROM warehouse.schema_version").fetchall()[0][0])

@@ -19,7 +19,7 @@ import pytest
 from lfp_pipeline.engine import Engine
 from lfp_pipeline.errors import WarehouseBehindError, WarehouseBusyError
 from lfp_pipeline.warehouse.published import Publication
-from lfp_pipeline_tests.oracle import (
+from testing.oracle import (
     LOG,
     File,
     catch_up,
@@ -29,7 +29,7 @@ from lfp_pipeline_tests.oracle import (
     true_counts,
     true_products,
 )
-from lfp_pipeline_tests.processes import finish, running, start
+from testing.processes import finish, running, start
 
 OPEN = """
 import duckdb, sys
@@ -63,7 +63,7 @@ print(json.dumps([[json.loads(state) for state in seen], readings]))
 WRITE = """
 import sys
 from pathlib import Path
-from lfp_pipeline_tests.oracle import LOG, engine_at, land
+from testing.oracle import LOG, engine_at, land
 from lfp_pipeline_tests.warehouse.test_published import files_of
 engine = engine_at(Path(sys.argv[1]), publish_share=1)
 for file in files_of(int(sys.argv[2])):
@@ -74,7 +74,7 @@ for file in files_of(int(sys.argv[2])):
 PUBLISH = """
 import sys
 from pathlib import Path
-from lfp_pipeline_tests.oracle import LOG, engine_at
+from testing.oracle import LOG, engine_at
 engine = engine_at(Path(sys.argv[1]))
 print("publishing", flush=True)
 engine.published.publish(LOG)

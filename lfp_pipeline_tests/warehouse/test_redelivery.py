@@ -12,7 +12,8 @@ from lfp_pipeline.engine import Engine
 from lfp_pipeline.ingest import batch_merge
 from lfp_pipeline.model.ledger_entry import Account
 from lfp_pipeline.warehouse import redelivery, schema
-from lfp_pipeline_tests.oracle import (
+from lfp_pipeline_tests.warehouse.test_invariants import random_files
+from testing.oracle import (
     LOG,
     File,
     assert_laws_hold,
@@ -21,7 +22,6 @@ from lfp_pipeline_tests.oracle import (
     tables,
     true_fates,
 )
-from lfp_pipeline_tests.warehouse.test_laws import random_files
 
 FILE = File("a.csv", 10, (("s1", "Ann", ""), ("s2", "Bob", "x"), ("s2", "Cid", ""), ("s3",)))
 OTHER = File("b.csv", 15, (("s1", "Dot", ""), ("s9", "Eva", "")))

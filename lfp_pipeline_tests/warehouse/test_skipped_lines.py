@@ -18,7 +18,7 @@ from lfp_pipeline.operations.revert import reinstate_delivery, revert_delivery
 from lfp_pipeline.operations.verify import verify
 from lfp_pipeline.reading.reader import Reading, SkippedLines
 from lfp_pipeline.warehouse.ledger import account_of, give_up
-from lfp_pipeline_tests.oracle import (
+from testing.oracle import (
     LOG,
     File,
     assert_laws_hold,
@@ -26,7 +26,7 @@ from lfp_pipeline_tests.oracle import (
     land,
     read_with,
 )
-from lfp_pipeline_tests.support import NO_SKU, drop, query
+from testing.project import NO_SKU, drop, query
 
 A = File("a.csv", 1_000_000, (("s1", "Ann", "x"), ("s2", "Bob", "y")))
 B = File("b.csv", 2_000_000, (("s3", "Cid", ""), ("s4", "Dot", "")))

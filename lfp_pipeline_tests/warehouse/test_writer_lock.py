@@ -17,7 +17,7 @@ from lfp_pipeline.common.duckdb_tools import transaction
 from lfp_pipeline.errors import WarehouseBrokenError, WarehouseBusyError, WarehouseInconsistentError
 from lfp_pipeline.warehouse import writer_lock
 from lfp_pipeline.warehouse.duckdb_file import Warehouse
-from lfp_pipeline_tests.processes import running
+from testing.processes import running
 
 LOG = logging.getLogger("test")
 

@@ -1,0 +1,40 @@
+"""Fixtures that all tests share."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import dagster as dg
+import pytest
+
+from testing.project import Project
+from testing.project import project as project_in
+
+
+@pytest.fixture(scope="session")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The files of an instance in which nothing has happened; making them takes a second."""
+    folder = tmp_path_factory.mktemp("home")
+    with dg.DagsterInstance.local_temp(str(folder)) as instance:
+        instance.get_runs(limit=1)
+        instance.get_dynamic_partitions("product_files")
+        instance.all_instigator_state()
+    return folder
+
+
+@pytest.fixture(autouse=True, scope="session")
+def no_settings_file(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Whoever runs the tests may have settings of their own; they are not for the tests."""
+    empty = tmp_path_factory.mktemp("settings") / "empty.toml"
+    empty.touch()
+    no_sources = empty.with_name("sources.yaml")
+    no_sources.write_text("sources: []\n")
+    with pytest.MonkeyPatch.context() as environment:
+        environment.setenv("LFP_SETTINGS_FILE", str(empty))
+        environment.setenv("LFP_SOURCES_FILE", str(no_sources))
+        yield
+
+
+@pytest.fixture
+def project(tmp_path: Path, home: Path) -> Iterator[Project]:
+    with project_in(tmp_path, home, foreign_wait_seconds=0) as project:
+        yield project

@@ -1,0 +1,80 @@
+"""The end of killed runs, where two Dagster instances work on one data folder."""
+
+import json
+import os
+import shutil
+import time
+from dataclasses import replace
+from logging import getLogger
+from pathlib import Path
+
+from lfp_pipeline.dagster_support.runs import fail_dead_runs
+from lfp_pipeline.warehouse.writer_lock import WriterLock
+from lfp_pipeline_tests.cli.test_commands import Shell, job, shell
+from lfp_pipeline_tests.common.test_process_marks import HOLD
+from lfp_pipeline_tests.warehouse.test_writer_lock import until
+from testing.oracle import File
+from testing.processes import PROJECT, finish, running, start
+from testing.project import Project
+
+__all__ = ["shell"]  # The fixture.
+
+A = File("a.csv", 1_000_000, (("s1", "Ann", "x"),))
+LOG = getLogger("test")
+DAYS = 86_400
+
+TICK = """
+import json, logging
+import dagster as dg
+from lfp_pipeline.engine import Engine
+from lfp_pipeline.dagster_support.runs import fail_dead_runs
+from lfp_pipeline.settings import load_settings
+with dg.DagsterInstance.get() as instance:
+    fail_dead_runs(Engine(load_settings()), instance, logging.getLogger())
+    print(json.dumps({run.run_id: run.status.value for run in instance.get_runs()}))
+"""
+
+
+def tick(shell: Shell) -> dict[str, str]:
+    """What an instance says of its runs, after it has ended the dead ones."""
+    (output,) = finish([start(TICK, environment=shell.environment)])
+    statuses: dict[str, str] = json.loads(output)
+    return statuses
+
+
+def other_instance(shell: Shell, home: Path) -> Shell:
+    folder = shell.folder.parent / "other"
+    shutil.copytree(home, folder)
+    shutil.copy(PROJECT / "dagster.yaml", folder)
+    return replace(shell, environment={**shell.environment, "DAGSTER_HOME": str(folder)})
+
+
+def test_an_instance_ends_only_its_own_runs(shell: Shell, home: Path) -> None:
+    other = other_instance(shell, home)
+    shell.drop(A)
+    database = shell.data / "products.duckdb"
+    marks = shell.data / "work" / "runs"
+    with WriterLock(database, 0).held("testing", LOG):
+        process = shell.start(*job("ingest_inbox"))
+        until(lambda: len(list(marks.glob("*.run"))) == 1)
+        (mark,) = marks.glob("*.run")
+        assert tick(other) == {}
+        assert tick(shell) == {mark.stem: "STARTED"}
+        process.kill()
+        process.communicate()
+    assert tick(other) == {}
+    assert mark.exists(), "it is not that instance's to clear"
+    assert tick(shell) == {mark.stem: "FAILURE"}
+    assert not mark.exists()
+
+
+def test_a_mark_that_no_instance_claims_goes_in_the_end(project: Project) -> None:
+    marks = project.engine.settings.run_marks_dir
+    with running(HOLD, marks / "dead.run"), running(HOLD, marks / "living.run"):
+        for mark in marks.iterdir():
+            os.utime(mark, times=(time.time() - 31 * DAYS,) * 2)
+        fail_dead_runs(project.engine, project.instance, LOG)
+        assert len(list(marks.iterdir())) == 2
+    (marks / "living.run").touch()
+    fail_dead_runs(project.engine, project.instance, LOG)
+    assert [mark.name for mark in marks.iterdir()] == ["living.run"]

@@ -1,0 +1,273 @@
+"""Failed runs are posted to a webhook, which is a real server here."""
+
+import json
+import logging
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import pytest
+
+from lfp_pipeline.dagster_support import webhook as webhooks
+from lfp_pipeline.dagster_support.runs import fail_dead_runs
+from lfp_pipeline_tests.defs.sensors.test_inbox_sensor import HOLD
+from testing.http_server import Answer, Exchange, Server, serving, status
+from testing.oracle import LOG, File
+from testing.processes import running
+from testing.project import NO_SKU, PARTITION_TAG, Project, drop
+from testing.project import project as project_in
+
+SENSOR = "failure_sensor"
+HIDDEN = "s3cret"
+
+A = File("a.csv", 1_000_000, (("s1", "Ann", "x"),))
+
+
+@dataclass
+class Webhook:
+    """A chat that takes what is posted to it, and a project that has it."""
+
+    project: Project
+    server: Server
+    posted: list[dict[str, Any]]
+    cursor: str | None = field(default=None)
+
+    def tick(self) -> Any:  # noqa: ANN401 (not exported)
+        told = self.project.tick(SENSOR, self.cursor)
+        self.cursor = told.cursor
+        assert all(reaction.error is None for reaction in told.dagster_run_reactions)
+        return told
+
+
+@contextmanager
+def webhook(tmp_path: Path, home: Path, *answers: Answer) -> Iterator[Webhook]:
+    """The webhook answers so in turn; where it does, it has taken what was posted."""
+    posted: list[dict[str, Any]] = []
+
+    def take(exchange: Exchange) -> None:
+        posted.append(json.loads(exchange.rfile.read(int(exchange.headers["Content-Length"]))))
+        exchange.head(200, Content_Length=0)
+
+    with serving(*answers, take) as server:
+        url = server.url(f"/hooks/{HIDDEN}?key={HIDDEN}")
+        with project_in(tmp_path, home, webhook_url=url) as project:
+            found = Webhook(project, server, posted)
+            found.tick()  # What failed before the sensor was there is no news.
+            yield found
+
+
+@pytest.fixture
+def chat(tmp_path: Path, home: Path) -> Iterator[Webhook]:
+    with webhook(tmp_path, home) as found:
+        yield found
+
+
+def fail(project: Project, name: str = "bad.csv") -> dg.ExecuteInProcessResult:
+    drop(project.inbox, name, NO_SKU)
+    run = project.ingest(name)
+    assert not run.success
+    return run
+
+
+def test_without_a_webhook_there_is_no_such_sensor(project: Project) -> None:
+    assert not project.repository.has_sensor_def(SENSOR)
+
+
+def test_the_sensor_runs_by_default(chat: Webhook) -> None:
+    sensor = chat.project.repository.get_sensor_def(SENSOR)
+    assert sensor.default_status is dg.DefaultSensorStatus.RUNNING
+
+
+def test_a_failed_run_is_told_once_with_why_for_people(chat: Webhook) -> None:
+    run = fail(chat.project)
+    chat.tick()
+    chat.tick()
+    (told,) = chat.posted
+    assert told["run_id"] == run.run_id
+    assert told["job"] == "ingest_products"
+    assert told["files"] == ["bad.csv"]
+    why = "1 file is not in.\nbad.csv was refused: The header has no column sku."
+    assert told["error"].startswith(why)
+    assert told["host"] == socket.gethostname()
+    since_end = datetime.now(UTC) - datetime.fromisoformat(told["ended_at"])
+    assert 0 <= since_end.total_seconds() < 120
+    text = f"ingest_products (bad.csv) failed on {told['host']}:\n```\n{told['error']}\n```"
+    assert told["text"].replace("'", "`") == text.replace("'", "`")
+    (request,) = chat.server.requests
+    assert request["method"] == "POST"
+    assert request["Content-Type"] == "application/json"
+
+
+def test_a_run_that_succeeds_is_not_told(chat: Webhook) -> None:
+    chat.project.drop(A)
+    assert chat.project.ingest(A.key).success
+    chat.tick()
+    assert chat.server.requests == []
+
+
+def test_every_failed_run_is_told_in_order(chat: Webhook) -> None:
+    runs = [fail(chat.project, f"bad{number}.csv").run_id for number in range(3)]
+    chat.tick()
+    assert [told["run_id"] for told in chat.posted] == runs
+
+
+def test_the_files_of_a_run_of_many_are_told(chat: Webhook) -> None:
+    for name in ("bad1.csv", "bad2.csv", "bad3.csv"):
+        drop(chat.project.inbox, name, NO_SKU)
+    chat.project.do(chat.project.tick())
+    chat.tick()
+    (told,) = chat.posted
+    assert told["files"] == ["bad1.csv", "bad2.csv", "bad3.csv"]
+    assert told["text"].startswith("ingest_inbox (bad1.csv and 2 more) failed on ")
+
+
+def test_of_a_run_of_many_those_that_failed_are_told(chat: Webhook) -> None:
+    for name in ("bad1.csv", "bad2.csv"):
+        drop(chat.project.inbox, name, NO_SKU)
+    chat.project.drop(A)
+    chat.project.do(chat.project.tick())
+    chat.tick()
+    (told,) = chat.posted
+    assert told["files"] == ["bad1.csv", "bad2.csv"]
+
+
+def test_the_files_of_a_run_of_all_that_is_pending_are_told(chat: Webhook) -> None:
+    drop(chat.project.inbox, "bad.csv", NO_SKU)
+    chat.project.run("ingest_inbox")
+    chat.tick()
+    (told,) = chat.posted
+    assert told["files"] == ["bad.csv"]
+    assert "bad.csv was refused" in told["error"]
+
+
+def test_an_error_that_nobody_foresaw_is_told_without_its_traceback(chat: Webhook) -> None:
+    chat.project.drop(A)
+    (chat.project.data / "products.duckdb").write_bytes(b"no database" * 1_000)
+    assert not chat.project.ingest(A.key).success
+    chat.tick()
+    (told,) = chat.posted
+    assert "not a valid DuckDB database file" in told["error"]
+    assert "Traceback" not in told["error"]
+
+
+def test_a_run_that_was_started_from_a_command_line_is_told(
+    chat: Webhook, tmp_path: Path, home: Path
+) -> None:
+    shutil.copytree(home, tmp_path / "home")
+    drop(chat.project.inbox, "bad.csv", NO_SKU)
+    arguments = ["dagster", "job", "execute", "-m", "lfp_pipeline.definitions", "-j"]
+    environment = {"DAGSTER_HOME": str(tmp_path / "home"), "LFP_DATA_DIR": str(chat.project.data)}
+    with dg.DagsterInstance.from_config(str(tmp_path / "home")) as instance:
+        chat.project = replace(chat.project, instance=instance)
+        chat.cursor = None
+        chat.tick()
+        done = subprocess.run(
+            [sys.executable, "-m", *arguments, "ingest_inbox"],
+            env={**os.environ, "LFP_INBOX_QUIET_SECONDS": "0", **environment},
+            capture_output=True,
+            check=False,
+        )
+        assert done.returncode == 1
+        chat.tick()
+    (told,) = chat.posted
+    assert told["job"] == "ingest_inbox"
+    assert "bad.csv was refused" in told["error"]
+
+
+def test_a_run_that_was_killed_is_told(chat: Webhook) -> None:
+    project = chat.project
+    run = project.instance.create_run_for_job(
+        project.repository.get_job("ingest_products"),
+        tags={PARTITION_TAG: A.key},
+        status=dg.DagsterRunStatus.STARTED,
+    )
+    mark = project.engine.settings.run_marks_dir / f"{run.run_id}.run"
+    with running(HOLD, mark):
+        fail_dead_runs(project.engine, project.instance, LOG)
+        chat.tick()
+        assert chat.posted == []
+    fail_dead_runs(project.engine, project.instance, LOG)
+    chat.tick()
+    (told,) = chat.posted
+    assert told["run_id"] == run.run_id
+    assert told["files"] == [A.key]
+    assert told["error"] == "The process of this run is gone: it was killed."
+
+
+@pytest.mark.parametrize("answer", [status(500), status(503), status(429)])
+def test_a_webhook_that_fails_is_tried_again(tmp_path: Path, home: Path, answer: Answer) -> None:
+    with webhook(tmp_path, home, answer, answer) as chat:
+        fail(chat.project)
+        chat.tick()
+        assert len(chat.server.requests) == 3
+        assert len(chat.posted) == 1
+
+
+def hang_up(exchange: Exchange) -> None:
+    exchange.connection.close()
+
+
+def never_answer(exchange: Exchange) -> None:
+    exchange.rfile.read(int(exchange.headers["Content-Length"]))
+    time.sleep(1)
+
+
+@pytest.mark.parametrize(
+    ("answer", "requests", "told"),
+    [
+        (status(500), 3, "answered 500 Internal Server Error."),
+        (status(404), 1, "answered 404 Not Found."),
+        (status(302, Location="http://127.0.0.1:9/"), 1, "answered 302 Found."),
+        (hang_up, 3, "cannot be reached: "),
+        (never_answer, 3, "cannot be reached: ReadTimeout"),
+    ],
+)
+def test_a_webhook_that_stays_down_is_logged_without_its_secrets_and_breaks_nothing(
+    tmp_path: Path,
+    home: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
+    answer: Answer,
+    requests: int,
+    told: str,
+) -> None:
+    caplog.set_level(logging.INFO)
+    monkeypatch.setattr(webhooks, "_SECONDS", 0.5)
+    with webhook(tmp_path, home, *[answer] * requests) as chat:
+        first, second = fail(chat.project, "bad1.csv"), fail(chat.project, "bad2.csv")
+        started = time.monotonic()
+        chat.tick()
+        assert time.monotonic() - started < 20
+        assert len(chat.server.requests) == requests + 1
+        assert [one["run_id"] for one in chat.posted] == [second.run_id]
+    logged = caplog.text + "".join(capfd.readouterr())
+    assert f"The failure of run {first.run_id} was not told. The webhook at 127.0.0.1" in logged
+    assert told in logged
+    assert HIDDEN not in logged
+
+
+def test_a_server_that_is_not_there_is_logged_and_breaks_nothing(
+    tmp_path: Path, home: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{taken.getsockname()[1]}/{HIDDEN}"
+        with project_in(tmp_path, home, webhook_url=url) as project:
+            cursor = project.tick(SENSOR).cursor
+            fail(project)
+            (reaction,) = project.tick(SENSOR, cursor).dagster_run_reactions
+    assert reaction.error is None
+    logged = "".join(capfd.readouterr())
+    assert "The webhook at 127.0.0.1 cannot be reached: ConnectError" in logged
+    assert HIDDEN not in logged

@@ -1,0 +1,459 @@
+"""The sensor on a real instance, with the real definitions and the runs that it asks for."""
+
+import logging
+import os
+import shutil
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import dagster as dg
+import duckdb
+import pytest
+
+from lfp_pipeline.defs.sensors import inbox_sensor
+from lfp_pipeline.errors import LandingError
+from lfp_pipeline.raw_zone.desired_state import is_reverted
+from lfp_pipeline.raw_zone.raw_zone import RawZone
+from testing.oracle import LOG, File, true_products
+from testing.processes import HOLD_OPEN, running
+from testing.project import HEADER, NO_SKU, PARTITION_TAG, Project, drop
+from testing.project import project as project_in
+
+HOLD = """
+import sys
+from pathlib import Path
+from lfp_pipeline.common.process_marks import held
+with held(Path(sys.argv[1])):
+    print("held", flush=True)
+    sys.stdin.read()
+"""
+
+only_on_linux = pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells who writes")
+
+NO_ROOM = LandingError("The disk is full.", permanent=True)
+
+REVERT = """
+import sys
+from pathlib import Path
+from lfp_pipeline.operations import revert
+from testing.oracle import LOG, engine_at
+
+def stand_still(*_):
+    print("noted", flush=True)
+    sys.stdin.read()
+
+revert._carry_out = stand_still
+revert.revert_delivery(engine_at(Path(sys.argv[1])), sys.argv[2], LOG)
+"""
+
+A = File("a.csv", 1_000_000, (("s1", "Ann", "x"), ("s2", "Bob", "y")))
+
+
+def small_files(number: int) -> list[File]:
+    return [
+        File(f"f{index:02}.csv", index * 1_000_000, ((f"s{index % 4}", f"n{index}", ""),))
+        for index in range(number)
+    ]
+
+
+def test_a_lone_file_is_a_run_of_its_partition_which_is_added_in_the_same_tick(
+    project: Project,
+) -> None:
+    project.drop(A)
+    tick = project.tick()
+    (request,) = tick.run_requests
+    assert (request.job_name, request.partition_key) == ("ingest_products", "a.csv")
+    (added,) = tick.dynamic_partitions_requests
+    assert (added.partitions_def_name, added.partition_keys) == ("product_files", ["a.csv"])
+
+
+def test_what_was_asked_for_is_not_asked_for_again(project: Project) -> None:
+    project.drop(A)
+    (run,) = project.do(project.tick())
+    assert run.success
+    assert project.products == true_products([A])
+    tick = project.tick()
+    assert not tick.run_requests
+    assert tick.skip_message.startswith("0 new, 0 still being written, 0 running, 1 in")
+
+
+def test_many_small_files_share_few_runs_and_all_go_in(tmp_path: Path, home: Path) -> None:
+    files = small_files(7)
+    with project_in(tmp_path, home, sensor_batch_files=3) as project:
+        for file in files:
+            project.drop(file)
+        tick = project.tick()
+        assert Counter(request.job_name for request in tick.run_requests) == {
+            "ingest_inbox": 2,
+            "ingest_products": 1,
+        }
+        assert all(run.success for run in project.do(tick))
+        assert project.products == true_products(files)
+        assert project.materialized("products") == {file.key for file in files}
+        assert project.tick().skip_message.startswith("0 new, 0 still being written, 0 running, 7")
+
+
+def test_a_run_takes_only_the_files_that_it_was_asked_for(project: Project) -> None:
+    one, two, three = small_files(3)
+    project.drop(one)
+    project.drop(two)
+    tick = project.tick()
+    project.drop(three)
+    project.do(tick)
+    assert project.products == true_products([one, two])
+    (request,) = project.tick().run_requests
+    assert request.partition_key == three.key
+
+
+def test_files_with_odd_names_and_in_folders_go_in_and_come_to_rest(project: Project) -> None:
+    names = ["with space.csv", "shop/new/a.csv", "größe 商品.csv", "a..b.csv", "#?%'\",.csv"]
+    for name in names:
+        drop(project.inbox, name, HEADER + f"{hash(name)},Ann,x\n")
+    assert all(run.success for run in project.do(project.tick()))
+    assert len(project.materialized("products")) == len(names)
+    assert project.tick().skip_message.startswith("0 new, 0 still being written, 0 running, 5 in")
+
+
+def test_one_file_with_an_odd_name_is_a_partition_run(project: Project) -> None:
+    drop(project.inbox, "shop/with space.csv", A.content)
+    (run,) = project.do(project.tick())
+    assert run.success
+    assert project.registered == sorted(project.materialized("products"))
+
+
+def test_a_changed_file_is_asked_for_again(project: Project) -> None:
+    newer = File("a.csv", 2_000_000, (("s1", "Anna", "z"),))
+    project.drop(A)
+    project.do(project.tick())
+    project.drop(newer)
+    (run,) = project.do(project.tick())
+    assert run.success
+    assert project.products == true_products([A, newer])
+
+
+@contextmanager
+def broken_database(project: Project) -> Iterator[None]:
+    """What stands in the database's place cannot be opened."""
+    path = project.engine.warehouse.path
+    path.write_bytes(b"no database" * 1_000)
+    yield
+    path.unlink()
+
+
+def test_a_failed_run_is_tried_again_up_to_the_limit_and_then_given_up(project: Project) -> None:
+    project.drop(A)
+    run_keys = []
+    with broken_database(project):
+        for _ in range(3):
+            tick = project.tick()
+            run_keys += [request.run_key for request in tick.run_requests]
+            (run,) = project.do(tick)
+            assert not run.success
+        tick = project.tick()
+    assert len(set(run_keys)) == 3
+    assert not tick.run_requests
+    assert "1 given up. Given up after repeated failures: a.csv" in tick.skip_message
+
+
+def test_a_given_up_file_starts_afresh_when_it_is_dropped_again(project: Project) -> None:
+    project.drop(A)
+    with broken_database(project):
+        for _ in range(3):
+            project.do(project.tick())
+    assert not project.tick().run_requests
+    again = File(A.key, A.microseconds + 1, A.rows)
+    project.drop(again)
+    (run,) = project.do(project.tick())
+    assert run.success
+    assert project.products == true_products([A, again])
+
+
+def test_a_given_up_file_starts_afresh_when_it_is_moved_out_and_back(project: Project) -> None:
+    project.drop(A)
+    with broken_database(project):
+        for _ in range(3):
+            project.do(project.tick())
+    assert not project.tick().run_requests
+    path, elsewhere = project.inbox / A.key, project.data / "elsewhere.csv"
+    path.rename(elsewhere)
+    elsewhere.rename(path)
+    (request,) = (tick := project.tick()).run_requests
+    assert request.tags["lfp/attempt"] == "1"
+    (run,) = project.do(tick)
+    assert run.success
+    assert project.products == true_products([A])
+
+
+def test_ingest_inbox_tries_a_given_up_file_again(project: Project) -> None:
+    project.drop(A)
+    with broken_database(project):
+        for _ in range(3):
+            project.do(project.tick())
+    assert not project.tick().run_requests
+    assert project.run("ingest_inbox").success
+    assert project.products == true_products([A])
+
+
+def test_several_files_of_a_failed_run_are_tried_again(project: Project) -> None:
+    for file in small_files(2):
+        project.drop(file)
+    with broken_database(project):
+        first = project.tick()
+        project.do(first)
+    second = project.tick()
+    assert [request.job_name for request in second.run_requests] == ["ingest_inbox"]
+    assert second.run_requests[0].run_key != first.run_requests[0].run_key
+    assert all(run.success for run in project.do(second))
+    assert not project.tick().run_requests
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_a_database_that_is_open_elsewhere_is_waited_for_and_costs_no_attempt(
+    project: Project, count: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for file in small_files(count):
+        project.drop(file)
+    with duckdb.connect(project.data / "products.duckdb"):  # In its way, as a program may be.
+        (run,) = project.do(project.tick())
+        assert "is open in another program: this process itself" in project.error(run)
+        told = project.tick()
+        assert not told.run_requests
+        assert f"{count} wait because the database was open in another program" in told.skip_message
+        monkeypatch.setattr(inbox_sensor, "REST_SECONDS", 0)
+        for _ in range(5):
+            (run,) = project.do(project.tick())
+            assert not run.success
+    (run,) = project.do(project.tick())
+    assert run.success
+    assert project.products == true_products(small_files(count))
+
+
+def test_a_refused_file_is_left_alone_and_said(project: Project) -> None:
+    drop(project.inbox, "bad.csv", NO_SKU)
+    (run,) = project.do(project.tick())
+    assert not run.success
+    tick = project.tick()
+    assert not tick.run_requests
+    assert "1 refused, 0 given up. Refused: bad.csv; mend and drop again" in tick.skip_message
+
+
+def test_a_refused_file_that_is_touched_is_asked_for_again(project: Project) -> None:
+    drop(project.inbox, "bad.csv", NO_SKU)
+    project.do(project.tick())
+    status = (project.inbox / "bad.csv").stat()
+    os.utime(project.inbox / "bad.csv", ns=(status.st_atime_ns, status.st_mtime_ns))
+    (request,) = project.tick().run_requests
+    assert request.tags["lfp/attempt"] == "1"
+
+
+def test_a_run_whose_process_was_killed_fails_and_its_file_is_asked_for_again(
+    project: Project,
+) -> None:
+    project.drop(A)
+    (request,) = project.tick().run_requests
+    run = project.instance.create_run_for_job(
+        project.repository.get_job("ingest_products"),
+        tags={**request.tags, PARTITION_TAG: A.key},
+        status=dg.DagsterRunStatus.STARTED,
+    )
+    mark = project.engine.settings.run_marks_dir / f"{run.run_id}.run"
+    with running(HOLD, mark):
+        assert "1 running" in project.tick().skip_message
+    (again,) = project.tick().run_requests
+    failed = project.instance.get_run_by_id(run.run_id)
+    assert failed is not None
+    assert failed.status is dg.DagsterRunStatus.FAILURE
+    assert again.tags["lfp/attempt"] == "2"
+    assert not mark.exists()
+
+
+def test_a_file_is_not_asked_for_while_its_delivery_is_being_reverted(project: Project) -> None:
+    project.drop(A)
+    assert project.run("ingest_inbox").success
+    other = File("b.csv", A.microseconds, A.rows)
+    with running(REVERT, project.data, A.delivery_id):
+        assert is_reverted(project.engine.raw_zone.find(A.delivery_id).path)
+        tick = project.tick()
+        assert not tick.run_requests
+        assert tick.skip_message.startswith("0 new, 0 still being written, 1 running")
+        project.drop(other)
+        assert [one.partition_key for one in project.tick().run_requests] == [other.key]
+    (project.inbox / other.key).unlink()
+    # Its process is dead: the next run carries out what it has begun.
+    (run,) = project.do(project.tick())
+    assert run.success
+    assert project.products == []
+    assert "Reverted: a.csv" in project.tick().skip_message
+
+
+def test_a_run_that_ends_by_itself_leaves_no_mark(project: Project) -> None:
+    project.drop(A)
+    (run,) = project.do(project.tick())
+    assert run.success
+    assert list(project.engine.settings.run_marks_dir.iterdir()) == []
+
+
+def test_after_the_database_is_deleted_nothing_counts_as_in(project: Project) -> None:
+    project.drop(A)
+    project.do(project.tick())
+    project.engine.warehouse.path.unlink()
+    (run,) = project.do(project.tick())
+    assert run.success
+    assert project.products == true_products([A])
+
+
+def test_nobody_but_the_sensor_tries_its_runs_again(project: Project) -> None:
+    project.drop(A)
+    (request,) = project.tick().run_requests
+    assert request.tags["dagster/max_retries"] == "0"
+
+
+def test_a_file_that_is_gone_when_the_run_starts_fails_it_clearly_and_is_forgotten(
+    project: Project,
+) -> None:
+    project.drop(A)
+    tick = project.tick()
+    (project.inbox / A.key).unlink()
+    (run,) = project.do(tick)
+    assert "There is no file a.csv in the inbox" in project.error(run)
+    assert project.tick().skip_message.startswith("0 new, 0 still being written, 0 running, 0 in")
+
+
+def test_of_several_files_one_that_is_gone_does_not_stop_the_others(project: Project) -> None:
+    gone, stays = small_files(2)
+    project.drop(gone)
+    project.drop(stays)
+    tick = project.tick()
+    (project.inbox / gone.key).unlink()
+    (run,) = project.do(tick)
+    assert run.success
+    assert project.products == true_products([stays])
+
+
+@pytest.mark.parametrize("number", [1, 2])
+def test_a_file_whose_run_died_right_after_the_commit_is_found_to_be_in(
+    project: Project, number: int
+) -> None:
+    files = small_files(number)
+    for file in files:
+        project.drop(file)
+    project.do(project.tick())
+    for outcome in project.engine.raw_zone.root.glob("*/*.outcome"):
+        outcome.unlink()
+    (run,) = project.do(project.tick())
+    assert run.success
+    assert project.tick().skip_message.startswith(
+        f"0 new, 0 still being written, 0 running, {number} in"
+    )
+
+
+def test_a_run_that_somebody_launched_again_in_another_way_does_not_disturb_it(
+    project: Project,
+) -> None:
+    for file in small_files(2):
+        project.drop(file)
+    (request,) = project.tick().run_requests
+    project.run("ingest_inbox", request.tags)
+    project.drop(A)
+    assert [request.partition_key for request in project.tick().run_requests] == [A.key]
+
+
+@pytest.mark.parametrize("how", ["missing", "a file"])
+def test_an_inbox_that_cannot_be_read_is_an_error_and_not_empty(project: Project, how: str) -> None:
+    shutil.rmtree(project.inbox)
+    if how == "a file":
+        project.inbox.write_bytes(b"")
+    with pytest.raises(LandingError, match=r"The inbox .* cannot be read"):
+        project.tick()
+
+
+def test_an_empty_inbox_is_a_skip_that_says_so(project: Project) -> None:
+    tick = project.tick()
+    assert not tick.run_requests
+    assert tick.skip_message == (
+        "0 new, 0 still being written, 0 running, 0 in, 0 refused, 0 given up."
+    )
+
+
+def test_a_file_that_changed_a_moment_ago_waits(tmp_path: Path, home: Path) -> None:
+    with project_in(tmp_path, home, inbox_quiet_seconds=60) as project:
+        project.drop(A)
+        assert project.tick().skip_message.startswith("0 new, 1 still being written")
+        assert project.engine.unended(LOG) == []
+
+
+@only_on_linux
+def test_a_file_that_a_program_has_open_for_writing_waits(project: Project) -> None:
+    for file in small_files(2):
+        project.drop(file)
+    with running(HOLD_OPEN, project.inbox / "f00.csv", "ab"):
+        tick = project.tick()
+        assert [request.partition_key for request in tick.run_requests] == ["f01.csv"]
+        project.do(tick)
+        assert project.tick().skip_message.startswith("0 new, 1 still being written, 0 running, 1")
+    project.do(project.tick())
+    assert project.products == true_products(small_files(2))
+
+
+@only_on_linux
+@pytest.mark.parametrize("count", [1, 2])
+def test_a_file_that_is_opened_for_writing_after_it_was_asked_for_costs_no_attempt(
+    tmp_path: Path, home: Path, count: int
+) -> None:
+    files = small_files(count)
+    with project_in(tmp_path, home, sensor_max_attempts=1) as project:
+        for file in files:
+            project.drop(file)
+        tick = project.tick()
+        with running(HOLD_OPEN, project.inbox / files[0].key, "ab"):
+            (run,) = project.do(tick)
+            assert run.success == (count > 1)  # Then the others go in.
+            if count == 1:
+                assert "f00.csv is still being written" in project.error(run)
+            assert "1 still being written" in project.tick().skip_message
+        (run,) = project.do(project.tick())
+        assert run.success
+        assert project.products == true_products(files)
+        assert project.tick().skip_message.startswith(
+            f"0 new, 0 still being written, 0 running, {count} in, 0 refused, 0 given up"
+        )
+
+
+@only_on_linux
+def test_of_a_run_that_left_a_file_alone_the_others_had_an_attempt(
+    tmp_path: Path, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files = small_files(2)
+    with project_in(tmp_path, home, sensor_max_attempts=1) as project:
+        for file in files:
+            project.drop(file)
+        tick = project.tick()
+        with running(HOLD_OPEN, project.inbox / "f00.csv", "ab"), monkeypatch.context() as broken:
+            broken.setattr(RawZone, "land", lambda *_: (_ for _ in ()).throw(NO_ROOM))
+            project.do(tick)
+        tick = project.tick()
+        assert [request.partition_key for request in tick.run_requests] == ["f00.csv"]
+        project.do(tick)
+        assert "Given up after repeated failures: f01.csv" in project.tick().skip_message
+
+
+def test_what_cannot_be_taken_in_is_told_and_stops_nothing(project: Project) -> None:
+    project.drop(A)
+    (project.inbox / "link.csv").symlink_to(project.inbox / A.key)
+    (project.inbox / "a.csv.md5").write_bytes(b"abc")
+    (run,) = project.do(project.tick())
+    assert run.success
+    told = "In the inbox, 1 skipped: link.csv (a link); see `make status`. 1 ignored by name: "
+    assert told in project.tick().skip_message
+    (warning,) = [
+        entry.user_message
+        for entry in project.instance.all_logs(run.run_id)
+        if entry.level == logging.WARNING
+    ]
+    assert warning == (
+        f"In the inbox {project.inbox}: 1 skipped: link.csv (a link); see `make status`. "
+        "1 ignored by name: a.csv.md5."
+    )

@@ -1,0 +1,479 @@
+"""The assets: chosen partitions, by ingest_products on a real instance."""
+
+import hashlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import duckdb
+import pytest
+
+from lfp_pipeline.engine import Engine
+from lfp_pipeline.ingest import ingest
+from lfp_pipeline.ingest.result import Ingested
+from lfp_pipeline.raw_zone.desired_state import want_reverted
+from lfp_pipeline.reading.reader import SkippedLines
+from testing.http_server import content_of, serving, status
+from testing.oracle import File, land, read_with, true_counts, true_products
+from testing.project import (
+    HEADER,
+    LEDGER,
+    NAME_COUNTS,
+    NO_SKU,
+    PARTITION_TAG,
+    RANGE_TAGS,
+    Project,
+    drop,
+    query,
+)
+from testing.project import project as project_in
+
+A = File(
+    "a.csv", 1_000_000, (("s1", "Ann", "x"), ("s2", "Bob", "y"), ("s1", "Ann", "z"), ("s9", "Dot"))
+)
+B = File("b.csv", 2_000_000, (("s1", "Ann", "z"), ("s3", "Ann", "w")))
+C = File("c.csv", 500_000, (("s1", "Old", ""), ("s4", "New", "")))
+
+SKIPPED_LINES = {"blank_lines", "repeated_headers", "lines_above_header", "notes"}
+
+STANDING = {"status", "delivery_id", "source", "delivered_at", "sha256"}
+"""The metadata of a delivery that the run has not merged."""
+
+CHECKS = ["sku_unique", "rows_conserved", "reject_share", "delivery_times", "counts_match"]
+
+
+@pytest.fixture(scope="module")
+def first(tmp_path_factory: pytest.TempPathFactory, home: Path) -> Iterator[Project]:
+    """A project into which one file went, whose partition nobody had ever named."""
+    folder = tmp_path_factory.mktemp("first")
+    with project_in(folder, home, max_reject_share=1) as project:
+        project.drop(A)
+        assert project.ingest(A.key).success
+        yield project
+
+
+@pytest.fixture(scope="module")
+def run_id(first: Project) -> str:
+    return first.instance.get_runs()[0].run_id
+
+
+def test_a_partition_that_nobody_had_named_goes_in_and_is_known_then(first: Project) -> None:
+    assert first.registered == [A.key]
+    assert first.materialized("raw_products") == first.materialized("products") == {A.key}
+    assert first.products == true_products([A])
+    assert query(first.data, NAME_COUNTS) == true_counts([A])
+
+
+def test_all_checks_are_evaluated_and_only_the_many_rejects_are_warned_of(
+    first: Project, run_id: str
+) -> None:
+    assert first.checks(run_id) == dict.fromkeys(CHECKS, True) | {"reject_share": False}
+
+
+def test_the_counts_come_last_in_the_same_run(first: Project, run_id: str) -> None:
+    steps = [
+        entry.dagster_event.step_key
+        for entry in first.instance.all_logs(run_id)
+        if entry.dagster_event and entry.dagster_event.is_step_success
+    ]
+    assert steps == ["raw_products", "products", "name_counts"]
+    assert first.metadata("name_counts")["dagster/row_count"] == len(true_counts([A]))
+
+
+def test_of_two_versions_with_one_time_the_one_that_landed_later_is_shown(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    land(project.engine, File("a.csv", 1, (("s1", "Ann", ""),)))
+    newer = land(project.engine, File("a.csv", 2, (("s1", "Bob", ""),), stated=1))
+    ingest_all = Engine.ingest_all
+
+    def newest_first(engine: Engine, *others: Any) -> list[Any]:  # noqa: ANN401
+        found = [one for one in ingest_all(engine, *others) if isinstance(one, Ingested)]
+        return sorted(found, key=lambda one: one.delivery.age, reverse=True)
+
+    monkeypatch.setattr(Engine, "ingest_all", newest_first)
+    assert project.ingest("a.csv").success
+    assert project.metadata("products", "a.csv")["delivery_id"] == newer.delivery_id
+
+
+def test_the_data_version_is_the_sha256(first: Project) -> None:
+    sha256 = hashlib.sha256(A.content).hexdigest()
+    for asset in ("raw_products", "products"):
+        found = first.materialization(asset, A.key)
+        assert found.tags
+        assert found.tags["dagster/data_version"] == sha256
+
+
+def test_the_metadata_tells_the_rows_by_fate_the_speed_and_the_source(first: Project) -> None:
+    metadata = first.metadata("products", A.key)
+    expected = {
+        "dagster/row_count": 2,
+        "dagster/partition_row_count": 2,
+        "rows_read": 4,
+        "inserted": 2,
+        "updated": 0,
+        "unchanged": 0,
+        "superseded": 1,
+        "stale": 0,
+        "rejected": 1,
+        "delivery_id": A.delivery_id,
+        "source": str(first.inbox / A.key),
+        "delivered_at": "1970-01-01 00:00:01.000000 UTC",
+        "to_mend_the_rejects": f"make rejects PARTITION={A.key}",
+    }
+    assert {name: metadata[name] for name in expected} == expected
+    assert metadata["rows_per_second"] > 0
+
+
+def test_the_metadata_shows_no_skipped_lines_and_notes_where_there_are_none(
+    first: Project,
+) -> None:
+    metadata = first.metadata("products", A.key)
+    assert SKIPPED_LINES.isdisjoint(metadata)
+
+
+@pytest.mark.parametrize("job", ["ingest_products", "ingest_inbox"])
+def test_the_metadata_shows_skipped_lines_by_kind_and_the_notes_as_plain_text(
+    project: Project, monkeypatch: pytest.MonkeyPatch, job: str
+) -> None:
+    notes = "A column is called '**[x](http://x)**'.", "<b>The header is in line 4.</b>"
+    read_with(monkeypatch, SkippedLines(blank=1_500, above_header=3), *notes)
+    project.drop(B)
+    run = project.ingest(B.key) if job == "ingest_products" else project.run(job)
+    assert run.success
+    found = project.materialization("products", B.key).metadata
+    shown = {name: found[name] for name in SKIPPED_LINES & found.keys()}
+    assert shown == {
+        "blank_lines": dg.MetadataValue.int(1_500),
+        "lines_above_header": dg.MetadataValue.int(3),
+        "notes": dg.MetadataValue.text("\n".join(notes)),
+    }
+
+
+def test_the_metadata_shows_samples_of_products_and_rejects_and_the_top_names(
+    first: Project,
+) -> None:
+    metadata = first.metadata("products", A.key)
+    products = [dict(record.data) for record in metadata["sample_of_products"].records]
+    assert products == [
+        {"sku": "s2", "name": "Bob", "description": "y"},
+        {"sku": "s1", "name": "Ann", "description": "z"},
+    ]
+    (reject,) = [record.data for record in metadata["sample_of_rejects"].records]
+    assert (reject["row_number"], reject["reason"]) == (4, "missing columns")
+    names = [dict(record.data) for record in first.metadata("name_counts")["top_names"].records]
+    assert names == [{"name": "Ann", "no_of_products": 1}, {"name": "Bob", "no_of_products": 1}]
+
+
+def test_the_raw_file_is_told_with_its_size(first: Project) -> None:
+    metadata = first.metadata("raw_products", A.key)
+    assert metadata["size_bytes"] == len(A.content)
+    assert Path(metadata["raw_file"]).read_bytes() == A.content
+
+
+def test_a_run_shows_no_figures_of_a_delivery_that_another_run_has_merged(
+    project: Project,
+) -> None:
+    project.drop(B)
+    project.ingest(B.key)
+    assert project.metadata("products", B.key)["rows_read"] == len(B.rows)
+    assert project.ingest(B.key).success
+    after = project.metadata("products", B.key)
+    assert after.keys() == STANDING | {"merged_before_at"}
+    assert (after["status"], after["delivery_id"]) == ("merged", B.delivery_id)
+    assert len(query(project.data, LEDGER)) == 1
+
+
+@pytest.mark.parametrize("job", ["ingest_products", "ingest_inbox"])
+def test_a_run_that_comes_second_shows_no_figures(
+    project: Project, monkeypatch: pytest.MonkeyPatch, job: str
+) -> None:
+    settle = ingest.settle
+
+    def settle_second(*arguments: Any) -> Any:  # noqa: ANN401
+        settle(*arguments)  # Another run, which has read the same file meanwhile.
+        return settle(*arguments)
+
+    monkeypatch.setattr(ingest, "settle", settle_second)
+    project.drop(B)
+    run = project.ingest(B.key) if job == "ingest_products" else project.run(job)
+    assert run.success
+    assert project.metadata("products", B.key).keys() == STANDING | {"merged_before_at"}
+
+
+def test_a_run_whose_delivery_is_reverted_shows_no_figures(project: Project) -> None:
+    project.drop(B)
+    project.ingest(B.key)
+    want_reverted(project.engine.raw_zone.find(B.delivery_id).path)  # Then the process was killed.
+    assert project.ingest(B.key).success
+    assert project.products == []
+    after = project.metadata("products", B.key)
+    assert after.keys() == STANDING
+    assert after["status"] == "reverted"
+
+
+def test_a_range_goes_in_and_each_partition_has_its_own_metadata(project: Project) -> None:
+    for file in (B, C):
+        project.drop(file)
+    project.instance.add_dynamic_partitions("product_files", [C.key, B.key])
+    run = project.ingest(C.key, B.key)
+    assert run.success
+    assert project.products == true_products([B, C])
+    assert project.materialized("products") == {B.key, C.key}
+    assert project.checks(run.run_id) == dict.fromkeys(CHECKS, True)
+    for file in (B, C):
+        metadata = project.metadata("products", file.key)
+        assert metadata["delivery_id"] == file.delivery_id
+        assert metadata["rows_read"] == len(file.rows)
+
+
+def test_in_a_range_a_refused_file_fails_the_run_and_stops_no_other(project: Project) -> None:
+    drop(project.inbox, "bad.csv", NO_SKU)
+    for file in (B, C):
+        project.drop(file)
+    project.instance.add_dynamic_partitions("product_files", [B.key, "bad.csv", C.key])
+    run = project.ingest(B.key, C.key)
+    assert "1 file is not in.\nbad.csv was refused: The header has no column sku" in (
+        project.error(run)
+    )
+    assert project.products == true_products([B, C])
+    assert project.materialized("products") == {B.key, C.key}
+    assert project.metadata("products", C.key)["rows_read"] == len(C.rows)
+
+
+def test_an_empty_range_says_why(project: Project) -> None:
+    project.instance.add_dynamic_partitions("product_files", [B.key, C.key])
+    assert "The range is empty" in project.error(project.ingest(C.key, B.key))
+
+
+def test_a_source_is_taken_into_the_partition_that_is_named(
+    project: Project, tmp_path: Path
+) -> None:
+    elsewhere = tmp_path / "some where.csv"
+    elsewhere.write_bytes(B.content)
+    assert project.ingest("mine", source=elsewhere).success
+    assert [row[:3] for row in project.products] == [row[:3] for row in true_products([B])]
+    assert project.metadata("products", "mine")["source"] == str(elsewhere)
+
+
+def test_a_source_for_several_partitions_is_a_clear_failure(project: Project) -> None:
+    project.instance.add_dynamic_partitions("product_files", [B.key, C.key])
+    config = {"ops": {"raw_products": {"config": {"source": "x.csv"}}}}
+    tags = dict(zip(RANGE_TAGS, (B.key, C.key), strict=True))
+    run = project.run("ingest_products", tags, config)
+    assert "A source feeds one partition, but this run has several" in project.error(run)
+
+
+@pytest.mark.parametrize(
+    ("source", "told"),
+    [
+        ("missing.csv", "missing.csv cannot be read: No such file"),
+        ("gopher://host/key.csv", "gopher:// is not supported. Give a URL (abfs,"),
+    ],
+)
+def test_a_source_that_cannot_be_had_is_a_clear_failure(
+    project: Project, source: str, told: str
+) -> None:
+    run = project.ingest("mine", source=source)
+    assert f"1 file is not in.\nmine did not land: {told}" in project.error(run)
+    assert project.registered == []
+
+
+def test_a_run_without_a_partition_says_how_to_give_one(project: Project) -> None:
+    error = project.error(project.run("ingest_products"))
+    assert "This run names no partition." in error
+    assert """--tags '{"dagster/partition": "FILE"}'""" in error
+
+
+def test_a_file_that_is_nowhere_fails_with_what_to_do_and_leaves_no_partition(
+    project: Project,
+) -> None:
+    error = project.error(project.ingest("nowhere.csv"))
+    assert f"There is no file nowhere.csv in the inbox {project.inbox}" in error
+    assert "Drop it there, name it in the sources file" in error
+    assert project.registered == []
+
+
+def test_products_alone_of_what_never_landed_are_a_failure_and_not_materialized(
+    project: Project,
+) -> None:
+    run = project.repository.get_job("ingest_products").execute_in_process(
+        asset_selection=[dg.AssetKey("products")],
+        tags={PARTITION_TAG: B.key},
+        instance=project.instance,
+        raise_on_error=False,
+    )
+    assert "b.csv did not land: There is no delivery." in project.error(run)
+    assert project.materialized("products") == set()
+
+
+def test_what_cannot_be_a_partition_is_a_clear_failure(project: Project) -> None:
+    error = project.error(project.ingest("../../etc"))
+    assert "'../../etc' is no partition key" in error
+    assert not (project.data / "raw").exists()
+
+
+def test_a_refused_file_is_in_the_ledger_and_not_materialized(project: Project) -> None:
+    drop(project.inbox, "bad.csv", NO_SKU)
+    run = project.ingest("bad.csv")
+    assert "bad.csv was refused: The header has no column sku" in project.error(run)
+    ((key, status, error),) = query(project.data, LEDGER)
+    assert (key, status) == ("bad.csv", "refused")
+    assert error.startswith("The header has no column sku")
+    assert project.materialized("products") == set()
+    assert project.materialized("raw_products") == {"bad.csv"}
+
+
+def test_a_refused_file_is_tried_again_when_somebody_asks_for_it(project: Project) -> None:
+    drop(project.inbox, "bad.csv", NO_SKU)
+    project.ingest("bad.csv")
+    assert "bad.csv was refused" in project.error(project.ingest("bad.csv"))
+
+
+def test_a_file_with_too_many_rejects_is_refused_and_says_which_setting(project: Project) -> None:
+    drop(project.inbox, "dirty.csv", HEADER + "s1,Ann,\n,Bob,\n")
+    error = project.error(project.ingest("dirty.csv"))
+    assert "1 of 2 rows are rejected (50.0%)" in error
+    assert "LFP_MAX_REJECT_SHARE" in error
+
+
+def test_a_file_that_left_the_inbox_stands_as_it_was_delivered(project: Project) -> None:
+    project.drop(B)
+    project.ingest(B.key)
+    (project.inbox / B.key).unlink()
+    assert project.ingest(B.key).success
+    assert project.products == true_products([B])
+
+
+def test_an_earlier_delivery_that_came_to_no_end_is_taken_up(project: Project) -> None:
+    newer = File(B.key, 3_000_000, (("s9", "Zoe", ""),))
+    project.drop(B)
+    with duckdb.connect(project.data / "products.duckdb"):
+        assert not project.ingest(B.key).success
+    project.drop(newer)
+    assert project.ingest(B.key).success
+    assert project.products == true_products([B, newer])
+    assert project.metadata("products", B.key)["delivery_id"] == newer.delivery_id
+
+
+def test_counts_that_were_edited_by_hand_are_put_right_and_said(project: Project) -> None:
+    project.drop(B)
+    project.ingest(B.key)
+    with duckdb.connect(project.data / "products.duckdb") as by_hand:
+        by_hand.execute("UPDATE name_counts SET no_of_products = 7")
+        by_hand.execute("INSERT INTO name_counts VALUES ('Nobody', 1)")
+    run = project.ingest(B.key)
+    assert query(project.data, NAME_COUNTS) == true_counts([B])
+    assert project.checks(run.run_id)["counts_match"]
+    (check,) = [
+        one for one in run.get_asset_check_evaluations() if one.check_name == "counts_match"
+    ]
+    assert check.metadata["names_put_right_before"].value == 2
+
+
+def test_products_that_were_doubled_by_hand_fail_the_blocking_check(project: Project) -> None:
+    project.drop(B)
+    project.ingest(B.key)
+    with duckdb.connect(project.data / "products.duckdb") as by_hand:
+        by_hand.execute("INSERT INTO products FROM products WHERE sku = 's3'")
+    run = project.ingest(B.key)
+    assert not run.success
+    assert not project.checks(run.run_id)["sku_unique"]
+
+
+def test_every_asset_tells_its_table_columns_lineage_and_owner(project: Project) -> None:
+    graph = project.repository.asset_graph
+    for asset, table in (("products", "main.products"), ("name_counts", "main.name_counts")):
+        node = graph.get(dg.AssetKey(asset))
+        assert node.metadata["dagster/table_name"] == table
+        assert node.metadata["dagster/column_schema"].columns
+        assert node.metadata["dagster/column_lineage"].deps_by_column
+        assert (list(node.owners), node.group_name) == (["team:data"], "products")
+        assert node.code_version
+        assert node.description
+
+
+def _left_of(project: Project, run_id: str) -> str:
+    """All that a run has left: its events and log lines, and the small files of the data folder."""
+    events = "".join(map(dg.serialize_value, project.instance.all_logs(run_id)))
+    files = [path.read_text() for path in project.data.rglob("*.json")]
+    return "".join([events, *files, str(query(project.data, LEDGER))])
+
+
+def test_a_location_takes_its_secrets_from_the_environment(
+    tmp_path: Path, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SHOP_PASSWORD", "hunter2")
+    with (
+        project_in(tmp_path, home, allowed_hosts="127.0.0.1") as project,
+        serving(content_of(B.content)) as server,
+    ):
+        url = server.url("/a.csv?token=${SHOP_PASSWORD}").replace("//", "//ann:${SHOP_PASSWORD}@")
+        run = project.ingest("mine", source=url)
+        assert run.success
+        assert project.products[0][0] == "s1"
+        assert server.requests[0]["path"] == "/a.csv?token=hunter2"
+        assert server.requests[0]["Authorization"] == "Basic YW5uOmh1bnRlcjI="
+        assert "hunter2" not in _left_of(project, run.run_id)
+
+
+def test_a_value_of_the_environment_in_a_path_is_shown_by_its_name(
+    tmp_path: Path, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SHOP_PASSWORD", "hunter2")
+    with (
+        project_in(tmp_path, home, allowed_hosts="127.0.0.1", download_attempts=1) as project,
+        serving(content_of(B.content), status(403)) as server,
+    ):
+        url = server.url("/feeds/${SHOP_PASSWORD}/a.csv?token=${SHOP_PASSWORD}")
+        run = project.ingest("mine", source=url)
+        assert run.success
+        assert server.requests[0]["path"] == "/feeds/hunter2/a.csv?token=hunter2"
+        shown = url.partition("?")[0]
+        assert project.metadata("products", "mine")["source"] == shown
+        left = _left_of(project, run.run_id)
+        assert shown in left
+        assert "hunter2" not in left
+        error = project.error(project.ingest("mine", source=url))
+        assert f"{shown} answered 403" in error
+        assert "hunter2" not in error
+        files = [path.read_bytes() for path in project.data.rglob("*") if path.is_file()]
+        assert b"hunter2" not in b"".join(files)
+
+
+@pytest.mark.parametrize(
+    ("url", "advice"),
+    [
+        ("https://ann:hunter2@example.com/a.csv", "write https://${SHOP_USER}:${SHOP_PASSWORD}@"),
+        ("https://example.com/a.csv?api_key=hunter2", "write api_key=${SHOP_TOKEN}"),
+        ("sftp://ann:hunter2@example.com/a.csv", "belong into the environment"),
+    ],
+)
+def test_a_password_in_a_location_is_refused_and_to_be_changed(
+    project: Project, url: str, advice: str
+) -> None:
+    run = project.ingest("mine", source=url)
+    error = project.error(run)
+    assert advice in error
+    assert "is in Dagster's history of runs now" in error
+    assert "change the password" in error
+    assert "hunter2" not in "".join(map(dg.serialize_value, project.instance.all_logs(run.run_id)))
+
+
+def test_a_variable_that_is_not_there_is_named(project: Project) -> None:
+    error = project.error(project.ingest("mine", source="https://${NOT_THERE}@example.com/a.csv"))
+    assert "ops.raw_products.config.source: the environment has no variable NOT_THERE." in error
+    assert "history" not in error
+
+
+def test_a_signed_url_goes_in_with_a_warning(tmp_path: Path, home: Path) -> None:
+    with (
+        project_in(tmp_path, home, allowed_hosts="127.0.0.1") as project,
+        serving(content_of(B.content)) as server,
+    ):
+        run = project.ingest("mine", source=server.url("/a.csv?X-Amz-Signature=hunter2"))
+        assert run.success
+        left = _left_of(project, run.run_id)
+        assert "is a signed URL: it stays in Dagster's history of runs" in left
+        assert "hunter2" not in left

@@ -1,0 +1,220 @@
+"""The operator's jobs, on a real instance: each with a dry run, and the tables right afterwards."""
+
+from contextlib import ExitStack
+
+import duckdb
+import pytest
+
+from lfp_pipeline.defs import operator_jobs
+from lfp_pipeline.errors import WarehouseBusyError
+from lfp_pipeline.operations.purge import purge_products
+from lfp_pipeline.operations.report import Report
+from lfp_pipeline.warehouse import operation_log
+from lfp_pipeline_tests.cli.test_commands import HOLD as OPEN_TO_WRITE
+from testing.oracle import LOG, File, assert_laws_hold, tables, true_products
+from testing.processes import running
+from testing.project import Project, query
+
+A = File("a.csv", 1_000_000, (("s1", "Ann", "x"), ("s2", "Bob", "y"), ("s3", "Cid", "")))
+B = File("b.csv", 2_000_000, (("s1", "Ann", "z"), ("s2", "Eva", ""), ("s4", "Ann", "w")))
+
+STATUS = "SELECT kind, status, rows_deleted FROM deliveries ORDER BY delivered_at"
+
+
+@pytest.fixture
+def stocked(project: Project) -> Project:
+    project.drop(A)
+    project.drop(B)
+    assert project.run("ingest_inbox").success
+    return project
+
+
+def operate(project: Project, job: str, **config: object) -> str:
+    """Run a job of one op; what it says it has done."""
+    op = job.partition("_")[0]
+    run = project.run(job, config={"ops": {op: {"config": config}}})
+    assert run.success
+    (output,) = [event for event in run.all_events if event.is_successful_output]
+    told = output.event_specific_data.metadata["summary"].value
+    if not config.get("dry_run"):
+        assert project.checks(run.run_id).get("counts_match", True)
+    return str(told)
+
+
+def test_a_delivery_is_reverted_and_reinstated(stocked: Project) -> None:
+    before = tables(stocked.engine)
+    told = operate(stocked, "revert_delivery", delivery_id=B.delivery_id, dry_run=True)
+    assert "Go: 3 products and 0 deletions." in told
+    assert "Come in their place, from older deliveries: 2 products." in told
+    assert tables(stocked.engine) == before
+
+    operate(stocked, "revert_delivery", delivery_id=B.delivery_id)
+    assert stocked.products == true_products([A])
+    assert query(stocked.data, STATUS) == [("products", "merged", 0), ("products", "reverted", 0)]
+    assert stocked.metadata("name_counts")["products"] == 3
+    # It is still in the inbox, and stays out all the same.
+    assert stocked.run("ingest_inbox").success
+    assert stocked.products == true_products([A])
+    assert "Reverted: b.csv" in stocked.tick().skip_message
+    assert stocked.ingest(B.key).success
+    assert stocked.products == true_products([A])
+
+    told = operate(stocked, "revert_delivery", delivery_id=B.delivery_id, reinstate=True)
+    assert "is in again: 4 products" in told
+    assert_laws_hold(stocked.engine, [A, B])
+
+
+def test_a_reversal_a_reinstatement_and_a_rebuild_use_the_settings_of_now_on_request(
+    stocked: Project,
+) -> None:
+    with duckdb.connect(stocked.data / "products.duckdb") as connection:
+        connection.execute("UPDATE deliveries SET read_with = 'another', read_conditions = NULL")
+    config = {"delivery_id": B.delivery_id}
+    run = stocked.run("revert_delivery", config={"ops": {"revert": {"config": config}}})
+    assert "were not recorded" in stocked.error(run)
+    told = operate(stocked, "revert_delivery", **config, use_present_settings=True)
+    assert f"and corrected: {A.delivery_id}." in told
+    assert stocked.products == true_products([A])
+    operate(stocked, "revert_delivery", **config, reinstate=True, use_present_settings=True)
+    operate(stocked, "rebuild_products", use_present_settings=True)
+    assert_laws_hold(stocked.engine, [A, B])
+
+
+def test_products_are_purged_and_a_later_delivery_brings_them_back(stocked: Project) -> None:
+    before = tables(stocked.engine)
+    told = operate(stocked, "purge_products", skus=["s1", "s3"], dry_run=True)
+    assert told == "2 of 4 products would be deleted. Skus: s1, s3."
+    assert tables(stocked.engine) == before
+
+    operate(stocked, "purge_products", skus=["s1", "s3"])
+    assert [product[0] for product in stocked.products] == ["s2", "s4"]
+    assert query(stocked.data, STATUS)[2:] == [("deletion", "merged", 2)]
+
+    late_and_old = File("late.csv", 1_500_000, (("s1", "Old", ""), ("s5", "Old", "")))
+    stocked.drop(late_and_old)
+    assert stocked.run("ingest_inbox").success
+    assert [product[0] for product in stocked.products] == ["s2", "s4", "s5"]
+
+    newer = File("new.csv", 10**16, (("s1", "New", ""),))
+    stocked.drop(newer)
+    assert stocked.run("ingest_inbox").success
+    assert next(product[:2] for product in stocked.products) == ("s1", "New")
+
+
+@pytest.mark.parametrize(
+    ("selection", "left"),
+    [
+        ({"partition": "a.csv"}, ["s1", "s2", "s4"]),
+        ({"older_than_days": 1}, []),
+        ({"older_than_days": 36_000}, ["s1", "s2", "s3", "s4"]),
+        ({"everything": True}, []),
+    ],
+)
+def test_products_are_purged_by_partition_by_age_and_all(
+    stocked: Project, selection: dict[str, object], left: list[str]
+) -> None:
+    operate(stocked, "purge_products", **selection)
+    assert [product[0] for product in stocked.products] == left
+    # Replays do not bring them back.
+    (stocked.data / "products.duckdb").unlink()
+    assert stocked.run("ingest_inbox").success
+    assert [product[0] for product in stocked.products] == left
+
+
+def test_a_purge_must_say_what_is_to_go(stocked: Project) -> None:
+    run = stocked.run("purge_products", config={"ops": {"purge": {"config": {}}}})
+    assert "Say exactly one of skus" in stocked.error(run)
+    assert_laws_hold(stocked.engine, [A, B])
+
+
+def test_what_is_no_longer_needed_is_pruned_and_a_rebuild_gives_the_same(stocked: Project) -> None:
+    newer = File("a.csv", 3_000_000, A.rows)
+    stocked.drop(newer)
+    assert stocked.run("ingest_inbox").success
+    before = tables(stocked.engine)
+    assert "1 delivery" in operate(stocked, "prune_raw", older_than_days=0, dry_run=True)
+    raw = stocked.engine.raw_zone.find(A.delivery_id).path
+    assert raw.exists()
+    operate(stocked, "prune_raw", older_than_days=0)
+    assert not raw.exists()
+    told = operate(stocked, "rebuild_products")
+    assert "Products and counts are exactly as they were." in told
+    assert tables(stocked.engine)["products"] == before["products"]
+    done = query(stocked.data, "SELECT operation FROM operations ORDER BY started_at")
+    assert done == [("prune_raw",), ("rebuild_products",)]
+    # The ledger still knows what was pruned, and nothing is to be done.
+    assert {row[0] for row in before["ledger"]} == {
+        row[0] for row in tables(stocked.engine)["ledger"]
+    }
+    assert stocked.engine.unended(LOG) == []
+    assert stocked.engine.pending_inbox(LOG).ready == ()
+
+    why = "older deliveries, which may have had them, are pruned"
+    config = {"ops": {"revert": {"config": {"delivery_id": newer.delivery_id}}}}
+    assert why in stocked.error(stocked.run("revert_delivery", config=config))
+    assert tables(stocked.engine)["products"] == before["products"]
+
+
+def test_what_is_purged_is_out_of_the_published_copy_at_once(stocked: Project) -> None:
+    copy = stocked.engine.published.path
+    assert copy.exists()
+    operate(stocked, "purge_products", everything=True)
+    with duckdb.connect(copy, read_only=True) as connection:
+        assert connection.execute("SELECT count(*) FROM products").fetchall() == [(0,)]
+
+
+def test_what_is_done_is_no_failure_though_somebody_opens_the_database_then(
+    stocked: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    database = stocked.data / "products.duckdb"
+    with ExitStack() as stack:
+
+        def purge_and_open(*arguments: object, **options: object) -> Report:
+            report = purge_products(*arguments, **options)  # type: ignore[arg-type]
+            stack.enter_context(running(OPEN_TO_WRITE, database))
+            return report
+
+        monkeypatch.setattr(operator_jobs, "purge_products", purge_and_open)
+        told = operate(stocked, "purge_products", skus=["s1"])
+    assert told.startswith("1 of 4 products are deleted.")
+    assert [product[0] for product in stocked.products] == ["s2", "s3", "s4"]
+
+
+@pytest.mark.parametrize("job", ["verify", "export_tables"])
+def test_what_cannot_be_noted_is_done_all_the_same(
+    stocked: Project, job: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def occupied(*_arguments: object) -> None:
+        raise WarehouseBusyError("open in another program")
+
+    raw = stocked.engine.raw_zone.find(A.delivery_id).path
+    raw.unlink()
+    monkeypatch.setattr(operation_log, "record_operation", occupied)
+    run = stocked.run(job)
+    if job == "verify":  # It tells what it has found.
+        assert f"{raw} is gone" in stocked.error(run)
+    else:
+        assert run.success
+        assert (stocked.data / "exports" / "products.parquet").exists()
+
+
+@pytest.mark.parametrize("job", ["export_tables", "publish_tables"])
+def test_a_damaged_database_is_told_with_its_remedy(stocked: Project, job: str) -> None:
+    path = stocked.data / "products.duckdb"
+    path.write_bytes(b"no database" * 1000)
+    run = stocked.run(job)
+    assert "is damaged, or is no database" in stocked.error(run)
+    assert "Run rebuild_products" in stocked.error(run)
+
+
+def test_what_is_taken_out_is_out_of_the_published_copy_though_it_cannot_be_shown(
+    stocked: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_arguments: object) -> None:
+        raise duckdb.Error("no")
+
+    monkeypatch.setattr(operator_jobs, "count_names", fail)
+    operate(stocked, "purge_products", skus=["s1"])
+    with duckdb.connect(stocked.data / "published/products.duckdb", read_only=True) as copy:
+        found = copy.execute("SELECT sku FROM products ORDER BY sku").fetchall()
+    assert [sku for (sku,) in found] == ["s2", "s3", "s4"]

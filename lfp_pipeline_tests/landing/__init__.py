@@ -1,1 +1,0 @@
-"""Landing: from a source to the raw zone."""

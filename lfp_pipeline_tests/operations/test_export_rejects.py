@@ -1,0 +1,291 @@
+"""Rejected rows go out, are mended, and go in again."""
+
+import csv
+import gzip
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import duckdb
+import pytest
+
+from lfp_pipeline.cli.rejects import main
+from lfp_pipeline.engine import Engine
+from lfp_pipeline.errors import LfpError, WarehouseBusyError
+from lfp_pipeline.model.delivery import Delivery
+from lfp_pipeline.operations.export_rejects import (
+    OTHER_COLUMNS,
+    PRODUCT_COLUMNS,
+    export_rejects,
+)
+from lfp_pipeline.sources.base import LocalFile
+from testing.oracle import LOG, engine_at
+from testing.processes import running
+
+HOLD = """
+import sys, duckdb
+with duckdb.connect(sys.argv[1]):
+    print("open", flush=True)
+    sys.stdin.read()
+"""
+
+Row = dict[str, str]
+Take = Callable[..., Delivery]
+
+
+@pytest.fixture
+def engine(tmp_path: Path) -> Engine:
+    return engine_at(tmp_path / "data")
+
+
+@pytest.fixture
+def take(engine: Engine) -> Take:
+    """Take some bytes in, as a file of that name; each is a second newer than the one before."""
+    moments = iter(range(1, 100))
+
+    def taken(content: bytes, key: str = "a.csv") -> Delivery:
+        path = engine.settings.inbox_dir / key
+        path.write_bytes(content)
+        source = LocalFile(path)
+        os.utime(path, (next(moments),) * 2)
+        delivery = engine.land(source, key, LOG)
+        engine.ingest(delivery, LOG)
+        return delivery
+
+    return taken
+
+
+def exported(engine: Engine, **which: str) -> list[Row]:
+    """The rows of the one file that is written."""
+    (found,) = export_rejects(engine, LOG, **which)
+    rows = rows_of(found.path)
+    assert found.rows == len(rows)
+    return rows
+
+
+def rows_of(path: Path) -> list[Row]:
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def as_csv(rows: Sequence[Row]) -> bytes:
+    """As a spreadsheet saves it."""
+    columns = PRODUCT_COLUMNS + OTHER_COLUMNS
+    lines = [columns, *([row[column] for column in columns] for row in rows)]
+    return "".join(
+        ";".join('"' + cell.replace('"', '""') + '"' for cell in line) + "\r\n" for line in lines
+    ).encode("utf-8-sig")
+
+
+def products(engine: Engine) -> list[tuple[str, str, str]]:
+    with duckdb.connect(engine.warehouse.path, read_only=True) as connection:
+        sql = "SELECT sku, name, description FROM products ORDER BY sku"
+        return connection.execute(sql).fetchall()
+
+
+def test_mended_rejects_go_in_again_and_those_that_are_not_mended_do_not(
+    engine: Engine, take: Take
+):
+    take(
+        b"name;x;sku;description\n"
+        b'Lamp;1;A-1;It shines.\n"Big; chair";2;;" soft\n""red"""\n'
+        b"Desk;3\n;4;D-4;x\nSofa;5;E-5;\xff\nBed;6;F-6;a;b\n"
+    )
+    chair, desk, unnamed, sofa, bed = rows = exported(engine)
+    assert [chair[column] for column in PRODUCT_COLUMNS] == ["", "Big; chair", ' soft\n"red"']
+    assert [desk[column] for column in PRODUCT_COLUMNS] == ["", "", ""]
+    assert (desk["reason"], desk["raw"]) == ("missing columns", "Desk;3\n")
+    assert (unnamed["sku"], unnamed["name"]) == ("D-4", "")
+    assert (sofa["sku"], sofa["name"], sofa["description"]) == ("", "Sofa", "\ufffd")
+    assert (bed["reason"], bed["sku"]) == ("too many columns", "")
+
+    take(as_csv(rows), "unmended.csv")
+    assert products(engine) == [("A-1", "Lamp", "It shines.")]
+    chair["sku"], sofa["sku"], sofa["description"] = "B-2", "E-5", "red"
+    desk |= {"sku": "C-3", "name": "Desk"}
+    take(as_csv(rows), "mended.csv")
+    assert products(engine) == [
+        ("A-1", "Lamp", "It shines."),
+        ("B-2", "Big; chair", ' soft\n"red"'),
+        ("C-3", "Desk", ""),
+        ("E-5", "Sofa", "red"),
+    ]
+
+
+def test_what_stands_beside_a_reject_leads_to_its_bytes(engine: Engine, take: Take):
+    content = b"sku,name,description\nA-1,Lamp,x\n,Chair,\xfe\xff\n"
+    delivery = take(content)
+    (row,) = exported(engine)
+    start, end = int(row["byte_start"]), int(row["byte_end"])
+    assert content[start:end] == b",Chair,\xfe\xff\n"
+    assert row["raw"] == ",Chair,\ufffd\ufffd\n"
+    assert (row["row_number"], row["delivery_id"]) == ("2", delivery.delivery_id)
+    assert (row["partition_key"], row["reason"]) == ("a.csv", "invalid encoding")
+
+
+@pytest.mark.parametrize("begin", ["=", "+", "-", "@", "\t", "\r"])
+def test_no_cell_is_taken_for_a_formula(engine: Engine, take: Take, begin: str):
+    formula = f'"{begin}HYPERLINK(1)"'
+    take(f"sku,name,description\n,{formula},{formula}\nA-1,,{formula}\n{formula},,\n".encode())
+    take(f"sku,name,description\n{begin}cmd\n".encode(), "b.csv")
+    files = export_rejects(engine, LOG)
+    cells = [cell for one in files for row in rows_of(one.path) for cell in row.values()]
+    assert not [cell for cell in cells if cell.startswith(("=", "+", "-", "@", "\t", "\r"))]
+    assert f"'{begin}HYPERLINK(1)" in cells
+    assert any(one.escaped for one in files)
+
+
+def test_odd_bytes_go_out_and_are_rejected_again(engine: Engine, take: Take):
+    odd = bytes(range(1, 256)).replace(b"\n", b"").replace(b"\r", b"").replace(b'"', b"")
+    take(b"sku,name,description\n" + b"A-1,L\0amp,x\n,\t,x\n" + odd + b"\n\xed\xa0\x80,x\n")
+    rows = exported(engine)
+    assert len(rows) == 4
+    take(as_csv(rows), "again.csv")
+    assert products(engine) == []
+
+
+@pytest.mark.parametrize(
+    ("good", "bad"),
+    [
+        pytest.param("A-1,Lamp,x,", ",Chair,y,", id="delimiters at the ends"),
+        pytest.param('A-1,"19\\" Rack","x"', ',"Chair","y"', id="backslashes"),
+        pytest.param("A-1,Lamp", ",Chair", id="short rows"),
+    ],
+)
+def test_rejects_are_split_by_the_habits_of_their_file(
+    engine: Engine, take: Take, good: str, bad: str
+):
+    rows = [good.replace("A-1", f"A-{number}") for number in range(20)]
+    take("\n".join(["a title", "sku,name,description", *rows, bad, ""]).encode())
+    (row,) = exported(engine)
+    assert (row["reason"], row["row_number"]) == ("no sku", "21")
+    assert (row["sku"], row["name"]) == ("", "Chair")
+    assert row["description"] == ("y" if "y" in bad else "")
+
+
+def test_skipped_rows_are_no_rejects(engine: Engine, take: Take):
+    take(b"sku,name,description\n,,\n \nSKU,Name,Description\nA-1,Lamp,x\n,Chair,x\n")
+    (row,) = exported(engine)
+    assert (row["row_number"], row["name"]) == ("5", "Chair")
+
+
+def test_packed_and_recoded_files_are_split_too(engine: Engine, take: Take):
+    text = "name|sku|description\nLamp|A-1|x\nStuhl||schön\n"
+    take(gzip.compress(text.encode("utf-16")), "a.csv.gz")
+    (row,) = exported(engine)
+    assert (row["sku"], row["name"], row["description"]) == ("", "Stuhl", "schön")
+
+
+def test_without_the_raw_file_the_text_goes_out_whole(engine: Engine, take: Take):
+    delivery = take(b"sku,name,description\n,Lamp,x\n")
+    delivery.path.unlink()
+    (row,) = exported(engine)
+    assert [row[column] for column in PRODUCT_COLUMNS] == ["", "", ""]
+    assert row["raw"] == ",Lamp,x\n"
+
+
+def test_only_the_newest_delivery_counts_unless_another_is_named(engine: Engine, take: Take):
+    old = take(b"sku,name,description\n,old,x\n")
+    take(b"sku,name,description\n,new,x\n")
+    take(b"sku,name,description\n,other,x\n", "b.csv")
+    take(b"sku,name,description\n,once,x\n", "c.csv")
+    take(b"sku,name,description\nC-3,now,x\n", "c.csv")
+    assert [one.partition_key for one in export_rejects(engine, LOG)] == ["a.csv", "b.csv"]
+    assert [row["name"] for row in exported(engine, partition_key="a.csv")] == ["new"]
+    assert [row["name"] for row in exported(engine, delivery_id=old.delivery_id)] == ["old"]
+    assert export_rejects(engine, LOG, partition_key="c.csv") == []
+
+
+@pytest.mark.parametrize("which", [{"delivery_id": "a.csv#1#2"}, {"partition_key": "z.csv"}])
+def test_what_is_not_there_is_told(engine: Engine, take: Take, which: dict[str, str]):
+    take(b"sku,name,description\n,Lamp,x\n")
+    with pytest.raises(LfpError, match=r"There is no (delivery a\.csv#1#2|partition z\.csv)"):
+        export_rejects(engine, LOG, **which)
+
+
+def test_without_a_database_there_is_nothing(engine: Engine):
+    with pytest.raises(LfpError, match="There is no database"):
+        export_rejects(engine, LOG)
+    assert not engine.warehouse.path.exists()
+
+
+def test_a_database_that_is_open_elsewhere_is_told(engine: Engine, take: Take):
+    take(b"sku,name,description\n,Lamp,x\n")
+    busy = Engine(engine.settings.model_copy(update={"foreign_wait_seconds": 0}))
+    with (
+        running(HOLD, engine.warehouse.path) as holder,
+        pytest.raises(WarehouseBusyError, match=rf"PID {holder.pid}"),
+    ):
+        export_rejects(busy, LOG)
+
+
+def test_what_somebody_has_mended_in_place_is_not_written_over(engine: Engine, take: Take):
+    take(b"name,sku,description\nAnn,s1,\nBob,,x\n")
+    (first,) = export_rejects(engine, LOG)
+    (again,) = export_rejects(engine, LOG)
+    assert not first.kept
+    assert not again.kept
+    mended = first.path.read_bytes() + b"s3,Cid,\r\n"
+    first.path.write_bytes(mended)
+    (third,) = export_rejects(engine, LOG)
+    assert third.kept
+    assert first.path.read_bytes() == mended
+
+
+def test_of_a_file_that_was_refused_whole_that_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    engine = engine_at(tmp_path / "refusing", max_reject_share=0.1)
+    path = tmp_path / "a.csv"
+    path.write_bytes(b"name,sku,description\nAnn,s1,\nM\xfcller,s2,x\n")
+    error = engine.ingest(engine.land(LocalFile(path), "a.csv", LOG), LOG).account.error
+    assert "for all files that are not UTF-8, set LFP_FALLBACK_ENCODING=windows-1252" in (
+        error or ""
+    )
+    (found,) = export_rejects(engine, LOG)
+    assert found.refused
+    monkeypatch.setenv("LFP_DATA_DIR", str(tmp_path / "refusing"))
+    assert main([]) == 0
+    assert "The whole file was refused" in capsys.readouterr().out
+
+
+def test_a_partition_is_told_by_the_name_of_its_file(engine: Engine, take: Take):
+    take(b"name,sku,description\nAnn,s1,\n")
+    with pytest.raises(LfpError, match=r"A file of that name has the partition my_bad\.csv-"):
+        export_rejects(engine, LOG, partition_key="my bad.csv")
+
+
+def test_an_export_that_was_killed_leaves_nothing_for_long(engine: Engine, take: Take):
+    take(b"sku,name,description\n,Lamp,x\n")
+    engine.settings.rejects_dir.mkdir()
+    (engine.settings.rejects_dir / ".0123.part").touch()
+    (found,) = export_rejects(engine, LOG)
+    assert list(engine.settings.rejects_dir.iterdir()) == [found.path]
+
+
+def test_thousands_of_rejects_go_out_in_pieces(engine: Engine, take: Take):
+    take(b"sku,name,description\n" + b"".join(b",Lamp %d,x\n" % n for n in range(5_000)))
+    rows = exported(engine)
+    assert [row["name"] for row in rows] == [f"Lamp {n}" for n in range(5_000)]
+
+
+def test_the_command_tells_what_it_wrote_and_what_to_do(
+    engine: Engine,
+    take: Take,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+):
+    monkeypatch.setenv("LFP_DATA_DIR", str(engine.settings.data_dir))
+    assert main([]) == 1
+    assert "There is no database" in capsys.readouterr().err
+    take(b"sku,name,description\nA-1,Lamp,x\n")
+    assert main(["--partition", "", "--delivery", ""]) == 0
+    assert "No rejected rows" in capsys.readouterr().out
+    take(b"sku,name,description\n,-Lamp,x\n", "b.csv")
+    assert main([]) == 0
+    told = capsys.readouterr().out
+    assert "1 rejected row of b.csv" in told
+    assert "data/inbox" in told
+    assert "1 values begin with" in told
+    assert main(["--delivery", "no"]) == 1
+    assert "There is no delivery no" in capsys.readouterr().err

@@ -1,0 +1,471 @@
+"""The status tells how things stand, and holds nobody up."""
+
+import os
+import re
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import duckdb
+import pytest
+
+from lfp_pipeline.operations.prune import prune_raw
+from lfp_pipeline.operations.rebuild import rebuild_products
+from lfp_pipeline.operations.status import State, state_of
+from lfp_pipeline.operations.status_text import as_text
+from lfp_pipeline.reading.reader import SkippedLines
+from lfp_pipeline.sources.base import LocalFile
+from lfp_pipeline.sources.inbox import list_inbox
+from lfp_pipeline_tests.cli.test_commands import HOLD as OPEN_TO_WRITE
+from lfp_pipeline_tests.cli.test_commands import Shell, job, shell
+from lfp_pipeline_tests.defs.sensors.test_inbox_sensor import HOLD
+from lfp_pipeline_tests.warehouse.test_writer_lock import (
+    HOLD_AS_A_WRITER,
+    WAIT_AS_A_WRITER,
+    until,
+)
+from testing.oracle import LOG, File, read_with
+from testing.processes import HOLD_OPEN, running
+from testing.project import HEADER, NO_SKU, Project, drop
+from testing.project import project as project_in
+
+__all__ = ["shell"]  # The fixture.
+
+A = File("a.csv", 1_000_000, (("s1", "Ann", "x"), ("s2", "Bob", "y"), ("s1", "Ann", "z")))
+B = File("b.csv", 2_000_000, (("s1", "Ann", "z"), ("s3", "Ann", "w")))
+
+
+def status_of(project: Project) -> tuple[State, str]:
+    state = state_of(project.engine)
+    return state, as_text(state)
+
+
+def section(text: str, title: str) -> list[str]:
+    """The lines below a title."""
+    found = re.search(rf"^{title}\n((?:  .*\n?)+)", text, re.MULTILINE)
+    return [line[2:] for line in found[1].splitlines()] if found else []
+
+
+def test_an_empty_folder_has_nothing_to_tell(project: Project) -> None:
+    state, text = status_of(project)
+    assert state.tables is None
+    assert section(text, "Pending") == ["Nothing: all that came is in, or given up."]
+    assert section(text, "Running") == ["Nothing."]
+    assert section(text, "Tables") == ["There are none yet, or none to be had."]
+    assert "Given up" not in text
+    assert "Problems" not in text
+    assert not (project.data / "products.duckdb").exists()
+
+
+def test_what_is_pending_is_named(project: Project) -> None:
+    project.drop(A)
+    project.drop(B)
+    _, text = status_of(project)
+    assert section(text, "Pending") == [
+        "2 in the inbox, not in yet: a.csv (0.1 KB), b.csv (0.0 KB)"
+    ]
+    project.run("ingest_inbox")
+    _, text = status_of(project)
+    assert section(text, "Pending") == ["Nothing: all that came is in, or given up."]
+
+
+def test_what_landed_and_did_not_end_is_pending_once(project: Project) -> None:
+    project.drop(A)
+    (file,) = list_inbox(project.inbox, quiet_seconds=0).ready
+    delivery = project.engine.land(LocalFile(file.path), file.partition_key, LOG)
+    state, _ = status_of(project)
+    assert [one.name for one in state.pending] == [A.key]
+    assert state.unended == []
+    file.path.unlink()
+    _, text = status_of(project)
+    assert section(text, "Pending") == [f"1 landed, not in yet: {delivery.delivery_id}"]
+
+
+def test_files_still_being_written_are_told_apart(tmp_path: Path, home: Path) -> None:
+    with project_in(tmp_path, home, inbox_quiet_seconds=60) as project:
+        project.drop(A)
+        _, text = status_of(project)
+    assert section(text, "Pending") == ["1 in the inbox, still being written: a.csv"]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells who writes")
+def test_files_that_a_program_has_open_for_writing_are_still_being_written(
+    project: Project,
+) -> None:
+    project.drop(A)
+    project.drop(B)
+    with running(HOLD_OPEN, project.inbox / A.key, "ab"):
+        _, text = status_of(project)
+    assert section(text, "Pending") == [
+        "1 in the inbox, not in yet: b.csv (0.0 KB)",
+        "1 in the inbox, still being written: a.csv",
+    ]
+
+
+def test_what_is_left_out_of_the_inbox_is_told_with_what_to_do(project: Project) -> None:
+    assert "Left out of the inbox" not in status_of(project)[1]
+    for name in ("x.csv", "y.csv"):
+        (project.inbox / name).symlink_to(project.data)
+    os.mkfifo(project.inbox / "pi\npe")
+    (project.inbox / "a.csv.md5").write_bytes(b"abc")
+    (project.inbox / "x\x1b.tmp").mkdir()
+    _, text = status_of(project)
+    pipes, links, to_do, ignored, other_name = section(text, "Left out of the inbox")
+    assert pipes == r"1 skipped (a pipe): pi\npe"
+    assert links == "2 skipped (a link): x.csv, y.csv"
+    assert to_do.startswith("    Put files in the place of links, which are not followed;")
+    assert ignored == r"2 ignored by name: x\x1b.tmp/, a.csv.md5"
+    assert "Give what is to be taken in another name." in other_name
+
+
+def test_many_names_are_counted(project: Project) -> None:
+    for number in range(8):
+        drop(project.inbox, f"f{number}.csv", HEADER)
+    _, text = status_of(project)
+    (line,) = section(text, "Pending")
+    assert line.startswith("8 in the inbox")
+    assert line.endswith("and 3 more")
+
+
+def test_who_runs_writes_and_waits_is_told(project: Project) -> None:
+    mark = project.engine.settings.run_marks_dir / "0123456789.run"
+    database = project.data / "products.duckdb"
+    with running(HOLD, mark), running(HOLD_AS_A_WRITER, database) as writer:
+        mark.write_text("ingest_products a.csv")
+        with running(WAIT_AS_A_WRITER, database) as waiter:
+            until(lambda: state_of(project.engine).waiting)
+            _, text = status_of(project)
+    run, writing, waiting = section(text, "Running")
+    assert re.fullmatch(r"run 01234567 \(ingest_products a.csv\) for \d+ s", run)
+    assert re.fullmatch(rf"writing: process {writer.pid} \(merging a.csv\) for \d+ s", writing)
+    told = rf"waiting for the writer lock: process {waiter.pid} \(merging b.csv\) for \d+ s"
+    assert re.fullmatch(told, waiting)
+    _, text = status_of(project)
+    assert section(text, "Running") == ["Nothing."]  # They are dead, and their marks still there.
+
+
+def test_the_status_job_shows_itself_as_running(project: Project) -> None:
+    run = project.run("status")
+    assert run.success
+    (text,) = [
+        entry.user_message
+        for entry in project.instance.all_logs(run.run_id)
+        if "Pending" in entry.user_message
+    ]
+    assert section(text, "Running") == [f"run {run.run_id[:8]} (status) for 0 s"]
+    (shown,) = [
+        event.step_output_data.metadata["status"].value
+        for event in run.all_events
+        if event.is_successful_output
+    ]
+    assert shown == text.splitlines()
+
+
+def test_what_was_given_up_is_told_with_what_to_do_until_it_is_mended(project: Project) -> None:
+    drop(project.inbox, A.key, NO_SKU, microseconds=1)
+    drop(project.inbox, "bad.csv", NO_SKU)
+    project.drop(B)
+    project.run("ingest_inbox")
+    _, text = status_of(project)
+    told = section(text, "Given up")
+    assert len(told) == 4
+    refused = r"a\.csv#19700101T000000\.000001Z#[0-9a-f]{16} was refused: The header has no "
+    assert re.match(refused, told[0])
+    assert told[1] == (
+        "    Mend the file and drop it anew, or run revert_delivery for it: then it leaves this "
+        "list. While it is in the inbox, ingest_inbox fails by it."
+    )
+    assert told[2].startswith("bad.csv#")
+    project.drop(A)
+    project.run("ingest_inbox")
+    long_ago(project)
+    project.run("publish_tables")
+    _, text = status_of(project)
+    assert [line.partition("#")[0] for line in section(text, "Given up")[::2]] == ["bad.csv"]
+
+
+def test_what_was_refused_leaves_the_list_by_a_reversal_and_not_by_its_file(
+    project: Project,
+) -> None:
+    drop(project.inbox, "bad.csv", NO_SKU)
+    project.run("ingest_inbox")
+    (project.inbox / "bad.csv").unlink()
+    (told, advice) = section(status_of(project)[1], "Given up")
+    assert "run revert_delivery for it: then it leaves this list" in advice
+    config = {"ops": {"revert": {"config": {"delivery_id": told.split()[0]}}}}
+    assert project.run("revert_delivery", config=config).success
+    assert "Given up" not in status_of(project)[1]
+
+
+def test_what_is_refused_is_told_with_the_name_that_its_file_has(project: Project) -> None:
+    drop(project.inbox, "<b>x</b> 1.csv".replace("/", "_"), NO_SKU)
+    project.run("ingest_inbox")
+    (told, _) = section(status_of(project)[1], "Given up")
+    assert f"({project.inbox}/<b>x<_b> 1.csv) was refused" in told
+
+
+def long_ago(project: Project) -> None:
+    (project.data / "published" / "products.duckdb.json").unlink()
+
+
+def test_the_last_deliveries_are_told_with_their_fates(project: Project) -> None:
+    project.drop(A)
+    project.run("ingest_inbox")
+    project.drop(B)
+    project.run("ingest_inbox")
+    drop(project.inbox, "bad.csv", NO_SKU)
+    project.run("ingest_inbox")
+    long_ago(project)
+    project.run("publish_tables")
+    state, text = status_of(project)
+    bad, second, first = section(text, "Last deliveries")
+    assert re.match(r"bad\.csv#\S+  refused: The header has no column sku\.", bad)
+    rate = r" in [\d.]+ s, \d+ rows/s"
+    told = r"a\.csv#\S+    merged .{19}, 3 rows \(2 inserted, 1 superseded\)"
+    assert re.fullmatch(told + rate, first)
+    assert re.search(r" 2 rows \(1 inserted, 1 unchanged\)" + rate, second)
+    assert state.tables
+    assert state.tables.sizes == {"products": 3, "names": 2, "deliveries": 3, "rejected_rows": 0}
+
+
+def test_the_last_deliveries_show_their_notes_a_line_each(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project.drop(A)
+    project.run("ingest_inbox")
+    with monkeypatch.context() as context:
+        hostile = "A column is called '\x1b[2J\n```\u202e'."
+        read_with(context, SkippedLines(), "The header is in line 4.", hostile, "x" * 500)
+        project.drop(B)
+        project.run("ingest_inbox")
+    long_ago(project)
+    project.run("publish_tables")
+    _, text = status_of(project)
+    second, *notes, first = section(text, "Last deliveries")
+    assert second.startswith(B.delivery_id)
+    assert first.startswith(A.delivery_id)
+    assert notes == [
+        "    The header is in line 4.",
+        "    A column is called '\\x1b[2J\\n```\\u202e'.",
+        f"    {'x' * 199}…",
+    ]
+
+
+def test_a_refused_file_shows_its_notes(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    read_with(monkeypatch, SkippedLines(), "The header is in line 4.")
+    drop(project.inbox, "dirty.csv", HEADER + "s1,Ann,\n,Bob,\n")
+    project.run("ingest_inbox")
+    long_ago(project)
+    project.run("publish_tables")
+    refused, note = section(status_of(project)[1], "Last deliveries")
+    assert "refused: 1 of 2 rows are rejected" in refused
+    assert note == "    The header is in line 4."
+
+
+@pytest.mark.parametrize(("number", "left"), [(5, None), (6, "1 more note"), (7, "2 more notes")])
+def test_of_many_notes_the_first_five_are_shown_and_the_others_counted(
+    project: Project, monkeypatch: pytest.MonkeyPatch, number: int, left: str | None
+) -> None:
+    read_with(monkeypatch, SkippedLines(), *(f"Note {one}." for one in range(number)))
+    project.drop(A)
+    project.run("ingest_inbox")
+    _, *notes = section(status_of(project)[1], "Last deliveries")
+    assert notes[:5] == [f"    Note {one}." for one in range(5)]
+    assert notes[5:] == ([f"    {left} in the table deliveries."] if left else [])
+
+
+def test_notes_that_were_written_by_hand_are_made_printable(project: Project) -> None:
+    project.drop(A)
+    project.run("ingest_inbox")
+    with duckdb.connect(project.data / "products.duckdb") as by_hand:
+        by_hand.execute("UPDATE deliveries SET notes = 'a' || chr(27) || '[2J' || chr(10) || 'b'")
+    (project.data / "published" / "products.duckdb").unlink()
+    _, *notes = section(status_of(project)[1], "Last deliveries")
+    assert notes == ["    a\\x1b[2J", "    b"]
+
+
+def test_of_many_deliveries_the_last_ten_are_told(project: Project) -> None:
+    for number in range(12):
+        drop(project.inbox, f"f{number:02}.csv", HEADER + f"s{number},Ann,\n", number * 1_000_000)
+    project.run("ingest_inbox")
+    state, _ = status_of(project)
+    assert state.tables
+    assert [row["partition_key"] for row in state.tables.latest] == [
+        f"f{number:02}.csv" for number in range(11, 1, -1)
+    ]
+
+
+def test_what_was_pruned_before_a_rebuild_is_not_told_as_the_last(project: Project) -> None:
+    newer = File(A.key, A.microseconds + 1, A.rows)
+    for file in (A, newer, B):
+        project.drop(file)
+        project.run("ingest_inbox")
+    prune_raw(project.engine, 0, LOG)
+    rebuild_products(project.engine, LOG)
+    drop(project.inbox, "bad.csv", NO_SKU)
+    project.run("ingest_inbox")
+    long_ago(project)
+    project.run("publish_tables")
+    state, _ = status_of(project)
+    assert state.tables
+    assert [row["delivery_id"].partition("#")[0] for row in state.tables.latest] == [
+        "bad.csv",
+        B.key,
+        A.key,
+        A.key,
+    ]
+    assert state.tables.latest[-1]["delivery_id"] == A.delivery_id
+
+
+def test_the_tables_are_those_of_the_published_copy_as_of_its_time(project: Project) -> None:
+    project.drop(A)
+    project.run("ingest_inbox")
+    published_at = project.engine.published.last.copied_at
+    state, text = status_of(project)
+    assert state.tables
+    assert state.tables.as_of == published_at
+    assert abs(time.time() - published_at) < 60
+    assert section(text, "Tables")[-1].endswith("in the published copy.")
+    assert "not published" not in text
+    (project.engine.ingest(project.engine.land(copy_of(project, B), B.key, LOG), LOG))
+    _, text = status_of(project)
+    assert section(text, "Ended, and not published yet") == [f"1 merged: {B.delivery_id}"]
+    assert section(text, "Tables")[-1].endswith("in the published copy; they have changed since.")
+
+
+def copy_of(project: Project, file: File) -> LocalFile:
+    path = project.data / "elsewhere.csv"
+    path.write_bytes(file.content)
+    os.utime(path, ns=(file.microseconds * 1000,) * 2)
+    return LocalFile(path)
+
+
+@pytest.fixture
+def unpublished(tmp_path: Path, home: Path) -> Iterator[Project]:
+    with project_in(tmp_path, home, publish_share=0) as project:
+        project.drop(A)
+        project.run("ingest_inbox")
+        yield project
+
+
+def test_where_nothing_is_published_the_database_is_read(unpublished: Project) -> None:
+    state, text = status_of(unpublished)
+    assert state.tables
+    assert state.tables.sizes["products"] == 2
+    assert "in the database" in section(text, "Tables")[-1]
+    with duckdb.connect(unpublished.data / "products.duckdb"):  # It is free again.
+        pass
+
+
+def test_a_database_that_is_being_written_is_not_waited_for(unpublished: Project) -> None:
+    with running(OPEN_TO_WRITE, unpublished.data / "products.duckdb"):
+        started = time.monotonic()
+        state, text = status_of(unpublished)
+        assert time.monotonic() - started < 5
+    assert state.tables is None
+    (problem,) = section(text, "Problems")
+    assert problem.startswith("The tables cannot be read now: ")
+    assert "Could not set lock on file" in problem
+
+
+@pytest.mark.parametrize("content", [b"", b"no database" * 1_000])
+def test_a_database_that_is_none_is_told_though_its_copy_is_whole(
+    project: Project, content: bytes
+) -> None:
+    project.drop(A)
+    project.run("ingest_inbox")
+    database = project.data / "products.duckdb"
+    assert section(status_of(project)[1], "Problems") == []
+    database.write_bytes(content)
+    state, text = status_of(project)
+    assert section(text, "Problems") == [f"{database} is no database: run rebuild_products."]
+    assert state.tables
+
+
+def test_a_writer_is_no_hindrance_to_the_status(project: Project) -> None:
+    project.drop(A)
+    project.run("ingest_inbox")
+    with running(OPEN_TO_WRITE, project.data / "products.duckdb"):
+        state, _ = status_of(project)
+    assert state.tables
+    assert state.tables.sizes["products"] == 2
+
+
+def test_an_index_of_the_raw_zone_that_cannot_be_written_is_told(project: Project) -> None:
+    index = project.engine.raw_zone.index.path
+    project.drop(A)
+    project.run("ingest_inbox")
+    index.unlink(missing_ok=True)
+    index.mkdir()
+    (problem,) = section(status_of(project)[1], "Problems")
+    assert problem.startswith(f"{index} cannot be written")
+    assert problem.endswith("A folder is in its place: remove it.")
+
+
+def test_what_takes_the_disk_is_told(project: Project) -> None:
+    project.drop(A)
+    project.run("ingest_inbox")
+    state, text = status_of(project)
+    assert state.disk["database"] == (project.data / "products.duckdb").stat().st_size
+    assert state.disk["published copy"] == project.engine.published.path.stat().st_size
+    assert state.disk["raw zone"] >= len(A.content)
+    assert state.free_bytes > 0
+    assert section(text, "Disk")[-1].endswith(" MB  free")
+
+
+def test_an_inbox_that_cannot_be_read_is_told_beside_the_rest(project: Project) -> None:
+    project.inbox.rmdir()
+    _, text = status_of(project)
+    (problem,) = section(text, "Problems")
+    assert "cannot be read: No such file or directory" in problem
+
+
+def test_feeds_with_errors_are_told(
+    project: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sources = tmp_path / "sources.yaml"
+    sources.write_text("sources: [{name: shop, location: 'http://127.0.0.1:9/x', interval: 60}]")
+    monkeypatch.setenv("LFP_SOURCES_FILE", str(sources))
+    with project_in(tmp_path / "other", project.home, sources_file=sources) as other:
+        (feed,) = other.engine.feeds()[0]
+        feed.poll()
+        _, text = status_of(other)
+    (line,) = section(text, "Feeds with errors")
+    assert line.startswith("shop: ")
+    assert "LFP_ALLOWED_HOSTS" in line
+
+
+def test_the_command_prints_it(shell: Shell) -> None:
+    shell.drop(A)
+    shell.run(*job("ingest_inbox"))
+    code, output = shell.run("lfp_pipeline.cli.status")
+    assert code == 0
+    assert section(output, "Last deliveries")
+    assert output.startswith(f"{shell.data}, ")
+    code, output = shell.run("lfp_pipeline.cli.status", publish_share=2)
+    assert code == 1
+    assert output.startswith("Wrong settings:\n  LFP_PUBLISH_SHARE")
+
+
+def test_names_that_no_console_can_print_are_spelled_out(project: Project) -> None:
+    drop(project.inbox, os.fsdecode(b"b\xe9.csv"), HEADER)
+    drop(project.inbox, "\x1b[2Jé\n.csv", HEADER, 2_000_000)
+    _, text = status_of(project)
+    assert "in the inbox, not in yet: b\\udce9.csv" in text
+    assert "\\x1b[2Jé\\n.csv" in text
+    text.encode()
+
+
+def test_what_was_refused_and_pruned_is_to_be_mended_or_reverted(project: Project) -> None:
+    drop(project.inbox, "bad.csv", NO_SKU)
+    project.run("ingest_inbox")
+    prune_raw(project.engine, 0, LOG)
+    _, text = status_of(project)
+    assert "Mend the file and drop it anew, or run revert_delivery for it" in text
+
+
+def test_without_a_data_folder_there_is_nothing_to_tell(shell: Shell) -> None:
+    code, output = shell.run("lfp_pipeline.cli.status", data_dir=shell.data / "none" / "yet")
+    assert code == 0, output
+    assert "There are none yet" in output

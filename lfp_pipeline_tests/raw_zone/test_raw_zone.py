@@ -1,0 +1,636 @@
+"""The raw zone: exact bytes, once, for good, whoever lands them and whatever breaks."""
+
+import hashlib
+import json
+import logging
+import os
+import stat
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from lfp_pipeline.common.clock import utc_from_ns, utc_now
+from lfp_pipeline.errors import LandingError
+from lfp_pipeline.model.delivery import Delivery, Kind, stamp
+from lfp_pipeline.raw_zone import desired_state, raw_zone
+from lfp_pipeline.raw_zone.desired_state import is_pruned, prune
+from lfp_pipeline.raw_zone.raw_zone import RawZone
+from lfp_pipeline.raw_zone.status_notes import note_outcome, read_outcome
+from lfp_pipeline.sources.base import Fetched, LocalFile, OnProgress, Sink, Version
+from lfp_pipeline.sources.inbox import InboxFile, list_inbox
+from testing.processes import finish, running, start
+
+LOG = logging.getLogger("test")
+CONTENT = bytes(range(256)) * 10_000
+
+
+@pytest.fixture
+def zone(tmp_path: Path) -> RawZone:
+    return RawZone(tmp_path / "raw")
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    path = tmp_path / "products.csv"
+    path.write_bytes(CONTENT)
+    return path
+
+
+def land(zone: RawZone, path: Path, key: str = "products.csv") -> Delivery:
+    return zone.land(LocalFile(path), key, LOG)
+
+
+def files(zone: RawZone) -> list[Path]:
+    return sorted(path for path in zone.root.rglob("*") if path.is_file())
+
+
+@dataclass
+class Acting:
+    """A source that does something in the middle of giving its bytes."""
+
+    act: Callable[[], object]
+    name: str = "acting"
+
+    def fetch(self, sink: Sink, on_progress: OnProgress) -> Fetched:
+        sink.write(CONTENT)
+        on_progress(len(CONTENT), None)
+        self.act()
+        return Fetched(utc_now())
+
+
+def test_the_bytes_are_kept_exactly(zone: RawZone, file: Path) -> None:
+    delivery = land(zone, file)
+    assert delivery.path.read_bytes() == CONTENT
+    assert delivery.size_bytes == len(CONTENT)
+    assert delivery.sha256 == hashlib.sha256(CONTENT).hexdigest()
+
+
+def test_an_empty_file_is_kept_too(zone: RawZone, file: Path) -> None:
+    file.write_bytes(b"")
+    assert land(zone, file).path.read_bytes() == b""
+
+
+def test_the_record_tells_everything_about_the_delivery(zone: RawZone, file: Path) -> None:
+    delivery = land(zone, file)
+    record = json.loads(delivery.path.with_suffix(".json").read_text())
+    assert record == {
+        "delivery_id": delivery.delivery_id,
+        "partition_key": "products.csv",
+        "delivered_at": delivery.delivered_at.isoformat(timespec="microseconds"),
+        "sha256": delivery.sha256,
+        "source": str(file),
+        "size_bytes": len(CONTENT),
+        "landed_at": delivery.landed_at.isoformat(timespec="microseconds"),
+        "kind": "products",
+        "ctime_ns": delivery.path.stat().st_ctime_ns,
+        "source_ctime_ns": file.stat().st_ctime_ns,
+    }
+    assert zone.deliveries("products.csv") == [delivery]
+
+
+def test_what_landed_cannot_be_written(zone: RawZone, file: Path) -> None:
+    assert stat.S_IMODE(land(zone, file).path.stat().st_mode) == 0o444
+
+
+@pytest.mark.parametrize(
+    ("folder", "raw"), [(0o755, 0o444), (0o700, 0o400), (0o750, 0o440), (0o744, 0o400)]
+)
+@pytest.mark.parametrize("above", ["private", "private/shop"])
+@pytest.mark.parametrize("by_link", [False, True])
+def test_a_raw_file_is_for_nobody_who_could_not_come_through_the_folders_of_a_path(
+    zone: RawZone, tmp_path: Path, folder: int, raw: int, above: str, by_link: bool
+) -> None:
+    path = tmp_path / "private" / "shop" / "a.csv"
+    path.parent.mkdir(parents=True)
+    path.write_bytes(CONTENT)
+    (tmp_path / above).chmod(folder)
+    if by_link:
+        (tmp_path / "link").symlink_to(path.parent)
+        path = tmp_path / "link" / "a.csv"
+    assert stat.S_IMODE(land(zone, path).path.stat().st_mode) == raw
+
+
+def test_a_folder_that_the_raw_zone_lies_in_keeps_the_same_people_out_of_both(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "home").mkdir(mode=0o700)
+    file = tmp_path / "home" / "a.csv"
+    file.write_bytes(CONTENT)
+    (tmp_path / "link").symlink_to(tmp_path / "home")
+    zone = RawZone(tmp_path / "link" / "raw")
+    assert stat.S_IMODE(land(zone, file).path.stat().st_mode) == 0o444
+
+
+def test_a_raw_file_is_taken_from_those_who_may_not_read_the_file_any_more(
+    zone: RawZone, file: Path
+) -> None:
+    delivery = land(zone, file)
+    note_outcome(delivery.path, "merged", "db")
+    for mode, raw in ((0o640, 0o440), (0o644, 0o440), (0o600, 0o400)):
+        file.chmod(mode)
+        assert land(zone, file).delivery_id == delivery.delivery_id
+        assert stat.S_IMODE(delivery.path.stat().st_mode) == raw
+        record = json.loads(delivery.path.with_suffix(".json").read_bytes())
+        assert record["ctime_ns"] == delivery.path.stat().st_ctime_ns  # It need not be hashed.
+        assert read_outcome(delivery.path, "db")  # It is not merged again.
+
+
+@pytest.mark.parametrize(("mode", "raw"), [(0o600, 0o400), (0o640, 0o440), (0o604, 0o404)])
+def test_a_raw_file_is_readable_by_nobody_who_could_not_read_its_source(
+    zone: RawZone, file: Path, mode: int, raw: int
+) -> None:
+    file.chmod(mode)
+    assert stat.S_IMODE(land(zone, file).path.stat().st_mode) == raw
+
+
+def test_what_is_fetched_from_elsewhere_is_readable_by_everybody_once_it_has_landed(
+    zone: RawZone,
+) -> None:
+    modes: list[int] = []
+
+    def look() -> None:
+        modes.extend(stat.S_IMODE(path.stat().st_mode) for path in files(zone))
+
+    delivery = zone.land(Acting(look), "x", LOG)  # type: ignore[arg-type]
+    assert modes == [0o600]
+    assert stat.S_IMODE(delivery.path.stat().st_mode) == 0o444
+
+
+def test_the_same_file_lands_once(zone: RawZone, file: Path) -> None:
+    first = land(zone, file)
+    inode = first.path.stat().st_ino
+    assert land(zone, file) == first
+    assert first.path.stat().st_ino == inode
+    assert len(files(zone)) == 2
+
+
+def test_the_same_bytes_of_another_time_are_another_delivery(zone: RawZone, file: Path) -> None:
+    os.utime(file, (7, 7))
+    newer = land(zone, file)
+    os.utime(file, (5, 5))
+    older = land(zone, file)
+    assert zone.deliveries("products.csv") == [older, newer]
+
+
+def test_other_bytes_of_the_same_time_are_another_delivery(zone: RawZone, file: Path) -> None:
+    deliveries = []
+    for content in (b"one", b"two"):
+        file.write_bytes(content)
+        os.utime(file, (5, 5))
+        deliveries.append(land(zone, file))
+    by_id = sorted(deliveries, key=lambda delivery: delivery.delivery_id)
+    assert zone.deliveries("products.csv") == by_id
+
+
+def test_a_crash_between_bytes_and_record_is_mended_by_the_next_landing(
+    zone: RawZone, file: Path
+) -> None:
+    first = land(zone, file)
+    first.path.with_suffix(".json").unlink()
+    assert zone.deliveries("products.csv") == []
+    again = land(zone, file)
+    assert again.delivery_id == first.delivery_id
+    assert zone.deliveries("products.csv") == [again]
+    assert again.path.read_bytes() == CONTENT
+
+
+def test_a_record_whose_bytes_are_gone_is_mended_by_the_next_landing(
+    zone: RawZone, file: Path
+) -> None:
+    land(zone, file).path.unlink()
+    assert land(zone, file).path.read_bytes() == CONTENT
+
+
+def test_what_lands_again_stays_what_it_was(zone: RawZone, file: Path) -> None:
+    purge = zone.land(LocalFile(file), "purges", LOG, kind=Kind.DELETION)
+    purge.path.unlink()
+    again = land(zone, file, "purges")
+    assert again.kind is Kind.DELETION
+    assert zone.deliveries("purges") == [again]
+    assert again.path.read_bytes() == CONTENT
+
+
+@contextmanager
+def pausing_after(module: ModuleType, name: str, meanwhile: Callable[[], object]) -> Iterator[None]:
+    """Something else is begun whenever that function has done its work, and given some time."""
+    function = getattr(module, name)
+    threads = []
+
+    def pause(*arguments: object, **options: object) -> object:
+        done = function(*arguments, **options)
+        threads.append(threading.Thread(target=meanwhile))
+        threads[-1].start()
+        threads[-1].join(0.5)
+        return done
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, name, pause)
+        yield
+    for thread in threads:
+        thread.join()
+
+
+def test_what_lands_while_it_is_pruned_is_there(zone: RawZone, file: Path) -> None:
+    raw = land(zone, file).path
+    with pausing_after(desired_state, "_note", lambda: land(zone, file)):
+        prune(raw, needed=False)
+    assert not is_pruned(raw)
+    assert raw.read_bytes() == CONTENT
+
+
+def test_what_is_pruned_while_it_lands_is_pruned(zone: RawZone, file: Path) -> None:
+    raw = land(zone, file).path
+    with pausing_after(raw_zone, "check_intact", lambda: prune(raw, needed=False)):
+        land(zone, file)
+    assert is_pruned(raw)
+    assert not raw.exists()
+
+
+unreadable = pytest.mark.parametrize(
+    "content", [b"", b'{"partition_key":', b"\xff", b"{}", b"[]", b"null"]
+)
+
+
+@unreadable
+def test_a_record_that_cannot_be_read_is_named(zone: RawZone, file: Path, content: bytes) -> None:
+    record = land(zone, file).path.with_suffix(".json")
+    record.write_bytes(content)
+    with pytest.raises(LandingError, match=r"remove it, and land its file again") as caught:
+        zone.deliveries("products.csv")
+    assert str(record) in str(caught.value)
+    assert caught.value.permanent
+
+
+@unreadable
+def test_a_record_that_cannot_be_read_is_mended_by_the_next_landing(
+    zone: RawZone, file: Path, content: bytes
+) -> None:
+    first = land(zone, file)
+    first.path.with_suffix(".json").write_bytes(content)
+    again = land(zone, file)
+    assert again.delivery_id == first.delivery_id
+    assert zone.deliveries("products.csv") == [again]
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("source_ctime_ns", [1]),
+        ("source_ctime_ns", 2**70),
+        ("size_bytes", 2**70),
+        ("size_bytes", 1e400),
+        ("size_bytes", "5"),
+        ("completes", 5),
+        ("partition_key", None),
+        ("stated_at", "2026-11-01T12:00:00+01:00"),
+    ],
+)
+def test_a_record_with_a_value_of_another_type_harms_no_other_and_is_mended(
+    zone: RawZone, file: Path, field: str, value: object
+) -> None:
+    first, other = land(zone, file), land(zone, file, "other.csv")
+    note_outcome(other.path, "merged", "db")
+    record = first.path.with_suffix(".json")
+    record.write_text(json.dumps(json.loads(record.read_bytes()) | {field: value}))
+    record.rename(record.with_name("kept"))
+    record.with_name("kept").rename(record)  # So the folder has changed.
+    assert zone.unended("db", LOG) == []
+    with pytest.raises(LandingError, match="cannot be read"):
+        zone.find(first.delivery_id)
+    assert land(zone, file).delivery_id == first.delivery_id
+    assert len(zone.unended("db", LOG)) == 1
+
+
+def test_a_copy_of_a_record_under_another_name_is_no_delivery(zone: RawZone, file: Path) -> None:
+    first = land(zone, file)
+    record = first.path.with_suffix(".json")
+    record.with_name("backup.json").write_bytes(record.read_bytes())
+    assert land(zone, file).delivery_id == first.delivery_id
+    assert [one.stem for one in zone.index.deliveries("products.csv")] == [record.stem]
+
+
+@pytest.mark.parametrize("error", [LandingError("no", permanent=False), RuntimeError, SystemExit])
+def test_a_landing_that_fails_leaves_no_file(zone: RawZone, error: BaseException) -> None:
+    def fail() -> None:
+        raise error
+
+    with pytest.raises((LandingError, RuntimeError, SystemExit)):
+        zone.land(Acting(fail), "products.csv", LOG)
+    assert files(zone) == []
+
+
+def test_what_a_killed_landing_left_is_removed_by_the_next(zone: RawZone, file: Path) -> None:
+    code = """
+import logging, sys, time
+from pathlib import Path
+from lfp_pipeline.raw_zone.raw_zone import RawZone
+class Slow:
+    name = "slow"
+    def fetch(self, sink, on_progress):
+        sink.write(b"some")
+        print("writing", flush=True)
+        time.sleep(100)
+RawZone(Path(sys.argv[1])).land(Slow(), "products.csv", logging.getLogger())
+"""
+    with running(code, zone.root):
+        delivery = land(zone, file)
+        assert len(files(zone)) == 3  # Its writer lives.
+    assert len(files(zone)) == 3
+    assert land(zone, file) == delivery
+    assert files(zone) == [delivery.path.with_suffix(".json"), delivery.path]
+
+
+def test_a_raw_zone_that_cannot_be_written_is_told_apart_from_the_source(
+    tmp_path: Path, file: Path
+) -> None:
+    (tmp_path / "raw").write_bytes(b"")
+    with pytest.raises(LandingError, match=r"raw zone .* cannot be written") as caught:
+        land(RawZone(tmp_path / "raw"), file)
+    assert caught.value.permanent
+
+
+def test_a_full_disk_is_told_apart_from_the_source(zone: RawZone, file: Path) -> None:
+    code = """
+import logging, resource, signal, sys
+from pathlib import Path
+from lfp_pipeline.errors import LandingError
+from lfp_pipeline.raw_zone.status_notes import note_outcome, read_outcome
+from lfp_pipeline.raw_zone.raw_zone import RawZone
+from lfp_pipeline.sources.base import LocalFile
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, 1_000_000))
+try:
+    RawZone(Path(sys.argv[1])).land(LocalFile(Path(sys.argv[2])), "x", logging.getLogger())
+except LandingError as error:
+    print(error)
+"""
+    (told,) = finish([start(code, zone.root, file)])
+    assert told.startswith(f"The raw zone {zone.root} cannot be written")
+    assert files(zone) == []
+
+
+@pytest.mark.parametrize("key", ["../up", "a/b", "", ".", "..", ".hidden"])
+def test_a_key_that_leads_elsewhere_is_refused(zone: RawZone, file: Path, key: str) -> None:
+    with pytest.raises(LandingError, match="not a partition key") as caught:
+        land(zone, file, key)
+    assert caught.value.permanent
+    assert list(zone.root.parent.iterdir()) == [file]
+
+
+def test_a_file_that_grows_meanwhile_is_not_taken(zone: RawZone, file: Path) -> None:
+    refused_when(zone, file, lambda: file.write_bytes(CONTENT + b"x"))
+
+
+def test_a_file_that_is_replaced_meanwhile_is_not_taken(zone: RawZone, file: Path) -> None:
+    def replace() -> None:
+        other = file.with_name("other")
+        other.write_bytes(CONTENT)
+        os.utime(other, ns=(file.stat().st_mtime_ns,) * 2)
+        other.replace(file)
+
+    refused_when(zone, file, replace)
+
+
+def test_a_file_written_meanwhile_is_not_taken_even_if_its_time_is_put_back(
+    zone: RawZone, file: Path
+) -> None:
+    def write_and_reset() -> None:
+        times = (file.stat().st_atime_ns, file.stat().st_mtime_ns)
+        with file.open("r+b") as open_file:
+            open_file.write(b"x")
+        os.utime(file, ns=times)
+
+    refused_when(zone, file, write_and_reset)
+
+
+def refused_when(zone: RawZone, file: Path, act: Callable[[], object]) -> None:
+    class Watched(LocalFile):
+        def fetch(self, sink: Sink, on_progress: OnProgress) -> Fetched:
+            acted = threading.Event()
+
+            def act_once(done: int, total: int | None) -> None:
+                on_progress(done, total)
+                if not acted.is_set():
+                    acted.set()
+                    act()
+
+            return super().fetch(sink, act_once)
+
+    with pytest.raises(LandingError, match="changed while it was being read") as caught:
+        zone.land(Watched(file), "products.csv", LOG)
+    assert not caught.value.permanent
+    assert files(zone) == []
+
+
+@pytest.mark.parametrize(
+    ("make", "told"),
+    [
+        (Path.absolute, "No such file"),
+        (Path.mkdir, "is not a file"),
+        (os.mkfifo, "is not a file"),
+    ],
+    ids=["missing", "folder", "pipe"],
+)
+def test_what_is_no_file_is_refused_for_good(
+    zone: RawZone, tmp_path: Path, make: Callable[[Path], object], told: str
+) -> None:
+    make(tmp_path / "source")
+    with pytest.raises(LandingError, match=told) as caught:
+        land(zone, tmp_path / "source")
+    assert caught.value.permanent
+
+
+def test_a_path_that_is_not_utf8_is_spelled_out(zone: RawZone, tmp_path: Path) -> None:
+    path = tmp_path / os.fsdecode(b"\xff.csv")
+    path.write_bytes(CONTENT)
+    assert land(zone, path).source == str(tmp_path / r"\xff.csv")
+
+
+@pytest.mark.parametrize(
+    "nanoseconds", [0, -1, -1_500, 1_700_000_000_123_456_789, 2**30 * 10**9 + 999_999_999]
+)
+def test_delivered_at_is_the_file_time_to_the_microsecond(
+    zone: RawZone, file: Path, nanoseconds: int
+) -> None:
+    os.utime(file, ns=(nanoseconds, nanoseconds))
+    delivery = land(zone, file)
+    epoch = datetime(1970, 1, 1, tzinfo=UTC).replace(tzinfo=None)
+    assert (delivery.delivered_at - epoch) // timedelta(microseconds=1) == nanoseconds // 1000
+    assert zone.deliveries("products.csv") == [delivery]
+
+
+@given(st.lists(st.integers(-(10**20), 3 * 10**20), min_size=2))
+@settings(deadline=None)
+def test_stamps_sort_as_file_times_do(times: list[int]) -> None:
+    moments = sorted(map(utc_from_ns, times))
+    stamps = [stamp(moment) for moment in moments]
+    assert stamps == sorted(stamps)
+    assert {len(one) for one in stamps} == {len("20261120T081952.123456Z")}
+    assert len(set(stamps)) == len(set(moments))
+
+
+keys = st.text(alphabet="Ab1._-", min_size=1, max_size=6)
+
+
+@given(st.lists(st.tuples(keys, st.integers(0, 2), st.sampled_from(["a", "f"])), min_size=2))
+@settings(deadline=None)
+def test_delivery_ids_of_one_time_sort_as_their_partitions_do(
+    several: list[tuple[str, int, str]],
+) -> None:
+    now = utc_now()
+    deliveries = [Delivery(key, now, sha * 64, "", size, now, Path()) for key, size, sha in several]
+    by_id = sorted(deliveries, key=lambda delivery: delivery.delivery_id)
+    keys = [delivery.partition_key for delivery in by_id]
+    assert keys == sorted(keys)
+
+
+def test_several_processes_that_land_one_file_at_once_land_it_once(
+    zone: RawZone, file: Path
+) -> None:
+    code = """
+import logging, sys
+from pathlib import Path
+from lfp_pipeline.raw_zone.status_notes import note_outcome, read_outcome
+from lfp_pipeline.raw_zone.raw_zone import RawZone
+from lfp_pipeline.sources.base import LocalFile
+zone, source = RawZone(Path(sys.argv[1])), LocalFile(Path(sys.argv[2]))
+sys.stdin.readline()
+for number in range(20):
+    zone.land(source, f"key{number}", logging.getLogger())
+"""
+    processes = [start(code, zone.root, file) for _ in range(3)]
+    for process in processes:
+        assert process.stdin is not None
+        process.stdin.write("go\n")
+        process.stdin.flush()
+    finish(processes)
+    assert len(files(zone)) == 20 * 2
+    for number in range(20):
+        (delivery,) = zone.deliveries(f"key{number}")
+        assert delivery.path.read_bytes() == CONTENT
+
+
+def test_several_threads_that_land_one_file_at_once_land_it_once(zone: RawZone, file: Path) -> None:
+    threads = [threading.Thread(target=land, args=(zone, file)) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(files(zone)) == 2
+
+
+@dataclass
+class Timeless:
+    """A source that tells no time."""
+
+    content: bytes
+    name: str = "timeless"
+
+    def fetch(self, sink: Sink, on_progress: OnProgress) -> Fetched:
+        sink.write(self.content)
+        on_progress(len(self.content), None)
+        return Fetched(None)
+
+    def version(self, known: Version | None) -> None:
+        """It tells none."""
+
+
+def test_where_the_source_tells_no_time_the_same_bytes_are_no_other_delivery(zone: RawZone):
+    first = zone.land(Timeless(b"one"), "a", LOG)
+    assert zone.land(Timeless(b"one"), "a", LOG) == first
+    second = zone.land(Timeless(b"two"), "a", LOG)
+    third = zone.land(Timeless(b"one"), "a", LOG)
+    assert first.delivered_at < second.delivered_at < third.delivered_at
+    assert zone.deliveries("a") == [first, second, third]
+
+
+def test_what_comes_later_is_newer_also_where_the_clock_has_stepped_back(
+    zone: RawZone, monkeypatch: pytest.MonkeyPatch
+):
+    first = zone.land(Timeless(b"one"), "a", LOG)
+    monkeypatch.setattr(raw_zone, "utc_now", lambda: first.delivered_at - timedelta(hours=1))
+    assert zone.land(Timeless(b"two"), "a", LOG).delivered_at > first.delivered_at
+
+
+def test_what_is_polled_is_no_other_delivery_by_its_time_alone(zone: RawZone, file: Path):
+    first = land(zone, file)
+    os.utime(file, (2e9, 2e9))
+    assert zone.land(LocalFile(file), "products.csv", LOG, polled=True) == first
+
+
+def test_an_older_delivery_that_came_to_no_end_counts_too(zone: RawZone, file: Path):
+    os.utime(file, (2e9, 2e9))
+    newer = land(zone, file)
+    note_outcome(newer.path, "merged", "this database")
+    assert not zone.is_unended("products.csv", "this database")
+    assert zone.is_unended("products.csv", "another database")
+    os.utime(file, (1e9, 1e9))
+    older = land(zone, file)
+    assert zone.is_unended("products.csv", "this database")
+    note_outcome(older.path, "merged", "this database")
+    assert not zone.is_unended("products.csv", "this database")
+
+
+def version_of(file: Path) -> InboxFile:
+    """As it lies in the inbox."""
+    listing = list_inbox(file.parent, quiet_seconds=0)
+    return next(one for one in listing.ready if one.path == file)
+
+
+def test_a_delivery_is_unended_until_its_outcome_is_noted(zone: RawZone, file: Path) -> None:
+    delivery = land(zone, file)
+    version = version_of(file)
+    assert zone.ended([version], "db") == [None]
+    assert zone.unended("db", LOG) == [delivery]
+    note_outcome(delivery.path, "refused", "db")
+    note_outcome(delivery.path, "merged", "db")
+    (landed,) = zone.ended([version], "db")
+    assert landed is not None
+    assert landed.ended == "merged"
+    assert zone.unended("db", LOG) == []
+
+
+@pytest.mark.parametrize("suffix", [".raw", ".json"])
+def test_what_is_written_anew_is_unended_again(zone: RawZone, file: Path, suffix: str) -> None:
+    delivery = land(zone, file)
+    note_outcome(delivery.path, "merged", "db")
+    delivery.path.with_suffix(suffix).unlink()
+    again = land(zone, file)
+    assert zone.unended("db", LOG) == [again]
+
+
+def test_an_outcome_says_nothing_of_another_database(zone: RawZone, file: Path) -> None:
+    delivery = land(zone, file)
+    note_outcome(delivery.path, "merged", "db")
+    for database_id in ("made anew", None):
+        assert zone.unended(database_id, LOG) == [delivery]
+        assert read_outcome(delivery.path, database_id) is None
+
+
+def test_an_outcome_is_that_of_the_partition_the_time_and_the_size(
+    zone: RawZone, file: Path
+) -> None:
+    delivery = land(zone, file)
+    note_outcome(delivery.path, "merged", "db")
+    this = version_of(file)
+    others = [
+        this._replace(name="other.csv"),
+        this._replace(size_bytes=this.size_bytes + 1),
+        this._replace(mtime_ns=this.mtime_ns + 1000),
+    ]
+    found, *of_others = zone.ended([this, *others], "db")
+    assert found is not None
+    assert of_others == [None] * 3
+
+
+def test_a_raw_zone_that_does_not_exist_yet_is_empty(zone: RawZone) -> None:
+    assert zone.deliveries("products.csv") == []
+    assert zone.unended(None, LOG) == []

@@ -1,0 +1,331 @@
+"""The inbox: what counts as a file that is ready, and what is an error."""
+
+import os
+import socket
+import stat
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from shutil import which
+from tempfile import TemporaryDirectory
+from threading import Event, Thread
+
+import pytest
+
+from lfp_pipeline.errors import LandingError
+from lfp_pipeline.sources.inbox import list_inbox
+from testing.processes import PROJECT, finish, start
+
+
+@pytest.fixture
+def inbox(tmp_path: Path) -> Path:
+    folder = tmp_path / "inbox"
+    folder.mkdir()
+    return folder
+
+
+def names(inbox: Path) -> list[str]:
+    return sorted(file.name for file in list_inbox(inbox, quiet_seconds=0).ready)
+
+
+def test_a_file_at_rest_is_ready(inbox: Path) -> None:
+    (inbox / "a.csv").write_bytes(b"abc")
+    listing = list_inbox(inbox, quiet_seconds=2, now=time.time() + 3)
+    (file,) = listing.ready
+    assert (file.name, file.path, file.size_bytes) == ("a.csv", inbox / "a.csv", 3)
+    assert file.mtime_ns == (inbox / "a.csv").stat().st_mtime_ns
+    assert listing.unstable == ()
+
+
+def test_a_file_that_changed_just_now_is_not_ready(inbox: Path) -> None:
+    (inbox / "a.csv").write_bytes(b"abc")
+    listing = list_inbox(inbox, quiet_seconds=60)
+    assert (listing.ready, listing.unstable) == ((), ("a.csv",))
+
+
+def test_an_old_mtime_does_not_make_a_new_file_ready(inbox: Path) -> None:
+    (inbox / "a.csv").write_bytes(b"abc")
+    os.utime(inbox / "a.csv", (0, 0))
+    assert list_inbox(inbox, quiet_seconds=60).unstable == ("a.csv",)
+
+
+@pytest.mark.parametrize(
+    "name", [".hidden", "a.csv.part", "a.tmp", "A.TMP", "a.crdownload", "a.filepart"]
+)
+def test_unfinished_and_hidden_files_are_not_there_yet(inbox: Path, name: str) -> None:
+    (inbox / name).write_bytes(b"abc")
+    assert names(inbox) == []
+
+
+def test_hidden_folders_are_left_alone(inbox: Path) -> None:
+    (inbox / ".git").mkdir()
+    (inbox / ".git" / "a.csv").write_bytes(b"abc")
+    assert names(inbox) == []
+
+
+def test_files_in_folders_are_named_by_their_path(inbox: Path) -> None:
+    (inbox / "shop" / "new").mkdir(parents=True)
+    (inbox / "shop" / "new" / "a.csv").write_bytes(b"abc")
+    (inbox / "a.csv").write_bytes(b"abc")
+    assert names(inbox) == ["a.csv", "shop/new/a.csv"]
+
+
+def test_folders_may_nest_deeper_than_python_calls(inbox: Path) -> None:
+    folders = [inbox := inbox / "d" for _ in range(1_200)]
+    for folder in folders:
+        folder.mkdir()
+    file = folders[-1] / "a.csv"
+    file.write_bytes(b"abc")
+    try:
+        assert names(folders[0].parent) == ["d/" * 1_200 + "a.csv"]
+    finally:  # By hand, as shutil.rmtree calls itself for each level.
+        file.unlink()
+        for folder in reversed(folders):
+            folder.rmdir()
+
+
+def skipped(inbox: Path) -> dict[str, str]:
+    listing = list_inbox(inbox, quiet_seconds=0)
+    return {one.name: one.reason for one in listing.skipped}
+
+
+def test_links_are_not_followed_but_named(inbox: Path, tmp_path: Path) -> None:
+    (tmp_path / "secret").mkdir()
+    (tmp_path / "secret" / "a.csv").write_bytes(b"abc")
+    (inbox / "file.csv").symlink_to(tmp_path / "secret" / "a.csv")
+    (inbox / "folder").symlink_to(tmp_path / "secret")
+    (inbox / "loop").symlink_to(inbox)
+    (inbox / "nowhere").symlink_to(tmp_path / "nowhere")
+    assert names(inbox) == []
+    assert skipped(inbox) == dict.fromkeys(["file.csv", "folder", "loop", "nowhere"], "a link")
+
+
+def test_what_is_no_file_is_named(inbox: Path) -> None:
+    os.mkfifo(inbox / "pipe.csv")
+    with socket.socket(socket.AF_UNIX) as listening:
+        descriptor = os.open(inbox, os.O_RDONLY)
+        listening.bind(f"/proc/self/fd/{descriptor}/socket.csv")  # A path may be too long for it.
+        os.close(descriptor)
+    expected = {"pipe.csv": "a pipe", "socket.csv": "a socket"}
+    with suppress(PermissionError):
+        os.mknod(inbox / "null", stat.S_IFCHR | 0o600, os.makedev(1, 3))
+        expected["null"] = "a device"
+    (inbox / "a.csv").write_bytes(b"abc")
+    assert names(inbox) == ["a.csv"]
+    assert skipped(inbox) == expected
+
+
+def test_a_path_that_is_too_long_is_skipped_and_the_rest_goes_in(inbox: Path) -> None:
+    (inbox / "a.csv").write_bytes(b"abc")
+    depth = 20
+    folders = [os.open(inbox, os.O_RDONLY)]
+    try:
+        for _ in range(depth):  # Each in the one above: the whole path is more than may be given.
+            os.mkdir("d" * 250, dir_fd=folders[-1])
+            folders.append(os.open("d" * 250, os.O_RDONLY, dir_fd=folders[-1]))
+        os.close(os.open("b.csv", os.O_WRONLY | os.O_CREAT, dir_fd=folders[-1]))
+        assert names(inbox) == ["a.csv"]
+        ((name, reason),) = skipped(inbox).items()
+        assert reason == "File name too long"
+        assert name.endswith("d/")
+        os.unlink("b.csv", dir_fd=folders[-1])
+    finally:
+        for above in reversed(folders[:-1]):
+            os.rmdir("d" * 250, dir_fd=above)
+        for folder in folders:
+            os.close(folder)
+
+
+LIST_AS_NOBODY = """
+import os, sys
+from pathlib import Path
+from lfp_pipeline.errors import LandingError
+from lfp_pipeline.sources.inbox import list_inbox
+from testing.processes import PROJECT, finish, start
+if os.getuid() == 0:  # Root may read everything.
+    os.setgroups([])
+    os.setgid(65534)
+    os.setuid(65534)
+try:
+    listing = list_inbox(Path(sys.argv[1]), quiet_seconds=0)
+    print([file.name for file in listing.ready], *listing.skipped, *listing.ignored)
+except LandingError as error:
+    print(error)
+"""
+
+
+@pytest.fixture
+def open_inbox() -> Iterator[Path]:
+    """An inbox that every user can reach, as those of pytest are not."""
+    with TemporaryDirectory() as folder:
+        inbox = Path(folder) / "inbox"
+        inbox.mkdir()
+        inbox.parent.chmod(0o755)
+        yield inbox
+        for folders in (inbox, *inbox.iterdir()):
+            folders.chmod(0o755)
+
+
+@pytest.mark.parametrize("mode", [0o000, 0o100, 0o400])
+def test_a_folder_in_the_inbox_that_cannot_be_read_is_skipped_and_named(
+    open_inbox: Path, mode: int
+) -> None:
+    for name in ("closed", "lost+found", "open"):
+        (open_inbox / name).mkdir()
+        (open_inbox / name / "a.csv").write_bytes(b"abc")
+    for name in ("closed", "lost+found"):
+        (open_inbox / name).chmod(mode)
+    (told,) = finish([start(LIST_AS_NOBODY, open_inbox)])
+    assert told == "['open/a.csv'] closed/ (Permission denied) lost+found/\n"
+
+
+@pytest.mark.parametrize("mode", [0o000, 0o111, 0o444])
+def test_an_inbox_that_cannot_be_read_is_an_error(open_inbox: Path, mode: int) -> None:
+    (open_inbox / "a.csv").mkdir()
+    open_inbox.chmod(mode)
+    (told,) = finish([start(LIST_AS_NOBODY, open_inbox)])
+    assert told.startswith(f"The inbox {open_inbox} cannot be read: Permission denied. Create")
+
+
+WITHOUT_POWER = (
+    ["setpriv", "--bounding-set", "-dac_override,-dac_read_search", "--inh-caps=-all"]
+    if os.getuid() == 0
+    else []
+)
+"""Has even root be refused what the mode of a file forbids."""
+
+LOOK_EVERYWHERE = """
+import logging, sys
+from pathlib import Path
+from lfp_pipeline.engine import Engine
+from lfp_pipeline.defs.sensors.inbox_planner import History, Limits, decide
+from lfp_pipeline.settings import Settings
+from lfp_pipeline.operations.status import state_of
+from lfp_pipeline.operations.status_text import as_text
+logging.basicConfig(stream=sys.stdout)
+engine = Engine(Settings(data_dir=Path(sys.argv[1]), inbox_quiet_seconds=0))
+print(as_text(state_of(engine)))
+print("to take in:", *[file.name for file in engine.pending_inbox(logging.getLogger()).ready])
+decision = decide(engine.list_inbox(), History(), Limits(3, 100, 3), engine.set_apart)
+print("sensor:", *[file.name for batch in decision.batches for file in batch.files])
+print(decision.summary)
+"""
+
+
+@pytest.mark.skipif(bool(WITHOUT_POWER) and not which("setpriv"), reason="root may read everything")
+def test_a_file_that_cannot_be_read_is_skipped_and_named_wherever_the_inbox_is_looked_at(
+    inbox: Path,
+) -> None:
+    for name in ("open.csv", "perm.csv"):
+        (inbox / name).write_bytes(b"sku,name,description\ns1,Ann,\n")
+    (inbox / "perm.csv").chmod(0)
+    command = [*WITHOUT_POWER, sys.executable, "-c", LOOK_EVERYWHERE, str(inbox.parent)]
+    looked = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=True)
+    lines = looked.stdout.splitlines()
+    assert "  1 in the inbox, not in yet: open.csv (0.0 KB)" in lines
+    assert "  1 skipped (Permission denied): perm.csv" in lines
+    assert "to take in: open.csv" in lines
+    assert "sensor: open.csv" in lines
+    skipped = "1 skipped: perm.csv (Permission denied)"
+    assert f"WARNING:root:In the inbox {inbox}: {skipped}; see `make status`." in lines
+    assert lines[-1].endswith(f"In the inbox, {skipped}; see `make status`.")
+
+
+def test_what_is_ignored_is_named_with_folders_first(inbox: Path) -> None:
+    for name in ("a.csv", ".a.csv", "a.csv.md5", "Thumbs.db", "b.old.csv"):
+        (inbox / name).write_bytes(b"abc")
+    (inbox / "@eaDir").mkdir()
+    (inbox / "@eaDir" / "a.csv").write_bytes(b"abc")
+    (inbox / "b.done").symlink_to(inbox / "a.csv")
+    listing = list_inbox(inbox, quiet_seconds=0, ignored=["*.old.csv"])
+    assert [file.name for file in listing.ready] == ["a.csv"]
+    ignored = ("@eaDir/", ".a.csv", "Thumbs.db", "a.csv.md5", "b.done", "b.old.csv")
+    assert listing.ignored == ignored
+    assert listing.skipped == ()
+    assert listing.left_out == (
+        "6 ignored by name: @eaDir/, .a.csv, Thumbs.db, a.csv.md5, b.done and 1 more"
+    )
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["with space.csv", "größe 商品.csv", "..csv..", "a..b.csv", "x" * 255, "#?%*'\".csv", "a\nb"],
+)
+def test_any_name_is_listed_as_it_is(inbox: Path, name: str) -> None:
+    if name.startswith("."):
+        name = "a" + name
+    (inbox / name).write_bytes(b"abc")
+    assert names(inbox) == [name]
+
+
+def test_a_name_that_is_not_utf8_is_listed(inbox: Path) -> None:
+    (inbox / os.fsdecode(b"\xff.csv")).write_bytes(b"abc")
+    assert names(inbox) == [os.fsdecode(b"\xff.csv")]
+
+
+def test_the_oldest_file_comes_first_and_names_break_ties(inbox: Path) -> None:
+    for name, moment in (("c", 5), ("b", 7), ("a", 7), ("d", -3)):
+        (inbox / name).write_bytes(b"abc")
+        os.utime(inbox / name, (moment, moment))
+    ready = list_inbox(inbox, quiet_seconds=0).ready
+    assert [file.name for file in ready] == ["d", "c", "a", "b"]
+
+
+def test_an_empty_inbox_is_empty(inbox: Path) -> None:
+    assert names(inbox) == []
+
+
+def test_a_missing_inbox_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(LandingError, match=r"inbox .* cannot be read: No such file") as caught:
+        list_inbox(tmp_path / "inbox", quiet_seconds=0)
+    assert not caught.value.permanent
+
+
+def test_an_inbox_that_cannot_be_read_says_what_to_do(inbox: Path) -> None:
+    told = "Create the folder .* or set LFP_DATA_DIR"
+    with pytest.raises(LandingError, match=told):
+        list_inbox(inbox / "missing", quiet_seconds=0)
+
+
+def test_a_file_in_the_place_of_the_inbox_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / "inbox").write_bytes(b"")
+    with pytest.raises(LandingError, match="Not a directory"):
+        list_inbox(tmp_path / "inbox", quiet_seconds=0)
+
+
+def test_two_versions_of_a_file_have_different_versions(inbox: Path) -> None:
+    file = inbox / "a.csv"
+    versions = set()
+    for content, moment in ((b"abc", 1), (b"abc", 2), (b"abcd", 2)):
+        file.write_bytes(content)
+        os.utime(file, (moment, moment))
+        versions.add(list_inbox(inbox, quiet_seconds=0).ready[0].version)
+    assert len(versions) == 3
+
+
+def test_files_that_come_and_go_meanwhile_are_no_error(inbox: Path) -> None:
+    (inbox / "stays.csv").write_bytes(b"abc")
+    stop = Event()
+
+    def come_and_go() -> None:
+        while not stop.is_set():
+            for number in range(20):
+                (inbox / f"sub{number}").mkdir()
+                (inbox / f"sub{number}" / "a.csv").write_bytes(b"abc")
+                (inbox / f"{number}.csv").write_bytes(b"abc")
+            for number in range(20):
+                (inbox / f"{number}.csv").unlink()
+                (inbox / f"sub{number}" / "a.csv").unlink()
+                (inbox / f"sub{number}").rmdir()
+
+    thread = Thread(target=come_and_go)
+    thread.start()
+    try:
+        for _ in range(300):
+            assert "stays.csv" in names(inbox)
+    finally:
+        stop.set()
+        thread.join()

@@ -1,0 +1,226 @@
+"""What sources say of a file's text: it reaches the record, and a rebuild reads it there."""
+
+import json
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pytest
+
+from lfp_pipeline.common.clock import utc_from_ns
+from lfp_pipeline.model.delivery import Delivery, TextFormat
+from lfp_pipeline.raw_zone.desired_state import is_pruned, prune
+from lfp_pipeline.raw_zone.raw_zone import RawZone
+from lfp_pipeline.raw_zone.status_notes import last_noted, note_outcome
+from lfp_pipeline.sources.base import DownloadLimits, Fetched, LocalFile, OnProgress, Sink, Version
+from lfp_pipeline.sources.locations import source_at
+from testing.http_server import (
+    LOOPBACK,
+    Exchange,
+    content_of,
+    cut_off,
+    rest_of,
+    serving,
+)
+
+LOG = logging.getLogger("test")
+LIMITS = DownloadLimits(3, 60, 10**9, LOOPBACK, longest_pause_seconds=0.01)
+CONTENT = b"name;sku;description\nA;s1;x\n" * 1000
+OLD = TextFormat(charset="cp1252", delimiter=";")
+NEW = TextFormat("cp1251", "cp1252", ";")
+
+
+@dataclass
+class Formatted:
+    """A source of one version with a text format."""
+
+    text_format: TextFormat
+    name: str = "formatted"
+
+    def fetch(self, sink: Sink, on_progress: OnProgress) -> Fetched:
+        sink.write(CONTENT)
+        on_progress(len(CONTENT), None)
+        return Fetched(utc_from_ns(10**18), self.text_format)
+
+    def version(self, known: Version | None) -> None:
+        """It has none."""
+
+
+@pytest.fixture
+def zone(tmp_path: Path) -> RawZone:
+    return RawZone(tmp_path / "raw")
+
+
+def land(zone: RawZone, text_format: TextFormat) -> Delivery:
+    return zone.land(Formatted(text_format), "a.csv", LOG)
+
+
+def recorded(zone: RawZone) -> TextFormat:
+    (delivery,) = zone.deliveries("a.csv")
+    return delivery.text_format
+
+
+def record(delivery: Delivery) -> dict[str, object]:
+    content: dict[str, object] = json.loads(delivery.path.with_suffix(".json").read_bytes())
+    return content
+
+
+def test_the_text_format_is_recorded(zone: RawZone):
+    delivery = land(zone, NEW)
+    assert delivery.text_format == NEW
+    assert zone.deliveries("a.csv") == [delivery]
+    expected = {"encoding": "cp1251", "charset": "cp1252", "delimiter": ";"}
+    assert record(delivery)["text_format"] == expected
+
+
+def test_a_record_without_a_text_format_is_as_it_always_was(zone: RawZone):
+    delivery = land(zone, TextFormat())
+    assert "text_format" not in record(delivery)
+    assert zone.deliveries("a.csv") == [delivery]
+
+
+def test_a_record_with_an_unknown_text_format_cannot_be_read(zone: RawZone):
+    delivery = land(zone, OLD)
+    path = delivery.path.with_suffix(".json")
+    path.write_text(json.dumps(record(delivery) | {"text_format": {"quote": "'"}}))
+    _, (problem,) = zone.survey()
+    assert "cannot be read" in problem
+
+
+@pytest.mark.parametrize("outcome", [None, "refused", "reverted"])
+def test_another_text_format_of_what_is_not_merged_replaces_the_recorded_one(
+    zone: RawZone, outcome: str | None, caplog: pytest.LogCaptureFixture
+):
+    first = land(zone, OLD)
+    if outcome:
+        note_outcome(first.path, outcome, "db")
+    again = land(zone, NEW)
+    assert again.delivery_id == first.delivery_id
+    assert again.landed_at == first.landed_at
+    assert again.text_format == NEW
+    assert recorded(zone) == NEW
+    assert last_noted(first.path) is None
+    assert zone.unended("db", LOG) == [again]
+    assert not caplog.records
+
+
+def test_the_same_text_format_changes_nothing(zone: RawZone):
+    first = land(zone, OLD)
+    note_outcome(first.path, "refused", "db")
+    assert land(zone, OLD) == first
+    assert last_noted(first.path) == "refused"
+
+
+def test_a_merged_delivery_keeps_its_text_format_with_a_warning(
+    zone: RawZone, caplog: pytest.LogCaptureFixture
+):
+    first = land(zone, OLD)
+    note_outcome(first.path, "merged", "db")
+    assert land(zone, NEW) == first
+    assert recorded(zone) == OLD
+    assert last_noted(first.path) == "merged"
+    (warning,) = caplog.messages
+    assert first.delivery_id in warning
+    assert "merged with the text format (charset cp1252, delimiter ';')" in warning
+    assert "now gives (encoding cp1251, charset cp1252, delimiter ';')" in warning
+    assert "revert_delivery" in warning
+
+
+def test_a_merged_delivery_keeps_its_charset_without_a_warning(
+    zone: RawZone, caplog: pytest.LogCaptureFixture
+):
+    """A server says it again with each read of a feed."""
+    first = land(zone, OLD)
+    note_outcome(first.path, "merged", "db")
+    assert land(zone, replace(OLD, charset="koi8-r")) == first
+    assert recorded(zone) == OLD
+    assert not caplog.messages
+
+
+@pytest.mark.parametrize("lose", [lambda raw: raw.unlink(), lambda raw: prune(raw, needed=True)])
+def test_a_merged_delivery_whose_bytes_come_back_keeps_its_text_format(
+    zone: RawZone, lose: Callable[[Path], None]
+):
+    first = land(zone, OLD)
+    note_outcome(first.path, "merged", "db")
+    lose(first.path)
+    assert land(zone, NEW).text_format == OLD
+    assert recorded(zone) == OLD
+    assert first.path.read_bytes() == CONTENT
+    assert not is_pruned(first.path)
+
+
+def landed_from(tmp_path: Path, location: str, **declared: str) -> TextFormat:
+    source = source_at(location, LIMITS, declared=TextFormat(**declared))
+    return RawZone(tmp_path).land(source, "a.csv", LOG).text_format
+
+
+def test_a_file_on_this_machine_has_the_declared_format_only(tmp_path: Path):
+    path = tmp_path / "a.csv"
+    path.write_bytes(CONTENT)
+    assert landed_from(tmp_path / "raw", str(path)) == TextFormat()
+    declared = TextFormat(encoding="cp1251", delimiter="\t")
+    source = source_at(str(path), LIMITS, declared=declared)
+    assert source.name == str(path)
+    assert source.version(None) == LocalFile(path).version(None)
+    delivery = RawZone(tmp_path / "raw2").land(source, "a.csv", LOG)
+    assert delivery.text_format == declared
+
+
+@pytest.mark.parametrize(
+    ("content_type", "charset"),
+    [
+        ("text/csv; charset=windows-1251", "cp1251"),
+        ('text/csv; header=present; charset="Windows-1251"', "cp1251"),
+        ("TEXT/CSV;CHARSET=UTF-8", "utf-8"),
+        ("text/csv; charset=ISO-8859-1", "cp1252"),
+        ("text/csv; charset=shift_jis", "cp932"),
+        ("text/csv; charset*=us-ascii'en'koi8-r", "koi8-r"),
+        ("text/csv", None),
+        ("text/csv; charset=", None),
+        ("text/csv; charset=klingon", None),
+        ("text/csv; charset=hex", None),
+        ("text/csv; charset=" + "x" * 10_000, None),
+        ("text/csv; charset=caf\xe9", None),
+        ("", None),
+    ],
+)
+def test_the_charset_of_a_server_is_carried(tmp_path: Path, content_type: str, charset: str | None):
+    with serving(content_of(CONTENT, Content_Type=content_type)) as server:
+        assert landed_from(tmp_path, server.url()) == TextFormat(charset=charset)
+
+
+def test_the_charset_is_that_of_the_file_and_not_of_a_redirect(tmp_path: Path):
+    def redirect(exchange: Exchange) -> None:
+        kind = "text/html; charset=koi8-r"
+        exchange.head(302, Location="/there", Content_Length=0, Content_Type=kind)
+
+    with serving(redirect, content_of(CONTENT, Content_Type="text/csv;charset=cp866")) as server:
+        assert landed_from(tmp_path, server.url()).charset == "cp866"
+
+
+@pytest.mark.parametrize("rest", [{}, {"Content_Type": "text/csv; charset=koi8-r"}])
+def test_the_charset_of_the_first_answer_survives_a_resumed_download(
+    tmp_path: Path, rest: dict[str, str]
+):
+    first = cut_off(CONTENT, 1000, ETag='"1"', Content_Type="text/csv; charset=cp1251")
+    with serving(first, rest_of(CONTENT, ETag='"1"', **rest)) as server:
+        assert landed_from(tmp_path, server.url()).charset == "cp1251"
+    assert "Range" in server.requests[1]
+
+
+def test_a_declared_format_is_beside_the_charset_of_the_server(tmp_path: Path):
+    with serving(content_of(CONTENT, Content_Type="text/csv; charset=cp1251")) as server:
+        found = landed_from(tmp_path, server.url(), encoding="koi8-r", delimiter=";")
+    assert found == TextFormat("koi8-r", "cp1251", ";")
+
+
+def test_a_file_that_is_checked_by_its_digest_keeps_its_format(tmp_path: Path):
+    digest = "0" * 64
+    with serving(content_of(CONTENT, Content_Type="text/csv; charset=cp1251")) as server:
+        delivery = RawZone(tmp_path).land(source_at(server.url(), LIMITS), "a.csv", LOG)
+        digest = delivery.sha256
+        source = source_at(server.url(), LIMITS, digest, TextFormat(delimiter=";"))
+        checked = RawZone(tmp_path).land(source, "b.csv", LOG)
+    assert checked.text_format == TextFormat(charset="cp1251", delimiter=";")

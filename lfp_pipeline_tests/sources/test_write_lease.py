@@ -1,0 +1,161 @@
+"""Whether a file is open for writing: asked of the kernel, with real processes."""
+
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+from lfp_pipeline.sources import write_lease
+from lfp_pipeline.sources.write_lease import is_open_for_writing
+from testing.processes import HOLD_OPEN, finish, running, start
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells")
+
+HOLD_MAPPED = """
+import mmap, sys
+with open(sys.argv[1], "r+b") as file:
+    mapped = mmap.mmap(file.fileno(), 0)
+print("mapped", flush=True)
+sys.stdin.read()
+"""
+
+OPEN_AGAIN_AND_AGAIN = """
+import sys
+print("opening", flush=True)
+while True:
+    with open(sys.argv[1], "r+b") as file:
+        file.write(b"x")
+"""
+
+ASK_AGAIN_AND_AGAIN = """
+import os, sys, time
+from lfp_pipeline.sources.write_lease import is_open_for_writing
+descriptor = os.open(sys.argv[1], os.O_RDONLY)
+answers = [is_open_for_writing(descriptor) for _ in range(100_000)]
+print(True in answers, False in answers)
+"""
+
+ASK_AS_NOBODY = """
+import os, sys
+from lfp_pipeline.sources.write_lease import is_open_for_writing
+descriptor = os.open(sys.argv[1], os.O_RDONLY)
+os.setuid(65534)
+print(is_open_for_writing(descriptor))
+"""
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    path = tmp_path / "a.csv"
+    path.write_bytes(b"abc")
+    return path
+
+
+def is_written(path: Path) -> bool:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        return is_open_for_writing(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def test_a_file_that_nobody_has_open_is_not_being_written(file: Path) -> None:
+    assert not is_written(file)
+
+
+@pytest.mark.parametrize("mode", ["r+b", "ab", "wb"])
+def test_a_file_that_a_process_has_open_for_writing_is_being_written(file: Path, mode: str) -> None:
+    with running(HOLD_OPEN, file, mode):
+        assert is_written(file)
+    assert not is_written(file)  # The process was killed.
+
+
+def test_a_file_is_being_written_under_its_other_name_too(file: Path) -> None:
+    other = file.with_name("other")
+    other.hardlink_to(file)
+    with running(HOLD_OPEN, other, "ab"):
+        assert is_written(file)
+
+
+def test_a_file_that_is_mapped_to_be_written_is_being_written(file: Path) -> None:
+    with running(HOLD_MAPPED, file):
+        assert is_written(file)
+
+
+def test_a_file_that_others_read_is_not_being_written(file: Path) -> None:
+    with running(HOLD_OPEN, file, "rb"):
+        assert not is_written(file)
+
+
+def test_asking_harms_neither_the_process_that_asks_nor_the_one_that_writes(file: Path) -> None:
+    with running(OPEN_AGAIN_AND_AGAIN, file) as writer:
+        (answers,) = finish([start(ASK_AGAIN_AND_AGAIN, file)])
+        assert writer.poll() is None
+    assert answers == "True True\n"
+
+
+def test_a_lease_is_let_go_at_once(file: Path) -> None:
+    descriptor = os.open(file, os.O_RDONLY)
+    try:
+        assert not is_open_for_writing(descriptor)
+        os.close(os.open(file, os.O_WRONLY | os.O_NONBLOCK))  # It would fail, or wait.
+    finally:
+        os.close(descriptor)
+
+
+def test_where_the_kernel_does_not_tell_the_answer_is_no(tmp_path: Path) -> None:
+    descriptor = os.open(tmp_path, os.O_RDONLY)  # There are no leases of folders.
+    try:
+        assert not is_open_for_writing(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+@pytest.mark.parametrize(
+    ("kind", "believed"),
+    [
+        *(("ext4", True), ("xfs", True), ("btrfs", True), ("tmpfs", True), ("overlay", True)),
+        *(("nfs", False), ("nfs4", False), ("cifs", False), ("smb3", False), ("9p", False)),
+        *(("fuse", False), ("fuseblk", False), ("fuse.sshfs", False), ("ceph", False)),
+    ],
+)
+def test_a_refused_lease_is_believed_on_local_file_systems_only(
+    file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, believed: bool
+) -> None:
+    """The kernel refuses the lease; that the mount is of another type is in a copy of the list."""
+    kernel = Path("/proc/self")
+    mounts = (kernel / "mountinfo").read_text().splitlines()
+    own = {line.split()[0]: line.partition(" - ")[2].split()[0] for line in mounts}
+    descriptor = os.open(file, os.O_RDONLY)
+    try:
+        told = (kernel / "fdinfo" / str(descriptor)).read_text()
+    finally:
+        os.close(descriptor)
+    mount_id = told.partition("mnt_id:")[2].split()[0]
+    listed = "".join(
+        line.replace(f" - {own[mount_id]} ", f" - {kind} ") + "\n"
+        if line.split()[0] == mount_id
+        else line.replace(f" - {own[line.split()[0]]} ", " - nfs4 ") + "\n"
+        for line in mounts
+    )
+    (tmp_path / "mountinfo").write_text(listed)
+    (tmp_path / "fdinfo").symlink_to(kernel / "fdinfo")
+    monkeypatch.setattr(write_lease, "_SELF", tmp_path)
+    with running(HOLD_OPEN, file, "ab"):
+        assert is_written(file) == believed
+
+
+def test_a_refused_lease_is_believed_where_the_mount_cannot_be_found(
+    file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(write_lease, "_SELF", tmp_path)
+    with running(HOLD_OPEN, file, "ab"):
+        assert is_written(file)
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can make a file of another user")
+def test_of_files_of_others_the_kernel_does_not_tell(file: Path) -> None:
+    with running(HOLD_OPEN, file, "ab"):
+        assert is_written(file)  # Root may ask.
+        assert finish([start(ASK_AS_NOBODY, file)]) == ["False\n"]

@@ -1,0 +1,114 @@
+"""Texts of files, file names and servers, as the UI, a terminal and a chat show them."""
+
+import json
+from pathlib import Path
+
+import dagster as dg
+import pytest
+
+from lfp_pipeline.common.text import visible
+from lfp_pipeline.engine import Engine
+from lfp_pipeline.operations.status import state_of
+from lfp_pipeline.operations.status_text import as_text
+from lfp_pipeline.settings import load_settings
+from lfp_pipeline_tests.cli.test_commands import Shell, job, shell
+from lfp_pipeline_tests.defs.sensors.test_failure_sensor import webhook
+from testing.http_server import serving
+from testing.project import Project, drop
+from testing.project import project as project_in
+
+__all__ = ["shell"]  # The fixture.
+
+EVIL = "\x1b[31m<img src=x onerror=alert(1)>\n```\n# **[a](http://b)** <!channel>\u202e\x9b2J"
+INVISIBLE = ("\x1b", "\x9b", "\u202e", "\r", "\0")
+
+NO_SKU = f'name,description,"{EVIL}"\nAnn,x,y\n'
+REJECTS = (
+    "sku,name,description\n" + "".join(f's{i},Ann,"{EVIL}"\n' for i in range(99)) + EVIL + "\n"
+)
+
+
+def shown(project: Project, run: dg.ExecuteInProcessResult) -> str:
+    """Everything that a run shows in the UI; none of it is Markdown."""
+    logs = project.instance.all_logs(run.run_id)
+    stored = "".join(map(dg.serialize_value, logs))
+    assert "MarkdownMetadataValue" not in stored
+    texts = json.loads("[" + ",".join(map(dg.serialize_value, logs)) + "]")
+    for text in _strings(texts):
+        assert not [one for one in INVISIBLE if one in text], text
+    return stored
+
+
+def _strings(value: object) -> list[str]:
+    if isinstance(value, str):
+        return [value]
+    parts = [*value, *value.values()] if isinstance(value, dict) else value
+    return [text for part in parts for text in _strings(part)] if isinstance(parts, list) else []
+
+
+def test_texts_of_refused_files_are_no_markup_in_the_ui(project: Project) -> None:
+    drop(project.inbox, f"{EVIL.replace('/', '')}.csv", NO_SKU)
+    for run in (project.run("ingest_inbox"), project.run("status")):
+        assert "has no column sku" in shown(project, run)
+    assert "\\\\x1b[31m" in shown(project, run)
+
+
+def test_texts_of_merged_files_are_no_markup_in_the_ui(tmp_path: Path, home: Path) -> None:
+    with project_in(tmp_path, home, max_reject_share=1) as project:
+        drop(project.inbox, "a.csv", f"{EVIL.replace(chr(10), ' ')}\n{REJECTS}")
+        run = project.run("ingest_inbox")
+        assert run.success
+        told = shown(project, run)
+        assert "sample_of_rejects" in told
+        assert "\\\\x1b[31m" in told
+        for operation in ("rebuild_products", "verify", "export_tables", "publish_tables"):
+            assert shown(project, project.run(operation))
+        assert not [one for one in INVISIBLE if one in as_text(state_of(project.engine))]
+
+
+def test_what_a_server_says_is_no_markup_in_the_ui(tmp_path: Path, home: Path) -> None:
+    with (
+        project_in(tmp_path, home, allowed_hosts="127.0.0.1") as project,
+        serving(lambda exchange: exchange.head(404, Content_Length=0)) as server,
+    ):
+        run = project.ingest("mine", source=server.url("/\x1b[31m%1b.csv"))
+        shown(project, run)
+        run = project.ingest("mine", source=f"{tmp_path}/{EVIL}")
+        assert "\\\\x1b[31m" in shown(project, run)
+
+
+def test_the_terminal_gets_no_control_characters(shell: Shell) -> None:
+    drop(shell.data / "inbox", f"{EVIL.replace('/', '')}.csv", NO_SKU)
+    code, output = shell.run(*job("ingest_inbox"))
+    assert code != 0
+    assert "has no column sku" in output
+    told = [
+        output,
+        *(shell.run(*command)[1] for command in ([*job("status")], ["lfp_pipeline.cli.status"])),
+    ]
+    assert not [one for one in INVISIBLE for text in told if one in text]
+
+
+def test_the_terminal_shows_the_lines_of_an_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LFP_DATA_DIR", str(tmp_path))
+    engine = Engine(load_settings())
+    engine.settings.run_marks_dir.mkdir(parents=True)
+    assert visible("a\x1b\nb\r") == "a\\x1b\nb\\r"
+    assert as_text(state_of(engine)).count("\n") > 3
+
+
+def test_a_chat_gets_the_error_as_a_block_of_code_that_it_cannot_end(
+    tmp_path: Path, home: Path
+) -> None:
+    with webhook(tmp_path, home) as chat:
+        drop(chat.project.inbox, "bad.csv", NO_SKU)
+        chat.project.ingest("bad.csv")
+        chat.tick()
+        (told,) = chat.posted
+    before, text, after = told["text"].split("```")
+    assert (before.startswith("ingest_products (bad.csv) failed on "), after) == (True, "")
+    assert "has no column sku" in text
+    assert not set("<>`\x1b") & set(text)
+    assert "<!channel>" in told["error"]

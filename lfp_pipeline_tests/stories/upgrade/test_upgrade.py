@@ -1,0 +1,247 @@
+"""A data folder and a Dagster home of an earlier commit keep working.
+
+The archive holds both as commit 456b781 left them; `make_archive.py` made it with that commit. The
+tables must hold what that commit published, and the first test compares that with a dict.
+"""
+
+import os
+import shutil
+import tarfile
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import pytest
+
+from lfp_pipeline.cli.dagster_home import prepare
+from lfp_pipeline.errors import OperationRefusedError
+from lfp_pipeline.operations.rebuild import rebuild_products
+from lfp_pipeline.operations.revert import reinstate_delivery, revert_delivery
+from lfp_pipeline.operations.status import state_of
+from lfp_pipeline.operations.status_text import as_text
+from lfp_pipeline.operations.verify import verify
+from testing.oracle import LOG
+from testing.project import (
+    HEADER,
+    NAME_COUNTS,
+    PRODUCTS,
+    Project,
+    drop,
+    project_of,
+    query,
+)
+
+ARCHIVE = Path(__file__).with_name("project-456b781.tar.xz")
+DAGSTER_YAML = Path(__file__).parents[3] / "dagster.yaml"
+
+DELETIONS = "FROM deletions ORDER BY ALL"
+STATUSES = "SELECT status, count(*) FROM deliveries GROUP BY status"
+TEXTS = "SELECT sku, name, description FROM products"
+ID = "SELECT delivery_id FROM deliveries WHERE partition_key = "
+
+APRIL = 1_743_465_600_000_000
+"""The time of both versions of same.csv, in microseconds."""
+AUGUST = 1_754_006_400_000_000
+"""A time after that of all files in the archive, but one."""
+
+Table = list[tuple[Any, ...]]
+
+
+def products_of_the_archive() -> dict[str, tuple[str, str]]:
+    """Return the product of each sku, as the texts of the files in `make_archive.py` have them."""
+    catalogue = {
+        f"c{number}": (("Lamp", "Chair", "Desk")[number % 3], f"{edition} {number}")
+        for edition, products in (("first", 12), ("second", 8))
+        for number in range(1, products + 1)
+    }
+    del catalogue["c6"]  # Purged; so are n1, p1 and p2.
+    return catalogue | {
+        "c2": ("Bench", "of the future"),
+        "c5": ("Sofa", ""),
+        "c10": ("Sofa", ""),
+        "f1": ("Bench", ""),
+        **dict.fromkeys(("l1", "l2", "l3"), ("Lamp", "")),
+        **{f"m{number}": ("Rug", str(number)) for number in range(1, 20)},
+        "n2": ("Stool", ""),
+        **dict.fromkeys(("o1", "o2"), ("Vase", "new")),
+        "t1": ("One", "1"),  # Of two versions with the same time, the digest decided.
+    }
+
+
+LATE = {"c7": ("Late", ""), "z1": ("Late", "")}
+"""What has landed, and was not merged yet."""
+
+
+@dataclass(frozen=True)
+class Old:
+    """A project of an earlier commit, and its tables as that commit published them."""
+
+    project: Project
+    products: Table
+    deletions: Table
+
+    @property
+    def data(self) -> Path:
+        return self.project.data
+
+    def assert_tables(self, changes: dict[str, tuple[str, str]] | None = None) -> None:
+        """The tables are those that were published, but for the skus with a new text."""
+        changed = changes or {}
+        found = self.project.products
+        assert [row for row in found if row[0] not in changed] == [
+            row for row in self.products if row[0] not in changed
+        ]
+        assert texts(found) == texts(self.products) | changed
+        counts = Counter(name for name, _ in texts(found).values())
+        assert query(self.data, NAME_COUNTS) == sorted(counts.items())
+        assert query(self.data, DELETIONS) == self.deletions
+
+    def id_of(self, key: str) -> str:
+        ((delivery_id,),) = query(self.data, f"{ID} '{key}'")
+        return str(delivery_id)
+
+
+def texts(products: Table) -> dict[str, tuple[str, str]]:
+    found = {sku: (name, description) for sku, name, description, *_ in products}
+    assert len(found) == len(products)
+    return found
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """The unpacked archive, as if it had always been there."""
+    with tarfile.open(ARCHIVE) as archive:
+        archive.extractall(tmp_path, filter="data")
+    shutil.copy(DAGSTER_YAML, tmp_path / "home")
+    # To the kernel, unpacked files were just dropped. These notes were written after that.
+    for note in (*tmp_path.glob("data/raw/*/*.outcome"), *tmp_path.glob("data/raw/*/*.pruned")):
+        os.utime(note)
+    return tmp_path
+
+
+@pytest.fixture
+def old(folder: Path) -> Iterator[Old]:
+    published = folder / "data" / "published"
+    products, deletions = query(published, PRODUCTS), query(published, DELETIONS)
+    assert prepare(folder / "home") == []
+    with dg.DagsterInstance.from_config(str(folder / "home")) as instance:
+        project = project_of(folder / "data", instance, folder / "home", foreign_wait_seconds=0)
+        project.cursors.update(cursors(instance))
+        yield Old(project, products, deletions)
+
+
+def cursors(instance: dg.DagsterInstance) -> dict[str, str | None]:
+    """Return what the sensors told last."""
+    states = {state.instigator_name: state for state in instance.all_instigator_state()}
+    return {name: state.instigator_data.cursor for name, state in states.items()}
+
+
+def test_the_archive_holds_what_an_upgrade_meets(folder: Path) -> None:
+    data = folder / "data"
+    assert query(data, "SELECT max(version) FROM schema_version") == [(3,)]
+    assert texts(query(data, PRODUCTS)) == products_of_the_archive()
+    assert query(data, PRODUCTS) == query(data / "published", PRODUCTS)
+    assert [sku for sku, *_ in query(data, DELETIONS)] == ["c6", "n1", "p1", "p2"]
+    assert dict(query(data, STATUSES)) == {"merged": 12, "refused": 1, "reverted": 1, "failed": 1}
+    assert len(list(data.glob("raw/*/*.pruned"))) == 2
+    assert len(list(data.glob("raw/*/*.reverted"))) == 1
+    outcomes = Counter(note.read_text().split()[0] for note in data.glob("raw/*/*.outcome"))
+    assert outcomes == {"merged": 12, "refused": 1, "reverted": 1}
+
+
+def test_the_status_names_what_is_pending_and_given_up(old: Old) -> None:
+    state = state_of(old.project.engine)
+    assert [file.name for file in state.pending] == ["late.csv"]
+    assert state.problems == []
+    assert state.tables
+    assert [row["partition_key"] for row in state.tables.given_up] == ["broken.csv", "old.csv"]
+    assert "late.csv" in as_text(state)
+    old.assert_tables()
+
+
+def test_verify_finds_nothing_wrong(old: Old) -> None:
+    assert verify(old.project.engine, LOG, thorough=True).problems == ()
+    old.assert_tables()
+
+
+def test_a_rebuild_gives_the_same_tables(old: Old) -> None:
+    rebuild_products(old.project.engine, LOG)
+    old.assert_tables(LATE)
+    assert verify(old.project.engine, LOG).problems == ()
+
+
+def test_a_rebuild_without_the_database_gives_the_same_tables(old: Old) -> None:
+    for path in old.data.glob("products.duckdb*"):
+        path.unlink()
+    rebuild_products(old.project.engine, LOG)
+    old.assert_tables(LATE)
+
+
+def test_the_sensor_asks_only_for_what_is_not_in(old: Old) -> None:
+    assert "file_drop_sensor" in old.project.cursors
+    runs = old.project.instance.get_runs()
+    tick = old.project.tick()
+    (request,) = tick.run_requests
+    assert request.partition_key == "late.csv"
+    # Dagster skips a request with the key of an earlier run.
+    assert request.run_key not in {run.tags.get("dagster/run_key") for run in runs}
+    (run,) = old.project.do(tick)
+    assert run.success
+    assert old.project.tick().run_requests == []
+    old.assert_tables(LATE)
+
+
+def test_a_run_takes_in_only_what_is_not_in(old: Old) -> None:
+    run = old.project.run("ingest_inbox")
+    assert "broken.csv was refused" in old.project.error(run)
+    old.assert_tables(LATE)
+    assert verify(old.project.engine, LOG).problems == ()
+
+
+def test_runs_and_partitions_of_before_still_show(old: Old) -> None:
+    project = old.project
+    before = project.materialized("products")
+    assert {"catalogue.csv", "lamps.zip", "future.csv"} <= before
+    assert set(project.registered) == {path.name for path in old.data.glob("raw/*")} - {"purges"}
+    runs = {run.run_id for run in project.instance.get_runs()}
+    assert len(runs) > len(before)
+    assert project.metadata("products", "lamps.zip")["rows_read"] == 3
+    new_version(old)
+    assert project.ingest("catalogue.csv").success
+    assert project.metadata("products", "catalogue.csv")["rows_read"] == 2
+    assert project.materialized("products") == before
+    assert runs < {run.run_id for run in project.instance.get_runs()}
+
+
+def new_version(old: Old) -> None:
+    """Drop a new version of a file. Its second sku came with a date in the future, and stays."""
+    drop(old.project.inbox, "catalogue.csv", f"{HEADER}c1,Chair,third\nc2,Chair,third\n", AUGUST)
+
+
+def test_new_versions_of_old_files_go_in(old: Old) -> None:
+    new_version(old)
+    # With the time of two versions that are there: of these, the one that lands later is newer.
+    drop(old.project.inbox, "same.csv", f"{HEADER}t1,Three,333\n", APRIL)
+    (run,) = old.project.do(old.project.tick())
+    assert run.success
+    old.assert_tables(LATE | {"c1": ("Chair", "third"), "t1": ("Three", "333")})
+    assert verify(old.project.engine, LOG).problems == ()
+
+
+def test_what_is_reverted_is_reinstated(old: Old) -> None:
+    reinstate_delivery(old.project.engine, old.id_of("wrong.csv"), LOG)
+    old.assert_tables({"c3": ("Wrong", ""), "c4": ("Wrong", "")})
+
+
+def test_a_reversal_needs_a_rebuild_first(old: Old) -> None:
+    engine, again = old.project.engine, old.id_of("again.csv")
+    with pytest.raises(OperationRefusedError, match="rebuild_products"):
+        revert_delivery(engine, again, LOG, despite_pruned=True)
+    old.assert_tables()
+    rebuild_products(engine, LOG)
+    revert_delivery(engine, again, LOG, despite_pruned=True)
+    old.assert_tables(LATE | {"c5": ("Desk", "second 5"), "c10": ("Chair", "first 10")})
+    assert verify(engine, LOG, thorough=True).problems == ()

@@ -1,0 +1,230 @@
+"""The laws of the warehouse, on random histories, against plain dicts."""
+
+from pathlib import Path
+from random import Random
+from tempfile import TemporaryDirectory
+
+import pytest
+from hypothesis import HealthCheck, given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
+
+from lfp_pipeline.engine import Engine
+from lfp_pipeline.ingest import batch_merge
+from lfp_pipeline.ingest.ingest import ingest
+from lfp_pipeline.ingest.result import Ingested
+from lfp_pipeline.model.delivery import Delivery
+from lfp_pipeline.model.ledger_entry import Status
+from lfp_pipeline.warehouse import direct_load, matching, merge, name_counts
+from lfp_pipeline.warehouse.invariants import repeated_skus, unaccounted_deliveries
+from testing.oracle import (
+    LOG,
+    File,
+    assert_laws_hold,
+    engine_at,
+    histories,
+    land,
+    tables,
+    true_counts,
+    true_fates,
+    true_products,
+)
+from testing.processes import finish, start
+
+BY_DIFFERENCE, BY_RECOUNT = 1e9, 0.0
+
+property_test = hypothesis_settings(
+    deadline=None,
+    max_examples=5,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
+)
+
+
+@pytest.fixture(
+    params=[BY_DIFFERENCE, pytest.param(BY_RECOUNT, marks=pytest.mark.slow)],
+    ids=["by difference", "by recount"],
+)
+def recount_share(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> float:
+    monkeypatch.setattr(name_counts, "RECOUNT_SHARE", request.param)
+    return request.param
+
+
+@pytest.fixture(params=[pytest.param(True, marks=pytest.mark.slow), False], ids=["loaded", "read"])
+def _loads_directly(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    if request.param:
+        monkeypatch.setattr(direct_load, "LEAST_BYTES", 0)
+        monkeypatch.setattr(direct_load, "is_worth_it", lambda *_: True)
+        monkeypatch.setattr(batch_merge, "size_in_bytes", lambda _: 0)
+
+
+def check_history(history: list[list[File]]) -> None:
+    """Ingest batch by batch: each must end as if its files had come alone, oldest first."""
+    with TemporaryDirectory() as folder:
+        engine = engine_at(Path(folder))
+        merged: list[File] = []
+        for batch in history:
+            done = ingest_together(engine, [land(engine, file) for file in batch])
+            accounts = {one.delivery.delivery_id: one.account for one in done}
+            for file in sorted(set(batch), key=lambda one: (one.delivered_at, one.delivery_id)):
+                account = accounts[file.delivery_id]
+                assert account.status is Status.MERGED
+                if file not in merged:
+                    fates = true_fates(file, merged)
+                    assert {name: getattr(account, name) for name in fates} == fates
+                    merged.append(file)
+        assert_laws_hold(engine, merged)
+
+
+def ingest_together(engine: Engine, deliveries: list[Delivery]) -> list[Ingested]:
+    return ingest(deliveries, engine.settings, engine.warehouse, LOG)
+
+
+@pytest.mark.usefixtures("recount_share", "_loads_directly")
+@property_test
+@given(histories)
+def test_any_history_ends_in_the_winners_and_accounts_for_every_row(history: list[File]) -> None:
+    check_history([[file] for file in history])
+
+
+@pytest.mark.usefixtures("recount_share")
+@property_test
+@given(histories, st.integers(1, 7))
+def test_files_that_are_merged_together_end_as_if_alone(history: list[File], size: int) -> None:
+    check_history([history[start : start + size] for start in range(0, len(history), size)])
+
+
+@pytest.mark.usefixtures("_loads_directly")
+def test_nor_does_it_matter_how_the_writing_is_done(monkeypatch: pytest.MonkeyPatch) -> None:
+    for most_moved, stretch in [(0, 7), (10, 1), (10**6, 10**6)]:
+        monkeypatch.setattr(merge, "MOST_MOVED", most_moved)
+        monkeypatch.setattr(matching, "STRETCH_ROWS", stretch)
+        files = random_files(Random(stretch), number=7, rows=20)
+        check_history([files[:1], files[1:4], files[4:5], files[5:6], files[6:]])
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1200)
+@pytest.mark.usefixtures("recount_share")
+@hypothesis_settings(property_test, max_examples=500)
+@given(histories)
+def test_so_do_many_more_histories(history: list[File]) -> None:
+    check_history([[file] for file in history])
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1200)
+@pytest.mark.usefixtures("recount_share")
+@hypothesis_settings(property_test, max_examples=500)
+@given(histories, st.integers(2, 7))
+def test_so_do_many_more_batches(history: list[File], size: int) -> None:
+    check_history([history[start : start + size] for start in range(0, len(history), size)])
+
+
+def test_a_delivery_that_is_in_changes_nothing_when_it_comes_again(tmp_path: Path) -> None:
+    engine = engine_at(tmp_path)
+    files = random_files(Random(3), number=4, rows=20)
+    accounts = [engine.ingest(land(engine, file), LOG).account for file in files]
+    before = tables(engine)
+    assert [engine.ingest(land(engine, file), LOG).account for file in files] == accounts
+    assert tables(engine) == before
+
+
+@property_test
+@given(histories, st.randoms(use_true_random=False))
+def test_the_database_is_a_function_of_the_raw_zone(history: list[File], random: Random) -> None:
+    with TemporaryDirectory() as folder:
+        engine = engine_at(Path(folder))
+        for file in history:
+            engine.ingest(land(engine, file), LOG)
+        before = tables(engine)
+        engine.warehouse.path.unlink()
+        deliveries = engine.unended(LOG)
+        random.shuffle(deliveries)
+        for delivery in deliveries:
+            engine.ingest(delivery, LOG)
+        after = tables(engine)
+        assert [row[:7] for row in after.pop("ledger")] == [row[:7] for row in before.pop("ledger")]
+        assert after == before
+        assert_laws_hold(engine, history)
+
+
+@property_test
+@given(histories, st.floats(0, 1))
+def test_refused_deliveries_take_no_part(history: list[File], limit: float) -> None:
+    with TemporaryDirectory() as folder:
+        engine = engine_at(Path(folder), max_reject_share=limit)
+        for file in history:
+            account = engine.ingest(land(engine, file), LOG).account
+            refused = file.reject_share > limit
+            assert account.status is (Status.REFUSED if refused else Status.MERGED)
+        taken = [file for file in history if file.reject_share <= limit]
+        found = tables(engine)
+        assert found["products"] == true_products(taken)
+        assert found["name_counts"] == true_counts(taken)
+        statuses = {row[0]: row[5] for row in found["ledger"]}
+        assert {id_ for id_, status in statuses.items() if status == "merged"} == {
+            file.delivery_id for file in taken
+        }
+        assert len(statuses) == len(set(history))
+        with engine.warehouse.opened("testing", LOG) as connection:
+            assert unaccounted_deliveries(connection, [file.key for file in history]) == []
+            assert repeated_skus(connection) == 0
+            assert name_counts.differences(connection) == 0
+
+
+@property_test
+@given(histories)
+def test_several_threads_at_once_come_to_the_same(history: list[File]) -> None:
+    with TemporaryDirectory() as folder:
+        engine = engine_at(Path(folder), parallel_files=4, batch_files=2)
+        deliveries = [land(engine, file) for file in history]
+        done = list(engine.ingest_all([], deliveries, LOG))
+        assert len(history) >= len(done) >= len(set(history))
+        assert {isinstance(one, Ingested) and one.account.status for one in done} == {"merged"}
+        assert_laws_hold(engine, history)
+
+
+def random_files(random: Random, number: int, rows: int) -> list[File]:
+    """Files that overlap in most of their skus."""
+
+    def row() -> tuple[str, str, str]:
+        sku = f"s{random.randrange(2 * rows)}" if random.random() < 0.98 else ""
+        return sku, f"n{random.randrange(rows // 4 + 1)}", f"d{random.randrange(3)}"
+
+    return [
+        File(
+            random.choice(["a.csv", "b.csv", "c.csv"]),
+            random.randrange(5) * 1_000_000,
+            tuple(row() for _ in range(rows)),
+        )
+        for _ in range(number)
+    ]
+
+
+INGEST_EVERYTHING = """
+import logging, random, sys
+from pathlib import Path
+from testing.oracle import engine_at
+from lfp_pipeline.warehouse import direct_load
+engine = engine_at(
+    Path(sys.argv[1]), parallel_files=2, batch_files=int(sys.argv[3]), foreign_wait_seconds=60
+)
+if engine.settings.batch_files == 1:
+    direct_load.LEAST_BYTES, direct_load.is_worth_it = 0, lambda *_: True
+log = logging.getLogger()
+deliveries = [one for key in ("a.csv", "b.csv", "c.csv") for one in engine.raw_zone.deliveries(key)]
+random.Random(int(sys.argv[2])).shuffle(deliveries)
+print("ready", flush=True)
+for ingested in engine.ingest_all([], deliveries, log):
+    assert ingested.account.status == "merged", ingested.account
+"""
+
+
+@pytest.mark.slow
+def test_several_processes_at_once_come_to_the_same(tmp_path: Path) -> None:
+    engine = engine_at(tmp_path)
+    files = random_files(Random(7), number=12, rows=400)
+    for file in files:
+        land(engine, file)
+    finish([start(INGEST_EVERYTHING, tmp_path, seed, 2 - seed % 2) for seed in range(4)])
+    assert_laws_hold(engine, files)

@@ -1,0 +1,1 @@
+"""What tests, verification programs and benchmarks share."""

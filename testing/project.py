@@ -1,0 +1,182 @@
+"""The real definitions on a real Dagster instance, with folders of their own."""
+
+import os
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import duckdb
+import pytest
+
+from lfp_pipeline.definitions import definitions
+from lfp_pipeline.engine import Engine
+from lfp_pipeline.settings import load_settings
+from testing.oracle import File
+
+PARTITION_TAG = "dagster/partition"
+RANGE_TAGS = "dagster/asset_partition_range_start", "dagster/asset_partition_range_end"
+
+PRODUCTS = "FROM products ORDER BY ALL"
+NAME_COUNTS = "FROM name_counts ORDER BY ALL"
+LEDGER = "SELECT partition_key, status, error FROM deliveries ORDER BY ALL"
+
+HEADER = "sku,name,description\n"
+NO_SKU = "name,description\nAnn,x\n"
+
+
+@dataclass(frozen=True)
+class Project:
+    """A data folder, an instance, and the definitions that go with them."""
+
+    data: Path
+    instance: dg.DagsterInstance
+    engine: Engine
+    repository: dg.RepositoryDefinition
+    home: Path
+    cursors: dict[str, str | None] = field(default_factory=dict)
+
+    @property
+    def inbox(self) -> Path:
+        return self.data / "inbox"
+
+    def drop(self, file: File) -> None:
+        drop(self.inbox, file.key, file.content, file.microseconds)
+
+    def run(
+        self,
+        job: str,
+        tags: Mapping[str, str] | None = None,
+        config: Mapping[str, object] | None = None,
+    ) -> dg.ExecuteInProcessResult:
+        """Execute a job as the command line does: nobody looks whether the partition is known."""
+        return self.repository.get_job(job).execute_in_process(
+            run_config=config, tags=tags, instance=self.instance, raise_on_error=False
+        )
+
+    def ingest(self, *keys: str, source: object = None) -> dg.ExecuteInProcessResult:
+        """Run ingest_products for a partition, or from one to another."""
+        tags = dict(zip(RANGE_TAGS, keys, strict=True)) if len(keys) == 2 else {}
+        config = {"ops": {"raw_products": {"config": {"source": str(source)}}}} if source else None
+        return self.run("ingest_products", tags or {PARTITION_TAG: keys[0]}, config)
+
+    def tick(self, sensor: str = "file_drop_sensor", cursor: str | None = None) -> Any:  # noqa: ANN401 (not exported)
+        """Evaluate a sensor as the daemon does, with the cursor that it had told."""
+        with dg.SensorEvaluationContext(
+            cursor=cursor or self.cursors.get(sensor),
+            instance_ref=_reference(self.home),  # Without one, it does not resolve partitions.
+            instance=self.instance,
+            repository_def=self.repository,
+            resources=self.repository.get_top_level_resources(),
+        ) as context:
+            tick = self.repository.get_sensor_def(sensor).evaluate_tick(context)
+        self.cursors[sensor] = tick.cursor
+        return tick
+
+    def do(self, tick: Any) -> list[dg.ExecuteInProcessResult]:  # noqa: ANN401
+        """What the daemon does with a tick: add the partitions, and run what is requested."""
+        for request in tick.dynamic_partitions_requests or ():
+            self.instance.add_dynamic_partitions(
+                request.partitions_def_name, list(request.partition_keys)
+            )
+        return [
+            self.run(
+                request.job_name,
+                {**request.tags, "dagster/run_key": request.run_key},
+                request.run_config,
+            )
+            for request in tick.run_requests
+        ]
+
+    @property
+    def products(self) -> list[tuple[Any, ...]]:
+        return query(self.data, PRODUCTS)
+
+    @property
+    def registered(self) -> list[str]:
+        return list(self.instance.get_dynamic_partitions("product_files"))
+
+    def materialized(self, asset: str) -> set[str]:
+        """The partitions that show as materialized."""
+        return self.instance.get_materialized_partitions(dg.AssetKey(asset))
+
+    def materialization(self, asset: str, partition: str | None = None) -> dg.AssetMaterialization:
+        """The latest."""
+        which = dg.AssetRecordsFilter(
+            asset_key=dg.AssetKey(asset), asset_partitions=[partition] if partition else None
+        )
+        (record,) = self.instance.fetch_materializations(which, limit=1).records
+        assert record.asset_materialization
+        return record.asset_materialization
+
+    def metadata(self, asset: str, partition: str | None = None) -> dict[str, Any]:
+        found = self.materialization(asset, partition).metadata
+        return {
+            name: value if isinstance(value, dg.TableMetadataValue) else value.value
+            for name, value in found.items()
+        }
+
+    def checks(self, run_id: str) -> dict[str, bool]:
+        """What the checks found in a run."""
+        found = [
+            entry.dagster_event.asset_check_evaluation_data
+            for entry in self.instance.all_logs(run_id)
+            if entry.is_dagster_event
+            and entry.dagster_event.event_type is dg.DagsterEventType.ASSET_CHECK_EVALUATION
+        ]
+        assert len({check.check_name for check in found}) == len(found)
+        return {check.check_name: check.passed for check in found}
+
+    def error(self, run: dg.ExecuteInProcessResult) -> str:
+        """Why a run failed: what its failed step says."""
+        (failure,) = [event for event in run.all_events if event.is_step_failure]
+        error = failure.step_failure_data.error
+        return (error.cause or error).message
+
+
+@cache
+def _reference(home: Path) -> Any:  # noqa: ANN401
+    with dg.DagsterInstance.local_temp(str(home)) as instance:
+        return instance.get_ref()
+
+
+@contextmanager
+def project(folder: Path, home: Path, **settings: object) -> Iterator[Project]:
+    """A project in an empty folder, with settings of its own."""
+    (folder / "data" / "inbox").mkdir(parents=True)
+    with dg.DagsterInstance.ephemeral() as instance:
+        yield project_of(folder / "data", instance, home, **settings)
+
+
+def project_of(data: Path, instance: dg.DagsterInstance, home: Path, **settings: object) -> Project:
+    """Return the project with a data folder and an instance that are there."""
+    with pytest.MonkeyPatch.context() as environment, warnings.catch_warnings():
+        # As definitions.py does at its import; pytest forgets it.
+        warnings.filterwarnings("ignore", "Parameter `owners`", dg.BetaWarning)
+        defaults = {"data_dir": data, "inbox_quiet_seconds": 0, "threads": 2}
+        for name, value in (defaults | settings).items():
+            environment.setenv(f"LFP_{name.upper()}", str(value))
+        engine = Engine(load_settings())
+        repository = definitions().get_repository_def()
+    return Project(data, instance, engine, repository, home)
+
+
+def query(data: Path, sql: str) -> list[tuple[Any, ...]]:
+    """Ask the database in a data folder."""
+    with duckdb.connect(data / "products.duckdb", read_only=True) as connection:
+        return connection.execute(sql).fetchall()
+
+
+def drop(inbox: Path, name: str, content: bytes | str, microseconds: int = 1_000_000) -> None:
+    """Put a file into the inbox as a careful program does: whole, by its last rename."""
+    raw = content.encode() if isinstance(content, str) else content
+    target = inbox / name
+    target.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = target.with_name(f".{target.name}")
+    unfinished.write_bytes(raw)
+    os.utime(unfinished, ns=(microseconds * 1000,) * 2)
+    unfinished.replace(target)

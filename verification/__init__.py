@@ -1,0 +1,1 @@
+"""Programs that try the pipeline at random against an independent oracle: see README.md."""

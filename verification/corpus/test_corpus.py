@@ -1,0 +1,143 @@
+"""The corpus, taken in by the real engine: nothing crashes, and every byte is accounted for."""
+
+import csv
+import io
+import os
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pytest
+
+from lfp_pipeline.ingest.result import Ingested
+from lfp_pipeline.model.ledger_entry import Account, Status
+from lfp_pipeline.model.partition_key import partition_key
+from lfp_pipeline.reading.rejects import RAW_BYTES_KEPT
+from testing.oracle import LOG, engine_at
+from testing.reading import clean, unwrapped
+from testing.record_oracle import bare_name
+from verification.corpus.archives import archives
+from verification.corpus.cases import Case
+from verification.corpus.csv_files import csv_files
+
+PRODUCTS = """
+SELECT delivery_id, row_number, sku, name, description FROM products ORDER BY ALL
+"""
+REJECTS = """
+SELECT delivery_id, row_number, byte_start, byte_end, reason, raw FROM rejected_rows ORDER BY ALL
+"""
+
+
+@dataclass(frozen=True)
+class Found:
+    """What became of a case: its account, its products, its rejects."""
+
+    account: Account
+    products: list[tuple[Any, ...]]
+    rejects: list[tuple[Any, ...]]
+
+
+def ingest(cases: Sequence[Case], folder: Path) -> dict[str, Found]:
+    """Take all cases in, in batches, as from an inbox."""
+    engine = engine_at(folder, threads=1, max_unpacked_bytes=100_000_000)
+    names = {f"{number}.csv": case.name for number, case in enumerate(cases)}
+    for name, case in zip(names, cases, strict=True):
+        path = engine.settings.inbox_dir / name
+        path.write_bytes(case.data)
+        os.utime(path, (1, 1))
+    done = engine.ingest_all(engine.pending_inbox(LOG).ready, [], LOG)
+    accounts = {
+        one.delivery.partition_key: one.account for one in done if isinstance(one, Ingested)
+    }
+
+    def found_of(account: Account) -> Found:
+        of_it = ([row[1:] for row in rows if row[0] == account.delivery_id] for rows in tables)
+        return Found(account, *of_it)
+
+    with duckdb.connect(engine.warehouse.path, read_only=True) as connection:
+        tables = [connection.execute(sql).fetchall() for sql in (PRODUCTS, REJECTS)]
+    return {case: found_of(accounts[partition_key(name)]) for name, case in names.items()}
+
+
+def check(case: Case, found: Found) -> None:
+    """Everything about a case is as it must be, and its bytes add up."""
+    account = found.account
+    if case.refused:
+        assert account.status is Status.REFUSED
+        assert re.search(case.refused, account.error or "")
+        assert not found.products
+        return
+    assert account.status is Status.MERGED, account.error
+    assert [reject[:4] for reject in found.rejects] == case.rejects
+    winners = {row[1]: row for row in case.rows}
+    assert found.products == sorted(winners.values())
+    check_bytes(case, found)
+    assert (
+        account.rows_read == account.rows_inserted + account.rows_superseded + account.rows_rejected
+    )
+    assert account.rows_read == len(case.rows) + len(case.rejects)
+    assert account.rows_superseded == len(case.rows) - len(winners)
+    assert account.blank_lines == case.blank_lines
+    assert account.repeated_headers == case.repeated_headers
+
+
+def check_bytes(case: Case, found: Found) -> None:
+    """Rejects are where their bytes are; all others are, to Python's reader, the rows."""
+    plain, position, rest = case.plain, len(case.head), b""
+    for _, start, end, _, raw in found.rejects:
+        assert raw == plain[start:end][:RAW_BYTES_KEPT]
+    rejects = [(start, end) for _, start, end, *_ in found.rejects]
+    for start, end in sorted([*rejects, *case.between]):
+        assert position <= start < end <= len(plain)
+        rest, position = rest + plain[position:start], end
+    rest += plain[position:]
+    if case.spaced:
+        return
+    rows = rows_in(rest.decode(), case)
+    last = {row[0]: (number, *row) for number, row in zip(case.numbers, rows, strict=True)}
+    assert sorted(last.values()) == found.products
+    assert len(rows) + len(found.rejects) == found.account.rows_read
+
+
+def rows_in(text: str, case: Case) -> list[tuple[str, str, str]]:
+    """What Python's reader finds in what is left of a file."""
+    header, *_ = records(case.head.decode().replace("\ufeff", ""), case.delimiter)[-1:]
+    names = [bare_name(name) for name in header]
+    places = [names.index(name) for name in ("sku", "name", "description")]
+    found = []
+    for record in records(text, case.delimiter):
+        assert not any(record[len(header) :])
+        padded = record + [""] * (len(header) - len(record))
+        sku, name, description = (padded[place] for place in places)
+        found.append((clean(sku), clean(name), unwrapped(description)))
+    return found
+
+
+def records(text: str, delimiter: str) -> list[list[str]]:
+    csv.field_size_limit(max(csv.field_size_limit(), len(text) + 1))
+    lines = io.StringIO(text, newline="")
+    return [record for record in csv.reader(lines, delimiter=delimiter) if any(record)]
+
+
+FILES, ARCHIVES = csv_files(), archives()
+CASES = {case.name: case for case in (*FILES, *ARCHIVES)}
+
+
+@pytest.fixture(scope="module")
+def found(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Found]:
+    """What became of all cases, taken in together."""
+    return ingest(list(CASES.values()), tmp_path_factory.mktemp("corpus"))
+
+
+def test_the_corpus_is_large_and_no_case_is_there_twice():
+    assert len(FILES) >= 250
+    assert sum(bool(case.refused) for case in ARCHIVES) >= 40
+    assert len(CASES) == len(FILES) + len(ARCHIVES)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_each_case_comes_out_as_it_must(found: dict[str, Found], name: str):
+    check(CASES[name], found[name])

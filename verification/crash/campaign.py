@@ -1,0 +1,327 @@
+"""Kills processes in the middle of their work, and looks at what they leave."""
+
+import multiprocessing
+import shutil
+import signal
+import time
+import traceback
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cache
+from itertools import count
+from multiprocessing import connection
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+from random import Random
+from threading import Timer
+from typing import Any
+
+import duckdb
+
+from lfp_pipeline.warehouse.writer_lock import WriterLock
+from testing.oracle import LOG, TABLES, File, engine_at, tables_of
+from testing.project import drop
+from verification.crash.history import AHEAD, AT_THE_DROP, Drops, History, Notes, notes_in
+from verification.crash.plan import (
+    Plan,
+    Round,
+    Typical,
+    conditions_of,
+)
+from verification.crash.steps import Step
+from verification.crash.worker import (
+    INGEST,
+    LOG_FILE,
+    OPERATIONS,
+    PURGE,
+    REINSTATE,
+    REVERT,
+    SENSE,
+    Conditions,
+    Job,
+    run,
+)
+
+MOMENT = "random moment"
+HANGS_SECONDS = 300
+ENOUGH = 10
+"""Violations: more of them tell no more."""
+
+_LOG_CHARACTERS = 3_000
+
+_DELETIONS = "SELECT sku, delivery_id, delivered_at FROM deletions"
+_NO_TABLES: Mapping[str, list[tuple[Any, ...]]] = {name: [] for name in [*TABLES, "deletions"]}
+
+Place = tuple[str, str, bool]
+"""Where a process died: at which work; at a step, before or after it; or at any moment."""
+
+
+class ViolationError(Exception):
+    """Something that must not be."""
+
+
+@dataclass
+class Figures:
+    """What there is to tell in the end.
+
+    Attributes:
+        kills: by place.
+        processes: rounds, by how many processes were at work at once.
+        missed: processes that ended before they came to the step at which they were to die.
+        checks: of all laws.
+        violations: what was wrong.
+    """
+
+    kills: Counter[Place] = field(default_factory=Counter)
+    processes: Counter[int] = field(default_factory=Counter)
+    missed: int = 0
+    checks: int = 0
+    violations: list[str] = field(default_factory=list)
+
+
+class Campaign:
+    """Rounds of kills.
+
+    Attributes:
+        figures: so far.
+    """
+
+    def __init__(self, seed: int, folder: Path) -> None:
+        """Begin nothing yet.
+
+        Args:
+            seed: of all that is done.
+            folder: where data folders are made, and those stay in which something is wrong.
+        """
+        # Workers are forked from a process that has imported everything and opened nothing.
+        self._processes = multiprocessing.get_context("forkserver")
+        self._processes.set_forkserver_preload(["verification.crash.worker"])
+        self._folder = folder
+        self._seed = seed
+        self.figures = Figures()
+        self._measured_operations = cache(self._measure_operations)
+        self._plan = Plan(seed, cache(self._measured))
+
+    def run(self, kills: int, first_folder: int, tell: Callable[[Figures], None]) -> Figures:
+        """Go on, folder by folder, until there were so many kills; tell how it goes."""
+        for number in count(first_folder):
+            self._run_in_folder(number, kills, tell)
+            if self.figures.kills.total() >= kills or len(self.figures.violations) >= ENOUGH:
+                break
+        return self.figures
+
+    def _run_in_folder(self, number: int, kills: int, tell: Callable[[Figures], None]) -> None:
+        data = DataFolder(self._folder / f"{self._seed}-{number}", conditions_of(number))
+        rounds = self._plan.rounds_of(number)
+        try:
+            while self.figures.kills.total() < kills and (one := next(rounds, None)):
+                self._do(one, data)
+                tell(self.figures)
+            self._rebuild(data)
+        except Exception as error:  # noqa: BLE001 (each is a finding)
+            self.figures.violations.append(
+                f"after {self.figures.kills.total()} kills, in data folder {number}:\n"
+                f"{_told(error)}\n{data.path} is kept. Again: "
+                f"make crash SEED={self._seed} FIRST={number}"
+            )
+            tell(self.figures)
+        else:
+            data.remove()
+
+    def _do(self, one: Round, data: "DataFolder") -> None:
+        random = Random(f"{self._seed} {one.number}")
+        if one.jobs[0].work == REINSTATE and not data.history.notes.reverted:
+            self._operate(Job(REVERT, data.history.draw(REVERT, random)), data)
+        data.drop(one.drops)
+        jobs = [_about_something(job, random, data.history) for job in one.jobs]
+        self.figures.processes[len(jobs)] += 1
+        self._run(jobs, data)
+        if one.dying_rerun:
+            self._run([one.dying_rerun], data)
+        # Whatever was killed, what anybody would do next finishes it.
+        self._run([Job(SENSE if any(job.work == SENSE for job in jobs) else INGEST)], data)
+        data.check_end()
+        self.figures.checks += 1
+
+    def _operate(self, job: Job, data: "DataFolder") -> Counter[Step]:
+        """Do an operator's work that nobody disturbs."""
+        data.history.asked = job
+        (counts,) = self._run([job], data)
+        data.check_end()
+        return counts
+
+    def _rebuild(self, data: "DataFolder") -> None:
+        """The database is a function of the raw zone, which no kill has harmed."""
+        for suffix in ("", ".wal", ".id"):
+            (data.path / "data" / f"products.duckdb{suffix}").unlink(missing_ok=True)
+        self._run([Job(INGEST)], data)
+        data.check_end(made_anew=True)
+
+    def _run(self, jobs: Sequence[Job], data: "DataFolder") -> list[Counter[Step]]:
+        """Do jobs at once; look at the tables whenever one was killed, while the others go on.
+
+        Returns:
+            The steps of those that lived.
+        """
+        workers = [self._started(job, data) for job in jobs]
+        at_work = {worker.process.sentinel: worker for worker in workers}
+        lived = []
+        try:
+            while at_work:
+                ended = connection.wait(at_work, HANGS_SECONDS)
+                if not ended:
+                    msg = f"A process hangs:\n{data.log}"
+                    raise ViolationError(msg)
+                for sentinel in ended:
+                    worker = at_work.pop(sentinel)
+                    if self._was_killed(worker, data):
+                        data.check_atomicity()
+                    else:
+                        lived.append(worker.counts.recv())
+        finally:
+            for worker in at_work.values():
+                worker.process.kill()
+                worker.end()
+        return lived
+
+    def _started(self, job: Job, data: "DataFolder") -> "_Worker":
+        counts, told = self._processes.Pipe(duplex=False)
+        arguments = (job, data.path, data.conditions, told)
+        process = self._processes.Process(target=run, args=arguments)
+        process.start()
+        told.close()
+        killing = Timer(job.killed_after or 0, process.kill)
+        if job.killed_after is not None:
+            killing.start()
+        return _Worker(job, process, counts, killing)
+
+    def _was_killed(self, worker: "_Worker", data: "DataFolder") -> bool:
+        exit_code, job = worker.end(), worker.job
+        if job.is_to_die and exit_code == -signal.SIGKILL:
+            step, after = (job.death.step, job.death.after) if job.death else (MOMENT, False)
+            self.figures.kills[job.work, step, after] += 1
+            return True
+        if exit_code:
+            msg = f"{job} ended with exit code {exit_code}:\n{data.log}"
+            raise ViolationError(msg)
+        self.figures.missed += job.is_to_die
+        return False
+
+    def _measured(self, work: str, conditions: Conditions) -> Typical:
+        """What two jobs do that nobody disturbs, one after the other."""
+        if work in OPERATIONS:
+            return self._measured_operations(conditions)[work]
+        data = DataFolder(self._folder / f"{self._seed}-measured", conditions)
+        drops = Drops(Random(self._seed))
+        counts: list[Counter[Step]] = []
+        for is_first in (True, False):
+            data.drop(drops.next(2, large=conditions.large and is_first))
+            started = time.monotonic()
+            counts += self._run([Job(work)], data)
+            seconds = time.monotonic() - started
+        data.check_end()
+        data.remove()
+        first, later = counts
+        return Typical(first, later, seconds)
+
+    def _measure_operations(self, conditions: Conditions) -> Mapping[str, Typical]:
+        """What operators' works do that nobody disturbs, one after the other."""
+        data = DataFolder(self._folder / f"{self._seed}-measured", conditions)
+        random = Random(self._seed)
+        drops = Drops(random)
+        for is_first in (True, False):
+            data.drop(drops.next(4, large=conditions.large and is_first))
+            self._run([Job(INGEST)], data)
+        data.check_end()
+        typical = {}
+        for work in OPERATIONS:
+            # When all is purged, the bytes of each delivery can be pruned.
+            arguments = () if work == PURGE else data.history.draw(work, random)
+            started = time.monotonic()
+            counts = self._operate(Job(work, arguments), data)
+            typical[work] = Typical(counts, counts, time.monotonic() - started)
+        data.remove()
+        return typical
+
+
+@dataclass(frozen=True)
+class _Worker:
+    """A process that does a job, and what may kill it."""
+
+    job: Job
+    process: BaseProcess
+    counts: connection.Connection
+    killing: Timer
+
+    def end(self) -> int | None:
+        """Wait for its end; its exit code."""
+        self.process.join()
+        self.killing.cancel()
+        return self.process.exitcode
+
+
+class DataFolder:
+    """A data folder with a history."""
+
+    def __init__(self, path: Path, conditions: Conditions) -> None:
+        shutil.rmtree(path, ignore_errors=True)
+        path.mkdir(parents=True)
+        self.path = path
+        self.conditions = conditions
+        self.history = History()
+        self._engine = engine_at(path / "data")
+
+    def drop(self, files: Sequence[File]) -> None:
+        """Put files into the inbox."""
+        for file in files:
+            if AT_THE_DROP <= file.microseconds < AHEAD:
+                file = replace(file, microseconds=time.time_ns() // 1000)  # noqa: PLW2901
+            drop(self.path / "data" / "inbox", file.key, file.content, file.microseconds)
+            self.history.drop(file)
+
+    def _tables(self) -> Mapping[str, list[tuple[Any, ...]]]:
+        """All tables as they are now, while nobody writes; empty, where there are none yet."""
+        warehouse = self._engine.warehouse
+        with WriterLock(warehouse.path, HANGS_SECONDS).held("looking", LOG):
+            if not warehouse.path.exists():
+                return dict(_NO_TABLES)
+            with duckdb.connect(warehouse.path, read_only=True) as connection:
+                if not connection.execute("FROM duckdb_tables()").fetchall():
+                    return dict(_NO_TABLES)
+                deletions = connection.execute(_DELETIONS).fetchall()
+                return {**tables_of(connection), "deletions": sorted(deletions)}
+
+    def check_atomicity(self) -> None:
+        """Look at what there is, whoever is at work."""
+        self.history.check_atomicity(self._tables(), self._notes())
+
+    def check_end(self, *, made_anew: bool = False) -> None:
+        """Look at what there is when all work is done."""
+        self.history.check_end(self._tables(), self._notes(), made_anew=made_anew)
+
+    def _notes(self) -> Notes:
+        return notes_in(self._engine.raw_zone.root)
+
+    @property
+    def log(self) -> str:
+        """The end of what the processes have told."""
+        return (self.path / LOG_FILE).read_text(errors="replace")[-_LOG_CHARACTERS:]
+
+    def remove(self) -> None:
+        # A reader whose parent was killed ends by itself, a second later.
+        shutil.rmtree(self.path, ignore_errors=True)
+
+
+def _about_something(job: Job, random: Random, history: History) -> Job:
+    """The job itself; that of an operator's work, with what it is about, and made known."""
+    if job.work not in OPERATIONS:
+        return job
+    history.asked = replace(job, arguments=history.draw(job.work, random))
+    return history.asked
+
+
+def _told(error: Exception) -> str:
+    if isinstance(error, ViolationError):
+        return str(error)
+    return "".join(traceback.format_exception(error))

@@ -1,0 +1,133 @@
+"""Some kills of each kind, and that what they leave is looked at."""
+
+import os
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import pytest
+
+from lfp_pipeline.operations.purge import Selection, purge_products
+from lfp_pipeline.operations.revert import revert_delivery
+from testing.oracle import LOG, File, engine_at, land
+from testing.processes import PROJECT
+from verification.crash.campaign import DataFolder
+from verification.crash.plan import Plan, Typical
+from verification.crash.steps import Step
+from verification.crash.worker import (
+    INGEST,
+    OPERATIONS,
+    PURGE,
+    REVERT,
+    SENSE,
+    Conditions,
+    Job,
+)
+
+KILLS = 30
+
+# What the product must never be: its ledger has a transaction of its own, after that of the rows.
+LEDGER_APART = """
+from lfp_pipeline.warehouse import merge
+
+record = merge.record
+
+def record_apart(connection, entries):
+    connection.commit()
+    connection.begin()
+    record(connection, entries)
+
+merge.record = record_apart
+"""
+
+
+def crash(folder: Path, *options: object, path: Path = PROJECT) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "verification.crash", "--folder", folder, *options]
+    return subprocess.run(
+        [str(part) for part in command],
+        cwd=PROJECT,
+        env=os.environ | {"PYTHONPATH": os.pathsep.join([str(path), str(PROJECT)])},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+@pytest.fixture
+def in_memory(tmp_path: Path) -> Iterator[Path]:
+    """A folder in memory, if there is such: a kill is not a power cut."""
+    memory = Path("/dev/shm")  # noqa: S108 (nothing in it is to last)
+    with TemporaryDirectory(dir=memory if memory.is_dir() else tmp_path) as folder:
+        yield Path(folder)
+
+
+@pytest.mark.timeout(900)  # Half a minute, where nobody else wants the cores.
+def test_processes_killed_at_steps_and_at_any_moment_violate_no_law(in_memory: Path) -> None:
+    ended = crash(in_memory, "--kills", KILLS, "--seed", 1)
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    *table, _, line = ended.stdout.splitlines()
+    rows = [row for row in table if row.startswith("| ")]
+    steps = [row for row in rows if row.count("never") < 2]
+    assert len(steps) > 12, ended.stdout
+    assert {row.split()[1] for row in rows if "never" not in row} >= set(OPERATIONS), ended.stdout
+    assert ": 0 violations." in line
+    assert int(line.split(" kills")[0]) >= KILLS
+    assert not list(in_memory.glob("1-*"))
+
+
+@pytest.mark.slow
+def test_a_merge_that_is_not_atomic_is_found_out_and_its_folder_is_kept(tmp_path: Path) -> None:
+    (tmp_path / "sitecustomize.py").write_text(LEDGER_APART)
+    # Victims of the fourth folder die at the ledger and at the commit.
+    ended = crash(tmp_path, "--kills", 10, "--seed", 2, "--first", 3, path=tmp_path)
+    assert ended.returncode == 1, ended.stdout + ended.stderr
+    assert "VIOLATED" in ended.stdout
+    assert "check_atomicity" in ended.stdout
+    assert "Again: make crash SEED=2 FIRST=3" in ended.stdout
+    assert (tmp_path / "2-3" / "data" / "products.duckdb").exists()
+
+
+def test_what_an_operator_has_done_is_right_only_if_it_was_asked_for(tmp_path: Path) -> None:
+    data = DataFolder(tmp_path / "folder", Conditions("any"))
+    engine = engine_at(data.path / "data")
+    file = File("a.csv", 1, (("s1", "Ann", ""), ("s2", "Bob", "")))
+    data.history.files.append(file)
+    engine.ingest(land(engine, file), LOG)
+    data.check_end()
+
+    purge_products(engine, Selection(skus=["s1"]), LOG)
+    for asked in [None, Job(REVERT, (file.delivery_id,)), Job(PURGE, ("s2",))]:
+        data.history.asked = asked
+        with pytest.raises(AssertionError):
+            data.check_end()
+    data.history.asked = Job(PURGE, ("s1",))
+    data.check_end()
+
+    revert_delivery(engine, file.delivery_id, LOG)
+    with pytest.raises(AssertionError):
+        data.check_end()
+    data.history.asked = Job(REVERT, (file.delivery_id,))
+    data.check_end()
+
+
+def test_a_seed_is_a_plan_in_which_every_step_has_its_turn() -> None:
+    counts = Counter(dict.fromkeys(Step, 3))
+    plan, same = (Plan(3, lambda *_: Typical(counts, counts, 1.0)) for _ in range(2))
+    rounds = [one for folder in range(24) for one in plan.rounds_of(folder)]
+    assert rounds[10:20] == list(same.rounds_of(1))
+    assert [one.number for one in rounds] == list(range(240))
+    assert {len(one.jobs) for one in rounds} == {2, 3}
+    victims = [one.jobs[0] for one in rounds]
+    assert all(job.is_to_die for job in victims)
+    assert sum(job.work == SENSE for job in victims) == 6
+    by_operators = [job for job in victims if job.work in OPERATIONS]
+    assert Counter(job.work for job in by_operators) == dict.fromkeys(OPERATIONS, 24)
+    assert {job.death.step for job in by_operators if job.death} == set(Step)
+    at_steps = [job.death for job in victims if job.work == INGEST and job.death]
+    assert {death.step for death in at_steps} == set(Step)
+    assert {(death.occurrence, death.after) for death in at_steps} == {
+        (number, after) for number in (1, 2, 3) for after in (False, True)
+    }

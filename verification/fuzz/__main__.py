@@ -1,0 +1,199 @@
+"""Tries random cases for some minutes, in a process that may crash, hang or eat memory.
+
+A finding is shrunk, printed, and kept as a file that `--replay` tries again.
+"""
+
+import argparse
+import faulthandler
+import queue
+import re
+import resource
+import secrets
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+from math import inf
+from pathlib import Path
+
+from verification.fuzz.cases import Case, case_of
+from verification.fuzz.judge import judge
+from verification.fuzz.shrink import shrunk
+
+CPU_SECONDS = 120
+"""Of one case: then it hangs. What waits for nothing is told by `WALL_SECONDS`."""
+
+WALL_SECONDS = 900
+MEMORY_BYTES = 2 << 30
+ADDRESS_BYTES = 12 << 30
+
+FINDINGS = Path(".fuzz")
+
+_TOLD_EVERY_SECONDS = 60
+_CASES_OF_A_WORKER = 2_000
+_SHRUNK_OF_A_KIND = 2
+_KIND_CHARACTERS = 60
+_SHOWN_CHARACTERS = 2_000
+_NUMBERS = re.compile(r"[0-9a-f]+")  # Digests, too: what is left tells findings of a kind.
+
+
+def main() -> int:
+    """Fuzz; the exit code tells whether nothing was found."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--minutes", type=float, default=1)
+    parser.add_argument("--seed", type=int, help="another one each time, if it is not given")
+    parser.add_argument("--cases", type=float, default=inf, help="no more, if there is time")
+    parser.add_argument("--first", type=int, default=0, help="the number of the first case")
+    parser.add_argument("--work", action="store_true", help="try cases in this process")
+    parser.add_argument("--replay", type=Path, help="a case that was found before")
+    parser.add_argument("--findings", type=Path, default=FINDINGS)
+    parser.add_argument("--shrink-seconds", type=float, default=100)
+    arguments = parser.parse_args()
+    if arguments.replay:
+        return _replay(arguments.replay)
+    seed = secrets.randbelow(10**6) if arguments.seed is None else arguments.seed
+    if arguments.work:
+        return _work(seed, arguments.first)
+    return _Fuzzing(seed, arguments).run(arguments.first)
+
+
+# In the process that may crash
+
+
+def _bound() -> None:
+    faulthandler.enable()
+    resource.setrlimit(resource.RLIMIT_AS, (ADDRESS_BYTES, ADDRESS_BYTES))
+    signal.setitimer(signal.ITIMER_PROF, CPU_SECONDS)  # Its signal ends the process.
+
+
+def _replay(file: Path) -> int:
+    _bound()
+    print("\n".join(judge(Case.from_json(file.read_text()))))
+    return 0
+
+
+def _work(seed: int, first: int) -> int:
+    for number in range(first, first + _CASES_OF_A_WORKER):
+        _bound()
+        print(f"begin\t{number}", flush=True)
+        try:
+            told = "\x1f".join(judge(case_of(seed, number)))
+        except Exception as error:  # noqa: BLE001 (each is a finding)
+            print(f"found\t{number}\t{_one_line(error)}", flush=True)
+            continue
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+        if peak > MEMORY_BYTES:
+            print(f"found\t{number}\tMemory: {peak >> 20} MB", flush=True)
+            return 0
+        print(f"end\t{number}\t{told}", flush=True)
+    return 0
+
+
+def _one_line(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}".replace("\n", " ").replace("\t", " ")[:2_000]
+
+
+# In the process that looks on
+
+
+class _Fuzzing:
+    def __init__(self, seed: int, options: argparse.Namespace) -> None:
+        self.seed = seed
+        self.options = options
+        self.started = time.monotonic()
+        self.until = self.started + 60 * options.minutes
+        self.cases = 0
+        self.found = 0
+        self.outcomes: Counter[str] = Counter()
+        self.told = self.started
+        self.shrinking_seconds = 0.0
+        self.kinds: Counter[str] = Counter()
+
+    def run(self, first: int) -> int:
+        print(f"Seed {self.seed}", flush=True)
+        number = first
+        while self._goes_on:
+            number = self._watch_worker(number)
+        self._tell()
+        for outcome, times in sorted(self.outcomes.items()):
+            print(f"{times:>9,} {outcome}")
+        return 1 if self.found else 0
+
+    @property
+    def _goes_on(self) -> bool:
+        return time.monotonic() < self.until and self.cases < self.options.cases
+
+    def _watch_worker(self, first: int) -> int:
+        """Look on while a process tries cases; return the number of the next one."""
+        command = [sys.executable, "-m", "verification.fuzz", "--work"]
+        command += ["--seed", str(self.seed), "--first", str(first)]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as worker:
+            lines: queue.Queue[str] = queue.Queue()
+            thread = threading.Thread(target=_pass_on, args=(worker, lines), daemon=True)
+            thread.start()
+            number, begun = first - 1, False
+            while self._goes_on:
+                try:
+                    line = lines.get(timeout=WALL_SECONDS)
+                except queue.Empty:
+                    worker.kill()
+                    line = ""
+                if not line:
+                    code = worker.wait()
+                    if begun:
+                        self._note_finding(number, f"Died: exit code {code}")
+                    break
+                what, of, *told = line.rstrip("\n").split("\t")
+                number, begun = int(of), what == "begin"
+                if what == "found":
+                    self._note_finding(number, told[0])
+                if what == "end":
+                    self.cases += 1
+                    self.outcomes.update(told[0].split("\x1f"))
+                    if time.monotonic() > self.told + _TOLD_EVERY_SECONDS:
+                        self._tell()
+            worker.kill()
+        return number + 1
+
+    def _note_finding(self, number: int, what: str) -> None:
+        self.cases += 1
+        self.found += 1
+        kind = _NUMBERS.sub("0", what)[:_KIND_CHARACTERS]
+        self.kinds[kind] += 1
+        print(f"\nFOUND: seed {self.seed}, case {number}: {what}", flush=True)
+        if self.kinds[kind] > _SHRUNK_OF_A_KIND:
+            return
+        started = time.monotonic()
+        case = case_of(self.seed, number)
+        self.options.findings.mkdir(exist_ok=True)
+        file = self.options.findings / f"{self.seed}-{number}.json"
+        file.write_text(case.to_json())
+        case = shrunk(case, what, file.with_suffix(".part"), self.options.shrink_seconds)
+        file.write_text(case.to_json())
+        shown = f"{case!r:.{_SHOWN_CHARACTERS}}"
+        print(f"{shown}\nAgain: python -m verification.fuzz --replay {file}\n", flush=True)
+        seconds = time.monotonic() - started
+        self.until += seconds
+        self.shrinking_seconds += seconds
+
+    def _tell(self) -> None:
+        self.told = time.monotonic()
+        seconds = self.told - self.started - self.shrinking_seconds
+        print(
+            f"{seconds / 60:.1f} minutes, {self.cases:,} cases ({self.cases / seconds:.1f}/s), "
+            f"{len(self.outcomes)} distinct outcomes, {self.found} findings",
+            flush=True,
+        )
+
+
+def _pass_on(worker: "subprocess.Popen[str]", lines: "queue.Queue[str]") -> None:
+    assert worker.stdout is not None
+    for line in worker.stdout:
+        lines.put(line)
+    lines.put("")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

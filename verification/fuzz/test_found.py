@@ -1,0 +1,59 @@
+"""What the fuzzing found, made as small as it goes: the reader against the oracle."""
+
+import pytest
+
+from lfp_pipeline.errors import DeliveryRefusedError
+from testing.reading import expected, read
+
+HEADER = b"sku,name,description\n"
+BACKSLASHES = b"".join(b'"x%d","a \\" b","c"\n' % number for number in range(3))
+
+
+def fault(data: bytes, name: str, *null_tokens: str) -> object:
+    return pytest.param(data, null_tokens, id=name)
+
+
+@pytest.mark.parametrize(
+    ("data", "null_tokens"),
+    [
+        fault(
+            HEADER + b"s1,a,x,\n" * 20 + b"s1,a\n",
+            "where all rows end in a delimiter, a repaired copy is refused by its own header",
+        ),
+        fault(
+            HEADER + b's1,A,"a""\ns2,B,x\ns3,C,"""\nend",c\n',
+            "a closing quote after escaped ones at the begin of a line is not looked at twice",
+        ),
+        fault(
+            HEADER + BACKSLASHES + b'y1,="A\\",z\n',
+            "in a file with backslashes, a formula that ends in one is rewritten, and cut off",
+        ),
+        fault(
+            HEADER + BACKSLASHES + b"y1,Lamp,\\\\N\n",
+            "in a file with backslashes, null tokens of descriptions are compared before they go",
+            "\\N",
+        ),
+        fault(
+            HEADER + b"a,b,\r\n\nc,d,\n",
+            "a CRLF among LF line ends counts as an empty line",
+        ),
+        fault(
+            b'description,x,sku,name,y\nb",,,,"\xc3\xa9\r"\n\\"a\n\\",,"","\n",\xc3\xa9',
+            "a good record of the copy is judged by the text after it, which is another there",
+        ),
+        fault(
+            b'description,x,sku,name,y\nb1,,c c,\n,,,,\n,,,,\n,\n,,,a\n,,,\n,,,","\na",,,\n',
+            "a short record ends elsewhere if its habit is counted than if it is known",
+        ),
+    ],
+)
+def test_what_was_found_goes_as_it_must(data: bytes, null_tokens: tuple[str, ...]):
+    names = data.splitlines()[0].decode().split(",")
+    truth = expected(data, data.index(b"\n") + 1, ",", names, null_tokens=null_tokens)
+    assert read(data, max_reject_share=1, null_tokens=null_tokens).contents == truth
+
+
+def test_another_header_is_found_whatever_stands_before_its_names():
+    data = b"description,x,sku,name,y\na,b,c,d,e\nz,x,sku,name,y,more\n"
+    with pytest.raises(DeliveryRefusedError, match="is a header"):
+        read(data, max_reject_share=1)

@@ -1,0 +1,83 @@
+"""The fuzzing itself: its cases are the same again, and it sees what is wrong."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from lfp_pipeline.reading import reader
+from testing.processes import PROJECT
+from verification.fuzz.cases import Case, case_of
+from verification.fuzz.judge import WrongError, judge
+
+SEED = 6
+
+# In place of a bug in native code.
+CRASH_AT_TIMES = """
+import signal
+from lfp_pipeline.reading import reader
+
+choose = reader.choose_winners
+
+def chosen(connection, *others, **more):
+    rows, = connection.execute("SELECT count(*) FROM rows").fetchone()
+    if rows > 3:
+        signal.raise_signal(signal.SIGSEGV)
+    return choose(connection, *others, **more)
+
+reader.choose_winners = chosen
+"""
+
+
+@pytest.mark.parametrize("number", range(12))
+def test_some_cases_go_as_they_must(number: int):
+    assert judge(case_of(SEED, number))
+
+
+def test_a_case_is_the_same_again_by_its_number_and_from_its_file():
+    for number in range(20):
+        case = case_of(SEED, number)
+        assert case == case_of(SEED, number) == Case.from_json(case.to_json())
+        assert [file.raw for file in case.files] == [file.raw for file in case.files]
+
+
+def test_a_reader_that_loses_a_row_is_found_out(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(reader, "exclude_superseded", lambda _: 0)
+    case = case_of(SEED, first_case(repeats_a_sku))
+    with pytest.raises(WrongError, match="winners"):
+        judge(case)
+
+
+def first_case(is_it: Callable[[Case], bool]) -> int:
+    return next(number for number in range(1000) if is_it(case_of(SEED, number)))
+
+
+def repeats_a_sku(case: Case) -> bool:
+    (file, *others) = case.files
+    plain = case.way == "read" and file.packing == "plain" and file.start is not None
+    return plain and not others and 3 < file.text.count(b"s0") < 100
+
+
+def test_a_crash_is_found_and_made_small(tmp_path: Path):
+    (tmp_path / "sitecustomize.py").write_text(CRASH_AT_TIMES)
+    command = [sys.executable, "-m", "verification.fuzz", "--cases", "1"]
+    command += ["--seed", str(SEED), "--first", str(first_case(repeats_a_sku))]
+    command += ["--findings", str(tmp_path), "--shrink-seconds", "3"]
+    paths = os.pathsep.join([str(tmp_path), str(PROJECT)])
+    ended = subprocess.run(
+        command,
+        cwd=PROJECT,
+        env=os.environ | {"PYTHONPATH": paths},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ended.returncode == 1
+    assert f"FOUND: seed {SEED}, case" in ended.stdout
+    assert "Died: exit code -11" in ended.stdout
+    found = list(tmp_path.glob("*.json"))
+    assert found
+    judge(Case.from_json(found[0].read_text()))  # Here nothing is wrong with it.

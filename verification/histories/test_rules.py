@@ -1,0 +1,38 @@
+"""What the oracle tells of a file that has come in part is what is read."""
+
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from lfp_pipeline.ingest.ingest import ingest
+from testing.oracle import LOG, engine_at, land
+from verification.histories.rules import Rules, Version
+from verification.histories.truth import Looker, Truth
+
+ROWS = (
+    ("ß", "Zoë", "two\nlines"),
+    ('q"u', "Ann", 'a "b", c'),
+    ("a,b", "Bob"),
+    ("two\nlines", "", 'a "b", c'),
+)
+
+
+@pytest.mark.parametrize("has_two_names", [False, True])
+def test_each_begin_of_a_file_gives_what_the_oracle_tells(tmp_path: Path, has_two_names: bool):
+    rules = Rules(max_reject_share=1, name_alias="label")
+    engine, truth = engine_at(tmp_path, **rules.settings), Truth(rules=rules)
+    whole = Version("a", 0, ROWS, has_two_names=has_two_names)
+    begins = [
+        Version(f"{size}.csv", size, ROWS, has_two_names=has_two_names, size=size)
+        for size in range(1, len(whole.content))
+    ]
+    files = [file for file in begins if file.is_plain]
+    assert len(files) > (30 if has_two_names else 60)
+    for file in files:
+        truth.land(file)
+    truth.take_in(file.delivery_id for file in files)
+    ingest([land(engine, file) for file in files], engine.settings, engine.warehouse, LOG)
+    found = Looker().tables(engine)
+    for name, rows in truth.tables.items():
+        assert Counter(found[name]) == Counter(rows)

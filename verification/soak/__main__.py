@@ -1,0 +1,59 @@
+"""Lets `dagster dev` work under load for a time, and tells whether it held.
+
+Files of many kinds are dropped, shops change, readers read, run workers are killed; at the end
+nothing may be lost, and the memory of the servers must have stayed where it was.
+"""
+
+import argparse
+import pickle
+import secrets
+import signal
+import sys
+import time
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from verification.soak.campaign import FEEDS, Soak, soak, versions
+from verification.soak.report import memory_trends, report
+from verification.soak.truth import problems
+
+_KEPT = "soak.pickle"
+
+
+def main() -> int:
+    """Soak; the exit code tells whether nothing was lost, nobody refused, and memory flat."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--minutes", type=float, default=60)
+    parser.add_argument("--seed", type=int, help="another one each time, if it is not given")
+    parser.add_argument("--folder", type=Path, help="a new folder, kept (else a temporary one)")
+    parser.add_argument("--judge", type=Path, help="only judge a folder that was kept, once more")
+    given = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("Ended by SIGTERM."))
+    if given.judge:
+        return _judge(pickle.loads((given.judge / _KEPT).read_bytes()))  # noqa: S301 (our own)
+    seed = secrets.randbelow(10**6) if given.seed is None else given.seed
+    print(f"Seed {seed}", flush=True)
+    with TemporaryDirectory() as temporary:
+        folder = (given.folder or Path(temporary) / "soak").resolve()
+        folder.mkdir(parents=True)
+        done = soak(folder, 60 * given.minutes, seed, _tell)
+        (folder / _KEPT).write_bytes(pickle.dumps(done))
+        return _judge(done)
+
+
+def _judge(done: Soak) -> int:
+    lost = problems(done.data, versions(done), FEEDS)
+    lost += [f"A reader was {look.problem}" for look in done.looks if look.problem]
+    text = report(done, lost)
+    (done.folder / "report.md").write_text(text)
+    print(text)
+    is_flat = all(trend.is_flat for trend in memory_trends(done.samples).values())
+    return 0 if is_flat and not lost else 1
+
+
+def _tell(text: str) -> None:
+    print(f"{time.strftime('%H:%M:%S')} {text}", flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

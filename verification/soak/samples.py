@@ -1,0 +1,106 @@
+"""What is seen every few seconds: memory, files, threads, disk, runs."""
+
+import json
+import os
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import dagster as dg
+
+from verification.soak.servers import Usage, usages
+
+_BLOCK_BYTES = 512
+
+_FOLDERS = {
+    "inbox": ("data/inbox",),
+    "raw zone": ("data/raw",),
+    "database": ("data/products.duckdb",),
+    "its log": ("data/products.duckdb.wal",),
+    "published copy": ("data/published",),
+    "work": ("data/work",),
+    "feed memory": ("data/feeds",),
+    "all of data/": ("data",),
+    "runs.db": ("home/history/runs.db", "home/history/runs.db-wal"),
+    "event logs": ("home/history/runs",),
+    "of them the index": ("home/history/runs/index.db", "home/history/runs/index.db-wal"),
+    "compute logs": ("home/storage",),
+    "ticks": ("home/schedules",),
+    "all of DAGSTER_HOME": ("home",),
+    "console": ("dagster.log",),
+}
+
+
+@dataclass(frozen=True)
+class Sample:
+    """How things were at a moment.
+
+    Attributes:
+        at: the moment, in seconds since the epoch.
+        usages: of the servers, by name.
+        disk: bytes on disk, by what they are for.
+        runs: how many there are, by status.
+        pending: versions of files that are not in yet.
+        dropped: versions of files so far.
+    """
+
+    at: float
+    usages: Mapping[str, Usage]
+    disk: Mapping[str, int]
+    runs: Mapping[str, int]
+    pending: int
+    dropped: int
+
+
+def take_sample(
+    root: int, folder: Path, instance: dg.DagsterInstance, pending: int, dropped: int
+) -> Sample:
+    """Look at everything.
+
+    Args:
+        root: the process id of `dagster dev`.
+        folder: its instance and data.
+        instance: the same, opened.
+        pending: versions of files that are not in yet.
+        dropped: versions of files so far.
+    """
+    disk = {
+        name: sum(disk_bytes(folder / path) for path in paths) for name, paths in _FOLDERS.items()
+    }
+    return Sample(time.time(), usages(root), disk, run_counts(instance), pending, dropped)
+
+
+def run_counts(instance: dg.DagsterInstance) -> dict[str, int]:
+    """How many runs there are, by status, as far as there are any."""
+    counts = {
+        status.value: instance.get_runs_count(dg.RunsFilter(statuses=[status]))
+        for status in dg.DagsterRunStatus
+    }
+    return {status: runs for status, runs in counts.items() if runs}
+
+
+def disk_bytes(path: Path) -> int:
+    """What a file, or a folder with all that is in it, takes on disk; 0: it is not there."""
+    try:
+        total = path.lstat().st_blocks * _BLOCK_BYTES
+        if path.is_dir():
+            total += sum(disk_bytes(Path(entry.path)) for entry in os.scandir(path))
+    except FileNotFoundError:  # It has gone meanwhile.
+        return 0
+    return total
+
+
+def write_sample(sample: Sample, path: Path) -> None:
+    """Add a sample to a file of them."""
+    with path.open("a") as file:
+        file.write(json.dumps(asdict(sample)) + "\n")
+
+
+def read_samples(path: Path) -> Sequence[Sample]:
+    """The samples in a file."""
+    told = [json.loads(line) for line in path.read_text().splitlines()]
+    return [
+        Sample(**one | {"usages": {name: Usage(**usage) for name, usage in one["usages"].items()}})
+        for one in told
+    ]

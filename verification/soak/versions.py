@@ -1,0 +1,153 @@
+"""What is dropped: versions of product files, some of them old, the same again, or broken.
+
+A version is kept as what it is made from, so that thousands of them need no memory.
+"""
+
+import io
+import random
+import time
+import zipfile
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from lfp_pipeline.cli.sample import WORDS
+from testing.oracle import File, Row
+from testing.project import drop
+
+PARTITIONS = 120
+SKUS = 50_000
+NAMES = 3_000
+FEWEST_ROWS, MOST_ROWS = 10, 20_000
+
+_FEWEST_WITH_REJECTS = 200
+_REJECTS_AMONG = {"some rejects": 0.03, "half rejects": 0.5}
+_WHOLE = ("plain", "zipped", "some rejects")
+_BROKEN = ("half rejects", "no skus", "cut off")
+_SHARE_NEW, _SHARE_AGAIN, _SHARE_OLD, _SHARE_BROKEN = 0.2, 0.1, 0.15, 0.06
+_OLDEST_SECONDS = 86_400
+
+
+def zipped(text: bytes) -> bytes:
+    """A zip archive of a text; the same one each time."""
+    archive = io.BytesIO()
+    with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as into:
+        into.writestr(zipfile.ZipInfo("products.csv"), text, zipfile.ZIP_DEFLATED)
+    return archive.getvalue()
+
+
+def cut_off(text: bytes) -> bytes:
+    """The first half of a zip archive of a text."""
+    archive = zipped(text)
+    return archive[: len(archive) // 2]
+
+
+def without_skus(text: bytes) -> bytes:
+    """A text whose header names no sku."""
+    return text.replace(b"sku", b"no", 1)
+
+
+_PACKED: dict[str, Callable[[bytes], bytes]] = {
+    "zipped": zipped,
+    "no skus": without_skus,
+    "cut off": cut_off,
+}
+
+
+@dataclass(frozen=True)
+class Version:
+    """One version of a file.
+
+    Attributes:
+        key: of its partition; its name in the inbox, too.
+        microseconds: its time.
+        seed: of its rows.
+        size: how many rows it has.
+        form: plain, packed, or broken in some way.
+    """
+
+    key: str
+    microseconds: int
+    seed: int
+    size: int
+    form: str
+
+    @property
+    def is_broken(self) -> bool:
+        """Whether it must be refused."""
+        return self.form in _BROKEN
+
+    def file(self) -> File:
+        """The version itself."""
+        chance = random.Random(self.seed)
+        share = _REJECTS_AMONG.get(self.form, 0.0)
+        rows = tuple(_row(chance, share) for _ in range(self.size))
+        return File(self.key, self.microseconds, rows, _PACKED.get(self.form, bytes))
+
+
+def _row(chance: random.Random, share_of_rejects: float) -> Row:
+    name = f"Name {int(NAMES * chance.random() ** 2)}"
+    words = " ".join(chance.choices(WORDS, k=chance.randrange(20)))
+    description = f'{words}, "{words[:10]}"\n' if chance.random() < 0.05 else words
+    if share_of_rejects and chance.random() < share_of_rejects:
+        return chance.choice([("", name, words), ("s0", "", words), ("s0", name, words, "more")])
+    return f"s{chance.randrange(SKUS):06}", name, description
+
+
+@dataclass
+class Dropping:
+    """Drops one version after the other.
+
+    A version that is replaced in the inbox before anybody has looked at it never was a delivery.
+    So a file is replaced only once its last version has come to an end, and the ledger must tell of
+    every version.
+
+    Attributes:
+        chance: of everything here.
+        data: the data folder.
+        dropped: the versions so far and when that was, in seconds since the epoch, by delivery id.
+    """
+
+    chance: random.Random
+    data: Path
+    dropped: dict[str, tuple[Version, float]] = field(default_factory=dict)
+    _last: dict[str, str] = field(default_factory=dict)
+
+    def drop(self) -> Version:
+        """Drop a version into the inbox."""
+        version = self._next()
+        file = version.file()
+        drop(self.data / "inbox", version.key, file.content, version.microseconds)
+        self.dropped[file.delivery_id] = version, time.time()
+        self._last[version.key] = file.delivery_id
+        return version
+
+    def pending(self) -> list[str]:
+        """The versions that have come to no end yet; of each partition only the last one may."""
+        return [id_ for id_ in self._last.values() if not outcome_path(self.data, id_).exists()]
+
+    def _next(self) -> Version:
+        chance = self.chance
+        now = time.time_ns() // 1000
+        pending = set(self.pending())
+        ended = sorted(key for key, id_ in self._last.items() if id_ not in pending)
+        is_new = len(self._last) < PARTITIONS and chance.random() < _SHARE_NEW
+        if is_new or not ended:
+            key = f"products-{len(self._last):03}.csv"
+        else:
+            key = chance.choice(ended)
+            last, _ = self.dropped[self._last[key]]
+            if chance.random() < _SHARE_AGAIN:
+                return replace(last, microseconds=now)
+            if chance.random() < _SHARE_OLD:
+                now -= chance.randrange(1, _OLDEST_SECONDS * 1_000_000)
+        size = round(FEWEST_ROWS * (MOST_ROWS / FEWEST_ROWS) ** chance.random())
+        is_broken = size >= _FEWEST_WITH_REJECTS and chance.random() < _SHARE_BROKEN
+        forms = _BROKEN if is_broken else _WHOLE if size >= _FEWEST_WITH_REJECTS else _WHOLE[:2]
+        return Version(key, now, chance.getrandbits(32), size, chance.choice(forms))
+
+
+def outcome_path(data: Path, delivery_id: str) -> Path:
+    """Where it is noted what became of a delivery."""
+    key, _, name = delivery_id.partition("#")
+    return data / "raw" / key / f"{name.replace('#', '-')}.outcome"
