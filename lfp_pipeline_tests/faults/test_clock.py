@@ -23,14 +23,15 @@ INGEST_AT_ANOTHER_TIME = """
 import sys, time
 from datetime import timedelta
 from pathlib import Path
-from lfp_pipeline.landing import raw_zone, sources
+from lfp_pipeline.common import clock
+from lfp_pipeline.raw_zone import raw_zone
 from lfp_pipeline.warehouse import merge, schema
 from lfp_pipeline_tests.faults.test_clock import take_in
 from testing.oracle import engine_at
 
 right_time, shift = time.time, float(sys.argv[2])
 time.time = lambda: right_time() + shift
-right_now = sources.utc_now
+right_now = clock.utc_now
 for module in (raw_zone, merge, schema):
     module.utc_now = lambda: right_now() + timedelta(seconds=shift)
 take_in(engine_at(Path(sys.argv[1])), sys.argv[3])

@@ -341,7 +341,7 @@ def test_without_a_raw_zone_there_is_nothing_and_nothing_is_made(tmp_path: Path)
 KILLED = """
 import sys
 from pathlib import Path
-from lfp_pipeline.landing import raw_index
+from lfp_pipeline.raw_zone import raw_index
 from lfp_pipeline.raw_zone.raw_zone import RawZone
 
 scan = raw_index._scan
