@@ -75,7 +75,7 @@ def one_more(folder: Path) -> Path:
 def _make(engine: Engine, files: int, deliveries: int, versions_of_one: int) -> None:
     settings = engine.settings
     settings.inbox_dir.mkdir(parents=True)
-    with engine.warehouse.opened("preparing", _LOG) as connection:
+    with engine.warehouse.session("preparing", _LOG) as connection:
         id_ = database_id(connection)
         ledger = settings.data_dir / "ledger.csv"
         with ledger.open("w", newline="") as file:

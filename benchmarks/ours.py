@@ -24,9 +24,9 @@ from benchmarks.measure import Meter, Step, stored_bytes, warm
 from benchmarks.samples import Sample
 from lfp_pipeline.defs.sensors.inbox_sensor import build_file_drop_sensor
 from lfp_pipeline.engine import Engine
-from lfp_pipeline.ingest.result import Ingested
+from lfp_pipeline.ingest.result import IngestResult
 from lfp_pipeline.model.delivery import Delivery
-from lfp_pipeline.model.ledger_entry import Account, Status
+from lfp_pipeline.model.ledger_entry import LedgerEntry, Status
 from lfp_pipeline.settings import Settings
 
 _LOG = logging.getLogger("benchmarks")
@@ -59,7 +59,7 @@ class Done:
         seconds_reading: until the merge began. A direct load writes the rows meanwhile.
     """
 
-    account: Account
+    account: LedgerEntry
     seconds_reading: float
 
     def phases(self, seconds: float) -> dict[str, float]:
@@ -122,10 +122,10 @@ class Project:
         """Take in all that is pending in the inbox."""
         pending = self.engine.pending_inbox(_LOG).ready
         outcomes = self.engine.ingest_all(pending, [], _LOG)
-        return [_done(one) for one in outcomes if isinstance(one, Ingested)]
+        return [_done(one) for one in outcomes if isinstance(one, IngestResult)]
 
 
-def _done(ingested: Ingested) -> Done:
+def _done(ingested: IngestResult) -> Done:
     if ingested.account.status is not Status.MERGED:
         msg = f"not merged: {ingested.account.error}"
         raise RuntimeError(msg)
@@ -307,9 +307,9 @@ def one_version_more(data: Path, meter: Meter, folder: Path) -> None:
     engine.backlog([FEED], _LOG)
     with meter.timed("land, ingest, look") as step:
         engine.raw_zone.land(source, FEED, _LOG, polled=True)
-        for delivery in engine.backlog([FEED], _LOG).unfinished:
+        for delivery in engine.backlog([FEED], _LOG).pending:
             project.ingest(delivery)
-        left = engine.is_unended(FEED)
+        left = engine.has_pending(FEED)
     step.wrong = "it is not in" if left else ""
 
 

@@ -14,29 +14,29 @@ from uuid import uuid4
 import duckdb
 
 from lfp_pipeline.common.clock import utc_from_ns, utc_now
-from lfp_pipeline.common.process_marks import abandoned, held, living
-from lfp_pipeline.common.text import some_of
+from lfp_pipeline.common.process_marks import claim_stale_marks, hold_mark, live_marks
+from lfp_pipeline.common.text import preview
 from lfp_pipeline.errors import LandingError, LfpError, StillWrittenError
 from lfp_pipeline.ingest.delivery_warnings import delivery_warnings, older_version
-from lfp_pipeline.ingest.ingest import ingest, try_to_note
-from lfp_pipeline.ingest.result import Ingested, NotLanded
+from lfp_pipeline.ingest.ingest import ingest, try_to_write_status_note
+from lfp_pipeline.ingest.result import IngestResult, LandingFailure
 from lfp_pipeline.model.delivery import Delivery
-from lfp_pipeline.model.ledger_entry import STATUSES, Account, Status
+from lfp_pipeline.model.ledger_entry import STATUSES, LedgerEntry, Status
 from lfp_pipeline.model.partition_key import partition_key
 from lfp_pipeline.raw_zone.desired_state import is_pruned
 from lfp_pipeline.raw_zone.raw_index import Landed
 from lfp_pipeline.raw_zone.raw_zone import RawZone
-from lfp_pipeline.raw_zone.status_notes import read_outcome
+from lfp_pipeline.raw_zone.status_notes import read_status
 from lfp_pipeline.reading.compression import MAGIC_BYTES
 from lfp_pipeline.reading.unpacking import is_packed, is_packed_head
 from lfp_pipeline.settings import Settings
 from lfp_pipeline.sources.base import DownloadLimits, Source
-from lfp_pipeline.sources.feed_state import FeedMemory
+from lfp_pipeline.sources.feed_state import FeedStateStore
 from lfp_pipeline.sources.feeds import Feed
 from lfp_pipeline.sources.inbox import InboxFile, Listing, list_inbox
 from lfp_pipeline.sources.inbox_source import InboxSource, set_apart
 from lfp_pipeline.sources.locations import source_at
-from lfp_pipeline.sources.network_policy import Fence
+from lfp_pipeline.sources.network_policy import NetworkPolicy
 from lfp_pipeline.sources.sources_file import NamedSource, read_sources
 from lfp_pipeline.warehouse.duckdb_file import Warehouse
 from lfp_pipeline.warehouse.invariants import product_count
@@ -53,20 +53,20 @@ class Backlog:
     """How things stand with some partitions.
 
     Attributes:
-        unfinished: deliveries that are still to be merged.
-        finished: of the partitions without any, the newest delivery, as it is.
-        not_landed: partitions of which nothing was ever delivered, or none can be told.
+        pending: deliveries that are still to be merged.
+        done: of the partitions without any, the newest delivery, as it is.
+        missing: partitions of which nothing was ever delivered, or none can be told.
     """
 
-    unfinished: Sequence[Delivery]
-    finished: Sequence[Ingested]
-    not_landed: Sequence[NotLanded]
+    pending: Sequence[Delivery]
+    done: Sequence[IngestResult]
+    missing: Sequence[LandingFailure]
 
 
 _REVERSING = "reversing-"
 """How the name of a mark begins that says of which partition a delivery is reversed."""
 
-Batch = Sequence[InboxFile | Delivery]
+ReadBatch = Sequence[InboxFile | Delivery]
 """What is read and merged together."""
 
 
@@ -126,11 +126,11 @@ class Engine:
     def _source_of(self, named: NamedSource) -> Source:
         location = named.location
         if named.kind == "sense":
-            location = location.below("read")
+            location = location.joined("read")
         source = source_at(location, self._download_limits, named.sha256, named.text_format)
         if named.interval is None:
             return source
-        memory = FeedMemory(self.settings.feeds_dir, named.name)
+        memory = FeedStateStore(self.settings.feeds_dir, named.name)
         return Feed(named, source, memory, self._download_limits)
 
     @property
@@ -139,7 +139,7 @@ class Engine:
             self.settings.download_attempts,
             self.settings.download_timeout_seconds,
             self.settings.max_download_bytes,
-            Fence(self.settings.allowed_hosts),
+            NetworkPolicy(self.settings.allowed_hosts),
         )
 
     def inbox_sources(self, keys: Sequence[str], log: logging.Logger) -> dict[str, Source]:
@@ -148,9 +148,9 @@ class Engine:
         Raises:
             LandingError: the inbox cannot be read, or one of the files is still being written.
         """
-        listing = self._listing_at_rest(log)
+        listing = self._list_stable_files(log)
         self._tell_left_out(listing, log)
-        if busy := {partition_key(name) for name in listing.unstable} & set(keys):
+        if busy := {partition_key(name) for name in listing.still_writing} & set(keys):
             msg = f"{', '.join(sorted(busy))}: still being written. Try again when it is at rest."
             raise StillWrittenError(msg)
         files = {file.partition_key: file for file in listing.ready}
@@ -167,7 +167,7 @@ class Engine:
         """
         started = utc_now()
         if isinstance(source, Feed):
-            with source.being_read():
+            with source.acknowledging_updates():
                 delivery = self.raw_zone.land(source, key, log, polled=True)
         else:
             delivery = self.raw_zone.land(source, key, log)
@@ -188,27 +188,29 @@ class Engine:
         Raises:
             LandingError: the inbox cannot be read.
         """
-        listing = self._listing_at_rest(log)
+        listing = self._list_stable_files(log)
         pending = self.set_apart(listing, self._pending(listing.ready, log))
-        if written := pending.unstable[len(listing.unstable) :]:
-            log.warning("Left alone, open for writing in other programs: %s", some_of(written))
+        if written := pending.still_writing[len(listing.still_writing) :]:
+            log.warning("Left alone, open for writing in other programs: %s", preview(written))
         self._tell_left_out(pending, log)
         return pending
 
     def _pending(self, files: Sequence[InboxFile], log: logging.Logger) -> Sequence[InboxFile]:
         if not self.warehouse.path.exists():
             return files
-        with self.warehouse.opened("reading the ledger", log) as connection:
+        with self.warehouse.session("reading the ledger", log) as connection:
             status_of, id_ = statuses(connection), database_id(connection)
 
             def ended(landed: Landed, file: InboxFile) -> Landed | None:
                 return landed if _is_ended(landed, file, status_of) else None
 
             found = self.raw_zone.index.judged(files, ended)
-            self._note_again(filter(None, found), status_of, id_, log)
+            self._restore_status_notes(filter(None, found), status_of, id_, log)
         return [file for file, landed in zip(files, found, strict=True) if landed is None]
 
-    def unended(self, log: logging.Logger, offered: Sequence[InboxFile] = ()) -> list[Delivery]:
+    def pending_deliveries(
+        self, log: logging.Logger, offered: Sequence[InboxFile] = ()
+    ) -> list[Delivery]:
         """All deliveries in the raw zone that came to no end in this database, oldest first.
 
         Args:
@@ -224,31 +226,31 @@ class Engine:
             ctime_ns = ctimes.get((one.partition_key, one.version_time, one.size_bytes))
             return ctime_ns is not None and one.source_ctime_ns in {None, ctime_ns}
 
-        unended = self.raw_zone.unended(self.warehouse.told_id(), log)
-        return [one for one in unended if not is_offered(one)]
+        pending_deliveries = self.raw_zone.pending_deliveries(self.warehouse.cached_id(), log)
+        return [one for one in pending_deliveries if not is_offered(one)]
 
-    def unended_wishes(self, log: logging.Logger) -> list[Delivery]:
+    def pending_operator_requests(self, log: logging.Logger) -> list[Delivery]:
         """Of these, the purges, and what is to be taken out: no file is to be in without them."""
-        return self.raw_zone.unended_wishes(self.warehouse.told_id(), log)
+        return self.raw_zone.pending_operator_requests(self.warehouse.cached_id(), log)
 
-    def is_unended(self, key: str) -> bool:
+    def has_pending(self, key: str) -> bool:
         """Whether a delivery of a partition came to no end in this database."""
-        return self.raw_zone.is_unended(key, self.warehouse.told_id())
+        return self.raw_zone.has_pending(key, self.warehouse.cached_id())
 
     @contextmanager
     def being_reversed(self, delivery: Delivery) -> Iterator[None]:
         """Hold the mark that a process is reverting or reinstating a delivery, for the block."""
         marks = self.settings.work_dir
-        for _ in abandoned(marks, f"{_REVERSING}*"):
+        for _ in claim_stale_marks(marks, f"{_REVERSING}*"):
             pass  # The mark goes. What its process has begun, the next run carries out.
-        with held(marks / f"{_REVERSING}{uuid4().hex}") as mark:
+        with hold_mark(marks / f"{_REVERSING}{uuid4().hex}") as mark:
             mark.write_text(delivery.partition_key)
             yield
 
     def partitions_being_reversed(self) -> set[str]:
         """The partitions of which a living process is reverting or reinstating a delivery."""
         keys = set()
-        for mark in living(self.settings.work_dir, f"{_REVERSING}*"):
+        for mark in live_marks(self.settings.work_dir, f"{_REVERSING}*"):
             with suppress(FileNotFoundError):  # It is over.
                 keys.add(mark.read_text())
         return keys
@@ -259,15 +261,15 @@ class Engine:
         A refused delivery is finished; but the newest is tried again when somebody asks for it.
         Of a pruned delivery nothing can be taken in; it can be taken out.
         """
-        id_ = self.warehouse.told_id()
+        id_ = self.warehouse.cached_id()
         landed = {key: self.raw_zone.index.deliveries(key) for key in keys}
         newest = {key: found[-1] for key, found in landed.items() if found}
         status_of, known, products = self._ledger(
             list(landed), [one.delivery_id for one in newest.values()], log
         )
-        unfinished: list[Delivery] = []
-        finished: list[Ingested] = []
-        not_landed: list[NotLanded] = []
+        pending: list[Delivery] = []
+        done: list[IngestResult] = []
+        missing: list[LandingFailure] = []
         for key, deliveries in landed.items():
             try:
                 left = [
@@ -277,24 +279,24 @@ class Engine:
                 ]
                 last = self.raw_zone.newest(key)
             except LandingError as error:
-                not_landed.append(NotLanded(key, str(error)))
+                missing.append(LandingFailure(key, str(error)))
                 continue
-            unfinished += left
+            pending += left
             if last is None:
                 message = "There is no delivery. Materialize raw_products, too."
-                not_landed.append(NotLanded(key, message))
+                missing.append(LandingFailure(key, message))
             elif not left:
                 if account := known.get(last.delivery_id):
                     warnings = delivery_warnings(
                         last, account, self.raw_zone, self.settings.inbox_dir
                     )
-                    finished.append(Ingested(last, account, products=products, warnings=warnings))
+                    done.append(IngestResult(last, account, products=products, warnings=warnings))
                 else:
                     message = f"{last.delivery_id} is pruned. Land its file again."
-                    not_landed.append(NotLanded(key, message))
-        return Backlog(unfinished, finished, not_landed)
+                    missing.append(LandingFailure(key, message))
+        return Backlog(pending, done, missing)
 
-    def outcomes(self, files: Sequence[InboxFile]) -> list[Status | None]:
+    def last_statuses(self, files: Sequence[InboxFile]) -> list[Status | None]:
         """What became of each of these versions of files, without opening the database.
 
         A file that was dropped anew, moved or touched since is offered again: it may have other
@@ -305,7 +307,7 @@ class Engine:
 
     def ended(self, files: Sequence[InboxFile]) -> list[Landed | None]:
         """The delivery that each of these versions of files is, if that came to its end."""
-        return self.raw_zone.ended(files, self.warehouse.told_id())
+        return self.raw_zone.ended(files, self.warehouse.cached_id())
 
     def list_inbox(self) -> Listing:
         """What is in the inbox now.
@@ -324,14 +326,14 @@ class Engine:
         """The listing, with those of its due files as ready that can be opened and are at rest."""
         return set_apart(self.settings.inbox_dir, listing, due)
 
-    def _listing_at_rest(self, log: logging.Logger) -> Listing:
+    def _list_stable_files(self, log: logging.Logger) -> Listing:
         """The inbox; what was dropped a moment ago is given the time to be whole."""
         listing = self.list_inbox()
-        if listing.unstable:
+        if listing.still_writing:
             time.sleep(self.settings.inbox_quiet_seconds)
             listing = self.list_inbox()
-        if listing.unstable:
-            log.warning("Left alone, still being written: %s", list(listing.unstable[:10]))
+        if listing.still_writing:
+            log.warning("Left alone, still being written: %s", list(listing.still_writing[:10]))
         return listing
 
     def _tell_left_out(self, listing: Listing, log: logging.Logger) -> None:
@@ -341,15 +343,15 @@ class Engine:
 
     def _ledger(
         self, keys: Sequence[str], ids: Sequence[str], log: logging.Logger
-    ) -> tuple[Mapping[str, Status], Mapping[str, Account], int]:
+    ) -> tuple[Mapping[str, Status], Mapping[str, LedgerEntry], int]:
         """The statuses of some partitions, the accounts of some deliveries, how many products."""
         if not self.warehouse.path.exists():
             return {}, {}, 0
-        with self.warehouse.opened("reading the ledger", log) as connection:
+        with self.warehouse.session("reading the ledger", log) as connection:
             status_of = statuses(connection, keys)
             return status_of, accounts(connection, ids), product_count(connection)
 
-    def _note_again(
+    def _restore_status_notes(
         self,
         ended: Iterable[Landed],
         status_of: Mapping[str, Status],
@@ -362,12 +364,12 @@ class Engine:
         """
         for one in ended:
             raw = Path(one.raw) if one.pruned and not one.has_ended(id_) else None
-            if raw and is_pruned(raw) and read_outcome(raw, id_) is None:
-                try_to_note(raw, status_of[one.delivery_id], id_, log)
+            if raw and is_pruned(raw) and read_status(raw, id_) is None:
+                try_to_write_status_note(raw, status_of[one.delivery_id], id_, log)
 
     # Reading and merging
 
-    def ingest(self, delivery: Delivery, log: logging.Logger) -> Ingested:
+    def ingest(self, delivery: Delivery, log: logging.Logger) -> IngestResult:
         """Read and merge a delivery."""
         (ingested,) = ingest([delivery], self.settings, self.warehouse, log)
         return ingested
@@ -377,7 +379,7 @@ class Engine:
         files: Sequence[InboxFile],
         deliveries: Sequence[Delivery],
         log: logging.Logger,
-    ) -> Iterator[Ingested | NotLanded]:
+    ) -> Iterator[IngestResult | LandingFailure]:
         """Land files and ingest them and other deliveries, several at once; as each ends.
 
         None harms another.
@@ -386,12 +388,12 @@ class Engine:
         share = min(self.settings.parallel_files, max(len(batches), 1))
         busy = threading.Event()
 
-        def land_and_ingest(batch: Batch) -> list[Ingested | NotLanded]:
+        def land_and_ingest(batch: ReadBatch) -> list[IngestResult | LandingFailure]:
             landed, done = self._landed(batch, log)
             if busy.is_set():  # One has waited for the database; the others need not.
                 return [*done, *map(_not_tried, landed)]
             if landed:
-                ingested = ingest(landed, self.settings, self.warehouse, log, share=share)
+                ingested = ingest(landed, self.settings, self.warehouse, log, workers=share)
                 if any(one.busy for one in ingested):
                     busy.set()
                 done += ingested
@@ -407,11 +409,11 @@ class Engine:
 
     def _batches(
         self, files: Sequence[InboxFile], deliveries: Sequence[Delivery]
-    ) -> Sequence[Batch]:
+    ) -> Sequence[ReadBatch]:
         """Cut what is to be taken in into batches, in order: of one if large, of many if small."""
         batches: list[list[InboxFile | Delivery]] = []
         room = files_left = 0
-        due: Batch = [*deliveries, *files]
+        due: ReadBatch = [*deliveries, *files]
         for one in due:
             size = self._text_bytes(one)
             if size > room or not files_left:
@@ -434,11 +436,11 @@ class Engine:
         return one.size_bytes
 
     def _landed(
-        self, batch: Batch, log: logging.Logger
-    ) -> tuple[list[Delivery], list[Ingested | NotLanded]]:
+        self, batch: ReadBatch, log: logging.Logger
+    ) -> tuple[list[Delivery], list[IngestResult | LandingFailure]]:
         """The deliveries of a batch, and what could not be landed."""
         landed: list[Delivery] = []
-        missing: list[Ingested | NotLanded] = []
+        missing: list[IngestResult | LandingFailure] = []
         for one in batch:
             if isinstance(one, Delivery):
                 landed.append(one)
@@ -446,7 +448,7 @@ class Engine:
             try:
                 landed.append(self.land(self._inbox_source(one), one.partition_key, log))
             except LandingError as error:
-                missing.append(NotLanded.because_of(error, one.partition_key))
+                missing.append(LandingFailure.because_of(error, one.partition_key))
         return landed, missing
 
     @property
@@ -469,12 +471,16 @@ class Engine:
                 be out of the copy, too.
         """
         published = self.published
-        wanted = (published.share or published.path.exists()) if at_once else published.is_due()
-        if not (wanted and published.is_outdated):
+        wanted = (
+            (published.time_share or published.path.exists())
+            if at_once
+            else published.is_within_budget()
+        )
+        if not (wanted and published.is_stale):
             return
         try:
             if not at_once:
-                published = replace(published, warehouse=self.warehouse.at_once)
+                published = replace(published, warehouse=self.warehouse.without_waiting)
             published.publish(log)
         except (LfpError, duckdb.Error, OSError) as error:
             log.warning("The tables were not published; the copy from before stays. %s", error)
@@ -483,7 +489,7 @@ class Engine:
 def _is_ended(landed: Landed, file: InboxFile, status_of: Mapping[str, Status]) -> bool:
     """Whether a version of a file is in or out, and the file has nothing to bring."""
     status = status_of.get(landed.delivery_id)
-    return status in {Status.MERGED, Status.REVERTED} and not landed.is_to_land_again(file)
+    return status in {Status.MERGED, Status.REVERTED} and not landed.should_land_again(file)
 
 
 def _is_unfinished(
@@ -501,6 +507,8 @@ def _is_unfinished(
     )
 
 
-def _not_tried(delivery: Delivery) -> Ingested:
+def _not_tried(delivery: Delivery) -> IngestResult:
     error = "Not tried: the database is busy."
-    return Ingested(delivery, Account(delivery.delivery_id, Status.FAILED, error=error), busy=True)
+    return IngestResult(
+        delivery, LedgerEntry(delivery.delivery_id, Status.FAILED, error=error), busy=True
+    )

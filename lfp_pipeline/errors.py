@@ -47,7 +47,7 @@ class UnreadableError(LandingError):
         self.reason = reason
 
 
-class NotAskedError(LandingError):
+class RequestNotSentError(LandingError):
     """A server did not get a question, or refuses it: it has not changed its mind by it."""
 
 
@@ -89,7 +89,7 @@ class TooManyRejectsError(DeliveryRefusedError):
         self.reason = reason
 
 
-class ReaderDiedError(LfpError):
+class ReaderCrashedError(LfpError):
     """Processes that read the delivery died, or took more than they may have."""
 
 
@@ -105,7 +105,7 @@ class OperationRefusedError(LfpError):
     """What an operator asks for cannot be done, or would lose something. Nothing was done."""
 
 
-class WarehouseBehindError(LfpError):
+class RebuildIncompleteError(LfpError):
     """The warehouse was made anew, and what has landed is not all in yet: readers must wait."""
 
 
@@ -113,7 +113,7 @@ class WarehouseInconsistentError(LfpError):
     """A law does not hold in the warehouse. The transaction was rolled back."""
 
 
-class WarehouseBrokenError(LfpError):
+class WarehouseCorruptError(LfpError):
     """The database file cannot be read as what it was: it is damaged, or something else."""
 
 

@@ -15,11 +15,11 @@ import pytest
 from lfp_pipeline.engine import Backlog, Engine
 from lfp_pipeline.errors import LandingError, StillWrittenError
 from lfp_pipeline.ingest import batch_merge
-from lfp_pipeline.ingest.result import Ingested, NotLanded
+from lfp_pipeline.ingest.result import IngestResult, LandingFailure
 from lfp_pipeline.model.delivery import Delivery
 from lfp_pipeline.model.ledger_entry import Status
-from lfp_pipeline.raw_zone.desired_state import prune, want_reverted
-from lfp_pipeline.raw_zone.status_notes import read_outcome
+from lfp_pipeline.raw_zone.desired_state import mark_reverted, prune
+from lfp_pipeline.raw_zone.status_notes import read_status
 from lfp_pipeline.reading.plain_text import PlainText
 from lfp_pipeline.reading.reader import Reading
 from lfp_pipeline.settings import Settings
@@ -58,7 +58,7 @@ def ingest_inbox(engine: Engine) -> dict[str, str]:
     """Partition and status, or why it did not land, of all that was pending."""
     found = {}
     for one in engine.ingest_all(engine.pending_inbox(LOG).ready, [], LOG):
-        if isinstance(one, Ingested):
+        if isinstance(one, IngestResult):
             found[one.delivery.partition_key] = one.account.status.value
         else:
             found[one.partition_key] = one.error
@@ -146,10 +146,10 @@ def test_one_bad_file_harms_no_other(engine: Engine) -> None:
     files = engine.pending_inbox(LOG).ready
     (engine.settings.inbox_dir / "gone.csv").unlink()
     outcomes = list(engine.ingest_all(files, [], LOG))
-    (lost,) = [one for one in outcomes if isinstance(one, NotLanded)]
+    (lost,) = [one for one in outcomes if isinstance(one, LandingFailure)]
     assert lost.partition_key == "gone.csv"
     assert "No such file" in lost.error
-    found = {one.delivery.partition_key: one for one in outcomes if isinstance(one, Ingested)}
+    found = {one.delivery.partition_key: one for one in outcomes if isinstance(one, IngestResult)}
     assert {key: one.account.status for key, one in found.items()} == {
         "good1.csv": "merged",
         "good2.csv": "merged",
@@ -180,7 +180,7 @@ def test_a_link_or_pipe_that_takes_the_place_of_a_listed_file_is_never_followed(
     (inbox / "pipe.csv").unlink()
     os.mkfifo(inbox / "pipe.csv")
     outcomes = list(engine.ingest_all(files, [], LOG))
-    lost = {one.partition_key: one.error for one in outcomes if isinstance(one, NotLanded)}
+    lost = {one.partition_key: one.error for one in outcomes if isinstance(one, LandingFailure)}
     assert len(lost) == 3
     assert all("is not the file that was listed any more" in error for error in lost.values())
     assert statuses(engine) == {"good.csv": "merged"}
@@ -200,7 +200,7 @@ def test_files_that_a_program_has_open_for_writing_are_left_for_the_next_time(
         source = engine.inbox_sources(["a.csv"], LOG)["a.csv"]
         with pytest.raises(StillWrittenError):
             engine.land(source, "a.csv", LOG)
-    (lost,) = [one for one in outcomes if isinstance(one, NotLanded)]
+    (lost,) = [one for one in outcomes if isinstance(one, LandingFailure)]
     assert (lost.partition_key, lost.still_written) == ("a.csv", True)
     assert "open for writing in other programs: a.csv" in caplog.text
     assert pending(engine) == ["a.csv"]
@@ -220,9 +220,9 @@ def test_a_delivery_whose_bytes_are_gone_fails_and_can_be_landed_again(engine: E
     assert failed.status is Status.FAILED
     assert "is gone" in (failed.error or "")
     assert statuses(engine) == {"a.csv": "failed"}
-    assert engine.unended(LOG) == [delivery]
+    assert engine.pending_deliveries(LOG) == [delivery]
     again = land(engine, File("a.csv", 1, (("s1", "Ann", ""),)))
-    assert engine.backlog(["a.csv"], LOG).unfinished == [again]
+    assert engine.backlog(["a.csv"], LOG).pending == [again]
     assert engine.ingest(again, LOG).account.status is Status.MERGED
     assert statuses(engine) == {"a.csv": "merged"}
 
@@ -251,7 +251,7 @@ def test_what_was_refused_goes_in_once_the_settings_allow_it(
     assert [row[0] for row in found["products"]] == ["s1"]
     assert len(found["rejected_rows"]) == 2
     assert [row[5:] for row in found["ledger"]] == [("merged", 3, 1, 0, 0, 0, 0, 2)]
-    assert lenient.unended(LOG) == []
+    assert lenient.pending_deliveries(LOG) == []
 
 
 def test_what_is_merged_stays_merged_under_stricter_settings(
@@ -269,20 +269,20 @@ def test_of_what_was_refused_only_the_newest_is_unfinished(engine: Engine) -> No
     older, newer = (land(engine, File("a.csv", moment, (("s9",),))) for moment in (1, 2))
     for delivery in (older, newer):
         engine.ingest(delivery, LOG)
-    assert engine.backlog(["a.csv"], LOG).unfinished == [newer]
+    assert engine.backlog(["a.csv"], LOG).pending == [newer]
 
 
 def test_what_is_pruned_and_to_be_reverted_is_unfinished_until_it_is_out(engine: Engine) -> None:
     delivery = land(engine, File("a.csv", 1, (("s1", "Ann", ""),)))
     engine.ingest(delivery, LOG)
     prune(delivery.path, needed=False)
-    assert engine.backlog(["a.csv"], LOG).unfinished == []
-    want_reverted(delivery.path)
-    assert engine.is_unended("a.csv")
-    assert engine.backlog(["a.csv"], LOG).unfinished == [delivery]
+    assert engine.backlog(["a.csv"], LOG).pending == []
+    mark_reverted(delivery.path)
+    assert engine.has_pending("a.csv")
+    assert engine.backlog(["a.csv"], LOG).pending == [delivery]
     assert engine.ingest(delivery, LOG).account.status is Status.REVERTED
-    assert not engine.is_unended("a.csv")
-    assert engine.backlog(["a.csv"], LOG).unfinished == []
+    assert not engine.has_pending("a.csv")
+    assert engine.backlog(["a.csv"], LOG).pending == []
     assert tables(engine)["products"] == []
 
 
@@ -292,20 +292,20 @@ def test_the_outcome_stands_beside_the_raw_file(engine: Engine) -> None:
     ingest_inbox(engine)
     for key, outcome in (("a.csv", "merged"), ("b.csv", "refused")):
         (delivery,) = engine.raw_zone.deliveries(key)
-        assert read_outcome(delivery.path, engine.warehouse.told_id()) == outcome
-    assert engine.unended(LOG) == []
+        assert read_status(delivery.path, engine.warehouse.cached_id()) == outcome
+    assert engine.pending_deliveries(LOG) == []
 
 
 def test_what_was_merged_and_is_reverted_is_not_called_merged(engine: Engine) -> None:
     drop(engine, "a.csv", GOOD)
     (file,) = engine.pending_inbox(LOG).ready
     ingest_inbox(engine)
-    assert engine.outcomes([file]) == [Status.MERGED]
+    assert engine.last_statuses([file]) == [Status.MERGED]
     (delivery,) = engine.raw_zone.deliveries("a.csv")
-    want_reverted(delivery.path)
-    assert engine.outcomes([file]) == [None]
+    mark_reverted(delivery.path)
+    assert engine.last_statuses([file]) == [None]
     engine.ingest(delivery, LOG)
-    assert engine.outcomes([file]) == [Status.REVERTED]
+    assert engine.last_statuses([file]) == [Status.REVERTED]
 
 
 def test_an_outcome_that_cannot_be_written_does_not_undo_the_merge(
@@ -326,7 +326,7 @@ def test_a_database_in_other_hands_fails_the_delivery_in_one_waiting_time(tmp_pa
         account = engine.ingest(delivery, LOG).account
         assert account.status is Status.FAILED
         assert f"PID {process.pid}" in (account.error or "")
-    assert engine.backlog(["b.csv"], LOG).unfinished == [delivery]
+    assert engine.backlog(["b.csv"], LOG).pending == [delivery]
     assert engine.ingest(delivery, LOG).account.status is Status.MERGED
 
 
@@ -339,8 +339,8 @@ def test_others_of_the_run_do_not_wait_too_and_have_landed(tmp_path: Path) -> No
     offered = engine.pending_inbox(LOG).ready
     with running(HOLD, engine.warehouse.path):
         waited, spared = engine.ingest_all(offered, [], LOG)
-    assert isinstance(waited, Ingested)
-    assert isinstance(spared, Ingested)
+    assert isinstance(waited, IngestResult)
+    assert isinstance(spared, IngestResult)
     assert waited.busy
     assert spared.busy
     assert spared.account.error == "Not tried: the database is busy."
@@ -373,7 +373,7 @@ def test_small_files_are_merged_together_and_bad_ones_harm_no_other(engine: Engi
     drop(engine, "c.csv", WITH_REJECTS, moment=3)
     drop(engine, "d.csv", "name,sku,description\nCid,s2,\nDot,s4,\n", moment=4)
     found = list(engine.ingest_all(engine.pending_inbox(LOG).ready, [], LOG))
-    told = {one.delivery.partition_key: one for one in found if isinstance(one, Ingested)}
+    told = {one.delivery.partition_key: one for one in found if isinstance(one, IngestResult)}
     assert {one.batch for one in told.values()} == {4}
     assert {key: one.account.status for key, one in told.items()} == {
         "a.csv": "merged", "b.csv": "refused", "c.csv": "refused", "d.csv": "merged"
@@ -384,7 +384,7 @@ def test_small_files_are_merged_together_and_bad_ones_harm_no_other(engine: Engi
     assert [row[:1] for row in shown["rejected_rows"]] == [
         (told["c.csv"].delivery.delivery_id,)
     ] * 2
-    assert engine.unended(LOG) == []
+    assert engine.pending_deliveries(LOG) == []
 
 
 def test_if_they_fail_together_they_are_merged_one_by_one(
@@ -412,7 +412,7 @@ def test_batches_are_cut(tmp_path: Path, limits: dict[str, int]) -> None:
     for number in range(5):
         drop(engine, f"{number}.csv", GOOD, moment=number)
     done = engine.ingest_all(engine.pending_inbox(LOG).ready, [], LOG)
-    assert [one.batch for one in done if isinstance(one, Ingested)] == [2, 2, 2, 2, 1]
+    assert [one.batch for one in done if isinstance(one, IngestResult)] == [2, 2, 2, 2, 1]
 
 
 def test_packed_files_count_as_larger_than_they_are(tmp_path: Path) -> None:
@@ -422,7 +422,7 @@ def test_packed_files_count_as_larger_than_they_are(tmp_path: Path) -> None:
         path = drop(engine, f"{number}.csv.gz", "", moment=number)
         path.write_bytes(packed)
     done = engine.ingest_all(engine.pending_inbox(LOG).ready, [], LOG)
-    assert [one.batch for one in done if isinstance(one, Ingested)] == [1, 1, 1]
+    assert [one.batch for one in done if isinstance(one, IngestResult)] == [1, 1, 1]
 
 
 def test_a_packed_file_is_unpacked_once_also_where_it_is_refused(
@@ -437,7 +437,7 @@ def test_a_packed_file_is_unpacked_once_also_where_it_is_refused(
 
     monkeypatch.setattr(batch_merge, "plain_texts", noting)
     monkeypatch.setattr(direct_load, "LEAST_BYTES", 0)
-    monkeypatch.setattr(direct_load, "is_worth_it", lambda *_: True)
+    monkeypatch.setattr(direct_load, "should_load_directly", lambda *_: True)
     for name, content in {"a.gz": GOOD, "b.gz": NO_PRODUCTS, "c.gz": WITH_REJECTS}.items():
         path = drop(engine, name, "")
         path.write_bytes(gzip.compress(content.encode()))
@@ -471,7 +471,7 @@ def test_work_that_need_not_wait_for_the_database_does_not(
 def test_what_came_of_it_can_be_shown(engine: Engine) -> None:
     drop(engine, "a.csv", "name,sku,description,colour\nAnn,s1,\n,s2,x,red\nBob,s3,y,red\n")
     (one,) = engine.ingest_all(engine.pending_inbox(LOG).ready, [], LOG)
-    assert isinstance(one, Ingested)
+    assert isinstance(one, IngestResult)
     assert one.products == one.account.rows_inserted
     assert one.reading
     assert one.reading.ignored_columns == ["colour"]
@@ -498,9 +498,9 @@ def test_nothing_stays_open_or_lies_around_after_good_and_bad_files(engine: Engi
 
 def test_an_unknown_partition_never_landed(engine: Engine) -> None:
     backlog = engine.backlog(["a.csv"], LOG)
-    assert [one.partition_key for one in backlog.not_landed] == ["a.csv"]
-    assert not backlog.unfinished
-    assert not backlog.finished
+    assert [one.partition_key for one in backlog.missing] == ["a.csv"]
+    assert not backlog.pending
+    assert not backlog.done
     assert engine.backlog([], LOG) == Backlog([], [], [])
     assert not engine.warehouse.path.exists()
 
@@ -522,9 +522,9 @@ def test_a_record_that_cannot_be_read_harms_no_other_file(
     (broken,) = (engine.raw_zone.root / "a.csv").glob("*.json")
     broken.chmod(0o644)
     broken.write_text("")
-    assert [one.partition_key for one in engine.unended(LOG)] == ["b.csv"]
+    assert [one.partition_key for one in engine.pending_deliveries(LOG)] == ["b.csv"]
     assert str(broken) in caplog.text
     backlog = engine.backlog(["a.csv", "b.csv"], LOG)
-    assert [one.partition_key for one in backlog.not_landed] == ["a.csv"]
-    assert [one.partition_key for one in backlog.unfinished] == ["b.csv"]
+    assert [one.partition_key for one in backlog.missing] == ["a.csv"]
+    assert [one.partition_key for one in backlog.pending] == ["b.csv"]
     assert ingest_inbox(engine) == {"a.csv": "merged", "b.csv": "merged"}

@@ -9,9 +9,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from ssl import SSLContext
 from threading import Thread
 
-from lfp_pipeline.sources.network_policy import Fence
+from lfp_pipeline.sources.network_policy import NetworkPolicy
 
-LOOPBACK = Fence(("127.0.0.1",))
+LOOPBACK = NetworkPolicy(("127.0.0.1",))
 """What a download from here needs."""
 
 Answer = Callable[["Exchange"], None]

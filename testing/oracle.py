@@ -218,7 +218,7 @@ def read_with(monkeypatch: pytest.MonkeyPatch, skipped: SkippedLines, *notes: st
 
 def catch_up(engine: Engine) -> None:
     """What ingest_inbox does with what has landed before."""
-    list(engine.ingest_all([], engine.unended(LOG), LOG))
+    list(engine.ingest_all([], engine.pending_deliveries(LOG), LOG))
 
 
 def tables(engine: Engine) -> dict[str, list[tuple[Any, ...]]]:

@@ -8,10 +8,10 @@ from collections.abc import Sequence
 
 import duckdb
 
-from lfp_pipeline.common.text import counted, visible
+from lfp_pipeline.common.text import pluralize, visible
 from lfp_pipeline.engine import Engine
 from lfp_pipeline.errors import LfpError
-from lfp_pipeline.operations.export_rejects import PRODUCT_COLUMNS, Exported, export_rejects
+from lfp_pipeline.operations.export_rejects import PRODUCT_COLUMNS, RejectsFile, export_rejects
 from lfp_pipeline.settings import Settings, load_settings
 
 
@@ -36,12 +36,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _tell(exported: Sequence[Exported], settings: Settings) -> None:
+def _tell(exported: Sequence[RejectsFile], settings: Settings) -> None:
     if not exported:
         print("No rejected rows. A file that was refused whole is under Given up of make status.")
         return
     for one in exported:
-        rows = counted(one.rows, "rejected row")
+        rows = pluralize(one.rows, "rejected row")
         print(f"{os.path.relpath(one.path)}: {rows} of {one.partition_key}")
         if one.kept:
             print(

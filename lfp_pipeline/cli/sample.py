@@ -173,7 +173,7 @@ ABSENT, FIRST, SAME_LINE, NEW_LINE = range(4)
 
 
 @dataclass(frozen=True)
-class Truth:
+class SampleFacts:
     """What a right reader must find in a sample.
 
     Attributes:
@@ -189,7 +189,7 @@ class Truth:
     top_names: list[tuple[str, int]]
 
 
-def write_sample(path: Path, rows: int, seed: int) -> Truth:
+def write_sample(path: Path, rows: int, seed: int) -> SampleFacts:
     """Write a product file; the same rows and seed always give the same records.
 
     Args:
@@ -301,12 +301,12 @@ def _draw_descriptions(rng: Generator, size: int, sentences: _Sentences) -> list
     return [BEFORE_DESCRIPTION[quoted], *texts.T, AFTER_DESCRIPTION[quoted]]
 
 
-def _truth(rows: int, last_names: NDArray[np.int32]) -> Truth:
+def _truth(rows: int, last_names: NDArray[np.int32]) -> SampleFacts:
     counts = np.bincount(last_names, minlength=math.prod(NAME_SHAPE))
     present = counts[counts > 0]
     enough = min(nlargest(TOP_NAMES, present.tolist()), default=1)
     ranked = sorted((-int(counts[name]), _name(name)) for name in np.flatnonzero(counts >= enough))
-    return Truth(
+    return SampleFacts(
         rows=rows,
         skus=last_names.size,
         names=present.size,
@@ -376,7 +376,7 @@ def sample_in(folder: Path, rows: int, seed: int) -> Path:
     return folder / f"products-{rows}-{seed}.csv.zip"
 
 
-def _print_truth(truth: Truth) -> None:
+def _print_truth(truth: SampleFacts) -> None:
     print(f"{truth.rows:>12,} rows")
     print(f"{truth.skus:>12,} distinct skus")
     print(f"{truth.names:>12,} distinct names once the last row of each sku has won; the top:")

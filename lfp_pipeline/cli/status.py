@@ -5,8 +5,8 @@ import sys
 from lfp_pipeline.common.text import visible
 from lfp_pipeline.engine import Engine
 from lfp_pipeline.errors import LfpError
-from lfp_pipeline.operations.status import state_of
-from lfp_pipeline.operations.status_text import as_text
+from lfp_pipeline.operations.status import collect_status
+from lfp_pipeline.operations.status_text import render_status
 from lfp_pipeline.settings import load_settings
 
 
@@ -14,7 +14,7 @@ def main() -> int:
     """Print the state; the exit code tells whether it could be had."""
     try:
         engine = Engine(load_settings())
-        print(as_text(state_of(engine)))
+        print(render_status(collect_status(engine)))
     except (LfpError, OSError) as error:
         print(visible(str(error)), file=sys.stderr)
         return 1

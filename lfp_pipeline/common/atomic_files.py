@@ -8,16 +8,16 @@ from pathlib import Path
 from typing import BinaryIO
 from uuid import uuid4
 
-from lfp_pipeline.common.process_marks import abandoned, held
+from lfp_pipeline.common.process_marks import claim_stale_marks, hold_mark
 
 _SUFFIX = ".part"
 
 
 @contextmanager
-def temporary_beside(target: Path, mode: int = 0o666) -> Iterator[tuple[BinaryIO, Path]]:
+def temporary_sibling(target: Path, mode: int = 0o666) -> Iterator[tuple[BinaryIO, Path]]:
     """Open a new file beside `target`, under a temporary name; it is gone afterwards.
 
-    Where its process is killed, the file stays, until somebody asks for the `leftovers`.
+    Where its process is killed, the file stays, until somebody asks for the `stale_temporaries`.
 
     Args:
         target: the name that it is to have at last.
@@ -25,16 +25,16 @@ def temporary_beside(target: Path, mode: int = 0o666) -> Iterator[tuple[BinaryIO
     """
     _make_folder(target.parent)
     temporary = target.parent / f".{uuid4().hex}{_SUFFIX}"
-    with held(temporary, mode), temporary.open("wb") as file:
+    with hold_mark(temporary, mode), temporary.open("wb") as file:
         yield file, temporary
 
 
-def leftovers(folder: Path) -> Iterator[Path]:
+def stale_temporaries(folder: Path) -> Iterator[Path]:
     """The temporary files in a folder whose writers are dead; each is gone when the next comes."""
-    return abandoned(folder, f".*{_SUFFIX}")
+    return claim_stale_marks(folder, f".*{_SUFFIX}")
 
 
-def publish(file: BinaryIO, temporary: Path, target: Path) -> None:
+def commit_file(file: BinaryIO, temporary: Path, target: Path) -> None:
     """Give a finished temporary file its name, so that it survives a power cut."""
     file.flush()
     os.fsync(file.fileno())
@@ -43,7 +43,7 @@ def publish(file: BinaryIO, temporary: Path, target: Path) -> None:
 
 
 @contextmanager
-def turn_in(folder: Path) -> Iterator[None]:
+def folder_lock(folder: Path) -> Iterator[None]:
     """Take turns, with all who do so in that folder, for a short block.
 
     The kernel ends the turn of a process that is killed.

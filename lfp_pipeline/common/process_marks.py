@@ -17,7 +17,7 @@ _HELD = ".held"
 
 
 @contextmanager
-def held(mark: Path, mode: int = 0o666) -> Iterator[Path]:
+def hold_mark(mark: Path, mode: int = 0o666) -> Iterator[Path]:
     """Hold a mark for the block, which may write into it; it is gone afterwards.
 
     Args:
@@ -37,7 +37,7 @@ def held(mark: Path, mode: int = 0o666) -> Iterator[Path]:
             mark.unlink(missing_ok=True)
 
 
-def abandoned(
+def claim_stale_marks(
     folder: Path, pattern: str, *, wanted: Callable[[Path], bool] = lambda _: True
 ) -> Iterator[Path]:
     """The marks in a folder whose processes are dead; each goes to one asker, and is gone then.
@@ -47,19 +47,19 @@ def abandoned(
         pattern: of their names.
         wanted: whether a mark is for this asker; others stay.
     """
-    for mark in _of_the_dead(folder, pattern, fcntl.LOCK_EX):
+    for mark in _stale_marks(folder, pattern, fcntl.LOCK_EX):
         if wanted(mark):
             yield mark
             mark.unlink(missing_ok=True)
 
 
 @contextmanager
-def own_folder(parent: Path, name: str) -> Iterator[Path]:
+def scratch_folder(parent: Path, name: str) -> Iterator[Path]:
     """A folder for the block, of a name that begins so; those of dead processes go now."""
-    for mark in abandoned(parent, f"{name}-*{_HELD}"):
+    for mark in claim_stale_marks(parent, f"{name}-*{_HELD}"):
         shutil.rmtree(mark.with_suffix(""), ignore_errors=True)
     folder = parent / f"{name}-{uuid4().hex}"
-    with held(folder.with_suffix(_HELD)):
+    with hold_mark(folder.with_suffix(_HELD)):
         folder.mkdir()
         try:
             yield folder
@@ -67,18 +67,18 @@ def own_folder(parent: Path, name: str) -> Iterator[Path]:
             shutil.rmtree(folder)
 
 
-def left_behind(folder: Path, pattern: str) -> list[Path]:
+def stale_marks(folder: Path, pattern: str) -> list[Path]:
     """The marks in a folder whose processes are dead; they stay, for whoever else asks."""
-    return list(_of_the_dead(folder, pattern, fcntl.LOCK_SH))
+    return list(_stale_marks(folder, pattern, fcntl.LOCK_SH))
 
 
-def living(folder: Path, pattern: str) -> list[Path]:
+def live_marks(folder: Path, pattern: str) -> list[Path]:
     """The marks in a folder whose processes live."""
     marks = set(folder.glob(pattern))
-    return sorted(marks.difference(left_behind(folder, pattern)))
+    return sorted(marks.difference(stale_marks(folder, pattern)))
 
 
-def _of_the_dead(folder: Path, pattern: str, lock: int) -> Iterator[Path]:
+def _stale_marks(folder: Path, pattern: str, lock: int) -> Iterator[Path]:
     for mark in sorted(folder.glob(pattern)):
         try:
             file = mark.open("rb")

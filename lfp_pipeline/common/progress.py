@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from lfp_pipeline.common.text import megabytes
+from lfp_pipeline.common.text import format_size
 
 INTERVAL_SECONDS = 10.0
 
@@ -25,9 +25,9 @@ class TransferProgress:
         if now - self._logged < INTERVAL_SECONDS:
             return
         self._logged = now
-        share = f" of {megabytes(total)} ({done / total:.0%})" if total else ""
-        rate = megabytes(done / (now - self._started))
-        self._log.info("%s: %s%s, %s/s", self._what, megabytes(done), share, rate)
+        share = f" of {format_size(total)} ({done / total:.0%})" if total else ""
+        rate = format_size(done / (now - self._started))
+        self._log.info("%s: %s%s, %s/s", self._what, format_size(done), share, rate)
 
 
 @contextmanager

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 
-def counted(number: int, noun: str) -> str:
+def pluralize(number: int, noun: str) -> str:
     """A number of things for people: `1 row`, `2,000 rows`, `3 deliveries`."""
     if number == 1:
         return f"1 {noun}"
@@ -11,15 +11,15 @@ def counted(number: int, noun: str) -> str:
     return f"{number:,} {plural}"
 
 
-def some_of(names: Sequence[str], number: int | None = None, most: int = 5) -> str:
+def preview(names: Sequence[str], number: int | None = None, limit: int = 5) -> str:
     """Names for people: `a, b and 1,998 more`; what cannot be printed is spelled out.
 
     Args:
         names: the first ones, or all.
         number: how many there are; None: those that are given.
-        most: so many are named.
+        limit: so many are named.
     """
-    shown = [printable(name) for name in names[:most]]
+    shown = [printable(name) for name in names[:limit]]
     left = (len(names) if number is None else number) - len(shown)
     return ", ".join(shown) + (f" and {left:,} more" if left else "")
 
@@ -41,11 +41,11 @@ def visible(text: str) -> str:
     return "\n".join(map(printable, text.split("\n")))
 
 
-def shortened(text: str, most: int) -> str:
+def shortened(text: str, limit: int) -> str:
     """Return at most so many characters of a text; an ellipsis shows that there are more."""
-    return text if len(text) <= most else text[: most - 1] + "…"
+    return text if len(text) <= limit else text[: limit - 1] + "…"
 
 
-def megabytes(size: float) -> str:
+def format_size(size: float) -> str:
     """A size for people: `90.1 MB`, and `0.9 KB` for a small one."""
     return f"{size / 1e6:,.1f} MB" if size >= 1e6 else f"{size / 1e3:,.1f} KB"  # noqa: PLR2004

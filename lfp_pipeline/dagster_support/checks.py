@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import dagster as dg
 import duckdb
 
-from lfp_pipeline.ingest.result import Ingested
+from lfp_pipeline.ingest.result import IngestResult
 from lfp_pipeline.warehouse.invariants import (
     product_count,
     repeated_skus,
@@ -58,7 +58,7 @@ name_counts_checks = [
 
 
 def check_products(
-    connection: duckdb.DuckDBPyConnection, ingested: Sequence[Ingested]
+    connection: duckdb.DuckDBPyConnection, ingested: Sequence[IngestResult]
 ) -> list[dg.AssetCheckResult]:
     """Evaluate the checks of `products` after these deliveries were merged."""
     repeated, looked_at = _repeated_skus(connection, ingested)
@@ -109,7 +109,7 @@ def check_products(
 
 
 def _repeated_skus(
-    connection: duckdb.DuckDBPyConnection, ingested: Sequence[Ingested]
+    connection: duckdb.DuckDBPyConnection, ingested: Sequence[IngestResult]
 ) -> tuple[int, str]:
     """How many skus are repeated; among all, or, after small deliveries, among theirs."""
     taken = sum(one.account.rows_taken for one in ingested)

@@ -10,7 +10,7 @@ from dagster._core.storage.local_compute_log_manager import LocalComputeLogManag
 from dagster._serdes import ConfigurableClassData
 
 
-class TickLogs(LocalComputeLogManager):
+class SensorLogManager(LocalComputeLogManager):
     """Keeps what ticks log, where its instance keeps the rest, and lets alone what runs print.
 
     To capture that, Dagster starts four processes, which lose the last lines now and then. All that

@@ -12,7 +12,7 @@ NOT_TRIED_TAG = "lfp/not_tried"
 
 
 @contextmanager
-def failing_plainly(
+def user_facing_failures(
     context: dg.AssetExecutionContext | dg.OpExecutionContext,
 ) -> Iterator[None]:
     """Make an error that people can do something about the failure of the run, as it is told them.
@@ -25,18 +25,18 @@ def failing_plainly(
         raise
     except Exception as error:
         if isinstance(error, WarehouseBusyError):
-            note_busy(context)
+            tag_database_busy(context)
         if isinstance(error, LfpError) or hint_for(error):
             raise dg.Failure(user_message(error), allow_retries=False) from None
         raise
 
 
-def note_busy(context: dg.AssetExecutionContext | dg.OpExecutionContext) -> None:
+def tag_database_busy(context: dg.AssetExecutionContext | dg.OpExecutionContext) -> None:
     """Note that the run in hand could not have the database."""
     context.instance.add_run_tags(context.run.run_id, {BUSY_TAG: "true"})
 
 
-def note_not_tried(
+def tag_not_tried(
     context: dg.AssetExecutionContext | dg.OpExecutionContext, keys: Collection[str]
 ) -> None:
     """Note which of its partitions the run in hand leaves alone: their files are being written."""

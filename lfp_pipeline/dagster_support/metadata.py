@@ -8,10 +8,10 @@ from typing import Any
 import dagster as dg
 import duckdb
 
-from lfp_pipeline.common.text import counted, megabytes, printable, shortened, visible
-from lfp_pipeline.ingest.result import Ingested, NotLanded
+from lfp_pipeline.common.text import format_size, pluralize, printable, shortened, visible
+from lfp_pipeline.ingest.result import IngestResult, LandingFailure
 from lfp_pipeline.model.delivery import Delivery
-from lfp_pipeline.model.ledger_entry import Account, Status
+from lfp_pipeline.model.ledger_entry import LedgerEntry, Status
 from lfp_pipeline.reading.reader import Reading
 from lfp_pipeline.warehouse.name_counts import top_names
 
@@ -73,14 +73,14 @@ def delivery_metadata(delivery: Delivery) -> Metadata:
         "source": delivery.source,
         "delivered_at": _utc(delivery.delivered_at),
         "stated_at": _utc(delivery.version_time),
-        "size": megabytes(delivery.size_bytes),
+        "size": format_size(delivery.size_bytes),
         "size_bytes": delivery.size_bytes,
         "sha256": delivery.sha256,
         "raw_file": dg.MetadataValue.path(str(delivery.path)),
     }
 
 
-def ingested_metadata(ingested: Ingested) -> Metadata:
+def ingested_metadata(ingested: IngestResult) -> Metadata:
     """What became of a delivery: rows by fate, skipped lines, notes, speed, samples.
 
     The figures are shown by the run that has merged it, and by no other.
@@ -97,7 +97,7 @@ def ingested_metadata(ingested: Ingested) -> Metadata:
         "delivery_id": delivery.delivery_id,
         "source": delivery.source,
         "delivered_at": _utc(delivery.delivered_at),
-        "size": megabytes(delivery.size_bytes),
+        "size": format_size(delivery.size_bytes),
         "sha256": delivery.sha256,
     }
     if ingested.seconds:
@@ -115,7 +115,7 @@ def ingested_metadata(ingested: Ingested) -> Metadata:
     return metadata
 
 
-def _standing_metadata(ingested: Ingested) -> Metadata:
+def _standing_metadata(ingested: IngestResult) -> Metadata:
     """What stands of a delivery that this run has not merged."""
     account, delivery = ingested.account, ingested.delivery
     metadata: dict[str, Any] = {
@@ -130,7 +130,7 @@ def _standing_metadata(ingested: Ingested) -> Metadata:
     return metadata
 
 
-def _reading_metadata(reading: Reading, ingested: Ingested) -> dict[str, Any]:
+def _reading_metadata(reading: Reading, ingested: IngestResult) -> dict[str, Any]:
     metadata: dict[str, Any] = {
         "seconds_reading": round(reading.seconds, 3),
         "sample_of_products": _table(("sku", "name", "description"), reading.sample_products),
@@ -147,7 +147,7 @@ def _reading_metadata(reading: Reading, ingested: Ingested) -> dict[str, Any]:
     return metadata
 
 
-def fates(account: Account) -> dict[str, int]:
+def fates(account: LedgerEntry) -> dict[str, int]:
     """The rows of a delivery by what became of them."""
     return {
         "inserted": account.rows_inserted,
@@ -160,7 +160,7 @@ def fates(account: Account) -> dict[str, int]:
     }
 
 
-def _skipped_lines(account: Account) -> dict[str, int]:
+def _skipped_lines(account: LedgerEntry) -> dict[str, int]:
     """The lines of a delivery that are neither rows nor rejects, by kind, where there are some."""
     lines = {
         "blank_lines": account.blank_lines,
@@ -170,9 +170,9 @@ def _skipped_lines(account: Account) -> dict[str, int]:
     return {kind: number for kind, number in lines.items() if number}
 
 
-def summary(outcome: Ingested | NotLanded) -> str:
+def result_line(outcome: IngestResult | LandingFailure) -> str:
     """What became of a delivery, in a line or with the lines of its error."""
-    if isinstance(outcome, NotLanded):
+    if isinstance(outcome, LandingFailure):
         return f"{outcome.partition_key} did not land: {visible(outcome.error)}"
     account, key = outcome.account, outcome.partition_key
     if account.status is Status.REVERTED:
@@ -183,50 +183,50 @@ def summary(outcome: Ingested | NotLanded) -> str:
     if skipped := _skipped(account):
         parts += f"; skipped: {', '.join(skipped)}"
     speed = f" in {outcome.seconds:.2f} s" if outcome.merged_here else "; it was in already"
-    return f"{key}: {counted(account.rows_read, 'row')} ({parts}){speed}"
+    return f"{key}: {pluralize(account.rows_read, 'row')} ({parts}){speed}"
 
 
-def _skipped(account: Account) -> list[str]:
+def _skipped(account: LedgerEntry) -> list[str]:
     """The skipped lines of each kind for people: `2 blank lines`, `1 line above the header`."""
     kinds = []
     if account.blank_lines:
-        kinds.append(counted(account.blank_lines, "blank line"))
+        kinds.append(pluralize(account.blank_lines, "blank line"))
     if account.repeated_headers:
-        kinds.append(counted(account.repeated_headers, "repeated header"))
+        kinds.append(pluralize(account.repeated_headers, "repeated header"))
     if account.lines_above_header:
-        kinds.append(f"{counted(account.lines_above_header, 'line')} above the header")
+        kinds.append(f"{pluralize(account.lines_above_header, 'line')} above the header")
     return kinds
 
 
-def tell(log: logging.Logger, outcome: Ingested | NotLanded) -> None:
+def log_result(log: logging.Logger, outcome: IngestResult | LandingFailure) -> None:
     """Log what became of a delivery; what is not well, as a warning."""
-    log.log(logging.INFO if is_merged(outcome) else logging.WARNING, summary(outcome))
-    reading = outcome.reading if isinstance(outcome, Ingested) else None
+    log.log(logging.INFO if is_merged(outcome) else logging.WARNING, result_line(outcome))
+    reading = outcome.reading if isinstance(outcome, IngestResult) else None
     if is_merged(outcome) and reading and reading.commonest_reason:
         key, told = outcome.partition_key, reading.commonest_reason
         log.warning("%s: %s `make rejects PARTITION=%s` writes all rejects.", key, told, key)
-    if isinstance(outcome, Ingested):
+    if isinstance(outcome, IngestResult):
         for warning in outcome.warnings:
             log.warning("%s: %s", outcome.partition_key, warning)
 
 
-def is_merged(outcome: Ingested | NotLanded) -> bool:
+def is_merged(outcome: IngestResult | LandingFailure) -> bool:
     """Whether all is well with a delivery."""
-    return isinstance(outcome, Ingested) and outcome.account.status is Status.MERGED
+    return isinstance(outcome, IngestResult) and outcome.account.status is Status.MERGED
 
 
-def is_as_wanted(outcome: Ingested | NotLanded) -> bool:
+def is_ok(outcome: IngestResult | LandingFailure) -> bool:
     """Whether a delivery is in, or out, as people want it."""
-    status = outcome.account.status if isinstance(outcome, Ingested) else None
+    status = outcome.account.status if isinstance(outcome, IngestResult) else None
     return status in {Status.MERGED, Status.REVERTED}
 
 
-def failure(outcomes: Sequence[Ingested | NotLanded]) -> dg.Failure:
+def run_failure(outcomes: Sequence[IngestResult | LandingFailure]) -> dg.Failure:
     """The end of a run in which these deliveries were not merged.
 
     Nothing tries them again but the sensor: up to its limit, and a refused file not at all.
     """
-    lines = [summary(outcome) for outcome in outcomes[:SHOWN_FAILURES]]
+    lines = [result_line(outcome) for outcome in outcomes[:SHOWN_FAILURES]]
     files = "1 file is" if len(outcomes) == 1 else f"{len(outcomes)} files are"
     if left := len(outcomes) - len(lines):
         lines.append(f"And {left} more; the table deliveries and the log above tell of each.")
@@ -250,7 +250,9 @@ def counts_metadata(connection: duckdb.DuckDBPyConnection) -> Metadata:
     }
 
 
-def materialization(asset: str, delivery: Delivery, metadata: Metadata) -> dg.AssetMaterialization:
+def materialization_event(
+    asset: str, delivery: Delivery, metadata: Metadata
+) -> dg.AssetMaterialization:
     """The event that shows a partition as materialized, where Dagster does not log it itself."""
     return dg.AssetMaterialization(
         asset,

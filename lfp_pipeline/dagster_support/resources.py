@@ -10,7 +10,7 @@ import duckdb
 from dagster_duckdb import DuckDBResource
 from pydantic import Field
 
-from lfp_pipeline.common.process_marks import held
+from lfp_pipeline.common.process_marks import hold_mark
 from lfp_pipeline.engine import Engine
 from lfp_pipeline.errors import SettingsError, user_message
 from lfp_pipeline.settings import Settings
@@ -27,7 +27,9 @@ def engine_of(settings: Settings) -> dg.ResourceDefinition:
         with ExitStack() as marks:
             if run := context.run:
                 try:
-                    mark = marks.enter_context(held(settings.run_marks_dir / f"{run.run_id}.run"))
+                    mark = marks.enter_context(
+                        hold_mark(settings.run_marks_dir / f"{run.run_id}.run")
+                    )
                     partition = run.tags.get("dagster/partition", "")
                     mark.write_text(f"{run.job_name} {partition}".strip())
                 except OSError as error:
@@ -57,7 +59,7 @@ class ProductsDatabase(DuckDBResource):
             self.foreign_wait_seconds,
             self.connection_config,
         )
-        with warehouse.opened("looking at the tables", _LOG) as connection:
+        with warehouse.session("looking at the tables", _LOG) as connection:
             connection.execute("USE warehouse")
             try:
                 yield connection

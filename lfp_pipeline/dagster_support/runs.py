@@ -8,7 +8,7 @@ from typing import Any
 
 import dagster as dg
 
-from lfp_pipeline.common.process_marks import abandoned
+from lfp_pipeline.common.process_marks import claim_stale_marks
 from lfp_pipeline.engine import Engine
 
 _CLAIMED_WITHIN_SECONDS = 30 * 86_400
@@ -20,7 +20,7 @@ VERSION_TAG = "lfp/version"
 MAX_RETRIES_TAG = "dagster/max_retries"
 
 
-def files_of(run: dg.DagsterRun) -> Mapping[str, str]:
+def requested_files(run: dg.DagsterRun) -> Mapping[str, str]:
     """The partitions that a run was asked for, with the versions, where those were named.
 
     Nothing where it was asked for all that is pending, or in a way of somebody's own.
@@ -42,7 +42,7 @@ def fail_dead_runs(engine: Engine, instance: dg.DagsterInstance, log: logging.Lo
     def is_ours(mark: Path) -> bool:
         return instance.has_run(mark.stem) or _is_unclaimed(mark)
 
-    for mark in abandoned(engine.settings.run_marks_dir, "*.run", wanted=is_ours):
+    for mark in claim_stale_marks(engine.settings.run_marks_dir, "*.run", wanted=is_ours):
         run = instance.get_run_by_id(mark.stem)
         if run is not None and not run.is_finished:
             log.warning("The process of run %s is gone; the run has failed.", run.run_id)

@@ -15,7 +15,11 @@ from lfp_pipeline.dagster_support.checks import (
     name_counts_checks,
     products_checks,
 )
-from lfp_pipeline.dagster_support.failures import failing_plainly, note_busy, note_not_tried
+from lfp_pipeline.dagster_support.failures import (
+    tag_database_busy,
+    tag_not_tried,
+    user_facing_failures,
+)
 from lfp_pipeline.dagster_support.metadata import (
     COUNT_COLUMNS,
     COUNTS_LINEAGE,
@@ -24,17 +28,17 @@ from lfp_pipeline.dagster_support.metadata import (
     Metadata,
     counts_metadata,
     delivery_metadata,
-    failure,
     ingested_metadata,
-    is_as_wanted,
-    materialization,
-    tell,
+    is_ok,
+    log_result,
+    materialization_event,
+    run_failure,
 )
 from lfp_pipeline.dagster_support.partitions import product_files
 from lfp_pipeline.dagster_support.resources import ProductsDatabase
 from lfp_pipeline.engine import Engine
 from lfp_pipeline.errors import LandingError, SettingsError
-from lfp_pipeline.ingest.result import Ingested, NotLanded
+from lfp_pipeline.ingest.result import IngestResult, LandingFailure
 from lfp_pipeline.model.delivery import Delivery
 from lfp_pipeline.model.partition_key import is_partition_key, key_hint
 from lfp_pipeline.sources.base import Source
@@ -44,7 +48,7 @@ from lfp_pipeline.sources.written_location import (
     is_signed,
     resolved,
 )
-from lfp_pipeline.warehouse.name_counts import differences, heal
+from lfp_pipeline.warehouse.name_counts import count_mismatches, repair_name_counts
 
 GROUP = "products"
 OWNERS = ["team:data"]
@@ -84,14 +88,14 @@ def raw_products(
         msg = "A source feeds one partition, but this run has several."
         raise dg.Failure(msg, allow_retries=False)
     landed, missing = _land(context, engine, keys, config)
-    register(context.instance, [delivery.partition_key for delivery in landed])
+    add_partitions(context.instance, [delivery.partition_key for delivery in landed])
     if missing:
         for delivery in landed:
             context.log_event(
-                materialization("raw_products", delivery, delivery_metadata(delivery))
+                materialization_event("raw_products", delivery, delivery_metadata(delivery))
             )
-        note_not_tried(context, [one.partition_key for one in missing if one.still_written])
-        raise failure(missing)
+        tag_not_tried(context, [one.partition_key for one in missing if one.still_written])
+        raise run_failure(missing)
     for delivery in landed:
         context.add_asset_metadata(
             delivery_metadata(delivery), partition_key=delivery.partition_key
@@ -120,7 +124,7 @@ def products(
     database: ProductsDatabase,
 ) -> dg.MaterializeResult:
     """One product per sku: the newest row that was ever delivered for it."""
-    with failing_plainly(context):
+    with user_facing_failures(context):
         ingested = _newest_per_partition(_ingest(context, engine, _partition_keys(context)))
         with database.get_connection() as connection:
             checks = check_products(connection, ingested)
@@ -154,24 +158,24 @@ def name_counts(
     The counts commit with every merge. This compares them with a full recount, and puts right what
     somebody changed by hand.
     """
-    with failing_plainly(context), database.get_connection() as connection:
-        metadata, checks = count_names(connection, context.log)
+    with user_facing_failures(context), database.get_connection() as connection:
+        metadata, checks = refresh_name_counts(connection, context.log)
     engine.publish(context.log)
     return dg.MaterializeResult(metadata=metadata, check_results=checks)
 
 
-def count_names(
+def refresh_name_counts(
     connection: duckdb.DuckDBPyConnection, log: logging.Logger
 ) -> tuple[Metadata, Sequence[dg.AssetCheckResult]]:
     """See that the counts are right, and put them right if not; what there is to show of it."""
-    healed = heal(connection)
-    wrong = differences(connection) if healed else 0
+    healed = repair_name_counts(connection)
+    wrong = count_mismatches(connection) if healed else 0
     if healed:
         log.warning("%d counts were wrong and were counted anew. Edited by hand?", healed)
     return counts_metadata(connection), check_name_counts(wrong, healed)
 
 
-def register(instance: dg.DagsterInstance, keys: Iterable[str]) -> None:
+def add_partitions(instance: dg.DagsterInstance, keys: Iterable[str]) -> None:
     """Make partitions known to Dagster, so that runs and people can name them."""
     product_files_name = product_files.name or ""
     instance.add_dynamic_partitions(product_files_name, list(keys))
@@ -203,18 +207,18 @@ def _land(
     engine: Engine,
     keys: Sequence[str],
     config: RawProductsConfig,
-) -> tuple[list[Delivery], list[NotLanded]]:
+) -> tuple[list[Delivery], list[LandingFailure]]:
     """Land the newest versions of some partitions' files.
 
     They come from a location, if there is one, or else from the inbox or the sources file. Where
     none of them has a file any more, its newest delivery stands.
     """
     landed: list[Delivery] = []
-    missing: list[NotLanded] = []
+    missing: list[LandingFailure] = []
     try:
         sources = _sources(context, engine, keys, config)
     except (LandingError, SettingsError) as error:
-        return [], [NotLanded.because_of(error, key) for key in keys]
+        return [], [LandingFailure.because_of(error, key) for key in keys]
     for key in keys:
         try:
             if key in sources:
@@ -223,7 +227,7 @@ def _land(
                 landed.append(_newest(engine, key))
                 context.log.info("%s is in no source any more; its newest delivery stands", key)
         except LandingError as error:
-            missing.append(NotLanded.because_of(error, key))
+            missing.append(LandingFailure.because_of(error, key))
     return landed, missing
 
 
@@ -278,33 +282,37 @@ def _newest(engine: Engine, key: str) -> Delivery:
 
 def _ingest(
     context: dg.AssetExecutionContext, engine: Engine, keys: Sequence[str]
-) -> list[Ingested]:
+) -> list[IngestResult]:
     """Merge what landed of some partitions and is not in yet; the newest of each otherwise.
 
     Raises:
         dagster.Failure: some are not in. The others are, and are shown so.
     """
-    for outcome in engine.ingest_all([], engine.unended_wishes(context.log), context.log):
-        tell(context.log, outcome)  # Where one fails, ingest_inbox does, too.
-    backlog = engine.backlog(keys, context.log)
-    outcomes: list[Ingested | NotLanded] = []
-    for outcome in chain(
-        backlog.not_landed, backlog.finished, engine.ingest_all([], backlog.unfinished, context.log)
+    for outcome in engine.ingest_all(
+        [], engine.pending_operator_requests(context.log), context.log
     ):
-        tell(context.log, outcome)
+        log_result(context.log, outcome)  # Where one fails, ingest_inbox does, too.
+    backlog = engine.backlog(keys, context.log)
+    outcomes: list[IngestResult | LandingFailure] = []
+    for outcome in chain(
+        backlog.missing, backlog.done, engine.ingest_all([], backlog.pending, context.log)
+    ):
+        log_result(context.log, outcome)
         outcomes.append(outcome)
-    wanted = [one for one in outcomes if isinstance(one, Ingested) and is_as_wanted(one)]
-    if any(isinstance(one, Ingested) and one.busy for one in outcomes):
-        note_busy(context)
+    wanted = [one for one in outcomes if isinstance(one, IngestResult) and is_ok(one)]
+    if any(isinstance(one, IngestResult) and one.busy for one in outcomes):
+        tag_database_busy(context)
     if len(wanted) < len(outcomes):
         for one in wanted:
-            context.log_event(materialization("products", one.delivery, ingested_metadata(one)))
-        raise failure([outcome for outcome in outcomes if not is_as_wanted(outcome)])
+            context.log_event(
+                materialization_event("products", one.delivery, ingested_metadata(one))
+            )
+        raise run_failure([outcome for outcome in outcomes if not is_ok(outcome)])
     return wanted
 
 
-def _newest_per_partition(ingested: Sequence[Ingested]) -> list[Ingested]:
-    by_age = sorted(ingested, key=lambda one: one.delivery.age)
+def _newest_per_partition(ingested: Sequence[IngestResult]) -> list[IngestResult]:
+    by_age = sorted(ingested, key=lambda one: one.delivery.order_key)
     return list({one.delivery.partition_key: one for one in by_age}.values())
 
 

@@ -6,23 +6,33 @@ from typing import Any
 import dagster as dg
 
 from lfp_pipeline.dagster_support.checks import as_evaluation, check_products, products_checks
-from lfp_pipeline.dagster_support.failures import failing_plainly, note_busy, note_not_tried
+from lfp_pipeline.dagster_support.failures import (
+    tag_database_busy,
+    tag_not_tried,
+    user_facing_failures,
+)
 from lfp_pipeline.dagster_support.metadata import (
     delivery_metadata,
-    failure,
     ingested_metadata,
-    is_as_wanted,
     is_merged,
-    materialization,
-    tell,
+    is_ok,
+    log_result,
+    materialization_event,
+    run_failure,
 )
 from lfp_pipeline.dagster_support.resources import ProductsDatabase
-from lfp_pipeline.defs.assets import count_names, name_counts, products, raw_products, register
+from lfp_pipeline.defs.assets import (
+    add_partitions,
+    name_counts,
+    products,
+    raw_products,
+    refresh_name_counts,
+)
 from lfp_pipeline.engine import Engine
-from lfp_pipeline.ingest.result import Ingested, NotLanded
+from lfp_pipeline.ingest.result import IngestResult, LandingFailure
 from lfp_pipeline.model.partition_key import partition_key
-from lfp_pipeline.operations.status import state_of
-from lfp_pipeline.operations.status_text import as_text
+from lfp_pipeline.operations.status import collect_status
+from lfp_pipeline.operations.status_text import render_status
 
 SHORT_CONSOLE: dict[str, Any] = {"loggers": {"console": {}}}
 
@@ -52,7 +62,7 @@ def ingest_pending(
     Each partition shows as materialized as soon as its file is in. A bad file stops no other; it
     fails the run at the end.
     """
-    with failing_plainly(context):
+    with user_facing_failures(context):
         _ingest_pending(context, config, engine, database)
 
 
@@ -65,17 +75,17 @@ def _ingest_pending(
     with engine.raw_zone.index.of_one_moment():
         listing = engine.pending_inbox(context.log)
         files = list(listing.ready)
-        deliveries = engine.unended(context.log, offered=files)
+        deliveries = engine.pending_deliveries(context.log, offered=files)
     if config.files:
         files = [file for file in files if file.partition_key in config.files]
-        wishes = {one.delivery_id for one in engine.unended_wishes(context.log)}
+        wishes = {one.delivery_id for one in engine.pending_operator_requests(context.log)}
         deliveries = [
             one
             for one in deliveries
             if one.partition_key in config.files or one.delivery_id in wishes
         ]
-    still_written = {partition_key(name) for name in listing.unstable} & set(config.files)
-    note_not_tried(context, still_written)
+    still_written = {partition_key(name) for name in listing.still_writing} & set(config.files)
+    tag_not_tried(context, still_written)
     if not files and not deliveries:
         inbox = engine.settings.inbox_dir
         context.log.info(
@@ -86,44 +96,46 @@ def _ingest_pending(
     context.log.info(
         "To take in: %d from the inbox, %d that had landed before", len(files), len(deliveries)
     )
-    register(context.instance, [file.partition_key for file in files])
-    register(context.instance, [delivery.partition_key for delivery in deliveries])
-    outcomes: list[Ingested | NotLanded] = []
+    add_partitions(context.instance, [file.partition_key for file in files])
+    add_partitions(context.instance, [delivery.partition_key for delivery in deliveries])
+    outcomes: list[IngestResult | LandingFailure] = []
     for outcome in engine.ingest_all(files, deliveries, context.log):
         outcomes.append(outcome)
-        _show(context, outcome)
+        _report_result(context, outcome)
     still_written |= {
-        one.partition_key for one in outcomes if isinstance(one, NotLanded) and one.still_written
+        one.partition_key
+        for one in outcomes
+        if isinstance(one, LandingFailure) and one.still_written
     }
-    note_not_tried(context, still_written)
-    if any(isinstance(one, Ingested) and one.busy for one in outcomes):
-        note_busy(context)
-        raise failure([outcome for outcome in outcomes if not is_as_wanted(outcome)])
-    _show_tables(context, database, outcomes)
+    tag_not_tried(context, still_written)
+    if any(isinstance(one, IngestResult) and one.busy for one in outcomes):
+        tag_database_busy(context)
+        raise run_failure([outcome for outcome in outcomes if not is_ok(outcome)])
+    _report_tables(context, database, outcomes)
     engine.publish(context.log)
-    if bad := [outcome for outcome in outcomes if not is_as_wanted(outcome)]:
-        raise failure(bad)
+    if bad := [outcome for outcome in outcomes if not is_ok(outcome)]:
+        raise run_failure(bad)
 
 
-def _show(context: dg.OpExecutionContext, outcome: Ingested | NotLanded) -> None:
-    tell(context.log, outcome)
-    if not isinstance(outcome, Ingested):
+def _report_result(context: dg.OpExecutionContext, outcome: IngestResult | LandingFailure) -> None:
+    log_result(context.log, outcome)
+    if not isinstance(outcome, IngestResult):
         return
     delivery = outcome.delivery
-    context.log_event(materialization("raw_products", delivery, delivery_metadata(delivery)))
+    context.log_event(materialization_event("raw_products", delivery, delivery_metadata(delivery)))
     if is_merged(outcome):
-        context.log_event(materialization("products", delivery, ingested_metadata(outcome)))
+        context.log_event(materialization_event("products", delivery, ingested_metadata(outcome)))
 
 
-def _show_tables(
+def _report_tables(
     context: dg.OpExecutionContext,
     database: ProductsDatabase,
-    outcomes: Sequence[Ingested | NotLanded],
+    outcomes: Sequence[IngestResult | LandingFailure],
 ) -> None:
-    merged = [one for one in outcomes if isinstance(one, Ingested) and is_merged(one)]
+    merged = [one for one in outcomes if isinstance(one, IngestResult) and is_merged(one)]
     with database.get_connection() as connection:
         checks = check_products(connection, merged)
-        metadata, counts_checks = count_names(connection, context.log)
+        metadata, counts_checks = refresh_name_counts(connection, context.log)
     context.log_event(dg.AssetMaterialization("name_counts", metadata=metadata))
     for check in [*checks, *counts_checks]:
         context.log_event(as_evaluation(check))  # type: ignore[arg-type] # taken, if untold
@@ -142,7 +154,7 @@ def ingest_inbox() -> None:
 @dg.op(name="publish")
 def publish_now(context: dg.OpExecutionContext, engine: dg.ResourceParam[Engine]) -> None:
     """Publish the tables, if they have changed since they were published."""
-    with failing_plainly(context):
+    with user_facing_failures(context):
         if engine.published.publish(context.log) is None:
             context.log.info("Nothing to publish: %s is up to date.", engine.published.path)
 
@@ -156,7 +168,7 @@ def publish_tables() -> None:
 @dg.op(name="show_status")
 def show_status(context: dg.OpExecutionContext, engine: dg.ResourceParam[Engine]) -> None:
     """Show the state of the data folder in the log and as metadata."""
-    text = as_text(state_of(engine))
+    text = render_status(collect_status(engine))
     context.log.info("%s", text)
     context.add_output_metadata({"status": dg.MetadataValue.json(text.splitlines())})
 

@@ -8,10 +8,10 @@ from pydantic import Field
 
 from lfp_pipeline.common.text import visible
 from lfp_pipeline.dagster_support.checks import as_evaluation
-from lfp_pipeline.dagster_support.failures import failing_plainly
+from lfp_pipeline.dagster_support.failures import user_facing_failures
 from lfp_pipeline.dagster_support.metadata import SHOWN_FAILURES, Metadata
 from lfp_pipeline.dagster_support.resources import ProductsDatabase
-from lfp_pipeline.defs.assets import count_names
+from lfp_pipeline.defs.assets import refresh_name_counts
 from lfp_pipeline.defs.jobs import SHORT_CONSOLE
 from lfp_pipeline.engine import Engine
 from lfp_pipeline.errors import LfpError, user_message
@@ -102,7 +102,7 @@ def revert_one(
     database: ProductsDatabase,
 ) -> None:
     """Take a delivery out as if it had never come, or put it in again."""
-    with failing_plainly(context):
+    with user_facing_failures(context):
         if config.reinstate:
             report = reinstate_delivery(
                 engine,
@@ -120,9 +120,9 @@ def revert_one(
                 despite_pruned=config.despite_pruned,
                 use_present_settings=config.use_present_settings,
             )
-        _show(context, report)
+        _report_result(context, report)
         if not config.dry_run:
-            _show_tables(context, engine, database)
+            _report_tables(context, engine, database)
 
 
 @dg.op(name="purge")
@@ -133,13 +133,15 @@ def purge_some(
     database: ProductsDatabase,
 ) -> None:
     """Delete products by a delivery of its own."""
-    with failing_plainly(context):
+    with user_facing_failures(context):
         selection = Selection(
             config.skus, config.partition, config.older_than_days, config.everything
         )
-        _show(context, purge_products(engine, selection, context.log, dry_run=config.dry_run))
+        _report_result(
+            context, purge_products(engine, selection, context.log, dry_run=config.dry_run)
+        )
         if not config.dry_run:
-            _show_tables(context, engine, database)
+            _report_tables(context, engine, database)
 
 
 @dg.op(name="prune")
@@ -147,7 +149,7 @@ def prune_old(
     context: dg.OpExecutionContext, config: PruneConfig, engine: dg.ResourceParam[Engine]
 ) -> None:
     """Remove the bytes of old deliveries that the tables no longer need."""
-    with failing_plainly(context):
+    with user_facing_failures(context):
         report = prune_raw(
             engine,
             config.older_than_days,
@@ -155,7 +157,7 @@ def prune_old(
             dry_run=config.dry_run,
             even_if_needed=config.even_if_needed,
         )
-        _show(context, report)
+        _report_result(context, report)
 
 
 @dg.op(name="rebuild")
@@ -166,7 +168,7 @@ def rebuild_all(
     database: ProductsDatabase,
 ) -> None:
     """Make the database anew from the raw zone."""
-    with failing_plainly(context):
+    with user_facing_failures(context):
         report = rebuild_products(
             engine,
             context.log,
@@ -174,9 +176,9 @@ def rebuild_all(
             accept_losses=config.accept_losses,
             use_present_settings=config.use_present_settings,
         )
-        _show(context, report)
+        _report_result(context, report)
         if not config.dry_run:
-            _show_tables(context, engine, database)
+            _report_tables(context, engine, database)
 
 
 @dg.op(name="export")
@@ -184,9 +186,9 @@ def export_all(
     context: dg.OpExecutionContext, config: ExportConfig, engine: dg.ResourceParam[Engine]
 ) -> None:
     """Write products and name_counts as files for other programs."""
-    with failing_plainly(context):
+    with user_facing_failures(context):
         report = export_tables(engine, context.log, formats=config.formats, dry_run=config.dry_run)
-        _show(context, report)
+        _report_result(context, report)
 
 
 @dg.op(name="laws")
@@ -194,11 +196,11 @@ def verify_all(
     context: dg.OpExecutionContext, config: VerifyConfig, engine: dg.ResourceParam[Engine]
 ) -> None:
     """Look whether all laws hold in the live data; fail if not."""
-    with failing_plainly(context):
+    with user_facing_failures(context):
         report = verify(engine, context.log, thorough=config.thorough, dry_run=config.dry_run)
         if report.problems:
             raise _failure(report)
-        _show(context, report)
+        _report_result(context, report)
 
 
 def _failure(report: Report) -> dg.Failure:
@@ -212,7 +214,7 @@ def _failure(report: Report) -> dg.Failure:
     )
 
 
-def _show(context: dg.OpExecutionContext, report: Report) -> None:
+def _report_result(context: dg.OpExecutionContext, report: Report) -> None:
     context.log.info(visible(report.summary))
     for problem in report.problems:
         context.log.warning(visible(problem))
@@ -227,7 +229,7 @@ def _metadata(report: Report) -> Metadata:
     return metadata
 
 
-def _show_tables(
+def _report_tables(
     context: dg.OpExecutionContext, engine: Engine, database: ProductsDatabase
 ) -> None:
     """See that the counts are right, show them where the asset is, and publish the tables.
@@ -236,7 +238,7 @@ def _show_tables(
     """
     try:
         with database.get_connection() as connection:
-            metadata, checks = count_names(connection, context.log)
+            metadata, checks = refresh_name_counts(connection, context.log)
     except (LfpError, duckdb.Error, OSError) as error:
         context.log.warning("That is done, and cannot be shown now: %s", user_message(error))
     else:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from lfp_pipeline.common.duckdb_tools import checkpoint
 from lfp_pipeline.common.progress import heartbeat
-from lfp_pipeline.common.text import printable, some_of
+from lfp_pipeline.common.text import preview, printable
 from lfp_pipeline.errors import (
     DeliveryRefusedError,
     NoHeaderError,
@@ -19,24 +19,24 @@ from lfp_pipeline.errors import (
     TooManyRejectsError,
     WarehouseBusyError,
 )
-from lfp_pipeline.ingest.result import Ingested
+from lfp_pipeline.ingest.result import IngestResult
 from lfp_pipeline.ingest.revert import revert
 from lfp_pipeline.model.delivery import Delivery, Kind
-from lfp_pipeline.model.ledger_entry import Account, Status
+from lfp_pipeline.model.ledger_entry import LedgerEntry, Status
 from lfp_pipeline.raw_zone.desired_state import is_reverted
-from lfp_pipeline.raw_zone.integrity import check_intact
+from lfp_pipeline.raw_zone.integrity import verify_raw_file
 from lfp_pipeline.raw_zone.raw_zone import RawZone, as_recorded
 from lfp_pipeline.reading.crash_guard import (
-    being_read,
-    digests_of_the_dead,
-    rehearse_if_a_reader_died,
+    crashed_digests,
+    marking_in_progress,
+    trial_read_if_crashed,
 )
 from lfp_pipeline.reading.likely_encoding import encoding_hint
 from lfp_pipeline.reading.options import Conditions, reread
 from lfp_pipeline.reading.plain_text import PlainText, plain_texts
-from lfp_pipeline.reading.reader import Reading, check_reject_share, forget_reading, read_delivery
+from lfp_pipeline.reading.reader import Reading, check_reject_share, clear_staging, read_delivery
 from lfp_pipeline.reading.reject_reasons import INVALID_ENCODING
-from lfp_pipeline.reading.staging import arrive_alone, arrive_with_others
+from lfp_pipeline.reading.staging import stage_in_batch, stage_single
 from lfp_pipeline.reading.workspace import Workspace, WorkspaceLimits, workspace_of
 from lfp_pipeline.settings import Settings, size_in_bytes
 from lfp_pipeline.sources.sources_file import read_sources
@@ -45,12 +45,12 @@ from lfp_pipeline.warehouse.deletions import merge_deletion
 from lfp_pipeline.warehouse.duckdb_file import Warehouse
 from lfp_pipeline.warehouse.invariants import product_count
 from lfp_pipeline.warehouse.ledger import accounts
-from lfp_pipeline.warehouse.merge import Arrived, merge
-from lfp_pipeline.warehouse.redelivery import redeliver
+from lfp_pipeline.warehouse.merge import StagedDelivery, merge
+from lfp_pipeline.warehouse.redelivery import reassign_rows
 from lfp_pipeline.warehouse.schema import database_id
 
 
-class MindChangedError(Exception):
+class DesiredStateChangedError(Exception):
     """A delivery was reverted or reinstated meanwhile, or its source says another text format."""
 
 
@@ -66,13 +66,13 @@ class OtherSettingsError(Exception):
         self.settings = settings
 
 
-def settle(
+def reconcile_batch(
     batch: Sequence[Delivery],
     settings: Settings,
     warehouse: Warehouse,
     log: logging.Logger,
-    share: int,
-) -> list[Ingested]:
+    workers: int,
+) -> list[IngestResult]:
     """Have the warehouse follow what the raw zone says of a batch.
 
     Args:
@@ -80,7 +80,7 @@ def settle(
         settings: limits, rules, waiting times.
         warehouse: to merge into.
         log: for progress.
-        share: with how many others this shares its run's threads and memory.
+        workers: with how many others this shares its run's threads and memory.
 
     Raises:
         MindChangedError: meanwhile, it is to be taken in or out in another way.
@@ -89,23 +89,23 @@ def settle(
         duckdb.Error: likewise.
     """
     started = time.perf_counter()
-    limits = WorkspaceLimits.of(settings, share)
+    limits = WorkspaceLimits.of(settings, workers)
     with workspace_of(settings, limits) as workspace:
         is_out = is_reverted(batch[0].path)
         if is_out and len(batch) > 1:
-            raise MindChangedError
-        work = _Work(batch, is_out, workspace, limits, settings, warehouse, log, started)
+            raise DesiredStateChangedError
+        work = _BatchMerge(batch, is_out, workspace, limits, settings, warehouse, log, started)
         if is_out:
             done = work.revert()
         elif batch[0].kind is Kind.DELETION:
             done = work.delete()
         else:
-            done = work.redeliver() or work.load_directly() or work.read_and_merge()
+            done = work.reassign_rows() or work.load_directly() or work.read_and_merge()
     seconds = time.perf_counter() - started
     return [replace(ingested, seconds=seconds) for ingested in done]
 
 
-def is_settled(delivery: Delivery, status: str | None) -> bool:
+def is_reconciled(delivery: Delivery, status: str | None) -> bool:
     """Whether a delivery that the ledger says this of, if anything, is in or out as is wanted."""
     if status is None or status == Status.FAILED:
         return False
@@ -113,7 +113,7 @@ def is_settled(delivery: Delivery, status: str | None) -> bool:
 
 
 @dataclass(frozen=True)
-class _Work:
+class _BatchMerge:
     """A batch in its workspace, and the ways in which it may be merged.
 
     Each way returns what became of the batch, or nothing, if it is not the way for this batch.
@@ -132,35 +132,35 @@ class _Work:
     log: logging.Logger
     started: float
 
-    def revert(self) -> list[Ingested]:
+    def revert(self) -> list[IngestResult]:
         """Take a delivery out, and what it had replaced in."""
         (delivery,) = self.batch
         with self._attached(self.warehouse, "reverting") as known:
-            draft = self.warehouse.draft
-            account = revert(delivery, self.workspace, self.settings, self.log, draft=draft)
+            is_shadow = self.warehouse.is_shadow
+            account = revert(delivery, self.workspace, self.settings, self.log, is_shadow=is_shadow)
             return self._done([account], known)
 
-    def delete(self) -> list[Ingested]:
+    def delete(self) -> list[IngestResult]:
         """Delete what a deletion says."""
         (delivery,), connection = self.batch, self.workspace.connection
-        check_intact(delivery)
+        verify_raw_file(delivery)
         with self._attached(self.warehouse, "deleting by") as known:
             return self._done([merge_deletion(connection, delivery, self.started)], known)
 
-    def redeliver(self) -> list[Ingested]:
+    def reassign_rows(self) -> list[IngestResult]:
         """Bytes that were there before are not read again."""
         delivery, *others = self.batch
-        if others or not RawZone(self.settings.raw_dir).has_twin(delivery):
+        if others or not RawZone(self.settings.raw_dir).has_duplicate(delivery):
             return []
         connection = self.workspace.connection
-        with suppress(WarehouseBusyError), self._attached(self.warehouse.at_once) as known:
+        with suppress(WarehouseBusyError), self._attached(self.warehouse.without_waiting) as known:
             read_with = Conditions.of(self.settings, delivery.text_format)
-            account = redeliver(connection, delivery, read_with, self.started, self.log)
+            account = reassign_rows(connection, delivery, read_with, self.started, self.log)
             if account is not None:
                 return self._done([account], known)
         return []
 
-    def load_directly(self) -> list[Ingested]:
+    def load_directly(self) -> list[IngestResult]:
         """A large file goes straight into the warehouse."""
         delivery, *others = self.batch
         small = delivery.size_bytes < direct_load.LEAST_BYTES
@@ -172,20 +172,22 @@ class _Work:
             text, *more = texts
             size = text.path.stat().st_size
             memory_bytes = size_in_bytes(self.limits.memory_limit)
-            if more or not direct_load.is_worth_it(size, self.warehouse.size_bytes, memory_bytes):
+            if more or not direct_load.should_load_directly(
+                size, self.warehouse.size_bytes, memory_bytes
+            ):
                 return []
             if size >= memory_bytes // 4:
                 return self._load(text, self.warehouse)
             # Is somebody else at it? Then this file is better read meanwhile than after.
             with suppress(WarehouseBusyError):
-                return self._load(text, self.warehouse.at_once, only_if_empty=True)
+                return self._load(text, self.warehouse.without_waiting, only_if_empty=True)
         except DeliveryRefusedError as error:
             return self._refuse(self._told(error, delivery, texts))
         return []
 
     def _load(
         self, text: PlainText, warehouse: Warehouse, *, only_if_empty: bool = False
-    ) -> list[Ingested]:
+    ) -> list[IngestResult]:
         connection, (delivery,) = self.workspace.connection, self.batch
         with self._attached(warehouse, "loading") as known:
             account = known.get(delivery.delivery_id)
@@ -194,34 +196,34 @@ class _Work:
             if only_if_empty and product_count(connection):
                 return []
             try:
-                with being_read(self.batch, self.settings):
+                with marking_in_progress(self.batch, self.settings):
                     reading = direct_load.load_directly(connection, delivery, text, self.settings)
                 if reading is None:
                     return []
                 for note in reading.notes:
                     self.log.warning("%s: %s", delivery.partition_key, printable(note))
-                arrive_alone(connection, taken=True)
+                stage_single(connection, taken=True)
                 done = self._merge([self._arrived(delivery, reading)], known, loaded=True)
             finally:
-                direct_load.forget(connection)
+                direct_load.drop_loaded_table(connection)
             checkpoint(connection, "warehouse", self.log)
             return done
 
-    def _refuse(self, refusal: str) -> list[Ingested]:
+    def _refuse(self, refusal: str) -> list[IngestResult]:
         connection = self.workspace.connection
-        forget_reading(connection)
-        arrive_alone(connection, taken=False)
+        clear_staging(connection)
+        stage_single(connection, taken=False)
         with self._attached(self.warehouse) as known:
             return self._merge([self._arrived(self.batch[0], None, refusal)], known)
 
-    def read_and_merge(self) -> list[Ingested]:
+    def read_and_merge(self) -> list[IngestResult]:
         """Whatever it is: read into the workspace without a lock, then merged."""
-        with being_read(self.batch, self.settings):
+        with marking_in_progress(self.batch, self.settings):
             arrived = [self._arrive(number) for number in range(len(self.batch))]
         with self._attached(self.warehouse) as known:
             return self._merge(arrived, known)
 
-    def _arrive(self, number: int) -> Arrived:
+    def _arrive(self, number: int) -> StagedDelivery:
         """Read one delivery, and add it to the arrivals."""
         delivery, connection = self.batch[number], self.workspace.connection
         alone = len(self.batch) == 1
@@ -237,18 +239,18 @@ class _Work:
             except DeliveryRefusedError as error:
                 refusal = self._told(error, delivery, texts)
                 if reading is None:
-                    forget_reading(connection)
+                    clear_staging(connection)
         if alone:
-            arrive_alone(connection, taken=refusal is None)
+            stage_single(connection, taken=refusal is None)
         else:
-            arrive_with_others(connection, number, taken=refusal is None)
+            stage_in_batch(connection, number, taken=refusal is None)
         return self._arrived(delivery, reading, refusal)
 
     def _arrived(
         self, delivery: Delivery, reading: Reading | None, refusal: str | None = None
-    ) -> Arrived:
+    ) -> StagedDelivery:
         read_with = Conditions.of(self.settings, delivery.text_format)
-        return Arrived(delivery, reading, read_with, refusal)
+        return StagedDelivery(delivery, reading, read_with, refusal)
 
     def _told(
         self, error: DeliveryRefusedError, delivery: Delivery, texts: Sequence[PlainText]
@@ -270,21 +272,27 @@ class _Work:
         return next(filter(None, hints), "")
 
     def _merge(
-        self, arrived: Sequence[Arrived], known: Mapping[str, Account], *, loaded: bool = False
-    ) -> list[Ingested]:
+        self,
+        arrived: Sequence[StagedDelivery],
+        known: Mapping[str, LedgerEntry],
+        *,
+        loaded: bool = False,
+    ) -> list[IngestResult]:
         connection = self.workspace.connection
-        done = self._done(merge(connection, arrived, self.started, loaded=loaded), known)
+        done = self._done(merge(connection, arrived, self.started, directly_loaded=loaded), known)
         return [
             replace(ingested, reading=one.reading)
             for ingested, one in zip(done, arrived, strict=True)
         ]
 
-    def _done(self, done: Sequence[Account], known: Mapping[str, Account]) -> list[Ingested]:
+    def _done(
+        self, done: Sequence[LedgerEntry], known: Mapping[str, LedgerEntry]
+    ) -> list[IngestResult]:
         """What became of the batch, by the accounts that the attached warehouse has now and had."""
         connection = self.workspace.connection
         products, id_ = product_count(connection), database_id(connection)
         return [
-            Ingested(
+            IngestResult(
                 delivery,
                 account,
                 None,
@@ -300,14 +308,14 @@ class _Work:
     @cached_property
     def _lone_texts(self) -> Sequence[PlainText]:
         """The texts of a delivery that is alone: unpacked once, whichever way it goes."""
-        with being_read(self.batch, self.settings):
+        with marking_in_progress(self.batch, self.settings):
             return self._texts(self.batch[0], self.workspace.folder)
 
     def _texts(self, delivery: Delivery, folder: Path) -> Sequence[PlainText]:
         """The begin of every reading."""
-        check_intact(delivery)
+        verify_raw_file(delivery)
         if self._is_suspect(delivery):
-            rehearse_if_a_reader_died(delivery, self.limits, self.settings, self.log)
+            trial_read_if_crashed(delivery, self.limits, self.settings, self.log)
         return plain_texts(delivery, folder, self.settings)
 
     def _is_suspect(self, delivery: Delivery) -> bool:
@@ -316,12 +324,12 @@ class _Work:
 
     @cached_property
     def _died_of(self) -> frozenset[str]:
-        return digests_of_the_dead(self.settings)
+        return crashed_digests(self.settings)
 
     @contextmanager
     def _attached(
         self, warehouse: Warehouse, work: str = "merging"
-    ) -> Iterator[Mapping[str, Account]]:
+    ) -> Iterator[Mapping[str, LedgerEntry]]:
         """Attach the warehouse to work on the batch, telling others and the log so.
 
         Yields:
@@ -332,14 +340,14 @@ class _Work:
             OtherSettingsError: one of it is to be read with other settings.
             LfpError: one of it cannot be read as it was.
         """
-        purpose = f"{work} {some_of([one.delivery_id for one in self.batch], most=1)}"
+        purpose = f"{work} {preview([one.delivery_id for one in self.batch], limit=1)}"
         telling = heartbeat(self.log, lambda seconds: f"{purpose}: {seconds:.0f} s so far")
         with warehouse.attached(self.workspace.connection, purpose, self.log), telling:
             # Behind the lock: whoever changes his mind says so first, and comes here then.
             if any(is_reverted(one.path) != self.is_out for one in self.batch):
-                raise MindChangedError
+                raise DesiredStateChangedError
             if any(as_recorded(one) != one for one in self.batch):
-                raise MindChangedError
+                raise DesiredStateChangedError
             ids = [one.delivery_id for one in self.batch]
             known = accounts(self.workspace.connection, ids)
             if not self.is_out:
@@ -347,7 +355,7 @@ class _Work:
                     self._check_settings(known.get(one.delivery_id))
             yield known
 
-    def _check_settings(self, known: Account | None) -> None:
+    def _check_settings(self, known: LedgerEntry | None) -> None:
         """See that a delivery that was merged once is read with the settings of then.
 
         Its source may say another text format since: that counts.

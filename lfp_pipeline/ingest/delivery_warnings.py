@@ -5,15 +5,15 @@ from shlex import quote
 
 from lfp_pipeline.errors import LandingError
 from lfp_pipeline.model.delivery import Delivery
-from lfp_pipeline.model.ledger_entry import Account, Status
+from lfp_pipeline.model.ledger_entry import LedgerEntry, Status
 from lfp_pipeline.raw_zone.desired_state import is_reverted
 from lfp_pipeline.raw_zone.raw_zone import RawZone
-from lfp_pipeline.raw_zone.status_notes import last_noted
+from lfp_pipeline.raw_zone.status_notes import last_recorded_status
 from lfp_pipeline.sources.base import path_as_text
 
 
 def delivery_warnings(
-    delivery: Delivery, account: Account, raw_zone: RawZone, inbox: Path
+    delivery: Delivery, account: LedgerEntry, raw_zone: RawZone, inbox: Path
 ) -> tuple[str, ...]:
     """Return the warnings of a delivery, a sentence or two each.
 
@@ -61,7 +61,7 @@ def dated_ahead(delivery: Delivery) -> str | None:
 
 
 def wholly_stale(
-    delivery: Delivery, account: Account, raw_zone: RawZone, inbox: Path
+    delivery: Delivery, account: LedgerEntry, raw_zone: RawZone, inbox: Path
 ) -> str | None:
     """Say that a version is older than the one before it, so that none of its rows counts."""
     if account.status is not Status.MERGED or account.rows_taken or not account.rows_stale:
@@ -73,7 +73,7 @@ def wholly_stale(
     return f"None of its rows counts, though it landed last. {advice}"
 
 
-def completion(delivery: Delivery, account: Account, raw_zone: RawZone) -> str | None:
+def completion(delivery: Delivery, account: LedgerEntry, raw_zone: RawZone) -> str | None:
     """Say what has become of the unfinished upload that a delivery completes."""
     if delivery.completes is None or account.status is not Status.MERGED:
         return None
@@ -81,12 +81,12 @@ def completion(delivery: Delivery, account: Account, raw_zone: RawZone) -> str |
         unfinished = raw_zone.find(delivery.completes)
     except LandingError:  # It is not there any more.
         return None
-    noted = last_noted(unfinished.path)
+    noted = last_recorded_status(unfinished.path)
     if is_reverted(unfinished.path):
         fate = "is reverted" if noted == Status.REVERTED else "the next run reverts"
     elif noted == Status.REFUSED:
         fate = "was refused"
-    elif last_noted(delivery.path) is None:  # See `ingestion`.
+    elif last_recorded_status(delivery.path) is None:  # See `ingestion`.
         fate = "the next run reverts"
     else:
         fate = "is not reverted; to have it out, run revert_delivery"

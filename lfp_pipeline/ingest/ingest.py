@@ -11,21 +11,25 @@ from lfp_pipeline.errors import (
     LandingError,
     LfpError,
     OperationRefusedError,
-    WarehouseBrokenError,
     WarehouseBusyError,
+    WarehouseCorruptError,
     hint_for,
     user_message,
 )
-from lfp_pipeline.ingest.batch_merge import MindChangedError, OtherSettingsError, settle
+from lfp_pipeline.ingest.batch_merge import (
+    DesiredStateChangedError,
+    OtherSettingsError,
+    reconcile_batch,
+)
 from lfp_pipeline.ingest.delivery_warnings import delivery_warnings
-from lfp_pipeline.ingest.result import Ingested
+from lfp_pipeline.ingest.result import IngestResult
 from lfp_pipeline.ingest.reversal_check import checked_reversal
 from lfp_pipeline.model.delivery import Delivery, Kind
-from lfp_pipeline.model.ledger_entry import Account, Status
-from lfp_pipeline.raw_zone.desired_state import is_reverted, want_reinstated, want_reverted
+from lfp_pipeline.model.ledger_entry import LedgerEntry, Status
+from lfp_pipeline.raw_zone.desired_state import clear_reverted, is_reverted, mark_reverted
 from lfp_pipeline.raw_zone.raw_zone import RawZone, as_recorded
-from lfp_pipeline.raw_zone.status_notes import MERGED, last_noted, note_outcome
-from lfp_pipeline.reading.crash_guard import digests_of_the_dead
+from lfp_pipeline.raw_zone.status_notes import MERGED, last_recorded_status, write_status_note
+from lfp_pipeline.reading.crash_guard import crashed_digests
 from lfp_pipeline.settings import Settings
 from lfp_pipeline.warehouse.duckdb_file import Warehouse
 from lfp_pipeline.warehouse.merge import note_unmerged
@@ -37,8 +41,8 @@ def ingest(
     warehouse: Warehouse,
     log: logging.Logger,
     *,
-    share: int = 1,
-) -> list[Ingested]:
+    workers: int = 1,
+) -> list[IngestResult]:
     """Read deliveries and merge them together; whatever goes wrong with one ends in its account.
 
     Where something goes wrong that is not a delivery's own fault, they are merged one by one.
@@ -48,29 +52,35 @@ def ingest(
         settings: limits, rules, waiting times.
         warehouse: to merge into.
         log: for progress and tracebacks.
-        share: with how many others they share this run's threads and memory.
+        workers: with how many others they share this run's threads and memory.
     """
     once = {one.delivery_id: one for one in deliveries}.values()
-    batch = sorted(once, key=lambda one: one.age)
-    parts = _parts(batch, digests_of_the_dead(settings))
+    batch = sorted(once, key=lambda one: one.order_key)
+    parts = _parts(batch, crashed_digests(settings))
     if len(parts) > 1:
         return [
-            found for part in parts for found in ingest(part, settings, warehouse, log, share=share)
+            found
+            for part in parts
+            for found in ingest(part, settings, warehouse, log, workers=workers)
         ]
     try:
-        ingested = settle(batch, settings, warehouse, log, share)
-    except MindChangedError:
-        return ingest(list(map(as_recorded, batch)), settings, warehouse, log, share=share)
+        ingested = reconcile_batch(batch, settings, warehouse, log, workers)
+    except DesiredStateChangedError:
+        return ingest(list(map(as_recorded, batch)), settings, warehouse, log, workers=workers)
     except OtherSettingsError as error:
         settings = error.settings if len(batch) == 1 else settings
         return [
-            found for one in batch for found in ingest([one], settings, warehouse, log, share=share)
+            found
+            for one in batch
+            for found in ingest([one], settings, warehouse, log, workers=workers)
         ]
-    except (WarehouseBusyError, WarehouseBrokenError) as error:
+    except (WarehouseBusyError, WarehouseCorruptError) as error:
         # There is no writing that into the ledger.
         busy = isinstance(error, WarehouseBusyError)
         ingested = [
-            Ingested(one, Account(one.delivery_id, Status.FAILED, error=str(error)), busy=busy)
+            IngestResult(
+                one, LedgerEntry(one.delivery_id, Status.FAILED, error=str(error)), busy=busy
+            )
             for one in batch
         ]
     except Exception as error:
@@ -79,12 +89,12 @@ def ingest(
             return [
                 found
                 for one in batch
-                for found in ingest([one], settings, warehouse, log, share=share)
+                for found in ingest([one], settings, warehouse, log, workers=workers)
             ]
         if not isinstance(error, LfpError) and not hint_for(error):
             log.exception("%s failed", batch[0].delivery_id)
-        ingested = [Ingested(batch[0], _note_failure(batch[0], error, warehouse, log))]
-    if not warehouse.draft:
+        ingested = [IngestResult(batch[0], _note_failure(batch[0], error, warehouse, log))]
+    if not warehouse.is_shadow:
         conclude(ingested, settings, warehouse, log)
     raw_zone, inbox = RawZone(settings.raw_dir), settings.inbox_dir
     return [
@@ -94,7 +104,7 @@ def ingest(
 
 
 def conclude(
-    ingested: Sequence[Ingested], settings: Settings, warehouse: Warehouse, log: logging.Logger
+    ingested: Sequence[IngestResult], settings: Settings, warehouse: Warehouse, log: logging.Logger
 ) -> None:
     """Revert the unfinished uploads that newly merged deliveries complete, and note all outcomes.
 
@@ -106,7 +116,7 @@ def conclude(
         if one.account.status is Status.MERGED:
             try:
                 _take_out_unfinished(one.delivery, settings, warehouse, log)
-            except (WarehouseBusyError, WarehouseBrokenError, OSError) as error:
+            except (WarehouseBusyError, WarehouseCorruptError, OSError) as error:
                 log.warning(
                     "%s is not reverted yet: %s. The next run tries again.",
                     one.delivery.completes,
@@ -115,7 +125,7 @@ def conclude(
                 continue
         # If it is to be in or out contrary to that by now, it will come to another end.
         if (one.account.status is Status.REVERTED) == is_reverted(one.delivery.path):
-            try_to_note(one.delivery.path, one.account.status, one.database_id, log)
+            try_to_write_status_note(one.delivery.path, one.account.status, one.database_id, log)
 
 
 def _take_out_unfinished(
@@ -125,7 +135,7 @@ def _take_out_unfinished(
 
     That is done once, also where the database is made anew: what people want since then counts.
     """
-    if delivery.completes is None or last_noted(delivery.path) == MERGED:
+    if delivery.completes is None or last_recorded_status(delivery.path) == MERGED:
         return
     try:
         unfinished = RawZone(settings.raw_dir).find(delivery.completes)
@@ -135,10 +145,10 @@ def _take_out_unfinished(
         return
     try:
         with checked_reversal(unfinished, settings, warehouse, log):
-            want_reverted(unfinished.path)
+            mark_reverted(unfinished.path)
         (reverted,) = ingest([unfinished], settings, warehouse, log)
         if reverted.account.status is Status.FAILED and not reverted.busy:
-            want_reinstated(unfinished.path)  # Nobody has asked for it: it may not block runs.
+            clear_reverted(unfinished.path)  # Nobody has asked for it: it may not block runs.
             raise OperationRefusedError(reverted.account.error)
         log.warning(
             "%s was an unfinished upload: %s begins with it, and goes on in the middle of its "
@@ -147,7 +157,7 @@ def _take_out_unfinished(
             delivery.delivery_id,
             "The next run reverts it" if reverted.busy else "It is reverted",
         )
-    except (WarehouseBusyError, WarehouseBrokenError):
+    except (WarehouseBusyError, WarehouseCorruptError):
         raise
     except (LfpError, duckdb.Error) as error:
         log.warning(
@@ -172,23 +182,25 @@ def _parts(batch: Sequence[Delivery], died: Collection[str]) -> Sequence[Sequenc
 
 def _note_failure(
     delivery: Delivery, error: Exception, warehouse: Warehouse, log: logging.Logger
-) -> Account:
+) -> LedgerEntry:
     """Write into the ledger why a delivery was not merged, if the ledger can be had."""
     if is_reverted(delivery.path):  # It is in, as its ledger row says, and should be out.
-        return Account(
+        return LedgerEntry(
             delivery.delivery_id, Status.FAILED, error=f"It is not out. {user_message(error)}"
         )
     try:
-        with warehouse.opened("noting a failure", log) as connection:
+        with warehouse.session("noting a failure", log) as connection:
             return note_unmerged(connection, delivery, Status.FAILED, user_message(error))
     except (LfpError, duckdb.Error, OSError) as ledger_error:
         log.warning("The failure could not be noted in the ledger: %s", user_message(ledger_error))
-        return Account(delivery.delivery_id, Status.FAILED, error=user_message(error))
+        return LedgerEntry(delivery.delivery_id, Status.FAILED, error=user_message(error))
 
 
-def try_to_note(raw: Path, status: Status, database_id: str, log: logging.Logger) -> None:
+def try_to_write_status_note(
+    raw: Path, status: Status, database_id: str, log: logging.Logger
+) -> None:
     """Note what became of a delivery; where that fails, it is offered once more."""
     try:
-        note_outcome(raw, status, database_id)
+        write_status_note(raw, status, database_id)
     except OSError as error:  # The ledger knows.
         log.warning("The outcome of %s could not be noted: %s", raw, error)

@@ -4,12 +4,12 @@ from dataclasses import dataclass
 
 from lfp_pipeline.errors import StillWrittenError
 from lfp_pipeline.model.delivery import Delivery
-from lfp_pipeline.model.ledger_entry import Account
+from lfp_pipeline.model.ledger_entry import LedgerEntry
 from lfp_pipeline.reading.reader import Reading
 
 
 @dataclass(frozen=True)
-class Ingested:
+class IngestResult:
     """What became of a delivery, for people.
 
     Attributes:
@@ -26,7 +26,7 @@ class Ingested:
     """
 
     delivery: Delivery
-    account: Account
+    account: LedgerEntry
     reading: Reading | None = None
     products: int = 0
     seconds: float = 0.0
@@ -43,7 +43,7 @@ class Ingested:
 
 
 @dataclass(frozen=True)
-class NotLanded:
+class LandingFailure:
     """A source that could not be brought into the raw zone.
 
     Attributes:
@@ -57,6 +57,6 @@ class NotLanded:
     still_written: bool = False
 
     @classmethod
-    def because_of(cls, error: Exception, partition_key: str) -> "NotLanded":
+    def because_of(cls, error: Exception, partition_key: str) -> "LandingFailure":
         """A source that could not be landed because of an error."""
         return cls(partition_key, str(error), isinstance(error, StillWrittenError))

@@ -7,20 +7,20 @@ from dataclasses import dataclass, field
 
 import duckdb
 
-from lfp_pipeline.common.text import counted, some_of
+from lfp_pipeline.common.text import pluralize, preview
 from lfp_pipeline.errors import OperationRefusedError
-from lfp_pipeline.ingest.revert import Heirs, find_heirs, may_be_refused
+from lfp_pipeline.ingest.revert import Heirs, find_replacements, may_be_refused
 from lfp_pipeline.model.delivery import Delivery
 from lfp_pipeline.model.ledger_entry import Status
 from lfp_pipeline.raw_zone.desired_state import is_pruned, is_reverted
 from lfp_pipeline.raw_zone.raw_zone import RawZone
-from lfp_pipeline.raw_zone.status_notes import last_noted
+from lfp_pipeline.raw_zone.status_notes import last_recorded_status
 from lfp_pipeline.reading.workspace import WorkspaceLimits, workspace_of
 from lfp_pipeline.settings import Settings
 from lfp_pipeline.warehouse.duckdb_file import Warehouse
 from lfp_pipeline.warehouse.invariants import needed_deliveries, product_count
 from lfp_pipeline.warehouse.ledger import all_accounts
-from lfp_pipeline.warehouse.reversal import Outlook, begin_reversal, outlook
+from lfp_pipeline.warehouse.reversal import ReversalPlan, outlook, plan_reversal
 
 
 @dataclass(frozen=True)
@@ -34,9 +34,9 @@ class Foreseen:
         heirs: the older deliveries that this comes from, as far as it was looked for.
     """
 
-    before: Outlook
+    before: ReversalPlan
     products: int
-    after: Outlook | None = None
+    after: ReversalPlan | None = None
     heirs: Heirs = field(default_factory=Heirs)
 
 
@@ -73,14 +73,14 @@ def checked_reversal(
         warehouse.attached(workspace.connection, purpose, log),
     ):
         connection, raw_zone = workspace.connection, RawZone(settings.raw_dir)
-        older = begin_reversal(connection, delivery)
+        older = plan_reversal(connection, delivery)
         before = outlook(connection, delivery)
         ids = [one.delivery_id for one in older]
         pruned = _pruned(connection, raw_zone, delivery, ids) if before.orphans else []
         if pruned and not despite_pruned:
             msg = (
-                f"{delivery.delivery_id} has won or deleted {counted(before.orphans, 'sku')}, "
-                f"and older deliveries, which may have had them, are pruned: {some_of(pruned)}. "
+                f"{delivery.delivery_id} has won or deleted {pluralize(before.orphans, 'sku')}, "
+                f"and older deliveries, which may have had them, are pruned: {preview(pruned)}. "
                 "Land their files again; or say despite_pruned, and what only they had is gone "
                 "until they land again."
             )
@@ -88,7 +88,7 @@ def checked_reversal(
         foreseen = Foreseen(before, product_count(connection))
         how = {"use_present_settings": use_present_settings}
         if foretell or may_be_refused(older, settings, **how):
-            heirs = find_heirs(delivery, workspace, settings, log, **how)
+            heirs = find_replacements(delivery, workspace, settings, log, **how)
             after = outlook(connection, delivery)
             foreseen = Foreseen(before, foreseen.products, after, heirs)
         yield foreseen
@@ -101,7 +101,7 @@ def _pruned(
     pruned = [delivery_id for delivery_id in older if not raw_zone.keeps(delivery_id)]
     if needed := needed_deliveries(connection).intersection(pruned):
         msg = (
-            f"The bytes of {some_of(sorted(needed))} are gone, and the tables need them. Put them "
+            f"The bytes of {preview(sorted(needed))} are gone, and the tables need them. Put them "
             "back from a copy, or land their files again, first."
         )
         raise OperationRefusedError(msg)
@@ -110,9 +110,9 @@ def _pruned(
     return pruned + [
         one.delivery_id
         for one in raw_zone.all_deliveries()
-        if one.age < delivery.age
+        if one.order_key < delivery.order_key
         and one.delivery_id not in known
         and is_pruned(one.path)
         and not is_reverted(one.path)
-        and last_noted(one.path) != Status.REFUSED
+        and last_recorded_status(one.path) != Status.REFUSED
     ]

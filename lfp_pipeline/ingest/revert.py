@@ -11,29 +11,29 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from lfp_pipeline.common.clock import utc_now
-from lfp_pipeline.common.text import some_of
+from lfp_pipeline.common.text import preview
 from lfp_pipeline.errors import DeliveryRefusedError, LfpError, OperationRefusedError
 from lfp_pipeline.model.delivery import Delivery, Kind
-from lfp_pipeline.model.ledger_entry import Account, Status
+from lfp_pipeline.model.ledger_entry import LedgerEntry, Status
 from lfp_pipeline.raw_zone.desired_state import may_use_present_settings, reverted_at
-from lfp_pipeline.raw_zone.integrity import check_intact
+from lfp_pipeline.raw_zone.integrity import verify_raw_file
 from lfp_pipeline.raw_zone.raw_zone import RawZone
 from lfp_pipeline.reading.options import Conditions, reread
 from lfp_pipeline.reading.plain_text import plain_texts
 from lfp_pipeline.reading.reader import Reading, check_reject_share, read_delivery
 from lfp_pipeline.reading.workspace import Workspace
 from lfp_pipeline.settings import Settings
-from lfp_pipeline.warehouse.deletions import read_doomed
+from lfp_pipeline.warehouse.deletions import read_skus_to_delete
 from lfp_pipeline.warehouse.ledger import account_of
-from lfp_pipeline.warehouse.merge import Arrived, account_of_arrived
+from lfp_pipeline.warehouse.merge import StagedDelivery, account_of_arrived
 from lfp_pipeline.warehouse.reversal import (
-    Older,
-    begin_reversal,
-    bury,
+    OlderDelivery,
+    add_replacements,
+    add_tombstones,
+    apply_reversal,
     correct,
-    inherit,
-    is_sought,
-    reverse,
+    may_replace,
+    plan_reversal,
 )
 
 _TOLD = "Reverted at {at:%Y-%m-%d %H:%M:%S} UTC. The job revert_delivery reinstates it."
@@ -53,14 +53,14 @@ class Heirs:
     """Where the next winners came from; they are in the workspace.
 
     Attributes:
-        forgone: older deliveries that may have some, and are not kept.
+        unavailable: older deliveries that may have some, and are not kept.
         corrected: older deliveries that were read with the settings of now, with their accounts.
         as_then: ids of those that were read with settings of then, by how these differ from those
             of now.
     """
 
-    forgone: list[Older] = field(default_factory=list)
-    corrected: list[tuple[Delivery, Account]] = field(default_factory=list)
+    unavailable: list[OlderDelivery] = field(default_factory=list)
+    corrected: list[tuple[Delivery, LedgerEntry]] = field(default_factory=list)
     as_then: dict[tuple[str, ...], list[str]] = field(default_factory=dict)
 
     @property
@@ -76,7 +76,7 @@ class Heirs:
 
 def told_as_then(ids: Sequence[str], kept: Sequence[str]) -> str:
     """Say that deliveries are read with settings of then, and how these differ, for people."""
-    return _AS_THEN.format(ids=some_of(ids), kept="; ".join(kept))
+    return _AS_THEN.format(ids=preview(ids), kept="; ".join(kept))
 
 
 def revert(
@@ -85,8 +85,8 @@ def revert(
     settings: Settings,
     log: logging.Logger,
     *,
-    draft: bool,
-) -> Account:
+    is_shadow: bool,
+) -> LedgerEntry:
     """Take a delivery out of the warehouse that is attached to the workspace, merged or not.
 
     Args:
@@ -94,7 +94,7 @@ def revert(
         workspace: to read older deliveries in.
         settings: limits, rules.
         log: for progress.
-        draft: whether the warehouse is one that nobody knows yet: nothing is given up for it.
+        is_shadow: whether the warehouse is one that nobody knows yet: nothing is given up for it.
 
     Returns:
         Its account. If it was out already, the one in the ledger.
@@ -107,26 +107,26 @@ def revert(
     if known is not None and known.status is Status.REVERTED:
         return known
     present = may_use_present_settings(delivery.path)
-    heirs = find_heirs(delivery, workspace, settings, log, use_present_settings=present)
+    heirs = find_replacements(delivery, workspace, settings, log, use_present_settings=present)
     told = _TOLD.format(at=reverted_at(delivery.path) or utc_now())
     if heirs.corrected:
-        told += _CORRECTED.format(ids=some_of(heirs.corrected_ids))
+        told += _CORRECTED.format(ids=preview(heirs.corrected_ids))
     if heirs.as_then:
         told += f" {heirs.told_as_then}"
-    if heirs.forgone:
-        ids = [older.delivery_id for older in heirs.forgone]
-        if draft:
+    if heirs.unavailable:
+        ids = [older.delivery_id for older in heirs.unavailable]
+        if is_shadow:
             msg = (
-                f"What {some_of(ids)} may have had of its skus is needed, and was pruned meanwhile."
+                f"What {preview(ids)} may have had of its skus is needed, and was pruned meanwhile."
             )
             raise LfpError(msg)
-        told += _FORGONE.format(ids=some_of(ids))
+        told += _FORGONE.format(ids=preview(ids))
         for delivery_id in ids:  # Before it is so: what is offered once more does no harm.
-            RawZone(settings.raw_dir).forget_outcome(delivery_id)
-    return reverse(workspace.connection, delivery, told, heirs.forgone, heirs.corrected)
+            RawZone(settings.raw_dir).delete_status_note(delivery_id)
+    return apply_reversal(workspace.connection, delivery, told, heirs.unavailable, heirs.corrected)
 
 
-def find_heirs(
+def find_replacements(
     delivery: Delivery,
     workspace: Workspace,
     settings: Settings,
@@ -152,40 +152,40 @@ def find_heirs(
     raw_zone = RawZone(settings.raw_dir)
     heirs = Heirs()
     looked_into: set[tuple[str, str | None]] = set()
-    for older in begin_reversal(connection, delivery):
+    for older in plan_reversal(connection, delivery):
         # The same bytes, read in the same way, have nothing more.
         if (older.sha256, older.read_with) in looked_into:
             continue
-        if not is_sought(connection, delivery, older):
+        if not may_replace(connection, delivery, older):
             continue
         if not raw_zone.keeps(older.delivery_id):
-            heirs.forgone.append(older)
+            heirs.unavailable.append(older)
             continue
         log.info("Looking into %s for what %s had won", older.delivery_id, delivery.delivery_id)
         kept = raw_zone.find(older.delivery_id)
-        check_intact(kept, thorough=True)
+        verify_raw_file(kept, thorough=True)
         now = Conditions.of(settings, kept.text_format)
         if kept.kind is Kind.DELETION:
-            read_doomed(connection, kept.path)
-            bury(connection, older)
+            read_skus_to_delete(connection, kept.path)
+            add_tombstones(connection, older)
         elif use_present_settings and older.read_with != now.digest:
             started = time.perf_counter()
             reading = _read_as_now(kept, workspace, settings, log)
             fates = correct(connection, delivery, older)
-            account = account_of_arrived(Arrived(kept, reading, now), fates, started)
+            account = account_of_arrived(StagedDelivery(kept, reading, now), fates, started)
             heirs.corrected.append((kept, account))
             looked_into.add((kept.sha256, now.digest))
             continue
         else:
             if settings_kept := _read_as_then(kept, older, workspace, settings, log):
                 heirs.as_then.setdefault(settings_kept, []).append(kept.delivery_id)
-            inherit(connection, older)
+            add_replacements(connection, older)
         looked_into.add((older.sha256, older.read_with))
     return heirs
 
 
 def may_be_refused(
-    older: Sequence[Older], settings: Settings, *, use_present_settings: bool
+    older: Sequence[OlderDelivery], settings: Settings, *, use_present_settings: bool
 ) -> bool:
     """Whether the search for heirs may be refused because of how older deliveries were read."""
     recorded = {(one.read_with, one.read_conditions) for one in older if one.kind != Kind.DELETION}
@@ -196,7 +196,11 @@ def may_be_refused(
 
 
 def _read_as_then(
-    kept: Delivery, older: Older, workspace: Workspace, settings: Settings, log: logging.Logger
+    kept: Delivery,
+    older: OlderDelivery,
+    workspace: Workspace,
+    settings: Settings,
+    log: logging.Logger,
 ) -> tuple[str, ...]:
     """Read an older delivery as it was read when it was merged.
 

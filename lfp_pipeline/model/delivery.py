@@ -96,7 +96,7 @@ class Delivery:
         return f"{self.partition_key}#{stamp(self.delivered_at)}#{self.sha256[:16]}"
 
     @property
-    def age(self) -> tuple[datetime, str]:
+    def order_key(self) -> tuple[datetime, str]:
         """What deliveries are ordered by: of two, the greater is the newer."""
         return self.delivered_at, self.delivery_id
 

@@ -27,7 +27,7 @@ STATUSES = {str(status): status for status in Status}
 
 
 @dataclass(frozen=True)
-class Account:
+class LedgerEntry:
     """The account of one delivery. Of a delivery that is not merged, no row or line counts.
 
     Attributes:
@@ -71,7 +71,7 @@ class Account:
     notes: str | None = None
     read_conditions: str | None = None
 
-    def is_read_as(self, again: "Account") -> bool:
+    def is_read_as(self, again: "LedgerEntry") -> bool:
         """Whether reading the delivery again has counted the same, whatever the fates are.
 
         Where the conditions were not recorded, skipped lines may not have been counted, either.
@@ -98,9 +98,9 @@ class Account:
         )
 
 
-def unmerged_account(
-    delivery_id: str, status: Status, error: str, before: Account | None
-) -> Account:
+def unmerged_entry(
+    delivery_id: str, status: Status, error: str, before: LedgerEntry | None
+) -> LedgerEntry:
     """Return the account of a delivery that is not merged.
 
     Args:
@@ -110,8 +110,8 @@ def unmerged_account(
         before: its account until now, which may tell how it is to be read when it is merged again.
     """
     if before is None:
-        return Account(delivery_id, status, error=error)
-    return Account(
+        return LedgerEntry(delivery_id, status, error=error)
+    return LedgerEntry(
         delivery_id,
         status,
         error=error,

@@ -14,10 +14,10 @@ from pathlib import Path
 
 import duckdb
 
-from lfp_pipeline.common.atomic_files import leftovers, publish, temporary_beside
+from lfp_pipeline.common.atomic_files import commit_file, stale_temporaries, temporary_sibling
 from lfp_pipeline.common.clock import utc_now
 from lfp_pipeline.common.progress import heartbeat
-from lfp_pipeline.common.text import counted, megabytes
+from lfp_pipeline.common.text import format_size, pluralize
 from lfp_pipeline.engine import Engine
 from lfp_pipeline.errors import OperationRefusedError
 from lfp_pipeline.operations.report import Report
@@ -98,18 +98,18 @@ def export_tables(
         for format_ in dict.fromkeys(formats)
     ]
     if dry_run:
-        return _foretell(engine, files, log)
+        return _plan(engine, files, log)
     started = utc_now()
     folder.mkdir(parents=True, exist_ok=True)
     # One at a time: the files of two exports would be mixed.
     with WriterLock(folder / "tables", engine.warehouse.writer_wait_seconds).held("exporting", log):
-        for leftover in leftovers(folder):
+        for leftover in stale_temporaries(folder):
             log.info("Removing %s, left by an export that was killed", leftover)
         with _snapshot(engine, log) as connection:
             products, names, last_merged_at = connection.execute(_SIZES).fetchall()[0]
             _write(connection, files, log)
         sizes = {file.path.name: file.path.stat().st_size for file in files}
-    told = ", ".join(f"{name} ({megabytes(size)})" for name, size in sizes.items())
+    told = ", ".join(f"{name} ({format_size(size)})" for name, size in sizes.items())
     summary = f"{_counted(products, names)} are in {folder}: {told}."
     figures = {"products": products, "names": names, "last_merged_at": f"{last_merged_at} UTC"}
     note_operation(engine.warehouse, "export_tables", started, summary, log)
@@ -117,18 +117,18 @@ def export_tables(
 
 
 def _counted(products: int, names: int) -> str:
-    return f"{counted(products, 'product')} and {counted(names, 'name')}"
+    return f"{pluralize(products, 'product')} and {pluralize(names, 'name')}"
 
 
 @contextmanager
 def _snapshot(engine: Engine, log: logging.Logger) -> Iterator[duckdb.DuckDBPyConnection]:
     """A connection with the tables attached as `warehouse`: the newest, and they stay so."""
-    if not engine.published.share:
-        with engine.warehouse.opened("exporting", log) as connection:
+    if not engine.published.time_share:
+        with engine.warehouse.session("exporting", log) as connection:
             yield connection
         return
     engine.published.publish(log)
-    with engine.published.opened() as connection:
+    with engine.published.session() as connection:
         yield connection
 
 
@@ -138,29 +138,29 @@ def _write(
     with ExitStack() as stack:
         written = []
         for file in files:
-            open_file, temporary = stack.enter_context(temporary_beside(file.path))
+            open_file, temporary = stack.enter_context(temporary_sibling(file.path))
             file.write(connection, temporary, log)
             # All are on disk before the first gets its name: they change at almost one moment.
             os.fsync(open_file.fileno())
             written.append((open_file, temporary, file.path))
         for open_file, temporary, path in written:
-            publish(open_file, temporary, path)
+            commit_file(open_file, temporary, path)
 
 
-def _foretell(engine: Engine, files: Sequence[_File], log: logging.Logger) -> Report:
-    with engine.warehouse.opened("looking what to export", log) as connection:
+def _plan(engine: Engine, files: Sequence[_File], log: logging.Logger) -> Report:
+    with engine.warehouse.session("looking what to export", log) as connection:
         products, names, _ = connection.execute(_SIZES).fetchall()[0]
-    if not engine.published.share:
+    if not engine.published.time_share:
         state = "the database, behind the writer lock"
-    elif engine.published.is_outdated:
+    elif engine.published.is_stale:
         state = "the published copy, which would be published anew first"
     else:
         state = "the published copy, which is up to date"
     present = sum(file.path.stat().st_size for file in files if file.path.exists())
-    replaced = f" in the place of {megabytes(present)}" if present else ""
+    replaced = f" in the place of {format_size(present)}" if present else ""
     summary = (
         f"Would write {_counted(products, names)} into "
         f"{', '.join(file.path.name for file in files)} in {files[0].path.parent}{replaced}, from "
-        f"{state}. The database has {megabytes(engine.warehouse.size_bytes)}."
+        f"{state}. The database has {format_size(engine.warehouse.size_bytes)}."
     )
     return Report(summary, {"products": products, "names": names, "present_bytes": present})

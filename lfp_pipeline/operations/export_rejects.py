@@ -18,7 +18,7 @@ from typing import Any
 
 import duckdb
 
-from lfp_pipeline.common.atomic_files import leftovers, publish, temporary_beside
+from lfp_pipeline.common.atomic_files import commit_file, stale_temporaries, temporary_sibling
 from lfp_pipeline.engine import Engine
 from lfp_pipeline.errors import DeliveryRefusedError, LandingError, LfpError, ReadingTimeoutError
 from lfp_pipeline.model.delivery import Delivery, TextFormat
@@ -76,7 +76,7 @@ LIMIT $most
 
 
 @dataclass(frozen=True)
-class Exported:
+class RejectsFile:
     """The rejects of one delivery, written.
 
     Attributes:
@@ -102,7 +102,7 @@ def export_rejects(
     *,
     partition_key: str | None = None,
     delivery_id: str | None = None,
-) -> list[Exported]:
+) -> list[RejectsFile]:
     """Write the rejects of the newest delivery of every partition that has some.
 
     Args:
@@ -120,9 +120,9 @@ def export_rejects(
         raise LfpError(msg)
     # Somebody waits for it at the keyboard.
     warehouse = replace(engine.warehouse, writer_wait_seconds=settings.foreign_wait_seconds)
-    for leftover in leftovers(settings.rejects_dir):
+    for leftover in stale_temporaries(settings.rejects_dir):
         log.info("Removing %s, left by an export that was killed", leftover)
-    with warehouse.opened("exporting rejects", log) as connection:
+    with warehouse.session("exporting rejects", log) as connection:
         chosen = {"partition_key": partition_key, "delivery_id": delivery_id}
         deliveries = connection.execute(_DELIVERIES, chosen).fetchall()
         if not deliveries and (partition_key or delivery_id):
@@ -144,11 +144,11 @@ def _export(
     key: str,
     delivery_id: str,
     refused: bool,
-) -> Exported:
+) -> RejectsFile:
     path = engine.settings.rejects_dir / f"{delivery_id.replace('#', '-')}-rejects.csv"
     dialect = _dialect(engine, key, delivery_id)
     rows = escaped = 0
-    with temporary_beside(path) as (file, temporary):
+    with temporary_sibling(path) as (file, temporary):
         # Spreadsheets take a file for UTF-8 by its mark.
         text = io.TextIOWrapper(file, encoding="utf-8-sig", newline="")
         writer = csv.writer(text)
@@ -167,9 +167,9 @@ def _export(
         file.flush()
         kept = path.exists() and not cmp(temporary, path, shallow=False)
         if not kept:
-            publish(file, temporary, path)
+            commit_file(file, temporary, path)
         text.detach()
-    return Exported(path, key, refused, rows, escaped, kept)
+    return RejectsFile(path, key, refused, rows, escaped, kept)
 
 
 def _rejects(

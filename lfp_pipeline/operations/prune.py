@@ -9,10 +9,10 @@ from collections.abc import Mapping, Sequence
 from datetime import timedelta
 
 from lfp_pipeline.common.clock import utc_now
-from lfp_pipeline.common.text import counted, megabytes, some_of
+from lfp_pipeline.common.text import format_size, pluralize, preview
 from lfp_pipeline.engine import Engine
 from lfp_pipeline.errors import OperationRefusedError
-from lfp_pipeline.ingest.batch_merge import is_settled
+from lfp_pipeline.ingest.batch_merge import is_reconciled
 from lfp_pipeline.model.delivery import Delivery, Kind
 from lfp_pipeline.model.ledger_entry import Status
 from lfp_pipeline.operations.report import Report
@@ -46,7 +46,7 @@ def prune_raw(
             the middle, some are gone.
     """
     started = utc_now()
-    with engine.warehouse.opened("pruning the raw zone", log) as connection:
+    with engine.warehouse.session("pruning the raw zone", log) as connection:
         needed = needed_deliveries(connection)
         landed_before = started - timedelta(days=older_than_days)
         status_of = statuses(connection)
@@ -58,7 +58,7 @@ def prune_raw(
             if one.landed_at < landed_before
             and one.kind is Kind.PRODUCTS
             and not is_pruned(one.path)
-            and is_settled(one, status_of.get(one.delivery_id))
+            and is_reconciled(one, status_of.get(one.delivery_id))
         ]
         chosen = [one for one in old if even_if_needed or one.delivery_id not in needed]
         lost = [one for one in chosen if one.delivery_id in needed]
@@ -78,7 +78,7 @@ def _see_that_no_reversal_is_pending(
     pending = [
         one.delivery_id
         for one in deliveries
-        if is_reverted(one.path) and not is_settled(one, status_of.get(one.delivery_id))
+        if is_reverted(one.path) and not is_reconciled(one, status_of.get(one.delivery_id))
     ]
     if pending:
         msg = (
@@ -92,12 +92,12 @@ def _report(
     chosen: Sequence[Delivery], kept: int, lost: Sequence[Delivery], *, dry_run: bool
 ) -> Report:
     size = sum(one.size_bytes for one in chosen)
-    summary = f"{'Would prune' if dry_run else 'Pruned'} {counted(len(chosen), 'delivery')}"
+    summary = f"{'Would prune' if dry_run else 'Pruned'} {pluralize(len(chosen), 'delivery')}"
     if chosen:
-        named = some_of([one.delivery_id for one in chosen], most=_SHOWN)
-        summary += f" of {megabytes(size)}: {named}"
+        named = preview([one.delivery_id for one in chosen], limit=_SHOWN)
+        summary += f" of {format_size(size)}: {named}"
     summary += f". Kept of that age, because the tables need them: {kept:,}."
     if lost:
         verb = "would lose" if dry_run else "loses"
-        summary += f" A rebuild {verb} rows of {counted(len(lost), 'delivery')}."
+        summary += f" A rebuild {verb} rows of {pluralize(len(lost), 'delivery')}."
     return Report(summary, {"deliveries": len(chosen), "size_bytes": size, "kept": kept})

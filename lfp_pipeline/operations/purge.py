@@ -15,8 +15,8 @@ from typing import Any
 import duckdb
 
 from lfp_pipeline.common.clock import utc_now
-from lfp_pipeline.common.process_marks import own_folder
-from lfp_pipeline.common.text import counted, some_of
+from lfp_pipeline.common.process_marks import scratch_folder
+from lfp_pipeline.common.text import pluralize, preview
 from lfp_pipeline.engine import Engine
 from lfp_pipeline.errors import LfpError, OperationRefusedError
 from lfp_pipeline.model.delivery import Kind
@@ -29,7 +29,7 @@ _SHOWN_SKUS = 10
 
 _INSTANT = timedelta(microseconds=1)
 
-_SKEW = timedelta(minutes=10)
+_CLOCK_SKEW = timedelta(minutes=10)
 """By so much, clocks may differ. What is dated further ahead is dated in the future."""
 
 _NAMED = """
@@ -83,7 +83,7 @@ class Selection:
 
 
 @dataclass(frozen=True)
-class _Doomed:
+class _PurgePlan:
     """What a purge is about: skus, of them in products, some for people, and the newest's time."""
 
     skus: int
@@ -96,12 +96,12 @@ class _Doomed:
         """In a sentence."""
         text = f"{self.products:,} of {self.products_in_all:,} products {verb} deleted"
         if self.skus > self.products:
-            text += f"; {counted(self.skus - self.products, 'sku')} not there"
-        return f"{text}. Skus: {some_of(self.some, self.skus, _SHOWN_SKUS)}."
+            text += f"; {pluralize(self.skus - self.products, 'sku')} not there"
+        return f"{text}. Skus: {preview(self.some, self.skus, _SHOWN_SKUS)}."
 
 
 @dataclass(frozen=True)
-class _Purge:
+class _SkuListSource:
     """A list of skus as a source."""
 
     file: LocalFile
@@ -132,7 +132,7 @@ def purge_products(
     Raises:
         LfpError: they are not deleted, and why.
     """
-    with own_folder(engine.settings.work_dir, "purge") as folder:
+    with scratch_folder(engine.settings.work_dir, "purge") as folder:
         listed = folder / "skus.csv"
         doomed = _list_doomed(engine, selection, listed, log)
         figures = {"skus": doomed.skus, "products_deleted": doomed.products}
@@ -142,7 +142,7 @@ def purge_products(
         moment = _moment_after(doomed.newest, taken)
         if dry_run:
             return Report(doomed.told("would be") + _told_if_ahead(moment), figures)
-        source = _Purge(LocalFile(listed), _name(selection), moment)
+        source = _SkuListSource(LocalFile(listed), _name(selection), moment)
         delivery = engine.raw_zone.land(source, PURGES, log, kind=Kind.DELETION)
     done = engine.ingest(delivery, log)
     if done.account.status is not Status.MERGED:
@@ -164,9 +164,9 @@ def purge_products(
 
 def _list_doomed(
     engine: Engine, selection: Selection, listed: Path, log: logging.Logger
-) -> _Doomed:
+) -> _PurgePlan:
     """Write the skus that are to go into a file, and sum up what they are."""
-    with engine.warehouse.opened("looking what to purge", log) as connection:
+    with engine.warehouse.session("looking what to purge", log) as connection:
         if selection.partition and not _is_known(connection, selection.partition):
             msg = f"There is no partition {selection.partition} in the table deliveries."
             raise OperationRefusedError(msg + key_hint(selection.partition))
@@ -176,7 +176,7 @@ def _list_doomed(
         _see_that_dates_go_together(connection, skus, newest)
         ordered = connection.sql("SELECT sku FROM doomed ORDER BY sku")
         ordered.write_csv(str(listed), header=True, quoting="ALL")
-        return _Doomed(skus, products, newest, in_all, some)
+        return _PurgePlan(skus, products, newest, in_all, some)
 
 
 def _see_that_dates_go_together(
@@ -187,12 +187,12 @@ def _see_that_dates_go_together(
     Raises:
         OperationRefusedError: some of the products are dated in the future, and others are not.
     """
-    values = {"soon": utc_now() + _SKEW, "limit": _SHOWN_SKUS}
+    values = {"soon": utc_now() + _CLOCK_SKEW, "limit": _SHOWN_SKUS}
     ahead, some = connection.execute(_AHEAD, values).fetchall()[0]
     if 0 < ahead < skus:
         msg = (
-            f"Of these {counted(skus, 'sku')}, {ahead:,} came with dates in the future, up to "
-            f"{newest}: {some_of(some, ahead, _SHOWN_SKUS)}. The purge would have that date, and "
+            f"Of these {pluralize(skus, 'sku')}, {ahead:,} came with dates in the future, up to "
+            f"{newest}: {preview(some, ahead, _SHOWN_SKUS)}. The purge would have that date, and "
             "keep all of these skus out until then. Revert the delivery that is dated so, if that "
             "is wrong; or purge those first, by their skus, or by a partition that has no others."
         )

@@ -17,30 +17,35 @@ from pathlib import Path
 import duckdb
 
 from lfp_pipeline.common.clock import utc_now
-from lfp_pipeline.common.text import counted, megabytes, some_of
+from lfp_pipeline.common.text import format_size, pluralize, preview
 from lfp_pipeline.engine import Engine
-from lfp_pipeline.errors import LfpError, OperationRefusedError, WarehouseBrokenError, hint_for
+from lfp_pipeline.errors import LfpError, OperationRefusedError, WarehouseCorruptError, hint_for
 from lfp_pipeline.ingest.ingest import conclude
-from lfp_pipeline.ingest.result import Ingested
+from lfp_pipeline.ingest.result import IngestResult
 from lfp_pipeline.model.delivery import stamp
-from lfp_pipeline.model.ledger_entry import Account, Status
+from lfp_pipeline.model.ledger_entry import LedgerEntry, Status
 from lfp_pipeline.model.partition_key import is_purge
 from lfp_pipeline.operations.report import Report
-from lfp_pipeline.operations.shadow_build import deliveries_in_reach, drafted, follow, rereadings
-from lfp_pipeline.raw_zone.desired_state import is_reverted, was_needed
-from lfp_pipeline.raw_zone.status_notes import read_outcome
+from lfp_pipeline.operations.shadow_build import (
+    catch_up,
+    replayable_deliveries,
+    rereadings,
+    shadow_engine,
+)
+from lfp_pipeline.raw_zone.desired_state import is_reverted, pruned_while_needed
+from lfp_pipeline.raw_zone.status_notes import read_status
 from lfp_pipeline.reading.options import Rereading
 from lfp_pipeline.warehouse.database_swap import (
-    Contents,
+    WarehouseSnapshot,
     contents,
-    inherit_records,
+    copy_history,
+    move_aside,
     otherwise_in,
-    put_aside,
     read_records,
-    take_the_place_of,
+    swap_in,
 )
 from lfp_pipeline.warehouse.invariants import needed_deliveries
-from lfp_pipeline.warehouse.ledger import all_accounts, forget, statuses
+from lfp_pipeline.warehouse.ledger import all_accounts, delete_entries, statuses
 from lfp_pipeline.warehouse.operation_log import record_operation
 from lfp_pipeline.warehouse.schema import database_id
 
@@ -82,27 +87,27 @@ def rebuild_products(
         LfpError: it could not be made. The old one stands.
     """
     if dry_run:
-        return _foretell(engine, log)
+        return _plan(engine, log)
     started = utc_now()
     path = engine.warehouse.path
     path.parent.mkdir(parents=True, exist_ok=True)
-    known: Mapping[str, Account] = {}
+    known: Mapping[str, LedgerEntry] = {}
     if path.exists():  # Who has it open is told now, and not after an hour.
-        with _though_unreadable(), engine.warehouse.opened("rebuilding", log) as connection:
+        with _tolerating_corruption(), engine.warehouse.session("rebuilding", log) as connection:
             known = all_accounts(connection)
 
-    def follow_then(known: Mapping[str, Account]) -> Mapping[str, Rereading]:
-        deliveries = deliveries_in_reach(engine)
+    def follow_then(known: Mapping[str, LedgerEntry]) -> Mapping[str, Rereading]:
+        deliveries = replayable_deliveries(engine)
         ways = rereadings(known, deliveries, engine.settings)
-        follow(draft, deliveries, log, {} if use_present_settings else ways)
+        catch_up(shadow, deliveries, log, {} if use_present_settings else ways)
         return ways
 
-    with drafted(engine) as draft:
+    with shadow_engine(engine) as shadow:
         follow_then(known)
         with engine.warehouse.lock.held("rebuilding", log):
             old = _contents_of_old(engine, log)
             ways = follow_then(old.accounts if old else {})  # What has come or changed meanwhile.
-            with draft.warehouse.opened("rebuilding", log) as connection:
+            with shadow.warehouse.session("rebuilding", log) as connection:
                 _see_that_all_is_out(engine, connection)
                 _forget_unread(engine, connection, old)
                 new = contents(connection)
@@ -116,7 +121,7 @@ def rebuild_products(
                 pruned = _merged_once(old, new) - set(lost)
                 report = _report(old, new, lost, pruned)
                 if old is not None:
-                    inherit_records(
+                    copy_history(
                         connection,
                         path,
                         given_up=_given_up(lost, pruned, new),
@@ -125,12 +130,12 @@ def rebuild_products(
                 record_operation(connection, "rebuild_products", started, report.summary)
                 connection.execute("CHECKPOINT warehouse")
             if old is None:
-                put_aside(path, f"broken-{stamp(started)}", log)
+                move_aside(path, f"broken-{stamp(started)}", log)
             engine.warehouse.forget_id()
-            take_the_place_of(path, draft.warehouse.path)
+            swap_in(path, shadow.warehouse.path)
             with (
                 engine.warehouse.connect() as connection,
-                engine.warehouse.attached_behind_lock(connection, log),
+                engine.warehouse.attach_locked(connection, log),
             ):
                 id_ = database_id(connection)  # It is told again, too.
     _conclude(engine, new.accounts, id_, log)
@@ -140,7 +145,7 @@ def rebuild_products(
 def _see_that_all_is_out(engine: Engine, connection: duckdb.DuckDBPyConnection) -> None:
     """What was reverted after the draft had taken it in may have needed what was pruned since."""
     status_of = statuses(connection)
-    for one in deliveries_in_reach(engine):
+    for one in replayable_deliveries(engine):
         if is_reverted(one.path) and status_of.get(one.delivery_id) is not Status.REVERTED:
             msg = (
                 f"{one.delivery_id} was reverted meanwhile, and could not be taken out of the new "
@@ -150,7 +155,7 @@ def _see_that_all_is_out(engine: Engine, connection: duckdb.DuckDBPyConnection) 
 
 
 def _forget_unread(
-    engine: Engine, connection: duckdb.DuckDBPyConnection, old: Contents | None
+    engine: Engine, connection: duckdb.DuckDBPyConnection, old: WarehouseSnapshot | None
 ) -> None:
     """Forget what could not be read, and is not wanted: pruned meanwhile, or refused before."""
     refused = {
@@ -158,7 +163,7 @@ def _forget_unread(
         for delivery_id, account in (old.accounts if old else {}).items()
         if account.status is Status.REFUSED
     }
-    forget(
+    delete_entries(
         connection,
         [
             delivery_id
@@ -170,11 +175,11 @@ def _forget_unread(
 
 
 @contextmanager
-def _though_unreadable(log: logging.Logger | None = None) -> Iterator[None]:
+def _tolerating_corruption(log: logging.Logger | None = None) -> Iterator[None]:
     """Go on after the block where the present database cannot be read; that is told to the log."""
     try:
         yield
-    except (WarehouseBrokenError, duckdb.Error) as error:
+    except (WarehouseCorruptError, duckdb.Error) as error:
         if hint_for(error):  # Not the database is at fault.
             raise
         if log is not None:
@@ -182,14 +187,14 @@ def _though_unreadable(log: logging.Logger | None = None) -> Iterator[None]:
             log.warning("The present database cannot be read: %s", first_line)
 
 
-def _contents_of_old(engine: Engine, log: logging.Logger) -> Contents | None:
+def _contents_of_old(engine: Engine, log: logging.Logger) -> WarehouseSnapshot | None:
     """What the present database holds, which has no write-ahead log then; None: nobody can tell."""
     if not engine.warehouse.path.exists():
         return None
     with (
         engine.warehouse.connect() as connection,
-        _though_unreadable(log),
-        engine.warehouse.attached_behind_lock(connection, log),
+        _tolerating_corruption(log),
+        engine.warehouse.attach_locked(connection, log),
     ):
         connection.execute("CHECKPOINT warehouse")
         read_records(connection)
@@ -200,7 +205,7 @@ def _contents_of_old(engine: Engine, log: logging.Logger) -> Contents | None:
 def _refusal(lost: Mapping[str, str]) -> str:
     lines = [f"{delivery_id}: {why}" for delivery_id, why in lost.items()]
     return (
-        f"The new database would lack {counted(len(lost), 'delivery')}, whole or in part, so "
+        f"The new database would lack {pluralize(len(lost), 'delivery')}, whole or in part, so "
         "nothing is changed. Mend what is wrong, or accept it, by the configuration\n"
         "ops: {rebuild: {config: {accept_losses: true}}}\n" + "\n".join(lines[:_SHOWN])
     )
@@ -209,7 +214,7 @@ def _refusal(lost: Mapping[str, str]) -> str:
 def _refusal_to_change(changed: Mapping[str, str]) -> str:
     lines = [f"{delivery_id}: {why}" for delivery_id, why in changed.items()]
     return (
-        f"The new database would have {counted(len(changed), 'delivery')} otherwise than they were "
+        f"The new database would have {pluralize(len(changed), 'delivery')} other than they were "
         "merged, so nothing is changed. Put back what has changed; or have all deliveries read "
         "with the settings of now, by the configuration\n"
         "ops: {rebuild: {config: {use_present_settings: true}}}\n" + "\n".join(lines[:_SHOWN])
@@ -219,8 +224,8 @@ def _refusal_to_change(changed: Mapping[str, str]) -> str:
 def _read_otherwise(
     connection: duckdb.DuckDBPyConnection,
     old_path: Path,
-    old: Contents,
-    new: Contents,
+    old: WarehouseSnapshot,
+    new: WarehouseSnapshot,
     ways: Mapping[str, Rereading],
 ) -> Iterator[tuple[str, str]]:
     """Which deliveries are in both databases, and other in the new one; and why they may be.
@@ -244,14 +249,16 @@ def _read_otherwise(
             yield delivery_id, "; ".join(ways[delivery_id].differences)
 
 
-def _merged_once(old: Contents | None, new: Contents) -> set[str]:
+def _merged_once(old: WarehouseSnapshot | None, new: WarehouseSnapshot) -> set[str]:
     """What was merged, and is nothing that the new database knows."""
     accounts = old.accounts if old else {}
     merged = {id_ for id_, account in accounts.items() if account.status is Status.MERGED}
     return merged - set(new.accounts)
 
 
-def _given_up(lost: Mapping[str, str], pruned: Collection[str], new: Contents) -> dict[str, str]:
+def _given_up(
+    lost: Mapping[str, str], pruned: Collection[str], new: WarehouseSnapshot
+) -> dict[str, str]:
     """What the new database knows from the old one only, and what is told of it, if all is lost."""
     gone = {one: f"Lost when the database was made anew: {why}" for one, why in lost.items()}
     given_up = dict.fromkeys(pruned, _LOST_BESIDE) if lost else {}
@@ -259,7 +266,9 @@ def _given_up(lost: Mapping[str, str], pruned: Collection[str], new: Contents) -
     return {one: why for one, why in given_up.items() if one not in new.accounts}
 
 
-def _losses(engine: Engine, old: Contents | None, new: Contents) -> Iterator[tuple[str, str]]:
+def _losses(
+    engine: Engine, old: WarehouseSnapshot | None, new: WarehouseSnapshot
+) -> Iterator[tuple[str, str]]:
     """What was in, or may have been, and is not in the new database, and why."""
     missing = {
         delivery_id
@@ -280,7 +289,7 @@ def _losses(engine: Engine, old: Contents | None, new: Contents) -> Iterator[tup
         if now is not None and now.status is before.status is Status.MERGED:
             more = now.rows_rejected - before.rows_rejected
             if more > 0:
-                rejects = counted(more, "more row")
+                rejects = pluralize(more, "more row")
                 yield delivery_id, f"with the settings of now, {rejects} would be rejected."
     if old is None:
         for delivery_id in _needed_and_pruned(engine):
@@ -288,21 +297,27 @@ def _losses(engine: Engine, old: Contents | None, new: Contents) -> Iterator[tup
 
 
 def _report(
-    old: Contents | None, new: Contents, lost: Mapping[str, str], pruned: Collection[str]
+    old: WarehouseSnapshot | None,
+    new: WarehouseSnapshot,
+    lost: Mapping[str, str],
+    pruned: Collection[str],
 ) -> Report:
     figures = {"deliveries": len(new.accounts), "products": new.products}
-    deliveries, products = counted(len(new.accounts), "delivery"), counted(new.products, "product")
+    deliveries, products = (
+        pluralize(len(new.accounts), "delivery"),
+        pluralize(new.products, "product"),
+    )
     summary = f"Made anew from {deliveries}: {products}. "
     if lost:
-        named = some_of(sorted(lost), most=_SHOWN)
-        summary += f"Lost, whole or in part: {counted(len(lost), 'delivery')}: {named}. "
+        named = preview(sorted(lost), limit=_SHOWN)
+        summary += f"Lost, whole or in part: {pluralize(len(lost), 'delivery')}: {named}. "
         summary += "Land their files again; or put the settings back, and make it anew again."
         if purges := [one for one in lost if is_purge(one)]:
-            summary += f" Purge again what was deleted by {some_of(purges)}."
+            summary += f" Purge again what was deleted by {preview(purges)}."
         if pruned:
-            beside = counted(len(pruned), "pruned delivery")
+            beside = pluralize(len(pruned), "pruned delivery")
             summary += f" They may have hidden what {beside} had; land these again, too: "
-            summary += f"{some_of(sorted(pruned), most=_SHOWN)}."
+            summary += f"{preview(sorted(pruned), limit=_SHOWN)}."
     elif old is None:
         summary += "There was no database before that could be read, so all deliveries were read "
         summary += "with the settings of now."
@@ -316,18 +331,20 @@ def _report(
     return Report(summary, figures)
 
 
-def _conclude(engine: Engine, known: Mapping[str, Account], id_: str, log: logging.Logger) -> None:
+def _conclude(
+    engine: Engine, known: Mapping[str, LedgerEntry], id_: str, log: logging.Logger
+) -> None:
     """Conclude what came to an end, or to another one, in the new database, which has that id."""
     unnoted = [
-        Ingested(one, known[one.delivery_id], database_id=id_)
-        for one in deliveries_in_reach(engine)
-        if one.delivery_id in known and read_outcome(one.path, id_) != known[one.delivery_id].status
+        IngestResult(one, known[one.delivery_id], database_id=id_)
+        for one in replayable_deliveries(engine)
+        if one.delivery_id in known and read_status(one.path, id_) != known[one.delivery_id].status
     ]
     conclude(unnoted, engine.settings, engine.warehouse, log)
 
 
-def _foretell(engine: Engine, log: logging.Logger) -> Report:
-    deliveries = deliveries_in_reach(engine)
+def _plan(engine: Engine, log: logging.Logger) -> Report:
+    deliveries = replayable_deliveries(engine)
     size = sum(one.size_bytes for one in deliveries)
     problems = [
         f"{one.path} is gone."
@@ -338,9 +355,9 @@ def _foretell(engine: Engine, log: logging.Logger) -> Report:
     problems += [f"{delivery_id}: {_GONE}" for delivery_id in sorted(_needed(engine, log) - kept)]
     path = engine.warehouse.path
     summary = (
-        f"Would read {counted(len(deliveries), 'delivery')} of {megabytes(size)} into a new "
-        f"database beside {path}, which has {megabytes(engine.warehouse.size_bytes)}; "
-        f"{megabytes(engine.free_bytes)} are free there. (Whether all of them are what landed, "
+        f"Would read {pluralize(len(deliveries), 'delivery')} of {format_size(size)} into a new "
+        f"database beside {path}, which has {format_size(engine.warehouse.size_bytes)}; "
+        f"{format_size(engine.free_bytes)} are free there. (Whether all of them are what landed, "
         "verify tells.) Then it would take its place"
     )
     summary += ", if losses are accepted." if problems else "."
@@ -352,7 +369,7 @@ def _needed(engine: Engine, log: logging.Logger) -> frozenset[str]:
     """The deliveries that the present tables need, or may have needed, if nobody can read them."""
     if engine.warehouse.path.exists():
         purpose = "looking what a rebuild needs"
-        with _though_unreadable(log), engine.warehouse.opened(purpose, log) as connection:
+        with _tolerating_corruption(log), engine.warehouse.session(purpose, log) as connection:
             return needed_deliveries(connection)
     return frozenset(_needed_and_pruned(engine))
 
@@ -360,5 +377,5 @@ def _needed(engine: Engine, log: logging.Logger) -> frozenset[str]:
 def _needed_and_pruned(engine: Engine) -> Iterator[str]:
     """What is pruned and was needed then, as its notes tell."""
     for pruned in engine.raw_zone.all_deliveries():
-        if was_needed(pruned.path) and not is_reverted(pruned.path):
+        if pruned_while_needed(pruned.path) and not is_reverted(pruned.path):
             yield pruned.delivery_id

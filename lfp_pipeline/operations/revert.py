@@ -5,23 +5,23 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 
-from lfp_pipeline.common.text import counted, some_of
+from lfp_pipeline.common.text import pluralize, preview
 from lfp_pipeline.engine import Engine
 from lfp_pipeline.errors import DeliveryRefusedError, LfpError, OperationRefusedError
-from lfp_pipeline.ingest.result import Ingested
+from lfp_pipeline.ingest.result import IngestResult
 from lfp_pipeline.ingest.reversal_check import Foreseen, checked_reversal
 from lfp_pipeline.ingest.revert import read_acceptably, told_as_then
 from lfp_pipeline.model.delivery import Delivery, Kind
 from lfp_pipeline.model.ledger_entry import Status
 from lfp_pipeline.operations.report import Report
 from lfp_pipeline.raw_zone.desired_state import (
+    clear_reverted,
     is_pruned,
     is_reverted,
-    want_reinstated,
-    want_reverted,
+    mark_reverted,
 )
-from lfp_pipeline.raw_zone.integrity import check_intact
-from lfp_pipeline.raw_zone.status_notes import forget_outcome
+from lfp_pipeline.raw_zone.integrity import verify_raw_file
+from lfp_pipeline.raw_zone.status_notes import delete_status_note
 from lfp_pipeline.reading.options import Conditions, Rereading, reread
 from lfp_pipeline.reading.workspace import Workspace, WorkspaceLimits, workspace_of
 from lfp_pipeline.settings import Settings
@@ -71,11 +71,11 @@ def revert_delivery(
             if dry_run:
                 return _foretold(delivery_id, foreseen)
             # Behind the lock: nobody prunes what it needs.
-            want_reverted(delivery.path, use_present_settings=use_present_settings)
-        done = _carry_out(engine, delivery, Status.REVERTED, log)
+            mark_reverted(delivery.path, use_present_settings=use_present_settings)
+        done = _apply(engine, delivery, Status.REVERTED, log)
     summary = (
-        f"{delivery_id} is out. It had won {counted(foreseen.before.products, 'product')} and "
-        f"deleted {counted(foreseen.before.deletions, 'sku')}. Of products, there were "
+        f"{delivery_id} is out. It had won {pluralize(foreseen.before.products, 'product')} and "
+        f"deleted {pluralize(foreseen.before.deletions, 'sku')}. Of products, there were "
         f"{foreseen.products:,}, and are {done.products:,}. In the ledger: {done.account.error}"
     )
     return Report(summary, {"products_before": foreseen.products, "products": done.products})
@@ -122,18 +122,18 @@ def reinstate_delivery(
             if not dry_run:  # Behind the lock: nobody prunes it.
                 if use_present_settings:
                     forget_conditions(connection, delivery_id)
-                forget_outcome(delivery.path)  # Killed after this, nothing has happened.
-                want_reinstated(delivery.path)
+                delete_status_note(delivery.path)  # Killed after this, nothing has happened.
+                clear_reverted(delivery.path)
         if dry_run:
             told = f"{delivery_id} would be taken in again, as if it had just arrived."
             if way.kept:
                 told += f" {told_as_then([delivery_id], way.kept)}"
             return Report(told, {"size_bytes": delivery.size_bytes})
-        done = _carry_out(engine, delivery, Status.MERGED, log)
+        done = _apply(engine, delivery, Status.MERGED, log)
     if done.account.status is Status.REFUSED:  # Somebody else has read it, in another way.
         msg = f"{delivery_id} is reverted no longer, but refused, as bad data: {done.account.error}"
         raise LfpError(msg)
-    told = f"{delivery_id} is in again: {counted(done.products, 'product')} in all."
+    told = f"{delivery_id} is in again: {pluralize(done.products, 'product')} in all."
     if way.kept and done.reading is not None:
         told += f" {told_as_then([delivery_id], way.kept)}"
     return Report(told, {"products": done.products})
@@ -182,7 +182,7 @@ def _way_to_read(
 def _see_that_it_is_accepted(
     delivery: Delivery, workspace: Workspace, settings: Settings, log: logging.Logger
 ) -> None:
-    check_intact(delivery)
+    verify_raw_file(delivery)
     try:
         read_acceptably(delivery, workspace, settings, log)
     except DeliveryRefusedError as error:
@@ -206,19 +206,19 @@ def _looking(engine: Engine, purpose: str, log: logging.Logger) -> Iterator[Work
 def _foretold(delivery_id: str, foreseen: Foreseen) -> Report:
     found = foreseen.after or foreseen.before
     summary = (
-        f"{delivery_id} would be taken out. Go: {counted(found.products, 'product')} and "
-        f"{counted(found.deletions, 'deletion')}. Come in their place, from older deliveries: "
-        f"{counted(found.heirs, 'product')}."
+        f"{delivery_id} would be taken out. Go: {pluralize(found.products, 'product')} and "
+        f"{pluralize(found.deletions, 'deletion')}. Come in their place, from older deliveries: "
+        f"{pluralize(found.heirs, 'product')}."
     )
     if foreseen.heirs.corrected:
-        ids = some_of(foreseen.heirs.corrected_ids)
+        ids = preview(foreseen.heirs.corrected_ids)
         summary += f" These would be read again with the settings of now: {ids}."
     if foreseen.heirs.as_then:
         summary += f" {foreseen.heirs.told_as_then}"
     return Report(summary, asdict(found))
 
 
-def _carry_out(engine: Engine, delivery: Delivery, wanted: Status, log: logging.Logger) -> Ingested:
+def _apply(engine: Engine, delivery: Delivery, wanted: Status, log: logging.Logger) -> IngestResult:
     """Have the warehouse follow what is wanted, which is noted.
 
     Raises:

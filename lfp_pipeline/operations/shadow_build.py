@@ -5,12 +5,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 
-from lfp_pipeline.common.process_marks import own_folder
+from lfp_pipeline.common.process_marks import scratch_folder
 from lfp_pipeline.engine import Engine
-from lfp_pipeline.ingest.batch_merge import is_settled
-from lfp_pipeline.ingest.result import Ingested
+from lfp_pipeline.ingest.batch_merge import is_reconciled
+from lfp_pipeline.ingest.result import IngestResult
 from lfp_pipeline.model.delivery import Delivery, Kind, TextFormat
-from lfp_pipeline.model.ledger_entry import Account, Status
+from lfp_pipeline.model.ledger_entry import LedgerEntry, Status
 from lfp_pipeline.raw_zone.desired_state import is_pruned, is_reverted
 from lfp_pipeline.reading.options import Rereading, reread
 from lfp_pipeline.settings import Settings
@@ -20,17 +20,17 @@ _FOLDER = ".rebuild"
 
 
 @contextmanager
-def drafted(engine: Engine) -> Iterator[Engine]:
+def shadow_engine(engine: Engine) -> Iterator[Engine]:
     """An engine with an empty draft, which is gone after the block, unless it was moved away."""
     path = engine.warehouse.path
-    with own_folder(path.parent, _FOLDER) as folder:
+    with scratch_folder(path.parent, _FOLDER) as folder:
         yield Engine(
-            engine.settings, replace(engine.warehouse, path=folder / path.name, draft=True)
+            engine.settings, replace(engine.warehouse, path=folder / path.name, is_shadow=True)
         )
 
 
 def rereadings(
-    known: Mapping[str, Account], deliveries: Sequence[Delivery], settings: Settings
+    known: Mapping[str, LedgerEntry], deliveries: Sequence[Delivery], settings: Settings
 ) -> dict[str, Rereading]:
     """Find out how deliveries that a ledger has merged are read again as they were, by id."""
     ways: dict[tuple[str | None, str | None, TextFormat | None], Rereading] = {}
@@ -49,8 +49,8 @@ def rereadings(
     return found
 
 
-def follow(
-    draft: Engine,
+def catch_up(
+    shadow: Engine,
     deliveries: Sequence[Delivery],
     log: logging.Logger,
     ways: Mapping[str, Rereading],
@@ -58,18 +58,18 @@ def follow(
     """Have a draft follow the raw zone in these deliveries, as far as it does not yet.
 
     Args:
-        draft: at the draft.
+        shadow: at the draft.
         deliveries: in the raw zone.
         log: for progress.
         ways: how some of them are read, by id; the others with the settings of now.
     """
-    with draft.warehouse.opened("looking what is in", log) as connection:
+    with shadow.warehouse.session("looking what is in", log) as connection:
         status_of = statuses(connection)
-    left = [one for one in deliveries if not is_settled(one, status_of.get(one.delivery_id))]
+    left = [one for one in deliveries if not is_reconciled(one, status_of.get(one.delivery_id))]
     log.info("To take in anew: %d of %d deliveries", len(left), len(deliveries))
-    for settings, group in _by_settings(left, ways, draft.settings):
-        for outcome in Engine(settings, draft.warehouse).ingest_all([], group, log):
-            if isinstance(outcome, Ingested):
+    for settings, group in _by_settings(left, ways, shadow.settings):
+        for outcome in Engine(settings, shadow.warehouse).ingest_all([], group, log):
+            if isinstance(outcome, IngestResult):
                 log.info("%s: %s", outcome.delivery.delivery_id, outcome.account.status)
 
 
@@ -84,7 +84,7 @@ def _by_settings(
     return list(groups.values())
 
 
-def deliveries_in_reach(engine: Engine) -> list[Delivery]:
+def replayable_deliveries(engine: Engine) -> list[Delivery]:
     """All deliveries that can be taken in or, though they may be pruned, out; oldest first.
 
     Raises:

@@ -12,15 +12,15 @@ from typing import Any
 
 import duckdb
 
-from lfp_pipeline.common.process_marks import living
-from lfp_pipeline.common.text import counted
+from lfp_pipeline.common.process_marks import live_marks
+from lfp_pipeline.common.text import pluralize
 from lfp_pipeline.engine import Engine
 from lfp_pipeline.errors import LfpError, SettingsError
 from lfp_pipeline.model.delivery import Delivery
 from lfp_pipeline.model.ledger_entry import Status
 from lfp_pipeline.operations.standing_warnings import STALE, standing_warnings
 from lfp_pipeline.sources.inbox import InboxFile, Listing, Skipped
-from lfp_pipeline.warehouse.writer_lock import Turn
+from lfp_pipeline.warehouse.writer_lock import LockHolder
 
 _LOG = logging.getLogger(__name__)
 
@@ -61,7 +61,7 @@ Row = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
-class Tables:
+class TableStatus:
     """What the tables say.
 
     Attributes:
@@ -82,24 +82,24 @@ class Tables:
 
 
 @dataclass(frozen=True)
-class State:
+class StatusReport:
     """How things stand.
 
     Attributes:
         data_dir: the data folder.
         moment: when that was, in seconds since the epoch.
         pending: files in the inbox that are not in yet.
-        unstable: names of files that are still being written.
+        still_writing: names of files that are still being written.
         skipped: entries of the inbox that are no files, or cannot be looked at.
         ignored: names of temporary and side files and folders in the inbox, folders first.
-        unended: deliveries that landed and are not in yet.
+        pending_deliveries: deliveries that landed and are not in yet.
         runs: what each living run does, and since when.
         writer: who has the writer lock.
         waiting: who waits for it.
         tables: what they say; None: they cannot be had, or are not there.
         unpublished: ids and statuses of deliveries that came to their end after `tables` were so.
         left_alone: the ids of what has failed, and nothing tries again: its bytes are not kept.
-        is_outdated: whether the tables have changed since they were published.
+        is_stale: whether the tables have changed since they were published.
         warnings: what people should know of the times of deliveries, as far as it still holds; of
             unfinished uploads that were completed last; and of older versions in the inbox.
         feed_errors: what is wrong, by feed.
@@ -111,17 +111,17 @@ class State:
     data_dir: Path
     moment: float
     pending: Sequence[InboxFile]
-    unstable: Sequence[str]
+    still_writing: Sequence[str]
     skipped: Sequence[Skipped]
     ignored: Sequence[str]
-    unended: Sequence[Delivery]
+    pending_deliveries: Sequence[Delivery]
     runs: Sequence[tuple[str, str, float]]
-    writer: Turn | None
-    waiting: Sequence[Turn]
-    tables: Tables | None
+    writer: LockHolder | None
+    waiting: Sequence[LockHolder]
+    tables: TableStatus | None
     unpublished: Sequence[tuple[str, str]]
     left_alone: frozenset[str]
-    is_outdated: bool
+    is_stale: bool
     warnings: Sequence[str]
     feed_errors: Mapping[str, str]
     disk: Mapping[str, int]
@@ -129,13 +129,13 @@ class State:
     problems: Sequence[str]
 
 
-def state_of(engine: Engine) -> State:
+def collect_status(engine: Engine) -> StatusReport:
     """Look how things stand, without opening the database where it is published."""
     with engine.raw_zone.index.of_one_moment():
         return _state_of(engine)
 
 
-def _state_of(engine: Engine) -> State:
+def _state_of(engine: Engine) -> StatusReport:
     settings = engine.settings
     problems: list[str] = []
     listing = _inbox(engine, problems)
@@ -143,33 +143,36 @@ def _state_of(engine: Engine) -> State:
     inbox = engine.set_apart(listing, [file for file, ended in told if ended is None])
     lock = engine.warehouse.lock
     tables = _tables(engine, problems)
-    unended = engine.unended(_LOG, offered=inbox.ready)
-    if unended and engine.published.last.database_id not in {None, engine.warehouse.told_id()}:
+    landed = engine.pending_deliveries(_LOG, offered=inbox.ready)
+    if landed and engine.published.last.database_id not in {
+        None,
+        engine.warehouse.cached_id(),
+    }:
         problems.append(
-            f"The database is gone, or was made anew, and {counted(len(unended), 'delivery')} that "
+            f"The database is gone, or was made anew, and {pluralize(len(landed), 'delivery')} that "
             "had landed are not in: run ingest_inbox. Readers keep the copy from before."
         )
     index = engine.raw_zone.index
     raw_bytes = index.disk_bytes()
     if index.problem:
         problems.append(index.problem)
-    if engine.warehouse.looks_broken:
+    if engine.warehouse.is_corrupt:
         problems.append(f"{engine.warehouse.path} is no database: run rebuild_products.")
-    return State(
+    return StatusReport(
         data_dir=settings.data_dir,
         moment=time.time(),
         pending=inbox.ready,
-        unstable=inbox.unstable,
+        still_writing=inbox.still_writing,
         skipped=inbox.skipped,
         ignored=inbox.ignored,
-        unended=unended,
+        pending_deliveries=landed,
         runs=list(_runs(settings.run_marks_dir)),
         writer=lock.holder,
         waiting=lock.waiting,
         tables=tables,
         unpublished=(
             index.ended_since(int(tables.as_of * 1e9))
-            if tables and engine.published.is_outdated
+            if tables and engine.published.is_stale
             else ()
         ),
         left_alone=frozenset(
@@ -177,7 +180,7 @@ def _state_of(engine: Engine) -> State:
             for row in (tables.given_up if tables else ())
             if row["status"] == Status.FAILED and not engine.raw_zone.keeps(row["delivery_id"])
         ),
-        is_outdated=engine.published.is_outdated,
+        is_stale=engine.published.is_stale,
         warnings=list(
             standing_warnings(
                 engine, tables.stale if tables else (), tables.latest if tables else (), told
@@ -203,14 +206,14 @@ def _inbox(engine: Engine, problems: list[str]) -> Listing:
 
 
 def _runs(marks: Path) -> Iterator[tuple[str, str, float]]:
-    for mark in living(marks, "*.run"):
+    for mark in live_marks(marks, "*.run"):
         try:
             yield mark.stem, mark.read_text(), mark.stat().st_mtime
         except FileNotFoundError:  # It has just ended.
             continue
 
 
-def _tables(engine: Engine, problems: list[str]) -> Tables | None:
+def _tables(engine: Engine, problems: list[str]) -> TableStatus | None:
     published, database = engine.published.path, engine.warehouse.path
     try:
         if published.exists():
@@ -222,11 +225,11 @@ def _tables(engine: Engine, problems: list[str]) -> Tables | None:
     return None
 
 
-def _read(path: Path, source: str, as_of: float) -> Tables:
+def _read(path: Path, source: str, as_of: float) -> TableStatus:
     with duckdb.connect(path, read_only=True) as connection:
         (sizes,) = _rows(connection, _SIZES)
         latest, stale, given_up = (_rows(connection, sql) for sql in (_LATEST, STALE, _GIVEN_UP))
-    return Tables(source, as_of, sizes, latest, stale, given_up)
+    return TableStatus(source, as_of, sizes, latest, stale, given_up)
 
 
 def _rows(connection: duckdb.DuckDBPyConnection, sql: str) -> list[Row]:

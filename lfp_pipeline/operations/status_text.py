@@ -2,10 +2,10 @@
 
 from datetime import UTC, datetime
 
-from lfp_pipeline.common.text import counted, megabytes, printable, shortened, some_of
+from lfp_pipeline.common.text import format_size, pluralize, preview, printable, shortened
 from lfp_pipeline.model.ledger_entry import Status
 from lfp_pipeline.model.partition_key import is_spelled
-from lfp_pipeline.operations.status import Row, State
+from lfp_pipeline.operations.status import Row, StatusReport
 
 _WHAT_TO_DO = {
     "refused": "Mend the file and drop it anew, or run revert_delivery for it: then it leaves this "
@@ -27,7 +27,7 @@ _SHOWN_NOTES = 5
 _NOTE_CHARACTERS = 200
 
 
-def as_text(state: State) -> str:
+def render_status(state: StatusReport) -> str:
     """The state for people, in lines."""
     parts = {
         "Problems": list(state.problems),
@@ -41,8 +41,8 @@ def as_text(state: State) -> str:
         "Tables": _sizes(state),
         "Feeds with errors": [f"{key}: {error}" for key, error in state.feed_errors.items()],
         "Disk": [
-            *(f"{megabytes(size):>12}  {what}" for what, size in state.disk.items()),
-            f"{megabytes(state.free_bytes):>12}  free",
+            *(f"{format_size(size):>12}  {what}" for what, size in state.disk.items()),
+            f"{format_size(state.free_bytes):>12}  free",
         ],
     }
     lines = [f"{state.data_dir}, {_time(state.moment)} UTC"]
@@ -52,34 +52,34 @@ def as_text(state: State) -> str:
     return "\n".join(map(printable, lines))
 
 
-def _pending(state: State) -> list[str]:
-    files = [f"{file.name} ({megabytes(file.size_bytes)})" for file in state.pending]
-    landed = [delivery.delivery_id for delivery in state.unended]
+def _pending(state: StatusReport) -> list[str]:
+    files = [f"{file.name} ({format_size(file.size_bytes)})" for file in state.pending]
+    landed = [delivery.delivery_id for delivery in state.pending_deliveries]
     groups = (
         (files, "in the inbox, not in yet"),
-        (state.unstable, "in the inbox, still being written"),
+        (state.still_writing, "in the inbox, still being written"),
         (landed, "landed, not in yet"),
     )
-    lines = [f"{len(names):,} {what}: {some_of(names)}" for names, what in groups if names]
+    lines = [f"{len(names):,} {what}: {preview(names)}" for names, what in groups if names]
     return lines or ["Nothing: all that came is in, or given up."]
 
 
-def _left_out(state: State) -> list[str]:
+def _left_out(state: StatusReport) -> list[str]:
     reasons: dict[str, list[str]] = {}
     for one in state.skipped:
         reasons.setdefault(one.reason, []).append(one.name)
     lines = [
-        f"{len(names):,} skipped ({reason}): {some_of(names)}" for reason, names in reasons.items()
+        f"{len(names):,} skipped ({reason}): {preview(names)}" for reason, names in reasons.items()
     ]
     if lines:
         lines.append(f"    {_OF_SKIPPED}")
     if state.ignored:
-        lines.append(f"{len(state.ignored):,} ignored by name: {some_of(state.ignored)}")
+        lines.append(f"{len(state.ignored):,} ignored by name: {preview(state.ignored)}")
         lines.append(f"    {_OF_IGNORED}")
     return lines
 
 
-def _running(state: State) -> list[str]:
+def _running(state: StatusReport) -> list[str]:
     lines = [
         f"run {run_id[:8]} ({what}) for {_duration(state.moment - since)}"
         for run_id, what, since in state.runs
@@ -90,14 +90,14 @@ def _running(state: State) -> list[str]:
     return lines or ["Nothing."]
 
 
-def _unpublished(state: State) -> list[str]:
+def _unpublished(state: StatusReport) -> list[str]:
     ids: dict[str, list[str]] = {}
     for delivery_id, status in state.unpublished:
         ids.setdefault(status, []).append(delivery_id)
-    return [f"{len(some):,} {status}: {some_of(some)}" for status, some in ids.items()]
+    return [f"{len(some):,} {status}: {preview(some)}" for status, some in ids.items()]
 
 
-def _given_up(state: State) -> list[str]:
+def _given_up(state: StatusReport) -> list[str]:
     lines = []
     for row in state.tables.given_up if state.tables else ():
         lines += [f"{_named(row)} {Status(row['status']).told}: {row['error']}"]
@@ -113,7 +113,7 @@ def _named(row: Row) -> str:
     return str(row["delivery_id"])
 
 
-def _latest(state: State) -> list[str]:
+def _latest(state: StatusReport) -> list[str]:
     if state.tables is None:
         return []
     rows = state.tables.latest
@@ -129,7 +129,7 @@ def _notes(row: Row) -> list[str]:
     notes = (row.get("notes") or "").splitlines()  # A copy by an older version has no such column.
     lines = [f"    {shortened(printable(note), _NOTE_CHARACTERS)}" for note in notes[:_SHOWN_NOTES]]
     if left := len(notes) - len(lines):
-        lines.append(f"    {counted(left, 'more note')} in the table deliveries.")
+        lines.append(f"    {pluralize(left, 'more note')} in the table deliveries.")
     return lines
 
 
@@ -142,7 +142,7 @@ def _told(row: Row) -> str:
         for column, rows in row.items()
         if column.startswith("rows_") and column != "rows_read" and rows
     )
-    read = counted(row["rows_read"], "row")
+    read = pluralize(row["rows_read"], "row")
     told = f"{row['status']} {row['merged_at']:%Y-%m-%d %H:%M:%S}, {read}"
     told += f" ({fates})" if fates else ""
     if seconds := row.get("seconds"):  # A copy that an older version published has none.
@@ -150,14 +150,14 @@ def _told(row: Row) -> str:
     return told
 
 
-def _sizes(state: State) -> list[str]:
+def _sizes(state: StatusReport) -> list[str]:
     if state.tables is None:
         return ["There are none yet, or none to be had."]
     tables = state.tables
     age = _duration(state.moment - tables.as_of)
     lines = [f"{rows:>12,}  {table.replace('_', ' ')}" for table, rows in tables.sizes.items()]
     told = f"As of {_time(tables.as_of)} UTC, {age} ago, in {tables.source}"
-    return [*lines, f"{told}; they have changed since." if state.is_outdated else f"{told}."]
+    return [*lines, f"{told}; they have changed since." if state.is_stale else f"{told}."]
 
 
 def _time(seconds: float) -> str:

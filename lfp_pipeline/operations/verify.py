@@ -13,21 +13,21 @@ import duckdb
 
 from lfp_pipeline.common.clock import utc_now
 from lfp_pipeline.common.progress import TransferProgress
-from lfp_pipeline.common.text import counted, megabytes, some_of
+from lfp_pipeline.common.text import format_size, pluralize, preview
 from lfp_pipeline.engine import Engine
 from lfp_pipeline.errors import RawFileError
-from lfp_pipeline.ingest.batch_merge import is_settled
+from lfp_pipeline.ingest.batch_merge import is_reconciled
 from lfp_pipeline.model.delivery import Delivery, Kind
-from lfp_pipeline.model.ledger_entry import Account, Status
+from lfp_pipeline.model.ledger_entry import LedgerEntry, Status
 from lfp_pipeline.model.partition_key import is_purge
 from lfp_pipeline.operations.report import Report
-from lfp_pipeline.operations.shadow_build import drafted, follow, is_in_reach, rereadings
+from lfp_pipeline.operations.shadow_build import catch_up, is_in_reach, rereadings, shadow_engine
 from lfp_pipeline.raw_zone.desired_state import is_pruned, is_reverted
-from lfp_pipeline.raw_zone.integrity import check_intact
-from lfp_pipeline.raw_zone.status_notes import last_noted, read_outcome
+from lfp_pipeline.raw_zone.integrity import verify_raw_file
+from lfp_pipeline.raw_zone.status_notes import last_recorded_status, read_status
 from lfp_pipeline.reading.options import Rereading
 from lfp_pipeline.warehouse.database_swap import contents, differences
-from lfp_pipeline.warehouse.invariants import breaches, needed_deliveries
+from lfp_pipeline.warehouse.invariants import needed_deliveries, violations
 from lfp_pipeline.warehouse.ledger import all_accounts, statuses
 from lfp_pipeline.warehouse.operation_log import note_operation
 from lfp_pipeline.warehouse.schema import VERSION, schema_version
@@ -60,7 +60,7 @@ _UNLIKE = (
 
 
 @dataclass(frozen=True)
-class _Books:
+class _Inventory:
     """What the ledger and the raw zone say.
 
     Attributes:
@@ -89,16 +89,16 @@ class _Books:
     wrongly_noted: frozenset[str]
 
     @classmethod
-    def of(cls, engine: Engine, connection: duckdb.DuckDBPyConnection) -> "_Books":
+    def of(cls, engine: Engine, connection: duckdb.DuckDBPyConnection) -> "_Inventory":
         """As they are behind the lock, where the ledger stays as it is."""
         status_of = statuses(connection)
         kind_of = dict(connection.execute(_KINDS).fetchall())
         merged = frozenset(id_ for id_, status in status_of.items() if status is Status.MERGED)
         recorded, unreadable = engine.raw_zone.survey()
         kept = [one for one in recorded if not is_pruned(one.path)]
-        settled = [one for one in kept if is_settled(one, status_of.get(one.delivery_id))]
-        database_id = engine.warehouse.told_id()
-        noted = {one.delivery_id: read_outcome(one.path, database_id) for one in recorded}
+        settled = [one for one in kept if is_reconciled(one, status_of.get(one.delivery_id))]
+        database_id = engine.warehouse.cached_id()
+        noted = {one.delivery_id: read_status(one.path, database_id) for one in recorded}
         notable: dict[str, Status | None]
         notable = {one.delivery_id: status_of[one.delivery_id] for one in settled}
         # Of what is pruned, nobody misses a note; but there may be one, and it may be wrong.
@@ -123,7 +123,7 @@ class _Books:
                 one
                 for one in recorded
                 if is_in_reach(one)
-                and is_settled(one, status_of.get(one.delivery_id))
+                and is_reconciled(one, status_of.get(one.delivery_id))
                 and status_of[one.delivery_id] is not Status.REFUSED
             ],
             doomed=merged & {one.delivery_id for one in kept if is_reverted(one.path)},
@@ -152,13 +152,13 @@ def verify(
         LfpError: the database cannot be had or read.
     """
     if dry_run:
-        return _foretell(engine, thorough=thorough)
+        return _plan(engine, thorough=thorough)
     if not engine.warehouse.path.exists():
         return _without_database(engine)
     started = utc_now()
-    with engine.warehouse.opened("verifying", log) as connection:
+    with engine.warehouse.session("verifying", log) as connection:
         problems = _breaches(connection)
-        books = _Books.of(engine, connection)
+        books = _Inventory.of(engine, connection)
     problems += _behind(engine, log)
     unsound = [*books.unreadable, *_missing(books), *_damaged(books, log)]
     problems += unsound
@@ -171,10 +171,10 @@ def verify(
         problems += _unlike_a_rebuild(engine, log)
     pending = len(books.kept) - len(books.settled)
     size = sum(one.size_bytes for one in books.kept)
-    raw_files = f"{counted(len(books.kept), 'raw file')} of {megabytes(size)}, their notes"
+    raw_files = f"{pluralize(len(books.kept), 'raw file')} of {format_size(size)}, their notes"
     summary = (
-        f"{counted(len(problems), 'problem')}. Looked at: all tables, {raw_files}"
-        f"{', and a rebuild' if thorough else ''}. Pending: {counted(pending, 'delivery')}."
+        f"{pluralize(len(problems), 'problem')}. Looked at: all tables, {raw_files}"
+        f"{', and a rebuild' if thorough else ''}. Pending: {pluralize(pending, 'delivery')}."
     )
     note_operation(engine.warehouse, "verify", started, summary, log)
     figures = {
@@ -187,29 +187,29 @@ def verify(
 
 
 def _without_database(engine: Engine) -> Report:
-    once_in = sum(last_noted(one.path) is not None for one in engine.raw_zone.survey()[0])
+    once_in = sum(last_recorded_status(one.path) is not None for one in engine.raw_zone.survey()[0])
     if not once_in:
         return Report("There is no database yet: nothing was taken in.", {})
-    problem = f"There is no database any more; {counted(once_in, 'delivery')} had ended. {_ANEW}"
+    problem = f"There is no database any more; {pluralize(once_in, 'delivery')} had ended. {_ANEW}"
     return Report("There is no database.", {"problems": 1}, (problem,))
 
 
 def _behind(engine: Engine, log: logging.Logger) -> Iterator[str]:
     with engine.warehouse.lock.held("verifying", log):
-        untried = engine.published.untried(log)
-    if untried:
+        missing_deliveries = engine.published.missing_deliveries(log)
+    if missing_deliveries:
         what = "deliveries that had landed before the database was made anew, and are not in yet"
-        yield f"{what.capitalize()}: {untried:,}. {_ANEW}"
+        yield f"{what.capitalize()}: {missing_deliveries:,}. {_ANEW}"
 
 
 def _breaches(connection: duckdb.DuckDBPyConnection) -> list[str]:
     return [
-        _line(one.law.forbidden, one.number, one.some, one.law.remedy)
-        for one in breaches(connection)
+        _line(one.invariant.description, one.number, one.some, one.invariant.remedy)
+        for one in violations(connection)
     ]
 
 
-def _missing(books: _Books) -> Iterator[str]:
+def _missing(books: _Inventory) -> Iterator[str]:
     """What the raw zone lacks of what is in the tables."""
     gone = books.merged - books.recorded
     purges = {one for one in gone if is_purge(one)}
@@ -227,7 +227,7 @@ def _missing(books: _Books) -> Iterator[str]:
         yield _line(what, len(pruned), sorted(pruned), _LAND_AGAIN)
 
 
-def _damaged(books: _Books, log: logging.Logger) -> Iterator[str]:
+def _damaged(books: _Inventory, log: logging.Logger) -> Iterator[str]:
     """What has happened to raw files. A purge that is reverted has done all that it will do."""
     progress = TransferProgress(log, "Hashing the raw files")
     done, size = 0, sum(one.size_bytes for one in books.kept)
@@ -235,7 +235,7 @@ def _damaged(books: _Books, log: logging.Logger) -> Iterator[str]:
     prunable -= books.needed
     for one in books.kept:
         try:
-            check_intact(one, thorough=True)
+            verify_raw_file(one, thorough=True)
         except RawFileError as error:
             undone = one.kind is Kind.DELETION and is_reverted(one.path)
             if not undone and not is_pruned(one.path):  # Nor was it, a moment ago.
@@ -244,13 +244,13 @@ def _damaged(books: _Books, log: logging.Logger) -> Iterator[str]:
         progress(done, size)
 
 
-def _wrongly_noted(engine: Engine, books: _Books, log: logging.Logger) -> Iterator[str]:
+def _wrongly_noted(engine: Engine, books: _Inventory, log: logging.Logger) -> Iterator[str]:
     """Which notes are wrong, and stay so."""
     wrong = books.wrongly_noted
     if wrong:
         time.sleep(_NOTING_SECONDS)
-        with engine.warehouse.opened("verifying", log) as connection:
-            wrong &= _Books.of(engine, connection).wrongly_noted
+        with engine.warehouse.session("verifying", log) as connection:
+            wrong &= _Inventory.of(engine, connection).wrongly_noted
     if wrong:
         what = "deliveries whose .outcome in the raw zone does not say what the ledger does"
         remedy = "Remove these .outcome files, if they are there, and run ingest_inbox."
@@ -275,10 +275,10 @@ def _published(engine: Engine) -> Iterator[str]:
         return
     remedy = f"Remove {copy.path}, and run publish_tables."
     try:
-        with copy.opened() as connection:
+        with copy.session() as connection:
             is_older = schema_version(connection) < VERSION
-            for one in () if is_older else breaches(connection):
-                what = f"in the published copy, {one.law.forbidden}"
+            for one in () if is_older else violations(connection):
+                what = f"in the published copy, {one.invariant.description}"
                 yield _line(what, one.number, one.some, remedy)
     except duckdb.Error as error:
         first_line, _, _ = str(error).partition("\n")
@@ -287,13 +287,13 @@ def _published(engine: Engine) -> Iterator[str]:
 
 def _unlike_a_rebuild(engine: Engine, log: logging.Logger) -> Iterator[str]:
     """In what the tables are not what the raw zone makes of them, as far as it is taken in."""
-    with drafted(engine) as draft:
-        with engine.warehouse.opened("looking what is in", log) as connection:
-            in_reach = _Books.of(engine, connection).in_reach
+    with shadow_engine(engine) as shadow:
+        with engine.warehouse.session("looking what is in", log) as connection:
+            in_reach = _Inventory.of(engine, connection).in_reach
             known = all_accounts(connection)
-        follow(draft, in_reach, log, rereadings(known, in_reach, engine.settings))
-        with engine.warehouse.opened("verifying", log) as connection:
-            books = _Books.of(engine, connection)
+        catch_up(shadow, in_reach, log, rereadings(known, in_reach, engine.settings))
+        with engine.warehouse.session("verifying", log) as connection:
+            books = _Inventory.of(engine, connection)
             if books.doomed:
                 what = "reversals that are pending, so that no rebuild can be compared"
                 remedy = "Run ingest_inbox, which carries them out, then verify again."
@@ -302,8 +302,8 @@ def _unlike_a_rebuild(engine: Engine, log: logging.Logger) -> Iterator[str]:
             wanted = {one.delivery_id for one in books.in_reach}
             known = all_accounts(connection)
             ways = rereadings(known, books.in_reach, engine.settings)
-            follow(draft, books.in_reach, log, ways)  # What has come or changed meanwhile.
-            with draft.warehouse.opened("verifying", log) as rebuilding:
+            catch_up(shadow, books.in_reach, log, ways)  # What has come or changed meanwhile.
+            with shadow.warehouse.session("verifying", log) as rebuilding:
                 reread = all_accounts(rebuilding)
                 failed = [
                     one
@@ -321,13 +321,15 @@ def _unlike_a_rebuild(engine: Engine, log: logging.Logger) -> Iterator[str]:
                 yield _line(what, len(unlike), unlike, _UNLIKE)
             for table, digest in contents(connection).digests.items():
                 if digest != rebuilt[table]:
-                    number, some = differences(connection, table, draft.warehouse.path)
+                    number, some = differences(connection, table, shadow.warehouse.path)
                     what = f"rows of {table} that a rebuild makes otherwise"
                     yield _line(what, number, some, _UNLIKE)
 
 
 def _unlike_their_accounts(
-    known: Mapping[str, Account], reread: Mapping[str, Account], ways: Mapping[str, Rereading]
+    known: Mapping[str, LedgerEntry],
+    reread: Mapping[str, LedgerEntry],
+    ways: Mapping[str, Rereading],
 ) -> list[str]:
     """The merged deliveries whose rows in the ledger do not match a reading as it was then."""
     return [
@@ -342,16 +344,16 @@ def _unlike_their_accounts(
 
 
 def _line(what: str, number: int, some: Sequence[str], remedy: str) -> str:
-    return f"{what[0].upper()}{what[1:]}: {number:,} ({some_of(some, number)}). {remedy}"
+    return f"{what[0].upper()}{what[1:]}: {number:,} ({preview(some, number)}). {remedy}"
 
 
-def _foretell(engine: Engine, *, thorough: bool) -> Report:
+def _plan(engine: Engine, *, thorough: bool) -> Report:
     kept = [one for one in engine.raw_zone.survey()[0] if not is_pruned(one.path)]
     size = sum(one.size_bytes for one in kept)
     summary = (
         f"Would look at all tables of {engine.warehouse.path}, which has "
-        f"{megabytes(engine.warehouse.size_bytes)}, and hash {len(kept):,} raw files of "
-        f"{megabytes(size)}."
+        f"{format_size(engine.warehouse.size_bytes)}, and hash {len(kept):,} raw files of "
+        f"{format_size(size)}."
     )
     if thorough:
         summary += " Then it would make the database anew from them beside it, and compare."

@@ -12,7 +12,12 @@ between, what is noted here and the outcome do not agree, and the next run has i
 from datetime import datetime
 from pathlib import Path
 
-from lfp_pipeline.common.atomic_files import publish, sync_folder, temporary_beside, turn_in
+from lfp_pipeline.common.atomic_files import (
+    commit_file,
+    folder_lock,
+    sync_folder,
+    temporary_sibling,
+)
 from lfp_pipeline.common.clock import utc_from_ns
 
 _REVERTED = ".reverted"
@@ -42,12 +47,12 @@ def may_use_present_settings(raw: Path) -> bool:
         return False
 
 
-def want_reverted(raw: Path, *, use_present_settings: bool = False) -> None:
+def mark_reverted(raw: Path, *, use_present_settings: bool = False) -> None:
     """Say that a delivery is to be as if it had never come."""
     _note(raw.with_suffix(_REVERTED), _PRESENT_SETTINGS if use_present_settings else b"")
 
 
-def want_reinstated(raw: Path) -> None:
+def clear_reverted(raw: Path) -> None:
     """Say that a delivery counts again."""
     _forget(raw.with_suffix(_REVERTED))
 
@@ -57,7 +62,7 @@ def is_pruned(raw: Path) -> bool:
     return raw.with_suffix(_PRUNED).exists()
 
 
-def is_to_land_again(raw: Path, size_bytes: int, dropped_ns: int) -> bool:
+def should_land_again(raw: Path, size_bytes: int, dropped_ns: int) -> bool:
     """Whether a delivery that had landed has lost bytes, and a file of its version brings them.
 
     What is pruned is not lost: only if the file was dropped, moved or touched since, it is wanted.
@@ -79,7 +84,7 @@ def is_to_land_again(raw: Path, size_bytes: int, dropped_ns: int) -> bool:
     return dropped_ns >= pruned_ns
 
 
-def was_needed(raw: Path) -> bool:
+def pruned_while_needed(raw: Path) -> bool:
     """Whether a delivery is pruned that the tables needed then, as far as that was noted."""
     try:
         return raw.with_suffix(_PRUNED).read_bytes() != _NOT_NEEDED
@@ -89,20 +94,20 @@ def was_needed(raw: Path) -> bool:
 
 def prune(raw: Path, *, needed: bool) -> None:
     """Remove the bytes of a delivery, which the tables need or not; its record stays."""
-    with turn_in(raw.parent):  # Who lands it meanwhile takes what is about to go for intact.
+    with folder_lock(raw.parent):  # Who lands it meanwhile takes what is about to go for intact.
         _note(raw.with_suffix(_PRUNED), b"" if needed else _NOT_NEEDED)
         raw.unlink(missing_ok=True)
 
 
-def keep_again(raw: Path) -> None:
+def clear_pruned(raw: Path) -> None:
     """Say that the bytes of a delivery are there, and are kept."""
     _forget(raw.with_suffix(_PRUNED))
 
 
 def _note(note: Path, content: bytes = b"") -> None:
-    with temporary_beside(note) as (file, temporary):
+    with temporary_sibling(note) as (file, temporary):
         file.write(content)
-        publish(file, temporary, note)
+        commit_file(file, temporary, note)
 
 
 def _forget(note: Path) -> None:

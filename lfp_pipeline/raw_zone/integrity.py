@@ -17,7 +17,7 @@ from lfp_pipeline.model.delivery import Delivery, Kind
 TOUCHED_AT = "ctime_ns"
 """In the record: when the raw file was last touched, as the kernel tells it."""
 
-_REMEDIES = {
+_HINTS = {
     Kind.PRODUCTS: "Put it back from a copy; or remove it, and land its file again (drop it anew, "
     "with the time that it had). Then run ingest_inbox.",
     Kind.DELETION: "Put it back from a copy; or revert this purge, and purge again.",
@@ -25,7 +25,7 @@ _REMEDIES = {
 """How the way out is told, by what a delivery holds."""
 
 
-def check_intact(delivery: Delivery, *, thorough: bool = False) -> None:
+def verify_raw_file(delivery: Delivery, *, thorough: bool = False) -> None:
     """See that the raw file of a delivery is what landed.
 
     Args:
@@ -35,7 +35,7 @@ def check_intact(delivery: Delivery, *, thorough: bool = False) -> None:
     Raises:
         RawFileError: it is not, it is gone, or it cannot be read.
     """
-    remedy = _REMEDIES[delivery.kind]
+    remedy = _HINTS[delivery.kind]
     try:
         if not thorough and _is_untouched(delivery.path):
             return

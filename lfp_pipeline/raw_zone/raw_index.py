@@ -26,9 +26,9 @@ from typing import NamedTuple, TypeVar
 
 from lfp_pipeline.errors import LandingError
 from lfp_pipeline.model.partition_key import PURGES
-from lfp_pipeline.raw_zone.desired_state import is_to_land_again
+from lfp_pipeline.raw_zone.desired_state import should_land_again
 from lfp_pipeline.raw_zone.raw_records import is_record_name, read_record
-from lfp_pipeline.raw_zone.status_notes import read_note
+from lfp_pipeline.raw_zone.status_notes import read_status_note
 from lfp_pipeline.sources.inbox import InboxFile
 
 Answer = TypeVar("Answer")
@@ -188,13 +188,13 @@ class Landed(NamedTuple):
         """Whether an end in that database is noted."""
         return self.ended is not None and self.noted_id == database_id
 
-    def is_to_land_again(self, file: InboxFile) -> bool:
+    def should_land_again(self, file: InboxFile) -> bool:
         """Whether that file of its version may have other bytes, or brings bytes that were lost."""
         if not self.is_read_from(file.ctime_ns):
             return True
         if not self.pruned and _size_of(self.raw) == file.size_bytes:
             return False
-        return is_to_land_again(Path(self.raw), file.size_bytes, file.ctime_ns)
+        return should_land_again(Path(self.raw), file.size_bytes, file.ctime_ns)
 
     def is_read_from(self, ctime_ns: int) -> bool:
         """Whether a file of its version that has this ctime is the file that it was read from.
@@ -289,16 +289,16 @@ class RawIndex:
         found = self._ask(lambda index: index.execute(sql, values).fetchall(), {key})
         return next((str(newer) for (newer,) in found), None)
 
-    def unended(self, database_id: str | None) -> list[Path]:
+    def pending_deliveries(self, database_id: str | None) -> list[Path]:
         """Return the records of all deliveries of which no end in that database is noted."""
         return self._records(_UNENDED, {"database_id": database_id})
 
-    def has_unended(self, key: str, database_id: str | None) -> bool:
+    def has_pending(self, key: str, database_id: str | None) -> bool:
         """Whether a partition has such a delivery."""
         sql, values = f"{_UNENDED} AND key = :key LIMIT 1", {"database_id": database_id, "key": key}
         return self._ask(lambda index: index.execute(sql, values).fetchone() is not None, {key})
 
-    def unended_wishes(self, database_id: str | None) -> list[Path]:
+    def pending_operator_requests(self, database_id: str | None) -> list[Path]:
         """Return the records of such deliveries that are purges, or are to be taken out."""
         sql = f"{_UNENDED} AND (reverted OR key = :purges)"
         return self._records(sql, {"database_id": database_id, "purges": PURGES})
@@ -636,7 +636,7 @@ def _told(entries: _Entries) -> tuple[object, ...]:
     reverted, pruned = "reverted" in entries, "pruned" in entries
     if note := entries.get("outcome"):
         with suppress(FileNotFoundError):
-            read = read_note(Path(note.path))
+            read = read_status_note(Path(note.path))
             noted = read.end(reverted=reverted), read.database_id, read.noted_ns
     disk_bytes = sum(entry.stat().st_size for entry in entries.values())
     of_record = source_ctime_ns, disk_bytes, landed_us

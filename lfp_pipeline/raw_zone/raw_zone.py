@@ -23,22 +23,27 @@ from pathlib import Path
 from stat import S_IMODE
 from typing import BinaryIO
 
-from lfp_pipeline.common.atomic_files import leftovers, publish, temporary_beside, turn_in
+from lfp_pipeline.common.atomic_files import (
+    commit_file,
+    folder_lock,
+    stale_temporaries,
+    temporary_sibling,
+)
 from lfp_pipeline.common.clock import utc_now
 from lfp_pipeline.common.progress import TransferProgress
 from lfp_pipeline.errors import LandingError, RawFileError, hint_for
 from lfp_pipeline.model.delivery import Delivery, Kind, TextFormat, parse_stamp, stamp
 from lfp_pipeline.model.partition_key import PURGES, is_partition_key, key_hint
 from lfp_pipeline.raw_zone.delivery_time import Version, time_of_fetched, time_of_file
-from lfp_pipeline.raw_zone.desired_state import is_pruned, keep_again
-from lfp_pipeline.raw_zone.integrity import TOUCHED_AT, check_intact
+from lfp_pipeline.raw_zone.desired_state import clear_pruned, is_pruned
+from lfp_pipeline.raw_zone.integrity import TOUCHED_AT, verify_raw_file
 from lfp_pipeline.raw_zone.raw_index import Landed, RawIndex
 from lfp_pipeline.raw_zone.raw_records import is_record_name, read_record
 from lfp_pipeline.raw_zone.status_notes import (
     MERGED,
     REVERTED,
-    forget_outcome,
-    last_noted,
+    delete_status_note,
+    last_recorded_status,
 )
 from lfp_pipeline.raw_zone.unfinished_upload import PrefixDigest, ends_in_a_record
 from lfp_pipeline.sources.base import Fetched, Source
@@ -87,17 +92,17 @@ class RawZone:
         self, source: Source, key: str, log: logging.Logger, polled: bool, kind: Kind
     ) -> Delivery:
         folder = self.root / key
-        for leftover in leftovers(folder):
+        for leftover in stale_temporaries(folder):
             log.info("Removing %s, left by a landing that was killed", leftover)
         progress = TransferProgress(log, f"Landing {source.name}")
         before = None if kind is Kind.DELETION else self._last_version(key)
-        with temporary_beside(folder / "raw", _OWNER_ONLY) as (file, temporary):
+        with temporary_sibling(folder / "raw", _OWNER_ONLY) as (file, temporary):
             sink = _HashingSink(file, self.root, before.size_bytes if before else 0)
             fetched = source.fetch(sink, progress)
             group = os.fstat(file.fileno()).st_gid
             os.fchmod(file.fileno(), fetched.readers.mode_in(folder, group))
             sha256, landed_at = sink.digest.hexdigest(), utc_now()
-            with turn_in(folder):
+            with folder_lock(folder):
                 if kind is Kind.DELETION:  # Its time is chosen: it is after what it deletes.
                     delivered_at = fetched.modified or landed_at
                 else:
@@ -180,12 +185,12 @@ class RawZone:
         is_recorded = is_kept and delivery == recorded
         was_pruned = is_pruned(delivery.path)
         if was_pruned or not (is_kept and recorded and _ends_alike(delivery, recorded)):
-            forget_outcome(delivery.path)
+            delete_status_note(delivery.path)
         is_touched = not is_kept or _take_readers(delivery.path, file)
         if not is_kept:
-            publish(file, temporary, delivery.path)
+            commit_file(file, temporary, delivery.path)
         if was_pruned:
-            keep_again(delivery.path)
+            clear_pruned(delivery.path)
         if is_touched or not is_recorded:
             self._record(delivery)
         return delivery
@@ -218,7 +223,7 @@ class RawZone:
             LandingError: a record cannot be read.
         """
         records = (self.root / key).glob("[!.]*.json")
-        return sorted(map(read_record, records), key=lambda one: one.age)
+        return sorted(map(read_record, records), key=lambda one: one.order_key)
 
     def all_deliveries(self) -> list[Delivery]:
         """All deliveries of all partitions, oldest first.
@@ -226,7 +231,9 @@ class RawZone:
         Raises:
             LandingError: a record cannot be read.
         """
-        return sorted(map(read_record, self.root.glob("*/[!.]*.json")), key=lambda one: one.age)
+        return sorted(
+            map(read_record, self.root.glob("*/[!.]*.json")), key=lambda one: one.order_key
+        )
 
     def survey(self) -> tuple[list[Delivery], list[str]]:
         """All deliveries whose records can be read, oldest first, and what is wrong with others."""
@@ -236,7 +243,7 @@ class RawZone:
                 deliveries.append(read_record(record))
             except LandingError as error:
                 problems.append(str(error))
-        return sorted(deliveries, key=lambda one: one.age), problems
+        return sorted(deliveries, key=lambda one: one.order_key), problems
 
     def find(self, delivery_id: str) -> Delivery:
         """The delivery of that id.
@@ -259,10 +266,10 @@ class RawZone:
         record = self._record_of(delivery_id)
         return record is not None and not is_pruned(record)
 
-    def forget_outcome(self, delivery_id: str) -> None:
+    def delete_status_note(self, delivery_id: str) -> None:
         """Have a delivery be offered again, as far as it can be had."""
         if path := self._path_of(delivery_id):
-            forget_outcome(path)
+            delete_status_note(path)
 
     def _record_of(self, delivery_id: str) -> Path | None:
         path = self._path_of(delivery_id)
@@ -274,7 +281,7 @@ class RawZone:
         path = self.root / key / f"{name.replace('#', '-')}.json"
         return path if is_partition_key(key) and "/" not in name else None
 
-    def unended(self, database_id: str | None, log: logging.Logger) -> list[Delivery]:
+    def pending_deliveries(self, database_id: str | None, log: logging.Logger) -> list[Delivery]:
         """All deliveries of which no end in that database is noted, as far as one can be reached.
 
         Of a pruned delivery nothing can be taken in; it can be taken out.
@@ -282,19 +289,21 @@ class RawZone:
         Returns:
             The oldest first.
         """
-        return _readable(self.index.unended(database_id), log)
+        return _readable(self.index.pending_deliveries(database_id), log)
 
-    def unended_wishes(self, database_id: str | None, log: logging.Logger) -> list[Delivery]:
+    def pending_operator_requests(
+        self, database_id: str | None, log: logging.Logger
+    ) -> list[Delivery]:
         """Of all deliveries that came to no end there, the purges, and what is to be taken out.
 
         Returns:
             The oldest first.
         """
-        return _readable(self.index.unended_wishes(database_id), log)
+        return _readable(self.index.pending_operator_requests(database_id), log)
 
-    def is_unended(self, key: str, database_id: str | None) -> bool:
+    def has_pending(self, key: str, database_id: str | None) -> bool:
         """Whether of a delivery of a partition no end in that database is noted."""
-        return self.index.has_unended(key, database_id)
+        return self.index.has_pending(key, database_id)
 
     def ended(self, files: Sequence[InboxFile], database_id: str | None) -> list[Landed | None]:
         """Return for each version of a file its delivery, if that came to an end in that database.
@@ -303,7 +312,7 @@ class RawZone:
         """
         return self.index.judged(files, partial(_ended, database_id))
 
-    def has_twin(self, delivery: Delivery) -> bool:
+    def has_duplicate(self, delivery: Delivery) -> bool:
         """Whether another delivery of its partition has the same digest, as far as names tell."""
         end = f"-{delivery.sha256[:16]}.json"
         own = delivery.path.with_suffix(".json").name
@@ -331,9 +340,9 @@ class RawZone:
                 del content[name]
         content[TOUCHED_AT] = delivery.path.stat().st_ctime_ns
         record = delivery.path.with_suffix(".json")
-        with temporary_beside(record) as (file, temporary):
+        with temporary_sibling(record) as (file, temporary):
             file.write(json.dumps(content, indent=2).encode() + b"\n")
-            publish(file, temporary, record)
+            commit_file(file, temporary, record)
 
 
 class _HashingSink:
@@ -388,7 +397,7 @@ def _text_format_to_keep(recorded: Delivery, given: TextFormat, log: logging.Log
     A merged delivery keeps its recorded format: a rebuild must read the file in the same way.
     Nobody is warned of another charset: the server says it again with each read of a feed.
     """
-    if given == recorded.text_format or last_noted(recorded.path) != MERGED:
+    if given == recorded.text_format or last_recorded_status(recorded.path) != MERGED:
         return given
     declared = replace(given, charset=recorded.text_format.charset)
     level = logging.DEBUG if declared == recorded.text_format else logging.WARNING
@@ -420,7 +429,9 @@ def _take_readers(raw: Path, file: BinaryIO) -> bool:
 
 def _is_intact(delivery: Delivery) -> bool:
     try:
-        check_intact(delivery, thorough=True)  # Disks do lose bytes, and here are the right ones.
+        verify_raw_file(
+            delivery, thorough=True
+        )  # Disks do lose bytes, and here are the right ones.
     except RawFileError:
         return False
     return True
@@ -455,7 +466,7 @@ def _ends_alike(delivery: Delivery, recorded: Delivery) -> bool:
     What was refused and is dropped anew is tried again.
     """
     is_dropped_anew = delivery.source_ctime_ns != recorded.source_ctime_ns
-    if is_dropped_anew and last_noted(delivery.path) not in {MERGED, REVERTED}:
+    if is_dropped_anew and last_recorded_status(delivery.path) not in {MERGED, REVERTED}:
         return False
     return delivery.text_format == recorded.text_format
 
@@ -480,11 +491,11 @@ def _readable(records: Iterable[Path], log: logging.Logger) -> list[Delivery]:
             deliveries.append(read_record(record))
         except LandingError as error:
             log.warning("Left out: %s", error)
-    return sorted(deliveries, key=lambda one: one.age)
+    return sorted(deliveries, key=lambda one: one.order_key)
 
 
 def _ended(database_id: str | None, landed: Landed, file: InboxFile) -> Landed | None:
-    return landed if landed.has_ended(database_id) and not landed.is_to_land_again(file) else None
+    return landed if landed.has_ended(database_id) and not landed.should_land_again(file) else None
 
 
 def as_recorded(delivery: Delivery) -> Delivery:

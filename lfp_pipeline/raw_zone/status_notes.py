@@ -10,7 +10,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from lfp_pipeline.common.atomic_files import publish, sync_folder, temporary_beside
+from lfp_pipeline.common.atomic_files import commit_file, sync_folder, temporary_sibling
 from lfp_pipeline.model.ledger_entry import Status
 from lfp_pipeline.raw_zone.desired_state import is_reverted
 
@@ -21,7 +21,7 @@ _ENDS = {MERGED, str(Status.REFUSED), REVERTED}
 
 
 @dataclass(frozen=True)
-class Note:
+class StatusNote:
     """An outcome note, as it is.
 
     Attributes:
@@ -40,22 +40,22 @@ class Note:
         return self.status if is_end else None
 
 
-def note_outcome(raw: Path, status: str, database_id: str) -> None:
+def write_status_note(raw: Path, status: str, database_id: str) -> None:
     """Note what became of the delivery whose raw file that is, in that database."""
     note = raw.with_suffix(_SUFFIX)
-    with temporary_beside(note) as (file, temporary):
+    with temporary_sibling(note) as (file, temporary):
         file.write(f"{status} {database_id}\n".encode())
-        publish(file, temporary, note)
+        commit_file(file, temporary, note)
 
 
-def forget_outcome(raw: Path) -> None:
+def delete_status_note(raw: Path) -> None:
     """Have the delivery be offered again."""
     with suppress(FileNotFoundError):
         raw.with_suffix(_SUFFIX).unlink()
         sync_folder(raw.parent)
 
 
-def last_noted(raw: Path) -> str | None:
+def last_recorded_status(raw: Path) -> str | None:
     """What was noted of a delivery last, in whichever database; None: nothing ever was."""
     try:
         return raw.with_suffix(_SUFFIX).read_text(errors="replace").partition(" ")[0]
@@ -63,17 +63,17 @@ def last_noted(raw: Path) -> str | None:
         return None
 
 
-def read_outcome(raw: Path, database_id: str | None) -> str | None:
+def read_status(raw: Path, database_id: str | None) -> str | None:
     """The status that a delivery has come to its end with in that database, as noted, or None."""
     try:
-        noted = read_note(raw.with_suffix(_SUFFIX))
+        noted = read_status_note(raw.with_suffix(_SUFFIX))
     except FileNotFoundError:
         return None
     end = noted.end(reverted=is_reverted(raw))
     return end if noted.database_id == database_id else None
 
 
-def read_note(path: Path) -> Note:
+def read_status_note(path: Path) -> StatusNote:
     """Read an outcome note, whatever is in it.
 
     Raises:
@@ -81,4 +81,4 @@ def read_note(path: Path) -> Note:
     """
     with path.open(errors="replace") as file:
         status, _, database_id = file.read().strip().partition(" ")
-        return Note(status, database_id, os.fstat(file.fileno()).st_mtime_ns)
+        return StatusNote(status, database_id, os.fstat(file.fileno()).st_mtime_ns)

@@ -11,7 +11,7 @@ from typing import BinaryIO, Protocol, cast
 
 from isal import igzip_lib
 
-from lfp_pipeline.common.text import counted
+from lfp_pipeline.common.text import pluralize
 from lfp_pipeline.sources.base import CHUNK_BYTES
 
 if sys.version_info >= (3, 14):
@@ -173,7 +173,7 @@ def unpack(file: BinaryIO, compression: Compression, notes: list[str]) -> Iterat
         rest = read_head(packed, _HEAD_BYTES, rest)
     if rest:
         size = len(rest) + os.fstat(file.fileno()).st_size - file.tell()
-        others = f"{compression.name} stream is followed by {counted(size, 'byte')} of other data"
+        others = f"{compression.name} stream is followed by {pluralize(size, 'byte')} of other data"
         if size > MAX_JUNK_BYTES or compression.magic.search(rest + file.read()):
             msg = f"its {others}, perhaps a damaged part of the file"
             raise ValueError(msg)

@@ -26,8 +26,8 @@ from uuid import uuid4
 
 import duckdb
 
-from lfp_pipeline.common.process_marks import held, left_behind
-from lfp_pipeline.errors import DeliveryRefusedError, ReaderDiedError
+from lfp_pipeline.common.process_marks import hold_mark, stale_marks
+from lfp_pipeline.errors import DeliveryRefusedError, ReaderCrashedError
 from lfp_pipeline.model.delivery import Delivery
 from lfp_pipeline.reading.plain_text import plain_texts
 from lfp_pipeline.reading.reader import read_delivery
@@ -57,7 +57,7 @@ _LESS_MEMORY = " Free some memory, or deliver the file in parts."
 
 
 @dataclass(frozen=True)
-class Rehearsal:
+class TrialRead:
     """What is read, and with what: a reading that nobody uses."""
 
     delivery: Delivery
@@ -77,14 +77,14 @@ class Rehearsal:
 
 
 @contextmanager
-def being_read(deliveries: Iterable[Delivery], settings: Settings) -> Iterator[None]:
+def marking_in_progress(deliveries: Iterable[Delivery], settings: Settings) -> Iterator[None]:
     """Hold the marks that the bytes of some deliveries are being read, for the block."""
     reader = uuid4().hex
     first, *others = [
         settings.work_dir / f"{_MARK}{sha256}.{reader}"
         for sha256 in dict.fromkeys(delivery.sha256 for delivery in deliveries)
     ]
-    with held(first):
+    with hold_mark(first):
         try:
             for mark in others:
                 os.link(first, mark)  # The lock is the file's, whatever its name.
@@ -94,13 +94,13 @@ def being_read(deliveries: Iterable[Delivery], settings: Settings) -> Iterator[N
                 mark.unlink(missing_ok=True)
 
 
-def digests_of_the_dead(settings: Settings) -> frozenset[str]:
+def crashed_digests(settings: Settings) -> frozenset[str]:
     """Of which bytes a reader has died."""
-    found = left_behind(settings.work_dir, f"{_MARK}*")
+    found = stale_marks(settings.work_dir, f"{_MARK}*")
     return frozenset(mark.stem.removeprefix(_MARK) for mark in found)
 
 
-def rehearse_if_a_reader_died(
+def trial_read_if_crashed(
     delivery: Delivery, limits: WorkspaceLimits, settings: Settings, log: Logger
 ) -> None:
     """Read a delivery in a process of its own, if one that read the same bytes has died.
@@ -115,16 +115,16 @@ def rehearse_if_a_reader_died(
         DeliveryRefusedError: the process crashed, too.
         ReaderDiedError: it took too much time or memory, or was killed.
     """
-    marks = left_behind(settings.work_dir, f"{_MARK}{delivery.sha256}.*")
+    marks = stale_marks(settings.work_dir, f"{_MARK}{delivery.sha256}.*")
     if marks:
         told = "%s: a process died while it read this file; reading it in one of its own first"
         log.warning(told, delivery.partition_key)
-        _rehearse(Rehearsal(delivery, limits, settings))
+        _rehearse(TrialRead(delivery, limits, settings))
         for mark in marks:
             mark.unlink(missing_ok=True)
 
 
-def _rehearse(rehearsal: Rehearsal) -> None:
+def _rehearse(rehearsal: TrialRead) -> None:
     try:
         ended = subprocess.run(  # noqa: S603 (it is ours)
             [sys.executable, "-m", __name__],
@@ -135,7 +135,7 @@ def _rehearse(rehearsal: Rehearsal) -> None:
         )
     except subprocess.TimeoutExpired:
         msg = f"took more than {rehearsal.most_seconds:,.0f} s, and was stopped"
-        raise ReaderDiedError(_ends(msg)) from None
+        raise ReaderCrashedError(_ends(msg)) from None
     code = ended.returncode
     if -code in _CRASHES:
         remedy = (
@@ -146,14 +146,14 @@ def _rehearse(rehearsal: Rehearsal) -> None:
     if code == _OUT_OF_MEMORY:
         most = f"{rehearsal.most_bytes >> 20:,} MB of memory in all, or LFP_MEMORY_LIMIT in DuckDB"
         how = f"took more than {most}, and was stopped"
-        raise ReaderDiedError(_ends(how) + _LESS_MEMORY)
+        raise ReaderCrashedError(_ends(how) + _LESS_MEMORY)
     if code < 0:
         how = f"was killed ({_signal_name(-code)}), as it is where memory runs out"
-        raise ReaderDiedError(_ends(how) + _LESS_MEMORY)
+        raise ReaderCrashedError(_ends(how) + _LESS_MEMORY)
     if code:
         errors = ended.stderr.decode("utf-8", "replace").strip().rpartition("\n")[2]
         msg = f"A process died while it read the file, and it cannot be tried in another: {errors}"
-        raise ReaderDiedError(msg)
+        raise ReaderCrashedError(msg)
 
 
 def _ends(how: str) -> str:
@@ -172,7 +172,7 @@ def _signal_name(number: int) -> str:
 
 def main() -> int:
     """Read what standard input tells of; the exit code tells whether memory ran out."""
-    rehearsal: Rehearsal = pickle.load(sys.stdin.buffer)  # noqa: S301 (it is our parent's)
+    rehearsal: TrialRead = pickle.load(sys.stdin.buffer)  # noqa: S301 (it is our parent's)
     _offer_to_the_kernel(rehearsal.most_bytes)
     signal.setitimer(signal.ITIMER_REAL, rehearsal.most_seconds)  # Whoever holds the GIL.
     threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()

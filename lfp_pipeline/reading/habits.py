@@ -12,7 +12,7 @@ from mmap import ACCESS_READ, mmap
 from os import SEEK_END
 from pathlib import Path
 
-from lfp_pipeline.common.text import counted
+from lfp_pipeline.common.text import pluralize
 from lfp_pipeline.reading.columns import ColumnMap
 from lfp_pipeline.reading.dialect import Dialect
 from lfp_pipeline.reading.records import Buffer, Look, RecordForm, RecordGrammar, line_end
@@ -211,7 +211,7 @@ def form_notes(path: Path, dialect: Dialect) -> list[str]:
     if not _ends_in_line_end(path, dialect):
         notes.append(NO_LAST_LINE_END)
     if dialect.title:
-        lines = counted(dialect.lines_above, "line")
+        lines = pluralize(dialect.lines_above, "line")
         notes.append(f"Skipped {lines} above the header; one of them is: {dialect.title}")
     if form.last_empty:
         notes.append(

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 
-from lfp_pipeline.common.text import counted, printable
+from lfp_pipeline.common.text import pluralize, printable
 from lfp_pipeline.reading.columns import WANTED, Aliases, matches
 
 _SHOWN_CHARACTERS = 200
@@ -41,16 +41,17 @@ def no_header(
         )
     return (
         f"The header has no column {' and no column '.join(missing)}. It names: {shown!r}. "
-        f"Searched in the first {counted(lines, 'line')} (setting LFP_HEADER_SEARCH_LINES), with "
+        f"Searched in the first {pluralize(lines, 'line')} (setting LFP_HEADER_SEARCH_LINES), with "
         f"the delimiters {tried}. {remedy}"
     )
 
 
 def header_below(number: int, lines: int) -> str:
     """Say that the header is in a line below those that are searched."""
+    searched = pluralize(lines, "line")
     return (
-        f"The header is in line {number}, and is searched for in the first {counted(lines, 'line')}"
-        f" only. Set LFP_HEADER_SEARCH_LINES={number}, or remove the lines above the header."
+        f"The header is in line {number}, and is searched for in the first {searched} only."
+        f" Set LFP_HEADER_SEARCH_LINES={number}, or remove the lines above the header."
     )
 
 

@@ -19,8 +19,8 @@ from lfp_pipeline.reading.habits import form_by_habits, form_of_file
 from lfp_pipeline.reading.plain_text import PlainText, in_its_encoding
 from lfp_pipeline.reading.quoting import Quoting, quoting_checked
 from lfp_pipeline.reading.records import LINE_END, RecordForm, RecordGrammar
-from lfp_pipeline.reading.reject_limit import Elsewhere, RejectLimit
-from lfp_pipeline.reading.repair import MendedCopy, mend
+from lfp_pipeline.reading.reject_limit import OtherFiles, RejectLimit
+from lfp_pipeline.reading.repair import RepairedCopy, write_repaired_copy
 from lfp_pipeline.reading.rules import RowRules, rules_of
 from lfp_pipeline.reading.scan import UNREADABLE, scan_of
 from lfp_pipeline.settings import Settings
@@ -54,7 +54,7 @@ class LoadedFile:
     dialect: Dialect
     rules: RowRules
     limit: RejectLimit
-    mended: MendedCopy | None = None
+    mended: RepairedCopy | None = None
     regular: bool = False
     empty_lines: int = 0
     notes: tuple[str, ...] = ()
@@ -66,7 +66,7 @@ def load_rows(
     folder: Path,
     settings: Settings,
     log: logging.Logger,
-    elsewhere: Elsewhere,
+    elsewhere: OtherFiles,
 ) -> LoadedFile:
     """Create the table `rows` (sku, name, description) from a file.
 
@@ -208,11 +208,11 @@ def _load_plainly(connection: duckdb.DuckDBPyConnection, file: LoadedFile) -> Lo
 
 def _load_mended(
     connection: duckdb.DuckDBPyConnection, file: LoadedFile, folder: Path
-) -> MendedCopy:
+) -> RepairedCopy:
     objections: dict[int, str] = {}
     for attempt in range(_MAX_MENDINGS):
         copy = folder / f"mended-{attempt}.csv"
-        mended = mend(file.path, file.dialect, copy, file.limit, objections)
+        mended = write_repaired_copy(file.path, file.dialect, copy, file.limit, objections)
         connection.execute(_FORGET_OBJECTIONS)
         if _read(connection, copy, file, _MAX_OBJECTIONS):
             if _row_count(connection) == _count_records(copy, mended.form):
@@ -257,7 +257,7 @@ def _row_count(connection: duckdb.DuckDBPyConnection) -> int:
     return int(connection.execute("SELECT count(*) FROM rows").fetchall()[0][0])
 
 
-def _objections(connection: duckdb.DuckDBPyConnection, mended: MendedCopy) -> dict[int, str]:
+def _objections(connection: duckdb.DuckDBPyConnection, mended: RepairedCopy) -> dict[int, str]:
     """Where in the file DuckDB objects to what the grammar takes, and why."""
     try:
         found = connection.execute(_OBJECTIONS).fetchall()

@@ -49,7 +49,7 @@ def naming(member: str) -> Iterator[None]:
 
 
 @dataclass
-class Gathered:
+class Concatenation:
     """What was read of the texts so far.
 
     Attributes:
@@ -75,11 +75,11 @@ class Gathered:
 
 
 @contextmanager
-def gathering(connection: duckdb.DuckDBPyConnection) -> Iterator[Gathered]:
+def gathering(connection: duckdb.DuckDBPyConnection) -> Iterator[Concatenation]:
     """Gather several texts: after the block, what was appended is in the tables of the reader."""
     try:
         connection.execute(_CREATE)
-        yield Gathered(connection)
+        yield Concatenation(connection)
         for table in _TABLES:
             connection.execute(f"DROP TABLE {table}")
             connection.execute(f"ALTER TABLE gathered_{table} RENAME TO {table}")

@@ -153,7 +153,7 @@ def in_its_encoding(
     counted = characters, others = beyond_ascii(text.path)
     found = other_encoding(text.head, counted, text.charset, fallback)
     if found:
-        return recoded(text, found, folder)
+        return transcoded(text, found, folder)
     if others:
         subject = text.name or "The file"
         message = (
@@ -163,7 +163,7 @@ def in_its_encoding(
     return replace(text, certain=True)
 
 
-def recoded(text: PlainText, found: TextEncoding, folder: Path) -> PlainText:
+def transcoded(text: PlainText, found: TextEncoding, folder: Path) -> PlainText:
     """Return the same file, read in another encoding."""
     spool = folder / f"{found.codec}.csv"
     with text.path.open("rb") as file, spool.open("xb") as out:

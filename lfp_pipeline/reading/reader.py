@@ -19,14 +19,14 @@ from tempfile import TemporaryDirectory
 import duckdb
 
 from lfp_pipeline.common.progress import heartbeat
-from lfp_pipeline.common.text import megabytes, printable, some_of
+from lfp_pipeline.common.text import format_size, preview, printable
 from lfp_pipeline.errors import DeliveryRefusedError, TooManyRejectsError
 from lfp_pipeline.model.delivery import Delivery
 from lfp_pipeline.reading.habits import NO_LAST_LINE_END, form_notes
 from lfp_pipeline.reading.loading import header_of, load_rows
 from lfp_pipeline.reading.multi_file import gathering, naming
 from lfp_pipeline.reading.plain_text import PlainText
-from lfp_pipeline.reading.reject_limit import Elsewhere
+from lfp_pipeline.reading.reject_limit import OtherFiles
 from lfp_pipeline.reading.reject_reasons import CUT_SHORT, CommonestReason
 from lfp_pipeline.reading.rejects import (
     CREATE_REJECTS,
@@ -193,7 +193,7 @@ def read_delivery(
         ReadingTimeoutError: reading several texts takes too long.
     """
     started = time.perf_counter()
-    what = f"Reading {delivery.partition_key} ({megabytes(delivery.size_bytes)})"
+    what = f"Reading {delivery.partition_key} ({format_size(delivery.size_bytes)})"
 
     def progress(seconds: float) -> str:
         percent = max(connection.query_progress(), 0)
@@ -201,10 +201,10 @@ def read_delivery(
 
     with heartbeat(log, progress):
         if len(texts) == 1:
-            read = [_read_text(connection, texts[0], folder, settings, log, Elsewhere())]
+            read = [_read_text(connection, texts[0], folder, settings, log, OtherFiles())]
         else:
             read = _read_members(connection, texts, folder, settings, log)
-        reading = choose_winners(connection, delivery, read, started)
+        reading = select_winners(connection, delivery, read, started)
     for note in reading.notes:
         log.warning("%s: %s", delivery.partition_key, printable(note))
     return reading
@@ -237,7 +237,7 @@ def check_reject_share(reading: Reading, settings: Settings, *, kept: bool = Tru
     raise TooManyRejectsError(msg, commonest.reason)
 
 
-def forget_reading(connection: duckdb.DuckDBPyConnection) -> None:
+def clear_staging(connection: duckdb.DuckDBPyConnection) -> None:
     """Leave nothing of a delivery that could not be read."""
     connection.execute(
         "CREATE OR REPLACE TABLE rows (sku VARCHAR, name VARCHAR, description VARCHAR)"
@@ -246,7 +246,7 @@ def forget_reading(connection: duckdb.DuckDBPyConnection) -> None:
     connection.execute(_WINNERS)
 
 
-def choose_winners(
+def select_winners(
     connection: duckdb.DuckDBPyConnection,
     delivery: Delivery,
     read: Sequence[TextRead],
@@ -292,7 +292,7 @@ def _read_text(
     folder: Path,
     settings: Settings,
     log: logging.Logger,
-    elsewhere: Elsewhere,
+    elsewhere: OtherFiles,
 ) -> TextRead:
     with naming(text.name):
         loaded = load_rows(connection, text, folder, settings, log, elsewhere)
@@ -336,7 +336,7 @@ def _read_members(
     with gathering(connection) as gathered:
         for text in texts:
             limit.check()
-            elsewhere = Elsewhere(size_bytes - text.path.stat().st_size, gathered.rejects)
+            elsewhere = OtherFiles(size_bytes - text.path.stat().st_size, gathered.rejects)
             with TemporaryDirectory(dir=folder) as own:
                 one = _read_text(connection, text, Path(own), settings, log, elsewhere)
             gathered.append(text.name, one.size_bytes)
@@ -353,7 +353,7 @@ def _notes(read: Sequence[TextRead]) -> list[str]:
     unpacking = [note for one in read for note in one.text.unpacking_notes]
     if len(read) == 1:
         return [*unpacking, *names]
-    return [*unpacking, *(f"{some_of(named)}: {note}" for note, named in names.items())]
+    return [*unpacking, *(f"{preview(named)}: {note}" for note, named in names.items())]
 
 
 def _check_columns(texts: Sequence[PlainText], settings: Settings, limit: TimeLimit) -> None:

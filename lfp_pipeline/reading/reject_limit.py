@@ -60,7 +60,7 @@ class RejectLimit:
 
 
 @dataclass(frozen=True)
-class Elsewhere:
+class OtherFiles:
     """What a delivery holds beside the text that is read.
 
     Attributes:

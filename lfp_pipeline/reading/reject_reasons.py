@@ -12,7 +12,7 @@ _QUOTES = (
     "Put quotes around a value that holds a quote, and write that quote twice; or escape all "
     "quotes of the file by backslashes."
 )
-_REMEDIES = {
+_HINTS = {
     "missing columns": "If all rows have fewer cells than the header, take the surplus delimiter "
     "out of the header. Otherwise, write a delimiter for each empty cell (or unset "
     "LFP_REQUIRE_ALL_CELLS, if it is set), and quotes around a text with line breaks.",
@@ -69,7 +69,7 @@ class CommonestReason:
         example += f": {excerpt}" if excerpt else ""
         # What is cut off is not mended by the remedy for records that are short throughout.
         is_cut = self.cut_off and self.reason in CUT_SHORT
-        remedy = "" if is_cut else _REMEDIES.get(self.reason, "")
+        remedy = "" if is_cut else _HINTS.get(self.reason, "")
         told = (
             f"The commonest reason is {self.reason!r} ({self.count:,} of {self.rejects:,} "
             f"rejects). The first is {example}."

@@ -33,7 +33,7 @@ _ESCAPE = re.compile(rb"\\[\x00-\xff]")
 
 
 @dataclass
-class MendedCopy:
+class RepairedCopy:
     """The copy, its bad records in order, and how its offsets lead back to the file's.
 
     Attributes:
@@ -85,13 +85,13 @@ class MendedCopy:
         return self._file_offsets[index] + copy_offset - self._copy_offsets[index]
 
 
-def mend(
+def write_repaired_copy(
     file: Path,
     dialect: Dialect,
     copy: Path,
     limit: RejectLimit,
     objections: Mapping[int, str] | None = None,
-) -> MendedCopy:
+) -> RepairedCopy:
     """Write the mended copy of a UTF-8 file.
 
     Args:
@@ -105,7 +105,7 @@ def mend(
     Raises:
         DeliveryRefusedError: there are more bad records than the limit.
     """
-    mended = MendedCopy(copy, form=replace(dialect.form, backslash=False))
+    mended = RepairedCopy(copy, form=replace(dialect.form, backslash=False))
     suspects = merge(
         ((offset, INVALID_ENCODING) for offset in invalid_utf8_offsets(file, dialect.body_start)),
         sorted((objections or {}).items()),
@@ -115,16 +115,16 @@ def mend(
         mmap(opened.fileno(), 0, access=ACCESS_READ) as buffer,
         copy.open("xb") as out,
     ):
-        _Mender(buffer, dialect, mended, out, limit).run(suspects)
+        _Repairer(buffer, dialect, mended, out, limit).run(suspects)
     return mended
 
 
-class _Mender:
+class _Repairer:
     def __init__(
         self,
         buffer: mmap,
         dialect: Dialect,
-        mended: MendedCopy,
+        mended: RepairedCopy,
         out: BinaryIO,
         limit: RejectLimit,
     ) -> None:
@@ -144,7 +144,7 @@ class _Mender:
         self._write_record([f"c{index}" for index in range(named)] + [""] * self.form.last_empty)
         position = self.dialect.body_start
         self.mended.note_shift(self.out.tell(), position)
-        upcoming = _Suspects(suspects)
+        upcoming = _SuspectOffsets(suspects)
         while position < size:
             suspect = upcoming.at_or_after(position)
             end = self.grammar.plain_run_end(self.buffer, position, suspect[0] if suspect else size)
@@ -273,7 +273,7 @@ class _Rewritten(NamedTuple):
     shifts: int
 
 
-class _Suspects:
+class _SuspectOffsets:
     """Offsets in order, looked at one at a time."""
 
     def __init__(self, suspects: Iterable[tuple[int, str]]) -> None:

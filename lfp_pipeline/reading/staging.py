@@ -21,7 +21,7 @@ FROM rejects
 """
 
 
-def arrive_alone(connection: duckdb.DuckDBPyConnection, *, taken: bool) -> None:
+def stage_single(connection: duckdb.DuckDBPyConnection, *, taken: bool) -> None:
     """What was read is all that arrives; if it is not taken, only its rejects do."""
     arrivals = _ARRIVALS.format(number=0, place="row_number - 1", taken=taken)
     connection.execute(f"""
@@ -31,7 +31,7 @@ CREATE VIEW arrived_rejects AS {_ARRIVED_REJECTS.format(number=0)}
 """)
 
 
-def arrive_with_others(connection: duckdb.DuckDBPyConnection, number: int, *, taken: bool) -> None:
+def stage_in_batch(connection: duckdb.DuckDBPyConnection, number: int, *, taken: bool) -> None:
     """Add what was read to the arrivals, as the delivery of that number, after those before."""
     if number == 0:
         connection.execute(f"""

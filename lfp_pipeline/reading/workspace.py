@@ -10,7 +10,7 @@ from typing import Self
 import duckdb
 
 from lfp_pipeline.common.duckdb_tools import checkpoint_seldom
-from lfp_pipeline.common.process_marks import own_folder
+from lfp_pipeline.common.process_marks import scratch_folder
 from lfp_pipeline.settings import Settings, divided_size
 
 
@@ -66,7 +66,7 @@ def open_workspace(
         work_dir: where its own folder is made, and gone afterwards. Those of dead processes go now.
         limits: what it may use.
     """
-    with own_folder(work_dir, "run") as folder:
+    with scratch_folder(work_dir, "run") as folder:
         config: dict[str, str | bool | int | float | list[str]] = {
             "threads": limits.threads,
             "memory_limit": limits.memory_limit,

@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from zipfile import ZipInfo
 
-from lfp_pipeline.common.text import some_of
+from lfp_pipeline.common.text import preview
 from lfp_pipeline.errors import DeliveryRefusedError
 from lfp_pipeline.reading.zip_archive import check_packing, path_of, told
 
@@ -51,7 +51,7 @@ def choose_members(
 
 def names_of(members: Sequence[ZipInfo]) -> str:
     """Return the names of the first members, and how many more there are, for people."""
-    return some_of([told(member.filename) for member in members])
+    return preview([told(member.filename) for member in members])
 
 
 def _suffix(member: ZipInfo) -> str:

@@ -15,7 +15,7 @@ from lfp_pipeline.common.text import printable
 from lfp_pipeline.errors import LandingError, StillWrittenError, UnreadableError
 from lfp_pipeline.model.delivery import TextFormat
 from lfp_pipeline.sources.file_readers import Readers, readers_at
-from lfp_pipeline.sources.network_policy import Fence
+from lfp_pipeline.sources.network_policy import NetworkPolicy
 from lfp_pipeline.sources.write_lease import is_open_for_writing
 
 CHUNK_BYTES = 1 << 20
@@ -103,7 +103,7 @@ class DownloadLimits:
     attempts: int
     seconds: float
     max_bytes: int
-    fence: Fence = field(default_factory=Fence)
+    fence: NetworkPolicy = field(default_factory=NetworkPolicy)
     longest_pause_seconds: float = 30.0
     least_bytes_per_second: float = 1000.0
     pace_seconds: float = 60.0

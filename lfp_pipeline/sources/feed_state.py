@@ -13,13 +13,13 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from lfp_pipeline.common.atomic_files import publish, temporary_beside
+from lfp_pipeline.common.atomic_files import commit_file, temporary_sibling
 from lfp_pipeline.errors import LandingError, hint_for
 from lfp_pipeline.sources.base import Version
 
 
 @dataclass(frozen=True)
-class Polls:
+class PollState:
     """What came of the polls of a feed.
 
     Attributes:
@@ -42,7 +42,7 @@ class Polls:
     place: str = ""
     retry_after: float = 0.0
 
-    def asked(self, moment: float, place: str) -> "Polls":
+    def started(self, moment: float, place: str) -> "PollState":
         """A server is about to be asked.
 
         Who asked before and left no answer has had news, and so has who was never asked.
@@ -57,14 +57,14 @@ class Polls:
             place=place,
         )
 
-    def answered(
+    def finished(
         self,
         *,
         news: bool,
         version: Version | None = None,
         error: str | None = None,
         retry_after: float | None = None,
-    ) -> "Polls":
+    ) -> "PollState":
         """The server has answered, or cannot have been asked."""
         version = version if news else self.version
         failures = self.failures + 1 if error else 0
@@ -80,20 +80,20 @@ class Polls:
 
 
 @dataclass(frozen=True)
-class FeedMemory:
+class FeedStateStore:
     """The memory of one feed, in a folder with those of others."""
 
     folder: Path
     name: str
 
     @property
-    def polls(self) -> Polls:
+    def polls(self) -> PollState:
         """What came of the polls so far."""
         try:
-            return Polls(**json.loads((self.folder / f"{self.name}.json").read_bytes()))
+            return PollState(**json.loads((self.folder / f"{self.name}.json").read_bytes()))
         except (FileNotFoundError, ValueError, TypeError):
             # There is none yet; or one is lost or damaged, which may have told of more news.
-            return Polls(news=self.read)
+            return PollState(news=self.read)
 
     @property
     def read(self) -> int:
@@ -103,15 +103,15 @@ class FeedMemory:
         return 0
 
     @property
-    def has_news(self) -> bool:
+    def has_update(self) -> bool:
         """Whether there is news that did not land yet."""
         return self.polls.news != self.read
 
-    def note_polls(self, polls: Polls) -> None:
+    def save_poll(self, polls: PollState) -> None:
         """Remember what came of a poll."""
         self._write("json", json.dumps(asdict(polls)))
 
-    def note_read(self, news: int) -> None:
+    def save_read(self, news: int) -> None:
         """Remember that this news has landed."""
         self._write("read", str(news))
 
@@ -123,9 +123,9 @@ class FeedMemory:
         """
         target = self.folder / f"{self.name}.{suffix}"
         try:
-            with temporary_beside(target) as (file, temporary):
+            with temporary_sibling(target) as (file, temporary):
                 file.write(text.encode() + b"\n")
-                publish(file, temporary, target)
+                commit_file(file, temporary, target)
         except OSError as error:
             msg = f"{target} cannot be written: {error.strerror or error}. {hint_for(error)}"
             raise LandingError(msg.rstrip(), permanent=True) from error

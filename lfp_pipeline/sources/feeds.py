@@ -14,10 +14,10 @@ from dataclasses import dataclass
 
 from filelock import FileLock, Timeout
 
-from lfp_pipeline.errors import LandingError, NotAskedError
+from lfp_pipeline.errors import LandingError, RequestNotSentError
 from lfp_pipeline.model.delivery import TextFormat
 from lfp_pipeline.sources.base import DownloadLimits, Fetched, OnProgress, Sink, Source, Version
-from lfp_pipeline.sources.feed_state import FeedMemory
+from lfp_pipeline.sources.feed_state import FeedStateStore
 from lfp_pipeline.sources.redaction import veiled
 from lfp_pipeline.sources.sources_file import NamedSource
 
@@ -45,7 +45,7 @@ class Feed:
 
     entry: NamedSource
     source: Source
-    memory: FeedMemory
+    memory: FeedStateStore
     limits: DownloadLimits
 
     @property
@@ -72,11 +72,11 @@ class Feed:
         return self.source.fetch(sink, on_progress)
 
     @contextmanager
-    def being_read(self) -> Iterator[None]:
+    def acknowledging_updates(self) -> Iterator[None]:
         """Around a landing: the news known at its begin is read once it has landed."""
         news = self.memory.polls.news
         yield
-        self.memory.note_read(news)
+        self.memory.save_read(news)
 
     def is_due(self, moment: float) -> bool:
         """Whether it is to be polled at that moment, in seconds since the epoch."""
@@ -104,17 +104,17 @@ class Feed:
             place += f" {self.entry.text_format}"  # With another one, the file is landed again.
         # A digest, because there may be secrets in it.
         place = hashlib.sha256(place.encode()).hexdigest()
-        polls = self.memory.polls.asked(time.time(), place)
-        self.memory.note_polls(polls)
+        polls = self.memory.polls.started(time.time(), place)
+        self.memory.save_poll(polls)
         try:
             news, version = self._ask(polls.version)
         except LandingError as error:
-            polls = polls.answered(
+            polls = polls.finished(
                 news=self._may_have_told(error), error=str(error), retry_after=error.retry_after
             )
         else:
-            polls = polls.answered(news=news, version=version)
-        self.memory.note_polls(polls)
+            polls = polls.finished(news=news, version=version)
+        self.memory.save_poll(polls)
 
     def _ask(self, known: Version | None) -> tuple[bool, Version | None]:
         """Whether there is news, and what its version is called."""
@@ -122,19 +122,19 @@ class Feed:
             # It takes long to import, and most runs do without.
             from lfp_pipeline.sources.http_poll import ask  # noqa: PLC0415
 
-            location = self.entry.location.below("sense")
+            location = self.entry.location.joined("sense")
             with veiled(location.names):
                 reply = ask(location, {}, self.limits)
-            return is_news(reply.body.decode(errors="replace")), None
+            return is_update(reply.body.decode(errors="replace")), None
         version = self.version(known)
         return version is None or version != known, version
 
     def _may_have_told(self, error: LandingError) -> bool:
         """Whether a question without an answer may have made the server forget its news."""
-        return self.entry.kind == "sense" and not isinstance(error, NotAskedError)
+        return self.entry.kind == "sense" and not isinstance(error, RequestNotSentError)
 
 
-def is_news(body: str) -> bool:
+def is_update(body: str) -> bool:
     """Whether a sense server tells of news: in JSON or in a word. What is not clearly no, is."""
     try:
         told = json.loads(body)

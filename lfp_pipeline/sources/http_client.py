@@ -137,11 +137,11 @@ class _Transport(httpx.HTTPTransport):
         super().__init__(verify=tls)
         # httpx offers no other way to say how connections are made.
         self._pool = httpcore.ConnectionPool(
-            ssl_context=tls, network_backend=_FencedNetwork(limits, seconds_left)
+            ssl_context=tls, network_backend=_PolicyBackend(limits, seconds_left)
         )
 
 
-class _FencedNetwork(httpcore.NetworkBackend):
+class _PolicyBackend(httpcore.NetworkBackend):
     """Connects to the addresses that the fence has seen. TLS and `Host` keep the name."""
 
     def __init__(self, limits: DownloadLimits, seconds_left: Callable[[], float]) -> None:
@@ -172,11 +172,11 @@ class _FencedNetwork(httpcore.NetworkBackend):
         )
         for address in addresses[:-1]:
             with suppress(httpcore.ConnectError, httpcore.ConnectTimeout):
-                return _PacedStream(connect(address), self._limits, self._seconds_left)
-        return _PacedStream(connect(addresses[-1]), self._limits, self._seconds_left)
+                return _ThroughputLimitedStream(connect(address), self._limits, self._seconds_left)
+        return _ThroughputLimitedStream(connect(addresses[-1]), self._limits, self._seconds_left)
 
 
-class _PacedStream(httpcore.NetworkStream):
+class _ThroughputLimitedStream(httpcore.NetworkStream):
     """A connection that is given up when the other side is too slow, be it in headers or content.
 
     Only the time counts that is spent waiting for bytes, and not what is done with them.
@@ -224,7 +224,7 @@ class _PacedStream(httpcore.NetworkStream):
         timeout: float | None = None,
     ) -> httpcore.NetworkStream:
         encrypted = self._stream.start_tls(ssl_context, server_hostname, timeout)
-        return _PacedStream(encrypted, self._limits, self._seconds_left)
+        return _ThroughputLimitedStream(encrypted, self._limits, self._seconds_left)
 
     def get_extra_info(self, info: str) -> Any:  # noqa: ANN401 (as httpcore has it)
         return self._stream.get_extra_info(info)

@@ -22,7 +22,7 @@ from lfp_pipeline.sources.html_page import PAGE_BYTES, OnPage, WebPage, is_html,
 from lfp_pipeline.sources.http_client import check_status, followed, http_client
 from lfp_pipeline.sources.http_poll import version_at
 from lfp_pipeline.sources.redaction import one_line
-from lfp_pipeline.sources.retry import Allowance, tried_again
+from lfp_pipeline.sources.retry import TransferBudget, with_retries
 
 _MAX_PAGES = 3
 _CONTENT_RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+|\*)")
@@ -78,9 +78,9 @@ def download(
     Raises:
         LandingError: it could not be had.
     """
-    transfer = _Transfer(url, name, Allowance(name, limits), sink, on_progress, on_page)
+    transfer = _Transfer(url, name, TransferBudget(name, limits), sink, on_progress, on_page)
     with http_client(limits, transfer.allowance.seconds_left) as client:
-        return tried_again(partial(transfer.attempt, client), limits)
+        return with_retries(partial(transfer.attempt, client), limits)
 
 
 @dataclass(frozen=True)
@@ -137,7 +137,7 @@ class _Transfer:
 
     url: str
     name: str
-    allowance: Allowance
+    allowance: TransferBudget
     sink: Sink
     on_progress: OnProgress
     on_page: OnPage

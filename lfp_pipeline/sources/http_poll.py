@@ -11,7 +11,7 @@ from functools import partial
 
 import httpx
 
-from lfp_pipeline.errors import LandingError, NotAskedError
+from lfp_pipeline.errors import LandingError, RequestNotSentError
 from lfp_pipeline.sources.base import DownloadLimits, Version, public_url
 from lfp_pipeline.sources.http_client import check_status, followed, http_client
 from lfp_pipeline.sources.redaction import one_line
@@ -26,7 +26,7 @@ _BY_HEADER = {"ETag": "If-None-Match", _MODIFIED: "If-Modified-Since"}
 
 
 @dataclass(frozen=True)
-class Reply:
+class HttpReply:
     """A status, headers, and the beginning of a body."""
 
     status: int
@@ -34,7 +34,7 @@ class Reply:
     body: bytes
 
 
-def ask(url: str, headers: Mapping[str, str], limits: DownloadLimits) -> Reply:
+def ask(url: str, headers: Mapping[str, str], limits: DownloadLimits) -> HttpReply:
     """Send a GET, once, and take the beginning of its answer: 200, or 304.
 
     Raises:
@@ -47,7 +47,7 @@ def ask(url: str, headers: Mapping[str, str], limits: DownloadLimits) -> Reply:
             body += piece
             if len(body) >= _MOST_BYTES:
                 break
-        return Reply(response.status_code, response.headers, body)
+        return HttpReply(response.status_code, response.headers, body)
 
 
 @contextmanager
@@ -73,7 +73,7 @@ def _answer(
     except (httpx.HTTPError, httpx.InvalidURL, ValueError) as error:
         reason = one_line(str(error) or type(error).__name__, url).rstrip(".")
         msg = f"{public_url(url)} did not answer: {reason}."
-        kind = NotAskedError if isinstance(error, _NOT_ASKED) else LandingError
+        kind = RequestNotSentError if isinstance(error, _NOT_ASKED) else LandingError
         raise kind(msg, permanent=False) from error
 
 
@@ -88,7 +88,7 @@ def _check_status(url: str, response: httpx.Response, content: Iterator[bytes]) 
         check_status(public_url(url), url, response, content)
     except LandingError as error:
         # Of what is neither a refusal nor an answer, nobody knows whether it was understood.
-        kind = NotAskedError if response.is_client_error else LandingError
+        kind = RequestNotSentError if response.is_client_error else LandingError
         raise kind(str(error), permanent=error.permanent, retry_after=error.retry_after) from None
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from lfp_pipeline.common.ignored_names import IgnoredNames
-from lfp_pipeline.common.text import some_of
+from lfp_pipeline.common.text import preview
 from lfp_pipeline.errors import LandingError
 from lfp_pipeline.model.partition_key import partition_key
 
@@ -83,14 +83,14 @@ class Listing:
 
     Attributes:
         ready: files that are complete, as far as can be told without opening them.
-        unstable: names of files that are still being written.
+        still_writing: names of files that are still being written.
         skipped: entries that are no files, or cannot be looked at.
         ignored: names of entries that the patterns of temporary and side files match. Folders come
             first, each with a `/` at its end.
     """
 
     ready: tuple[InboxFile, ...]
-    unstable: tuple[str, ...]
+    still_writing: tuple[str, ...]
     skipped: tuple[Skipped, ...] = ()
     ignored: tuple[str, ...] = ()
 
@@ -99,10 +99,10 @@ class Listing:
         """What is skipped and ignored, for people; nothing, if nothing is."""
         parts = []
         if self.skipped:
-            names = some_of([str(one) for one in self.skipped])
+            names = preview([str(one) for one in self.skipped])
             parts.append(f"{len(self.skipped):,} skipped: {names}; see `make status`")
         if self.ignored:
-            parts.append(f"{len(self.ignored):,} ignored by name: {some_of(self.ignored)}")
+            parts.append(f"{len(self.ignored):,} ignored by name: {preview(self.ignored)}")
         return ". ".join(parts)
 
 
@@ -127,7 +127,7 @@ def list_inbox(
     scan.run()
     return Listing(
         ready=tuple(sorted(scan.ready, key=attrgetter("mtime_ns", "name"))),
-        unstable=tuple(sorted(scan.unstable)),
+        still_writing=tuple(sorted(scan.still_writing)),
         skipped=tuple(sorted(scan.skipped, key=lambda one: one.name)),
         ignored=tuple(sorted(scan.ignored, key=lambda name: (not name.endswith("/"), name))),
     )
@@ -140,7 +140,7 @@ class _Scan:
         self, inbox: Path, quiet_seconds: float, moment: float, ignored: Sequence[str]
     ) -> None:
         self.ready: list[InboxFile] = []
-        self.unstable: list[str] = []
+        self.still_writing: list[str] = []
         self.skipped: list[Skipped] = []
         self.ignored: list[str] = []
         self._inbox = inbox
@@ -180,7 +180,7 @@ class _Scan:
             self.skipped.append(Skipped(name, _NO_FILES.get(kind, "no file")))
         # ctime moves with every write and rename, also where the writer sets an old mtime.
         elif abs(self._moment - status.st_ctime) < self._quiet_seconds:
-            self.unstable.append(name)
+            self.still_writing.append(name)
         else:
             self.ready.append(
                 InboxFile(

@@ -160,6 +160,6 @@ def set_apart(inbox: Path, listing: Listing, due: Sequence[InboxFile]) -> Listin
     return replace(
         listing,
         ready=tuple(ready),
-        unstable=(*listing.unstable, *sorted(written)),
+        still_writing=(*listing.still_writing, *sorted(written)),
         skipped=tuple(sorted((*listing.skipped, *unreadable), key=lambda one: one.name)),
     )

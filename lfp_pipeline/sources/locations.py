@@ -11,7 +11,7 @@ from lfp_pipeline.sources.base import DownloadLimits, LocalFile, Source, public_
 from lfp_pipeline.sources.declared_format import DeclaredSource
 from lfp_pipeline.sources.hidden_location import VeiledSource
 from lfp_pipeline.sources.redaction import veiled
-from lfp_pipeline.sources.verified_source import CheckedSource
+from lfp_pipeline.sources.verified_source import ChecksummedSource
 from lfp_pipeline.sources.written_location import Location
 
 _SCHEME = re.compile(r"[a-z][a-z0-9+.-]*")
@@ -45,7 +45,7 @@ def source_at(
     else:
         source = _source_at(location, limits)
     if sha256:
-        source = CheckedSource(source, sha256)
+        source = ChecksummedSource(source, sha256)
     return source if declared == _UNDECLARED else DeclaredSource(source, declared)
 
 

@@ -24,7 +24,7 @@ _NAT64 = IPv6Network("64:ff9b::/96")
 
 
 @dataclass(frozen=True)
-class Fence:
+class NetworkPolicy:
     """What may be reached beside the public addresses.
 
     Attributes:

@@ -31,7 +31,7 @@ from lfp_pipeline.sources.base import (
 )
 from lfp_pipeline.sources.content_type import charset_in
 from lfp_pipeline.sources.redaction import one_line
-from lfp_pipeline.sources.retry import Allowance, tried_again
+from lfp_pipeline.sources.retry import TransferBudget, with_retries
 from lfp_pipeline.sources.store_settings import credentials_advice, store_settings
 
 _OURS = "'lfp-pipeline[{}]'"
@@ -124,8 +124,8 @@ class StoredObject:
 
     def fetch(self, sink: Sink, on_progress: OnProgress) -> Fetched:
         """Download; the charset is that of the object's Content-Type, where it has one."""
-        transfer = _Transfer(self, Allowance(self.name, self.limits), sink, on_progress)
-        return tried_again(transfer.attempt, self.limits)
+        transfer = _Transfer(self, TransferBudget(self.name, self.limits), sink, on_progress)
+        return with_retries(transfer.attempt, self.limits)
 
 
 @dataclass
@@ -133,7 +133,7 @@ class _Transfer:
     """One download over several attempts: what has come so far, and of which version."""
 
     source: StoredObject
-    allowance: Allowance
+    allowance: TransferBudget
     sink: Sink
     on_progress: OnProgress
     done: int = 0

@@ -20,7 +20,7 @@ from lfp_pipeline.sources.base import DownloadLimits
 Result = TypeVar("Result")
 
 
-def tried_again(attempt: Callable[[], Result], limits: DownloadLimits) -> Result:
+def with_retries(attempt: Callable[[], Result], limits: DownloadLimits) -> Result:
     """What the first attempt that succeeds returns; pauses between attempts grow.
 
     A pause is at least as long as the server asks for.
@@ -65,7 +65,7 @@ def _retry_after(state: RetryCallState) -> float:
 
 
 @dataclass
-class Allowance:
+class TransferBudget:
     """The bytes and the time of one download, all its attempts together."""
 
     name: str

@@ -13,7 +13,7 @@ from urllib.request import getproxies, proxy_bypass
 import fsspec
 
 from lfp_pipeline.errors import LandingError
-from lfp_pipeline.sources.network_policy import Fence
+from lfp_pipeline.sources.network_policy import NetworkPolicy
 
 METADATA_ADDRESS = "169.254.169.254"
 """Of AWS, Google and Azure alike."""
@@ -40,7 +40,7 @@ _AZURE_SECRETS = (
 )
 
 
-def store_settings(scheme: str, fence: Fence) -> Mapping[str, Any]:
+def store_settings(scheme: str, fence: NetworkPolicy) -> Mapping[str, Any]:
     """Return what to give a client beside what is in the URL.
 
     Raises:

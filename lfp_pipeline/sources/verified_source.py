@@ -11,7 +11,7 @@ _DIGEST = re.compile(r"[0-9a-fA-F]{64}")
 
 
 @dataclass(frozen=True)
-class CheckedSource:
+class ChecksummedSource:
     """A source of which only certain bytes are taken.
 
     Attributes:

@@ -78,7 +78,7 @@ class Location(str):
         location.names = names
         return location
 
-    def below(self, name: str) -> "Location":
+    def joined(self, name: str) -> "Location":
         """Return the location of what is called so in this folder; the query is kept."""
         return Location(_below(self, name), _below(self.shown, name), self.names)
 

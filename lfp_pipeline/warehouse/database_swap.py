@@ -10,9 +10,9 @@ import duckdb
 
 from lfp_pipeline.common.atomic_files import sync_folder
 from lfp_pipeline.common.duckdb_tools import attached_to_read, logs_of
-from lfp_pipeline.model.ledger_entry import Account
+from lfp_pipeline.model.ledger_entry import LedgerEntry
 from lfp_pipeline.warehouse.invariants import needed_deliveries
-from lfp_pipeline.warehouse.ledger import all_accounts, give_up
+from lfp_pipeline.warehouse.ledger import all_accounts, mark_unmerged
 
 # By table, what names a row in it. These are a function of the raw zone.
 _KEYS = {"products": "sku", "name_counts": "name", "deletions": "sku"}
@@ -77,7 +77,7 @@ UPDATE warehouse.database_identity SET database_id = (FROM old.database_identity
 
 
 @dataclass(frozen=True)
-class Contents:
+class WarehouseSnapshot:
     """What a warehouse holds.
 
     Attributes:
@@ -86,7 +86,7 @@ class Contents:
         digests: by table, of its rows, in any order: the same for the same rows.
     """
 
-    accounts: dict[str, Account]
+    accounts: dict[str, LedgerEntry]
     needed: frozenset[str]
     digests: Mapping[str, tuple[int, int]]
 
@@ -96,9 +96,9 @@ class Contents:
         return self.digests["products"][0]
 
 
-def contents(connection: duckdb.DuckDBPyConnection) -> Contents:
+def contents(connection: duckdb.DuckDBPyConnection) -> WarehouseSnapshot:
     """What the attached warehouse holds."""
-    return Contents(
+    return WarehouseSnapshot(
         accounts=all_accounts(connection),
         needed=needed_deliveries(connection),
         digests={
@@ -136,7 +136,7 @@ def read_records(connection: duckdb.DuckDBPyConnection) -> None:
         connection.execute(_DIGEST.format(table=table))
 
 
-def inherit_records(
+def copy_history(
     connection: duckdb.DuckDBPyConnection,
     old: Path,
     *,
@@ -157,10 +157,10 @@ def inherit_records(
         if same:
             connection.execute(_INHERIT_ID)
     for delivery_id, why in given_up.items():
-        give_up(connection, delivery_id, why)
+        mark_unmerged(connection, delivery_id, why)
 
 
-def put_aside(database: Path, name: str, log: logging.Logger) -> None:
+def move_aside(database: Path, name: str, log: logging.Logger) -> None:
     """Give a database that cannot be read another name, with its write-ahead log."""
     for path in (*logs_of(database), database):
         if path.exists():
@@ -169,7 +169,7 @@ def put_aside(database: Path, name: str, log: logging.Logger) -> None:
             path.rename(aside)
 
 
-def take_the_place_of(old: Path, new: Path) -> None:
+def swap_in(old: Path, new: Path) -> None:
     """Put a database in the place of another; neither has a write-ahead log.
 
     Raises:

@@ -13,7 +13,7 @@ from lfp_pipeline.common.clock import utc_now
 from lfp_pipeline.common.duckdb_tools import transaction
 from lfp_pipeline.errors import WarehouseInconsistentError
 from lfp_pipeline.model.delivery import Delivery
-from lfp_pipeline.model.ledger_entry import Account, Status
+from lfp_pipeline.model.ledger_entry import LedgerEntry, Status
 from lfp_pipeline.warehouse.invariants import product_count
 from lfp_pipeline.warehouse.ledger import account_of, record
 from lfp_pipeline.warehouse.name_counts import apply_changed_names
@@ -29,11 +29,11 @@ FROM read_csv($path, header = true, columns = {'sku': 'VARCHAR'}, delim = ',', q
 
 _OLDER = "(delivered_at, delivery_id) < ($delivered_at::TIMESTAMP, $delivery_id)"
 
-_DOOMED = (
+_SKUS_TO_DELETE = (
     f"CREATE TABLE doomed AS SELECT sku, count(*) AS times FROM ({READ_DELETION}) GROUP BY sku"
 )
 
-_GONE = f"""
+_DELETED_PRODUCTS = f"""
 CREATE TABLE gone AS
 SELECT product.rowid AS product_rowid, name
 FROM warehouse.products AS product
@@ -74,7 +74,7 @@ FROM doomed ANTI JOIN warehouse.deletions USING (sku)
 
 def merge_deletion(
     connection: duckdb.DuckDBPyConnection, delivery: Delivery, started: float
-) -> Account:
+) -> LedgerEntry:
     """Delete from the attached warehouse what a deletion says, whole or not at all.
 
     Args:
@@ -92,13 +92,13 @@ def merge_deletion(
     if known is not None and known.status is Status.MERGED:
         return known
     this = {"delivery_id": delivery.delivery_id, "delivered_at": delivery.delivered_at}
-    read_doomed(connection, delivery.path)
-    connection.execute(_GONE, this)
+    read_skus_to_delete(connection, delivery.path)
+    connection.execute(_DELETED_PRODUCTS, this)
     connection.execute(_CHANGED_NAMES)
     (gone,) = connection.execute("SELECT count(*) FROM gone").fetchall()[0]
     (newer,) = connection.execute(_NEWER, this).fetchall()[0]
     read, skus = connection.execute(_READ).fetchall()[0]
-    account = Account(
+    account = LedgerEntry(
         delivery_id=delivery.delivery_id,
         status=Status.MERGED,
         merged_at=utc_now(),
@@ -122,7 +122,7 @@ def merge_deletion(
     return account
 
 
-def read_doomed(connection: duckdb.DuckDBPyConnection, raw: Path) -> None:
+def read_skus_to_delete(connection: duckdb.DuckDBPyConnection, raw: Path) -> None:
     """Read the skus of a deletion into the workspace's table `doomed`."""
     connection.execute("DROP TABLE IF EXISTS doomed")
-    connection.execute(_DOOMED, {"path": str(raw)})
+    connection.execute(_SKUS_TO_DELETE, {"path": str(raw)})

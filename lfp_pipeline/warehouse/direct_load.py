@@ -21,7 +21,7 @@ from lfp_pipeline.reading.loading import dialect_of, empty_lines_beside, is_plai
 from lfp_pipeline.reading.multi_file import naming
 from lfp_pipeline.reading.plain_text import PlainText
 from lfp_pipeline.reading.quoting import quoting_checked
-from lfp_pipeline.reading.reader import Reading, SkippedLines, TextRead, choose_winners
+from lfp_pipeline.reading.reader import Reading, SkippedLines, TextRead, select_winners
 from lfp_pipeline.reading.rejects import CREATE_REJECTS
 from lfp_pipeline.reading.rules import rules_of
 from lfp_pipeline.reading.scan import UNREADABLE, scan_of
@@ -68,7 +68,7 @@ ANTI JOIN (FROM matches WHERE fate <> 'stale') AS replaced
 """
 
 
-def is_worth_it(text_bytes: int, warehouse_bytes: int, memory_bytes: int) -> bool:
+def should_load_directly(text_bytes: int, warehouse_bytes: int, memory_bytes: int) -> bool:
     """Whether a file is to be loaded directly.
 
     Args:
@@ -126,15 +126,15 @@ def load_directly(
         notes=[*text.notes, *form_notes(text.path, dialect)],
         size_bytes=text.path.stat().st_size,
     )
-    return choose_winners(connection, delivery, [read], started)
+    return select_winners(connection, delivery, [read], started)
 
 
-def forget(connection: duckdb.DuckDBPyConnection) -> None:
+def drop_loaded_table(connection: duckdb.DuckDBPyConnection) -> None:
     """Leave nothing of what was loaded and not adopted."""
     connection.execute(f"DROP TABLE IF EXISTS {INCOMING}")
 
 
-def adopt(connection: duckdb.DuckDBPyConnection) -> None:
+def swap_in_loaded_table(connection: duckdb.DuckDBPyConnection) -> None:
     """Put what was loaded into the place of the products, within the transaction of a merge."""
     (staying,) = connection.execute(_STAYING).fetchall()[0]
     for statement in [*_NUMBER, *([_STAY] if staying else []), SWAP_IN]:

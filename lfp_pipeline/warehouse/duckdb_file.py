@@ -13,14 +13,14 @@ import duckdb
 
 from lfp_pipeline.common.duckdb_tools import attach, checkpoint_if_due, checkpoint_seldom
 from lfp_pipeline.errors import (
-    WarehouseBrokenError,
     WarehouseBusyError,
+    WarehouseCorruptError,
     WarehouseInconsistentError,
     hint_for,
     user_message,
 )
 from lfp_pipeline.warehouse.id_file import forget_id, read_id, write_id
-from lfp_pipeline.warehouse.ledger import times_recorded
+from lfp_pipeline.warehouse.ledger import write_count
 from lfp_pipeline.warehouse.schema import database_id, migrate, renew_database_id
 from lfp_pipeline.warehouse.writer_lock import WriterLock
 
@@ -50,14 +50,14 @@ class Warehouse:
         writer_wait_seconds: the longest wait for another run of this program.
         foreign_wait_seconds: the longest wait for another program that has the file open.
         config: DuckDB's settings for connections that are made here: threads, memory, spill.
-        draft: whether it is still being made, and nobody is told of its id: so no outcome is noted.
+        is_shadow: whether it is still being built. Its id is not cached, and no status note is written.
     """
 
     path: Path
     writer_wait_seconds: float
     foreign_wait_seconds: float
     config: Mapping[str, Any] = field(default_factory=dict)
-    draft: bool = False
+    is_shadow: bool = False
 
     @contextmanager
     def attached(
@@ -70,11 +70,11 @@ class Warehouse:
             WarehouseBrokenError: the file is damaged, or no database.
         """
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        with self.lock.held(purpose, log), self.attached_behind_lock(connection, log):
+        with self.lock.held(purpose, log), self.attach_locked(connection, log):
             yield
 
     @contextmanager
-    def attached_behind_lock(
+    def attach_locked(
         self, connection: duckdb.DuckDBPyConnection, log: logging.Logger
     ) -> Iterator[None]:
         """Attach the database for who holds the writer lock.
@@ -83,17 +83,17 @@ class Warehouse:
             WarehouseBusyError: another program kept it; the text says which.
             WarehouseBrokenError: the file is damaged, or no database.
         """
-        with self._damage_told():
+        with self._translating_corruption():
             self._attach(connection, log)
             with _detached_afterwards(connection, log):
                 migrate(connection)
-                self._notice_loss(connection, log)
+                self._detect_lost_commits(connection, log)
                 yield
-                self._tell_id(connection, log)
+                self._cache_id(connection, log)
                 checkpoint_if_due(connection, "warehouse", self.path, log)
 
     @contextmanager
-    def opened(self, purpose: str, log: logging.Logger) -> Iterator[duckdb.DuckDBPyConnection]:
+    def session(self, purpose: str, log: logging.Logger) -> Iterator[duckdb.DuckDBPyConnection]:
         """A connection of its own with the database attached as `warehouse`.
 
         Raises:
@@ -105,7 +105,7 @@ class Warehouse:
                 yield connection
 
     @contextmanager
-    def kept_from_writers(self, log: logging.Logger) -> Iterator[None]:
+    def blocking_writers(self, log: logging.Logger) -> Iterator[None]:
         """For the block, whoever wants to write the file is refused by DuckDB.
 
         Raises:
@@ -113,7 +113,7 @@ class Warehouse:
             WarehouseBrokenError: the file is damaged, or no database.
         """
         with self.connect() as connection:
-            with self._damage_told():
+            with self._translating_corruption():
                 self._attach(connection, log, to_read=True)
             yield
 
@@ -129,7 +129,7 @@ class Warehouse:
         return WriterLock(self.path, self.writer_wait_seconds)
 
     @property
-    def at_once(self) -> "Warehouse":
+    def without_waiting(self) -> "Warehouse":
         """The same, for those who do not wait for it."""
         return replace(self, writer_wait_seconds=0, foreign_wait_seconds=0)
 
@@ -139,7 +139,7 @@ class Warehouse:
         return self.path.stat().st_size if self.path.exists() else 0
 
     @property
-    def looks_broken(self) -> bool:
+    def is_corrupt(self) -> bool:
         """Whether the file is no database at the first look, for those who do not open it."""
         if self.lock.holder or not self.path.exists():  # A new one is empty at first.
             return False
@@ -149,11 +149,13 @@ class Warehouse:
             file.seek(_MAGIC_AT)
             return file.read(len(_MAGIC)) != _MAGIC
 
-    def told_id(self) -> str | None:
+    def cached_id(self) -> str | None:
         """The id of the database, without opening it; None where there is none."""
         return read_id(self._id_path)[0] if self.path.exists() else None
 
-    def _notice_loss(self, connection: duckdb.DuckDBPyConnection, log: logging.Logger) -> None:
+    def _detect_lost_commits(
+        self, connection: duckdb.DuckDBPyConnection, log: logging.Logger
+    ) -> None:
         """See that the database knows all that it was known to have committed.
 
         DuckDB takes a damaged or missing write-ahead log for the end of what was written, and an
@@ -161,15 +163,15 @@ class Warehouse:
         counts, and what was lost is taken in anew.
         """
         known_id, known_times = read_id(self._id_path)
-        if known_id == database_id(connection) and times_recorded(connection) < known_times:
+        if known_id == database_id(connection) and write_count(connection) < known_times:
             loss = (
                 "%s has lost what was committed last: its ledger was written %d times, and had "
                 "been %d times. Its .wal was damaged or removed, or an older copy was put back. "
                 "ingest_inbox takes in anew what is missing, from the raw zone."
             )
-            log.warning(loss, self.path, times_recorded(connection), known_times)
+            log.warning(loss, self.path, write_count(connection), known_times)
             renew_database_id(connection)
-        self._tell_id(connection, log)
+        self._cache_id(connection, log)
 
     def forget_id(self) -> None:
         """Have the id be told anew by whoever opens the database next."""
@@ -179,17 +181,17 @@ class Warehouse:
     def _id_path(self) -> Path:
         return self.path.with_name(self.path.name + ".id")
 
-    def _tell_id(self, connection: duckdb.DuckDBPyConnection, log: logging.Logger) -> None:
+    def _cache_id(self, connection: duckdb.DuckDBPyConnection, log: logging.Logger) -> None:
         """What is committed counts, whether this can be written or not."""
-        if self.draft:
+        if self.is_shadow:
             return
         try:
-            write_id(self._id_path, database_id(connection), times_recorded(connection))
+            write_id(self._id_path, database_id(connection), write_count(connection))
         except (OSError, duckdb.Error) as error:  # After a failed checkpoint, DuckDB answers none.
             log.warning("%s could not be written: %s", self._id_path, user_message(error))
 
     @contextmanager
-    def _damage_told(self) -> Iterator[None]:
+    def _translating_corruption(self) -> Iterator[None]:
         try:
             yield
         except duckdb.Error as error:
@@ -200,7 +202,7 @@ class Warehouse:
                 f"{self.path} is damaged, or is no database: {first_line}. Run rebuild_products, "
                 "which makes it anew from the raw zone."
             )
-            raise WarehouseBrokenError(msg) from error
+            raise WarehouseCorruptError(msg) from error
 
     def _is_damage(self, error: duckdb.Error) -> bool:
         """Whether the database file is at fault, and not a full disk, or another file."""

@@ -50,36 +50,36 @@ _REBUILD = "Run rebuild_products, which makes the tables anew from the raw zone.
 
 
 @dataclass(frozen=True)
-class Law:
+class Invariant:
     """What may not be in the tables.
 
     Attributes:
-        forbidden: what, in words.
-        culprits: asks for the names of those that are so, in one column.
+        description: what, in words.
+        offenders_sql: asks for the names of those that are so, in one column.
         remedy: what to do about them.
     """
 
-    forbidden: str
-    culprits: str
+    description: str
+    offenders_sql: str
     remedy: str = _REBUILD
 
 
 LAWS = (
-    Law(
+    Invariant(
         "skus that are in products more than once",
         "SELECT sku FROM warehouse.products GROUP BY sku HAVING count(*) > 1",
     ),
-    Law(
+    Invariant(
         "names whose number in name_counts is not that of a recount",
         WRONG_COUNTS,
         "Materialize name_counts in the UI, or run rebuild_products: both count anew.",
     ),
-    Law("merged deliveries whose rows do not add up", _UNACCOUNTED),
-    Law(
+    Invariant("merged deliveries whose rows do not add up", _UNACCOUNTED),
+    Invariant(
         "deliveries with more than one row in the ledger",
         "SELECT delivery_id FROM warehouse.deliveries GROUP BY delivery_id HAVING count(*) > 1",
     ),
-    Law(
+    Invariant(
         "skus of products whose delivery is not merged, as the ledger has it",
         """
 SELECT sku FROM warehouse.products
@@ -88,7 +88,7 @@ ANTI JOIN (
 ) AS merged USING (delivery_id)
 """,
     ),
-    Law(
+    Invariant(
         "skus of products with a time or row number that is not of their delivery",
         """
 SELECT sku
@@ -101,12 +101,12 @@ WHERE status = 'merged'
     )
 """,
     ),
-    Law(
+    Invariant(
         "skus of products whose row is a reject, as the ledger has it",
         "SELECT sku FROM warehouse.products SEMI JOIN warehouse.rejected_rows "
         "USING (delivery_id, row_number)",
     ),
-    Law(
+    Invariant(
         "deliveries with more products than rows that can win, as the ledger has it",
         """
 SELECT delivery_id
@@ -118,7 +118,7 @@ JOIN (
 WHERE status = 'merged' AND held > rows_read - rows_superseded - rows_rejected
 """,
     ),
-    Law(
+    Invariant(
         "skus of products that are older than the last deletion of their sku",
         """
 SELECT sku
@@ -127,11 +127,11 @@ JOIN warehouse.deletions AS deletion USING (sku)
 WHERE (product.delivered_at, product.delivery_id) < (deletion.delivered_at, deletion.delivery_id)
 """,
     ),
-    Law(
+    Invariant(
         "skus that are in deletions more than once",
         "SELECT sku FROM warehouse.deletions GROUP BY sku HAVING count(*) > 1",
     ),
-    Law(
+    Invariant(
         "skus in deletions that no merged deletion of that time has deleted, as the ledger has it",
         """
 SELECT sku FROM warehouse.deletions
@@ -146,16 +146,16 @@ _SOME = 5
 
 
 @dataclass(frozen=True)
-class Breach:
+class Violation:
     """That a law is broken.
 
     Attributes:
-        law: which.
+        invariant: which.
         number: of culprits.
         some: of their names, the first ones.
     """
 
-    law: Law
+    invariant: Invariant
     number: int
     some: Sequence[str]
 
@@ -194,12 +194,13 @@ def needed_deliveries(connection: duckdb.DuckDBPyConnection) -> frozenset[str]:
     return frozenset(delivery_id for (delivery_id,) in found)
 
 
-def breaches(connection: duckdb.DuckDBPyConnection) -> list[Breach]:
+def violations(connection: duckdb.DuckDBPyConnection) -> list[Violation]:
     """The laws that are broken in the tables; none is right. All rows are looked at."""
     found = []
-    for law in LAWS:
-        culprits = f"SELECT count(*), min(culprit, {_SOME}) FROM ({law.culprits}) AS them(culprit)"
-        number, some = connection.execute(culprits).fetchall()[0]
+    for invariant in LAWS:
+        offenders = f"({invariant.offenders_sql}) AS offenders(offender)"
+        summary = f"SELECT count(*), min(offender, {_SOME}) FROM {offenders}"
+        number, some = connection.execute(summary).fetchall()[0]
         if number:
-            found.append(Breach(law, number, some))
+            found.append(Violation(invariant, number, some))
     return found

@@ -7,7 +7,7 @@ from typing import Any
 import duckdb
 
 from lfp_pipeline.model.delivery import Delivery
-from lfp_pipeline.model.ledger_entry import STATUSES, Account, Status
+from lfp_pipeline.model.ledger_entry import STATUSES, LedgerEntry, Status
 
 _FORGET = """
 DELETE FROM warehouse.deliveries
@@ -65,7 +65,7 @@ _OF_PARTITIONS = "WHERE partition_key IN (SELECT unnest($partition_keys::VARCHAR
 
 
 def record(
-    connection: duckdb.DuckDBPyConnection, entries: Sequence[tuple[Delivery, Account]]
+    connection: duckdb.DuckDBPyConnection, entries: Sequence[tuple[Delivery, LedgerEntry]]
 ) -> None:
     """Write the rows of some deliveries, in the place of earlier ones."""
     ids = [delivery.delivery_id for delivery, _ in entries]
@@ -77,7 +77,7 @@ def record(
     connection.execute(_RECORD, {"entries": told})
 
 
-def forget(connection: duckdb.DuckDBPyConnection, delivery_ids: Sequence[str]) -> None:
+def delete_entries(connection: duckdb.DuckDBPyConnection, delivery_ids: Sequence[str]) -> None:
     """Remove the rows of some deliveries, as if they had never been tried."""
     connection.execute(_FORGET, {"delivery_ids": delivery_ids})
     forget_rejects(connection, delivery_ids)
@@ -93,7 +93,7 @@ def forget_conditions(connection: duckdb.DuckDBPyConnection, delivery_id: str) -
     connection.execute(_FORGET_CONDITIONS, {"delivery_id": delivery_id})
 
 
-def give_up(connection: duckdb.DuckDBPyConnection, delivery_id: str, told: str) -> None:
+def mark_unmerged(connection: duckdb.DuckDBPyConnection, delivery_id: str, told: str) -> None:
     """Let a delivery that holds nothing count as merged no longer: landed again, it is merged anew.
 
     Args:
@@ -105,7 +105,7 @@ def give_up(connection: duckdb.DuckDBPyConnection, delivery_id: str, told: str) 
     connection.execute(_GIVE_UP, {"delivery_id": delivery_id, "told": told})
 
 
-def _entry(delivery: Delivery, account: Account, attempts: int) -> dict[str, Any]:
+def _entry(delivery: Delivery, account: LedgerEntry, attempts: int) -> dict[str, Any]:
     return asdict(account) | {
         "status": account.status.value,
         "kind": delivery.kind.value,
@@ -120,18 +120,18 @@ def _entry(delivery: Delivery, account: Account, attempts: int) -> dict[str, Any
 
 def accounts(
     connection: duckdb.DuckDBPyConnection, delivery_ids: Sequence[str]
-) -> dict[str, Account]:
+) -> dict[str, LedgerEntry]:
     """The accounts of some deliveries, by delivery id, as far as the ledger knows them."""
     ids = {"delivery_ids": delivery_ids}
     return _accounts(connection.execute(_COLUMNS + _OF_DELIVERIES, ids))
 
 
-def account_of(connection: duckdb.DuckDBPyConnection, delivery: Delivery) -> Account | None:
+def account_of(connection: duckdb.DuckDBPyConnection, delivery: Delivery) -> LedgerEntry | None:
     """The account of a delivery; None: the ledger does not know it."""
     return accounts(connection, [delivery.delivery_id]).get(delivery.delivery_id)
 
 
-def all_accounts(connection: duckdb.DuckDBPyConnection) -> dict[str, Account]:
+def all_accounts(connection: duckdb.DuckDBPyConnection) -> dict[str, LedgerEntry]:
     """The accounts of all deliveries, by delivery id."""
     return _accounts(connection.execute(_COLUMNS))
 
@@ -148,10 +148,10 @@ def statuses(
     return {delivery_id: STATUSES[status] for delivery_id, status in found.fetchall()}
 
 
-def _accounts(found: duckdb.DuckDBPyConnection) -> dict[str, Account]:
-    return {row[0]: Account(row[0], Status(row[1]), *row[2:]) for row in found.fetchall()}
+def _accounts(found: duckdb.DuckDBPyConnection) -> dict[str, LedgerEntry]:
+    return {row[0]: LedgerEntry(row[0], Status(row[1]), *row[2:]) for row in found.fetchall()}
 
 
-def times_recorded(connection: duckdb.DuckDBPyConnection) -> int:
+def write_count(connection: duckdb.DuckDBPyConnection) -> int:
     """How often a row of the ledger was written: it grows with every commit that does."""
     return int(connection.execute(_RECORDED).fetchall()[0][0])

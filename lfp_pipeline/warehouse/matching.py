@@ -177,7 +177,7 @@ GROUP BY delivery_number
 
 
 @dataclass(frozen=True)
-class Fates:
+class RowOutcomes:
     """How many of a delivery's arrivals are of new skus, and what the others do to known ones."""
 
     inserted: int = 0
@@ -188,7 +188,7 @@ class Fates:
 
 def match(
     connection: duckdb.DuckDBPyConnection, deliveries: Sequence[Delivery]
-) -> dict[int, Fates]:
+) -> dict[int, RowOutcomes]:
     """Find the products of the skus that arrive, and the fates of the arrivals of each delivery.
 
     Args:
@@ -220,9 +220,9 @@ def match(
         msg = f"{repeated} of the skus that arrive are in products more than once."
         raise WarehouseInconsistentError(msg)
     counted = connection.execute(_FATES_OF_SEVERAL if several else _FATES_OF_ONE).fetchall()
-    found = {number: Fates(*fates) for number, *fates in counted}
+    found = {number: RowOutcomes(*fates) for number, *fates in counted}
     for number, stale in dead:
-        fates = found.get(number, Fates())
+        fates = found.get(number, RowOutcomes())
         found[number] = replace(fates, stale=fates.stale + stale)
     return found
 

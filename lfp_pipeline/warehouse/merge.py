@@ -16,13 +16,13 @@ from lfp_pipeline.common.duckdb_tools import transaction
 from lfp_pipeline.common.text import printable
 from lfp_pipeline.errors import WarehouseInconsistentError
 from lfp_pipeline.model.delivery import Delivery
-from lfp_pipeline.model.ledger_entry import Account, Status, unmerged_account
+from lfp_pipeline.model.ledger_entry import LedgerEntry, Status, unmerged_entry
 from lfp_pipeline.reading.options import Conditions
 from lfp_pipeline.reading.reader import Reading
-from lfp_pipeline.warehouse.direct_load import adopt
+from lfp_pipeline.warehouse.direct_load import swap_in_loaded_table
 from lfp_pipeline.warehouse.invariants import product_count
 from lfp_pipeline.warehouse.ledger import account_of, accounts, forget_rejects, record
-from lfp_pipeline.warehouse.matching import Fates, match
+from lfp_pipeline.warehouse.matching import RowOutcomes, match
 from lfp_pipeline.warehouse.name_counts import apply_changed_names, find_changed_names
 
 _LEAVE_OUT = [
@@ -76,7 +76,7 @@ JOIN batch USING (delivery_number)
 
 
 @dataclass(frozen=True)
-class Arrived:
+class StagedDelivery:
     """A delivery as it comes to the merge.
 
     Attributes:
@@ -94,18 +94,18 @@ class Arrived:
 
 def merge(
     connection: duckdb.DuckDBPyConnection,
-    batch: Sequence[Arrived],
+    batch: Sequence[StagedDelivery],
     started: float,
     *,
-    loaded: bool = False,
-) -> list[Account]:
+    directly_loaded: bool = False,
+) -> list[LedgerEntry]:
     """Merge a batch of arrivals into the attached warehouse, whole or not at all.
 
     Args:
         connection: to the workspace that holds the arrivals.
         batch: in the order of their numbers there, which is that of age.
         started: when the work on them was, by `time.perf_counter`.
-        loaded: whether the one delivery was loaded directly, and stands in the warehouse already.
+        directly_loaded: whether the one delivery is in the warehouse already, by a direct load.
 
     Returns:
         Their accounts; of a delivery that had been merged before, the one in the ledger.
@@ -122,7 +122,7 @@ def merge(
             connection.execute(statement, {"numbers": list(merged)})
     fates = match(connection, deliveries)
     counted = [
-        merged.get(number) or account_of_arrived(arrived, fates.get(number, Fates()), started)
+        merged.get(number) or account_of_arrived(arrived, fates.get(number, RowOutcomes()), started)
         for number, arrived in enumerate(batch)
     ]
     new = [number for number in range(len(batch)) if number not in merged]
@@ -132,12 +132,15 @@ def merge(
     if counts_change:
         find_changed_names(connection)
     writes_rows = counts_change
-    if not loaded and sum(account.rows_unchanged for _, account in with_account) > MOST_MOVED:
+    if (
+        not directly_loaded
+        and sum(account.rows_unchanged for _, account in with_account) > MOST_MOVED
+    ):
         connection.execute(_REWRITE_ALL)
         writes_rows = True
     with transaction(connection):
-        if loaded:
-            adopt(connection)
+        if directly_loaded:
+            swap_in_loaded_table(connection)
         else:
             connection.execute(_MOVE_UNCHANGED)
             if writes_rows:
@@ -157,7 +160,7 @@ def merge(
 
 def _merged_before(
     connection: duckdb.DuckDBPyConnection, deliveries: Sequence[Delivery]
-) -> dict[int, Account]:
+) -> dict[int, LedgerEntry]:
     known = accounts(connection, [delivery.delivery_id for delivery in deliveries])
     found = {number: known.get(delivery.delivery_id) for number, delivery in enumerate(deliveries)}
     return {
@@ -172,12 +175,14 @@ def _growth(connection: duckdb.DuckDBPyConnection) -> int:
     return int(connection.execute(_GROWTH).fetchall()[0][0])
 
 
-def account_of_arrived(arrived: Arrived, fates: Fates, started: float) -> Account:
+def account_of_arrived(arrived: StagedDelivery, fates: RowOutcomes, started: float) -> LedgerEntry:
     """The account of a delivery, in which every row has a fate and skipped lines are counted."""
     delivery_id, reading = arrived.delivery.delivery_id, arrived.reading
     if reading is None or arrived.refusal is not None:
-        return Account(delivery_id, Status.REFUSED, error=arrived.refusal, notes=_notes(reading))
-    account = Account(
+        return LedgerEntry(
+            delivery_id, Status.REFUSED, error=arrived.refusal, notes=_notes(reading)
+        )
+    account = LedgerEntry(
         delivery_id=delivery_id,
         status=Status.MERGED,
         merged_at=utc_now(),
@@ -218,12 +223,12 @@ def _notes(reading: Reading | None) -> str | None:
 
 def note_unmerged(
     connection: duckdb.DuckDBPyConnection, delivery: Delivery, status: Status, error: str
-) -> Account:
+) -> LedgerEntry:
     """Write the ledger row of a delivery of which nothing was taken; keep one that was merged."""
     known = account_of(connection, delivery)
     if known is not None and known.status is Status.MERGED:
         return known
-    account = unmerged_account(delivery.delivery_id, status, error, known)
+    account = unmerged_entry(delivery.delivery_id, status, error, known)
     with transaction(connection):
         forget_rejects(connection, [delivery.delivery_id])
         record(connection, [(delivery, account)])

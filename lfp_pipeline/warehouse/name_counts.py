@@ -77,17 +77,17 @@ def apply_changed_names(connection: duckdb.DuckDBPyConnection) -> None:
         connection.execute(statement)
 
 
-def differences(connection: duckdb.DuckDBPyConnection) -> int:
+def count_mismatches(connection: duckdb.DuckDBPyConnection) -> int:
     """In how many names `name_counts` differs from a full recount; 0 is right."""
     return int(connection.execute(_DIFFERENCES).fetchall()[0][0])
 
 
-def heal(connection: duckdb.DuckDBPyConnection) -> int:
+def repair_name_counts(connection: duckdb.DuckDBPyConnection) -> int:
     """Count all names anew if any count is wrong; return how many were.
 
     Merges keep the counts right. This is for edits by hand.
     """
-    wrong = differences(connection)
+    wrong = count_mismatches(connection)
     if wrong:
         with transaction(connection):
             for statement in _RECOUNT:

@@ -29,7 +29,7 @@ def note_operation(
 ) -> None:
     """Write the same of what is done already: where that cannot be, it is done all the same."""
     try:
-        with warehouse.opened(f"noting {operation}", log) as connection:
+        with warehouse.session(f"noting {operation}", log) as connection:
             record_operation(connection, operation, started_at, summary)
     except (LfpError, duckdb.Error, OSError) as error:
         log.warning(

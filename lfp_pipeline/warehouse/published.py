@@ -20,10 +20,10 @@ from typing import BinaryIO
 
 import duckdb
 
-from lfp_pipeline.common.atomic_files import leftovers, publish, temporary_beside
+from lfp_pipeline.common.atomic_files import commit_file, stale_temporaries, temporary_sibling
 from lfp_pipeline.common.duckdb_tools import attached_to_read, logs_of
-from lfp_pipeline.common.text import counted
-from lfp_pipeline.errors import WarehouseBehindError
+from lfp_pipeline.common.text import pluralize
+from lfp_pipeline.errors import RebuildIncompleteError
 from lfp_pipeline.raw_zone.raw_zone import RawZone
 from lfp_pipeline.warehouse.duckdb_file import Warehouse
 from lfp_pipeline.warehouse.ledger import statuses
@@ -45,7 +45,7 @@ FileState = tuple[str, int, int, int]
 
 
 @dataclass(frozen=True)
-class Publication:
+class PublishRecord:
     """What is remembered of publishing.
 
     Attributes:
@@ -73,44 +73,44 @@ class PublishedCopy:
         path: of the copy.
         warehouse: what it is a copy of, and how long to wait for it.
         raw_zone: of which the warehouse is to hold all.
-        share: at most about this share of the time may go into publishing; 0: none.
+        time_share: at most about this share of the time may go into publishing; 0: none.
     """
 
     path: Path
     warehouse: Warehouse
     raw_zone: RawZone
-    share: float
+    time_share: float
 
     @property
-    def last(self) -> Publication:
+    def last(self) -> PublishRecord:
         """What is remembered of the last publication."""
         try:
             told = json.loads(self._note_path.read_bytes())
-            return Publication(**told | {"copied": tuple(map(tuple, told["copied"]))})
+            return PublishRecord(**told | {"copied": tuple(map(tuple, told["copied"]))})
         except (OSError, ValueError, TypeError, KeyError, RecursionError):
-            return Publication()  # There is none, or one is damaged: it is published anew.
+            return PublishRecord()  # There is none, or one is damaged: it is published anew.
 
     @property
-    def is_outdated(self) -> bool:
+    def is_stale(self) -> bool:
         """Whether the warehouse has changed since, as far as its files tell."""
         if not self.warehouse.path.exists():
             return False
         return not self.path.exists() or self.last.copied != _states(self.warehouse.path)
 
-    def is_due(self, extra_seconds: float = 0.0) -> bool:
+    def is_within_budget(self, extra_seconds: float = 0.0) -> bool:
         """Whether publishing now keeps to the share.
 
         Args:
             extra_seconds: what it costs beside what the last publication took.
         """
-        if not self.share:
+        if not self.time_share:
             return False
         last = self.last
         rest = min(last.failures * _REST_SECONDS, _LONGEST_REST_SECONDS)
-        pause = max(rest, (last.seconds + extra_seconds) * (1 / self.share - 1))
+        pause = max(rest, (last.seconds + extra_seconds) * (1 / self.time_share - 1))
         return not 0 <= time.time() - last.ended_at < pause  # The clock may have stepped back.
 
-    def publish(self, log: logging.Logger) -> Publication | None:
+    def publish(self, log: logging.Logger) -> PublishRecord | None:
         """Publish the tables as they are now; None: they are published already.
 
         Where it fails, the copy from before stays.
@@ -125,33 +125,33 @@ class PublishedCopy:
         self.path.parent.mkdir(parents=True, exist_ok=True)
         with publishing.held(_PURPOSE, log):
             self._clear_up(log)
-            if not self.is_outdated:
+            if not self.is_stale:
                 return None
             done = self._publish(log)
         size = self.path.stat().st_size / 1e6
         log.info("Published the tables: %.1f MB in %.2f s", size, done.seconds)
         return done
 
-    def untried(self, log: logging.Logger) -> int:
+    def missing_deliveries(self, log: logging.Logger) -> int:
         """How many deliveries a database lacks that was made anew since; for who holds its lock.
 
         What was lost with an older database is all taken in anew, and until then the copy is better
         than what it is a copy of. What has failed in the new one counts as tried.
         """
         copied_id = self.last.database_id
-        if copied_id in {None, self.warehouse.told_id()}:
+        if copied_id in {None, self.warehouse.cached_id()}:
             return 0
         with (
             self.warehouse.connect() as connection,
-            self.warehouse.attached_behind_lock(connection, log),
+            self.warehouse.attach_locked(connection, log),
         ):
             id_ = database_id(connection)
             known = statuses(connection)
-        unended = self.raw_zone.unended(id_, log) if id_ != copied_id else []
-        return sum(one.delivery_id not in known for one in unended)
+        pending_deliveries = self.raw_zone.pending_deliveries(id_, log) if id_ != copied_id else []
+        return sum(one.delivery_id not in known for one in pending_deliveries)
 
     @contextmanager
-    def opened(self) -> Iterator[duckdb.DuckDBPyConnection]:
+    def session(self) -> Iterator[duckdb.DuckDBPyConnection]:
         """A connection with the copy attached as `warehouse`; it stays as it is for the block.
 
         Raises:
@@ -163,8 +163,8 @@ class PublishedCopy:
         ):
             yield connection
 
-    def _publish(self, log: logging.Logger) -> Publication:
-        with temporary_beside(self.path) as (file, temporary):
+    def _publish(self, log: logging.Logger) -> PublishRecord:
+        with temporary_sibling(self.path) as (file, temporary):
             try:
                 with self.warehouse.lock.held(_PURPOSE, log):
                     started = time.perf_counter()
@@ -172,11 +172,13 @@ class PublishedCopy:
                         self.last, ended_at=time.time(), failures=self.last.failures + 1
                     )
                     self._remember(failed)  # Before it is tried: it may be killed.
-                    if untried := self.untried(log):
-                        raise WarehouseBehindError(_BEHIND.format(counted(untried, "delivery")))
-                    with self.warehouse.kept_from_writers(log):
+                    if missing_deliveries := self.missing_deliveries(log):
+                        raise RebuildIncompleteError(
+                            _BEHIND.format(pluralize(missing_deliveries, "delivery"))
+                        )
+                    with self.warehouse.blocking_writers(log):
                         copied, copied_at = _states(self.warehouse.path), time.time()
-                        id_ = self.warehouse.told_id()
+                        id_ = self.warehouse.cached_id()
                         _copy_database(self.warehouse.path, file, temporary)
                 if any(logs_of(temporary)):
                     with duckdb.connect(temporary, config=dict(self.warehouse.config)) as copy:
@@ -184,23 +186,23 @@ class PublishedCopy:
                 temporary.chmod(0o444)
                 for log_of_a_stranger in logs_of(self.path):  # Who has opened the copy to write.
                     log_of_a_stranger.unlink()
-                publish(file, temporary, self.path)
+                commit_file(file, temporary, self.path)
             finally:
                 _remove_logs(temporary)
         seconds = time.perf_counter() - started
-        done = Publication(copied, copied_at, id_, seconds, ended_at=time.time())
+        done = PublishRecord(copied, copied_at, id_, seconds, ended_at=time.time())
         self._remember(done)
         return done
 
     def _clear_up(self, log: logging.Logger) -> None:
-        for leftover in leftovers(self.path.parent):
+        for leftover in stale_temporaries(self.path.parent):
             log.info("Removing %s, left by a publication that was killed", leftover)
             _remove_logs(leftover)
 
-    def _remember(self, publication: Publication) -> None:
-        with temporary_beside(self._note_path) as (file, temporary):
+    def _remember(self, publication: PublishRecord) -> None:
+        with temporary_sibling(self._note_path) as (file, temporary):
             file.write(json.dumps(asdict(publication)).encode() + b"\n")
-            publish(file, temporary, self._note_path)
+            commit_file(file, temporary, self._note_path)
 
     @property
     def _note_path(self) -> Path:

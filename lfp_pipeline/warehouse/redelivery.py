@@ -13,7 +13,7 @@ from lfp_pipeline.common.clock import utc_now
 from lfp_pipeline.common.duckdb_tools import checkpoint, transaction
 from lfp_pipeline.errors import WarehouseInconsistentError
 from lfp_pipeline.model.delivery import Delivery
-from lfp_pipeline.model.ledger_entry import Account, Status
+from lfp_pipeline.model.ledger_entry import LedgerEntry, Status
 from lfp_pipeline.reading.options import Conditions
 from lfp_pipeline.warehouse.ledger import account_of, record
 from lfp_pipeline.warehouse.schema import INCOMING, SWAP_IN, create_products
@@ -60,13 +60,13 @@ WHERE delivery_id = $twin
 """
 
 
-def redeliver(
+def reassign_rows(
     connection: duckdb.DuckDBPyConnection,
     delivery: Delivery,
     read_with: Conditions,
     started: float,
     log: logging.Logger,
-) -> Account | None:
+) -> LedgerEntry | None:
     """Merge a delivery into the attached warehouse without reading it, if that can be.
 
     Args:
@@ -92,10 +92,10 @@ def redeliver(
         return None
     twin, rows_read, superseded, rejected, blank, repeated, above, notes = found
     winners = rows_read - superseded - rejected
-    if _standing(connection, twin) != winners:
+    if _rows_held(connection, twin) != winners:
         return None
     log.info("%s has the same bytes as %s; its rows move", delivery.delivery_id, twin)
-    account = Account(
+    account = LedgerEntry(
         delivery_id=delivery.delivery_id,
         status=Status.MERGED,
         merged_at=utc_now(),
@@ -120,7 +120,7 @@ def redeliver(
             connection.execute(_MOVE, this | {"twin": twin})
         connection.execute(_REPEAT_REJECTS, {"delivery_id": delivery.delivery_id, "twin": twin})
         record(connection, [(delivery, account)])
-        if _standing(connection, delivery.delivery_id) != winners:
+        if _rows_held(connection, delivery.delivery_id) != winners:
             msg = f"{delivery.delivery_id}: not as many rows moved as won in {twin}."
             raise WarehouseInconsistentError(msg)
     if winners > MOST_MOVED:
@@ -128,5 +128,5 @@ def redeliver(
     return account
 
 
-def _standing(connection: duckdb.DuckDBPyConnection, delivery_id: str) -> int:
+def _rows_held(connection: duckdb.DuckDBPyConnection, delivery_id: str) -> int:
     return int(connection.execute(_STANDING, {"delivery_id": delivery_id}).fetchall()[0][0])

@@ -25,9 +25,9 @@ import duckdb
 from lfp_pipeline.common.duckdb_tools import transaction
 from lfp_pipeline.errors import WarehouseInconsistentError
 from lfp_pipeline.model.delivery import Delivery, Kind
-from lfp_pipeline.model.ledger_entry import Account, Status, unmerged_account
-from lfp_pipeline.warehouse.ledger import account_of, forget_rejects, give_up, record
-from lfp_pipeline.warehouse.matching import Fates
+from lfp_pipeline.model.ledger_entry import LedgerEntry, Status, unmerged_entry
+from lfp_pipeline.warehouse.ledger import account_of, forget_rejects, mark_unmerged, record
+from lfp_pipeline.warehouse.matching import RowOutcomes
 from lfp_pipeline.warehouse.name_counts import apply_changed_names
 
 _BEGIN = [
@@ -183,7 +183,7 @@ WHERE sku IN (SELECT sku FROM orphans UNION ALL SELECT sku FROM heirs)
 
 
 @dataclass(frozen=True)
-class Outlook:
+class ReversalPlan:
     """What a reversal changes: how many products and deletions go, and how many heirs come."""
 
     products: int
@@ -197,7 +197,7 @@ class Outlook:
 
 
 @dataclass(frozen=True)
-class Older:
+class OlderDelivery:
     """An older delivery that is merged, as the ledger has it."""
 
     delivery_id: str
@@ -208,7 +208,7 @@ class Older:
     read_conditions: str | None
 
 
-def begin_reversal(connection: duckdb.DuckDBPyConnection, delivery: Delivery) -> list[Older]:
+def plan_reversal(connection: duckdb.DuckDBPyConnection, delivery: Delivery) -> list[OlderDelivery]:
     """Find what a delivery has won or deleted.
 
     Returns:
@@ -218,22 +218,26 @@ def begin_reversal(connection: duckdb.DuckDBPyConnection, delivery: Delivery) ->
         connection.execute(statement, {"delivery_id": delivery.delivery_id})
     for statement in _EMPTY:
         connection.execute(statement)
-    return [Older(*row) for row in connection.execute(_OLDER, _age(delivery)).fetchall()]
+    return [OlderDelivery(*row) for row in connection.execute(_OLDER, _age(delivery)).fetchall()]
 
 
-def is_sought(connection: duckdb.DuckDBPyConnection, delivery: Delivery, older: Older) -> bool:
+def may_replace(
+    connection: duckdb.DuckDBPyConnection, delivery: Delivery, older: OlderDelivery
+) -> bool:
     """Whether an older delivery may have what is still to be found."""
     if older.kind == Kind.DELETION:
         return delivery.kind is Kind.DELETION  # Who deletes nothing has hidden no deletion.
     return connection.execute(_SOUGHT + "LIMIT 1", _age(older)).fetchone() is not None
 
 
-def inherit(connection: duckdb.DuckDBPyConnection, older: Older) -> None:
+def add_replacements(connection: duckdb.DuckDBPyConnection, older: OlderDelivery) -> None:
     """Of an older delivery that was just read, take the rows that are sought."""
     connection.execute(_INHERIT, _age(older))
 
 
-def correct(connection: duckdb.DuckDBPyConnection, delivery: Delivery, older: Older) -> Fates:
+def correct(
+    connection: duckdb.DuckDBPyConnection, delivery: Delivery, older: OlderDelivery
+) -> RowOutcomes:
     """Have an older delivery that was just read be what was read, whatever it was before.
 
     Args:
@@ -249,34 +253,34 @@ def correct(connection: duckdb.DuckDBPyConnection, delivery: Delivery, older: Ol
         names = [name for name in this if f"${name}" in statement]
         connection.execute(statement, {name: this[name] for name in names})
     found = connection.execute(_FATES, {"delivery_id": older.delivery_id})
-    return Fates(*found.fetchall()[0])
+    return RowOutcomes(*found.fetchall()[0])
 
 
-def bury(connection: duckdb.DuckDBPyConnection, older: Older) -> None:
+def add_tombstones(connection: duckdb.DuckDBPyConnection, older: OlderDelivery) -> None:
     """Of an older deletion that was just read, take the skus that are sought."""
     connection.execute(_BURY, _age(older))
 
 
-def outlook(connection: duckdb.DuckDBPyConnection, delivery: Delivery) -> Outlook:
+def outlook(connection: duckdb.DuckDBPyConnection, delivery: Delivery) -> ReversalPlan:
     """What the reversal will change, with the heirs that were found."""
     this = {"delivery_id": delivery.delivery_id}
-    return Outlook(*connection.execute(_OUTLOOK, this).fetchall()[0])
+    return ReversalPlan(*connection.execute(_OUTLOOK, this).fetchall()[0])
 
 
-def reverse(
+def apply_reversal(
     connection: duckdb.DuckDBPyConnection,
     delivery: Delivery,
     told: str,
-    forgone: Sequence[Older],
-    corrected: Sequence[tuple[Delivery, Account]],
-) -> Account:
+    unavailable: Sequence[OlderDelivery],
+    corrected: Sequence[tuple[Delivery, LedgerEntry]],
+) -> LedgerEntry:
     """Take a delivery out of the attached warehouse, and put the heirs in: whole or not at all.
 
     Args:
         connection: to a workspace with the heirs.
         delivery: what is taken back, merged or not.
         told: what the ledger says of it then.
-        forgone: older deliveries that may have had heirs and are not kept any more. They do not
+        unavailable: older deliveries that may have had heirs and are not kept any more. They do not
             count as merged any longer: so they are merged anew, should they land again.
         corrected: the older deliveries that were corrected, with their accounts.
 
@@ -285,7 +289,7 @@ def reverse(
     """
     this = {"delivery_id": delivery.delivery_id}
     before = account_of(connection, delivery)
-    account = unmerged_account(delivery.delivery_id, Status.REVERTED, told, before)
+    account = unmerged_entry(delivery.delivery_id, Status.REVERTED, told, before)
     connection.execute(_CHANGED_NAMES, this)
     with transaction(connection):
         for statement in _TAKE_OUT:
@@ -296,9 +300,9 @@ def reverse(
         for statement in _PUT_IN:
             connection.execute(statement)
         apply_changed_names(connection)
-        for older in forgone:
+        for older in unavailable:
             told_of_it = _FORGONE.format(delivery_id=delivery.delivery_id)
-            give_up(connection, older.delivery_id, told_of_it)
+            mark_unmerged(connection, older.delivery_id, told_of_it)
         record(connection, [(delivery, account), *corrected])
         if connection.execute(_REPEATED).fetchall()[0][0]:
             msg = f"{delivery.delivery_id}: without it, a sku would be in products twice."
@@ -306,5 +310,5 @@ def reverse(
     return account
 
 
-def _age(delivery: Delivery | Older) -> dict[str, object]:
+def _age(delivery: Delivery | OlderDelivery) -> dict[str, object]:
     return {"delivery_id": delivery.delivery_id, "delivered_at": delivery.delivered_at}

@@ -19,7 +19,7 @@ from uuid import uuid4
 
 from filelock import FileLock, Timeout
 
-from lfp_pipeline.common.process_marks import abandoned, held, living
+from lfp_pipeline.common.process_marks import claim_stale_marks, hold_mark, live_marks
 from lfp_pipeline.errors import WarehouseBusyError
 
 _REPORT_SECONDS = 5.0
@@ -28,7 +28,7 @@ _MARKS = "*.json"
 
 
 @dataclass(frozen=True)
-class Turn:
+class LockHolder:
     """Who has the lock, or waits for it.
 
     Attributes:
@@ -98,25 +98,25 @@ class WriterLock:
             lock.release()
 
     @property
-    def holder(self) -> Turn | None:
+    def holder(self) -> LockHolder | None:
         """Who holds it, as far as that is told; None also where its holder was killed."""
-        turn = Turn.told_in(self._beside("writer.json"))
+        turn = LockHolder.told_in(self._beside("writer.json"))
         return turn if turn and _is_alive(turn) else None
 
     @property
-    def waiting(self) -> list[Turn]:
+    def waiting(self) -> list[LockHolder]:
         """Who waits for it, the longest first; the marks of the dead are cleared away."""
         folder = self._beside("waiting")
-        for _ in abandoned(folder, _MARKS):
+        for _ in claim_stale_marks(folder, _MARKS):
             pass
-        turns = (Turn.told_in(mark) for mark in living(folder, _MARKS))
+        turns = (LockHolder.told_in(mark) for mark in live_marks(folder, _MARKS))
         return sorted((turn for turn in turns if turn), key=lambda turn: turn.since)
 
     def _beside(self, suffix: str) -> Path:
         return self.database.with_name(f"{self.database.name}.{suffix}")
 
     def _acquire(self, lock: FileLock, purpose: str, log: logging.Logger) -> None:
-        turn = Turn.of_this_process(purpose)
+        turn = LockHolder.of_this_process(purpose)
         started = time.monotonic()
         soon = min(_SHOWN_AFTER_SECONDS, _REPORT_SECONDS, self.wait_seconds)
         if _acquired(lock, soon):
@@ -124,7 +124,7 @@ class WriterLock:
         with self._shown_as_waiting(turn):
             while not _acquired(lock, self._seconds_to_next_report(started)):
                 waited = time.monotonic() - started
-                holder = Turn.told_in(self._beside("writer.json")) or "another run"
+                holder = LockHolder.told_in(self._beside("writer.json")) or "another run"
                 if waited >= self.wait_seconds:
                     msg = (
                         f"Gave up after waiting {waited:.0f} s for the writer lock, held by "
@@ -134,12 +134,12 @@ class WriterLock:
                 log.info("Waiting for the writer lock for %.0f s; held by %s", waited, holder)
 
     @contextmanager
-    def _shown_as_waiting(self, turn: Turn) -> Iterator[None]:
+    def _shown_as_waiting(self, turn: LockHolder) -> Iterator[None]:
         with ExitStack() as marks:
             if self.wait_seconds:
                 with suppress(OSError):  # On a full disk, one waits untold.
                     name = f"{uuid4().hex}.json"
-                    turn.write_to(marks.enter_context(held(self._beside("waiting") / name)))
+                    turn.write_to(marks.enter_context(hold_mark(self._beside("waiting") / name)))
             yield
 
     def _seconds_to_next_report(self, started: float) -> float:
@@ -150,7 +150,7 @@ class WriterLock:
         note = self._beside("writer.json")
         temporary = note.with_suffix(".part")
         try:
-            Turn.of_this_process(purpose).write_to(temporary)
+            LockHolder.of_this_process(purpose).write_to(temporary)
             temporary.replace(note)
         except OSError:  # On a full disk, one can still read; and the lock holds untold.
             temporary.unlink(missing_ok=True)
@@ -164,7 +164,7 @@ def _acquired(lock: FileLock, seconds: float) -> bool:
     return True
 
 
-def _is_alive(turn: Turn) -> bool:
+def _is_alive(turn: LockHolder) -> bool:
     """Whether a process is there, as far as this machine knows."""
     if turn.host != socket.gethostname():
         return True

@@ -11,18 +11,18 @@ import pandas as pd
 import pytest
 
 from lfp_pipeline.cli import sample
-from lfp_pipeline.cli.sample import Truth, main, write_sample
+from lfp_pipeline.cli.sample import SampleFacts, main, write_sample
 
 
 def read(path: Path) -> pd.DataFrame:
     return pd.read_csv(path, keep_default_na=False, dtype=str)
 
 
-def truth_by_pandas(path: Path) -> Truth:
+def truth_by_pandas(path: Path) -> SampleFacts:
     products = read(path)
     names = products.drop_duplicates("sku", keep="last")["name"].value_counts()
     ranked = sorted(((str(name), int(n)) for name, n in names.items()), key=lambda x: (-x[1], x[0]))
-    return Truth(len(products), products["sku"].nunique(), len(names), ranked[:3])
+    return SampleFacts(len(products), products["sku"].nunique(), len(names), ranked[:3])
 
 
 @pytest.fixture(scope="module")
@@ -149,7 +149,7 @@ def test_command_line(
     expected = truth_by_pandas(path)
     told = json.loads(Path("truth.json").read_text(encoding="utf-8"))
     told["top_names"] = [tuple(top) for top in told["top_names"]]
-    assert Truth(**told) == expected
+    assert SampleFacts(**told) == expected
     numbers = re.findall(r"^ +([\d,]+) ", capsys.readouterr().out, flags=re.MULTILINE)
     counts = [count for _, count in expected.top_names]
     assert numbers == [f"{n:,}" for n in (2_000, expected.skus, expected.names, *counts)]

@@ -7,7 +7,7 @@ import pytest
 
 from lfp_pipeline.common import progress
 from lfp_pipeline.common.progress import TransferProgress, heartbeat
-from lfp_pipeline.common.text import megabytes
+from lfp_pipeline.common.text import format_size
 
 LOG = logging.getLogger("test")
 
@@ -53,4 +53,4 @@ def test_a_transfer_tells_bytes_share_and_rate(
 
 
 def test_sizes_are_for_people():
-    assert megabytes(1_234_567_890) == "1,234.6 MB"
+    assert format_size(1_234_567_890) == "1,234.6 MB"

@@ -11,8 +11,8 @@ import pytest
 
 from lfp_pipeline.engine import Engine
 from lfp_pipeline.ingest import ingest
-from lfp_pipeline.ingest.result import Ingested
-from lfp_pipeline.raw_zone.desired_state import want_reverted
+from lfp_pipeline.ingest.result import IngestResult
+from lfp_pipeline.raw_zone.desired_state import mark_reverted
 from lfp_pipeline.reading.reader import SkippedLines
 from testing.http_server import content_of, serving, status
 from testing.oracle import File, land, read_with, true_counts, true_products
@@ -89,8 +89,8 @@ def test_of_two_versions_with_one_time_the_one_that_landed_later_is_shown(
     ingest_all = Engine.ingest_all
 
     def newest_first(engine: Engine, *others: Any) -> list[Any]:  # noqa: ANN401
-        found = [one for one in ingest_all(engine, *others) if isinstance(one, Ingested)]
-        return sorted(found, key=lambda one: one.delivery.age, reverse=True)
+        found = [one for one in ingest_all(engine, *others) if isinstance(one, IngestResult)]
+        return sorted(found, key=lambda one: one.delivery.order_key, reverse=True)
 
     monkeypatch.setattr(Engine, "ingest_all", newest_first)
     assert project.ingest("a.csv").success
@@ -189,13 +189,13 @@ def test_a_run_shows_no_figures_of_a_delivery_that_another_run_has_merged(
 def test_a_run_that_comes_second_shows_no_figures(
     project: Project, monkeypatch: pytest.MonkeyPatch, job: str
 ) -> None:
-    settle = ingest.settle
+    settle = ingest.reconcile_batch
 
     def settle_second(*arguments: Any) -> Any:  # noqa: ANN401
         settle(*arguments)  # Another run, which has read the same file meanwhile.
         return settle(*arguments)
 
-    monkeypatch.setattr(ingest, "settle", settle_second)
+    monkeypatch.setattr(ingest, "reconcile_batch", settle_second)
     project.drop(B)
     run = project.ingest(B.key) if job == "ingest_products" else project.run(job)
     assert run.success
@@ -205,7 +205,7 @@ def test_a_run_that_comes_second_shows_no_figures(
 def test_a_run_whose_delivery_is_reverted_shows_no_figures(project: Project) -> None:
     project.drop(B)
     project.ingest(B.key)
-    want_reverted(project.engine.raw_zone.find(B.delivery_id).path)  # Then the process was killed.
+    mark_reverted(project.engine.raw_zone.find(B.delivery_id).path)  # Then the process was killed.
     assert project.ingest(B.key).success
     assert project.products == []
     after = project.metadata("products", B.key)

@@ -146,7 +146,7 @@ def test_what_is_no_longer_needed_is_pruned_and_a_rebuild_gives_the_same(stocked
     assert {row[0] for row in before["ledger"]} == {
         row[0] for row in tables(stocked.engine)["ledger"]
     }
-    assert stocked.engine.unended(LOG) == []
+    assert stocked.engine.pending_deliveries(LOG) == []
     assert stocked.engine.pending_inbox(LOG).ready == ()
 
     why = "older deliveries, which may have had them, are pruned"
@@ -213,7 +213,7 @@ def test_what_is_taken_out_is_out_of_the_published_copy_though_it_cannot_be_show
     def fail(*_arguments: object) -> None:
         raise duckdb.Error("no")
 
-    monkeypatch.setattr(operator_jobs, "count_names", fail)
+    monkeypatch.setattr(operator_jobs, "refresh_name_counts", fail)
     operate(stocked, "purge_products", skus=["s1"])
     with duckdb.connect(stocked.data / "published/products.duckdb", read_only=True) as copy:
         found = copy.execute("SELECT sku FROM products ORDER BY sku").fetchall()

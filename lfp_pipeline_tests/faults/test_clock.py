@@ -56,11 +56,11 @@ def test_what_landed_last_wins_whatever_the_clock_was(tmp_path: Path) -> None:
         assert found["name_counts"] == [(f"n{number}", 1)]
     moments = [one.delivered_at for one in engine.raw_zone.deliveries("timeless")]
     assert len(set(moments)) == 3
-    assert engine.unended(LOG) == []
+    assert engine.pending_deliveries(LOG) == []
 
     again = engine_at(tmp_path / "again")
     engine.settings.raw_dir.rename(again.settings.raw_dir)
-    list(again.ingest_all([], again.unended(LOG), LOG))
+    list(again.ingest_all([], again.pending_deliveries(LOG), LOG))
     assert tables(again)["products"] == found["products"]
 
 

@@ -11,9 +11,9 @@ import duckdb
 import pytest
 
 from lfp_pipeline.engine import Engine
-from lfp_pipeline.errors import WarehouseBrokenError
+from lfp_pipeline.errors import WarehouseCorruptError
 from lfp_pipeline.operations.rebuild import rebuild_products
-from lfp_pipeline.operations.status import state_of
+from lfp_pipeline.operations.status import collect_status
 from testing.oracle import LOG, File, assert_laws_hold, engine_at, land
 from testing.processes import finish, start
 from testing.project import Project
@@ -96,8 +96,8 @@ def test_the_error_names_the_file_and_the_way_out(
     raw_before, database_before = contents(engine.settings.raw_dir), content(files.database)
 
     with (
-        pytest.raises(WarehouseBrokenError) as caught,
-        engine.warehouse.opened("testing", LOG),
+        pytest.raises(WarehouseCorruptError) as caught,
+        engine.warehouse.session("testing", LOG),
     ):
         pytest.fail("It could be opened.")
     assert str(caught.value).startswith(f"{files.database} is damaged, or is no database: ")
@@ -130,7 +130,7 @@ def contents(folder: Path) -> dict[Path, bytes | None]:
 def ingest_inbox(engine: Engine) -> None:
     """What the job of that name does."""
     files = engine.pending_inbox(LOG).ready
-    list(engine.ingest_all(files, engine.unended(LOG), LOG))
+    list(engine.ingest_all(files, engine.pending_deliveries(LOG), LOG))
 
 
 def restore(older: Path, engine: Engine) -> None:
@@ -161,7 +161,7 @@ def test_what_a_database_has_lost_in_silence_is_noticed_and_taken_in_anew(
     assert f"{engine.warehouse.path} has lost what was committed last" in caplog.text
     assert "its ledger was written 2 times, and had been 3 times" in caplog.text
     assert_laws_hold(engine, FILES)
-    assert engine.unended(LOG) == []
+    assert engine.pending_deliveries(LOG) == []
 
 
 def test_so_is_what_an_older_copy_does_not_know(filled: Path, tmp_path: Path) -> None:
@@ -192,7 +192,7 @@ def told_later(engine: Engine) -> str:
     try:
         ingest_inbox(engine)
         assert_laws_hold(engine, [*FILES, NEXT])
-    except (WarehouseBrokenError, duckdb.Error) as error:
+    except (WarehouseCorruptError, duckdb.Error) as error:
         return str(error)
     return ""
 
@@ -260,18 +260,18 @@ def test_what_is_no_id_is_written_anew(
     filled: Path, tmp_path: Path, damage: Callable[[Path], object], caplog: pytest.LogCaptureFixture
 ) -> None:
     engine = copy_of(filled, tmp_path)
-    before = engine.warehouse.told_id()
+    before = engine.warehouse.cached_id()
     path = engine.warehouse.path.with_name("products.duckdb.id")
     path.unlink()
     damage(path)
-    assert engine.warehouse.told_id() is None
-    assert state_of(engine).problems == []
+    assert engine.warehouse.cached_id() is None
+    assert collect_status(engine).problems == []
     ingest_inbox(engine)
-    assert engine.warehouse.told_id() == before
+    assert engine.warehouse.cached_id() == before
     assert path.read_text().startswith(f"{before} ")
     assert caplog.text.count("WARNING") == 0
     assert_laws_hold(engine, FILES)
-    assert engine.unended(LOG) == []
+    assert engine.pending_deliveries(LOG) == []
     path.unlink()
     damage(path)
     engine.warehouse.forget_id()

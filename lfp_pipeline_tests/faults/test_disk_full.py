@@ -13,9 +13,9 @@ import pytest
 from lfp_pipeline.common.duckdb_tools import checkpoint
 from lfp_pipeline.engine import Engine
 from lfp_pipeline.errors import LandingError
-from lfp_pipeline.ingest.result import Ingested
+from lfp_pipeline.ingest.result import IngestResult
 from lfp_pipeline.sources.base import LocalFile
-from lfp_pipeline.sources.feed_state import FeedMemory
+from lfp_pipeline.sources.feed_state import FeedStateStore
 from testing.disks import full, small_disk
 from testing.oracle import LOG, File, assert_laws_hold, engine_at, land, tables
 from testing.processes import finish, start
@@ -107,7 +107,7 @@ def test_a_large_file_that_goes_straight_into_the_database_leaves_nothing_of_it(
         with full(disk, bytes_left):
             error = engine.ingest(delivery, LOG).account.error or ""
         assert REMEDY in error
-        assert engine.unended(LOG) == [delivery]
+        assert engine.pending_deliveries(LOG) == [delivery]
     assert engine.ingest(delivery, LOG).account.status == "merged"
     assert_laws_hold(engine, [LARGE])
 
@@ -166,11 +166,11 @@ def test_an_outcome_that_cannot_be_noted_is_noted_by_the_next_run(
         with full(engine.settings.raw_dir):
             assert engine.ingest(delivery, LOG).account.status == "merged"
         assert "could not be noted" in caplog.text
-        assert engine.unended(LOG) == [delivery]
-        (again,) = engine.ingest_all([], engine.unended(LOG), LOG)
-        assert isinstance(again, Ingested)
+        assert engine.pending_deliveries(LOG) == [delivery]
+        (again,) = engine.ingest_all([], engine.pending_deliveries(LOG), LOG)
+        assert isinstance(again, IngestResult)
         assert again.account.status == "merged"
-        assert engine.unended(LOG) == []
+        assert engine.pending_deliveries(LOG) == []
         assert_laws_hold(engine, [FIRST])
 
 
@@ -183,26 +183,26 @@ def test_a_checkpoint_that_has_no_space_loses_nothing(
     with (
         full(disk),
         caplog.at_level(logging.WARNING),
-        engine.warehouse.opened("testing", LOG) as connection,
+        engine.warehouse.session("testing", LOG) as connection,
     ):
         checkpoint(connection, "warehouse", LOG)
     assert "The write-ahead log could not be put into the database" in caplog.text
     assert_laws_hold(engine, [FIRST, SECOND])
-    with engine.warehouse.opened("testing", LOG) as connection:
+    with engine.warehouse.session("testing", LOG) as connection:
         checkpoint(connection, "warehouse", LOG)
     assert_laws_hold(engine, [FIRST, SECOND])
 
 
 def test_what_is_remembered_of_a_feed_stays_as_it_was(disk: Path) -> None:
-    memory = FeedMemory(disk / "feeds", "shop")
-    polls = memory.polls.asked(1.0, "here").answered(news=True)
-    memory.note_polls(polls)
+    memory = FeedStateStore(disk / "feeds", "shop")
+    polls = memory.polls.started(1.0, "here").finished(news=True)
+    memory.save_poll(polls)
     with full(disk), pytest.raises(LandingError, match=f"shop.json cannot be written: {FULL}"):
-        memory.note_polls(polls.asked(2.0, "here"))
+        memory.save_poll(polls.started(2.0, "here"))
     assert memory.polls == polls
     assert [path.name for path in memory.folder.iterdir()] == ["shop.json"]
-    memory.note_read(polls.news)
-    assert not memory.has_news
+    memory.save_read(polls.news)
+    assert not memory.has_update
 
 
 LIMITED = """

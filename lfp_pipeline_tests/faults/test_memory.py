@@ -32,8 +32,8 @@ def test_a_merge_that_does_not_fit_is_told_and_goes_in_with_more(tmp_path: Path)
     assert after | {"ledger": None} == before | {"ledger": None}
 
     roomy = engine_at(tmp_path, memory_limit="1GB")
-    assert roomy.unended(LOG) == [delivery]
-    list(roomy.ingest_all([], roomy.unended(LOG), LOG))
+    assert roomy.pending_deliveries(LOG) == [delivery]
+    list(roomy.ingest_all([], roomy.pending_deliveries(LOG), LOG))
     assert_laws_hold(roomy, [FIRST, WIDE])
 
 

@@ -11,8 +11,8 @@ import pytest
 from lfp_pipeline.cli.sample import sample_in, write_sample
 from lfp_pipeline.operations.export_rejects import export_rejects
 from lfp_pipeline.operations.purge import Selection, purge_products
-from lfp_pipeline.operations.status import state_of
-from lfp_pipeline.operations.status_text import as_text
+from lfp_pipeline.operations.status import collect_status
+from lfp_pipeline.operations.status_text import render_status
 from lfp_pipeline.warehouse import direct_load
 from testing.oracle import LOG
 from testing.project import HEADER, drop
@@ -52,7 +52,7 @@ def test_everything_works_in_folders_of_any_names(
             drop(project.inbox, file, content)
         assert project.run("ingest_inbox").success
         assert len(project.products) == 2000 + 3 + 30 + 3 + 6 + 3 + 3
-        assert "Problems" not in as_text(state_of(engine))
+        assert "Problems" not in render_status(collect_status(engine))
         for job in ("status", "publish_tables", "export_tables", "prune_raw", "verify"):
             assert project.run(job).success, job
         (exported,) = engine.settings.exports_dir.glob("products.parquet")

@@ -14,7 +14,7 @@ from lfp_pipeline.errors import RawFileError
 from lfp_pipeline.ingest.ingest import ingest
 from lfp_pipeline.model.delivery import Delivery
 from lfp_pipeline.model.ledger_entry import Status
-from lfp_pipeline.raw_zone.integrity import check_intact
+from lfp_pipeline.raw_zone.integrity import verify_raw_file
 from lfp_pipeline.raw_zone.raw_zone import RawZone
 from lfp_pipeline.sources.base import LocalFile
 from lfp_pipeline.warehouse import direct_load
@@ -85,7 +85,7 @@ def test_it_fails_the_delivery_and_leaves_the_tables_as_they_were(
     after = tables(engine)
     assert [row for row in after["ledger"] if row[0] != delivery.delivery_id] == before["ledger"]
     assert after | {"ledger": None} == before | {"ledger": None}
-    assert engine.unended(LOG) == [delivery]
+    assert engine.pending_deliveries(LOG) == [delivery]
 
     put_back(delivery.path, kept)
     assert engine.ingest(delivery, LOG).account.status is Status.MERGED
@@ -135,7 +135,7 @@ def test_landing_the_same_file_again_writes_it_anew(
     again = land(engine, FIRST)
     assert again.path == delivery.path
     assert again.path.read_bytes() == FIRST.content
-    check_intact(again, thorough=True)
+    verify_raw_file(again, thorough=True)
     engine.ingest(again, LOG)
     assert_laws_hold(engine, [FIRST])
 
@@ -147,7 +147,7 @@ def test_so_does_fetching_it_again_where_the_source_tells_no_time(tmp_path: Path
     again = zone.land(Timeless(b"one"), "a", LOG)
     assert again.delivery_id == delivery.delivery_id
     assert zone.deliveries("a") == [again]
-    check_intact(again, thorough=True)
+    verify_raw_file(again, thorough=True)
 
 
 def test_the_next_run_mends_what_is_still_in_the_inbox(project: Project) -> None:
@@ -169,9 +169,9 @@ def test_the_next_run_mends_what_is_still_in_the_inbox(project: Project) -> None
 
 def test_what_nobody_has_touched_is_not_hashed_unless_asked(engine: Engine) -> None:
     delivery = replace(land(engine, FIRST), sha256="0" * 64)
-    check_intact(delivery)
+    verify_raw_file(delivery)
     with pytest.raises(RawFileError, match="its sha256 is "):
-        check_intact(delivery, thorough=True)
+        verify_raw_file(delivery, thorough=True)
 
 
 @pytest.mark.parametrize("touch", [Path.touch, lambda raw: raw.chmod(0o644)])
@@ -181,7 +181,7 @@ def test_what_somebody_has_touched_is_hashed_and_read_if_it_is_what_landed(
     delivery = land(engine, FIRST)
     touch(delivery.path)
     with pytest.raises(RawFileError, match="its sha256 is "):
-        check_intact(replace(delivery, sha256="0" * 64))
+        verify_raw_file(replace(delivery, sha256="0" * 64))
     assert engine.ingest(delivery, LOG).account.status is Status.MERGED
     assert_laws_hold(engine, [FIRST])
 
@@ -192,18 +192,18 @@ def test_what_has_no_record_that_tells_when_it_was_touched_is_hashed(
 ) -> None:
     delivery = land(engine, FIRST)
     delivery.path.with_suffix(".json").write_bytes(record)
-    check_intact(delivery)
+    verify_raw_file(delivery)
     with pytest.raises(RawFileError, match="its sha256 is "):
-        check_intact(replace(delivery, sha256="0" * 64))
+        verify_raw_file(replace(delivery, sha256="0" * 64))
 
 
 def test_bytes_that_a_disk_has_lost_are_found_by_who_looks_thoroughly(engine: Engine) -> None:
     delivery = land(engine, FIRST)
     change_a_letter(delivery.path)
     forge_the_record_of(delivery)
-    check_intact(delivery)
+    verify_raw_file(delivery)
     with pytest.raises(RawFileError, match="is not what landed"):
-        check_intact(delivery, thorough=True)
+        verify_raw_file(delivery, thorough=True)
 
 
 def forge_the_record_of(delivery: Delivery) -> None:

@@ -31,7 +31,7 @@ def test_a_database_that_cannot_be_written_keeps_its_tables(engine: Engine) -> N
         assert str(engine.warehouse.path) in str(account.error)
         assert REMEDY in str(account.error)
         assert tables(engine) == before
-    list(engine.ingest_all([], engine.unended(LOG), LOG))
+    list(engine.ingest_all([], engine.pending_deliveries(LOG), LOG))
     assert_laws_hold(engine, [FIRST, SECOND])
 
 

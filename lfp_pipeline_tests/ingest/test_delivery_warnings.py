@@ -16,7 +16,7 @@ from lfp_pipeline.ingest.delivery_warnings import older_version
 from lfp_pipeline.model.delivery import Delivery
 from lfp_pipeline.operations.rebuild import rebuild_products
 from lfp_pipeline.operations.revert import reinstate_delivery, revert_delivery
-from lfp_pipeline.operations.status import state_of
+from lfp_pipeline.operations.status import collect_status
 from lfp_pipeline.raw_zone.desired_state import is_reverted
 from lfp_pipeline_tests.warehouse.test_writer_lock import HOLD_AS_A_WRITER
 from testing.oracle import LOG
@@ -53,7 +53,7 @@ def logged(project: Project, run_id: str) -> str:
 
 def warnings_of(project: Project) -> str:
     project.engine.published.publish(LOG)
-    return "\n".join(state_of(project.engine).warnings)
+    return "\n".join(collect_status(project.engine).warnings)
 
 
 @pytest.fixture
@@ -277,7 +277,7 @@ def test_a_reversal_that_another_run_keeps_from_the_lock_is_told_and_made_up_for
 ):
     drop(hurried.inbox, "b.csv", WHOLE[: WHOLE.index("2\nSofa")], NOW - DAY)
     take(hurried, "inbox", HEADER + "s9,Chair,x\n", NOW - DAY)
-    settle = ingest.settle
+    settle = ingest.reconcile_batch
     drop(hurried.inbox, "b.csv", WHOLE, NOW)
     drop(hurried.inbox, "a.csv", HEADER + "s9,Bench,x\n", NOW)
     with ExitStack() as others, monkeypatch.context() as context:
@@ -287,7 +287,7 @@ def test_a_reversal_that_another_run_keeps_from_the_lock_is_told_and_made_up_for
             others.enter_context(running(HOLD_AS_A_WRITER, hurried.data / "products.duckdb"))
             return done
 
-        context.setattr(ingest, "settle", then_have_another_run_begin)
+        context.setattr(ingest, "reconcile_batch", then_have_another_run_begin)
         listing = hurried.engine.pending_inbox(LOG)
         found = list(hurried.engine.ingest_all(listing.ready, [], LOG))
         assert [one.account.status for one in found] == ["merged", "merged"]
@@ -301,7 +301,7 @@ def test_a_reversal_that_another_run_keeps_from_the_lock_is_told_and_made_up_for
         assert run.success
     assert "sku-2" not in names(hurried)
     assert hurried.tick().run_requests == []
-    assert hurried.engine.unended(LOG) == []
+    assert hurried.engine.pending_deliveries(LOG) == []
 
 
 def test_a_reversal_that_cannot_be_noted_is_told_and_made_up_for(
@@ -314,7 +314,7 @@ def test_a_reversal_that_cannot_be_noted_is_told_and_made_up_for(
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     with monkeypatch.context() as context:
-        context.setattr(ingest, "want_reverted", on_a_full_disk)
+        context.setattr(ingest, "mark_reverted", on_a_full_disk)
         files = project.engine.pending_inbox(LOG).ready
         (done,) = project.engine.ingest_all(files, [], LOG)
     assert done.account.status == "merged"

@@ -10,7 +10,7 @@ import pytest
 
 from lfp_pipeline.engine import Engine
 from lfp_pipeline.ingest import batch_merge
-from lfp_pipeline.ingest.result import Ingested
+from lfp_pipeline.ingest.result import IngestResult
 from lfp_pipeline.model.delivery import Delivery, TextFormat
 from lfp_pipeline.operations.export_rejects import export_rejects
 from lfp_pipeline.raw_zone.raw_zone import RawZone
@@ -35,7 +35,7 @@ class FileWithFormat(LocalFile):
         return replace(super().fetch(sink, on_progress), text_format=self.text_format)
 
 
-def ingest(engine: Engine, data: bytes, text_format: TextFormat = UNKNOWN) -> Ingested:
+def ingest(engine: Engine, data: bytes, text_format: TextFormat = UNKNOWN) -> IngestResult:
     path = engine.settings.inbox_dir / "a.csv"
     path.write_bytes(data)
     return engine.ingest(engine.land(FileWithFormat(path, text_format), "a.csv", LOG), LOG)
@@ -95,7 +95,7 @@ def loaded(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[bool]]:
         return reading
 
     monkeypatch.setattr(direct_load, "LEAST_BYTES", 0)
-    monkeypatch.setattr(direct_load, "is_worth_it", lambda *_: True)
+    monkeypatch.setattr(direct_load, "should_load_directly", lambda *_: True)
     monkeypatch.setattr(direct_load, "load_directly", noting)
     monkeypatch.setattr(batch_merge, "size_in_bytes", lambda _: 0)
     return done

@@ -17,12 +17,12 @@ from lfp_pipeline.operations.prune import prune_raw
 from lfp_pipeline.operations.purge import Selection, purge_products
 from lfp_pipeline.operations.rebuild import rebuild_products
 from lfp_pipeline.operations.revert import reinstate_delivery, revert_delivery
-from lfp_pipeline.operations.status import state_of
-from lfp_pipeline.operations.status_text import as_text
+from lfp_pipeline.operations.status import collect_status
+from lfp_pipeline.operations.status_text import render_status
 from lfp_pipeline.operations.verify import verify
 from lfp_pipeline.raw_zone import integrity
 from lfp_pipeline.raw_zone.desired_state import is_pruned
-from lfp_pipeline.raw_zone.status_notes import note_outcome
+from lfp_pipeline.raw_zone.status_notes import write_status_note
 from lfp_pipeline.sources.inbox_source import InboxSource
 from testing.oracle import LOG, File, land, tables, true_products
 from testing.project import NO_SKU, Project, drop
@@ -62,7 +62,7 @@ def assert_it_is_back(project: Project) -> None:
     assert project.products == true_products([A])
     assert {row[0]: row[5] for row in tables(project.engine)["ledger"]}[A.delivery_id] == "merged"
     assert_nothing_is_offered(project)
-    assert project.engine.unended(LOG) == []
+    assert project.engine.pending_deliveries(LOG) == []
 
 
 def assert_nothing_is_offered(project: Project) -> None:
@@ -228,10 +228,10 @@ def test_a_twin_that_was_dropped_before_an_outcome_is_noted_is_merged(
         project.engine.warehouse.path.unlink()
         rebuild_products(project.engine, LOG)
     else:
-        note_outcome(
+        write_status_note(
             project.engine.raw_zone.find(A.delivery_id).path,
             "merged",
-            str(project.engine.warehouse.told_id()),
+            str(project.engine.warehouse.cached_id()),
         )
     take_in(project, way)
     assert [row[:3] for row in project.products] == list(TWIN.rows)
@@ -282,7 +282,7 @@ def test_a_lost_database_is_told_and_readers_keep_what_they_had(project: Project
 
     (problem,) = verify(project.engine, LOG).problems
     assert problem.startswith("There is no database any more; 3 deliveries had ended. Run ingest")
-    assert "The database is gone, or was made anew" in as_text(state_of(project.engine))
+    assert "The database is gone, or was made anew" in render_status(collect_status(project.engine))
     with pytest.raises(OperationRefusedError, match="There is no database"):
         export_tables(project.engine, LOG)
 
@@ -302,7 +302,7 @@ def test_a_lost_database_is_told_and_readers_keep_what_they_had(project: Project
     assert project.run("publish_tables").success
     assert published(project) == project.products
     assert [product[0] for product in project.products] == ["s2", "s3"]
-    assert "Problems" not in as_text(state_of(project.engine))
+    assert "Problems" not in render_status(collect_status(project.engine))
 
 
 @pytest.mark.parametrize("files", [[B], [B, File("c.csv", 3_000_000, (("s9", "Zoe", ""),))]])
@@ -349,5 +349,5 @@ def test_a_merged_delivery_gets_another_text_format_by_revert_land_and_reinstate
     reinstate_delivery(engine, first.delivery_id, LOG)
     (delivery,) = engine.raw_zone.deliveries("shop")
     assert delivery.text_format == TextFormat(encoding="utf-8")
-    assert engine.raw_zone.unended(engine.warehouse.told_id(), LOG) == []
+    assert engine.raw_zone.pending_deliveries(engine.warehouse.cached_id(), LOG) == []
     assert {row[3] for row in tables(engine)["products"]} == {first.delivery_id}

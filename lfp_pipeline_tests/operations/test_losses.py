@@ -22,13 +22,13 @@ from lfp_pipeline.operations.prune import prune_raw
 from lfp_pipeline.operations.purge import Selection, purge_products
 from lfp_pipeline.operations.rebuild import rebuild_products
 from lfp_pipeline.operations.revert import reinstate_delivery, revert_delivery
-from lfp_pipeline.operations.status import state_of
-from lfp_pipeline.operations.status_text import as_text
+from lfp_pipeline.operations.status import collect_status
+from lfp_pipeline.operations.status_text import render_status
 from lfp_pipeline.operations.verify import verify
 from lfp_pipeline.raw_zone.desired_state import is_reverted
-from lfp_pipeline.raw_zone.status_notes import read_outcome
+from lfp_pipeline.raw_zone.status_notes import read_status
 from lfp_pipeline.sources.inbox import list_inbox
-from lfp_pipeline.warehouse.ledger import give_up
+from lfp_pipeline.warehouse.ledger import mark_unmerged
 from testing.oracle import (
     LOG,
     File,
@@ -123,7 +123,7 @@ def test_a_reversal_that_a_database_has_lost_is_carried_out_again(
     for path in older.iterdir():
         shutil.copy(path, engine.warehouse.path.parent)
 
-    with engine.warehouse.opened("testing", LOG):
+    with engine.warehouse.session("testing", LOG):
         pass
     catch_up(engine)
     assert tables(engine)["products"] == true_products([A, B] if back else [A])
@@ -156,19 +156,19 @@ def test_a_reversal_does_not_give_up_what_is_needed(engine: Engine) -> None:
 def test_an_outcome_is_that_of_the_database_in_which_it_is_so(
     engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    settle = ingest.settle
+    settle = ingest.reconcile_batch
 
     def settle_and_lose_the_database(*arguments: object) -> object:
         settled = settle(*arguments)  # type: ignore[arg-type]
         for path in engine.warehouse.path.parent.glob("products.duckdb*"):
             if path.is_file():
                 path.unlink()
-        with engine.warehouse.opened("testing", LOG):
+        with engine.warehouse.session("testing", LOG):
             pass  # Another one.
         return settled
 
     with monkeypatch.context() as patch:
-        patch.setattr(ingest, "settle", settle_and_lose_the_database)
+        patch.setattr(ingest, "reconcile_batch", settle_and_lose_the_database)
         late = File("c.csv", 3, (("s4", "Dot", ""),))
         engine.ingest(land(engine, late), LOG)
     assert tables(engine)["products"] == []
@@ -200,10 +200,10 @@ def test_what_was_refused_and_goes_in_by_a_rebuild_is_noted_as_merged(tmp_path: 
     (engine.settings.inbox_dir / file.key).write_bytes(file.content)
     files = strict.pending_inbox(LOG).ready
     list(strict.ingest_all(files, [], LOG))
-    assert strict.outcomes(files) == ["refused"]
+    assert strict.last_statuses(files) == ["refused"]
     rebuild_products(engine, LOG)
     assert [row[5] for row in tables(engine)["ledger"]] == ["merged"]
-    assert engine.outcomes(files) == ["merged"]
+    assert engine.last_statuses(files) == ["merged"]
     assert verify(engine, LOG, thorough=True).problems == ()
 
 
@@ -249,9 +249,9 @@ def test_a_damaged_note_stops_nobody(
     (engine.settings.inbox_dir / A.key).write_bytes(A.content)
     os.utime(engine.settings.inbox_dir / A.key, ns=(A.microseconds * 1000,) * 2)
     (file,) = list_inbox(engine.settings.inbox_dir, quiet_seconds=0).ready
-    assert engine.outcomes([file]) == [None]
-    list(engine.ingest_all([file], engine.unended(LOG, offered=[file]), LOG))
-    assert engine.outcomes([file]) == ["merged"]
+    assert engine.last_statuses([file]) == [None]
+    list(engine.ingest_all([file], engine.pending_deliveries(LOG, offered=[file]), LOG))
+    assert engine.last_statuses([file]) == ["merged"]
     assert verify(engine, LOG).problems == ()
     rebuild_products(engine, LOG)
     assert_laws_hold(engine, [A, B])
@@ -263,14 +263,14 @@ def test_what_a_reversal_gives_up_is_named_and_comes_back_with_its_file(engine: 
     prune_raw(engine, 0, LOG)
     told = revert_delivery(engine, over.delivery_id, LOG, despite_pruned=True).summary
     assert f"What {B.delivery_id}, {A.delivery_id} may have had of its skus is gone" in told
-    text = as_text(state_of(engine))
+    text = render_status(collect_status(engine))
     assert f"{A.delivery_id} failed: What it may have had" in text
     assert "ingest_inbox tries it again" not in text  # It cannot: the bytes are gone.
     for file in (A, B):
         (engine.settings.inbox_dir / file.key).write_bytes(file.content)
         os.utime(engine.settings.inbox_dir / file.key, ns=(file.microseconds * 1000,) * 2)
     offered = engine.pending_inbox(LOG).ready
-    assert engine.outcomes(offered) == [None, None]
+    assert engine.last_statuses(offered) == [None, None]
     list(engine.ingest_all(offered, [], LOG))
     assert tables(engine)["products"] == true_products([A, B])
 
@@ -366,8 +366,8 @@ def revert_meanwhile(
             prune_raw(engine, 0, LOG, even_if_needed=even_if_needed)
             assert not raw.exists()
 
-    follow, raw = rebuild.follow, engine.raw_zone.find(B.delivery_id).path
-    monkeypatch.setattr(rebuild, "follow", follow_and_revert)
+    follow, raw = rebuild.catch_up, engine.raw_zone.find(B.delivery_id).path
+    monkeypatch.setattr(rebuild, "catch_up", follow_and_revert)
 
 
 def test_what_is_reverted_and_pruned_while_a_rebuild_goes_on_stays_out(
@@ -377,7 +377,7 @@ def test_what_is_reverted_and_pruned_while_a_rebuild_goes_on_stays_out(
     rebuild_products(engine, LOG)
     assert tables(engine)["products"] == true_products([A])
     assert verify(engine, LOG).problems == ()
-    assert engine.unended(LOG) == []
+    assert engine.pending_deliveries(LOG) == []
 
 
 def test_what_a_draft_gives_up_is_not_given_up_where_it_counts(
@@ -388,7 +388,7 @@ def test_what_a_draft_gives_up_is_not_given_up_where_it_counts(
     with pytest.raises(LfpError, match=told):
         rebuild_products(engine, LOG)
     a = engine.raw_zone.find(A.delivery_id).path
-    assert read_outcome(a, engine.warehouse.told_id()) is not None
+    assert read_status(a, engine.warehouse.cached_id()) is not None
     assert tables(engine)["products"] == true_products([A])
 
 
@@ -413,9 +413,9 @@ def test_a_note_of_what_was_given_up_goes_though_its_record_is_gone(engine: Engi
 
 def test_of_a_delivery_that_holds_something_nothing_is_given_up(engine: Engine) -> None:
     purge = str(purge_products(engine, Selection(skus=["s9"]), LOG).figures["delivery_id"])
-    with engine.warehouse.opened("testing", LOG) as connection:
+    with engine.warehouse.session("testing", LOG) as connection:
         for delivery_id in (A.delivery_id, purge):
-            give_up(connection, delivery_id, "no")
+            mark_unmerged(connection, delivery_id, "no")
     assert {row[0]: row[5] for row in tables(engine)["ledger"]} == dict.fromkeys(
         (A.delivery_id, B.delivery_id, purge), "merged"
     )
@@ -426,12 +426,12 @@ def test_what_is_lost_is_named_and_stays_in_the_ledger_until_it_lands(engine: En
     told = rebuild_products(engine, LOG, accept_losses=True).summary
     assert f"Lost, whole or in part: 2 deliveries: {A.delivery_id}, {B.delivery_id}." in told
     assert verify(engine, LOG).problems == ()
-    text = as_text(state_of(engine))
+    text = render_status(collect_status(engine))
     for file in (A, B):
         assert f"{file.delivery_id} failed: Lost when the database was made anew: it is pr" in text
         engine.ingest(land(engine, file), LOG)
     assert_laws_hold(engine, [A, B])
-    assert "Given up" not in as_text(state_of(engine))
+    assert "Given up" not in render_status(collect_status(engine))
 
 
 @pytest.mark.parametrize("damage", [Path.unlink, lambda raw: os.truncate(raw, 3)])
@@ -451,7 +451,7 @@ def test_what_was_refused_and_is_damaged_can_be_forgotten(
     assert problem.endswith("Or have prune_raw forget it: the tables do not need it.")
     prune_raw(engine, 0, LOG)
     assert verify(engine, LOG).problems == ()
-    assert engine.unended(LOG) == []
+    assert engine.pending_deliveries(LOG) == []
 
 
 def test_a_damaged_purge_can_be_replaced_by_another(engine: Engine) -> None:

@@ -13,7 +13,7 @@ from lfp_pipeline.model.delivery import TextFormat
 from lfp_pipeline.operations.rebuild import rebuild_products
 from lfp_pipeline.operations.revert import reinstate_delivery, revert_delivery
 from lfp_pipeline.operations.verify import verify
-from lfp_pipeline.raw_zone.desired_state import is_reverted, want_reinstated, want_reverted
+from lfp_pipeline.raw_zone.desired_state import clear_reverted, is_reverted, mark_reverted
 from lfp_pipeline.reading.options import Conditions, Rereading
 from lfp_pipeline.warehouse import reversal
 from testing.oracle import LOG, File, catch_up, engine_at, land, tables
@@ -160,7 +160,7 @@ def test_what_cannot_be_restored_is_refused_with_the_difference_and_nothing_is_n
         revert_delivery(now, HIDING.delivery_id, LOG, dry_run=dry_run)
     assert tables(now) == before
     assert not is_reverted(now.raw_zone.find(HIDING.delivery_id).path)
-    assert now.unended(LOG) == []
+    assert now.pending_deliveries(LOG) == []
     revert_delivery(now, HIDING.delivery_id, LOG, use_present_settings=True)
     assert values(now) == [("s1", "Title", "x"), ("s3", "Title", "y")]
 
@@ -200,7 +200,7 @@ def test_what_the_settings_of_now_refuse_is_not_taken_on_request(tmp_path: Path)
 def test_a_killed_reversal_is_carried_out_as_it_was_asked_for(tmp_path: Path) -> None:
     deliver(engine_at(tmp_path, **BY_LABEL), LABELLED, HIDING)
     now = engine_at(tmp_path, **BY_TITLE)
-    want_reverted(now.raw_zone.find(HIDING.delivery_id).path, use_present_settings=True)
+    mark_reverted(now.raw_zone.find(HIDING.delivery_id).path, use_present_settings=True)
     catch_up(now)
     assert values(now) == [("s1", "Title", "x"), ("s3", "Title", "y")]
 
@@ -233,7 +233,7 @@ def test_a_killed_reinstatement_is_carried_out_with_them_too(merged: Engine) -> 
     rebuild_products(strict(merged), LOG)  # What the ledger knows, a rebuild keeps.
     raw = merged.raw_zone.find(OLD.delivery_id).path
     raw.rename(raw.with_suffix(".away"))
-    want_reinstated(raw)
+    clear_reverted(raw)
     catch_up(strict(merged))
     assert account_of(merged, OLD)[0] == "failed"
     raw.with_suffix(".away").rename(raw)
@@ -257,7 +257,7 @@ def test_what_the_settings_of_now_refuse_stays_reverted(merged: Engine, *, dry_r
         reinstate_delivery(now, OLD.delivery_id, LOG, dry_run=dry_run, use_present_settings=True)
     assert "rejected_rows" not in str(refused.value)
     assert (tables(merged), account_of(merged, OLD)) == (before, account)
-    assert now.unended(LOG) == []
+    assert now.pending_deliveries(LOG) == []
     reinstate_delivery(now, OLD.delivery_id, LOG)
     assert account_of(merged, OLD)[:4] == ("merged", 3, 1, 0)
 

@@ -11,7 +11,7 @@ from lfp_pipeline.operations import revert, shadow_build
 from lfp_pipeline.operations.prune import prune_raw
 from lfp_pipeline.operations.rebuild import rebuild_products
 from lfp_pipeline.operations.revert import reinstate_delivery, revert_delivery
-from lfp_pipeline.raw_zone.desired_state import prune, want_reverted
+from lfp_pipeline.raw_zone.desired_state import mark_reverted, prune
 from testing.oracle import (
     LOG,
     File,
@@ -44,7 +44,7 @@ def lose_database(engine: Engine) -> None:
 
 @pytest.mark.parametrize("dry_run", [False, True])
 def test_nothing_is_pruned_that_a_pending_reversal_may_need(engine: Engine, dry_run: bool) -> None:
-    want_reverted(engine.raw_zone.find(NEWER.delivery_id).path)  # Then he was killed.
+    mark_reverted(engine.raw_zone.find(NEWER.delivery_id).path)  # Then he was killed.
     with pytest.raises(OperationRefusedError, match=r"b\.csv.* is reverted and not out yet"):
         prune_raw(engine, 0, LOG, dry_run=dry_run)
     catch_up(engine)
@@ -53,19 +53,19 @@ def test_nothing_is_pruned_that_a_pending_reversal_may_need(engine: Engine, dry_
     assert tables(engine)["products"] == true_products([HIDDEN])
 
 
-@pytest.mark.parametrize("name", ["want_reverted", "want_reinstated"])
+@pytest.mark.parametrize("name", ["mark_reverted", "clear_reverted"])
 def test_what_is_wanted_is_noted_behind_the_lock_that_pruning_needs(
     engine: Engine, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     noted = []
 
     def note(raw: Path, **options: bool) -> None:
-        with pytest.raises(WarehouseBusyError), at_once.opened("testing", LOG):
+        with pytest.raises(WarehouseBusyError), at_once.session("testing", LOG):
             pass
         want(raw, **options)
         noted.append(name)
 
-    at_once, want = engine.warehouse.at_once, getattr(revert, name)
+    at_once, want = engine.warehouse.without_waiting, getattr(revert, name)
     monkeypatch.setattr(revert, name, note)
     revert_delivery(engine, NEWER.delivery_id, LOG)
     assert tables(engine)["products"] == true_products([HIDDEN])
@@ -136,7 +136,7 @@ def test_an_older_copy_is_noticed_though_it_is_of_before_a_rebuild(
         revert_delivery(engine, NEWER.delivery_id, LOG)
         revert.reinstate_delivery(engine, NEWER.delivery_id, LOG)
     path = engine.warehouse.path
-    with engine.warehouse.opened("testing", LOG) as connection:
+    with engine.warehouse.session("testing", LOG) as connection:
         connection.execute("CHECKPOINT warehouse")
     shutil.copy(path, tmp_path / "older")
     rebuild_products(engine, LOG)
@@ -146,7 +146,7 @@ def test_an_older_copy_is_noticed_though_it_is_of_before_a_rebuild(
         if one.suffix in {".duckdb", ".wal"}:
             one.unlink()
     shutil.copy(tmp_path / "older", path)
-    with engine.warehouse.opened("testing", LOG):
+    with engine.warehouse.session("testing", LOG):
         pass
     catch_up(engine)
     assert_laws_hold(engine, [HIDDEN, NEWER, newest])

@@ -12,8 +12,8 @@ import pytest
 
 from lfp_pipeline.operations.prune import prune_raw
 from lfp_pipeline.operations.rebuild import rebuild_products
-from lfp_pipeline.operations.status import State, state_of
-from lfp_pipeline.operations.status_text import as_text
+from lfp_pipeline.operations.status import StatusReport, collect_status
+from lfp_pipeline.operations.status_text import render_status
 from lfp_pipeline.reading.reader import SkippedLines
 from lfp_pipeline.sources.base import LocalFile
 from lfp_pipeline.sources.inbox import list_inbox
@@ -36,9 +36,9 @@ A = File("a.csv", 1_000_000, (("s1", "Ann", "x"), ("s2", "Bob", "y"), ("s1", "An
 B = File("b.csv", 2_000_000, (("s1", "Ann", "z"), ("s3", "Ann", "w")))
 
 
-def status_of(project: Project) -> tuple[State, str]:
-    state = state_of(project.engine)
-    return state, as_text(state)
+def status_of(project: Project) -> tuple[StatusReport, str]:
+    state = collect_status(project.engine)
+    return state, render_status(state)
 
 
 def section(text: str, title: str) -> list[str]:
@@ -76,7 +76,7 @@ def test_what_landed_and_did_not_end_is_pending_once(project: Project) -> None:
     delivery = project.engine.land(LocalFile(file.path), file.partition_key, LOG)
     state, _ = status_of(project)
     assert [one.name for one in state.pending] == [A.key]
-    assert state.unended == []
+    assert state.pending_deliveries == []
     file.path.unlink()
     _, text = status_of(project)
     assert section(text, "Pending") == [f"1 landed, not in yet: {delivery.delivery_id}"]
@@ -134,7 +134,7 @@ def test_who_runs_writes_and_waits_is_told(project: Project) -> None:
     with running(HOLD, mark), running(HOLD_AS_A_WRITER, database) as writer:
         mark.write_text("ingest_products a.csv")
         with running(WAIT_AS_A_WRITER, database) as waiter:
-            until(lambda: state_of(project.engine).waiting)
+            until(lambda: collect_status(project.engine).waiting)
             _, text = status_of(project)
     run, writing, waiting = section(text, "Running")
     assert re.fullmatch(r"run 01234567 \(ingest_products a.csv\) for \d+ s", run)

@@ -24,8 +24,8 @@ from lfp_pipeline.operations.prune import prune_raw
 from lfp_pipeline.operations.purge import Selection, purge_products
 from lfp_pipeline.operations.revert import reinstate_delivery, revert_delivery
 from lfp_pipeline.operations.verify import verify
-from lfp_pipeline.raw_zone.desired_state import want_reinstated, want_reverted
-from lfp_pipeline.raw_zone.integrity import check_intact
+from lfp_pipeline.raw_zone.desired_state import clear_reverted, mark_reverted
+from lfp_pipeline.raw_zone.integrity import verify_raw_file
 from lfp_pipeline.warehouse.invariants import LAWS
 from testing.oracle import LOG, File, engine_at, land, tables
 from testing.project import NO_SKU, Project, drop, query
@@ -189,8 +189,8 @@ def test_a_table_that_was_edited_is_found(engine: Engine, sql: str, problem: str
 
 
 def test_every_law_is_broken_by_one_of_these() -> None:
-    for law in LAWS:
-        begin = law.forbidden[0].upper() + law.forbidden[1:]
+    for invariant in LAWS:
+        begin = invariant.description[0].upper() + invariant.description[1:]
         assert any(problem.startswith(begin) for problem in BROKEN_TABLES.values())
 
 
@@ -268,14 +268,14 @@ def test_an_outcome_that_is_not_noted_is_found_and_noted_by_ingest_inbox(
 ) -> None:
     raw_file(engine, file).with_suffix(".outcome").unlink()
     assert_found(engine, f"{NOT_NOTED}{file.delivery_id}). Remove these")
-    list(engine.ingest_all([], engine.unended(LOG), LOG))
+    list(engine.ingest_all([], engine.pending_deliveries(LOG), LOG))
     assert problems(engine) == ()
 
 
 @pytest.mark.parametrize("said", ["refused", "reverted"])
 def test_an_outcome_that_is_wrongly_noted_is_found(engine: Engine, said: str) -> None:
     note = raw_file(engine, A).with_suffix(".outcome")
-    note.write_text(f"{said} {engine.warehouse.told_id()}\n")
+    note.write_text(f"{said} {engine.warehouse.cached_id()}\n")
     assert_found(engine, f"{NOT_NOTED}{A.delivery_id}). Remove these")
 
 
@@ -283,11 +283,11 @@ def test_what_is_noted_as_merged_and_is_not_is_found(engine: Engine) -> None:
     """The worst: no sensor would ever offer it."""
     delivery = land(engine, File("e.csv", 9_000_000, (("s7", "Eve", ""),)))
     note = delivery.path.with_suffix(".outcome")
-    note.write_text(f"merged {engine.warehouse.told_id()}\n")
-    assert engine.unended(LOG) == []
+    note.write_text(f"merged {engine.warehouse.cached_id()}\n")
+    assert engine.pending_deliveries(LOG) == []
     assert_found(engine, f"{NOT_NOTED}{delivery.delivery_id}). Remove these")
     note.unlink()
-    list(engine.ingest_all([], engine.unended(LOG), LOG))
+    list(engine.ingest_all([], engine.pending_deliveries(LOG), LOG))
     assert problems(engine) == ()
 
 
@@ -306,7 +306,7 @@ def test_what_is_noted_a_moment_later_is_no_problem(
 
 def test_what_is_pending_is_told_and_no_problem(engine: Engine) -> None:
     land(engine, File("e.csv", 9_000_000, (("s7", "Eve", ""),)))
-    want_reinstated(raw_file(engine, D))
+    clear_reverted(raw_file(engine, D))
     for thorough in (False, True):
         report = verify(engine, LOG, thorough=thorough)
         assert report.problems == ()
@@ -315,14 +315,14 @@ def test_what_is_pending_is_told_and_no_problem(engine: Engine) -> None:
 
 
 def test_a_rebuild_is_not_compared_while_a_reversal_is_pending(engine: Engine) -> None:
-    want_reverted(raw_file(engine, A))
+    mark_reverted(raw_file(engine, A))
     assert problems(engine) == ()
     (problem,) = problems(engine, thorough=True)
     assert problem == (
         "Reversals that are pending, so that no rebuild can be compared: 1 "
         f"({A.delivery_id}). Run ingest_inbox, which carries them out, then verify again."
     )
-    list(engine.ingest_all([], engine.unended(LOG), LOG))
+    list(engine.ingest_all([], engine.pending_deliveries(LOG), LOG))
     assert problems(engine, thorough=True) == ()
 
 
@@ -411,18 +411,18 @@ def test_others_may_go_on_meanwhile(engine: Engine) -> None:
 def test_a_delivery_that_is_pruned_meanwhile_is_no_problem(
     engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    look = verification.check_intact
+    look = verification.verify_raw_file
 
     def pruned_first(delivery: Delivery, *, thorough: bool) -> None:
         prune_raw(engine, 0, LOG, even_if_needed=delivery.delivery_id == A.delivery_id)
         look(delivery, thorough=thorough)
 
-    monkeypatch.setattr(verification, "check_intact", pruned_first)
+    monkeypatch.setattr(verification, "verify_raw_file", pruned_first)
     assert verify(engine, LOG).problems == ()
 
 
 def test_the_hashing_keeps_nobody_waiting(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
-    look = verification.check_intact
+    look = verification.verify_raw_file
     merged = []
 
     def others_write_meanwhile(delivery: Delivery, *, thorough: bool) -> None:
@@ -434,7 +434,7 @@ def test_the_hashing_keeps_nobody_waiting(engine: Engine, monkeypatch: pytest.Mo
             merged.append(new)
         look(delivery, thorough=thorough)
 
-    monkeypatch.setattr(verification, "check_intact", others_write_meanwhile)
+    monkeypatch.setattr(verification, "verify_raw_file", others_write_meanwhile)
     assert verify(engine, LOG).problems == ()
     assert merged
 
@@ -513,9 +513,9 @@ def test_what_a_rebuild_cannot_take_in_is_no_edit_of_the_tables(
     def fail(delivery: Delivery, **options: object) -> None:
         if delivery.delivery_id == C.delivery_id:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        check_intact(delivery, **options)  # type: ignore[arg-type]
+        verify_raw_file(delivery, **options)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(batch_merge, "check_intact", fail)
+    monkeypatch.setattr(batch_merge, "verify_raw_file", fail)
     told, compared = problems(engine, thorough=True)
     assert told.startswith(f"{C.delivery_id}: [Errno 28] No space left on device.")
     assert compared.startswith("So no rebuild could be compared")
@@ -524,7 +524,7 @@ def test_what_a_rebuild_cannot_take_in_is_no_edit_of_the_tables(
 def test_a_wrong_note_of_what_is_pruned_is_found(engine: Engine) -> None:
     prune_raw(engine, 0, LOG, even_if_needed=True)
     note = raw_file(engine, A).with_suffix(".outcome")
-    note.write_text(f"refused {engine.warehouse.told_id()}\n")
+    note.write_text(f"refused {engine.warehouse.cached_id()}\n")
     assert any(
         f".outcome in the raw zone does not say what the ledger does: 1 ({A.delivery_id})" in one
         for one in problems(engine)

@@ -72,7 +72,7 @@ def test_no_file_is_newer_than_its_landing(zone: RawZone, ahead: timedelta):
 def test_a_file_from_the_future_lands_once(zone: RawZone):
     stated_at = utc_now() + HOUR
     first, again = (land_file(zone, b"one", stated_at) for _ in range(2))
-    assert first.age == again.age
+    assert first.order_key == again.order_key
     assert zone.deliveries(KEY) == [again]
 
 
@@ -86,14 +86,14 @@ def test_of_versions_with_one_time_the_later_landed_is_the_newer(
     zone: RawZone, contents: tuple[bytes, ...]
 ):
     landed = [land_file(zone, content, THEN) for content in contents]
-    assert landed == sorted(landed, key=lambda one: one.age)
+    assert landed == sorted(landed, key=lambda one: one.order_key)
     assert [one.version_time for one in landed] == [THEN] * 3
 
 
 def test_a_file_that_goes_back_to_earlier_bytes_of_the_same_time_is_newer(zone: RawZone):
     landed = [land_file(zone, content, THEN) for content in (b"a", b"b", b"a", b"a", b"b")]
     assert [one.path.read_bytes() for one in landed] == [b"a", b"b", b"a", b"a", b"b"]
-    assert landed == sorted(landed, key=lambda one: one.age)
+    assert landed == sorted(landed, key=lambda one: one.order_key)
     assert len({one.delivery_id for one in landed}) == 4
     assert {one.version_time for one in landed} == {THEN}
 
@@ -117,7 +117,7 @@ def test_of_one_time_a_version_is_never_older_than_that_time(
     monkeypatch.undo()
     between = land_file(zone, b"between", noon - HOUR)
     late = land_file(zone, b"late", noon)
-    assert early.age < between.age < late.age
+    assert early.order_key < between.order_key < late.order_key
 
 
 def test_an_older_version_that_is_put_back_after_one_of_the_future_is_newer(
@@ -129,8 +129,8 @@ def test_an_older_version_that_is_put_back_after_one_of_the_future_is_newer(
     wrong = land_file(zone, b"wrong", ahead)
     monkeypatch.undo()
     again = land_file(zone, b"right", THEN)
-    assert again.age > wrong.age
-    assert land_file(zone, b"right", THEN).age == again.age
+    assert again.order_key > wrong.order_key
+    assert land_file(zone, b"right", THEN).order_key == again.order_key
 
 
 def test_what_lands_after_a_version_of_the_future_is_newer(
@@ -159,7 +159,7 @@ def test_other_bytes_of_a_server_are_newer_whatever_it_says(
     zone: RawZone, modified: datetime | None, polled: bool
 ):
     landed = [fetch(zone, content, modified, polled=polled) for content in (b"1", b"2", b"1", b"3")]
-    assert landed == sorted(landed, key=lambda one: one.age)
+    assert landed == sorted(landed, key=lambda one: one.order_key)
     assert len({one.delivery_id for one in landed}) == 4
 
 
@@ -204,5 +204,5 @@ def test_records_without_a_stated_time_are_read_as_before(zone: RawZone):
     first.path.with_name(name).with_suffix(".json").write_text(record)
     (known,) = zone.deliveries(KEY)
     assert (known.delivered_at, known.is_dated_ahead) == (ahead.replace(microsecond=0), True)
-    assert land_file(zone, b"one", known.delivered_at).age == known.age
+    assert land_file(zone, b"one", known.delivered_at).order_key == known.order_key
     assert fetch(zone, b"two", THEN).delivered_at > known.delivered_at

@@ -13,9 +13,9 @@ import pytest
 
 from lfp_pipeline.model.delivery import Delivery
 from lfp_pipeline.raw_zone import raw_index
-from lfp_pipeline.raw_zone.desired_state import prune, want_reinstated, want_reverted
+from lfp_pipeline.raw_zone.desired_state import clear_reverted, mark_reverted, prune
 from lfp_pipeline.raw_zone.raw_zone import RawZone
-from lfp_pipeline.raw_zone.status_notes import forget_outcome, note_outcome
+from lfp_pipeline.raw_zone.status_notes import delete_status_note, write_status_note
 from lfp_pipeline.sources.base import LocalFile
 from lfp_pipeline.sources.inbox import InboxFile, list_inbox
 from testing.oracle import LOG
@@ -45,7 +45,7 @@ def zone(tmp_path: Path, inbox: Path) -> RawZone:
     """With five files of the inbox, merged, that were asked for."""
     zone = RawZone(tmp_path / "raw")
     for key in KEYS:
-        note_outcome(land(zone, inbox, key).path, "merged", "db")
+        write_status_note(land(zone, inbox, key).path, "merged", "db")
     assert outcomes(zone, inbox) == ["merged"] * 5
     return zone
 
@@ -62,8 +62,8 @@ def outcomes(zone: RawZone, inbox: Path) -> list[str | None]:
     return [one and one.ended for one in zone.ended(versions(inbox), "db")]
 
 
-def unended(zone: RawZone) -> list[str]:
-    return [one.partition_key for one in zone.unended("db", LOG)]
+def pending_deliveries(zone: RawZone) -> list[str]:
+    return [one.partition_key for one in zone.pending_deliveries("db", LOG)]
 
 
 @contextmanager
@@ -86,14 +86,14 @@ def test_only_what_has_changed_is_read_again(
 ) -> None:
     with scanned(monkeypatch) as read:
         outcomes(zone, inbox)
-        unended(zone)
+        pending_deliveries(zone)
         zone.index.disk_bytes()
         assert read == []
         (inbox / "f1.csv").write_text("name,sku,description\n")
         newer = land(zone, inbox, "f1.csv")
-        assert unended(zone) == ["f1.csv"]
-        note_outcome(newer.path, "merged", "db")
-        assert unended(zone) == []
+        assert pending_deliveries(zone) == ["f1.csv"]
+        write_status_note(newer.path, "merged", "db")
+        assert pending_deliveries(zone) == []
     assert read == ["f1.csv"] * 2  # And not the older version beside it.
 
 
@@ -101,7 +101,7 @@ def test_what_has_changed_a_moment_ago_is_looked_at_again(
     zone: RawZone, inbox: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(raw_index, "_SETTLED_NS", 3_600_000_000_000)
-    note_outcome(land(zone, inbox, "f1.csv").path, "refused", "db")
+    write_status_note(land(zone, inbox, "f1.csv").path, "refused", "db")
     for _ in range(2):
         with scanned(monkeypatch) as read:
             assert outcomes(zone, inbox) == ["merged", "refused", "merged", "merged", "merged"]
@@ -110,8 +110,8 @@ def test_what_has_changed_a_moment_ago_is_looked_at_again(
 
 def forget_and_note(raw: Path) -> None:
     """With the inode that the note had, where the file system gives it again."""
-    forget_outcome(raw)
-    note_outcome(raw, "refused", "db")
+    delete_status_note(raw)
+    write_status_note(raw, "refused", "db")
 
 
 def restore_older_copy(raw: Path) -> None:
@@ -139,9 +139,9 @@ def truncate(raw: Path) -> None:
 
 
 def revert_and_reinstate(raw: Path) -> None:
-    want_reverted(raw)
-    note_outcome(raw, "reverted", "db")
-    want_reinstated(raw)
+    mark_reverted(raw)
+    write_status_note(raw, "reverted", "db")
+    clear_reverted(raw)
 
 
 @pytest.mark.parametrize(
@@ -153,8 +153,8 @@ def revert_and_reinstate(raw: Path) -> None:
         (lambda raw: shutil.rmtree(raw.parent), None),
         (lambda raw: raw.parent.rename(raw.parent.with_name("away")), None),
         (lambda raw: prune(raw, needed=False), "merged"),
-        (lambda raw: note_outcome(raw, "merged", "another"), None),
-        (want_reverted, None),
+        (lambda raw: write_status_note(raw, "merged", "another"), None),
+        (mark_reverted, None),
         (forget_and_note, "refused"),
         (restore_older_copy, None),
         (replace_folder, None),
@@ -171,7 +171,7 @@ def test_a_change_by_whomever_is_seen(
     anew = RawZone(zone.root)
     anew.index.path.unlink()
     assert outcomes(anew, inbox) == outcomes(zone, inbox)
-    assert unended(anew) == unended(zone)
+    assert pending_deliveries(anew) == pending_deliveries(zone)
     assert zone.index.differences() == []
 
 
@@ -242,11 +242,11 @@ def a_folder(path: Path) -> None:
 def test_an_index_that_is_broken_or_gone_is_made_anew(
     zone: RawZone, inbox: Path, break_it: Callable[[Path], object]
 ) -> None:
-    forget_outcome(zone.deliveries("f3.csv")[0].path)
+    delete_status_note(zone.deliveries("f3.csv")[0].path)
     break_it(zone.index.path)
     assert outcomes(zone, inbox) == ["merged", "merged", "merged", None, "merged"]
-    assert unended(zone) == ["f3.csv"]
-    assert zone.is_unended("f3.csv", "db")
+    assert pending_deliveries(zone) == ["f3.csv"]
+    assert zone.has_pending("f3.csv", "db")
     assert zone.index.differences() == []
     if zone.index.path.is_file():
         with closing(sqlite3.connect(zone.index.path)) as index:
@@ -265,7 +265,7 @@ if os.getuid() == 0:  # Root may write everything.
 logging.basicConfig(stream=sys.stdout, format="LOGGED %(message)s")
 for _ in range(3):
     zone = RawZone(Path(sys.argv[1]))
-    print(len(zone.unended("db", logging.getLogger())), zone.index.problem)
+    print(len(zone.pending_deliveries("db", logging.getLogger())), zone.index.problem)
 """
 
 
@@ -286,13 +286,13 @@ def test_a_folder_in_its_place_is_told_until_it_is_gone(
     zone: RawZone, caplog: pytest.LogCaptureFixture
 ) -> None:
     a_folder(zone.index.path)
-    assert unended(zone) == []
+    assert pending_deliveries(zone) == []
     assert zone.index.problem
     assert zone.index.problem.endswith("A folder is in its place: remove it.")
-    unended(zone)
+    pending_deliveries(zone)
     assert [entry.message for entry in caplog.records] == [zone.index.problem]
     zone.index.path.rmdir()
-    assert unended(zone) == []
+    assert pending_deliveries(zone) == []
     assert zone.index.problem is None
 
 
@@ -300,20 +300,20 @@ def test_an_index_that_is_locked_or_cannot_be_written_is_done_without(
     zone: RawZone, inbox: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(raw_index, "_LOCKED_SECONDS", 0.05)
-    forget_outcome(zone.deliveries("f3.csv")[0].path)
+    delete_status_note(zone.deliveries("f3.csv")[0].path)
     with closing(sqlite3.connect(zone.index.path)) as other:
         other.execute("BEGIN EXCLUSIVE")
-        assert unended(zone) == ["f3.csv"]
+        assert pending_deliveries(zone) == ["f3.csv"]
         assert outcomes(zone, inbox) == ["merged", "merged", "merged", None, "merged"]
-    assert unended(zone) == ["f3.csv"]
+    assert pending_deliveries(zone) == ["f3.csv"]
     assert zone.index.problem is None  # It passes.
 
 
 def test_a_block_is_answered_as_of_its_begin(zone: RawZone) -> None:
     with zone.index.of_one_moment():
-        forget_outcome(zone.deliveries("f3.csv")[0].path)
-        assert unended(zone) == []
-    assert unended(zone) == ["f3.csv"]
+        delete_status_note(zone.deliveries("f3.csv")[0].path)
+        assert pending_deliveries(zone) == []
+    assert pending_deliveries(zone) == ["f3.csv"]
 
 
 @pytest.mark.parametrize("when", ["before", "within"])
@@ -321,19 +321,19 @@ def test_a_block_without_its_index_looks_again(zone: RawZone, when: str) -> None
     if when == "within":
         with zone.index.of_one_moment():
             zone.index.path.unlink()
-            forget_outcome(zone.deliveries("f3.csv")[0].path)
-            assert unended(zone) == ["f3.csv"]
+            delete_status_note(zone.deliveries("f3.csv")[0].path)
+            assert pending_deliveries(zone) == ["f3.csv"]
     else:
-        assert unended(zone) == []
-        forget_outcome(zone.deliveries("f3.csv")[0].path)
+        assert pending_deliveries(zone) == []
+        delete_status_note(zone.deliveries("f3.csv")[0].path)
         a_folder(zone.index.path)
         with zone.index.of_one_moment():
-            assert unended(zone) == ["f3.csv"]
+            assert pending_deliveries(zone) == ["f3.csv"]
 
 
 def test_without_a_raw_zone_there_is_nothing_and_nothing_is_made(tmp_path: Path) -> None:
     zone = RawZone(tmp_path / "none" / "raw")
-    assert unended(zone) == []
+    assert pending_deliveries(zone) == []
     assert zone.index.disk_bytes() == 0
     assert list(tmp_path.iterdir()) == []
 
@@ -359,10 +359,10 @@ def test_who_is_killed_while_he_brings_it_up_to_date_leaves_it_as_it_was(
     zone: RawZone,
 ) -> None:
     for key in ("f2.csv", "f3.csv"):
-        forget_outcome(zone.deliveries(key)[0].path)
+        delete_status_note(zone.deliveries(key)[0].path)
     with running(KILLED, zone.root):
         pass
-    assert unended(zone) == ["f2.csv", "f3.csv"]
+    assert pending_deliveries(zone) == ["f2.csv", "f3.csv"]
     assert zone.index.differences() == []
 
 
@@ -370,7 +370,7 @@ WORKING = """
 import logging
 import sys
 from pathlib import Path
-from lfp_pipeline.raw_zone.status_notes import forget_outcome, note_outcome
+from lfp_pipeline.raw_zone.status_notes import delete_status_note, write_status_note
 from lfp_pipeline.raw_zone.raw_zone import RawZone
 from lfp_pipeline.sources.base import LocalFile
 
@@ -380,18 +380,18 @@ for number in range(40):
     file = inbox / f"{name}{number % 4}"
     file.write_text(f"{number}")
     delivery = zone.land(LocalFile(file), file.name, log)
-    assert delivery in zone.unended("db", log)
-    note_outcome(delivery.path, "merged", "db")
-    assert delivery not in zone.unended("db", log)
+    assert delivery in zone.pending_deliveries("db", log)
+    write_status_note(delivery.path, "merged", "db")
+    assert delivery not in zone.pending_deliveries("db", log)
     if number % 3 == 0:
-        forget_outcome(delivery.path)
-        assert zone.is_unended(file.name, "db")
+        delete_status_note(delivery.path)
+        assert zone.has_pending(file.name, "db")
 """
 
 
 def test_several_processes_use_it_at_once(zone: RawZone, inbox: Path) -> None:
     finish([start(WORKING, zone.root, inbox, name) for name in ("a", "b", "c")])
-    assert len(unended(zone)) == 3 * 14
+    assert len(pending_deliveries(zone)) == 3 * 14
     assert zone.index.differences() == []
 
 

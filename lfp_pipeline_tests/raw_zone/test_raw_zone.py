@@ -23,7 +23,7 @@ from lfp_pipeline.model.delivery import Delivery, Kind, stamp
 from lfp_pipeline.raw_zone import desired_state, raw_zone
 from lfp_pipeline.raw_zone.desired_state import is_pruned, prune
 from lfp_pipeline.raw_zone.raw_zone import RawZone
-from lfp_pipeline.raw_zone.status_notes import note_outcome, read_outcome
+from lfp_pipeline.raw_zone.status_notes import read_status, write_status_note
 from lfp_pipeline.sources.base import Fetched, LocalFile, OnProgress, Sink, Version
 from lfp_pipeline.sources.inbox import InboxFile, list_inbox
 from testing.processes import finish, running, start
@@ -133,14 +133,14 @@ def test_a_raw_file_is_taken_from_those_who_may_not_read_the_file_any_more(
     zone: RawZone, file: Path
 ) -> None:
     delivery = land(zone, file)
-    note_outcome(delivery.path, "merged", "db")
+    write_status_note(delivery.path, "merged", "db")
     for mode, raw in ((0o640, 0o440), (0o644, 0o440), (0o600, 0o400)):
         file.chmod(mode)
         assert land(zone, file).delivery_id == delivery.delivery_id
         assert stat.S_IMODE(delivery.path.stat().st_mode) == raw
         record = json.loads(delivery.path.with_suffix(".json").read_bytes())
         assert record["ctime_ns"] == delivery.path.stat().st_ctime_ns  # It need not be hashed.
-        assert read_outcome(delivery.path, "db")  # It is not merged again.
+        assert read_status(delivery.path, "db")  # It is not merged again.
 
 
 @pytest.mark.parametrize(("mode", "raw"), [(0o600, 0o400), (0o640, 0o440), (0o604, 0o404)])
@@ -248,7 +248,7 @@ def test_what_lands_while_it_is_pruned_is_there(zone: RawZone, file: Path) -> No
 
 def test_what_is_pruned_while_it_lands_is_pruned(zone: RawZone, file: Path) -> None:
     raw = land(zone, file).path
-    with pausing_after(raw_zone, "check_intact", lambda: prune(raw, needed=False)):
+    with pausing_after(raw_zone, "verify_raw_file", lambda: prune(raw, needed=False)):
         land(zone, file)
     assert is_pruned(raw)
     assert not raw.exists()
@@ -297,16 +297,16 @@ def test_a_record_with_a_value_of_another_type_harms_no_other_and_is_mended(
     zone: RawZone, file: Path, field: str, value: object
 ) -> None:
     first, other = land(zone, file), land(zone, file, "other.csv")
-    note_outcome(other.path, "merged", "db")
+    write_status_note(other.path, "merged", "db")
     record = first.path.with_suffix(".json")
     record.write_text(json.dumps(json.loads(record.read_bytes()) | {field: value}))
     record.rename(record.with_name("kept"))
     record.with_name("kept").rename(record)  # So the folder has changed.
-    assert zone.unended("db", LOG) == []
+    assert zone.pending_deliveries("db", LOG) == []
     with pytest.raises(LandingError, match="cannot be read"):
         zone.find(first.delivery_id)
     assert land(zone, file).delivery_id == first.delivery_id
-    assert len(zone.unended("db", LOG)) == 1
+    assert len(zone.pending_deliveries("db", LOG)) == 1
 
 
 def test_a_copy_of_a_record_under_another_name_is_no_delivery(zone: RawZone, file: Path) -> None:
@@ -362,7 +362,7 @@ def test_a_full_disk_is_told_apart_from_the_source(zone: RawZone, file: Path) ->
 import logging, resource, signal, sys
 from pathlib import Path
 from lfp_pipeline.errors import LandingError
-from lfp_pipeline.raw_zone.status_notes import note_outcome, read_outcome
+from lfp_pipeline.raw_zone.status_notes import write_status_note, read_status
 from lfp_pipeline.raw_zone.raw_zone import RawZone
 from lfp_pipeline.sources.base import LocalFile
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
@@ -498,7 +498,7 @@ def test_several_processes_that_land_one_file_at_once_land_it_once(
     code = """
 import logging, sys
 from pathlib import Path
-from lfp_pipeline.raw_zone.status_notes import note_outcome, read_outcome
+from lfp_pipeline.raw_zone.status_notes import write_status_note, read_status
 from lfp_pipeline.raw_zone.raw_zone import RawZone
 from lfp_pipeline.sources.base import LocalFile
 zone, source = RawZone(Path(sys.argv[1])), LocalFile(Path(sys.argv[2]))
@@ -569,14 +569,14 @@ def test_what_is_polled_is_no_other_delivery_by_its_time_alone(zone: RawZone, fi
 def test_an_older_delivery_that_came_to_no_end_counts_too(zone: RawZone, file: Path):
     os.utime(file, (2e9, 2e9))
     newer = land(zone, file)
-    note_outcome(newer.path, "merged", "this database")
-    assert not zone.is_unended("products.csv", "this database")
-    assert zone.is_unended("products.csv", "another database")
+    write_status_note(newer.path, "merged", "this database")
+    assert not zone.has_pending("products.csv", "this database")
+    assert zone.has_pending("products.csv", "another database")
     os.utime(file, (1e9, 1e9))
     older = land(zone, file)
-    assert zone.is_unended("products.csv", "this database")
-    note_outcome(older.path, "merged", "this database")
-    assert not zone.is_unended("products.csv", "this database")
+    assert zone.has_pending("products.csv", "this database")
+    write_status_note(older.path, "merged", "this database")
+    assert not zone.has_pending("products.csv", "this database")
 
 
 def version_of(file: Path) -> InboxFile:
@@ -589,37 +589,37 @@ def test_a_delivery_is_unended_until_its_outcome_is_noted(zone: RawZone, file: P
     delivery = land(zone, file)
     version = version_of(file)
     assert zone.ended([version], "db") == [None]
-    assert zone.unended("db", LOG) == [delivery]
-    note_outcome(delivery.path, "refused", "db")
-    note_outcome(delivery.path, "merged", "db")
+    assert zone.pending_deliveries("db", LOG) == [delivery]
+    write_status_note(delivery.path, "refused", "db")
+    write_status_note(delivery.path, "merged", "db")
     (landed,) = zone.ended([version], "db")
     assert landed is not None
     assert landed.ended == "merged"
-    assert zone.unended("db", LOG) == []
+    assert zone.pending_deliveries("db", LOG) == []
 
 
 @pytest.mark.parametrize("suffix", [".raw", ".json"])
 def test_what_is_written_anew_is_unended_again(zone: RawZone, file: Path, suffix: str) -> None:
     delivery = land(zone, file)
-    note_outcome(delivery.path, "merged", "db")
+    write_status_note(delivery.path, "merged", "db")
     delivery.path.with_suffix(suffix).unlink()
     again = land(zone, file)
-    assert zone.unended("db", LOG) == [again]
+    assert zone.pending_deliveries("db", LOG) == [again]
 
 
 def test_an_outcome_says_nothing_of_another_database(zone: RawZone, file: Path) -> None:
     delivery = land(zone, file)
-    note_outcome(delivery.path, "merged", "db")
+    write_status_note(delivery.path, "merged", "db")
     for database_id in ("made anew", None):
-        assert zone.unended(database_id, LOG) == [delivery]
-        assert read_outcome(delivery.path, database_id) is None
+        assert zone.pending_deliveries(database_id, LOG) == [delivery]
+        assert read_status(delivery.path, database_id) is None
 
 
 def test_an_outcome_is_that_of_the_partition_the_time_and_the_size(
     zone: RawZone, file: Path
 ) -> None:
     delivery = land(zone, file)
-    note_outcome(delivery.path, "merged", "db")
+    write_status_note(delivery.path, "merged", "db")
     this = version_of(file)
     others = [
         this._replace(name="other.csv"),
@@ -633,4 +633,4 @@ def test_an_outcome_is_that_of_the_partition_the_time_and_the_size(
 
 def test_a_raw_zone_that_does_not_exist_yet_is_empty(zone: RawZone) -> None:
     assert zone.deliveries("products.csv") == []
-    assert zone.unended(None, LOG) == []
+    assert zone.pending_deliveries(None, LOG) == []

@@ -10,10 +10,10 @@ from subprocess import Popen
 
 import pytest
 
-from lfp_pipeline.common.process_marks import left_behind
+from lfp_pipeline.common.process_marks import stale_marks
 from lfp_pipeline.engine import Engine
 from lfp_pipeline.reading import crash_guard
-from lfp_pipeline.reading.crash_guard import being_read
+from lfp_pipeline.reading.crash_guard import marking_in_progress
 from testing.oracle import LOG, File, assert_laws_hold, engine_at, land, tables
 from testing.processes import PROJECT, finish, running, start
 
@@ -49,9 +49,9 @@ from testing.oracle import LOG, engine_at
 
 if sys.argv[2] == "directly":
     direct_load.LEAST_BYTES = 0
-    direct_load.is_worth_it = lambda *_: True
+    direct_load.should_load_directly = lambda *_: True
 engine = engine_at(Path(sys.argv[1]), memory_limit="64MB")
-for one in engine.ingest_all([], engine.unended(LOG), LOG):
+for one in engine.ingest_all([], engine.pending_deliveries(LOG), LOG):
     account = one.account
     print(one.delivery.partition_key, account.status, account.error or "", sep="|")
 """
@@ -125,7 +125,7 @@ def test_a_file_that_crashes_its_reader_is_refused_and_the_others_go_in(
 
 def assert_products_are_those_of(engine: Engine, files: list[File]) -> None:
     """All laws, with the ledger row of the refused delivery taken out."""
-    with engine.warehouse.opened("testing", LOG) as connection:
+    with engine.warehouse.session("testing", LOG) as connection:
         connection.execute("DELETE FROM warehouse.deliveries WHERE status <> 'merged'")
     assert_laws_hold(engine, files)
 
@@ -184,7 +184,7 @@ def test_a_reader_that_died_of_something_else_costs_a_rehearsal_and_no_row(
         land(engine, file)
     assert died(run()) == signal.SIGKILL
     assert len(marks(engine)) == len(files)
-    done = [engine.ingest(delivery, LOG) for delivery in engine.unended(LOG)]
+    done = [engine.ingest(delivery, LOG) for delivery in engine.pending_deliveries(LOG)]
     assert len(done) == len(files)
     assert_laws_hold(engine, files)
     assert marks(engine) == []
@@ -202,7 +202,7 @@ def test_while_another_process_reads_a_file_it_may_be_read_here(
 
     monkeypatch.setattr(crash_guard, "_rehearse", never)
     delivery = land(engine, GOOD[0])
-    with being_read([delivery], engine.settings):
+    with marking_in_progress([delivery], engine.settings):
         engine.ingest(delivery, LOG)
     assert_laws_hold(engine, [GOOD[0]])
 
@@ -250,7 +250,7 @@ def test_a_rehearsal_ends_with_the_run_that_waits_for_it(
 
 def living_workspaces(engine: Engine) -> int:
     folder, pattern = engine.settings.work_dir, "run-*.held"
-    return len(list(folder.glob(pattern))) - len(left_behind(folder, pattern))
+    return len(list(folder.glob(pattern))) - len(stale_marks(folder, pattern))
 
 
 def wait_until(is_so: Callable[[], bool]) -> None:

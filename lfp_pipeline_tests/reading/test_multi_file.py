@@ -14,7 +14,7 @@ import duckdb
 import pytest
 
 from lfp_pipeline.errors import DeliveryRefusedError, ReadingTimeoutError
-from lfp_pipeline.ingest.result import Ingested
+from lfp_pipeline.ingest.result import IngestResult
 from lfp_pipeline.model.ledger_entry import Status
 from lfp_pipeline.reading import reader, reject_limit, unpacking
 from lfp_pipeline.reading.reader import Reading
@@ -102,7 +102,7 @@ def test_the_detail_of_a_reject_names_its_member(tmp_path: Path):
     path = engine.settings.inbox_dir / "products.zip"
     path.write_bytes(zipped({"a.csv": HEAD + b"Lamp,,x\nbad\n", "b c.csv": HEAD + b"Sofa,,\n,x\n"}))
     (done,) = engine.ingest_all(engine.pending_inbox(LOG).ready, [], LOG)
-    assert isinstance(done, Ingested)
+    assert isinstance(done, IngestResult)
     with duckdb.connect(engine.warehouse.path, read_only=True) as connection:
         told = connection.execute(
             "SELECT row_number, reason, detail FROM rejected_rows ORDER BY row_number"
@@ -204,11 +204,11 @@ def test_a_zip_without_product_files_is_refused_by_its_members(
     with pytest.raises(DeliveryRefusedError, match=message):
         read_zip(members, tmp_path)
     monkeypatch.setattr(direct_load, "LEAST_BYTES", 0)
-    monkeypatch.setattr(direct_load, "is_worth_it", lambda *_: True)
+    monkeypatch.setattr(direct_load, "should_load_directly", lambda *_: True)
     engine = engine_at(tmp_path)
     (engine.settings.inbox_dir / "products.zip").write_bytes(zipped(members))
     (done,) = engine.ingest_all(engine.pending_inbox(LOG).ready, [], LOG)
-    assert isinstance(done, Ingested)
+    assert isinstance(done, IngestResult)
     assert re.search(message, done.account.error or "")
 
 
@@ -284,12 +284,12 @@ def test_a_zip_that_took_too_long_is_read_again(tmp_path: Path):
     path = engine.settings.inbox_dir / "products.zip"
     path.write_bytes(zipped({"a.csv": LAMP, "b.csv": LAMP}))
     (done,) = engine.ingest_all(engine.pending_inbox(LOG).ready, [], LOG)
-    assert isinstance(done, Ingested)
+    assert isinstance(done, IngestResult)
     assert done.account.status is Status.FAILED
     assert "LFP_MAX_ARCHIVE_SECONDS" in (done.account.error or "")
     patient = engine_at(tmp_path)
-    (done,) = patient.ingest_all([], patient.unended(LOG), LOG)
-    assert isinstance(done, Ingested)
+    (done,) = patient.ingest_all([], patient.pending_deliveries(LOG), LOG)
+    assert isinstance(done, IngestResult)
     assert done.account.status is Status.MERGED
 
 
@@ -363,7 +363,7 @@ def test_many_members_with_dirt_give_what_they_give_alone(tmp_path: Path):
         path.write_bytes(zipped(members if name == "one.zip" else {"a.csv": HEAD, "b.csv": HEAD}))
         os.utime(path, (1, 1))
     done = engine.ingest_all(engine.pending_inbox(LOG).ready, [], LOG)
-    assert [one.batch for one in done if isinstance(one, Ingested)] == [2, 2]
+    assert [one.batch for one in done if isinstance(one, IngestResult)] == [2, 2]
     with duckdb.connect(engine.warehouse.path, read_only=True) as connection:
         assert connection.execute(
             "SELECT row_number, name, sku FROM products ORDER BY row_number"
@@ -393,5 +393,5 @@ def test_a_zip_of_several_goes_into_an_empty_warehouse_like_any_file(
     path = engine.settings.inbox_dir / "products.zip"
     path.write_bytes(zipped({"a.csv": HEAD + b"Lamp,A-1,\n", "b.csv": HEAD + b"Chair,B-2,\n"}))
     (done,) = engine.ingest_all(engine.pending_inbox(LOG).ready, [], LOG)
-    assert isinstance(done, Ingested)
+    assert isinstance(done, IngestResult)
     assert done.products == 2

@@ -9,7 +9,7 @@ from lfp_pipeline.errors import AnotherHeaderError, DeliveryRefusedError
 from lfp_pipeline.reading import reject_limit
 from lfp_pipeline.reading.dialect import HeaderSearch, detect_dialect
 from lfp_pipeline.reading.reject_limit import RejectLimit
-from lfp_pipeline.reading.repair import MendedCopy, mend
+from lfp_pipeline.reading.repair import RepairedCopy, write_repaired_copy
 from lfp_pipeline.reading.rules import RowRules
 
 HEAD = b"name,sku,description\n"
@@ -21,16 +21,16 @@ def repaired(
     data: bytes,
     objections: dict[int, str] | None = None,
     **form: bool | int,
-) -> MendedCopy:
+) -> RepairedCopy:
     path = folder / "file.csv"
     path.write_bytes(data)
     dialect = detect_dialect(data, 0, HeaderSearch(RULES.aliases))
     dialect = dialect.with_form(replace(dialect.form, **form))  # type: ignore[arg-type]
     limit = RejectLimit(1, len(data), columns=3)
-    return mend(path, dialect, folder / "copy.csv", limit, objections)
+    return write_repaired_copy(path, dialect, folder / "copy.csv", limit, objections)
 
 
-def lines(copy: MendedCopy) -> list[str]:
+def lines(copy: RepairedCopy) -> list[str]:
     return copy.path.read_bytes().decode().replace(copy.mark, "BAD-").split("\n")
 
 
@@ -164,4 +164,4 @@ def test_rows_to_be_skipped_do_not_count_towards_the_limit(
 
 def test_marks_differ_so_that_no_file_can_hold_one(tmp_path: Path):
     form = detect_dialect(HEAD, 0, HeaderSearch({})).form
-    assert MendedCopy(tmp_path, form).mark != MendedCopy(tmp_path, form).mark
+    assert RepairedCopy(tmp_path, form).mark != RepairedCopy(tmp_path, form).mark

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from lfp_pipeline.common.text import counted
+from lfp_pipeline.common.text import pluralize
 from lfp_pipeline.errors import DeliveryRefusedError
 from lfp_pipeline.reading import compression
 from lfp_pipeline.reading.compression import MAX_JUNK_BYTES, compression_of
@@ -180,7 +180,7 @@ def test_a_few_bytes_after_a_stream_are_ignored_and_noted(
     tmp_path: Path, pack: Callable[[bytes], bytes], junk: bytes
 ):
     name = compression_of(pack(DATA)).name  # type: ignore[union-attr]
-    size = counted(len(junk.lstrip()), "byte")
+    size = pluralize(len(junk.lstrip()), "byte")
     told = f"The {name} stream is followed by {size} of other data, which the reader ignores."
     assert noted(pack(DATA) + junk, tmp_path) == (DATA, [told])
     assert noted(pack(DATA[:HALF]) + b"\0" + pack(DATA[HALF:]) + junk, tmp_path) == (DATA, [told])

@@ -5,94 +5,94 @@ from pathlib import Path
 import pytest
 
 from lfp_pipeline.sources.base import DownloadLimits
-from lfp_pipeline.sources.feed_state import FeedMemory, Polls
+from lfp_pipeline.sources.feed_state import FeedStateStore, PollState
 from lfp_pipeline.sources.feeds import Feed
 from lfp_pipeline.sources.locations import source_at
 from lfp_pipeline.sources.sources_file import NamedSource
 
 
 @pytest.fixture
-def memory(tmp_path: Path) -> FeedMemory:
-    return FeedMemory(tmp_path / "feeds", "shop")
+def memory(tmp_path: Path) -> FeedStateStore:
+    return FeedStateStore(tmp_path / "feeds", "shop")
 
 
-def test_a_feed_that_was_never_polled_has_no_news(memory: FeedMemory):
-    assert memory.polls == Polls()
-    assert not memory.has_news
+def test_a_feed_that_was_never_polled_has_no_news(memory: FeedStateStore):
+    assert memory.polls == PollState()
+    assert not memory.has_update
 
 
-def test_who_was_never_asked_has_news(memory: FeedMemory):
-    memory.note_polls(memory.polls.asked(1.0, "here").answered(news=False))
-    assert memory.has_news
+def test_who_was_never_asked_has_news(memory: FeedStateStore):
+    memory.save_poll(memory.polls.started(1.0, "here").finished(news=False))
+    assert memory.has_update
 
 
-def test_another_place_has_news_and_no_known_version(memory: FeedMemory):
-    polls = memory.polls.asked(1.0, "here").answered(news=True, version={"ETag": "1"})
-    memory.note_polls(polls)
-    memory.note_read(polls.news)
-    moved = polls.asked(2.0, "there")
+def test_another_place_has_news_and_no_known_version(memory: FeedStateStore):
+    polls = memory.polls.started(1.0, "here").finished(news=True, version={"ETag": "1"})
+    memory.save_poll(polls)
+    memory.save_read(polls.news)
+    moved = polls.started(2.0, "there")
     assert moved.version is None
-    memory.note_polls(moved.answered(news=False))
-    assert memory.has_news
+    memory.save_poll(moved.finished(news=False))
+    assert memory.has_update
 
 
-def test_failures_are_counted_until_one_answers(memory: FeedMemory):
-    polls = memory.polls.asked(1.0, "here").answered(news=False, error="no")
-    polls = polls.asked(2.0, "here").answered(news=False, error="no")
+def test_failures_are_counted_until_one_answers(memory: FeedStateStore):
+    polls = memory.polls.started(1.0, "here").finished(news=False, error="no")
+    polls = polls.started(2.0, "here").finished(news=False, error="no")
     assert (polls.failures, polls.error) == (2, "no")
-    polls = polls.asked(3.0, "here").answered(news=False)
+    polls = polls.started(3.0, "here").finished(news=False)
     assert (polls.failures, polls.error) == (0, None)
 
 
-def test_news_lasts_until_it_was_read(memory: FeedMemory):
-    memory.note_polls(memory.polls.asked(1.0, "here").answered(news=True, version={"ETag": '"1"'}))
-    assert memory.has_news
-    memory.note_polls(memory.polls.asked(2.0, "here").answered(news=False))
-    assert memory.has_news
+def test_news_lasts_until_it_was_read(memory: FeedStateStore):
+    memory.save_poll(memory.polls.started(1.0, "here").finished(news=True, version={"ETag": '"1"'}))
+    assert memory.has_update
+    memory.save_poll(memory.polls.started(2.0, "here").finished(news=False))
+    assert memory.has_update
     assert memory.polls.version == {"ETag": '"1"'}
-    memory.note_read(memory.polls.news)
-    assert not memory.has_news
+    memory.save_read(memory.polls.news)
+    assert not memory.has_update
 
 
-def test_news_that_comes_while_a_read_is_under_way_is_not_taken_for_read(memory: FeedMemory):
-    memory.note_polls(memory.polls.asked(1.0, "here").answered(news=True))
+def test_news_that_comes_while_a_read_is_under_way_is_not_taken_for_read(memory: FeedStateStore):
+    memory.save_poll(memory.polls.started(1.0, "here").finished(news=True))
     begun = memory.polls.news
-    memory.note_polls(memory.polls.asked(2.0, "here").answered(news=True))
-    memory.note_read(begun)
-    assert memory.has_news
+    memory.save_poll(memory.polls.started(2.0, "here").finished(news=True))
+    memory.save_read(begun)
+    assert memory.has_update
 
 
-def test_who_dies_before_the_answer_is_noted_may_have_had_news(memory: FeedMemory):
-    first = memory.polls.asked(1.0, "here").answered(news=False)
-    memory.note_read(first.news)
-    memory.note_polls(first.asked(2.0, "here"))
-    assert not memory.has_news
-    memory.note_polls(memory.polls.asked(3.0, "here").answered(news=False))
-    assert memory.has_news
+def test_who_dies_before_the_answer_is_noted_may_have_had_news(memory: FeedStateStore):
+    first = memory.polls.started(1.0, "here").finished(news=False)
+    memory.save_read(first.news)
+    memory.save_poll(first.started(2.0, "here"))
+    assert not memory.has_update
+    memory.save_poll(memory.polls.started(3.0, "here").finished(news=False))
+    assert memory.has_update
 
 
 @pytest.mark.parametrize("damage", [None, "", "{", "[]", '{"other": 1}'])
-def test_a_lost_or_damaged_note_is_no_news_lost(memory: FeedMemory, damage: str | None):
-    polls = memory.polls.asked(1.0, "here").answered(news=True, version={"ETag": "1"})
-    memory.note_polls(polls)
-    memory.note_read(polls.news)
+def test_a_lost_or_damaged_note_is_no_news_lost(memory: FeedStateStore, damage: str | None):
+    polls = memory.polls.started(1.0, "here").finished(news=True, version={"ETag": "1"})
+    memory.save_poll(polls)
+    memory.save_read(polls.news)
     note = memory.folder / "shop.json"
     if damage is None:
         note.unlink()
     else:
         note.write_text(damage)
-    memory.note_polls(memory.polls.asked(2.0, "here").answered(news=False))
-    assert memory.has_news
-    memory.note_read(memory.polls.news)
-    assert not memory.has_news
+    memory.save_poll(memory.polls.started(2.0, "here").finished(news=False))
+    assert memory.has_update
+    memory.save_read(memory.polls.news)
+    assert not memory.has_update
 
 
-def test_feeds_do_not_share_a_memory(memory: FeedMemory):
-    FeedMemory(memory.folder, "other").note_read(3)
+def test_feeds_do_not_share_a_memory(memory: FeedStateStore):
+    FeedStateStore(memory.folder, "other").save_read(3)
     assert memory.read == 0
 
 
-def test_a_server_that_is_down_for_weeks_is_still_asked_every_ten_minutes(memory: FeedMemory):
+def test_a_server_that_is_down_for_weeks_is_still_asked_every_ten_minutes(memory: FeedStateStore):
     entry = NamedSource(name="shop", location="https://example.com/a.csv", interval=5)
     limits = DownloadLimits(1, 1.0, 1)
     feed = Feed(entry, source_at(entry.location, limits), memory, limits)

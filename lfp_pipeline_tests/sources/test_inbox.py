@@ -37,19 +37,19 @@ def test_a_file_at_rest_is_ready(inbox: Path) -> None:
     (file,) = listing.ready
     assert (file.name, file.path, file.size_bytes) == ("a.csv", inbox / "a.csv", 3)
     assert file.mtime_ns == (inbox / "a.csv").stat().st_mtime_ns
-    assert listing.unstable == ()
+    assert listing.still_writing == ()
 
 
 def test_a_file_that_changed_just_now_is_not_ready(inbox: Path) -> None:
     (inbox / "a.csv").write_bytes(b"abc")
     listing = list_inbox(inbox, quiet_seconds=60)
-    assert (listing.ready, listing.unstable) == ((), ("a.csv",))
+    assert (listing.ready, listing.still_writing) == ((), ("a.csv",))
 
 
 def test_an_old_mtime_does_not_make_a_new_file_ready(inbox: Path) -> None:
     (inbox / "a.csv").write_bytes(b"abc")
     os.utime(inbox / "a.csv", (0, 0))
-    assert list_inbox(inbox, quiet_seconds=60).unstable == ("a.csv",)
+    assert list_inbox(inbox, quiet_seconds=60).still_writing == ("a.csv",)
 
 
 @pytest.mark.parametrize(
@@ -201,15 +201,15 @@ LOOK_EVERYWHERE = """
 import logging, sys
 from pathlib import Path
 from lfp_pipeline.engine import Engine
-from lfp_pipeline.defs.sensors.inbox_planner import History, Limits, decide
+from lfp_pipeline.defs.sensors.inbox_planner import RunHistory, RunLimits, decide
 from lfp_pipeline.settings import Settings
-from lfp_pipeline.operations.status import state_of
-from lfp_pipeline.operations.status_text import as_text
+from lfp_pipeline.operations.status import collect_status
+from lfp_pipeline.operations.status_text import render_status
 logging.basicConfig(stream=sys.stdout)
 engine = Engine(Settings(data_dir=Path(sys.argv[1]), inbox_quiet_seconds=0))
-print(as_text(state_of(engine)))
+print(render_status(collect_status(engine)))
 print("to take in:", *[file.name for file in engine.pending_inbox(logging.getLogger()).ready])
-decision = decide(engine.list_inbox(), History(), Limits(3, 100, 3), engine.set_apart)
+decision = decide(engine.list_inbox(), RunHistory(), RunLimits(3, 100, 3), engine.set_apart)
 print("sensor:", *[file.name for batch in decision.batches for file in batch.files])
 print(decision.summary)
 """

@@ -25,7 +25,7 @@ from lfp_pipeline.model.delivery import Delivery, TextFormat
 from lfp_pipeline.raw_zone.raw_zone import RawZone
 from lfp_pipeline.sources.base import DownloadLimits
 from lfp_pipeline.sources.locations import source_at
-from lfp_pipeline.sources.network_policy import Fence
+from lfp_pipeline.sources.network_policy import NetworkPolicy
 from lfp_pipeline.sources.store_settings import store_settings
 from testing.ftp_server import ftp_serving
 from testing.http_server import LOOPBACK, Exchange, Server, serving
@@ -344,7 +344,7 @@ def test_the_metadata_service_is_asked_where_a_setting_allows_it(
 ) -> None:
     monkeypatch.delenv("AWS_ACCESS_KEY_ID")
     monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
-    allowed = replace(LIMITS, fence=Fence(("169.254.0.0/16",)))
+    allowed = replace(LIMITS, fence=NetworkPolicy(("169.254.0.0/16",)))
     assert refusal(tmp_path, store.put("a.csv", CONTENT), allowed).permanent
     assert metadata.requests
 
@@ -354,13 +354,13 @@ def test_a_client_that_cannot_be_kept_from_a_proxy_is_not_begun(
 ) -> None:
     for scheme in ("gs", "az", "hf", "oss", "oci"):
         with pytest.raises(LandingError, match=f"{scheme}:// would go through a proxy") as told:
-            store_settings(scheme, Fence())
+            store_settings(scheme, NetworkPolicy())
         assert "NO_PROXY=*" in str(told.value)
         assert told.value.permanent
-    assert store_settings("ftp", Fence()) == {}
+    assert store_settings("ftp", NetworkPolicy()) == {}
     monkeypatch.setenv("NO_PROXY", "*")
     monkeypatch.setenv("no_proxy", "*")
-    assert store_settings("hf", Fence()) == {}
+    assert store_settings("hf", NetworkPolicy()) == {}
     assert proxy.requests == []
 
 
@@ -371,17 +371,17 @@ def test_the_clients_of_google_and_azure_do_not_look_for_a_metadata_service(
     for name in os.environ:
         if name.startswith(("GOOGLE_", "AZURE_", "CLOUDSDK_")):
             monkeypatch.delenv(name)
-    assert store_settings("gs", Fence()) == {"token": "anon"}
-    assert store_settings("az", Fence()) == {"anon": True}
+    assert store_settings("gs", NetworkPolicy()) == {"token": "anon"}
+    assert store_settings("az", NetworkPolicy()) == {"anon": True}
     for scheme in ("gs", "az"):
-        assert store_settings(scheme, Fence(("169.254.169.254",))) == {}
+        assert store_settings(scheme, NetworkPolicy(("169.254.169.254",))) == {}
     by_gcloud = tmp_path / ".config" / "gcloud" / "application_default_credentials.json"
     by_gcloud.parent.mkdir(parents=True)
     by_gcloud.touch()
     for name in ("AZURE_TENANT_ID", "AZURE_CLIENT_ID", "AZURE_CLIENT_SECRET"):
         monkeypatch.setenv(name, "x")
-    assert store_settings("gcs", Fence()) == {"token": "google_default"}
-    assert store_settings("abfs", Fence()) == {}
+    assert store_settings("gcs", NetworkPolicy()) == {"token": "google_default"}
+    assert store_settings("abfs", NetworkPolicy()) == {}
 
 
 def test_a_store_that_is_ill_may_get_well(tmp_path: Path, store: Store) -> None:

@@ -10,7 +10,7 @@ from urllib.parse import quote
 
 import pytest
 
-from lfp_pipeline.errors import LandingError, NotAskedError
+from lfp_pipeline.errors import LandingError, RequestNotSentError
 from lfp_pipeline.raw_zone.raw_zone import RawZone
 from lfp_pipeline.sources.base import DownloadLimits
 from lfp_pipeline.sources.http_download import HttpFile
@@ -237,7 +237,7 @@ def test_a_short_value_of_the_query_is_left_out_as_a_word_only():
 def test_a_polled_server_gives_its_reason_too():
     with (
         serving(answering(404, '{"message": "No feed for hunter2"}')) as server,
-        pytest.raises(NotAskedError, match=r"answered 404 Not Found: No feed for \*\*\*\."),
+        pytest.raises(RequestNotSentError, match=r"answered 404 Not Found: No feed for \*\*\*\."),
     ):
         ask(f"{server.url()}?t=hunter2", {}, LIMITS)
     with (

@@ -12,7 +12,7 @@ from lfp_pipeline.common.clock import utc_from_ns
 from lfp_pipeline.model.delivery import Delivery, TextFormat
 from lfp_pipeline.raw_zone.desired_state import is_pruned, prune
 from lfp_pipeline.raw_zone.raw_zone import RawZone
-from lfp_pipeline.raw_zone.status_notes import last_noted, note_outcome
+from lfp_pipeline.raw_zone.status_notes import last_recorded_status, write_status_note
 from lfp_pipeline.sources.base import DownloadLimits, Fetched, LocalFile, OnProgress, Sink, Version
 from lfp_pipeline.sources.locations import source_at
 from testing.http_server import (
@@ -94,32 +94,32 @@ def test_another_text_format_of_what_is_not_merged_replaces_the_recorded_one(
 ):
     first = land(zone, OLD)
     if outcome:
-        note_outcome(first.path, outcome, "db")
+        write_status_note(first.path, outcome, "db")
     again = land(zone, NEW)
     assert again.delivery_id == first.delivery_id
     assert again.landed_at == first.landed_at
     assert again.text_format == NEW
     assert recorded(zone) == NEW
-    assert last_noted(first.path) is None
-    assert zone.unended("db", LOG) == [again]
+    assert last_recorded_status(first.path) is None
+    assert zone.pending_deliveries("db", LOG) == [again]
     assert not caplog.records
 
 
 def test_the_same_text_format_changes_nothing(zone: RawZone):
     first = land(zone, OLD)
-    note_outcome(first.path, "refused", "db")
+    write_status_note(first.path, "refused", "db")
     assert land(zone, OLD) == first
-    assert last_noted(first.path) == "refused"
+    assert last_recorded_status(first.path) == "refused"
 
 
 def test_a_merged_delivery_keeps_its_text_format_with_a_warning(
     zone: RawZone, caplog: pytest.LogCaptureFixture
 ):
     first = land(zone, OLD)
-    note_outcome(first.path, "merged", "db")
+    write_status_note(first.path, "merged", "db")
     assert land(zone, NEW) == first
     assert recorded(zone) == OLD
-    assert last_noted(first.path) == "merged"
+    assert last_recorded_status(first.path) == "merged"
     (warning,) = caplog.messages
     assert first.delivery_id in warning
     assert "merged with the text format (charset cp1252, delimiter ';')" in warning
@@ -132,7 +132,7 @@ def test_a_merged_delivery_keeps_its_charset_without_a_warning(
 ):
     """A server says it again with each read of a feed."""
     first = land(zone, OLD)
-    note_outcome(first.path, "merged", "db")
+    write_status_note(first.path, "merged", "db")
     assert land(zone, replace(OLD, charset="koi8-r")) == first
     assert recorded(zone) == OLD
     assert not caplog.messages
@@ -143,7 +143,7 @@ def test_a_merged_delivery_whose_bytes_come_back_keeps_its_text_format(
     zone: RawZone, lose: Callable[[Path], None]
 ):
     first = land(zone, OLD)
-    note_outcome(first.path, "merged", "db")
+    write_status_note(first.path, "merged", "db")
     lose(first.path)
     assert land(zone, NEW).text_format == OLD
     assert recorded(zone) == OLD

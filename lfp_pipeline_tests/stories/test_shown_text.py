@@ -8,8 +8,8 @@ import pytest
 
 from lfp_pipeline.common.text import visible
 from lfp_pipeline.engine import Engine
-from lfp_pipeline.operations.status import state_of
-from lfp_pipeline.operations.status_text import as_text
+from lfp_pipeline.operations.status import collect_status
+from lfp_pipeline.operations.status_text import render_status
 from lfp_pipeline.settings import load_settings
 from lfp_pipeline_tests.cli.test_commands import Shell, job, shell
 from lfp_pipeline_tests.defs.sensors.test_failure_sensor import webhook
@@ -63,7 +63,9 @@ def test_texts_of_merged_files_are_no_markup_in_the_ui(tmp_path: Path, home: Pat
         assert "\\\\x1b[31m" in told
         for operation in ("rebuild_products", "verify", "export_tables", "publish_tables"):
             assert shown(project, project.run(operation))
-        assert not [one for one in INVISIBLE if one in as_text(state_of(project.engine))]
+        assert not [
+            one for one in INVISIBLE if one in render_status(collect_status(project.engine))
+        ]
 
 
 def test_what_a_server_says_is_no_markup_in_the_ui(tmp_path: Path, home: Path) -> None:
@@ -96,7 +98,7 @@ def test_the_terminal_shows_the_lines_of_an_error(
     engine = Engine(load_settings())
     engine.settings.run_marks_dir.mkdir(parents=True)
     assert visible("a\x1b\nb\r") == "a\\x1b\nb\\r"
-    assert as_text(state_of(engine)).count("\n") > 3
+    assert render_status(collect_status(engine)).count("\n") > 3
 
 
 def test_a_chat_gets_the_error_as_a_block_of_code_that_it_cannot_end(

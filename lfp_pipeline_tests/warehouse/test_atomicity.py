@@ -13,9 +13,9 @@ import pytest
 from lfp_pipeline.engine import Engine
 from lfp_pipeline.model.delivery import Delivery
 from lfp_pipeline.reading.options import Conditions
-from lfp_pipeline.reading.staging import arrive_alone
+from lfp_pipeline.reading.staging import stage_single
 from lfp_pipeline.warehouse import name_counts
-from lfp_pipeline.warehouse.merge import Arrived, merge
+from lfp_pipeline.warehouse.merge import StagedDelivery, merge
 from lfp_pipeline_tests.warehouse.test_invariants import (
     BY_DIFFERENCE,
     BY_RECOUNT,
@@ -79,12 +79,12 @@ class Breaking:
 @contextmanager
 def attached(
     engine: Engine, delivery: Delivery
-) -> Iterator[tuple[duckdb.DuckDBPyConnection, list[Arrived]]]:
+) -> Iterator[tuple[duckdb.DuckDBPyConnection, list[StagedDelivery]]]:
     with reading(delivery, engine.settings, threads=1) as (read, connection):
-        arrive_alone(connection, taken=True)
+        stage_single(connection, taken=True)
         with engine.warehouse.attached(connection, "testing", LOG):
             read_with = Conditions.of(engine.settings, delivery.text_format)
-            yield connection, [Arrived(delivery, read, read_with)]
+            yield connection, [StagedDelivery(delivery, read, read_with)]
 
 
 def outcomes_of_breaking(engine: Engine, delivery: Delivery, *, after: bool) -> Iterator[Any]:

@@ -12,11 +12,11 @@ import pytest
 
 from lfp_pipeline.common import duckdb_tools
 from lfp_pipeline.engine import Engine
-from lfp_pipeline.ingest.result import Ingested
+from lfp_pipeline.ingest.result import IngestResult
 from lfp_pipeline.model.delivery import Delivery
 from lfp_pipeline.reading.reader import Reading
 from lfp_pipeline.warehouse import direct_load
-from lfp_pipeline.warehouse.direct_load import LEAST_BYTES, is_worth_it
+from lfp_pipeline.warehouse.direct_load import LEAST_BYTES, should_load_directly
 from lfp_pipeline.warehouse.schema import INCOMING, create_products
 from testing.oracle import LOG, File, assert_laws_hold, engine_at, land, tables
 
@@ -30,7 +30,7 @@ GB, MB = 10**9, 10**6
 @pytest.fixture
 def engine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Engine:
     monkeypatch.setattr(direct_load, "LEAST_BYTES", 0)
-    monkeypatch.setattr(direct_load, "is_worth_it", lambda *_: True)
+    monkeypatch.setattr(direct_load, "should_load_directly", lambda *_: True)
     return engine_at(tmp_path)
 
 
@@ -68,7 +68,7 @@ def test_what_was_ignored_of_a_file_is_noted(engine: Engine, monkeypatch: pytest
     path = engine.settings.inbox_dir / "a.csv.gz"
     path.write_bytes(gzip.compress(b"name,sku,description\nLamp,A-1,\n") + b"rubbish")
     (done,) = engine.ingest_all(engine.pending_inbox(LOG).ready, [], LOG)
-    assert isinstance(done, Ingested)
+    assert isinstance(done, IngestResult)
     assert done.reading is not None
     assert loaded == ["a.csv.gz"]
     assert ["7 bytes of other data" in note for note in done.reading.notes] == [True]
@@ -90,10 +90,10 @@ def test_what_a_reader_died_of_is_not_loaded_directly(
 
 def test_what_a_killed_load_has_left_goes_with_the_next_writer(engine: Engine):
     engine.ingest(land(engine, FILE), LOG)
-    with engine.warehouse.opened("testing", LOG) as connection:
+    with engine.warehouse.session("testing", LOG) as connection:
         connection.execute(create_products(INCOMING))
         connection.execute(f"INSERT INTO {INCOMING} FROM warehouse.products")
-    with engine.warehouse.opened("testing", LOG) as connection:
+    with engine.warehouse.session("testing", LOG) as connection:
         found = connection.execute("SELECT table_name FROM duckdb_tables()").fetchall()
     assert ("lfp_incoming",) not in found
     assert_laws_hold(engine, [FILE])
@@ -110,7 +110,7 @@ def test_a_load_that_fails_leaves_the_tables_as_they_were(
         raise MemoryError
 
     monkeypatch.setattr("lfp_pipeline.ingest.batch_merge.size_in_bytes", lambda _: 0)
-    monkeypatch.setattr("lfp_pipeline.warehouse.merge.adopt", failing)
+    monkeypatch.setattr("lfp_pipeline.warehouse.merge.swap_in_loaded_table", failing)
     plain = File("b.csv", 2, (("s1", "Ann", ""), ("s3", "Dot", "y")))
     assert engine.ingest(land(engine, plain), LOG).account.status == "failed"
     assert tables(engine)["products"] == before
@@ -132,7 +132,7 @@ def test_a_load_that_fails_leaves_the_tables_as_they_were(
     ],
 )
 def test_it_is_for_files_about_as_large_as_what_is_there(text: int, warehouse: int, worth: bool):
-    assert is_worth_it(text, warehouse, memory_bytes=1500 * MB) is worth
+    assert should_load_directly(text, warehouse, memory_bytes=1500 * MB) is worth
 
 
 def test_a_small_merge_leaves_the_database_file_alone_but_is_seen_by_readers(tmp_path: Path):
@@ -184,7 +184,7 @@ def test_a_database_beside_the_log_of_another_is_told_apart(tmp_path: Path):
     engine.ingest(land(engine, FILE), LOG)
     path = engine.warehouse.path
     copy = path.read_bytes()
-    with engine.warehouse.opened("testing", LOG) as connection:
+    with engine.warehouse.session("testing", LOG) as connection:
         connection.execute("CHECKPOINT warehouse")
     engine.ingest(land(engine, PADDED), LOG)
     path.write_bytes(copy)

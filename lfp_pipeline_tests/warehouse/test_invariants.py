@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from lfp_pipeline.engine import Engine
 from lfp_pipeline.ingest import batch_merge
 from lfp_pipeline.ingest.ingest import ingest
-from lfp_pipeline.ingest.result import Ingested
+from lfp_pipeline.ingest.result import IngestResult
 from lfp_pipeline.model.delivery import Delivery
 from lfp_pipeline.model.ledger_entry import Status
 from lfp_pipeline.warehouse import direct_load, matching, merge, name_counts
@@ -53,7 +53,7 @@ def recount_share(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatc
 def _loads_directly(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     if request.param:
         monkeypatch.setattr(direct_load, "LEAST_BYTES", 0)
-        monkeypatch.setattr(direct_load, "is_worth_it", lambda *_: True)
+        monkeypatch.setattr(direct_load, "should_load_directly", lambda *_: True)
         monkeypatch.setattr(batch_merge, "size_in_bytes", lambda _: 0)
 
 
@@ -75,7 +75,7 @@ def check_history(history: list[list[File]]) -> None:
         assert_laws_hold(engine, merged)
 
 
-def ingest_together(engine: Engine, deliveries: list[Delivery]) -> list[Ingested]:
+def ingest_together(engine: Engine, deliveries: list[Delivery]) -> list[IngestResult]:
     return ingest(deliveries, engine.settings, engine.warehouse, LOG)
 
 
@@ -138,7 +138,7 @@ def test_the_database_is_a_function_of_the_raw_zone(history: list[File], random:
             engine.ingest(land(engine, file), LOG)
         before = tables(engine)
         engine.warehouse.path.unlink()
-        deliveries = engine.unended(LOG)
+        deliveries = engine.pending_deliveries(LOG)
         random.shuffle(deliveries)
         for delivery in deliveries:
             engine.ingest(delivery, LOG)
@@ -166,10 +166,10 @@ def test_refused_deliveries_take_no_part(history: list[File], limit: float) -> N
             file.delivery_id for file in taken
         }
         assert len(statuses) == len(set(history))
-        with engine.warehouse.opened("testing", LOG) as connection:
+        with engine.warehouse.session("testing", LOG) as connection:
             assert unaccounted_deliveries(connection, [file.key for file in history]) == []
             assert repeated_skus(connection) == 0
-            assert name_counts.differences(connection) == 0
+            assert name_counts.count_mismatches(connection) == 0
 
 
 @property_test
@@ -180,7 +180,7 @@ def test_several_threads_at_once_come_to_the_same(history: list[File]) -> None:
         deliveries = [land(engine, file) for file in history]
         done = list(engine.ingest_all([], deliveries, LOG))
         assert len(history) >= len(done) >= len(set(history))
-        assert {isinstance(one, Ingested) and one.account.status for one in done} == {"merged"}
+        assert {isinstance(one, IngestResult) and one.account.status for one in done} == {"merged"}
         assert_laws_hold(engine, history)
 
 
@@ -210,7 +210,7 @@ engine = engine_at(
     Path(sys.argv[1]), parallel_files=2, batch_files=int(sys.argv[3]), foreign_wait_seconds=60
 )
 if engine.settings.batch_files == 1:
-    direct_load.LEAST_BYTES, direct_load.is_worth_it = 0, lambda *_: True
+    direct_load.LEAST_BYTES, direct_load.should_load_directly = 0, lambda *_: True
 log = logging.getLogger()
 deliveries = [one for key in ("a.csv", "b.csv", "c.csv") for one in engine.raw_zone.deliveries(key)]
 random.Random(int(sys.argv[2])).shuffle(deliveries)

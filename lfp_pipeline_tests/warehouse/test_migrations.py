@@ -15,8 +15,8 @@ from lfp_pipeline.operations.prune import prune_raw
 from lfp_pipeline.operations.purge import Selection, purge_products
 from lfp_pipeline.operations.rebuild import rebuild_products
 from lfp_pipeline.operations.revert import revert_delivery
-from lfp_pipeline.operations.status import state_of
-from lfp_pipeline.operations.status_text import as_text
+from lfp_pipeline.operations.status import collect_status
+from lfp_pipeline.operations.status_text import render_status
 from lfp_pipeline.operations.verify import verify
 from lfp_pipeline.warehouse.schema import VERSION, migrate
 from testing.oracle import (
@@ -203,7 +203,7 @@ def make_old(folder: Path, version: int) -> Engine:
 
 
 def open_with_the_present_program(engine: Engine) -> None:
-    with engine.warehouse.opened("testing", LOG):
+    with engine.warehouse.session("testing", LOG):
         pass
 
 
@@ -258,8 +258,8 @@ def test_the_tables_are_those_of_a_database_made_anew(tmp_path: Path, version: i
 @every_old_version
 def test_everything_works_on_it(tmp_path: Path, version: int) -> None:
     engine = make_old(tmp_path, version)
-    assert [one.delivery_id for one in engine.unended(LOG)] == [C.delivery_id]
-    (done,) = engine.ingest_all([], engine.unended(LOG), LOG)
+    assert [one.delivery_id for one in engine.pending_deliveries(LOG)] == [C.delivery_id]
+    (done,) = engine.ingest_all([], engine.pending_deliveries(LOG), LOG)
     assert done.account.status == "merged"
     assert_laws_hold(engine, [A, B, C])
     assert verify(engine, LOG, thorough=True).problems == ()
@@ -311,7 +311,7 @@ def test_the_status_shows_a_database_that_no_newer_program_has_opened(
 ) -> None:
     engine = make_old(tmp_path, version)
     before = engine.warehouse.path.read_bytes()
-    text = as_text(state_of(engine))
+    text = render_status(collect_status(engine))
     assert f"{A.delivery_id}  merged 2026-10-03 09:00:00, 3 rows (2 inserted, 1 rejected)" in text
     assert f"{C.delivery_id}  failed: The disk was full." in text
     assert engine.warehouse.path.read_bytes() == before
@@ -402,7 +402,7 @@ def test_a_kill_leaves_the_old_version_whole_or_the_new_one(
     states = []
     for database in left_by_the_killed(tmp_path, version, after=after):
         states.append(contents(database))
-        with replace(engine_at(tmp_path).warehouse, path=database).opened("testing", LOG):
+        with replace(engine_at(tmp_path).warehouse, path=database).session("testing", LOG):
             pass
         assert contents(database)["versions"] == list(range(1, VERSION + 1))
         final = contents(database)
@@ -444,7 +444,7 @@ import sys
 from pathlib import Path
 from testing.oracle import LOG, engine_at
 engine = engine_at(Path(sys.argv[1]))
-with engine.warehouse.opened("testing", LOG) as connection:
+with engine.warehouse.session("testing", LOG) as connection:
     print(connection.execute("SELECT count(*) FROM warehouse.schema_version").fetchall()[0][0])
 """
 

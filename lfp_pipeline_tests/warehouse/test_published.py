@@ -17,8 +17,8 @@ import duckdb
 import pytest
 
 from lfp_pipeline.engine import Engine
-from lfp_pipeline.errors import WarehouseBehindError, WarehouseBusyError
-from lfp_pipeline.warehouse.published import Publication
+from lfp_pipeline.errors import RebuildIncompleteError, WarehouseBusyError
+from lfp_pipeline.warehouse.published import PublishRecord
 from testing.oracle import (
     LOG,
     File,
@@ -149,7 +149,7 @@ def test_what_has_not_changed_is_not_published_again(engine: Engine) -> None:
     inode = engine.published.path.stat().st_ino
     assert engine.published.publish(LOG) is None
     assert engine.published.path.stat().st_ino == inode
-    assert not engine.published.is_outdated
+    assert not engine.published.is_stale
 
 
 def test_a_copy_that_somebody_took_away_is_made_anew(engine: Engine) -> None:
@@ -164,16 +164,16 @@ def test_a_damaged_note_means_that_it_is_published_anew(engine: Engine, content:
     engine.published.publish(LOG)
     engine.published.path.with_name("products.duckdb.json").write_text(content)
     assert engine.published.publish(LOG)
-    assert not engine.published.is_outdated
+    assert not engine.published.is_stale
 
 
 def test_a_database_made_anew_is_published_in_its_place(engine: Engine) -> None:
     engine.published.publish(LOG)
     for path in engine.warehouse.path.parent.glob("products.duckdb*"):
         path.unlink()
-    assert not engine.published.is_outdated
+    assert not engine.published.is_stale
     engine.ingest(land(engine, B), LOG)
-    with pytest.raises(WarehouseBehindError, match="1 delivery that had landed before"):
+    with pytest.raises(RebuildIncompleteError, match="1 delivery that had landed before"):
         engine.published.publish(LOG)
     assert published(engine)["products"] == true_products([A])
     catch_up(engine)
@@ -276,7 +276,7 @@ def test_a_program_that_writes_the_database_leaves_the_old_copy_and_is_named(
         with pytest.raises(WarehouseBusyError, match=rf"PID {process.pid}"):
             engine.published.publish(LOG)
         assert engine.published.last.failures == 1
-        assert not replace(engine.published, share=1).is_due()
+        assert not replace(engine.published, time_share=1).is_within_budget()
         rested(engine)
         engine.publish(LOG)
     assert "The tables were not published; the copy from before stays." in caplog.text
@@ -316,13 +316,13 @@ def test_nobody_can_open_the_database_to_write_while_it_is_copied(
 def test_a_run_does_not_wait_to_publish_while_another_writes(
     engine: Engine, caplog: pytest.LogCaptureFixture
 ) -> None:
-    with engine.warehouse.opened("merging b.csv", LOG):
+    with engine.warehouse.session("merging b.csv", LOG):
         started = time.monotonic()
         engine.publish(LOG)
         assert time.monotonic() - started < 2
     assert "held by process" in caplog.text
     assert not engine.published.path.exists()
-    assert engine.published.last == Publication()  # That was no failure: it is tried again soon.
+    assert engine.published.last == PublishRecord()  # That was no failure: it is tried again soon.
     engine.publish(LOG)
     assert published(engine) == tables(engine)
 
@@ -334,7 +334,7 @@ def test_who_is_asked_to_publish_waits_for_the_writer(engine: Engine) -> None:
         engine.published.publish(LOG)
         done.set()
 
-    with engine.warehouse.opened("merging b.csv", LOG):
+    with engine.warehouse.session("merging b.csv", LOG):
         thread = threading.Thread(target=publish)
         thread.start()
         assert not done.wait(0.5)
@@ -378,7 +378,7 @@ os.copy_file_range = lambda *_: os._exit(9)
     assert process.returncode == 9
     assert engine.published.last.failures == 1
     assert [name for name in files_beside(engine) if name.endswith(".part")]
-    assert not replace(engine.published, share=1).is_due()
+    assert not replace(engine.published, time_share=1).is_within_budget()
     engine.published.publish(LOG)
     assert files_beside(engine) == WHOLE
     assert engine.published.last.failures == 0
@@ -443,25 +443,25 @@ def test_publishing_takes_at_most_its_share_of_the_time(
 ) -> None:
     engine.published.publish(LOG)
     remember(engine, seconds=seconds, ended_at=time.time() - since)
-    assert replace(engine.published, share=share).is_due() is due
+    assert replace(engine.published, time_share=share).is_within_budget() is due
 
 
 def test_what_it_costs_beside_counts_too(engine: Engine) -> None:
     engine.published.publish(LOG)
     remember(engine, seconds=1.0, ended_at=time.time() - 15)
-    copy = replace(engine.published, share=0.1)
-    assert copy.is_due()
-    assert not copy.is_due(2.0)
+    copy = replace(engine.published, time_share=0.1)
+    assert copy.is_within_budget()
+    assert not copy.is_within_budget(2.0)
 
 
 def test_failures_are_rested_after_longer_and_longer(engine: Engine) -> None:
     engine.published.publish(LOG)
-    copy = replace(engine.published, share=1)
+    copy = replace(engine.published, time_share=1)
     for failures, pause in ((1, 30), (2, 60), (20, 600), (5000, 600)):
         remember(engine, failures=failures, ended_at=time.time() - pause + 5)
-        assert not copy.is_due()
+        assert not copy.is_within_budget()
         remember(engine, failures=failures, ended_at=time.time() - pause - 5)
-        assert copy.is_due()
+        assert copy.is_within_budget()
 
 
 def test_a_run_publishes_only_what_is_due(engine: Engine) -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from lfp_pipeline.engine import Engine
 from lfp_pipeline.ingest import batch_merge
-from lfp_pipeline.model.ledger_entry import Account
+from lfp_pipeline.model.ledger_entry import LedgerEntry
 from lfp_pipeline.warehouse import redelivery, schema
 from lfp_pipeline_tests.warehouse.test_invariants import random_files
 from testing.oracle import (
@@ -33,7 +33,7 @@ def engine(tmp_path: Path) -> Engine:
     return engine_at(tmp_path)
 
 
-def ingest(engine: Engine, *files: File) -> Account:
+def ingest(engine: Engine, *files: File) -> LedgerEntry:
     for file in files:
         account = engine.ingest(land(engine, file), LOG).account
     return account
@@ -91,7 +91,7 @@ def test_rows_of_a_database_of_the_first_version_are_read(
 ):
     with monkeypatch.context() as context:
         context.setattr(schema, "VERSION", 1)
-        with engine.warehouse.opened("testing", LOG):
+        with engine.warehouse.session("testing", LOG):
             pass
     ingest(engine, FILE)
     with duckdb.connect(engine.warehouse.path) as connection:

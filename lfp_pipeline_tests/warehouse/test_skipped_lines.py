@@ -9,15 +9,15 @@ import pytest
 
 from lfp_pipeline.engine import Engine
 from lfp_pipeline.ingest import batch_merge
-from lfp_pipeline.ingest.result import Ingested
+from lfp_pipeline.ingest.result import IngestResult
 from lfp_pipeline.model.delivery import Delivery
-from lfp_pipeline.model.ledger_entry import Account
+from lfp_pipeline.model.ledger_entry import LedgerEntry
 from lfp_pipeline.operations.prune import prune_raw
 from lfp_pipeline.operations.rebuild import rebuild_products
 from lfp_pipeline.operations.revert import reinstate_delivery, revert_delivery
 from lfp_pipeline.operations.verify import verify
 from lfp_pipeline.reading.reader import Reading, SkippedLines
-from lfp_pipeline.warehouse.ledger import account_of, give_up
+from lfp_pipeline.warehouse.ledger import account_of, mark_unmerged
 from testing.oracle import (
     LOG,
     File,
@@ -45,11 +45,11 @@ def engine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Engine:
     return engine_at(tmp_path)
 
 
-def ingest(engine: Engine, file: File) -> Account:
+def ingest(engine: Engine, file: File) -> LedgerEntry:
     return engine.ingest(land(engine, file), LOG).account
 
 
-def skipped(account: Account) -> tuple[Any, ...]:
+def skipped(account: LedgerEntry) -> tuple[Any, ...]:
     lines = account.blank_lines, account.repeated_headers, account.lines_above_header
     return *lines, account.notes
 
@@ -83,7 +83,7 @@ def test_the_account_that_is_read_from_the_ledger_is_the_one_that_was_written(
     engine: Engine,
 ) -> None:
     account = ingest(engine, A)
-    with engine.warehouse.opened("testing", LOG) as connection:
+    with engine.warehouse.session("testing", LOG) as connection:
         assert account_of(connection, land(engine, A)) == account
 
 
@@ -100,7 +100,7 @@ def test_each_delivery_of_a_batch_has_counts_and_notes_of_its_own(
 
     monkeypatch.setattr(batch_merge, "read_delivery", read)
     done = list(engine.ingest_all([], [land(engine, file) for file in (A, B)], LOG))
-    assert [one.batch for one in done if isinstance(one, Ingested)] == [2, 2]
+    assert [one.batch for one in done if isinstance(one, IngestResult)] == [2, 2]
     assert in_ledger(engine) == {A.delivery_id: FOUND, B.delivery_id: (1, 0, 0, None)}
 
 
@@ -141,9 +141,9 @@ def test_a_reverted_delivery_has_skipped_nothing_until_it_is_reinstated(engine: 
 
 def test_a_delivery_that_counts_as_merged_no_longer_has_skipped_nothing(engine: Engine) -> None:
     ingest(engine, A)
-    with engine.warehouse.opened("testing", LOG) as connection:
+    with engine.warehouse.session("testing", LOG) as connection:
         connection.execute("DELETE FROM warehouse.products")
-        give_up(connection, A.delivery_id, "It is lost.")
+        mark_unmerged(connection, A.delivery_id, "It is lost.")
     assert in_ledger(engine) == {A.delivery_id: NOTHING}
 
 
@@ -189,6 +189,6 @@ def test_a_failed_attempt_leaves_no_notes_of_the_one_before(engine: Engine) -> N
     ingest(strict, DIRTY)
     land(engine, DIRTY).path.write_bytes(b"damaged")
     (done,) = engine.ingest_all([], [engine.raw_zone.find(DIRTY.delivery_id)], LOG)
-    assert isinstance(done, Ingested)
+    assert isinstance(done, IngestResult)
     assert done.account.status == "failed"
     assert in_ledger(engine) == {DIRTY.delivery_id: NOTHING}

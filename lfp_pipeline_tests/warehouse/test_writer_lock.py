@@ -14,7 +14,11 @@ import duckdb
 import pytest
 
 from lfp_pipeline.common.duckdb_tools import transaction
-from lfp_pipeline.errors import WarehouseBrokenError, WarehouseBusyError, WarehouseInconsistentError
+from lfp_pipeline.errors import (
+    WarehouseBusyError,
+    WarehouseCorruptError,
+    WarehouseInconsistentError,
+)
 from lfp_pipeline.warehouse import writer_lock
 from lfp_pipeline.warehouse.duckdb_file import Warehouse
 from testing.processes import running
@@ -25,7 +29,7 @@ HOLD_AS_A_WRITER = """
 import logging, sys
 from pathlib import Path
 from lfp_pipeline.warehouse.duckdb_file import Warehouse
-with Warehouse(Path(sys.argv[1]), 10, 10).opened("merging a.csv", logging.getLogger()):
+with Warehouse(Path(sys.argv[1]), 10, 10).session("merging a.csv", logging.getLogger()):
     print("held", flush=True)
     sys.stdin.readline()
 """
@@ -46,7 +50,7 @@ def warehouse(tmp_path: Path) -> Warehouse:
 
 
 def use(warehouse: Warehouse) -> None:
-    with warehouse.opened("testing", LOG) as connection:
+    with warehouse.session("testing", LOG) as connection:
         connection.execute("INSERT INTO warehouse.name_counts VALUES ('Ann', 1)")
 
 
@@ -99,14 +103,14 @@ def test_a_holder_that_is_killed_lets_go(warehouse: Warehouse) -> None:
 
 def test_the_holder_is_named_while_it_holds(warehouse: Warehouse) -> None:
     holder = warehouse.path.with_name("products.duckdb.writer.json")
-    with warehouse.opened("testing", LOG):
+    with warehouse.session("testing", LOG):
         assert json.loads(holder.read_text())["purpose"] == "testing"
     assert not holder.exists()
 
 
 @pytest.mark.parametrize("content", ["", "null", "{}", "[1]", '{"purpose": 1}'])
 def test_a_broken_note_of_the_holder_does_no_harm(warehouse: Warehouse, content: str) -> None:
-    with warehouse.opened("testing", LOG):
+    with warehouse.session("testing", LOG):
         warehouse.path.with_name("products.duckdb.writer.json").write_text(content)
         with pytest.raises(WarehouseBusyError, match="held by another run"):
             use(impatient(warehouse, 0))
@@ -176,7 +180,7 @@ def test_two_threads_of_a_process_take_turns(warehouse: Warehouse) -> None:
     def count() -> None:
         nonlocal inside, most
         for _ in range(5):
-            with warehouse.opened("testing", LOG):
+            with warehouse.session("testing", LOG):
                 inside += 1
                 most = max(most, inside)
                 inside -= 1
@@ -240,7 +244,7 @@ def test_an_error_of_detaching_does_not_hide_the_first_one(
     warehouse: Warehouse, caplog: pytest.LogCaptureFixture
 ) -> None:
     def fail_in_a_transaction() -> None:
-        with warehouse.opened("testing", LOG) as connection:
+        with warehouse.session("testing", LOG) as connection:
             connection.begin()
             connection.execute("INSERT INTO warehouse.name_counts VALUES ('Bob', 1)")
             raise ZeroDivisionError
@@ -256,7 +260,7 @@ def test_an_error_of_detaching_does_not_hide_the_first_one(
 
 def test_an_error_of_rolling_back_does_not_hide_the_first_one(warehouse: Warehouse) -> None:
     def fail_after_a_rollback() -> None:
-        with warehouse.opened("testing", LOG) as connection, transaction(connection):
+        with warehouse.session("testing", LOG) as connection, transaction(connection):
             connection.rollback()
             raise ZeroDivisionError
 
@@ -268,7 +272,7 @@ def test_a_lock_outlives_a_failure_to_clear_the_note_of_its_holder(warehouse: Wa
     note = warehouse.path.with_name("products.duckdb.writer.json")
 
     def put_a_folder_in_its_place() -> None:
-        with warehouse.opened("testing", LOG):
+        with warehouse.session("testing", LOG):
             note.unlink()
             note.mkdir()
 
@@ -283,14 +287,14 @@ def test_files_are_closed_again(warehouse: Warehouse) -> None:
     before = len(list(Path("/proc/self/fd").iterdir()))
     for _ in range(10):
         use(warehouse)
-        with pytest.raises(RuntimeError), warehouse.opened("testing", LOG):
+        with pytest.raises(RuntimeError), warehouse.session("testing", LOG):
             raise RuntimeError
     assert len(list(Path("/proc/self/fd").iterdir())) <= before
 
 
 def test_a_file_that_is_no_database_is_an_error_at_once(tmp_path: Path) -> None:
     (tmp_path / "products.duckdb").write_bytes(b"name,sku,description\n" * 1000)
-    with pytest.raises(WarehouseBrokenError, match="Run rebuild_products"):
+    with pytest.raises(WarehouseCorruptError, match="Run rebuild_products"):
         use(Warehouse(tmp_path / "products.duckdb", 10, 10))
 
 
@@ -300,7 +304,7 @@ def test_a_path_with_a_quote_is_a_path(tmp_path: Path) -> None:
 
 
 def test_a_database_of_a_newer_version_is_left_alone(warehouse: Warehouse) -> None:
-    with warehouse.opened("testing", LOG) as connection:
+    with warehouse.session("testing", LOG) as connection:
         connection.execute("UPDATE warehouse.schema_version SET version = 99")
     with pytest.raises(WarehouseInconsistentError, match="schema version 99"):
         use(warehouse)

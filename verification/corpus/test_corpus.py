@@ -12,8 +12,8 @@ from typing import Any
 import duckdb
 import pytest
 
-from lfp_pipeline.ingest.result import Ingested
-from lfp_pipeline.model.ledger_entry import Account, Status
+from lfp_pipeline.ingest.result import IngestResult
+from lfp_pipeline.model.ledger_entry import LedgerEntry, Status
 from lfp_pipeline.model.partition_key import partition_key
 from lfp_pipeline.reading.rejects import RAW_BYTES_KEPT
 from testing.oracle import LOG, engine_at
@@ -35,7 +35,7 @@ SELECT delivery_id, row_number, byte_start, byte_end, reason, raw FROM rejected_
 class Found:
     """What became of a case: its account, its products, its rejects."""
 
-    account: Account
+    account: LedgerEntry
     products: list[tuple[Any, ...]]
     rejects: list[tuple[Any, ...]]
 
@@ -50,10 +50,10 @@ def ingest(cases: Sequence[Case], folder: Path) -> dict[str, Found]:
         os.utime(path, (1, 1))
     done = engine.ingest_all(engine.pending_inbox(LOG).ready, [], LOG)
     accounts = {
-        one.delivery.partition_key: one.account for one in done if isinstance(one, Ingested)
+        one.delivery.partition_key: one.account for one in done if isinstance(one, IngestResult)
     }
 
-    def found_of(account: Account) -> Found:
+    def found_of(account: LedgerEntry) -> Found:
         of_it = ([row[1:] for row in rows if row[0] == account.delivery_id] for rows in tables)
         return Found(account, *of_it)
 

@@ -120,11 +120,11 @@ class Steps:
                 (os, "fsync", Step.FSYNC),
                 (os, "replace", Step.RENAME),
                 (os, "rename", Step.RENAME),
-                (ingest, "note_outcome", Step.OUTCOME),
+                (ingest, "write_status_note", Step.OUTCOME),
                 (desired_state, "_note", Step.INTENT),
                 (desired_state, "_forget", Step.INTENT),
                 (os, "unlink", Step.UNLINK),
-                (rebuild, "take_the_place_of", Step.SWAP),
+                (rebuild, "swap_in", Step.SWAP),
             ]:
                 wrapped = self._wrapped(step, getattr(owner, name))
                 patches.enter_context(patch.object(owner, name, wrapped))

@@ -18,7 +18,7 @@ from dagster._core.execution.api import execute_run
 from lfp_pipeline.definitions import definitions
 from lfp_pipeline.engine import Engine
 from lfp_pipeline.errors import LandingError, LfpError, OperationRefusedError
-from lfp_pipeline.ingest.result import Ingested
+from lfp_pipeline.ingest.result import IngestResult
 from lfp_pipeline.model.ledger_entry import Status
 from lfp_pipeline.operations.prune import prune_raw
 from lfp_pipeline.operations.purge import Selection, purge_products
@@ -107,7 +107,7 @@ def _under(conditions: Conditions) -> Iterator[None]:
     elif conditions.loads_directly:
         with (
             patch("lfp_pipeline.warehouse.direct_load.LEAST_BYTES", 0),
-            patch("lfp_pipeline.warehouse.direct_load.is_worth_it", lambda *_: True),
+            patch("lfp_pipeline.warehouse.direct_load.should_load_directly", lambda *_: True),
             patch("lfp_pipeline.ingest.batch_merge.size_in_bytes", lambda _: 0),
         ):
             yield
@@ -124,7 +124,7 @@ def ingest(folder: Path, keys: Sequence[str]) -> None:
     del folder  # It is in the settings.
     engine = Engine(load_settings())
     files = engine.pending_inbox(LOG).ready
-    deliveries = engine.unended(LOG, offered=files)
+    deliveries = engine.pending_deliveries(LOG, offered=files)
     outcomes = list(
         engine.ingest_all(
             [one for one in files if not keys or one.partition_key in keys],
@@ -133,7 +133,7 @@ def ingest(folder: Path, keys: Sequence[str]) -> None:
         )
     )
     for outcome in outcomes:
-        assert isinstance(outcome, Ingested), outcome
+        assert isinstance(outcome, IngestResult), outcome
         assert outcome.account.status in {Status.MERGED, Status.REVERTED}, outcome
 
 

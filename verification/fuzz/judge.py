@@ -269,7 +269,7 @@ def _way(case: Case) -> Iterator[None]:
     if case.way == "directly":
         with (
             mock.patch.object(direct_load, "LEAST_BYTES", 0),
-            mock.patch.object(direct_load, "is_worth_it", return_value=True),
+            mock.patch.object(direct_load, "should_load_directly", return_value=True),
         ):
             yield
     else:

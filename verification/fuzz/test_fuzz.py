@@ -20,7 +20,7 @@ CRASH_AT_TIMES = """
 import signal
 from lfp_pipeline.reading import reader
 
-choose = reader.choose_winners
+choose = reader.select_winners
 
 def chosen(connection, *others, **more):
     rows, = connection.execute("SELECT count(*) FROM rows").fetchone()
@@ -28,7 +28,7 @@ def chosen(connection, *others, **more):
         signal.raise_signal(signal.SIGSEGV)
     return choose(connection, *others, **more)
 
-reader.choose_winners = chosen
+reader.select_winners = chosen
 """
 
 

@@ -11,7 +11,8 @@ from lfp_pipeline.common.clock import utc_now
 from lfp_pipeline.common.duckdb_tools import logs_of
 from lfp_pipeline.engine import Engine
 from lfp_pipeline.errors import LfpError, OperationRefusedError
-from lfp_pipeline.ingest.ingest import Ingested, ingest
+from lfp_pipeline.ingest.ingest import ingest
+from lfp_pipeline.ingest.result import IngestResult
 from lfp_pipeline.model.partition_key import PURGES
 from lfp_pipeline.operations.prune import prune_raw
 from lfp_pipeline.operations.purge import Selection, purge_products
@@ -106,7 +107,9 @@ class Deliver(Deed):
         elif self.way == "one by one":
             done = [engine.ingest(one, LOG) for one in landed]
         elif self.way == "at once":
-            done = [one for one in engine.ingest_all([], landed, LOG) if isinstance(one, Ingested)]
+            done = [
+                one for one in engine.ingest_all([], landed, LOG) if isinstance(one, IngestResult)
+            ]
         else:
             return
         true, after = truth.copy(), truth.copy()
@@ -140,7 +143,7 @@ class Deliver(Deed):
         for file in self.files if self.way == "by the inbox" else ():
             (engine.settings.inbox_dir / file.key).unlink(missing_ok=True)
         self._tell_landed(truth)
-        ids = truth.unended if self.way == "by the inbox" else []
+        ids = truth.pending_deliveries if self.way == "by the inbox" else []
         ids += [file.delivery_id for file in self.files]
         if self.way == "one by one":
             for id_ in ids:
@@ -315,12 +318,12 @@ class Rebuild(Deed):
     def prepare(self, engine: Engine, truth: Truth) -> None:
         """Without a database, nobody can tell whether what is pruned was needed: it refuses."""
         if truth.pruned:
-            with engine.warehouse.opened("testing", LOG):
+            with engine.warehouse.session("testing", LOG):
                 pass
 
     def do(self, engine: Engine, truth: Truth) -> None:
-        path, id_ = engine.warehouse.path, engine.warehouse.told_id()
-        is_same = truth.ledger and not truth.unended and not self.use_present_settings
+        path, id_ = engine.warehouse.path, engine.warehouse.cached_id()
+        is_same = truth.ledger and not truth.pending_deliveries and not self.use_present_settings
         # What was refused is tried again.
         is_same = is_same and all(
             truth.wanted(id_) == REFUSED
@@ -334,7 +337,7 @@ class Rebuild(Deed):
         if self.dry_run:
             assert done.figures["deliveries"] == sum(map(truth.can_follow, truth.ids))
             return
-        assert id_ in {None, engine.warehouse.told_id()}
+        assert id_ in {None, engine.warehouse.cached_id()}
         assert truth.due or not logs_of(path)  # What is due is taken out after the swap.
         assert not list(path.parent.glob(".rebuild*"))
         if before is not None:
@@ -417,7 +420,7 @@ class CatchUp(Deed):
 
     def tell(self, truth: Truth, engine: Engine) -> None:
         del engine
-        truth.take_in(truth.unended)
+        truth.take_in(truth.pending_deliveries)
 
 
 @dataclass(frozen=True)
@@ -427,7 +430,7 @@ class Verify(Deed):
     thorough: bool
 
     def do(self, engine: Engine, truth: Truth) -> None:
-        if truth.come_again or (self.thorough and truth.unended):
+        if truth.come_again or (self.thorough and truth.pending_deliveries):
             return  # Notes are wanting, or the tables are behind the raw zone, until the next run.
         done = verify(engine, LOG, thorough=self.thorough)
         assert not done.problems, done.problems
@@ -436,12 +439,12 @@ class Verify(Deed):
         """Nothing is changed."""
 
 
-def take_in_all(engine: Engine) -> list[Ingested]:
+def take_in_all(engine: Engine) -> list[IngestResult]:
     """What ingest_inbox does."""
     files = engine.pending_inbox(LOG).ready
     found = []
-    for done in engine.ingest_all(files, engine.unended(LOG, offered=files), LOG):
-        assert isinstance(done, Ingested), done
+    for done in engine.ingest_all(files, engine.pending_deliveries(LOG, offered=files), LOG):
+        assert isinstance(done, IngestResult), done
         assert done.account.status != FORGONE, done.account
         found.append(done)
     return found

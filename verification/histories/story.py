@@ -112,7 +112,7 @@ def _conditions(random: Random) -> Iterator[dict[str, object]]:
         put(matching, "STRETCH_ROWS", random.choice([1, 7, 10**6]))
         if random.random() < 0.5:
             put(direct_load, "LEAST_BYTES", 0)
-            put(direct_load, "is_worth_it", lambda *_: True)
+            put(direct_load, "should_load_directly", lambda *_: True)
             put(batch_merge, "size_in_bytes", lambda _: 0)
         yield {"batch_files": random.choice([2, 100, 100, 100]), "threads": 1}
 
@@ -225,11 +225,14 @@ class _Life:
         _assert_same(self.looker.tables(self.engine), self.truth.tables)
         notes = notes_of(self.engine.settings.raw_dir)
         assert notes == self.truth.notes, (notes, self.truth.notes)
-        unended = [one.delivery_id for one in self.engine.unended(LOG)]
-        assert unended == self.truth.unended, (unended, self.truth.unended)
+        pending_deliveries = [one.delivery_id for one in self.engine.pending_deliveries(LOG)]
+        assert pending_deliveries == self.truth.pending_deliveries, (
+            pending_deliveries,
+            self.truth.pending_deliveries,
+        )
         keys = {one.split("#")[0] for one in self.truth.ids}
-        found = {key for key in keys if self.engine.is_unended(key)}
-        true = {one.split("#")[0] for one in self.truth.unended}
+        found = {key for key in keys if self.engine.has_pending(key)}
+        true = {one.split("#")[0] for one in self.truth.pending_deliveries}
         assert found == true, (found, true)
         self._look_into_inbox()
 
@@ -240,7 +243,7 @@ class _Life:
         assert found == skipped(names), (found, names)
         assert set(listing.ignored) == ignored(names), (listing, names)
         assert not listing.ready, listing
-        assert not listing.unstable, listing
+        assert not listing.still_writing, listing
 
 
 def _statuses(found: Tables) -> dict[str, str]:
@@ -276,8 +279,8 @@ def _ends(truth: Truth) -> tuple[Truth, Truth]:
     What is taken out meets more of what may come in its place the later it goes.
     """
     late, early = truth.copy(), truth.copy()
-    late.take_in(sorted(truth.unended, key=lambda id_: id_ in truth.reverted))
-    early.take_in(sorted(truth.unended, key=lambda id_: id_ not in truth.reverted))
+    late.take_in(sorted(truth.pending_deliveries, key=lambda id_: id_ in truth.reverted))
+    early.take_in(sorted(truth.pending_deliveries, key=lambda id_: id_ not in truth.reverted))
     return late, early
 
 

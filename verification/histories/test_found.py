@@ -13,7 +13,7 @@ from lfp_pipeline.operations.purge import Selection, purge_products
 from lfp_pipeline.operations.rebuild import rebuild_products
 from lfp_pipeline.operations.revert import reinstate_delivery, revert_delivery
 from lfp_pipeline.operations.verify import verify
-from lfp_pipeline.raw_zone.desired_state import is_pruned, want_reverted
+from lfp_pipeline.raw_zone.desired_state import is_pruned, mark_reverted
 from testing.oracle import LOG, File, engine_at, land, tables, true_products
 from verification.histories.death import DeathError, dying
 from verification.histories.rules import Version
@@ -38,8 +38,8 @@ def statuses(engine: Engine) -> dict[str, str]:
 
 
 def take_in_all(engine: Engine) -> None:
-    assert list(engine.ingest_all([], engine.unended(LOG), LOG))
-    assert not engine.unended(LOG)
+    assert list(engine.ingest_all([], engine.pending_deliveries(LOG), LOG))
+    assert not engine.pending_deliveries(LOG)
 
 
 def test_a_pruned_file_that_lands_again_counts_again_though_it_had_been_given_up(engine: Engine):
@@ -49,10 +49,10 @@ def test_a_pruned_file_that_lands_again_counts_again_though_it_had_been_given_up
     assert tables(engine)["products"] == []
     assert tables(engine)["rejected_rows"] == []
     assert statuses(engine) == {OLD.delivery_id: "failed", NEW.delivery_id: "reverted"}
-    assert not engine.unended(LOG)
+    assert not engine.pending_deliveries(LOG)
 
     land(engine, OLD)
-    assert engine.is_unended(OLD.key)
+    assert engine.has_pending(OLD.key)
     take_in_all(engine)
     assert tables(engine)["products"] == true_products([OLD])
     assert statuses(engine) == {OLD.delivery_id: "merged", NEW.delivery_id: "reverted"}
@@ -80,11 +80,11 @@ def test_a_pruned_file_that_is_in_changes_nothing_when_it_lands_again(engine: En
 def test_a_pruned_delivery_is_reverted_by_the_next_run_if_a_reversal_was_killed(engine: Engine):
     deliver(engine, OLD, NEW)
     prune_raw(engine, 0, LOG)
-    want_reverted(engine.raw_zone.find(OLD.delivery_id).path)  # And so far it came.
-    assert engine.is_unended(OLD.key)
+    mark_reverted(engine.raw_zone.find(OLD.delivery_id).path)  # And so far it came.
+    assert engine.has_pending(OLD.key)
     take_in_all(engine)
     assert statuses(engine) == {OLD.delivery_id: "reverted", NEW.delivery_id: "merged"}
-    assert not engine.is_unended(OLD.key)
+    assert not engine.has_pending(OLD.key)
     engine.warehouse.path.unlink()
     take_in_all(engine)
     assert statuses(engine) == {OLD.delivery_id: "reverted", NEW.delivery_id: "merged"}
@@ -131,7 +131,7 @@ CUT = replace(WHOLE, microseconds=2, size=WHOLE.content.index(b"s12") + 6)
 def test_of_a_batch_with_an_unfinished_upload_nothing_is_left_to_do(engine: Engine):
     ingest([land(engine, CUT), land(engine, WHOLE)], engine.settings, engine.warehouse, LOG)
     assert statuses(engine) == {CUT.delivery_id: "reverted", WHOLE.delivery_id: "merged"}
-    assert not engine.unended(LOG)
+    assert not engine.pending_deliveries(LOG)
 
 
 def test_an_unfinished_upload_is_reverted_though_a_rebuild_took_in_the_whole(engine: Engine):
@@ -139,7 +139,7 @@ def test_an_unfinished_upload_is_reverted_though_a_rebuild_took_in_the_whole(eng
     land(engine, WHOLE)
     rebuild_products(engine, LOG)
     assert statuses(engine) == {CUT.delivery_id: "reverted", WHOLE.delivery_id: "merged"}
-    assert not engine.unended(LOG)
+    assert not engine.pending_deliveries(LOG)
 
 
 def test_what_is_no_longer_refused_after_a_rebuild_is_noted_and_takes_out_what_it_completes(

@@ -52,7 +52,7 @@ def difference_in(case: Case, parent: Path) -> DifferenceError:
 def test_a_reversal_that_finds_no_heirs_is_found_out_and_made_small(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(revert, "is_sought", lambda *_: False)
+    monkeypatch.setattr(revert, "may_replace", lambda *_: False)
     difference = difference_in(REVERTS, tmp_path)
     smaller = shrunk(REVERTS, difference, tmp_path)
     assert "products has [], lacks" in str(smaller)

@@ -63,12 +63,12 @@ class Reversal:
     """What becomes of older deliveries when one is taken out.
 
     Attributes:
-        forgone: those that are pruned, and may have had what falls to others now.
+        unavailable: those that are pruned, and may have had what falls to others now.
         corrected: those that are read by other rules than before.
         is_refused: whether one of these is refused then; and so is the reversal.
     """
 
-    forgone: list[str] = field(default_factory=list)
+    unavailable: list[str] = field(default_factory=list)
     corrected: list[str] = field(default_factory=list)
     is_refused: bool = False
 
@@ -189,7 +189,7 @@ class Truth:
         if self.ledger.get(id_) == REFUSED:
             del self.read_as[id_]
         self.ledger[id_] = REVERTED
-        for one in reversal.forgone:
+        for one in reversal.unavailable:
             self.ledger[one] = FORGONE
             del self.read_as[one]
         self.read_as |= dict.fromkeys(reversal.corrected, self.rules)
@@ -217,7 +217,7 @@ class Truth:
             if not missing or (file.content, rules) in looked_into:
                 continue
             if older in self.pruned:
-                done.forgone.append(older)
+                done.unavailable.append(older)
             elif use_present and rules != self.rules:
                 done.is_refused |= read(file, self.rules).is_refused
                 done.corrected.append(older)
@@ -272,7 +272,7 @@ class Truth:
         return status in ENDS and (status == REVERTED) == (id_ in self.reverted)
 
     @property
-    def unended(self) -> list[str]:
+    def pending_deliveries(self) -> list[str]:
         return [
             id_
             for id_ in self.ids

@@ -218,7 +218,7 @@ def _all_is_in(done: Soak, feeds: Sequence[Feed], instance: dg.DagsterInstance) 
         not done.dropping.pending()
         and all(_is_in(done, feed.name) for feed in feeds)
         and not instance.get_runs_count(dg.RunsFilter(statuses=_UNFINISHED))
-        and not Engine(Settings(data_dir=done.data)).published.is_outdated
+        and not Engine(Settings(data_dir=done.data)).published.is_stale
     )
 
 

@@ -20,7 +20,7 @@ import dagster as dg
 from dagster import RunRecord
 
 from lfp_pipeline.dagster_support.failures import BUSY_TAG, NOT_TRIED_TAG
-from lfp_pipeline.dagster_support.runs import SENSOR_TAG, files_of
+from lfp_pipeline.dagster_support.runs import SENSOR_TAG, requested_files
 from lfp_pipeline.defs.sensors.inbox_planner import FileVersion
 from lfp_pipeline.sources.inbox import InboxFile
 
@@ -165,7 +165,7 @@ def _counted(
         if key not in settled and (key not in pending or _is_of(one, pending[key]))
     }
     for record in records:
-        versions = files_of(record.dagster_run).items()
+        versions = requested_files(record.dagster_run).items()
         if not record.dagster_run.is_finished:
             running.update(versions)
             continue

@@ -8,10 +8,10 @@ from typing import Any
 import dagster as dg
 from pydantic import SecretStr
 
-from lfp_pipeline.common.text import some_of, visible
+from lfp_pipeline.common.text import preview, visible
 from lfp_pipeline.dagster_support.console import reason
 from lfp_pipeline.dagster_support.metadata import NOT_IN
-from lfp_pipeline.dagster_support.runs import files_of
+from lfp_pipeline.dagster_support.runs import requested_files
 
 NAME = "failure_sensor"
 
@@ -54,9 +54,9 @@ def _told(context: dg.RunFailureSensorContext) -> Mapping[str, Any]:
     error = "\n".join(reasons) or context.failure_event.message or "It is not known why."
     error = visible(error)[:_MOST_CHARACTERS]
     # Of a run that did not come to tell which of its files failed, all of them.
-    files = [key for event in failures for key in _not_in(event)] or sorted(files_of(run))
+    files = [key for event in failures for key in _not_in(event)] or sorted(requested_files(run))
     host = socket.gethostname()
-    of_files = f" ({some_of(files, most=1)})" if files else ""
+    of_files = f" ({preview(files, limit=1)})" if files else ""
     return {
         "run_id": run.run_id,
         "job": run.job_name,

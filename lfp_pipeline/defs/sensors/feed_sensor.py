@@ -93,7 +93,7 @@ def _requests(
     """A run for each feed with news that did not land, or with a delivery that is not in yet."""
     reversing = engine.partitions_being_reversed()
     for feed in feeds:
-        if feed.key in reversing or not (feed.memory.has_news or engine.is_unended(feed.key)):
+        if feed.key in reversing or not (feed.memory.has_update or engine.has_pending(feed.key)):
             continue
         runs = instance.get_run_records(
             dg.RunsFilter(tags={FEED_TAG: feed.key}), limit=_RUNS_LOOKED_AT
@@ -131,7 +131,7 @@ def _is_resting(feed: Feed, runs: Sequence[dg.RunRecord]) -> bool:
 def _summary(feeds: Sequence[Feed], requested: int) -> str:
     if not feeds:
         return "No source in the sources file has an interval: there is nothing to poll."
-    waiting = [feed.key for feed in feeds if feed.memory.has_news]
+    waiting = [feed.key for feed in feeds if feed.memory.has_update]
     text = f"{len(feeds)} feeds, {len(waiting)} with news that is not in yet, {requested} to run."
     for feed in feeds:
         if error := feed.memory.polls.error:

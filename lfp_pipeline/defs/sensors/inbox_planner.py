@@ -6,7 +6,7 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from itertools import islice
 
-from lfp_pipeline.common.text import some_of
+from lfp_pipeline.common.text import preview
 from lfp_pipeline.model.partition_key import PURGES
 from lfp_pipeline.sources.inbox import InboxFile, Listing
 
@@ -17,7 +17,7 @@ FileVersion = tuple[str, str]
 
 
 @dataclass(frozen=True)
-class History:
+class RunHistory:
     """What is known of the versions of files.
 
     Attributes:
@@ -28,7 +28,7 @@ class History:
         attempts: how many runs of the sensor there were for a version.
         busy: how many of them were no attempts, because the database was in other hands, or because
             the file was being written.
-        resting: those whose last such run was a short time ago.
+        backing_off: those whose last such run was a short time ago.
     """
 
     merged: AbstractSet[FileVersion] = frozenset()
@@ -37,11 +37,11 @@ class History:
     running: AbstractSet[FileVersion] = frozenset()
     attempts: Mapping[FileVersion, int] = field(default_factory=dict)
     busy: Mapping[FileVersion, int] = field(default_factory=dict)
-    resting: AbstractSet[FileVersion] = frozenset()
+    backing_off: AbstractSet[FileVersion] = frozenset()
 
 
 @dataclass(frozen=True)
-class Limits:
+class RunLimits:
     """How runs are cut.
 
     Attributes:
@@ -56,7 +56,7 @@ class Limits:
 
 
 @dataclass(frozen=True)
-class Batch:
+class RunBatch:
     """Files that share a run, and which attempt it is for each."""
 
     files: tuple[InboxFile, ...]
@@ -73,14 +73,14 @@ class Batch:
 
 
 @dataclass(frozen=True)
-class Decision:
+class InboxPlan:
     """What to run, and what is left alone and why."""
 
-    batches: tuple[Batch, ...]
+    batches: tuple[RunBatch, ...]
     waiting: int
-    unstable: int
+    still_writing: int
     running: int
-    resting: int
+    backing_off: int
     merged: int
     refused: tuple[str, ...]
     reverted: tuple[str, ...]
@@ -92,22 +92,22 @@ class Decision:
         """All of it in a line."""
         new = sum(len(batch.files) for batch in self.batches) + self.waiting
         text = (
-            f"{new} new, {self.unstable} still being written, {self.running} running, "
+            f"{new} new, {self.still_writing} still being written, {self.running} running, "
             f"{self.merged} in, {len(self.refused)} refused, {len(self.given_up)} given up"
         )
-        if self.resting:
-            text += f". {self.resting} wait because the database was open in another program"
+        if self.backing_off:
+            text += f". {self.backing_off} wait because the database was open in another program"
         if self.refused:
-            text += f". Refused: {some_of(self.refused)}; mend and drop again"
+            text += f". Refused: {preview(self.refused)}; mend and drop again"
         if PURGES in self.refused:
             text += (
                 f". No file may be called {PURGES}, which is what purge_products uses; rename it"
             )
         if self.reverted:
-            text += f". Reverted: {some_of(self.reverted)}; revert_delivery reinstates"
+            text += f". Reverted: {preview(self.reverted)}; revert_delivery reinstates"
         if self.given_up:
             text += (
-                f". Given up after repeated failures: {some_of(self.given_up)}; run ingest_inbox"
+                f". Given up after repeated failures: {preview(self.given_up)}; run ingest_inbox"
             )
         if self.left_out:
             text += f". In the inbox, {self.left_out}"
@@ -116,10 +116,10 @@ class Decision:
 
 def decide(
     listing: Listing,
-    history: History,
-    limits: Limits,
+    history: RunHistory,
+    limits: RunLimits,
     set_apart: Callable[[Listing, Sequence[InboxFile]], Listing],
-) -> Decision:
+) -> InboxPlan:
     """What to do about a listing of the inbox.
 
     A version of a file that is new, or whose runs have failed too few times, is due. Large files
@@ -132,7 +132,7 @@ def decide(
         set_apart: of files that are due otherwise, tells those that cannot be taken in now.
     """
     due: list[InboxFile] = []
-    merged = running = resting = 0
+    merged = running = backing_off = 0
     refused: list[str] = []
     reverted: list[str] = []
     given_up: list[str] = []
@@ -146,8 +146,8 @@ def decide(
             refused.append(file.name)
         elif version in history.reverted:
             reverted.append(file.name)
-        elif version in history.resting:
-            resting += 1
+        elif version in history.backing_off:
+            backing_off += 1
         elif _failed_attempts(version, history) >= limits.max_attempts:
             given_up.append(file.name)
         else:
@@ -158,12 +158,12 @@ def decide(
         for file in looked_at.ready
     ]
     batches = tuple(islice(_batches(attempts, limits), MAX_BATCHES_A_TICK))
-    return Decision(
+    return InboxPlan(
         batches=batches,
         waiting=len(attempts) - sum(len(batch.files) for batch in batches),
-        unstable=len(looked_at.unstable),
+        still_writing=len(looked_at.still_writing),
         running=running,
-        resting=resting,
+        backing_off=backing_off,
         merged=merged,
         refused=tuple(refused),
         reverted=tuple(reverted),
@@ -172,11 +172,11 @@ def decide(
     )
 
 
-def _failed_attempts(version: FileVersion, history: History) -> int:
+def _failed_attempts(version: FileVersion, history: RunHistory) -> int:
     return history.attempts.get(version, 0) - history.busy.get(version, 0)
 
 
-def _batches(due: Sequence[tuple[InboxFile, int]], limits: Limits) -> Iterator[Batch]:
+def _batches(due: Sequence[tuple[InboxFile, int]], limits: RunLimits) -> Iterator[RunBatch]:
     """Cut what is due, in order, wherever the next file would make a batch too large."""
     batch: list[tuple[InboxFile, int]] = []
     size = 0
@@ -191,5 +191,5 @@ def _batches(due: Sequence[tuple[InboxFile, int]], limits: Limits) -> Iterator[B
         yield _batch(batch)
 
 
-def _batch(files: Sequence[tuple[InboxFile, int]]) -> Batch:
-    return Batch(tuple(file for file, _ in files), tuple(attempt for _, attempt in files))
+def _batch(files: Sequence[tuple[InboxFile, int]]) -> RunBatch:
+    return RunBatch(tuple(file for file, _ in files), tuple(attempt for _, attempt in files))

@@ -15,7 +15,13 @@ from lfp_pipeline.dagster_support.runs import (
 )
 from lfp_pipeline.defs.jobs import ingest_inbox, ingest_products
 from lfp_pipeline.defs.sensors.attempts import Attempts, count_attempts
-from lfp_pipeline.defs.sensors.inbox_planner import Batch, FileVersion, History, Limits, decide
+from lfp_pipeline.defs.sensors.inbox_planner import (
+    FileVersion,
+    RunBatch,
+    RunHistory,
+    RunLimits,
+    decide,
+)
 from lfp_pipeline.engine import Engine
 from lfp_pipeline.model.ledger_entry import Status
 from lfp_pipeline.sources.inbox import InboxFile
@@ -44,7 +50,7 @@ def build_file_drop_sensor(interval_seconds: int) -> dg.SensorDefinition:
         fail_dead_runs(engine, context.instance, context.log)
         known_until = time.time() - settings.inbox_quiet_seconds
         listing = engine.list_inbox()
-        outcomes = engine.outcomes(listing.ready)
+        outcomes = engine.last_statuses(listing.ready)
         told = list(zip(listing.ready, outcomes, strict=True))
         attempts = count_attempts(
             context.cursor,
@@ -57,7 +63,7 @@ def build_file_drop_sensor(interval_seconds: int) -> dg.SensorDefinition:
         if not attempts.is_complete:
             return dg.SensorResult(skip_reason=_COUNTING, cursor=attempts.cursor)
         history = _history(told, attempts, engine)
-        limits = Limits(
+        limits = RunLimits(
             settings.sensor_max_attempts, settings.sensor_batch_bytes, settings.sensor_batch_files
         )
         decision = decide(listing, history, limits, engine.set_apart)
@@ -74,7 +80,7 @@ def build_file_drop_sensor(interval_seconds: int) -> dg.SensorDefinition:
     return file_drop_sensor
 
 
-def _run_request(batch: Batch) -> dg.RunRequest:
+def _run_request(batch: RunBatch) -> dg.RunRequest:
     """A lone file is a partition of the assets; several share a run of the inbox's job."""
     tags = {
         SENSOR_TAG: NAME,
@@ -100,7 +106,7 @@ def _run_request(batch: Batch) -> dg.RunRequest:
 
 def _history(
     told: Sequence[tuple[InboxFile, Status | None]], attempts: Attempts, engine: Engine
-) -> History:
+) -> RunHistory:
     """What the raw zone and the runs of this sensor tell of the files that are there."""
     ended: dict[Status | None, set[FileVersion]] = defaultdict(set)
     for file, outcome in told:
@@ -108,14 +114,14 @@ def _history(
     reversing = engine.partitions_being_reversed() if ended[None] else set()
     being_reversed = {version for version in ended[None] if version[0] in reversing}
     tries = {(key, one.version): one for key, one in attempts.tries.items()}
-    return History(
+    return RunHistory(
         merged=ended[Status.MERGED],
         refused=ended[Status.REFUSED],
         reverted=ended[Status.REVERTED],
         running={*attempts.running, *being_reversed},
         attempts={version: one.attempts for version, one in tries.items()},
         busy={version: one.busy for version, one in tries.items()},
-        resting={
+        backing_off={
             version
             for version, one in tries.items()
             # Not where the clock has stepped back since: it would rest for as long as that.

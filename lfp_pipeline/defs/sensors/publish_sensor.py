@@ -27,9 +27,9 @@ def build_publish_sensor(interval_seconds: int) -> dg.SensorDefinition:
     def publish_sensor(
         context: dg.SensorEvaluationContext, engine: dg.ResourceParam[Engine]
     ) -> dg.RunRequest | dg.SkipReason:
-        if not engine.published.is_outdated:
+        if not engine.published.is_stale:
             return dg.SkipReason("The published copy is up to date.")
-        if not engine.published.is_due(_RUN_SECONDS):
+        if not engine.published.is_within_budget(_RUN_SECONDS):
             return dg.SkipReason("The tables are newer than the published copy; not due yet.")
         fail_dead_runs(engine, context.instance, context.log)
         runs = context.instance.get_runs(dg.RunsFilter(tags={SENSOR_TAG: NAME}), limit=10)

@@ -15,7 +15,7 @@ from click import ClickException
 from lfp_pipeline.definitions import definitions
 from lfp_pipeline.defs.sensors import feed_sensor
 from lfp_pipeline.model.delivery import TextFormat
-from lfp_pipeline.raw_zone.desired_state import want_reverted
+from lfp_pipeline.raw_zone.desired_state import mark_reverted
 from lfp_pipeline.sources import http_poll
 from testing.http_server import (
     Answer,
@@ -170,7 +170,7 @@ def test_a_feed_is_not_asked_for_while_its_delivery_is_being_reverted(
         (delivery,) = project.engine.raw_zone.deliveries("shop")
         clock.ahead = 10
         with project.engine.being_reversed(delivery):
-            want_reverted(delivery.path)
+            mark_reverted(delivery.path)
             assert not tick(project).run_requests
         (run,) = project.do(tick(project))
         assert run.success
@@ -299,7 +299,7 @@ def test_one_that_is_slow_does_not_hold_up_the_others(
         assert len(slow_server.requests) == 3  # It is being asked; it is not asked again.
         go_on.set()
         deadline = clock.now() + 5
-        while not project.engine.feeds()[0][0].memory.has_news:
+        while not project.engine.feeds()[0][0].memory.has_update:
             assert clock.now() < deadline
         assert "slow" in {one.partition_key for one in tick(project).run_requests}
 
@@ -442,7 +442,7 @@ def test_a_delivery_that_landed_and_was_not_merged_is_merged_later(project: Proj
         tick(project)
         engine = project.engine
         engine.land(engine.named_sources(["shop"])["shop"], "shop", LOG)
-        assert not engine.feeds()[0][0].memory.has_news
+        assert not engine.feeds()[0][0].memory.has_update
         clock.ahead = 10
         assert [run.success for run in project.do(tick(project))] == [True]
     assert names(project) == ["Ann", "Cid"]

@@ -11,16 +11,16 @@ from hypothesis import strategies as st
 
 from lfp_pipeline.defs.sensors.inbox_planner import (
     MAX_BATCHES_A_TICK,
-    Batch,
-    Decision,
     FileVersion,
-    History,
-    Limits,
+    InboxPlan,
+    RunBatch,
+    RunHistory,
+    RunLimits,
     decide,
 )
 from lfp_pipeline.sources.inbox import InboxFile, Listing, Skipped
 
-LIMITS = Limits(max_attempts=3, batch_bytes=100, batch_files=3)
+LIMITS = RunLimits(max_attempts=3, batch_bytes=100, batch_files=3)
 
 
 def file(name: str, size: int = 10, mtime_ns: int = 5_000, ctime_ns: int = 6_000) -> InboxFile:
@@ -35,11 +35,13 @@ def version(file: InboxFile) -> FileVersion:
     return file.partition_key, file.version
 
 
-def decision(*files: InboxFile, unstable: tuple[str, ...] = (), **history: object) -> Decision:
-    return decide(Listing(files, unstable), History(**history), LIMITS, all_ready)  # type: ignore[arg-type]
+def decision(
+    *files: InboxFile, still_writing: tuple[str, ...] = (), **history: object
+) -> InboxPlan:
+    return decide(Listing(files, still_writing), RunHistory(**history), LIMITS, all_ready)  # type: ignore[arg-type]
 
 
-def asked_for(decision: Decision) -> list[str]:
+def asked_for(decision: InboxPlan) -> list[str]:
     return [file.name for batch in decision.batches for file in batch.files]
 
 
@@ -58,8 +60,8 @@ def test_a_changed_file_is_due_whatever_became_of_it_before(
 
 
 def test_a_file_that_is_still_being_written_is_counted_and_left_alone() -> None:
-    found = decision(unstable=("a.csv", "b.csv"))
-    assert (found.batches, found.unstable) == ((), 2)
+    found = decision(still_writing=("a.csv", "b.csv"))
+    assert (found.batches, found.still_writing) == ((), 2)
 
 
 def test_a_file_that_a_run_is_at_is_left_alone() -> None:
@@ -133,8 +135,8 @@ def test_batches_lose_no_file_keep_the_order_and_their_limits(
 ) -> None:
     files = [file(f"{number:02}", size) for number, size in enumerate(sizes)]
     done = {version(one) for number, one in enumerate(files) if number in merged}
-    limits = Limits(3, batch_bytes, batch_files)
-    found = decide(Listing(tuple(files), ()), History(merged=done), limits, all_ready)
+    limits = RunLimits(3, batch_bytes, batch_files)
+    found = decide(Listing(tuple(files), ()), RunHistory(merged=done), limits, all_ready)
     due = [one for one in files if version(one) not in done]
     taken = list(chain.from_iterable(batch.files for batch in found.batches))
     assert taken == due[: len(taken)]
@@ -164,7 +166,7 @@ def test_a_tick_asks_for_so_many_runs_and_leaves_the_rest_to_the_next() -> None:
 def test_no_two_versions_or_attempts_share_a_run_key(
     told: list[tuple[str, int, int, int]],
 ) -> None:
-    one, other = (Batch((file(name, size, ns),), (tries,)) for name, size, ns, tries in told)
+    one, other = (RunBatch((file(name, size, ns),), (tries,)) for name, size, ns, tries in told)
     assert one.run_key != other.run_key
 
 
@@ -179,25 +181,25 @@ def test_runs_that_could_not_have_the_database_are_no_failed_attempts() -> None:
 
 def test_a_file_rests_after_the_database_could_not_be_had() -> None:
     one, two = file("a.csv"), file("b.csv")
-    found = decision(one, two, resting={version(one)})
+    found = decision(one, two, backing_off={version(one)})
     assert asked_for(found) == ["b.csv"]
     assert "1 wait because the database was open in another program" in found.summary
 
 
 def test_a_run_key_is_the_same_for_ever() -> None:
-    batch = Batch((file("a.csv"), file("b c.csv", 7)), (1, 2))
+    batch = RunBatch((file("a.csv"), file("b c.csv", 7)), (1, 2))
     assert batch.run_key == "6a83e73f897b988068e67f70e7e1aaec9203ea5dd9c2427dad3612d613bc025e"
 
 
 def test_a_name_that_is_not_utf8_has_a_run_key() -> None:
-    assert len(Batch((file("\udcff.csv"),), (1,)).run_key) == 64
+    assert len(RunBatch((file("\udcff.csv"),), (1,)).run_key) == 64
 
 
 def test_the_summary_counts_everything() -> None:
     files = {name: file(f"{name}.csv") for name in ("new", "in", "running", "bad", "hopeless")}
     found = decision(
         *files.values(),
-        unstable=("u.csv",),
+        still_writing=("u.csv",),
         merged={version(files["in"])},
         running={version(files["running"])},
         refused={version(files["bad"])},
@@ -224,13 +226,13 @@ def test_a_file_that_cannot_be_taken_in_now_is_counted_and_left_alone() -> None:
     def set_apart(listing: Listing, due: Sequence[InboxFile]) -> Listing:
         asked.extend(one.name for one in due)
         denied = (Skipped("d.csv", "Permission denied"),)
-        unstable = (*listing.unstable, "a.csv")
-        return replace(listing, ready=tuple(due[1:]), unstable=unstable, skipped=denied)
+        still_writing = (*listing.still_writing, "a.csv")
+        return replace(listing, ready=tuple(due[1:]), still_writing=still_writing, skipped=denied)
 
-    history = History(merged={version(files[2])}, attempts={version(files[3]): 3})
+    history = RunHistory(merged={version(files[2])}, attempts={version(files[3]): 3})
     found = decide(Listing(tuple(files), ("c.csv",)), history, LIMITS, set_apart)
     assert asked_for(found) == ["b.csv"]
-    assert found.unstable == 2
+    assert found.still_writing == 2
     assert asked == ["a.csv", "b.csv"]  # Only of files that are due.
     assert "1 skipped: d.csv (Permission denied)" in found.summary
 
@@ -238,7 +240,7 @@ def test_a_file_that_cannot_be_taken_in_now_is_counted_and_left_alone() -> None:
 def test_the_summary_tells_what_is_left_out() -> None:
     skipped = (Skipped("x.csv", "a link"), Skipped("shop/", "Permission denied"))
     listing = Listing((), (), skipped, ignored=("old/", "x.tmp"))
-    found = decide(listing, History(), LIMITS, all_ready)
+    found = decide(listing, RunHistory(), LIMITS, all_ready)
     assert found.summary.endswith(
         "0 given up. In the inbox, 2 skipped: x.csv (a link), shop/ (Permission denied); see `make "
         "status`. 2 ignored by name: old/, x.tmp."

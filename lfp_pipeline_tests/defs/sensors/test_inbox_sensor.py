@@ -25,8 +25,8 @@ from testing.project import project as project_in
 HOLD = """
 import sys
 from pathlib import Path
-from lfp_pipeline.common.process_marks import held
-with held(Path(sys.argv[1])):
+from lfp_pipeline.common.process_marks import hold_mark
+with hold_mark(Path(sys.argv[1])):
     print("held", flush=True)
     sys.stdin.read()
 """
@@ -45,7 +45,7 @@ def stand_still(*_):
     print("noted", flush=True)
     sys.stdin.read()
 
-revert._carry_out = stand_still
+revert._apply = stand_still
 revert.revert_delivery(engine_at(Path(sys.argv[1])), sys.argv[2], LOG)
 """
 
@@ -382,7 +382,7 @@ def test_a_file_that_changed_a_moment_ago_waits(tmp_path: Path, home: Path) -> N
     with project_in(tmp_path, home, inbox_quiet_seconds=60) as project:
         project.drop(A)
         assert project.tick().skip_message.startswith("0 new, 1 still being written")
-        assert project.engine.unended(LOG) == []
+        assert project.engine.pending_deliveries(LOG) == []
 
 
 @only_on_linux

@@ -130,7 +130,7 @@ def _loading_directly(applies: bool) -> Iterator[None]:
         return
     with (
         mock.patch.object(direct_load, "LEAST_BYTES", 0),
-        mock.patch.object(direct_load, "is_worth_it", return_value=True),
+        mock.patch.object(direct_load, "should_load_directly", return_value=True),
     ):
         yield
 

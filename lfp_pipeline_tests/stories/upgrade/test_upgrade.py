@@ -20,8 +20,8 @@ from lfp_pipeline.cli.dagster_home import prepare
 from lfp_pipeline.errors import OperationRefusedError
 from lfp_pipeline.operations.rebuild import rebuild_products
 from lfp_pipeline.operations.revert import reinstate_delivery, revert_delivery
-from lfp_pipeline.operations.status import state_of
-from lfp_pipeline.operations.status_text import as_text
+from lfp_pipeline.operations.status import collect_status
+from lfp_pipeline.operations.status_text import render_status
 from lfp_pipeline.operations.verify import verify
 from testing.oracle import LOG
 from testing.project import (
@@ -153,12 +153,12 @@ def test_the_archive_holds_what_an_upgrade_meets(folder: Path) -> None:
 
 
 def test_the_status_names_what_is_pending_and_given_up(old: Old) -> None:
-    state = state_of(old.project.engine)
+    state = collect_status(old.project.engine)
     assert [file.name for file in state.pending] == ["late.csv"]
     assert state.problems == []
     assert state.tables
     assert [row["partition_key"] for row in state.tables.given_up] == ["broken.csv", "old.csv"]
-    assert "late.csv" in as_text(state)
+    assert "late.csv" in render_status(state)
     old.assert_tables()
 
 
