@@ -174,8 +174,8 @@ def one_file(sample: Sample, right: Answer, meter: Meter, folder: Path) -> None:
     done = _ingest(project, sample, meter, "first")
     step = meter.steps[-1]
     _compare(project.database, step, right)
-    if done.account.rows_rejected != sample.rejects:
-        step.wrong = f"{done.account.rows_rejected:,} rejects instead of {sample.rejects:,}"
+    if done.account.rows.rejected != sample.rejects:
+        step.wrong = f"{done.account.rows.rejected:,} rejects instead of {sample.rejects:,}"
 
 
 def published(sample: Sample, right: Answer, meter: Meter, folder: Path) -> None:
@@ -210,7 +210,7 @@ def delta_onto_big(delta: Sample, big: Path, meter: Meter, folder: Path) -> None
     project = Project(folder)
     warm(project.database)
     done = _ingest(project, delta, meter, "delta")
-    fates = (done.account.rows_updated, done.account.rows_inserted)
+    fates = (done.account.rows.updated, done.account.rows.inserted)
     right = (delta.skus - delta.new, delta.new)
     step = meter.steps[-1]
     with _tables(project.database) as connection:

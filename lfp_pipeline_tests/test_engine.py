@@ -378,7 +378,7 @@ def test_small_files_are_merged_together_and_bad_ones_harm_no_other(engine: Engi
     assert {key: one.account.status for key, one in told.items()} == {
         "a.csv": "merged", "b.csv": "refused", "c.csv": "refused", "d.csv": "merged"
     }  # fmt: skip
-    assert told["d.csv"].account.rows_updated == told["d.csv"].account.rows_inserted == 1
+    assert told["d.csv"].account.rows.updated == told["d.csv"].account.rows.inserted == 1
     shown = tables(engine)
     assert [row[:2] for row in shown["products"]] == [("s1", "Ann"), ("s2", "Cid"), ("s4", "Dot")]
     assert [row[:1] for row in shown["rejected_rows"]] == [
@@ -472,7 +472,7 @@ def test_what_came_of_it_can_be_shown(engine: Engine) -> None:
     drop(engine, "a.csv", "name,sku,description,colour\nAnn,s1,\n,s2,x,red\nBob,s3,y,red\n")
     (one,) = engine.ingest_all(engine.pending_inbox(LOG).ready, [], LOG)
     assert isinstance(one, IngestResult)
-    assert one.products == one.account.rows_inserted
+    assert one.products == one.account.rows.inserted
     assert one.reading
     assert one.reading.ignored_columns == ["colour"]
     assert ("s3", "Bob", "y") in one.reading.sample_products

@@ -23,6 +23,7 @@ from hypothesis import strategies as st
 from lfp_pipeline.engine import Engine
 from lfp_pipeline.ingest import batch_merge
 from lfp_pipeline.model.delivery import Delivery
+from lfp_pipeline.model.ledger_entry import RowCounts
 from lfp_pipeline.raw_zone.raw_zone import RawZone
 from lfp_pipeline.reading.reader import Reading, SkippedLines
 from lfp_pipeline.settings import Settings
@@ -155,22 +156,21 @@ def true_rejects(files: Iterable[File]) -> list[tuple[str, int]]:
     )
 
 
-def true_fates(file: File, before: Iterable[File]) -> dict[str, int]:
-    """The account of a file that is merged after others."""
+def true_row_counts(file: File, before: Iterable[File]) -> RowCounts:
+    """The row counts of a file that is merged after others."""
     known = {product[0]: product for product in true_products(before)}
-    fates = Counter[str]()
+    counts = Counter[str]()
     for sku, (_, row) in file.winners.items():
         if sku not in known:
-            fates["inserted"] += 1
+            counts["inserted"] += 1
         elif (known[sku][4], known[sku][3]) > (file.delivered_at, file.delivery_id):
-            fates["stale"] += 1
+            counts["stale"] += 1
         else:
-            fates["unchanged" if known[sku][:3] == row else "updated"] += 1
-    fates["superseded"] = len(file.accepted) - len(file.winners)
-    fates["rejected"] = len(file.records) - len(file.accepted)
-    fates["read"] = len(file.records)
-    names = "read", "inserted", "updated", "unchanged", "superseded", "stale", "rejected"
-    return {f"rows_{name}": fates[name] for name in names}
+            counts["unchanged" if known[sku][:3] == row else "updated"] += 1
+    counts["superseded"] = len(file.accepted) - len(file.winners)
+    counts["rejected"] = len(file.records) - len(file.accepted)
+    counts["read"] = len(file.records)
+    return RowCounts(**counts)
 
 
 def engine_at(folder: Path, **settings: object) -> Engine:

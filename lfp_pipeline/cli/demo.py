@@ -13,13 +13,13 @@ import duckdb
 
 from lfp_pipeline.cli.sample import sample_in, write_sample
 from lfp_pipeline.common.text import printable, visible
+from lfp_pipeline.model.ledger_entry import ROW_COLUMNS, RowCounts
 from lfp_pipeline.settings import Settings, load_settings
 
 _INGEST = "dagster job execute -m lfp_pipeline.definitions -j ingest_inbox"
 
-_LEDGER = """
-SELECT status, rows_read, rows_inserted, rows_updated, rows_unchanged, rows_superseded,
-    rows_stale, rows_rejected, error
+_LEDGER = f"""
+SELECT status, error, {", ".join(ROW_COLUMNS)}
 FROM deliveries WHERE partition_key = $partition_key ORDER BY delivered_at DESC LIMIT 1
 """
 
@@ -76,11 +76,10 @@ def _show(database: Path, key: str, truth: dict[str, object], seconds: float) ->
         deliveries, products, names = connection.execute(_TOTALS).fetchall()[0]
         top_names = connection.execute(_TOP_NAMES).fetchall()
     if row is None or row[0] != "merged":
-        print(f"\n{key} is not in: {visible(row[-1]) if row else 'no row in deliveries'}")
+        print(f"\n{key} is not in: {visible(row[1]) if row else 'no row in deliveries'}")
         return 1
-    fates = ("inserted", "updated", "unchanged", "superseded", "stale", "rejected")
-    told = ", ".join(f"{rows:,} {fate}" for fate, rows in zip(fates, row[2:8], strict=True) if rows)
-    print(f"\n{row[1]:>12,} rows read: {told}")
+    rows = RowCounts(*row[2:])
+    print(f"\n{rows.read:>12,} rows read: {rows}")
     print(f"{products:>12,} products\n{names:>12,} names; the most frequent:")
     for name, count in top_names:
         print(f"{count:>16,} {printable(name)}")
@@ -89,7 +88,7 @@ def _show(database: Path, key: str, truth: dict[str, object], seconds: float) ->
         print("\nThere are other deliveries too, so the tables hold more than this file.")
         return 0
     expected = (truth["rows"], truth["skus"], truth["names"])
-    if (row[1], products, names) != expected:
+    if (rows.read, products, names) != expected:
         print(f"\nWRONG: the generator made (rows, skus, names) = {expected}.")
         return 1
     print("\nRows, products and names are exactly what the generator says it made.")

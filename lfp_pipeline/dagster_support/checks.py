@@ -65,9 +65,9 @@ def check_products(
     keys = sorted({one.delivery.partition_key for one in ingested})
     unaccounted = unaccounted_deliveries(connection, keys)
     rejected = {
-        one.delivery.partition_key: one.account.rows_rejected / one.account.rows_read
+        one.delivery.partition_key: one.account.rows.rejected / one.account.rows.read
         for one in ingested
-        if one.account.rows_read
+        if one.account.rows.read
     }
     worst = max(rejected.values(), default=0.0)
     warnings = [f"{one.delivery.delivery_id}: {told}" for one in ingested for told in one.warnings]
@@ -83,8 +83,8 @@ def check_products(
             check_name="rows_conserved",
             passed=not unaccounted,
             metadata={
-                "rows_read": sum(one.account.rows_read for one in ingested),
-                "rows_accounted": sum(one.account.rows_accounted for one in ingested),
+                "rows_read": sum(one.account.rows.read for one in ingested),
+                "rows_accounted": sum(one.account.rows.accounted for one in ingested),
                 "unaccounted_deliveries": ", ".join(unaccounted) or "none",
             },
         ),
@@ -95,7 +95,7 @@ def check_products(
             severity=dg.AssetCheckSeverity.WARN,
             metadata={
                 "largest_share": worst,
-                "rejected": sum(one.account.rows_rejected for one in ingested),
+                "rejected": sum(one.account.rows.rejected for one in ingested),
             },
         ),
         dg.AssetCheckResult(
@@ -112,7 +112,7 @@ def _repeated_skus(
     connection: duckdb.DuckDBPyConnection, ingested: Sequence[IngestResult]
 ) -> tuple[int, str]:
     """How many skus are repeated; among all, or, after small deliveries, among theirs."""
-    taken = sum(one.account.rows_taken for one in ingested)
+    taken = sum(one.account.rows.winners for one in ingested)
     if _FEW * taken >= product_count(connection):
         return repeated_skus(connection), "all skus"
     delivery_ids = [one.delivery.delivery_id for one in ingested]

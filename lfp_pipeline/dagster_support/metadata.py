@@ -90,9 +90,9 @@ def ingested_metadata(ingested: IngestResult) -> Metadata:
         return _standing_metadata(ingested)
     metadata: dict[str, Any] = {
         "dagster/row_count": ingested.products,
-        "dagster/partition_row_count": account.rows_taken,
-        "rows_read": account.rows_read,
-        **fates(account),
+        "dagster/partition_row_count": account.rows.winners,
+        "rows_read": account.rows.read,
+        **account.rows.fates,
         **_skipped_lines(account),
         "delivery_id": delivery.delivery_id,
         "source": delivery.source,
@@ -106,7 +106,7 @@ def ingested_metadata(ingested: IngestResult) -> Metadata:
         metadata["notes"] = dg.MetadataValue.text(account.notes)
     if ingested.warnings:
         metadata["warnings"] = dg.MetadataValue.text("\n".join(ingested.warnings))
-    if account.rows_rejected:
+    if account.rows.rejected:
         metadata["to_mend_the_rejects"] = f"make rejects PARTITION={delivery.partition_key}"
     if ingested.batch > 1:
         metadata["files_merged_together"] = ingested.batch
@@ -147,19 +147,6 @@ def _reading_metadata(reading: Reading, ingested: IngestResult) -> dict[str, Any
     return metadata
 
 
-def fates(account: LedgerEntry) -> dict[str, int]:
-    """The rows of a delivery by what became of them."""
-    return {
-        "inserted": account.rows_inserted,
-        "updated": account.rows_updated,
-        "unchanged": account.rows_unchanged,
-        "superseded": account.rows_superseded,
-        "stale": account.rows_stale,
-        "rejected": account.rows_rejected,
-        "deleted": account.rows_deleted,
-    }
-
-
 def _skipped_lines(account: LedgerEntry) -> dict[str, int]:
     """The lines of a delivery that are neither rows nor rejects, by kind, where there are some."""
     lines = {
@@ -179,11 +166,11 @@ def result_line(outcome: IngestResult | LandingFailure) -> str:
         return f"{key}: {visible(account.error or '')}"
     if account.status is not Status.MERGED:
         return f"{key} {account.status.told}: {visible(account.error or '')}"
-    parts = ", ".join(f"{rows:,} {fate}" for fate, rows in fates(account).items() if rows) or "none"
+    parts = str(account.rows) or "none"
     if skipped := _skipped(account):
         parts += f"; skipped: {', '.join(skipped)}"
     speed = f" in {outcome.seconds:.2f} s" if outcome.merged_here else "; it was in already"
-    return f"{key}: {pluralize(account.rows_read, 'row')} ({parts}){speed}"
+    return f"{key}: {pluralize(account.rows.read, 'row')} ({parts}){speed}"
 
 
 def _skipped(account: LedgerEntry) -> list[str]:

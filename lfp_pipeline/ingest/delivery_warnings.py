@@ -64,7 +64,7 @@ def wholly_stale(
     delivery: Delivery, account: LedgerEntry, raw_zone: RawZone, inbox: Path
 ) -> str | None:
     """Say that a version is older than the one before it, so that none of its rows counts."""
-    if account.status is not Status.MERGED or account.rows_taken or not account.rows_stale:
+    if account.status is not Status.MERGED or account.rows.winners or not account.rows.stale:
         return None
     newer = raw_zone.newer_than(delivery)
     if newer is None or newer.landed_at > delivery.landed_at:

@@ -1,11 +1,10 @@
 """What became of a delivery: its row in the ledger."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
 from datetime import datetime
 from enum import StrEnum
-
-_ROWS_READ = ("rows_read", "rows_superseded", "rows_rejected")
-_READ = (*_ROWS_READ, "blank_lines", "repeated_headers", "lines_above_header")
+from typing import Any, Self
 
 
 class Status(StrEnum):
@@ -27,19 +26,79 @@ STATUSES = {str(status): status for status in Status}
 
 
 @dataclass(frozen=True)
+class RowCounts:
+    """The number of rows that a delivery has, and of those that met each fate.
+
+    The fields after `read` are the fates. The ledger keeps each field in a column: `rows_read`,
+    `rows_inserted` and so on.
+
+    Attributes:
+        read: records in the file; of a deletion, skus.
+        inserted: rows of new skus.
+        updated: rows of known skus, with another name or description.
+        unchanged: rows of known skus, the same as before, but newer; of a deletion, skus that were
+            not in products.
+        superseded: rows that a later row of the same file replaces.
+        stale: rows that are older than what the warehouse holds.
+        rejected: rows that are not accepted; each is in `rejected_rows`.
+        deleted: of a deletion, products that were deleted.
+    """
+
+    read: int = 0
+    inserted: int = 0
+    updated: int = 0
+    unchanged: int = 0
+    superseded: int = 0
+    stale: int = 0
+    rejected: int = 0
+    deleted: int = 0
+
+    @classmethod
+    def of_row(cls, row: Mapping[str, Any]) -> Self:
+        """Return the counts of a row of the ledger; an older table lacks some columns."""
+        return cls(*(row.get(column) or 0 for column in ROW_COLUMNS))
+
+    @property
+    def fates(self) -> dict[str, int]:
+        """The number of rows by fate."""
+        return {fate: getattr(self, fate) for fate in FATES}
+
+    @property
+    def accounted(self) -> int:
+        """The sum of all fates; it equals `read`. Skipped lines are no rows."""
+        return sum(self.fates.values())
+
+    @property
+    def winners(self) -> int:
+        """The number of rows that were the newest of their skus when they were merged."""
+        return self.inserted + self.updated + self.unchanged
+
+    @property
+    def of_file(self) -> "RowCounts":
+        """The counts that the file alone decides, whatever the warehouse holds."""
+        return RowCounts(self.read, superseded=self.superseded, rejected=self.rejected)
+
+    def __str__(self) -> str:
+        """The fates that rows have met, for people: `2 inserted, 1 stale`; empty without rows."""
+        return ", ".join(f"{rows:,} {fate}" for fate, rows in self.fates.items() if rows)
+
+
+FATES = tuple(field.name for field in fields(RowCounts))[1:]
+"""The names of the fates."""
+
+ROW_COLUMNS = tuple(f"rows_{field.name}" for field in fields(RowCounts))
+"""The columns of the ledger that hold the fields of `RowCounts`, in their order."""
+
+FATE_COLUMNS = ROW_COLUMNS[1:]
+"""The columns of the fates."""
+
+
+@dataclass(frozen=True)
 class LedgerEntry:
     """The account of one delivery. Of a delivery that is not merged, no row or line counts.
 
     Attributes:
-        rows_read: records in the file; of a deletion, skus.
-        rows_inserted: of new skus.
-        rows_updated: of known skus, with another name or description.
-        rows_unchanged: of known skus, the same as before, but newer; of a deletion, of skus that
-            were not there.
-        rows_superseded: replaced by a later row of the same file.
-        rows_stale: older than what the warehouse holds.
-        rows_rejected: not accepted; each is in `rejected_rows`.
-        rows_deleted: of a deletion, of products that it has deleted.
+        rows: the rows of the delivery by fate.
         error: why it was not merged; of a reverted one, that it is and since when.
         read_with: the fingerprint of how it was read, if it is merged; or, of one that was and is
             not, of how it is to be read when it is merged again.
@@ -54,14 +113,7 @@ class LedgerEntry:
     delivery_id: str
     status: Status
     merged_at: datetime | None = None
-    rows_read: int = 0
-    rows_inserted: int = 0
-    rows_updated: int = 0
-    rows_unchanged: int = 0
-    rows_superseded: int = 0
-    rows_stale: int = 0
-    rows_rejected: int = 0
-    rows_deleted: int = 0
+    rows: RowCounts = RowCounts()
     error: str | None = None
     read_with: str | None = None
     seconds: float | None = None
@@ -76,26 +128,14 @@ class LedgerEntry:
 
         Where the conditions were not recorded, skipped lines may not have been counted, either.
         """
-        counts = _READ if self.read_conditions is not None else _ROWS_READ
-        return all(getattr(self, name) == getattr(again, name) for name in counts)
-
-    @property
-    def rows_taken(self) -> int:
-        """The rows that were the newest of their skus when they were merged."""
-        return self.rows_inserted + self.rows_updated + self.rows_unchanged
-
-    @property
-    def rows_accounted(self) -> int:
-        """The sum of all fates; it equals `rows_read`. Skipped lines are no rows."""
-        return (
-            self.rows_inserted
-            + self.rows_updated
-            + self.rows_unchanged
-            + self.rows_superseded
-            + self.rows_stale
-            + self.rows_rejected
-            + self.rows_deleted
+        return self.rows.of_file == again.rows.of_file and (
+            self.read_conditions is None or self.skipped_lines == again.skipped_lines
         )
+
+    @property
+    def skipped_lines(self) -> tuple[int, int, int]:
+        """The lines that are no rows: blank ones, repeated headers, those above the header."""
+        return self.blank_lines, self.repeated_headers, self.lines_above_header
 
 
 def unmerged_entry(

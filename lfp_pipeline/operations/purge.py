@@ -151,7 +151,7 @@ def purge_products(
             "next ingest_inbox tries again."
         )
         raise LfpError(msg)
-    deleted = replace(doomed, products=done.account.rows_deleted)
+    deleted = replace(doomed, products=done.account.rows.deleted)
     told: dict[str, int | float | str] = {
         "delivery_id": delivery.delivery_id,
         "skus": deleted.skus,

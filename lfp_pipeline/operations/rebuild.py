@@ -287,7 +287,7 @@ def _losses(
     for delivery_id, before in (old.accounts if old else {}).items():
         now = new.accounts.get(delivery_id)
         if now is not None and now.status is before.status is Status.MERGED:
-            more = now.rows_rejected - before.rows_rejected
+            more = now.rows.rejected - before.rows.rejected
             if more > 0:
                 rejects = pluralize(more, "more row")
                 yield delivery_id, f"with the settings of now, {rejects} would be rejected."

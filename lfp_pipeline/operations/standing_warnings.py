@@ -19,7 +19,7 @@ from lfp_pipeline.ingest.delivery_warnings import (
     wholly_stale,
 )
 from lfp_pipeline.model.delivery import Delivery
-from lfp_pipeline.model.ledger_entry import LedgerEntry, Status
+from lfp_pipeline.model.ledger_entry import LedgerEntry, RowCounts, Status
 from lfp_pipeline.raw_zone.raw_index import Landed
 from lfp_pipeline.raw_zone.raw_zone import RawZone
 from lfp_pipeline.sources.inbox import InboxFile
@@ -85,8 +85,7 @@ def _of_time(zone: RawZone, delivery_id: str) -> str | None:
 def _of_row(
     zone: RawZone, warning_of: Callable[[Delivery, LedgerEntry, RawZone], str | None], row: _Row
 ) -> str | None:
-    rows = {column: row[column] for column in row if column.startswith("rows_")}
-    account = LedgerEntry(row["delivery_id"], Status(row["status"]), **rows)
+    account = LedgerEntry(row["delivery_id"], Status(row["status"]), rows=RowCounts.of_row(row))
     with suppress(LandingError):  # It is not there any more.
         if told := warning_of(zone.find(account.delivery_id), account, zone):
             return f"{account.delivery_id}: {told}"

@@ -3,7 +3,7 @@
 from datetime import UTC, datetime
 
 from lfp_pipeline.common.text import format_size, pluralize, preview, printable, shortened
-from lfp_pipeline.model.ledger_entry import Status
+from lfp_pipeline.model.ledger_entry import RowCounts, Status
 from lfp_pipeline.model.partition_key import is_spelled
 from lfp_pipeline.operations.status import Row, StatusReport
 
@@ -137,16 +137,11 @@ def _told(row: Row) -> str:
     if row["status"] != Status.MERGED:
         first_line, _, _ = str(row["error"]).partition("\n")
         return f"{row['status']}: {first_line}"
-    fates = ", ".join(
-        f"{rows:,} {column.removeprefix('rows_')}"
-        for column, rows in row.items()
-        if column.startswith("rows_") and column != "rows_read" and rows
-    )
-    read = pluralize(row["rows_read"], "row")
-    told = f"{row['status']} {row['merged_at']:%Y-%m-%d %H:%M:%S}, {read}"
-    told += f" ({fates})" if fates else ""
+    rows = RowCounts.of_row(row)
+    told = f"{row['status']} {row['merged_at']:%Y-%m-%d %H:%M:%S}, {pluralize(rows.read, 'row')}"
+    told += f" ({rows})" if str(rows) else ""
     if seconds := row.get("seconds"):  # A copy that an older version published has none.
-        told += f" in {seconds:.2f} s, {row['rows_read'] / seconds:,.0f} rows/s"
+        told += f" in {seconds:.2f} s, {rows.read / seconds:,.0f} rows/s"
     return told
 
 

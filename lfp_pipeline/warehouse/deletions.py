@@ -13,7 +13,7 @@ from lfp_pipeline.common.clock import utc_now
 from lfp_pipeline.common.duckdb_tools import transaction
 from lfp_pipeline.errors import WarehouseInconsistentError
 from lfp_pipeline.model.delivery import Delivery
-from lfp_pipeline.model.ledger_entry import LedgerEntry, Status
+from lfp_pipeline.model.ledger_entry import LedgerEntry, RowCounts, Status
 from lfp_pipeline.warehouse.invariants import product_count
 from lfp_pipeline.warehouse.ledger import account_of, record
 from lfp_pipeline.warehouse.name_counts import apply_changed_names
@@ -102,11 +102,13 @@ def merge_deletion(
         delivery_id=delivery.delivery_id,
         status=Status.MERGED,
         merged_at=utc_now(),
-        rows_read=read,
-        rows_unchanged=skus - gone - newer,
-        rows_superseded=read - skus,
-        rows_stale=newer,
-        rows_deleted=gone,
+        rows=RowCounts(
+            read,
+            unchanged=skus - gone - newer,
+            superseded=read - skus,
+            stale=newer,
+            deleted=gone,
+        ),
         seconds=time.perf_counter() - started,
     )
     before = product_count(connection)

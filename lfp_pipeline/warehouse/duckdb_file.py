@@ -50,7 +50,7 @@ class Warehouse:
         writer_wait_seconds: the longest wait for another run of this program.
         foreign_wait_seconds: the longest wait for another program that has the file open.
         config: DuckDB's settings for connections that are made here: threads, memory, spill.
-        is_shadow: whether it is still being built. Its id is not cached, and no status note is written.
+        is_shadow: whether it is still being built. Its id is not cached, and no note is written.
     """
 
     path: Path

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import duckdb
 
+from lfp_pipeline.model.ledger_entry import FATE_COLUMNS
 from lfp_pipeline.warehouse.name_counts import WRONG_COUNTS
 
 _REPEATED_SKUS = "SELECT count(*) - count(DISTINCT sku) FROM warehouse.products"
@@ -22,13 +23,12 @@ FROM (
 )
 """
 
-_UNACCOUNTED = """
+_UNACCOUNTED = f"""
 SELECT delivery_id
 FROM warehouse.deliveries AS delivery
 WHERE status = 'merged'
     AND (
-        rows_read <> rows_inserted + rows_updated + rows_unchanged
-            + rows_superseded + rows_stale + rows_rejected + rows_deleted
+        rows_read <> {" + ".join(FATE_COLUMNS)}
         OR rows_rejected <> (
             SELECT count(*) FROM warehouse.rejected_rows AS rejected
             WHERE rejected.delivery_id = delivery.delivery_id

@@ -7,7 +7,13 @@ from typing import Any
 import duckdb
 
 from lfp_pipeline.model.delivery import Delivery
-from lfp_pipeline.model.ledger_entry import STATUSES, LedgerEntry, Status
+from lfp_pipeline.model.ledger_entry import (
+    ROW_COLUMNS,
+    STATUSES,
+    LedgerEntry,
+    RowCounts,
+    Status,
+)
 
 _FORGET = """
 DELETE FROM warehouse.deliveries
@@ -26,20 +32,18 @@ WHERE delivery_id IN (SELECT unnest($delivery_ids::VARCHAR[]))
 
 _RECORDED = "SELECT coalesce(sum(attempts), 0) FROM warehouse.deliveries"
 
-_COLUMNS = """
-SELECT delivery_id, status, merged_at, rows_read, rows_inserted, rows_updated, rows_unchanged,
-    rows_superseded, rows_stale, rows_rejected, rows_deleted, error, read_with, seconds,
+_COLUMNS = f"""
+SELECT {", ".join(ROW_COLUMNS)}, delivery_id, status, merged_at, error, read_with, seconds,
     blank_lines, repeated_headers, lines_above_header, notes, read_conditions
 FROM warehouse.deliveries
 """
 
 # Of a delivery that holds no product and no deletion.
-_GIVE_UP = """
+_GIVE_UP = f"""
 UPDATE warehouse.deliveries
 SET
     status = 'failed', error = $told, attempts = attempts + 1, merged_at = NULL,
-    rows_read = 0, rows_inserted = 0, rows_updated = 0, rows_unchanged = 0,
-    rows_superseded = 0, rows_stale = 0, rows_rejected = 0, rows_deleted = 0,
+    {", ".join(f"{column} = 0" for column in ROW_COLUMNS)},
     blank_lines = 0, repeated_headers = 0, lines_above_header = 0, notes = NULL,
     read_with = NULL, read_conditions = NULL
 WHERE delivery_id = $delivery_id
@@ -106,7 +110,11 @@ def mark_unmerged(connection: duckdb.DuckDBPyConnection, delivery_id: str, told:
 
 
 def _entry(delivery: Delivery, account: LedgerEntry, attempts: int) -> dict[str, Any]:
-    return asdict(account) | {
+    entry = asdict(account)
+    rows = {f"rows_{fate}": number for fate, number in entry.pop("rows").items()}
+    return {
+        **entry,
+        **rows,
         "status": account.status.value,
         "kind": delivery.kind.value,
         "attempts": attempts,
@@ -149,7 +157,12 @@ def statuses(
 
 
 def _accounts(found: duckdb.DuckDBPyConnection) -> dict[str, LedgerEntry]:
-    return {row[0]: LedgerEntry(row[0], Status(row[1]), *row[2:]) for row in found.fetchall()}
+    entries = {}
+    for row in found.fetchall():
+        rows = RowCounts(*row[: len(ROW_COLUMNS)])
+        delivery_id, status, merged_at, *others = row[len(ROW_COLUMNS) :]
+        entries[delivery_id] = LedgerEntry(delivery_id, Status(status), merged_at, rows, *others)
+    return entries
 
 
 def write_count(connection: duckdb.DuckDBPyConnection) -> int:

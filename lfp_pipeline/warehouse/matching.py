@@ -11,12 +11,13 @@ In the workspace, from a batch's `arrivals`, in which deliveries are numbered by
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import duckdb
 
 from lfp_pipeline.errors import WarehouseInconsistentError
 from lfp_pipeline.model.delivery import Delivery
+from lfp_pipeline.model.ledger_entry import RowCounts
 
 STRETCH_ROWS = 1_000_000
 """So many products are compared at a time: their texts fit into memory, whatever its limit."""
@@ -176,19 +177,9 @@ GROUP BY delivery_number
 """
 
 
-@dataclass(frozen=True)
-class RowOutcomes:
-    """How many of a delivery's arrivals are of new skus, and what the others do to known ones."""
-
-    inserted: int = 0
-    updated: int = 0
-    unchanged: int = 0
-    stale: int = 0
-
-
 def match(
     connection: duckdb.DuckDBPyConnection, deliveries: Sequence[Delivery]
-) -> dict[int, RowOutcomes]:
+) -> dict[int, RowCounts]:
     """Find the products of the skus that arrive, and the fates of the arrivals of each delivery.
 
     Args:
@@ -220,10 +211,13 @@ def match(
         msg = f"{repeated} of the skus that arrive are in products more than once."
         raise WarehouseInconsistentError(msg)
     counted = connection.execute(_FATES_OF_SEVERAL if several else _FATES_OF_ONE).fetchall()
-    found = {number: RowOutcomes(*fates) for number, *fates in counted}
+    found = {
+        number: RowCounts(inserted=inserted, updated=updated, unchanged=unchanged, stale=stale)
+        for number, inserted, updated, unchanged, stale in counted
+    }
     for number, stale in dead:
-        fates = found.get(number, RowOutcomes())
-        found[number] = replace(fates, stale=fates.stale + stale)
+        rows = found.get(number, RowCounts())
+        found[number] = replace(rows, stale=rows.stale + stale)
     return found
 
 

@@ -7,7 +7,7 @@ whole deliveries compare.
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import duckdb
 
@@ -16,13 +16,13 @@ from lfp_pipeline.common.duckdb_tools import transaction
 from lfp_pipeline.common.text import printable
 from lfp_pipeline.errors import WarehouseInconsistentError
 from lfp_pipeline.model.delivery import Delivery
-from lfp_pipeline.model.ledger_entry import LedgerEntry, Status, unmerged_entry
+from lfp_pipeline.model.ledger_entry import LedgerEntry, RowCounts, Status, unmerged_entry
 from lfp_pipeline.reading.options import Conditions
 from lfp_pipeline.reading.reader import Reading
 from lfp_pipeline.warehouse.direct_load import swap_in_loaded_table
 from lfp_pipeline.warehouse.invariants import product_count
 from lfp_pipeline.warehouse.ledger import account_of, accounts, forget_rejects, record
-from lfp_pipeline.warehouse.matching import RowOutcomes, match
+from lfp_pipeline.warehouse.matching import match
 from lfp_pipeline.warehouse.name_counts import apply_changed_names, find_changed_names
 
 _LEAVE_OUT = [
@@ -122,19 +122,19 @@ def merge(
             connection.execute(statement, {"numbers": list(merged)})
     fates = match(connection, deliveries)
     counted = [
-        merged.get(number) or account_of_arrived(arrived, fates.get(number, RowOutcomes()), started)
+        merged.get(number) or account_of_arrived(arrived, fates.get(number, RowCounts()), started)
         for number, arrived in enumerate(batch)
     ]
     new = [number for number in range(len(batch)) if number not in merged]
     with_account = [(deliveries[number], counted[number]) for number in new]
     before, growth = product_count(connection), _growth(connection)
-    counts_change = any(account.rows_inserted + account.rows_updated for _, account in with_account)
+    counts_change = any(account.rows.inserted + account.rows.updated for _, account in with_account)
     if counts_change:
         find_changed_names(connection)
     writes_rows = counts_change
     if (
         not directly_loaded
-        and sum(account.rows_unchanged for _, account in with_account) > MOST_MOVED
+        and sum(account.rows.unchanged for _, account in with_account) > MOST_MOVED
     ):
         connection.execute(_REWRITE_ALL)
         writes_rows = True
@@ -175,7 +175,7 @@ def _growth(connection: duckdb.DuckDBPyConnection) -> int:
     return int(connection.execute(_GROWTH).fetchall()[0][0])
 
 
-def account_of_arrived(arrived: StagedDelivery, fates: RowOutcomes, started: float) -> LedgerEntry:
+def account_of_arrived(arrived: StagedDelivery, fates: RowCounts, started: float) -> LedgerEntry:
     """The account of a delivery, in which every row has a fate and skipped lines are counted."""
     delivery_id, reading = arrived.delivery.delivery_id, arrived.reading
     if reading is None or arrived.refusal is not None:
@@ -186,13 +186,12 @@ def account_of_arrived(arrived: StagedDelivery, fates: RowOutcomes, started: flo
         delivery_id=delivery_id,
         status=Status.MERGED,
         merged_at=utc_now(),
-        rows_read=reading.rows_read,
-        rows_inserted=fates.inserted,
-        rows_updated=fates.updated,
-        rows_unchanged=fates.unchanged,
-        rows_superseded=reading.rows_superseded,
-        rows_stale=fates.stale,
-        rows_rejected=reading.rows_rejected,
+        rows=replace(
+            fates,
+            read=reading.rows_read,
+            superseded=reading.rows_superseded,
+            rejected=reading.rows_rejected,
+        ),
         read_with=arrived.read_with.digest,
         read_conditions=arrived.read_with.text,
         seconds=time.perf_counter() - started,
@@ -201,10 +200,10 @@ def account_of_arrived(arrived: StagedDelivery, fates: RowOutcomes, started: flo
         lines_above_header=reading.skipped.above_header,
         notes=_notes(reading),
     )
-    if account.rows_accounted != account.rows_read:
+    if account.rows.accounted != account.rows.read:
         msg = (
-            f"{delivery_id}: {account.rows_read} rows were read, but "
-            f"{account.rows_accounted} accounted for."
+            f"{delivery_id}: {account.rows.read} rows were read, but "
+            f"{account.rows.accounted} accounted for."
         )
         raise WarehouseInconsistentError(msg)
     return account

@@ -6,6 +6,7 @@ that won in it still stand. Then its account is that of the new one, with all of
 
 import logging
 import time
+from dataclasses import replace
 
 import duckdb
 
@@ -15,15 +16,14 @@ from lfp_pipeline.errors import WarehouseInconsistentError
 from lfp_pipeline.model.delivery import Delivery
 from lfp_pipeline.model.ledger_entry import LedgerEntry, Status
 from lfp_pipeline.reading.options import Conditions
-from lfp_pipeline.warehouse.ledger import account_of, record
+from lfp_pipeline.warehouse.ledger import account_of, accounts, record
 from lfp_pipeline.warehouse.schema import INCOMING, SWAP_IN, create_products
 
 MOST_MOVED = 5_000_000
 """What is updated in place takes memory until it is committed. More is written anew."""
 
 _TWIN = """
-SELECT delivery_id, rows_read, rows_superseded, rows_rejected,
-    blank_lines, repeated_headers, lines_above_header, notes
+SELECT delivery_id
 FROM warehouse.deliveries
 WHERE status = 'merged'
     AND sha256 = $sha256
@@ -90,26 +90,20 @@ def reassign_rows(
     found = connection.execute(_TWIN, sought).fetchone()
     if found is None:
         return None
-    twin, rows_read, superseded, rejected, blank, repeated, above, notes = found
-    winners = rows_read - superseded - rejected
+    (twin,) = found
+    before = accounts(connection, [twin])[twin]
+    counts = before.rows.of_file
+    winners = counts.read - counts.superseded - counts.rejected
     if _rows_held(connection, twin) != winners:
         return None
     log.info("%s has the same bytes as %s; its rows move", delivery.delivery_id, twin)
-    account = LedgerEntry(
+    account = replace(
+        before,
         delivery_id=delivery.delivery_id,
-        status=Status.MERGED,
         merged_at=utc_now(),
-        rows_read=rows_read,
-        rows_unchanged=winners,
-        rows_superseded=superseded,
-        rows_rejected=rejected,
-        read_with=read_with.digest,
+        rows=replace(counts, unchanged=winners),
         read_conditions=read_with.text,
         seconds=time.perf_counter() - started,
-        blank_lines=blank,
-        repeated_headers=repeated,
-        lines_above_header=above,
-        notes=notes,
     )
     with transaction(connection):
         if winners > MOST_MOVED:

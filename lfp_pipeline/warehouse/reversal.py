@@ -25,9 +25,8 @@ import duckdb
 from lfp_pipeline.common.duckdb_tools import transaction
 from lfp_pipeline.errors import WarehouseInconsistentError
 from lfp_pipeline.model.delivery import Delivery, Kind
-from lfp_pipeline.model.ledger_entry import LedgerEntry, Status, unmerged_entry
+from lfp_pipeline.model.ledger_entry import LedgerEntry, RowCounts, Status, unmerged_entry
 from lfp_pipeline.warehouse.ledger import account_of, forget_rejects, mark_unmerged, record
-from lfp_pipeline.warehouse.matching import RowOutcomes
 from lfp_pipeline.warehouse.name_counts import apply_changed_names
 
 _BEGIN = [
@@ -237,7 +236,7 @@ def add_replacements(connection: duckdb.DuckDBPyConnection, older: OlderDelivery
 
 def correct(
     connection: duckdb.DuckDBPyConnection, delivery: Delivery, older: OlderDelivery
-) -> RowOutcomes:
+) -> RowCounts:
     """Have an older delivery that was just read be what was read, whatever it was before.
 
     Args:
@@ -253,7 +252,8 @@ def correct(
         names = [name for name in this if f"${name}" in statement]
         connection.execute(statement, {name: this[name] for name in names})
     found = connection.execute(_FATES, {"delivery_id": older.delivery_id})
-    return RowOutcomes(*found.fetchall()[0])
+    inserted, updated, unchanged, stale = found.fetchall()[0]
+    return RowCounts(inserted=inserted, updated=updated, unchanged=unchanged, stale=stale)
 
 
 def add_tombstones(connection: duckdb.DuckDBPyConnection, older: OlderDelivery) -> None:

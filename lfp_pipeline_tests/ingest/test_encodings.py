@@ -115,7 +115,7 @@ def test_a_header_that_depends_on_the_setting_is_not_read_without_it(
     engine = engine_at(tmp_path, fallback_encoding=fallback, column_aliases=ALIASES)
     done = ingest(engine, JAPANESE.encode("cp932"))
     assert loaded == [False]
-    assert (done.products, done.account.rows_rejected) == ((1, 1) if fallback else (0, 0))
+    assert (done.products, done.account.rows.rejected) == ((1, 1) if fallback else (0, 0))
 
 
 def test_what_the_server_says_is_asked_before_the_header_is_read(
@@ -149,7 +149,7 @@ def test_rejects_are_exported_with_the_columns_that_were_read(
     known = RawZone.deliveries
     monkeypatch.setattr(RawZone, "deliveries", deliveries)
     engine = engine_at(tmp_path, fallback_encoding=fallback, column_aliases=ALIASES)
-    assert ingest(engine, JAPANESE.encode(encoding), text_format).account.rows_rejected == 1
+    assert ingest(engine, JAPANESE.encode(encoding), text_format).account.rows.rejected == 1
     (found,) = export_rejects(engine, LOG)
     row = found.path.read_text(encoding="utf-8-sig").splitlines()[1]
     assert row.startswith(",椅子,ランプ,no sku,")

@@ -130,7 +130,7 @@ def test_a_csv_file_that_is_dropped_into_an_inbox_reads_back_as_it_was(tmp_path:
     )
     assert of_first == sorted((sku.strip(), name.strip(), text) for sku, name, text in rows)
     assert of_second == of_first
-    assert done.account.rows_inserted == done.account.rows_read == len(rows)
+    assert done.account.rows.inserted == done.account.rows.read == len(rows)
 
 
 def test_an_empty_table_is_a_header(tmp_path: Path) -> None:

@@ -272,7 +272,7 @@ def test_everything_works_on_it(tmp_path: Path, version: int) -> None:
     purge_products(engine, Selection(skus=["s1"]), LOG)
     assert [row[0] for row in tables(engine)["products"]] == ["s2", "s4"]
     newer = File("b.csv", 10**16, B.rows)
-    assert engine.ingest(land(engine, newer), LOG).account.rows_inserted == 2
+    assert engine.ingest(land(engine, newer), LOG).account.rows.inserted == 2
     assert verify(engine, LOG, thorough=True).problems == ()
     assert query(tmp_path, "SELECT attempts FROM deliveries WHERE partition_key = 'c.csv'") == [
         (2,)

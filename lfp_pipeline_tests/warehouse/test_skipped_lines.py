@@ -67,7 +67,7 @@ def in_ledger(engine: Engine) -> dict[str, tuple[Any, ...]]:
 def test_a_merge_counts_skipped_lines_apart_from_rows(engine: Engine) -> None:
     account = ingest(engine, A)
     assert skipped(account) == FOUND
-    assert account.rows_read == account.rows_accounted == len(A.rows)
+    assert account.rows.read == account.rows.accounted == len(A.rows)
     assert in_ledger(engine) == {A.delivery_id: FOUND}
     assert_laws_hold(engine, [A])
     assert verify(engine, LOG, thorough=True).problems == ()

@@ -76,10 +76,10 @@ def check(case: Case, found: Found) -> None:
     assert found.products == sorted(winners.values())
     check_bytes(case, found)
     assert (
-        account.rows_read == account.rows_inserted + account.rows_superseded + account.rows_rejected
+        account.rows.read == account.rows.inserted + account.rows.superseded + account.rows.rejected
     )
-    assert account.rows_read == len(case.rows) + len(case.rejects)
-    assert account.rows_superseded == len(case.rows) - len(winners)
+    assert account.rows.read == len(case.rows) + len(case.rejects)
+    assert account.rows.superseded == len(case.rows) - len(winners)
     assert account.blank_lines == case.blank_lines
     assert account.repeated_headers == case.repeated_headers
 
@@ -99,7 +99,7 @@ def check_bytes(case: Case, found: Found) -> None:
     rows = rows_in(rest.decode(), case)
     last = {row[0]: (number, *row) for number, row in zip(case.numbers, rows, strict=True)}
     assert sorted(last.values()) == found.products
-    assert len(rows) + len(found.rejects) == found.account.rows_read
+    assert len(rows) + len(found.rejects) == found.account.rows.read
 
 
 def rows_in(text: str, case: Case) -> list[tuple[str, str, str]]:

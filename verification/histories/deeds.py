@@ -131,10 +131,10 @@ class Deliver(Deed):
             assert account.status == wanted, (account, wanted)
             if wanted == MERGED and true.ledger.get(id_) != MERGED:
                 found = (
-                    account.rows_inserted,
-                    account.rows_updated,
-                    account.rows_unchanged,
-                    account.rows_stale,
+                    account.rows.inserted,
+                    account.rows.updated,
+                    account.rows.unchanged,
+                    account.rows.stale,
                 )
                 assert found == true.fates(file), (id_, found, true.fates(file))
             true.take_in([id_])
