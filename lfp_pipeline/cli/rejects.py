@@ -11,7 +11,8 @@ import duckdb
 from lfp_pipeline.common.text import pluralize, visible
 from lfp_pipeline.engine import Engine
 from lfp_pipeline.errors import LfpError
-from lfp_pipeline.operations.export_rejects import PRODUCT_COLUMNS, RejectsFile, export_rejects
+from lfp_pipeline.model.table_spec import PRODUCT_COLUMNS
+from lfp_pipeline.operations.export_rejects import RejectsFile, export_rejects
 from lfp_pipeline.settings import Settings, load_settings
 
 

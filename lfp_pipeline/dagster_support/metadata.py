@@ -12,6 +12,7 @@ from lfp_pipeline.common.text import format_size, pluralize, printable, shortene
 from lfp_pipeline.ingest.result import IngestResult, LandingFailure
 from lfp_pipeline.model.delivery import Delivery
 from lfp_pipeline.model.ledger_entry import LedgerEntry, Status
+from lfp_pipeline.model.table_spec import PRODUCT_COLUMNS, PRODUCT_SPEC
 from lfp_pipeline.reading.reader import Reading
 from lfp_pipeline.warehouse.name_counts import top_names
 
@@ -29,19 +30,19 @@ _SHOWN_CHARACTERS = 200
 DATA_VERSION_TAG = "dagster/data_version"
 DATA_VERSION_IS_USER_PROVIDED_TAG = "dagster/data_version_is_user_provided"
 
-PRODUCT_COLUMNS = dg.TableSchema(
+PRODUCTS_SCHEMA = dg.TableSchema(
     columns=[
-        dg.TableColumn("sku", "VARCHAR", "Identifies the product.",
-                       constraints=dg.TableColumnConstraints(nullable=False, unique=True)),
-        dg.TableColumn("name", "VARCHAR", constraints=dg.TableColumnConstraints(nullable=False)),
-        dg.TableColumn("description", "VARCHAR", "May be empty."),
+        *(dg.TableColumn(column.name, "VARCHAR", column.meaning,
+                         constraints=dg.TableColumnConstraints(nullable=not column.is_required,
+                                                               unique=column.is_key))
+          for column in PRODUCT_SPEC),
         dg.TableColumn("delivery_id", "VARCHAR", "The delivery that this row came with."),
         dg.TableColumn("delivered_at", "TIMESTAMP", "When that was, in UTC."),
         dg.TableColumn("row_number", "BIGINT", "Which record of the file it was, from 1."),
     ]
 )  # fmt: skip
 
-COUNT_COLUMNS = dg.TableSchema(
+COUNTS_SCHEMA = dg.TableSchema(
     columns=[
         dg.TableColumn("name", "VARCHAR",
                        constraints=dg.TableColumnConstraints(nullable=False, unique=True)),
@@ -52,7 +53,7 @@ COUNT_COLUMNS = dg.TableSchema(
 PRODUCTS_LINEAGE = dg.TableColumnLineage(
     deps_by_column={
         column: [dg.TableColumnDep(asset_key="raw_products", column_name=column)]
-        for column in ("sku", "name", "description")
+        for column in PRODUCT_COLUMNS
     }
 )
 
@@ -133,7 +134,7 @@ def _standing_metadata(ingested: IngestResult) -> Metadata:
 def _reading_metadata(reading: Reading, ingested: IngestResult) -> dict[str, Any]:
     metadata: dict[str, Any] = {
         "seconds_reading": round(reading.seconds, 3),
-        "sample_of_products": _table(("sku", "name", "description"), reading.sample_products),
+        "sample_of_products": _table(PRODUCT_COLUMNS, reading.sample_products),
     }
     if ingested.batch == 1:
         metadata["rows_per_second"] = round(reading.rows_read / ingested.seconds)

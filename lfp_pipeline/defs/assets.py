@@ -21,10 +21,10 @@ from lfp_pipeline.dagster_support.failures import (
     user_facing_failures,
 )
 from lfp_pipeline.dagster_support.metadata import (
-    COUNT_COLUMNS,
     COUNTS_LINEAGE,
-    PRODUCT_COLUMNS,
+    COUNTS_SCHEMA,
     PRODUCTS_LINEAGE,
+    PRODUCTS_SCHEMA,
     Metadata,
     counts_metadata,
     delivery_metadata,
@@ -114,7 +114,7 @@ def raw_products(
     metadata={
         "dagster/table_name": "main.products",
         "dagster/storage_kind": "duckdb",
-        "dagster/column_schema": PRODUCT_COLUMNS,
+        "dagster/column_schema": PRODUCTS_SCHEMA,
         "dagster/column_lineage": PRODUCTS_LINEAGE,
     },
 )
@@ -144,7 +144,7 @@ def products(
     metadata={
         "dagster/table_name": "main.name_counts",
         "dagster/storage_kind": "duckdb",
-        "dagster/column_schema": COUNT_COLUMNS,
+        "dagster/column_schema": COUNTS_SCHEMA,
         "dagster/column_lineage": COUNTS_LINEAGE,
     },
 )

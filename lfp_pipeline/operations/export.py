@@ -20,6 +20,7 @@ from lfp_pipeline.common.progress import heartbeat
 from lfp_pipeline.common.text import format_size, pluralize
 from lfp_pipeline.engine import Engine
 from lfp_pipeline.errors import OperationRefusedError
+from lfp_pipeline.model.table_spec import COLUMN_LIST
 from lfp_pipeline.operations.report import Report
 from lfp_pipeline.warehouse.operation_log import note_operation
 from lfp_pipeline.warehouse.writer_lock import WriterLock
@@ -27,7 +28,7 @@ from lfp_pipeline.warehouse.writer_lock import WriterLock
 # By table: what is written, and its texts. These are quoted, so that blanks at their ends and empty
 # ones are told apart from what other programs make of bare ones.
 _TABLES = {
-    "products": ("FROM warehouse.products", "sku, name, description"),
+    "products": ("FROM warehouse.products", COLUMN_LIST),
     "name_counts": ("FROM warehouse.name_counts ORDER BY no_of_products DESC, name", "name"),
 }
 

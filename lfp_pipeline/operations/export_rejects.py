@@ -23,7 +23,7 @@ from lfp_pipeline.engine import Engine
 from lfp_pipeline.errors import DeliveryRefusedError, LandingError, LfpError, ReadingTimeoutError
 from lfp_pipeline.model.delivery import Delivery, TextFormat
 from lfp_pipeline.model.partition_key import key_hint
-from lfp_pipeline.reading.columns import Column
+from lfp_pipeline.model.table_spec import PRODUCT_COLUMNS, REQUIRED_COLUMNS
 from lfp_pipeline.reading.dialect import HEAD_BYTES, Dialect
 from lfp_pipeline.reading.encoding import beyond_ascii_in, to_utf8
 from lfp_pipeline.reading.loading import dialect_of_head
@@ -32,7 +32,6 @@ from lfp_pipeline.reading.text_encoding import encoding_by_head, other_encoding
 from lfp_pipeline.reading.unpacking import contents
 from lfp_pipeline.settings import Settings
 
-PRODUCT_COLUMNS: tuple[Column, Column, Column] = ("sku", "name", "description")
 OTHER_COLUMNS = (
     *("reason", "detail", "row_number", "byte_start", "byte_end", "raw"),
     *("delivery_id", "partition_key"),
@@ -46,8 +45,8 @@ _FORMULA_BEGINS = ("=", "+", "-", "@", "\t", "\r")
 _NO_FORMULA = "'"
 
 _REJECTED_AGAIN = {
-    *("no sku", "no name"),  # Not zero bytes: spreadsheets drop them.
-    *("sku too long", "name too long", "description too long"),
+    *(f"no {column}" for column in REQUIRED_COLUMNS),  # Not zero bytes: spreadsheets drop them.
+    *(f"{column} too long" for column in PRODUCT_COLUMNS),
 }
 """Reasons that are found again in the values. A row with another needs a sku to go in."""
 

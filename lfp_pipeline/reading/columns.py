@@ -4,12 +4,12 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
-from typing import Literal, get_args
+from typing import get_args
 
 from lfp_pipeline.errors import DeliveryRefusedError
+from lfp_pipeline.model.table_spec import REQUIRED_COLUMNS, Column
 from lfp_pipeline.reading.white_space import without_white_space
 
-Column = Literal["name", "sku", "description"]
 Aliases = Mapping[Column, Sequence[str]]
 
 WANTED: tuple[Column, ...] = get_args(Column)
@@ -40,7 +40,7 @@ class ColumnMap:
 
     def are_others_in(self, values: Sequence[str]) -> bool:
         """Whether a record is another header: sku and name are the names of two columns."""
-        places = [self.positions[column] for column in ("sku", "name")]
+        places = [self.positions[column] for column in REQUIRED_COLUMNS]
         if len(values) <= max(places) or self.are_repeated_by(values):
             return False
         cells = [bare_name(values[place].replace('"', "")) for place in places]

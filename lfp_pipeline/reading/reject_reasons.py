@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from lfp_pipeline.common.text import printable
+from lfp_pipeline.model.table_spec import PRODUCT_SPEC, REQUIRED_COLUMNS
 
 INVALID_ENCODING = "invalid encoding"
 
@@ -22,11 +23,15 @@ _HINTS = {
     "stray quote": _QUOTES,
     "text after a closing quote": _QUOTES,
     "record too long": "Raise LFP_MAX_RECORD_BYTES.",
-    "no sku": "Give each row a sku; if it is in another column, name that in LFP_COLUMN_ALIASES.",
-    "no name": "Give each row a name; if it is in another column, name that in LFP_COLUMN_ALIASES.",
-    "sku too long": "Raise LFP_MAX_SKU_LENGTH.",
-    "name too long": "Raise LFP_MAX_NAME_LENGTH.",
-    "description too long": "Raise LFP_MAX_DESCRIPTION_LENGTH.",
+    **{
+        f"no {column}": f"Give each row a {column}; if it is in another column, name that in "
+        "LFP_COLUMN_ALIASES."
+        for column in REQUIRED_COLUMNS
+    },
+    **{
+        f"{column.name} too long": f"Raise LFP_{column.length_setting.upper()}."
+        for column in PRODUCT_SPEC
+    },
     "NUL byte": "Remove the zero bytes from the file.",
 }
 

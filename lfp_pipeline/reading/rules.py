@@ -1,7 +1,7 @@
 """What a row must be to be accepted, what is skipped, and which of the rows of a file win."""
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import permutations
 from typing import Any
@@ -9,11 +9,18 @@ from typing import Any
 import duckdb
 
 from lfp_pipeline.errors import AnotherHeaderError
+from lfp_pipeline.model.table_spec import PRODUCT_COLUMNS, PRODUCT_SPEC, REQUIRED_COLUMNS
 from lfp_pipeline.reading.columns import WANTED, Aliases, known_names
 from lfp_pipeline.reading.reject_limit import RejectLimit
 from lfp_pipeline.reading.reject_reasons import CommonestReason
 from lfp_pipeline.reading.white_space import BLANK, TRIMMED, UNSEEN
 from lfp_pipeline.settings import Settings
+
+
+def _any(condition: str, columns: Iterable[str] = PRODUCT_COLUMNS) -> str:
+    """Whether a condition on `{0}` holds for any of some columns, in SQL."""
+    return " OR ".join(condition.format(column) for column in columns)
+
 
 # Few values begin or end with anything but printable ASCII, and only those cost a pattern.
 _PADDED = """
@@ -33,7 +40,7 @@ _BARE_NAME = "lower(regexp_replace({}, $ignored, '', 'g'))"
 _IS_NAME = f"contains(${{names}}, chr(10) || {_BARE_NAME.format('{column}')} || chr(10))"
 
 _NAMES_COLUMNS = " AND ".join(
-    _IS_NAME.format(column=one, names="all_names") for one in ("sku", "name")
+    _IS_NAME.format(column=one, names="all_names") for one in REQUIRED_COLUMNS
 )
 
 # The sku is the name of one column, and the name that of another.
@@ -48,11 +55,10 @@ _IS_HEADER = " AND ".join(_IS_NAME.format(column=one, names=f"{one}_names") for 
 # In bytes, which are known at once, a value is at least as long as in characters.
 IRREGULAR = f"""(
     {_PADDED}
-    OR {_IS_FORMULA.format("sku")} OR {_IS_FORMULA.format("name")}
-    OR {_IS_FORMULA.format("description")}
-    OR sku = '' OR name = ''
-    OR contains(sku, chr(0)) OR contains(name, chr(0)) OR contains(description, chr(0))
-    OR strlen(sku) > $max_sku OR strlen(name) > $max_name OR strlen(description) > $max_description
+    OR {_any(_IS_FORMULA)}
+    OR {_any("{0} = ''", REQUIRED_COLUMNS)}
+    OR {_any("contains({0}, chr(0))")}
+    OR {_any("strlen({0}) > $max_{0}")}
     OR CASE
         WHEN contains($first_letters, left(sku, 1)) AND contains($last_letters, right(sku, 1))
             AND contains($first_letters, left(name, 1)) AND contains($last_letters, right(name, 1))
@@ -104,28 +110,23 @@ SELECT min(rowid) + 1 FROM rows WHERE irregular AND ({_NAMES_TWO_COLUMNS}) AND N
 
 _SKIP_HEADERS = f"INSERT INTO excluded SELECT rowid + 1 FROM rows WHERE irregular AND {_IS_HEADER}"
 
-_BROKEN_RULES = """
+_IS_MISSING = """
+        WHEN {0} = '' THEN ['no {0}', '']
+        WHEN regexp_full_match({0}, $unseen) THEN ['no {0}', 'no visible character']"""
+
+_IS_TOO_LONG = """
+        WHEN length({0}) > $max_{0}
+            THEN ['{0} too long', length({0}) || ' characters, at most ' || $max_{0}]"""
+
+_BROKEN_RULES = f"""
 SELECT rowid + 1 AS row_number, reason, detail
 FROM (
-    SELECT rowid, CASE
-        WHEN sku = '' THEN ['no sku', '']
-        WHEN regexp_full_match(sku, $unseen) THEN ['no sku', 'no visible character']
-        WHEN name = '' THEN ['no name', '']
-        WHEN regexp_full_match(name, $unseen) THEN ['no name', 'no visible character']
-        WHEN $bare_quotes AND (
-            regexp_full_match(sku, $open_formula) OR regexp_full_match(name, $open_formula)
-            OR regexp_full_match(description, $open_formula)
-        )
+    SELECT rowid, CASE {"".join(map(_IS_MISSING.format, REQUIRED_COLUMNS))}
+        WHEN $bare_quotes AND ({_any("regexp_full_match({0}, $open_formula)")})
             THEN ['stray quote', 'a formula without a closing quote']
-        WHEN contains(sku, chr(0)) OR contains(name, chr(0)) OR contains(description, chr(0))
+        WHEN {_any("contains({0}, chr(0))")}
             THEN ['NUL byte', 'a value holds a zero byte']
-        WHEN length(sku) > $max_sku
-            THEN ['sku too long', length(sku) || ' characters, at most ' || $max_sku]
-        WHEN length(name) > $max_name
-            THEN ['name too long', length(name) || ' characters, at most ' || $max_name]
-        WHEN length(description) > $max_description
-            THEN ['description too long',
-                  length(description) || ' characters, at most ' || $max_description]
+        {"".join(map(_IS_TOO_LONG.format, PRODUCT_COLUMNS))}
     END AS broken, broken[1] AS reason, broken[2] AS detail
     FROM rows ANTI JOIN excluded ON rows.rowid + 1 = excluded.row_number
     WHERE irregular
@@ -155,16 +156,12 @@ class RowRules:
     """What a row must be to be accepted, and what is skipped.
 
     Attributes:
-        max_sku_length: the longest sku that is accepted, in characters.
-        max_name_length: the longest name.
-        max_description_length: the longest description.
+        max_lengths: by column, the longest value that is accepted, in characters.
         null_tokens: what stands for an empty value.
         aliases: of the columns: a row that names all of them repeats the header.
     """
 
-    max_sku_length: int
-    max_name_length: int
-    max_description_length: int
+    max_lengths: Mapping[str, int]
     null_tokens: Sequence[str]
     aliases: Aliases
 
@@ -197,11 +194,7 @@ class RowRules:
     @property
     def lengths(self) -> dict[str, int]:
         """The longest values that are accepted."""
-        return {
-            "max_sku": self.max_sku_length,
-            "max_name": self.max_name_length,
-            "max_description": self.max_description_length,
-        }
+        return {f"max_{column}": length for column, length in self.max_lengths.items()}
 
 
 def without_null_tokens(column: str) -> str:
@@ -220,9 +213,7 @@ def blank_row(columns: Sequence[str]) -> str:
 def rules_of(settings: Settings) -> RowRules:
     """The rules for the rows of files."""
     return RowRules(
-        settings.max_sku_length,
-        settings.max_name_length,
-        settings.max_description_length,
+        {column.name: getattr(settings, column.length_setting) for column in PRODUCT_SPEC},
         settings.null_tokens,
         settings.column_aliases,
     )

@@ -7,6 +7,7 @@ from typing import Any
 
 import duckdb
 
+from lfp_pipeline.model.table_spec import COLUMN_LIST, PRODUCT_COLUMNS
 from lfp_pipeline.reading.dialect import Dialect
 from lfp_pipeline.reading.rules import IRREGULAR, RowRules, blank_row, without_null_tokens
 
@@ -27,14 +28,14 @@ DuckDB's own choice, 16, is too much to divide a file of 90 MB evenly between tw
 # and 1.5 fails on objections to other columns.
 _SCAN = """
 SELECT
-    sku, name, description, text_bytes, irregular,
+    {names}, text_bytes, irregular,
     CASE WHEN irregular THEN {is_blank} ELSE false END AS blank
 FROM (
     SELECT *, {irregular} AS irregular
     FROM (
         SELECT
             {columns},
-            {sku} AS sku, {name} AS name, {description} AS description,
+            {values},
             {text_bytes} AS text_bytes
         FROM read_csv(
             $path,
@@ -101,15 +102,16 @@ def scan_of(
     text_bytes = [f"strlen({column})" for column in columns]
     if form.last_empty:
         text_bytes[-1] = _NO_SURPLUS.format(columns[-1])
-    values = {
-        column: _value(columns[index], dialect, rules)
-        for column, index in dialect.columns.positions.items()
-    }
+    positions = dialect.columns.positions
+    values = [
+        f"{_value(columns[positions[name]], dialect, rules)} AS {name}" for name in PRODUCT_COLUMNS
+    ]
     tokens = {"null_tokens": rules.null_token_lines} if rules.null_tokens else {}
     return Scan(
         sql=_SCAN.format(
-            **values,
+            names=COLUMN_LIST,
             columns=", ".join(columns),
+            values=", ".join(values),
             text_bytes=_sum(text_bytes),
             irregular=IRREGULAR,
             is_blank=blank_row(columns),

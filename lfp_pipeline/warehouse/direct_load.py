@@ -16,6 +16,7 @@ from contextlib import suppress
 import duckdb
 
 from lfp_pipeline.model.delivery import Delivery
+from lfp_pipeline.model.table_spec import COLUMN_LIST
 from lfp_pipeline.reading.habits import form_notes
 from lfp_pipeline.reading.loading import dialect_of, empty_lines_beside, is_plain
 from lfp_pipeline.reading.multi_file import naming
@@ -35,14 +36,14 @@ LEAST_BYTES = 4 << 20
 _LOAD = f"""
 INSERT INTO {INCOMING}
 SELECT
-    sku, name, description, $delivery_id, $delivered_at,
+    {COLUMN_LIST}, $delivery_id, $delivered_at,
     CASE WHEN irregular THEN error('an irregular row')::BIGINT ELSE text_bytes END
 FROM ({{scan}})
 """
 
 _ROWS_AND_BYTES = f"SELECT count(*), coalesce(sum(row_number), 0) FROM {INCOMING}"
 
-_ROWS = f"CREATE OR REPLACE VIEW rows AS SELECT rowid, sku, name, description FROM {INCOMING}"
+_ROWS = f"CREATE OR REPLACE VIEW rows AS SELECT rowid, {COLUMN_LIST} FROM {INCOMING}"
 
 _NUMBER = [
     f"UPDATE {INCOMING} SET row_number = rowid + 1",

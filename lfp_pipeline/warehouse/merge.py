@@ -17,6 +17,7 @@ from lfp_pipeline.common.text import printable
 from lfp_pipeline.errors import WarehouseInconsistentError
 from lfp_pipeline.model.delivery import Delivery
 from lfp_pipeline.model.ledger_entry import LedgerEntry, RowCounts, Status, unmerged_entry
+from lfp_pipeline.model.table_spec import COLUMN_LIST
 from lfp_pipeline.reading.options import Conditions
 from lfp_pipeline.reading.reader import Reading
 from lfp_pipeline.warehouse.direct_load import swap_in_loaded_table
@@ -55,9 +56,9 @@ DELETE FROM warehouse.products
 WHERE rowid IN (SELECT product_rowid FROM matches WHERE fate = 'updated')
 """
 
-_INSERT = """
+_INSERT = f"""
 INSERT INTO warehouse.products
-SELECT sku, name, description, delivery_id, delivered_at, row_number
+SELECT {COLUMN_LIST}, delivery_id, delivered_at, row_number
 FROM latest
 JOIN batch USING (delivery_number)
 ANTI JOIN (FROM matches WHERE fate <> 'updated') AS kept USING (place)

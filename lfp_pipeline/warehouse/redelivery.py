@@ -15,6 +15,7 @@ from lfp_pipeline.common.duckdb_tools import checkpoint, transaction
 from lfp_pipeline.errors import WarehouseInconsistentError
 from lfp_pipeline.model.delivery import Delivery
 from lfp_pipeline.model.ledger_entry import LedgerEntry, Status
+from lfp_pipeline.model.table_spec import COLUMN_LIST
 from lfp_pipeline.reading.options import Conditions
 from lfp_pipeline.warehouse.ledger import account_of, accounts, record
 from lfp_pipeline.warehouse.schema import INCOMING, SWAP_IN, create_products
@@ -45,7 +46,7 @@ WHERE delivery_id = $twin
 _WRITE_ANEW = f"""
 INSERT INTO {INCOMING}
 SELECT
-    sku, name, description,
+    {COLUMN_LIST},
     CASE WHEN delivery_id = $twin THEN $delivery_id ELSE delivery_id END,
     CASE WHEN delivery_id = $twin THEN $delivered_at::TIMESTAMP ELSE delivered_at END,
     row_number

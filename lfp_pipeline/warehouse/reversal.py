@@ -26,6 +26,7 @@ from lfp_pipeline.common.duckdb_tools import transaction
 from lfp_pipeline.errors import WarehouseInconsistentError
 from lfp_pipeline.model.delivery import Delivery, Kind
 from lfp_pipeline.model.ledger_entry import LedgerEntry, RowCounts, Status, unmerged_entry
+from lfp_pipeline.model.table_spec import COLUMN_LIST
 from lfp_pipeline.warehouse.ledger import account_of, forget_rejects, mark_unmerged, record
 from lfp_pipeline.warehouse.name_counts import apply_changed_names
 
@@ -74,7 +75,7 @@ WHERE NOT has_product
 
 _INHERIT = f"""
 INSERT INTO heirs
-SELECT sku, name, description, $delivery_id, $delivered_at, row_number
+SELECT {COLUMN_LIST}, $delivery_id, $delivered_at, row_number
 FROM winners SEMI JOIN ({_SOUGHT}) AS sought USING (sku)
 """
 
@@ -96,9 +97,9 @@ WHERE delivery_id <> $reverted
 INSERT INTO corrected_rejects
 SELECT $delivery_id, row_number, byte_start, byte_end, reason, detail, raw FROM rejects
 """,
-    """
+    f"""
 INSERT INTO heirs
-SELECT sku, name, description, $delivery_id, $delivered_at, row_number
+SELECT {COLUMN_LIST}, $delivery_id, $delivered_at, row_number
 FROM winners
 ANTI JOIN heirs USING (sku)
 ANTI JOIN (

@@ -9,6 +9,7 @@ import duckdb
 from lfp_pipeline.common.clock import utc_now
 from lfp_pipeline.common.duckdb_tools import transaction
 from lfp_pipeline.errors import WarehouseInconsistentError
+from lfp_pipeline.model.table_spec import PRODUCT_SPEC
 
 VERSION = 5
 
@@ -24,11 +25,14 @@ def create_products(table: str) -> str:
     What DuckDB would choose for each column is somewhat smaller, and takes much longer to write.
     Skus and names are looked through by every merge; so they stay as they are.
     """
+    columns = [
+        f"{column.name} VARCHAR NOT NULL "
+        f"USING COMPRESSION {'zstd' if column.is_long else 'uncompressed'}"
+        for column in PRODUCT_SPEC
+    ]
     return f"""
 CREATE TABLE {table} (
-    sku VARCHAR NOT NULL USING COMPRESSION uncompressed,
-    name VARCHAR NOT NULL USING COMPRESSION uncompressed,
-    description VARCHAR NOT NULL USING COMPRESSION zstd,
+    {", ".join(columns)},
     delivery_id VARCHAR NOT NULL,
     delivered_at TIMESTAMP NOT NULL,
     row_number BIGINT NOT NULL

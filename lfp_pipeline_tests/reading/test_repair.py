@@ -13,7 +13,7 @@ from lfp_pipeline.reading.repair import RepairedCopy, write_repaired_copy
 from lfp_pipeline.reading.rules import RowRules
 
 HEAD = b"name,sku,description\n"
-RULES = RowRules(200, 1_000, 100_000, (), {"sku": ["article"]})
+RULES = RowRules({"sku": 200, "name": 1_000, "description": 100_000}, (), {"sku": ["article"]})
 
 
 def repaired(

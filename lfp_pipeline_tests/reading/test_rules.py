@@ -6,6 +6,7 @@ import duckdb
 import pytest
 
 from lfp_pipeline.errors import DeliveryRefusedError
+from lfp_pipeline.model.table_spec import PRODUCT_COLUMNS
 from lfp_pipeline.reading.reject_limit import RejectLimit
 from lfp_pipeline.reading.rules import (
     IRREGULAR,
@@ -21,13 +22,11 @@ from lfp_pipeline.reading.rules import (
 
 LIMIT = RejectLimit(1, 1_000_000, columns=3)
 RULES = RowRules(
-    max_sku_length=4,
-    max_name_length=6,
-    max_description_length=8,
+    max_lengths={"sku": 4, "name": 6, "description": 8},
     null_tokens=("\\N", "NULL", "#N/A"),
     aliases={"name": ["Title"], "description": ["Text"]},
 )
-LONG = RowRules(100, 100, 100, (), RULES.aliases)
+LONG = RowRules(dict.fromkeys(PRODUCT_COLUMNS, 100), (), RULES.aliases)
 
 Row = tuple[str, str, str]
 
