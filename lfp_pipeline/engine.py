@@ -38,6 +38,7 @@ from lfp_pipeline.sources.inbox_source import InboxSource, set_apart
 from lfp_pipeline.sources.locations import source_at
 from lfp_pipeline.sources.network_policy import NetworkPolicy
 from lfp_pipeline.sources.sources_file import NamedSource, read_sources
+from lfp_pipeline.warehouse.backend import Backend
 from lfp_pipeline.warehouse.duckdb_file import Warehouse
 from lfp_pipeline.warehouse.invariants import product_count
 from lfp_pipeline.warehouse.ledger import accounts, statuses
@@ -73,16 +74,11 @@ ReadBatch = Sequence[InboxFile | Delivery]
 class Engine:
     """Everything that can be done with one data folder. It holds nothing open between calls."""
 
-    def __init__(self, settings: Settings, warehouse: Warehouse | None = None) -> None:
+    def __init__(self, settings: Settings, warehouse: Backend | None = None) -> None:
         """For the database of the data folder, or another warehouse."""
         self.settings = settings
         self.raw_zone = RawZone(settings.raw_dir)
-        self.warehouse = warehouse or Warehouse(
-            settings.database_path,
-            settings.writer_wait_seconds,
-            settings.foreign_wait_seconds,
-            settings.duckdb_config,
-        )
+        self.warehouse = warehouse or Warehouse.of(settings)
         self.published = PublishedCopy(
             settings.published_path, self.warehouse, self.raw_zone, settings.publish_share
         )
@@ -196,7 +192,7 @@ class Engine:
         return pending
 
     def _pending(self, files: Sequence[InboxFile], log: logging.Logger) -> Sequence[InboxFile]:
-        if not self.warehouse.path.exists():
+        if not self.warehouse.exists:
             return files
         with self.warehouse.session("reading the ledger", log) as connection:
             status_of, id_ = statuses(connection), database_id(connection)
@@ -345,7 +341,7 @@ class Engine:
         self, keys: Sequence[str], ids: Sequence[str], log: logging.Logger
     ) -> tuple[Mapping[str, Status], Mapping[str, LedgerEntry], int]:
         """The statuses of some partitions, the accounts of some deliveries, how many products."""
-        if not self.warehouse.path.exists():
+        if not self.warehouse.exists:
             return {}, {}, 0
         with self.warehouse.session("reading the ledger", log) as connection:
             status_of = statuses(connection, keys)
@@ -472,7 +468,7 @@ class Engine:
         """
         published = self.published
         wanted = (
-            (published.time_share or published.path.exists())
+            (published.time_share or published.exists)
             if at_once
             else published.is_within_budget()
         )
@@ -480,7 +476,7 @@ class Engine:
             return
         try:
             if not at_once:
-                published = replace(published, warehouse=self.warehouse.without_waiting)
+                published = replace(published, warehouse=self.warehouse.waiting(0))
             published.publish(log)
         except (LfpError, duckdb.Error, OSError) as error:
             log.warning("The tables were not published; the copy from before stays. %s", error)

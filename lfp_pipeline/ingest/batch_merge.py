@@ -40,9 +40,9 @@ from lfp_pipeline.reading.staging import stage_in_batch, stage_single
 from lfp_pipeline.reading.workspace import Workspace, WorkspaceLimits, workspace_of
 from lfp_pipeline.settings import Settings, size_in_bytes
 from lfp_pipeline.sources.sources_file import read_sources
+from lfp_pipeline.warehouse.backend import Backend
 from lfp_pipeline.warehouse import direct_load
 from lfp_pipeline.warehouse.deletions import merge_deletion
-from lfp_pipeline.warehouse.duckdb_file import Warehouse
 from lfp_pipeline.warehouse.invariants import product_count
 from lfp_pipeline.warehouse.ledger import accounts
 from lfp_pipeline.warehouse.merge import StagedDelivery, merge
@@ -69,7 +69,7 @@ class OtherSettingsError(Exception):
 def reconcile_batch(
     batch: Sequence[Delivery],
     settings: Settings,
-    warehouse: Warehouse,
+    warehouse: Backend,
     log: logging.Logger,
     workers: int,
 ) -> list[IngestResult]:
@@ -128,7 +128,7 @@ class _BatchMerge:
     workspace: Workspace
     limits: WorkspaceLimits
     settings: Settings
-    warehouse: Warehouse
+    warehouse: Backend
     log: logging.Logger
     started: float
 
@@ -153,7 +153,7 @@ class _BatchMerge:
         if others or not RawZone(self.settings.raw_dir).has_duplicate(delivery):
             return []
         connection = self.workspace.connection
-        with suppress(WarehouseBusyError), self._attached(self.warehouse.without_waiting) as known:
+        with suppress(WarehouseBusyError), self._attached(self.warehouse.waiting(0)) as known:
             read_with = Conditions.of(self.settings, delivery.text_format)
             account = reassign_rows(connection, delivery, read_with, self.started, self.log)
             if account is not None:
@@ -180,13 +180,13 @@ class _BatchMerge:
                 return self._load(text, self.warehouse)
             # Is somebody else at it? Then this file is better read meanwhile than after.
             with suppress(WarehouseBusyError):
-                return self._load(text, self.warehouse.without_waiting, only_if_empty=True)
+                return self._load(text, self.warehouse.waiting(0), only_if_empty=True)
         except DeliveryRefusedError as error:
             return self._refuse(self._told(error, delivery, texts))
         return []
 
     def _load(
-        self, text: PlainText, warehouse: Warehouse, *, only_if_empty: bool = False
+        self, text: PlainText, warehouse: Backend, *, only_if_empty: bool = False
     ) -> list[IngestResult]:
         connection, (delivery,) = self.workspace.connection, self.batch
         with self._attached(warehouse, "loading") as known:
@@ -328,7 +328,7 @@ class _BatchMerge:
 
     @contextmanager
     def _attached(
-        self, warehouse: Warehouse, work: str = "merging"
+        self, warehouse: Backend, work: str = "merging"
     ) -> Iterator[Mapping[str, LedgerEntry]]:
         """Attach the warehouse to work on the batch, telling others and the log so.
 

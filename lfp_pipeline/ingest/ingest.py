@@ -31,14 +31,14 @@ from lfp_pipeline.raw_zone.raw_zone import RawZone, as_recorded
 from lfp_pipeline.raw_zone.status_notes import MERGED, last_recorded_status, write_status_note
 from lfp_pipeline.reading.crash_guard import crashed_digests
 from lfp_pipeline.settings import Settings
-from lfp_pipeline.warehouse.duckdb_file import Warehouse
+from lfp_pipeline.warehouse.backend import Backend
 from lfp_pipeline.warehouse.merge import note_unmerged
 
 
 def ingest(
     deliveries: Sequence[Delivery],
     settings: Settings,
-    warehouse: Warehouse,
+    warehouse: Backend,
     log: logging.Logger,
     *,
     workers: int = 1,
@@ -104,7 +104,7 @@ def ingest(
 
 
 def conclude(
-    ingested: Sequence[IngestResult], settings: Settings, warehouse: Warehouse, log: logging.Logger
+    ingested: Sequence[IngestResult], settings: Settings, warehouse: Backend, log: logging.Logger
 ) -> None:
     """Revert the unfinished uploads that newly merged deliveries complete, and note all outcomes.
 
@@ -129,7 +129,7 @@ def conclude(
 
 
 def _take_out_unfinished(
-    delivery: Delivery, settings: Settings, warehouse: Warehouse, log: logging.Logger
+    delivery: Delivery, settings: Settings, warehouse: Backend, log: logging.Logger
 ) -> None:
     """Revert the unfinished upload that a merged delivery completes, as revert_delivery would.
 
@@ -181,7 +181,7 @@ def _parts(batch: Sequence[Delivery], died: Collection[str]) -> Sequence[Sequenc
 
 
 def _note_failure(
-    delivery: Delivery, error: Exception, warehouse: Warehouse, log: logging.Logger
+    delivery: Delivery, error: Exception, warehouse: Backend, log: logging.Logger
 ) -> LedgerEntry:
     """Write into the ledger why a delivery was not merged, if the ledger can be had."""
     if is_reverted(delivery.path):  # It is in, as its ledger row says, and should be out.

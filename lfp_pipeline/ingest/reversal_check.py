@@ -17,7 +17,7 @@ from lfp_pipeline.raw_zone.raw_zone import RawZone
 from lfp_pipeline.raw_zone.status_notes import last_recorded_status
 from lfp_pipeline.reading.workspace import WorkspaceLimits, workspace_of
 from lfp_pipeline.settings import Settings
-from lfp_pipeline.warehouse.duckdb_file import Warehouse
+from lfp_pipeline.warehouse.backend import Backend
 from lfp_pipeline.warehouse.invariants import needed_deliveries, product_count
 from lfp_pipeline.warehouse.ledger import all_accounts
 from lfp_pipeline.warehouse.reversal import ReversalPlan, outlook, plan_reversal
@@ -44,7 +44,7 @@ class Foreseen:
 def checked_reversal(
     delivery: Delivery,
     settings: Settings,
-    warehouse: Warehouse,
+    warehouse: Backend,
     log: logging.Logger,
     *,
     despite_pruned: bool = False,

@@ -86,8 +86,8 @@ def export_tables(
         OSError: the files cannot be written.
         duckdb.Error: likewise, or the tables cannot be read.
     """
-    if not engine.warehouse.path.exists():
-        msg = f"There is no database at {engine.warehouse.path} yet: nothing was taken in."
+    if not engine.warehouse.exists:
+        msg = f"There is no database at {engine.warehouse.location} yet: nothing was taken in."
         raise OperationRefusedError(msg)
     if not formats or set(formats) - _OPTIONS.keys():
         msg = f"Say one or several of the formats {', '.join(_OPTIONS)}."
@@ -103,7 +103,7 @@ def export_tables(
     started = utc_now()
     folder.mkdir(parents=True, exist_ok=True)
     # One at a time: the files of two exports would be mixed.
-    with WriterLock(folder / "tables", engine.warehouse.writer_wait_seconds).held("exporting", log):
+    with WriterLock(folder / "tables", engine.settings.writer_wait_seconds).held("exporting", log):
         for leftover in stale_temporaries(folder):
             log.info("Removing %s, left by an export that was killed", leftover)
         with _snapshot(engine, log) as connection:

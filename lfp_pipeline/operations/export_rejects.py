@@ -10,7 +10,7 @@ import io
 import logging
 from collections.abc import Iterator
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from filecmp import cmp
 from itertools import chain
 from pathlib import Path
@@ -114,11 +114,11 @@ def export_rejects(
         LfpError: there is no such partition or delivery, or the database is busy.
     """
     settings = engine.settings
-    if not engine.warehouse.path.exists():
-        msg = f"There is no database at {engine.warehouse.path} yet: nothing was taken in."
+    if not engine.warehouse.exists:
+        msg = f"There is no database at {engine.warehouse.location} yet: nothing was taken in."
         raise LfpError(msg)
     # Somebody waits for it at the keyboard.
-    warehouse = replace(engine.warehouse, writer_wait_seconds=settings.foreign_wait_seconds)
+    warehouse = engine.warehouse.waiting(settings.foreign_wait_seconds)
     for leftover in stale_temporaries(settings.rejects_dir):
         log.info("Removing %s, left by an export that was killed", leftover)
     with warehouse.session("exporting rejects", log) as connection:

@@ -12,7 +12,6 @@ noted in the raw zone stay true.
 import logging
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
-from pathlib import Path
 
 import duckdb
 
@@ -35,14 +34,13 @@ from lfp_pipeline.operations.shadow_build import (
 from lfp_pipeline.raw_zone.desired_state import is_reverted, pruned_while_needed
 from lfp_pipeline.raw_zone.status_notes import read_status
 from lfp_pipeline.reading.options import Rereading
+from lfp_pipeline.warehouse.backend import Backend
 from lfp_pipeline.warehouse.database_swap import (
     WarehouseSnapshot,
     contents,
     copy_history,
-    move_aside,
     otherwise_in,
     read_records,
-    swap_in,
 )
 from lfp_pipeline.warehouse.invariants import needed_deliveries
 from lfp_pipeline.warehouse.ledger import all_accounts, delete_entries, statuses
@@ -89,11 +87,10 @@ def rebuild_products(
     if dry_run:
         return _plan(engine, log)
     started = utc_now()
-    path = engine.warehouse.path
-    path.parent.mkdir(parents=True, exist_ok=True)
+    database = engine.warehouse
     known: Mapping[str, LedgerEntry] = {}
-    if path.exists():  # Who has it open is told now, and not after an hour.
-        with _tolerating_corruption(), engine.warehouse.session("rebuilding", log) as connection:
+    if database.exists:  # Who has it open is told now, and not after an hour.
+        with _tolerating_corruption(), database.session("rebuilding", log) as connection:
             known = all_accounts(connection)
 
     def follow_then(known: Mapping[str, LedgerEntry]) -> Mapping[str, Rereading]:
@@ -104,7 +101,7 @@ def rebuild_products(
 
     with shadow_engine(engine) as shadow:
         follow_then(known)
-        with engine.warehouse.lock.held("rebuilding", log):
+        with database.lock.held("rebuilding", log):
             old = _contents_of_old(engine, log)
             ways = follow_then(old.accounts if old else {})  # What has come or changed meanwhile.
             with shadow.warehouse.session("rebuilding", log) as connection:
@@ -115,7 +112,7 @@ def rebuild_products(
                 if lost and not accept_losses:
                     raise OperationRefusedError(_refusal(lost))
                 if old is not None and not use_present_settings:
-                    otherwise = _read_otherwise(connection, path, old, new, ways)
+                    otherwise = _read_otherwise(connection, database, old, new, ways)
                     if changed := {one: why for one, why in otherwise if one not in lost}:
                         raise OperationRefusedError(_refusal_to_change(changed))
                 pruned = _merged_once(old, new) - set(lost)
@@ -123,21 +120,17 @@ def rebuild_products(
                 if old is not None:
                     copy_history(
                         connection,
-                        path,
+                        database,
                         given_up=_given_up(lost, pruned, new),
                         same=not lost,
                     )
                 record_operation(connection, "rebuild_products", started, report.summary)
                 connection.execute("CHECKPOINT warehouse")
             if old is None:
-                move_aside(path, f"broken-{stamp(started)}", log)
-            engine.warehouse.forget_id()
-            swap_in(path, shadow.warehouse.path)
-            with (
-                engine.warehouse.connect() as connection,
-                engine.warehouse.attach_locked(connection, log),
-            ):
-                id_ = database_id(connection)  # It is told again, too.
+                database.move_aside(f"broken-{stamp(started)}", log)
+            database.swap_in(shadow.warehouse)
+            with database.locked_session(log) as connection:
+                id_ = database_id(connection)  # This caches the id again, too.
     _conclude(engine, new.accounts, id_, log)
     return report
 
@@ -189,13 +182,9 @@ def _tolerating_corruption(log: logging.Logger | None = None) -> Iterator[None]:
 
 def _contents_of_old(engine: Engine, log: logging.Logger) -> WarehouseSnapshot | None:
     """What the present database holds, which has no write-ahead log then; None: nobody can tell."""
-    if not engine.warehouse.path.exists():
+    if not engine.warehouse.exists:
         return None
-    with (
-        engine.warehouse.connect() as connection,
-        _tolerating_corruption(log),
-        engine.warehouse.attach_locked(connection, log),
-    ):
+    with _tolerating_corruption(log), engine.warehouse.locked_session(log) as connection:
         connection.execute("CHECKPOINT warehouse")
         read_records(connection)
         return contents(connection)
@@ -223,7 +212,7 @@ def _refusal_to_change(changed: Mapping[str, str]) -> str:
 
 def _read_otherwise(
     connection: duckdb.DuckDBPyConnection,
-    old_path: Path,
+    old_database: Backend,
     old: WarehouseSnapshot,
     new: WarehouseSnapshot,
     ways: Mapping[str, Rereading],
@@ -245,7 +234,7 @@ def _read_otherwise(
         else:
             yield delivery_id, "; ".join(way.differences)
     if suspects and old.digests["products"] != new.digests["products"]:
-        for delivery_id in otherwise_in(connection, old_path, suspects):
+        for delivery_id in otherwise_in(connection, old_database, suspects):
             yield delivery_id, "; ".join(ways[delivery_id].differences)
 
 
@@ -353,10 +342,9 @@ def _plan(engine: Engine, log: logging.Logger) -> Report:
     ]
     kept = {one.delivery_id for one in deliveries}
     problems += [f"{delivery_id}: {_GONE}" for delivery_id in sorted(_needed(engine, log) - kept)]
-    path = engine.warehouse.path
     summary = (
         f"Would read {pluralize(len(deliveries), 'delivery')} of {format_size(size)} into a new "
-        f"database beside {path}, which has {format_size(engine.warehouse.size_bytes)}; "
+        f"database beside {engine.warehouse.location}, which has {format_size(engine.warehouse.size_bytes)}; "
         f"{format_size(engine.free_bytes)} are free there. (Whether all of them are what landed, "
         "verify tells.) Then it would take its place"
     )
@@ -367,7 +355,7 @@ def _plan(engine: Engine, log: logging.Logger) -> Report:
 
 def _needed(engine: Engine, log: logging.Logger) -> frozenset[str]:
     """The deliveries that the present tables need, or may have needed, if nobody can read them."""
-    if engine.warehouse.path.exists():
+    if engine.warehouse.exists:
         purpose = "looking what a rebuild needs"
         with _tolerating_corruption(log), engine.warehouse.session(purpose, log) as connection:
             return needed_deliveries(connection)

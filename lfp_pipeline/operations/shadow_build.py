@@ -3,9 +3,7 @@
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 
-from lfp_pipeline.common.process_marks import scratch_folder
 from lfp_pipeline.engine import Engine
 from lfp_pipeline.ingest.batch_merge import is_reconciled
 from lfp_pipeline.ingest.result import IngestResult
@@ -16,17 +14,12 @@ from lfp_pipeline.reading.options import Rereading, reread
 from lfp_pipeline.settings import Settings
 from lfp_pipeline.warehouse.ledger import statuses
 
-_FOLDER = ".rebuild"
-
 
 @contextmanager
 def shadow_engine(engine: Engine) -> Iterator[Engine]:
     """An engine with an empty draft, which is gone after the block, unless it was moved away."""
-    path = engine.warehouse.path
-    with scratch_folder(path.parent, _FOLDER) as folder:
-        yield Engine(
-            engine.settings, replace(engine.warehouse, path=folder / path.name, is_shadow=True)
-        )
+    with engine.warehouse.shadow() as warehouse:
+        yield Engine(engine.settings, warehouse)
 
 
 def rereadings(

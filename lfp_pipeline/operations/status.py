@@ -157,7 +157,7 @@ def _state_of(engine: Engine) -> StatusReport:
     if index.problem:
         problems.append(index.problem)
     if engine.warehouse.is_corrupt:
-        problems.append(f"{engine.warehouse.path} is no database: run rebuild_products.")
+        problems.append(f"{engine.warehouse.location} is no database: run rebuild_products.")
     return StatusReport(
         data_dir=settings.data_dir,
         moment=time.time(),
@@ -189,7 +189,7 @@ def _state_of(engine: Engine) -> StatusReport:
         feed_errors=_feed_errors(engine, problems),
         disk={
             "database": engine.warehouse.size_bytes,
-            "published copy": _size(engine.published.path),
+            "published copy": engine.published.size_bytes,
             "raw zone": raw_bytes,
         },
         free_bytes=engine.free_bytes,
@@ -214,21 +214,22 @@ def _runs(marks: Path) -> Iterator[tuple[str, str, float]]:
 
 
 def _tables(engine: Engine, problems: list[str]) -> TableStatus | None:
-    published, database = engine.published.path, engine.warehouse.path
+    published, database = engine.published, engine.warehouse
     try:
-        if published.exists():
-            return _read(published, "the published copy", engine.published.last.copied_at)
-        if database.exists():
-            return _read(database, "the database", time.time())
+        if published.exists:
+            with published.session() as connection:
+                return _read(connection, "the published copy", published.last.copied_at)
+        if database.exists:
+            with database.read_session() as connection:
+                return _read(connection, "the database", time.time())
     except duckdb.Error as error:
         problems.append(f"The tables cannot be read now: {error}")
     return None
 
 
-def _read(path: Path, source: str, as_of: float) -> TableStatus:
-    with duckdb.connect(path, read_only=True) as connection:
-        (sizes,) = _rows(connection, _SIZES)
-        latest, stale, given_up = (_rows(connection, sql) for sql in (_LATEST, STALE, _GIVEN_UP))
+def _read(connection: duckdb.DuckDBPyConnection, source: str, as_of: float) -> TableStatus:
+    (sizes,) = _rows(connection, _SIZES)
+    latest, stale, given_up = (_rows(connection, sql) for sql in (_LATEST, STALE, _GIVEN_UP))
     return TableStatus(source, as_of, sizes, latest, stale, given_up)
 
 
@@ -247,10 +248,3 @@ def _feed_errors(engine: Engine, problems: list[str]) -> dict[str, str]:
     problems += wrong
     polled = ((feed.key, feed.memory.polls.error) for feed in feeds)
     return {key: error for key, error in polled if error}
-
-
-def _size(path: Path) -> int:
-    try:
-        return path.stat().st_size
-    except FileNotFoundError:
-        return 0

@@ -153,7 +153,7 @@ def verify(
     """
     if dry_run:
         return _plan(engine, thorough=thorough)
-    if not engine.warehouse.path.exists():
+    if not engine.warehouse.exists:
         return _without_database(engine)
     started = utc_now()
     with engine.warehouse.session("verifying", log) as connection:
@@ -271,7 +271,7 @@ def _published(engine: Engine) -> Iterator[str]:
     A copy with an older schema is not asked: the tables have changed since, so it is replaced soon.
     """
     copy = engine.published
-    if not copy.path.exists():
+    if not copy.exists:
         return
     remedy = f"Remove {copy.path}, and run publish_tables."
     try:
@@ -321,7 +321,7 @@ def _unlike_a_rebuild(engine: Engine, log: logging.Logger) -> Iterator[str]:
                 yield _line(what, len(unlike), unlike, _UNLIKE)
             for table, digest in contents(connection).digests.items():
                 if digest != rebuilt[table]:
-                    number, some = differences(connection, table, shadow.warehouse.path)
+                    number, some = differences(connection, table, shadow.warehouse)
                     what = f"rows of {table} that a rebuild makes otherwise"
                     yield _line(what, number, some, _UNLIKE)
 
@@ -351,7 +351,7 @@ def _plan(engine: Engine, *, thorough: bool) -> Report:
     kept = [one for one in engine.raw_zone.survey()[0] if not is_pruned(one.path)]
     size = sum(one.size_bytes for one in kept)
     summary = (
-        f"Would look at all tables of {engine.warehouse.path}, which has "
+        f"Would look at all tables of {engine.warehouse.location}, which has "
         f"{format_size(engine.warehouse.size_bytes)}, and hash {len(kept):,} raw files of "
         f"{format_size(size)}."
     )

@@ -1,16 +1,16 @@
-"""A database that takes the place of another, whole, by a rename."""
+"""A database that takes the place of another: how the two compare, and what is taken over.
 
-import logging
-import os
+The raw zone determines products, counts and deletions. The history of attempts and of operations
+exists in the old database only.
+"""
+
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import duckdb
 
-from lfp_pipeline.common.atomic_files import sync_folder
-from lfp_pipeline.common.duckdb_tools import attached_to_read, logs_of
 from lfp_pipeline.model.ledger_entry import LedgerEntry
+from lfp_pipeline.warehouse.backend import Backend
 from lfp_pipeline.warehouse.invariants import needed_deliveries
 from lfp_pipeline.warehouse.ledger import all_accounts, mark_unmerged
 
@@ -108,20 +108,20 @@ def contents(connection: duckdb.DuckDBPyConnection) -> WarehouseSnapshot:
 
 
 def differences(
-    connection: duckdb.DuckDBPyConnection, table: str, other: Path
+    connection: duckdb.DuckDBPyConnection, table: str, other: Backend
 ) -> tuple[int, Sequence[str]]:
     """How many rows of a table another database has not, or has in another way; some, by key."""
-    with attached_to_read(connection, other, "other"):
+    with other.attached_to_read(connection, "other"):
         statement = _DIFFERENCES.format(table=table, key=_KEYS[table])
         number, some = connection.execute(statement).fetchall()[0]
         return number, some or []
 
 
 def otherwise_in(
-    connection: duckdb.DuckDBPyConnection, other: Path, delivery_ids: Sequence[str]
+    connection: duckdb.DuckDBPyConnection, other: Backend, delivery_ids: Sequence[str]
 ) -> list[str]:
     """Of some deliveries, those whose products another database has otherwise."""
-    with attached_to_read(connection, other, "other"):
+    with other.attached_to_read(connection, "other"):
         found = connection.execute(_OTHERWISE, {"delivery_ids": list(delivery_ids)})
         return [delivery_id for (delivery_id,) in found.fetchall()]
 
@@ -138,7 +138,7 @@ def read_records(connection: duckdb.DuckDBPyConnection) -> None:
 
 def copy_history(
     connection: duckdb.DuckDBPyConnection,
-    old: Path,
+    old: Backend,
     *,
     given_up: Mapping[str, str],
     same: bool,
@@ -147,39 +147,14 @@ def copy_history(
 
     Args:
         connection: with the new one attached.
-        old: the file.
+        old: that database.
         given_up: the ids of deliveries that were merged and count as that no longer, and why.
         same: whether it is the same database. To another one, no outcome counts that was noted.
     """
-    with attached_to_read(connection, old, "old"):
+    with old.attached_to_read(connection, "old"):
         for statement in _INHERIT:
             connection.execute(statement)
         if same:
             connection.execute(_INHERIT_ID)
     for delivery_id, why in given_up.items():
         mark_unmerged(connection, delivery_id, why)
-
-
-def move_aside(database: Path, name: str, log: logging.Logger) -> None:
-    """Give a database that cannot be read another name, with its write-ahead log."""
-    for path in (*logs_of(database), database):
-        if path.exists():
-            aside = path.with_name(path.name.replace(database.name, f"{database.name}.{name}"))
-            log.warning("%s is kept as %s", path.name, aside.name)
-            path.rename(aside)
-
-
-def swap_in(old: Path, new: Path) -> None:
-    """Put a database in the place of another; neither has a write-ahead log.
-
-    Raises:
-        OSError: it cannot be done. The old one is where it was.
-    """
-    for path in (old, new):
-        if logs := logs_of(path):
-            msg = f"{logs[0]} is still there."
-            raise OSError(msg)
-    with new.open("rb") as file:
-        os.fsync(file.fileno())
-    new.replace(old)
-    sync_folder(old.parent)

@@ -4,14 +4,20 @@ import logging
 import os
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO, Self
 
 import duckdb
 
-from lfp_pipeline.common.duckdb_tools import attach, checkpoint_if_due, checkpoint_seldom
+from lfp_pipeline.common.duckdb_tools import (
+    attach,
+    attached_to_read,
+    checkpoint_if_due,
+    checkpoint_seldom,
+)
+from lfp_pipeline.common.process_marks import scratch_folder
 from lfp_pipeline.errors import (
     WarehouseBusyError,
     WarehouseCorruptError,
@@ -19,7 +25,17 @@ from lfp_pipeline.errors import (
     hint_for,
     user_message,
 )
-from lfp_pipeline.warehouse.id_file import forget_id, read_id, write_id
+from lfp_pipeline.settings import Settings
+from lfp_pipeline.warehouse.backend import Backend, State
+from lfp_pipeline.warehouse.database_files import (
+    copy_database,
+    read_id,
+    remove_id,
+    rename_database,
+    replace_database,
+    state_of,
+    write_id,
+)
 from lfp_pipeline.warehouse.ledger import write_count
 from lfp_pipeline.warehouse.schema import database_id, migrate, renew_database_id
 from lfp_pipeline.warehouse.writer_lock import WriterLock
@@ -36,13 +52,15 @@ _UNREADABLE = (
 )
 _OPEN_IN_THIS_PROCESS = "Unique file handle conflict"
 
+_SHADOW_FOLDER = ".rebuild"
+
 _MAGIC = b"DUCK"
 _MAGIC_AT = 8
 """Where DuckDB's files have it: after the checksum of their header."""
 
 
 @dataclass(frozen=True)
-class Warehouse:
+class Warehouse(Backend):
     """The database file and how long to wait for it.
 
     Attributes:
@@ -59,6 +77,16 @@ class Warehouse:
     config: Mapping[str, Any] = field(default_factory=dict)
     is_shadow: bool = False
 
+    @classmethod
+    def of(cls, settings: Settings) -> Self:
+        """Return the warehouse of a data folder."""
+        return cls(
+            settings.database_path,
+            settings.writer_wait_seconds,
+            settings.foreign_wait_seconds,
+            settings.duckdb_config,
+        )
+
     @contextmanager
     def attached(
         self, connection: duckdb.DuckDBPyConnection, purpose: str, log: logging.Logger
@@ -67,22 +95,16 @@ class Warehouse:
 
         Raises:
             WarehouseBusyError: somebody else kept it; the text says who.
-            WarehouseBrokenError: the file is damaged, or no database.
+            WarehouseCorruptError: the file is damaged, or no database.
         """
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        with self.lock.held(purpose, log), self.attach_locked(connection, log):
+        with self.lock.held(purpose, log), self._attached(connection, log):
             yield
 
     @contextmanager
-    def attach_locked(
+    def _attached(
         self, connection: duckdb.DuckDBPyConnection, log: logging.Logger
     ) -> Iterator[None]:
-        """Attach the database for who holds the writer lock.
-
-        Raises:
-            WarehouseBusyError: another program kept it; the text says which.
-            WarehouseBrokenError: the file is damaged, or no database.
-        """
         with self._translating_corruption():
             self._attach(connection, log)
             with _detached_afterwards(connection, log):
@@ -105,12 +127,37 @@ class Warehouse:
                 yield connection
 
     @contextmanager
+    def locked_session(self, log: logging.Logger) -> Iterator[duckdb.DuckDBPyConnection]:
+        """A connection with the database attached as `warehouse`, for a holder of the writer lock.
+
+        Raises:
+            WarehouseBusyError: another program kept it; the text says which.
+            WarehouseCorruptError: the file is damaged, or no database.
+        """
+        with self.connect() as connection, self._attached(connection, log):
+            yield connection
+
+    @contextmanager
+    def read_session(self) -> Iterator[duckdb.DuckDBPyConnection]:
+        """A connection to the database as it is now, to read without the writer lock."""
+        with self.connect() as connection:
+            attach(connection, self.path, "warehouse", to_read=True)
+            connection.execute("USE warehouse")
+            yield connection
+
+    def attached_to_read(
+        self, connection: duckdb.DuckDBPyConnection, name: str
+    ) -> AbstractContextManager[None]:
+        """Attach the database under a name, to read for the block."""
+        return attached_to_read(connection, self.path, name)
+
+    @contextmanager
     def blocking_writers(self, log: logging.Logger) -> Iterator[None]:
         """For the block, whoever wants to write the file is refused by DuckDB.
 
         Raises:
             WarehouseBusyError: another program is writing it; the text says which.
-            WarehouseBrokenError: the file is damaged, or no database.
+            WarehouseCorruptError: the file is damaged, or no database.
         """
         with self.connect() as connection:
             with self._translating_corruption():
@@ -128,20 +175,34 @@ class Warehouse:
         """What the runs of this program take turns by."""
         return WriterLock(self.path, self.writer_wait_seconds)
 
+    def waiting(self, seconds: float) -> Self:
+        """The same warehouse with another longest wait for other runs and programs."""
+        return replace(self, writer_wait_seconds=seconds, foreign_wait_seconds=seconds)
+
     @property
-    def without_waiting(self) -> "Warehouse":
-        """The same, for those who do not wait for it."""
-        return replace(self, writer_wait_seconds=0, foreign_wait_seconds=0)
+    def location(self) -> str:
+        """The path, for people."""
+        return str(self.path)
+
+    @property
+    def exists(self) -> bool:
+        """Whether there is a file."""
+        return self.path.exists()
+
+    @property
+    def state(self) -> State:
+        """What changes with the bytes of the file and its log."""
+        return state_of(self.path)
 
     @property
     def size_bytes(self) -> int:
         """Of the database file; 0 where there is none."""
-        return self.path.stat().st_size if self.path.exists() else 0
+        return self.path.stat().st_size if self.exists else 0
 
     @property
     def is_corrupt(self) -> bool:
         """Whether the file is no database at the first look, for those who do not open it."""
-        if self.lock.holder or not self.path.exists():  # A new one is empty at first.
+        if self.lock.holder or not self.exists:  # A new one is empty at first.
             return False
         if not self.path.is_file():
             return True
@@ -151,7 +212,7 @@ class Warehouse:
 
     def cached_id(self) -> str | None:
         """The id of the database, without opening it; None where there is none."""
-        return read_id(self._id_path)[0] if self.path.exists() else None
+        return read_id(self._id_path)[0] if self.exists else None
 
     def _detect_lost_commits(
         self, connection: duckdb.DuckDBPyConnection, log: logging.Logger
@@ -173,9 +234,29 @@ class Warehouse:
             renew_database_id(connection)
         self._cache_id(connection, log)
 
-    def forget_id(self) -> None:
-        """Have the id be told anew by whoever opens the database next."""
-        forget_id(self._id_path)
+    def copy_to(self, file: BinaryIO, path: Path) -> None:
+        """Copy the database into an open file at that path, and its log beside that."""
+        copy_database(self.path, file, path)
+
+    @contextmanager
+    def shadow(self) -> Iterator[Self]:
+        """An empty warehouse in a folder beside this one; it is removed after the block."""
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        with scratch_folder(self.path.parent, _SHADOW_FOLDER) as folder:
+            yield replace(self, path=folder / self.path.name, is_shadow=True)
+
+    def swap_in(self, shadow: Self) -> None:
+        """Put a shadow in the place of this database; neither has a write-ahead log.
+
+        Raises:
+            OSError: it cannot be done. The old database stands.
+        """
+        remove_id(self._id_path)
+        replace_database(self.path, shadow.path)
+
+    def move_aside(self, name: str, log: logging.Logger) -> None:
+        """Give a database that cannot be read another name, with its write-ahead log."""
+        rename_database(self.path, name, log)
 
     @property
     def _id_path(self) -> Path:

@@ -10,7 +10,7 @@ import duckdb
 
 from lfp_pipeline.common.clock import utc_now
 from lfp_pipeline.errors import LfpError, user_message
-from lfp_pipeline.warehouse.duckdb_file import Warehouse
+from lfp_pipeline.warehouse.backend import Backend
 
 _RECORD = "INSERT INTO warehouse.operations VALUES ($operation, $started_at, $ended_at, $told)"
 
@@ -25,7 +25,7 @@ def record_operation(
 
 
 def note_operation(
-    warehouse: Warehouse, operation: str, started_at: datetime, summary: str, log: logging.Logger
+    warehouse: Backend, operation: str, started_at: datetime, summary: str, log: logging.Logger
 ) -> None:
     """Write the same of what is done already: where that cannot be, it is done all the same."""
     try:

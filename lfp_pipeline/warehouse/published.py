@@ -9,23 +9,20 @@ which is replaced by a rename: who has the old one open keeps it, as it is, unti
 
 import json
 import logging
-import os
-import shutil
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import BinaryIO
 
 import duckdb
 
 from lfp_pipeline.common.atomic_files import commit_file, stale_temporaries, temporary_sibling
-from lfp_pipeline.common.duckdb_tools import attached_to_read, logs_of
+from lfp_pipeline.common.duckdb_tools import attach, logs_of
 from lfp_pipeline.common.text import pluralize
 from lfp_pipeline.errors import RebuildIncompleteError
 from lfp_pipeline.raw_zone.raw_zone import RawZone
-from lfp_pipeline.warehouse.duckdb_file import Warehouse
+from lfp_pipeline.warehouse.backend import Backend, State
 from lfp_pipeline.warehouse.ledger import statuses
 from lfp_pipeline.warehouse.schema import database_id
 from lfp_pipeline.warehouse.writer_lock import WriterLock
@@ -40,16 +37,13 @@ _BEHIND = (
 
 _PURPOSE = "publishing the tables"
 
-FileState = tuple[str, int, int, int]
-"""Of a file: its name, and what changes with its bytes (inode, size, modification time)."""
-
 
 @dataclass(frozen=True)
 class PublishRecord:
     """What is remembered of publishing.
 
     Attributes:
-        copied: the files of the database, as they were when they were copied.
+        copied: the state of the database when it was copied.
         copied_at: when that was, in seconds since the epoch.
         database_id: of the database then; none: an older version has not told it.
         seconds: how long it took, waiting for others not included.
@@ -57,7 +51,7 @@ class PublishRecord:
         failures: how many attempts have failed since.
     """
 
-    copied: Sequence[FileState] = ()
+    copied: State = ()
     copied_at: float = 0.0
     database_id: str | None = None
     seconds: float = 0.0
@@ -77,7 +71,7 @@ class PublishedCopy:
     """
 
     path: Path
-    warehouse: Warehouse
+    warehouse: Backend
     raw_zone: RawZone
     time_share: float
 
@@ -93,9 +87,19 @@ class PublishedCopy:
     @property
     def is_stale(self) -> bool:
         """Whether the warehouse has changed since, as far as its files tell."""
-        if not self.warehouse.path.exists():
+        if not self.warehouse.exists:
             return False
-        return not self.path.exists() or self.last.copied != _states(self.warehouse.path)
+        return not self.exists or self.last.copied != self.warehouse.state
+
+    @property
+    def exists(self) -> bool:
+        """Whether there is a copy."""
+        return self.path.exists()
+
+    @property
+    def size_bytes(self) -> int:
+        """The size of the copy; 0 where there is none."""
+        return self.path.stat().st_size if self.exists else 0
 
     def is_within_budget(self, extra_seconds: float = 0.0) -> bool:
         """Whether publishing now keeps to the share.
@@ -121,15 +125,14 @@ class PublishedCopy:
             OSError: the copy could not be written.
             duckdb.Error: the database could not be read.
         """
-        publishing = WriterLock(self.path, self.warehouse.writer_wait_seconds)
+        publishing = WriterLock(self.path, self.warehouse.lock.wait_seconds)
         self.path.parent.mkdir(parents=True, exist_ok=True)
         with publishing.held(_PURPOSE, log):
             self._clear_up(log)
             if not self.is_stale:
                 return None
             done = self._publish(log)
-        size = self.path.stat().st_size / 1e6
-        log.info("Published the tables: %.1f MB in %.2f s", size, done.seconds)
+        log.info("Published the tables: %.1f MB in %.2f s", self.size_bytes / 1e6, done.seconds)
         return done
 
     def missing_deliveries(self, log: logging.Logger) -> int:
@@ -141,10 +144,7 @@ class PublishedCopy:
         copied_id = self.last.database_id
         if copied_id in {None, self.warehouse.cached_id()}:
             return 0
-        with (
-            self.warehouse.connect() as connection,
-            self.warehouse.attach_locked(connection, log),
-        ):
+        with self.warehouse.locked_session(log) as connection:
             id_ = database_id(connection)
             known = statuses(connection)
         pending_deliveries = self.raw_zone.pending_deliveries(id_, log) if id_ != copied_id else []
@@ -157,10 +157,9 @@ class PublishedCopy:
         Raises:
             duckdb.Error: there is none, or it cannot be read.
         """
-        with (
-            self.warehouse.connect() as connection,
-            attached_to_read(connection, self.path, "warehouse"),
-        ):
+        with self.warehouse.connect() as connection:
+            attach(connection, self.path, "warehouse", to_read=True)
+            connection.execute("USE warehouse")
             yield connection
 
     def _publish(self, log: logging.Logger) -> PublishRecord:
@@ -177,12 +176,13 @@ class PublishedCopy:
                             _BEHIND.format(pluralize(missing_deliveries, "delivery"))
                         )
                     with self.warehouse.blocking_writers(log):
-                        copied, copied_at = _states(self.warehouse.path), time.time()
+                        copied, copied_at = self.warehouse.state, time.time()
                         id_ = self.warehouse.cached_id()
-                        _copy_database(self.warehouse.path, file, temporary)
+                        self.warehouse.copy_to(file, temporary)
                 if any(logs_of(temporary)):
-                    with duckdb.connect(temporary, config=dict(self.warehouse.config)) as copy:
-                        copy.execute("CHECKPOINT")
+                    with self.warehouse.connect() as connection:
+                        attach(connection, temporary, "copy")
+                        connection.execute("CHECKPOINT copy")
                 temporary.chmod(0o444)
                 for log_of_a_stranger in logs_of(self.path):  # Who has opened the copy to write.
                     log_of_a_stranger.unlink()
@@ -212,32 +212,3 @@ class PublishedCopy:
 def _remove_logs(database: Path) -> None:
     for path in logs_of(database):
         path.unlink(missing_ok=True)
-
-
-def _states(database: Path) -> Sequence[FileState]:
-    states = []
-    for path in (database, *logs_of(database)):
-        with suppress(FileNotFoundError):  # A checkpoint has just taken the log away.
-            status = path.stat()
-            states.append((path.name, status.st_ino, status.st_size, status.st_mtime_ns))
-    return tuple(states)
-
-
-def _copy_database(database: Path, file: BinaryIO, copy: Path) -> None:
-    with database.open("rb") as source:
-        _copy(source, file)
-        for path in logs_of(database):
-            suffix = path.name.removeprefix(database.name)
-            with path.open("rb") as log, copy.with_name(copy.name + suffix).open("wb") as target:
-                _copy(log, target)
-        # Only now: closing any handle of the file frees the lock that DuckDB has on it.
-
-
-def _copy(source: BinaryIO, target: BinaryIO) -> None:
-    """Copy a file; where the file system can, they share what is on disk."""
-    size = os.fstat(source.fileno()).st_size
-    with suppress(AttributeError, OSError):  # Not every system and file system can.
-        while os.copy_file_range(source.fileno(), target.fileno(), size):
-            pass
-    shutil.copyfileobj(source, target)  # What is left: mostly nothing, else all of it.
-    target.flush()

@@ -14,6 +14,7 @@ from lfp_pipeline.engine import Engine
 from lfp_pipeline.errors import WarehouseCorruptError
 from lfp_pipeline.operations.rebuild import rebuild_products
 from lfp_pipeline.operations.status import collect_status
+from lfp_pipeline.warehouse.database_files import remove_id
 from testing.oracle import LOG, File, assert_laws_hold, engine_at, land
 from testing.processes import finish, start
 from testing.project import Project
@@ -274,5 +275,5 @@ def test_what_is_no_id_is_written_anew(
     assert engine.pending_deliveries(LOG) == []
     path.unlink()
     damage(path)
-    engine.warehouse.forget_id()
+    remove_id(path)
     assert not path.exists()

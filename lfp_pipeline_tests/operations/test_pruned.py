@@ -65,7 +65,7 @@ def test_what_is_wanted_is_noted_behind_the_lock_that_pruning_needs(
         want(raw, **options)
         noted.append(name)
 
-    at_once, want = engine.warehouse.without_waiting, getattr(revert, name)
+    at_once, want = engine.warehouse.waiting(0), getattr(revert, name)
     monkeypatch.setattr(revert, name, note)
     revert_delivery(engine, NEWER.delivery_id, LOG)
     assert tables(engine)["products"] == true_products([HIDDEN])

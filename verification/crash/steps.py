@@ -20,9 +20,9 @@ import dagster as dg
 import duckdb
 
 from lfp_pipeline.ingest import ingest
-from lfp_pipeline.operations import rebuild
 from lfp_pipeline.raw_zone import desired_state
 from lfp_pipeline.raw_zone.raw_zone import RawZone
+from lfp_pipeline.warehouse import duckdb_file
 from lfp_pipeline.warehouse.writer_lock import WriterLock
 
 
@@ -124,7 +124,7 @@ class Steps:
                 (desired_state, "_note", Step.INTENT),
                 (desired_state, "_forget", Step.INTENT),
                 (os, "unlink", Step.UNLINK),
-                (rebuild, "swap_in", Step.SWAP),
+                (duckdb_file, "replace_database", Step.SWAP),
             ]:
                 wrapped = self._wrapped(step, getattr(owner, name))
                 patches.enter_context(patch.object(owner, name, wrapped))

@@ -412,7 +412,7 @@ class CatchUp(Deed):
                 one.unlink(missing_ok=True)
             truth.lose_database()
         elif self.lost == "the id":
-            engine.warehouse.forget_id()
+            path.with_name(f"{path.name}.id").unlink(missing_ok=True)
 
     def do(self, engine: Engine, truth: Truth) -> None:
         del truth
