@@ -12,7 +12,7 @@ from lfp_pipeline.common.clock import utc_now
 from lfp_pipeline.errors import LfpError, user_message
 from lfp_pipeline.warehouse.backend import Backend
 
-_RECORD = "INSERT INTO warehouse.operations VALUES ($operation, $started_at, $ended_at, $told)"
+_RECORD = "INSERT INTO warehouse.operations VALUES ($operation, $started_at, $ended_at, $summary)"
 
 
 def record_operation(
@@ -21,7 +21,7 @@ def record_operation(
     """Write that an operation has come to its end, and what it has done, for people."""
     ended_at = utc_now()
     entry = {"operation": operation, "started_at": started_at, "ended_at": ended_at}
-    connection.execute(_RECORD, entry | {"told": summary})
+    connection.execute(_RECORD, entry | {"summary": summary})
 
 
 def note_operation(

@@ -11,7 +11,7 @@ from lfp_pipeline.common.duckdb_tools import transaction
 from lfp_pipeline.errors import WarehouseInconsistentError
 from lfp_pipeline.model.table_spec import PRODUCT_SPEC
 
-VERSION = 5
+VERSION = 6
 
 INCOMING = "warehouse.lfp_incoming"
 """A table that is to take the place of the products. No part of the schema."""
@@ -107,6 +107,7 @@ ALTER TABLE warehouse.deliveries ADD COLUMN lines_above_header BIGINT DEFAULT 0;
 ALTER TABLE warehouse.deliveries ADD COLUMN notes VARCHAR;
 """,
     5: "ALTER TABLE warehouse.deliveries ADD COLUMN read_conditions VARCHAR",
+    6: "ALTER TABLE warehouse.operations RENAME COLUMN told TO summary",
 }
 
 _DATABASE_ID = "SELECT database_id FROM warehouse.database_identity"

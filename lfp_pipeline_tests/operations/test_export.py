@@ -98,7 +98,7 @@ def test_all_four_files_hold_the_tables(tmp_path: Path, share: float) -> None:
     last = query(tmp_path / "data", "SELECT max(merged_at) FROM deliveries")[0][0]
     assert report.figures["last_merged_at"] == f"{last} UTC"
     assert report.figures["products.csv"] == (folder_of(engine) / "products.csv").stat().st_size
-    told = query(tmp_path / "data", "SELECT operation, told FROM operations ORDER BY ended_at")
+    told = query(tmp_path / "data", "SELECT operation, summary FROM operations ORDER BY ended_at")
     assert [operation for operation, _ in told] == ["export_tables"] * 2
     assert told[-1][1] == report.summary
 

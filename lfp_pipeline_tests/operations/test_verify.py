@@ -91,7 +91,7 @@ def test_where_all_is_well_nothing_is_found(engine: Engine, thorough: bool) -> N
     assert report.summary.startswith("0 problems.")
     assert "Pending: 0 deliveries." in report.summary
     assert set(engine.settings.data_dir.iterdir()) == beside
-    told = query(engine.settings.data_dir, "SELECT operation, told FROM operations")
+    told = query(engine.settings.data_dir, "SELECT operation, summary FROM operations")
     assert told[-1] == ("verify", report.summary)
 
 
