@@ -41,7 +41,7 @@ from lfp_pipeline.sources.sources_file import NamedSource, read_sources
 from lfp_pipeline.warehouse.backend import Backend
 from lfp_pipeline.warehouse.duckdb_file import Warehouse
 from lfp_pipeline.warehouse.invariants import product_count
-from lfp_pipeline.warehouse.ledger import accounts, statuses
+from lfp_pipeline.warehouse.ledger import entries, statuses
 from lfp_pipeline.warehouse.published import PublishedCopy
 from lfp_pipeline.warehouse.schema import database_id
 
@@ -345,7 +345,7 @@ class Engine:
             return {}, {}, 0
         with self.warehouse.session("reading the ledger", log) as connection:
             status_of = statuses(connection, keys)
-            return status_of, accounts(connection, ids), product_count(connection)
+            return status_of, entries(connection, ids), product_count(connection)
 
     def _restore_status_notes(
         self,

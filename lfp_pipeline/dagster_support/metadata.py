@@ -166,7 +166,7 @@ def result_line(outcome: IngestResult | LandingFailure) -> str:
     if account.status is Status.REVERTED:
         return f"{key}: {visible(account.error or '')}"
     if account.status is not Status.MERGED:
-        return f"{key} {account.status.told}: {visible(account.error or '')}"
+        return f"{key} {account.status.phrase}: {visible(account.error or '')}"
     parts = str(account.rows) or "none"
     if skipped := _skipped(account):
         parts += f"; skipped: {', '.join(skipped)}"

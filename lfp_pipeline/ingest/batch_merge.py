@@ -40,11 +40,11 @@ from lfp_pipeline.reading.staging import stage_in_batch, stage_single
 from lfp_pipeline.reading.workspace import Workspace, WorkspaceLimits, workspace_of
 from lfp_pipeline.settings import Settings, size_in_bytes
 from lfp_pipeline.sources.sources_file import read_sources
-from lfp_pipeline.warehouse.backend import Backend
 from lfp_pipeline.warehouse import direct_load
+from lfp_pipeline.warehouse.backend import Backend
 from lfp_pipeline.warehouse.deletions import merge_deletion
 from lfp_pipeline.warehouse.invariants import product_count
-from lfp_pipeline.warehouse.ledger import accounts
+from lfp_pipeline.warehouse.ledger import entries
 from lfp_pipeline.warehouse.merge import StagedDelivery, merge
 from lfp_pipeline.warehouse.redelivery import reassign_rows
 from lfp_pipeline.warehouse.schema import database_id
@@ -349,7 +349,7 @@ class _BatchMerge:
             if any(as_recorded(one) != one for one in self.batch):
                 raise DesiredStateChangedError
             ids = [one.delivery_id for one in self.batch]
-            known = accounts(self.workspace.connection, ids)
+            known = entries(self.workspace.connection, ids)
             if not self.is_out:
                 for one in self.batch:
                     self._check_settings(known.get(one.delivery_id))

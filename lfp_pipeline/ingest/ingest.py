@@ -32,7 +32,7 @@ from lfp_pipeline.raw_zone.status_notes import MERGED, last_recorded_status, wri
 from lfp_pipeline.reading.crash_guard import crashed_digests
 from lfp_pipeline.settings import Settings
 from lfp_pipeline.warehouse.backend import Backend
-from lfp_pipeline.warehouse.merge import note_unmerged
+from lfp_pipeline.warehouse.merge import record_unmerged
 
 
 def ingest(
@@ -190,7 +190,7 @@ def _note_failure(
         )
     try:
         with warehouse.session("noting a failure", log) as connection:
-            return note_unmerged(connection, delivery, Status.FAILED, user_message(error))
+            return record_unmerged(connection, delivery, Status.FAILED, user_message(error))
     except (LfpError, duckdb.Error, OSError) as ledger_error:
         log.warning("The failure could not be noted in the ledger: %s", user_message(ledger_error))
         return LedgerEntry(delivery.delivery_id, Status.FAILED, error=user_message(error))

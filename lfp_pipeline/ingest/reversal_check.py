@@ -19,8 +19,8 @@ from lfp_pipeline.reading.workspace import WorkspaceLimits, workspace_of
 from lfp_pipeline.settings import Settings
 from lfp_pipeline.warehouse.backend import Backend
 from lfp_pipeline.warehouse.invariants import needed_deliveries, product_count
-from lfp_pipeline.warehouse.ledger import all_accounts
-from lfp_pipeline.warehouse.reversal import ReversalPlan, outlook, plan_reversal
+from lfp_pipeline.warehouse.ledger import all_entries
+from lfp_pipeline.warehouse.reversal import ReversalPlan, plan_reversal, planned_changes
 
 
 @dataclass(frozen=True)
@@ -74,12 +74,12 @@ def checked_reversal(
     ):
         connection, raw_zone = workspace.connection, RawZone(settings.raw_dir)
         older = plan_reversal(connection, delivery)
-        before = outlook(connection, delivery)
+        before = planned_changes(connection, delivery)
         ids = [one.delivery_id for one in older]
-        pruned = _pruned(connection, raw_zone, delivery, ids) if before.orphans else []
+        pruned = _pruned(connection, raw_zone, delivery, ids) if before.skus else []
         if pruned and not despite_pruned:
             msg = (
-                f"{delivery.delivery_id} has won or deleted {pluralize(before.orphans, 'sku')}, "
+                f"{delivery.delivery_id} has won or deleted {pluralize(before.skus, 'sku')}, "
                 f"and older deliveries, which may have had them, are pruned: {preview(pruned)}. "
                 "Land their files again; or say despite_pruned, and what only they had is gone "
                 "until they land again."
@@ -89,7 +89,7 @@ def checked_reversal(
         how = {"use_present_settings": use_present_settings}
         if foretell or may_be_refused(older, settings, **how):
             heirs = find_replacements(delivery, workspace, settings, log, **how)
-            after = outlook(connection, delivery)
+            after = planned_changes(connection, delivery)
             foreseen = Foreseen(before, foreseen.products, after, heirs)
         yield foreseen
 
@@ -105,7 +105,7 @@ def _pruned(
             "back from a copy, or land their files again, first."
         )
         raise OperationRefusedError(msg)
-    known = all_accounts(connection)
+    known = all_entries(connection)
     # The ledger does not know them where the database was made anew since.
     return pruned + [
         one.delivery_id

@@ -24,8 +24,8 @@ from lfp_pipeline.reading.reader import Reading, check_reject_share, read_delive
 from lfp_pipeline.reading.workspace import Workspace
 from lfp_pipeline.settings import Settings
 from lfp_pipeline.warehouse.deletions import read_skus_to_delete
-from lfp_pipeline.warehouse.ledger import account_of
-from lfp_pipeline.warehouse.merge import StagedDelivery, account_of_arrived
+from lfp_pipeline.warehouse.ledger import entry_of
+from lfp_pipeline.warehouse.merge import StagedDelivery, entry_of_staged
 from lfp_pipeline.warehouse.reversal import (
     OlderDelivery,
     add_replacements,
@@ -103,7 +103,7 @@ def revert(
         LfpError: an older delivery, which may have what is to come into its place, cannot be read
             as it was; or, for a draft, is not kept. Nothing was changed.
     """
-    known = account_of(workspace.connection, delivery)
+    known = entry_of(workspace.connection, delivery)
     if known is not None and known.status is Status.REVERTED:
         return known
     present = may_use_present_settings(delivery.path)
@@ -172,7 +172,7 @@ def find_replacements(
             started = time.perf_counter()
             reading = _read_as_now(kept, workspace, settings, log)
             fates = correct(connection, delivery, older)
-            account = account_of_arrived(StagedDelivery(kept, reading, now), fates, started)
+            account = entry_of_staged(StagedDelivery(kept, reading, now), fates, started)
             heirs.corrected.append((kept, account))
             looked_into.add((kept.sha256, now.digest))
             continue

@@ -16,7 +16,7 @@ class Status(StrEnum):
     REVERTED = "reverted"
 
     @property
-    def told(self) -> str:
+    def phrase(self) -> str:
         """As what a delivery did: `failed`, `was refused`."""
         return "failed" if self is Status.FAILED else f"was {self}"
 

@@ -35,7 +35,7 @@ def key_hint(text: str) -> str:
     return f" A file of that name has the partition {partition_key(text)}."
 
 
-def is_spelled(key: str) -> bool:
+def is_derived(key: str) -> bool:
     """Whether a key spells a name in other characters, as far as it shows."""
     return _LOOKS_DERIVED.fullmatch(key) is not None
 

@@ -37,13 +37,13 @@ from lfp_pipeline.reading.options import Rereading
 from lfp_pipeline.warehouse.backend import Backend
 from lfp_pipeline.warehouse.database_swap import (
     WarehouseSnapshot,
-    contents,
     copy_history,
-    otherwise_in,
-    read_records,
+    read_differently,
+    read_history,
+    take_snapshot,
 )
 from lfp_pipeline.warehouse.invariants import needed_deliveries
-from lfp_pipeline.warehouse.ledger import all_accounts, delete_entries, statuses
+from lfp_pipeline.warehouse.ledger import all_entries, delete_entries, statuses
 from lfp_pipeline.warehouse.operation_log import record_operation
 from lfp_pipeline.warehouse.schema import database_id
 
@@ -91,7 +91,7 @@ def rebuild_products(
     known: Mapping[str, LedgerEntry] = {}
     if database.exists:  # Who has it open is told now, and not after an hour.
         with _tolerating_corruption(), database.session("rebuilding", log) as connection:
-            known = all_accounts(connection)
+            known = all_entries(connection)
 
     def follow_then(known: Mapping[str, LedgerEntry]) -> Mapping[str, Rereading]:
         deliveries = replayable_deliveries(engine)
@@ -103,11 +103,11 @@ def rebuild_products(
         follow_then(known)
         with database.lock.held("rebuilding", log):
             old = _contents_of_old(engine, log)
-            ways = follow_then(old.accounts if old else {})  # What has come or changed meanwhile.
+            ways = follow_then(old.entries if old else {})  # What has come or changed meanwhile.
             with shadow.warehouse.session("rebuilding", log) as connection:
                 _see_that_all_is_out(engine, connection)
                 _forget_unread(engine, connection, old)
-                new = contents(connection)
+                new = take_snapshot(connection)
                 lost = dict(_losses(engine, old, new))
                 if lost and not accept_losses:
                     raise OperationRefusedError(_refusal(lost))
@@ -121,7 +121,7 @@ def rebuild_products(
                     copy_history(
                         connection,
                         database,
-                        given_up=_given_up(lost, pruned, new),
+                        unmerged=_given_up(lost, pruned, new),
                         same=not lost,
                     )
                 record_operation(connection, "rebuild_products", started, report.summary)
@@ -131,7 +131,7 @@ def rebuild_products(
             database.swap_in(shadow.warehouse)
             with database.locked_session(log) as connection:
                 id_ = database_id(connection)  # This caches the id again, too.
-    _conclude(engine, new.accounts, id_, log)
+    _conclude(engine, new.entries, id_, log)
     return report
 
 
@@ -153,14 +153,14 @@ def _forget_unread(
     """Forget what could not be read, and is not wanted: pruned meanwhile, or refused before."""
     refused = {
         delivery_id
-        for delivery_id, account in (old.accounts if old else {}).items()
+        for delivery_id, account in (old.entries if old else {}).items()
         if account.status is Status.REFUSED
     }
     delete_entries(
         connection,
         [
             delivery_id
-            for delivery_id, account in all_accounts(connection).items()
+            for delivery_id, account in all_entries(connection).items()
             if account.status is Status.FAILED
             and (delivery_id in refused or not engine.raw_zone.keeps(delivery_id))
         ],
@@ -186,8 +186,8 @@ def _contents_of_old(engine: Engine, log: logging.Logger) -> WarehouseSnapshot |
         return None
     with _tolerating_corruption(log), engine.warehouse.locked_session(log) as connection:
         connection.execute("CHECKPOINT warehouse")
-        read_records(connection)
-        return contents(connection)
+        read_history(connection)
+        return take_snapshot(connection)
     return None
 
 
@@ -223,7 +223,7 @@ def _read_otherwise(
     """
     suspects = []
     for delivery_id, way in ways.items():
-        then, now = old.accounts[delivery_id], new.accounts.get(delivery_id)
+        then, now = old.entries[delivery_id], new.entries.get(delivery_id)
         if now is None or not then.status is now.status is Status.MERGED:
             continue
         if then.read_with == now.read_with:
@@ -234,15 +234,15 @@ def _read_otherwise(
         else:
             yield delivery_id, "; ".join(way.differences)
     if suspects and old.digests["products"] != new.digests["products"]:
-        for delivery_id in otherwise_in(connection, old_database, suspects):
+        for delivery_id in read_differently(connection, old_database, suspects):
             yield delivery_id, "; ".join(ways[delivery_id].differences)
 
 
 def _merged_once(old: WarehouseSnapshot | None, new: WarehouseSnapshot) -> set[str]:
     """What was merged, and is nothing that the new database knows."""
-    accounts = old.accounts if old else {}
+    accounts = old.entries if old else {}
     merged = {id_ for id_, account in accounts.items() if account.status is Status.MERGED}
-    return merged - set(new.accounts)
+    return merged - set(new.entries)
 
 
 def _given_up(
@@ -252,7 +252,7 @@ def _given_up(
     gone = {one: f"Lost when the database was made anew: {why}" for one, why in lost.items()}
     given_up = dict.fromkeys(pruned, _LOST_BESIDE) if lost else {}
     given_up |= {one: f"{why} {_LAND_AGAIN}" for one, why in gone.items()}
-    return {one: why for one, why in given_up.items() if one not in new.accounts}
+    return {one: why for one, why in given_up.items() if one not in new.entries}
 
 
 def _losses(
@@ -261,20 +261,20 @@ def _losses(
     """What was in, or may have been, and is not in the new database, and why."""
     missing = {
         delivery_id
-        for delivery_id, account in (old or new).accounts.items()
+        for delivery_id, account in (old or new).entries.items()
         if account.status is (Status.MERGED if old else Status.FAILED)
     } - {
         delivery_id
-        for delivery_id, account in new.accounts.items()
+        for delivery_id, account in new.entries.items()
         if account.status in {Status.MERGED, Status.REVERTED}
     }
     for delivery_id in sorted(missing):
-        if (account := new.accounts.get(delivery_id)) is not None:
+        if (account := new.entries.get(delivery_id)) is not None:
             yield delivery_id, account.error or account.status
         elif old is not None and delivery_id in old.needed:
             yield delivery_id, _GONE
-    for delivery_id, before in (old.accounts if old else {}).items():
-        now = new.accounts.get(delivery_id)
+    for delivery_id, before in (old.entries if old else {}).items():
+        now = new.entries.get(delivery_id)
         if now is not None and now.status is before.status is Status.MERGED:
             more = now.rows.rejected - before.rows.rejected
             if more > 0:
@@ -291,9 +291,9 @@ def _report(
     lost: Mapping[str, str],
     pruned: Collection[str],
 ) -> Report:
-    figures = {"deliveries": len(new.accounts), "products": new.products}
+    figures = {"deliveries": len(new.entries), "products": new.products}
     deliveries, products = (
-        pluralize(len(new.accounts), "delivery"),
+        pluralize(len(new.entries), "delivery"),
         pluralize(new.products, "product"),
     )
     summary = f"Made anew from {deliveries}: {products}. "

@@ -25,7 +25,7 @@ from lfp_pipeline.raw_zone.status_notes import delete_status_note
 from lfp_pipeline.reading.options import Conditions, Rereading, reread
 from lfp_pipeline.reading.workspace import Workspace, WorkspaceLimits, workspace_of
 from lfp_pipeline.settings import Settings
-from lfp_pipeline.warehouse.ledger import account_of, forget_conditions
+from lfp_pipeline.warehouse.ledger import clear_conditions, entry_of
 
 
 def revert_delivery(
@@ -121,7 +121,7 @@ def reinstate_delivery(
             way = _way_to_read(engine, delivery, workspace, log, present=use_present_settings)
             if not dry_run:  # Behind the lock: nobody prunes it.
                 if use_present_settings:
-                    forget_conditions(connection, delivery_id)
+                    clear_conditions(connection, delivery_id)
                 delete_status_note(delivery.path)  # Killed after this, nothing has happened.
                 clear_reverted(delivery.path)
         if dry_run:
@@ -160,7 +160,7 @@ def _way_to_read(
         OperationRefusedError: it would be refused then, or cannot be read as before.
     """
     way = Rereading(engine.settings)
-    known = account_of(workspace.connection, delivery)
+    known = entry_of(workspace.connection, delivery)
     is_in = known is not None and known.status is Status.MERGED  # It was not taken out yet.
     if is_in or delivery.kind is Kind.DELETION:
         return way  # Nothing is read.
@@ -208,7 +208,7 @@ def _foretold(delivery_id: str, foreseen: Foreseen) -> Report:
     summary = (
         f"{delivery_id} would be taken out. Go: {pluralize(found.products, 'product')} and "
         f"{pluralize(found.deletions, 'deletion')}. Come in their place, from older deliveries: "
-        f"{pluralize(found.heirs, 'product')}."
+        f"{pluralize(found.replacements, 'product')}."
     )
     if foreseen.heirs.corrected:
         ids = preview(foreseen.heirs.corrected_ids)

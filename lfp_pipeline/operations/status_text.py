@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 
 from lfp_pipeline.common.text import format_size, pluralize, preview, printable, shortened
 from lfp_pipeline.model.ledger_entry import RowCounts, Status
-from lfp_pipeline.model.partition_key import is_spelled
+from lfp_pipeline.model.partition_key import is_derived
 from lfp_pipeline.operations.status import Row, StatusReport
 
 _WHAT_TO_DO = {
@@ -100,7 +100,7 @@ def _unpublished(state: StatusReport) -> list[str]:
 def _given_up(state: StatusReport) -> list[str]:
     lines = []
     for row in state.tables.given_up if state.tables else ():
-        lines += [f"{_named(row)} {Status(row['status']).told}: {row['error']}"]
+        lines += [f"{_named(row)} {Status(row['status']).phrase}: {row['error']}"]
         if row["delivery_id"] not in state.left_alone:
             lines += [f"    {_WHAT_TO_DO[row['status']]}"]
     return lines
@@ -108,7 +108,7 @@ def _given_up(state: StatusReport) -> list[str]:
 
 def _named(row: Row) -> str:
     """Return the id, with the source where the partition's key spells its name in another way."""
-    if is_spelled(row["partition_key"]):
+    if is_derived(row["partition_key"]):
         return f"{row['delivery_id']} ({row['source']})"
     return str(row["delivery_id"])
 

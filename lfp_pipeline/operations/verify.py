@@ -26,9 +26,9 @@ from lfp_pipeline.raw_zone.desired_state import is_pruned, is_reverted
 from lfp_pipeline.raw_zone.integrity import verify_raw_file
 from lfp_pipeline.raw_zone.status_notes import last_recorded_status, read_status
 from lfp_pipeline.reading.options import Rereading
-from lfp_pipeline.warehouse.database_swap import contents, differences
+from lfp_pipeline.warehouse.database_swap import differing_rows, take_snapshot
 from lfp_pipeline.warehouse.invariants import needed_deliveries, violations
-from lfp_pipeline.warehouse.ledger import all_accounts, statuses
+from lfp_pipeline.warehouse.ledger import all_entries, statuses
 from lfp_pipeline.warehouse.operation_log import note_operation
 from lfp_pipeline.warehouse.schema import VERSION, schema_version
 
@@ -290,7 +290,7 @@ def _unlike_a_rebuild(engine: Engine, log: logging.Logger) -> Iterator[str]:
     with shadow_engine(engine) as shadow:
         with engine.warehouse.session("looking what is in", log) as connection:
             in_reach = _Inventory.of(engine, connection).in_reach
-            known = all_accounts(connection)
+            known = all_entries(connection)
         catch_up(shadow, in_reach, log, rereadings(known, in_reach, engine.settings))
         with engine.warehouse.session("verifying", log) as connection:
             books = _Inventory.of(engine, connection)
@@ -300,17 +300,17 @@ def _unlike_a_rebuild(engine: Engine, log: logging.Logger) -> Iterator[str]:
                 yield _line(what, len(books.doomed), sorted(books.doomed), remedy)
                 return
             wanted = {one.delivery_id for one in books.in_reach}
-            known = all_accounts(connection)
+            known = all_entries(connection)
             ways = rereadings(known, books.in_reach, engine.settings)
             catch_up(shadow, books.in_reach, log, ways)  # What has come or changed meanwhile.
             with shadow.warehouse.session("verifying", log) as rebuilding:
-                reread = all_accounts(rebuilding)
+                reread = all_entries(rebuilding)
                 failed = [
                     one
                     for one in reread.values()
                     if one.status is Status.FAILED and one.delivery_id in wanted
                 ]
-                rebuilt = contents(rebuilding).digests
+                rebuilt = take_snapshot(rebuilding).digests
                 rebuilding.execute("CHECKPOINT warehouse")
             if failed:
                 yield from (f"{one.delivery_id}: {one.error}" for one in failed)
@@ -319,9 +319,9 @@ def _unlike_a_rebuild(engine: Engine, log: logging.Logger) -> Iterator[str]:
             if unlike := _unlike_their_accounts(known, reread, ways):
                 what = "deliveries whose account in the ledger is not what reading them again gives"
                 yield _line(what, len(unlike), unlike, _UNLIKE)
-            for table, digest in contents(connection).digests.items():
+            for table, digest in take_snapshot(connection).digests.items():
                 if digest != rebuilt[table]:
-                    number, some = differences(connection, table, shadow.warehouse)
+                    number, some = differing_rows(connection, table, shadow.warehouse)
                     what = f"rows of {table} that a rebuild makes otherwise"
                     yield _line(what, number, some, _UNLIKE)
 

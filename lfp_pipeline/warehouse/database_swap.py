@@ -12,7 +12,7 @@ import duckdb
 from lfp_pipeline.model.ledger_entry import LedgerEntry
 from lfp_pipeline.warehouse.backend import Backend
 from lfp_pipeline.warehouse.invariants import needed_deliveries
-from lfp_pipeline.warehouse.ledger import all_accounts, mark_unmerged
+from lfp_pipeline.warehouse.ledger import all_entries, mark_unmerged
 
 # By table, what names a row in it. These are a function of the raw zone.
 _KEYS = {"products": "sku", "name_counts": "name", "deletions": "sku"}
@@ -81,12 +81,12 @@ class WarehouseSnapshot:
     """What a warehouse holds.
 
     Attributes:
-        accounts: of all deliveries, by id.
+        entries: of all deliveries, by id.
         needed: the ids of the deliveries that products and deletions came with.
         digests: by table, of its rows, in any order: the same for the same rows.
     """
 
-    accounts: dict[str, LedgerEntry]
+    entries: dict[str, LedgerEntry]
     needed: frozenset[str]
     digests: Mapping[str, tuple[int, int]]
 
@@ -96,10 +96,10 @@ class WarehouseSnapshot:
         return self.digests["products"][0]
 
 
-def contents(connection: duckdb.DuckDBPyConnection) -> WarehouseSnapshot:
+def take_snapshot(connection: duckdb.DuckDBPyConnection) -> WarehouseSnapshot:
     """What the attached warehouse holds."""
     return WarehouseSnapshot(
-        accounts=all_accounts(connection),
+        entries=all_entries(connection),
         needed=needed_deliveries(connection),
         digests={
             table: connection.execute(_DIGEST.format(table=table)).fetchall()[0] for table in _KEYS
@@ -107,7 +107,7 @@ def contents(connection: duckdb.DuckDBPyConnection) -> WarehouseSnapshot:
     )
 
 
-def differences(
+def differing_rows(
     connection: duckdb.DuckDBPyConnection, table: str, other: Backend
 ) -> tuple[int, Sequence[str]]:
     """How many rows of a table another database has not, or has in another way; some, by key."""
@@ -117,7 +117,7 @@ def differences(
         return number, some or []
 
 
-def otherwise_in(
+def read_differently(
     connection: duckdb.DuckDBPyConnection, other: Backend, delivery_ids: Sequence[str]
 ) -> list[str]:
     """Of some deliveries, those whose products another database has otherwise."""
@@ -126,7 +126,7 @@ def otherwise_in(
         return [delivery_id for (delivery_id,) in found.fetchall()]
 
 
-def read_records(connection: duckdb.DuckDBPyConnection) -> None:
+def read_history(connection: duckdb.DuckDBPyConnection) -> None:
     """Read all that is to be taken over from the attached warehouse.
 
     Raises:
@@ -140,7 +140,7 @@ def copy_history(
     connection: duckdb.DuckDBPyConnection,
     old: Backend,
     *,
-    given_up: Mapping[str, str],
+    unmerged: Mapping[str, str],
     same: bool,
 ) -> None:
     """Take over from an old database what the raw zone does not tell.
@@ -148,7 +148,7 @@ def copy_history(
     Args:
         connection: with the new one attached.
         old: that database.
-        given_up: the ids of deliveries that were merged and count as that no longer, and why.
+        unmerged: the ids of deliveries that were merged and count as that no longer, and why.
         same: whether it is the same database. To another one, no outcome counts that was noted.
     """
     with old.attached_to_read(connection, "old"):
@@ -156,5 +156,5 @@ def copy_history(
             connection.execute(statement)
         if same:
             connection.execute(_INHERIT_ID)
-    for delivery_id, why in given_up.items():
+    for delivery_id, why in unmerged.items():
         mark_unmerged(connection, delivery_id, why)

@@ -15,7 +15,7 @@ from lfp_pipeline.errors import WarehouseInconsistentError
 from lfp_pipeline.model.delivery import Delivery
 from lfp_pipeline.model.ledger_entry import LedgerEntry, RowCounts, Status
 from lfp_pipeline.warehouse.invariants import product_count
-from lfp_pipeline.warehouse.ledger import account_of, record
+from lfp_pipeline.warehouse.ledger import entry_of, record
 from lfp_pipeline.warehouse.name_counts import apply_changed_names
 
 # The format is ours, and DuckDB has written it. The size of a buffer is said, too: DuckDB 1.5 would
@@ -88,7 +88,7 @@ def merge_deletion(
     Raises:
         WarehouseInconsistentError: a law would not hold. Nothing was changed.
     """
-    known = account_of(connection, delivery)
+    known = entry_of(connection, delivery)
     if known is not None and known.status is Status.MERGED:
         return known
     this = {"delivery_id": delivery.delivery_id, "delivered_at": delivery.delivered_at}

@@ -64,7 +64,7 @@ class Invariant:
     remedy: str = _REBUILD
 
 
-LAWS = (
+INVARIANTS = (
     Invariant(
         "skus that are in products more than once",
         "SELECT sku FROM warehouse.products GROUP BY sku HAVING count(*) > 1",
@@ -197,7 +197,7 @@ def needed_deliveries(connection: duckdb.DuckDBPyConnection) -> frozenset[str]:
 def violations(connection: duckdb.DuckDBPyConnection) -> list[Violation]:
     """The laws that are broken in the tables; none is right. All rows are looked at."""
     found = []
-    for invariant in LAWS:
+    for invariant in INVARIANTS:
         offenders = f"({invariant.offenders_sql}) AS offenders(offender)"
         summary = f"SELECT count(*), min(offender, {_SOME}) FROM {offenders}"
         number, some = connection.execute(summary).fetchall()[0]

@@ -69,14 +69,14 @@ _OF_PARTITIONS = "WHERE partition_key IN (SELECT unnest($partition_keys::VARCHAR
 
 
 def record(
-    connection: duckdb.DuckDBPyConnection, entries: Sequence[tuple[Delivery, LedgerEntry]]
+    connection: duckdb.DuckDBPyConnection, recorded: Sequence[tuple[Delivery, LedgerEntry]]
 ) -> None:
     """Write the rows of some deliveries, in the place of earlier ones."""
-    ids = [delivery.delivery_id for delivery, _ in entries]
+    ids = [delivery.delivery_id for delivery, _ in recorded]
     attempts = dict(connection.execute(_ATTEMPTS, {"delivery_ids": ids}).fetchall())
     connection.execute(_FORGET, {"delivery_ids": ids})
     told = [
-        _entry(*entry, attempts.get(id_, 0) + 1) for entry, id_ in zip(entries, ids, strict=True)
+        _entry(*entry, attempts.get(id_, 0) + 1) for entry, id_ in zip(recorded, ids, strict=True)
     ]
     connection.execute(_RECORD, {"entries": told})
 
@@ -84,15 +84,15 @@ def record(
 def delete_entries(connection: duckdb.DuckDBPyConnection, delivery_ids: Sequence[str]) -> None:
     """Remove the rows of some deliveries, as if they had never been tried."""
     connection.execute(_FORGET, {"delivery_ids": delivery_ids})
-    forget_rejects(connection, delivery_ids)
+    delete_rejects(connection, delivery_ids)
 
 
-def forget_rejects(connection: duckdb.DuckDBPyConnection, delivery_ids: Sequence[str]) -> None:
+def delete_rejects(connection: duckdb.DuckDBPyConnection, delivery_ids: Sequence[str]) -> None:
     """Remove the rejected rows of some deliveries."""
     connection.execute(_FORGET_REJECTS, {"delivery_ids": delivery_ids})
 
 
-def forget_conditions(connection: duckdb.DuckDBPyConnection, delivery_id: str) -> None:
+def clear_conditions(connection: duckdb.DuckDBPyConnection, delivery_id: str) -> None:
     """Have a delivery that is not merged be read with the settings of whoever merges it."""
     connection.execute(_FORGET_CONDITIONS, {"delivery_id": delivery_id})
 
@@ -105,7 +105,7 @@ def mark_unmerged(connection: duckdb.DuckDBPyConnection, delivery_id: str, told:
         delivery_id: whose.
         told: why.
     """
-    forget_rejects(connection, [delivery_id])
+    delete_rejects(connection, [delivery_id])
     connection.execute(_GIVE_UP, {"delivery_id": delivery_id, "told": told})
 
 
@@ -126,7 +126,7 @@ def _entry(delivery: Delivery, account: LedgerEntry, attempts: int) -> dict[str,
     }
 
 
-def accounts(
+def entries(
     connection: duckdb.DuckDBPyConnection, delivery_ids: Sequence[str]
 ) -> dict[str, LedgerEntry]:
     """The accounts of some deliveries, by delivery id, as far as the ledger knows them."""
@@ -134,12 +134,12 @@ def accounts(
     return _accounts(connection.execute(_COLUMNS + _OF_DELIVERIES, ids))
 
 
-def account_of(connection: duckdb.DuckDBPyConnection, delivery: Delivery) -> LedgerEntry | None:
+def entry_of(connection: duckdb.DuckDBPyConnection, delivery: Delivery) -> LedgerEntry | None:
     """The account of a delivery; None: the ledger does not know it."""
-    return accounts(connection, [delivery.delivery_id]).get(delivery.delivery_id)
+    return entries(connection, [delivery.delivery_id]).get(delivery.delivery_id)
 
 
-def all_accounts(connection: duckdb.DuckDBPyConnection) -> dict[str, LedgerEntry]:
+def all_entries(connection: duckdb.DuckDBPyConnection) -> dict[str, LedgerEntry]:
     """The accounts of all deliveries, by delivery id."""
     return _accounts(connection.execute(_COLUMNS))
 

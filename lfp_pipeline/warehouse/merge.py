@@ -22,7 +22,7 @@ from lfp_pipeline.reading.options import Conditions
 from lfp_pipeline.reading.reader import Reading
 from lfp_pipeline.warehouse.direct_load import swap_in_loaded_table
 from lfp_pipeline.warehouse.invariants import product_count
-from lfp_pipeline.warehouse.ledger import account_of, accounts, forget_rejects, record
+from lfp_pipeline.warehouse.ledger import delete_rejects, entries, entry_of, record
 from lfp_pipeline.warehouse.matching import match
 from lfp_pipeline.warehouse.name_counts import apply_changed_names, find_changed_names
 
@@ -46,7 +46,7 @@ FROM (
 WHERE product.rowid = moved.product_rowid
 """
 
-MOST_MOVED = 1_000_000
+MAX_MOVED = 1_000_000
 """What is updated in place takes memory, beside the file itself. More is written anew, too."""
 
 _REWRITE_ALL = "UPDATE matches SET fate = 'updated' WHERE fate = 'unchanged'"
@@ -123,7 +123,7 @@ def merge(
             connection.execute(statement, {"numbers": list(merged)})
     fates = match(connection, deliveries)
     counted = [
-        merged.get(number) or account_of_arrived(arrived, fates.get(number, RowCounts()), started)
+        merged.get(number) or entry_of_staged(arrived, fates.get(number, RowCounts()), started)
         for number, arrived in enumerate(batch)
     ]
     new = [number for number in range(len(batch)) if number not in merged]
@@ -135,7 +135,7 @@ def merge(
     writes_rows = counts_change
     if (
         not directly_loaded
-        and sum(account.rows.unchanged for _, account in with_account) > MOST_MOVED
+        and sum(account.rows.unchanged for _, account in with_account) > MAX_MOVED
     ):
         connection.execute(_REWRITE_ALL)
         writes_rows = True
@@ -150,7 +150,7 @@ def merge(
         if counts_change:
             apply_changed_names(connection)
         ids = [delivery.delivery_id for delivery, _ in with_account]
-        forget_rejects(connection, ids)
+        delete_rejects(connection, ids)
         connection.execute(_KEEP_REJECTS)
         record(connection, with_account)
         if product_count(connection) != before + growth:
@@ -162,7 +162,7 @@ def merge(
 def _merged_before(
     connection: duckdb.DuckDBPyConnection, deliveries: Sequence[Delivery]
 ) -> dict[int, LedgerEntry]:
-    known = accounts(connection, [delivery.delivery_id for delivery in deliveries])
+    known = entries(connection, [delivery.delivery_id for delivery in deliveries])
     found = {number: known.get(delivery.delivery_id) for number, delivery in enumerate(deliveries)}
     return {
         number: account
@@ -176,7 +176,7 @@ def _growth(connection: duckdb.DuckDBPyConnection) -> int:
     return int(connection.execute(_GROWTH).fetchall()[0][0])
 
 
-def account_of_arrived(arrived: StagedDelivery, fates: RowCounts, started: float) -> LedgerEntry:
+def entry_of_staged(arrived: StagedDelivery, fates: RowCounts, started: float) -> LedgerEntry:
     """The account of a delivery, in which every row has a fate and skipped lines are counted."""
     delivery_id, reading = arrived.delivery.delivery_id, arrived.reading
     if reading is None or arrived.refusal is not None:
@@ -221,15 +221,15 @@ def _notes(reading: Reading | None) -> str | None:
     return "\n".join(map(printable, reading.notes))
 
 
-def note_unmerged(
+def record_unmerged(
     connection: duckdb.DuckDBPyConnection, delivery: Delivery, status: Status, error: str
 ) -> LedgerEntry:
     """Write the ledger row of a delivery of which nothing was taken; keep one that was merged."""
-    known = account_of(connection, delivery)
+    known = entry_of(connection, delivery)
     if known is not None and known.status is Status.MERGED:
         return known
     account = unmerged_entry(delivery.delivery_id, status, error, known)
     with transaction(connection):
-        forget_rejects(connection, [delivery.delivery_id])
+        delete_rejects(connection, [delivery.delivery_id])
         record(connection, [(delivery, account)])
     return account

@@ -17,10 +17,10 @@ from lfp_pipeline.model.delivery import Delivery
 from lfp_pipeline.model.ledger_entry import LedgerEntry, Status
 from lfp_pipeline.model.table_spec import COLUMN_LIST
 from lfp_pipeline.reading.options import Conditions
-from lfp_pipeline.warehouse.ledger import account_of, accounts, record
+from lfp_pipeline.warehouse.ledger import entries, entry_of, record
 from lfp_pipeline.warehouse.schema import INCOMING, SWAP_IN, create_products
 
-MOST_MOVED = 5_000_000
+MAX_MOVED = 5_000_000
 """What is updated in place takes memory until it is committed. More is written anew."""
 
 _TWIN = """
@@ -83,7 +83,7 @@ def reassign_rows(
     Raises:
         WarehouseInconsistentError: a law would not hold. Nothing was changed.
     """
-    known = account_of(connection, delivery)
+    known = entry_of(connection, delivery)
     if known is not None:
         return known if known.status is Status.MERGED else None
     this = {"delivery_id": delivery.delivery_id, "delivered_at": delivery.delivered_at}
@@ -92,7 +92,7 @@ def reassign_rows(
     if found is None:
         return None
     (twin,) = found
-    before = accounts(connection, [twin])[twin]
+    before = entries(connection, [twin])[twin]
     counts = before.rows.of_file
     winners = counts.read - counts.superseded - counts.rejected
     if _rows_held(connection, twin) != winners:
@@ -107,7 +107,7 @@ def reassign_rows(
         seconds=time.perf_counter() - started,
     )
     with transaction(connection):
-        if winners > MOST_MOVED:
+        if winners > MAX_MOVED:
             connection.execute(create_products(INCOMING))
             connection.execute(_WRITE_ANEW, this | {"twin": twin})
             connection.execute(SWAP_IN)
@@ -118,7 +118,7 @@ def reassign_rows(
         if _rows_held(connection, delivery.delivery_id) != winners:
             msg = f"{delivery.delivery_id}: not as many rows moved as won in {twin}."
             raise WarehouseInconsistentError(msg)
-    if winners > MOST_MOVED:
+    if winners > MAX_MOVED:
         checkpoint(connection, "warehouse", log)
     return account
 

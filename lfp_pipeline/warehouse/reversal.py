@@ -27,7 +27,7 @@ from lfp_pipeline.errors import WarehouseInconsistentError
 from lfp_pipeline.model.delivery import Delivery, Kind
 from lfp_pipeline.model.ledger_entry import LedgerEntry, RowCounts, Status, unmerged_entry
 from lfp_pipeline.model.table_spec import COLUMN_LIST
-from lfp_pipeline.warehouse.ledger import account_of, forget_rejects, mark_unmerged, record
+from lfp_pipeline.warehouse.ledger import delete_rejects, entry_of, mark_unmerged, record
 from lfp_pipeline.warehouse.name_counts import apply_changed_names
 
 _BEGIN = [
@@ -188,10 +188,10 @@ class ReversalPlan:
 
     products: int
     deletions: int
-    heirs: int
+    replacements: int
 
     @property
-    def orphans(self) -> int:
+    def skus(self) -> int:
         """How many skus are to be looked for in older deliveries."""
         return self.products + self.deletions
 
@@ -262,7 +262,7 @@ def add_tombstones(connection: duckdb.DuckDBPyConnection, older: OlderDelivery) 
     connection.execute(_BURY, _age(older))
 
 
-def outlook(connection: duckdb.DuckDBPyConnection, delivery: Delivery) -> ReversalPlan:
+def planned_changes(connection: duckdb.DuckDBPyConnection, delivery: Delivery) -> ReversalPlan:
     """What the reversal will change, with the heirs that were found."""
     this = {"delivery_id": delivery.delivery_id}
     return ReversalPlan(*connection.execute(_OUTLOOK, this).fetchall()[0])
@@ -289,13 +289,13 @@ def apply_reversal(
         WarehouseInconsistentError: a law would not hold. Nothing was changed.
     """
     this = {"delivery_id": delivery.delivery_id}
-    before = account_of(connection, delivery)
+    before = entry_of(connection, delivery)
     account = unmerged_entry(delivery.delivery_id, Status.REVERTED, told, before)
     connection.execute(_CHANGED_NAMES, this)
     with transaction(connection):
         for statement in _TAKE_OUT:
             connection.execute(statement, this)
-        forget_rejects(
+        delete_rejects(
             connection, [delivery.delivery_id, *(one.delivery_id for one, _ in corrected)]
         )
         for statement in _PUT_IN:

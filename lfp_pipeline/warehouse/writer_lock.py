@@ -49,7 +49,7 @@ class LockHolder:
         return cls(purpose, os.getpid(), socket.gethostname(), time.time())
 
     @classmethod
-    def told_in(cls, note: Path) -> Self | None:
+    def read_from(cls, note: Path) -> Self | None:
         """The one that a note tells of; None: there is none, or it is damaged."""
         with suppress(OSError, ValueError, TypeError, KeyError):
             told = json.loads(note.read_bytes())
@@ -100,7 +100,7 @@ class WriterLock:
     @property
     def holder(self) -> LockHolder | None:
         """Who holds it, as far as that is told; None also where its holder was killed."""
-        turn = LockHolder.told_in(self._beside("writer.json"))
+        turn = LockHolder.read_from(self._beside("writer.json"))
         return turn if turn and _is_alive(turn) else None
 
     @property
@@ -109,7 +109,7 @@ class WriterLock:
         folder = self._beside("waiting")
         for _ in claim_stale_marks(folder, _MARKS):
             pass
-        turns = (LockHolder.told_in(mark) for mark in live_marks(folder, _MARKS))
+        turns = (LockHolder.read_from(mark) for mark in live_marks(folder, _MARKS))
         return sorted((turn for turn in turns if turn), key=lambda turn: turn.since)
 
     def _beside(self, suffix: str) -> Path:
@@ -124,7 +124,7 @@ class WriterLock:
         with self._shown_as_waiting(turn):
             while not _acquired(lock, self._seconds_to_next_report(started)):
                 waited = time.monotonic() - started
-                holder = LockHolder.told_in(self._beside("writer.json")) or "another run"
+                holder = LockHolder.read_from(self._beside("writer.json")) or "another run"
                 if waited >= self.wait_seconds:
                     msg = (
                         f"Gave up after waiting {waited:.0f} s for the writer lock, held by "

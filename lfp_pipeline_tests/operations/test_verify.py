@@ -26,7 +26,7 @@ from lfp_pipeline.operations.revert import reinstate_delivery, revert_delivery
 from lfp_pipeline.operations.verify import verify
 from lfp_pipeline.raw_zone.desired_state import clear_reverted, mark_reverted
 from lfp_pipeline.raw_zone.integrity import verify_raw_file
-from lfp_pipeline.warehouse.invariants import LAWS
+from lfp_pipeline.warehouse.invariants import INVARIANTS
 from testing.oracle import LOG, File, engine_at, land, tables
 from testing.project import NO_SKU, Project, drop, query
 
@@ -189,7 +189,7 @@ def test_a_table_that_was_edited_is_found(engine: Engine, sql: str, problem: str
 
 
 def test_every_law_is_broken_by_one_of_these() -> None:
-    for invariant in LAWS:
+    for invariant in INVARIANTS:
         begin = invariant.description[0].upper() + invariant.description[1:]
         assert any(problem.startswith(begin) for problem in BROKEN_TABLES.values())
 

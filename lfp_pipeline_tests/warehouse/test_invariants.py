@@ -95,7 +95,7 @@ def test_files_that_are_merged_together_end_as_if_alone(history: list[File], siz
 @pytest.mark.usefixtures("_loads_directly")
 def test_nor_does_it_matter_how_the_writing_is_done(monkeypatch: pytest.MonkeyPatch) -> None:
     for most_moved, stretch in [(0, 7), (10, 1), (10**6, 10**6)]:
-        monkeypatch.setattr(merge, "MOST_MOVED", most_moved)
+        monkeypatch.setattr(merge, "MAX_MOVED", most_moved)
         monkeypatch.setattr(matching, "STRETCH_ROWS", stretch)
         files = random_files(Random(stretch), number=7, rows=20)
         check_history([files[:1], files[1:4], files[4:5], files[5:6], files[6:]])

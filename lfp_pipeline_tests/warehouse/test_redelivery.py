@@ -50,7 +50,7 @@ def read_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_same_bytes_are_not_read_again(
     engine: Engine, monkeypatch: pytest.MonkeyPatch, most_moved: int
 ):
-    monkeypatch.setattr(redelivery, "MOST_MOVED", most_moved)
+    monkeypatch.setattr(redelivery, "MAX_MOVED", most_moved)
     ingest(engine, FILE, replace(OTHER, rows=OTHER.rows[1:]))
     read_nothing(monkeypatch)
     account = ingest(engine, AGAIN)

@@ -17,7 +17,7 @@ from lfp_pipeline.operations.rebuild import rebuild_products
 from lfp_pipeline.operations.revert import reinstate_delivery, revert_delivery
 from lfp_pipeline.operations.verify import verify
 from lfp_pipeline.reading.reader import Reading, SkippedLines
-from lfp_pipeline.warehouse.ledger import account_of, mark_unmerged
+from lfp_pipeline.warehouse.ledger import entry_of, mark_unmerged
 from testing.oracle import (
     LOG,
     File,
@@ -84,7 +84,7 @@ def test_the_account_that_is_read_from_the_ledger_is_the_one_that_was_written(
 ) -> None:
     account = ingest(engine, A)
     with engine.warehouse.session("testing", LOG) as connection:
-        assert account_of(connection, land(engine, A)) == account
+        assert entry_of(connection, land(engine, A)) == account
 
 
 def test_each_delivery_of_a_batch_has_counts_and_notes_of_its_own(

@@ -108,7 +108,7 @@ def _conditions(random: Random) -> Iterator[dict[str, object]]:
             patches.enter_context(mock.patch.object(where, name, value))
 
         put(name_counts, "RECOUNT_SHARE", random.choice([0.0, 0.1, 1e9]))
-        put(merge, "MOST_MOVED", random.choice([0, 3, 10**6]))
+        put(merge, "MAX_MOVED", random.choice([0, 3, 10**6]))
         put(matching, "STRETCH_ROWS", random.choice([1, 7, 10**6]))
         if random.random() < 0.5:
             put(direct_load, "LEAST_BYTES", 0)
