@@ -1,1 +1,1 @@
-"""The types that every level shares: deliveries, their keys and their ledger entries."""
+"""The domain types: deliveries, partition keys, ledger entries, the columns of products."""

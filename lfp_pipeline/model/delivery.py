@@ -1,4 +1,4 @@
-"""What a delivery is, and how it is named."""
+"""Deliveries and their ids."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -9,20 +9,20 @@ _WITHOUT_MARKS = str.maketrans("", "", "-:")
 
 
 class Kind(StrEnum):
-    """What a delivery holds."""
+    """The content of a delivery."""
 
     PRODUCTS = "products"
-    DELETION = "deletion"  # skus, under a header, that it deletes
+    DELETION = "deletion"  # a header and the skus to delete
 
 
 @dataclass(frozen=True)
 class TextFormat:
-    """What is known of how a file is written, beside its bytes.
+    """The encoding and the delimiter of a file, as its source states them.
 
     Attributes:
-        encoding: what the sources file says; Python's name. A byte order mark overrides it.
-        charset: what the server says; Python's name. It counts where the bytes are not UTF-8.
-        delimiter: what the sources file says: one ASCII character.
+        encoding: Python's name of the encoding in the sources file. A byte order mark overrides it.
+        charset: Python's name of the encoding that the server states, for bytes that are not UTF-8.
+        delimiter: the delimiter in the sources file, one ASCII character.
     """
 
     encoding: str | None = None
@@ -30,7 +30,7 @@ class TextFormat:
     delimiter: str | None = None
 
     def __str__(self) -> str:
-        """What is known, for people: `encoding cp1251, delimiter ';'`."""
+        """The stated parts, for people: `encoding cp1251, delimiter ';'`."""
         parts = (
             self.encoding and f"encoding {self.encoding}",
             self.charset and f"charset {self.charset}",
@@ -41,25 +41,25 @@ class TextFormat:
 
 @dataclass(frozen=True)
 class Delivery:
-    """One version of one source file, in the raw zone.
+    """One version of a source file, in the raw zone.
 
     Attributes:
-        partition_key: the source file, through all its versions.
+        partition_key: the key of the source file, the same for all its versions.
         delivered_at: the time that decides which version is newer, in UTC without a zone, to the
             microsecond (see `delivery_time`).
-        sha256: of the exact bytes, in hex.
-        source: where it came from, without credentials.
-        size_bytes: of the raw file.
+        sha256: the digest of the exact bytes, in hex.
+        source: the place that it came from, without credentials.
+        size_bytes: the size of the raw file.
         landed_at: when it reached the raw zone, in UTC without a zone.
-        path: of the raw file.
-        kind: what it holds.
-        text_format: how it is written, as far as its source says.
-        stated_at: when its source says that this version came to be, in UTC without a zone; None:
-            at `delivered_at`, or the source does not say.
-        source_ctime_ns: when the file that it was read from was last written, moved or touched;
-            None: it was no file of this machine, or that was not recorded.
-        completes: the id of an earlier delivery of the partition that is the begin of this one, and
-            ends inside a record: an unfinished upload.
+        path: the raw file.
+        kind: its content.
+        text_format: its encoding and delimiter, as far as its source states them.
+        stated_at: the time of this version according to its source, in UTC without a zone; None:
+            `delivered_at`, or the source states none.
+        source_ctime_ns: when the source file was last written, moved or touched; None: the source
+            is no file of this machine, or the time was not recorded.
+        completes: the id of an earlier delivery of the partition whose bytes are the beginning of
+            this one and end inside a record: an unfinished upload.
     """
 
     partition_key: str
@@ -77,7 +77,7 @@ class Delivery:
 
     @property
     def version_time(self) -> datetime:
-        """The time by which its source tells this version from others."""
+        """The time by which its source distinguishes this version from others."""
         return self.stated_at or self.delivered_at
 
     @property
@@ -87,30 +87,30 @@ class Delivery:
 
     @property
     def delivery_id(self) -> str:
-        """The delivery's name: the same wherever and whenever these bytes are delivered.
+        """The id: the same for the same partition key, time and bytes.
 
-        Ids of one `delivered_at` sort as their partition keys do, because `#` sorts before every
-        character that a key may hold. So (delivered_at, delivery_id, row_number) is a total order
-        of all rows ever delivered.
+        Ids with the same `delivered_at` sort as their partition keys do, because `#` sorts before
+        every character of a key. So (delivered_at, delivery_id, row_number) is a total order of all
+        rows ever delivered.
         """
         return f"{self.partition_key}#{stamp(self.delivered_at)}#{self.sha256[:16]}"
 
     @property
     def order_key(self) -> tuple[datetime, str]:
-        """What deliveries are ordered by: of two, the greater is the newer."""
+        """The key that orders deliveries: the newer one has the greater key."""
         return self.delivered_at, self.delivery_id
 
 
-def stamp(moment: datetime) -> str:
-    """A moment as a compact name that sorts as time does: 20261120T081952.123456Z."""
+def stamp(timestamp: datetime) -> str:
+    """Return a time as a compact text that sorts as times do: 20261120T081952.123456Z."""
     # strftime does not pad years before 1000 everywhere; isoformat does.
-    return moment.isoformat(timespec="microseconds").translate(_WITHOUT_MARKS) + "Z"
+    return timestamp.isoformat(timespec="microseconds").translate(_WITHOUT_MARKS) + "Z"
 
 
 def parse_stamp(text: str) -> datetime:
-    """Return the moment that `stamp` has written.
+    """Return the time that `stamp` has written.
 
     Raises:
-        ValueError: it has not.
+        ValueError: the text is no such time.
     """
     return datetime.fromisoformat(text.removesuffix("Z"))

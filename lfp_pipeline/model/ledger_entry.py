@@ -1,4 +1,4 @@
-"""What became of a delivery: its row in the ledger."""
+"""The ledger entry of a delivery: its status, its row counts, and how it was read."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
@@ -8,7 +8,7 @@ from typing import Any, Self
 
 
 class Status(StrEnum):
-    """What became of a delivery."""
+    """The state of a delivery in a database."""
 
     MERGED = "merged"
     REFUSED = "refused"
@@ -17,12 +17,12 @@ class Status(StrEnum):
 
     @property
     def phrase(self) -> str:
-        """As what a delivery did: `failed`, `was refused`."""
+        """The status as a predicate, for people: `failed`, `was refused`."""
         return "failed" if self is Status.FAILED else f"was {self}"
 
 
 STATUSES = {str(status): status for status in Status}
-"""By their names: for many, faster than a call of `Status` for each."""
+"""The statuses by name; faster than a call of `Status` for each of many."""
 
 
 @dataclass(frozen=True)
@@ -95,19 +95,20 @@ FATE_COLUMNS = ROW_COLUMNS[1:]
 
 @dataclass(frozen=True)
 class LedgerEntry:
-    """The account of one delivery. Of a delivery that is not merged, no row or line counts.
+    """The ledger entry of a delivery. All counts are 0 unless the delivery is merged.
 
     Attributes:
+        merged_at: the time of the commit, in UTC without a zone.
         rows: the rows of the delivery by fate.
-        error: why it was not merged; of a reverted one, that it is and since when.
-        read_with: the fingerprint of how it was read, if it is merged; or, of one that was and is
-            not, of how it is to be read when it is merged again.
-        seconds: from the landed file to the commit, waiting included, and what was merged together.
-        blank_lines: skipped lines: empty ones, and rows of nothing but delimiters and white space.
+        error: why the delivery is not merged; of a reverted one, since when.
+        read_with: the fingerprint of the conditions under which the delivery was read; of one that
+            was merged and is not now, of those under which to read it again.
+        seconds: from the landed file to the commit, including waits and the rest of its batch.
+        blank_lines: skipped lines that are empty, or hold only delimiters and white space.
         repeated_headers: skipped rows that repeat the header.
         lines_above_header: skipped lines before the header.
-        notes: what people should know of how the file was read, a line each; also of a refused one.
-        read_conditions: what `read_with` is the fingerprint of, as text; None: it was not recorded.
+        notes: notes for people on how the file was read, a line each; also of a refused delivery.
+        read_conditions: the conditions themselves, as text; None: they were not recorded.
     """
 
     delivery_id: str
@@ -124,9 +125,9 @@ class LedgerEntry:
     read_conditions: str | None = None
 
     def is_read_as(self, again: "LedgerEntry") -> bool:
-        """Whether reading the delivery again has counted the same, whatever the fates are.
+        """Return whether another reading of the delivery gave the same counts.
 
-        Where the conditions were not recorded, skipped lines may not have been counted, either.
+        Entries without recorded conditions may lack the counts of skipped lines, too.
         """
         return self.rows.of_file == again.rows.of_file and (
             self.read_conditions is None or self.skipped_lines == again.skipped_lines
@@ -141,13 +142,13 @@ class LedgerEntry:
 def unmerged_entry(
     delivery_id: str, status: Status, error: str, before: LedgerEntry | None
 ) -> LedgerEntry:
-    """Return the account of a delivery that is not merged.
+    """Return the entry of a delivery that is not merged.
 
     Args:
-        delivery_id: whose.
-        status: what it is instead.
-        error: why.
-        before: its account until now, which may tell how it is to be read when it is merged again.
+        delivery_id: its id.
+        status: its status.
+        error: the reason.
+        before: its entry until now, whose conditions of reading are kept.
     """
     if before is None:
         return LedgerEntry(delivery_id, status, error=error)

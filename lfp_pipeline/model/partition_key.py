@@ -1,4 +1,4 @@
-"""Partition keys: the name of a source file in characters that every part of Dagster can take."""
+"""Partition keys: names of source files in characters that every part of Dagster accepts."""
 
 import hashlib
 import re
@@ -7,44 +7,44 @@ from functools import lru_cache
 MAX_LENGTH = 120
 
 PURGES = "purges"
-"""Of deletions, which come from no source."""
+"""The key of purges, which come from no source file."""
 
 _DIGEST_LENGTH = 16
 _SAFE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*")
-_LOOKS_DERIVED = re.compile(rf".*-[0-9a-f]{{{_DIGEST_LENGTH}}}")
+_DERIVED = re.compile(rf".*-[0-9a-f]{{{_DIGEST_LENGTH}}}")
 
 
-@lru_cache(maxsize=1 << 16)  # A sensor asks again and again.
+@lru_cache(maxsize=1 << 16)  # Each tick of a sensor needs the keys of all files.
 def partition_key(name: str) -> str:
-    """The key of a source file, from its path inside the inbox.
+    """Return the key of a source file, from its path inside the inbox.
 
-    A plain file name is its own key. Anything else is spelled with safe characters and a digest of
-    the whole name, so that two files never share a key.
+    A plain file name is its own key. Any other name becomes safe characters and a digest of the
+    whole name, so that two files never share a key.
     """
-    if is_partition_key(name) and not _LOOKS_DERIVED.fullmatch(name):
+    if is_partition_key(name) and not _DERIVED.fullmatch(name):
         return name
     digest = hashlib.sha256(name.encode("utf-8", "surrogatepass")).hexdigest()[:_DIGEST_LENGTH]
-    spelled = re.sub(r"\.{2,}", ".", re.sub(r"[^A-Za-z0-9._-]+", "_", name)).lstrip(".-")
-    return f"{spelled[: MAX_LENGTH - _DIGEST_LENGTH - 1] or '_'}-{digest}"
+    safe = re.sub(r"\.{2,}", ".", re.sub(r"[^A-Za-z0-9._-]+", "_", name)).lstrip(".-")
+    return f"{safe[: MAX_LENGTH - _DIGEST_LENGTH - 1] or '_'}-{digest}"
 
 
 def key_hint(text: str) -> str:
-    """Say which partition a file has whose name was given as a key; nothing, if it may be a key."""
+    """Return a hint with the key of a file whose name was given instead; empty for a valid key."""
     if not text or is_partition_key(text):
         return ""
     return f" A file of that name has the partition {partition_key(text)}."
 
 
 def is_derived(key: str) -> bool:
-    """Whether a key spells a name in other characters, as far as it shows."""
-    return _LOOKS_DERIVED.fullmatch(key) is not None
+    """Return whether a key looks like one that was derived from a name with a digest."""
+    return _DERIVED.fullmatch(key) is not None
 
 
 def is_purge(delivery_id: str) -> bool:
-    """Whether the delivery of that id is a purge."""
+    """Return whether the delivery with that id is a purge."""
     return delivery_id.startswith(f"{PURGES}#")
 
 
 def is_partition_key(text: str) -> bool:
-    """Whether a text can be a key as it is: safe characters, no `...`, not too long."""
+    """Return whether a text is a valid key: safe characters, no `..`, not too long."""
     return len(text) <= MAX_LENGTH and ".." not in text and bool(_SAFE.fullmatch(text))

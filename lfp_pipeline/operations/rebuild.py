@@ -344,7 +344,8 @@ def _plan(engine: Engine, log: logging.Logger) -> Report:
     problems += [f"{delivery_id}: {_GONE}" for delivery_id in sorted(_needed(engine, log) - kept)]
     summary = (
         f"Would read {pluralize(len(deliveries), 'delivery')} of {format_size(size)} into a new "
-        f"database beside {engine.warehouse.location}, which has {format_size(engine.warehouse.size_bytes)}; "
+        f"database beside {engine.warehouse.location}, which has "
+        f"{format_size(engine.warehouse.size_bytes)}; "
         f"{format_size(engine.free_bytes)} are free there. (Whether all of them are what landed, "
         "verify tells.) Then it would take its place"
     )

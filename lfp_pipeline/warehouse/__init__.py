@@ -1,1 +1,1 @@
-"""The warehouse: `products`, `name_counts`, the ledger, and the one writer at a time."""
+"""The warehouse: its tables, the merge into them, and their single writer."""

@@ -1,7 +1,7 @@
-"""A database that takes the place of another: how the two compare, and what is taken over.
+"""A rebuilt database takes the place of the old one: compares the two, and copies the history.
 
-The raw zone determines products, counts and deletions. The history of attempts and of operations
-exists in the old database only.
+The raw zone determines products, counts and deletions. The numbers of attempts, the ledger entries
+of pruned deliveries and the operations exist in the old database only.
 """
 
 from collections.abc import Mapping, Sequence
@@ -14,22 +14,22 @@ from lfp_pipeline.warehouse.backend import Backend
 from lfp_pipeline.warehouse.invariants import needed_deliveries
 from lfp_pipeline.warehouse.ledger import all_entries, mark_unmerged
 
-# By table, what names a row in it. These are a function of the raw zone.
+# The tables that the raw zone determines, with their keys.
 _KEYS = {"products": "sku", "name_counts": "name", "deletions": "sku"}
 
-_DIGEST = "SELECT count(*), coalesce(sum(hash(one)), 0) FROM warehouse.{table} AS one"
+_DIGEST = "SELECT count(*), coalesce(sum(hash(entry)), 0) FROM warehouse.{table} AS entry"
 
-_DIFFERENCES = """
+_DIFFERING_ROWS = """
 SELECT count(*), min(key, 5)
-FROM (SELECT {key} AS key, hash(one) AS digest FROM warehouse.{table} AS one) AS these
-FULL JOIN (SELECT {key} AS key, hash(one) AS digest FROM other.{table} AS one) AS others
+FROM (SELECT {key} AS key, hash(entry) AS digest FROM warehouse.{table} AS entry) AS these
+FULL JOIN (SELECT {key} AS key, hash(entry) AS digest FROM other.{table} AS entry) AS others
     USING (key)
 WHERE these.digest IS DISTINCT FROM others.digest
 """
 
-# Products of some deliveries that the other database has, and this one otherwise, though no newer
-# delivery or deletion tells why.
-_OTHERWISE = """
+# The deliveries with products of the other database that this one has differently or not at all,
+# without a newer delivery or deletion that explains it.
+_READ_DIFFERENTLY = """
 SELECT DISTINCT past.delivery_id
 FROM other.products AS past
 LEFT JOIN warehouse.products AS present USING (sku)
@@ -47,9 +47,8 @@ WHERE past.delivery_id IN (SELECT unnest($delivery_ids::VARCHAR[]))
 ORDER BY ALL
 """
 
-# What the raw zone does not tell: how often something was tried, the accounts of what was pruned,
-# and what operators have done. Who tells a loss by the attempts must never see them get fewer.
-_INHERIT = [
+# The sum of attempts must never decrease: a decrease is how lost commits are detected.
+_COPY_HISTORY = [
     """
 UPDATE warehouse.deliveries AS present SET attempts = present.attempts + past.attempts
 FROM old.deliveries AS past WHERE past.delivery_id = present.delivery_id
@@ -71,19 +70,20 @@ FROM old.deliveries ANTI JOIN warehouse.deliveries USING (delivery_id)
     "INSERT INTO warehouse.operations BY NAME FROM old.operations",
 ]
 
-_INHERIT_ID = """
+_COPY_ID = """
 UPDATE warehouse.database_identity SET database_id = (FROM old.database_identity)
 """
 
 
 @dataclass(frozen=True)
 class WarehouseSnapshot:
-    """What a warehouse holds.
+    """The content of a warehouse, in short.
 
     Attributes:
-        entries: of all deliveries, by id.
-        needed: the ids of the deliveries that products and deletions came with.
-        digests: by table, of its rows, in any order: the same for the same rows.
+        entries: the ledger entries of all deliveries, by delivery id.
+        needed: the ids of the deliveries that hold a row of products or of deletions.
+        digests: by table, the number of rows and a digest of them; equal for equal rows in any
+            order.
     """
 
     entries: dict[str, LedgerEntry]
@@ -92,12 +92,12 @@ class WarehouseSnapshot:
 
     @property
     def products(self) -> int:
-        """How many there are."""
+        """The number of products."""
         return self.digests["products"][0]
 
 
 def take_snapshot(connection: duckdb.DuckDBPyConnection) -> WarehouseSnapshot:
-    """What the attached warehouse holds."""
+    """Return a snapshot of the attached warehouse."""
     return WarehouseSnapshot(
         entries=all_entries(connection),
         needed=needed_deliveries(connection),
@@ -110,9 +110,9 @@ def take_snapshot(connection: duckdb.DuckDBPyConnection) -> WarehouseSnapshot:
 def differing_rows(
     connection: duckdb.DuckDBPyConnection, table: str, other: Backend
 ) -> tuple[int, Sequence[str]]:
-    """How many rows of a table another database has not, or has in another way; some, by key."""
+    """Return how many rows of a table differ in another database, and the keys of some."""
     with other.attached_to_read(connection, "other"):
-        statement = _DIFFERENCES.format(table=table, key=_KEYS[table])
+        statement = _DIFFERING_ROWS.format(table=table, key=_KEYS[table])
         number, some = connection.execute(statement).fetchall()[0]
         return number, some or []
 
@@ -120,14 +120,14 @@ def differing_rows(
 def read_differently(
     connection: duckdb.DuckDBPyConnection, other: Backend, delivery_ids: Sequence[str]
 ) -> list[str]:
-    """Of some deliveries, those whose products another database has otherwise."""
+    """Return those of some deliveries whose products differ in another database."""
     with other.attached_to_read(connection, "other"):
-        found = connection.execute(_OTHERWISE, {"delivery_ids": list(delivery_ids)})
+        found = connection.execute(_READ_DIFFERENTLY, {"delivery_ids": list(delivery_ids)})
         return [delivery_id for (delivery_id,) in found.fetchall()]
 
 
 def read_history(connection: duckdb.DuckDBPyConnection) -> None:
-    """Read all that is to be taken over from the attached warehouse.
+    """Read all of the attached warehouse that `copy_history` copies, to see that it is readable.
 
     Raises:
         duckdb.Error: it cannot be read.
@@ -143,18 +143,19 @@ def copy_history(
     unmerged: Mapping[str, str],
     same: bool,
 ) -> None:
-    """Take over from an old database what the raw zone does not tell.
+    """Copy from an old database what the raw zone does not determine.
 
     Args:
-        connection: with the new one attached.
-        old: that database.
-        unmerged: the ids of deliveries that were merged and count as that no longer, and why.
-        same: whether it is the same database. To another one, no outcome counts that was noted.
+        connection: with the new database attached as `warehouse`.
+        old: the old database.
+        unmerged: the ids of deliveries that were merged and no longer count as merged, and why.
+        same: whether the new database keeps the id of the old one. With another id, the status
+            notes in the raw zone no longer count.
     """
     with old.attached_to_read(connection, "old"):
-        for statement in _INHERIT:
+        for statement in _COPY_HISTORY:
             connection.execute(statement)
         if same:
-            connection.execute(_INHERIT_ID)
+            connection.execute(_COPY_ID)
     for delivery_id, why in unmerged.items():
         mark_unmerged(connection, delivery_id, why)

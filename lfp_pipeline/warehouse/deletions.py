@@ -1,7 +1,7 @@
 """The merge of a deletion: a delivery that deletes skus instead of setting them.
 
-A sku's last deletion stays in `deletions`: what is older than that and arrives later is stale. So
-replays do not bring a product back, and a later delivery does.
+The table `deletions` keeps the last deletion of each sku. Rows that are older are stale when they
+are merged later. So a replay does not bring a product back, and a newer delivery does.
 """
 
 import time
@@ -18,9 +18,9 @@ from lfp_pipeline.warehouse.invariants import product_count
 from lfp_pipeline.warehouse.ledger import entry_of, record
 from lfp_pipeline.warehouse.name_counts import apply_changed_names
 
-# The format is ours, and DuckDB has written it. The size of a buffer is said, too: DuckDB 1.5 would
-# make it 16 times that of the longest line, and takes the memory for all of it at once.
-READ_DELETION = """
+# The purge has written the file with DuckDB. The size of a buffer is given, too: DuckDB 1.5 makes
+# it 16 times that of the longest line, and allocates all of it at once.
+_READ_FILE = """
 SELECT sku
 FROM read_csv($path, header = true, columns = {'sku': 'VARCHAR'}, delim = ',', quote = '"',
     escape = '"', auto_detect = false, max_line_size = 16000000,
@@ -29,45 +29,48 @@ FROM read_csv($path, header = true, columns = {'sku': 'VARCHAR'}, delim = ',', q
 
 _OLDER = "(delivered_at, delivery_id) < ($delivered_at::TIMESTAMP, $delivery_id)"
 
-_SKUS_TO_DELETE = (
-    f"CREATE TABLE doomed AS SELECT sku, count(*) AS times FROM ({READ_DELETION}) GROUP BY sku"
-)
+_SKUS_TO_DELETE = f"""
+CREATE TABLE skus_to_delete AS
+SELECT sku, count(*) AS times FROM ({_READ_FILE}) GROUP BY sku
+"""
 
 _DELETED_PRODUCTS = f"""
-CREATE TABLE gone AS
+CREATE TABLE deleted_products AS
 SELECT product.rowid AS product_rowid, name
 FROM warehouse.products AS product
-SEMI JOIN doomed USING (sku)
+SEMI JOIN skus_to_delete USING (sku)
 WHERE {_OLDER}
 """
 
 _CHANGED_NAMES = """
 CREATE OR REPLACE TABLE changed_names AS
-SELECT name, -count(*) AS change FROM gone GROUP BY name
+SELECT name, -count(*) AS change FROM deleted_products GROUP BY name
 """
 
 _NEWER = f"""
 SELECT count(*)
-FROM doomed
+FROM skus_to_delete
 SEMI JOIN (
     SELECT sku FROM warehouse.products WHERE NOT {_OLDER}
     UNION ALL SELECT sku FROM warehouse.deletions WHERE NOT {_OLDER}
 ) AS newer USING (sku)
 """
 
-_READ = "SELECT coalesce(sum(times), 0)::BIGINT, count(*) FROM doomed"
+_READ = "SELECT coalesce(sum(times), 0)::BIGINT, count(*) FROM skus_to_delete"
 
-_DELETE = "DELETE FROM warehouse.products WHERE rowid IN (SELECT product_rowid FROM gone)"
+_DELETE = """
+DELETE FROM warehouse.products WHERE rowid IN (SELECT product_rowid FROM deleted_products)
+"""
 
-_BURY = [
+_ADD_DELETIONS = [
     f"""
 DELETE FROM warehouse.deletions
-WHERE sku IN (SELECT sku FROM doomed) AND {_OLDER}
+WHERE sku IN (SELECT sku FROM skus_to_delete) AND {_OLDER}
 """,
     """
 INSERT INTO warehouse.deletions
 SELECT sku, $delivery_id, $delivered_at
-FROM doomed ANTI JOIN warehouse.deletions USING (sku)
+FROM skus_to_delete ANTI JOIN warehouse.deletions USING (sku)
 """,
 ]
 
@@ -75,18 +78,18 @@ FROM doomed ANTI JOIN warehouse.deletions USING (sku)
 def merge_deletion(
     connection: duckdb.DuckDBPyConnection, delivery: Delivery, started: float
 ) -> LedgerEntry:
-    """Delete from the attached warehouse what a deletion says, whole or not at all.
+    """Delete the skus of a deletion from the attached warehouse, whole or not at all.
 
     Args:
         connection: to a workspace.
-        delivery: of that kind.
-        started: when the work on it was, by `time.perf_counter`.
+        delivery: the deletion.
+        started: when work on it began, by `time.perf_counter`.
 
     Returns:
-        Its account; if it had been merged before, the one in the ledger.
+        The ledger entry; if the deletion had been merged before, the existing one.
 
     Raises:
-        WarehouseInconsistentError: a law would not hold. Nothing was changed.
+        WarehouseInconsistentError: an invariant would break. Nothing was changed.
     """
     known = entry_of(connection, delivery)
     if known is not None and known.status is Status.MERGED:
@@ -95,19 +98,19 @@ def merge_deletion(
     read_skus_to_delete(connection, delivery.path)
     connection.execute(_DELETED_PRODUCTS, this)
     connection.execute(_CHANGED_NAMES)
-    (gone,) = connection.execute("SELECT count(*) FROM gone").fetchall()[0]
+    (deleted,) = connection.execute("SELECT count(*) FROM deleted_products").fetchall()[0]
     (newer,) = connection.execute(_NEWER, this).fetchall()[0]
     read, skus = connection.execute(_READ).fetchall()[0]
-    account = LedgerEntry(
+    entry = LedgerEntry(
         delivery_id=delivery.delivery_id,
         status=Status.MERGED,
         merged_at=utc_now(),
         rows=RowCounts(
             read,
-            unchanged=skus - gone - newer,
+            unchanged=skus - deleted - newer,
             superseded=read - skus,
             stale=newer,
-            deleted=gone,
+            deleted=deleted,
         ),
         seconds=time.perf_counter() - started,
     )
@@ -115,16 +118,16 @@ def merge_deletion(
     with transaction(connection):
         connection.execute(_DELETE)
         apply_changed_names(connection)
-        for statement in _BURY:
+        for statement in _ADD_DELETIONS:
             connection.execute(statement, this)
-        record(connection, [(delivery, account)])
-        if product_count(connection) != before - gone:
-            msg = f"{delivery.delivery_id}: not as many products are gone as it has deleted."
+        record(connection, [(delivery, entry)])
+        if product_count(connection) != before - deleted:
+            msg = f"{delivery.delivery_id}: the number of products did not shrink by the deleted."
             raise WarehouseInconsistentError(msg)
-    return account
+    return entry
 
 
 def read_skus_to_delete(connection: duckdb.DuckDBPyConnection, raw: Path) -> None:
-    """Read the skus of a deletion into the workspace's table `doomed`."""
-    connection.execute("DROP TABLE IF EXISTS doomed")
+    """Read the skus of a deletion into the table `skus_to_delete` of the workspace."""
+    connection.execute("DROP TABLE IF EXISTS skus_to_delete")
     connection.execute(_SKUS_TO_DELETE, {"path": str(raw)})

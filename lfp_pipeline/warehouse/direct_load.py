@@ -1,13 +1,14 @@
-"""The direct load: a large file straight into the warehouse, without a stop in memory.
+"""The direct load: a large file goes straight into the warehouse, without a stop in memory.
 
-Rows are read into a table of the warehouse of their own, and the merge then puts that into the
-place of `products`, with those of the products that stay. So the file is read, compressed and
-written in one go, in little memory. It is for a file into an empty warehouse, or one that is about
-as large as what is there: then, most of that is written anew anyway. The price is that the writer
-lock is held while the file is read.
+The file is read into a table of its own in the warehouse. The merge then puts that table into the
+place of `products`, with the products that remain. So the file is read, compressed and written in
+one pass and in little memory. This pays for a file into an empty warehouse, and for a file about as
+large as the database, where a merge rewrites most of `products` anyway. The writer lock is held
+while the file is read.
 
-It takes regular files only, in which no row is to be trimmed or rejected: it gives up at the first
-that is not. A load that was killed leaves its table, and the next writer removes it.
+Only regular files are loaded so. At the first row that needs trimming or is rejected, the load
+ends, and the file is read into the workspace instead. A killed load leaves its table behind; the
+next writer removes the table.
 """
 
 import time
@@ -30,7 +31,7 @@ from lfp_pipeline.settings import Settings
 from lfp_pipeline.warehouse.schema import INCOMING, SWAP_IN, create_products
 
 LEAST_BYTES = 4 << 20
-"""A smaller file is not worth it. A smaller database is as good as empty."""
+"""Smaller files are not loaded directly. A smaller database counts as empty."""
 
 # Until the rows are numbered, the column of the row number holds the size of their values.
 _LOAD = f"""
@@ -51,16 +52,16 @@ _NUMBER = [
 DELETE FROM {INCOMING} WHERE rowid IN (
     SELECT row_number - 1 FROM excluded
     UNION ALL SELECT place FROM matches WHERE fate = 'stale'
-    UNION ALL SELECT place FROM dead
+    UNION ALL SELECT place FROM deleted_later
 )
 """,
 ]
 
-_STAYING = """
+_COUNT_REMAINING = """
 SELECT (SELECT count(*) FROM warehouse.products) - count(*) FILTER (fate <> 'stale') FROM matches
 """
 
-_STAY = f"""
+_ADD_REMAINING = f"""
 INSERT INTO {INCOMING}
 SELECT product.*
 FROM warehouse.products AS product
@@ -70,12 +71,12 @@ ANTI JOIN (FROM matches WHERE fate <> 'stale') AS replaced
 
 
 def should_load_directly(text_bytes: int, warehouse_bytes: int, memory_bytes: int) -> bool:
-    """Whether a file is to be loaded directly.
+    """Return whether to load a file directly.
 
     Args:
         text_bytes: the size of its text.
-        warehouse_bytes: the size of the database file.
-        memory_bytes: what the workspace may use. A file of a quarter fits in with what it takes.
+        warehouse_bytes: the size of the database.
+        memory_bytes: the memory limit of the workspace, which can hold a file of a quarter of that.
     """
     if warehouse_bytes < LEAST_BYTES:
         return text_bytes >= LEAST_BYTES
@@ -88,13 +89,13 @@ def load_directly(
     text: PlainText,
     settings: Settings,
 ) -> Reading | None:
-    """Load a delivery into the attached warehouse, for the merge to adopt.
+    """Load a delivery into a table of the attached warehouse, for the merge to swap in.
 
     Returns:
-        What was read; None if the file is not regular, and is to be read with more care.
+        The reading; None if the file is not regular, so that it is read into the workspace instead.
 
     Raises:
-        DeliveryRefusedError: it has no usable header.
+        DeliveryRefusedError: the file has no usable header.
     """
     started = time.perf_counter()
     if not text.is_readable:
@@ -108,7 +109,7 @@ def load_directly(
     with quoting_checked(text.path, dialect) as checking:
         scan = scan_of(text.path, dialect, rules_of(settings))
         this = {"delivery_id": delivery.delivery_id, "delivered_at": delivery.delivered_at}
-        # A row that DuckDB cannot read, or an irregular one, leaves it to the careful way.
+        # DuckDB ends the load at a row that it cannot read, or at an irregular one.
         with suppress(*UNREADABLE):
             connection.execute(_LOAD.format(scan=scan.sql), scan.parameters | this)
             rows, text_bytes = connection.execute(_ROWS_AND_BYTES).fetchall()[0]
@@ -131,12 +132,12 @@ def load_directly(
 
 
 def drop_loaded_table(connection: duckdb.DuckDBPyConnection) -> None:
-    """Leave nothing of what was loaded and not adopted."""
+    """Drop a loaded table that no merge has swapped in."""
     connection.execute(f"DROP TABLE IF EXISTS {INCOMING}")
 
 
 def swap_in_loaded_table(connection: duckdb.DuckDBPyConnection) -> None:
-    """Put what was loaded into the place of the products, within the transaction of a merge."""
-    (staying,) = connection.execute(_STAYING).fetchall()[0]
-    for statement in [*_NUMBER, *([_STAY] if staying else []), SWAP_IN]:
+    """Put the loaded table into the place of `products`, within the transaction of a merge."""
+    (remaining,) = connection.execute(_COUNT_REMAINING).fetchall()[0]
+    for statement in [*_NUMBER, *([_ADD_REMAINING] if remaining else []), SWAP_IN]:
         connection.execute(statement)

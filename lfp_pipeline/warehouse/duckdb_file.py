@@ -1,4 +1,4 @@
-"""A warehouse in a DuckDB file: attached by its one writer for as long as the writing takes."""
+"""A warehouse in a DuckDB file, which its single writer attaches only while it works on it."""
 
 import logging
 import os
@@ -41,7 +41,11 @@ from lfp_pipeline.warehouse.schema import database_id, migrate, renew_database_i
 from lfp_pipeline.warehouse.writer_lock import WriterLock
 
 _RETRY_SECONDS = 0.2
+_SHADOW_FOLDER = ".rebuild"
+
+# These are parts of DuckDB's messages.
 _LOCK_CONFLICT = "Could not set lock on file"
+_OPEN_IN_THIS_PROCESS = "Unique file handle conflict"
 _FOREIGN_LOG = "WAL checkpoint iteration does not match"
 _CORRUPT = "Corrupt database file"
 _UNREADABLE = (
@@ -50,13 +54,10 @@ _UNREADABLE = (
     "Is a directory",
     "Failure while replaying WAL file",
 )
-_OPEN_IN_THIS_PROCESS = "Unique file handle conflict"
-
-_SHADOW_FOLDER = ".rebuild"
 
 _MAGIC = b"DUCK"
 _MAGIC_AT = 8
-"""Where DuckDB's files have it: after the checksum of their header."""
+"""The position of the magic bytes in a DuckDB file, after the checksum of its header."""
 
 
 @dataclass(frozen=True)
@@ -64,11 +65,12 @@ class Warehouse(Backend):
     """The database file and how long to wait for it.
 
     Attributes:
-        path: of the database file.
+        path: the database file.
         writer_wait_seconds: the longest wait for another run of this program.
         foreign_wait_seconds: the longest wait for another program that has the file open.
-        config: DuckDB's settings for connections that are made here: threads, memory, spill.
-        is_shadow: whether it is still being built. Its id is not cached, and no note is written.
+        config: DuckDB's settings for new connections: threads, memory, spill.
+        is_shadow: whether a rebuild is still building it. Then its id is not cached, and no status
+            note is written.
     """
 
     path: Path
@@ -87,19 +89,124 @@ class Warehouse(Backend):
             settings.duckdb_config,
         )
 
+    @property
+    def location(self) -> str:
+        """The path, for people."""
+        return str(self.path)
+
+    @property
+    def exists(self) -> bool:
+        """Whether there is a file."""
+        return self.path.exists()
+
+    @property
+    def is_corrupt(self) -> bool:
+        """Whether the file lacks the magic bytes of a DuckDB file."""
+        if self.lock.holder or not self.exists:  # A new file is empty at first.
+            return False
+        if not self.path.is_file():
+            return True
+        with self.path.open("rb") as file:
+            file.seek(_MAGIC_AT)
+            return file.read(len(_MAGIC)) != _MAGIC
+
+    @property
+    def size_bytes(self) -> int:
+        """The size of the file; 0 where there is none."""
+        return self.path.stat().st_size if self.exists else 0
+
+    @property
+    def state(self) -> State:
+        """A value that changes with the bytes of the file and its log."""
+        return state_of(self.path)
+
+    @property
+    def lock(self) -> WriterLock:
+        """The lock of the only writer."""
+        return WriterLock(self.path, self.writer_wait_seconds)
+
+    def cached_id(self) -> str | None:
+        """Return the id of the database from the file beside it; None where it is not known."""
+        return read_id(self._id_path)[0] if self.exists else None
+
+    def waiting(self, seconds: float) -> Self:
+        """Return the same warehouse with another longest wait for other runs and programs."""
+        return replace(self, writer_wait_seconds=seconds, foreign_wait_seconds=seconds)
+
+    def connect(self) -> duckdb.DuckDBPyConnection:
+        """Return a new connection with nothing attached."""
+        connection = duckdb.connect(config=dict(self.config))
+        connection.execute("SET enable_progress_bar = false")  # It would be drawn into logs, too.
+        return connection
+
     @contextmanager
     def attached(
         self, connection: duckdb.DuckDBPyConnection, purpose: str, log: logging.Logger
     ) -> Iterator[None]:
-        """Attach the database as `warehouse`, alone in the world, and always let go of it.
-
-        Raises:
-            WarehouseBusyError: somebody else kept it; the text says who.
-            WarehouseCorruptError: the file is damaged, or no database.
-        """
+        """Take the writer lock and attach the file for the block, and always detach it."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
         with self.lock.held(purpose, log), self._attached(connection, log):
             yield
+
+    @contextmanager
+    def session(self, purpose: str, log: logging.Logger) -> Iterator[duckdb.DuckDBPyConnection]:
+        """Take the writer lock, and yield a new connection with the file attached."""
+        with self.connect() as connection:
+            checkpoint_seldom(connection)
+            with self.attached(connection, purpose, log):
+                yield connection
+
+    @contextmanager
+    def locked_session(self, log: logging.Logger) -> Iterator[duckdb.DuckDBPyConnection]:
+        """Yield a new connection with the file attached, to a holder of the writer lock."""
+        with self.connect() as connection, self._attached(connection, log):
+            yield connection
+
+    @contextmanager
+    def read_session(self) -> Iterator[duckdb.DuckDBPyConnection]:
+        """Yield a new connection to the file as it is now, to read without the writer lock."""
+        with self.connect() as connection:
+            attach(connection, self.path, "warehouse", to_read=True)
+            connection.execute("USE warehouse")
+            yield connection
+
+    def attached_to_read(
+        self, connection: duckdb.DuckDBPyConnection, name: str
+    ) -> AbstractContextManager[None]:
+        """Attach the file under a name, to read for the block."""
+        return attached_to_read(connection, self.path, name)
+
+    @contextmanager
+    def blocking_writers(self, log: logging.Logger) -> Iterator[None]:
+        """Hold DuckDB's read lock on the file for the block, so that no program can write it."""
+        with self.connect() as connection:
+            with self._translating_corruption():
+                self._attach(connection, log, to_read=True)
+            yield
+
+    def copy_to(self, file: BinaryIO, path: Path) -> None:
+        """Copy the file into an open file at that path, and its log beside that."""
+        copy_database(self.path, file, path)
+
+    @contextmanager
+    def shadow(self) -> Iterator[Self]:
+        """Yield an empty warehouse in a folder beside the file; it is removed after the block."""
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        with scratch_folder(self.path.parent, _SHADOW_FOLDER) as folder:
+            yield replace(self, path=folder / self.path.name, is_shadow=True)
+
+    def swap_in(self, shadow: Self) -> None:
+        """Rename the file of a shadow to this file; neither may have a log.
+
+        Raises:
+            OSError: it cannot be done. The old file stands.
+        """
+        remove_id(self._id_path)
+        replace_database(self.path, shadow.path)
+
+    def move_aside(self, name: str, log: logging.Logger) -> None:
+        """Give a file that cannot be read another name, and its log."""
+        rename_database(self.path, name, log)
 
     @contextmanager
     def _attached(
@@ -114,179 +221,55 @@ class Warehouse(Backend):
                 self._cache_id(connection, log)
                 checkpoint_if_due(connection, "warehouse", self.path, log)
 
-    @contextmanager
-    def session(self, purpose: str, log: logging.Logger) -> Iterator[duckdb.DuckDBPyConnection]:
-        """A connection of its own with the database attached as `warehouse`.
-
-        Raises:
-            WarehouseBusyError: somebody else kept it; the text says who.
-        """
-        with self.connect() as connection:
-            checkpoint_seldom(connection)
-            with self.attached(connection, purpose, log):
-                yield connection
-
-    @contextmanager
-    def locked_session(self, log: logging.Logger) -> Iterator[duckdb.DuckDBPyConnection]:
-        """A connection with the database attached as `warehouse`, for a holder of the writer lock.
-
-        Raises:
-            WarehouseBusyError: another program kept it; the text says which.
-            WarehouseCorruptError: the file is damaged, or no database.
-        """
-        with self.connect() as connection, self._attached(connection, log):
-            yield connection
-
-    @contextmanager
-    def read_session(self) -> Iterator[duckdb.DuckDBPyConnection]:
-        """A connection to the database as it is now, to read without the writer lock."""
-        with self.connect() as connection:
-            attach(connection, self.path, "warehouse", to_read=True)
-            connection.execute("USE warehouse")
-            yield connection
-
-    def attached_to_read(
-        self, connection: duckdb.DuckDBPyConnection, name: str
-    ) -> AbstractContextManager[None]:
-        """Attach the database under a name, to read for the block."""
-        return attached_to_read(connection, self.path, name)
-
-    @contextmanager
-    def blocking_writers(self, log: logging.Logger) -> Iterator[None]:
-        """For the block, whoever wants to write the file is refused by DuckDB.
-
-        Raises:
-            WarehouseBusyError: another program is writing it; the text says which.
-            WarehouseCorruptError: the file is damaged, or no database.
-        """
-        with self.connect() as connection:
-            with self._translating_corruption():
-                self._attach(connection, log, to_read=True)
-            yield
-
-    def connect(self) -> duckdb.DuckDBPyConnection:
-        """A connection of its own, with nothing attached yet."""
-        connection = duckdb.connect(config=dict(self.config))
-        connection.execute("SET enable_progress_bar = false")  # It would be drawn into logs, too.
-        return connection
-
-    @property
-    def lock(self) -> WriterLock:
-        """What the runs of this program take turns by."""
-        return WriterLock(self.path, self.writer_wait_seconds)
-
-    def waiting(self, seconds: float) -> Self:
-        """The same warehouse with another longest wait for other runs and programs."""
-        return replace(self, writer_wait_seconds=seconds, foreign_wait_seconds=seconds)
-
-    @property
-    def location(self) -> str:
-        """The path, for people."""
-        return str(self.path)
-
-    @property
-    def exists(self) -> bool:
-        """Whether there is a file."""
-        return self.path.exists()
-
-    @property
-    def state(self) -> State:
-        """What changes with the bytes of the file and its log."""
-        return state_of(self.path)
-
-    @property
-    def size_bytes(self) -> int:
-        """Of the database file; 0 where there is none."""
-        return self.path.stat().st_size if self.exists else 0
-
-    @property
-    def is_corrupt(self) -> bool:
-        """Whether the file is no database at the first look, for those who do not open it."""
-        if self.lock.holder or not self.exists:  # A new one is empty at first.
-            return False
-        if not self.path.is_file():
-            return True
-        with self.path.open("rb") as file:
-            file.seek(_MAGIC_AT)
-            return file.read(len(_MAGIC)) != _MAGIC
-
-    def cached_id(self) -> str | None:
-        """The id of the database, without opening it; None where there is none."""
-        return read_id(self._id_path)[0] if self.exists else None
-
     def _detect_lost_commits(
         self, connection: duckdb.DuckDBPyConnection, log: logging.Logger
     ) -> None:
-        """See that the database knows all that it was known to have committed.
+        """Give the database another id if it has lost commits.
 
-        DuckDB takes a damaged or missing write-ahead log for the end of what was written, and an
-        older copy of the database looks whole. Then it is another database from now on: no note
-        counts, and what was lost is taken in anew.
+        DuckDB takes a damaged or missing write-ahead log for the end of the data, and an older copy
+        of the database looks whole. With another id, no status note counts, and the next run merges
+        again what was lost.
         """
-        known_id, known_times = read_id(self._id_path)
-        if known_id == database_id(connection) and write_count(connection) < known_times:
+        known_id, known_count = read_id(self._id_path)
+        if known_id == database_id(connection) and write_count(connection) < known_count:
             loss = (
                 "%s has lost what was committed last: its ledger was written %d times, and had "
                 "been %d times. Its .wal was damaged or removed, or an older copy was put back. "
-                "ingest_inbox takes in anew what is missing, from the raw zone."
+                "Run ingest_inbox, which merges what is missing from the raw zone."
             )
-            log.warning(loss, self.path, write_count(connection), known_times)
+            log.warning(loss, self.path, write_count(connection), known_count)
             renew_database_id(connection)
         self._cache_id(connection, log)
 
-    def copy_to(self, file: BinaryIO, path: Path) -> None:
-        """Copy the database into an open file at that path, and its log beside that."""
-        copy_database(self.path, file, path)
-
-    @contextmanager
-    def shadow(self) -> Iterator[Self]:
-        """An empty warehouse in a folder beside this one; it is removed after the block."""
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        with scratch_folder(self.path.parent, _SHADOW_FOLDER) as folder:
-            yield replace(self, path=folder / self.path.name, is_shadow=True)
-
-    def swap_in(self, shadow: Self) -> None:
-        """Put a shadow in the place of this database; neither has a write-ahead log.
-
-        Raises:
-            OSError: it cannot be done. The old database stands.
-        """
-        remove_id(self._id_path)
-        replace_database(self.path, shadow.path)
-
-    def move_aside(self, name: str, log: logging.Logger) -> None:
-        """Give a database that cannot be read another name, with its write-ahead log."""
-        rename_database(self.path, name, log)
-
-    @property
-    def _id_path(self) -> Path:
-        return self.path.with_name(self.path.name + ".id")
-
     def _cache_id(self, connection: duckdb.DuckDBPyConnection, log: logging.Logger) -> None:
-        """What is committed counts, whether this can be written or not."""
+        """Cache the id beside the file. Failing to do so does not affect the commit."""
         if self.is_shadow:
             return
         try:
             write_id(self._id_path, database_id(connection), write_count(connection))
-        except (OSError, duckdb.Error) as error:  # After a failed checkpoint, DuckDB answers none.
+        except (OSError, duckdb.Error) as error:  # As after a failed checkpoint.
             log.warning("%s could not be written: %s", self._id_path, user_message(error))
+
+    @property
+    def _id_path(self) -> Path:
+        return self.path.with_name(self.path.name + ".id")
 
     @contextmanager
     def _translating_corruption(self) -> Iterator[None]:
         try:
             yield
         except duckdb.Error as error:
-            if not self._is_damage(error):
+            if not self._means_corruption(error):
                 raise
             first_line = str(error).partition("\n")[0].rstrip(".!")
             msg = (
                 f"{self.path} is damaged, or is no database: {first_line}. Run rebuild_products, "
-                "which makes it anew from the raw zone."
+                "which rebuilds it from the raw zone."
             )
             raise WarehouseCorruptError(msg) from error
 
-    def _is_damage(self, error: duckdb.Error) -> bool:
-        """Whether the database file is at fault, and not a full disk, or another file."""
+    def _means_corruption(self, error: duckdb.Error) -> bool:
+        """Return whether the database file is at fault, and not a full disk or another file."""
         text = str(error)
         if hint_for(error) or _CORRUPT in text:
             return not hint_for(error)
@@ -296,7 +279,7 @@ class Warehouse(Backend):
         self, connection: duckdb.DuckDBPyConnection, log: logging.Logger, *, to_read: bool = False
     ) -> None:
         started = time.monotonic()
-        user_message = False
+        is_logged = False
         while True:
             try:
                 attach(connection, self.path, "warehouse", to_read=to_read)
@@ -304,8 +287,8 @@ class Warehouse(Backend):
                 if _FOREIGN_LOG in str(error):
                     msg = (
                         f"{self.path} and its write-ahead log {self.path.name}.wal do not belong "
-                        "together. Put both back from the same copy; or take both away, and all "
-                        "deliveries are taken in anew from the raw zone (ingest_inbox)."
+                        "together. Put both back from the same copy; or remove both, and run "
+                        "ingest_inbox, which merges all deliveries from the raw zone."
                     )
                     raise WarehouseInconsistentError(msg) from error
                 holder = _holder(str(error))
@@ -319,9 +302,9 @@ class Warehouse(Backend):
                         "run this again; to read, open the published copy."
                     )
                     raise WarehouseBusyError(msg) from None
-                if not user_message:
+                if not is_logged:
                     log.warning("%s is open in %s; waiting for it", self.path.name, holder)
-                    user_message = True
+                    is_logged = True
                 time.sleep(_RETRY_SECONDS)
             else:
                 return
@@ -331,7 +314,7 @@ class Warehouse(Backend):
 def _detached_afterwards(
     connection: duckdb.DuckDBPyConnection, log: logging.Logger
 ) -> Iterator[None]:
-    """Detach at the end of the block, whose own error counts for more than that of detaching."""
+    """Detach at the end of the block; an error of the block is raised, not that of detaching."""
     try:
         yield
     except BaseException:
@@ -344,7 +327,7 @@ def _detached_afterwards(
 
 
 def _holder(message: str) -> str | None:
-    """Who has the file open, from DuckDB's refusal to attach it; None: it is another refusal.
+    """Return the program that has the file open, by DuckDB's refusal; None: another refusal.
 
     DuckDB says `Conflicting lock is held in PROGRAM (PID 1) by user U. See ...`.
     """
@@ -352,5 +335,5 @@ def _holder(message: str) -> str | None:
         return f"this process itself (PID {os.getpid()})"
     if _LOCK_CONFLICT not in message:
         return None
-    _, _, user_message = message.partition("held in ")
-    return user_message.partition(". ")[0].strip() or "unknown"
+    _, _, holder = message.partition("held in ")
+    return holder.partition(". ")[0].strip() or "unknown"

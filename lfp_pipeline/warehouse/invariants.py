@@ -1,4 +1,4 @@
-"""The laws, asked of the warehouse as it is."""
+"""The invariants of the tables as queries; docs/design.md states them as I0 to I5."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -46,16 +46,16 @@ _NEEDED = """
 SELECT delivery_id FROM warehouse.products UNION SELECT delivery_id FROM warehouse.deletions
 """
 
-_REBUILD = "Run rebuild_products, which makes the tables anew from the raw zone."
+_REBUILD = "Run rebuild_products, which rebuilds the tables from the raw zone."
 
 
 @dataclass(frozen=True)
 class Invariant:
-    """What may not be in the tables.
+    """A query for rows that the tables must not have.
 
     Attributes:
-        description: what, in words.
-        offenders_sql: asks for the names of those that are so, in one column.
+        description: the offenders, in words.
+        offenders_sql: the query for their names, in one column.
         remedy: what to do about them.
     """
 
@@ -72,7 +72,7 @@ INVARIANTS = (
     Invariant(
         "names whose number in name_counts is not that of a recount",
         WRONG_COUNTS,
-        "Materialize name_counts in the UI, or run rebuild_products: both count anew.",
+        "Materialize name_counts in the UI, or run rebuild_products: both recount.",
     ),
     Invariant("merged deliveries whose rows do not add up", _UNACCOUNTED),
     Invariant(
@@ -80,7 +80,7 @@ INVARIANTS = (
         "SELECT delivery_id FROM warehouse.deliveries GROUP BY delivery_id HAVING count(*) > 1",
     ),
     Invariant(
-        "skus of products whose delivery is not merged, as the ledger has it",
+        "skus of products whose delivery is not merged, according to the ledger",
         """
 SELECT sku FROM warehouse.products
 ANTI JOIN (
@@ -102,12 +102,12 @@ WHERE status = 'merged'
 """,
     ),
     Invariant(
-        "skus of products whose row is a reject, as the ledger has it",
+        "skus of products whose row is a reject, according to the ledger",
         "SELECT sku FROM warehouse.products SEMI JOIN warehouse.rejected_rows "
         "USING (delivery_id, row_number)",
     ),
     Invariant(
-        "deliveries with more products than rows that can win, as the ledger has it",
+        "deliveries with more products than rows that can win, according to the ledger",
         """
 SELECT delivery_id
 FROM warehouse.deliveries
@@ -132,7 +132,7 @@ WHERE (product.delivered_at, product.delivery_id) < (deletion.delivered_at, dele
         "SELECT sku FROM warehouse.deletions GROUP BY sku HAVING count(*) > 1",
     ),
     Invariant(
-        "skus in deletions that no merged deletion of that time has deleted, as the ledger has it",
+        "skus in deletions without a merged deletion of that time, according to the ledger",
         """
 SELECT sku FROM warehouse.deletions
 ANTI JOIN (
@@ -142,17 +142,17 @@ ANTI JOIN (
     ),
 )
 
-_SOME = 5
+_SHOWN = 5
 
 
 @dataclass(frozen=True)
 class Violation:
-    """That a law is broken.
+    """A broken invariant.
 
     Attributes:
-        invariant: which.
-        number: of culprits.
-        some: of their names, the first ones.
+        invariant: the invariant.
+        number: the number of offenders.
+        some: the names of the first ones.
     """
 
     invariant: Invariant
@@ -161,19 +161,19 @@ class Violation:
 
 
 def product_count(connection: duckdb.DuckDBPyConnection) -> int:
-    """How many products there are."""
+    """Return the number of products."""
     return int(connection.execute("SELECT count(*) FROM warehouse.products").fetchall()[0][0])
 
 
 def repeated_skus(connection: duckdb.DuckDBPyConnection) -> int:
-    """How many rows of `products` have a sku that another row has; 0 is right."""
+    """Return the number of rows of `products` that repeat the sku of another row; 0 is right."""
     return int(connection.execute(_REPEATED_SKUS).fetchall()[0][0])
 
 
 def repeated_skus_of(connection: duckdb.DuckDBPyConnection, delivery_ids: Sequence[str]) -> int:
-    """How many skus of the rows of some deliveries are in `products` more than once; 0 is right.
+    """Return the number of skus of some deliveries that `products` has more than once; 0 is right.
 
-    Whoever merged these can have repeated no other.
+    A merge of these deliveries cannot have repeated another sku.
     """
     found = connection.execute(_REPEATED_SKUS_OF_DELIVERIES, {"delivery_ids": list(delivery_ids)})
     return int(found.fetchall()[0][0])
@@ -182,24 +182,24 @@ def repeated_skus_of(connection: duckdb.DuckDBPyConnection, delivery_ids: Sequen
 def unaccounted_deliveries(
     connection: duckdb.DuckDBPyConnection, partition_keys: Sequence[str]
 ) -> list[str]:
-    """Merged deliveries of some partitions whose rows do not add up; none is right."""
+    """Return the merged deliveries of some partitions whose row counts do not add up."""
     keys = {"partition_keys": list(partition_keys)}
     found = connection.execute(_UNACCOUNTED_OF_PARTITIONS, keys)
     return [delivery_id for (delivery_id,) in found.fetchall()]
 
 
 def needed_deliveries(connection: duckdb.DuckDBPyConnection) -> frozenset[str]:
-    """The ids of the deliveries that the rows of products and of deletions came with."""
+    """Return the ids of the deliveries that hold a row of products or of deletions."""
     found = connection.execute(_NEEDED).fetchall()
     return frozenset(delivery_id for (delivery_id,) in found)
 
 
 def violations(connection: duckdb.DuckDBPyConnection) -> list[Violation]:
-    """The laws that are broken in the tables; none is right. All rows are looked at."""
+    """Check all rows of all tables, and return the broken invariants."""
     found = []
     for invariant in INVARIANTS:
         offenders = f"({invariant.offenders_sql}) AS offenders(offender)"
-        summary = f"SELECT count(*), min(offender, {_SOME}) FROM {offenders}"
+        summary = f"SELECT count(*), min(offender, {_SHOWN}) FROM {offenders}"
         number, some = connection.execute(summary).fetchall()[0]
         if number:
             found.append(Violation(invariant, number, some))

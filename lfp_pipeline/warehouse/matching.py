@@ -1,13 +1,16 @@
-"""What arrives, beside what the warehouse holds: found before anything is written.
+"""Compares a staged batch with the products, before anything is written.
 
-In the workspace, from a batch's `arrivals`, in which deliveries are numbered by age:
+The workspace has the rows of the batch in `arrivals`, with deliveries numbered from the oldest.
+Here it gets these tables and views:
 
-    batch     (delivery_number, delivery_id, delivered_at)
-    dead      (delivery_number, place): arrivals whose skus were deleted later; they are stale
-    latest    the last of the other arrivals of each sku: what the batch changes, it changes to this
-    known     what products hold of these skus, and maybe of others
-    matches   (product_rowid, place, fate, old_name): of the latest, those that are known; old_name
-              where that is replaced by another
+    batch           (delivery_number, delivery_id, delivered_at)
+    deleted_later   (delivery_number, place): staged rows that are older than the deletion of their
+                    sku; they are stale
+    remaining       the other staged rows
+    latest          of these, the newest row of each sku: the batch brings products to this state
+    known           the products of these skus, and maybe of others
+    matches         (product_rowid, place, fate, old_name): the latest rows whose sku is known;
+                    old_name where another name replaces it
 """
 
 from collections.abc import Iterator, Sequence
@@ -20,7 +23,7 @@ from lfp_pipeline.model.delivery import Delivery
 from lfp_pipeline.model.ledger_entry import RowCounts
 
 STRETCH_ROWS = 1_000_000
-"""So many products are compared at a time: their texts fit into memory, whatever its limit."""
+"""The number of products compared at a time; their texts fit into any memory limit."""
 
 _BATCH = """
 CREATE TYPE fate AS ENUM ('stale', 'unchanged', 'updated');
@@ -32,11 +35,12 @@ SELECT
     unnest($delivered_at::TIMESTAMP[]) AS delivered_at
 """
 
-_NO_DEAD = "CREATE TABLE dead (delivery_number USMALLINT, place BIGINT)"
+_NONE_DELETED_LATER = "CREATE TABLE deleted_later (delivery_number USMALLINT, place BIGINT)"
 
-# A product is newer than the deletion of its sku; so what is older than that is older than both.
-_DEAD = """
-INSERT INTO dead
+# A product is newer than the deletion of its sku. So a row that is older than the deletion is older
+# than the product, too.
+_FIND_DELETED_LATER = """
+INSERT INTO deleted_later
 SELECT delivery_number, place
 FROM arrivals
 JOIN batch USING (delivery_number)
@@ -45,12 +49,14 @@ WHERE deletion.delivered_at > batch.delivered_at
     OR (deletion.delivered_at = batch.delivered_at AND deletion.delivery_id > batch.delivery_id)
 """
 
-_LIVING = "CREATE VIEW living AS FROM arrivals"
-_LIVING_OF_SOME = f"{_LIVING} ANTI JOIN dead USING (place)"
+_COUNT_DELETED_LATER = (
+    "SELECT delivery_number, count(*) FROM deleted_later GROUP BY delivery_number"
+)
 
-_DEAD_OF_EACH = "SELECT delivery_number, count(*) FROM dead GROUP BY delivery_number"
+_REMAINING = "CREATE VIEW remaining AS FROM arrivals"
+_REMAINING_WITHOUT_DELETED = f"{_REMAINING} ANTI JOIN deleted_later USING (place)"
 
-_LATEST_OF_ONE = "CREATE VIEW latest AS FROM living"
+_LATEST_OF_ONE = "CREATE VIEW latest AS FROM remaining"
 
 _KNOWN_TO_ONE = """
 CREATE VIEW known AS
@@ -59,7 +65,7 @@ SELECT rowid AS product_rowid, sku, name, delivery_id, delivered_at FROM warehou
 
 _LATEST_OF_SEVERAL = """
 CREATE TABLE latest AS
-FROM living
+FROM remaining
 QUALIFY row_number() OVER (PARTITION BY sku ORDER BY delivery_number DESC) = 1
 """
 
@@ -95,9 +101,9 @@ JOIN latest USING (sku)
 JOIN batch USING (delivery_number)
 """
 
-# Descriptions are what costs most to read. DuckDB reads only those near a rowid or place that is
-# asked for: few for a small delivery; for a large one, each of them once, if it is in much the same
-# order as the one before.
+# Reading descriptions costs most. DuckDB reads only those near the rowids and places in question:
+# few for a small delivery; for a large one, each of them once, if its rows are in about the same
+# order as those of the delivery before.
 _COMPARE_DESCRIPTIONS = """
 UPDATE matches SET fate = 'updated'
 FROM (
@@ -113,7 +119,7 @@ FROM (
 WHERE matches.product_rowid = other.product_rowid
 """
 
-_UNCHANGED_BY_PLACE = """
+_UNCHANGED_BY_PART = """
 SELECT product_rowid // $width AS part, count(*)
 FROM matches WHERE fate = 'unchanged'
 GROUP BY part ORDER BY part
@@ -121,15 +127,15 @@ GROUP BY part ORDER BY part
 
 _PARTS_OF_STRETCH = 10
 
-# A bit for each place: so distinct ones are counted in no time. There is an end to that.
+# With a bit for each place, distinct places are counted fast, up to a number of bits.
 _REPEATED = """
 SELECT count(*) - coalesce(bit_count(bitstring_agg(place, 0::BIGINT, $last::BIGINT)), 0)
 FROM matches
 """
-_MOST_BITS = 1_000_000_000
-_REPEATED_OF_MORE = "SELECT count(*) - count(DISTINCT place) FROM matches"
+_MAX_BITS = 1_000_000_000
+_REPEATED_AMONG_MANY = "SELECT count(*) - count(DISTINCT place) FROM matches"
 
-_FATES_OF_ONE = """
+_COUNTS_OF_ONE = """
 SELECT
     0,
     (SELECT count(*) FROM latest) - count(*),
@@ -139,15 +145,15 @@ SELECT
 FROM matches
 """
 
-# As if they were merged one after the other, oldest first: each row is compared with the one that
-# stands there by then, be it known or of an earlier delivery of the batch.
-_FATES_OF_SEVERAL = f"""
+# The counts are those of merging the deliveries one after the other, oldest first: each row is
+# compared with the row before it, which is a product or a row of an earlier delivery of the batch.
+_COUNTS_OF_SEVERAL = f"""
 WITH placed AS (
     SELECT
         delivery_number, arrival.*,
         known.name AS known_name, known.description AS known_description,
         known.sku IS NOT NULL AND {_KNOWN_IS_NEWER} AS stale
-    FROM living AS arrival
+    FROM remaining AS arrival
     JOIN batch USING (delivery_number)
     LEFT JOIN known ON known.sku = arrival.sku
 ),
@@ -180,14 +186,17 @@ GROUP BY delivery_number
 def match(
     connection: duckdb.DuckDBPyConnection, deliveries: Sequence[Delivery]
 ) -> dict[int, RowCounts]:
-    """Find the products of the skus that arrive, and the fates of the arrivals of each delivery.
+    """Find the products of the staged skus, and count the rows of each delivery by fate.
 
     Args:
         connection: to the workspace, with the warehouse attached.
-        deliveries: in the order of their numbers, which is that of age.
+        deliveries: in the order of their numbers, which is their order in time.
+
+    Returns:
+        By number of the delivery: the rows that are inserted, updated, unchanged or stale.
 
     Raises:
-        WarehouseInconsistentError: a sku is there twice.
+        WarehouseInconsistentError: products have a sku twice.
     """
     several = len(deliveries) > 1
     connection.execute(
@@ -197,41 +206,41 @@ def match(
             "delivered_at": [delivery.delivered_at for delivery in deliveries],
         },
     )
-    deleted = connection.execute("SELECT count(*) FROM warehouse.deletions").fetchall()[0][0]
-    connection.execute(_NO_DEAD)
-    if deleted:
-        connection.execute(_DEAD)
-    dead = connection.execute(_DEAD_OF_EACH).fetchall()
-    connection.execute(_LIVING_OF_SOME if dead else _LIVING)
+    deletions = connection.execute("SELECT count(*) FROM warehouse.deletions").fetchall()[0][0]
+    connection.execute(_NONE_DELETED_LATER)
+    if deletions:
+        connection.execute(_FIND_DELETED_LATER)
+    deleted_later = connection.execute(_COUNT_DELETED_LATER).fetchall()
+    connection.execute(_REMAINING_WITHOUT_DELETED if deleted_later else _REMAINING)
     connection.execute(_LATEST_OF_SEVERAL if several else _LATEST_OF_ONE)
     connection.execute(_KNOWN_TO_SEVERAL if several else _KNOWN_TO_ONE)
     connection.execute(_MATCHES)
     _compare_descriptions(connection)
     if repeated := _repeated(connection):
-        msg = f"{repeated} of the skus that arrive are in products more than once."
+        msg = f"products has {repeated} of the delivered skus more than once. Run rebuild_products."
         raise WarehouseInconsistentError(msg)
-    counted = connection.execute(_FATES_OF_SEVERAL if several else _FATES_OF_ONE).fetchall()
+    counted = connection.execute(_COUNTS_OF_SEVERAL if several else _COUNTS_OF_ONE).fetchall()
     found = {
         number: RowCounts(inserted=inserted, updated=updated, unchanged=unchanged, stale=stale)
         for number, inserted, updated, unchanged, stale in counted
     }
-    for number, stale in dead:
+    for number, stale in deleted_later:
         rows = found.get(number, RowCounts())
         found[number] = replace(rows, stale=rows.stale + stale)
     return found
 
 
 def _compare_descriptions(connection: duckdb.DuckDBPyConnection) -> None:
-    """Of the matches with the same name, tell those apart that have another description."""
+    """Mark as updated the matches with the same name and another description."""
     for first, last in _stretches(connection):
         connection.execute(_COMPARE_DESCRIPTIONS, {"first": first, "last": last})
 
 
 def _stretches(connection: duckdb.DuckDBPyConnection) -> Iterator[tuple[int, int]]:
-    """First and last rowid of stretches of products with so many unchanged ones, or little more."""
+    """Yield the first and last rowid of stretches with about `STRETCH_ROWS` unchanged products."""
     width = max(STRETCH_ROWS // _PARTS_OF_STRETCH, 1)
     first, rows = 0, 0
-    for part, count in connection.execute(_UNCHANGED_BY_PLACE, {"width": width}).fetchall():
+    for part, count in connection.execute(_UNCHANGED_BY_PART, {"width": width}).fetchall():
         rows += count
         if rows >= STRETCH_ROWS:
             yield first, (part + 1) * width - 1
@@ -241,8 +250,8 @@ def _stretches(connection: duckdb.DuckDBPyConnection) -> Iterator[tuple[int, int
 
 
 def _repeated(connection: duckdb.DuckDBPyConnection) -> int:
-    """How many arrivals match more than one product."""
+    """Return the number of matches of staged rows beyond the first of each row."""
     (last,) = connection.execute("SELECT coalesce(max(place), 0) FROM matches").fetchall()[0]
-    if last < _MOST_BITS:
+    if last < _MAX_BITS:
         return int(connection.execute(_REPEATED, {"last": last}).fetchall()[0][0])
-    return int(connection.execute(_REPEATED_OF_MORE).fetchall()[0][0])
+    return int(connection.execute(_REPEATED_AMONG_MANY).fetchall()[0][0])

@@ -1,8 +1,8 @@
-"""The merge: a batch of deliveries into `products`, their counts and ledger rows, all at once.
+"""The merge: a batch of deliveries goes into `products`, its counts and the ledger, all at once.
 
-Of all rows of a sku ever delivered, the one with the greatest (delivered_at, delivery_id,
-row_number) wins, whenever it arrives. Within one delivery the reading has chosen already, so here
-whole deliveries compare.
+Of all rows of a sku that were ever delivered, the one with the greatest (delivered_at, delivery_id,
+row_number) wins, in whichever order deliveries are merged. The reading has chosen the winners
+within each delivery, so the merge compares whole deliveries.
 """
 
 import time
@@ -26,13 +26,13 @@ from lfp_pipeline.warehouse.ledger import delete_rejects, entries, entry_of, rec
 from lfp_pipeline.warehouse.matching import match
 from lfp_pipeline.warehouse.name_counts import apply_changed_names, find_changed_names
 
-_LEAVE_OUT = [
+_UNSTAGE = [
     "DELETE FROM arrivals WHERE delivery_number IN (SELECT unnest($numbers::USMALLINT[]))",
     "DELETE FROM arrived_rejects WHERE delivery_number IN (SELECT unnest($numbers::USMALLINT[]))",
 ]
 
-# Unchanged rows only learn where they came from last: three narrow columns, in place, for a tenth
-# of the cost of new rows. Rows with another text are written anew, which is cheaper there.
+# Of unchanged rows, only the delivery columns change: an update of three narrow columns in place
+# costs a tenth of new rows. For rows with another text, deleting and inserting is cheaper.
 _MOVE_UNCHANGED = """
 UPDATE warehouse.products AS product
 SET
@@ -47,7 +47,7 @@ WHERE product.rowid = moved.product_rowid
 """
 
 MAX_MOVED = 1_000_000
-"""What is updated in place takes memory, beside the file itself. More is written anew, too."""
+"""An update in place takes memory; more unchanged rows than this are deleted and inserted."""
 
 _REWRITE_ALL = "UPDATE matches SET fate = 'updated' WHERE fate = 'unchanged'"
 
@@ -68,7 +68,7 @@ _GROWTH = """
 SELECT (SELECT count(*) FROM latest) - (SELECT count(*) FROM matches)
 """
 
-_KEEP_REJECTS = """
+_INSERT_REJECTS = """
 INSERT INTO warehouse.rejected_rows
 SELECT delivery_id, row_number, byte_start, byte_end, reason, detail, raw
 FROM arrived_rejects
@@ -78,13 +78,13 @@ JOIN batch USING (delivery_number)
 
 @dataclass(frozen=True)
 class StagedDelivery:
-    """A delivery as it comes to the merge.
+    """A delivery that is ready for the merge; the workspace holds its rows.
 
     Attributes:
-        delivery: what has arrived.
-        reading: what was read of it, if it could be read.
-        read_with: how it was read.
-        refusal: why nothing of it is taken; None: its rows are.
+        delivery: the delivery.
+        reading: the result of reading it, if it could be read.
+        read_with: the conditions of that reading.
+        refusal: why none of its rows is merged; None: they are.
     """
 
     delivery: Delivery
@@ -100,121 +100,130 @@ def merge(
     *,
     directly_loaded: bool = False,
 ) -> list[LedgerEntry]:
-    """Merge a batch of arrivals into the attached warehouse, whole or not at all.
+    """Merge a batch into the attached warehouse, whole or not at all.
 
     Args:
-        connection: to the workspace that holds the arrivals.
-        batch: in the order of their numbers there, which is that of age.
-        started: when the work on them was, by `time.perf_counter`.
-        directly_loaded: whether the one delivery is in the warehouse already, by a direct load.
+        connection: to the workspace that holds the staged rows.
+        batch: in the order of their numbers in the workspace, which is their order in time.
+        started: when work on the batch began, by `time.perf_counter`.
+        directly_loaded: whether the warehouse has the rows of the only delivery already, by a
+            direct load.
 
     Returns:
-        Their accounts; of a delivery that had been merged before, the one in the ledger.
+        The ledger entries; of a delivery that had been merged before, the existing one.
 
     Raises:
-        WarehouseInconsistentError: a law would not hold. Nothing was changed.
+        WarehouseInconsistentError: an invariant would break. Nothing was changed.
     """
-    deliveries = [arrived.delivery for arrived in batch]
+    deliveries = [staged.delivery for staged in batch]
     merged = _merged_before(connection, deliveries)
     if len(merged) == len(batch):
         return [merged[number] for number in range(len(batch))]
     if merged:
-        for statement in _LEAVE_OUT:
+        for statement in _UNSTAGE:
             connection.execute(statement, {"numbers": list(merged)})
-    fates = match(connection, deliveries)
-    counted = [
-        merged.get(number) or entry_of_staged(arrived, fates.get(number, RowCounts()), started)
-        for number, arrived in enumerate(batch)
+    counts = match(connection, deliveries)
+    entries_of_batch = [
+        merged.get(number) or entry_of_staged(staged, counts.get(number, RowCounts()), started)
+        for number, staged in enumerate(batch)
     ]
-    new = [number for number in range(len(batch)) if number not in merged]
-    with_account = [(deliveries[number], counted[number]) for number in new]
+    new = [
+        (delivery, entry)
+        for number, (delivery, entry) in enumerate(zip(deliveries, entries_of_batch, strict=True))
+        if number not in merged
+    ]
     before, growth = product_count(connection), _growth(connection)
-    counts_change = any(account.rows.inserted + account.rows.updated for _, account in with_account)
-    if counts_change:
+    texts_change = any(entry.rows.inserted + entry.rows.updated for _, entry in new)
+    if texts_change:
         find_changed_names(connection)
-    writes_rows = counts_change
-    if (
-        not directly_loaded
-        and sum(account.rows.unchanged for _, account in with_account) > MAX_MOVED
-    ):
+    many_move = sum(entry.rows.unchanged for _, entry in new) > MAX_MOVED
+    if many_move and not directly_loaded:
         connection.execute(_REWRITE_ALL)
-        writes_rows = True
     with transaction(connection):
         if directly_loaded:
             swap_in_loaded_table(connection)
         else:
-            connection.execute(_MOVE_UNCHANGED)
-            if writes_rows:
-                connection.execute(_DELETE_UPDATED)
-                connection.execute(_INSERT)
-        if counts_change:
+            _write_products(connection, writes_texts=texts_change or many_move)
+        if texts_change:
             apply_changed_names(connection)
-        ids = [delivery.delivery_id for delivery, _ in with_account]
+        ids = [delivery.delivery_id for delivery, _ in new]
         delete_rejects(connection, ids)
-        connection.execute(_KEEP_REJECTS)
-        record(connection, with_account)
+        connection.execute(_INSERT_REJECTS)
+        record(connection, new)
         if product_count(connection) != before + growth:
             msg = f"{', '.join(ids)}: the number of products did not grow by the new skus."
             raise WarehouseInconsistentError(msg)
-    return counted
+    return entries_of_batch
+
+
+def _write_products(connection: duckdb.DuckDBPyConnection, *, writes_texts: bool) -> None:
+    connection.execute(_MOVE_UNCHANGED)
+    if writes_texts:
+        connection.execute(_DELETE_UPDATED)
+        connection.execute(_INSERT)
 
 
 def _merged_before(
     connection: duckdb.DuckDBPyConnection, deliveries: Sequence[Delivery]
 ) -> dict[int, LedgerEntry]:
+    """Return the entries of the deliveries that are merged already, by number in the batch."""
     known = entries(connection, [delivery.delivery_id for delivery in deliveries])
     found = {number: known.get(delivery.delivery_id) for number, delivery in enumerate(deliveries)}
     return {
-        number: account
-        for number, account in found.items()
-        if account is not None and account.status is Status.MERGED
+        number: entry
+        for number, entry in found.items()
+        if entry is not None and entry.status is Status.MERGED
     }
 
 
 def _growth(connection: duckdb.DuckDBPyConnection) -> int:
-    """By how many new skus the products will grow."""
+    """Return the number of new skus in the batch."""
     return int(connection.execute(_GROWTH).fetchall()[0][0])
 
 
-def entry_of_staged(arrived: StagedDelivery, fates: RowCounts, started: float) -> LedgerEntry:
-    """The account of a delivery, in which every row has a fate and skipped lines are counted."""
-    delivery_id, reading = arrived.delivery.delivery_id, arrived.reading
-    if reading is None or arrived.refusal is not None:
-        return LedgerEntry(
-            delivery_id, Status.REFUSED, error=arrived.refusal, notes=_notes(reading)
-        )
-    account = LedgerEntry(
+def entry_of_staged(staged: StagedDelivery, counts: RowCounts, started: float) -> LedgerEntry:
+    """Return the ledger entry of a staged delivery.
+
+    Args:
+        staged: the delivery.
+        counts: its rows by what the merge does with them.
+        started: when work on it began, by `time.perf_counter`.
+
+    Raises:
+        WarehouseInconsistentError: not every row has exactly one fate.
+    """
+    delivery_id, reading = staged.delivery.delivery_id, staged.reading
+    if reading is None or staged.refusal is not None:
+        return LedgerEntry(delivery_id, Status.REFUSED, error=staged.refusal, notes=_notes(reading))
+    rows = replace(
+        counts,
+        read=reading.rows_read,
+        superseded=reading.rows_superseded,
+        rejected=reading.rows_rejected,
+    )
+    if rows.accounted != rows.read:
+        msg = f"{delivery_id}: {rows.read} rows were read, but {rows.accounted} accounted for."
+        raise WarehouseInconsistentError(msg)
+    return LedgerEntry(
         delivery_id=delivery_id,
         status=Status.MERGED,
         merged_at=utc_now(),
-        rows=replace(
-            fates,
-            read=reading.rows_read,
-            superseded=reading.rows_superseded,
-            rejected=reading.rows_rejected,
-        ),
-        read_with=arrived.read_with.digest,
-        read_conditions=arrived.read_with.text,
+        rows=rows,
+        read_with=staged.read_with.digest,
+        read_conditions=staged.read_with.text,
         seconds=time.perf_counter() - started,
         blank_lines=reading.skipped.blank,
         repeated_headers=reading.skipped.repeated_headers,
         lines_above_header=reading.skipped.above_header,
         notes=_notes(reading),
     )
-    if account.rows.accounted != account.rows.read:
-        msg = (
-            f"{delivery_id}: {account.rows.read} rows were read, but "
-            f"{account.rows.accounted} accounted for."
-        )
-        raise WarehouseInconsistentError(msg)
-    return account
 
 
 def _notes(reading: Reading | None) -> str | None:
     """Return the notes of a reading, a line each; None if there are none.
 
     A note may quote the file. A character that cannot be printed would end the line, hide the rest
-    in a terminal, or be no text for the database.
+    in a terminal, or be invalid text for the database.
     """
     if reading is None or not reading.notes:
         return None
@@ -224,12 +233,12 @@ def _notes(reading: Reading | None) -> str | None:
 def record_unmerged(
     connection: duckdb.DuckDBPyConnection, delivery: Delivery, status: Status, error: str
 ) -> LedgerEntry:
-    """Write the ledger row of a delivery of which nothing was taken; keep one that was merged."""
+    """Write the ledger entry of a delivery that was not merged, unless it had been before."""
     known = entry_of(connection, delivery)
     if known is not None and known.status is Status.MERGED:
         return known
-    account = unmerged_entry(delivery.delivery_id, status, error, known)
+    entry = unmerged_entry(delivery.delivery_id, status, error, known)
     with transaction(connection):
         delete_rejects(connection, [delivery.delivery_id])
-        record(connection, [(delivery, account)])
-    return account
+        record(connection, [(delivery, entry)])
+    return entry

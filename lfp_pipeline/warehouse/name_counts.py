@@ -1,11 +1,11 @@
-"""`name_counts`: kept right by difference with every merge, or counted anew."""
+"""The table `name_counts`: each merge applies the difference, or recounts all names."""
 
 import duckdb
 
 from lfp_pipeline.common.duckdb_tools import transaction
 
 RECOUNT_SHARE = 0.10
-"""With more names changed than this share of products, counting anew is as cheap, and heals."""
+"""With more changed names than this share of the products, recounting all is as cheap."""
 
 _CHANGED_NAMES = """
 CREATE OR REPLACE TABLE changed_names AS
@@ -52,11 +52,11 @@ FROM (SELECT name, count(*) AS recounted FROM warehouse.products GROUP BY name) 
 FULL JOIN (
     SELECT name, sum(no_of_products) AS counted, count(*) AS times
     FROM warehouse.name_counts GROUP BY name
-) AS told USING (name)
+) AS counts USING (name)
 WHERE recounted IS DISTINCT FROM counted OR times <> 1
 """
 
-_DIFFERENCES = f"SELECT count(*) FROM ({WRONG_COUNTS})"
+_MISMATCHES = f"SELECT count(*) FROM ({WRONG_COUNTS})"
 
 _TOP_NAMES = """
 SELECT name, no_of_products FROM warehouse.name_counts
@@ -65,12 +65,12 @@ ORDER BY no_of_products DESC, name LIMIT $limit
 
 
 def find_changed_names(connection: duckdb.DuckDBPyConnection) -> None:
-    """From the workspace's `matches` and `latest`, tell how often each name came and went."""
+    """Create the workspace's table `changed_names` from its `matches` and `latest`."""
     connection.execute(_CHANGED_NAMES)
 
 
 def apply_changed_names(connection: duckdb.DuckDBPyConnection) -> None:
-    """Bring `name_counts` up to date, within the transaction that changed `products`."""
+    """Bring `name_counts` up to date, within the transaction that changes `products`."""
     changed, products = connection.execute(_SIZES).fetchall()[0]
     many = changed > RECOUNT_SHARE * products
     for statement in _RECOUNT if many else _APPLY:
@@ -78,14 +78,14 @@ def apply_changed_names(connection: duckdb.DuckDBPyConnection) -> None:
 
 
 def count_mismatches(connection: duckdb.DuckDBPyConnection) -> int:
-    """In how many names `name_counts` differs from a full recount; 0 is right."""
-    return int(connection.execute(_DIFFERENCES).fetchall()[0][0])
+    """Return the number of names whose count differs from a full recount; 0 is right."""
+    return int(connection.execute(_MISMATCHES).fetchall()[0][0])
 
 
 def repair_name_counts(connection: duckdb.DuckDBPyConnection) -> int:
-    """Count all names anew if any count is wrong; return how many were.
+    """Recount all names if any count is wrong, and return the number of wrong counts.
 
-    Merges keep the counts right. This is for edits by hand.
+    Merges keep the counts right; only an edit by hand makes them wrong.
     """
     wrong = count_mismatches(connection)
     if wrong:
@@ -96,5 +96,5 @@ def repair_name_counts(connection: duckdb.DuckDBPyConnection) -> int:
 
 
 def top_names(connection: duckdb.DuckDBPyConnection, limit: int) -> list[tuple[str, int]]:
-    """The most frequent names with their counts."""
+    """Return the most frequent names with their counts."""
     return connection.execute(_TOP_NAMES, {"limit": limit}).fetchall()

@@ -1,6 +1,6 @@
-"""What operators had done to the warehouse as a whole, in the table `operations`.
+"""The table `operations`: what operators have done to the warehouse as a whole.
 
-What is done with one delivery stands in its ledger row.
+An operation on a single delivery stands in the ledger entry of that delivery.
 """
 
 import logging
@@ -18,22 +18,21 @@ _RECORD = "INSERT INTO warehouse.operations VALUES ($operation, $started_at, $en
 def record_operation(
     connection: duckdb.DuckDBPyConnection, operation: str, started_at: datetime, summary: str
 ) -> None:
-    """Write that an operation has come to its end, and what it has done, for people."""
-    ended_at = utc_now()
-    entry = {"operation": operation, "started_at": started_at, "ended_at": ended_at}
-    connection.execute(_RECORD, entry | {"summary": summary})
+    """Write that an operation has ended, and what it has done."""
+    row = {"operation": operation, "started_at": started_at, "ended_at": utc_now()}
+    connection.execute(_RECORD, row | {"summary": summary})
 
 
 def note_operation(
     warehouse: Backend, operation: str, started_at: datetime, summary: str, log: logging.Logger
 ) -> None:
-    """Write the same of what is done already: where that cannot be, it is done all the same."""
+    """Record an operation that is done; log a warning where that is not possible."""
     try:
-        with warehouse.session(f"noting {operation}", log) as connection:
+        with warehouse.session(f"recording {operation}", log) as connection:
             record_operation(connection, operation, started_at, summary)
     except (LfpError, duckdb.Error, OSError) as error:
         log.warning(
-            "%s is done, and could not be noted in the table operations: %s",
+            "%s is done, but the table operations does not record it: %s",
             operation,
             user_message(error),
         )

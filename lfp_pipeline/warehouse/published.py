@@ -1,10 +1,10 @@
-"""The published copy of the tables: open to readers at any time, and in no writer's way.
+"""The published copy of the tables, which readers may open at any time without blocking writers.
 
     published/products.duckdb         a whole database in one file, without a log
-    published/products.duckdb.json    what it is a copy of, and what making it took
+    published/products.duckdb.json    the publish record: the copied state, the time, the duration
 
 DuckDB lets either one process write a file or several read it. So readers have a file of their own,
-which is replaced by a rename: who has the old one open keeps it, as it is, until it is closed.
+which a rename replaces: a reader that has the old file open keeps reading it unchanged.
 """
 
 import json
@@ -31,8 +31,8 @@ _REST_SECONDS = 30.0
 _LONGEST_REST_SECONDS = 600.0
 
 _BEHIND = (
-    "The database was made anew, and {} that had landed before are not in yet: readers keep the "
-    "copy from before. Run ingest_inbox, which takes them in."
+    "The database was rebuilt, and {} that had landed before are not merged yet: readers keep the "
+    "former copy. Run ingest_inbox, which merges them."
 )
 
 _PURPOSE = "publishing the tables"
@@ -40,15 +40,15 @@ _PURPOSE = "publishing the tables"
 
 @dataclass(frozen=True)
 class PublishRecord:
-    """What is remembered of publishing.
+    """The last publication, and the attempts since.
 
     Attributes:
         copied: the state of the database when it was copied.
-        copied_at: when that was, in seconds since the epoch.
-        database_id: of the database then; none: an older version has not told it.
-        seconds: how long it took, waiting for others not included.
-        ended_at: when the last attempt ended, or began, if it came to no end.
-        failures: how many attempts have failed since.
+        copied_at: the time of that, in seconds since the epoch.
+        database_id: the id of the database then; None: an older version did not record it.
+        seconds: the duration, without waiting for the writer lock.
+        ended_at: when the last attempt ended, or began if its process died.
+        failures: the number of failed attempts since.
     """
 
     copied: State = ()
@@ -64,10 +64,10 @@ class PublishedCopy:
     """The published copy of a warehouse.
 
     Attributes:
-        path: of the copy.
-        warehouse: what it is a copy of, and how long to wait for it.
-        raw_zone: of which the warehouse is to hold all.
-        time_share: at most about this share of the time may go into publishing; 0: none.
+        path: the file of the copy.
+        warehouse: the original.
+        raw_zone: the deliveries that the warehouse has to hold.
+        time_share: the largest share of the time to spend publishing, from 0 to 1; 0 disables it.
     """
 
     path: Path
@@ -77,16 +77,16 @@ class PublishedCopy:
 
     @property
     def last(self) -> PublishRecord:
-        """What is remembered of the last publication."""
+        """The publish record; an empty one if it is missing or damaged."""
         try:
-            told = json.loads(self._note_path.read_bytes())
-            return PublishRecord(**told | {"copied": tuple(map(tuple, told["copied"]))})
+            record = json.loads(self._record_path.read_bytes())
+            return PublishRecord(**record | {"copied": tuple(map(tuple, record["copied"]))})
         except (OSError, ValueError, TypeError, KeyError, RecursionError):
-            return PublishRecord()  # There is none, or one is damaged: it is published anew.
+            return PublishRecord()
 
     @property
     def is_stale(self) -> bool:
-        """Whether the warehouse has changed since, as far as its files tell."""
+        """Whether the warehouse has changed since it was copied."""
         if not self.warehouse.exists:
             return False
         return not self.exists or self.last.copied != self.warehouse.state
@@ -102,10 +102,10 @@ class PublishedCopy:
         return self.path.stat().st_size if self.exists else 0
 
     def is_within_budget(self, extra_seconds: float = 0.0) -> bool:
-        """Whether publishing now keeps to the share.
+        """Return whether publishing now keeps to the share of the time.
 
         Args:
-            extra_seconds: what it costs beside what the last publication took.
+            extra_seconds: the cost of a publication beyond the duration of the last one.
         """
         if not self.time_share:
             return False
@@ -115,20 +115,20 @@ class PublishedCopy:
         return not 0 <= time.time() - last.ended_at < pause  # The clock may have stepped back.
 
     def publish(self, log: logging.Logger) -> PublishRecord | None:
-        """Publish the tables as they are now; None: they are published already.
+        """Publish the present tables, and return the record; None: they were published already.
 
-        Where it fails, the copy from before stays.
+        After a failure, the former copy remains.
 
         Raises:
-            WarehouseBusyError: somebody else kept the database; the text says who.
-            WarehouseBehindError: the database was made anew, and is not what it was yet.
-            OSError: the copy could not be written.
-            duckdb.Error: the database could not be read.
+            WarehouseBusyError: another process keeps the database; the text names it.
+            RebuildIncompleteError: the database was rebuilt, and still lacks deliveries.
+            OSError: the copy cannot be written.
+            duckdb.Error: the database cannot be read.
         """
         publishing = WriterLock(self.path, self.warehouse.lock.wait_seconds)
         self.path.parent.mkdir(parents=True, exist_ok=True)
         with publishing.held(_PURPOSE, log):
-            self._clear_up(log)
+            self._remove_leftovers(log)
             if not self.is_stale:
                 return None
             done = self._publish(log)
@@ -136,10 +136,10 @@ class PublishedCopy:
         return done
 
     def missing_deliveries(self, log: logging.Logger) -> int:
-        """How many deliveries a database lacks that was made anew since; for who holds its lock.
+        """Return the number of landed deliveries that a rebuilt database has not processed yet.
 
-        What was lost with an older database is all taken in anew, and until then the copy is better
-        than what it is a copy of. What has failed in the new one counts as tried.
+        Requires the writer lock. Until a new database has processed all deliveries, the copy of the
+        former database is more complete. A delivery that has failed counts as processed.
         """
         copied_id = self.last.database_id
         if copied_id in {None, self.warehouse.cached_id()}:
@@ -152,10 +152,10 @@ class PublishedCopy:
 
     @contextmanager
     def session(self) -> Iterator[duckdb.DuckDBPyConnection]:
-        """A connection with the copy attached as `warehouse`; it stays as it is for the block.
+        """Yield a connection with the copy attached as `warehouse`, unchanged for the block.
 
         Raises:
-            duckdb.Error: there is none, or it cannot be read.
+            duckdb.Error: there is no copy, or it cannot be read.
         """
         with self.warehouse.connect() as connection:
             attach(connection, self.path, "warehouse", to_read=True)
@@ -170,7 +170,7 @@ class PublishedCopy:
                     failed = replace(
                         self.last, ended_at=time.time(), failures=self.last.failures + 1
                     )
-                    self._remember(failed)  # Before it is tried: it may be killed.
+                    self._save(failed)  # Before the attempt, because the process may be killed.
                     if missing_deliveries := self.missing_deliveries(log):
                         raise RebuildIncompleteError(
                             _BEHIND.format(pluralize(missing_deliveries, "delivery"))
@@ -184,28 +184,28 @@ class PublishedCopy:
                         attach(connection, temporary, "copy")
                         connection.execute("CHECKPOINT copy")
                 temporary.chmod(0o444)
-                for log_of_a_stranger in logs_of(self.path):  # Who has opened the copy to write.
-                    log_of_a_stranger.unlink()
+                for foreign_log in logs_of(self.path):  # Another program opened the copy to write.
+                    foreign_log.unlink()
                 commit_file(file, temporary, self.path)
             finally:
                 _remove_logs(temporary)
         seconds = time.perf_counter() - started
         done = PublishRecord(copied, copied_at, id_, seconds, ended_at=time.time())
-        self._remember(done)
+        self._save(done)
         return done
 
-    def _clear_up(self, log: logging.Logger) -> None:
+    def _remove_leftovers(self, log: logging.Logger) -> None:
         for leftover in stale_temporaries(self.path.parent):
             log.info("Removing %s, left by a publication that was killed", leftover)
             _remove_logs(leftover)
 
-    def _remember(self, publication: PublishRecord) -> None:
-        with temporary_sibling(self._note_path) as (file, temporary):
-            file.write(json.dumps(asdict(publication)).encode() + b"\n")
-            commit_file(file, temporary, self._note_path)
+    def _save(self, record: PublishRecord) -> None:
+        with temporary_sibling(self._record_path) as (file, temporary):
+            file.write(json.dumps(asdict(record)).encode() + b"\n")
+            commit_file(file, temporary, self._record_path)
 
     @property
-    def _note_path(self) -> Path:
+    def _record_path(self) -> Path:
         return self.path.with_name(f"{self.path.name}.json")
 
 

@@ -1,7 +1,8 @@
-"""The same bytes again, newer: their rows only move to the new delivery, and nothing is read.
+"""Delivers again the bytes of an earlier delivery: its rows move, and nothing is read.
 
-That is so if an earlier delivery had the same digest and was read in the same way, and if all rows
-that won in it still stand. Then its account is that of the new one, with all of them unchanged.
+This holds if an earlier delivery has the same digest, was read under the same conditions, and still
+holds all rows that have won in it. Then the new entry has the counts of the earlier one, with all
+winners unchanged.
 """
 
 import logging
@@ -21,9 +22,9 @@ from lfp_pipeline.warehouse.ledger import entries, entry_of, record
 from lfp_pipeline.warehouse.schema import INCOMING, SWAP_IN, create_products
 
 MAX_MOVED = 5_000_000
-"""What is updated in place takes memory until it is committed. More is written anew."""
+"""An update in place takes memory until the commit; with more rows, the table is rewritten."""
 
-_TWIN = """
+_DUPLICATE = """
 SELECT delivery_id
 FROM warehouse.deliveries
 WHERE status = 'merged'
@@ -35,29 +36,29 @@ ORDER BY delivered_at DESC, delivery_id DESC
 LIMIT 1
 """
 
-_STANDING = "SELECT count(*) FROM warehouse.products WHERE delivery_id = $delivery_id"
+_ROWS_HELD = "SELECT count(*) FROM warehouse.products WHERE delivery_id = $delivery_id"
 
 _MOVE = """
 UPDATE warehouse.products
 SET delivery_id = $delivery_id, delivered_at = $delivered_at
-WHERE delivery_id = $twin
+WHERE delivery_id = $duplicate
 """
 
-_WRITE_ANEW = f"""
+_REWRITE = f"""
 INSERT INTO {INCOMING}
 SELECT
     {COLUMN_LIST},
-    CASE WHEN delivery_id = $twin THEN $delivery_id ELSE delivery_id END,
-    CASE WHEN delivery_id = $twin THEN $delivered_at::TIMESTAMP ELSE delivered_at END,
+    CASE WHEN delivery_id = $duplicate THEN $delivery_id ELSE delivery_id END,
+    CASE WHEN delivery_id = $duplicate THEN $delivered_at::TIMESTAMP ELSE delivered_at END,
     row_number
 FROM warehouse.products
 """
 
-_REPEAT_REJECTS = """
+_COPY_REJECTS = """
 INSERT INTO warehouse.rejected_rows
 SELECT $delivery_id, row_number, byte_start, byte_end, reason, detail, raw
 FROM warehouse.rejected_rows
-WHERE delivery_id = $twin
+WHERE delivery_id = $duplicate
 """
 
 
@@ -68,37 +69,37 @@ def reassign_rows(
     started: float,
     log: logging.Logger,
 ) -> LedgerEntry | None:
-    """Merge a delivery into the attached warehouse without reading it, if that can be.
+    """Merge a delivery into the attached warehouse without reading it, where that is possible.
 
     Args:
         connection: with the warehouse attached.
-        delivery: what has landed.
-        read_with: how it would be read.
-        started: when the work on it was, by `time.perf_counter`.
-        log: told of the twin.
+        delivery: the landed delivery.
+        read_with: the conditions under which it would be read.
+        started: when work on it began, by `time.perf_counter`.
+        log: for the name of the duplicate.
 
     Returns:
-        Its account, which is in the ledger; None: it is to be read.
+        The entry that was written to the ledger; None: the delivery has to be read.
 
     Raises:
-        WarehouseInconsistentError: a law would not hold. Nothing was changed.
+        WarehouseInconsistentError: an invariant would break. Nothing was changed.
     """
     known = entry_of(connection, delivery)
     if known is not None:
         return known if known.status is Status.MERGED else None
     this = {"delivery_id": delivery.delivery_id, "delivered_at": delivery.delivered_at}
     sought = this | {"sha256": delivery.sha256, "read_with": read_with.digest}
-    found = connection.execute(_TWIN, sought).fetchone()
+    found = connection.execute(_DUPLICATE, sought).fetchone()
     if found is None:
         return None
-    (twin,) = found
-    before = entries(connection, [twin])[twin]
+    (duplicate,) = found
+    before = entries(connection, [duplicate])[duplicate]
     counts = before.rows.of_file
     winners = counts.read - counts.superseded - counts.rejected
-    if _rows_held(connection, twin) != winners:
+    if _rows_held(connection, duplicate) != winners:
         return None
-    log.info("%s has the same bytes as %s; its rows move", delivery.delivery_id, twin)
-    account = replace(
+    log.info("%s has the same bytes as %s, whose rows move to it", delivery.delivery_id, duplicate)
+    entry = replace(
         before,
         delivery_id=delivery.delivery_id,
         merged_at=utc_now(),
@@ -109,19 +110,21 @@ def reassign_rows(
     with transaction(connection):
         if winners > MAX_MOVED:
             connection.execute(create_products(INCOMING))
-            connection.execute(_WRITE_ANEW, this | {"twin": twin})
+            connection.execute(_REWRITE, this | {"duplicate": duplicate})
             connection.execute(SWAP_IN)
         else:
-            connection.execute(_MOVE, this | {"twin": twin})
-        connection.execute(_REPEAT_REJECTS, {"delivery_id": delivery.delivery_id, "twin": twin})
-        record(connection, [(delivery, account)])
+            connection.execute(_MOVE, this | {"duplicate": duplicate})
+        connection.execute(
+            _COPY_REJECTS, {"delivery_id": delivery.delivery_id, "duplicate": duplicate}
+        )
+        record(connection, [(delivery, entry)])
         if _rows_held(connection, delivery.delivery_id) != winners:
-            msg = f"{delivery.delivery_id}: not as many rows moved as won in {twin}."
+            msg = f"{delivery.delivery_id}: the rows that moved are not the winners of {duplicate}."
             raise WarehouseInconsistentError(msg)
     if winners > MAX_MOVED:
         checkpoint(connection, "warehouse", log)
-    return account
+    return entry
 
 
 def _rows_held(connection: duckdb.DuckDBPyConnection, delivery_id: str) -> int:
-    return int(connection.execute(_STANDING, {"delivery_id": delivery_id}).fetchall()[0][0])
+    return int(connection.execute(_ROWS_HELD, {"delivery_id": delivery_id}).fetchall()[0][0])

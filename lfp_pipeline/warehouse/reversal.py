@@ -1,19 +1,19 @@
-"""The reversal of a delivery: the tables as if it had never come.
+"""The reversal of a delivery: brings the tables to the state without that delivery.
 
-A row that wins hides all older ones of its sku, which are in no table, but in the raw zone. So what
-becomes of the skus that a delivery has won or deleted is found by reading the older deliveries
-again, the newest first, until all are found. In the workspace:
+A row that wins hides all older rows of its sku; these are in no table, but in the raw zone. So the
+older deliveries are read again, the newest first, until a replacement of each sku that the delivery
+has won or deleted is found. The workspace has these tables:
 
-    orphans      (sku, has_product): what the delivery has won or deleted; a deletion may have left
-                 a sku its newer product
-    tombstones   (sku, delivery_id, delivered_at): the last deletion of orphans without it
-    heirs        (sku, name, description, delivery_id, delivered_at, row_number): who wins now
+    open_skus     (sku, has_product): the skus that the delivery has won or deleted; a deletion may
+                  have left a newer product of a sku
+    tombstones    (sku, delivery_id, delivered_at): the last other deletion of each of these skus
+    replacements  (the columns of products): the rows that win instead
 
-An older delivery may have been read with other settings. Where it is to be read with those of now,
-it is corrected: it is taken out, too, and all that wins of what is read now is an heir.
+An older delivery may have been read with other settings. If it is to be read with the present ones,
+it is corrected: its rows are removed, too, and all winners of the new reading are replacements.
 
-    corrected    (delivery_id): of these
-    corrected_rejects   (the columns of rejected_rows): theirs
+    corrected          (delivery_id): the corrected deliveries
+    corrected_rejects  (the columns of rejected_rows): their rejects
 """
 
 from collections.abc import Sequence
@@ -32,7 +32,7 @@ from lfp_pipeline.warehouse.name_counts import apply_changed_names
 
 _BEGIN = [
     """
-CREATE OR REPLACE TABLE orphans AS
+CREATE OR REPLACE TABLE open_skus AS
 SELECT sku, product.delivery_id IS NOT NULL AS has_product
 FROM (
     SELECT sku FROM warehouse.products WHERE delivery_id = $delivery_id
@@ -42,12 +42,12 @@ LEFT JOIN (FROM warehouse.products WHERE delivery_id <> $delivery_id) AS product
 """,
     """
 CREATE OR REPLACE TABLE tombstones AS
-FROM warehouse.deletions SEMI JOIN orphans USING (sku) WHERE delivery_id <> $delivery_id
+FROM warehouse.deletions SEMI JOIN open_skus USING (sku) WHERE delivery_id <> $delivery_id
 """,
 ]
 
 _EMPTY = [
-    "CREATE OR REPLACE TABLE heirs AS FROM warehouse.products LIMIT 0",
+    "CREATE OR REPLACE TABLE replacements AS FROM warehouse.products LIMIT 0",
     "CREATE OR REPLACE TABLE corrected (delivery_id VARCHAR)",
     "CREATE OR REPLACE TABLE corrected_rejects AS FROM warehouse.rejected_rows LIMIT 0",
 ]
@@ -57,15 +57,16 @@ SELECT delivery_id, delivered_at, kind, sha256, read_with, read_conditions
 FROM warehouse.deliveries
 WHERE status = 'merged'
     AND (delivered_at, delivery_id) < ($delivered_at::TIMESTAMP, $delivery_id)
-    AND EXISTS (FROM orphans)
+    AND EXISTS (FROM open_skus)
 ORDER BY delivered_at DESC, delivery_id DESC
 """
 
-# What an older delivery may still have: of those who are older than the last deletion, none wins.
-_SOUGHT = """
+# The skus of which an older delivery may have the replacement: not if its rows are older than the
+# last deletion of the sku.
+_STILL_OPEN = """
 SELECT sku
-FROM orphans
-ANTI JOIN heirs USING (sku)
+FROM open_skus
+ANTI JOIN replacements USING (sku)
 ANTI JOIN (
     SELECT sku FROM tombstones
     WHERE (delivered_at, delivery_id) > ($delivered_at::TIMESTAMP, $delivery_id)
@@ -73,23 +74,23 @@ ANTI JOIN (
 WHERE NOT has_product
 """
 
-_INHERIT = f"""
-INSERT INTO heirs
+_ADD_REPLACEMENTS = f"""
+INSERT INTO replacements
 SELECT {COLUMN_LIST}, $delivery_id, $delivered_at, row_number
-FROM winners SEMI JOIN ({_SOUGHT}) AS sought USING (sku)
+FROM winners SEMI JOIN ({_STILL_OPEN}) AS still_open USING (sku)
 """
 
-# What a corrected delivery holds now is to be found, too. No other deletion than the last of a sku
-# can hide an older row of it.
+# The skus that a corrected delivery holds now become open, too. Only the last deletion of a sku can
+# hide an older row of it.
 _CORRECT = [
     """
-INSERT INTO orphans
+INSERT INTO open_skus
 SELECT sku, false FROM warehouse.products WHERE delivery_id = $delivery_id
-    AND sku NOT IN (SELECT sku FROM orphans)
+    AND sku NOT IN (SELECT sku FROM open_skus)
 """,
     """
 INSERT INTO tombstones
-FROM warehouse.deletions SEMI JOIN orphans USING (sku) ANTI JOIN tombstones USING (sku)
+FROM warehouse.deletions SEMI JOIN open_skus USING (sku) ANTI JOIN tombstones USING (sku)
 WHERE delivery_id <> $reverted
 """,
     "INSERT INTO corrected VALUES ($delivery_id)",
@@ -98,10 +99,10 @@ INSERT INTO corrected_rejects
 SELECT $delivery_id, row_number, byte_start, byte_end, reason, detail, raw FROM rejects
 """,
     f"""
-INSERT INTO heirs
+INSERT INTO replacements
 SELECT {COLUMN_LIST}, $delivery_id, $delivered_at, row_number
 FROM winners
-ANTI JOIN heirs USING (sku)
+ANTI JOIN replacements USING (sku)
 ANTI JOIN (
     SELECT sku FROM (
         SELECT sku, delivered_at, delivery_id FROM tombstones
@@ -117,21 +118,21 @@ ANTI JOIN (
 """,
 ]
 
-_FATES = """
+_COUNTS = """
 SELECT
     count(*) FILTER (product.sku IS NULL),
-    count(*) FILTER (product.name <> heirs.name OR product.description <> heirs.description),
-    count(*) FILTER (product.name = heirs.name AND product.description = heirs.description),
+    count(*) FILTER (product.name <> winner.name OR product.description <> winner.description),
+    count(*) FILTER (product.name = winner.name AND product.description = winner.description),
     (SELECT count(*) FROM winners) - count(*)
-FROM heirs LEFT JOIN warehouse.products AS product USING (sku)
-WHERE heirs.delivery_id = $delivery_id
+FROM replacements AS winner LEFT JOIN warehouse.products AS product USING (sku)
+WHERE winner.delivery_id = $delivery_id
 """
 
-_BURY = """
+_ADD_TOMBSTONES = """
 INSERT INTO tombstones
 SELECT sku, $delivery_id, $delivered_at
-FROM doomed
-SEMI JOIN orphans USING (sku)
+FROM skus_to_delete
+SEMI JOIN open_skus USING (sku)
 ANTI JOIN tombstones USING (sku)
 """
 
@@ -141,50 +142,56 @@ SELECT name, sum(change)::BIGINT AS change
 FROM (
     SELECT name, -1 AS change FROM warehouse.products
     WHERE delivery_id = $delivery_id OR delivery_id IN (FROM corrected)
-        OR sku IN (SELECT sku FROM heirs)
+        OR sku IN (SELECT sku FROM replacements)
     UNION ALL
-    SELECT name, 1 FROM heirs
+    SELECT name, 1 FROM replacements
 )
 GROUP BY name
 HAVING sum(change) <> 0
 """
 
-_FORGONE = (
-    "What it may have had when {delivery_id} was reverted is gone, because its bytes are not kept. "
-    "Land its file again, and it counts again."
+_UNAVAILABLE = (
+    "Rows that it may have had when {delivery_id} was reverted are lost, because its bytes are "
+    "pruned. Land its file again to restore them."
 )
 
-_TAKE_OUT = [
+_REMOVE = [
     """
 DELETE FROM warehouse.products
 WHERE delivery_id = $delivery_id OR delivery_id IN (FROM corrected)
-    OR sku IN (SELECT sku FROM heirs)
+    OR sku IN (SELECT sku FROM replacements)
 """,
     "DELETE FROM warehouse.deletions WHERE delivery_id = $delivery_id",
 ]
 
-_PUT_IN = [
-    "INSERT INTO warehouse.products FROM heirs",
+_INSERT = [
+    "INSERT INTO warehouse.products FROM replacements",
     "INSERT INTO warehouse.deletions FROM tombstones ANTI JOIN warehouse.deletions USING (sku)",
     "INSERT INTO warehouse.rejected_rows FROM corrected_rejects",
 ]
 
-_OUTLOOK = """
+_PLANNED_CHANGES = """
 SELECT
     (SELECT count(*) FROM warehouse.products WHERE delivery_id = $delivery_id),
     (SELECT count(*) FROM warehouse.deletions WHERE delivery_id = $delivery_id),
-    (SELECT count(*) FROM heirs)
+    (SELECT count(*) FROM replacements)
 """
 
 _REPEATED = """
 SELECT count(*) - count(DISTINCT sku) FROM warehouse.products
-WHERE sku IN (SELECT sku FROM orphans UNION ALL SELECT sku FROM heirs)
+WHERE sku IN (SELECT sku FROM open_skus UNION ALL SELECT sku FROM replacements)
 """
 
 
 @dataclass(frozen=True)
 class ReversalPlan:
-    """What a reversal changes: how many products and deletions go, and how many heirs come."""
+    """The changes of a reversal in numbers.
+
+    Attributes:
+        products: products that the delivery holds, which are removed.
+        deletions: deletions of the delivery, which are removed.
+        replacements: products of older deliveries that take effect.
+    """
 
     products: int
     deletions: int
@@ -192,13 +199,13 @@ class ReversalPlan:
 
     @property
     def skus(self) -> int:
-        """How many skus are to be looked for in older deliveries."""
+        """The number of skus to look for in older deliveries."""
         return self.products + self.deletions
 
 
 @dataclass(frozen=True)
 class OlderDelivery:
-    """An older delivery that is merged, as the ledger has it."""
+    """A merged delivery that is older than the reverted one, by its ledger entry."""
 
     delivery_id: str
     delivered_at: datetime
@@ -209,107 +216,107 @@ class OlderDelivery:
 
 
 def plan_reversal(connection: duckdb.DuckDBPyConnection, delivery: Delivery) -> list[OlderDelivery]:
-    """Find what a delivery has won or deleted.
+    """Find the skus that a delivery has won or deleted.
 
     Returns:
-        The older deliveries that may have heirs, newest first.
+        The older deliveries that may have replacements, newest first.
     """
     for statement in _BEGIN:
         connection.execute(statement, {"delivery_id": delivery.delivery_id})
     for statement in _EMPTY:
         connection.execute(statement)
-    return [OlderDelivery(*row) for row in connection.execute(_OLDER, _age(delivery)).fetchall()]
+    found = connection.execute(_OLDER, _order_of(delivery))
+    return [OlderDelivery(*row) for row in found.fetchall()]
 
 
 def may_replace(
     connection: duckdb.DuckDBPyConnection, delivery: Delivery, older: OlderDelivery
 ) -> bool:
-    """Whether an older delivery may have what is still to be found."""
+    """Return whether an older delivery may have a replacement that is still missing."""
     if older.kind == Kind.DELETION:
-        return delivery.kind is Kind.DELETION  # Who deletes nothing has hidden no deletion.
-    return connection.execute(_SOUGHT + "LIMIT 1", _age(older)).fetchone() is not None
+        return delivery.kind is Kind.DELETION  # Only a deletion can hide a deletion.
+    return connection.execute(_STILL_OPEN + "LIMIT 1", _order_of(older)).fetchone() is not None
 
 
 def add_replacements(connection: duckdb.DuckDBPyConnection, older: OlderDelivery) -> None:
-    """Of an older delivery that was just read, take the rows that are sought."""
-    connection.execute(_INHERIT, _age(older))
+    """Add the rows of open skus from an older delivery that has just been read."""
+    connection.execute(_ADD_REPLACEMENTS, _order_of(older))
 
 
 def correct(
     connection: duckdb.DuckDBPyConnection, delivery: Delivery, older: OlderDelivery
 ) -> RowCounts:
-    """Have an older delivery that was just read be what was read, whatever it was before.
+    """Replace all rows of an older delivery by those that have just been read of it.
 
     Args:
         connection: to the workspace.
-        delivery: what is reverted.
-        older: what was read. What it holds now is sought from here on, too.
+        delivery: the reverted delivery.
+        older: the older delivery. The skus that it holds now become open, too.
 
     Returns:
-        The fates of its rows beside the products of now.
+        Its rows by fate, compared with the present products.
     """
-    this = _age(older) | {"reverted": delivery.delivery_id}
+    this = _order_of(older) | {"reverted": delivery.delivery_id}
     for statement in _CORRECT:
         names = [name for name in this if f"${name}" in statement]
         connection.execute(statement, {name: this[name] for name in names})
-    found = connection.execute(_FATES, {"delivery_id": older.delivery_id})
+    found = connection.execute(_COUNTS, {"delivery_id": older.delivery_id})
     inserted, updated, unchanged, stale = found.fetchall()[0]
     return RowCounts(inserted=inserted, updated=updated, unchanged=unchanged, stale=stale)
 
 
 def add_tombstones(connection: duckdb.DuckDBPyConnection, older: OlderDelivery) -> None:
-    """Of an older deletion that was just read, take the skus that are sought."""
-    connection.execute(_BURY, _age(older))
+    """Add the deletions of open skus from an older deletion that has just been read."""
+    connection.execute(_ADD_TOMBSTONES, _order_of(older))
 
 
 def planned_changes(connection: duckdb.DuckDBPyConnection, delivery: Delivery) -> ReversalPlan:
-    """What the reversal will change, with the heirs that were found."""
+    """Return the changes of the reversal with the replacements that were found so far."""
     this = {"delivery_id": delivery.delivery_id}
-    return ReversalPlan(*connection.execute(_OUTLOOK, this).fetchall()[0])
+    return ReversalPlan(*connection.execute(_PLANNED_CHANGES, this).fetchall()[0])
 
 
 def apply_reversal(
     connection: duckdb.DuckDBPyConnection,
     delivery: Delivery,
-    told: str,
+    why: str,
     unavailable: Sequence[OlderDelivery],
     corrected: Sequence[tuple[Delivery, LedgerEntry]],
 ) -> LedgerEntry:
-    """Take a delivery out of the attached warehouse, and put the heirs in: whole or not at all.
+    """Remove a delivery from the warehouse and insert the replacements, whole or not at all.
 
     Args:
-        connection: to a workspace with the heirs.
-        delivery: what is taken back, merged or not.
-        told: what the ledger says of it then.
-        unavailable: older deliveries that may have had heirs and are not kept any more. They do not
-            count as merged any longer: so they are merged anew, should they land again.
-        corrected: the older deliveries that were corrected, with their accounts.
+        connection: to a workspace with the replacements.
+        delivery: the reverted delivery, merged or not.
+        why: the text for its ledger entry.
+        unavailable: older deliveries that may have had replacements and are pruned. They are marked
+            as unmerged, so that they are merged when they land again.
+        corrected: the corrected older deliveries with their new ledger entries.
 
     Raises:
-        WarehouseInconsistentError: a law would not hold. Nothing was changed.
+        WarehouseInconsistentError: an invariant would break. Nothing was changed.
     """
     this = {"delivery_id": delivery.delivery_id}
     before = entry_of(connection, delivery)
-    account = unmerged_entry(delivery.delivery_id, Status.REVERTED, told, before)
+    entry = unmerged_entry(delivery.delivery_id, Status.REVERTED, why, before)
     connection.execute(_CHANGED_NAMES, this)
     with transaction(connection):
-        for statement in _TAKE_OUT:
+        for statement in _REMOVE:
             connection.execute(statement, this)
-        delete_rejects(
-            connection, [delivery.delivery_id, *(one.delivery_id for one, _ in corrected)]
-        )
-        for statement in _PUT_IN:
+        corrected_ids = [older.delivery_id for older, _ in corrected]
+        delete_rejects(connection, [delivery.delivery_id, *corrected_ids])
+        for statement in _INSERT:
             connection.execute(statement)
         apply_changed_names(connection)
         for older in unavailable:
-            told_of_it = _FORGONE.format(delivery_id=delivery.delivery_id)
-            mark_unmerged(connection, older.delivery_id, told_of_it)
-        record(connection, [(delivery, account), *corrected])
+            lost = _UNAVAILABLE.format(delivery_id=delivery.delivery_id)
+            mark_unmerged(connection, older.delivery_id, lost)
+        record(connection, [(delivery, entry), *corrected])
         if connection.execute(_REPEATED).fetchall()[0][0]:
-            msg = f"{delivery.delivery_id}: without it, a sku would be in products twice."
+            msg = f"{delivery.delivery_id}: without it, products would have a sku twice."
             raise WarehouseInconsistentError(msg)
-    return account
+    return entry
 
 
-def _age(delivery: Delivery | OlderDelivery) -> dict[str, object]:
+def _order_of(delivery: Delivery | OlderDelivery) -> dict[str, object]:
     return {"delivery_id": delivery.delivery_id, "delivered_at": delivery.delivered_at}

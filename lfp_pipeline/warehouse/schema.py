@@ -1,7 +1,7 @@
-"""The tables of the warehouse, created and versioned by themselves.
+"""The tables of the warehouse: their definitions and migrations.
 
-They have no key and no index: with one, loading costs several times as much and needs the index in
-memory. Uniqueness rests on the single writer, and on what every merge checks before it commits.
+The tables have no key and no index: these make loading several times slower, and an index must fit
+in memory. Uniqueness rests on the single writer and on the checks of every merge before its commit.
 """
 
 import duckdb
@@ -14,16 +14,16 @@ from lfp_pipeline.model.table_spec import PRODUCT_SPEC
 VERSION = 6
 
 INCOMING = "warehouse.lfp_incoming"
-"""A table that is to take the place of the products. No part of the schema."""
+"""A table that will take the place of `products`. It is no part of the schema."""
 
 SWAP_IN = f"DROP TABLE warehouse.products; ALTER TABLE {INCOMING} RENAME TO products"
 
 
 def create_products(table: str) -> str:
-    """The statement that makes a table for products.
+    """Return the statement that creates a table for products.
 
-    What DuckDB would choose for each column is somewhat smaller, and takes much longer to write.
-    Skus and names are looked through by every merge; so they stay as they are.
+    The compression that DuckDB itself would choose is somewhat smaller, and takes much longer to
+    write. Every merge scans all skus and names, so these are not compressed.
     """
     columns = [
         f"{column.name} VARCHAR NOT NULL "
@@ -131,10 +131,10 @@ WHERE database_name = 'warehouse' AND schema_name = 'main'
 def migrate(connection: duckdb.DuckDBPyConnection) -> None:
     """Bring the attached warehouse to the present schema, in one transaction.
 
-    What somebody who was killed has left of a table to come goes, too.
+    Also drops an incoming table that a killed process has left.
 
     Raises:
-        WarehouseInconsistentError: a newer version of this program has written it.
+        WarehouseInconsistentError: a newer version of this program has written the warehouse.
     """
     tables = {table for (table,) in connection.execute(_TABLES).fetchall()}
     current = schema_version(connection) if "warehouse.schema_version" in tables else 0
@@ -155,7 +155,7 @@ def migrate(connection: duckdb.DuckDBPyConnection) -> None:
             connection.execute(
                 "INSERT INTO warehouse.schema_version VALUES ($1, $2)", [version, utc_now()]
             )
-    connection.execute("CHECKPOINT warehouse")  # Who copies the file alone finds tables in it.
+    connection.execute("CHECKPOINT warehouse")  # A copy of the file alone has the tables, too.
 
 
 def schema_version(connection: duckdb.DuckDBPyConnection) -> int:
@@ -164,10 +164,10 @@ def schema_version(connection: duckdb.DuckDBPyConnection) -> int:
 
 
 def database_id(connection: duckdb.DuckDBPyConnection) -> str:
-    """What tells the attached warehouse from any other, one made anew in its place included."""
+    """Return the id of the attached warehouse; a rebuild that loses deliveries gives another id."""
     return str(connection.execute(_DATABASE_ID).fetchall()[0][0])
 
 
 def renew_database_id(connection: duckdb.DuckDBPyConnection) -> None:
-    """Make the attached warehouse another one: what was noted of it counts no more."""
+    """Give the attached warehouse another id, so that no status note about it counts."""
     connection.execute(_RENEW_DATABASE_ID)

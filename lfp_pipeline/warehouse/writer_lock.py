@@ -1,8 +1,8 @@
-"""One writer at a time: a lock beside the database that tells who holds it, and who waits.
+"""The writer lock: one writer at a time, with a note of its holder and of the waiting processes.
 
 products.duckdb.lock           the lock
-products.duckdb.writer.json    who holds it
-products.duckdb.waiting/       a mark for everyone who has waited for a moment
+products.duckdb.writer.json    its holder
+products.duckdb.waiting/       a mark of each process that has waited for more than a second
 """
 
 import json
@@ -29,13 +29,13 @@ _MARKS = "*.json"
 
 @dataclass(frozen=True)
 class LockHolder:
-    """Who has the lock, or waits for it.
+    """A process that holds the lock or waits for it.
 
     Attributes:
-        purpose: what for.
-        pid: of the process.
-        host: that it runs on.
-        since: when it got the lock, or began to wait, in seconds since the epoch.
+        purpose: what it wants the lock for.
+        pid: its process id.
+        host: the machine that it runs on.
+        since: when it got the lock or began to wait, in seconds since the epoch.
     """
 
     purpose: str
@@ -45,20 +45,20 @@ class LockHolder:
 
     @classmethod
     def of_this_process(cls, purpose: str) -> Self:
-        """One that begins now."""
+        """Return this process, from now on."""
         return cls(purpose, os.getpid(), socket.gethostname(), time.time())
 
     @classmethod
-    def read_from(cls, note: Path) -> Self | None:
-        """The one that a note tells of; None: there is none, or it is damaged."""
+    def read_from(cls, path: Path) -> Self | None:
+        """Return the process that a note names; None: the note is missing or damaged."""
         with suppress(OSError, ValueError, TypeError, KeyError):
-            told = json.loads(note.read_bytes())
-            return cls(str(told["purpose"]), int(told["pid"]), told["host"], float(told["since"]))
+            note = json.loads(path.read_bytes())
+            return cls(str(note["purpose"]), int(note["pid"]), note["host"], float(note["since"]))
         return None
 
-    def write_to(self, note: Path) -> None:
-        """Tell it in a note."""
-        note.write_text(json.dumps(asdict(self)))
+    def write_to(self, path: Path) -> None:
+        """Write a note that names this process."""
+        path.write_text(json.dumps(asdict(self)))
 
     def __str__(self) -> str:
         seconds = max(time.time() - self.since, 0)
@@ -69,7 +69,7 @@ class LockHolder:
 class WriterLock:
     """The lock of one database.
 
-    The kernel frees it when its holder dies. Who holds it stands in a file beside it, for people.
+    The kernel frees the lock when its holder dies. A file beside it names the holder, for people.
 
     Attributes:
         database: path of the database file.
@@ -81,15 +81,15 @@ class WriterLock:
 
     @contextmanager
     def held(self, purpose: str, log: logging.Logger) -> Iterator[None]:
-        """Hold the lock for the block, telling others the purpose.
+        """Hold the lock for the block, and show the purpose to other processes.
 
         Raises:
-            WarehouseBusyError: another run held it for longer than the longest wait.
+            WarehouseBusyError: another run held the lock for longer than the longest wait.
         """
         lock = FileLock(self._beside("lock"))
         self._acquire(lock, purpose, log)
         try:
-            self._tell(purpose)
+            self._write_holder(purpose)
             try:
                 yield
             finally:
@@ -99,29 +99,29 @@ class WriterLock:
 
     @property
     def holder(self) -> LockHolder | None:
-        """Who holds it, as far as that is told; None also where its holder was killed."""
-        turn = LockHolder.read_from(self._beside("writer.json"))
-        return turn if turn and _is_alive(turn) else None
+        """The holder, as far as its note says; None also where the holder was killed."""
+        holder = LockHolder.read_from(self._beside("writer.json"))
+        return holder if holder and _is_alive(holder) else None
 
     @property
     def waiting(self) -> list[LockHolder]:
-        """Who waits for it, the longest first; the marks of the dead are cleared away."""
+        """The waiting processes, the longest first; marks of dead processes are removed."""
         folder = self._beside("waiting")
         for _ in claim_stale_marks(folder, _MARKS):
             pass
-        turns = (LockHolder.read_from(mark) for mark in live_marks(folder, _MARKS))
-        return sorted((turn for turn in turns if turn), key=lambda turn: turn.since)
+        waiting = (LockHolder.read_from(mark) for mark in live_marks(folder, _MARKS))
+        return sorted(filter(None, waiting), key=lambda process: process.since)
 
     def _beside(self, suffix: str) -> Path:
         return self.database.with_name(f"{self.database.name}.{suffix}")
 
     def _acquire(self, lock: FileLock, purpose: str, log: logging.Logger) -> None:
-        turn = LockHolder.of_this_process(purpose)
+        waiter = LockHolder.of_this_process(purpose)
         started = time.monotonic()
         soon = min(_SHOWN_AFTER_SECONDS, _REPORT_SECONDS, self.wait_seconds)
         if _acquired(lock, soon):
             return
-        with self._shown_as_waiting(turn):
+        with self._shown_as_waiting(waiter):
             while not _acquired(lock, self._seconds_to_next_report(started)):
                 waited = time.monotonic() - started
                 holder = LockHolder.read_from(self._beside("writer.json")) or "another run"
@@ -134,25 +134,25 @@ class WriterLock:
                 log.info("Waiting for the writer lock for %.0f s; held by %s", waited, holder)
 
     @contextmanager
-    def _shown_as_waiting(self, turn: LockHolder) -> Iterator[None]:
+    def _shown_as_waiting(self, waiter: LockHolder) -> Iterator[None]:
         with ExitStack() as marks:
             if self.wait_seconds:
-                with suppress(OSError):  # On a full disk, one waits untold.
+                with suppress(OSError):  # On a full disk, the wait is not shown.
                     name = f"{uuid4().hex}.json"
-                    turn.write_to(marks.enter_context(hold_mark(self._beside("waiting") / name)))
+                    waiter.write_to(marks.enter_context(hold_mark(self._beside("waiting") / name)))
             yield
 
     def _seconds_to_next_report(self, started: float) -> float:
-        left = self.wait_seconds - (time.monotonic() - started)
-        return max(0.0, min(_REPORT_SECONDS, left))
+        remaining = self.wait_seconds - (time.monotonic() - started)
+        return max(0.0, min(_REPORT_SECONDS, remaining))
 
-    def _tell(self, purpose: str) -> None:
+    def _write_holder(self, purpose: str) -> None:
         note = self._beside("writer.json")
         temporary = note.with_suffix(".part")
         try:
             LockHolder.of_this_process(purpose).write_to(temporary)
             temporary.replace(note)
-        except OSError:  # On a full disk, one can still read; and the lock holds untold.
+        except OSError:  # On a full disk, reading still works; the holder is not shown.
             temporary.unlink(missing_ok=True)
 
 
@@ -164,12 +164,12 @@ def _acquired(lock: FileLock, seconds: float) -> bool:
     return True
 
 
-def _is_alive(turn: LockHolder) -> bool:
-    """Whether a process is there, as far as this machine knows."""
-    if turn.host != socket.gethostname():
+def _is_alive(holder: LockHolder) -> bool:
+    """Return whether a process lives, as far as this machine knows."""
+    if holder.host != socket.gethostname():
         return True
     try:
-        os.kill(turn.pid, 0)
+        os.kill(holder.pid, 0)
     except ProcessLookupError:
         return False
     except (PermissionError, OverflowError):

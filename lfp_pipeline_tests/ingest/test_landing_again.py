@@ -293,7 +293,7 @@ def test_a_lost_database_is_told_and_readers_keep_what_they_had(project: Project
     assert published(project) == was
     for job in ("publish_tables", "export_tables"):
         error = project.error(project.run(job))
-        assert "The database was made anew, and 1 delivery" in error
+        assert "The database was rebuilt, and 1 delivery" in error
     (problem,) = verify(project.engine, LOG).problems
     assert "and are not in yet: 1. Run ingest_inbox" in problem
 

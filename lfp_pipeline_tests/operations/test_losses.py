@@ -264,7 +264,7 @@ def test_what_a_reversal_gives_up_is_named_and_comes_back_with_its_file(engine: 
     told = revert_delivery(engine, over.delivery_id, LOG, despite_pruned=True).summary
     assert f"What {B.delivery_id}, {A.delivery_id} may have had of its skus is gone" in told
     text = render_status(collect_status(engine))
-    assert f"{A.delivery_id} failed: What it may have had" in text
+    assert f"{A.delivery_id} failed: Rows that it may have had" in text
     assert "ingest_inbox tries it again" not in text  # It cannot: the bytes are gone.
     for file in (A, B):
         (engine.settings.inbox_dir / file.key).write_bytes(file.content)

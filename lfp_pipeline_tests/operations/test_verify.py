@@ -137,11 +137,11 @@ BROKEN_TABLES = {
         f"Deliveries with more than one row in the ledger: 1 ({C.delivery_id}). "
     ),
     "UPDATE products SET delivery_id = 'x.csv#1#2' WHERE sku = 's3'": (
-        "Skus of products whose delivery is not merged, as the ledger has it: 1 (s3). "
+        "Skus of products whose delivery is not merged, according to the ledger: 1 (s3). "
     ),
     f"UPDATE products SET delivery_id = '{D.delivery_id}', delivered_at = '1970-01-01 00:00:04', "
     "row_number = 1 WHERE sku = 's3'": (
-        "Skus of products whose delivery is not merged, as the ledger has it: 1 (s3). "
+        "Skus of products whose delivery is not merged, according to the ledger: 1 (s3). "
     ),
     "UPDATE products SET delivered_at = '2000-01-01' WHERE sku = 's3'": (
         "Skus of products with a time or row number that is not of their delivery: 1 (s3). "
@@ -154,11 +154,11 @@ BROKEN_TABLES = {
         "(s1, s2, s3, s4, s6). "
     ),
     "UPDATE products SET row_number = 4 WHERE sku = 's3'": (
-        "Skus of products whose row is a reject, as the ledger has it: 1 (s3). "
+        "Skus of products whose row is a reject, according to the ledger: 1 (s3). "
     ),
     "UPDATE deliveries SET rows_superseded = 2, rows_inserted = 1, rows_updated = 0 "
     "WHERE partition_key = 'c.csv'": (
-        "Deliveries with more products than rows that can win, as the ledger has it: "
+        "Deliveries with more products than rows that can win, according to the ledger: "
         f"1 ({C.delivery_id}). "
     ),
     "UPDATE deletions SET sku = 's6' WHERE sku = 's9'": (
@@ -168,12 +168,12 @@ BROKEN_TABLES = {
         "Skus that are in deletions more than once: 1 (s9). "
     ),
     "UPDATE deletions SET delivered_at = '2000-01-01' WHERE sku = 's9'": (
-        "Skus in deletions that no merged deletion of that time has deleted, as the ledger has "
-        "it: 1 (s9). "
+        "Skus in deletions without a merged deletion of that time, according to the ledger: "
+        "1 (s9). "
     ),
     f"UPDATE deletions SET delivery_id = '{A.delivery_id}' WHERE sku = 's9'": (
-        "Skus in deletions that no merged deletion of that time has deleted, as the ledger has "
-        "it: 1 (s9). "
+        "Skus in deletions without a merged deletion of that time, according to the ledger: "
+        "1 (s9). "
     ),
 }
 
@@ -330,7 +330,7 @@ def test_a_ledger_that_lost_a_delivery_is_found(engine: Engine) -> None:
     change(engine.warehouse.path, "DELETE FROM deliveries WHERE partition_key = 'a.csv'")
     found = problems(engine)
     assert found[0].startswith(
-        "Skus of products whose delivery is not merged, as the ledger has it: 1 (s3). "
+        "Skus of products whose delivery is not merged, according to the ledger: 1 (s3). "
     )
 
 
