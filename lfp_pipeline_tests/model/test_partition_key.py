@@ -1,4 +1,4 @@
-"""Partition keys: every file has its own, in characters that are safe everywhere."""
+"""Partition keys: each file has a key of its own, in safe characters."""
 
 import re
 
@@ -57,6 +57,6 @@ def test_a_plain_file_name_is_its_own_key(name: str) -> None:
 
 
 @pytest.mark.parametrize("key", ["", ".", "..", "a/b", "a b", "a..b", "-a", ".a", "a\n", "x" * 121])
-def test_what_is_not_a_key_is_told(key: str) -> None:
+def test_a_text_that_is_no_key_gets_a_hint(key: str) -> None:
     assert not is_partition_key(key)
     assert (partition_key(key) in key_hint(key)) == bool(key)

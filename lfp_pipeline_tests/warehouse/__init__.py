@@ -1,1 +1,1 @@
-"""The warehouse: what must always hold, on real DuckDB files."""
+"""Tests of the warehouse on real DuckDB files."""

@@ -1,4 +1,4 @@
-"""A delivery is in the tables whole or not at all, whatever breaks in the middle."""
+"""I4: a merge is committed whole or not at all, whichever statement fails."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -41,12 +41,12 @@ MOST_STATEMENTS = 40
 
 
 class Fault(BaseException):
-    """Not an Exception: nothing may take it for one it knows."""
+    """A fault that no handler of `Exception` catches."""
 
 
 @dataclass
 class Breaking:
-    """A connection whose n-th call fails: before it has done anything, or after all of it."""
+    """A connection whose n-th call fails, before or after it has taken effect."""
 
     connection: duckdb.DuckDBPyConnection
     calls_left: int
@@ -88,7 +88,7 @@ def attached(
 
 
 def outcomes_of_breaking(engine: Engine, delivery: Delivery, *, after: bool) -> Iterator[Any]:
-    """The tables after a fault in each of the calls of a merge, until a merge has no fault."""
+    """Yield the tables after a fault in each call of a merge, until a merge has no fault."""
     for number in range(1, MOST_STATEMENTS):
         try:
             with attached(engine, delivery) as (connection, batch):
@@ -111,7 +111,7 @@ in_both_ways_of_counting = pytest.mark.parametrize(
 
 @pytest.mark.slow
 @in_both_ways_of_counting
-def test_a_fault_before_any_statement_of_a_merge_leaves_the_tables_as_they_were(
+def test_a_fault_before_any_statement_of_a_merge_changes_no_table(
     tmp_path: Path, recount_share: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(name_counts, "RECOUNT_SHARE", recount_share)
@@ -124,7 +124,7 @@ def test_a_fault_before_any_statement_of_a_merge_leaves_the_tables_as_they_were(
 
 
 @in_both_ways_of_counting
-def test_a_fault_after_any_statement_of_a_merge_leaves_all_of_it_or_nothing(
+def test_a_fault_after_any_statement_of_a_merge_leaves_all_or_nothing_of_it(
     tmp_path: Path, recount_share: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(name_counts, "RECOUNT_SHARE", recount_share)
@@ -134,14 +134,12 @@ def test_a_fault_after_any_statement_of_a_merge_leaves_all_of_it_or_nothing(
     *earlier, last = outcomes_of_breaking(engine, land(engine, SECOND), after=True)
     assert len(earlier) > 10
     assert last["ledger"] != before["ledger"]
-    assert all(one in (before, last) for one in earlier)
+    assert all(state in (before, last) for state in earlier)
     assert_laws_hold(engine, [FIRST, SECOND])
 
 
 @pytest.mark.parametrize("number", [1, 2, 3, 4, 5, 6, 7])
-def test_a_fault_in_noting_a_refusal_leaves_the_tables_as_they_were(
-    tmp_path: Path, number: int
-) -> None:
+def test_a_fault_while_recording_a_refusal_changes_no_table(tmp_path: Path, number: int) -> None:
     engine = engine_at(tmp_path)
     engine.ingest(land(engine, FIRST), LOG)
     before = tables(engine)

@@ -1,4 +1,4 @@
-"""What a direct load leaves behind, and when it is chosen."""
+"""The direct load: when it is chosen, and the tables after it."""
 
 import gzip
 import logging
@@ -35,7 +35,7 @@ def engine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Engine:
 
 
 def loads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The partitions that are loaded directly from now on."""
+    """Return a list that gets the partitions that are loaded directly."""
     loaded: list[str] = []
     load = direct_load.load_directly
 
@@ -52,9 +52,7 @@ def loads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return loaded
 
 
-def test_regular_files_are_loaded_directly_and_others_with_more_care(
-    engine: Engine, monkeypatch: pytest.MonkeyPatch
-):
+def test_only_regular_files_are_loaded_directly(engine: Engine, monkeypatch: pytest.MonkeyPatch):
     loaded = loads(monkeypatch)
     for file in (FILE, PADDED, RAGGED):
         monkeypatch.setattr("lfp_pipeline.ingest.batch_merge.size_in_bytes", lambda _: 0)
@@ -63,7 +61,7 @@ def test_regular_files_are_loaded_directly_and_others_with_more_care(
     assert_laws_hold(engine, [FILE, PADDED, RAGGED])
 
 
-def test_what_was_ignored_of_a_file_is_noted(engine: Engine, monkeypatch: pytest.MonkeyPatch):
+def test_a_direct_load_reports_ignored_columns(engine: Engine, monkeypatch: pytest.MonkeyPatch):
     loaded = loads(monkeypatch)
     path = engine.settings.inbox_dir / "a.csv.gz"
     path.write_bytes(gzip.compress(b"name,sku,description\nLamp,A-1,\n") + b"rubbish")
@@ -74,7 +72,7 @@ def test_what_was_ignored_of_a_file_is_noted(engine: Engine, monkeypatch: pytest
     assert ["7 bytes of other data" in note for note in done.reading.notes] == [True]
 
 
-def test_what_a_reader_died_of_is_not_loaded_directly(
+def test_a_file_that_crashed_its_reader_is_not_loaded_directly(
     engine: Engine, monkeypatch: pytest.MonkeyPatch
 ):
     loaded = loads(monkeypatch)
@@ -88,7 +86,7 @@ def test_what_a_reader_died_of_is_not_loaded_directly(
     assert_laws_hold(engine, [FILE])
 
 
-def test_what_a_killed_load_has_left_goes_with_the_next_writer(engine: Engine):
+def test_the_next_writer_drops_the_table_of_a_killed_load(engine: Engine):
     engine.ingest(land(engine, FILE), LOG)
     with engine.warehouse.session("testing", LOG) as connection:
         connection.execute(create_products(INCOMING))
@@ -99,9 +97,7 @@ def test_what_a_killed_load_has_left_goes_with_the_next_writer(engine: Engine):
     assert_laws_hold(engine, [FILE])
 
 
-def test_a_load_that_fails_leaves_the_tables_as_they_were(
-    engine: Engine, monkeypatch: pytest.MonkeyPatch
-):
+def test_a_failed_load_changes_no_table(engine: Engine, monkeypatch: pytest.MonkeyPatch):
     engine.ingest(land(engine, FILE), LOG)
     before = tables(engine)["products"]
 
@@ -127,39 +123,39 @@ def test_a_load_that_fails_leaves_the_tables_as_they_were(
         (90 * MB, MB, True),
         (90 * MB, 40 * MB, False),  # It fits into memory.
         (900 * MB, 400 * MB, True),
-        (900 * MB, GB, False),  # Most of what is there would be written anew for nothing.
+        (900 * MB, GB, False),  # The load would rewrite most of the database.
         (5 * GB, 4 * GB, True),
     ],
 )
-def test_it_is_for_files_about_as_large_as_what_is_there(text: int, warehouse: int, worth: bool):
+def test_only_files_about_as_large_as_the_database_are_loaded_directly(
+    text: int, warehouse: int, worth: bool
+):
     assert should_load_directly(text, warehouse, memory_bytes=1500 * MB) is worth
 
 
-def test_a_small_merge_leaves_the_database_file_alone_but_is_seen_by_readers(tmp_path: Path):
+def test_a_small_merge_writes_only_the_log_and_readers_see_it(tmp_path: Path):
     engine = engine_at(tmp_path)
     engine.ingest(land(engine, FILE), LOG)
-    written = engine.warehouse.path.stat().st_mtime_ns
+    written = engine.settings.database_path.stat().st_mtime_ns
     engine.ingest(land(engine, PADDED), LOG)
-    assert engine.warehouse.path.stat().st_mtime_ns == written
-    with duckdb.connect(engine.warehouse.path, read_only=True) as reader:
+    assert engine.settings.database_path.stat().st_mtime_ns == written
+    with duckdb.connect(engine.settings.database_path, read_only=True) as reader:
         assert reader.execute("SELECT count(*) FROM products").fetchall() == [(3,)]
 
 
-def test_a_delivery_that_is_in_is_not_loaded_again(engine: Engine, monkeypatch: pytest.MonkeyPatch):
+def test_a_merged_delivery_is_not_loaded_again(engine: Engine, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr("lfp_pipeline.ingest.batch_merge.size_in_bytes", lambda _: 0)
     loaded = loads(monkeypatch)
-    accounts = [engine.ingest(land(engine, FILE), LOG).account for _ in range(2)]
-    assert accounts[0] == accounts[1]
+    entries = [engine.ingest(land(engine, FILE), LOG).account for _ in range(2)]
+    assert entries[0] == entries[1]
     assert loaded == ["a.csv"]
 
 
-def test_a_checkpoint_that_fails_takes_nothing_back(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
+def test_a_failed_checkpoint_undoes_no_commit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     engine = engine_at(tmp_path)
     engine.ingest(land(engine, FILE), LOG)
     monkeypatch.setattr(duckdb_tools, "_LARGE_LOG_BYTES", 0)
-    with duckdb.connect() as holder:  # DuckDB makes none while another transaction reads.
+    with duckdb.connect() as holder:  # DuckDB makes no checkpoint while another transaction reads.
         monkeypatch.setattr(
             duckdb_tools, "checkpoint", partial(failing_checkpoint, duckdb_tools.checkpoint, holder)
         )
@@ -174,15 +170,15 @@ def failing_checkpoint(
     name: str,
     log: logging.Logger,
 ) -> None:
-    """A checkpoint of a database that the connection does not know."""
+    """Fail as a checkpoint of a database that is not attached does."""
     checkpoint(holder, name, log)
 
 
 @pytest.mark.skipif(duckdb.__version__ < "2", reason="DuckDB 1 does not notice it")
-def test_a_database_beside_the_log_of_another_is_told_apart(tmp_path: Path):
+def test_a_database_with_the_log_of_another_is_refused(tmp_path: Path):
     engine = engine_at(tmp_path)
     engine.ingest(land(engine, FILE), LOG)
-    path = engine.warehouse.path
+    path = engine.settings.database_path
     copy = path.read_bytes()
     with engine.warehouse.session("testing", LOG) as connection:
         connection.execute("CHECKPOINT warehouse")

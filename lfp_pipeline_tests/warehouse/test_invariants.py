@@ -1,4 +1,4 @@
-"""The laws of the warehouse, on random histories, against plain dicts."""
+"""The invariants of the warehouse on random histories, compared with plain dicts."""
 
 from pathlib import Path
 from random import Random
@@ -58,18 +58,18 @@ def _loads_directly(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPa
 
 
 def check_history(history: list[list[File]]) -> None:
-    """Ingest batch by batch: each must end as if its files had come alone, oldest first."""
+    """Ingest batch by batch; each must give what its files give one by one, oldest first."""
     with TemporaryDirectory() as folder:
         engine = engine_at(Path(folder))
         merged: list[File] = []
         for batch in history:
             done = ingest_together(engine, [land(engine, file) for file in batch])
-            accounts = {one.delivery.delivery_id: one.account for one in done}
-            for file in sorted(set(batch), key=lambda one: (one.delivered_at, one.delivery_id)):
-                account = accounts[file.delivery_id]
-                assert account.status is Status.MERGED
+            entries = {result.delivery.delivery_id: result.account for result in done}
+            for file in sorted(set(batch), key=lambda file: (file.delivered_at, file.delivery_id)):
+                entry = entries[file.delivery_id]
+                assert entry.status is Status.MERGED
                 if file not in merged:
-                    assert account.rows == true_row_counts(file, merged)
+                    assert entry.rows == true_row_counts(file, merged)
                     merged.append(file)
         assert_laws_hold(engine, merged)
 
@@ -81,19 +81,19 @@ def ingest_together(engine: Engine, deliveries: list[Delivery]) -> list[IngestRe
 @pytest.mark.usefixtures("recount_share", "_loads_directly")
 @property_test
 @given(histories)
-def test_any_history_ends_in_the_winners_and_accounts_for_every_row(history: list[File]) -> None:
+def test_any_history_ends_in_the_winners_with_a_fate_for_every_row(history: list[File]) -> None:
     check_history([[file] for file in history])
 
 
 @pytest.mark.usefixtures("recount_share")
 @property_test
 @given(histories, st.integers(1, 7))
-def test_files_that_are_merged_together_end_as_if_alone(history: list[File], size: int) -> None:
+def test_a_batch_gives_the_same_as_merging_its_files_alone(history: list[File], size: int) -> None:
     check_history([history[start : start + size] for start in range(0, len(history), size)])
 
 
 @pytest.mark.usefixtures("_loads_directly")
-def test_nor_does_it_matter_how_the_writing_is_done(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_way_of_writing_does_not_change_the_tables(monkeypatch: pytest.MonkeyPatch) -> None:
     for most_moved, stretch in [(0, 7), (10, 1), (10**6, 10**6)]:
         monkeypatch.setattr(merge, "MAX_MOVED", most_moved)
         monkeypatch.setattr(matching, "STRETCH_ROWS", stretch)
@@ -106,7 +106,7 @@ def test_nor_does_it_matter_how_the_writing_is_done(monkeypatch: pytest.MonkeyPa
 @pytest.mark.usefixtures("recount_share")
 @hypothesis_settings(property_test, max_examples=500)
 @given(histories)
-def test_so_do_many_more_histories(history: list[File]) -> None:
+def test_any_of_many_more_histories_ends_in_the_winners(history: list[File]) -> None:
     check_history([[file] for file in history])
 
 
@@ -115,16 +115,16 @@ def test_so_do_many_more_histories(history: list[File]) -> None:
 @pytest.mark.usefixtures("recount_share")
 @hypothesis_settings(property_test, max_examples=500)
 @given(histories, st.integers(2, 7))
-def test_so_do_many_more_batches(history: list[File], size: int) -> None:
+def test_any_of_many_more_batches_ends_in_the_winners(history: list[File], size: int) -> None:
     check_history([history[start : start + size] for start in range(0, len(history), size)])
 
 
-def test_a_delivery_that_is_in_changes_nothing_when_it_comes_again(tmp_path: Path) -> None:
+def test_a_merged_delivery_changes_nothing_when_it_comes_again(tmp_path: Path) -> None:
     engine = engine_at(tmp_path)
     files = random_files(Random(3), number=4, rows=20)
-    accounts = [engine.ingest(land(engine, file), LOG).account for file in files]
+    entries = [engine.ingest(land(engine, file), LOG).account for file in files]
     before = tables(engine)
-    assert [engine.ingest(land(engine, file), LOG).account for file in files] == accounts
+    assert [engine.ingest(land(engine, file), LOG).account for file in files] == entries
     assert tables(engine) == before
 
 
@@ -136,7 +136,7 @@ def test_the_database_is_a_function_of_the_raw_zone(history: list[File], random:
         for file in history:
             engine.ingest(land(engine, file), LOG)
         before = tables(engine)
-        engine.warehouse.path.unlink()
+        engine.settings.database_path.unlink()
         deliveries = engine.pending_deliveries(LOG)
         random.shuffle(deliveries)
         for delivery in deliveries:
@@ -149,13 +149,15 @@ def test_the_database_is_a_function_of_the_raw_zone(history: list[File], random:
 
 @property_test
 @given(histories, st.floats(0, 1))
-def test_refused_deliveries_take_no_part(history: list[File], limit: float) -> None:
+def test_refused_deliveries_change_no_table_but_the_ledger(
+    history: list[File], limit: float
+) -> None:
     with TemporaryDirectory() as folder:
         engine = engine_at(Path(folder), max_reject_share=limit)
         for file in history:
-            account = engine.ingest(land(engine, file), LOG).account
+            entry = engine.ingest(land(engine, file), LOG).account
             refused = file.reject_share > limit
-            assert account.status is (Status.REFUSED if refused else Status.MERGED)
+            assert entry.status is (Status.REFUSED if refused else Status.MERGED)
         taken = [file for file in history if file.reject_share <= limit]
         found = tables(engine)
         assert found["products"] == true_products(taken)
@@ -173,18 +175,19 @@ def test_refused_deliveries_take_no_part(history: list[File], limit: float) -> N
 
 @property_test
 @given(histories)
-def test_several_threads_at_once_come_to_the_same(history: list[File]) -> None:
+def test_several_threads_give_the_same_tables(history: list[File]) -> None:
     with TemporaryDirectory() as folder:
         engine = engine_at(Path(folder), parallel_files=4, batch_files=2)
         deliveries = [land(engine, file) for file in history]
         done = list(engine.ingest_all([], deliveries, LOG))
         assert len(history) >= len(done) >= len(set(history))
-        assert {isinstance(one, IngestResult) and one.account.status for one in done} == {"merged"}
+        statuses = {isinstance(result, IngestResult) and result.account.status for result in done}
+        assert statuses == {"merged"}
         assert_laws_hold(engine, history)
 
 
 def random_files(random: Random, number: int, rows: int) -> list[File]:
-    """Files that overlap in most of their skus."""
+    """Return files that share most of their skus."""
 
     def row() -> tuple[str, str, str]:
         sku = f"s{random.randrange(2 * rows)}" if random.random() < 0.98 else ""
@@ -211,7 +214,9 @@ engine = engine_at(
 if engine.settings.batch_files == 1:
     direct_load.LEAST_BYTES, direct_load.should_load_directly = 0, lambda *_: True
 log = logging.getLogger()
-deliveries = [one for key in ("a.csv", "b.csv", "c.csv") for one in engine.raw_zone.deliveries(key)]
+deliveries = [
+    delivery for key in ("a.csv", "b.csv", "c.csv") for delivery in engine.raw_zone.deliveries(key)
+]
 random.Random(int(sys.argv[2])).shuffle(deliveries)
 print("ready", flush=True)
 for ingested in engine.ingest_all([], deliveries, log):
@@ -220,7 +225,7 @@ for ingested in engine.ingest_all([], deliveries, log):
 
 
 @pytest.mark.slow
-def test_several_processes_at_once_come_to_the_same(tmp_path: Path) -> None:
+def test_several_processes_give_the_same_tables(tmp_path: Path) -> None:
     engine = engine_at(tmp_path)
     files = random_files(Random(7), number=12, rows=400)
     for file in files:

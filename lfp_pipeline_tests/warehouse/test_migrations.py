@@ -1,4 +1,4 @@
-"""Databases of older versions come to the present one with all that they hold."""
+"""Migrations bring databases of older versions to the present schema with all their rows."""
 
 import shutil
 from collections.abc import Callable, Iterator
@@ -39,7 +39,7 @@ C = File("c.csv", 3_000_000, (("s2", "Bob", "new"), ("s4", "Dot", "")))
 
 DATABASE_ID = "0b8f9a52-6c53-4b62-8f3e-0c5a2a4a7c11"
 
-# As the programs of these versions made their tables. Never to be edited: databases are like this.
+# The tables as older programs created them. Do not edit: existing databases look like this.
 VERSION_1 = """
 CREATE TABLE schema_version (version INTEGER NOT NULL, applied_at TIMESTAMP NOT NULL);
 CREATE TABLE database_identity AS SELECT uuid()::VARCHAR AS database_id;
@@ -140,10 +140,10 @@ ADDED = {
     "notes": None,
     "read_conditions": None,
 }
-"""What a row of the first version has in the columns that came later."""
+"""The values of a row of the first version in the columns that were added later."""
 
 RENAMED = {"told": "summary"}
-"""The columns of version 5 that have another name now."""
+"""The columns of version 5 that were renamed later."""
 
 every_old_version = pytest.mark.parametrize("version", OLD)
 
@@ -166,7 +166,7 @@ INSERT INTO deliveries BY NAME SELECT
 """
 
 
-def told(engine: Engine, file: File) -> dict[str, Any]:
+def parameters(engine: Engine, file: File) -> dict[str, Any]:
     delivery = land(engine, file)
     return {
         "delivery_id": delivery.delivery_id,
@@ -179,16 +179,16 @@ def told(engine: Engine, file: File) -> dict[str, Any]:
 
 
 def make_old(folder: Path, version: int) -> Engine:
-    """A data folder with A and B merged and C failed, as a program of that version left it."""
+    """Make a data folder with A and B merged and C failed, as a program of that version did."""
     engine = engine_at(folder)
-    with duckdb.connect(engine.warehouse.path) as connection:
+    with duckdb.connect(engine.settings.database_path) as connection:
         connection.execute(OLD[version])
         connection.execute("UPDATE database_identity SET database_id = $1", [DATABASE_ID])
         of_a = {"read": 3, "inserted": 2, "updated": 0, "rejected": 1}
         of_b = {"read": 2, "inserted": 1, "updated": 1, "rejected": 0}
-        connection.execute(_DELIVERY, told(engine, A) | of_a)
-        connection.execute(_DELIVERY, told(engine, B) | of_b)
-        connection.execute(_FAILED, told(engine, C))
+        connection.execute(_DELIVERY, parameters(engine, A) | of_a)
+        connection.execute(_DELIVERY, parameters(engine, B) | of_b)
+        connection.execute(_FAILED, parameters(engine, C))
         if version > 1:
             connection.execute("UPDATE deliveries SET read_with = 'so' WHERE status = 'merged'")
         if version > 2:
@@ -204,7 +204,7 @@ def make_old(folder: Path, version: int) -> Engine:
         connection.executemany("INSERT INTO name_counts VALUES ($1, $2)", true_counts([A, B]))
         reject = "INSERT INTO rejected_rows VALUES ($1, 3, 46, 55, 'no sku', '', ',no sku,'::BLOB)"
         connection.execute(reject, [A.delivery_id])
-    engine.warehouse.path.with_name("products.duckdb.id").write_text(DATABASE_ID)
+    engine.settings.database_path.with_name("products.duckdb.id").write_text(DATABASE_ID)
     for file in (A, B):
         note = engine.raw_zone.find(file.delivery_id).path.with_suffix(".outcome")
         note.write_text(f"merged {DATABASE_ID}\n")
@@ -217,7 +217,7 @@ def open_with_the_present_program(engine: Engine) -> None:
 
 
 def schema_of(database: Path) -> list[tuple[Any, ...]]:
-    """All columns, in their order, but for those of no table of ours."""
+    """Return the columns of all tables, in their order."""
     with duckdb.connect(database, read_only=True) as connection:
         return connection.execute(
             "SELECT table_name, column_name, data_type, is_nullable, column_default "
@@ -226,7 +226,7 @@ def schema_of(database: Path) -> list[tuple[Any, ...]]:
 
 
 def everything(database: Path) -> dict[str, list[tuple[Any, ...]]]:
-    """All rows of all tables, with their columns."""
+    """Return all rows of all tables, after the names of their columns."""
     found = {}
     with duckdb.connect(database, read_only=True) as connection:
         for (table,) in connection.execute("SELECT table_name FROM duckdb_tables()").fetchall():
@@ -236,11 +236,11 @@ def everything(database: Path) -> dict[str, list[tuple[Any, ...]]]:
 
 
 @every_old_version
-def test_all_that_was_there_is_kept(tmp_path: Path, version: int) -> None:
+def test_a_migration_keeps_all_rows(tmp_path: Path, version: int) -> None:
     engine = make_old(tmp_path, version)
-    before = everything(engine.warehouse.path)
+    before = everything(engine.settings.database_path)
     open_with_the_present_program(engine)
-    after = everything(engine.warehouse.path)
+    after = everything(engine.settings.database_path)
     for table in before.keys() - {"deliveries", "schema_version"}:
         names, *rows = before[table]
         assert after[table] == [tuple(RENAMED.get(name, name) for name in names), *rows]
@@ -258,17 +258,17 @@ def test_all_that_was_there_is_kept(tmp_path: Path, version: int) -> None:
 
 
 @every_old_version
-def test_the_tables_are_those_of_a_database_made_anew(tmp_path: Path, version: int) -> None:
+def test_a_migrated_schema_equals_that_of_a_new_database(tmp_path: Path, version: int) -> None:
     old, new = make_old(tmp_path / "old", version), engine_at(tmp_path / "new")
     for engine in (old, new):
         open_with_the_present_program(engine)
-    assert schema_of(old.warehouse.path) == schema_of(new.warehouse.path)
+    assert schema_of(old.settings.database_path) == schema_of(new.settings.database_path)
 
 
 @every_old_version
-def test_everything_works_on_it(tmp_path: Path, version: int) -> None:
+def test_all_operations_work_on_a_migrated_database(tmp_path: Path, version: int) -> None:
     engine = make_old(tmp_path, version)
-    assert [one.delivery_id for one in engine.pending_deliveries(LOG)] == [C.delivery_id]
+    assert [delivery.delivery_id for delivery in engine.pending_deliveries(LOG)] == [C.delivery_id]
     (done,) = engine.ingest_all([], engine.pending_deliveries(LOG), LOG)
     assert done.account.status == "merged"
     assert_laws_hold(engine, [A, B, C])
@@ -290,7 +290,7 @@ def test_everything_works_on_it(tmp_path: Path, version: int) -> None:
 
 
 @every_old_version
-def test_after_a_rebuild_the_settings_are_recorded(tmp_path: Path, version: int) -> None:
+def test_a_rebuild_records_the_settings(tmp_path: Path, version: int) -> None:
     engine = make_old(tmp_path, version)
     catch_up(engine)
     assert "exactly as they were" in rebuild_products(engine, LOG).summary
@@ -299,7 +299,7 @@ def test_after_a_rebuild_the_settings_are_recorded(tmp_path: Path, version: int)
 
 
 @every_old_version
-def test_a_rebuild_keeps_what_only_the_old_database_has(tmp_path: Path, version: int) -> None:
+def test_a_rebuild_keeps_the_entries_of_pruned_deliveries(tmp_path: Path, version: int) -> None:
     engine = make_old(tmp_path, version)
     catch_up(engine)
     for kept in (replace(A, microseconds=A.microseconds + 1), C):  # A is needed no longer.
@@ -316,26 +316,24 @@ def test_a_rebuild_keeps_what_only_the_old_database_has(tmp_path: Path, version:
 
 
 @every_old_version
-def test_the_status_shows_a_database_that_no_newer_program_has_opened(
-    tmp_path: Path, version: int
-) -> None:
+def test_the_status_shows_a_database_before_its_migration(tmp_path: Path, version: int) -> None:
     engine = make_old(tmp_path, version)
-    before = engine.warehouse.path.read_bytes()
+    before = engine.settings.database_path.read_bytes()
     text = render_status(collect_status(engine))
     assert f"{A.delivery_id}  merged 2026-10-03 09:00:00, 3 rows (2 inserted, 1 rejected)" in text
     assert f"{C.delivery_id}  failed: The disk was full." in text
-    assert engine.warehouse.path.read_bytes() == before
+    assert engine.settings.database_path.read_bytes() == before
 
 
 class Killed(BaseException):
-    """Not an Exception: nothing may take it for one it knows."""
+    """A kill that no handler of `Exception` catches."""
 
 
 @dataclass
 class KilledAtACall:
     """A connection of a process that is killed before or after its n-th call.
 
-    What it leaves are the files as they are at that moment; they are copied.
+    The kill copies the files as they are then.
     """
 
     connection: duckdb.DuckDBPyConnection
@@ -372,7 +370,7 @@ class KilledAtACall:
 
 
 def left_by_the_killed(folder: Path, version: int, *, after: bool) -> Iterator[Path]:
-    """The database as it is after a kill at each call of migrating, until one is not reached."""
+    """Yield the database after a kill at each call of a migration, until it completes."""
     source = make_old(folder / "old", version).warehouse.path
     for number in range(1, 40):
         at_work, left_behind = folder / f"{number}-at-work", folder / f"{number}-left"
@@ -393,7 +391,7 @@ def left_by_the_killed(folder: Path, version: int, *, after: bool) -> Iterator[P
 
 
 def contents(database: Path) -> dict[str, Any]:
-    """All rows, but for when the schema came to be."""
+    """Return all rows, without the times of the migrations."""
     found: dict[str, Any] = everything(database)
     columns, *rows = found.pop("schema_version")
     assert columns[0] == "version"
@@ -406,7 +404,7 @@ def contents(database: Path) -> dict[str, Any]:
     [pytest.param(False, marks=pytest.mark.slow), True],
     ids=["before a call", "after a call"],
 )
-def test_a_kill_leaves_the_old_version_whole_or_the_new_one(
+def test_a_killed_migration_leaves_the_old_or_the_new_version_whole(
     tmp_path: Path, version: int, after: bool
 ) -> None:
     states = []
@@ -420,15 +418,15 @@ def test_a_kill_leaves_the_old_version_whole_or_the_new_one(
     assert old["versions"] == list(range(1, version + 1))
     assert all(state in (old, final) for state in states)
     assert states[0] == old
-    # Whoever was killed right after the commit has committed.
+    # A process that is killed right after the commit has committed.
     assert states.index(final) == len(states) - (2 if after else 1)
 
 
 @pytest.mark.parametrize("size", [0, 4096], ids=["as it is", "with a log"])
-def test_a_newer_version_is_refused_and_left_alone(tmp_path: Path, size: int) -> None:
+def test_a_newer_version_is_refused_and_not_changed(tmp_path: Path, size: int) -> None:
     engine = make_old(tmp_path, 2)
     open_with_the_present_program(engine)
-    with duckdb.connect(engine.warehouse.path) as connection:
+    with duckdb.connect(engine.settings.database_path) as connection:
         connection.execute("CREATE TABLE lfp_incoming AS SELECT 1 AS theirs")
         connection.execute(f"INSERT INTO schema_version VALUES ({VERSION + 1}, now())")
         connection.execute("ALTER TABLE products RENAME sku TO stock_keeping_unit")
@@ -443,9 +441,9 @@ def test_a_newer_version_is_refused_and_left_alone(tmp_path: Path, size: int) ->
     why = f"has schema version {VERSION + 1}; this program knows {VERSION}. Use the version of lfp_"
     with pytest.raises(WarehouseInconsistentError, match=why):
         open_with_the_present_program(engine)
-    account = engine.ingest(land(engine, C), LOG).account
-    assert account.status == "failed"
-    assert why in str(account.error)
+    entry = engine.ingest(land(engine, C), LOG).account
+    assert entry.status == "failed"
+    assert why in str(entry.error)
     assert {path: path.read_bytes() for path in before} == before
 
 
@@ -460,7 +458,7 @@ with engine.warehouse.session("testing", LOG) as connection:
 
 
 @pytest.mark.parametrize("version", [0, *OLD])
-def test_several_processes_may_be_the_first_to_open_it(tmp_path: Path, version: int) -> None:
+def test_several_processes_may_migrate_at_once(tmp_path: Path, version: int) -> None:
     engine = make_old(tmp_path, version) if version else engine_at(tmp_path)
     processes = [start(OPEN, tmp_path) for _ in range(3)]
     assert finish(processes) == [f"{VERSION}\n"] * 3

@@ -1,4 +1,4 @@
-"""The published copy: whole, consistent, open to anybody at any time, and in no writer's way."""
+"""The published copy: whole, consistent, readable at any time, and blocking no writer."""
 
 import json
 import logging
@@ -38,7 +38,7 @@ print("open", flush=True)
 sys.stdin.read()
 """
 
-# Opens the copy again and again, and tells each state that it sees, and how often it has looked.
+# Opens the copy repeatedly, and prints each state that it sees, and how often it has looked.
 READ = """
 import duckdb, json, pathlib, sys, time
 path, stop = sys.argv[1], pathlib.Path(sys.argv[2])
@@ -54,7 +54,7 @@ while not stop.exists() or not readings:
             )])
         state = ask()
         time.sleep(0.02)
-        assert ask() == state  # However often it was replaced meanwhile.
+        assert ask() == state  # However often the file was replaced meanwhile.
     seen[state] = None
     readings += 1
 print(json.dumps([[json.loads(state) for state in seen], readings]))
@@ -86,7 +86,7 @@ B = File("b.csv", 2_000_000, (("s1", "Ann", "z"), ("s3", "Cid", "w")))
 
 
 def files_of(writer: int, number: int = 8) -> list[File]:
-    """What a writer takes in: the skus of all writers overlap."""
+    """Return the files of a writer; the skus of all writers overlap."""
     chance = random.Random(writer)
 
     def row() -> tuple[str, str, str]:
@@ -102,14 +102,14 @@ def files_of(writer: int, number: int = 8) -> list[File]:
 
 @pytest.fixture
 def engine(tmp_path: Path) -> Engine:
-    """With one delivery merged, and nothing published."""
+    """Return an engine with one merged delivery and nothing published."""
     made = engine_at(tmp_path / "data", foreign_wait_seconds=0.2)
     made.ingest(land(made, A), LOG)
     return made
 
 
 def published(engine: Engine) -> dict[str, list[tuple[object, ...]]]:
-    """All tables of the published copy."""
+    """Return all tables of the published copy."""
     copy = replace(engine.warehouse, path=engine.published.path)
     other = engine_at(engine.settings.data_dir)
     other.warehouse = copy
@@ -117,34 +117,35 @@ def published(engine: Engine) -> dict[str, list[tuple[object, ...]]]:
 
 
 def files_beside(engine: Engine) -> set[str]:
-    """What is in the folder, but for the lock, which stays."""
+    """Return the names in the folder, without the lock, which remains."""
     return {path.name for path in engine.published.path.parent.iterdir()} - {"products.duckdb.lock"}
 
 
 WHOLE = {"products.duckdb", "products.duckdb.json"}
 
 
-def test_the_copy_is_one_whole_file_with_all_that_is_committed(engine: Engine) -> None:
-    assert engine.warehouse.path.with_name("products.duckdb.wal").exists()
+def test_the_copy_is_one_file_with_all_commits(engine: Engine) -> None:
+    assert engine.settings.database_path.with_name("products.duckdb.wal").exists()
     engine.publish(LOG)
     assert published(engine) == tables(engine)
     assert files_beside(engine) == WHOLE
     assert engine.published.path.stat().st_mode & 0o777 == 0o444
 
 
-def test_the_log_goes_with_the_file(engine: Engine) -> None:
+def test_the_log_is_copied_with_the_file(engine: Engine) -> None:
     engine.ingest(land(engine, B), LOG)
-    log = engine.warehouse.path.with_name("products.duckdb.wal")
+    log = engine.settings.database_path.with_name("products.duckdb.wal")
     assert log.stat().st_size
-    before = log.stat(), engine.warehouse.path.stat()
+    before = log.stat(), engine.settings.database_path.stat()
     engine.publish(LOG)
     assert published(engine)["products"] == true_products([A, B])
-    assert [(one.st_size, one.st_mtime_ns) for one in before] == [
-        (one.st_size, one.st_mtime_ns) for one in (log.stat(), engine.warehouse.path.stat())
+    assert [(status.st_size, status.st_mtime_ns) for status in before] == [
+        (status.st_size, status.st_mtime_ns)
+        for status in (log.stat(), engine.settings.database_path.stat())
     ]
 
 
-def test_what_has_not_changed_is_not_published_again(engine: Engine) -> None:
+def test_unchanged_tables_are_not_published_again(engine: Engine) -> None:
     assert engine.published.publish(LOG)
     inode = engine.published.path.stat().st_ino
     assert engine.published.publish(LOG) is None
@@ -152,7 +153,7 @@ def test_what_has_not_changed_is_not_published_again(engine: Engine) -> None:
     assert not engine.published.is_stale
 
 
-def test_a_copy_that_somebody_took_away_is_made_anew(engine: Engine) -> None:
+def test_a_removed_copy_is_published_again(engine: Engine) -> None:
     engine.published.publish(LOG)
     engine.published.path.unlink()
     assert engine.published.publish(LOG)
@@ -160,16 +161,16 @@ def test_a_copy_that_somebody_took_away_is_made_anew(engine: Engine) -> None:
 
 
 @pytest.mark.parametrize("content", ["", "null", "[]", "{}", '{"copied": 1}', '{"copied": []}'])
-def test_a_damaged_note_means_that_it_is_published_anew(engine: Engine, content: str) -> None:
+def test_with_a_damaged_record_the_tables_are_published_again(engine: Engine, content: str) -> None:
     engine.published.publish(LOG)
     engine.published.path.with_name("products.duckdb.json").write_text(content)
     assert engine.published.publish(LOG)
     assert not engine.published.is_stale
 
 
-def test_a_database_made_anew_is_published_in_its_place(engine: Engine) -> None:
+def test_a_rebuilt_database_is_published(engine: Engine) -> None:
     engine.published.publish(LOG)
-    for path in engine.warehouse.path.parent.glob("products.duckdb*"):
+    for path in engine.settings.database_path.parent.glob("products.duckdb*"):
         path.unlink()
     assert not engine.published.is_stale
     engine.ingest(land(engine, B), LOG)
@@ -193,14 +194,14 @@ def no_copying(*_: int) -> int:
 
 
 def some_copying(source: int, target: int, size: int) -> int:
-    """A file system that gives up half-way."""
+    """Fail half-way, as a file system that cannot share blocks does."""
     if os.lseek(source, 0, os.SEEK_CUR):
         raise OSError
     return os.sendfile(target, source, None, size // 2)
 
 
 @pytest.mark.parametrize("copying", [no_copying, some_copying])
-def test_a_file_system_that_cannot_share_blocks_gets_the_bytes(
+def test_a_file_system_that_cannot_share_blocks_gets_a_byte_copy(
     engine: Engine, copying: object, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(os, "copy_file_range", copying)
@@ -208,7 +209,7 @@ def test_a_file_system_that_cannot_share_blocks_gets_the_bytes(
     assert published(engine) == tables(engine)
 
 
-def test_readers_are_never_refused_and_see_only_whole_states_while_writers_write(
+def test_readers_are_never_refused_and_see_only_whole_states(
     tmp_path: Path,
 ) -> None:
     data, stop = tmp_path / "data", tmp_path / "stop"
@@ -227,10 +228,10 @@ def test_readers_are_never_refused_and_see_only_whole_states_while_writers_write
     engine.publish(LOG)
     time.sleep(0.3)
     stop.touch()
-    told = [json.loads(output.splitlines()[-1]) for output in finish(readers)]
+    outputs = [json.loads(output.splitlines()[-1]) for output in finish(readers)]
     by_id = {file.delivery_id: file for file in [A, *files_of(0), *files_of(1)]}
     most_states = 0
-    for states, readings in told:
+    for states, readings in outputs:
         assert readings >= len(states)
         most_states = max(most_states, len(states))
         sizes = []
@@ -240,12 +241,12 @@ def test_readers_are_never_refused_and_see_only_whole_states_while_writers_write
             assert products == [list(row[:4]) for row in truth]
             assert counts == [list(row) for row in true_counts(files)]
             sizes.append(len(files))
-        assert sizes == sorted(sizes)  # Nobody sees a state and then an older one.
+        assert sizes == sorted(sizes)  # No reader sees a state and then an older one.
         assert sizes[-1] == len(by_id)
     assert most_states > 2
 
 
-def test_a_reader_keeps_the_state_that_it_has_opened(engine: Engine) -> None:
+def test_a_reader_keeps_the_state_of_the_file_that_it_opened(engine: Engine) -> None:
     engine.published.publish(LOG)
     with duckdb.connect(engine.published.path, read_only=True) as old:
         engine.ingest(land(engine, B), LOG)
@@ -256,7 +257,7 @@ def test_a_reader_keeps_the_state_that_it_has_opened(engine: Engine) -> None:
     assert published(engine)["products"] == true_products([A, B])
 
 
-def test_readers_of_the_copy_hold_up_no_writer_and_no_publisher(engine: Engine) -> None:
+def test_readers_of_the_copy_block_no_writer_and_no_publisher(engine: Engine) -> None:
     engine.published.publish(LOG)
     with running(OPEN, engine.published.path, "read only"):
         impatient = engine_at(
@@ -267,12 +268,12 @@ def test_readers_of_the_copy_hold_up_no_writer_and_no_publisher(engine: Engine) 
     assert published(engine)["name_counts"] == true_counts([A, B])
 
 
-def test_a_program_that_writes_the_database_leaves_the_old_copy_and_is_named(
+def test_while_a_program_writes_the_database_the_old_copy_remains_and_the_error_names_the_program(
     engine: Engine, caplog: pytest.LogCaptureFixture
 ) -> None:
     engine.published.publish(LOG)
     engine.ingest(land(engine, B), LOG)
-    with running(OPEN, engine.warehouse.path, "to write") as process:
+    with running(OPEN, engine.settings.database_path, "to write") as process:
         with pytest.raises(WarehouseBusyError, match=rf"PID {process.pid}"):
             engine.published.publish(LOG)
         assert engine.published.last.failures == 1
@@ -288,32 +289,32 @@ def test_a_program_that_writes_the_database_leaves_the_old_copy_and_is_named(
     assert engine.published.last.failures == 0
 
 
-def test_a_program_that_reads_the_database_is_no_hindrance(engine: Engine) -> None:
-    with running(OPEN, engine.warehouse.path, "read only"):
+def test_a_program_that_reads_the_database_does_not_block_publishing(engine: Engine) -> None:
+    with running(OPEN, engine.settings.database_path, "read only"):
         assert engine.published.publish(LOG)
     assert published(engine) == tables(engine)
 
 
-def test_nobody_can_open_the_database_to_write_while_it_is_copied(
+def test_no_program_can_open_the_database_to_write_while_it_is_copied(
     engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    told = []
+    errors = []
 
     def copy_while_a_stranger_tries(*_: int) -> int:
-        command = [sys.executable, "-c", OPEN, engine.warehouse.path, "to write"]
+        command = [sys.executable, "-c", OPEN, engine.settings.database_path, "to write"]
         done = subprocess.run(command, input="", capture_output=True, text=True, check=False)
-        told.append(done.stderr)
+        errors.append(done.stderr)
         raise OSError
 
     monkeypatch.setattr(os, "copy_file_range", copy_while_a_stranger_tries)
     engine.published.publish(LOG)
-    assert len(told) == 2  # The file, and its log.
-    assert "Could not set lock on file" in told[0]
-    assert "Could not set lock on file" in told[1]
+    assert len(errors) == 2  # The file, and its log.
+    assert "Could not set lock on file" in errors[0]
+    assert "Could not set lock on file" in errors[1]
     assert published(engine) == tables(engine)
 
 
-def test_a_run_does_not_wait_to_publish_while_another_writes(
+def test_a_run_does_not_wait_for_another_writer_to_publish(
     engine: Engine, caplog: pytest.LogCaptureFixture
 ) -> None:
     with engine.warehouse.session("merging b.csv", LOG):
@@ -322,12 +323,12 @@ def test_a_run_does_not_wait_to_publish_while_another_writes(
         assert time.monotonic() - started < 2
     assert "held by process" in caplog.text
     assert not engine.published.path.exists()
-    assert engine.published.last == PublishRecord()  # That was no failure: it is tried again soon.
+    assert engine.published.last == PublishRecord()  # A busy database is no failure.
     engine.publish(LOG)
     assert published(engine) == tables(engine)
 
 
-def test_who_is_asked_to_publish_waits_for_the_writer(engine: Engine) -> None:
+def test_the_publish_command_waits_for_the_writer(engine: Engine) -> None:
     done = threading.Event()
 
     def publish() -> None:
@@ -342,7 +343,7 @@ def test_who_is_asked_to_publish_waits_for_the_writer(engine: Engine) -> None:
     assert published(engine) == tables(engine)
 
 
-def test_of_many_publishers_at_once_one_publishes(engine: Engine) -> None:
+def test_only_one_of_many_publishers_publishes(engine: Engine) -> None:
     done = finish([start(PUBLISH, engine.settings.data_dir) for _ in range(4)])
     assert all(output.endswith("published\n") for output in done)
     assert published(engine) == tables(engine)
@@ -352,7 +353,7 @@ def test_of_many_publishers_at_once_one_publishes(engine: Engine) -> None:
 @pytest.mark.parametrize(
     "seed", [0, *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(1, 4))]
 )
-def test_a_publisher_that_is_killed_leaves_the_old_copy_and_its_litter_is_cleared(
+def test_a_killed_publisher_leaves_the_old_copy_and_the_next_removes_its_files(
     engine: Engine, seed: int
 ) -> None:
     chance = random.Random(seed)
@@ -368,7 +369,7 @@ def test_a_publisher_that_is_killed_leaves_the_old_copy_and_its_litter_is_cleare
     assert files_beside(engine) == WHOLE
 
 
-def test_a_killed_publication_counts_as_a_failed_one(engine: Engine) -> None:
+def test_a_killed_publication_counts_as_a_failure(engine: Engine) -> None:
     code = f"""
 import os
 os.copy_file_range = lambda *_: os._exit(9)
@@ -384,7 +385,7 @@ os.copy_file_range = lambda *_: os._exit(9)
     assert engine.published.last.failures == 0
 
 
-def test_a_log_of_who_wrote_into_the_copy_does_not_stay_beside_the_next(engine: Engine) -> None:
+def test_the_log_of_a_program_that_wrote_into_the_copy_is_removed(engine: Engine) -> None:
     engine.published.publish(LOG)
     engine.published.path.chmod(0o644)
     with duckdb.connect(engine.published.path) as stranger:
@@ -397,7 +398,7 @@ def test_a_log_of_who_wrote_into_the_copy_does_not_stay_beside_the_next(engine: 
     assert published(engine) == tables(engine)
 
 
-def test_a_disk_that_cannot_be_written_is_told_and_the_old_copy_stays(
+def test_after_a_write_error_the_old_copy_remains(
     engine: Engine, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     engine.published.publish(LOG)
@@ -446,7 +447,7 @@ def test_publishing_takes_at_most_its_share_of_the_time(
     assert replace(engine.published, time_share=share).is_within_budget() is due
 
 
-def test_what_it_costs_beside_counts_too(engine: Engine) -> None:
+def test_extra_seconds_count_as_publishing(engine: Engine) -> None:
     engine.published.publish(LOG)
     remember(engine, seconds=1.0, ended_at=time.time() - 15)
     copy = replace(engine.published, time_share=0.1)
@@ -454,7 +455,7 @@ def test_what_it_costs_beside_counts_too(engine: Engine) -> None:
     assert not copy.is_within_budget(2.0)
 
 
-def test_failures_are_rested_after_longer_and_longer(engine: Engine) -> None:
+def test_the_pause_grows_with_the_failures(engine: Engine) -> None:
     engine.published.publish(LOG)
     copy = replace(engine.published, time_share=1)
     for failures, pause in ((1, 30), (2, 60), (20, 600), (5000, 600)):
@@ -475,7 +476,7 @@ def test_a_run_publishes_only_what_is_due(engine: Engine) -> None:
     assert published(engine)["products"] == true_products([A, B])
 
 
-def test_with_a_share_of_none_nothing_is_published(tmp_path: Path) -> None:
+def test_with_a_share_of_zero_nothing_is_published(tmp_path: Path) -> None:
     engine = engine_at(tmp_path, publish_share=0)
     engine.ingest(land(engine, A), LOG)
     engine.publish(LOG)
@@ -494,7 +495,7 @@ def test_files_are_closed_again(engine: Engine) -> None:
     assert len(list(open_files())) <= before
 
 
-def test_publishing_is_told_in_the_log(engine: Engine, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_publication_is_logged(engine: Engine, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
     engine.publish(LOG)
     assert "Published the tables: " in caplog.text

@@ -1,4 +1,4 @@
-"""The same bytes again: their rows move without being read, but only where that is the same."""
+"""Redelivery: rows of the same bytes move unread, where reading would give the same."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -35,8 +35,8 @@ def engine(tmp_path: Path) -> Engine:
 
 def ingest(engine: Engine, *files: File) -> LedgerEntry:
     for file in files:
-        account = engine.ingest(land(engine, file), LOG).account
-    return account
+        entry = engine.ingest(land(engine, file), LOG).account
+    return entry
 
 
 def read_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -46,15 +46,15 @@ def read_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(batch_merge, "read_delivery", read)
 
 
-@pytest.mark.parametrize("most_moved", [0, 10**6], ids=["written anew", "moved"])
+@pytest.mark.parametrize("most_moved", [0, 10**6], ids=["rewritten", "moved"])
 def test_the_same_bytes_are_not_read_again(
     engine: Engine, monkeypatch: pytest.MonkeyPatch, most_moved: int
 ):
     monkeypatch.setattr(redelivery, "MAX_MOVED", most_moved)
     ingest(engine, FILE, replace(OTHER, rows=OTHER.rows[1:]))
     read_nothing(monkeypatch)
-    account = ingest(engine, AGAIN)
-    assert account.rows == true_row_counts(AGAIN, [FILE])
+    entry = ingest(engine, AGAIN)
+    assert entry.rows == true_row_counts(AGAIN, [FILE])
     assert_laws_hold(engine, [FILE, replace(OTHER, rows=OTHER.rows[1:]), AGAIN])
 
 
@@ -68,7 +68,7 @@ def test_the_same_bytes_are_not_read_again(
     ],
     ids=["older", "overtaken", "of another partition", "in between"],
 )
-def test_where_other_rows_would_win_they_are_read(
+def test_bytes_are_read_again_where_other_rows_would_win(
     engine: Engine, monkeypatch: pytest.MonkeyPatch, files: tuple[File, ...]
 ):
     ingest(engine, *files[:-1])
@@ -79,13 +79,13 @@ def test_where_other_rows_would_win_they_are_read(
     assert_laws_hold(engine, files)
 
 
-def test_with_other_settings_they_are_read(engine: Engine):
+def test_bytes_are_read_again_with_other_settings(engine: Engine):
     ingest(engine, FILE)
     stricter = engine_at(engine.settings.data_dir, max_sku_length=1)
     assert ingest(stricter, AGAIN).rows.rejected == len(FILE.rows)
 
 
-def test_rows_of_a_database_of_the_first_version_are_read(
+def test_bytes_are_read_again_where_the_ledger_has_no_fingerprint(
     engine: Engine, monkeypatch: pytest.MonkeyPatch
 ):
     with monkeypatch.context() as context:
@@ -93,7 +93,7 @@ def test_rows_of_a_database_of_the_first_version_are_read(
         with engine.warehouse.session("testing", LOG):
             pass
     ingest(engine, FILE)
-    with duckdb.connect(engine.warehouse.path) as connection:
+    with duckdb.connect(engine.settings.database_path) as connection:
         connection.execute("UPDATE deliveries SET read_with = NULL")
     with monkeypatch.context() as context:
         read_nothing(context)
@@ -102,7 +102,7 @@ def test_rows_of_a_database_of_the_first_version_are_read(
     assert_laws_hold(engine, [FILE, AGAIN])
 
 
-def test_histories_with_many_repetitions_hold_the_laws(tmp_path: Path):
+def test_the_invariants_hold_in_histories_with_many_repetitions(tmp_path: Path):
     for seed in range(2):
         random = Random(seed)
         contents = random_files(random, number=3, rows=12)
@@ -112,14 +112,14 @@ def test_histories_with_many_repetitions_hold_the_laws(tmp_path: Path):
         engine = engine_at(tmp_path / str(seed))
         merged: list[File] = []
         for file in files:
-            account = ingest(engine, file)
+            entry = ingest(engine, file)
             if file not in merged:
-                assert account.rows == true_row_counts(file, merged)
+                assert entry.rows == true_row_counts(file, merged)
                 merged.append(file)
         assert_laws_hold(engine, files)
 
 
-def test_a_fault_leaves_the_tables_as_they_were(engine: Engine, monkeypatch: pytest.MonkeyPatch):
+def test_a_fault_changes_no_table(engine: Engine, monkeypatch: pytest.MonkeyPatch):
     ingest(engine, FILE)
     before = tables(engine)["products"]
 

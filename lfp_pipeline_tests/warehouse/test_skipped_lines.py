@@ -49,13 +49,13 @@ def ingest(engine: Engine, file: File) -> LedgerEntry:
     return engine.ingest(land(engine, file), LOG).account
 
 
-def skipped(account: LedgerEntry) -> tuple[Any, ...]:
-    lines = account.blank_lines, account.repeated_headers, account.lines_above_header
-    return *lines, account.notes
+def skipped(entry: LedgerEntry) -> tuple[Any, ...]:
+    lines = entry.blank_lines, entry.repeated_headers, entry.lines_above_header
+    return *lines, entry.notes
 
 
 def in_ledger(engine: Engine) -> dict[str, tuple[Any, ...]]:
-    """What each delivery has skipped, by its id, as the ledger has it."""
+    """Return the skipped lines of each delivery in the ledger, by delivery id."""
     rows = query(
         engine.settings.data_dir,
         "SELECT delivery_id, blank_lines, repeated_headers, lines_above_header, notes "
@@ -65,9 +65,9 @@ def in_ledger(engine: Engine) -> dict[str, tuple[Any, ...]]:
 
 
 def test_a_merge_counts_skipped_lines_apart_from_rows(engine: Engine) -> None:
-    account = ingest(engine, A)
-    assert skipped(account) == FOUND
-    assert account.rows.read == account.rows.accounted == len(A.rows)
+    entry = ingest(engine, A)
+    assert skipped(entry) == FOUND
+    assert entry.rows.read == entry.rows.accounted == len(A.rows)
     assert in_ledger(engine) == {A.delivery_id: FOUND}
     assert_laws_hold(engine, [A])
     assert verify(engine, LOG, thorough=True).problems == ()
@@ -79,12 +79,12 @@ def test_a_file_without_skipped_lines_has_zeros_and_no_notes(tmp_path: Path) -> 
     assert in_ledger(engine) == {A.delivery_id: NOTHING}
 
 
-def test_the_account_that_is_read_from_the_ledger_is_the_one_that_was_written(
+def test_the_ledger_returns_the_entry_that_was_written(
     engine: Engine,
 ) -> None:
-    account = ingest(engine, A)
+    entry = ingest(engine, A)
     with engine.warehouse.session("testing", LOG) as connection:
-        assert entry_of(connection, land(engine, A)) == account
+        assert entry_of(connection, land(engine, A)) == entry
 
 
 def test_each_delivery_of_a_batch_has_counts_and_notes_of_its_own(
@@ -100,7 +100,7 @@ def test_each_delivery_of_a_batch_has_counts_and_notes_of_its_own(
 
     monkeypatch.setattr(batch_merge, "read_delivery", read)
     done = list(engine.ingest_all([], [land(engine, file) for file in (A, B)], LOG))
-    assert [one.batch for one in done if isinstance(one, IngestResult)] == [2, 2]
+    assert [result.batch for result in done if isinstance(result, IngestResult)] == [2, 2]
     assert in_ledger(engine) == {A.delivery_id: FOUND, B.delivery_id: (1, 0, 0, None)}
 
 
@@ -108,18 +108,18 @@ def test_a_file_refused_for_its_rejects_keeps_its_notes_and_counts_nothing(
     engine: Engine,
 ) -> None:
     strict = engine_at(engine.settings.data_dir, max_reject_share=0.1)
-    account = ingest(strict, DIRTY)
-    assert account.status == "refused"
+    entry = ingest(strict, DIRTY)
+    assert entry.status == "refused"
     assert in_ledger(engine) == {DIRTY.delivery_id: (0, 0, 0, FOUND[-1])}
 
 
-def test_a_file_that_is_refused_unread_has_no_notes(engine: Engine) -> None:
+def test_a_file_that_is_refused_before_reading_has_no_notes(engine: Engine) -> None:
     drop(engine.settings.inbox_dir, "bad.csv", NO_SKU)
     list(engine.ingest_all(engine.pending_inbox(LOG).ready, [], LOG))
     assert list(in_ledger(engine).values()) == [NOTHING]
 
 
-def test_the_same_bytes_again_have_the_counts_and_notes_of_their_twin(
+def test_a_redelivery_has_the_counts_and_notes_of_its_duplicate(
     engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ingest(engine, A)
@@ -139,7 +139,7 @@ def test_a_reverted_delivery_has_skipped_nothing_until_it_is_reinstated(engine: 
     assert in_ledger(engine) == {A.delivery_id: FOUND}
 
 
-def test_a_delivery_that_counts_as_merged_no_longer_has_skipped_nothing(engine: Engine) -> None:
+def test_a_delivery_marked_as_unmerged_has_skipped_nothing(engine: Engine) -> None:
     ingest(engine, A)
     with engine.warehouse.session("testing", LOG) as connection:
         connection.execute("DELETE FROM warehouse.products")
@@ -147,7 +147,7 @@ def test_a_delivery_that_counts_as_merged_no_longer_has_skipped_nothing(engine: 
     assert in_ledger(engine) == {A.delivery_id: NOTHING}
 
 
-def test_a_rebuild_keeps_the_counts_and_notes_of_what_was_pruned(
+def test_a_rebuild_keeps_the_counts_and_notes_of_pruned_deliveries(
     engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ingest(engine, A)
@@ -172,19 +172,19 @@ def test_the_published_copy_has_the_counts_and_notes(engine: Engine) -> None:
     assert row == FOUND
 
 
-def test_a_note_is_one_printable_line_whatever_the_file_has(
+def test_a_note_is_one_printable_line_whatever_the_file_contains(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     read_with(
         monkeypatch, SkippedLines(), "A column is called 'a\nb\x1b[2J\x00\udce9ß'.", "Second."
     )
     engine = engine_at(tmp_path)
-    account = ingest(engine, A)
-    assert account.status == "merged"
-    assert account.notes == "A column is called 'a\\nb\\x1b[2J\\x00\\udce9ß'.\nSecond."
+    entry = ingest(engine, A)
+    assert entry.status == "merged"
+    assert entry.notes == "A column is called 'a\\nb\\x1b[2J\\x00\\udce9ß'.\nSecond."
 
 
-def test_a_failed_attempt_leaves_no_notes_of_the_one_before(engine: Engine) -> None:
+def test_a_failed_attempt_clears_the_notes_of_the_last_attempt(engine: Engine) -> None:
     strict = engine_at(engine.settings.data_dir, max_reject_share=0.1)
     ingest(strict, DIRTY)
     land(engine, DIRTY).path.write_bytes(b"damaged")

@@ -1,4 +1,4 @@
-"""One writer at a time: who waits, for how long, and what they are told."""
+"""The writer lock: waits, their ends, and the messages about its holder."""
 
 import json
 import logging
@@ -69,7 +69,7 @@ def let_go_after(process: subprocess.Popen[str], seconds: float) -> threading.Ti
     return timer
 
 
-def test_another_run_waits_its_turn_and_tells_for_whom(
+def test_another_run_waits_and_logs_the_holder(
     warehouse: Warehouse, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     caplog.set_level(logging.INFO)
@@ -79,13 +79,13 @@ def test_another_run_waits_its_turn_and_tells_for_whom(
         use(warehouse)
         timer.join()
         pid = process.pid
-    told = (
+    message = (
         rf"Waiting for the writer lock for \d s; held by process {pid} \(merging a.csv\) for \d s"
     )
-    assert re.search(told, caplog.text)
+    assert re.search(message, caplog.text)
 
 
-def test_waiting_has_an_end_that_names_the_holder(warehouse: Warehouse) -> None:
+def test_a_wait_ends_with_an_error_that_names_the_holder(warehouse: Warehouse) -> None:
     with running(HOLD_AS_A_WRITER, warehouse.path) as process:
         started = time.monotonic()
         with pytest.raises(WarehouseBusyError) as caught:
@@ -95,13 +95,13 @@ def test_waiting_has_an_end_that_names_the_holder(warehouse: Warehouse) -> None:
         assert "LFP_WRITER_WAIT_SECONDS" in str(caught.value)
 
 
-def test_a_holder_that_is_killed_lets_go(warehouse: Warehouse) -> None:
+def test_a_killed_holder_frees_the_lock(warehouse: Warehouse) -> None:
     with running(HOLD_AS_A_WRITER, warehouse.path) as process:
         process.kill()
         use(impatient(warehouse, 5))
 
 
-def test_the_holder_is_named_while_it_holds(warehouse: Warehouse) -> None:
+def test_the_note_names_the_holder_while_it_holds_the_lock(warehouse: Warehouse) -> None:
     holder = warehouse.path.with_name("products.duckdb.writer.json")
     with warehouse.session("testing", LOG):
         assert json.loads(holder.read_text())["purpose"] == "testing"
@@ -109,7 +109,7 @@ def test_the_holder_is_named_while_it_holds(warehouse: Warehouse) -> None:
 
 
 @pytest.mark.parametrize("content", ["", "null", "{}", "[1]", '{"purpose": 1}'])
-def test_a_broken_note_of_the_holder_does_no_harm(warehouse: Warehouse, content: str) -> None:
+def test_a_damaged_note_of_the_holder_does_no_harm(warehouse: Warehouse, content: str) -> None:
     with warehouse.session("testing", LOG):
         warehouse.path.with_name("products.duckdb.writer.json").write_text(content)
         with pytest.raises(WarehouseBusyError, match="held by another run"):
@@ -135,7 +135,7 @@ def until(done: Callable[[], object]) -> None:
         time.sleep(0.02)
 
 
-def test_who_waits_for_long_is_shown_until_it_is_its_turn(warehouse: Warehouse) -> None:
+def test_a_long_wait_is_shown_until_it_ends(warehouse: Warehouse) -> None:
     lock = warehouse.lock
     with (
         running(HOLD_AS_A_WRITER, warehouse.path) as holder,
@@ -153,7 +153,7 @@ def test_who_waits_for_long_is_shown_until_it_is_its_turn(warehouse: Warehouse) 
     assert list(warehouse.path.with_name("products.duckdb.waiting").iterdir()) == []
 
 
-def test_who_waits_for_a_moment_leaves_no_trace(warehouse: Warehouse) -> None:
+def test_a_short_wait_is_not_shown(warehouse: Warehouse) -> None:
     with running(HOLD_AS_A_WRITER, warehouse.path) as holder:
         timer = let_go_after(holder, 0.2)
         use(warehouse)
@@ -161,7 +161,7 @@ def test_who_waits_for_a_moment_leaves_no_trace(warehouse: Warehouse) -> None:
     assert not warehouse.path.with_name("products.duckdb.waiting").exists()
 
 
-def test_the_dead_are_not_shown_and_are_cleared_away(warehouse: Warehouse) -> None:
+def test_dead_processes_are_not_shown_and_their_marks_are_removed(warehouse: Warehouse) -> None:
     lock = warehouse.lock
     with running(HOLD_AS_A_WRITER, warehouse.path):
         with running(WAIT_AS_A_WRITER, warehouse.path):
@@ -194,7 +194,7 @@ def test_two_threads_of_a_process_take_turns(warehouse: Warehouse) -> None:
 
 
 @pytest.mark.parametrize("read_only", [False, True])
-def test_another_program_is_named_and_nothing_is_lost(
+def test_an_error_names_the_other_program_and_nothing_is_lost(
     warehouse: Warehouse, read_only: bool
 ) -> None:
     with running(HOLD_AS_A_STRANGER, warehouse.path, read_only) as process:
@@ -207,7 +207,7 @@ def test_another_program_is_named_and_nothing_is_lost(
     use(impatient(warehouse, 5))
 
 
-def test_another_program_that_lets_go_in_time_is_waited_for(
+def test_a_writer_waits_for_another_program_to_close_the_file(
     warehouse: Warehouse, caplog: pytest.LogCaptureFixture
 ) -> None:
     with running(HOLD_AS_A_STRANGER, warehouse.path, False) as process:
@@ -217,7 +217,7 @@ def test_another_program_that_lets_go_in_time_is_waited_for(
     assert "waiting for it" in caplog.text
 
 
-def test_a_connection_of_this_process_is_told_too(warehouse: Warehouse) -> None:
+def test_an_error_names_a_connection_of_this_process(warehouse: Warehouse) -> None:
     with (
         duckdb.connect(warehouse.path),
         pytest.raises(WarehouseBusyError, match="this process itself"),
@@ -227,7 +227,7 @@ def test_a_connection_of_this_process_is_told_too(warehouse: Warehouse) -> None:
 
 
 @pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt, duckdb.Error])
-def test_whatever_happens_the_database_is_let_go(
+def test_the_database_is_detached_after_any_error(
     warehouse: Warehouse, error: type[BaseException]
 ) -> None:
     with duckdb.connect() as connection:
@@ -240,7 +240,7 @@ def test_whatever_happens_the_database_is_let_go(
         use(impatient(warehouse, 5))
 
 
-def test_an_error_of_detaching_does_not_hide_the_first_one(
+def test_an_error_of_detaching_does_not_hide_the_first_error(
     warehouse: Warehouse, caplog: pytest.LogCaptureFixture
 ) -> None:
     def fail_in_a_transaction() -> None:
@@ -258,7 +258,7 @@ def test_an_error_of_detaching_does_not_hide_the_first_one(
     assert names == [("Ann",)]
 
 
-def test_an_error_of_rolling_back_does_not_hide_the_first_one(warehouse: Warehouse) -> None:
+def test_an_error_of_rolling_back_does_not_hide_the_first_error(warehouse: Warehouse) -> None:
     def fail_after_a_rollback() -> None:
         with warehouse.session("testing", LOG) as connection, transaction(connection):
             connection.rollback()
@@ -268,7 +268,7 @@ def test_an_error_of_rolling_back_does_not_hide_the_first_one(warehouse: Warehou
         fail_after_a_rollback()
 
 
-def test_a_lock_outlives_a_failure_to_clear_the_note_of_its_holder(warehouse: Warehouse) -> None:
+def test_the_lock_survives_a_failure_to_remove_the_note_of_its_holder(warehouse: Warehouse) -> None:
     note = warehouse.path.with_name("products.duckdb.writer.json")
 
     def put_a_folder_in_its_place() -> None:
@@ -292,18 +292,18 @@ def test_files_are_closed_again(warehouse: Warehouse) -> None:
     assert len(list(Path("/proc/self/fd").iterdir())) <= before
 
 
-def test_a_file_that_is_no_database_is_an_error_at_once(tmp_path: Path) -> None:
+def test_a_file_that_is_no_database_raises_at_once(tmp_path: Path) -> None:
     (tmp_path / "products.duckdb").write_bytes(b"name,sku,description\n" * 1000)
     with pytest.raises(WarehouseCorruptError, match="Run rebuild_products"):
         use(Warehouse(tmp_path / "products.duckdb", 10, 10))
 
 
-def test_a_path_with_a_quote_is_a_path(tmp_path: Path) -> None:
+def test_a_path_may_contain_a_quote(tmp_path: Path) -> None:
     use(Warehouse(tmp_path / "it's" / "pro ducts.duckdb", 10, 10))
     assert (tmp_path / "it's" / "pro ducts.duckdb").exists()
 
 
-def test_a_database_of_a_newer_version_is_left_alone(warehouse: Warehouse) -> None:
+def test_a_database_of_a_newer_version_is_not_changed(warehouse: Warehouse) -> None:
     with warehouse.session("testing", LOG) as connection:
         connection.execute("UPDATE warehouse.schema_version SET version = 99")
     with pytest.raises(WarehouseInconsistentError, match="schema version 99"):
