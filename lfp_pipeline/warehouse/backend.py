@@ -95,7 +95,7 @@ class Backend(Protocol):
             duckdb.Error: there is no database, or a process writes it.
         """
 
-    def attached_to_read(
+    def attached_read_only(
         self, connection: duckdb.DuckDBPyConnection, name: str
     ) -> AbstractContextManager[None]:
         """Attach the database under a name, beside another one, to read for the block."""

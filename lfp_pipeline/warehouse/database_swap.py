@@ -111,7 +111,7 @@ def differing_rows(
     connection: duckdb.DuckDBPyConnection, table: str, other: Backend
 ) -> tuple[int, Sequence[str]]:
     """Return how many rows of a table differ in another database, and the keys of some."""
-    with other.attached_to_read(connection, "other"):
+    with other.attached_read_only(connection, "other"):
         statement = _DIFFERING_ROWS.format(table=table, key=_KEYS[table])
         number, some = connection.execute(statement).fetchall()[0]
         return number, some or []
@@ -121,7 +121,7 @@ def read_differently(
     connection: duckdb.DuckDBPyConnection, other: Backend, delivery_ids: Sequence[str]
 ) -> list[str]:
     """Return those of some deliveries whose products differ in another database."""
-    with other.attached_to_read(connection, "other"):
+    with other.attached_read_only(connection, "other"):
         found = connection.execute(_READ_DIFFERENTLY, {"delivery_ids": list(delivery_ids)})
         return [delivery_id for (delivery_id,) in found.fetchall()]
 
@@ -152,7 +152,7 @@ def copy_history(
         same: whether the new database keeps the id of the old one. With another id, the status
             notes in the raw zone no longer count.
     """
-    with old.attached_to_read(connection, "old"):
+    with old.attached_read_only(connection, "old"):
         for statement in _COPY_HISTORY:
             connection.execute(statement)
         if same:

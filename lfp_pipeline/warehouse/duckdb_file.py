@@ -170,7 +170,7 @@ class Warehouse(Backend):
             connection.execute("USE warehouse")
             yield connection
 
-    def attached_to_read(
+    def attached_read_only(
         self, connection: duckdb.DuckDBPyConnection, name: str
     ) -> AbstractContextManager[None]:
         """Attach the file under a name, to read for the block."""
