@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from email.utils import parsedate_to_datetime
 from functools import partial
@@ -22,9 +22,12 @@ from lfp_pipeline.sources.html_page import PAGE_BYTES, OnPage, WebPage, is_html,
 from lfp_pipeline.sources.http_client import check_status, followed, http_client
 from lfp_pipeline.sources.http_poll import version_at
 from lfp_pipeline.sources.redaction import one_line
-from lfp_pipeline.sources.retry import TransferBudget, with_retries
+from lfp_pipeline.sources.transfer import Part, Transfer
 
 _MAX_PAGES = 3
+_RANGE_STATUSES = frozenset(
+    {httpx.codes.PARTIAL_CONTENT, httpx.codes.REQUESTED_RANGE_NOT_SATISFIABLE}
+)
 _CONTENT_RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+|\*)")
 
 
@@ -78,9 +81,7 @@ def download(
     Raises:
         LandingError: it could not be had.
     """
-    transfer = _Transfer(url, name, TransferBudget(name, limits), sink, on_progress, on_page)
-    with http_client(limits, transfer.allowance.seconds_left) as client:
-        return with_retries(partial(transfer.attempt, client), limits)
+    return _HttpTransfer(name, limits, sink, on_progress, url, on_page).run()
 
 
 @dataclass(frozen=True)
@@ -132,45 +133,43 @@ class _Answer:
 
 
 @dataclass
-class _Transfer:
-    """One download over several attempts: what has come so far, and of which version."""
+class _HttpTransfer(Transfer):
+    """A download by http, resumed by the version of the file."""
 
     url: str
-    name: str
-    allowance: TransferBudget
-    sink: Sink
-    on_progress: OnProgress
     on_page: OnPage
-    done: int = 0
-    version: _Version | None = None
+    client: httpx.Client = field(init=False)
+    version: _Version | None = field(default=None, init=False)
 
-    def attempt(self, client: httpx.Client) -> Fetched:
+    def run(self) -> Fetched:
+        with http_client(self.limits, self.seconds_left) as self.client:
+            return super().run()
+
+    @contextmanager
+    def read(self, offset: int) -> Iterator[Part]:
+        resume: dict[str, str] = {}
+        if offset and self.version and self.version.validator:
+            resume = {"Range": f"bytes={offset}-", "If-Range": self.version.validator}
         try:
-            return self._attempt(client)
+            with self._answer(resume) as answer:
+                if answer.response.status_code in _RANGE_STATUSES:
+                    version = self._continued(answer.response, offset)
+                else:
+                    check_status(self.name, self.url, answer.response, answer.content)
+                    version, offset = self._begun(answer), 0
+                fetched = Fetched(
+                    _delivered_at(version.modified),
+                    # Of the first answer: the answer with the rest need not repeat it.
+                    TextFormat(charset=version.charset),
+                )
+                yield Part(offset, version.size, answer.content, fetched)
         except (httpx.HTTPError, httpx.InvalidURL, ValueError) as error:
             reason = one_line(str(error) or type(error).__name__, self.url).rstrip(".")
             msg = f"{self.name} could not be downloaded: {reason}."
             raise LandingError(msg, permanent=not _is_transient(error)) from error
 
-    def _attempt(self, client: httpx.Client) -> Fetched:
-        resume: dict[str, str] = {}
-        if self.done and self.version and self.version.validator:
-            resume = {"Range": f"bytes={self.done}-", "If-Range": self.version.validator}
-        with self._answer(client, resume) as answer:
-            if answer.response.status_code in {
-                httpx.codes.PARTIAL_CONTENT,
-                httpx.codes.REQUESTED_RANGE_NOT_SATISFIABLE,
-            }:
-                version = self._continued(answer.response)
-            else:
-                check_status(self.name, self.url, answer.response, answer.content)
-                version = self._begun(answer)
-            self._take(answer.content, version.size)
-            # Of the first answer: the answer with the rest need not repeat it.
-            return Fetched(_delivered_at(version.modified), TextFormat(charset=version.charset))
-
     @contextmanager
-    def _answer(self, client: httpx.Client, headers: dict[str, str]) -> Iterator[_Answer]:
+    def _answer(self, headers: dict[str, str]) -> Iterator[_Answer]:
         """The answer at the end of the redirects, and of the pages that lead on.
 
         Raises:
@@ -178,8 +177,8 @@ class _Transfer:
             httpx.HTTPError: there is no answer, or no end of redirects.
         """
         for _ in range(1 + _MAX_PAGES):
-            request = client.build_request("GET", self.url, headers=headers)
-            with followed(client, request, self.allowance.seconds_left) as response:
+            request = self.client.build_request("GET", self.url, headers=headers)
+            with followed(self.client, request, self.seconds_left) as response:
                 answer, page = _told_apart(self._opened(response))
                 instead = self.on_page(self.name, page) if page else None
                 if instead is None:
@@ -199,8 +198,6 @@ class _Transfer:
         return _Answer(response, content, is_inflated=False)
 
     def _begun(self, answer: _Answer) -> _Version:
-        self.sink.restart()
-        self.done = 0
         length = answer.response.headers.get("Content-Length", "")
         is_counted = length.isdecimal() and not answer.is_inflated
         version = _version(answer.response, int(length) if is_counted else None)
@@ -208,11 +205,11 @@ class _Transfer:
         self.version = None if answer.is_inflated else version
         return version
 
-    def _continued(self, response: httpx.Response) -> _Version:
+    def _continued(self, response: httpx.Response, offset: int) -> _Version:
         """The version that is being taken, if the answer is exactly the rest of it."""
         sent = response.headers.get("Content-Range", "")
         found = _CONTENT_RANGE.fullmatch(sent)
-        if found and self.version and int(found[1]) == self.done:
+        if found and self.version and int(found[1]) == offset:
             size = int(found[2]) + 1
             whole = found[3] in {"*", str(size)}
             if whole and self.version.may_be(_version(response, size)):
@@ -220,21 +217,9 @@ class _Transfer:
         self.version = None
         msg = (
             f"{self.name} sent the range {sent!r}, which is not the rest of the file "
-            f"from byte {self.done}."
+            f"from byte {offset}."
         )
         raise LandingError(msg, permanent=False)
-
-    def _take(self, content: Iterator[bytes], size: int | None) -> None:
-        self.allowance.check_size(size or 0)
-        for chunk in content:
-            self.sink.write(chunk)
-            self.done += len(chunk)
-            self.allowance.check_size(self.done)
-            self.allowance.seconds_left()
-            self.on_progress(self.done, size)
-        if size is not None and self.done != size:
-            msg = f"{self.name} ended after {self.done} of {size} bytes."
-            raise LandingError(msg, permanent=False)
 
 
 def _is_transient(error: Exception) -> bool:

@@ -9,8 +9,9 @@ import errno
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
+from functools import partial
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -31,8 +32,8 @@ from lfp_pipeline.sources.base import (
 )
 from lfp_pipeline.sources.content_type import charset_in
 from lfp_pipeline.sources.redaction import one_line
-from lfp_pipeline.sources.retry import TransferBudget, with_retries
 from lfp_pipeline.sources.store_settings import credentials_advice, store_settings
+from lfp_pipeline.sources.transfer import Part, Transfer
 
 _OURS = "'lfp-pipeline[{}]'"
 PROTOCOLS: Mapping[str, str] = {
@@ -124,55 +125,35 @@ class StoredObject:
 
     def fetch(self, sink: Sink, on_progress: OnProgress) -> Fetched:
         """Download; the charset is that of the object's Content-Type, where it has one."""
-        transfer = _Transfer(self, TransferBudget(self.name, self.limits), sink, on_progress)
-        return with_retries(transfer.attempt, self.limits)
+        return _ObjectTransfer(self.name, self.limits, sink, on_progress, self.url).run()
 
 
 @dataclass
-class _Transfer:
-    """One download over several attempts: what has come so far, and of which version."""
+class _ObjectTransfer(Transfer):
+    """A download from a store, resumed while the store describes the object in the same way."""
 
-    source: StoredObject
-    allowance: TransferBudget
-    sink: Sink
-    on_progress: OnProgress
-    done: int = 0
-    version: Version | None = None
+    url: str
+    version: Version | None = field(default=None, init=False)
 
-    def attempt(self) -> Fetched:
-        with _errors_told(self.source.name):
-            return self._attempt()
-
-    def _attempt(self) -> Fetched:
-        # A client of its own for each attempt: the connection of the last one may be broken.
-        store, path = _opened(self.source.url, self.source.limits)
-        self.allowance.seconds_left()
-        info = _info(store, path, self.source.name)
-        version = _version(info)
-        if version != self.version or version.keys() <= {"size"}:
-            self.sink.restart()
-            self.done = 0
-            self.version = version
-        self._take(store, path, int(version["size"]) if "size" in version else None)
-        if _version(_info(store, path, self.source.name)) != version:
-            self.version = None
-            msg = f"{self.source.name} changed while it was being read. It is read anew."
-            raise LandingError(msg, permanent=False)
-        return Fetched(_delivered_at(store, path), _text_format(info))
-
-    def _take(self, store: fsspec.AbstractFileSystem, path: str, size: int | None) -> None:
-        self.allowance.check_size(size or 0)
-        with store.open(path, "rb", block_size=_BLOCK_BYTES) as file:
-            file.seek(self.done)
-            while chunk := file.read(CHUNK_BYTES):
-                self.sink.write(chunk)
-                self.done += len(chunk)
-                self.allowance.check_size(self.done)
-                self.allowance.seconds_left()
-                self.on_progress(self.done, size)
-        if size is not None and self.done != size:
-            msg = f"{self.source.name} ended after {self.done} of {size} bytes."
-            raise LandingError(msg, permanent=False)
+    @contextmanager
+    def read(self, offset: int) -> Iterator[Part]:
+        with _errors_told(self.name):
+            # A client of its own for each attempt: the connection of the last one may be broken.
+            store, path = _opened(self.url, self.limits)
+            self.seconds_left()
+            info = _info(store, path, self.name)
+            version = _version(info)
+            if version != self.version or version.keys() <= {"size"}:
+                offset, self.version = 0, version
+            size = int(version["size"]) if "size" in version else None
+            fetched = Fetched(_delivered_at(store, path), _text_format(info))
+            with store.open(path, "rb", block_size=_BLOCK_BYTES) as file:
+                file.seek(offset)
+                yield Part(offset, size, iter(partial(file.read, CHUNK_BYTES), b""), fetched)
+            if _version(_info(store, path, self.name)) != version:
+                self.version = None
+                msg = f"{self.name} changed while it was being read. It is read anew."
+                raise LandingError(msg, permanent=False)
 
 
 def _opened(url: str, limits: DownloadLimits) -> tuple[fsspec.AbstractFileSystem, str]:

@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import TypeVar
 
 from tenacity import (
@@ -62,42 +61,3 @@ def _retry_after(state: RetryCallState) -> float:
     """Return the pause in seconds that the server of a failed attempt asks for."""
     error = state.outcome.exception() if state.outcome else None
     return (error.retry_after or 0.0) if isinstance(error, LandingError) else 0.0
-
-
-@dataclass
-class TransferBudget:
-    """The bytes and the time of one download, all its attempts together."""
-
-    name: str
-    limits: DownloadLimits
-
-    def __post_init__(self) -> None:
-        self._deadline = time.monotonic() + self.limits.seconds
-
-    def check_size(self, size: int) -> None:
-        """See that a size in bytes is allowed.
-
-        Raises:
-            LandingError: it is not.
-        """
-        if size > self.limits.max_bytes:
-            msg = (
-                f"{self.name} is larger than {self.limits.max_bytes:,} bytes "
-                "(setting LFP_MAX_DOWNLOAD_BYTES)."
-            )
-            raise LandingError(msg, permanent=True)
-
-    def seconds_left(self) -> float:
-        """The time until the deadline, more than none.
-
-        Raises:
-            LandingError: it has passed.
-        """
-        left = self._deadline - time.monotonic()
-        if left <= 0:
-            msg = (
-                f"{self.name} took longer than {self.limits.seconds:,g} s "
-                "(setting LFP_DOWNLOAD_TIMEOUT_SECONDS)."
-            )
-            raise LandingError(msg, permanent=True)
-        return left
