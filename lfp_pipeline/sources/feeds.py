@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 from filelock import FileLock, Timeout
 
+from lfp_pipeline.common.backoff import Backoff, is_backing_off
 from lfp_pipeline.errors import LandingError, RequestNotSentError
 from lfp_pipeline.model.delivery import TextFormat
 from lfp_pipeline.sources.base import DownloadLimits, Fetched, OnProgress, Sink, Source, Version
@@ -21,12 +22,9 @@ from lfp_pipeline.sources.feed_state import FeedStateStore
 from lfp_pipeline.sources.redaction import veiled
 from lfp_pipeline.sources.sources_file import NamedSource
 
-LONGEST_PAUSE_SECONDS = 600.0
+_LONGEST_PAUSE_SECONDS = 600.0
 _LONGEST_RETRY_AFTER_SECONDS = 86_400.0
 """A server that asks for a longer pause between polls is polled after this one."""
-
-_MOST_DOUBLINGS = 64
-"""A server may be down for weeks, and powers of two have an end."""
 
 _NO = frozenset({"0", "false", "no", "none", "null", "unchanged"})
 _TOLD_BY = ("changed", "news", "new", "updated", "status")
@@ -78,18 +76,19 @@ class Feed:
         yield
         self.memory.save_read(news)
 
-    def is_due(self, moment: float) -> bool:
-        """Whether it is to be polled at that moment, in seconds since the epoch."""
+    @property
+    def is_due(self) -> bool:
+        """Whether the feed is to be polled now."""
         polls = self.memory.polls
         requested = min(polls.retry_after, _LONGEST_RETRY_AFTER_SECONDS)
-        pause = max(self.pause_after(polls.failures), requested)
-        # A clock that stepped back must not silence a feed.
-        return not 0 <= moment - polls.polled_at < pause
+        return not is_backing_off(
+            polls.polled_at, max(self.pause_after(polls.failures), requested)
+        )
 
     def pause_after(self, failures: int) -> float:
         """The seconds until the next poll, or read, after so many in a row have failed."""
-        doublings = min(failures, _MOST_DOUBLINGS)
-        return max(self.interval, min(self.interval * 2.0**doublings, LONGEST_PAUSE_SECONDS))
+        backoff = Backoff(base=2 * self.interval, limit=_LONGEST_PAUSE_SECONDS)
+        return max(self.interval, backoff.delay(failures))
 
     def poll(self) -> None:
         """Ask for news, and remember the answer; unless another process is at it."""

@@ -10,9 +10,9 @@ from tenacity import (
     retry_if_exception,
     stop_after_attempt,
     stop_before_delay,
-    wait_exponential_jitter,
 )
 
+from lfp_pipeline.common.backoff import Backoff
 from lfp_pipeline.errors import LandingError
 from lfp_pipeline.sources.base import DownloadLimits
 
@@ -27,11 +27,11 @@ def with_retries(attempt: Callable[[], Result], limits: DownloadLimits) -> Resul
     Raises:
         LandingError: of the last attempt. It fails for good, or tries or time are used up.
     """
-    backoff = wait_exponential_jitter(max=limits.longest_pause_seconds)
+    backoff = Backoff(base=1.0, limit=limits.longest_pause_seconds, jitter=1.0)
     retrying = Retrying(
         retry=retry_if_exception(_is_transient),
         stop=stop_after_attempt(limits.attempts) | stop_before_delay(limits.seconds),
-        wait=lambda state: max(backoff(state), _retry_after(state)),
+        wait=lambda state: max(backoff.delay(state.attempt_number), _retry_after(state)),
         reraise=True,
     )
     started = time.monotonic()

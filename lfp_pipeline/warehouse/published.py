@@ -21,6 +21,7 @@ from typing import BinaryIO
 import duckdb
 
 from lfp_pipeline.common.atomic_files import commit_file, stale_temporaries, temporary_sibling
+from lfp_pipeline.common.backoff import Backoff, is_backing_off
 from lfp_pipeline.common.duckdb_tools import attached_to_read, logs_of
 from lfp_pipeline.common.text import pluralize
 from lfp_pipeline.errors import RebuildIncompleteError
@@ -30,8 +31,7 @@ from lfp_pipeline.warehouse.ledger import statuses
 from lfp_pipeline.warehouse.schema import database_id
 from lfp_pipeline.warehouse.writer_lock import WriterLock
 
-_REST_SECONDS = 30.0
-_LONGEST_REST_SECONDS = 600.0
+_BACKOFF = Backoff(base=30.0, limit=600.0)
 
 _BEHIND = (
     "The database was made anew, and {} that had landed before are not in yet: readers keep the "
@@ -106,9 +106,8 @@ class PublishedCopy:
         if not self.time_share:
             return False
         last = self.last
-        rest = min(last.failures * _REST_SECONDS, _LONGEST_REST_SECONDS)
-        pause = max(rest, (last.seconds + extra_seconds) * (1 / self.time_share - 1))
-        return not 0 <= time.time() - last.ended_at < pause  # The clock may have stepped back.
+        pause = (last.seconds + extra_seconds) * (1 / self.time_share - 1)
+        return not is_backing_off(last.ended_at, max(_BACKOFF.delay(last.failures), pause))
 
     def publish(self, log: logging.Logger) -> PublishRecord | None:
         """Publish the tables as they are now; None: they are published already.

@@ -2,12 +2,12 @@
 
 import logging
 import threading
-import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 
 import dagster as dg
 
+from lfp_pipeline.common.backoff import is_backing_off
 from lfp_pipeline.common.text import visible
 from lfp_pipeline.dagster_support.partitions import product_files
 from lfp_pipeline.dagster_support.runs import MAX_RETRIES_TAG, SENSOR_TAG, fail_dead_runs
@@ -46,7 +46,7 @@ def build_feed_sensor(interval_seconds: int) -> dg.SensorDefinition:
             feeds, problems = engine.feeds()
         except SettingsError as error:  # As the state of things, and not as a traceback each time.
             return dg.SensorResult(skip_reason=visible(str(error)))
-        polling.poll([feed for feed in feeds if feed.is_due(time.time())])
+        polling.poll([feed for feed in feeds if feed.is_due])
         requests = list(_requests(feeds, engine, context.instance))
         summary = visible(" ".join([_summary(feeds, len(requests)), *problems]))
         if not requests:
@@ -122,10 +122,7 @@ def _is_resting(feed: Feed, runs: Sequence[dg.RunRecord]) -> bool:
         if record.dagster_run.is_success:
             break
         failures += 1
-    if not failures:
-        return False
-    since_end = time.time() - (runs[0].end_time or 0.0)
-    return 0 <= since_end < feed.pause_after(failures)  # Less, where the clock has stepped back.
+    return failures > 0 and is_backing_off(runs[0].end_time or 0.0, feed.pause_after(failures))
 
 
 def _summary(feeds: Sequence[Feed], requested: int) -> str:
