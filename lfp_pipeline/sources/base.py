@@ -28,7 +28,10 @@ class Sink(Protocol):
         """Append a chunk."""
 
     def restart(self) -> None:
-        """Forget everything: the source begins anew."""
+        """Discard all bytes: the source begins again."""
+
+    def hexdigest(self) -> str:
+        """Return the sha256 of the bytes, in hexadecimal digits."""
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,5 @@
 """A source whose digest was told beforehand."""
 
-import hashlib
 import re
 from dataclasses import dataclass
 
@@ -48,9 +47,8 @@ class ChecksummedSource:
         """
         for _ in range(2):
             sink.restart()
-            hashing = _HashingSink(sink)
-            fetched = self.source.fetch(hashing, on_progress)
-            found = hashing.digest.hexdigest()
+            fetched = self.source.fetch(sink, on_progress)
+            found = sink.hexdigest()
             if found == self.sha256.lower():
                 return fetched
         msg = (
@@ -58,19 +56,3 @@ class ChecksummedSource:
             "file is not the one that is meant, or the digest is to be corrected."
         )
         raise LandingError(msg, permanent=True)
-
-
-class _HashingSink:
-    """Hashes what it passes on."""
-
-    def __init__(self, sink: Sink) -> None:
-        self.sink = sink
-        self.digest = hashlib.sha256()
-
-    def write(self, chunk: bytes) -> None:
-        self.digest.update(chunk)
-        self.sink.write(chunk)
-
-    def restart(self) -> None:
-        self.digest = hashlib.sha256()
-        self.sink.restart()

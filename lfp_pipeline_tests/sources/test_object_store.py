@@ -30,6 +30,7 @@ from lfp_pipeline.sources.store_settings import store_settings
 from testing.ftp_server import ftp_serving
 from testing.http_server import LOOPBACK, Exchange, Server, serving
 from testing.http_server import status as answer_with_status
+from testing.landing import Bytes
 
 LOG = logging.getLogger("test")
 LIMITS = DownloadLimits(3, 60, 10**9, longest_pause_seconds=0.01)
@@ -186,12 +187,9 @@ def test_an_empty_object_lands(tmp_path: Path, store: Store) -> None:
 def test_a_large_object_comes_in_pieces_and_each_byte_once(tmp_path: Path, store: Store) -> None:
     seen: list[tuple[int, int | None]] = []
 
-    class Sink:
+    class Sink(Bytes):
         def write(self, chunk: bytes) -> None:
             assert len(chunk) <= MEGABYTE
-
-        def restart(self) -> None:
-            pass
 
     url = store.put("large.csv", LARGE)
     source_at(url, LIMITS).fetch(Sink(), lambda done, size: seen.append((done, size)))
