@@ -131,7 +131,7 @@ class Engine:
         if named.interval is None:
             return source
         memory = FeedStateStore(self.settings.feeds_dir, named.name)
-        return Feed(named, source, memory, self._download_limits)
+        return Feed(source, named, memory, self._download_limits)
 
     @property
     def _download_limits(self) -> DownloadLimits:

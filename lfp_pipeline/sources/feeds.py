@@ -17,10 +17,11 @@ from filelock import FileLock, Timeout
 from lfp_pipeline.common.backoff import Backoff, is_backing_off
 from lfp_pipeline.errors import LandingError, RequestNotSentError
 from lfp_pipeline.model.delivery import TextFormat
-from lfp_pipeline.sources.base import DownloadLimits, Fetched, OnProgress, Sink, Source, Version
+from lfp_pipeline.sources.base import DownloadLimits, Version
 from lfp_pipeline.sources.feed_state import FeedStateStore
 from lfp_pipeline.sources.redaction import veiled
 from lfp_pipeline.sources.sources_file import NamedSource
+from lfp_pipeline.sources.wrapped_source import WrappedSource
 
 _LONGEST_PAUSE_SECONDS = 600.0
 _LONGEST_RETRY_AFTER_SECONDS = 86_400.0
@@ -31,18 +32,16 @@ _TOLD_BY = ("changed", "news", "new", "updated", "status")
 
 
 @dataclass(frozen=True)
-class Feed:
-    """A named source with an interval, and what is remembered of it. It is a source itself.
+class Feed(WrappedSource):
+    """A named source with an interval, and what is remembered of it.
 
     Attributes:
         entry: what the sources file says of it.
-        source: what is read.
         memory: what came of earlier polls and reads.
         limits: for questions.
     """
 
     entry: NamedSource
-    source: Source
     memory: FeedStateStore
     limits: DownloadLimits
 
@@ -55,19 +54,6 @@ class Feed:
     def interval(self) -> float:
         """Seconds between polls."""
         return self.entry.interval or 0.0
-
-    @property
-    def name(self) -> str:
-        """Where the bytes come from, without credentials."""
-        return self.source.name
-
-    def version(self, known: Version | None) -> Version | None:
-        """What the source calls its present version."""
-        return self.source.version(known)
-
-    def fetch(self, sink: Sink, on_progress: OnProgress) -> Fetched:
-        """Fetch what is there now."""
-        return self.source.fetch(sink, on_progress)
 
     @contextmanager
     def acknowledging_updates(self) -> Iterator[None]:

@@ -8,10 +8,8 @@ from lfp_pipeline.common.text import printable
 from lfp_pipeline.errors import LandingError
 from lfp_pipeline.model.delivery import TextFormat
 from lfp_pipeline.sources.base import DownloadLimits, LocalFile, Source, public_url
-from lfp_pipeline.sources.declared_format import DeclaredSource
-from lfp_pipeline.sources.hidden_location import VeiledSource
 from lfp_pipeline.sources.redaction import veiled
-from lfp_pipeline.sources.verified_source import ChecksummedSource
+from lfp_pipeline.sources.wrapped_source import ChecksummedSource, DeclaredSource, VeiledSource
 from lfp_pipeline.sources.written_location import Location
 
 _SCHEME = re.compile(r"[a-z][a-z0-9+.-]*")

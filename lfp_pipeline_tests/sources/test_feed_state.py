@@ -95,7 +95,7 @@ def test_feeds_do_not_share_a_memory(memory: FeedStateStore):
 def test_a_server_that_is_down_for_weeks_is_still_asked_every_ten_minutes(memory: FeedStateStore):
     entry = NamedSource(name="shop", location="https://example.com/a.csv", interval=5)
     limits = DownloadLimits(1, 1.0, 1)
-    feed = Feed(entry, source_at(entry.location, limits), memory, limits)
+    feed = Feed(source_at(entry.location, limits), entry, memory, limits)
     assert [feed.pause_after(failures) for failures in (0, 1, 2, 7, 100_000)] == [
         *(5, 10, 20),
         *(600, 600),
