@@ -10,7 +10,15 @@ from typing import Annotated, Any, Literal, get_args
 from urllib.parse import urlsplit
 
 import pydantic_settings
-from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    GetPydanticSchema,
+    SecretStr,
+    ValidationError,
+)
+from pydantic_core.core_schema import no_info_after_validator_function, str_schema
 from pydantic_settings import (
     BaseSettings,
     NoDecode,
@@ -19,7 +27,7 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
-from lfp_pipeline.common.hosts import allowed_host
+from lfp_pipeline.common.hosts import Network, parse_allowed_host
 from lfp_pipeline.common.ignored_names import ignored_pattern
 from lfp_pipeline.common.text_codecs import codec_name
 from lfp_pipeline.errors import SettingsError
@@ -75,11 +83,6 @@ def _folder(value: Path) -> Path:
     return folder
 
 
-def _host(value: str) -> str:
-    allowed_host(value)
-    return value
-
-
 def _web_url(value: SecretStr) -> SecretStr:
     parts = urlsplit(value.get_secret_value())
     if parts.scheme not in {"http", "https"} or not parts.hostname:
@@ -108,9 +111,13 @@ Folder = Annotated[Path, AfterValidator(_folder)]
 Tokens = Annotated[
     tuple[Annotated[str, Field(pattern=r"^[^\r\n]+$")], ...], NoDecode, BeforeValidator(_listed)
 ]
-Hosts = Annotated[
-    tuple[Annotated[str, AfterValidator(_host)], ...], NoDecode, BeforeValidator(_listed)
+Host = Annotated[
+    Network | str,
+    GetPydanticSchema(
+        lambda *_: no_info_after_validator_function(parse_allowed_host, str_schema())
+    ),
 ]
+Hosts = Annotated[tuple[Host, ...], NoDecode, BeforeValidator(_listed)]
 
 Patterns = Annotated[
     tuple[Annotated[str, AfterValidator(ignored_pattern)], ...], NoDecode, BeforeValidator(_listed)

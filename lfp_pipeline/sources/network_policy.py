@@ -8,10 +8,9 @@ these, without asking again.
 
 import socket
 from dataclasses import dataclass
-from functools import cached_property
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 
-from lfp_pipeline.common.hosts import Address, Network, allowed_host, canonical_host
+from lfp_pipeline.common.hosts import Address, Network, canonical_host
 from lfp_pipeline.errors import LandingError
 
 _NOT_PUBLIC = [
@@ -28,10 +27,10 @@ class NetworkPolicy:
     """What may be reached beside the public addresses.
 
     Attributes:
-        allowed_hosts: host names, addresses and networks (`10.0.0.0/8`).
+        allowed_hosts: host names and networks, as `parse_allowed_host` returns them.
     """
 
-    allowed_hosts: tuple[str, ...] = ()
+    allowed_hosts: tuple[Network | str, ...] = ()
 
     def addresses(self, host: str, port: int) -> list[str]:
         """The addresses of a host, all of them allowed, to connect to without resolving again.
@@ -49,18 +48,20 @@ class NetworkPolicy:
             msg = f"{host} is not a host name."
             raise LandingError(msg, permanent=True) from error
         addresses = [_with_scope(*sockaddr) for *_, sockaddr in found]
-        if canonical_host(host) not in self._names:
+        if canonical_host(host) not in self.allowed_hosts:
             for address in addresses:
                 self._check(host, address)
         return addresses
 
-    def allows(self, address: str) -> bool:
-        """Whether the setting names an address, or its network."""
-        return canonical_host(address) in self._names or self._allows(ip_address(address))
+    def allows(self, address: Address) -> bool:
+        """Return whether the setting names an address, or a network that has it."""
+        return any(
+            address in entry for entry in self.allowed_hosts if not isinstance(entry, str)
+        )
 
     def _check(self, host: str, address: str) -> None:
         reached = _reached(ip_address(address.partition("%")[0]))
-        if all(_is_public(one) or self._allows(one) for one in reached):
+        if all(_is_public(one) or self.allows(one) for one in reached):
             return
         told = host if host == address else f"{host} has the address {address}, which"
         msg = (
@@ -68,19 +69,6 @@ class NetworkPolicy:
             "address or its network in the setting LFP_ALLOWED_HOSTS."
         )
         raise LandingError(msg, permanent=True)
-
-    def _allows(self, address: Address) -> bool:
-        return any(address in network for network in self._networks)
-
-    @cached_property
-    def _names(self) -> frozenset[str]:
-        entries = map(allowed_host, self.allowed_hosts)
-        return frozenset(entry for entry in entries if isinstance(entry, str))
-
-    @cached_property
-    def _networks(self) -> list[Network]:
-        entries = map(allowed_host, self.allowed_hosts)
-        return [entry for entry in entries if not isinstance(entry, str)]
 
 
 def _with_scope(address: str, _port: int, _flow: int = 0, scope: int = 0) -> str:

@@ -6,6 +6,7 @@ the cloud for credentials, which answers whoever asks at an address that is not 
 
 import os
 from collections.abc import Iterable, Mapping
+from ipaddress import IPv4Address
 from pathlib import Path
 from typing import Any
 from urllib.request import getproxies, proxy_bypass
@@ -15,7 +16,7 @@ import fsspec
 from lfp_pipeline.errors import LandingError
 from lfp_pipeline.sources.network_policy import NetworkPolicy
 
-METADATA_ADDRESS = "169.254.169.254"
+_METADATA_ADDRESS = IPv4Address("169.254.169.254")
 """Of AWS, Google and Azure alike."""
 
 _S3 = frozenset({"s3", "s3a"})
@@ -48,7 +49,7 @@ def store_settings(scheme: str, fence: NetworkPolicy) -> Mapping[str, Any]:
     """
     if scheme not in _WITHOUT_PROXIES:
         _check_proxies(scheme)
-    asks_cloud = fence.allows(METADATA_ADDRESS)
+    asks_cloud = fence.allows(_METADATA_ADDRESS)
     if scheme in _S3:
         return {"session": _aws_session(asks_cloud=asks_cloud)}
     if scheme in _GOOGLE and not asks_cloud and "token" not in _configured(_GOOGLE):
@@ -65,7 +66,7 @@ def credentials_advice(scheme: str) -> str:
         return "Check the credentials that the store's client finds in its environment."
     return (
         f"Check the credentials that the store's client finds in its environment: {variables}. For "
-        f"the role of this machine, name {METADATA_ADDRESS} in the setting LFP_ALLOWED_HOSTS."
+        f"the role of this machine, name {_METADATA_ADDRESS} in the setting LFP_ALLOWED_HOSTS."
     )
 
 

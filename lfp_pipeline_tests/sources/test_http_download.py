@@ -426,12 +426,12 @@ import logging, resource, signal, sys
 from pathlib import Path
 from lfp_pipeline.errors import LandingError
 from lfp_pipeline.sources.http_download import HttpFile
-from lfp_pipeline.sources.network_policy import NetworkPolicy
 from lfp_pipeline.sources.base import DownloadLimits
 from lfp_pipeline.raw_zone.raw_zone import RawZone
+from testing.http_server import LOOPBACK
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
-limits = DownloadLimits(3, 60, 10**9, NetworkPolicy(("127.0.0.1",)), longest_pause_seconds=0.01)
+limits = DownloadLimits(3, 60, 10**9, LOOPBACK, longest_pause_seconds=0.01)
 try:
     RawZone(Path(sys.argv[1])).land(HttpFile(sys.argv[2], limits), "x", logging.getLogger())
 except LandingError as error:

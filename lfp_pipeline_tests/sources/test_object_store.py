@@ -28,7 +28,7 @@ from lfp_pipeline.sources.locations import source_at
 from lfp_pipeline.sources.network_policy import NetworkPolicy
 from lfp_pipeline.sources.store_settings import store_settings
 from testing.ftp_server import ftp_serving
-from testing.http_server import LOOPBACK, Exchange, Server, serving
+from testing.http_server import LOOPBACK, Exchange, Server, allowing, serving
 from testing.http_server import status as answer_with_status
 from testing.landing import Bytes
 
@@ -342,7 +342,7 @@ def test_the_metadata_service_is_asked_where_a_setting_allows_it(
 ) -> None:
     monkeypatch.delenv("AWS_ACCESS_KEY_ID")
     monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
-    allowed = replace(LIMITS, fence=NetworkPolicy(("169.254.0.0/16",)))
+    allowed = replace(LIMITS, fence=allowing("169.254.0.0/16"))
     assert refusal(tmp_path, store.put("a.csv", CONTENT), allowed).permanent
     assert metadata.requests
 
@@ -372,7 +372,7 @@ def test_the_clients_of_google_and_azure_do_not_look_for_a_metadata_service(
     assert store_settings("gs", NetworkPolicy()) == {"token": "anon"}
     assert store_settings("az", NetworkPolicy()) == {"anon": True}
     for scheme in ("gs", "az"):
-        assert store_settings(scheme, NetworkPolicy(("169.254.169.254",))) == {}
+        assert store_settings(scheme, allowing("169.254.169.254")) == {}
     by_gcloud = tmp_path / ".config" / "gcloud" / "application_default_credentials.json"
     by_gcloud.parent.mkdir(parents=True)
     by_gcloud.touch()
