@@ -322,7 +322,7 @@ class Engine:
             ignored=settings.ignored_files,
         )
 
-    def select_ready_files(self, listing: Listing, due: Sequence[InboxFile]) -> Listing:
+    def set_apart(self, listing: Listing, due: Sequence[InboxFile]) -> Listing:
         """The listing, with those of its due files as ready that can be opened and are at rest."""
         return select_ready_files(self.settings.inbox_dir, listing, due)
 

@@ -45,7 +45,9 @@ def test_failures_are_counted_until_one_answers(memory: FeedStateStore):
 
 
 def test_news_lasts_until_it_was_read(memory: FeedStateStore):
-    memory.save_poll(memory.polls.started(1.0, "here").finished(updated=True, version={"ETag": '"1"'}))
+    memory.save_poll(
+        memory.polls.started(1.0, "here").finished(updated=True, version={"ETag": '"1"'})
+    )
     assert memory.has_update
     memory.save_poll(memory.polls.started(2.0, "here").finished(updated=False))
     assert memory.has_update
