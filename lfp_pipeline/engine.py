@@ -34,7 +34,7 @@ from lfp_pipeline.sources.base import DownloadLimits, Source
 from lfp_pipeline.sources.feed_state import FeedStateStore
 from lfp_pipeline.sources.feeds import Feed
 from lfp_pipeline.sources.inbox import InboxFile, Listing, list_inbox
-from lfp_pipeline.sources.inbox_source import InboxSource, set_apart
+from lfp_pipeline.sources.inbox_source import InboxSource, select_ready_files
 from lfp_pipeline.sources.locations import source_at
 from lfp_pipeline.sources.network_policy import NetworkPolicy
 from lfp_pipeline.sources.sources_file import NamedSource, read_sources
@@ -127,7 +127,7 @@ class Engine:
         if named.interval is None:
             return source
         memory = FeedStateStore(self.settings.feeds_dir, named.name)
-        return Feed(named, source, memory, self._download_limits)
+        return Feed(source, named, memory, self._download_limits)
 
     @property
     def _download_limits(self) -> DownloadLimits:
@@ -320,7 +320,7 @@ class Engine:
 
     def set_apart(self, listing: Listing, due: Sequence[InboxFile]) -> Listing:
         """The listing, with those of its due files as ready that can be opened and are at rest."""
-        return set_apart(self.settings.inbox_dir, listing, due)
+        return select_ready_files(self.settings.inbox_dir, listing, due)
 
     def _list_stable_files(self, log: logging.Logger) -> Listing:
         """The inbox; what was dropped a moment ago is given the time to be whole."""
@@ -468,9 +468,7 @@ class Engine:
         """
         published = self.published
         wanted = (
-            (published.time_share or published.exists)
-            if at_once
-            else published.is_within_budget()
+            (published.time_share or published.exists) if at_once else published.is_within_budget()
         )
         if not (wanted and published.is_stale):
             return

@@ -10,7 +10,15 @@ from typing import Annotated, Any, Literal, get_args
 from urllib.parse import urlsplit
 
 import pydantic_settings
-from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    GetPydanticSchema,
+    SecretStr,
+    ValidationError,
+)
+from pydantic_core.core_schema import no_info_after_validator_function, str_schema
 from pydantic_settings import (
     BaseSettings,
     NoDecode,
@@ -19,8 +27,9 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
-from lfp_pipeline.common.hosts import allowed_host
-from lfp_pipeline.common.ignored_names import ignored_pattern
+from lfp_pipeline.common.hosts import Network, parse_allowed_host
+from lfp_pipeline.common.ignored_names import checked_pattern
+from lfp_pipeline.common.text import field_and_reason
 from lfp_pipeline.common.text_codecs import codec_name
 from lfp_pipeline.errors import SettingsError
 
@@ -75,11 +84,6 @@ def _folder(value: Path) -> Path:
     return folder
 
 
-def _host(value: str) -> str:
-    allowed_host(value)
-    return value
-
-
 def _web_url(value: SecretStr) -> SecretStr:
     parts = urlsplit(value.get_secret_value())
     if parts.scheme not in {"http", "https"} or not parts.hostname:
@@ -108,12 +112,16 @@ Folder = Annotated[Path, AfterValidator(_folder)]
 Tokens = Annotated[
     tuple[Annotated[str, Field(pattern=r"^[^\r\n]+$")], ...], NoDecode, BeforeValidator(_listed)
 ]
-Hosts = Annotated[
-    tuple[Annotated[str, AfterValidator(_host)], ...], NoDecode, BeforeValidator(_listed)
+Host = Annotated[
+    Network | str,
+    GetPydanticSchema(
+        lambda *_: no_info_after_validator_function(parse_allowed_host, str_schema())
+    ),
 ]
+Hosts = Annotated[tuple[Host, ...], NoDecode, BeforeValidator(_listed)]
 
 Patterns = Annotated[
-    tuple[Annotated[str, AfterValidator(ignored_pattern)], ...], NoDecode, BeforeValidator(_listed)
+    tuple[Annotated[str, AfterValidator(checked_pattern)], ...], NoDecode, BeforeValidator(_listed)
 ]
 
 
@@ -356,14 +364,13 @@ def _unknown_variables(environ: Mapping[str, str]) -> list[str]:
 
 
 def _explain(problem: Any) -> str:  # noqa: ANN401 (pydantic's ErrorDetails is not exported)
-    field = str(problem["loc"][0]) if problem["loc"] else ""
+    path, reason = field_and_reason(problem)
+    field, dot, inner = path.partition(".")
     if problem["type"] == "extra_forbidden":
         bare = field.lower().removeprefix(ENV_PREFIX.lower())
         return f"{field} is not a setting{_did_you_mean(bare, list(Settings.model_fields))}"
-    where = ".".join([ENV_PREFIX + field.upper(), *map(str, problem["loc"][1:])])
-    reason = problem["msg"].removeprefix("Value error, ")
     value = "(a secret)" if field in _secrets() else repr(problem["input"])
-    return f"{where} = {value}: {reason}"
+    return f"{ENV_PREFIX}{field.upper()}{dot}{inner} = {value}: {reason}"
 
 
 def _secrets() -> set[str]:

@@ -1,6 +1,7 @@
 """Settings: wrong ones are refused with their name, their value and what is allowed."""
 
 import os
+from ipaddress import ip_network
 from pathlib import Path
 
 import pytest
@@ -143,9 +144,9 @@ def test_hosts_are_listed_with_commas_or_as_toml_lists(
 ) -> None:
     assert load_settings().allowed_hosts == ()
     settings_file(monkeypatch, tmp_path / "lfp.toml", 'allowed_hosts = ["intranet", "::1"]\n')
-    assert load_settings().allowed_hosts == ("intranet", "::1")
+    assert load_settings().allowed_hosts == ("intranet", ip_network("::1"))
     monkeypatch.setenv("LFP_ALLOWED_HOSTS", "files.example, 10.0.0.0/8")
-    assert load_settings().allowed_hosts == ("files.example", "10.0.0.0/8")
+    assert load_settings().allowed_hosts == ("files.example", ip_network("10.0.0.0/8"))
 
 
 def test_patterns_are_listed_with_commas_or_as_toml_lists(

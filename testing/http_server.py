@@ -9,10 +9,17 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from ssl import SSLContext
 from threading import Thread
 
+from lfp_pipeline.common.hosts import parse_allowed_host
 from lfp_pipeline.sources.network_policy import NetworkPolicy
 
-LOOPBACK = NetworkPolicy(("127.0.0.1",))
-"""What a download from here needs."""
+
+def allowing(*hosts: str) -> NetworkPolicy:
+    """Return the policy for a setting `allowed_hosts`."""
+    return NetworkPolicy(tuple(map(parse_allowed_host, hosts)))
+
+
+LOOPBACK = allowing("127.0.0.1")
+"""The policy that a download from here needs."""
 
 Answer = Callable[["Exchange"], None]
 

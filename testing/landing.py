@@ -1,5 +1,7 @@
 """What the tests of sources share."""
 
+from hashlib import sha256
+
 
 class Bytes:
     """A sink in memory."""
@@ -12,3 +14,6 @@ class Bytes:
 
     def restart(self) -> None:
         self.content = b""
+
+    def hexdigest(self) -> str:
+        return sha256(self.content).hexdigest()

@@ -27,7 +27,7 @@ from lfp_pipeline.model.ledger_entry import RowCounts
 from lfp_pipeline.raw_zone.raw_zone import RawZone
 from lfp_pipeline.reading.reader import Reading, SkippedLines
 from lfp_pipeline.settings import Settings
-from lfp_pipeline.sources.base import LocalFile
+from lfp_pipeline.sources.local_file import LocalFile
 
 LOG = logging.getLogger("test")
 

@@ -1,22 +1,19 @@
-"""Host names, addresses and networks, as the settings and the network policy compare them."""
+"""Host names, addresses and networks, in the form that the network policy compares."""
 
 import re
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_network
 
 Address = IPv4Address | IPv6Address
-
-
 Network = IPv4Network | IPv6Network
-
 
 _HOST_NAME = re.compile(r"(?!.*\.\d*$)[a-z0-9_-]+(\.[a-z0-9_-]+)*")
 
 
-def allowed_host(entry: str) -> Network | str:
-    """What an entry of `allowed_hosts` means: a network (of one address, maybe) or a host name.
+def parse_allowed_host(entry: str) -> Network | str:
+    """Return the network of an entry of `allowed_hosts` (an address is one), or its host name.
 
     Raises:
-        ValueError: neither.
+        ValueError: the entry is neither.
     """
     try:
         return ip_network(entry.strip("[]"))
@@ -29,5 +26,5 @@ def allowed_host(entry: str) -> Network | str:
 
 
 def canonical_host(host: str) -> str:
-    """A host name as it is compared."""
+    """Return a host name in the spelling that is compared."""
     return host.lower().removesuffix(".")

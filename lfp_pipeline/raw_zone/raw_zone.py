@@ -101,7 +101,7 @@ class RawZone:
             fetched = source.fetch(sink, progress)
             group = os.fstat(file.fileno()).st_gid
             os.fchmod(file.fileno(), fetched.readers.mode_in(folder, group))
-            sha256, landed_at = sink.digest.hexdigest(), utc_now()
+            sha256, landed_at = sink.hexdigest(), utc_now()
             with folder_lock(folder):
                 if kind is Kind.DELETION:  # Its time is chosen: it is after what it deletes.
                     delivered_at = fetched.modified or landed_at
@@ -366,6 +366,9 @@ class _HashingSink:
         with _write_errors_told(self.root):
             self.file.seek(0)
             self.file.truncate()
+
+    def hexdigest(self) -> str:
+        return self.digest.hexdigest()
 
 
 def _unfinished(

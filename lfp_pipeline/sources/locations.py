@@ -1,4 +1,4 @@
-"""From what a person writes (a URL, a link or a path) to a source."""
+"""Sources from locations: a URL, a link to Google Drive, or a path."""
 
 import re
 from pathlib import Path
@@ -7,16 +7,13 @@ from urllib.parse import unquote, urlsplit
 from lfp_pipeline.common.text import printable
 from lfp_pipeline.errors import LandingError
 from lfp_pipeline.model.delivery import TextFormat
-from lfp_pipeline.sources.base import DownloadLimits, LocalFile, Source, public_url
-from lfp_pipeline.sources.declared_format import DeclaredSource
-from lfp_pipeline.sources.hidden_location import VeiledSource
-from lfp_pipeline.sources.redaction import veiled
-from lfp_pipeline.sources.verified_source import ChecksummedSource
+from lfp_pipeline.sources.base import DownloadLimits, Source
+from lfp_pipeline.sources.local_file import LocalFile
+from lfp_pipeline.sources.redaction import public_url, redacting
+from lfp_pipeline.sources.wrapped_source import ChecksummedSource, DeclaredSource, RedactedSource
 from lfp_pipeline.sources.written_location import Location
 
 _SCHEME = re.compile(r"[a-z][a-z0-9+.-]*")
-
-
 _UNDECLARED = TextFormat()
 
 
@@ -26,22 +23,22 @@ def source_at(
     sha256: str | None = None,
     declared: TextFormat = _UNDECLARED,
 ) -> Source:
-    """The source at a URL, a link to Google Drive, or a path.
+    """Return the source at a URL, a link to Google Drive, or a path.
 
-    What begins like `name:/` is a URL, well written or not: it may hold secrets, and the errors of
-    paths quote them. Blanks around a URL are not part of it, as they may be of a path.
+    A location that begins like `name:/` is a URL, even an invalid one, because it may contain
+    secrets, and errors quote paths. White space around a URL is ignored.
 
     Args:
-        location: where it is. Values of the environment in it are shown by their names.
-        limits: how far a download may go.
-        sha256: the digest of the file, if it is known beforehand; other bytes are not taken.
-        declared: the encoding and the delimiter of the file, as far as people declare them.
+        location: the location. Values of the environment in it are shown by their names.
+        limits: limits of a download.
+        sha256: required digest of the file; None: any.
+        declared: declared encoding and delimiter of the file.
 
     Raises:
-        LandingError: it is none of these.
+        LandingError: the location is not valid.
     """
     if isinstance(location, Location) and location.names:
-        source = _veiled_source_at(location, limits)
+        source = _redacted_source_at(location, limits)
     else:
         source = _source_at(location, limits)
     if sha256:
@@ -49,14 +46,14 @@ def source_at(
     return source if declared == _UNDECLARED else DeclaredSource(source, declared)
 
 
-def _veiled_source_at(location: Location, limits: DownloadLimits) -> Source:
-    with veiled({**location.names, location: location.shown}):
+def _redacted_source_at(location: Location, limits: DownloadLimits) -> Source:
+    with redacting({**location.names, location: location.shown}):
         source = _source_at(location, limits)
     if isinstance(source, LocalFile):
         name = printable(location.shown)
     else:
         name = public_url(location.shown)
-    return VeiledSource(source, name, location.names)
+    return RedactedSource(source, name, location.names)
 
 
 def _source_at(location: str, limits: DownloadLimits) -> Source:
@@ -75,7 +72,7 @@ def _source_at(location: str, limits: DownloadLimits) -> Source:
             return _stored_object(scheme, url, limits)
 
 
-# What these import takes longer than all else of ours, and most runs do without.
+# These imports take longer than all others together, and most runs do not need them.
 
 
 def _web_source(url: str, limits: DownloadLimits) -> Source:
@@ -95,9 +92,9 @@ def _stored_object(scheme: str, url: str, limits: DownloadLimits) -> Source:
 
     if scheme in PROTOCOLS:
         return StoredObject(scheme + url[len(scheme) :], limits)
-    told = f"{scheme}://" if _SCHEME.fullmatch(scheme) else "What stands before :/"
+    subject = f"{scheme}://" if _SCHEME.fullmatch(scheme) else "The protocol before :/"
     msg = (
-        f"{told} is not supported. Give a URL ({', '.join(sorted(PROTOCOLS))}, http, https), a "
+        f"{subject} is not supported. Give a URL ({', '.join(sorted(PROTOCOLS))}, http, https), a "
         "link to Google Drive, or a path (./a:/b, not a:/b)."
     )
     raise LandingError(msg, permanent=True)

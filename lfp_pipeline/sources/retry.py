@@ -1,8 +1,7 @@
-"""Trying again, and knowing when to stop: the same for whatever comes over a network."""
+"""Retries of downloads, within limits of attempts and time."""
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import TypeVar
 
 from tenacity import (
@@ -11,9 +10,9 @@ from tenacity import (
     retry_if_exception,
     stop_after_attempt,
     stop_before_delay,
-    wait_exponential_jitter,
 )
 
+from lfp_pipeline.common.backoff import Backoff
 from lfp_pipeline.errors import LandingError
 from lfp_pipeline.sources.base import DownloadLimits
 
@@ -21,18 +20,18 @@ Result = TypeVar("Result")
 
 
 def with_retries(attempt: Callable[[], Result], limits: DownloadLimits) -> Result:
-    """What the first attempt that succeeds returns; pauses between attempts grow.
+    """Return the result of the first attempt that succeeds; pauses between attempts grow.
 
     A pause is at least as long as the server asks for.
 
     Raises:
-        LandingError: of the last attempt. It fails for good, or tries or time are used up.
+        LandingError: the last attempt failed: permanently, or attempts or time are used up.
     """
-    backoff = wait_exponential_jitter(max=limits.longest_pause_seconds)
+    backoff = Backoff(base=1.0, limit=limits.longest_pause_seconds, jitter=1.0)
     retrying = Retrying(
         retry=retry_if_exception(_is_transient),
         stop=stop_after_attempt(limits.attempts) | stop_before_delay(limits.seconds),
-        wait=lambda state: max(backoff(state), _retry_after(state)),
+        wait=lambda state: max(backoff.delay(state.attempt_number), _retry_after(state)),
         reraise=True,
     )
     started = time.monotonic()
@@ -40,9 +39,9 @@ def with_retries(attempt: Callable[[], Result], limits: DownloadLimits) -> Resul
         return retrying(attempt)
     except LandingError as error:
         tries = retrying.statistics["attempt_number"]
-        left = limits.seconds - (time.monotonic() - started)
+        remaining = limits.seconds - (time.monotonic() - started)
         msg = str(error)
-        if error.retry_after is not None and error.retry_after >= left:
+        if error.retry_after is not None and error.retry_after >= remaining:
             msg += (
                 f" That is later than this download may take, {limits.seconds:,g} s in all "
                 "(setting LFP_DOWNLOAD_TIMEOUT_SECONDS)."
@@ -62,42 +61,3 @@ def _retry_after(state: RetryCallState) -> float:
     """Return the pause in seconds that the server of a failed attempt asks for."""
     error = state.outcome.exception() if state.outcome else None
     return (error.retry_after or 0.0) if isinstance(error, LandingError) else 0.0
-
-
-@dataclass
-class TransferBudget:
-    """The bytes and the time of one download, all its attempts together."""
-
-    name: str
-    limits: DownloadLimits
-
-    def __post_init__(self) -> None:
-        self._deadline = time.monotonic() + self.limits.seconds
-
-    def check_size(self, size: int) -> None:
-        """See that a size in bytes is allowed.
-
-        Raises:
-            LandingError: it is not.
-        """
-        if size > self.limits.max_bytes:
-            msg = (
-                f"{self.name} is larger than {self.limits.max_bytes:,} bytes "
-                "(setting LFP_MAX_DOWNLOAD_BYTES)."
-            )
-            raise LandingError(msg, permanent=True)
-
-    def seconds_left(self) -> float:
-        """The time until the deadline, more than none.
-
-        Raises:
-            LandingError: it has passed.
-        """
-        left = self._deadline - time.monotonic()
-        if left <= 0:
-            msg = (
-                f"{self.name} took longer than {self.limits.seconds:,g} s "
-                "(setting LFP_DOWNLOAD_TIMEOUT_SECONDS)."
-            )
-            raise LandingError(msg, permanent=True)
-        return left

@@ -18,7 +18,7 @@ from typing import BinaryIO
 from uuid import uuid4
 
 from lfp_pipeline.common.atomic_files import sync_folder
-from lfp_pipeline.common.duckdb_tools import logs_of
+from lfp_pipeline.common.duckdb_tools import write_ahead_logs
 from lfp_pipeline.warehouse.backend import State
 
 _MAX_BYTES = 200
@@ -28,7 +28,7 @@ _CONTENT = re.compile(rb"([!-~]{1,64})(?: (\d{1,18}))?\s*")
 def state_of(database: Path) -> State:
     """Return what changes with the bytes of a database and its log."""
     states = []
-    for path in (database, *logs_of(database)):
+    for path in (database, *write_ahead_logs(database)):
         with suppress(FileNotFoundError):  # A checkpoint has just removed the log.
             status = path.stat()
             states.append((path.name, status.st_ino, status.st_size, status.st_mtime_ns))
@@ -39,7 +39,7 @@ def copy_database(database: Path, file: BinaryIO, copy: Path) -> None:
     """Copy a database into an open file of that name, and its log beside that."""
     with database.open("rb") as source:
         _copy(source, file)
-        for path in logs_of(database):
+        for path in write_ahead_logs(database):
             suffix = path.name.removeprefix(database.name)
             with path.open("rb") as log, copy.with_name(copy.name + suffix).open("wb") as target:
                 _copy(log, target)
@@ -63,7 +63,7 @@ def replace_database(old: Path, new: Path) -> None:
         OSError: it cannot be done. The old one is where it was.
     """
     for path in (old, new):
-        if logs := logs_of(path):
+        if logs := write_ahead_logs(path):
             msg = f"{logs[0]} is still there."
             raise OSError(msg)
     with new.open("rb") as file:
@@ -74,7 +74,7 @@ def replace_database(old: Path, new: Path) -> None:
 
 def rename_database(database: Path, name: str, log: logging.Logger) -> None:
     """Add a name to that of a database and of its log."""
-    for path in (*logs_of(database), database):
+    for path in (*write_ahead_logs(database), database):
         if path.exists():
             aside = path.with_name(path.name.replace(database.name, f"{database.name}.{name}"))
             log.warning("%s is kept as %s", path.name, aside.name)

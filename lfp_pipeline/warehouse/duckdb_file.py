@@ -13,9 +13,9 @@ import duckdb
 
 from lfp_pipeline.common.duckdb_tools import (
     attach,
-    attached_to_read,
+    attached_read_only,
     checkpoint_if_due,
-    checkpoint_seldom,
+    defer_checkpoints,
 )
 from lfp_pipeline.common.process_marks import scratch_folder
 from lfp_pipeline.errors import (
@@ -152,7 +152,7 @@ class Warehouse(Backend):
     def session(self, purpose: str, log: logging.Logger) -> Iterator[duckdb.DuckDBPyConnection]:
         """Take the writer lock, and yield a new connection with the file attached."""
         with self.connect() as connection:
-            checkpoint_seldom(connection)
+            defer_checkpoints(connection)
             with self.attached(connection, purpose, log):
                 yield connection
 
@@ -174,7 +174,7 @@ class Warehouse(Backend):
         self, connection: duckdb.DuckDBPyConnection, name: str
     ) -> AbstractContextManager[None]:
         """Attach the file under a name, to read for the block."""
-        return attached_to_read(connection, self.path, name)
+        return attached_read_only(connection, self.path, name)
 
     @contextmanager
     def blocking_writers(self, log: logging.Logger) -> Iterator[None]:

@@ -18,7 +18,8 @@ from pathlib import Path
 import duckdb
 
 from lfp_pipeline.common.atomic_files import commit_file, stale_temporaries, temporary_sibling
-from lfp_pipeline.common.duckdb_tools import attach, logs_of
+from lfp_pipeline.common.backoff import Backoff, is_backing_off
+from lfp_pipeline.common.duckdb_tools import attach, write_ahead_logs
 from lfp_pipeline.common.text import pluralize
 from lfp_pipeline.errors import RebuildIncompleteError
 from lfp_pipeline.raw_zone.raw_zone import RawZone
@@ -27,8 +28,7 @@ from lfp_pipeline.warehouse.ledger import statuses
 from lfp_pipeline.warehouse.schema import database_id
 from lfp_pipeline.warehouse.writer_lock import WriterLock
 
-_REST_SECONDS = 30.0
-_LONGEST_REST_SECONDS = 600.0
+_BACKOFF = Backoff(base=30.0, limit=600.0)
 
 _BEHIND = (
     "The database was rebuilt, and {} that had landed before are not merged yet: readers keep the "
@@ -110,9 +110,8 @@ class PublishedCopy:
         if not self.time_share:
             return False
         last = self.last
-        rest = min(last.failures * _REST_SECONDS, _LONGEST_REST_SECONDS)
-        pause = max(rest, (last.seconds + extra_seconds) * (1 / self.time_share - 1))
-        return not 0 <= time.time() - last.ended_at < pause  # The clock may have stepped back.
+        pause = (last.seconds + extra_seconds) * (1 / self.time_share - 1)
+        return not is_backing_off(last.ended_at, max(_BACKOFF.delay(last.failures), pause))
 
     def publish(self, log: logging.Logger) -> PublishRecord | None:
         """Publish the present tables, and return the record; None: they were published already.
@@ -179,12 +178,14 @@ class PublishedCopy:
                         copied, copied_at = self.warehouse.state, time.time()
                         id_ = self.warehouse.cached_id()
                         self.warehouse.copy_to(file, temporary)
-                if any(logs_of(temporary)):
+                if any(write_ahead_logs(temporary)):
                     with self.warehouse.connect() as connection:
                         attach(connection, temporary, "copy")
                         connection.execute("CHECKPOINT copy")
                 temporary.chmod(0o444)
-                for foreign_log in logs_of(self.path):  # Another program opened the copy to write.
+                for foreign_log in write_ahead_logs(
+                    self.path
+                ):  # Another program opened the copy to write.
                     foreign_log.unlink()
                 commit_file(file, temporary, self.path)
             finally:
@@ -210,5 +211,5 @@ class PublishedCopy:
 
 
 def _remove_logs(database: Path) -> None:
-    for path in logs_of(database):
+    for path in write_ahead_logs(database):
         path.unlink(missing_ok=True)

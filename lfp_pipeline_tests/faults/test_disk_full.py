@@ -14,8 +14,8 @@ from lfp_pipeline.common.duckdb_tools import checkpoint
 from lfp_pipeline.engine import Engine
 from lfp_pipeline.errors import LandingError
 from lfp_pipeline.ingest.result import IngestResult
-from lfp_pipeline.sources.base import LocalFile
 from lfp_pipeline.sources.feed_state import FeedStateStore
+from lfp_pipeline.sources.local_file import LocalFile
 from testing.disks import full, small_disk
 from testing.oracle import LOG, File, assert_laws_hold, engine_at, land, tables
 from testing.processes import finish, start
@@ -186,7 +186,7 @@ def test_a_checkpoint_that_has_no_space_loses_nothing(
         engine.warehouse.session("testing", LOG) as connection,
     ):
         checkpoint(connection, "warehouse", LOG)
-    assert "The write-ahead log could not be put into the database" in caplog.text
+    assert "The checkpoint failed" in caplog.text
     assert_laws_hold(engine, [FIRST, SECOND])
     with engine.warehouse.session("testing", LOG) as connection:
         checkpoint(connection, "warehouse", LOG)
@@ -195,13 +195,13 @@ def test_a_checkpoint_that_has_no_space_loses_nothing(
 
 def test_what_is_remembered_of_a_feed_stays_as_it_was(disk: Path) -> None:
     memory = FeedStateStore(disk / "feeds", "shop")
-    polls = memory.polls.started(1.0, "here").finished(news=True)
+    polls = memory.polls.started(1.0, "here").finished(updated=True)
     memory.save_poll(polls)
     with full(disk), pytest.raises(LandingError, match=f"shop.json cannot be written: {FULL}"):
         memory.save_poll(polls.started(2.0, "here"))
     assert memory.polls == polls
     assert [path.name for path in memory.folder.iterdir()] == ["shop.json"]
-    memory.save_read(polls.news)
+    memory.save_read(polls.updates)
     assert not memory.has_update
 
 

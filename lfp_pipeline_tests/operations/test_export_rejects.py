@@ -15,7 +15,7 @@ from lfp_pipeline.errors import LfpError, WarehouseBusyError
 from lfp_pipeline.model.delivery import Delivery
 from lfp_pipeline.model.table_spec import PRODUCT_COLUMNS
 from lfp_pipeline.operations.export_rejects import OTHER_COLUMNS, export_rejects
-from lfp_pipeline.sources.base import LocalFile
+from lfp_pipeline.sources.local_file import LocalFile
 from testing.oracle import LOG, engine_at
 from testing.processes import running
 

@@ -28,8 +28,9 @@ from lfp_pipeline.sources.locations import source_at
 from lfp_pipeline.sources.network_policy import NetworkPolicy
 from lfp_pipeline.sources.store_settings import store_settings
 from testing.ftp_server import ftp_serving
-from testing.http_server import LOOPBACK, Exchange, Server, serving
+from testing.http_server import LOOPBACK, Exchange, Server, allowing, serving
 from testing.http_server import status as answer_with_status
+from testing.landing import Bytes
 
 LOG = logging.getLogger("test")
 LIMITS = DownloadLimits(3, 60, 10**9, longest_pause_seconds=0.01)
@@ -186,12 +187,9 @@ def test_an_empty_object_lands(tmp_path: Path, store: Store) -> None:
 def test_a_large_object_comes_in_pieces_and_each_byte_once(tmp_path: Path, store: Store) -> None:
     seen: list[tuple[int, int | None]] = []
 
-    class Sink:
+    class Sink(Bytes):
         def write(self, chunk: bytes) -> None:
             assert len(chunk) <= MEGABYTE
-
-        def restart(self) -> None:
-            pass
 
     url = store.put("large.csv", LARGE)
     source_at(url, LIMITS).fetch(Sink(), lambda done, size: seen.append((done, size)))
@@ -344,7 +342,7 @@ def test_the_metadata_service_is_asked_where_a_setting_allows_it(
 ) -> None:
     monkeypatch.delenv("AWS_ACCESS_KEY_ID")
     monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
-    allowed = replace(LIMITS, fence=NetworkPolicy(("169.254.0.0/16",)))
+    allowed = replace(LIMITS, network_policy=allowing("169.254.0.0/16"))
     assert refusal(tmp_path, store.put("a.csv", CONTENT), allowed).permanent
     assert metadata.requests
 
@@ -374,7 +372,7 @@ def test_the_clients_of_google_and_azure_do_not_look_for_a_metadata_service(
     assert store_settings("gs", NetworkPolicy()) == {"token": "anon"}
     assert store_settings("az", NetworkPolicy()) == {"anon": True}
     for scheme in ("gs", "az"):
-        assert store_settings(scheme, NetworkPolicy(("169.254.169.254",))) == {}
+        assert store_settings(scheme, allowing("169.254.169.254")) == {}
     by_gcloud = tmp_path / ".config" / "gcloud" / "application_default_credentials.json"
     by_gcloud.parent.mkdir(parents=True)
     by_gcloud.touch()
@@ -424,7 +422,7 @@ def test_a_file_on_a_server_lands_as_an_object_does(
     monkeypatch.setitem(fsspec.config.conf, "ftp", {"username": "ann", "password": "hunter2"})
     with ftp_serving("a.csv", CONTENT, "20261120081952", list(cuts)) as (port, commands):
         url = f"ftp://localhost:{port}/a.csv"
-        delivery = land(tmp_path, url, replace(LIMITS, fence=LOOPBACK))
+        delivery = land(tmp_path, url, replace(LIMITS, network_policy=LOOPBACK))
     assert delivery.path.read_bytes() == CONTENT
     assert delivery.source == url
     assert commands[:2] == ["USER ann", "PASS hunter2"]
@@ -434,7 +432,9 @@ def test_a_file_on_a_server_lands_as_an_object_does(
 
 def test_a_file_that_is_not_on_the_server_is_not_asked_for_again(tmp_path: Path) -> None:
     with ftp_serving("a.csv", CONTENT, "20261120081952", []) as (port, commands):
-        told = refusal(tmp_path, f"ftp://127.0.0.1:{port}/b.csv", replace(LIMITS, fence=LOOPBACK))
+        told = refusal(
+            tmp_path, f"ftp://127.0.0.1:{port}/b.csv", replace(LIMITS, network_policy=LOOPBACK)
+        )
     assert told.permanent
     assert "is not there" in str(told)
     assert len([command for command in commands if command.startswith("USER")]) == 1

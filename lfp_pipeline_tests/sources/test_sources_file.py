@@ -88,7 +88,7 @@ def test_an_entry_can_declare_the_text_format(
 )
 def test_what_cannot_delimit_is_refused(file: Path, delimiter: str):
     file.write_text("sources:\n  - name: a\n    location: x\n    delimiter: " + delimiter)
-    with pytest.raises(SettingsError, match="entry 1: delimiter: the word tab, or one ASCII"):
+    with pytest.raises(SettingsError, match="entry 1: delimiter: use the word tab, or one ASCII"):
         read_sources(file)
 
 
@@ -118,7 +118,7 @@ def test_a_secret_that_would_change_where_a_url_leads_is_refused_and_not_told(
     [
         ("[]", "a list of entries under `sources:`"),
         ("sources: 1", "a list of entries under `sources:`"),
-        ("sources: []\nsource: []", "and no more"),
+        ("sources: []\nsource: []", "must have one key"),
         ("sources: [", "line 1"),
         ("sources: [1]", "entry 1: the entry: Input should be"),
         ("sources: [{name: a}]", "entry 1: location: Field required"),
@@ -128,7 +128,7 @@ def test_a_secret_that_would_change_where_a_url_leads_is_refused_and_not_told(
             "entry 1: intervall: no such key; there are name, location, kind",
         ),
         ("sources: [{name: a, location: x, interval: 0}]", "entry 1: interval: Input should be"),
-        ("sources: [{name: a, location: ./x, kind: sense}]", "of a sense feed, it is an http"),
+        ("sources: [{name: a, location: ./x, kind: sense}]", "must be an http or https URL"),
         ("sources: [{name: a, location: x, kind: s3}]", "entry 1: kind: Input should be 'file'"),
         ("sources: [{name: a, location: x, sha256: abc}]", "entry 1: sha256: String should match"),
         (

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import dagster as dg
 
+from lfp_pipeline.common.backoff import Backoff, is_backing_off
 from lfp_pipeline.dagster_support.partitions import product_files
 from lfp_pipeline.dagster_support.runs import (
     MAX_RETRIES_TAG,
@@ -27,8 +28,7 @@ from lfp_pipeline.model.ledger_entry import Status
 from lfp_pipeline.sources.inbox import InboxFile
 
 NAME = "file_drop_sensor"
-REST_SECONDS = 30.0
-LONGEST_REST_SECONDS = 600.0
+BACKOFF = Backoff(base=30.0, limit=600.0)
 
 _COUNTING = "Counting the earlier runs of this sensor. No file is asked for until that is done."
 
@@ -124,7 +124,6 @@ def _history(
         backing_off={
             version
             for version, one in tries.items()
-            # Not where the clock has stepped back since: it would rest for as long as that.
-            if 0 <= time.time() - one.last_busy < min(one.busy * REST_SECONDS, LONGEST_REST_SECONDS)
+            if is_backing_off(one.last_busy, BACKOFF.delay(one.busy))
         },
     )

@@ -13,6 +13,7 @@ import dagster as dg
 import duckdb
 import pytest
 
+from lfp_pipeline.common.backoff import Backoff
 from lfp_pipeline.defs.sensors import inbox_sensor
 from lfp_pipeline.errors import LandingError
 from lfp_pipeline.raw_zone.desired_state import is_reverted
@@ -222,7 +223,7 @@ def test_a_database_that_is_open_elsewhere_is_waited_for_and_costs_no_attempt(
         told = project.tick()
         assert not told.run_requests
         assert f"{count} wait because the database was open in another program" in told.skip_message
-        monkeypatch.setattr(inbox_sensor, "REST_SECONDS", 0)
+        monkeypatch.setattr(inbox_sensor, "BACKOFF", Backoff(0, 0))
         for _ in range(5):
             (run,) = project.do(project.tick())
             assert not run.success

@@ -1,19 +1,72 @@
-"""Values of the environment in a location: nobody is shown them, whoever repeats them."""
+"""Sources around a source: checked by a digest, or with hidden values of the environment."""
 
+import logging
+from dataclasses import replace
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
 
 from lfp_pipeline.errors import LandingError
+from lfp_pipeline.raw_zone.raw_zone import RawZone
 from lfp_pipeline.sources.base import DownloadLimits
 from lfp_pipeline.sources.locations import source_at
-from lfp_pipeline.sources.written_location import resolved
-from testing.http_server import LOOPBACK, Answer, Exchange, serving
+from lfp_pipeline.sources.written_location import resolve_location
+from testing.http_server import LOOPBACK, Answer, Exchange, content_of, cut_off, rest_of, serving
 from testing.landing import Bytes
+
+LOG = logging.getLogger("test")
+LIMITS = DownloadLimits(3, 60, 10**9, LOOPBACK, longest_pause_seconds=0.01)
+ONE_ATTEMPT = replace(LIMITS, attempts=1, seconds=5, max_bytes=1000)
+CONTENT = bytes(range(256)) * 1000
+OTHER = CONTENT[:-1] + b"x"
+DIGEST = sha256(CONTENT).hexdigest()
 
 VALUE = "hunter 2/ü"
 SPELLED = "hunter%202%2F%C3%BC"
-LIMITS = DownloadLimits(attempts=1, seconds=5, max_bytes=1000, fence=LOOPBACK)
+
+
+@pytest.mark.parametrize("digest", [DIGEST, DIGEST.upper()])
+def test_the_file_that_was_told_lands(tmp_path: Path, digest: str) -> None:
+    with serving(cut_off(CONTENT, 1000, ETag='"v1"'), rest_of(CONTENT, ETag='"v1"')) as server:
+        delivery = RawZone(tmp_path).land(source_at(server.url(), LIMITS, digest), "a.csv", LOG)
+        assert delivery.source == server.url()
+    assert delivery.sha256 == DIGEST
+    assert delivery.path.read_bytes() == CONTENT
+
+
+def test_a_file_that_differs_is_fetched_once_more(tmp_path: Path) -> None:
+    with serving(content_of(OTHER), content_of(CONTENT)) as server:
+        delivery = RawZone(tmp_path).land(source_at(server.url(), LIMITS, DIGEST), "a.csv", LOG)
+    assert delivery.path.read_bytes() == CONTENT
+
+
+def test_a_file_that_differs_twice_is_another(tmp_path: Path) -> None:
+    with (
+        serving(content_of(OTHER)) as server,
+        pytest.raises(LandingError, match=f"{sha256(OTHER).hexdigest()}, not {DIGEST}") as caught,
+    ):
+        RawZone(tmp_path).land(source_at(server.url(), LIMITS, DIGEST), "a.csv", LOG)
+    assert caught.value.permanent
+    assert len(server.requests) == 2
+    assert not [path for path in tmp_path.rglob("*") if path.is_file()]
+
+
+@pytest.mark.parametrize("digest", ["x", DIGEST[1:], DIGEST + "0", f"sha256:{DIGEST}"])
+def test_what_is_no_digest_is_refused_before_anything_is_fetched(digest: str) -> None:
+    with pytest.raises(LandingError, match="not a sha256") as caught:
+        source_at("http://127.0.0.1/a.csv", LIMITS, digest)
+    assert caught.value.permanent
+
+
+def test_a_local_file_is_checked_too(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_bytes(OTHER)
+    with pytest.raises(LandingError, match="sha256"):
+        RawZone(tmp_path / "raw").land(source_at(str(path), LIMITS, DIGEST), "a.csv", LOG)
+    path.write_bytes(CONTENT)
+    landed = RawZone(tmp_path / "raw").land(source_at(str(path), LIMITS, DIGEST), "a.csv", LOG)
+    assert landed.path.read_bytes() == CONTENT
 
 
 @pytest.fixture(autouse=True)
@@ -44,13 +97,13 @@ def nothing(done: int, total: int | None) -> None:
     ],
 )
 def test_a_source_is_called_as_it_was_written(location: str, name: str) -> None:
-    assert source_at(resolved(location), LIMITS).name == name
-    assert source_at(resolved(location), LIMITS, "0" * 64).name == name
+    assert source_at(resolve_location(location), ONE_ATTEMPT).name == name
+    assert source_at(resolve_location(location), ONE_ATTEMPT, "0" * 64).name == name
 
 
 def told(location: str) -> str:
     with pytest.raises(LandingError) as caught:
-        source_at(resolved(location), LIMITS).fetch(Bytes(), nothing)
+        source_at(resolve_location(location), ONE_ATTEMPT).fetch(Bytes(), nothing)
     return str(caught.value)
 
 
@@ -92,7 +145,7 @@ def test_an_error_of_a_path_shows_the_name(tmp_path: Path) -> None:
         f"{tmp_path}/${{PLAIN}}/7.csv cannot be read: No such file or directory."
     )
     with pytest.raises(LandingError, match=r"^~nobody\$\{ID\}/a cannot be found"):
-        source_at(resolved("~nobody${ID}/a"), LIMITS)
+        source_at(resolve_location("~nobody${ID}/a"), ONE_ATTEMPT)
 
 
 def test_a_value_that_is_part_of_the_name_of_another_is_shown_once(
