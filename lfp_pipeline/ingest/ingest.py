@@ -1,8 +1,8 @@
 """Deliveries on their way from the raw zone into the tables: read, merged or refused, told."""
 
 import logging
-from collections.abc import Collection, Sequence
-from dataclasses import replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import duckdb
@@ -34,6 +34,22 @@ from lfp_pipeline.settings import Settings
 from lfp_pipeline.warehouse.duckdb_file import Warehouse
 from lfp_pipeline.warehouse.merge import note_unmerged
 
+_UNRECORDABLE = (WarehouseBusyError, WarehouseCorruptError)
+"""Errors after which the ledger cannot be written."""
+
+
+@dataclass(frozen=True)
+class _Part:
+    """Deliveries that are read and merged together.
+
+    Attributes:
+        deliveries: at least one, oldest first.
+        settings: the settings that the deliveries are read with.
+    """
+
+    deliveries: Sequence[Delivery]
+    settings: Settings
+
 
 def ingest(
     deliveries: Sequence[Delivery],
@@ -43,64 +59,74 @@ def ingest(
     *,
     workers: int = 1,
 ) -> list[IngestResult]:
-    """Read deliveries and merge them together; whatever goes wrong with one ends in its account.
+    """Read deliveries and merge them together; a failure is recorded in a delivery's ledger entry.
 
-    Where something goes wrong that is not a delivery's own fault, they are merged one by one.
+    Each round of the loop finishes a part, divides a part into single deliveries, or takes over a
+    change that another process made meanwhile. So the loop ends.
 
     Args:
         deliveries: in the raw zone, at least one.
         settings: limits, rules, waiting times.
         warehouse: to merge into.
         log: for progress and tracebacks.
-        workers: with how many others they share this run's threads and memory.
+        workers: number of batches that share the threads and memory of this process.
     """
-    once = {one.delivery_id: one for one in deliveries}.values()
-    batch = sorted(once, key=lambda one: one.order_key)
-    parts = _parts(batch, crashed_digests(settings))
-    if len(parts) > 1:
-        return [
-            found
-            for part in parts
-            for found in ingest(part, settings, warehouse, log, workers=workers)
-        ]
-    try:
-        ingested = reconcile_batch(batch, settings, warehouse, log, workers)
-    except DesiredStateChangedError:
-        return ingest(list(map(as_recorded, batch)), settings, warehouse, log, workers=workers)
-    except OtherSettingsError as error:
-        settings = error.settings if len(batch) == 1 else settings
-        return [
-            found
-            for one in batch
-            for found in ingest([one], settings, warehouse, log, workers=workers)
-        ]
-    except (WarehouseBusyError, WarehouseCorruptError) as error:
-        # There is no writing that into the ledger.
-        busy = isinstance(error, WarehouseBusyError)
-        ingested = [
-            IngestResult(
-                one, LedgerEntry(one.delivery_id, Status.FAILED, error=str(error)), busy=busy
-            )
-            for one in batch
-        ]
-    except Exception as error:
-        if len(batch) > 1:
-            log.warning("Merged one by one, because together they failed", exc_info=True)
-            return [
-                found
-                for one in batch
-                for found in ingest([one], settings, warehouse, log, workers=workers)
-            ]
-        if not isinstance(error, LfpError) and not hint_for(error):
-            log.exception("%s failed", batch[0].delivery_id)
-        ingested = [IngestResult(batch[0], _note_failure(batch[0], error, warehouse, log))]
-    if not warehouse.is_shadow:
-        conclude(ingested, settings, warehouse, log)
+    unique = {delivery.delivery_id: delivery for delivery in deliveries}.values()
+    oldest_first = sorted(unique, key=lambda delivery: delivery.order_key)
     raw_zone, inbox = RawZone(settings.raw_dir), settings.inbox_dir
-    return [
-        replace(one, warnings=delivery_warnings(one.delivery, one.account, raw_zone, inbox))
-        for one in ingested
-    ]
+    remaining = [_Part(oldest_first, settings)]
+    results: list[IngestResult] = []
+    while remaining:
+        part, *remaining = [*_split_batch(remaining[0]), *remaining[1:]]
+        try:
+            merged = reconcile_batch(part.deliveries, part.settings, warehouse, log, workers)
+        except DesiredStateChangedError:
+            remaining = [_reload_changed(part), *remaining]
+            continue
+        except OtherSettingsError as error:
+            remaining = [*_split_into_singles(part, error.settings), *remaining]
+            continue
+        except Exception as error:
+            if len(part.deliveries) > 1 and not isinstance(error, _UNRECORDABLE):
+                log.warning("Merged one by one, because together they failed", exc_info=True)
+                remaining = [*_split_into_singles(part), *remaining]
+                continue
+            merged = [_failed(delivery, error, warehouse, log) for delivery in part.deliveries]
+        if not warehouse.is_shadow:
+            conclude(merged, part.settings, warehouse, log)
+        results += [
+            replace(one, warnings=delivery_warnings(one.delivery, one.account, raw_zone, inbox))
+            for one in merged
+        ]
+    return results
+
+
+def _split_batch(part: _Part) -> list[_Part]:
+    """Split off the deliveries that must be merged alone; the others stay together.
+
+    A file that crashed a reader may fail, and take long to fail. Deletions and reversals are merged
+    in other ways.
+    """
+    crashed = crashed_digests(part.settings)
+    alone: list[Delivery] = []
+    together: list[Delivery] = []
+    for delivery in part.deliveries:
+        is_other = delivery.kind is Kind.DELETION or is_reverted(delivery.path)
+        (alone if is_other or delivery.sha256 in crashed else together).append(delivery)
+    parts = [[delivery] for delivery in alone] + ([together] if together else [])
+    return [replace(part, deliveries=deliveries) for deliveries in parts]
+
+
+def _reload_changed(part: _Part) -> _Part:
+    """Return a part with the text formats that the raw zone records now, to be split again."""
+    return replace(part, deliveries=[as_recorded(delivery) for delivery in part.deliveries])
+
+
+def _split_into_singles(part: _Part, settings: Settings | None = None) -> list[_Part]:
+    """Return a part for each delivery. A delivery that is alone already gets other settings."""
+    if settings is None or len(part.deliveries) > 1:
+        settings = part.settings
+    return [_Part([delivery], settings) for delivery in part.deliveries]
 
 
 def conclude(
@@ -168,32 +194,23 @@ def _take_out_unfinished(
         )
 
 
-def _parts(batch: Sequence[Delivery], died: Collection[str]) -> Sequence[Sequence[Delivery]]:
-    """Cut a batch into what goes together, and each delivery that is to go alone."""
-    alone = [
-        one
-        for one in batch
-        # What a reader died of may fail, and take long to.
-        if one.sha256 in died or one.kind is Kind.DELETION or is_reverted(one.path)
-    ]
-    together = [one for one in batch if one not in alone]
-    return [[one] for one in alone] + ([together] if together else [])
-
-
-def _note_failure(
+def _failed(
     delivery: Delivery, error: Exception, warehouse: Warehouse, log: logging.Logger
-) -> LedgerEntry:
-    """Write into the ledger why a delivery was not merged, if the ledger can be had."""
+) -> IngestResult:
+    """Return the result of a delivery that an error kept out, and record it where possible."""
+    failed = LedgerEntry(delivery.delivery_id, Status.FAILED, error=user_message(error))
+    if isinstance(error, _UNRECORDABLE):
+        return IngestResult(delivery, failed, busy=isinstance(error, WarehouseBusyError))
+    if not isinstance(error, LfpError) and not hint_for(error):
+        log.error("%s failed", delivery.delivery_id, exc_info=error)
     if is_reverted(delivery.path):  # It is in, as its ledger row says, and should be out.
-        return LedgerEntry(
-            delivery.delivery_id, Status.FAILED, error=f"It is not out. {user_message(error)}"
-        )
+        return IngestResult(delivery, replace(failed, error=f"It is not out. {failed.error}"))
     try:
         with warehouse.session("noting a failure", log) as connection:
-            return note_unmerged(connection, delivery, Status.FAILED, user_message(error))
+            failed = note_unmerged(connection, delivery, Status.FAILED, user_message(error))
     except (LfpError, duckdb.Error, OSError) as ledger_error:
         log.warning("The failure could not be noted in the ledger: %s", user_message(ledger_error))
-        return LedgerEntry(delivery.delivery_id, Status.FAILED, error=user_message(error))
+    return IngestResult(delivery, failed)
 
 
 def try_to_write_status_note(
