@@ -489,19 +489,17 @@ class Engine:
 def _is_ended(landed: Landed, file: InboxFile, status_of: Mapping[str, Status]) -> bool:
     """Whether a version of a file is in or out, and the file has nothing to bring."""
     status = status_of.get(landed.delivery_id)
-    return status in {Status.MERGED, Status.REVERTED} and not landed.should_land_again(file)
+    return status is not None and status.is_applied and not landed.should_land_again(file)
 
 
 def _is_unfinished(
     landed: Landed, newest: Landed, status_of: Mapping[str, Status], id_: str | None
 ) -> bool:
     """Whether something is left to do about a delivery for whoever asks for its partition."""
-    if landed.pruned and not landed.reverted:
-        return False
-    status = status_of.get(landed.delivery_id)
-    return (
-        status in {None, Status.FAILED}
-        or (status is Status.REFUSED and landed == newest)
+    state = landed.state(status_of.get(landed.delivery_id))
+    return state.is_replayable and (
+        not state.is_reconciled
+        or (state.recorded is Status.REFUSED and landed == newest)
         # A run died after the commit: found to be in, it is noted where sensors look.
         or not landed.has_ended(id_)
     )

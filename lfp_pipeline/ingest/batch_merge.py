@@ -105,13 +105,6 @@ def reconcile_batch(
     return [replace(ingested, seconds=seconds) for ingested in done]
 
 
-def is_reconciled(delivery: Delivery, status: str | None) -> bool:
-    """Whether a delivery that the ledger says this of, if anything, is in or out as is wanted."""
-    if status is None or status == Status.FAILED:
-        return False
-    return (status == Status.REVERTED) == is_reverted(delivery.path)
-
-
 @dataclass(frozen=True)
 class _BatchMerge:
     """A batch in its workspace, and the ways in which it may be merged.

@@ -26,7 +26,12 @@ from lfp_pipeline.ingest.result import IngestResult
 from lfp_pipeline.ingest.reversal_check import checked_reversal
 from lfp_pipeline.model.delivery import Delivery, Kind
 from lfp_pipeline.model.ledger_entry import LedgerEntry, Status
-from lfp_pipeline.raw_zone.desired_state import clear_reverted, is_reverted, mark_reverted
+from lfp_pipeline.raw_zone.desired_state import (
+    clear_reverted,
+    is_reverted,
+    mark_reverted,
+    state_of,
+)
 from lfp_pipeline.raw_zone.raw_zone import RawZone, as_recorded
 from lfp_pipeline.raw_zone.status_notes import MERGED, last_recorded_status, write_status_note
 from lfp_pipeline.reading.crash_guard import crashed_digests
@@ -150,7 +155,7 @@ def conclude(
                 )
                 continue
         # If it is to be in or out contrary to that by now, it will come to another end.
-        if (one.account.status is Status.REVERTED) == is_reverted(one.delivery.path):
+        if state_of(one.delivery, one.account.status).is_reconciled:
             try_to_write_status_note(one.delivery.path, one.account.status, one.database_id, log)
 
 

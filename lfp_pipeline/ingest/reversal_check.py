@@ -12,7 +12,7 @@ from lfp_pipeline.errors import OperationRefusedError
 from lfp_pipeline.ingest.revert import Heirs, find_replacements, may_be_refused
 from lfp_pipeline.model.delivery import Delivery
 from lfp_pipeline.model.ledger_entry import Status
-from lfp_pipeline.raw_zone.desired_state import is_pruned, is_reverted
+from lfp_pipeline.raw_zone.desired_state import state_of
 from lfp_pipeline.raw_zone.raw_zone import RawZone
 from lfp_pipeline.raw_zone.status_notes import last_recorded_status
 from lfp_pipeline.reading.workspace import WorkspaceLimits, workspace_of
@@ -112,7 +112,6 @@ def _pruned(
         for one in raw_zone.all_deliveries()
         if one.order_key < delivery.order_key
         and one.delivery_id not in known
-        and is_pruned(one.path)
-        and not is_reverted(one.path)
+        and not state_of(one, None).is_replayable
         and last_recorded_status(one.path) != Status.REFUSED
     ]

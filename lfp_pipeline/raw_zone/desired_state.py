@@ -19,11 +19,25 @@ from lfp_pipeline.common.atomic_files import (
     temporary_sibling,
 )
 from lfp_pipeline.common.clock import utc_from_ns
+from lfp_pipeline.model.delivery import Delivery
+from lfp_pipeline.model.delivery_state import DeliveryState
+from lfp_pipeline.model.ledger_entry import Status
 
 _REVERTED = ".reverted"
 _PRUNED = ".pruned"
 _NOT_NEEDED = b"not needed\n"
 _PRESENT_SETTINGS = b"present settings\n"
+
+
+def state_of(delivery: Delivery, recorded: Status | None) -> DeliveryState:
+    """Return the state of a delivery in the database that has recorded that status of it."""
+    raw = delivery.path
+    return DeliveryState(desired_status(raw), recorded, bytes_kept=not is_pruned(raw))
+
+
+def desired_status(raw: Path) -> Status:
+    """Return what people want of the delivery whose raw file that is: `MERGED` or `REVERTED`."""
+    return Status.REVERTED if is_reverted(raw) else Status.MERGED
 
 
 def is_reverted(raw: Path) -> bool:

@@ -25,6 +25,8 @@ from pathlib import Path
 from typing import NamedTuple, TypeVar
 
 from lfp_pipeline.errors import LandingError
+from lfp_pipeline.model.delivery_state import DeliveryState
+from lfp_pipeline.model.ledger_entry import STATUSES, Status
 from lfp_pipeline.model.partition_key import PURGES
 from lfp_pipeline.raw_zone.desired_state import should_land_again
 from lfp_pipeline.raw_zone.raw_records import is_record_name, read_record
@@ -132,7 +134,7 @@ WHERE version_us > landed_us AND key <> :purges AND {_IN_FORCE}
 ORDER BY landed_us DESC
 """
 
-# Of what is pruned, nothing can be taken in; it can be taken out.
+# Replayable and not reconciled (see `DeliveryState`), by the status notes.
 _UNENDED = """
 SELECT key, stem FROM deliveries
 WHERE (reverted OR NOT pruned) AND (ended IS NULL OR noted_id IS NOT :database_id)
@@ -184,9 +186,15 @@ class Landed(NamedTuple):
         """Its name."""
         return _delivery_id(self.key, self.stem)
 
+    def state(self, recorded: Status | None) -> DeliveryState:
+        """Return its state in the database that has recorded that status of it."""
+        desired = Status.REVERTED if self.reverted else Status.MERGED
+        return DeliveryState(desired, recorded, not self.pruned)
+
     def has_ended(self, database_id: str | None) -> bool:
-        """Whether an end in that database is noted."""
-        return self.ended is not None and self.noted_id == database_id
+        """Whether it is noted as being in its desired state in that database."""
+        noted = STATUSES.get(self.ended or "") if self.noted_id == database_id else None
+        return self.state(noted).is_reconciled
 
     def should_land_again(self, file: InboxFile) -> bool:
         """Whether that file of its version may have other bytes, or brings bytes that were lost."""
@@ -637,7 +645,8 @@ def _told(entries: _Entries) -> tuple[object, ...]:
     if note := entries.get("outcome"):
         with suppress(FileNotFoundError):
             read = read_status_note(Path(note.path))
-            noted = read.end(reverted=reverted), read.database_id, read.noted_ns
+            desired = Status.REVERTED if reverted else Status.MERGED
+            noted = read.reconciled_status(desired), read.database_id, read.noted_ns
     disk_bytes = sum(entry.stat().st_size for entry in entries.values())
     of_record = source_ctime_ns, disk_bytes, landed_us
     return version_us, size_bytes, *noted, reverted, pruned, *of_record

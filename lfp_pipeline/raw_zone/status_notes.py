@@ -11,13 +11,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lfp_pipeline.common.atomic_files import commit_file, sync_folder, temporary_sibling
-from lfp_pipeline.model.ledger_entry import Status
-from lfp_pipeline.raw_zone.desired_state import is_reverted
+from lfp_pipeline.model.delivery_state import DeliveryState
+from lfp_pipeline.model.ledger_entry import STATUSES, Status
+from lfp_pipeline.raw_zone.desired_state import desired_status
 
 _SUFFIX = ".outcome"
 MERGED = str(Status.MERGED)
 REVERTED = str(Status.REVERTED)
-_ENDS = {MERGED, str(Status.REFUSED), REVERTED}
 
 
 @dataclass(frozen=True)
@@ -34,10 +34,10 @@ class StatusNote:
     database_id: str
     noted_ns: int
 
-    def end(self, *, reverted: bool) -> str | None:
-        """Return the status if that is an end, and what people want; else None."""
-        is_end = self.status in _ENDS and (self.status == REVERTED) == reverted
-        return self.status if is_end else None
+    def reconciled_status(self, desired: Status) -> Status | None:
+        """Return the status if the delivery is in its desired state in that database; else None."""
+        status = STATUSES.get(self.status)
+        return status if DeliveryState(desired, status).is_reconciled else None
 
 
 def write_status_note(raw: Path, status: str, database_id: str) -> None:
@@ -63,14 +63,15 @@ def last_recorded_status(raw: Path) -> str | None:
         return None
 
 
-def read_status(raw: Path, database_id: str | None) -> str | None:
+def read_status(raw: Path, database_id: str | None) -> Status | None:
     """The status that a delivery has come to its end with in that database, as noted, or None."""
     try:
         noted = read_status_note(raw.with_suffix(_SUFFIX))
     except FileNotFoundError:
         return None
-    end = noted.end(reverted=is_reverted(raw))
-    return end if noted.database_id == database_id else None
+    return (
+        noted.reconciled_status(desired_status(raw)) if noted.database_id == database_id else None
+    )
 
 
 def read_status_note(path: Path) -> StatusNote:
