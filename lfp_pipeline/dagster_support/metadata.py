@@ -205,8 +205,7 @@ def is_merged(outcome: IngestResult | LandingFailure) -> bool:
 
 def is_ok(outcome: IngestResult | LandingFailure) -> bool:
     """Whether a delivery is in, or out, as people want it."""
-    status = outcome.account.status if isinstance(outcome, IngestResult) else None
-    return status in {Status.MERGED, Status.REVERTED}
+    return isinstance(outcome, IngestResult) and outcome.account.status.is_applied
 
 
 def run_failure(outcomes: Sequence[IngestResult | LandingFailure]) -> dg.Failure:

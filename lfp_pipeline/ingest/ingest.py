@@ -1,8 +1,8 @@
-"""Deliveries on their way from the raw zone into the tables: read, merged or refused, told."""
+"""Ingest deliveries from the raw zone: read, merge or refuse them, and write their status notes."""
 
 import logging
-from collections.abc import Collection, Sequence
-from dataclasses import replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import duckdb
@@ -26,13 +26,35 @@ from lfp_pipeline.ingest.result import IngestResult
 from lfp_pipeline.ingest.reversal_check import checked_reversal
 from lfp_pipeline.model.delivery import Delivery, Kind
 from lfp_pipeline.model.ledger_entry import LedgerEntry, Status
-from lfp_pipeline.raw_zone.desired_state import clear_reverted, is_reverted, mark_reverted
-from lfp_pipeline.raw_zone.raw_zone import RawZone, as_recorded
+from lfp_pipeline.raw_zone.desired_state import (
+    clear_reverted,
+    is_reverted,
+    mark_reverted,
+    state_of,
+)
+from lfp_pipeline.raw_zone.raw_records import as_recorded
+from lfp_pipeline.raw_zone.raw_zone import RawZone
 from lfp_pipeline.raw_zone.status_notes import MERGED, last_recorded_status, write_status_note
 from lfp_pipeline.reading.crash_guard import crashed_digests
 from lfp_pipeline.settings import Settings
 from lfp_pipeline.warehouse.backend import Backend
 from lfp_pipeline.warehouse.merge import record_unmerged
+
+_UNRECORDABLE = (WarehouseBusyError, WarehouseCorruptError)
+"""Errors after which the ledger cannot be written."""
+
+
+@dataclass(frozen=True)
+class _Part:
+    """Deliveries that are read and merged together.
+
+    Attributes:
+        deliveries: at least one, oldest first.
+        settings: the settings that the deliveries are read with.
+    """
+
+    deliveries: Sequence[Delivery]
+    settings: Settings
 
 
 def ingest(
@@ -43,103 +65,115 @@ def ingest(
     *,
     workers: int = 1,
 ) -> list[IngestResult]:
-    """Read deliveries and merge them together; whatever goes wrong with one ends in its account.
+    """Read deliveries and merge them together; a failure is recorded in a delivery's ledger entry.
 
-    Where something goes wrong that is not a delivery's own fault, they are merged one by one.
+    Each round of the loop finishes a part, divides a part into single deliveries, or takes over a
+    change that another process made meanwhile. So the loop ends.
 
     Args:
         deliveries: in the raw zone, at least one.
         settings: limits, rules, waiting times.
         warehouse: to merge into.
         log: for progress and tracebacks.
-        workers: with how many others they share this run's threads and memory.
+        workers: number of batches that share the threads and memory of this process.
     """
-    once = {one.delivery_id: one for one in deliveries}.values()
-    batch = sorted(once, key=lambda one: one.order_key)
-    parts = _parts(batch, crashed_digests(settings))
-    if len(parts) > 1:
-        return [
-            found
-            for part in parts
-            for found in ingest(part, settings, warehouse, log, workers=workers)
-        ]
-    try:
-        ingested = reconcile_batch(batch, settings, warehouse, log, workers)
-    except DesiredStateChangedError:
-        return ingest(list(map(as_recorded, batch)), settings, warehouse, log, workers=workers)
-    except OtherSettingsError as error:
-        settings = error.settings if len(batch) == 1 else settings
-        return [
-            found
-            for one in batch
-            for found in ingest([one], settings, warehouse, log, workers=workers)
-        ]
-    except (WarehouseBusyError, WarehouseCorruptError) as error:
-        # There is no writing that into the ledger.
-        busy = isinstance(error, WarehouseBusyError)
-        ingested = [
-            IngestResult(
-                one, LedgerEntry(one.delivery_id, Status.FAILED, error=str(error)), busy=busy
-            )
-            for one in batch
-        ]
-    except Exception as error:
-        if len(batch) > 1:
-            log.warning("Merged one by one, because together they failed", exc_info=True)
-            return [
-                found
-                for one in batch
-                for found in ingest([one], settings, warehouse, log, workers=workers)
-            ]
-        if not isinstance(error, LfpError) and not hint_for(error):
-            log.exception("%s failed", batch[0].delivery_id)
-        ingested = [IngestResult(batch[0], _note_failure(batch[0], error, warehouse, log))]
-    if not warehouse.is_shadow:
-        conclude(ingested, settings, warehouse, log)
+    unique = {delivery.delivery_id: delivery for delivery in deliveries}.values()
+    oldest_first = sorted(unique, key=lambda delivery: delivery.order_key)
     raw_zone, inbox = RawZone(settings.raw_dir), settings.inbox_dir
-    return [
-        replace(one, warnings=delivery_warnings(one.delivery, one.account, raw_zone, inbox))
-        for one in ingested
-    ]
+    remaining = [_Part(oldest_first, settings)]
+    results: list[IngestResult] = []
+    while remaining:
+        part, *remaining = [*_split_batch(remaining[0]), *remaining[1:]]
+        try:
+            batch = reconcile_batch(part.deliveries, part.settings, warehouse, log, workers)
+        except DesiredStateChangedError:
+            remaining = [_reload_changed(part), *remaining]
+            continue
+        except OtherSettingsError as error:
+            remaining = [*_split_into_singles(part, error.settings), *remaining]
+            continue
+        except Exception as error:
+            if len(part.deliveries) > 1 and not isinstance(error, _UNRECORDABLE):
+                log.warning("A batch failed; merging its deliveries one by one", exc_info=True)
+                remaining = [*_split_into_singles(part), *remaining]
+                continue
+            batch = [_failed(delivery, error, warehouse, log) for delivery in part.deliveries]
+        if not warehouse.is_shadow:
+            conclude(batch, part.settings, warehouse, log)
+        for result in batch:
+            warnings = delivery_warnings(result.delivery, result.account, raw_zone, inbox)
+            results.append(replace(result, warnings=warnings))
+    return results
+
+
+def _split_batch(part: _Part) -> list[_Part]:
+    """Split off the deliveries that must be merged alone; the others stay together.
+
+    A file that crashed a reader may fail, and take long to fail. Deletions and reversals are merged
+    in other ways.
+    """
+    crashed = crashed_digests(part.settings)
+    alone: list[Delivery] = []
+    together: list[Delivery] = []
+    for delivery in part.deliveries:
+        is_other = delivery.kind is Kind.DELETION or is_reverted(delivery.path)
+        (alone if is_other or delivery.sha256 in crashed else together).append(delivery)
+    parts = [[delivery] for delivery in alone] + ([together] if together else [])
+    return [replace(part, deliveries=deliveries) for deliveries in parts]
+
+
+def _reload_changed(part: _Part) -> _Part:
+    """Return a part with the text formats that the raw zone records now, to be split again."""
+    return replace(part, deliveries=[as_recorded(delivery) for delivery in part.deliveries])
+
+
+def _split_into_singles(part: _Part, settings: Settings | None = None) -> list[_Part]:
+    """Return a part for each delivery. A delivery that is alone already gets other settings."""
+    if settings is None or len(part.deliveries) > 1:
+        settings = part.settings
+    return [_Part([delivery], settings) for delivery in part.deliveries]
 
 
 def conclude(
-    ingested: Sequence[IngestResult], settings: Settings, warehouse: Backend, log: logging.Logger
+    results: Sequence[IngestResult], settings: Settings, warehouse: Backend, log: logging.Logger
 ) -> None:
-    """Revert the unfinished uploads that newly merged deliveries complete, and note all outcomes.
+    """Revert the unfinished uploads that merged deliveries complete, and write status notes.
 
-    The outcome of a delivery is noted last: where a process dies before, the next one concludes it.
+    The status note of a delivery is written last. If a process dies before, the next run concludes
+    the delivery.
     """
-    for one in ingested:
-        if one.account.status is Status.FAILED or one.database_id is None:
+    for result in results:
+        delivery, status = result.delivery, result.account.status
+        if status is Status.FAILED or result.database_id is None:
             continue
-        if one.account.status is Status.MERGED:
+        if status is Status.MERGED:
             try:
-                _take_out_unfinished(one.delivery, settings, warehouse, log)
-            except (WarehouseBusyError, WarehouseCorruptError, OSError) as error:
+                _revert_unfinished(delivery, settings, warehouse, log)
+            except (*_UNRECORDABLE, OSError) as error:
                 log.warning(
                     "%s is not reverted yet: %s. The next run tries again.",
-                    one.delivery.completes,
+                    delivery.completes,
                     user_message(error).rstrip("."),
                 )
                 continue
-        # If it is to be in or out contrary to that by now, it will come to another end.
-        if (one.account.status is Status.REVERTED) == is_reverted(one.delivery.path):
-            try_to_write_status_note(one.delivery.path, one.account.status, one.database_id, log)
+        # Without a note, the next run reconciles a delivery whose desired state has changed.
+        if state_of(delivery, status).is_reconciled:
+            try_to_write_status_note(delivery.path, status, result.database_id, log)
 
 
-def _take_out_unfinished(
+def _revert_unfinished(
     delivery: Delivery, settings: Settings, warehouse: Backend, log: logging.Logger
 ) -> None:
     """Revert the unfinished upload that a merged delivery completes, as revert_delivery would.
 
-    That is done once, also where the database is made anew: what people want since then counts.
+    That happens once, even if the database is rebuilt later: people may have reinstated the upload
+    since.
     """
     if delivery.completes is None or last_recorded_status(delivery.path) == MERGED:
         return
     try:
         unfinished = RawZone(settings.raw_dir).find(delivery.completes)
-    except LandingError:  # It is not there any more.
+    except LandingError:  # The upload is gone.
         return
     if is_reverted(unfinished.path):
         return
@@ -148,59 +182,50 @@ def _take_out_unfinished(
             mark_reverted(unfinished.path)
         (reverted,) = ingest([unfinished], settings, warehouse, log)
         if reverted.account.status is Status.FAILED and not reverted.busy:
-            clear_reverted(unfinished.path)  # Nobody has asked for it: it may not block runs.
+            clear_reverted(unfinished.path)  # Nobody requested it, so it must not block runs.
             raise OperationRefusedError(reverted.account.error)
         log.warning(
-            "%s was an unfinished upload: %s begins with it, and goes on in the middle of its "
-            "last record. %s.",
+            "%s was an unfinished upload: %s begins with its bytes and continues its last record. "
+            "%s.",
             unfinished.delivery_id,
             delivery.delivery_id,
             "The next run reverts it" if reverted.busy else "It is reverted",
         )
-    except (WarehouseBusyError, WarehouseCorruptError):
+    except _UNRECORDABLE:
         raise
     except (LfpError, duckdb.Error) as error:
         log.warning(
-            "%s is an unfinished upload, and is not reverted: %s To have it out, run "
+            "%s is an unfinished upload, and is not reverted: %s To revert it, run "
             "revert_delivery.",
             unfinished.delivery_id,
             error,
         )
 
 
-def _parts(batch: Sequence[Delivery], died: Collection[str]) -> Sequence[Sequence[Delivery]]:
-    """Cut a batch into what goes together, and each delivery that is to go alone."""
-    alone = [
-        one
-        for one in batch
-        # What a reader died of may fail, and take long to.
-        if one.sha256 in died or one.kind is Kind.DELETION or is_reverted(one.path)
-    ]
-    together = [one for one in batch if one not in alone]
-    return [[one] for one in alone] + ([together] if together else [])
-
-
-def _note_failure(
+def _failed(
     delivery: Delivery, error: Exception, warehouse: Backend, log: logging.Logger
-) -> LedgerEntry:
-    """Write into the ledger why a delivery was not merged, if the ledger can be had."""
-    if is_reverted(delivery.path):  # It is in, as its ledger row says, and should be out.
-        return LedgerEntry(
-            delivery.delivery_id, Status.FAILED, error=f"It is not out. {user_message(error)}"
-        )
+) -> IngestResult:
+    """Return the result of a delivery that failed, after recording the failure if possible."""
+    failed = LedgerEntry(delivery.delivery_id, Status.FAILED, error=user_message(error))
+    if isinstance(error, _UNRECORDABLE):
+        return IngestResult(delivery, failed, busy=isinstance(error, WarehouseBusyError))
+    if not isinstance(error, LfpError) and not hint_for(error):
+        log.error("%s failed", delivery.delivery_id, exc_info=error)
+    if is_reverted(delivery.path):  # The ledger goes on saying that the delivery is merged.
+        return IngestResult(delivery, replace(failed, error=f"It is not reverted. {failed.error}"))
     try:
-        with warehouse.session("noting a failure", log) as connection:
-            return record_unmerged(connection, delivery, Status.FAILED, user_message(error))
+        with warehouse.session("recording a failure", log) as connection:
+            failed = record_unmerged(connection, delivery, Status.FAILED, user_message(error))
     except (LfpError, duckdb.Error, OSError) as ledger_error:
-        log.warning("The failure could not be noted in the ledger: %s", user_message(ledger_error))
-        return LedgerEntry(delivery.delivery_id, Status.FAILED, error=user_message(error))
+        log.warning("The ledger could not record the failure: %s", user_message(ledger_error))
+    return IngestResult(delivery, failed)
 
 
 def try_to_write_status_note(
     raw: Path, status: Status, database_id: str, log: logging.Logger
 ) -> None:
-    """Note what became of a delivery; where that fails, it is offered once more."""
+    """Write the status note of a delivery; without one, the next run looks it up in the ledger."""
     try:
         write_status_note(raw, status, database_id)
-    except OSError as error:  # The ledger knows.
-        log.warning("The outcome of %s could not be noted: %s", raw, error)
+    except OSError as error:
+        log.warning("The status note of %s could not be written: %s", raw, error)

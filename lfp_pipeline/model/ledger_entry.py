@@ -16,6 +16,11 @@ class Status(StrEnum):
     REVERTED = "reverted"
 
     @property
+    def is_applied(self) -> bool:
+        """Whether the tables have it as people want: a refused or failed delivery is in none."""
+        return self is Status.MERGED or self is Status.REVERTED
+
+    @property
     def phrase(self) -> str:
         """The status as a predicate, for people: `failed`, `was refused`."""
         return "failed" if self is Status.FAILED else f"was {self}"

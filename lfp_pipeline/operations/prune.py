@@ -12,11 +12,10 @@ from lfp_pipeline.common.clock import utc_now
 from lfp_pipeline.common.text import format_size, pluralize, preview
 from lfp_pipeline.engine import Engine
 from lfp_pipeline.errors import OperationRefusedError
-from lfp_pipeline.ingest.batch_merge import is_reconciled
 from lfp_pipeline.model.delivery import Delivery, Kind
 from lfp_pipeline.model.ledger_entry import Status
 from lfp_pipeline.operations.report import Report
-from lfp_pipeline.raw_zone.desired_state import is_pruned, is_reverted, prune
+from lfp_pipeline.raw_zone.desired_state import is_reverted, prune, state_of
 from lfp_pipeline.warehouse.invariants import needed_deliveries
 from lfp_pipeline.warehouse.ledger import statuses
 from lfp_pipeline.warehouse.operation_log import record_operation
@@ -52,13 +51,14 @@ def prune_raw(
         status_of = statuses(connection)
         deliveries = engine.raw_zone.all_deliveries()
         _see_that_no_reversal_is_pending(deliveries, status_of)
+        state = {one: state_of(one, status_of.get(one.delivery_id)) for one in deliveries}
         old = [
             one
             for one in deliveries
             if one.landed_at < landed_before
             and one.kind is Kind.PRODUCTS
-            and not is_pruned(one.path)
-            and is_reconciled(one, status_of.get(one.delivery_id))
+            and state[one].bytes_kept
+            and state[one].is_reconciled
         ]
         chosen = [one for one in old if even_if_needed or one.delivery_id not in needed]
         lost = [one for one in chosen if one.delivery_id in needed]
@@ -78,7 +78,7 @@ def _see_that_no_reversal_is_pending(
     pending = [
         one.delivery_id
         for one in deliveries
-        if is_reverted(one.path) and not is_reconciled(one, status_of.get(one.delivery_id))
+        if is_reverted(one.path) and not state_of(one, status_of.get(one.delivery_id)).is_reconciled
     ]
     if pending:
         msg = (

@@ -31,7 +31,7 @@ from lfp_pipeline.operations.shadow_build import (
     rereadings,
     shadow_engine,
 )
-from lfp_pipeline.raw_zone.desired_state import is_reverted, pruned_while_needed
+from lfp_pipeline.raw_zone.desired_state import is_reverted, pruned_while_needed, state_of
 from lfp_pipeline.raw_zone.status_notes import read_status
 from lfp_pipeline.reading.options import Rereading
 from lfp_pipeline.warehouse.backend import Backend
@@ -338,7 +338,7 @@ def _plan(engine: Engine, log: logging.Logger) -> Report:
     problems = [
         f"{one.path} is gone."
         for one in deliveries
-        if not one.path.exists() and not is_reverted(one.path)
+        if not one.path.exists() and state_of(one, None).needs_bytes
     ]
     kept = {one.delivery_id for one in deliveries}
     problems += [f"{delivery_id}: {_GONE}" for delivery_id in sorted(_needed(engine, log) - kept)]

@@ -5,11 +5,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 from lfp_pipeline.engine import Engine
-from lfp_pipeline.ingest.batch_merge import is_reconciled
 from lfp_pipeline.ingest.result import IngestResult
 from lfp_pipeline.model.delivery import Delivery, Kind, TextFormat
 from lfp_pipeline.model.ledger_entry import LedgerEntry, Status
-from lfp_pipeline.raw_zone.desired_state import is_pruned, is_reverted
+from lfp_pipeline.raw_zone.desired_state import state_of
 from lfp_pipeline.reading.options import Rereading, reread
 from lfp_pipeline.settings import Settings
 from lfp_pipeline.warehouse.ledger import statuses
@@ -58,7 +57,9 @@ def catch_up(
     """
     with shadow.warehouse.session("looking what is in", log) as connection:
         status_of = statuses(connection)
-    left = [one for one in deliveries if not is_reconciled(one, status_of.get(one.delivery_id))]
+    left = [
+        one for one in deliveries if not state_of(one, status_of.get(one.delivery_id)).is_reconciled
+    ]
     log.info("To take in anew: %d of %d deliveries", len(left), len(deliveries))
     for settings, group in _by_settings(left, ways, shadow.settings):
         for outcome in Engine(settings, shadow.warehouse).ingest_all([], group, log):
@@ -83,9 +84,5 @@ def replayable_deliveries(engine: Engine) -> list[Delivery]:
     Raises:
         LandingError: a record cannot be read.
     """
-    return [one for one in engine.raw_zone.all_deliveries() if is_in_reach(one)]
-
-
-def is_in_reach(delivery: Delivery) -> bool:
-    """Whether a delivery can be taken in or out, as is wanted."""
-    return is_reverted(delivery.path) or not is_pruned(delivery.path)
+    deliveries = engine.raw_zone.all_deliveries()
+    return [delivery for delivery in deliveries if state_of(delivery, None).is_replayable]

@@ -20,7 +20,7 @@ from lfp_pipeline.ingest.delivery_warnings import (
 )
 from lfp_pipeline.model.delivery import Delivery
 from lfp_pipeline.model.ledger_entry import LedgerEntry, RowCounts, Status
-from lfp_pipeline.raw_zone.raw_index import Landed
+from lfp_pipeline.raw_zone.landed import Landed
 from lfp_pipeline.raw_zone.raw_zone import RawZone
 from lfp_pipeline.sources.inbox import InboxFile
 
@@ -60,7 +60,7 @@ def standing_warnings(
     older = (
         (file, landed)
         for file, landed in in_the_inbox
-        if landed and landed.has_newer and landed.ended == Status.MERGED
+        if landed and landed.has_newer and landed.noted_status == Status.MERGED
     )
     yield from _first(older, lambda one: _of_older_version(engine, *one))
 

@@ -131,7 +131,7 @@ class StatusReport:
 
 def collect_status(engine: Engine) -> StatusReport:
     """Look how things stand, without opening the database where it is published."""
-    with engine.raw_zone.index.of_one_moment():
+    with engine.raw_zone.index.snapshot():
         return _state_of(engine)
 
 
@@ -139,8 +139,8 @@ def _state_of(engine: Engine) -> StatusReport:
     settings = engine.settings
     problems: list[str] = []
     listing = _inbox(engine, problems)
-    told = list(zip(listing.ready, engine.ended(listing.ready), strict=True))
-    inbox = engine.set_apart(listing, [file for file, ended in told if ended is None])
+    told = list(zip(listing.ready, engine.backlog.reconciled(listing.ready), strict=True))
+    inbox = engine.catalog.set_apart(listing, [file for file, ended in told if ended is None])
     lock = engine.warehouse.lock
     tables = _tables(engine, problems)
     landed = engine.pending_deliveries(_LOG, offered=inbox.ready)
@@ -171,7 +171,7 @@ def _state_of(engine: Engine) -> StatusReport:
         waiting=lock.waiting,
         tables=tables,
         unpublished=(
-            index.ended_since(int(tables.as_of * 1e9))
+            index.noted_since(int(tables.as_of * 1e9))
             if tables and engine.published.is_stale
             else ()
         ),
@@ -199,7 +199,7 @@ def _state_of(engine: Engine) -> StatusReport:
 
 def _inbox(engine: Engine, problems: list[str]) -> Listing:
     try:
-        return engine.list_inbox()
+        return engine.catalog.list_inbox()
     except LfpError as error:
         problems.append(str(error))
         return Listing((), ())
@@ -241,7 +241,7 @@ def _rows(connection: duckdb.DuckDBPyConnection, sql: str) -> list[Row]:
 
 def _feed_errors(engine: Engine, problems: list[str]) -> dict[str, str]:
     try:
-        feeds, wrong = engine.feeds()
+        feeds, wrong = engine.catalog.feeds()
     except SettingsError as error:
         problems.append(str(error))
         return {}

@@ -16,13 +16,12 @@ from lfp_pipeline.common.progress import TransferProgress
 from lfp_pipeline.common.text import format_size, pluralize, preview
 from lfp_pipeline.engine import Engine
 from lfp_pipeline.errors import RawFileError
-from lfp_pipeline.ingest.batch_merge import is_reconciled
 from lfp_pipeline.model.delivery import Delivery, Kind
 from lfp_pipeline.model.ledger_entry import LedgerEntry, Status
 from lfp_pipeline.model.partition_key import is_purge
 from lfp_pipeline.operations.report import Report
-from lfp_pipeline.operations.shadow_build import catch_up, is_in_reach, rereadings, shadow_engine
-from lfp_pipeline.raw_zone.desired_state import is_pruned, is_reverted
+from lfp_pipeline.operations.shadow_build import catch_up, rereadings, shadow_engine
+from lfp_pipeline.raw_zone.desired_state import is_pruned, is_reverted, state_of
 from lfp_pipeline.raw_zone.integrity import verify_raw_file
 from lfp_pipeline.raw_zone.status_notes import last_recorded_status, read_status
 from lfp_pipeline.reading.options import Rereading
@@ -95,8 +94,9 @@ class _Inventory:
         kind_of = dict(connection.execute(_KINDS).fetchall())
         merged = frozenset(id_ for id_, status in status_of.items() if status is Status.MERGED)
         recorded, unreadable = engine.raw_zone.survey()
-        kept = [one for one in recorded if not is_pruned(one.path)]
-        settled = [one for one in kept if is_reconciled(one, status_of.get(one.delivery_id))]
+        state = {one: state_of(one, status_of.get(one.delivery_id)) for one in recorded}
+        kept = [one for one in recorded if state[one].bytes_kept]
+        settled = [one for one in kept if state[one].is_reconciled]
         database_id = engine.warehouse.cached_id()
         noted = {one.delivery_id: read_status(one.path, database_id) for one in recorded}
         notable: dict[str, Status | None]
@@ -122,11 +122,11 @@ class _Inventory:
             in_reach=[
                 one
                 for one in recorded
-                if is_in_reach(one)
-                and is_reconciled(one, status_of.get(one.delivery_id))
-                and status_of[one.delivery_id] is not Status.REFUSED
+                if state[one].is_replayable
+                and state[one].is_reconciled
+                and state[one].recorded is not Status.REFUSED
             ],
-            doomed=merged & {one.delivery_id for one in kept if is_reverted(one.path)},
+            doomed=merged & {one.delivery_id for one in kept if not state[one].needs_bytes},
             wrongly_noted=frozenset(
                 id_ for id_, status in noted.items() if status != notable.get(id_)
             ),
@@ -235,7 +235,7 @@ def _damaged(books: _Inventory, log: logging.Logger) -> Iterator[str]:
     prunable -= books.needed
     for one in books.kept:
         try:
-            verify_raw_file(one, thorough=True)
+            verify_raw_file(one, full=True)
         except RawFileError as error:
             undone = one.kind is Kind.DELETION and is_reverted(one.path)
             if not undone and not is_pruned(one.path):  # Nor was it, a moment ago.

@@ -22,6 +22,7 @@ from lfp_pipeline.common.backoff import Backoff, is_backing_off
 from lfp_pipeline.common.duckdb_tools import attach, write_ahead_logs
 from lfp_pipeline.common.text import pluralize
 from lfp_pipeline.errors import RebuildIncompleteError
+from lfp_pipeline.raw_zone.pending import pending_deliveries
 from lfp_pipeline.raw_zone.raw_zone import RawZone
 from lfp_pipeline.warehouse.backend import Backend, State
 from lfp_pipeline.warehouse.ledger import statuses
@@ -146,8 +147,8 @@ class PublishedCopy:
         with self.warehouse.locked_session(log) as connection:
             id_ = database_id(connection)
             known = statuses(connection)
-        pending_deliveries = self.raw_zone.pending_deliveries(id_, log) if id_ != copied_id else []
-        return sum(one.delivery_id not in known for one in pending_deliveries)
+        pending = pending_deliveries(self.raw_zone.index, id_, log) if id_ != copied_id else []
+        return sum(one.delivery_id not in known for one in pending)
 
     @contextmanager
     def session(self) -> Iterator[duckdb.DuckDBPyConnection]:

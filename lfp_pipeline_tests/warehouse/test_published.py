@@ -280,7 +280,7 @@ def test_while_a_program_writes_the_database_the_old_copy_remains_and_the_error_
         assert not replace(engine.published, time_share=1).is_within_budget()
         rested(engine)
         engine.publish(LOG)
-    assert "The tables were not published; the copy from before stays." in caplog.text
+    assert "The tables were not published; the earlier copy stays in use." in caplog.text
     assert published(engine)["products"] == true_products([A])
     assert files_beside(engine) == WHOLE
     assert engine.published.last.failures == 2
@@ -410,7 +410,7 @@ def test_after_a_write_error_the_old_copy_remains(
 
     monkeypatch.setattr(shutil, "copyfileobj", full)
     engine.publish(LOG)
-    assert "the copy from before stays. [Errno 28] No space left on device" in caplog.text
+    assert "the earlier copy stays in use. [Errno 28] No space left on device" in caplog.text
     assert published(engine)["products"] == true_products([A])
     assert files_beside(engine) == WHOLE
 
