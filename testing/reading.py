@@ -13,6 +13,7 @@ from unicodedata import category
 import duckdb
 
 from lfp_pipeline.model.delivery import Delivery, TextFormat
+from lfp_pipeline.reading.options import ReadOptions
 from lfp_pipeline.reading.plain_text import plain_texts
 from lfp_pipeline.reading.reader import Reading, read_delivery
 from lfp_pipeline.reading.workspace import WorkspaceLimits, open_workspace
@@ -113,9 +114,10 @@ def reading(
     limits = WorkspaceLimits(threads, "1GB")
     with open_workspace(folders, chosen.work_dir, limits) as workspace:
         folder, connection = workspace.folder, workspace.connection
-        texts = plain_texts(delivery, folder, chosen)
+        options = ReadOptions.of(chosen)
+        texts = plain_texts(delivery, folder, options)
         log = logging.getLogger(__name__)
-        yield read_delivery(delivery, texts, connection, folder, chosen, log), connection
+        yield read_delivery(delivery, texts, connection, folder, options, log), connection
 
 
 def read_file(

@@ -32,7 +32,7 @@ from lfp_pipeline.reading.crash_guard import (
     trial_read_if_crashed,
 )
 from lfp_pipeline.reading.likely_encoding import encoding_hint
-from lfp_pipeline.reading.options import Conditions, reread
+from lfp_pipeline.reading.options import Conditions, ReadOptions, reread
 from lfp_pipeline.reading.plain_text import PlainText, plain_texts
 from lfp_pipeline.reading.reader import Reading, check_reject_share, clear_staging, read_delivery
 from lfp_pipeline.reading.reject_reasons import INVALID_ENCODING
@@ -154,7 +154,7 @@ class _BatchMerge:
             return []
         connection = self.workspace.connection
         with suppress(WarehouseBusyError), self._attached(self.warehouse.without_waiting) as known:
-            read_with = Conditions.of(self.settings, delivery.text_format)
+            read_with = Conditions.of(self._options, delivery.text_format)
             account = reassign_rows(connection, delivery, read_with, self.started, self.log)
             if account is not None:
                 return self._done([account], known)
@@ -196,8 +196,8 @@ class _BatchMerge:
             if only_if_empty and product_count(connection):
                 return []
             try:
-                with marking_in_progress(self.batch, self.settings):
-                    reading = direct_load.load_directly(connection, delivery, text, self.settings)
+                with marking_in_progress(self.batch, self.settings.work_dir):
+                    reading = direct_load.load_directly(connection, delivery, text, self._options)
                 if reading is None:
                     return []
                 for note in reading.notes:
@@ -218,7 +218,7 @@ class _BatchMerge:
 
     def read_and_merge(self) -> list[IngestResult]:
         """Whatever it is: read into the workspace without a lock, then merged."""
-        with marking_in_progress(self.batch, self.settings):
+        with marking_in_progress(self.batch, self.settings.work_dir):
             arrived = [self._arrive(number) for number in range(len(self.batch))]
         with self._attached(self.warehouse) as known:
             return self._merge(arrived, known)
@@ -233,9 +233,9 @@ class _BatchMerge:
             try:
                 texts = self._lone_texts if alone else self._texts(delivery, folder)
                 reading = read_delivery(
-                    delivery, texts, connection, folder, self.settings, self.log
+                    delivery, texts, connection, folder, self._options, self.log
                 )
-                check_reject_share(reading, self.settings)
+                check_reject_share(reading, self.settings.max_reject_share)
             except DeliveryRefusedError as error:
                 refusal = self._told(error, delivery, texts)
                 if reading is None:
@@ -249,7 +249,7 @@ class _BatchMerge:
     def _arrived(
         self, delivery: Delivery, reading: Reading | None, refusal: str | None = None
     ) -> StagedDelivery:
-        read_with = Conditions.of(self.settings, delivery.text_format)
+        read_with = Conditions.of(self._options, delivery.text_format)
         return StagedDelivery(delivery, reading, read_with, refusal)
 
     def _told(
@@ -308,23 +308,28 @@ class _BatchMerge:
     @cached_property
     def _lone_texts(self) -> Sequence[PlainText]:
         """The texts of a delivery that is alone: unpacked once, whichever way it goes."""
-        with marking_in_progress(self.batch, self.settings):
+        with marking_in_progress(self.batch, self.settings.work_dir):
             return self._texts(self.batch[0], self.workspace.folder)
 
     def _texts(self, delivery: Delivery, folder: Path) -> Sequence[PlainText]:
         """The begin of every reading."""
         verify_raw_file(delivery)
         if self._is_suspect(delivery):
-            trial_read_if_crashed(delivery, self.limits, self.settings, self.log)
-        return plain_texts(delivery, folder, self.settings)
+            work_dir = self.settings.work_dir
+            trial_read_if_crashed(delivery, self.limits, self._options, work_dir, self.log)
+        return plain_texts(delivery, folder, self._options)
 
     def _is_suspect(self, delivery: Delivery) -> bool:
         """Whether a reader of these bytes had died when this began."""
         return delivery.sha256 in self._died_of
 
     @cached_property
+    def _options(self) -> ReadOptions:
+        return ReadOptions.of(self.settings)
+
+    @cached_property
     def _died_of(self) -> frozenset[str]:
-        return crashed_digests(self.settings)
+        return crashed_digests(self.settings.work_dir)
 
     @contextmanager
     def _attached(

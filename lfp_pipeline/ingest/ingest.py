@@ -56,7 +56,7 @@ def ingest(
     """
     once = {one.delivery_id: one for one in deliveries}.values()
     batch = sorted(once, key=lambda one: one.order_key)
-    parts = _parts(batch, crashed_digests(settings))
+    parts = _parts(batch, crashed_digests(settings.work_dir))
     if len(parts) > 1:
         return [
             found

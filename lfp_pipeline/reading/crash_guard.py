@@ -29,10 +29,11 @@ import duckdb
 from lfp_pipeline.common.process_marks import hold_mark, stale_marks
 from lfp_pipeline.errors import DeliveryRefusedError, ReaderCrashedError
 from lfp_pipeline.model.delivery import Delivery
+from lfp_pipeline.reading.options import ReadOptions
 from lfp_pipeline.reading.plain_text import plain_texts
 from lfp_pipeline.reading.reader import read_delivery
 from lfp_pipeline.reading.workspace import WorkspaceLimits, open_workspace
-from lfp_pipeline.settings import Settings, size_in_bytes
+from lfp_pipeline.settings import size_in_bytes
 
 _MARK = "reading-"
 
@@ -62,7 +63,8 @@ class TrialRead:
 
     delivery: Delivery
     limits: WorkspaceLimits
-    settings: Settings
+    options: ReadOptions
+    work_dir: Path
 
     @property
     def most_seconds(self) -> float:
@@ -77,11 +79,11 @@ class TrialRead:
 
 
 @contextmanager
-def marking_in_progress(deliveries: Iterable[Delivery], settings: Settings) -> Iterator[None]:
+def marking_in_progress(deliveries: Iterable[Delivery], work_dir: Path) -> Iterator[None]:
     """Hold the marks that the bytes of some deliveries are being read, for the block."""
     reader = uuid4().hex
     first, *others = [
-        settings.work_dir / f"{_MARK}{sha256}.{reader}"
+        work_dir / f"{_MARK}{sha256}.{reader}"
         for sha256 in dict.fromkeys(delivery.sha256 for delivery in deliveries)
     ]
     with hold_mark(first):
@@ -94,32 +96,37 @@ def marking_in_progress(deliveries: Iterable[Delivery], settings: Settings) -> I
                 mark.unlink(missing_ok=True)
 
 
-def crashed_digests(settings: Settings) -> frozenset[str]:
+def crashed_digests(work_dir: Path) -> frozenset[str]:
     """Of which bytes a reader has died."""
-    found = stale_marks(settings.work_dir, f"{_MARK}*")
+    found = stale_marks(work_dir, f"{_MARK}*")
     return frozenset(mark.stem.removeprefix(_MARK) for mark in found)
 
 
 def trial_read_if_crashed(
-    delivery: Delivery, limits: WorkspaceLimits, settings: Settings, log: Logger
+    delivery: Delivery,
+    limits: WorkspaceLimits,
+    options: ReadOptions,
+    work_dir: Path,
+    log: Logger,
 ) -> None:
     """Read a delivery in a process of its own, if one that read the same bytes has died.
 
     Args:
         delivery: what is to be read.
         limits: of the workspace that it is to be read into.
-        settings: rules and limits.
+        options: how it is read.
+        work_dir: holds the marks and workspaces of all readers.
         log: is told of it.
 
     Raises:
         DeliveryRefusedError: the process crashed, too.
         ReaderDiedError: it took too much time or memory, or was killed.
     """
-    marks = stale_marks(settings.work_dir, f"{_MARK}{delivery.sha256}.*")
+    marks = stale_marks(work_dir, f"{_MARK}{delivery.sha256}.*")
     if marks:
         told = "%s: a process died while it read this file; reading it in one of its own first"
         log.warning(told, delivery.partition_key)
-        _rehearse(TrialRead(delivery, limits, settings))
+        _rehearse(TrialRead(delivery, limits, options, work_dir))
         for mark in marks:
             mark.unlink(missing_ok=True)
 
@@ -128,7 +135,7 @@ def _rehearse(rehearsal: TrialRead) -> None:
     try:
         ended = subprocess.run(  # noqa: S603 (it is ours)
             [sys.executable, "-m", __name__],
-            input=pickle.dumps(rehearsal),  # Settings that are made anew ask the environment.
+            input=pickle.dumps(rehearsal),
             capture_output=True,
             check=False,
             timeout=rehearsal.most_seconds,
@@ -176,14 +183,14 @@ def main() -> int:
     _offer_to_the_kernel(rehearsal.most_bytes)
     signal.setitimer(signal.ITIMER_REAL, rehearsal.most_seconds)  # Whoever holds the GIL.
     threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
-    delivery, settings = rehearsal.delivery, rehearsal.settings
+    delivery, options = rehearsal.delivery, rehearsal.options
     folders = [delivery.path.parent]
     try:
-        with open_workspace(folders, settings.work_dir, rehearsal.limits) as workspace:
+        with open_workspace(folders, rehearsal.work_dir, rehearsal.limits) as workspace:
             folder = workspace.folder
-            texts = plain_texts(delivery, folder, settings)
+            texts = plain_texts(delivery, folder, options)
             log = getLogger(__name__)
-            read_delivery(delivery, texts, workspace.connection, folder, settings, log)
+            read_delivery(delivery, texts, workspace.connection, folder, options, log)
     except (MemoryError, duckdb.OutOfMemoryException):
         return _OUT_OF_MEMORY
     except Exception:  # noqa: BLE001 (whoever reads it next meets it, too, and lives to tell)

@@ -12,8 +12,8 @@ from lfp_pipeline.errors import DeliveryRefusedError, NoHeaderError
 from lfp_pipeline.reading.columns import WANTED, Aliases, ColumnMap, map_columns, matches
 from lfp_pipeline.reading.file_formats import format_of
 from lfp_pipeline.reading.header_refusal import header_below, no_header, other_delimiter_in
+from lfp_pipeline.reading.options import ReadOptions
 from lfp_pipeline.reading.records import RecordForm, RecordGrammar, line_end
-from lfp_pipeline.settings import Settings
 
 HEAD_BYTES = 1 << 18
 """How much of a file is looked at. A header is shorter."""
@@ -48,9 +48,9 @@ class HeaderSearch:
     delimiter: str | None = None
 
 
-def header_search(delimiter: str | None, settings: Settings) -> HeaderSearch:
+def header_search(delimiter: str | None, options: ReadOptions) -> HeaderSearch:
     """How the header of a file is found whose source says this of its delimiter."""
-    return HeaderSearch(settings.column_aliases, settings.header_search_lines, delimiter)
+    return HeaderSearch(options.column_aliases, options.header_search_lines, delimiter)
 
 
 @dataclass(frozen=True)

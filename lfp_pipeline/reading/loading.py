@@ -16,6 +16,7 @@ from lfp_pipeline.errors import DeliveryRefusedError
 from lfp_pipeline.reading.dialect import HEAD_BYTES, Dialect, detect_dialect, header_search
 from lfp_pipeline.reading.file_formats import format_of
 from lfp_pipeline.reading.habits import form_by_habits, form_of_file
+from lfp_pipeline.reading.options import ReadOptions
 from lfp_pipeline.reading.plain_text import PlainText, in_its_encoding
 from lfp_pipeline.reading.quoting import Quoting, quoting_checked
 from lfp_pipeline.reading.records import LINE_END, RecordForm, RecordGrammar
@@ -23,7 +24,6 @@ from lfp_pipeline.reading.reject_limit import OtherFiles, RejectLimit
 from lfp_pipeline.reading.repair import RepairedCopy, write_repaired_copy
 from lfp_pipeline.reading.rules import RowRules, rules_of
 from lfp_pipeline.reading.scan import UNREADABLE, scan_of
-from lfp_pipeline.settings import Settings
 
 _MAX_MENDINGS = 4
 _MAX_OBJECTIONS = 1_000
@@ -64,7 +64,7 @@ def load_rows(
     connection: duckdb.DuckDBPyConnection,
     text: PlainText,
     folder: Path,
-    settings: Settings,
+    options: ReadOptions,
     log: logging.Logger,
     elsewhere: OtherFiles,
 ) -> LoadedFile:
@@ -74,7 +74,7 @@ def load_rows(
         connection: to the workspace.
         text: the file.
         folder: for a mended or recoded copy.
-        settings: rules and limits.
+        options: how the file is read.
         log: for what is odd.
         elsewhere: what the delivery holds beside this file.
 
@@ -83,62 +83,62 @@ def load_rows(
     """
     original = text
     if not text.is_readable:  # The header, too, depends on the encoding.
-        text = in_its_encoding(text, settings.fallback_encoding, folder, log)
+        text = in_its_encoding(text, options.fallback_encoding, folder, log)
     try:
-        dialect = dialect_of(text, settings)
+        dialect = dialect_of(text, options)
     except DeliveryRefusedError:
         is_recoded = text.encoding != original.encoding
         if is_recoded and (other_format := format_of(original.head)):
             raise DeliveryRefusedError(other_format.refusal) from None
         raise
-    rules = rules_of(settings)
+    rules = rules_of(options)
     size = text.path.stat().st_size
-    limit = elsewhere.limit(settings.max_reject_share, size, dialect.form.fewest)
+    limit = elsewhere.limit(options.max_reject_share, size, dialect.form.fewest)
     file = LoadedFile(text.path, dialect, rules, limit, notes=text.notes)
     if is_plain(dialect) and (loaded := _load_plainly(connection, file)):
         return loaded
-    other = in_its_encoding(text, settings.fallback_encoding, folder, log)
+    other = in_its_encoding(text, options.fallback_encoding, folder, log)
     if other.encoding != text.encoding:
-        return load_rows(connection, other, folder, settings, log, elsewhere)
-    form = form_of_file(text.path, dialect, require_all_cells=settings.require_all_cells)
-    limit = elsewhere.limit(settings.max_reject_share, size, form.fewest)
+        return load_rows(connection, other, folder, options, log, elsewhere)
+    form = form_of_file(text.path, dialect, require_all_cells=options.require_all_cells)
+    limit = elsewhere.limit(options.max_reject_share, size, form.fewest)
     file = replace(file, dialect=dialect.with_form(form), limit=limit)
     mended = _load_mended(connection, file, folder)
     return replace(file, mended=mended, empty_lines=mended.empty_lines)
 
 
-def dialect_of(text: PlainText, settings: Settings) -> Dialect:
+def dialect_of(text: PlainText, options: ReadOptions) -> Dialect:
     """How a file is written, as far as its first bytes show.
 
     Raises:
         DeliveryRefusedError: it has no usable header.
     """
-    return dialect_of_head(text.head, text.mark_length, text.delimiter, settings)
+    return dialect_of_head(text.head, text.mark_length, text.delimiter, options)
 
 
-def header_of(text: PlainText, settings: Settings) -> Dialect:
+def header_of(text: PlainText, options: ReadOptions) -> Dialect:
     """How a file is written, as far as its header shows.
 
     Raises:
         DeliveryRefusedError: it has no usable header.
     """
-    search = header_search(text.delimiter, settings)
-    return detect_dialect(text.head, text.mark_length, search, settings.max_record_bytes)
+    search = header_search(text.delimiter, options)
+    return detect_dialect(text.head, text.mark_length, search, options.max_record_bytes)
 
 
 def dialect_of_head(
-    head: bytes, mark_length: int, delimiter: str | None, settings: Settings
+    head: bytes, mark_length: int, delimiter: str | None, options: ReadOptions
 ) -> Dialect:
     """How a file is written that begins with these bytes of UTF-8.
 
     Raises:
         DeliveryRefusedError: it has no usable header.
     """
-    search = header_search(delimiter, settings)
-    dialect = detect_dialect(head, mark_length, search, settings.max_record_bytes)
+    search = header_search(delimiter, options)
+    dialect = detect_dialect(head, mark_length, search, options.max_record_bytes)
     if len(head) == HEAD_BYTES:  # The last record may be cut off.
         head = head[: 1 + max(head.rfind(b"\n"), head.rfind(b"\r"), dialect.body_start - 1)]
-    form = form_by_habits(head, dialect, require_all_cells=settings.require_all_cells)
+    form = form_by_habits(head, dialect, require_all_cells=options.require_all_cells)
     return dialect.with_form(form)
 
 

@@ -1,13 +1,14 @@
-"""What a reading depends on beside the bytes: with the same, the same bytes give the same rows.
+"""The options that decide how a file is read, and the conditions recorded with each merge.
 
-The ledger keeps these conditions with each merged delivery, as text and as a digest. So a delivery
-can be read again as it was read before; where it cannot, the difference has a name.
+The same bytes, read under the same conditions, give the same rows. The ledger keeps the conditions
+of each merged delivery, as text and as a digest, so that a delivery can be read again as before;
+where that is impossible, each difference has a name.
 """
 
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Self
@@ -18,21 +19,8 @@ from pydantic import TypeAdapter, ValidationError
 from lfp_pipeline.common import text_codecs
 from lfp_pipeline.errors import SettingsError
 from lfp_pipeline.model.delivery import TextFormat
+from lfp_pipeline.reading.columns import Aliases
 from lfp_pipeline.settings import ENV_PREFIX, Settings
-
-_SETTINGS = {
-    "column_aliases",
-    "fallback_encoding",
-    "max_reject_share",
-    "max_sku_length",
-    "max_name_length",
-    "max_description_length",
-    "max_unpacked_bytes",
-    "max_record_bytes",
-    "null_tokens",
-    "header_search_lines",
-    "require_all_cells",
-}
 
 _READER = "reader"
 
@@ -40,6 +28,44 @@ _NOT_RECORDED = (
     "the settings that it was read with were not recorded, and they, its text format or the "
     "program differ from those of now"
 )
+
+
+@dataclass(frozen=True)
+class ReadOptions:
+    """The settings that decide how a file is read, under their names in `Settings`.
+
+    Attributes:
+        max_archive_seconds: limits the time only. It decides no row, so it is not compared and
+            not recorded.
+    """
+
+    column_aliases: Aliases
+    fallback_encoding: str | None
+    max_reject_share: float
+    max_sku_length: int
+    max_name_length: int
+    max_description_length: int
+    max_unpacked_bytes: int
+    max_record_bytes: int
+    null_tokens: Sequence[str]
+    header_search_lines: int
+    require_all_cells: bool
+    max_archive_seconds: float = field(compare=False)
+
+    @classmethod
+    def of(cls, settings: Settings) -> Self:
+        """Return the options that settings contain."""
+        return cls(**{option.name: getattr(settings, option.name) for option in fields(cls)})
+
+    @property
+    def recorded(self) -> dict[str, Any]:
+        """The options that decide the rows, by name, as JSON has them."""
+        values = {name: getattr(self, name) for name in _RECORDED}
+        as_json: dict[str, Any] = json.loads(json.dumps(values))
+        return as_json
+
+
+_RECORDED = tuple(option.name for option in fields(ReadOptions) if option.compare)
 
 
 @dataclass(frozen=True)
@@ -57,10 +83,10 @@ class Conditions:
     programs: Mapping[str, Any]
 
     @classmethod
-    def of(cls, settings: Settings, text_format: TextFormat) -> Self:
+    def of(cls, options: ReadOptions, text_format: TextFormat) -> Self:
         """Return the conditions of a reading by this process."""
         return cls(
-            settings.model_dump(mode="json", include=_SETTINGS),
+            options.recorded,
             asdict(text_format),
             {"duckdb": duckdb.__version__, _READER: _source_digest()},
         )
@@ -99,7 +125,7 @@ class Conditions:
             SettingsError: a recorded value is not allowed any more.
         """
         values: dict[str, Any] = {}
-        for name in _SETTINGS:
+        for name in _RECORDED:
             field = Settings.model_fields[name]
             default = field.get_default(call_default_factory=True)
             value = self.settings.get(name, default)
@@ -158,8 +184,9 @@ def reread(
         text_format: of the delivery; None: that does not count.
         settings: those of now.
     """
+    options = ReadOptions.of(settings)
     if recorded is None:
-        alike = Conditions.of(settings, text_format or TextFormat()).digest == digest
+        alike = Conditions.of(options, text_format or TextFormat()).digest == digest
         return Rereading(settings, [] if alike else [_NOT_RECORDED])
     try:
         then = Conditions.from_text(recorded)
@@ -169,7 +196,8 @@ def reread(
     if then.digest != digest:
         return Rereading(settings, ["its ledger row was edited"])
     known_format = text_format or TextFormat(**then.text_format)
-    now, same = Conditions.of(settings, known_format), Conditions.of(restored, known_format)
+    now = Conditions.of(options, known_format)
+    same = Conditions.of(ReadOptions.of(restored), known_format)
     if now == then:
         return Rereading(settings)
     if same == then:

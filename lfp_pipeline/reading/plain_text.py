@@ -12,10 +12,10 @@ from lfp_pipeline.model.delivery import Delivery, TextFormat
 from lfp_pipeline.reading.compression import read_head
 from lfp_pipeline.reading.dialect import HEAD_BYTES, detect_dialect, header_search
 from lfp_pipeline.reading.encoding import beyond_ascii, extends_ascii, is_utf8, to_utf8
+from lfp_pipeline.reading.options import ReadOptions
 from lfp_pipeline.reading.text_encoding import TextEncoding, encoding_by_head, other_encoding
 from lfp_pipeline.reading.time_limit import TimeLimit
 from lfp_pipeline.reading.unpacking import Content, contents, is_packed
-from lfp_pipeline.settings import Settings
 
 
 @dataclass(frozen=True)
@@ -59,13 +59,13 @@ class PlainText:
         return extends_ascii(self.charset or "utf-8") and is_utf8(self.head)
 
 
-def plain_texts(delivery: Delivery, folder: Path, settings: Settings) -> list[PlainText]:
+def plain_texts(delivery: Delivery, folder: Path, options: ReadOptions) -> list[PlainText]:
     """Unpack and recode the raw file of a delivery, as far as it needs it.
 
     Args:
         delivery: what is read.
         folder: for the texts, if they are not the raw file itself.
-        settings: limits.
+        options: how the texts are read.
 
     Returns:
         One text; of a zip, one for each member that is read, in the order of their names.
@@ -76,22 +76,22 @@ def plain_texts(delivery: Delivery, folder: Path, settings: Settings) -> list[Pl
     """
     raw, text_format = delivery.path, delivery.text_format
     packed = is_packed(raw)
-    has_header = header_check(text_format, settings)
-    with closing(contents(raw, settings.max_unpacked_bytes, has_header)) as several:
+    has_header = header_check(text_format, options)
+    with closing(contents(raw, options.max_unpacked_bytes, has_header)) as several:
         return [
             _plain_text(content, raw, folder / f"plain-{number}.csv", packed, text_format)
             for number, content in enumerate(several)
         ]
 
 
-def header_check(text_format: TextFormat, settings: Settings) -> Callable[[bytes], bool]:
+def header_check(text_format: TextFormat, options: ReadOptions) -> Callable[[bytes], bool]:
     """Return a function that says whether a text has the header of a product file.
 
     It takes the first `HEAD_BYTES` of the text, in any encoding, and raises a ReadingTimeoutError
     when the time for reading an archive is over, counted from now.
     """
-    limit = TimeLimit(settings.max_archive_seconds)
-    search = header_search(text_format.delimiter, settings)
+    limit = TimeLimit(options.max_archive_seconds)
+    search = header_search(text_format.delimiter, options)
 
     def has_header(head: bytes) -> bool:
         limit.check()

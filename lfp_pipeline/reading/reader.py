@@ -25,6 +25,7 @@ from lfp_pipeline.model.delivery import Delivery
 from lfp_pipeline.reading.habits import NO_LAST_LINE_END, form_notes
 from lfp_pipeline.reading.loading import header_of, load_rows
 from lfp_pipeline.reading.multi_file import gathering, naming
+from lfp_pipeline.reading.options import ReadOptions
 from lfp_pipeline.reading.plain_text import PlainText
 from lfp_pipeline.reading.reject_limit import OtherFiles
 from lfp_pipeline.reading.reject_reasons import CUT_SHORT, CommonestReason
@@ -42,7 +43,6 @@ from lfp_pipeline.reading.rules import (
     skip_headers,
 )
 from lfp_pipeline.reading.time_limit import TimeLimit
-from lfp_pipeline.settings import Settings
 
 MAX_COLUMNS_OF_MEMBERS = 100_000
 """The headers of the members of one zip may name so many columns, all together."""
@@ -175,7 +175,7 @@ def read_delivery(
     texts: Sequence[PlainText],
     connection: duckdb.DuckDBPyConnection,
     folder: Path,
-    settings: Settings,
+    options: ReadOptions,
     log: logging.Logger,
 ) -> Reading:
     """Read a delivery into the workspace, in the place of the one that was read before.
@@ -185,7 +185,7 @@ def read_delivery(
         texts: the same as plain text; the rows of several follow one another.
         connection: to the workspace.
         folder: for a mended or recoded copy.
-        settings: rules and limits.
+        options: how the delivery is read.
         log: for progress.
 
     Raises:
@@ -201,33 +201,33 @@ def read_delivery(
 
     with heartbeat(log, progress):
         if len(texts) == 1:
-            read = [_read_text(connection, texts[0], folder, settings, log, OtherFiles())]
+            read = [_read_text(connection, texts[0], folder, options, log, OtherFiles())]
         else:
-            read = _read_members(connection, texts, folder, settings, log)
+            read = _read_members(connection, texts, folder, options, log)
         reading = select_winners(connection, delivery, read, started)
     for note in reading.notes:
         log.warning("%s: %s", delivery.partition_key, printable(note))
     return reading
 
 
-def check_reject_share(reading: Reading, settings: Settings, *, kept: bool = True) -> None:
+def check_reject_share(reading: Reading, max_share: float, *, kept: bool = True) -> None:
     """Refuse a delivery of which too large a share is rejected.
 
     Args:
         reading: of the delivery.
-        settings: the largest share.
+        max_share: the largest share that is accepted.
         kept: whether the rejects are kept then, for people to look at.
 
     Raises:
         TooManyRejectsError: with the commonest reason and a remedy.
     """
-    limit, commonest = settings.max_reject_share, reading.commonest_reason
-    if commonest is None or reading.reject_share <= limit:
+    commonest = reading.commonest_reason
+    if commonest is None or reading.reject_share <= max_share:
         return
     key = reading.delivery.partition_key
     msg = (
         f"{reading.rows_rejected:,} of {reading.rows_read:,} rows are rejected "
-        f"({reading.reject_share:.1%}); more than {limit:.1%} refuses the whole file (setting "
+        f"({reading.reject_share:.1%}); more than {max_share:.1%} refuses the whole file (setting "
         f"LFP_MAX_REJECT_SHARE). {commonest}"
     )
     if kept:
@@ -290,12 +290,12 @@ def _read_text(
     connection: duckdb.DuckDBPyConnection,
     text: PlainText,
     folder: Path,
-    settings: Settings,
+    options: ReadOptions,
     log: logging.Logger,
     elsewhere: OtherFiles,
 ) -> TextRead:
     with naming(text.name):
-        loaded = load_rows(connection, text, folder, settings, log, elsewhere)
+        loaded = load_rows(connection, text, folder, options, log, elsewhere)
         connection.execute(CREATE_REJECTS)
         blank_lines, repeated_headers = loaded.empty_lines, 0
         if not loaded.regular:
@@ -325,12 +325,12 @@ def _read_members(
     connection: duckdb.DuckDBPyConnection,
     texts: Sequence[PlainText],
     folder: Path,
-    settings: Settings,
+    options: ReadOptions,
     log: logging.Logger,
 ) -> list[TextRead]:
     """Each text is read for itself: nothing that is wrong in one can swallow rows of the next."""
-    limit = TimeLimit(settings.max_archive_seconds)
-    _check_columns(texts, settings, limit)
+    limit = TimeLimit(options.max_archive_seconds)
+    _check_columns(texts, options, limit)
     read = []
     size_bytes = sum(text.path.stat().st_size for text in texts)
     with gathering(connection) as gathered:
@@ -338,7 +338,7 @@ def _read_members(
             limit.check()
             elsewhere = OtherFiles(size_bytes - text.path.stat().st_size, gathered.rejects)
             with TemporaryDirectory(dir=folder) as own:
-                one = _read_text(connection, text, Path(own), settings, log, elsewhere)
+                one = _read_text(connection, text, Path(own), options, log, elsewhere)
             gathered.append(text.name, one.size_bytes)
             read.append(one)
     return read
@@ -356,13 +356,13 @@ def _notes(read: Sequence[TextRead]) -> list[str]:
     return [*unpacking, *(f"{preview(named)}: {note}" for note, named in names.items())]
 
 
-def _check_columns(texts: Sequence[PlainText], settings: Settings, limit: TimeLimit) -> None:
+def _check_columns(texts: Sequence[PlainText], options: ReadOptions, limit: TimeLimit) -> None:
     """Refuse members with very many columns in all: a query with thousands takes a second."""
     columns = 0
     for text in texts:
         limit.check()
         with suppress(DeliveryRefusedError):  # Reading it says what is wrong with it.
-            columns += len(header_of(text, settings).columns.header)
+            columns += len(header_of(text, options).columns.header)
         if columns > MAX_COLUMNS_OF_MEMBERS:
             msg = (
                 f"The files in the zip have more than {MAX_COLUMNS_OF_MEMBERS:,} columns in all. "

@@ -10,10 +10,10 @@ import duckdb
 
 from lfp_pipeline.errors import AnotherHeaderError
 from lfp_pipeline.reading.columns import WANTED, Aliases, known_names
+from lfp_pipeline.reading.options import ReadOptions
 from lfp_pipeline.reading.reject_limit import RejectLimit
 from lfp_pipeline.reading.reject_reasons import CommonestReason
 from lfp_pipeline.reading.white_space import BLANK, TRIMMED, UNSEEN
-from lfp_pipeline.settings import Settings
 
 # Few values begin or end with anything but printable ASCII, and only those cost a pattern.
 _PADDED = """
@@ -217,14 +217,14 @@ def blank_row(columns: Sequence[str]) -> str:
     return f"regexp_full_match(concat({', '.join(columns)}), '{BLANK}*')"
 
 
-def rules_of(settings: Settings) -> RowRules:
+def rules_of(options: ReadOptions) -> RowRules:
     """The rules for the rows of files."""
     return RowRules(
-        settings.max_sku_length,
-        settings.max_name_length,
-        settings.max_description_length,
-        settings.null_tokens,
-        settings.column_aliases,
+        options.max_sku_length,
+        options.max_name_length,
+        options.max_description_length,
+        options.null_tokens,
+        options.column_aliases,
     )
 
 

@@ -19,13 +19,13 @@ from lfp_pipeline.model.delivery import Delivery
 from lfp_pipeline.reading.habits import form_notes
 from lfp_pipeline.reading.loading import dialect_of, empty_lines_beside, is_plain
 from lfp_pipeline.reading.multi_file import naming
+from lfp_pipeline.reading.options import ReadOptions
 from lfp_pipeline.reading.plain_text import PlainText
 from lfp_pipeline.reading.quoting import quoting_checked
 from lfp_pipeline.reading.reader import Reading, SkippedLines, TextRead, select_winners
 from lfp_pipeline.reading.rejects import CREATE_REJECTS
 from lfp_pipeline.reading.rules import rules_of
 from lfp_pipeline.reading.scan import UNREADABLE, scan_of
-from lfp_pipeline.settings import Settings
 from lfp_pipeline.warehouse.schema import INCOMING, SWAP_IN, create_products
 
 LEAST_BYTES = 4 << 20
@@ -85,7 +85,7 @@ def load_directly(
     connection: duckdb.DuckDBPyConnection,
     delivery: Delivery,
     text: PlainText,
-    settings: Settings,
+    options: ReadOptions,
 ) -> Reading | None:
     """Load a delivery into the attached warehouse, for the merge to adopt.
 
@@ -99,13 +99,13 @@ def load_directly(
     if not text.is_readable:
         return None
     with naming(text.name):
-        dialect = dialect_of(text, settings)
+        dialect = dialect_of(text, options)
     if not is_plain(dialect):
         return None
     connection.execute(create_products(INCOMING))
     empty_lines = None
     with quoting_checked(text.path, dialect) as checking:
-        scan = scan_of(text.path, dialect, rules_of(settings))
+        scan = scan_of(text.path, dialect, rules_of(options))
         this = {"delivery_id": delivery.delivery_id, "delivered_at": delivery.delivered_at}
         # A row that DuckDB cannot read, or an irregular one, leaves it to the careful way.
         with suppress(*UNREADABLE):

@@ -202,7 +202,7 @@ def test_while_another_process_reads_a_file_it_may_be_read_here(
 
     monkeypatch.setattr(crash_guard, "_rehearse", never)
     delivery = land(engine, GOOD[0])
-    with marking_in_progress([delivery], engine.settings):
+    with marking_in_progress([delivery], engine.settings.work_dir):
         engine.ingest(delivery, LOG)
     assert_laws_hold(engine, [GOOD[0]])
 
