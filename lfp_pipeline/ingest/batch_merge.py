@@ -35,7 +35,7 @@ from lfp_pipeline.reading.likely_encoding import encoding_hint
 from lfp_pipeline.reading.options import Conditions, ReadOptions, reread
 from lfp_pipeline.reading.plain_text import PlainText, plain_texts
 from lfp_pipeline.reading.reader import Reading, check_reject_share, clear_staging, read_delivery
-from lfp_pipeline.reading.reject_reasons import INVALID_ENCODING
+from lfp_pipeline.reading.reject_limit import INVALID_ENCODING
 from lfp_pipeline.reading.staging import stage_in_batch, stage_single
 from lfp_pipeline.reading.workspace import Workspace, WorkspaceLimits, workspace_of
 from lfp_pipeline.settings import Settings, size_in_bytes

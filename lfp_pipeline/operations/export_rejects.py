@@ -12,7 +12,6 @@ from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass, replace
 from filecmp import cmp
-from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +23,7 @@ from lfp_pipeline.errors import DeliveryRefusedError, LandingError, LfpError, Re
 from lfp_pipeline.model.delivery import Delivery, TextFormat
 from lfp_pipeline.model.partition_key import key_hint
 from lfp_pipeline.reading.columns import Column
+from lfp_pipeline.reading.compression import peek
 from lfp_pipeline.reading.dialect import HEAD_BYTES, Dialect
 from lfp_pipeline.reading.encoding import beyond_ascii_in, to_utf8
 from lfp_pipeline.reading.loading import dialect_of_head
@@ -222,12 +222,10 @@ def _dialect_of_file(delivery: Delivery, options: ReadOptions) -> Dialect | None
 
 
 def _dialect_of(pieces: Iterator[bytes], text_format: TextFormat, options: ReadOptions) -> Dialect:
-    head = b""
-    while len(head) < HEAD_BYTES and (piece := next(pieces, b"")):
-        head += piece
+    head, pieces = peek(pieces, HEAD_BYTES)
     found, fallback = encoding_by_head(head, text_format), options.fallback_encoding
     if not found.certain and (text_format.charset or fallback):
-        counts = beyond_ascii_in(chain([head], pieces))
+        counts = beyond_ascii_in(pieces)
         found = other_encoding(head, counts, text_format.charset, fallback) or found
     mark_length = found.mark_length
     if found.codec != "utf-8":

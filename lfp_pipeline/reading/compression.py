@@ -3,15 +3,16 @@
 import bz2
 import lzma
 import os
-import re
 import sys
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
+from itertools import chain
 from typing import BinaryIO, Protocol, cast
 
 from isal import igzip_lib
 
 from lfp_pipeline.common.text import pluralize
+from lfp_pipeline.reading.file_formats import PACKED
 from lfp_pipeline.sources.base import CHUNK_BYTES
 
 if sys.version_info >= (3, 14):
@@ -66,40 +67,30 @@ class Compression:
     Attributes:
         name: for people.
         begin: the first bytes of a stream that holds data.
-        magic: matches the first `MAGIC_BYTES` of a file.
         decompressor: makes what undoes one stream.
     """
 
     name: str
     begin: bytes
-    magic: re.Pattern[bytes]
     decompressor: Callable[[], Decompressor]
 
     def begins(self, data: bytes) -> bool:
         """Whether `data` begins with a stream, which may be damaged or cut off after one byte."""
         size = min(len(data), len(self.begin))
-        return data[:size] == self.begin[:size] or self.magic.match(data) is not None
+        return data[:size] == self.begin[:size] or PACKED[self.name].match(data) is not None
 
 
 COMPRESSIONS = (
     Compression(
         "gzip",
         b"\x1f\x8b",
-        re.compile(rb"\x1f\x8b\x08"),
         lambda: igzip_lib.IgzipDecompressor(flag=igzip_lib.DECOMP_GZIP),
     ),
-    Compression(
-        "zstd",
-        b"\x28\xb5\x2f\xfd",
-        # The second kind is a frame that is to be skipped.
-        re.compile(rb"\x28\xb5\x2f\xfd|[\x50-\x5f]\x2a\x4d\x18"),
-        zstd.ZstdDecompressor,
-    ),
-    Compression("bzip2", b"BZh", re.compile(rb"BZh[1-9](?:1A|\x17\x72)"), bz2.BZ2Decompressor),
+    Compression("zstd", b"\x28\xb5\x2f\xfd", zstd.ZstdDecompressor),
+    Compression("bzip2", b"BZh", bz2.BZ2Decompressor),
     Compression(
         "xz",
         b"\xfd7zXZ\0",
-        re.compile(rb"\xfd7zXZ\0"),
         lambda: lzma.LZMADecompressor(lzma.FORMAT_XZ, memlimit=_DICTIONARY_BYTES),
     ),
 )
@@ -107,7 +98,7 @@ COMPRESSIONS = (
 
 def compression_of(magic: bytes) -> Compression | None:
     """How a file that begins with these bytes is compressed, if it is."""
-    return next((one for one in COMPRESSIONS if one.magic.match(magic)), None)
+    return next((one for one in COMPRESSIONS if PACKED[one.name].match(magic)), None)
 
 
 def packed_pieces(file: BinaryIO, size: int = -1) -> Iterator[bytes]:
@@ -121,20 +112,20 @@ def packed_pieces(file: BinaryIO, size: int = -1) -> Iterator[bytes]:
         yield piece
 
 
-def read_head(pieces: Iterator[bytes], size: int, begin: bytes = b"") -> bytes:
-    """Take pieces until there are `size` bytes, or no more pieces.
+def peek(pieces: Iterator[bytes], size: int) -> tuple[bytes, Iterator[bytes]]:
+    """Read the first bytes of a stream ahead.
 
     Args:
-        pieces: the taken ones are missing from it afterwards.
-        size: in bytes; the last piece may exceed it.
-        begin: comes before the pieces, and counts.
+        pieces: the stream; the pieces that are read ahead are missing from it afterwards.
+        size: in bytes.
 
     Returns:
-        `begin` and the taken pieces, joined.
+        Its first pieces, joined: `size` bytes at least, if it has so many; and the whole stream.
     """
-    while len(begin) < size and (piece := next(pieces, b"")):
-        begin += piece
-    return begin
+    head = b""
+    while len(head) < size and (piece := next(pieces, None)) is not None:
+        head += piece
+    return head, chain([head], pieces)
 
 
 def inflate(packed: Iterator[bytes]) -> Iterator[bytes]:
@@ -143,8 +134,9 @@ def inflate(packed: Iterator[bytes]) -> Iterator[bytes]:
     Raises:
         DAMAGED: the stream is damaged, or its end is missing.
     """
-    if head := read_head(packed, 1):
-        yield from _stream(igzip_lib.IgzipDecompressor(flag=igzip_lib.DECOMP_DEFLATE), head, packed)
+    head, packed = peek(packed, 1)
+    if head:
+        yield from _stream(igzip_lib.IgzipDecompressor(flag=igzip_lib.DECOMP_DEFLATE), packed)
 
 
 def unpack(file: BinaryIO, compression: Compression, notes: list[str]) -> Iterator[bytes]:
@@ -163,34 +155,30 @@ def unpack(file: BinaryIO, compression: Compression, notes: list[str]) -> Iterat
             a damaged part of the file.
     """
     packed = packed_pieces(file)
-    rest = read_head(packed, _HEAD_BYTES)
+    # isal loses its way in a header that is cut in two.
+    rest, stream = peek(packed, _HEAD_BYTES)
     while rest and compression.begins(rest):
-        rest = yield from _stream(compression.decompressor(), rest, packed)
+        rest = yield from _stream(compression.decompressor(), stream)
         rest = rest.lstrip(_PADDING)
         while not rest and (piece := next(packed, b"")):
             rest = piece.lstrip(_PADDING)
-        # isal loses its way in a header that is cut in two.
-        rest = read_head(packed, _HEAD_BYTES, rest)
+        rest, stream = peek(chain([rest], packed), _HEAD_BYTES)
     if rest:
         size = len(rest) + os.fstat(file.fileno()).st_size - file.tell()
         others = f"{compression.name} stream is followed by {pluralize(size, 'byte')} of other data"
-        if size > MAX_JUNK_BYTES or compression.magic.search(rest + file.read()):
+        if size > MAX_JUNK_BYTES or PACKED[compression.name].search(rest + file.read()):
             msg = f"its {others}, perhaps a damaged part of the file"
             raise ValueError(msg)
         notes.append(f"The {others}, which the reader ignores.")
 
 
-def _stream(
-    stream: Decompressor, head: bytes, packed: Iterator[bytes]
-) -> Generator[bytes, None, bytes]:
+def _stream(stream: Decompressor, packed: Iterator[bytes]) -> Generator[bytes, None, bytes]:
     """Yield the plain bytes of one stream, and return what follows it in its last piece."""
-    piece = head
-    while piece:
+    while piece := next(packed, b""):
         yield stream.decompress(piece, CHUNK_BYTES)
         while not (stream.eof or stream.needs_input):
             yield stream.decompress(b"", CHUNK_BYTES)
         if stream.eof:
             return stream.unused_data
-        piece = next(packed, b"")
     msg = "its end is missing"
     raise EOFError(msg)

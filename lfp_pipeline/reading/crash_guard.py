@@ -19,7 +19,6 @@ import threading
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from logging import Logger, getLogger
 from pathlib import Path
 from uuid import uuid4
@@ -55,27 +54,6 @@ _CRASHES = {
 
 
 _LESS_MEMORY = " Free some memory, or deliver the file in parts."
-
-
-@dataclass(frozen=True)
-class TrialRead:
-    """What is read, and with what: a reading that nobody uses."""
-
-    delivery: Delivery
-    limits: WorkspaceLimits
-    options: ReadOptions
-    work_dir: Path
-
-    @property
-    def most_seconds(self) -> float:
-        """How long it may take."""
-        return _LEAST_SECONDS + self.delivery.size_bytes / _BYTES_A_SECOND
-
-    @property
-    def most_bytes(self) -> int:
-        """How much memory of its own the process may have; files that are mapped do not count."""
-        duckdb_bytes = 2 * size_in_bytes(self.limits.memory_limit)
-        return duckdb_bytes + self.limits.threads * _MEMORY_OF_A_THREAD + _MEMORY_BESIDE_DUCKDB
 
 
 @contextmanager
@@ -126,22 +104,27 @@ def trial_read_if_crashed(
     if marks:
         told = "%s: a process died while it read this file; reading it in one of its own first"
         log.warning(told, delivery.partition_key)
-        _rehearse(TrialRead(delivery, limits, options, work_dir))
+        _trial_read(delivery, limits, options, work_dir)
         for mark in marks:
             mark.unlink(missing_ok=True)
 
 
-def _rehearse(rehearsal: TrialRead) -> None:
+def _trial_read(
+    delivery: Delivery, limits: WorkspaceLimits, options: ReadOptions, work_dir: Path
+) -> None:
+    seconds = _LEAST_SECONDS + delivery.size_bytes / _BYTES_A_SECOND
+    duckdb_bytes = 2 * size_in_bytes(limits.memory_limit)
+    memory_bytes = duckdb_bytes + limits.threads * _MEMORY_OF_A_THREAD + _MEMORY_BESIDE_DUCKDB
     try:
         ended = subprocess.run(  # noqa: S603 (it is ours)
             [sys.executable, "-m", __name__],
-            input=pickle.dumps(rehearsal),
+            input=pickle.dumps((delivery, limits, options, work_dir, seconds, memory_bytes)),
             capture_output=True,
             check=False,
-            timeout=rehearsal.most_seconds,
+            timeout=seconds,
         )
     except subprocess.TimeoutExpired:
-        msg = f"took more than {rehearsal.most_seconds:,.0f} s, and was stopped"
+        msg = f"took more than {seconds:,.0f} s, and was stopped"
         raise ReaderCrashedError(_ends(msg)) from None
     code = ended.returncode
     if -code in _CRASHES:
@@ -151,7 +134,7 @@ def _rehearse(rehearsal: TrialRead) -> None:
         )
         raise DeliveryRefusedError(_ends(f"crashed ({_signal_name(-code)})") + remedy)
     if code == _OUT_OF_MEMORY:
-        most = f"{rehearsal.most_bytes >> 20:,} MB of memory in all, or LFP_MEMORY_LIMIT in DuckDB"
+        most = f"{memory_bytes >> 20:,} MB of memory in all, or LFP_MEMORY_LIMIT in DuckDB"
         how = f"took more than {most}, and was stopped"
         raise ReaderCrashedError(_ends(how) + _LESS_MEMORY)
     if code < 0:
@@ -179,14 +162,13 @@ def _signal_name(number: int) -> str:
 
 def main() -> int:
     """Read what standard input tells of; the exit code tells whether memory ran out."""
-    rehearsal: TrialRead = pickle.load(sys.stdin.buffer)  # noqa: S301 (it is our parent's)
-    _offer_to_the_kernel(rehearsal.most_bytes)
-    signal.setitimer(signal.ITIMER_REAL, rehearsal.most_seconds)  # Whoever holds the GIL.
+    job = pickle.load(sys.stdin.buffer)  # noqa: S301 (it is our parent's)
+    delivery, limits, options, work_dir, seconds, memory_bytes = job
+    _offer_to_the_kernel(memory_bytes)
+    signal.setitimer(signal.ITIMER_REAL, seconds)  # Whoever holds the GIL.
     threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
-    delivery, options = rehearsal.delivery, rehearsal.options
-    folders = [delivery.path.parent]
     try:
-        with open_workspace(folders, rehearsal.work_dir, rehearsal.limits) as workspace:
+        with open_workspace([delivery.path.parent], work_dir, limits) as workspace:
             folder = workspace.folder
             texts = plain_texts(delivery, folder, options)
             log = getLogger(__name__)

@@ -1,9 +1,37 @@
-"""File formats that are not CSV, recognized by their first bytes: what a refusal names."""
+"""The magic numbers of packed files, and of file formats that are not CSV."""
 
 import re
 from dataclasses import dataclass
 
 _ANALYZED_BYTES = 4_096
+PACKED_HEAD_BYTES = 265
+"""The first bytes that show how a file is packed; a tar shows it last."""
+
+ZIP_MEMBER = b"PK\x03\x04"
+ZIP_BEGINS = (ZIP_MEMBER, b"PK\x05\x06")
+"""The first bytes of a zip: those of a member, or of the directory where there is no member."""
+
+PACKED = {
+    "zip": re.compile(rb"PK(?:\x03\x04|\x05\x06|\x07\x08)"),
+    "gzip": re.compile(rb"\x1f\x8b\x08"),
+    # The second kind is a frame that is to be skipped.
+    "zstd": re.compile(rb"\x28\xb5\x2f\xfd|[\x50-\x5f]\x2a\x4d\x18"),
+    "bzip2": re.compile(rb"BZh[1-9](?:1A|\x17\x72)"),
+    "xz": re.compile(rb"\xfd7zXZ\0"),
+    "lz4": re.compile(rb"\x04\x22\x4d\x18"),
+    "compress": re.compile(rb"\x1f\x9d"),
+    "7z": re.compile(rb"7z\xbc\xaf\x27\x1c"),
+    "RAR": re.compile(rb"Rar!\x1a\x07"),
+    "tar": re.compile(rb"[\0-\xff]{257}ustar(?:\0|  \0)"),
+}
+"""Ways to pack files, by their magic numbers; only some are unpacked."""
+
+_NAMED_PACKED = re.compile(
+    r"\.(?:zip|zipx|gz|gzip|tgz|zst|tzst|bz2|tbz2?|xz|txz|lzma|lz4?|z|7z|rar|tar|cab|arj|jar"
+    r"|xlsx|ods)$",
+    re.IGNORECASE,
+)
+
 _CONTROL_BYTE = rb"(?=.{0,200}?[\0-\x08\x0e-\x1f])"
 _UTF8_MARK = b"\xef\xbb\xbf"
 
@@ -99,6 +127,16 @@ _FORMATS = (
         "Deliver CSV, plain or compressed as .gz, .zst, .bz2, .xz or .zip.",
     ),
 )
+
+
+def packed_kind(head: bytes) -> str | None:
+    """Return how a file is packed that begins with these bytes; None: it is not packed."""
+    return next((kind for kind, magic in PACKED.items() if magic.match(head)), None)
+
+
+def is_named_packed(name: str) -> bool:
+    """Return whether a file's name is that of a packed file."""
+    return _NAMED_PACKED.search(name) is not None
 
 
 def format_of(head: bytes) -> FileFormat | None:

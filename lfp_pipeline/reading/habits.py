@@ -13,9 +13,10 @@ from os import SEEK_END
 from pathlib import Path
 
 from lfp_pipeline.common.text import pluralize
+from lfp_pipeline.reading.bad_records import DiagnosingGrammar, Look
 from lfp_pipeline.reading.columns import ColumnMap
 from lfp_pipeline.reading.dialect import Dialect
-from lfp_pipeline.reading.records import Buffer, Look, RecordForm, RecordGrammar, line_end
+from lfp_pipeline.reading.records import Buffer, RecordForm, RecordGrammar, line_end
 
 _FEWEST_OF_A_HABIT = 3
 _HABIT_OF = 10
@@ -158,7 +159,7 @@ def _tally(buffer: Buffer, dialect: Dialect, form: RecordForm) -> _Tally:
     tally = _Tally(dialect.columns)
     like_header = dialect.columns.like_header(form.delimiter)
     # A short record ends where it does if short records are a habit.
-    any_width = RecordGrammar(replace(form, fewest=tally.needed))
+    any_width = DiagnosingGrammar(replace(form, fewest=tally.needed))
     grammars: dict[int, RecordGrammar] = {}
     width, turns = tally.full, 0
     position, size = any_width.first_record_at(buffer, dialect.body_start), len(buffer)

@@ -6,21 +6,24 @@ is read: it must come out without an objection, and with as many rows as the gra
 """
 
 import logging
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from mmap import ACCESS_READ, mmap
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import duckdb
 
 from lfp_pipeline.errors import DeliveryRefusedError
-from lfp_pipeline.reading.dialect import HEAD_BYTES, Dialect, detect_dialect, header_search
+from lfp_pipeline.reading.dialect import HEAD_BYTES, Dialect, detect_dialect
 from lfp_pipeline.reading.file_formats import format_of
 from lfp_pipeline.reading.habits import form_by_habits, form_of_file
+from lfp_pipeline.reading.header import header_search
 from lfp_pipeline.reading.options import ReadOptions
 from lfp_pipeline.reading.plain_text import PlainText, in_its_encoding
 from lfp_pipeline.reading.quoting import Quoting, quoting_checked
 from lfp_pipeline.reading.records import LINE_END, RecordForm, RecordGrammar
-from lfp_pipeline.reading.reject_limit import OtherFiles, RejectLimit
+from lfp_pipeline.reading.reject_limit import RejectLimit
 from lfp_pipeline.reading.repair import RepairedCopy, write_repaired_copy
 from lfp_pipeline.reading.rules import RowRules, rules_of
 from lfp_pipeline.reading.scan import UNREADABLE, scan_of
@@ -33,7 +36,9 @@ _FORGET_OBJECTIONS = "DROP TABLE IF EXISTS reject_errors; DROP TABLE IF EXISTS r
 
 _OBJECTIONS = "SELECT line_byte_position, lower(error_type::VARCHAR) FROM reject_errors"
 
-_FOUND = """
+_LOAD = "CREATE OR REPLACE TABLE rows AS {scan}"
+
+_COUNTS = """
 SELECT count(*), coalesce(sum(text_bytes), 0), coalesce(bool_or(irregular), false) FROM rows
 """
 
@@ -60,13 +65,27 @@ class LoadedFile:
     notes: tuple[str, ...] = ()
 
 
+class PlainLoad(NamedTuple):
+    """What was loaded of a plain file.
+
+    Attributes:
+        empty_lines: between its records, and after them.
+        bare_quotes: whether no value is quoted, and all quotes are characters of values.
+        irregular: whether any row may be one to trim, to skip or to reject.
+    """
+
+    empty_lines: int
+    bare_quotes: bool
+    irregular: bool
+
+
 def load_rows(
     connection: duckdb.DuckDBPyConnection,
     text: PlainText,
     folder: Path,
     options: ReadOptions,
     log: logging.Logger,
-    elsewhere: OtherFiles,
+    limit: RejectLimit,
 ) -> LoadedFile:
     """Create the table `rows` (sku, name, description) from a file.
 
@@ -76,7 +95,7 @@ def load_rows(
         folder: for a mended or recoded copy.
         options: how the file is read.
         log: for what is odd.
-        elsewhere: what the delivery holds beside this file.
+        limit: of the rejects of the delivery, without this file.
 
     Raises:
         DeliveryRefusedError: it has no usable header, or cannot be read reliably.
@@ -93,16 +112,24 @@ def load_rows(
         raise
     rules = rules_of(options)
     size = text.path.stat().st_size
-    limit = elsewhere.limit(options.max_reject_share, size, dialect.form.fewest)
-    file = LoadedFile(text.path, dialect, rules, limit, notes=text.notes)
-    if is_plain(dialect) and (loaded := _load_plainly(connection, file)):
-        return loaded
+    of_all = limit.with_text(size, dialect.form.fewest)
+    file = LoadedFile(text.path, dialect, rules, of_all, notes=text.notes)
+    if is_plain(dialect) and (
+        plain := load_plainly(connection, text.path, dialect, rules, _LOAD, {}, _COUNTS)
+    ):
+        form = replace(dialect.form, bare_quotes=plain.bare_quotes)
+        return replace(
+            file,
+            dialect=dialect.with_form(form),
+            regular=not plain.irregular,
+            empty_lines=plain.empty_lines,
+        )
     other = in_its_encoding(text, options.fallback_encoding, folder, log)
     if other.encoding != text.encoding:
-        return load_rows(connection, other, folder, options, log, elsewhere)
+        return load_rows(connection, other, folder, options, log, limit)
     form = form_of_file(text.path, dialect, require_all_cells=options.require_all_cells)
-    limit = elsewhere.limit(options.max_reject_share, size, form.fewest)
-    file = replace(file, dialect=dialect.with_form(form), limit=limit)
+    of_all = limit.with_text(size, form.fewest)
+    file = replace(file, dialect=dialect.with_form(form), limit=of_all)
     mended = _load_mended(connection, file, folder)
     return replace(file, mended=mended, empty_lines=mended.empty_lines)
 
@@ -191,19 +218,42 @@ def empty_lines_beside(
         return lines if empty_bytes == beside else None
 
 
-def _load_plainly(connection: duckdb.DuckDBPyConnection, file: LoadedFile) -> LoadedFile | None:
-    """Read a file as it is; None: something of it went missing."""
-    with quoting_checked(file.path, file.dialect) as checking:
-        if not _read(connection, file.path, file):
+def load_plainly(
+    connection: duckdb.DuckDBPyConnection,
+    path: Path,
+    dialect: Dialect,
+    rules: RowRules,
+    load: str,
+    parameters: Mapping[str, Any],
+    counts: str,
+) -> PlainLoad | None:
+    """Load a plain file in parallel, as it is, and prove that nothing of it went missing.
+
+    Args:
+        connection: to the workspace.
+        path: the file.
+        dialect: how it is written.
+        rules: for its rows.
+        load: a statement that loads the rows of `{scan}`.
+        parameters: what is bound to it, beside those of the scan.
+        counts: asks for the number of rows loaded, the size of all their values, and whether any
+            row is irregular.
+
+    Returns:
+        What was loaded; None: DuckDB objects, or something of the file went missing.
+    """
+    with quoting_checked(path, dialect) as checking:
+        scan = scan_of(path, dialect, rules)
+        try:
+            connection.execute(load.format(scan=scan.sql), scan.parameters | {**parameters})
+        except UNREADABLE:
             return None
-        rows, text_bytes, irregular = connection.execute(_FOUND).fetchall()[0]
+        rows, text_bytes, irregular = connection.execute(counts).fetchall()[0]
         quoting = checking.result()
-    empty_lines = empty_lines_beside(rows, text_bytes, quoting, file.path, file.dialect)
+    empty_lines = empty_lines_beside(rows, text_bytes, quoting, path, dialect)
     if quoting is None or empty_lines is None:
         return None
-    form = replace(file.dialect.form, bare_quotes=quoting.bare)
-    dialect = file.dialect.with_form(form)
-    return replace(file, dialect=dialect, regular=not irregular, empty_lines=empty_lines)
+    return PlainLoad(empty_lines, quoting.bare, irregular)
 
 
 def _load_mended(
@@ -214,7 +264,7 @@ def _load_mended(
         copy = folder / f"mended-{attempt}.csv"
         mended = write_repaired_copy(file.path, file.dialect, copy, file.limit, objections)
         connection.execute(_FORGET_OBJECTIONS)
-        if _read(connection, copy, file, _MAX_OBJECTIONS):
+        if _read_copy(connection, copy, file):
             if _row_count(connection) == _count_records(copy, mended.form):
                 return mended
             break
@@ -230,21 +280,18 @@ def _load_mended(
     raise DeliveryRefusedError(msg)
 
 
-def _read(
-    connection: duckdb.DuckDBPyConnection, path: Path, file: LoadedFile, max_objections: int = 0
-) -> bool:
-    """Read a file, or its copy at `path`, into `rows`; whether DuckDB objected to nothing.
+def _read_copy(connection: duckdb.DuckDBPyConnection, copy: Path, file: LoadedFile) -> bool:
+    """Read the repaired copy of a file into `rows`; whether DuckDB objected to nothing.
 
-    Only a file with few objections may keep them: DuckDB gathers all of them, at a kilobyte each
-    that does not count towards its memory limit. Otherwise it stops at the first.
+    Only a copy may keep objections, because it has few: DuckDB gathers all of them, at a kilobyte
+    each that does not count towards its memory limit.
     """
-    is_copy = path != file.path
-    scan = scan_of(path, file.dialect, file.rules, copy=is_copy, max_objections=max_objections)
+    scan = scan_of(copy, file.dialect, file.rules, copy=True, max_objections=_MAX_OBJECTIONS)
     try:
-        connection.execute(f"CREATE OR REPLACE TABLE rows AS {scan.sql}", scan.parameters)
+        connection.execute(_LOAD.format(scan=scan.sql), scan.parameters)
     except UNREADABLE:
         return False
-    return not max_objections or connection.execute(_OBJECTIONS + " LIMIT 1").fetchone() is None
+    return connection.execute(_OBJECTIONS + " LIMIT 1").fetchone() is None
 
 
 def _count_records(copy: Path, form: RecordForm) -> int | None:

@@ -9,13 +9,13 @@ from pathlib import Path
 
 from lfp_pipeline.errors import DeliveryRefusedError
 from lfp_pipeline.model.delivery import Delivery, TextFormat
-from lfp_pipeline.reading.compression import read_head
-from lfp_pipeline.reading.dialect import HEAD_BYTES, detect_dialect, header_search
+from lfp_pipeline.reading.compression import peek
+from lfp_pipeline.reading.dialect import HEAD_BYTES, detect_dialect
 from lfp_pipeline.reading.encoding import beyond_ascii, extends_ascii, is_utf8, to_utf8
+from lfp_pipeline.reading.header import header_search
 from lfp_pipeline.reading.options import ReadOptions
 from lfp_pipeline.reading.text_encoding import TextEncoding, encoding_by_head, other_encoding
-from lfp_pipeline.reading.time_limit import TimeLimit
-from lfp_pipeline.reading.unpacking import Content, contents, is_packed
+from lfp_pipeline.reading.unpacking import Content, TimeLimit, contents, is_packed
 
 
 @dataclass(frozen=True)
@@ -111,17 +111,16 @@ def header_check(text_format: TextFormat, options: ReadOptions) -> Callable[[byt
 def _plain_text(
     content: Content, raw: Path, spool: Path, packed: bool, text_format: TextFormat
 ) -> PlainText:
-    pieces = content.pieces
-    head = read_head(pieces, HEAD_BYTES)
+    head, pieces = peek(content.pieces, HEAD_BYTES)
     found = encoding_by_head(head, text_format)
     path, mark_length = spool, found.mark_length
     if found.codec != "utf-8":
         with spool.open("xb") as out:
-            out.writelines(to_utf8(chain([head[mark_length:]], pieces), found.codec))
+            out.writelines(to_utf8(chain([head[mark_length:]], content.pieces), found.codec))
         mark_length = 0
     elif packed:
         with spool.open("xb") as out:
-            out.writelines(chain([head], pieces))
+            out.writelines(pieces)
     else:
         path = raw
     return PlainText(

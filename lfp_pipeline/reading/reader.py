@@ -11,41 +11,23 @@ What the workspace holds of a delivery that was read:
 import logging
 import time
 from collections.abc import Sequence
-from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import duckdb
 
 from lfp_pipeline.common.progress import heartbeat
 from lfp_pipeline.common.text import format_size, preview, printable
-from lfp_pipeline.errors import DeliveryRefusedError, TooManyRejectsError
+from lfp_pipeline.errors import TooManyRejectsError
 from lfp_pipeline.model.delivery import Delivery
-from lfp_pipeline.reading.habits import NO_LAST_LINE_END, form_notes
-from lfp_pipeline.reading.loading import header_of, load_rows
-from lfp_pipeline.reading.multi_file import gathering, naming
+from lfp_pipeline.reading.habits import NO_LAST_LINE_END
+from lfp_pipeline.reading.multi_file import read_several
 from lfp_pipeline.reading.options import ReadOptions
 from lfp_pipeline.reading.plain_text import PlainText
-from lfp_pipeline.reading.reject_limit import OtherFiles
-from lfp_pipeline.reading.reject_reasons import CUT_SHORT, CommonestReason
-from lfp_pipeline.reading.rejects import (
-    CREATE_REJECTS,
-    insert_rejects,
-    located,
-    unreadable_records,
-)
-from lfp_pipeline.reading.rules import (
-    broken_rules,
-    clean_values,
-    exclude_superseded,
-    skip_blank_rows,
-    skip_headers,
-)
-from lfp_pipeline.reading.time_limit import TimeLimit
-
-MAX_COLUMNS_OF_MEMBERS = 100_000
-"""The headers of the members of one zip may name so many columns, all together."""
+from lfp_pipeline.reading.reject_limit import CUT_SHORT, CommonestReason, RejectLimit
+from lfp_pipeline.reading.rejects import CREATE_REJECTS
+from lfp_pipeline.reading.rules import exclude_superseded
+from lfp_pipeline.reading.text_reader import SkippedLines, TextRead, read_text
 
 _WINNERS = """
 CREATE VIEW IF NOT EXISTS winners AS
@@ -90,49 +72,6 @@ FROM rejects ORDER BY row_number LIMIT 5
 
 
 @dataclass(frozen=True)
-class SkippedLines:
-    """Lines of a file that are neither rows nor rejects.
-
-    Attributes:
-        blank: empty lines, and rows of nothing but delimiters and white space.
-        repeated_headers: rows that repeat the header.
-        above_header: lines before the header, whatever is in them.
-    """
-
-    blank: int = 0
-    repeated_headers: int = 0
-    above_header: int = 0
-
-    def __add__(self, other: "SkippedLines") -> "SkippedLines":
-        return SkippedLines(
-            self.blank + other.blank,
-            self.repeated_headers + other.repeated_headers,
-            self.above_header + other.above_header,
-        )
-
-
-@dataclass(frozen=True)
-class TextRead:
-    """How one text of a delivery was read.
-
-    Attributes:
-        text: as it was unpacked.
-        ignored_columns: names in its header that are not taken in.
-        mended: whether a repaired copy was read.
-        skipped: lines that are neither rows nor rejects.
-        notes: what people should know of it, a sentence each.
-        size_bytes: as UTF-8.
-    """
-
-    text: PlainText
-    ignored_columns: Sequence[str]
-    mended: bool
-    skipped: SkippedLines
-    notes: Sequence[str]
-    size_bytes: int
-
-
-@dataclass(frozen=True)
 class Reading:
     """A delivery, read: its counts and samples. The workspace holds its rows.
 
@@ -160,7 +99,7 @@ class Reading:
     seconds: float
     sample_products: Sequence[tuple[str, str, str]]
     sample_rejects: Sequence[tuple[int, int, int, str, str, bytes]]
-    skipped: SkippedLines = SkippedLines()
+    skipped: SkippedLines = field(default_factory=SkippedLines)
     notes: Sequence[str] = ()
     commonest_reason: CommonestReason | None = None
 
@@ -201,9 +140,10 @@ def read_delivery(
 
     with heartbeat(log, progress):
         if len(texts) == 1:
-            read = [_read_text(connection, texts[0], folder, options, log, OtherFiles())]
+            limit = RejectLimit(options.max_reject_share)
+            read = [read_text(connection, texts[0], folder, options, log, limit)]
         else:
-            read = _read_members(connection, texts, folder, options, log)
+            read = read_several(connection, texts, folder, options, log)
         reading = select_winners(connection, delivery, read, started)
     for note in reading.notes:
         log.warning("%s: %s", delivery.partition_key, printable(note))
@@ -286,64 +226,6 @@ def _only_the_last_is_short(connection: duckdb.DuckDBPyConnection) -> bool:
     return bool(connection.execute(_ONLY_THE_LAST_IS_SHORT, reasons).fetchall()[0][0])
 
 
-def _read_text(
-    connection: duckdb.DuckDBPyConnection,
-    text: PlainText,
-    folder: Path,
-    options: ReadOptions,
-    log: logging.Logger,
-    elsewhere: OtherFiles,
-) -> TextRead:
-    with naming(text.name):
-        loaded = load_rows(connection, text, folder, options, log, elsewhere)
-        connection.execute(CREATE_REJECTS)
-        blank_lines, repeated_headers = loaded.empty_lines, 0
-        if not loaded.regular:
-            rejected = insert_rejects(connection, unreadable_records(connection, loaded))
-            clean_values(connection, loaded.rules)
-            blank_lines += skip_blank_rows(connection)
-            repeated_headers += skip_headers(connection, loaded.rules)
-            bare = loaded.dialect.form.bare_quotes
-            broken = broken_rules(
-                connection, loaded.rules, loaded.limit, rejected, bare_quotes=bare
-            )
-            insert_rejects(connection, located(broken, loaded))
-    if loaded.mended is not None:
-        blank_lines += loaded.mended.blank_rows
-        repeated_headers += loaded.mended.repeated_headers
-    return TextRead(
-        text,
-        loaded.dialect.columns.ignored,
-        loaded.mended is not None,
-        SkippedLines(blank_lines, repeated_headers, loaded.dialect.lines_above),
-        [*loaded.notes, *form_notes(loaded.path, loaded.dialect)],
-        loaded.path.stat().st_size,
-    )
-
-
-def _read_members(
-    connection: duckdb.DuckDBPyConnection,
-    texts: Sequence[PlainText],
-    folder: Path,
-    options: ReadOptions,
-    log: logging.Logger,
-) -> list[TextRead]:
-    """Each text is read for itself: nothing that is wrong in one can swallow rows of the next."""
-    limit = TimeLimit(options.max_archive_seconds)
-    _check_columns(texts, options, limit)
-    read = []
-    size_bytes = sum(text.path.stat().st_size for text in texts)
-    with gathering(connection) as gathered:
-        for text in texts:
-            limit.check()
-            elsewhere = OtherFiles(size_bytes - text.path.stat().st_size, gathered.rejects)
-            with TemporaryDirectory(dir=folder) as own:
-                one = _read_text(connection, text, Path(own), options, log, elsewhere)
-            gathered.append(text.name, one.size_bytes)
-            read.append(one)
-    return read
-
-
 def _notes(read: Sequence[TextRead]) -> list[str]:
     """Return the notes of all texts; of several texts, each note once, with the names."""
     names: dict[str, list[str]] = {}
@@ -354,18 +236,3 @@ def _notes(read: Sequence[TextRead]) -> list[str]:
     if len(read) == 1:
         return [*unpacking, *names]
     return [*unpacking, *(f"{preview(named)}: {note}" for note, named in names.items())]
-
-
-def _check_columns(texts: Sequence[PlainText], options: ReadOptions, limit: TimeLimit) -> None:
-    """Refuse members with very many columns in all: a query with thousands takes a second."""
-    columns = 0
-    for text in texts:
-        limit.check()
-        with suppress(DeliveryRefusedError):  # Reading it says what is wrong with it.
-            columns += len(header_of(text, options).columns.header)
-        if columns > MAX_COLUMNS_OF_MEMBERS:
-            msg = (
-                f"The files in the zip have more than {MAX_COLUMNS_OF_MEMBERS:,} columns in all. "
-                "Deliver them in several zips."
-            )
-            raise DeliveryRefusedError(msg)

@@ -18,11 +18,11 @@ from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
 from lfp_pipeline.errors import AnotherHeaderError
+from lfp_pipeline.reading.bad_records import BadRecord, DiagnosingGrammar
 from lfp_pipeline.reading.dialect import HEAD_BYTES, Dialect
 from lfp_pipeline.reading.encoding import invalid_utf8_offsets
-from lfp_pipeline.reading.records import LINE_END, BadRecord, RecordForm
-from lfp_pipeline.reading.reject_limit import RejectLimit
-from lfp_pipeline.reading.reject_reasons import INVALID_ENCODING, CommonestReason
+from lfp_pipeline.reading.records import LINE_END, RecordForm
+from lfp_pipeline.reading.reject_limit import INVALID_ENCODING, CommonestReason, RejectLimit
 
 BLANK_ROW, REPEATED_HEADER = "blank", "header"
 """What stands in a placeholder for the number of a bad record, where the row is to be skipped."""
@@ -130,7 +130,7 @@ class _Repairer:
     ) -> None:
         self.buffer = buffer
         self.form = dialect.form
-        self.grammar = dialect.grammar()
+        self.grammar = DiagnosingGrammar(dialect.form)
         self.dialect = dialect
         self.like_header = dialect.columns.like_header(dialect.form.delimiter)
         self.mended = mended

@@ -11,8 +11,7 @@ import duckdb
 from lfp_pipeline.errors import AnotherHeaderError
 from lfp_pipeline.reading.columns import WANTED, Aliases, known_names
 from lfp_pipeline.reading.options import ReadOptions
-from lfp_pipeline.reading.reject_limit import RejectLimit
-from lfp_pipeline.reading.reject_reasons import CommonestReason
+from lfp_pipeline.reading.reject_limit import CommonestReason, RejectLimit
 from lfp_pipeline.reading.white_space import BLANK, TRIMMED, UNSEEN
 
 # Few values begin or end with anything but printable ASCII, and only those cost a pattern.

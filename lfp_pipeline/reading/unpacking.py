@@ -1,6 +1,7 @@
 """From the raw bytes to plain CSV bytes: what packs a file is told by its first bytes."""
 
 import errno
+import time
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -8,11 +9,15 @@ from pathlib import Path
 from typing import BinaryIO
 from zipfile import ZipInfo
 
-from lfp_pipeline.errors import DeliveryRefusedError
-from lfp_pipeline.reading import archives, compression, zip_archive
+from lfp_pipeline.errors import DeliveryRefusedError, ReadingTimeoutError
+from lfp_pipeline.reading import compression, zip_archive
 from lfp_pipeline.reading.dialect import HEAD_BYTES
-from lfp_pipeline.reading.file_formats import zip_format_of
-from lfp_pipeline.reading.zip_members import choose_members, names_of
+from lfp_pipeline.reading.file_formats import (
+    PACKED_HEAD_BYTES,
+    ZIP_BEGINS,
+    packed_kind,
+    zip_format_of,
+)
 from lfp_pipeline.sources.base import CHUNK_BYTES
 
 MOST_TIMES = 1_000
@@ -51,7 +56,7 @@ def is_packed(path: Path) -> bool:
 
 def is_packed_head(head: bytes) -> bool:
     """Whether a file that begins so is; `compression.MAGIC_BYTES` of it are enough."""
-    return head.startswith(zip_archive.MAGIC) or compression.compression_of(head) is not None
+    return head.startswith(ZIP_BEGINS) or compression.compression_of(head) is not None
 
 
 def contents(
@@ -72,7 +77,7 @@ def contents(
     """
     magic, bounds = _magic(path), _Bounds(max_bytes, path.stat().st_size)
     with path.open("rb") as file:
-        if magic.startswith(zip_archive.MAGIC):
+        if magic.startswith(ZIP_BEGINS):
             yield from _zip_contents(file, path, bounds, has_header)
         elif found := compression.compression_of(magic):
             notes: list[str] = []
@@ -88,13 +93,13 @@ def _zip_contents(
     """Yield the members of a zip that are read, the first of them with a note of the others."""
 
     def head_of(member: ZipInfo) -> bytes:
-        return compression.read_head(_member_pieces(file, member), HEAD_BYTES)
+        return compression.peek(_member_pieces(file, member), HEAD_BYTES)[0]
 
     with _refusing_damage("The zip"):
         members = zip_archive.zip_members(path)
-    read, skipped = choose_members(members, lambda member: has_header(head_of(member)))
+    read, skipped = zip_archive.choose_members(members, lambda member: has_header(head_of(member)))
     bounds.check(sum(member.file_size for member in read))
-    notes = [f"Skipped in the zip: {names_of(skipped)}."] if skipped else []
+    notes = [f"Skipped in the zip: {zip_archive.names_of(skipped)}."] if skipped else []
     for member in read:
         name = zip_archive.told(member.filename) if len(members) > 1 else ""
         yield Content(name, bounds.kept(_member_pieces(file, member)), notes)
@@ -131,7 +136,7 @@ class _Bounds:
 
     def kept(self, pieces: Iterator[bytes]) -> Iterator[bytes]:
         """The same pieces, as long as they are not too many."""
-        for piece in filter(None, pieces):  # An empty one would be taken for the end.
+        for piece in pieces:
             self._done += len(piece)
             self.check(self._done)
             yield piece
@@ -140,18 +145,34 @@ class _Bounds:
 def _checked(pieces: Iterator[bytes], what: str) -> Iterator[bytes]:
     """The same pieces, if they are whole and not those of an archive."""
     with _refusing_damage(what):
-        head = compression.read_head(pieces, archives.HEAD_BYTES)
+        head, pieces = compression.peek(pieces, PACKED_HEAD_BYTES)
         if found := zip_format_of(head):
             raise DeliveryRefusedError(found.refusal_of(what))
-        if kind := archives.archive_kind(head):
+        if kind := packed_kind(head):
             msg = (
                 f"{what} is itself an archive or a packed file ({kind}), and is not unpacked. "
                 "Deliver CSV, plain or packed once: as .gz, .zst, .bz2, .xz or .zip."
             )
             raise DeliveryRefusedError(msg)
-        if head:
-            yield head
         yield from pieces
+
+
+class TimeLimit:
+    """A limit of time that begins when it is made; checked between the members of an archive."""
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self._end = time.monotonic() + seconds
+
+    def check(self) -> None:
+        """Raise a ReadingTimeoutError if the time is over."""
+        if time.monotonic() > self._end:
+            msg = (
+                f"Reading the members of the zip took more than {self._seconds:,.0f} s (setting "
+                "LFP_MAX_ARCHIVE_SECONDS), and was stopped; nothing was merged. Raise the setting, "
+                "or deliver the members in several zips."
+            )
+            raise ReadingTimeoutError(msg)
 
 
 @contextmanager

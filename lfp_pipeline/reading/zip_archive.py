@@ -4,19 +4,25 @@ import io
 import stat
 import struct
 import zipfile
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from itertools import filterfalse
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO
+from zipfile import ZipInfo
 
 from isal import isal_zlib
 
+from lfp_pipeline.common.text import preview
 from lfp_pipeline.errors import DeliveryRefusedError
-from lfp_pipeline.reading.archives import HEAD_BYTES, is_named_archive
 from lfp_pipeline.reading.compression import inflate, packed_pieces
-from lfp_pipeline.reading.file_formats import OFFICE, zip_format_of
-
-MAGIC = (b"PK\x03\x04", b"PK\x05\x06")
+from lfp_pipeline.reading.file_formats import (
+    OFFICE,
+    PACKED_HEAD_BYTES,
+    ZIP_MEMBER,
+    is_named_packed,
+    zip_format_of,
+)
 
 DAMAGED = (
     zipfile.BadZipFile,
@@ -34,13 +40,14 @@ _MOST_TOLD = 200
 _MOST_DIRECTORY_BYTES = 4 << 20
 _METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 _LOCAL_HEADER = struct.Struct("<4s22xHH")
-_LOCAL_MAGIC = b"PK\x03\x04"
 _ENCRYPTED = 1
 
+_CSV_SUFFIXES = {".csv", ".tsv", ".tab"}
+_TEXT_SUFFIXES = {".txt", ".dat", ".asc", ""}
 _LITTER = {".ds_store", "thumbs.db", "desktop.ini"}
 
 
-def zip_members(path: Path) -> list[zipfile.ZipInfo]:
+def zip_members(path: Path) -> list[ZipInfo]:
     """Return the files in a zip that are not litter, in the order of their names: at least one.
 
     Raises:
@@ -50,7 +57,7 @@ def zip_members(path: Path) -> list[zipfile.ZipInfo]:
     with _DirectoryFile(path) as file, zipfile.ZipFile(file) as archive:
         entries, end = archive.infolist(), archive.start_dir
         file.seek(0)
-        found = zip_format_of(file.read(HEAD_BYTES))
+        found = zip_format_of(file.read(PACKED_HEAD_BYTES))
     if any(entry.filename == "[Content_Types].xml" for entry in entries):
         found = OFFICE
     if found:
@@ -70,7 +77,53 @@ def zip_members(path: Path) -> list[zipfile.ZipInfo]:
     return members
 
 
-def member_bytes(file: BinaryIO, member: zipfile.ZipInfo) -> Iterator[bytes]:
+def choose_members(
+    members: Sequence[ZipInfo], has_header: Callable[[ZipInfo], bool]
+) -> tuple[list[ZipInfo], list[ZipInfo]]:
+    """Choose the members of a zip that are read.
+
+    These are the members named as CSV, and those named as text that have a header. Where there is
+    none, all that are named as text are read, so that the errors say what is wrong with them. A
+    lone member is read whatever its name.
+
+    Args:
+        members: all files in the zip.
+        has_header: whether a member has the header of a product file; asked of texts only.
+
+    Returns:
+        The members that are read, and those that are skipped, each in the order of `members`.
+
+    Raises:
+        DeliveryRefusedError: no member can be read, or one that may have to be cannot be unpacked.
+    """
+    lone = len(members) == 1
+    readable = [one for one in members if lone or _suffix(one) in _CSV_SUFFIXES | _TEXT_SUFFIXES]
+    if not readable:
+        msg = f"The zip holds no CSV file, but {names_of(members)}. Add a .csv file to the zip."
+        raise DeliveryRefusedError(msg)
+    ((name, times),) = Counter(str(_path_of(member)) for member in readable).most_common(1)
+    if times > 1:
+        msg = f"The zip holds {told(name)} {times} times, of which only one can be meant."
+        raise DeliveryRefusedError(msg)
+    for member in readable:
+        _check_packing(member)
+    if lone:
+        return readable, []
+    data = [one for one in readable if _suffix(one) in _CSV_SUFFIXES or has_header(one)]
+    names = {member.filename for member in data or readable}
+    return data or readable, [member for member in members if member.filename not in names]
+
+
+def names_of(members: Sequence[ZipInfo]) -> str:
+    """Return the names of the first members, and how many more there are, for people."""
+    return preview([told(member.filename) for member in members])
+
+
+def _suffix(member: ZipInfo) -> str:
+    return _path_of(member).suffix.lower()
+
+
+def member_bytes(file: BinaryIO, member: ZipInfo) -> Iterator[bytes]:
     """The plain bytes of a member of the zip in `file`.
 
     Raises:
@@ -79,7 +132,7 @@ def member_bytes(file: BinaryIO, member: zipfile.ZipInfo) -> Iterator[bytes]:
     """
     file.seek(member.header_offset)
     magic, name_length, extra_length = _LOCAL_HEADER.unpack(file.read(_LOCAL_HEADER.size))
-    if magic != _LOCAL_MAGIC:
+    if magic != ZIP_MEMBER:
         msg = "it is not where the directory says"
         raise zipfile.BadZipFile(msg)
     file.seek(name_length + extra_length, 1)
@@ -110,7 +163,7 @@ class _DirectoryFile(io.FileIO):
         return super().read(-1 if size is None else size)
 
 
-def _check_places(entries: Sequence[zipfile.ZipInfo], directory: int) -> None:
+def _check_places(entries: Sequence[ZipInfo], directory: int) -> None:
     """Entries that share bytes are made to unpack to more than there is.
 
     And what is before the first of them would not be read: that of another zip, say.
@@ -129,9 +182,9 @@ def _check_places(entries: Sequence[zipfile.ZipInfo], directory: int) -> None:
         raise zipfile.BadZipFile(msg)
 
 
-def _check_entry(entry: zipfile.ZipInfo) -> None:
+def _check_entry(entry: ZipInfo) -> None:
     """Nothing is written by its name, but an honest tool gives no such name."""
-    name, path = entry.filename, path_of(entry)
+    name, path = entry.filename, _path_of(entry)
     if not name:
         msg = "an entry has no name"
         raise zipfile.BadZipFile(msg)
@@ -143,7 +196,7 @@ def _check_entry(entry: zipfile.ZipInfo) -> None:
         raise DeliveryRefusedError(msg)
 
 
-def _check_kind(member: zipfile.ZipInfo) -> None:
+def _check_kind(member: ZipInfo) -> None:
     """Refuse what is no plain file, or holds other files."""
     name, mode = member.filename, member.external_attr >> 16
     if stat.S_ISLNK(mode):
@@ -152,7 +205,7 @@ def _check_kind(member: zipfile.ZipInfo) -> None:
     if stat.S_IFMT(mode) not in {0, stat.S_IFREG}:
         msg = f"{told(name)} in the zip is a device or a pipe. Zip plain files only."
         raise DeliveryRefusedError(msg)
-    if is_named_archive(name):
+    if is_named_packed(name):
         msg = (
             f"{told(name)} in the zip is itself an archive or a workbook. Zip CSV files, not "
             "what they are packed in."
@@ -160,7 +213,7 @@ def _check_kind(member: zipfile.ZipInfo) -> None:
         raise DeliveryRefusedError(msg)
 
 
-def check_packing(member: zipfile.ZipInfo) -> None:
+def _check_packing(member: ZipInfo) -> None:
     """Refuse a member that cannot be unpacked."""
     name = member.filename
     if member.flag_bits & _ENCRYPTED:
@@ -177,13 +230,13 @@ def told(name: str) -> str:
     return printable if len(name) <= _MOST_TOLD else f"{printable[:99]}…{printable[-100:]}"
 
 
-def _is_litter(entry: zipfile.ZipInfo) -> bool:
+def _is_litter(entry: ZipInfo) -> bool:
     """Folders, and what macOS and Windows add."""
-    path = path_of(entry)
+    path = _path_of(entry)
     named_so = path.name.startswith("._") or path.name.lower() in _LITTER
     return entry.is_dir() or "__MACOSX" in path.parts or named_so
 
 
-def path_of(entry: zipfile.ZipInfo) -> PurePosixPath:
+def _path_of(entry: ZipInfo) -> PurePosixPath:
     """Return the name of an entry as a path."""
     return PurePosixPath(entry.filename.replace("\\", "/"))

@@ -11,21 +11,18 @@ that is not. A load that was killed leaves its table, and the next writer remove
 """
 
 import time
-from contextlib import suppress
 
 import duckdb
 
 from lfp_pipeline.model.delivery import Delivery
 from lfp_pipeline.reading.habits import form_notes
-from lfp_pipeline.reading.loading import dialect_of, empty_lines_beside, is_plain
-from lfp_pipeline.reading.multi_file import naming
+from lfp_pipeline.reading.loading import dialect_of, is_plain, load_plainly
 from lfp_pipeline.reading.options import ReadOptions
 from lfp_pipeline.reading.plain_text import PlainText
-from lfp_pipeline.reading.quoting import quoting_checked
-from lfp_pipeline.reading.reader import Reading, SkippedLines, TextRead, select_winners
+from lfp_pipeline.reading.reader import Reading, select_winners
 from lfp_pipeline.reading.rejects import CREATE_REJECTS
 from lfp_pipeline.reading.rules import rules_of
-from lfp_pipeline.reading.scan import UNREADABLE, scan_of
+from lfp_pipeline.reading.text_reader import SkippedLines, TextRead, naming
 from lfp_pipeline.warehouse.schema import INCOMING, SWAP_IN, create_products
 
 LEAST_BYTES = 4 << 20
@@ -40,7 +37,7 @@ SELECT
 FROM ({{scan}})
 """
 
-_ROWS_AND_BYTES = f"SELECT count(*), coalesce(sum(row_number), 0) FROM {INCOMING}"
+_COUNTS = f"SELECT count(*), coalesce(sum(row_number), 0), false FROM {INCOMING}"
 
 _ROWS = f"CREATE OR REPLACE VIEW rows AS SELECT rowid, sku, name, description FROM {INCOMING}"
 
@@ -103,17 +100,11 @@ def load_directly(
     if not is_plain(dialect):
         return None
     connection.execute(create_products(INCOMING))
-    empty_lines = None
-    with quoting_checked(text.path, dialect) as checking:
-        scan = scan_of(text.path, dialect, rules_of(options))
-        this = {"delivery_id": delivery.delivery_id, "delivered_at": delivery.delivered_at}
-        # A row that DuckDB cannot read, or an irregular one, leaves it to the careful way.
-        with suppress(*UNREADABLE):
-            connection.execute(_LOAD.format(scan=scan.sql), scan.parameters | this)
-            rows, text_bytes = connection.execute(_ROWS_AND_BYTES).fetchall()[0]
-            quoting = checking.result()
-            empty_lines = empty_lines_beside(rows, text_bytes, quoting, text.path, dialect)
-    if empty_lines is None:
+    this = {"delivery_id": delivery.delivery_id, "delivered_at": delivery.delivered_at}
+    rules = rules_of(options)
+    # A row that DuckDB cannot read, or an irregular one, leaves it to the careful way.
+    plain = load_plainly(connection, text.path, dialect, rules, _LOAD, this, _COUNTS)
+    if plain is None:
         connection.execute(f"DROP TABLE {INCOMING}")
         return None
     connection.execute(_ROWS)
@@ -122,7 +113,7 @@ def load_directly(
         text,
         dialect.columns.ignored,
         mended=False,
-        skipped=SkippedLines(blank=empty_lines, above_header=dialect.lines_above),
+        skipped=SkippedLines(blank=plain.empty_lines, above_header=dialect.lines_above),
         notes=[*text.notes, *form_notes(text.path, dialect)],
         size_bytes=text.path.stat().st_size,
     )

@@ -197,10 +197,10 @@ def marks(engine: Engine) -> list[Path]:
 def test_while_another_process_reads_a_file_it_may_be_read_here(
     engine: Engine, monkeypatch: pytest.MonkeyPatch
 ):
-    def never(_: object) -> None:
+    def never(*_: object) -> None:
         pytest.fail("A reader that lives has not died.")
 
-    monkeypatch.setattr(crash_guard, "_rehearse", never)
+    monkeypatch.setattr(crash_guard, "_trial_read", never)
     delivery = land(engine, GOOD[0])
     with marking_in_progress([delivery], engine.settings.work_dir):
         engine.ingest(delivery, LOG)

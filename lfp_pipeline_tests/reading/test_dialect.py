@@ -3,7 +3,8 @@
 import pytest
 
 from lfp_pipeline.errors import DeliveryRefusedError
-from lfp_pipeline.reading.dialect import HEAD_BYTES, Dialect, HeaderSearch, detect_dialect
+from lfp_pipeline.reading.dialect import HEAD_BYTES, Dialect, detect_dialect
+from lfp_pipeline.reading.header import HeaderSearch
 from lfp_pipeline.reading.records import RecordForm
 
 HEADER = b"name,sku,description\n"

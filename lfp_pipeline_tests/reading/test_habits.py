@@ -5,8 +5,9 @@ from dataclasses import replace
 
 import pytest
 
-from lfp_pipeline.reading.dialect import HeaderSearch, detect_dialect
+from lfp_pipeline.reading.dialect import detect_dialect
 from lfp_pipeline.reading.habits import form_by_habits
+from lfp_pipeline.reading.header import HeaderSearch
 from lfp_pipeline.reading.records import RecordForm
 from testing.reading import FileRead, expected, read
 

@@ -16,7 +16,7 @@ import pytest
 from lfp_pipeline.errors import DeliveryRefusedError, ReadingTimeoutError
 from lfp_pipeline.ingest.result import IngestResult
 from lfp_pipeline.model.ledger_entry import Status
-from lfp_pipeline.reading import reader, reject_limit, unpacking
+from lfp_pipeline.reading import multi_file, reject_limit, text_reader, unpacking
 from lfp_pipeline.reading.reader import Reading
 from lfp_pipeline.warehouse import direct_load
 from testing.oracle import LOG, engine_at
@@ -250,10 +250,10 @@ def test_rejects_of_the_only_product_file_are_placed_in_it(tmp_path: Path):
 def test_very_many_columns_in_all_members_are_refused_before_any_row_is_read(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(reader, "MAX_COLUMNS_OF_MEMBERS", 10)
+    monkeypatch.setattr(multi_file, "MAX_COLUMNS_OF_MEMBERS", 10)
     wide = b"name,sku,description,x\nLamp,A-1,,\n"
     assert read_zip({"a.csv": wide, "b.csv": LAMP, "c.csv": LAMP}, tmp_path).rows_read == 3
-    monkeypatch.setattr(reader, "load_rows", None)
+    monkeypatch.setattr(text_reader, "load_rows", None)
     with pytest.raises(DeliveryRefusedError, match="more than 10 columns in all"):
         read_zip({"a.csv": wide, "b.csv": wide, "c.csv": LAMP}, tmp_path)
 

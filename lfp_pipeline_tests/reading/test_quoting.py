@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from lfp_pipeline.reading import loading, quoting
-from lfp_pipeline.reading.dialect import Dialect, HeaderSearch, detect_dialect
+from lfp_pipeline.reading.dialect import Dialect, detect_dialect
+from lfp_pipeline.reading.header import HeaderSearch
 from lfp_pipeline.reading.loading import empty_lines_beside
 from lfp_pipeline.reading.quoting import Quoting, quoting_checked
 

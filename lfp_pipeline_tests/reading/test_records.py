@@ -5,13 +5,14 @@ import time
 
 import pytest
 
-from lfp_pipeline.reading.records import RecordForm, RecordGrammar
+from lfp_pipeline.reading.bad_records import DiagnosingGrammar
+from lfp_pipeline.reading.records import RecordForm
 
 
-def grammar_of(width: int = 3, fewest: int | None = None, **form: object) -> RecordGrammar:
+def grammar_of(width: int = 3, fewest: int | None = None, **form: object) -> DiagnosingGrammar:
     """Records with commas and line feeds, unless the form says otherwise."""
     parts = {"delimiter": b",", "newline": b"\n"} | form
-    return RecordGrammar(
+    return DiagnosingGrammar(
         RecordForm(width=width, fewest=width if fewest is None else fewest, **parts)  # type: ignore[arg-type]
     )
 
@@ -159,7 +160,7 @@ def test_a_good_record_ends_with_any_line_end(buffer: bytes, ends: tuple[int, in
     ids=["short", "trailing", "bare", "backslash"],
 )
 def test_a_good_record_has_the_form_of_its_file(
-    grammar: RecordGrammar, good: list[bytes], bad: list[bytes]
+    grammar: DiagnosingGrammar, good: list[bytes], bad: list[bytes]
 ):
     for record in good:
         assert grammar.good_record(record + b"\n", 0) == (len(record), len(record) + 1), record
@@ -320,7 +321,7 @@ DIRT = [
 
 @pytest.mark.parametrize("piece", DIRT)
 @pytest.mark.parametrize("grammar", [THREE, BACKSLASH, BARE], ids=["RFC", "backslash", "bare"])
-def test_no_dirt_takes_more_than_linear_time(grammar: RecordGrammar, piece: bytes):
+def test_no_dirt_takes_more_than_linear_time(grammar: DiagnosingGrammar, piece: bytes):
     buffer = piece * (400_000 // len(piece))
     started = time.perf_counter()
     position = 0

@@ -7,7 +7,8 @@ import pytest
 
 from lfp_pipeline.errors import AnotherHeaderError, DeliveryRefusedError
 from lfp_pipeline.reading import reject_limit
-from lfp_pipeline.reading.dialect import HeaderSearch, detect_dialect
+from lfp_pipeline.reading.dialect import detect_dialect
+from lfp_pipeline.reading.header import HeaderSearch
 from lfp_pipeline.reading.reject_limit import RejectLimit
 from lfp_pipeline.reading.repair import RepairedCopy, write_repaired_copy
 from lfp_pipeline.reading.rules import RowRules
