@@ -25,7 +25,8 @@ from lfp_pipeline.ingest import batch_merge
 from lfp_pipeline.model.delivery import Delivery
 from lfp_pipeline.model.ledger_entry import RowCounts
 from lfp_pipeline.raw_zone.raw_zone import RawZone
-from lfp_pipeline.reading.reader import Reading, SkippedLines
+from lfp_pipeline.reading.reader import Reading
+from lfp_pipeline.reading.text_reader import SkippedLines
 from lfp_pipeline.settings import Settings
 from lfp_pipeline.sources.local_file import LocalFile
 

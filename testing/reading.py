@@ -13,6 +13,7 @@ from unicodedata import category
 import duckdb
 
 from lfp_pipeline.model.delivery import Delivery, TextFormat
+from lfp_pipeline.reading.options import ReadOptions
 from lfp_pipeline.reading.plain_text import plain_texts
 from lfp_pipeline.reading.reader import Reading, read_delivery
 from lfp_pipeline.reading.workspace import WorkspaceLimits, open_workspace
@@ -62,13 +63,13 @@ class FileRead(Contents):
 
     Attributes:
         superseded: accepted rows that a later one replaces.
-        mended: whether it took a mended copy.
+        repaired: whether a repaired copy was read.
         ignored: the columns that are not taken in.
         notes: what is said of how it was read.
     """
 
     superseded: int
-    mended: bool
+    repaired: bool
     ignored: list[str]
     notes: list[str]
 
@@ -79,6 +80,10 @@ class FileRead(Contents):
 
 def settings(folder: Path, **others: object) -> Settings:
     return Settings(data_dir=folder, **others)  # type: ignore[arg-type]
+
+
+def options(**others: object) -> ReadOptions:
+    return ReadOptions.of(settings(Path.cwd(), **others))
 
 
 def read(
@@ -113,9 +118,11 @@ def reading(
     limits = WorkspaceLimits(threads, "1GB")
     with open_workspace(folders, chosen.work_dir, limits) as workspace:
         folder, connection = workspace.folder, workspace.connection
-        texts = plain_texts(delivery, folder, chosen)
+        chosen_options = ReadOptions.of(chosen)
+        texts = plain_texts(delivery, folder, chosen_options)
         log = logging.getLogger(__name__)
-        yield read_delivery(delivery, texts, connection, folder, chosen, log), connection
+        found = read_delivery(delivery, texts, connection, folder, chosen_options, log)
+        yield found, connection
 
 
 def read_file(
@@ -135,7 +142,7 @@ def read_file(
             blank=read.skipped.blank,
             headers=read.skipped.repeated_headers,
             superseded=read.rows_superseded,
-            mended=read.mended,
+            repaired=read.repaired,
             ignored=list(read.ignored_columns),
             notes=list(read.notes),
         )

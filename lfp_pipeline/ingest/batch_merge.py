@@ -30,7 +30,7 @@ from lfp_pipeline.reading.crash_guard import (
     marking_in_progress,
     trial_read_if_crashed,
 )
-from lfp_pipeline.reading.options import Conditions, reread
+from lfp_pipeline.reading.options import Conditions, ReadOptions, reread
 from lfp_pipeline.reading.plain_text import PlainText, plain_texts
 from lfp_pipeline.reading.reader import Reading, check_reject_share, clear_staging, read_delivery
 from lfp_pipeline.reading.staging import stage_in_batch, stage_single
@@ -144,7 +144,7 @@ class _BatchMerge:
             return []
         connection = self.workspace.connection
         with suppress(WarehouseBusyError), self._attached(self.warehouse.waiting(0)) as before:
-            read_with = Conditions.of(self.settings, delivery.text_format)
+            read_with = Conditions.of(self._options, delivery.text_format)
             entry = reassign_rows(connection, delivery, read_with, self.started, self.log)
             if entry is not None:
                 return self._results([entry], before)
@@ -186,8 +186,8 @@ class _BatchMerge:
             if only_if_empty and product_count(connection):
                 return []
             try:
-                with marking_in_progress(self.batch, self.settings):
-                    reading = direct_load.load_directly(connection, delivery, text, self.settings)
+                with marking_in_progress(self.batch, self.settings.work_dir):
+                    reading = direct_load.load_directly(connection, delivery, text, self._options)
                 if reading is None:
                     return []
                 for note in reading.notes:
@@ -209,7 +209,7 @@ class _BatchMerge:
 
     def read_and_merge(self) -> list[IngestResult]:
         """Read the batch into the workspace without a lock, then merge it. Suits every batch."""
-        with marking_in_progress(self.batch, self.settings):
+        with marking_in_progress(self.batch, self.settings.work_dir):
             staged = [self._read(number) for number in range(len(self.batch))]
         with self._attached(self.warehouse) as before:
             return self._merge(staged, before)
@@ -224,9 +224,9 @@ class _BatchMerge:
             try:
                 texts = self._single_texts if alone else self._texts(delivery, folder)
                 reading = read_delivery(
-                    delivery, texts, connection, folder, self.settings, self.log
+                    delivery, texts, connection, folder, self._options, self.log
                 )
-                check_reject_share(reading, self.settings)
+                check_reject_share(reading, self.settings.max_reject_share)
             except DeliveryRefusedError as error:
                 refusal = refusal_text(error, delivery, texts, self.settings)
                 if reading is None:
@@ -240,7 +240,7 @@ class _BatchMerge:
     def _staged(
         self, delivery: Delivery, reading: Reading | None, refusal: str | None = None
     ) -> StagedDelivery:
-        read_with = Conditions.of(self.settings, delivery.text_format)
+        read_with = Conditions.of(self._options, delivery.text_format)
         return StagedDelivery(delivery, reading, read_with, refusal)
 
     def _merge(
@@ -280,23 +280,28 @@ class _BatchMerge:
     @cached_property
     def _single_texts(self) -> Sequence[PlainText]:
         """The texts of a delivery that is alone in its batch, unpacked once for all ways."""
-        with marking_in_progress(self.batch, self.settings):
+        with marking_in_progress(self.batch, self.settings.work_dir):
             return self._texts(self.batch[0], self.workspace.folder)
 
     def _texts(self, delivery: Delivery, folder: Path) -> Sequence[PlainText]:
         """Verify and unpack a delivery, as every way of reading begins."""
         verify_raw_file(delivery)
         if self._has_crashed(delivery):
-            trial_read_if_crashed(delivery, self.limits, self.settings, self.log)
-        return plain_texts(delivery, folder, self.settings)
+            work_dir = self.settings.work_dir
+            trial_read_if_crashed(delivery, self.limits, self._options, work_dir, self.log)
+        return plain_texts(delivery, folder, self._options)
 
     def _has_crashed(self, delivery: Delivery) -> bool:
         """Return whether these bytes had crashed a reader when this batch began."""
         return delivery.sha256 in self._crashed
 
     @cached_property
+    def _options(self) -> ReadOptions:
+        return ReadOptions.of(self.settings)
+
+    @cached_property
     def _crashed(self) -> frozenset[str]:
-        return crashed_digests(self.settings)
+        return crashed_digests(self.settings.work_dir)
 
     @contextmanager
     def _attached(

@@ -19,7 +19,7 @@ from lfp_pipeline.raw_zone.raw_zone import RawZone
 from lfp_pipeline.raw_zone.status_notes import last_recorded_status
 from lfp_pipeline.reading.likely_encoding import encoding_hint
 from lfp_pipeline.reading.plain_text import PlainText
-from lfp_pipeline.reading.reject_reasons import INVALID_ENCODING
+from lfp_pipeline.reading.reject_limit import INVALID_ENCODING
 from lfp_pipeline.settings import Settings
 from lfp_pipeline.sources.local_file import path_as_text
 from lfp_pipeline.sources.sources_file import read_sources

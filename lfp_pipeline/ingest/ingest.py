@@ -112,7 +112,7 @@ def _split_batch(part: _Part) -> list[_Part]:
     A file that crashed a reader may fail, and take long to fail. Deletions and reversals are merged
     in other ways.
     """
-    crashed = crashed_digests(part.settings)
+    crashed = crashed_digests(part.settings.work_dir)
     alone: list[Delivery] = []
     together: list[Delivery] = []
     for delivery in part.deliveries:

@@ -18,7 +18,7 @@ from lfp_pipeline.model.ledger_entry import LedgerEntry, Status
 from lfp_pipeline.raw_zone.desired_state import may_use_present_settings, reverted_at
 from lfp_pipeline.raw_zone.integrity import verify_raw_file
 from lfp_pipeline.raw_zone.raw_zone import RawZone
-from lfp_pipeline.reading.options import Conditions, reread
+from lfp_pipeline.reading.options import Conditions, ReadOptions, reread
 from lfp_pipeline.reading.plain_text import plain_texts
 from lfp_pipeline.reading.reader import Reading, check_reject_share, read_delivery
 from lfp_pipeline.reading.workspace import Workspace
@@ -165,7 +165,7 @@ def find_replacements(
         log.info("Searching %s for rows of %s", older.delivery_id, delivery.delivery_id)
         kept = raw_zone.find(older.delivery_id)
         verify_raw_file(kept, full=True)
-        now = Conditions.of(settings, kept.text_format)
+        now = Conditions.of(ReadOptions.of(settings), kept.text_format)
         if kept.kind is Kind.DELETION:
             read_skus_to_delete(connection, kept.path)
             add_tombstones(connection, older)
@@ -250,13 +250,14 @@ def read_acceptably(
         DeliveryRefusedError: the settings do not accept the delivery.
     """
     reading = _read(delivery, workspace, settings, log)
-    check_reject_share(reading, settings, kept=False)
+    check_reject_share(reading, settings.max_reject_share, kept=False)
     return reading
 
 
 def _read(
     delivery: Delivery, workspace: Workspace, settings: Settings, log: logging.Logger
 ) -> Reading:
+    options = ReadOptions.of(settings)
     with workspace.folder_for(0) as folder:
-        texts = plain_texts(delivery, folder, settings)
-        return read_delivery(delivery, texts, workspace.connection, folder, settings, log)
+        texts = plain_texts(delivery, folder, options)
+        return read_delivery(delivery, texts, workspace.connection, folder, options, log)

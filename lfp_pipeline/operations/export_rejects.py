@@ -12,7 +12,6 @@ from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from filecmp import cmp
-from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -24,13 +23,14 @@ from lfp_pipeline.errors import DeliveryRefusedError, LandingError, LfpError, Re
 from lfp_pipeline.model.delivery import Delivery, TextFormat
 from lfp_pipeline.model.partition_key import key_hint
 from lfp_pipeline.model.table_spec import PRODUCT_COLUMNS, REQUIRED_COLUMNS
+from lfp_pipeline.reading.compression import peek
 from lfp_pipeline.reading.dialect import HEAD_BYTES, Dialect
 from lfp_pipeline.reading.encoding import beyond_ascii_in, to_utf8
 from lfp_pipeline.reading.loading import dialect_of_head
+from lfp_pipeline.reading.options import ReadOptions
 from lfp_pipeline.reading.plain_text import header_check
 from lfp_pipeline.reading.text_encoding import encoding_by_head, other_encoding
 from lfp_pipeline.reading.unpacking import contents
-from lfp_pipeline.settings import Settings
 
 OTHER_COLUMNS = (
     *("reason", "detail", "row_number", "byte_start", "byte_end", "raw"),
@@ -205,30 +205,28 @@ def _dialect(engine: Engine, key: str, delivery_id: str) -> Dialect | None:
     """How the delivery is written; None: it is no longer in the raw zone, or has no header."""
     try:
         deliveries = {one.delivery_id: one for one in engine.raw_zone.deliveries(key)}
-        return _dialect_of_file(deliveries[delivery_id], engine.settings)
+        return _dialect_of_file(deliveries[delivery_id], ReadOptions.of(engine.settings))
     except (KeyError, OSError, LandingError, DeliveryRefusedError, ReadingTimeoutError):
         return None
 
 
-def _dialect_of_file(delivery: Delivery, settings: Settings) -> Dialect | None:
+def _dialect_of_file(delivery: Delivery, options: ReadOptions) -> Dialect | None:
     """How a file is written; None: it is a zip of several, which are written in different ways."""
     text_format = delivery.text_format
-    has_header = header_check(text_format, settings)
-    with closing(contents(delivery.path, settings.max_unpacked_bytes, has_header)) as several:
-        first, *others = [_dialect_of(one.pieces, text_format, settings) for one in several]
+    has_header = header_check(text_format, options)
+    with closing(contents(delivery.path, options.max_unpacked_bytes, has_header)) as several:
+        first, *others = [_dialect_of(one.pieces, text_format, options) for one in several]
     same = [(one.delimiter, one.columns) == (first.delimiter, first.columns) for one in others]
     return first if all(same) else None
 
 
-def _dialect_of(pieces: Iterator[bytes], text_format: TextFormat, settings: Settings) -> Dialect:
-    head = b""
-    while len(head) < HEAD_BYTES and (piece := next(pieces, b"")):
-        head += piece
-    found, fallback = encoding_by_head(head, text_format), settings.fallback_encoding
+def _dialect_of(pieces: Iterator[bytes], text_format: TextFormat, options: ReadOptions) -> Dialect:
+    head, pieces = peek(pieces, HEAD_BYTES)
+    found, fallback = encoding_by_head(head, text_format), options.fallback_encoding
     if not found.certain and (text_format.charset or fallback):
-        counts = beyond_ascii_in(chain([head], pieces))
+        counts = beyond_ascii_in(pieces)
         found = other_encoding(head, counts, text_format.charset, fallback) or found
     mark_length = found.mark_length
     if found.codec != "utf-8":
         head, mark_length = b"".join(to_utf8([head[mark_length:]], found.codec)), 0
-    return dialect_of_head(head[:HEAD_BYTES], mark_length, text_format.delimiter, settings)
+    return dialect_of_head(head[:HEAD_BYTES], mark_length, text_format.delimiter, options)

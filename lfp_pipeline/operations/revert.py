@@ -22,7 +22,7 @@ from lfp_pipeline.raw_zone.desired_state import (
 )
 from lfp_pipeline.raw_zone.integrity import verify_raw_file
 from lfp_pipeline.raw_zone.status_notes import delete_status_note
-from lfp_pipeline.reading.options import Conditions, Rereading, reread
+from lfp_pipeline.reading.options import Conditions, ReadOptions, Rereading, reread
 from lfp_pipeline.reading.workspace import Workspace, WorkspaceLimits, workspace_of
 from lfp_pipeline.settings import Settings
 from lfp_pipeline.warehouse.ledger import clear_conditions, entry_of
@@ -173,7 +173,7 @@ def _way_to_read(
             "use_present_settings, and it is read with the settings of now."
         )
         raise OperationRefusedError(msg)
-    read_with = Conditions.of(way.settings, delivery.text_format).digest
+    read_with = Conditions.of(ReadOptions.of(way.settings), delivery.text_format).digest
     if known is None or known.read_with != read_with:  # Else it was accepted before.
         _see_that_it_is_accepted(delivery, workspace, way.settings, log)
     return way

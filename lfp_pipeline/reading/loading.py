@@ -1,31 +1,32 @@
-"""Loads every record of a file into the table `rows`, in order: none may go missing unnoticed.
+"""Loading of every record of a file into the table `rows`, in order, with a proof of completeness.
 
-A clean file is read once, as it is. Where DuckDB objects to a record, or the bytes of the file do
-not add up to the rows that came out, all records are looked at; the file is repaired, and the copy
-is read: it must come out without an objection, and with as many rows as the grammar counts records.
+A clean file is read once, unchanged. If DuckDB objects to a record, or the bytes of the file do not
+add up to the loaded rows, the grammar examines all records and writes a repaired copy. The copy
+must load without an objection, and with as many rows as the grammar counts records.
 """
 
 import logging
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from mmap import ACCESS_READ, mmap
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import duckdb
 
 from lfp_pipeline.errors import DeliveryRefusedError
-from lfp_pipeline.reading.dialect import HEAD_BYTES, Dialect, detect_dialect, header_search
+from lfp_pipeline.reading.dialect import HEAD_BYTES, Dialect, detect_dialect
 from lfp_pipeline.reading.file_formats import format_of
 from lfp_pipeline.reading.habits import form_by_habits, form_of_file
+from lfp_pipeline.reading.options import ReadOptions
 from lfp_pipeline.reading.plain_text import PlainText, in_its_encoding
 from lfp_pipeline.reading.quoting import Quoting, quoting_checked
 from lfp_pipeline.reading.records import LINE_END, RecordForm, RecordGrammar
-from lfp_pipeline.reading.reject_limit import OtherFiles, RejectLimit
+from lfp_pipeline.reading.reject_limit import RejectLimit
 from lfp_pipeline.reading.repair import RepairedCopy, write_repaired_copy
-from lfp_pipeline.reading.rules import RowRules, rules_of
 from lfp_pipeline.reading.scan import UNREADABLE, scan_of
-from lfp_pipeline.settings import Settings
 
-_MAX_MENDINGS = 4
+_MAX_REPAIRS = 4
 _MAX_OBJECTIONS = 1_000
 _TAIL_BYTES = 1 << 16
 
@@ -33,117 +34,130 @@ _FORGET_OBJECTIONS = "DROP TABLE IF EXISTS reject_errors; DROP TABLE IF EXISTS r
 
 _OBJECTIONS = "SELECT line_byte_position, lower(error_type::VARCHAR) FROM reject_errors"
 
-_FOUND = """
+_LOAD = "CREATE OR REPLACE TABLE rows AS {scan}"
+
+_COUNTS = """
 SELECT count(*), coalesce(sum(text_bytes), 0), coalesce(bool_or(irregular), false) FROM rows
 """
 
 
 @dataclass(frozen=True)
 class LoadedFile:
-    """What was read: the file with its dialect, and its mended copy if it took one.
+    """A loaded file.
 
     Attributes:
-        rules: for its rows.
+        path: of the file, in UTF-8.
+        dialect: of the file.
         limit: of its rejects.
-        regular: whether no row is to be trimmed, skipped or rejected.
-        empty_lines: between its records, and after them.
-        notes: what people should know of how it was read.
+        repaired: the copy that was loaded instead; None: the file itself was loaded.
+        regular: whether no row needs trimming, skipping or rejecting.
+        empty_lines: number of empty lines between its records and after them.
+        notes: sentences for people about the reading.
     """
 
     path: Path
     dialect: Dialect
-    rules: RowRules
     limit: RejectLimit
-    mended: RepairedCopy | None = None
+    repaired: RepairedCopy | None = None
     regular: bool = False
     empty_lines: int = 0
     notes: tuple[str, ...] = ()
+
+
+class PlainLoad(NamedTuple):
+    """A complete load of a plain file.
+
+    Attributes:
+        empty_lines: number of empty lines between its records and after them.
+        bare_quotes: whether no value is quoted, and all quotes are characters of values.
+        irregular: whether any row may need trimming, skipping or rejecting.
+    """
+
+    empty_lines: int
+    bare_quotes: bool
+    irregular: bool
 
 
 def load_rows(
     connection: duckdb.DuckDBPyConnection,
     text: PlainText,
     folder: Path,
-    settings: Settings,
+    options: ReadOptions,
     log: logging.Logger,
-    elsewhere: OtherFiles,
+    limit: RejectLimit,
 ) -> LoadedFile:
     """Create the table `rows` (sku, name, description) from a file.
 
     Args:
         connection: to the workspace.
         text: the file.
-        folder: for a mended or recoded copy.
-        settings: rules and limits.
-        log: for what is odd.
-        elsewhere: what the delivery holds beside this file.
+        folder: for a repaired or recoded copy.
+        options: of the reading.
+        log: for warnings about the encoding.
+        limit: of the rejects of the delivery, with only its other texts counted.
 
     Raises:
-        DeliveryRefusedError: it has no usable header, or cannot be read reliably.
+        DeliveryRefusedError: the file has no usable header, or cannot be read reliably.
     """
     original = text
-    if not text.is_readable:  # The header, too, depends on the encoding.
-        text = in_its_encoding(text, settings.fallback_encoding, folder, log)
+    if not text.is_readable:  # The encoding also decides where the header is.
+        text = in_its_encoding(text, options.fallback_encoding, folder, log)
     try:
-        dialect = dialect_of(text, settings)
+        dialect = dialect_of(text, options)
     except DeliveryRefusedError:
         is_recoded = text.encoding != original.encoding
         if is_recoded and (other_format := format_of(original.head)):
             raise DeliveryRefusedError(other_format.refusal) from None
         raise
-    rules = rules_of(settings)
     size = text.path.stat().st_size
-    limit = elsewhere.limit(settings.max_reject_share, size, dialect.form.fewest)
-    file = LoadedFile(text.path, dialect, rules, limit, notes=text.notes)
-    if is_plain(dialect) and (loaded := _load_plainly(connection, file)):
-        return loaded
-    other = in_its_encoding(text, settings.fallback_encoding, folder, log)
+    of_all = limit.with_text(size, dialect.form.fewest)
+    file = LoadedFile(text.path, dialect, of_all, notes=text.notes)
+    if is_plain(dialect) and (
+        plain := load_plainly(connection, text.path, dialect, options, _LOAD, {}, _COUNTS)
+    ):
+        form = replace(dialect.form, bare_quotes=plain.bare_quotes)
+        return replace(
+            file,
+            dialect=dialect.with_form(form),
+            regular=not plain.irregular,
+            empty_lines=plain.empty_lines,
+        )
+    other = in_its_encoding(text, options.fallback_encoding, folder, log)
     if other.encoding != text.encoding:
-        return load_rows(connection, other, folder, settings, log, elsewhere)
-    form = form_of_file(text.path, dialect, require_all_cells=settings.require_all_cells)
-    limit = elsewhere.limit(settings.max_reject_share, size, form.fewest)
-    file = replace(file, dialect=dialect.with_form(form), limit=limit)
-    mended = _load_mended(connection, file, folder)
-    return replace(file, mended=mended, empty_lines=mended.empty_lines)
+        return load_rows(connection, other, folder, options, log, limit)
+    form = form_of_file(text.path, dialect, require_all_cells=options.require_all_cells)
+    of_all = limit.with_text(size, form.fewest)
+    file = replace(file, dialect=dialect.with_form(form), limit=of_all)
+    repaired = _load_repaired(connection, file, options, folder)
+    return replace(file, repaired=repaired, empty_lines=repaired.empty_lines)
 
 
-def dialect_of(text: PlainText, settings: Settings) -> Dialect:
-    """How a file is written, as far as its first bytes show.
-
-    Raises:
-        DeliveryRefusedError: it has no usable header.
-    """
-    return dialect_of_head(text.head, text.mark_length, text.delimiter, settings)
-
-
-def header_of(text: PlainText, settings: Settings) -> Dialect:
-    """How a file is written, as far as its header shows.
+def dialect_of(text: PlainText, options: ReadOptions) -> Dialect:
+    """Return the dialect of a file, as its first bytes show it.
 
     Raises:
-        DeliveryRefusedError: it has no usable header.
+        DeliveryRefusedError: the file has no usable header.
     """
-    search = header_search(text.delimiter, settings)
-    return detect_dialect(text.head, text.mark_length, search, settings.max_record_bytes)
+    return dialect_of_head(text.head, text.mark_length, text.delimiter, options)
 
 
 def dialect_of_head(
-    head: bytes, mark_length: int, delimiter: str | None, settings: Settings
+    head: bytes, mark_length: int, delimiter: str | None, options: ReadOptions
 ) -> Dialect:
-    """How a file is written that begins with these bytes of UTF-8.
+    """Return the dialect of a file with these first bytes, in UTF-8.
 
     Raises:
-        DeliveryRefusedError: it has no usable header.
+        DeliveryRefusedError: the file has no usable header.
     """
-    search = header_search(delimiter, settings)
-    dialect = detect_dialect(head, mark_length, search, settings.max_record_bytes)
+    dialect = detect_dialect(head, mark_length, delimiter, options)
     if len(head) == HEAD_BYTES:  # The last record may be cut off.
         head = head[: 1 + max(head.rfind(b"\n"), head.rfind(b"\r"), dialect.body_start - 1)]
-    form = form_by_habits(head, dialect, require_all_cells=settings.require_all_cells)
+    form = form_by_habits(head, dialect, require_all_cells=options.require_all_cells)
     return dialect.with_form(form)
 
 
 def is_plain(dialect: Dialect) -> bool:
-    """Whether DuckDB reads such a file in parallel, as it is."""
+    """Return whether DuckDB can read such a file unchanged, and in parallel."""
     form = dialect.form
     return dialect.plain_header and form.fewest == form.width and not form.backslash
 
@@ -151,17 +165,17 @@ def is_plain(dialect: Dialect) -> bool:
 def empty_lines_beside(
     rows: int, text_bytes: int, quoting: Quoting | None, path: Path, dialect: Dialect
 ) -> int | None:
-    """How many lines of a file are empty, if all others are the rows that were read.
+    """Return the number of empty lines of a file, if its other bytes are exactly the loaded rows.
 
     Args:
-        rows: how many were read.
-        text_bytes: the size of all their values.
+        rows: number of loaded rows.
+        text_bytes: size of all their values.
         quoting: of the file.
-        path: the file.
-        dialect: how it is written.
+        path: of the file.
+        dialect: of the file.
 
     Returns:
-        The number; None: something is missing, was cut, or was read twice.
+        The number; None: bytes are missing, were cut off, or were read twice.
     """
     if quoting is None:
         return None
@@ -170,7 +184,9 @@ def empty_lines_beside(
         body = len(buffer) - dialect.body_start
         tail = buffer[max(dialect.body_start, len(buffer) - _TAIL_BYTES) :]
         tail_bytes = len(tail) - len(tail.rstrip(b"\r\n"))
-        if tail_bytes and tail[-newline:] != form.newline:  # Other line ends than the header's.
+        if (
+            tail_bytes and tail[-newline:] != form.newline
+        ):  # The line ends differ from the header's.
             return None
         kept = text_bytes + quoting.dropped_bytes + rows * (form.width - 1 + newline)
         if rows and not tail_bytes:  # The last row has no line end.
@@ -180,10 +196,10 @@ def empty_lines_beside(
             return 0 if beside == 0 else None
         ends = LINE_END.findall(tail[len(tail) - tail_bytes :])
         if rows and ends[:1] == [form.newline]:
-            ends = ends[1:]  # That of the last row.
+            ends = ends[1:]  # The first ends the last row.
         if beside == sum(map(len, ends)):
             return len(ends)
-        # The bytes of empty lines between rows, or of something else: only the grammar knows.
+        # The other bytes may be empty lines between rows; only the grammar can decide that.
         grammar = RecordGrammar(replace(form, bare_quotes=quoting.bare))
         if grammar.count(buffer, dialect.body_start) != rows:
             return None
@@ -191,80 +207,99 @@ def empty_lines_beside(
         return lines if empty_bytes == beside else None
 
 
-def _load_plainly(connection: duckdb.DuckDBPyConnection, file: LoadedFile) -> LoadedFile | None:
-    """Read a file as it is; None: something of it went missing."""
-    with quoting_checked(file.path, file.dialect) as checking:
-        if not _read(connection, file.path, file):
+def load_plainly(
+    connection: duckdb.DuckDBPyConnection,
+    path: Path,
+    dialect: Dialect,
+    options: ReadOptions,
+    load: str,
+    parameters: Mapping[str, Any],
+    counts: str,
+) -> PlainLoad | None:
+    """Load a plain file unchanged and in parallel, and prove that the load is complete.
+
+    Args:
+        connection: to the workspace.
+        path: of the file.
+        dialect: of the file.
+        options: of the reading.
+        load: statement that loads the rows of the query `{scan}`.
+        parameters: of the statement, beside those of the scan.
+        counts: query for the number of loaded rows, the size of all their values, and whether any
+            row is irregular.
+
+    Returns:
+        The load; None: DuckDB objected, or bytes of the file are not accounted for.
+    """
+    with quoting_checked(path, dialect) as checking:
+        scan = scan_of(path, dialect, options)
+        try:
+            connection.execute(load.format(scan=scan.sql), scan.parameters | {**parameters})
+        except UNREADABLE:
             return None
-        rows, text_bytes, irregular = connection.execute(_FOUND).fetchall()[0]
+        rows, text_bytes, irregular = connection.execute(counts).fetchall()[0]
         quoting = checking.result()
-    empty_lines = empty_lines_beside(rows, text_bytes, quoting, file.path, file.dialect)
+    empty_lines = empty_lines_beside(rows, text_bytes, quoting, path, dialect)
     if quoting is None or empty_lines is None:
         return None
-    form = replace(file.dialect.form, bare_quotes=quoting.bare)
-    dialect = file.dialect.with_form(form)
-    return replace(file, dialect=dialect, regular=not irregular, empty_lines=empty_lines)
+    return PlainLoad(empty_lines, quoting.bare, irregular)
 
 
-def _load_mended(
-    connection: duckdb.DuckDBPyConnection, file: LoadedFile, folder: Path
+def _load_repaired(
+    connection: duckdb.DuckDBPyConnection, file: LoadedFile, options: ReadOptions, folder: Path
 ) -> RepairedCopy:
     objections: dict[int, str] = {}
-    for attempt in range(_MAX_MENDINGS):
-        copy = folder / f"mended-{attempt}.csv"
-        mended = write_repaired_copy(file.path, file.dialect, copy, file.limit, objections)
+    for attempt in range(_MAX_REPAIRS):
+        copy = folder / f"repaired-{attempt}.csv"
+        repaired = write_repaired_copy(file.path, file.dialect, copy, file.limit, objections)
         connection.execute(_FORGET_OBJECTIONS)
-        if _read(connection, copy, file, _MAX_OBJECTIONS):
-            if _row_count(connection) == _count_records(copy, mended.form):
-                return mended
+        if _read_copy(connection, copy, file, options):
+            ((rows,),) = connection.execute("SELECT count(*) FROM rows").fetchall()
+            if rows == _count_records(copy, repaired.form):
+                return repaired
             break
-        found = _objections(connection, mended)
+        found = _objections(connection, repaired)
         if found.keys() <= objections.keys():
             break
         objections |= found
         copy.unlink()
     msg = (
         "The file cannot be read reliably: its records do not begin and end where the CSV "
-        "reader finds them. Nothing was taken. Write it again as plain CSV (RFC 4180)."
+        "reader finds them. Nothing was merged. Write it again as plain CSV (RFC 4180)."
     )
     raise DeliveryRefusedError(msg)
 
 
-def _read(
-    connection: duckdb.DuckDBPyConnection, path: Path, file: LoadedFile, max_objections: int = 0
+def _read_copy(
+    connection: duckdb.DuckDBPyConnection, copy: Path, file: LoadedFile, options: ReadOptions
 ) -> bool:
-    """Read a file, or its copy at `path`, into `rows`; whether DuckDB objected to nothing.
+    """Load the repaired copy of a file into `rows`; return whether DuckDB objected to nothing.
 
-    Only a file with few objections may keep them: DuckDB gathers all of them, at a kilobyte each
-    that does not count towards its memory limit. Otherwise it stops at the first.
+    Only a copy keeps objections, because it has few: DuckDB collects all of them, and does not
+    count the kilobyte of each towards its memory limit.
     """
-    is_copy = path != file.path
-    scan = scan_of(path, file.dialect, file.rules, copy=is_copy, max_objections=max_objections)
+    scan = scan_of(copy, file.dialect, options, copy=True, max_objections=_MAX_OBJECTIONS)
     try:
-        connection.execute(f"CREATE OR REPLACE TABLE rows AS {scan.sql}", scan.parameters)
+        connection.execute(_LOAD.format(scan=scan.sql), scan.parameters)
     except UNREADABLE:
         return False
-    return not max_objections or connection.execute(_OBJECTIONS + " LIMIT 1").fetchone() is None
+    return connection.execute(_OBJECTIONS + " LIMIT 1").fetchone() is None
 
 
 def _count_records(copy: Path, form: RecordForm) -> int | None:
     with copy.open("rb") as file, mmap(file.fileno(), 0, access=ACCESS_READ) as buffer:
         counted = RecordGrammar(form).count(buffer, 0)
-        return None if counted is None else counted - 1  # The header is a record, too.
+        return None if counted is None else counted - 1  # The header is a record.
 
 
-def _row_count(connection: duckdb.DuckDBPyConnection) -> int:
-    return int(connection.execute("SELECT count(*) FROM rows").fetchall()[0][0])
-
-
-def _objections(connection: duckdb.DuckDBPyConnection, mended: RepairedCopy) -> dict[int, str]:
-    """Where in the file DuckDB objects to what the grammar takes, and why."""
+def _objections(connection: duckdb.DuckDBPyConnection, repaired: RepairedCopy) -> dict[int, str]:
+    """Return the offsets in the file of good records that DuckDB objects to, with its reasons."""
     try:
         found = connection.execute(_OBJECTIONS).fetchall()
-    except duckdb.CatalogException:  # The reading broke off.
+    except duckdb.CatalogException:  # The query failed before it kept any.
         return {}
-    grammar = RecordGrammar(mended.form)
-    with mended.path.open("rb") as file, mmap(file.fileno(), 0, access=ACCESS_READ) as buffer:
-        # DuckDB counts bytes from 1, and may point at the end of the line before.
-        starts = {grammar.first_record_at(buffer, place - 1): reason for place, reason in found}
-    return {mended.file_offset(start): reason for start, reason in starts.items()}
+    grammar = RecordGrammar(repaired.form)
+    with repaired.path.open("rb") as file, mmap(file.fileno(), 0, access=ACCESS_READ) as buffer:
+        # DuckDB counts bytes from 1, and may point at the end of the previous line.
+        starts = {grammar.first_record_at(buffer, byte - 1): reason for byte, reason in found}
+    return {repaired.file_offset(start): reason for start, reason in starts.items()}

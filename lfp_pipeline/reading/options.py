@@ -1,13 +1,14 @@
-"""What a reading depends on beside the bytes: with the same, the same bytes give the same rows.
+"""The options that decide how a file is read, and the conditions that the ledger records.
 
-The ledger keeps these conditions with each merged delivery, as text and as a digest. So a delivery
-can be read again as it was read before; where it cannot, the difference has a name.
+The same bytes, read under the same conditions, give the same rows. The ledger keeps the conditions
+of each merged delivery, as text and as a digest, so that a delivery can be read again as before;
+where that is impossible, each difference has a name.
 """
 
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Self
@@ -18,38 +19,63 @@ from pydantic import TypeAdapter, ValidationError
 from lfp_pipeline.common import text_codecs
 from lfp_pipeline.errors import SettingsError
 from lfp_pipeline.model.delivery import TextFormat
+from lfp_pipeline.reading.columns import Aliases
 from lfp_pipeline.settings import ENV_PREFIX, Settings
-
-_SETTINGS = {
-    "column_aliases",
-    "fallback_encoding",
-    "max_reject_share",
-    "max_sku_length",
-    "max_name_length",
-    "max_description_length",
-    "max_unpacked_bytes",
-    "max_record_bytes",
-    "null_tokens",
-    "header_search_lines",
-    "require_all_cells",
-}
 
 _READER = "reader"
 
 _NOT_RECORDED = (
-    "the settings that it was read with were not recorded, and they, its text format or the "
-    "program differ from those of now"
+    "the settings of its reading were not recorded, and these settings, its text format or the "
+    "program have changed since"
 )
 
 
 @dataclass(frozen=True)
-class Conditions:
-    """All that decides, beside the bytes, what is read from a file.
+class ReadOptions:
+    """The settings that decide how a file is read, under their names in `Settings`.
 
     Attributes:
-        settings: those that count, by name, as JSON has them.
-        text_format: what is known of how the file is written.
-        programs: the versions of what reads, by name.
+        max_archive_seconds: limits the time only. It decides no row, so it is not compared and
+            not recorded.
+    """
+
+    column_aliases: Aliases
+    fallback_encoding: str | None
+    max_reject_share: float
+    max_sku_length: int
+    max_name_length: int
+    max_description_length: int
+    max_unpacked_bytes: int
+    max_record_bytes: int
+    null_tokens: Sequence[str]
+    header_search_lines: int
+    require_all_cells: bool
+    max_archive_seconds: float = field(compare=False)
+
+    @classmethod
+    def of(cls, settings: Settings) -> Self:
+        """Return the options that settings contain."""
+        return cls(**{option.name: getattr(settings, option.name) for option in fields(cls)})
+
+    @property
+    def recorded(self) -> dict[str, Any]:
+        """The options that decide the rows, by name, as JSON has them."""
+        values = {name: getattr(self, name) for name in _RECORDED}
+        as_json: dict[str, Any] = json.loads(json.dumps(values))
+        return as_json
+
+
+_RECORDED = tuple(option.name for option in fields(ReadOptions) if option.compare)
+
+
+@dataclass(frozen=True)
+class Conditions:
+    """Everything beside the bytes that decides the rows of a file.
+
+    Attributes:
+        settings: the recorded options, by name, as JSON has them.
+        text_format: what is known about the text format of the file, by name.
+        programs: versions of the programs that read, by name.
     """
 
     settings: Mapping[str, Any]
@@ -57,20 +83,20 @@ class Conditions:
     programs: Mapping[str, Any]
 
     @classmethod
-    def of(cls, settings: Settings, text_format: TextFormat) -> Self:
+    def of(cls, options: ReadOptions, text_format: TextFormat) -> Self:
         """Return the conditions of a reading by this process."""
         return cls(
-            settings.model_dump(mode="json", include=_SETTINGS),
+            options.recorded,
             asdict(text_format),
             {"duckdb": duckdb.__version__, _READER: _source_digest()},
         )
 
     @classmethod
     def from_text(cls, text: str) -> Self:
-        """Return the conditions that a ledger row has.
+        """Return the conditions that a ledger row records.
 
         Raises:
-            SettingsError: the text is not theirs.
+            SettingsError: the text does not describe conditions.
         """
         try:
             found = cls(**json.loads(text))
@@ -78,32 +104,32 @@ class Conditions:
             if not isinstance(found.settings, dict) or not isinstance(found.programs, dict):
                 raise TypeError("settings and programs by name")  # noqa: TRY301, EM101
         except (ValueError, TypeError) as error:
-            msg = f"The recorded settings {text[:200]!r} cannot be read: {error}"
+            msg = f"The recorded settings {text[:200]!r} are invalid: {error}"
             raise SettingsError(msg) from error
         return found
 
     @property
     def text(self) -> str:
-        """The conditions as JSON: the same text for the same conditions."""
+        """The conditions as JSON; equal conditions have equal texts."""
         return json.dumps(asdict(self), sort_keys=True)
 
     @property
     def digest(self) -> str:
-        """The fingerprint: the first 16 digits of the sha256 of the text."""
+        """The fingerprint: the first 16 hex digits of the sha256 of the text."""
         return hashlib.sha256(self.text.encode()).hexdigest()[:16]
 
     def restored(self, settings: Settings) -> Settings:
-        """Return settings with the recorded values in them; a setting that is newer: its default.
+        """Return settings with the recorded values; an option that was not recorded is default.
 
         Raises:
-            SettingsError: a recorded value is not allowed any more.
+            SettingsError: a recorded value is no longer allowed.
         """
         values: dict[str, Any] = {}
-        for name in _SETTINGS:
-            field = Settings.model_fields[name]
-            default = field.get_default(call_default_factory=True)
+        for name in _RECORDED:
+            setting = Settings.model_fields[name]
+            default = setting.get_default(call_default_factory=True)
             value = self.settings.get(name, default)
-            allowed: Any = Annotated[field.annotation, field]
+            allowed: Any = Annotated[setting.annotation, setting]
             try:
                 values[name] = TypeAdapter(allowed).validate_python(value)
             except ValidationError as error:
@@ -113,7 +139,7 @@ class Conditions:
         return settings.model_copy(update=values)
 
     def differences(self, now: "Conditions") -> list[str]:
-        """Name everything in which these conditions are not those of now."""
+        """Return every difference between these conditions and those of now, for people."""
         return [
             *(
                 f"{ENV_PREFIX}{name.upper()} {change}"
@@ -132,13 +158,13 @@ class Conditions:
 
 @dataclass(frozen=True)
 class Rereading:
-    """How a delivery that was read before is read again.
+    """How to read a delivery again that was read before.
 
     Attributes:
-        settings: with which: those of then, where they can be had.
-        differences: why the same rows may not come out; none: they do.
-        only_programs: whether only the programs differ then, so that results can be compared.
-        kept: the settings of then that are others now, each with both values.
+        settings: to use: the recorded ones, if they can be restored.
+        differences: reasons why other rows may result; empty: the same rows result.
+        only_programs: whether only the programs differ, so that the results are comparable.
+        kept: restored settings that have other values now, each with both values.
     """
 
     settings: Settings
@@ -150,16 +176,17 @@ class Rereading:
 def reread(
     digest: str | None, recorded: str | None, text_format: TextFormat | None, settings: Settings
 ) -> Rereading:
-    """Find out how to read a delivery as it was read before.
+    """Return how to read a delivery as it was read before.
 
     Args:
-        digest: the fingerprint that the ledger has.
-        recorded: the conditions that the ledger has; None: a row of an earlier schema.
-        text_format: of the delivery; None: that does not count.
-        settings: those of now.
+        digest: fingerprint in the ledger.
+        recorded: conditions in the ledger, as text; None: the row has an earlier schema.
+        text_format: of the delivery; None: use the recorded one.
+        settings: present settings.
     """
+    options = ReadOptions.of(settings)
     if recorded is None:
-        alike = Conditions.of(settings, text_format or TextFormat()).digest == digest
+        alike = Conditions.of(options, text_format or TextFormat()).digest == digest
         return Rereading(settings, [] if alike else [_NOT_RECORDED])
     try:
         then = Conditions.from_text(recorded)
@@ -169,7 +196,8 @@ def reread(
     if then.digest != digest:
         return Rereading(settings, ["its ledger row was edited"])
     known_format = text_format or TextFormat(**then.text_format)
-    now, same = Conditions.of(settings, known_format), Conditions.of(restored, known_format)
+    now = Conditions.of(options, known_format)
+    same = Conditions.of(ReadOptions.of(restored), known_format)
     if now == then:
         return Rereading(settings)
     if same == then:
@@ -192,6 +220,6 @@ def _shown(value: object) -> str:
 
 @cache
 def _source_digest() -> str:
-    """Of the code that reads, which nobody has to remember to give a new version."""
+    """Return a digest of the code that reads, which replaces a version number kept by hand."""
     sources = [*sorted(Path(__file__).parent.rglob("*.py")), Path(text_codecs.__file__)]
     return hashlib.sha256(b"".join(source.read_bytes() for source in sources)).hexdigest()[:16]

@@ -1,51 +1,33 @@
-"""Reads one delivery: its rows, its rejects, and the winner of every sku in it.
+"""Reading of one delivery: its rows, its rejects, and the winner of each sku.
 
-What the workspace holds of a delivery that was read:
+Afterwards the workspace contains these tables:
 
-    rows      every record of the file in order; rowid + 1 is the row number
+    rows      every record of the file, in order; rowid + 1 is the row number
     rejects   (row_number, byte_start, byte_end, reason, detail, raw)
-    excluded  (row_number) of the rejects, and of rows that a later one of their sku supersedes
-    winners   (row_number, sku, name, description) of the others: one row a sku
+    excluded  (row_number) of the rejects, and of rows that a later row of their sku supersedes
+    winners   (row_number, sku, name, description) of the other rows: one row for each sku
 """
 
 import logging
 import time
 from collections.abc import Sequence
-from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import duckdb
 
 from lfp_pipeline.common.progress import heartbeat
 from lfp_pipeline.common.text import format_size, preview, printable
-from lfp_pipeline.errors import DeliveryRefusedError, TooManyRejectsError
+from lfp_pipeline.errors import TooManyRejectsError
 from lfp_pipeline.model.delivery import Delivery
-from lfp_pipeline.reading.habits import NO_LAST_LINE_END, form_notes
-from lfp_pipeline.reading.loading import header_of, load_rows
-from lfp_pipeline.reading.multi_file import gathering, naming
+from lfp_pipeline.reading.habits import NO_LAST_LINE_END
+from lfp_pipeline.reading.multi_file import read_several
+from lfp_pipeline.reading.options import ReadOptions
 from lfp_pipeline.reading.plain_text import PlainText
-from lfp_pipeline.reading.reject_limit import OtherFiles
-from lfp_pipeline.reading.reject_reasons import CUT_SHORT, CommonestReason
-from lfp_pipeline.reading.rejects import (
-    CREATE_REJECTS,
-    insert_rejects,
-    located,
-    unreadable_records,
-)
-from lfp_pipeline.reading.rules import (
-    broken_rules,
-    clean_values,
-    exclude_superseded,
-    skip_blank_rows,
-    skip_headers,
-)
-from lfp_pipeline.reading.time_limit import TimeLimit
-from lfp_pipeline.settings import Settings
-
-MAX_COLUMNS_OF_MEMBERS = 100_000
-"""The headers of the members of one zip may name so many columns, all together."""
+from lfp_pipeline.reading.reject_limit import CUT_SHORT, CommonestReason, RejectLimit
+from lfp_pipeline.reading.rejects import CREATE_REJECTS
+from lfp_pipeline.reading.rules import exclude_superseded
+from lfp_pipeline.reading.text_reader import SkippedLines, TextRead, read_text
 
 _WINNERS = """
 CREATE VIEW IF NOT EXISTS winners AS
@@ -53,7 +35,7 @@ SELECT rows.rowid + 1 AS row_number, sku, name, description
 FROM rows ANTI JOIN excluded ON rows.rowid + 1 = excluded.row_number
 """
 
-# What is excluded before rows of the same sku are compared is rejected, or skipped and no row.
+# Rows that are excluded before the rows of a sku are compared are rejected, or skipped.
 _COUNTS = """
 SELECT
     (SELECT count(*) FROM rows) - (SELECT count(*) FROM excluded) + (SELECT count(*) FROM rejects),
@@ -90,65 +72,22 @@ FROM rejects ORDER BY row_number LIMIT 5
 
 
 @dataclass(frozen=True)
-class SkippedLines:
-    """Lines of a file that are neither rows nor rejects.
-
-    Attributes:
-        blank: empty lines, and rows of nothing but delimiters and white space.
-        repeated_headers: rows that repeat the header.
-        above_header: lines before the header, whatever is in them.
-    """
-
-    blank: int = 0
-    repeated_headers: int = 0
-    above_header: int = 0
-
-    def __add__(self, other: "SkippedLines") -> "SkippedLines":
-        return SkippedLines(
-            self.blank + other.blank,
-            self.repeated_headers + other.repeated_headers,
-            self.above_header + other.above_header,
-        )
-
-
-@dataclass(frozen=True)
-class TextRead:
-    """How one text of a delivery was read.
-
-    Attributes:
-        text: as it was unpacked.
-        ignored_columns: names in its header that are not taken in.
-        mended: whether a repaired copy was read.
-        skipped: lines that are neither rows nor rejects.
-        notes: what people should know of it, a sentence each.
-        size_bytes: as UTF-8.
-    """
-
-    text: PlainText
-    ignored_columns: Sequence[str]
-    mended: bool
-    skipped: SkippedLines
-    notes: Sequence[str]
-    size_bytes: int
-
-
-@dataclass(frozen=True)
 class Reading:
-    """A delivery, read: its counts and samples. The workspace holds its rows.
+    """The counts and samples of a delivery that was read; the workspace contains its rows.
 
     Attributes:
-        delivery: what was read.
-        rows_read: records in the file, rejects included.
-        rows_rejected: those that are not accepted.
-        rows_superseded: accepted rows that a later row of the same file replaces.
-        ignored_columns: names in the header that are not taken in.
-        mended: whether the file had to be mended to be read.
-        seconds: what the reading took, from the plain text.
-        sample_products: some of its rows: sku, name, description.
+        delivery: that was read.
+        rows_read: number of records in the file, rejects included.
+        rows_rejected: number of records that are not accepted.
+        rows_superseded: number of accepted rows that a later row of the same file replaces.
+        ignored_columns: names in the header that are not read.
+        repaired: whether a repaired copy of the file was read.
+        seconds: duration of the reading, without the unpacking.
+        sample_products: some rows: sku, name, description.
         sample_rejects: some rejects: row number, start and end byte, reason, detail, bytes.
         skipped: lines that are neither rows nor rejects.
-        notes: what people should know of how the file was read, a sentence each.
-        commonest_reason: of its rejects, if it has any.
+        notes: sentences for people about the reading.
+        commonest_reason: of the rejects; None: there are none.
     """
 
     delivery: Delivery
@@ -156,17 +95,17 @@ class Reading:
     rows_rejected: int
     rows_superseded: int
     ignored_columns: Sequence[str]
-    mended: bool
+    repaired: bool
     seconds: float
     sample_products: Sequence[tuple[str, str, str]]
     sample_rejects: Sequence[tuple[int, int, int, str, str, bytes]]
-    skipped: SkippedLines = SkippedLines()
+    skipped: SkippedLines = field(default_factory=SkippedLines)
     notes: Sequence[str] = ()
     commonest_reason: CommonestReason | None = None
 
     @property
     def reject_share(self) -> float:
-        """Rejects among the records read, from 0 to 1."""
+        """Share of rejects among the records, from 0 to 1."""
         return self.rows_rejected / self.rows_read if self.rows_read else 0.0
 
 
@@ -175,22 +114,22 @@ def read_delivery(
     texts: Sequence[PlainText],
     connection: duckdb.DuckDBPyConnection,
     folder: Path,
-    settings: Settings,
+    options: ReadOptions,
     log: logging.Logger,
 ) -> Reading:
-    """Read a delivery into the workspace, in the place of the one that was read before.
+    """Read a delivery into the workspace, and replace the delivery that was read before.
 
     Args:
-        delivery: what is read.
-        texts: the same as plain text; the rows of several follow one another.
+        delivery: to read.
+        texts: of the delivery; their rows are concatenated.
         connection: to the workspace.
-        folder: for a mended or recoded copy.
-        settings: rules and limits.
-        log: for progress.
+        folder: for repaired or recoded copies.
+        options: of the reading.
+        log: for progress and warnings.
 
     Raises:
-        DeliveryRefusedError: it cannot be read as products.
-        ReadingTimeoutError: reading several texts takes too long.
+        DeliveryRefusedError: the delivery cannot be read as products.
+        ReadingTimeoutError: the reading of several texts takes too long.
     """
     started = time.perf_counter()
     what = f"Reading {delivery.partition_key} ({format_size(delivery.size_bytes)})"
@@ -201,33 +140,34 @@ def read_delivery(
 
     with heartbeat(log, progress):
         if len(texts) == 1:
-            read = [_read_text(connection, texts[0], folder, settings, log, OtherFiles())]
+            limit = RejectLimit(options.max_reject_share)
+            read = [read_text(connection, texts[0], folder, options, log, limit)]
         else:
-            read = _read_members(connection, texts, folder, settings, log)
+            read = read_several(connection, texts, folder, options, log)
         reading = select_winners(connection, delivery, read, started)
     for note in reading.notes:
         log.warning("%s: %s", delivery.partition_key, printable(note))
     return reading
 
 
-def check_reject_share(reading: Reading, settings: Settings, *, kept: bool = True) -> None:
-    """Refuse a delivery of which too large a share is rejected.
+def check_reject_share(reading: Reading, max_share: float, *, kept: bool = True) -> None:
+    """Refuse a delivery with too large a share of rejects.
 
     Args:
         reading: of the delivery.
-        settings: the largest share.
-        kept: whether the rejects are kept then, for people to look at.
+        max_share: largest share that is accepted.
+        kept: whether the table rejected_rows keeps the rejects of a refused delivery.
 
     Raises:
-        TooManyRejectsError: with the commonest reason and a remedy.
+        TooManyRejectsError: the share is too large; with the commonest reason and a remedy.
     """
-    limit, commonest = settings.max_reject_share, reading.commonest_reason
-    if commonest is None or reading.reject_share <= limit:
+    commonest = reading.commonest_reason
+    if commonest is None or reading.reject_share <= max_share:
         return
     key = reading.delivery.partition_key
     msg = (
         f"{reading.rows_rejected:,} of {reading.rows_read:,} rows are rejected "
-        f"({reading.reject_share:.1%}); more than {limit:.1%} refuses the whole file (setting "
+        f"({reading.reject_share:.1%}); more than {max_share:.1%} refuses the whole file (setting "
         f"LFP_MAX_REJECT_SHARE). {commonest}"
     )
     if kept:
@@ -238,7 +178,7 @@ def check_reject_share(reading: Reading, settings: Settings, *, kept: bool = Tru
 
 
 def clear_staging(connection: duckdb.DuckDBPyConnection) -> None:
-    """Leave nothing of a delivery that could not be read."""
+    """Clear the workspace of a delivery that could not be read."""
     connection.execute(
         "CREATE OR REPLACE TABLE rows (sku VARCHAR, name VARCHAR, description VARCHAR)"
     )
@@ -252,7 +192,14 @@ def select_winners(
     read: Sequence[TextRead],
     started: float,
 ) -> Reading:
-    """From `rows` and `rejects`, choose the winners, and sum up what was read since `started`."""
+    """Choose the winners from `rows` and `rejects`, and return the counts and samples.
+
+    Args:
+        connection: to the workspace.
+        delivery: that was read.
+        read: its texts, as they were read.
+        started: when the reading began, by `time.perf_counter`.
+    """
     rows, rejected = connection.execute(_COUNTS).fetchall()[0]
     superseded = exclude_superseded(connection)
     connection.execute(_WINNERS)
@@ -261,13 +208,13 @@ def select_winners(
         rows_read=rows,
         rows_rejected=rejected,
         rows_superseded=superseded,
-        ignored_columns=list(dict.fromkeys(name for one in read for name in one.ignored_columns)),
-        mended=any(one.mended for one in read),
+        ignored_columns=list(dict.fromkeys(name for text in read for name in text.ignored_columns)),
+        repaired=any(text.repaired for text in read),
         seconds=time.perf_counter() - started,
         sample_products=connection.execute(_SAMPLE_PRODUCTS).fetchall(),
         sample_rejects=connection.execute(_SAMPLE_REJECTS).fetchall() if rejected else [],
         commonest_reason=_commonest_reason(connection, read) if rejected else None,
-        skipped=sum((one.skipped for one in read), SkippedLines()),
+        skipped=sum((text.skipped for text in read), SkippedLines()),
         notes=_notes(read),
     )
 
@@ -277,95 +224,19 @@ def _commonest_reason(
 ) -> CommonestReason:
     found = connection.execute(_COMMONEST_REASON).fetchall()[0]
     reason, count, rejects, number, detail, raw = found
-    cut_off = NO_LAST_LINE_END in read[-1].notes and _only_the_last_is_short(connection)
+    cut_off = NO_LAST_LINE_END in read[-1].notes and bool(
+        connection.execute(_ONLY_THE_LAST_IS_SHORT, {"reasons": CUT_SHORT}).fetchall()[0][0]
+    )
     return CommonestReason(reason, count, rejects, f"row {number}", detail, raw, cut_off)
 
 
-def _only_the_last_is_short(connection: duckdb.DuckDBPyConnection) -> bool:
-    reasons = {"reasons": CUT_SHORT}
-    return bool(connection.execute(_ONLY_THE_LAST_IS_SHORT, reasons).fetchall()[0][0])
-
-
-def _read_text(
-    connection: duckdb.DuckDBPyConnection,
-    text: PlainText,
-    folder: Path,
-    settings: Settings,
-    log: logging.Logger,
-    elsewhere: OtherFiles,
-) -> TextRead:
-    with naming(text.name):
-        loaded = load_rows(connection, text, folder, settings, log, elsewhere)
-        connection.execute(CREATE_REJECTS)
-        blank_lines, repeated_headers = loaded.empty_lines, 0
-        if not loaded.regular:
-            rejected = insert_rejects(connection, unreadable_records(connection, loaded))
-            clean_values(connection, loaded.rules)
-            blank_lines += skip_blank_rows(connection)
-            repeated_headers += skip_headers(connection, loaded.rules)
-            bare = loaded.dialect.form.bare_quotes
-            broken = broken_rules(
-                connection, loaded.rules, loaded.limit, rejected, bare_quotes=bare
-            )
-            insert_rejects(connection, located(broken, loaded))
-    if loaded.mended is not None:
-        blank_lines += loaded.mended.blank_rows
-        repeated_headers += loaded.mended.repeated_headers
-    return TextRead(
-        text,
-        loaded.dialect.columns.ignored,
-        loaded.mended is not None,
-        SkippedLines(blank_lines, repeated_headers, loaded.dialect.lines_above),
-        [*loaded.notes, *form_notes(loaded.path, loaded.dialect)],
-        loaded.path.stat().st_size,
-    )
-
-
-def _read_members(
-    connection: duckdb.DuckDBPyConnection,
-    texts: Sequence[PlainText],
-    folder: Path,
-    settings: Settings,
-    log: logging.Logger,
-) -> list[TextRead]:
-    """Each text is read for itself: nothing that is wrong in one can swallow rows of the next."""
-    limit = TimeLimit(settings.max_archive_seconds)
-    _check_columns(texts, settings, limit)
-    read = []
-    size_bytes = sum(text.path.stat().st_size for text in texts)
-    with gathering(connection) as gathered:
-        for text in texts:
-            limit.check()
-            elsewhere = OtherFiles(size_bytes - text.path.stat().st_size, gathered.rejects)
-            with TemporaryDirectory(dir=folder) as own:
-                one = _read_text(connection, text, Path(own), settings, log, elsewhere)
-            gathered.append(text.name, one.size_bytes)
-            read.append(one)
-    return read
-
-
 def _notes(read: Sequence[TextRead]) -> list[str]:
-    """Return the notes of all texts; of several texts, each note once, with the names."""
+    """Return the notes of all texts; for several texts, each note once, with their names."""
     names: dict[str, list[str]] = {}
-    for one in read:
-        for note in one.notes:
-            names.setdefault(note, []).append(one.text.name)
-    unpacking = [note for one in read for note in one.text.unpacking_notes]
+    for text_read in read:
+        for note in text_read.notes:
+            names.setdefault(note, []).append(text_read.text.name)
+    unpacking = [note for text_read in read for note in text_read.text.unpacking_notes]
     if len(read) == 1:
         return [*unpacking, *names]
     return [*unpacking, *(f"{preview(named)}: {note}" for note, named in names.items())]
-
-
-def _check_columns(texts: Sequence[PlainText], settings: Settings, limit: TimeLimit) -> None:
-    """Refuse members with very many columns in all: a query with thousands takes a second."""
-    columns = 0
-    for text in texts:
-        limit.check()
-        with suppress(DeliveryRefusedError):  # Reading it says what is wrong with it.
-            columns += len(header_of(text, settings).columns.header)
-        if columns > MAX_COLUMNS_OF_MEMBERS:
-            msg = (
-                f"The files in the zip have more than {MAX_COLUMNS_OF_MEMBERS:,} columns in all. "
-                "Deliver them in several zips."
-            )
-            raise DeliveryRefusedError(msg)

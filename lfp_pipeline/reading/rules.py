@@ -1,8 +1,7 @@
-"""What a row must be to be accepted, what is skipped, and which of the rows of a file win."""
+"""Row rules: which rows are accepted, which are skipped, and which row of each sku wins."""
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
 from itertools import permutations
 from typing import Any
 
@@ -10,19 +9,18 @@ import duckdb
 
 from lfp_pipeline.errors import AnotherHeaderError
 from lfp_pipeline.model.table_spec import PRODUCT_COLUMNS, PRODUCT_SPEC, REQUIRED_COLUMNS
-from lfp_pipeline.reading.columns import WANTED, Aliases, known_names
-from lfp_pipeline.reading.reject_limit import RejectLimit
-from lfp_pipeline.reading.reject_reasons import CommonestReason
+from lfp_pipeline.reading.columns import WANTED, known_names
+from lfp_pipeline.reading.options import ReadOptions
+from lfp_pipeline.reading.reject_limit import CommonestReason, RejectLimit
 from lfp_pipeline.reading.white_space import BLANK, TRIMMED, UNSEEN
-from lfp_pipeline.settings import Settings
 
 
 def _any(condition: str, columns: Iterable[str] = PRODUCT_COLUMNS) -> str:
-    """Whether a condition on `{0}` holds for any of some columns, in SQL."""
+    """Return the SQL that a condition on `{0}` holds for any of the columns."""
     return " OR ".join(condition.format(column) for column in columns)
 
 
-# Few values begin or end with anything but printable ASCII, and only those cost a pattern.
+# The patterns are slow; they run only on values that do not begin and end with printable ASCII.
 _PADDED = """
 CASE
     WHEN sku NOT BETWEEN '!' AND '~' OR sku[-1] NOT BETWEEN '!' AND '~'
@@ -32,27 +30,30 @@ CASE
 END
 """
 
-# A spreadsheet keeps the zeros of ="007".
+# Spreadsheet programs write ="007" to keep the zeros.
 _IS_FORMULA = "({0} >= '=\"' AND {0} < '=#')"
 
+_IGNORED_IN_NAMES = f'{TRIMMED}|"'
 _BARE_NAME = "lower(regexp_replace({}, $ignored, '', 'g'))"
 
 _IS_NAME = f"contains(${{names}}, chr(10) || {_BARE_NAME.format('{column}')} || chr(10))"
 
 _NAMES_COLUMNS = " AND ".join(
-    _IS_NAME.format(column=one, names="all_names") for one in REQUIRED_COLUMNS
+    _IS_NAME.format(column=column, names="all_names") for column in REQUIRED_COLUMNS
 )
 
-# The sku is the name of one column, and the name that of another.
+# The sku is the name of one column, and the name is the name of another.
 _NAMES_TWO_COLUMNS = " OR ".join(
-    f"{_IS_NAME.format(column='sku', names=f'{one}_names')}"
-    f" AND {_IS_NAME.format(column='name', names=f'{other}_names')}"
-    for one, other in permutations(WANTED, 2)
+    f"{_IS_NAME.format(column='sku', names=f'{first}_names')}"
+    f" AND {_IS_NAME.format(column='name', names=f'{second}_names')}"
+    for first, second in permutations(WANTED, 2)
 )
 
-_IS_HEADER = " AND ".join(_IS_NAME.format(column=one, names=f"{one}_names") for one in WANTED)
+_IS_HEADER = " AND ".join(
+    _IS_NAME.format(column=column, names=f"{column}_names") for column in WANTED
+)
 
-# In bytes, which are known at once, a value is at least as long as in characters.
+# The length in bytes is cheaper than that in characters, and never smaller.
 IRREGULAR = f"""(
     {_PADDED}
     OR {_any(_IS_FORMULA)}
@@ -66,9 +67,10 @@ IRREGULAR = f"""(
         ELSE false
     END
 )"""
-"""Whether a row may be one to trim, to skip, or to reject. Bind `RowRules.parameters`.
+"""Whether a row may need trimming, skipping or rejecting. Bind `irregular_parameters`.
 
-No `IN` and no `list_contains`: DuckDB makes a join of them, which does not keep the rows' order.
+This uses no `IN` and no `list_contains`, because DuckDB turns them into a join, which does not keep
+the order of the rows.
 """
 
 _UNWRAP = """
@@ -133,7 +135,7 @@ FROM (
 )
 WHERE reason IS NOT NULL
 ORDER BY row_number
-LIMIT $most + 1
+LIMIT $remaining + 1
 """
 
 _SUPERSEDED = """
@@ -151,103 +153,81 @@ QUALIFY row_number() OVER (PARTITION BY sku ORDER BY row_number DESC) > 1
 """
 
 
-@dataclass(frozen=True)
-class RowRules:
-    """What a row must be to be accepted, and what is skipped.
+def irregular_parameters(options: ReadOptions) -> dict[str, Any]:
+    """Return the parameters of `IRREGULAR`."""
+    names = _names(options)["all_names"]
+    first, last = ({name[place] for name in names.split()} for place in (0, -1))
+    return _lengths(options) | {
+        "padded": f"^{TRIMMED}|{TRIMMED}$|^{UNSEEN}*$",
+        "first_letters": _either_case(first),
+        "last_letters": _either_case(last),
+        "all_names": names,
+        "ignored": _IGNORED_IN_NAMES,
+    }
 
-    Attributes:
-        max_lengths: by column, the longest value that is accepted, in characters.
-        null_tokens: what stands for an empty value.
-        aliases: of the columns: a row that names all of them repeats the header.
-    """
 
-    max_lengths: Mapping[str, int]
-    null_tokens: Sequence[str]
-    aliases: Aliases
+def null_token_lines(options: ReadOptions) -> str:
+    """Return the null tokens, as lines of a text."""
+    return _lines(options.null_tokens)
 
-    @property
-    def null_token_lines(self) -> str:
-        """The null tokens, as a text of lines."""
-        return _lines(self.null_tokens)
 
-    @property
-    def parameters(self) -> dict[str, Any]:
-        """What is bound to `IRREGULAR`."""
-        names = self.names["all_names"]
-        first, last = ({name[place] for name in names.split()} for place in (0, -1))
-        return self.lengths | {
-            "padded": f"^{TRIMMED}|{TRIMMED}$|^{UNSEEN}*$",
-            "first_letters": _either_case(first),
-            "last_letters": _either_case(last),
-            "all_names": names,
-            "ignored": f'{TRIMMED}|"',
-        }
+def _names(options: ReadOptions) -> dict[str, str]:
+    """Return the names of each column, and of all columns, as lines of texts."""
+    known = known_names(options.column_aliases)
+    return {f"{column}_names": _lines(known[column]) for column in WANTED} | {
+        "all_names": _lines(set().union(*known.values()))
+    }
 
-    @property
-    def names(self) -> dict[str, str]:
-        """The names of each column, and of all, as texts of lines."""
-        known = known_names(self.aliases)
-        return {f"{column}_names": _lines(known[column]) for column in WANTED} | {
-            "all_names": _lines(set().union(*known.values()))
-        }
 
-    @property
-    def lengths(self) -> dict[str, int]:
-        """The longest values that are accepted."""
-        return {f"max_{column}": length for column, length in self.max_lengths.items()}
+def _lengths(options: ReadOptions) -> dict[str, int]:
+    """Return the lengths of the longest accepted values."""
+    return {
+        f"max_{column.name}": getattr(options, column.length_setting) for column in PRODUCT_SPEC
+    }
 
 
 def without_null_tokens(column: str) -> str:
-    """A column with an empty value in the place of what stands for one, in SQL.
+    """Return SQL for a column in which null tokens are replaced by an empty value.
 
-    Bind `RowRules.null_token_lines` as `null_tokens`.
+    Bind `null_token_lines` as `null_tokens`.
     """
     return _WITHOUT_NULLS.format(column)
 
 
 def blank_row(columns: Sequence[str]) -> str:
-    """Whether nothing but white space is in some columns of a row, in SQL."""
+    """Return SQL for whether some columns of a row have only white space."""
     return f"regexp_full_match(concat({', '.join(columns)}), '{BLANK}*')"
 
 
-def rules_of(settings: Settings) -> RowRules:
-    """The rules for the rows of files."""
-    return RowRules(
-        {column.name: getattr(settings, column.length_setting) for column in PRODUCT_SPEC},
-        settings.null_tokens,
-        settings.column_aliases,
-    )
+def clean_values(connection: duckdb.DuckDBPyConnection, options: ReadOptions) -> None:
+    """Trim sku and name, unwrap formulas such as ="007", and empty null tokens.
 
-
-def clean_values(connection: duckdb.DuckDBPyConnection, rules: RowRules) -> None:
-    """Trim sku and name, unwrap ="007", empty what stands for nothing.
-
-    Few rows need that, so few are written.
+    Only irregular rows are updated, and they are few.
     """
     connection.execute(
         _CLEAN_KEYS,
         {
             "around": f"^{TRIMMED}+|{TRIMMED}+$",
             "formula": _FORMULA,
-            "null_tokens": rules.null_token_lines,
+            "null_tokens": null_token_lines(options),
         },
     )
     connection.execute(_CLEAN_DESCRIPTIONS, {"formula": _FORMULA})
 
 
 def skip_blank_rows(connection: duckdb.DuckDBPyConnection) -> int:
-    """Exclude the rows that hold nothing but white space; return how many."""
+    """Exclude the rows with only white space; return their number."""
     return _written(connection.execute(_SKIP_BLANK))
 
 
-def skip_headers(connection: duckdb.DuckDBPyConnection, rules: RowRules) -> int:
-    """Exclude the rows that repeat the header; return how many.
+def skip_headers(connection: duckdb.DuckDBPyConnection, options: ReadOptions) -> int:
+    """Exclude the rows that repeat the header; return their number.
 
     Raises:
-        AnotherHeaderError: a row is another header: what follows it would be read into the wrong
+        AnotherHeaderError: a row is another header. The rows after it would be read into the wrong
             columns.
     """
-    bound = rules.names | {"ignored": rules.parameters["ignored"]}
+    bound = _names(options) | {"ignored": _IGNORED_IN_NAMES}
     del bound["all_names"]
     (number,) = connection.execute(_ANOTHER_HEADER, bound).fetchall()[0]
     if number is not None:
@@ -257,34 +237,34 @@ def skip_headers(connection: duckdb.DuckDBPyConnection, rules: RowRules) -> int:
 
 def broken_rules(
     connection: duckdb.DuckDBPyConnection,
-    rules: RowRules,
+    options: ReadOptions,
     limit: RejectLimit,
     rejected: int = 0,
     *,
     bare_quotes: bool = False,
 ) -> list[tuple[int, str, str]]:
-    """Row number, reason and detail of every row that breaks a rule and is not excluded, in order.
+    """Return row number, reason and detail of each row that breaks a rule, in order.
 
     Args:
         connection: to the workspace.
-        rules: for the rows.
+        options: of the reading.
         limit: of the rejects.
-        rejected: how many rows are rejects already.
-        bare_quotes: whether the file's values hold quotes that nobody escapes. Then, a value
-            that begins as a formula does may be the first piece of one; elsewhere, it is a text.
+        rejected: number of rows of the file that are rejects already.
+        bare_quotes: whether quotes in the file's values are not escaped. Then a value that begins
+            like a formula may be the first piece of one; in other files, it is a text.
 
     Raises:
-        DeliveryRefusedError: with those that are rejected already, there are more than the limit.
+        DeliveryRefusedError: together with earlier rejects, there are more than the limit.
     """
-    most = limit.left - rejected
-    bound = rules.lengths | {
-        "most": most,
+    remaining = limit.remaining - rejected
+    bound = _lengths(options) | {
+        "remaining": remaining,
         "unseen": f"{UNSEEN}*",
         "open_formula": '="[^"]*',
         "bare_quotes": bare_quotes,
     }
     broken = connection.execute(_BROKEN_RULES, bound).fetchall()
-    if len(broken) > most:
+    if len(broken) > remaining:
         ((reason, count),) = Counter(reason for _, reason, _ in broken).most_common(1)
         number, detail = next((number, more) for number, why, more in broken if why == reason)
         commonest = CommonestReason(reason, count, len(broken), f"row {number}", detail, b"")
@@ -293,23 +273,24 @@ def broken_rules(
 
 
 def exclude_superseded(connection: duckdb.DuckDBPyConnection) -> int:
-    """Of the accepted rows with the same sku, exclude all but the last; return how many.
+    """Exclude all accepted rows but the last of each sku; return their number.
 
-    Repeats are few: they are found by hash, and only their rows are compared and sorted.
+    Repeated skus are few: they are found by hash, and only their rows are compared and sorted.
     """
     return _written(connection.execute(_SUPERSEDED))
 
 
 def _either_case(letters: Iterable[str]) -> str:
-    """Letters and capitals, and the quote that may stand before and after a name."""
+    """Return letters in both cases, and the quote that may stand around a name."""
     return "".join(sorted({'"', *map(str.lower, letters), *map(str.upper, letters)}))
 
 
 def _lines(values: Iterable[str]) -> str:
-    """Values as a text of lines, with a line end before the first, too."""
+    """Return values as lines of a text, with a line end also before the first."""
     return "".join(f"\n{value}" for value in sorted(values)) + "\n"
 
 
 def _written(done: duckdb.DuckDBPyConnection) -> int:
+    """Return the number of rows that a statement has written."""
     counted = done.fetchone()
     return int(counted[0]) if counted else 0

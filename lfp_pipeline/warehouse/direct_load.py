@@ -12,22 +12,18 @@ next writer removes the table.
 """
 
 import time
-from contextlib import suppress
 
 import duckdb
 
 from lfp_pipeline.model.delivery import Delivery
 from lfp_pipeline.model.table_spec import COLUMN_LIST
 from lfp_pipeline.reading.habits import form_notes
-from lfp_pipeline.reading.loading import dialect_of, empty_lines_beside, is_plain
-from lfp_pipeline.reading.multi_file import naming
+from lfp_pipeline.reading.loading import dialect_of, is_plain, load_plainly
+from lfp_pipeline.reading.options import ReadOptions
 from lfp_pipeline.reading.plain_text import PlainText
-from lfp_pipeline.reading.quoting import quoting_checked
-from lfp_pipeline.reading.reader import Reading, SkippedLines, TextRead, select_winners
+from lfp_pipeline.reading.reader import Reading, select_winners
 from lfp_pipeline.reading.rejects import CREATE_REJECTS
-from lfp_pipeline.reading.rules import rules_of
-from lfp_pipeline.reading.scan import UNREADABLE, scan_of
-from lfp_pipeline.settings import Settings
+from lfp_pipeline.reading.text_reader import SkippedLines, TextRead, naming
 from lfp_pipeline.warehouse.schema import INCOMING, SWAP_IN, create_products
 
 LEAST_BYTES = 4 << 20
@@ -42,7 +38,7 @@ SELECT
 FROM ({{scan}})
 """
 
-_ROWS_AND_BYTES = f"SELECT count(*), coalesce(sum(row_number), 0) FROM {INCOMING}"
+_COUNTS = f"SELECT count(*), coalesce(sum(row_number), 0), false FROM {INCOMING}"
 
 _ROWS = f"CREATE OR REPLACE VIEW rows AS SELECT rowid, {COLUMN_LIST} FROM {INCOMING}"
 
@@ -87,7 +83,7 @@ def load_directly(
     connection: duckdb.DuckDBPyConnection,
     delivery: Delivery,
     text: PlainText,
-    settings: Settings,
+    options: ReadOptions,
 ) -> Reading | None:
     """Load a delivery into a table of the attached warehouse, for the merge to swap in.
 
@@ -101,21 +97,14 @@ def load_directly(
     if not text.is_readable:
         return None
     with naming(text.name):
-        dialect = dialect_of(text, settings)
+        dialect = dialect_of(text, options)
     if not is_plain(dialect):
         return None
     connection.execute(create_products(INCOMING))
-    empty_lines = None
-    with quoting_checked(text.path, dialect) as checking:
-        scan = scan_of(text.path, dialect, rules_of(settings))
-        this = {"delivery_id": delivery.delivery_id, "delivered_at": delivery.delivered_at}
-        # DuckDB ends the load at a row that it cannot read, or at an irregular one.
-        with suppress(*UNREADABLE):
-            connection.execute(_LOAD.format(scan=scan.sql), scan.parameters | this)
-            rows, text_bytes = connection.execute(_ROWS_AND_BYTES).fetchall()[0]
-            quoting = checking.result()
-            empty_lines = empty_lines_beside(rows, text_bytes, quoting, text.path, dialect)
-    if empty_lines is None:
+    this = {"delivery_id": delivery.delivery_id, "delivered_at": delivery.delivered_at}
+    # A row that DuckDB cannot read, or an irregular one, leaves it to the careful way.
+    plain = load_plainly(connection, text.path, dialect, options, _LOAD, this, _COUNTS)
+    if plain is None:
         connection.execute(f"DROP TABLE {INCOMING}")
         return None
     connection.execute(_ROWS)
@@ -123,8 +112,8 @@ def load_directly(
     read = TextRead(
         text,
         dialect.columns.ignored,
-        mended=False,
-        skipped=SkippedLines(blank=empty_lines, above_header=dialect.lines_above),
+        repaired=False,
+        skipped=SkippedLines(blank=plain.empty_lines, above_header=dialect.lines_above),
         notes=[*text.notes, *form_notes(text.path, dialect)],
         size_bytes=text.path.stat().st_size,
     )

@@ -13,7 +13,7 @@ from lfp_pipeline.engine import Engine
 from lfp_pipeline.ingest import ingest
 from lfp_pipeline.ingest.result import IngestResult
 from lfp_pipeline.raw_zone.desired_state import mark_reverted
-from lfp_pipeline.reading.reader import SkippedLines
+from lfp_pipeline.reading.text_reader import SkippedLines
 from testing.http_server import content_of, serving, status
 from testing.oracle import File, land, read_with, true_counts, true_products
 from testing.project import (

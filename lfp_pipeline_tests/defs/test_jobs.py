@@ -5,7 +5,7 @@ import re
 import duckdb
 import pytest
 
-from lfp_pipeline.reading.reader import SkippedLines
+from lfp_pipeline.reading.text_reader import SkippedLines
 from testing.oracle import File, read_with, true_counts, true_products
 from testing.project import HEADER, LEDGER, NAME_COUNTS, NO_SKU, Project, drop, query
 

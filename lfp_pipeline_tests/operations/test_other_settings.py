@@ -14,7 +14,7 @@ from lfp_pipeline.operations.rebuild import rebuild_products
 from lfp_pipeline.operations.revert import reinstate_delivery, revert_delivery
 from lfp_pipeline.operations.verify import verify
 from lfp_pipeline.raw_zone.desired_state import clear_reverted, is_reverted, mark_reverted
-from lfp_pipeline.reading.options import Conditions, Rereading
+from lfp_pipeline.reading.options import Conditions, ReadOptions, Rereading
 from lfp_pipeline.warehouse import reversal
 from testing.oracle import LOG, File, catch_up, engine_at, land, tables
 from testing.project import query
@@ -81,7 +81,9 @@ def forget_the_conditions(engine: Engine, sql: str = "read_conditions = NULL") -
 
 def pretend_another_program(engine: Engine, **settings: object) -> None:
     """Have the ledger say that another version of the program has read everything."""
-    of_then = Conditions.of(engine.settings.model_copy(update=settings), TextFormat())
+    of_then = Conditions.of(
+        ReadOptions.of(engine.settings.model_copy(update=settings)), TextFormat()
+    )
     of_then = replace(of_then, programs={"duckdb": "1.0.0", "reader": "another"})
     with duckdb.connect(engine.warehouse.path) as connection:
         connection.execute(
@@ -126,7 +128,7 @@ def test_on_request_it_is_read_with_the_settings_of_now_and_its_account_correcte
     told = revert_delivery(strict(merged), NEW.delivery_id, LOG, use_present_settings=True).summary
     assert f"Read again with the present settings, and corrected: {OLD.delivery_id}." in told
     assert values(merged) == [("s2", "Bob", "older")]
-    now = Conditions.of(strict(merged).settings, TextFormat())
+    now = Conditions.of(ReadOptions.of(strict(merged).settings), TextFormat())
     assert account_of(merged, OLD) == ("merged", 3, 1, 1, now.digest, now.text, 0)
     assert [row[:2] for row in tables(merged)["rejected_rows"]] == [(OLD.delivery_id, 1)]
     assert verify(strict(merged), LOG, thorough=True).problems == ()
@@ -325,7 +327,7 @@ def test_after_an_upgrade_a_rebuild_is_one_command(merged: Engine) -> None:
     before = tables(merged)
     assert "exactly as they were" in rebuild_products(merged, LOG).summary
     assert tables(merged)["products"] == before["products"]
-    now = Conditions.of(merged.settings, TextFormat())
+    now = Conditions.of(ReadOptions.of(merged.settings), TextFormat())
     assert account_of(merged, OLD)[4:6] == (now.digest, now.text)
 
 

@@ -14,7 +14,7 @@ from lfp_pipeline.operations.prune import prune_raw
 from lfp_pipeline.operations.rebuild import rebuild_products
 from lfp_pipeline.operations.status import StatusReport, collect_status
 from lfp_pipeline.operations.status_text import render_status
-from lfp_pipeline.reading.reader import SkippedLines
+from lfp_pipeline.reading.text_reader import SkippedLines
 from lfp_pipeline.sources.inbox import list_inbox
 from lfp_pipeline.sources.local_file import LocalFile
 from lfp_pipeline_tests.cli.test_commands import HOLD as OPEN_TO_WRITE

@@ -12,7 +12,7 @@ import pytest
 
 from lfp_pipeline.engine import Engine
 from lfp_pipeline.model.delivery import Delivery
-from lfp_pipeline.reading.options import Conditions
+from lfp_pipeline.reading.options import Conditions, ReadOptions
 from lfp_pipeline.reading.staging import stage_single
 from lfp_pipeline.warehouse import name_counts
 from lfp_pipeline.warehouse.merge import StagedDelivery, merge
@@ -83,7 +83,7 @@ def attached(
     with reading(delivery, engine.settings, threads=1) as (read, connection):
         stage_single(connection, taken=True)
         with engine.warehouse.attached(connection, "testing", LOG):
-            read_with = Conditions.of(engine.settings, delivery.text_format)
+            read_with = Conditions.of(ReadOptions.of(engine.settings), delivery.text_format)
             yield connection, [StagedDelivery(delivery, read, read_with)]
 
 

@@ -16,7 +16,8 @@ from lfp_pipeline.operations.prune import prune_raw
 from lfp_pipeline.operations.rebuild import rebuild_products
 from lfp_pipeline.operations.revert import reinstate_delivery, revert_delivery
 from lfp_pipeline.operations.verify import verify
-from lfp_pipeline.reading.reader import Reading, SkippedLines
+from lfp_pipeline.reading.reader import Reading
+from lfp_pipeline.reading.text_reader import SkippedLines
 from lfp_pipeline.warehouse.ledger import entry_of, mark_unmerged
 from testing.oracle import (
     LOG,

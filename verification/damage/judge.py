@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lfp_pipeline.errors import DeliveryRefusedError
+from lfp_pipeline.reading.options import ReadOptions
 from lfp_pipeline.reading.plain_text import plain_texts
 from lfp_pipeline.reading.reader import Reading, read_delivery
 from lfp_pipeline.reading.workspace import WorkspaceLimits, open_workspace
@@ -36,6 +37,7 @@ def wrong_ones(
 ) -> Iterator[tuple[Catalogue, Wrong]]:
     """Read damaged files in one workspace; yield those that are not read as they must be."""
     settings = Settings(data_dir=folder, threads=1, max_reject_share=1)
+    options = ReadOptions.of(settings)
     with open_workspace([folder], settings.work_dir, WorkspaceLimits(1, "1GB")) as workspace:
         connection = workspace.connection
         for number, (catalogue, damaged) in enumerate(files):
@@ -44,8 +46,8 @@ def wrong_ones(
             with workspace.folder_for(number) as place:
                 delivery = delivery_at(path)
                 try:
-                    texts = plain_texts(delivery, place, settings)
-                    read = read_delivery(delivery, texts, connection, place, settings, LOG)
+                    texts = plain_texts(delivery, place, options)
+                    read = read_delivery(delivery, texts, connection, place, options, LOG)
                 except DeliveryRefusedError as error:
                     if not damaged.header:
                         yield catalogue, Wrong(damaged, f"refused: {error}")

@@ -21,6 +21,7 @@ from lfp_pipeline.ingest.ingest import ingest
 from lfp_pipeline.model.delivery import Delivery, TextFormat
 from lfp_pipeline.reading.dialect import Dialect
 from lfp_pipeline.reading.loading import dialect_of
+from lfp_pipeline.reading.options import ReadOptions
 from lfp_pipeline.reading.plain_text import header_check, plain_texts
 from lfp_pipeline.reading.reader import read_delivery
 from lfp_pipeline.reading.unpacking import contents, is_packed
@@ -94,19 +95,20 @@ def _settings(case: Case, folder: Path) -> Settings:
 def _read(case: Case, folder: Path) -> list[Outcome]:
     """Each file into the same workspace: nothing of one may show in the next."""
     settings, outcomes = _settings(case, folder), []
+    options = ReadOptions.of(settings)
     limits = WorkspaceLimits(case.threads, "1GB")
     with open_workspace([folder], settings.work_dir, limits) as workspace:
         connection = workspace.connection
         for number, file in enumerate(case.files):
             path = folder / f"{number}.raw"
             path.write_bytes(file.raw)
-            truth = _truth(file, path, case, settings)
+            truth = _truth(file, path, case, options)
             with workspace.folder_for(number) as place:
                 try:
                     delivery = delivery_at(path)
-                    texts = plain_texts(delivery, place, settings)
+                    texts = plain_texts(delivery, place, options)
                     delivery = delivery_at(path)
-                    read = read_delivery(delivery, texts, connection, place, settings, LOG)
+                    read = read_delivery(delivery, texts, connection, place, options, LOG)
                 except DeliveryRefusedError as error:
                     outcomes.append(_refused(file, truth, str(error)))
                     continue
@@ -118,7 +120,7 @@ def _read(case: Case, folder: Path) -> list[Outcome]:
                 read.skipped.repeated_headers,
             )
             _assert_same(found, truth, number)
-            outcomes.append(f"{'mended' if read.mended else 'clean'} {_reasons(found)}")
+            outcomes.append(f"{'repaired' if read.repaired else 'clean'} {_reasons(found)}")
     return outcomes
 
 
@@ -151,29 +153,29 @@ def _assert_same(found: Contents, truth: Contents | Refusal, number: int) -> Non
             raise WrongError(msg)
 
 
-def _truth(file: File, path: Path, case: Case, settings: Settings) -> Contents | Refusal:
+def _truth(file: File, path: Path, case: Case, options: ReadOptions) -> Contents | Refusal:
     """What is in a file; or why it must, or may, be refused."""
     if file.damage is None and file.start is not None:
         if file.packing.endswith("bomb"):
             return "larger than"
         return _contents(file.text, file.start, file.delimiter, file.header, case)
     try:
-        _assert_unpacked_rightly(file, path, settings)
+        _assert_unpacked_rightly(file, path, options)
         with tempfile.TemporaryDirectory() as folder:
-            text, *others = plain_texts(delivery_at(path), Path(folder), settings)
+            text, *others = plain_texts(delivery_at(path), Path(folder), options)
             if others:  # Litter that is none any more; it has no header.
                 return "the header"
-            dialect, data = dialect_of(text, settings), text.path.read_bytes()
+            dialect, data = dialect_of(text, options), text.path.read_bytes()
     except DeliveryRefusedError as error:
         return str(error)
     return _contents(data, dialect.body_start, dialect.delimiter, _known_names(dialect), case)
 
 
-def _assert_unpacked_rightly(file: File, path: Path, settings: Settings) -> None:
+def _assert_unpacked_rightly(file: File, path: Path, options: ReadOptions) -> None:
     """What was packed and damaged comes out as it went in, or not at all."""
     if file.damage is None or file.packing == "plain" or not is_packed(path):
         return
-    found = contents(path, MOST_UNPACKED_BYTES, header_check(TextFormat(), settings))
+    found = contents(path, MOST_UNPACKED_BYTES, header_check(TextFormat(), options))
     several = [b"".join(content.pieces) for content in found]
     if len(several) > 1:  # Litter by whose name nobody can tell it any more.
         return
@@ -286,7 +288,7 @@ def _ingest(case: Case, folder: Path) -> list[Outcome]:
         path.write_bytes(file.raw)
         os.utime(path, ns=(file.microseconds * 1000,) * 2)
         delivery = engine.land(LocalFile(path), file.key, LOG)
-        truth = _truth(file, delivery.path, case, engine.settings)
+        truth = _truth(file, delivery.path, case, ReadOptions.of(engine.settings))
         if isinstance(truth, Contents) and truth.rows_read:
             share = len(truth.rejects) / truth.rows_read
             if share > case.max_reject_share:
