@@ -115,7 +115,7 @@ def file_by_link(link: str, limits: DownloadLimits) -> DriveFile | None:
             resource_key=query.get("resourcekey"),
         )
     if _NO_FILE.search(parts.path):
-        msg = "The link leads to a Google document. Use the link of a file or of a Google Sheet."
+        msg = "The link leads to a document of Google. Use the link of a file or of a Google Sheet."
         raise LandingError(msg, permanent=True)
     in_path = _IN_PATH.search(parts.path)
     if not in_path and _FOLDER.search(parts.path):
