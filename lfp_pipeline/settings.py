@@ -29,6 +29,7 @@ from pydantic_settings import (
 
 from lfp_pipeline.common.hosts import Network, parse_allowed_host
 from lfp_pipeline.common.ignored_names import ignored_pattern
+from lfp_pipeline.common.text import field_and_reason
 from lfp_pipeline.common.text_codecs import codec_name
 from lfp_pipeline.errors import SettingsError
 
@@ -363,14 +364,13 @@ def _unknown_variables(environ: Mapping[str, str]) -> list[str]:
 
 
 def _explain(problem: Any) -> str:  # noqa: ANN401 (pydantic's ErrorDetails is not exported)
-    field = str(problem["loc"][0]) if problem["loc"] else ""
+    path, reason = field_and_reason(problem)
+    field, dot, inner = path.partition(".")
     if problem["type"] == "extra_forbidden":
         bare = field.lower().removeprefix(ENV_PREFIX.lower())
         return f"{field} is not a setting{_did_you_mean(bare, list(Settings.model_fields))}"
-    where = ".".join([ENV_PREFIX + field.upper(), *map(str, problem["loc"][1:])])
-    reason = problem["msg"].removeprefix("Value error, ")
     value = "(a secret)" if field in _secrets() else repr(problem["input"])
-    return f"{where} = {value}: {reason}"
+    return f"{ENV_PREFIX}{field.upper()}{dot}{inner} = {value}: {reason}"
 
 
 def _secrets() -> set[str]:

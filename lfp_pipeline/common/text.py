@@ -1,6 +1,7 @@
 """Text for people: numbers, names, sizes, and what cannot be printed spelled out."""
 
 from collections.abc import Sequence
+from typing import Any
 
 
 def pluralize(number: int, noun: str) -> str:
@@ -49,3 +50,8 @@ def shortened(text: str, limit: int) -> str:
 def format_size(size: float) -> str:
     """A size for people: `90.1 MB`, and `0.9 KB` for a small one."""
     return f"{size / 1e6:,.1f} MB" if size >= 1e6 else f"{size / 1e3:,.1f} KB"  # noqa: PLR2004
+
+
+def field_and_reason(problem: Any) -> tuple[str, str]:  # noqa: ANN401 (pydantic exports no type)
+    """Return the path to a field that pydantic refuses (`sku.0`), and the reason."""
+    return ".".join(map(str, problem["loc"])), problem["msg"].removeprefix("Value error, ")

@@ -67,9 +67,7 @@ class Feed(WrappedSource):
         """Whether the feed is to be polled now."""
         polls = self.memory.polls
         requested = min(polls.retry_after, _LONGEST_RETRY_AFTER_SECONDS)
-        return not is_backing_off(
-            polls.polled_at, max(self.pause_after(polls.failures), requested)
-        )
+        return not is_backing_off(polls.polled_at, max(self.pause_after(polls.failures), requested))
 
     def pause_after(self, failures: int) -> float:
         """The seconds until the next poll, or read, after so many in a row have failed."""

@@ -55,9 +55,7 @@ class NetworkPolicy:
 
     def allows(self, address: Address) -> bool:
         """Return whether the setting names an address, or a network that has it."""
-        return any(
-            address in entry for entry in self.allowed_hosts if not isinstance(entry, str)
-        )
+        return any(address in entry for entry in self.allowed_hosts if not isinstance(entry, str))
 
     def _check(self, host: str, address: str) -> None:
         reached = _reached(ip_address(address.partition("%")[0]))

@@ -34,6 +34,7 @@ from pydantic import (
 from pydantic_core.core_schema import no_info_after_validator_function, str_schema
 
 from lfp_pipeline.common.plain_yaml import PlainYamlError, read_plain_yaml
+from lfp_pipeline.common.text import field_and_reason
 from lfp_pipeline.common.text_codecs import codec_name
 from lfp_pipeline.errors import SettingsError
 from lfp_pipeline.model.delivery import TextFormat
@@ -146,7 +147,7 @@ def read_sources(path: Path) -> Mapping[str, NamedSource]:
 
 
 def _explained(problem: Any) -> str:  # noqa: ANN401 (pydantic's ErrorDetails is not exported)
-    where = ".".join(map(str, problem["loc"])) or "the entry"
+    path, reason = field_and_reason(problem)
     if problem["type"] == "extra_forbidden":
-        return f"{where}: no such key; there are {', '.join(NamedSource.model_fields)}"
-    return f"{where}: {problem['msg'].removeprefix('Value error, ')}"
+        reason = f"no such key; there are {', '.join(NamedSource.model_fields)}"
+    return f"{path or 'the entry'}: {reason}"
