@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,8 @@ from lfp_pipeline.engine import Engine
 
 _CLAIMED_WITHIN_SECONDS = 30 * 86_400
 """An instance that has not looked after its runs for longer is gone, and its marks may go, too."""
+
+_RUNS_LOOKED_AT = 10
 
 SENSOR_TAG = "lfp/sensor"
 PARTITION_TAG = "dagster/partition"
@@ -31,6 +33,20 @@ def requested_files(run: dg.DagsterRun) -> Mapping[str, str]:
     for name in ("ops", "ingest", "config", "files"):
         config = config.get(name) if isinstance(config, Mapping) else None
     return config if isinstance(config, Mapping) else {}
+
+
+def started_runs(instance: dg.DagsterInstance, tag: str, value: str) -> list[dg.RunRecord]:
+    """Return the latest runs with a tag, the newest first, without those that never started.
+
+    A run that Dagster failed to launch is launched when it is requested again by its run key.
+    """
+    runs = instance.get_run_records(dg.RunsFilter(tags={tag: value}), limit=_RUNS_LOOKED_AT)
+    return [run for run in runs if run.dagster_run.status is not dg.DagsterRunStatus.NOT_STARTED]
+
+
+def run_key_after(name: str, runs: Sequence[dg.RunRecord]) -> str:
+    """Return the key of a run that is requested once after the newest one of some runs."""
+    return f"{name}-{runs[0].dagster_run.run_id if runs else 'first'}"
 
 
 def fail_dead_runs(engine: Engine, instance: dg.DagsterInstance, log: logging.Logger) -> None:

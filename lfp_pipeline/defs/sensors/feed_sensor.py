@@ -10,7 +10,13 @@ import dagster as dg
 from lfp_pipeline.common.backoff import is_backing_off
 from lfp_pipeline.common.text import visible
 from lfp_pipeline.dagster_support.partitions import product_files
-from lfp_pipeline.dagster_support.runs import MAX_RETRIES_TAG, SENSOR_TAG, fail_dead_runs
+from lfp_pipeline.dagster_support.runs import (
+    MAX_RETRIES_TAG,
+    SENSOR_TAG,
+    fail_dead_runs,
+    run_key_after,
+    started_runs,
+)
 from lfp_pipeline.defs.jobs import ingest_products
 from lfp_pipeline.engine import Engine
 from lfp_pipeline.errors import LandingError, SettingsError
@@ -23,8 +29,6 @@ FEED_TAG = "lfp/feed"
 
 _SIDE_BY_SIDE = 64
 _WAIT_SECONDS = 3.0
-_RUNS_LOOKED_AT = 10
-_NOT_STARTED = dg.DagsterRunStatus.NOT_STARTED
 
 
 def build_feed_sensor(interval_seconds: int) -> dg.SensorDefinition:
@@ -95,16 +99,11 @@ def _requests(
     for feed in feeds:
         if feed.key in reversing or not (feed.memory.has_update or engine.has_pending(feed.key)):
             continue
-        runs = instance.get_run_records(
-            dg.RunsFilter(tags={FEED_TAG: feed.key}), limit=_RUNS_LOOKED_AT
-        )
-        # What Dagster failed to launch is launched when it is asked for again, by its run key.
-        runs = [run for run in runs if run.dagster_run.status is not _NOT_STARTED]
+        runs = started_runs(instance, FEED_TAG, feed.key)
         if _is_resting(feed, runs):
             continue
-        last = runs[0].dagster_run.run_id if runs else "first"
         yield dg.RunRequest(
-            run_key=f"{feed.key}-{last}",
+            run_key=run_key_after(feed.key, runs),
             job_name=ingest_products.name,
             partition_key=feed.key,
             run_config={"ops": {"raw_products": {"config": {"named_source": True}}}},

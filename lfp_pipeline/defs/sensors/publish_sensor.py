@@ -2,7 +2,13 @@
 
 import dagster as dg
 
-from lfp_pipeline.dagster_support.runs import MAX_RETRIES_TAG, SENSOR_TAG, fail_dead_runs
+from lfp_pipeline.dagster_support.runs import (
+    MAX_RETRIES_TAG,
+    SENSOR_TAG,
+    fail_dead_runs,
+    run_key_after,
+    started_runs,
+)
 from lfp_pipeline.defs.jobs import publish_tables
 from lfp_pipeline.engine import Engine
 
@@ -10,8 +16,6 @@ NAME = "publish_sensor"
 
 _RUN_SECONDS = 2.0
 """What a run of Dagster's costs, whatever it does."""
-
-_NOT_STARTED = dg.DagsterRunStatus.NOT_STARTED
 
 
 def build_publish_sensor(interval_seconds: int) -> dg.SensorDefinition:
@@ -32,13 +36,11 @@ def build_publish_sensor(interval_seconds: int) -> dg.SensorDefinition:
         if not engine.published.is_within_budget(_RUN_SECONDS):
             return dg.SkipReason("The tables are newer than the published copy; not due yet.")
         fail_dead_runs(engine, context.instance, context.log)
-        runs = context.instance.get_runs(dg.RunsFilter(tags={SENSOR_TAG: NAME}), limit=10)
-        # What Dagster failed to launch is launched when it is asked for again, by its run key.
-        last = next((run for run in runs if run.status is not _NOT_STARTED), None)
-        if last is not None and not last.is_finished:
-            return dg.SkipReason(f"Run {last.run_id} is publishing.")
+        runs = started_runs(context.instance, SENSOR_TAG, NAME)
+        if runs and not runs[0].dagster_run.is_finished:
+            return dg.SkipReason(f"Run {runs[0].dagster_run.run_id} is publishing.")
         return dg.RunRequest(
-            run_key=f"publish-{last.run_id if last else 'first'}",
+            run_key=run_key_after("publish", runs),
             job_name=publish_tables.name,
             # The next attempt is this sensor's business, whatever went wrong.
             tags={SENSOR_TAG: NAME, MAX_RETRIES_TAG: "0"},
