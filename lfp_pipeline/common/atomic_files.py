@@ -1,4 +1,4 @@
-"""Files that are either whole and on disk, or not there."""
+"""Atomic writes: a file is either complete and on disk, or absent."""
 
 import fcntl
 import os
@@ -15,13 +15,16 @@ _SUFFIX = ".part"
 
 @contextmanager
 def temporary_sibling(target: Path, mode: int = 0o666) -> Iterator[tuple[BinaryIO, Path]]:
-    """Open a new file beside `target`, under a temporary name; it is gone afterwards.
+    """Open a new file beside `target` under a temporary name, and remove it after the block.
 
-    Where its process is killed, the file stays, until somebody asks for the `stale_temporaries`.
+    If the process is killed, the file stays until `stale_temporaries` removes it.
 
     Args:
-        target: the name that it is to have at last.
-        mode: its permissions from the begin, as far as the umask allows them.
+        target: the path that `commit_file` will give to the file.
+        mode: permissions of the file from its creation on, within the umask.
+
+    Yields:
+        The file, open for writing, and its temporary path.
     """
     _make_folder(target.parent)
     temporary = target.parent / f".{uuid4().hex}{_SUFFIX}"
@@ -30,12 +33,12 @@ def temporary_sibling(target: Path, mode: int = 0o666) -> Iterator[tuple[BinaryI
 
 
 def stale_temporaries(folder: Path) -> Iterator[Path]:
-    """The temporary files in a folder whose writers are dead; each is gone when the next comes."""
+    """Yield the temporary files of ended processes in a folder; each is removed after its turn."""
     return claim_stale_marks(folder, f".*{_SUFFIX}")
 
 
 def commit_file(file: BinaryIO, temporary: Path, target: Path) -> None:
-    """Give a finished temporary file its name, so that it survives a power cut."""
+    """Rename a finished temporary file to its target, so that it survives a power cut."""
     file.flush()
     os.fsync(file.fileno())
     temporary.replace(target)
@@ -44,9 +47,9 @@ def commit_file(file: BinaryIO, temporary: Path, target: Path) -> None:
 
 @contextmanager
 def folder_lock(folder: Path) -> Iterator[None]:
-    """Take turns, with all who do so in that folder, for a short block.
+    """Hold the exclusive lock of a folder for a short block.
 
-    The kernel ends the turn of a process that is killed.
+    The kernel releases the lock of a killed process.
     """
     descriptor = os.open(folder, os.O_RDONLY)
     try:
@@ -57,7 +60,7 @@ def folder_lock(folder: Path) -> Iterator[None]:
 
 
 def _make_folder(folder: Path) -> None:
-    """Make a folder that survives a power cut, too: its name is on disk in the one above."""
+    """Create a folder and its parents so that they survive a power cut."""
     if folder.is_dir():
         return
     _make_folder(folder.parent)
@@ -66,7 +69,7 @@ def _make_folder(folder: Path) -> None:
 
 
 def sync_folder(folder: Path) -> None:
-    """Put on disk which names a folder has."""
+    """Write the list of names in a folder to disk."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -1,18 +1,19 @@
-"""Points in time: always in UTC, without a zone, to the microsecond."""
+"""Timestamps: UTC without a time zone, with microseconds."""
 
 from datetime import UTC, datetime, timedelta
 
-# All our moments are UTC without a zone.
+# All timestamps of the package are UTC without a zone.
 _EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001
-
-
 _EARLIEST, _LATEST = datetime.min, datetime.max  # noqa: DTZ901
 
 
 def utc_from_ns(nanoseconds: int) -> datetime:
-    """A file time as UTC without a zone, cut to the microsecond, exactly (floats are not).
+    """Return a file time as UTC without a zone, cut to the microsecond.
 
-    File systems know years after 9999; they become the last moment that we can write.
+    File systems allow years after 9999; these become the latest timestamp that Python has.
+
+    Args:
+        nanoseconds: since the epoch. An integer, because a float is not exact.
     """
     try:
         return _EPOCH + timedelta(microseconds=nanoseconds // 1000)
@@ -20,15 +21,15 @@ def utc_from_ns(nanoseconds: int) -> datetime:
         return _LATEST if nanoseconds > 0 else _EARLIEST
 
 
-def utc_from_zone(moment: datetime) -> datetime:
-    """A moment as UTC without a zone; where it has no zone, it is UTC.
+def utc_from_zone(timestamp: datetime) -> datetime:
+    """Return a timestamp as UTC without a zone; one without a zone is UTC already.
 
     Raises:
-        OverflowError: there is no such time in UTC.
+        OverflowError: the timestamp is outside Python's range in UTC.
     """
-    return moment.replace(tzinfo=moment.tzinfo or UTC).astimezone(UTC).replace(tzinfo=None)
+    return timestamp.replace(tzinfo=timestamp.tzinfo or UTC).astimezone(UTC).replace(tzinfo=None)
 
 
 def utc_now() -> datetime:
-    """Now, in UTC without a zone."""
+    """Return the current time in UTC without a zone."""
     return datetime.now(UTC).replace(tzinfo=None)

@@ -1,9 +1,9 @@
 """DuckDB connections: attached databases, transactions and checkpoints.
 
-A checkpoint moves the write-ahead log into the database file. It is made when the log has grown,
-not after each merge, because it writes anew every row group that was touched. A thousand rows that
-change all over twenty million touch all of them, which takes longer than everything else about
-them; their log is a few hundred kilobytes, and read in no time by whoever opens the database next.
+A checkpoint moves the write-ahead log into the database file. Checkpoints are deferred until the
+log has grown, because a checkpoint rewrites every row group that changed. A thousand changes spread
+over twenty million rows touch all row groups, and rewriting these takes longer than the merge; the
+log of the changes is a few hundred kilobytes, which the next connection reads at once.
 """
 
 import logging
@@ -15,20 +15,20 @@ import duckdb
 
 _LARGE_LOG_BYTES = 16 << 20
 
-# DuckDB compares this with a guess, a hundred times too high for scattered rows, of what a commit
-# will log. A commit that exceeds it is better off without a log.
+# DuckDB compares this with its estimate of the log of a commit, which is a hundred times too high
+# for scattered rows. A commit above the threshold is cheaper without a log.
 _LARGE_COMMIT = "128MB"
 
 
 @contextmanager
 def transaction(connection: duckdb.DuckDBPyConnection) -> Iterator[None]:
-    """Commit at the end of the block; roll back on any exception."""
+    """Commit at the end of the block, and roll back on any exception."""
     connection.begin()
     try:
         yield
         connection.commit()
     except BaseException:
-        # A failed commit has rolled back already. Whatever this says, the first error matters.
+        # A failed commit has rolled back already; the first error is the one to report.
         with suppress(duckdb.Error):
             connection.rollback()
         raise
@@ -37,12 +37,12 @@ def transaction(connection: duckdb.DuckDBPyConnection) -> Iterator[None]:
 def attach(
     connection: duckdb.DuckDBPyConnection, database: Path, name: str, *, to_read: bool = False
 ) -> None:
-    """Attach a database file under that name; one to write is made, if it is not there.
+    """Attach a database file under a name; a missing file is created, unless it is read only.
 
     Raises:
-        duckdb.Error: it cannot be opened.
+        duckdb.Error: the file cannot be opened.
     """
-    path = str(database).replace("'", "''")  # DuckDB 1.5 takes no parameter here.
+    path = str(database).replace("'", "''")  # DuckDB 1.5 takes no bound parameter here.
     options = "TYPE duckdb, READ_ONLY" if to_read else "TYPE duckdb"
     connection.execute(f"ATTACH '{path}' AS {name} ({options})")
 
@@ -51,7 +51,7 @@ def attach(
 def attached_to_read(
     connection: duckdb.DuckDBPyConnection, database: Path, name: str
 ) -> Iterator[None]:
-    """Attach a database file under that name for the block, to be read only."""
+    """Attach a database file under a name for the block, read only."""
     attach(connection, database, name, to_read=True)
     try:
         yield
@@ -60,30 +60,30 @@ def attached_to_read(
 
 
 def checkpoint_seldom(connection: duckdb.DuckDBPyConnection) -> None:
-    """Keep DuckDB from a checkpoint at each end of a connection, and after most commits."""
+    """Disable the checkpoint at the end of a connection and after all but large commits."""
     connection.execute(f"SET checkpoint_threshold = '{_LARGE_COMMIT}'")
     connection.execute("PRAGMA disable_checkpoint_on_shutdown")
 
 
 def logs_of(database: Path) -> Sequence[Path]:
-    """The write-ahead log of a database; more than one after a checkpoint that was killed."""
+    """Return the write-ahead logs of a database: at most one, unless a checkpoint was killed."""
     return sorted(database.parent.glob(f"{database.name}.wal*"))
 
 
 def checkpoint_if_due(
     connection: duckdb.DuckDBPyConnection, name: str, database: Path, log: logging.Logger
 ) -> None:
-    """Make a checkpoint of the attached database of that name, if its log has grown."""
+    """Checkpoint an attached database if its write-ahead log has grown."""
     if sum(log.stat().st_size for log in logs_of(database)) > _LARGE_LOG_BYTES:
         checkpoint(connection, name, log)
 
 
 def checkpoint(connection: duckdb.DuckDBPyConnection, name: str, log: logging.Logger) -> None:
-    """Make a checkpoint of an attached database: what was replaced in it is free space then.
+    """Checkpoint an attached database, which also frees the space of replaced rows.
 
-    Should it fail, nothing is lost: what was committed is in the log.
+    A failure loses nothing: the log keeps all commits.
     """
     try:
         connection.execute(f"CHECKPOINT {name}")
     except duckdb.Error as error:
-        log.warning("The write-ahead log could not be put into the database: %s", error)
+        log.warning("The checkpoint failed; the write-ahead log keeps all commits: %s", error)

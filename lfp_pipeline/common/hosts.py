@@ -1,4 +1,4 @@
-"""Host names, addresses and networks, as the settings and the network policy compare them."""
+"""Host names, addresses and networks, in the form that the network policy compares."""
 
 import re
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_network

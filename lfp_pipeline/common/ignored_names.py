@@ -1,16 +1,16 @@
-"""Which files of the inbox are ignored: those that programs leave beside the real ones."""
+"""Names of inbox files that are ignored: temporary files, copies, locks, checksums and the like."""
 
 import re
 from collections.abc import Callable, Iterable, Sequence
 from fnmatch import fnmatchcase, translate
 
-# Of files and folders.
+# For files and folders.
 _UNFINISHED = (
     "*.part *.partial *.tmp *.temp *.crdownload *.opdownload *.download *.filepart *.uploading "
     "*.inprogress *.incomplete *.aria2 *.lftp-pget-status *.!qb *.!ut *.!sync *._copying_ *.sb-*-* "
     "_temporary/"
 )
-# Of files only: a folder of such a name is somebody's, and may be full of products.
+# For files only: a folder with such a name may hold product files.
 _COPIES_OF_EDITORS = "*.bak *.backup *.old *.orig *.swp *.swo *~ #*#"
 _LOCKS = "~$* .~lock.*# *.lock *.lck"
 _CHECKSUMS = (
@@ -25,7 +25,7 @@ _FOLDERS_OF_SYSTEMS = (
 )
 _WITH_SPACES = ("System Volume Information/", "Network Trash Folder/", "Temporary Items/")
 
-_OF_FILES = (
+_FILE_PATTERNS = (
     *_COPIES_OF_EDITORS.split(),
     *_LOCKS.split(),
     *_CHECKSUMS.split(),
@@ -33,17 +33,17 @@ _OF_FILES = (
     *_FILES_OF_SYSTEMS.split(),
     "Icon\r",
 )
-_OF_ALL = (".*", *_UNFINISHED.split(), *_FOLDERS_OF_SYSTEMS.split(), *_WITH_SPACES)
+_COMMON_PATTERNS = (".*", *_UNFINISHED.split(), *_FOLDERS_OF_SYSTEMS.split(), *_WITH_SPACES)
 
-IGNORED = (*_OF_ALL, *_OF_FILES)
-"""The patterns that always hold."""
+IGNORED = (*_COMMON_PATTERNS, *_FILE_PATTERNS)
+"""The built-in patterns."""
 
 
 def ignored_pattern(pattern: str) -> str:
-    """Return a pattern, if it is one.
+    """Return a pattern unchanged.
 
     Raises:
-        ValueError: it can match nothing; with what is allowed.
+        ValueError: the pattern can match nothing. The text says what is allowed.
     """
     *folders, last = pattern.removeprefix("/").removesuffix("/").split("/")
     if any(part in {"", ".", ".."} for part in (*folders, last)):
@@ -53,29 +53,29 @@ def ignored_pattern(pattern: str) -> str:
 
 
 class IgnoredNames:
-    """Tells by patterns which entries of the inbox are ignored, in any case of letters.
+    """Matcher of the inbox entries that are ignored, without regard to case.
 
-    A pattern of a setting matches the names of files and folders; one that ends in `/`, those of
-    folders only; one with a `/` elsewhere, paths inside the inbox. `*`, `?` and `[...]` match no
-    `/`. With a folder, all that is in it is ignored.
+    A pattern matches names of files and folders; with a `/` at its end, names of folders only; with
+    a `/` elsewhere, paths inside the inbox. `*`, `?` and `[...]` never match a `/`. All that an
+    ignored folder contains is ignored.
     """
 
     def __init__(self, more: Sequence[str] = ()) -> None:
-        """For the patterns that always hold, and some more."""
-        patterns = [pattern.lower() for pattern in (*_OF_ALL, *more)]
+        """Compile the built-in patterns and more."""
+        patterns = [pattern.lower() for pattern in (*_COMMON_PATTERNS, *more)]
         names = [pattern for pattern in patterns if "/" not in pattern]
         folders = [pattern[:-1] for pattern in patterns if pattern.find("/") == len(pattern) - 1]
-        self._is_name = _matching([*names, *(pattern.lower() for pattern in _OF_FILES)])
+        self._is_name = _matching([*names, *(pattern.lower() for pattern in _FILE_PATTERNS)])
         self._is_folder = _matching([*names, *folders])
         self._paths = [pattern for pattern in patterns if "/" in pattern[:-1]]
 
     def match(self, path: str, *, is_folder: bool) -> bool:
-        """Whether an entry is ignored, by its path inside the inbox."""
+        """Return whether the entry at a path inside the inbox is ignored."""
         path = path.lower()
         name = path.rpartition("/")[2]
         if (self._is_folder if is_folder else self._is_name)(name):
             return True
-        if not self._paths:  # To begin a loop for each file would take as long as the rest.
+        if not self._paths:  # Starting the loop below for each file would double the time.
             return False
         return any(_is_path(path, pattern, is_folder=is_folder) for pattern in self._paths)
 
@@ -87,5 +87,5 @@ def _matching(patterns: Iterable[str]) -> Callable[[str], object]:
 def _is_path(path: str, pattern: str, *, is_folder: bool) -> bool:
     if pattern.endswith("/") and not is_folder:
         return False
-    parts, wanted = path.split("/"), pattern.strip("/").split("/")
-    return len(parts) == len(wanted) and all(map(fnmatchcase, parts, wanted))
+    names, patterns = path.split("/"), pattern.strip("/").split("/")
+    return len(names) == len(patterns) and all(map(fnmatchcase, names, patterns))

@@ -1,4 +1,4 @@
-"""YAML of people: small, flat, each key once; read in a bounded time whatever is in it."""
+"""Plain YAML: small, flat, each key once. Reading takes bounded time, whatever a file contains."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -6,24 +6,24 @@ from typing import Any
 
 import yaml
 
-MOST_BYTES = 1_000_000
-_MOST_NODES = 100_000
-_MOST_CHARACTERS = 10_000
-_DEEPEST = 10
+MAX_BYTES = 1_000_000
+_MAX_NODES = 100_000
+_MAX_CHARACTERS = 10_000
+_MAX_DEPTH = 10
 
-_Base: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # The one in C is ten times as fast.
+_Base: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # The C loader is ten times as fast.
 
 
 class PlainYamlError(Exception):
-    """A file is not such YAML. The text says where, and does not quote what stands there."""
+    """A file is not plain YAML. The message gives the line without quoting the line."""
 
 
-def read_plain_yaml(path: Path) -> Any:  # noqa: ANN401 (whatever YAML knows)
-    """Return what a file says; None for an empty one.
+def read_plain_yaml(path: Path) -> Any:  # noqa: ANN401 (any YAML value)
+    """Return the content of a file; None for an empty file.
 
     Raises:
-        FileNotFoundError: there is no file.
-        PlainYamlError: it cannot be read, or is not such YAML.
+        FileNotFoundError: the file does not exist.
+        PlainYamlError: the file cannot be read, or is not plain YAML.
     """
     content = _content(path)
     loader = _Loader(content)
@@ -36,7 +36,7 @@ def read_plain_yaml(path: Path) -> Any:  # noqa: ANN401 (whatever YAML knows)
         return loader.construct_document(node)
     except yaml.MarkedYAMLError as error:
         msg = error.problem or "not YAML"
-        if error.problem_mark:  # Of what is missing at the end, it is the line after the last.
+        if error.problem_mark:  # At the end of the file, the mark is one line too far.
             msg = f"line {min(error.problem_mark.line + 1, len(content.splitlines()))}: {msg}"
         raise PlainYamlError(msg) from None
     except (yaml.YAMLError, UnicodeDecodeError):
@@ -48,23 +48,23 @@ def read_plain_yaml(path: Path) -> Any:  # noqa: ANN401 (whatever YAML knows)
 
 def _content(path: Path) -> bytes:
     try:
-        if path.exists() and not path.is_file():  # To read a pipe may take for ever.
+        if path.exists() and not path.is_file():  # Reading a pipe may never end.
             msg = "it is not a file"
             raise PlainYamlError(msg)
         with path.open("rb") as file:
-            content = file.read(MOST_BYTES + 1)
+            content = file.read(MAX_BYTES + 1)
     except FileNotFoundError:
         raise
     except OSError as error:
         raise PlainYamlError(error.strerror or "error") from None
-    if len(content) > MOST_BYTES:
-        msg = f"it is larger than {MOST_BYTES:,} bytes"
+    if len(content) > MAX_BYTES:
+        msg = f"it is larger than {MAX_BYTES:,} bytes"
         raise PlainYamlError(msg)
     return content
 
 
 class _Loader(_Base):  # type: ignore[misc]
-    """Tells where a value is that its type does not take, such as a number of 5,000 digits."""
+    """A loader that gives the line of a value out of range, such as a number of 5,000 digits."""
 
     def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:  # noqa: ANN401
         try:
@@ -75,10 +75,10 @@ class _Loader(_Base):  # type: ignore[misc]
 
 
 def _check_events(events: Iterator[yaml.Event]) -> None:
-    """Refuse what would nest too deep, or become too much by its references.
+    """Refuse deep nesting, long values, and too many values once references are expanded.
 
     Raises:
-        yaml.MarkedYAMLError: where.
+        yaml.MarkedYAMLError: a limit is exceeded. Its mark says where.
     """
     sizes: dict[str, int] = {}
     opened: list[tuple[str | None, int]] = []
@@ -86,8 +86,8 @@ def _check_events(events: Iterator[yaml.Event]) -> None:
     for event in events:
         if isinstance(event, yaml.CollectionStartEvent):
             opened.append((event.anchor, nodes))
-            if len(opened) > _DEEPEST:
-                raise _at(event, f"nested deeper than {_DEEPEST} levels")
+            if len(opened) > _MAX_DEPTH:
+                raise _at(event, f"nested deeper than {_MAX_DEPTH} levels")
         elif isinstance(event, yaml.CollectionEndEvent):
             anchor, before = opened.pop()
             if anchor:
@@ -95,26 +95,24 @@ def _check_events(events: Iterator[yaml.Event]) -> None:
             continue
         elif isinstance(event, yaml.AliasEvent):
             if any(anchor == event.anchor for anchor, _ in opened):
-                raise _at(event, "a reference to what it is in")
+                raise _at(event, "a reference to the value that contains it")
             nodes += sizes.get(str(event.anchor), 0)
-        elif isinstance(event, yaml.ScalarEvent) and len(event.value) > _MOST_CHARACTERS:
-            raise _at(event, f"a value of more than {_MOST_CHARACTERS:,} characters")
+        elif isinstance(event, yaml.ScalarEvent) and len(event.value) > _MAX_CHARACTERS:
+            raise _at(event, f"a value of more than {_MAX_CHARACTERS:,} characters")
         nodes += 1
-        if nodes > _MOST_NODES:
-            raise _at(
-                event, f"more than {_MOST_NODES:,} values, references counted as what they are"
-            )
+        if nodes > _MAX_NODES:
+            raise _at(event, f"more than {_MAX_NODES:,} values once references are expanded")
 
 
 def _check_keys(root: yaml.Node) -> None:
-    """Refuse a key that is there twice: YAML would take the last one without a word.
+    """Refuse a duplicate key, of which YAML would silently keep the last value.
 
     Raises:
-        yaml.MarkedYAMLError: where.
+        yaml.MarkedYAMLError: a key is there twice. Its mark says where.
     """
-    left, seen = [root], {id(root)}
-    while left:
-        node = left.pop()
+    remaining, seen = [root], {id(root)}
+    while remaining:
+        node = remaining.pop()
         parts: list[yaml.Node] = []
         if isinstance(node, yaml.MappingNode):
             keys: set[str] = set()
@@ -125,9 +123,9 @@ def _check_keys(root: yaml.Node) -> None:
                 parts += [key, value]
         elif isinstance(node, yaml.SequenceNode):
             parts = node.value
-        left += [part for part in parts if id(part) not in seen]
+        remaining += [part for part in parts if id(part) not in seen]
         seen.update(map(id, parts))
 
 
-def _at(where: Any, problem: str) -> yaml.MarkedYAMLError:  # noqa: ANN401 (a node or an event)
-    return yaml.MarkedYAMLError(problem=problem, problem_mark=where.start_mark)
+def _at(source: Any, problem: str) -> yaml.MarkedYAMLError:  # noqa: ANN401 (a node or an event)
+    return yaml.MarkedYAMLError(problem=problem, problem_mark=source.start_mark)

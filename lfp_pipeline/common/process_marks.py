@@ -1,8 +1,8 @@
-"""Marks that a process holds for as long as it lives: so the living are told from the dead.
+"""Marks of running processes: a mark is live while its process runs, and stale afterwards.
 
-A mark is a file that its process has locked. The kernel frees the lock when the process ends,
-however it ends, and leaves the file: then the mark is abandoned, and what it stands for can be
-cleared away.
+A mark is a file that its process has locked. The kernel releases the lock when the process ends for
+whatever reason, and leaves the file. The mark is then stale, and what the process left behind can
+be removed.
 """
 
 import fcntl
@@ -18,14 +18,14 @@ _HELD = ".held"
 
 @contextmanager
 def hold_mark(mark: Path, mode: int = 0o666) -> Iterator[Path]:
-    """Hold a mark for the block, which may write into it; it is gone afterwards.
+    """Hold a mark for the block, and remove the file afterwards.
 
     Args:
-        mark: the file.
-        mode: its permissions, as far as the umask allows them.
+        mark: the file, which the block may write.
+        mode: permissions of the file, within the umask.
     """
     mark.parent.mkdir(parents=True, exist_ok=True)
-    # Locked under another name first: nobody may find it unlocked while its process lives.
+    # The file is locked under another name first, so that a live mark is never seen unlocked.
     unnamed = mark.with_name(f".{uuid4().hex}")
     unnamed.touch(mode, exist_ok=False)
     with unnamed.open("wb") as file:
@@ -40,12 +40,14 @@ def hold_mark(mark: Path, mode: int = 0o666) -> Iterator[Path]:
 def claim_stale_marks(
     folder: Path, pattern: str, *, wanted: Callable[[Path], bool] = lambda _: True
 ) -> Iterator[Path]:
-    """The marks in a folder whose processes are dead; each goes to one asker, and is gone then.
+    """Yield the stale marks in a folder, and remove each after its turn.
+
+    Of several processes that ask at once, one gets a mark.
 
     Args:
-        folder: that the marks are in.
-        pattern: of their names.
-        wanted: whether a mark is for this asker; others stay.
+        folder: the folder of the marks.
+        pattern: glob pattern of their names.
+        wanted: returns whether the caller wants a mark; other marks stay.
     """
     for mark in _stale_marks(folder, pattern, fcntl.LOCK_EX):
         if wanted(mark):
@@ -55,7 +57,12 @@ def claim_stale_marks(
 
 @contextmanager
 def scratch_folder(parent: Path, name: str) -> Iterator[Path]:
-    """A folder for the block, of a name that begins so; those of dead processes go now."""
+    """Create a folder for the block, and remove those that killed processes left.
+
+    Args:
+        parent: where the folder is created.
+        name: prefix of the folder's name.
+    """
     for mark in claim_stale_marks(parent, f"{name}-*{_HELD}"):
         shutil.rmtree(mark.with_suffix(""), ignore_errors=True)
     folder = parent / f"{name}-{uuid4().hex}"
@@ -68,12 +75,12 @@ def scratch_folder(parent: Path, name: str) -> Iterator[Path]:
 
 
 def stale_marks(folder: Path, pattern: str) -> list[Path]:
-    """The marks in a folder whose processes are dead; they stay, for whoever else asks."""
+    """Return the stale marks in a folder without removing them."""
     return list(_stale_marks(folder, pattern, fcntl.LOCK_SH))
 
 
 def live_marks(folder: Path, pattern: str) -> list[Path]:
-    """The marks in a folder whose processes live."""
+    """Return the live marks in a folder."""
     marks = set(folder.glob(pattern))
     return sorted(marks.difference(stale_marks(folder, pattern)))
 
@@ -89,5 +96,5 @@ def _stale_marks(folder: Path, pattern: str, lock: int) -> Iterator[Path]:
                 fcntl.flock(file, lock | fcntl.LOCK_NB)
             except BlockingIOError:
                 continue
-            if os.fstat(file.fileno()).st_nlink:  # Its holder has not just let go of it.
+            if os.fstat(file.fileno()).st_nlink:  # Else it was just removed by its process.
                 yield mark

@@ -1,4 +1,4 @@
-"""Progress of long work in a log: soon enough to reassure, seldom enough to read."""
+"""Log messages on the progress of long work, every few seconds."""
 
 import logging
 import threading
@@ -12,27 +12,27 @@ INTERVAL_SECONDS = 10.0
 
 
 class TransferProgress:
-    """Logs a transfer's bytes, percent and rate every few seconds."""
+    """Progress callback that logs the bytes, percentage and rate of a transfer."""
 
-    def __init__(self, log: logging.Logger, what: str) -> None:
+    def __init__(self, log: logging.Logger, title: str) -> None:
         self._log = log
-        self._what = what
+        self._title = title
         self._started = self._logged = time.monotonic()
 
     def __call__(self, done: int, total: int | None) -> None:
-        """Tell how many bytes have come, and how many are expected, where that is known."""
+        """Report the bytes so far, and the bytes in all where they are known."""
         now = time.monotonic()
         if now - self._logged < INTERVAL_SECONDS:
             return
         self._logged = now
-        share = f" of {format_size(total)} ({done / total:.0%})" if total else ""
+        of_total = f" of {format_size(total)} ({done / total:.0%})" if total else ""
         rate = format_size(done / (now - self._started))
-        self._log.info("%s: %s%s, %s/s", self._what, format_size(done), share, rate)
+        self._log.info("%s: %s%s, %s/s", self._title, format_size(done), of_total, rate)
 
 
 @contextmanager
 def heartbeat(log: logging.Logger, message: Callable[[float], str]) -> Iterator[None]:
-    """While the block runs, log `message(seconds so far)` every few seconds."""
+    """Log `message(seconds so far)` every few seconds while the block runs."""
     finished = threading.Event()
     started = time.monotonic()
 

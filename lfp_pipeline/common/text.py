@@ -1,11 +1,11 @@
-"""Text for people: numbers, names, sizes, and what cannot be printed spelled out."""
+"""Text for people: numbers, lists of names, sizes, and escapes for unprintable characters."""
 
 from collections.abc import Sequence
 from typing import Any
 
 
 def pluralize(number: int, noun: str) -> str:
-    """A number of things for people: `1 row`, `2,000 rows`, `3 deliveries`."""
+    """Return a number with its noun: `1 row`, `2,000 rows`, `3 deliveries`."""
     if number == 1:
         return f"1 {noun}"
     plural = f"{noun[:-1]}ies" if noun.endswith("y") else f"{noun}s"
@@ -13,21 +13,21 @@ def pluralize(number: int, noun: str) -> str:
 
 
 def preview(names: Sequence[str], number: int | None = None, limit: int = 5) -> str:
-    """Names for people: `a, b and 1,998 more`; what cannot be printed is spelled out.
+    """Return the first of some names, printable: `a, b and 1,998 more`.
 
     Args:
-        names: the first ones, or all.
-        number: how many there are; None: those that are given.
-        limit: so many are named.
+        names: all names, or the first ones.
+        number: number of all names; None: `len(names)`.
+        limit: number of names to show.
     """
     shown = [printable(name) for name in names[:limit]]
-    left = (len(names) if number is None else number) - len(shown)
-    return ", ".join(shown) + (f" and {left:,} more" if left else "")
+    remaining = (len(names) if number is None else number) - len(shown)
+    return ", ".join(shown) + (f" and {remaining:,} more" if remaining else "")
 
 
 def printable(text: str) -> str:
-    """Return a text on one line; what cannot be printed is spelled out."""
-    if text.isprintable():  # As nearly all is.
+    """Return a text on one line, with escapes for unprintable characters."""
+    if text.isprintable():  # The usual case, and fast.
         return text
     return "".join(
         character if character.isprintable() else ascii(character)[1:-1] for character in text
@@ -35,20 +35,20 @@ def printable(text: str) -> str:
 
 
 def visible(text: str) -> str:
-    """Return a text in its lines; what cannot be printed is spelled out.
+    """Return a text with its lines, and with escapes for all other unprintable characters.
 
-    So no text of a file or server changes the colours, the title or the lines of a terminal.
+    Escapes keep the text of a file or server from controlling the terminal.
     """
     return "\n".join(map(printable, text.split("\n")))
 
 
 def shortened(text: str, limit: int) -> str:
-    """Return at most so many characters of a text; an ellipsis shows that there are more."""
+    """Return a text of at most `limit` characters; an ellipsis replaces the rest."""
     return text if len(text) <= limit else text[: limit - 1] + "…"
 
 
 def format_size(size: float) -> str:
-    """A size for people: `90.1 MB`, and `0.9 KB` for a small one."""
+    """Return a size in bytes with its unit: `90.1 MB`, or `0.9 KB` below one megabyte."""
     return f"{size / 1e6:,.1f} MB" if size >= 1e6 else f"{size / 1e3:,.1f} KB"  # noqa: PLR2004
 
 

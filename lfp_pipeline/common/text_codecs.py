@@ -7,7 +7,7 @@ _NOT_FOR_FILES = {
     *("idna", "punycode", "unicode-escape", "raw-unicode-escape", "undefined", "charmap"),
     *("mbcs", "oem"),
 }
-"""Codecs of Python that are text encodings by name only, or that depend on the machine."""
+"""Codecs of Python that are no encodings of files, or that depend on the machine."""
 
 _READ_AS = {
     **dict.fromkeys(("iso8859-1", "ascii"), "cp1252"),
@@ -19,11 +19,11 @@ _READ_AS = {
     "euc_kr": "cp949",
     "utf-8-sig": "utf-8",
 }
-"""What is called so is in practice the other encoding, which extends it; browsers read it so."""
+"""Encodings that browsers read as another one, which extends them and is what files really use."""
 
 _NAMES_UNKNOWN_TO_PYTHON = {"windows-31j": "cp932"}
 _PREFIXES = ((r"^x-", ""), (r"^windows-", "cp"))
-"""Names that Python does not know begin so: `x-sjis`, `windows-874`."""
+"""Prefixes of names that Python does not know: `x-sjis`, `windows-874`."""
 
 _LABELS = {
     "cp874": "windows-874",
@@ -38,7 +38,7 @@ _LABEL_PREFIXES = ((r"^cp(?=125\d$)", "windows-"), (r"^iso8859-", "iso-8859-"))
 
 
 def codec_name(encoding: str) -> str:
-    """Return Python's name of a text encoding, of the one that browsers read under that name.
+    """Return Python's name of the text encoding that browsers use for a name.
 
     `latin-1` and `ascii` are `cp1252`, `shift_jis` is `cp932`, `gb2312` is `gb18030`.
 
@@ -54,9 +54,9 @@ def codec_name(encoding: str) -> str:
 
 
 def encoding_label(codec: str) -> str:
-    """Return the name that people and standards use for a codec of Python: `windows-1252`.
+    """Return the name that standards give to a codec of Python: `windows-1252` for `cp1252`.
 
-    `codec_name` takes each of them back to the codec.
+    `codec_name` turns this name into the codec again.
     """
     if codec in _LABELS:
         return _LABELS[codec]

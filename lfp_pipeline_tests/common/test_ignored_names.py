@@ -1,4 +1,4 @@
-"""Temporary and side files of the inbox: what the patterns match, and what they leave alone."""
+"""Ignored inbox files: which names the built-in patterns and those of the setting match."""
 
 import pytest
 
@@ -20,7 +20,7 @@ FOLDERS = """
 _temporary ~snapshot a.csv.download a.part found.012
 """
 
-FOLDERS_OF_PEOPLE = """
+NAMED_BY_USERS = """
 CVS cvs recycler 2024.old old.bak shop.backup my.orig swap.swp old~ #1# a.lock shop.md5 shop.done
 shop.ok shop.ready found.abc thumbs.db shop.url _success
 """
@@ -39,13 +39,13 @@ def test_temporary_and_side_files_are_ignored(name: str, folder: str) -> None:
 
 
 @pytest.mark.parametrize("name", [*FOLDERS.split(), "System Volume Information", "Temporary Items"])
-def test_folders_of_systems_are_ignored(name: str) -> None:
+def test_system_folders_are_ignored(name: str) -> None:
     assert IgnoredNames().match(name, is_folder=True)
     assert IgnoredNames().match(f"shop/{name}", is_folder=True)
 
 
-@pytest.mark.parametrize("name", FOLDERS_OF_PEOPLE.split())
-def test_folders_that_people_may_have_named_so_are_not_ignored(name: str) -> None:
+@pytest.mark.parametrize("name", NAMED_BY_USERS.split())
+def test_folders_that_users_may_have_named_are_not_ignored(name: str) -> None:
     assert not IgnoredNames().match(name, is_folder=True)
     assert not IgnoredNames().match(f"shop/{name}", is_folder=True)
 
@@ -56,7 +56,7 @@ def test_files_with_similar_names_are_not_ignored(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("pattern", "matched", "left"),
+    ("pattern", "matched", "unmatched"),
     [
         ("*.xml", ["a.xml", "shop/A.XML", "a.xml/"], ["a.xml.csv"]),
         ("drafts/", ["drafts/", "shop/Drafts/"], ["drafts", "drafts.csv/"]),
@@ -67,9 +67,9 @@ def test_files_with_similar_names_are_not_ignored(name: str) -> None:
         ("größe*", ["GRÖSSE".replace("SS", "ß") + ".csv"], ["gro.csv"]),
     ],
 )
-def test_a_setting_adds_patterns(pattern: str, matched: list[str], left: list[str]) -> None:
+def test_the_setting_adds_patterns(pattern: str, matched: list[str], unmatched: list[str]) -> None:
     ignored = IgnoredNames([ignored_pattern(pattern)])
-    for paths, expected in ((matched, True), (left, False)):
+    for paths, expected in ((matched, True), (unmatched, False)):
         for path in paths:
             is_folder = path.endswith("/")
             assert ignored.match(path.rstrip("/"), is_folder=is_folder) is expected, path
@@ -82,11 +82,13 @@ def test_a_name_that_is_not_utf8_is_matched() -> None:
 
 
 @pytest.mark.parametrize("pattern", ["", "/", "//", "a//b", "../a", "./a", "a/.."])
-def test_a_pattern_that_matches_nothing_is_refused(pattern: str) -> None:
+def test_a_pattern_that_cannot_match_is_refused(pattern: str) -> None:
     with pytest.raises(ValueError, match="a pattern such as"):
         ignored_pattern(pattern)
 
 
 def test_the_documentation_lists_every_pattern() -> None:
     text = (PROJECT / "docs" / "sources.md").read_text()
-    assert [one for one in IGNORED if f"`{one.replace(chr(13), chr(92) + 'r')}`" not in text] == []
+    assert [
+        pattern for pattern in IGNORED if f"`{pattern.replace(chr(13), chr(92) + 'r')}`" not in text
+    ] == []

@@ -1,4 +1,4 @@
-"""The sources file as an attacker, or an accident, may write it: refused clearly and soon."""
+"""Hostile sources files are refused within seconds, with a message that gives the line."""
 
 import os
 import time
@@ -31,7 +31,7 @@ HOSTILE = {
     "indents": ("".join(" " * n + "-\n" for n in range(500)), "nested deeper than 10"),
     "laughs": (LAUGHS + "sources: [*x19]", "more than 100,000 values"),
     "merged laughs": (MERGED_LAUGHS + "sources: [*x19]", "more than 100,000 values"),
-    "itself": ("sources: &a [*a]", "a reference to what it is in"),
+    "itself": ("sources: &a [*a]", "a reference to the value that contains it"),
     "several megabytes": (MANY * 20, "it is larger than 1,000,000 bytes"),
     "a megabyte of values": ("sources: [" + "1," * 490_000 + "]", "more than 100,000 values"),
     "5,000 digits": (entry("interval: " + "9" * 5000), "line 4: a number, a date or a key"),
@@ -53,26 +53,26 @@ HOSTILE = {
 
 
 @pytest.mark.parametrize(("text", "message"), HOSTILE.values(), ids=HOSTILE.keys())
-def test_what_is_hostile_is_told_in_time(tmp_path: Path, text: str, message: str) -> None:
+def test_a_hostile_file_is_refused_in_bounded_time(tmp_path: Path, text: str, message: str) -> None:
     file = tmp_path / "sources.yaml"
     file.write_text(text)
     started = time.process_time()
-    with pytest.raises(SettingsError) as told:
+    with pytest.raises(SettingsError) as caught:
         read_sources(file)
     assert time.process_time() - started < 3
-    assert message in str(told.value)
-    assert str(file) in str(told.value)
-    assert len(str(told.value)) < 1000
+    assert message in str(caught.value)
+    assert str(file) in str(caught.value)
+    assert len(str(caught.value)) < 1000
 
 
-def test_a_pipe_and_a_folder_are_told(tmp_path: Path) -> None:
+def test_a_pipe_or_a_folder_is_refused(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     for path in (tmp_path / "pipe", tmp_path):
         with pytest.raises(SettingsError, match="cannot be read: it is not a file"):
             read_sources(path)
 
 
-def test_references_and_many_entries_are_fine(tmp_path: Path) -> None:
+def test_references_and_thousands_of_entries_are_read(tmp_path: Path) -> None:
     file = tmp_path / "sources.yaml"
     file.write_text(MANY)
     assert len(read_sources(file)) == 5000
@@ -83,4 +83,4 @@ def test_references_and_many_entries_are_fine(tmp_path: Path) -> None:
         "  - {<<: *next, name: c, interval: 5}\n"
     )
     found = read_sources(file)
-    assert [(one.name, one.interval) for one in found.values()] == [("a", 60), ("b", 60), ("c", 5)]
+    assert {name: source.interval for name, source in found.items()} == {"a": 60, "b": 60, "c": 5}

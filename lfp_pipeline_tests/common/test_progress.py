@@ -1,4 +1,4 @@
-"""Long work tells how far it is."""
+"""Progress messages in the log."""
 
 import logging
 import time
@@ -18,7 +18,7 @@ def quick(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> 
     caplog.set_level(logging.INFO)
 
 
-def test_work_beats_while_it_lasts_and_not_afterwards(caplog: pytest.LogCaptureFixture):
+def test_the_heartbeat_ends_with_the_block(caplog: pytest.LogCaptureFixture):
     with heartbeat(LOG, lambda seconds: f"100 % after {seconds:.0f} s"):
         time.sleep(0.1)
     beats = len(caplog.messages)
@@ -27,20 +27,20 @@ def test_work_beats_while_it_lasts_and_not_afterwards(caplog: pytest.LogCaptureF
     assert caplog.messages[0] == "100 % after 0 s"
 
 
-def test_short_work_says_nothing(caplog: pytest.LogCaptureFixture):
+def test_short_work_logs_nothing(caplog: pytest.LogCaptureFixture):
     with heartbeat(LOG, str):
         pass
     TransferProgress(LOG, "file")(1, 2)
     assert caplog.messages == []
 
 
-def test_an_error_passes_through_and_ends_the_beat():
+def test_an_error_passes_through_the_heartbeat():
     with pytest.raises(ValueError, match="mine"), heartbeat(LOG, str):
         raise ValueError("mine")
 
 
 @pytest.mark.parametrize(("total", "shown"), [(4_000_000, " of 4.0 MB (25%)"), (None, "")])
-def test_a_transfer_tells_bytes_share_and_rate(
+def test_a_transfer_logs_bytes_percentage_and_rate(
     caplog: pytest.LogCaptureFixture, total: int | None, shown: str
 ):
     transfer = TransferProgress(LOG, "file")
@@ -52,5 +52,5 @@ def test_a_transfer_tells_bytes_share_and_rate(
     assert message.endswith(" MB/s")
 
 
-def test_sizes_are_for_people():
+def test_a_size_is_in_megabytes():
     assert format_size(1_234_567_890) == "1,234.6 MB"

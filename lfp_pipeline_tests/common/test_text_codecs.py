@@ -1,4 +1,4 @@
-"""Names of encodings are those that people and browsers use."""
+"""Names of text encodings: from those that people write to codecs, and back."""
 
 import encodings.aliases
 
@@ -29,7 +29,7 @@ from lfp_pipeline.common.text_codecs import codec_name, encoding_label
         ("cp037", "cp037"),
     ],
 )
-def test_a_name_means_what_it_means_to_browsers(name: str, codec: str):
+def test_a_name_has_the_codec_that_browsers_use(name: str, codec: str):
     assert codec_name(name) == codec
 
 
@@ -40,7 +40,7 @@ def test_a_name_means_what_it_means_to_browsers(name: str, codec: str):
         *("idna", "punycode", "unicode_escape", "raw_unicode_escape", "undefined", "charmap"),
     ],
 )
-def test_what_is_not_an_encoding_of_files_is_refused(name: str):
+def test_a_codec_that_is_no_text_encoding_is_refused(name: str):
     with pytest.raises(ValueError, match="no text encoding is called"):
         codec_name(name)
 
@@ -58,11 +58,11 @@ def test_what_is_not_an_encoding_of_files_is_refused(name: str):
         ("cp037", "cp037"),
     ],
 )
-def test_a_codec_is_called_as_people_call_it(codec: str, label: str):
+def test_a_codec_has_its_standard_name(codec: str, label: str):
     assert encoding_label(codec) == label
 
 
-def test_every_label_leads_back_to_its_codec():
+def test_every_label_maps_back_to_its_codec():
     checked = 0
     for alias in set(encodings.aliases.aliases.values()):
         try:
