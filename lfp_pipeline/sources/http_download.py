@@ -16,8 +16,12 @@ from lfp_pipeline.common.clock import utc_from_zone
 from lfp_pipeline.errors import LandingError
 from lfp_pipeline.model.delivery import TextFormat
 from lfp_pipeline.sources.base import DownloadLimits, Fetched, OnProgress, Sink, Version, public_url
-from lfp_pipeline.sources.content_coding import coding_in, inflated, must_inflate
-from lfp_pipeline.sources.content_type import charset_in
+from lfp_pipeline.sources.content_headers import (
+    charset_in,
+    coding_in,
+    inflated,
+    must_inflate,
+)
 from lfp_pipeline.sources.html_page import PAGE_BYTES, OnPage, WebPage, is_html, read_page
 from lfp_pipeline.sources.http_client import check_status, followed, http_client
 from lfp_pipeline.sources.http_poll import version_at

@@ -30,7 +30,7 @@ from lfp_pipeline.sources.base import (
     Version,
     public_url,
 )
-from lfp_pipeline.sources.content_type import charset_in
+from lfp_pipeline.sources.content_headers import charset_in
 from lfp_pipeline.sources.redaction import one_line
 from lfp_pipeline.sources.store_settings import credentials_advice, store_settings
 from lfp_pipeline.sources.transfer import Part, Transfer

@@ -10,7 +10,7 @@ from contextlib import suppress
 import httpx
 
 from lfp_pipeline.errors import LandingError
-from lfp_pipeline.sources.content_type import charset_in
+from lfp_pipeline.sources.content_headers import charset_in
 from lfp_pipeline.sources.redaction import one_line
 
 _MOST_BYTES = 4096

@@ -1,12 +1,13 @@
-"""Content codings (Content-Encoding): which of them are undone while a file is downloaded.
+"""The charset in a Content-Type, and the codings in a Content-Encoding.
 
-Files are requested without a coding, but some servers apply one all the same. What the reader
-unpacks, such as gzip, is stored as it comes. Deflate has no magic number by which a reader could
-recognise it, so it is undone here.
+Files are requested without a coding, but some servers apply one all the same. A coding that the
+reader unpacks, such as gzip, is stored. Deflate has no magic number by which a reader could
+recognise it, so it is undone during the download.
 """
 
 import zlib
 from collections.abc import Iterator
+from email.message import Message
 
 from lfp_pipeline.common.text_codecs import codec_name
 from lfp_pipeline.errors import LandingError
@@ -17,6 +18,18 @@ _NO_CODINGS = {"", "identity", "none", "binary", "7bit", "8bit", "aws-chunked"}
 """What servers write there that says nothing of the bytes that arrive."""
 
 _HEADER_BYTES = 2
+_LONGEST_NAME = 40
+
+
+def charset_in(content_type: str) -> str | None:
+    """Return the charset that a Content-Type names, by Python's name; None: no known one."""
+    message = Message()
+    message["Content-Type"] = content_type
+    charset = message.get_content_charset("")
+    try:
+        return codec_name(charset) if 0 < len(charset) <= _LONGEST_NAME else None
+    except ValueError:
+        return None
 
 
 def coding_in(content_encoding: str) -> str:

@@ -13,7 +13,7 @@ import pytest
 from lfp_pipeline.errors import LandingError
 from lfp_pipeline.raw_zone.raw_zone import RawZone
 from lfp_pipeline.sources.base import CHUNK_BYTES, DownloadLimits
-from lfp_pipeline.sources.content_coding import inflated
+from lfp_pipeline.sources.content_headers import inflated
 from lfp_pipeline.sources.http_download import HttpFile
 from testing.http_server import (
     LOOPBACK,
