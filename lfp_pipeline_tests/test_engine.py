@@ -23,7 +23,7 @@ from lfp_pipeline.raw_zone.status_notes import read_status
 from lfp_pipeline.reading.plain_text import PlainText
 from lfp_pipeline.reading.reader import Reading
 from lfp_pipeline.settings import Settings
-from lfp_pipeline.sources.base import LocalFile
+from lfp_pipeline.sources.local_file import LocalFile
 from lfp_pipeline.warehouse import direct_load
 from lfp_pipeline.warehouse.duckdb_file import Warehouse
 from testing.oracle import LOG, File, engine_at, land, tables

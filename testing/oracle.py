@@ -26,7 +26,7 @@ from lfp_pipeline.model.delivery import Delivery
 from lfp_pipeline.raw_zone.raw_zone import RawZone
 from lfp_pipeline.reading.reader import Reading, SkippedLines
 from lfp_pipeline.settings import Settings
-from lfp_pipeline.sources.base import LocalFile
+from lfp_pipeline.sources.local_file import LocalFile
 
 LOG = logging.getLogger("test")
 

@@ -9,7 +9,7 @@ from lfp_pipeline.model.ledger_entry import LedgerEntry, Status
 from lfp_pipeline.raw_zone.desired_state import is_reverted
 from lfp_pipeline.raw_zone.raw_zone import RawZone
 from lfp_pipeline.raw_zone.status_notes import last_recorded_status
-from lfp_pipeline.sources.base import path_as_text
+from lfp_pipeline.sources.local_file import path_as_text
 
 
 def delivery_warnings(

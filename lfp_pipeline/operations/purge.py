@@ -23,7 +23,8 @@ from lfp_pipeline.model.delivery import Kind
 from lfp_pipeline.model.ledger_entry import Status
 from lfp_pipeline.model.partition_key import PURGES, key_hint
 from lfp_pipeline.operations.report import Report
-from lfp_pipeline.sources.base import Fetched, LocalFile, OnProgress, Sink
+from lfp_pipeline.sources.base import Fetched, OnProgress, Sink
+from lfp_pipeline.sources.local_file import LocalFile
 
 _SHOWN_SKUS = 10
 

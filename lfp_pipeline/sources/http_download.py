@@ -15,7 +15,7 @@ import httpx
 from lfp_pipeline.common.clock import utc_from_zone
 from lfp_pipeline.errors import LandingError
 from lfp_pipeline.model.delivery import TextFormat
-from lfp_pipeline.sources.base import DownloadLimits, Fetched, OnProgress, Sink, Version, public_url
+from lfp_pipeline.sources.base import DownloadLimits, Fetched, OnProgress, Sink, Version
 from lfp_pipeline.sources.content_headers import (
     charset_in,
     coding_in,
@@ -25,7 +25,7 @@ from lfp_pipeline.sources.content_headers import (
 from lfp_pipeline.sources.html_page import PAGE_BYTES, OnPage, WebPage, is_html, read_page
 from lfp_pipeline.sources.http_client import check_status, followed, http_client
 from lfp_pipeline.sources.http_poll import version_at
-from lfp_pipeline.sources.redaction import one_line
+from lfp_pipeline.sources.redaction import one_line, public_url
 from lfp_pipeline.sources.transfer import Part, Transfer
 
 _MAX_PAGES = 3

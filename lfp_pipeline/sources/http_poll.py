@@ -12,9 +12,9 @@ from functools import partial
 import httpx
 
 from lfp_pipeline.errors import LandingError, RequestNotSentError
-from lfp_pipeline.sources.base import DownloadLimits, Version, public_url
+from lfp_pipeline.sources.base import DownloadLimits, Version
 from lfp_pipeline.sources.http_client import check_status, followed, http_client
-from lfp_pipeline.sources.redaction import one_line
+from lfp_pipeline.sources.redaction import one_line, public_url
 
 _SECONDS = 5.0
 _MOST_BYTES = 1 << 16

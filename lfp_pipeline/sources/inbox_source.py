@@ -10,18 +10,15 @@ from pathlib import Path
 from typing import BinaryIO
 
 from lfp_pipeline.errors import LandingError, StillWrittenError, UnreadableError
-from lfp_pipeline.sources.base import (
-    Fetched,
-    OnProgress,
-    Sink,
-    Version,
-    copy_at_rest,
-    file_state,
-    path_as_text,
-    read_errors_told,
-)
+from lfp_pipeline.sources.base import Fetched, OnProgress, Sink, Version
 from lfp_pipeline.sources.file_readers import barrier, readers_of
 from lfp_pipeline.sources.inbox import InboxFile, Listing, Skipped
+from lfp_pipeline.sources.local_file import (
+    copy_stable_file,
+    file_state,
+    path_as_text,
+    translating_read_errors,
+)
 from lfp_pipeline.sources.write_lease import is_open_for_writing
 
 _INBOX = os.O_RDONLY | os.O_DIRECTORY
@@ -64,7 +61,7 @@ class InboxSource:
         """
         with self._opened() as (file, barriers):
             look_again = partial(os.fstat, file.fileno())
-            fetched = copy_at_rest(file, self.name, sink, on_progress, look_again)
+            fetched = copy_stable_file(file, self.name, sink, on_progress, look_again)
             return replace(fetched, readers=readers_of(file.fileno(), barriers))
 
     def is_being_written(self) -> bool:
@@ -93,7 +90,7 @@ class InboxSource:
     @contextmanager
     def _opened(self) -> Iterator[tuple[BinaryIO, tuple[tuple[int, int], ...]]]:
         """Open the file for the block, with the barriers that its folders are to readers."""
-        with read_errors_told(self.name):
+        with translating_read_errors(self.name):
             try:
                 descriptor, barriers = self._open()
             except OSError as error:

@@ -7,8 +7,9 @@ from urllib.parse import unquote, urlsplit
 from lfp_pipeline.common.text import printable
 from lfp_pipeline.errors import LandingError
 from lfp_pipeline.model.delivery import TextFormat
-from lfp_pipeline.sources.base import DownloadLimits, LocalFile, Source, public_url
-from lfp_pipeline.sources.redaction import veiled
+from lfp_pipeline.sources.base import DownloadLimits, Source
+from lfp_pipeline.sources.local_file import LocalFile
+from lfp_pipeline.sources.redaction import public_url, veiled
 from lfp_pipeline.sources.wrapped_source import ChecksummedSource, DeclaredSource, VeiledSource
 from lfp_pipeline.sources.written_location import Location
 

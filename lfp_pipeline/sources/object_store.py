@@ -28,10 +28,9 @@ from lfp_pipeline.sources.base import (
     OnProgress,
     Sink,
     Version,
-    public_url,
 )
 from lfp_pipeline.sources.content_headers import charset_in
-from lfp_pipeline.sources.redaction import one_line
+from lfp_pipeline.sources.redaction import one_line, public_url
 from lfp_pipeline.sources.store_settings import credentials_advice, store_settings
 from lfp_pipeline.sources.transfer import Part, Transfer
 

@@ -23,6 +23,7 @@ _NAMES: ContextVar[Mapping[str, str]] = ContextVar("names")
 _ANYWHERE = 4
 """A secret of so many characters is removed inside other words, too; a shorter one is not."""
 
+_URL_USER = re.compile(r"(?<=://)[^/]*@")
 _USER = re.compile(r"(?<![^\s<>\"'])(\w+://)?[^\s<>\"']*@")
 _QUERY = re.compile(r"(?<=\S)[?#][^\s<>\"')]+|(?<!\S)\?[^\s<>\"')]+")
 _SCHEMES = re.compile(
@@ -145,3 +146,8 @@ def _spellings(secret: str) -> Iterator[str]:
 def _pattern(secret: str) -> str:
     found = re.escape(secret)
     return rf"(?<!\w){found}(?!\w)" if len(secret) < _ANYWHERE else found
+
+
+def public_url(url: str) -> str:
+    """Return a URL that can be shown and stored: no user, password, query or fragment."""
+    return printable(_URL_USER.sub("", re.split("[?#]", url, maxsplit=1)[0]))

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from lfp_pipeline.sources.base import LocalFile
+from lfp_pipeline.sources.local_file import LocalFile
 from lfp_pipeline_tests.faults.test_raw_file import change_a_letter
 from testing.oracle import LOG, File, true_products
 from testing.project import Project, query

@@ -14,8 +14,8 @@ from lfp_pipeline.common.duckdb_tools import checkpoint
 from lfp_pipeline.engine import Engine
 from lfp_pipeline.errors import LandingError
 from lfp_pipeline.ingest.result import IngestResult
-from lfp_pipeline.sources.base import LocalFile
 from lfp_pipeline.sources.feed_state import FeedStateStore
+from lfp_pipeline.sources.local_file import LocalFile
 from testing.disks import full, small_disk
 from testing.oracle import LOG, File, assert_laws_hold, engine_at, land, tables
 from testing.processes import finish, start

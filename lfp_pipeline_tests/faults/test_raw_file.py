@@ -16,7 +16,7 @@ from lfp_pipeline.model.delivery import Delivery
 from lfp_pipeline.model.ledger_entry import Status
 from lfp_pipeline.raw_zone.integrity import verify_raw_file
 from lfp_pipeline.raw_zone.raw_zone import RawZone
-from lfp_pipeline.sources.base import LocalFile
+from lfp_pipeline.sources.local_file import LocalFile
 from lfp_pipeline.warehouse import direct_load
 from lfp_pipeline_tests.raw_zone.test_raw_zone import Timeless
 from testing.oracle import LOG, File, assert_laws_hold, engine_at, land, tables

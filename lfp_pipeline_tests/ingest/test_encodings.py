@@ -14,7 +14,8 @@ from lfp_pipeline.ingest.result import IngestResult
 from lfp_pipeline.model.delivery import Delivery, TextFormat
 from lfp_pipeline.operations.export_rejects import export_rejects
 from lfp_pipeline.raw_zone.raw_zone import RawZone
-from lfp_pipeline.sources.base import Fetched, LocalFile, OnProgress, Sink
+from lfp_pipeline.sources.base import Fetched, OnProgress, Sink
+from lfp_pipeline.sources.local_file import LocalFile
 from lfp_pipeline.warehouse import direct_load
 from testing.oracle import LOG, engine_at
 

@@ -16,7 +16,7 @@ from lfp_pipeline.engine import Engine
 from lfp_pipeline.errors import OperationRefusedError, WarehouseBusyError
 from lfp_pipeline.operations import export
 from lfp_pipeline.operations.export import export_tables
-from lfp_pipeline.sources.base import LocalFile
+from lfp_pipeline.sources.local_file import LocalFile
 from testing.oracle import LOG, File, engine_at, land, tables
 from testing.processes import running
 from testing.project import Project, query

@@ -18,7 +18,7 @@ from lfp_pipeline.operations.export_rejects import (
     PRODUCT_COLUMNS,
     export_rejects,
 )
-from lfp_pipeline.sources.base import LocalFile
+from lfp_pipeline.sources.local_file import LocalFile
 from testing.oracle import LOG, engine_at
 from testing.processes import running
 

@@ -15,8 +15,8 @@ from lfp_pipeline.operations.rebuild import rebuild_products
 from lfp_pipeline.operations.status import StatusReport, collect_status
 from lfp_pipeline.operations.status_text import render_status
 from lfp_pipeline.reading.reader import SkippedLines
-from lfp_pipeline.sources.base import LocalFile
 from lfp_pipeline.sources.inbox import list_inbox
+from lfp_pipeline.sources.local_file import LocalFile
 from lfp_pipeline_tests.cli.test_commands import HOLD as OPEN_TO_WRITE
 from lfp_pipeline_tests.cli.test_commands import Shell, job, shell
 from lfp_pipeline_tests.defs.sensors.test_inbox_sensor import HOLD

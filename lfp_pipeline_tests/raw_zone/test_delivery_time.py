@@ -13,7 +13,8 @@ from lfp_pipeline.model.delivery import Delivery
 from lfp_pipeline.raw_zone import raw_zone
 from lfp_pipeline.raw_zone.delivery_time import Version, time_of_fetched
 from lfp_pipeline.raw_zone.raw_zone import RawZone
-from lfp_pipeline.sources.base import Fetched, LocalFile, OnProgress, Sink
+from lfp_pipeline.sources.base import Fetched, OnProgress, Sink
+from lfp_pipeline.sources.local_file import LocalFile
 
 LOG = logging.getLogger("test")
 KEY = "products.csv"

@@ -16,8 +16,8 @@ from lfp_pipeline.raw_zone import raw_index
 from lfp_pipeline.raw_zone.desired_state import clear_reverted, mark_reverted, prune
 from lfp_pipeline.raw_zone.raw_zone import RawZone
 from lfp_pipeline.raw_zone.status_notes import delete_status_note, write_status_note
-from lfp_pipeline.sources.base import LocalFile
 from lfp_pipeline.sources.inbox import InboxFile, list_inbox
+from lfp_pipeline.sources.local_file import LocalFile
 from testing.oracle import LOG
 from testing.processes import finish, running, start
 
@@ -372,7 +372,7 @@ import sys
 from pathlib import Path
 from lfp_pipeline.raw_zone.status_notes import delete_status_note, write_status_note
 from lfp_pipeline.raw_zone.raw_zone import RawZone
-from lfp_pipeline.sources.base import LocalFile
+from lfp_pipeline.sources.local_file import LocalFile
 
 root, inbox, name = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3]
 zone, log = RawZone(root), logging.getLogger()

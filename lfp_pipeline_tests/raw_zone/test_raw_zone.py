@@ -24,8 +24,9 @@ from lfp_pipeline.raw_zone import desired_state, raw_zone
 from lfp_pipeline.raw_zone.desired_state import is_pruned, prune
 from lfp_pipeline.raw_zone.raw_zone import RawZone
 from lfp_pipeline.raw_zone.status_notes import read_status, write_status_note
-from lfp_pipeline.sources.base import Fetched, LocalFile, OnProgress, Sink, Version
+from lfp_pipeline.sources.base import Fetched, OnProgress, Sink, Version
 from lfp_pipeline.sources.inbox import InboxFile, list_inbox
+from lfp_pipeline.sources.local_file import LocalFile
 from testing.processes import finish, running, start
 
 LOG = logging.getLogger("test")
@@ -364,7 +365,7 @@ from pathlib import Path
 from lfp_pipeline.errors import LandingError
 from lfp_pipeline.raw_zone.status_notes import write_status_note, read_status
 from lfp_pipeline.raw_zone.raw_zone import RawZone
-from lfp_pipeline.sources.base import LocalFile
+from lfp_pipeline.sources.local_file import LocalFile
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, 1_000_000))
 try:
@@ -500,7 +501,7 @@ import logging, sys
 from pathlib import Path
 from lfp_pipeline.raw_zone.status_notes import write_status_note, read_status
 from lfp_pipeline.raw_zone.raw_zone import RawZone
-from lfp_pipeline.sources.base import LocalFile
+from lfp_pipeline.sources.local_file import LocalFile
 zone, source = RawZone(Path(sys.argv[1])), LocalFile(Path(sys.argv[2]))
 sys.stdin.readline()
 for number in range(20):

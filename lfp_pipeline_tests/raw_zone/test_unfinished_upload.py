@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from lfp_pipeline.raw_zone.raw_zone import RawZone
-from lfp_pipeline.sources.base import LocalFile
+from lfp_pipeline.sources.local_file import LocalFile
 
 LOG = logging.getLogger("test")
 WHOLE = b'sku,name,description\ns1,Lamp,"one\ntwo ""three"" four"\ns2,Desk 27",Oak\ns3,Sofa,x\n'

@@ -17,8 +17,9 @@ from lfp_pipeline.common.clock import utc_now
 from lfp_pipeline.errors import LandingError
 from lfp_pipeline.model.delivery import Delivery
 from lfp_pipeline.raw_zone.raw_zone import RawZone
-from lfp_pipeline.sources.base import DownloadLimits, public_url
+from lfp_pipeline.sources.base import DownloadLimits
 from lfp_pipeline.sources.http_download import HttpFile
+from lfp_pipeline.sources.redaction import public_url
 from testing.http_server import (
     LOOPBACK,
     Answer,

@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from lfp_pipeline.errors import LandingError, StillWrittenError
-from lfp_pipeline.sources.base import DownloadLimits, LocalFile
+from lfp_pipeline.sources.base import DownloadLimits
 from lfp_pipeline.sources.http_download import HttpFile
+from lfp_pipeline.sources.local_file import LocalFile
 from lfp_pipeline.sources.locations import source_at
 from lfp_pipeline.sources.object_store import StoredObject
 from testing.landing import Bytes

@@ -13,7 +13,8 @@ from lfp_pipeline.model.delivery import Delivery, TextFormat
 from lfp_pipeline.raw_zone.desired_state import is_pruned, prune
 from lfp_pipeline.raw_zone.raw_zone import RawZone
 from lfp_pipeline.raw_zone.status_notes import last_recorded_status, write_status_note
-from lfp_pipeline.sources.base import DownloadLimits, Fetched, LocalFile, OnProgress, Sink, Version
+from lfp_pipeline.sources.base import DownloadLimits, Fetched, OnProgress, Sink, Version
+from lfp_pipeline.sources.local_file import LocalFile
 from lfp_pipeline.sources.locations import source_at
 from testing.http_server import (
     LOOPBACK,

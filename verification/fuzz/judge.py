@@ -26,7 +26,7 @@ from lfp_pipeline.reading.reader import read_delivery
 from lfp_pipeline.reading.unpacking import contents, is_packed
 from lfp_pipeline.reading.workspace import WorkspaceLimits, open_workspace
 from lfp_pipeline.settings import Settings
-from lfp_pipeline.sources.base import LocalFile
+from lfp_pipeline.sources.local_file import LocalFile
 from lfp_pipeline.warehouse import direct_load
 from testing.reading import (
     Contents,
