@@ -34,7 +34,7 @@ from lfp_pipeline.sources.base import DownloadLimits, Source
 from lfp_pipeline.sources.feed_state import FeedStateStore
 from lfp_pipeline.sources.feeds import Feed
 from lfp_pipeline.sources.inbox import InboxFile, Listing, list_inbox
-from lfp_pipeline.sources.inbox_source import InboxSource, set_apart
+from lfp_pipeline.sources.inbox_source import InboxSource, select_ready_files
 from lfp_pipeline.sources.locations import source_at
 from lfp_pipeline.sources.network_policy import NetworkPolicy
 from lfp_pipeline.sources.sources_file import NamedSource, read_sources
@@ -324,7 +324,7 @@ class Engine:
 
     def set_apart(self, listing: Listing, due: Sequence[InboxFile]) -> Listing:
         """The listing, with those of its due files as ready that can be opened and are at rest."""
-        return set_apart(self.settings.inbox_dir, listing, due)
+        return select_ready_files(self.settings.inbox_dir, listing, due)
 
     def _list_stable_files(self, log: logging.Logger) -> Listing:
         """The inbox; what was dropped a moment ago is given the time to be whole."""

@@ -28,7 +28,7 @@ from pydantic_settings import (
 )
 
 from lfp_pipeline.common.hosts import Network, parse_allowed_host
-from lfp_pipeline.common.ignored_names import ignored_pattern
+from lfp_pipeline.common.ignored_names import checked_pattern
 from lfp_pipeline.common.text import field_and_reason
 from lfp_pipeline.common.text_codecs import codec_name
 from lfp_pipeline.errors import SettingsError
@@ -121,7 +121,7 @@ Host = Annotated[
 Hosts = Annotated[tuple[Host, ...], NoDecode, BeforeValidator(_listed)]
 
 Patterns = Annotated[
-    tuple[Annotated[str, AfterValidator(ignored_pattern)], ...], NoDecode, BeforeValidator(_listed)
+    tuple[Annotated[str, AfterValidator(checked_pattern)], ...], NoDecode, BeforeValidator(_listed)
 ]
 
 

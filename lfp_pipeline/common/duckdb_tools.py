@@ -48,7 +48,7 @@ def attach(
 
 
 @contextmanager
-def attached_to_read(
+def attached_read_only(
     connection: duckdb.DuckDBPyConnection, database: Path, name: str
 ) -> Iterator[None]:
     """Attach a database file under a name for the block, read only."""
@@ -59,13 +59,13 @@ def attached_to_read(
         connection.execute(f"DETACH {name}")
 
 
-def checkpoint_seldom(connection: duckdb.DuckDBPyConnection) -> None:
+def defer_checkpoints(connection: duckdb.DuckDBPyConnection) -> None:
     """Disable the checkpoint at the end of a connection and after all but large commits."""
     connection.execute(f"SET checkpoint_threshold = '{_LARGE_COMMIT}'")
     connection.execute("PRAGMA disable_checkpoint_on_shutdown")
 
 
-def logs_of(database: Path) -> Sequence[Path]:
+def write_ahead_logs(database: Path) -> Sequence[Path]:
     """Return the write-ahead logs of a database: at most one, unless a checkpoint was killed."""
     return sorted(database.parent.glob(f"{database.name}.wal*"))
 
@@ -74,7 +74,7 @@ def checkpoint_if_due(
     connection: duckdb.DuckDBPyConnection, name: str, database: Path, log: logging.Logger
 ) -> None:
     """Checkpoint an attached database if its write-ahead log has grown."""
-    if sum(log.stat().st_size for log in logs_of(database)) > _LARGE_LOG_BYTES:
+    if sum(log.stat().st_size for log in write_ahead_logs(database)) > _LARGE_LOG_BYTES:
         checkpoint(connection, name, log)
 
 

@@ -39,7 +39,7 @@ IGNORED = (*_COMMON_PATTERNS, *_FILE_PATTERNS)
 """The built-in patterns."""
 
 
-def ignored_pattern(pattern: str) -> str:
+def checked_pattern(pattern: str) -> str:
     """Return a pattern unchanged.
 
     Raises:

@@ -46,7 +46,7 @@ from lfp_pipeline.sources.written_location import (
     Location,
     WrittenSecretError,
     is_signed,
-    resolved,
+    resolve_location,
 )
 from lfp_pipeline.warehouse.name_counts import count_mismatches, repair_name_counts
 
@@ -252,7 +252,7 @@ def _resolved(context: dg.AssetExecutionContext, location: str) -> Location:
         LandingError: it cannot be had, or has a password in it.
     """
     try:
-        found = resolved(location)
+        found = resolve_location(location)
     except ValueError as error:
         msg = f"ops.raw_products.config.source: {error}."
         if isinstance(error, WrittenSecretError):

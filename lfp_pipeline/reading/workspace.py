@@ -9,7 +9,7 @@ from typing import Self
 
 import duckdb
 
-from lfp_pipeline.common.duckdb_tools import checkpoint_seldom
+from lfp_pipeline.common.duckdb_tools import defer_checkpoints
 from lfp_pipeline.common.process_marks import scratch_folder
 from lfp_pipeline.settings import Settings, divided_size
 
@@ -79,7 +79,7 @@ def open_workspace(
             # for an interactive one.
             connection.execute("SET enable_progress_bar_print = false")
             connection.execute("SET enable_progress_bar = true")
-            checkpoint_seldom(connection)
+            defer_checkpoints(connection)
             # DuckDB looks at where links lead.
             allowed = [str(path.resolve()) for path in (*folders, folder)]
             connection.execute("SET allowed_directories = $allowed", {"allowed": allowed})

@@ -88,7 +88,7 @@ class DownloadLimits:
         attempts: tries.
         seconds: for all of them.
         max_bytes: of the file.
-        fence: which hosts may be asked.
+        network_policy: which hosts may be asked.
         longest_pause_seconds: between tries.
         least_bytes_per_second: a server that is slower is left, and asked again.
         pace_seconds: over so much waiting, its speed is measured.
@@ -97,7 +97,7 @@ class DownloadLimits:
     attempts: int
     seconds: float
     max_bytes: int
-    fence: NetworkPolicy = field(default_factory=NetworkPolicy)
+    network_policy: NetworkPolicy = field(default_factory=NetworkPolicy)
     longest_pause_seconds: float = 30.0
     least_bytes_per_second: float = 1000.0
     pace_seconds: float = 60.0

@@ -1,11 +1,11 @@
-"""What is known of a feed between polls: that there is news, and which news was read.
+"""State of a feed between polls: the updates that polls found, and the updates that have landed.
 
-    feeds/<name>.json    written by who polls: how many times there was news, and more
-    feeds/<name>.read    written by who reads: the number of the news that is in what landed
+    feeds/<name>.json    written by polls: the number of updates so far, and more
+    feeds/<name>.read    written by landings: the number of updates that the last landing includes
 
-News is counted, not timed: clocks step back. Before a server is asked, it is noted that it is; a
-server may forget its news once it has told of it. So whoever dies between the question and the note
-of the answer has had news, as far as the next one knows.
+Updates are counted, not timestamped, because clocks step back. The poll is recorded before it is
+sent, since a server may clear its flag once it has reported an update. A poll without a recorded
+answer counts as an update.
 """
 
 import json
@@ -17,110 +17,134 @@ from lfp_pipeline.common.atomic_files import commit_file, temporary_sibling
 from lfp_pipeline.errors import LandingError, hint_for
 from lfp_pipeline.sources.base import Version
 
+_JSON_NAMES = {"updates": "news", "in_progress": "asking", "location_digest": "place"}
+"""Names in the file of the fields that have another name there."""
+
 
 @dataclass(frozen=True)
 class PollState:
-    """What came of the polls of a feed.
+    """Result of the polls of a feed so far.
 
     Attributes:
-        news: how many times there was news, or may have been.
-        asking: whether the server is being asked.
-        polled_at: when it was asked last, in seconds since the epoch.
-        version: what the server called the version that was news last, for conditional requests.
-        error: why the last poll failed.
-        failures: how many have failed since the last that did not.
-        place: a digest of where it was asked; another place has news.
-        retry_after: for so many seconds after the last poll, the server asks not to be polled.
+        updates: number of polls that found an update, or may have.
+        in_progress: whether a poll has been sent whose answer is not recorded.
+        polled_at: time of the last poll, in seconds since the epoch.
+        version: version that the server reported with the last update, for conditional requests.
+        error: why the last poll failed; None: it did not.
+        failures: number of polls in a row that have failed.
+        location_digest: digest of the polled location. Another location counts as an update.
+        retry_after: pause after the last poll that the server asks for, in seconds.
     """
 
-    news: int = 0
-    asking: bool = False
+    updates: int = 0
+    in_progress: bool = False
     polled_at: float = 0.0
     version: Version | None = None
     error: str | None = None
     failures: int = 0
-    place: str = ""
+    location_digest: str = ""
     retry_after: float = 0.0
 
-    def started(self, moment: float, place: str) -> "PollState":
-        """A server is about to be asked.
+    def started(self, now: float, location_digest: str) -> "PollState":
+        """Return the state before a poll is sent.
 
-        Who asked before and left no answer has had news, and so has who was never asked.
+        A previous poll without an answer counts as an update, and so does a new location.
+
+        Args:
+            now: in seconds since the epoch.
+            location_digest: digest of the location to be polled.
         """
-        moved = self.place != place
+        moved = self.location_digest != location_digest
         return replace(
             self,
-            news=self.news + (self.asking or moved),
-            asking=True,
-            polled_at=moment,
+            updates=self.updates + (self.in_progress or moved),
+            in_progress=True,
+            polled_at=now,
             version=None if moved else self.version,
-            place=place,
+            location_digest=location_digest,
         )
 
     def finished(
         self,
         *,
-        news: bool,
+        updated: bool,
         version: Version | None = None,
         error: str | None = None,
         retry_after: float | None = None,
     ) -> "PollState":
-        """The server has answered, or cannot have been asked."""
-        version = version if news else self.version
-        failures = self.failures + 1 if error else 0
+        """Return the state after the server has answered, or the poll has failed.
+
+        Args:
+            updated: whether there is an update, or may be.
+            version: version of the update.
+            error: why the poll failed.
+            retry_after: pause that the server asks for, in seconds.
+        """
         return replace(
             self,
-            news=self.news + news,
-            asking=False,
-            version=version,
+            updates=self.updates + updated,
+            in_progress=False,
+            version=version if updated else self.version,
             error=error,
-            failures=failures,
+            failures=self.failures + 1 if error else 0,
             retry_after=retry_after or 0.0,
         )
 
 
 @dataclass(frozen=True)
 class FeedStateStore:
-    """The memory of one feed, in a folder with those of others."""
+    """Files with the state of one feed.
+
+    Attributes:
+        folder: folder of the files of all feeds.
+        name: name of the feed.
+    """
 
     folder: Path
     name: str
 
     @property
     def polls(self) -> PollState:
-        """What came of the polls so far."""
+        """Result of the polls so far."""
         try:
-            return PollState(**json.loads((self.folder / f"{self.name}.json").read_bytes()))
-        except (FileNotFoundError, ValueError, TypeError):
-            # There is none yet; or one is lost or damaged, which may have told of more news.
-            return PollState(news=self.read)
+            state = json.loads((self.folder / f"{self.name}.json").read_bytes())
+            renamed = {old: new for new, old in _JSON_NAMES.items()}
+            return PollState(**{renamed.get(name, name): value for name, value in state.items()})
+        except (FileNotFoundError, ValueError, TypeError, AttributeError):
+            # The feed was never polled; or its file is lost or damaged: the next poll then sees
+            # another location, which counts as an update.
+            return PollState(updates=self.read)
 
     @property
     def read(self) -> int:
-        """The number of the news that is in what landed last."""
+        """Number of updates that the last landing includes."""
         with suppress(FileNotFoundError, ValueError):
             return int((self.folder / f"{self.name}.read").read_bytes())
         return 0
 
     @property
     def has_update(self) -> bool:
-        """Whether there is news that did not land yet."""
-        return self.polls.news != self.read
+        """Whether an update has not landed yet."""
+        return self.polls.updates != self.read
 
     def save_poll(self, polls: PollState) -> None:
-        """Remember what came of a poll."""
-        self._write("json", json.dumps(asdict(polls)))
-
-    def save_read(self, news: int) -> None:
-        """Remember that this news has landed."""
-        self._write("read", str(news))
-
-    def _write(self, suffix: str, text: str) -> None:
-        """Replace a file of the memory, or leave it as it was.
+        """Write the result of the polls.
 
         Raises:
-            LandingError: it cannot be written. Who does not know what is remembered asks nobody.
+            LandingError: the file cannot be written. The server must not be polled then.
         """
+        state = {_JSON_NAMES.get(name, name): value for name, value in asdict(polls).items()}
+        self._write("json", json.dumps(state))
+
+    def save_read(self, updates: int) -> None:
+        """Write the number of updates that have landed.
+
+        Raises:
+            LandingError: the file cannot be written.
+        """
+        self._write("read", str(updates))
+
+    def _write(self, suffix: str, text: str) -> None:
         target = self.folder / f"{self.name}.{suffix}"
         try:
             with temporary_sibling(target) as (file, temporary):

@@ -1,8 +1,8 @@
-"""Feeds: sources that are polled. A poll asks whether there is news; a read fetches it.
+"""Feeds: sources that are polled. A poll looks for an update, and a run then reads the update.
 
-No news is lost. A sense server may tell of its news once only, so whatever may have reached it and
-was not clearly answered with `no` counts as news; and news counts until a read that began after it
-has landed.
+No update is lost. A sense server may report an update only once, so every poll counts as an update
+that may have reached the server and was not clearly answered with `no`. An update counts until a
+read has landed that began after the update.
 """
 
 import hashlib
@@ -19,26 +19,26 @@ from lfp_pipeline.errors import LandingError, RequestNotSentError
 from lfp_pipeline.model.delivery import TextFormat
 from lfp_pipeline.sources.base import DownloadLimits, Version
 from lfp_pipeline.sources.feed_state import FeedStateStore
-from lfp_pipeline.sources.redaction import veiled
+from lfp_pipeline.sources.redaction import redacting
 from lfp_pipeline.sources.sources_file import NamedSource
 from lfp_pipeline.sources.wrapped_source import WrappedSource
 
 _LONGEST_PAUSE_SECONDS = 600.0
 _LONGEST_RETRY_AFTER_SECONDS = 86_400.0
-"""A server that asks for a longer pause between polls is polled after this one."""
+"""A longer pause that a server asks for is cut to this one."""
 
 _NO = frozenset({"0", "false", "no", "none", "null", "unchanged"})
-_TOLD_BY = ("changed", "news", "new", "updated", "status")
+_ANSWER_KEYS = ("changed", "news", "new", "updated", "status")
 
 
 @dataclass(frozen=True)
 class Feed(WrappedSource):
-    """A named source with an interval, and what is remembered of it.
+    """A named source with an interval, and the state of its polls.
 
     Attributes:
-        entry: what the sources file says of it.
-        memory: what came of earlier polls and reads.
-        limits: for questions.
+        entry: the entry of the sources file.
+        memory: results of earlier polls and reads.
+        limits: limits of a poll.
     """
 
     entry: NamedSource
@@ -47,7 +47,7 @@ class Feed(WrappedSource):
 
     @property
     def key(self) -> str:
-        """The partition that it feeds."""
+        """The partition of the feed."""
         return self.entry.name
 
     @property
@@ -57,10 +57,10 @@ class Feed(WrappedSource):
 
     @contextmanager
     def acknowledging_updates(self) -> Iterator[None]:
-        """Around a landing: the news known at its begin is read once it has landed."""
-        news = self.memory.polls.news
+        """Mark the updates known at the begin of the block as read, once the block has landed."""
+        updates = self.memory.polls.updates
         yield
-        self.memory.save_read(news)
+        self.memory.save_read(updates)
 
     @property
     def is_due(self) -> bool:
@@ -70,59 +70,71 @@ class Feed(WrappedSource):
         return not is_backing_off(polls.polled_at, max(self.pause_after(polls.failures), requested))
 
     def pause_after(self, failures: int) -> float:
-        """The seconds until the next poll, or read, after so many in a row have failed."""
+        """Return the seconds until the next poll or read, after so many failures in a row."""
         backoff = Backoff(base=2 * self.interval, limit=_LONGEST_PAUSE_SECONDS)
         return max(self.interval, backoff.delay(failures))
 
     def poll(self) -> None:
-        """Ask for news, and remember the answer; unless another process is at it."""
+        """Poll the server and save the result, unless another process is polling the feed.
+
+        Raises:
+            LandingError: the state cannot be written.
+        """
         self.memory.folder.mkdir(parents=True, exist_ok=True)
         lock = FileLock(self.memory.folder / f"{self.key}.lock", timeout=0)
         with suppress(Timeout), lock:
             self._poll()
 
     def _poll(self) -> None:
-        place = f"{self.entry.kind} {self.entry.location}"
-        if self.entry.text_format != TextFormat():
-            place += f" {self.entry.text_format}"  # With another one, the file is landed again.
-        # A digest, because there may be secrets in it.
-        place = hashlib.sha256(place.encode()).hexdigest()
-        polls = self.memory.polls.started(time.time(), place)
+        polls = self.memory.polls.started(time.time(), self._location_digest())
         self.memory.save_poll(polls)
         try:
-            news, version = self._ask(polls.version)
+            updated, version = self._look_for_update(polls.version)
         except LandingError as error:
             polls = polls.finished(
-                news=self._may_have_told(error), error=str(error), retry_after=error.retry_after
+                updated=self._may_have_reported(error),
+                error=str(error),
+                retry_after=error.retry_after,
             )
         else:
-            polls = polls.finished(news=news, version=version)
+            polls = polls.finished(updated=updated, version=version)
         self.memory.save_poll(polls)
 
-    def _ask(self, known: Version | None) -> tuple[bool, Version | None]:
-        """Whether there is news, and what its version is called."""
+    def _location_digest(self) -> str:
+        """Return a digest, because the location may contain secrets."""
+        location = f"{self.entry.kind} {self.entry.location}"
+        if self.entry.text_format != TextFormat():
+            location += f" {self.entry.text_format}"  # With another format, the file lands again.
+        return hashlib.sha256(location.encode()).hexdigest()
+
+    def _look_for_update(self, known: Version | None) -> tuple[bool, Version | None]:
+        """Return whether there is an update, and its version."""
         if self.entry.kind == "sense":
-            # It takes long to import, and most runs do without.
-            from lfp_pipeline.sources.http_poll import ask  # noqa: PLC0415
+            # The import is slow, and most runs do not need it.
+            from lfp_pipeline.sources.http_poll import get_once  # noqa: PLC0415
 
             location = self.entry.location.joined("sense")
-            with veiled(location.names):
-                reply = ask(location, {}, self.limits)
+            with redacting(location.names):
+                reply = get_once(location, {}, self.limits)
             return is_update(reply.body.decode(errors="replace")), None
         version = self.version(known)
         return version is None or version != known, version
 
-    def _may_have_told(self, error: LandingError) -> bool:
-        """Whether a question without an answer may have made the server forget its news."""
+    def _may_have_reported(self, error: LandingError) -> bool:
+        """Return whether the server may have reported an update in an answer that was lost."""
         return self.entry.kind == "sense" and not isinstance(error, RequestNotSentError)
 
 
 def is_update(body: str) -> bool:
-    """Whether a sense server tells of news: in JSON or in a word. What is not clearly no, is."""
+    """Return whether a sense server reports an update; every answer but a clear `no` is one.
+
+    Args:
+        body: JSON, or a word.
+    """
     try:
-        told = json.loads(body)
+        answer = json.loads(body)
     except (ValueError, RecursionError):
-        told = body
-    if isinstance(told, dict):
-        told = next((told[name] for name in _TOLD_BY if name in told), "unclear")
-    return str(told).strip().casefold() not in _NO
+        answer = body
+    if isinstance(answer, dict):
+        answer = next((answer[key] for key in _ANSWER_KEYS if key in answer), "unclear")
+    return str(answer).strip().casefold() not in _NO

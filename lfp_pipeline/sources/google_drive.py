@@ -82,7 +82,7 @@ class DriveFile:
 
     def fetch(self, sink: Sink, on_progress: OnProgress) -> Fetched:
         """Download; `delivered_at` is Google's Last-Modified."""
-        return download(self.url, self.name, self.limits, sink, on_progress, _instead_of)
+        return download(self.url, self.name, self.limits, sink, on_progress, _url_instead_of)
 
 
 def file_by_id(location: str, limits: DownloadLimits) -> DriveFile:
@@ -91,7 +91,7 @@ def file_by_id(location: str, limits: DownloadLimits) -> DriveFile:
     Raises:
         LandingError: that is no id.
     """
-    return DriveFile(_checked(location[len(SCHEME) :].lstrip("/")), limits)
+    return DriveFile(_checked_id(location[len(SCHEME) :].lstrip("/")), limits)
 
 
 def file_by_link(link: str, limits: DownloadLimits) -> DriveFile | None:
@@ -109,7 +109,7 @@ def file_by_link(link: str, limits: DownloadLimits) -> DriveFile | None:
         if found[1] == _PUBLISHED_ID:
             return None
         return DriveFile(
-            _checked(found[1]),
+            _checked_id(found[1]),
             limits,
             sheet=_sheet(query, parts.fragment),
             resource_key=query.get("resourcekey"),
@@ -122,10 +122,10 @@ def file_by_link(link: str, limits: DownloadLimits) -> DriveFile | None:
         msg = "The link is to a folder of Google Drive. Give the link of one file in it."
         raise LandingError(msg, permanent=True)
     file_id = in_path[1] if in_path else query.get("id", "")
-    return DriveFile(_checked(file_id), limits, resource_key=query.get("resourcekey"))
+    return DriveFile(_checked_id(file_id), limits, resource_key=query.get("resourcekey"))
 
 
-def _checked(file_id: str) -> str:
+def _checked_id(file_id: str) -> str:
     if _ID.fullmatch(file_id):
         return file_id
     msg = (
@@ -141,7 +141,7 @@ def _sheet(query: Mapping[str, str], fragment: str) -> str:
     return gid if gid.isdecimal() else ""
 
 
-def _instead_of(name: str, page: WebPage) -> str | None:
+def _url_instead_of(name: str, page: WebPage) -> str | None:
     """What to ask for instead of a page of Google's.
 
     Raises:

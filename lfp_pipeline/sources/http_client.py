@@ -50,7 +50,7 @@ def http_client(limits: DownloadLimits, seconds_left: Callable[[], float]) -> ht
 
 
 @contextmanager
-def followed(
+def following_redirects(
     client: httpx.Client, request: httpx.Request, seconds_left: Callable[[], float]
 ) -> Iterator[httpx.Response]:
     """The answer to a request at the end of its redirects, its body still to be read.
@@ -115,15 +115,15 @@ def _retry_after(response: httpx.Response) -> float | None:
     value = response.headers.get("Retry-After", "").strip()
     if _SECONDS.fullmatch(value):
         return min(float(value), _LONGEST_RETRY_AFTER)
-    moment = _moment(value)
+    moment = _http_date(value)
     if moment is None:
         return None
     # By the server's own clock, where it says what time it is there.
-    now = _moment(response.headers.get("Date", "")) or utc_now()
+    now = _http_date(response.headers.get("Date", "")) or utc_now()
     return min(max((moment - now).total_seconds(), 0.0), _LONGEST_RETRY_AFTER)
 
 
-def _moment(date: str) -> datetime | None:
+def _http_date(date: str) -> datetime | None:
     """Return the time of an HTTP date, in UTC without a zone; None: that is no date."""
     try:
         return utc_from_zone(parsedate_to_datetime(date))
@@ -158,7 +158,7 @@ class _PolicyBackend(httpcore.NetworkBackend):
         socket_options: Iterable[Any] | None = None,
     ) -> httpcore.NetworkStream:
         try:
-            addresses = self._limits.fence.addresses(host, port)
+            addresses = self._limits.network_policy.addresses(host, port)
         except OSError as error:
             raise httpcore.ConnectError(str(error)) from error
         # However many there are, they have the time of one.

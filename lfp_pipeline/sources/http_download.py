@@ -23,8 +23,8 @@ from lfp_pipeline.sources.content_headers import (
     must_inflate,
 )
 from lfp_pipeline.sources.html_page import PAGE_BYTES, OnPage, WebPage, is_html, read_page
-from lfp_pipeline.sources.http_client import check_status, followed, http_client
-from lfp_pipeline.sources.http_poll import version_at
+from lfp_pipeline.sources.http_client import check_status, following_redirects, http_client
+from lfp_pipeline.sources.http_poll import fetch_version
 from lfp_pipeline.sources.redaction import one_line, public_url
 from lfp_pipeline.sources.transfer import Part, Transfer
 
@@ -63,7 +63,7 @@ class HttpFile:
 
     def version(self, known: Version | None) -> Version | None:
         """What the server calls the present version, asked with a conditional request."""
-        return version_at(self.url, known, self.limits)
+        return fetch_version(self.url, known, self.limits)
 
     def fetch(self, sink: Sink, on_progress: OnProgress) -> Fetched:
         """Download; the time is the server's Last-Modified, the charset its Content-Type's."""
@@ -182,8 +182,8 @@ class _HttpTransfer(Transfer):
         """
         for _ in range(1 + _MAX_PAGES):
             request = self.client.build_request("GET", self.url, headers=headers)
-            with followed(self.client, request, self.seconds_left) as response:
-                answer, page = _told_apart(self._opened(response))
+            with following_redirects(self.client, request, self.seconds_left) as response:
+                answer, page = _detect_page(self._opened(response))
                 instead = self.on_page(self.name, page) if page else None
                 if instead is None:
                     yield answer
@@ -232,7 +232,7 @@ def _is_transient(error: Exception) -> bool:
     )
 
 
-def _told_apart(answer: _Answer) -> tuple[_Answer, WebPage | None]:
+def _detect_page(answer: _Answer) -> tuple[_Answer, WebPage | None]:
     """An answer, and the page that it is, if it is one.
 
     Some servers say of every file that it is a page, and some pages come as files: both what the

@@ -13,7 +13,7 @@ import httpx
 
 from lfp_pipeline.errors import LandingError, RequestNotSentError
 from lfp_pipeline.sources.base import DownloadLimits, Version
-from lfp_pipeline.sources.http_client import check_status, followed, http_client
+from lfp_pipeline.sources.http_client import check_status, following_redirects, http_client
 from lfp_pipeline.sources.redaction import one_line, public_url
 
 _SECONDS = 5.0
@@ -34,7 +34,7 @@ class HttpReply:
     body: bytes
 
 
-def ask(url: str, headers: Mapping[str, str], limits: DownloadLimits) -> HttpReply:
+def get_once(url: str, headers: Mapping[str, str], limits: DownloadLimits) -> HttpReply:
     """Send a GET, once, and take the beginning of its answer: 200, or 304.
 
     Raises:
@@ -65,7 +65,7 @@ def _answer(
         left = partial(_seconds_until, deadline, url)
         with http_client(limits, left) as client:
             request = client.build_request("GET", url, headers=headers)
-            with followed(client, request, left) as response:
+            with following_redirects(client, request, left) as response:
                 content = _in_time(response.iter_raw(), left)
                 if response.status_code != httpx.codes.NOT_MODIFIED:
                     _check_status(url, response, content)
@@ -104,7 +104,7 @@ class _TooSlowError(LandingError):
     """The time for an answer is over."""
 
 
-def version_at(url: str, known: Version | None, limits: DownloadLimits) -> Version | None:
+def fetch_version(url: str, known: Version | None, limits: DownloadLimits) -> Version | None:
     """What a server calls the present version of a file; `known`, if it says: not modified.
 
     Where a time is all that the server tells, it may name several versions: those of the present

@@ -131,7 +131,7 @@ class InboxSource:
         return LandingError(msg, permanent=False)
 
 
-def set_apart(inbox: Path, listing: Listing, due: Sequence[InboxFile]) -> Listing:
+def select_ready_files(inbox: Path, listing: Listing, due: Sequence[InboxFile]) -> Listing:
     """Tell which due files of an inbox can land now. Each of them is opened.
 
     Args:

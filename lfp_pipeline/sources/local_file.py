@@ -40,12 +40,12 @@ class LocalFile:
             if not S_ISREG(self.path.stat().st_mode):  # A pipe or device may never end.
                 msg = f"{self.name} is not a file."
                 raise LandingError(msg, permanent=True)
-            with open(self.path, "rb", opener=_opened_at_once) as file:
+            with open(self.path, "rb", opener=_open_nonblocking) as file:
                 fetched = copy_stable_file(file, self.name, sink, on_progress, self.path.stat)
                 return replace(fetched, readers=readers_at(self.path, file.fileno()))
 
 
-def _opened_at_once(path: str, flags: int) -> int:
+def _open_nonblocking(path: str, flags: int) -> int:
     """Open a file without waiting for a program that has leased it to write it."""
     return os.open(path, flags | os.O_NONBLOCK)
 
@@ -61,7 +61,7 @@ def translating_read_errors(name: str) -> Iterator[None]:
     try:
         yield
     except BlockingIOError as error:  # Another program has taken out a lease to write it.
-        raise _still_written(name) from error
+        raise _still_written_error(name) from error
     except OSError as error:
         reason = error.strerror or str(error)
         msg = f"{name} cannot be read: {reason}."
@@ -71,7 +71,7 @@ def translating_read_errors(name: str) -> Iterator[None]:
         raise UnreadableError(msg, reason, permanent=gone) from error
 
 
-def _still_written(name: str) -> StillWrittenError:
+def _still_written_error(name: str) -> StillWrittenError:
     msg = (
         f"{name} is still being written: a program has it open. It can be taken once it is closed."
     )
@@ -99,7 +99,7 @@ def copy_stable_file(
         LandingError: it changed.
     """
     if is_open_for_writing(file.fileno()):
-        raise _still_written(name)
+        raise _still_written_error(name)
     before = os.fstat(file.fileno())
     done = 0
     while chunk := file.read(CHUNK_BYTES):
@@ -107,13 +107,13 @@ def copy_stable_file(
         done += len(chunk)
         on_progress(done, before.st_size)
         if done > before.st_size:  # It grows, perhaps without end.
-            _see_that_it_rests(name, before, look_again())
-    _see_that_it_rests(name, before, look_again())
+            _require_unchanged(name, before, look_again())
+    _require_unchanged(name, before, look_again())
     modified = utc_from_ns(before.st_mtime_ns)
     return Fetched(modified, is_file_time=True, ctime_ns=before.st_ctime_ns)
 
 
-def _see_that_it_rests(name: str, before: os.stat_result, now: os.stat_result) -> None:
+def _require_unchanged(name: str, before: os.stat_result, now: os.stat_result) -> None:
     if file_state(before) != file_state(now):
         msg = f"{name} changed while it was being read. It is taken when it is at rest."
         raise LandingError(msg, permanent=False)

@@ -9,8 +9,8 @@ from lfp_pipeline.errors import LandingError
 from lfp_pipeline.model.delivery import TextFormat
 from lfp_pipeline.sources.base import DownloadLimits, Source
 from lfp_pipeline.sources.local_file import LocalFile
-from lfp_pipeline.sources.redaction import public_url, veiled
-from lfp_pipeline.sources.wrapped_source import ChecksummedSource, DeclaredSource, VeiledSource
+from lfp_pipeline.sources.redaction import public_url, redacting
+from lfp_pipeline.sources.wrapped_source import ChecksummedSource, DeclaredSource, RedactedSource
 from lfp_pipeline.sources.written_location import Location
 
 _SCHEME = re.compile(r"[a-z][a-z0-9+.-]*")
@@ -40,7 +40,7 @@ def source_at(
         LandingError: it is none of these.
     """
     if isinstance(location, Location) and location.names:
-        source = _veiled_source_at(location, limits)
+        source = _redacted_source_at(location, limits)
     else:
         source = _source_at(location, limits)
     if sha256:
@@ -48,14 +48,14 @@ def source_at(
     return source if declared == _UNDECLARED else DeclaredSource(source, declared)
 
 
-def _veiled_source_at(location: Location, limits: DownloadLimits) -> Source:
-    with veiled({**location.names, location: location.shown}):
+def _redacted_source_at(location: Location, limits: DownloadLimits) -> Source:
+    with redacting({**location.names, location: location.shown}):
         source = _source_at(location, limits)
     if isinstance(source, LocalFile):
         name = printable(location.shown)
     else:
         name = public_url(location.shown)
-    return VeiledSource(source, name, location.names)
+    return RedactedSource(source, name, location.names)
 
 
 def _source_at(location: str, limits: DownloadLimits) -> Source:

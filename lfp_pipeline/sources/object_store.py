@@ -118,7 +118,7 @@ class StoredObject:
     def version(self, known: Version | None) -> Version | None:
         """What the store tells of the object that changes with its bytes."""
         del known
-        with _errors_told(self.name):
+        with _translating_errors(self.name):
             version = _version(_info(*_opened(self.url, self.limits), self.name))
         return version if version.keys() - {"size"} else None
 
@@ -136,7 +136,7 @@ class _ObjectTransfer(Transfer):
 
     @contextmanager
     def read(self, offset: int) -> Iterator[Part]:
-        with _errors_told(self.name):
+        with _translating_errors(self.name):
             # A client of its own for each attempt: the connection of the last one may be broken.
             store, path = _opened(self.url, self.limits)
             self.seconds_left()
@@ -170,8 +170,8 @@ def _opened(url: str, limits: DownloadLimits) -> tuple[fsspec.AbstractFileSystem
     if scheme in _PORTS:
         port = int(settings.get("port") or _PORTS[scheme])
         # The address in place of the name, so that nobody resolves it again.
-        settings["host"] = limits.fence.addresses(settings["host"], port)[0]
-    settings = {**store_settings(scheme, limits.fence), **settings}
+        settings["host"] = limits.network_policy.addresses(settings["host"], port)[0]
+    settings = {**store_settings(scheme, limits.network_policy), **settings}
     store = client(**settings, skip_instance_cache=True)
     return store, client._strip_protocol(url)  # noqa: SLF001
 
@@ -201,16 +201,16 @@ def _text_format(info: Mapping[str, Any]) -> TextFormat:
 
 
 @contextmanager
-def _errors_told(name: str) -> Iterator[None]:
+def _translating_errors(name: str) -> Iterator[None]:
     try:
         yield
     except LandingError:
         raise
     except Exception as error:  # Each client has errors of its own.
-        raise _told(name, error) from error
+        raise _landing_error(name, error) from error
 
 
-def _told(name: str, error: Exception) -> LandingError:
+def _landing_error(name: str, error: Exception) -> LandingError:
     """A client's error in our words, without what a URL in it may hold of credentials."""
     lines = str(error).splitlines()
     reason = one_line(next(filter(str.strip, lines), "")).rstrip(".")

@@ -41,7 +41,7 @@ _NAMED = re.compile(
 
 
 @contextmanager
-def veiled(names: Mapping[str, str]) -> Iterator[None]:
+def redacting(names: Mapping[str, str]) -> Iterator[None]:
     """Within the block, have texts show names in place of values.
 
     These are the texts that `one_line` returns, before it cuts them, and the landing errors that

@@ -39,7 +39,7 @@ from lfp_pipeline.common.text_codecs import codec_name
 from lfp_pipeline.errors import SettingsError
 from lfp_pipeline.model.delivery import TextFormat
 from lfp_pipeline.model.partition_key import PURGES, is_partition_key
-from lfp_pipeline.sources.written_location import Location, resolved
+from lfp_pipeline.sources.written_location import Location, resolve_location
 
 _LONGEST_INTERVAL = 366 * 86_400
 _DELIMITER = re.compile(r"[\x01-\x7f]")
@@ -68,7 +68,9 @@ def _delimiter(value: object) -> str:
     raise ValueError(msg)
 
 
-_LOCATION = GetPydanticSchema(lambda *_: no_info_after_validator_function(resolved, str_schema()))
+_LOCATION = GetPydanticSchema(
+    lambda *_: no_info_after_validator_function(resolve_location, str_schema())
+)
 
 
 class NamedSource(BaseModel):
@@ -134,7 +136,7 @@ def read_sources(path: Path) -> Mapping[str, NamedSource]:
         try:
             source = NamedSource.model_validate(entry)
         except ValidationError as error:
-            problems += [f"entry {number}: {_explained(problem)}" for problem in error.errors()]
+            problems += [f"entry {number}: {_explain(problem)}" for problem in error.errors()]
             continue
         if source.name in found:
             problems.append(f"entry {number}: the name {source.name} is there twice")
@@ -146,7 +148,7 @@ def read_sources(path: Path) -> Mapping[str, NamedSource]:
     return found
 
 
-def _explained(problem: Any) -> str:  # noqa: ANN401 (pydantic's ErrorDetails is not exported)
+def _explain(problem: Any) -> str:  # noqa: ANN401 (pydantic's ErrorDetails is not exported)
     path, reason = field_and_reason(problem)
     if problem["type"] == "extra_forbidden":
         reason = f"no such key; there are {', '.join(NamedSource.model_fields)}"

@@ -41,7 +41,7 @@ _AZURE_SECRETS = (
 )
 
 
-def store_settings(scheme: str, fence: NetworkPolicy) -> Mapping[str, Any]:
+def store_settings(scheme: str, network_policy: NetworkPolicy) -> Mapping[str, Any]:
     """Return what to give a client beside what is in the URL.
 
     Raises:
@@ -49,7 +49,7 @@ def store_settings(scheme: str, fence: NetworkPolicy) -> Mapping[str, Any]:
     """
     if scheme not in _WITHOUT_PROXIES:
         _check_proxies(scheme)
-    asks_cloud = fence.allows(_METADATA_ADDRESS)
+    asks_cloud = network_policy.allows(_METADATA_ADDRESS)
     if scheme in _S3:
         return {"session": _aws_session(asks_cloud=asks_cloud)}
     if scheme in _GOOGLE and not asks_cloud and "token" not in _configured(_GOOGLE):

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from lfp_pipeline.errors import LandingError
 from lfp_pipeline.model.delivery import TextFormat
 from lfp_pipeline.sources.base import Fetched, OnProgress, Sink, Source, Version
-from lfp_pipeline.sources.redaction import veiled
+from lfp_pipeline.sources.redaction import redacting
 
 _DIGEST = re.compile(r"[0-9a-fA-F]{64}")
 
@@ -99,7 +99,7 @@ class DeclaredSource(WrappedSource):
 
 
 @dataclass(frozen=True)
-class VeiledSource(WrappedSource):
+class RedactedSource(WrappedSource):
     """A source whose location has values of the environment in it, which must not be shown.
 
     Attributes:
@@ -117,12 +117,12 @@ class VeiledSource(WrappedSource):
 
     def version(self, known: Version | None) -> Version | None:
         """Return the version of the source."""
-        with veiled(self._veil):
+        with redacting(self._veil):
             return super().version(known)
 
     def fetch(self, sink: Sink, on_progress: OnProgress) -> Fetched:
         """Fetch the source."""
-        with veiled(self._veil):
+        with redacting(self._veil):
             return super().fetch(sink, on_progress)
 
     @property

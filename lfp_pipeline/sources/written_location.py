@@ -80,15 +80,15 @@ class Location(str):
 
     def joined(self, name: str) -> "Location":
         """Return the location of what is called so in this folder; the query is kept."""
-        return Location(_below(self, name), _below(self.shown, name), self.names)
+        return Location(_join_path(self, name), _join_path(self.shown, name), self.names)
 
 
-def _below(url: str, name: str) -> str:
+def _join_path(url: str, name: str) -> str:
     folder = re.split("[?#]", url, maxsplit=1)[0]
     return f"{folder.rstrip('/')}/{name}{url[len(folder) :]}"
 
 
-def resolved(location: str) -> Location:
+def resolve_location(location: str) -> Location:
     """Return a location with the values of the environment for each `${NAME}` in it.
 
     `$$` is a dollar sign. `$NAME` is a variable, too, if the environment has it. Any other dollar
@@ -98,17 +98,17 @@ def resolved(location: str) -> Location:
         WrittenSecretError: there is a password, a token or the like in it.
         ValueError: a variable is not there, or would change where the URL leads.
     """
-    if advice := _advice(location):
+    if advice := _secret_advice(location):
         raise WrittenSecretError(advice)
     for authority in _AUTHORITY.findall(location):
         for name in _variables(authority):
             if not _PLAIN.fullmatch(os.environ.get(name, "")):
                 msg = f"the value of {name} has characters that mean something in a URL; write %XX"
                 raise ValueError(msg)
-    text = _filled_in(location, os.environ)
+    text = _substitute(location, os.environ)
     written = {name: f"${{{name}}}" for name in sorted(_variables(location))}
     names = {os.environ[name]: shown for name, shown in written.items()}
-    return Location(text, _filled_in(location, written), names)
+    return Location(text, _substitute(location, written), names)
 
 
 def _variables(text: str) -> set[str]:
@@ -118,7 +118,7 @@ def _variables(text: str) -> set[str]:
     return braced | (bare & os.environ.keys())
 
 
-def _filled_in(text: str, values: Mapping[str, str]) -> str:
+def _substitute(text: str, values: Mapping[str, str]) -> str:
     """Return a text with a value for each variable.
 
     Raises:
@@ -163,7 +163,7 @@ def _is_of_a_signature(name: str, fields: Sequence[tuple[str, str, str]]) -> boo
     return is_signed_url and bool(_OF_A_SIGNATURE.fullmatch(name))
 
 
-def _advice(location: str) -> str | None:
+def _secret_advice(location: str) -> str | None:
     """Return how to write a location that has a secret in it; None: there is none."""
     user_info = _USER_INFO.match(location) or _BROKEN_USER_INFO.match(location)
     if user_info and _has_password(user_info[1], is_web=bool(_WEB.match(location))):

@@ -9,7 +9,7 @@ from pathlib import Path
 import duckdb
 
 from lfp_pipeline.common.atomic_files import sync_folder
-from lfp_pipeline.common.duckdb_tools import attached_to_read, logs_of
+from lfp_pipeline.common.duckdb_tools import attached_read_only, write_ahead_logs
 from lfp_pipeline.model.ledger_entry import LedgerEntry
 from lfp_pipeline.warehouse.invariants import needed_deliveries
 from lfp_pipeline.warehouse.ledger import all_accounts, mark_unmerged
@@ -111,7 +111,7 @@ def differences(
     connection: duckdb.DuckDBPyConnection, table: str, other: Path
 ) -> tuple[int, Sequence[str]]:
     """How many rows of a table another database has not, or has in another way; some, by key."""
-    with attached_to_read(connection, other, "other"):
+    with attached_read_only(connection, other, "other"):
         statement = _DIFFERENCES.format(table=table, key=_KEYS[table])
         number, some = connection.execute(statement).fetchall()[0]
         return number, some or []
@@ -121,7 +121,7 @@ def otherwise_in(
     connection: duckdb.DuckDBPyConnection, other: Path, delivery_ids: Sequence[str]
 ) -> list[str]:
     """Of some deliveries, those whose products another database has otherwise."""
-    with attached_to_read(connection, other, "other"):
+    with attached_read_only(connection, other, "other"):
         found = connection.execute(_OTHERWISE, {"delivery_ids": list(delivery_ids)})
         return [delivery_id for (delivery_id,) in found.fetchall()]
 
@@ -151,7 +151,7 @@ def copy_history(
         given_up: the ids of deliveries that were merged and count as that no longer, and why.
         same: whether it is the same database. To another one, no outcome counts that was noted.
     """
-    with attached_to_read(connection, old, "old"):
+    with attached_read_only(connection, old, "old"):
         for statement in _INHERIT:
             connection.execute(statement)
         if same:
@@ -162,7 +162,7 @@ def copy_history(
 
 def move_aside(database: Path, name: str, log: logging.Logger) -> None:
     """Give a database that cannot be read another name, with its write-ahead log."""
-    for path in (*logs_of(database), database):
+    for path in (*write_ahead_logs(database), database):
         if path.exists():
             aside = path.with_name(path.name.replace(database.name, f"{database.name}.{name}"))
             log.warning("%s is kept as %s", path.name, aside.name)
@@ -176,7 +176,7 @@ def swap_in(old: Path, new: Path) -> None:
         OSError: it cannot be done. The old one is where it was.
     """
     for path in (old, new):
-        if logs := logs_of(path):
+        if logs := write_ahead_logs(path):
             msg = f"{logs[0]} is still there."
             raise OSError(msg)
     with new.open("rb") as file:

@@ -11,7 +11,7 @@ from typing import Any
 
 import duckdb
 
-from lfp_pipeline.common.duckdb_tools import attach, checkpoint_if_due, checkpoint_seldom
+from lfp_pipeline.common.duckdb_tools import attach, checkpoint_if_due, defer_checkpoints
 from lfp_pipeline.errors import (
     WarehouseBusyError,
     WarehouseCorruptError,
@@ -100,7 +100,7 @@ class Warehouse:
             WarehouseBusyError: somebody else kept it; the text says who.
         """
         with self.connect() as connection:
-            checkpoint_seldom(connection)
+            defer_checkpoints(connection)
             with self.attached(connection, purpose, log):
                 yield connection
 

@@ -22,7 +22,7 @@ import duckdb
 
 from lfp_pipeline.common.atomic_files import commit_file, stale_temporaries, temporary_sibling
 from lfp_pipeline.common.backoff import Backoff, is_backing_off
-from lfp_pipeline.common.duckdb_tools import attached_to_read, logs_of
+from lfp_pipeline.common.duckdb_tools import attached_read_only, write_ahead_logs
 from lfp_pipeline.common.text import pluralize
 from lfp_pipeline.errors import RebuildIncompleteError
 from lfp_pipeline.raw_zone.raw_zone import RawZone
@@ -158,7 +158,7 @@ class PublishedCopy:
         """
         with (
             self.warehouse.connect() as connection,
-            attached_to_read(connection, self.path, "warehouse"),
+            attached_read_only(connection, self.path, "warehouse"),
         ):
             yield connection
 
@@ -179,11 +179,13 @@ class PublishedCopy:
                         copied, copied_at = _states(self.warehouse.path), time.time()
                         id_ = self.warehouse.cached_id()
                         _copy_database(self.warehouse.path, file, temporary)
-                if any(logs_of(temporary)):
+                if any(write_ahead_logs(temporary)):
                     with duckdb.connect(temporary, config=dict(self.warehouse.config)) as copy:
                         copy.execute("CHECKPOINT")
                 temporary.chmod(0o444)
-                for log_of_a_stranger in logs_of(self.path):  # Who has opened the copy to write.
+                for log_of_a_stranger in write_ahead_logs(
+                    self.path
+                ):  # Who has opened the copy to write.
                     log_of_a_stranger.unlink()
                 commit_file(file, temporary, self.path)
             finally:
@@ -209,13 +211,13 @@ class PublishedCopy:
 
 
 def _remove_logs(database: Path) -> None:
-    for path in logs_of(database):
+    for path in write_ahead_logs(database):
         path.unlink(missing_ok=True)
 
 
 def _states(database: Path) -> Sequence[FileState]:
     states = []
-    for path in (database, *logs_of(database)):
+    for path in (database, *write_ahead_logs(database)):
         with suppress(FileNotFoundError):  # A checkpoint has just taken the log away.
             status = path.stat()
             states.append((path.name, status.st_ino, status.st_size, status.st_mtime_ns))
@@ -225,7 +227,7 @@ def _states(database: Path) -> Sequence[FileState]:
 def _copy_database(database: Path, file: BinaryIO, copy: Path) -> None:
     with database.open("rb") as source:
         _copy(source, file)
-        for path in logs_of(database):
+        for path in write_ahead_logs(database):
             suffix = path.name.removeprefix(database.name)
             with path.open("rb") as log, copy.with_name(copy.name + suffix).open("wb") as target:
                 _copy(log, target)

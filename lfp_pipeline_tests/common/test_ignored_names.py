@@ -2,7 +2,7 @@
 
 import pytest
 
-from lfp_pipeline.common.ignored_names import IGNORED, IgnoredNames, ignored_pattern
+from lfp_pipeline.common.ignored_names import IGNORED, IgnoredNames, checked_pattern
 from testing.processes import PROJECT
 
 FILES = """
@@ -68,7 +68,7 @@ def test_files_with_similar_names_are_not_ignored(name: str) -> None:
     ],
 )
 def test_the_setting_adds_patterns(pattern: str, matched: list[str], unmatched: list[str]) -> None:
-    ignored = IgnoredNames([ignored_pattern(pattern)])
+    ignored = IgnoredNames([checked_pattern(pattern)])
     for paths, expected in ((matched, True), (unmatched, False)):
         for path in paths:
             is_folder = path.endswith("/")
@@ -84,7 +84,7 @@ def test_a_name_that_is_not_utf8_is_matched() -> None:
 @pytest.mark.parametrize("pattern", ["", "/", "//", "a//b", "../a", "./a", "a/.."])
 def test_a_pattern_that_cannot_match_is_refused(pattern: str) -> None:
     with pytest.raises(ValueError, match="a pattern such as"):
-        ignored_pattern(pattern)
+        checked_pattern(pattern)
 
 
 def test_the_documentation_lists_every_pattern() -> None:

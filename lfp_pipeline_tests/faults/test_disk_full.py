@@ -195,13 +195,13 @@ def test_a_checkpoint_that_has_no_space_loses_nothing(
 
 def test_what_is_remembered_of_a_feed_stays_as_it_was(disk: Path) -> None:
     memory = FeedStateStore(disk / "feeds", "shop")
-    polls = memory.polls.started(1.0, "here").finished(news=True)
+    polls = memory.polls.started(1.0, "here").finished(updated=True)
     memory.save_poll(polls)
     with full(disk), pytest.raises(LandingError, match=f"shop.json cannot be written: {FULL}"):
         memory.save_poll(polls.started(2.0, "here"))
     assert memory.polls == polls
     assert [path.name for path in memory.folder.iterdir()] == ["shop.json"]
-    memory.save_read(polls.news)
+    memory.save_read(polls.updates)
     assert not memory.has_update
 
 

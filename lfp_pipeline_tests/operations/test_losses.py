@@ -11,7 +11,7 @@ import duckdb
 import pytest
 
 from lfp_pipeline.common.clock import utc_now
-from lfp_pipeline.common.duckdb_tools import logs_of
+from lfp_pipeline.common.duckdb_tools import write_ahead_logs
 from lfp_pipeline.engine import Engine
 from lfp_pipeline.errors import LfpError, OperationRefusedError
 from lfp_pipeline.ingest import ingest
@@ -477,7 +477,7 @@ def test_what_was_refused_is_not_needed_for_a_reversal(tmp_path: Path) -> None:
     prune_raw(engine, 0, LOG)
     assert not engine.raw_zone.find(bad.delivery_id).path.exists()
     engine.warehouse.path.unlink()
-    for log in logs_of(engine.warehouse.path):
+    for log in write_ahead_logs(engine.warehouse.path):
         log.unlink()
     catch_up(engine)
     revert_delivery(engine, B.delivery_id, LOG)

@@ -22,68 +22,70 @@ def test_a_feed_that_was_never_polled_has_no_news(memory: FeedStateStore):
 
 
 def test_who_was_never_asked_has_news(memory: FeedStateStore):
-    memory.save_poll(memory.polls.started(1.0, "here").finished(news=False))
+    memory.save_poll(memory.polls.started(1.0, "here").finished(updated=False))
     assert memory.has_update
 
 
 def test_another_place_has_news_and_no_known_version(memory: FeedStateStore):
-    polls = memory.polls.started(1.0, "here").finished(news=True, version={"ETag": "1"})
+    polls = memory.polls.started(1.0, "here").finished(updated=True, version={"ETag": "1"})
     memory.save_poll(polls)
-    memory.save_read(polls.news)
+    memory.save_read(polls.updates)
     moved = polls.started(2.0, "there")
     assert moved.version is None
-    memory.save_poll(moved.finished(news=False))
+    memory.save_poll(moved.finished(updated=False))
     assert memory.has_update
 
 
 def test_failures_are_counted_until_one_answers(memory: FeedStateStore):
-    polls = memory.polls.started(1.0, "here").finished(news=False, error="no")
-    polls = polls.started(2.0, "here").finished(news=False, error="no")
+    polls = memory.polls.started(1.0, "here").finished(updated=False, error="no")
+    polls = polls.started(2.0, "here").finished(updated=False, error="no")
     assert (polls.failures, polls.error) == (2, "no")
-    polls = polls.started(3.0, "here").finished(news=False)
+    polls = polls.started(3.0, "here").finished(updated=False)
     assert (polls.failures, polls.error) == (0, None)
 
 
 def test_news_lasts_until_it_was_read(memory: FeedStateStore):
-    memory.save_poll(memory.polls.started(1.0, "here").finished(news=True, version={"ETag": '"1"'}))
+    memory.save_poll(
+        memory.polls.started(1.0, "here").finished(updated=True, version={"ETag": '"1"'})
+    )
     assert memory.has_update
-    memory.save_poll(memory.polls.started(2.0, "here").finished(news=False))
+    memory.save_poll(memory.polls.started(2.0, "here").finished(updated=False))
     assert memory.has_update
     assert memory.polls.version == {"ETag": '"1"'}
-    memory.save_read(memory.polls.news)
+    memory.save_read(memory.polls.updates)
     assert not memory.has_update
 
 
 def test_news_that_comes_while_a_read_is_under_way_is_not_taken_for_read(memory: FeedStateStore):
-    memory.save_poll(memory.polls.started(1.0, "here").finished(news=True))
-    begun = memory.polls.news
-    memory.save_poll(memory.polls.started(2.0, "here").finished(news=True))
+    memory.save_poll(memory.polls.started(1.0, "here").finished(updated=True))
+    begun = memory.polls.updates
+    memory.save_poll(memory.polls.started(2.0, "here").finished(updated=True))
     memory.save_read(begun)
     assert memory.has_update
 
 
 def test_who_dies_before_the_answer_is_noted_may_have_had_news(memory: FeedStateStore):
-    first = memory.polls.started(1.0, "here").finished(news=False)
-    memory.save_read(first.news)
+    first = memory.polls.started(1.0, "here").finished(updated=False)
+    memory.save_read(first.updates)
     memory.save_poll(first.started(2.0, "here"))
     assert not memory.has_update
-    memory.save_poll(memory.polls.started(3.0, "here").finished(news=False))
+    memory.save_poll(memory.polls.started(3.0, "here").finished(updated=False))
     assert memory.has_update
 
 
 @pytest.mark.parametrize("damage", [None, "", "{", "[]", '{"other": 1}'])
 def test_a_lost_or_damaged_note_is_no_news_lost(memory: FeedStateStore, damage: str | None):
-    polls = memory.polls.started(1.0, "here").finished(news=True, version={"ETag": "1"})
+    polls = memory.polls.started(1.0, "here").finished(updated=True, version={"ETag": "1"})
     memory.save_poll(polls)
-    memory.save_read(polls.news)
+    memory.save_read(polls.updates)
     note = memory.folder / "shop.json"
     if damage is None:
         note.unlink()
     else:
         note.write_text(damage)
-    memory.save_poll(memory.polls.started(2.0, "here").finished(news=False))
+    memory.save_poll(memory.polls.started(2.0, "here").finished(updated=False))
     assert memory.has_update
-    memory.save_read(memory.polls.news)
+    memory.save_read(memory.polls.updates)
     assert not memory.has_update
 
 

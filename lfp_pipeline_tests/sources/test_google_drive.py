@@ -21,7 +21,7 @@ from testing.http_server import LOOPBACK, Exchange, Server, serving
 from testing.landing import Bytes
 
 LIMITS = DownloadLimits(
-    attempts=2, seconds=60, max_bytes=10**9, fence=LOOPBACK, longest_pause_seconds=0.01
+    attempts=2, seconds=60, max_bytes=10**9, network_policy=LOOPBACK, longest_pause_seconds=0.01
 )
 ID = "1aBcDeFgHiJkLmNoPqRsTuVwXyZ-_0123"
 KEY = "0-RAsourceKey"

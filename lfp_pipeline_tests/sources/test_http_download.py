@@ -41,7 +41,7 @@ CONTENT = os.urandom(300_000)
 MODIFIED = "Fri, 20 Nov 2026 08:19:52 GMT"
 MODIFIED_AT = datetime(2026, 11, 20, 8, 19, 52)  # noqa: DTZ001
 LIMITS = DownloadLimits(
-    attempts=3, seconds=60, max_bytes=10**9, fence=LOOPBACK, longest_pause_seconds=0.01
+    attempts=3, seconds=60, max_bytes=10**9, network_policy=LOOPBACK, longest_pause_seconds=0.01
 )
 
 
@@ -520,7 +520,7 @@ def test_all_tries_together_keep_to_the_time(tmp_path: Path) -> None:
     started = time.monotonic()
     with (
         serving(status(503)) as server,
-        refused(tmp_path, permanent=False, match="answered 503|took longer than 1 s"),
+        pytest.raises(LandingError, match=r"answered 503|took longer than 1 s"),
     ):
         land(tmp_path, server.url(), limits)
     assert time.monotonic() - started < 3

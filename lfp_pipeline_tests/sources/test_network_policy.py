@@ -26,7 +26,7 @@ from testing.http_server import LOOPBACK, allowing, content_of, serving, status
 from testing.landing import Bytes
 
 CLOSED = DownloadLimits(attempts=3, seconds=60, max_bytes=10**9, longest_pause_seconds=0.01)
-OPEN = replace(CLOSED, fence=LOOPBACK)
+OPEN = replace(CLOSED, network_policy=LOOPBACK)
 CONTENT = b"sku,name,description\n"
 
 PUBLIC, PRIVATE = "93.184.215.14", "10.0.0.1"
@@ -238,7 +238,7 @@ def test_what_is_allowed_is_reached(entry: str, host: str, monkeypatch: pytest.M
 @pytest.mark.parametrize("host", ["127.0.0.2", "[::1]", "10.0.0.1", "other.example", "a.b.example"])
 def test_what_is_allowed_allows_nothing_else(host: str, monkeypatch: pytest.MonkeyPatch) -> None:
     resolving(monkeypatch, other=[["10.0.0.1"]], **{"a.b": [["10.0.0.2"]]})
-    limits = replace(CLOSED, fence=allowing("127.0.0.1", "b.example", "192.168.0.0/16"))
+    limits = replace(CLOSED, network_policy=allowing("127.0.0.1", "b.example", "192.168.0.0/16"))
     assert "LFP_ALLOWED_HOSTS" in refusal(f"http://{host}/products.csv", limits)
 
 
@@ -282,7 +282,7 @@ def test_a_name_that_becomes_another_address_is_looked_at_anew(
 
 def test_where_one_address_is_dead_the_next_is_tried(monkeypatch: pytest.MonkeyPatch) -> None:
     resolving(monkeypatch, files=[["::1", "127.0.0.1"]])
-    limits = replace(CLOSED, fence=allowing("127.0.0.1", "::1"))
+    limits = replace(CLOSED, network_policy=allowing("127.0.0.1", "::1"))
     with serving(content_of(CONTENT)) as server:
         assert fetch(f"http://files.example:{server.port}/products.csv", limits) == CONTENT
 

@@ -342,7 +342,7 @@ def test_the_metadata_service_is_asked_where_a_setting_allows_it(
 ) -> None:
     monkeypatch.delenv("AWS_ACCESS_KEY_ID")
     monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
-    allowed = replace(LIMITS, fence=allowing("169.254.0.0/16"))
+    allowed = replace(LIMITS, network_policy=allowing("169.254.0.0/16"))
     assert refusal(tmp_path, store.put("a.csv", CONTENT), allowed).permanent
     assert metadata.requests
 
@@ -422,7 +422,7 @@ def test_a_file_on_a_server_lands_as_an_object_does(
     monkeypatch.setitem(fsspec.config.conf, "ftp", {"username": "ann", "password": "hunter2"})
     with ftp_serving("a.csv", CONTENT, "20261120081952", list(cuts)) as (port, commands):
         url = f"ftp://localhost:{port}/a.csv"
-        delivery = land(tmp_path, url, replace(LIMITS, fence=LOOPBACK))
+        delivery = land(tmp_path, url, replace(LIMITS, network_policy=LOOPBACK))
     assert delivery.path.read_bytes() == CONTENT
     assert delivery.source == url
     assert commands[:2] == ["USER ann", "PASS hunter2"]
@@ -432,7 +432,9 @@ def test_a_file_on_a_server_lands_as_an_object_does(
 
 def test_a_file_that_is_not_on_the_server_is_not_asked_for_again(tmp_path: Path) -> None:
     with ftp_serving("a.csv", CONTENT, "20261120081952", []) as (port, commands):
-        told = refusal(tmp_path, f"ftp://127.0.0.1:{port}/b.csv", replace(LIMITS, fence=LOOPBACK))
+        told = refusal(
+            tmp_path, f"ftp://127.0.0.1:{port}/b.csv", replace(LIMITS, network_policy=LOOPBACK)
+        )
     assert told.permanent
     assert "is not there" in str(told)
     assert len([command for command in commands if command.startswith("USER")]) == 1

@@ -12,7 +12,7 @@ from lfp_pipeline.errors import LandingError
 from lfp_pipeline.raw_zone.raw_zone import RawZone
 from lfp_pipeline.sources.base import DownloadLimits
 from lfp_pipeline.sources.http_download import HttpFile
-from lfp_pipeline.sources.http_poll import ask
+from lfp_pipeline.sources.http_poll import get_once
 from testing.http_server import (
     LOOPBACK,
     Answer,
@@ -105,5 +105,5 @@ def test_a_polled_server_is_heard_too():
         serving(status(503, Retry_After=120)) as server,
         pytest.raises(LandingError, match="It asks to be tried again after") as caught,
     ):
-        ask(server.url(), {}, LIMITS)
+        get_once(server.url(), {}, LIMITS)
     assert caught.value.retry_after == 120

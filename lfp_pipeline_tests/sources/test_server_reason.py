@@ -14,7 +14,7 @@ from lfp_pipeline.errors import LandingError, RequestNotSentError
 from lfp_pipeline.raw_zone.raw_zone import RawZone
 from lfp_pipeline.sources.base import DownloadLimits
 from lfp_pipeline.sources.http_download import HttpFile
-from lfp_pipeline.sources.http_poll import ask
+from lfp_pipeline.sources.http_poll import get_once
 from lfp_pipeline.sources.redaction import one_line
 from testing.http_server import LOOPBACK, Answer, Exchange, content_of, serving
 
@@ -239,12 +239,12 @@ def test_a_polled_server_gives_its_reason_too():
         serving(answering(404, '{"message": "No feed for hunter2"}')) as server,
         pytest.raises(RequestNotSentError, match=r"answered 404 Not Found: No feed for \*\*\*\."),
     ):
-        ask(f"{server.url()}?t=hunter2", {}, LIMITS)
+        get_once(f"{server.url()}?t=hunter2", {}, LIMITS)
     with (
         serving(answering(500, "Out of order")) as server,
         pytest.raises(LandingError, match=r"Internal Server Error: Out of order\."),
     ):
-        ask(server.url(), {}, LIMITS)
+        get_once(server.url(), {}, LIMITS)
 
 
 def test_no_secret_is_in_the_title_of_a_page(tmp_path: Path):

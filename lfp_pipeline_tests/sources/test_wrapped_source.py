@@ -11,7 +11,7 @@ from lfp_pipeline.errors import LandingError
 from lfp_pipeline.raw_zone.raw_zone import RawZone
 from lfp_pipeline.sources.base import DownloadLimits
 from lfp_pipeline.sources.locations import source_at
-from lfp_pipeline.sources.written_location import resolved
+from lfp_pipeline.sources.written_location import resolve_location
 from testing.http_server import LOOPBACK, Answer, Exchange, content_of, cut_off, rest_of, serving
 from testing.landing import Bytes
 
@@ -97,13 +97,13 @@ def nothing(done: int, total: int | None) -> None:
     ],
 )
 def test_a_source_is_called_as_it_was_written(location: str, name: str) -> None:
-    assert source_at(resolved(location), ONE_ATTEMPT).name == name
-    assert source_at(resolved(location), ONE_ATTEMPT, "0" * 64).name == name
+    assert source_at(resolve_location(location), ONE_ATTEMPT).name == name
+    assert source_at(resolve_location(location), ONE_ATTEMPT, "0" * 64).name == name
 
 
 def told(location: str) -> str:
     with pytest.raises(LandingError) as caught:
-        source_at(resolved(location), ONE_ATTEMPT).fetch(Bytes(), nothing)
+        source_at(resolve_location(location), ONE_ATTEMPT).fetch(Bytes(), nothing)
     return str(caught.value)
 
 
@@ -145,7 +145,7 @@ def test_an_error_of_a_path_shows_the_name(tmp_path: Path) -> None:
         f"{tmp_path}/${{PLAIN}}/7.csv cannot be read: No such file or directory."
     )
     with pytest.raises(LandingError, match=r"^~nobody\$\{ID\}/a cannot be found"):
-        source_at(resolved("~nobody${ID}/a"), ONE_ATTEMPT)
+        source_at(resolve_location("~nobody${ID}/a"), ONE_ATTEMPT)
 
 
 def test_a_value_that_is_part_of_the_name_of_another_is_shown_once(

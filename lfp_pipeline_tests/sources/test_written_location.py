@@ -2,7 +2,7 @@
 
 import pytest
 
-from lfp_pipeline.sources.written_location import WrittenSecretError, is_signed, resolved
+from lfp_pipeline.sources.written_location import WrittenSecretError, is_signed, resolve_location
 
 SIGNED = [
     "https://b.s3.amazonaws.com/a.csv?X-Amz-Credential=A&X-Amz-Security-Token=b&X-Amz-Signature=c",
@@ -72,7 +72,7 @@ SIGNED = [
 )
 def test_a_secret_that_is_written_out_is_refused_with_advice_and_not_told(location: str):
     with pytest.raises(WrittenSecretError, match="there is a password in it") as told:
-        resolved(location)
+        resolve_location(location)
     assert "environment" in str(told.value)
     assert "hunt" not in str(told.value)
 
@@ -104,7 +104,7 @@ def test_a_secret_that_is_written_out_is_refused_with_advice_and_not_told(locati
     ],
 )
 def test_what_is_no_secret_is_taken_as_it_is(location: str):
-    assert resolved(location) == location
+    assert resolve_location(location) == location
     assert not is_signed(location)
 
 
@@ -125,17 +125,17 @@ def test_a_variable_of_the_environment_has_its_value(
     location: str, expected: str, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setenv("PW", "hunter2")
-    assert resolved(location) == expected
+    assert resolve_location(location) == expected
 
 
 @pytest.mark.parametrize("location", SIGNED)
 def test_a_signed_url_is_taken_and_known_as_one(location: str):
-    assert resolved(location) == location
+    assert resolve_location(location) == location
     assert is_signed(location)
 
 
 @pytest.mark.parametrize("location", ["/data/a${b}.csv", "/data/${", "/data/${}", "/data/${a b}"])
 def test_a_variable_that_is_none_is_refused_with_the_way_to_write_a_dollar_sign(location: str):
     with pytest.raises(ValueError, match=r"write \$\$ for"):
-        resolved(location)
-    assert resolved(location.replace("$", "$$")) == location
+        resolve_location(location)
+    assert resolve_location(location.replace("$", "$$")) == location

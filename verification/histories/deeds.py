@@ -8,7 +8,7 @@ from pathlib import Path
 from random import Random
 
 from lfp_pipeline.common.clock import utc_now
-from lfp_pipeline.common.duckdb_tools import logs_of
+from lfp_pipeline.common.duckdb_tools import write_ahead_logs
 from lfp_pipeline.engine import Engine
 from lfp_pipeline.errors import LfpError, OperationRefusedError
 from lfp_pipeline.ingest.ingest import ingest
@@ -338,7 +338,7 @@ class Rebuild(Deed):
             assert done.figures["deliveries"] == sum(map(truth.can_follow, truth.ids))
             return
         assert id_ in {None, engine.warehouse.cached_id()}
-        assert truth.due or not logs_of(path)  # What is due is taken out after the swap.
+        assert truth.due or not write_ahead_logs(path)  # What is due is taken out after the swap.
         assert not list(path.parent.glob(".rebuild*"))
         if before is not None:
             assert "exactly as they were" in done.summary, done.summary
@@ -408,7 +408,7 @@ class CatchUp(Deed):
     def prepare(self, engine: Engine, truth: Truth) -> None:
         path = engine.warehouse.path
         if self.lost == "the database":
-            for one in (path, *logs_of(path), path.with_name(f"{path.name}.id")):
+            for one in (path, *write_ahead_logs(path), path.with_name(f"{path.name}.id")):
                 one.unlink(missing_ok=True)
             truth.lose_database()
         elif self.lost == "the id":
