@@ -1,4 +1,4 @@
-"""Where a file comes from, and how its bytes are fetched."""
+"""Protocols of sources and sinks, and the limits of a download."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -13,7 +13,7 @@ CHUNK_BYTES = 1 << 20
 
 
 class Sink(Protocol):
-    """Takes the bytes of a delivery in order."""
+    """Receiver of the bytes of a delivery, in order."""
 
     def write(self, chunk: bytes) -> None:
         """Append a chunk."""
@@ -27,15 +27,15 @@ class Sink(Protocol):
 
 @dataclass(frozen=True)
 class Fetched:
-    """What a source says of the bytes that it has written to the sink.
+    """Metadata of the bytes that a source has written to the sink.
 
     Attributes:
-        modified: when they were last changed, in UTC without a zone; None: the source has no time.
-        text_format: how they are written, as far as the source says.
-        readers: who may read them; nobody else may read the raw file, but for its owner.
-        is_file_time: whether `modified` is the time of a file on this machine. It tells which of
-            two versions is newer; the time that a server reports does not.
-        ctime_ns: of that file: when it was last written, moved or touched.
+        modified: modification time, in UTC without a zone; None: the source reports none.
+        text_format: encoding and delimiter, as far as the source states them.
+        readers: who may read the source. Only these and its owner may read the raw file.
+        is_file_time: whether `modified` is the time of a file on this machine. Such times order the
+            versions of a file; times that a server reports do not.
+        ctime_ns: time of the last write, rename or touch of that file, in nanoseconds.
     """
 
     modified: datetime | None
@@ -46,52 +46,52 @@ class Fetched:
 
 
 class Source(Protocol):
-    """Something that can be fetched."""
+    """Something that can be fetched into the raw zone."""
 
     @property
     def name(self) -> str:
-        """Where the bytes come from, without credentials."""
+        """URL or path of the source, without credentials."""
 
     def fetch(self, sink: Sink, on_progress: "OnProgress") -> Fetched:
-        """Write all bytes to the sink, and return their time and text format.
+        """Write all bytes to the sink, and return their metadata.
 
         Raises:
-            LandingError: with what happened and what to do.
+            LandingError: the source cannot be fetched.
         """
 
     def version(self, known: "Version | None") -> "Version | None":
-        """What the source calls its present version, as far as that can be told without fetching.
+        """Return the current version of the source, without fetching the file.
 
         Args:
-            known: what it called the one that was fetched last; returned where it is still that.
+            known: the version at the last poll; returned if the source has not changed.
 
         Returns:
-            The version; None: it cannot be told.
+            The version; None: the source does not identify its versions.
 
         Raises:
-            LandingError: the source cannot be asked.
+            LandingError: the source does not answer.
         """
 
 
 Version = dict[str, str]
-"""The names of a version of a source, by who gives them: an ETag, a modification time."""
+"""Identifiers of a version of a source by kind: `ETag`, `Last-Modified`, `size`, ..."""
 
 OnProgress = Callable[[int, int | None], None]
-"""Called with the bytes so far and, where known, the bytes in all."""
+"""Called with the bytes so far, and the bytes in all (None: unknown)."""
 
 
 @dataclass(frozen=True)
 class DownloadLimits:
-    """How far a download may go.
+    """Limits of a download.
 
     Attributes:
-        attempts: tries.
-        seconds: for all of them.
-        max_bytes: of the file.
-        network_policy: which hosts may be asked.
-        longest_pause_seconds: between tries.
-        least_bytes_per_second: a server that is slower is left, and asked again.
-        pace_seconds: over so much waiting, its speed is measured.
+        attempts: maximum number of attempts.
+        seconds: time for all attempts together.
+        max_bytes: maximum size of the file.
+        network_policy: hosts that may be reached.
+        longest_pause_seconds: maximum pause between attempts.
+        least_bytes_per_second: throughput below which an attempt fails.
+        pace_seconds: seconds of waiting over which the throughput is measured.
     """
 
     attempts: int

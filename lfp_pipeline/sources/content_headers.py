@@ -15,7 +15,7 @@ from lfp_pipeline.sources.base import CHUNK_BYTES
 
 _UNPACKED_LATER = {"gzip", "x-gzip", "zstd", "bzip2", "x-bzip2", "xz", "x-xz"}
 _NO_CODINGS = {"", "identity", "none", "binary", "7bit", "8bit", "aws-chunked"}
-"""What servers write there that says nothing of the bytes that arrive."""
+"""Values that servers send and that change nothing in the bytes."""
 
 _HEADER_BYTES = 2
 _LONGEST_NAME = 40
@@ -33,32 +33,32 @@ def charset_in(content_type: str) -> str | None:
 
 
 def coding_in(content_encoding: str) -> str:
-    """Return the codings of a Content-Encoding in one spelling, in the order of their application.
+    """Return the codings of a Content-Encoding in canonical form, in the order of application.
 
-    Names of text encodings, which belong into the Content-Type, are left out.
+    Names of text encodings, which belong into the Content-Type, are omitted.
     """
     names = (name.strip().lower() for name in content_encoding.split(","))
     return ", ".join(name for name in names if name not in _NO_CODINGS and not _is_charset(name))
 
 
 def must_inflate(name: str, coding: str) -> bool:
-    """Return whether a body is to be inflated while it is downloaded.
+    """Return whether a body has to be inflated during the download.
 
     Args:
-        name: of the source.
-        coding: as `coding_in` returns it.
+        name: name of the source, for messages.
+        coding: codings, as `coding_in` returns them.
 
     Raises:
-        LandingError: nothing here undoes the coding.
+        LandingError: the coding is not supported.
     """
     *inner, last = coding.split(", ")
     is_deflated = last == "deflate"
-    unknown = [one for one in (inner if is_deflated else [*inner, last]) if one]
-    if _UNPACKED_LATER.issuperset(unknown):
+    others = [other for other in (inner if is_deflated else [*inner, last]) if other]
+    if _UNPACKED_LATER.issuperset(others):
         return is_deflated
     msg = (
         f"{name} answered with the content coding {coding[:100]!r}, which was not requested and "
-        "cannot be undone. Have the server send the file as it is, or with gzip or deflate."
+        "is not supported. Configure the server to send the file as it is, or with gzip or deflate."
     )
     raise LandingError(msg, permanent=True)
 
@@ -67,11 +67,11 @@ def inflated(name: str, pieces: Iterator[bytes]) -> Iterator[bytes]:
     """Yield the plain bytes of a deflate stream, in chunks of bounded size.
 
     Args:
-        name: of the source.
-        pieces: the stream, in the wrapping of zlib, or raw, as some servers send it.
+        name: name of the source, for messages.
+        pieces: the stream, in the zlib format, or raw, as some servers send it.
 
     Raises:
-        LandingError: the stream is damaged, or ends too early. It may be whole the next time.
+        LandingError: the stream is damaged or incomplete. Another attempt may succeed.
     """
     inflater, head = None, b""
     try:
@@ -100,7 +100,7 @@ def _damaged(name: str, reason: str) -> LandingError:
 
 
 def _window_bits(head: bytes) -> int:
-    """Return what zlib wants to know of a stream that begins so: zlib's wrapping, or none."""
+    """Return the `wbits` of a stream that begins so: in the zlib format, or raw."""
     is_wrapped = head[0] & 0x8F == zlib.DEFLATED and int.from_bytes(head[:2]) % 31 == 0
     return zlib.MAX_WBITS if is_wrapped else -zlib.MAX_WBITS
 

@@ -1,4 +1,4 @@
-"""Who may read a file: a copy of it is for nobody else."""
+"""Read permissions of a file, which limit the permissions of its copy."""
 
 import os
 from collections.abc import Mapping
@@ -15,56 +15,62 @@ _ACCESS_LIST = "system.posix_acl_access"
 
 @dataclass(frozen=True)
 class Readers:
-    """Who may read a file beside its owner.
+    """Read permissions of a file beside its owner's.
 
     Attributes:
-        barriers: the file and the folders above it, as far as they count. Of each, the group, and
-            the bits 0o040 and 0o004 of those whom it lets through: this group, and all others.
-            Without any, everybody may read the file.
-        folders: those above it that are a barrier only for a copy that does not lie in them.
+        barriers: group and permission bits of the file, and of folders above it. The bits are 0o040
+            if the group may pass and 0o004 if all others may. Without barriers, everybody may read
+            the file.
+        folders: group and bits of folders above the file, by path. These are barriers only for a
+            copy outside of them.
     """
 
     barriers: tuple[tuple[int, int], ...] = ()
     folders: Mapping[Path, tuple[int, int]] = field(default_factory=dict)
 
     def mode_in(self, folder: Path, group: int) -> int:
-        """The mode of a copy in a folder, of a group: it gives nobody but its owner more."""
+        """Return the mode of a copy that gives no user but its owner more than the file does.
+
+        Args:
+            folder: folder of the copy.
+            group: group id of the copy.
+        """
         mode = _EVERYBODY
-        place = folder.resolve()
-        others = (self.folders[one] for one in self.folders.keys() - {place, *place.parents})
-        for owners, bits in (*self.barriers, *others):
-            # Members of another group may be on either side of a barrier that parts its own group
-            # from all others.
-            alike = owners == group or bits == _GROUP_AND_OTHERS
-            mode &= _OWNER | (bits if alike else 0)
+        inside = folder.resolve()
+        outside = self.folders.keys() - {inside, *inside.parents}
+        for owners, bits in (*self.barriers, *(self.folders[path] for path in outside)):
+            # A barrier that treats its group and all others differently says nothing about the
+            # members of another group.
+            applies = owners == group or bits == _GROUP_AND_OTHERS
+            mode &= _OWNER | (bits if applies else 0)
         return mode
 
 
 def readers_of(file: int, folders: tuple[tuple[int, int], ...] = ()) -> Readers:
-    """Return who may read an open file, and has to come through some folders for it."""
+    """Return the read permissions of an open file below folders with the given barriers."""
     return Readers((*folders, barrier(file)))
 
 
 def readers_at(path: Path, file: int) -> Readers:
-    """Return who may read the file that is open, and lies at a path."""
+    """Return the read permissions of a file, by its path and its descriptor."""
     return Readers((barrier(file),), {folder: barrier(folder) for folder in path.resolve().parents})
 
 
-def barrier(place: int | Path) -> tuple[int, int]:
-    """Return whom a file lets read it, or a folder lets through it.
+def barrier(target: int | Path) -> tuple[int, int]:
+    """Return the group of a file or folder, and the bits of who may read or enter it.
 
-    With an access list, the mode does not tell whom; then it is the owner alone.
+    With an access list, the mode does not say who; then only the owner may.
 
     Args:
-        place: the path, or a descriptor of what is open.
+        target: the path, or an open descriptor.
     """
-    status = os.stat(place)  # noqa: PTH116 (it may be a descriptor)
+    status = os.stat(target)  # noqa: PTH116 (a descriptor is no path)
     bits = status.st_mode << 2 if S_ISDIR(status.st_mode) else status.st_mode
-    return status.st_gid, 0 if _has_access_list(place) else bits & _GROUP_AND_OTHERS
+    return status.st_gid, 0 if _has_access_list(target) else bits & _GROUP_AND_OTHERS
 
 
-def _has_access_list(place: int | Path) -> bool:
-    with suppress(OSError, AttributeError):  # There is none; or the system knows of none.
-        os.getxattr(place, _ACCESS_LIST)
+def _has_access_list(target: int | Path) -> bool:
+    with suppress(OSError, AttributeError):  # The file, or the system, has no access lists.
+        os.getxattr(target, _ACCESS_LIST)
         return True
     return False

@@ -1,8 +1,8 @@
-"""Files that are shared on Google Drive, and Google Sheets, by the links that people pass on.
+"""Shared files on Google Drive, and Google Sheets, by their links.
 
-No account is used, so a file must be open to anyone who has its link. Google answers a browser in
-the same way: with the file, or with a page that tells why not, or that a file of this size was not
-scanned for viruses and has a form to download it anyway.
+No account is used, so a file must be open to anyone with the link. Google answers with the file,
+with a page that says what is wrong, or with a page that a large file was not scanned for viruses,
+which has a form to download the file anyway.
 """
 
 import re
@@ -43,14 +43,14 @@ _REFUSED = frozenset({HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN})
 
 @dataclass(frozen=True)
 class DriveFile:
-    """A file on Google Drive, or a sheet of Google Sheets, which is taken as CSV.
+    """A file on Google Drive, or a sheet of Google Sheets, exported as CSV.
 
     Attributes:
-        file_id: what the link calls it.
-        limits: how far the download may go.
-        sheet: for Google Sheets, which sheet (its `gid`); the first one if empty.
-        resource_key: a second key, which links to older files have.
-        base: another server than Google's.
+        file_id: id of the file in its link.
+        limits: limits of the download.
+        sheet: for Google Sheets, the `gid` of the sheet; empty: the first sheet.
+        resource_key: second key in the links to older files.
+        base: URL of a server instead of Google's.
     """
 
     file_id: str
@@ -61,47 +61,47 @@ class DriveFile:
 
     @property
     def name(self) -> str:
-        """The file by its id, and the sheet."""
+        """The id of the file, and of its sheet."""
         return f"{SCHEME}{self.file_id}{f'#gid={self.sheet}' if self.sheet else ''}"
 
     @property
     def url(self) -> str:
-        """What to ask for first."""
+        """The URL to request first."""
         if self.sheet is None:
-            place = f"{self.base or _FILES}/download"
+            path = f"{self.base or _FILES}/download"
             fields = {"id": self.file_id, "export": "download"}
         else:
-            place = f"{self.base or _SHEETS}/spreadsheets/d/{self.file_id}/export"
+            path = f"{self.base or _SHEETS}/spreadsheets/d/{self.file_id}/export"
             fields = {"format": "csv"} | ({"gid": self.sheet} if self.sheet else {})
         if self.resource_key:
             fields["resourcekey"] = self.resource_key
-        return f"{place}?{urlencode(fields)}"
+        return f"{path}?{urlencode(fields)}"
 
     def version(self, known: Version | None) -> None:
-        """Google tells no version without sending the file."""
+        """Return None: Google reports no version without sending the file."""
 
     def fetch(self, sink: Sink, on_progress: OnProgress) -> Fetched:
-        """Download; `delivered_at` is Google's Last-Modified."""
+        """Download the file; the time is Google's Last-Modified."""
         return download(self.url, self.name, self.limits, sink, on_progress, _url_instead_of)
 
 
 def file_by_id(location: str, limits: DownloadLimits) -> DriveFile:
-    """The file that `gdrive:ID` means.
+    """Return the file at `gdrive:ID`.
 
     Raises:
-        LandingError: that is no id.
+        LandingError: the id is not valid.
     """
     return DriveFile(_checked_id(location[len(SCHEME) :].lstrip("/")), limits)
 
 
 def file_by_link(link: str, limits: DownloadLimits) -> DriveFile | None:
-    """The file behind a link to Google Drive or Google Sheets.
+    """Return the file behind a link to Google Drive or Google Sheets.
 
     Returns:
-        The file, or None: the link needs no help from here, as that of a published sheet.
+        The file; None: the link itself is a download URL, as that of a published sheet.
 
     Raises:
-        LandingError: the link is not to a file.
+        LandingError: the link does not lead to a file.
     """
     parts = urlsplit(link)
     query = {name: values[0] for name, values in parse_qs(parts.query).items()}
@@ -115,11 +115,11 @@ def file_by_link(link: str, limits: DownloadLimits) -> DriveFile | None:
             resource_key=query.get("resourcekey"),
         )
     if _NO_FILE.search(parts.path):
-        msg = "The link is to a document of Google's own. Only files and Google Sheets are tables."
+        msg = "The link leads to a document of Google. Use the link of a file or of a Google Sheet."
         raise LandingError(msg, permanent=True)
     in_path = _IN_PATH.search(parts.path)
     if not in_path and _FOLDER.search(parts.path):
-        msg = "The link is to a folder of Google Drive. Give the link of one file in it."
+        msg = "The link leads to a folder of Google Drive. Use the link of one file in the folder."
         raise LandingError(msg, permanent=True)
     file_id = in_path[1] if in_path else query.get("id", "")
     return DriveFile(_checked_id(file_id), limits, resource_key=query.get("resourcekey"))
@@ -129,30 +129,30 @@ def _checked_id(file_id: str) -> str:
     if _ID.fullmatch(file_id):
         return file_id
     msg = (
-        "The link names no file of Google Drive. Give it as Drive's Share button does "
-        "(https://drive.google.com/file/d/ID/view), or as gdrive:ID."
+        "The link names no file of Google Drive. Use the link of Drive's Share button "
+        "(https://drive.google.com/file/d/ID/view), or gdrive:ID."
     )
     raise LandingError(msg, permanent=True)
 
 
 def _sheet(query: Mapping[str, str], fragment: str) -> str:
-    """Which sheet of a spreadsheet a link means: in a browser, the fragment tells."""
+    """Return the `gid` of the sheet in a link; the fragment takes precedence, as in a browser."""
     gid = parse_qs(fragment).get("gid", [query.get("gid", "")])[0]
     return gid if gid.isdecimal() else ""
 
 
 def _url_instead_of(name: str, page: WebPage) -> str | None:
-    """What to ask for instead of a page of Google's.
+    """Return the URL to request instead of a page; None: the status says enough.
 
     Raises:
-        LandingError: with what the page says, and what to do.
+        LandingError: the page says what is wrong.
     """
     if _CONFIRM_FORM in page.forms:
         return page.forms[_CONFIRM_FORM]
     if _QUOTA.search(f"{page.title} {page.text}"):
         msg = (
-            f"{name}: too many people have downloaded the file lately, says Google Drive. Try "
-            "again in a day, or make a copy of the file in Drive, and give the link of that."
+            f"{name}: Google Drive says that the file was downloaded too often lately. Try again "
+            "in a day, or make a copy of the file in Drive and use the link of the copy."
         )
         raise LandingError(msg, permanent=False)
     if page.status in _GONE or _MISSING.search(page.text):
@@ -165,14 +165,14 @@ def _url_instead_of(name: str, page: WebPage) -> str | None:
         or _NO_ACCESS.search(page.text)
     ):
         msg = (
-            f"{name} is not open to everybody: Google Drive asks for a login. Share it with anyone "
-            "who has the link, and allow to download it."
+            f"{name} is not public: Google Drive asks for a login. Share the file with anyone who "
+            "has the link, and allow downloads."
         )
         raise LandingError(msg, permanent=True)
     if page.status != HTTPStatus.OK:
         return None
     msg = (
-        f"{name}: instead of the file, Google Drive sent a page: {page.text[:300]!r} Open the link "
-        "in a browser in which you are not logged in, to see what is missing."
+        f"{name}: Google Drive sent a page instead of the file: {page.text[:300]!r} Open the link "
+        "in a private browser window to see what is missing."
     )
     raise LandingError(msg, permanent=True)

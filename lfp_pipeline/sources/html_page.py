@@ -1,4 +1,4 @@
-"""Web pages that come where a file was expected: told from files, and what they say."""
+"""Web pages that servers send instead of a file: detection, text and forms."""
 
 import re
 from collections.abc import Callable
@@ -8,7 +8,7 @@ from html.parser import HTMLParser
 from urllib.parse import urlencode, urljoin, urlsplit
 
 PAGE_BYTES = 1 << 16
-"""So much of a page is read: more than a message needs."""
+"""Bytes of a page that are read, which is more than a message needs."""
 
 _MEDIA_TYPES = frozenset({"text/html", "application/xhtml+xml"})
 _HTML = re.compile(
@@ -20,14 +20,14 @@ _NOT_READ = frozenset({"script", "style"})
 
 @dataclass(frozen=True)
 class WebPage:
-    """A page.
+    """A web page.
 
     Attributes:
-        url: where it was found.
-        status: with which it came.
-        title: empty if there is none.
-        text: all that is to be read on it.
-        forms: by id, the URL that each form with an id asks for if it is sent as it is.
+        url: URL of the page.
+        status: HTTP status of the answer.
+        title: title of the page; empty without one.
+        text: visible text of the page.
+        forms: for each form with an id, the URL that sending the unchanged form requests.
     """
 
     url: str
@@ -38,25 +38,25 @@ class WebPage:
 
 
 OnPage = Callable[[str, WebPage], str | None]
-"""Called with the name of a source and the page that came for it; returns the URL to ask for
-instead, or None where the status tells enough. Raises LandingError where the page does."""
+"""Called with the name of a source and the page that came instead of its file. Returns the URL to
+request instead; None: the status says enough. Raises LandingError if the page says why."""
 
 
 def is_html(media_type: str) -> bool:
-    """Whether a Content-Type says that a page follows; wrongly, maybe."""
+    """Return whether a Content-Type declares a web page."""
     return media_type.partition(";")[0].strip().lower() in _MEDIA_TYPES
 
 
 def read_page(content: bytes, url: str, status: int) -> WebPage | None:
-    """The page that begins with these bytes, or None: they are not of a page."""
+    """Return the web page that begins with some bytes; None: they are no web page."""
     if not _HTML.match(content):
         return None
     parser = _Parser()
-    with suppress(AssertionError):  # Odd markup; what was read before it has to do.
+    with suppress(AssertionError):  # Invalid markup: the text before it is enough.
         parser.feed(content.decode(errors="replace"))
     forms = {}
     for name, action in parser.actions.items():
-        with suppress(ValueError):  # That is no URL.
+        with suppress(ValueError):  # The action is no URL.
             forms[name] = urljoin(url, _with_query(action, parser.fields[name]))
     return WebPage(url, status, _words(parser.title), _words(parser.text), forms)
 
@@ -75,13 +75,13 @@ class _Parser(HTMLParser):
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self._element = tag
-        told = {name: value or "" for name, value in attrs}
-        if tag == "form" and "id" in told:
-            self._form = told["id"]
-            self.actions[self._form] = told.get("action", "")
+        values = {name: value or "" for name, value in attrs}
+        if tag == "form" and "id" in values:
+            self._form = values["id"]
+            self.actions[self._form] = values.get("action", "")
             self.fields[self._form] = {}
-        elif tag == "input" and self._form and told.get("type") == "hidden" and "name" in told:
-            self.fields[self._form][told["name"]] = told.get("value", "")
+        elif tag == "input" and self._form and values.get("type") == "hidden" and "name" in values:
+            self.fields[self._form][values["name"]] = values.get("value", "")
 
     def handle_endtag(self, tag: str) -> None:
         self._element = ""

@@ -1,4 +1,4 @@
-"""An http client that stays within the fence and waits for no server that is too slow."""
+"""HTTP client with a network policy, a deadline and a minimum throughput."""
 
 import logging
 import re
@@ -27,24 +27,24 @@ _SCHEMES = frozenset({"http", "https"})
 _SECONDS = re.compile(r"[0-9]{1,12}")
 _LONGEST_RETRY_AFTER = timedelta(days=366).total_seconds()
 
-# At its level INFO, httpx logs whole URLs, with the secrets in them.
+# At level INFO, httpx logs whole URLs with their secrets.
 logging.getLogger("httpx").setLevel(logging.WARNING)
 
 
 def http_client(limits: DownloadLimits, seconds_left: Callable[[], float]) -> httpx.Client:
-    """A client for one download, or one question.
+    """Return a client for one download or one poll.
+
+    Proxies of the environment are not used: a proxy would resolve host names itself, which the
+    network policy cannot check.
 
     Args:
-        limits: where it may go, and how slow a server may be.
-        seconds_left: asked before each wait for bytes, which lasts no longer; it raises when the
-            time is over.
-
-    A proxy that the environment names is not used: it would resolve the names by itself, and
-    connect to where the fence cannot see.
+        limits: network policy and minimum throughput.
+        seconds_left: called before each wait for bytes; returns the longest wait, and raises after
+            the deadline.
     """
     return httpx.Client(
         transport=_Transport(limits, seconds_left),
-        # The bytes as the server stores them: what is compressed is decompressed later.
+        # Identity: compressed files are stored as they are, and decompressed by the reader.
         headers={"Accept-Encoding": "identity", "User-Agent": "lfp-pipeline"},
     )
 
@@ -53,16 +53,16 @@ def http_client(limits: DownloadLimits, seconds_left: Callable[[], float]) -> ht
 def following_redirects(
     client: httpx.Client, request: httpx.Request, seconds_left: Callable[[], float]
 ) -> Iterator[httpx.Response]:
-    """The answer to a request at the end of its redirects, its body still to be read.
+    """Send a request, follow redirects, and yield the answer with its body unread.
 
     Args:
-        client: of `http_client`.
-        request: what to send.
-        seconds_left: asked before each answer: no wait for bytes lasts longer.
+        client: a client that `http_client` returned.
+        request: the first request.
+        seconds_left: called before each answer; returns the longest wait for bytes.
 
     Raises:
-        LandingError: the fence does not let it through.
-        httpx.HTTPError: there is no answer, or no end of redirects.
+        LandingError: the network policy refuses a host.
+        httpx.HTTPError: there is no answer, or too many redirects.
     """
     for _ in range(1 + _MAX_REDIRECTS):
         if request.url.scheme not in _SCHEMES:
@@ -70,7 +70,7 @@ def following_redirects(
             raise httpx.UnsupportedProtocol(msg)
         seconds = min(_CONNECT_AND_READ_SECONDS, seconds_left())
         request.extensions["timeout"] = httpx.Timeout(seconds).as_dict()
-        # httpx would follow by itself, but read each redirect's body into memory, of any size.
+        # httpx itself would read the body of each redirect into memory, whatever its size.
         with closing(client.send(request, stream=True)) as response:
             if response.next_request is None:
                 yield response
@@ -81,17 +81,17 @@ def following_redirects(
 
 
 def check_status(name: str, url: str, response: httpx.Response, content: Iterator[bytes]) -> None:
-    """Require that a source has answered with what was requested.
+    """Require the status 200.
 
     Args:
-        name: of the source.
-        url: the first URL that was requested.
+        name: name of the source, for messages.
+        url: the first requested URL.
         response: the answer.
-        content: its body, still to be read; the server's reason may be in it.
+        content: the unread body, which may contain the server's reason.
 
     Raises:
-        LandingError: the status is another one than 200. It is permanent where another request
-            would not help, and has the server's reason and its Retry-After.
+        LandingError: the status is not 200. The error is permanent where another request would not
+            help, and has the server's reason and its Retry-After.
     """
     status = response.status_code
     if status == httpx.codes.OK:
@@ -104,27 +104,27 @@ def check_status(name: str, url: str, response: httpx.Response, content: Iterato
     permanent = status not in _TRANSIENT_STATUSES
     seconds = None if permanent else _retry_after(response)
     if seconds is not None:
-        moment = utc_now() + timedelta(seconds=seconds)
-        msg += f". It asks to be tried again after {moment:%Y-%m-%d %H:%M:%S} UTC"
+        retry_at = utc_now() + timedelta(seconds=seconds)
+        msg += f". It asks to be tried again after {retry_at:%Y-%m-%d %H:%M:%S} UTC"
     msg += "."
     raise LandingError(msg, permanent=permanent, retry_after=seconds)
 
 
 def _retry_after(response: httpx.Response) -> float | None:
-    """Return the seconds until a server asks to be tried again; None: it does not say."""
+    """Return the pause in seconds that a server asks for; None: the server asks for none."""
     value = response.headers.get("Retry-After", "").strip()
     if _SECONDS.fullmatch(value):
         return min(float(value), _LONGEST_RETRY_AFTER)
-    moment = _http_date(value)
-    if moment is None:
+    retry_at = _http_date(value)
+    if retry_at is None:
         return None
-    # By the server's own clock, where it says what time it is there.
+    # By the server's own clock, if the answer has its time.
     now = _http_date(response.headers.get("Date", "")) or utc_now()
-    return min(max((moment - now).total_seconds(), 0.0), _LONGEST_RETRY_AFTER)
+    return min(max((retry_at - now).total_seconds(), 0.0), _LONGEST_RETRY_AFTER)
 
 
 def _http_date(date: str) -> datetime | None:
-    """Return the time of an HTTP date, in UTC without a zone; None: that is no date."""
+    """Return the time of an HTTP date, in UTC without a zone; None: the text is no date."""
     try:
         return utc_from_zone(parsedate_to_datetime(date))
     except (ValueError, OverflowError):
@@ -135,14 +135,14 @@ class _Transport(httpx.HTTPTransport):
     def __init__(self, limits: DownloadLimits, seconds_left: Callable[[], float]) -> None:
         tls = httpx.create_ssl_context()
         super().__init__(verify=tls)
-        # httpx offers no other way to say how connections are made.
+        # httpx offers no other way to set the network backend.
         self._pool = httpcore.ConnectionPool(
             ssl_context=tls, network_backend=_PolicyBackend(limits, seconds_left)
         )
 
 
 class _PolicyBackend(httpcore.NetworkBackend):
-    """Connects to the addresses that the fence has seen. TLS and `Host` keep the name."""
+    """Network backend that connects to checked addresses. TLS and `Host` keep the host name."""
 
     def __init__(self, limits: DownloadLimits, seconds_left: Callable[[], float]) -> None:
         self._limits = limits
@@ -161,12 +161,12 @@ class _PolicyBackend(httpcore.NetworkBackend):
             addresses = self._limits.network_policy.addresses(host, port)
         except OSError as error:
             raise httpcore.ConnectError(str(error)) from error
-        # However many there are, they have the time of one.
-        share = timeout and timeout / len(addresses)
+        # All addresses together have the time of one connection.
+        seconds = timeout and timeout / len(addresses)
         connect = partial(
             self._sockets.connect_tcp,
             port=port,
-            timeout=share,
+            timeout=seconds,
             local_address=local_address,
             socket_options=socket_options,
         )
@@ -177,9 +177,9 @@ class _PolicyBackend(httpcore.NetworkBackend):
 
 
 class _ThroughputLimitedStream(httpcore.NetworkStream):
-    """A connection that is given up when the other side is too slow, be it in headers or content.
+    """Connection that fails when the server is too slow, in headers or content.
 
-    Only the time counts that is spent waiting for bytes, and not what is done with them.
+    Only the time spent waiting for bytes counts.
     """
 
     def __init__(
@@ -196,9 +196,9 @@ class _ThroughputLimitedStream(httpcore.NetworkStream):
 
     def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
         started = time.monotonic()
-        left = self._seconds_left()
+        remaining = self._seconds_left()
         try:
-            received = self._stream.read(max_bytes, min(timeout or left, left))
+            received = self._stream.read(max_bytes, min(timeout or remaining, remaining))
         except httpcore.ReadTimeout:
             self._seconds_left()
             raise
@@ -226,5 +226,5 @@ class _ThroughputLimitedStream(httpcore.NetworkStream):
         encrypted = self._stream.start_tls(ssl_context, server_hostname, timeout)
         return _ThroughputLimitedStream(encrypted, self._limits, self._seconds_left)
 
-    def get_extra_info(self, info: str) -> Any:  # noqa: ANN401 (as httpcore has it)
+    def get_extra_info(self, info: str) -> Any:  # noqa: ANN401 (the type of httpcore)
         return self._stream.get_extra_info(info)

@@ -1,4 +1,4 @@
-"""Files by http and https: streamed, resumed and tried again where that helps."""
+"""Files by http and https, with resumption and retries."""
 
 import re
 from collections.abc import Iterator
@@ -37,10 +37,10 @@ _CONTENT_RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+|\*)")
 
 @dataclass(frozen=True)
 class HttpFile:
-    """A file behind a URL.
+    """A file at a URL.
 
     Raises:
-        LandingError: the URL is not one.
+        LandingError: the URL is not valid.
     """
 
     url: str
@@ -48,25 +48,25 @@ class HttpFile:
 
     def __post_init__(self) -> None:
         try:
-            whole = httpx.URL(self.url).host and urlsplit(self.url).port != 0
+            is_valid = httpx.URL(self.url).host and urlsplit(self.url).port != 0
         except (httpx.InvalidURL, ValueError):
-            whole = False
-        if not whole:
-            # Neither the URL nor the reason: a password with an odd character may be in them.
-            msg = "The URL is not valid. Odd characters in it must be written as %XX."
+            is_valid = False
+        if not is_valid:
+            # Neither the URL nor the reason is shown: they may contain a password.
+            msg = "The URL is not valid. Write special characters in it as %XX."
             raise LandingError(msg, permanent=True)
 
     @property
     def name(self) -> str:
-        """The URL without user, password and query, which may be secrets."""
+        """The URL without user, password and query."""
         return public_url(self.url)
 
     def version(self, known: Version | None) -> Version | None:
-        """What the server calls the present version, asked with a conditional request."""
+        """Return the version that the server reports to a conditional request."""
         return fetch_version(self.url, known, self.limits)
 
     def fetch(self, sink: Sink, on_progress: OnProgress) -> Fetched:
-        """Download; the time is the server's Last-Modified, the charset its Content-Type's."""
+        """Download the file; time and charset are those of Last-Modified and Content-Type."""
         return download(
             self.url, self.name, self.limits, sink, on_progress, partial(_refuse, self.url)
         )
@@ -80,24 +80,32 @@ def download(
     on_progress: OnProgress,
     on_page: OnPage,
 ) -> Fetched:
-    """Download a file, over several attempts, and return what the server says of it.
+    """Download a file over several attempts, and return its metadata.
+
+    Args:
+        url: the URL to request first.
+        name: name of the source, for messages.
+        limits: limits of the download.
+        sink: receives the bytes.
+        on_progress: called after each chunk.
+        on_page: called with a web page that came instead of the file.
 
     Raises:
-        LandingError: it could not be had.
+        LandingError: the last attempt failed.
     """
     return _HttpTransfer(name, limits, sink, on_progress, url, on_page).run()
 
 
 @dataclass(frozen=True)
 class _Version:
-    """What the server says about the version of the file that it sends.
+    """Version of the file in an answer.
 
     Attributes:
-        etag: a strong one; a weak one does not promise the same bytes.
+        etag: a strong ETag; a weak one does not promise the same bytes.
         modified: Last-Modified.
-        size: of the whole file.
-        coding: Content-Encoding, in one spelling.
-        charset: of its text. It names no version, and no more than the first answer has it.
+        size: size of the whole file, in bytes.
+        coding: Content-Encoding, in canonical form.
+        charset: charset of the text. It is no part of the version, and in the first answer only.
     """
 
     etag: str | None
@@ -108,27 +116,27 @@ class _Version:
 
     @property
     def validator(self) -> str | None:
-        """What names this version in If-Range."""
+        """Identifier of this version for If-Range."""
         return self.etag or self.modified
 
     def may_be(self, other: "_Version") -> bool:
-        """Whether nothing that both know tells them apart."""
+        """Return whether no identifier that both versions have differs."""
         pairs = zip(
             (self.etag, self.modified, self.size, self.coding),
             (other.etag, other.modified, other.size, other.coding),
             strict=True,
         )
-        return all(one is None or two is None or one == two for one, two in pairs)
+        return all(own is None or its is None or own == its for own, its in pairs)
 
 
 @dataclass(frozen=True)
 class _Answer:
-    """What the server sent; `content` is still to be read, and only once.
+    """An answer of a server.
 
     Attributes:
         response: status and headers.
-        content: the body, without the coding that is undone on the way.
-        is_inflated: whether there was one.
+        content: the unread body, inflated if it was deflated; to be iterated once.
+        is_inflated: whether the body was deflated.
     """
 
     response: httpx.Response
@@ -163,7 +171,7 @@ class _HttpTransfer(Transfer):
                     version, offset = self._begun(answer), 0
                 fetched = Fetched(
                     _delivered_at(version.modified),
-                    # Of the first answer: the answer with the rest need not repeat it.
+                    # The charset of the first answer: the one to a range need not repeat it.
                     TextFormat(charset=version.charset),
                 )
                 yield Part(offset, version.size, answer.content, fetched)
@@ -174,11 +182,11 @@ class _HttpTransfer(Transfer):
 
     @contextmanager
     def _answer(self, headers: dict[str, str]) -> Iterator[_Answer]:
-        """The answer at the end of the redirects, and of the pages that lead on.
+        """Yield the answer after all redirects, and after the pages that lead to another URL.
 
         Raises:
             LandingError: the time is over, or a page came instead of a file.
-            httpx.HTTPError: there is no answer, or no end of redirects.
+            httpx.HTTPError: there is no answer, or too many redirects.
         """
         for _ in range(1 + _MAX_PAGES):
             request = self.client.build_request("GET", self.url, headers=headers)
@@ -188,13 +196,13 @@ class _HttpTransfer(Transfer):
                 if instead is None:
                     yield answer
                     return
-                # What comes after a page need not be asked through it again.
+                # Later attempts need not request the page again.
                 self.url = instead
         msg = f"More than {_MAX_PAGES} pages led to other pages"
         raise httpx.TooManyRedirects(msg)
 
     def _opened(self, response: httpx.Response) -> _Answer:
-        """Return the answer, its content as it is to be stored."""
+        """Return an answer with the content that is to be stored."""
         content = response.iter_raw()
         coding = coding_in(response.headers.get("Content-Encoding", ""))
         if response.status_code == httpx.codes.OK and must_inflate(self.name, coding):
@@ -205,22 +213,22 @@ class _HttpTransfer(Transfer):
         length = answer.response.headers.get("Content-Length", "")
         is_counted = length.isdecimal() and not answer.is_inflated
         version = _version(answer.response, int(length) if is_counted else None)
-        # The ranges of what is inflated count other bytes: it is not resumed.
+        # Ranges count deflated bytes, so an inflated file cannot be resumed.
         self.version = None if answer.is_inflated else version
         return version
 
     def _continued(self, response: httpx.Response, offset: int) -> _Version:
-        """The version that is being taken, if the answer is exactly the rest of it."""
-        sent = response.headers.get("Content-Range", "")
-        found = _CONTENT_RANGE.fullmatch(sent)
+        """Return the version of the download, if the answer is exactly its rest."""
+        content_range = response.headers.get("Content-Range", "")
+        found = _CONTENT_RANGE.fullmatch(content_range)
         if found and self.version and int(found[1]) == offset:
             size = int(found[2]) + 1
-            whole = found[3] in {"*", str(size)}
-            if whole and self.version.may_be(_version(response, size)):
+            is_complete = found[3] in {"*", str(size)}
+            if is_complete and self.version.may_be(_version(response, size)):
                 return self.version
         self.version = None
         msg = (
-            f"{self.name} sent the range {sent!r}, which is not the rest of the file "
+            f"{self.name} sent the range {content_range!r}, which is not the rest of the file "
             f"from byte {offset}."
         )
         raise LandingError(msg, permanent=False)
@@ -233,14 +241,14 @@ def _is_transient(error: Exception) -> bool:
 
 
 def _detect_page(answer: _Answer) -> tuple[_Answer, WebPage | None]:
-    """An answer, and the page that it is, if it is one.
+    """Return an answer, and the web page in it; None: the answer is a file.
 
-    Some servers say of every file that it is a page, and some pages come as files: both what the
-    server says and how the content begins must speak for a page.
+    Some servers declare every file as a page, and some files contain a page. So both the declared
+    type and the begin of the content must be those of a page.
     """
     response, content = answer.response, answer.content
-    whole = response.status_code != httpx.codes.PARTIAL_CONTENT
-    if not (whole and is_html(response.headers.get("Content-Type", ""))):
+    is_whole = response.status_code != httpx.codes.PARTIAL_CONTENT
+    if not (is_whole and is_html(response.headers.get("Content-Type", ""))):
         return answer, None
     start = b""
     for chunk in content:
@@ -255,17 +263,17 @@ def _refuse(url: str, name: str, page: WebPage) -> None:
     if page.status != httpx.codes.OK:
         return
     title = one_line(page.title, url, page.url)
-    titled = f" ({title!r})" if title else ""
+    quoted = f" ({title!r})" if title else ""
     msg = (
-        f"{name} answered with a web page{titled}, not a file. Give the URL that downloads the "
-        "file; it must not need a login."
+        f"{name} answered with a web page{quoted}, not a file. Use the URL that downloads the file "
+        "without a login."
     )
     raise LandingError(msg, permanent=True)
 
 
 def _version(response: httpx.Response, size: int | None) -> _Version:
     etag = response.headers.get("ETag")
-    # What is not ASCII cannot be sent back.
+    # A header that is not ASCII cannot be sent back.
     strong = etag if etag and etag.isascii() and not etag.startswith("W/") else None
     modified = response.headers.get("Last-Modified")
     coding = response.headers.get("Content-Encoding")
@@ -274,7 +282,7 @@ def _version(response: httpx.Response, size: int | None) -> _Version:
         etag=strong,
         modified=modified if modified and modified.isascii() else None,
         size=size,
-        # The answer with the rest need not repeat it.
+        # The answer to a range need not repeat the coding.
         coding=coding_in(coding or "") if coding or is_whole else None,
         charset=charset_in(response.headers.get("Content-Type", "")),
     )
@@ -282,7 +290,7 @@ def _version(response: httpx.Response, size: int | None) -> _Version:
 
 def _delivered_at(modified: str | None) -> datetime | None:
     try:
-        # The zone -0000 is UTC, too, but gives a moment without one.
+        # The zone -0000 is UTC, too, but gives a timestamp without a zone.
         return utc_from_zone(parsedate_to_datetime(modified or ""))
     except (ValueError, OverflowError):
         return None

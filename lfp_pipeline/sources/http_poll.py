@@ -1,4 +1,4 @@
-"""Short questions to web servers: what a poll asks."""
+"""Single requests to web servers, as polls send them."""
 
 import hashlib
 import time
@@ -17,17 +17,17 @@ from lfp_pipeline.sources.http_client import check_status, following_redirects, 
 from lfp_pipeline.sources.redaction import one_line, public_url
 
 _SECONDS = 5.0
-_MOST_BYTES = 1 << 16
+_MAX_BYTES = 1 << 16
 
-_NOT_ASKED = (httpx.ConnectError, httpx.ConnectTimeout)
+_NOT_SENT = (httpx.ConnectError, httpx.ConnectTimeout)
 _MODIFIED = "Last-Modified"
-_UNCERTAIN = timedelta(seconds=2)
-_BY_HEADER = {"ETag": "If-None-Match", _MODIFIED: "If-Modified-Since"}
+_CLOCK_RESOLUTION = timedelta(seconds=2)
+_CONDITIONS = {"ETag": "If-None-Match", _MODIFIED: "If-Modified-Since"}
 
 
 @dataclass(frozen=True)
 class HttpReply:
-    """A status, headers, and the beginning of a body."""
+    """Status, headers, and the beginning of the body."""
 
     status: int
     headers: Mapping[str, str]
@@ -35,17 +35,17 @@ class HttpReply:
 
 
 def get_once(url: str, headers: Mapping[str, str], limits: DownloadLimits) -> HttpReply:
-    """Send a GET, once, and take the beginning of its answer: 200, or 304.
+    """Send one GET, and return the answer with the beginning of its body.
 
     Raises:
-        NotAskedError: the server did not get it, or refuses it.
-        LandingError: there was no such answer within seconds.
+        RequestNotSentError: the request did not reach the server, or was rejected.
+        LandingError: there is no answer of status 200 or 304 within seconds.
     """
     body = b""
     with _answer(url, headers, limits) as (response, content):
         for piece in content:
             body += piece
-            if len(body) >= _MOST_BYTES:
+            if len(body) >= _MAX_BYTES:
                 break
         return HttpReply(response.status_code, response.headers, body)
 
@@ -54,50 +54,50 @@ def get_once(url: str, headers: Mapping[str, str], limits: DownloadLimits) -> Ht
 def _answer(
     url: str, headers: Mapping[str, str], limits: DownloadLimits
 ) -> Iterator[tuple[httpx.Response, Iterator[bytes]]]:
-    """Send a GET, once, and give its answer, 200 or 304, with a body that is still to be read.
+    """Send one GET, and yield the answer and its unread body.
 
     Raises:
-        NotAskedError: the server did not get it, or refuses it.
-        LandingError: there was no such answer within seconds, or the body is not.
+        RequestNotSentError: the request did not reach the server, or was rejected.
+        LandingError: there is no answer of status 200 or 304 within seconds, or no whole body.
     """
     deadline = time.monotonic() + _SECONDS
     try:
-        left = partial(_seconds_until, deadline, url)
-        with http_client(limits, left) as client:
+        seconds_left = partial(_seconds_until, deadline, url)
+        with http_client(limits, seconds_left) as client:
             request = client.build_request("GET", url, headers=headers)
-            with following_redirects(client, request, left) as response:
-                content = _in_time(response.iter_raw(), left)
+            with following_redirects(client, request, seconds_left) as response:
+                content = _in_time(response.iter_raw(), seconds_left)
                 if response.status_code != httpx.codes.NOT_MODIFIED:
                     _check_status(url, response, content)
                 yield response, content
     except (httpx.HTTPError, httpx.InvalidURL, ValueError) as error:
         reason = one_line(str(error) or type(error).__name__, url).rstrip(".")
         msg = f"{public_url(url)} did not answer: {reason}."
-        kind = RequestNotSentError if isinstance(error, _NOT_ASKED) else LandingError
+        kind = RequestNotSentError if isinstance(error, _NOT_SENT) else LandingError
         raise kind(msg, permanent=False) from error
 
 
-def _in_time(content: Iterator[bytes], left: Callable[[], float]) -> Iterator[bytes]:
+def _in_time(content: Iterator[bytes], seconds_left: Callable[[], float]) -> Iterator[bytes]:
     for piece in content:
         yield piece
-        left()
+        seconds_left()
 
 
 def _check_status(url: str, response: httpx.Response, content: Iterator[bytes]) -> None:
     try:
         check_status(public_url(url), url, response, content)
     except LandingError as error:
-        # Of what is neither a refusal nor an answer, nobody knows whether it was understood.
+        # Only a client error means that the server has rejected the request.
         kind = RequestNotSentError if response.is_client_error else LandingError
         raise kind(str(error), permanent=error.permanent, retry_after=error.retry_after) from None
 
 
 def _seconds_until(deadline: float, url: str) -> float:
-    left = deadline - time.monotonic()
-    if left <= 0:
+    remaining = deadline - time.monotonic()
+    if remaining <= 0:
         msg = f"{public_url(url)} did not answer within {_SECONDS:.0f} s."
         raise _TooSlowError(msg, permanent=False)
-    return left
+    return remaining
 
 
 class _TooSlowError(LandingError):
@@ -105,40 +105,44 @@ class _TooSlowError(LandingError):
 
 
 def fetch_version(url: str, known: Version | None, limits: DownloadLimits) -> Version | None:
-    """What a server calls the present version of a file; `known`, if it says: not modified.
+    """Return the current version of a file; `known`, if the server answers "not modified".
 
-    Where a time is all that the server tells, it may name several versions: those of the present
-    second, or all, if the server sends the file again under the time that it had before. Then the
-    bytes name the version.
+    A time alone may identify several versions: those within one second, or all of a server that
+    keeps the time when it replaces the file. Then the digest of the file identifies the version.
+
+    Args:
+        url: the URL of the file.
+        known: the version at the last poll.
+        limits: network policy and minimum throughput.
 
     Returns:
-        The version; None: it cannot be told.
+        The version; None: the server does not identify its versions.
 
     Raises:
-        LandingError: it could not be asked, or says something else.
+        LandingError: there is no answer of status 200 or 304.
     """
-    told_before = known or {}
+    known = known or {}
     conditions = {
-        asked: told_before[name] for name, asked in _BY_HEADER.items() if name in told_before
+        condition: known[header] for header, condition in _CONDITIONS.items() if header in known
     }
     with _answer(url, conditions, limits) as (response, content):
         if response.status_code == httpx.codes.NOT_MODIFIED:
-            return known
-        told = {name: response.headers.get(name, "") for name in _BY_HEADER}
-        # What is not ASCII cannot be sent back.
-        version = {name: value for name, value in told.items() if value and value.isascii()}
+            return known or None
+        headers = {name: response.headers.get(name, "") for name in _CONDITIONS}
+        # A header that is not ASCII cannot be sent back.
+        version = {name: value for name, value in headers.items() if value and value.isascii()}
         if version.keys() != {_MODIFIED}:
             return version or None
         if _is_fresh(response.headers):
-            version = {}  # Asked for what is newer than this time, it would hide what comes now.
-        elif version[_MODIFIED] != told_before.get(_MODIFIED):
+            version = {}  # With this time as a condition, a change within its second stays unseen.
+        elif version[_MODIFIED] != known.get(_MODIFIED):
             return version
         digest = _digest(content)
         return {**version, "sha256": digest} if digest else None
 
 
 def _digest(content: Iterator[bytes]) -> str | None:
-    """Return the digest of a body; None: not all of it came in time."""
+    """Return the digest of a body; None: the body was not complete in time."""
     digest = hashlib.sha256()
     try:
         for piece in content:
@@ -149,9 +153,9 @@ def _digest(content: Iterator[bytes]) -> str | None:
 
 
 def _is_fresh(headers: Mapping[str, str]) -> bool:
-    """Whether a file may change again within the second that names its version."""
+    """Return whether a file may still change within the second of its Last-Modified."""
     try:
         sent, modified = (parsedate_to_datetime(headers[name]) for name in ("Date", _MODIFIED))
-        return sent - modified < _UNCERTAIN
+        return sent - modified < _CLOCK_RESOLUTION
     except (KeyError, ValueError, TypeError):
         return True

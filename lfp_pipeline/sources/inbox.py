@@ -1,4 +1,4 @@
-"""The inbox: a folder into which people and programs drop files."""
+"""The inbox: a folder for files to be ingested."""
 
 import os
 import stat
@@ -28,12 +28,13 @@ class InboxFile(NamedTuple):
 
     Attributes:
         name: path inside the inbox, with `/`.
-        location: where it is.
-        size_bytes: as listed.
-        mtime_ns: as listed; it becomes the delivery's `delivered_at`.
-        ctime_ns: when it was last written, moved, or touched.
+        location: whole path.
+        size_bytes: size when listed.
+        mtime_ns: modification time when listed; it becomes the delivery's `delivered_at`.
+        ctime_ns: time of the last write, rename or touch when listed.
         device: number of the file system.
-        inode: number of the file in it: with these, another file in its place is told from it.
+        inode: number of the file in its file system. Another file at the same path has another
+            device, inode or ctime.
     """
 
     name: str
@@ -46,47 +47,47 @@ class InboxFile(NamedTuple):
 
     @property
     def path(self) -> Path:
-        """Where it is."""
-        return Path(self.location)  # Made when it is asked for: mostly nobody does.
+        """Whole path."""
+        return Path(self.location)  # Created on demand, because few files need one.
 
     @property
     def partition_key(self) -> str:
-        """The source file's partition."""
+        """Partition of the file."""
         return partition_key(self.name)
 
     @property
     def version(self) -> str:
-        """What tells this version of the file from others, without reading it."""
+        """Identifier of this version of the file, found without reading the file."""
         return f"{self.size_bytes}-{self.mtime_ns}"
 
 
 @dataclass(frozen=True)
 class Skipped:
-    """An entry of the inbox that is not taken in: it is no file, or cannot be looked at.
+    """An entry of the inbox that cannot be ingested: not a regular file, or not accessible.
 
     Attributes:
-        name: path inside the inbox; of a folder, with a `/` at its end.
-        reason: what it is, or what the system says.
+        name: path inside the inbox; a folder's ends in `/`.
+        reason: kind of the entry, or the system's error.
     """
 
     name: str
     reason: str
 
     def __str__(self) -> str:
-        """Name and reason, for people."""
+        """Return name and reason."""
         return f"{self.name} ({self.reason})"
 
 
 @dataclass(frozen=True)
 class Listing:
-    """What is in the inbox.
+    """Content of the inbox.
 
     Attributes:
-        ready: files that are complete, as far as can be told without opening them.
+        ready: files that are complete, as far as can be seen without opening them.
         still_writing: names of files that are still being written.
-        skipped: entries that are no files, or cannot be looked at.
-        ignored: names of entries that the patterns of temporary and side files match. Folders come
-            first, each with a `/` at its end.
+        skipped: entries that are no regular files, or not accessible.
+        ignored: names of entries that match a pattern of ignored files. Folders come first, each
+            with a `/` at its end.
     """
 
     ready: tuple[InboxFile, ...]
@@ -96,10 +97,10 @@ class Listing:
 
     @property
     def left_out(self) -> str:
-        """What is skipped and ignored, for people; nothing, if nothing is."""
+        """Return a sentence on the skipped and ignored entries; empty without any."""
         parts = []
         if self.skipped:
-            names = preview([str(one) for one in self.skipped])
+            names = preview([str(entry) for entry in self.skipped])
             parts.append(f"{len(self.skipped):,} skipped: {names}; see `make status`")
         if self.ignored:
             parts.append(f"{len(self.ignored):,} ignored by name: {preview(self.ignored)}")
@@ -111,33 +112,32 @@ def list_inbox(
 ) -> Listing:
     """List the inbox with its sub-folders, oldest file first.
 
-    Links are not followed: what is taken in lies inside the inbox.
+    Links are not followed, so every listed file is inside the inbox.
 
     Args:
         inbox: the folder.
-        quiet_seconds: a file that changed more recently than this is still being written.
-        ignored: patterns of files that are ignored, beside those that always are.
-        now: seconds since the epoch, for tests.
+        quiet_seconds: a file that changed within this time is still being written.
+        ignored: patterns of ignored files, beside the built-in ones.
+        now: seconds since the epoch; None: the current time.
 
     Raises:
-        LandingError: the inbox itself is missing or cannot be read. That is never the same as
-            empty.
+        LandingError: the inbox is missing or cannot be read. Such an inbox is never an empty one.
     """
     scan = _Scan(inbox, quiet_seconds, time.time() if now is None else now, ignored)
     scan.run()
     return Listing(
         ready=tuple(sorted(scan.ready, key=attrgetter("mtime_ns", "name"))),
         still_writing=tuple(sorted(scan.still_writing)),
-        skipped=tuple(sorted(scan.skipped, key=lambda one: one.name)),
+        skipped=tuple(sorted(scan.skipped, key=attrgetter("name"))),
         ignored=tuple(sorted(scan.ignored, key=lambda name: (not name.endswith("/"), name))),
     )
 
 
 class _Scan:
-    """One look at all that is in the inbox."""
+    """One traversal of the inbox."""
 
     def __init__(
-        self, inbox: Path, quiet_seconds: float, moment: float, ignored: Sequence[str]
+        self, inbox: Path, quiet_seconds: float, now: float, ignored: Sequence[str]
     ) -> None:
         self.ready: list[InboxFile] = []
         self.still_writing: list[str] = []
@@ -145,24 +145,24 @@ class _Scan:
         self.ignored: list[str] = []
         self._inbox = inbox
         self._quiet_seconds = quiet_seconds
-        self._moment = moment
+        self._now = now
         self._ignored = IgnoredNames(ignored)
         self._folders = [""]
 
     def run(self) -> None:
-        while self._folders:  # Not by recursion: folders nest deeper than Python does.
+        while self._folders:  # No recursion: folders nest deeper than Python does.
             folder = self._folders.pop()
             try:
-                # By its `.`: a folder that cannot be entered cannot be read either.
+                # The `.` makes a folder that cannot be entered fail here, and not for each entry.
                 with os.scandir(f"{self._inbox}/{folder}.") as entries:
                     for entry in entries:
-                        self._look_at(entry, folder + entry.name)
+                        self._add(entry, folder + entry.name)
             except OSError as error:
                 if not folder:
                     raise _unreadable(self._inbox, error) from error
                 self._skip(folder, error)
 
-    def _look_at(self, entry: os.DirEntry[str], name: str) -> None:
+    def _add(self, entry: os.DirEntry[str], name: str) -> None:
         try:
             is_folder = entry.is_dir(follow_symlinks=False)
             if self._ignored.match(name, is_folder=is_folder):
@@ -170,16 +170,16 @@ class _Scan:
             elif is_folder:
                 self._folders.append(f"{name}/")
             else:
-                self._look_at_file(name, entry.stat(follow_symlinks=False))
+                self._add_file(name, entry.stat(follow_symlinks=False))
         except OSError as error:
             self._skip(name, error)
 
-    def _look_at_file(self, name: str, status: os.stat_result) -> None:
+    def _add_file(self, name: str, status: os.stat_result) -> None:
         kind = stat.S_IFMT(status.st_mode)
         if kind != stat.S_IFREG:
             self.skipped.append(Skipped(name, _NO_FILES.get(kind, "no file")))
-        # ctime moves with every write and rename, also where the writer sets an old mtime.
-        elif abs(self._moment - status.st_ctime) < self._quiet_seconds:
+        # The ctime moves with every write and rename, even where the writer sets an old mtime.
+        elif abs(self._now - status.st_ctime) < self._quiet_seconds:
             self.still_writing.append(name)
         else:
             self.ready.append(
@@ -195,13 +195,13 @@ class _Scan:
             )
 
     def _skip(self, name: str, error: OSError) -> None:
-        if not isinstance(error, FileNotFoundError):  # Else it was taken away since it was listed.
+        if not isinstance(error, FileNotFoundError):  # Else the entry was removed meanwhile.
             self.skipped.append(Skipped(name, error.strerror or str(error)))
 
 
 def _unreadable(inbox: Path, error: OSError) -> LandingError:
     msg = (
-        f"The inbox {inbox} cannot be read: {error.strerror or error}. Create the folder and let "
-        "it be read, or set LFP_DATA_DIR to the folder that the inbox is in."
+        f"The inbox {inbox} cannot be read: {error.strerror or error}. Create the folder and make "
+        "it readable, or set LFP_DATA_DIR to the folder that contains the inbox."
     )
     return LandingError(msg, permanent=False)

@@ -1,4 +1,4 @@
-"""A file of the inbox as a source: what is opened is what was listed, and no link is followed."""
+"""A file of the inbox as a source: only the listed version is opened, and no link is followed."""
 
 import errno
 import os
@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
+from operator import attrgetter
 from pathlib import Path
 from typing import BinaryIO
 
@@ -23,20 +24,22 @@ from lfp_pipeline.sources.write_lease import is_open_for_writing
 
 _INBOX = os.O_RDONLY | os.O_DIRECTORY
 _FOLDER = _INBOX | os.O_NOFOLLOW
-_FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK  # To open a pipe would wait for its writer.
-_ANOTHER = {errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENXIO}
-"""What the system says where a file or folder is gone, or has become a link or a socket."""
+_FILE = (
+    os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK
+)  # Else opening a pipe would wait for its writer.
+_REPLACED_ERRNOS = {errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENXIO}
+"""Errors for a file or folder that is gone, or was replaced by a link or a socket."""
 
-_CHANGED = "it was changed, or another file is in its place"
+_CHANGED = "it has changed, or was replaced by another file"
 
 
 @dataclass(frozen=True)
 class InboxSource:
-    """A file of the inbox, in the version that was listed.
+    """A file of the inbox, in the listed version.
 
     Attributes:
         inbox: the folder.
-        file: as listed in it.
+        file: the listed file.
     """
 
     inbox: Path
@@ -44,11 +47,11 @@ class InboxSource:
 
     @property
     def name(self) -> str:
-        """The path, as text."""
+        """The path, printable."""
         return path_as_text(self.file.path)
 
     def version(self, known: Version | None) -> Version | None:
-        """Its time and size, as listed."""
+        """Return the listed modification time and size."""
         del known
         return {"mtime_ns": str(self.file.mtime_ns), "size": str(self.file.size_bytes)}
 
@@ -56,16 +59,16 @@ class InboxSource:
         """Copy the file.
 
         Raises:
-            StillWrittenError: a process has it open for writing. Nothing was copied.
-            LandingError: it is not what was listed, it changed meanwhile, or cannot be read.
+            StillWrittenError: a process has the file open for writing. Nothing was copied.
+            LandingError: the file is not the listed version, changed meanwhile, or cannot be read.
         """
         with self._opened() as (file, barriers):
-            look_again = partial(os.fstat, file.fileno())
-            fetched = copy_stable_file(file, self.name, sink, on_progress, look_again)
+            stat = partial(os.fstat, file.fileno())
+            fetched = copy_stable_file(file, self.name, sink, on_progress, stat)
             return replace(fetched, readers=readers_of(file.fileno(), barriers))
 
     def is_being_written(self) -> bool:
-        """Whether a process has the file open for writing, as far as that can be told.
+        """Return whether a process has the file open for writing, as far as the kernel tells.
 
         Raises:
             UnreadableError: the file cannot be opened.
@@ -75,26 +78,26 @@ class InboxSource:
                 return is_open_for_writing(file.fileno())
         except UnreadableError:
             raise
-        except LandingError as error:  # Another one is told where the file is to land.
+        except LandingError as error:  # Landing the file will raise other errors.
             return isinstance(error, StillWrittenError)
 
     def head(self, size: int) -> bytes:
         """Return the first bytes of the file.
 
         Raises:
-            LandingError: it is not what was listed, or cannot be read.
+            LandingError: the file is not the listed version, or cannot be read.
         """
         with self._opened() as (file, _):
             return file.read(size)
 
     @contextmanager
     def _opened(self) -> Iterator[tuple[BinaryIO, tuple[tuple[int, int], ...]]]:
-        """Open the file for the block, with the barriers that its folders are to readers."""
+        """Open the file for the block, and yield it with the barriers of its folders."""
         with translating_read_errors(self.name):
             try:
                 descriptor, barriers = self._open()
             except OSError as error:
-                if error.errno in _ANOTHER:
+                if error.errno in _REPLACED_ERRNOS:
                     raise self._replaced(error.strerror or str(error)) from error
                 raise
             if file_state(os.fstat(descriptor)) != self._listed_state:
@@ -109,7 +112,7 @@ class InboxSource:
         return file.device, file.inode, file.size_bytes, file.mtime_ns, file.ctime_ns
 
     def _open(self) -> tuple[int, tuple[tuple[int, int], ...]]:
-        """Open folder after folder, each in the one above: no name is looked up twice."""
+        """Open folder after folder, each relative to its parent: no name is resolved twice."""
         *folders, name = self.file.name.split("/")
         descriptor = os.open(self.inbox, _INBOX)
         try:
@@ -125,23 +128,22 @@ class InboxSource:
 
     def _replaced(self, reason: str) -> LandingError:
         msg = (
-            f"{self.name} is not the file that was listed any more: {reason}. What is there is "
-            "left for the next look at the inbox."
+            f"{self.name} is not the file that was listed any more: {reason}. The next run that "
+            "lists the inbox ingests the present file."
         )
         return LandingError(msg, permanent=False)
 
 
 def select_ready_files(inbox: Path, listing: Listing, due: Sequence[InboxFile]) -> Listing:
-    """Tell which due files of an inbox can land now. Each of them is opened.
+    """Return a listing of which only the due files that can land now are ready.
+
+    Each due file is opened. Files that a program has open for writing become `still_writing`, and
+    unreadable files become `skipped`.
 
     Args:
         inbox: the folder.
-        listing: what is in it.
-        due: of the ready files, those that are to be taken in.
-
-    Returns:
-        The listing with only those files as ready that can land. Those that a program has open for
-        writing are unstable, and those that cannot be read are skipped.
+        listing: content of the inbox.
+        due: the ready files that are to be ingested.
     """
     ready: list[InboxFile] = []
     written: list[str] = []
@@ -158,5 +160,5 @@ def select_ready_files(inbox: Path, listing: Listing, due: Sequence[InboxFile]) 
         listing,
         ready=tuple(ready),
         still_writing=(*listing.still_writing, *sorted(written)),
-        skipped=tuple(sorted((*listing.skipped, *unreadable), key=lambda one: one.name)),
+        skipped=tuple(sorted((*listing.skipped, *unreadable), key=attrgetter("name"))),
     )

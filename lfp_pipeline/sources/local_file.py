@@ -1,4 +1,4 @@
-"""Files on this machine, copied only while no program changes them."""
+"""Files on this machine. A file that a program is writing is not copied."""
 
 import os
 from collections.abc import Callable, Iterator
@@ -24,18 +24,23 @@ class LocalFile:
 
     @property
     def name(self) -> str:
-        """The path, as text."""
+        """The path, printable."""
         return path_as_text(self.path)
 
     def version(self, known: Version | None) -> Version | None:
-        """Its time and size."""
+        """Return the modification time and size of the file."""
         del known
         with translating_read_errors(self.name):
             status = self.path.stat()
         return {"mtime_ns": str(status.st_mtime_ns), "size": str(status.st_size)}
 
     def fetch(self, sink: Sink, on_progress: OnProgress) -> Fetched:
-        """Copy the file. A file that is being written, or changes meanwhile, is not taken."""
+        """Copy the file.
+
+        Raises:
+            StillWrittenError: a process has the file open for writing.
+            LandingError: the file cannot be read, or changed during the copy.
+        """
         with translating_read_errors(self.name):
             if not S_ISREG(self.path.stat().st_mode):  # A pipe or device may never end.
                 msg = f"{self.name} is not a file."
@@ -46,35 +51,33 @@ class LocalFile:
 
 
 def _open_nonblocking(path: str, flags: int) -> int:
-    """Open a file without waiting for a program that has leased it to write it."""
+    """Open a file without waiting for a program that holds a write lease."""
     return os.open(path, flags | os.O_NONBLOCK)
 
 
 def path_as_text(path: Path) -> str:
-    """Return a path for every log and table; what of it cannot be printed is spelled out."""
+    """Return a path for logs and tables, with escapes for unprintable characters and bytes."""
     return printable(os.fsencode(path).decode(errors="backslashreplace"))
 
 
 @contextmanager
 def translating_read_errors(name: str) -> Iterator[None]:
-    """Make what the system says of a file of that name an UnreadableError."""
+    """Raise system errors of the block as an `UnreadableError` that names the file."""
     try:
         yield
-    except BlockingIOError as error:  # Another program has taken out a lease to write it.
+    except BlockingIOError as error:  # Another program holds a write lease.
         raise _still_written_error(name) from error
     except OSError as error:
         reason = error.strerror or str(error)
         msg = f"{name} cannot be read: {reason}."
         if isinstance(error, PermissionError):
-            msg += " Let the user that runs this read it, or take it away."
+            msg += " Give the user that runs this read permission, or remove it."
         gone = isinstance(error, FileNotFoundError | NotADirectoryError | PermissionError)
         raise UnreadableError(msg, reason, permanent=gone) from error
 
 
 def _still_written_error(name: str) -> StillWrittenError:
-    msg = (
-        f"{name} is still being written: a program has it open. It can be taken once it is closed."
-    )
+    msg = f"{name} is still being written: a program has it open. Try again once it is closed."
     return StillWrittenError(msg)
 
 
@@ -83,20 +86,23 @@ def copy_stable_file(
     name: str,
     sink: Sink,
     on_progress: OnProgress,
-    look_again: Callable[[], os.stat_result],
+    stat: Callable[[], os.stat_result],
 ) -> Fetched:
-    """Copy an open file that nobody changes meanwhile. Who may read it is the caller's to tell.
+    """Copy an open file, and check that no program changed the file meanwhile.
 
     Args:
-        file: open at its begin.
-        name: of the file, for people.
-        sink: takes the bytes.
-        on_progress: is told how many.
-        look_again: looks at the file, or at what has taken its place.
+        file: open for reading, at its start.
+        name: name of the file, for messages.
+        sink: receives the bytes.
+        on_progress: called after each chunk.
+        stat: returns the present state of the file, or of the file that replaced it.
+
+    Returns:
+        The metadata without `readers`, which the caller adds.
 
     Raises:
-        StillWrittenError: a process has it open for writing. Nothing was copied.
-        LandingError: it changed.
+        StillWrittenError: a process has the file open for writing. Nothing was copied.
+        LandingError: the file changed during the copy.
     """
     if is_open_for_writing(file.fileno()):
         raise _still_written_error(name)
@@ -106,23 +112,23 @@ def copy_stable_file(
         sink.write(chunk)
         done += len(chunk)
         on_progress(done, before.st_size)
-        if done > before.st_size:  # It grows, perhaps without end.
-            _require_unchanged(name, before, look_again())
-    _require_unchanged(name, before, look_again())
+        if done > before.st_size:  # The file grows, perhaps without end.
+            _require_unchanged(name, before, stat())
+    _require_unchanged(name, before, stat())
     modified = utc_from_ns(before.st_mtime_ns)
     return Fetched(modified, is_file_time=True, ctime_ns=before.st_ctime_ns)
 
 
 def _require_unchanged(name: str, before: os.stat_result, now: os.stat_result) -> None:
     if file_state(before) != file_state(now):
-        msg = f"{name} changed while it was being read. It is taken when it is at rest."
+        msg = f"{name} changed while it was being read. Try again once no program writes it."
         raise LandingError(msg, permanent=False)
 
 
 def file_state(status: os.stat_result) -> tuple[int, int, int, int, int]:
-    """What tells a file from others, and changes with its bytes.
+    """Return what identifies a file and changes with its bytes.
 
-    Its ctime does so even where a writer resets the mtime.
+    The ctime changes even where a writer resets the mtime.
     """
     return (
         status.st_dev,

@@ -1,4 +1,4 @@
-"""From what a person writes (a URL, a link or a path) to a source."""
+"""Sources from locations: a URL, a link to Google Drive, or a path."""
 
 import re
 from pathlib import Path
@@ -14,8 +14,6 @@ from lfp_pipeline.sources.wrapped_source import ChecksummedSource, DeclaredSourc
 from lfp_pipeline.sources.written_location import Location
 
 _SCHEME = re.compile(r"[a-z][a-z0-9+.-]*")
-
-
 _UNDECLARED = TextFormat()
 
 
@@ -25,19 +23,19 @@ def source_at(
     sha256: str | None = None,
     declared: TextFormat = _UNDECLARED,
 ) -> Source:
-    """The source at a URL, a link to Google Drive, or a path.
+    """Return the source at a URL, a link to Google Drive, or a path.
 
-    What begins like `name:/` is a URL, well written or not: it may hold secrets, and the errors of
-    paths quote them. Blanks around a URL are not part of it, as they may be of a path.
+    A location that begins like `name:/` is a URL, even an invalid one, because it may contain
+    secrets, and errors quote paths. White space around a URL is ignored.
 
     Args:
-        location: where it is. Values of the environment in it are shown by their names.
-        limits: how far a download may go.
-        sha256: the digest of the file, if it is known beforehand; other bytes are not taken.
-        declared: the encoding and the delimiter of the file, as far as people declare them.
+        location: the location. Values of the environment in it are shown by their names.
+        limits: limits of a download.
+        sha256: required digest of the file; None: any.
+        declared: declared encoding and delimiter of the file.
 
     Raises:
-        LandingError: it is none of these.
+        LandingError: the location is not valid.
     """
     if isinstance(location, Location) and location.names:
         source = _redacted_source_at(location, limits)
@@ -74,7 +72,7 @@ def _source_at(location: str, limits: DownloadLimits) -> Source:
             return _stored_object(scheme, url, limits)
 
 
-# What these import takes longer than all else of ours, and most runs do without.
+# These imports take longer than all others together, and most runs do not need them.
 
 
 def _web_source(url: str, limits: DownloadLimits) -> Source:
@@ -94,9 +92,9 @@ def _stored_object(scheme: str, url: str, limits: DownloadLimits) -> Source:
 
     if scheme in PROTOCOLS:
         return StoredObject(scheme + url[len(scheme) :], limits)
-    told = f"{scheme}://" if _SCHEME.fullmatch(scheme) else "What stands before :/"
+    subject = f"{scheme}://" if _SCHEME.fullmatch(scheme) else "The protocol before :/"
     msg = (
-        f"{told} is not supported. Give a URL ({', '.join(sorted(PROTOCOLS))}, http, https), a "
+        f"{subject} is not supported. Give a URL ({', '.join(sorted(PROTOCOLS))}, http, https), a "
         "link to Google Drive, or a path (./a:/b, not a:/b)."
     )
     raise LandingError(msg, permanent=True)

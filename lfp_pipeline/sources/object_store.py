@@ -1,8 +1,8 @@
-"""Files in object stores and on file servers, by the URLs that fsspec knows.
+"""Files in object stores and on file servers, by fsspec.
 
-Whose client it is, it reads in the same way: tell what the object is, open it, seek, read, and see
-that it is still the same. Credentials come from where each client looks for them: its environment
-variables and files, or fsspec's own (`FSSPEC_SFTP_PASSWORD`).
+All clients are used in the same way: look up the object, open, seek and read it, and check that the
+object has not changed. Each client finds credentials in its own environment variables and files, or
+in those of fsspec (`FSSPEC_SFTP_PASSWORD`).
 """
 
 import errno
@@ -51,21 +51,21 @@ PROTOCOLS: Mapping[str, str] = {
     "smb": "smbprotocol",
     "ssh": "paramiko",
 }
-"""The protocols that are served, and what to install for each.
+"""Supported protocols, with the package to install for each.
 
-fsspec knows more. Some lead to files of this machine (`local`, `git`), or through another protocol
-(`simplecache`, `zip`), and some to wherever a server sends them (`webhdfs`): around the fence.
+Other protocols of fsspec would bypass the network policy: they read files of this machine (`local`,
+`git`), use another protocol (`simplecache`, `zip`), or follow a server to any host (`webhdfs`).
 """
 
 _PORTS = {"ftp": 21, "sftp": 22, "ssh": 22, "smb": 445}
 _BLOCK_BYTES = 8 * CHUNK_BYTES
-"""A client asks for so much at once; each time costs a round trip."""
+"""Bytes of one request; each request costs a round trip."""
 
 _IDENTITY = (
     *("size", "ETag", "etag", "md5Hash", "generation", "VersionId", "version_id", "oid"),
     *("LastModified", "last_modified", "updated", "mtime", "modify"),
 )
-"""What stores tell of an object that changes with its bytes."""
+"""Keys of fsspec's info whose values change with the bytes of an object."""
 
 _PERMANENT = (
     FileNotFoundError,
@@ -77,7 +77,7 @@ _PERMANENT = (
     ValueError,
 )
 _PERMANENT_ERRNOS = frozenset({errno.EINVAL, errno.ENOSYS, errno.EPERM, errno.ENAMETOOLONG})
-# The clients' errors have no class in common; their names do tell.
+# Errors of the clients have no common base class, but similar names.
 _NO_CREDENTIALS = re.compile(r"Credential|Auth|Token|Profile")
 _PERMANENT_NAMES = re.compile(r"Credential|Auth|Token|Profile|error_perm|BadHostKey")
 
@@ -87,7 +87,7 @@ class StoredObject:
     """An object in a store, or a file on a server, by its URL (`s3://bucket/key`).
 
     Raises:
-        LandingError: the URL has a password in it. It would end up wherever the location is noted.
+        LandingError: the URL is not valid, or contains a password.
     """
 
     url: str
@@ -96,18 +96,18 @@ class StoredObject:
     def __post_init__(self) -> None:
         try:
             parts = urlsplit(self.url)
-            told = parts.password is not None
-            whole = bool(parts.netloc and parts.path.strip("/"))
+            has_password = parts.password is not None
+            is_valid = bool(parts.netloc and parts.path.strip("/"))
         except ValueError:
-            told = whole = False
-        if told:
+            has_password = is_valid = False
+        if has_password:
             msg = (
-                "The URL has a password in it. Credentials of object stores belong into the "
-                "environment or the files that the store's own client reads."
+                "The URL has a password in it. Set the credentials of object stores in the "
+                "environment, or in the files that the store's own client reads."
             )
             raise LandingError(msg, permanent=True)
-        if not whole:
-            msg = "The URL is not valid. It reads like s3://bucket/key or sftp://host/path."
+        if not is_valid:
+            msg = "The URL is not valid. Write it as s3://bucket/key or sftp://host/path."
             raise LandingError(msg, permanent=True)
 
     @property
@@ -116,14 +116,14 @@ class StoredObject:
         return public_url(self.url)
 
     def version(self, known: Version | None) -> Version | None:
-        """What the store tells of the object that changes with its bytes."""
+        """Return the identifiers of the object that change with its bytes."""
         del known
         with _translating_errors(self.name):
             version = _version(_info(*_opened(self.url, self.limits), self.name))
         return version if version.keys() - {"size"} else None
 
     def fetch(self, sink: Sink, on_progress: OnProgress) -> Fetched:
-        """Download; the charset is that of the object's Content-Type, where it has one."""
+        """Download the file; the charset is that of the object's Content-Type."""
         return _ObjectTransfer(self.name, self.limits, sink, on_progress, self.url).run()
 
 
@@ -137,7 +137,7 @@ class _ObjectTransfer(Transfer):
     @contextmanager
     def read(self, offset: int) -> Iterator[Part]:
         with _translating_errors(self.name):
-            # A client of its own for each attempt: the connection of the last one may be broken.
+            # Each attempt has its own client, because a connection may be broken.
             store, path = _opened(self.url, self.limits)
             self.seconds_left()
             info = _info(store, path, self.name)
@@ -151,25 +151,25 @@ class _ObjectTransfer(Transfer):
                 yield Part(offset, size, iter(partial(file.read, CHUNK_BYTES), b""), fetched)
             if _version(_info(store, path, self.name)) != version:
                 self.version = None
-                msg = f"{self.name} changed while it was being read. It is read anew."
+                msg = f"{self.name} changed while it was being read."
                 raise LandingError(msg, permanent=False)
 
 
 def _opened(url: str, limits: DownloadLimits) -> tuple[fsspec.AbstractFileSystem, str]:
-    """The client of a store, and the path of an object in it."""
+    """Return a client for the store of a URL, and the path of the object in the store."""
     scheme = urlsplit(url).scheme
     try:
         client = get_filesystem_class(scheme)
-    except (ImportError, ValueError) as error:  # ValueError: its package registers it.
+    except (ImportError, ValueError) as error:  # ValueError: its package has not registered it.
         msg = (
-            f"{scheme}:// needs a package that is not installed here. Install it with: "
+            f"{scheme}:// needs a package that is not installed. Install it with: "
             f"pip install {PROTOCOLS[scheme]}"
         )
         raise LandingError(msg, permanent=True) from error
-    settings = client._get_kwargs_from_urls(url)  # noqa: SLF001 (no other way to its host)
+    settings = client._get_kwargs_from_urls(url)  # noqa: SLF001 (the only way to its host)
     if scheme in _PORTS:
         port = int(settings.get("port") or _PORTS[scheme])
-        # The address in place of the name, so that nobody resolves it again.
+        # The client gets the checked address, so that no name is resolved again.
         settings["host"] = limits.network_policy.addresses(settings["host"], port)[0]
     settings = {**store_settings(scheme, limits.network_policy), **settings}
     store = client(**settings, skip_instance_cache=True)
@@ -177,15 +177,15 @@ def _opened(url: str, limits: DownloadLimits) -> tuple[fsspec.AbstractFileSystem
 
 
 def _info(store: fsspec.AbstractFileSystem, path: str, name: str) -> Mapping[str, Any]:
-    """Return what a store says of an object now.
+    """Return the current metadata of an object.
 
     Raises:
-        LandingError: it is a folder.
+        LandingError: the path is a folder.
     """
     store.invalidate_cache()
     info: Mapping[str, Any] = store.info(path)
     if info.get("type") == "directory":
-        msg = f"{name} is a folder. Give the URL of one file in it."
+        msg = f"{name} is a folder. Use the URL of one file in the folder."
         raise LandingError(msg, permanent=True)
     return info
 
@@ -195,7 +195,7 @@ def _version(info: Mapping[str, Any]) -> Version:
 
 
 def _text_format(info: Mapping[str, Any]) -> TextFormat:
-    """Return the charset in an object's metadata, by the names of s3fs and of gcsfs."""
+    """Return the charset in an object's metadata, under the keys of s3fs and gcsfs."""
     content_type = info.get("ContentType") or info.get("contentType")
     return TextFormat(charset=charset_in(str(content_type or "")))
 
@@ -206,12 +206,12 @@ def _translating_errors(name: str) -> Iterator[None]:
         yield
     except LandingError:
         raise
-    except Exception as error:  # Each client has errors of its own.
+    except Exception as error:  # Each client has its own errors.
         raise _landing_error(name, error) from error
 
 
 def _landing_error(name: str, error: Exception) -> LandingError:
-    """A client's error in our words, without what a URL in it may hold of credentials."""
+    """Return a client's error as a landing error, without credentials."""
     lines = str(error).splitlines()
     reason = one_line(next(filter(str.strip, lines), "")).rstrip(".")
     permanent = (

@@ -1,4 +1,4 @@
-"""Removal of credentials from the texts of servers and clients, before people read them."""
+"""Removal of credentials from URLs, and from the texts of servers and clients."""
 
 import base64
 import html
@@ -13,15 +13,15 @@ from lfp_pipeline.common.text import printable
 from lfp_pipeline.errors import LandingError
 
 _HIDDEN = "***"
-_MOST_CHARACTERS = 200
-_MOST_READ = 4096
+_MAX_CHARACTERS = 200
+_MAX_READ = 4096
 _CUT = " [...]"
 
 _NAMES: ContextVar[Mapping[str, str]] = ContextVar("names")
-"""What the block that runs shows in place of values."""
+"""For each value, the name that the current block shows instead."""
 
 _ANYWHERE = 4
-"""A secret of so many characters is removed inside other words, too; a shorter one is not."""
+"""Secrets of at least this length are removed inside other words, too."""
 
 _URL_USER = re.compile(r"(?<=://)[^/]*@")
 _USER = re.compile(r"(?<![^\s<>\"'])(\w+://)?[^\s<>\"']*@")
@@ -42,13 +42,12 @@ _NAMED = re.compile(
 
 @contextmanager
 def redacting(names: Mapping[str, str]) -> Iterator[None]:
-    """Within the block, have texts show names in place of values.
+    """Replace values by names within the block.
 
-    These are the texts that `one_line` returns, before it cuts them, and the landing errors that
-    leave the block.
+    This applies to the texts that `one_line` returns, and to landing errors that leave the block.
 
     Args:
-        names: for each value, what stands in its place. The longest value goes first.
+        names: for each value, the name that is shown instead. Longer values are replaced first.
     """
     token = _NAMES.set(names)
     try:
@@ -61,9 +60,9 @@ def redacting(names: Mapping[str, str]) -> Iterator[None]:
 
 
 def _with_names(text: str) -> str:
-    """Return a text with names in place of values, in every spelling in which servers repeat them.
+    """Return a text with names in place of values, in every spelling that servers use.
 
-    All are replaced at once: a value may be part of the name of another.
+    All values are replaced at once, because a value may be part of the name of another one.
     """
     spelled = [
         (spelling, name)
@@ -73,7 +72,7 @@ def _with_names(text: str) -> str:
     ]
     if not spelled:
         return text
-    spelled.sort(key=lambda one: len(one[0]), reverse=True)
+    spelled.sort(key=lambda pair: len(pair[0]), reverse=True)
     names = [name for _, name in spelled]
     pattern = "|".join(f"({_pattern(spelling)})" for spelling, _ in spelled)
     return re.sub(
@@ -82,31 +81,32 @@ def _with_names(text: str) -> str:
 
 
 def one_line(text: str, *urls: str) -> str:
-    """Return the beginning of a server's text in one line, without secrets.
+    """Return the beginning of a server's text on one line, without secrets.
 
     Args:
-        text: of any length and characters.
-        urls: those that were requested.
+        text: any text.
+        urls: the requested URLs.
     """
-    words = "".join(one if one.isprintable() else " " for one in text[:_MOST_READ]).split()
-    if len(text) > _MOST_READ:
-        del words[-1:]  # Half a secret would not be recognised as one.
+    characters = (character if character.isprintable() else " " for character in text[:_MAX_READ])
+    words = "".join(characters).split()
+    if len(text) > _MAX_READ:
+        del words[-1:]  # Half a secret would not be recognised.
     line = _redacted(" ".join(words), urls)
-    if len(line) <= _MOST_CHARACTERS:
+    if len(line) <= _MAX_CHARACTERS:
         return line
-    return line[: _MOST_CHARACTERS - len(_CUT)] + _CUT
+    return line[: _MAX_CHARACTERS - len(_CUT)] + _CUT
 
 
 def _redacted(text: str, urls: Iterable[str]) -> str:
-    """Return a text without the credentials in it.
+    """Return a text without credentials.
 
-    Values that a block veils become names. Removed are the user, password, query values and
-    fragment of the given URLs, in every spelling in which servers repeat them; user and query of
-    any other URL; tokens; and values of names such as `Signature=` and `token:`.
+    Values that `redacting` hides become names. Removed are the user, password, query values and
+    fragment of the given URLs, in every spelling that servers use; user and query of any other URL;
+    tokens; and values of names such as `Signature=` and `token:`.
 
     Args:
-        text: of a server, or an error of a client.
-        urls: those that were requested.
+        text: text of a server, or error of a client.
+        urls: the requested URLs.
     """
     text = _with_names(text)
     secrets = {spelling for url in urls for secret in _secrets_in(url) for spelling in secret}
@@ -119,14 +119,14 @@ def _redacted(text: str, urls: Iterable[str]) -> str:
 
 
 def _secrets_in(url: str) -> Iterator[set[str]]:
-    """Yield the spellings of each secret of a URL; of one that is not valid, there are none."""
+    """Yield the spellings of each secret of a URL; none for an invalid URL."""
     try:
         parts = urlsplit(url)
     except ValueError:
         return
     userinfo = parts.netloc.rpartition("@")[0]
     values = [pair.partition("=") for pair in re.split("[&;]", parts.query)]
-    # A part of a query without a name is a value.
+    # A field of a query without a name is a value.
     queried = [value if equals else name for name, equals, value in values]
     for secret in {userinfo, *userinfo.split(":", 1), *queried, parts.query, parts.fragment}:
         yield set(filter(None, _spellings(secret)))

@@ -1,4 +1,4 @@
-"""Trying again, and knowing when to stop: the same for whatever comes over a network."""
+"""Retries of downloads, within limits of attempts and time."""
 
 import time
 from collections.abc import Callable
@@ -20,12 +20,12 @@ Result = TypeVar("Result")
 
 
 def with_retries(attempt: Callable[[], Result], limits: DownloadLimits) -> Result:
-    """What the first attempt that succeeds returns; pauses between attempts grow.
+    """Return the result of the first attempt that succeeds; pauses between attempts grow.
 
     A pause is at least as long as the server asks for.
 
     Raises:
-        LandingError: of the last attempt. It fails for good, or tries or time are used up.
+        LandingError: the last attempt failed: permanently, or attempts or time are used up.
     """
     backoff = Backoff(base=1.0, limit=limits.longest_pause_seconds, jitter=1.0)
     retrying = Retrying(
@@ -39,9 +39,9 @@ def with_retries(attempt: Callable[[], Result], limits: DownloadLimits) -> Resul
         return retrying(attempt)
     except LandingError as error:
         tries = retrying.statistics["attempt_number"]
-        left = limits.seconds - (time.monotonic() - started)
+        remaining = limits.seconds - (time.monotonic() - started)
         msg = str(error)
-        if error.retry_after is not None and error.retry_after >= left:
+        if error.retry_after is not None and error.retry_after >= remaining:
             msg += (
                 f" That is later than this download may take, {limits.seconds:,g} s in all "
                 "(setting LFP_DOWNLOAD_TIMEOUT_SECONDS)."

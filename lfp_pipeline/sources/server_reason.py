@@ -1,4 +1,4 @@
-"""A server's own reason for an error, from the body of its answer, in one line without secrets."""
+"""The reason that a server gives for an error, in the body of its answer."""
 
 import html
 import json
@@ -13,7 +13,7 @@ from lfp_pipeline.errors import LandingError
 from lfp_pipeline.sources.content_headers import charset_in
 from lfp_pipeline.sources.redaction import one_line
 
-_MOST_BYTES = 4096
+_MAX_BYTES = 4096
 _SECONDS = 5.0
 
 _JSON_NAMES = ("message", "error_description", "detail", "title", "error", "errors", "reason")
@@ -25,12 +25,12 @@ _ELEMENT = re.compile(
 
 
 def reason_of(response: httpx.Response, content: Iterator[bytes], url: str) -> str:
-    """Return why a server did not answer with what was requested; empty where it does not say.
+    """Return a server's reason for an error on one line without secrets; empty without one.
 
     Args:
         response: the answer.
-        content: its body, of which at most the beginning is read.
-        url: the first URL that was requested, which may have secrets that the reason repeats.
+        content: the body, of which at most the beginning is read.
+        url: the first requested URL, whose secrets the reason may repeat.
     """
     if response.headers.get("Content-Encoding", "identity").lower() != "identity":
         return ""
@@ -42,18 +42,18 @@ def reason_of(response: httpx.Response, content: Iterator[bytes], url: str) -> s
 
 
 def _beginning(content: Iterator[bytes]) -> bytes:
-    """Return the beginning of a body, as far as it comes in time."""
+    """Return the beginning of a body, as far as the server sends it in time."""
     deadline = time.monotonic() + _SECONDS
     body = b""
-    with suppress(httpx.HTTPError, LandingError):  # Without a reason, the status says enough.
+    with suppress(httpx.HTTPError, LandingError):  # The reason is optional.
         for piece in content:
             body += piece
-            if len(body) > _MOST_BYTES or time.monotonic() > deadline:
+            if len(body) > _MAX_BYTES or time.monotonic() > deadline:
                 break
         else:
             return body
-    # The last word goes, too: half a secret would not be recognised as one.
-    words = body[:_MOST_BYTES].rsplit(None, 1)
+    # The last word is cut: half a secret would not be recognised.
+    words = body[:_MAX_BYTES].rsplit(None, 1)
     return words[0] if len(words) > 1 else b""
 
 
@@ -70,7 +70,7 @@ def _reason_in(text: str) -> str:
 
 
 def _in_json(value: object, depth: int = 0) -> str:
-    """Return the reason in a JSON value: of objects, under the first of the names that has one."""
+    """Return the reason in a JSON value: the member under the first known name that has one."""
     if depth > _JSON_DEPTH:
         return ""
     if isinstance(value, str):
@@ -85,4 +85,5 @@ def _in_json(value: object, depth: int = 0) -> str:
 
 
 def _stripped(line: str) -> str:
-    return line.strip() if any(one.isprintable() and not one.isspace() for one in line) else ""
+    is_text = any(character.isprintable() and not character.isspace() for character in line)
+    return line.strip() if is_text else ""

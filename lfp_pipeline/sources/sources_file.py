@@ -1,19 +1,19 @@
-"""The sources file: every source that has a name, and which of them are polled.
+"""The sources file: named sources, and how often each is polled.
 
     sources:
       - name: shop                      # its partition
         location: https://${SHOP_USER}:${SHOP_PASSWORD}@example.com/products.csv.gz
-        interval: 300                   # seconds between polls; without: only when somebody asks
+        interval: 300                   # seconds between polls; without: only on request
       - name: warehouse
-        kind: sense                     # GET location/sense tells of news, location/read gives it
+        kind: sense                     # GET location/sense reports updates, location/read the file
         location: https://example.com/feed
         interval: 10
       - name: legacy
         location: /mnt/export/products.txt
-        encoding: windows-1251          # where the file is not UTF-8; any text codec of Python
+        encoding: windows-1251          # if the file is not UTF-8; any text codec of Python
         delimiter: tab                  # or one character, in quotes: ";", "|", "^"
 
-`${NAME}` stands for a variable of the environment: secrets have no place in the file.
+`${NAME}` is a variable of the environment, which keeps secrets out of the file.
 """
 
 import re
@@ -48,10 +48,10 @@ _NO_DELIMITER = re.compile(r"[A-Za-z0-9\"' \r\n\\]")
 
 def _partition_key(name: str) -> str:
     if not is_partition_key(name):
-        msg = "letters, digits, `.`, `_` and `-`, please, as in a file name"
+        msg = "use letters, digits, `.`, `_` and `-`, as in a file name"
         raise ValueError(msg)
     if name == PURGES:
-        msg = f"the partition {PURGES} is for what purge_products deletes; choose another name"
+        msg = f"the partition {PURGES} is reserved for purge_products; choose another name"
         raise ValueError(msg)
     return name
 
@@ -62,7 +62,7 @@ def _delimiter(value: object) -> str:
         if _DELIMITER.fullmatch(character) and not _NO_DELIMITER.fullmatch(character):
             return character
     msg = (
-        'the word tab, or one ASCII character in quotes (";"), which is no letter, digit, quote, '
+        'use the word tab, or one ASCII character in quotes (";") that is no letter, digit, quote, '
         "space, line break or backslash"
     )
     raise ValueError(msg)
@@ -77,14 +77,14 @@ class NamedSource(BaseModel):
     """One entry of the sources file.
 
     Attributes:
-        name: the partition that it feeds.
-        location: a URL or path, with the environment's values in it.
-        kind: `file`: what is at the location; `sense`: a server that tells of news at
-            `location/sense`, and gives its file at `location/read`.
-        interval: seconds between polls, at most a year; None: it is not polled.
-        sha256: what the file's digest must be, in hex.
-        encoding: of the file, by Python's name; None: it is detected.
-        delimiter: between the file's fields, one ASCII character; None: it is detected.
+        name: partition of the source.
+        location: URL or path, with the values of the environment.
+        kind: `file`: the file at the location; `sense`: a server that reports updates at
+            `location/sense`, and has its file at `location/read`.
+        interval: seconds between polls, at most a year; None: the source is not polled.
+        sha256: required digest of the file, in hexadecimal digits; None: any.
+        encoding: encoding of the file, by Python's name; None: it is detected.
+        delimiter: delimiter of the file, one ASCII character; None: it is detected.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
@@ -95,27 +95,28 @@ class NamedSource(BaseModel):
     interval: Annotated[float, Field(ge=1, le=_LONGEST_INTERVAL, allow_inf_nan=False)] | None = None
     sha256: Annotated[str, Field(pattern="^[0-9a-fA-F]{64}$")] | None = None
     encoding: Annotated[str, AfterValidator(codec_name)] | None = None
-    # Checked before its type is: YAML reads an unquoted # or | as nothing or as an empty text.
+    # Validated before the type: YAML reads an unquoted # or | as nothing or as an empty text.
     delimiter: Annotated[str | None, BeforeValidator(_delimiter)] = None
 
     @property
     def text_format(self) -> TextFormat:
-        """What the entry declares of the text."""
+        """Declared encoding and delimiter."""
         return TextFormat(encoding=self.encoding, delimiter=self.delimiter)
 
     @model_validator(mode="after")
     def _is_a_server(self) -> Self:
         if self.kind == "sense" and not self.location.lower().startswith(("http://", "https://")):
-            msg = "location: of a sense feed, it is an http or https URL"
+            msg = "location: must be an http or https URL for kind: sense"
             raise ValueError(msg)
         return self
 
 
 def read_sources(path: Path) -> Mapping[str, NamedSource]:
-    """The entries of a sources file, by name; none where there is no file.
+    """Return the entries of a sources file by name; empty if the file does not exist.
 
     Raises:
-        SettingsError: names each wrong entry and what is allowed. Locations are not quoted.
+        SettingsError: an entry is wrong. The text says which and what is allowed, and quotes no
+            location.
     """
     try:
         content = read_plain_yaml(path)
@@ -124,11 +125,11 @@ def read_sources(path: Path) -> Mapping[str, NamedSource]:
     except PlainYamlError as error:
         msg = f"The sources file {path} cannot be read: {error}."
         raise SettingsError(msg) from None
-    if content is None:  # All of it is comments.
+    if content is None:  # The file has comments only.
         return {}
     entries = content.get("sources") if isinstance(content, dict) else None
     if not isinstance(entries, list) or set(content) != {"sources"}:
-        msg = f"The sources file {path} must be a list of entries under `sources:`, and no more."
+        msg = f"The sources file {path} must have one key, `sources:`, with a list of entries."
         raise SettingsError(msg)
     found: dict[str, NamedSource] = {}
     problems = []

@@ -1,7 +1,7 @@
-"""Settings that keep the clients of object stores within the fence.
+"""Client settings that keep the clients of object stores within the network policy.
 
-Left to themselves, they go through the proxies of the environment, and ask the metadata service of
-the cloud for credentials, which answers whoever asks at an address that is not public.
+By default, these clients use the proxies of the environment, and get credentials from the metadata
+service of the cloud, which has an address that is not public.
 """
 
 import os
@@ -17,7 +17,7 @@ from lfp_pipeline.errors import LandingError
 from lfp_pipeline.sources.network_policy import NetworkPolicy
 
 _METADATA_ADDRESS = IPv4Address("169.254.169.254")
-"""Of AWS, Google and Azure alike."""
+"""Metadata service of AWS, Google and Azure."""
 
 _S3 = frozenset({"s3", "s3a"})
 _GOOGLE = frozenset({"gs", "gcs"})
@@ -41,26 +41,26 @@ _AZURE_SECRETS = (
 )
 
 
-def store_settings(scheme: str, network_policy: NetworkPolicy) -> Mapping[str, Any]:
-    """Return what to give a client beside what is in the URL.
+def store_settings(scheme: str, policy: NetworkPolicy) -> Mapping[str, Any]:
+    """Return the settings of a client beside those in the URL.
 
     Raises:
-        LandingError: it would go through a proxy of the environment, which cannot be helped here.
+        LandingError: the client would use a proxy of the environment, and has no setting against.
     """
     if scheme not in _WITHOUT_PROXIES:
         _check_proxies(scheme)
-    asks_cloud = network_policy.allows(_METADATA_ADDRESS)
+    asks_cloud = policy.allows(_METADATA_ADDRESS)
     if scheme in _S3:
         return {"session": _aws_session(asks_cloud=asks_cloud)}
     if scheme in _GOOGLE and not asks_cloud and "token" not in _configured(_GOOGLE):
         return {"token": "google_default" if _has_google_credentials() else "anon"}
     if scheme in _AZURE and not asks_cloud and not _has_azure_credentials():
-        return {"anon": True}  # Of no account key, token or client that is set: they count more.
+        return {"anon": True}  # Account keys, tokens and clients that are set take precedence.
     return {}
 
 
 def credentials_advice(scheme: str) -> str:
-    """Return which variables have the credentials of a store, as a sentence."""
+    """Return a sentence that names the environment variables for the credentials of a store."""
     variables = _VARIABLES.get(scheme)
     if variables is None:
         return "Check the credentials that the store's client finds in its environment."
@@ -79,7 +79,7 @@ def _check_proxies(scheme: str) -> None:
         raise LandingError(msg, permanent=True)
 
 
-def _aws_session(*, asks_cloud: bool) -> Any:  # noqa: ANN401 (it comes with s3fs)
+def _aws_session(*, asks_cloud: bool) -> Any:  # noqa: ANN401 (a class of aiobotocore)
     from aiobotocore.config import AioConfig  # noqa: PLC0415 (only where s3fs is installed)
     from aiobotocore.session import AioSession  # noqa: PLC0415
 
@@ -102,7 +102,7 @@ def _has_azure_credentials() -> bool:
 
 
 def _configured(schemes: Iterable[str]) -> Mapping[str, Any]:
-    """Return what `FSSPEC_...` variables and the files of fsspec set for a store."""
+    """Return the settings of a store in `FSSPEC_...` variables and the files of fsspec."""
     return {
         name: value
         for scheme in sorted(schemes)

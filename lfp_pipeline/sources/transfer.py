@@ -19,7 +19,7 @@ class Part:
         offset: the requested offset, or 0 where the file has to be read from its start.
         size: bytes of the whole file; None: unknown.
         chunks: the bytes, to be iterated once.
-        fetched: what the source says of the file.
+        fetched: metadata of the file.
     """
 
     offset: int
@@ -58,7 +58,7 @@ class Transfer(ABC):
         """
 
     def run(self) -> Fetched:
-        """Download the file, and return what the source says of it.
+        """Download the file, and return its metadata.
 
         Raises:
             LandingError: the last attempt failed.

@@ -71,8 +71,8 @@ class ChecksummedSource(WrappedSource):
             if found == self.sha256.lower():
                 return fetched
         msg = (
-            f"{self.name} has the sha256 {found}, not {self.sha256}, as it was told. Either the "
-            "file is not the one that is meant, or the digest is to be corrected."
+            f"{self.name} has the sha256 {found}, not {self.sha256}. Check that the location is "
+            "the right one, or correct the digest."
         )
         raise LandingError(msg, permanent=True)
 
@@ -100,7 +100,7 @@ class DeclaredSource(WrappedSource):
 
 @dataclass(frozen=True)
 class RedactedSource(WrappedSource):
-    """A source whose location has values of the environment in it, which must not be shown.
+    """A source whose location contains values of the environment, which must not be shown.
 
     Attributes:
         shown: the name of the source, with the names of variables in place of values.
@@ -117,14 +117,14 @@ class RedactedSource(WrappedSource):
 
     def version(self, known: Version | None) -> Version | None:
         """Return the version of the source."""
-        with redacting(self._veil):
+        with redacting(self._names):
             return super().version(known)
 
     def fetch(self, sink: Sink, on_progress: OnProgress) -> Fetched:
         """Fetch the source."""
-        with redacting(self._veil):
+        with redacting(self._names):
             return super().fetch(sink, on_progress)
 
     @property
-    def _veil(self) -> Mapping[str, str]:
+    def _names(self) -> Mapping[str, str]:
         return {**self.names, self.source.name: self.shown}

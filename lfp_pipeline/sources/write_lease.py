@@ -1,4 +1,4 @@
-"""Whether a file is being written: the kernel knows which files are open for writing."""
+"""Read leases of Linux, which reveal whether a file is open for writing."""
 
 import fcntl
 import re
@@ -13,32 +13,32 @@ _REMOTE = re.compile(
     r"9p|acfs|afs|autofs|beegfs|ceph|cifs|coda|davfs|fuse.*|gfs2?|glusterfs|gpfs|lustre|ncpfs|nfs\d?"
     r"|ocfs2|orangefs|panfs|prl_fs|pvfs2|smb\d?|smbfs|vboxsf|virtiofs|vmhgfs|wekafs"
 )
-"""Types of file systems whose files other machines, or other programs, keep."""
+"""Types of file systems whose files are on another machine, or served by a program."""
 
 
 def is_open_for_writing(descriptor: int) -> bool:
-    """Whether any process has a file open for writing, as far as the kernel tells.
+    """Return whether any process has a file open for writing, as far as the kernel tells.
 
-    Linux grants a read lease on a file only while nobody has it open for writing. The lease is let
-    go at once: as long as it is held, programs that want to write the file have to wait.
+    Linux grants a read lease on a file only while no process has the file open for writing. The
+    lease is released at once, because programs that want to write the file wait for its end.
 
     Args:
         descriptor: of the file, open for reading only.
 
     Returns:
-        False, too, where the kernel does not tell: on other systems; on network file systems and
+        False, too, where the kernel gives no answer: on other systems; on network file systems and
         FUSE, which may refuse a lease although nobody writes; and for files of other users, unless
         this process has the capability CAP_LEASE.
     """
     if sys.platform != "linux":
         return False
     try:
-        # Who opens the file meanwhile has the kernel send a signal to the holder of the lease. That
-        # is SIGIO, which ends a process; SIGURG is ignored by default.
+        # If another process opens the file meanwhile, the kernel sends a signal to this one. The
+        # default, SIGIO, ends a process; SIGURG is ignored.
         fcntl.fcntl(descriptor, fcntl.F_SETSIG, signal.SIGURG)
         fcntl.fcntl(descriptor, fcntl.F_SETLEASE, fcntl.F_RDLCK)
     except BlockingIOError:
-        # NFS says so wherever the server has delegated nothing, and CIFS without an oplock.
+        # NFS also fails so where the server has delegated nothing, and CIFS without an oplock.
         return not _is_remote(descriptor)
     except OSError:
         return False
@@ -47,11 +47,11 @@ def is_open_for_writing(descriptor: int) -> bool:
 
 
 def _is_remote(descriptor: int) -> bool:
-    """Whether a file is on a network file system or FUSE, as far as the kernel tells."""
+    """Return whether a file is on a network file system or FUSE, as far as the kernel tells."""
     with suppress(OSError, ValueError):
         found = _MOUNT_ID.search((_SELF / "fdinfo" / str(descriptor)).read_text())
         for mount in (_SELF / "mountinfo").read_text(errors="replace").splitlines():
-            place, _, told = mount.partition(" - ")
-            if found and place.split()[0] == found[1]:
-                return bool(_REMOTE.fullmatch(told.split()[0]))
+            ids, _, kind = mount.partition(" - ")
+            if found and ids.split()[0] == found[1]:
+                return bool(_REMOTE.fullmatch(kind.split()[0]))
     return False

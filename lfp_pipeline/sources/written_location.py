@@ -1,10 +1,9 @@
-"""A location as people write it: with variables of the environment in place of secrets.
+"""Locations as people write them, with variables of the environment in place of secrets.
 
-What people write is kept by others (Dagster's history of runs has every run configuration), so a
-secret that is written out is refused: what has the name of a secret, unless it is a plain word or
-number under a name that may mean something else, and what looks like a token of a known service.
-The signature of a signed URL is let through, with what belongs to it: it opens one file, for a
-while, and there is no other way to give it.
+Dagster stores every run configuration, so a location with a secret in it is refused. A secret is a
+value under the name of a secret, unless a plain word or number under an ambiguous name, or a text
+that looks like the token of a known service. The signature of a signed URL is accepted, because it
+gives access to one file for a limited time, and there is no other way to pass it.
 """
 
 import os
@@ -23,7 +22,7 @@ _PLAIN = re.compile(r"[^/?#@\[\]\s\\]*")
 _WEB = re.compile(r"\s*https?:", re.IGNORECASE)
 _USER_INFO = re.compile(r"(?:[^:/?#\\@]*:(?=[/\\]))?[/\\]*([^/\\?#]*)@")
 _BROKEN_USER_INFO = re.compile(r"[^:/?#\\@]*:[/\\]+([^/\\?#@\[]*:(?!\d*(?:[/\\?#]|$))[^@]*)@")
-"""Of a password that has a `/`, `?` or `#` in it; after a host, there is a port of digits."""
+"""User info whose password contains `/`, `?` or `#`. After a host, only digits follow the colon."""
 _NESTED_USER_INFO = re.compile(r"://[^/?#@\s]*:[^/?#@\s]+@")
 
 _SECRET_NAME = re.compile(
@@ -31,12 +30,12 @@ _SECRET_NAME = re.compile(
     r"|token|(?:access|api|feed|licen[cs]e|private|secure|subscription|ws)key|credentials?"
     r"|authorization|bearer|jwt|sess(?:ion)?id)|aspsessionid.*|session|pw|auth|sas"
 )
-"""Of what is a secret whatever it looks like."""
+"""Names whose value is always a secret."""
 _NO_SECRET_NAME = re.compile(
     r".*(?:page|next|continuation|sync|delta|skip|resume|scroll|cursor|csrf|csrfmiddleware|xsrf)token"
     r"|.*(?:sort|order|group|partition|primary|foreign|row|object|file|cache|resource|public|site)key"
 )
-"""Of what tells where to go on, which rows, or nothing without a cookie."""
+"""Names whose value is never a secret: positions, row keys, or values that need a cookie."""
 _PERHAPS_SECRET_NAME = re.compile(r".+(?:key|session)")
 _PLAIN_WORDS = re.compile(
     r"(?:[a-z]{1,15}|[0-9]{1,12})(?:[ ,._+-]+(?:[a-z]{1,15}|[0-9]{1,12}))*", re.IGNORECASE
@@ -48,21 +47,21 @@ _TOKEN = re.compile(
     r"|xox[a-z]-[\w-]{10,}|AIza[\w-]{30,}|ya29\.[\w-]{16,}|[rs]k_live_\w{16,}|shp[a-z]{2}_\w{16,})",
     re.ASCII,
 )
-"""What the tokens of some services look like: they are secrets wherever they stand."""
+"""Tokens of well-known services, which are secrets anywhere in a location."""
 _SIGNATURE_NAME = re.compile(r"x(?:amz|goog|oss)signature|signature|sig|hdnts|hdnea|authkey")
 _OF_A_SIGNATURE = re.compile(r"x(?:amz|goog|oss)(?:credential|securitytoken)|securitytoken|authkey")
 _EXPIRES = frozenset({"expires", "exp", "expiry"})
 
 
 class WrittenSecretError(ValueError):
-    """A location has a secret in it. The text says how to write it instead, and not the secret."""
+    """A location contains a secret. The message says what to write, without the secret."""
 
 
 class Location(str):
-    """A URL or a path, with the values of the environment in it.
+    """A URL or path, with the values of the environment.
 
     Attributes:
-        shown: the same with `${NAME}` in place of each value, for people and for what is kept.
+        shown: the location with `${NAME}` in place of each value, to be shown and stored.
         names: for each value, its `${NAME}`.
     """
 
@@ -72,14 +71,14 @@ class Location(str):
     names: Mapping[str, str]
 
     def __new__(cls, text: str, shown: str, names: Mapping[str, str]) -> Self:
-        """Join a text to how it is shown."""
+        """Return a text with the form in which it is shown."""
         location = super().__new__(cls, text)
         location.shown = shown
         location.names = names
         return location
 
     def joined(self, name: str) -> "Location":
-        """Return the location of what is called so in this folder; the query is kept."""
+        """Return the location of a name in this folder, with the same query."""
         return Location(_join_path(self, name), _join_path(self.shown, name), self.names)
 
 
@@ -89,21 +88,23 @@ def _join_path(url: str, name: str) -> str:
 
 
 def resolve_location(location: str) -> Location:
-    """Return a location with the values of the environment for each `${NAME}` in it.
+    """Return a location with the value of the environment for each `${NAME}`.
 
-    `$$` is a dollar sign. `$NAME` is a variable, too, if the environment has it. Any other dollar
-    sign is one: paths have them, and queries.
+    `$$` is a dollar sign. `$NAME` is also a variable if the environment has one of this name. All
+    other dollar signs are literal, because paths and queries contain them.
 
     Raises:
-        WrittenSecretError: there is a password, a token or the like in it.
-        ValueError: a variable is not there, or would change where the URL leads.
+        WrittenSecretError: the location contains a password, a token or the like.
+        ValueError: a variable is missing, or its value would change the host of the URL.
     """
     if advice := _secret_advice(location):
         raise WrittenSecretError(advice)
     for authority in _AUTHORITY.findall(location):
         for name in _variables(authority):
             if not _PLAIN.fullmatch(os.environ.get(name, "")):
-                msg = f"the value of {name} has characters that mean something in a URL; write %XX"
+                msg = (
+                    f"the value of {name} has characters with a meaning in a URL; write them as %XX"
+                )
                 raise ValueError(msg)
     text = _substitute(location, os.environ)
     written = {name: f"${{{name}}}" for name in sorted(_variables(location))}
@@ -114,7 +115,7 @@ def resolve_location(location: str) -> Location:
 def _variables(text: str) -> set[str]:
     """Return the names of the variables in a text."""
     found = list(_DOLLAR.finditer(text))
-    braced, bare = ({one[kind] for one in found if one[kind]} for kind in ("braced", "bare"))
+    braced, bare = ({match[kind] for match in found if match[kind]} for kind in ("braced", "bare"))
     return braced | (bare & os.environ.keys())
 
 
@@ -122,7 +123,7 @@ def _substitute(text: str, values: Mapping[str, str]) -> str:
     """Return a text with a value for each variable.
 
     Raises:
-        ValueError: one has none, or is not well written.
+        ValueError: a variable is missing or malformed.
     """
 
     def value(found: re.Match[str]) -> str:
@@ -136,8 +137,8 @@ def _substitute(text: str, values: Mapping[str, str]) -> str:
         if found["braced"] in values:
             return values[found["braced"]]
         msg = (
-            f"the environment has no variable {found['braced']}. Set it; or, if a dollar sign is "
-            "meant, write $$ for it"
+            f"the environment has no variable {found['braced']}. Set it, or write $$ for a dollar "
+            "sign"
         )
         raise ValueError(msg)
 
@@ -145,7 +146,7 @@ def _substitute(text: str, values: Mapping[str, str]) -> str:
 
 
 def is_signed(location: str) -> bool:
-    """Whether a location is a signed URL, such as S3 and Google Cloud Storage give out."""
+    """Return whether a location is a signed URL, as S3 and Google Cloud Storage issue them."""
     fields = list(_fields(location))
     return any(
         _SIGNATURE_NAME.fullmatch(name) or (name == "token" and _is_of_a_signature(name, fields))
@@ -155,22 +156,22 @@ def is_signed(location: str) -> bool:
 
 
 def _is_of_a_signature(name: str, fields: Sequence[tuple[str, str, str]]) -> bool:
-    """Whether a field of that name opens no more than one file for a while, beside the others."""
-    beside = {other for other, _, value in fields if value}
+    """Return whether a field belongs to a signature, judged by the other fields."""
+    others = {other for other, _, value in fields if value}
     if name == "token":
-        return bool(beside & _EXPIRES)
-    is_signed_url = any(map(_SIGNATURE_NAME.fullmatch, beside))
+        return bool(others & _EXPIRES)
+    is_signed_url = any(map(_SIGNATURE_NAME.fullmatch, others))
     return is_signed_url and bool(_OF_A_SIGNATURE.fullmatch(name))
 
 
 def _secret_advice(location: str) -> str | None:
-    """Return how to write a location that has a secret in it; None: there is none."""
+    """Return how to write a location that contains a secret; None: it contains none."""
     user_info = _USER_INFO.match(location) or _BROKEN_USER_INFO.match(location)
     if user_info and _has_password(user_info[1], is_web=bool(_WEB.match(location))):
         if not _WEB.match(location):
             return (
-                "there is a password in it, before the @; credentials of object stores and file "
-                "servers belong into the environment or the files that the store's own client reads"
+                "there is a password in it, before the @; set the credentials of object stores and "
+                "file servers in the environment, or in the files that the store's own client reads"
             )
         return (
             "there is a password in it, before the @; write https://${SHOP_USER}:${SHOP_PASSWORD}@"
@@ -193,7 +194,7 @@ def _secret_advice(location: str) -> str | None:
 
 def _has_password(user_info: str, *, is_web: bool) -> bool:
     user, _, password = user_info.partition(":")
-    # What logs in to a web server without a password is a token.
+    # For a web server, a user name without a password is a token.
     return _is_written_out(password or (user if is_web else ""))
 
 
@@ -219,8 +220,8 @@ def _is_written_out(value: str) -> bool:
 def _fields(location: str) -> Iterator[tuple[str, str, str]]:
     """Yield the fields of a path, a query and a fragment.
 
-    Of each, it is the name as it is compared, the name as it was written, and the value. One with
-    an index, as in `secret[1]`, comes without it, too.
+    Each field is its name in normal form, its written name, and its value. A field with an index,
+    such as `secret[1]`, is yielded without the index, too.
     """
     path, *rest = re.split("[?#]", location, maxsplit=1)
     for field in [*re.findall(";([^;/]*)", path), *re.split("[?&;#]", "".join(rest))]:

@@ -447,7 +447,7 @@ def test_a_value_of_the_environment_in_a_path_is_shown_by_its_name(
     [
         ("https://ann:hunter2@example.com/a.csv", "write https://${SHOP_USER}:${SHOP_PASSWORD}@"),
         ("https://example.com/a.csv?api_key=hunter2", "write api_key=${SHOP_TOKEN}"),
-        ("sftp://ann:hunter2@example.com/a.csv", "belong into the environment"),
+        ("sftp://ann:hunter2@example.com/a.csv", "set the credentials of object stores"),
     ],
 )
 def test_a_password_in_a_location_is_refused_and_to_be_changed(

@@ -1,4 +1,4 @@
-"""Content codings: deflate is undone on the way, others are stored or refused by name."""
+"""Content codings: deflate is undone during the download, others are stored or refused."""
 
 import gzip
 import logging
@@ -64,7 +64,7 @@ def deflated(content: bytes, **headers: object) -> Answer:
         lambda content: raw_deflate(content, 0),
     ],
 )
-def test_deflate_is_undone_with_a_wrapping_and_without(
+def test_deflate_is_undone_in_the_zlib_format_and_raw(
     tmp_path: Path, content: bytes, pack: Callable[[bytes], bytes]
 ):
     with serving(deflated(pack(content))) as server:
@@ -79,7 +79,7 @@ def test_the_coding_is_recognised_in_every_spelling(tmp_path: Path, coding: str)
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 1000])
-def test_a_stream_in_pieces_of_any_size_gives_bounded_chunks(size: int):
+def test_inflated_chunks_have_a_bounded_size(size: int):
     packed = zlib.compress(CONTENT[-700_000:] + bytes(3 * CHUNK_BYTES))
     pieces = (packed[at : at + size] for at in range(0, len(packed), size))
     chunks = list(inflated("a", pieces))
@@ -87,7 +87,7 @@ def test_a_stream_in_pieces_of_any_size_gives_bounded_chunks(size: int):
     assert max(map(len, chunks)) <= CHUNK_BYTES
 
 
-def test_chunks_are_bounded_where_all_input_is_consumed_before_all_output_is_there():
+def test_chunks_are_bounded_when_the_input_ends_before_the_output():
     for extra in range(300):
         content = bytes(CHUNK_BYTES + extra)
         chunks = list(inflated("a", iter([zlib.compress(content)])))
@@ -95,7 +95,7 @@ def test_chunks_are_bounded_where_all_input_is_consumed_before_all_output_is_the
         assert max(map(len, chunks)) <= CHUNK_BYTES
 
 
-def test_the_plain_size_counts_for_the_limit(tmp_path: Path):
+def test_the_size_limit_applies_to_the_inflated_file(tmp_path: Path):
     packed = zlib.compress(bytes(100 << 20))
     assert len(packed) < 200_000
     limits = replace(LIMITS, max_bytes=1_000_000)
@@ -106,7 +106,7 @@ def test_the_plain_size_counts_for_the_limit(tmp_path: Path):
 
 @pytest.mark.parametrize("end", [0, 1, 2, 1000, -1, -4])
 @pytest.mark.parametrize("pack", [zlib.compress, raw_deflate])
-def test_a_stream_whose_end_is_missing_is_an_error_that_may_pass(
+def test_a_stream_without_its_end_is_a_transient_error(
     tmp_path: Path, end: int, pack: Callable[[bytes], bytes]
 ):
     packed = pack(CONTENT)
@@ -126,13 +126,13 @@ def flipped(packed: bytes) -> bytes:
     "content",
     [flipped(zlib.compress(CONTENT)), b"name,sku,description\n", zlib.compress(CONTENT) + b"more"],
 )
-def test_a_damaged_stream_is_not_taken(tmp_path: Path, content: bytes):
+def test_a_damaged_stream_is_refused(tmp_path: Path, content: bytes):
     error = refusal(tmp_path, deflated(content))
     assert not error.permanent
     assert "damaged deflate stream" in str(error)
 
 
-def test_bytes_in_a_later_piece_after_the_end_are_damage_too():
+def test_bytes_after_the_end_of_a_stream_are_refused():
     pieces = iter([zlib.compress(b"abc"), b"d"])
     with pytest.raises(LandingError, match="other bytes follow its end"):
         list(inflated("a", pieces))
@@ -146,7 +146,7 @@ def test_a_download_of_a_deflate_stream_is_not_resumed(tmp_path: Path):
     assert "Range" not in server.requests[1]
 
 
-def test_a_rest_in_another_coding_is_not_the_rest(tmp_path: Path):
+def test_a_range_in_another_coding_is_refused(tmp_path: Path):
     etag = {"ETag": '"1"'}
     with serving(
         cut_off(CONTENT, 1000, **etag),
@@ -158,14 +158,14 @@ def test_a_rest_in_another_coding_is_not_the_rest(tmp_path: Path):
     assert "Range" not in server.requests[2]
 
 
-def test_what_was_packed_before_deflate_was_applied_is_stored_packed(tmp_path: Path):
+def test_a_compressed_file_under_deflate_is_stored_compressed(tmp_path: Path):
     packed = gzip.compress(CONTENT)
     answer = content_of(zlib.compress(packed), Content_Encoding="gzip, deflate")
     with serving(answer) as server:
         assert land(tmp_path, server) == packed
 
 
-def test_a_packed_web_page_is_recognised(tmp_path: Path):
+def test_a_deflated_web_page_is_detected(tmp_path: Path):
     page = zlib.compress(b"<html><title>Log in</title>")
     error = refusal(tmp_path, deflated(page, Content_Type="text/html"))
     assert "answered with a web page ('Log in')" in str(error)
@@ -175,9 +175,7 @@ def test_a_packed_web_page_is_recognised(tmp_path: Path):
     "coding",
     ["gzip", "x-gzip", "zstd", "GZIP", "", "identity", "aws-chunked", "UTF-8", "windows-1251"],
 )
-def test_what_is_unpacked_later_and_what_is_no_coding_is_stored_as_it_comes(
-    tmp_path: Path, coding: str
-):
+def test_codings_that_the_reader_unpacks_are_stored_unchanged(tmp_path: Path, coding: str):
     etag = {"ETag": '"1"', "Content_Encoding": coding}
     with serving(cut_off(CONTENT, 1000, **etag), rest_of(CONTENT, **etag)) as server:
         assert land(tmp_path, server) == CONTENT
@@ -185,13 +183,13 @@ def test_what_is_unpacked_later_and_what_is_no_coding_is_stored_as_it_comes(
 
 
 @pytest.mark.parametrize("coding", ["br", "compress", "deflate, gzip", "gzip, br", "dcz"])
-def test_another_coding_is_refused_by_its_name(tmp_path: Path, coding: str):
+def test_an_unsupported_coding_is_refused_by_name(tmp_path: Path, coding: str):
     error = refusal(tmp_path, content_of(CONTENT, Content_Encoding=coding))
     assert error.permanent
     assert f"the content coding '{coding}', which was not requested" in str(error)
 
 
-def test_an_error_in_an_unknown_coding_counts_as_the_error(tmp_path: Path):
+def test_an_error_status_takes_precedence_over_an_unknown_coding(tmp_path: Path):
     def busy(exchange: Exchange) -> None:
         exchange.head(503, Content_Encoding="br", Content_Length=3)
         exchange.wfile.write(b"\x0b\x01a")

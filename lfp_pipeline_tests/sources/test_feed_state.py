@@ -1,4 +1,4 @@
-"""What is remembered of a feed: no news is lost, whoever dies and whenever."""
+"""State of a feed: no update is lost, whenever a process dies."""
 
 from pathlib import Path
 
@@ -16,17 +16,17 @@ def memory(tmp_path: Path) -> FeedStateStore:
     return FeedStateStore(tmp_path / "feeds", "shop")
 
 
-def test_a_feed_that_was_never_polled_has_no_news(memory: FeedStateStore):
+def test_a_feed_that_was_never_polled_has_no_update(memory: FeedStateStore):
     assert memory.polls == PollState()
     assert not memory.has_update
 
 
-def test_who_was_never_asked_has_news(memory: FeedStateStore):
+def test_the_first_poll_counts_as_an_update(memory: FeedStateStore):
     memory.save_poll(memory.polls.started(1.0, "here").finished(updated=False))
     assert memory.has_update
 
 
-def test_another_place_has_news_and_no_known_version(memory: FeedStateStore):
+def test_another_location_counts_as_an_update_and_forgets_the_version(memory: FeedStateStore):
     polls = memory.polls.started(1.0, "here").finished(updated=True, version={"ETag": "1"})
     memory.save_poll(polls)
     memory.save_read(polls.updates)
@@ -36,7 +36,7 @@ def test_another_place_has_news_and_no_known_version(memory: FeedStateStore):
     assert memory.has_update
 
 
-def test_failures_are_counted_until_one_answers(memory: FeedStateStore):
+def test_an_answer_resets_the_number_of_failures(memory: FeedStateStore):
     polls = memory.polls.started(1.0, "here").finished(updated=False, error="no")
     polls = polls.started(2.0, "here").finished(updated=False, error="no")
     assert (polls.failures, polls.error) == (2, "no")
@@ -44,7 +44,7 @@ def test_failures_are_counted_until_one_answers(memory: FeedStateStore):
     assert (polls.failures, polls.error) == (0, None)
 
 
-def test_news_lasts_until_it_was_read(memory: FeedStateStore):
+def test_an_update_lasts_until_it_is_read(memory: FeedStateStore):
     memory.save_poll(
         memory.polls.started(1.0, "here").finished(updated=True, version={"ETag": '"1"'})
     )
@@ -56,7 +56,7 @@ def test_news_lasts_until_it_was_read(memory: FeedStateStore):
     assert not memory.has_update
 
 
-def test_news_that_comes_while_a_read_is_under_way_is_not_taken_for_read(memory: FeedStateStore):
+def test_an_update_during_a_read_still_counts(memory: FeedStateStore):
     memory.save_poll(memory.polls.started(1.0, "here").finished(updated=True))
     begun = memory.polls.updates
     memory.save_poll(memory.polls.started(2.0, "here").finished(updated=True))
@@ -64,7 +64,7 @@ def test_news_that_comes_while_a_read_is_under_way_is_not_taken_for_read(memory:
     assert memory.has_update
 
 
-def test_who_dies_before_the_answer_is_noted_may_have_had_news(memory: FeedStateStore):
+def test_a_poll_without_a_recorded_answer_counts_as_an_update(memory: FeedStateStore):
     first = memory.polls.started(1.0, "here").finished(updated=False)
     memory.save_read(first.updates)
     memory.save_poll(first.started(2.0, "here"))
@@ -74,7 +74,7 @@ def test_who_dies_before_the_answer_is_noted_may_have_had_news(memory: FeedState
 
 
 @pytest.mark.parametrize("damage", [None, "", "{", "[]", '{"other": 1}'])
-def test_a_lost_or_damaged_note_is_no_news_lost(memory: FeedStateStore, damage: str | None):
+def test_a_lost_or_damaged_state_file_loses_no_update(memory: FeedStateStore, damage: str | None):
     polls = memory.polls.started(1.0, "here").finished(updated=True, version={"ETag": "1"})
     memory.save_poll(polls)
     memory.save_read(polls.updates)
@@ -89,12 +89,12 @@ def test_a_lost_or_damaged_note_is_no_news_lost(memory: FeedStateStore, damage: 
     assert not memory.has_update
 
 
-def test_feeds_do_not_share_a_memory(memory: FeedStateStore):
+def test_feeds_do_not_share_their_state(memory: FeedStateStore):
     FeedStateStore(memory.folder, "other").save_read(3)
     assert memory.read == 0
 
 
-def test_a_server_that_is_down_for_weeks_is_still_asked_every_ten_minutes(memory: FeedStateStore):
+def test_a_server_that_is_down_for_weeks_is_polled_every_ten_minutes(memory: FeedStateStore):
     entry = NamedSource(name="shop", location="https://example.com/a.csv", interval=5)
     limits = DownloadLimits(1, 1.0, 1)
     feed = Feed(source_at(entry.location, limits), entry, memory, limits)

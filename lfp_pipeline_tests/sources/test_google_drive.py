@@ -1,4 +1,4 @@
-"""Google Drive and Google Sheets, by a server on the loopback that answers as Google's do."""
+"""Google Drive and Google Sheets, by a local server that answers like Google."""
 
 import os
 from collections.abc import Iterator
@@ -115,7 +115,7 @@ class Google:
             self.file(exchange)
 
     def form(self, exchange: Exchange, query: dict[str, str]) -> bytes:
-        """As it was in 2024 to 2026, its fields in an odd order, one of them to be escaped."""
+        """Return the form of 2024 to 2026, with its fields in another order, one escaped."""
         fields = {"id": ID, "export": "download", "confirm": "t", "uuid": UUID}
         fields |= {"resourcekey": query["resourcekey"]} if "resourcekey" in query else {}
         inputs = "".join(
@@ -168,7 +168,7 @@ def fetch(location: str, state: Google) -> tuple[bytes, datetime | None]:
 
 
 @pytest.mark.parametrize("large", [False, True])
-def test_the_charset_of_the_file_is_carried(large: bool) -> None:
+def test_the_charset_of_the_file_is_kept(large: bool) -> None:
     state = Google(large=large, cut=1000, media_type="text/csv; charset=windows-1251")
     with google(state) as server:
         fetched = drive_file(f"gdrive:{ID}", server).fetch(Bytes(), lambda _done, _size: None)
@@ -205,7 +205,7 @@ def refusal(state: Google, location: str = f"gdrive:{ID}") -> LandingError:
         f"gdrive://{ID}",
     ],
 )
-def test_every_link_to_a_file_is_taken(link: str) -> None:
+def test_every_kind_of_link_to_a_file_is_downloaded(link: str) -> None:
     state = Google()
     content, delivered_at = fetch(link, state)
     assert content == CONTENT
@@ -214,13 +214,13 @@ def test_every_link_to_a_file_is_taken(link: str) -> None:
     assert source_at(link, LIMITS).name == f"gdrive:{ID}"
 
 
-def test_a_file_is_asked_for_at_google() -> None:
+def test_a_file_is_requested_from_google() -> None:
     source = source_at(f"gdrive:{ID}", LIMITS)
     assert isinstance(source, DriveFile)
     assert source.url == f"https://drive.usercontent.google.com/download?id={ID}&export=download"
 
 
-def test_a_resource_key_goes_along_and_is_not_told() -> None:
+def test_a_resource_key_is_sent_but_not_shown() -> None:
     state = Google(large=True)
     link = f"https://drive.google.com/file/d/{ID}/view?resourcekey={KEY}&usp=sharing"
     assert fetch(link, state)[0] == CONTENT
@@ -244,38 +244,38 @@ def test_the_form_of_a_large_file_is_sent() -> None:
     }
 
 
-def test_a_large_file_that_was_cut_off_goes_on_where_it_broke() -> None:
+def test_an_interrupted_download_of_a_large_file_is_resumed() -> None:
     state = Google(large=True, cut=50_000)
     assert fetch(f"gdrive:{ID}", state)[0] == CONTENT
     assert len(state.seen) == 3, "the rest is asked for without the form"
 
 
-def test_a_form_that_leads_to_itself_is_given_up() -> None:
+def test_a_form_that_leads_to_itself_is_an_error() -> None:
     state = Google()
     loop = page("", '<form id="download-form" action="/download"></form>')
     state.page = 200, loop
-    told = refusal(state)
-    assert told.permanent
-    assert "pages led to other pages" in str(told)
+    refused = refusal(state)
+    assert refused.permanent
+    assert "pages led to other pages" in str(refused)
 
 
 @pytest.mark.parametrize("action", ["http://[bad", "http://x:y/download", "file:///etc/passwd"])
-def test_a_form_that_leads_nowhere_is_an_error(action: str) -> None:
+def test_a_form_with_an_invalid_action_is_an_error(action: str) -> None:
     form = f'<form id="download-form" action="{action}"></form>'
     assert refusal(Google(page=(200, page("", form)))).permanent
 
 
-def test_a_form_does_not_lead_behind_the_fence() -> None:
+def test_a_form_cannot_leave_the_network_policy() -> None:
     form = '<form id="download-form" action="http://127.0.0.2/download"></form>'
     assert "LFP_ALLOWED_HOSTS" in str(refusal(Google(page=(200, page("", form)))))
 
 
 @pytest.mark.parametrize("status", [200, 403, 429])
-def test_a_quota_that_is_used_up_may_pass(status: int) -> None:
+def test_an_exceeded_quota_is_a_transient_error(status: int) -> None:
     state = Google(page=(status, QUOTA))
-    told = refusal(state)
-    assert not told.permanent
-    assert "Try again in a day, or make a copy" in str(told)
+    refused = refusal(state)
+    assert not refused.permanent
+    assert "Try again in a day, or make a copy" in str(refused)
     assert len(state.seen) == LIMITS.attempts
 
 
@@ -292,29 +292,29 @@ def test_a_quota_that_is_used_up_may_pass(status: int) -> None:
 @pytest.mark.parametrize(
     "location", [f"gdrive:{ID}", f"https://docs.google.com/spreadsheets/d/{ID}/edit"]
 )
-def test_a_private_file_is_told_with_how_to_share_it(state: Google, location: str) -> None:
-    told = refusal(state, location)
-    assert told.permanent
-    assert "Share it with anyone who has the link" in str(told)
+def test_the_error_of_a_private_file_says_how_to_share_it(state: Google, location: str) -> None:
+    refused = refusal(state, location)
+    assert refused.permanent
+    assert "Share the file with anyone who has the link" in str(refused)
 
 
 @pytest.mark.parametrize("status", [200, 404])
-def test_a_file_that_is_not_there_is_told(status: int) -> None:
-    told = refusal(Google(page=(status, MISSING)))
-    assert told.permanent
-    assert f"gdrive:{ID} is not there" in str(told)
+def test_a_missing_file_is_an_error(status: int) -> None:
+    refused = refusal(Google(page=(status, MISSING)))
+    assert refused.permanent
+    assert f"gdrive:{ID} is not there" in str(refused)
 
 
-def test_what_google_says_otherwise_is_told() -> None:
-    told = refusal(Google(page=(200, INFECTED)))
-    assert told.permanent
-    assert "this file is infected with a virus" in str(told)
+def test_other_pages_are_quoted() -> None:
+    refused = refusal(Google(page=(200, INFECTED)))
+    assert refused.permanent
+    assert "this file is infected with a virus" in str(refused)
 
 
-def test_a_server_of_googles_that_is_ill_may_get_well() -> None:
-    told = refusal(Google(page=(502, page("Error 502 (Server Error)!!1", "That's an error."))))
-    assert not told.permanent
-    assert "answered 502" in str(told)
+def test_a_server_error_of_google_is_transient() -> None:
+    refused = refusal(Google(page=(502, page("Error 502 (Server Error)!!1", "That's an error."))))
+    assert not refused.permanent
+    assert "answered 502" in str(refused)
 
 
 @pytest.mark.parametrize(
@@ -330,7 +330,7 @@ def test_a_server_of_googles_that_is_ill_may_get_well() -> None:
         (f"/u/1/d/{ID}/edit#gid=x", {}),
     ],
 )
-def test_a_sheet_is_taken_as_csv(link: str, asked: dict[str, str]) -> None:
+def test_a_sheet_is_downloaded_as_csv(link: str, asked: dict[str, str]) -> None:
     state = Google()
     location = f"https://docs.google.com/spreadsheets{link}"
     assert fetch(location, state)[0] == CSV
@@ -343,13 +343,13 @@ def test_two_sheets_of_a_spreadsheet_have_two_names() -> None:
     assert source_at(link, LIMITS).name == f"gdrive:{ID}"
 
 
-def test_a_sheet_that_is_published_is_an_ordinary_url() -> None:
+def test_a_published_sheet_is_an_ordinary_url() -> None:
     link = "https://docs.google.com/spreadsheets/d/e/2PACX-1vR/pub?output=csv"
     assert source_at(link, LIMITS) == HttpFile(link, LIMITS)
 
 
 @pytest.mark.parametrize(
-    ("link", "told"),
+    ("link", "message"),
     [
         (f"https://drive.google.com/drive/folders/{ID}?usp=sharing", "a folder"),
         (f"https://drive.google.com/drive/u/0/folders/{ID}", "a folder"),
@@ -364,13 +364,13 @@ def test_a_sheet_that_is_published_is_an_ordinary_url() -> None:
         ("gdrive:a b", "names no file"),
     ],
 )
-def test_what_is_no_link_to_a_file_is_refused(link: str, told: str) -> None:
-    with pytest.raises(LandingError, match=told) as caught:
+def test_a_link_to_no_file_is_refused(link: str, message: str) -> None:
+    with pytest.raises(LandingError, match=message) as caught:
         source_at(link, LIMITS)
     assert caught.value.permanent
 
 
-def test_a_path_that_looks_like_an_id_can_still_be_written(tmp_path: Path) -> None:
+def test_a_path_that_looks_like_an_id_can_be_written(tmp_path: Path) -> None:
     path = tmp_path / "gdrive:file.csv"
     path.write_bytes(CSV)
     sink = Bytes()

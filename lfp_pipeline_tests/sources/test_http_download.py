@@ -1,4 +1,4 @@
-"""Downloads: whole files of one version, or an error without secrets."""
+"""Downloads give the whole file of one version, or an error without secrets."""
 
 import gzip
 import logging
@@ -67,7 +67,7 @@ def download(tmp_path: Path, *answers: Answer) -> tuple[Delivery, Server]:
     return delivery, server
 
 
-def test_the_bytes_land_as_they_are(tmp_path: Path) -> None:
+def test_a_file_lands_byte_for_byte(tmp_path: Path) -> None:
     delivery, server = download(tmp_path, content_of(CONTENT, Last_Modified=MODIFIED))
     assert delivery.path.read_bytes() == CONTENT
     assert delivery.delivered_at == MODIFIED_AT
@@ -79,7 +79,7 @@ def test_an_empty_file_lands(tmp_path: Path) -> None:
     assert delivery.size_bytes == 0
 
 
-def test_without_last_modified_the_time_of_the_fetch_counts(tmp_path: Path) -> None:
+def test_without_last_modified_the_time_is_that_of_the_download(tmp_path: Path) -> None:
     before = utc_now()
     delivery, _ = download(tmp_path, content_of(CONTENT))
     assert before <= delivery.delivered_at <= utc_now()
@@ -88,14 +88,14 @@ def test_without_last_modified_the_time_of_the_fetch_counts(tmp_path: Path) -> N
 @pytest.mark.parametrize(
     "modified", ["", "yesterday", "Fri, 32 Nov 2026 08:19:52 GMT", "Fri, 20 Nov 2026 08:19 +9999"]
 )
-def test_a_last_modified_that_is_no_time_is_as_none(tmp_path: Path, modified: str) -> None:
+def test_an_invalid_last_modified_is_ignored(tmp_path: Path, modified: str) -> None:
     before = utc_now()
     delivery, _ = download(tmp_path, content_of(CONTENT, Last_Modified=modified))
     assert delivery.delivered_at >= before
 
 
 @pytest.mark.parametrize("zone", ["-0000", "UTC", "+0000"])
-def test_last_modified_does_not_depend_on_the_zone_of_this_machine(
+def test_last_modified_does_not_depend_on_the_local_time_zone(
     tmp_path: Path, zone: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TZ", "Asia/Tokyo")
@@ -109,13 +109,13 @@ def test_last_modified_does_not_depend_on_the_zone_of_this_machine(
     assert delivery.delivered_at == MODIFIED_AT
 
 
-def test_a_compressed_file_is_not_decompressed_on_the_way(tmp_path: Path) -> None:
+def test_a_compressed_file_lands_compressed(tmp_path: Path) -> None:
     delivery, server = download(tmp_path, content_of(CONTENT, Content_Encoding="gzip"))
     assert delivery.path.read_bytes() == CONTENT
     assert server.requests[0]["Accept-Encoding"] == "identity"
 
 
-def test_a_download_that_was_cut_off_goes_on_where_it_broke(tmp_path: Path) -> None:
+def test_an_interrupted_download_is_resumed(tmp_path: Path) -> None:
     delivery, server = download(
         tmp_path, cut_off(CONTENT, 200_000, ETag='"v1"'), rest_of(CONTENT, ETag='"v1"')
     )
@@ -124,7 +124,7 @@ def test_a_download_that_was_cut_off_goes_on_where_it_broke(tmp_path: Path) -> N
     assert server.requests[1]["If-Range"] == '"v1"'
 
 
-def test_a_rest_that_repeats_no_last_modified_keeps_the_time_of_the_first_answer(
+def test_a_resumed_download_keeps_the_last_modified_of_the_first_answer(
     tmp_path: Path,
 ) -> None:
     delivery, _ = download(
@@ -135,7 +135,7 @@ def test_a_rest_that_repeats_no_last_modified_keeps_the_time_of_the_first_answer
     assert delivery.delivered_at == MODIFIED_AT
 
 
-def test_several_cuts_after_a_few_bytes_each_end_in_the_whole_file(tmp_path: Path) -> None:
+def test_a_download_survives_several_interruptions(tmp_path: Path) -> None:
     def some_more(exchange: Exchange) -> None:
         start = exchange.asked_from
         spread = f"bytes {start}-{len(CONTENT) - 1}/{len(CONTENT)}"
@@ -153,14 +153,14 @@ def test_several_cuts_after_a_few_bytes_each_end_in_the_whole_file(tmp_path: Pat
     ]
 
 
-def test_a_server_that_ignores_ranges_is_asked_for_the_whole_file(tmp_path: Path) -> None:
+def test_a_server_that_ignores_ranges_sends_the_whole_file(tmp_path: Path) -> None:
     delivery, _ = download(
         tmp_path, cut_off(CONTENT, 200_000, ETag='"v1"'), content_of(CONTENT, ETag='"v1"')
     )
     assert delivery.path.read_bytes() == CONTENT
 
 
-def test_a_file_that_became_another_meanwhile_is_taken_anew(tmp_path: Path) -> None:
+def test_a_file_that_changed_meanwhile_is_downloaded_from_its_start(tmp_path: Path) -> None:
     newer = os.urandom(250_000)
     delivery, _ = download(
         tmp_path,
@@ -178,7 +178,7 @@ def test_a_file_that_became_another_meanwhile_is_taken_anew(tmp_path: Path) -> N
         ({"Last_Modified": MODIFIED}, {"Last_Modified": MODIFIED.replace("52", "53")}),
     ],
 )
-def test_a_server_that_ignores_if_range_does_not_mix_two_versions(
+def test_two_versions_are_not_mixed_when_a_server_ignores_if_range(
     tmp_path: Path, first: dict[str, str], second: dict[str, str]
 ) -> None:
     newer = os.urandom(len(CONTENT))
@@ -191,7 +191,7 @@ def test_a_server_that_ignores_if_range_does_not_mix_two_versions(
     assert delivery.path.read_bytes() == newer
 
 
-def test_a_rest_of_a_file_of_another_size_is_not_taken(tmp_path: Path) -> None:
+def test_a_range_of_a_file_of_another_size_is_refused(tmp_path: Path) -> None:
     newer = os.urandom(len(CONTENT) + 1)
     delivery, _ = download(
         tmp_path, cut_off(CONTENT, 1000, ETag='"v1"'), rest_of(newer), content_of(newer)
@@ -200,7 +200,7 @@ def test_a_rest_of_a_file_of_another_size_is_not_taken(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("spread", ["bytes 7-299999/300000", "bytes 1000-2000/300000", "", "x"])
-def test_a_wrong_range_is_not_taken(tmp_path: Path, spread: str) -> None:
+def test_a_wrong_range_is_refused(tmp_path: Path, spread: str) -> None:
     delivery, server = download(
         tmp_path,
         cut_off(CONTENT, 1000, ETag='"v1"'),
@@ -211,7 +211,7 @@ def test_a_wrong_range_is_not_taken(tmp_path: Path, spread: str) -> None:
     assert "Range" not in server.requests[2]
 
 
-def test_a_part_that_nobody_asked_for_is_not_taken(tmp_path: Path) -> None:
+def test_a_range_that_was_not_requested_is_refused(tmp_path: Path) -> None:
     with (
         serving(rest_of(CONTENT, Content_Range="bytes 0-299999/900000")) as server,
         refused(tmp_path, permanent=False, match="sent the range"),
@@ -219,19 +219,19 @@ def test_a_part_that_nobody_asked_for_is_not_taken(tmp_path: Path) -> None:
         land(tmp_path, server.url())
 
 
-def test_a_weak_etag_is_no_reason_to_resume(tmp_path: Path) -> None:
+def test_a_weak_etag_does_not_allow_resumption(tmp_path: Path) -> None:
     _, server = download(tmp_path, cut_off(CONTENT, 200_000, ETag='W/"v1"'), content_of(CONTENT))
     assert "Range" not in server.requests[1]
 
 
-def test_a_range_that_cannot_be_had_starts_anew(tmp_path: Path) -> None:
+def test_a_range_that_is_not_satisfiable_restarts_the_download(tmp_path: Path) -> None:
     delivery, _ = download(
         tmp_path, cut_off(CONTENT, 1000, ETag='"v1"'), status(416), content_of(CONTENT)
     )
     assert delivery.path.read_bytes() == CONTENT
 
 
-def test_a_content_length_that_is_too_long_is_a_file_cut_off(tmp_path: Path) -> None:
+def test_fewer_bytes_than_the_content_length_are_an_interruption(tmp_path: Path) -> None:
     with (
         serving(cut_off(CONTENT, 200_000)) as server,
         refused(tmp_path, permanent=False, match=r"could not be downloaded: .*\(3 tries\.\)"),
@@ -239,12 +239,12 @@ def test_a_content_length_that_is_too_long_is_a_file_cut_off(tmp_path: Path) -> 
         land(tmp_path, server.url())
 
 
-def test_a_file_in_chunks_lands(tmp_path: Path) -> None:
+def test_a_chunked_file_lands(tmp_path: Path) -> None:
     delivery, _ = download(tmp_path, chunked(CONTENT[:7], CONTENT[7:], ended=True))
     assert delivery.path.read_bytes() == CONTENT
 
 
-def test_a_file_in_chunks_without_an_end_is_a_file_cut_off(tmp_path: Path) -> None:
+def test_a_chunked_file_without_its_end_is_an_interruption(tmp_path: Path) -> None:
     delivery, server = download(
         tmp_path, chunked(CONTENT[:7], CONTENT[7:], ended=False), content_of(CONTENT)
     )
@@ -252,13 +252,13 @@ def test_a_file_in_chunks_without_an_end_is_a_file_cut_off(tmp_path: Path) -> No
     assert len(server.requests) == 2
 
 
-def test_a_busy_server_is_asked_again(tmp_path: Path) -> None:
+def test_a_busy_server_is_retried(tmp_path: Path) -> None:
     delivery, server = download(tmp_path, status(503), status(429), content_of(CONTENT))
     assert delivery.path.read_bytes() == CONTENT
     assert len(server.requests) == 3
 
 
-def test_a_server_that_stays_busy_is_given_up(tmp_path: Path) -> None:
+def test_retries_of_a_busy_server_are_limited(tmp_path: Path) -> None:
     with (
         serving(status(503)) as server,
         refused(tmp_path, permanent=False, match="answered 503"),
@@ -268,7 +268,7 @@ def test_a_server_that_stays_busy_is_given_up(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("code", [204, 401, 403, 404, 410])
-def test_what_is_not_there_is_not_asked_for_again(tmp_path: Path, code: int) -> None:
+def test_a_permanent_error_is_not_retried(tmp_path: Path, code: int) -> None:
     with (
         serving(status(code)) as server,
         refused(tmp_path, permanent=True, match=f"answered {code}"),
@@ -291,7 +291,7 @@ def test_a_redirect_loop_is_an_error(tmp_path: Path) -> None:
         land(tmp_path, server.url())
 
 
-def test_a_redirect_to_a_file_of_this_machine_is_not_followed(tmp_path: Path) -> None:
+def test_a_redirect_to_a_local_file_is_not_followed(tmp_path: Path) -> None:
     with (
         serving(status(302, Location="file:///etc/passwd")) as server,
         refused(tmp_path, permanent=True, match="protocol"),
@@ -299,7 +299,7 @@ def test_a_redirect_to_a_file_of_this_machine_is_not_followed(tmp_path: Path) ->
         land(tmp_path, server.url())
 
 
-def test_a_redirect_to_a_protocol_that_only_the_client_knows_is_not_followed(
+def test_a_redirect_to_another_protocol_is_not_followed(
     tmp_path: Path,
 ) -> None:
     with serving(content_of(CONTENT)) as other:
@@ -332,14 +332,14 @@ def test_the_body_of_a_redirect_is_not_read(tmp_path: Path, encoding: str) -> No
     assert peak < 20_000_000
 
 
-def test_nobody_there_is_an_error_that_may_pass(tmp_path: Path) -> None:
+def test_a_refused_connection_is_a_transient_error(tmp_path: Path) -> None:
     with serving(content_of(CONTENT)) as server:
         url = server.url()
     with refused(tmp_path, permanent=False, match=r"refused\. \(3 tries\.\)"):
         land(tmp_path, url)
 
 
-def test_a_file_that_says_it_is_too_large_is_not_begun(tmp_path: Path) -> None:
+def test_a_declared_size_above_the_limit_is_refused_at_once(tmp_path: Path) -> None:
     limits = replace(LIMITS, max_bytes=1000)
     with (
         serving(content_of(CONTENT)) as server,
@@ -348,7 +348,7 @@ def test_a_file_that_says_it_is_too_large_is_not_begun(tmp_path: Path) -> None:
         land(tmp_path, server.url(), limits)
 
 
-def test_a_file_that_turns_out_too_large_is_left(tmp_path: Path) -> None:
+def test_a_file_that_exceeds_the_limit_is_refused(tmp_path: Path) -> None:
     def endless(exchange: Exchange) -> None:
         exchange.head(200)
         while True:
@@ -376,7 +376,7 @@ def test_a_file_that_turns_out_too_large_is_left(tmp_path: Path) -> None:
     ],
 )
 @pytest.mark.parametrize("media_type", ["text/html", "Text/HTML;charset=utf-8"])
-def test_a_web_page_is_told_from_a_file(
+def test_a_web_page_instead_of_a_file_is_refused(
     tmp_path: Path, page: bytes, title: str, media_type: str
 ) -> None:
     with (
@@ -398,12 +398,14 @@ def test_a_web_page_is_told_from_a_file(
         (b"<html><body>a file all the same", "text/csv"),
     ],
 )
-def test_a_file_is_no_web_page(tmp_path: Path, content: bytes, media_type: str) -> None:
+def test_a_file_is_not_taken_for_a_web_page(
+    tmp_path: Path, content: bytes, media_type: str
+) -> None:
     delivery, _ = download(tmp_path, content_of(content, Content_Type=media_type))
     assert delivery.path.read_bytes() == content
 
 
-def test_a_web_page_instead_of_the_rest_of_a_file_is_told(tmp_path: Path) -> None:
+def test_a_web_page_instead_of_the_rest_of_a_file_is_refused(tmp_path: Path) -> None:
     page = content_of(b"<html><title>Bye</title>", Content_Type="text/html")
     with (
         serving(cut_off(CONTENT, 1000, ETag='"v1"'), page) as server,
@@ -412,7 +414,7 @@ def test_a_web_page_instead_of_the_rest_of_a_file_is_told(tmp_path: Path) -> Non
         land(tmp_path, server.url())
 
 
-def test_a_web_page_with_an_error_counts_as_the_error(tmp_path: Path) -> None:
+def test_an_error_status_takes_precedence_over_a_web_page(tmp_path: Path) -> None:
     def busy(exchange: Exchange) -> None:
         exchange.head(503, Content_Type="text/html", Content_Length=6)
         exchange.wfile.write(b"<html>")
@@ -421,7 +423,7 @@ def test_a_web_page_with_an_error_counts_as_the_error(tmp_path: Path) -> None:
     assert delivery.path.read_bytes() == CONTENT
 
 
-def test_a_full_disk_is_no_reason_to_ask_again(tmp_path: Path) -> None:
+def test_a_full_disk_is_not_retried(tmp_path: Path) -> None:
     code = """
 import logging, resource, signal, sys
 from pathlib import Path
@@ -439,12 +441,12 @@ except LandingError as error:
     print(error)
 """
     with serving(content_of(CONTENT)) as server:
-        (told,) = finish([start(code, tmp_path / "raw", server.url())])
-    assert told.startswith(f"The raw zone {tmp_path / 'raw'} cannot be written")
+        (output,) = finish([start(code, tmp_path / "raw", server.url())])
+    assert output.startswith(f"The raw zone {tmp_path / 'raw'} cannot be written")
     assert len(server.requests) == 1
 
 
-def test_a_server_that_drips_is_left_in_time(tmp_path: Path) -> None:
+def test_a_dripping_server_does_not_exceed_the_time_limit(tmp_path: Path) -> None:
     limits = replace(LIMITS, seconds=0.3, longest_pause_seconds=30)
     started = time.monotonic()
     with (
@@ -456,7 +458,7 @@ def test_a_server_that_drips_is_left_in_time(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("slow", [dripping(bytes(1000), 0.02), dripping_headers(0.02)])
-def test_a_server_that_is_too_slow_is_left_and_asked_again(tmp_path: Path, slow: Answer) -> None:
+def test_a_server_below_the_minimum_throughput_is_retried(tmp_path: Path, slow: Answer) -> None:
     limits = replace(LIMITS, attempts=2, pace_seconds=0.2)
     started = time.monotonic()
     with (
@@ -468,7 +470,7 @@ def test_a_server_that_is_too_slow_is_left_and_asked_again(tmp_path: Path, slow:
     assert len(server.requests) == 2
 
 
-def test_what_came_from_a_slow_server_is_kept(tmp_path: Path) -> None:
+def test_bytes_from_a_slow_server_are_kept(tmp_path: Path) -> None:
     slow = dripping(CONTENT, 0.02, ETag='"v1"')
     with serving(slow, rest_of(CONTENT, ETag='"v1"')) as server:
         delivery = land(tmp_path, server.url(), replace(LIMITS, pace_seconds=0.2))
@@ -476,7 +478,7 @@ def test_what_came_from_a_slow_server_is_kept(tmp_path: Path) -> None:
     assert server.requests[1]["Range"] != "bytes=0-"
 
 
-def test_a_server_that_never_comes_to_the_point_is_left_in_time(tmp_path: Path) -> None:
+def test_endless_headers_do_not_exceed_the_time_limit(tmp_path: Path) -> None:
     def endless(exchange: Exchange) -> None:
         while True:
             exchange.wfile.write(b"HTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\n" * 100)
@@ -491,12 +493,12 @@ def test_a_server_that_never_comes_to_the_point_is_left_in_time(tmp_path: Path) 
     assert time.monotonic() - started < 3
 
 
-def test_an_odd_header_is_no_crash(tmp_path: Path) -> None:
+def test_an_invalid_header_is_ignored(tmp_path: Path) -> None:
     with serving(cut_off(CONTENT, 9, ETag='"\xe9"'), content_of(CONTENT)) as server:
         assert land(tmp_path, server.url(), LIMITS).path.read_bytes() == CONTENT
 
 
-def test_a_server_that_is_slow_enough_is_waited_for(tmp_path: Path) -> None:
+def test_a_server_above_the_minimum_throughput_is_waited_for(tmp_path: Path) -> None:
     limits = replace(LIMITS, pace_seconds=0.1, least_bytes_per_second=2)
     with serving(dripping(b"0123456789" * 3, 0.02)) as server:
         delivery = land(tmp_path, server.url(), limits)
@@ -504,7 +506,7 @@ def test_a_server_that_is_slow_enough_is_waited_for(tmp_path: Path) -> None:
     assert len(server.requests) == 1
 
 
-def test_a_server_that_says_nothing_is_left_in_time(tmp_path: Path) -> None:
+def test_a_silent_server_does_not_exceed_the_time_limit(tmp_path: Path) -> None:
     limits = replace(LIMITS, seconds=0.3, longest_pause_seconds=30)
     started = time.monotonic()
     with (
@@ -515,7 +517,7 @@ def test_a_server_that_says_nothing_is_left_in_time(tmp_path: Path) -> None:
         assert time.monotonic() - started < 3
 
 
-def test_all_tries_together_keep_to_the_time(tmp_path: Path) -> None:
+def test_all_attempts_together_keep_within_the_time_limit(tmp_path: Path) -> None:
     limits = replace(LIMITS, attempts=100, seconds=1, longest_pause_seconds=0.2)
     started = time.monotonic()
     with (
@@ -537,22 +539,22 @@ def test_all_tries_together_keep_to_the_time(tmp_path: Path) -> None:
         status(302, Location="http://[bad"),
     ],
 )
-def test_no_secret_in_a_url_is_told(
+def test_no_secret_of_a_url_is_shown(
     tmp_path: Path, answer: Answer, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
     logging.getLogger().setLevel(logging.INFO)
-    told = ""
+    output = ""
     with serving(answer) as server:
         url = f"http://user:hunter2@127.0.0.1:{server.port}/products.csv?token=hunter2#hunter2"
         try:
-            told += repr(land(tmp_path, url))
+            output += repr(land(tmp_path, url))
         except LandingError as error:
-            told += f"{error} {error.__cause__} {error.__context__}"
-    told += caplog.text + "".join(
+            output += f"{error} {error.__cause__} {error.__context__}"
+    output += caplog.text + "".join(
         path.read_text() for path in files(tmp_path) if path.suffix == ".json"
     )
-    assert "hunter2" not in told
+    assert "hunter2" not in output
 
 
 @pytest.mark.parametrize(
@@ -568,7 +570,7 @@ def test_no_secret_in_a_url_is_told(
         "http://user:hunter2@host/\x01",
     ],
 )
-def test_a_url_that_is_none_is_refused_without_telling_it(url: str) -> None:
+def test_an_invalid_url_is_refused_without_showing_it(url: str) -> None:
     with pytest.raises(LandingError, match="not valid") as caught:
         HttpFile(url, LIMITS)
     assert caught.value.permanent

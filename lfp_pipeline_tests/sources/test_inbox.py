@@ -1,4 +1,4 @@
-"""The inbox: what counts as a file that is ready, and what is an error."""
+"""The listing of the inbox: which files are ready, skipped or ignored."""
 
 import os
 import socket
@@ -31,7 +31,7 @@ def names(inbox: Path) -> list[str]:
     return sorted(file.name for file in list_inbox(inbox, quiet_seconds=0).ready)
 
 
-def test_a_file_at_rest_is_ready(inbox: Path) -> None:
+def test_a_stable_file_is_ready(inbox: Path) -> None:
     (inbox / "a.csv").write_bytes(b"abc")
     listing = list_inbox(inbox, quiet_seconds=2, now=time.time() + 3)
     (file,) = listing.ready
@@ -40,13 +40,13 @@ def test_a_file_at_rest_is_ready(inbox: Path) -> None:
     assert listing.still_writing == ()
 
 
-def test_a_file_that_changed_just_now_is_not_ready(inbox: Path) -> None:
+def test_a_recently_changed_file_is_not_ready(inbox: Path) -> None:
     (inbox / "a.csv").write_bytes(b"abc")
     listing = list_inbox(inbox, quiet_seconds=60)
     assert (listing.ready, listing.still_writing) == ((), ("a.csv",))
 
 
-def test_an_old_mtime_does_not_make_a_new_file_ready(inbox: Path) -> None:
+def test_a_new_file_with_an_old_mtime_is_not_ready(inbox: Path) -> None:
     (inbox / "a.csv").write_bytes(b"abc")
     os.utime(inbox / "a.csv", (0, 0))
     assert list_inbox(inbox, quiet_seconds=60).still_writing == ("a.csv",)
@@ -55,25 +55,25 @@ def test_an_old_mtime_does_not_make_a_new_file_ready(inbox: Path) -> None:
 @pytest.mark.parametrize(
     "name", [".hidden", "a.csv.part", "a.tmp", "A.TMP", "a.crdownload", "a.filepart"]
 )
-def test_unfinished_and_hidden_files_are_not_there_yet(inbox: Path, name: str) -> None:
+def test_unfinished_and_hidden_files_are_ignored(inbox: Path, name: str) -> None:
     (inbox / name).write_bytes(b"abc")
     assert names(inbox) == []
 
 
-def test_hidden_folders_are_left_alone(inbox: Path) -> None:
+def test_hidden_folders_are_ignored(inbox: Path) -> None:
     (inbox / ".git").mkdir()
     (inbox / ".git" / "a.csv").write_bytes(b"abc")
     assert names(inbox) == []
 
 
-def test_files_in_folders_are_named_by_their_path(inbox: Path) -> None:
+def test_files_in_folders_have_their_path_as_name(inbox: Path) -> None:
     (inbox / "shop" / "new").mkdir(parents=True)
     (inbox / "shop" / "new" / "a.csv").write_bytes(b"abc")
     (inbox / "a.csv").write_bytes(b"abc")
     assert names(inbox) == ["a.csv", "shop/new/a.csv"]
 
 
-def test_folders_may_nest_deeper_than_python_calls(inbox: Path) -> None:
+def test_folders_may_nest_deeper_than_the_recursion_limit(inbox: Path) -> None:
     folders = [inbox := inbox / "d" for _ in range(1_200)]
     for folder in folders:
         folder.mkdir()
@@ -81,7 +81,7 @@ def test_folders_may_nest_deeper_than_python_calls(inbox: Path) -> None:
     file.write_bytes(b"abc")
     try:
         assert names(folders[0].parent) == ["d/" * 1_200 + "a.csv"]
-    finally:  # By hand, as shutil.rmtree calls itself for each level.
+    finally:  # shutil.rmtree is recursive.
         file.unlink()
         for folder in reversed(folders):
             folder.rmdir()
@@ -89,10 +89,10 @@ def test_folders_may_nest_deeper_than_python_calls(inbox: Path) -> None:
 
 def skipped(inbox: Path) -> dict[str, str]:
     listing = list_inbox(inbox, quiet_seconds=0)
-    return {one.name: one.reason for one in listing.skipped}
+    return {entry.name: entry.reason for entry in listing.skipped}
 
 
-def test_links_are_not_followed_but_named(inbox: Path, tmp_path: Path) -> None:
+def test_links_are_skipped_by_name(inbox: Path, tmp_path: Path) -> None:
     (tmp_path / "secret").mkdir()
     (tmp_path / "secret" / "a.csv").write_bytes(b"abc")
     (inbox / "file.csv").symlink_to(tmp_path / "secret" / "a.csv")
@@ -103,11 +103,11 @@ def test_links_are_not_followed_but_named(inbox: Path, tmp_path: Path) -> None:
     assert skipped(inbox) == dict.fromkeys(["file.csv", "folder", "loop", "nowhere"], "a link")
 
 
-def test_what_is_no_file_is_named(inbox: Path) -> None:
+def test_entries_that_are_no_files_are_skipped_by_name(inbox: Path) -> None:
     os.mkfifo(inbox / "pipe.csv")
     with socket.socket(socket.AF_UNIX) as listening:
         descriptor = os.open(inbox, os.O_RDONLY)
-        listening.bind(f"/proc/self/fd/{descriptor}/socket.csv")  # A path may be too long for it.
+        listening.bind(f"/proc/self/fd/{descriptor}/socket.csv")  # The path itself may be too long.
         os.close(descriptor)
     expected = {"pipe.csv": "a pipe", "socket.csv": "a socket"}
     with suppress(PermissionError):
@@ -118,12 +118,12 @@ def test_what_is_no_file_is_named(inbox: Path) -> None:
     assert skipped(inbox) == expected
 
 
-def test_a_path_that_is_too_long_is_skipped_and_the_rest_goes_in(inbox: Path) -> None:
+def test_a_path_that_is_too_long_is_skipped_alone(inbox: Path) -> None:
     (inbox / "a.csv").write_bytes(b"abc")
     depth = 20
     folders = [os.open(inbox, os.O_RDONLY)]
     try:
-        for _ in range(depth):  # Each in the one above: the whole path is more than may be given.
+        for _ in range(depth):  # Each in its parent: the whole path is too long.
             os.mkdir("d" * 250, dir_fd=folders[-1])
             folders.append(os.open("d" * 250, os.O_RDONLY, dir_fd=folders[-1]))
         os.close(os.open("b.csv", os.O_WRONLY | os.O_CREAT, dir_fd=folders[-1]))
@@ -159,7 +159,7 @@ except LandingError as error:
 
 @pytest.fixture
 def open_inbox() -> Iterator[Path]:
-    """An inbox that every user can reach, as those of pytest are not."""
+    """An inbox that every user can reach, unlike the folders of pytest."""
     with TemporaryDirectory() as folder:
         inbox = Path(folder) / "inbox"
         inbox.mkdir()
@@ -170,24 +170,22 @@ def open_inbox() -> Iterator[Path]:
 
 
 @pytest.mark.parametrize("mode", [0o000, 0o100, 0o400])
-def test_a_folder_in_the_inbox_that_cannot_be_read_is_skipped_and_named(
-    open_inbox: Path, mode: int
-) -> None:
+def test_an_unreadable_folder_is_skipped_by_name(open_inbox: Path, mode: int) -> None:
     for name in ("closed", "lost+found", "open"):
         (open_inbox / name).mkdir()
         (open_inbox / name / "a.csv").write_bytes(b"abc")
     for name in ("closed", "lost+found"):
         (open_inbox / name).chmod(mode)
-    (told,) = finish([start(LIST_AS_NOBODY, open_inbox)])
-    assert told == "['open/a.csv'] closed/ (Permission denied) lost+found/\n"
+    (output,) = finish([start(LIST_AS_NOBODY, open_inbox)])
+    assert output == "['open/a.csv'] closed/ (Permission denied) lost+found/\n"
 
 
 @pytest.mark.parametrize("mode", [0o000, 0o111, 0o444])
-def test_an_inbox_that_cannot_be_read_is_an_error(open_inbox: Path, mode: int) -> None:
+def test_an_unreadable_inbox_is_an_error(open_inbox: Path, mode: int) -> None:
     (open_inbox / "a.csv").mkdir()
     open_inbox.chmod(mode)
-    (told,) = finish([start(LIST_AS_NOBODY, open_inbox)])
-    assert told.startswith(f"The inbox {open_inbox} cannot be read: Permission denied. Create")
+    (output,) = finish([start(LIST_AS_NOBODY, open_inbox)])
+    assert output.startswith(f"The inbox {open_inbox} cannot be read: Permission denied. Create")
 
 
 WITHOUT_POWER = (
@@ -195,7 +193,7 @@ WITHOUT_POWER = (
     if os.getuid() == 0
     else []
 )
-"""Has even root be refused what the mode of a file forbids."""
+"""Makes the modes of files apply to root, too."""
 
 LOOK_EVERYWHERE = """
 import logging, sys
@@ -216,7 +214,7 @@ print(decision.summary)
 
 
 @pytest.mark.skipif(bool(WITHOUT_POWER) and not which("setpriv"), reason="root may read everything")
-def test_a_file_that_cannot_be_read_is_skipped_and_named_wherever_the_inbox_is_looked_at(
+def test_an_unreadable_file_is_skipped_by_name_in_every_listing(
     inbox: Path,
 ) -> None:
     for name in ("open.csv", "perm.csv"):
@@ -234,7 +232,7 @@ def test_a_file_that_cannot_be_read_is_skipped_and_named_wherever_the_inbox_is_l
     assert lines[-1].endswith(f"In the inbox, {skipped}; see `make status`.")
 
 
-def test_what_is_ignored_is_named_with_folders_first(inbox: Path) -> None:
+def test_ignored_entries_are_listed_with_folders_first(inbox: Path) -> None:
     for name in ("a.csv", ".a.csv", "a.csv.md5", "Thumbs.db", "b.old.csv"):
         (inbox / name).write_bytes(b"abc")
     (inbox / "@eaDir").mkdir()
@@ -254,7 +252,7 @@ def test_what_is_ignored_is_named_with_folders_first(inbox: Path) -> None:
     "name",
     ["with space.csv", "größe 商品.csv", "..csv..", "a..b.csv", "x" * 255, "#?%*'\".csv", "a\nb"],
 )
-def test_any_name_is_listed_as_it_is(inbox: Path, name: str) -> None:
+def test_any_name_is_listed_unchanged(inbox: Path, name: str) -> None:
     if name.startswith("."):
         name = "a" + name
     (inbox / name).write_bytes(b"abc")
@@ -266,10 +264,10 @@ def test_a_name_that_is_not_utf8_is_listed(inbox: Path) -> None:
     assert names(inbox) == [os.fsdecode(b"\xff.csv")]
 
 
-def test_the_oldest_file_comes_first_and_names_break_ties(inbox: Path) -> None:
-    for name, moment in (("c", 5), ("b", 7), ("a", 7), ("d", -3)):
+def test_files_are_sorted_by_time_and_name(inbox: Path) -> None:
+    for name, mtime in (("c", 5), ("b", 7), ("a", 7), ("d", -3)):
         (inbox / name).write_bytes(b"abc")
-        os.utime(inbox / name, (moment, moment))
+        os.utime(inbox / name, (mtime, mtime))
     ready = list_inbox(inbox, quiet_seconds=0).ready
     assert [file.name for file in ready] == ["d", "c", "a", "b"]
 
@@ -284,13 +282,12 @@ def test_a_missing_inbox_is_an_error(tmp_path: Path) -> None:
     assert not caught.value.permanent
 
 
-def test_an_inbox_that_cannot_be_read_says_what_to_do(inbox: Path) -> None:
-    told = "Create the folder .* or set LFP_DATA_DIR"
-    with pytest.raises(LandingError, match=told):
+def test_the_error_of_an_unreadable_inbox_says_what_to_do(inbox: Path) -> None:
+    with pytest.raises(LandingError, match=r"Create the folder .* or set LFP_DATA_DIR"):
         list_inbox(inbox / "missing", quiet_seconds=0)
 
 
-def test_a_file_in_the_place_of_the_inbox_is_an_error(tmp_path: Path) -> None:
+def test_a_file_in_place_of_the_inbox_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "inbox").write_bytes(b"")
     with pytest.raises(LandingError, match="Not a directory"):
         list_inbox(tmp_path / "inbox", quiet_seconds=0)
@@ -299,14 +296,14 @@ def test_a_file_in_the_place_of_the_inbox_is_an_error(tmp_path: Path) -> None:
 def test_two_versions_of_a_file_have_different_versions(inbox: Path) -> None:
     file = inbox / "a.csv"
     versions = set()
-    for content, moment in ((b"abc", 1), (b"abc", 2), (b"abcd", 2)):
+    for content, mtime in ((b"abc", 1), (b"abc", 2), (b"abcd", 2)):
         file.write_bytes(content)
-        os.utime(file, (moment, moment))
+        os.utime(file, (mtime, mtime))
         versions.add(list_inbox(inbox, quiet_seconds=0).ready[0].version)
     assert len(versions) == 3
 
 
-def test_files_that_come_and_go_meanwhile_are_no_error(inbox: Path) -> None:
+def test_files_that_appear_and_disappear_meanwhile_are_no_error(inbox: Path) -> None:
     (inbox / "stays.csv").write_bytes(b"abc")
     stop = Event()
 

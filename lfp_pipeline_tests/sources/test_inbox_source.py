@@ -1,4 +1,4 @@
-"""Files of the inbox: what lands is what was listed, and nobody may read more than before."""
+"""Files of the inbox: only the listed version lands, and no user may read more than before."""
 
 import logging
 import os
@@ -44,7 +44,7 @@ def outside(tmp_path: Path) -> Path:
 
 
 def nothing(done: int, total: int | None) -> None:
-    """Nobody watches the progress."""
+    """Ignore the progress."""
 
 
 def listed(inbox: Path) -> InboxSource:
@@ -69,7 +69,7 @@ def refused(source: InboxSource) -> str:
     return str(caught.value)
 
 
-def test_a_file_that_is_as_it_was_listed_is_copied(inbox: Path) -> None:
+def test_an_unchanged_file_is_copied(inbox: Path) -> None:
     source = listed(inbox)
     assert fetched(source) == CONTENT
     assert source.head(3) == b"sku"
@@ -83,7 +83,7 @@ def test_the_inbox_itself_may_be_a_link(inbox: Path) -> None:
     assert fetched(listed(link)) == CONTENT
 
 
-def test_a_name_that_is_not_utf8_is_opened_and_spelled_out(inbox: Path) -> None:
+def test_a_name_that_is_not_utf8_is_opened_and_escaped(inbox: Path) -> None:
     (inbox / NAME).rename(inbox / os.fsdecode(b"\xff.csv"))
     source = listed(inbox)
     assert fetched(source) == CONTENT
@@ -101,7 +101,7 @@ def link_the_folder(inbox: Path, outside: Path) -> None:
 
 
 def link_to_where_it_is_now(inbox: Path, outside: Path) -> None:
-    """Not even to the same file: a link may lead elsewhere a moment later."""
+    """Link to the same file: no link is followed, because its target may change."""
     (inbox / "shop").rename(outside / "shop")
     (inbox / "shop").symlink_to(outside / "shop")
 
@@ -186,7 +186,7 @@ def write_and_put_the_time_back(inbox: Path, outside: Path) -> None:
         write_and_put_the_time_back,
     ],
 )
-def test_what_takes_the_place_of_a_listed_file_is_left_for_the_next_look(
+def test_a_file_that_replaced_the_listed_one_is_not_copied(
     inbox: Path, outside: Path, act: Callable[[Path, Path], None]
 ) -> None:
     source = listed(inbox)
@@ -195,7 +195,7 @@ def test_what_takes_the_place_of_a_listed_file_is_left_for_the_next_look(
     assert not source.is_being_written()
 
 
-def test_a_file_that_changes_while_it_is_read_is_not_taken(inbox: Path, tmp_path: Path) -> None:
+def test_a_file_that_changes_during_the_copy_is_refused(inbox: Path, tmp_path: Path) -> None:
     source = listed(inbox)
     zone = RawZone(tmp_path / "raw")
 
@@ -216,9 +216,9 @@ def test_a_file_that_changes_while_it_is_read_is_not_taken(inbox: Path, tmp_path
     assert list((zone.root / "a.csv").iterdir()) == []
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells who writes")
+@pytest.mark.skipif(sys.platform != "linux", reason="needs the leases of Linux")
 @pytest.mark.parametrize("mode", ["r+b", "ab"])
-def test_a_file_that_a_program_has_open_for_writing_is_not_taken(inbox: Path, mode: str) -> None:
+def test_a_file_that_a_program_has_open_for_writing_is_refused(inbox: Path, mode: str) -> None:
     source = listed(inbox)
     with running(HOLD_OPEN, inbox / NAME, mode):
         assert source.is_being_written()
@@ -231,7 +231,7 @@ def test_a_file_that_a_program_has_open_for_writing_is_not_taken(inbox: Path, mo
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux has leases")
-def test_a_file_that_a_server_has_leased_to_a_writer_is_not_waited_for(inbox: Path) -> None:
+def test_a_file_under_a_write_lease_is_refused_without_waiting(inbox: Path) -> None:
     source = listed(inbox)
     with running(HOLD_A_WRITE_LEASE, inbox / NAME):
         assert source.is_being_written()
@@ -260,7 +260,7 @@ def raw_mode(inbox: Path, tmp_path: Path) -> int:
     ],
 )
 @pytest.mark.parametrize("where", ["", "shop", "shop/new"])
-def test_a_raw_file_is_readable_by_nobody_who_could_not_read_the_file(
+def test_a_raw_file_has_no_more_readers_than_its_source(
     inbox: Path, tmp_path: Path, file: int, folder: int, raw: int, where: str
 ) -> None:
     (inbox / NAME).chmod(file)
@@ -275,7 +275,7 @@ def test_a_raw_file_is_readable_by_nobody_who_could_not_read_the_file(
     ("file", "raw"), [(0o644, 0o444), (0o640, 0o400), (0o604, 0o400), (0o600, 0o400)]
 )
 @pytest.mark.parametrize("what", [NAME, "shop"])
-def test_another_group_gets_no_more_than_everybody_has(
+def test_another_group_gets_no_more_than_all_others(
     inbox: Path, tmp_path: Path, file: int, raw: int, what: str
 ) -> None:
     os.chown(inbox / what, -1, 12_345)
@@ -285,7 +285,7 @@ def test_another_group_gets_no_more_than_everybody_has(
 
 @pytest.mark.skipif(not hasattr(os, "setxattr"), reason="only Linux has these access lists")
 @pytest.mark.parametrize("what", [NAME, "shop"])
-def test_with_an_access_list_only_the_owner_reads_the_raw_file(
+def test_with_an_access_list_only_the_owner_may_read_the_raw_file(
     inbox: Path, tmp_path: Path, what: str
 ) -> None:
     entries = ((0x01, 7, -1), (0x02, 0, 12_345), (0x04, 5, -1), (0x10, 5, -1), (0x20, 5, -1))

@@ -1,4 +1,4 @@
-"""What a person may write as a source."""
+"""Locations of sources: URLs, links and paths."""
 
 import sys
 from collections.abc import Callable
@@ -23,7 +23,7 @@ def test_http_and_https_are_downloads(url: str) -> None:
     assert source_at(url, LIMITS) == HttpFile(url, LIMITS)
 
 
-def test_blanks_around_a_url_are_not_part_of_it() -> None:
+def test_white_space_around_a_url_is_ignored() -> None:
     assert source_at(" \thttps://host/a.csv\n", LIMITS) == HttpFile("https://host/a.csv", LIMITS)
 
 
@@ -100,7 +100,7 @@ def test_other_protocols_are_refused(location: str) -> None:
         "sftp://user:s3cret@[host/a.csv",
     ],
 )
-def test_a_url_that_is_not_well_written_is_refused_without_telling_it(location: str) -> None:
+def test_a_malformed_url_is_refused_without_showing_it(location: str) -> None:
     with pytest.raises(LandingError) as caught:
         source_at(location, LIMITS)
     assert caught.value.permanent
@@ -111,20 +111,20 @@ def test_a_url_that_is_not_well_written_is_refused_without_telling_it(location: 
     "location",
     ["", "a\0b", "~nobody-of-this-name/a.csv", "file://", "http://", "s3://", "s3://bucket/"],
 )
-def test_what_is_no_source_is_refused(location: str) -> None:
+def test_an_invalid_location_is_refused(location: str) -> None:
     with pytest.raises(LandingError) as caught:
         source_at(location, LIMITS)
     assert caught.value.permanent
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells who writes")
+@pytest.mark.skipif(sys.platform != "linux", reason="needs the leases of Linux")
 @pytest.mark.parametrize(
     ("writer", "arguments"),
     [(HOLD_OPEN, ["ab"]), (HOLD_OPEN, ["r+b"]), (HOLD_A_WRITE_LEASE, [])],
     ids=["appends", "rewrites", "has leased it"],
 )
 @pytest.mark.parametrize("as_location", [str, Path.as_uri])
-def test_a_file_that_a_program_is_writing_is_not_taken(
+def test_a_file_that_a_program_is_writing_is_refused(
     tmp_path: Path, writer: str, arguments: list[str], as_location: Callable[[Path], str]
 ) -> None:
     path = tmp_path / "a.csv"

@@ -1,4 +1,4 @@
-"""The fence: whatever a URL calls its host, only public and allowed addresses are reached."""
+"""The network policy: only public and allowed addresses are reached, in whatever spelling."""
 
 import socket
 import ssl
@@ -33,10 +33,10 @@ PUBLIC, PRIVATE = "93.184.215.14", "10.0.0.1"
 
 
 class Names:
-    """What names resolve to, asked once and again; addresses resolve to themselves."""
+    """Resolver with a list of answers for each name; addresses resolve to themselves."""
 
     def __init__(self, answers: Mapping[str, Sequence[Sequence[str]]]) -> None:
-        self.left = {host: list(those) for host, those in answers.items()}
+        self.remaining = {host: list(those) for host, those in answers.items()}
         self.asked: list[str] = []
         self._real = socket.getaddrinfo
 
@@ -49,18 +49,18 @@ class Names:
         proto: int = 0,
         flags: int = 0,
     ) -> list[Any]:
-        if host not in self.left:
+        if host not in self.remaining:
             return self._real(host, port, family, type, proto, flags | socket.AI_NUMERICHOST)
         self.asked.append(host)
-        those = self.left[host]
+        those = self.remaining[host]
         addresses = those.pop(0) if len(those) > 1 else those[0]
         return [found for address in addresses for found in self._real(address, port, type=type)]
 
 
 def resolving(monkeypatch: pytest.MonkeyPatch, **answers: Sequence[Sequence[str]]) -> Names:
-    """Names under `.example`, with what each look-up in turn finds."""
+    """Replace the resolver: for each name under `.example`, the answers of successive look-ups."""
     names = Names({f"{name}.example": those for name, those in answers.items()})
-    names.left |= {"localhost": [["127.0.0.1"]], "localhost.": [["::1"]]}
+    names.remaining |= {"localhost": [["127.0.0.1"]], "localhost.": [["::1"]]}
     monkeypatch.setattr(socket, "getaddrinfo", names.getaddrinfo)
     return names
 
@@ -153,14 +153,14 @@ def no_connections(monkeypatch: pytest.MonkeyPatch) -> None:
         "127\u30020\u30020\u30021",
     ],
 )
-def test_what_is_not_public_is_refused_however_it_is_written(
+def test_a_private_address_is_refused_in_every_spelling(
     host: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     resolving(monkeypatch, inside=[[PRIVATE]], public=[[PUBLIC]])
-    told = refusal(f"http://{host}/products.csv?token=hunter2")
-    assert "is not a public address" in told
-    assert "LFP_ALLOWED_HOSTS" in told
-    assert "hunter2" not in told
+    error = refusal(f"http://{host}/products.csv?token=hunter2")
+    assert "is not a public address" in error
+    assert "LFP_ALLOWED_HOSTS" in error
+    assert "hunter2" not in error
 
 
 @pytest.mark.usefixtures("no_connections")
@@ -175,18 +175,18 @@ def test_what_is_not_public_is_refused_however_it_is_written(
         "127.0.0.1:80:80",
     ],
 )
-def test_what_is_no_host_is_no_url(host: str) -> None:
+def test_a_url_without_a_valid_host_is_refused(host: str) -> None:
     assert "not valid" in refusal(f"http://{host}/products.csv")
 
 
 @pytest.mark.usefixtures("no_connections")
-def test_what_cannot_be_a_host_name_is_not_looked_up() -> None:
+def test_an_invalid_host_name_is_not_resolved() -> None:
     assert "is not a host name" in refusal(f"http://{'a' * 64}.example/products.csv")
 
 
 @pytest.mark.usefixtures("no_connections")
 @pytest.mark.parametrize("url", ["ftp://127.0.0.1/a.csv", "ftp://inside.example:2121/a.csv"])
-def test_file_servers_are_behind_the_fence_too(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_policy_applies_to_file_servers(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     resolving(monkeypatch, inside=[[PRIVATE]])
     assert "LFP_ALLOWED_HOSTS" in refusal(url)
 
@@ -206,7 +206,7 @@ def test_file_servers_are_behind_the_fence_too(url: str, monkeypatch: pytest.Mon
         "public.example",
     ],
 )
-def test_what_is_public_is_reached(host: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_public_addresses_are_reached(host: str, monkeypatch: pytest.MonkeyPatch) -> None:
     resolving(monkeypatch, public=[[PUBLIC, "2606:4700:4700::1111"]])
     assert NetworkPolicy().addresses(host, 80)
 
@@ -229,14 +229,14 @@ def test_what_is_public_is_reached(host: str, monkeypatch: pytest.MonkeyPatch) -
         ("localhost", "localhost."),
     ],
 )
-def test_what_is_allowed_is_reached(entry: str, host: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_allowed_hosts_are_reached(entry: str, host: str, monkeypatch: pytest.MonkeyPatch) -> None:
     resolving(monkeypatch, inside=[[PRIVATE, "fd00::1"]])
     assert allowing(entry).addresses(host, 80)
 
 
 @pytest.mark.usefixtures("no_connections")
 @pytest.mark.parametrize("host", ["127.0.0.2", "[::1]", "10.0.0.1", "other.example", "a.b.example"])
-def test_what_is_allowed_allows_nothing_else(host: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_allowed_hosts_allow_no_other_hosts(host: str, monkeypatch: pytest.MonkeyPatch) -> None:
     resolving(monkeypatch, other=[["10.0.0.1"]], **{"a.b": [["10.0.0.2"]]})
     limits = replace(CLOSED, network_policy=allowing("127.0.0.1", "b.example", "192.168.0.0/16"))
     assert "LFP_ALLOWED_HOSTS" in refusal(f"http://{host}/products.csv", limits)
@@ -244,15 +244,15 @@ def test_what_is_allowed_allows_nothing_else(host: str, monkeypatch: pytest.Monk
 
 @pytest.mark.usefixtures("no_connections")
 @pytest.mark.parametrize("addresses", [[PUBLIC, PRIVATE], [PRIVATE, PUBLIC], [PUBLIC, "::1"]])
-def test_a_name_with_one_address_that_is_refused_is_refused(
+def test_one_refused_address_refuses_the_name(
     addresses: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     resolving(monkeypatch, mixed=[addresses])
-    told = refusal("https://mixed.example/products.csv")
-    assert f"mixed.example has the address {(set(addresses) - {PUBLIC}).pop()}," in told
+    error = refusal("https://mixed.example/products.csv")
+    assert f"mixed.example has the address {(set(addresses) - {PUBLIC}).pop()}," in error
 
 
-def test_a_name_is_resolved_once_and_the_server_is_told_the_name(
+def test_a_name_is_resolved_once_and_sent_to_the_server(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     names = resolving(monkeypatch, files=[["127.0.0.1"], ["127.0.0.2"]])
@@ -269,18 +269,20 @@ def test_the_name_of_a_file_server_is_resolved_once(monkeypatch: pytest.MonkeyPa
     assert names.asked == ["files.example"]
 
 
-def test_a_name_that_becomes_another_address_is_looked_at_anew(
+def test_a_name_is_checked_again_in_each_attempt(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     names = resolving(monkeypatch, files=[["127.0.0.1"], ["127.0.0.2"]])
     with serving(status(302, Location="/there"), content_of(CONTENT)) as server:
-        told = refusal(f"http://files.example:{server.port}/products.csv", OPEN)
-    assert "files.example has the address 127.0.0.2" in told
+        error = refusal(f"http://files.example:{server.port}/products.csv", OPEN)
+    assert "files.example has the address 127.0.0.2" in error
     assert len(server.requests) == 1
     assert len(names.asked) == 2
 
 
-def test_where_one_address_is_dead_the_next_is_tried(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_next_address_is_tried_when_one_does_not_answer(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     resolving(monkeypatch, files=[["::1", "127.0.0.1"]])
     limits = replace(CLOSED, network_policy=allowing("127.0.0.1", "::1"))
     with serving(content_of(CONTENT)) as server:
@@ -300,21 +302,23 @@ def test_where_one_address_is_dead_the_next_is_tried(monkeypatch: pytest.MonkeyP
         "https://metadata.example/computeMetadata/v1/",
     ],
 )
-def test_a_redirect_does_not_lead_behind_the_fence(
+def test_a_redirect_cannot_leave_the_network_policy(
     location: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     resolving(monkeypatch, inside=[["127.0.0.2"]], metadata=[["fd00:ec2::254"]])
     with serving(content_of(CONTENT)) as target:
         to = location.format(port=target.port)
         with serving(status(302, Location=to)) as server:
-            told = refusal(server.url(), OPEN)
-    assert "LFP_ALLOWED_HOSTS" in told
+            error = refusal(server.url(), OPEN)
+    assert "LFP_ALLOWED_HOSTS" in error
     assert target.requests == []
     assert len(server.requests) == 1
 
 
 @pytest.mark.parametrize("variable", ["HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy"])
-def test_a_proxy_is_no_way_around_the_fence(variable: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_proxy_of_the_environment_is_not_used(
+    variable: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     resolving(monkeypatch, inside=[[PRIVATE]])
     with serving(content_of(CONTENT)) as proxy:
         monkeypatch.setenv(variable, f"http://127.0.0.1:{proxy.port}")
@@ -323,7 +327,7 @@ def test_a_proxy_is_no_way_around_the_fence(variable: str, monkeypatch: pytest.M
     assert proxy.requests == []
 
 
-def test_tls_is_with_the_name_though_the_connection_is_to_an_address(
+def test_tls_verifies_the_name_although_the_connection_uses_an_address(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     certificate = certificate_for("files.example", tmp_path)
@@ -407,7 +411,9 @@ WRAPPINGS = {
 
 @pytest.mark.parametrize("wrapping", WRAPPINGS)
 @given(address=ADDRESSES)
-def test_an_address_is_public_or_not_however_it_is_wrapped(wrapping: str, address: int) -> None:
+def test_an_embedded_ipv4_address_decides_whether_an_address_is_public(
+    wrapping: str, address: int
+) -> None:
     special = any(IPv4Address(address) in network for network in SPECIAL)
     written = WRAPPINGS[wrapping](address)
     if special:

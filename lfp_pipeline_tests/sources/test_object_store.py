@@ -1,4 +1,4 @@
-"""Object stores: S3 as moto serves it, through a proxy that can disturb the line, and ftp."""
+"""Object stores and file servers: S3 by moto, through a proxy that can interrupt, and FTP."""
 
 import logging
 import os
@@ -44,7 +44,7 @@ Disturb = Callable[[Exchange], bool]
 
 @dataclass
 class Store:
-    """S3, asked through a proxy.
+    """S3 behind a proxy.
 
     Attributes:
         moto: the port of the server itself.
@@ -64,7 +64,7 @@ class Store:
     requests: list[dict[str, str]] = field(default_factory=list)
 
     def put(self, key: str, content: bytes, **metadata: str) -> str:
-        """Store an object; its URL."""
+        """Store an object, and return its URL."""
         self.direct.put_object(Bucket=BUCKET, Key=key, Body=content, **metadata)
         return f"s3://{BUCKET}/{key}"
 
@@ -126,7 +126,7 @@ def store(moto: int, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterato
         monkeypatch.setenv("AWS_ACCESS_KEY_ID", "key")
         monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "hunter2")
         monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
-        # Its own tries take seconds; ours are what is tested.
+        # Retries of the client itself take seconds, and are not tested here.
         monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
         monkeypatch.setattr(s3fs.S3FileSystem, "retries", 1)
         yield store
@@ -154,7 +154,7 @@ def status(code: int, only: str | None = None) -> Disturb:
     return disturb
 
 
-def test_an_object_lands_as_it_is(tmp_path: Path, store: Store) -> None:
+def test_an_object_lands_byte_for_byte(tmp_path: Path, store: Store) -> None:
     before = datetime.now(UTC).replace(tzinfo=None, microsecond=0)
     url = store.put("folder/products.csv.gz", CONTENT)
     delivery = land(tmp_path, url)
@@ -168,7 +168,7 @@ def test_an_object_lands_as_it_is(tmp_path: Path, store: Store) -> None:
     ("content_type", "charset"),
     [("text/csv; charset=windows-1251", "cp1251"), ("text/csv", None), ("charset=klingon", None)],
 )
-def test_the_charset_in_the_metadata_of_an_object_is_carried(
+def test_the_charset_in_the_metadata_of_an_object_is_kept(
     tmp_path: Path, store: Store, content_type: str, charset: str | None
 ) -> None:
     url = store.put("a.csv", CONTENT, ContentType=content_type)
@@ -184,7 +184,7 @@ def test_an_empty_object_lands(tmp_path: Path, store: Store) -> None:
     assert land(tmp_path, store.put("empty.csv", b"")).size_bytes == 0
 
 
-def test_a_large_object_comes_in_pieces_and_each_byte_once(tmp_path: Path, store: Store) -> None:
+def test_a_large_object_is_read_in_chunks_and_once(tmp_path: Path, store: Store) -> None:
     seen: list[tuple[int, int | None]] = []
 
     class Sink(Bytes):
@@ -198,7 +198,7 @@ def test_a_large_object_comes_in_pieces_and_each_byte_once(tmp_path: Path, store
     assert len(store.ranges) == 2 * 2
 
 
-def test_a_line_that_breaks_goes_on_where_it_broke(tmp_path: Path, store: Store) -> None:
+def test_an_interrupted_download_is_resumed(tmp_path: Path, store: Store) -> None:
     store.healthy, store.cut = 1, 1
     delivery = land(tmp_path, store.put("large.csv", LARGE))
     assert delivery.path.read_bytes() == LARGE
@@ -206,16 +206,16 @@ def test_a_line_that_breaks_goes_on_where_it_broke(tmp_path: Path, store: Store)
     assert len([asked for asked in store.ranges if asked.startswith("bytes=0-")]) == 1
 
 
-def test_a_line_that_stays_broken_is_given_up(tmp_path: Path, store: Store) -> None:
+def test_retries_of_interrupted_downloads_are_limited(tmp_path: Path, store: Store) -> None:
     store.cut = 1000
-    told = refusal(tmp_path, store.put("large.csv", LARGE), replace(LIMITS, attempts=2))
-    assert not told.permanent
-    assert "s3://products/large.csv could not be read" in str(told)
-    assert "(2 tries.)" in str(told)
+    error = refusal(tmp_path, store.put("large.csv", LARGE), replace(LIMITS, attempts=2))
+    assert not error.permanent
+    assert "s3://products/large.csv could not be read" in str(error)
+    assert "(2 tries.)" in str(error)
 
 
 @pytest.mark.parametrize("size", [len(LARGE), MEGABYTE])
-def test_an_object_that_is_replaced_meanwhile_is_read_anew(
+def test_an_object_that_is_replaced_meanwhile_is_read_again(
     tmp_path: Path, store: Store, size: int
 ) -> None:
     newer = os.urandom(size)
@@ -230,32 +230,32 @@ def test_an_object_that_is_replaced_meanwhile_is_read_anew(
     assert delivery.path.read_bytes() == newer
 
 
-def test_an_object_that_never_rests_is_refused(tmp_path: Path, store: Store) -> None:
+def test_an_object_that_changes_all_the_time_is_refused(tmp_path: Path, store: Store) -> None:
     def replaced(exchange: Exchange) -> None:
         if exchange.command == "GET":
             store.put("changing.csv", os.urandom(1000))
 
     store.meanwhile = replaced
-    told = refusal(tmp_path, store.put("changing.csv", CONTENT))
-    assert not told.permanent
-    assert "changed while it was being read" in str(told)
+    error = refusal(tmp_path, store.put("changing.csv", CONTENT))
+    assert not error.permanent
+    assert "changed while it was being read" in str(error)
 
 
 @pytest.mark.parametrize("url", ["s3://products/missing.csv", "s3://no-such-bucket/a.csv"])
-def test_what_is_not_there_is_not_asked_for_again(tmp_path: Path, store: Store, url: str) -> None:
-    told = refusal(tmp_path, url)
-    assert told.permanent
-    assert str(told) == f"{url} is not there."
+def test_a_missing_object_is_not_retried(tmp_path: Path, store: Store, url: str) -> None:
+    error = refusal(tmp_path, url)
+    assert error.permanent
+    assert str(error) == f"{url} is not there."
     assert len([asked for asked in store.requests if asked["method"] == "HEAD"]) == 1
 
 
-def test_what_may_not_be_read_is_told_with_what_to_check(tmp_path: Path, store: Store) -> None:
+def test_a_permission_error_says_what_to_check(tmp_path: Path, store: Store) -> None:
     url = store.put("a.csv", CONTENT)
     store.disturb = status(403)
-    told = refusal(tmp_path, url)
-    assert told.permanent
-    assert "may not be read" in str(told)
-    assert "Check the credentials" in str(told)
+    error = refusal(tmp_path, url)
+    assert error.permanent
+    assert "may not be read" in str(error)
+    assert "Check the credentials" in str(error)
 
 
 def test_the_reason_of_a_store_is_shown_without_secrets(tmp_path: Path, store: Store) -> None:
@@ -276,20 +276,20 @@ def test_the_reason_of_a_store_is_shown_without_secrets(tmp_path: Path, store: S
     assert "Slow down, https://host/ of ***" in str(error)
 
 
-def test_without_credentials_nothing_is_tried_again(
+def test_missing_credentials_are_not_retried(
     tmp_path: Path, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("AWS_ACCESS_KEY_ID")
     monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
-    told = refusal(tmp_path, store.put("a.csv", CONTENT))
-    assert told.permanent
-    assert "NoCredentialsError" in str(told)
+    error = refusal(tmp_path, store.put("a.csv", CONTENT))
+    assert error.permanent
+    assert "NoCredentialsError" in str(error)
     assert store.requests == []
 
 
 @pytest.fixture
 def proxy(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
-    """What the environment names as the proxy; it refuses all."""
+    """A proxy in the environment, which refuses every request."""
     with serving(answer_with_status(403)) as server:
         for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"):
             monkeypatch.setenv(name, server.url(""))
@@ -301,7 +301,7 @@ def proxy(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
 
 @pytest.fixture
 def metadata(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
-    """What the clients take for the metadata service of the cloud; it has no credentials."""
+    """A metadata service for the clients, without credentials."""
     with serving(answer_with_status(404)) as server:
         monkeypatch.setenv("AWS_EC2_METADATA_SERVICE_ENDPOINT", server.url("/"))
         yield server
@@ -314,7 +314,7 @@ def test_the_proxy_of_the_environment_is_not_used(
     assert proxy.requests == []
 
 
-def test_the_metadata_service_is_not_asked(
+def test_the_metadata_service_is_not_used(
     tmp_path: Path,
     store: Store,
     metadata: Server,
@@ -325,10 +325,10 @@ def test_the_metadata_service_is_not_asked(
     monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
     monkeypatch.delenv("AWS_DEFAULT_REGION")
     url = store.put("a.csv", CONTENT)
-    told = refusal(tmp_path, url)
-    assert told.permanent
-    assert "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE" in str(told)
-    assert "name 169.254.169.254 in the setting LFP_ALLOWED_HOSTS" in str(told)
+    error = refusal(tmp_path, url)
+    assert error.permanent
+    assert "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE" in str(error)
+    assert "name 169.254.169.254 in the setting LFP_ALLOWED_HOSTS" in str(error)
     config = tmp_path / ".aws" / "config"
     config.parent.mkdir()
     role = "role_arn = arn:aws:iam::1:role/a\ncredential_source = Ec2InstanceMetadata\n"
@@ -337,7 +337,7 @@ def test_the_metadata_service_is_not_asked(
     assert metadata.requests == proxy.requests == store.requests == []
 
 
-def test_the_metadata_service_is_asked_where_a_setting_allows_it(
+def test_the_metadata_service_is_used_if_a_setting_allows_it(
     tmp_path: Path, store: Store, metadata: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("AWS_ACCESS_KEY_ID")
@@ -347,14 +347,14 @@ def test_the_metadata_service_is_asked_where_a_setting_allows_it(
     assert metadata.requests
 
 
-def test_a_client_that_cannot_be_kept_from_a_proxy_is_not_begun(
+def test_a_client_that_would_use_a_proxy_is_not_started(
     proxy: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for scheme in ("gs", "az", "hf", "oss", "oci"):
-        with pytest.raises(LandingError, match=f"{scheme}:// would go through a proxy") as told:
+        with pytest.raises(LandingError, match=f"{scheme}:// would go through a proxy") as error:
             store_settings(scheme, NetworkPolicy())
-        assert "NO_PROXY=*" in str(told.value)
-        assert told.value.permanent
+        assert "NO_PROXY=*" in str(error.value)
+        assert error.value.permanent
     assert store_settings("ftp", NetworkPolicy()) == {}
     monkeypatch.setenv("NO_PROXY", "*")
     monkeypatch.setenv("no_proxy", "*")
@@ -363,7 +363,7 @@ def test_a_client_that_cannot_be_kept_from_a_proxy_is_not_begun(
 
 
 @pytest.mark.usefixtures("store")
-def test_the_clients_of_google_and_azure_do_not_look_for_a_metadata_service(
+def test_the_clients_of_google_and_azure_do_not_use_a_metadata_service(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in os.environ:
@@ -382,43 +382,43 @@ def test_the_clients_of_google_and_azure_do_not_look_for_a_metadata_service(
     assert store_settings("abfs", NetworkPolicy()) == {}
 
 
-def test_a_store_that_is_ill_may_get_well(tmp_path: Path, store: Store) -> None:
+def test_a_server_error_of_a_store_is_transient(tmp_path: Path, store: Store) -> None:
     url = store.put("a.csv", CONTENT)
     store.disturb = status(500)
-    told = refusal(tmp_path, url)
-    assert not told.permanent
-    assert "(3 tries.)" in str(told)
+    error = refusal(tmp_path, url)
+    assert not error.permanent
+    assert "(3 tries.)" in str(error)
 
 
-def test_a_folder_is_no_object(tmp_path: Path, store: Store) -> None:
+def test_a_folder_is_refused(tmp_path: Path, store: Store) -> None:
     store.put("there/a.csv", CONTENT)
-    told = refusal(tmp_path, f"s3://{BUCKET}/there")
-    assert told.permanent
-    assert "is a folder" in str(told)
+    error = refusal(tmp_path, f"s3://{BUCKET}/there")
+    assert error.permanent
+    assert "is a folder" in str(error)
 
 
-def test_an_object_that_is_too_large_is_not_begun(tmp_path: Path, store: Store) -> None:
+def test_an_object_above_the_size_limit_is_refused_at_once(tmp_path: Path, store: Store) -> None:
     url = store.put("a.csv", CONTENT)
-    told = refusal(tmp_path, url, replace(LIMITS, max_bytes=len(CONTENT) - 1))
-    assert told.permanent
-    assert "LFP_MAX_DOWNLOAD_BYTES" in str(told)
+    error = refusal(tmp_path, url, replace(LIMITS, max_bytes=len(CONTENT) - 1))
+    assert error.permanent
+    assert "LFP_MAX_DOWNLOAD_BYTES" in str(error)
     assert store.ranges == []
 
 
-def test_the_time_is_kept(tmp_path: Path, store: Store) -> None:
+def test_a_download_keeps_within_the_time_limit(tmp_path: Path, store: Store) -> None:
     store.meanwhile = lambda exchange: time.sleep(1.1 if exchange.command == "GET" else 0)
     url = store.put("large.csv", LARGE)
-    told = refusal(tmp_path, url, replace(LIMITS, seconds=1))
-    assert told.permanent
-    assert "LFP_DOWNLOAD_TIMEOUT_SECONDS" in str(told)
+    error = refusal(tmp_path, url, replace(LIMITS, seconds=1))
+    assert error.permanent
+    assert "LFP_DOWNLOAD_TIMEOUT_SECONDS" in str(error)
     assert len(store.ranges) < 2
 
 
 @pytest.mark.parametrize("cuts", [[], [1000], [7, 0, 200_000]])
-def test_a_file_on_a_server_lands_as_an_object_does(
+def test_a_file_on_a_server_lands_like_an_object(
     tmp_path: Path, cuts: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # As FSSPEC_FTP_USERNAME and FSSPEC_FTP_PASSWORD set it at the start.
+    # FSSPEC_FTP_USERNAME and FSSPEC_FTP_PASSWORD set this when fsspec is imported.
     monkeypatch.setitem(fsspec.config.conf, "ftp", {"username": "ann", "password": "hunter2"})
     with ftp_serving("a.csv", CONTENT, "20261120081952", list(cuts)) as (port, commands):
         url = f"ftp://localhost:{port}/a.csv"
@@ -430,13 +430,13 @@ def test_a_file_on_a_server_lands_as_an_object_does(
     assert rests == [0, *accumulate(cuts)]
 
 
-def test_a_file_that_is_not_on_the_server_is_not_asked_for_again(tmp_path: Path) -> None:
+def test_a_missing_file_on_a_server_is_not_retried(tmp_path: Path) -> None:
     with ftp_serving("a.csv", CONTENT, "20261120081952", []) as (port, commands):
-        told = refusal(
+        error = refusal(
             tmp_path, f"ftp://127.0.0.1:{port}/b.csv", replace(LIMITS, network_policy=LOOPBACK)
         )
-    assert told.permanent
-    assert "is not there" in str(told)
+    assert error.permanent
+    assert "is not there" in str(error)
     assert len([command for command in commands if command.startswith("USER")]) == 1
 
 
@@ -457,6 +457,6 @@ def test_a_package_that_is_not_installed_is_named(
     monkeypatch.delitem(known, url.partition(":")[0], raising=False)
     monkeypatch.delitem(sys.modules, "fsspec.implementations.sftp", raising=False)
     monkeypatch.setitem(sys.modules, package, None)
-    told = refusal(tmp_path, url)
-    assert told.permanent
-    assert str(told).endswith(f"pip install {install}")
+    error = refusal(tmp_path, url)
+    assert error.permanent
+    assert str(error).endswith(f"pip install {install}")

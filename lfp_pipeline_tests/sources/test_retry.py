@@ -1,4 +1,4 @@
-"""`Retry-After`: the next try waits as long as the server asks for, if the time allows it."""
+"""`Retry-After`: the next attempt waits as long as the server asks, within the time limit."""
 
 import logging
 import time
@@ -27,7 +27,7 @@ LIMITS = DownloadLimits(3, 60, 10**9, LOOPBACK, longest_pause_seconds=0.01)
 
 
 def land(tmp_path: Path, *answers: Answer, limits: DownloadLimits = LIMITS) -> tuple[int, float]:
-    """How many requests it took, and how many seconds."""
+    """Return the number of requests and the seconds of a download."""
     started = time.monotonic()
     with serving(*answers) as server:
         RawZone(tmp_path).land(HttpFile(server.url(), limits), "a.csv", LOG)
@@ -43,13 +43,13 @@ def refusal(tmp_path: Path, answer: Answer, limits: DownloadLimits = LIMITS) -> 
 
 
 @pytest.mark.parametrize("code", [429, 503, 500])
-def test_the_next_try_waits_for_so_many_seconds(tmp_path: Path, code: int):
+def test_the_next_attempt_waits_for_the_given_seconds(tmp_path: Path, code: int):
     requests, seconds = land(tmp_path, status(code, Retry_After=1), content_of(b"x"))
     assert requests == 2
     assert 1 <= seconds < 5
 
 
-def test_the_next_try_waits_for_a_date_by_the_clock_of_the_server(tmp_path: Path):
+def test_the_next_attempt_waits_for_a_date_by_the_clock_of_the_server(tmp_path: Path):
     # The server's clock is an hour fast; `Date` is its time.
     date = formatdate(time.time() + 3600, usegmt=True)
     later = formatdate(time.time() + 3601, usegmt=True)
@@ -68,14 +68,14 @@ def test_the_next_try_waits_for_a_date_by_the_clock_of_the_server(tmp_path: Path
 @pytest.mark.parametrize(
     "value", ["0", "", "soon", "-1", "Fri, 20 Nov 1999 08:19:52 GMT", "Fri, 32 Nov", "1" * 5000]
 )
-def test_what_asks_for_no_pause_is_no_reason_to_wait(tmp_path: Path, value: str):
+def test_a_retry_after_without_a_pause_is_ignored(tmp_path: Path, value: str):
     requests, seconds = land(tmp_path, status(503, Retry_After=value), content_of(b"x"))
     assert requests == 2
     assert seconds < 1
 
 
 @pytest.mark.parametrize("value", ["3600", "9" * 12, "date"])
-def test_a_server_that_asks_for_more_than_the_time_is_left_at_once(tmp_path: Path, value: str):
+def test_a_retry_after_beyond_the_time_limit_ends_the_download(tmp_path: Path, value: str):
     value = value.replace("date", formatdate(time.time() + 7200, usegmt=True))
     error = refusal(tmp_path, status(503, Retry_After=value))
     assert not error.permanent
@@ -87,20 +87,20 @@ def test_a_server_that_asks_for_more_than_the_time_is_left_at_once(tmp_path: Pat
     assert "tries" not in str(error)
 
 
-def test_the_last_of_several_tries_has_the_pause_too(tmp_path: Path):
+def test_the_error_of_the_last_attempt_has_the_retry_after(tmp_path: Path):
     error = refusal(tmp_path, status(429, Retry_After=0), replace(LIMITS, attempts=2))
     assert error.retry_after == 0
     assert "(2 tries.)" in str(error)
     assert "LFP_DOWNLOAD_TIMEOUT_SECONDS" not in str(error)
 
 
-def test_what_cannot_pass_is_not_waited_for(tmp_path: Path):
+def test_a_permanent_error_ignores_retry_after(tmp_path: Path):
     error = refusal(tmp_path, status(404, Retry_After=1))
     assert error.permanent
     assert error.retry_after is None
 
 
-def test_a_polled_server_is_heard_too():
+def test_a_poll_has_the_retry_after_of_the_server():
     with (
         serving(status(503, Retry_After=120)) as server,
         pytest.raises(LandingError, match="It asks to be tried again after") as caught,

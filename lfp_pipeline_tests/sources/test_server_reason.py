@@ -1,4 +1,4 @@
-"""A server's own reason: in the error, in one line, without secrets."""
+"""Errors have the reason of the server, on one line and without secrets."""
 
 import json
 import logging
@@ -97,7 +97,7 @@ def test_the_reason_is_in_the_error(tmp_path: Path, body: str | bytes, reason: s
         "x" * 10_000,
     ],
 )
-def test_without_a_reason_the_status_is_enough(tmp_path: Path, body: str | bytes):
+def test_without_a_reason_the_error_has_the_status(tmp_path: Path, body: str | bytes):
     assert error_of(tmp_path, answering(403, body)).endswith("/a.csv answered 403 Forbidden.")
 
 
@@ -121,7 +121,7 @@ def test_only_the_beginning_of_a_body_is_read(tmp_path: Path):
     assert "Forbidden: Closed." in error_of(tmp_path, endless)
 
 
-def test_a_reason_that_drips_is_not_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_a_dripping_reason_is_not_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr("lfp_pipeline.sources.server_reason._SECONDS", 0.3)
 
     def dripping(exchange: Exchange) -> None:
@@ -134,7 +134,7 @@ def test_a_reason_that_drips_is_not_waited_for(tmp_path: Path, monkeypatch: pyte
     assert "answered 403 Forbidden" in error
 
 
-def test_a_line_that_breaks_in_the_reason_leaves_the_status(tmp_path: Path):
+def test_an_interruption_in_the_reason_leaves_the_status(tmp_path: Path):
     def cut(exchange: Exchange) -> None:
         exchange.head(403, Content_Length=1000)
         exchange.wfile.write(b"Closed for hun")
@@ -190,7 +190,7 @@ def test_no_secret_of_a_redirect_is_repeated(tmp_path: Path):
     assert "Forbidden: No access to *** by /there." in error
 
 
-def test_half_a_secret_at_the_end_of_what_is_read_is_left_out(tmp_path: Path):
+def test_half_a_secret_at_the_cut_is_removed(tmp_path: Path):
     body = b" " * 4090 + b"hunter2hunter2"
     assert "hunt" not in error_of(tmp_path, answering(403, body), query="?t=hunter2hunter2")
 
@@ -217,24 +217,24 @@ def test_half_a_secret_at_the_end_of_what_is_read_is_left_out(tmp_path: Path):
         ("The key is not there", "The key is not there"),
     ],
 )
-def test_what_looks_like_a_credential_is_left_out(text: str, shown: str):
+def test_credentials_are_removed(text: str, shown: str):
     assert one_line(text) == shown
 
 
 @pytest.mark.parametrize(
     "text", ["a" * 10**6, "eyJ-" * 10**5, 'key="' * 10**5, " " * 10**6, "@" * 9999]
 )
-def test_a_text_of_any_kind_takes_no_time(text: str):
+def test_redaction_takes_linear_time(text: str):
     started = time.monotonic()
     assert len(one_line(text, "http://u:p@host/?a=b")) <= 200
     assert time.monotonic() - started < 1
 
 
-def test_a_short_value_of_the_query_is_left_out_as_a_word_only():
+def test_a_short_value_of_a_query_is_removed_as_a_word_only():
     assert one_line("1 of 12 failed: 1.", "http://host/?page=1") == "*** of 12 failed: ***."
 
 
-def test_a_polled_server_gives_its_reason_too():
+def test_the_error_of_a_poll_has_the_reason():
     with (
         serving(answering(404, '{"message": "No feed for hunter2"}')) as server,
         pytest.raises(RequestNotSentError, match=r"answered 404 Not Found: No feed for \*\*\*\."),
@@ -247,7 +247,7 @@ def test_a_polled_server_gives_its_reason_too():
         get_once(server.url(), {}, LIMITS)
 
 
-def test_no_secret_is_in_the_title_of_a_page(tmp_path: Path):
+def test_no_secret_is_shown_in_the_title_of_a_page(tmp_path: Path):
     page = content_of(b"<html><title>Login for hunter2 abc</title>", Content_Type="text/html")
 
     def answer(exchange: Exchange) -> None:

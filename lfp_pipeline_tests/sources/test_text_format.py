@@ -1,4 +1,4 @@
-"""What sources say of a file's text: it reaches the record, and a rebuild reads it there."""
+"""The text format of a source is recorded with the delivery, where a rebuild finds it."""
 
 import json
 import logging
@@ -45,7 +45,7 @@ class Formatted:
         return Fetched(utc_from_ns(10**18), self.text_format)
 
     def version(self, known: Version | None) -> None:
-        """It has none."""
+        """Return None."""
 
 
 @pytest.fixture
@@ -75,7 +75,7 @@ def test_the_text_format_is_recorded(zone: RawZone):
     assert record(delivery)["text_format"] == expected
 
 
-def test_a_record_without_a_text_format_is_as_it_always_was(zone: RawZone):
+def test_a_record_without_a_text_format_is_unchanged(zone: RawZone):
     delivery = land(zone, TextFormat())
     assert "text_format" not in record(delivery)
     assert zone.deliveries("a.csv") == [delivery]
@@ -90,7 +90,7 @@ def test_a_record_with_an_unknown_text_format_cannot_be_read(zone: RawZone):
 
 
 @pytest.mark.parametrize("outcome", [None, "refused", "reverted"])
-def test_another_text_format_of_what_is_not_merged_replaces_the_recorded_one(
+def test_an_unmerged_delivery_gets_the_new_text_format(
     zone: RawZone, outcome: str | None, caplog: pytest.LogCaptureFixture
 ):
     first = land(zone, OLD)
@@ -131,7 +131,7 @@ def test_a_merged_delivery_keeps_its_text_format_with_a_warning(
 def test_a_merged_delivery_keeps_its_charset_without_a_warning(
     zone: RawZone, caplog: pytest.LogCaptureFixture
 ):
-    """A server says it again with each read of a feed."""
+    """Each read of a feed reports the charset again."""
     first = land(zone, OLD)
     write_status_note(first.path, "merged", "db")
     assert land(zone, replace(OLD, charset="koi8-r")) == first
@@ -140,7 +140,7 @@ def test_a_merged_delivery_keeps_its_charset_without_a_warning(
 
 
 @pytest.mark.parametrize("lose", [lambda raw: raw.unlink(), lambda raw: prune(raw, needed=True)])
-def test_a_merged_delivery_whose_bytes_come_back_keeps_its_text_format(
+def test_a_merged_delivery_whose_lost_bytes_land_again_keeps_its_text_format(
     zone: RawZone, lose: Callable[[Path], None]
 ):
     first = land(zone, OLD)
@@ -157,7 +157,7 @@ def landed_from(tmp_path: Path, location: str, **declared: str) -> TextFormat:
     return RawZone(tmp_path).land(source, "a.csv", LOG).text_format
 
 
-def test_a_file_on_this_machine_has_the_declared_format_only(tmp_path: Path):
+def test_a_local_file_has_the_declared_format_only(tmp_path: Path):
     path = tmp_path / "a.csv"
     path.write_bytes(CONTENT)
     assert landed_from(tmp_path / "raw", str(path)) == TextFormat()
@@ -187,12 +187,12 @@ def test_a_file_on_this_machine_has_the_declared_format_only(tmp_path: Path):
         ("", None),
     ],
 )
-def test_the_charset_of_a_server_is_carried(tmp_path: Path, content_type: str, charset: str | None):
+def test_the_charset_of_a_server_is_kept(tmp_path: Path, content_type: str, charset: str | None):
     with serving(content_of(CONTENT, Content_Type=content_type)) as server:
         assert landed_from(tmp_path, server.url()) == TextFormat(charset=charset)
 
 
-def test_the_charset_is_that_of_the_file_and_not_of_a_redirect(tmp_path: Path):
+def test_the_charset_of_a_redirect_is_ignored(tmp_path: Path):
     def redirect(exchange: Exchange) -> None:
         kind = "text/html; charset=koi8-r"
         exchange.head(302, Location="/there", Content_Length=0, Content_Type=kind)
@@ -211,13 +211,13 @@ def test_the_charset_of_the_first_answer_survives_a_resumed_download(
     assert "Range" in server.requests[1]
 
 
-def test_a_declared_format_is_beside_the_charset_of_the_server(tmp_path: Path):
+def test_a_declared_format_is_kept_beside_the_charset_of_the_server(tmp_path: Path):
     with serving(content_of(CONTENT, Content_Type="text/csv; charset=cp1251")) as server:
         found = landed_from(tmp_path, server.url(), encoding="koi8-r", delimiter=";")
     assert found == TextFormat("koi8-r", "cp1251", ";")
 
 
-def test_a_file_that_is_checked_by_its_digest_keeps_its_format(tmp_path: Path):
+def test_a_checksummed_source_keeps_its_text_format(tmp_path: Path):
     digest = "0" * 64
     with serving(content_of(CONTENT, Content_Type="text/csv; charset=cp1251")) as server:
         delivery = RawZone(tmp_path).land(source_at(server.url(), LIMITS), "a.csv", LOG)

@@ -27,7 +27,7 @@ SPELLED = "hunter%202%2F%C3%BC"
 
 
 @pytest.mark.parametrize("digest", [DIGEST, DIGEST.upper()])
-def test_the_file_that_was_told_lands(tmp_path: Path, digest: str) -> None:
+def test_a_file_with_the_required_digest_lands(tmp_path: Path, digest: str) -> None:
     with serving(cut_off(CONTENT, 1000, ETag='"v1"'), rest_of(CONTENT, ETag='"v1"')) as server:
         delivery = RawZone(tmp_path).land(source_at(server.url(), LIMITS, digest), "a.csv", LOG)
         assert delivery.source == server.url()
@@ -35,13 +35,13 @@ def test_the_file_that_was_told_lands(tmp_path: Path, digest: str) -> None:
     assert delivery.path.read_bytes() == CONTENT
 
 
-def test_a_file_that_differs_is_fetched_once_more(tmp_path: Path) -> None:
+def test_a_file_with_another_digest_is_fetched_again(tmp_path: Path) -> None:
     with serving(content_of(OTHER), content_of(CONTENT)) as server:
         delivery = RawZone(tmp_path).land(source_at(server.url(), LIMITS, DIGEST), "a.csv", LOG)
     assert delivery.path.read_bytes() == CONTENT
 
 
-def test_a_file_that_differs_twice_is_another(tmp_path: Path) -> None:
+def test_a_file_with_another_digest_twice_is_refused(tmp_path: Path) -> None:
     with (
         serving(content_of(OTHER)) as server,
         pytest.raises(LandingError, match=f"{sha256(OTHER).hexdigest()}, not {DIGEST}") as caught,
@@ -53,13 +53,13 @@ def test_a_file_that_differs_twice_is_another(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("digest", ["x", DIGEST[1:], DIGEST + "0", f"sha256:{DIGEST}"])
-def test_what_is_no_digest_is_refused_before_anything_is_fetched(digest: str) -> None:
+def test_an_invalid_digest_is_refused_before_the_fetch(digest: str) -> None:
     with pytest.raises(LandingError, match="not a sha256") as caught:
         source_at("http://127.0.0.1/a.csv", LIMITS, digest)
     assert caught.value.permanent
 
 
-def test_a_local_file_is_checked_too(tmp_path: Path) -> None:
+def test_the_digest_of_a_local_file_is_checked(tmp_path: Path) -> None:
     path = tmp_path / "a.csv"
     path.write_bytes(OTHER)
     with pytest.raises(LandingError, match="sha256"):
@@ -78,7 +78,7 @@ def environment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def nothing(done: int, total: int | None) -> None:
-    """Nobody watches the progress."""
+    """Ignore the progress."""
 
 
 @pytest.mark.parametrize(
@@ -96,12 +96,12 @@ def nothing(done: int, total: int | None) -> None:
         ("/data/7.csv", "/data/7.csv"),
     ],
 )
-def test_a_source_is_called_as_it_was_written(location: str, name: str) -> None:
+def test_a_source_is_named_as_it_was_written(location: str, name: str) -> None:
     assert source_at(resolve_location(location), ONE_ATTEMPT).name == name
     assert source_at(resolve_location(location), ONE_ATTEMPT, "0" * 64).name == name
 
 
-def told(location: str) -> str:
+def error_at(location: str) -> str:
     with pytest.raises(LandingError) as caught:
         source_at(resolve_location(location), ONE_ATTEMPT).fetch(Bytes(), nothing)
     return str(caught.value)
@@ -131,30 +131,32 @@ def redirected(location: str) -> Answer:
         redirected("http://user:hunter2@[host/?x=1"),
     ],
 )
-def test_an_error_shows_the_name_in_place_of_a_value_that_a_server_repeats(answer: Answer) -> None:
+def test_an_error_shows_the_name_instead_of_a_value_that_a_server_repeats(answer: Answer) -> None:
     with serving(answer) as server:
         url = server.url("/feeds/${TOKEN}/${ID}.csv")
-        error = told(url)
+        error = error_at(url)
     assert url in error
     assert "hunter" not in error.lower()
     assert "%20" not in error
 
 
-def test_an_error_of_a_path_shows_the_name(tmp_path: Path) -> None:
-    assert told(f"{tmp_path}/${{PLAIN}}/7.csv") == (
+def test_the_error_of_a_path_shows_the_name(tmp_path: Path) -> None:
+    assert error_at(f"{tmp_path}/${{PLAIN}}/7.csv") == (
         f"{tmp_path}/${{PLAIN}}/7.csv cannot be read: No such file or directory."
     )
     with pytest.raises(LandingError, match=r"^~nobody\$\{ID\}/a cannot be found"):
         source_at(resolve_location("~nobody${ID}/a"), ONE_ATTEMPT)
 
 
-def test_a_value_that_is_part_of_the_name_of_another_is_shown_once(
+def test_a_value_that_is_part_of_another_name_is_not_replaced_there(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("A_TOKEN", "missing")
     monkeypatch.setenv("B", "TOKEN")
-    assert told("/missing/${A_TOKEN}/${B}").startswith("/missing/${A_TOKEN}/${B} cannot be read")
+    assert error_at("/missing/${A_TOKEN}/${B}").startswith(
+        "/missing/${A_TOKEN}/${B} cannot be read"
+    )
 
 
-def test_what_no_variable_gave_is_shown_as_it_is(tmp_path: Path) -> None:
-    assert told(f"{tmp_path}/7.csv").startswith(f"{tmp_path}/7.csv cannot be read")
+def test_text_of_no_variable_is_shown_unchanged(tmp_path: Path) -> None:
+    assert error_at(f"{tmp_path}/7.csv").startswith(f"{tmp_path}/7.csv cannot be read")

@@ -1,4 +1,4 @@
-"""Whether a file is open for writing: asked of the kernel, with real processes."""
+"""Read leases reveal whether real processes have a file open for writing."""
 
 import os
 import sys
@@ -10,7 +10,7 @@ from lfp_pipeline.sources import write_lease
 from lfp_pipeline.sources.write_lease import is_open_for_writing
 from testing.processes import HOLD_OPEN, finish, running, start
 
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells")
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="needs the leases of Linux")
 
 HOLD_MAPPED = """
 import mmap, sys
@@ -60,52 +60,54 @@ def is_written(path: Path) -> bool:
         os.close(descriptor)
 
 
-def test_a_file_that_nobody_has_open_is_not_being_written(file: Path) -> None:
+def test_a_closed_file_is_not_being_written(file: Path) -> None:
     assert not is_written(file)
 
 
 @pytest.mark.parametrize("mode", ["r+b", "ab", "wb"])
-def test_a_file_that_a_process_has_open_for_writing_is_being_written(file: Path, mode: str) -> None:
+def test_a_file_open_for_writing_is_being_written(file: Path, mode: str) -> None:
     with running(HOLD_OPEN, file, mode):
         assert is_written(file)
     assert not is_written(file)  # The process was killed.
 
 
-def test_a_file_is_being_written_under_its_other_name_too(file: Path) -> None:
+def test_a_file_is_being_written_under_each_of_its_names(file: Path) -> None:
     other = file.with_name("other")
     other.hardlink_to(file)
     with running(HOLD_OPEN, other, "ab"):
         assert is_written(file)
 
 
-def test_a_file_that_is_mapped_to_be_written_is_being_written(file: Path) -> None:
+def test_a_file_mapped_for_writing_is_being_written(file: Path) -> None:
     with running(HOLD_MAPPED, file):
         assert is_written(file)
 
 
-def test_a_file_that_others_read_is_not_being_written(file: Path) -> None:
+def test_a_file_open_for_reading_is_not_being_written(file: Path) -> None:
     with running(HOLD_OPEN, file, "rb"):
         assert not is_written(file)
 
 
-def test_asking_harms_neither_the_process_that_asks_nor_the_one_that_writes(file: Path) -> None:
+def test_the_check_disturbs_neither_its_process_nor_the_writer(file: Path) -> None:
     with running(OPEN_AGAIN_AND_AGAIN, file) as writer:
         (answers,) = finish([start(ASK_AGAIN_AND_AGAIN, file)])
         assert writer.poll() is None
     assert answers == "True True\n"
 
 
-def test_a_lease_is_let_go_at_once(file: Path) -> None:
+def test_a_lease_is_released_at_once(file: Path) -> None:
     descriptor = os.open(file, os.O_RDONLY)
     try:
         assert not is_open_for_writing(descriptor)
-        os.close(os.open(file, os.O_WRONLY | os.O_NONBLOCK))  # It would fail, or wait.
+        os.close(
+            os.open(file, os.O_WRONLY | os.O_NONBLOCK)
+        )  # With a lease, this would fail or wait.
     finally:
         os.close(descriptor)
 
 
-def test_where_the_kernel_does_not_tell_the_answer_is_no(tmp_path: Path) -> None:
-    descriptor = os.open(tmp_path, os.O_RDONLY)  # There are no leases of folders.
+def test_without_leases_the_answer_is_no(tmp_path: Path) -> None:
+    descriptor = os.open(tmp_path, os.O_RDONLY)  # Folders have no leases.
     try:
         assert not is_open_for_writing(descriptor)
     finally:
@@ -120,19 +122,19 @@ def test_where_the_kernel_does_not_tell_the_answer_is_no(tmp_path: Path) -> None
         *(("fuse", False), ("fuseblk", False), ("fuse.sshfs", False), ("ceph", False)),
     ],
 )
-def test_a_refused_lease_is_believed_on_local_file_systems_only(
+def test_a_refused_lease_counts_on_local_file_systems_only(
     file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, believed: bool
 ) -> None:
-    """The kernel refuses the lease; that the mount is of another type is in a copy of the list."""
+    """The kernel refuses the lease; a copy of the mount list has another type of file system."""
     kernel = Path("/proc/self")
     mounts = (kernel / "mountinfo").read_text().splitlines()
     own = {line.split()[0]: line.partition(" - ")[2].split()[0] for line in mounts}
     descriptor = os.open(file, os.O_RDONLY)
     try:
-        told = (kernel / "fdinfo" / str(descriptor)).read_text()
+        text = (kernel / "fdinfo" / str(descriptor)).read_text()
     finally:
         os.close(descriptor)
-    mount_id = told.partition("mnt_id:")[2].split()[0]
+    mount_id = text.partition("mnt_id:")[2].split()[0]
     listed = "".join(
         line.replace(f" - {own[mount_id]} ", f" - {kind} ") + "\n"
         if line.split()[0] == mount_id
@@ -146,7 +148,7 @@ def test_a_refused_lease_is_believed_on_local_file_systems_only(
         assert is_written(file) == believed
 
 
-def test_a_refused_lease_is_believed_where_the_mount_cannot_be_found(
+def test_a_refused_lease_counts_if_the_mount_is_unknown(
     file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(write_lease, "_SELF", tmp_path)
@@ -155,7 +157,7 @@ def test_a_refused_lease_is_believed_where_the_mount_cannot_be_found(
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="only root can make a file of another user")
-def test_of_files_of_others_the_kernel_does_not_tell(file: Path) -> None:
+def test_files_of_other_users_are_not_checked(file: Path) -> None:
     with running(HOLD_OPEN, file, "ab"):
-        assert is_written(file)  # Root may ask.
+        assert is_written(file)  # Root may request leases of all files.
         assert finish([start(ASK_AS_NOBODY, file)]) == ["False\n"]

@@ -1,4 +1,4 @@
-"""Locations as people write them: what is a secret in them, and what is not."""
+"""Locations as people write them: secrets are refused, variables are replaced."""
 
 import pytest
 
@@ -70,11 +70,11 @@ SIGNED = [
         "https://example.com/a.csv?X-Amz-Security-Token=hunter2",
     ],
 )
-def test_a_secret_that_is_written_out_is_refused_with_advice_and_not_told(location: str):
-    with pytest.raises(WrittenSecretError, match="there is a password in it") as told:
+def test_a_written_secret_is_refused_with_advice_without_showing_it(location: str):
+    with pytest.raises(WrittenSecretError, match="there is a password in it") as caught:
         resolve_location(location)
-    assert "environment" in str(told.value)
-    assert "hunt" not in str(told.value)
+    assert "environment" in str(caught.value)
+    assert "hunt" not in str(caught.value)
 
 
 @pytest.mark.parametrize(
@@ -103,7 +103,7 @@ def test_a_secret_that_is_written_out_is_refused_with_advice_and_not_told(locati
         "https://example.com/a.csv?$filter=price&$top=10&price=$5",
     ],
 )
-def test_what_is_no_secret_is_taken_as_it_is(location: str):
+def test_a_location_without_a_secret_is_unchanged(location: str):
     assert resolve_location(location) == location
     assert not is_signed(location)
 
@@ -121,7 +121,7 @@ def test_what_is_no_secret_is_taken_as_it_is(location: str):
         ("/data/${PW}/a$$b.csv", "/data/hunter2/a$b.csv"),
     ],
 )
-def test_a_variable_of_the_environment_has_its_value(
+def test_a_variable_is_replaced_by_its_value(
     location: str, expected: str, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setenv("PW", "hunter2")
@@ -129,13 +129,13 @@ def test_a_variable_of_the_environment_has_its_value(
 
 
 @pytest.mark.parametrize("location", SIGNED)
-def test_a_signed_url_is_taken_and_known_as_one(location: str):
+def test_a_signed_url_is_accepted(location: str):
     assert resolve_location(location) == location
     assert is_signed(location)
 
 
 @pytest.mark.parametrize("location", ["/data/a${b}.csv", "/data/${", "/data/${}", "/data/${a b}"])
-def test_a_variable_that_is_none_is_refused_with_the_way_to_write_a_dollar_sign(location: str):
+def test_an_invalid_variable_is_refused_with_how_to_write_a_dollar_sign(location: str):
     with pytest.raises(ValueError, match=r"write \$\$ for"):
         resolve_location(location)
     assert resolve_location(location.replace("$", "$$")) == location
