@@ -25,11 +25,7 @@ def charset_in(content_type: str) -> str | None:
     """Return the charset that a Content-Type names, by Python's name; None: no known one."""
     message = Message()
     message["Content-Type"] = content_type
-    charset = message.get_content_charset("")
-    try:
-        return codec_name(charset) if 0 < len(charset) <= _LONGEST_NAME else None
-    except ValueError:
-        return None
+    return _codec(message.get_content_charset(""))
 
 
 def coding_in(content_encoding: str) -> str:
@@ -38,7 +34,7 @@ def coding_in(content_encoding: str) -> str:
     Names of text encodings, which belong into the Content-Type, are omitted.
     """
     names = (name.strip().lower() for name in content_encoding.split(","))
-    return ", ".join(name for name in names if name not in _NO_CODINGS and not _is_charset(name))
+    return ", ".join(name for name in names if name not in _NO_CODINGS and not _codec(name))
 
 
 def must_inflate(name: str, coding: str) -> bool:
@@ -105,8 +101,8 @@ def _window_bits(head: bytes) -> int:
     return zlib.MAX_WBITS if is_wrapped else -zlib.MAX_WBITS
 
 
-def _is_charset(name: str) -> bool:
+def _codec(charset: str) -> str | None:
     try:
-        return bool(codec_name(name))
+        return codec_name(charset) if 0 < len(charset) <= _LONGEST_NAME else None
     except ValueError:
-        return False
+        return None

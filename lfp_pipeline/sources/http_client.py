@@ -115,17 +115,18 @@ def _retry_after(response: httpx.Response) -> float | None:
     value = response.headers.get("Retry-After", "").strip()
     if _SECONDS.fullmatch(value):
         return min(float(value), _LONGEST_RETRY_AFTER)
-    retry_at = _http_date(value)
+    retry_at = http_date(value)
     if retry_at is None:
         return None
     # By the server's own clock, if the answer has its time.
-    now = _http_date(response.headers.get("Date", "")) or utc_now()
+    now = http_date(response.headers.get("Date", "")) or utc_now()
     return min(max((retry_at - now).total_seconds(), 0.0), _LONGEST_RETRY_AFTER)
 
 
-def _http_date(date: str) -> datetime | None:
+def http_date(date: str) -> datetime | None:
     """Return the time of an HTTP date, in UTC without a zone; None: the text is no date."""
     try:
+        # The zone -0000 is UTC, too, but gives a timestamp without a zone.
         return utc_from_zone(parsedate_to_datetime(date))
     except (ValueError, OverflowError):
         return None

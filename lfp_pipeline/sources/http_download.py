@@ -4,15 +4,12 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from datetime import datetime
-from email.utils import parsedate_to_datetime
 from functools import partial
 from itertools import chain
 from urllib.parse import urlsplit
 
 import httpx
 
-from lfp_pipeline.common.clock import utc_from_zone
 from lfp_pipeline.errors import LandingError
 from lfp_pipeline.model.delivery import TextFormat
 from lfp_pipeline.sources.base import DownloadLimits, Fetched, OnProgress, Sink, Version
@@ -23,7 +20,12 @@ from lfp_pipeline.sources.content_headers import (
     must_inflate,
 )
 from lfp_pipeline.sources.html_page import PAGE_BYTES, OnPage, WebPage, is_html, read_page
-from lfp_pipeline.sources.http_client import check_status, following_redirects, http_client
+from lfp_pipeline.sources.http_client import (
+    check_status,
+    following_redirects,
+    http_client,
+    http_date,
+)
 from lfp_pipeline.sources.http_poll import fetch_version
 from lfp_pipeline.sources.redaction import one_line, public_url
 from lfp_pipeline.sources.transfer import Part, Transfer
@@ -170,7 +172,7 @@ class _HttpTransfer(Transfer):
                     check_status(self.name, self.url, answer.response, answer.content)
                     version, offset = self._begun(answer), 0
                 fetched = Fetched(
-                    _delivered_at(version.modified),
+                    http_date(version.modified or ""),
                     # The charset of the first answer: the one to a range need not repeat it.
                     TextFormat(charset=version.charset),
                 )
@@ -286,11 +288,3 @@ def _version(response: httpx.Response, size: int | None) -> _Version:
         coding=coding_in(coding or "") if coding or is_whole else None,
         charset=charset_in(response.headers.get("Content-Type", "")),
     )
-
-
-def _delivered_at(modified: str | None) -> datetime | None:
-    try:
-        # The zone -0000 is UTC, too, but gives a timestamp without a zone.
-        return utc_from_zone(parsedate_to_datetime(modified or ""))
-    except (ValueError, OverflowError):
-        return None

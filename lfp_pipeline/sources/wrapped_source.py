@@ -90,12 +90,8 @@ class DeclaredSource(WrappedSource):
     def fetch(self, sink: Sink, on_progress: OnProgress) -> Fetched:
         """Fetch the source, and set the declared format."""
         fetched = super().fetch(sink, on_progress)
-        text_format = replace(
-            fetched.text_format,
-            encoding=self.declared.encoding,
-            delimiter=self.declared.delimiter,
-        )
-        return replace(fetched, text_format=text_format)
+        declared = replace(self.declared, charset=fetched.text_format.charset)
+        return replace(fetched, text_format=declared)
 
 
 @dataclass(frozen=True)
