@@ -12,7 +12,7 @@ from lfp_pipeline.reading.workspace import WorkspaceLimits, open_workspace
 SLOW = "CREATE TABLE numbers AS SELECT hash(i)::VARCHAR AS text FROM range(4_000_000) AS r(i)"
 
 
-@pytest.mark.skipif(duckdb.__version__ < "2", reason="DuckDB 1 tells nothing in this case")
+@pytest.mark.skipif(duckdb.__version__ < "2", reason="DuckDB 1 reports no progress here")
 def test_query_progress_is_measured_and_not_drawn(tmp_path: Path) -> None:
     limits = WorkspaceLimits(threads=1, memory_limit="1GB")
     with open_workspace([tmp_path], tmp_path / "work", limits) as workspace:

@@ -149,7 +149,7 @@ def test_what_is_no_longer_refused_after_a_rebuild_is_noted_and_takes_out_what_i
     whole = replace(WHOLE, rows=(*WHOLE.rows, *[("bad",)] * 3))
     deliver(engine, CUT, whole)
     assert statuses(engine) == {CUT.delivery_id: "merged", whole.delivery_id: "refused"}
-    engine.settings = engine.settings.model_copy(update={"max_reject_share": 1})
+    engine = Engine(engine.settings.model_copy(update={"max_reject_share": 1}))
     rebuild_products(engine, LOG)
     assert statuses(engine) == {CUT.delivery_id: "reverted", whole.delivery_id: "merged"}
     assert not verify(engine, LOG).problems
@@ -161,7 +161,7 @@ def test_an_unfinished_upload_that_was_refused_is_reverted_too(tmp_path: Path):
     assert statuses(engine) == {CUT.delivery_id: "refused"}
     deliver(engine, WHOLE)
     engine.warehouse.path.unlink()
-    engine.settings = engine.settings.model_copy(update={"max_reject_share": 1})
+    engine = Engine(engine.settings.model_copy(update={"max_reject_share": 1}))
     take_in_all(engine)
     assert statuses(engine) == {CUT.delivery_id: "reverted", WHOLE.delivery_id: "merged"}
 
