@@ -63,13 +63,13 @@ class FileRead(Contents):
 
     Attributes:
         superseded: accepted rows that a later one replaces.
-        mended: whether it took a mended copy.
+        repaired: whether a repaired copy was read.
         ignored: the columns that are not taken in.
         notes: what is said of how it was read.
     """
 
     superseded: int
-    mended: bool
+    repaired: bool
     ignored: list[str]
     notes: list[str]
 
@@ -137,7 +137,7 @@ def read_file(
             blank=read.skipped.blank,
             headers=read.skipped.repeated_headers,
             superseded=read.rows_superseded,
-            mended=read.mended,
+            repaired=read.repaired,
             ignored=list(read.ignored_columns),
             notes=list(read.notes),
         )

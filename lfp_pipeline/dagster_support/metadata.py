@@ -137,7 +137,7 @@ def _reading_metadata(reading: Reading, ingested: IngestResult) -> dict[str, Any
     }
     if ingested.batch == 1:
         metadata["rows_per_second"] = round(reading.rows_read / ingested.seconds)
-    if reading.mended:
+    if reading.repaired:
         metadata["mended"] = True
     if reading.ignored_columns:
         metadata["ignored_columns"] = printable(", ".join(reading.ignored_columns))

@@ -1,1 +1,1 @@
-"""From a raw file to rows and rejects, in a workspace of its own."""
+"""Reading: from a raw file to staged rows and rejects, in a workspace of its own."""

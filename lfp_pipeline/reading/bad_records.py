@@ -1,4 +1,4 @@
-"""What is wrong with a record that cannot be read, and where the next one begins."""
+"""Diagnosis of bad records: the reason why a record cannot be read, and where the next begins."""
 
 import re
 from codecs import BOM_UTF8
@@ -8,12 +8,12 @@ from typing import NamedTuple
 from lfp_pipeline.reading.records import EMPTY_CELL, Buffer, RecordForm, RecordGrammar, line_end
 
 OTHER_WIDTH = ("missing columns", "too many columns")
-"""Why a record is bad that has another number of cells."""
+"""Reasons for a record with another number of cells."""
 
 _EMPTY_CELL = re.compile(EMPTY_CELL)
 _ENDS_LINE = re.compile(rb"[ ]*+(?:\r|\n|\Z)")
 _OPENING = re.compile(rb'[ ]*+"')
-_COLUMNS_COUNTED = 100_000  # More are noise, and take long.
+_COLUMNS_COUNTED = 100_000  # Counting more takes long and changes nothing.
 _QUOTES_LOOKED_AT = 100
 _LINES_LOOKED_AT = 20
 _QUOTE, _SPACE = b'" '
@@ -21,9 +21,9 @@ _QUOTE, _SPACE = b'" '
 
 @dataclass(frozen=True, slots=True)
 class BadRecord:
-    """A record that cannot be read: the bytes [start, end) and why.
+    """A record that cannot be read: the bytes [start, end), and the reason.
 
-    There may be many at a time: the text of the detail is shared, and only its number is their own.
+    Many records share the text of the detail; only its number is their own. That saves memory.
     """
 
     start: int
@@ -34,19 +34,18 @@ class BadRecord:
 
     @property
     def detail(self) -> str:
-        """More on the reason."""
+        """The reason in more detail."""
         return self.detail_text.format(self.detail_number)
 
 
 class Look(NamedTuple):
-    """What was found by looking at one record cell by cell.
+    """One record, looked at cell by cell.
 
     Attributes:
-        cells: how many it has.
-        end: of its text.
-        surplus: whether its last cell is not empty.
-        reason: what is wrong with its quotes, if anything is; with the text and the number of the
-            detail.
+        cells: number of its cells.
+        end: offset of the end of its text.
+        surplus: whether its last cell has a value.
+        reason: a slip of quotes, with the text and the number of its detail; empty: no slip.
     """
 
     cells: int
@@ -58,7 +57,7 @@ class Look(NamedTuple):
 
 
 class DiagnosingGrammar(RecordGrammar):
-    """A grammar that also says what is wrong with records."""
+    """A record grammar that also diagnoses bad records."""
 
     def __init__(self, form: RecordForm) -> None:
         super().__init__(form)
@@ -69,9 +68,10 @@ class DiagnosingGrammar(RecordGrammar):
         self._begins_value = {form.delimiter, b"\n", b"\r"}
 
     def values_of_header(self, record: bytes) -> list[str]:
-        """The values of one record that may begin with marks; none where its quotes are a slip.
+        """Return the values of a record that may begin with byte order marks.
 
-        After a byte order mark, a quote would be inside a value.
+        A quote after a mark would count as inside a value, so the marks are removed first. A record
+        with a slip of quotes has no values.
         """
         record = record.rstrip(b"\r\n")
         while record.startswith(BOM_UTF8):
@@ -79,7 +79,7 @@ class DiagnosingGrammar(RecordGrammar):
         return [] if self.look(record, 0).reason else self.values(record)
 
     def bad_record(self, buffer: Buffer, start: int) -> BadRecord:
-        """What is wrong with the record at `start`, and where the next one begins."""
+        """Return the bad record at `start`, with its end and the reason."""
         look = self.look(buffer, start)
         end = line_end(buffer, look.end)
         if look.reason:
@@ -89,17 +89,17 @@ class DiagnosingGrammar(RecordGrammar):
             if look.cells == width and self.form.last_empty and look.surplus:
                 width -= 1
             else:
-                most = self.form.max_bytes
-                return BadRecord(start, end, "record too long", "longer than {:,} bytes", most)
+                detail, limit = "longer than {:,} bytes", self.form.max_bytes
+                return BadRecord(start, end, "record too long", detail, limit)
         side = OTHER_WIDTH[look.cells >= self.form.fewest]
         return BadRecord(start, end, side, f"{{}} columns instead of {width}", look.cells)
 
     def look(self, buffer: Buffer, start: int) -> Look:
-        """Look at each cell of a record.
+        """Return what each cell of a record shows.
 
-        A quoted value goes on to its closing quote, over any line end; the record ends with the
-        first line end after its last value. A quote that is not closed, or is a slip, is taken for
-        a character, and so is what follows a closing quote within its cell.
+        A quoted value extends to its closing quote, across line ends. The record ends at the first
+        line end after its last value. A quote that is never closed, or is a slip, counts as a
+        character; so does any text after a closing quote within its cell.
         """
         position, cells = start, 0
         slip: tuple[str, str, int] | None = None
@@ -134,10 +134,10 @@ class DiagnosingGrammar(RecordGrammar):
             position += 1
 
     def _later_closing(self, buffer: Buffer, position: int) -> int:
-        """The end of the quote that closes a value after all, though another did at `position`.
+        """Return the end of a later quote that closes the value which seemed to end at `position`.
 
-        It ends a value, can begin none, and stands in one of the next lines, before any quote that
-        may begin a value. Without such a quote, `position`.
+        Such a quote ends a value, cannot begin one, and stands within the next lines, before any
+        quote that may begin a value. Without such a quote, return `position`.
         """
         quote = position - 1
         for _ in range(_QUOTES_LOOKED_AT):
@@ -162,36 +162,37 @@ class DiagnosingGrammar(RecordGrammar):
         return self._after_value.match(buffer, position) is not None
 
     def _is_stray(self, buffer: Buffer, start: int, value: int, closing: int) -> bool:
-        """Whether a quote before `value` opens nothing, though another, `closing`, follows.
+        """Return whether the quote before `value` opens nothing, though `closing` follows it.
 
-        Where a delimiter or a line end follows the closing quote, the quotes balance, and what is
-        between them is text, whatever it looks like; unless the second quote may open a value, and
-        the record would end with it, one line with too few cells, which has enough without the
-        quotes. Elsewhere, the first quote is a stray one if the second may open a value, or if
-        they are far apart, on two lines that are records when a quote is a character like any
-        other: so many rows are no text with a slip in it.
+        If a delimiter or a line end follows the closing quote, the two quotes are a pair, and the
+        text between them is a value. Exception: the second quote may open a value, and the record
+        would end with it on one line with too few cells, but has enough cells without the quotes.
+
+        Otherwise the first quote is stray in two cases: the second quote may open a value; or the
+        quotes are far apart, on two lines that are whole records if a quote is a character. So
+        many rows are not one text with a slip in it.
         """
-        opening = closing  # Of a value that may begin with quotes of its own: ,"""big"" lamp"
+        opening = closing  # A value may begin with escaped quotes: ,"""big"" lamp"
         while opening > max(value, closing - _QUOTES_LOOKED_AT) and buffer[opening - 1] == _QUOTE:
             opening -= 1
         may_open = self._may_open(buffer, opening)
         if self._ends_value(buffer, closing + 1):
             return may_open and self._is_record_without_quotes(buffer, start, closing)
-        whole = (self._is_whole_line(buffer, place) for place in (value - 1, closing))
+        whole = (self._is_whole_line(buffer, quote) for quote in (value - 1, closing))
         return may_open or (_is_far(buffer, value, closing) and all(whole))
 
     def _is_record_without_quotes(self, buffer: Buffer, start: int, closing: int) -> bool:
-        """Whether a record that ends with a closing quote is a line, and whole without quotes."""
+        """Return whether a record up to a closing quote is one line, and whole without quotes."""
         if self.form.fewest < self.form.width or not _ENDS_LINE.match(buffer, closing + 1):
             return False
         end = line_end(buffer, start)
         return closing < end and self._is_whole_line(buffer, start)
 
     def broken_text_end(self, buffer: Buffer, start: int) -> int | None:
-        """The end of the lines from `start` on that end a value whose opening quote is lost.
+        """Return the end of a value whose opening quote is lost, if the lines at `start` end one.
 
-        All of them have fewer delimiters than one record. Their only quote ends the last of them,
-        and can only close a value.
+        All these lines together have fewer delimiters than one record. Their only quote ends the
+        last of them, and can only close a value.
         """
         delimiters = 0
         for _ in range(_LINES_LOOKED_AT):
@@ -211,7 +212,7 @@ class DiagnosingGrammar(RecordGrammar):
         return None
 
     def _is_whole_line(self, buffer: Buffer, position: int) -> bool:
-        """Whether the line around a position has as many cells as a record, quotes aside."""
+        """Return whether the line around a position has as many cells as a record, quotes aside."""
         far = max(0, position - self.form.max_bytes)
         start = max(buffer.rfind(b"\n", far, position), buffer.rfind(b"\r", far, position)) + 1
         end = line_end(buffer, position)
@@ -222,7 +223,7 @@ class DiagnosingGrammar(RecordGrammar):
 
 
 def _is_far(buffer: Buffer, start: int, end: int) -> bool:
-    """Whether more lines end between two positions than one text is taken to have."""
+    """Return whether more lines end between two positions than one text may have."""
     for _ in range(_LINES_LOOKED_AT):
         start = line_end(buffer, start)
         if start > end:

@@ -1,4 +1,4 @@
-"""Which column of a file is which: by the names in its header."""
+"""The columns of a file, mapped by the names in its header."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -19,12 +19,12 @@ _SHOWN_HEADER_CHARACTERS = 200
 
 @dataclass(frozen=True)
 class ColumnMap:
-    """Which column of a file is which.
+    """The columns of a file.
 
     Attributes:
-        positions: of the wanted columns.
-        header: the names of all columns, as the file has them.
-        names: of each wanted column, as they are compared.
+        positions: index of each wanted column.
+        header: names of all columns, as the file writes them.
+        names: known names of each wanted column, normalized for comparison.
     """
 
     positions: Mapping[str, int]
@@ -32,23 +32,23 @@ class ColumnMap:
     names: Mapping[str, frozenset[str]]
 
     def are_repeated_by(self, values: Sequence[str]) -> bool:
-        """Whether the values of a record are the names of the columns, at their places."""
+        """Return whether a record repeats the header: its values are the names of the columns."""
         return len(values) > max(self.positions.values()) and all(
             bare_name(values[position].replace('"', "")) in self.names[column]
             for column, position in self.positions.items()
         )
 
     def are_others_in(self, values: Sequence[str]) -> bool:
-        """Whether a record is another header: sku and name are the names of two columns."""
-        places = [self.positions[column] for column in ("sku", "name")]
-        if len(values) <= max(places) or self.are_repeated_by(values):
+        """Return whether a record is another header: sku and name hold names of two columns."""
+        positions = [self.positions[column] for column in ("sku", "name")]
+        if len(values) <= max(positions) or self.are_repeated_by(values):
             return False
-        cells = [bare_name(values[place].replace('"', "")) for place in places]
+        cells = [bare_name(values[position].replace('"', "")) for position in positions]
         found = [{column for column in WANTED if cell in self.names[column]} for cell in cells]
         return all(found) and found[0] != found[1]
 
     def like_header(self, delimiter: bytes) -> re.Pattern[bytes]:
-        """Match the begin of a record whose sku may be the name of a column."""
+        """Return a pattern for the beginning of a record whose sku may be the name of a column."""
         mark = re.escape(delimiter)
         bare = rb"[^\r\n" + mark + rb"]*+"
         cell = rb'(?:[ ]*+"(?:[^"]++|"")*+"' + bare + rb"|" + bare + rb")"
@@ -63,19 +63,22 @@ class ColumnMap:
         return re.compile(before + between + rb"(?i:" + spelled + rb")")
 
     def named(self, column: str) -> str:
-        """What the header of the file calls a wanted column."""
+        """Return the name of a wanted column in the header of the file."""
         return self.header[self.positions[column]]
 
     @property
     def named_width(self) -> int:
-        """How many columns there are up to the last one that has a name."""
+        """Number of columns up to the last one that has a name."""
         return 1 + max(index for index, cell in enumerate(self.header) if bare_name(cell))
 
     def may_be_split_after(self, cells: int) -> bool:
-        """Whether the header may have a delimiter too many, if no row has more than so many cells.
+        """Return whether the header may have a surplus delimiter.
 
-        It may if a column before its last name has none, or if rows lack a wanted column although
-        the header names others, too.
+        That is possible if a column before the last named one has no name, or if the rows lack a
+        wanted column although the header also names others.
+
+        Args:
+            cells: number of cells of the longest row.
         """
         nameless = not all(map(bare_name, self.header[: self.named_width]))
         lacks_wanted = cells <= max(self.positions.values())
@@ -83,15 +86,15 @@ class ColumnMap:
 
     @property
     def ignored(self) -> list[str]:
-        """The names of the columns that are not taken in."""
-        taken = set(self.positions.values())
-        return [cell for index, cell in enumerate(self.header) if cell and index not in taken]
+        """Names of the columns that are not read."""
+        read = set(self.positions.values())
+        return [cell for index, cell in enumerate(self.header) if cell and index not in read]
 
 
 def matches(header: Sequence[str], aliases: Aliases) -> dict[str, list[int]]:
-    """For each wanted column, the positions whose header is its name or an alias.
+    """Return, for each wanted column, the positions that the header gives its name or an alias.
 
-    Case, white space and byte order marks do not count.
+    Case, white space and byte order marks are ignored.
     """
     cells = [bare_name(cell) for cell in header]
     known = known_names(aliases)
@@ -102,7 +105,7 @@ def matches(header: Sequence[str], aliases: Aliases) -> dict[str, list[int]]:
 
 
 def known_names(aliases: Aliases) -> dict[str, frozenset[str]]:
-    """The names of each wanted column, as they are compared; as SQL has small letters, too."""
+    """Return the names of each wanted column, normalized as Python and as SQL do it."""
     names = {column: [column, *aliases.get(column, ())] for column in WANTED}
     return {
         column: frozenset(
@@ -113,15 +116,18 @@ def known_names(aliases: Aliases) -> dict[str, frozenset[str]]:
 
 
 def map_columns(header: Sequence[str], aliases: Aliases) -> ColumnMap:
-    """Find the wanted columns in a header that names all of them.
+    """Map the wanted columns of a header that names all of them.
 
     Raises:
-        DeliveryRefusedError: one is there twice, or the same as another.
+        DeliveryRefusedError: the header names a column twice, or one column has two meanings.
     """
     found = matches(header, aliases)
     shown = ", ".join(header)[:_SHOWN_HEADER_CHARACTERS]
     if repeated := [column for column in WANTED if len(found[column]) > 1]:
-        msg = f"The header names the column {repeated[0]} more than once: {shown!r}."
+        msg = (
+            f"The header names the column {repeated[0]} more than once: {shown!r}. "
+            "Rename or remove all but one."
+        )
         raise DeliveryRefusedError(msg)
     positions: dict[str, int] = {column: found[column][0] for column in WANTED}
     for column, other in combinations(WANTED, 2):
@@ -135,5 +141,5 @@ def map_columns(header: Sequence[str], aliases: Aliases) -> ColumnMap:
 
 
 def bare_name(cell: str) -> str:
-    """A column's name as it is compared: in small letters, without white space or marks."""
+    """Return a column's name normalized: in small letters, without white space or marks."""
     return without_white_space(cell).casefold()

@@ -1,4 +1,4 @@
-"""Compressed streams: gzip, zstd, bz2, xz, and the deflate in a zip, all undone in the same way."""
+"""Decompression of streams: gzip, zstd, bz2, xz, and the deflate in a zip, with one interface."""
 
 import bz2
 import lzma
@@ -22,14 +22,14 @@ else:
 
 MAGIC_BYTES = 6
 
-# Its type hints say that it is an error, not a class of them.
+# Its type hints declare an instance of an error, not a class.
 _IsalError = cast("type[Exception]", igzip_lib.IsalError)
 
 DAMAGED = (OSError, EOFError, ValueError, lzma.LZMAError, zstd.ZstdError, _IsalError)
-"""What undoing a damaged stream may raise. For bz2, an OSError without a number."""
+"""Errors of decompressing a damaged stream. That of bz2 is an OSError without a number."""
 
 MAX_JUNK_BYTES = 64 << 10
-"""At most so many bytes after a complete stream are ignored: a signature, a line of a log.
+"""Most bytes after a complete stream that are ignored, such as a signature or a line of a log.
 
 A damaged part of a product file is seldom so small.
 """
@@ -38,36 +38,36 @@ _PACKED_BYTES = 1 << 15
 _HEAD_BYTES = 1 << 10
 _DICTIONARY_BYTES = 256 << 20
 _PADDING = b"\0\r\n"
-"""What tape drives, FTP clients in text mode, and editors append to a file."""
+"""Bytes that tape drives, FTP clients in text mode, and editors append to a file."""
 
 
 class Decompressor(Protocol):
-    """What the standard library's decompressors are, and others like them."""
+    """The interface of the standard library's decompressors."""
 
     @property
     def eof(self) -> bool:
-        """Whether the stream came to its end."""
+        """Whether the stream has ended."""
 
     @property
     def needs_input(self) -> bool:
-        """Whether all of the input was used up."""
+        """Whether all input was used."""
 
     @property
     def unused_data(self) -> bytes:
-        """What follows the end of the stream."""
+        """Bytes after the end of the stream."""
 
     def decompress(self, data: bytes, max_length: int) -> bytes:
-        """Undo some more of the stream."""
+        """Return the next plain bytes of the stream."""
 
 
 @dataclass(frozen=True)
 class Compression:
-    """A way to compress one file.
+    """A way to compress a file.
 
     Attributes:
-        name: for people.
-        begin: the first bytes of a stream that holds data.
-        decompressor: makes what undoes one stream.
+        name: its name in `PACKED`, and for people.
+        begin: first bytes of a stream that contains data.
+        decompressor: makes the decompressor of one stream.
     """
 
     name: str
@@ -75,7 +75,7 @@ class Compression:
     decompressor: Callable[[], Decompressor]
 
     def begins(self, data: bytes) -> bool:
-        """Whether `data` begins with a stream, which may be damaged or cut off after one byte."""
+        """Return whether `data` begins with a stream, even one cut off after its first byte."""
         size = min(len(data), len(self.begin))
         return data[:size] == self.begin[:size] or PACKED[self.name].match(data) is not None
 
@@ -97,18 +97,19 @@ COMPRESSIONS = (
 
 
 def compression_of(magic: bytes) -> Compression | None:
-    """How a file that begins with these bytes is compressed, if it is."""
-    return next((one for one in COMPRESSIONS if PACKED[one.name].match(magic)), None)
+    """Return the compression of a file with these first bytes; None: it is not compressed."""
+    found = (known for known in COMPRESSIONS if PACKED[known.name].match(magic))
+    return next(found, None)
 
 
 def packed_pieces(file: BinaryIO, size: int = -1) -> Iterator[bytes]:
-    """The next `size` bytes of a file, or all that are left, in small pieces.
+    """Yield the next `size` bytes of a file, or all remaining ones, in small pieces.
 
-    A small piece cannot unpack to very much at once.
+    The plain bytes of a small piece fit into memory.
     """
-    left = size
-    while piece := file.read(_PACKED_BYTES if size < 0 else min(_PACKED_BYTES, left)):
-        left -= len(piece)
+    remaining = size
+    while piece := file.read(_PACKED_BYTES if size < 0 else min(_PACKED_BYTES, remaining)):
+        remaining -= len(piece)
         yield piece
 
 
@@ -116,11 +117,11 @@ def peek(pieces: Iterator[bytes], size: int) -> tuple[bytes, Iterator[bytes]]:
     """Read the first bytes of a stream ahead.
 
     Args:
-        pieces: the stream; the pieces that are read ahead are missing from it afterwards.
-        size: in bytes.
+        pieces: the stream. Afterwards, the pieces read ahead are missing from it.
+        size: number of bytes to read ahead.
 
     Returns:
-        Its first pieces, joined: `size` bytes at least, if it has so many; and the whole stream.
+        The first pieces, joined, at least `size` bytes if there are so many; and the whole stream.
     """
     head = b""
     while len(head) < size and (piece := next(pieces, None)) is not None:
@@ -129,7 +130,7 @@ def peek(pieces: Iterator[bytes], size: int) -> tuple[bytes, Iterator[bytes]]:
 
 
 def inflate(packed: Iterator[bytes]) -> Iterator[bytes]:
-    """Yield the plain bytes of one stream of deflate, as in a zip; of no bytes, nothing.
+    """Yield the plain bytes of one stream of deflate, as in a zip; without input, nothing.
 
     Raises:
         DAMAGED: the stream is damaged, or its end is missing.
@@ -146,16 +147,16 @@ def unpack(file: BinaryIO, compression: Compression, notes: list[str]) -> Iterat
     no stream begins within them.
 
     Args:
-        file: at its begin, which is that of a stream.
+        file: positioned at the beginning of its first stream.
         compression: of all its streams.
-        notes: gets a sentence, if bytes are ignored.
+        notes: list to which a sentence is added if bytes are ignored.
 
     Raises:
-        DAMAGED: a stream is damaged, the end of the last one is missing, or what follows it may be
-            a damaged part of the file.
+        DAMAGED: a stream is damaged, the end of the last one is missing, or the bytes after it may
+            be a damaged part of the file.
     """
     packed = packed_pieces(file)
-    # isal loses its way in a header that is cut in two.
+    # isal misreads a header that is split between two pieces.
     rest, stream = peek(packed, _HEAD_BYTES)
     while rest and compression.begins(rest):
         rest = yield from _stream(compression.decompressor(), stream)
@@ -173,7 +174,7 @@ def unpack(file: BinaryIO, compression: Compression, notes: list[str]) -> Iterat
 
 
 def _stream(stream: Decompressor, packed: Iterator[bytes]) -> Generator[bytes, None, bytes]:
-    """Yield the plain bytes of one stream, and return what follows it in its last piece."""
+    """Yield the plain bytes of one stream; return the bytes after it in its last piece."""
     while piece := next(packed, b""):
         yield stream.decompress(piece, CHUNK_BYTES)
         while not (stream.eof or stream.needs_input):

@@ -1,12 +1,13 @@
-"""The rehearsal: what a reader died of is read by a process that may die, before others are harmed.
+"""The crash guard: a file whose reader process died is first read in a subprocess, as a trial.
 
-Native code reads the files, and a file may crash it, or have the kernel kill the process for the
-memory that it takes. The database survives that; but the next run would read the file again, and
-die again, together with all that shares the run. So whoever reads a batch holds a mark for each of
-its deliveries, which names its bytes. Where a mark is found whose holder is dead, these bytes are
-first read in a process of their own, into nothing. If that dies as well, they are not read; the
-mark stays, and so it is at each later try. If it lives, the reader had died of something else, and
-the mark is forgotten. (The merge is not rehearsed: what dies there, the sensor's attempts end.)
+Native code reads the files. A file may crash that code, or make the kernel kill the process for its
+memory. The database survives, but each later run would read the file again and die, together with
+all files of the run. So a process that reads a batch holds a mark for each delivery, named by the
+digest of its bytes. A mark without a living holder shows that a reader of these bytes died. Then a
+trial read comes first: a subprocess reads the file and discards the rows. If the trial read dies
+too, the file is not read, and its mark remains for later runs. If the trial read survives, the
+reader died for another reason, and the mark is removed. The merge has no such guard: the limit of
+attempts in the sensor ends repeated deaths there.
 """
 
 import os
@@ -38,10 +39,10 @@ _MARK = "reading-"
 
 _LEAST_SECONDS = 600.0
 _BYTES_A_SECOND = 100_000
-"""Slower than any reading of a packed file. Who is slower, hangs."""
+"""A reader of a packed file is never slower, unless it hangs."""
 
 _MEMORY_BESIDE_DUCKDB = 2 << 30
-"""For rejects and buffers of the CSV reader, which do not count towards its limit."""
+"""Memory for rejects and for buffers of the CSV reader, beyond DuckDB's own limit."""
 
 _MEMORY_OF_A_THREAD = 16 << 20
 
@@ -50,7 +51,7 @@ _OUT_OF_MEMORY = 3
 _CRASHES = {
     signal.SIGSEGV, signal.SIGBUS, signal.SIGABRT, signal.SIGILL, signal.SIGFPE, signal.SIGTRAP,
 }  # fmt: skip
-"""What a process does to itself. Other signals are sent by others."""
+"""Signals that a process raises by its own fault; others come from outside."""
 
 
 _LESS_MEMORY = " Free some memory, or deliver the file in parts."
@@ -58,7 +59,7 @@ _LESS_MEMORY = " Free some memory, or deliver the file in parts."
 
 @contextmanager
 def marking_in_progress(deliveries: Iterable[Delivery], work_dir: Path) -> Iterator[None]:
-    """Hold the marks that the bytes of some deliveries are being read, for the block."""
+    """Hold a mark for each of some deliveries within the block: this process reads its bytes."""
     reader = uuid4().hex
     first, *others = [
         work_dir / f"{_MARK}{sha256}.{reader}"
@@ -67,7 +68,7 @@ def marking_in_progress(deliveries: Iterable[Delivery], work_dir: Path) -> Itera
     with hold_mark(first):
         try:
             for mark in others:
-                os.link(first, mark)  # The lock is the file's, whatever its name.
+                os.link(first, mark)  # All names share the lock of the file.
             yield
         finally:
             for mark in others:
@@ -75,7 +76,7 @@ def marking_in_progress(deliveries: Iterable[Delivery], work_dir: Path) -> Itera
 
 
 def crashed_digests(work_dir: Path) -> frozenset[str]:
-    """Of which bytes a reader has died."""
+    """Return the sha256 digests of the bytes whose readers died."""
     found = stale_marks(work_dir, f"{_MARK}*")
     return frozenset(mark.stem.removeprefix(_MARK) for mark in found)
 
@@ -87,23 +88,23 @@ def trial_read_if_crashed(
     work_dir: Path,
     log: Logger,
 ) -> None:
-    """Read a delivery in a process of its own, if one that read the same bytes has died.
+    """Read a delivery in a subprocess first, if a process that read the same bytes died.
 
     Args:
-        delivery: what is to be read.
-        limits: of the workspace that it is to be read into.
-        options: how it is read.
-        work_dir: holds the marks and workspaces of all readers.
-        log: is told of it.
+        delivery: to read.
+        limits: of the workspace of the reading.
+        options: of the reading.
+        work_dir: folder of the marks and workspaces of all readers.
+        log: gets a warning about the trial read.
 
     Raises:
-        DeliveryRefusedError: the process crashed, too.
-        ReaderDiedError: it took too much time or memory, or was killed.
+        DeliveryRefusedError: the subprocess crashed, too.
+        ReaderCrashedError: the subprocess took too much time or memory, or was killed.
     """
     marks = stale_marks(work_dir, f"{_MARK}{delivery.sha256}.*")
     if marks:
-        told = "%s: a process died while it read this file; reading it in one of its own first"
-        log.warning(told, delivery.partition_key)
+        message = "%s: a process died while it read this file; a subprocess reads the file first"
+        log.warning(message, delivery.partition_key)
         _trial_read(delivery, limits, options, work_dir)
         for mark in marks:
             mark.unlink(missing_ok=True)
@@ -116,7 +117,7 @@ def _trial_read(
     duckdb_bytes = 2 * size_in_bytes(limits.memory_limit)
     memory_bytes = duckdb_bytes + limits.threads * _MEMORY_OF_A_THREAD + _MEMORY_BESIDE_DUCKDB
     try:
-        ended = subprocess.run(  # noqa: S603 (it is ours)
+        ended = subprocess.run(  # noqa: S603 (the command is our own)
             [sys.executable, "-m", __name__],
             input=pickle.dumps((delivery, limits, options, work_dir, seconds, memory_bytes)),
             capture_output=True,
@@ -134,22 +135,22 @@ def _trial_read(
         )
         raise DeliveryRefusedError(_ends(f"crashed ({_signal_name(-code)})") + remedy)
     if code == _OUT_OF_MEMORY:
-        most = f"{memory_bytes >> 20:,} MB of memory in all, or LFP_MEMORY_LIMIT in DuckDB"
-        how = f"took more than {most}, and was stopped"
+        limit = f"{memory_bytes >> 20:,} MB of memory in all, or LFP_MEMORY_LIMIT in DuckDB"
+        how = f"took more than {limit}, and was stopped"
         raise ReaderCrashedError(_ends(how) + _LESS_MEMORY)
     if code < 0:
         how = f"was killed ({_signal_name(-code)}), as it is where memory runs out"
         raise ReaderCrashedError(_ends(how) + _LESS_MEMORY)
     if code:
         errors = ended.stderr.decode("utf-8", "replace").strip().rpartition("\n")[2]
-        msg = f"A process died while it read the file, and it cannot be tried in another: {errors}"
+        msg = f"A process died while it read the file, and the trial read cannot start: {errors}"
         raise ReaderCrashedError(msg)
 
 
 def _ends(how: str) -> str:
     return (
-        f"The CSV reader {how} on this file: tried in a process of its own, after one that read "
-        "the file had died. Nothing was taken."
+        f"The CSV reader {how} on this file, in a trial read after a process that read the file "
+        "had died. Nothing was merged."
     )
 
 
@@ -157,16 +158,16 @@ def _signal_name(number: int) -> str:
     return f"signal {number}, {signal.strsignal(number)}"
 
 
-# In the process that may die
+# In the subprocess
 
 
 def main() -> int:
-    """Read what standard input tells of; the exit code tells whether memory ran out."""
-    job = pickle.load(sys.stdin.buffer)  # noqa: S301 (it is our parent's)
+    """Read the delivery that standard input describes; the exit code shows lack of memory."""
+    job = pickle.load(sys.stdin.buffer)  # noqa: S301 (the parent process wrote it)
     delivery, limits, options, work_dir, seconds, memory_bytes = job
-    _offer_to_the_kernel(memory_bytes)
-    signal.setitimer(signal.ITIMER_REAL, seconds)  # Whoever holds the GIL.
-    threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
+    _limit_memory(memory_bytes)
+    signal.setitimer(signal.ITIMER_REAL, seconds)  # Ends the process even without the GIL.
+    threading.Thread(target=_exit_with, args=(os.getppid(),), daemon=True).start()
     try:
         with open_workspace([delivery.path.parent], work_dir, limits) as workspace:
             folder = workspace.folder
@@ -175,23 +176,24 @@ def main() -> int:
             read_delivery(delivery, texts, workspace.connection, folder, options, log)
     except (MemoryError, duckdb.OutOfMemoryException):
         return _OUT_OF_MEMORY
-    except Exception:  # noqa: BLE001 (whoever reads it next meets it, too, and lives to tell)
+    except Exception:  # noqa: BLE001 (the reading proper raises it again, and reports it)
         return 0
     return 0
 
 
-def _offer_to_the_kernel(most_bytes: int) -> None:
-    """Of all processes, this is to die where memory runs out."""
-    with suppress(OSError):  # Only Linux has it.
+def _limit_memory(max_bytes: int) -> None:
+    """Limit the memory of this process, and make it the first that the kernel kills."""
+    with suppress(OSError):  # Only Linux has this file.
         Path("/proc/self/oom_score_adj").write_text("1000")
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    # Not the address space: the file is mapped, and DuckDB reserves more than it takes.
+    # The address space stays unlimited: the file is mapped, and DuckDB reserves spare space.
     _, hard = resource.getrlimit(resource.RLIMIT_DATA)
-    if hard == resource.RLIM_INFINITY or hard > most_bytes:
-        resource.setrlimit(resource.RLIMIT_DATA, (most_bytes, hard))
+    if hard == resource.RLIM_INFINITY or hard > max_bytes:
+        resource.setrlimit(resource.RLIMIT_DATA, (max_bytes, hard))
 
 
-def _end_with(parent: int) -> None:
+def _exit_with(parent: int) -> None:
+    """End this process when its parent has ended."""
     while os.getppid() == parent:
         time.sleep(1)
     os._exit(1)

@@ -1,4 +1,4 @@
-"""How a file is written: its delimiter, its line ends, its header, and what its writer does."""
+"""The dialect of a file: its delimiter, line ends, header, and the form of its records."""
 
 import re
 from codecs import BOM_UTF8
@@ -11,10 +11,10 @@ from lfp_pipeline.reading.header import SHOWN_BYTES, HeaderSearch, find_header, 
 from lfp_pipeline.reading.records import RecordForm, RecordGrammar
 
 HEAD_BYTES = 1 << 18
-"""How much of a file is looked at. A header is shorter."""
+"""Size of the part of a file that shows its dialect; a header must be shorter."""
 
 MAX_COLUMNS = 2_000
-"""What DuckDB needs for each column does not count towards its memory limit."""
+"""Most columns of a file. DuckDB does not count its memory for each column towards its limit."""
 
 DELIMITERS = (",", ";", "\t", "|")
 
@@ -25,18 +25,18 @@ _BLANKS = re.compile(rb"[ \t\r\n]*+")
 
 @dataclass(frozen=True)
 class Dialect:
-    """How one file is written.
+    """The dialect of one file.
 
     Attributes:
         delimiter: one character.
-        newline: what ends the header, and so is expected to end every record.
-        columns: which column is which.
-        lines_above: lines before the header.
-        title: the first of these that is neither blank nor a `sep=` line, for people.
-        plain_header: whether DuckDB finds the header where it is: on one line, after lines with
-            the same line end.
-        body_start: where the first record begins, in bytes.
-        form: how the records are written.
+        newline: line end of the header, expected at the end of every record.
+        columns: of the file.
+        lines_above: number of lines before the header.
+        title: for people, the first of these lines that is neither blank nor a `sep=` line.
+        plain_header: whether DuckDB finds the header: on one line, after lines with the same line
+            end.
+        body_start: offset of the first record, in bytes.
+        form: of the records.
     """
 
     delimiter: str
@@ -49,26 +49,31 @@ class Dialect:
     form: RecordForm
 
     def grammar(self) -> RecordGrammar:
-        """The grammar of this file's records."""
+        """Return the grammar of this file's records."""
         return RecordGrammar(self.form)
 
     def with_form(self, form: RecordForm) -> "Dialect":
-        """The same with records of another form."""
+        """Return the same dialect with records of another form."""
         return replace(self, form=form)
 
 
 def detect_dialect(
     head: bytes, mark_length: int, search: HeaderSearch, max_record_bytes: int = 2_000_000
 ) -> Dialect:
-    """Look at a file's first bytes: UTF-8, after a byte order mark of `mark_length` bytes.
+    """Return the dialect that the first bytes of a file show.
 
-    The header is the first line that names the columns we want, and the delimiter is the one that
-    makes it do so: no guess from the rows, which may hold anything. What is above it is skipped:
-    titles, comments, blank lines.
+    The header is the first line that names all wanted columns, and the delimiter is the one with
+    which it does so. Nothing is guessed from the rows, which may contain anything. The lines above
+    the header are skipped: titles, comments, blank lines.
+
+    Args:
+        head: first bytes of the file, in UTF-8.
+        mark_length: length of the byte order marks at its beginning, in bytes.
+        search: how to find the header.
+        max_record_bytes: size of the longest record.
 
     Raises:
-        DeliveryRefusedError: the file is empty, or no line is such a header, or it names too many
-            columns.
+        DeliveryRefusedError: the file is empty, has no header, or names too many columns.
     """
     delimiters, start = [search.delimiter] if search.delimiter else list(DELIMITERS), mark_length
     if sep := _SEP_LINE.match(head, start):
@@ -78,10 +83,15 @@ def detect_dialect(
         raise DeliveryRefusedError(msg)
     header = find_header(head, start, delimiters, search)
     if header.end >= HEAD_BYTES:
-        msg = f"The header is longer than {HEAD_BYTES:,} bytes."
+        msg = (
+            f"The header is longer than {HEAD_BYTES:,} bytes. Shorten its names, or remove columns."
+        )
         raise DeliveryRefusedError(msg)
     if len(header.cells) > MAX_COLUMNS:
-        msg = f"The header names {len(header.cells):,} columns; at most {MAX_COLUMNS:,} are read."
+        msg = (
+            f"The header names {len(header.cells):,} columns; at most {MAX_COLUMNS:,} are read. "
+            "Remove some of them."
+        )
         raise DeliveryRefusedError(msg)
     newline = head[header.text_end : header.end] or b"\n"
     above, line = head[mark_length : header.start], head[header.start : header.text_end]

@@ -1,4 +1,4 @@
-"""Every file becomes UTF-8 before it is read."""
+"""Encodings: their detection, the recoding of every file to UTF-8, and the check of UTF-8."""
 
 import codecs
 import re
@@ -9,7 +9,7 @@ from pathlib import Path
 
 _BOMS = (
     (codecs.BOM_UTF8, "utf-8"),
-    (codecs.BOM_UTF32_LE, "utf-32-le"),  # It begins with the mark of UTF-16.
+    (codecs.BOM_UTF32_LE, "utf-32-le"),  # This mark begins with that of UTF-16.
     (codecs.BOM_UTF32_BE, "utf-32-be"),
     (codecs.BOM_UTF16_LE, "utf-16-le"),
     (codecs.BOM_UTF16_BE, "utf-16-be"),
@@ -22,15 +22,15 @@ _LINE_ENDS = b"\r\n"
 _OF_WINDOWS = {"cp874", *(f"cp{number}" for number in range(1250, 1259))}
 _C1_CONTROLS = range(0x80, 0xA0)
 _UNDEFINED = "\ufffe"
-"""What a table of characters has for a byte that means nothing."""
+"""Stands for an undefined byte in a table of characters."""
 
-_MOST_PENDING_BYTES = 1 << 16
-"""A sequence that has no end after so many bytes is not one."""
+_MAX_PENDING_BYTES = 1 << 16
+"""A sequence of bytes that has no end by then is invalid."""
 
 _PIECE_BYTES = 1 << 20
 _NOT_FIRST_OF_SEVERAL = bytes(range(0xC0))
 
-# A pattern, because a decoder copies all that it was given into each error that it raises.
+# A pattern is used because a decoder copies its whole input into each error that it raises.
 _UTF8 = re.compile(
     rb"(?:[\x00-\x7f]++|[\xc2-\xdf][\x80-\xbf]"
     rb"|\xe0[\xa0-\xbf][\x80-\xbf]|\xed[\x80-\x9f][\x80-\xbf]"
@@ -80,10 +80,10 @@ def extends_ascii(encoding: str) -> bool:
 
 
 def to_utf8(pieces: Iterable[bytes], encoding: str) -> Iterator[bytes]:
-    """Recode a stream of bytes.
+    """Yield a stream of bytes recoded to UTF-8.
 
-    What cannot be decoded becomes an invalid byte at its place, so that this record is rejected
-    and no other. Line ends within it stay.
+    A sequence that cannot be decoded becomes an invalid byte, so that only its record is rejected.
+    Line ends within the sequence remain.
     """
     if encoding in _OF_WINDOWS:
         table = _table(encoding)
@@ -95,7 +95,7 @@ def to_utf8(pieces: Iterable[bytes], encoding: str) -> Iterator[bytes]:
     decoder = codecs.getincrementaldecoder(encoding)(errors)
     for piece in pieces:
         yield decoder.decode(piece).encode("utf-8", errors)
-        if len(decoder.getstate()[0]) > _MOST_PENDING_BYTES:
+        if len(decoder.getstate()[0]) > _MAX_PENDING_BYTES:
             yield _INVALID
             decoder.reset()
     if encoding.startswith("utf-16"):
@@ -109,8 +109,7 @@ def to_utf8(pieces: Iterable[bytes], encoding: str) -> Iterator[bytes]:
 def _table(encoding: str) -> str:
     """Return the characters of all 256 bytes of an encoding of Windows.
 
-    Bytes from 0x80 to 0x9f that it does not define are control characters, as in the WHATWG
-    standard.
+    Undefined bytes from 0x80 to 0x9f are control characters, as in the WHATWG standard.
     """
     characters = bytes(range(256)).decode(encoding, "replace")
     return "".join(
@@ -120,8 +119,8 @@ def _table(encoding: str) -> str:
 
 
 def _mark_invalid(error: UnicodeError) -> tuple[str | bytes, int]:
-    """Put an invalid byte into the place of what cannot be decoded or encoded."""
-    if isinstance(error, UnicodeEncodeError):  # Surrogates, ours or those of the file.
+    """Return an invalid byte in place of a sequence that cannot be decoded or encoded."""
+    if isinstance(error, UnicodeEncodeError):  # Surrogates: our own, or those of the file.
         return _INVALID * (error.end - error.start), error.end
     if isinstance(error, UnicodeDecodeError):
         wide = error.encoding.startswith("utf-32")
@@ -144,7 +143,7 @@ def is_utf8(head: bytes) -> bool:
 
 
 def invalid_utf8_offsets(path: Path, start: int = 0) -> Iterator[int]:
-    """Where a file is not UTF-8: the offset of each invalid sequence, in order."""
+    """Yield the offset of each sequence of a file that is not UTF-8, in order."""
     with path.open("rb") as file, mmap(file.fileno(), 0, access=ACCESS_READ) as buffer:
         position = start
         while True:
@@ -157,13 +156,13 @@ def invalid_utf8_offsets(path: Path, start: int = 0) -> Iterator[int]:
 
 
 def beyond_ascii(path: Path) -> tuple[int, int]:
-    """Count what of a file is not ASCII: valid UTF-8 characters, and other bytes."""
+    """Return the numbers of valid UTF-8 characters beyond ASCII, and of other bytes, in a file."""
     with path.open("rb") as file:
         return beyond_ascii_in(iter(lambda: file.read(_PIECE_BYTES), b""))
 
 
 def beyond_ascii_in(pieces: Iterable[bytes]) -> tuple[int, int]:
-    """Count what of a stream of bytes is not ASCII: valid UTF-8 characters, and other bytes."""
+    """Return the numbers of valid characters beyond ASCII, and of other bytes, in a stream."""
     decoder = codecs.getincrementaldecoder("utf-8")("ignore")
     characters = others = 0
     for piece in pieces:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 _ANALYZED_BYTES = 4_096
 PACKED_HEAD_BYTES = 265
-"""The first bytes that show how a file is packed; a tar shows it last."""
+"""Number of first bytes that show how a file is packed; a tar needs all of them."""
 
 ZIP_MEMBER = b"PK\x03\x04"
 ZIP_BEGINS = (ZIP_MEMBER, b"PK\x05\x06")
@@ -14,7 +14,7 @@ ZIP_BEGINS = (ZIP_MEMBER, b"PK\x05\x06")
 PACKED = {
     "zip": re.compile(rb"PK(?:\x03\x04|\x05\x06|\x07\x08)"),
     "gzip": re.compile(rb"\x1f\x8b\x08"),
-    # The second kind is a frame that is to be skipped.
+    # The second alternative is a skippable frame.
     "zstd": re.compile(rb"\x28\xb5\x2f\xfd|[\x50-\x5f]\x2a\x4d\x18"),
     "bzip2": re.compile(rb"BZh[1-9](?:1A|\x17\x72)"),
     "xz": re.compile(rb"\xfd7zXZ\0"),
@@ -24,7 +24,7 @@ PACKED = {
     "RAR": re.compile(rb"Rar!\x1a\x07"),
     "tar": re.compile(rb"[\0-\xff]{257}ustar(?:\0|  \0)"),
 }
-"""Ways to pack files, by their magic numbers; only some are unpacked."""
+"""Magic numbers of packed files, by kind; only some kinds are unpacked."""
 
 _NAMED_PACKED = re.compile(
     r"\.(?:zip|zipx|gz|gzip|tgz|zst|tzst|bz2|tbz2?|xz|txz|lzma|lz4?|z|7z|rar|tar|cab|arj|jar"
@@ -42,8 +42,8 @@ class FileFormat:
 
     Attributes:
         name: with its article, as in `The file is ...`.
-        magic: matches the first bytes of such a file.
-        remedy: a sentence that says how to get CSV instead.
+        magic: pattern that matches the first bytes of such a file.
+        remedy: sentence that says how to get CSV instead.
     """
 
     name: str
@@ -52,11 +52,11 @@ class FileFormat:
 
     @property
     def refusal(self) -> str:
-        """Why a file of this format is refused, and what to do."""
+        """The refusal of a file of this format, with the remedy."""
         return self.refusal_of("The file")
 
     def refusal_of(self, what: str) -> str:
-        """Return the refusal of a file that a sentence begins with: `b.csv in the zip`."""
+        """Return the refusal with another subject, such as `b.csv in the zip`."""
         return f"{what} is {self.name}, not CSV. {self.remedy}"
 
 
@@ -90,7 +90,7 @@ _ZIP_FORMATS = (
     ),
 )
 
-# The text formats come last, and are so loose that a strange CSV file might match.
+# The text formats come last: their patterns are loose, and may match an unusual CSV file.
 _FORMATS = (
     *_ZIP_FORMATS,
     _format(
@@ -140,15 +140,15 @@ def is_named_packed(name: str) -> bool:
 
 
 def format_of(head: bytes) -> FileFormat | None:
-    """Return the format that a file which is not CSV has by its first bytes, if it is known.
+    """Return the known format of a file that is not CSV, by its first bytes.
 
-    To be asked only where no header was found: the names of text formats may match a CSV file.
+    Call this only for a file without a header: the patterns of text formats may match CSV.
     """
     return _match(_FORMATS, head.removeprefix(_UTF8_MARK))
 
 
 def zip_format_of(head: bytes) -> FileFormat | None:
-    """Return the format of documents that are zips, if a file begins as one of them."""
+    """Return the document format of a zip, by its first bytes; None: an ordinary zip."""
     return _match(_ZIP_FORMATS, head)
 
 

@@ -1,8 +1,8 @@
-"""What the writer of a file does throughout: found by counting records of each kind.
+"""Habits of the writer of a file, found by counting its records of each kind.
 
-What is systematic in a file is its writer's habit, and is read as it is meant: a delimiter at the
-end of every record, empty cells left out at the ends of many, quotes escaped by a backslash, quotes
-inside values that nobody quotes. What is isolated is damage, and a reject.
+A systematic oddity is a habit of the writer, and is read as it is meant: a delimiter at the end of
+every record, empty cells left out at the ends of many, quotes escaped by backslashes, quotes inside
+unquoted values. An isolated oddity is damage, and makes a reject.
 """
 
 import re
@@ -18,39 +18,39 @@ from lfp_pipeline.reading.columns import ColumnMap
 from lfp_pipeline.reading.dialect import Dialect
 from lfp_pipeline.reading.records import Buffer, RecordForm, RecordGrammar, line_end
 
-_FEWEST_OF_A_HABIT = 3
+_MIN_RECORDS_OF_HABIT = 3
 _HABIT_OF = 10
-"""One of so many records shows a habit, at least."""
+"""A habit shows in at least one of so many records."""
 
-_LEAST_RUN_OF_SHORT = 15
-"""Excel decides for 16 rows at a time, the header among the first, which cells they have."""
+_MIN_RUN_OF_SHORT = 15
+"""Excel decides for 16 rows at a time which cells they have; the header is among the first 16."""
 
 _DAMAGED_OF = 10
-"""All records, but for one of so many at the most, which may be damaged."""
+"""Of all records, at most one of so many may be damaged without hiding a habit."""
 
-_MOST_TURNS = 200_000
-"""From one kind of records to another. A file that has more shows its habits in those."""
+_MAX_TURNS = 200_000
+"""Most changes from one kind of record to another that are counted; so many show the habits."""
 
 _QUOTE_OF_A_VALUE = re.compile(rb'(?:[^"=]++|="[^"]*+"|=)*+"')
-"""Up to the first quote that is none of a formula: ="007"."""
+"""Matches up to the first quote that does not belong to a formula such as ="007"."""
 _BACKSLASHED_QUOTE = b'\\"'
 
 
 @dataclass
 class _Tally:
-    """Records of a file by kind; blank ones and repeated headers are not counted.
+    """Numbers of records of a file by kind, without blank records and repeated headers.
 
     Attributes:
         columns: of the file.
         widths: records without a slip, by their number of cells.
-        ending_in_delimiter: of these, those with one cell more than the header, which is empty.
+        ending_in_delimiter: those of them with one cell more than the header, which is empty.
         stray_quotes: records with enough cells, and at most one more than the header, that have a
-            quote inside a value without quotes.
+            quote inside an unquoted value.
         broken: records with other slips of quotes.
-        slips: records with any slip of quotes, however many cells they have.
+        slips: records with any slip of quotes, whatever their number of cells.
         any_quoted: whether a value is quoted.
-        longest_short_run: so many records follow one another that have a sku and a name, but no
-            cell for the last named column.
+        longest_short_run: most records in a row that have a sku and a name, but no cell for the
+            last named column.
     """
 
     columns: ColumnMap
@@ -65,24 +65,25 @@ class _Tally:
 
     @property
     def records(self) -> int:
+        """Number of all records."""
         return self.widths.total() + self.broken
 
     @property
     def full(self) -> int:
-        """The cells of the header."""
+        """Number of cells of the header."""
         return len(self.columns.header)
 
     @property
     def needed(self) -> int:
-        """The cells of a record up to its sku and its name."""
+        """Number of cells of a record up to its sku and its name."""
         return 1 + max(self.columns.positions[column] for column in ("sku", "name"))
 
     def has_width(self, cells: int) -> bool:
-        """Whether a record of so many cells is counted as a row of the file."""
+        """Return whether a record with so many cells counts as a row of the file."""
         return self.needed <= cells <= self.full + 1
 
     def count(self, cells: int, records: int, *, ends_in_delimiter: bool) -> None:
-        """Count records with so many cells that follow the last ones."""
+        """Count the next records, each with so many cells."""
         self.widths[cells] += records
         self.ending_in_delimiter += records * ends_in_delimiter
         is_short = self.needed <= cells < self.columns.named_width
@@ -90,17 +91,17 @@ class _Tally:
         self.longest_short_run = max(self.longest_short_run, self._short_run)
 
     def is_habit(self, records: int) -> bool:
-        """Whether so many records show a habit."""
-        return records >= _FEWEST_OF_A_HABIT and records * _HABIT_OF >= self.records
+        """Return whether so many records show a habit."""
+        return records >= _MIN_RECORDS_OF_HABIT and records * _HABIT_OF >= self.records
 
 
 def form_by_habits(buffer: Buffer, dialect: Dialect, *, require_all_cells: bool) -> RecordForm:
-    """The form of a file's records, by what most of them are like.
+    """Return the form of a file's records, as most of them have it.
 
     Args:
-        buffer: the file, or its first bytes up to a record's end.
-        dialect: of the file; the form in it does not count.
-        require_all_cells: whether a short record is a reject even if there are many.
+        buffer: the file, or its first bytes up to the end of a record.
+        dialect: of the file; its form is ignored.
+        require_all_cells: whether short records are rejects even if they are many.
     """
     full = len(dialect.columns.header)
     form = RecordForm(
@@ -112,7 +113,7 @@ def form_by_habits(buffer: Buffer, dialect: Dialect, *, require_all_cells: bool)
     if tally.slips and buffer.find(_BACKSLASHED_QUOTE, dialect.body_start) >= 0:
         escaped = replace(form, backslash=True)
         other = _tally(buffer, dialect, escaped)
-        many = tally.slips >= min(_FEWEST_OF_A_HABIT, tally.records)
+        many = tally.slips >= min(_MIN_RECORDS_OF_HABIT, tally.records)
         if many and other.slips * _DAMAGED_OF <= tally.slips:
             form, tally = escaped, other
     few_quoted = not tally.any_quoted or tally.is_habit(tally.stray_quotes)
@@ -124,7 +125,7 @@ def form_by_habits(buffer: Buffer, dialect: Dialect, *, require_all_cells: bool)
 
 
 def _is_plain_throughout(buffer: Buffer, dialect: Dialect, form: RecordForm) -> bool:
-    """Whether the header's form is that of all records: what most files are like."""
+    """Return whether all records have the form of the header, as in most files."""
     grammar, size = RecordGrammar(form), len(buffer)
     position, end = -1, dialect.body_start
     while end > position:
@@ -140,30 +141,30 @@ def _with_width(
     others = tally.records - tally.ending_in_delimiter
     if tally.ending_in_delimiter and others * _DAMAGED_OF <= tally.records:
         return replace(form, width=full + 1, fewest=full + 1, last_empty=True)
-    # A header may end in delimiters where rows do not, or not all of them.
+    # The header may end in delimiters although some or all rows do not.
     widths = range(dialect.columns.named_width, full + 1)
     common = max(reversed(widths), key=lambda cells: tally.widths[cells])
     width = max(c for c in widths if c == common or tally.is_habit(tally.widths[c]))
     needed = tally.needed
     short = sum(tally.widths[cells] for cells in range(needed, common))
-    # A header with a delimiter too many would shift the values of all rows.
+    # A surplus delimiter in the header would shift the values of all rows.
     longest = max((cells for cells in range(needed, width + 1) if tally.widths[cells]), default=0)
     is_shifted = longest == width - 1 and dialect.columns.may_be_split_after(longest)
-    are_short = tally.is_habit(short) or tally.longest_short_run >= _LEAST_RUN_OF_SHORT
+    are_short = tally.is_habit(short) or tally.longest_short_run >= _MIN_RUN_OF_SHORT
     fewest = needed if short and are_short and not (is_shifted or require_all_cells) else common
     return replace(form, width=width, fewest=fewest, any_full=bool(tally.widths[width]))
 
 
 def _tally(buffer: Buffer, dialect: Dialect, form: RecordForm) -> _Tally:
-    """Count the records of each kind, those of one kind that follow one another in one go."""
+    """Count the records of each kind; a run of one kind is counted at once."""
     tally = _Tally(dialect.columns)
     like_header = dialect.columns.like_header(form.delimiter)
-    # A short record ends where it does if short records are a habit.
+    # For this grammar, short records are a habit, so a short record ends at its own end.
     any_width = DiagnosingGrammar(replace(form, fewest=tally.needed))
     grammars: dict[int, RecordGrammar] = {}
     width, turns = tally.full, 0
     position, size = any_width.first_record_at(buffer, dialect.body_start), len(buffer)
-    while position < size and turns < _MOST_TURNS:
+    while position < size and turns < _MAX_TURNS:
         turns += 1
         if width not in grammars and tally.has_width(width):
             of_width = replace(form, width=width, fewest=width, last_empty=width > tally.full)
@@ -189,7 +190,7 @@ def _tally(buffer: Buffer, dialect: Dialect, form: RecordForm) -> _Tally:
 
 
 def _count_record(tally: _Tally, look: Look, record: bytes) -> int:
-    """Count one record; return how many cells it has."""
+    """Count one record; return its number of cells."""
     tally.slips += bool(look.reason)
     if look.reason and look.reason != "stray quote":
         tally.broken += 1
@@ -207,7 +208,7 @@ NO_LAST_LINE_END = "The last row has no line end, though all others have: the fi
 
 
 def form_notes(path: Path, dialect: Dialect) -> list[str]:
-    """What people should know of the form of a file, a sentence each."""
+    """Return sentences for people about the form of a file."""
     form, notes = dialect.form, []
     if not _ends_in_line_end(path, dialect):
         notes.append(NO_LAST_LINE_END)
@@ -235,7 +236,7 @@ def form_notes(path: Path, dialect: Dialect) -> list[str]:
 
 
 def _ends_in_line_end(path: Path, dialect: Dialect) -> bool:
-    """Whether the last row of a file, if it has any, ends in a line end."""
+    """Return whether the last row of a file ends in a line end, or the file has no row."""
     with path.open("rb") as file:
         if file.seek(0, SEEK_END) <= dialect.body_start:
             return True
@@ -244,6 +245,6 @@ def _ends_in_line_end(path: Path, dialect: Dialect) -> bool:
 
 
 def form_of_file(path: Path, dialect: Dialect, *, require_all_cells: bool) -> RecordForm:
-    """The form of a file's records, by all of them."""
+    """Return the form of a file's records, judged by all of them."""
     with path.open("rb") as file, mmap(file.fileno(), 0, access=ACCESS_READ) as buffer:
         return form_by_habits(buffer, dialect, require_all_cells=require_all_cells)

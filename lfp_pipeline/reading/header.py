@@ -1,4 +1,4 @@
-"""Finds the header of a file; where there is none, says why and what to do about it."""
+"""The header of a file: how it is found, and the refusal of a file without one."""
 
 from codecs import BOM_UTF8
 from collections.abc import Callable, Iterator, Sequence
@@ -17,18 +17,18 @@ SHOWN_BYTES = 100
 _SHOWN_CHARACTERS = 200
 _NAMES = {"\t": "tab"}
 _LINE_BYTES = 1_000
-_MOST_DELIMITERS = 10_000
-"""A line with more is no header. It takes long to look at."""
+_MAX_DELIMITERS = 10_000
+"""A line with more delimiters is no header, and slow to analyze."""
 
 
 @dataclass(frozen=True)
 class HeaderSearch:
-    """How the header of a file is found.
+    """How to find the header of a file.
 
     Attributes:
-        aliases: names of the columns beside their own.
-        lines: so many lines may it be looked for in.
-        delimiter: between the values, where the source says which; otherwise one of `DELIMITERS`.
+        aliases: further names of the columns.
+        lines: number of lines to search.
+        delimiter: between the values, as the source states it; None: one of `DELIMITERS`.
     """
 
     aliases: Aliases
@@ -37,15 +37,20 @@ class HeaderSearch:
 
 
 def header_search(delimiter: str | None, options: ReadOptions) -> HeaderSearch:
-    """How the header of a file is found whose source says this of its delimiter."""
+    """Return how to find the header of a file, given the delimiter that its source states."""
     return HeaderSearch(options.column_aliases, options.header_search_lines, delimiter)
 
 
 @dataclass(frozen=True)
 class Header:
-    """A line that may be the header: [start, text_end), and its line end.
+    """A line that may be the header.
 
-    A line may begin with byte order marks.
+    Attributes:
+        delimiter: with which it was split into cells.
+        cells: its values.
+        start: offset of the line, which may begin with byte order marks.
+        text_end: offset of its line end.
+        end: offset of the next line.
     """
 
     delimiter: str
@@ -56,11 +61,17 @@ class Header:
 
 
 def find_header(head: bytes, start: int, delimiters: Sequence[str], search: HeaderSearch) -> Header:
-    """The first line that names all columns.
+    """Return the first line that names all columns.
+
+    Args:
+        head: first bytes of the file, in UTF-8.
+        start: offset at which the search begins.
+        delimiters: to try.
+        search: aliases, and the number of lines to search.
 
     Raises:
-        NoHeaderError: there is none.
-        DeliveryRefusedError: the file is of another format.
+        NoHeaderError: no line names all columns.
+        DeliveryRefusedError: the file has another format than CSV.
     """
     nearest: tuple[int, Header] | None = None
     number, line_start = 1, start
@@ -74,7 +85,7 @@ def find_header(head: bytes, start: int, delimiters: Sequence[str], search: Head
                 raise NoHeaderError(_header_below(number, search.lines))
             if number <= search.lines and (nearest is None or named > nearest[0]):
                 nearest = (named, header)
-        # A quoted text goes on in the next lines, and none of them is a header.
+        # A quoted text may extend over the next lines; none of them is a header.
         below = max([line_end(head, line_start), *(found.end for found in headers)])
         number += sum(1 for _ in line_starts(head[line_start:below]))
         line_start = below
@@ -98,7 +109,7 @@ def _names_all(head: bytes, start: int, search: HeaderSearch, delimiter: str) ->
 
 
 def line_starts(head: bytes, start: int = 0) -> Iterator[int]:
-    """Where each line begins."""
+    """Yield the offset of each line."""
     while start < len(head):
         yield start
         start = line_end(head, start)
@@ -106,12 +117,12 @@ def line_starts(head: bytes, start: int = 0) -> Iterator[int]:
 
 def _header(head: bytes, start: int, delimiter: str) -> Header | None:
     begin = start
-    while head.startswith(BOM_UTF8, begin):  # A mark before a quote would make it a bare one.
+    while head.startswith(BOM_UTF8, begin):  # After a mark, a quote would count as inside a value.
         begin += len(BOM_UTF8)
     form = RecordForm(delimiter.encode(), b"\n", 1, 1, bare_quotes=True)
     for grammar in (RecordGrammar(form), RecordGrammar(replace(form, backslash=True))):
         ends = grammar.record_of_any_width(head, begin)
-        if ends and head.count(delimiter.encode(), begin, ends[0]) <= _MOST_DELIMITERS:
+        if ends and head.count(delimiter.encode(), begin, ends[0]) <= _MAX_DELIMITERS:
             return Header(delimiter, grammar.fields(head[begin : ends[0]]), start, *ends)
     return None
 
@@ -127,14 +138,14 @@ def _no_header(
     delimiters: Sequence[str],
     other_delimiter: str | None,
 ) -> str:
-    """Say that no line is a header, and give the remedy that fits the file.
+    """Return the refusal of a file without a header, with the remedy that fits the file.
 
     Args:
-        cells: of the line that comes nearest to a header.
-        aliases: names of the columns beside their own.
-        lines: so many lines were searched.
-        delimiters: what was tried between the names.
-        other_delimiter: what would make a header of a line, if anything would.
+        cells: of the line that is most like a header.
+        aliases: further names of the columns.
+        lines: number of lines searched.
+        delimiters: that were tried.
+        other_delimiter: another delimiter with which a line would be a header, if there is one.
     """
     found = matches(cells, aliases)
     missing = [column for column in WANTED if not found[column]]
@@ -158,7 +169,7 @@ def _no_header(
 
 
 def _header_below(number: int, lines: int) -> str:
-    """Say that the header is in a line below those that are searched."""
+    """Return the refusal of a file whose header is below the lines that are searched."""
     searched = pluralize(lines, "line")
     return (
         f"The header is in line {number}, and is searched for in the first {searched} only."
@@ -167,7 +178,7 @@ def _header_below(number: int, lines: int) -> str:
 
 
 def _other_delimiter_in(line: str, is_header: Callable[[str], bool]) -> str | None:
-    """The punctuation mark that would make a header of a line, if one would."""
+    """Return the punctuation mark that makes a line a header; None: there is none."""
     marks = dict.fromkeys(
         mark for mark in line if mark.isascii() and mark.isprintable() and not mark.isalnum()
     )

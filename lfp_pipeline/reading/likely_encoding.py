@@ -1,6 +1,6 @@
-"""Guesses how a file that is not UTF-8 is encoded, for the people who can say so.
+"""Guesses of the encoding of a file that is not UTF-8, as advice for people.
 
-A guess decides nothing: it names the setting that a person may want.
+A guess decides nothing: it only names the setting that a person may need.
 """
 
 import re
@@ -18,7 +18,7 @@ _SAMPLE_BYTES = 100_000
 _LINE_BYTES = 10_000
 _LINE_END = re.compile(rb"[\r\n]")
 _NOT_IN_CHARACTERS = re.compile(rb"[\0-/]")
-"""Bytes that are no part of a longer character, in no encoding that is a candidate."""
+"""Bytes that belong to no multi-byte character in any of the candidates."""
 
 _WINDOWS_1252 = "cp1252"
 _CANDIDATES = (
@@ -26,7 +26,7 @@ _CANDIDATES = (
     *("cp850", "cp437", "cp852", "cp866", "koi8-r", "mac-roman"),
     *("cp932", "euc_jp", "gb18030", "big5", "cp949"),
 )
-"""What product files are written in. Of two that give the same text, the first is named."""
+"""Common encodings of product files. If two give the same text, the first is named."""
 
 _LETTERS = [
     set(letters)
@@ -40,13 +40,13 @@ _LETTERS = [
         "éèëïöüóáí",  # Dutch
     )
 ]
-"""What the languages of windows-1252 write beyond ASCII."""
+"""Letters beyond ASCII of each language of windows-1252."""
 
 _SIGNS_AMONG_LETTERS = set("ªºµ")
 _ODD = re.compile(
-    # A sign within a word, unless it is an apostrophe, a dash or the like.
+    # A sign within a word, except apostrophes, dashes and the like.
     r"(?<=[^\W\d_])(?:[^\w\0-\x7f\xa0\xad·®\u2013\u2014\u2019™]|[ªºµ¹²³¼½¾])(?=[^\W\d_])"
-    r"|[¤¦¬¯\xb8\u02c6\u02dc]"  # What no product text has.
+    r"|[¤¦¬¯\xb8\u02c6\u02dc]"  # Signs that no product text has.
     r"|[a-zß-ÿœšž][À-ÞŒŠŽŸ]"  # An accented capital within a word.
     r"|[À-ÖØ-öø-ÿ]{3}"  # As in Cyrillic and Greek, whose letters are all beyond ASCII.
 )
@@ -54,13 +54,13 @@ _TYPICAL_SHARE = 0.9
 
 
 def likely_encoding(path: Path) -> str | None:
-    """Return the encoding that a file is probably written in.
+    """Return the probable encoding of a file.
 
     Args:
-        path: a file, of which some lines are not UTF-8.
+        path: a file with lines that are not UTF-8.
 
     Returns:
-        Python's name of it; None: no guess is good enough.
+        Python's name of the encoding; None: no guess is good enough.
     """
     sample = b"\n".join(_lines(path))
     if not sample:
@@ -68,7 +68,7 @@ def likely_encoding(path: Path) -> str | None:
     lines = sample.split(b"\n")
     if sum(map(_is_typical, lines)) >= _TYPICAL_SHARE * len(lines):
         return _WINDOWS_1252
-    # Only refusals need it, and it takes a tenth of a second.
+    # Imported late: only refusals need it, and the import takes a tenth of a second.
     from charset_normalizer import from_bytes  # noqa: PLC0415
 
     best = from_bytes(sample, cp_isolation=list(_CANDIDATES), enable_fallback=False).best()
@@ -81,15 +81,15 @@ def likely_encoding(path: Path) -> str | None:
 def encoding_hint(
     text: PlainText, *, in_sources_file: bool = False, fallback: str | None = None
 ) -> str:
-    """Return what a person can do about a text that is not in the encoding it was read in.
+    """Return advice for a text that has another encoding than it was read in.
 
     Args:
-        text: as it is before the setting is applied.
+        text: before the fallback encoding is applied.
         in_sources_file: whether its source is an entry of the sources file.
-        fallback: what the setting says at present.
+        fallback: present value of the setting.
 
     Returns:
-        A sentence; empty if the text is as it was read, or no advice is to be had.
+        A sentence; empty if the encoding is right, or there is no advice.
     """
     subject = text.name or "The file"
     characters, others = beyond_ascii(text.path)
@@ -102,7 +102,7 @@ def encoding_hint(
     if others <= characters or text.mark_length:
         return f"{subject} is UTF-8 in part only: correct it where it is made."
     codec = likely_encoding(text.path)
-    # A server's word comes before the setting, and the sources file before both.
+    # The charset of a server overrides the setting; the sources file overrides both.
     in_sources_file = in_sources_file or text.certain or text.charset not in {None, "utf-8"}
     if codec is None:
         name = "`encoding` of its source in the sources file" if in_sources_file else _SETTING
@@ -116,7 +116,7 @@ def encoding_hint(
 
 
 def _lines(path: Path) -> Iterator[bytes]:
-    """Yield lines that are not UTF-8, the first ones of a file, and of long ones a part."""
+    """Yield the first lines of a file that are not UTF-8; of a long line, a part."""
     size, done = 0, 0
     with path.open("rb") as file, mmap(file.fileno(), 0, access=ACCESS_READ) as buffer:
         for offset in invalid_utf8_offsets(path):
@@ -131,7 +131,7 @@ def _lines(path: Path) -> Iterator[bytes]:
 
 
 def _line_start(buffer: mmap, first: int, offset: int) -> int:
-    """Return where the line of an offset begins, or a part of it that begins after `first`."""
+    """Return the start of the line around an offset, or of a part of it after `first`."""
     line_end = max(buffer.rfind(b"\n", first, offset), buffer.rfind(b"\r", first, offset))
     if line_end >= 0:
         return line_end + 1
@@ -140,23 +140,22 @@ def _line_start(buffer: mmap, first: int, offset: int) -> int:
 
 
 def _line_end(buffer: mmap, offset: int) -> int:
-    """Return where the line of an offset ends, or a part of it that is not too long."""
+    """Return the end of the line around an offset, or of a part of it that is short enough."""
     last = min(offset + _LINE_BYTES, len(buffer))
     if found := _LINE_END.search(buffer, offset, last):
         return found.start()
     if last == len(buffer):
         return last
-    return max(
-        (one.start() for one in _NOT_IN_CHARACTERS.finditer(buffer, offset, last)), default=last
-    )
+    ends = (found.start() for found in _NOT_IN_CHARACTERS.finditer(buffer, offset, last))
+    return max(ends, default=last)
 
 
 def _is_typical(line: bytes) -> bool:
-    """Return whether a line reads as one language of windows-1252 would."""
+    """Return whether a line looks like text in one language of windows-1252."""
     text = _decoded(line, _WINDOWS_1252)
     if text is None or _ODD.search(text):
         return False
-    beyond = {one.lower() for one in text if one.isalpha() and not one.isascii()}
+    beyond = {letter.lower() for letter in text if letter.isalpha() and not letter.isascii()}
     return any(beyond - _SIGNS_AMONG_LETTERS <= letters for letters in _LETTERS)
 
 

@@ -1,8 +1,8 @@
-"""Loads every record of a file into the table `rows`, in order: none may go missing unnoticed.
+"""Loading of every record of a file into the table `rows`, in order, with a proof of completeness.
 
-A clean file is read once, as it is. Where DuckDB objects to a record, or the bytes of the file do
-not add up to the rows that came out, all records are looked at; the file is repaired, and the copy
-is read: it must come out without an objection, and with as many rows as the grammar counts records.
+A clean file is read once, unchanged. If DuckDB objects to a record, or the bytes of the file do not
+add up to the loaded rows, the grammar examines all records and writes a repaired copy. The copy
+must load without an objection, and with as many rows as the grammar counts records.
 """
 
 import logging
@@ -28,7 +28,7 @@ from lfp_pipeline.reading.repair import RepairedCopy, write_repaired_copy
 from lfp_pipeline.reading.rules import RowRules, rules_of
 from lfp_pipeline.reading.scan import UNREADABLE, scan_of
 
-_MAX_MENDINGS = 4
+_MAX_REPAIRS = 4
 _MAX_OBJECTIONS = 1_000
 _TAIL_BYTES = 1 << 16
 
@@ -45,33 +45,36 @@ SELECT count(*), coalesce(sum(text_bytes), 0), coalesce(bool_or(irregular), fals
 
 @dataclass(frozen=True)
 class LoadedFile:
-    """What was read: the file with its dialect, and its mended copy if it took one.
+    """A loaded file.
 
     Attributes:
+        path: of the file, in UTF-8.
+        dialect: of the file.
         rules: for its rows.
         limit: of its rejects.
-        regular: whether no row is to be trimmed, skipped or rejected.
-        empty_lines: between its records, and after them.
-        notes: what people should know of how it was read.
+        repaired: the copy that was loaded instead; None: the file itself was loaded.
+        regular: whether no row needs trimming, skipping or rejecting.
+        empty_lines: number of empty lines between its records and after them.
+        notes: sentences for people about the reading.
     """
 
     path: Path
     dialect: Dialect
     rules: RowRules
     limit: RejectLimit
-    mended: RepairedCopy | None = None
+    repaired: RepairedCopy | None = None
     regular: bool = False
     empty_lines: int = 0
     notes: tuple[str, ...] = ()
 
 
 class PlainLoad(NamedTuple):
-    """What was loaded of a plain file.
+    """A complete load of a plain file.
 
     Attributes:
-        empty_lines: between its records, and after them.
+        empty_lines: number of empty lines between its records and after them.
         bare_quotes: whether no value is quoted, and all quotes are characters of values.
-        irregular: whether any row may be one to trim, to skip or to reject.
+        irregular: whether any row may need trimming, skipping or rejecting.
     """
 
     empty_lines: int
@@ -92,16 +95,16 @@ def load_rows(
     Args:
         connection: to the workspace.
         text: the file.
-        folder: for a mended or recoded copy.
-        options: how the file is read.
-        log: for what is odd.
-        limit: of the rejects of the delivery, without this file.
+        folder: for a repaired or recoded copy.
+        options: of the reading.
+        log: for warnings about the encoding.
+        limit: of the rejects of the delivery, with only its other texts counted.
 
     Raises:
-        DeliveryRefusedError: it has no usable header, or cannot be read reliably.
+        DeliveryRefusedError: the file has no usable header, or cannot be read reliably.
     """
     original = text
-    if not text.is_readable:  # The header, too, depends on the encoding.
+    if not text.is_readable:  # The encoding also decides where the header is.
         text = in_its_encoding(text, options.fallback_encoding, folder, log)
     try:
         dialect = dialect_of(text, options)
@@ -130,24 +133,24 @@ def load_rows(
     form = form_of_file(text.path, dialect, require_all_cells=options.require_all_cells)
     of_all = limit.with_text(size, form.fewest)
     file = replace(file, dialect=dialect.with_form(form), limit=of_all)
-    mended = _load_mended(connection, file, folder)
-    return replace(file, mended=mended, empty_lines=mended.empty_lines)
+    repaired = _load_repaired(connection, file, folder)
+    return replace(file, repaired=repaired, empty_lines=repaired.empty_lines)
 
 
 def dialect_of(text: PlainText, options: ReadOptions) -> Dialect:
-    """How a file is written, as far as its first bytes show.
+    """Return the dialect of a file, as its first bytes show it.
 
     Raises:
-        DeliveryRefusedError: it has no usable header.
+        DeliveryRefusedError: the file has no usable header.
     """
     return dialect_of_head(text.head, text.mark_length, text.delimiter, options)
 
 
 def header_of(text: PlainText, options: ReadOptions) -> Dialect:
-    """How a file is written, as far as its header shows.
+    """Return the dialect of a file, as its header shows it.
 
     Raises:
-        DeliveryRefusedError: it has no usable header.
+        DeliveryRefusedError: the file has no usable header.
     """
     search = header_search(text.delimiter, options)
     return detect_dialect(text.head, text.mark_length, search, options.max_record_bytes)
@@ -156,10 +159,10 @@ def header_of(text: PlainText, options: ReadOptions) -> Dialect:
 def dialect_of_head(
     head: bytes, mark_length: int, delimiter: str | None, options: ReadOptions
 ) -> Dialect:
-    """How a file is written that begins with these bytes of UTF-8.
+    """Return the dialect of a file with these first bytes, in UTF-8.
 
     Raises:
-        DeliveryRefusedError: it has no usable header.
+        DeliveryRefusedError: the file has no usable header.
     """
     search = header_search(delimiter, options)
     dialect = detect_dialect(head, mark_length, search, options.max_record_bytes)
@@ -170,7 +173,7 @@ def dialect_of_head(
 
 
 def is_plain(dialect: Dialect) -> bool:
-    """Whether DuckDB reads such a file in parallel, as it is."""
+    """Return whether DuckDB can read such a file unchanged, and in parallel."""
     form = dialect.form
     return dialect.plain_header and form.fewest == form.width and not form.backslash
 
@@ -178,17 +181,17 @@ def is_plain(dialect: Dialect) -> bool:
 def empty_lines_beside(
     rows: int, text_bytes: int, quoting: Quoting | None, path: Path, dialect: Dialect
 ) -> int | None:
-    """How many lines of a file are empty, if all others are the rows that were read.
+    """Return the number of empty lines of a file, if its other bytes are exactly the loaded rows.
 
     Args:
-        rows: how many were read.
-        text_bytes: the size of all their values.
+        rows: number of loaded rows.
+        text_bytes: size of all their values.
         quoting: of the file.
-        path: the file.
-        dialect: how it is written.
+        path: of the file.
+        dialect: of the file.
 
     Returns:
-        The number; None: something is missing, was cut, or was read twice.
+        The number; None: bytes are missing, were cut off, or were read twice.
     """
     if quoting is None:
         return None
@@ -197,7 +200,9 @@ def empty_lines_beside(
         body = len(buffer) - dialect.body_start
         tail = buffer[max(dialect.body_start, len(buffer) - _TAIL_BYTES) :]
         tail_bytes = len(tail) - len(tail.rstrip(b"\r\n"))
-        if tail_bytes and tail[-newline:] != form.newline:  # Other line ends than the header's.
+        if (
+            tail_bytes and tail[-newline:] != form.newline
+        ):  # The line ends differ from the header's.
             return None
         kept = text_bytes + quoting.dropped_bytes + rows * (form.width - 1 + newline)
         if rows and not tail_bytes:  # The last row has no line end.
@@ -207,10 +212,10 @@ def empty_lines_beside(
             return 0 if beside == 0 else None
         ends = LINE_END.findall(tail[len(tail) - tail_bytes :])
         if rows and ends[:1] == [form.newline]:
-            ends = ends[1:]  # That of the last row.
+            ends = ends[1:]  # The first ends the last row.
         if beside == sum(map(len, ends)):
             return len(ends)
-        # The bytes of empty lines between rows, or of something else: only the grammar knows.
+        # The other bytes may be empty lines between rows; only the grammar can decide that.
         grammar = RecordGrammar(replace(form, bare_quotes=quoting.bare))
         if grammar.count(buffer, dialect.body_start) != rows:
             return None
@@ -227,20 +232,20 @@ def load_plainly(
     parameters: Mapping[str, Any],
     counts: str,
 ) -> PlainLoad | None:
-    """Load a plain file in parallel, as it is, and prove that nothing of it went missing.
+    """Load a plain file unchanged and in parallel, and prove that the load is complete.
 
     Args:
         connection: to the workspace.
-        path: the file.
-        dialect: how it is written.
+        path: of the file.
+        dialect: of the file.
         rules: for its rows.
-        load: a statement that loads the rows of `{scan}`.
-        parameters: what is bound to it, beside those of the scan.
-        counts: asks for the number of rows loaded, the size of all their values, and whether any
+        load: statement that loads the rows of the query `{scan}`.
+        parameters: of the statement, beside those of the scan.
+        counts: query for the number of loaded rows, the size of all their values, and whether any
             row is irregular.
 
     Returns:
-        What was loaded; None: DuckDB objects, or something of the file went missing.
+        The load; None: DuckDB objected, or bytes of the file are not accounted for.
     """
     with quoting_checked(path, dialect) as checking:
         scan = scan_of(path, dialect, rules)
@@ -256,35 +261,35 @@ def load_plainly(
     return PlainLoad(empty_lines, quoting.bare, irregular)
 
 
-def _load_mended(
+def _load_repaired(
     connection: duckdb.DuckDBPyConnection, file: LoadedFile, folder: Path
 ) -> RepairedCopy:
     objections: dict[int, str] = {}
-    for attempt in range(_MAX_MENDINGS):
-        copy = folder / f"mended-{attempt}.csv"
-        mended = write_repaired_copy(file.path, file.dialect, copy, file.limit, objections)
+    for attempt in range(_MAX_REPAIRS):
+        copy = folder / f"repaired-{attempt}.csv"
+        repaired = write_repaired_copy(file.path, file.dialect, copy, file.limit, objections)
         connection.execute(_FORGET_OBJECTIONS)
         if _read_copy(connection, copy, file):
-            if _row_count(connection) == _count_records(copy, mended.form):
-                return mended
+            if _row_count(connection) == _count_records(copy, repaired.form):
+                return repaired
             break
-        found = _objections(connection, mended)
+        found = _objections(connection, repaired)
         if found.keys() <= objections.keys():
             break
         objections |= found
         copy.unlink()
     msg = (
         "The file cannot be read reliably: its records do not begin and end where the CSV "
-        "reader finds them. Nothing was taken. Write it again as plain CSV (RFC 4180)."
+        "reader finds them. Nothing was merged. Write it again as plain CSV (RFC 4180)."
     )
     raise DeliveryRefusedError(msg)
 
 
 def _read_copy(connection: duckdb.DuckDBPyConnection, copy: Path, file: LoadedFile) -> bool:
-    """Read the repaired copy of a file into `rows`; whether DuckDB objected to nothing.
+    """Load the repaired copy of a file into `rows`; return whether DuckDB objected to nothing.
 
-    Only a copy may keep objections, because it has few: DuckDB gathers all of them, at a kilobyte
-    each that does not count towards its memory limit.
+    Only a copy keeps objections, because it has few: DuckDB collects all of them, and does not
+    count the kilobyte of each towards its memory limit.
     """
     scan = scan_of(copy, file.dialect, file.rules, copy=True, max_objections=_MAX_OBJECTIONS)
     try:
@@ -297,21 +302,21 @@ def _read_copy(connection: duckdb.DuckDBPyConnection, copy: Path, file: LoadedFi
 def _count_records(copy: Path, form: RecordForm) -> int | None:
     with copy.open("rb") as file, mmap(file.fileno(), 0, access=ACCESS_READ) as buffer:
         counted = RecordGrammar(form).count(buffer, 0)
-        return None if counted is None else counted - 1  # The header is a record, too.
+        return None if counted is None else counted - 1  # The header is a record.
 
 
 def _row_count(connection: duckdb.DuckDBPyConnection) -> int:
     return int(connection.execute("SELECT count(*) FROM rows").fetchall()[0][0])
 
 
-def _objections(connection: duckdb.DuckDBPyConnection, mended: RepairedCopy) -> dict[int, str]:
-    """Where in the file DuckDB objects to what the grammar takes, and why."""
+def _objections(connection: duckdb.DuckDBPyConnection, repaired: RepairedCopy) -> dict[int, str]:
+    """Return the offsets in the file of good records that DuckDB objects to, with its reasons."""
     try:
         found = connection.execute(_OBJECTIONS).fetchall()
-    except duckdb.CatalogException:  # The reading broke off.
+    except duckdb.CatalogException:  # The query failed before it kept any.
         return {}
-    grammar = RecordGrammar(mended.form)
-    with mended.path.open("rb") as file, mmap(file.fileno(), 0, access=ACCESS_READ) as buffer:
-        # DuckDB counts bytes from 1, and may point at the end of the line before.
-        starts = {grammar.first_record_at(buffer, place - 1): reason for place, reason in found}
-    return {mended.file_offset(start): reason for start, reason in starts.items()}
+    grammar = RecordGrammar(repaired.form)
+    with repaired.path.open("rb") as file, mmap(file.fileno(), 0, access=ACCESS_READ) as buffer:
+        # DuckDB counts bytes from 1, and may point at the end of the previous line.
+        starts = {grammar.first_record_at(buffer, byte - 1): reason for byte, reason in found}
+    return {repaired.file_offset(start): reason for start, reason in starts.items()}

@@ -1,7 +1,7 @@
-"""Several texts in one delivery: their rows and rejects, put one after the other.
+"""Deliveries of several texts: the rows and rejects of all texts, concatenated.
 
-Each text is read into `rows`, `rejects` and `excluded` as if it were alone. What was read is moved
-to tables beside them and numbered on; in the end, these take their place.
+Each text is read into `rows`, `rejects` and `excluded` as if it were alone. Its rows and rejects
+then move to separate tables, with consecutive numbers. In the end, these tables replace the others.
 """
 
 import logging
@@ -23,7 +23,7 @@ from lfp_pipeline.reading.text_reader import TextRead, read_text
 from lfp_pipeline.reading.unpacking import TimeLimit
 
 MAX_COLUMNS_OF_MEMBERS = 100_000
-"""The headers of the members of one zip may name so many columns, all together."""
+"""Most columns that the headers of the members of one zip may name together."""
 
 _TABLES = ("rows", "rejects", "excluded")
 
@@ -51,12 +51,13 @@ _COUNTS = "SELECT (SELECT count(*) FROM gathered_rows), (SELECT count(*) FROM ga
 
 @dataclass
 class Concatenation:
-    """What was read of the texts so far.
+    """The texts that were read so far.
 
     Attributes:
-        rows: how many, rejects included; the next row has the number after it.
-        rejects: how many of them.
-        size_bytes: of the texts; the next begins there.
+        connection: to the workspace.
+        rows: number of rows, rejects included; the next row has the number after it.
+        rejects: number of the rejects.
+        size_bytes: of the texts; the next text begins at this offset.
     """
 
     connection: duckdb.DuckDBPyConnection
@@ -65,10 +66,10 @@ class Concatenation:
     size_bytes: int = 0
 
     def append(self, name: str, size_bytes: int) -> None:
-        """Add what was read of the next text, which has so many bytes."""
+        """Append the rows and rejects of the next text, which has so many bytes."""
         numbers = {"rows": self.rows}
-        places = numbers | {"bytes": self.size_bytes, "name": name}
-        self.connection.execute(_APPEND_REJECTS, places)
+        offsets = numbers | {"bytes": self.size_bytes, "name": name}
+        self.connection.execute(_APPEND_REJECTS, offsets)
         self.connection.execute(_APPEND_EXCLUDED, numbers)
         self.connection.execute(_APPEND_ROWS)
         self.rows, self.rejects = self.connection.execute(_COUNTS).fetchall()[0]
@@ -77,7 +78,7 @@ class Concatenation:
 
 @contextmanager
 def gathering(connection: duckdb.DuckDBPyConnection) -> Iterator[Concatenation]:
-    """Gather several texts: after the block, what was appended is in the tables of the reader."""
+    """Concatenate texts: after the block, the tables of the reader contain all appended ones."""
     try:
         connection.execute(_CREATE)
         yield Concatenation(connection)
@@ -96,7 +97,19 @@ def read_several(
     options: ReadOptions,
     log: logging.Logger,
 ) -> list[TextRead]:
-    """Each text is read for itself: nothing that is wrong in one can swallow rows of the next."""
+    """Read several texts, each by itself, so that damage in one cannot swallow rows of the next.
+
+    Args:
+        connection: to the workspace.
+        texts: of one delivery, in order.
+        folder: for repaired or recoded copies.
+        options: of the reading.
+        log: for warnings about encodings.
+
+    Raises:
+        DeliveryRefusedError: a text cannot be read as products, or the texts have too many columns.
+        ReadingTimeoutError: the reading takes too long.
+    """
     limit = TimeLimit(options.max_archive_seconds)
     _check_columns(texts, options, limit)
     read = []
@@ -107,18 +120,18 @@ def read_several(
             others_bytes = size_bytes - text.path.stat().st_size
             of_others = RejectLimit(options.max_reject_share, others_bytes, found=gathered.rejects)
             with TemporaryDirectory(dir=folder) as own:
-                one = read_text(connection, text, Path(own), options, log, of_others)
-            gathered.append(text.name, one.size_bytes)
-            read.append(one)
+                text_read = read_text(connection, text, Path(own), options, log, of_others)
+            gathered.append(text.name, text_read.size_bytes)
+            read.append(text_read)
     return read
 
 
 def _check_columns(texts: Sequence[PlainText], options: ReadOptions, limit: TimeLimit) -> None:
-    """Refuse members with very many columns in all: a query with thousands takes a second."""
+    """Refuse texts with too many columns: a query with thousands of columns takes a second."""
     columns = 0
     for text in texts:
         limit.check()
-        with suppress(DeliveryRefusedError):  # Reading it says what is wrong with it.
+        with suppress(DeliveryRefusedError):  # The reading of the text reports the reason.
             columns += len(header_of(text, options).columns.header)
         if columns > MAX_COLUMNS_OF_MEMBERS:
             msg = (

@@ -1,4 +1,4 @@
-"""The options that decide how a file is read, and the conditions recorded with each merge.
+"""The options that decide how a file is read, and the conditions that the ledger records.
 
 The same bytes, read under the same conditions, give the same rows. The ledger keeps the conditions
 of each merged delivery, as text and as a digest, so that a delivery can be read again as before;
@@ -25,8 +25,8 @@ from lfp_pipeline.settings import ENV_PREFIX, Settings
 _READER = "reader"
 
 _NOT_RECORDED = (
-    "the settings that it was read with were not recorded, and they, its text format or the "
-    "program differ from those of now"
+    "the settings of its reading were not recorded, and these settings, its text format or the "
+    "program have changed since"
 )
 
 
@@ -70,12 +70,12 @@ _RECORDED = tuple(option.name for option in fields(ReadOptions) if option.compar
 
 @dataclass(frozen=True)
 class Conditions:
-    """All that decides, beside the bytes, what is read from a file.
+    """Everything beside the bytes that decides the rows of a file.
 
     Attributes:
-        settings: those that count, by name, as JSON has them.
-        text_format: what is known of how the file is written.
-        programs: the versions of what reads, by name.
+        settings: the recorded options, by name, as JSON has them.
+        text_format: what is known about the text format of the file, by name.
+        programs: versions of the programs that read, by name.
     """
 
     settings: Mapping[str, Any]
@@ -93,10 +93,10 @@ class Conditions:
 
     @classmethod
     def from_text(cls, text: str) -> Self:
-        """Return the conditions that a ledger row has.
+        """Return the conditions that a ledger row records.
 
         Raises:
-            SettingsError: the text is not theirs.
+            SettingsError: the text does not describe conditions.
         """
         try:
             found = cls(**json.loads(text))
@@ -104,25 +104,25 @@ class Conditions:
             if not isinstance(found.settings, dict) or not isinstance(found.programs, dict):
                 raise TypeError("settings and programs by name")  # noqa: TRY301, EM101
         except (ValueError, TypeError) as error:
-            msg = f"The recorded settings {text[:200]!r} cannot be read: {error}"
+            msg = f"The recorded settings {text[:200]!r} are invalid: {error}"
             raise SettingsError(msg) from error
         return found
 
     @property
     def text(self) -> str:
-        """The conditions as JSON: the same text for the same conditions."""
+        """The conditions as JSON; equal conditions have equal texts."""
         return json.dumps(asdict(self), sort_keys=True)
 
     @property
     def digest(self) -> str:
-        """The fingerprint: the first 16 digits of the sha256 of the text."""
+        """The fingerprint: the first 16 hex digits of the sha256 of the text."""
         return hashlib.sha256(self.text.encode()).hexdigest()[:16]
 
     def restored(self, settings: Settings) -> Settings:
-        """Return settings with the recorded values in them; a setting that is newer: its default.
+        """Return settings with the recorded values; an option that was not recorded is default.
 
         Raises:
-            SettingsError: a recorded value is not allowed any more.
+            SettingsError: a recorded value is no longer allowed.
         """
         values: dict[str, Any] = {}
         for name in _RECORDED:
@@ -139,7 +139,7 @@ class Conditions:
         return settings.model_copy(update=values)
 
     def differences(self, now: "Conditions") -> list[str]:
-        """Name everything in which these conditions are not those of now."""
+        """Return every difference between these conditions and those of now, for people."""
         return [
             *(
                 f"{ENV_PREFIX}{name.upper()} {change}"
@@ -158,13 +158,13 @@ class Conditions:
 
 @dataclass(frozen=True)
 class Rereading:
-    """How a delivery that was read before is read again.
+    """How to read a delivery again that was read before.
 
     Attributes:
-        settings: with which: those of then, where they can be had.
-        differences: why the same rows may not come out; none: they do.
-        only_programs: whether only the programs differ then, so that results can be compared.
-        kept: the settings of then that are others now, each with both values.
+        settings: to use: the recorded ones, if they can be restored.
+        differences: reasons why other rows may result; empty: the same rows result.
+        only_programs: whether only the programs differ, so that the results are comparable.
+        kept: restored settings that have other values now, each with both values.
     """
 
     settings: Settings
@@ -176,13 +176,13 @@ class Rereading:
 def reread(
     digest: str | None, recorded: str | None, text_format: TextFormat | None, settings: Settings
 ) -> Rereading:
-    """Find out how to read a delivery as it was read before.
+    """Return how to read a delivery as it was read before.
 
     Args:
-        digest: the fingerprint that the ledger has.
-        recorded: the conditions that the ledger has; None: a row of an earlier schema.
-        text_format: of the delivery; None: that does not count.
-        settings: those of now.
+        digest: fingerprint in the ledger.
+        recorded: conditions in the ledger, as text; None: the row has an earlier schema.
+        text_format: of the delivery; None: use the recorded one.
+        settings: present settings.
     """
     options = ReadOptions.of(settings)
     if recorded is None:
@@ -220,6 +220,6 @@ def _shown(value: object) -> str:
 
 @cache
 def _source_digest() -> str:
-    """Of the code that reads, which nobody has to remember to give a new version."""
+    """Return a digest of the code that reads, which replaces a version number kept by hand."""
     sources = [*sorted(Path(__file__).parent.rglob("*.py")), Path(text_codecs.__file__)]
     return hashlib.sha256(b"".join(source.read_bytes() for source in sources)).hexdigest()[:16]

@@ -1,4 +1,4 @@
-"""A delivery as files of UTF-8: the raw file itself where it is one already."""
+"""The texts of a delivery as files in UTF-8; a plain raw file in UTF-8 is used directly."""
 
 import logging
 from collections.abc import Callable
@@ -23,16 +23,16 @@ class PlainText:
     """A file that is read as UTF-8.
 
     Attributes:
-        name: if the delivery has several, its name among them; otherwise nothing.
-        path: where it is.
-        mark_length: of the byte order marks that it begins with.
-        certain: whether its encoding is decided: by itself, by the sources file, or by
+        name: in a delivery of several texts, the name of this one; otherwise empty.
+        path: of the file.
+        mark_length: length of the byte order marks at its beginning, in bytes.
+        certain: whether its encoding is decided: by its bytes, by the sources file, or by
             `in_its_encoding`.
-        encoding: what it was recoded from; Python's name.
-        charset: what the server says of its encoding; Python's name.
-        delimiter: between its values, if its source says which.
-        notes: what people should know of how it is read, a sentence each.
-        unpacking_notes: likewise of how the delivery was unpacked; only the first text has them.
+        encoding: from which it was recoded; Python's name.
+        charset: that the server states; Python's name.
+        delimiter: between its values, if its source states one.
+        notes: sentences for people about the reading.
+        unpacking_notes: sentences for people about the unpacking; only the first text has them.
     """
 
     name: str
@@ -47,31 +47,31 @@ class PlainText:
 
     @property
     def head(self) -> bytes:
-        """Its first bytes."""
+        """The first bytes of the file."""
         with self.path.open("rb") as file:
             return file.read(HEAD_BYTES)
 
     @property
     def is_readable(self) -> bool:
-        """Whether it can be read as UTF-8 before all of it was looked at."""
+        """Whether the file can be read as UTF-8, judged by its first bytes."""
         if self.certain:
             return True
         return extends_ascii(self.charset or "utf-8") and is_utf8(self.head)
 
 
 def plain_texts(delivery: Delivery, folder: Path, options: ReadOptions) -> list[PlainText]:
-    """Unpack and recode the raw file of a delivery, as far as it needs it.
+    """Unpack and recode the raw file of a delivery, as far as necessary.
 
     Args:
-        delivery: what is read.
-        folder: for the texts, if they are not the raw file itself.
-        options: how the texts are read.
+        delivery: to read.
+        folder: for texts that are not the raw file itself.
+        options: of the reading.
 
     Returns:
-        One text; of a zip, one for each member that is read, in the order of their names.
+        One text; for a zip, one for each member that is read, in the order of their names.
 
     Raises:
-        DeliveryRefusedError: it cannot be unpacked.
+        DeliveryRefusedError: the raw file cannot be unpacked.
         ReadingTimeoutError: choosing the members of a zip takes too long.
     """
     raw, text_format = delivery.path, delivery.text_format
@@ -85,10 +85,10 @@ def plain_texts(delivery: Delivery, folder: Path, options: ReadOptions) -> list[
 
 
 def header_check(text_format: TextFormat, options: ReadOptions) -> Callable[[bytes], bool]:
-    """Return a function that says whether a text has the header of a product file.
+    """Return a function that decides whether a text has the header of a product file.
 
-    It takes the first `HEAD_BYTES` of the text, in any encoding, and raises a ReadingTimeoutError
-    when the time for reading an archive is over, counted from now.
+    The function takes the first `HEAD_BYTES` of the text, in any encoding. It raises a
+    ReadingTimeoutError after the longest time for an archive, counted from now.
     """
     limit = TimeLimit(options.max_archive_seconds)
     search = header_search(text_format.delimiter, options)
@@ -139,13 +139,13 @@ def _plain_text(
 def in_its_encoding(
     text: PlainText, fallback: str | None, folder: Path, log: logging.Logger
 ) -> PlainText:
-    """Return the text with its encoding decided for good, recoded if it is not UTF-8.
+    """Return the text with its final encoding, recoded if that is not UTF-8.
 
     Args:
         text: any text.
-        fallback: how to read it if it is in earnest not UTF-8, and its server does not say.
+        fallback: encoding of a text that is not UTF-8, if its server states none.
         folder: for the recoded text.
-        log: for bytes that are not UTF-8 in a text that is.
+        log: gets a warning about invalid bytes in a text that is mainly UTF-8.
     """
     if text.certain or not (text.charset or fallback):
         return text
@@ -155,15 +155,13 @@ def in_its_encoding(
         return transcoded(text, found, folder)
     if others:
         subject = text.name or "The file"
-        message = (
-            "%s is read as UTF-8: it has %d characters beyond ASCII, and %d bytes that are none"
-        )
+        message = "%s is read as UTF-8: it has %d characters beyond ASCII, and %d invalid bytes"
         log.warning(message, subject, characters, others)
     return replace(text, certain=True)
 
 
 def transcoded(text: PlainText, found: TextEncoding, folder: Path) -> PlainText:
-    """Return the same file, read in another encoding."""
+    """Return the same text, recoded from another encoding."""
     spool = folder / f"{found.codec}.csv"
     with text.path.open("rb") as file, spool.open("xb") as out:
         out.writelines(to_utf8(iter(lambda: file.read(HEAD_BYTES), b""), found.codec))

@@ -1,9 +1,9 @@
-"""The quotes of a file, looked at beside the reading of it.
+"""Check of the quotes of a file, in a thread beside the reading of the file.
 
-If each quote stands where RFC 4180 has one, or none of them does, the bytes that a CSV reader drops
-are known without parsing: the quotes around values, and one of two where a quote is escaped. Then
-the bytes of the file must add up to those of the values that were read, the delimiters and the line
-ends: no record is lost, none is cut, none has a cell more or less, and none was read twice.
+If every quote stands where RFC 4180 allows one, or no quote does, then the bytes that a CSV reader
+drops are known without parsing: the quotes around values, and one of the two of an escaped quote.
+So the bytes of the file must equal those of the values, the delimiters and the line ends. That
+proves that no record is lost, cut, read twice, or has a wrong number of cells.
 """
 
 import threading
@@ -23,18 +23,18 @@ if TYPE_CHECKING:
 
 _CHUNK_BYTES = 1 << 18
 _AROUND = 2
-"""So many bytes before and after a quote are looked at."""
+"""Number of bytes before and after a quote that decide its meaning."""
 
 _QUOTE, _SPACE = b'" '
 
 
 @dataclass(frozen=True)
 class Quoting:
-    """What the quotes of a file say.
+    """The quotes of a file.
 
     Attributes:
-        dropped_bytes: that belong to no value: quotes around values, second ones of escaped quotes,
-            and single spaces around quoted values.
+        dropped_bytes: number of bytes that belong to no value: quotes around values, second quotes
+            of escaped ones, and single spaces around quoted values.
         bare: whether no value is quoted, and all quotes are characters of values.
     """
 
@@ -44,24 +44,25 @@ class Quoting:
 
 @contextmanager
 def quoting_checked(path: Path, dialect: Dialect) -> Iterator[Future[Quoting | None]]:
-    """Look at the quotes of a file in a thread of its own, while the block reads the file.
+    """Check the quotes of a file in a separate thread, while the block reads the file.
 
-    The future has None where some quotes are not as they should be.
+    Yields:
+        The future result; None: the quotes prove nothing.
     """
-    ended = threading.Event()
+    stopped = threading.Event()
     with ThreadPoolExecutor(1) as pool:
         try:
-            yield pool.submit(_check, path, dialect, ended)
+            yield pool.submit(_check, path, dialect, stopped)
         finally:
-            ended.set()
+            stopped.set()
 
 
-def _check(path: Path, dialect: Dialect, ended: threading.Event) -> Quoting | None:
+def _check(path: Path, dialect: Dialect, stopped: threading.Event) -> Quoting | None:
     check = _Check(dialect.delimiter.encode())
     with path.open("rb", buffering=0) as file:
         file.seek(dialect.body_start)
-        buffer = bytearray(b"\n" * _AROUND)  # The bytes before the first record are a line end.
-        while not ended.is_set() and check.may_be_regular:
+        buffer = bytearray(b"\n" * _AROUND)  # A line end precedes the first record.
+        while not stopped.is_set() and check.may_be_regular:
             piece = file.read(_CHUNK_BYTES)
             buffer += piece or b"\n" * _AROUND
             check.look(buffer)
@@ -72,10 +73,10 @@ def _check(path: Path, dialect: Dialect, ended: threading.Event) -> Quoting | No
 
 
 class _Check:
-    """Both hypotheses, over all chunks: quotes as in RFC 4180, or all of them bare."""
+    """The test of two hypotheses over all chunks: quotes as in RFC 4180, or only bare quotes."""
 
     def __init__(self, delimiter: bytes) -> None:
-        import numpy as np  # noqa: PLC0415 (a tenth of a second, which small runs do without)
+        import numpy as np  # noqa: PLC0415 (the import takes a tenth of a second)
 
         self._np = np
         self._ends_value = np.zeros(256, bool)
@@ -91,13 +92,14 @@ class _Check:
 
     @property
     def quoting(self) -> Quoting | None:
+        """The result after all chunks; None: no hypothesis holds."""
         if self._bare:
             return Quoting(0, bare=True)
         closed = self._quotes % 2 == 0
         return Quoting(self._dropped, bare=False) if self._regular and closed else None
 
     def look(self, buffer: bytearray) -> None:
-        """Look at the quotes of a chunk that has `_AROUND` known bytes before it and after it."""
+        """Check the quotes of a chunk that has `_AROUND` known bytes before it and after it."""
         data = self._np.frombuffer(bytes(buffer), self._np.uint8)
         places = self._np.flatnonzero(data[_AROUND:-_AROUND] == _QUOTE) + _AROUND
         if not places.size:

@@ -1,11 +1,11 @@
-"""Reads one delivery: its rows, its rejects, and the winner of every sku in it.
+"""Reading of one delivery: its rows, its rejects, and the winner of each sku.
 
-What the workspace holds of a delivery that was read:
+Afterwards the workspace contains these tables:
 
-    rows      every record of the file in order; rowid + 1 is the row number
+    rows      every record of the file, in order; rowid + 1 is the row number
     rejects   (row_number, byte_start, byte_end, reason, detail, raw)
-    excluded  (row_number) of the rejects, and of rows that a later one of their sku supersedes
-    winners   (row_number, sku, name, description) of the others: one row a sku
+    excluded  (row_number) of the rejects, and of rows that a later row of their sku supersedes
+    winners   (row_number, sku, name, description) of the other rows: one row for each sku
 """
 
 import logging
@@ -35,7 +35,7 @@ SELECT rows.rowid + 1 AS row_number, sku, name, description
 FROM rows ANTI JOIN excluded ON rows.rowid + 1 = excluded.row_number
 """
 
-# What is excluded before rows of the same sku are compared is rejected, or skipped and no row.
+# Rows that are excluded before the rows of a sku are compared are rejected, or skipped.
 _COUNTS = """
 SELECT
     (SELECT count(*) FROM rows) - (SELECT count(*) FROM excluded) + (SELECT count(*) FROM rejects),
@@ -73,21 +73,21 @@ FROM rejects ORDER BY row_number LIMIT 5
 
 @dataclass(frozen=True)
 class Reading:
-    """A delivery, read: its counts and samples. The workspace holds its rows.
+    """The counts and samples of a delivery that was read; the workspace contains its rows.
 
     Attributes:
-        delivery: what was read.
-        rows_read: records in the file, rejects included.
-        rows_rejected: those that are not accepted.
-        rows_superseded: accepted rows that a later row of the same file replaces.
-        ignored_columns: names in the header that are not taken in.
-        mended: whether the file had to be mended to be read.
-        seconds: what the reading took, from the plain text.
-        sample_products: some of its rows: sku, name, description.
+        delivery: that was read.
+        rows_read: number of records in the file, rejects included.
+        rows_rejected: number of records that are not accepted.
+        rows_superseded: number of accepted rows that a later row of the same file replaces.
+        ignored_columns: names in the header that are not read.
+        repaired: whether a repaired copy of the file was read.
+        seconds: duration of the reading, without the unpacking.
+        sample_products: some rows: sku, name, description.
         sample_rejects: some rejects: row number, start and end byte, reason, detail, bytes.
         skipped: lines that are neither rows nor rejects.
-        notes: what people should know of how the file was read, a sentence each.
-        commonest_reason: of its rejects, if it has any.
+        notes: sentences for people about the reading.
+        commonest_reason: of the rejects; None: there are none.
     """
 
     delivery: Delivery
@@ -95,7 +95,7 @@ class Reading:
     rows_rejected: int
     rows_superseded: int
     ignored_columns: Sequence[str]
-    mended: bool
+    repaired: bool
     seconds: float
     sample_products: Sequence[tuple[str, str, str]]
     sample_rejects: Sequence[tuple[int, int, int, str, str, bytes]]
@@ -105,7 +105,7 @@ class Reading:
 
     @property
     def reject_share(self) -> float:
-        """Rejects among the records read, from 0 to 1."""
+        """Share of rejects among the records, from 0 to 1."""
         return self.rows_rejected / self.rows_read if self.rows_read else 0.0
 
 
@@ -117,19 +117,19 @@ def read_delivery(
     options: ReadOptions,
     log: logging.Logger,
 ) -> Reading:
-    """Read a delivery into the workspace, in the place of the one that was read before.
+    """Read a delivery into the workspace, and replace the delivery that was read before.
 
     Args:
-        delivery: what is read.
-        texts: the same as plain text; the rows of several follow one another.
+        delivery: to read.
+        texts: of the delivery; their rows are concatenated.
         connection: to the workspace.
-        folder: for a mended or recoded copy.
-        options: how the delivery is read.
-        log: for progress.
+        folder: for repaired or recoded copies.
+        options: of the reading.
+        log: for progress and warnings.
 
     Raises:
-        DeliveryRefusedError: it cannot be read as products.
-        ReadingTimeoutError: reading several texts takes too long.
+        DeliveryRefusedError: the delivery cannot be read as products.
+        ReadingTimeoutError: the reading of several texts takes too long.
     """
     started = time.perf_counter()
     what = f"Reading {delivery.partition_key} ({format_size(delivery.size_bytes)})"
@@ -151,15 +151,15 @@ def read_delivery(
 
 
 def check_reject_share(reading: Reading, max_share: float, *, kept: bool = True) -> None:
-    """Refuse a delivery of which too large a share is rejected.
+    """Refuse a delivery with too large a share of rejects.
 
     Args:
         reading: of the delivery.
-        max_share: the largest share that is accepted.
-        kept: whether the rejects are kept then, for people to look at.
+        max_share: largest share that is accepted.
+        kept: whether the table rejected_rows keeps the rejects of a refused delivery.
 
     Raises:
-        TooManyRejectsError: with the commonest reason and a remedy.
+        TooManyRejectsError: the share is too large; with the commonest reason and a remedy.
     """
     commonest = reading.commonest_reason
     if commonest is None or reading.reject_share <= max_share:
@@ -178,7 +178,7 @@ def check_reject_share(reading: Reading, max_share: float, *, kept: bool = True)
 
 
 def clear_staging(connection: duckdb.DuckDBPyConnection) -> None:
-    """Leave nothing of a delivery that could not be read."""
+    """Clear the workspace of a delivery that could not be read."""
     connection.execute(
         "CREATE OR REPLACE TABLE rows (sku VARCHAR, name VARCHAR, description VARCHAR)"
     )
@@ -192,7 +192,14 @@ def select_winners(
     read: Sequence[TextRead],
     started: float,
 ) -> Reading:
-    """From `rows` and `rejects`, choose the winners, and sum up what was read since `started`."""
+    """Choose the winners from `rows` and `rejects`, and return the counts and samples.
+
+    Args:
+        connection: to the workspace.
+        delivery: that was read.
+        read: its texts, as they were read.
+        started: when the reading began, by `time.perf_counter`.
+    """
     rows, rejected = connection.execute(_COUNTS).fetchall()[0]
     superseded = exclude_superseded(connection)
     connection.execute(_WINNERS)
@@ -201,13 +208,13 @@ def select_winners(
         rows_read=rows,
         rows_rejected=rejected,
         rows_superseded=superseded,
-        ignored_columns=list(dict.fromkeys(name for one in read for name in one.ignored_columns)),
-        mended=any(one.mended for one in read),
+        ignored_columns=list(dict.fromkeys(name for text in read for name in text.ignored_columns)),
+        repaired=any(text.repaired for text in read),
         seconds=time.perf_counter() - started,
         sample_products=connection.execute(_SAMPLE_PRODUCTS).fetchall(),
         sample_rejects=connection.execute(_SAMPLE_REJECTS).fetchall() if rejected else [],
         commonest_reason=_commonest_reason(connection, read) if rejected else None,
-        skipped=sum((one.skipped for one in read), SkippedLines()),
+        skipped=sum((text.skipped for text in read), SkippedLines()),
         notes=_notes(read),
     )
 
@@ -227,12 +234,12 @@ def _only_the_last_is_short(connection: duckdb.DuckDBPyConnection) -> bool:
 
 
 def _notes(read: Sequence[TextRead]) -> list[str]:
-    """Return the notes of all texts; of several texts, each note once, with the names."""
+    """Return the notes of all texts; for several texts, each note once, with their names."""
     names: dict[str, list[str]] = {}
-    for one in read:
-        for note in one.notes:
-            names.setdefault(note, []).append(one.text.name)
-    unpacking = [note for one in read for note in one.text.unpacking_notes]
+    for text_read in read:
+        for note in text_read.notes:
+            names.setdefault(note, []).append(text_read.text.name)
+    unpacking = [note for text_read in read for note in text_read.text.unpacking_notes]
     if len(read) == 1:
         return [*unpacking, *names]
     return [*unpacking, *(f"{preview(named)}: {note}" for note, named in names.items())]

@@ -1,8 +1,8 @@
-"""Where records begin and end: the grammar of CSV as patterns over bytes.
+"""The grammar of CSV records, as patterns over bytes.
 
-DuckDB reads the files. This grammar is for what DuckDB does not report: where a record lies in the
-file, where a malformed one ends, and which of the following bytes are good again. The patterns run
-in C over many records at once; Python sees only the bad ones.
+DuckDB reads the files. This grammar finds what DuckDB does not report: where a record lies in the
+file, and where good records continue after a bad one. The patterns run in C over many records at
+once; Python looks only at the bad ones.
 """
 
 import re
@@ -28,21 +28,20 @@ Buffer = bytes | mmap
 
 @dataclass(frozen=True)
 class RecordForm:
-    """How a file writes its records.
+    """The form of a file's records.
 
     Attributes:
         delimiter: one byte.
-        newline: the main line end. A record may have any other.
-        width: cells of a record.
-        fewest: cells of a record whose writer leaves out empty ones at its end.
-        last_empty: whether the last cell must be empty, because it has no column: every record ends
-            in a delimiter.
-        backslash: whether a quote inside a quoted value is escaped by a backslash, not by a quote.
-        bare_quotes: whether a quote inside a value without quotes around it is a character like any
-            other, and no slip.
-        max_bytes: the size of the longest record.
-        any_full: whether any record has all cells, as far as was looked.
-        any_quoted: whether any value is quoted, as far as was looked.
+        newline: the main line end; a record may have another.
+        width: number of cells of a record.
+        fewest: number of cells of the shortest record, if the writer leaves out empty cells at the
+            end; otherwise `width`.
+        last_empty: whether every record ends in a delimiter; the cell after it must be empty.
+        backslash: whether a backslash escapes a quote inside a quoted value, instead of a quote.
+        bare_quotes: whether a quote inside an unquoted value is an ordinary character, not a slip.
+        max_bytes: size of the longest record, in bytes.
+        any_full: whether any of the records looked at has all cells.
+        any_quoted: whether any of the values looked at is quoted.
     """
 
     delimiter: bytes
@@ -61,16 +60,16 @@ class RecordGrammar:
     """RFC 4180 records in a given form.
 
     Spaces may stand around a quoted value, and empty lines between records. A record without such
-    spaces is plain: DuckDB reads the others now so, now otherwise. A run of plain records has the
-    main line end only; elsewhere a record may have any.
+    spaces is plain; DuckDB reads the others in more than one way. All records of a run of plain
+    records have the main line end; elsewhere a record may have any line end.
     """
 
     def __init__(self, form: RecordForm, *, stop_before: bytes = rb"(?!)") -> None:
-        """For records of a form.
+        """Compile the patterns.
 
         Args:
-            form: how they are written.
-            stop_before: a pattern for the begin of records at which `skip_filled` stops.
+            form: of the records.
+            stop_before: pattern for the beginning of records at which `skip_filled` stops.
         """
         self.form = form
         self._stop_before = stop_before
@@ -93,10 +92,10 @@ class RecordGrammar:
         self._field = re.compile(any_field)
 
     def _fields(self, field: bytes, empty: bytes) -> bytes:
-        """A pattern for the fields of a record, of which the last may have to be an empty one."""
+        """Return a pattern for the fields of a record, of which the last may have to be empty."""
         form = self.form
-        fewest, most = (cells - 1 - form.last_empty for cells in (form.fewest, form.width))
-        fields = field + rb"(?:" + self._mark + field + rb"){%d,%d}+" % (fewest, most)
+        low, high = (cells - 1 - form.last_empty for cells in (form.fewest, form.width))
+        fields = field + rb"(?:" + self._mark + field + rb"){%d,%d}+" % (low, high)
         return fields + self._mark + empty if form.last_empty else fields
 
     @cached_property
@@ -121,11 +120,11 @@ class RecordGrammar:
         return _repeated(rb"[\r\n]*+" + filled + self._good_fields + rb"(?:\r\n?+|\n)")
 
     def fields(self, record: bytes) -> list[str]:
-        """The values of one record, unquoted and without the spaces around them."""
+        """Return the values of one record, unquoted and without the spaces around them."""
         return [value.strip() for value in self.values(record)]
 
     def values(self, record: bytes) -> list[str]:
-        """The values of one record, unquoted; what is not UTF-8 is replaced."""
+        """Return the values of one record, unquoted; invalid UTF-8 is replaced."""
         values = []
         for value in self._written_values(record):
             if value.startswith(b'"'):
@@ -138,13 +137,13 @@ class RecordGrammar:
         return values
 
     def plain(self, record: bytes) -> bytes:
-        """A good record without its line end, made plain."""
+        """Return a good record in plain form, without its line end."""
         width = self.form.width - self.form.last_empty
         plain = self.form.delimiter.join(islice(self._written_values(record), width))
         return plain + self.form.delimiter if self.form.last_empty else plain
 
     def _written_values(self, record: bytes) -> Iterator[bytes]:
-        """The values of a record as they are written, without the spaces around quoted ones."""
+        """Yield the values of a record as written, without the spaces around quoted ones."""
         position = 0
         while True:
             match = self._field.match(record, position)
@@ -157,20 +156,20 @@ class RecordGrammar:
             position += 1
 
     def plain_run_end(self, buffer: Buffer, position: int, before: int) -> int:
-        """The end of some plain records from `position` that end at or before `before`.
+        """Return the end of a run of plain records from `position`, at or before `before`.
 
-        They are not longer than one record may be, and so none of them is.
+        The whole run is at most as long as the longest record, and so is each record in it.
         """
         match = self._run.match(buffer, position, min(before, position + self.form.max_bytes))
         return match.end() if match else position
 
     def first_record_at(self, buffer: Buffer, position: int) -> int:
-        """The start of the first record at or after a record boundary: past empty lines."""
+        """Return the start of the first record at or after a record boundary, past empty lines."""
         match = _EMPTY_LINES.match(buffer, position)
         return match.end() if match else position
 
     def skip(self, buffer: Buffer, position: int, records: int) -> int | None:
-        """The boundary after so many good records; None where there are not so many in a row."""
+        """Return the boundary after a number of good records; None if fewer follow in a row."""
         for step, pattern in self._skips:
             while records >= step:
                 match = pattern.match(buffer, position)
@@ -181,15 +180,14 @@ class RecordGrammar:
         return position if records == 0 else None
 
     def skip_filled(self, buffer: Buffer, position: int) -> tuple[int, int]:
-        """How many good records follow, and the boundary after them.
+        """Return the number of good records that follow, and the boundary after them.
 
-        Blank ones are none of them, nor are those to stop before; nor is the last record of a file
-        if it has no line end.
+        Blank records, records to stop before, and a last record without a line end do not count.
         """
         return _skip_all(self._skips_of_filled, buffer, position)
 
     def count(self, buffer: Buffer, position: int) -> int | None:
-        """How many records follow a record boundary; None where one of them is bad."""
+        """Return the number of records after a record boundary; None if one of them is bad."""
         counted, position = _skip_all(self._skips, buffer, position)
         position = self.first_record_at(buffer, position)
         if position == len(buffer):
@@ -198,11 +196,11 @@ class RecordGrammar:
         return counted + 1 if last and last[1] == len(buffer) else None
 
     def is_blank(self, buffer: Buffer, start: int, end: int) -> bool:
-        """Whether a record, with its line end, has nothing but delimiters and white space."""
+        """Return whether a record, with its line end, is only delimiters and white space."""
         return self._blank.fullmatch(buffer, start, end) is not None
 
     def empty_lines(self, buffer: Buffer, position: int) -> tuple[int, int]:
-        """How many lines are empty among good records from a boundary on, and their bytes."""
+        """Return the number of empty lines among good records after a boundary, and their bytes."""
         lines = size = 0
         while position < len(buffer):
             end = self.plain_run_end(buffer, position, len(buffer))
@@ -216,36 +214,36 @@ class RecordGrammar:
         return lines, size
 
     def good_record(self, buffer: Buffer, start: int) -> tuple[int, int] | None:
-        """The end of a good record's text and of its line end, whatever that is; None if bad."""
+        """Return the ends of a good record's text and of its line end; None for a bad record."""
         match = self._good.match(buffer, start, start + self.form.max_bytes + 1)
         if match is None or match.end() - start > self.form.max_bytes:
             return None
         return match.start(1), match.end()
 
     def record_of_any_width(self, buffer: Buffer, start: int) -> tuple[int, int] | None:
-        """The end of the text and of the line end of a record, however many cells it has.
+        """Return the ends of a record's text and of its line end, whatever its number of cells.
 
-        A quote inside a value without quotes is a character like any other. None where the quotes
-        of the record are not in order even so.
+        A quote inside an unquoted value counts as an ordinary character. If the quotes of the
+        record are not in order even so, return None.
         """
         match = self._any_width.match(buffer, start)
         return None if match is None else (match.start(1), match.end())
 
     def last_record(self, buffer: Buffer, start: int, end: int) -> int:
-        """Where the last of the good records in [start, end) begins; there is one at least."""
+        """Return the start of the last good record in [start, end), which has at least one."""
         counted, _ = _skip_all(self._skips, buffer, start, end)
         boundary = self.skip(buffer, start, counted - 1)
         return start if boundary is None else self.first_record_at(buffer, boundary)
 
 
 def line_end(buffer: Buffer, position: int) -> int:
-    """The end of the line that a position is on, with its line break."""
+    """Return the end of the line around a position, line break included."""
     match = _LINE_END.match(buffer, position)
     return match.end() if match else len(buffer)
 
 
 def _repeated(record: bytes) -> list[tuple[int, re.Pattern[bytes]]]:
-    """Patterns for so many records at once, the most first."""
+    """Return patterns for 65,536 records at once, then for fewer, down to one."""
     return [(step, re.compile(rb"(?:" + record + rb"){%d}" % step)) for step in _SKIP_STEPS]
 
 
@@ -255,7 +253,7 @@ def _skip_all(
     position: int,
     end: int | None = None,
 ) -> tuple[int, int]:
-    """How many records that the patterns match follow until an end, and where they end."""
+    """Return the number of records that the patterns match in a row, and where they end."""
     counted, end = 0, len(buffer) if end is None else end
     size, shrinking = len(skips) - 1, False  # Small steps first: most runs are short.
     while size < len(skips):

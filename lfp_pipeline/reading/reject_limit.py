@@ -1,4 +1,4 @@
-"""How many rejects a file may have, and why they are rejected, for people."""
+"""The limit of rejects of a delivery, and the refusal beyond it, with reason and remedy."""
 
 from dataclasses import dataclass, replace
 from math import ceil
@@ -34,7 +34,7 @@ _HINTS = {
 }
 
 CUT_SHORT = ("missing columns", "unclosed quote")
-"""Reasons that a record gets by being cut off."""
+"""Reasons of a record that is cut off."""
 
 _CUT_OFF = (
     "The last record is short, and has no line end: the file may be cut off. Drop the complete "
@@ -42,10 +42,10 @@ _CUT_OFF = (
 )
 
 MAX_REJECTS = 100_000
-"""Of one file. Each takes memory that DuckDB does not count, and is written with its bytes."""
+"""Most rejects of a delivery. DuckDB does not count their memory; their bytes are stored."""
 
 KEPT_AS_EVIDENCE = 10_000
-"""So many are always found out and kept, even if they refuse the file."""
+"""So many rejects are always found and kept, even if the file is refused for them."""
 
 _LEAST_REJECT_BYTES = 2  # A character and a line end.
 
@@ -56,12 +56,12 @@ class CommonestReason:
 
     Attributes:
         reason: as in `rejected_rows`.
-        count: rejects that have it.
-        rejects: all of them.
-        place: where the first one is, such as `row 17`.
-        detail: more on the reason.
-        raw: its first bytes, if they are at hand.
-        cut_off: whether of all records only the last one is short, and has no line end.
+        count: number of rejects with this reason.
+        rejects: number of all rejects.
+        place: position of the first of these rejects, such as `row 17`.
+        detail: of that reject.
+        raw: first bytes of that reject, if known.
+        cut_off: whether only the last record is short, and has no line end.
     """
 
     reason: str
@@ -73,30 +73,30 @@ class CommonestReason:
     cut_off: bool = False
 
     def __str__(self) -> str:
-        """Reason, share, example and remedy, in two or three sentences."""
+        """Return reason, share, example and remedy, in two or three sentences."""
         text = printable(self.raw.rstrip(b"\r\n").decode("utf-8", "backslashreplace"))
         excerpt = text if len(text) <= _SHOWN_CHARACTERS else text[:_SHOWN_CHARACTERS] + "…"
         example = ", ".join(filter(None, (self.place, self.detail)))
         example += f": {excerpt}" if excerpt else ""
-        # What is cut off is not mended by the remedy for records that are short throughout.
+        # The remedy for records that are short throughout does not help a file that is cut off.
         is_cut = self.cut_off and self.reason in CUT_SHORT
         remedy = "" if is_cut else _HINTS.get(self.reason, "")
-        told = (
+        message = (
             f"The commonest reason is {self.reason!r} ({self.count:,} of {self.rejects:,} "
             f"rejects). The first is {example}."
         )
-        return " ".join(filter(None, (told, remedy, _CUT_OFF if self.cut_off else "")))
+        return " ".join(filter(None, (message, remedy, _CUT_OFF if self.cut_off else "")))
 
 
 @dataclass(frozen=True)
 class RejectLimit:
-    """The largest share of rejects that is accepted, for deliveries of one size and width.
+    """The limit of rejects for a delivery of a given size and width.
 
     Attributes:
-        max_share: the setting.
-        size_bytes: of all texts of the delivery.
-        columns: of the narrowest of them.
-        found: rejects in those that were read before.
+        max_share: largest share of rejects that is accepted (setting LFP_MAX_REJECT_SHARE).
+        size_bytes: size of all texts of the delivery.
+        columns: number of columns of the narrowest text.
+        found: number of rejects in the texts that were read before.
     """
 
     max_share: float
@@ -105,16 +105,16 @@ class RejectLimit:
     found: int = 0
 
     def with_text(self, size_bytes: int, columns: int) -> "RejectLimit":
-        """The same with one more text, of that size and width."""
+        """Return the limit for a delivery with one more text of this size and width."""
         narrowest = len(WANTED) if self.size_bytes else columns
         return replace(self, size_bytes=self.size_bytes + size_bytes, columns=narrowest)
 
     @property
-    def most(self) -> int:
-        """With more, the share is too large whatever the other records are, or they are too many.
+    def max_rejects(self) -> int:
+        """Most rejects. With more, the share is exceeded whatever the remaining records are.
 
-        A good record has a sku, a name, its delimiters and a line end, which the last one of a file
-        may lack.
+        The shortest good record has a sku, a name, its delimiters and a line end, which the last
+        record of a file may lack. At most MAX_REJECTS.
         """
         good_bytes = self.columns + 2
         bytes_per_reject = _LEAST_REJECT_BYTES * self.max_share + good_bytes * (1 - self.max_share)
@@ -122,15 +122,16 @@ class RejectLimit:
         return min(max(possible, KEPT_AS_EVIDENCE), MAX_REJECTS)
 
     @property
-    def left(self) -> int:
-        """So many more may still be found."""
-        return max(0, self.most - self.found)
+    def remaining(self) -> int:
+        """Number of rejects that may still be found."""
+        return max(0, self.max_rejects - self.found)
 
     def refusal(self, commonest: CommonestReason) -> TooManyRejectsError:
-        """The error that says that there are more."""
+        """Return the error for a delivery with more rejects."""
         msg = (
-            f"More than {self.most:,} records are rejected, which refuses the whole file whatever "
-            f"else is in it (setting LFP_MAX_REJECT_SHARE; at most {MAX_REJECTS:,}). {commonest} "
+            f"More than {self.max_rejects:,} records are rejected, which refuses the whole file "
+            "whatever else is in it (setting LFP_MAX_REJECT_SHARE; at most "
+            f"{MAX_REJECTS:,}). {commonest} "
             "None is kept in rejected_rows."
         )
         return TooManyRejectsError(msg, commonest.reason)

@@ -1,4 +1,4 @@
-"""The records that are not accepted: where they lie in the file, why, and their bytes."""
+"""Rejects: the records that are not accepted, with their place in the file, reason and bytes."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import astuple, dataclass
@@ -14,7 +14,7 @@ from lfp_pipeline.reading.records import RecordGrammar
 from lfp_pipeline.reading.repair import BLANK_ROW, REPEATED_HEADER
 
 RAW_BYTES_KEPT = 1 << 16
-"""Of one rejected record. The rest is found by its place in the file."""
+"""Most bytes of one rejected record that are kept; its place in the file leads to the rest."""
 
 _BATCH = 1_000
 
@@ -45,7 +45,7 @@ CREATE OR REPLACE TABLE excluded (row_number BIGINT)
 
 @dataclass(frozen=True)
 class Reject:
-    """One record that is not accepted: bytes [byte_start, byte_end) of the decoded file."""
+    """A record that is not accepted: the bytes [byte_start, byte_end) of the text in UTF-8."""
 
     row_number: int
     byte_start: int
@@ -58,37 +58,41 @@ class Reject:
 def unreadable_records(
     connection: duckdb.DuckDBPyConnection, loaded: LoadedFile
 ) -> Iterator[Reject]:
-    """The records for which a placeholder stands in `rows`; those to be skipped are excluded."""
-    if loaded.mended is None:
+    """Yield the bad records, which have placeholders in `rows`; exclude the skipped ones there."""
+    if loaded.repaired is None:
         return
-    mark = loaded.mended.mark
+    mark = loaded.repaired.mark
     skipped = {"blank": mark + BLANK_ROW, "header": mark + REPEATED_HEADER}
     connection.execute(_SKIP_PLACEHOLDERS, skipped)
     placeholders = connection.execute(_PLACEHOLDERS, skipped | {"mark": mark}).fetchall()
     with loaded.path.open("rb") as file:
         for row_number, index in placeholders:
-            bad = loaded.mended.bad_records[index]
+            bad = loaded.repaired.bad_records[index]
             raw = _raw(file, bad.start, bad.end)
             yield Reject(row_number, bad.start, bad.end, bad.reason, bad.detail, raw)
 
 
 def located(broken: Sequence[tuple[int, str, str]], loaded: LoadedFile) -> Iterator[Reject]:
-    """Rows that were read but break a rule, given as (row number, reason, detail) in order.
+    """Yield the rejects of rows that break a rule, with their places in the file.
+
+    Args:
+        broken: row number, reason and detail of each such row, in order.
+        loaded: the file.
 
     Raises:
-        DeliveryRefusedError: one of them is not where the grammar expects it.
+        DeliveryRefusedError: a row is not where the grammar expects it.
     """
     if not broken:
         return
-    path = loaded.mended.path if loaded.mended else loaded.path
+    path = loaded.repaired.path if loaded.repaired else loaded.path
     with (
         path.open("rb") as read,
         mmap(read.fileno(), 0, access=ACCESS_READ) as buffer,
         loaded.path.open("rb") as file,
     ):
-        places = _places(buffer, loaded, broken)
-        for (row_number, reason, detail), place in zip(broken, places, strict=True):
-            start, end = loaded.mended.file_range(*place) if loaded.mended else place
+        ranges = _byte_ranges(buffer, loaded, broken)
+        for (row_number, reason, detail), found in zip(broken, ranges, strict=True):
+            start, end = loaded.repaired.file_range(*found) if loaded.repaired else found
             yield Reject(row_number, start, end, reason, detail, _raw(file, start, end))
 
 
@@ -97,24 +101,27 @@ def _raw(file: BinaryIO, start: int, end: int) -> bytes:
     return file.read(min(end - start, RAW_BYTES_KEPT))
 
 
-def _places(
+def _byte_ranges(
     buffer: mmap, loaded: LoadedFile, broken: Sequence[tuple[int, str, str]]
 ) -> Iterator[tuple[int, int]]:
-    grammar = RecordGrammar(loaded.mended.form) if loaded.mended else loaded.dialect.grammar()
-    boundary, next_number = (0, 0) if loaded.mended else (loaded.dialect.body_start, 1)
+    grammar = RecordGrammar(loaded.repaired.form) if loaded.repaired else loaded.dialect.grammar()
+    boundary, next_number = (0, 0) if loaded.repaired else (loaded.dialect.body_start, 1)
     for row_number, _, _ in broken:
         skipped = grammar.skip(buffer, boundary, row_number - next_number)
         start = None if skipped is None else grammar.first_record_at(buffer, skipped)
         record = None if start is None else grammar.good_record(buffer, start)
         if start is None or record is None:
-            msg = f"Row {row_number} is not where it should be: the file cannot be read reliably."
+            msg = (
+                f"Row {row_number} is not where it should be: the file cannot be read reliably. "
+                "Write it again as plain CSV (RFC 4180)."
+            )
             raise DeliveryRefusedError(msg)
         boundary, next_number = record[1], row_number + 1
         yield start, boundary
 
 
 def insert_rejects(connection: duckdb.DuckDBPyConnection, rejects: Iterator[Reject]) -> int:
-    """Put rejects into their table, and exclude their rows; return how many."""
+    """Insert rejects into their table, and exclude their rows; return the number of rejects."""
     inserted = 0
     while batch := list(islice(rejects, _BATCH)):
         columns = [list(column) for column in zip(*map(astuple, batch), strict=True)]

@@ -1,8 +1,8 @@
-"""A copy of a file that reads without an error, and what was wrong with the file.
+"""The repaired copy of a file: it loads without an error, and lists the bad records of the file.
 
-Each record that cannot be read is replaced in the copy by a placeholder: a good record whose sku is
-a mark. So every other row keeps its number, and every byte of the file is accounted for. Odd line
-ends become the file's own, empty lines are left out, and quotes are escaped by quotes.
+A placeholder replaces each record that cannot be read: a good record whose sku is a mark. So every
+other row keeps its number, and every byte of the file is accounted for. In the copy, all records
+have the file's main line end, empty lines are removed, and quotes are escaped by quotes.
 """
 
 import bisect
@@ -25,7 +25,7 @@ from lfp_pipeline.reading.records import LINE_END, RecordForm
 from lfp_pipeline.reading.reject_limit import INVALID_ENCODING, CommonestReason, RejectLimit
 
 BLANK_ROW, REPEATED_HEADER = "blank", "header"
-"""What stands in a placeholder for the number of a bad record, where the row is to be skipped."""
+"""Placeholders of skipped rows have these words instead of the number of a bad record."""
 
 _EXCERPT_BYTES = 400
 
@@ -34,16 +34,16 @@ _ESCAPE = re.compile(rb"\\[\x00-\xff]")
 
 @dataclass
 class RepairedCopy:
-    """The copy, its bad records in order, and how its offsets lead back to the file's.
+    """A repaired copy, its bad records in order, and the way from its offsets to those of the file.
 
     Attributes:
         path: of the copy.
         form: of its records.
-        mark: what the sku of a placeholder begins with; the index into `bad_records` follows.
-        bad_records: what the placeholders stand for, with offsets in the original file.
-        empty_lines: how many of them were left out.
-        blank_rows: placeholders for rows of nothing but white space.
-        repeated_headers: placeholders for rows that repeat the header.
+        mark: prefix of the sku of a placeholder; the index into `bad_records` follows.
+        bad_records: replaced by placeholders, with offsets in the original file.
+        empty_lines: number of empty lines that were removed.
+        blank_rows: number of placeholders for rows of only white space.
+        repeated_headers: number of placeholders for rows that repeat the header.
     """
 
     path: Path
@@ -57,25 +57,25 @@ class RepairedCopy:
     _file_offsets: "array[int]" = field(default_factory=lambda: array("q"))
 
     def note_shift(self, copy_offset: int, file_offset: int) -> None:
-        """From here on, the copy's bytes stand for the file's bytes from `file_offset`."""
+        """Note that the bytes of the copy from here on are those of the file at `file_offset`."""
         self._copy_offsets.append(copy_offset)
         self._file_offsets.append(file_offset)
 
     @property
     def shifts(self) -> int:
-        """How many shifts were noted."""
+        """Number of noted shifts."""
         return len(self._copy_offsets)
 
     def forget_shifts(self, kept: int) -> None:
-        """Forget the shifts that were noted after so many."""
+        """Delete all shifts but the first ones."""
         del self._copy_offsets[kept:], self._file_offsets[kept:]
 
     def file_offset(self, copy_offset: int) -> int:
-        """Where a record that begins there in the copy begins in the file."""
+        """Return the offset in the file of a record with this offset in the copy."""
         return self._shifted(bisect.bisect_right(self._copy_offsets, copy_offset) - 1, copy_offset)
 
     def file_range(self, start: int, end: int) -> tuple[int, int]:
-        """Where a record of the copy begins and ends in the file."""
+        """Return the start and the end in the file of a record of the copy."""
         index = bisect.bisect_left(self._copy_offsets, end)
         if self._copy_offsets[index : index + 1] != array("q", [end]):
             index -= 1
@@ -92,20 +92,19 @@ def write_repaired_copy(
     limit: RejectLimit,
     objections: Mapping[int, str] | None = None,
 ) -> RepairedCopy:
-    """Write the mended copy of a UTF-8 file.
+    """Write the repaired copy of a UTF-8 file.
 
     Args:
-        file: what cannot be read as it is.
-        dialect: how it is written.
-        copy: the file to write.
-        limit: with how many bad records the file is given up.
-        objections: offsets in records that DuckDB rejected although the grammar takes them, with
-            DuckDB's reason.
+        file: that cannot be loaded unchanged.
+        dialect: of the file.
+        copy: path of the copy.
+        limit: of the bad records; with more, the file is refused.
+        objections: offsets within good records that DuckDB rejected, with DuckDB's reasons.
 
     Raises:
-        DeliveryRefusedError: there are more bad records than the limit.
+        DeliveryRefusedError: the file has more bad records than the limit, or another header.
     """
-    mended = RepairedCopy(copy, form=replace(dialect.form, backslash=False))
+    repaired = RepairedCopy(copy, form=replace(dialect.form, backslash=False))
     suspects = merge(
         ((offset, INVALID_ENCODING) for offset in invalid_utf8_offsets(file, dialect.body_start)),
         sorted((objections or {}).items()),
@@ -115,16 +114,18 @@ def write_repaired_copy(
         mmap(opened.fileno(), 0, access=ACCESS_READ) as buffer,
         copy.open("xb") as out,
     ):
-        _Repairer(buffer, dialect, mended, out, limit).run(suspects)
-    return mended
+        _Repairer(buffer, dialect, repaired, out, limit).run(suspects)
+    return repaired
 
 
 class _Repairer:
+    """Writes a repaired copy, run by run and record by record."""
+
     def __init__(
         self,
         buffer: mmap,
         dialect: Dialect,
-        mended: RepairedCopy,
+        repaired: RepairedCopy,
         out: BinaryIO,
         limit: RejectLimit,
     ) -> None:
@@ -133,17 +134,18 @@ class _Repairer:
         self.grammar = DiagnosingGrammar(dialect.form)
         self.dialect = dialect
         self.like_header = dialect.columns.like_header(dialect.form.delimiter)
-        self.mended = mended
+        self.repaired = repaired
         self.out = out
         self.limit = limit
         self.rewritten: _Rewritten | None = None
 
     def run(self, suspects: Iterable[tuple[int, str]]) -> None:
+        """Write the copy; records at the offsets of suspects are bad, for the given reasons."""
         size = len(self.buffer)
         named = self.form.width - self.form.last_empty
         self._write_record([f"c{index}" for index in range(named)] + [""] * self.form.last_empty)
         position = self.dialect.body_start
-        self.mended.note_shift(self.out.tell(), position)
+        self.repaired.note_shift(self.out.tell(), position)
         upcoming = _SuspectOffsets(suspects)
         while position < size:
             suspect = upcoming.at_or_after(position)
@@ -154,10 +156,10 @@ class _Repairer:
             position = self._record(end, suspect, broken)
 
     def _broken_record(self, start: int, end: int) -> BadRecord | None:
-        """The good record before `end`, if its last value goes on below: it lost its first quote.
+        """Return the good record before `end` if its last value continues below.
 
-        The record is in the run [start, end), or is the one that was written before an empty run,
-        and is taken out of the copy again.
+        Such a value has lost its opening quote. Its record is the last one of the run [start, end),
+        or the one written before an empty run; then it is removed from the copy again.
         """
         text_end = None
         if not self.form.bare_quotes and (end > start or self.rewritten):
@@ -169,7 +171,7 @@ class _Repairer:
         if self.grammar.is_blank(self.buffer, last, end):
             return None
         if alone:
-            self.mended.forget_shifts(alone.shifts)
+            self.repaired.forget_shifts(alone.shifts)
             self.out.seek(alone.copy_offset)
             self.out.truncate()
         quote = self.buffer.find(b'"', end, text_end)
@@ -178,15 +180,15 @@ class _Repairer:
     def _record(
         self, boundary: int, suspect: tuple[int, str] | None, broken: BadRecord | None
     ) -> int:
-        """Copy, rewrite or replace the one record that ended a run; return where it ends."""
+        """Copy, rewrite or replace the record that ended a run; return its end."""
         self.rewritten = None
         start = self.grammar.first_record_at(self.buffer, boundary)
         if start > boundary:
-            self.mended.empty_lines += len(LINE_END.findall(self.buffer, boundary, start))
+            self.repaired.empty_lines += len(LINE_END.findall(self.buffer, boundary, start))
         if start >= len(self.buffer):
             return start
-        self.mended.note_shift(self.out.tell(), boundary)
-        self.mended.note_shift(self.out.tell(), start)
+        self.repaired.note_shift(self.out.tell(), boundary)
+        self.repaired.note_shift(self.out.tell(), start)
         good = None if broken else self.grammar.good_record(self.buffer, start)
         if broken is not None:
             end = self._reject(broken)
@@ -197,32 +199,32 @@ class _Repairer:
             end = self._replace(BadRecord(start, good[1], reason, "at byte {}", offset))
         else:
             text_end, end = good
-            self.rewritten = _Rewritten(start, self.out.tell(), self.mended.shifts)
+            self.rewritten = _Rewritten(start, self.out.tell(), self.repaired.shifts)
             plain = self.grammar.plain(self.buffer[start:text_end])
             self.out.write(self._escaped(plain) + self.form.newline)
-        self.mended.note_shift(self.out.tell(), end)
+        self.repaired.note_shift(self.out.tell(), end)
         return end
 
     def _replace(self, bad: BadRecord) -> int:
         if self.grammar.is_blank(self.buffer, bad.start, bad.end):
-            self.mended.blank_rows += 1
+            self.repaired.blank_rows += 1
             self._write_placeholder(BLANK_ROW)
         elif self._repeats_header(bad):
-            self.mended.repeated_headers += 1
+            self.repaired.repeated_headers += 1
             self._write_placeholder(REPEATED_HEADER)
         else:
             self._reject(bad)
         return bad.end
 
     def _reject(self, bad: BadRecord) -> int:
-        if len(self.mended.bad_records) == self.limit.left:
+        if len(self.repaired.bad_records) == self.limit.remaining:
             raise self.limit.refusal(self._commonest_reason())
-        self._write_placeholder(str(len(self.mended.bad_records)))
-        self.mended.bad_records.append(bad)
+        self._write_placeholder(str(len(self.repaired.bad_records)))
+        self.repaired.bad_records.append(bad)
         return bad.end
 
     def _commonest_reason(self) -> CommonestReason:
-        bad_records = self.mended.bad_records
+        bad_records = self.repaired.bad_records
         ((reason, count),) = Counter(bad.reason for bad in bad_records).most_common(1)
         first = next(bad for bad in bad_records if bad.reason == reason)
         raw = self.buffer[first.start : min(first.end, first.start + _EXCERPT_BYTES)]
@@ -230,10 +232,10 @@ class _Repairer:
         return CommonestReason(reason, count, len(bad_records), place, first.detail, raw)
 
     def _repeats_header(self, bad: BadRecord) -> bool:
-        """Whether a record names all columns, though it has more cells, or fewer, or a mark.
+        """Return whether a bad record repeats the header with more or fewer cells, or a mark.
 
         Raises:
-            AnotherHeaderError: it names other columns.
+            AnotherHeaderError: the record is another header.
         """
         is_none = bad.reason == INVALID_ENCODING or bad.end - bad.start > HEAD_BYTES
         if is_none or not self.like_header.match(self.buffer, bad.start):
@@ -246,14 +248,14 @@ class _Repairer:
 
     def _write_placeholder(self, number: str) -> None:
         cells = [""] * self.form.width
-        cells[self.dialect.columns.positions["sku"]] = self.mended.mark + number
+        cells[self.dialect.columns.positions["sku"]] = self.repaired.mark + number
         self._write_record(cells)
 
     def _write_record(self, cells: list[str]) -> None:
         self.out.write(self.dialect.delimiter.join(cells).encode() + self.form.newline)
 
     def _escaped(self, records: bytes) -> bytes:
-        """Good records with quotes escaped by quotes; they are as long as before."""
+        """Return good records with quotes escaped by quotes, in as many bytes as before."""
         if self.form.backslash and b"\\" in records:
             return _ESCAPE.sub(lambda found: b'""' if found[0] == b'\\"' else found[0], records)
         return records
@@ -263,9 +265,9 @@ class _Rewritten(NamedTuple):
     """A good record that was written by itself.
 
     Attributes:
-        start: where it begins in the file.
-        copy_offset: where it begins in the copy.
-        shifts: how many were noted before it.
+        start: offset in the file.
+        copy_offset: offset in the copy.
+        shifts: number of shifts noted before it.
     """
 
     start: int
@@ -274,13 +276,14 @@ class _Rewritten(NamedTuple):
 
 
 class _SuspectOffsets:
-    """Offsets in order, looked at one at a time."""
+    """Ordered offsets of suspects, consumed in step with the file."""
 
     def __init__(self, suspects: Iterable[tuple[int, str]]) -> None:
         self._rest: Iterator[tuple[int, str]] = iter(suspects)
         self._next = next(self._rest, None)
 
     def at_or_after(self, position: int) -> tuple[int, str] | None:
+        """Return the first suspect at or after a position, which never decreases."""
         while self._next is not None and self._next[0] < position:
             self._next = next(self._rest, None)
         return self._next

@@ -1,4 +1,4 @@
-"""What a row must be to be accepted, what is skipped, and which of the rows of a file win."""
+"""Row rules: which rows are accepted, which are skipped, and which row of each sku wins."""
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -14,7 +14,7 @@ from lfp_pipeline.reading.options import ReadOptions
 from lfp_pipeline.reading.reject_limit import CommonestReason, RejectLimit
 from lfp_pipeline.reading.white_space import BLANK, TRIMMED, UNSEEN
 
-# Few values begin or end with anything but printable ASCII, and only those cost a pattern.
+# The patterns are slow; they run only on values that do not begin and end with printable ASCII.
 _PADDED = """
 CASE
     WHEN sku NOT BETWEEN '!' AND '~' OR sku[-1] NOT BETWEEN '!' AND '~'
@@ -24,7 +24,7 @@ CASE
 END
 """
 
-# A spreadsheet keeps the zeros of ="007".
+# Spreadsheet programs write ="007" to keep the zeros.
 _IS_FORMULA = "({0} >= '=\"' AND {0} < '=#')"
 
 _BARE_NAME = "lower(regexp_replace({}, $ignored, '', 'g'))"
@@ -32,19 +32,21 @@ _BARE_NAME = "lower(regexp_replace({}, $ignored, '', 'g'))"
 _IS_NAME = f"contains(${{names}}, chr(10) || {_BARE_NAME.format('{column}')} || chr(10))"
 
 _NAMES_COLUMNS = " AND ".join(
-    _IS_NAME.format(column=one, names="all_names") for one in ("sku", "name")
+    _IS_NAME.format(column=column, names="all_names") for column in ("sku", "name")
 )
 
-# The sku is the name of one column, and the name that of another.
+# The sku is the name of one column, and the name is the name of another.
 _NAMES_TWO_COLUMNS = " OR ".join(
-    f"{_IS_NAME.format(column='sku', names=f'{one}_names')}"
-    f" AND {_IS_NAME.format(column='name', names=f'{other}_names')}"
-    for one, other in permutations(WANTED, 2)
+    f"{_IS_NAME.format(column='sku', names=f'{first}_names')}"
+    f" AND {_IS_NAME.format(column='name', names=f'{second}_names')}"
+    for first, second in permutations(WANTED, 2)
 )
 
-_IS_HEADER = " AND ".join(_IS_NAME.format(column=one, names=f"{one}_names") for one in WANTED)
+_IS_HEADER = " AND ".join(
+    _IS_NAME.format(column=column, names=f"{column}_names") for column in WANTED
+)
 
-# In bytes, which are known at once, a value is at least as long as in characters.
+# The length in bytes is cheaper than that in characters, and never smaller.
 IRREGULAR = f"""(
     {_PADDED}
     OR {_IS_FORMULA.format("sku")} OR {_IS_FORMULA.format("name")}
@@ -59,9 +61,10 @@ IRREGULAR = f"""(
         ELSE false
     END
 )"""
-"""Whether a row may be one to trim, to skip, or to reject. Bind `RowRules.parameters`.
+"""Whether a row may need trimming, skipping or rejecting. Bind `RowRules.parameters`.
 
-No `IN` and no `list_contains`: DuckDB makes a join of them, which does not keep the rows' order.
+This uses no `IN` and no `list_contains`, because DuckDB turns them into a join, which does not keep
+the order of the rows.
 """
 
 _UNWRAP = """
@@ -131,7 +134,7 @@ FROM (
 )
 WHERE reason IS NOT NULL
 ORDER BY row_number
-LIMIT $most + 1
+LIMIT $remaining + 1
 """
 
 _SUPERSEDED = """
@@ -151,14 +154,14 @@ QUALIFY row_number() OVER (PARTITION BY sku ORDER BY row_number DESC) > 1
 
 @dataclass(frozen=True)
 class RowRules:
-    """What a row must be to be accepted, and what is skipped.
+    """The rules for the rows of a file.
 
     Attributes:
-        max_sku_length: the longest sku that is accepted, in characters.
-        max_name_length: the longest name.
-        max_description_length: the longest description.
-        null_tokens: what stands for an empty value.
-        aliases: of the columns: a row that names all of them repeats the header.
+        max_sku_length: longest sku that is accepted, in characters.
+        max_name_length: longest name.
+        max_description_length: longest description.
+        null_tokens: values that stand for an empty one.
+        aliases: further names of the columns; a row that names all columns repeats the header.
     """
 
     max_sku_length: int
@@ -169,12 +172,12 @@ class RowRules:
 
     @property
     def null_token_lines(self) -> str:
-        """The null tokens, as a text of lines."""
+        """The null tokens, as lines of a text."""
         return _lines(self.null_tokens)
 
     @property
     def parameters(self) -> dict[str, Any]:
-        """What is bound to `IRREGULAR`."""
+        """The parameters of `IRREGULAR`."""
         names = self.names["all_names"]
         first, last = ({name[place] for name in names.split()} for place in (0, -1))
         return self.lengths | {
@@ -187,7 +190,7 @@ class RowRules:
 
     @property
     def names(self) -> dict[str, str]:
-        """The names of each column, and of all, as texts of lines."""
+        """The names of each column, and of all columns, as lines of texts."""
         known = known_names(self.aliases)
         return {f"{column}_names": _lines(known[column]) for column in WANTED} | {
             "all_names": _lines(set().union(*known.values()))
@@ -195,7 +198,7 @@ class RowRules:
 
     @property
     def lengths(self) -> dict[str, int]:
-        """The longest values that are accepted."""
+        """The lengths of the longest accepted values."""
         return {
             "max_sku": self.max_sku_length,
             "max_name": self.max_name_length,
@@ -204,7 +207,7 @@ class RowRules:
 
 
 def without_null_tokens(column: str) -> str:
-    """A column with an empty value in the place of what stands for one, in SQL.
+    """Return SQL for a column in which null tokens are replaced by an empty value.
 
     Bind `RowRules.null_token_lines` as `null_tokens`.
     """
@@ -212,12 +215,12 @@ def without_null_tokens(column: str) -> str:
 
 
 def blank_row(columns: Sequence[str]) -> str:
-    """Whether nothing but white space is in some columns of a row, in SQL."""
+    """Return SQL for whether some columns of a row have only white space."""
     return f"regexp_full_match(concat({', '.join(columns)}), '{BLANK}*')"
 
 
 def rules_of(options: ReadOptions) -> RowRules:
-    """The rules for the rows of files."""
+    """Return the rules that options contain."""
     return RowRules(
         options.max_sku_length,
         options.max_name_length,
@@ -228,9 +231,9 @@ def rules_of(options: ReadOptions) -> RowRules:
 
 
 def clean_values(connection: duckdb.DuckDBPyConnection, rules: RowRules) -> None:
-    """Trim sku and name, unwrap ="007", empty what stands for nothing.
+    """Trim sku and name, unwrap formulas such as ="007", and empty null tokens.
 
-    Few rows need that, so few are written.
+    Only irregular rows are updated, and they are few.
     """
     connection.execute(
         _CLEAN_KEYS,
@@ -244,15 +247,15 @@ def clean_values(connection: duckdb.DuckDBPyConnection, rules: RowRules) -> None
 
 
 def skip_blank_rows(connection: duckdb.DuckDBPyConnection) -> int:
-    """Exclude the rows that hold nothing but white space; return how many."""
+    """Exclude the rows with only white space; return their number."""
     return _written(connection.execute(_SKIP_BLANK))
 
 
 def skip_headers(connection: duckdb.DuckDBPyConnection, rules: RowRules) -> int:
-    """Exclude the rows that repeat the header; return how many.
+    """Exclude the rows that repeat the header; return their number.
 
     Raises:
-        AnotherHeaderError: a row is another header: what follows it would be read into the wrong
+        AnotherHeaderError: a row is another header. The rows after it would be read into the wrong
             columns.
     """
     bound = rules.names | {"ignored": rules.parameters["ignored"]}
@@ -271,28 +274,28 @@ def broken_rules(
     *,
     bare_quotes: bool = False,
 ) -> list[tuple[int, str, str]]:
-    """Row number, reason and detail of every row that breaks a rule and is not excluded, in order.
+    """Return row number, reason and detail of each row that breaks a rule, in order.
 
     Args:
         connection: to the workspace.
         rules: for the rows.
         limit: of the rejects.
-        rejected: how many rows are rejects already.
-        bare_quotes: whether the file's values hold quotes that nobody escapes. Then, a value
-            that begins as a formula does may be the first piece of one; elsewhere, it is a text.
+        rejected: number of rows of the file that are rejects already.
+        bare_quotes: whether quotes in the file's values are not escaped. Then a value that begins
+            like a formula may be the first piece of one; in other files, it is a text.
 
     Raises:
-        DeliveryRefusedError: with those that are rejected already, there are more than the limit.
+        DeliveryRefusedError: together with earlier rejects, there are more than the limit.
     """
-    most = limit.left - rejected
+    remaining = limit.remaining - rejected
     bound = rules.lengths | {
-        "most": most,
+        "remaining": remaining,
         "unseen": f"{UNSEEN}*",
         "open_formula": '="[^"]*',
         "bare_quotes": bare_quotes,
     }
     broken = connection.execute(_BROKEN_RULES, bound).fetchall()
-    if len(broken) > most:
+    if len(broken) > remaining:
         ((reason, count),) = Counter(reason for _, reason, _ in broken).most_common(1)
         number, detail = next((number, more) for number, why, more in broken if why == reason)
         commonest = CommonestReason(reason, count, len(broken), f"row {number}", detail, b"")
@@ -301,23 +304,24 @@ def broken_rules(
 
 
 def exclude_superseded(connection: duckdb.DuckDBPyConnection) -> int:
-    """Of the accepted rows with the same sku, exclude all but the last; return how many.
+    """Exclude all accepted rows but the last of each sku; return their number.
 
-    Repeats are few: they are found by hash, and only their rows are compared and sorted.
+    Repeated skus are few: they are found by hash, and only their rows are compared and sorted.
     """
     return _written(connection.execute(_SUPERSEDED))
 
 
 def _either_case(letters: Iterable[str]) -> str:
-    """Letters and capitals, and the quote that may stand before and after a name."""
+    """Return letters in both cases, and the quote that may stand around a name."""
     return "".join(sorted({'"', *map(str.lower, letters), *map(str.upper, letters)}))
 
 
 def _lines(values: Iterable[str]) -> str:
-    """Values as a text of lines, with a line end before the first, too."""
+    """Return values as lines of a text, with a line end also before the first."""
     return "".join(f"\n{value}" for value in sorted(values)) + "\n"
 
 
 def _written(done: duckdb.DuckDBPyConnection) -> int:
+    """Return the number of rows that a statement has written."""
     counted = done.fetchone()
     return int(counted[0]) if counted else 0

@@ -1,4 +1,4 @@
-"""What is asked of DuckDB's CSV reader: the rows of a file, and which need a second look."""
+"""The query for DuckDB's CSV reader: the rows of a file, and which of them are irregular."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,18 +13,18 @@ from lfp_pipeline.reading.rules import IRREGULAR, RowRules, blank_row, without_n
 UNREADABLE = (
     duckdb.InvalidInputException,
     duckdb.ConversionException,
-    duckdb.NotImplementedException,  # Where a thread does not find the begin of a record.
+    duckdb.NotImplementedException,  # A thread did not find the beginning of a record.
 )
-"""What such a query raises where the file is to be read with more care."""
+"""Errors of a scan that cannot read a file unchanged; the file then needs a repaired copy."""
 
 _BUFFERED_RECORDS = 4
-"""Of the longest, so many fit into what a thread reads at a time.
+"""Number of longest records that fit into the buffer of a thread.
 
-DuckDB's own choice, 16, is too much to divide a file of 90 MB evenly between two threads.
+DuckDB's default of 16 is too large to divide a file of 90 MB evenly between two threads.
 """
 
-# Every column is looked at, also those that are not taken: DuckDB checks only what it is asked for,
-# and 1.5 fails on objections to other columns.
+# The query uses every column, even ignored ones: DuckDB checks only the columns of a query, and 1.5
+# fails on objections to other columns.
 _SCAN = """
 SELECT
     sku, name, description, text_bytes, irregular,
@@ -65,12 +65,12 @@ class Scan:
     """A query that reads a file, in order.
 
     Its columns: sku, name, description; `text_bytes`, the size of all values of the row;
-    `irregular`, of a row that may be one to trim, to skip or to reject; `blank`, of an irregular
-    row in which no column holds anything but white space.
+    `irregular`, whether the row may need trimming, skipping or rejecting; `blank`, whether an
+    irregular row has only white space in all columns.
 
     Attributes:
         sql: the query.
-        parameters: what is bound to it.
+        parameters: of the query, by name.
     """
 
     sql: str
@@ -80,20 +80,20 @@ class Scan:
 def scan_of(
     path: Path, dialect: Dialect, rules: RowRules, *, copy: bool = False, max_objections: int = 0
 ) -> Scan:
-    """The query that reads a file of UTF-8.
+    """Return the query that reads a file in UTF-8.
 
     Args:
-        path: the file.
-        dialect: how it is written.
+        path: of the file.
+        dialect: of the file.
         rules: for its rows.
-        copy: whether it is a repaired copy, which has a header of its own in its first line.
-        max_objections: so many records that DuckDB cannot read are left out and kept in
-            `reject_errors`; with 0, the query fails at the first. Without objections the file is
-            read in parallel: then, seldom, a text with line breaks that looks like a record
-            becomes one, where a thread begins in its middle. Bytes do not add up then.
+        copy: whether the file is a repaired copy, whose header is its first line.
+        max_objections: number of unreadable records that DuckDB leaves out and keeps in
+            `reject_errors`. With 0, the query fails at the first, and reads in parallel. Then a
+            thread that begins inside a text with line breaks may, rarely, take a line of the text
+            for a record; the count of bytes shows that.
     """
     form = dialect.form
-    # A record of a file has its line end among its bytes. A copy may add one.
+    # The line end of a record counts among its bytes. A copy may add one.
     longest = form.max_bytes - len(form.newline)
     if copy:
         longest = max(form.max_bytes + len(form.newline), _placeholder_bytes(form.width))
@@ -133,12 +133,12 @@ def scan_of(
 
 
 def _placeholder_bytes(width: int) -> int:
-    """The size of a placeholder for a bad record, and of a copy's header, at most."""
+    """Return the largest size of a placeholder for a bad record, and of a copy's header."""
     return 100 + width * len(f"c{width},")
 
 
 def _sum(terms: Sequence[str]) -> str:
-    """The sum of some terms, in SQL: a tree, as DuckDB refuses a nesting of a thousand."""
+    """Return SQL for a sum, as a balanced tree: DuckDB refuses a nesting of a thousand."""
     if len(terms) == 1:
         return terms[0]
     half = len(terms) // 2
@@ -146,6 +146,7 @@ def _sum(terms: Sequence[str]) -> str:
 
 
 def _value(column: str, dialect: Dialect, rules: RowRules) -> str:
-    if dialect.form.backslash:  # A copy has "" for \" already.
+    """Return SQL for the value of a wanted column."""
+    if dialect.form.backslash:  # The copy has replaced \" by "".
         column = f"replace({column}, '\\\\', '\\')"
     return without_null_tokens(column) if rules.null_tokens else column

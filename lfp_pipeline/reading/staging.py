@@ -1,11 +1,11 @@
-"""What the merge takes from the workspace: the winners and rejects of a batch of deliveries.
+"""The staging tables in the workspace: the winners and rejects of a batch, for the merge.
 
     arrivals          (delivery_number, place, row_number, sku, name, description)
-    descriptions      (place, description) of the arrivals, and maybe of others
+    descriptions      (place, description) of the arrivals, and possibly of other rows
     arrived_rejects   (delivery_number, and the columns of rejects)
 
-Of a single delivery, number 0, these are views of what was read, and a place is a rowid there; of
-several, tables to which each is added once it was read.
+For a single delivery, number 0, these are views of the reader's tables, and a place is a rowid
+there. For several deliveries, they are tables to which each delivery is added after its reading.
 """
 
 import duckdb
@@ -22,7 +22,7 @@ FROM rejects
 
 
 def stage_single(connection: duckdb.DuckDBPyConnection, *, taken: bool) -> None:
-    """What was read is all that arrives; if it is not taken, only its rejects do."""
+    """Stage the delivery that was read, as the only one; if it is not taken, only its rejects."""
     arrivals = _ARRIVALS.format(number=0, place="row_number - 1", taken=taken)
     connection.execute(f"""
 CREATE VIEW arrivals AS {arrivals};
@@ -32,7 +32,7 @@ CREATE VIEW arrived_rejects AS {_ARRIVED_REJECTS.format(number=0)}
 
 
 def stage_in_batch(connection: duckdb.DuckDBPyConnection, number: int, *, taken: bool) -> None:
-    """Add what was read to the arrivals, as the delivery of that number, after those before."""
+    """Stage the delivery that was read after those before; if it is not taken, only its rejects."""
     if number == 0:
         connection.execute(f"""
 CREATE SEQUENCE places MINVALUE 0;

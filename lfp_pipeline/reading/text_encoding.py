@@ -1,4 +1,4 @@
-"""Decides how a text is encoded: by its bytes, and by what its source and the settings say."""
+"""The encoding of a text, decided by its bytes, its source and the settings."""
 
 from dataclasses import dataclass
 
@@ -11,13 +11,13 @@ _UTF_8 = "utf-8"
 
 @dataclass(frozen=True)
 class TextEncoding:
-    """How a text is encoded.
+    """The encoding of a text.
 
     Attributes:
         codec: Python's name.
-        mark_length: of the byte order marks at its beginning.
-        certain: whether that is so whatever bytes follow.
-        note: for people, who said so, if it was not the text itself.
+        mark_length: length of the byte order marks at its beginning, in bytes.
+        certain: whether the encoding is decided whatever bytes follow.
+        note: sentence for people that names who stated the encoding; empty: the text itself.
     """
 
     codec: str
@@ -29,7 +29,8 @@ class TextEncoding:
 def encoding_by_head(head: bytes, text_format: TextFormat) -> TextEncoding:
     """Return the encoding of a text as far as its first bytes and the sources file decide it.
 
-    A byte order mark comes first, then the sources file, then UTF-16 that has no mark.
+    A byte order mark overrides the sources file, and both override the signs of UTF-16 without a
+    mark.
     """
     codec, mark_length = detect_encoding(head)
     if mark_length == 0 and text_format.encoding:
@@ -41,19 +42,19 @@ def encoding_by_head(head: bytes, text_format: TextFormat) -> TextEncoding:
 def other_encoding(
     head: bytes, beyond_ascii: tuple[int, int], charset: str | None, fallback: str | None
 ) -> TextEncoding | None:
-    """Return the encoding of a text that does not say how it is encoded; None: it is UTF-8.
+    """Return the encoding of a text whose own bytes state none; None: the text is UTF-8.
 
-    Another encoding is taken for a text that is in earnest not UTF-8, and not by a few slips only.
-    A server is also believed where all bytes are ASCII, if they mean something else to it.
+    A text counts as not UTF-8 if it has more invalid bytes than valid characters beyond ASCII. If
+    all bytes are ASCII, the charset of a server still counts where it gives them another meaning.
 
     Args:
-        head: its first bytes.
-        beyond_ascii: how many valid UTF-8 characters and how many other bytes are in it.
-        charset: what the server says.
-        fallback: what the setting says.
+        head: first bytes of the text.
+        beyond_ascii: numbers of valid UTF-8 characters beyond ASCII and of invalid bytes in it.
+        charset: that the server states.
+        fallback: setting LFP_FALLBACK_ENCODING.
     """
     characters, others = beyond_ascii
-    # ASCII bytes of such an encoding have escape sequences or zero bytes among them.
+    # In such an encoding, ASCII bytes include escape sequences or zero bytes.
     escaped = any(mark in head for mark in (b"\x1b", b"~{", b"\0"))
     is_ascii = characters == others == 0 and escaped
     if (

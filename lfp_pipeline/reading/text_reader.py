@@ -1,4 +1,4 @@
-"""Reads one text of a delivery: its rows, and the records that are rejected or skipped."""
+"""Reading of one text of a delivery: its rows, and the rejected and skipped records."""
 
 import logging
 from collections.abc import Iterator, Sequence
@@ -30,12 +30,12 @@ from lfp_pipeline.reading.rules import (
 
 @dataclass(frozen=True)
 class SkippedLines:
-    """Lines of a file that are neither rows nor rejects.
+    """Numbers of lines of a file that are neither rows nor rejects.
 
     Attributes:
-        blank: empty lines, and rows of nothing but delimiters and white space.
+        blank: empty lines, and rows of only delimiters and white space.
         repeated_headers: rows that repeat the header.
-        above_header: lines before the header, whatever is in them.
+        above_header: all lines before the header.
     """
 
     blank: int = 0
@@ -52,20 +52,20 @@ class SkippedLines:
 
 @dataclass(frozen=True)
 class TextRead:
-    """How one text of a delivery was read.
+    """One text of a delivery, after its reading.
 
     Attributes:
         text: as it was unpacked.
-        ignored_columns: names in its header that are not taken in.
-        mended: whether a repaired copy was read.
+        ignored_columns: names in its header that are not read.
+        repaired: whether a repaired copy was read.
         skipped: lines that are neither rows nor rejects.
-        notes: what people should know of it, a sentence each.
-        size_bytes: as UTF-8.
+        notes: sentences for people about the reading.
+        size_bytes: size in UTF-8.
     """
 
     text: PlainText
     ignored_columns: Sequence[str]
-    mended: bool
+    repaired: bool
     skipped: SkippedLines
     notes: Sequence[str]
     size_bytes: int
@@ -73,7 +73,7 @@ class TextRead:
 
 @contextmanager
 def naming(member: str) -> Iterator[None]:
-    """Begin the text of a refusal within the block with the name of a member, if it has one."""
+    """Prefix a refusal within the block with the name of a member, if it has one."""
     try:
         yield
     except DeliveryRefusedError as error:
@@ -96,12 +96,12 @@ def read_text(
         connection: to the workspace.
         text: as it was unpacked.
         folder: for a repaired or recoded copy.
-        options: how it is read.
-        log: for what is odd.
-        limit: of the rejects of the delivery, without this text.
+        options: of the reading.
+        log: for warnings about the encoding.
+        limit: of the rejects of the delivery, with only its other texts counted.
 
     Raises:
-        DeliveryRefusedError: it cannot be read as products.
+        DeliveryRefusedError: the text cannot be read as products.
     """
     with naming(text.name):
         loaded = load_rows(connection, text, folder, options, log, limit)
@@ -117,13 +117,13 @@ def read_text(
                 connection, loaded.rules, loaded.limit, rejected, bare_quotes=bare
             )
             insert_rejects(connection, located(broken, loaded))
-    if loaded.mended is not None:
-        blank_lines += loaded.mended.blank_rows
-        repeated_headers += loaded.mended.repeated_headers
+    if loaded.repaired is not None:
+        blank_lines += loaded.repaired.blank_rows
+        repeated_headers += loaded.repaired.repeated_headers
     return TextRead(
         text,
         loaded.dialect.columns.ignored,
-        loaded.mended is not None,
+        loaded.repaired is not None,
         SkippedLines(blank_lines, repeated_headers, loaded.dialect.lines_above),
         [*loaded.notes, *form_notes(loaded.path, loaded.dialect)],
         loaded.path.stat().st_size,

@@ -1,4 +1,4 @@
-"""From the raw bytes to plain CSV bytes: what packs a file is told by its first bytes."""
+"""Unpacking of raw files to plain CSV bytes; the first bytes of a file show how it is packed."""
 
 import errno
 import time
@@ -20,16 +20,16 @@ from lfp_pipeline.reading.file_formats import (
 )
 from lfp_pipeline.sources.base import CHUNK_BYTES
 
-MOST_TIMES = 1_000
-"""So many times its size a packed file may unpack to, once it is more than `FREE_BYTES`.
+MAX_RATIO = 1_000
+"""Largest ratio of unpacked to packed size, for more than `FREE_BYTES`.
 
-No file of products is so repetitive, and deflate can do no more than 1,032 times.
+No product file is so repetitive; the largest ratio of deflate is 1,032.
 """
 
 FREE_BYTES = 64 << 20
-"""So much may come out of any packed file."""
+"""Unpacked size that is allowed for every packed file."""
 
-# bz2 gives no number; a damaged zip may send one to a place that is none.
+# bz2 gives no number; a damaged zip may lead to an invalid offset.
 _NOT_OF_THE_DISK = (None, errno.EINVAL)
 
 
@@ -38,10 +38,9 @@ class Content:
     """One file in a delivery.
 
     Attributes:
-        name: in a zip with several, in full; otherwise nothing.
-        pieces: its plain bytes. They can be had once, and before those of the next.
-        notes: what people should know of how it was unpacked, a sentence each. Complete once the
-            pieces are exhausted.
+        name: in a zip of several files, the full name of this one; otherwise empty.
+        pieces: its plain bytes. They can be read once, before those of the next file.
+        notes: sentences for people about the unpacking, complete after the last piece.
     """
 
     name: str
@@ -50,30 +49,30 @@ class Content:
 
 
 def is_packed(path: Path) -> bool:
-    """Whether the file is compressed in a way that we undo."""
+    """Return whether a file is packed in a way that is unpacked here."""
     return is_packed_head(_magic(path))
 
 
 def is_packed_head(head: bytes) -> bool:
-    """Whether a file that begins so is; `compression.MAGIC_BYTES` of it are enough."""
+    """Return the same for the first `compression.MAGIC_BYTES` of a file."""
     return head.startswith(ZIP_BEGINS) or compression.compression_of(head) is not None
 
 
 def contents(
     path: Path, max_bytes: int, has_header: Callable[[bytes], bool]
 ) -> Generator[Content, None, None]:
-    """The files in a delivery, unpacked if they are packed.
+    """Yield the files in a delivery, unpacked if they are packed.
 
     Args:
-        path: a plain file; one of gzip, zstd, bz2 or xz; or a zip, whose members come in the order
-            of their names.
-        max_bytes: so many may come out of a packed one in all.
-        has_header: whether the first `HEAD_BYTES` of a text, in any encoding, hold the header of a
-            product file. Decides which texts in a zip are read.
+        path: of a plain file; of a gzip, zstd, bz2 or xz file; or of a zip, whose members follow in
+            the order of their names.
+        max_bytes: largest unpacked size of the delivery.
+        has_header: returns whether the first `HEAD_BYTES` of a text, in any encoding, have the
+            header of a product file. This decides which texts in a zip are read.
 
     Raises:
-        DeliveryRefusedError: the file, or what is in it, is damaged, encrypted, an archive, too
-            large, or not what an honest tool makes. Reading the pieces raises it, too.
+        DeliveryRefusedError: the file or a member is damaged, encrypted, an archive, too large, or
+            malformed on purpose. Reading the pieces raises this error, too.
     """
     magic, bounds = _magic(path), _Bounds(max_bytes, path.stat().st_size)
     with path.open("rb") as file:
@@ -81,7 +80,7 @@ def contents(
             yield from _zip_contents(file, path, bounds, has_header)
         elif found := compression.compression_of(magic):
             notes: list[str] = []
-            pieces = bounds.kept(compression.unpack(file, found, notes))
+            pieces = bounds.limited(compression.unpack(file, found, notes))
             yield Content("", _checked(pieces, "What is packed in the file"), notes)
         else:
             yield Content("", _checked(iter(lambda: file.read(CHUNK_BYTES), b""), "The file"))
@@ -90,7 +89,7 @@ def contents(
 def _zip_contents(
     file: BinaryIO, path: Path, bounds: "_Bounds", has_header: Callable[[bytes], bool]
 ) -> Iterator[Content]:
-    """Yield the members of a zip that are read, the first of them with a note of the others."""
+    """Yield the members of a zip that are read; a note of the first names the skipped ones."""
 
     def head_of(member: ZipInfo) -> bytes:
         return compression.peek(_member_pieces(file, member), HEAD_BYTES)[0]
@@ -101,41 +100,41 @@ def _zip_contents(
     bounds.check(sum(member.file_size for member in read))
     notes = [f"Skipped in the zip: {zip_archive.names_of(skipped)}."] if skipped else []
     for member in read:
-        name = zip_archive.told(member.filename) if len(members) > 1 else ""
-        yield Content(name, bounds.kept(_member_pieces(file, member)), notes)
+        name = zip_archive.shown_name(member.filename) if len(members) > 1 else ""
+        yield Content(name, bounds.limited(_member_pieces(file, member)), notes)
         notes = []
 
 
 def _member_pieces(file: BinaryIO, member: ZipInfo) -> Iterator[bytes]:
-    name = zip_archive.told(member.filename)
+    name = zip_archive.shown_name(member.filename)
     return _checked(zip_archive.member_bytes(file, member), f"{name} in the zip")
 
 
 class _Bounds:
-    """How much may come out of one packed file, all that is in it together."""
+    """The limits of the unpacked size of one packed file, with all its members."""
 
     def __init__(self, max_bytes: int, packed_bytes: int) -> None:
         self._max_bytes = max_bytes
-        self._most_bytes = max(FREE_BYTES, MOST_TIMES * packed_bytes)
+        self._ratio_bytes = max(FREE_BYTES, MAX_RATIO * packed_bytes)
         self._done = 0
 
     def check(self, size: int) -> None:
-        """Refuse a file of which so much comes out, or is to."""
+        """Refuse a file with this unpacked size, if the size is beyond the limits."""
         if size > self._max_bytes:
             msg = (
                 f"Unpacked, the file is larger than {self._max_bytes:,} bytes "
-                "(setting LFP_MAX_UNPACKED_BYTES)."
+                "(setting LFP_MAX_UNPACKED_BYTES). Raise the setting, or deliver the file in parts."
             )
             raise DeliveryRefusedError(msg)
-        if size > self._most_bytes:
+        if size > self._ratio_bytes:
             msg = (
-                f"The file unpacks to more than {MOST_TIMES:,} times its size: no file of products "
-                "does. If this one does, deliver it unpacked."
+                f"The file unpacks to more than {MAX_RATIO:,} times its size, as no product file "
+                "does. If this is one, deliver it unpacked."
             )
             raise DeliveryRefusedError(msg)
 
-    def kept(self, pieces: Iterator[bytes]) -> Iterator[bytes]:
-        """The same pieces, as long as they are not too many."""
+    def limited(self, pieces: Iterator[bytes]) -> Iterator[bytes]:
+        """Yield the same pieces, up to the limits."""
         for piece in pieces:
             self._done += len(piece)
             self.check(self._done)
@@ -143,7 +142,7 @@ class _Bounds:
 
 
 def _checked(pieces: Iterator[bytes], what: str) -> Iterator[bytes]:
-    """The same pieces, if they are whole and not those of an archive."""
+    """Yield the same pieces, unless they are damaged or those of another packed file."""
     with _refusing_damage(what):
         head, pieces = compression.peek(pieces, PACKED_HEAD_BYTES)
         if found := zip_format_of(head):
@@ -158,14 +157,14 @@ def _checked(pieces: Iterator[bytes], what: str) -> Iterator[bytes]:
 
 
 class TimeLimit:
-    """A limit of time that begins when it is made; checked between the members of an archive."""
+    """A time limit for reading an archive, from its creation on; checked between the members."""
 
     def __init__(self, seconds: float) -> None:
         self._seconds = seconds
         self._end = time.monotonic() + seconds
 
     def check(self) -> None:
-        """Raise a ReadingTimeoutError if the time is over."""
+        """Raise a ReadingTimeoutError after the limit."""
         if time.monotonic() > self._end:
             msg = (
                 f"Reading the members of the zip took more than {self._seconds:,.0f} s (setting "
@@ -177,12 +176,13 @@ class TimeLimit:
 
 @contextmanager
 def _refusing_damage(what: str) -> Iterator[None]:
+    """Turn the errors of unpacking damaged bytes into refusals."""
     try:
         yield
     except (*compression.DAMAGED, *zip_archive.DAMAGED) as error:
         if isinstance(error, OSError) and error.errno not in _NOT_OF_THE_DISK:
             raise
-        # zstd and lzma have no class of their own for it.
+        # zstd and lzma have no class of their own for a lack of memory.
         if "memory" in str(error).lower():
             msg = f"{what} takes too much memory to unpack: {error}. Pack it with a smaller window."
             raise DeliveryRefusedError(msg) from error

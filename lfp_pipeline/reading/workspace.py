@@ -1,4 +1,4 @@
-"""The workspace: an in-memory DuckDB in which deliveries are read, fenced in and bounded."""
+"""The workspace: an in-memory DuckDB for reading deliveries, with limited access and resources."""
 
 import shutil
 from collections.abc import Iterator, Sequence
@@ -16,27 +16,27 @@ from lfp_pipeline.settings import Settings, divided_size
 
 @dataclass(frozen=True)
 class WorkspaceLimits:
-    """What one workspace may use: DuckDB threads and memory (a size such as `2GB`)."""
+    """The resources of one workspace: DuckDB threads, and memory as a size such as `2GB`."""
 
     threads: int
     memory_limit: str
 
     @classmethod
     def of(cls, settings: Settings, share: int = 1) -> Self:
-        """What the settings allow a run, divided among so many workspaces at once."""
+        """Return an equal part of the resources of a run, for one of `share` workspaces."""
         return cls(max(1, settings.threads // share), divided_size(settings.memory_limit, share))
 
 
 @dataclass(frozen=True)
 class Workspace:
-    """A connection of its own, and a folder for files that end with it."""
+    """A connection, and a folder for temporary files; both end with the workspace."""
 
     connection: duckdb.DuckDBPyConnection
     folder: Path
 
     @contextmanager
     def folder_for(self, number: int) -> Iterator[Path]:
-        """A folder for the files of one of several deliveries, gone once it was read."""
+        """Create a folder for the files of one delivery, and delete it after the block."""
         folder = self.folder / str(number)
         folder.mkdir()
         try:
@@ -57,14 +57,15 @@ def workspace_of(settings: Settings, limits: WorkspaceLimits) -> Iterator[Worksp
 def open_workspace(
     folders: Sequence[Path], work_dir: Path, limits: WorkspaceLimits
 ) -> Iterator[Workspace]:
-    """Open a workspace that can touch no file outside some folders and load no extension.
+    """Open a workspace that can access only some folders, and load no extension.
 
-    The files may be hostile, and CSV readers have had bugs: this is the fence.
+    This confines hostile files, because CSV readers have had bugs.
 
     Args:
-        folders: what it may touch beside its own folder; they may be links.
-        work_dir: where its own folder is made, and gone afterwards. Those of dead processes go now.
-        limits: what it may use.
+        folders: that the workspace may access beside its own folder; they may be links.
+        work_dir: in which the workspace's own folder is created, and deleted afterwards. Folders of
+            dead processes are deleted now.
+        limits: resources of the workspace.
     """
     with scratch_folder(work_dir, "run") as folder:
         config: dict[str, str | bool | int | float | list[str]] = {
@@ -75,12 +76,12 @@ def open_workspace(
             "autoload_known_extensions": False,
         }
         with duckdb.connect(":memory:", config=config) as connection:
-            # Measured, for our own lines in the log, but not drawn: DuckDB takes a run's process
-            # for an interactive one.
+            # Progress is measured for the log, but not drawn: DuckDB takes the process of a run for
+            # an interactive one.
             connection.execute("SET enable_progress_bar_print = false")
             connection.execute("SET enable_progress_bar = true")
             checkpoint_seldom(connection)
-            # DuckDB looks at where links lead.
+            # DuckDB compares the targets of links.
             allowed = [str(path.resolve()) for path in (*folders, folder)]
             connection.execute("SET allowed_directories = $allowed", {"allowed": allowed})
             connection.execute("SET enable_external_access = false")

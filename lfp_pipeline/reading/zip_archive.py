@@ -1,4 +1,4 @@
-"""Zips: their members, looked at before anything is unpacked, and their bytes."""
+"""Zips: the check of their members before the unpacking, the choice of members, and their bytes."""
 
 import io
 import stat
@@ -26,33 +26,33 @@ from lfp_pipeline.reading.file_formats import (
 
 DAMAGED = (
     zipfile.BadZipFile,
-    # A feature that zipfile does not know; no name; a name that is not text, or a place beyond all
-    # files; a header that is cut off.
+    # An unknown feature; a missing name; a name that is no text, or an offset beyond all files; a
+    # header that is cut off.
     NotImplementedError,
     IndexError,
     ValueError,
     struct.error,
 )
-"""What reading a damaged zip may raise."""
+"""Errors of reading a damaged zip."""
 
-_MOST_ENTRIES = 10_000
-_MOST_TOLD = 200
-_MOST_DIRECTORY_BYTES = 4 << 20
+_MAX_ENTRIES = 10_000
+_MAX_SHOWN = 200
+_MAX_DIRECTORY_BYTES = 4 << 20
 _METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 _LOCAL_HEADER = struct.Struct("<4s22xHH")
 _ENCRYPTED = 1
 
 _CSV_SUFFIXES = {".csv", ".tsv", ".tab"}
 _TEXT_SUFFIXES = {".txt", ".dat", ".asc", ""}
-_LITTER = {".ds_store", "thumbs.db", "desktop.ini"}
+_CLUTTER = {".ds_store", "thumbs.db", "desktop.ini"}
 
 
 def zip_members(path: Path) -> list[ZipInfo]:
-    """Return the files in a zip that are not litter, in the order of their names: at least one.
+    """Return the files in a zip except clutter, in the order of their names: at least one.
 
     Raises:
-        DeliveryRefusedError: there is none, or an entry is not what an honest tool makes.
-        DAMAGED: the zip is.
+        DeliveryRefusedError: the zip has no file, or an entry is malformed on purpose.
+        DAMAGED: the zip is damaged.
     """
     with _DirectoryFile(path) as file, zipfile.ZipFile(file) as archive:
         entries, end = archive.infolist(), archive.start_dir
@@ -62,13 +62,16 @@ def zip_members(path: Path) -> list[ZipInfo]:
         found = OFFICE
     if found:
         raise DeliveryRefusedError(found.refusal)
-    if len(entries) > _MOST_ENTRIES:
-        msg = f"The zip has {len(entries):,} entries; more than {_MOST_ENTRIES:,} are refused."
+    if len(entries) > _MAX_ENTRIES:
+        msg = (
+            f"The zip has {len(entries):,} entries; more than {_MAX_ENTRIES:,} are refused. "
+            "Deliver the files in several zips."
+        )
         raise DeliveryRefusedError(msg)
     _check_places(entries, end)
     for entry in entries:
         _check_entry(entry)
-    members = sorted(filterfalse(_is_litter, entries), key=lambda member: member.filename)
+    members = sorted(filterfalse(_is_clutter, entries), key=lambda member: member.filename)
     if not members:
         msg = "The zip holds no file. Deliver a zip with a CSV file, or with several."
         raise DeliveryRefusedError(msg)
@@ -80,43 +83,44 @@ def zip_members(path: Path) -> list[ZipInfo]:
 def choose_members(
     members: Sequence[ZipInfo], has_header: Callable[[ZipInfo], bool]
 ) -> tuple[list[ZipInfo], list[ZipInfo]]:
-    """Choose the members of a zip that are read.
+    """Choose the members of a zip to read.
 
-    These are the members named as CSV, and those named as text that have a header. Where there is
-    none, all that are named as text are read, so that the errors say what is wrong with them. A
-    lone member is read whatever its name.
+    These are the members with the name of a CSV file, and those with the name of a text and with a
+    header. If there are none, all texts are read, so that the errors explain what is wrong. A lone
+    member is read whatever its name.
 
     Args:
         members: all files in the zip.
-        has_header: whether a member has the header of a product file; asked of texts only.
+        has_header: returns whether a text has the header of a product file.
 
     Returns:
-        The members that are read, and those that are skipped, each in the order of `members`.
+        The members to read and the skipped members, each in the order of `members`.
 
     Raises:
-        DeliveryRefusedError: no member can be read, or one that may have to be cannot be unpacked.
+        DeliveryRefusedError: no member can be read, or a text cannot be unpacked.
     """
     lone = len(members) == 1
-    readable = [one for one in members if lone or _suffix(one) in _CSV_SUFFIXES | _TEXT_SUFFIXES]
+    suffixes = _CSV_SUFFIXES | _TEXT_SUFFIXES
+    readable = [member for member in members if lone or _suffix(member) in suffixes]
     if not readable:
         msg = f"The zip holds no CSV file, but {names_of(members)}. Add a .csv file to the zip."
         raise DeliveryRefusedError(msg)
     ((name, times),) = Counter(str(_path_of(member)) for member in readable).most_common(1)
     if times > 1:
-        msg = f"The zip holds {told(name)} {times} times, of which only one can be meant."
+        msg = f"The zip holds {shown_name(name)} {times} times. Zip each file only once."
         raise DeliveryRefusedError(msg)
     for member in readable:
         _check_packing(member)
     if lone:
         return readable, []
-    data = [one for one in readable if _suffix(one) in _CSV_SUFFIXES or has_header(one)]
+    data = [m for m in readable if _suffix(m) in _CSV_SUFFIXES or has_header(m)]
     names = {member.filename for member in data or readable}
     return data or readable, [member for member in members if member.filename not in names]
 
 
 def names_of(members: Sequence[ZipInfo]) -> str:
-    """Return the names of the first members, and how many more there are, for people."""
-    return preview([told(member.filename) for member in members])
+    """Return the names of the first members and the number of the others, for people."""
+    return preview([shown_name(member.filename) for member in members])
 
 
 def _suffix(member: ZipInfo) -> str:
@@ -124,11 +128,11 @@ def _suffix(member: ZipInfo) -> str:
 
 
 def member_bytes(file: BinaryIO, member: ZipInfo) -> Iterator[bytes]:
-    """The plain bytes of a member of the zip in `file`.
+    """Yield the plain bytes of a member of the zip in `file`.
 
     Raises:
-        BadZipFile: they are not those that the directory tells of.
-        DAMAGED: they cannot be unpacked.
+        BadZipFile: the bytes do not match the directory.
+        DAMAGED: the bytes cannot be unpacked.
     """
     file.seek(member.header_offset)
     magic, name_length, extra_length = _LOCAL_HEADER.unpack(file.read(_LOCAL_HEADER.size))
@@ -151,64 +155,65 @@ def member_bytes(file: BinaryIO, member: ZipInfo) -> Iterator[bytes]:
 
 
 class _DirectoryFile(io.FileIO):
-    """A zip whose directory is read: all of it at once, so it must fit into memory."""
+    """A zip file with a limit for the size of its directory, which zipfile reads at once."""
 
     def read(self, size: int | None = -1) -> bytes:
-        if size is not None and size > _MOST_DIRECTORY_BYTES:
+        if size is not None and size > _MAX_DIRECTORY_BYTES:
             msg = (
                 f"The directory of the zip is {size:,} bytes long; more than "
-                f"{_MOST_DIRECTORY_BYTES:,} are refused."
+                f"{_MAX_DIRECTORY_BYTES:,} are refused. Deliver the files in several zips."
             )
             raise DeliveryRefusedError(msg)
         return super().read(-1 if size is None else size)
 
 
 def _check_places(entries: Sequence[ZipInfo], directory: int) -> None:
-    """Entries that share bytes are made to unpack to more than there is.
+    """Refuse entries that overlap, and bytes before the first entry.
 
-    And what is before the first of them would not be read: that of another zip, say.
+    Overlapping entries unpack to more than the zip contains. Bytes before the first entry, such as
+    another zip, would not be read.
     """
     end = 0
     for entry in sorted(entries, key=lambda entry: entry.header_offset):
         if entry.header_offset < end:
-            msg = f"{told(entry.filename)} begins within what is before it"
+            msg = f"{shown_name(entry.filename)} begins within the entry before it"
             raise zipfile.BadZipFile(msg)
         if end == 0 < entry.header_offset:
-            msg = f"its directory does not tell what the first {entry.header_offset:,} bytes are"
+            msg = f"its directory does not cover the first {entry.header_offset:,} bytes"
             raise zipfile.BadZipFile(msg)
         end = entry.header_offset + _LOCAL_HEADER.size + entry.compress_size
     if end > directory:
-        msg = "what is in it ends within its directory"
+        msg = "its last entry ends within its directory"
         raise zipfile.BadZipFile(msg)
 
 
 def _check_entry(entry: ZipInfo) -> None:
-    """Nothing is written by its name, but an honest tool gives no such name."""
+    """Refuse names that no honest tool writes, though no file is written under them."""
     name, path = entry.filename, _path_of(entry)
     if not name:
         msg = "an entry has no name"
         raise zipfile.BadZipFile(msg)
     if path.is_absolute() or ".." in path.parts or "".join(path.parts[:1]).endswith(":"):
-        msg = f"{told(name)} in the zip leads out of it. Zip the file by its plain name."
+        msg = f"{shown_name(name)} in the zip leads out of it. Zip the file by its plain name."
         raise DeliveryRefusedError(msg)
     if entry.is_dir() and entry.file_size:
-        msg = f"{told(name)} in the zip is a folder by its name, but has content. Zip it anew."
+        msg = f"{shown_name(name)} in the zip is named as a folder, but has content. Zip it again."
         raise DeliveryRefusedError(msg)
 
 
 def _check_kind(member: ZipInfo) -> None:
-    """Refuse what is no plain file, or holds other files."""
+    """Refuse a member that is not a plain file, or is itself packed."""
     name, mode = member.filename, member.external_attr >> 16
     if stat.S_ISLNK(mode):
-        msg = f"{told(name)} in the zip is a symbolic link. Zip the file that it leads to."
+        msg = f"{shown_name(name)} in the zip is a symbolic link. Zip the file that it leads to."
         raise DeliveryRefusedError(msg)
     if stat.S_IFMT(mode) not in {0, stat.S_IFREG}:
-        msg = f"{told(name)} in the zip is a device or a pipe. Zip plain files only."
+        msg = f"{shown_name(name)} in the zip is a device or a pipe. Zip plain files only."
         raise DeliveryRefusedError(msg)
     if is_named_packed(name):
         msg = (
-            f"{told(name)} in the zip is itself an archive or a workbook. Zip CSV files, not "
-            "what they are packed in."
+            f"{shown_name(name)} in the zip is itself an archive or a workbook. Zip the CSV files "
+            "themselves."
         )
         raise DeliveryRefusedError(msg)
 
@@ -217,23 +222,23 @@ def _check_packing(member: ZipInfo) -> None:
     """Refuse a member that cannot be unpacked."""
     name = member.filename
     if member.flag_bits & _ENCRYPTED:
-        msg = f"{told(name)} in the zip is encrypted. Deliver it without a password."
+        msg = f"{shown_name(name)} in the zip is encrypted. Deliver it without a password."
         raise DeliveryRefusedError(msg)
     if member.compress_type not in _METHODS:
-        msg = f"{told(name)} in the zip is compressed in a rare way. Zip it with Deflate."
+        msg = f"{shown_name(name)} in the zip is compressed in a rare way. Zip it with Deflate."
         raise DeliveryRefusedError(msg)
 
 
-def told(name: str) -> str:
-    """A name for messages and rejects: of any length and any characters, it was made by others."""
-    printable = "".join(one if one.isprintable() else "\ufffd" for one in name)
-    return printable if len(name) <= _MOST_TOLD else f"{printable[:99]}…{printable[-100:]}"
+def shown_name(name: str) -> str:
+    """Return a name for messages and rejects, shortened, and without unprintable characters."""
+    printable = "".join(mark if mark.isprintable() else "\ufffd" for mark in name)
+    return printable if len(name) <= _MAX_SHOWN else f"{printable[:99]}…{printable[-100:]}"
 
 
-def _is_litter(entry: ZipInfo) -> bool:
-    """Folders, and what macOS and Windows add."""
+def _is_clutter(entry: ZipInfo) -> bool:
+    """Return whether an entry is a folder, or a file that macOS or Windows adds."""
     path = _path_of(entry)
-    named_so = path.name.startswith("._") or path.name.lower() in _LITTER
+    named_so = path.name.startswith("._") or path.name.lower() in _CLUTTER
     return entry.is_dir() or "__MACOSX" in path.parts or named_so
 
 

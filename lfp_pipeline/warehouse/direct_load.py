@@ -112,7 +112,7 @@ def load_directly(
     read = TextRead(
         text,
         dialect.columns.ignored,
-        mended=False,
+        repaired=False,
         skipped=SkippedLines(blank=plain.empty_lines, above_header=dialect.lines_above),
         notes=[*text.notes, *form_notes(text.path, dialect)],
         size_bytes=text.path.stat().st_size,

@@ -1,4 +1,4 @@
-"""Files that could be read in two ways, and the way in which nothing goes wrong unseen."""
+"""Ambiguous files: the reading in which no damage goes unnoticed."""
 
 import time
 
@@ -17,7 +17,7 @@ def read_below(header: str, *rows: str) -> FileRead:
 
 
 @pytest.mark.parametrize("damaged", ['note 6"\n', 'lost start"\n', '"\n', "x,y\n"])
-def test_a_damaged_line_makes_no_rows_of_the_text_before_it(damaged: str):
+def test_a_damaged_line_turns_no_preceding_text_into_rows(damaged: str):
     good = 's-1,"Lamp","line one\ns-9,ghost,row\n"\n'
     found = read_below(HEADER, QUOTED, good, damaged)
     assert "s-9" not in {sku for _, sku, _, _ in found.winners}
@@ -27,32 +27,32 @@ def test_a_damaged_line_makes_no_rows_of_the_text_before_it(damaged: str):
 @pytest.mark.parametrize(
     "formula", ['F-1,="a,b"\n', 's-1,n,="first\nF-2",n2,d2\n', 's-1,n,="10 cm\n20 cm",wide,oak\n']
 )
-def test_a_formula_with_a_delimiter_or_a_line_end_in_it_is_no_product(formula: str):
+def test_a_formula_with_a_delimiter_or_a_line_end_is_rejected(formula: str):
     found = read_below(HEADER, QUOTED, formula)
     assert [sku for _, sku, _, _ in found.winners] == [f"q-{number}" for number in range(20)]
     assert found.rejects
 
 
-def test_a_quoted_text_that_begins_as_a_formula_does_is_a_text():
+def test_a_quoted_text_may_begin_like_a_formula():
     found = read_below(HEADER, QUOTED, '"s-1","n","=""open"\n')
     assert found.rejects == []
     assert found.winners[-1][1:] == ("s-1", "n", '="open')
 
 
-def test_a_formula_that_line_ends_cut_in_two_among_bare_quotes_is_a_reject():
+def test_a_formula_split_by_a_line_end_among_bare_quotes_is_rejected():
     bare = "".join(f's-{number},Disk {number}",x\n' for number in range(20))
     found = read_below(HEADER, bare, 'f-1,n,="first\n')
     assert [number for number, *_ in found.rejects] == [21]
 
 
-def test_a_header_with_a_column_more_than_all_rows_shifts_no_value():
+def test_a_header_wider_than_all_rows_shifts_no_value():
     rows = "".join(f"s-{number},Chair {number},Made of oak\n" for number in range(30))
     found = read_below("sku,brand,name,description\n", rows)
     assert (found.winners, len(found.rejects)) == ([], 30)
 
 
 @pytest.mark.parametrize("times", [1, 2, 3, 20])
-def test_texts_that_lost_their_opening_quotes_are_rejects_however_many_they_are(times: int):
+def test_texts_without_their_opening_quotes_are_rejected(times: int):
     broken = "".join(f'x-{n},"bad",line one\nline two of text"\n' for n in range(times))
     found = read_below(HEADER, QUOTED, broken)
     assert [sku for _, sku, _, _ in found.winners] == [f"q-{number}" for number in range(20)]
@@ -76,7 +76,7 @@ def test_a_repeated_header_is_compared_in_small_letters_of_any_script():
     assert "artikelstraße" not in {sku for _, sku, _, _ in found.winners}
 
 
-def test_a_line_of_nothing_but_quotes_and_delimiters_takes_linear_time():
+def test_a_line_of_only_quotes_and_delimiters_takes_linear_time():
     grammar = DiagnosingGrammar(RecordForm(b",", b"\n", 3, 3))
     line = b'","' + b',","' * 16_000 + b",x"
     started = time.perf_counter()

@@ -1,4 +1,4 @@
-"""A file that kills its reader harms no other, and a reader that was killed harms no file."""
+"""The crash guard: a file that kills its reader harms no other, and a killed reader no file."""
 
 import os
 import signal
@@ -17,18 +17,18 @@ from lfp_pipeline.reading.crash_guard import marking_in_progress
 from testing.oracle import LOG, File, assert_laws_hold, engine_at, land, tables
 from testing.processes import PROJECT, finish, running, start
 
-# In place of a bug in native code: some words in a file do to its reader what they say.
+# These words in a file act on its reader, in place of a bug in native code.
 HOSTILE_WORDS = """
 import os, signal, sys, time
 from lfp_pipeline.reading import loading
 
 detect = loading.detect_dialect
-in_rehearsal = "lfp_pipeline.reading.crash_guard" in sys.orig_argv
+in_trial_read = "lfp_pipeline.reading.crash_guard" in sys.orig_argv
 
 def act(head, *others):
     if b"CRASH" in head:
         signal.raise_signal(signal.SIGSEGV)
-    if b"KILL" in head or (b"EAT" in head or b"ONCE" in head) and not in_rehearsal:
+    if b"KILL" in head or (b"EAT" in head or b"ONCE" in head) and not in_trial_read:
         os.kill(os.getpid(), signal.SIGKILL)
     eaten = []
     while b"EAT" in head:
@@ -51,9 +51,9 @@ if sys.argv[2] == "directly":
     direct_load.LEAST_BYTES = 0
     direct_load.should_load_directly = lambda *_: True
 engine = engine_at(Path(sys.argv[1]), memory_limit="64MB")
-for one in engine.ingest_all([], engine.pending_deliveries(LOG), LOG):
-    account = one.account
-    print(one.delivery.partition_key, account.status, account.error or "", sep="|")
+for result in engine.ingest_all([], engine.pending_deliveries(LOG), LOG):
+    account = result.account
+    print(result.delivery.partition_key, account.status, account.error or "", sep="|")
 """
 
 GOOD = [File(f"{n}.csv", n, ((f"s{n}", "Ann", ""), ("s0", f"Bob {n}", ""))) for n in range(2)]
@@ -70,7 +70,7 @@ def engine(tmp_path: Path) -> Engine:
 
 @pytest.fixture
 def environment(tmp_path: Path) -> Mapping[str, str]:
-    """Of processes in which hostile words are hostile."""
+    """Environment variables of processes in which the hostile words act."""
     (tmp_path / "site").mkdir()
     (tmp_path / "site" / "sitecustomize.py").write_text(HOSTILE_WORDS)
     return {"PYTHONPATH": f"{tmp_path / 'site'}{os.pathsep}{PROJECT}"}
@@ -81,7 +81,7 @@ Run = Callable[..., "Popen[str]"]
 
 @pytest.fixture
 def run(engine: Engine, environment: Mapping[str, str]) -> Run:
-    """Start a process that ingests all that has landed and is not in."""
+    """Return a function that starts a process which ingests all pending deliveries."""
 
     def started(way: str = "together") -> "Popen[str]":
         folder = engine.settings.data_dir
@@ -95,15 +95,15 @@ def died(process: "Popen[str]") -> int:
     return -process.returncode
 
 
-def told(process: "Popen[str]") -> dict[str, tuple[str, str]]:
-    """Status and error of each partition."""
+def results(process: "Popen[str]") -> dict[str, tuple[str, str]]:
+    """Return the status and error of each partition."""
     (output,) = finish([process])
     lines = [line.split("|") for line in output.splitlines()]
     return {key: (status, error) for key, status, error in lines}
 
 
 @pytest.mark.parametrize("way", ["together", pytest.param("directly", marks=pytest.mark.slow)])
-def test_a_file_that_crashes_its_reader_is_refused_and_the_others_go_in(
+def test_a_file_that_crashes_its_reader_is_refused_and_the_others_are_merged(
     engine: Engine, run: Run, way: str
 ):
     land(engine, hostile("CRASH"))
@@ -111,7 +111,7 @@ def test_a_file_that_crashes_its_reader_is_refused_and_the_others_go_in(
         land(engine, file)
     assert died(run(way)) == signal.SIGSEGV
     assert not engine.warehouse.path.exists() or tables(engine)["products"] == []
-    done = told(run(way))
+    done = results(run(way))
     status, error = done.pop("hostile.csv")
     assert status == "refused"
     assert f"crashed (signal {signal.SIGSEGV:d}" in error
@@ -124,36 +124,36 @@ def test_a_file_that_crashes_its_reader_is_refused_and_the_others_go_in(
 
 
 def assert_products_are_those_of(engine: Engine, files: list[File]) -> None:
-    """All laws, with the ledger row of the refused delivery taken out."""
+    """Check all invariants, without the ledger row of the refused delivery."""
     with engine.warehouse.session("testing", LOG) as connection:
         connection.execute("DELETE FROM warehouse.deliveries WHERE status <> 'merged'")
     assert_laws_hold(engine, files)
 
 
 @pytest.mark.slow
-def test_of_several_such_files_in_a_batch_each_is_found_at_the_second_try(engine: Engine, run: Run):
+def test_each_of_several_crashing_files_of_a_batch_is_refused_at_the_second_try(
+    engine: Engine, run: Run
+):
     bad = [replace(hostile("CRASH"), key=f"bad-{n}.csv", microseconds=n) for n in range(2)]
-    worse = [replace(one, rows=(*one.rows, (one.key, "Eve", ""))) for one in bad]
+    worse = [replace(file, rows=(*file.rows, (file.key, "Eve", ""))) for file in bad]
     for file in [*worse, *GOOD]:
         land(engine, file)
     assert died(run()) == signal.SIGSEGV
-    statuses = {key: status for key, (status, _) in told(run()).items()}
-    refused, merged = {one.key: "refused" for one in bad}, {one.key: "merged" for one in GOOD}
-    assert statuses == refused | merged
+    statuses = {key: status for key, (status, _) in results(run()).items()}
+    merged = {file.key: "merged" for file in GOOD}
+    assert statuses == merged | {file.key: "refused" for file in bad}
     assert_products_are_those_of(engine, GOOD)
 
 
-def test_it_crashes_no_reader_again_however_often_it_is_tried_or_delivered(
-    engine: Engine, run: Run
-):
+def test_a_refused_crashing_file_crashes_no_later_run_or_delivery(engine: Engine, run: Run):
     land(engine, hostile("CRASH"))
     assert died(run()) == signal.SIGSEGV
-    assert told(run())["hostile.csv"][0] == "refused"
+    assert results(run())["hostile.csv"][0] == "refused"
     land(engine, File("again.csv", 2, hostile("CRASH").rows))
-    assert told(run())["again.csv"][0] == "refused"
+    assert results(run())["again.csv"][0] == "refused"
     (engine.settings.data_dir / "raw").rename(engine.settings.data_dir / "elsewhere")
     land(engine, GOOD[0])
-    assert told(run()) == {"0.csv": ("merged", "")}
+    assert results(run()) == {"0.csv": ("merged", "")}
 
 
 @pytest.mark.parametrize(
@@ -163,20 +163,20 @@ def test_it_crashes_no_reader_again_however_often_it_is_tried_or_delivered(
         ("EAT", "MB of memory"),
     ],
 )
-def test_a_file_that_takes_too_much_memory_fails_and_the_others_go_in(
+def test_a_file_that_takes_too_much_memory_fails_and_the_others_are_merged(
     engine: Engine, run: Run, word: str, error: str
 ):
     for file in (hostile(word), *GOOD):
         land(engine, file)
     assert died(run()) == signal.SIGKILL
-    done = told(run())
+    done = results(run())
     assert done["hostile.csv"][0] == "failed"
     assert error in done.pop("hostile.csv")[1]
     assert done == {file.key: ("merged", "") for file in GOOD}
     assert_products_are_those_of(engine, GOOD)
 
 
-def test_a_reader_that_died_of_something_else_costs_a_rehearsal_and_no_row(
+def test_after_an_unrelated_death_a_trial_read_succeeds_and_no_row_is_lost(
     engine: Engine, run: Run
 ):
     files = [hostile("ONCE"), *GOOD]
@@ -194,11 +194,11 @@ def marks(engine: Engine) -> list[Path]:
     return list(engine.settings.work_dir.glob("reading-*"))
 
 
-def test_while_another_process_reads_a_file_it_may_be_read_here(
+def test_two_processes_may_read_the_same_file_without_a_trial_read(
     engine: Engine, monkeypatch: pytest.MonkeyPatch
 ):
     def never(*_: object) -> None:
-        pytest.fail("A reader that lives has not died.")
+        pytest.fail("The other reader is alive.")
 
     monkeypatch.setattr(crash_guard, "_trial_read", never)
     delivery = land(engine, GOOD[0])
@@ -208,16 +208,16 @@ def test_while_another_process_reads_a_file_it_may_be_read_here(
 
 
 @pytest.mark.slow
-def test_two_processes_may_rehearse_the_same_file_at_once(engine: Engine, run: Run):
+def test_two_processes_may_trial_read_the_same_file_at_once(engine: Engine, run: Run):
     for file in (hostile("CRASH"), *GOOD):
         land(engine, file)
     assert died(run()) == signal.SIGSEGV
-    one, other = map(told, [run(), run()])
-    assert (one | other)["hostile.csv"][0] == "refused"
+    first, second = map(results, [run(), run()])
+    assert (first | second)["hostile.csv"][0] == "refused"
     assert_products_are_those_of(engine, GOOD)
 
 
-def test_a_rehearsal_that_hangs_is_stopped(
+def test_a_hanging_trial_read_is_stopped(
     engine: Engine,
     environment: Mapping[str, str],
     monkeypatch: pytest.MonkeyPatch,
@@ -225,7 +225,7 @@ def test_a_rehearsal_that_hangs_is_stopped(
     delivery = land(engine, hostile("HANG"))
     folder = engine.settings.data_dir
     with running(INGEST_EVERYTHING, folder, "together", environment=environment):
-        pass  # It hangs, and is killed.
+        pass  # The process hangs, and is killed.
     monkeypatch.setattr(crash_guard, "_LEAST_SECONDS", 3.0)
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
@@ -235,7 +235,7 @@ def test_a_rehearsal_that_hangs_is_stopped(
     assert len(marks(engine)) == 1
 
 
-def test_a_rehearsal_ends_with_the_run_that_waits_for_it(
+def test_a_trial_read_ends_with_its_parent_process(
     engine: Engine, environment: Mapping[str, str], run: Run
 ):
     land(engine, hostile("HANG"))

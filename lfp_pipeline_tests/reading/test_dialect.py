@@ -1,4 +1,4 @@
-"""How a file is written is found in its header."""
+"""The dialect of a file, detected from its header."""
 
 import pytest
 
@@ -24,7 +24,7 @@ def detect(
 
 @pytest.mark.parametrize("delimiter", [",", ";", "\t", "|"])
 @pytest.mark.parametrize("newline", [b"\n", b"\r\n", b"\r"])
-def test_delimiter_and_line_end_are_those_of_the_header(delimiter: str, newline: bytes):
+def test_delimiter_and_line_end_come_from_the_header(delimiter: str, newline: bytes):
     header = delimiter.join(["name", "sku", "description"]).encode()
     dialect = detect(header + newline + b"a,b,c;d;e|f\n")
     assert (dialect.delimiter, dialect.newline) == (delimiter, newline)
@@ -34,13 +34,13 @@ def test_delimiter_and_line_end_are_those_of_the_header(delimiter: str, newline:
     assert dialect.form == RecordForm(delimiter.encode(), newline, 3, 3)
 
 
-def test_the_delimiter_is_the_one_that_names_our_columns_not_the_one_that_is_frequent():
+def test_the_delimiter_that_names_the_columns_wins_over_the_most_frequent():
     dialect = detect(b"name;sku;description;a,b,c,d,e,f,g\n")
     assert dialect.delimiter == ";"
     assert dialect.columns.ignored == ["a,b,c,d,e,f,g"]
 
 
-def test_the_delimiter_of_the_source_is_the_only_one_that_is_tried():
+def test_only_the_delimiter_of_the_source_is_tried():
     assert detect(b"name^sku^description\n", delimiter="^").delimiter == "^"
     with pytest.raises(DeliveryRefusedError, match=r"the delimiters \^\."):
         detect(HEADER, delimiter="^")
@@ -63,7 +63,7 @@ def test_a_byte_order_mark_is_not_part_of_the_first_name():
         '"\ufeffname\ufeff","sku\ufeff",\ufeffdescription\n',
     ],
 )
-def test_byte_order_marks_anywhere_in_the_header_do_not_count(header: str):
+def test_byte_order_marks_anywhere_in_the_header_are_ignored(header: str):
     dialect = detect(header.encode())
     assert dialect.columns.positions == {"name": 0, "sku": 1, "description": 2}
     assert dialect.body_start == len(header.encode())
@@ -85,7 +85,7 @@ def test_a_separator_line_may_name_any_punctuation_mark(mark: bytes):
 
 
 @pytest.mark.parametrize("mark", [b'"', b" ", b"a", b"1", b"\xff", b"\n"])
-def test_what_cannot_separate_is_a_line_above_the_header_like_any_other(mark: bytes):
+def test_a_separator_line_without_a_punctuation_mark_is_an_ordinary_line(mark: bytes):
     line = b"sep=" + mark + b"\n"
     dialect = detect(line + HEADER)
     assert (dialect.delimiter, dialect.body_start) == (",", len(line + HEADER))
@@ -120,21 +120,21 @@ def test_lines_above_the_header_are_skipped_and_counted(above: bytes, lines: int
 
 
 @pytest.mark.parametrize("lines", [1, 2, 20, 1000])
-def test_the_header_is_searched_in_so_many_lines_and_no_more(lines: int):
+def test_the_header_search_stops_after_the_configured_lines(lines: int):
     dialect = detect(b"x\n" * (lines - 1) + HEADER, lines=lines)
     assert dialect.lines_above == lines - 1
     with pytest.raises(DeliveryRefusedError, match=r"in the first [\d,]+ line"):
         detect(b"x\n" * lines + HEADER, lines=lines)
 
 
-def test_the_first_header_is_the_header_whatever_follows():
+def test_the_first_of_several_headers_is_the_header():
     data = b"Products\nname;sku;description\nname,sku,description\n"
     dialect = detect(data)
     assert (dialect.delimiter, dialect.lines_above) == (";", 1)
 
 
 @pytest.mark.parametrize("newline", [b"\n", b"\r\n", b"\r"])
-def test_the_line_end_is_that_of_the_header_and_not_of_what_is_above(newline: bytes):
+def test_the_line_end_is_that_of_the_header_not_of_the_lines_above(newline: bytes):
     dialect = detect(b"title\n" + HEADER.removesuffix(b"\n") + newline)
     assert dialect.newline == newline
     assert dialect.plain_header is (newline == b"\n")
@@ -161,7 +161,7 @@ def test_a_header_may_end_in_delimiters():
     assert dialect.columns.named_width == 3
 
 
-def test_a_quote_within_a_name_opens_nothing():
+def test_a_quote_inside_a_column_name_is_a_character():
     dialect = detect(b'name,sku,description,6" deep\nLamp,A-1,"x",y\n')
     assert dialect.columns.header[-1] == '6" deep'
     assert dialect.body_start == 29
@@ -186,25 +186,25 @@ def test_a_quote_within_a_name_opens_nothing():
         (b"x\nname:sku:description\n", "write `delimiter: ':'` for the file's source"),
     ],
 )
-def test_a_header_that_is_no_use_refuses_the_file(head: bytes, message: str):
+def test_an_unusable_header_refuses_the_file(head: bytes, message: str):
     with pytest.raises(DeliveryRefusedError, match=message):
         detect(head)
 
 
-def test_every_missing_column_is_named_beside_the_line_that_comes_nearest():
+def test_a_refusal_names_all_missing_columns_and_the_most_similar_line():
     with pytest.raises(DeliveryRefusedError) as refused:
         detect(b"x,y,z\na,description\n1,2\n")
     assert "no column name and no column sku" in str(refused.value)
     assert "It names: 'a, description'" in str(refused.value)
 
 
-def test_a_refusal_shows_no_long_line_whole():
+def test_a_refusal_shortens_a_long_line():
     with pytest.raises(DeliveryRefusedError) as refused:
         detect(b"x" * 10_000 + b"\n")
     assert len(str(refused.value)) < 700
 
 
-def test_a_header_without_end_refuses_the_file():
+def test_an_endless_header_refuses_the_file():
     head = b"name,sku,description," + b"x," * HEAD_BYTES
     with pytest.raises(DeliveryRefusedError, match=r"longer than|no column|not a line"):
         detect(head[:HEAD_BYTES])
@@ -220,7 +220,7 @@ def test_a_header_of_too_many_columns_refuses_the_file():
         detect(b"," + widest)
 
 
-def test_an_alias_is_as_good_as_a_name():
+def test_a_header_may_consist_of_aliases():
     dialect = detect(
         b"Title,ART. NO.,text\n", name=["title"], sku=["art.no."], description=["Text"]
     )

@@ -1,4 +1,4 @@
-"""Every file becomes UTF-8, and what is not is found."""
+"""Detection of encodings, recoding to UTF-8, and the search for invalid bytes."""
 
 import random
 import tempfile
@@ -39,7 +39,7 @@ from lfp_pipeline.reading.encoding import (
         ("name,sku\u20ac".encode("utf-16-be"), "utf-16-be", 0),
     ],
 )
-def test_the_encoding_is_told_by_the_first_bytes(head: bytes, encoding: str, mark_length: int):
+def test_the_first_bytes_show_the_encoding(head: bytes, encoding: str, mark_length: int):
     assert detect_encoding(head) == (encoding, mark_length)
 
 
@@ -49,14 +49,14 @@ def in_pieces(data: bytes, size: int) -> list[bytes]:
 
 @given(st.text(max_size=30), st.sampled_from(["utf-16-le", "utf-16-be"]), st.integers(1, 5))
 @settings(deadline=None)
-def test_recoding_does_not_depend_on_where_the_pieces_end(text: str, encoding: str, size: int):
+def test_recoding_does_not_depend_on_the_boundaries_of_pieces(text: str, encoding: str, size: int):
     pieces = in_pieces(text.encode(encoding), size)
     assert b"".join(to_utf8(pieces, encoding)) == text.encode()
 
 
 @pytest.mark.parametrize("tail", [b"x", b"\x3d\xd8", b"\x3d\xd8\x00"])
 @pytest.mark.parametrize("size", [1, 2, 100])
-def test_a_character_that_is_cut_off_leaves_something_that_is_not_utf8(tail: bytes, size: int):
+def test_a_character_that_is_cut_off_becomes_an_invalid_byte(tail: bytes, size: int):
     recoded = b"".join(to_utf8(in_pieces("ab".encode("utf-16-le") + tail, size), "utf-16-le"))
     assert recoded.startswith(b"ab")
     assert len(recoded) > 2
@@ -65,7 +65,7 @@ def test_a_character_that_is_cut_off_leaves_something_that_is_not_utf8(tail: byt
 
 
 @pytest.mark.parametrize("code", [0xD83D, 0xDE00])
-def test_half_a_pair_stays_in_its_place_and_is_not_utf8(code: int):
+def test_half_a_surrogate_pair_becomes_invalid_bytes_in_its_place(code: int):
     half = chr(code)
     data = f"ab{half}cd".encode("utf-16-le", "surrogatepass")
     recoded = b"".join(to_utf8([data], "utf-16-le"))
@@ -78,14 +78,14 @@ def recoded(data: bytes, encoding: str, size: int = 1 << 20) -> bytes:
     return b"".join(to_utf8(in_pieces(data, size), encoding))
 
 
-def test_windows_1252_knows_every_byte():
+def test_windows_1252_decodes_every_byte():
     undefined = bytes([0x81, 0x8D, 0x8F, 0x90, 0x9D])
     others = bytes(byte for byte in range(256) if byte not in undefined)
     assert recoded(others, "cp1252").decode() == others.decode("cp1252")
     assert recoded(undefined, "cp1252").decode() == undefined.decode("latin-1")
 
 
-def test_a_byte_that_an_encoding_of_windows_does_not_define_is_not_utf8():
+def test_an_undefined_byte_of_a_windows_encoding_becomes_an_invalid_byte():
     assert recoded(b"a\xaa,\x81\n", "cp1253") == b"a\xff,\xc2\x81\n"
 
 
@@ -105,7 +105,7 @@ MULTI_BYTE = {
 
 @pytest.mark.parametrize("encoding", MULTI_BYTE)
 @pytest.mark.parametrize("size", [1, 2, 3, 1000])
-def test_every_codec_recodes_whatever_the_pieces(encoding: str, size: int):
+def test_every_codec_recodes_pieces_of_any_size(encoding: str, size: int):
     text = MULTI_BYTE[encoding] * 3
     assert recoded(text.encode(encoding), encoding, size) == text.encode()
 
@@ -127,7 +127,7 @@ def test_every_codec_recodes_whatever_the_pieces(encoding: str, size: int):
     ],
 )
 @pytest.mark.parametrize("size", [1, 2, 1000])
-def test_what_cannot_be_decoded_is_not_utf8_and_takes_no_line_end_along(
+def test_an_undecodable_sequence_becomes_an_invalid_byte_and_keeps_line_ends(
     encoding: str, data: bytes, expected: bytes | None, size: int
 ):
     found = recoded(data, encoding, size)
@@ -141,7 +141,7 @@ def test_what_cannot_be_decoded_is_not_utf8_and_takes_no_line_end_along(
 @pytest.mark.parametrize("encoding", ["cp932", "gb18030", "cp950", "cp949", "euc_jp"])
 @given(data=st.binary(max_size=20), size=st.integers(1, 5))
 @settings(deadline=None)
-def test_any_bytes_are_recoded_with_all_their_lines(encoding: str, data: bytes, size: int):
+def test_recoding_keeps_the_lines_of_any_bytes(encoding: str, data: bytes, size: int):
     data += b"a\n"
     found = recoded(data, encoding, size)
     assert found.count(b"\n") == data.count(b"\n")
@@ -154,11 +154,11 @@ def test_any_bytes_are_recoded_with_all_their_lines(encoding: str, data: bytes, 
         assert found == true.encode()
 
 
-def test_lone_surrogates_of_utf7_are_not_utf8():
+def test_lone_surrogates_of_utf7_become_invalid_bytes():
     assert recoded(b"a+2D0-b", "utf-7") == b"a\xffb"
 
 
-def test_a_sequence_without_an_end_takes_little_memory():
+def test_an_endless_sequence_takes_little_memory():
     pieces = (b"+" if number == 0 else b"A" * 100_000 for number in range(30))
     assert b"\xff" in b"".join(to_utf8(pieces, "utf-7"))
     largest = max(len(piece) for piece in to_utf8([b"+", *[b"A" * 100_000] * 30], "utf-7"))
@@ -166,7 +166,7 @@ def test_a_sequence_without_an_end_takes_little_memory():
 
 
 @pytest.mark.parametrize("encoding", ["cp932", "cp1253", "gb18030", "utf-7"])
-def test_recoding_what_cannot_be_decoded_takes_linear_time(encoding: str):
+def test_recoding_undecodable_bytes_takes_linear_time(encoding: str):
     data = random.Random(0).randbytes(1 << 20)
     started = time.perf_counter()
     assert recoded(data, encoding).count(b"\xff") > 1000
@@ -176,38 +176,36 @@ def test_recoding_what_cannot_be_decoded_takes_linear_time(encoding: str):
 @pytest.mark.parametrize(
     ("encoding", "extends"),
     [
-        *((one, True) for one in ("utf-8", "cp1252", "cp932", "gb18030", "cp950", "koi8-r")),
-        *((one, False) for one in ("utf-16", "utf-32", "iso2022_jp", "hz", "utf-7", "cp037")),
+        *((name, True) for name in ("utf-8", "cp1252", "cp932", "gb18030", "cp950", "koi8-r")),
+        *((name, False) for name in ("utf-16", "utf-32", "iso2022_jp", "hz", "utf-7", "cp037")),
     ],
 )
-def test_whether_ascii_bytes_mean_themselves(encoding: str, extends: bool):
+def test_encodings_that_extend_ascii_are_recognized(encoding: str, extends: bool):
     assert extends_ascii(encoding) == extends
 
 
 @pytest.mark.parametrize(
     ("encoding", "head", "found"),
     [
-        ("utf-16", "椅b,c".encode("utf-16-be"), "utf-16-le"),  # Nothing shows it.
+        ("utf-16", "椅b,c".encode("utf-16-be"), "utf-16-le"),  # The bytes do not show their order.
         ("utf-16", "ab,c".encode("utf-16-be"), "utf-16-be"),
         ("utf-32", "äb".encode("utf-32-be"), "utf-32-be"),
         ("utf-32", "äb".encode("utf-32-le"), "utf-32-le"),
         ("cp1252", b"", "cp1252"),
     ],
 )
-def test_a_byte_order_that_is_not_named_shows_by_the_zero_bytes(
-    encoding: str, head: bytes, found: str
-):
+def test_zero_bytes_show_an_unnamed_byte_order(encoding: str, head: bytes, found: str):
     assert with_byte_order(encoding, head) == found
 
 
-def test_a_head_may_end_within_a_character():
+def test_the_first_bytes_may_end_within_a_character():
     assert is_utf8("aä".encode()[:-1])
     assert not is_utf8(b"a\xe4b")
 
 
 @given(st.lists(st.one_of(st.text(max_size=5).map(str.encode), st.binary(max_size=4))))
 @settings(deadline=None)
-def test_invalid_bytes_are_those_that_python_cannot_decode(pieces: list[bytes]):
+def test_invalid_offsets_are_those_that_python_cannot_decode(pieces: list[bytes]):
     with tempfile.NamedTemporaryFile() as file:
         file.write(data := b"start" + b"".join(pieces))
         file.flush()
@@ -226,7 +224,7 @@ def test_invalid_bytes_are_those_that_python_cannot_decode(pieces: list[bytes]):
 
 @given(st.lists(st.one_of(st.text(max_size=5).map(str.encode), st.binary(max_size=4))))
 @settings(deadline=None)
-def test_characters_and_other_bytes_are_counted_whatever_the_pieces(pieces: list[bytes]):
+def test_characters_and_invalid_bytes_are_counted_in_pieces_of_any_size(pieces: list[bytes]):
     data = b"".join(pieces)
     with tempfile.NamedTemporaryFile() as file, pytest.MonkeyPatch.context() as patch:
         patch.setattr(encoding, "_PIECE_BYTES", 3)
@@ -238,7 +236,7 @@ def test_characters_and_other_bytes_are_counted_whatever_the_pieces(pieces: list
     assert others == len(data) - len(valid.encode())
 
 
-def test_looking_begins_where_it_is_told_to(tmp_path: Path):
+def test_the_search_for_invalid_bytes_begins_at_the_given_offset(tmp_path: Path):
     path = tmp_path / "x"
     path.write_bytes(b"\xffab\xffc\xe2\x82")
     assert list(invalid_utf8_offsets(path)) == [0, 3, 5, 6]

@@ -1,4 +1,4 @@
-"""Files that are not CSV are named for what they are."""
+"""A refusal names the format of a file that is not CSV."""
 
 import gzip
 import io
@@ -64,13 +64,13 @@ def test_an_open_document_is_named_plain_and_packed():
             read(data)
 
 
-def test_a_member_that_is_a_workbook_is_named_with_its_zip():
+def test_a_refusal_names_a_zip_member_that_is_a_workbook():
     data = zipped(("a.csv", b"name,sku,description\n"), ("b.csv", WORKBOOKS["content types first"]))
     with pytest.raises(DeliveryRefusedError, match=r"^b\.csv in the zip is an Excel workbook"):
         read(data)
 
 
-def test_files_of_other_programs_are_named(tmp_path: Path):
+def test_a_refusal_names_the_format_of_files_of_other_programs(tmp_path: Path):
     rows = "SELECT 'Lamp' AS name, 'A-1' AS sku, 'x' AS description"
     for data, name in (
         (database(tmp_path / "a.duckdb"), "a DuckDB database"),
@@ -135,10 +135,10 @@ def test_the_first_bytes_name_the_format(data: bytes, name: str):
         b"x" * 300 + bytes(10),
     ],
 )
-def test_other_text_is_no_known_format(data: bytes):
+def test_other_text_has_no_known_format(data: bytes):
     assert format_of(data) is None
 
 
 @pytest.mark.parametrize("begin", [b"{rtf},", b"<html>,", b'"[""a""]",', b"%PDF-,", b"ORC,"])
-def test_a_file_with_a_header_is_read_whatever_it_begins_with(begin: bytes):
+def test_a_file_with_a_header_is_read_whatever_its_first_bytes(begin: bytes):
     assert read(begin + b"name,sku,description\nx,Lamp,A-1,\n").rows_read == 1

@@ -1,4 +1,4 @@
-"""What a writer does throughout is read as it is meant; what is isolated is a reject."""
+"""A systematic oddity is read as it is meant; an isolated one is rejected."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -29,7 +29,7 @@ ways = pytest.mark.parametrize(
 
 
 class Writer:
-    """Writes a file in one way."""
+    """A writer of files with one form."""
 
     def __init__(
         self, delimiter: str, newline: str, *, quoted: bool, header: Sequence[str] = HEADER
@@ -54,7 +54,7 @@ class Writer:
         return [self.line(*self.row()[:cells]) for _ in range(count)]
 
     def read(self, *rows: str, head_end: str = "", **settings: object) -> FileRead:
-        """Read a file of these lines, as the reader and the oracle do, who must agree."""
+        """Read a file of these lines with the reader and the oracle, and check that they agree."""
         own = f"sep={self.delimiter}{self.newline}" if self.delimiter == "^" else ""
         header = (self.delimiter.join(self.header) + head_end).split(self.delimiter)
         head = own + self.delimiter.join(header) + self.newline
@@ -76,7 +76,9 @@ def writer(delimiter: str, newline: str, *, quoted: bool) -> Writer:
 
 
 @ways
-def test_a_delimiter_at_the_end_of_every_row_is_no_cell(delimiter: str, newline: str, quoted: bool):
+def test_a_delimiter_at_the_end_of_every_row_adds_no_cell(
+    delimiter: str, newline: str, quoted: bool
+):
     file = writer(delimiter, newline, quoted=quoted)
     found = file.read(*file.trailing(5))
     assert (len(found.winners), found.rejects) == (5, [])
@@ -84,7 +86,7 @@ def test_a_delimiter_at_the_end_of_every_row_is_no_cell(delimiter: str, newline:
 
 
 @ways
-def test_an_isolated_delimiter_at_the_end_of_a_row_is_a_reject(
+def test_an_isolated_delimiter_at_the_end_of_a_row_rejects_the_row(
     delimiter: str, newline: str, quoted: bool
 ):
     file = writer(delimiter, newline, quoted=quoted)
@@ -108,7 +110,7 @@ def test_nine_of_ten_rows_make_a_trailing_delimiter_a_habit(
     assert [why for _, why in found.reasons] == [reason] * rejected
 
 
-def test_neither_blank_rows_nor_empty_lines_count_for_a_habit():
+def test_blank_rows_and_empty_lines_do_not_count_for_a_habit():
     file = writer(",", "\n", quoted=False)
     found = file.read(*file.trailing(9), *file.full(1), *[",,,", "", " "] * 9)
     assert found.reasons == [(10, "missing columns")]
@@ -116,7 +118,7 @@ def test_neither_blank_rows_nor_empty_lines_count_for_a_habit():
 
 
 @pytest.mark.parametrize("end", [",x", ", x", ',"x"', ",\u00a0", ",,"])
-def test_where_rows_end_in_delimiters_whatever_else_is_there_has_no_column(end: str):
+def test_a_value_after_a_trailing_delimiter_has_no_column(end: str):
     file = writer(",", "\n", quoted=False)
     rows = [*file.full(1), *file.trailing(20)]
     rows[0] += end
@@ -124,20 +126,20 @@ def test_where_rows_end_in_delimiters_whatever_else_is_there_has_no_column(end: 
 
 
 @pytest.mark.parametrize("end", [",", ', "" ', ',""', ",  "])
-def test_where_rows_end_in_delimiters_an_empty_value_may_be_quoted(end: str):
+def test_the_empty_cell_after_a_trailing_delimiter_may_be_quoted(end: str):
     file = writer(",", "\n", quoted=False)
     rows = [row + end for row in file.full(20)]
     found = file.read(*rows)
     assert (len(found.winners), found.rejects) == (20, [])
 
 
-def test_two_delimiters_at_the_end_of_every_row_are_rejects():
+def test_two_delimiters_at_the_end_of_every_row_reject_the_rows():
     file = writer(",", "\n", quoted=False)
     found = file.read(*[row + ",," for row in file.full(5)])
     assert [why for _, why in found.reasons] == ["too many columns"] * 5
 
 
-def test_a_header_again_among_trailing_delimiters_is_skipped_with_them_and_without():
+def test_repeated_headers_are_skipped_with_and_without_trailing_delimiters():
     file = writer(",", "\n", quoted=False)
     header = ",".join(HEADER)
     found = file.read(*file.trailing(20), header, header + ",", *file.trailing(2))
@@ -150,7 +152,7 @@ def test_a_header_again_among_trailing_delimiters_is_skipped_with_them_and_witho
 
 @ways
 @pytest.mark.parametrize("more", [1, 3])
-def test_a_header_may_end_in_delimiters_where_rows_do_not(
+def test_only_the_header_may_end_in_delimiters(
     delimiter: str, newline: str, quoted: bool, more: int
 ):
     file = writer(delimiter, newline, quoted=quoted)
@@ -159,33 +161,29 @@ def test_a_header_may_end_in_delimiters_where_rows_do_not(
 
 
 @ways
-def test_a_header_may_end_in_delimiters_where_rows_do_too(
-    delimiter: str, newline: str, quoted: bool
-):
+def test_header_and_rows_may_end_in_delimiters(delimiter: str, newline: str, quoted: bool):
     file = writer(delimiter, newline, quoted=quoted)
     found = file.read(*file.trailing(5), head_end=delimiter)
     assert (len(found.winners), found.rejects) == (5, [])
-    assert not found.mended
+    assert not found.repaired
 
 
 @pytest.mark.parametrize(
     ("full", "trailing", "rejected"),
     [(25, 2, "too many columns"), (5, 4, ""), (4, 5, ""), (5, 5, "")],
 )
-def test_where_a_header_ends_in_a_delimiter_many_rows_may_do_so_too(
-    full: int, trailing: int, rejected: str
-):
+def test_the_header_and_many_rows_may_end_in_a_delimiter(full: int, trailing: int, rejected: str):
     file = writer(",", "\n", quoted=False)
     found = file.read(*file.full(full), *file.trailing(trailing), head_end=",")
     assert {why for _, why in found.reasons} == ({rejected} if rejected else set())
     assert len(found.winners) == (full if rejected else full + trailing)
 
 
-# Empty cells that are left out
+# Missing empty cells
 
 
 @ways
-def test_many_short_rows_have_empty_cells(delimiter: str, newline: str, quoted: bool):
+def test_missing_cells_of_many_short_rows_are_empty(delimiter: str, newline: str, quoted: bool):
     file = writer(delimiter, newline, quoted=quoted)
     found = file.read(*file.full(6), *file.short(2, 2), *file.short(2, 3), *file.full(6))
     assert found.rejects == []
@@ -196,7 +194,7 @@ def test_many_short_rows_have_empty_cells(delimiter: str, newline: str, quoted: 
 
 
 @ways
-def test_an_isolated_short_row_is_a_reject(delimiter: str, newline: str, quoted: bool):
+def test_an_isolated_short_row_is_rejected(delimiter: str, newline: str, quoted: bool):
     file = writer(delimiter, newline, quoted=quoted)
     found = file.read(*file.full(6), *file.short(1, 3), *file.full(6))
     assert found.reasons == [(7, "missing columns")]
@@ -207,7 +205,7 @@ def test_an_isolated_short_row_is_a_reject(delimiter: str, newline: str, quoted:
 @pytest.mark.parametrize(
     ("short", "full", "is_habit"),
     [
-        (2, 0, True),  # All rows: the width of the file is another then.
+        (2, 0, True),  # All rows are short, so the file has another width.
         (2, 2, False),
         (3, 4, True),
         (3, 27, True),
@@ -220,7 +218,7 @@ def test_three_rows_and_one_of_ten_make_short_rows_a_habit(short: int, full: int
     file = writer(",", "\n", quoted=False)
     rows = [*file.full(full), *file.short(short)]
     apart = [row for pair in zip(rows, rows[::-1], strict=True) for row in pair][: len(rows)]
-    ordered = list(dict.fromkeys([*apart, *rows]))  # Short ones not all in a row.
+    ordered = list(dict.fromkeys([*apart, *rows]))  # The short rows are not consecutive.
     found = file.read(*ordered)
     if full == 0:
         assert found.reasons == [(1, "missing columns"), (2, "missing columns")]
@@ -229,7 +227,9 @@ def test_three_rows_and_one_of_ten_make_short_rows_a_habit(short: int, full: int
 
 
 @pytest.mark.parametrize(("run", "is_habit"), [(14, False), (15, True), (16, True)])
-def test_fifteen_short_rows_in_a_row_are_a_habit_however_long_the_file_is(run: int, is_habit: bool):
+def test_fifteen_consecutive_short_rows_are_a_habit_in_a_file_of_any_length(
+    run: int, is_habit: bool
+):
     file = writer(",", "\n", quoted=False)
     rows = [*file.full(500), *file.short(run, 2), *file.full(500)]
     assert len(file.read(*rows).rejects) == (0 if is_habit else run)
@@ -241,7 +241,7 @@ def test_fifteen_short_rows_in_a_row_are_a_habit_however_long_the_file_is(run: i
 def test_blocks_of_sixteen_as_excel_writes_them_are_read(
     delimiter: str, newline: str, quoted: bool
 ):
-    """Excel looks at 16 rows at a time: where none has a value in the last columns, it stops."""
+    """Excel writes no cells for the last columns of 16 rows that all have no value there."""
     file = writer(delimiter, newline, quoted=quoted)
     blocks = [file.full(16), file.short(16, 2), file.full(16 * 20), file.short(16, 3)]
     rows = [row for block in blocks for row in block]
@@ -250,20 +250,22 @@ def test_blocks_of_sixteen_as_excel_writes_them_are_read(
 
 
 @pytest.mark.parametrize(("last", "is_habit"), [(1, False), (14, False), (15, True), (16, True)])
-def test_a_short_block_at_the_end_is_a_habit_from_fifteen_rows_on(last: int, is_habit: bool):
+def test_a_block_of_short_rows_at_the_end_is_a_habit_from_fifteen_rows_on(
+    last: int, is_habit: bool
+):
     file = writer(",", "\n", quoted=False)
     found = file.read(*file.full(16 * 30), *file.short(last))
     assert len(found.rejects) == (0 if is_habit else last)
 
 
-def test_a_blank_row_does_not_end_a_run_of_short_rows_and_a_bad_row_does_not_make_one():
+def test_blank_rows_continue_a_run_of_short_rows_and_bad_rows_do_not_make_one():
     file = writer(",", "\n", quoted=False)
     rows = [*file.full(500), *file.short(8), ",,", "", *file.short(8), *file.full(500)]
     found = file.read(*rows)
     assert (found.rejects, found.blank) == ([], 2)
 
 
-def test_where_short_rows_are_read_one_without_a_sku_or_a_name_still_is_a_reject():
+def test_a_short_row_without_sku_or_name_is_rejected_despite_the_habit():
     file = writer(",", "\n", quoted=False)
     found = file.read(*file.full(5), *file.short(5, 2), *file.short(1, 1), "Lamp", ",S-77")
     assert found.reasons == [
@@ -279,7 +281,7 @@ def test_rows_without_a_sku_do_not_make_short_rows_a_habit():
     assert [why for _, why in found.reasons] == ["missing columns"] * 7
 
 
-def test_where_the_sku_is_last_no_row_is_short():
+def test_no_row_is_short_if_the_sku_is_the_last_column():
     header = ("description", "name", "price", "sku")
     file = Writer(",", "\n", quoted=False, header=header)
     found = file.read(*["x,Lamp,1,S-1"] * 5, *["x,Lamp,1"] * 5)
@@ -288,7 +290,7 @@ def test_where_the_sku_is_last_no_row_is_short():
 
 @ways
 @pytest.mark.parametrize("short", [1, 5, 40])
-def test_where_all_cells_are_required_every_short_row_is_a_reject(
+def test_require_all_cells_rejects_every_short_row(
     delimiter: str, newline: str, quoted: bool, short: int
 ):
     file = writer(delimiter, newline, quoted=quoted)
@@ -298,7 +300,7 @@ def test_where_all_cells_are_required_every_short_row_is_a_reject(
     assert not any("fewer cells" in note for note in found.notes)
 
 
-def test_where_all_cells_are_required_other_habits_are_read_all_the_same():
+def test_require_all_cells_does_not_affect_other_habits():
     file = writer(",", "\n", quoted=False)
     found = file.read(*file.trailing(5), require_all_cells=True)
     assert (len(found.winners), found.rejects) == (5, [])
@@ -306,18 +308,18 @@ def test_where_all_cells_are_required_other_habits_are_read_all_the_same():
     assert (len(found.winners), found.rejects) == (5, [])
 
 
-def test_a_row_that_is_too_long_is_a_reject_where_short_ones_are_read():
+def test_a_long_row_is_rejected_in_a_file_of_short_rows():
     file = writer(",", "\n", quoted=False)
     found = file.read(*file.full(5), *file.short(5), *file.trailing(1))
     assert found.reasons == [(11, "too many columns")]
 
 
-# Quotes inside values that nobody quotes
+# Quotes inside unquoted values
 
 
 @pytest.mark.parametrize("delimiter", [",", ";", "\t", "|", "^"])
 @pytest.mark.parametrize("newline", ["\n", "\r\n", "\r"])
-def test_where_nothing_is_quoted_a_quote_is_a_character(delimiter: str, newline: str):
+def test_a_quote_is_a_character_if_no_value_is_quoted(delimiter: str, newline: str):
     file = writer(delimiter, newline, quoted=False)
     found = file.read(file.line('Rack 19"', "R-1", '6" deep', "1"), *file.full(3))
     assert found.winners[0] == (1, "R-1", 'Rack 19"', '6" deep')
@@ -339,13 +341,13 @@ def test_among_quoted_values_many_rows_make_bare_quotes_a_habit(
     assert any("taken as they are" in note for note in found.notes) == is_habit
 
 
-def test_two_quotes_in_one_row_are_one_row_with_quotes():
+def test_two_quotes_in_one_row_count_as_one_row_with_quotes():
     file = writer(",", "\n", quoted=False)
     found = file.read('Sofa,A-1,"x",1', 'Rack 19" 20" 21",R-1,5" x,1"', 'Rack 1",R-2,x,1')
     assert [why for _, why in found.reasons] == ["stray quote"] * 2
 
 
-def test_quotes_of_formulas_are_no_quoted_values():
+def test_quotes_of_formulas_do_not_count_as_quoted_values():
     file = writer(",", "\n", quoted=False)
     found = file.read('Lamp,="007",x,1', 'Rack 19",R-1,x,1', *file.full(3))
     assert found.products[:2] == [("007", "Lamp", "x"), ("R-1", 'Rack 19"', "x")]
@@ -368,12 +370,12 @@ def test_quoted_formulas_around_texts_are_unwrapped(delimiter: str, newline: str
     assert found.winners[0] == (1, "007", "Lamp", 'a "b"')
 
 
-# Quotes that backslashes escape
+# Quotes escaped by backslashes
 
 
 @pytest.mark.parametrize("delimiter", [",", ";", "\t", "|", "^"])
 @pytest.mark.parametrize("newline", ["\n", "\r\n", "\r"])
-def test_where_all_inner_quotes_are_backslashed_they_are_read(delimiter: str, newline: str):
+def test_backslashes_escape_quotes_if_all_inner_quotes_have_them(delimiter: str, newline: str):
     file = writer(delimiter, newline, quoted=True)
     texts = [r"say \"hi\"", r"\"big\"", rf"a\"{delimiter}\"b", r"end\\", r"C:\dir", r"x\"\\"]
     found = file.read(*[file.line(*file.row(text)) for text in texts])
@@ -403,7 +405,7 @@ def test_in_a_file_of_one_row_a_backslashed_quote_is_read():
     assert file.read(file.line(*file.row(r"a \" b"))).products == [("S-0", "Lamp", 'a " b')]
 
 
-def test_backslashed_quotes_beside_doubled_ones_are_rejects():
+def test_backslashed_quotes_beside_doubled_quotes_are_rejected():
     file = writer(",", "\n", quoted=True)
     backslashed = [file.line(*file.row(r"a \" b")) for _ in range(5)]
     doubled = [file.line(*file.row('a "" b')) for _ in range(5)]
@@ -427,7 +429,7 @@ def form_of(data: bytes, *, require_all_cells: bool = False) -> RecordForm:
     return form_by_habits(data, dialect, require_all_cells=require_all_cells)
 
 
-def test_the_form_in_the_dialect_does_not_count():
+def test_the_form_of_the_given_dialect_is_ignored():
     data = b"name,sku,description\na,b,c\n"
     dialect = detect_dialect(data, 0, HeaderSearch({}))
     odd = dialect.with_form(replace(dialect.form, width=9, fewest=1, backslash=True))
@@ -439,13 +441,13 @@ def test_a_file_without_rows_has_the_form_of_its_header():
     assert form_of(b"name,sku,description,,\n").width in {3, 4, 5}
 
 
-def test_habits_do_not_add_up_to_others():
-    """Rows that end in delimiters are no short ones, and quotes in them are what they are."""
+def test_one_habit_does_not_count_for_another():
+    """Rows that end in delimiters do not count as short rows, nor their quotes as backslashed."""
     form = form_of(b'name,sku,description\na,b,"c",\n' + b'5" a,b,c,\n' * 20)
     assert (form.width, form.fewest, form.last_empty, form.bare_quotes) == (4, 4, True, True)
 
 
-def test_a_habit_at_the_end_of_a_large_file_counts_as_much_as_one_in_its_head():
+def test_a_habit_at_the_end_of_a_large_file_is_found():
     file = writer(",", "\n", quoted=False)
     rows = [*file.full(4_000), *file.short(900)]
     large = [row.replace("Lamp", "L" * 100, 1) for row in rows]
@@ -453,7 +455,7 @@ def test_a_habit_at_the_end_of_a_large_file_counts_as_much_as_one_in_its_head():
     assert (len(found.winners), found.rejects) == (4_900, [])
 
 
-def test_a_habit_in_the_head_of_a_large_file_that_ends_there_is_none():
+def test_a_habit_of_only_the_first_rows_of_a_large_file_does_not_count():
     file = writer(",", "\n", quoted=False)
     rows = [*file.trailing(2_500), *file.full(2_500)]
     large = [row.replace("Lamp", "L" * 100, 1) for row in rows]

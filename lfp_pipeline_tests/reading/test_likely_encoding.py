@@ -1,4 +1,4 @@
-"""A refusal names the encoding that a file probably has, where that can be seen."""
+"""A refusal names the probable encoding of a file, if the file shows it."""
 
 from pathlib import Path
 
@@ -76,7 +76,7 @@ RECOGNISED = {
 }
 
 MISTAKEN = {
-    "German of DOS, code page 437": ("cp437", GERMAN[0], "cp850"),  # The same text in both.
+    "German of DOS, code page 437": ("cp437", GERMAN[0], "cp850"),  # Both give the same text.
     "German of old Macs": ("macintosh", GERMAN[0], "windows-1250"),
     "one Russian line of Unix": ("koi8-r", "Стул,s1,Удобный стул для кухни\n", "windows-1256"),
     "one short Slovene word": ("windows-1250", "Noč,s1,\n", "windows-1252"),
@@ -95,29 +95,29 @@ def likely(path: Path, text: str, label: str) -> str | None:
 
 
 @pytest.mark.parametrize("name", RECOGNISED)
-def test_an_encoding_that_is_recognised(tmp_path: Path, name: str):
+def test_common_encodings_are_recognized(tmp_path: Path, name: str):
     label, text = RECOGNISED[name]
     assert likely(tmp_path / "x", text, label) == label
     assert likely(tmp_path / "x", text * 100, label) == label
 
 
 @pytest.mark.parametrize("name", MISTAKEN)
-def test_an_encoding_that_is_taken_for_another(tmp_path: Path, name: str):
+def test_some_short_texts_are_taken_for_another_encoding(tmp_path: Path, name: str):
     label, text, other = MISTAKEN[name]
     assert likely(tmp_path / "x", text, label) == other
 
 
-def test_lines_are_looked_for_in_all_of_the_file(tmp_path: Path):
+def test_the_whole_file_is_searched_for_lines_that_are_not_utf8(tmp_path: Path):
     far = "".join(f"Chair {number},S-{number},\n" for number in range(50_000))
     assert likely(tmp_path / "x", far + CYRILLIC, "windows-1251") == "windows-1251"
 
 
-def test_a_text_without_line_ends_is_looked_at_in_parts(tmp_path: Path):
+def test_a_text_without_line_ends_is_sampled_in_parts(tmp_path: Path):
     text = KANJI.replace("\n", " ") * 5000
     assert likely(tmp_path / "x", text, "shift_jis") == "shift_jis"
 
 
-def test_nothing_is_said_where_nothing_fits(tmp_path: Path):
+def test_there_is_no_guess_if_no_encoding_fits(tmp_path: Path):
     path = tmp_path / "x"
     path.write_bytes(bytes(range(0x80, 0x100)) * 50)
     assert likely_encoding(path) is None
@@ -125,7 +125,7 @@ def test_nothing_is_said_where_nothing_fits(tmp_path: Path):
     assert encoding_hint(text_at(path, path.read_bytes())) == hint
 
 
-def test_the_hint_is_what_a_person_can_paste(tmp_path: Path):
+def test_a_hint_names_the_setting_to_paste(tmp_path: Path):
     data = (HEAD + GERMAN[0]).encode("cp1252")
     found = "The file is not UTF-8; it is probably windows-1252: "
     setting = found + "for all files that are not UTF-8, set LFP_FALLBACK_ENCODING=windows-1252"
@@ -151,7 +151,7 @@ def test_a_file_that_is_utf8_in_part_needs_no_setting(tmp_path: Path):
     assert encoding_hint(PlainText("", tmp_path / "y", 3, certain=True)) == hint
 
 
-def test_what_was_declared_wrongly_is_to_be_corrected_where_it_is_declared(tmp_path: Path):
+def test_a_hint_names_the_place_of_a_wrong_declaration(tmp_path: Path):
     data = b"".join(to_utf8([(HEAD + GERMAN[0]).encode("cp1252")], "cp932"))
     text = text_at(tmp_path / "x", data, encoding="cp932")
     hint = "The file is not shift_jis throughout: correct it where it is made"

@@ -1,4 +1,4 @@
-"""Zips with several CSV members: one delivery, and what is wrong in one stays in it."""
+"""Zips with several CSV members: one delivery, in which damage does not spread between members."""
 
 import gzip
 import io
@@ -33,7 +33,7 @@ def zipped(members: dict[str, bytes]) -> bytes:
     return packed.getvalue()
 
 
-def test_members_are_read_one_after_the_other_in_the_order_of_their_names():
+def test_members_are_concatenated_in_the_order_of_their_names():
     found = read(
         zipped(
             {
@@ -52,7 +52,7 @@ def test_members_are_read_one_after_the_other_in_the_order_of_their_names():
     ]
 
 
-def test_members_may_differ_in_all_that_files_may_differ_in():
+def test_members_may_differ_in_encoding_and_dialect():
     found = read(
         zipped(
             {
@@ -78,7 +78,7 @@ def test_members_may_differ_in_all_that_files_may_differ_in():
     assert found.ignored == ["price", "colour"]
 
 
-def test_an_unclosed_quote_or_a_missing_line_end_swallows_nothing_of_the_next_member():
+def test_damage_at_the_end_of_a_member_does_not_affect_the_next():
     members = {
         "a.csv": HEAD + b'Lamp,A-1,\nSofa,C-3,"never closed',
         "b.csv": HEAD + b'Chair,B-2,"x"',
@@ -104,10 +104,10 @@ def test_the_detail_of_a_reject_names_its_member(tmp_path: Path):
     (done,) = engine.ingest_all(engine.pending_inbox(LOG).ready, [], LOG)
     assert isinstance(done, IngestResult)
     with duckdb.connect(engine.warehouse.path, read_only=True) as connection:
-        told = connection.execute(
+        found = connection.execute(
             "SELECT row_number, reason, detail FROM rejected_rows ORDER BY row_number"
         ).fetchall()
-    assert told == [
+    assert found == [
         (1, "no sku", "in a.csv"),
         (2, "missing columns", "in a.csv: 1 columns instead of 3"),
         (3, "no sku", "in b c.csv"),
@@ -176,14 +176,14 @@ def test_texts_with_a_header_are_read_beside_csv(tmp_path: Path, name: str, enco
     assert found.notes == ["Skipped in the zip: c.txt."]
 
 
-def test_a_text_with_a_header_is_read_where_no_member_is_named_as_csv(tmp_path: Path):
+def test_a_text_with_a_header_is_read_if_no_member_is_named_as_csv(tmp_path: Path):
     members = {"LICENSE": b"You may.\n", "products.txt": LAMP, "photo.jpg": b"\xff\xd8"}
     found = read_zip(members, tmp_path)
     assert found.rows_read == 1
     assert found.notes == ["Skipped in the zip: LICENSE, photo.jpg."]
 
 
-def test_a_header_is_known_by_the_aliases_too(tmp_path: Path):
+def test_aliases_decide_which_texts_have_a_header(tmp_path: Path):
     members = {"a.csv": LAMP, "b.txt": b"name,article,description\nChair,B-2,\n"}
     assert read_zip(members, tmp_path).rows_read == 1
     assert read_zip(members, tmp_path, column_aliases={"sku": ["article"]}).rows_read == 2
@@ -198,7 +198,7 @@ def test_a_header_is_known_by_the_aliases_too(tmp_path: Path):
         ({"a.txt": b"", "b.txt": b"name,sku\n"}, "^In a.txt: The file is empty"),
     ],
 )
-def test_a_zip_without_product_files_is_refused_by_its_members(
+def test_the_refusal_of_a_zip_without_product_files_names_its_members(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, members: dict[str, bytes], message: str
 ):
     with pytest.raises(DeliveryRefusedError, match=message):
@@ -212,7 +212,7 @@ def test_a_zip_without_product_files_is_refused_by_its_members(
     assert re.search(message, done.account.error or "")
 
 
-def test_many_skipped_members_are_counted(tmp_path: Path):
+def test_the_note_on_many_skipped_members_counts_them(tmp_path: Path):
     names = [f"{number:02}{'x' * 1_000}\x1b.png" for number in range(20)]
     found = read_zip({"a.csv": LAMP} | dict.fromkeys(names, b""), tmp_path)
     (note,) = found.notes
@@ -233,14 +233,14 @@ def test_a_skipped_member_need_not_be_readable():
     assert found.rows_read == 1
 
 
-def test_a_text_that_cannot_be_looked_into_refuses_the_whole_zip():
+def test_a_text_that_cannot_be_unpacked_refuses_the_whole_zip():
     packed = bytearray(zipped({"a.csv": LAMP, "b.txt": b"x" * 100}))
     packed[packed.rindex(b"PK\1\2") + 8] |= 1
     with pytest.raises(DeliveryRefusedError, match=r"b\.txt in the zip is encrypted"):
         read(bytes(packed))
 
 
-def test_rejects_of_the_only_product_file_are_placed_in_it(tmp_path: Path):
+def test_offsets_of_rejects_count_from_the_only_product_file(tmp_path: Path):
     members = {"README.txt": b"Read me.\n", "a.csv": HEAD + b"Lamp,,\n", "photo.jpg": b""}
     path = tmp_path / "products.zip"
     path.write_bytes(zipped(members))
@@ -269,7 +269,7 @@ def test_members_of_two_thousand_columns_are_refused_at_once():
 
 
 @pytest.mark.parametrize("name", ["b.csv", "b.txt"])
-def test_reading_a_zip_for_too_long_stops_and_is_no_refusal(tmp_path: Path, name: str):
+def test_reading_a_zip_for_too_long_fails_and_is_no_refusal(tmp_path: Path, name: str):
     members = {"a.csv": LAMP, name: LAMP}
     assert read_zip(members, tmp_path).rows_read == 2
     with pytest.raises(ReadingTimeoutError, match=r"LFP_MAX_ARCHIVE_SECONDS.*Raise the setting"):
@@ -279,7 +279,7 @@ def test_reading_a_zip_for_too_long_stops_and_is_no_refusal(tmp_path: Path, name
     assert read_zip(alone, tmp_path, max_archive_seconds=1e-9).rows_read == 1
 
 
-def test_a_zip_that_took_too_long_is_read_again(tmp_path: Path):
+def test_a_zip_that_took_too_long_is_retried(tmp_path: Path):
     engine = engine_at(tmp_path, max_archive_seconds=1e-9)
     path = engine.settings.inbox_dir / "products.zip"
     path.write_bytes(zipped({"a.csv": LAMP, "b.csv": LAMP}))
@@ -293,13 +293,13 @@ def test_a_zip_that_took_too_long_is_read_again(tmp_path: Path):
     assert done.account.status is Status.MERGED
 
 
-def test_a_lone_member_may_have_any_name_but_that_of_an_archive():
+def test_a_lone_member_may_have_any_name_except_that_of_an_archive():
     assert read(zipped({"export.dat": HEAD + b"Lamp,A-1,\n"})).rows_read == 1
     with pytest.raises(DeliveryRefusedError, match="itself an archive"):
         read(zipped({"export.rar": HEAD}))
 
 
-def test_a_damaged_member_refuses_the_whole_zip_by_its_name():
+def test_the_refusal_of_a_zip_names_the_damaged_member():
     rows = csv(*[(f"Lamp {n * n}", f"S-{n}", "") for n in range(1_000)])
     packed = bytearray(zipped({"a.csv": rows, "b.csv": rows}))
     packed[packed.rindex(b"PK\3\4") + 3_000] ^= 64
@@ -307,7 +307,7 @@ def test_a_damaged_member_refuses_the_whole_zip_by_its_name():
         read(bytes(packed))
 
 
-def test_the_largest_size_is_that_of_all_members_together():
+def test_the_size_limit_applies_to_all_members_together():
     members = {"a.csv": HEAD + b"Lamp,A-1,\n", "b.csv": HEAD + b"Chair,B-2,\n"}
     total = sum(map(len, members.values()))
     assert read(zipped(members), max_unpacked_bytes=total).rows_read == 2
@@ -324,7 +324,7 @@ def test_rejects_are_counted_over_all_members(monkeypatch: pytest.MonkeyPatch):
             read(zipped(members))
 
 
-def test_a_small_bad_member_is_no_reason_to_give_up_a_large_good_one(
+def test_a_small_bad_member_does_not_refuse_a_large_good_one(
     monkeypatch: pytest.MonkeyPatch,
 ):
     monkeypatch.setattr(reject_limit, "KEPT_AS_EVIDENCE", 0)
@@ -341,21 +341,21 @@ def test_a_file_that_unpacks_to_very_many_times_its_size_is_refused(
     packed = pack(data)
     assert read(packed).rows_read == 500_000
     monkeypatch.setattr(unpacking, "FREE_BYTES", 1 << 20)
-    monkeypatch.setattr(unpacking, "MOST_TIMES", len(data) // len(packed))
+    monkeypatch.setattr(unpacking, "MAX_RATIO", len(data) // len(packed))
     with pytest.raises(DeliveryRefusedError, match="times its size"):
         read(packed)
 
 
-def test_many_members_with_dirt_give_what_they_give_alone(tmp_path: Path):
-    """Rows are numbered on in one table, whatever sizes its parts have, and in a batch, too."""
+def test_many_damaged_members_give_the_same_rows_as_single_files(tmp_path: Path):
+    """Row numbers continue through members of any size, also in a batch."""
     rng = random.Random(3)
     members, fates = {}, []
     for number, size in enumerate([3, 70_000, 1, 0, 20_000, 5]):
         rows = [b"Lamp %d,S-%d-%d,x\n" % (n, number, n) for n in range(size)]
         bad = sorted(rng.sample(range(size), min(size, 2)))
-        for place in bad:
-            rows[place] = b"Lamp,S,x,y\n"
-        fates += [place in bad for place in range(size)]
+        for index in bad:
+            rows[index] = b"Lamp,S,x,y\n"
+        fates += [index in bad for index in range(size)]
         members[f"{number}.csv"] = HEAD + b"".join(rows)
     engine = engine_at(tmp_path, parallel_files=1)
     for name in ("one.zip", "two.zip"):
@@ -363,18 +363,18 @@ def test_many_members_with_dirt_give_what_they_give_alone(tmp_path: Path):
         path.write_bytes(zipped(members if name == "one.zip" else {"a.csv": HEAD, "b.csv": HEAD}))
         os.utime(path, (1, 1))
     done = engine.ingest_all(engine.pending_inbox(LOG).ready, [], LOG)
-    assert [one.batch for one in done if isinstance(one, IngestResult)] == [2, 2]
+    assert [result.batch for result in done if isinstance(result, IngestResult)] == [2, 2]
     with duckdb.connect(engine.warehouse.path, read_only=True) as connection:
         assert connection.execute(
             "SELECT row_number, name, sku FROM products ORDER BY row_number"
         ).fetchall() == [
-            (place + 1, f"Lamp {n}", f"S-{number}-{n}")
-            for place, (number, n) in enumerate(
+            (index + 1, f"Lamp {n}", f"S-{number}-{n}")
+            for index, (number, n) in enumerate(
                 (number, n)
                 for number, data in enumerate(members.values())
                 for n in range(data.count(b"\n") - 1)
             )
-            if not fates[place]
+            if not fates[index]
         ]
         text = b"".join(members.values())
         assert [
@@ -385,7 +385,7 @@ def test_many_members_with_dirt_give_what_they_give_alone(tmp_path: Path):
         ] == [b"Lamp,S,x,y\n"] * sum(fates)
 
 
-def test_a_zip_of_several_goes_into_an_empty_warehouse_like_any_file(
+def test_a_zip_of_several_members_loads_into_an_empty_warehouse(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr(direct_load, "LEAST_BYTES", 0)

@@ -7,7 +7,7 @@ from lfp_pipeline.model.delivery import TextFormat
 from lfp_pipeline.reading.options import Conditions, ReadOptions, reread
 from lfp_pipeline.settings import Settings
 
-# As version 0.1 wrote it.
+# The form that version 0.1 wrote.
 RECORDED = """{
     "column_aliases": {"sku": ["article no"]}, "fallback_encoding": null,
     "header_search_lines": 20, "max_description_length": 100000, "max_name_length": 1000,
@@ -33,7 +33,7 @@ def test_the_recorded_options_keep_their_names_and_form(tmp_path: Path):
     assert recorded["text_format"] == {"charset": None, "delimiter": None, "encoding": None}
 
 
-def test_conditions_survive_the_way_through_a_ledger_row(tmp_path: Path):
+def test_conditions_survive_a_round_trip_through_a_ledger_row(tmp_path: Path):
     conditions = Conditions.of(ReadOptions.of(settings(tmp_path)), TextFormat())
     assert Conditions.from_text(conditions.text) == conditions
 

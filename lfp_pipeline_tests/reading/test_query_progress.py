@@ -1,4 +1,4 @@
-"""How far a query is, is known to the log, and drawn on nobody's terminal."""
+"""The progress of a query is measured for the log, and not drawn on the terminal."""
 
 import time
 from pathlib import Path
@@ -12,8 +12,8 @@ from lfp_pipeline.reading.workspace import WorkspaceLimits, open_workspace
 SLOW = "CREATE TABLE numbers AS SELECT hash(i)::VARCHAR AS text FROM range(4_000_000) AS r(i)"
 
 
-@pytest.mark.skipif(duckdb.__version__ < "2", reason="DuckDB 1 tells nothing in this case")
-def test_progress_is_measured_and_not_drawn(tmp_path: Path) -> None:
+@pytest.mark.skipif(duckdb.__version__ < "2", reason="DuckDB 1 reports no progress here")
+def test_query_progress_is_measured_and_not_drawn(tmp_path: Path) -> None:
     limits = WorkspaceLimits(threads=1, memory_limit="1GB")
     with open_workspace([tmp_path], tmp_path / "work", limits) as workspace:
         connection, seen, done = workspace.connection, set[float](), Event()

@@ -1,4 +1,4 @@
-"""The quotes of a file, and the proof by its bytes that nothing of it went missing."""
+"""The check of the quotes of a file, and the proof by its bytes that a load is complete."""
 
 import time
 from pathlib import Path
@@ -49,7 +49,7 @@ def checked(path: Path, body: bytes, delimiter: str = ",") -> Quoting | None:
         (b'"a","b","c"\n"d","e","f"\n', Quoting(12, bare=False)),
         (b'"","",""\n', Quoting(6, bare=False)),
         (b'a,"\n,\n",c\n', Quoting(2, bare=False)),
-        # One of two quotes where a quote is escaped.
+        # Escaped quotes drop one of two quotes.
         (b'"a""b",c,d\n', Quoting(3, bare=False)),
         (b'"""a""","""",""""""\n', Quoting(4 + 3 + 4, bare=False)),
         (b'"""",b,""""', Quoting(6, bare=False)),
@@ -63,7 +63,7 @@ def checked(path: Path, body: bytes, delimiter: str = ",") -> Quoting | None:
         (b'="007","b",c\n', None),
         (b'"a",="",="x"', None),
         (b'a,="",="x"', NONE),
-        # Quotes that are as they should be in no way.
+        # Misplaced quotes.
         (b'"a,b,c\n', None),
         (b'"a"x,b,c\n', None),
         (b'"a" "b",c,d\n', None),
@@ -78,7 +78,7 @@ def checked(path: Path, body: bytes, delimiter: str = ",") -> Quoting | None:
         (b'a,b,"', None),
     ],
 )
-def test_quotes_are_judged_alike_however_the_file_is_cut(
+def test_the_result_does_not_depend_on_the_boundaries_of_chunks(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     chunk_bytes: int,
@@ -90,13 +90,13 @@ def test_quotes_are_judged_alike_however_the_file_is_cut(
 
 
 @pytest.mark.parametrize("delimiter", [";", "\t", "|"])
-def test_the_delimiter_of_the_file_counts(tmp_path: Path, delimiter: str):
+def test_the_check_uses_the_delimiter_of_the_file(tmp_path: Path, delimiter: str):
     body = delimiter.join(['"a,"', '"b"', '"c"\n']).encode()
     assert checked(tmp_path / "file.csv", body, delimiter) == Quoting(6, bare=False)
     assert checked(tmp_path / "file.csv", b'"a",b,c\n', delimiter) is None
 
 
-def test_a_formula_among_semicolons_is_one_but_not_where_the_equals_sign_separates(tmp_path: Path):
+def test_an_equals_sign_as_delimiter_makes_no_formulas(tmp_path: Path):
     path = tmp_path / "file.csv"
     path.write_bytes(b'sep==\nname=sku=description\na="b"=c\n')
     dialect = detect_dialect(path.read_bytes(), 0, HeaderSearch({}))
@@ -106,14 +106,14 @@ def test_a_formula_among_semicolons_is_one_but_not_where_the_equals_sign_separat
     assert empty_lines_beside(1, text_bytes, found, path, dialect) in {0, None}
 
 
-# What a block that ends early leaves
+# Blocks that end early
 
 
-def test_closing_the_block_ends_the_check_of_a_file_however_long_it_is(tmp_path: Path):
+def test_leaving_the_block_stops_the_check_of_a_long_file(tmp_path: Path):
     path = tmp_path / "file.csv"
     dialect = dialect_of(path, b"")
     with path.open("ab") as file:
-        file.truncate(1 << 40)  # Without a block on the disk.
+        file.truncate(1 << 40)  # A sparse file.
     started = time.perf_counter()
     with quoting_checked(path, dialect) as checking:
         pass
@@ -121,7 +121,7 @@ def test_closing_the_block_ends_the_check_of_a_file_however_long_it_is(tmp_path:
     assert time.perf_counter() - started < 5
 
 
-def test_an_error_in_the_block_ends_the_check_and_is_raised(tmp_path: Path):
+def test_an_error_in_the_block_stops_the_check_and_is_raised(tmp_path: Path):
     path = tmp_path / "file.csv"
     dialect = dialect_of(path, b"")
     with path.open("ab") as file:
@@ -131,7 +131,7 @@ def test_an_error_in_the_block_ends_the_check_and_is_raised(tmp_path: Path):
     assert checking.result() is None
 
 
-def test_the_check_ends_by_itself_at_the_first_quote_that_fits_nowhere(tmp_path: Path):
+def test_the_check_stops_at_the_first_misplaced_quote(tmp_path: Path):
     path = tmp_path / "file.csv"
     dialect = dialect_of(path, b'"a"b,5" c,d\n')
     with path.open("ab") as file:
@@ -140,13 +140,13 @@ def test_the_check_ends_by_itself_at_the_first_quote_that_fits_nowhere(tmp_path:
         assert checking.result(timeout=5) is None
 
 
-# The sum of the bytes
+# The proof by the bytes
 
 ROWS = [("a", "b", "c"), ("dd", "", "e f"), ("é", "g", "")]
 
 
 def written(rows: list[tuple[str, str, str]], style: str, newline: str) -> list[str]:
-    """The lines of some rows."""
+    """Return the lines of some rows."""
     cell = {
         "bare": "{}",
         "quoted": '"{}"',
@@ -174,7 +174,7 @@ NEWLINES = ["\n", "\r\n", "\r"]
 
 @pytest.mark.parametrize("newline", NEWLINES)
 @pytest.mark.parametrize("style", STYLES)
-def test_the_bytes_of_a_file_add_up_to_its_rows(tmp_path: Path, style: str, newline: str):
+def test_the_bytes_of_a_complete_load_add_up(tmp_path: Path, style: str, newline: str):
     lines, size = written(ROWS, style, newline), text_bytes_of(ROWS, style)
     path = tmp_path / "file.csv"
 
@@ -191,7 +191,7 @@ def test_the_bytes_of_a_file_add_up_to_its_rows(tmp_path: Path, style: str, newl
 
 @pytest.mark.parametrize("newline", NEWLINES)
 @pytest.mark.parametrize("style", STYLES)
-def test_the_bytes_do_not_add_up_where_something_is_wrong(tmp_path: Path, style: str, newline: str):
+def test_the_bytes_of_an_incomplete_load_do_not_add_up(tmp_path: Path, style: str, newline: str):
     lines, size = written(ROWS, style, newline), text_bytes_of(ROWS, style)
     body, path = "".join(lines), tmp_path / "file.csv"
     first, last = text_bytes_of(ROWS[1:2], style), text_bytes_of(ROWS[-1:], style)
@@ -210,7 +210,7 @@ def test_the_bytes_do_not_add_up_where_something_is_wrong(tmp_path: Path, style:
 
 @pytest.mark.parametrize("newline", NEWLINES)
 @pytest.mark.parametrize("style", STYLES)
-def test_a_value_that_was_cut_is_no_empty_line(tmp_path: Path, style: str, newline: str):
+def test_bytes_cut_from_a_value_are_no_empty_line(tmp_path: Path, style: str, newline: str):
     lines, size = written(ROWS, style, newline), text_bytes_of(ROWS, style)
     path = tmp_path / "file.csv"
     assert empty_lines(path, "".join(lines), newline, len(ROWS), size - len(newline)) is None
@@ -233,7 +233,7 @@ def test_a_value_that_was_cut_is_no_empty_line(tmp_path: Path, style: str, newli
         ("a,b,c\n\n,\nd,e,f\n", 2, 6, "the delimiter after an empty line is left out"),
     ],
 )
-def test_what_is_no_row_is_no_empty_line(
+def test_bytes_of_a_lost_record_are_no_empty_line(
     tmp_path: Path, newline: str, body: str, rows: int, text_bytes: int, what: str
 ):
     body, path = body.replace("\n", newline), tmp_path / "file.csv"
@@ -241,25 +241,25 @@ def test_what_is_no_row_is_no_empty_line(
 
 
 @pytest.mark.parametrize(("body", "empty"), [(b"", 0), (b"\n", 1), (b"\n\n\n", 3), (b" ", None)])
-def test_a_file_without_rows_has_empty_lines_only(tmp_path: Path, body: bytes, empty: int | None):
+def test_a_file_without_rows_has_only_empty_lines(tmp_path: Path, body: bytes, empty: int | None):
     path = tmp_path / "file.csv"
     assert empty_lines_beside(0, 0, NONE, path, dialect_of(path, body)) == empty
 
 
-def test_more_empty_lines_at_the_end_than_are_looked_at_are_counted(
+def test_more_empty_lines_at_the_end_than_the_tail_size_are_counted(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr(loading, "_TAIL_BYTES", 4)
     assert empty_lines(tmp_path / "file.csv", "a,b,c\n" + "\n" * 9, "\n", 1, 3) == 9
 
 
-def test_without_a_verdict_on_the_quotes_nothing_adds_up(tmp_path: Path):
+def test_without_a_result_of_the_quote_check_nothing_is_proved(tmp_path: Path):
     path = tmp_path / "file.csv"
     assert empty_lines_beside(1, 3, None, path, dialect_of(path, b"a,b,c\n")) is None
 
 
 @pytest.mark.parametrize("body", [b"a,b,c\rd,e,f\n", b"a,b,c\n\rd,e,f\n", b"a,b,c\r\nd,e,f\r"])
-def test_odd_line_ends_are_no_part_of_a_value(tmp_path: Path, body: bytes):
+def test_other_line_ends_are_no_part_of_a_value(tmp_path: Path, body: bytes):
     path = tmp_path / "file.csv"
     dialect = dialect_of(path, body)
     for rows, text_bytes in [(2, 6 + body.count(b"\r")), (1, len(body) - 3)]:
@@ -267,8 +267,6 @@ def test_odd_line_ends_are_no_part_of_a_value(tmp_path: Path, body: bytes):
 
 
 @pytest.mark.parametrize("body", [b'"', b'"\n', b'x"', b'""', b' "', b'="'])
-def test_a_body_shorter_than_what_is_looked_at_around_a_quote_is_judged(
-    tmp_path: Path, body: bytes
-):
+def test_a_body_shorter_than_the_bytes_around_a_quote_is_checked(tmp_path: Path, body: bytes):
     found = checked(tmp_path / "file.csv", body)
     assert found == {b'x"': NONE, b'="': NONE, b'""': Quoting(2, bare=False)}.get(body)

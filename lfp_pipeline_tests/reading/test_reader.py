@@ -1,4 +1,4 @@
-"""What a file may look like, and what is read from it: every known trap of CSV readers."""
+"""The rows and rejects of files with every known trap for CSV readers."""
 
 import csv as python_csv
 import io
@@ -48,7 +48,7 @@ def lines(*rows: str, newline: str = "\n", head: str = HEAD) -> bytes:
 # Headers
 
 
-def test_columns_are_taken_by_their_names_in_any_order_and_case():
+def test_columns_are_read_by_name_in_any_order_and_case():
     data = b'SKU ,"Description",\tName\nA-1,It shines.,Lamp\nB-2,,Chair\n'
     assert read(data).products == TWO
 
@@ -59,16 +59,16 @@ def test_an_extra_column_is_ignored_and_named():
     assert found.ignored == ["id", "price"]
 
 
-def test_empty_values_stay_empty_beside_columns_that_are_ignored():
+def test_empty_values_remain_empty_beside_ignored_columns():
     found = read(b"description,x,sku,name,y\n,,,Lamp,\n,,A-1,,\n,,A-1,Lamp,\n")
     assert found.products == [("A-1", "Lamp", "")]
     assert found.reasons == [(1, "no sku"), (2, "no name")]
 
 
-def test_line_breaks_in_an_ignored_column_need_no_mending():
+def test_line_breaks_in_an_ignored_column_need_no_repair():
     found = read(b'name,sku,notes,description\nLamp,A-1,"one\ntwo\n",It shines.\nChair,B-2,,\n')
     assert found.products == TWO
-    assert not found.mended
+    assert not found.repaired
 
 
 def test_a_file_may_have_thousands_of_columns():
@@ -77,7 +77,7 @@ def test_a_file_may_have_thousands_of_columns():
     assert found.products == TWO[:1]
 
 
-def test_bad_bytes_in_an_ignored_column_reject_their_row_only():
+def test_invalid_bytes_in_an_ignored_column_reject_only_their_row():
     found = read(b"name,sku,notes,description\nLamp,A-1,\xff,x\nChair,B-2,,\n")
     assert found.products == [("B-2", "Chair", "")]
     assert found.reasons == [(1, "invalid encoding")]
@@ -88,12 +88,12 @@ def test_a_header_with_line_breaks_is_one_header():
     assert found.products == TWO
 
 
-def test_a_stray_quote_in_the_header_takes_no_row_with_it():
+def test_a_stray_quote_in_the_header_loses_no_row():
     found = read(b'name,sku,description,size 5"\nLamp,A-1,It shines.,"x"\nChair,B-2,,\n')
     assert found.products == TWO
 
 
-def test_a_name_is_known_by_its_alias():
+def test_an_alias_names_a_column():
     data = b"Title;Article No;Text\nLamp;A-1;It shines.\nChair;B-2;\n"
     aliases = {"name": ["title"], "sku": ["article no"], "description": ["text"]}
     assert read(data, column_aliases=aliases).products == TWO
@@ -113,7 +113,7 @@ def test_a_name_is_known_by_its_alias():
     ],
 )
 @pytest.mark.parametrize("bad", ["", "bad\n"])
-def test_a_header_that_comes_again_is_skipped_and_keeps_its_number(again: str, bad: str):
+def test_a_repeated_header_is_skipped_and_has_a_row_number(again: str, bad: str):
     data = lines("Lamp,A-1,It shines.", again, "Chair,B-2,") + bad.encode()
     found = read(data, column_aliases={"name": ["Titel"], "sku": ["Article"]}, max_reject_share=1)
     assert [row[:2] for row in found.winners] == [(1, "A-1"), (3, "B-2")]
@@ -122,7 +122,7 @@ def test_a_header_that_comes_again_is_skipped_and_keeps_its_number(again: str, b
     assert found.reasons == ([(4, "missing columns")] if bad else [])
 
 
-def test_a_header_again_in_the_first_and_the_last_row_is_skipped():
+def test_repeated_headers_in_the_first_and_last_row_are_skipped():
     data = b"name, sku, description\nname, sku, description\nLamp, A-1,It shines.\nChair, B-2,\n"
     found = read(data + b"name,sku,description")
     assert found.products == TWO
@@ -130,9 +130,9 @@ def test_a_header_again_in_the_first_and_the_last_row_is_skipped():
 
 
 def test_a_quoted_header_after_a_byte_order_mark_is_skipped():
-    """Files with marks, one written after the other."""
-    one = '\ufeff"name","sku","description"\n"Lamp","A-1","It shines."\n'
-    found = read((one * 2).encode())
+    """Two files with byte order marks, concatenated."""
+    file = '\ufeff"name","sku","description"\n"Lamp","A-1","It shines."\n'
+    found = read((file * 2).encode())
     assert found.products == TWO[:1]
     assert (found.headers, found.rejects) == (1, [])
 
@@ -145,28 +145,28 @@ def test_a_header_in_another_order_refuses_the_file(again: str, bad: str):
         read(data)
 
 
-def test_a_row_that_is_like_a_header_in_part_is_a_product():
+def test_a_row_that_repeats_the_header_in_part_is_a_product():
     found = read(lines("name,1,x", "lamp,sku,description", "name,name,", "sku,name1,x"))
     assert [row[1] for row in found.winners] == ["1", "sku", "name", "name1"]
 
 
-def test_lines_above_the_header_are_skipped_and_said():
+def test_lines_above_the_header_are_skipped_and_noted():
     found = read(b"Price list, 2026\n\n# ours\n" + lines("Lamp,A-1,It shines.", "Chair,B-2,"))
     assert found.products == TWO
     assert found.winners[0][0] == 1
-    assert not found.mended
+    assert not found.repaired
     assert len(found.notes) == 1
     assert found.notes[0].startswith("Skipped 3 lines above the header; one of them is: ")
 
 
 @pytest.mark.parametrize("above", ['"a title"\n', 'a "title\n', "one\r\ntwo\n", " \t\r\n", "\r"])
-def test_so_are_lines_with_quotes_and_other_line_ends(above: str):
+def test_lines_above_the_header_may_have_quotes_and_other_line_ends(above: str):
     found = read(above.encode() + lines("Lamp,A-1,It shines.", "Chair,B-2,"))
     assert found.products == TWO
     assert found.rejects == []
 
 
-def test_how_far_the_header_is_searched_is_a_setting():
+def test_a_setting_limits_the_lines_of_the_header_search():
     data = b"x\n" * 5 + lines("Lamp,A-1,It shines.")
     assert read(data, header_search_lines=6).products == TWO[:1]
     with pytest.raises(DeliveryRefusedError, match="the first 5 lines"):
@@ -186,7 +186,7 @@ def test_an_empty_file_is_refused(data: bytes):
 
 
 @pytest.mark.parametrize("data", [b"name,sku,description", b"\xef\xbb\xbfname,sku,description\r\n"])
-def test_a_header_alone_is_no_rows(data: bytes):
+def test_a_header_alone_gives_no_rows(data: bytes):
     assert read(data).rows_read == 0
 
 
@@ -200,7 +200,7 @@ def test_a_header_alone_is_no_rows(data: bytes):
         (b"<html><body>Not found</body></html>", "is a web page"),
     ],
 )
-def test_a_file_without_our_columns_is_refused(data: bytes, reason: str):
+def test_a_file_without_the_wanted_columns_is_refused(data: bytes, reason: str):
     with pytest.raises(DeliveryRefusedError, match=reason):
         read(data)
 
@@ -210,14 +210,14 @@ def test_a_file_without_our_columns_is_refused(data: bytes, reason: str):
 
 @pytest.mark.parametrize("delimiter", [",", ";", "\t", "|"])
 @pytest.mark.parametrize("newline", ["\n", "\r\n", "\r"])
-def test_delimiters_and_line_ends_are_found_out(delimiter: str, newline: str):
+def test_delimiters_and_line_ends_are_detected(delimiter: str, newline: str):
     rows = [HEADER, ("Lamp", "A-1", "It shines."), ("Chair", "B-2", "")]
     found = read("".join(delimiter.join(row) + newline for row in rows).encode())
     assert found.products == TWO
-    assert not found.mended
+    assert not found.repaired
 
 
-def test_a_separator_line_tells_the_delimiter():
+def test_a_separator_line_sets_the_delimiter():
     assert (
         read(b"sep=^\r\nname^sku^description\r\nLamp^A-1^It shines.\r\nChair^B-2^").products == TWO
     )
@@ -227,16 +227,16 @@ def test_mixed_line_ends_are_all_line_ends():
     data = b"name,sku,description\r\nLamp,A-1,It shines.\nChair,B-2,\rDesk,C-3,x\r\n"
     found = read(data)
     assert found.products == [*TWO, ("C-3", "Desk", "x")]
-    assert found.mended
+    assert found.repaired
 
 
-def test_an_odd_line_end_that_duckdb_takes_leads_no_reject_astray():
+def test_another_line_end_does_not_shift_the_offsets_of_rejects():
     found = read(lines("Lamp,A-1,\r", "Lamp,,x", "Chair,B-2,"))
     assert found.products == [("A-1", "Lamp", ""), ("B-2", "Chair", "")]
     assert found.rejects == [(2, 32, 40, "no sku", b"Lamp,,x\n")]
 
 
-def test_line_breaks_within_values_stay_as_they_are():
+def test_line_breaks_within_values_are_unchanged():
     data = b'name,sku,description\r\nLamp,A-1,"one\ntwo\r\nthree\rfour"\n'
     assert read(data).products == [("A-1", "Lamp", "one\ntwo\r\nthree\rfour")]
 
@@ -249,21 +249,21 @@ def test_blank_lines_are_no_rows():
 
 
 @pytest.mark.parametrize("long", [3, 1_999_900])
-def test_nor_are_millions_of_them_part_of_a_row(long: int):
-    """DuckDB counts them as bytes of the row that follows."""
+def test_millions_of_blank_lines_are_no_part_of_a_row(long: int):
+    """DuckDB counts blank lines as bytes of the row after them."""
     data = lines("Lamp,A-1,It shines.", "bad") + b"\n" * 2_100_000
     found = read(data + b"Chair,B-2,%s\n\n" % (b"x" * long), max_description_length=2_000_000)
     assert [row[:1] for row in found.products] == [("A-1",), ("B-2",)]
     assert found.reasons == [(2, "missing columns")]
 
 
-def test_a_line_of_spaces_is_skipped_and_keeps_its_number():
+def test_a_line_of_spaces_is_skipped_and_has_a_row_number():
     found = read(lines("Lamp,A-1,It shines.", "  ", "Chair,B-2,"))
     assert [row[:2] for row in found.winners] == [(1, "A-1"), (3, "B-2")]
     assert (found.rows_read, found.blank, found.rejects) == (2, 1, [])
 
 
-def test_an_odd_line_end_that_duckdb_takes_is_no_blank_line():
+def test_another_line_end_is_no_blank_line():
     found = read(lines("Lamp,A-1,\r", "Chair,B-2,"))
     assert (found.rows_read, found.blank) == (2, 0)
 
@@ -277,19 +277,19 @@ def test_the_last_line_needs_no_line_end(newline: str):
 # Quotes
 
 
-def test_quoted_values_hold_anything():
+def test_quoted_values_may_contain_anything():
     text = 'a "quote", a comma\nand a line'
     out = io.StringIO(newline="")
     python_csv.writer(out).writerows([HEADER, ("Lamp", "A-1", text)])
     assert read(out.getvalue().encode()).products == [("A-1", "Lamp", text)]
 
 
-def test_a_quote_within_a_bare_value_is_a_character():
+def test_a_quote_inside_an_unquoted_value_is_a_character():
     assert read(lines('Screen 27",A-1,6" deep')).products == [("A-1", 'Screen 27"', '6" deep')]
 
 
 @pytest.mark.parametrize("spaces", [" ", "  ", "     "])
-def test_spaces_around_quotes_do_not_count(spaces: str):
+def test_spaces_around_quotes_are_ignored(spaces: str):
     row = f'{spaces}"Lamp, big"{spaces},{spaces}"A-1"{spaces},{spaces}"It shines."{spaces}'
     assert read(lines(row)).products == [("A-1", "Lamp, big", "It shines.")]
 
@@ -309,13 +309,13 @@ def test_quoted_values_side_by_side_are_not_one_value(value: str):
     assert found.reasons == [(1, "text after a closing quote")]
 
 
-def test_quoted_words_side_by_side_in_a_value_need_no_mending():
+def test_quoted_words_side_by_side_in_a_value_need_no_repair():
     found = read(lines('Lamp,A-1,"""a"" ""b"""'))
     assert found.products == [("A-1", "Lamp", '"a" "b"')]
-    assert not found.mended
+    assert not found.repaired
 
 
-def test_isolated_surplus_delimiters_are_rejects():
+def test_isolated_surplus_delimiters_reject_their_rows():
     found = read(lines("Lamp,A-1,It shines.", "Desk,C-3,x,", "Chair,B-2,", 'Bed,D-4,x,,"",'))
     assert found.products == TWO
     assert found.reasons == [(2, "too many columns"), (4, "too many columns")]
@@ -323,14 +323,14 @@ def test_isolated_surplus_delimiters_are_rejects():
 
 @pytest.mark.parametrize("head", [HEAD, "name,sku,description,\n"])
 @pytest.mark.parametrize("bad", ["", "bad"])
-def test_a_delimiter_at_the_end_of_every_row_is_no_harm(head: str, bad: str):
+def test_a_delimiter_at_the_end_of_every_row_is_harmless(head: str, bad: str):
     rows = ["Lamp,A-1,It shines.,", *["Desk,C-3,x,"] * 20, "Chair,B-2,,"]
     found = read(lines(*rows, *([bad] if bad else []), head=head))
     assert found.products == [TWO[0], ("C-3", "Desk", "x"), TWO[1]]
     assert found.reasons == ([(23, "missing columns")] if bad else [])
 
 
-def test_without_quoted_values_a_quote_in_a_value_stays_and_with_them_it_is_a_reject():
+def test_quoted_values_decide_whether_a_quote_in_a_value_is_a_character():
     rows = ['Rack 19",R-1,x', "Chair,B-2,"]
     assert read(lines(*rows)).products[0] == ("R-1", 'Rack 19"', "x")
     found = read(lines(*rows, 'Lamp,A-1,"It shines."'))
@@ -339,33 +339,33 @@ def test_without_quoted_values_a_quote_in_a_value_stays_and_with_them_it_is_a_re
 
 
 @pytest.mark.parametrize("bad", ["", "bad"])
-def test_formulas_beside_quotes_in_bare_values_are_read_alike_with_dirt_and_without(bad: str):
+def test_formulas_beside_bare_quotes_are_read_alike_in_clean_and_damaged_files(bad: str):
     rows = ['Lamp,="007",x', 'Rack 19",R-1,x', *(["bad"] if bad else [])]
     found = read(lines(*rows), max_reject_share=1)
     assert found.products == [("007", "Lamp", "x"), ("R-1", 'Rack 19"', "x")]
 
 
-def test_what_stands_for_an_empty_value_is_a_setting():
+def test_a_setting_lists_the_null_tokens():
     data = lines("Lamp,A-1,NULL", "Chair,B-2,\\N", "NULL,C-3,x", "Desk, \\N ,x", "Bed,D-4,null")
     found = read(data, null_tokens=("NULL", "\\N"))
     assert found.products == [("A-1", "Lamp", ""), TWO[1], ("D-4", "Bed", "null")]
     assert found.reasons == [(3, "no name"), (4, "no sku")]
 
 
-def test_null_tokens_one_below_the_other_are_no_null_token():
+def test_null_tokens_on_several_lines_are_no_null_token():
     found = read(lines('Lamp,A-1,"NULL\n\\N"'), null_tokens=("NULL", "\\N"))
     assert found.products == [("A-1", "Lamp", "NULL\n\\N")]
 
 
 @pytest.mark.parametrize("limit", [100, 1_000])
-def test_the_longest_record_is_a_setting(limit: int):
+def test_a_setting_limits_the_length_of_a_record(limit: int):
     fits = f"Lamp,A-1,{'x' * (limit - 10)}"
     found = read(lines(fits, f"{fits}xx", "Chair,B-2,"), max_record_bytes=limit)
     assert [row[1] for row in found.winners] == ["A-1", "B-2"]
     assert found.reasons == [(2, "record too long")]
 
 
-def test_the_line_end_of_a_record_counts_alike_with_dirt_and_without():
+def test_the_line_end_counts_towards_the_record_length_in_clean_and_damaged_files():
     fits = f"Lamp,A-1,{'x' * 90}"
     clean, dirty = (
         read(lines(f"{fits}x", *more), max_record_bytes=100, max_reject_share=1)
@@ -374,13 +374,13 @@ def test_the_line_end_of_a_record_counts_alike_with_dirt_and_without():
     assert clean.reasons == [reason for reason in dirty.reasons if reason[0] == 1]
 
 
-def test_text_after_a_closing_quote_rejects_one_row():
+def test_text_after_a_closing_quote_rejects_only_its_row():
     found = read(lines('"Lamp"s,A-1,x', "Chair,B-2,"))
     assert found.products == [("B-2", "Chair", "")]
     assert found.rejects == [(1, 21, 35, "text after a closing quote", b'"Lamp"s,A-1,x\n')]
 
 
-def test_an_unclosed_quote_loses_its_line_only():
+def test_an_unclosed_quote_rejects_only_its_line():
     found = read(lines("Lamp,A-1,It shines.", 'Sofa,"C-3,x', "Chair,B-2,"))
     assert found.products == TWO
     assert found.rejects == [(2, 41, 53, "unclosed quote", b'Sofa,"C-3,x\n')]
@@ -415,21 +415,21 @@ SEVERAL_LINES = [b"A lamp", b'"A lamp, large"', b'"A\nlamp"', b'"""A"" lamp,\n\n
     [(ONE_LINE, [300_000]), (SEVERAL_LINES, [300_000, 300_200, 399_998])],
     ids=["one in plain lines", "three among quoted texts"],
 )
-def test_unclosed_quotes_among_400_000_rows_lose_their_lines_only(
+def test_unclosed_quotes_among_400_000_rows_reject_only_their_lines(
     texts: list[bytes], places: list[int]
 ):
-    """DuckDB alone loses 77,777 rows to the first, behind one reject."""
+    """DuckDB alone loses 77,777 rows to the first of these quotes, with one objection."""
     count = 400_000
     rows = [b"Lamp,S-%d,%s\n" % (number, texts[number % len(texts)]) for number in range(count)]
-    for place in places:
-        rows[place] = b'Lamp,S-%d,"A lamp\n' % place
+    for index in places:
+        rows[index] = b'Lamp,S-%d,"A lamp\n' % index
     data = HEAD.encode() + b"".join(rows)
     found = read(data)
     assert found.rows_read == count
-    starts = [data.index(rows[place]) for place in places]
+    starts = [data.index(rows[index]) for index in places]
     assert found.rejects == [
-        (place + 1, start, start + len(rows[place]), "unclosed quote", rows[place])
-        for place, start in zip(places, starts, strict=True)
+        (index + 1, start, start + len(rows[index]), "unclosed quote", rows[index])
+        for index, start in zip(places, starts, strict=True)
     ]
     values = [next(python_csv.reader(io.StringIO(text.decode(), newline="")))[0] for text in texts]
     assert found.winners == [
@@ -441,10 +441,10 @@ def test_unclosed_quotes_among_400_000_rows_lose_their_lines_only(
 
 @pytest.mark.parametrize("seed", range(20))
 @pytest.mark.parametrize("quoting", ["all", "as needed", "text"])
-def test_an_unclosed_quote_takes_no_other_row_with_it(quoting: str, seed: int):
-    """Whichever value it opens, wherever it stands, whatever texts the other rows hold.
+def test_an_unclosed_quote_loses_no_other_row(quoting: str, seed: int):
+    """The quote may open any value of any row, whatever texts the other rows have.
 
-    But if the next text begins with a line break, its quote closes that value by RFC 4180.
+    Exception: if the next text begins with a line break, RFC 4180 lets its quote close the value.
     """
     rng = random.Random(seed)
     texts = [
@@ -468,8 +468,8 @@ def test_an_unclosed_quote_takes_no_other_row_with_it(quoting: str, seed: int):
             row = row.removesuffix(good[-1][2] + "\n") + f'"{good[-1][2]}"\n'
         rows.append(row)
     bad = sorted(rng.sample(range(40), rng.choice([1, 1, 2])))
-    for place in bad:
-        rows[place] = rng.choice(
+    for index in bad:
+        rows[index] = rng.choice(
             [
                 'X-1,Lamp,"never closed\n',
                 '"X-1,Lamp,never closed\n',
@@ -479,14 +479,14 @@ def test_an_unclosed_quote_takes_no_other_row_with_it(quoting: str, seed: int):
             ]
         )
     found = read(("sku,name,description\n" + "".join(rows)).encode())
-    assert found.products == [row for place, row in enumerate(good) if place not in bad]
+    assert found.products == [row for index, row in enumerate(good) if index not in bad]
     assert b"".join(raw for *_, raw in found.rejects).decode() == "".join(rows[n] for n in bad)
 
 
 # Rows that do not fit
 
 
-def test_rows_with_missing_or_surplus_columns_are_rejects():
+def test_rows_with_missing_or_surplus_columns_are_rejected():
     found = read(lines("Lamp,A-1", "Lamp", "Lamp,A-1,x,y", "Chair,B-2,"))
     assert found.products == [("B-2", "Chair", "")]
     assert found.rejects == [
@@ -496,19 +496,19 @@ def test_rows_with_missing_or_surplus_columns_are_rejects():
     ]
 
 
-def test_a_row_that_was_cut_off_is_a_reject():
+def test_a_row_that_is_cut_off_is_rejected():
     found = read(HEAD.encode() + b"Lamp,A-1,It shines.\nChair,B-2,\nSofa,C-")
     assert found.products == TWO
     assert found.rejects == [(3, 52, 59, "missing columns", b"Sofa,C-")]
 
 
-def test_a_quoted_value_that_was_cut_off_is_a_reject():
+def test_a_quoted_value_that_is_cut_off_is_rejected():
     found = read(HEAD.encode() + b'Lamp,A-1,It shines.\nChair,B-2,\nSofa,C-3,"So')
     assert found.products == TWO
     assert found.rejects == [(3, 52, 64, "unclosed quote", b'Sofa,C-3,"So')]
 
 
-def test_no_sku_and_no_name_are_rejects():
+def test_rows_without_sku_or_name_are_rejected():
     found = read(lines('Lamp,"",x', ",A-1,x", "Lamp, ,x", '"\u00a0\t",A-1,x', "Chair,B-2,"))
     assert found.products == [("B-2", "Chair", "")]
     assert found.reasons == [(1, "no sku"), (2, "no name"), (3, "no sku"), (4, "no name")]
@@ -522,14 +522,14 @@ def test_a_zero_byte_rejects_its_row(row: str):
 
 
 @pytest.mark.parametrize("bad", [b"\xff", b"\xe2\x82", b"\xed\xa0\x80", b"\xc0\x80", b"\xf5"])
-def test_bytes_that_are_not_utf8_reject_their_row(bad: bytes):
+def test_invalid_utf8_rejects_its_row(bad: bytes):
     row = b"La" + bad + b"mp,A-1,x\n"
     found = read(HEAD.encode() + row + b"Chair,B-2,\n")
     assert found.products == [("B-2", "Chair", "")]
     assert found.rejects == [(1, 21, 21 + len(row), "invalid encoding", row)]
 
 
-def test_a_record_over_two_megabytes_is_a_reject_and_its_raw_bytes_are_cut():
+def test_a_record_over_two_megabytes_is_rejected_with_shortened_raw_bytes():
     long = b"Lamp,A-1," + b"x" * 3_000_000 + b"\n"
     found = read(HEAD.encode() + long + b"Chair,B-2,\n")
     assert found.products == [("B-2", "Chair", "")]
@@ -537,8 +537,8 @@ def test_a_record_over_two_megabytes_is_a_reject_and_its_raw_bytes_are_cut():
 
 
 @pytest.mark.parametrize("line_end", ["\n", "\r\n"])
-def test_so_is_a_quoted_text_that_is_longer_than_any_buffer(line_end: str):
-    """DuckDB breaks off here, and tells of no objection."""
+def test_a_quoted_text_longer_than_any_buffer_is_rejected(line_end: str):
+    """DuckDB stops at such a text without an objection."""
     text = f'Lamp,A-1,"{f"y{line_end}" * 4_000_000}"'
     found = read(lines(text, "Chair,B-2,", newline=line_end))
     assert found.products == [("B-2", "Chair", "")]
@@ -552,7 +552,7 @@ def test_a_quoted_text_over_two_megabytes_is_one_reject_with_all_its_lines():
     assert [reject[:4] for reject in found.rejects] == [(1, 21, 21 + len(long), "record too long")]
 
 
-def test_the_longest_description_is_a_setting():
+def test_a_setting_limits_the_length_of_descriptions():
     found = read(lines("Lamp,A-1,éééé", "Chair,B-2,ééééé"), max_description_length=4)
     assert found.products == [("A-1", "Lamp", "éééé")]
     assert found.reasons == [(2, "description too long")]
@@ -569,7 +569,7 @@ def test_too_many_rejects_refuse_the_file(monkeypatch: pytest.MonkeyPatch):
 
 
 @pytest.mark.parametrize("row", [b'a,"b\n', b"a,,\n", b"\xff\n"])
-def test_a_file_of_nothing_but_rejects_takes_little_memory_and_time(tmp_path: Path, row: bytes):
+def test_a_file_of_only_rejects_takes_little_memory_and_time(tmp_path: Path, row: bytes):
     (tmp_path / "file.csv").write_bytes(HEAD.encode() + row * 600_000)
     (said,) = finish([start(READ_AND_TELL, tmp_path / "file.csv")])
     refused, megabytes, seconds = said.split()
@@ -583,7 +583,7 @@ def test_blank_lines_after_a_reject_are_not_part_of_it():
     assert read(data).rejects == [(1, 21, 29, "no sku", b"Lamp,,x\n")]
 
 
-def test_a_reject_keeps_the_bytes_of_the_file_and_not_of_the_mended_copy():
+def test_a_reject_keeps_the_bytes_of_the_file_not_of_the_repaired_copy():
     data = b'name,sku,description\nbad\nLamp,  "" ,x\r\nLamp,,"y"'
     assert read(data).rejects == [
         (1, 21, 25, "missing columns", b"bad\n"),
@@ -597,7 +597,7 @@ SURPLUS = "take the surplus delimiter out of the header"
 
 
 @pytest.mark.parametrize(
-    ("data", "told", "not_told"),
+    ("data", "said", "not_said"),
     [
         (lines("A,A-1,", "B,B-2,") + b"Half Thr,H3", CUT_OFF, SURPLUS),
         (lines("A,A-1,", "B,B-2,") + b'Half,H3,"a te', CUT_OFF, "twice"),
@@ -607,7 +607,7 @@ SURPLUS = "take the surplus delimiter out of the header"
     ],
 )
 def test_a_refusal_says_that_a_file_may_be_cut_off(
-    tmp_path: Path, data: bytes, told: str, not_told: str
+    tmp_path: Path, data: bytes, said: str, not_said: str
 ):
     (tmp_path / "file.csv").write_bytes(data)
     delivery, chosen = delivery_at(tmp_path / "file.csv"), settings(tmp_path, max_reject_share=0.1)
@@ -616,8 +616,8 @@ def test_a_refusal_says_that_a_file_may_be_cut_off(
         pytest.raises(TooManyRejectsError) as refused,
     ):
         check_reject_share(found, chosen.max_reject_share)
-    assert told in str(refused.value)
-    assert not_told not in str(refused.value)
+    assert said in str(refused.value)
+    assert not_said not in str(refused.value)
 
 
 # Winners
@@ -635,7 +635,7 @@ def test_a_reject_supersedes_nothing():
     assert found.superseded == 0
 
 
-def test_white_space_around_sku_and_name_goes_but_that_of_the_description_stays():
+def test_sku_and_name_are_trimmed_and_descriptions_are_not():
     row = '"\u2003 \u200bLamp\t\n",\u00a0\ufeffA-1\u3000\u2060, It shines. \n'
     found = read(f"name,sku,description\n{row}".encode())
     assert found.products == [("A-1", "Lamp", " It shines. ")]
@@ -649,26 +649,26 @@ def test_skus_that_differ_in_case_or_form_differ():
 
 
 @pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-16-le", "utf-16-be"])
-def test_unicode_files_are_read_in_any_of_its_encodings(encoding: str):
+def test_files_in_every_unicode_encoding_are_read(encoding: str):
     text = 'name,sku,description\r\nLämp \u20ac,A-1,"\U0001f600\r\nx"\r\n'
     assert read(text.encode(encoding)).products == [("A-1", "Lämp \u20ac", "\U0001f600\r\nx")]
 
 
-def test_utf16_with_an_odd_byte_at_its_end_rejects_the_last_row_only():
+def test_utf16_with_an_odd_byte_at_its_end_rejects_only_the_last_row():
     data = (HEAD + "Lamp,A-1,It shines.\nChair,B-2,").encode("utf-16") + b"x"
     found = read(data)
     assert found.products == TWO[:1]
     assert found.reasons == [(2, "invalid encoding")]
 
 
-def test_half_a_utf16_pair_rejects_its_row_only():
+def test_half_a_utf16_pair_rejects_only_its_row():
     text = HEAD + "Lamp,A-1,\ud83d\nChair,B-2,\n"
     found = read(text.encode("utf-16", "surrogatepass"))
     assert found.products == TWO[1:]
     assert found.reasons == [(1, "invalid encoding")]
 
 
-def test_latin1_is_read_where_the_settings_say_so():
+def test_the_fallback_encoding_reads_latin1():
     data = "name,sku,description\nLämp,A-1,It shines.\nChair,B-2,\n".encode("latin-1")
     assert read(data).reasons == [(1, "invalid encoding")]
     found = read(data, fallback_encoding="latin-1")
@@ -676,24 +676,24 @@ def test_latin1_is_read_where_the_settings_say_so():
     assert found.notes == ["Read as windows-1252 (setting LFP_FALLBACK_ENCODING)."]
 
 
-def test_a_file_that_is_utf8_is_not_read_as_latin1():
+def test_a_utf8_file_is_not_read_as_latin1():
     data = "name,sku,description\nLämp,A-1,\nbad\n".encode()
     found = read(data, fallback_encoding="latin-1")
     assert found.products == [("A-1", "Lämp", "")]
     assert not found.notes
 
 
-def test_one_bad_byte_does_not_make_a_utf8_file_latin1(caplog: pytest.LogCaptureFixture):
+def test_one_invalid_byte_does_not_make_a_utf8_file_latin1(caplog: pytest.LogCaptureFixture):
     data = lines("Zoë,A-1,", "René,B-2,") + b"L\xffmp,C-3,\n"
     found = read(data, fallback_encoding="latin-1")
     assert found.products == [("A-1", "Zoë", ""), ("B-2", "René", "")]
     assert found.reasons == [(3, "invalid encoding")]
     assert caplog.messages == [
-        "The file is read as UTF-8: it has 2 characters beyond ASCII, and 1 bytes that are none"
+        "The file is read as UTF-8: it has 2 characters beyond ASCII, and 1 invalid bytes"
     ]
 
 
-def test_one_slip_into_utf8_does_not_hide_that_a_file_is_latin1(caplog: pytest.LogCaptureFixture):
+def test_one_utf8_character_does_not_hide_that_a_file_is_latin1(caplog: pytest.LogCaptureFixture):
     data = "name,sku,description\nZoë,A-1,\nRené,B-2,\n".encode("latin-1") + "ä,C-3,\n".encode()
     found = read(data, fallback_encoding="latin-1")
     assert found.products == [("A-1", "Zoë", ""), ("B-2", "René", ""), ("C-3", "Ã¤", "")]
@@ -702,7 +702,7 @@ def test_one_slip_into_utf8_does_not_hide_that_a_file_is_latin1(caplog: pytest.L
     ]
 
 
-def test_a_file_that_says_it_is_utf8_is_not_read_as_latin1():
+def test_a_file_with_a_utf8_mark_is_not_read_as_latin1():
     data = "\ufeffname,sku,description\nLämp,A-1,\n".encode() + b"L\xe4mp,B-2,\n"
     found = read(data, fallback_encoding="latin-1")
     assert found.products == [("A-1", "Lämp", "")]
@@ -728,29 +728,29 @@ def test_the_raw_zone_and_the_database_may_be_links_to_another_disk(tmp_path: Pa
         assert found.rows_read == 1
 
 
-def test_texts_full_of_what_looks_like_records_are_read_all_the_same(tmp_path: Path):
-    """A thread of DuckDB that begins in the middle of them does not find a record, and gives up."""
+def test_texts_full_of_apparent_records_are_read(tmp_path: Path):
+    """A thread of DuckDB that begins inside such a text finds no record, and fails."""
     looks_like_records = "\n".join(f"e{row},fake{row},fakename,fd" for row in range(3_000))
     good = "".join(f'"",s{row},n{row},"\n{looks_like_records}\ne,f,x,"\n' for row in range(200))
     path = tmp_path / "file.csv"
     path.write_text(f"extra,sku,name,description\n{good}")
     found = read_file(path)
     assert found.rows_read == len(found.winners) == 200
-    assert found.mended
+    assert found.repaired
 
 
 # Size
 
 
-def test_a_clean_file_is_read_without_mending():
+def test_a_clean_file_is_read_without_a_repair():
     found = read(csv(*[(f"Lamp {n}", f"S-{n}", 'x 5" y') for n in range(10_000)]))
     assert len(found.winners) == 10_000
-    assert not found.mended
+    assert not found.repaired
 
 
 @pytest.mark.parametrize("threads", [1, 4])
-def test_dirt_in_the_middle_of_a_large_file_is_found_to_the_byte(tmp_path: Path, threads: int):
-    """Large enough for several of DuckDB's buffers, which hold 32 MB each."""
+def test_damage_in_the_middle_of_a_large_file_is_located_to_the_byte(tmp_path: Path, threads: int):
+    """The file fills several of DuckDB's buffers, which have 32 MB each."""
     path = tmp_path / "large.csv"
     count = 600_000
     text = random.Random(0).choices(["plain text", "more, with a comma", "two\nlines"], k=count)
@@ -784,7 +784,7 @@ def test_dirt_in_the_middle_of_a_large_file_is_found_to_the_byte(tmp_path: Path,
 
 
 def test_the_oracle_agrees_with_python_on_clean_files():
-    """So that a slip in the oracle does not hide one in the reader."""
+    """This test guards against the same slip in oracle and reader."""
     rng = random.Random(1)
     rows = [
         [f"S-{n}", *("".join(rng.choices('ab ,"\n\ré', k=rng.randint(1, 9))) + "." for _ in "12")]

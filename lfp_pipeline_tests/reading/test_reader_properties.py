@@ -1,4 +1,4 @@
-"""Whatever is in a file, the reader finds what the oracle finds, to the byte."""
+"""Reader and oracle agree on random files, to the byte."""
 
 import random
 from dataclasses import dataclass
@@ -58,14 +58,16 @@ def dirty_files(draw: st.DrawFn) -> DirtyFile:
     rows = st.lists(st.tuples(row, ends).map(b"".join), max_size=12).map(b"".join)
     noise = st.lists(pieces, max_size=40).map(b"".join)
     body = draw(st.one_of(rows, rows, noise))
-    if head.endswith(b"\r") and body.startswith(b"\n"):  # It ends the header's line.
+    if head.endswith(b"\r") and body.startswith(
+        b"\n"
+    ):  # The line feed belongs to the line end of the header.
         head, body = head + b"\n", body[1:]
     return DirtyFile(head + body, len(head), delimiter, header)
 
 
 @given(dirty_files())
 @settings(deadline=None, max_examples=50)
-def test_rows_rejects_and_their_places_are_those_of_the_oracle(file: DirtyFile):
+def test_reader_and_oracle_agree_on_rows_rejects_and_offsets(file: DirtyFile):
     found = read(file.data)
     assert found.contents == expected(file.data, file.start, file.delimiter, file.header)
 
@@ -81,7 +83,7 @@ def test_no_bytes_after_a_header_can_break_the_reader(noise: bytes):
 @pytest.mark.parametrize("seed", range(12))
 @pytest.mark.parametrize("limit", [300, 2_000])
 def test_buffers_and_threads_make_no_difference(limit: int, seed: int):
-    """DuckDB's buffers are four times the longest record: with short ones a file fills many."""
+    """DuckDB's buffers have four times the longest record, so a low limit makes many buffers."""
     file = large_dirty_file(random.Random(seed), limit, rows=3_000)
     longest = {"max_name_length": 10**6, "max_sku_length": 10**6, "max_record_bytes": limit}
     found = read(file.data, threads=4, **longest)

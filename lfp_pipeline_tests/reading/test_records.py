@@ -1,4 +1,4 @@
-"""Where records begin and end."""
+"""The grammar of records, and the diagnosis of bad ones."""
 
 import re
 import time
@@ -10,7 +10,7 @@ from lfp_pipeline.reading.records import RecordForm
 
 
 def grammar_of(width: int = 3, fewest: int | None = None, **form: object) -> DiagnosingGrammar:
-    """Records with commas and line feeds, unless the form says otherwise."""
+    """Return the grammar of records with commas and line feeds, unless `form` differs."""
     parts = {"delimiter": b",", "newline": b"\n"} | form
     return DiagnosingGrammar(
         RecordForm(width=width, fewest=width if fewest is None else fewest, **parts)  # type: ignore[arg-type]
@@ -41,7 +41,7 @@ def test_fields_are_unquoted_and_trimmed(record: bytes, values: list[str]):
     assert grammar_of(1).fields(record) == values
 
 
-def test_values_keep_the_spaces_that_are_inside_quotes_and_around_bare_ones():
+def test_values_keep_spaces_inside_quotes_and_around_unquoted_values():
     assert grammar_of(1).values(b' "  a " , b ') == ["  a ", " b "]
 
 
@@ -82,11 +82,11 @@ def test_a_run_ends_before_the_first_record_that_is_not_plain(buffer: bytes, run
     assert THREE.plain_run_end(buffer, 0, len(buffer)) == run
 
 
-def test_a_run_ends_before_a_given_place():
+def test_a_run_ends_before_a_given_offset():
     assert THREE.plain_run_end(b"a,b,c\n" * 3, 0, 14) == 12
 
 
-def test_a_run_is_no_longer_than_one_record_may_be():
+def test_a_run_is_at_most_as_long_as_the_longest_record():
     grammar = grammar_of(max_bytes=100)
     assert grammar.plain_run_end(b"a,b,c\n" * 100, 0, 600) == 96
 
@@ -121,7 +121,7 @@ def test_records_are_counted_and_skipped(newline: bytes, records: int):
         (b"a,b,c\n,,\nd,e,f\n", (1, 6)),
     ],
 )
-def test_filled_records_are_good_and_not_blank(buffer: bytes, filled: tuple[int, int]):
+def test_skip_filled_counts_good_records_that_are_not_blank(buffer: bytes, filled: tuple[int, int]):
     assert THREE.skip_filled(buffer, 0) == filled
 
 
@@ -169,17 +169,17 @@ def test_a_good_record_has_the_form_of_its_file(
 
 
 @pytest.mark.parametrize("end", [b"", b"\n", b"\r\n"])
-@pytest.mark.parametrize("most", [100, 2_000_000])
-def test_a_good_record_is_no_longer_than_the_limit(end: bytes, most: int):
-    grammar = grammar_of(max_bytes=most)
-    record = b"a,b," + b"c" * (most - 4 - len(end)) + end
+@pytest.mark.parametrize("limit", [100, 2_000_000])
+def test_a_record_longer_than_the_limit_is_bad(end: bytes, limit: int):
+    grammar = grammar_of(max_bytes=limit)
+    record = b"a,b," + b"c" * (limit - 4 - len(end)) + end
     after = b"x" if end else b""
     assert grammar.good_record(record + after, 0) == (len(record) - len(end), len(record))
     longer = b"a" + record
     assert grammar.good_record(longer + after, 0) is None
     bad = grammar.bad_record(longer + after, 0)
     assert (bad.end, bad.reason) == (len(longer), "record too long")
-    assert bad.detail == f"longer than {most:,} bytes"
+    assert bad.detail == f"longer than {limit:,} bytes"
 
 
 @pytest.mark.parametrize(
@@ -211,17 +211,17 @@ def test_a_bad_record_ends_where_its_last_value_ends(
     assert detail in {None, bad.detail}
 
 
-def test_the_detail_of_a_stray_quote_says_where_it_is():
+def test_the_detail_of_a_stray_quote_gives_its_offset():
     bad = THREE.bad_record(b'a,5" b,c\n', 0)
     assert bad.detail == "the quote at byte 3 is inside a value without quotes around it"
 
 
-def test_where_records_end_in_delimiters_a_value_there_has_no_column():
+def test_a_value_after_the_last_delimiter_has_no_column():
     bad = TRAILING.bad_record(b"a,b,c,d\n", 0)
     assert (bad.reason, bad.detail) == ("too many columns", "4 columns instead of 3")
 
 
-# Quotes that are not closed
+# Unclosed quotes
 
 ROWS = b"d,e,f\n" * 20
 
@@ -238,7 +238,7 @@ ROWS = b"d,e,f\n" * 20
         pytest.param(b'a,b,"c\n', b'd,e,"f,g"\n', id="the next one opens a value with a comma"),
     ],
 )
-def test_a_quote_that_is_not_closed_loses_its_line_only(first: bytes, rest: bytes):
+def test_the_bad_record_of_an_unclosed_quote_is_one_line(first: bytes, rest: bytes):
     bad = THREE.bad_record(first + rest, 0)
     assert (bad.end, bad.reason) == (len(first), "unclosed quote")
 
@@ -254,7 +254,7 @@ def test_a_quote_that_is_not_closed_loses_its_line_only(first: bytes, rest: byte
         pytest.param(b'a,b,"""c""\n"\n', id="a text that begins with a quoted word"),
     ],
 )
-def test_quotes_that_balance_are_a_value_whatever_is_between_them(record: bytes):
+def test_balanced_quotes_enclose_a_value_with_any_content(record: bytes):
     for after in (b"", b"g,h,i\n", b'"g","h","i"\n', b'g,h,"i\nj"\n'):
         assert THREE.good_record(record + after, 0) == (len(record) - 1, len(record)), after
 
@@ -270,7 +270,7 @@ def test_quotes_that_balance_are_a_value_whatever_is_between_them(record: bytes)
         b'"one ""1""\ntwo,2,2\n""3"",3,3",c\n',
     ],
 )
-def test_lines_in_a_quoted_value_of_a_bad_record_belong_to_it(bad: bytes):
+def test_a_bad_record_includes_the_lines_of_its_quoted_values(bad: bytes):
     for after in (b"", b"g,h,i\n", b'"g","h","i"\n'):
         found = THREE.bad_record(bad + after, 0)
         assert (found.start, found.end) == (0, len(bad)), after
@@ -295,17 +295,17 @@ def test_lines_in_a_quoted_value_of_a_bad_record_belong_to_it(bad: bytes):
         ("\u2800\n".encode(), False),
     ],
 )
-def test_a_blank_record_has_delimiters_and_white_space_only(row: bytes, is_blank: bool):
+def test_a_blank_record_has_only_delimiters_and_white_space(row: bytes, is_blank: bool):
     assert THREE.is_blank(row, 0, len(row)) is is_blank
 
 
-def test_a_tab_that_is_the_delimiter_is_no_white_space():
+def test_a_tab_delimiter_is_no_white_space():
     tabs = grammar_of(delimiter=b"\t")
     assert tabs.is_blank(b"\t\t \t\n", 0, 5)
     assert tabs.look(b"\t\t \t\n", 0).cells == 4
 
 
-def test_characters_that_mean_something_in_patterns_can_be_delimiters():
+def test_special_characters_of_patterns_can_be_delimiters():
     for mark in (b"|", b"^", b".", b"$", b"-", b"]", b"\\", b"=", b"#", b"*"):
         grammar = grammar_of(delimiter=mark)
         record = mark.join([b"a", b'"b"', b"c"])
@@ -321,7 +321,7 @@ DIRT = [
 
 @pytest.mark.parametrize("piece", DIRT)
 @pytest.mark.parametrize("grammar", [THREE, BACKSLASH, BARE], ids=["RFC", "backslash", "bare"])
-def test_no_dirt_takes_more_than_linear_time(grammar: DiagnosingGrammar, piece: bytes):
+def test_damaged_records_take_linear_time(grammar: DiagnosingGrammar, piece: bytes):
     buffer = piece * (400_000 // len(piece))
     started = time.perf_counter()
     position = 0
@@ -332,7 +332,7 @@ def test_no_dirt_takes_more_than_linear_time(grammar: DiagnosingGrammar, piece: 
 
 
 @pytest.mark.parametrize("newline", [b"\n", b"\r\n", b"\r"])
-def test_to_count_good_records_before_a_bad_one_takes_linear_time(newline: bytes):
+def test_counting_good_records_before_a_bad_one_takes_linear_time(newline: bytes):
     buffer = (b'a,"b",' + newline) * 70_000 + b"bad"
     started = time.perf_counter()
     assert THREE.count(buffer, 0) is None
@@ -340,5 +340,5 @@ def test_to_count_good_records_before_a_bad_one_takes_linear_time(newline: bytes
     assert time.perf_counter() - started < 8
 
 
-def test_the_python_that_we_run_on_has_possessive_patterns():
+def test_this_python_has_possessive_patterns():
     assert re.fullmatch(rb"(?:a++|b)*+", b"aab")

@@ -1,4 +1,4 @@
-"""A file is given up as soon as its rejects refuse it, and no sooner."""
+"""A file is refused as soon as its rejects exceed the limit, and no sooner."""
 
 import pytest
 from hypothesis import given
@@ -14,14 +14,14 @@ def no_evidence(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @given(st.integers(1, 3_000), st.integers(0, 3_000), st.integers(3, 30))
-def test_no_file_that_would_be_taken_is_given_up(bad: int, good: int, columns: int):
+def test_no_acceptable_file_exceeds_the_limit(bad: int, good: int, columns: int):
     shortest = bad * 2 + good * (columns + 2) - 1
     for share in (bad / (bad + good), 1):
-        assert RejectLimit(share, shortest, columns).most >= bad
+        assert RejectLimit(share, shortest, columns).max_rejects >= bad
 
 
 @pytest.mark.parametrize(
-    ("share", "size", "most"),
+    ("share", "size", "limit"),
     [
         (0, 10**9, 0),
         (0.1, 46_999, 1_000),
@@ -30,10 +30,10 @@ def test_no_file_that_would_be_taken_is_given_up(bad: int, good: int, columns: i
         (1, 10**12, 100_000),
     ],
 )
-def test_the_most_rejects_are_those_of_the_shortest_records(share: float, size: int, most: int):
-    assert RejectLimit(share, size, columns=3).most == pytest.approx(most, abs=1)
+def test_the_limit_assumes_the_shortest_records(share: float, size: int, limit: int):
+    assert RejectLimit(share, size, columns=3).max_rejects == pytest.approx(limit, abs=1)
 
 
-def test_some_are_always_kept_as_evidence(monkeypatch: pytest.MonkeyPatch):
+def test_some_rejects_are_always_kept_as_evidence(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(reject_limit, "KEPT_AS_EVIDENCE", 5)
-    assert RejectLimit(0, 100, columns=3).most == 5
+    assert RejectLimit(0, 100, columns=3).max_rejects == 5

@@ -42,7 +42,7 @@ def test_good_records_are_copied_as_they_are(tmp_path: Path):
     assert copy.empty_lines == 1
 
 
-def test_odd_line_ends_and_spaces_around_quotes_are_made_plain(tmp_path: Path):
+def test_line_ends_and_spaces_around_quotes_become_plain(tmp_path: Path):
     copy = repaired(tmp_path, HEAD + b'a,b,c\r\nd, "e" ,f\rg,h,i\n\r\nj,k,l')
     assert lines(copy) == ["c0,c1,c2", "a,b,c", 'd,"e",f', "g,h,i", "j,k,l", ""]
     assert copy.empty_lines == 1
@@ -64,7 +64,7 @@ def test_a_placeholder_stands_for_each_bad_record(tmp_path: Path):
     ]
 
 
-def test_an_isolated_delimiter_too_many_is_a_bad_record(tmp_path: Path):
+def test_an_isolated_surplus_delimiter_makes_a_bad_record(tmp_path: Path):
     copy = repaired(tmp_path, HEAD + b"a,b,c\nd,e,f,\ng,h,i,,\nj,k,l\n")
     assert lines(copy) == ["c0,c1,c2", "a,b,c", ",BAD-0,", ",BAD-1,", "j,k,l", ""]
     assert [bad.detail for bad in copy.bad_records] == [
@@ -76,7 +76,7 @@ def test_an_isolated_delimiter_too_many_is_a_bad_record(tmp_path: Path):
 @pytest.mark.parametrize(
     "row", [b"  \n", b",\n", b" , \t\n", b",,,,,,\n", b'"",""\n', "\u00a0,\ufeff\n".encode()]
 )
-def test_a_row_of_white_space_has_a_placeholder_of_its_own_kind(tmp_path: Path, row: bytes):
+def test_a_row_of_white_space_has_a_blank_placeholder(tmp_path: Path, row: bytes):
     copy = repaired(tmp_path, HEAD + b"a,b,c\n" + row + b"d,e,f\n")
     assert lines(copy) == ["c0,c1,c2", "a,b,c", ",BAD-blank,", "d,e,f", ""]
     assert (copy.blank_rows, copy.repeated_headers, copy.bad_records) == (1, 0, [])
@@ -91,7 +91,7 @@ def test_a_row_of_white_space_has_a_placeholder_of_its_own_kind(tmp_path: Path, 
         "\ufeffname,sku,description,x\n".encode(),
     ],
 )
-def test_a_header_of_another_width_has_a_placeholder_of_its_own_kind(tmp_path: Path, row: bytes):
+def test_a_repeated_header_of_another_width_has_a_header_placeholder(tmp_path: Path, row: bytes):
     copy = repaired(tmp_path, HEAD + b"a,b,c\n" + row + b"d,e,f\n")
     assert lines(copy) == ["c0,c1,c2", "a,b,c", ",BAD-header,", "d,e,f", ""]
     assert (copy.blank_rows, copy.repeated_headers, copy.bad_records) == (0, 1, [])
@@ -111,7 +111,7 @@ def test_a_row_of_another_width_that_does_not_name_all_columns_is_bad(tmp_path: 
     assert lines(copy) == ["c0,c1,c2", "a,b,c", ",BAD-0,", ""]
 
 
-def test_quotes_that_backslashes_escape_are_escaped_by_quotes(tmp_path: Path):
+def test_backslashed_quotes_become_doubled_quotes(tmp_path: Path):
     data = HEAD + rb'"a\"b",c,"d\\"' + b"\n" + rb'"\\\"",e,\"' + b"\n"
     copy = repaired(tmp_path, data, backslash=True, bare_quotes=False)
     assert lines(copy)[1] == '"a""b",c,"d' + r'\\"'
@@ -123,13 +123,13 @@ def test_several_suspects_in_one_record_are_one_bad_record(tmp_path: Path):
     assert lines(copy) == ["c0,c1,c2", ",BAD-0,", "Chair,B-2,x", ""]
 
 
-def test_what_duckdb_objects_to_is_a_bad_record_with_its_reason(tmp_path: Path):
+def test_an_objection_of_duckdb_makes_a_bad_record_with_its_reason(tmp_path: Path):
     copy = repaired(tmp_path, HEAD + b"a,b,c\nd,e,f\n", {27: "some reason"})
     assert lines(copy) == ["c0,c1,c2", "a,b,c", ",BAD-0,", ""]
     assert copy.bad_records[0].reason == "some reason"
 
 
-def test_places_in_the_copy_lead_back_to_the_file(tmp_path: Path):
+def test_offsets_in_the_copy_lead_back_to_the_file(tmp_path: Path):
     data = HEAD + b'a,b,c\n\r\n\rd, "e",f\r\nbad\n\ng,h,i\nj,k,l'
     copy = repaired(tmp_path, data)
     text = copy.path.read_bytes()
@@ -155,7 +155,7 @@ def test_too_many_bad_records_refuse_the_file(tmp_path: Path, monkeypatch: pytes
         repaired(tmp_path, HEAD + b"bad\n" * 3)
 
 
-def test_rows_to_be_skipped_do_not_count_towards_the_limit(
+def test_skipped_rows_do_not_count_towards_the_limit(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr(reject_limit, "MAX_REJECTS", 2)
@@ -163,6 +163,6 @@ def test_rows_to_be_skipped_do_not_count_towards_the_limit(
     assert (copy.blank_rows, copy.repeated_headers, len(copy.bad_records)) == (9, 9, 2)
 
 
-def test_marks_differ_so_that_no_file_can_hold_one(tmp_path: Path):
+def test_marks_are_unpredictable(tmp_path: Path):
     form = detect_dialect(HEAD, 0, HeaderSearch({})).form
     assert RepairedCopy(tmp_path, form).mark != RepairedCopy(tmp_path, form).mark

@@ -1,4 +1,4 @@
-"""What a row must be, what is skipped, and which of a sku's rows wins."""
+"""Row rules: accepted, rejected and skipped rows, and the winner of each sku."""
 
 from collections.abc import Iterator
 
@@ -40,7 +40,7 @@ def connection() -> Iterator[duckdb.DuckDBPyConnection]:
 
 
 def insert(connection: duckdb.DuckDBPyConnection, *rows: Row, rules: RowRules = RULES) -> None:
-    """The rows as a scan delivers them."""
+    """Insert rows as a scan delivers them."""
     connection.execute("CREATE TABLE texts (sku VARCHAR, name VARCHAR, description VARCHAR)")
     connection.executemany("INSERT INTO texts VALUES (?, ?, ?)", rows)
     nulls = {"null_tokens": rules.null_token_lines}
@@ -100,7 +100,7 @@ def test_a_row_that_breaks_a_rule_is_found_with_its_reason(
     assert [(number, why) for number, why, _ in broken] == ([(2, reason)] if reason else [])
 
 
-def test_the_detail_distinguishes_an_empty_value_from_one_that_nobody_can_see(
+def test_the_detail_distinguishes_an_empty_from_an_invisible_value(
     connection: duckdb.DuckDBPyConnection,
 ):
     insert(connection, ("", "b", "c"), ("\u2800", "b", "c"), ("a", " ", ""), ("a", "\u3164", ""))
@@ -113,7 +113,7 @@ def test_the_detail_distinguishes_an_empty_value_from_one_that_nobody_can_see(
     ]
 
 
-def test_a_row_that_is_excluded_breaks_no_rule_again(connection: duckdb.DuckDBPyConnection):
+def test_an_excluded_row_breaks_no_rule(connection: duckdb.DuckDBPyConnection):
     insert(connection, ("", "b", "c"), ("", "b", "c"))
     connection.execute("INSERT INTO excluded VALUES (1)")
     assert [number for number, _, _ in broken_rules(connection, RULES, LIMIT)] == [2]
@@ -162,7 +162,7 @@ def test_a_row_that_repeats_the_header_is_skipped(connection: duckdb.DuckDBPyCon
         ("sku1", "name", "description"),
     ],
 )
-def test_a_row_that_names_some_columns_only_is_a_product(
+def test_a_row_that_names_only_some_columns_is_a_product(
     connection: duckdb.DuckDBPyConnection, row: Row
 ):
     insert(connection, ("a", "b", "c"), row, rules=LONG)
@@ -200,7 +200,7 @@ def test_rows_of_white_space_are_skipped(connection: duckdb.DuckDBPyConnection):
 # Values
 
 
-def test_a_formula_that_is_a_text_is_unwrapped(connection: duckdb.DuckDBPyConnection):
+def test_a_formula_around_a_text_is_unwrapped(connection: duckdb.DuckDBPyConnection):
     formulas = {
         '="007"': "007",
         '=""': "",
@@ -223,7 +223,7 @@ def test_a_formula_that_is_a_text_is_unwrapped(connection: duckdb.DuckDBPyConnec
     assert [row[:2] for row in values(connection)] == [(text, text) for text in formulas.values()]
 
 
-def test_null_tokens_are_empty_values_as_a_whole_and_as_written_only(
+def test_null_tokens_match_only_whole_values_as_written(
     connection: duckdb.DuckDBPyConnection,
 ):
     insert(

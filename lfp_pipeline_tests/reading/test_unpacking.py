@@ -44,7 +44,7 @@ def zstd_frame(data: bytes) -> bytes:
 
 
 def zstd_stream(data: bytes) -> bytes:
-    """As from a pipe: the frame does not tell its size."""
+    """Compress as from a pipe: the frame does not state its size."""
     compressor = zstd.ZstdCompressor(options={zstd.CompressionParameter.checksum_flag: 1})
     return compressor.compress(data) + compressor.flush()
 
@@ -84,23 +84,23 @@ def unpack(tmp_path: Path) -> Callable[..., bytes]:
         path = tmp_path / "packed"
         path.write_bytes(packed)
         assert is_packed(path)
-        return b"".join(piece for one in contents(path, max_bytes, bool) for piece in one.pieces)
+        return b"".join(b"".join(file.pieces) for file in contents(path, max_bytes, bool))
 
     return unpacked
 
 
 @each_packing
-def test_what_went_in_comes_out(unpack: Callable[..., bytes], packed: bytes):
+def test_unpacking_returns_the_packed_bytes(unpack: Callable[..., bytes], packed: bytes):
     assert unpack(packed) == DATA
 
 
 @each_packing
-def test_a_packed_file_is_read_as_what_is_in_it(packed: bytes):
+def test_a_packed_file_gives_the_rows_of_its_content(packed: bytes):
     assert read(packed).contents == read(DATA).contents
 
 
 @pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
-def test_a_packed_file_whose_first_bytes_give_nothing_yet_is_decoded_by_its_mark(encoding: str):
+def test_a_packed_file_with_little_first_output_is_decoded_by_its_mark(encoding: str):
     rng = random.Random(2)
     noise = ("".join(map(chr, rng.choices(range(0x4E00, 0x9000), k=50))) for _ in range(3000))
     text = "name,sku,description\n" + "".join(
@@ -112,11 +112,11 @@ def test_a_packed_file_whose_first_bytes_give_nothing_yet_is_decoded_by_its_mark
 
 
 @each_packing
-def test_a_file_that_is_cut_off_is_refused_wherever(unpack: Callable[..., bytes], packed: bytes):
+def test_a_file_cut_off_anywhere_is_refused(unpack: Callable[..., bytes], packed: bytes):
     rng = random.Random(0)
     for length in {6, 7, 10, len(packed) - 1, *rng.choices(range(6, len(packed)), k=30)}:
         try:
-            # What may come out is the whole: the end of a skippable frame, say, is no loss.
+            # Only the whole content may result; the end of a skippable frame, say, is no loss.
             assert unpack(packed[:length]) == DATA
         except DeliveryRefusedError:
             continue
@@ -135,17 +135,17 @@ def test_a_damaged_file_is_refused_or_harmless(unpack: Callable[..., bytes], pac
 
 
 def changed(packed: bytes, record: bytes, fields: dict[int, bytes]) -> bytes:
-    """A zip with some bytes of a record of its directory replaced, by their offsets in it."""
+    """Return a zip with bytes of a record of its directory replaced, by offset in the record."""
     start, data = packed.index(record), bytearray(packed)
     for offset, value in fields.items():
         data[start + offset : start + offset + len(value)] = value
     return bytes(data)
 
 
-def zip_with_place(place: int) -> bytes:
-    """A zip whose member is said to begin there."""
+def zip_with_offset(offset: int) -> bytes:
+    """Return a zip whose directory gives this offset for its member."""
     packed, member = io.BytesIO(), zipfile.ZipInfo("a.csv")
-    member.extra = struct.pack("<HHQ", 1, 8, place)
+    member.extra = struct.pack("<HHQ", 1, 8, offset)
     with zipfile.ZipFile(packed, "w") as archive:
         archive.writestr(member, DATA)
     return changed(packed.getvalue(), DIRECTORY, {42: b"\xff" * 4})
@@ -157,7 +157,7 @@ def zip_with_place(place: int) -> bytes:
         changed(zipped(("a.csv", DATA)), DIRECTORY, {8: b"\0\x08", 46: b"\xae"}),
         changed(zipped(("a.csv", DATA)), DIRECTORY, {28: b"\0", 32: b"\5"}),
         changed(zipped(("a.csv", DATA)), b"PK\x05\x06", {18: b"\1"}),
-        zip_with_place(2**64 - 1),
+        zip_with_offset(2**64 - 1),
     ],
     ids=["a name that is not text", "no name", "begins before the file", "begins beyond it"],
 )
@@ -167,10 +167,10 @@ def test_a_zip_whose_directory_is_damaged_is_refused(unpack: Callable[..., bytes
 
 
 def noted(packed: bytes, folder: Path) -> tuple[bytes, list[str]]:
-    """What comes out of a compressed file, and the notes."""
+    """Return the plain bytes of a compressed file, and the notes."""
     path = folder / "packed"
     path.write_bytes(packed)
-    ((data, notes),) = [(b"".join(one.pieces), one.notes) for one in contents(path, 10**9, bool)]
+    ((data, notes),) = [(b"".join(file.pieces), file.notes) for file in contents(path, 10**9, bool)]
     return data, notes
 
 
@@ -181,16 +181,14 @@ def test_a_few_bytes_after_a_stream_are_ignored_and_noted(
 ):
     name = compression_of(pack(DATA)).name  # type: ignore[union-attr]
     size = pluralize(len(junk.lstrip()), "byte")
-    told = f"The {name} stream is followed by {size} of other data, which the reader ignores."
-    assert noted(pack(DATA) + junk, tmp_path) == (DATA, [told])
-    assert noted(pack(DATA[:HALF]) + b"\0" + pack(DATA[HALF:]) + junk, tmp_path) == (DATA, [told])
+    note = f"The {name} stream is followed by {size} of other data, which the reader ignores."
+    assert noted(pack(DATA) + junk, tmp_path) == (DATA, [note])
+    assert noted(pack(DATA[:HALF]) + b"\0" + pack(DATA[HALF:]) + junk, tmp_path) == (DATA, [note])
 
 
 @each_compression
 @pytest.mark.parametrize("padding", [b"", b"\0", b"\r\n", b"\n" * 100_000])
-def test_nothing_is_noted_of_a_whole_stream(
-    tmp_path: Path, pack: Callable[[bytes], bytes], padding: bytes
-):
+def test_a_whole_stream_has_no_note(tmp_path: Path, pack: Callable[[bytes], bytes], padding: bytes):
     assert noted(pack(DATA) + padding, tmp_path) == (DATA, [])
 
 
@@ -211,7 +209,7 @@ def test_a_stream_among_the_bytes_after_another_refuses_the_file(
 
 
 @each_compression
-def test_a_second_stream_that_is_cut_off_refuses_the_file_wherever(
+def test_a_second_stream_cut_off_anywhere_refuses_the_file(
     unpack: Callable[..., bytes], pack: Callable[[bytes], bytes]
 ):
     second = pack(DATA[HALF:])
@@ -222,7 +220,7 @@ def test_a_second_stream_that_is_cut_off_refuses_the_file_wherever(
 
 @each_compression
 @pytest.mark.parametrize("size", [1, 2, 3, 7, 1_000])
-def test_streams_and_what_follows_them_may_be_divided_anywhere(
+def test_streams_and_the_bytes_after_them_may_be_split_anywhere(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pack: Callable[[bytes], bytes], size: int
 ):
     monkeypatch.setattr(compression, "_PACKED_BYTES", size)
@@ -234,7 +232,7 @@ def test_streams_and_what_follows_them_may_be_divided_anywhere(
     assert (out, len(notes)) == (data, 1)
 
 
-def test_what_was_ignored_is_among_the_notes_of_the_reading(
+def test_ignored_bytes_appear_in_the_notes_of_the_reading(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ):
     path = tmp_path / "products.csv.gz"
@@ -288,7 +286,7 @@ def test_a_small_file_that_unpacks_to_a_huge_one_is_refused(
 
 
 @pytest.mark.parametrize("pack", [gzip.compress, zstd_frame, bz2.compress, lzma.compress])
-def test_a_packed_file_with_nothing_in_it_is_empty(pack: Callable[[bytes], bytes]):
+def test_a_packed_empty_file_is_empty(pack: Callable[[bytes], bytes]):
     with pytest.raises(DeliveryRefusedError, match="is empty"):
         read(pack(b""))
 
@@ -305,7 +303,7 @@ def test_a_plain_file_is_not_packed(tmp_path: Path, data: bytes):
     assert not is_packed(path)
 
 
-def test_a_workbook_is_refused_as_one(tmp_path: Path) -> None:
+def test_a_workbook_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "products.xlsx"
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("[Content_Types].xml", "<Types/>")
@@ -331,7 +329,7 @@ def zip_entry(name: str, mode: int = stat.S_IFREG) -> zipfile.ZipInfo:
         (zip_entry("C:\\products.csv"), "leads out of it"),
     ],
 )
-def test_a_zip_that_leads_out_of_itself_is_refused(
+def test_a_zip_with_paths_outside_itself_is_refused(
     unpack: Callable[..., bytes], entry: zipfile.ZipInfo, message: str
 ):
     packed = io.BytesIO()
@@ -345,7 +343,7 @@ def test_a_zip_whose_entries_overlap_is_refused(unpack: Callable[..., bytes]):
     packed = zipped(("a.csv", DATA), (".b", DATA))
     second = packed.rindex(DIRECTORY)
     overlapping = packed[:second] + changed(packed[second:], DIRECTORY, {42: bytes(4)})
-    with pytest.raises(DeliveryRefusedError, match="begins within what is before it"):
+    with pytest.raises(DeliveryRefusedError, match="begins within the entry before it"):
         unpack(overlapping)
 
 
@@ -354,5 +352,5 @@ def test_a_zip_of_very_many_entries_is_refused(unpack: Callable[..., bytes]):
         unpack(zipped(*((f".{n}", b"") for n in range(10_000)), ("a.csv", DATA)))
 
 
-def test_many_tiny_streams_are_undone_in_time(unpack: Callable[..., bytes]):
+def test_many_tiny_streams_are_unpacked_in_time(unpack: Callable[..., bytes]):
     assert unpack(gzip.compress(b"") * 50_000 + gzip.compress(DATA)) == DATA

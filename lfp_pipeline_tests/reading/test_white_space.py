@@ -1,4 +1,4 @@
-"""Characters that nobody sees: in values, in rows, in skus."""
+"""Invisible characters in values, rows and skus."""
 
 import re
 import sys
@@ -48,18 +48,18 @@ def matched(connection: duckdb.DuckDBPyConnection, pattern: str) -> set[str]:
     return {character for (character,) in connection.execute(sql, [pattern]).fetchall()}
 
 
-def test_the_three_classes_are_subsets_of_one_another(connection: duckdb.DuckDBPyConnection):
-    blank, trimmed, unseen = (matched(connection, one) for one in (BLANK, TRIMMED, UNSEEN))
+def test_each_class_is_a_subset_of_the_next(connection: duckdb.DuckDBPyConnection):
+    blank, trimmed, unseen = (matched(connection, each) for each in (BLANK, TRIMMED, UNSEEN))
     assert trimmed == blank | {"\r", "\n"}
     assert trimmed < unseen
     assert blank == BLANKS
 
 
-def test_all_white_space_that_python_knows_is_trimmed(connection: duckdb.DuckDBPyConnection):
+def test_all_white_space_of_python_is_trimmed(connection: duckdb.DuckDBPyConnection):
     assert matched(connection, TRIMMED) >= WHITE
 
 
-def test_nothing_is_trimmed_but_white_space_and_characters_without_a_width(
+def test_only_white_space_and_zero_width_characters_are_trimmed(
     connection: duckdb.DuckDBPyConnection,
 ):
     others = matched(connection, TRIMMED) - WHITE
@@ -67,10 +67,10 @@ def test_nothing_is_trimmed_but_white_space_and_characters_without_a_width(
     assert not any(character.isprintable() for character in others - {"\u034f"})
 
 
-def test_no_letter_digit_or_sign_that_has_a_shape_is_unseen(
+def test_no_character_with_a_shape_is_invisible(
     connection: duckdb.DuckDBPyConnection,
 ):
-    """Only white space, controls, formats, selectors, tags and letters that are blanks are."""
+    """Only white space, controls, formats, selectors, tags and blank letters are invisible."""
     for character in matched(connection, UNSEEN):
         category = unicodedata.category(character)
         is_selector = "VARIATION SELECTOR" in unicodedata.name(character, "")
@@ -81,7 +81,7 @@ def test_no_letter_digit_or_sign_that_has_a_shape_is_unseen(
         ), hex(ord(character))
 
 
-def test_all_controls_fillers_selectors_and_invisible_formats_are_unseen(
+def test_controls_fillers_selectors_and_invisible_formats_are_invisible(
     connection: duckdb.DuckDBPyConnection,
 ):
     unseen = matched(connection, UNSEEN)
@@ -92,7 +92,7 @@ def test_all_controls_fillers_selectors_and_invisible_formats_are_unseen(
             assert character in unseen, hex(ord(character))
 
 
-def test_letters_digits_punctuation_and_symbols_are_seen(connection: duckdb.DuckDBPyConnection):
+def test_letters_digits_punctuation_and_symbols_are_visible(connection: duckdb.DuckDBPyConnection):
     unseen = matched(connection, UNSEEN)
     for character in CHARACTERS:
         if unicodedata.category(character)[0] in "LNPS" and character not in FILLERS:
@@ -107,7 +107,7 @@ def test_the_same_characters_are_white_space_in_text_in_sql_and_in_bytes(
         character for character in CHARACTERS if character not in trimmed
     )
     pattern = re.compile(blank_bytes(b","))
-    assert {one for one in CHARACTERS if pattern.fullmatch(one.encode())} == blank
+    assert {mark for mark in CHARACTERS if pattern.fullmatch(mark.encode())} == blank
     assert pattern.fullmatch("".join(sorted(blank)).encode())
 
 
@@ -118,10 +118,10 @@ def test_a_delimiter_is_no_white_space():
 
 
 @pytest.mark.parametrize("character", SAMPLES)
-def test_skus_and_names_are_trimmed_and_descriptions_are_not(character: str):
-    one = character
-    found = read(csv((f"{one}La{one}mp{one}{one}", f"{one}A{one}1{one}", f"{one}x{one}")))
-    assert found.products == [(f"A{one}1", f"La{one}mp", f"{one}x{one}")]
+def test_white_space_around_skus_and_names_is_trimmed(character: str):
+    c = character
+    found = read(csv((f"{c}La{c}mp{c}{c}", f"{c}A{c}1{c}", f"{c}x{c}")))
+    assert found.products == [(f"A{c}1", f"La{c}mp", f"{c}x{c}")]
 
 
 @pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
@@ -131,7 +131,7 @@ def test_line_ends_around_a_quoted_sku_or_name_are_trimmed(end: str):
 
 
 @pytest.mark.parametrize("character", ["\0", "\x01", "\x7f", "\u2800", "\u3164", "\ufe0f", "x"])
-def test_characters_that_are_unseen_but_not_white_space_are_not_trimmed(character: str):
+def test_invisible_characters_other_than_white_space_are_not_trimmed(character: str):
     found = read(csv(("Lamp", f"A{character}", "")))
     if character == "\0":
         assert found.reasons == [(1, "NUL byte")]
@@ -157,7 +157,7 @@ def test_characters_that_are_unseen_but_not_white_space_are_not_trimmed(characte
         *("\U0001d173", "\U0001bca0", "\u200b \u3164\x01"),
     ],
 )
-def test_a_sku_or_name_that_nobody_can_see_is_none(value: str):
+def test_an_invisible_sku_or_name_is_rejected(value: str):
     found = read(csv(("Lamp", value, "x"), (value, "A-1", "x"), ("Chair", "B-2", "")))
     assert found.products == [("B-2", "Chair", "")]
     assert found.reasons == [(1, "no sku"), (2, "no name")]
@@ -170,7 +170,7 @@ def test_a_sku_or_name_that_nobody_can_see_is_none(value: str):
         *("\u200dx", "x\ufe0f", "\u06dd", "\u0600", "\u25a1", "\u3000x", "\u1d159", "\u08e2"),
     ],
 )
-def test_a_sku_with_anything_to_see_is_one(value: str):
+def test_a_sku_with_a_visible_character_is_accepted(value: str):
     found = read(csv(("Lamp", value, "x")))
     assert found.products == [(value.strip("\u3000\u200d"), "Lamp", "x")]
 
@@ -180,7 +180,7 @@ def test_a_sku_with_anything_to_see_is_one(value: str):
 
 @pytest.mark.parametrize("character", SAMPLES)
 @pytest.mark.parametrize("width", [1, 2, 3, 4, 9])
-def test_a_row_of_white_space_is_skipped_whatever_its_width(character: str, width: int):
+def test_a_row_of_white_space_of_any_width_is_skipped(character: str, width: int):
     row = ",".join([character * 2] * width) + "\n"
     head, good = "name,sku,description\n", "Lamp,A-1,x\n"
     found = read(f"{head}{good}{row}{good}".encode())
@@ -214,26 +214,26 @@ def test_a_row_of_quotes_around_white_space_is_skipped(row: str, end: str):
         ("\x01", "missing columns"),
     ],
 )
-def test_a_row_with_anything_else_is_not_blank(row: str, reason: str):
+def test_a_row_with_any_other_character_is_not_blank(row: str, reason: str):
     found = read(f"name,sku,description\nLamp,A-1,x\n{row}\nChair,B-2,\n".encode())
     assert (found.blank, found.reasons) == (0, [(2, reason)])
 
 
-def test_empty_lines_have_no_number_and_blank_rows_have_one():
+def test_empty_lines_have_no_row_number_and_blank_rows_have_one():
     found = read(b"name,sku,description\n\n,,\nLamp,A-1,x\n\n\n \nChair,B-2,\nbad\n")
     assert [row[:2] for row in found.winners] == [(2, "A-1"), (4, "B-2")]
     assert found.reasons == [(5, "missing columns")]
     assert (found.rows_read, found.blank) == (3, 5)
 
 
-def test_a_row_whose_extra_columns_hold_something_is_not_blank():
+def test_a_row_with_a_value_in_an_extra_column_is_not_blank():
     found = read(b"name,sku,description,price\nLamp,A-1,x,1\n,,,5\n,,,\n")
     assert found.reasons == [(2, "no sku")]
     assert found.blank == 1
 
 
-def test_null_tokens_beside_white_space_make_no_row_blank():
-    """A row is blank as it is written: a token is something."""
+def test_a_row_with_null_tokens_is_not_blank():
+    """A row is blank by its written values, and a token is one."""
     found = read(b"name,sku,description\nNULL,NULL,NULL\n,,\nLamp,A-1,x\n", null_tokens=("NULL",))
     assert found.reasons == [(1, "no sku")]
     assert found.blank == 1

@@ -1,4 +1,4 @@
-"""The workspace is a fence: what a hostile file could make DuckDB do ends at it."""
+"""The workspace limits what a hostile file could make DuckDB do."""
 
 from pathlib import Path
 
@@ -34,9 +34,7 @@ def outside(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize("name", ["data", "it's", "a [1] *?", "ä b"])
-def test_files_in_the_data_folder_can_be_read_and_no_others(
-    tmp_path: Path, outside: Path, name: str
-):
+def test_only_files_in_the_data_folder_can_be_read(tmp_path: Path, outside: Path, name: str):
     data = tmp_path / name
     data.mkdir()
     (data / "inside.csv").write_text("a\n1\n")
@@ -69,7 +67,7 @@ def test_folders_may_be_links_to_another_disk(tmp_path: Path, outside: Path):
     "statement",
     ["SET threads = 1", "SET enable_external_access = true", "LOAD httpfs", "INSTALL httpfs"],
 )
-def test_nothing_can_be_configured_or_loaded(tmp_path: Path, statement: str):
+def test_configuration_and_extensions_are_locked(tmp_path: Path, statement: str):
     with (
         open_workspace([tmp_path], tmp_path / "work", LIMITS) as workspace,
         pytest.raises(duckdb.Error),
@@ -77,7 +75,7 @@ def test_nothing_can_be_configured_or_loaded(tmp_path: Path, statement: str):
         workspace.connection.execute(statement)
 
 
-def test_what_does_not_fit_into_memory_spills_and_is_gone_afterwards(tmp_path: Path):
+def test_data_beyond_memory_spills_and_the_spill_is_deleted(tmp_path: Path):
     with open_workspace([tmp_path], tmp_path / "work", LIMITS) as workspace:
         workspace.connection.execute(
             "CREATE TABLE large AS SELECT md5(i::VARCHAR) AS text FROM range(5000000) r(i)"
@@ -88,7 +86,7 @@ def test_what_does_not_fit_into_memory_spills_and_is_gone_afterwards(tmp_path: P
     assert list((tmp_path / "work").iterdir()) == []
 
 
-def test_the_folder_of_a_killed_process_goes_and_that_of_a_living_one_stays(tmp_path: Path):
+def test_only_folders_of_dead_processes_are_deleted(tmp_path: Path):
     with running(OPEN_AND_WAIT, tmp_path):
         (killed,) = folders_in(tmp_path)
         (killed / "plain.csv").write_text("what it unpacked")

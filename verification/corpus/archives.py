@@ -273,8 +273,8 @@ def damaged_zips() -> Iterator[Case]:
         ("a directory elsewhere", changed(one, END, {18: b"\1"}), "damaged"),
         ("a directory of 4 GB", changed(one, END, {12: b"\xff\xff\xff\x7f"}), "damaged|directory"),
         ("the mark of its end in its comment", changed(one, END, {20: b"\4\0"}) + END, "damaged"),
-        ("two put together", one + zipped(("b.csv", DATA)), "does not tell what the first"),
-        ("a hidden one before", LOCAL + bytes(100) + one, "does not tell what the first"),
+        ("two put together", one + zipped(("b.csv", DATA)), "does not cover the first"),
+        ("a hidden one before", LOCAL + bytes(100) + one, "does not cover the first"),
     ):
         yield refused(f"zip: {name}", packed, message)
 
@@ -326,7 +326,7 @@ def bombs() -> Iterator[Case]:
     told = changed(zipped(("a.csv", DATA)), DIRECTORY, {24: struct.pack("<I", 90_000_000)})
     yield refused("zip that tells of more", told, "1,000 times its size")
     flat = flat_bomb(DATA * 10, 200)
-    yield refused("zip of members in one another", flat, "begins within what is before it")
+    yield refused("zip of members in one another", flat, "begins within the entry before it")
 
 
 STREAMS: dict[str, Pack] = {

@@ -120,7 +120,7 @@ def _read(case: Case, folder: Path) -> list[Outcome]:
                 read.skipped.repeated_headers,
             )
             _assert_same(found, truth, number)
-            outcomes.append(f"{'mended' if read.mended else 'clean'} {_reasons(found)}")
+            outcomes.append(f"{'repaired' if read.repaired else 'clean'} {_reasons(found)}")
     return outcomes
 
 
