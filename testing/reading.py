@@ -82,6 +82,10 @@ def settings(folder: Path, **others: object) -> Settings:
     return Settings(data_dir=folder, **others)  # type: ignore[arg-type]
 
 
+def options(**others: object) -> ReadOptions:
+    return ReadOptions.of(settings(Path.cwd(), **others))
+
+
 def read(
     data: bytes, *, threads: int = 2, text_format: TextFormat = NOTHING_KNOWN, **others: object
 ) -> FileRead:
@@ -114,10 +118,11 @@ def reading(
     limits = WorkspaceLimits(threads, "1GB")
     with open_workspace(folders, chosen.work_dir, limits) as workspace:
         folder, connection = workspace.folder, workspace.connection
-        options = ReadOptions.of(chosen)
-        texts = plain_texts(delivery, folder, options)
+        chosen_options = ReadOptions.of(chosen)
+        texts = plain_texts(delivery, folder, chosen_options)
         log = logging.getLogger(__name__)
-        yield read_delivery(delivery, texts, connection, folder, options, log), connection
+        found = read_delivery(delivery, texts, connection, folder, chosen_options, log)
+        yield found, connection
 
 
 def read_file(

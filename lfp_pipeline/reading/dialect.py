@@ -7,7 +7,8 @@ from dataclasses import dataclass, replace
 from lfp_pipeline.common.text import printable
 from lfp_pipeline.errors import DeliveryRefusedError
 from lfp_pipeline.reading.columns import ColumnMap, map_columns
-from lfp_pipeline.reading.header import SHOWN_BYTES, HeaderSearch, find_header, line_starts
+from lfp_pipeline.reading.header import SHOWN_BYTES, find_header, line_starts
+from lfp_pipeline.reading.options import ReadOptions
 from lfp_pipeline.reading.records import RecordForm, RecordGrammar
 
 HEAD_BYTES = 1 << 18
@@ -58,7 +59,7 @@ class Dialect:
 
 
 def detect_dialect(
-    head: bytes, mark_length: int, search: HeaderSearch, max_record_bytes: int = 2_000_000
+    head: bytes, mark_length: int, delimiter: str | None, options: ReadOptions
 ) -> Dialect:
     """Return the dialect that the first bytes of a file show.
 
@@ -69,19 +70,19 @@ def detect_dialect(
     Args:
         head: first bytes of the file, in UTF-8.
         mark_length: length of the byte order marks at its beginning, in bytes.
-        search: how to find the header.
-        max_record_bytes: size of the longest record.
+        delimiter: that the source states; None: one of `DELIMITERS`.
+        options: of the reading.
 
     Raises:
         DeliveryRefusedError: the file is empty, has no header, or names too many columns.
     """
-    delimiters, start = [search.delimiter] if search.delimiter else list(DELIMITERS), mark_length
+    delimiters, start = [delimiter] if delimiter else list(DELIMITERS), mark_length
     if sep := _SEP_LINE.match(head, start):
         delimiters, start = [sep[1].decode()], sep.end()
     if _BLANKS.fullmatch(head, start):
         msg = "The file is empty: it has no header and no rows. Deliver it with its content."
         raise DeliveryRefusedError(msg)
-    header = find_header(head, start, delimiters, search)
+    header = find_header(head, start, delimiters, options)
     if header.end >= HEAD_BYTES:
         msg = (
             f"The header is longer than {HEAD_BYTES:,} bytes. Shorten its names, or remove columns."
@@ -102,7 +103,7 @@ def detect_dialect(
     return Dialect(
         delimiter=header.delimiter,
         newline=newline,
-        columns=map_columns(header.cells, search.aliases),
+        columns=map_columns(header.cells, options.column_aliases),
         lines_above=lines_above,
         title=printable(next(titles, b"")[:SHOWN_BYTES].decode(errors="replace")),
         plain_header=above.count(newline) == lines_above
@@ -112,6 +113,6 @@ def detect_dialect(
         and not (b'"' in line and (line.startswith(BOM_UTF8) or b"\\" in line)),
         body_start=header.end,
         form=RecordForm(
-            header.delimiter.encode(), newline, width, width, max_bytes=max_record_bytes
+            header.delimiter.encode(), newline, width, width, max_bytes=options.max_record_bytes
         ),
     )

@@ -8,7 +8,7 @@ from itertools import islice
 
 from lfp_pipeline.common.text import pluralize, printable
 from lfp_pipeline.errors import DeliveryRefusedError, NoHeaderError
-from lfp_pipeline.reading.columns import WANTED, Aliases, matches
+from lfp_pipeline.reading.columns import WANTED, matches
 from lfp_pipeline.reading.file_formats import format_of
 from lfp_pipeline.reading.options import ReadOptions
 from lfp_pipeline.reading.records import RecordForm, RecordGrammar, line_end
@@ -19,26 +19,6 @@ _NAMES = {"\t": "tab"}
 _LINE_BYTES = 1_000
 _MAX_DELIMITERS = 10_000
 """A line with more delimiters is no header, and slow to analyze."""
-
-
-@dataclass(frozen=True)
-class HeaderSearch:
-    """How to find the header of a file.
-
-    Attributes:
-        aliases: further names of the columns.
-        lines: number of lines to search.
-        delimiter: between the values, as the source states it; None: one of `DELIMITERS`.
-    """
-
-    aliases: Aliases
-    lines: int = 20
-    delimiter: str | None = None
-
-
-def header_search(delimiter: str | None, options: ReadOptions) -> HeaderSearch:
-    """Return how to find the header of a file, given the delimiter that its source states."""
-    return HeaderSearch(options.column_aliases, options.header_search_lines, delimiter)
 
 
 @dataclass(frozen=True)
@@ -60,14 +40,14 @@ class Header:
     end: int
 
 
-def find_header(head: bytes, start: int, delimiters: Sequence[str], search: HeaderSearch) -> Header:
+def find_header(head: bytes, start: int, delimiters: Sequence[str], options: ReadOptions) -> Header:
     """Return the first line that names all columns.
 
     Args:
         head: first bytes of the file, in UTF-8.
         start: offset at which the search begins.
         delimiters: to try.
-        search: aliases, and the number of lines to search.
+        options: of the reading.
 
     Raises:
         NoHeaderError: no line names all columns.
@@ -78,12 +58,12 @@ def find_header(head: bytes, start: int, delimiters: Sequence[str], search: Head
     while line_start < len(head):
         headers = [found for mark in delimiters if (found := _header(head, line_start, mark))]
         for header in headers:
-            named = _columns_named(header.cells, search.aliases)
+            named = _columns_named(header, options)
             if named == len(WANTED):
-                if number <= search.lines:
+                if number <= options.header_search_lines:
                     return header
-                raise NoHeaderError(_header_below(number, search.lines))
-            if number <= search.lines and (nearest is None or named > nearest[0]):
+                raise NoHeaderError(_header_below(number, options.header_search_lines))
+            if number <= options.header_search_lines and (nearest is None or named > nearest[0]):
                 nearest = (named, header)
         # A quoted text may extend over the next lines; none of them is a header.
         below = max([line_end(head, line_start), *(found.end for found in headers)])
@@ -95,17 +75,16 @@ def find_header(head: bytes, start: int, delimiters: Sequence[str], search: Head
         msg = f"The header is not a line of CSV: {head[start : start + SHOWN_BYTES]!r}."
         raise NoHeaderError(msg)
     other = None
-    for line_start in islice(line_starts(head, start), search.lines):
+    for line_start in islice(line_starts(head, start), options.header_search_lines):
         line = head[line_start : line_end(head, line_start)][:_LINE_BYTES].decode(errors="replace")
-        names_all = partial(_names_all, head, line_start, search)
+        names_all = partial(_names_all, head, line_start, options)
         other = other or _other_delimiter_in(line, names_all)
-    cells, lines = nearest[1].cells, search.lines
-    raise NoHeaderError(_no_header(cells, search.aliases, lines, delimiters, other))
+    raise NoHeaderError(_no_header(nearest[1].cells, options, delimiters, other))
 
 
-def _names_all(head: bytes, start: int, search: HeaderSearch, delimiter: str) -> bool:
+def _names_all(head: bytes, start: int, options: ReadOptions, delimiter: str) -> bool:
     header = _header(head, start, delimiter)
-    return header is not None and _columns_named(header.cells, search.aliases) == len(WANTED)
+    return header is not None and _columns_named(header, options) == len(WANTED)
 
 
 def line_starts(head: bytes, start: int = 0) -> Iterator[int]:
@@ -127,14 +106,13 @@ def _header(head: bytes, start: int, delimiter: str) -> Header | None:
     return None
 
 
-def _columns_named(header: Sequence[str], aliases: Aliases) -> int:
-    return sum(bool(positions) for positions in matches(header, aliases).values())
+def _columns_named(header: Header, options: ReadOptions) -> int:
+    return sum(map(bool, matches(header.cells, options.column_aliases).values()))
 
 
 def _no_header(
     cells: Sequence[str],
-    aliases: Aliases,
-    lines: int,
+    options: ReadOptions,
     delimiters: Sequence[str],
     other_delimiter: str | None,
 ) -> str:
@@ -142,12 +120,12 @@ def _no_header(
 
     Args:
         cells: of the line that is most like a header.
-        aliases: further names of the columns.
-        lines: number of lines searched.
+        options: of the reading.
         delimiters: that were tried.
         other_delimiter: another delimiter with which a line would be a header, if there is one.
     """
-    found = matches(cells, aliases)
+    found = matches(cells, options.column_aliases)
+    searched = pluralize(options.header_search_lines, "line")
     missing = [column for column in WANTED if not found[column]]
     shown = printable(", ".join(cells))[:_SHOWN_CHARACTERS]
     tried = " ".join(_NAMES.get(mark, mark) for mark in delimiters)
@@ -163,7 +141,7 @@ def _no_header(
         )
     return (
         f"The header has no column {' and no column '.join(missing)}. It names: {shown!r}. "
-        f"Searched in the first {pluralize(lines, 'line')} (setting LFP_HEADER_SEARCH_LINES), with "
+        f"Searched in the first {searched} (setting LFP_HEADER_SEARCH_LINES), with "
         f"the delimiters {tried}. {remedy}"
     )
 

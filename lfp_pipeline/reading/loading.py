@@ -18,14 +18,12 @@ from lfp_pipeline.errors import DeliveryRefusedError
 from lfp_pipeline.reading.dialect import HEAD_BYTES, Dialect, detect_dialect
 from lfp_pipeline.reading.file_formats import format_of
 from lfp_pipeline.reading.habits import form_by_habits, form_of_file
-from lfp_pipeline.reading.header import header_search
 from lfp_pipeline.reading.options import ReadOptions
 from lfp_pipeline.reading.plain_text import PlainText, in_its_encoding
 from lfp_pipeline.reading.quoting import Quoting, quoting_checked
 from lfp_pipeline.reading.records import LINE_END, RecordForm, RecordGrammar
 from lfp_pipeline.reading.reject_limit import RejectLimit
 from lfp_pipeline.reading.repair import RepairedCopy, write_repaired_copy
-from lfp_pipeline.reading.rules import RowRules, rules_of
 from lfp_pipeline.reading.scan import UNREADABLE, scan_of
 
 _MAX_REPAIRS = 4
@@ -50,7 +48,6 @@ class LoadedFile:
     Attributes:
         path: of the file, in UTF-8.
         dialect: of the file.
-        rules: for its rows.
         limit: of its rejects.
         repaired: the copy that was loaded instead; None: the file itself was loaded.
         regular: whether no row needs trimming, skipping or rejecting.
@@ -60,7 +57,6 @@ class LoadedFile:
 
     path: Path
     dialect: Dialect
-    rules: RowRules
     limit: RejectLimit
     repaired: RepairedCopy | None = None
     regular: bool = False
@@ -113,12 +109,11 @@ def load_rows(
         if is_recoded and (other_format := format_of(original.head)):
             raise DeliveryRefusedError(other_format.refusal) from None
         raise
-    rules = rules_of(options)
     size = text.path.stat().st_size
     of_all = limit.with_text(size, dialect.form.fewest)
-    file = LoadedFile(text.path, dialect, rules, of_all, notes=text.notes)
+    file = LoadedFile(text.path, dialect, of_all, notes=text.notes)
     if is_plain(dialect) and (
-        plain := load_plainly(connection, text.path, dialect, rules, _LOAD, {}, _COUNTS)
+        plain := load_plainly(connection, text.path, dialect, options, _LOAD, {}, _COUNTS)
     ):
         form = replace(dialect.form, bare_quotes=plain.bare_quotes)
         return replace(
@@ -133,7 +128,7 @@ def load_rows(
     form = form_of_file(text.path, dialect, require_all_cells=options.require_all_cells)
     of_all = limit.with_text(size, form.fewest)
     file = replace(file, dialect=dialect.with_form(form), limit=of_all)
-    repaired = _load_repaired(connection, file, folder)
+    repaired = _load_repaired(connection, file, options, folder)
     return replace(file, repaired=repaired, empty_lines=repaired.empty_lines)
 
 
@@ -146,16 +141,6 @@ def dialect_of(text: PlainText, options: ReadOptions) -> Dialect:
     return dialect_of_head(text.head, text.mark_length, text.delimiter, options)
 
 
-def header_of(text: PlainText, options: ReadOptions) -> Dialect:
-    """Return the dialect of a file, as its header shows it.
-
-    Raises:
-        DeliveryRefusedError: the file has no usable header.
-    """
-    search = header_search(text.delimiter, options)
-    return detect_dialect(text.head, text.mark_length, search, options.max_record_bytes)
-
-
 def dialect_of_head(
     head: bytes, mark_length: int, delimiter: str | None, options: ReadOptions
 ) -> Dialect:
@@ -164,8 +149,7 @@ def dialect_of_head(
     Raises:
         DeliveryRefusedError: the file has no usable header.
     """
-    search = header_search(delimiter, options)
-    dialect = detect_dialect(head, mark_length, search, options.max_record_bytes)
+    dialect = detect_dialect(head, mark_length, delimiter, options)
     if len(head) == HEAD_BYTES:  # The last record may be cut off.
         head = head[: 1 + max(head.rfind(b"\n"), head.rfind(b"\r"), dialect.body_start - 1)]
     form = form_by_habits(head, dialect, require_all_cells=options.require_all_cells)
@@ -227,7 +211,7 @@ def load_plainly(
     connection: duckdb.DuckDBPyConnection,
     path: Path,
     dialect: Dialect,
-    rules: RowRules,
+    options: ReadOptions,
     load: str,
     parameters: Mapping[str, Any],
     counts: str,
@@ -238,7 +222,7 @@ def load_plainly(
         connection: to the workspace.
         path: of the file.
         dialect: of the file.
-        rules: for its rows.
+        options: of the reading.
         load: statement that loads the rows of the query `{scan}`.
         parameters: of the statement, beside those of the scan.
         counts: query for the number of loaded rows, the size of all their values, and whether any
@@ -248,7 +232,7 @@ def load_plainly(
         The load; None: DuckDB objected, or bytes of the file are not accounted for.
     """
     with quoting_checked(path, dialect) as checking:
-        scan = scan_of(path, dialect, rules)
+        scan = scan_of(path, dialect, options)
         try:
             connection.execute(load.format(scan=scan.sql), scan.parameters | {**parameters})
         except UNREADABLE:
@@ -262,15 +246,16 @@ def load_plainly(
 
 
 def _load_repaired(
-    connection: duckdb.DuckDBPyConnection, file: LoadedFile, folder: Path
+    connection: duckdb.DuckDBPyConnection, file: LoadedFile, options: ReadOptions, folder: Path
 ) -> RepairedCopy:
     objections: dict[int, str] = {}
     for attempt in range(_MAX_REPAIRS):
         copy = folder / f"repaired-{attempt}.csv"
         repaired = write_repaired_copy(file.path, file.dialect, copy, file.limit, objections)
         connection.execute(_FORGET_OBJECTIONS)
-        if _read_copy(connection, copy, file):
-            if _row_count(connection) == _count_records(copy, repaired.form):
+        if _read_copy(connection, copy, file, options):
+            ((rows,),) = connection.execute("SELECT count(*) FROM rows").fetchall()
+            if rows == _count_records(copy, repaired.form):
                 return repaired
             break
         found = _objections(connection, repaired)
@@ -285,13 +270,15 @@ def _load_repaired(
     raise DeliveryRefusedError(msg)
 
 
-def _read_copy(connection: duckdb.DuckDBPyConnection, copy: Path, file: LoadedFile) -> bool:
+def _read_copy(
+    connection: duckdb.DuckDBPyConnection, copy: Path, file: LoadedFile, options: ReadOptions
+) -> bool:
     """Load the repaired copy of a file into `rows`; return whether DuckDB objected to nothing.
 
     Only a copy keeps objections, because it has few: DuckDB collects all of them, and does not
     count the kilobyte of each towards its memory limit.
     """
-    scan = scan_of(copy, file.dialect, file.rules, copy=True, max_objections=_MAX_OBJECTIONS)
+    scan = scan_of(copy, file.dialect, options, copy=True, max_objections=_MAX_OBJECTIONS)
     try:
         connection.execute(_LOAD.format(scan=scan.sql), scan.parameters)
     except UNREADABLE:
@@ -303,10 +290,6 @@ def _count_records(copy: Path, form: RecordForm) -> int | None:
     with copy.open("rb") as file, mmap(file.fileno(), 0, access=ACCESS_READ) as buffer:
         counted = RecordGrammar(form).count(buffer, 0)
         return None if counted is None else counted - 1  # The header is a record.
-
-
-def _row_count(connection: duckdb.DuckDBPyConnection) -> int:
-    return int(connection.execute("SELECT count(*) FROM rows").fetchall()[0][0])
 
 
 def _objections(connection: duckdb.DuckDBPyConnection, repaired: RepairedCopy) -> dict[int, str]:

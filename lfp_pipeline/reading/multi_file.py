@@ -14,7 +14,7 @@ from tempfile import TemporaryDirectory
 import duckdb
 
 from lfp_pipeline.errors import DeliveryRefusedError
-from lfp_pipeline.reading.loading import header_of
+from lfp_pipeline.reading.dialect import detect_dialect
 from lfp_pipeline.reading.options import ReadOptions
 from lfp_pipeline.reading.plain_text import PlainText
 from lfp_pipeline.reading.reject_limit import RejectLimit
@@ -132,7 +132,8 @@ def _check_columns(texts: Sequence[PlainText], options: ReadOptions, limit: Time
     for text in texts:
         limit.check()
         with suppress(DeliveryRefusedError):  # The reading of the text reports the reason.
-            columns += len(header_of(text, options).columns.header)
+            dialect = detect_dialect(text.head, text.mark_length, text.delimiter, options)
+            columns += len(dialect.columns.header)
         if columns > MAX_COLUMNS_OF_MEMBERS:
             msg = (
                 f"The files in the zip have more than {MAX_COLUMNS_OF_MEMBERS:,} columns in all. "

@@ -126,10 +126,10 @@ class Conditions:
         """
         values: dict[str, Any] = {}
         for name in _RECORDED:
-            field = Settings.model_fields[name]
-            default = field.get_default(call_default_factory=True)
+            setting = Settings.model_fields[name]
+            default = setting.get_default(call_default_factory=True)
             value = self.settings.get(name, default)
-            allowed: Any = Annotated[field.annotation, field]
+            allowed: Any = Annotated[setting.annotation, setting]
             try:
                 values[name] = TypeAdapter(allowed).validate_python(value)
             except ValidationError as error:

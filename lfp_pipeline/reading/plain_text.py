@@ -12,7 +12,6 @@ from lfp_pipeline.model.delivery import Delivery, TextFormat
 from lfp_pipeline.reading.compression import peek
 from lfp_pipeline.reading.dialect import HEAD_BYTES, detect_dialect
 from lfp_pipeline.reading.encoding import beyond_ascii, extends_ascii, is_utf8, to_utf8
-from lfp_pipeline.reading.header import header_search
 from lfp_pipeline.reading.options import ReadOptions
 from lfp_pipeline.reading.text_encoding import TextEncoding, encoding_by_head, other_encoding
 from lfp_pipeline.reading.unpacking import Content, TimeLimit, contents, is_packed
@@ -91,7 +90,6 @@ def header_check(text_format: TextFormat, options: ReadOptions) -> Callable[[byt
     ReadingTimeoutError after the longest time for an archive, counted from now.
     """
     limit = TimeLimit(options.max_archive_seconds)
-    search = header_search(text_format.delimiter, options)
 
     def has_header(head: bytes) -> bool:
         limit.check()
@@ -100,7 +98,7 @@ def header_check(text_format: TextFormat, options: ReadOptions) -> Callable[[byt
         if found.codec != "utf-8":
             head, mark_length = b"".join(to_utf8([head[mark_length:]], found.codec)), 0
         try:
-            detect_dialect(head[:HEAD_BYTES], mark_length, search)
+            detect_dialect(head[:HEAD_BYTES], mark_length, text_format.delimiter, options)
         except DeliveryRefusedError:
             return False
         return True

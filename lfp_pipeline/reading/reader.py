@@ -224,13 +224,10 @@ def _commonest_reason(
 ) -> CommonestReason:
     found = connection.execute(_COMMONEST_REASON).fetchall()[0]
     reason, count, rejects, number, detail, raw = found
-    cut_off = NO_LAST_LINE_END in read[-1].notes and _only_the_last_is_short(connection)
+    cut_off = NO_LAST_LINE_END in read[-1].notes and bool(
+        connection.execute(_ONLY_THE_LAST_IS_SHORT, {"reasons": CUT_SHORT}).fetchall()[0][0]
+    )
     return CommonestReason(reason, count, rejects, f"row {number}", detail, raw, cut_off)
-
-
-def _only_the_last_is_short(connection: duckdb.DuckDBPyConnection) -> bool:
-    reasons = {"reasons": CUT_SHORT}
-    return bool(connection.execute(_ONLY_THE_LAST_IS_SHORT, reasons).fetchall()[0][0])
 
 
 def _notes(read: Sequence[TextRead]) -> list[str]:

@@ -2,14 +2,13 @@
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from itertools import permutations
 from typing import Any
 
 import duckdb
 
 from lfp_pipeline.errors import AnotherHeaderError
-from lfp_pipeline.reading.columns import WANTED, Aliases, known_names
+from lfp_pipeline.reading.columns import WANTED, known_names
 from lfp_pipeline.reading.options import ReadOptions
 from lfp_pipeline.reading.reject_limit import CommonestReason, RejectLimit
 from lfp_pipeline.reading.white_space import BLANK, TRIMMED, UNSEEN
@@ -27,6 +26,7 @@ END
 # Spreadsheet programs write ="007" to keep the zeros.
 _IS_FORMULA = "({0} >= '=\"' AND {0} < '=#')"
 
+_IGNORED_IN_NAMES = f'{TRIMMED}|"'
 _BARE_NAME = "lower(regexp_replace({}, $ignored, '', 'g'))"
 
 _IS_NAME = f"contains(${{names}}, chr(10) || {_BARE_NAME.format('{column}')} || chr(10))"
@@ -61,7 +61,7 @@ IRREGULAR = f"""(
         ELSE false
     END
 )"""
-"""Whether a row may need trimming, skipping or rejecting. Bind `RowRules.parameters`.
+"""Whether a row may need trimming, skipping or rejecting. Bind `irregular_parameters`.
 
 This uses no `IN` and no `list_contains`, because DuckDB turns them into a join, which does not keep
 the order of the rows.
@@ -152,64 +152,45 @@ QUALIFY row_number() OVER (PARTITION BY sku ORDER BY row_number DESC) > 1
 """
 
 
-@dataclass(frozen=True)
-class RowRules:
-    """The rules for the rows of a file.
+def irregular_parameters(options: ReadOptions) -> dict[str, Any]:
+    """Return the parameters of `IRREGULAR`."""
+    names = _names(options)["all_names"]
+    first, last = ({name[place] for name in names.split()} for place in (0, -1))
+    return _lengths(options) | {
+        "padded": f"^{TRIMMED}|{TRIMMED}$|^{UNSEEN}*$",
+        "first_letters": _either_case(first),
+        "last_letters": _either_case(last),
+        "all_names": names,
+        "ignored": _IGNORED_IN_NAMES,
+    }
 
-    Attributes:
-        max_sku_length: longest sku that is accepted, in characters.
-        max_name_length: longest name.
-        max_description_length: longest description.
-        null_tokens: values that stand for an empty one.
-        aliases: further names of the columns; a row that names all columns repeats the header.
-    """
 
-    max_sku_length: int
-    max_name_length: int
-    max_description_length: int
-    null_tokens: Sequence[str]
-    aliases: Aliases
+def null_token_lines(options: ReadOptions) -> str:
+    """Return the null tokens, as lines of a text."""
+    return _lines(options.null_tokens)
 
-    @property
-    def null_token_lines(self) -> str:
-        """The null tokens, as lines of a text."""
-        return _lines(self.null_tokens)
 
-    @property
-    def parameters(self) -> dict[str, Any]:
-        """The parameters of `IRREGULAR`."""
-        names = self.names["all_names"]
-        first, last = ({name[place] for name in names.split()} for place in (0, -1))
-        return self.lengths | {
-            "padded": f"^{TRIMMED}|{TRIMMED}$|^{UNSEEN}*$",
-            "first_letters": _either_case(first),
-            "last_letters": _either_case(last),
-            "all_names": names,
-            "ignored": f'{TRIMMED}|"',
-        }
+def _names(options: ReadOptions) -> dict[str, str]:
+    """Return the names of each column, and of all columns, as lines of texts."""
+    known = known_names(options.column_aliases)
+    return {f"{column}_names": _lines(known[column]) for column in WANTED} | {
+        "all_names": _lines(set().union(*known.values()))
+    }
 
-    @property
-    def names(self) -> dict[str, str]:
-        """The names of each column, and of all columns, as lines of texts."""
-        known = known_names(self.aliases)
-        return {f"{column}_names": _lines(known[column]) for column in WANTED} | {
-            "all_names": _lines(set().union(*known.values()))
-        }
 
-    @property
-    def lengths(self) -> dict[str, int]:
-        """The lengths of the longest accepted values."""
-        return {
-            "max_sku": self.max_sku_length,
-            "max_name": self.max_name_length,
-            "max_description": self.max_description_length,
-        }
+def _lengths(options: ReadOptions) -> dict[str, int]:
+    """Return the lengths of the longest accepted values."""
+    return {
+        "max_sku": options.max_sku_length,
+        "max_name": options.max_name_length,
+        "max_description": options.max_description_length,
+    }
 
 
 def without_null_tokens(column: str) -> str:
     """Return SQL for a column in which null tokens are replaced by an empty value.
 
-    Bind `RowRules.null_token_lines` as `null_tokens`.
+    Bind `null_token_lines` as `null_tokens`.
     """
     return _WITHOUT_NULLS.format(column)
 
@@ -219,18 +200,7 @@ def blank_row(columns: Sequence[str]) -> str:
     return f"regexp_full_match(concat({', '.join(columns)}), '{BLANK}*')"
 
 
-def rules_of(options: ReadOptions) -> RowRules:
-    """Return the rules that options contain."""
-    return RowRules(
-        options.max_sku_length,
-        options.max_name_length,
-        options.max_description_length,
-        options.null_tokens,
-        options.column_aliases,
-    )
-
-
-def clean_values(connection: duckdb.DuckDBPyConnection, rules: RowRules) -> None:
+def clean_values(connection: duckdb.DuckDBPyConnection, options: ReadOptions) -> None:
     """Trim sku and name, unwrap formulas such as ="007", and empty null tokens.
 
     Only irregular rows are updated, and they are few.
@@ -240,7 +210,7 @@ def clean_values(connection: duckdb.DuckDBPyConnection, rules: RowRules) -> None
         {
             "around": f"^{TRIMMED}+|{TRIMMED}+$",
             "formula": _FORMULA,
-            "null_tokens": rules.null_token_lines,
+            "null_tokens": null_token_lines(options),
         },
     )
     connection.execute(_CLEAN_DESCRIPTIONS, {"formula": _FORMULA})
@@ -251,14 +221,14 @@ def skip_blank_rows(connection: duckdb.DuckDBPyConnection) -> int:
     return _written(connection.execute(_SKIP_BLANK))
 
 
-def skip_headers(connection: duckdb.DuckDBPyConnection, rules: RowRules) -> int:
+def skip_headers(connection: duckdb.DuckDBPyConnection, options: ReadOptions) -> int:
     """Exclude the rows that repeat the header; return their number.
 
     Raises:
         AnotherHeaderError: a row is another header. The rows after it would be read into the wrong
             columns.
     """
-    bound = rules.names | {"ignored": rules.parameters["ignored"]}
+    bound = _names(options) | {"ignored": _IGNORED_IN_NAMES}
     del bound["all_names"]
     (number,) = connection.execute(_ANOTHER_HEADER, bound).fetchall()[0]
     if number is not None:
@@ -268,7 +238,7 @@ def skip_headers(connection: duckdb.DuckDBPyConnection, rules: RowRules) -> int:
 
 def broken_rules(
     connection: duckdb.DuckDBPyConnection,
-    rules: RowRules,
+    options: ReadOptions,
     limit: RejectLimit,
     rejected: int = 0,
     *,
@@ -278,7 +248,7 @@ def broken_rules(
 
     Args:
         connection: to the workspace.
-        rules: for the rows.
+        options: of the reading.
         limit: of the rejects.
         rejected: number of rows of the file that are rejects already.
         bare_quotes: whether quotes in the file's values are not escaped. Then a value that begins
@@ -288,7 +258,7 @@ def broken_rules(
         DeliveryRefusedError: together with earlier rejects, there are more than the limit.
     """
     remaining = limit.remaining - rejected
-    bound = rules.lengths | {
+    bound = _lengths(options) | {
         "remaining": remaining,
         "unseen": f"{UNSEEN}*",
         "open_formula": '="[^"]*',

@@ -8,7 +8,14 @@ from typing import Any
 import duckdb
 
 from lfp_pipeline.reading.dialect import Dialect
-from lfp_pipeline.reading.rules import IRREGULAR, RowRules, blank_row, without_null_tokens
+from lfp_pipeline.reading.options import ReadOptions
+from lfp_pipeline.reading.rules import (
+    IRREGULAR,
+    blank_row,
+    irregular_parameters,
+    null_token_lines,
+    without_null_tokens,
+)
 
 UNREADABLE = (
     duckdb.InvalidInputException,
@@ -78,14 +85,19 @@ class Scan:
 
 
 def scan_of(
-    path: Path, dialect: Dialect, rules: RowRules, *, copy: bool = False, max_objections: int = 0
+    path: Path,
+    dialect: Dialect,
+    options: ReadOptions,
+    *,
+    copy: bool = False,
+    max_objections: int = 0,
 ) -> Scan:
     """Return the query that reads a file in UTF-8.
 
     Args:
         path: of the file.
         dialect: of the file.
-        rules: for its rows.
+        options: of the reading.
         copy: whether the file is a repaired copy, whose header is its first line.
         max_objections: number of unreadable records that DuckDB leaves out and keeps in
             `reject_errors`. With 0, the query fails at the first, and reads in parallel. Then a
@@ -102,10 +114,10 @@ def scan_of(
     if form.last_empty:
         text_bytes[-1] = _NO_SURPLUS.format(columns[-1])
     values = {
-        column: _value(columns[index], dialect, rules)
+        column: _value(columns[index], dialect, options)
         for column, index in dialect.columns.positions.items()
     }
-    tokens = {"null_tokens": rules.null_token_lines} if rules.null_tokens else {}
+    tokens = {"null_tokens": null_token_lines(options)} if options.null_tokens else {}
     return Scan(
         sql=_SCAN.format(
             **values,
@@ -114,7 +126,7 @@ def scan_of(
             irregular=IRREGULAR,
             is_blank=blank_row(columns),
         ),
-        parameters=rules.parameters
+        parameters=irregular_parameters(options)
         | tokens
         | {
             "path": str(path),
@@ -145,8 +157,8 @@ def _sum(terms: Sequence[str]) -> str:
     return f"({_sum(terms[:half])} + {_sum(terms[half:])})"
 
 
-def _value(column: str, dialect: Dialect, rules: RowRules) -> str:
+def _value(column: str, dialect: Dialect, options: ReadOptions) -> str:
     """Return SQL for the value of a wanted column."""
     if dialect.form.backslash:  # The copy has replaced \" by "".
         column = f"replace({column}, '\\\\', '\\')"
-    return without_null_tokens(column) if rules.null_tokens else column
+    return without_null_tokens(column) if options.null_tokens else column

@@ -109,13 +109,11 @@ def read_text(
         blank_lines, repeated_headers = loaded.empty_lines, 0
         if not loaded.regular:
             rejected = insert_rejects(connection, unreadable_records(connection, loaded))
-            clean_values(connection, loaded.rules)
+            clean_values(connection, options)
             blank_lines += skip_blank_rows(connection)
-            repeated_headers += skip_headers(connection, loaded.rules)
+            repeated_headers += skip_headers(connection, options)
             bare = loaded.dialect.form.bare_quotes
-            broken = broken_rules(
-                connection, loaded.rules, loaded.limit, rejected, bare_quotes=bare
-            )
+            broken = broken_rules(connection, options, loaded.limit, rejected, bare_quotes=bare)
             insert_rejects(connection, located(broken, loaded))
     if loaded.repaired is not None:
         blank_lines += loaded.repaired.blank_rows

@@ -21,7 +21,6 @@ from lfp_pipeline.reading.options import ReadOptions
 from lfp_pipeline.reading.plain_text import PlainText
 from lfp_pipeline.reading.reader import Reading, select_winners
 from lfp_pipeline.reading.rejects import CREATE_REJECTS
-from lfp_pipeline.reading.rules import rules_of
 from lfp_pipeline.reading.text_reader import SkippedLines, TextRead, naming
 from lfp_pipeline.warehouse.schema import INCOMING, SWAP_IN, create_products
 
@@ -101,9 +100,8 @@ def load_directly(
         return None
     connection.execute(create_products(INCOMING))
     this = {"delivery_id": delivery.delivery_id, "delivered_at": delivery.delivered_at}
-    rules = rules_of(options)
     # A row that DuckDB cannot read, or an irregular one, leaves it to the careful way.
-    plain = load_plainly(connection, text.path, dialect, rules, _LOAD, this, _COUNTS)
+    plain = load_plainly(connection, text.path, dialect, options, _LOAD, this, _COUNTS)
     if plain is None:
         connection.execute(f"DROP TABLE {INCOMING}")
         return None

@@ -4,8 +4,8 @@ import pytest
 
 from lfp_pipeline.errors import DeliveryRefusedError
 from lfp_pipeline.reading.dialect import HEAD_BYTES, Dialect, detect_dialect
-from lfp_pipeline.reading.header import HeaderSearch
 from lfp_pipeline.reading.records import RecordForm
+from testing.reading import options
 
 HEADER = b"name,sku,description\n"
 
@@ -18,8 +18,8 @@ def detect(
     delimiter: str | None = None,
     **aliases: list[str],
 ) -> Dialect:
-    search = HeaderSearch(aliases, lines, delimiter)  # type: ignore[arg-type]
-    return detect_dialect(head, mark_length, search)
+    chosen = options(column_aliases=aliases, header_search_lines=lines)
+    return detect_dialect(head, mark_length, delimiter, chosen)
 
 
 @pytest.mark.parametrize("delimiter", [",", ";", "\t", "|"])

@@ -7,9 +7,8 @@ import pytest
 
 from lfp_pipeline.reading.dialect import detect_dialect
 from lfp_pipeline.reading.habits import form_by_habits
-from lfp_pipeline.reading.header import HeaderSearch
 from lfp_pipeline.reading.records import RecordForm
-from testing.reading import FileRead, expected, read
+from testing.reading import FileRead, expected, options, read
 
 HEADER = ("name", "sku", "description", "price")
 
@@ -425,13 +424,13 @@ def test_a_backslash_that_escapes_nothing_is_a_character(text: str):
 
 
 def form_of(data: bytes, *, require_all_cells: bool = False) -> RecordForm:
-    dialect = detect_dialect(data, 0, HeaderSearch({}))
+    dialect = detect_dialect(data, 0, None, options())
     return form_by_habits(data, dialect, require_all_cells=require_all_cells)
 
 
 def test_the_form_of_the_given_dialect_is_ignored():
     data = b"name,sku,description\na,b,c\n"
-    dialect = detect_dialect(data, 0, HeaderSearch({}))
+    dialect = detect_dialect(data, 0, None, options())
     odd = dialect.with_form(replace(dialect.form, width=9, fewest=1, backslash=True))
     assert form_by_habits(data, odd, require_all_cells=False) == form_of(data)
 

@@ -7,9 +7,9 @@ import pytest
 
 from lfp_pipeline.reading import loading, quoting
 from lfp_pipeline.reading.dialect import Dialect, detect_dialect
-from lfp_pipeline.reading.header import HeaderSearch
 from lfp_pipeline.reading.loading import empty_lines_beside
 from lfp_pipeline.reading.quoting import Quoting, quoting_checked
+from testing.reading import options
 
 HEADER = "name,sku,description\n"
 CHUNKS = [1, 2, 3, 7, 1 << 18]
@@ -19,7 +19,7 @@ NONE = Quoting(0, bare=True)
 def dialect_of(path: Path, body: bytes, delimiter: str = ",", newline: str = "\n") -> Dialect:
     header = HEADER.replace(",", delimiter).replace("\n", newline).encode()
     path.write_bytes(header + body)
-    return detect_dialect(header, 0, HeaderSearch({}))
+    return detect_dialect(header, 0, None, options())
 
 
 def checked(path: Path, body: bytes, delimiter: str = ",") -> Quoting | None:
@@ -99,7 +99,7 @@ def test_the_check_uses_the_delimiter_of_the_file(tmp_path: Path, delimiter: str
 def test_an_equals_sign_as_delimiter_makes_no_formulas(tmp_path: Path):
     path = tmp_path / "file.csv"
     path.write_bytes(b'sep==\nname=sku=description\na="b"=c\n')
-    dialect = detect_dialect(path.read_bytes(), 0, HeaderSearch({}))
+    dialect = detect_dialect(path.read_bytes(), 0, None, options())
     with quoting_checked(path, dialect) as checking:
         found = checking.result()
     text_bytes = len("abc")

@@ -8,13 +8,12 @@ import pytest
 from lfp_pipeline.errors import AnotherHeaderError, DeliveryRefusedError
 from lfp_pipeline.reading import reject_limit
 from lfp_pipeline.reading.dialect import detect_dialect
-from lfp_pipeline.reading.header import HeaderSearch
 from lfp_pipeline.reading.reject_limit import RejectLimit
 from lfp_pipeline.reading.repair import RepairedCopy, write_repaired_copy
-from lfp_pipeline.reading.rules import RowRules
+from testing.reading import options
 
 HEAD = b"name,sku,description\n"
-RULES = RowRules(200, 1_000, 100_000, (), {"sku": ["article"]})
+OPTIONS = options(column_aliases={"sku": ["article"]})
 
 
 def repaired(
@@ -25,7 +24,7 @@ def repaired(
 ) -> RepairedCopy:
     path = folder / "file.csv"
     path.write_bytes(data)
-    dialect = detect_dialect(data, 0, HeaderSearch(RULES.aliases))
+    dialect = detect_dialect(data, 0, None, OPTIONS)
     dialect = dialect.with_form(replace(dialect.form, **form))  # type: ignore[arg-type]
     limit = RejectLimit(1, len(data), columns=3)
     return write_repaired_copy(path, dialect, folder / "copy.csv", limit, objections)
@@ -164,5 +163,5 @@ def test_skipped_rows_do_not_count_towards_the_limit(
 
 
 def test_marks_are_unpredictable(tmp_path: Path):
-    form = detect_dialect(HEAD, 0, HeaderSearch({})).form
+    form = detect_dialect(HEAD, 0, None, options()).form
     assert RepairedCopy(tmp_path, form).mark != RepairedCopy(tmp_path, form).mark

@@ -6,28 +6,31 @@ import duckdb
 import pytest
 
 from lfp_pipeline.errors import DeliveryRefusedError
+from lfp_pipeline.reading.options import ReadOptions
 from lfp_pipeline.reading.reject_limit import RejectLimit
 from lfp_pipeline.reading.rules import (
     IRREGULAR,
-    RowRules,
     blank_row,
     broken_rules,
     clean_values,
     exclude_superseded,
+    irregular_parameters,
+    null_token_lines,
     skip_blank_rows,
     skip_headers,
     without_null_tokens,
 )
+from testing.reading import options
 
 LIMIT = RejectLimit(1, 1_000_000, columns=3)
-RULES = RowRules(
+RULES = options(
     max_sku_length=4,
     max_name_length=6,
     max_description_length=8,
     null_tokens=("\\N", "NULL", "#N/A"),
-    aliases={"name": ["Title"], "description": ["Text"]},
+    column_aliases={"name": ["Title"], "description": ["Text"]},
 )
-LONG = RowRules(100, 100, 100, (), RULES.aliases)
+LONG = options(column_aliases=RULES.column_aliases)
 
 Row = tuple[str, str, str]
 
@@ -39,17 +42,17 @@ def connection() -> Iterator[duckdb.DuckDBPyConnection]:
         yield opened
 
 
-def insert(connection: duckdb.DuckDBPyConnection, *rows: Row, rules: RowRules = RULES) -> None:
+def insert(connection: duckdb.DuckDBPyConnection, *rows: Row, rules: ReadOptions = RULES) -> None:
     """Insert rows as a scan delivers them."""
     connection.execute("CREATE TABLE texts (sku VARCHAR, name VARCHAR, description VARCHAR)")
     connection.executemany("INSERT INTO texts VALUES (?, ?, ?)", rows)
-    nulls = {"null_tokens": rules.null_token_lines}
+    nulls = {"null_tokens": null_token_lines(rules)}
     cells = [f"{without_null_tokens(cell)} AS {cell}" for cell in ("sku", "name", "description")]
     connection.execute(
         f"CREATE TABLE rows AS SELECT *, {IRREGULAR} AS irregular, "
         f"{blank_row(['sku', 'name', 'description'])} AS blank "
         f"FROM (SELECT {', '.join(cells)} FROM texts ORDER BY rowid)",
-        rules.parameters | nulls,
+        irregular_parameters(rules) | nulls,
     )
 
 
