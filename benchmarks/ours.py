@@ -112,7 +112,7 @@ class Project:
 
     def land(self, file: Path) -> Delivery:
         """Bring a file into the raw zone."""
-        return self.engine.land(self.engine.source_at(str(file)), "sample.csv", _LOG)
+        return self.engine.land(self.engine.catalog.source_at(str(file)), "sample.csv", _LOG)
 
     def ingest(self, delivery: Delivery) -> Done:
         """Read and merge a landed file."""
@@ -303,13 +303,13 @@ def one_version_more(data: Path, meter: Meter, folder: Path) -> None:
     """A new version of a file that had many, from its landing until it is known to be in."""
     project = Project(data)
     engine = project.engine
-    source = engine.source_at(str(one_more(folder)))
-    engine.backlog([FEED], _LOG)
+    source = engine.catalog.source_at(str(one_more(folder)))
+    engine.backlog.of([FEED], _LOG)
     with meter.timed("land, ingest, look") as step:
         engine.raw_zone.land(source, FEED, _LOG, polled=True)
-        for delivery in engine.backlog([FEED], _LOG).pending:
+        for delivery in engine.backlog.of([FEED], _LOG).pending:
             project.ingest(delivery)
-        left = engine.has_pending(FEED)
+        left = engine.backlog.has_pending(FEED)
     step.wrong = "it is not in" if left else ""
 
 

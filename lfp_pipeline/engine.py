@@ -2,80 +2,44 @@
 
 import logging
 import shutil
-import threading
-import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
-from pathlib import Path
-from uuid import uuid4
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 import duckdb
 
-from lfp_pipeline.common.clock import utc_from_ns, utc_now
-from lfp_pipeline.common.process_marks import claim_stale_marks, hold_mark, live_marks
-from lfp_pipeline.common.text import preview
-from lfp_pipeline.errors import LandingError, LfpError, StillWrittenError
-from lfp_pipeline.ingest.delivery_warnings import delivery_warnings, older_version
-from lfp_pipeline.ingest.ingest import ingest, try_to_write_status_note
+from lfp_pipeline.errors import LfpError
+from lfp_pipeline.ingest.backlog import Backlog
+from lfp_pipeline.ingest.ingest import ingest
 from lfp_pipeline.ingest.result import IngestResult, LandingFailure
+from lfp_pipeline.ingest.scheduler import Scheduler
 from lfp_pipeline.model.delivery import Delivery
-from lfp_pipeline.model.ledger_entry import STATUSES, LedgerEntry, Status
-from lfp_pipeline.model.partition_key import partition_key
-from lfp_pipeline.raw_zone.desired_state import is_pruned
-from lfp_pipeline.raw_zone.raw_index import Landed
 from lfp_pipeline.raw_zone.raw_zone import RawZone
-from lfp_pipeline.raw_zone.status_notes import read_status
-from lfp_pipeline.reading.compression import MAGIC_BYTES
-from lfp_pipeline.reading.unpacking import is_packed, is_packed_head
 from lfp_pipeline.settings import Settings
-from lfp_pipeline.sources.base import DownloadLimits, Source
-from lfp_pipeline.sources.feed_state import FeedStateStore
-from lfp_pipeline.sources.feeds import Feed
-from lfp_pipeline.sources.inbox import InboxFile, Listing, list_inbox
-from lfp_pipeline.sources.inbox_source import InboxSource, set_apart
-from lfp_pipeline.sources.locations import source_at
-from lfp_pipeline.sources.network_policy import NetworkPolicy
-from lfp_pipeline.sources.sources_file import NamedSource, read_sources
+from lfp_pipeline.sources.base import Source
+from lfp_pipeline.sources.catalog import SourceCatalog
+from lfp_pipeline.sources.inbox import InboxFile, Listing
 from lfp_pipeline.warehouse.duckdb_file import Warehouse
-from lfp_pipeline.warehouse.invariants import product_count
-from lfp_pipeline.warehouse.ledger import accounts, statuses
 from lfp_pipeline.warehouse.published import PublishedCopy
-from lfp_pipeline.warehouse.schema import database_id
-
-_UNPACKED_TO_PACKED = 10
-"""So many times as large a packed file is taken to be, to see which are small."""
-
-
-@dataclass(frozen=True)
-class Backlog:
-    """How things stand with some partitions.
-
-    Attributes:
-        pending: deliveries that are still to be merged.
-        done: of the partitions without any, the newest delivery, as it is.
-        missing: partitions of which nothing was ever delivered, or none can be told.
-    """
-
-    pending: Sequence[Delivery]
-    done: Sequence[IngestResult]
-    missing: Sequence[LandingFailure]
-
-
-_REVERSING = "reversing-"
-"""How the name of a mark begins that says of which partition a delivery is reversed."""
-
-ReadBatch = Sequence[InboxFile | Delivery]
-"""What is read and merged together."""
 
 
 class Engine:
-    """Everything that can be done with one data folder. It holds nothing open between calls."""
+    """Lands, reads and merges deliveries of one data folder.
+
+    `Engine(load_settings())` works on the data folder of the environment. Nothing stays open
+    between calls.
+
+    Attributes:
+        catalog: the sources: inbox, locations, sources file.
+        raw_zone: the store of deliveries.
+        warehouse: the database.
+        published: the published copy of the database.
+        backlog: what is still to be merged or reverted.
+    """
 
     def __init__(self, settings: Settings, warehouse: Warehouse | None = None) -> None:
-        """For the database of the data folder, or another warehouse."""
-        self.settings = settings
+        """Use the database of the data folder, or another warehouse."""
+        self._settings = settings
+        self.catalog = SourceCatalog(settings)
         self.raw_zone = RawZone(settings.raw_dir)
         self.warehouse = warehouse or Warehouse(
             settings.database_path,
@@ -86,389 +50,56 @@ class Engine:
         self.published = PublishedCopy(
             settings.published_path, self.warehouse, self.raw_zone, settings.publish_share
         )
-
-    # Landing
-
-    def source_at(self, location: str) -> Source:
-        """The source at a URL or path.
-
-        Raises:
-            LandingError: it is neither.
-        """
-        return source_at(location, self._download_limits)
-
-    def named_sources(self, keys: Sequence[str]) -> dict[str, Source]:
-        """The sources that the sources file names for some partitions, as far as it does.
-
-        Raises:
-            LandingError: one has a location that is none.
-            SettingsError: the sources file is wrong.
-        """
-        named = read_sources(self.settings.sources_path)
-        return {key: self._source_of(named[key]) for key in keys if key in named}
-
-    def feeds(self) -> tuple[list[Feed], list[str]]:
-        """The sources that are polled, and what is wrong with others.
-
-        Raises:
-            SettingsError: the sources file is wrong.
-        """
-        feeds, problems = [], []
-        for named in read_sources(self.settings.sources_path).values():
-            try:
-                source = self._source_of(named)
-            except LandingError as error:
-                problems.append(f"{named.name}: {error}")
-            else:
-                feeds += [source] if isinstance(source, Feed) else []
-        return feeds, problems
-
-    def _source_of(self, named: NamedSource) -> Source:
-        location = named.location
-        if named.kind == "sense":
-            location = location.joined("read")
-        source = source_at(location, self._download_limits, named.sha256, named.text_format)
-        if named.interval is None:
-            return source
-        memory = FeedStateStore(self.settings.feeds_dir, named.name)
-        return Feed(named, source, memory, self._download_limits)
+        self.backlog = Backlog(settings, self.catalog, self.raw_zone, self.warehouse)
+        self._scheduler = Scheduler(settings, self.catalog, self.raw_zone, self.warehouse)
 
     @property
-    def _download_limits(self) -> DownloadLimits:
-        return DownloadLimits(
-            self.settings.download_attempts,
-            self.settings.download_timeout_seconds,
-            self.settings.max_download_bytes,
-            NetworkPolicy(self.settings.allowed_hosts),
-        )
-
-    def inbox_sources(self, keys: Sequence[str], log: logging.Logger) -> dict[str, Source]:
-        """The inbox files that feed some partitions, as far as they are there.
-
-        Raises:
-            LandingError: the inbox cannot be read, or one of the files is still being written.
-        """
-        listing = self._list_stable_files(log)
-        self._tell_left_out(listing, log)
-        if busy := {partition_key(name) for name in listing.still_writing} & set(keys):
-            msg = f"{', '.join(sorted(busy))}: still being written. Try again when it is at rest."
-            raise StillWrittenError(msg)
-        files = {file.partition_key: file for file in listing.ready}
-        return {key: self._inbox_source(files[key]) for key in keys if key in files}
-
-    def _inbox_source(self, file: InboxFile) -> InboxSource:
-        return InboxSource(self.settings.inbox_dir, file)
+    def settings(self) -> Settings:
+        """The settings of the data folder. Other settings need another engine."""
+        return self._settings
 
     def land(self, source: Source, key: str, log: logging.Logger) -> Delivery:
-        """Bring a source into the raw zone.
+        """Bring a source into the raw zone, as a delivery of that partition.
 
         Raises:
-            LandingError: it could not be fetched.
+            LandingError: the source could not be fetched or stored.
         """
-        started = utc_now()
-        if isinstance(source, Feed):
-            with source.acknowledging_updates():
-                delivery = self.raw_zone.land(source, key, log, polled=True)
-        else:
-            delivery = self.raw_zone.land(source, key, log)
-        has_landed_before = delivery.landed_at < started
-        if has_landed_before and (newer := self.raw_zone.newer_than(delivery)):
-            advice = older_version(delivery, newer, self.settings.inbox_dir)
-            log.warning("%s landed before, and is here again. %s", delivery.delivery_id, advice)
-        return delivery
-
-    # What is still to be done
+        return self._scheduler.land(source, key, log)
 
     def pending_inbox(self, log: logging.Logger) -> Listing:
-        """The inbox; of the ready files those that are not merged, or reverted, oldest first.
-
-        And those that bring what is merged the bytes that it has lost. Those that a program has
-        open for writing, and those that cannot be read, are not ready.
-
-        Raises:
-            LandingError: the inbox cannot be read.
-        """
-        listing = self._list_stable_files(log)
-        pending = self.set_apart(listing, self._pending(listing.ready, log))
-        if written := pending.still_writing[len(listing.still_writing) :]:
-            log.warning("Left alone, open for writing in other programs: %s", preview(written))
-        self._tell_left_out(pending, log)
-        return pending
-
-    def _pending(self, files: Sequence[InboxFile], log: logging.Logger) -> Sequence[InboxFile]:
-        if not self.warehouse.path.exists():
-            return files
-        with self.warehouse.session("reading the ledger", log) as connection:
-            status_of, id_ = statuses(connection), database_id(connection)
-
-            def ended(landed: Landed, file: InboxFile) -> Landed | None:
-                return landed if _is_ended(landed, file, status_of) else None
-
-            found = self.raw_zone.index.judged(files, ended)
-            self._restore_status_notes(filter(None, found), status_of, id_, log)
-        return [file for file, landed in zip(files, found, strict=True) if landed is None]
+        """List the inbox; its ready files are those that are to be ingested (`Backlog.inbox`)."""
+        return self.backlog.inbox(log)
 
     def pending_deliveries(
         self, log: logging.Logger, offered: Sequence[InboxFile] = ()
     ) -> list[Delivery]:
-        """All deliveries in the raw zone that came to no end in this database, oldest first.
-
-        Args:
-            log: for those that cannot be read.
-            offered: versions that the inbox offers once more; they are left out.
-        """
-        ctimes = {
-            (file.partition_key, utc_from_ns(file.mtime_ns), file.size_bytes): file.ctime_ns
-            for file in offered
-        }
-
-        def is_offered(one: Delivery) -> bool:
-            ctime_ns = ctimes.get((one.partition_key, one.version_time, one.size_bytes))
-            return ctime_ns is not None and one.source_ctime_ns in {None, ctime_ns}
-
-        pending_deliveries = self.raw_zone.pending_deliveries(self.warehouse.cached_id(), log)
-        return [one for one in pending_deliveries if not is_offered(one)]
-
-    def pending_operator_requests(self, log: logging.Logger) -> list[Delivery]:
-        """Of these, the purges, and what is to be taken out: no file is to be in without them."""
-        return self.raw_zone.pending_operator_requests(self.warehouse.cached_id(), log)
-
-    def has_pending(self, key: str) -> bool:
-        """Whether a delivery of a partition came to no end in this database."""
-        return self.raw_zone.has_pending(key, self.warehouse.cached_id())
-
-    @contextmanager
-    def being_reversed(self, delivery: Delivery) -> Iterator[None]:
-        """Hold the mark that a process is reverting or reinstating a delivery, for the block."""
-        marks = self.settings.work_dir
-        for _ in claim_stale_marks(marks, f"{_REVERSING}*"):
-            pass  # The mark goes. What its process has begun, the next run carries out.
-        with hold_mark(marks / f"{_REVERSING}{uuid4().hex}") as mark:
-            mark.write_text(delivery.partition_key)
-            yield
-
-    def partitions_being_reversed(self) -> set[str]:
-        """The partitions of which a living process is reverting or reinstating a delivery."""
-        keys = set()
-        for mark in live_marks(self.settings.work_dir, f"{_REVERSING}*"):
-            with suppress(FileNotFoundError):  # It is over.
-                keys.add(mark.read_text())
-        return keys
-
-    def backlog(self, keys: Sequence[str], log: logging.Logger) -> Backlog:
-        """How things stand with some partitions.
-
-        A refused delivery is finished; but the newest is tried again when somebody asks for it.
-        Of a pruned delivery nothing can be taken in; it can be taken out.
-        """
-        id_ = self.warehouse.cached_id()
-        landed = {key: self.raw_zone.index.deliveries(key) for key in keys}
-        newest = {key: found[-1] for key, found in landed.items() if found}
-        status_of, known, products = self._ledger(
-            list(landed), [one.delivery_id for one in newest.values()], log
-        )
-        pending: list[Delivery] = []
-        done: list[IngestResult] = []
-        missing: list[LandingFailure] = []
-        for key, deliveries in landed.items():
-            try:
-                left = [
-                    self.raw_zone.find(one.delivery_id)
-                    for one in deliveries
-                    if _is_unfinished(one, newest[key], status_of, id_)
-                ]
-                last = self.raw_zone.newest(key)
-            except LandingError as error:
-                missing.append(LandingFailure(key, str(error)))
-                continue
-            pending += left
-            if last is None:
-                message = "There is no delivery. Materialize raw_products, too."
-                missing.append(LandingFailure(key, message))
-            elif not left:
-                if account := known.get(last.delivery_id):
-                    warnings = delivery_warnings(
-                        last, account, self.raw_zone, self.settings.inbox_dir
-                    )
-                    done.append(IngestResult(last, account, products=products, warnings=warnings))
-                else:
-                    message = f"{last.delivery_id} is pruned. Land its file again."
-                    missing.append(LandingFailure(key, message))
-        return Backlog(pending, done, missing)
-
-    def last_statuses(self, files: Sequence[InboxFile]) -> list[Status | None]:
-        """What became of each of these versions of files, without opening the database.
-
-        A file that was dropped anew, moved or touched since is offered again: it may have other
-        bytes in spite of the same time and size. So is one that brings bytes that were lost.
-        """
-        ended = self.ended(files)
-        return [STATUSES.get(landed.ended or "") if landed else None for landed in ended]
-
-    def ended(self, files: Sequence[InboxFile]) -> list[Landed | None]:
-        """The delivery that each of these versions of files is, if that came to its end."""
-        return self.raw_zone.ended(files, self.warehouse.cached_id())
-
-    def list_inbox(self) -> Listing:
-        """What is in the inbox now.
-
-        Raises:
-            LandingError: it cannot be read.
-        """
-        settings = self.settings
-        return list_inbox(
-            settings.inbox_dir,
-            quiet_seconds=settings.inbox_quiet_seconds,
-            ignored=settings.ignored_files,
-        )
-
-    def set_apart(self, listing: Listing, due: Sequence[InboxFile]) -> Listing:
-        """The listing, with those of its due files as ready that can be opened and are at rest."""
-        return set_apart(self.settings.inbox_dir, listing, due)
-
-    def _list_stable_files(self, log: logging.Logger) -> Listing:
-        """The inbox; what was dropped a moment ago is given the time to be whole."""
-        listing = self.list_inbox()
-        if listing.still_writing:
-            time.sleep(self.settings.inbox_quiet_seconds)
-            listing = self.list_inbox()
-        if listing.still_writing:
-            log.warning("Left alone, still being written: %s", list(listing.still_writing[:10]))
-        return listing
-
-    def _tell_left_out(self, listing: Listing, log: logging.Logger) -> None:
-        if listing.left_out:
-            level = logging.WARNING if listing.skipped else logging.INFO
-            log.log(level, "In the inbox %s: %s.", self.settings.inbox_dir, listing.left_out)
-
-    def _ledger(
-        self, keys: Sequence[str], ids: Sequence[str], log: logging.Logger
-    ) -> tuple[Mapping[str, Status], Mapping[str, LedgerEntry], int]:
-        """The statuses of some partitions, the accounts of some deliveries, how many products."""
-        if not self.warehouse.path.exists():
-            return {}, {}, 0
-        with self.warehouse.session("reading the ledger", log) as connection:
-            status_of = statuses(connection, keys)
-            return status_of, accounts(connection, ids), product_count(connection)
-
-    def _restore_status_notes(
-        self,
-        ended: Iterable[Landed],
-        status_of: Mapping[str, Status],
-        id_: str,
-        log: logging.Logger,
-    ) -> None:
-        """Note what became of what is pruned, where that was lost: it is offered by its file only.
-
-        Behind the lock, where the ledger stays as it is.
-        """
-        for one in ended:
-            raw = Path(one.raw) if one.pruned and not one.has_ended(id_) else None
-            if raw and is_pruned(raw) and read_status(raw, id_) is None:
-                try_to_write_status_note(raw, status_of[one.delivery_id], id_, log)
-
-    # Reading and merging
+        """Return the deliveries that are to be ingested (`Backlog.deliveries`)."""
+        return self.backlog.deliveries(log, offered)
 
     def ingest(self, delivery: Delivery, log: logging.Logger) -> IngestResult:
         """Read and merge a delivery."""
-        (ingested,) = ingest([delivery], self.settings, self.warehouse, log)
-        return ingested
+        (result,) = ingest([delivery], self.settings, self.warehouse, log)
+        return result
 
     def ingest_all(
-        self,
-        files: Sequence[InboxFile],
-        deliveries: Sequence[Delivery],
-        log: logging.Logger,
+        self, files: Sequence[InboxFile], deliveries: Sequence[Delivery], log: logging.Logger
     ) -> Iterator[IngestResult | LandingFailure]:
-        """Land files and ingest them and other deliveries, several at once; as each ends.
+        """Land files, ingest them and other deliveries, and yield results as batches end.
 
-        None harms another.
+        A failure affects no other file. Closing the iterator cancels the batches that have not
+        begun.
         """
-        batches = self._batches(files, deliveries)
-        share = min(self.settings.parallel_files, max(len(batches), 1))
-        busy = threading.Event()
-
-        def land_and_ingest(batch: ReadBatch) -> list[IngestResult | LandingFailure]:
-            landed, done = self._landed(batch, log)
-            if busy.is_set():  # One has waited for the database; the others need not.
-                return [*done, *map(_not_tried, landed)]
-            if landed:
-                ingested = ingest(landed, self.settings, self.warehouse, log, workers=share)
-                if any(one.busy for one in ingested):
-                    busy.set()
-                done += ingested
-            return done
-
-        with ThreadPoolExecutor(share) as pool:
-            try:
-                tasks = [pool.submit(land_and_ingest, batch) for batch in batches]
-                for done in as_completed(tasks):
-                    yield from done.result()
-            finally:  # Who stops listening does not wait for what has not begun.
-                pool.shutdown(cancel_futures=True)
-
-    def _batches(
-        self, files: Sequence[InboxFile], deliveries: Sequence[Delivery]
-    ) -> Sequence[ReadBatch]:
-        """Cut what is to be taken in into batches, in order: of one if large, of many if small."""
-        batches: list[list[InboxFile | Delivery]] = []
-        room = files_left = 0
-        due: ReadBatch = [*deliveries, *files]
-        for one in due:
-            size = self._text_bytes(one)
-            if size > room or not files_left:
-                batches.append([])
-                room, files_left = self.settings.batch_bytes, self.settings.batch_files
-            batches[-1].append(one)
-            room -= size
-            files_left -= 1
-        return batches
-
-    def _text_bytes(self, one: InboxFile | Delivery) -> int:
-        """About how large a file is when unpacked."""
-        with suppress(OSError, LandingError):  # It is gone, or may not be read: landing it tells.
-            if isinstance(one, Delivery):
-                packed = is_packed(one.path)
-            else:
-                packed = is_packed_head(self._inbox_source(one).head(MAGIC_BYTES))
-            if packed:
-                return one.size_bytes * _UNPACKED_TO_PACKED
-        return one.size_bytes
-
-    def _landed(
-        self, batch: ReadBatch, log: logging.Logger
-    ) -> tuple[list[Delivery], list[IngestResult | LandingFailure]]:
-        """The deliveries of a batch, and what could not be landed."""
-        landed: list[Delivery] = []
-        missing: list[IngestResult | LandingFailure] = []
-        for one in batch:
-            if isinstance(one, Delivery):
-                landed.append(one)
-                continue
-            try:
-                landed.append(self.land(self._inbox_source(one), one.partition_key, log))
-            except LandingError as error:
-                missing.append(LandingFailure.because_of(error, one.partition_key))
-        return landed, missing
-
-    @property
-    def free_bytes(self) -> int:
-        """Left on the disk of the data folder, also where that is still to be made."""
-        folder = self.settings.data_dir
-        there = next(one for one in (folder, *folder.parents) if one.exists())
-        return shutil.disk_usage(there).free
-
-    # For readers
+        return self._scheduler.ingest_all(files, deliveries, log)
 
     def publish(self, log: logging.Logger, *, at_once: bool = False) -> None:
-        """Publish the tables where they have changed and it is due, without waiting for anybody.
+        """Publish changed tables, if publishing is within its time budget.
 
-        What stands against it harms nobody: the copy from before stays until the next time.
+        Waits for nobody. If publishing fails, the earlier copy stays until the next time.
 
         Args:
-            log: is told of it.
-            at_once: though it may not be due, and others are waited for: what was taken out is to
-                be out of the copy, too.
+            log: for failures.
+            at_once: ignore the budget, and wait for other processes: reverted data must leave the
+                copy, too.
         """
         published = self.published
         wanted = (
@@ -485,28 +116,9 @@ class Engine:
         except (LfpError, duckdb.Error, OSError) as error:
             log.warning("The tables were not published; the copy from before stays. %s", error)
 
-
-def _is_ended(landed: Landed, file: InboxFile, status_of: Mapping[str, Status]) -> bool:
-    """Whether a version of a file is in or out, and the file has nothing to bring."""
-    status = status_of.get(landed.delivery_id)
-    return status is not None and status.is_applied and not landed.should_land_again(file)
-
-
-def _is_unfinished(
-    landed: Landed, newest: Landed, status_of: Mapping[str, Status], id_: str | None
-) -> bool:
-    """Whether something is left to do about a delivery for whoever asks for its partition."""
-    state = landed.state(status_of.get(landed.delivery_id))
-    return state.is_replayable and (
-        not state.is_reconciled
-        or (state.recorded is Status.REFUSED and landed == newest)
-        # A run died after the commit: found to be in, it is noted where sensors look.
-        or not landed.has_ended(id_)
-    )
-
-
-def _not_tried(delivery: Delivery) -> IngestResult:
-    error = "Not tried: the database is busy."
-    return IngestResult(
-        delivery, LedgerEntry(delivery.delivery_id, Status.FAILED, error=error), busy=True
-    )
+    @property
+    def free_bytes(self) -> int:
+        """Free space on the disk of the data folder, which need not exist yet."""
+        folder = self.settings.data_dir
+        existing = next(path for path in (folder, *folder.parents) if path.exists())
+        return shutil.disk_usage(existing).free

@@ -12,9 +12,10 @@ from typing import Any
 import duckdb
 import pytest
 
-from lfp_pipeline.engine import Backlog, Engine
+from lfp_pipeline.engine import Engine
 from lfp_pipeline.errors import LandingError, StillWrittenError
 from lfp_pipeline.ingest import batch_merge
+from lfp_pipeline.ingest.backlog import PartitionBacklog
 from lfp_pipeline.ingest.result import IngestResult, LandingFailure
 from lfp_pipeline.model.delivery import Delivery
 from lfp_pipeline.model.ledger_entry import Status
@@ -90,7 +91,7 @@ def test_a_new_version_of_a_file_is_pending(engine: Engine) -> None:
 
 def test_a_file_that_landed_and_was_not_merged_is_pending(engine: Engine) -> None:
     path = drop(engine, "a.csv", GOOD)
-    engine.land(engine.source_at(str(path)), "a.csv", LOG)
+    engine.land(engine.catalog.source_at(str(path)), "a.csv", LOG)
     assert pending(engine) == ["a.csv"]
 
 
@@ -132,7 +133,7 @@ def test_a_missing_inbox_is_an_error(engine: Engine) -> None:
 def test_the_source_of_a_partition_is_its_file_in_the_inbox(engine: Engine) -> None:
     path = drop(engine, "shop/a b.csv", GOOD)
     (file,) = engine.pending_inbox(LOG).ready
-    sources = engine.inbox_sources([file.partition_key, "other"], LOG)
+    sources = engine.catalog.inbox_sources([file.partition_key, "other"], LOG)
     assert {key: source.name for key, source in sources.items()} == {file.partition_key: str(path)}
 
 
@@ -197,7 +198,7 @@ def test_files_that_a_program_has_open_for_writing_are_left_for_the_next_time(
     with running(HOLD_OPEN, path, "ab"):
         assert pending(engine) == ["b.csv"]
         outcomes = list(engine.ingest_all(files, [], LOG))  # As they were listed before.
-        source = engine.inbox_sources(["a.csv"], LOG)["a.csv"]
+        source = engine.catalog.inbox_sources(["a.csv"], LOG)["a.csv"]
         with pytest.raises(StillWrittenError):
             engine.land(source, "a.csv", LOG)
     (lost,) = [one for one in outcomes if isinstance(one, LandingFailure)]
@@ -222,7 +223,7 @@ def test_a_delivery_whose_bytes_are_gone_fails_and_can_be_landed_again(engine: E
     assert statuses(engine) == {"a.csv": "failed"}
     assert engine.pending_deliveries(LOG) == [delivery]
     again = land(engine, File("a.csv", 1, (("s1", "Ann", ""),)))
-    assert engine.backlog(["a.csv"], LOG).pending == [again]
+    assert engine.backlog.of(["a.csv"], LOG).pending == [again]
     assert engine.ingest(again, LOG).account.status is Status.MERGED
     assert statuses(engine) == {"a.csv": "merged"}
 
@@ -269,20 +270,20 @@ def test_of_what_was_refused_only_the_newest_is_unfinished(engine: Engine) -> No
     older, newer = (land(engine, File("a.csv", moment, (("s9",),))) for moment in (1, 2))
     for delivery in (older, newer):
         engine.ingest(delivery, LOG)
-    assert engine.backlog(["a.csv"], LOG).pending == [newer]
+    assert engine.backlog.of(["a.csv"], LOG).pending == [newer]
 
 
 def test_what_is_pruned_and_to_be_reverted_is_unfinished_until_it_is_out(engine: Engine) -> None:
     delivery = land(engine, File("a.csv", 1, (("s1", "Ann", ""),)))
     engine.ingest(delivery, LOG)
     prune(delivery.path, needed=False)
-    assert engine.backlog(["a.csv"], LOG).pending == []
+    assert engine.backlog.of(["a.csv"], LOG).pending == []
     mark_reverted(delivery.path)
-    assert engine.has_pending("a.csv")
-    assert engine.backlog(["a.csv"], LOG).pending == [delivery]
+    assert engine.backlog.has_pending("a.csv")
+    assert engine.backlog.of(["a.csv"], LOG).pending == [delivery]
     assert engine.ingest(delivery, LOG).account.status is Status.REVERTED
-    assert not engine.has_pending("a.csv")
-    assert engine.backlog(["a.csv"], LOG).pending == []
+    assert not engine.backlog.has_pending("a.csv")
+    assert engine.backlog.of(["a.csv"], LOG).pending == []
     assert tables(engine)["products"] == []
 
 
@@ -300,12 +301,12 @@ def test_what_was_merged_and_is_reverted_is_not_called_merged(engine: Engine) ->
     drop(engine, "a.csv", GOOD)
     (file,) = engine.pending_inbox(LOG).ready
     ingest_inbox(engine)
-    assert engine.last_statuses([file]) == [Status.MERGED]
+    assert engine.backlog.last_statuses([file]) == [Status.MERGED]
     (delivery,) = engine.raw_zone.deliveries("a.csv")
     mark_reverted(delivery.path)
-    assert engine.last_statuses([file]) == [None]
+    assert engine.backlog.last_statuses([file]) == [None]
     engine.ingest(delivery, LOG)
-    assert engine.last_statuses([file]) == [Status.REVERTED]
+    assert engine.backlog.last_statuses([file]) == [Status.REVERTED]
 
 
 def test_an_outcome_that_cannot_be_written_does_not_undo_the_merge(
@@ -326,7 +327,7 @@ def test_a_database_in_other_hands_fails_the_delivery_in_one_waiting_time(tmp_pa
         account = engine.ingest(delivery, LOG).account
         assert account.status is Status.FAILED
         assert f"PID {process.pid}" in (account.error or "")
-    assert engine.backlog(["b.csv"], LOG).pending == [delivery]
+    assert engine.backlog.of(["b.csv"], LOG).pending == [delivery]
     assert engine.ingest(delivery, LOG).account.status is Status.MERGED
 
 
@@ -497,11 +498,11 @@ def test_nothing_stays_open_or_lies_around_after_good_and_bad_files(engine: Engi
 
 
 def test_an_unknown_partition_never_landed(engine: Engine) -> None:
-    backlog = engine.backlog(["a.csv"], LOG)
+    backlog = engine.backlog.of(["a.csv"], LOG)
     assert [one.partition_key for one in backlog.missing] == ["a.csv"]
     assert not backlog.pending
     assert not backlog.done
-    assert engine.backlog([], LOG) == Backlog([], [], [])
+    assert engine.backlog.of([], LOG) == PartitionBacklog([], [], [])
     assert not engine.warehouse.path.exists()
 
 
@@ -524,7 +525,7 @@ def test_a_record_that_cannot_be_read_harms_no_other_file(
     broken.write_text("")
     assert [one.partition_key for one in engine.pending_deliveries(LOG)] == ["b.csv"]
     assert str(broken) in caplog.text
-    backlog = engine.backlog(["a.csv", "b.csv"], LOG)
+    backlog = engine.backlog.of(["a.csv", "b.csv"], LOG)
     assert [one.partition_key for one in backlog.missing] == ["a.csv"]
     assert [one.partition_key for one in backlog.pending] == ["b.csv"]
     assert ingest_inbox(engine) == {"a.csv": "merged", "b.csv": "merged"}

@@ -11,7 +11,7 @@ from lfp_pipeline.settings import load_settings
 def main() -> int:
     """Tell what is wrong; the exit code tells whether anything is."""
     try:
-        _, problems = Engine(load_settings()).feeds()
+        _, problems = Engine(load_settings()).catalog.feeds()
     except SettingsError as error:
         problems = [str(error)]
     for problem in problems:

@@ -239,10 +239,10 @@ def _sources(
 ) -> Mapping[str, Source]:
     """Where to fetch some partitions from. What is in the inbox needs no sources file."""
     if config.source:
-        return {keys[0]: engine.source_at(_resolved(context, config.source))}
-    found = {} if config.named_source else engine.inbox_sources(keys, context.log)
+        return {keys[0]: engine.catalog.source_at(_resolved(context, config.source))}
+    found = {} if config.named_source else engine.catalog.inbox_sources(keys, context.log)
     missing = [key for key in keys if key not in found]
-    return found | engine.named_sources(missing) if missing else found
+    return found | engine.catalog.named_sources(missing) if missing else found
 
 
 def _resolved(context: dg.AssetExecutionContext, location: str) -> Location:
@@ -289,10 +289,10 @@ def _ingest(
         dagster.Failure: some are not in. The others are, and are shown so.
     """
     for outcome in engine.ingest_all(
-        [], engine.pending_operator_requests(context.log), context.log
+        [], engine.backlog.operator_requests(context.log), context.log
     ):
         log_result(context.log, outcome)  # Where one fails, ingest_inbox does, too.
-    backlog = engine.backlog(keys, context.log)
+    backlog = engine.backlog.of(keys, context.log)
     outcomes: list[IngestResult | LandingFailure] = []
     for outcome in chain(
         backlog.missing, backlog.done, engine.ingest_all([], backlog.pending, context.log)

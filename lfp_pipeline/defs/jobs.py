@@ -78,7 +78,7 @@ def _ingest_pending(
         deliveries = engine.pending_deliveries(context.log, offered=files)
     if config.files:
         files = [file for file in files if file.partition_key in config.files]
-        wishes = {one.delivery_id for one in engine.pending_operator_requests(context.log)}
+        wishes = {one.delivery_id for one in engine.backlog.operator_requests(context.log)}
         deliveries = [
             one
             for one in deliveries

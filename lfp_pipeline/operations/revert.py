@@ -58,7 +58,7 @@ def revert_delivery(
         LfpError: it is not out, and why.
     """
     delivery = engine.raw_zone.find(delivery_id)
-    with engine.being_reversed(delivery):
+    with engine.backlog.being_reversed(delivery):
         with checked_reversal(
             delivery,
             engine.settings,
@@ -106,7 +106,7 @@ def reinstate_delivery(
         LfpError: it is not in, and why.
     """
     delivery = engine.raw_zone.find(delivery_id)
-    with engine.being_reversed(delivery):
+    with engine.backlog.being_reversed(delivery):
         with _looking(engine, "looking what a reinstatement needs", log) as workspace:
             connection = workspace.connection
             if not is_reverted(delivery.path):

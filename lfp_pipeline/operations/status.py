@@ -139,8 +139,8 @@ def _state_of(engine: Engine) -> StatusReport:
     settings = engine.settings
     problems: list[str] = []
     listing = _inbox(engine, problems)
-    told = list(zip(listing.ready, engine.ended(listing.ready), strict=True))
-    inbox = engine.set_apart(listing, [file for file, ended in told if ended is None])
+    told = list(zip(listing.ready, engine.backlog.ended(listing.ready), strict=True))
+    inbox = engine.catalog.set_apart(listing, [file for file, ended in told if ended is None])
     lock = engine.warehouse.lock
     tables = _tables(engine, problems)
     landed = engine.pending_deliveries(_LOG, offered=inbox.ready)
@@ -199,7 +199,7 @@ def _state_of(engine: Engine) -> StatusReport:
 
 def _inbox(engine: Engine, problems: list[str]) -> Listing:
     try:
-        return engine.list_inbox()
+        return engine.catalog.list_inbox()
     except LfpError as error:
         problems.append(str(error))
         return Listing((), ())
@@ -240,7 +240,7 @@ def _rows(connection: duckdb.DuckDBPyConnection, sql: str) -> list[Row]:
 
 def _feed_errors(engine: Engine, problems: list[str]) -> dict[str, str]:
     try:
-        feeds, wrong = engine.feeds()
+        feeds, wrong = engine.catalog.feeds()
     except SettingsError as error:
         problems.append(str(error))
         return {}

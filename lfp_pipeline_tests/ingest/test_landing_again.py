@@ -335,7 +335,7 @@ def test_a_merged_delivery_gets_another_text_format_by_revert_land_and_reinstate
     def land_declared(**declared: str) -> Delivery:
         entry = {"name": "shop", "location": str(file), **declared}
         engine.settings.sources_path.write_text(json.dumps({"sources": [entry]}))
-        return engine.land(engine.named_sources(["shop"])["shop"], "shop", LOG)
+        return engine.land(engine.catalog.named_sources(["shop"])["shop"], "shop", LOG)
 
     first = land_declared(delimiter=";")
     assert engine.ingest(land_declared(delimiter=","), LOG).account.status == "merged"

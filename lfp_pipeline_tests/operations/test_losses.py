@@ -200,10 +200,10 @@ def test_what_was_refused_and_goes_in_by_a_rebuild_is_noted_as_merged(tmp_path: 
     (engine.settings.inbox_dir / file.key).write_bytes(file.content)
     files = strict.pending_inbox(LOG).ready
     list(strict.ingest_all(files, [], LOG))
-    assert strict.last_statuses(files) == ["refused"]
+    assert strict.backlog.last_statuses(files) == ["refused"]
     rebuild_products(engine, LOG)
     assert [row[5] for row in tables(engine)["ledger"]] == ["merged"]
-    assert engine.last_statuses(files) == ["merged"]
+    assert engine.backlog.last_statuses(files) == ["merged"]
     assert verify(engine, LOG, thorough=True).problems == ()
 
 
@@ -249,9 +249,9 @@ def test_a_damaged_note_stops_nobody(
     (engine.settings.inbox_dir / A.key).write_bytes(A.content)
     os.utime(engine.settings.inbox_dir / A.key, ns=(A.microseconds * 1000,) * 2)
     (file,) = list_inbox(engine.settings.inbox_dir, quiet_seconds=0).ready
-    assert engine.last_statuses([file]) == [None]
+    assert engine.backlog.last_statuses([file]) == [None]
     list(engine.ingest_all([file], engine.pending_deliveries(LOG, offered=[file]), LOG))
-    assert engine.last_statuses([file]) == ["merged"]
+    assert engine.backlog.last_statuses([file]) == ["merged"]
     assert verify(engine, LOG).problems == ()
     rebuild_products(engine, LOG)
     assert_laws_hold(engine, [A, B])
@@ -270,7 +270,7 @@ def test_what_a_reversal_gives_up_is_named_and_comes_back_with_its_file(engine: 
         (engine.settings.inbox_dir / file.key).write_bytes(file.content)
         os.utime(engine.settings.inbox_dir / file.key, ns=(file.microseconds * 1000,) * 2)
     offered = engine.pending_inbox(LOG).ready
-    assert engine.last_statuses(offered) == [None, None]
+    assert engine.backlog.last_statuses(offered) == [None, None]
     list(engine.ingest_all(offered, [], LOG))
     assert tables(engine)["products"] == true_products([A, B])
 

@@ -428,7 +428,7 @@ def test_feeds_with_errors_are_told(
     sources.write_text("sources: [{name: shop, location: 'http://127.0.0.1:9/x', interval: 60}]")
     monkeypatch.setenv("LFP_SOURCES_FILE", str(sources))
     with project_in(tmp_path / "other", project.home, sources_file=sources) as other:
-        (feed,) = other.engine.feeds()[0]
+        (feed,) = other.engine.catalog.feeds()[0]
         feed.poll()
         _, text = status_of(other)
     (line,) = section(text, "Feeds with errors")

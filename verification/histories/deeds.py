@@ -378,7 +378,8 @@ class ChangeSettings(Deed):
 
     def tell(self, truth: Truth, engine: Engine) -> None:
         truth.rules = self.rules
-        engine.settings = engine.settings.model_copy(update=self.rules.settings)
+        settings = engine.settings.model_copy(update=self.rules.settings)
+        vars(engine).update(vars(Engine(settings, engine.warehouse)))
 
 
 @dataclass(frozen=True)

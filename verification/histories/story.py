@@ -231,7 +231,7 @@ class _Life:
             self.truth.pending_deliveries,
         )
         keys = {one.split("#")[0] for one in self.truth.ids}
-        found = {key for key in keys if self.engine.has_pending(key)}
+        found = {key for key in keys if self.engine.backlog.has_pending(key)}
         true = {one.split("#")[0] for one in self.truth.pending_deliveries}
         assert found == true, (found, true)
         self._look_into_inbox()

@@ -52,7 +52,7 @@ def test_a_pruned_file_that_lands_again_counts_again_though_it_had_been_given_up
     assert not engine.pending_deliveries(LOG)
 
     land(engine, OLD)
-    assert engine.has_pending(OLD.key)
+    assert engine.backlog.has_pending(OLD.key)
     take_in_all(engine)
     assert tables(engine)["products"] == true_products([OLD])
     assert statuses(engine) == {OLD.delivery_id: "merged", NEW.delivery_id: "reverted"}
@@ -81,10 +81,10 @@ def test_a_pruned_delivery_is_reverted_by_the_next_run_if_a_reversal_was_killed(
     deliver(engine, OLD, NEW)
     prune_raw(engine, 0, LOG)
     mark_reverted(engine.raw_zone.find(OLD.delivery_id).path)  # And so far it came.
-    assert engine.has_pending(OLD.key)
+    assert engine.backlog.has_pending(OLD.key)
     take_in_all(engine)
     assert statuses(engine) == {OLD.delivery_id: "reverted", NEW.delivery_id: "merged"}
-    assert not engine.has_pending(OLD.key)
+    assert not engine.backlog.has_pending(OLD.key)
     engine.warehouse.path.unlink()
     take_in_all(engine)
     assert statuses(engine) == {OLD.delivery_id: "reverted", NEW.delivery_id: "merged"}
@@ -149,7 +149,7 @@ def test_what_is_no_longer_refused_after_a_rebuild_is_noted_and_takes_out_what_i
     whole = replace(WHOLE, rows=(*WHOLE.rows, *[("bad",)] * 3))
     deliver(engine, CUT, whole)
     assert statuses(engine) == {CUT.delivery_id: "merged", whole.delivery_id: "refused"}
-    engine.settings = engine.settings.model_copy(update={"max_reject_share": 1})
+    engine = Engine(engine.settings.model_copy(update={"max_reject_share": 1}))
     rebuild_products(engine, LOG)
     assert statuses(engine) == {CUT.delivery_id: "reverted", whole.delivery_id: "merged"}
     assert not verify(engine, LOG).problems
@@ -161,7 +161,7 @@ def test_an_unfinished_upload_that_was_refused_is_reverted_too(tmp_path: Path):
     assert statuses(engine) == {CUT.delivery_id: "refused"}
     deliver(engine, WHOLE)
     engine.warehouse.path.unlink()
-    engine.settings = engine.settings.model_copy(update={"max_reject_share": 1})
+    engine = Engine(engine.settings.model_copy(update={"max_reject_share": 1}))
     take_in_all(engine)
     assert statuses(engine) == {CUT.delivery_id: "reverted", WHOLE.delivery_id: "merged"}
 

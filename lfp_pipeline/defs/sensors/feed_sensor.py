@@ -43,7 +43,7 @@ def build_feed_sensor(interval_seconds: int) -> dg.SensorDefinition:
     ) -> dg.SensorResult:
         fail_dead_runs(engine, context.instance, context.log)
         try:
-            feeds, problems = engine.feeds()
+            feeds, problems = engine.catalog.feeds()
         except SettingsError as error:  # As the state of things, and not as a traceback each time.
             return dg.SensorResult(skip_reason=visible(str(error)))
         polling.poll([feed for feed in feeds if feed.is_due(time.time())])
@@ -91,9 +91,11 @@ def _requests(
     feeds: Sequence[Feed], engine: Engine, instance: dg.DagsterInstance
 ) -> Iterator[dg.RunRequest]:
     """A run for each feed with news that did not land, or with a delivery that is not in yet."""
-    reversing = engine.partitions_being_reversed()
+    reversing = engine.backlog.partitions_being_reversed()
     for feed in feeds:
-        if feed.key in reversing or not (feed.memory.has_update or engine.has_pending(feed.key)):
+        if feed.key in reversing or not (
+            feed.memory.has_update or engine.backlog.has_pending(feed.key)
+        ):
             continue
         runs = instance.get_run_records(
             dg.RunsFilter(tags={FEED_TAG: feed.key}), limit=_RUNS_LOOKED_AT

@@ -49,8 +49,8 @@ def build_file_drop_sensor(interval_seconds: int) -> dg.SensorDefinition:
         settings = engine.settings
         fail_dead_runs(engine, context.instance, context.log)
         known_until = time.time() - settings.inbox_quiet_seconds
-        listing = engine.list_inbox()
-        outcomes = engine.last_statuses(listing.ready)
+        listing = engine.catalog.list_inbox()
+        outcomes = engine.backlog.last_statuses(listing.ready)
         told = list(zip(listing.ready, outcomes, strict=True))
         attempts = count_attempts(
             context.cursor,
@@ -66,7 +66,7 @@ def build_file_drop_sensor(interval_seconds: int) -> dg.SensorDefinition:
         limits = RunLimits(
             settings.sensor_max_attempts, settings.sensor_batch_bytes, settings.sensor_batch_files
         )
-        decision = decide(listing, history, limits, engine.set_apart)
+        decision = decide(listing, history, limits, engine.catalog.set_apart)
         if not decision.batches:
             return dg.SensorResult(skip_reason=decision.summary, cursor=attempts.cursor)
         context.log.info(decision.summary)
@@ -111,7 +111,7 @@ def _history(
     ended: dict[Status | None, set[FileVersion]] = defaultdict(set)
     for file, outcome in told:
         ended[outcome].add((file.partition_key, file.version))
-    reversing = engine.partitions_being_reversed() if ended[None] else set()
+    reversing = engine.backlog.partitions_being_reversed() if ended[None] else set()
     being_reversed = {version for version in ended[None] if version[0] in reversing}
     tries = {(key, one.version): one for key, one in attempts.tries.items()}
     return RunHistory(

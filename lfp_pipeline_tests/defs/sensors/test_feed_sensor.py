@@ -169,7 +169,7 @@ def test_a_feed_is_not_asked_for_while_its_delivery_is_being_reverted(
         assert run.success
         (delivery,) = project.engine.raw_zone.deliveries("shop")
         clock.ahead = 10
-        with project.engine.being_reversed(delivery):
+        with project.engine.backlog.being_reversed(delivery):
             mark_reverted(delivery.path)
             assert not tick(project).run_requests
         (run,) = project.do(tick(project))
@@ -259,7 +259,7 @@ def test_a_value_of_the_environment_in_the_place_of_a_feed_is_shown_by_its_name(
         write_sources(project, shop={"kind": kind, "location": url})
         tick(project)
         assert server.requests[0]["path"].startswith("/hunter2")
-    (shop,) = project.engine.feeds()[0]
+    (shop,) = project.engine.catalog.feeds()[0]
     assert url in str(shop.memory.polls.error)
     assert "hunter2" not in str(shop.memory.polls.error)
     files = [path.read_bytes() for path in project.data.rglob("*") if path.is_file()]
@@ -299,7 +299,7 @@ def test_one_that_is_slow_does_not_hold_up_the_others(
         assert len(slow_server.requests) == 3  # It is being asked; it is not asked again.
         go_on.set()
         deadline = clock.now() + 5
-        while not project.engine.feeds()[0][0].memory.has_update:
+        while not project.engine.catalog.feeds()[0][0].memory.has_update:
             assert clock.now() < deadline
         assert "slow" in {one.partition_key for one in tick(project).run_requests}
 
@@ -307,7 +307,7 @@ def test_one_that_is_slow_does_not_hold_up_the_others(
 def test_two_processes_do_not_poll_a_feed_at_once(project: Project):
     with serving(feed([NO], [content_of(FIRST)])) as server:
         write_sources(project, shop=sense_of(server))
-        (shop,) = project.engine.feeds()[0]
+        (shop,) = project.engine.catalog.feeds()[0]
         with running(HOLD_LOCK, shop.memory.folder / "shop.lock"):
             shop.poll()
             assert not server.requests
@@ -441,8 +441,8 @@ def test_a_delivery_that_landed_and_was_not_merged_is_merged_later(project: Proj
         write_sources(project, shop=sense_of(server))
         tick(project)
         engine = project.engine
-        engine.land(engine.named_sources(["shop"])["shop"], "shop", LOG)
-        assert not engine.feeds()[0][0].memory.has_update
+        engine.land(engine.catalog.named_sources(["shop"])["shop"], "shop", LOG)
+        assert not engine.catalog.feeds()[0][0].memory.has_update
         clock.ahead = 10
         assert [run.success for run in project.do(tick(project))] == [True]
     assert names(project) == ["Ann", "Cid"]

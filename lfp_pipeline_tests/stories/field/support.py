@@ -87,7 +87,7 @@ def take(folder: Path, data: bytes | str, way: str = "plain", **settings: Any) -
     engine = engine_of(folder, **settings)
     if way == "url":
         with serving(content_of(content)) as server:
-            delivery = engine.land(engine.source_at(server.url()), "a.csv", LOG)
+            delivery = engine.land(engine.catalog.source_at(server.url()), "a.csv", LOG)
         engine.ingest(delivery, LOG)
         return taken(engine, "a.csv")
     packed = {
@@ -118,7 +118,7 @@ def take_named(folder: Path, data: bytes, entry: str, **settings: Any) -> Taken:
     file.write_bytes(data)
     sources.write_text(f"sources:\n  - {{name: shop, location: {file}, {entry}}}\n")
     engine = engine_of(folder / "data", sources_file=sources, **settings)
-    (source,) = engine.named_sources(["shop"]).values()
+    (source,) = engine.catalog.named_sources(["shop"]).values()
     engine.ingest(engine.land(source, "shop", LOG), LOG)
     return taken(engine, "shop")
 

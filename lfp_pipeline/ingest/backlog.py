@@ -1,0 +1,236 @@
+"""What is still to be merged or reverted in one database."""
+
+import logging
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from uuid import uuid4
+
+from lfp_pipeline.common.clock import utc_from_ns
+from lfp_pipeline.common.process_marks import claim_stale_marks, hold_mark, live_marks
+from lfp_pipeline.common.text import preview
+from lfp_pipeline.errors import LandingError
+from lfp_pipeline.ingest.delivery_warnings import delivery_warnings
+from lfp_pipeline.ingest.ingest import try_to_write_status_note
+from lfp_pipeline.ingest.result import IngestResult, LandingFailure
+from lfp_pipeline.model.delivery import Delivery
+from lfp_pipeline.model.ledger_entry import STATUSES, LedgerEntry, Status
+from lfp_pipeline.raw_zone.desired_state import is_pruned
+from lfp_pipeline.raw_zone.raw_index import Landed
+from lfp_pipeline.raw_zone.raw_zone import RawZone
+from lfp_pipeline.raw_zone.status_notes import read_status
+from lfp_pipeline.settings import Settings
+from lfp_pipeline.sources.catalog import SourceCatalog
+from lfp_pipeline.sources.inbox import InboxFile, Listing
+from lfp_pipeline.warehouse.duckdb_file import Warehouse
+from lfp_pipeline.warehouse.invariants import product_count
+from lfp_pipeline.warehouse.ledger import accounts, statuses
+from lfp_pipeline.warehouse.schema import database_id
+
+_REVERSING = "reversing-"
+"""Prefix of the marks that name a partition of which a delivery is being reverted or reinstated."""
+
+
+@dataclass(frozen=True)
+class PartitionBacklog:
+    """The pending deliveries of some partitions, and the results of the others.
+
+    Attributes:
+        pending: deliveries that are still to be merged or reverted.
+        done: for each partition without pending deliveries, the result of its newest delivery.
+        missing: partitions without a delivery, or whose deliveries cannot be read.
+    """
+
+    pending: Sequence[Delivery]
+    done: Sequence[IngestResult]
+    missing: Sequence[LandingFailure]
+
+
+@dataclass(frozen=True)
+class Backlog:
+    """Compares the inbox and the raw zone with one database."""
+
+    settings: Settings
+    catalog: SourceCatalog
+    raw_zone: RawZone
+    warehouse: Warehouse
+
+    def inbox(self, log: logging.Logger) -> Listing:
+        """List the inbox; its ready files are those that are neither merged nor reverted.
+
+        A file that brings lost bytes of a merged delivery is ready, too. A file that another
+        program has open for writing, or that cannot be read, is not.
+
+        Returns:
+            With the oldest file first.
+
+        Raises:
+            LandingError: the inbox cannot be read.
+        """
+        listing = self.catalog.list_stable_files(log)
+        pending = self.catalog.set_apart(listing, self._pending(listing.ready, log))
+        if written := pending.still_writing[len(listing.still_writing) :]:
+            log.warning("Left alone, open for writing in other programs: %s", preview(written))
+        self.catalog.log_left_out(pending, log)
+        return pending
+
+    def _pending(self, files: Sequence[InboxFile], log: logging.Logger) -> Sequence[InboxFile]:
+        if not self.warehouse.path.exists():
+            return files
+        with self.warehouse.session("reading the ledger", log) as connection:
+            status_of, id_ = statuses(connection), database_id(connection)
+
+            def applied(landed: Landed, file: InboxFile) -> Landed | None:
+                return landed if _is_applied(landed, file, status_of) else None
+
+            found = self.raw_zone.index.judged(files, applied)
+            self._restore_status_notes(filter(None, found), status_of, id_, log)
+        return [file for file, landed in zip(files, found, strict=True) if landed is None]
+
+    def _restore_status_notes(
+        self,
+        applied: Iterable[Landed],
+        status_of: Mapping[str, Status],
+        id_: str,
+        log: logging.Logger,
+    ) -> None:
+        """Write missing status notes of pruned deliveries; else the sensor requests their files.
+
+        Requires the writer lock, so that the ledger does not change meanwhile.
+        """
+        for landed in applied:
+            if not landed.pruned or landed.has_ended(id_):
+                continue
+            raw = Path(landed.raw)
+            if is_pruned(raw) and read_status(raw, id_) is None:
+                try_to_write_status_note(raw, status_of[landed.delivery_id], id_, log)
+
+    def deliveries(self, log: logging.Logger, offered: Sequence[InboxFile] = ()) -> list[Delivery]:
+        """Return the pending deliveries of the raw zone, oldest first.
+
+        Args:
+            log: for records that cannot be read.
+            offered: inbox files that will land again; the deliveries that they are, are left out.
+        """
+        ctimes = {
+            (file.partition_key, utc_from_ns(file.mtime_ns), file.size_bytes): file.ctime_ns
+            for file in offered
+        }
+
+        def is_offered(delivery: Delivery) -> bool:
+            version = delivery.partition_key, delivery.version_time, delivery.size_bytes
+            ctime_ns = ctimes.get(version)
+            return ctime_ns is not None and delivery.source_ctime_ns in {None, ctime_ns}
+
+        pending = self.raw_zone.pending_deliveries(self.warehouse.cached_id(), log)
+        return [delivery for delivery in pending if not is_offered(delivery)]
+
+    def operator_requests(self, log: logging.Logger) -> list[Delivery]:
+        """Return pending purges and reversals, oldest first. Apply them before merging any file."""
+        return self.raw_zone.pending_operator_requests(self.warehouse.cached_id(), log)
+
+    def has_pending(self, key: str) -> bool:
+        """Return whether a partition has a pending delivery."""
+        return self.raw_zone.has_pending(key, self.warehouse.cached_id())
+
+    def last_statuses(self, files: Sequence[InboxFile]) -> list[Status | None]:
+        """Return the noted status of each file, without opening the database; None: it is pending.
+
+        A file that was dropped again, moved or touched since is pending, because it may have other
+        bytes of the same time and size. So is a file that brings lost bytes.
+        """
+        ended = self.ended(files)
+        return [STATUSES.get(landed.ended or "") if landed else None for landed in ended]
+
+    def ended(self, files: Sequence[InboxFile]) -> list[Landed | None]:
+        """Return for each file the delivery that it is, if that needs nothing more."""
+        return self.raw_zone.ended(files, self.warehouse.cached_id())
+
+    def of(self, keys: Sequence[str], log: logging.Logger) -> PartitionBacklog:
+        """Return the backlog of partitions.
+
+        A refused delivery is pending if it is the newest of its partition: whoever names the
+        partition wants another attempt. A pruned delivery can be reverted, but not merged.
+        """
+        id_ = self.warehouse.cached_id()
+        landed = {key: self.raw_zone.index.deliveries(key) for key in keys}
+        newest = {key: found[-1] for key, found in landed.items() if found}
+        status_of, entries, products = self._ledger(
+            list(landed), [one.delivery_id for one in newest.values()], log
+        )
+        pending: list[Delivery] = []
+        done: list[IngestResult] = []
+        missing: list[LandingFailure] = []
+        for key, deliveries in landed.items():
+            try:
+                of_partition = [
+                    self.raw_zone.find(one.delivery_id)
+                    for one in deliveries
+                    if _is_pending(one, newest[key], status_of, id_)
+                ]
+                last = self.raw_zone.newest(key)
+            except LandingError as error:
+                missing.append(LandingFailure(key, str(error)))
+                continue
+            pending += of_partition
+            if last is None:
+                message = "There is no delivery. Materialize raw_products, too."
+                missing.append(LandingFailure(key, message))
+            elif not of_partition:
+                if entry := entries.get(last.delivery_id):
+                    warnings = delivery_warnings(
+                        last, entry, self.raw_zone, self.settings.inbox_dir
+                    )
+                    done.append(IngestResult(last, entry, products=products, warnings=warnings))
+                else:
+                    message = f"{last.delivery_id} is pruned. Land its file again."
+                    missing.append(LandingFailure(key, message))
+        return PartitionBacklog(pending, done, missing)
+
+    def _ledger(
+        self, keys: Sequence[str], ids: Sequence[str], log: logging.Logger
+    ) -> tuple[Mapping[str, Status], Mapping[str, LedgerEntry], int]:
+        """Return statuses of partitions, ledger entries of deliveries, the number of products."""
+        if not self.warehouse.path.exists():
+            return {}, {}, 0
+        with self.warehouse.session("reading the ledger", log) as connection:
+            status_of = statuses(connection, keys)
+            return status_of, accounts(connection, ids), product_count(connection)
+
+    @contextmanager
+    def being_reversed(self, delivery: Delivery) -> Iterator[None]:
+        """Hold the mark that this process reverts or reinstates a delivery, for the block."""
+        marks = self.settings.work_dir
+        for _ in claim_stale_marks(marks, f"{_REVERSING}*"):
+            pass  # Claiming removes the mark; the next run completes what its process had begun.
+        with hold_mark(marks / f"{_REVERSING}{uuid4().hex}") as mark:
+            mark.write_text(delivery.partition_key)
+            yield
+
+    def partitions_being_reversed(self) -> set[str]:
+        """Return the partitions of which a live process reverts or reinstates a delivery."""
+        keys = set()
+        for mark in live_marks(self.settings.work_dir, f"{_REVERSING}*"):
+            with suppress(FileNotFoundError):  # The reversal has just ended.
+                keys.add(mark.read_text())
+        return keys
+
+
+def _is_applied(landed: Landed, file: InboxFile, status_of: Mapping[str, Status]) -> bool:
+    """Return whether a file's delivery is merged or reverted, and the file has nothing to bring."""
+    status = status_of.get(landed.delivery_id)
+    return status is not None and status.is_applied and not landed.should_land_again(file)
+
+
+def _is_pending(
+    landed: Landed, newest: Landed, status_of: Mapping[str, Status], id_: str | None
+) -> bool:
+    """Return whether something is left to do for a delivery, if its partition is asked for."""
+    state = landed.state(status_of.get(landed.delivery_id))
+    return state.is_replayable and (
+        not state.is_reconciled
+        or (state.recorded is Status.REFUSED and landed == newest)
+        # A run died after the commit, before it wrote the status note.
+        or not landed.has_ended(id_)
+    )

@@ -1,0 +1,132 @@
+"""The sources of a data folder: its inbox, and what its sources file names."""
+
+import logging
+import time
+from collections.abc import Sequence
+
+from lfp_pipeline.errors import LandingError, StillWrittenError
+from lfp_pipeline.model.partition_key import partition_key
+from lfp_pipeline.settings import Settings
+from lfp_pipeline.sources.base import DownloadLimits, Source
+from lfp_pipeline.sources.feed_state import FeedStateStore
+from lfp_pipeline.sources.feeds import Feed
+from lfp_pipeline.sources.inbox import InboxFile, Listing, list_inbox
+from lfp_pipeline.sources.inbox_source import InboxSource, set_apart
+from lfp_pipeline.sources.locations import source_at
+from lfp_pipeline.sources.network_policy import NetworkPolicy
+from lfp_pipeline.sources.sources_file import NamedSource, read_sources
+
+
+class SourceCatalog:
+    """Finds sources by location, by partition, in the sources file and in the inbox."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+
+    def source_at(self, location: str) -> Source:
+        """Return the source at a URL or path.
+
+        Raises:
+            LandingError: the location is neither.
+        """
+        return source_at(location, self._download_limits)
+
+    def named_sources(self, keys: Sequence[str]) -> dict[str, Source]:
+        """Return the sources that the sources file names for partitions, by partition key.
+
+        Raises:
+            LandingError: a location in the sources file is neither a URL nor a path.
+            SettingsError: the sources file is wrong.
+        """
+        named = read_sources(self._settings.sources_path)
+        return {key: self._source_of(named[key]) for key in keys if key in named}
+
+    def feeds(self) -> tuple[list[Feed], list[str]]:
+        """Return the sources that are polled, and a problem for each source with a wrong location.
+
+        Raises:
+            SettingsError: the sources file is wrong.
+        """
+        feeds, problems = [], []
+        for named in read_sources(self._settings.sources_path).values():
+            try:
+                source = self._source_of(named)
+            except LandingError as error:
+                problems.append(f"{named.name}: {error}")
+            else:
+                feeds += [source] if isinstance(source, Feed) else []
+        return feeds, problems
+
+    def _source_of(self, named: NamedSource) -> Source:
+        location = named.location
+        if named.kind == "sense":
+            location = location.joined("read")
+        source = source_at(location, self._download_limits, named.sha256, named.text_format)
+        if named.interval is None:
+            return source
+        memory = FeedStateStore(self._settings.feeds_dir, named.name)
+        return Feed(named, source, memory, self._download_limits)
+
+    @property
+    def _download_limits(self) -> DownloadLimits:
+        return DownloadLimits(
+            self._settings.download_attempts,
+            self._settings.download_timeout_seconds,
+            self._settings.max_download_bytes,
+            NetworkPolicy(self._settings.allowed_hosts),
+        )
+
+    def list_inbox(self) -> Listing:
+        """List the inbox as it is now.
+
+        Raises:
+            LandingError: the inbox cannot be read.
+        """
+        settings = self._settings
+        return list_inbox(
+            settings.inbox_dir,
+            quiet_seconds=settings.inbox_quiet_seconds,
+            ignored=settings.ignored_files,
+        )
+
+    def list_stable_files(self, log: logging.Logger) -> Listing:
+        """List the inbox; files that are still being written get one quiet period to be complete.
+
+        Raises:
+            LandingError: the inbox cannot be read.
+        """
+        listing = self.list_inbox()
+        if listing.still_writing:
+            time.sleep(self._settings.inbox_quiet_seconds)
+            listing = self.list_inbox()
+        if listing.still_writing:
+            log.warning("Left alone, still being written: %s", list(listing.still_writing[:10]))
+        return listing
+
+    def inbox_sources(self, keys: Sequence[str], log: logging.Logger) -> dict[str, Source]:
+        """Return the inbox files of partitions, by partition key, as far as they exist.
+
+        Raises:
+            LandingError: the inbox cannot be read, or one of the files is still being written.
+        """
+        listing = self.list_stable_files(log)
+        self.log_left_out(listing, log)
+        if busy := {partition_key(name) for name in listing.still_writing} & set(keys):
+            msg = f"{', '.join(sorted(busy))}: still being written. Try again when it is at rest."
+            raise StillWrittenError(msg)
+        files = {file.partition_key: file for file in listing.ready}
+        return {key: self.inbox_source(files[key]) for key in keys if key in files}
+
+    def inbox_source(self, file: InboxFile) -> InboxSource:
+        """Return a listed file of the inbox as a source."""
+        return InboxSource(self._settings.inbox_dir, file)
+
+    def set_apart(self, listing: Listing, due: Sequence[InboxFile]) -> Listing:
+        """Return a listing whose ready files are those of its due files that can land now."""
+        return set_apart(self._settings.inbox_dir, listing, due)
+
+    def log_left_out(self, listing: Listing, log: logging.Logger) -> None:
+        """Log the skipped and ignored entries of a listing."""
+        if listing.left_out:
+            level = logging.WARNING if listing.skipped else logging.INFO
+            log.log(level, "In the inbox %s: %s.", self._settings.inbox_dir, listing.left_out)
