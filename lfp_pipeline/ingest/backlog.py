@@ -17,7 +17,13 @@ from lfp_pipeline.ingest.result import IngestResult, LandingFailure
 from lfp_pipeline.model.delivery import Delivery
 from lfp_pipeline.model.ledger_entry import STATUSES, LedgerEntry, Status
 from lfp_pipeline.raw_zone.desired_state import is_pruned
-from lfp_pipeline.raw_zone.raw_index import Landed
+from lfp_pipeline.raw_zone.landed import Landed
+from lfp_pipeline.raw_zone.pending import (
+    has_pending,
+    pending_deliveries,
+    pending_operator_requests,
+    reconciled,
+)
 from lfp_pipeline.raw_zone.raw_zone import RawZone
 from lfp_pipeline.raw_zone.status_notes import read_status
 from lfp_pipeline.settings import Settings
@@ -123,16 +129,16 @@ class Backlog:
             ctime_ns = ctimes.get(version)
             return ctime_ns is not None and delivery.source_ctime_ns in {None, ctime_ns}
 
-        pending = self.raw_zone.pending_deliveries(self.warehouse.cached_id(), log)
+        pending = pending_deliveries(self.raw_zone.index, self.warehouse.cached_id(), log)
         return [delivery for delivery in pending if not is_offered(delivery)]
 
     def operator_requests(self, log: logging.Logger) -> list[Delivery]:
         """Return pending purges and reversals, oldest first. Apply them before merging any file."""
-        return self.raw_zone.pending_operator_requests(self.warehouse.cached_id(), log)
+        return pending_operator_requests(self.raw_zone.index, self.warehouse.cached_id(), log)
 
     def has_pending(self, key: str) -> bool:
         """Return whether a partition has a pending delivery."""
-        return self.raw_zone.has_pending(key, self.warehouse.cached_id())
+        return has_pending(self.raw_zone.index, key, self.warehouse.cached_id())
 
     def last_statuses(self, files: Sequence[InboxFile]) -> list[Status | None]:
         """Return the noted status of each file, without opening the database; None: it is pending.
@@ -145,7 +151,7 @@ class Backlog:
 
     def ended(self, files: Sequence[InboxFile]) -> list[Landed | None]:
         """Return for each file the delivery that it is, if that needs nothing more."""
-        return self.raw_zone.ended(files, self.warehouse.cached_id())
+        return reconciled(self.raw_zone.index, files, self.warehouse.cached_id())
 
     def of(self, keys: Sequence[str], log: logging.Logger) -> PartitionBacklog:
         """Return the backlog of partitions.

@@ -25,7 +25,8 @@ from lfp_pipeline.model.delivery import Delivery, Kind
 from lfp_pipeline.model.ledger_entry import LedgerEntry, Status
 from lfp_pipeline.raw_zone.desired_state import is_reverted
 from lfp_pipeline.raw_zone.integrity import verify_raw_file
-from lfp_pipeline.raw_zone.raw_zone import RawZone, as_recorded
+from lfp_pipeline.raw_zone.raw_records import as_recorded
+from lfp_pipeline.raw_zone.raw_zone import RawZone
 from lfp_pipeline.reading.crash_guard import (
     crashed_digests,
     marking_in_progress,

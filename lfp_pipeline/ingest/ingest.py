@@ -32,7 +32,8 @@ from lfp_pipeline.raw_zone.desired_state import (
     mark_reverted,
     state_of,
 )
-from lfp_pipeline.raw_zone.raw_zone import RawZone, as_recorded
+from lfp_pipeline.raw_zone.raw_records import as_recorded
+from lfp_pipeline.raw_zone.raw_zone import RawZone
 from lfp_pipeline.raw_zone.status_notes import MERGED, last_recorded_status, write_status_note
 from lfp_pipeline.reading.crash_guard import crashed_digests
 from lfp_pipeline.settings import Settings

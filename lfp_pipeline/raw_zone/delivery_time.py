@@ -10,6 +10,7 @@ from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import NamedTuple
 
+from lfp_pipeline.model.delivery import parse_stamp
 from lfp_pipeline.sources.base import Fetched
 
 _INSTANT = timedelta(microseconds=1)
@@ -20,6 +21,12 @@ class Version(NamedTuple):
 
     delivered_at: datetime
     digest: str
+
+
+def version_of(record_name: str) -> Version:
+    """Return the version that a record is of, by the record's name."""
+    time, _, digest = record_name.removesuffix(".json").partition("-")
+    return Version(parse_stamp(time), digest)
 
 
 def time_of_file(

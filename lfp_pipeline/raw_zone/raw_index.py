@@ -11,26 +11,29 @@ that lasts, the log says so once in a process.
 """
 
 import fcntl
-import json
 import logging
 import os
 import sqlite3
 import threading
 import time
-from collections import defaultdict
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
-from datetime import datetime, timedelta
+from datetime import datetime
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import TypeVar
 
-from lfp_pipeline.errors import LandingError
-from lfp_pipeline.model.delivery_state import DeliveryState
-from lfp_pipeline.model.ledger_entry import STATUSES, Status
 from lfp_pipeline.model.partition_key import PURGES
-from lfp_pipeline.raw_zone.desired_state import should_land_again
-from lfp_pipeline.raw_zone.raw_records import is_record_name, read_record
-from lfp_pipeline.raw_zone.status_notes import read_status_note
+from lfp_pipeline.raw_zone.index_database import (
+    generation,
+    is_locked,
+    is_passing,
+    microseconds,
+    microseconds_of,
+    new_index,
+    open_index,
+)
+from lfp_pipeline.raw_zone.index_scan import refresh
+from lfp_pipeline.raw_zone.landed import Landed, delivery_id_of
 from lfp_pipeline.sources.inbox import InboxFile
 
 Answer = TypeVar("Answer")
@@ -38,70 +41,13 @@ Answer = TypeVar("Answer")
 _LOG = logging.getLogger(__name__)  # dagster.yaml has it written into the logs of runs
 _logged: set[str] = set()
 
-_VERSION = 2
 _LOOKS = 6
 _PAUSE_SECONDS = 0.1
-_LOCKED_SECONDS = 10.0
-
-_SETTLED_NS = 2_000_000_000
-"""A change that is younger than this at the scan may be followed by one with the same time."""
-
 _MOST_REMEMBERED = 100_000
 """So many files of the inbox are remembered with their deliveries until the next question."""
 
 _MOST_CHANGES = 1_000_000
 """Generations that differ by more are of two indexes."""
-
-_SUFFIXES = ("json", "outcome", "reverted", "pruned", "raw")
-
-_LOCKED = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
-_NOT_DAMAGE = {
-    *_LOCKED,
-    sqlite3.SQLITE_READONLY,
-    sqlite3.SQLITE_CANTOPEN,
-    sqlite3.SQLITE_FULL,
-    sqlite3.SQLITE_IOERR,
-    sqlite3.SQLITE_PERM,
-}
-
-_EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001 (UTC without a zone, as all times of deliveries)
-_MICROSECOND = timedelta(microseconds=1)
-_EARLIEST_US = (datetime.min - _EPOCH) // _MICROSECOND  # noqa: DTZ901 (likewise)
-_LATEST_US = (datetime.max - _EPOCH) // _MICROSECOND  # noqa: DTZ901 (likewise)
-
-_SCHEMA = f"""
-CREATE TABLE folders (
-    key TEXT PRIMARY KEY,
-    inode INTEGER NOT NULL,
-    changed_ns INTEGER NOT NULL
-) WITHOUT ROWID;
-
-CREATE TABLE deliveries (
-    key TEXT NOT NULL,
-    stem TEXT NOT NULL,
-    files TEXT NOT NULL,
-    version_us INTEGER,
-    size_bytes INTEGER,
-    ended TEXT,
-    noted_id TEXT,
-    noted_ns INTEGER,
-    reverted INTEGER NOT NULL,
-    pruned INTEGER NOT NULL,
-    source_ctime_ns INTEGER,
-    disk_bytes INTEGER NOT NULL,
-    landed_us INTEGER,
-    PRIMARY KEY (key, stem)
-) WITHOUT ROWID;
-
-CREATE INDEX deliveries_by_version ON deliveries (key, version_us);
-
-CREATE INDEX deliveries_dated_ahead ON deliveries (key, stem) WHERE version_us > landed_us;
-
-CREATE TABLE contents (generation INTEGER NOT NULL);
-INSERT INTO contents VALUES (abs(random()) / 2);
-
-PRAGMA user_version = {_VERSION};
-"""
 
 _ASKED = "CREATE TEMP TABLE asked (number INTEGER PRIMARY KEY, key TEXT, version_us INT, size INT)"
 
@@ -134,85 +80,12 @@ WHERE version_us > landed_us AND key <> :purges AND {_IN_FORCE}
 ORDER BY landed_us DESC
 """
 
-# Replayable and not reconciled (see `DeliveryState`), by the status notes.
-_UNENDED = """
-SELECT key, stem FROM deliveries
-WHERE (reverted OR NOT pruned) AND (ended IS NULL OR noted_id IS NOT :database_id)
-"""
-
 # The sizes are for people: a raw file that is cut off in place has another one, unnoticed.
 _ALL = """
 SELECT key, stem, version_us, size_bytes, ended, noted_id, noted_ns, reverted, pruned,
     source_ctime_ns
 FROM deliveries
 """
-
-
-class Landed(NamedTuple):
-    """What the raw zone tells of a delivery.
-
-    Attributes:
-        root: the raw zone's folder, with a `/` at its end.
-        key: its partition.
-        stem: of the names of its files.
-        ended: the status that is noted of it, if that is an end, and what people want; or None.
-        noted_id: the database that the note speaks of.
-        noted_ns: when it was noted, as a file time; None: it was not.
-        reverted: whether it is to count as if it had never come.
-        pruned: whether its bytes are not kept any longer.
-        source_ctime_ns: when the file that it was read from was last written, moved or touched;
-            None: that was not recorded.
-        has_newer: whether a newer delivery of its partition counts, or may still count.
-    """
-
-    root: str
-    key: str
-    stem: str
-    ended: str | None
-    noted_id: str | None
-    noted_ns: int | None
-    reverted: bool
-    pruned: bool
-    source_ctime_ns: int | None
-    has_newer: bool
-
-    @property
-    def raw(self) -> str:
-        """Path of its raw file."""
-        return f"{self.root}{self.key}/{self.stem}.raw"
-
-    @property
-    def delivery_id(self) -> str:
-        """Its name."""
-        return _delivery_id(self.key, self.stem)
-
-    def state(self, recorded: Status | None) -> DeliveryState:
-        """Return its state in the database that has recorded that status of it."""
-        desired = Status.REVERTED if self.reverted else Status.MERGED
-        return DeliveryState(desired, recorded, not self.pruned)
-
-    def has_ended(self, database_id: str | None) -> bool:
-        """Whether it is noted as being in its desired state in that database."""
-        noted = STATUSES.get(self.ended or "") if self.noted_id == database_id else None
-        return self.state(noted).is_reconciled
-
-    def should_land_again(self, file: InboxFile) -> bool:
-        """Whether that file of its version may have other bytes, or brings bytes that were lost."""
-        if not self.is_read_from(file.ctime_ns):
-            return True
-        if not self.pruned and _size_of(self.raw) == file.size_bytes:
-            return False
-        return should_land_again(Path(self.raw), file.size_bytes, file.ctime_ns)
-
-    def is_read_from(self, ctime_ns: int) -> bool:
-        """Whether a file of its version that has this ctime is the file that it was read from.
-
-        Where the ctime was not recorded, it is, unless it has changed after the outcome was noted.
-        A ctime in the future tells nothing then.
-        """
-        if self.source_ctime_ns is not None:
-            return ctime_ns == self.source_ctime_ns
-        return self.noted_ns is None or not self.noted_ns < ctime_ns <= time.time_ns()
 
 
 _Asked = list[tuple[int, str, int, int]]
@@ -247,7 +120,7 @@ class RawIndex:
             The first judgement of each file that is not None.
         """
         asked = [
-            (number, file.partition_key, _microseconds_of(file.mtime_ns), file.size_bytes)
+            (number, file.partition_key, microseconds_of(file.mtime_ns), file.size_bytes)
             for number, file in enumerate(files)
         ]
 
@@ -259,20 +132,20 @@ class RawIndex:
                     found[number] = judgement
             return found
 
-        return self._ask(look_up, {key for _, key, _, _ in asked})
+        return self.ask(look_up, {key for _, key, _, _ in asked})
 
     def _versions(self, index: sqlite3.Connection, asked: "_Asked") -> list[tuple[int, Landed]]:
         """Return the deliveries that are asked for, by number: a sensor asks the same each time."""
-        generation = _generation(index)
+        current = generation(index)
         last = self._last_judged
-        if last is not None and last[:2] == (generation, asked):
+        if last is not None and last[:2] == (current, asked):
             return last[2]
         index.execute(_ASKED)
         index.executemany("INSERT INTO temp.asked VALUES (?, ?, ?, ?)", asked)
         rows = index.execute(_VERSIONS, {"root": self._root})
         found = [(number, Landed._make(landed)) for *landed, number in rows]
         if len(asked) <= _MOST_REMEMBERED:
-            self._last_judged = generation, asked, found
+            self._last_judged = current, asked, found
         return found
 
     def deliveries(self, key: str, stated_at: datetime | None = None) -> list[Landed]:
@@ -286,35 +159,21 @@ class RawIndex:
         if stated_at is not None:
             sql, values["version_us"] = (
                 f"{sql} AND version_us = :version_us",
-                _microseconds(stated_at),
+                microseconds(stated_at),
             )
         sql = f"{sql} ORDER BY stem"  # Names sort as time does.
-        return self._ask(lambda index: list(map(Landed._make, index.execute(sql, values))), {key})
+        return self.ask(lambda index: list(map(Landed._make, index.execute(sql, values))), {key})
 
     def newer_in_force(self, key: str, stem: str) -> str | None:
         """Return the stem of the newest delivery that counts or may still count, if it is newer."""
         sql, values = _NEWER_IN_FORCE.format(key=":key", stem=":stem"), {"key": key, "stem": stem}
-        found = self._ask(lambda index: index.execute(sql, values).fetchall(), {key})
+        found = self.ask(lambda index: index.execute(sql, values).fetchall(), {key})
         return next((str(newer) for (newer,) in found), None)
-
-    def pending_deliveries(self, database_id: str | None) -> list[Path]:
-        """Return the records of all deliveries of which no end in that database is noted."""
-        return self._records(_UNENDED, {"database_id": database_id})
-
-    def has_pending(self, key: str, database_id: str | None) -> bool:
-        """Whether a partition has such a delivery."""
-        sql, values = f"{_UNENDED} AND key = :key LIMIT 1", {"database_id": database_id, "key": key}
-        return self._ask(lambda index: index.execute(sql, values).fetchone() is not None, {key})
-
-    def pending_operator_requests(self, database_id: str | None) -> list[Path]:
-        """Return the records of such deliveries that are purges, or are to be taken out."""
-        sql = f"{_UNENDED} AND (reverted OR key = :purges)"
-        return self._records(sql, {"database_id": database_id, "purges": PURGES})
 
     def dated_ahead(self) -> list[str]:
         """Return the newest versions in force that are dated after their landing, latest first."""
-        found = self._ask(lambda index: index.execute(_DATED_AHEAD, {"purges": PURGES}).fetchall())
-        return [_delivery_id(key, stem) for key, stem in found]
+        found = self.ask(lambda index: index.execute(_DATED_AHEAD, {"purges": PURGES}).fetchall())
+        return [delivery_id_of(key, stem) for key, stem in found]
 
     def ended_since(self, moment_ns: int) -> list[tuple[str, str]]:
         """Return id and status of the deliveries whose end was noted since then, as a file time."""
@@ -322,13 +181,13 @@ class RawIndex:
             SELECT key, stem, ended FROM deliveries
             WHERE noted_ns > ? AND ended IS NOT NULL ORDER BY noted_ns
         """
-        found = self._ask(lambda index: index.execute(sql, (moment_ns,)).fetchall())
-        return [(_delivery_id(key, stem), ended) for key, stem, ended in found]
+        found = self.ask(lambda index: index.execute(sql, (moment_ns,)).fetchall())
+        return [(delivery_id_of(key, stem), ended) for key, stem, ended in found]
 
     def disk_bytes(self) -> int:
         """Return the size of all files of all deliveries."""
         sql = "SELECT coalesce(sum(disk_bytes), 0) FROM deliveries"
-        return self._ask(lambda index: int(index.execute(sql).fetchone()[0]))
+        return self.ask(lambda index: int(index.execute(sql).fetchone()[0]))
 
     def differences(self) -> list[str]:
         """Return the ids of deliveries of which the index does not tell what the raw zone does."""
@@ -337,22 +196,18 @@ class RawIndex:
             if keys := {key for key, _ in different}:
                 time.sleep(_PAUSE_SECONDS * attempt)
                 different &= self._differing(keys)
-        return sorted(_delivery_id(*one) for one in different)
+        return sorted(delivery_id_of(*one) for one in different)
 
     def _differing(self, keys: Collection[str] | None) -> set[tuple[str, str]]:
         """Return key and stem of what the index and a new one of some partitions tell otherwise."""
-        kept = self._ask(lambda index: set(index.execute(_ALL)), keys)
-        with closing(_new_index(":memory:")) as fresh:
-            _refresh(fresh, self.root, keys)
+        kept = self.ask(lambda index: set(index.execute(_ALL)), keys)
+        with closing(new_index(":memory:")) as fresh:
+            refresh(fresh, self.root, keys)
             found = set(fresh.execute(_ALL))
         kept = {row for row in kept if keys is None or row[0] in keys}
         return {(row[0], row[1]) for row in kept ^ found}
 
-    def _records(self, sql: str, values: Mapping[str, str | None]) -> list[Path]:
-        found = self._ask(lambda index: index.execute(sql, values).fetchall())
-        return [self.root / key / f"{stem}.json" for key, stem in found]
-
-    def _ask(
+    def ask(
         self, look_up: Callable[[sqlite3.Connection], Answer], keys: Collection[str] | None = None
     ) -> Answer:
         """Ask the index, brought up to date for some partitions or for all."""
@@ -363,15 +218,13 @@ class RawIndex:
         else:
             self.problem = None
             return answer
-        with closing(_new_index(":memory:")) as index:
-            _refresh(index, self.root, keys)
+        with closing(new_index(":memory:")) as index:
+            refresh(index, self.root, keys)
             return look_up(index)
 
     def _note_problem(self, error: sqlite3.Error | OSError) -> None:
         """Note why the index cannot be kept, unless that passes or there is nothing to index."""
-        code = getattr(error, "sqlite_errorcode", None)
-        locked = code is not None and code & 0xFF in _LOCKED
-        if locked or isinstance(error, BlockingIOError | FileNotFoundError):
+        if is_locked(error) or isinstance(error, BlockingIOError | FileNotFoundError):
             return
         if self.path.is_dir():
             remedy = "A folder is in its place: remove it."
@@ -395,7 +248,7 @@ class RawIndex:
         try:
             return self._ask_kept(look_up, keys)
         except sqlite3.Error as error:
-            if _is_passing(error):
+            if is_passing(error):
                 raise
         self._discard()
         return self._ask_kept(look_up, keys)
@@ -403,9 +256,9 @@ class RawIndex:
     def _ask_kept(
         self, look_up: Callable[[sqlite3.Connection], Answer], keys: Collection[str] | None
     ) -> Answer:
-        with self._held(fcntl.LOCK_SH), closing(_opened(self.path)) as index:
+        with self._held(fcntl.LOCK_SH), closing(open_index(self.path)) as index:
             if not self._is_of_the_moment(index):
-                _refresh(index, self.root, keys)
+                refresh(index, self.root, keys)
             return look_up(index)
 
     @contextmanager
@@ -415,7 +268,7 @@ class RawIndex:
         Where the index cannot be kept, each question looks for itself.
         """
         with suppress(sqlite3.Error, OSError):
-            self._now.generation = self._ask_mended(_generation, None)
+            self._now.generation = self._ask_mended(generation, None)
         try:
             yield
         finally:
@@ -424,7 +277,7 @@ class RawIndex:
     def _is_of_the_moment(self, index: sqlite3.Connection) -> bool:
         """Whether an index is the one that was brought up to date for the block, and no new one."""
         begun = getattr(self._now, "generation", None)
-        return begun is not None and 0 <= _generation(index) - begun < _MOST_CHANGES
+        return begun is not None and 0 <= generation(index) - begun < _MOST_CHANGES
 
     def _discard(self) -> None:
         """Remove a damaged index, unless somebody else has it open.
@@ -445,222 +298,3 @@ class RawIndex:
             yield
         finally:
             os.close(descriptor)
-
-
-def _generation(index: sqlite3.Connection) -> int:
-    """Return a number that grows with each change of an index, and begins anywhere in a new one."""
-    return int(index.execute("SELECT generation FROM contents").fetchone()[0])
-
-
-def _size_of(path: str) -> int | None:
-    try:
-        return os.stat(path).st_size  # noqa: PTH116 (twice as fast, for each file of the inbox)
-    except FileNotFoundError:
-        return None
-
-
-def _is_passing(error: sqlite3.Error) -> bool:
-    """Whether the index is not at fault: it is locked, or cannot be written here and now."""
-    code: int | None = getattr(error, "sqlite_errorcode", None)
-    return code is not None and code & 0xFF in _NOT_DAMAGE
-
-
-def _opened(path: Path) -> sqlite3.Connection:
-    index = sqlite3.connect(path, timeout=_LOCKED_SECONDS, isolation_level=None)
-    try:
-        index.execute("PRAGMA temp_store = MEMORY")
-        if _version_of(index) != _VERSION:
-            _create(index)
-    except BaseException:
-        index.close()
-        raise
-    return index
-
-
-def _create(index: sqlite3.Connection) -> None:
-    with _transaction(index):
-        version = _version_of(index)
-        if version not in {0, _VERSION}:
-            msg = f"The index has version {version}"
-            raise sqlite3.DatabaseError(msg)
-        if not version:  # Nor has somebody else made it a moment ago.
-            for statement in _SCHEMA.split(";"):
-                index.execute(statement)
-
-
-def _version_of(index: sqlite3.Connection) -> int:
-    return int(index.execute("PRAGMA user_version").fetchone()[0])
-
-
-def _new_index(path: str) -> sqlite3.Connection:
-    index = sqlite3.connect(path, isolation_level=None)
-    index.executescript(_SCHEMA)
-    return index
-
-
-@contextmanager
-def _transaction(index: sqlite3.Connection) -> Iterator[None]:
-    """Keep other writers out for the block, which happens as a whole or not at all."""
-    index.execute("BEGIN IMMEDIATE")
-    try:
-        yield
-    except BaseException:
-        index.rollback()
-        raise
-    index.execute("COMMIT")
-
-
-def _refresh(index: sqlite3.Connection, root: Path, keys: Collection[str] | None) -> None:
-    """Have the index tell what some folders of a raw zone tell, or all."""
-    changed = _changed(index, root, keys)
-    if not changed:
-        return
-    with _transaction(index):  # What is compared and what is written are of one state.
-        started_ns = time.time_ns()
-        index.execute("UPDATE contents SET generation = generation + 1")
-        for key, state in _changed(index, root, changed.keys()).items():
-            _scan(index, root, key, started_ns)
-            if state is None:
-                index.execute("DELETE FROM folders WHERE key = ?", (key,))
-            else:
-                # With the state from before the scan: what changes meanwhile is scanned again.
-                inode, changed_ns = state if _is_settled(state[1], started_ns) else (0, 0)
-                index.execute(
-                    "INSERT OR REPLACE INTO folders VALUES (?, ?, ?)", (key, inode, changed_ns)
-                )
-
-
-_FolderState = tuple[int, int]
-"""Inode and ctime, which the kernel moves with each change of names in the folder."""
-
-
-def _changed(
-    index: sqlite3.Connection, root: Path, keys: Collection[str] | None
-) -> dict[str, _FolderState | None]:
-    """Return the folders that are not as they were when they were scanned, as they are."""
-    known, present = _known_states(index, keys), _folder_states(root, keys)
-    changed = {key: state for key, state in present.items() if known.get(key) != state}
-    gone = known.keys() - present.keys()
-    return changed | dict.fromkeys(gone if keys is None else gone & set(keys))
-
-
-def _known_states(
-    index: sqlite3.Connection, keys: Collection[str] | None
-) -> dict[str, _FolderState]:
-    """Return the folders as they were when they were scanned: at least these, or all."""
-    sql, values = "SELECT key, inode, changed_ns FROM folders", []
-    (count,) = index.execute("SELECT count(*) FROM folders").fetchone()
-    if keys is not None and len(keys) < count // 2:  # To read all of them is faster than most.
-        sql, values = f"{sql} WHERE key IN (SELECT value FROM json_each(?))", [json.dumps([*keys])]
-    return {key: (inode, changed_ns) for key, inode, changed_ns in index.execute(sql, values)}
-
-
-def _folder_states(root: Path, keys: Collection[str] | None) -> dict[str, _FolderState]:
-    states = {}
-    try:
-        descriptor = os.open(root, os.O_RDONLY)
-    except FileNotFoundError:
-        return {}
-    try:
-        # A name that is no ASCII is no partition key.
-        names = filter(str.isascii, os.listdir(descriptor)) if keys is None else keys  # noqa: PTH208
-        for name in names:
-            with suppress(FileNotFoundError, NotADirectoryError):
-                status = os.stat(f"{name}/", dir_fd=descriptor)  # Of a folder, or of none.
-                states[name] = (status.st_ino, status.st_ctime_ns)
-    finally:
-        os.close(descriptor)
-    return states
-
-
-def _is_settled(changed_ns: int, now_ns: int) -> bool:
-    """Whether what changes from now on has another time."""
-    return changed_ns < now_ns - _SETTLED_NS
-
-
-def _scan(index: sqlite3.Connection, root: Path, key: str, started_ns: int) -> None:
-    """Bring the deliveries of a folder up to date; only those are read whose files changed."""
-    found = index.execute("SELECT stem, files FROM deliveries WHERE key = ?", (key,))
-    known = dict(found.fetchall())
-    rows = []
-    present = _entries(root / key)
-    for stem, entries in present.items():
-        seen = _seen(entries, started_ns)
-        if not seen or known.get(stem) != seen:
-            rows.append((key, stem, seen, *_told(entries)))
-    gone = known.keys() - present.keys()
-    index.executemany(
-        "DELETE FROM deliveries WHERE key = ? AND stem = ?", [(key, stem) for stem in gone]
-    )
-    index.executemany(f"INSERT OR REPLACE INTO deliveries VALUES ({', '.join('?' * 13)})", rows)
-
-
-_Entries = Mapping[str, os.DirEntry[str]]
-"""The files of a delivery, by suffix."""
-
-
-def _entries(folder: Path) -> dict[str, _Entries]:
-    """Return the files of all deliveries in a folder that have a record, by the name's stem."""
-    deliveries: dict[str, dict[str, os.DirEntry[str]]] = defaultdict(dict)
-    missing = (FileNotFoundError, NotADirectoryError, PermissionError)
-    with suppress(*missing), os.scandir(folder) as found:
-        for entry in found:
-            stem, _, suffix = entry.name.rpartition(".")
-            if suffix in _SUFFIXES:
-                deliveries[stem][suffix] = entry
-    return {
-        stem: entries
-        for stem, entries in deliveries.items()
-        if "json" in entries and is_record_name(entries["json"].name)
-    }
-
-
-def _seen(entries: _Entries, started_ns: int) -> str:
-    """Return what tells these files from others of the same names; empty: nothing does, yet.
-
-    Inodes alone do not: that of a removed file is the next one's. Of raw files they do: under one
-    name, all have the same bytes.
-    """
-    seen = [f"{suffix} {entries[suffix].inode()}" for suffix in _SUFFIXES if suffix in entries]
-    for suffix in ("json", "outcome"):
-        if entry := entries.get(suffix):
-            changed_ns = entry.stat().st_ctime_ns
-            if not _is_settled(changed_ns, started_ns):
-                return ""
-            seen.append(str(changed_ns))
-    return " ".join(seen)
-
-
-def _told(entries: _Entries) -> tuple[object, ...]:
-    """Return what the files of a delivery tell, in the order of the columns."""
-    version_us = size_bytes = source_ctime_ns = landed_us = None
-    noted: tuple[str | None, str | None, int | None] = (None, None, None)
-    # Whoever asks for the record tells of what is wrong with it.
-    with suppress(LandingError):
-        record = read_record(Path(entries["json"].path))
-        version_us, size_bytes = _microseconds(record.version_time), record.size_bytes
-        source_ctime_ns = record.source_ctime_ns
-        landed_us = _microseconds(record.landed_at)
-    reverted, pruned = "reverted" in entries, "pruned" in entries
-    if note := entries.get("outcome"):
-        with suppress(FileNotFoundError):
-            read = read_status_note(Path(note.path))
-            desired = Status.REVERTED if reverted else Status.MERGED
-            noted = read.reconciled_status(desired), read.database_id, read.noted_ns
-    disk_bytes = sum(entry.stat().st_size for entry in entries.values())
-    of_record = source_ctime_ns, disk_bytes, landed_us
-    return version_us, size_bytes, *noted, reverted, pruned, *of_record
-
-
-def _microseconds(moment: datetime) -> int:
-    return (moment - _EPOCH) // _MICROSECOND
-
-
-def _microseconds_of(file_time_ns: int) -> int:
-    """The same of a file time, cut as `utc_from_ns` does."""
-    return min(max(file_time_ns // 1000, _EARLIEST_US), _LATEST_US)
-
-
-def _delivery_id(key: str, stem: str) -> str:
-    stamp, _, digest = stem.rpartition("-")
-    return f"{key}#{stamp}#{digest}"

@@ -1,12 +1,19 @@
 """The records of the raw zone: what is known of each delivery, in a JSON file beside its bytes."""
 
 import json
+import logging
+import os
 import re
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from dataclasses import asdict, replace
 from datetime import datetime
 from pathlib import Path
 
+from lfp_pipeline.common.atomic_files import commit_file, temporary_sibling
 from lfp_pipeline.errors import LandingError
 from lfp_pipeline.model.delivery import Delivery, Kind, TextFormat
+from lfp_pipeline.raw_zone.integrity import TOUCHED_AT
 
 _RECORD_NAME = re.compile(r"[0-9]{8}T[0-9]{6}\.[0-9]{6}Z-[0-9a-f]{16}\.json")
 _MOST = 2**63
@@ -66,3 +73,49 @@ def _check_types(delivery: Delivery) -> None:
     ):
         msg = "a value is not of its type"
         raise TypeError(msg)
+
+
+def write_record(delivery: Delivery) -> None:
+    """Write the record of a delivery, in the place of an earlier one."""
+    content: dict[str, object] = {"delivery_id": delivery.delivery_id} | {
+        name: value.isoformat(timespec="microseconds") if isinstance(value, datetime) else value
+        for name, value in asdict(delivery).items()
+        if name != "path"
+    }
+    if delivery.text_format == TextFormat():
+        del content["text_format"]
+    for name in ("stated_at", "source_ctime_ns", "completes"):
+        if content[name] is None:
+            del content[name]
+    content[TOUCHED_AT] = delivery.path.stat().st_ctime_ns
+    record = delivery.path.with_suffix(".json")
+    with temporary_sibling(record) as (file, temporary):
+        file.write(json.dumps(content, indent=2).encode() + b"\n")
+        commit_file(file, temporary, record)
+
+
+def record_names(folder: Path) -> Iterator[str]:
+    """Yield the names of the records in the folder of a partition; they sort as time does."""
+    with suppress(FileNotFoundError), os.scandir(folder) as entries:
+        for entry in entries:
+            if is_record_name(entry.name):
+                yield entry.name
+
+
+def read_readable(records: Iterable[Path], log: logging.Logger) -> list[Delivery]:
+    """The deliveries whose records can be read, oldest first."""
+    deliveries = []
+    for record in records:
+        try:
+            deliveries.append(read_record(record))
+        except LandingError as error:
+            log.warning("Left out: %s", error)
+    return sorted(deliveries, key=lambda one: one.order_key)
+
+
+def as_recorded(delivery: Delivery) -> Delivery:
+    """Return a delivery with the text format that its record has now, if that can be read."""
+    with suppress(LandingError):
+        recorded = read_record(delivery.path.with_suffix(".json"))
+        return replace(delivery, text_format=recorded.text_format)
+    return delivery

@@ -4,23 +4,19 @@
     raw/<partition key>/<delivered_at>-<sha256, 16 digits>.json        the record
     raw/<partition key>/<delivered_at>-<sha256, 16 digits>.outcome     merged, refused or reverted
 
-What people want of a delivery is noted there, too (see `intents`). The record is written after the
+What people want of a delivery is noted there, too (see `desired_state`). The record is written after the
 bytes: a delivery exists once its record does. The outcome is a copy of the ledger's word for those
 who may not open the warehouse, such as sensors, and is written after the commit. Where it is lost,
 the delivery is offered again, and found to be in.
 """
 
 import hashlib
-import json
 import logging
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, replace
 from datetime import datetime
-from functools import partial
 from pathlib import Path
-from stat import S_IMODE
 from typing import BinaryIO
 
 from lfp_pipeline.common.atomic_files import (
@@ -31,23 +27,17 @@ from lfp_pipeline.common.atomic_files import (
 )
 from lfp_pipeline.common.clock import utc_now
 from lfp_pipeline.common.progress import TransferProgress
-from lfp_pipeline.errors import LandingError, RawFileError, hint_for
-from lfp_pipeline.model.delivery import Delivery, Kind, TextFormat, parse_stamp, stamp
+from lfp_pipeline.errors import LandingError, hint_for
+from lfp_pipeline.model.delivery import Delivery, Kind, stamp
 from lfp_pipeline.model.partition_key import PURGES, is_partition_key, key_hint
-from lfp_pipeline.raw_zone.delivery_time import Version, time_of_fetched, time_of_file
+from lfp_pipeline.raw_zone.delivery_time import time_of_fetched, time_of_file, version_of
 from lfp_pipeline.raw_zone.desired_state import clear_pruned, is_pruned
-from lfp_pipeline.raw_zone.integrity import TOUCHED_AT, verify_raw_file
-from lfp_pipeline.raw_zone.raw_index import Landed, RawIndex
-from lfp_pipeline.raw_zone.raw_records import is_record_name, read_record
-from lfp_pipeline.raw_zone.status_notes import (
-    MERGED,
-    REVERTED,
-    delete_status_note,
-    last_recorded_status,
-)
+from lfp_pipeline.raw_zone.landing_again import ends_alike, is_intact, landed_again, take_readers
+from lfp_pipeline.raw_zone.raw_index import RawIndex
+from lfp_pipeline.raw_zone.raw_records import read_record, record_names, write_record
+from lfp_pipeline.raw_zone.status_notes import delete_status_note
 from lfp_pipeline.raw_zone.unfinished_upload import PrefixDigest, ends_in_a_record
 from lfp_pipeline.sources.base import Fetched, Source
-from lfp_pipeline.sources.inbox import InboxFile
 
 _OWNER_ONLY = 0o600
 
@@ -95,7 +85,10 @@ class RawZone:
         for leftover in stale_temporaries(folder):
             log.info("Removing %s, left by a landing that was killed", leftover)
         progress = TransferProgress(log, f"Landing {source.name}")
-        before = None if kind is Kind.DELETION else self._last_version(key)
+        before = None
+        if kind is not Kind.DELETION:
+            with suppress(LandingError):  # Its record cannot be read.
+                before = self.newest(key)
         with temporary_sibling(folder / "raw", _OWNER_ONLY) as (file, temporary):
             sink = _HashingSink(file, self.root, before.size_bytes if before else 0)
             fetched = source.fetch(sink, progress)
@@ -132,15 +125,14 @@ class RawZone:
         the file of that version itself is not.
         """
         stated_at = fetched.modified
-        if stated_at is None or polled or not fetched.is_file_time:
-            newest = self._newest_version(key)
-            return time_of_fetched(fetched, sha256, landed_at, newest, polled=polled)
-        versions = list(map(_version, _record_names(self.root / key)))
+        versions = [version_of(name) for name in record_names(self.root / key)]
         newest = max(versions, default=None)
+        if stated_at is None or polled or not fetched.is_file_time:
+            return time_of_fetched(fetched, sha256, landed_at, newest, polled=polled)
         newest_is_ahead = newest is not None and newest.delivered_at > landed_at
         same_time = self.index.deliveries(key, stated_at)
         for one in same_time:
-            version = _version(one.stem)
+            version = version_of(one.stem)
             is_last = one is same_time[-1] and (version == newest or not newest_is_ahead)
             is_its_file = fetched.ctime_ns is None or one.is_read_from(fetched.ctime_ns)
             if version.digest == sha256[:16] and (is_last or is_its_file):
@@ -149,23 +141,9 @@ class RawZone:
             stated_at,
             landed_at,
             newest=newest,
-            same_time=_version(same_time[-1].stem) if same_time else None,
+            same_time=version_of(same_time[-1].stem) if same_time else None,
             taken={one.delivered_at for one in versions if one.digest != sha256[:16]},
         )
-
-    def _last_version(self, key: str) -> Delivery | None:
-        """Return the newest delivery of a partition, if its record can be read."""
-        with suppress(LandingError):
-            return self.newest(key)
-        return None
-
-    def _newest_version(self, key: str) -> Version | None:
-        """Return the newest version in a partition, as the name of its record tells it."""
-        return max(map(_version, _record_names(self.root / key)), default=None)
-
-    def _newest_record(self, key: str) -> Path | None:
-        newest = max(_record_names(self.root / key), default=None)  # Names sort as time does.
-        return None if newest is None else self.root / key / newest
 
     def _keep(
         self, delivery: Delivery, file: BinaryIO, temporary: Path, log: logging.Logger
@@ -179,20 +157,20 @@ class RawZone:
                 "choose another name."
             )
             raise LandingError(msg, permanent=True)
-        is_kept = recorded is not None and _is_intact(recorded)
+        is_kept = recorded is not None and is_intact(recorded)
         if recorded is not None:
-            delivery = _landed_again(recorded, delivery, is_kept=is_kept, log=log)
+            delivery = landed_again(recorded, delivery, is_kept=is_kept, log=log)
         is_recorded = is_kept and delivery == recorded
         was_pruned = is_pruned(delivery.path)
-        if was_pruned or not (is_kept and recorded and _ends_alike(delivery, recorded)):
+        if was_pruned or not (is_kept and recorded and ends_alike(delivery, recorded)):
             delete_status_note(delivery.path)
-        is_touched = not is_kept or _take_readers(delivery.path, file)
+        is_touched = not is_kept or take_readers(delivery.path, file)
         if not is_kept:
             commit_file(file, temporary, delivery.path)
         if was_pruned:
             clear_pruned(delivery.path)
         if is_touched or not is_recorded:
-            self._record(delivery)
+            write_record(delivery)
         return delivery
 
     def newest(self, key: str) -> Delivery | None:
@@ -201,8 +179,8 @@ class RawZone:
         Raises:
             LandingError: its record cannot be read.
         """
-        newest = self._newest_record(key)
-        return None if newest is None else read_record(newest)
+        newest = max(record_names(self.root / key), default=None)  # Names sort as time does.
+        return None if newest is None else read_record(self.root / key / newest)
 
     def newer_than(self, delivery: Delivery) -> Delivery | None:
         """Return the newest delivery of its partition that counts, if it is a newer one.
@@ -281,42 +259,11 @@ class RawZone:
         path = self.root / key / f"{name.replace('#', '-')}.json"
         return path if is_partition_key(key) and "/" not in name else None
 
-    def pending_deliveries(self, database_id: str | None, log: logging.Logger) -> list[Delivery]:
-        """All deliveries of which no end in that database is noted, as far as one can be reached.
-
-        Of a pruned delivery nothing can be taken in; it can be taken out.
-
-        Returns:
-            The oldest first.
-        """
-        return _readable(self.index.pending_deliveries(database_id), log)
-
-    def pending_operator_requests(
-        self, database_id: str | None, log: logging.Logger
-    ) -> list[Delivery]:
-        """Of all deliveries that came to no end there, the purges, and what is to be taken out.
-
-        Returns:
-            The oldest first.
-        """
-        return _readable(self.index.pending_operator_requests(database_id), log)
-
-    def has_pending(self, key: str, database_id: str | None) -> bool:
-        """Whether of a delivery of a partition no end in that database is noted."""
-        return self.index.has_pending(key, database_id)
-
-    def ended(self, files: Sequence[InboxFile], database_id: str | None) -> list[Landed | None]:
-        """Return for each version of a file its delivery, if that came to an end in that database.
-
-        None, too, if the file is to land again: it was dropped anew, or brings lost bytes.
-        """
-        return self.index.judged(files, partial(_ended, database_id))
-
     def has_duplicate(self, delivery: Delivery) -> bool:
         """Whether another delivery of its partition has the same digest, as far as names tell."""
         end = f"-{delivery.sha256[:16]}.json"
         own = delivery.path.with_suffix(".json").name
-        names = _record_names(delivery.path.parent)
+        names = record_names(delivery.path.parent)
         return any(name.endswith(end) and name != own for name in names)
 
     def _recorded(self, delivery: Delivery) -> Delivery | None:
@@ -326,23 +273,6 @@ class RawZone:
             with suppress(LandingError):
                 return read_record(record)
         return None
-
-    def _record(self, delivery: Delivery) -> None:
-        content: dict[str, object] = {"delivery_id": delivery.delivery_id} | {
-            name: value.isoformat(timespec="microseconds") if isinstance(value, datetime) else value
-            for name, value in asdict(delivery).items()
-            if name != "path"
-        }
-        if delivery.text_format == TextFormat():
-            del content["text_format"]
-        for name in ("stated_at", "source_ctime_ns", "completes"):
-            if content[name] is None:
-                del content[name]
-        content[TOUCHED_AT] = delivery.path.stat().st_ctime_ns
-        record = delivery.path.with_suffix(".json")
-        with temporary_sibling(record) as (file, temporary):
-            file.write(json.dumps(content, indent=2).encode() + b"\n")
-            commit_file(file, temporary, record)
 
 
 class _HashingSink:
@@ -389,118 +319,3 @@ def _write_errors_told(root: Path) -> Iterator[None]:
     except OSError as error:
         msg = f"The raw zone {root} cannot be written: {error.strerror or error}. {hint_for(error)}"
         raise LandingError(msg.rstrip(), permanent=True) from error
-
-
-def _text_format_to_keep(recorded: Delivery, given: TextFormat, log: logging.Logger) -> TextFormat:
-    """Return the text format for the record of a delivery that lands again.
-
-    A merged delivery keeps its recorded format: a rebuild must read the file in the same way.
-    Nobody is warned of another charset: the server says it again with each read of a feed.
-    """
-    if given == recorded.text_format or last_recorded_status(recorded.path) != MERGED:
-        return given
-    declared = replace(given, charset=recorded.text_format.charset)
-    level = logging.DEBUG if declared == recorded.text_format else logging.WARNING
-    log.log(
-        level,
-        "%s was merged with the text format (%s) and keeps it, although its source now gives (%s). "
-        "To have it read with the new one: run revert_delivery for it, land it again from the same "
-        "source (ingest_products), then run revert_delivery with reinstate: true.",
-        recorded.delivery_id,
-        recorded.text_format,
-        given,
-    )
-    return recorded.text_format
-
-
-def _take_readers(raw: Path, file: BinaryIO) -> bool:
-    """Take a raw file away from those who may not read the file that has landed again.
-
-    Returns:
-        Whether there were any.
-    """
-    mode = S_IMODE(raw.stat().st_mode)
-    left = mode & os.fstat(file.fileno()).st_mode
-    if left == mode:
-        return False
-    raw.chmod(left)
-    return True
-
-
-def _is_intact(delivery: Delivery) -> bool:
-    try:
-        verify_raw_file(
-            delivery, thorough=True
-        )  # Disks do lose bytes, and here are the right ones.
-    except RawFileError:
-        return False
-    return True
-
-
-def _landed_again(
-    recorded: Delivery, landed: Delivery, *, is_kept: bool, log: logging.Logger
-) -> Delivery:
-    """Return what the record of a delivery is to tell, now that its bytes have landed again.
-
-    Args:
-        recorded: what it tells.
-        landed: what it would tell, had they landed for the first time.
-        is_kept: whether the raw file is intact.
-        log: for what is left as it was.
-    """
-    is_file = landed.source_ctime_ns is not None
-    return replace(
-        recorded if is_kept else landed,
-        kind=recorded.kind,
-        text_format=_text_format_to_keep(recorded, landed.text_format, log),
-        # By these two, the inbox is compared with what has landed.
-        stated_at=landed.stated_at if is_file else recorded.stated_at,
-        source_ctime_ns=landed.source_ctime_ns if is_file else recorded.source_ctime_ns,
-        completes=recorded.completes,
-    )
-
-
-def _ends_alike(delivery: Delivery, recorded: Delivery) -> bool:
-    """Whether what became of a delivery holds, now that its bytes have landed again.
-
-    What was refused and is dropped anew is tried again.
-    """
-    is_dropped_anew = delivery.source_ctime_ns != recorded.source_ctime_ns
-    if is_dropped_anew and last_recorded_status(delivery.path) not in {MERGED, REVERTED}:
-        return False
-    return delivery.text_format == recorded.text_format
-
-
-def _version(record_name: str) -> Version:
-    time, _, digest = record_name.removesuffix(".json").partition("-")
-    return Version(parse_stamp(time), digest)
-
-
-def _record_names(folder: Path) -> Iterator[str]:
-    with suppress(FileNotFoundError), os.scandir(folder) as entries:
-        for entry in entries:
-            if is_record_name(entry.name):
-                yield entry.name
-
-
-def _readable(records: Iterable[Path], log: logging.Logger) -> list[Delivery]:
-    """The deliveries whose records can be read, oldest first."""
-    deliveries = []
-    for record in records:
-        try:
-            deliveries.append(read_record(record))
-        except LandingError as error:
-            log.warning("Left out: %s", error)
-    return sorted(deliveries, key=lambda one: one.order_key)
-
-
-def _ended(database_id: str | None, landed: Landed, file: InboxFile) -> Landed | None:
-    return landed if landed.has_ended(database_id) and not landed.should_land_again(file) else None
-
-
-def as_recorded(delivery: Delivery) -> Delivery:
-    """Return a delivery with the text format that its record has now, if that can be read."""
-    with suppress(LandingError):
-        recorded = read_record(delivery.path.with_suffix(".json"))
-        return replace(delivery, text_format=recorded.text_format)
-    return delivery

@@ -24,6 +24,7 @@ from lfp_pipeline.common.atomic_files import commit_file, stale_temporaries, tem
 from lfp_pipeline.common.duckdb_tools import attached_to_read, logs_of
 from lfp_pipeline.common.text import pluralize
 from lfp_pipeline.errors import RebuildIncompleteError
+from lfp_pipeline.raw_zone.pending import pending_deliveries
 from lfp_pipeline.raw_zone.raw_zone import RawZone
 from lfp_pipeline.warehouse.duckdb_file import Warehouse
 from lfp_pipeline.warehouse.ledger import statuses
@@ -147,8 +148,8 @@ class PublishedCopy:
         ):
             id_ = database_id(connection)
             known = statuses(connection)
-        pending_deliveries = self.raw_zone.pending_deliveries(id_, log) if id_ != copied_id else []
-        return sum(one.delivery_id not in known for one in pending_deliveries)
+        pending = pending_deliveries(self.raw_zone.index, id_, log) if id_ != copied_id else []
+        return sum(one.delivery_id not in known for one in pending)
 
     @contextmanager
     def session(self) -> Iterator[duckdb.DuckDBPyConnection]:

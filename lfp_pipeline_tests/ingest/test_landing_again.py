@@ -20,7 +20,7 @@ from lfp_pipeline.operations.revert import reinstate_delivery, revert_delivery
 from lfp_pipeline.operations.status import collect_status
 from lfp_pipeline.operations.status_text import render_status
 from lfp_pipeline.operations.verify import verify
-from lfp_pipeline.raw_zone import integrity
+from lfp_pipeline.raw_zone import integrity, pending
 from lfp_pipeline.raw_zone.desired_state import is_pruned
 from lfp_pipeline.raw_zone.status_notes import write_status_note
 from lfp_pipeline.sources.inbox_source import InboxSource
@@ -349,5 +349,7 @@ def test_a_merged_delivery_gets_another_text_format_by_revert_land_and_reinstate
     reinstate_delivery(engine, first.delivery_id, LOG)
     (delivery,) = engine.raw_zone.deliveries("shop")
     assert delivery.text_format == TextFormat(encoding="utf-8")
-    assert engine.raw_zone.pending_deliveries(engine.warehouse.cached_id(), LOG) == []
+    assert (
+        pending.pending_deliveries(engine.raw_zone.index, engine.warehouse.cached_id(), LOG) == []
+    )
     assert {row[3] for row in tables(engine)["products"]} == {first.delivery_id}

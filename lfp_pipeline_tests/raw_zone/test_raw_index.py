@@ -12,7 +12,7 @@ from tempfile import TemporaryDirectory
 import pytest
 
 from lfp_pipeline.model.delivery import Delivery
-from lfp_pipeline.raw_zone import raw_index
+from lfp_pipeline.raw_zone import index_database, index_scan, pending
 from lfp_pipeline.raw_zone.desired_state import clear_reverted, mark_reverted, prune
 from lfp_pipeline.raw_zone.raw_zone import RawZone
 from lfp_pipeline.raw_zone.status_notes import delete_status_note, write_status_note
@@ -27,7 +27,7 @@ KEYS = [f"f{number}.csv" for number in range(5)]
 @pytest.fixture(autouse=True)
 def settled(monkeypatch: pytest.MonkeyPatch) -> None:
     """Here, what has just changed counts as settled: else nothing would be kept for two seconds."""
-    monkeypatch.setattr(raw_index, "_SETTLED_NS", -1)
+    monkeypatch.setattr(index_scan, "_SETTLED_NS", -1)
 
 
 @pytest.fixture
@@ -59,25 +59,25 @@ def versions(inbox: Path) -> tuple[InboxFile, ...]:
 
 
 def outcomes(zone: RawZone, inbox: Path) -> list[str | None]:
-    return [one and one.ended for one in zone.ended(versions(inbox), "db")]
+    return [one and one.ended for one in pending.reconciled(zone.index, versions(inbox), "db")]
 
 
 def pending_deliveries(zone: RawZone) -> list[str]:
-    return [one.partition_key for one in zone.pending_deliveries("db", LOG)]
+    return [one.partition_key for one in pending.pending_deliveries(zone.index, "db", LOG)]
 
 
 @contextmanager
 def scanned(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
     """The records that are read in the block."""
     read: list[str] = []
-    told = raw_index._told  # noqa: SLF001
+    told = index_scan._told  # noqa: SLF001
 
     def telling(entries: dict[str, os.DirEntry[str]]) -> tuple[object, ...]:
         read.append(Path(entries["json"].path).parent.name)
         return told(entries)
 
     with monkeypatch.context() as patched:
-        patched.setattr(raw_index, "_told", telling)
+        patched.setattr(index_scan, "_told", telling)
         yield read
 
 
@@ -100,7 +100,7 @@ def test_only_what_has_changed_is_read_again(
 def test_what_has_changed_a_moment_ago_is_looked_at_again(
     zone: RawZone, inbox: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(raw_index, "_SETTLED_NS", 3_600_000_000_000)
+    monkeypatch.setattr(index_scan, "_SETTLED_NS", 3_600_000_000_000)
     write_status_note(land(zone, inbox, "f1.csv").path, "refused", "db")
     for _ in range(2):
         with scanned(monkeypatch) as read:
@@ -246,7 +246,7 @@ def test_an_index_that_is_broken_or_gone_is_made_anew(
     break_it(zone.index.path)
     assert outcomes(zone, inbox) == ["merged", "merged", "merged", None, "merged"]
     assert pending_deliveries(zone) == ["f3.csv"]
-    assert zone.has_pending("f3.csv", "db")
+    assert pending.has_pending(zone.index, "f3.csv", "db")
     assert zone.index.differences() == []
     if zone.index.path.is_file():
         with closing(sqlite3.connect(zone.index.path)) as index:
@@ -257,6 +257,7 @@ def test_an_index_that_is_broken_or_gone_is_made_anew(
 KEPT_FROM_WRITING = """
 import logging, os, sys
 from pathlib import Path
+from lfp_pipeline.raw_zone import pending
 from lfp_pipeline.raw_zone.raw_zone import RawZone
 if os.getuid() == 0:  # Root may write everything.
     os.setgroups([])
@@ -265,7 +266,8 @@ if os.getuid() == 0:  # Root may write everything.
 logging.basicConfig(stream=sys.stdout, format="LOGGED %(message)s")
 for _ in range(3):
     zone = RawZone(Path(sys.argv[1]))
-    print(len(zone.pending_deliveries("db", logging.getLogger())), zone.index.problem)
+    found = pending.pending_deliveries(zone.index, "db", logging.getLogger())
+    print(len(found), zone.index.problem)
 """
 
 
@@ -299,7 +301,7 @@ def test_a_folder_in_its_place_is_told_until_it_is_gone(
 def test_an_index_that_is_locked_or_cannot_be_written_is_done_without(
     zone: RawZone, inbox: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(raw_index, "_LOCKED_SECONDS", 0.05)
+    monkeypatch.setattr(index_database, "_LOCKED_SECONDS", 0.05)
     delete_status_note(zone.deliveries("f3.csv")[0].path)
     with closing(sqlite3.connect(zone.index.path)) as other:
         other.execute("BEGIN EXCLUSIVE")
@@ -341,16 +343,16 @@ def test_without_a_raw_zone_there_is_nothing_and_nothing_is_made(tmp_path: Path)
 KILLED = """
 import sys
 from pathlib import Path
-from lfp_pipeline.raw_zone import raw_index
+from lfp_pipeline.raw_zone import index_scan
 from lfp_pipeline.raw_zone.raw_zone import RawZone
 
-scan = raw_index._scan
+scan = index_scan._scan
 def scanning(index, root, key, started_ns):
     scan(index, root, key, started_ns)
     if key == "f3.csv":
         print("scanned", flush=True)
         sys.stdin.read()
-raw_index._scan = scanning
+index_scan._scan = scanning
 RawZone(Path(sys.argv[1])).index.disk_bytes()
 """
 
@@ -370,6 +372,7 @@ WORKING = """
 import logging
 import sys
 from pathlib import Path
+from lfp_pipeline.raw_zone import pending
 from lfp_pipeline.raw_zone.status_notes import delete_status_note, write_status_note
 from lfp_pipeline.raw_zone.raw_zone import RawZone
 from lfp_pipeline.sources.base import LocalFile
@@ -380,12 +383,12 @@ for number in range(40):
     file = inbox / f"{name}{number % 4}"
     file.write_text(f"{number}")
     delivery = zone.land(LocalFile(file), file.name, log)
-    assert delivery in zone.pending_deliveries("db", log)
+    assert delivery in pending.pending_deliveries(zone.index, "db", log)
     write_status_note(delivery.path, "merged", "db")
-    assert delivery not in zone.pending_deliveries("db", log)
+    assert delivery not in pending.pending_deliveries(zone.index, "db", log)
     if number % 3 == 0:
         delete_status_note(delivery.path)
-        assert zone.has_pending(file.name, "db")
+        assert pending.has_pending(zone.index, file.name, "db")
 """
 
 

@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from lfp_pipeline.common.clock import utc_from_ns, utc_now
 from lfp_pipeline.errors import LandingError
 from lfp_pipeline.model.delivery import Delivery, Kind, stamp
-from lfp_pipeline.raw_zone import desired_state, raw_zone
+from lfp_pipeline.raw_zone import desired_state, landing_again, pending, raw_zone
 from lfp_pipeline.raw_zone.desired_state import is_pruned, prune
 from lfp_pipeline.raw_zone.raw_zone import RawZone
 from lfp_pipeline.raw_zone.status_notes import read_status, write_status_note
@@ -248,7 +248,7 @@ def test_what_lands_while_it_is_pruned_is_there(zone: RawZone, file: Path) -> No
 
 def test_what_is_pruned_while_it_lands_is_pruned(zone: RawZone, file: Path) -> None:
     raw = land(zone, file).path
-    with pausing_after(raw_zone, "verify_raw_file", lambda: prune(raw, needed=False)):
+    with pausing_after(landing_again, "verify_raw_file", lambda: prune(raw, needed=False)):
         land(zone, file)
     assert is_pruned(raw)
     assert not raw.exists()
@@ -302,11 +302,11 @@ def test_a_record_with_a_value_of_another_type_harms_no_other_and_is_mended(
     record.write_text(json.dumps(json.loads(record.read_bytes()) | {field: value}))
     record.rename(record.with_name("kept"))
     record.with_name("kept").rename(record)  # So the folder has changed.
-    assert zone.pending_deliveries("db", LOG) == []
+    assert pending.pending_deliveries(zone.index, "db", LOG) == []
     with pytest.raises(LandingError, match="cannot be read"):
         zone.find(first.delivery_id)
     assert land(zone, file).delivery_id == first.delivery_id
-    assert len(zone.pending_deliveries("db", LOG)) == 1
+    assert len(pending.pending_deliveries(zone.index, "db", LOG)) == 1
 
 
 def test_a_copy_of_a_record_under_another_name_is_no_delivery(zone: RawZone, file: Path) -> None:
@@ -570,13 +570,13 @@ def test_an_older_delivery_that_came_to_no_end_counts_too(zone: RawZone, file: P
     os.utime(file, (2e9, 2e9))
     newer = land(zone, file)
     write_status_note(newer.path, "merged", "this database")
-    assert not zone.has_pending("products.csv", "this database")
-    assert zone.has_pending("products.csv", "another database")
+    assert not pending.has_pending(zone.index, "products.csv", "this database")
+    assert pending.has_pending(zone.index, "products.csv", "another database")
     os.utime(file, (1e9, 1e9))
     older = land(zone, file)
-    assert zone.has_pending("products.csv", "this database")
+    assert pending.has_pending(zone.index, "products.csv", "this database")
     write_status_note(older.path, "merged", "this database")
-    assert not zone.has_pending("products.csv", "this database")
+    assert not pending.has_pending(zone.index, "products.csv", "this database")
 
 
 def version_of(file: Path) -> InboxFile:
@@ -588,14 +588,14 @@ def version_of(file: Path) -> InboxFile:
 def test_a_delivery_is_unended_until_its_outcome_is_noted(zone: RawZone, file: Path) -> None:
     delivery = land(zone, file)
     version = version_of(file)
-    assert zone.ended([version], "db") == [None]
-    assert zone.pending_deliveries("db", LOG) == [delivery]
+    assert pending.reconciled(zone.index, [version], "db") == [None]
+    assert pending.pending_deliveries(zone.index, "db", LOG) == [delivery]
     write_status_note(delivery.path, "refused", "db")
     write_status_note(delivery.path, "merged", "db")
-    (landed,) = zone.ended([version], "db")
+    (landed,) = pending.reconciled(zone.index, [version], "db")
     assert landed is not None
     assert landed.ended == "merged"
-    assert zone.pending_deliveries("db", LOG) == []
+    assert pending.pending_deliveries(zone.index, "db", LOG) == []
 
 
 @pytest.mark.parametrize("suffix", [".raw", ".json"])
@@ -604,14 +604,14 @@ def test_what_is_written_anew_is_unended_again(zone: RawZone, file: Path, suffix
     write_status_note(delivery.path, "merged", "db")
     delivery.path.with_suffix(suffix).unlink()
     again = land(zone, file)
-    assert zone.pending_deliveries("db", LOG) == [again]
+    assert pending.pending_deliveries(zone.index, "db", LOG) == [again]
 
 
 def test_an_outcome_says_nothing_of_another_database(zone: RawZone, file: Path) -> None:
     delivery = land(zone, file)
     write_status_note(delivery.path, "merged", "db")
     for database_id in ("made anew", None):
-        assert zone.pending_deliveries(database_id, LOG) == [delivery]
+        assert pending.pending_deliveries(zone.index, database_id, LOG) == [delivery]
         assert read_status(delivery.path, database_id) is None
 
 
@@ -626,11 +626,11 @@ def test_an_outcome_is_that_of_the_partition_the_time_and_the_size(
         this._replace(size_bytes=this.size_bytes + 1),
         this._replace(mtime_ns=this.mtime_ns + 1000),
     ]
-    found, *of_others = zone.ended([this, *others], "db")
+    found, *of_others = pending.reconciled(zone.index, [this, *others], "db")
     assert found is not None
     assert of_others == [None] * 3
 
 
 def test_a_raw_zone_that_does_not_exist_yet_is_empty(zone: RawZone) -> None:
     assert zone.deliveries("products.csv") == []
-    assert zone.pending_deliveries(None, LOG) == []
+    assert pending.pending_deliveries(zone.index, None, LOG) == []

@@ -10,6 +10,7 @@ import pytest
 
 from lfp_pipeline.common.clock import utc_from_ns
 from lfp_pipeline.model.delivery import Delivery, TextFormat
+from lfp_pipeline.raw_zone import pending
 from lfp_pipeline.raw_zone.desired_state import is_pruned, prune
 from lfp_pipeline.raw_zone.raw_zone import RawZone
 from lfp_pipeline.raw_zone.status_notes import last_recorded_status, write_status_note
@@ -101,7 +102,7 @@ def test_another_text_format_of_what_is_not_merged_replaces_the_recorded_one(
     assert again.text_format == NEW
     assert recorded(zone) == NEW
     assert last_recorded_status(first.path) is None
-    assert zone.pending_deliveries("db", LOG) == [again]
+    assert pending.pending_deliveries(zone.index, "db", LOG) == [again]
     assert not caplog.records
 
 

@@ -1,0 +1,67 @@
+"""Which deliveries of a raw zone are pending in a database, by their status notes."""
+
+import logging
+from collections.abc import Mapping, Sequence
+from functools import partial
+
+from lfp_pipeline.model.delivery import Delivery
+from lfp_pipeline.model.partition_key import PURGES
+from lfp_pipeline.raw_zone.landed import Landed
+from lfp_pipeline.raw_zone.raw_index import RawIndex
+from lfp_pipeline.raw_zone.raw_records import read_readable
+from lfp_pipeline.sources.inbox import InboxFile
+
+# Replayable and not reconciled (see `DeliveryState`), by the status notes.
+_PENDING = """
+SELECT key, stem FROM deliveries
+WHERE (reverted OR NOT pruned) AND (ended IS NULL OR noted_id IS NOT :database_id)
+"""
+
+
+def pending_deliveries(
+    index: RawIndex, database_id: str | None, log: logging.Logger
+) -> list[Delivery]:
+    """Return the deliveries that are pending in a database, oldest first.
+
+    Args:
+        index: of the raw zone.
+        database_id: the id of the database; None: it does not exist yet.
+        log: for records that cannot be read.
+    """
+    return _deliveries(index, _PENDING, {"database_id": database_id}, log)
+
+
+def pending_operator_requests(
+    index: RawIndex, database_id: str | None, log: logging.Logger
+) -> list[Delivery]:
+    """Return those pending deliveries that are purges or are reverted, oldest first."""
+    sql = f"{_PENDING} AND (reverted OR key = :purges)"
+    return _deliveries(index, sql, {"database_id": database_id, "purges": PURGES}, log)
+
+
+def has_pending(index: RawIndex, key: str, database_id: str | None) -> bool:
+    """Return whether a partition has a delivery that is pending in a database."""
+    sql, values = f"{_PENDING} AND key = :key LIMIT 1", {"database_id": database_id, "key": key}
+    return index.ask(lambda asked: asked.execute(sql, values).fetchone() is not None, {key})
+
+
+def reconciled(
+    index: RawIndex, files: Sequence[InboxFile], database_id: str | None
+) -> list[Landed | None]:
+    """Return for each file the delivery that it is; None: the file is to be ingested.
+
+    A file is to be ingested if its delivery is pending, if it was dropped again, or if it brings
+    bytes that were lost.
+    """
+    return index.judged(files, partial(_reconciled, database_id))
+
+
+def _reconciled(database_id: str | None, landed: Landed, file: InboxFile) -> Landed | None:
+    return landed if landed.has_ended(database_id) and not landed.should_land_again(file) else None
+
+
+def _deliveries(
+    index: RawIndex, sql: str, values: Mapping[str, str | None], log: logging.Logger
+) -> list[Delivery]:
+    found = index.ask(lambda asked: asked.execute(sql, values).fetchall())
+    return read_readable((index.root / key / f"{stem}.json" for key, stem in found), log)
