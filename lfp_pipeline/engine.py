@@ -1,4 +1,4 @@
-"""The engine: everything that can be done with one data folder."""
+"""The engine: the facade over all that can be done with a data folder."""
 
 import logging
 import shutil
@@ -94,12 +94,12 @@ class Engine:
     def publish(self, log: logging.Logger, *, at_once: bool = False) -> None:
         """Publish changed tables, if publishing is within its time budget.
 
-        Waits for nobody. If publishing fails, the earlier copy stays until the next time.
+        Publishing waits for no other process. If it fails, the earlier copy stays in use.
 
         Args:
             log: for failures.
-            at_once: ignore the budget, and wait for other processes: reverted data must leave the
-                copy, too.
+            at_once: ignore the budget and wait for other processes, so that reverted rows leave
+                the copy, too.
         """
         published = self.published
         wanted = (
@@ -114,7 +114,7 @@ class Engine:
                 published = replace(published, warehouse=self.warehouse.without_waiting)
             published.publish(log)
         except (LfpError, duckdb.Error, OSError) as error:
-            log.warning("The tables were not published; the copy from before stays. %s", error)
+            log.warning("The tables were not published; the earlier copy stays in use. %s", error)
 
     @property
     def free_bytes(self) -> int:

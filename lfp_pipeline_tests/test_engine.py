@@ -1,4 +1,4 @@
-"""The engine: what is pending, what became of it, and that none harms another."""
+"""The engine: what is pending, results, batches, and failures that affect no other file."""
 
 import gzip
 import logging
@@ -47,22 +47,22 @@ def engine(tmp_path: Path) -> Engine:
     return engine_at(tmp_path, max_reject_share=0.5)
 
 
-def drop(engine: Engine, name: str, content: str, moment: int = 1) -> Path:
+def drop(engine: Engine, name: str, content: str, mtime: int = 1) -> Path:
     path = engine.settings.inbox_dir / name
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(content)
-    os.utime(path, (moment, moment))
+    os.utime(path, (mtime, mtime))
     return path
 
 
 def ingest_inbox(engine: Engine) -> dict[str, str]:
-    """Partition and status, or why it did not land, of all that was pending."""
+    """Ingest the pending files; return status or landing error by partition."""
     found = {}
-    for one in engine.ingest_all(engine.pending_inbox(LOG).ready, [], LOG):
-        if isinstance(one, IngestResult):
-            found[one.delivery.partition_key] = one.account.status.value
+    for result in engine.ingest_all(engine.pending_inbox(LOG).ready, [], LOG):
+        if isinstance(result, IngestResult):
+            found[result.partition_key] = result.account.status.value
         else:
-            found[one.partition_key] = one.error
+            found[result.partition_key] = result.error
     return found
 
 
@@ -74,7 +74,7 @@ def statuses(engine: Engine) -> dict[str, str]:
     return {row[1]: row[5] for row in tables(engine)["ledger"]}
 
 
-def test_what_is_pending_is_what_is_not_merged_oldest_first(engine: Engine) -> None:
+def test_unmerged_files_are_pending_oldest_first(engine: Engine) -> None:
     drop(engine, "b.csv", GOOD, 1)
     drop(engine, "shop/a.csv", GOOD, 2)
     assert pending(engine) == ["b.csv", "shop/a.csv"]
@@ -95,14 +95,14 @@ def test_a_file_that_landed_and_was_not_merged_is_pending(engine: Engine) -> Non
     assert pending(engine) == ["a.csv"]
 
 
-def test_everything_is_pending_when_the_database_is_gone(engine: Engine) -> None:
+def test_every_file_is_pending_when_the_database_is_gone(engine: Engine) -> None:
     drop(engine, "a.csv", GOOD)
     ingest_inbox(engine)
     engine.warehouse.path.unlink()
     assert pending(engine) == ["a.csv"]
 
 
-def test_a_file_that_is_still_written_is_left_alone_and_named(
+def test_a_file_that_is_still_being_written_is_logged_and_not_pending(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
@@ -137,7 +137,7 @@ def test_the_source_of_a_partition_is_its_file_in_the_inbox(engine: Engine) -> N
     assert {key: source.name for key, source in sources.items()} == {file.partition_key: str(path)}
 
 
-def test_one_bad_file_harms_no_other(engine: Engine) -> None:
+def test_a_bad_file_affects_no_other_file(engine: Engine) -> None:
     drop(engine, "good1.csv", GOOD, 1)
     drop(engine, "bad.csv", NO_PRODUCTS, 2)
     drop(engine, "gone.csv", GOOD, 3)
@@ -147,23 +147,27 @@ def test_one_bad_file_harms_no_other(engine: Engine) -> None:
     files = engine.pending_inbox(LOG).ready
     (engine.settings.inbox_dir / "gone.csv").unlink()
     outcomes = list(engine.ingest_all(files, [], LOG))
-    (lost,) = [one for one in outcomes if isinstance(one, LandingFailure)]
+    (lost,) = [result for result in outcomes if isinstance(result, LandingFailure)]
     assert lost.partition_key == "gone.csv"
     assert "No such file" in lost.error
-    found = {one.delivery.partition_key: one for one in outcomes if isinstance(one, IngestResult)}
-    assert {key: one.account.status for key, one in found.items()} == {
+    found = {
+        result.delivery.partition_key: result
+        for result in outcomes
+        if isinstance(result, IngestResult)
+    }
+    assert {key: result.account.status for key, result in found.items()} == {
         "good1.csv": "merged",
         "good2.csv": "merged",
         "bad.csv": "refused",
         "broken.csv.gz": "refused",
         files[4].partition_key: "merged",
     }
-    assert statuses(engine) == {key: one.account.status for key, one in found.items()}
+    assert statuses(engine) == {key: result.account.status for key, result in found.items()}
     assert [row[:2] for row in tables(engine)["products"]] == [("s1", "Eva"), ("s2", "Bob")]
 
 
 @pytest.mark.parametrize("batch_files", [1, 100])
-def test_a_link_or_pipe_that_takes_the_place_of_a_listed_file_is_never_followed(
+def test_a_link_or_pipe_that_replaces_a_listed_file_is_not_followed(
     tmp_path: Path, batch_files: int
 ) -> None:
     engine = engine_at(tmp_path, batch_files=batch_files)
@@ -181,15 +185,19 @@ def test_a_link_or_pipe_that_takes_the_place_of_a_listed_file_is_never_followed(
     (inbox / "pipe.csv").unlink()
     os.mkfifo(inbox / "pipe.csv")
     outcomes = list(engine.ingest_all(files, [], LOG))
-    lost = {one.partition_key: one.error for one in outcomes if isinstance(one, LandingFailure)}
+    lost = {
+        result.partition_key: result.error
+        for result in outcomes
+        if isinstance(result, LandingFailure)
+    }
     assert len(lost) == 3
     assert all("is not the file that was listed any more" in error for error in lost.values())
     assert statuses(engine) == {"good.csv": "merged"}
     assert not any("secret" in row for row in tables(engine)["products"])
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells who writes")
-def test_files_that_a_program_has_open_for_writing_are_left_for_the_next_time(
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux reports writers")
+def test_files_open_for_writing_are_left_for_the_next_run(
     engine: Engine, caplog: pytest.LogCaptureFixture
 ) -> None:
     path = drop(engine, "a.csv", GOOD)
@@ -201,20 +209,20 @@ def test_files_that_a_program_has_open_for_writing_are_left_for_the_next_time(
         source = engine.catalog.inbox_sources(["a.csv"], LOG)["a.csv"]
         with pytest.raises(StillWrittenError):
             engine.land(source, "a.csv", LOG)
-    (lost,) = [one for one in outcomes if isinstance(one, LandingFailure)]
+    (lost,) = [result for result in outcomes if isinstance(result, LandingFailure)]
     assert (lost.partition_key, lost.still_written) == ("a.csv", True)
     assert "open for writing in other programs: a.csv" in caplog.text
     assert pending(engine) == ["a.csv"]
 
 
-def test_patterns_of_the_settings_hold(tmp_path: Path) -> None:
+def test_ignored_files_of_the_settings_are_not_pending(tmp_path: Path) -> None:
     engine = engine_at(tmp_path, ignored_files=("*-old.csv", "drafts/"))
     for name in ("a.csv", "a-OLD.csv", "drafts/b.csv"):
         drop(engine, name, GOOD)
     assert pending(engine) == ["a.csv"]
 
 
-def test_a_delivery_whose_bytes_are_gone_fails_and_can_be_landed_again(engine: Engine) -> None:
+def test_a_delivery_without_bytes_fails_and_can_land_again(engine: Engine) -> None:
     delivery = land(engine, File("a.csv", 1, (("s1", "Ann", ""),)))
     delivery.path.unlink()
     failed = engine.ingest(delivery, LOG).account
@@ -228,7 +236,7 @@ def test_a_delivery_whose_bytes_are_gone_fails_and_can_be_landed_again(engine: E
     assert statuses(engine) == {"a.csv": "merged"}
 
 
-def test_too_many_rejects_refuse_the_file_and_are_kept_as_evidence(engine: Engine) -> None:
+def test_a_file_with_too_many_rejects_is_refused_and_its_rejects_are_stored(engine: Engine) -> None:
     drop(engine, "a.csv", WITH_REJECTS)
     assert ingest_inbox(engine) == {"a.csv": "refused"}
     found = tables(engine)
@@ -240,7 +248,7 @@ def test_too_many_rejects_refuse_the_file_and_are_kept_as_evidence(engine: Engin
     assert "LFP_MAX_REJECT_SHARE" in (account.error or "")
 
 
-def test_what_was_refused_goes_in_once_the_settings_allow_it(
+def test_a_refused_file_is_merged_once_the_settings_accept_it(
     engine: Engine, tmp_path: Path
 ) -> None:
     drop(engine, "a.csv", WITH_REJECTS)
@@ -255,7 +263,7 @@ def test_what_was_refused_goes_in_once_the_settings_allow_it(
     assert lenient.pending_deliveries(LOG) == []
 
 
-def test_what_is_merged_stays_merged_under_stricter_settings(
+def test_a_merged_delivery_stays_merged_under_stricter_settings(
     engine: Engine, tmp_path: Path
 ) -> None:
     drop(engine, "a.csv", WITH_REJECTS)
@@ -266,14 +274,14 @@ def test_what_is_merged_stays_merged_under_stricter_settings(
     assert tables(engine) == before
 
 
-def test_of_what_was_refused_only_the_newest_is_unfinished(engine: Engine) -> None:
-    older, newer = (land(engine, File("a.csv", moment, (("s9",),))) for moment in (1, 2))
+def test_of_refused_deliveries_only_the_newest_is_pending(engine: Engine) -> None:
+    older, newer = (land(engine, File("a.csv", second, (("s9",),))) for second in (1, 2))
     for delivery in (older, newer):
         engine.ingest(delivery, LOG)
     assert engine.backlog.of(["a.csv"], LOG).pending == [newer]
 
 
-def test_what_is_pruned_and_to_be_reverted_is_unfinished_until_it_is_out(engine: Engine) -> None:
+def test_a_pruned_delivery_is_pending_until_its_reversal_is_applied(engine: Engine) -> None:
     delivery = land(engine, File("a.csv", 1, (("s1", "Ann", ""),)))
     engine.ingest(delivery, LOG)
     prune(delivery.path, needed=False)
@@ -287,7 +295,7 @@ def test_what_is_pruned_and_to_be_reverted_is_unfinished_until_it_is_out(engine:
     assert tables(engine)["products"] == []
 
 
-def test_the_outcome_stands_beside_the_raw_file(engine: Engine) -> None:
+def test_a_status_note_is_written_beside_the_raw_file(engine: Engine) -> None:
     drop(engine, "a.csv", GOOD)
     drop(engine, "b.csv", NO_PRODUCTS)
     ingest_inbox(engine)
@@ -297,7 +305,7 @@ def test_the_outcome_stands_beside_the_raw_file(engine: Engine) -> None:
     assert engine.pending_deliveries(LOG) == []
 
 
-def test_what_was_merged_and_is_reverted_is_not_called_merged(engine: Engine) -> None:
+def test_the_last_status_of_a_reverted_delivery_is_not_merged(engine: Engine) -> None:
     drop(engine, "a.csv", GOOD)
     (file,) = engine.pending_inbox(LOG).ready
     ingest_inbox(engine)
@@ -309,16 +317,16 @@ def test_what_was_merged_and_is_reverted_is_not_called_merged(engine: Engine) ->
     assert engine.backlog.last_statuses([file]) == [Status.REVERTED]
 
 
-def test_an_outcome_that_cannot_be_written_does_not_undo_the_merge(
+def test_a_status_note_that_cannot_be_written_does_not_undo_the_merge(
     engine: Engine, caplog: pytest.LogCaptureFixture
 ) -> None:
     delivery = land(engine, File("a.csv", 1, (("s1", "Ann", ""),)))
     delivery.path.with_suffix(".outcome").mkdir()
     assert engine.ingest(delivery, LOG).account.status is Status.MERGED
-    assert "could not be noted" in caplog.text
+    assert "could not be written" in caplog.text
 
 
-def test_a_database_in_other_hands_fails_the_delivery_in_one_waiting_time(tmp_path: Path) -> None:
+def test_a_delivery_fails_if_another_process_has_the_database_open(tmp_path: Path) -> None:
     engine = engine_at(tmp_path, foreign_wait_seconds=0.2)
     drop(engine, "a.csv", GOOD)
     ingest_inbox(engine)
@@ -331,26 +339,26 @@ def test_a_database_in_other_hands_fails_the_delivery_in_one_waiting_time(tmp_pa
     assert engine.ingest(delivery, LOG).account.status is Status.MERGED
 
 
-def test_others_of_the_run_do_not_wait_too_and_have_landed(tmp_path: Path) -> None:
+def test_after_one_wait_for_a_busy_database_other_batches_only_land(tmp_path: Path) -> None:
     engine = engine_at(tmp_path, foreign_wait_seconds=0.2, parallel_files=1, batch_files=1)
     drop(engine, "a.csv", GOOD)
     ingest_inbox(engine)
-    drop(engine, "b.csv", GOOD, moment=2)
-    drop(engine, "c.csv", GOOD, moment=3)
+    drop(engine, "b.csv", GOOD, mtime=2)
+    drop(engine, "c.csv", GOOD, mtime=3)
     offered = engine.pending_inbox(LOG).ready
     with running(HOLD, engine.warehouse.path):
-        waited, spared = engine.ingest_all(offered, [], LOG)
+        waited, not_tried = engine.ingest_all(offered, [], LOG)
     assert isinstance(waited, IngestResult)
-    assert isinstance(spared, IngestResult)
+    assert isinstance(not_tried, IngestResult)
     assert waited.busy
-    assert spared.busy
-    assert spared.account.error == "Not tried: the database is busy."
-    assert spared.delivery.path.exists()
+    assert not_tried.busy
+    assert not_tried.account.error == "Not tried: the database is busy."
+    assert not_tried.delivery.path.exists()
     ingest_inbox(engine)
     assert set(statuses(engine).values()) == {"merged"}
 
 
-def test_a_ledger_that_cannot_be_had_leaves_the_error_to_the_caller(engine: Engine) -> None:
+def test_a_failure_is_returned_if_the_ledger_cannot_record_it(engine: Engine) -> None:
     delivery = land(engine, File("a.csv", 1, (("s1", "Ann", ""),)))
     engine.warehouse.path.write_bytes(b"no database" * 1000)
     account = engine.ingest(delivery, LOG).account
@@ -358,7 +366,7 @@ def test_a_ledger_that_cannot_be_had_leaves_the_error_to_the_caller(engine: Engi
     assert account.error
 
 
-def test_who_stops_listening_stops_what_has_not_begun(tmp_path: Path) -> None:
+def test_closing_the_iterator_cancels_queued_batches(tmp_path: Path) -> None:
     engine = engine_at(tmp_path, parallel_files=1, batch_files=1)
     for number in range(10):
         drop(engine, f"{number}.csv", GOOD)
@@ -368,31 +376,35 @@ def test_who_stops_listening_stops_what_has_not_begun(tmp_path: Path) -> None:
     assert len(statuses(engine)) < 10
 
 
-def test_small_files_are_merged_together_and_bad_ones_harm_no_other(engine: Engine) -> None:
-    drop(engine, "a.csv", GOOD, moment=1)
-    drop(engine, "b.csv", NO_PRODUCTS, moment=2)
-    drop(engine, "c.csv", WITH_REJECTS, moment=3)
-    drop(engine, "d.csv", "name,sku,description\nCid,s2,\nDot,s4,\n", moment=4)
+def test_small_files_are_merged_together_and_bad_ones_affect_no_other(engine: Engine) -> None:
+    drop(engine, "a.csv", GOOD, mtime=1)
+    drop(engine, "b.csv", NO_PRODUCTS, mtime=2)
+    drop(engine, "c.csv", WITH_REJECTS, mtime=3)
+    drop(engine, "d.csv", "name,sku,description\nCid,s2,\nDot,s4,\n", mtime=4)
     found = list(engine.ingest_all(engine.pending_inbox(LOG).ready, [], LOG))
-    told = {one.delivery.partition_key: one for one in found if isinstance(one, IngestResult)}
-    assert {one.batch for one in told.values()} == {4}
-    assert {key: one.account.status for key, one in told.items()} == {
+    results = {
+        result.delivery.partition_key: result
+        for result in found
+        if isinstance(result, IngestResult)
+    }
+    assert {result.batch for result in results.values()} == {4}
+    assert {key: result.account.status for key, result in results.items()} == {
         "a.csv": "merged", "b.csv": "refused", "c.csv": "refused", "d.csv": "merged"
     }  # fmt: skip
-    assert told["d.csv"].account.rows_updated == told["d.csv"].account.rows_inserted == 1
+    assert results["d.csv"].account.rows_updated == results["d.csv"].account.rows_inserted == 1
     shown = tables(engine)
     assert [row[:2] for row in shown["products"]] == [("s1", "Ann"), ("s2", "Cid"), ("s4", "Dot")]
     assert [row[:1] for row in shown["rejected_rows"]] == [
-        (told["c.csv"].delivery.delivery_id,)
+        (results["c.csv"].delivery.delivery_id,)
     ] * 2
     assert engine.pending_deliveries(LOG) == []
 
 
-def test_if_they_fail_together_they_are_merged_one_by_one(
+def test_a_failing_batch_is_merged_one_by_one(
     engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for number in range(4):
-        drop(engine, f"{number}.csv", GOOD, moment=number)
+        drop(engine, f"{number}.csv", GOOD, mtime=number)
     reading = batch_merge.read_delivery
 
     def failing(delivery: Delivery, *others: object) -> Reading:
@@ -408,33 +420,33 @@ def test_if_they_fail_together_they_are_merged_one_by_one(
 @pytest.mark.parametrize(
     "limits", [{"batch_bytes": 2 * len(GOOD) + 1}, {"batch_files": 2}], ids=["by size", "by number"]
 )
-def test_batches_are_cut(tmp_path: Path, limits: dict[str, int]) -> None:
+def test_batches_are_limited_in_size_and_number(tmp_path: Path, limits: dict[str, int]) -> None:
     engine = engine_at(tmp_path, parallel_files=1, **limits)
     for number in range(5):
-        drop(engine, f"{number}.csv", GOOD, moment=number)
+        drop(engine, f"{number}.csv", GOOD, mtime=number)
     done = engine.ingest_all(engine.pending_inbox(LOG).ready, [], LOG)
-    assert [one.batch for one in done if isinstance(one, IngestResult)] == [2, 2, 2, 2, 1]
+    assert [result.batch for result in done if isinstance(result, IngestResult)] == [2, 2, 2, 2, 1]
 
 
-def test_packed_files_count_as_larger_than_they_are(tmp_path: Path) -> None:
+def test_packed_files_count_by_their_estimated_unpacked_size(tmp_path: Path) -> None:
     packed = gzip.compress(GOOD.encode())
     engine = engine_at(tmp_path, parallel_files=1, batch_bytes=15 * len(packed))
     for number in range(3):
-        path = drop(engine, f"{number}.csv.gz", "", moment=number)
+        path = drop(engine, f"{number}.csv.gz", "", mtime=number)
         path.write_bytes(packed)
     done = engine.ingest_all(engine.pending_inbox(LOG).ready, [], LOG)
-    assert [one.batch for one in done if isinstance(one, IngestResult)] == [1, 1, 1]
+    assert [result.batch for result in done if isinstance(result, IngestResult)] == [1, 1, 1]
 
 
-def test_a_packed_file_is_unpacked_once_also_where_it_is_refused(
+def test_a_packed_file_is_unpacked_once_even_if_it_is_refused(
     engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     unpacked: list[Path] = []
-    unpacking = batch_merge.plain_texts
+    unpack = batch_merge.plain_texts
 
     def noting(delivery: Delivery, folder: Path, settings: Settings) -> list[PlainText]:
         unpacked.append(delivery.path)
-        return unpacking(delivery, folder, settings)
+        return unpack(delivery, folder, settings)
 
     monkeypatch.setattr(batch_merge, "plain_texts", noting)
     monkeypatch.setattr(direct_load, "LEAST_BYTES", 0)
@@ -447,10 +459,10 @@ def test_a_packed_file_is_unpacked_once_also_where_it_is_refused(
     assert list(statuses(engine).values()) == ["merged", "refused", "refused"]
 
 
-def test_work_that_need_not_wait_for_the_database_does_not(
+def test_reassigning_rows_does_not_wait_for_the_lock(
     engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Bytes that were there before are read anew while another has the database."""
+    """While another process has the database open, known bytes are read again."""
     engine.ingest(land(engine, File("a.csv", 1, (("s1", "Ann", ""),))), LOG)
     again = land(engine, File("a.csv", 2, (("s1", "Ann", ""),)))
     waits: list[tuple[float, float]] = []
@@ -469,25 +481,24 @@ def test_work_that_need_not_wait_for_the_database_does_not(
     assert waits[1][1] == 0.1
 
 
-def test_what_came_of_it_can_be_shown(engine: Engine) -> None:
+def test_a_result_has_samples_and_times(engine: Engine) -> None:
     drop(engine, "a.csv", "name,sku,description,colour\nAnn,s1,\n,s2,x,red\nBob,s3,y,red\n")
-    (one,) = engine.ingest_all(engine.pending_inbox(LOG).ready, [], LOG)
-    assert isinstance(one, IngestResult)
-    assert one.products == one.account.rows_inserted
-    assert one.reading
-    assert one.reading.ignored_columns == ["colour"]
-    assert ("s3", "Bob", "y") in one.reading.sample_products
-    assert all(raw for *_, raw in one.reading.sample_rejects)
-    assert one.seconds >= one.reading.seconds > 0
+    (result,) = engine.ingest_all(engine.pending_inbox(LOG).ready, [], LOG)
+    assert isinstance(result, IngestResult)
+    assert result.products == result.account.rows_inserted
+    assert result.reading
+    assert result.reading.ignored_columns == ["colour"]
+    assert ("s3", "Bob", "y") in result.reading.sample_products
+    assert all(raw for *_, raw in result.reading.sample_rejects)
+    assert result.seconds >= result.reading.seconds > 0
 
 
-def test_nothing_stays_open_or_lies_around_after_good_and_bad_files(engine: Engine) -> None:
+def test_no_file_stays_open_or_remains_after_good_and_bad_files(engine: Engine) -> None:
     def ingest_both() -> None:
         for key, rows in (("a.csv", (("s1", "Ann", ""),)), ("b.csv", (("s9",),))):
-            moment = next(moments)
-            engine.ingest(land(engine, File(key, moment, rows)), LOG)
+            engine.ingest(land(engine, File(key, next(seconds), rows)), LOG)
 
-    moments = iter(range(100))
+    seconds = iter(range(100))
     ingest_both()
     before = len(list(Path("/proc/self/fd").iterdir()))
     for _ in range(5):
@@ -497,23 +508,23 @@ def test_nothing_stays_open_or_lies_around_after_good_and_bad_files(engine: Engi
     assert not list(engine.settings.data_dir.rglob("*.part"))
 
 
-def test_an_unknown_partition_never_landed(engine: Engine) -> None:
+def test_a_partition_without_deliveries_is_missing(engine: Engine) -> None:
     backlog = engine.backlog.of(["a.csv"], LOG)
-    assert [one.partition_key for one in backlog.missing] == ["a.csv"]
+    assert [result.partition_key for result in backlog.missing] == ["a.csv"]
     assert not backlog.pending
     assert not backlog.done
     assert engine.backlog.of([], LOG) == PartitionBacklog([], [], [])
     assert not engine.warehouse.path.exists()
 
 
-def test_the_database_can_be_read_by_anyone_afterwards(engine: Engine) -> None:
+def test_the_database_can_be_opened_read_only_afterwards(engine: Engine) -> None:
     drop(engine, "a.csv", GOOD)
     ingest_inbox(engine)
     with duckdb.connect(engine.warehouse.path, read_only=True) as connection:
         assert connection.execute("SELECT count(*) FROM products").fetchall() == [(2,)]
 
 
-def test_a_record_that_cannot_be_read_harms_no_other_file(
+def test_an_unreadable_record_affects_no_other_file(
     engine: Engine, caplog: pytest.LogCaptureFixture
 ) -> None:
     drop(engine, "a.csv", GOOD)
@@ -523,9 +534,9 @@ def test_a_record_that_cannot_be_read_harms_no_other_file(
     (broken,) = (engine.raw_zone.root / "a.csv").glob("*.json")
     broken.chmod(0o644)
     broken.write_text("")
-    assert [one.partition_key for one in engine.pending_deliveries(LOG)] == ["b.csv"]
+    assert [result.partition_key for result in engine.pending_deliveries(LOG)] == ["b.csv"]
     assert str(broken) in caplog.text
     backlog = engine.backlog.of(["a.csv", "b.csv"], LOG)
-    assert [one.partition_key for one in backlog.missing] == ["a.csv"]
-    assert [one.partition_key for one in backlog.pending] == ["b.csv"]
+    assert [result.partition_key for result in backlog.missing] == ["a.csv"]
+    assert [result.partition_key for result in backlog.pending] == ["b.csv"]
     assert ingest_inbox(engine) == {"a.csv": "merged", "b.csv": "merged"}

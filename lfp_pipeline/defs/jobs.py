@@ -72,7 +72,7 @@ def _ingest_pending(
     engine: Engine,
     database: ProductsDatabase,
 ) -> None:
-    with engine.raw_zone.index.of_one_moment():
+    with engine.raw_zone.index.snapshot():
         listing = engine.pending_inbox(context.log)
         files = list(listing.ready)
         deliveries = engine.pending_deliveries(context.log, offered=files)

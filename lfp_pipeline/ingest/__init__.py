@@ -1,1 +1,1 @@
-"""From a landed delivery to committed rows, and back."""
+"""Ingest: from a landed delivery to committed rows, and back."""

@@ -1,4 +1,4 @@
-"""What is still to be merged or reverted in one database."""
+"""The backlog: files and deliveries that are still to be merged or reverted in a database."""
 
 import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -55,7 +55,7 @@ class PartitionBacklog:
 
 @dataclass(frozen=True)
 class Backlog:
-    """Compares the inbox and the raw zone with one database."""
+    """The inbox and the raw zone, compared with one database."""
 
     settings: Settings
     catalog: SourceCatalog
@@ -117,7 +117,7 @@ class Backlog:
 
         Args:
             log: for records that cannot be read.
-            offered: inbox files that will land again; the deliveries that they are, are left out.
+            offered: inbox files that will land again, so that their deliveries are omitted.
         """
         ctimes = {
             (file.partition_key, utc_from_ns(file.mtime_ns), file.size_bytes): file.ctime_ns
@@ -156,14 +156,15 @@ class Backlog:
     def of(self, keys: Sequence[str], log: logging.Logger) -> PartitionBacklog:
         """Return the backlog of partitions.
 
-        A refused delivery is pending if it is the newest of its partition: whoever names the
-        partition wants another attempt. A pruned delivery can be reverted, but not merged.
+        A refused delivery is pending if it is the newest of its partition, because a request for
+        the partition is a request for another attempt. A pruned delivery can be reverted, but not
+        merged.
         """
         id_ = self.warehouse.cached_id()
         landed = {key: self.raw_zone.index.deliveries(key) for key in keys}
         newest = {key: found[-1] for key, found in landed.items() if found}
         status_of, entries, products = self._ledger(
-            list(landed), [one.delivery_id for one in newest.values()], log
+            list(landed), [delivery.delivery_id for delivery in newest.values()], log
         )
         pending: list[Delivery] = []
         done: list[IngestResult] = []
@@ -171,9 +172,9 @@ class Backlog:
         for key, deliveries in landed.items():
             try:
                 of_partition = [
-                    self.raw_zone.find(one.delivery_id)
-                    for one in deliveries
-                    if _is_pending(one, newest[key], status_of, id_)
+                    self.raw_zone.find(delivery.delivery_id)
+                    for delivery in deliveries
+                    if _is_pending(delivery, newest[key], status_of, id_)
                 ]
                 last = self.raw_zone.newest(key)
             except LandingError as error:
@@ -232,7 +233,7 @@ def _is_applied(landed: Landed, file: InboxFile, status_of: Mapping[str, Status]
 def _is_pending(
     landed: Landed, newest: Landed, status_of: Mapping[str, Status], id_: str | None
 ) -> bool:
-    """Return whether something is left to do for a delivery, if its partition is asked for."""
+    """Return whether a request for its partition has something to do for a delivery."""
     state = landed.state(status_of.get(landed.delivery_id))
     return state.is_replayable and (
         not state.is_reconciled

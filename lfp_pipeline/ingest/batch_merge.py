@@ -1,4 +1,4 @@
-"""A batch of deliveries in its workspace: read and merged, loaded, moved, or taken out."""
+"""Reconcile a batch of deliveries: read and merge, load directly, reassign, delete or revert."""
 
 import logging
 import time
@@ -52,14 +52,14 @@ from lfp_pipeline.warehouse.schema import database_id
 
 
 class DesiredStateChangedError(Exception):
-    """A delivery was reverted or reinstated meanwhile, or its source says another text format."""
+    """A delivery was reverted, reinstated or given another text format meanwhile."""
 
 
 class OtherSettingsError(Exception):
-    """A delivery that was merged before is to be read with the settings of then.
+    """A delivery that was merged before must be read with the settings of that time.
 
     Attributes:
-        settings: those.
+        settings: the settings of that time.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -74,51 +74,52 @@ def reconcile_batch(
     log: logging.Logger,
     workers: int,
 ) -> list[IngestResult]:
-    """Have the warehouse follow what the raw zone says of a batch.
+    """Bring the deliveries of a batch into their desired state in a warehouse.
 
     Args:
-        batch: oldest first; a deletion, or what is to be as if it had never come, alone.
+        batch: oldest first; a deletion or a reverted delivery alone.
         settings: limits, rules, waiting times.
-        warehouse: to merge into.
+        warehouse: the database to change.
         log: for progress.
-        workers: with how many others this shares its run's threads and memory.
+        workers: number of batches that share the threads and memory of this process.
 
     Raises:
-        MindChangedError: meanwhile, it is to be taken in or out in another way.
-        OtherSettingsError: one of it is to be read with other settings.
-        LfpError: it could not be done, and why. Nothing was changed.
+        DesiredStateChangedError: the desired state of a delivery has changed meanwhile.
+        OtherSettingsError: a delivery must be read with other settings.
+        LfpError: the batch could not be reconciled. Nothing was changed.
         duckdb.Error: likewise.
     """
     started = time.perf_counter()
     limits = WorkspaceLimits.of(settings, workers)
     with workspace_of(settings, limits) as workspace:
-        is_out = is_reverted(batch[0].path)
-        if is_out and len(batch) > 1:
+        reverts = is_reverted(batch[0].path)
+        if reverts and len(batch) > 1:
             raise DesiredStateChangedError
-        work = _BatchMerge(batch, is_out, workspace, limits, settings, warehouse, log, started)
-        if is_out:
-            done = work.revert()
+        work = _BatchMerge(batch, reverts, workspace, limits, settings, warehouse, log, started)
+        if reverts:
+            results = work.revert()
         elif batch[0].kind is Kind.DELETION:
-            done = work.delete()
+            results = work.delete()
         else:
-            done = work.reassign_rows() or work.load_directly() or work.read_and_merge()
+            results = work.reassign_rows() or work.load_directly() or work.read_and_merge()
     seconds = time.perf_counter() - started
-    return [replace(ingested, seconds=seconds) for ingested in done]
+    return [replace(result, seconds=seconds) for result in results]
 
 
 @dataclass(frozen=True)
 class _BatchMerge:
-    """A batch in its workspace, and the ways in which it may be merged.
+    """A batch in its workspace, and the ways to reconcile it.
 
-    Each way returns what became of the batch, or nothing, if it is not the way for this batch.
+    Each public method is one way. It returns a result for each delivery of the batch; an empty list
+    means that the way does not suit this batch.
 
     Attributes:
-        is_out: whether the batch is one delivery that is to be as if it had never come.
-        started: when the work began, by `time.perf_counter`.
+        reverts: whether the batch is a single delivery whose desired state is reverted.
+        started: begin of the work, by `time.perf_counter`.
     """
 
     batch: Sequence[Delivery]
-    is_out: bool
+    reverts: bool
     workspace: Workspace
     limits: WorkspaceLimits
     settings: Settings
@@ -127,42 +128,42 @@ class _BatchMerge:
     started: float
 
     def revert(self) -> list[IngestResult]:
-        """Take a delivery out, and what it had replaced in."""
+        """Revert the delivery."""
         (delivery,) = self.batch
-        with self._attached(self.warehouse, "reverting") as known:
+        with self._attached(self.warehouse, "reverting") as before:
             is_shadow = self.warehouse.is_shadow
-            account = revert(delivery, self.workspace, self.settings, self.log, is_shadow=is_shadow)
-            return self._done([account], known)
+            entry = revert(delivery, self.workspace, self.settings, self.log, is_shadow=is_shadow)
+            return self._results([entry], before)
 
     def delete(self) -> list[IngestResult]:
-        """Delete what a deletion says."""
+        """Delete the skus that the deletion lists."""
         (delivery,), connection = self.batch, self.workspace.connection
         verify_raw_file(delivery)
-        with self._attached(self.warehouse, "deleting by") as known:
-            return self._done([merge_deletion(connection, delivery, self.started)], known)
+        with self._attached(self.warehouse, "deleting by") as before:
+            return self._results([merge_deletion(connection, delivery, self.started)], before)
 
     def reassign_rows(self) -> list[IngestResult]:
-        """Bytes that were there before are not read again."""
+        """Reassign the rows of an earlier delivery with the same bytes, without reading them."""
         delivery, *others = self.batch
         if others or not RawZone(self.settings.raw_dir).has_duplicate(delivery):
             return []
         connection = self.workspace.connection
-        with suppress(WarehouseBusyError), self._attached(self.warehouse.without_waiting) as known:
+        with suppress(WarehouseBusyError), self._attached(self.warehouse.without_waiting) as before:
             read_with = Conditions.of(self.settings, delivery.text_format)
-            account = reassign_rows(connection, delivery, read_with, self.started, self.log)
-            if account is not None:
-                return self._done([account], known)
+            entry = reassign_rows(connection, delivery, read_with, self.started, self.log)
+            if entry is not None:
+                return self._results([entry], before)
         return []
 
     def load_directly(self) -> list[IngestResult]:
-        """A large file goes straight into the warehouse."""
+        """Load a large file directly into the warehouse."""
         delivery, *others = self.batch
         small = delivery.size_bytes < direct_load.LEAST_BYTES
-        if others or small or self._is_suspect(delivery):  # The rehearsal is of another way.
+        if others or small or self._has_crashed(delivery):  # The trial read tries another way.
             return []
         texts: Sequence[PlainText] = ()
         try:
-            texts = self._lone_texts
+            texts = self._single_texts
             text, *more = texts
             size = text.path.stat().st_size
             memory_bytes = size_in_bytes(self.limits.memory_limit)
@@ -172,21 +173,21 @@ class _BatchMerge:
                 return []
             if size >= memory_bytes // 4:
                 return self._load(text, self.warehouse)
-            # Is somebody else at it? Then this file is better read meanwhile than after.
+            # While another process holds the lock, reading this file first saves time.
             with suppress(WarehouseBusyError):
                 return self._load(text, self.warehouse.without_waiting, only_if_empty=True)
         except DeliveryRefusedError as error:
-            return self._refuse(self._told(error, delivery, texts))
+            return self._refuse(self._refusal(error, delivery, texts))
         return []
 
     def _load(
         self, text: PlainText, warehouse: Warehouse, *, only_if_empty: bool = False
     ) -> list[IngestResult]:
         connection, (delivery,) = self.workspace.connection, self.batch
-        with self._attached(warehouse, "loading") as known:
-            account = known.get(delivery.delivery_id)
-            if account is not None and account.status is Status.MERGED:
-                return self._done([account], known)
+        with self._attached(warehouse, "loading") as before:
+            entry = before.get(delivery.delivery_id)
+            if entry is not None and entry.status is Status.MERGED:
+                return self._results([entry], before)
             if only_if_empty and product_count(connection):
                 return []
             try:
@@ -197,59 +198,60 @@ class _BatchMerge:
                 for note in reading.notes:
                     self.log.warning("%s: %s", delivery.partition_key, printable(note))
                 stage_single(connection, taken=True)
-                done = self._merge([self._arrived(delivery, reading)], known, loaded=True)
+                staged = self._staged(delivery, reading)
+                results = self._merge([staged], before, directly_loaded=True)
             finally:
                 direct_load.drop_loaded_table(connection)
             checkpoint(connection, "warehouse", self.log)
-            return done
+            return results
 
     def _refuse(self, refusal: str) -> list[IngestResult]:
         connection = self.workspace.connection
         clear_staging(connection)
         stage_single(connection, taken=False)
-        with self._attached(self.warehouse) as known:
-            return self._merge([self._arrived(self.batch[0], None, refusal)], known)
+        with self._attached(self.warehouse) as before:
+            return self._merge([self._staged(self.batch[0], None, refusal)], before)
 
     def read_and_merge(self) -> list[IngestResult]:
-        """Whatever it is: read into the workspace without a lock, then merged."""
+        """Read the batch into the workspace without a lock, then merge it. Suits every batch."""
         with marking_in_progress(self.batch, self.settings):
-            arrived = [self._arrive(number) for number in range(len(self.batch))]
-        with self._attached(self.warehouse) as known:
-            return self._merge(arrived, known)
+            staged = [self._read(number) for number in range(len(self.batch))]
+        with self._attached(self.warehouse) as before:
+            return self._merge(staged, before)
 
-    def _arrive(self, number: int) -> StagedDelivery:
-        """Read one delivery, and add it to the arrivals."""
+    def _read(self, number: int) -> StagedDelivery:
+        """Read a delivery of the batch, and stage its rows."""
         delivery, connection = self.batch[number], self.workspace.connection
         alone = len(self.batch) == 1
         reading, refusal = None, None
         texts: Sequence[PlainText] = ()
         with self.workspace.folder_for(number) as folder:
             try:
-                texts = self._lone_texts if alone else self._texts(delivery, folder)
+                texts = self._single_texts if alone else self._texts(delivery, folder)
                 reading = read_delivery(
                     delivery, texts, connection, folder, self.settings, self.log
                 )
                 check_reject_share(reading, self.settings)
             except DeliveryRefusedError as error:
-                refusal = self._told(error, delivery, texts)
+                refusal = self._refusal(error, delivery, texts)
                 if reading is None:
                     clear_staging(connection)
         if alone:
             stage_single(connection, taken=refusal is None)
         else:
             stage_in_batch(connection, number, taken=refusal is None)
-        return self._arrived(delivery, reading, refusal)
+        return self._staged(delivery, reading, refusal)
 
-    def _arrived(
+    def _staged(
         self, delivery: Delivery, reading: Reading | None, refusal: str | None = None
     ) -> StagedDelivery:
         read_with = Conditions.of(self.settings, delivery.text_format)
         return StagedDelivery(delivery, reading, read_with, refusal)
 
-    def _told(
+    def _refusal(
         self, error: DeliveryRefusedError, delivery: Delivery, texts: Sequence[PlainText]
     ) -> str:
-        """Return the text of a refusal, with advice on the encoding where that may be the cause."""
+        """Return the text of a refusal, with a hint if the encoding may be the cause."""
         by_encoding = isinstance(error, NoHeaderError) or (
             isinstance(error, TooManyRejectsError) and error.reason == INVALID_ENCODING
         )
@@ -257,110 +259,111 @@ class _BatchMerge:
         return f"{error} {hint}".rstrip()
 
     def _encoding_hint(self, delivery: Delivery, texts: Sequence[PlainText]) -> str:
-        """Return how the first text that is not in its encoding is probably written."""
+        """Return the probable encoding of the first text that is in another one than expected."""
         named = False
-        with suppress(SettingsError):  # It is not what is being done.
+        with suppress(SettingsError):  # A wrong sources file is not the subject here.
             named = delivery.partition_key in read_sources(self.settings.sources_path)
         fallback = self.settings.fallback_encoding
-        hints = (encoding_hint(one, in_sources_file=named, fallback=fallback) for one in texts)
+        hints = (encoding_hint(text, in_sources_file=named, fallback=fallback) for text in texts)
         return next(filter(None, hints), "")
 
     def _merge(
         self,
-        arrived: Sequence[StagedDelivery],
-        known: Mapping[str, LedgerEntry],
+        staged: Sequence[StagedDelivery],
+        before: Mapping[str, LedgerEntry],
         *,
-        loaded: bool = False,
+        directly_loaded: bool = False,
     ) -> list[IngestResult]:
         connection = self.workspace.connection
-        done = self._done(merge(connection, arrived, self.started, directly_loaded=loaded), known)
+        entries = merge(connection, staged, self.started, directly_loaded=directly_loaded)
         return [
-            replace(ingested, reading=one.reading)
-            for ingested, one in zip(done, arrived, strict=True)
+            replace(result, reading=delivery.reading)
+            for result, delivery in zip(self._results(entries, before), staged, strict=True)
         ]
 
-    def _done(
-        self, done: Sequence[LedgerEntry], known: Mapping[str, LedgerEntry]
+    def _results(
+        self, entries: Sequence[LedgerEntry], before: Mapping[str, LedgerEntry]
     ) -> list[IngestResult]:
-        """What became of the batch, by the accounts that the attached warehouse has now and had."""
+        """Return the results of the batch, by its ledger entries now and before, by id."""
         connection = self.workspace.connection
         products, id_ = product_count(connection), database_id(connection)
         return [
             IngestResult(
                 delivery,
-                account,
+                entry,
                 None,
                 products,
                 batch=len(self.batch),
                 database_id=id_,
-                merged_here=account.status is Status.MERGED
-                and account != known.get(delivery.delivery_id),
+                merged_here=entry.status is Status.MERGED
+                and entry != before.get(delivery.delivery_id),
             )
-            for delivery, account in zip(self.batch, done, strict=True)
+            for delivery, entry in zip(self.batch, entries, strict=True)
         ]
 
     @cached_property
-    def _lone_texts(self) -> Sequence[PlainText]:
-        """The texts of a delivery that is alone: unpacked once, whichever way it goes."""
+    def _single_texts(self) -> Sequence[PlainText]:
+        """The texts of a delivery that is alone in its batch, unpacked once for all ways."""
         with marking_in_progress(self.batch, self.settings):
             return self._texts(self.batch[0], self.workspace.folder)
 
     def _texts(self, delivery: Delivery, folder: Path) -> Sequence[PlainText]:
-        """The begin of every reading."""
+        """Verify and unpack a delivery, as every way of reading begins."""
         verify_raw_file(delivery)
-        if self._is_suspect(delivery):
+        if self._has_crashed(delivery):
             trial_read_if_crashed(delivery, self.limits, self.settings, self.log)
         return plain_texts(delivery, folder, self.settings)
 
-    def _is_suspect(self, delivery: Delivery) -> bool:
-        """Whether a reader of these bytes had died when this began."""
-        return delivery.sha256 in self._died_of
+    def _has_crashed(self, delivery: Delivery) -> bool:
+        """Return whether these bytes had crashed a reader when this batch began."""
+        return delivery.sha256 in self._crashed
 
     @cached_property
-    def _died_of(self) -> frozenset[str]:
+    def _crashed(self) -> frozenset[str]:
         return crashed_digests(self.settings)
 
     @contextmanager
     def _attached(
         self, warehouse: Warehouse, work: str = "merging"
     ) -> Iterator[Mapping[str, LedgerEntry]]:
-        """Attach the warehouse to work on the batch, telling others and the log so.
+        """Attach the warehouse behind the writer lock, to work on the batch.
 
         Yields:
-            The accounts until now of the partitions, by delivery id.
+            The ledger entries of the batch before the work, by delivery id.
 
         Raises:
-            MindChangedError: meanwhile, the batch is to be taken in or out in another way.
-            OtherSettingsError: one of it is to be read with other settings.
-            LfpError: one of it cannot be read as it was.
+            DesiredStateChangedError: the desired state of a delivery has changed meanwhile.
+            OtherSettingsError: a delivery must be read with other settings.
+            LfpError: a delivery cannot be read as it was read before.
         """
-        purpose = f"{work} {preview([one.delivery_id for one in self.batch], limit=1)}"
-        telling = heartbeat(self.log, lambda seconds: f"{purpose}: {seconds:.0f} s so far")
-        with warehouse.attached(self.workspace.connection, purpose, self.log), telling:
-            # Behind the lock: whoever changes his mind says so first, and comes here then.
-            if any(is_reverted(one.path) != self.is_out for one in self.batch):
+        ids = [delivery.delivery_id for delivery in self.batch]
+        purpose = f"{work} {preview(ids, limit=1)}"
+        progress = heartbeat(self.log, lambda seconds: f"{purpose}: {seconds:.0f} s so far")
+        with warehouse.attached(self.workspace.connection, purpose, self.log), progress:
+            # A change is marked in the raw zone before its process asks for the lock. So the last
+            # holder of the lock sees the latest change.
+            if any(is_reverted(delivery.path) != self.reverts for delivery in self.batch):
                 raise DesiredStateChangedError
-            if any(as_recorded(one) != one for one in self.batch):
+            if any(as_recorded(delivery) != delivery for delivery in self.batch):
                 raise DesiredStateChangedError
-            ids = [one.delivery_id for one in self.batch]
-            known = accounts(self.workspace.connection, ids)
-            if not self.is_out:
-                for one in self.batch:
-                    self._check_settings(known.get(one.delivery_id))
-            yield known
+            before = accounts(self.workspace.connection, ids)
+            if not self.reverts:
+                for entry in before.values():
+                    self._require_settings(entry)
+            yield before
 
-    def _check_settings(self, known: LedgerEntry | None) -> None:
-        """See that a delivery that was merged once is read with the settings of then.
+    def _require_settings(self, entry: LedgerEntry) -> None:
+        """Raise if a delivery that was merged before is about to be read with other settings.
 
-        Its source may say another text format since: that counts.
+        A text format that its source has given since counts all the same.
         """
-        if known is None or known.status is Status.MERGED or known.read_conditions is None:
+        if entry.status is Status.MERGED or entry.read_conditions is None:
             return
-        way = reread(known.read_with, known.read_conditions, None, self.settings)
+        way = reread(entry.read_with, entry.read_conditions, None, self.settings)
         if way.differences:
             msg = (
-                f"{known.delivery_id} was merged before, and cannot be read as it was then: "
-                f"{'; '.join(way.differences)}. Put back what has changed; or run revert_delivery "
+                f"{entry.delivery_id} was merged before, and cannot be read as it was then: "
+                f"{'; '.join(way.differences)}. Restore what has changed; or run revert_delivery "
                 "for it, and then again with reinstate and use_present_settings."
             )
             raise OperationRefusedError(msg)

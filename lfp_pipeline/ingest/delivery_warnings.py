@@ -1,4 +1,4 @@
-"""What people should know of a delivery beside its rows: its time, and an unfinished upload."""
+"""Warnings about a delivery: an implausible time, rows that are all stale, an unfinished upload."""
 
 from pathlib import Path, PurePath
 from shlex import quote
@@ -13,26 +13,26 @@ from lfp_pipeline.sources.base import path_as_text
 
 
 def delivery_warnings(
-    delivery: Delivery, account: LedgerEntry, raw_zone: RawZone, inbox: Path
+    delivery: Delivery, entry: LedgerEntry, raw_zone: RawZone, inbox: Path
 ) -> tuple[str, ...]:
-    """Return the warnings of a delivery, a sentence or two each.
+    """Return the warnings about a delivery, a sentence or two each.
 
     Args:
-        delivery: which.
-        account: what became of its rows.
-        raw_zone: that has it.
+        delivery: the delivery.
+        entry: its ledger entry.
+        raw_zone: the store of the delivery.
         inbox: the folder that files are dropped into.
     """
-    found = (
-        dated_ahead(delivery) if account.status in {Status.MERGED, Status.FAILED} else None,
-        wholly_stale(delivery, account, raw_zone, inbox),
-        completion(delivery, account, raw_zone),
+    warnings = (
+        dated_ahead(delivery) if entry.status in {Status.MERGED, Status.FAILED} else None,
+        wholly_stale(delivery, entry, raw_zone, inbox),
+        completion(delivery, entry, raw_zone),
     )
-    return tuple(warning for warning in found if warning)
+    return tuple(warning for warning in warnings if warning)
 
 
 def older_version(delivery: Delivery, newer: Delivery, inbox: Path) -> str:
-    """Say that a newer version of a file is in force, and how to make this one count."""
+    """Return a warning that a newer version is in force, and how to make this version count."""
     ways = [
         *_to_land_again(delivery, inbox),
         f"run revert_delivery for each newer delivery of {delivery.partition_key}",
@@ -44,62 +44,62 @@ def older_version(delivery: Delivery, newer: Delivery, inbox: Path) -> str:
 
 
 def dated_ahead(delivery: Delivery) -> str | None:
-    """Say that the source of a delivery dates it after its landing, if it does."""
+    """Return a warning if the source of a delivery dates the delivery after its landing."""
     if not delivery.is_dated_ahead:
         return None
-    told = (
+    warning = (
         f"Its source dates it {delivery.version_time:%Y-%m-%d %H:%M:%S} UTC, after it landed at "
-        f"{delivery.landed_at:%Y-%m-%d %H:%M:%S} UTC: look at the clock and the time zone of the "
+        f"{delivery.landed_at:%Y-%m-%d %H:%M:%S} UTC: check the clock and the time zone of the "
         "source."
     )
     if delivery.delivered_at <= delivery.landed_at:
-        return f"{told} The time of landing counts."
+        return f"{warning} The time of landing counts."
     return (
-        f"{told} It is newer than all that landed before; to make these count, run revert_delivery "
-        "for it. What lands from now on is newer."
+        f"{warning} It is newer than all that landed before; to make these count, run "
+        "revert_delivery for it. What lands from now on is newer."
     )
 
 
 def wholly_stale(
-    delivery: Delivery, account: LedgerEntry, raw_zone: RawZone, inbox: Path
+    delivery: Delivery, entry: LedgerEntry, raw_zone: RawZone, inbox: Path
 ) -> str | None:
-    """Say that a version is older than the one before it, so that none of its rows counts."""
-    if account.status is not Status.MERGED or account.rows_taken or not account.rows_stale:
+    """Return a warning if a delivery landed last, but all its rows are stale."""
+    if entry.status is not Status.MERGED or entry.rows_taken or not entry.rows_stale:
         return None
     newer = raw_zone.newer_than(delivery)
     if newer is None or newer.landed_at > delivery.landed_at:
-        return None  # It came in its turn.
+        return None  # The newer version landed later, as it should.
     advice = older_version(delivery, newer, inbox)
     return f"None of its rows counts, though it landed last. {advice}"
 
 
-def completion(delivery: Delivery, account: LedgerEntry, raw_zone: RawZone) -> str | None:
-    """Say what has become of the unfinished upload that a delivery completes."""
-    if delivery.completes is None or account.status is not Status.MERGED:
+def completion(delivery: Delivery, entry: LedgerEntry, raw_zone: RawZone) -> str | None:
+    """Return a warning about the unfinished upload that a merged delivery completes."""
+    if delivery.completes is None or entry.status is not Status.MERGED:
         return None
     try:
         unfinished = raw_zone.find(delivery.completes)
-    except LandingError:  # It is not there any more.
+    except LandingError:  # The upload is gone.
         return None
     noted = last_recorded_status(unfinished.path)
     if is_reverted(unfinished.path):
         fate = "is reverted" if noted == Status.REVERTED else "the next run reverts"
     elif noted == Status.REFUSED:
         fate = "was refused"
-    elif last_recorded_status(delivery.path) is None:  # See `ingestion`.
+    elif last_recorded_status(delivery.path) is None:  # See `conclude`.
         fate = "the next run reverts"
     else:
-        fate = "is not reverted; to have it out, run revert_delivery"
+        fate = "is not reverted; to revert it, run revert_delivery"
     return f"It completes an unfinished upload, which {fate}: {delivery.completes}."
 
 
 def _to_land_again(delivery: Delivery, inbox: Path) -> list[str]:
-    """Return how to have a file land as the newest version, if it is one on this machine."""
+    """Return how to make a file land as the newest version, if the file is on this machine."""
     path, key = PurePath(delivery.source), delivery.partition_key
     if not path.is_absolute():
         return []
     is_in_inbox = path.is_relative_to(path_as_text(inbox))
     job = "ingest_inbox" if is_in_inbox else f"ingest_products for {key} with that source"
-    # A backslash may spell out what cannot be printed.
+    # A backslash may stand for a character that cannot be printed.
     command = "" if "\\" in delivery.source else f" (touch {quote(delivery.source)})"
     return [f"give its file the present time{command} and run {job}"]

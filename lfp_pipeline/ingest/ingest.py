@@ -1,4 +1,4 @@
-"""Deliveries on their way from the raw zone into the tables: read, merged or refused, told."""
+"""Ingest deliveries from the raw zone: read, merge or refuse them, and write their status notes."""
 
 import logging
 from collections.abc import Sequence
@@ -85,7 +85,7 @@ def ingest(
     while remaining:
         part, *remaining = [*_split_batch(remaining[0]), *remaining[1:]]
         try:
-            merged = reconcile_batch(part.deliveries, part.settings, warehouse, log, workers)
+            batch = reconcile_batch(part.deliveries, part.settings, warehouse, log, workers)
         except DesiredStateChangedError:
             remaining = [_reload_changed(part), *remaining]
             continue
@@ -94,16 +94,15 @@ def ingest(
             continue
         except Exception as error:
             if len(part.deliveries) > 1 and not isinstance(error, _UNRECORDABLE):
-                log.warning("Merged one by one, because together they failed", exc_info=True)
+                log.warning("A batch failed; merging its deliveries one by one", exc_info=True)
                 remaining = [*_split_into_singles(part), *remaining]
                 continue
-            merged = [_failed(delivery, error, warehouse, log) for delivery in part.deliveries]
+            batch = [_failed(delivery, error, warehouse, log) for delivery in part.deliveries]
         if not warehouse.is_shadow:
-            conclude(merged, part.settings, warehouse, log)
-        results += [
-            replace(one, warnings=delivery_warnings(one.delivery, one.account, raw_zone, inbox))
-            for one in merged
-        ]
+            conclude(batch, part.settings, warehouse, log)
+        for result in batch:
+            warnings = delivery_warnings(result.delivery, result.account, raw_zone, inbox)
+            results.append(replace(result, warnings=warnings))
     return results
 
 
@@ -136,42 +135,45 @@ def _split_into_singles(part: _Part, settings: Settings | None = None) -> list[_
 
 
 def conclude(
-    ingested: Sequence[IngestResult], settings: Settings, warehouse: Warehouse, log: logging.Logger
+    results: Sequence[IngestResult], settings: Settings, warehouse: Warehouse, log: logging.Logger
 ) -> None:
-    """Revert the unfinished uploads that newly merged deliveries complete, and note all outcomes.
+    """Revert the unfinished uploads that merged deliveries complete, and write status notes.
 
-    The outcome of a delivery is noted last: where a process dies before, the next one concludes it.
+    The status note of a delivery is written last. If a process dies before, the next run concludes
+    the delivery.
     """
-    for one in ingested:
-        if one.account.status is Status.FAILED or one.database_id is None:
+    for result in results:
+        delivery, status = result.delivery, result.account.status
+        if status is Status.FAILED or result.database_id is None:
             continue
-        if one.account.status is Status.MERGED:
+        if status is Status.MERGED:
             try:
-                _take_out_unfinished(one.delivery, settings, warehouse, log)
-            except (WarehouseBusyError, WarehouseCorruptError, OSError) as error:
+                _revert_unfinished(delivery, settings, warehouse, log)
+            except (*_UNRECORDABLE, OSError) as error:
                 log.warning(
                     "%s is not reverted yet: %s. The next run tries again.",
-                    one.delivery.completes,
+                    delivery.completes,
                     user_message(error).rstrip("."),
                 )
                 continue
-        # If it is to be in or out contrary to that by now, it will come to another end.
-        if state_of(one.delivery, one.account.status).is_reconciled:
-            try_to_write_status_note(one.delivery.path, one.account.status, one.database_id, log)
+        # Without a note, the next run reconciles a delivery whose desired state has changed.
+        if state_of(delivery, status).is_reconciled:
+            try_to_write_status_note(delivery.path, status, result.database_id, log)
 
 
-def _take_out_unfinished(
+def _revert_unfinished(
     delivery: Delivery, settings: Settings, warehouse: Warehouse, log: logging.Logger
 ) -> None:
     """Revert the unfinished upload that a merged delivery completes, as revert_delivery would.
 
-    That is done once, also where the database is made anew: what people want since then counts.
+    That happens once, even if the database is rebuilt later: people may have reinstated the upload
+    since.
     """
     if delivery.completes is None or last_recorded_status(delivery.path) == MERGED:
         return
     try:
         unfinished = RawZone(settings.raw_dir).find(delivery.completes)
-    except LandingError:  # It is not there any more.
+    except LandingError:  # The upload is gone.
         return
     if is_reverted(unfinished.path):
         return
@@ -180,20 +182,20 @@ def _take_out_unfinished(
             mark_reverted(unfinished.path)
         (reverted,) = ingest([unfinished], settings, warehouse, log)
         if reverted.account.status is Status.FAILED and not reverted.busy:
-            clear_reverted(unfinished.path)  # Nobody has asked for it: it may not block runs.
+            clear_reverted(unfinished.path)  # Nobody requested it, so it must not block runs.
             raise OperationRefusedError(reverted.account.error)
         log.warning(
-            "%s was an unfinished upload: %s begins with it, and goes on in the middle of its "
-            "last record. %s.",
+            "%s was an unfinished upload: %s begins with its bytes and continues its last record. "
+            "%s.",
             unfinished.delivery_id,
             delivery.delivery_id,
             "The next run reverts it" if reverted.busy else "It is reverted",
         )
-    except (WarehouseBusyError, WarehouseCorruptError):
+    except _UNRECORDABLE:
         raise
     except (LfpError, duckdb.Error) as error:
         log.warning(
-            "%s is an unfinished upload, and is not reverted: %s To have it out, run "
+            "%s is an unfinished upload, and is not reverted: %s To revert it, run "
             "revert_delivery.",
             unfinished.delivery_id,
             error,
@@ -203,27 +205,27 @@ def _take_out_unfinished(
 def _failed(
     delivery: Delivery, error: Exception, warehouse: Warehouse, log: logging.Logger
 ) -> IngestResult:
-    """Return the result of a delivery that an error kept out, and record it where possible."""
+    """Return the result of a delivery that failed, after recording the failure if possible."""
     failed = LedgerEntry(delivery.delivery_id, Status.FAILED, error=user_message(error))
     if isinstance(error, _UNRECORDABLE):
         return IngestResult(delivery, failed, busy=isinstance(error, WarehouseBusyError))
     if not isinstance(error, LfpError) and not hint_for(error):
         log.error("%s failed", delivery.delivery_id, exc_info=error)
-    if is_reverted(delivery.path):  # It is in, as its ledger row says, and should be out.
-        return IngestResult(delivery, replace(failed, error=f"It is not out. {failed.error}"))
+    if is_reverted(delivery.path):  # The ledger goes on saying that the delivery is merged.
+        return IngestResult(delivery, replace(failed, error=f"It is not reverted. {failed.error}"))
     try:
-        with warehouse.session("noting a failure", log) as connection:
+        with warehouse.session("recording a failure", log) as connection:
             failed = note_unmerged(connection, delivery, Status.FAILED, user_message(error))
     except (LfpError, duckdb.Error, OSError) as ledger_error:
-        log.warning("The failure could not be noted in the ledger: %s", user_message(ledger_error))
+        log.warning("The ledger could not record the failure: %s", user_message(ledger_error))
     return IngestResult(delivery, failed)
 
 
 def try_to_write_status_note(
     raw: Path, status: Status, database_id: str, log: logging.Logger
 ) -> None:
-    """Note what became of a delivery; where that fails, it is offered once more."""
+    """Write the status note of a delivery; without one, the next run looks it up in the ledger."""
     try:
         write_status_note(raw, status, database_id)
-    except OSError as error:  # The ledger knows.
-        log.warning("The outcome of %s could not be noted: %s", raw, error)
+    except OSError as error:
+        log.warning("The status note of %s could not be written: %s", raw, error)

@@ -1,4 +1,4 @@
-"""What became of deliveries, for people."""
+"""The results of landing and ingesting."""
 
 from dataclasses import dataclass
 
@@ -10,19 +10,20 @@ from lfp_pipeline.reading.reader import Reading
 
 @dataclass(frozen=True)
 class IngestResult:
-    """What became of a delivery, for people.
+    """The result of ingesting a delivery.
 
     Attributes:
-        account: its account in the ledger.
-        reading: what was read of it; None: it could not be read, or needed not.
-        products: rows in `products` afterwards.
-        seconds: from the landed file to the commit, waiting for the lock and the others of its
-            batch included.
-        batch: how many deliveries were merged together with it, itself included.
-        busy: whether it failed only because the database was in other hands.
-        database_id: of the database whose ledger has the account; None: none has it.
-        warnings: what people should know of its times.
-        merged_here: whether this call has merged it. It may have been merged before.
+        delivery: the delivery.
+        account: its ledger entry.
+        reading: what was read of the file; None: it could not be read, or needed not be.
+        products: number of rows in `products` afterwards.
+        seconds: from the landed file to the commit, including the wait for the lock and the other
+            deliveries of the batch.
+        batch: number of deliveries that were merged together.
+        busy: whether the only error is that another process has the database open.
+        database_id: id of the database whose ledger has the entry; None: no ledger has it.
+        warnings: sentences on its time, and on an unfinished upload that it completes.
+        merged_here: whether this call merged the delivery, and no earlier one.
     """
 
     delivery: Delivery
@@ -38,18 +39,18 @@ class IngestResult:
 
     @property
     def partition_key(self) -> str:
-        """The partition that it is a delivery of."""
+        """The key of the delivery's partition."""
         return self.delivery.partition_key
 
 
 @dataclass(frozen=True)
 class LandingFailure:
-    """A source that could not be brought into the raw zone.
+    """A source that did not land.
 
     Attributes:
-        partition_key: the partition that it is for.
-        error: why.
-        still_written: whether it was left alone only because a program is writing it.
+        partition_key: the partition that the source feeds.
+        error: why the source did not land.
+        still_written: whether the only reason is that a program is still writing the file.
     """
 
     partition_key: str
@@ -58,5 +59,5 @@ class LandingFailure:
 
     @classmethod
     def because_of(cls, error: Exception, partition_key: str) -> "LandingFailure":
-        """A source that could not be landed because of an error."""
+        """Return the failure that an error caused."""
         return cls(partition_key, str(error), isinstance(error, StillWrittenError))

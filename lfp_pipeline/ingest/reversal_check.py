@@ -1,4 +1,4 @@
-"""What a reversal would lose, looked at before anybody notes that it is wanted."""
+"""Check what a reversal would lose, before the delivery is marked as reverted."""
 
 import logging
 from collections.abc import Iterator
@@ -9,7 +9,7 @@ import duckdb
 
 from lfp_pipeline.common.text import pluralize, preview
 from lfp_pipeline.errors import OperationRefusedError
-from lfp_pipeline.ingest.revert import Heirs, find_replacements, may_be_refused
+from lfp_pipeline.ingest.revert import Replacements, find_replacements, may_be_refused
 from lfp_pipeline.model.delivery import Delivery
 from lfp_pipeline.model.ledger_entry import Status
 from lfp_pipeline.raw_zone.desired_state import state_of
@@ -25,19 +25,20 @@ from lfp_pipeline.warehouse.reversal import ReversalPlan, outlook, plan_reversal
 
 @dataclass(frozen=True)
 class Foreseen:
-    """How things stand before a reversal, and what it would do, as far as that was looked at.
+    """What a reversal would do.
 
     Attributes:
-        before: what the delivery has won and deleted.
-        products: how many there are.
-        after: the same as `before` with what comes in its place; None: nobody looked for that.
-        heirs: the older deliveries that this comes from, as far as it was looked for.
+        before: the products and deletions of the delivery.
+        products: number of rows in `products`.
+        after: the same as `before`, with the replacements from older deliveries; None: these were
+            not looked for.
+        replacements: the older deliveries that the replacements come from.
     """
 
     before: ReversalPlan
     products: int
     after: ReversalPlan | None = None
-    heirs: Heirs = field(default_factory=Heirs)
+    replacements: Replacements = field(default_factory=Replacements)
 
 
 @contextmanager
@@ -51,23 +52,28 @@ def checked_reversal(
     use_present_settings: bool = False,
     foretell: bool = False,
 ) -> Iterator[Foreseen]:
-    """Check a reversal, and hold the writer lock for the block: it is noted there that it is so.
+    """Check a reversal, and hold the writer lock for the block, which marks it as reverted.
 
     Args:
-        delivery: what is to be reverted.
+        delivery: the delivery to revert.
         settings: limits, rules.
-        warehouse: that has it.
+        warehouse: the database of the delivery.
         log: for progress.
-        despite_pruned: also where older deliveries, which may have had next winners, are pruned.
-        use_present_settings: read older deliveries that were read with others with these settings.
-        foretell: whether to look for what comes in its place in any case.
+        despite_pruned: allow the reversal although older deliveries, which may have had
+            replacements, are pruned.
+        use_present_settings: read older deliveries with these settings, even if they were read with
+            other ones.
+        foretell: look for the replacements in any case.
+
+    Yields:
+        What the reversal would do.
 
     Raises:
-        OperationRefusedError: something would be lost, or an older delivery cannot be read as it
-            was.
-        LfpError: an older delivery cannot be read at all, or the warehouse cannot be had.
+        OperationRefusedError: rows would be lost, or an older delivery cannot be read as it was
+            read before.
+        LfpError: an older delivery cannot be read at all, or the warehouse cannot be opened.
     """
-    purpose = f"looking what the reversal of {delivery.delivery_id} would do"
+    purpose = f"checking the reversal of {delivery.delivery_id}"
     with (
         workspace_of(settings, WorkspaceLimits.of(settings)) as workspace,
         warehouse.attached(workspace.connection, purpose, log),
@@ -75,43 +81,43 @@ def checked_reversal(
         connection, raw_zone = workspace.connection, RawZone(settings.raw_dir)
         older = plan_reversal(connection, delivery)
         before = outlook(connection, delivery)
-        ids = [one.delivery_id for one in older]
+        ids = [older_delivery.delivery_id for older_delivery in older]
         pruned = _pruned(connection, raw_zone, delivery, ids) if before.orphans else []
         if pruned and not despite_pruned:
             msg = (
                 f"{delivery.delivery_id} has won or deleted {pluralize(before.orphans, 'sku')}, "
                 f"and older deliveries, which may have had them, are pruned: {preview(pruned)}. "
-                "Land their files again; or say despite_pruned, and what only they had is gone "
+                "Land their files again; or set despite_pruned, which loses what only they had "
                 "until they land again."
             )
             raise OperationRefusedError(msg)
         foreseen = Foreseen(before, product_count(connection))
         how = {"use_present_settings": use_present_settings}
         if foretell or may_be_refused(older, settings, **how):
-            heirs = find_replacements(delivery, workspace, settings, log, **how)
+            replacements = find_replacements(delivery, workspace, settings, log, **how)
             after = outlook(connection, delivery)
-            foreseen = Foreseen(before, foreseen.products, after, heirs)
+            foreseen = Foreseen(before, foreseen.products, after, replacements)
         yield foreseen
 
 
 def _pruned(
     connection: duckdb.DuckDBPyConnection, raw_zone: RawZone, delivery: Delivery, older: list[str]
 ) -> list[str]:
-    """Return the older deliveries whose bytes are gone, also those that this ledger lacks."""
+    """Return the ids of older deliveries whose bytes are gone, even if the ledger lacks them."""
     pruned = [delivery_id for delivery_id in older if not raw_zone.keeps(delivery_id)]
     if needed := needed_deliveries(connection).intersection(pruned):
         msg = (
-            f"The bytes of {preview(sorted(needed))} are gone, and the tables need them. Put them "
-            "back from a copy, or land their files again, first."
+            f"The bytes of {preview(sorted(needed))} are gone, and the tables need them. First "
+            "restore them from a copy, or land their files again."
         )
         raise OperationRefusedError(msg)
-    known = all_accounts(connection)
-    # The ledger does not know them where the database was made anew since.
+    entries = all_accounts(connection)
+    # A ledger that was rebuilt since lacks deliveries that were pruned before.
     return pruned + [
-        one.delivery_id
-        for one in raw_zone.all_deliveries()
-        if one.order_key < delivery.order_key
-        and one.delivery_id not in known
-        and not state_of(one, None).is_replayable
-        and last_recorded_status(one.path) != Status.REFUSED
+        candidate.delivery_id
+        for candidate in raw_zone.all_deliveries()
+        if candidate.order_key < delivery.order_key
+        and candidate.delivery_id not in entries
+        and not state_of(candidate, None).is_replayable
+        and last_recorded_status(candidate.path) != Status.REFUSED
     ]

@@ -1,8 +1,8 @@
-"""Takes a delivery back out of the tables: its skus fall to their next winners in the raw zone.
+"""Revert a delivery: for each of its skus, the next newest row in the raw zone takes effect.
 
-The next winners are what the ledger says was read of the older deliveries. So each is read as it
-was read then; where that is not possible, the reversal is refused, or, on request, the older
-delivery is read with the settings of now and its account corrected together with the tables.
+That row comes from an older delivery, which is read as it was read when it was merged. If that is
+not possible, the reversal is refused. On request, the older delivery is read with the present
+settings instead, and its ledger entry and rows are corrected in the same transaction.
 """
 
 import logging
@@ -36,12 +36,12 @@ from lfp_pipeline.warehouse.reversal import (
     plan_reversal,
 )
 
-_TOLD = "Reverted at {at:%Y-%m-%d %H:%M:%S} UTC. The job revert_delivery reinstates it."
-_FORGONE = (
-    " What {ids} may have had of its skus is gone, because the bytes are not kept: that counts "
-    "again once it lands again."
+_REVERTED = "Reverted at {at:%Y-%m-%d %H:%M:%S} UTC. The job revert_delivery reinstates it."
+_UNAVAILABLE = (
+    " Rows that {ids} may have had of its skus are lost, because the bytes are pruned; they count "
+    "again once the files land again."
 )
-_CORRECTED = " Read again with the settings of now, and corrected: {ids}."
+_CORRECTED = " Read again with the present settings, and corrected: {ids}."
 _AS_THEN = (
     "Read as when merged: {ids} ({kept}). use_present_settings: true reads that with the present "
     "settings."
@@ -49,14 +49,15 @@ _AS_THEN = (
 
 
 @dataclass(frozen=True)
-class Heirs:
-    """Where the next winners came from; they are in the workspace.
+class Replacements:
+    """The older deliveries that replacements came from; the rows are in the workspace.
 
     Attributes:
-        unavailable: older deliveries that may have some, and are not kept.
-        corrected: older deliveries that were read with the settings of now, with their accounts.
-        as_then: ids of those that were read with settings of then, by how these differ from those
-            of now.
+        unavailable: older deliveries that may have replacements, but are pruned.
+        corrected: older deliveries that were read with the present settings, with their new ledger
+            entries.
+        as_then: ids of older deliveries that were read with earlier settings, by the differences of
+            these from the present ones.
     """
 
     unavailable: list[OlderDelivery] = field(default_factory=list)
@@ -65,17 +66,17 @@ class Heirs:
 
     @property
     def corrected_ids(self) -> list[str]:
-        """The ids of the corrected ones."""
-        return [one.delivery_id for one, _ in self.corrected]
+        """The ids of the corrected deliveries."""
+        return [delivery.delivery_id for delivery, _ in self.corrected]
 
     @property
-    def told_as_then(self) -> str:
-        """Which were read with other settings than those of now, for people."""
-        return " ".join(told_as_then(ids, kept) for kept, ids in self.as_then.items())
+    def earlier_settings(self) -> str:
+        """The deliveries that were read with earlier settings, as sentences."""
+        return " ".join(earlier_settings(ids, kept) for kept, ids in self.as_then.items())
 
 
-def told_as_then(ids: Sequence[str], kept: Sequence[str]) -> str:
-    """Say that deliveries are read with settings of then, and how these differ, for people."""
+def earlier_settings(ids: Sequence[str], kept: Sequence[str]) -> str:
+    """Return a sentence on deliveries that are read with earlier settings, and on these."""
     return _AS_THEN.format(ids=preview(ids), kept="; ".join(kept))
 
 
@@ -87,43 +88,42 @@ def revert(
     *,
     is_shadow: bool,
 ) -> LedgerEntry:
-    """Take a delivery out of the warehouse that is attached to the workspace, merged or not.
+    """Revert a delivery, merged or not, in the warehouse that is attached to the workspace.
 
     Args:
-        delivery: which.
-        workspace: to read older deliveries in.
+        delivery: the delivery.
+        workspace: for reading older deliveries.
         settings: limits, rules.
         log: for progress.
-        is_shadow: whether the warehouse is one that nobody knows yet: nothing is given up for it.
+        is_shadow: whether the warehouse is a shadow build, for which no row may be lost.
 
     Returns:
-        Its account. If it was out already, the one in the ledger.
+        Its ledger entry: the earlier one, if it was reverted already.
 
     Raises:
-        LfpError: an older delivery, which may have what is to come into its place, cannot be read
-            as it was; or, for a draft, is not kept. Nothing was changed.
+        LfpError: an older delivery, which may have replacements, cannot be read as it was read
+            before, or is pruned although this is a shadow build. Nothing was changed.
     """
-    known = account_of(workspace.connection, delivery)
-    if known is not None and known.status is Status.REVERTED:
-        return known
+    entry = account_of(workspace.connection, delivery)
+    if entry is not None and entry.status is Status.REVERTED:
+        return entry
     present = may_use_present_settings(delivery.path)
-    heirs = find_replacements(delivery, workspace, settings, log, use_present_settings=present)
-    told = _TOLD.format(at=reverted_at(delivery.path) or utc_now())
-    if heirs.corrected:
-        told += _CORRECTED.format(ids=preview(heirs.corrected_ids))
-    if heirs.as_then:
-        told += f" {heirs.told_as_then}"
-    if heirs.unavailable:
-        ids = [older.delivery_id for older in heirs.unavailable]
+    found = find_replacements(delivery, workspace, settings, log, use_present_settings=present)
+    message = _REVERTED.format(at=reverted_at(delivery.path) or utc_now())
+    if found.corrected:
+        message += _CORRECTED.format(ids=preview(found.corrected_ids))
+    if found.as_then:
+        message += f" {found.earlier_settings}"
+    if found.unavailable:
+        ids = [older.delivery_id for older in found.unavailable]
         if is_shadow:
-            msg = (
-                f"What {preview(ids)} may have had of its skus is needed, and was pruned meanwhile."
-            )
+            msg = f"Rows that {preview(ids)} may have had are needed, and were pruned meanwhile."
             raise LfpError(msg)
-        told += _FORGONE.format(ids=preview(ids))
-        for delivery_id in ids:  # Before it is so: what is offered once more does no harm.
+        message += _UNAVAILABLE.format(ids=preview(ids))
+        for delivery_id in ids:  # Before the commit: looking a delivery up again is harmless.
             RawZone(settings.raw_dir).delete_status_note(delivery_id)
-    return apply_reversal(workspace.connection, delivery, told, heirs.unavailable, heirs.corrected)
+    connection = workspace.connection
+    return apply_reversal(connection, delivery, message, found.unavailable, found.corrected)
 
 
 def find_replacements(
@@ -133,37 +133,38 @@ def find_replacements(
     log: logging.Logger,
     *,
     use_present_settings: bool,
-) -> Heirs:
-    """Find what comes into the place of what a delivery has won or deleted.
+) -> Replacements:
+    """Find the rows of older deliveries that replace what a delivery has won or deleted.
 
     Args:
-        delivery: which.
-        workspace: to read older deliveries in, with the warehouse attached.
+        delivery: the delivery.
+        workspace: for reading older deliveries, with the warehouse attached.
         settings: limits, rules.
         log: for progress.
-        use_present_settings: whether older deliveries that were read with others are read with
-            these, and corrected.
+        use_present_settings: read older deliveries with these settings, and correct them, even if
+            they were read with other ones.
 
     Raises:
-        OperationRefusedError: an older delivery, which may have it, cannot be read as it was.
-        LfpError: it cannot be read at all.
+        OperationRefusedError: an older delivery, which may have replacements, cannot be read as it
+            was read before.
+        LfpError: an older delivery cannot be read at all.
     """
     connection = workspace.connection
     raw_zone = RawZone(settings.raw_dir)
-    heirs = Heirs()
-    looked_into: set[tuple[str, str | None]] = set()
+    found = Replacements()
+    searched: set[tuple[str, str | None]] = set()
     for older in plan_reversal(connection, delivery):
-        # The same bytes, read in the same way, have nothing more.
-        if (older.sha256, older.read_with) in looked_into:
+        # The same bytes, read in the same way, have the same rows.
+        if (older.sha256, older.read_with) in searched:
             continue
         if not may_replace(connection, delivery, older):
             continue
         if not raw_zone.keeps(older.delivery_id):
-            heirs.unavailable.append(older)
+            found.unavailable.append(older)
             continue
-        log.info("Looking into %s for what %s had won", older.delivery_id, delivery.delivery_id)
+        log.info("Searching %s for rows of %s", older.delivery_id, delivery.delivery_id)
         kept = raw_zone.find(older.delivery_id)
-        verify_raw_file(kept, thorough=True)
+        verify_raw_file(kept, full=True)
         now = Conditions.of(settings, kept.text_format)
         if kept.kind is Kind.DELETION:
             read_skus_to_delete(connection, kept.path)
@@ -171,25 +172,29 @@ def find_replacements(
         elif use_present_settings and older.read_with != now.digest:
             started = time.perf_counter()
             reading = _read_as_now(kept, workspace, settings, log)
-            fates = correct(connection, delivery, older)
-            account = account_of_arrived(StagedDelivery(kept, reading, now), fates, started)
-            heirs.corrected.append((kept, account))
-            looked_into.add((kept.sha256, now.digest))
+            outcomes = correct(connection, delivery, older)
+            entry = account_of_arrived(StagedDelivery(kept, reading, now), outcomes, started)
+            found.corrected.append((kept, entry))
+            searched.add((kept.sha256, now.digest))
             continue
         else:
             if settings_kept := _read_as_then(kept, older, workspace, settings, log):
-                heirs.as_then.setdefault(settings_kept, []).append(kept.delivery_id)
+                found.as_then.setdefault(settings_kept, []).append(kept.delivery_id)
             add_replacements(connection, older)
-        looked_into.add((older.sha256, older.read_with))
-    return heirs
+        searched.add((older.sha256, older.read_with))
+    return found
 
 
 def may_be_refused(
     older: Sequence[OlderDelivery], settings: Settings, *, use_present_settings: bool
 ) -> bool:
-    """Whether the search for heirs may be refused because of how older deliveries were read."""
-    recorded = {(one.read_with, one.read_conditions) for one in older if one.kind != Kind.DELETION}
-    ways = [reread(*one, None, settings) for one in recorded]
+    """Return whether the search for replacements may be refused, by how deliveries were read."""
+    conditions = {
+        (delivery.read_with, delivery.read_conditions)
+        for delivery in older
+        if delivery.kind != Kind.DELETION
+    }
+    ways = [reread(*recorded, None, settings) for recorded in conditions]
     return any(
         way.differences or (use_present_settings and way.settings is not settings) for way in ways
     )
@@ -205,19 +210,18 @@ def _read_as_then(
     """Read an older delivery as it was read when it was merged.
 
     Returns:
-        The settings of then that are others now, each with both values.
+        The settings of that time that differ from the present ones, each with both values.
 
     Raises:
-        OperationRefusedError: other rows may come out.
+        OperationRefusedError: reading again may give other rows.
     """
     way = reread(older.read_with, older.read_conditions, kept.text_format, settings)
     if way.differences:
         msg = (
-            f"What comes in its place was read from {kept.delivery_id} once, and that cannot be "
-            f"restored: {'; '.join(way.differences)}. Nothing is changed. Put back what has "
-            "changed; or run rebuild_products, which reads and records everything anew; or say "
-            "use_present_settings, and that delivery is read with the settings of now, and its "
-            "account corrected."
+            f"Replacements come from {kept.delivery_id}, which cannot be read as before: "
+            f"{'; '.join(way.differences)}. Nothing is changed. Restore what has changed; or run "
+            "rebuild_products, which reads and records everything again; or set "
+            "use_present_settings, which reads and corrects that delivery with these settings."
         )
         raise OperationRefusedError(msg)
     _read(kept, workspace, way.settings, log)
@@ -231,8 +235,8 @@ def _read_as_now(
         return read_acceptably(kept, workspace, settings, log)
     except DeliveryRefusedError as error:
         msg = (
-            f"{kept.delivery_id} was merged once, and is refused with the settings of now: {error} "
-            "Put the settings back that it was read with, or revert it, too. Nothing is changed."
+            f"{kept.delivery_id} was merged before, and is refused with the present settings: "
+            f"{error} Nothing is changed. Restore its earlier settings, or revert it, too."
         )
         raise OperationRefusedError(msg) from error
 
@@ -240,10 +244,10 @@ def _read_as_now(
 def read_acceptably(
     delivery: Delivery, workspace: Workspace, settings: Settings, log: logging.Logger
 ) -> Reading:
-    """Read a delivery into a workspace, as far as the settings accept it.
+    """Read a delivery into a workspace.
 
     Raises:
-        DeliveryRefusedError: they do not.
+        DeliveryRefusedError: the settings do not accept the delivery.
     """
     reading = _read(delivery, workspace, settings, log)
     check_reject_share(reading, settings, kept=False)

@@ -10,7 +10,7 @@ from lfp_pipeline.engine import Engine
 from lfp_pipeline.errors import DeliveryRefusedError, LfpError, OperationRefusedError
 from lfp_pipeline.ingest.result import IngestResult
 from lfp_pipeline.ingest.reversal_check import Foreseen, checked_reversal
-from lfp_pipeline.ingest.revert import read_acceptably, told_as_then
+from lfp_pipeline.ingest.revert import earlier_settings, read_acceptably
 from lfp_pipeline.model.delivery import Delivery, Kind
 from lfp_pipeline.model.ledger_entry import Status
 from lfp_pipeline.operations.report import Report
@@ -127,7 +127,7 @@ def reinstate_delivery(
         if dry_run:
             told = f"{delivery_id} would be taken in again, as if it had just arrived."
             if way.kept:
-                told += f" {told_as_then([delivery_id], way.kept)}"
+                told += f" {earlier_settings([delivery_id], way.kept)}"
             return Report(told, {"size_bytes": delivery.size_bytes})
         done = _apply(engine, delivery, Status.MERGED, log)
     if done.account.status is Status.REFUSED:  # Somebody else has read it, in another way.
@@ -135,7 +135,7 @@ def reinstate_delivery(
         raise LfpError(msg)
     told = f"{delivery_id} is in again: {pluralize(done.products, 'product')} in all."
     if way.kept and done.reading is not None:
-        told += f" {told_as_then([delivery_id], way.kept)}"
+        told += f" {earlier_settings([delivery_id], way.kept)}"
     return Report(told, {"products": done.products})
 
 
@@ -210,11 +210,11 @@ def _foretold(delivery_id: str, foreseen: Foreseen) -> Report:
         f"{pluralize(found.deletions, 'deletion')}. Come in their place, from older deliveries: "
         f"{pluralize(found.heirs, 'product')}."
     )
-    if foreseen.heirs.corrected:
-        ids = preview(foreseen.heirs.corrected_ids)
+    if foreseen.replacements.corrected:
+        ids = preview(foreseen.replacements.corrected_ids)
         summary += f" These would be read again with the settings of now: {ids}."
-    if foreseen.heirs.as_then:
-        summary += f" {foreseen.heirs.told_as_then}"
+    if foreseen.replacements.as_then:
+        summary += f" {foreseen.replacements.earlier_settings}"
     return Report(summary, asdict(found))
 
 

@@ -131,7 +131,7 @@ class StatusReport:
 
 def collect_status(engine: Engine) -> StatusReport:
     """Look how things stand, without opening the database where it is published."""
-    with engine.raw_zone.index.of_one_moment():
+    with engine.raw_zone.index.snapshot():
         return _state_of(engine)
 
 

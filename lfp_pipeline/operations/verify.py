@@ -235,7 +235,7 @@ def _damaged(books: _Inventory, log: logging.Logger) -> Iterator[str]:
     prunable -= books.needed
     for one in books.kept:
         try:
-            verify_raw_file(one, thorough=True)
+            verify_raw_file(one, full=True)
         except RawFileError as error:
             undone = one.kind is Kind.DELETION and is_reverted(one.path)
             if not undone and not is_pruned(one.path):  # Nor was it, a moment ago.

@@ -1,1 +1,1 @@
-"""The raw zone: every delivery as it came, and what is wanted and known of it."""
+"""The raw zone: every delivery as it came, its desired state and its status."""

@@ -1,12 +1,12 @@
-"""What people want of a delivery, noted beside its raw file: the raw zone holds their word, too.
+"""The desired state of a delivery, in markers beside its raw file.
 
-    .reverted   it is to be as if it had never come; and whether older deliveries, which may have
-                what comes in its place, may be read with other settings than before
-    .pruned     its bytes are not kept any longer; and whether the tables needed them
+    .reverted   the delivery is reverted; the content says whether older deliveries may be read with
+                the present settings for replacements
+    .pruned     the bytes are not kept; the content says whether the tables needed them
 
-Whoever changes his mind about a delivery says so here first, and then has the warehouse follow,
-behind its lock. So whoever holds that lock last has seen the last word; and if he is killed in
-between, what is noted here and the outcome do not agree, and the next run has it follow.
+To change a delivery's desired state, write its marker first, then reconcile under the writer lock.
+The last lock holder therefore sees the latest marker. If a process dies in between, marker and
+status note disagree, and the next run reconciles them.
 """
 
 from datetime import datetime
@@ -30,23 +30,23 @@ _PRESENT_SETTINGS = b"present settings\n"
 
 
 def state_of(delivery: Delivery, recorded: Status | None) -> DeliveryState:
-    """Return the state of a delivery in the database that has recorded that status of it."""
+    """Return the state of a delivery in a database that has recorded this status for it."""
     raw = delivery.path
     return DeliveryState(desired_status(raw), recorded, bytes_kept=not is_pruned(raw))
 
 
 def desired_status(raw: Path) -> Status:
-    """Return what people want of the delivery whose raw file that is: `MERGED` or `REVERTED`."""
+    """Return the desired status of the delivery with this raw file: `MERGED` or `REVERTED`."""
     return Status.REVERTED if is_reverted(raw) else Status.MERGED
 
 
 def is_reverted(raw: Path) -> bool:
-    """Whether the delivery whose raw file that is counts as if it had never come."""
+    """Return whether the delivery with this raw file is reverted, as far as people want it."""
     return raw.with_suffix(_REVERTED).exists()
 
 
 def reverted_at(raw: Path) -> datetime | None:
-    """When people said so, in UTC without a zone; None: they do not say so any more."""
+    """Return the time of the marker, in UTC without a zone; None: the delivery is not reverted."""
     try:
         return utc_from_ns(raw.with_suffix(_REVERTED).stat().st_mtime_ns)
     except FileNotFoundError:
@@ -54,7 +54,7 @@ def reverted_at(raw: Path) -> datetime | None:
 
 
 def may_use_present_settings(raw: Path) -> bool:
-    """Whether what comes in the place of a reverted delivery may be read with other settings."""
+    """Return whether the present settings may be used to find replacements for a delivery."""
     try:
         return raw.with_suffix(_REVERTED).read_bytes() == _PRESENT_SETTINGS
     except FileNotFoundError:
@@ -62,44 +62,44 @@ def may_use_present_settings(raw: Path) -> bool:
 
 
 def mark_reverted(raw: Path, *, use_present_settings: bool = False) -> None:
-    """Say that a delivery is to be as if it had never come."""
+    """Set the desired state of a delivery to reverted."""
     _note(raw.with_suffix(_REVERTED), _PRESENT_SETTINGS if use_present_settings else b"")
 
 
 def clear_reverted(raw: Path) -> None:
-    """Say that a delivery counts again."""
+    """Set the desired state of a delivery to merged."""
     _forget(raw.with_suffix(_REVERTED))
 
 
 def is_pruned(raw: Path) -> bool:
-    """Whether the bytes of a delivery are not kept any longer."""
+    """Return whether the bytes of a delivery are pruned."""
     return raw.with_suffix(_PRUNED).exists()
 
 
 def should_land_again(raw: Path, size_bytes: int, dropped_ns: int) -> bool:
-    """Whether a delivery that had landed has lost bytes, and a file of its version brings them.
+    """Return whether a delivery has lost its bytes, and a file of its version restores them.
 
-    What is pruned is not lost: only if the file was dropped, moved or touched since, it is wanted.
+    A file restores pruned bytes only if it was dropped, moved or touched after the pruning.
 
     Args:
         raw: the delivery's raw file.
-        size_bytes: of that version.
-        dropped_ns: when the file was dropped, moved or touched, as the kernel tells it.
+        size_bytes: size of that version.
+        dropped_ns: ctime of the file: when it was last dropped, moved or touched.
     """
-    # Looked at first: it is noted as pruned before it goes.
+    # Before the marker, because pruning writes the marker before it removes the file.
     try:
-        is_there = raw.stat().st_size == size_bytes
+        is_complete = raw.stat().st_size == size_bytes
     except FileNotFoundError:
-        is_there = False
+        is_complete = False
     try:
         pruned_ns = raw.with_suffix(_PRUNED).stat().st_ctime_ns
     except FileNotFoundError:
-        return not is_there
+        return not is_complete
     return dropped_ns >= pruned_ns
 
 
 def pruned_while_needed(raw: Path) -> bool:
-    """Whether a delivery is pruned that the tables needed then, as far as that was noted."""
+    """Return whether a delivery was pruned although the tables needed it, or may have."""
     try:
         return raw.with_suffix(_PRUNED).read_bytes() != _NOT_NEEDED
     except FileNotFoundError:
@@ -107,14 +107,19 @@ def pruned_while_needed(raw: Path) -> bool:
 
 
 def prune(raw: Path, *, needed: bool) -> None:
-    """Remove the bytes of a delivery, which the tables need or not; its record stays."""
-    with folder_lock(raw.parent):  # Who lands it meanwhile takes what is about to go for intact.
+    """Remove the bytes of a delivery. Its record stays.
+
+    Args:
+        raw: the delivery's raw file.
+        needed: whether the tables need the bytes.
+    """
+    with folder_lock(raw.parent):  # A landing meanwhile would take the file for intact.
         _note(raw.with_suffix(_PRUNED), b"" if needed else _NOT_NEEDED)
         raw.unlink(missing_ok=True)
 
 
 def clear_pruned(raw: Path) -> None:
-    """Say that the bytes of a delivery are there, and are kept."""
+    """Remove the marker of a pruned delivery whose bytes have landed again."""
     _forget(raw.with_suffix(_PRUNED))
 
 

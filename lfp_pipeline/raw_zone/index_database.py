@@ -1,4 +1,4 @@
-"""The database file of the raw index: its schema, and how it is opened."""
+"""The SQLite database of the raw index: schema, opening, error classes."""
 
 import sqlite3
 from collections.abc import Iterator
@@ -60,6 +60,11 @@ PRAGMA user_version = {_VERSION};
 
 
 def open_index(path: Path) -> sqlite3.Connection:
+    """Open an index, or create it.
+
+    Raises:
+        sqlite3.Error: the index is damaged, of another version, locked or not writable.
+    """
     index = sqlite3.connect(path, timeout=_LOCKED_SECONDS, isolation_level=None)
     try:
         index.execute("PRAGMA temp_store = MEMORY")
@@ -77,7 +82,7 @@ def _create(index: sqlite3.Connection) -> None:
         if version not in {0, _VERSION}:
             msg = f"The index has version {version}"
             raise sqlite3.DatabaseError(msg)
-        if not version:  # Nor has somebody else made it a moment ago.
+        if not version:  # Another process may have created it meanwhile.
             for statement in _SCHEMA.split(";"):
                 index.execute(statement)
 
@@ -86,15 +91,16 @@ def _version_of(index: sqlite3.Connection) -> int:
     return int(index.execute("PRAGMA user_version").fetchone()[0])
 
 
-def new_index(path: str) -> sqlite3.Connection:
-    index = sqlite3.connect(path, isolation_level=None)
+def memory_index() -> sqlite3.Connection:
+    """Return an empty index in memory."""
+    index = sqlite3.connect(":memory:", isolation_level=None)
     index.executescript(_SCHEMA)
     return index
 
 
 @contextmanager
 def transaction(index: sqlite3.Connection) -> Iterator[None]:
-    """Keep other writers out for the block, which happens as a whole or not at all."""
+    """Exclude other writers for the block, and commit its changes, or none if it raises."""
     index.execute("BEGIN IMMEDIATE")
     try:
         yield
@@ -105,26 +111,27 @@ def transaction(index: sqlite3.Connection) -> Iterator[None]:
 
 
 def generation(index: sqlite3.Connection) -> int:
-    """Return a number that grows with each change of an index, and begins anywhere in a new one."""
+    """Return a number that grows with each change of the index, and is random in a new one."""
     return int(index.execute("SELECT generation FROM contents").fetchone()[0])
 
 
 def is_locked(error: Exception) -> bool:
-    """Whether another process has the index locked."""
+    """Return whether an error says that another process has the index locked."""
     code: int | None = getattr(error, "sqlite_errorcode", None)
     return code is not None and code & 0xFF in _LOCKED
 
 
 def is_passing(error: sqlite3.Error) -> bool:
-    """Whether the index is not at fault: it is locked, or cannot be written here and now."""
+    """Return whether an error is no sign of damage: the index is locked or cannot be written."""
     code: int | None = getattr(error, "sqlite_errorcode", None)
     return code is not None and code & 0xFF in _NOT_DAMAGE
 
 
-def microseconds(moment: datetime) -> int:
-    return (moment - _EPOCH) // _MICROSECOND
+def microseconds(time: datetime) -> int:
+    """Return a time as microseconds since 1970."""
+    return (time - _EPOCH) // _MICROSECOND
 
 
 def microseconds_of(file_time_ns: int) -> int:
-    """The same of a file time, cut as `utc_from_ns` does."""
+    """Return a file time as microseconds since 1970, limited as in `utc_from_ns`."""
     return min(max(file_time_ns // 1000, _EARLIEST_US), _LATEST_US)

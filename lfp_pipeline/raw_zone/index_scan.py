@@ -1,4 +1,4 @@
-"""The scan that brings the raw index up to date: only what has changed is read again."""
+"""The scan that brings the raw index up to date. Only changed files are read again."""
 
 import json
 import os
@@ -15,18 +15,24 @@ from lfp_pipeline.raw_zone.index_database import microseconds, transaction
 from lfp_pipeline.raw_zone.raw_records import is_record_name, read_record
 from lfp_pipeline.raw_zone.status_notes import read_status_note
 
-_SETTLED_NS = 2_000_000_000
-"""A change that is younger than this at the scan may be followed by one with the same time."""
+_STABLE_NS = 2_000_000_000
+"""Minimum age of a ctime at the scan: a later change could have the same ctime as a younger one."""
 
 _SUFFIXES = ("json", "outcome", "reverted", "pruned", "raw")
 
 
 def refresh(index: sqlite3.Connection, root: Path, keys: Collection[str] | None) -> None:
-    """Have the index tell what some folders of a raw zone tell, or all."""
+    """Bring an index up to date with some partitions of a raw zone, or with all.
+
+    Args:
+        index: the index.
+        root: the folder of the raw zone.
+        keys: the partition keys; None: all partitions.
+    """
     changed = _changed(index, root, keys)
     if not changed:
         return
-    with transaction(index):  # What is compared and what is written are of one state.
+    with transaction(index):  # So that comparison and change see the same state of the index.
         started_ns = time.time_ns()
         index.execute("UPDATE contents SET generation = generation + 1")
         for key, state in _changed(index, root, changed.keys()).items():
@@ -34,34 +40,34 @@ def refresh(index: sqlite3.Connection, root: Path, keys: Collection[str] | None)
             if state is None:
                 index.execute("DELETE FROM folders WHERE key = ?", (key,))
             else:
-                # With the state from before the scan: what changes meanwhile is scanned again.
-                inode, changed_ns = state if _is_settled(state[1], started_ns) else (0, 0)
+                # The state from before the scan, so that a change meanwhile causes another scan.
+                inode, changed_ns = state if _is_stable(state[1], started_ns) else (0, 0)
                 index.execute(
                     "INSERT OR REPLACE INTO folders VALUES (?, ?, ?)", (key, inode, changed_ns)
                 )
 
 
 _FolderState = tuple[int, int]
-"""Inode and ctime, which the kernel moves with each change of names in the folder."""
+"""Inode and ctime of a folder. The ctime moves with each change of names in the folder."""
 
 
 def _changed(
     index: sqlite3.Connection, root: Path, keys: Collection[str] | None
 ) -> dict[str, _FolderState | None]:
-    """Return the folders that are not as they were when they were scanned, as they are."""
-    known, present = _known_states(index, keys), _folder_states(root, keys)
-    changed = {key: state for key, state in present.items() if known.get(key) != state}
-    gone = known.keys() - present.keys()
+    """Return the present states of folders that changed since their scan; None: it is gone."""
+    scanned, present = _scanned_states(index, keys), _folder_states(root, keys)
+    changed = {key: state for key, state in present.items() if scanned.get(key) != state}
+    gone = scanned.keys() - present.keys()
     return changed | dict.fromkeys(gone if keys is None else gone & set(keys))
 
 
-def _known_states(
+def _scanned_states(
     index: sqlite3.Connection, keys: Collection[str] | None
 ) -> dict[str, _FolderState]:
-    """Return the folders as they were when they were scanned: at least these, or all."""
+    """Return the states of folders at their scan: of these partitions at least, or of all."""
     sql, values = "SELECT key, inode, changed_ns FROM folders", []
     (count,) = index.execute("SELECT count(*) FROM folders").fetchone()
-    if keys is not None and len(keys) < count // 2:  # To read all of them is faster than most.
+    if keys is not None and len(keys) < count // 2:  # Reading all is faster than selecting most.
         sql, values = f"{sql} WHERE key IN (SELECT value FROM json_each(?))", [json.dumps([*keys])]
     return {key: (inode, changed_ns) for key, inode, changed_ns in index.execute(sql, values)}
 
@@ -73,33 +79,33 @@ def _folder_states(root: Path, keys: Collection[str] | None) -> dict[str, _Folde
     except FileNotFoundError:
         return {}
     try:
-        # A name that is no ASCII is no partition key.
+        # Partition keys are ASCII.
         names = filter(str.isascii, os.listdir(descriptor)) if keys is None else keys  # noqa: PTH208
         for name in names:
             with suppress(FileNotFoundError, NotADirectoryError):
-                status = os.stat(f"{name}/", dir_fd=descriptor)  # Of a folder, or of none.
+                status = os.stat(f"{name}/", dir_fd=descriptor)  # The slash excludes files.
                 states[name] = (status.st_ino, status.st_ctime_ns)
     finally:
         os.close(descriptor)
     return states
 
 
-def _is_settled(changed_ns: int, now_ns: int) -> bool:
-    """Whether what changes from now on has another time."""
-    return changed_ns < now_ns - _SETTLED_NS
+def _is_stable(changed_ns: int, now_ns: int) -> bool:
+    """Return whether every later change will have another ctime."""
+    return changed_ns < now_ns - _STABLE_NS
 
 
 def _scan(index: sqlite3.Connection, root: Path, key: str, started_ns: int) -> None:
-    """Bring the deliveries of a folder up to date; only those are read whose files changed."""
+    """Bring the deliveries of a partition up to date. Read only those whose files changed."""
     found = index.execute("SELECT stem, files FROM deliveries WHERE key = ?", (key,))
-    known = dict(found.fetchall())
+    indexed = dict(found.fetchall())
     rows = []
     present = _entries(root / key)
     for stem, entries in present.items():
-        seen = _seen(entries, started_ns)
-        if not seen or known.get(stem) != seen:
-            rows.append((key, stem, seen, *_told(entries)))
-    gone = known.keys() - present.keys()
+        identity = _identity(entries, started_ns)
+        if not identity or indexed.get(stem) != identity:
+            rows.append((key, stem, identity, *_read_columns(entries)))
+    gone = indexed.keys() - present.keys()
     index.executemany(
         "DELETE FROM deliveries WHERE key = ? AND stem = ?", [(key, stem) for stem in gone]
     )
@@ -111,7 +117,7 @@ _Entries = Mapping[str, os.DirEntry[str]]
 
 
 def _entries(folder: Path) -> dict[str, _Entries]:
-    """Return the files of all deliveries in a folder that have a record, by the name's stem."""
+    """Return the files of all recorded deliveries in a folder, by the stem of their names."""
     deliveries: dict[str, dict[str, os.DirEntry[str]]] = defaultdict(dict)
     missing = (FileNotFoundError, NotADirectoryError, PermissionError)
     with suppress(*missing), os.scandir(folder) as found:
@@ -126,28 +132,27 @@ def _entries(folder: Path) -> dict[str, _Entries]:
     }
 
 
-def _seen(entries: _Entries, started_ns: int) -> str:
-    """Return what tells these files from others of the same names; empty: nothing does, yet.
+def _identity(entries: _Entries, started_ns: int) -> str:
+    """Return a text that changes with the files; empty: they may still change without a trace.
 
-    Inodes alone do not: that of a removed file is the next one's. Of raw files they do: under one
-    name, all have the same bytes.
+    Records and notes need a ctime, because a new file may get the inode of a removed one. Raw files
+    need none, because all raw files of one name have the same bytes.
     """
-    seen = [f"{suffix} {entries[suffix].inode()}" for suffix in _SUFFIXES if suffix in entries]
+    parts = [f"{suffix} {entries[suffix].inode()}" for suffix in _SUFFIXES if suffix in entries]
     for suffix in ("json", "outcome"):
         if entry := entries.get(suffix):
             changed_ns = entry.stat().st_ctime_ns
-            if not _is_settled(changed_ns, started_ns):
+            if not _is_stable(changed_ns, started_ns):
                 return ""
-            seen.append(str(changed_ns))
-    return " ".join(seen)
+            parts.append(str(changed_ns))
+    return " ".join(parts)
 
 
-def _told(entries: _Entries) -> tuple[object, ...]:
-    """Return what the files of a delivery tell, in the order of the columns."""
+def _read_columns(entries: _Entries) -> tuple[object, ...]:
+    """Return the columns of a delivery after `files`, as its files say."""
     version_us = size_bytes = source_ctime_ns = landed_us = None
     noted: tuple[str | None, str | None, int | None] = (None, None, None)
-    # Whoever asks for the record tells of what is wrong with it.
-    with suppress(LandingError):
+    with suppress(LandingError):  # Reading the delivery reports what is wrong with its record.
         record = read_record(Path(entries["json"].path))
         version_us, size_bytes = microseconds(record.version_time), record.size_bytes
         source_ctime_ns = record.source_ctime_ns
@@ -155,9 +160,9 @@ def _told(entries: _Entries) -> tuple[object, ...]:
     reverted, pruned = "reverted" in entries, "pruned" in entries
     if note := entries.get("outcome"):
         with suppress(FileNotFoundError):
-            read = read_status_note(Path(note.path))
-            desired = Status.REVERTED if reverted else Status.MERGED
-            noted = read.reconciled_status(desired), read.database_id, read.noted_ns
+            status_note = read_status_note(Path(note.path))
+            status = status_note.reconciled_status(Status.REVERTED if reverted else Status.MERGED)
+            noted = status, status_note.database_id, status_note.noted_ns
     disk_bytes = sum(entry.stat().st_size for entry in entries.values())
     of_record = source_ctime_ns, disk_bytes, landed_us
     return version_us, size_bytes, *noted, reverted, pruned, *of_record

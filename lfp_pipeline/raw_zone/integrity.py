@@ -1,9 +1,9 @@
-"""Whether a raw file is still what landed: nothing else may be merged in its name.
+"""The integrity check of raw files: only the bytes that landed may be merged.
 
-Hashing it before each reading would cost about as much as the reading. But the kernel notes when a
-file was last touched, and nobody can put that back. So the record of a delivery tells that time of
-its raw file, as it was when it landed; where it is the same, the bytes are. Where it is not (the
-file was changed, or put back from a copy), they are hashed.
+Hashing a file before each reading would cost about as much as the reading. But a file's ctime moves
+with each change, and no program can set it back. So a record has the ctime of the raw file at the
+landing. If the ctime is the same, so are the bytes. If not (the file was changed, or restored from
+a copy), the file is hashed.
 """
 
 import hashlib
@@ -15,49 +15,49 @@ from lfp_pipeline.errors import RawFileError
 from lfp_pipeline.model.delivery import Delivery, Kind
 
 TOUCHED_AT = "ctime_ns"
-"""In the record: when the raw file was last touched, as the kernel tells it."""
+"""Field of the record: ctime of the raw file, in nanoseconds."""
 
 _HINTS = {
-    Kind.PRODUCTS: "Put it back from a copy; or remove it, and land its file again (drop it anew, "
+    Kind.PRODUCTS: "Restore it from a copy; or remove it, and land its file again (drop it again, "
     "with the time that it had). Then run ingest_inbox.",
-    Kind.DELETION: "Put it back from a copy; or revert this purge, and purge again.",
+    Kind.DELETION: "Restore it from a copy; or revert this purge, and purge again.",
 }
-"""How the way out is told, by what a delivery holds."""
+"""What to do about a damaged raw file, by the kind of its delivery."""
 
 
-def verify_raw_file(delivery: Delivery, *, thorough: bool = False) -> None:
-    """See that the raw file of a delivery is what landed.
+def verify_raw_file(delivery: Delivery, *, full: bool = False) -> None:
+    """Raise if the raw file of a delivery does not have the bytes that landed.
 
     Args:
         delivery: in the raw zone.
-        thorough: hash it, even if nobody has touched it. Disks do lose bytes.
+        full: hash the file even if its ctime is unchanged, because disks lose bytes.
 
     Raises:
-        RawFileError: it is not, it is gone, or it cannot be read.
+        RawFileError: the raw file is changed or gone, or cannot be read.
     """
-    remedy = _HINTS[delivery.kind]
+    hint = _HINTS[delivery.kind]
     try:
-        if not thorough and _is_untouched(delivery.path):
+        if not full and _is_untouched(delivery.path):
             return
         with delivery.path.open("rb") as file:
             found = hashlib.file_digest(file, "sha256").hexdigest()
     except FileNotFoundError:
-        msg = f"{delivery.path} is gone. {remedy}"
+        msg = f"{delivery.path} is gone. {hint}"
         raise RawFileError(msg) from None
     except OSError as error:
-        msg = f"{delivery.path} cannot be read: {error.strerror or error}. {remedy}"
+        msg = f"{delivery.path} cannot be read: {error.strerror or error}. {hint}"
         raise RawFileError(msg) from error
     if found != delivery.sha256:
         msg = (
             f"{delivery.path} is not what landed: its sha256 is {found}, not {delivery.sha256}. "
-            f"{remedy}"
+            f"{hint}"
         )
         raise RawFileError(msg)
 
 
 def _is_untouched(raw: Path) -> bool:
     touched_at = raw.stat().st_ctime_ns
-    # Without a record that tells it, the file is hashed.
+    # Without a ctime in the record, the file is hashed.
     with suppress(OSError, ValueError, AttributeError):
         record = json.loads(raw.with_suffix(".json").read_bytes())
         return bool(record.get(TOUCHED_AT) == touched_at)

@@ -1,4 +1,4 @@
-"""What the raw index has of a delivery that landed."""
+"""An entry of the raw index: what the raw zone says about a delivery."""
 
 import os
 import time
@@ -12,20 +12,19 @@ from lfp_pipeline.sources.inbox import InboxFile
 
 
 class Landed(NamedTuple):
-    """What the raw zone tells of a delivery.
+    """What the raw zone says about a delivery.
 
     Attributes:
-        root: the raw zone's folder, with a `/` at its end.
-        key: its partition.
-        stem: of the names of its files.
-        ended: the status that is noted of it, if that is an end, and what people want; or None.
-        noted_id: the database that the note speaks of.
-        noted_ns: when it was noted, as a file time; None: it was not.
-        reverted: whether it is to count as if it had never come.
-        pruned: whether its bytes are not kept any longer.
-        source_ctime_ns: when the file that it was read from was last written, moved or touched;
-            None: that was not recorded.
-        has_newer: whether a newer delivery of its partition counts, or may still count.
+        root: the folder of the raw zone, with a `/` at its end.
+        key: the key of the partition.
+        stem: stem of the names of its files.
+        ended: the noted status, if the delivery is in its desired state; else None.
+        noted_id: id of the database in the status note.
+        noted_ns: modification time of the status note; None: there is none.
+        reverted: whether its desired state is reverted.
+        pruned: whether its bytes are pruned.
+        source_ctime_ns: ctime of the local file that the delivery was read from; None: unknown.
+        has_newer: whether a newer delivery of the partition counts, or may still count.
     """
 
     root: str
@@ -41,25 +40,25 @@ class Landed(NamedTuple):
 
     @property
     def raw(self) -> str:
-        """Path of its raw file."""
+        """The path of the raw file."""
         return f"{self.root}{self.key}/{self.stem}.raw"
 
     @property
     def delivery_id(self) -> str:
-        """Its name."""
+        """The id of the delivery."""
         return delivery_id_of(self.key, self.stem)
 
     def state(self, recorded: Status | None) -> DeliveryState:
-        """Return its state in the database that has recorded that status of it."""
+        """Return the state of the delivery in a database that has recorded this status for it."""
         desired = Status.REVERTED if self.reverted else Status.MERGED
         return DeliveryState(desired, recorded, not self.pruned)
 
     def has_ended(self, database_id: str | None) -> bool:
-        """Whether it is noted as being in its desired state in that database."""
+        """Return whether the status note says that the database has the desired state."""
         return self.ended is not None and self.noted_id == database_id
 
     def should_land_again(self, file: InboxFile) -> bool:
-        """Whether that file of its version may have other bytes, or brings bytes that were lost."""
+        """Return whether a file of this version may have other bytes, or restores lost bytes."""
         if not self.is_read_from(file.ctime_ns):
             return True
         if not self.pruned and _size_of(self.raw) == file.size_bytes:
@@ -67,10 +66,10 @@ class Landed(NamedTuple):
         return should_land_again(Path(self.raw), file.size_bytes, file.ctime_ns)
 
     def is_read_from(self, ctime_ns: int) -> bool:
-        """Whether a file of its version that has this ctime is the file that it was read from.
+        """Return whether a file of this version with this ctime is the one that was read.
 
-        Where the ctime was not recorded, it is, unless it has changed after the outcome was noted.
-        A ctime in the future tells nothing then.
+        Without a recorded ctime, the file is the same unless it has changed after the status note.
+        A ctime in the future proves no change.
         """
         if self.source_ctime_ns is not None:
             return ctime_ns == self.source_ctime_ns
@@ -78,7 +77,7 @@ class Landed(NamedTuple):
 
 
 def delivery_id_of(key: str, stem: str) -> str:
-    """Return the id of the delivery whose files have that stem."""
+    """Return the id of the delivery whose files have this stem."""
     stamp, _, digest = stem.rpartition("-")
     return f"{key}#{stamp}#{digest}"
 

@@ -1,4 +1,4 @@
-"""What becomes of a delivery whose bytes land again."""
+"""Decide what remains of a delivery whose bytes land again."""
 
 import logging
 import os
@@ -16,8 +16,8 @@ from lfp_pipeline.raw_zone.status_notes import MERGED, REVERTED, last_recorded_s
 def _text_format_to_keep(recorded: Delivery, given: TextFormat, log: logging.Logger) -> TextFormat:
     """Return the text format for the record of a delivery that lands again.
 
-    A merged delivery keeps its recorded format: a rebuild must read the file in the same way.
-    Nobody is warned of another charset: the server says it again with each read of a feed.
+    A merged delivery keeps its recorded format, because a rebuild must read the file in the same
+    way. Another charset causes no warning, because a server reports it with each read of a feed.
     """
     if given == recorded.text_format or last_recorded_status(recorded.path) != MERGED:
         return given
@@ -26,7 +26,7 @@ def _text_format_to_keep(recorded: Delivery, given: TextFormat, log: logging.Log
     log.log(
         level,
         "%s was merged with the text format (%s) and keeps it, although its source now gives (%s). "
-        "To have it read with the new one: run revert_delivery for it, land it again from the same "
+        "To read it with the new one: run revert_delivery for it, land it again from the same "
         "source (ingest_products), then run revert_delivery with reinstate: true.",
         recorded.delivery_id,
         recorded.text_format,
@@ -36,24 +36,23 @@ def _text_format_to_keep(recorded: Delivery, given: TextFormat, log: logging.Log
 
 
 def take_readers(raw: Path, file: BinaryIO) -> bool:
-    """Take a raw file away from those who may not read the file that has landed again.
+    """Remove the permissions of a raw file that the file that lands again does not have.
 
     Returns:
-        Whether there were any.
+        Whether the permissions changed.
     """
     mode = S_IMODE(raw.stat().st_mode)
-    left = mode & os.fstat(file.fileno()).st_mode
-    if left == mode:
+    common = mode & os.fstat(file.fileno()).st_mode
+    if common == mode:
         return False
-    raw.chmod(left)
+    raw.chmod(common)
     return True
 
 
 def is_intact(delivery: Delivery) -> bool:
+    """Return whether the raw file has the bytes that landed, by hashing it."""
     try:
-        verify_raw_file(
-            delivery, thorough=True
-        )  # Disks do lose bytes, and here are the right ones.
+        verify_raw_file(delivery, full=True)
     except RawFileError:
         return False
     return True
@@ -62,32 +61,32 @@ def is_intact(delivery: Delivery) -> bool:
 def landed_again(
     recorded: Delivery, landed: Delivery, *, is_kept: bool, log: logging.Logger
 ) -> Delivery:
-    """Return what the record of a delivery is to tell, now that its bytes have landed again.
+    """Return the new content of the record of a delivery whose bytes land again.
 
     Args:
-        recorded: what it tells.
-        landed: what it would tell, had they landed for the first time.
+        recorded: the content of the record.
+        landed: the content that a first landing would give the record.
         is_kept: whether the raw file is intact.
-        log: for what is left as it was.
+        log: for a text format that is not taken over.
     """
     is_file = landed.source_ctime_ns is not None
     return replace(
         recorded if is_kept else landed,
         kind=recorded.kind,
         text_format=_text_format_to_keep(recorded, landed.text_format, log),
-        # By these two, the inbox is compared with what has landed.
+        # The inbox is compared with these two.
         stated_at=landed.stated_at if is_file else recorded.stated_at,
         source_ctime_ns=landed.source_ctime_ns if is_file else recorded.source_ctime_ns,
         completes=recorded.completes,
     )
 
 
-def ends_alike(delivery: Delivery, recorded: Delivery) -> bool:
-    """Whether what became of a delivery holds, now that its bytes have landed again.
+def keeps_status(delivery: Delivery, recorded: Delivery) -> bool:
+    """Return whether the status note remains valid, now that the bytes have landed again.
 
-    What was refused and is dropped anew is tried again.
+    A refused file that was dropped again is tried again.
     """
-    is_dropped_anew = delivery.source_ctime_ns != recorded.source_ctime_ns
-    if is_dropped_anew and last_recorded_status(delivery.path) not in {MERGED, REVERTED}:
+    is_dropped_again = delivery.source_ctime_ns != recorded.source_ctime_ns
+    if is_dropped_again and last_recorded_status(delivery.path) not in {MERGED, REVERTED}:
         return False
     return delivery.text_format == recorded.text_format

@@ -24,7 +24,7 @@ def pending_deliveries(
     """Return the deliveries that are pending in a database, oldest first.
 
     Args:
-        index: of the raw zone.
+        index: the index of the raw zone.
         database_id: the id of the database; None: it does not exist yet.
         log: for records that cannot be read.
     """
@@ -34,7 +34,7 @@ def pending_deliveries(
 def pending_operator_requests(
     index: RawIndex, database_id: str | None, log: logging.Logger
 ) -> list[Delivery]:
-    """Return those pending deliveries that are purges or are reverted, oldest first."""
+    """Return the pending purges and reversals, oldest first."""
     sql = f"{_PENDING} AND (reverted OR key = :purges)"
     return _deliveries(index, sql, {"database_id": database_id, "purges": PURGES}, log)
 
@@ -48,10 +48,10 @@ def has_pending(index: RawIndex, key: str, database_id: str | None) -> bool:
 def reconciled(
     index: RawIndex, files: Sequence[InboxFile], database_id: str | None
 ) -> list[Landed | None]:
-    """Return for each file the delivery that it is; None: the file is to be ingested.
+    """Return the delivery of each file; None: the file must be ingested.
 
-    A file is to be ingested if its delivery is pending, if it was dropped again, or if it brings
-    bytes that were lost.
+    A file must be ingested if its delivery is pending, or if the file was dropped again or restores
+    lost bytes.
     """
     return index.judged(files, partial(_reconciled, database_id))
 

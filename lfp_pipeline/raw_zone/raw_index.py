@@ -1,13 +1,12 @@
-"""The raw index: what the raw zone tells of its deliveries, so that nobody has to read all of it.
+"""The raw index: a cache of records, markers and status notes, which saves reading the raw zone.
 
     raw.index    an SQLite database beside the raw zone
 
-It is a cache. The truth stays in the raw zone. Only this module writes the index, and brings it up
-to date before each question. The kernel notes when a folder was last changed, and nobody can
-put that back; a folder that has not changed since it was scanned is not looked into again. An index
-that is missing, damaged or of another version is made anew. Where it cannot be had (it is locked,
-or the disk is full or read-only), one is made in memory for the question, which takes longer; where
-that lasts, the log says so once in a process.
+The raw zone is the truth. Each query first brings the index up to date. A folder whose ctime has
+not changed since its scan is not scanned again, because no program can set a ctime back. An index
+that is missing, damaged or of another version is rebuilt. If the index is locked, or the disk is
+full or read-only, a query builds an index in memory, which takes longer. If that lasts, each
+process logs it once.
 """
 
 import fcntl
@@ -27,9 +26,9 @@ from lfp_pipeline.raw_zone.index_database import (
     generation,
     is_locked,
     is_passing,
+    memory_index,
     microseconds,
     microseconds_of,
-    new_index,
     open_index,
 )
 from lfp_pipeline.raw_zone.index_scan import refresh
@@ -38,21 +37,22 @@ from lfp_pipeline.sources.inbox import InboxFile
 
 Answer = TypeVar("Answer")
 
-_LOG = logging.getLogger(__name__)  # dagster.yaml has it written into the logs of runs
+_LOG = logging.getLogger(__name__)  # dagster.yaml writes it into the logs of runs.
 _logged: set[str] = set()
 
-_LOOKS = 6
+_COMPARISONS = 6
 _PAUSE_SECONDS = 0.1
-_MOST_REMEMBERED = 100_000
-"""So many files of the inbox are remembered with their deliveries until the next question."""
 
-_MOST_CHANGES = 1_000_000
-"""Generations that differ by more are of two indexes."""
+_CACHE_LIMIT = 100_000
+"""Maximum number of inbox files whose deliveries are cached until the next query."""
+
+_MAX_CHANGES = 1_000_000
+"""Generations that differ by more belong to two indexes."""
 
 _ASKED = "CREATE TEMP TABLE asked (number INTEGER PRIMARY KEY, key TEXT, version_us INT, size INT)"
 
 _IN_FORCE = "NOT reverted AND ended IS NOT 'refused'"
-"""Of deliveries: they count, or, if they are not in yet, may still count."""
+"""The delivery counts, or may still count when it is merged."""
 
 _NEWER_IN_FORCE = f"""
 SELECT stem FROM deliveries AS newer
@@ -80,7 +80,7 @@ WHERE version_us > landed_us AND key <> :purges AND {_IN_FORCE}
 ORDER BY landed_us DESC
 """
 
-# The sizes are for people: a raw file that is cut off in place has another one, unnoticed.
+# Without `disk_bytes`: truncating a raw file in place changes its size, but not the index.
 _ALL = """
 SELECT key, stem, version_us, size_bytes, ended, noted_id, noted_ns, reverted, pruned,
     source_ctime_ns
@@ -93,31 +93,35 @@ _Asked = list[tuple[int, str, int, int]]
 
 
 class RawIndex:
-    """The index of a raw zone. Any number of threads and processes may ask it at once."""
+    """The index of a raw zone. Any number of threads and processes may query it at once.
+
+    Attributes:
+        root: the folder of the raw zone.
+        path: the database file of the index.
+        problem: why the last query could not use that file, and what to do; None: it could.
+    """
 
     def __init__(self, root: Path) -> None:
-        """For the raw zone in that folder."""
         self.root = root
         self._root = f"{root}/"
         self.path = root.with_name(f"{root.name}.index")
-        self._now = threading.local()
+        self._snapshot = threading.local()
         self._last_judged: tuple[int, _Asked, list[tuple[int, Landed]]] | None = None
         self.problem: str | None = None
-        """Why it cannot be kept, and what to do about it, as the last question found."""
 
     def judged(
         self,
         files: Sequence[InboxFile],
         judge: Callable[[Landed, InboxFile], Answer | None],
     ) -> list[Answer | None]:
-        """Judge the deliveries that are the versions of some files, by time and size.
+        """Judge the deliveries of some files. File and delivery agree in time and size.
 
         Args:
-            files: versions of files.
-            judge: is asked of each such delivery and its file, and maybe again.
+            files: inbox files.
+            judge: called with each such delivery and its file, maybe more than once.
 
         Returns:
-            The first judgement of each file that is not None.
+            For each file, the first judgement that is not None.
         """
         asked = [
             (number, file.partition_key, microseconds_of(file.mtime_ns), file.size_bytes)
@@ -135,7 +139,7 @@ class RawIndex:
         return self.ask(look_up, {key for _, key, _, _ in asked})
 
     def _versions(self, index: sqlite3.Connection, asked: "_Asked") -> list[tuple[int, Landed]]:
-        """Return the deliveries that are asked for, by number: a sensor asks the same each time."""
+        """Return the deliveries of versions, by number, cached for a sensor that repeats itself."""
         current = generation(index)
         last = self._last_judged
         if last is not None and last[:2] == (current, asked):
@@ -144,7 +148,7 @@ class RawIndex:
         index.executemany("INSERT INTO temp.asked VALUES (?, ?, ?, ?)", asked)
         rows = index.execute(_VERSIONS, {"root": self._root})
         found = [(number, Landed._make(landed)) for *landed, number in rows]
-        if len(asked) <= _MOST_REMEMBERED:
+        if len(asked) <= _CACHE_LIMIT:
             self._last_judged = current, asked, found
         return found
 
@@ -152,8 +156,8 @@ class RawIndex:
         """Return the deliveries of a partition, oldest first.
 
         Args:
-            key: which partition.
-            stated_at: only those which their source dates so; None: all.
+            key: the key of the partition.
+            stated_at: only deliveries that their source dates so; None: all.
         """
         sql, values = _OF_PARTITION, {"root": self._root, "key": key, "version_us": 0}
         if stated_at is not None:
@@ -161,11 +165,11 @@ class RawIndex:
                 f"{sql} AND version_us = :version_us",
                 microseconds(stated_at),
             )
-        sql = f"{sql} ORDER BY stem"  # Names sort as time does.
+        sql = f"{sql} ORDER BY stem"  # Names sort by time.
         return self.ask(lambda index: list(map(Landed._make, index.execute(sql, values))), {key})
 
     def newer_in_force(self, key: str, stem: str) -> str | None:
-        """Return the stem of the newest delivery that counts or may still count, if it is newer."""
+        """Return the stem of the newest delivery in force of a partition, if newer than a stem."""
         sql, values = _NEWER_IN_FORCE.format(key=":key", stem=":stem"), {"key": key, "stem": stem}
         found = self.ask(lambda index: index.execute(sql, values).fetchall(), {key})
         return next((str(newer) for (newer,) in found), None)
@@ -175,123 +179,123 @@ class RawIndex:
         found = self.ask(lambda index: index.execute(_DATED_AHEAD, {"purges": PURGES}).fetchall())
         return [delivery_id_of(key, stem) for key, stem in found]
 
-    def ended_since(self, moment_ns: int) -> list[tuple[str, str]]:
-        """Return id and status of the deliveries whose end was noted since then, as a file time."""
+    def ended_since(self, time_ns: int) -> list[tuple[str, str]]:
+        """Return id and status of deliveries whose status note is younger than a file time."""
         sql = """
             SELECT key, stem, ended FROM deliveries
             WHERE noted_ns > ? AND ended IS NOT NULL ORDER BY noted_ns
         """
-        found = self.ask(lambda index: index.execute(sql, (moment_ns,)).fetchall())
+        found = self.ask(lambda index: index.execute(sql, (time_ns,)).fetchall())
         return [(delivery_id_of(key, stem), ended) for key, stem, ended in found]
 
     def disk_bytes(self) -> int:
-        """Return the size of all files of all deliveries."""
+        """Return the total size of all files of all deliveries."""
         sql = "SELECT coalesce(sum(disk_bytes), 0) FROM deliveries"
         return self.ask(lambda index: int(index.execute(sql).fetchone()[0]))
 
     def differences(self) -> list[str]:
-        """Return the ids of deliveries of which the index does not tell what the raw zone does."""
+        """Return the ids of deliveries for which index and raw zone differ."""
         different = self._differing(None)
-        for attempt in range(1, _LOOKS):  # What changes meanwhile does not differ each time.
+        for attempt in range(1, _COMPARISONS):  # A change meanwhile does not differ each time.
             if keys := {key for key, _ in different}:
                 time.sleep(_PAUSE_SECONDS * attempt)
                 different &= self._differing(keys)
-        return sorted(delivery_id_of(*one) for one in different)
+        return sorted(delivery_id_of(key, stem) for key, stem in different)
 
     def _differing(self, keys: Collection[str] | None) -> set[tuple[str, str]]:
-        """Return key and stem of what the index and a new one of some partitions tell otherwise."""
-        kept = self.ask(lambda index: set(index.execute(_ALL)), keys)
-        with closing(new_index(":memory:")) as fresh:
-            refresh(fresh, self.root, keys)
-            found = set(fresh.execute(_ALL))
-        kept = {row for row in kept if keys is None or row[0] in keys}
-        return {(row[0], row[1]) for row in kept ^ found}
+        """Return key and stem of deliveries that a new index of some partitions has otherwise."""
+        rows = self.ask(lambda index: set(index.execute(_ALL)), keys)
+        with closing(memory_index()) as rebuilt:
+            refresh(rebuilt, self.root, keys)
+            expected = set(rebuilt.execute(_ALL))
+        rows = {row for row in rows if keys is None or row[0] in keys}
+        return {(row[0], row[1]) for row in rows ^ expected}
 
     def ask(
         self, look_up: Callable[[sqlite3.Connection], Answer], keys: Collection[str] | None = None
     ) -> Answer:
-        """Ask the index, brought up to date for some partitions or for all."""
+        """Query the index after bringing some partitions, or all, up to date."""
         try:
-            answer = self._ask_mended(look_up, keys)
+            answer = self._ask_repaired(look_up, keys)
         except (sqlite3.Error, OSError) as error:
             self._note_problem(error)
         else:
             self.problem = None
             return answer
-        with closing(new_index(":memory:")) as index:
+        with closing(memory_index()) as index:
             refresh(index, self.root, keys)
             return look_up(index)
 
     def _note_problem(self, error: sqlite3.Error | OSError) -> None:
-        """Note why the index cannot be kept, unless that passes or there is nothing to index."""
+        """Record and log why the index file cannot be used, unless that passes by itself."""
         if is_locked(error) or isinstance(error, BlockingIOError | FileNotFoundError):
             return
         if self.path.is_dir():
-            remedy = "A folder is in its place: remove it."
+            hint = "A folder is in its place: remove it."
         else:
-            remedy = (
-                f"Let the user that runs this write that file and the folder {self.path.parent}, "
-                "and see that its disk is not full."
+            hint = (
+                "Let the user of this process write that file and the folder "
+                f"{self.path.parent}, and check that the disk is not full."
             )
         self.problem = (
-            f"{self.path} cannot be written, so every look at the raw zone takes longer: {error}. "
-            f"{remedy}"
+            f"{self.path} cannot be written, so every query of the raw zone takes longer: {error}. "
+            f"{hint}"
         )
         if self.problem not in _logged:
             _logged.add(self.problem)
             _LOG.warning("%s", self.problem)
 
-    def _ask_mended(
+    def _ask_repaired(
         self, look_up: Callable[[sqlite3.Connection], Answer], keys: Collection[str] | None
     ) -> Answer:
-        """Ask the index, which is made anew if it is damaged."""
+        """Query the index file, after rebuilding it if it is damaged."""
         try:
-            return self._ask_kept(look_up, keys)
+            return self._ask_file(look_up, keys)
         except sqlite3.Error as error:
             if is_passing(error):
                 raise
         self._discard()
-        return self._ask_kept(look_up, keys)
+        return self._ask_file(look_up, keys)
 
-    def _ask_kept(
+    def _ask_file(
         self, look_up: Callable[[sqlite3.Connection], Answer], keys: Collection[str] | None
     ) -> Answer:
-        with self._held(fcntl.LOCK_SH), closing(open_index(self.path)) as index:
-            if not self._is_of_the_moment(index):
+        with self._folder_locked(fcntl.LOCK_SH), closing(open_index(self.path)) as index:
+            if not self._has_snapshot(index):
                 refresh(index, self.root, keys)
             return look_up(index)
 
     @contextmanager
-    def of_one_moment(self) -> Iterator[None]:
-        """Answer the questions of this thread in the block as of its begin: that costs one look.
+    def snapshot(self) -> Iterator[None]:
+        """Bring the index up to date once for all queries of this thread in the block.
 
-        Where the index cannot be kept, each question looks for itself.
+        If the index file cannot be used, each query builds an index in memory.
         """
         with suppress(sqlite3.Error, OSError):
-            self._now.generation = self._ask_mended(generation, None)
+            self._snapshot.generation = self._ask_repaired(generation, None)
         try:
             yield
         finally:
-            self._now.generation = None
+            self._snapshot.generation = None
 
-    def _is_of_the_moment(self, index: sqlite3.Connection) -> bool:
-        """Whether an index is the one that was brought up to date for the block, and no new one."""
-        begun = getattr(self._now, "generation", None)
-        return begun is not None and 0 <= generation(index) - begun < _MOST_CHANGES
+    def _has_snapshot(self, index: sqlite3.Connection) -> bool:
+        """Return whether an index is the one that the block has brought up to date."""
+        begun = getattr(self._snapshot, "generation", None)
+        return begun is not None and 0 <= generation(index) - begun < _MAX_CHANGES
 
     def _discard(self) -> None:
-        """Remove a damaged index, unless somebody else has it open.
+        """Remove a damaged index file.
 
         Raises:
-            BlockingIOError: somebody has.
+            BlockingIOError: another process has the file open.
         """
-        with self._held(fcntl.LOCK_EX):
+        with self._folder_locked(fcntl.LOCK_EX):
             for path in (self.path, self.path.with_name(f"{self.path.name}-journal")):
                 path.unlink(missing_ok=True)
 
     @contextmanager
-    def _held(self, lock: int) -> Iterator[None]:
-        """Hold the raw zone's folder: nobody removes the index while it is open."""
+    def _folder_locked(self, lock: int) -> Iterator[None]:
+        """Lock the raw zone's folder, so that no process removes the index while it is open."""
         descriptor = os.open(self.root, os.O_RDONLY)
         try:
             fcntl.flock(descriptor, lock | fcntl.LOCK_NB)

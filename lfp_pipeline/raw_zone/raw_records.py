@@ -1,4 +1,4 @@
-"""The records of the raw zone: what is known of each delivery, in a JSON file beside its bytes."""
+"""The records of the raw zone: a JSON file for each delivery, beside its bytes."""
 
 import json
 import logging
@@ -16,20 +16,20 @@ from lfp_pipeline.model.delivery import Delivery, Kind, TextFormat
 from lfp_pipeline.raw_zone.integrity import TOUCHED_AT
 
 _RECORD_NAME = re.compile(r"[0-9]{8}T[0-9]{6}\.[0-9]{6}Z-[0-9a-f]{16}\.json")
-_MOST = 2**63
-"""Sizes and times in nanoseconds are less."""
+_LIMIT = 2**63
+"""Sizes, and times in nanoseconds, are less."""
 
 
 def is_record_name(name: str) -> bool:
-    """Whether a file of that name is a record: `<delivered_at>-<sha256, 16 digits>.json`."""
+    """Return whether a name is that of a record: `<delivered_at>-<sha256, 16 digits>.json`."""
     return _RECORD_NAME.fullmatch(name) is not None
 
 
 def read_record(record: Path) -> Delivery:
-    """The delivery that a record tells of.
+    """Return the delivery that a record describes.
 
     Raises:
-        LandingError: it cannot be read, or is no record.
+        LandingError: the file cannot be read, or is not a record.
     """
     try:
         content = json.loads(record.read_bytes())
@@ -41,42 +41,42 @@ def read_record(record: Path) -> Delivery:
             size_bytes=content["size_bytes"],
             landed_at=datetime.fromisoformat(content["landed_at"]),
             path=record.with_suffix(".raw"),
-            kind=Kind(content.get("kind", Kind.PRODUCTS)),  # Older records do not tell.
+            kind=Kind(content.get("kind", Kind.PRODUCTS)),  # Older records have no kind.
             text_format=TextFormat(**content.get("text_format", {})),
-            stated_at=_moment(content.get("stated_at")),
+            stated_at=_timestamp(content.get("stated_at")),
             source_ctime_ns=content.get("source_ctime_ns"),
             completes=content.get("completes"),
         )
         _check_types(delivery)
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         msg = (
-            f"The record {record} cannot be read ({type(error).__name__}: {error}). Put it back "
-            "from a copy; or, unless it is that of a purge, remove it, and land its file again."
+            f"The record {record} cannot be read ({type(error).__name__}: {error}). Restore it "
+            "from a copy; or, unless it belongs to a purge, remove it, and land its file again."
         )
         raise LandingError(msg, permanent=True) from error
     return delivery
 
 
-def _moment(text: str | None) -> datetime | None:
+def _timestamp(text: str | None) -> datetime | None:
     return None if text is None else datetime.fromisoformat(text)
 
 
 def _check_types(delivery: Delivery) -> None:
-    """Raise a TypeError if a value is of another type than a delivery has, or too large."""
+    """Raise a TypeError if a value has another type than in a delivery, or is too large."""
     texts = (delivery.partition_key, delivery.sha256, delivery.source, delivery.completes or "")
     numbers = (delivery.size_bytes, delivery.source_ctime_ns or 0)
-    moments = (delivery.delivered_at, delivery.landed_at, delivery.version_time)
+    times = (delivery.delivered_at, delivery.landed_at, delivery.version_time)
     if not (
         all(isinstance(text, str) for text in texts)
-        and all(type(number) is int and abs(number) < _MOST for number in numbers)
-        and all(moment.tzinfo is None for moment in moments)
+        and all(type(number) is int and abs(number) < _LIMIT for number in numbers)
+        and all(time.tzinfo is None for time in times)
     ):
         msg = "a value is not of its type"
         raise TypeError(msg)
 
 
 def write_record(delivery: Delivery) -> None:
-    """Write the record of a delivery, in the place of an earlier one."""
+    """Write the record of a delivery, or replace it."""
     content: dict[str, object] = {"delivery_id": delivery.delivery_id} | {
         name: value.isoformat(timespec="microseconds") if isinstance(value, datetime) else value
         for name, value in asdict(delivery).items()
@@ -95,7 +95,7 @@ def write_record(delivery: Delivery) -> None:
 
 
 def record_names(folder: Path) -> Iterator[str]:
-    """Yield the names of the records in the folder of a partition; they sort as time does."""
+    """Yield the names of the records in a partition's folder. The names sort by time."""
     with suppress(FileNotFoundError), os.scandir(folder) as entries:
         for entry in entries:
             if is_record_name(entry.name):
@@ -103,18 +103,18 @@ def record_names(folder: Path) -> Iterator[str]:
 
 
 def read_readable(records: Iterable[Path], log: logging.Logger) -> list[Delivery]:
-    """The deliveries whose records can be read, oldest first."""
+    """Return the deliveries of those records that can be read, oldest first."""
     deliveries = []
     for record in records:
         try:
             deliveries.append(read_record(record))
         except LandingError as error:
             log.warning("Left out: %s", error)
-    return sorted(deliveries, key=lambda one: one.order_key)
+    return sorted(deliveries, key=lambda delivery: delivery.order_key)
 
 
 def as_recorded(delivery: Delivery) -> Delivery:
-    """Return a delivery with the text format that its record has now, if that can be read."""
+    """Return a delivery with the present text format of its record, if that can be read."""
     with suppress(LandingError):
         recorded = read_record(delivery.path.with_suffix(".json"))
         return replace(delivery, text_format=recorded.text_format)

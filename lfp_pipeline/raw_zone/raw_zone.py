@@ -2,18 +2,16 @@
 
     raw/<partition key>/<delivered_at>-<sha256, 16 digits>.raw         the bytes
     raw/<partition key>/<delivered_at>-<sha256, 16 digits>.json        the record
-    raw/<partition key>/<delivered_at>-<sha256, 16 digits>.outcome     merged, refused or reverted
+    raw/<partition key>/<delivered_at>-<sha256, 16 digits>.outcome     the status note
 
-What people want of a delivery is noted there, too (see `desired_state`). The record is written after the
-bytes: a delivery exists once its record does. The outcome is a copy of the ledger's word for those
-who may not open the warehouse, such as sensors, and is written after the commit. Where it is lost,
-the delivery is offered again, and found to be in.
+The record is written after the bytes: a delivery exists once its record does. Markers of the
+desired state lie beside them (see `desired_state` and `status_notes`).
 """
 
 import hashlib
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
@@ -32,7 +30,7 @@ from lfp_pipeline.model.delivery import Delivery, Kind, stamp
 from lfp_pipeline.model.partition_key import PURGES, is_partition_key, key_hint
 from lfp_pipeline.raw_zone.delivery_time import time_of_fetched, time_of_file, version_of
 from lfp_pipeline.raw_zone.desired_state import clear_pruned, is_pruned
-from lfp_pipeline.raw_zone.landing_again import ends_alike, is_intact, landed_again, take_readers
+from lfp_pipeline.raw_zone.landing_again import is_intact, keeps_status, landed_again, take_readers
 from lfp_pipeline.raw_zone.raw_index import RawIndex
 from lfp_pipeline.raw_zone.raw_records import read_record, record_names, write_record
 from lfp_pipeline.raw_zone.status_notes import delete_status_note
@@ -58,19 +56,19 @@ class RawZone:
         polled: bool = False,
         kind: Kind = Kind.PRODUCTS,
     ) -> Delivery:
-        """Fetch a source into the raw zone; the same bytes of the same time land once.
+        """Fetch a source into the raw zone. The same bytes of the same time land once.
 
         Args:
-            source: what is fetched.
-            key: the partition.
+            source: the source.
+            key: the key of the partition.
             log: for progress.
-            polled: whether it is fetched again and again. Then the bytes of the newest delivery are
-                no other one.
-            kind: what it holds. What has landed before stays what it was.
+            polled: whether the source is fetched repeatedly. Then the bytes of the newest delivery
+                are the same delivery, whatever their time.
+            kind: the content of the source. A delivery that landed before keeps its kind.
 
         Raises:
-            LandingError: the source could not be fetched or stored, or is not what that partition
-                holds. The raw zone is as it was.
+            LandingError: the source could not be fetched or stored, or has the wrong kind for the
+                partition. The raw zone is unchanged.
         """
         if not is_partition_key(key):
             msg = f"{key!r} is not a partition key: letters, digits, `.`, `_` and `-`, please."
@@ -87,7 +85,7 @@ class RawZone:
         progress = TransferProgress(log, f"Landing {source.name}")
         before = None
         if kind is not Kind.DELETION:
-            with suppress(LandingError):  # Its record cannot be read.
+            with suppress(LandingError):  # The record cannot be read.
                 before = self.newest(key)
         with temporary_sibling(folder / "raw", _OWNER_ONLY) as (file, temporary):
             sink = _HashingSink(file, self.root, before.size_bytes if before else 0)
@@ -96,7 +94,7 @@ class RawZone:
             os.fchmod(file.fileno(), fetched.readers.mode_in(folder, group))
             sha256, landed_at = sink.digest.hexdigest(), utc_now()
             with folder_lock(folder):
-                if kind is Kind.DELETION:  # Its time is chosen: it is after what it deletes.
+                if kind is Kind.DELETION:  # Its time is chosen to follow the deleted products.
                     delivered_at = fetched.modified or landed_at
                 else:
                     delivered_at = self._time(key, fetched, sha256, landed_at, polled=polled)
@@ -119,10 +117,10 @@ class RawZone:
     def _time(
         self, key: str, fetched: Fetched, sha256: str, landed_at: datetime, *, polled: bool
     ) -> datetime:
-        """Return the time of a version: if it has landed before, that of its record.
+        """Return the time of a version: the recorded time, if the version has landed before.
 
-        A file that went back to the bytes of an earlier version of the same time is a new version;
-        the file of that version itself is not.
+        A file that returns to the bytes of an earlier version of the same time is a new version,
+        unless it is the very file of that version.
         """
         stated_at = fetched.modified
         versions = [version_of(name) for name in record_names(self.root / key)]
@@ -131,10 +129,10 @@ class RawZone:
             return time_of_fetched(fetched, sha256, landed_at, newest, polled=polled)
         newest_is_ahead = newest is not None and newest.delivered_at > landed_at
         same_time = self.index.deliveries(key, stated_at)
-        for one in same_time:
-            version = version_of(one.stem)
-            is_last = one is same_time[-1] and (version == newest or not newest_is_ahead)
-            is_its_file = fetched.ctime_ns is None or one.is_read_from(fetched.ctime_ns)
+        for landed in same_time:
+            version = version_of(landed.stem)
+            is_last = landed is same_time[-1] and (version == newest or not newest_is_ahead)
+            is_its_file = fetched.ctime_ns is None or landed.is_read_from(fetched.ctime_ns)
             if version.digest == sha256[:16] and (is_last or is_its_file):
                 return version.delivered_at
         return time_of_file(
@@ -142,18 +140,21 @@ class RawZone:
             landed_at,
             newest=newest,
             same_time=version_of(same_time[-1].stem) if same_time else None,
-            taken={one.delivered_at for one in versions if one.digest != sha256[:16]},
+            taken={other.delivered_at for other in versions if other.digest != sha256[:16]},
         )
 
     def _keep(
         self, delivery: Delivery, file: BinaryIO, temporary: Path, log: logging.Logger
     ) -> Delivery:
-        """Give what was fetched its place, unless it is there; nobody prunes it meanwhile."""
+        """Store fetched bytes and their record, unless they are stored already.
+
+        Requires the folder lock, so that no process prunes the delivery meanwhile.
+        """
         recorded = self._recorded(delivery)
         is_purge = delivery.kind is Kind.DELETION
         if recorded is None and is_purge != (delivery.partition_key == PURGES):
             msg = (
-                f"The partition {PURGES} is for what purge_products deletes. Rename the file, or "
+                f"The partition {PURGES} is reserved for purge_products. Rename the file, or "
                 "choose another name."
             )
             raise LandingError(msg, permanent=True)
@@ -162,7 +163,7 @@ class RawZone:
             delivery = landed_again(recorded, delivery, is_kept=is_kept, log=log)
         is_recorded = is_kept and delivery == recorded
         was_pruned = is_pruned(delivery.path)
-        if was_pruned or not (is_kept and recorded and ends_alike(delivery, recorded)):
+        if was_pruned or not (is_kept and recorded and keeps_status(delivery, recorded)):
             delete_status_note(delivery.path)
         is_touched = not is_kept or take_readers(delivery.path, file)
         if not is_kept:
@@ -174,19 +175,19 @@ class RawZone:
         return delivery
 
     def newest(self, key: str) -> Delivery | None:
-        """The newest delivery of a partition; None: there is none.
+        """Return the newest delivery of a partition, reverted or not; None: there is none.
 
         Raises:
-            LandingError: its record cannot be read.
+            LandingError: the record cannot be read.
         """
-        newest = max(record_names(self.root / key), default=None)  # Names sort as time does.
+        newest = max(record_names(self.root / key), default=None)  # Names sort by time.
         return None if newest is None else read_record(self.root / key / newest)
 
     def newer_than(self, delivery: Delivery) -> Delivery | None:
-        """Return the newest delivery of its partition that counts, if it is a newer one.
+        """Return the newest delivery of its partition that counts, if that is a newer one.
 
-        What is not in yet may still count. What is reverted or was refused does not. None, too, if
-        its record cannot be read: whoever needs it says so.
+        A pending delivery may still count; a reverted or refused one does not. Returns None also if
+        the record of the newer delivery cannot be read.
         """
         newer = self.index.newer_in_force(delivery.partition_key, delivery.path.stem)
         if newer is not None:
@@ -195,36 +196,33 @@ class RawZone:
         return None
 
     def deliveries(self, key: str) -> list[Delivery]:
-        """All deliveries of a partition, oldest first.
+        """Return all deliveries of a partition, oldest first.
 
         Raises:
             LandingError: a record cannot be read.
         """
-        records = (self.root / key).glob("[!.]*.json")
-        return sorted(map(read_record, records), key=lambda one: one.order_key)
+        return _oldest_first(map(read_record, (self.root / key).glob("[!.]*.json")))
 
     def all_deliveries(self) -> list[Delivery]:
-        """All deliveries of all partitions, oldest first.
+        """Return all deliveries of all partitions, oldest first.
 
         Raises:
             LandingError: a record cannot be read.
         """
-        return sorted(
-            map(read_record, self.root.glob("*/[!.]*.json")), key=lambda one: one.order_key
-        )
+        return _oldest_first(map(read_record, self.root.glob("*/[!.]*.json")))
 
     def survey(self) -> tuple[list[Delivery], list[str]]:
-        """All deliveries whose records can be read, oldest first, and what is wrong with others."""
+        """Return all deliveries with readable records, oldest first, and the errors of others."""
         deliveries, problems = [], []
         for record in sorted(self.root.glob("*/[!.]*.json")):
             try:
                 deliveries.append(read_record(record))
             except LandingError as error:
                 problems.append(str(error))
-        return sorted(deliveries, key=lambda one: one.order_key), problems
+        return _oldest_first(deliveries), problems
 
     def find(self, delivery_id: str) -> Delivery:
-        """The delivery of that id.
+        """Return the delivery with an id.
 
         Raises:
             LandingError: there is none, or its record cannot be read.
@@ -240,12 +238,12 @@ class RawZone:
         return read_record(record)
 
     def keeps(self, delivery_id: str) -> bool:
-        """Whether it has a delivery of that id that is not pruned."""
+        """Return whether the raw zone has the delivery, and its bytes are not pruned."""
         record = self._record_of(delivery_id)
         return record is not None and not is_pruned(record)
 
     def delete_status_note(self, delivery_id: str) -> None:
-        """Have a delivery be offered again, as far as it can be had."""
+        """Delete the status note of a delivery, if there is one."""
         if path := self._path_of(delivery_id):
             delete_status_note(path)
 
@@ -254,25 +252,29 @@ class RawZone:
         return path if path and path.exists() else None
 
     def _path_of(self, delivery_id: str) -> Path | None:
-        """Where the record of such an id is, or would be; None: it is no id."""
+        """Return the path of the record for an id, existing or not; None: the id is malformed."""
         key, _, name = delivery_id.partition("#")
         path = self.root / key / f"{name.replace('#', '-')}.json"
         return path if is_partition_key(key) and "/" not in name else None
 
     def has_duplicate(self, delivery: Delivery) -> bool:
-        """Whether another delivery of its partition has the same digest, as far as names tell."""
+        """Return whether another delivery of its partition has the same digest in its name."""
         end = f"-{delivery.sha256[:16]}.json"
         own = delivery.path.with_suffix(".json").name
         names = record_names(delivery.path.parent)
         return any(name.endswith(end) and name != own for name in names)
 
     def _recorded(self, delivery: Delivery) -> Delivery | None:
-        """The same delivery, if it has landed before; None, too, if its record cannot be read."""
+        """Return the recorded delivery, if it landed before and its record can be read."""
         record = delivery.path.with_suffix(".json")
         if record.exists():
             with suppress(LandingError):
                 return read_record(record)
         return None
+
+
+def _oldest_first(deliveries: Iterable[Delivery]) -> list[Delivery]:
+    return sorted(deliveries, key=lambda delivery: delivery.order_key)
 
 
 class _HashingSink:
@@ -301,7 +303,7 @@ class _HashingSink:
 def _unfinished(
     before: Delivery | None, sink: _HashingSink, file: BinaryIO, temporary: Path
 ) -> str | None:
-    """Return the id of the version before, if what was fetched completes it."""
+    """Return the id of the version before, if that is an unfinished upload of the fetched bytes."""
     if before is None or not 0 < before.size_bytes < file.tell():
         return None
     file.flush()
@@ -313,7 +315,7 @@ def _unfinished(
 
 @contextmanager
 def _write_errors_told(root: Path) -> Iterator[None]:
-    """Tell a full disk from a source that cannot be read, and from one that is worth a retry."""
+    """Raise write errors as permanent landing errors, apart from errors of the source."""
     try:
         yield
     except OSError as error:

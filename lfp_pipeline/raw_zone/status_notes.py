@@ -1,8 +1,8 @@
-"""What became of a delivery, noted beside its raw file for those who may not open the warehouse.
+"""Status notes: the status of a delivery beside its raw file, for sensors, which open no database.
 
-The ledger is the truth; a note is a copy of its word, written after the commit. It names the
-database that it speaks of, and says nothing of another. Where it is lost, or not what people want
-of the delivery now, that is offered again, and found to be in, or taken in or out.
+The ledger is the truth; a note is a copy of its status, written after the commit. The note names
+the database, and says nothing about another one. If a note is missing or contradicts the desired
+state, the next run reconciles the delivery.
 """
 
 import os
@@ -22,12 +22,12 @@ REVERTED = str(Status.REVERTED)
 
 @dataclass(frozen=True)
 class StatusNote:
-    """An outcome note, as it is.
+    """The content of a status note.
 
     Attributes:
-        status: in the ledger, if the note is one of ours.
-        database_id: of the database that it speaks of.
-        noted_ns: when it was noted, as a file time.
+        status: the status in the ledger, or any text if the note is damaged.
+        database_id: id of the database.
+        noted_ns: modification time of the note.
     """
 
     status: str
@@ -41,7 +41,7 @@ class StatusNote:
 
 
 def write_status_note(raw: Path, status: str, database_id: str) -> None:
-    """Note what became of the delivery whose raw file that is, in that database."""
+    """Write the status of the delivery with this raw file in a database."""
     note = raw.with_suffix(_SUFFIX)
     with temporary_sibling(note) as (file, temporary):
         file.write(f"{status} {database_id}\n".encode())
@@ -49,14 +49,14 @@ def write_status_note(raw: Path, status: str, database_id: str) -> None:
 
 
 def delete_status_note(raw: Path) -> None:
-    """Have the delivery be offered again."""
+    """Delete the status note, so that the delivery is pending again."""
     with suppress(FileNotFoundError):
         raw.with_suffix(_SUFFIX).unlink()
         sync_folder(raw.parent)
 
 
 def last_recorded_status(raw: Path) -> str | None:
-    """What was noted of a delivery last, in whichever database; None: nothing ever was."""
+    """Return the last noted status of a delivery in any database; None: none was noted."""
     try:
         return raw.with_suffix(_SUFFIX).read_text(errors="replace").partition(" ")[0]
     except FileNotFoundError:
@@ -64,7 +64,7 @@ def last_recorded_status(raw: Path) -> str | None:
 
 
 def read_status(raw: Path, database_id: str | None) -> Status | None:
-    """The status that a delivery has come to its end with in that database, as noted, or None."""
+    """Return the noted status in a database; None: none, or the desired state is another one."""
     try:
         noted = read_status_note(raw.with_suffix(_SUFFIX))
     except FileNotFoundError:
@@ -75,10 +75,10 @@ def read_status(raw: Path, database_id: str | None) -> Status | None:
 
 
 def read_status_note(path: Path) -> StatusNote:
-    """Read an outcome note, whatever is in it.
+    """Read a status note, damaged or not.
 
     Raises:
-        FileNotFoundError: there is none.
+        FileNotFoundError: the note does not exist.
     """
     with path.open(errors="replace") as file:
         status, _, database_id = file.read().strip().partition(" ")

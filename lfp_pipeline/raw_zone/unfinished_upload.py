@@ -1,4 +1,4 @@
-"""Whether a version of a file was an unfinished upload: the next one goes on in a record."""
+"""Recognize unfinished uploads: the next version begins with their bytes, inside a record."""
 
 import hashlib
 from mmap import ACCESS_READ, mmap
@@ -13,24 +13,26 @@ class PrefixDigest:
     """The sha256 of the first bytes of a stream, as many as an earlier version has."""
 
     def __init__(self, size: int) -> None:
-        self.left = size
+        self.remaining = size
         self.digest = hashlib.sha256()
 
     def update(self, chunk: bytes) -> None:
-        """Take the next bytes of the stream."""
-        if self.left:
-            self.digest.update(chunk[: self.left])
-            self.left -= min(self.left, len(chunk))
+        """Add the next bytes of the stream."""
+        if self.remaining:
+            self.digest.update(chunk[: self.remaining])
+            self.remaining -= min(self.remaining, len(chunk))
 
     def hexdigest(self) -> str | None:
-        """Return the digest; None if the stream has not so many bytes."""
-        return None if self.left else self.digest.hexdigest()
+        """Return the digest; None if the stream is shorter."""
+        return None if self.remaining else self.digest.hexdigest()
 
 
 def ends_in_a_record(size: int, whole: Path) -> bool:
-    """Whether the first bytes of a file, fewer than all, end inside a record.
+    """Return whether the first bytes of a file end inside a record: in a line or in quotes.
 
-    They do where they end within a line, or within quotes.
+    Args:
+        size: number of the first bytes, fewer than the file has.
+        whole: the file.
     """
     with whole.open("rb") as file, mmap(file.fileno(), 0, access=ACCESS_READ) as buffer:
         last = buffer[max(size - 4, 0) : size].rstrip(b"\0")[-1:]
@@ -41,9 +43,9 @@ def ends_in_a_record(size: int, whole: Path) -> bool:
 
 
 def _ends_in_quotes(buffer: mmap, size: int) -> bool:
-    """Whether the last of an odd number of quotes opens a value, and not an inch mark.
+    """Return whether the number of quotes is odd, and the last one opens a value.
 
-    Two quotes in a row are one character of a value.
+    A quote that opens no value may be an inch mark. Two quotes in a row are one character.
     """
     quotes = sum(
         buffer[at : min(at + _CHUNK_BYTES, size)].count(b'"') for at in range(0, size, _CHUNK_BYTES)

@@ -165,7 +165,7 @@ def test_an_outcome_that_cannot_be_noted_is_noted_by_the_next_run(
         delivery = land(engine, FIRST)
         with full(engine.settings.raw_dir):
             assert engine.ingest(delivery, LOG).account.status == "merged"
-        assert "could not be noted" in caplog.text
+        assert "could not be written" in caplog.text
         assert engine.pending_deliveries(LOG) == [delivery]
         (again,) = engine.ingest_all([], engine.pending_deliveries(LOG), LOG)
         assert isinstance(again, IngestResult)

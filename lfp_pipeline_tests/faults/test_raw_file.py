@@ -135,7 +135,7 @@ def test_landing_the_same_file_again_writes_it_anew(
     again = land(engine, FIRST)
     assert again.path == delivery.path
     assert again.path.read_bytes() == FIRST.content
-    verify_raw_file(again, thorough=True)
+    verify_raw_file(again, full=True)
     engine.ingest(again, LOG)
     assert_laws_hold(engine, [FIRST])
 
@@ -147,7 +147,7 @@ def test_so_does_fetching_it_again_where_the_source_tells_no_time(tmp_path: Path
     again = zone.land(Timeless(b"one"), "a", LOG)
     assert again.delivery_id == delivery.delivery_id
     assert zone.deliveries("a") == [again]
-    verify_raw_file(again, thorough=True)
+    verify_raw_file(again, full=True)
 
 
 def test_the_next_run_mends_what_is_still_in_the_inbox(project: Project) -> None:
@@ -171,7 +171,7 @@ def test_what_nobody_has_touched_is_not_hashed_unless_asked(engine: Engine) -> N
     delivery = replace(land(engine, FIRST), sha256="0" * 64)
     verify_raw_file(delivery)
     with pytest.raises(RawFileError, match="its sha256 is "):
-        verify_raw_file(delivery, thorough=True)
+        verify_raw_file(delivery, full=True)
 
 
 @pytest.mark.parametrize("touch", [Path.touch, lambda raw: raw.chmod(0o644)])
@@ -203,7 +203,7 @@ def test_bytes_that_a_disk_has_lost_are_found_by_who_looks_thoroughly(engine: En
     forge_the_record_of(delivery)
     verify_raw_file(delivery)
     with pytest.raises(RawFileError, match="is not what landed"):
-        verify_raw_file(delivery, thorough=True)
+        verify_raw_file(delivery, full=True)
 
 
 def forge_the_record_of(delivery: Delivery) -> None:

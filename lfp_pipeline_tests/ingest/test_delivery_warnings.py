@@ -1,4 +1,4 @@
-"""What is told of a delivery whose time is odd, and of an upload that had not ended."""
+"""Warnings about implausible times, stale versions and unfinished uploads."""
 
 import errno
 import os
@@ -30,8 +30,8 @@ NOW = time.time_ns() // 1000
 LONG_AGO = datetime(2020, 1, 1)  # noqa: DTZ001 (as all times of deliveries)
 
 
-def take(project: Project, way: str, content: str, microseconds: int) -> str:
-    """Drop the file and take it in; the id of the run."""
+def ingest_version(project: Project, way: str, content: str, microseconds: int) -> str:
+    """Drop a version of a.csv and ingest it; return the id of the run."""
     drop(project.inbox, "a.csv", content, microseconds)
     if way == "inbox":
         run = project.run("ingest_inbox")
@@ -68,27 +68,25 @@ ways = pytest.mark.parametrize("way", ["inbox", "sensor"])
 
 
 @pytest.mark.parametrize("way", ["inbox", "partition", "sensor"])
-def test_a_file_from_the_future_is_told_everywhere_and_its_correction_counts(
+def test_a_file_from_the_future_causes_warnings_and_its_correction_counts(
     project: Project, way: str
 ):
-    run = take(project, way, HEADER + "s1,wrong,x\n", NOW + DAY)
+    run = ingest_version(project, way, HEADER + "s1,wrong,x\n", NOW + DAY)
     assert project.checks(run)["delivery_times"] is False
-    assert "look at the clock" in project.metadata("products", "a.csv")["warnings"]
-    assert "look at the clock" in warnings_of(project)
-    assert "look at the clock" in logged(project, run)
+    assert "check the clock" in project.metadata("products", "a.csv")["warnings"]
+    assert "check the clock" in warnings_of(project)
+    assert "check the clock" in logged(project, run)
     time.sleep(0.01)
-    run = take(project, way, HEADER + "s1,right,x\n", time.time_ns() // 1000)
+    run = ingest_version(project, way, HEADER + "s1,right,x\n", time.time_ns() // 1000)
     assert project.checks(run)["delivery_times"] is True
     assert names(project) == {"s1": "right"}
     assert project.tick().run_requests == []
 
 
 @ways
-def test_an_older_version_that_lands_last_is_told_with_the_way_to_make_it_count(
-    project: Project, way: str
-):
-    take(project, way, HEADER + "s1,new,x\n", NOW - DAY)
-    run = take(project, way, HEADER + "s1,old,x\n", NOW - 2 * DAY)
+def test_an_older_version_that_lands_last_causes_a_warning_with_advice(project: Project, way: str):
+    ingest_version(project, way, HEADER + "s1,new,x\n", NOW - DAY)
+    run = ingest_version(project, way, HEADER + "s1,old,x\n", NOW - 2 * DAY)
     assert names(project) == {"s1": "new"}
     assert project.checks(run)["delivery_times"] is False
     assert "None of its rows counts, though it landed last." in logged(project, run)
@@ -101,21 +99,21 @@ def test_an_older_version_that_lands_last_is_told_with_the_way_to_make_it_count(
 
 
 @ways
-def test_a_version_that_is_put_back_with_its_old_time_is_told(project: Project, way: str):
-    take(project, way, HEADER + "s1,old,x\n", NOW - 2 * DAY)
-    take(project, way, HEADER + "s1,new,x\n", NOW - DAY)
+def test_a_version_that_is_restored_with_its_old_time_causes_a_warning(project: Project, way: str):
+    ingest_version(project, way, HEADER + "s1,old,x\n", NOW - 2 * DAY)
+    ingest_version(project, way, HEADER + "s1,new,x\n", NOW - DAY)
     time.sleep(0.01)
     assert warnings_of(project) == ""
-    run = take(project, way, HEADER + "s1,old,x\n", NOW - 2 * DAY)
+    run = ingest_version(project, way, HEADER + "s1,old,x\n", NOW - 2 * DAY)
     assert "landed before, and is here again" in logged(project, run)
     assert "a.csv in the inbox is an older version" in warnings_of(project)
     assert project.tick().run_requests == []
     assert names(project) == {"s1": "new"}
 
 
-def test_what_still_holds_stays_in_the_status(project: Project):
-    take(project, "inbox", HEADER + "s1,new,x\n", NOW - DAY)
-    take(project, "inbox", HEADER + "s1,old,x\n", NOW - 2 * DAY)
+def test_a_warning_stays_in_the_status_while_it_holds(project: Project):
+    ingest_version(project, "inbox", HEADER + "s1,new,x\n", NOW - DAY)
+    ingest_version(project, "inbox", HEADER + "s1,old,x\n", NOW - 2 * DAY)
     drop(project.inbox, "ahead.csv", HEADER + "s2,Lamp,x\n", NOW + DAY)
     assert project.run("ingest_inbox").success
     (project.inbox / "a.csv").unlink()
@@ -123,33 +121,33 @@ def test_what_still_holds_stays_in_the_status(project: Project):
         drop(project.inbox, f"f{number}.csv", HEADER + f"f{number},Desk,x\n", NOW - DAY)
     assert project.run("ingest_inbox").success
     (ahead,) = project.engine.raw_zone.deliveries("ahead.csv")
-    told = warnings_of(project)
-    assert "None of its rows counts, though it landed last." in told
-    assert f"{ahead.delivery_id}: Its source dates it" in told
+    warnings = warnings_of(project)
+    assert "None of its rows counts, though it landed last." in warnings
+    assert f"{ahead.delivery_id}: Its source dates it" in warnings
     revert_delivery(project.engine, ahead.delivery_id, LOG)
     assert "Its source dates it" not in warnings_of(project)
-    take(project, "inbox", HEADER + "s1,newest,x\n", NOW)
+    ingest_version(project, "inbox", HEADER + "s1,newest,x\n", NOW)
     assert warnings_of(project) == ""
 
 
-def test_of_many_warnings_of_a_kind_few_are_told_and_the_others_counted(project: Project):
+def test_of_many_warnings_of_a_kind_few_are_shown_and_the_others_counted(project: Project):
     for number in range(13):
         drop(project.inbox, f"f{number}.csv", HEADER + f"f{number},Desk,x\n", NOW + DAY)
     assert project.run("ingest_inbox").success
-    *told, more = warnings_of(project).splitlines()
-    assert len(told) == 10
+    *shown, more = warnings_of(project).splitlines()
+    assert len(shown) == 10
     assert more == "And 3 more like these."
 
 
-def test_a_version_from_the_future_that_a_later_one_has_made_up_for_is_not_told(project: Project):
-    take(project, "inbox", HEADER + "s1,wrong,x\n", NOW + DAY)
+def test_a_version_from_the_future_that_was_superseded_causes_no_warning(project: Project):
+    ingest_version(project, "inbox", HEADER + "s1,wrong,x\n", NOW + DAY)
     time.sleep(0.01)
-    take(project, "inbox", HEADER + "s1,right,x\n", time.time_ns() // 1000)
+    ingest_version(project, "inbox", HEADER + "s1,right,x\n", time.time_ns() // 1000)
     assert warnings_of(project) == ""
 
 
 def older(project: Project, source: str, newer_at: datetime = LONG_AGO) -> str:
-    """What is told of an older version from a source."""
+    """Return the warning about an older version from a source."""
     delivery = Delivery("a.csv", LONG_AGO, "0" * 64, source, 1, LONG_AGO, project.data / "a.raw")
     return older_version(delivery, replace(delivery, delivered_at=newer_at), project.inbox)
 
@@ -165,49 +163,49 @@ def older(project: Project, source: str, newer_at: datetime = LONG_AGO) -> str:
     ],
 )
 def test_the_advice_is_for_the_kind_of_source(project: Project, source: str, advice: str):
-    told = older(project, source.format(inbox=project.inbox))
-    assert advice.format(inbox=project.inbox) in told
+    warnings = older(project, source.format(inbox=project.inbox))
+    assert advice.format(inbox=project.inbox) in warnings
 
 
-def test_a_newer_version_that_is_reverted_is_not_said_to_be_in_force(project: Project):
-    take(project, "inbox", HEADER + "s1,old,x\n", NOW - 2 * DAY)
-    take(project, "inbox", HEADER + "s1,new,x\n", NOW - DAY)
+def test_a_reverted_newer_version_is_not_in_force(project: Project):
+    ingest_version(project, "inbox", HEADER + "s1,old,x\n", NOW - 2 * DAY)
+    ingest_version(project, "inbox", HEADER + "s1,new,x\n", NOW - DAY)
     newest = project.engine.raw_zone.deliveries("a.csv")[-1]
     time.sleep(0.01)
-    take(project, "inbox", HEADER + "s1,old,x\n", NOW - 2 * DAY)
+    ingest_version(project, "inbox", HEADER + "s1,old,x\n", NOW - 2 * DAY)
     assert "a.csv in the inbox is an older version" in warnings_of(project)
     revert_delivery(project.engine, newest.delivery_id, LOG)  # As the warning advises.
     assert names(project) == {"s1": "old"}
     assert warnings_of(project) == ""
     time.sleep(0.01)
-    run = take(project, "inbox", HEADER + "s1,old,x\n", NOW - 2 * DAY)
+    run = ingest_version(project, "inbox", HEADER + "s1,old,x\n", NOW - 2 * DAY)
     assert "in force" not in logged(project, run)
 
 
-def test_a_newer_version_that_was_refused_is_not_said_to_be_in_force(project: Project):
-    take(project, "inbox", HEADER + "s1,old,x\n", NOW - 2 * DAY)
+def test_a_refused_newer_version_is_not_in_force(project: Project):
+    ingest_version(project, "inbox", HEADER + "s1,old,x\n", NOW - 2 * DAY)
     drop(project.inbox, "a.csv", "no header\n", NOW - DAY)
     assert not project.run("ingest_inbox").success
     time.sleep(0.01)
-    run = take(project, "inbox", HEADER + "s1,old,x\n", NOW - 2 * DAY)
+    run = ingest_version(project, "inbox", HEADER + "s1,old,x\n", NOW - 2 * DAY)
     assert "in force" not in logged(project, run)
     assert warnings_of(project) == ""
 
 
-def test_an_unfinished_upload_that_is_reverted_is_not_said_to_be_in_force(project: Project):
-    take(project, "inbox", WHOLE[: WHOLE.index("2\nSofa")], NOW - DAY)
-    run = take(project, "inbox", WHOLE, NOW - 2 * DAY)  # As `cp -p` puts it.
+def test_a_reverted_unfinished_upload_is_not_in_force(project: Project):
+    ingest_version(project, "inbox", WHOLE[: WHOLE.index("2\nSofa")], NOW - DAY)
+    run = ingest_version(project, "inbox", WHOLE, NOW - 2 * DAY)  # As `cp -p` copies the time.
     assert set(names(project)) == {"s1", "sku-22", "s3"}
     assert "in force" not in logged(project, run)
     assert "in force" not in warnings_of(project)
 
 
 @ways
-def test_a_file_that_is_changed_in_spite_of_its_time_and_size_goes_in(project: Project, way: str):
-    take(project, way, HEADER + "s1,one,x\n", NOW - DAY)
-    take(project, way, HEADER + "s1,two,x\n", NOW - DAY)
+def test_a_changed_file_with_the_same_time_and_size_is_merged(project: Project, way: str):
+    ingest_version(project, way, HEADER + "s1,one,x\n", NOW - DAY)
+    ingest_version(project, way, HEADER + "s1,two,x\n", NOW - DAY)
     assert names(project) == {"s1": "two"}
-    take(project, way, HEADER + "s1,six,x\n", NOW - DAY)
+    ingest_version(project, way, HEADER + "s1,six,x\n", NOW - DAY)
     assert names(project) == {"s1": "six"}
     assert project.tick().run_requests == []
     rebuild_products(project.engine, LOG)
@@ -215,13 +213,13 @@ def test_a_file_that_is_changed_in_spite_of_its_time_and_size_goes_in(project: P
 
 
 @ways
-def test_an_unfinished_upload_is_reverted_once_the_whole_file_is_in(project: Project, way: str):
-    take(project, way, WHOLE[: WHOLE.index("2\nSofa")], NOW - 2 * DAY)
+def test_an_unfinished_upload_is_reverted_once_the_whole_file_is_merged(project: Project, way: str):
+    ingest_version(project, way, WHOLE[: WHOLE.index("2\nSofa")], NOW - 2 * DAY)
     assert names(project) == {"s1": "Lamp", "sku-2": "Desk"}
     assert "may be cut off" in project.metadata("products", "a.csv")["notes"]
-    take(project, way, WHOLE[: WHOLE.index("3\n")], NOW - DAY)
+    ingest_version(project, way, WHOLE[: WHOLE.index("3\n")], NOW - DAY)
     assert names(project) == {"s1": "Lamp", "sku-22": "Desk", "s": "Sofa"}
-    run = take(project, way, WHOLE, NOW)
+    run = ingest_version(project, way, WHOLE, NOW)
     assert names(project) == {"s1": "Lamp", "sku-22": "Desk", "s3": "Sofa"}
     assert "was an unfinished upload" in logged(project, run)
     assert "It completes an unfinished upload" in warnings_of(project)
@@ -231,10 +229,10 @@ def test_an_unfinished_upload_is_reverted_once_the_whole_file_is_in(project: Pro
     assert project.tick().run_requests == []
 
 
-def test_a_ghost_of_half_a_sku_goes_and_comes_back_if_it_is_reinstated(project: Project):
-    take(project, "inbox", WHOLE[: WHOLE.index("2\nSofa")], NOW - DAY)
+def test_the_cut_off_sku_of_an_unfinished_upload_returns_if_that_is_reinstated(project: Project):
+    ingest_version(project, "inbox", WHOLE[: WHOLE.index("2\nSofa")], NOW - DAY)
     (cut,) = project.engine.raw_zone.deliveries("a.csv")
-    take(project, "inbox", WHOLE, NOW)
+    ingest_version(project, "inbox", WHOLE, NOW)
     assert is_reverted(cut.path)
     assert "sku-2" not in names(project)
     reinstate_delivery(project.engine, cut.delivery_id, LOG)
@@ -243,28 +241,28 @@ def test_a_ghost_of_half_a_sku_goes_and_comes_back_if_it_is_reinstated(project: 
     assert names(project)["sku-2"] == "Desk"
 
 
-def test_an_unfinished_upload_that_was_refused_is_reverted_too(project: Project):
+def test_a_refused_unfinished_upload_is_reverted_too(project: Project):
     drop(project.inbox, "a.csv", "title\n" + "bad", NOW - DAY)
     assert not project.run("ingest_inbox").success
     (cut,) = project.engine.raw_zone.deliveries("a.csv")
-    take(project, "inbox", "title\n" + "bad,\n" + WHOLE, NOW)
-    told = warnings_of(project)
-    assert f"completes an unfinished upload, which is reverted: {cut.delivery_id}." in told
+    ingest_version(project, "inbox", "title\n" + "bad,\n" + WHOLE, NOW)
+    warnings = warnings_of(project)
+    assert f"completes an unfinished upload, which is reverted: {cut.delivery_id}." in warnings
 
 
-def test_a_file_that_completes_an_upload_that_is_reinstated_says_so(project: Project):
-    take(project, "inbox", WHOLE[: WHOLE.index("2\nSofa")], NOW - DAY)
+def test_a_warning_says_that_an_unfinished_upload_is_reinstated(project: Project):
+    ingest_version(project, "inbox", WHOLE[: WHOLE.index("2\nSofa")], NOW - DAY)
     (cut,) = project.engine.raw_zone.deliveries("a.csv")
-    take(project, "inbox", WHOLE, NOW)
+    ingest_version(project, "inbox", WHOLE, NOW)
     assert f"which is reverted: {cut.delivery_id}." in warnings_of(project)
     reinstate_delivery(project.engine, cut.delivery_id, LOG)
-    told = warnings_of(project)
-    assert "is reverted:" not in told
-    assert "which is not reverted; to have it out, run revert_delivery: " in told
+    warnings = warnings_of(project)
+    assert "is reverted:" not in warnings
+    assert "which is not reverted; to revert it, run revert_delivery: " in warnings
 
 
-def test_a_refused_whole_leaves_the_unfinished_upload_as_it_is(project: Project):
-    take(project, "inbox", WHOLE[: WHOLE.index("2\nSofa")], NOW - DAY)
+def test_a_refused_whole_file_does_not_revert_the_unfinished_upload(project: Project):
+    ingest_version(project, "inbox", WHOLE[: WHOLE.index("2\nSofa")], NOW - DAY)
     before = project.products
     drop(project.inbox, "a.csv", WHOLE + "bad\n" * 9, NOW)
     assert not project.run("ingest_inbox").success
@@ -272,25 +270,25 @@ def test_a_refused_whole_leaves_the_unfinished_upload_as_it_is(project: Project)
 
 
 @pytest.mark.parametrize("later", ["inbox", "sensor"])
-def test_a_reversal_that_another_run_keeps_from_the_lock_is_told_and_made_up_for(
+def test_a_reversal_that_finds_the_database_busy_is_done_by_the_next_run(
     hurried: Project, monkeypatch: pytest.MonkeyPatch, later: str
 ):
     drop(hurried.inbox, "b.csv", WHOLE[: WHOLE.index("2\nSofa")], NOW - DAY)
-    take(hurried, "inbox", HEADER + "s9,Chair,x\n", NOW - DAY)
-    settle = ingest.reconcile_batch
+    ingest_version(hurried, "inbox", HEADER + "s9,Chair,x\n", NOW - DAY)
+    reconcile = ingest.reconcile_batch
     drop(hurried.inbox, "b.csv", WHOLE, NOW)
     drop(hurried.inbox, "a.csv", HEADER + "s9,Bench,x\n", NOW)
     with ExitStack() as others, monkeypatch.context() as context:
 
         def then_have_another_run_begin(*arguments: object) -> object:
-            done = settle(*arguments)
+            done = reconcile(*arguments)
             others.enter_context(running(HOLD_AS_A_WRITER, hurried.data / "products.duckdb"))
             return done
 
         context.setattr(ingest, "reconcile_batch", then_have_another_run_begin)
         listing = hurried.engine.pending_inbox(LOG)
         found = list(hurried.engine.ingest_all(listing.ready, [], LOG))
-        assert [one.account.status for one in found] == ["merged", "merged"]
+        assert [result.account.status for result in found] == ["merged", "merged"]
     assert names(hurried) == {"s1": "Lamp", "sku-2": "Desk", "sku-22": "Desk", "s3": "Sofa"} | {
         "s9": "Bench"
     }
@@ -304,10 +302,10 @@ def test_a_reversal_that_another_run_keeps_from_the_lock_is_told_and_made_up_for
     assert hurried.engine.pending_deliveries(LOG) == []
 
 
-def test_a_reversal_that_cannot_be_noted_is_told_and_made_up_for(
+def test_a_reversal_whose_marker_cannot_be_written_is_done_by_the_next_run(
     project: Project, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ):
-    take(project, "inbox", WHOLE[: WHOLE.index("2\nSofa")], NOW - DAY)
+    ingest_version(project, "inbox", WHOLE[: WHOLE.index("2\nSofa")], NOW - DAY)
     drop(project.inbox, "a.csv", WHOLE, NOW)
 
     def on_a_full_disk(_: Path) -> None:
@@ -326,5 +324,5 @@ def test_a_reversal_that_cannot_be_noted_is_told_and_made_up_for(
 
 
 def test_a_line_end_at_the_end_needs_no_note(project: Project):
-    take(project, "inbox", HEADER + "s1,Lamp,x\n", NOW - DAY)
+    ingest_version(project, "inbox", HEADER + "s1,Lamp,x\n", NOW - DAY)
     assert "notes" not in project.metadata("products", "a.csv")

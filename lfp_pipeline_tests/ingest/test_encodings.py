@@ -27,7 +27,7 @@ UNKNOWN = TextFormat()
 
 @dataclass(frozen=True)
 class FileWithFormat(LocalFile):
-    """A file of which its source says how it is written."""
+    """A file whose source declares its text format."""
 
     text_format: TextFormat
 
@@ -45,7 +45,7 @@ def refusal(engine: Engine, data: bytes, text_format: TextFormat = UNKNOWN) -> s
     return ingest(engine, data, text_format).account.error or ""
 
 
-def test_a_refusal_names_the_setting_for_a_file(tmp_path: Path):
+def test_a_refusal_names_the_setting_for_unnamed_files(tmp_path: Path):
     engine = engine_at(tmp_path, max_reject_share=0.1)
     error = refusal(engine, GERMAN.encode("cp1252"))
     assert error.endswith(
@@ -77,7 +77,7 @@ def test_a_refusal_names_the_first_member_that_is_not_utf8(tmp_path: Path):
     assert "b.csv is not UTF-8; it is probably windows-1252: for all" in error
 
 
-def test_a_refusal_for_other_reasons_says_nothing_of_encodings(tmp_path: Path):
+def test_a_refusal_for_other_reasons_does_not_mention_encodings(tmp_path: Path):
     engine = engine_at(tmp_path, max_reject_share=0.1)
     data = (HEAD + "Ann,,\n" * 3).encode() + "Müller,s1,\n".encode("cp1252")
     assert "UTF-8" not in refusal(engine, data)
@@ -85,7 +85,7 @@ def test_a_refusal_for_other_reasons_says_nothing_of_encodings(tmp_path: Path):
 
 @pytest.fixture
 def loaded(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[bool]]:
-    """Whether each file that comes was loaded directly."""
+    """Collect for each file whether it was loaded directly."""
     done: list[bool] = []
     load = direct_load.load_directly
 
@@ -101,7 +101,9 @@ def loaded(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[bool]]:
     return done
 
 
-def test_what_is_declared_is_loaded_directly_with_a_note(tmp_path: Path, loaded: list[bool]):
+def test_a_file_with_a_declared_encoding_is_loaded_directly_with_a_note(
+    tmp_path: Path, loaded: list[bool]
+):
     done = ingest(engine_at(tmp_path), GERMAN.encode("cp1252"), TextFormat("cp1252"))
     assert loaded == [True]
     assert done.reading is not None
@@ -118,7 +120,7 @@ def test_a_header_that_depends_on_the_setting_is_not_read_without_it(
     assert (done.products, done.account.rows_rejected) == ((1, 1) if fallback else (0, 0))
 
 
-def test_what_the_server_says_is_asked_before_the_header_is_read(
+def test_the_charset_of_the_server_is_used_before_the_header_is_read(
     tmp_path: Path, loaded: list[bool]
 ):
     done = ingest(engine_at(tmp_path), GERMAN.encode("cp037"), TextFormat(charset="cp037"))
@@ -144,9 +146,10 @@ def test_rejects_are_exported_with_the_columns_that_were_read(
     fallback: str | None,
 ):
     def deliveries(raw_zone: RawZone, key: str) -> list[Delivery]:
-        return [replace(one, text_format=text_format) for one in known(raw_zone, key)]
+        found = deliveries_of(raw_zone, key)
+        return [replace(delivery, text_format=text_format) for delivery in found]
 
-    known = RawZone.deliveries
+    deliveries_of = RawZone.deliveries
     monkeypatch.setattr(RawZone, "deliveries", deliveries)
     engine = engine_at(tmp_path, fallback_encoding=fallback, column_aliases=ALIASES)
     assert ingest(engine, JAPANESE.encode(encoding), text_format).account.rows_rejected == 1

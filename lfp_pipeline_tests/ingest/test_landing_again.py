@@ -1,4 +1,4 @@
-"""Whose bytes are gone gets them back from the inbox, by the job and by the sensor."""
+"""Lost bytes are restored from the inbox, by the job and by the sensor."""
 
 import json
 import os
@@ -38,7 +38,7 @@ ways = pytest.mark.parametrize("way", ["job", "sensor"])
 
 @pytest.fixture
 def project(project: Project) -> Project:
-    """A file is in, and lies in the inbox."""
+    """A project with a merged file, which remains in the inbox."""
     project.drop(A)
     assert project.run("ingest_inbox").success
     return project
@@ -49,123 +49,127 @@ def prune(project: Project) -> None:
     assert not project.engine.raw_zone.find(A.delivery_id).path.exists()
 
 
-def take_in(project: Project, way: str) -> None:
+def ingest_by(project: Project, way: str) -> None:
     runs = [project.run("ingest_inbox")] if way == "job" else project.do(project.tick())
     assert [run.success for run in runs] == [True]
 
 
-def assert_it_is_back(project: Project) -> None:
-    """Its bytes are there, it is merged, and nothing is left to do."""
+def assert_restored(project: Project) -> None:
+    """Assert that A has its bytes and is merged, and that nothing is pending."""
     raw = project.engine.raw_zone.find(A.delivery_id).path
     assert raw.read_bytes() == A.content
     assert not is_pruned(raw)
     assert project.products == true_products([A])
     assert {row[0]: row[5] for row in tables(project.engine)["ledger"]}[A.delivery_id] == "merged"
-    assert_nothing_is_offered(project)
+    assert_nothing_is_pending(project)
     assert project.engine.pending_deliveries(LOG) == []
 
 
-def assert_nothing_is_offered(project: Project) -> None:
+def assert_nothing_is_pending(project: Project) -> None:
     assert project.engine.pending_inbox(LOG).ready == ()
     assert project.tick().run_requests == []
 
 
 @ways
-def test_bytes_that_are_gone_are_taken_from_the_inbox(project: Project, way: str) -> None:
+def test_missing_bytes_are_restored_from_the_inbox(project: Project, way: str) -> None:
     project.engine.raw_zone.find(A.delivery_id).path.unlink()
-    take_in(project, way)
-    assert_it_is_back(project)
+    ingest_by(project, way)
+    assert_restored(project)
 
 
 @ways
-def test_what_is_pruned_and_dropped_anew_lands_again(project: Project, way: str) -> None:
+def test_a_pruned_file_that_is_dropped_again_lands_again(project: Project, way: str) -> None:
     prune(project)
     project.drop(A)
-    take_in(project, way)
-    assert_it_is_back(project)
+    ingest_by(project, way)
+    assert_restored(project)
 
 
-def test_what_is_pruned_and_still_lies_in_the_inbox_stays_pruned(project: Project) -> None:
+def test_a_pruned_file_that_stays_in_the_inbox_remains_pruned(project: Project) -> None:
     prune(project)
-    assert_nothing_is_offered(project)
+    assert_nothing_is_pending(project)
     assert project.run("ingest_inbox").success
     assert not project.engine.raw_zone.find(A.delivery_id).path.exists()
     assert project.products == true_products([A])
 
 
 @ways
-def test_what_was_given_up_and_is_dropped_anew_is_merged_anew(project: Project, way: str) -> None:
+def test_a_delivery_that_was_marked_unmerged_is_merged_once_it_is_dropped_again(
+    project: Project, way: str
+) -> None:
     project.drop(B)
     assert project.run("ingest_inbox").success
     prune_raw(project.engine, 0, LOG)
     revert_delivery(project.engine, B.delivery_id, LOG, despite_pruned=True)
     assert project.products == []
     project.drop(A)
-    take_in(project, way)
-    assert_it_is_back(project)
+    ingest_by(project, way)
+    assert_restored(project)
 
 
 @ways
-def test_what_is_cut_off_is_taken_from_the_inbox(project: Project, way: str) -> None:
+def test_truncated_bytes_are_restored_from_the_inbox(project: Project, way: str) -> None:
     os.truncate(project.engine.raw_zone.find(A.delivery_id).path, 10)
-    take_in(project, way)
-    assert_it_is_back(project)
+    ingest_by(project, way)
+    assert_restored(project)
 
 
 @ways
-def test_what_is_reverted_gets_its_bytes_back_and_stays_out(project: Project, way: str) -> None:
+def test_a_reverted_delivery_gets_its_bytes_back_and_remains_reverted(
+    project: Project, way: str
+) -> None:
     revert_delivery(project.engine, A.delivery_id, LOG)
     project.engine.raw_zone.find(A.delivery_id).path.unlink()
-    take_in(project, way)
+    ingest_by(project, way)
     assert project.products == []
-    assert_nothing_is_offered(project)
+    assert_nothing_is_pending(project)
     assert verify(project.engine, LOG).problems == ()
     reinstate_delivery(project.engine, A.delivery_id, LOG)
-    assert_it_is_back(project)
+    assert_restored(project)
 
 
 @ways
-def test_what_is_reverted_and_pruned_can_be_reinstated_as_it_is_told(
+def test_a_reverted_and_pruned_delivery_can_be_reinstated_as_the_error_says(
     project: Project, way: str
 ) -> None:
     revert_delivery(project.engine, A.delivery_id, LOG)
     prune(project)
-    assert_nothing_is_offered(project)
-    told = r"Drop its file again, with the time that it had, and run ingest_inbox; then reinstate"
-    with pytest.raises(OperationRefusedError, match=told):
+    assert_nothing_is_pending(project)
+    advice = r"Drop its file again, with the time that it had, and run ingest_inbox; then reinstate"
+    with pytest.raises(OperationRefusedError, match=advice):
         reinstate_delivery(project.engine, A.delivery_id, LOG)
     project.drop(A)
-    take_in(project, way)
+    ingest_by(project, way)
     assert project.products == []
     reinstate_delivery(project.engine, A.delivery_id, LOG)
-    assert_it_is_back(project)
+    assert_restored(project)
 
 
-@pytest.mark.parametrize("is_told", [True, False], ids=["touched", "bit rot"])
-def test_what_is_damaged_is_removed_and_then_taken_from_the_inbox(
-    project: Project, is_told: bool, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("is_touched", [True, False], ids=["touched", "bit rot"])
+def test_damaged_bytes_are_restored_after_their_removal(
+    project: Project, is_touched: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     raw = project.engine.raw_zone.find(A.delivery_id).path
     damage(raw)
-    if not is_told:  # As if nobody had touched it.
+    if not is_touched:  # The ctime does not show the damage.
         monkeypatch.setattr(integrity, "_is_untouched", lambda raw: raw.exists())
     (problem,) = verify(project.engine, LOG).problems
     assert f"{raw} is not what landed" in problem
     assert "remove it, and land its file again" in problem
     raw.unlink()
-    take_in(project, "job")
-    assert_it_is_back(project)
+    ingest_by(project, "job")
+    assert_restored(project)
 
 
-@pytest.mark.parametrize("is_told", [True, False], ids=["touched", "bit rot"])
-def test_what_is_damaged_is_mended_by_landing_its_file(
-    project: Project, is_told: bool, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("is_touched", [True, False], ids=["touched", "bit rot"])
+def test_damaged_bytes_are_restored_by_landing_their_file(
+    project: Project, is_touched: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     damage(project.engine.raw_zone.find(A.delivery_id).path)
-    if not is_told:
+    if not is_touched:
         monkeypatch.setattr(integrity, "_is_untouched", lambda raw: raw.exists())
     assert project.ingest("a.csv").success
-    assert_it_is_back(project)
+    assert_restored(project)
 
 
 def damage(raw: Path) -> None:
@@ -176,21 +180,23 @@ def damage(raw: Path) -> None:
         file.write(b"!")
 
 
-def test_nothing_but_purges_lands_among_the_purges(project: Project) -> None:
-    told = purge_products(project.engine, Selection(skus=["s1"]), LOG)
-    purge = project.engine.raw_zone.find(str(told.figures["delivery_id"]))
+def test_only_purges_land_in_the_partition_of_purges(project: Project) -> None:
+    report = purge_products(project.engine, Selection(skus=["s1"]), LOG)
+    purge = project.engine.raw_zone.find(str(report.figures["delivery_id"]))
     content, record = purge.path.read_bytes(), purge.path.with_suffix(".json")
     record.chmod(0o644)
     record.write_text("{")
     problem = verify(project.engine, LOG).problems[0]
-    assert "Put it back from a copy; or, unless it is that of a purge, remove it" in problem
+    assert "Restore it from a copy; or, unless it belongs to a purge, remove it" in problem
     record.unlink()
     drop(project.inbox, "purges", content, (purge.delivered_at - EPOCH) // MICROSECOND)
-    assert "is for what purge_products deletes" in project.error(project.run("ingest_inbox"))
+    assert "is reserved for purge_products" in project.error(project.run("ingest_inbox"))
     assert [product[0] for product in project.products] == ["s2"]
 
 
-def test_what_was_refused_and_is_pruned_is_not_offered_by_the_sensor(project: Project) -> None:
+def test_a_refused_and_pruned_file_is_not_requested_until_it_is_dropped_again(
+    project: Project,
+) -> None:
     drop(project.inbox, "bad.csv", NO_SKU)
     project.run("ingest_inbox")
     prune(project)
@@ -200,25 +206,25 @@ def test_what_was_refused_and_is_pruned_is_not_offered_by_the_sensor(project: Pr
     assert request.partition_key == "bad.csv"
 
 
-def test_of_two_versions_alike_in_time_and_size_the_one_that_is_there_is_enough(
+def test_missing_bytes_of_a_version_need_not_return_if_its_twin_lands(
     project: Project,
 ) -> None:
     project.engine.raw_zone.find(A.delivery_id).path.unlink()
     project.drop(TWIN)
     assert len(TWIN.content) == len(A.content)
-    take_in(project, "job")
+    ingest_by(project, "job")
     assert project.engine.raw_zone.deliveries("a.csv")[-1].path.read_bytes() == TWIN.content
     assert ("s1", "Eva", "x") in [row[:3] for row in project.products]
-    assert_nothing_is_offered(project)
+    assert_nothing_is_pending(project)
 
 
 TWIN = File("a.csv", 1_000_000, (("s1", "Eva", "x"), ("s2", "Bob", "y")))
-"""Of the same time and size as A."""
+"""Another version of A, with the same time and size."""
 
 
 @pytest.mark.parametrize("after", ["merge", "revert", "rebuild"])
 @ways
-def test_a_twin_that_was_dropped_before_an_outcome_is_noted_is_merged(
+def test_a_twin_that_was_dropped_before_the_status_note_is_merged(
     project: Project, way: str, after: str
 ) -> None:
     project.drop(TWIN)
@@ -233,25 +239,25 @@ def test_a_twin_that_was_dropped_before_an_outcome_is_noted_is_merged(
             "merged",
             str(project.engine.warehouse.cached_id()),
         )
-    take_in(project, way)
+    ingest_by(project, way)
     assert [row[:3] for row in project.products] == list(TWIN.rows)
-    assert_nothing_is_offered(project)
+    assert_nothing_is_pending(project)
 
 
-def test_a_version_whose_run_died_is_taken_in_beside_its_twin(project: Project) -> None:
+def test_a_version_whose_run_died_is_merged_beside_its_twin(project: Project) -> None:
     engine = project.engine
     first = replace(A, key="other.csv")
     project.drop(first)
     (file,) = engine.pending_inbox(LOG).ready
     engine.raw_zone.land(InboxSource(project.inbox, file), file.partition_key, LOG)
     project.drop(replace(TWIN, key="other.csv"))
-    take_in(project, "job")
+    ingest_by(project, "job")
     statuses = [row[5] for row in tables(engine)["ledger"] if row[1] == "other.csv"]
     assert statuses == ["merged", "merged"]
-    assert_nothing_is_offered(project)
+    assert_nothing_is_pending(project)
 
 
-def test_what_is_pruned_and_has_lost_its_note_is_noted_by_the_next_run(project: Project) -> None:
+def test_the_next_run_restores_the_status_note_of_a_pruned_delivery(project: Project) -> None:
     project.drop(B)
     assert project.run("ingest_inbox").success
     prune_raw(project.engine, 0, LOG, even_if_needed=True)
@@ -259,18 +265,18 @@ def test_what_is_pruned_and_has_lost_its_note_is_noted_by_the_next_run(project: 
         note.write_text("?")
     runs = project.do(project.tick())
     assert [run.success for run in runs] == [True]
-    assert_nothing_is_offered(project)
+    assert_nothing_is_pending(project)
     assert project.products == true_products([A, B])
 
 
-def test_what_has_lost_its_record_is_offered_again(project: Project) -> None:
+def test_a_file_whose_record_is_gone_is_requested_again(project: Project) -> None:
     project.engine.raw_zone.find(A.delivery_id).path.with_suffix(".json").unlink()
-    take_in(project, "sensor")
-    assert_it_is_back(project)
+    ingest_by(project, "sensor")
+    assert_restored(project)
 
 
-def test_a_lost_database_is_told_and_readers_keep_what_they_had(project: Project) -> None:
-    newer = File("url.csv", 3_000_000, (("s3", "Cid", ""),))  # It is in no inbox.
+def test_a_lost_database_is_reported_and_readers_keep_the_published_copy(project: Project) -> None:
+    newer = File("url.csv", 3_000_000, (("s3", "Cid", ""),))  # This file is not in the inbox.
     project.engine.ingest(land(project.engine, newer), LOG)
     purge = Selection(skus=["s1"])
     purge_products(project.engine, purge, LOG)
@@ -288,7 +294,7 @@ def test_a_lost_database_is_told_and_readers_keep_what_they_had(project: Project
 
     project.drop(B)
     assert [run.success for run in project.do(project.tick())] == [True]
-    # What was purged is not back, and what the inbox does not have is still missing.
+    # Purged products have not returned, and files outside the inbox are still missing.
     assert [product[0] for product in project.products] == ["s2"]
     assert published(project) == was
     for job in ("publish_tables", "export_tables"):
@@ -306,7 +312,7 @@ def test_a_lost_database_is_told_and_readers_keep_what_they_had(project: Project
 
 
 @pytest.mark.parametrize("files", [[B], [B, File("c.csv", 3_000_000, (("s9", "Zoe", ""),))]])
-def test_what_operators_wanted_comes_with_the_first_files(
+def test_operator_requests_are_applied_with_the_first_files(
     project: Project, files: list[File]
 ) -> None:
     revert_delivery(project.engine, A.delivery_id, LOG)

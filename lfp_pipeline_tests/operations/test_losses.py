@@ -262,7 +262,7 @@ def test_what_a_reversal_gives_up_is_named_and_comes_back_with_its_file(engine: 
     engine.ingest(land(engine, over), LOG)
     prune_raw(engine, 0, LOG)
     told = revert_delivery(engine, over.delivery_id, LOG, despite_pruned=True).summary
-    assert f"What {B.delivery_id}, {A.delivery_id} may have had of its skus is gone" in told
+    assert f"Rows that {B.delivery_id}, {A.delivery_id} may have had of its skus are lost" in told
     text = render_status(collect_status(engine))
     assert f"{A.delivery_id} failed: What it may have had" in text
     assert "ingest_inbox tries it again" not in text  # It cannot: the bytes are gone.
@@ -460,7 +460,7 @@ def test_a_damaged_purge_can_be_replaced_by_another(engine: Engine) -> None:
     raw.chmod(0o644)
     raw.write_bytes(b"?")
     (problem,) = verify(engine, LOG).problems
-    assert problem.endswith("Put it back from a copy; or revert this purge, and purge again.")
+    assert problem.endswith("Restore it from a copy; or revert this purge, and purge again.")
     revert_delivery(engine, purge, LOG)
     assert tables(engine)["products"] == true_products([A, B])
     purge_products(engine, Selection(skus=["s1"]), LOG)

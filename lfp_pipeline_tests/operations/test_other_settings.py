@@ -124,7 +124,7 @@ def test_on_request_it_is_read_with_the_settings_of_now_and_its_account_correcte
     merged: Engine,
 ) -> None:
     told = revert_delivery(strict(merged), NEW.delivery_id, LOG, use_present_settings=True).summary
-    assert f"Read again with the settings of now, and corrected: {OLD.delivery_id}." in told
+    assert f"Read again with the present settings, and corrected: {OLD.delivery_id}." in told
     assert values(merged) == [("s2", "Bob", "older")]
     now = Conditions.of(strict(merged).settings, TextFormat())
     assert account_of(merged, OLD) == ("merged", 3, 1, 1, now.digest, now.text, 0)
@@ -191,7 +191,7 @@ def test_what_the_settings_of_now_refuse_is_not_taken_on_request(tmp_path: Path)
     deliver(engine_at(tmp_path, **BY_LABEL), LABELLED, HIDING)
     now = engine_at(tmp_path)
     before = tables(now)
-    with pytest.raises(OperationRefusedError, match="is refused with the settings of now"):
+    with pytest.raises(OperationRefusedError, match="is refused with the present settings"):
         revert_delivery(now, HIDING.delivery_id, LOG, use_present_settings=True)
     assert tables(now) == before
     assert not is_reverted(now.raw_zone.find(HIDING.delivery_id).path)

@@ -413,9 +413,9 @@ def test_a_delivery_that_is_pruned_meanwhile_is_no_problem(
 ) -> None:
     look = verification.verify_raw_file
 
-    def pruned_first(delivery: Delivery, *, thorough: bool) -> None:
+    def pruned_first(delivery: Delivery, *, full: bool) -> None:
         prune_raw(engine, 0, LOG, even_if_needed=delivery.delivery_id == A.delivery_id)
-        look(delivery, thorough=thorough)
+        look(delivery, full=full)
 
     monkeypatch.setattr(verification, "verify_raw_file", pruned_first)
     assert verify(engine, LOG).problems == ()
@@ -425,14 +425,14 @@ def test_the_hashing_keeps_nobody_waiting(engine: Engine, monkeypatch: pytest.Mo
     look = verification.verify_raw_file
     merged = []
 
-    def others_write_meanwhile(delivery: Delivery, *, thorough: bool) -> None:
+    def others_write_meanwhile(delivery: Delivery, *, full: bool) -> None:
         if not merged:
             at_once = replace(engine.warehouse, writer_wait_seconds=0)
             new = land(engine, File("e.csv", 10_000_000, (("t", "Eve", ""),)))
             (done,) = ingest([new], engine.settings, at_once, LOG)
             assert done.account.status == "merged"
             merged.append(new)
-        look(delivery, thorough=thorough)
+        look(delivery, full=full)
 
     monkeypatch.setattr(verification, "verify_raw_file", others_write_meanwhile)
     assert verify(engine, LOG).problems == ()

@@ -1,4 +1,4 @@
-"""Which version of a file is newer, whatever its source says of the time."""
+"""The time of a version: which version of a file is newer, whatever time its source reports."""
 
 import logging
 import os
@@ -22,7 +22,7 @@ HOUR = timedelta(hours=1)
 
 @dataclass(frozen=True)
 class Server:
-    """A source that says of its bytes what it likes."""
+    """A source that reports any time for its bytes."""
 
     content: bytes
     modified: datetime | None
@@ -76,29 +76,29 @@ def test_a_file_from_the_future_lands_once(zone: RawZone):
     assert zone.deliveries(KEY) == [again]
 
 
-def test_of_files_from_the_future_the_later_landed_is_the_newer(zone: RawZone):
+def test_of_files_from_the_future_the_one_that_lands_later_is_newer(zone: RawZone):
     first = land_file(zone, b"one", utc_now() + 2 * HOUR)
     assert land_file(zone, b"two", utc_now() + HOUR).delivered_at > first.delivered_at
 
 
 @pytest.mark.parametrize("contents", [(b"a", b"b", b"c"), (b"c", b"b", b"a"), (b"b", b"c", b"a")])
-def test_of_versions_with_one_time_the_later_landed_is_the_newer(
+def test_of_versions_with_the_same_time_the_one_that_lands_later_is_newer(
     zone: RawZone, contents: tuple[bytes, ...]
 ):
     landed = [land_file(zone, content, THEN) for content in contents]
-    assert landed == sorted(landed, key=lambda one: one.order_key)
-    assert [one.version_time for one in landed] == [THEN] * 3
+    assert landed == sorted(landed, key=lambda delivery: delivery.order_key)
+    assert [delivery.version_time for delivery in landed] == [THEN] * 3
 
 
-def test_a_file_that_goes_back_to_earlier_bytes_of_the_same_time_is_newer(zone: RawZone):
+def test_a_file_that_returns_to_earlier_bytes_of_the_same_time_is_newer(zone: RawZone):
     landed = [land_file(zone, content, THEN) for content in (b"a", b"b", b"a", b"a", b"b")]
-    assert [one.path.read_bytes() for one in landed] == [b"a", b"b", b"a", b"a", b"b"]
-    assert landed == sorted(landed, key=lambda one: one.order_key)
-    assert len({one.delivery_id for one in landed}) == 4
-    assert {one.version_time for one in landed} == {THEN}
+    assert [delivery.path.read_bytes() for delivery in landed] == [b"a", b"b", b"a", b"a", b"b"]
+    assert landed == sorted(landed, key=lambda delivery: delivery.order_key)
+    assert len({delivery.delivery_id for delivery in landed}) == 4
+    assert {delivery.version_time for delivery in landed} == {THEN}
 
 
-def test_the_file_of_an_earlier_version_that_lands_once_more_is_that_version(zone: RawZone):
+def test_the_file_of_an_earlier_version_that_lands_again_is_that_version(zone: RawZone):
     first = land_file(zone, b"a", THEN)
     kept = Path(first.source).rename(zone.root.parent / "kept")
     os.utime(kept, ns=(kept.stat().st_mtime_ns,) * 2)
@@ -108,19 +108,19 @@ def test_the_file_of_an_earlier_version_that_lands_once_more_is_that_version(zon
     assert zone.land(LocalFile(kept), KEY, LOG) == again
 
 
-def test_of_one_time_a_version_is_never_older_than_that_time(
+def test_a_later_version_of_the_same_time_is_never_older_than_that_time(
     zone: RawZone, monkeypatch: pytest.MonkeyPatch
 ):
     noon = utc_now() - HOUR
     monkeypatch.setattr(raw_zone, "utc_now", lambda: noon - 2 * HOUR)
-    early = land_file(zone, b"early", noon)  # The clock of its writer was ahead.
+    early = land_file(zone, b"early", noon)  # The clock of the writing machine was ahead.
     monkeypatch.undo()
     between = land_file(zone, b"between", noon - HOUR)
     late = land_file(zone, b"late", noon)
     assert early.order_key < between.order_key < late.order_key
 
 
-def test_an_older_version_that_is_put_back_after_one_of_the_future_is_newer(
+def test_an_older_version_restored_after_one_from_the_future_is_newer(
     zone: RawZone, monkeypatch: pytest.MonkeyPatch
 ):
     land_file(zone, b"right", THEN)
@@ -133,7 +133,7 @@ def test_an_older_version_that_is_put_back_after_one_of_the_future_is_newer(
     assert land_file(zone, b"right", THEN).order_key == again.order_key
 
 
-def test_what_lands_after_a_version_of_the_future_is_newer(
+def test_a_version_that_lands_after_one_from_the_future_is_newer(
     zone: RawZone, monkeypatch: pytest.MonkeyPatch
 ):
     ahead = utc_now() + HOUR
@@ -155,12 +155,12 @@ def test_an_older_file_stays_older(zone: RawZone):
 
 @pytest.mark.parametrize("polled", [False, True])
 @pytest.mark.parametrize("modified", [OLD, None])
-def test_other_bytes_of_a_server_are_newer_whatever_it_says(
+def test_other_bytes_of_a_server_are_newer_whatever_time_it_reports(
     zone: RawZone, modified: datetime | None, polled: bool
 ):
     landed = [fetch(zone, content, modified, polled=polled) for content in (b"1", b"2", b"1", b"3")]
-    assert landed == sorted(landed, key=lambda one: one.order_key)
-    assert len({one.delivery_id for one in landed}) == 4
+    assert landed == sorted(landed, key=lambda delivery: delivery.order_key)
+    assert len({delivery.delivery_id for delivery in landed}) == 4
 
 
 def test_the_time_of_a_server_is_never_later_than_the_fetch(zone: RawZone):
@@ -187,14 +187,14 @@ def test_the_newest_bytes_again_are_the_same_delivery(zone: RawZone, modified: d
     assert fetch(zone, b"1", utc_now() + HOUR) == first
 
 
-def test_nothing_is_newer_than_the_last_moment():
+def test_no_version_is_newer_than_the_greatest_time():
     newest = Version(datetime.max, "0" * 16)  # noqa: DTZ901
     found = time_of_fetched(Fetched(None), "f" * 64, utc_now(), newest, polled=False)
     assert found == newest.delivered_at
 
 
 def test_records_without_a_stated_time_are_read_as_before(zone: RawZone):
-    ahead = utc_now() + HOUR  # As earlier versions of this program landed it.
+    ahead = utc_now() + HOUR  # As earlier versions of this program recorded it.
     first = land_file(zone, b"one", THEN)
     name = first.path.name.replace("20261101T120000", f"{ahead:%Y%m%dT%H%M%S}")
     record = first.path.with_suffix(".json").read_text()

@@ -1,4 +1,4 @@
-"""The raw index: it tells what the raw zone does, whatever becomes of either."""
+"""The raw index: it agrees with the raw zone after every change and damage of either."""
 
 import json
 import os
@@ -25,9 +25,9 @@ KEYS = [f"f{number}.csv" for number in range(5)]
 
 
 @pytest.fixture(autouse=True)
-def settled(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Here, what has just changed counts as settled: else nothing would be kept for two seconds."""
-    monkeypatch.setattr(index_scan, "_SETTLED_NS", -1)
+def stable(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make recent changes count as stable; else deliveries would be read again for two seconds."""
+    monkeypatch.setattr(index_scan, "_STABLE_NS", -1)
 
 
 @pytest.fixture
@@ -42,11 +42,11 @@ def inbox(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def zone(tmp_path: Path, inbox: Path) -> RawZone:
-    """With five files of the inbox, merged, that were asked for."""
+    """A raw zone with five merged files of the inbox, which are indexed."""
     zone = RawZone(tmp_path / "raw")
     for key in KEYS:
         write_status_note(land(zone, inbox, key).path, "merged", "db")
-    assert outcomes(zone, inbox) == ["merged"] * 5
+    assert noted_statuses(zone, inbox) == ["merged"] * 5
     return zone
 
 
@@ -58,34 +58,36 @@ def versions(inbox: Path) -> tuple[InboxFile, ...]:
     return list_inbox(inbox, quiet_seconds=0).ready
 
 
-def outcomes(zone: RawZone, inbox: Path) -> list[str | None]:
-    return [one and one.ended for one in pending.reconciled(zone.index, versions(inbox), "db")]
+def noted_statuses(zone: RawZone, inbox: Path) -> list[str | None]:
+    landed = pending.reconciled(zone.index, versions(inbox), "db")
+    return [entry and entry.ended for entry in landed]
 
 
 def pending_deliveries(zone: RawZone) -> list[str]:
-    return [one.partition_key for one in pending.pending_deliveries(zone.index, "db", LOG)]
+    deliveries = pending.pending_deliveries(zone.index, "db", LOG)
+    return [delivery.partition_key for delivery in deliveries]
 
 
 @contextmanager
 def scanned(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
-    """The records that are read in the block."""
+    """Collect the partitions whose records are read in the block."""
     read: list[str] = []
-    told = index_scan._told  # noqa: SLF001
+    read_columns = index_scan._read_columns  # noqa: SLF001
 
-    def telling(entries: dict[str, os.DirEntry[str]]) -> tuple[object, ...]:
+    def noting(entries: dict[str, os.DirEntry[str]]) -> tuple[object, ...]:
         read.append(Path(entries["json"].path).parent.name)
-        return told(entries)
+        return read_columns(entries)
 
     with monkeypatch.context() as patched:
-        patched.setattr(index_scan, "_told", telling)
+        patched.setattr(index_scan, "_read_columns", noting)
         yield read
 
 
-def test_only_what_has_changed_is_read_again(
+def test_only_changed_deliveries_are_read_again(
     zone: RawZone, inbox: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with scanned(monkeypatch) as read:
-        outcomes(zone, inbox)
+        noted_statuses(zone, inbox)
         pending_deliveries(zone)
         zone.index.disk_bytes()
         assert read == []
@@ -94,35 +96,41 @@ def test_only_what_has_changed_is_read_again(
         assert pending_deliveries(zone) == ["f1.csv"]
         write_status_note(newer.path, "merged", "db")
         assert pending_deliveries(zone) == []
-    assert read == ["f1.csv"] * 2  # And not the older version beside it.
+    assert read == ["f1.csv"] * 2  # The older version beside it was not read.
 
 
-def test_what_has_changed_a_moment_ago_is_looked_at_again(
+def test_a_recent_change_is_read_again(
     zone: RawZone, inbox: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(index_scan, "_SETTLED_NS", 3_600_000_000_000)
+    monkeypatch.setattr(index_scan, "_STABLE_NS", 3_600_000_000_000)
     write_status_note(land(zone, inbox, "f1.csv").path, "refused", "db")
     for _ in range(2):
         with scanned(monkeypatch) as read:
-            assert outcomes(zone, inbox) == ["merged", "refused", "merged", "merged", "merged"]
+            assert noted_statuses(zone, inbox) == [
+                "merged",
+                "refused",
+                "merged",
+                "merged",
+                "merged",
+            ]
         assert read == ["f1.csv"]
 
 
-def forget_and_note(raw: Path) -> None:
-    """With the inode that the note had, where the file system gives it again."""
+def replace_note(raw: Path) -> None:
+    """Write another note, which may get the inode of the one before."""
     delete_status_note(raw)
     write_status_note(raw, "refused", "db")
 
 
 def restore_older_copy(raw: Path) -> None:
-    """As rsync does it: with the times of the copy, those of the folder included."""
+    """Restore another note with the earlier times of note and folder, as rsync does."""
     times = raw.parent.stat()
     note = raw.with_suffix(".outcome")
-    status = note.stat()
+    times_of_note = note.stat()
     copy = raw.parent.with_name("copy")
     copy.write_text("merged another\n")
     copy.replace(note)
-    for path, had in ((note, status), (raw.parent, times)):
+    for path, had in ((note, times_of_note), (raw.parent, times)):
         os.utime(path, ns=(had.st_atime_ns, had.st_mtime_ns))
 
 
@@ -145,7 +153,7 @@ def revert_and_reinstate(raw: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("change", "outcome"),
+    ("change", "status"),
     [
         (Path.unlink, None),
         (lambda raw: raw.with_suffix(".outcome").unlink(), None),
@@ -155,34 +163,32 @@ def revert_and_reinstate(raw: Path) -> None:
         (lambda raw: prune(raw, needed=False), "merged"),
         (lambda raw: write_status_note(raw, "merged", "another"), None),
         (mark_reverted, None),
-        (forget_and_note, "refused"),
+        (replace_note, "refused"),
         (restore_older_copy, None),
         (replace_folder, None),
         (truncate, None),
         (revert_and_reinstate, None),
     ],
 )
-def test_a_change_by_whomever_is_seen(
-    zone: RawZone, inbox: Path, change: Callable[[Path], object], outcome: str | None
+def test_every_change_of_the_raw_zone_is_noticed(
+    zone: RawZone, inbox: Path, change: Callable[[Path], object], status: str | None
 ) -> None:
     (delivery,) = zone.deliveries("f2.csv")
     change(delivery.path)
-    assert outcomes(zone, inbox) == ["merged", "merged", outcome, "merged", "merged"]
-    anew = RawZone(zone.root)
-    anew.index.path.unlink()
-    assert outcomes(anew, inbox) == outcomes(zone, inbox)
-    assert pending_deliveries(anew) == pending_deliveries(zone)
+    assert noted_statuses(zone, inbox) == ["merged", "merged", status, "merged", "merged"]
+    rebuilt = RawZone(zone.root)
+    rebuilt.index.path.unlink()
+    assert noted_statuses(rebuilt, inbox) == noted_statuses(zone, inbox)
+    assert pending_deliveries(rebuilt) == pending_deliveries(zone)
     assert zone.index.differences() == []
 
 
-def test_the_time_that_the_source_stated_tells_a_version_where_it_is_another(
-    zone: RawZone, inbox: Path
-) -> None:
+def test_a_version_is_found_by_the_time_that_its_source_stated(zone: RawZone, inbox: Path) -> None:
     (delivery,) = zone.deliveries("f2.csv")
     record = delivery.path.with_suffix(".json")
-    assert outcomes(zone, inbox)[2] == "merged"
+    assert noted_statuses(zone, inbox)[2] == "merged"
     os.utime(inbox / "f2.csv", (978_307_200, 978_307_200))
-    assert outcomes(zone, inbox).count(None) == 1
+    assert noted_statuses(zone, inbox).count(None) == 1
     stated = json.loads(record.read_bytes()) | {
         "stated_at": "2001-01-01T00:00:00.000000",
         "source_ctime_ns": (inbox / "f2.csv").stat().st_ctime_ns,
@@ -190,10 +196,10 @@ def test_the_time_that_the_source_stated_tells_a_version_where_it_is_another(
     another = record.with_name("another")
     another.write_text(json.dumps(stated))
     another.replace(record)
-    assert outcomes(zone, inbox) == ["merged"] * 5
+    assert noted_statuses(zone, inbox) == ["merged"] * 5
 
 
-def break_nothing(path: Path) -> None:
+def change_nothing(path: Path) -> None:
     assert path.exists()
 
 
@@ -207,12 +213,12 @@ def damage(path: Path) -> None:
         file.write(b"\xff" * 40_000)
 
 
-def of_another_version(path: Path) -> None:
+def set_another_version(path: Path) -> None:
     with closing(sqlite3.connect(path)) as index:
         index.execute("PRAGMA user_version = 99")
 
 
-def lose_a_table(path: Path) -> None:
+def drop_a_table(path: Path) -> None:
     with closing(sqlite3.connect(path)) as index:
         index.execute("DROP TABLE folders")
 
@@ -221,7 +227,7 @@ def empty(path: Path) -> None:
     path.write_bytes(b"")
 
 
-def a_folder(path: Path) -> None:
+def replace_by_a_folder(path: Path) -> None:
     path.unlink()
     path.mkdir()
 
@@ -229,22 +235,22 @@ def a_folder(path: Path) -> None:
 @pytest.mark.parametrize(
     "break_it",
     [
-        break_nothing,
+        change_nothing,
         Path.unlink,
         overwrite,
         damage,
-        of_another_version,
-        lose_a_table,
-        a_folder,
+        set_another_version,
+        drop_a_table,
+        replace_by_a_folder,
         empty,
     ],
 )
-def test_an_index_that_is_broken_or_gone_is_made_anew(
+def test_a_damaged_or_missing_index_is_rebuilt(
     zone: RawZone, inbox: Path, break_it: Callable[[Path], object]
 ) -> None:
     delete_status_note(zone.deliveries("f3.csv")[0].path)
     break_it(zone.index.path)
-    assert outcomes(zone, inbox) == ["merged", "merged", "merged", None, "merged"]
+    assert noted_statuses(zone, inbox) == ["merged", "merged", "merged", None, "merged"]
     assert pending_deliveries(zone) == ["f3.csv"]
     assert pending.has_pending(zone.index, "f3.csv", "db")
     assert zone.index.differences() == []
@@ -254,7 +260,7 @@ def test_an_index_that_is_broken_or_gone_is_made_anew(
             assert index.execute("SELECT count(*) FROM deliveries").fetchone() == (5,)
 
 
-KEPT_FROM_WRITING = """
+WITHOUT_WRITE_PERMISSION = """
 import logging, os, sys
 from pathlib import Path
 from lfp_pipeline.raw_zone import pending
@@ -271,23 +277,23 @@ for _ in range(3):
 """
 
 
-def test_where_it_cannot_be_written_the_log_says_so_once(zone: RawZone) -> None:
-    with TemporaryDirectory() as folder:  # Which everybody can enter.
+def test_an_unwritable_index_is_logged_once(zone: RawZone) -> None:
+    with TemporaryDirectory() as folder:  # Every user can enter it.
         Path(folder).chmod(0o755)
         root = Path(folder) / "raw"
         shutil.copytree(zone.root, root)
-        (told,) = finish([start(KEPT_FROM_WRITING, root)])
-    logged, *asked = told.splitlines()
+        (output,) = finish([start(WITHOUT_WRITE_PERMISSION, root)])
+    logged, *printed = output.splitlines()
     problem = logged.removeprefix("LOGGED ")
-    assert problem.startswith(f"{root}.index cannot be written, so every look at the raw zone")
+    assert problem.startswith(f"{root}.index cannot be written, so every query of the raw zone")
     assert f"write that file and the folder {folder}" in problem
-    assert asked == [f"0 {problem}"] * 3
+    assert printed == [f"0 {problem}"] * 3
 
 
-def test_a_folder_in_its_place_is_told_until_it_is_gone(
+def test_a_folder_in_place_of_the_index_is_reported_until_it_is_gone(
     zone: RawZone, caplog: pytest.LogCaptureFixture
 ) -> None:
-    a_folder(zone.index.path)
+    replace_by_a_folder(zone.index.path)
     assert pending_deliveries(zone) == []
     assert zone.index.problem
     assert zone.index.problem.endswith("A folder is in its place: remove it.")
@@ -298,7 +304,7 @@ def test_a_folder_in_its_place_is_told_until_it_is_gone(
     assert zone.index.problem is None
 
 
-def test_an_index_that_is_locked_or_cannot_be_written_is_done_without(
+def test_queries_work_while_the_index_is_locked(
     zone: RawZone, inbox: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(index_database, "_LOCKED_SECONDS", 0.05)
@@ -306,41 +312,41 @@ def test_an_index_that_is_locked_or_cannot_be_written_is_done_without(
     with closing(sqlite3.connect(zone.index.path)) as other:
         other.execute("BEGIN EXCLUSIVE")
         assert pending_deliveries(zone) == ["f3.csv"]
-        assert outcomes(zone, inbox) == ["merged", "merged", "merged", None, "merged"]
+        assert noted_statuses(zone, inbox) == ["merged", "merged", "merged", None, "merged"]
     assert pending_deliveries(zone) == ["f3.csv"]
-    assert zone.index.problem is None  # It passes.
+    assert zone.index.problem is None  # A lock passes.
 
 
-def test_a_block_is_answered_as_of_its_begin(zone: RawZone) -> None:
-    with zone.index.of_one_moment():
+def test_a_snapshot_does_not_see_later_changes(zone: RawZone) -> None:
+    with zone.index.snapshot():
         delete_status_note(zone.deliveries("f3.csv")[0].path)
         assert pending_deliveries(zone) == []
     assert pending_deliveries(zone) == ["f3.csv"]
 
 
 @pytest.mark.parametrize("when", ["before", "within"])
-def test_a_block_without_its_index_looks_again(zone: RawZone, when: str) -> None:
+def test_a_snapshot_without_its_index_sees_later_changes(zone: RawZone, when: str) -> None:
     if when == "within":
-        with zone.index.of_one_moment():
+        with zone.index.snapshot():
             zone.index.path.unlink()
             delete_status_note(zone.deliveries("f3.csv")[0].path)
             assert pending_deliveries(zone) == ["f3.csv"]
     else:
         assert pending_deliveries(zone) == []
         delete_status_note(zone.deliveries("f3.csv")[0].path)
-        a_folder(zone.index.path)
-        with zone.index.of_one_moment():
+        replace_by_a_folder(zone.index.path)
+        with zone.index.snapshot():
             assert pending_deliveries(zone) == ["f3.csv"]
 
 
-def test_without_a_raw_zone_there_is_nothing_and_nothing_is_made(tmp_path: Path) -> None:
+def test_a_missing_raw_zone_is_empty_and_is_not_created(tmp_path: Path) -> None:
     zone = RawZone(tmp_path / "none" / "raw")
     assert pending_deliveries(zone) == []
     assert zone.index.disk_bytes() == 0
     assert list(tmp_path.iterdir()) == []
 
 
-KILLED = """
+WAITING_IN_A_SCAN = """
 import sys
 from pathlib import Path
 from lfp_pipeline.raw_zone import index_scan
@@ -357,18 +363,18 @@ RawZone(Path(sys.argv[1])).index.disk_bytes()
 """
 
 
-def test_who_is_killed_while_he_brings_it_up_to_date_leaves_it_as_it_was(
+def test_a_kill_during_a_scan_leaves_the_index_unchanged(
     zone: RawZone,
 ) -> None:
     for key in ("f2.csv", "f3.csv"):
         delete_status_note(zone.deliveries(key)[0].path)
-    with running(KILLED, zone.root):
+    with running(WAITING_IN_A_SCAN, zone.root):
         pass
     assert pending_deliveries(zone) == ["f2.csv", "f3.csv"]
     assert zone.index.differences() == []
 
 
-WORKING = """
+LANDING_AND_QUERYING = """
 import logging
 import sys
 from pathlib import Path
@@ -392,13 +398,13 @@ for number in range(40):
 """
 
 
-def test_several_processes_use_it_at_once(zone: RawZone, inbox: Path) -> None:
-    finish([start(WORKING, zone.root, inbox, name) for name in ("a", "b", "c")])
+def test_several_processes_use_the_index_at_once(zone: RawZone, inbox: Path) -> None:
+    finish([start(LANDING_AND_QUERYING, zone.root, inbox, name) for name in ("a", "b", "c")])
     assert len(pending_deliveries(zone)) == 3 * 14
     assert zone.index.differences() == []
 
 
-def test_what_it_tells_wrongly_is_found(zone: RawZone) -> None:
+def test_a_wrong_entry_is_found(zone: RawZone) -> None:
     with closing(sqlite3.connect(zone.index.path)) as index, index:
         index.execute("UPDATE deliveries SET ended = 'refused' WHERE key = 'f2.csv'")
     (delivery,) = zone.deliveries("f2.csv")
@@ -407,19 +413,19 @@ def test_what_it_tells_wrongly_is_found(zone: RawZone) -> None:
     assert zone.index.differences() == []
 
 
-def test_a_backup_by_hard_links_makes_it_tell_nothing_wrongly(zone: RawZone, inbox: Path) -> None:
+def test_a_backup_by_hard_links_makes_no_entry_wrong(zone: RawZone, inbox: Path) -> None:
     (delivery,) = zone.deliveries("f2.csv")
     prune(delivery.path, needed=False)
-    assert outcomes(zone, inbox) == ["merged"] * 5
+    assert noted_statuses(zone, inbox) == ["merged"] * 5
     backup = zone.root.with_name("backup")
     shutil.copytree(zone.root, backup, copy_function=os.link)
     assert zone.index.differences() == []
-    assert outcomes(zone, inbox) == ["merged"] * 5
+    assert noted_statuses(zone, inbox) == ["merged"] * 5
     (inbox / "f2.csv").rename(inbox / "aside")
     (inbox / "aside").rename(inbox / "f2.csv")
     noted = delivery.path.with_suffix(".pruned").stat().st_ctime_ns
     assert (inbox / "f2.csv").stat().st_ctime_ns >= noted
-    assert outcomes(zone, inbox)[2] is None  # It was dropped anew.
+    assert noted_statuses(zone, inbox)[2] is None  # It counts as dropped again.
 
 
 def test_files_of_other_times_and_sizes_are_other_versions(zone: RawZone, inbox: Path) -> None:

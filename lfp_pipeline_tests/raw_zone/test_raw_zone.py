@@ -1,4 +1,4 @@
-"""The raw zone: exact bytes, once, for good, whoever lands them and whatever breaks."""
+"""The raw zone: exact bytes, stored once, whichever process lands them and whatever breaks."""
 
 import hashlib
 import json
@@ -54,7 +54,7 @@ def files(zone: RawZone) -> list[Path]:
 
 @dataclass
 class Acting:
-    """A source that does something in the middle of giving its bytes."""
+    """A source that calls a function while it is being fetched."""
 
     act: Callable[[], object]
     name: str = "acting"
@@ -78,7 +78,7 @@ def test_an_empty_file_is_kept_too(zone: RawZone, file: Path) -> None:
     assert land(zone, file).path.read_bytes() == b""
 
 
-def test_the_record_tells_everything_about_the_delivery(zone: RawZone, file: Path) -> None:
+def test_the_record_has_everything_about_the_delivery(zone: RawZone, file: Path) -> None:
     delivery = land(zone, file)
     record = json.loads(delivery.path.with_suffix(".json").read_text())
     assert record == {
@@ -96,7 +96,7 @@ def test_the_record_tells_everything_about_the_delivery(zone: RawZone, file: Pat
     assert zone.deliveries("products.csv") == [delivery]
 
 
-def test_what_landed_cannot_be_written(zone: RawZone, file: Path) -> None:
+def test_a_raw_file_is_read_only(zone: RawZone, file: Path) -> None:
     assert stat.S_IMODE(land(zone, file).path.stat().st_mode) == 0o444
 
 
@@ -105,7 +105,7 @@ def test_what_landed_cannot_be_written(zone: RawZone, file: Path) -> None:
 )
 @pytest.mark.parametrize("above", ["private", "private/shop"])
 @pytest.mark.parametrize("by_link", [False, True])
-def test_a_raw_file_is_for_nobody_who_could_not_come_through_the_folders_of_a_path(
+def test_a_raw_file_is_as_restricted_as_the_folders_of_its_source(
     zone: RawZone, tmp_path: Path, folder: int, raw: int, above: str, by_link: bool
 ) -> None:
     path = tmp_path / "private" / "shop" / "a.csv"
@@ -118,7 +118,7 @@ def test_a_raw_file_is_for_nobody_who_could_not_come_through_the_folders_of_a_pa
     assert stat.S_IMODE(land(zone, path).path.stat().st_mode) == raw
 
 
-def test_a_folder_that_the_raw_zone_lies_in_keeps_the_same_people_out_of_both(
+def test_a_common_folder_of_source_and_raw_zone_restricts_no_raw_file(
     tmp_path: Path,
 ) -> None:
     (tmp_path / "home").mkdir(mode=0o700)
@@ -129,9 +129,7 @@ def test_a_folder_that_the_raw_zone_lies_in_keeps_the_same_people_out_of_both(
     assert stat.S_IMODE(land(zone, file).path.stat().st_mode) == 0o444
 
 
-def test_a_raw_file_is_taken_from_those_who_may_not_read_the_file_any_more(
-    zone: RawZone, file: Path
-) -> None:
+def test_a_raw_file_loses_the_permissions_that_its_file_has_lost(zone: RawZone, file: Path) -> None:
     delivery = land(zone, file)
     write_status_note(delivery.path, "merged", "db")
     for mode, raw in ((0o640, 0o440), (0o644, 0o440), (0o600, 0o400)):
@@ -139,19 +137,21 @@ def test_a_raw_file_is_taken_from_those_who_may_not_read_the_file_any_more(
         assert land(zone, file).delivery_id == delivery.delivery_id
         assert stat.S_IMODE(delivery.path.stat().st_mode) == raw
         record = json.loads(delivery.path.with_suffix(".json").read_bytes())
-        assert record["ctime_ns"] == delivery.path.stat().st_ctime_ns  # It need not be hashed.
-        assert read_status(delivery.path, "db")  # It is not merged again.
+        assert (
+            record["ctime_ns"] == delivery.path.stat().st_ctime_ns
+        )  # The raw file need not be hashed.
+        assert read_status(delivery.path, "db")  # The delivery is not merged again.
 
 
 @pytest.mark.parametrize(("mode", "raw"), [(0o600, 0o400), (0o640, 0o440), (0o604, 0o404)])
-def test_a_raw_file_is_readable_by_nobody_who_could_not_read_its_source(
+def test_a_raw_file_has_the_read_permissions_of_its_source(
     zone: RawZone, file: Path, mode: int, raw: int
 ) -> None:
     file.chmod(mode)
     assert stat.S_IMODE(land(zone, file).path.stat().st_mode) == raw
 
 
-def test_what_is_fetched_from_elsewhere_is_readable_by_everybody_once_it_has_landed(
+def test_a_remote_file_is_readable_by_everybody_once_it_has_landed(
     zone: RawZone,
 ) -> None:
     modes: list[int] = []
@@ -172,7 +172,7 @@ def test_the_same_file_lands_once(zone: RawZone, file: Path) -> None:
     assert len(files(zone)) == 2
 
 
-def test_the_same_bytes_of_another_time_are_another_delivery(zone: RawZone, file: Path) -> None:
+def test_the_same_bytes_with_another_time_are_another_delivery(zone: RawZone, file: Path) -> None:
     os.utime(file, (7, 7))
     newer = land(zone, file)
     os.utime(file, (5, 5))
@@ -180,7 +180,7 @@ def test_the_same_bytes_of_another_time_are_another_delivery(zone: RawZone, file
     assert zone.deliveries("products.csv") == [older, newer]
 
 
-def test_other_bytes_of_the_same_time_are_another_delivery(zone: RawZone, file: Path) -> None:
+def test_other_bytes_with_the_same_time_are_another_delivery(zone: RawZone, file: Path) -> None:
     deliveries = []
     for content in (b"one", b"two"):
         file.write_bytes(content)
@@ -190,7 +190,7 @@ def test_other_bytes_of_the_same_time_are_another_delivery(zone: RawZone, file: 
     assert zone.deliveries("products.csv") == by_id
 
 
-def test_a_crash_between_bytes_and_record_is_mended_by_the_next_landing(
+def test_the_next_landing_repairs_a_crash_between_bytes_and_record(
     zone: RawZone, file: Path
 ) -> None:
     first = land(zone, file)
@@ -202,14 +202,12 @@ def test_a_crash_between_bytes_and_record_is_mended_by_the_next_landing(
     assert again.path.read_bytes() == CONTENT
 
 
-def test_a_record_whose_bytes_are_gone_is_mended_by_the_next_landing(
-    zone: RawZone, file: Path
-) -> None:
+def test_the_next_landing_restores_missing_bytes(zone: RawZone, file: Path) -> None:
     land(zone, file).path.unlink()
     assert land(zone, file).path.read_bytes() == CONTENT
 
 
-def test_what_lands_again_stays_what_it_was(zone: RawZone, file: Path) -> None:
+def test_a_delivery_that_lands_again_keeps_its_kind(zone: RawZone, file: Path) -> None:
     purge = zone.land(LocalFile(file), "purges", LOG, kind=Kind.DELETION)
     purge.path.unlink()
     again = land(zone, file, "purges")
@@ -220,7 +218,7 @@ def test_what_lands_again_stays_what_it_was(zone: RawZone, file: Path) -> None:
 
 @contextmanager
 def pausing_after(module: ModuleType, name: str, meanwhile: Callable[[], object]) -> Iterator[None]:
-    """Something else is begun whenever that function has done its work, and given some time."""
+    """After each call of a function, start another one in a thread, and give it some time."""
     function = getattr(module, name)
     threads = []
 
@@ -238,7 +236,7 @@ def pausing_after(module: ModuleType, name: str, meanwhile: Callable[[], object]
         thread.join()
 
 
-def test_what_lands_while_it_is_pruned_is_there(zone: RawZone, file: Path) -> None:
+def test_a_landing_during_a_pruning_takes_effect_after_it(zone: RawZone, file: Path) -> None:
     raw = land(zone, file).path
     with pausing_after(desired_state, "_note", lambda: land(zone, file)):
         prune(raw, needed=False)
@@ -246,7 +244,7 @@ def test_what_lands_while_it_is_pruned_is_there(zone: RawZone, file: Path) -> No
     assert raw.read_bytes() == CONTENT
 
 
-def test_what_is_pruned_while_it_lands_is_pruned(zone: RawZone, file: Path) -> None:
+def test_a_pruning_during_a_landing_takes_effect_after_it(zone: RawZone, file: Path) -> None:
     raw = land(zone, file).path
     with pausing_after(landing_again, "verify_raw_file", lambda: prune(raw, needed=False)):
         land(zone, file)
@@ -260,7 +258,7 @@ unreadable = pytest.mark.parametrize(
 
 
 @unreadable
-def test_a_record_that_cannot_be_read_is_named(zone: RawZone, file: Path, content: bytes) -> None:
+def test_an_unreadable_record_is_named(zone: RawZone, file: Path, content: bytes) -> None:
     record = land(zone, file).path.with_suffix(".json")
     record.write_bytes(content)
     with pytest.raises(LandingError, match=r"remove it, and land its file again") as caught:
@@ -270,7 +268,7 @@ def test_a_record_that_cannot_be_read_is_named(zone: RawZone, file: Path, conten
 
 
 @unreadable
-def test_a_record_that_cannot_be_read_is_mended_by_the_next_landing(
+def test_the_next_landing_replaces_an_unreadable_record(
     zone: RawZone, file: Path, content: bytes
 ) -> None:
     first = land(zone, file)
@@ -293,7 +291,7 @@ def test_a_record_that_cannot_be_read_is_mended_by_the_next_landing(
         ("stated_at", "2026-11-01T12:00:00+01:00"),
     ],
 )
-def test_a_record_with_a_value_of_another_type_harms_no_other_and_is_mended(
+def test_a_record_with_a_wrong_value_affects_no_other_and_is_replaced(
     zone: RawZone, file: Path, field: str, value: object
 ) -> None:
     first, other = land(zone, file), land(zone, file, "other.csv")
@@ -301,7 +299,7 @@ def test_a_record_with_a_value_of_another_type_harms_no_other_and_is_mended(
     record = first.path.with_suffix(".json")
     record.write_text(json.dumps(json.loads(record.read_bytes()) | {field: value}))
     record.rename(record.with_name("kept"))
-    record.with_name("kept").rename(record)  # So the folder has changed.
+    record.with_name("kept").rename(record)  # This changes the folder.
     assert pending.pending_deliveries(zone.index, "db", LOG) == []
     with pytest.raises(LandingError, match="cannot be read"):
         zone.find(first.delivery_id)
@@ -309,12 +307,12 @@ def test_a_record_with_a_value_of_another_type_harms_no_other_and_is_mended(
     assert len(pending.pending_deliveries(zone.index, "db", LOG)) == 1
 
 
-def test_a_copy_of_a_record_under_another_name_is_no_delivery(zone: RawZone, file: Path) -> None:
+def test_a_copy_of_a_record_is_not_a_delivery(zone: RawZone, file: Path) -> None:
     first = land(zone, file)
     record = first.path.with_suffix(".json")
     record.with_name("backup.json").write_bytes(record.read_bytes())
     assert land(zone, file).delivery_id == first.delivery_id
-    assert [one.stem for one in zone.index.deliveries("products.csv")] == [record.stem]
+    assert [landed.stem for landed in zone.index.deliveries("products.csv")] == [record.stem]
 
 
 @pytest.mark.parametrize("error", [LandingError("no", permanent=False), RuntimeError, SystemExit])
@@ -327,7 +325,7 @@ def test_a_landing_that_fails_leaves_no_file(zone: RawZone, error: BaseException
     assert files(zone) == []
 
 
-def test_what_a_killed_landing_left_is_removed_by_the_next(zone: RawZone, file: Path) -> None:
+def test_the_next_landing_removes_the_file_of_a_killed_one(zone: RawZone, file: Path) -> None:
     code = """
 import logging, sys, time
 from pathlib import Path
@@ -342,13 +340,13 @@ RawZone(Path(sys.argv[1])).land(Slow(), "products.csv", logging.getLogger())
 """
     with running(code, zone.root):
         delivery = land(zone, file)
-        assert len(files(zone)) == 3  # Its writer lives.
+        assert len(files(zone)) == 3  # The writer of the third file is alive.
     assert len(files(zone)) == 3
     assert land(zone, file) == delivery
     assert files(zone) == [delivery.path.with_suffix(".json"), delivery.path]
 
 
-def test_a_raw_zone_that_cannot_be_written_is_told_apart_from_the_source(
+def test_an_unwritable_raw_zone_is_not_reported_as_an_error_of_the_source(
     tmp_path: Path, file: Path
 ) -> None:
     (tmp_path / "raw").write_bytes(b"")
@@ -357,7 +355,7 @@ def test_a_raw_zone_that_cannot_be_written_is_told_apart_from_the_source(
     assert caught.value.permanent
 
 
-def test_a_full_disk_is_told_apart_from_the_source(zone: RawZone, file: Path) -> None:
+def test_a_full_disk_is_not_reported_as_an_error_of_the_source(zone: RawZone, file: Path) -> None:
     code = """
 import logging, resource, signal, sys
 from pathlib import Path
@@ -372,24 +370,24 @@ try:
 except LandingError as error:
     print(error)
 """
-    (told,) = finish([start(code, zone.root, file)])
-    assert told.startswith(f"The raw zone {zone.root} cannot be written")
+    (output,) = finish([start(code, zone.root, file)])
+    assert output.startswith(f"The raw zone {zone.root} cannot be written")
     assert files(zone) == []
 
 
 @pytest.mark.parametrize("key", ["../up", "a/b", "", ".", "..", ".hidden"])
-def test_a_key_that_leads_elsewhere_is_refused(zone: RawZone, file: Path, key: str) -> None:
+def test_a_key_that_is_a_path_is_refused(zone: RawZone, file: Path, key: str) -> None:
     with pytest.raises(LandingError, match="not a partition key") as caught:
         land(zone, file, key)
     assert caught.value.permanent
     assert list(zone.root.parent.iterdir()) == [file]
 
 
-def test_a_file_that_grows_meanwhile_is_not_taken(zone: RawZone, file: Path) -> None:
+def test_a_file_that_grows_meanwhile_does_not_land(zone: RawZone, file: Path) -> None:
     refused_when(zone, file, lambda: file.write_bytes(CONTENT + b"x"))
 
 
-def test_a_file_that_is_replaced_meanwhile_is_not_taken(zone: RawZone, file: Path) -> None:
+def test_a_file_that_is_replaced_meanwhile_does_not_land(zone: RawZone, file: Path) -> None:
     def replace() -> None:
         other = file.with_name("other")
         other.write_bytes(CONTENT)
@@ -399,7 +397,7 @@ def test_a_file_that_is_replaced_meanwhile_is_not_taken(zone: RawZone, file: Pat
     refused_when(zone, file, replace)
 
 
-def test_a_file_written_meanwhile_is_not_taken_even_if_its_time_is_put_back(
+def test_a_file_written_meanwhile_does_not_land_even_if_its_time_is_restored(
     zone: RawZone, file: Path
 ) -> None:
     def write_and_reset() -> None:
@@ -431,7 +429,7 @@ def refused_when(zone: RawZone, file: Path, act: Callable[[], object]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("make", "told"),
+    ("make", "message"),
     [
         (Path.absolute, "No such file"),
         (Path.mkdir, "is not a file"),
@@ -439,16 +437,16 @@ def refused_when(zone: RawZone, file: Path, act: Callable[[], object]) -> None:
     ],
     ids=["missing", "folder", "pipe"],
 )
-def test_what_is_no_file_is_refused_for_good(
-    zone: RawZone, tmp_path: Path, make: Callable[[Path], object], told: str
+def test_a_source_that_is_not_a_file_is_a_permanent_error(
+    zone: RawZone, tmp_path: Path, make: Callable[[Path], object], message: str
 ) -> None:
     make(tmp_path / "source")
-    with pytest.raises(LandingError, match=told) as caught:
+    with pytest.raises(LandingError, match=message) as caught:
         land(zone, tmp_path / "source")
     assert caught.value.permanent
 
 
-def test_a_path_that_is_not_utf8_is_spelled_out(zone: RawZone, tmp_path: Path) -> None:
+def test_a_path_that_is_not_utf8_is_escaped(zone: RawZone, tmp_path: Path) -> None:
     path = tmp_path / os.fsdecode(b"\xff.csv")
     path.write_bytes(CONTENT)
     assert land(zone, path).source == str(tmp_path / r"\xff.csv")
@@ -470,11 +468,11 @@ def test_delivered_at_is_the_file_time_to_the_microsecond(
 @given(st.lists(st.integers(-(10**20), 3 * 10**20), min_size=2))
 @settings(deadline=None)
 def test_stamps_sort_as_file_times_do(times: list[int]) -> None:
-    moments = sorted(map(utc_from_ns, times))
-    stamps = [stamp(moment) for moment in moments]
+    sorted_times = sorted(map(utc_from_ns, times))
+    stamps = [stamp(time) for time in sorted_times]
     assert stamps == sorted(stamps)
-    assert {len(one) for one in stamps} == {len("20261120T081952.123456Z")}
-    assert len(set(stamps)) == len(set(moments))
+    assert {len(text) for text in stamps} == {len("20261120T081952.123456Z")}
+    assert len(set(stamps)) == len(set(sorted_times))
 
 
 keys = st.text(alphabet="Ab1._-", min_size=1, max_size=6)
@@ -529,7 +527,7 @@ def test_several_threads_that_land_one_file_at_once_land_it_once(zone: RawZone, 
 
 @dataclass
 class Timeless:
-    """A source that tells no time."""
+    """A source that reports no time."""
 
     content: bytes
     name: str = "timeless"
@@ -540,10 +538,10 @@ class Timeless:
         return Fetched(None)
 
     def version(self, known: Version | None) -> None:
-        """It tells none."""
+        """Return no version."""
 
 
-def test_where_the_source_tells_no_time_the_same_bytes_are_no_other_delivery(zone: RawZone):
+def test_the_same_bytes_without_a_time_are_the_same_delivery(zone: RawZone):
     first = zone.land(Timeless(b"one"), "a", LOG)
     assert zone.land(Timeless(b"one"), "a", LOG) == first
     second = zone.land(Timeless(b"two"), "a", LOG)
@@ -552,7 +550,7 @@ def test_where_the_source_tells_no_time_the_same_bytes_are_no_other_delivery(zon
     assert zone.deliveries("a") == [first, second, third]
 
 
-def test_what_comes_later_is_newer_also_where_the_clock_has_stepped_back(
+def test_a_later_landing_is_newer_even_if_the_clock_has_stepped_back(
     zone: RawZone, monkeypatch: pytest.MonkeyPatch
 ):
     first = zone.land(Timeless(b"one"), "a", LOG)
@@ -560,13 +558,13 @@ def test_what_comes_later_is_newer_also_where_the_clock_has_stepped_back(
     assert zone.land(Timeless(b"two"), "a", LOG).delivered_at > first.delivered_at
 
 
-def test_what_is_polled_is_no_other_delivery_by_its_time_alone(zone: RawZone, file: Path):
+def test_polled_bytes_with_another_time_are_the_same_delivery(zone: RawZone, file: Path):
     first = land(zone, file)
     os.utime(file, (2e9, 2e9))
     assert zone.land(LocalFile(file), "products.csv", LOG, polled=True) == first
 
 
-def test_an_older_delivery_that_came_to_no_end_counts_too(zone: RawZone, file: Path):
+def test_an_older_delivery_without_a_note_is_pending(zone: RawZone, file: Path):
     os.utime(file, (2e9, 2e9))
     newer = land(zone, file)
     write_status_note(newer.path, "merged", "this database")
@@ -580,12 +578,12 @@ def test_an_older_delivery_that_came_to_no_end_counts_too(zone: RawZone, file: P
 
 
 def version_of(file: Path) -> InboxFile:
-    """As it lies in the inbox."""
+    """Return a file as the inbox lists it."""
     listing = list_inbox(file.parent, quiet_seconds=0)
-    return next(one for one in listing.ready if one.path == file)
+    return next(listed for listed in listing.ready if listed.path == file)
 
 
-def test_a_delivery_is_unended_until_its_outcome_is_noted(zone: RawZone, file: Path) -> None:
+def test_a_delivery_is_pending_until_its_status_is_noted(zone: RawZone, file: Path) -> None:
     delivery = land(zone, file)
     version = version_of(file)
     assert pending.reconciled(zone.index, [version], "db") == [None]
@@ -599,7 +597,9 @@ def test_a_delivery_is_unended_until_its_outcome_is_noted(zone: RawZone, file: P
 
 
 @pytest.mark.parametrize("suffix", [".raw", ".json"])
-def test_what_is_written_anew_is_unended_again(zone: RawZone, file: Path, suffix: str) -> None:
+def test_a_delivery_that_is_written_again_is_pending_again(
+    zone: RawZone, file: Path, suffix: str
+) -> None:
     delivery = land(zone, file)
     write_status_note(delivery.path, "merged", "db")
     delivery.path.with_suffix(suffix).unlink()
@@ -607,17 +607,15 @@ def test_what_is_written_anew_is_unended_again(zone: RawZone, file: Path, suffix
     assert pending.pending_deliveries(zone.index, "db", LOG) == [again]
 
 
-def test_an_outcome_says_nothing_of_another_database(zone: RawZone, file: Path) -> None:
+def test_a_status_note_says_nothing_about_another_database(zone: RawZone, file: Path) -> None:
     delivery = land(zone, file)
     write_status_note(delivery.path, "merged", "db")
-    for database_id in ("made anew", None):
+    for database_id in ("rebuilt", None):
         assert pending.pending_deliveries(zone.index, database_id, LOG) == [delivery]
         assert read_status(delivery.path, database_id) is None
 
 
-def test_an_outcome_is_that_of_the_partition_the_time_and_the_size(
-    zone: RawZone, file: Path
-) -> None:
+def test_a_status_note_belongs_to_partition_time_and_size(zone: RawZone, file: Path) -> None:
     delivery = land(zone, file)
     write_status_note(delivery.path, "merged", "db")
     this = version_of(file)

@@ -1,4 +1,4 @@
-"""Unfinished uploads: recognized by the version that completes them, and only they."""
+"""Unfinished uploads are recognized when the version that completes them lands."""
 
 import itertools
 import logging
@@ -21,27 +21,31 @@ def completes(folder: Path, versions: list[bytes]) -> list[bool]:
         os.utime(path, (second, second))
         found.append(zone.land(LocalFile(path), "a.csv", LOG))
         assert zone.find(found[-1].delivery_id) == found[-1]
-    assert [one.completes for one in found if one.completes] == [
-        before.delivery_id for before, one in itertools.pairwise(found) if one.completes
+    assert [delivery.completes for delivery in found if delivery.completes] == [
+        before.delivery_id for before, after in itertools.pairwise(found) if after.completes
     ]
-    return [one.completes is not None for one in found]
+    return [delivery.completes is not None for delivery in found]
 
 
 @pytest.mark.parametrize("size", range(1, len(WHOLE)))
-def test_what_ends_in_a_record_is_completed_by_the_rest(tmp_path: Path, size: int):
+def test_a_version_that_ends_inside_a_record_is_completed_by_the_whole_file(
+    tmp_path: Path, size: int
+):
     text = WHOLE[:size]
     in_quotes = WHOLE.index(b'"one') < size <= WHOLE.index(b'four"') + 4
     at_line_end = WHOLE[size - 1 : size] == b"\n" or WHOLE[size : size + 1] == b"\n"
     assert completes(tmp_path, [text, WHOLE]) == [False, in_quotes or not at_line_end]
 
 
-def test_each_piece_is_completed_by_the_next(tmp_path: Path):
+def test_each_part_of_an_upload_is_completed_by_the_next(tmp_path: Path):
     assert completes(tmp_path, [WHOLE[:30], WHOLE[:60], WHOLE]) == [False, True, True]
 
 
 @pytest.mark.parametrize("newline", ["\n", "\r", "\r\n"])
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-16-le", "utf-16-be"])
-def test_what_grows_by_whole_lines_was_finished(tmp_path: Path, newline: str, encoding: str):
+def test_a_version_that_ends_with_a_line_is_not_unfinished(
+    tmp_path: Path, newline: str, encoding: str
+):
     lines = [line + newline for line in ("sku,name,description", 's1,TV 27",x', "s2,Lamp,y")]
     versions = ["".join(lines[:number]).encode(encoding) for number in (1, 2, 3)]
     assert completes(tmp_path, versions) == [False, False, False]
