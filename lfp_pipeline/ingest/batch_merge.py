@@ -13,12 +13,10 @@ from lfp_pipeline.common.progress import heartbeat
 from lfp_pipeline.common.text import preview, printable
 from lfp_pipeline.errors import (
     DeliveryRefusedError,
-    NoHeaderError,
     OperationRefusedError,
-    SettingsError,
-    TooManyRejectsError,
     WarehouseBusyError,
 )
+from lfp_pipeline.ingest.delivery_warnings import refusal_text
 from lfp_pipeline.ingest.result import IngestResult
 from lfp_pipeline.ingest.revert import revert
 from lfp_pipeline.model.delivery import Delivery, Kind
@@ -32,15 +30,12 @@ from lfp_pipeline.reading.crash_guard import (
     marking_in_progress,
     trial_read_if_crashed,
 )
-from lfp_pipeline.reading.likely_encoding import encoding_hint
 from lfp_pipeline.reading.options import Conditions, reread
 from lfp_pipeline.reading.plain_text import PlainText, plain_texts
 from lfp_pipeline.reading.reader import Reading, check_reject_share, clear_staging, read_delivery
-from lfp_pipeline.reading.reject_reasons import INVALID_ENCODING
 from lfp_pipeline.reading.staging import stage_in_batch, stage_single
 from lfp_pipeline.reading.workspace import Workspace, WorkspaceLimits, workspace_of
 from lfp_pipeline.settings import Settings, size_in_bytes
-from lfp_pipeline.sources.sources_file import read_sources
 from lfp_pipeline.warehouse import direct_load
 from lfp_pipeline.warehouse.deletions import merge_deletion
 from lfp_pipeline.warehouse.duckdb_file import Warehouse
@@ -177,7 +172,7 @@ class _BatchMerge:
             with suppress(WarehouseBusyError):
                 return self._load(text, self.warehouse.without_waiting, only_if_empty=True)
         except DeliveryRefusedError as error:
-            return self._refuse(self._refusal(error, delivery, texts))
+            return self._refuse(refusal_text(error, delivery, texts, self.settings))
         return []
 
     def _load(
@@ -233,7 +228,7 @@ class _BatchMerge:
                 )
                 check_reject_share(reading, self.settings)
             except DeliveryRefusedError as error:
-                refusal = self._refusal(error, delivery, texts)
+                refusal = refusal_text(error, delivery, texts, self.settings)
                 if reading is None:
                     clear_staging(connection)
         if alone:
@@ -247,25 +242,6 @@ class _BatchMerge:
     ) -> StagedDelivery:
         read_with = Conditions.of(self.settings, delivery.text_format)
         return StagedDelivery(delivery, reading, read_with, refusal)
-
-    def _refusal(
-        self, error: DeliveryRefusedError, delivery: Delivery, texts: Sequence[PlainText]
-    ) -> str:
-        """Return the text of a refusal, with a hint if the encoding may be the cause."""
-        by_encoding = isinstance(error, NoHeaderError) or (
-            isinstance(error, TooManyRejectsError) and error.reason == INVALID_ENCODING
-        )
-        hint = self._encoding_hint(delivery, texts) if by_encoding else ""
-        return f"{error} {hint}".rstrip()
-
-    def _encoding_hint(self, delivery: Delivery, texts: Sequence[PlainText]) -> str:
-        """Return the probable encoding of the first text that is in another one than expected."""
-        named = False
-        with suppress(SettingsError):  # A wrong sources file is not the subject here.
-            named = delivery.partition_key in read_sources(self.settings.sources_path)
-        fallback = self.settings.fallback_encoding
-        hints = (encoding_hint(text, in_sources_file=named, fallback=fallback) for text in texts)
-        return next(filter(None, hints), "")
 
     def _merge(
         self,

@@ -1,15 +1,28 @@
-"""Warnings about a delivery: an implausible time, rows that are all stale, an unfinished upload."""
+"""Warnings about a delivery: its time, stale rows, an unfinished upload, a refusal."""
 
+from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path, PurePath
 from shlex import quote
 
-from lfp_pipeline.errors import LandingError
+from lfp_pipeline.errors import (
+    DeliveryRefusedError,
+    LandingError,
+    NoHeaderError,
+    SettingsError,
+    TooManyRejectsError,
+)
 from lfp_pipeline.model.delivery import Delivery
 from lfp_pipeline.model.ledger_entry import LedgerEntry, Status
 from lfp_pipeline.raw_zone.desired_state import is_reverted
 from lfp_pipeline.raw_zone.raw_zone import RawZone
 from lfp_pipeline.raw_zone.status_notes import last_recorded_status
+from lfp_pipeline.reading.likely_encoding import encoding_hint
+from lfp_pipeline.reading.plain_text import PlainText
+from lfp_pipeline.reading.reject_reasons import INVALID_ENCODING
+from lfp_pipeline.settings import Settings
 from lfp_pipeline.sources.base import path_as_text
+from lfp_pipeline.sources.sources_file import read_sources
 
 
 def delivery_warnings(
@@ -29,6 +42,25 @@ def delivery_warnings(
         completion(delivery, entry, raw_zone),
     )
     return tuple(warning for warning in warnings if warning)
+
+
+def refusal_text(
+    error: DeliveryRefusedError,
+    delivery: Delivery,
+    texts: Sequence[PlainText],
+    settings: Settings,
+) -> str:
+    """Return the text of a refusal, with a hint if the encoding of a text may be the cause."""
+    if not isinstance(error, NoHeaderError) and not (
+        isinstance(error, TooManyRejectsError) and error.reason == INVALID_ENCODING
+    ):
+        return str(error)
+    named = False
+    with suppress(SettingsError):  # A wrong sources file is not the subject here.
+        named = delivery.partition_key in read_sources(settings.sources_path)
+    fallback = settings.fallback_encoding
+    hints = (encoding_hint(text, in_sources_file=named, fallback=fallback) for text in texts)
+    return f"{error} {next(filter(None, hints), '')}".rstrip()
 
 
 def older_version(delivery: Delivery, newer: Delivery, inbox: Path) -> str:

@@ -279,7 +279,7 @@ def test_a_program_that_writes_the_database_leaves_the_old_copy_and_is_named(
         assert not replace(engine.published, time_share=1).is_within_budget()
         rested(engine)
         engine.publish(LOG)
-    assert "The tables were not published; the copy from before stays." in caplog.text
+    assert "The tables were not published; the earlier copy stays in use." in caplog.text
     assert published(engine)["products"] == true_products([A])
     assert files_beside(engine) == WHOLE
     assert engine.published.last.failures == 2
@@ -409,7 +409,7 @@ def test_a_disk_that_cannot_be_written_is_told_and_the_old_copy_stays(
 
     monkeypatch.setattr(shutil, "copyfileobj", full)
     engine.publish(LOG)
-    assert "the copy from before stays. [Errno 28] No space left on device" in caplog.text
+    assert "the earlier copy stays in use. [Errno 28] No space left on device" in caplog.text
     assert published(engine)["products"] == true_products([A])
     assert files_beside(engine) == WHOLE
 
