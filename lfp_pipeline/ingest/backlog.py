@@ -65,11 +65,8 @@ class Backlog:
     def inbox(self, log: logging.Logger) -> Listing:
         """List the inbox; its ready files are those that are neither merged nor reverted.
 
-        A file that brings lost bytes of a merged delivery is ready, too. A file that another
-        program has open for writing, or that cannot be read, is not.
-
-        Returns:
-            With the oldest file first.
+        A file that restores lost bytes of a merged delivery is ready, too. A file that another
+        program has open for writing, or that cannot be read, is not. The oldest file comes first.
 
         Raises:
             LandingError: the inbox cannot be read.
@@ -106,7 +103,7 @@ class Backlog:
         Requires the writer lock, so that the ledger does not change meanwhile.
         """
         for landed in applied:
-            if not landed.pruned or landed.has_ended(id_):
+            if not landed.pruned or landed.is_reconciled_in(id_):
                 continue
             raw = Path(landed.raw)
             if is_pruned(raw) and read_status(raw, id_) is None:
@@ -141,16 +138,18 @@ class Backlog:
         return has_pending(self.raw_zone.index, key, self.warehouse.cached_id())
 
     def last_statuses(self, files: Sequence[InboxFile]) -> list[Status | None]:
-        """Return the noted status of each file, without opening the database; None: it is pending.
+        """Return the noted status of each file, without opening the database; None: pending.
 
         A file that was dropped again, moved or touched since is pending, because it may have other
-        bytes of the same time and size. So is a file that brings lost bytes.
+        bytes of the same time and size. So is a file that restores lost bytes.
         """
-        ended = self.ended(files)
-        return [STATUSES.get(landed.ended or "") if landed else None for landed in ended]
+        return [
+            STATUSES.get(landed.noted_status or "") if landed else None
+            for landed in self.reconciled(files)
+        ]
 
-    def ended(self, files: Sequence[InboxFile]) -> list[Landed | None]:
-        """Return for each file the delivery that it is, if that needs nothing more."""
+    def reconciled(self, files: Sequence[InboxFile]) -> list[Landed | None]:
+        """Return the delivery of each file; None: the file is pending."""
         return reconciled(self.raw_zone.index, files, self.warehouse.cached_id())
 
     def of(self, keys: Sequence[str], log: logging.Logger) -> PartitionBacklog:
@@ -225,7 +224,7 @@ class Backlog:
 
 
 def _is_applied(landed: Landed, file: InboxFile, status_of: Mapping[str, Status]) -> bool:
-    """Return whether a file's delivery is merged or reverted, and the file has nothing to bring."""
+    """Return whether a file's delivery is merged or reverted, and the file restores no bytes."""
     status = status_of.get(landed.delivery_id)
     return status is not None and status.is_applied and not landed.should_land_again(file)
 
@@ -239,5 +238,5 @@ def _is_pending(
         not state.is_reconciled
         or (state.recorded is Status.REFUSED and landed == newest)
         # A run died after the commit, before it wrote the status note.
-        or not landed.has_ended(id_)
+        or not landed.is_reconciled_in(id_)
     )

@@ -60,7 +60,7 @@ def standing_warnings(
     older = (
         (file, landed)
         for file, landed in in_the_inbox
-        if landed and landed.has_newer and landed.ended == Status.MERGED
+        if landed and landed.has_newer and landed.noted_status == Status.MERGED
     )
     yield from _first(older, lambda one: _of_older_version(engine, *one))
 

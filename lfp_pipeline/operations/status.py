@@ -139,7 +139,7 @@ def _state_of(engine: Engine) -> StatusReport:
     settings = engine.settings
     problems: list[str] = []
     listing = _inbox(engine, problems)
-    told = list(zip(listing.ready, engine.backlog.ended(listing.ready), strict=True))
+    told = list(zip(listing.ready, engine.backlog.reconciled(listing.ready), strict=True))
     inbox = engine.catalog.set_apart(listing, [file for file, ended in told if ended is None])
     lock = engine.warehouse.lock
     tables = _tables(engine, problems)
@@ -171,7 +171,7 @@ def _state_of(engine: Engine) -> StatusReport:
         waiting=lock.waiting,
         tables=tables,
         unpublished=(
-            index.ended_since(int(tables.as_of * 1e9))
+            index.noted_since(int(tables.as_of * 1e9))
             if tables and engine.published.is_stale
             else ()
         ),

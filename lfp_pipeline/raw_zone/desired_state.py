@@ -41,7 +41,7 @@ def desired_status(raw: Path) -> Status:
 
 
 def is_reverted(raw: Path) -> bool:
-    """Return whether the delivery with this raw file is reverted, as far as people want it."""
+    """Return whether people have reverted the delivery with this raw file."""
     return raw.with_suffix(_REVERTED).exists()
 
 

@@ -18,7 +18,7 @@ class Landed(NamedTuple):
         root: the folder of the raw zone, with a `/` at its end.
         key: the key of the partition.
         stem: stem of the names of its files.
-        ended: the noted status, if the delivery is in its desired state; else None.
+        noted_status: the noted status, if the delivery is in its desired state; else None.
         noted_id: id of the database in the status note.
         noted_ns: modification time of the status note; None: there is none.
         reverted: whether its desired state is reverted.
@@ -30,7 +30,7 @@ class Landed(NamedTuple):
     root: str
     key: str
     stem: str
-    ended: str | None
+    noted_status: str | None
     noted_id: str | None
     noted_ns: int | None
     reverted: bool
@@ -53,9 +53,9 @@ class Landed(NamedTuple):
         desired = Status.REVERTED if self.reverted else Status.MERGED
         return DeliveryState(desired, recorded, not self.pruned)
 
-    def has_ended(self, database_id: str | None) -> bool:
+    def is_reconciled_in(self, database_id: str | None) -> bool:
         """Return whether the status note says that the database has the desired state."""
-        return self.ended is not None and self.noted_id == database_id
+        return self.noted_status is not None and self.noted_id == database_id
 
     def should_land_again(self, file: InboxFile) -> bool:
         """Return whether a file of this version may have other bytes, or restores lost bytes."""

@@ -57,7 +57,11 @@ def reconciled(
 
 
 def _reconciled(database_id: str | None, landed: Landed, file: InboxFile) -> Landed | None:
-    return landed if landed.has_ended(database_id) and not landed.should_land_again(file) else None
+    return (
+        landed
+        if landed.is_reconciled_in(database_id) and not landed.should_land_again(file)
+        else None
+    )
 
 
 def _deliveries(

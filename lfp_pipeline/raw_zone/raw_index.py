@@ -179,7 +179,7 @@ class RawIndex:
         found = self.ask(lambda index: index.execute(_DATED_AHEAD, {"purges": PURGES}).fetchall())
         return [delivery_id_of(key, stem) for key, stem in found]
 
-    def ended_since(self, time_ns: int) -> list[tuple[str, str]]:
+    def noted_since(self, time_ns: int) -> list[tuple[str, str]]:
         """Return id and status of deliveries whose status note is younger than a file time."""
         sql = """
             SELECT key, stem, ended FROM deliveries

@@ -112,7 +112,7 @@ class SourceCatalog:
         listing = self.list_stable_files(log)
         self.log_left_out(listing, log)
         if busy := {partition_key(name) for name in listing.still_writing} & set(keys):
-            msg = f"{', '.join(sorted(busy))}: still being written. Try again when it is at rest."
+            msg = f"{', '.join(sorted(busy))}: still being written. Try again once that has ended."
             raise StillWrittenError(msg)
         files = {file.partition_key: file for file in listing.ready}
         return {key: self.inbox_source(files[key]) for key in keys if key in files}

@@ -60,7 +60,7 @@ def versions(inbox: Path) -> tuple[InboxFile, ...]:
 
 def noted_statuses(zone: RawZone, inbox: Path) -> list[str | None]:
     landed = pending.reconciled(zone.index, versions(inbox), "db")
-    return [entry and entry.ended for entry in landed]
+    return [entry and entry.noted_status for entry in landed]
 
 
 def pending_deliveries(zone: RawZone) -> list[str]:
@@ -437,5 +437,5 @@ def test_files_of_other_times_and_sizes_are_other_versions(zone: RawZone, inbox:
         file._replace(mtime_ns=10**21),
         file._replace(mtime_ns=-(10**21)),
     ]
-    found = zone.index.judged([file, *others], lambda landed, _: landed.ended)
+    found = zone.index.judged([file, *others], lambda landed, _: landed.noted_status)
     assert found == ["merged", None, None, None, None, None]

@@ -592,7 +592,7 @@ def test_a_delivery_is_pending_until_its_status_is_noted(zone: RawZone, file: Pa
     write_status_note(delivery.path, "merged", "db")
     (landed,) = pending.reconciled(zone.index, [version], "db")
     assert landed is not None
-    assert landed.ended == "merged"
+    assert landed.noted_status == "merged"
     assert pending.pending_deliveries(zone.index, "db", LOG) == []
 
 
