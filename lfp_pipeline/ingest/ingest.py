@@ -83,7 +83,8 @@ def ingest(
     remaining = [_Part(oldest_first, settings)]
     results: list[IngestResult] = []
     while remaining:
-        part, *remaining = [*_split_batch(remaining[0]), *remaining[1:]]
+        part, *others = _split_batch(remaining.pop(0))
+        remaining = [*others, *remaining]
         try:
             batch = reconcile_batch(part.deliveries, part.settings, warehouse, log, workers)
         except DesiredStateChangedError:
