@@ -19,7 +19,12 @@ State = tuple[tuple[str, int, int, int], ...]
 
 
 class Backend(Protocol):
-    """A database of products with one writer at a time."""
+    """A database of products with one writer at a time.
+
+    Sessions, attaching and `blocking_writers` raise `WarehouseBusyError` where another process uses
+    the database, and `WarehouseCorruptError` where the database is damaged. `read_session` and
+    `attached_read_only` raise `duckdb.Error` where there is no database, or a process writes it.
+    """
 
     @property
     def location(self) -> str:
@@ -61,39 +66,20 @@ class Backend(Protocol):
     def attached(
         self, connection: duckdb.DuckDBPyConnection, purpose: str, log: logging.Logger
     ) -> AbstractContextManager[None]:
-        """Take the writer lock, and attach the database to a connection, for the block.
-
-        Raises:
-            WarehouseBusyError: another process keeps the database; the text names it.
-            WarehouseCorruptError: the database is damaged.
-        """
+        """Take the writer lock, and attach the database to a connection, for the block."""
 
     def session(
         self, purpose: str, log: logging.Logger
     ) -> AbstractContextManager[duckdb.DuckDBPyConnection]:
-        """Take the writer lock, and yield a new connection with the database attached.
-
-        Raises:
-            WarehouseBusyError: another process keeps the database; the text names it.
-            WarehouseCorruptError: the database is damaged.
-        """
+        """Take the writer lock, and yield a new connection with the database attached."""
 
     def locked_session(
         self, log: logging.Logger
     ) -> AbstractContextManager[duckdb.DuckDBPyConnection]:
-        """Yield a new connection with the database attached, to a holder of the writer lock.
-
-        Raises:
-            WarehouseBusyError: another program keeps the database; the text names it.
-            WarehouseCorruptError: the database is damaged.
-        """
+        """Yield a new connection with the database attached, to a holder of the writer lock."""
 
     def read_session(self) -> AbstractContextManager[duckdb.DuckDBPyConnection]:
-        """Yield a new connection to the database as it is now, to read without the writer lock.
-
-        Raises:
-            duckdb.Error: there is no database, or a process writes it.
-        """
+        """Yield a new connection to the database as it is now, to read without the writer lock."""
 
     def attached_read_only(
         self, connection: duckdb.DuckDBPyConnection, name: str
@@ -101,12 +87,7 @@ class Backend(Protocol):
         """Attach the database under a name, beside another one, to read for the block."""
 
     def blocking_writers(self, log: logging.Logger) -> AbstractContextManager[None]:
-        """Refuse other programs that want to write the database, for the block.
-
-        Raises:
-            WarehouseBusyError: another program is writing the database; the text names it.
-            WarehouseCorruptError: the database is damaged.
-        """
+        """Refuse other programs that want to write the database, for the block."""
 
     def copy_to(self, file: BinaryIO, path: Path) -> None:
         """Copy the database into an open DuckDB file at that path, and its log beside that."""

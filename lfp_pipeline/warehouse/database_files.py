@@ -1,4 +1,4 @@
-"""The files of a DuckDB database: copied, replaced and set aside; and its id in a file of its own.
+"""The files of a DuckDB database: how they are copied and replaced, and the id in its own file.
 
     products.duckdb        the database
     products.duckdb.wal    its write-ahead log, where there is one
@@ -8,7 +8,6 @@ The database is the truth; the id file is a cache for processes that do not open
 other content of that file says nothing, and the next process that opens the database replaces it.
 """
 
-import logging
 import os
 import re
 import shutil
@@ -19,20 +18,9 @@ from uuid import uuid4
 
 from lfp_pipeline.common.atomic_files import sync_folder
 from lfp_pipeline.common.duckdb_tools import logs_of
-from lfp_pipeline.warehouse.backend import State
 
 _MAX_BYTES = 200
 _CONTENT = re.compile(rb"([!-~]{1,64})(?: (\d{1,18}))?\s*")
-
-
-def state_of(database: Path) -> State:
-    """Return what changes with the bytes of a database and its log."""
-    states = []
-    for path in (database, *logs_of(database)):
-        with suppress(FileNotFoundError):  # A checkpoint has just removed the log.
-            status = path.stat()
-            states.append((path.name, status.st_ino, status.st_size, status.st_mtime_ns))
-    return tuple(states)
 
 
 def copy_database(database: Path, file: BinaryIO, copy: Path) -> None:
@@ -70,15 +58,6 @@ def replace_database(old: Path, new: Path) -> None:
         os.fsync(file.fileno())
     new.replace(old)
     sync_folder(old.parent)
-
-
-def rename_database(database: Path, name: str, log: logging.Logger) -> None:
-    """Add a name to that of a database and of its log."""
-    for path in (*logs_of(database), database):
-        if path.exists():
-            aside = path.with_name(path.name.replace(database.name, f"{database.name}.{name}"))
-            log.warning("%s is kept as %s", path.name, aside.name)
-            path.rename(aside)
 
 
 def read_id(path: Path) -> tuple[str | None, int]:

@@ -4,7 +4,7 @@ import logging
 import os
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, BinaryIO, Self
@@ -16,6 +16,7 @@ from lfp_pipeline.common.duckdb_tools import (
     attached_to_read,
     checkpoint_if_due,
     checkpoint_seldom,
+    logs_of,
 )
 from lfp_pipeline.common.process_marks import scratch_folder
 from lfp_pipeline.errors import (
@@ -31,9 +32,7 @@ from lfp_pipeline.warehouse.database_files import (
     copy_database,
     read_id,
     remove_id,
-    rename_database,
     replace_database,
-    state_of,
     write_id,
 )
 from lfp_pipeline.warehouse.ledger import write_count
@@ -118,7 +117,12 @@ class Warehouse(Backend):
     @property
     def state(self) -> State:
         """A value that changes with the bytes of the file and its log."""
-        return state_of(self.path)
+        states = []
+        for path in (self.path, *logs_of(self.path)):
+            with suppress(FileNotFoundError):  # A checkpoint has just removed the log.
+                status = path.stat()
+                states.append((path.name, status.st_ino, status.st_size, status.st_mtime_ns))
+        return tuple(states)
 
     @property
     def lock(self) -> WriterLock:
@@ -206,7 +210,12 @@ class Warehouse(Backend):
 
     def move_aside(self, name: str, log: logging.Logger) -> None:
         """Give a file that cannot be read another name, and its log."""
-        rename_database(self.path, name, log)
+        old, new = self.path.name, f"{self.path.name}.{name}"
+        for path in (*logs_of(self.path), self.path):
+            if path.exists():
+                aside = path.with_name(path.name.replace(old, new))
+                log.warning("%s is kept as %s", path.name, aside.name)
+                path.rename(aside)
 
     @contextmanager
     def _attached(
