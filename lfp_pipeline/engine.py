@@ -468,9 +468,7 @@ class Engine:
         """
         published = self.published
         wanted = (
-            (published.time_share or published.exists)
-            if at_once
-            else published.is_within_budget()
+            (published.time_share or published.exists) if at_once else published.is_within_budget()
         )
         if not (wanted and published.is_stale):
             return

@@ -149,8 +149,8 @@ def _state_of(engine: Engine) -> StatusReport:
         engine.warehouse.cached_id(),
     }:
         problems.append(
-            f"The database is gone, or was made anew, and {pluralize(len(landed), 'delivery')} that "
-            "had landed are not in: run ingest_inbox. Readers keep the copy from before."
+            f"The database is gone, or was made anew, and {pluralize(len(landed), 'delivery')} "
+            "that had landed are not in: run ingest_inbox. Readers keep the copy from before."
         )
     index = engine.raw_zone.index
     raw_bytes = index.disk_bytes()
