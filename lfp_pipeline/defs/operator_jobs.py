@@ -15,11 +15,11 @@ from lfp_pipeline.defs.assets import refresh_name_counts
 from lfp_pipeline.defs.jobs import SHORT_CONSOLE
 from lfp_pipeline.engine import Engine
 from lfp_pipeline.errors import LfpError, user_message
+from lfp_pipeline.operations import Report
 from lfp_pipeline.operations.export import export_tables
 from lfp_pipeline.operations.prune import prune_raw
 from lfp_pipeline.operations.purge import Selection, purge_products
 from lfp_pipeline.operations.rebuild import rebuild_products
-from lfp_pipeline.operations.report import Report
 from lfp_pipeline.operations.revert import reinstate_delivery, revert_delivery
 from lfp_pipeline.operations.verify import verify
 
@@ -117,7 +117,7 @@ def revert_one(
                 config.delivery_id,
                 context.log,
                 dry_run=config.dry_run,
-                despite_pruned=config.despite_pruned,
+                ignore_pruned_history=config.despite_pruned,
                 use_present_settings=config.use_present_settings,
             )
         _report_result(context, report)
@@ -155,7 +155,7 @@ def prune_old(
             config.older_than_days,
             context.log,
             dry_run=config.dry_run,
-            even_if_needed=config.even_if_needed,
+            include_needed=config.even_if_needed,
         )
         _report_result(context, report)
 
@@ -173,7 +173,7 @@ def rebuild_all(
             engine,
             context.log,
             dry_run=config.dry_run,
-            accept_losses=config.accept_losses,
+            allow_data_loss=config.accept_losses,
             use_present_settings=config.use_present_settings,
         )
         _report_result(context, report)
@@ -197,7 +197,7 @@ def verify_all(
 ) -> None:
     """Look whether all laws hold in the live data; fail if not."""
     with user_facing_failures(context):
-        report = verify(engine, context.log, thorough=config.thorough, dry_run=config.dry_run)
+        report = verify(engine, context.log, full=config.thorough, dry_run=config.dry_run)
         if report.problems:
             raise _failure(report)
         _report_result(context, report)

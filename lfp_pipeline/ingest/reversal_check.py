@@ -47,7 +47,7 @@ def checked_reversal(
     warehouse: Warehouse,
     log: logging.Logger,
     *,
-    despite_pruned: bool = False,
+    ignore_pruned_history: bool = False,
     use_present_settings: bool = False,
     foretell: bool = False,
 ) -> Iterator[Foreseen]:
@@ -58,7 +58,8 @@ def checked_reversal(
         settings: limits, rules.
         warehouse: that has it.
         log: for progress.
-        despite_pruned: also where older deliveries, which may have had next winners, are pruned.
+        ignore_pruned_history: revert even if older deliveries that may have replacements are
+            pruned.
         use_present_settings: read older deliveries that were read with others with these settings.
         foretell: whether to look for what comes in its place in any case.
 
@@ -77,12 +78,12 @@ def checked_reversal(
         before = outlook(connection, delivery)
         ids = [one.delivery_id for one in older]
         pruned = _pruned(connection, raw_zone, delivery, ids) if before.orphans else []
-        if pruned and not despite_pruned:
+        if pruned and not ignore_pruned_history:
             msg = (
                 f"{delivery.delivery_id} has won or deleted {pluralize(before.orphans, 'sku')}, "
                 f"and older deliveries, which may have had them, are pruned: {preview(pruned)}. "
-                "Land their files again; or say despite_pruned, and what only they had is gone "
-                "until they land again."
+                "Land their files again; or say ignore_pruned_history, and what only they had is "
+                "gone until they land again."
             )
             raise OperationRefusedError(msg)
         foreseen = Foreseen(before, product_count(connection))

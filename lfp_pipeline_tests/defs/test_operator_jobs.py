@@ -7,8 +7,8 @@ import pytest
 
 from lfp_pipeline.defs import operator_jobs
 from lfp_pipeline.errors import WarehouseBusyError
+from lfp_pipeline.operations import Report
 from lfp_pipeline.operations.purge import purge_products
-from lfp_pipeline.operations.report import Report
 from lfp_pipeline.warehouse import operation_log
 from lfp_pipeline_tests.cli.test_commands import HOLD as OPEN_TO_WRITE
 from testing.oracle import LOG, File, assert_laws_hold, tables, true_products

@@ -45,7 +45,7 @@ def project(project: Project) -> Project:
 
 
 def prune(project: Project) -> None:
-    prune_raw(project.engine, 0, LOG, even_if_needed=True)
+    prune_raw(project.engine, 0, LOG, include_needed=True)
     assert not project.engine.raw_zone.find(A.delivery_id).path.exists()
 
 
@@ -98,7 +98,7 @@ def test_what_was_given_up_and_is_dropped_anew_is_merged_anew(project: Project, 
     project.drop(B)
     assert project.run("ingest_inbox").success
     prune_raw(project.engine, 0, LOG)
-    revert_delivery(project.engine, B.delivery_id, LOG, despite_pruned=True)
+    revert_delivery(project.engine, B.delivery_id, LOG, ignore_pruned_history=True)
     assert project.products == []
     project.drop(A)
     take_in(project, way)
@@ -254,7 +254,7 @@ def test_a_version_whose_run_died_is_taken_in_beside_its_twin(project: Project) 
 def test_what_is_pruned_and_has_lost_its_note_is_noted_by_the_next_run(project: Project) -> None:
     project.drop(B)
     assert project.run("ingest_inbox").success
-    prune_raw(project.engine, 0, LOG, even_if_needed=True)
+    prune_raw(project.engine, 0, LOG, include_needed=True)
     for note in (project.data / "raw").glob("*/*.outcome"):
         note.write_text("?")
     runs = project.do(project.tick())

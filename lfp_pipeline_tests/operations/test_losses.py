@@ -76,7 +76,7 @@ def test_what_a_rebuild_has_lost_comes_in_once_it_can_be_read_again(engine: Engi
     with pytest.raises(OperationRefusedError, match=r"a\.csv.* is gone"):
         rebuild_products(engine, LOG)
     assert_laws_hold(engine, [A, B])
-    rebuild_products(engine, LOG, accept_losses=True)
+    rebuild_products(engine, LOG, allow_data_loss=True)
     assert tables(engine)["products"] == true_products([B])
 
     raw.write_bytes(kept)
@@ -87,11 +87,11 @@ def test_what_a_rebuild_has_lost_comes_in_once_it_can_be_read_again(engine: Engi
 
 
 def test_what_was_needed_and_pruned_comes_in_once_it_lands_again(engine: Engine) -> None:
-    prune_raw(engine, 0, LOG, even_if_needed=True)
+    prune_raw(engine, 0, LOG, include_needed=True)
     with pytest.raises(OperationRefusedError, match="would lack 2 deliveries"):
         rebuild_products(engine, LOG)
     assert_laws_hold(engine, [A, B])
-    rebuild_products(engine, LOG, accept_losses=True)
+    rebuild_products(engine, LOG, allow_data_loss=True)
     assert tables(engine)["products"] == []
     for file in (A, B):
         engine.ingest(land(engine, file), LOG)
@@ -99,7 +99,7 @@ def test_what_was_needed_and_pruned_comes_in_once_it_lands_again(engine: Engine)
 
 
 def test_with_a_damaged_database_what_was_needed_and_pruned_is_missed(engine: Engine) -> None:
-    prune_raw(engine, 0, LOG, even_if_needed=True)
+    prune_raw(engine, 0, LOG, include_needed=True)
     engine.warehouse.path.write_bytes(b"no database")
     with pytest.raises(OperationRefusedError, match="the tables needed it"):
         rebuild_products(engine, LOG)
@@ -136,20 +136,20 @@ def test_a_reversal_looks_past_a_delivery_whose_record_is_gone(engine: Engine) -
         path.unlink()
     with pytest.raises(OperationRefusedError, match="older deliveries, which may have had them"):
         revert_delivery(engine, again.delivery_id, LOG)
-    revert_delivery(engine, again.delivery_id, LOG, despite_pruned=True)
+    revert_delivery(engine, again.delivery_id, LOG, ignore_pruned_history=True)
     assert tables(engine)["products"] == true_products([B])
     engine.ingest(land(engine, A), LOG)
     assert tables(engine)["products"] == true_products([A, B])
 
 
 def test_a_reversal_does_not_give_up_what_is_needed(engine: Engine) -> None:
-    prune_raw(engine, 0, LOG, even_if_needed=True)
+    prune_raw(engine, 0, LOG, include_needed=True)
     before = tables(engine)
-    for despite_pruned in (False, True):
+    for ignore_pruned_history in (False, True):
         with pytest.raises(
             OperationRefusedError, match=r"a\.csv.* are gone, and the tables need them"
         ):
-            revert_delivery(engine, B.delivery_id, LOG, despite_pruned=despite_pruned)
+            revert_delivery(engine, B.delivery_id, LOG, ignore_pruned_history=ignore_pruned_history)
     assert tables(engine) == before
 
 
@@ -185,7 +185,7 @@ def test_what_the_settings_of_now_refuse_stays_in_the_ledger_with_its_reason(
     with pytest.raises(OperationRefusedError, match=r"a\.csv.*1 of 2 rows are rejected"):
         rebuild_products(strict, LOG, use_present_settings=True)
     assert_laws_hold(engine, [file])
-    rebuild_products(strict, LOG, use_present_settings=True, accept_losses=True)
+    rebuild_products(strict, LOG, use_present_settings=True, allow_data_loss=True)
     (row,) = tables(engine)["ledger"]
     assert row[5] == "refused"
     assert [number for _, number, _ in tables(engine)["rejected_rows"]] == [2]
@@ -204,7 +204,7 @@ def test_what_was_refused_and_goes_in_by_a_rebuild_is_noted_as_merged(tmp_path: 
     rebuild_products(engine, LOG)
     assert [row[5] for row in tables(engine)["ledger"]] == ["merged"]
     assert engine.last_statuses(files) == ["merged"]
-    assert verify(engine, LOG, thorough=True).problems == ()
+    assert verify(engine, LOG, full=True).problems == ()
 
 
 def test_rows_that_the_settings_of_now_reject_are_a_loss(tmp_path: Path) -> None:
@@ -214,9 +214,9 @@ def test_rows_that_the_settings_of_now_reject_are_a_loss(tmp_path: Path) -> None
     with pytest.raises(OperationRefusedError, match="settings of now, 1 more row would"):
         rebuild_products(strict, LOG, use_present_settings=True)
     assert_laws_hold(engine, [file])
-    rebuild_products(strict, LOG, use_present_settings=True, accept_losses=True)
+    rebuild_products(strict, LOG, use_present_settings=True, allow_data_loss=True)
     assert [sku for sku, *_ in tables(engine)["products"]] == ["s1"]
-    assert verify(strict, LOG, thorough=True).problems == ()
+    assert verify(strict, LOG, full=True).problems == ()
 
 
 @pytest.mark.parametrize("table", ["deliveries", "database_identity", "products", "name_counts"])
@@ -228,7 +228,7 @@ def test_a_database_that_lacks_a_table_is_made_anew(engine: Engine, table: str) 
 
 
 def test_a_dry_run_of_a_rebuild_tells_what_it_would_lose(engine: Engine) -> None:
-    prune_raw(engine, 0, LOG, even_if_needed=True)
+    prune_raw(engine, 0, LOG, include_needed=True)
     told = rebuild_products(engine, LOG, dry_run=True)
     assert told.problems == tuple(
         f"{file.delivery_id}: it is pruned, or its record is gone, and the tables need it."
@@ -261,7 +261,7 @@ def test_what_a_reversal_gives_up_is_named_and_comes_back_with_its_file(engine: 
     over = File("c.csv", 3, (*A.rows, *B.rows))
     engine.ingest(land(engine, over), LOG)
     prune_raw(engine, 0, LOG)
-    told = revert_delivery(engine, over.delivery_id, LOG, despite_pruned=True).summary
+    told = revert_delivery(engine, over.delivery_id, LOG, ignore_pruned_history=True).summary
     assert f"What {B.delivery_id}, {A.delivery_id} may have had of its skus is gone" in told
     text = render_status(collect_status(engine))
     assert f"{A.delivery_id} failed: What it may have had" in text
@@ -344,10 +344,10 @@ def test_what_is_told_of_a_lost_purge_can_be_done(engine: Engine) -> None:
     for path in files_of(raw):
         path.unlink()
     (problem,) = verify(engine, LOG).problems
-    assert "run rebuild_products with accept_losses, and purge again." in problem
+    assert "run rebuild_products with allow_data_loss, and purge again." in problem
     with pytest.raises(OperationRefusedError, match="are gone, and the tables need them"):
         revert_delivery(engine, kept, LOG)
-    told = rebuild_products(engine, LOG, accept_losses=True).summary
+    told = rebuild_products(engine, LOG, allow_data_loss=True).summary
     assert f"Purge again what was deleted by {lost}." in told
     purge_products(engine, Selection(skus=["s1"]), LOG)
     assert verify(engine, LOG).problems == ()
@@ -355,7 +355,7 @@ def test_what_is_told_of_a_lost_purge_can_be_done(engine: Engine) -> None:
 
 
 def revert_meanwhile(
-    engine: Engine, monkeypatch: pytest.MonkeyPatch, *, even_if_needed: bool
+    engine: Engine, monkeypatch: pytest.MonkeyPatch, *, include_needed: bool
 ) -> None:
     """Once a rebuild has read all, somebody reverts a delivery, and prunes the raw zone."""
 
@@ -363,7 +363,7 @@ def revert_meanwhile(
         follow(draft, *arguments)  # type: ignore[arg-type]
         if not is_reverted(raw):
             revert_delivery(engine, B.delivery_id, LOG)
-            prune_raw(engine, 0, LOG, even_if_needed=even_if_needed)
+            prune_raw(engine, 0, LOG, include_needed=include_needed)
             assert not raw.exists()
 
     follow, raw = rebuild.catch_up, engine.raw_zone.find(B.delivery_id).path
@@ -373,7 +373,7 @@ def revert_meanwhile(
 def test_what_is_reverted_and_pruned_while_a_rebuild_goes_on_stays_out(
     engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    revert_meanwhile(engine, monkeypatch, even_if_needed=False)
+    revert_meanwhile(engine, monkeypatch, include_needed=False)
     rebuild_products(engine, LOG)
     assert tables(engine)["products"] == true_products([A])
     assert verify(engine, LOG).problems == ()
@@ -383,7 +383,7 @@ def test_what_is_reverted_and_pruned_while_a_rebuild_goes_on_stays_out(
 def test_what_a_draft_gives_up_is_not_given_up_where_it_counts(
     engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    revert_meanwhile(engine, monkeypatch, even_if_needed=True)
+    revert_meanwhile(engine, monkeypatch, include_needed=True)
     told = r"b\.csv.* was reverted meanwhile.* Run rebuild_products again"
     with pytest.raises(LfpError, match=told):
         rebuild_products(engine, LOG)
@@ -393,7 +393,7 @@ def test_what_a_draft_gives_up_is_not_given_up_where_it_counts(
 
 
 def test_a_dry_run_tells_what_was_needed_though_the_database_is_damaged(engine: Engine) -> None:
-    prune_raw(engine, 0, LOG, even_if_needed=True)
+    prune_raw(engine, 0, LOG, include_needed=True)
     engine.warehouse.path.write_bytes(b"no database" * 1000)
     problems = rebuild_products(engine, LOG, dry_run=True).problems
     assert [one.partition(": ")[0] for one in problems] == [A.delivery_id, B.delivery_id]
@@ -405,7 +405,7 @@ def test_a_note_of_what_was_given_up_goes_though_its_record_is_gone(engine: Engi
     a = engine.raw_zone.find(A.delivery_id)
     a.path.unlink()
     a.path.with_suffix(".json").unlink()
-    revert_delivery(engine, over.delivery_id, LOG, despite_pruned=True)
+    revert_delivery(engine, over.delivery_id, LOG, ignore_pruned_history=True)
     assert not a.path.with_suffix(".outcome").exists()
     engine.ingest(land(engine, A), LOG)
     assert tables(engine)["products"] == true_products([A, B])
@@ -422,8 +422,8 @@ def test_of_a_delivery_that_holds_something_nothing_is_given_up(engine: Engine) 
 
 
 def test_what_is_lost_is_named_and_stays_in_the_ledger_until_it_lands(engine: Engine) -> None:
-    prune_raw(engine, 0, LOG, even_if_needed=True)
-    told = rebuild_products(engine, LOG, accept_losses=True).summary
+    prune_raw(engine, 0, LOG, include_needed=True)
+    told = rebuild_products(engine, LOG, allow_data_loss=True).summary
     assert f"Lost, whole or in part: 2 deliveries: {A.delivery_id}, {B.delivery_id}." in told
     assert verify(engine, LOG).problems == ()
     text = render_status(collect_status(engine))
@@ -464,7 +464,7 @@ def test_a_damaged_purge_can_be_replaced_by_another(engine: Engine) -> None:
     revert_delivery(engine, purge, LOG)
     assert tables(engine)["products"] == true_products([A, B])
     purge_products(engine, Selection(skus=["s1"]), LOG)
-    assert verify(engine, LOG, thorough=True).problems == ()
+    assert verify(engine, LOG, full=True).problems == ()
     rebuild_products(engine, LOG)
     assert [sku for sku, *_ in tables(engine)["products"]] == ["s2", "s3"]
 

@@ -106,7 +106,7 @@ def test_the_next_winner_is_read_with_the_settings_of_then(merged: Engine) -> No
     revert_delivery(strict(merged), NEW.delivery_id, LOG)
     assert values(merged) == [("s1", LONG, "old"), ("s2", "Bob", "older")]
     assert account_of(merged, OLD) == before
-    assert verify(strict(merged), LOG, thorough=True).problems == ()
+    assert verify(strict(merged), LOG, full=True).problems == ()
 
 
 def test_the_next_winner_has_the_columns_that_it_had_though_the_aliases_have_changed(
@@ -117,7 +117,7 @@ def test_the_next_winner_has_the_columns_that_it_had_though_the_aliases_have_cha
     revert_delivery(now, HIDING.delivery_id, LOG)
     assert values(now) == [("s1", "Label", "x"), ("s3", "Label", "y")]
     assert "exactly as they were" in rebuild_products(now, LOG).summary
-    assert verify(now, LOG, thorough=True).problems == ()
+    assert verify(now, LOG, full=True).problems == ()
 
 
 def test_on_request_it_is_read_with_the_settings_of_now_and_its_account_corrected(
@@ -129,7 +129,7 @@ def test_on_request_it_is_read_with_the_settings_of_now_and_its_account_correcte
     now = Conditions.of(strict(merged).settings, TextFormat())
     assert account_of(merged, OLD) == ("merged", 3, 1, 1, now.digest, now.text, 0)
     assert [row[:2] for row in tables(merged)["rejected_rows"]] == [(OLD.delivery_id, 1)]
-    assert verify(strict(merged), LOG, thorough=True).problems == ()
+    assert verify(strict(merged), LOG, full=True).problems == ()
     assert "exactly as they were" in rebuild_products(merged, LOG).summary
 
 
@@ -145,7 +145,7 @@ def test_on_request_all_that_the_older_delivery_holds_is_corrected(tmp_path: Pat
     revert_delivery(now, hiding.delivery_id, LOG, use_present_settings=True)
     assert values(now) == [("s3", "Old", "y"), ("s4", "Ann", ""), ("s5", "Bob", "")]
     assert query(tmp_path, LEDGER_OF_TWO_SKUS) == [(2, 1, 1, 0, 0)]
-    assert verify(now, LOG, thorough=True).problems == ()
+    assert verify(now, LOG, full=True).problems == ()
 
 
 @pytest.mark.parametrize("dry_run", [False, True])
@@ -245,7 +245,7 @@ def test_a_delivery_is_reinstated_with_the_settings_of_now_on_request(merged: En
     revert_delivery(merged, OLD.delivery_id, LOG)
     reinstate_delivery(strict(merged), OLD.delivery_id, LOG, use_present_settings=True)
     assert account_of(merged, OLD)[:4] == ("merged", 3, 1, 1)
-    assert verify(merged, LOG, thorough=True).problems == ()
+    assert verify(merged, LOG, full=True).problems == ()
 
 
 @pytest.mark.parametrize("dry_run", [True, False])
@@ -307,7 +307,7 @@ def test_a_rebuild_reads_with_the_settings_of_then(merged: Engine) -> None:
     deliver(strict(merged), late)
     assert "exactly as they were" in rebuild_products(strict(merged), LOG).summary
     assert [row[0] for row in tables(merged)["rejected_rows"]] == [late.delivery_id]
-    assert verify(merged, LOG, thorough=True).problems == ()
+    assert verify(merged, LOG, full=True).problems == ()
 
 
 def test_a_rebuild_reads_with_the_settings_of_now_on_request(tmp_path: Path) -> None:
@@ -317,7 +317,7 @@ def test_a_rebuild_reads_with_the_settings_of_now_on_request(tmp_path: Path) -> 
     assert values(now) == [("s1", "Label", "x"), ("s3", "Label", "y")]
     rebuild_products(now, LOG, use_present_settings=True)
     assert values(now) == [("s1", "Title", "x"), ("s3", "Title", "y")]
-    assert verify(now, LOG, thorough=True).problems == ()
+    assert verify(now, LOG, full=True).problems == ()
 
 
 def test_after_an_upgrade_a_rebuild_is_one_command(merged: Engine) -> None:
@@ -377,7 +377,7 @@ def test_a_next_winner_that_was_read_otherwise_is_found_by_verify(
         patch.setattr(revert, "reread", lambda *_: Rereading(now.settings))
         revert_delivery(now, NEW.delivery_id, LOG)
     assert values(merged) == [("s2", "Bob", "older")]
-    (one, *_) = verify(now, LOG, thorough=True).problems
+    (one, *_) = verify(now, LOG, full=True).problems
     assert "that a rebuild makes otherwise: 1 (s1)" in one
 
 
@@ -393,7 +393,7 @@ def test_a_ledger_that_was_edited_is_found_by_verify(tmp_path: Path, edit: str, 
     deliver(engine, NEW)
     with duckdb.connect(engine.warehouse.path) as connection:
         connection.execute(f"UPDATE deliveries SET {edit}")
-    found = [one for one in verify(engine, LOG, thorough=True).problems if one.startswith(what)]
+    found = [one for one in verify(engine, LOG, full=True).problems if one.startswith(what)]
     assert len(found) == 1
     assert NEW.delivery_id in found[0]
 

@@ -91,7 +91,7 @@ def test_a_reversal_stops_for_what_was_pruned_before_the_database_was_made_anew(
 def test_what_a_lost_delivery_has_hidden_counts_again_once_it_lands_again(engine: Engine) -> None:
     prune_raw(engine, 0, LOG)
     engine.raw_zone.find(NEWER.delivery_id).path.unlink()
-    told = rebuild_products(engine, LOG, accept_losses=True).summary
+    told = rebuild_products(engine, LOG, allow_data_loss=True).summary
     assert f"1 pruned delivery had; land these again, too: {HIDDEN.delivery_id}." in told
     assert tables(engine)["products"] == []
     engine.ingest(land(engine, HIDDEN), LOG)

@@ -49,7 +49,7 @@ def stocked(tmp_path_factory: pytest.TempPathFactory) -> Path:
     revert_delivery(engine, C.delivery_id, LOG)
     reinstate_delivery(engine, C.delivery_id, LOG)
     prune_raw(engine, 0, LOG)  # B, which nobody needs.
-    revert_delivery(engine, D.delivery_id, LOG, despite_pruned=True)
+    revert_delivery(engine, D.delivery_id, LOG, ignore_pruned_history=True)
     purge_products(engine, Selection(skus=["s5", "s9"]), LOG)
     drop(folder / "inbox", "bad.csv", NO_SKU)
     list(engine.ingest_all(engine.pending_inbox(LOG).ready, [], LOG))
@@ -69,9 +69,9 @@ def change(database: Path, sql: str) -> None:
         connection.execute(sql)
 
 
-def problems(engine: Engine, *, thorough: bool = False) -> tuple[str, ...]:
+def problems(engine: Engine, *, full: bool = False) -> tuple[str, ...]:
     before = tables(engine)
-    found = verify(engine, LOG, thorough=thorough).problems
+    found = verify(engine, LOG, full=full).problems
     assert tables(engine) == before
     return found
 
@@ -83,10 +83,10 @@ def assert_found(engine: Engine, *expected: str) -> None:
     assert all(one.endswith(".") for one in found)
 
 
-@pytest.mark.parametrize("thorough", [False, True])
-def test_where_all_is_well_nothing_is_found(engine: Engine, thorough: bool) -> None:
+@pytest.mark.parametrize("full", [False, True])
+def test_where_all_is_well_nothing_is_found(engine: Engine, full: bool) -> None:
     beside = set(engine.settings.data_dir.iterdir())
-    report = verify(engine, LOG, thorough=thorough)
+    report = verify(engine, LOG, full=full)
     assert report.problems == ()
     assert report.summary.startswith("0 problems.")
     assert "Pending: 0 deliveries." in report.summary
@@ -103,7 +103,7 @@ def test_rows_after_skipped_ones_are_those_of_their_delivery(tmp_path: Path) -> 
     list(engine.ingest_all(engine.pending_inbox(LOG).ready, [], LOG))
     assert [row[5] for row in tables(engine)["products"]] == [1, 5]
     engine.published.publish(LOG)
-    assert problems(engine, thorough=True) == ()
+    assert problems(engine, full=True) == ()
 
 
 BROKEN_TABLES = {
@@ -250,7 +250,7 @@ def test_a_record_that_cannot_be_read_is_found(engine: Engine) -> None:
 
 
 def test_what_is_pruned_and_needed_is_found(engine: Engine) -> None:
-    prune_raw(engine, 0, LOG, even_if_needed=True)
+    prune_raw(engine, 0, LOG, include_needed=True)
     pruned = sorted(file.delivery_id for file in (A, C, SAME_AS_B))
     assert_found(
         engine,
@@ -307,8 +307,8 @@ def test_what_is_noted_a_moment_later_is_no_problem(
 def test_what_is_pending_is_told_and_no_problem(engine: Engine) -> None:
     land(engine, File("e.csv", 9_000_000, (("s7", "Eve", ""),)))
     clear_reverted(raw_file(engine, D))
-    for thorough in (False, True):
-        report = verify(engine, LOG, thorough=thorough)
+    for full in (False, True):
+        report = verify(engine, LOG, full=full)
         assert report.problems == ()
         assert report.figures["pending"] == 2
         assert "Pending: 2 deliveries." in report.summary
@@ -317,13 +317,13 @@ def test_what_is_pending_is_told_and_no_problem(engine: Engine) -> None:
 def test_a_rebuild_is_not_compared_while_a_reversal_is_pending(engine: Engine) -> None:
     mark_reverted(raw_file(engine, A))
     assert problems(engine) == ()
-    (problem,) = problems(engine, thorough=True)
+    (problem,) = problems(engine, full=True)
     assert problem == (
         "Reversals that are pending, so that no rebuild can be compared: 1 "
         f"({A.delivery_id}). Run ingest_inbox, which carries them out, then verify again."
     )
     list(engine.ingest_all([], engine.pending_deliveries(LOG), LOG))
-    assert problems(engine, thorough=True) == ()
+    assert problems(engine, full=True) == ()
 
 
 def test_a_ledger_that_lost_a_delivery_is_found(engine: Engine) -> None:
@@ -386,7 +386,7 @@ def test_what_keeps_all_other_laws_is_found_by_a_rebuild(
 ) -> None:
     change(engine.warehouse.path, sql)
     assert problems(engine) == ()
-    found = problems(engine, thorough=True)
+    found = problems(engine, full=True)
     assert found[0].startswith(problem)
     assert list(engine.settings.data_dir.glob(".rebuild*")) == []
 
@@ -402,10 +402,10 @@ def test_others_may_go_on_meanwhile(engine: Engine) -> None:
 
     going_on = threading.Thread(target=go_on)
     going_on.start()
-    found = [problem for _ in range(2) for problem in verify(engine, LOG, thorough=True).problems]
+    found = [problem for _ in range(2) for problem in verify(engine, LOG, full=True).problems]
     going_on.join()
     assert found == []
-    assert problems(engine, thorough=True) == ()
+    assert problems(engine, full=True) == ()
 
 
 def test_a_delivery_that_is_pruned_meanwhile_is_no_problem(
@@ -414,7 +414,7 @@ def test_a_delivery_that_is_pruned_meanwhile_is_no_problem(
     look = verification.verify_raw_file
 
     def pruned_first(delivery: Delivery, *, thorough: bool) -> None:
-        prune_raw(engine, 0, LOG, even_if_needed=delivery.delivery_id == A.delivery_id)
+        prune_raw(engine, 0, LOG, include_needed=delivery.delivery_id == A.delivery_id)
         look(delivery, thorough=thorough)
 
     monkeypatch.setattr(verification, "verify_raw_file", pruned_first)
@@ -441,7 +441,7 @@ def test_the_hashing_keeps_nobody_waiting(engine: Engine, monkeypatch: pytest.Mo
 
 def test_a_dry_run_tells_what_it_would_look_at(engine: Engine) -> None:
     before = query(engine.settings.data_dir, "FROM operations")
-    report = verify(engine, LOG, thorough=True, dry_run=True)
+    report = verify(engine, LOG, full=True, dry_run=True)
     assert "hash 6 raw files of 0." in report.summary
     assert "make the database anew" in report.summary
     assert query(engine.settings.data_dir, "FROM operations") == before
@@ -491,7 +491,7 @@ def test_the_schedule_runs_the_job_once_it_is_switched_on(project: Project) -> N
 def test_no_rebuild_is_compared_where_the_raw_zone_is_at_fault(engine: Engine) -> None:
     raw = raw_file(engine, A)
     change_a_byte(raw)
-    told, compared = problems(engine, thorough=True)
+    told, compared = problems(engine, full=True)
     assert f"{raw} is not what landed" in told
     assert compared.startswith("So no rebuild could be compared with the tables.")
 
@@ -516,13 +516,13 @@ def test_what_a_rebuild_cannot_take_in_is_no_edit_of_the_tables(
         verify_raw_file(delivery, **options)  # type: ignore[arg-type]
 
     monkeypatch.setattr(batch_merge, "verify_raw_file", fail)
-    told, compared = problems(engine, thorough=True)
+    told, compared = problems(engine, full=True)
     assert told.startswith(f"{C.delivery_id}: [Errno 28] No space left on device.")
     assert compared.startswith("So no rebuild could be compared")
 
 
 def test_a_wrong_note_of_what_is_pruned_is_found(engine: Engine) -> None:
-    prune_raw(engine, 0, LOG, even_if_needed=True)
+    prune_raw(engine, 0, LOG, include_needed=True)
     note = raw_file(engine, A).with_suffix(".outcome")
     note.write_text(f"refused {engine.warehouse.cached_id()}\n")
     assert any(

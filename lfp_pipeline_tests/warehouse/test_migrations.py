@@ -262,7 +262,7 @@ def test_everything_works_on_it(tmp_path: Path, version: int) -> None:
     (done,) = engine.ingest_all([], engine.pending_deliveries(LOG), LOG)
     assert done.account.status == "merged"
     assert_laws_hold(engine, [A, B, C])
-    assert verify(engine, LOG, thorough=True).problems == ()
+    assert verify(engine, LOG, full=True).problems == ()
 
     with pytest.raises(OperationRefusedError, match=r"a\.csv#.*settings .* were not recorded"):
         revert_delivery(engine, B.delivery_id, LOG)
@@ -273,7 +273,7 @@ def test_everything_works_on_it(tmp_path: Path, version: int) -> None:
     assert [row[0] for row in tables(engine)["products"]] == ["s2", "s4"]
     newer = File("b.csv", 10**16, B.rows)
     assert engine.ingest(land(engine, newer), LOG).account.rows_inserted == 2
-    assert verify(engine, LOG, thorough=True).problems == ()
+    assert verify(engine, LOG, full=True).problems == ()
     assert query(tmp_path, "SELECT attempts FROM deliveries WHERE partition_key = 'c.csv'") == [
         (2,)
     ]
@@ -302,7 +302,7 @@ def test_a_rebuild_keeps_what_only_the_old_database_has(tmp_path: Path, version:
         f"FROM deliveries WHERE delivery_id = '{A.delivery_id}'",
     )
     assert row == ("merged", 3, 0, 0, 0, None)
-    assert verify(engine, LOG, thorough=True).problems == ()
+    assert verify(engine, LOG, full=True).problems == ()
 
 
 @every_old_version

@@ -1,0 +1,219 @@
+"""Compares a rebuilt database with the old one: lost deliveries, and deliveries read otherwise."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import duckdb
+
+from lfp_pipeline.common.text import pluralize, preview
+from lfp_pipeline.engine import Engine
+from lfp_pipeline.errors import OperationRefusedError
+from lfp_pipeline.model.ledger_entry import Status
+from lfp_pipeline.model.partition_key import is_purge
+from lfp_pipeline.operations import Report
+from lfp_pipeline.raw_zone.desired_state import is_reverted, pruned_while_needed
+from lfp_pipeline.reading.options import Rereading
+from lfp_pipeline.warehouse.database_swap import WarehouseSnapshot, otherwise_in
+
+_SHOWN = 10
+
+_LAND_AGAIN = "Land its file again, and it counts again."
+
+_LOST_BESIDE = (
+    "It is pruned, and may have had what was lost with another delivery when the database was made "
+    f"anew. {_LAND_AGAIN}"
+)
+
+GONE = "it is pruned, or its record is gone, and the tables need it."
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A rebuilt database beside the old one.
+
+    Attributes:
+        old: the old database; None if it cannot be read, or does not exist.
+        new: the rebuilt database.
+        lost: reasons why deliveries are lost, whole or in part, by delivery id.
+    """
+
+    old: WarehouseSnapshot | None
+    new: WarehouseSnapshot
+    lost: Mapping[str, str]
+
+    @classmethod
+    def of(
+        cls, engine: Engine, old: WarehouseSnapshot | None, new: WarehouseSnapshot
+    ) -> "Comparison":
+        """Compare two databases of a data folder."""
+        return cls(old, new, dict(_losses(engine, old, new)))
+
+    def require_no_loss(self) -> None:
+        """Raise if a delivery is lost.
+
+        Raises:
+            OperationRefusedError: names the first lost deliveries, each with the reason.
+        """
+        if self.lost:
+            msg = (
+                f"The new database would lack {pluralize(len(self.lost), 'delivery')}, whole or in "
+                "part, so nothing is changed. Mend what is wrong, or accept it, by the "
+                "configuration\nops: {rebuild: {config: {allow_data_loss: true}}}\n"
+            )
+            raise OperationRefusedError(msg + _lines(self.lost))
+
+    def require_same_reading(
+        self,
+        connection: duckdb.DuckDBPyConnection,
+        old_path: Path,
+        rereadings: Mapping[str, Rereading],
+    ) -> None:
+        """Raise if a delivery that is in both databases was read otherwise.
+
+        Args:
+            connection: a connection with the new database attached.
+            old_path: path of the old database.
+            rereadings: the settings that each delivery was read with for the new database, by id.
+
+        Raises:
+            OperationRefusedError: names the first such deliveries, each with the differences.
+        """
+        if self.old is None:
+            return
+        found = _read_otherwise(connection, old_path, self.old, self.new, rereadings)
+        changed = {id_: reason for id_, reason in found if id_ not in self.lost}
+        if changed:
+            msg = (
+                f"The new database would have {pluralize(len(changed), 'delivery')} other than "
+                "they were merged, so nothing is changed. Put back what has changed; or have all "
+                "deliveries read with the settings of now, by the configuration\n"
+                "ops: {rebuild: {config: {use_present_settings: true}}}\n"
+            )
+            raise OperationRefusedError(msg + _lines(changed))
+
+    @property
+    def pruned(self) -> set[str]:
+        """Ids of pruned deliveries that were merged, and that the new database does not need."""
+        entries = self.old.accounts if self.old else {}
+        merged = {id_ for id_, entry in entries.items() if entry.status is Status.MERGED}
+        return merged - set(self.new.accounts) - set(self.lost)
+
+    @property
+    def unmerged(self) -> dict[str, str]:
+        """Reasons why deliveries of the old ledger no longer count as merged, by id."""
+        reasons = dict.fromkeys(self.pruned, _LOST_BESIDE) if self.lost else {}
+        reasons |= {
+            id_: f"Lost when the database was made anew: {reason} {_LAND_AGAIN}"
+            for id_, reason in self.lost.items()
+        }
+        return {id_: reason for id_, reason in reasons.items() if id_ not in self.new.accounts}
+
+    @property
+    def report(self) -> Report:
+        """The report of the rebuild."""
+        deliveries = pluralize(len(self.new.accounts), "delivery")
+        summary = f"Made anew from {deliveries}: {pluralize(self.new.products, 'product')}. "
+        if self.lost:
+            summary += self._lost_text()
+        elif self.old is None:
+            summary += "There was no database before that could be read, so all deliveries were "
+            summary += "read with the settings of now."
+        elif self.old.digests == self.new.digests:
+            summary += "Products and counts are exactly as they were."
+        else:
+            summary += (
+                f"Before, there were {self.old.products:,}, not all the same: deliveries had not "
+                "been taken in, or the settings were others, or somebody had changed the tables."
+            )
+        figures = {"deliveries": len(self.new.accounts), "products": self.new.products}
+        return Report(summary, figures)
+
+    def _lost_text(self) -> str:
+        ids = preview(sorted(self.lost), limit=_SHOWN)
+        text = f"Lost, whole or in part: {pluralize(len(self.lost), 'delivery')}: {ids}. "
+        text += "Land their files again; or put the settings back, and make it anew again."
+        if purges := [id_ for id_ in self.lost if is_purge(id_)]:
+            text += f" Purge again what was deleted by {preview(purges)}."
+        if self.pruned:
+            number = pluralize(len(self.pruned), "pruned delivery")
+            text += f" They may have hidden what {number} had; land these again, too: "
+            text += f"{preview(sorted(self.pruned), limit=_SHOWN)}."
+        return text
+
+
+def pruned_and_needed(engine: Engine) -> Iterator[str]:
+    """Yield the ids of deliveries that were pruned while the tables needed them."""
+    for delivery in engine.raw_zone.all_deliveries():
+        if pruned_while_needed(delivery.path) and not is_reverted(delivery.path):
+            yield delivery.delivery_id
+
+
+def _losses(
+    engine: Engine, old: WarehouseSnapshot | None, new: WarehouseSnapshot
+) -> Iterator[tuple[str, str]]:
+    """Yield the deliveries that the old database has, or may have had, and the new one lacks.
+
+    Yields:
+        The delivery id and the reason.
+    """
+    missing = {
+        delivery_id
+        for delivery_id, entry in (old or new).accounts.items()
+        if entry.status is (Status.MERGED if old else Status.FAILED)
+    } - {
+        delivery_id
+        for delivery_id, entry in new.accounts.items()
+        if entry.status in {Status.MERGED, Status.REVERTED}
+    }
+    for delivery_id in sorted(missing):
+        if (found := new.accounts.get(delivery_id)) is not None:
+            yield delivery_id, found.error or found.status
+        elif old is not None and delivery_id in old.needed:
+            yield delivery_id, GONE
+    for delivery_id, before in (old.accounts if old else {}).items():
+        now = new.accounts.get(delivery_id)
+        if now is not None and now.status is before.status is Status.MERGED:
+            more = now.rows_rejected - before.rows_rejected
+            if more > 0:
+                rejects = pluralize(more, "more row")
+                yield delivery_id, f"with the settings of now, {rejects} would be rejected."
+    if old is None:
+        for delivery_id in pruned_and_needed(engine):
+            yield delivery_id, "it is pruned, and the tables needed it, or may have."
+
+
+def _read_otherwise(
+    connection: duckdb.DuckDBPyConnection,
+    old_path: Path,
+    old: WarehouseSnapshot,
+    new: WarehouseSnapshot,
+    rereadings: Mapping[str, Rereading],
+) -> Iterator[tuple[str, str]]:
+    """Yield the deliveries that are in both databases and were read otherwise.
+
+    If only the programs differ, or the settings were not recorded, the results are compared.
+
+    Yields:
+        The delivery id and the differences.
+    """
+    suspects = []
+    for delivery_id, rereading in rereadings.items():
+        then, now = old.accounts[delivery_id], new.accounts.get(delivery_id)
+        if now is None or not then.status is now.status is Status.MERGED:
+            continue
+        if then.read_with == now.read_with:
+            continue
+        is_unknown = then.read_conditions is None
+        if (is_unknown or rereading.only_programs) and then.is_read_as(now):
+            suspects.append(delivery_id)
+        else:
+            yield delivery_id, "; ".join(rereading.differences)
+    if suspects and old.digests["products"] != new.digests["products"]:
+        for delivery_id in otherwise_in(connection, old_path, suspects):
+            yield delivery_id, "; ".join(rereadings[delivery_id].differences)
+
+
+def _lines(reasons: Mapping[str, str]) -> str:
+    lines = [f"{delivery_id}: {reason}" for delivery_id, reason in reasons.items()]
+    return "\n".join(lines[:_SHOWN])
