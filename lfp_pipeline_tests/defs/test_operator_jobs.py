@@ -8,6 +8,7 @@ import pytest
 from lfp_pipeline.defs import operator_jobs
 from lfp_pipeline.errors import WarehouseBusyError
 from lfp_pipeline.operations import Report
+from lfp_pipeline.operations.prune import prune_raw
 from lfp_pipeline.operations.purge import purge_products
 from lfp_pipeline.warehouse import operation_log
 from lfp_pipeline_tests.cli.test_commands import HOLD as OPEN_TO_WRITE
@@ -218,3 +219,46 @@ def test_what_is_taken_out_is_out_of_the_published_copy_though_it_cannot_be_show
     with duckdb.connect(stocked.data / "published/products.duckdb", read_only=True) as copy:
         found = copy.execute("SELECT sku FROM products ORDER BY sku").fetchall()
     assert [sku for (sku,) in found] == ["s2", "s3", "s4"]
+
+
+@pytest.mark.parametrize(
+    ("job", "op", "key"),
+    [
+        ("revert_delivery", "revert", "ignore_pruned_history"),
+        ("revert_delivery", "revert", "despite_pruned"),
+        ("prune_raw", "prune", "include_needed"),
+        ("prune_raw", "prune", "even_if_needed"),
+        ("rebuild_products", "rebuild", "allow_data_loss"),
+        ("rebuild_products", "rebuild", "accept_losses"),
+        ("verify", "verify", "full"),
+        ("verify", "verify", "thorough"),
+        ("verify", "laws", "full"),
+        ("verify", "laws", "thorough"),
+    ],
+)
+def test_configuration_keys_and_ops_have_their_former_names_too(
+    stocked: Project, job: str, op: str, key: str
+) -> None:
+    config: dict[str, object] = {key: True, "dry_run": True}
+    if job == "revert_delivery":
+        prune_raw(stocked.engine, 0, LOG, include_needed=True)
+        config["delivery_id"] = B.delivery_id
+        stocked.engine.warehouse.path.unlink()
+        with stocked.engine.warehouse.session("testing", LOG):
+            pass
+    run = stocked.run(job, config={"ops": {op: {"config": config}}})
+    assert run.success, stocked.error(run)
+
+
+def test_the_launchpad_shows_the_present_names_only(stocked: Project) -> None:
+    shown = {
+        name
+        for job in operator_jobs.operator_jobs
+        for type_ in stocked.repository.get_job(
+            job.name
+        ).run_config_schema.config_type_dict_by_key.values()
+        for name in getattr(type_, "fields", {})
+    }
+    former = {"laws", "despite_pruned", "even_if_needed", "accept_losses", "thorough"}
+    assert shown >= {"verify", "full", "include_needed"}
+    assert not shown & former
