@@ -76,7 +76,7 @@ trim-history: ## Remove the logs of runs and sensors older than DAYS=30; runs an
 	@echo "$(INSTANCE) has $$(du -sk $(INSTANCE) | cut -f1) KB"
 
 .PHONY: status
-status: setup ## Show what is pending, running, waiting, given up, and how the tables are
+status: setup ## Show what is pending, running or waiting, what needs attention, and the tables
 	@$(BIN)/python -m lfp_pipeline.cli.status
 
 .PHONY: verify

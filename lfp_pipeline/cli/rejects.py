@@ -38,7 +38,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _tell(exported: Sequence[RejectsFile], settings: Settings) -> None:
     if not exported:
-        print("No rejected rows. A file that was refused whole is under Given up of make status.")
+        print(
+            "No rejected rows. A file that was refused whole is under Needs attention of make status."
+        )
         return
     for one in exported:
         rows = pluralize(one.rows, "rejected row")

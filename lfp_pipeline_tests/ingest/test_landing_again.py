@@ -282,7 +282,7 @@ def test_a_lost_database_is_told_and_readers_keep_what_they_had(project: Project
 
     (problem,) = verify(project.engine, LOG).problems
     assert problem.startswith("There is no database any more; 3 deliveries had ended. Run ingest")
-    assert "The database is gone, or was made anew" in render_status(collect_status(project.engine))
+    assert "The database is missing or was rebuilt" in render_status(collect_status(project.engine))
     with pytest.raises(OperationRefusedError, match="There is no database"):
         export_tables(project.engine, LOG)
 

@@ -265,7 +265,7 @@ def test_what_a_reversal_gives_up_is_named_and_comes_back_with_its_file(engine: 
     assert f"What {B.delivery_id}, {A.delivery_id} may have had of its skus is gone" in told
     text = render_status(collect_status(engine))
     assert f"{A.delivery_id} failed: What it may have had" in text
-    assert "ingest_inbox tries it again" not in text  # It cannot: the bytes are gone.
+    assert "ingest_inbox retries it" not in text  # It cannot: the bytes are gone.
     for file in (A, B):
         (engine.settings.inbox_dir / file.key).write_bytes(file.content)
         os.utime(engine.settings.inbox_dir / file.key, ns=(file.microseconds * 1000,) * 2)
@@ -431,7 +431,7 @@ def test_what_is_lost_is_named_and_stays_in_the_ledger_until_it_lands(engine: En
         assert f"{file.delivery_id} failed: Lost when the database was made anew: it is pr" in text
         engine.ingest(land(engine, file), LOG)
     assert_laws_hold(engine, [A, B])
-    assert "Given up" not in render_status(collect_status(engine))
+    assert "Needs attention" not in render_status(collect_status(engine))
 
 
 @pytest.mark.parametrize("damage", [Path.unlink, lambda raw: os.truncate(raw, 3)])

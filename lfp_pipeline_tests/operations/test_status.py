@@ -50,10 +50,10 @@ def section(text: str, title: str) -> list[str]:
 def test_an_empty_folder_has_nothing_to_tell(project: Project) -> None:
     state, text = status_of(project)
     assert state.tables is None
-    assert section(text, "Pending") == ["Nothing: all that came is in, or given up."]
-    assert section(text, "Running") == ["Nothing."]
-    assert section(text, "Tables") == ["There are none yet, or none to be had."]
-    assert "Given up" not in text
+    assert section(text, "Pending") == ["None."]
+    assert section(text, "Running") == ["None."]
+    assert section(text, "Tables") == ["None, or unreadable."]
+    assert "Needs attention" not in text
     assert "Problems" not in text
     assert not (project.data / "products.duckdb").exists()
 
@@ -63,11 +63,11 @@ def test_what_is_pending_is_named(project: Project) -> None:
     project.drop(B)
     _, text = status_of(project)
     assert section(text, "Pending") == [
-        "2 in the inbox, not in yet: a.csv (0.1 KB), b.csv (0.0 KB)"
+        "2 in the inbox, not merged: a.csv (0.1 KB), b.csv (0.0 KB)"
     ]
     project.run("ingest_inbox")
     _, text = status_of(project)
-    assert section(text, "Pending") == ["Nothing: all that came is in, or given up."]
+    assert section(text, "Pending") == ["None."]
 
 
 def test_what_landed_and_did_not_end_is_pending_once(project: Project) -> None:
@@ -79,7 +79,7 @@ def test_what_landed_and_did_not_end_is_pending_once(project: Project) -> None:
     assert state.pending_deliveries == []
     file.path.unlink()
     _, text = status_of(project)
-    assert section(text, "Pending") == [f"1 landed, not in yet: {delivery.delivery_id}"]
+    assert section(text, "Pending") == [f"1 landed, not merged: {delivery.delivery_id}"]
 
 
 def test_files_still_being_written_are_told_apart(tmp_path: Path, home: Path) -> None:
@@ -98,7 +98,7 @@ def test_files_that_a_program_has_open_for_writing_are_still_being_written(
     with running(HOLD_OPEN, project.inbox / A.key, "ab"):
         _, text = status_of(project)
     assert section(text, "Pending") == [
-        "1 in the inbox, not in yet: b.csv (0.0 KB)",
+        "1 in the inbox, not merged: b.csv (0.0 KB)",
         "1 in the inbox, still being written: a.csv",
     ]
 
@@ -114,9 +114,9 @@ def test_what_is_left_out_of_the_inbox_is_told_with_what_to_do(project: Project)
     pipes, links, to_do, ignored, other_name = section(text, "Left out of the inbox")
     assert pipes == r"1 skipped (a pipe): pi\npe"
     assert links == "2 skipped (a link): x.csv, y.csv"
-    assert to_do.startswith("    Put files in the place of links, which are not followed;")
+    assert to_do.startswith("    Replace links by files, since links are not followed;")
     assert ignored == r"2 ignored by name: x\x1b.tmp/, a.csv.md5"
-    assert "Give what is to be taken in another name." in other_name
+    assert "To ingest one, rename it." in other_name
 
 
 def test_many_names_are_counted(project: Project) -> None:
@@ -142,7 +142,7 @@ def test_who_runs_writes_and_waits_is_told(project: Project) -> None:
     told = rf"waiting for the writer lock: process {waiter.pid} \(merging b.csv\) for \d+ s"
     assert re.fullmatch(told, waiting)
     _, text = status_of(project)
-    assert section(text, "Running") == ["Nothing."]  # They are dead, and their marks still there.
+    assert section(text, "Running") == ["None."]  # They are dead, and their marks still there.
 
 
 def test_the_status_job_shows_itself_as_running(project: Project) -> None:
@@ -168,13 +168,13 @@ def test_what_was_given_up_is_told_with_what_to_do_until_it_is_mended(project: P
     project.drop(B)
     project.run("ingest_inbox")
     _, text = status_of(project)
-    told = section(text, "Given up")
+    told = section(text, "Needs attention")
     assert len(told) == 4
     refused = r"a\.csv#19700101T000000\.000001Z#[0-9a-f]{16} was refused: The header has no "
     assert re.match(refused, told[0])
     assert told[1] == (
-        "    Mend the file and drop it anew, or run revert_delivery for it: then it leaves this "
-        "list. While it is in the inbox, ingest_inbox fails by it."
+        "    Fix the file and drop it again, or run revert_delivery for it; then it leaves this "
+        "list. While it is in the inbox, ingest_inbox fails because of it."
     )
     assert told[2].startswith("bad.csv#")
     project.drop(A)
@@ -182,7 +182,7 @@ def test_what_was_given_up_is_told_with_what_to_do_until_it_is_mended(project: P
     long_ago(project)
     project.run("publish_tables")
     _, text = status_of(project)
-    assert [line.partition("#")[0] for line in section(text, "Given up")[::2]] == ["bad.csv"]
+    assert [line.partition("#")[0] for line in section(text, "Needs attention")[::2]] == ["bad.csv"]
 
 
 def test_what_was_refused_leaves_the_list_by_a_reversal_and_not_by_its_file(
@@ -191,17 +191,17 @@ def test_what_was_refused_leaves_the_list_by_a_reversal_and_not_by_its_file(
     drop(project.inbox, "bad.csv", NO_SKU)
     project.run("ingest_inbox")
     (project.inbox / "bad.csv").unlink()
-    (told, advice) = section(status_of(project)[1], "Given up")
-    assert "run revert_delivery for it: then it leaves this list" in advice
+    (told, advice) = section(status_of(project)[1], "Needs attention")
+    assert "run revert_delivery for it; then it leaves this list" in advice
     config = {"ops": {"revert": {"config": {"delivery_id": told.split()[0]}}}}
     assert project.run("revert_delivery", config=config).success
-    assert "Given up" not in status_of(project)[1]
+    assert "Needs attention" not in status_of(project)[1]
 
 
 def test_what_is_refused_is_told_with_the_name_that_its_file_has(project: Project) -> None:
     drop(project.inbox, "<b>x</b> 1.csv".replace("/", "_"), NO_SKU)
     project.run("ingest_inbox")
-    (told, _) = section(status_of(project)[1], "Given up")
+    (told, _) = section(status_of(project)[1], "Needs attention")
     assert f"({project.inbox}/<b>x<_b> 1.csv) was refused" in told
 
 
@@ -326,12 +326,12 @@ def test_the_tables_are_those_of_the_published_copy_as_of_its_time(project: Proj
     assert state.tables
     assert state.tables.as_of == published_at
     assert abs(time.time() - published_at) < 60
-    assert section(text, "Tables")[-1].endswith("in the published copy.")
-    assert "not published" not in text
+    assert section(text, "Tables")[-1].endswith("from the published copy.")
+    assert "Not published" not in text
     (project.engine.ingest(project.engine.land(copy_of(project, B), B.key, LOG), LOG))
     _, text = status_of(project)
-    assert section(text, "Ended, and not published yet") == [f"1 merged: {B.delivery_id}"]
-    assert section(text, "Tables")[-1].endswith("in the published copy; they have changed since.")
+    assert section(text, "Not published yet") == [f"1 merged: {B.delivery_id}"]
+    assert section(text, "Tables")[-1].endswith("from the published copy; changed since.")
 
 
 def copy_of(project: Project, file: File) -> LocalFile:
@@ -353,7 +353,7 @@ def test_where_nothing_is_published_the_database_is_read(unpublished: Project) -
     state, text = status_of(unpublished)
     assert state.tables
     assert state.tables.sizes["products"] == 2
-    assert "in the database" in section(text, "Tables")[-1]
+    assert "from the database" in section(text, "Tables")[-1]
     with duckdb.connect(unpublished.data / "products.duckdb"):  # It is free again.
         pass
 
@@ -379,7 +379,7 @@ def test_a_database_that_is_none_is_told_though_its_copy_is_whole(
     assert section(status_of(project)[1], "Problems") == []
     database.write_bytes(content)
     state, text = status_of(project)
-    assert section(text, "Problems") == [f"{database} is no database: run rebuild_products."]
+    assert section(text, "Problems") == [f"{database} is no database. Run rebuild_products."]
     assert state.tables
 
 
@@ -452,7 +452,7 @@ def test_names_that_no_console_can_print_are_spelled_out(project: Project) -> No
     drop(project.inbox, os.fsdecode(b"b\xe9.csv"), HEADER)
     drop(project.inbox, "\x1b[2Jé\n.csv", HEADER, 2_000_000)
     _, text = status_of(project)
-    assert "in the inbox, not in yet: b\\udce9.csv" in text
+    assert "in the inbox, not merged: b\\udce9.csv" in text
     assert "\\x1b[2Jé\\n.csv" in text
     text.encode()
 
@@ -462,10 +462,10 @@ def test_what_was_refused_and_pruned_is_to_be_mended_or_reverted(project: Projec
     project.run("ingest_inbox")
     prune_raw(project.engine, 0, LOG)
     _, text = status_of(project)
-    assert "Mend the file and drop it anew, or run revert_delivery for it" in text
+    assert "Fix the file and drop it again, or run revert_delivery for it" in text
 
 
 def test_without_a_data_folder_there_is_nothing_to_tell(shell: Shell) -> None:
     code, output = shell.run("lfp_pipeline.cli.status", data_dir=shell.data / "none" / "yet")
     assert code == 0, output
-    assert "There are none yet" in output
+    assert "None, or unreadable." in output
