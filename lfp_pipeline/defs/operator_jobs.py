@@ -206,7 +206,7 @@ def _report_result(context: dg.OpExecutionContext, report: Report, *, dry_run: b
     if problems and not dry_run:
         lines = [visible(report.summary), *problems[:SHOWN_FAILURES]]
         if (remaining := len(problems) - SHOWN_FAILURES) > 0:
-            lines.append(f"And {remaining:,} more; all_problems has all.")
+            lines.append(f"And {remaining:,} more; the metadata all_problems lists all of them.")
         raise dg.Failure("\n".join(lines), metadata=metadata, allow_retries=False)
     context.log.info(visible(report.summary))
     for problem in problems:
@@ -217,15 +217,14 @@ def _report_result(context: dg.OpExecutionContext, report: Report, *, dry_run: b
 def _publish_tables(
     context: dg.OpExecutionContext, engine: Engine, database: ProductsDatabase
 ) -> None:
-    """Refresh and show `name_counts`, and publish the tables.
-
-    The operation is done already. A failure to show its effect does not fail the run.
-    """
+    """Refresh and show `name_counts`, and publish the tables. A failure does not fail the run."""
     try:
         with database.get_connection() as connection:
             metadata, checks = refresh_name_counts(connection, context.log)
     except (LfpError, duckdb.Error, OSError) as error:
-        context.log.warning("That is done, and cannot be shown now: %s", user_message(error))
+        context.log.warning(
+            "The operation is done, but its result cannot be shown now: %s", user_message(error)
+        )
     else:
         log_name_counts(context, metadata, checks)
     engine.publish(context.log, at_once=True)

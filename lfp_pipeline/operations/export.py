@@ -93,10 +93,10 @@ def export_tables(
 def _plan(engine: Engine, formats: Sequence[str]) -> Sequence[_File]:
     """Return the files to write."""
     if not engine.warehouse.path.exists():
-        msg = f"There is no database at {engine.warehouse.path} yet: nothing was taken in."
+        msg = f"There is no database at {engine.warehouse.path}. Run ingest_inbox first."
         raise OperationRefusedError(msg)
     if not formats or set(formats) - _OPTIONS.keys():
-        msg = f"Say one or several of the formats {', '.join(_OPTIONS)}."
+        msg = f"Set one or more of the formats {', '.join(_OPTIONS)}."
         raise OperationRefusedError(msg)
     return [
         _File(table, format_, engine.settings.exports_dir / f"{table}.{format_}")
@@ -106,16 +106,16 @@ def _plan(engine: Engine, formats: Sequence[str]) -> Sequence[_File]:
 
 
 def _planned(engine: Engine, files: Sequence[_File], log: logging.Logger) -> Report:
-    with engine.warehouse.session("looking what to export", log) as connection:
+    with engine.warehouse.session("planning an export", log) as connection:
         products, names, _ = connection.execute(_SIZES).fetchall()[0]
     if not engine.published.time_share:
-        state = "the database, behind the writer lock"
+        state = "the database, under the writer lock"
     elif engine.published.is_stale:
-        state = "the published copy, which would be published anew first"
+        state = "the published copy, which would be published again first"
     else:
         state = "the published copy, which is up to date"
     present = sum(file.path.stat().st_size for file in files if file.path.exists())
-    replaced = f" in the place of {format_size(present)}" if present else ""
+    replaced = f", replacing {format_size(present)}" if present else ""
     summary = (
         f"Would write {_row_counts(products, names)} into "
         f"{', '.join(file.path.name for file in files)} in {files[0].path.parent}{replaced}, from "
@@ -137,7 +137,7 @@ def _apply(engine: Engine, files: Sequence[_File], log: logging.Logger) -> Repor
             _write(connection, files, log)
         sizes = {file.path.name: file.path.stat().st_size for file in files}
     written = ", ".join(f"{name} ({format_size(size)})" for name, size in sizes.items())
-    summary = f"{_row_counts(products, names)} are in {folder}: {written}."
+    summary = f"Exported {_row_counts(products, names)} to {folder}: {written}."
     figures = {"products": products, "names": names, "last_merged_at": f"{last_merged_at} UTC"}
     note_operation(engine.warehouse, "export_tables", started, summary, log)
     return Report(summary, figures | sizes)

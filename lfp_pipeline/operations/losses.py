@@ -18,11 +18,8 @@ from lfp_pipeline.warehouse.database_swap import WarehouseSnapshot, otherwise_in
 
 _SHOWN = 10
 
-_LAND_AGAIN = "Land its file again, and it counts again."
-
-_LOST_BESIDE = (
-    "It is pruned, and may have had what was lost with another delivery when the database was made "
-    f"anew. {_LAND_AGAIN}"
+_MAY_BE_LOST = (
+    "Pruned. It may contain rows lost in this rebuild. Deliver its file again to restore them."
 )
 
 GONE = "it is pruned, or its record is gone, and the tables need it."
@@ -42,23 +39,12 @@ class Comparison:
     new: WarehouseSnapshot
     lost: Mapping[str, str]
 
-    @classmethod
-    def of(
-        cls, engine: Engine, old: WarehouseSnapshot | None, new: WarehouseSnapshot
-    ) -> "Comparison":
-        """Compare two databases of a data folder."""
-        return cls(old, new, dict(_losses(engine, old, new)))
-
     def require_no_loss(self) -> None:
-        """Raise if a delivery is lost.
-
-        Raises:
-            OperationRefusedError: names the first lost deliveries, each with the reason.
-        """
+        """Raise OperationRefusedError if a delivery is lost."""
         if self.lost:
             msg = (
                 f"The new database would lack {pluralize(len(self.lost), 'delivery')}, whole or in "
-                "part, so nothing is changed. Mend what is wrong, or accept it, by the "
+                "part. Nothing was changed. Fix the causes, or accept the loss, with the "
                 "configuration\nops: {rebuild: {config: {allow_data_loss: true}}}\n"
             )
             raise OperationRefusedError(msg + _lines(self.lost))
@@ -69,15 +55,12 @@ class Comparison:
         old_path: Path,
         rereadings: Mapping[str, Rereading],
     ) -> None:
-        """Raise if a delivery that is in both databases was read otherwise.
+        """Raise OperationRefusedError if a delivery was read otherwise for the new database.
 
         Args:
             connection: a connection with the new database attached.
             old_path: path of the old database.
-            rereadings: the settings that each delivery was read with for the new database, by id.
-
-        Raises:
-            OperationRefusedError: names the first such deliveries, each with the differences.
+            rereadings: how each delivery was read for the new database, by id.
         """
         if self.old is None:
             return
@@ -85,9 +68,9 @@ class Comparison:
         changed = {id_: reason for id_, reason in found if id_ not in self.lost}
         if changed:
             msg = (
-                f"The new database would have {pluralize(len(changed), 'delivery')} other than "
-                "they were merged, so nothing is changed. Put back what has changed; or have all "
-                "deliveries read with the settings of now, by the configuration\n"
+                f"In the new database, {pluralize(len(changed), 'delivery')} would differ from the "
+                "merge. Nothing was changed. Restore what has changed, or read all deliveries with "
+                "the present settings, with the configuration\n"
                 "ops: {rebuild: {config: {use_present_settings: true}}}\n"
             )
             raise OperationRefusedError(msg + _lines(changed))
@@ -102,9 +85,9 @@ class Comparison:
     @property
     def unmerged(self) -> dict[str, str]:
         """Reasons why deliveries of the old ledger no longer count as merged, by id."""
-        reasons = dict.fromkeys(self.pruned, _LOST_BESIDE) if self.lost else {}
+        reasons = dict.fromkeys(self.pruned, _MAY_BE_LOST) if self.lost else {}
         reasons |= {
-            id_: f"Lost when the database was made anew: {reason} {_LAND_AGAIN}"
+            id_: f"Lost in a rebuild: {reason} Deliver its file again to restore its rows."
             for id_, reason in self.lost.items()
         }
         return {id_: reason for id_, reason in reasons.items() if id_ not in self.new.accounts}
@@ -113,18 +96,18 @@ class Comparison:
     def report(self) -> Report:
         """The report of the rebuild."""
         deliveries = pluralize(len(self.new.accounts), "delivery")
-        summary = f"Made anew from {deliveries}: {pluralize(self.new.products, 'product')}. "
+        summary = f"Rebuilt from {deliveries}: {pluralize(self.new.products, 'product')}. "
         if self.lost:
             summary += self._lost_text()
         elif self.old is None:
-            summary += "There was no database before that could be read, so all deliveries were "
-            summary += "read with the settings of now."
+            summary += "No old database could be read: all deliveries were read with the present "
+            summary += "settings."
         elif self.old.digests == self.new.digests:
             summary += "Products and counts are exactly as they were."
         else:
             summary += (
-                f"Before, there were {self.old.products:,}, not all the same: deliveries had not "
-                "been taken in, or the settings were others, or somebody had changed the tables."
+                f"Before, there were {self.old.products:,}, not all the same: some deliveries were "
+                "not merged, the settings differed, or the tables were edited."
             )
         figures = {"deliveries": len(self.new.accounts), "products": self.new.products}
         return Report(summary, figures)
@@ -132,12 +115,12 @@ class Comparison:
     def _lost_text(self) -> str:
         ids = preview(sorted(self.lost), limit=_SHOWN)
         text = f"Lost, whole or in part: {pluralize(len(self.lost), 'delivery')}: {ids}. "
-        text += "Land their files again; or put the settings back, and make it anew again."
+        text += "Deliver their files again; or restore the settings, and rebuild again."
         if purges := [id_ for id_ in self.lost if is_purge(id_)]:
             text += f" Purge again what was deleted by {preview(purges)}."
         if self.pruned:
             number = pluralize(len(self.pruned), "pruned delivery")
-            text += f" They may have hidden what {number} had; land these again, too: "
+            text += f" They may have hidden rows of {number}; deliver these again, too: "
             text += f"{preview(sorted(self.pruned), limit=_SHOWN)}."
         return text
 
@@ -149,14 +132,10 @@ def pruned_and_needed(engine: Engine) -> Iterator[str]:
             yield delivery.delivery_id
 
 
-def _losses(
+def losses(
     engine: Engine, old: WarehouseSnapshot | None, new: WarehouseSnapshot
 ) -> Iterator[tuple[str, str]]:
-    """Yield the deliveries that the old database has, or may have had, and the new one lacks.
-
-    Yields:
-        The delivery id and the reason.
-    """
+    """Yield id and reason for each delivery of the old database that the new one lacks."""
     missing = {
         delivery_id
         for delivery_id, entry in (old or new).accounts.items()
@@ -177,7 +156,7 @@ def _losses(
             more = now.rows_rejected - before.rows_rejected
             if more > 0:
                 rejects = pluralize(more, "more row")
-                yield delivery_id, f"with the settings of now, {rejects} would be rejected."
+                yield delivery_id, f"with the present settings, {rejects} would be rejected."
     if old is None:
         for delivery_id in pruned_and_needed(engine):
             yield delivery_id, "it is pruned, and the tables needed it, or may have."
@@ -190,12 +169,9 @@ def _read_otherwise(
     new: WarehouseSnapshot,
     rereadings: Mapping[str, Rereading],
 ) -> Iterator[tuple[str, str]]:
-    """Yield the deliveries that are in both databases and were read otherwise.
+    """Yield id and differences of each delivery of both databases that was read otherwise.
 
     If only the programs differ, or the settings were not recorded, the results are compared.
-
-    Yields:
-        The delivery id and the differences.
     """
     suspects = []
     for delivery_id, rereading in rereadings.items():

@@ -29,11 +29,9 @@ _SHOWN = 20
 
 @dataclass(frozen=True)
 class _Plan:
-    """The deliveries to prune.
+    """The deliveries to prune, and the ids of those that the tables need.
 
     Attributes:
-        chosen: the deliveries whose bytes are removed.
-        needed: ids of the deliveries that the tables need.
         kept: number of old deliveries that are kept because the tables need them.
     """
 
@@ -49,10 +47,9 @@ class _Plan:
         if self.chosen:
             ids = preview([delivery.delivery_id for delivery in self.chosen], limit=_SHOWN)
             summary += f" of {format_size(size)}: {ids}"
-        summary += f". Kept of that age, because the tables need them: {self.kept:,}."
+        summary += f". Kept, because the tables need them: {self.kept:,}."
         if lost := self.needed & {delivery.delivery_id for delivery in self.chosen}:
-            verb = "would lose" if dry_run else "loses"
-            summary += f" A rebuild {verb} rows of {pluralize(len(lost), 'delivery')}."
+            summary += f" A rebuild then loses rows of {pluralize(len(lost), 'delivery')}."
         figures = {"deliveries": len(self.chosen), "size_bytes": size, "kept": self.kept}
         return Report(summary, figures)
 
@@ -126,8 +123,8 @@ def _require_no_pending_reversal(
     ]
     if pending:
         msg = (
-            f"{pending[0]} is reverted and not out yet, and may need what would be pruned. Run "
-            "ingest_inbox first, which carries that out."
+            f"The reversal of {pending[0]} is pending, and may need deliveries to prune. Nothing "
+            "was pruned. Run ingest_inbox first."
         )
         raise OperationRefusedError(msg)
 

@@ -76,10 +76,10 @@ class Selection:
     def __post_init__(self) -> None:
         chosen = (self.skus, self.partition, self.older_than_days is not None, self.everything)
         if sum(map(bool, chosen)) != 1:
-            msg = "Say exactly one of skus, partition, older_than_days and everything."
+            msg = "Set exactly one of skus, partition, older_than_days and everything."
             raise OperationRefusedError(msg)
         if not all(sku.strip() for sku in self.skus):
-            msg = "One of the skus is empty; no product has such a sku. Leave it out."
+            msg = "A sku in the list is empty. Remove it."
             raise OperationRefusedError(msg)
 
     @property
@@ -108,15 +108,7 @@ class Selection:
 
 @dataclass(frozen=True)
 class _Plan:
-    """The skus to delete.
-
-    Attributes:
-        source: the list of the skus, as the source of a delivery.
-        skus: number of skus.
-        products: number of products that have these skus.
-        all_products: number of products in the table.
-        first_skus: the first skus, in order.
-    """
+    """The skus to delete: their list, and the numbers of skus, their products, and all products."""
 
     source: "_SkuList"
     skus: int
@@ -133,7 +125,7 @@ class _Plan:
     def report(self) -> Report:
         """The report of a dry run, or of a purge that deletes nothing."""
         if not self.skus:
-            return Report("Nothing is to be deleted: no product is as you say.", self.figures)
+            return Report("Nothing to delete: no product matches the selection.", self.figures)
         summary = self.summary("would be") + _hint_if_ahead(self.source.delivered_at)
         return Report(summary, self.figures)
 
@@ -141,19 +133,13 @@ class _Plan:
         """Return the numbers and the first skus as a sentence."""
         text = f"{self.products:,} of {self.all_products:,} products {verb} deleted"
         if self.skus > self.products:
-            text += f"; {pluralize(self.skus - self.products, 'sku')} not there"
+            text += f"; {pluralize(self.skus - self.products, 'sku')} without a product"
         return f"{text}. Skus: {preview(self.first_skus, self.skus, _SHOWN_SKUS)}."
 
 
 @dataclass(frozen=True)
 class _SkuList:
-    """A list of skus as the source of a delivery.
-
-    Attributes:
-        file: the list, as CSV.
-        name: the source's name in the ledger.
-        delivered_at: time of the delivery, in UTC.
-    """
+    """A CSV list of skus as the source of a delivery."""
 
     file: LocalFile
     name: str
@@ -190,7 +176,7 @@ def purge_products(
 
 def _plan(engine: Engine, selection: Selection, path: Path, log: logging.Logger) -> _Plan:
     """Write the skus to delete into a file, and count them."""
-    with engine.warehouse.session("looking what to purge", log) as connection:
+    with engine.warehouse.session("planning a purge", log) as connection:
         if selection.partition and not _is_known(connection, selection.partition):
             msg = f"There is no partition {selection.partition} in the table deliveries."
             raise OperationRefusedError(msg + key_hint(selection.partition))
@@ -219,9 +205,8 @@ def _require_dates_on_one_side_of_now(
         msg = (
             f"Of these {pluralize(skus, 'sku')}, {ahead:,} came with dates in the future, up to "
             f"{newest}: {preview(first_skus, ahead, _SHOWN_SKUS)}. The purge would have that date, "
-            "and keep all of these skus out until then. Revert the delivery that is dated so, if "
-            "that is wrong; or purge those first, by their skus, or by a partition that has no "
-            "others."
+            "and hide all of these skus until then. If the date is wrong, revert the delivery that "
+            "has it; otherwise purge these skus first, by skus or by partition."
         )
         raise OperationRefusedError(msg)
 
@@ -230,8 +215,8 @@ def _hint_if_ahead(delivered_at: datetime) -> str:
     if delivered_at <= utc_now():
         return ""
     return (
-        f" It is dated {delivered_at}, as what it deletes: until then, only its reversal brings "
-        "these skus back."
+        f" Its date is {delivered_at}, after the products that it deletes; until then, only its "
+        "reversal restores these skus."
     )
 
 
@@ -258,11 +243,11 @@ def _apply(engine: Engine, plan: _Plan, log: logging.Logger) -> Report:
     done = engine.ingest(delivery, log)
     if done.account.status is not Status.MERGED:
         msg = (
-            f"{delivery.delivery_id} has landed and is not carried out: {done.account.error} The "
-            "next ingest_inbox tries again."
+            f"The purge {delivery.delivery_id} has landed, but is not merged: {done.account.error} "
+            "The next ingest_inbox retries it."
         )
         raise LfpError(msg)
     applied = replace(plan, products=done.account.rows_deleted)
-    summary = f"{applied.summary('are')} It is the delivery {delivery.delivery_id}."
+    summary = f"{applied.summary('were')} Delivery: {delivery.delivery_id}."
     figures = {"delivery_id": delivery.delivery_id, **applied.figures, "products": done.products}
     return Report(summary + _hint_if_ahead(delivery.delivered_at), figures)

@@ -25,7 +25,7 @@ from lfp_pipeline.ingest.result import IngestResult
 from lfp_pipeline.model.delivery import Delivery, stamp
 from lfp_pipeline.model.ledger_entry import LedgerEntry, Status
 from lfp_pipeline.operations import Report
-from lfp_pipeline.operations.losses import GONE, Comparison, pruned_and_needed
+from lfp_pipeline.operations.losses import GONE, Comparison, losses, pruned_and_needed
 from lfp_pipeline.operations.shadow_build import (
     catch_up,
     replayable_deliveries,
@@ -76,11 +76,11 @@ class _Plan:
         number = len(self.deliveries)
         summary = (
             f"Would read {pluralize(number, 'delivery')} of {format_size(size)} into a new "
-            f"database beside {engine.warehouse.path}, which has "
-            f"{format_size(engine.warehouse.size_bytes)}; {format_size(engine.free_bytes)} are "
-            "free there. (Whether all of them are what landed, verify tells.) Then it would take "
-            f"its place{', if losses are accepted' if problems else ''}."
+            f"database beside {engine.warehouse.path} ({format_size(engine.warehouse.size_bytes)}; "
+            f"{format_size(engine.free_bytes)} are free), and replace the old database. Run verify "
+            "first to check the raw files."
         )
+        summary += " Needs allow_data_loss: true." if problems else ""
         return Report(summary, {"deliveries": number, "size_bytes": size}, tuple(problems))
 
 
@@ -158,7 +158,8 @@ def _apply(
             with shadow.warehouse.session("rebuilding", log) as connection:
                 _require_all_reverted(engine, connection)
                 _delete_unread_entries(engine, connection, old)
-                comparison = Comparison.of(engine, old, contents(connection))
+                new = contents(connection)
+                comparison = Comparison(old, new, dict(losses(engine, old, new)))
                 if not allow_data_loss:
                     comparison.require_no_loss()
                 if not use_present_settings:
@@ -172,15 +173,14 @@ def _apply(
             if old is None:
                 move_aside(path, f"broken-{stamp(started)}", log)
             id_ = _swap(engine, shadow, log)
-    _conclude(engine, comparison.new.accounts, id_, log)
+    _conclude(engine, new.accounts, id_, log)
     return report
 
 
 def _read_old(engine: Engine, log: logging.Logger) -> WarehouseSnapshot | None:
-    """Return the contents of the present database, and empty its write-ahead log.
+    """Return the contents of the old database, or None if there is none that can be read.
 
-    Returns:
-        None if there is no database, or if it cannot be read.
+    Its write-ahead log is empty afterwards.
     """
     if not engine.warehouse.path.exists():
         return None
@@ -196,17 +196,14 @@ def _read_old(engine: Engine, log: logging.Logger) -> WarehouseSnapshot | None:
 
 
 def _require_all_reverted(engine: Engine, connection: duckdb.DuckDBPyConnection) -> None:
-    """Raise if a delivery was reverted meanwhile, and the shadow database could not revert it.
-
-    Its replacements may have been pruned since.
-    """
+    """Raise if the shadow database could not revert a delivery: its replacements may be pruned."""
     status_of = statuses(connection)
     for delivery in replayable_deliveries(engine):
         status = status_of.get(delivery.delivery_id)
         if is_reverted(delivery.path) and status is not Status.REVERTED:
             msg = (
-                f"{delivery.delivery_id} was reverted meanwhile, and could not be taken out of the "
-                "new database, so nothing is changed. Run rebuild_products again."
+                f"{delivery.delivery_id} was reverted meanwhile, and the new database could not "
+                "revert it. Nothing was changed. Run rebuild_products again."
             )
             raise LfpError(msg)
 
@@ -252,14 +249,7 @@ def _swap(engine: Engine, shadow: Engine, log: logging.Logger) -> str:
 def _conclude(
     engine: Engine, entries: Mapping[str, LedgerEntry], id_: str, log: logging.Logger
 ) -> None:
-    """Conclude the deliveries whose status notes do not say what the new ledger says.
-
-    Args:
-        engine: the data folder.
-        entries: the new ledger, by delivery id.
-        id_: id of the new database.
-        log: receives warnings.
-    """
+    """Conclude the deliveries whose status notes differ from the entries of the new database."""
     unnoted = [
         IngestResult(delivery, entries[delivery.delivery_id], database_id=id_)
         for delivery in replayable_deliveries(engine)

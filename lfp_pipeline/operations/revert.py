@@ -74,9 +74,9 @@ def revert_delivery(
             mark_reverted(delivery.path, use_present_settings=use_present_settings)
         done = _apply(engine, delivery, Status.REVERTED, log)
     summary = (
-        f"{delivery_id} is out. It had won {pluralize(plan.before.products, 'product')} and "
-        f"deleted {pluralize(plan.before.deletions, 'sku')}. Of products, there were "
-        f"{plan.products:,}, and are {done.products:,}. In the ledger: {done.account.error}"
+        f"{delivery_id} is reverted. It had won {pluralize(plan.before.products, 'product')} and "
+        f"deleted {pluralize(plan.before.deletions, 'sku')}. Products: {plan.products:,} -> "
+        f"{done.products:,}. Ledger: {done.account.error}"
     )
     return Report(summary, {"products_before": plan.products, "products": done.products})
 
@@ -118,9 +118,9 @@ def reinstate_delivery(
             clear_reverted(delivery.path)
         done = _apply(engine, delivery, Status.MERGED, log)
     if done.account.status is Status.REFUSED:  # Another process has read it with other settings.
-        msg = f"{delivery_id} is reverted no longer, but refused, as bad data: {done.account.error}"
+        msg = f"{delivery_id} is no longer reverted, but was refused: {done.account.error}"
         raise LfpError(msg)
-    summary = f"{delivery_id} is in again: {pluralize(done.products, 'product')} in all."
+    summary = f"{delivery_id} is merged again. Products: {done.products:,}."
     if done.reading is not None:
         summary += _kept_settings(delivery_id, plan)
     return Report(summary, {"products": done.products})
@@ -130,22 +130,18 @@ def reinstate_delivery(
 def _reinstatement(
     engine: Engine, delivery: Delivery, log: logging.Logger, *, present: bool
 ) -> Iterator[tuple[Rereading, Workspace]]:
-    """Check a reinstatement, and hold the writer lock for the block.
-
-    Yields:
-        How the delivery is to be read, and a workspace with the warehouse attached.
-    """
+    """Check a reinstatement; hold the writer lock, and yield how to read it, and a workspace."""
     with (
         workspace_of(engine.settings, WorkspaceLimits.of(engine.settings)) as workspace,
-        engine.warehouse.attached(workspace.connection, "looking what a reinstatement needs", log),
+        engine.warehouse.attached(workspace.connection, "planning a reinstatement", log),
     ):
         if not is_reverted(delivery.path):
             msg = f"{delivery.delivery_id} is not reverted: there is nothing to reinstate."
             raise OperationRefusedError(msg)
         if is_pruned(delivery.path):
             msg = (
-                f"{delivery.delivery_id} is pruned: its bytes are gone. Drop its file again, with "
-                "the time that it had, and run ingest_inbox; then reinstate it."
+                f"{delivery.delivery_id} is pruned: its bytes are gone. Drop its file again with "
+                "its former time, run ingest_inbox, then reinstate it."
             )
             raise OperationRefusedError(msg)
         yield _choose_settings(engine, delivery, workspace, log, present=present), workspace
@@ -161,13 +157,6 @@ def _choose_settings(
 ) -> Rereading:
     """Return the settings to read a reinstated delivery with: those of its merge, if known.
 
-    Args:
-        engine: the data folder.
-        delivery: the delivery.
-        workspace: a workspace with the warehouse attached, for a trial read.
-        log: receives progress.
-        present: use the present settings in any case.
-
     Raises:
         OperationRefusedError: the delivery would be refused, or cannot be read as before.
     """
@@ -181,8 +170,8 @@ def _choose_settings(
     if chosen.differences:
         msg = (
             f"{delivery.delivery_id} cannot be read as it was when it was merged: "
-            f"{'; '.join(chosen.differences)}. Nothing is changed. Put back what has changed; or "
-            "say use_present_settings, and it is read with the settings of now."
+            f"{'; '.join(chosen.differences)}. Nothing was changed. Restore what has changed, or "
+            "set use_present_settings to read it with the present settings."
         )
         raise OperationRefusedError(msg)
     fingerprint = Conditions.of(chosen.settings, delivery.text_format).digest
@@ -199,8 +188,8 @@ def _require_accepted(
         read_acceptably(delivery, workspace, settings, log)
     except DeliveryRefusedError as error:
         msg = (
-            f"{delivery.delivery_id} would be refused with these settings: {error} Nothing is "
-            "changed: it stays reverted. Change the settings; or mend the file and drop it anew."
+            f"{delivery.delivery_id} would be refused with these settings: {error} It remains "
+            "reverted. Change the settings, or fix the file and drop it again."
         )
         raise OperationRefusedError(msg) from error
 
@@ -208,20 +197,20 @@ def _require_accepted(
 def _planned_reversal(delivery_id: str, plan: Foreseen) -> Report:
     found = plan.after or plan.before
     summary = (
-        f"{delivery_id} would be taken out. Go: {pluralize(found.products, 'product')} and "
-        f"{pluralize(found.deletions, 'deletion')}. Come in their place, from older deliveries: "
+        f"{delivery_id} would be reverted. Removed: {pluralize(found.products, 'product')} and "
+        f"{pluralize(found.deletions, 'deletion')}. Replaced from older deliveries: "
         f"{pluralize(found.heirs, 'product')}."
     )
     if plan.heirs.corrected:
         ids = preview(plan.heirs.corrected_ids)
-        summary += f" These would be read again with the settings of now: {ids}."
+        summary += f" Read again with the present settings: {ids}."
     if plan.heirs.as_then:
         summary += f" {plan.heirs.told_as_then}"
     return Report(summary, asdict(found))
 
 
 def _planned_reinstatement(delivery: Delivery, plan: Rereading) -> Report:
-    summary = f"{delivery.delivery_id} would be taken in again, as if it had just arrived."
+    summary = f"{delivery.delivery_id} would be merged again, as if it had just arrived."
     summary += _kept_settings(delivery.delivery_id, plan)
     return Report(summary, {"size_bytes": delivery.size_bytes})
 
@@ -242,10 +231,10 @@ def _apply(engine: Engine, delivery: Delivery, wanted: Status, log: logging.Logg
     if status is Status.FAILED:
         msg = (
             f"{delivery.delivery_id} is to be {wanted}, and is not yet: {done.account.error} The "
-            "next ingest_inbox tries again; the contrary can be asked for, too."
+            "next ingest_inbox retries it; the opposite can be requested, too."
         )
         raise LfpError(msg)
     if (status is Status.REVERTED) != (wanted is Status.REVERTED):
-        msg = f"Somebody has asked for the contrary meanwhile: {delivery.delivery_id} is {status}."
+        msg = f"The opposite was requested meanwhile: {delivery.delivery_id} is {status}."
         raise LfpError(msg)
     return done

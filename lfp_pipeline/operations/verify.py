@@ -34,25 +34,21 @@ from lfp_pipeline.warehouse.schema import VERSION, schema_version
 _NOTING_SECONDS = 2.0
 """Longest time from a commit to its status note, unless the process is killed in between."""
 
-_LAND_AGAIN = (
-    "Land their files again (drop them anew, with the times that they had), then run ingest_inbox."
-)
+_LAND_AGAIN = "Deliver their files again with their former times, then run ingest_inbox."
 
-_ANEW = "Run ingest_inbox, which takes them in."
-
-_PRUNE = " Or have prune_raw forget it: the tables do not need it."
+_PRUNE = " Or run prune_raw: the tables do not need it."
 
 _PURGE_AGAIN = (
-    "Put them back from a copy; or run rebuild_products with allow_data_loss, and purge again."
+    "Restore them from a copy; or run rebuild_products with allow_data_loss, and purge again."
 )
 
 _NOT_COMPARED = (
-    "So no rebuild could be compared with the tables. Mend that first, then verify again."
+    "The tables were not compared with a rebuild. Fix these problems, then verify again."
 )
 
 _UNLIKE = (
-    "Somebody has edited the tables; or files are read otherwise now, by another version of the "
-    "program or with settings that were not recorded. Run rebuild_products."
+    "The tables were edited; or another version of the program, or settings that were not "
+    "recorded, read files otherwise. Run rebuild_products."
 )
 
 
@@ -85,12 +81,12 @@ def _plan(engine: Engine, *, full: bool) -> Report:
     kept = [delivery for delivery in engine.raw_zone.survey()[0] if not is_pruned(delivery.path)]
     size = sum(delivery.size_bytes for delivery in kept)
     summary = (
-        f"Would look at all tables of {engine.warehouse.path}, which has "
-        f"{format_size(engine.warehouse.size_bytes)}, and hash {len(kept):,} raw files of "
+        f"Would check all tables of {engine.warehouse.path} "
+        f"({format_size(engine.warehouse.size_bytes)}), and hash {len(kept):,} raw files of "
         f"{format_size(size)}."
     )
     if full:
-        summary += " Then it would make the database anew from them beside it, and compare."
+        summary += " Would also rebuild the database from them beside it, and compare."
     return Report(summary, {"raw_files": len(kept), "size_bytes": size})
 
 
@@ -117,7 +113,7 @@ def _apply(engine: Engine, log: logging.Logger, *, full: bool) -> Report:
     size = sum(delivery.size_bytes for delivery in inventory.kept)
     raw_files = f"{pluralize(len(inventory.kept), 'raw file')} of {format_size(size)}, their notes"
     summary = (
-        f"{pluralize(len(problems), 'problem')}. Looked at: all tables, {raw_files}"
+        f"{pluralize(len(problems), 'problem')}. Checked: all tables, {raw_files}"
         f"{', and a rebuild' if full else ''}. Pending: {pluralize(pending, 'delivery')}."
     )
     note_operation(engine.warehouse, "verify", started, summary, log)
@@ -134,8 +130,11 @@ def _without_database(engine: Engine) -> Report:
     deliveries, _ = engine.raw_zone.survey()
     done = sum(last_recorded_status(delivery.path) is not None for delivery in deliveries)
     if not done:
-        return Report("There is no database yet: nothing was taken in.", {})
-    problem = f"There is no database any more; {pluralize(done, 'delivery')} had ended. {_ANEW}"
+        return Report("There is no database yet: nothing was merged.", {})
+    problem = (
+        f"There is no database any more; {pluralize(done, 'delivery')} had been processed. Run "
+        "ingest_inbox."
+    )
     return Report("There is no database.", {"problems": 1}, (problem,))
 
 
@@ -143,8 +142,8 @@ def _missing_after_rebuild(engine: Engine, log: logging.Logger) -> Iterator[str]
     with engine.warehouse.lock.held("verifying", log):
         missing = engine.published.missing_deliveries(log)
     if missing:
-        what = "deliveries that had landed before the database was made anew, and are not in yet"
-        yield f"{what.capitalize()}: {missing:,}. {_ANEW}"
+        what = "Deliveries that landed before the database was rebuilt, and are not merged"
+        yield f"{what}: {missing:,}. Run ingest_inbox."
 
 
 def _violations(connection: duckdb.DuckDBPyConnection) -> list[str]:
@@ -165,10 +164,10 @@ def _missing_records(inventory: Inventory) -> Iterator[str]:
         yield _line(what, len(purges), sorted(purges), _PURGE_AGAIN)
     if other := inventory.of_another_kind:
         what = "deliveries whose records have another kind than the ledger, products or deletion"
-        yield _line(what, len(other), sorted(other), "Put their records back from a copy.")
+        yield _line(what, len(other), sorted(other), "Restore their records from a copy.")
     kept = {delivery.delivery_id for delivery in inventory.kept}
     if pruned := (inventory.needed & inventory.recorded) - kept:
-        what = "pruned deliveries of which products has rows, which a rebuild would lose"
+        what = "pruned deliveries that the tables need, and a rebuild would lose"
         yield _line(what, len(pruned), sorted(pruned), _LAND_AGAIN)
 
 
@@ -200,8 +199,8 @@ def _wrong_notes(engine: Engine, inventory: Inventory, log: logging.Logger) -> I
         with engine.warehouse.session("verifying", log) as connection:
             wrong &= Inventory.of(engine, connection).wrongly_noted
     if wrong:
-        what = "deliveries whose .outcome in the raw zone does not say what the ledger does"
-        remedy = "Remove these .outcome files, if they are there, and run ingest_inbox."
+        what = "deliveries whose .outcome file differs from the ledger"
+        remedy = "Remove these .outcome files if they exist, and run ingest_inbox."
         yield _line(what, len(wrong), sorted(wrong), remedy)
 
 
@@ -209,8 +208,8 @@ def _wrong_index(engine: Engine) -> Iterator[str]:
     """Yield what is wrong in the raw index: a damaged disk or another program has changed it."""
     index = engine.raw_zone.index
     if wrong := index.differences():
-        what = f"deliveries of which {index.path} does not tell what the raw zone does"
-        yield _line(what, len(wrong), wrong, "Remove that file: the next who asks makes it anew.")
+        what = f"deliveries that {index.path} has otherwise than the raw zone"
+        yield _line(what, len(wrong), wrong, "Remove that file; it is rebuilt when needed.")
 
 
 def _wrong_published_copy(engine: Engine) -> Iterator[str]:
@@ -236,15 +235,15 @@ def _wrong_published_copy(engine: Engine) -> Iterator[str]:
 def _differences_to_rebuild(engine: Engine, log: logging.Logger) -> Iterator[str]:
     """Yield how the tables differ from a rebuild of the reconciled deliveries."""
     with shadow_engine(engine) as shadow:
-        with engine.warehouse.session("looking what is in", log) as connection:
+        with engine.warehouse.session("reading the ledger", log) as connection:
             replayable = Inventory.of(engine, connection).replayable
             entries = all_accounts(connection)
         catch_up(shadow, replayable, log, rereadings(entries, replayable, engine.settings))
         with engine.warehouse.session("verifying", log) as connection:
             inventory = Inventory.of(engine, connection)
             if pending := inventory.pending_reversals:
-                what = "reversals that are pending, so that no rebuild can be compared"
-                remedy = "Run ingest_inbox, which carries them out, then verify again."
+                what = "pending reversals, so that no rebuild can be compared"
+                remedy = "Run ingest_inbox, then verify again."
                 yield _line(what, len(pending), sorted(pending), remedy)
                 return
             # Deliveries may have come or changed meanwhile.
@@ -262,16 +261,7 @@ def _compared(
     recorded: Mapping[str, Rereading],
     log: logging.Logger,
 ) -> Iterator[str]:
-    """Yield how the attached tables differ from those of a shadow database.
-
-    Args:
-        connection: a connection with the present database attached.
-        shadow: the engine of the shadow database.
-        inventory: the present deliveries.
-        entries: the present ledger, by delivery id.
-        recorded: how the deliveries were read for the shadow database, by id.
-        log: receives progress.
-    """
+    """Yield how the attached tables differ from those of a shadow database."""
     with shadow.warehouse.session("verifying", log) as rebuilding:
         reread = all_accounts(rebuilding)
         rebuilt = contents(rebuilding).digests
@@ -287,12 +277,12 @@ def _compared(
         yield _NOT_COMPARED
         return
     if unlike := _unlike_their_entries(entries, reread, recorded):
-        what = "deliveries whose account in the ledger is not what reading them again gives"
+        what = "deliveries whose ledger entry differs from reading them again"
         yield _line(what, len(unlike), unlike, _UNLIKE)
     for table, digest in contents(connection).digests.items():
         if digest != rebuilt[table]:
             number, some = differences(connection, table, shadow.warehouse.path)
-            what = f"rows of {table} that a rebuild makes otherwise"
+            what = f"rows of {table} that differ from a rebuild"
             yield _line(what, number, some, _UNLIKE)
 
 

@@ -45,8 +45,8 @@ def operate(project: Project, job: str, **config: object) -> str:
 def test_a_delivery_is_reverted_and_reinstated(stocked: Project) -> None:
     before = tables(stocked.engine)
     told = operate(stocked, "revert_delivery", delivery_id=B.delivery_id, dry_run=True)
-    assert "Go: 3 products and 0 deletions." in told
-    assert "Come in their place, from older deliveries: 2 products." in told
+    assert "Removed: 3 products and 0 deletions." in told
+    assert "Replaced from older deliveries: 2 products." in told
     assert tables(stocked.engine) == before
 
     operate(stocked, "revert_delivery", delivery_id=B.delivery_id)
@@ -61,7 +61,7 @@ def test_a_delivery_is_reverted_and_reinstated(stocked: Project) -> None:
     assert stocked.products == true_products([A])
 
     told = operate(stocked, "revert_delivery", delivery_id=B.delivery_id, reinstate=True)
-    assert "is in again: 4 products" in told
+    assert "is merged again. Products: 4." in told
     assert_laws_hold(stocked.engine, [A, B])
 
 
@@ -124,7 +124,7 @@ def test_products_are_purged_by_partition_by_age_and_all(
 
 def test_a_purge_must_say_what_is_to_go(stocked: Project) -> None:
     run = stocked.run("purge_products", config={"ops": {"purge": {"config": {}}}})
-    assert "Say exactly one of skus" in stocked.error(run)
+    assert "Set exactly one of skus" in stocked.error(run)
     assert_laws_hold(stocked.engine, [A, B])
 
 
@@ -177,7 +177,7 @@ def test_what_is_done_is_no_failure_though_somebody_opens_the_database_then(
 
         monkeypatch.setattr(operator_jobs, "purge_products", purge_and_open)
         told = operate(stocked, "purge_products", skus=["s1"])
-    assert told.startswith("1 of 4 products are deleted.")
+    assert told.startswith("1 of 4 products were deleted.")
     assert [product[0] for product in stocked.products] == ["s2", "s3", "s4"]
 
 

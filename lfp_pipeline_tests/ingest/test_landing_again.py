@@ -131,7 +131,7 @@ def test_what_is_reverted_and_pruned_can_be_reinstated_as_it_is_told(
     revert_delivery(project.engine, A.delivery_id, LOG)
     prune(project)
     assert_nothing_is_offered(project)
-    told = r"Drop its file again, with the time that it had, and run ingest_inbox; then reinstate"
+    told = r"Drop its file again with its former time, run ingest_inbox, then reinstate"
     with pytest.raises(OperationRefusedError, match=told):
         reinstate_delivery(project.engine, A.delivery_id, LOG)
     project.drop(A)
@@ -281,7 +281,7 @@ def test_a_lost_database_is_told_and_readers_keep_what_they_had(project: Project
         path.unlink()
 
     (problem,) = verify(project.engine, LOG).problems
-    assert problem.startswith("There is no database any more; 3 deliveries had ended. Run ingest")
+    assert problem.startswith("There is no database any more; 3 deliveries had been processed. Run")
     assert "The database is missing or was rebuilt" in render_status(collect_status(project.engine))
     with pytest.raises(OperationRefusedError, match="There is no database"):
         export_tables(project.engine, LOG)
@@ -295,7 +295,7 @@ def test_a_lost_database_is_told_and_readers_keep_what_they_had(project: Project
         error = project.error(project.run(job))
         assert "The database was made anew, and 1 delivery" in error
     (problem,) = verify(project.engine, LOG).problems
-    assert "and are not in yet: 1. Run ingest_inbox" in problem
+    assert "and are not merged: 1. Run ingest_inbox" in problem
 
     assert project.run("ingest_inbox").success
     assert verify(project.engine, LOG).problems == ()

@@ -94,7 +94,7 @@ def test_all_four_files_hold_the_tables(tmp_path: Path, share: float) -> None:
         report = export_tables(engine, LOG)
         assert_exported(folder_of(engine), tables(engine))
     assert engine.published.path.exists() == bool(share)
-    assert report.summary.startswith(f"4 products and 3 names are in {folder_of(engine)}: ")
+    assert report.summary.startswith(f"Exported 4 products and 3 names to {folder_of(engine)}: ")
     last = query(tmp_path / "data", "SELECT max(merged_at) FROM deliveries")[0][0]
     assert report.figures["last_merged_at"] == f"{last} UTC"
     assert report.figures["products.csv"] == (folder_of(engine) / "products.csv").stat().st_size
@@ -150,7 +150,7 @@ def test_only_the_formats_that_are_said_are_written(engine: Engine, formats: lis
 
 @pytest.mark.parametrize("formats", [[], ["xlsx"], ["csv", "CSV"]])
 def test_others_are_refused(engine: Engine, formats: list[str]) -> None:
-    with pytest.raises(OperationRefusedError, match="one or several of the formats parquet, csv"):
+    with pytest.raises(OperationRefusedError, match="one or more of the formats parquet, csv"):
         export_tables(engine, LOG, formats=formats)
     assert not folder_of(engine).exists()
 
@@ -164,7 +164,7 @@ def test_without_a_database_there_is_nothing_to_export(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("share", "state"),
-    [(0.1, "the published copy, which would be published anew first"), (0, "the database, behind")],
+    [(0.1, "the published copy, which would be published again first"), (0, "the database, under")],
 )
 def test_a_dry_run_writes_nothing(tmp_path: Path, share: float, state: str) -> None:
     engine = engine_at(tmp_path / "data", publish_share=share)
@@ -295,4 +295,4 @@ def test_the_job_exports_and_tells_what(project: Project) -> None:
     assert output.event_specific_data.metadata["products"].value == 3
     assert files_in(project.data / "exports") == FILES
     config = {"ops": {"export": {"config": {"formats": ["xlsx"]}}}}
-    assert "Say one or several" in project.error(project.run("export_tables", config=config))
+    assert "Set one or more" in project.error(project.run("export_tables", config=config))

@@ -211,7 +211,7 @@ def test_rows_that_the_settings_of_now_reject_are_a_loss(tmp_path: Path) -> None
     file = File("a.csv", 1, (("s1", "Ann", "x"), ("sku-that-is-long", "Bob", "y")))
     engine, strict = engine_at(tmp_path), engine_at(tmp_path, max_sku_length=5)
     engine.ingest(land(engine, file), LOG)
-    with pytest.raises(OperationRefusedError, match="settings of now, 1 more row would"):
+    with pytest.raises(OperationRefusedError, match="present settings, 1 more row would"):
         rebuild_products(strict, LOG, use_present_settings=True)
     assert_laws_hold(engine, [file])
     rebuild_products(strict, LOG, use_present_settings=True, allow_data_loss=True)
@@ -234,7 +234,7 @@ def test_a_dry_run_of_a_rebuild_tells_what_it_would_lose(engine: Engine) -> None
         f"{file.delivery_id}: it is pruned, or its record is gone, and the tables need it."
         for file in (A, B)
     )
-    assert told.summary.endswith("Then it would take its place, if losses are accepted.")
+    assert told.summary.endswith("Needs allow_data_loss: true.")
 
 
 @pytest.mark.parametrize("name", ["raw/a.csv/*.outcome", "products.duckdb.id"])
@@ -281,11 +281,13 @@ def test_a_refused_delivery_stays_reverted_until_the_settings_accept_it(tmp_path
     engine.ingest(land(engine, bad), LOG)
     revert_delivery(engine, bad.delivery_id, LOG)
     before = tables(engine)
-    with pytest.raises(OperationRefusedError, match=r"would be refused.*1 of 2 rows.*stays rever"):
+    with pytest.raises(
+        OperationRefusedError, match=r"would be refused.*1 of 2 rows.*remains rever"
+    ):
         reinstate_delivery(engine, bad.delivery_id, LOG)
     assert tables(engine) == before
     lax = engine_at(tmp_path, max_reject_share=0.5)
-    assert "is in again: 1 product" in reinstate_delivery(lax, bad.delivery_id, LOG).summary
+    assert "is merged again. Products: 1." in reinstate_delivery(lax, bad.delivery_id, LOG).summary
 
 
 def test_a_partition_is_told_by_the_name_of_its_file(engine: Engine) -> None:
@@ -310,9 +312,9 @@ def test_a_purge_does_not_take_others_into_the_future(engine: Engine) -> None:
     assert tables(engine) == before
 
     told = purge_products(engine, Selection(partition="c.csv"), LOG).summary
-    assert "It is dated 2286-11-20 17:46:40.000001, as what it deletes: until then" in told
+    assert "Its date is 2286-11-20 17:46:40.000001, after the products that it deletes" in told
     told = purge_products(engine, Selection(everything=True), LOG).summary
-    assert "It is dated" not in told
+    assert "Its date is" not in told
     assert tables(engine)["products"] == []
     now = (utc_now() - datetime(1970, 1, 1)) // MICROSECOND  # noqa: DTZ001
     newer = File("d.csv", now, A.rows)
@@ -332,7 +334,7 @@ def test_a_purge_tells_its_date_where_that_is_not_now(
         return
     for dry_run in (True, False):
         told = purge_products(engine, Selection(everything=True), LOG, dry_run=dry_run).summary
-        assert "as what it deletes: until then, only its reversal brings these skus back." in told
+        assert "that it deletes; until then, only its reversal restores these skus." in told
 
 
 def test_what_is_told_of_a_lost_purge_can_be_done(engine: Engine) -> None:
@@ -428,7 +430,7 @@ def test_what_is_lost_is_named_and_stays_in_the_ledger_until_it_lands(engine: En
     assert verify(engine, LOG).problems == ()
     text = render_status(collect_status(engine))
     for file in (A, B):
-        assert f"{file.delivery_id} failed: Lost when the database was made anew: it is pr" in text
+        assert f"{file.delivery_id} failed: Lost in a rebuild: it is pruned" in text
         engine.ingest(land(engine, file), LOG)
     assert_laws_hold(engine, [A, B])
     assert "Needs attention" not in render_status(collect_status(engine))
@@ -448,7 +450,7 @@ def test_what_was_refused_and_is_damaged_can_be_forgotten(
     rebuild_products(engine, LOG)
     assert {row[0]: row[5] for row in tables(engine)["ledger"]}[bad.delivery_id] == "refused"
     (problem,) = verify(engine, LOG).problems
-    assert problem.endswith("Or have prune_raw forget it: the tables do not need it.")
+    assert problem.endswith("Or run prune_raw: the tables do not need it.")
     prune_raw(engine, 0, LOG)
     assert verify(engine, LOG).problems == ()
     assert engine.pending_deliveries(LOG) == []

@@ -45,7 +45,7 @@ def lose_database(engine: Engine) -> None:
 @pytest.mark.parametrize("dry_run", [False, True])
 def test_nothing_is_pruned_that_a_pending_reversal_may_need(engine: Engine, dry_run: bool) -> None:
     mark_reverted(engine.raw_zone.find(NEWER.delivery_id).path)  # Then he was killed.
-    with pytest.raises(OperationRefusedError, match=r"b\.csv.* is reverted and not out yet"):
+    with pytest.raises(OperationRefusedError, match=r"reversal of b\.csv.* is pending"):
         prune_raw(engine, 0, LOG, dry_run=dry_run)
     catch_up(engine)
     assert tables(engine)["products"] == true_products([HIDDEN])
@@ -92,7 +92,7 @@ def test_what_a_lost_delivery_has_hidden_counts_again_once_it_lands_again(engine
     prune_raw(engine, 0, LOG)
     engine.raw_zone.find(NEWER.delivery_id).path.unlink()
     told = rebuild_products(engine, LOG, allow_data_loss=True).summary
-    assert f"1 pruned delivery had; land these again, too: {HIDDEN.delivery_id}." in told
+    assert f"rows of 1 pruned delivery; deliver these again, too: {HIDDEN.delivery_id}." in told
     assert tables(engine)["products"] == []
     engine.ingest(land(engine, HIDDEN), LOG)
     assert tables(engine)["products"] == true_products([HIDDEN])

@@ -234,7 +234,7 @@ def test_a_raw_file_that_is_not_what_landed_is_found(
 def test_a_record_that_is_gone_is_found(engine: Engine) -> None:
     raw_file(engine, A).with_suffix(".json").unlink()
     assert_found(
-        engine, f"Merged deliveries without a record in the raw zone: 1 ({A.delivery_id}). Land"
+        engine, f"Merged deliveries without a record in the raw zone: 1 ({A.delivery_id}). Deliver"
     )
 
 
@@ -245,7 +245,7 @@ def test_a_record_that_cannot_be_read_is_found(engine: Engine) -> None:
     assert_found(
         engine,
         f"The record {record} cannot be read",
-        f"Merged deliveries without a record in the raw zone: 1 ({A.delivery_id}). Land",
+        f"Merged deliveries without a record in the raw zone: 1 ({A.delivery_id}). Deliver",
     )
 
 
@@ -254,12 +254,12 @@ def test_what_is_pruned_and_needed_is_found(engine: Engine) -> None:
     pruned = sorted(file.delivery_id for file in (A, C, SAME_AS_B))
     assert_found(
         engine,
-        "Pruned deliveries of which products has rows, which a rebuild would lose: 3 "
-        f"({', '.join(pruned)}). Land their files again",
+        "Pruned deliveries that the tables need, and a rebuild would lose: 3 "
+        f"({', '.join(pruned)}). Deliver their files again",
     )
 
 
-NOT_NOTED = "Deliveries whose .outcome in the raw zone does not say what the ledger does: 1 ("
+NOT_NOTED = "Deliveries whose .outcome file differs from the ledger: 1 ("
 
 
 @pytest.mark.parametrize("file", [A, D], ids=["merged", "reverted"])
@@ -319,8 +319,8 @@ def test_a_rebuild_is_not_compared_while_a_reversal_is_pending(engine: Engine) -
     assert problems(engine) == ()
     (problem,) = problems(engine, full=True)
     assert problem == (
-        "Reversals that are pending, so that no rebuild can be compared: 1 "
-        f"({A.delivery_id}). Run ingest_inbox, which carries them out, then verify again."
+        "Pending reversals, so that no rebuild can be compared: 1 "
+        f"({A.delivery_id}). Run ingest_inbox, then verify again."
     )
     list(engine.ingest_all([], engine.pending_deliveries(LOG), LOG))
     assert problems(engine, full=True) == ()
@@ -366,18 +366,18 @@ def test_without_a_published_copy_nothing_is_missing(engine: Engine) -> None:
     [
         (
             "UPDATE products SET description = 'edited' WHERE sku IN ('s1', 's6')",
-            "Rows of products that a rebuild makes otherwise: 2 (s1, s6). Somebody has edited",
+            "Rows of products that differ from a rebuild: 2 (s1, s6). The tables were edited",
         ),
         (
             (
                 "DELETE FROM products WHERE sku = 's3'; "
                 "UPDATE name_counts SET no_of_products = 1 WHERE name = 'Cid'"
             ),
-            "Rows of products that a rebuild makes otherwise: 1 (s3). ",
+            "Rows of products that differ from a rebuild: 1 (s3). ",
         ),
         (
             "DELETE FROM deletions WHERE sku = 's9'",
-            "Rows of deletions that a rebuild makes otherwise: 1 (s9). ",
+            "Rows of deletions that differ from a rebuild: 1 (s9). ",
         ),
     ],
 )
@@ -443,7 +443,7 @@ def test_a_dry_run_tells_what_it_would_look_at(engine: Engine) -> None:
     before = query(engine.settings.data_dir, "FROM operations")
     report = verify(engine, LOG, full=True, dry_run=True)
     assert "hash 6 raw files of 0." in report.summary
-    assert "make the database anew" in report.summary
+    assert "rebuild the database" in report.summary
     assert query(engine.settings.data_dir, "FROM operations") == before
 
 
@@ -468,8 +468,8 @@ def test_the_job_fails_and_shows_what_is_wrong(project: Project) -> None:
     assert summary.startswith("3 problems.")
     assert [line.partition(":")[0] for line in lines] == [
         "Names whose number in name_counts is not that of a recount",
-        "Rows of products that a rebuild makes otherwise",
-        "Rows of name_counts that a rebuild makes otherwise",
+        "Rows of products that differ from a rebuild",
+        "Rows of name_counts that differ from a rebuild",
     ]
     shown = failure.metadata["all_problems"].records
     assert [record.data["problem"] for record in shown] == lines
@@ -493,7 +493,7 @@ def test_no_rebuild_is_compared_where_the_raw_zone_is_at_fault(engine: Engine) -
     change_a_byte(raw)
     told, compared = problems(engine, full=True)
     assert f"{raw} is not what landed" in told
-    assert compared.startswith("So no rebuild could be compared with the tables.")
+    assert compared.startswith("The tables were not compared with a rebuild.")
 
 
 def test_a_record_of_another_kind_is_found(engine: Engine) -> None:
@@ -518,7 +518,7 @@ def test_what_a_rebuild_cannot_take_in_is_no_edit_of_the_tables(
     monkeypatch.setattr(batch_merge, "verify_raw_file", fail)
     told, compared = problems(engine, full=True)
     assert told.startswith(f"{C.delivery_id}: [Errno 28] No space left on device.")
-    assert compared.startswith("So no rebuild could be compared")
+    assert compared.startswith("The tables were not compared")
 
 
 def test_a_wrong_note_of_what_is_pruned_is_found(engine: Engine) -> None:
@@ -526,8 +526,8 @@ def test_a_wrong_note_of_what_is_pruned_is_found(engine: Engine) -> None:
     note = raw_file(engine, A).with_suffix(".outcome")
     note.write_text(f"refused {engine.warehouse.cached_id()}\n")
     assert any(
-        f".outcome in the raw zone does not say what the ledger does: 1 ({A.delivery_id})" in one
-        for one in problems(engine)
+        f".outcome file differs from the ledger: 1 ({A.delivery_id})" in problem
+        for problem in problems(engine)
     )
 
 
@@ -540,7 +540,7 @@ def test_an_index_that_does_not_tell_what_the_raw_zone_does_is_found(engine: Eng
     with closing(sqlite3.connect(path)) as index, index:
         index.execute("UPDATE deliveries SET size_bytes = 1 WHERE key = 'a.csv'")
     (problem,) = verify(engine, LOG).problems
-    assert f"of which {path} does not tell what the raw zone does: 1 (a.csv#" in problem
+    assert f"that {path} has otherwise than the raw zone: 1 (a.csv#" in problem
     path.unlink()
     assert not verify(engine, LOG).problems
 
