@@ -110,26 +110,20 @@ class VerifyConfig(OperationConfig):
     )
 
 
-def _revert(
-    engine: Engine,
-    log: logging.Logger,
-    *,
-    reinstate: bool,
-    **options: Any,  # noqa: ANN401 (the keys of RevertConfig)
-) -> Report:
+def _revert(engine: Engine, *, reinstate: bool, **options: Any) -> Report:  # noqa: ANN401 (keys)
     """Revert a delivery, or merge a reverted delivery again (reinstate)."""
     if not reinstate:
-        return revert_delivery(engine, log=log, **options)
+        return revert_delivery(engine, **options)
     del options["ignore_pruned_history"]
-    return reinstate_delivery(engine, log=log, **options)
+    return reinstate_delivery(engine, **options)
 
 
 def _purge(
     engine: Engine,
-    log: logging.Logger,
     *,
+    log: logging.Logger,
     dry_run: bool,
-    **selected: Any,  # noqa: ANN401 (the keys of PurgeConfig)
+    **selected: Any,  # noqa: ANN401 (keys)
 ) -> Report:
     """Delete products by skus, partition or age, or all; newer deliveries bring them back."""
     return purge_products(engine, Selection(**selected), log, dry_run=dry_run)
@@ -143,12 +137,12 @@ def _job(
     changes_tables: bool = False,
     former_op: str | None = None,
 ) -> dg.JobDefinition:
-    """Return the job of an operation.
+    """Return the job of an operation; its op is named by the first word of the job.
 
     Args:
-        name: name of the job; its first word is the name of the op.
+        name: name of the job.
         config: the configuration. Its keys are keyword arguments of the operation.
-        operation: takes the engine, `log` and the configuration, and returns a report.
+        operation: takes the engine, `log` and the configuration.
         changes_tables: whether to refresh `name_counts` and publish the tables afterwards.
         former_op: a former name of the op, which run configurations may still use.
     """
