@@ -12,6 +12,7 @@ WHAT ?= all
 ROUNDS ?= 5
 
 THOROUGH ?= false
+FULL ?= $(THOROUGH)
 
 MINUTES ?= 30
 KILLS ?= 1000
@@ -75,12 +76,12 @@ trim-history: ## Remove the logs of runs and sensors older than DAYS=30; runs an
 	@echo "$(INSTANCE) has $$(du -sk $(INSTANCE) | cut -f1) KB"
 
 .PHONY: status
-status: setup ## Show what is pending, running, waiting, given up, and how the tables are
+status: setup ## Show what is pending, running or waiting, what needs attention, and the tables
 	@$(BIN)/python -m lfp_pipeline.cli.status
 
 .PHONY: verify
-verify: setup ## Look whether all laws hold in your data (THOROUGH=true: also by a rebuild)
-	@echo 'ops: {laws: {config: {thorough: $(THOROUGH)}}}' | \
+verify: setup ## Check the invariants of your data (FULL=true: also by a rebuild)
+	@echo 'ops: {verify: {config: {full: $(FULL)}}}' | \
 	  $(BIN)/dagster job execute -m lfp_pipeline.definitions -j verify -c /dev/stdin
 
 .PHONY: demo

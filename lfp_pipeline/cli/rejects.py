@@ -39,7 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _tell(exported: Sequence[RejectsFile], settings: Settings) -> None:
     if not exported:
-        print("No rejected rows. A file that was refused whole is under Given up of make status.")
+        print("No rejected rows. Files that were refused whole: `make status`, Needs attention.")
         return
     for one in exported:
         rows = pluralize(one.rows, "rejected row")

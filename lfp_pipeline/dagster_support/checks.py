@@ -1,10 +1,12 @@
 """The checks that the UI shows on `products` and `name_counts`, and how they are evaluated."""
 
+import logging
 from collections.abc import Sequence
 
 import dagster as dg
 import duckdb
 
+from lfp_pipeline.dagster_support.metadata import Metadata, counts_metadata
 from lfp_pipeline.ingest.result import IngestResult
 from lfp_pipeline.warehouse.invariants import (
     product_count,
@@ -12,6 +14,7 @@ from lfp_pipeline.warehouse.invariants import (
     repeated_skus_of,
     unaccounted_deliveries,
 )
+from lfp_pipeline.warehouse.name_counts import count_mismatches, repair_name_counts
 
 PRODUCTS = dg.AssetKey("products")
 NAME_COUNTS = dg.AssetKey("name_counts")
@@ -131,7 +134,27 @@ def check_name_counts(wrong: int, healed: int) -> list[dg.AssetCheckResult]:
     ]
 
 
-def as_evaluation(result: dg.AssetCheckResult) -> dg.AssetCheckEvaluation:
+def refresh_name_counts(
+    connection: duckdb.DuckDBPyConnection, log: logging.Logger
+) -> tuple[Metadata, Sequence[dg.AssetCheckResult]]:
+    """Repair `name_counts` if it is wrong, and return its metadata and its checks."""
+    repaired = repair_name_counts(connection)
+    wrong = count_mismatches(connection) if repaired else 0
+    if repaired:
+        log.warning("%d counts were wrong and were counted anew. Edited by hand?", repaired)
+    return counts_metadata(connection), check_name_counts(wrong, repaired)
+
+
+def log_name_counts(
+    context: dg.OpExecutionContext, metadata: Metadata, checks: Sequence[dg.AssetCheckResult]
+) -> None:
+    """Log a materialization of `name_counts`, and checks, from a plain op."""
+    context.log_event(dg.AssetMaterialization("name_counts", metadata=metadata))
+    for check in checks:
+        context.log_event(_as_evaluation(check))  # type: ignore[arg-type] # Dagster accepts it
+
+
+def _as_evaluation(result: dg.AssetCheckResult) -> dg.AssetCheckEvaluation:
     """A check result as the event that a plain op can log."""
     assert result.asset_key is not None  # noqa: S101 (our results name their asset)
     assert result.check_name is not None  # noqa: S101

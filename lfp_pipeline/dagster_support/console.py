@@ -10,6 +10,9 @@ import dagster as dg
 
 from lfp_pipeline.common.text import visible
 
+SHORT_CONSOLE: dict[str, Any] = {"loggers": {"console": {}}}
+"""Run configuration of a job whose console shows one line an event."""
+
 
 class _OneLine(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:

@@ -1,19 +1,17 @@
 """The assets: the files as they came, the products, and the counts of their names."""
 
 import hashlib
-import logging
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import chain
 
 import dagster as dg
-import duckdb
 from pydantic import Field
 
 from lfp_pipeline.dagster_support.checks import (
-    check_name_counts,
     check_products,
     name_counts_checks,
     products_checks,
+    refresh_name_counts,
 )
 from lfp_pipeline.dagster_support.failures import (
     tag_database_busy,
@@ -25,8 +23,6 @@ from lfp_pipeline.dagster_support.metadata import (
     COUNTS_SCHEMA,
     PRODUCTS_LINEAGE,
     PRODUCTS_SCHEMA,
-    Metadata,
-    counts_metadata,
     delivery_metadata,
     ingested_metadata,
     is_ok,
@@ -48,7 +44,6 @@ from lfp_pipeline.sources.written_location import (
     is_signed,
     resolve_location,
 )
-from lfp_pipeline.warehouse.name_counts import count_mismatches, repair_name_counts
 
 GROUP = "products"
 OWNERS = ["team:data"]
@@ -162,17 +157,6 @@ def name_counts(
         metadata, checks = refresh_name_counts(connection, context.log)
     engine.publish(context.log)
     return dg.MaterializeResult(metadata=metadata, check_results=checks)
-
-
-def refresh_name_counts(
-    connection: duckdb.DuckDBPyConnection, log: logging.Logger
-) -> tuple[Metadata, Sequence[dg.AssetCheckResult]]:
-    """See that the counts are right, and put them right if not; what there is to show of it."""
-    healed = repair_name_counts(connection)
-    wrong = count_mismatches(connection) if healed else 0
-    if healed:
-        log.warning("%d counts were wrong and were counted anew. Edited by hand?", healed)
-    return counts_metadata(connection), check_name_counts(wrong, healed)
 
 
 def add_partitions(instance: dg.DagsterInstance, keys: Iterable[str]) -> None:

@@ -1,11 +1,16 @@
 """The jobs: for everything in the inbox, for chosen partitions, for readers."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import dagster as dg
 
-from lfp_pipeline.dagster_support.checks import as_evaluation, check_products, products_checks
+from lfp_pipeline.dagster_support.checks import (
+    check_products,
+    log_name_counts,
+    products_checks,
+    refresh_name_counts,
+)
+from lfp_pipeline.dagster_support.console import SHORT_CONSOLE
 from lfp_pipeline.dagster_support.failures import (
     tag_database_busy,
     tag_not_tried,
@@ -26,15 +31,12 @@ from lfp_pipeline.defs.assets import (
     name_counts,
     products,
     raw_products,
-    refresh_name_counts,
 )
 from lfp_pipeline.engine import Engine
 from lfp_pipeline.ingest.result import IngestResult, LandingFailure
 from lfp_pipeline.model.partition_key import partition_key
 from lfp_pipeline.operations.status import collect_status
 from lfp_pipeline.operations.status_text import render_status
-
-SHORT_CONSOLE: dict[str, Any] = {"loggers": {"console": {}}}
 
 ingest_products = dg.define_asset_job(
     "ingest_products",
@@ -136,9 +138,7 @@ def _report_tables(
     with database.get_connection() as connection:
         checks = check_products(connection, merged)
         metadata, counts_checks = refresh_name_counts(connection, context.log)
-    context.log_event(dg.AssetMaterialization("name_counts", metadata=metadata))
-    for check in [*checks, *counts_checks]:
-        context.log_event(as_evaluation(check))  # type: ignore[arg-type] # taken, if untold
+    log_name_counts(context, metadata, [*checks, *counts_checks])
     blocking = {spec.name for spec in products_checks if spec.blocking}
     if broken := {check.check_name for check in checks if not check.passed} & blocking:
         msg = f"These checks of products fail: {', '.join(sorted(map(str, broken)))}."

@@ -1,5 +1,7 @@
-"""The operator's jobs: each does one operation, or tells what it would do (`dry_run`)."""
+"""The operator jobs: each runs one operation, or reports what it would do (`dry_run`)."""
 
+import logging
+from collections.abc import Callable
 from typing import Any
 
 import dagster as dg
@@ -7,288 +9,228 @@ import duckdb
 from pydantic import Field
 
 from lfp_pipeline.common.text import visible
-from lfp_pipeline.dagster_support.checks import as_evaluation
+from lfp_pipeline.dagster_support.checks import log_name_counts, refresh_name_counts
+from lfp_pipeline.dagster_support.console import SHORT_CONSOLE
 from lfp_pipeline.dagster_support.failures import user_facing_failures
 from lfp_pipeline.dagster_support.metadata import SHOWN_FAILURES, Metadata
 from lfp_pipeline.dagster_support.resources import ProductsDatabase
-from lfp_pipeline.defs.assets import refresh_name_counts
-from lfp_pipeline.defs.jobs import SHORT_CONSOLE
 from lfp_pipeline.engine import Engine
 from lfp_pipeline.errors import LfpError, user_message
+from lfp_pipeline.operations import Report
 from lfp_pipeline.operations.export import export_tables
 from lfp_pipeline.operations.prune import prune_raw
 from lfp_pipeline.operations.purge import Selection, purge_products
 from lfp_pipeline.operations.rebuild import rebuild_products
-from lfp_pipeline.operations.report import Report
 from lfp_pipeline.operations.revert import reinstate_delivery, revert_delivery
 from lfp_pipeline.operations.verify import verify
 
-_MOST_DAYS = 36_500
+_MAX_DAYS = 36_500
 
-_DRY_RUN = Field(False, description="Only tell what it would do.")
+_SHAPE: Any = dg.Shape  # It has no type hints.
+
+_FORMER_KEYS = {
+    "ignore_pruned_history": "despite_pruned",
+    "include_needed": "even_if_needed",
+    "allow_data_loss": "accept_losses",
+    "full": "thorough",
+}
+"""Configuration keys, and the names that version 0.1 has for them. Both are accepted."""
 
 
-class RevertConfig(dg.Config):
-    """Which delivery."""
+class OperationConfig(dg.Config):
+    """What all operations have in common."""
 
-    delivery_id: str = Field("", description="As in the table deliveries.")
-    reinstate: bool = Field(False, description="Put it in again that was taken out.")
-    despite_pruned: bool = Field(
-        False, description="Also where older deliveries, which may have next winners, are pruned."
+    dry_run: bool = Field(False, description="Report what would be done, and change nothing.")
+
+
+class RevertConfig(OperationConfig):
+    """Delivery to revert or reinstate."""
+
+    delivery_id: str = Field("", description="Id of the delivery, as in the table deliveries.")
+    reinstate: bool = Field(False, description="Merge a reverted delivery again.")
+    ignore_pruned_history: bool = Field(
+        False,
+        description="Revert even if older deliveries that may have replacement rows are pruned.",
     )
     use_present_settings: bool = Field(
         False,
-        description="Read what was read with other settings, or by another version of the "
-        "program, with those of now, and correct its account.",
+        description="Read deliveries with the present settings and program, whatever they were "
+        "merged with, and correct their ledger entries.",
     )
-    dry_run: bool = _DRY_RUN
 
 
-class PurgeConfig(dg.Config):
-    """Which products: exactly one of skus, partition, older_than_days and everything."""
+class PurgeConfig(OperationConfig):
+    """Products to delete: exactly one of skus, partition, older_than_days and everything."""
 
-    skus: list[str] = Field([], description="These.")
-    partition: str | None = Field(None, description="Whose present rows came with this partition.")
+    skus: list[str] = Field([], description="Products with these skus.")
+    partition: str | None = Field(
+        None, description="Products whose present row came with this partition."
+    )
     older_than_days: float | None = Field(
-        None, ge=0, le=_MOST_DAYS, description="Whose present rows were delivered longer ago."
+        None, ge=0, le=_MAX_DAYS, description="Products whose present row was delivered before."
     )
-    everything: bool = Field(False, description="All.")
-    dry_run: bool = _DRY_RUN
+    everything: bool = Field(False, description="All products.")
 
 
-class PruneConfig(dg.Config):
-    """How old."""
+class PruneConfig(OperationConfig):
+    """Minimum age."""
 
-    older_than_days: float = Field(90, ge=0, le=_MOST_DAYS, description="What landed longer ago.")
-    even_if_needed: bool = Field(
-        False, description="Also what a rebuild of the present tables needs."
+    older_than_days: float = Field(
+        90, ge=0, le=_MAX_DAYS, description="Minimum number of days since the landing."
     )
-    dry_run: bool = _DRY_RUN
+    include_needed: bool = Field(
+        False, description="Also prune deliveries that a rebuild of the present tables needs."
+    )
 
 
-class RebuildConfig(dg.Config):
-    """How."""
+class RebuildConfig(OperationConfig):
+    """Rebuild options."""
 
-    accept_losses: bool = Field(
-        False, description="Also where deliveries that were in cannot be read any more."
+    allow_data_loss: bool = Field(
+        False, description="Rebuild even if merged deliveries cannot be read any more."
     )
     use_present_settings: bool = Field(
-        False, description="Read all deliveries with the settings of now."
-    )
-    dry_run: bool = _DRY_RUN
-
-
-class ExportConfig(dg.Config):
-    """As what."""
-
-    formats: list[str] = Field(["parquet", "csv"], description="Of parquet and csv.")
-    dry_run: bool = _DRY_RUN
-
-
-class VerifyConfig(dg.Config):
-    """How far."""
-
-    thorough: bool = Field(
-        False, description="Also make the database anew beside it, and compare: law 0."
-    )
-    dry_run: bool = _DRY_RUN
-
-
-@dg.op(name="revert")
-def revert_one(
-    context: dg.OpExecutionContext,
-    config: RevertConfig,
-    engine: dg.ResourceParam[Engine],
-    database: ProductsDatabase,
-) -> None:
-    """Take a delivery out as if it had never come, or put it in again."""
-    with user_facing_failures(context):
-        if config.reinstate:
-            report = reinstate_delivery(
-                engine,
-                config.delivery_id,
-                context.log,
-                dry_run=config.dry_run,
-                use_present_settings=config.use_present_settings,
-            )
-        else:
-            report = revert_delivery(
-                engine,
-                config.delivery_id,
-                context.log,
-                dry_run=config.dry_run,
-                despite_pruned=config.despite_pruned,
-                use_present_settings=config.use_present_settings,
-            )
-        _report_result(context, report)
-        if not config.dry_run:
-            _report_tables(context, engine, database)
-
-
-@dg.op(name="purge")
-def purge_some(
-    context: dg.OpExecutionContext,
-    config: PurgeConfig,
-    engine: dg.ResourceParam[Engine],
-    database: ProductsDatabase,
-) -> None:
-    """Delete products by a delivery of its own."""
-    with user_facing_failures(context):
-        selection = Selection(
-            config.skus, config.partition, config.older_than_days, config.everything
-        )
-        _report_result(
-            context, purge_products(engine, selection, context.log, dry_run=config.dry_run)
-        )
-        if not config.dry_run:
-            _report_tables(context, engine, database)
-
-
-@dg.op(name="prune")
-def prune_old(
-    context: dg.OpExecutionContext, config: PruneConfig, engine: dg.ResourceParam[Engine]
-) -> None:
-    """Remove the bytes of old deliveries that the tables no longer need."""
-    with user_facing_failures(context):
-        report = prune_raw(
-            engine,
-            config.older_than_days,
-            context.log,
-            dry_run=config.dry_run,
-            even_if_needed=config.even_if_needed,
-        )
-        _report_result(context, report)
-
-
-@dg.op(name="rebuild")
-def rebuild_all(
-    context: dg.OpExecutionContext,
-    config: RebuildConfig,
-    engine: dg.ResourceParam[Engine],
-    database: ProductsDatabase,
-) -> None:
-    """Make the database anew from the raw zone."""
-    with user_facing_failures(context):
-        report = rebuild_products(
-            engine,
-            context.log,
-            dry_run=config.dry_run,
-            accept_losses=config.accept_losses,
-            use_present_settings=config.use_present_settings,
-        )
-        _report_result(context, report)
-        if not config.dry_run:
-            _report_tables(context, engine, database)
-
-
-@dg.op(name="export")
-def export_all(
-    context: dg.OpExecutionContext, config: ExportConfig, engine: dg.ResourceParam[Engine]
-) -> None:
-    """Write products and name_counts as files for other programs."""
-    with user_facing_failures(context):
-        report = export_tables(engine, context.log, formats=config.formats, dry_run=config.dry_run)
-        _report_result(context, report)
-
-
-@dg.op(name="laws")
-def verify_all(
-    context: dg.OpExecutionContext, config: VerifyConfig, engine: dg.ResourceParam[Engine]
-) -> None:
-    """Look whether all laws hold in the live data; fail if not."""
-    with user_facing_failures(context):
-        report = verify(engine, context.log, thorough=config.thorough, dry_run=config.dry_run)
-        if report.problems:
-            raise _failure(report)
-        _report_result(context, report)
-
-
-def _failure(report: Report) -> dg.Failure:
-    lines = list(map(visible, [report.summary, *report.problems[:SHOWN_FAILURES]]))
-    if (left := len(report.problems) - SHOWN_FAILURES) > 0:
-        lines.append(f"And {left:,} more; all_problems has all.")
-    return dg.Failure(
-        description="\n".join(lines),
-        metadata=_metadata(report),
-        allow_retries=False,
+        False,
+        description="Read all deliveries with the present settings, whatever they were merged "
+        "with.",
     )
 
 
-def _report_result(context: dg.OpExecutionContext, report: Report) -> None:
+class ExportConfig(OperationConfig):
+    """Output formats."""
+
+    formats: list[str] = Field(["parquet", "csv"], description="parquet, csv, or both.")
+
+
+class VerifyConfig(OperationConfig):
+    """Depth of the check."""
+
+    full: bool = Field(
+        False, description="Also rebuild the database beside and compare (invariant I0)."
+    )
+
+
+def _revert(engine: Engine, *, reinstate: bool, **options: Any) -> Report:  # noqa: ANN401 (keys)
+    """Revert a delivery, or merge a reverted delivery again (reinstate)."""
+    if not reinstate:
+        return revert_delivery(engine, **options)
+    del options["ignore_pruned_history"]
+    return reinstate_delivery(engine, **options)
+
+
+def _purge(
+    engine: Engine,
+    *,
+    log: logging.Logger,
+    dry_run: bool,
+    **selected: Any,  # noqa: ANN401 (keys)
+) -> Report:
+    """Delete products by skus, partition or age, or all; newer deliveries bring them back."""
+    return purge_products(engine, Selection(**selected), log, dry_run=dry_run)
+
+
+def _job(
+    name: str,
+    config: type[OperationConfig],
+    operation: Callable[..., Report],
+    *,
+    changes_tables: bool = False,
+    former_op: str | None = None,
+) -> dg.JobDefinition:
+    """Return the job of an operation; its op is named by the first word of the job.
+
+    Args:
+        name: name of the job.
+        config: the configuration. Its keys are keyword arguments of the operation.
+        operation: takes the engine, `log` and the configuration.
+        changes_tables: whether to refresh `name_counts` and publish the tables afterwards.
+        former_op: a former name of the op, which run configurations may still use.
+    """
+    op_name = name.partition("_")[0]
+    description = (operation.__doc__ or "").partition("\n")[0]
+    keys = config.to_fields_dict()
+    former_keys = {key: former for key, former in _FORMER_KEYS.items() if key in keys}
+    schema = _SHAPE(keys, description=config.__doc__, field_aliases=former_keys)
+
+    @dg.op(name=op_name, description=description, config_schema=schema)
+    def operate(
+        context: dg.OpExecutionContext,
+        engine: dg.ResourceParam[Engine],
+        database: ProductsDatabase,
+    ) -> None:
+        options = dict(config(**context.op_config))
+        with user_facing_failures(context):
+            report = operation(engine, log=context.log, **options)
+            _report_result(context, report, dry_run=options["dry_run"])
+            if changes_tables and not options["dry_run"]:
+                _publish_tables(context, engine, database)
+
+    run_config: Any = SHORT_CONSOLE
+    if former_op is not None:
+        run_config = _accepting_former_op(op_name, former_op, schema)
+
+    @dg.job(name=name, description=description, config=run_config)
+    def job() -> None:
+        operate()
+
+    return job
+
+
+def _accepting_former_op(op_name: str, former_op: str, schema: object) -> dg.ConfigMapping:
+    """Return a run configuration in which the op may have its former name."""
+    ops = _SHAPE({op_name: dg.Field({"config": schema})}, field_aliases={op_name: former_op})
+    fields = {
+        "ops": dg.Field(ops),
+        "loggers": dg.Field(dict, default_value=SHORT_CONSOLE["loggers"]),
+        "execution": dg.Field(dict, is_required=False),
+        "resources": dg.Field(dict, is_required=False),
+    }
+    return dg.ConfigMapping(
+        lambda run_config: run_config, fields, receive_processed_config_values=False
+    )
+
+
+def _report_result(context: dg.OpExecutionContext, report: Report, *, dry_run: bool) -> None:
+    """Log a report and add it to the output; if it has problems, fail the run."""
+    problems = list(map(visible, report.problems))
+    metadata: Metadata = {"summary": visible(report.summary), **report.figures}
+    if problems:
+        records = [dg.TableRecord({"problem": problem}) for problem in problems]
+        metadata = {**metadata, "all_problems": dg.MetadataValue.table(records)}
+    if problems and not dry_run:
+        lines = [visible(report.summary), *problems[:SHOWN_FAILURES]]
+        if (remaining := len(problems) - SHOWN_FAILURES) > 0:
+            lines.append(f"And {remaining:,} more; the metadata all_problems lists all of them.")
+        raise dg.Failure("\n".join(lines), metadata=metadata, allow_retries=False)
     context.log.info(visible(report.summary))
-    for problem in report.problems:
-        context.log.warning(visible(problem))
-    context.add_output_metadata(_metadata(report))
+    for problem in problems:
+        context.log.warning(problem)
+    context.add_output_metadata(metadata)
 
 
-def _metadata(report: Report) -> Metadata:
-    metadata: dict[str, Any] = {"summary": visible(report.summary), **report.figures}
-    if report.problems:
-        records = [dg.TableRecord({"problem": visible(problem)}) for problem in report.problems]
-        metadata["all_problems"] = dg.MetadataValue.table(records)
-    return metadata
-
-
-def _report_tables(
+def _publish_tables(
     context: dg.OpExecutionContext, engine: Engine, database: ProductsDatabase
 ) -> None:
-    """See that the counts are right, show them where the asset is, and publish the tables.
-
-    What was to be done is done by then, whether it can be shown or not.
-    """
+    """Refresh and show `name_counts`, and publish the tables. A failure does not fail the run."""
     try:
         with database.get_connection() as connection:
             metadata, checks = refresh_name_counts(connection, context.log)
     except (LfpError, duckdb.Error, OSError) as error:
-        context.log.warning("That is done, and cannot be shown now: %s", user_message(error))
+        context.log.warning(
+            "The operation is done, but its result cannot be shown now: %s", user_message(error)
+        )
     else:
-        context.log_event(dg.AssetMaterialization("name_counts", metadata=metadata))
-        for check in checks:
-            context.log_event(as_evaluation(check))  # type: ignore[arg-type] # taken, if untold
+        log_name_counts(context, metadata, checks)
     engine.publish(context.log, at_once=True)
 
 
-@dg.job(name="revert_delivery", config=SHORT_CONSOLE)
-def revert_delivery_job() -> None:
-    """Take a delivery out as if it had never come, or put it in again (reinstate)."""
-    revert_one()
-
-
-@dg.job(name="purge_products", config=SHORT_CONSOLE)
-def purge_products_job() -> None:
-    """Delete products by skus, partition, age, or all; a newer delivery brings them again."""
-    purge_some()
-
-
-@dg.job(name="prune_raw", config=SHORT_CONSOLE)
-def prune_raw_job() -> None:
-    """Remove the bytes of old deliveries that a rebuild of the present tables does not need."""
-    prune_old()
-
-
-@dg.job(name="rebuild_products", config=SHORT_CONSOLE)
-def rebuild_products_job() -> None:
-    """Make the database anew from the raw zone, beside the old one, and swap them."""
-    rebuild_all()
-
-
-@dg.job(name="export_tables", config=SHORT_CONSOLE)
-def export_tables_job() -> None:
-    """Write products and name_counts as Parquet and CSV, all of one state."""
-    export_all()
-
-
-@dg.job(name="verify", config=SHORT_CONSOLE)
-def verify_job() -> None:
-    """Ask all laws of the live data, and of every raw file whether it is what landed."""
-    verify_all()
-
+verify_job = _job("verify", VerifyConfig, verify, former_op="laws")
 
 operator_jobs = [
-    revert_delivery_job,
-    purge_products_job,
-    prune_raw_job,
-    rebuild_products_job,
-    export_tables_job,
+    _job("revert_delivery", RevertConfig, _revert, changes_tables=True),
+    _job("purge_products", PurgeConfig, _purge, changes_tables=True),
+    _job("prune_raw", PruneConfig, prune_raw),
+    _job("rebuild_products", RebuildConfig, rebuild_products, changes_tables=True),
+    _job("export_tables", ExportConfig, export_tables),
     verify_job,
 ]

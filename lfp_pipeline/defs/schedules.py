@@ -1,4 +1,4 @@
-"""What is done by the clock, once somebody switches it on."""
+"""The schedules; each is off until it is switched on."""
 
 import dagster as dg
 
@@ -8,6 +8,6 @@ verify_schedule = dg.ScheduleDefinition(
     name="verify_schedule",
     job=verify_job,
     cron_schedule="0 4 * * *",
-    description="Looks each night at four, UTC, whether all is as it should be.",
+    description="Checks the tables and the raw zone each night at 04:00 UTC.",
     default_status=dg.DefaultScheduleStatus.STOPPED,
 )

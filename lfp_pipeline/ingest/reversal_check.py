@@ -48,7 +48,7 @@ def checked_reversal(
     warehouse: Backend,
     log: logging.Logger,
     *,
-    despite_pruned: bool = False,
+    ignore_pruned_history: bool = False,
     use_present_settings: bool = False,
     foretell: bool = False,
 ) -> Iterator[Foreseen]:
@@ -59,7 +59,7 @@ def checked_reversal(
         settings: limits, rules.
         warehouse: the database of the delivery.
         log: for progress.
-        despite_pruned: allow the reversal although older deliveries, which may have had
+        ignore_pruned_history: allow the reversal although older deliveries, which may have had
             replacements, are pruned.
         use_present_settings: read older deliveries with these settings, even if they were read with
             other ones.
@@ -83,12 +83,12 @@ def checked_reversal(
         before = planned_changes(connection, delivery)
         ids = [older_delivery.delivery_id for older_delivery in older]
         pruned = _pruned(connection, raw_zone, delivery, ids) if before.skus else []
-        if pruned and not despite_pruned:
+        if pruned and not ignore_pruned_history:
             msg = (
                 f"{delivery.delivery_id} has won or deleted {pluralize(before.skus, 'sku')}, "
                 f"and older deliveries, which may have had them, are pruned: {preview(pruned)}. "
-                "Land their files again; or set despite_pruned, which loses what only they had "
-                "until they land again."
+                "Land their files again; or set ignore_pruned_history, which loses what only they "
+                "had until they land again."
             )
             raise OperationRefusedError(msg)
         foreseen = Foreseen(before, product_count(connection))

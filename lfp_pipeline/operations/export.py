@@ -1,8 +1,8 @@
-"""`export_tables`: products and name_counts as Parquet and CSV files, for other programs.
+"""Writes products and name_counts as Parquet and CSV files (job `export_tables`).
 
-All files tell one state of the tables. It is that of the published copy, which nobody changes while
-it is open: so a large export keeps nobody from writing. Where nothing is published, it is read
-behind the writer lock.
+All files show the same state of the tables. They are read from the published copy, which does not
+change while it is open, so a large export does not block writers. If nothing is published, the
+tables are read under the writer lock.
 """
 
 import logging
@@ -21,18 +21,18 @@ from lfp_pipeline.common.text import format_size, pluralize
 from lfp_pipeline.engine import Engine
 from lfp_pipeline.errors import OperationRefusedError
 from lfp_pipeline.model.table_spec import COLUMN_LIST
-from lfp_pipeline.operations.report import Report
+from lfp_pipeline.operations import Report
 from lfp_pipeline.warehouse.operation_log import note_operation
 from lfp_pipeline.warehouse.writer_lock import WriterLock
 
-# By table: what is written, and its texts. These are quoted, so that blanks at their ends and empty
-# ones are told apart from what other programs make of bare ones.
+# The rows and the text columns of each table. Texts are quoted, so that other programs do not
+# confuse empty texts with missing values, and keep white space at the ends.
 _TABLES = {
     "products": ("FROM warehouse.products", COLUMN_LIST),
     "name_counts": ("FROM warehouse.name_counts ORDER BY no_of_products DESC, name", "name"),
 }
 
-# As RFC 4180 has it, times as ISO 8601. DuckDB is to write into the very file that it is given.
+# CSV as in RFC 4180, times as in ISO 8601. USE_TMP_FILE false: DuckDB writes into the given file.
 _OPTIONS = {
     "parquet": "FORMAT parquet, COMPRESSION zstd, USE_TMP_FILE false",
     "csv": "FORMAT csv, HEADER, FORCE_QUOTE ({texts}), TIMESTAMPFORMAT '%Y-%m-%dT%H:%M:%S.%fZ', "
@@ -47,7 +47,7 @@ SELECT (SELECT count(*) FROM warehouse.products), (SELECT count(*) FROM warehous
 
 @dataclass(frozen=True)
 class _File:
-    """One of the files that are written."""
+    """A file to write."""
 
     table: str
     format: str
@@ -56,7 +56,7 @@ class _File:
     def write(
         self, connection: duckdb.DuckDBPyConnection, temporary: Path, log: logging.Logger
     ) -> None:
-        """Write the table of the attached warehouse into a file of another name."""
+        """Write the table of the attached warehouse into a temporary file."""
         rows, texts = _TABLES[self.table]
         options = _OPTIONS[self.format].format(texts=texts)
         with heartbeat(log, lambda seconds: f"Writing {self.path.name}: {seconds:.0f} s so far"):
@@ -70,39 +70,66 @@ def export_tables(
     formats: Sequence[str] = ("parquet", "csv"),
     dry_run: bool = False,
 ) -> Report:
-    """Write the tables into the folder of exports, in the place of the files from before.
+    """Write the tables into the folder of exports, and replace the files of the last export.
 
-    Killed in the middle, these stand; killed while the new ones get their names, some do.
+    If the process is killed, the old files remain; if it is killed while the new files get their
+    names, some of them do.
 
     Args:
-        engine: whose.
-        log: for progress.
-        formats: which of parquet and csv.
-        dry_run: only tell what it would do.
+        engine: the data folder.
+        log: receives progress.
+        formats: `parquet`, `csv`, or both.
+        dry_run: return the plan, and write nothing.
 
     Raises:
-        OperationRefusedError: there is no database, or another format is said, or none.
-        WarehouseBusyError: somebody else kept the database; the text says who.
+        OperationRefusedError: there is no database, or a format is unknown, or none is given.
+        WarehouseBusyError: another process has the database open; the message says which.
         OSError: the files cannot be written.
-        duckdb.Error: likewise, or the tables cannot be read.
+        duckdb.Error: the files cannot be written, or the tables cannot be read.
     """
+    files = _plan(engine, formats)
+    return _planned(engine, files, log) if dry_run else _apply(engine, files, log)
+
+
+def _plan(engine: Engine, formats: Sequence[str]) -> Sequence[_File]:
+    """Return the files to write."""
     if not engine.warehouse.exists:
-        msg = f"There is no database at {engine.warehouse.location} yet: nothing was taken in."
+        msg = f"There is no database at {engine.warehouse.location}. Run ingest_inbox first."
         raise OperationRefusedError(msg)
     if not formats or set(formats) - _OPTIONS.keys():
-        msg = f"Say one or several of the formats {', '.join(_OPTIONS)}."
+        msg = f"Set one or more of the formats {', '.join(_OPTIONS)}."
         raise OperationRefusedError(msg)
-    folder = engine.settings.exports_dir
-    files = [
-        _File(table, format_, folder / f"{table}.{format_}")
+    return [
+        _File(table, format_, engine.settings.exports_dir / f"{table}.{format_}")
         for table in _TABLES
         for format_ in dict.fromkeys(formats)
     ]
-    if dry_run:
-        return _plan(engine, files, log)
+
+
+def _planned(engine: Engine, files: Sequence[_File], log: logging.Logger) -> Report:
+    with engine.warehouse.session("planning an export", log) as connection:
+        products, names, _ = connection.execute(_SIZES).fetchall()[0]
+    if not engine.published.time_share:
+        state = "the database, under the writer lock"
+    elif engine.published.is_stale:
+        state = "the published copy, which would be published again first"
+    else:
+        state = "the published copy, which is up to date"
+    present = sum(file.path.stat().st_size for file in files if file.path.exists())
+    replaced = f", replacing {format_size(present)}" if present else ""
+    summary = (
+        f"Would write {_row_counts(products, names)} into "
+        f"{', '.join(file.path.name for file in files)} in {files[0].path.parent}{replaced}, from "
+        f"{state}. The database has {format_size(engine.warehouse.size_bytes)}."
+    )
+    return Report(summary, {"products": products, "names": names, "present_bytes": present})
+
+
+def _apply(engine: Engine, files: Sequence[_File], log: logging.Logger) -> Report:
     started = utc_now()
+    folder = engine.settings.exports_dir
     folder.mkdir(parents=True, exist_ok=True)
-    # One at a time: the files of two exports would be mixed.
+    # One export at a time: two would mix their files.
     with WriterLock(folder / "tables", engine.settings.writer_wait_seconds).held("exporting", log):
         for leftover in stale_temporaries(folder):
             log.info("Removing %s, left by an export that was killed", leftover)
@@ -110,20 +137,20 @@ def export_tables(
             products, names, last_merged_at = connection.execute(_SIZES).fetchall()[0]
             _write(connection, files, log)
         sizes = {file.path.name: file.path.stat().st_size for file in files}
-    told = ", ".join(f"{name} ({format_size(size)})" for name, size in sizes.items())
-    summary = f"{_counted(products, names)} are in {folder}: {told}."
+    written = ", ".join(f"{name} ({format_size(size)})" for name, size in sizes.items())
+    summary = f"Exported {_row_counts(products, names)} to {folder}: {written}."
     figures = {"products": products, "names": names, "last_merged_at": f"{last_merged_at} UTC"}
     note_operation(engine.warehouse, "export_tables", started, summary, log)
     return Report(summary, figures | sizes)
 
 
-def _counted(products: int, names: int) -> str:
+def _row_counts(products: int, names: int) -> str:
     return f"{pluralize(products, 'product')} and {pluralize(names, 'name')}"
 
 
 @contextmanager
 def _snapshot(engine: Engine, log: logging.Logger) -> Iterator[duckdb.DuckDBPyConnection]:
-    """A connection with the tables attached as `warehouse`: the newest, and they stay so."""
+    """Yield a connection with the newest tables as `warehouse`; they do not change meanwhile."""
     if not engine.published.time_share:
         with engine.warehouse.session("exporting", log) as connection:
             yield connection
@@ -141,27 +168,8 @@ def _write(
         for file in files:
             open_file, temporary = stack.enter_context(temporary_sibling(file.path))
             file.write(connection, temporary, log)
-            # All are on disk before the first gets its name: they change at almost one moment.
+            # All files are on disk before the first is renamed, so all change almost at once.
             os.fsync(open_file.fileno())
             written.append((open_file, temporary, file.path))
         for open_file, temporary, path in written:
             commit_file(open_file, temporary, path)
-
-
-def _plan(engine: Engine, files: Sequence[_File], log: logging.Logger) -> Report:
-    with engine.warehouse.session("looking what to export", log) as connection:
-        products, names, _ = connection.execute(_SIZES).fetchall()[0]
-    if not engine.published.time_share:
-        state = "the database, behind the writer lock"
-    elif engine.published.is_stale:
-        state = "the published copy, which would be published anew first"
-    else:
-        state = "the published copy, which is up to date"
-    present = sum(file.path.stat().st_size for file in files if file.path.exists())
-    replaced = f" in the place of {format_size(present)}" if present else ""
-    summary = (
-        f"Would write {_counted(products, names)} into "
-        f"{', '.join(file.path.name for file in files)} in {files[0].path.parent}{replaced}, from "
-        f"{state}. The database has {format_size(engine.warehouse.size_bytes)}."
-    )
-    return Report(summary, {"products": products, "names": names, "present_bytes": present})

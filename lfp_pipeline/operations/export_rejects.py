@@ -1,8 +1,8 @@
-"""Rejected rows as CSV files that people mend and drop into the inbox again.
+"""Writes rejected rows as CSV files, to be fixed and dropped into the inbox again.
 
-The first columns are those of a product; the reader ignores the others. A row is filled in as far
-as its record is a good one, and never so that it would go in as it was: nothing that was rejected
-is accepted because somebody mended another row of the file.
+The first columns are those of a product; the reader ignores the others. If the fields cannot be
+separated, or would be accepted unchanged, only `raw` is filled in: fixing one row of the file does
+not accept another row that was rejected.
 """
 
 import csv
@@ -39,20 +39,21 @@ OTHER_COLUMNS = (
 
 _NOTHING = ("", "", "")
 
-# A spreadsheet takes a text that begins so for a formula, and a file may be made to have it run
-# something. Only this export is opened in one, so only here the text is changed.
+# Spreadsheets run texts with these beginnings as formulas, which a hostile file may exploit. Only
+# this export is meant for spreadsheets, so only here the text is changed.
 _FORMULA_BEGINS = ("=", "+", "-", "@", "\t", "\r")
 _NO_FORMULA = "'"
 
 _REJECTED_AGAIN = {
-    *(f"no {column}" for column in REQUIRED_COLUMNS),  # Not zero bytes: spreadsheets drop them.
+    # Zero bytes are not listed: spreadsheets drop them.
+    *(f"no {column}" for column in REQUIRED_COLUMNS),
     *(f"{column} too long" for column in PRODUCT_COLUMNS),
 }
-"""Reasons that are found again in the values. A row with another needs a sku to go in."""
+"""Reasons that the values show again. A row with any other reason is written without its sku."""
 
-_FETCHED = 1_000
+_PAGE_ROWS = 1_000
 
-# Of a partition, only the newest delivery: what an older one lacked may have come since.
+# Only the newest delivery of a partition: it may have the rows that an older one lacked.
 _DELIVERIES = """
 SELECT partition_key, delivery_id, status = 'refused', coalesce(rejects, 0)
 FROM warehouse.deliveries
@@ -70,21 +71,21 @@ _REJECTS = """
 SELECT reason, detail, row_number, byte_start, byte_end, raw
 FROM warehouse.rejected_rows WHERE delivery_id = $delivery_id AND row_number > $after
 ORDER BY row_number
-LIMIT $most
+LIMIT $limit
 """
 
 
 @dataclass(frozen=True)
 class RejectsFile:
-    """The rejects of one delivery, written.
+    """The file with the rejects of one delivery.
 
     Attributes:
-        path: of the file.
-        partition_key: of the delivery.
-        refused: whether nothing of the delivery was taken.
-        rows: how many it has.
-        escaped: how many values of products were changed, so that none is taken for a formula.
-        kept: whether it was there before, changed by somebody, and so was left as it is.
+        path: path of the file.
+        partition_key: partition of the delivery.
+        refused: whether the whole delivery was refused.
+        rows: number of rejected rows.
+        escaped: number of product values that got an apostrophe, so that they are no formulas.
+        kept: whether the file existed with other contents, and so was not overwritten.
     """
 
     path: Path
@@ -105,19 +106,19 @@ def export_rejects(
     """Write the rejects of the newest delivery of every partition that has some.
 
     Args:
-        engine: whose.
-        log: is told whom it waits for.
-        partition_key: of this partition only.
-        delivery_id: of this delivery instead of the newest.
+        engine: the data folder.
+        log: receives the process that this waits for.
+        partition_key: write the rejects of this partition only.
+        delivery_id: write the rejects of this delivery instead of the newest.
 
     Raises:
-        LfpError: there is no such partition or delivery, or the database is busy.
+        LfpError: the partition or delivery is unknown, or the database is busy.
     """
     settings = engine.settings
     if not engine.warehouse.exists:
-        msg = f"There is no database at {engine.warehouse.location} yet: nothing was taken in."
+        msg = f"There is no database at {engine.warehouse.location}. Run ingest_inbox first."
         raise LfpError(msg)
-    # Somebody waits for it at the keyboard.
+    # A person waits at the keyboard, so give up early.
     warehouse = engine.warehouse.waiting(settings.foreign_wait_seconds)
     for leftover in stale_temporaries(settings.rejects_dir):
         log.info("Removing %s, left by an export that was killed", leftover)
@@ -126,7 +127,7 @@ def export_rejects(
         deliveries = connection.execute(_DELIVERIES, chosen).fetchall()
         if not deliveries and (partition_key or delivery_id):
             what = f"delivery {delivery_id}" if delivery_id else f"partition {partition_key}"
-            msg = f"There is no {what} in the table deliveries, which has all that were read."
+            msg = f"There is no {what} in the table deliveries."
             if partition_key:
                 msg += key_hint(partition_key)
             raise LfpError(msg)
@@ -148,7 +149,7 @@ def _export(
     dialect = _dialect(engine, key, delivery_id)
     rows = escaped = 0
     with temporary_sibling(path) as (file, temporary):
-        # Spreadsheets take a file for UTF-8 by its mark.
+        # The byte order mark makes spreadsheets read UTF-8.
         text = io.TextIOWrapper(file, encoding="utf-8-sig", newline="")
         writer = csv.writer(text)
         writer.writerow(PRODUCT_COLUMNS + OTHER_COLUMNS)
@@ -157,8 +158,8 @@ def _export(
             product = _product(raw, dialect) if whole and dialect else _NOTHING
             if reason not in _REJECTED_AGAIN:
                 product = ("", *product[1:])
-            told = raw.decode("utf-8", "replace")
-            others = [reason, detail, number, start, end, told, delivery_id, key]
+            record = raw.decode("utf-8", "replace")
+            others = [reason, detail, number, start, end, record, delivery_id, key]
             writer.writerow([_harmless(cell) for cell in (*product, *others)])
             rows += 1
             escaped += sum(_harmless(cell) != cell for cell in product)
@@ -174,17 +175,17 @@ def _export(
 def _rejects(
     connection: duckdb.DuckDBPyConnection, delivery_id: str
 ) -> Iterator[tuple[str, str, int, int, int, bytes]]:
-    page = {"delivery_id": delivery_id, "after": 0, "most": _FETCHED}
-    while some := connection.execute(_REJECTS, page).fetchall():
-        yield from some
-        page["after"] = some[-1][2]
+    page = {"delivery_id": delivery_id, "after": 0, "limit": _PAGE_ROWS}
+    while rows := connection.execute(_REJECTS, page).fetchall():
+        yield from rows
+        page["after"] = rows[-1][2]
 
 
 def _product(raw: bytes, dialect: Dialect) -> tuple[str, str, str]:
-    """Sku, name and description of a record; nothing, if it is not a good one.
+    """Return sku, name and description of a record.
 
-    Which value is which cannot be told where there are too few or too many, or where a quote is
-    astray.
+    All three are empty if the record has too few or too many values, or a misplaced quote, since
+    the fields cannot be separated then.
     """
     grammar = dialect.grammar()
     good = grammar.good_record(raw, 0)
@@ -202,16 +203,16 @@ def _harmless(cell: Any) -> Any:  # noqa: ANN401 (a text or a number)
 
 
 def _dialect(engine: Engine, key: str, delivery_id: str) -> Dialect | None:
-    """How the delivery is written; None: it is no longer in the raw zone, or has no header."""
+    """Return the dialect of a delivery, or None if it is not in the raw zone or has no header."""
     try:
-        deliveries = {one.delivery_id: one for one in engine.raw_zone.deliveries(key)}
+        deliveries = {found.delivery_id: found for found in engine.raw_zone.deliveries(key)}
         return _dialect_of_file(deliveries[delivery_id], ReadOptions.of(engine.settings))
     except (KeyError, OSError, LandingError, DeliveryRefusedError, ReadingTimeoutError):
         return None
 
 
 def _dialect_of_file(delivery: Delivery, options: ReadOptions) -> Dialect | None:
-    """How a file is written; None: it is a zip of several, which are written in different ways."""
+    """Return the dialect of a file, or None for a zip whose files have different dialects."""
     text_format = delivery.text_format
     has_header = header_check(text_format, options)
     with closing(contents(delivery.path, options.max_unpacked_bytes, has_header)) as several:

@@ -1,12 +1,15 @@
-"""`prune_raw`: the bytes of old deliveries that the tables no longer need are removed.
+"""Removes the bytes of old deliveries that the tables no longer need (job `prune_raw`).
 
-The tables need a delivery if it holds the present row of a product. A deletion is always kept: it
-is small, and keeps older rows from coming back. So is what has not come to an end.
+The tables need a delivery if it holds the present row of a product. Deletions are always kept:
+they are small, and keep older rows hidden. Pending deliveries are kept, too.
 """
 
 import logging
 from collections.abc import Mapping, Sequence
-from datetime import timedelta
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+import duckdb
 
 from lfp_pipeline.common.clock import utc_now
 from lfp_pipeline.common.text import format_size, pluralize, preview
@@ -14,7 +17,7 @@ from lfp_pipeline.engine import Engine
 from lfp_pipeline.errors import OperationRefusedError
 from lfp_pipeline.model.delivery import Delivery, Kind
 from lfp_pipeline.model.ledger_entry import Status
-from lfp_pipeline.operations.report import Report
+from lfp_pipeline.operations import Report
 from lfp_pipeline.raw_zone.desired_state import is_reverted, prune, state_of
 from lfp_pipeline.warehouse.invariants import needed_deliveries
 from lfp_pipeline.warehouse.ledger import statuses
@@ -23,81 +26,109 @@ from lfp_pipeline.warehouse.operation_log import record_operation
 _SHOWN = 20
 
 
+@dataclass(frozen=True)
+class _Plan:
+    """The deliveries to prune, and the ids of those that the tables need.
+
+    Attributes:
+        kept: number of old deliveries that are kept because the tables need them.
+    """
+
+    chosen: Sequence[Delivery]
+    needed: frozenset[str]
+    kept: int
+
+    def report(self, *, dry_run: bool) -> Report:
+        """Return what is pruned, kept and lost."""
+        size = sum(delivery.size_bytes for delivery in self.chosen)
+        number = pluralize(len(self.chosen), "delivery")
+        summary = f"{'Would prune' if dry_run else 'Pruned'} {number}"
+        if self.chosen:
+            ids = preview([delivery.delivery_id for delivery in self.chosen], limit=_SHOWN)
+            summary += f" of {format_size(size)}: {ids}"
+        summary += f". Kept, because the tables need them: {self.kept:,}."
+        if lost := self.needed & {delivery.delivery_id for delivery in self.chosen}:
+            summary += f" A rebuild then loses rows of {pluralize(len(lost), 'delivery')}."
+        figures = {"deliveries": len(self.chosen), "size_bytes": size, "kept": self.kept}
+        return Report(summary, figures)
+
+
 def prune_raw(
     engine: Engine,
     older_than_days: float,
     log: logging.Logger,
     *,
     dry_run: bool = False,
-    even_if_needed: bool = False,
+    include_needed: bool = False,
 ) -> Report:
-    """Remove the bytes of deliveries that landed so long ago; their records stay.
+    """Remove the bytes of deliveries that landed before a given time; their records stay.
+
+    A process that is killed meanwhile leaves some of the deliveries pruned.
 
     Args:
-        engine: whose.
-        older_than_days: how long ago, at least.
-        log: for progress.
-        dry_run: only tell what it would do.
-        even_if_needed: also of those that a rebuild of the present tables needs.
+        engine: the data folder.
+        older_than_days: minimum time since the landing.
+        log: receives progress.
+        dry_run: return the plan, and change nothing.
+        include_needed: also prune deliveries that a rebuild of the present tables needs.
 
     Raises:
-        LfpError: a reversal is pending, or the database or the raw zone cannot be read. Killed in
-            the middle, some are gone.
+        LfpError: a reversal is pending, or the database or the raw zone cannot be read.
     """
     started = utc_now()
+    landed_before = started - timedelta(days=older_than_days)
+    # Planned and applied under one lock: no delivery becomes needed in between.
     with engine.warehouse.session("pruning the raw zone", log) as connection:
-        needed = needed_deliveries(connection)
-        landed_before = started - timedelta(days=older_than_days)
-        status_of = statuses(connection)
-        deliveries = engine.raw_zone.all_deliveries()
-        _see_that_no_reversal_is_pending(deliveries, status_of)
-        state = {one: state_of(one, status_of.get(one.delivery_id)) for one in deliveries}
-        old = [
-            one
-            for one in deliveries
-            if one.landed_at < landed_before
-            and one.kind is Kind.PRODUCTS
-            and state[one].bytes_kept
-            and state[one].is_reconciled
-        ]
-        chosen = [one for one in old if even_if_needed or one.delivery_id not in needed]
-        lost = [one for one in chosen if one.delivery_id in needed]
-        report = _report(chosen, len(old) - len(chosen), lost, dry_run=dry_run)
+        plan = _plan(engine, connection, landed_before, include_needed=include_needed)
+        report = plan.report(dry_run=dry_run)
         if not dry_run:
-            for delivery in chosen:
-                log.info("Pruning %s", delivery.delivery_id)
-                prune(delivery.path, needed=delivery.delivery_id in needed)
+            _apply(plan, log)
             record_operation(connection, "prune_raw", started, report.summary)
     return report
 
 
-def _see_that_no_reversal_is_pending(
+def _plan(
+    engine: Engine,
+    connection: duckdb.DuckDBPyConnection,
+    landed_before: datetime,
+    *,
+    include_needed: bool,
+) -> _Plan:
+    needed = needed_deliveries(connection)
+    status_of = statuses(connection)
+    deliveries = engine.raw_zone.all_deliveries()
+    _require_no_pending_reversal(deliveries, status_of)
+    old = [
+        delivery
+        for delivery in deliveries
+        if delivery.landed_at < landed_before
+        and delivery.kind is Kind.PRODUCTS
+        and (state := state_of(delivery, status_of.get(delivery.delivery_id))).bytes_kept
+        and state.is_reconciled
+    ]
+    chosen = [delivery for delivery in old if include_needed or delivery.delivery_id not in needed]
+    return _Plan(chosen, needed, kept=len(old) - len(chosen))
+
+
+def _require_no_pending_reversal(
     deliveries: Sequence[Delivery], status_of: Mapping[str, Status]
 ) -> None:
-    """What is still to be taken out may need any older delivery."""
+    """Raise if a reversal is pending, because it may need any older delivery."""
     pending = [
-        one.delivery_id
-        for one in deliveries
-        if is_reverted(one.path) and not state_of(one, status_of.get(one.delivery_id)).is_reconciled
+        delivery.delivery_id
+        for delivery in deliveries
+        if is_reverted(delivery.path)
+        and not state_of(delivery, status_of.get(delivery.delivery_id)).is_reconciled
     ]
     if pending:
         msg = (
-            f"{pending[0]} is reverted and not out yet, and may need what would be pruned. Run "
-            "ingest_inbox first, which carries that out."
+            f"The reversal of {pending[0]} is pending, and may need deliveries to prune. Nothing "
+            "was pruned. Run ingest_inbox first."
         )
         raise OperationRefusedError(msg)
 
 
-def _report(
-    chosen: Sequence[Delivery], kept: int, lost: Sequence[Delivery], *, dry_run: bool
-) -> Report:
-    size = sum(one.size_bytes for one in chosen)
-    summary = f"{'Would prune' if dry_run else 'Pruned'} {pluralize(len(chosen), 'delivery')}"
-    if chosen:
-        named = preview([one.delivery_id for one in chosen], limit=_SHOWN)
-        summary += f" of {format_size(size)}: {named}"
-    summary += f". Kept of that age, because the tables need them: {kept:,}."
-    if lost:
-        verb = "would lose" if dry_run else "loses"
-        summary += f" A rebuild {verb} rows of {pluralize(len(lost), 'delivery')}."
-    return Report(summary, {"deliveries": len(chosen), "size_bytes": size, "kept": kept})
+def _apply(plan: _Plan, log: logging.Logger) -> None:
+    for delivery in plan.chosen:
+        log.info("Pruning %s", delivery.delivery_id)
+        prune(delivery.path, needed=delivery.delivery_id in plan.needed)

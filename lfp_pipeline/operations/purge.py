@@ -1,7 +1,8 @@
-"""`purge_products`: products are deleted by a delivery of its own, which stays in the raw zone.
+"""Deletes products by a delivery of its own (job `purge_products`).
 
-So replays do not bring them back, and a delivery that is newer than the purge does. What is to go
-is decided at once: the purge names each sku. As any delivery, `revert_delivery` takes it back.
+The delivery stays in the raw zone, so a rebuild deletes the products again; a delivery that is
+newer than the purge brings them back. The skus to delete are listed when the purge is made.
+`revert_delivery` reverts a purge like any other delivery.
 """
 
 import logging
@@ -22,50 +23,50 @@ from lfp_pipeline.errors import LfpError, OperationRefusedError
 from lfp_pipeline.model.delivery import Kind
 from lfp_pipeline.model.ledger_entry import Status
 from lfp_pipeline.model.partition_key import PURGES, key_hint
-from lfp_pipeline.operations.report import Report
+from lfp_pipeline.operations import Report
 from lfp_pipeline.sources.base import Fetched, OnProgress, Sink
 from lfp_pipeline.sources.local_file import LocalFile
 
 _SHOWN_SKUS = 10
 
-_INSTANT = timedelta(microseconds=1)
+_MICROSECOND = timedelta(microseconds=1)
 
 _CLOCK_SKEW = timedelta(minutes=10)
-"""By so much, clocks may differ. What is dated further ahead is dated in the future."""
+"""Largest expected difference between clocks. Later times count as times in the future."""
 
 _NAMED = """
-CREATE TABLE doomed AS
+CREATE TABLE skus_to_delete AS
 SELECT sku, delivered_at
 FROM (SELECT DISTINCT unnest($skus::VARCHAR[]) AS sku) LEFT JOIN warehouse.products USING (sku)
 """
 
-_CHOSEN = "CREATE TABLE doomed AS SELECT sku, delivered_at FROM warehouse.products WHERE {which}"
+_CHOSEN = """
+CREATE TABLE skus_to_delete AS SELECT sku, delivered_at FROM warehouse.products WHERE {condition}
+"""
 
 _SUMMARY = """
 SELECT count(*), count(delivered_at), max(delivered_at), (SELECT count(*) FROM warehouse.products)
-FROM doomed
+FROM skus_to_delete
 """
 
-_AHEAD = """
-SELECT count(*), min(sku, $limit) FROM doomed WHERE delivered_at > $soon
-"""
+_AHEAD = "SELECT count(*), min(sku, $limit) FROM skus_to_delete WHERE delivered_at > $soon"
 
-_SOME = "SELECT sku FROM doomed ORDER BY sku LIMIT $limit"
+_FIRST_SKUS = "SELECT sku FROM skus_to_delete ORDER BY sku LIMIT $limit"
 
 
 @dataclass(frozen=True)
 class Selection:
-    """Which products are to go: exactly one of these.
+    """The products to delete. Exactly one attribute is set.
 
     Attributes:
-        skus: these, also where they are not there yet: what was delivered before the purge and
-            arrives later does not bring them.
-        partition: whose present rows came with this partition.
-        older_than_days: whose present rows were delivered longer ago.
-        everything: all.
+        skus: these skus. A sku that has no product yet is deleted, too: older deliveries that
+            arrive later do not add it.
+        partition: all products whose present row came with this partition.
+        older_than_days: all products whose present row was delivered longer ago.
+        everything: all products.
 
     Raises:
-        OperationRefusedError: none of these is said, or several are; or a sku is empty.
+        OperationRefusedError: no attribute or several are set, or a sku is empty.
     """
 
     skus: Sequence[str] = ()
@@ -74,47 +75,83 @@ class Selection:
     everything: bool = False
 
     def __post_init__(self) -> None:
-        said = (self.skus, self.partition, self.older_than_days is not None, self.everything)
-        if sum(map(bool, said)) != 1:
-            msg = "Say exactly one of skus, partition, older_than_days and everything."
+        chosen = (self.skus, self.partition, self.older_than_days is not None, self.everything)
+        if sum(map(bool, chosen)) != 1:
+            msg = "Set exactly one of skus, partition, older_than_days and everything."
             raise OperationRefusedError(msg)
         if not all(sku.strip() for sku in self.skus):
-            msg = "One of the skus is empty; no product has such a sku. Leave it out."
+            msg = "A sku in the list is empty. Remove it."
             raise OperationRefusedError(msg)
 
+    @property
+    def label(self) -> str:
+        """The source of the purge, as the ledger shows it."""
+        if self.skus:
+            return f"purge: {len(self.skus)} skus"
+        if self.partition:
+            return f"purge: partition {self.partition}"
+        if self.older_than_days is not None:
+            return f"purge: older than {self.older_than_days:g} days"
+        return "purge: everything"
+
+    def statement(self) -> tuple[str, dict[str, Any]]:
+        """Return the statement that lists the skus to delete, and its parameters."""
+        if self.skus:
+            return _NAMED, {"skus": [sku.strip() for sku in self.skus]}
+        if self.partition:
+            condition = "starts_with(delivery_id, $begin)"
+            return _CHOSEN.format(condition=condition), {"begin": f"{self.partition}#"}
+        if self.older_than_days is not None:
+            before = utc_now() - timedelta(days=self.older_than_days)
+            return _CHOSEN.format(condition="delivered_at < $before"), {"before": before}
+        return _CHOSEN.format(condition="true"), {}
+
 
 @dataclass(frozen=True)
-class _PurgePlan:
-    """What a purge is about: skus, of them in products, some for people, and the newest's time."""
+class _Plan:
+    """The skus to delete: their list, and the numbers of skus, their products, and all products."""
 
+    source: "_SkuList"
     skus: int
     products: int
-    newest: datetime | None
-    products_in_all: int
-    some: Sequence[str]
+    all_products: int
+    first_skus: Sequence[str]
 
-    def told(self, verb: str) -> str:
-        """In a sentence."""
-        text = f"{self.products:,} of {self.products_in_all:,} products {verb} deleted"
+    @property
+    def figures(self) -> dict[str, int | float | str]:
+        """The numbers of skus and of products."""
+        return {"skus": self.skus, "products_deleted": self.products}
+
+    @property
+    def report(self) -> Report:
+        """The report of a dry run, or of a purge that deletes nothing."""
+        if not self.skus:
+            return Report("Nothing to delete: no product matches the selection.", self.figures)
+        summary = self.summary("would be") + _hint_if_ahead(self.source.delivered_at)
+        return Report(summary, self.figures)
+
+    def summary(self, verb: str) -> str:
+        """Return the numbers and the first skus as a sentence."""
+        text = f"{self.products:,} of {self.all_products:,} products {verb} deleted"
         if self.skus > self.products:
-            text += f"; {pluralize(self.skus - self.products, 'sku')} not there"
-        return f"{text}. Skus: {preview(self.some, self.skus, _SHOWN_SKUS)}."
+            text += f"; {pluralize(self.skus - self.products, 'sku')} without a product"
+        return f"{text}. Skus: {preview(self.first_skus, self.skus, _SHOWN_SKUS)}."
 
 
 @dataclass(frozen=True)
-class _SkuListSource:
-    """A list of skus as a source."""
+class _SkuList:
+    """A CSV list of skus as the source of a delivery."""
 
     file: LocalFile
     name: str
-    at: datetime
+    delivered_at: datetime
 
     def fetch(self, sink: Sink, on_progress: OnProgress) -> Fetched:
         """Copy the list."""
-        return replace(self.file.fetch(sink, on_progress), modified=self.at)
+        return replace(self.file.fetch(sink, on_progress), modified=self.delivered_at)
 
     def version(self, known: dict[str, str] | None) -> None:
-        """It is fetched once."""
+        """Return nothing: the list is fetched once."""
 
 
 def purge_products(
@@ -122,130 +159,96 @@ def purge_products(
 ) -> Report:
     """Delete products.
 
-    Killed in the middle, nothing has happened, or the next ingest_inbox carries it out.
+    If the process is killed, either nothing has happened or the next ingest_inbox deletes them.
 
     Args:
-        engine: whose.
-        selection: which.
-        log: for progress.
-        dry_run: only tell what it would do.
+        engine: the data folder.
+        selection: the products to delete.
+        log: receives progress.
+        dry_run: return the plan, and change nothing.
 
     Raises:
-        LfpError: they are not deleted, and why.
+        LfpError: the products are not deleted; the message says why.
     """
     with scratch_folder(engine.settings.work_dir, "purge") as folder:
-        listed = folder / "skus.csv"
-        doomed = _list_doomed(engine, selection, listed, log)
-        figures = {"skus": doomed.skus, "products_deleted": doomed.products}
-        if not doomed.skus:
-            return Report("Nothing is to be deleted: no product is as you say.", figures)
-        taken = {one.delivered_at for one in engine.raw_zone.deliveries(PURGES)}
-        moment = _moment_after(doomed.newest, taken)
-        if dry_run:
-            return Report(doomed.told("would be") + _told_if_ahead(moment), figures)
-        source = _SkuListSource(LocalFile(listed), _name(selection), moment)
-        delivery = engine.raw_zone.land(source, PURGES, log, kind=Kind.DELETION)
-    done = engine.ingest(delivery, log)
-    if done.account.status is not Status.MERGED:
-        msg = (
-            f"{delivery.delivery_id} has landed and is not carried out: {done.account.error} The "
-            "next ingest_inbox tries again."
-        )
-        raise LfpError(msg)
-    deleted = replace(doomed, products=done.account.rows.deleted)
-    told: dict[str, int | float | str] = {
-        "delivery_id": delivery.delivery_id,
-        "skus": deleted.skus,
-        "products_deleted": deleted.products,
-        "products": done.products,
-    }
-    summary = f"{deleted.told('are')} It is the delivery {delivery.delivery_id}."
-    return Report(summary + _told_if_ahead(delivery.delivered_at), told)
+        plan = _plan(engine, selection, folder / "skus.csv", log)
+        return plan.report if dry_run or not plan.skus else _apply(engine, plan, log)
 
 
-def _list_doomed(
-    engine: Engine, selection: Selection, listed: Path, log: logging.Logger
-) -> _PurgePlan:
-    """Write the skus that are to go into a file, and sum up what they are."""
-    with engine.warehouse.session("looking what to purge", log) as connection:
+def _plan(engine: Engine, selection: Selection, path: Path, log: logging.Logger) -> _Plan:
+    """Write the skus to delete into a file, and count them."""
+    with engine.warehouse.session("planning a purge", log) as connection:
         if selection.partition and not _is_known(connection, selection.partition):
             msg = f"There is no partition {selection.partition} in the table deliveries."
             raise OperationRefusedError(msg + key_hint(selection.partition))
-        connection.execute(*_doom(selection))
-        skus, products, newest, in_all = connection.execute(_SUMMARY).fetchall()[0]
-        some = [sku for (sku,) in connection.execute(_SOME, {"limit": _SHOWN_SKUS}).fetchall()]
-        _see_that_dates_go_together(connection, skus, newest)
-        ordered = connection.sql("SELECT sku FROM doomed ORDER BY sku")
-        ordered.write_csv(str(listed), header=True, quoting="ALL")
-        return _PurgePlan(skus, products, newest, in_all, some)
+        connection.execute(*selection.statement())
+        skus, products, newest, all_products = connection.execute(_SUMMARY).fetchall()[0]
+        found = connection.execute(_FIRST_SKUS, {"limit": _SHOWN_SKUS}).fetchall()
+        _require_dates_on_one_side_of_now(connection, skus, newest)
+        ordered = connection.sql("SELECT sku FROM skus_to_delete ORDER BY sku")
+        ordered.write_csv(str(path), header=True, quoting="ALL")
+    taken = {delivery.delivered_at for delivery in engine.raw_zone.deliveries(PURGES)}
+    source = _SkuList(LocalFile(path), selection.label, _timestamp_after(newest, taken))
+    return _Plan(source, skus, products, all_products, [sku for (sku,) in found])
 
 
-def _see_that_dates_go_together(
+def _require_dates_on_one_side_of_now(
     connection: duckdb.DuckDBPyConnection, skus: int, newest: datetime | None
 ) -> None:
-    """A purge has one date, and keeps out what is older: that of a product of the year 2100, all.
+    """Raise if only some of the products have a date in the future.
 
-    Raises:
-        OperationRefusedError: some of the products are dated in the future, and others are not.
+    A purge has one timestamp and hides everything older; one dated 2100 would hide all deliveries
+    until then.
     """
     values = {"soon": utc_now() + _CLOCK_SKEW, "limit": _SHOWN_SKUS}
-    ahead, some = connection.execute(_AHEAD, values).fetchall()[0]
+    ahead, first_skus = connection.execute(_AHEAD, values).fetchall()[0]
     if 0 < ahead < skus:
         msg = (
             f"Of these {pluralize(skus, 'sku')}, {ahead:,} came with dates in the future, up to "
-            f"{newest}: {preview(some, ahead, _SHOWN_SKUS)}. The purge would have that date, and "
-            "keep all of these skus out until then. Revert the delivery that is dated so, if that "
-            "is wrong; or purge those first, by their skus, or by a partition that has no others."
+            f"{newest}: {preview(first_skus, ahead, _SHOWN_SKUS)}. The purge would have that date, "
+            "and hide all of these skus until then. If the date is wrong, revert the delivery that "
+            "has it; otherwise purge these skus first, by skus or by partition."
         )
         raise OperationRefusedError(msg)
 
 
-def _told_if_ahead(moment: datetime) -> str:
-    if moment <= utc_now():
+def _hint_if_ahead(delivered_at: datetime) -> str:
+    if delivered_at <= utc_now():
         return ""
     return (
-        f" It is dated {moment}, as what it deletes: until then, only its reversal brings these "
-        "skus back."
+        f" Its date is {delivered_at}, after the products that it deletes; until then, only its "
+        "reversal restores these skus."
     )
 
 
 def _is_known(connection: duckdb.DuckDBPyConnection, partition: str) -> bool:
-    known = "SELECT 1 FROM warehouse.deliveries WHERE partition_key = $key LIMIT 1"
-    return connection.execute(known, {"key": partition}).fetchone() is not None
+    sql = "SELECT 1 FROM warehouse.deliveries WHERE partition_key = $key LIMIT 1"
+    return connection.execute(sql, {"key": partition}).fetchone() is not None
 
 
-def _doom(selection: Selection) -> tuple[str, dict[str, Any]]:
-    """The statement that lists what is to go, and its values."""
-    if selection.skus:
-        return _NAMED, {"skus": [sku.strip() for sku in selection.skus]}
-    if selection.partition:
-        which = "starts_with(delivery_id, $begin)"
-        return _CHOSEN.format(which=which), {"begin": f"{selection.partition}#"}
-    if selection.older_than_days is not None:
-        before = utc_now() - timedelta(days=selection.older_than_days)
-        return _CHOSEN.format(which="delivered_at < $before"), {"before": before}
-    return _CHOSEN.format(which="true"), {}
+def _timestamp_after(newest: datetime | None, taken: Collection[datetime]) -> datetime:
+    """Return the present time, or a later one if a product to delete is dated later.
 
-
-def _moment_after(newest: datetime | None, taken: Collection[datetime]) -> datetime:
-    """Now, but newer than all that is to go: also where a file is dated in the future.
-
-    No other purge has that moment: where one is reverted, the same again is another one.
+    No two purges have the same timestamp, so a reverted purge can be made again as another one.
     """
-    moment = utc_now()
-    with suppress(OverflowError):  # There is a last moment.
-        moment = max(moment, newest or moment)
-        while moment == newest or moment in taken:
-            moment += _INSTANT
-    return moment
+    timestamp = utc_now()
+    with suppress(OverflowError):  # The largest datetime has no successor.
+        timestamp = max(timestamp, newest or timestamp)
+        while timestamp == newest or timestamp in taken:
+            timestamp += _MICROSECOND
+    return timestamp
 
 
-def _name(selection: Selection) -> str:
-    """What the ledger tells as the source."""
-    if selection.skus:
-        return f"purge: {len(selection.skus)} skus"
-    if selection.partition:
-        return f"purge: partition {selection.partition}"
-    if selection.older_than_days is not None:
-        return f"purge: older than {selection.older_than_days:g} days"
-    return "purge: everything"
+def _apply(engine: Engine, plan: _Plan, log: logging.Logger) -> Report:
+    delivery = engine.raw_zone.land(plan.source, PURGES, log, kind=Kind.DELETION)
+    done = engine.ingest(delivery, log)
+    if done.account.status is not Status.MERGED:
+        msg = (
+            f"The purge {delivery.delivery_id} has landed, but is not merged: {done.account.error} "
+            "The next ingest_inbox retries it."
+        )
+        raise LfpError(msg)
+    applied = replace(plan, products=done.account.rows.deleted)
+    summary = f"{applied.summary('were')} Delivery: {delivery.delivery_id}."
+    figures = {"delivery_id": delivery.delivery_id, **applied.figures, "products": done.products}
+    return Report(summary + _hint_if_ahead(delivery.delivered_at), figures)

@@ -1,4 +1,4 @@
-"""`revert_delivery`: a delivery is taken out as if it had never come, or put in again."""
+"""Reverts a delivery, or reinstates a reverted one (job `revert_delivery`)."""
 
 import logging
 from collections.abc import Iterator
@@ -13,7 +13,7 @@ from lfp_pipeline.ingest.reversal_check import Foreseen, checked_reversal
 from lfp_pipeline.ingest.revert import earlier_settings, read_acceptably
 from lfp_pipeline.model.delivery import Delivery, Kind
 from lfp_pipeline.model.ledger_entry import Status
-from lfp_pipeline.operations.report import Report
+from lfp_pipeline.operations import Report
 from lfp_pipeline.raw_zone.desired_state import (
     clear_reverted,
     is_pruned,
@@ -34,28 +34,28 @@ def revert_delivery(
     log: logging.Logger,
     *,
     dry_run: bool = False,
-    despite_pruned: bool = False,
+    ignore_pruned_history: bool = False,
     use_present_settings: bool = False,
 ) -> Report:
-    """Take a delivery out: what it has won falls to the next winners, what it has deleted is back.
+    """Revert a delivery: older rows replace the rows it has won, and its deletions are undone.
 
-    The next winners are what was read of older deliveries when they were merged.
-
-    Killed in the middle, the next ingest_inbox carries it out.
+    The older rows are those that were read of older deliveries when these were merged. If the
+    process is killed after the delivery is marked, the next ingest_inbox reverts it.
 
     Args:
-        engine: whose.
-        delivery_id: as in the table deliveries.
-        log: for progress.
-        dry_run: only tell what it would do.
-        despite_pruned: also where older deliveries, which may have had next winners, are pruned.
-        use_present_settings: read older deliveries that were read with others with these settings,
-            and correct their accounts.
+        engine: the data folder.
+        delivery_id: id of the delivery, as in the table `deliveries`.
+        log: receives progress.
+        dry_run: return the plan, and change nothing.
+        ignore_pruned_history: revert even if older deliveries that may have replacements are
+            pruned.
+        use_present_settings: read older deliveries with the present settings, whatever they were
+            merged with, and correct their ledger entries.
 
     Raises:
         OperationRefusedError: something would be lost, or an older delivery cannot be read as it
-            was. Nothing was done.
-        LfpError: it is not out, and why.
+            was. Nothing was changed.
+        LfpError: the delivery is not reverted; the message says why.
     """
     delivery = engine.raw_zone.find(delivery_id)
     with engine.backlog.being_reversed(delivery):
@@ -64,21 +64,21 @@ def revert_delivery(
             engine.settings,
             engine.warehouse,
             log,
-            despite_pruned=despite_pruned,
+            ignore_pruned_history=ignore_pruned_history,
             use_present_settings=use_present_settings,
             foretell=dry_run,
-        ) as foreseen:
+        ) as plan:
             if dry_run:
-                return _foretold(delivery_id, foreseen)
-            # Behind the lock: nobody prunes what it needs.
+                return _planned_reversal(delivery_id, plan)
+            # Still under the writer lock: no delivery that the plan needs is pruned in between.
             mark_reverted(delivery.path, use_present_settings=use_present_settings)
         done = _apply(engine, delivery, Status.REVERTED, log)
     summary = (
-        f"{delivery_id} is out. It had won {pluralize(foreseen.before.products, 'product')} and "
-        f"deleted {pluralize(foreseen.before.deletions, 'sku')}. Of products, there were "
-        f"{foreseen.products:,}, and are {done.products:,}. In the ledger: {done.account.error}"
+        f"{delivery_id} is reverted. It had won {pluralize(plan.before.products, 'product')} and "
+        f"deleted {pluralize(plan.before.deletions, 'sku')}. Products: {plan.products:,} -> "
+        f"{done.products:,}. Ledger: {done.account.error}"
     )
-    return Report(summary, {"products_before": foreseen.products, "products": done.products})
+    return Report(summary, {"products_before": plan.products, "products": done.products})
 
 
 def reinstate_delivery(
@@ -89,57 +89,65 @@ def reinstate_delivery(
     dry_run: bool = False,
     use_present_settings: bool = False,
 ) -> Report:
-    """Put a delivery that was taken out in again, as if it had just arrived.
+    """Merge a reverted delivery again, as if it had just arrived.
 
-    It is read with the settings that it was merged with before, if the ledger has them. What would
-    be refused stays out.
+    The delivery is read with the settings that it was merged with, if the ledger has them.
 
     Args:
-        engine: whose.
-        delivery_id: as in the table deliveries.
-        log: for progress.
-        dry_run: only tell what it would do.
-        use_present_settings: read it with these settings, whatever it was read with before.
+        engine: the data folder.
+        delivery_id: id of the delivery, as in the table `deliveries`.
+        log: receives progress.
+        dry_run: return the plan, and change nothing.
+        use_present_settings: read the delivery with the present settings, whatever it was merged
+            with.
 
     Raises:
-        OperationRefusedError: it cannot be reinstated, or would be refused. Nothing was done.
-        LfpError: it is not in, and why.
+        OperationRefusedError: the delivery cannot be reinstated, or would be refused. Nothing was
+            changed.
+        LfpError: the delivery is not merged; the message says why.
     """
     delivery = engine.raw_zone.find(delivery_id)
     with engine.backlog.being_reversed(delivery):
-        with _looking(engine, "looking what a reinstatement needs", log) as workspace:
-            connection = workspace.connection
-            if not is_reverted(delivery.path):
-                msg = f"{delivery_id} is not reverted: there is nothing to reinstate."
-                raise OperationRefusedError(msg)
-            if is_pruned(delivery.path):
-                msg = (
-                    f"{delivery_id} is pruned: its bytes are gone. Drop its file again, with the "
-                    "time that it had, and run ingest_inbox; then reinstate it."
-                )
-                raise OperationRefusedError(msg)
-            way = _way_to_read(engine, delivery, workspace, log, present=use_present_settings)
-            if not dry_run:  # Behind the lock: nobody prunes it.
-                if use_present_settings:
-                    clear_conditions(connection, delivery_id)
-                delete_status_note(delivery.path)  # Killed after this, nothing has happened.
-                clear_reverted(delivery.path)
-        if dry_run:
-            told = f"{delivery_id} would be taken in again, as if it had just arrived."
-            if way.kept:
-                told += f" {earlier_settings([delivery_id], way.kept)}"
-            return Report(told, {"size_bytes": delivery.size_bytes})
+        with _reinstatement(engine, delivery, log, present=use_present_settings) as (plan, space):
+            if dry_run:
+                return _planned_reinstatement(delivery, plan)
+            # Still under the writer lock: the delivery is not pruned in between.
+            if use_present_settings:
+                clear_conditions(space.connection, delivery_id)
+            delete_status_note(delivery.path)  # A process killed here has changed nothing.
+            clear_reverted(delivery.path)
         done = _apply(engine, delivery, Status.MERGED, log)
-    if done.account.status is Status.REFUSED:  # Somebody else has read it, in another way.
-        msg = f"{delivery_id} is reverted no longer, but refused, as bad data: {done.account.error}"
+    if done.account.status is Status.REFUSED:  # Another process has read it with other settings.
+        msg = f"{delivery_id} is no longer reverted, but was refused: {done.account.error}"
         raise LfpError(msg)
-    told = f"{delivery_id} is in again: {pluralize(done.products, 'product')} in all."
-    if way.kept and done.reading is not None:
-        told += f" {earlier_settings([delivery_id], way.kept)}"
-    return Report(told, {"products": done.products})
+    summary = f"{delivery_id} is merged again. Products: {done.products:,}."
+    if done.reading is not None:
+        summary += _kept_settings(delivery_id, plan)
+    return Report(summary, {"products": done.products})
 
 
-def _way_to_read(
+@contextmanager
+def _reinstatement(
+    engine: Engine, delivery: Delivery, log: logging.Logger, *, present: bool
+) -> Iterator[tuple[Rereading, Workspace]]:
+    """Check a reinstatement; hold the writer lock, and yield how to read it, and a workspace."""
+    with (
+        workspace_of(engine.settings, WorkspaceLimits.of(engine.settings)) as workspace,
+        engine.warehouse.attached(workspace.connection, "planning a reinstatement", log),
+    ):
+        if not is_reverted(delivery.path):
+            msg = f"{delivery.delivery_id} is not reverted: there is nothing to reinstate."
+            raise OperationRefusedError(msg)
+        if is_pruned(delivery.path):
+            msg = (
+                f"{delivery.delivery_id} is pruned: its bytes are gone. Drop its file again with "
+                "its former time, run ingest_inbox, then reinstate it."
+            )
+            raise OperationRefusedError(msg)
+        yield _choose_settings(engine, delivery, workspace, log, present=present), workspace
+
+
+def _choose_settings(
     engine: Engine,
     delivery: Delivery,
     workspace: Workspace,
@@ -147,39 +155,32 @@ def _way_to_read(
     *,
     present: bool,
 ) -> Rereading:
-    """How a delivery is read that is to be reinstated: as it was merged before, if it was.
-
-    Args:
-        engine: whose.
-        delivery: which.
-        workspace: with the warehouse attached; to try the reading.
-        log: for progress.
-        present: whether it is to be read with the settings of now all the same.
+    """Return the settings to read a reinstated delivery with: those of its merge, if known.
 
     Raises:
-        OperationRefusedError: it would be refused then, or cannot be read as before.
+        OperationRefusedError: the delivery would be refused, or cannot be read as before.
     """
-    way = Rereading(engine.settings)
-    known = entry_of(workspace.connection, delivery)
-    is_in = known is not None and known.status is Status.MERGED  # It was not taken out yet.
-    if is_in or delivery.kind is Kind.DELETION:
-        return way  # Nothing is read.
-    if known is not None and known.read_conditions is not None and not present:
-        way = reread(known.read_with, known.read_conditions, None, engine.settings)
-    if way.differences:
+    chosen = Rereading(engine.settings)
+    entry = entry_of(workspace.connection, delivery)
+    is_still_merged = entry is not None and entry.status is Status.MERGED
+    if is_still_merged or delivery.kind is Kind.DELETION:
+        return chosen  # Nothing is read.
+    if entry is not None and entry.read_conditions is not None and not present:
+        chosen = reread(entry.read_with, entry.read_conditions, None, engine.settings)
+    if chosen.differences:
         msg = (
             f"{delivery.delivery_id} cannot be read as it was when it was merged: "
-            f"{'; '.join(way.differences)}. Nothing is changed. Put back what has changed; or say "
-            "use_present_settings, and it is read with the settings of now."
+            f"{'; '.join(chosen.differences)}. Nothing was changed. Restore what has changed, or "
+            "set use_present_settings to read it with the present settings."
         )
         raise OperationRefusedError(msg)
-    read_with = Conditions.of(ReadOptions.of(way.settings), delivery.text_format).digest
-    if known is None or known.read_with != read_with:  # Else it was accepted before.
-        _see_that_it_is_accepted(delivery, workspace, way.settings, log)
-    return way
+    fingerprint = Conditions.of(ReadOptions.of(chosen.settings), delivery.text_format).digest
+    if entry is None or entry.read_with != fingerprint:  # Otherwise it was accepted before.
+        _require_accepted(delivery, workspace, chosen.settings, log)
+    return chosen
 
 
-def _see_that_it_is_accepted(
+def _require_accepted(
     delivery: Delivery, workspace: Workspace, settings: Settings, log: logging.Logger
 ) -> None:
     verify_raw_file(delivery)
@@ -187,53 +188,53 @@ def _see_that_it_is_accepted(
         read_acceptably(delivery, workspace, settings, log)
     except DeliveryRefusedError as error:
         msg = (
-            f"{delivery.delivery_id} would be refused with these settings: {error} Nothing is "
-            "changed: it stays reverted. Change the settings; or mend the file and drop it anew."
+            f"{delivery.delivery_id} would be refused with these settings: {error} It remains "
+            "reverted. Change the settings, or fix the file and drop it again."
         )
         raise OperationRefusedError(msg) from error
 
 
-@contextmanager
-def _looking(engine: Engine, purpose: str, log: logging.Logger) -> Iterator[Workspace]:
-    """A workspace to read in, behind the lock."""
-    with (
-        workspace_of(engine.settings, WorkspaceLimits.of(engine.settings)) as workspace,
-        engine.warehouse.attached(workspace.connection, purpose, log),
-    ):
-        yield workspace
-
-
-def _foretold(delivery_id: str, foreseen: Foreseen) -> Report:
-    found = foreseen.after or foreseen.before
+def _planned_reversal(delivery_id: str, plan: Foreseen) -> Report:
+    found = plan.after or plan.before
     summary = (
-        f"{delivery_id} would be taken out. Go: {pluralize(found.products, 'product')} and "
-        f"{pluralize(found.deletions, 'deletion')}. Come in their place, from older deliveries: "
+        f"{delivery_id} would be reverted. Removed: {pluralize(found.products, 'product')} and "
+        f"{pluralize(found.deletions, 'deletion')}. Replaced from older deliveries: "
         f"{pluralize(found.replacements, 'product')}."
     )
-    if foreseen.replacements.corrected:
-        ids = preview(foreseen.replacements.corrected_ids)
-        summary += f" These would be read again with the settings of now: {ids}."
-    if foreseen.replacements.as_then:
-        summary += f" {foreseen.replacements.earlier_settings}"
+    if plan.replacements.corrected:
+        ids = preview(plan.replacements.corrected_ids)
+        summary += f" Read again with the present settings: {ids}."
+    if plan.replacements.as_then:
+        summary += f" {plan.replacements.earlier_settings}"
     return Report(summary, asdict(found))
 
 
+def _planned_reinstatement(delivery: Delivery, plan: Rereading) -> Report:
+    summary = f"{delivery.delivery_id} would be merged again, as if it had just arrived."
+    summary += _kept_settings(delivery.delivery_id, plan)
+    return Report(summary, {"size_bytes": delivery.size_bytes})
+
+
+def _kept_settings(delivery_id: str, plan: Rereading) -> str:
+    return f" {earlier_settings([delivery_id], plan.kept)}" if plan.kept else ""
+
+
 def _apply(engine: Engine, delivery: Delivery, wanted: Status, log: logging.Logger) -> IngestResult:
-    """Have the warehouse follow what is wanted, which is noted.
+    """Merge or revert a delivery whose desired state is marked.
 
     Raises:
-        LfpError: it could not. What is wanted stays so, and the next ingest_inbox tries again. Or
-            somebody wants the contrary meanwhile.
+        LfpError: this has failed, and the next ingest_inbox tries again; or another process has
+            changed the desired state meanwhile.
     """
     done = engine.ingest(delivery, log)
     status = done.account.status
     if status is Status.FAILED:
         msg = (
             f"{delivery.delivery_id} is to be {wanted}, and is not yet: {done.account.error} The "
-            "next ingest_inbox tries again; the contrary can be asked for, too."
+            "next ingest_inbox retries it; the opposite can be requested, too."
         )
         raise LfpError(msg)
     if (status is Status.REVERTED) != (wanted is Status.REVERTED):
-        msg = f"Somebody has asked for the contrary meanwhile: {delivery.delivery_id} is {status}."
+        msg = f"The opposite was requested meanwhile: {delivery.delivery_id} is {status}."
         raise LfpError(msg)
     return done

@@ -1,4 +1,4 @@
-"""A draft: a database that is made anew from the raw zone, beside the one in use."""
+"""Builds a shadow database: one that is made from the raw zone, beside the present database."""
 
 import logging
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,7 +16,7 @@ from lfp_pipeline.warehouse.ledger import statuses
 
 @contextmanager
 def shadow_engine(engine: Engine) -> Iterator[Engine]:
-    """An engine with an empty draft, which is gone after the block, unless it was moved away."""
+    """Yield an engine with an empty shadow database, which is removed afterwards unless moved."""
     with engine.warehouse.shadow() as warehouse:
         yield Engine(engine.settings, warehouse)
 
@@ -24,20 +24,20 @@ def shadow_engine(engine: Engine) -> Iterator[Engine]:
 def rereadings(
     known: Mapping[str, LedgerEntry], deliveries: Sequence[Delivery], settings: Settings
 ) -> dict[str, Rereading]:
-    """Find out how deliveries that a ledger has merged are read again as they were, by id."""
+    """Return how to read deliveries as they were read when they were merged, by delivery id."""
     ways: dict[tuple[str | None, str | None, TextFormat | None], Rereading] = {}
     found = {}
-    for one in deliveries:
-        account = known.get(one.delivery_id)
-        if account is None or one.kind is Kind.DELETION:
+    for delivery in deliveries:
+        entry = known.get(delivery.delivery_id)
+        if entry is None or delivery.kind is Kind.DELETION:
             continue
-        is_merged = account.status is Status.MERGED
-        if is_merged or account.read_conditions is not None:
-            text_format = one.text_format if is_merged else None
-            key = account.read_with, account.read_conditions, text_format
+        is_merged = entry.status is Status.MERGED
+        if is_merged or entry.read_conditions is not None:
+            text_format = delivery.text_format if is_merged else None
+            key = entry.read_with, entry.read_conditions, text_format
             if key not in ways:
                 ways[key] = reread(*key, settings)
-            found[one.delivery_id] = ways[key]
+            found[delivery.delivery_id] = ways[key]
     return found
 
 
@@ -47,21 +47,23 @@ def catch_up(
     log: logging.Logger,
     ways: Mapping[str, Rereading],
 ) -> None:
-    """Have a draft follow the raw zone in these deliveries, as far as it does not yet.
+    """Merge or revert deliveries in a shadow database, unless it has done so.
 
     Args:
-        shadow: at the draft.
-        deliveries: in the raw zone.
-        log: for progress.
-        ways: how some of them are read, by id; the others with the settings of now.
+        shadow: the engine of the shadow database.
+        deliveries: deliveries in the raw zone.
+        log: receives progress.
+        ways: how to read deliveries, by id; others are read with the present settings.
     """
-    with shadow.warehouse.session("looking what is in", log) as connection:
+    with shadow.warehouse.session("reading the ledger", log) as connection:
         status_of = statuses(connection)
-    left = [
-        one for one in deliveries if not state_of(one, status_of.get(one.delivery_id)).is_reconciled
+    remaining = [
+        delivery
+        for delivery in deliveries
+        if not state_of(delivery, status_of.get(delivery.delivery_id)).is_reconciled
     ]
-    log.info("To take in anew: %d of %d deliveries", len(left), len(deliveries))
-    for settings, group in _by_settings(left, ways, shadow.settings):
+    log.info("Rebuilding from %d of %d deliveries", len(remaining), len(deliveries))
+    for settings, group in _by_settings(remaining, ways, shadow.settings):
         for outcome in Engine(settings, shadow.warehouse).ingest_all([], group, log):
             if isinstance(outcome, IngestResult):
                 log.info("%s: %s", outcome.delivery.delivery_id, outcome.account.status)
@@ -71,15 +73,15 @@ def _by_settings(
     deliveries: Sequence[Delivery], ways: Mapping[str, Rereading], present: Settings
 ) -> Sequence[tuple[Settings, list[Delivery]]]:
     groups: dict[int, tuple[Settings, list[Delivery]]] = {}
-    for one in deliveries:
-        way = ways.get(one.delivery_id)
+    for delivery in deliveries:
+        way = ways.get(delivery.delivery_id)
         settings = way.settings if way else present
-        groups.setdefault(id(settings), (settings, []))[1].append(one)
+        groups.setdefault(id(settings), (settings, []))[1].append(delivery)
     return list(groups.values())
 
 
 def replayable_deliveries(engine: Engine) -> list[Delivery]:
-    """All deliveries that can be taken in or, though they may be pruned, out; oldest first.
+    """Return the deliveries that another database can merge or revert, oldest first.
 
     Raises:
         LandingError: a record cannot be read.

@@ -1,7 +1,6 @@
-"""The warnings that hold now, whenever their deliveries came: few of each kind, and how many more.
+"""Yields the warnings that hold now: a few of each kind, and the number of the others.
 
-What does not hold any more is not said: of a delivery that is reverted or refused, or that a later
-version has made up for.
+A warning no longer holds if its delivery is reverted or refused, or if a later version replaces it.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -33,7 +32,7 @@ QUALIFY row_number() OVER (PARTITION BY partition_key ORDER BY merged_at DESC, r
     AND rows_stale > 0 AND rows_inserted + rows_updated + rows_unchanged = 0
 ORDER BY merged_at DESC
 """
-"""The deliveries that were merged last in their partitions, are older than others, and stale."""
+"""Deliveries that were merged last in their partition, are older than others, and are stale."""
 
 _Candidate = TypeVar("_Candidate")
 _Row = Mapping[str, Any]
@@ -45,13 +44,14 @@ def standing_warnings(
     latest: Sequence[_Row],
     in_the_inbox: Iterable[tuple[InboxFile, Landed | None]],
 ) -> Iterator[str]:
-    """Yield what people should know of the deliveries of a data folder.
+    """Yield warnings about the deliveries of a data folder.
 
     Args:
-        engine: whose.
+        engine: the data folder.
         stale: rows of the ledger, as `STALE` finds them.
-        latest: the rows of the deliveries that ended last; of unfinished uploads, only these tell.
-        in_the_inbox: files, and the deliveries that they are.
+        latest: ledger rows of the deliveries that ended last; only these are checked for
+            unfinished uploads.
+        in_the_inbox: files of the inbox, and the delivery of each, if it has landed.
     """
     zone, inbox = engine.raw_zone, engine.settings.inbox_dir
     yield from _first(zone.index.dated_ahead(), partial(_of_time, zone))
@@ -62,33 +62,33 @@ def standing_warnings(
         for file, landed in in_the_inbox
         if landed and landed.has_newer and landed.noted_status == Status.MERGED
     )
-    yield from _first(older, lambda one: _of_older_version(engine, *one))
+    yield from _first(older, lambda pair: _of_older_version(engine, *pair))
 
 
 def _first(
     candidates: Iterable[_Candidate], warning_of: Callable[[_Candidate], str | None]
 ) -> Iterator[str]:
-    """Yield the first warnings, and how many candidates there are after them."""
-    left = iter(candidates)
-    yield from islice(filter(None, map(warning_of, left)), _SHOWN)
-    if more := sum(1 for _ in left):
+    """Yield the first warnings, and the number of candidates after them."""
+    remaining = iter(candidates)
+    yield from islice(filter(None, map(warning_of, remaining)), _SHOWN)
+    if more := sum(1 for _ in remaining):
         yield f"And {more:,} more like these."
 
 
 def _of_time(zone: RawZone, delivery_id: str) -> str | None:
     with suppress(LandingError):  # Its record cannot be read.
-        if told := dated_ahead(zone.find(delivery_id)):
-            return f"{delivery_id}: {told}"
+        if warning := dated_ahead(zone.find(delivery_id)):
+            return f"{delivery_id}: {warning}"
     return None
 
 
 def _of_row(
     zone: RawZone, warning_of: Callable[[Delivery, LedgerEntry, RawZone], str | None], row: _Row
 ) -> str | None:
-    account = LedgerEntry(row["delivery_id"], Status(row["status"]), rows=RowCounts.of_row(row))
-    with suppress(LandingError):  # It is not there any more.
-        if told := warning_of(zone.find(account.delivery_id), account, zone):
-            return f"{account.delivery_id}: {told}"
+    entry = LedgerEntry(row["delivery_id"], Status(row["status"]), rows=RowCounts.of_row(row))
+    with suppress(LandingError):  # Its record is gone.
+        if warning := warning_of(zone.find(entry.delivery_id), entry, zone):
+            return f"{entry.delivery_id}: {warning}"
     return None
 
 

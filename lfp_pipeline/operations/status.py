@@ -1,6 +1,6 @@
-"""How things stand with a data folder.
+"""Collects the status of a data folder.
 
-Nothing is waited for, and nobody is held up: the tables are read in their published copy.
+Nothing waits, and no writer is blocked: the tables are read from the published copy.
 """
 
 import logging
@@ -24,7 +24,7 @@ from lfp_pipeline.warehouse.writer_lock import LockHolder
 
 _LOG = logging.getLogger(__name__)
 
-_LAST = 10
+_LATEST_SHOWN = 10
 
 _SIZES = """
 SELECT (SELECT count(*) FROM products) AS products,
@@ -33,22 +33,22 @@ SELECT (SELECT count(*) FROM products) AS products,
     (SELECT count(*) FROM rejected_rows) AS rejected_rows
 """
 
-# The ledger's rows stand in the order in which their deliveries ended; but what a rebuild takes
-# over of pruned ones stands behind its own. What is not merged has no time: it ended after all that
-# stand before it. Two columns are sorted, not all: that takes a third of the time.
+# The ledger is in the order in which deliveries ended, except that a rebuild copies the entries of
+# pruned deliveries behind its own. A delivery that is not merged has no time; it ended after all
+# entries before it. Sorting two columns instead of all takes a third of the time.
 _LATEST = f"""
 WITH latest AS (
     SELECT rowid AS number, coalesce(merged_at, max(merged_at) OVER (ORDER BY rowid)) AS ended_at
     FROM deliveries
     ORDER BY ended_at DESC NULLS LAST, number DESC
-    LIMIT {_LAST}
+    LIMIT {_LATEST_SHOWN}
 )
 SELECT deliveries.* FROM deliveries JOIN latest ON deliveries.rowid = latest.number
 ORDER BY ended_at DESC NULLS LAST, number DESC
 """
 
-# A file that was refused is mended by a newer version of it; what has failed is wanting.
-_GIVEN_UP = """
+# Failed deliveries, and refused ones unless a newer version of their file has replaced them.
+_NEEDS_ATTENTION = """
 SELECT * FROM deliveries WHERE status <> 'reverted'
 QUALIFY status = 'failed' OR status = 'refused' AND row_number() OVER (
     PARTITION BY partition_key ORDER BY delivered_at DESC, delivery_id DESC
@@ -57,20 +57,22 @@ ORDER BY partition_key, delivered_at
 """
 
 Row = Mapping[str, Any]
-"""A row of the ledger, by column."""
+"""A row of the ledger: values by column."""
 
 
 @dataclass(frozen=True)
 class TableStatus:
-    """What the tables say.
+    """The tables at one time.
 
     Attributes:
-        source: where they were read.
-        as_of: when they were so, in seconds since the epoch.
-        sizes: rows, by table.
-        latest: the deliveries that ended last, the last one first.
-        stale: the deliveries that landed out of turn, with stale rows only.
-        given_up: what has failed, and was refused and has no newer version.
+        source: the database that they were read from, in words.
+        as_of: the time, in seconds since the epoch.
+        sizes: numbers of rows, by table.
+        latest: ledger rows of the deliveries that ended last, newest first.
+        stale: ledger rows of deliveries that landed last, are older than others, and have only
+            stale rows.
+        needs_attention: ledger rows of failed deliveries, and of refused ones without a newer
+            version.
     """
 
     source: str
@@ -78,38 +80,37 @@ class TableStatus:
     sizes: Mapping[str, int]
     latest: Sequence[Row]
     stale: Sequence[Row]
-    given_up: Sequence[Row]
+    needs_attention: Sequence[Row]
 
 
 @dataclass(frozen=True)
 class StatusReport:
-    """How things stand.
+    """The status of a data folder.
 
     Attributes:
         data_dir: the data folder.
-        moment: when that was, in seconds since the epoch.
-        pending: files in the inbox that are not in yet.
-        still_writing: names of files that are still being written.
-        skipped: entries of the inbox that are no files, or cannot be looked at.
+        now: time of the report, in seconds since the epoch.
+        pending: files in the inbox that are not merged.
+        still_writing: names of files in the inbox that are still being written.
+        skipped: entries of the inbox that are no files, or cannot be read.
         ignored: names of temporary and side files and folders in the inbox, folders first.
-        pending_deliveries: deliveries that landed and are not in yet.
-        runs: what each living run does, and since when.
-        writer: who has the writer lock.
-        waiting: who waits for it.
-        tables: what they say; None: they cannot be had, or are not there.
-        unpublished: ids and statuses of deliveries that came to their end after `tables` were so.
-        left_alone: the ids of what has failed, and nothing tries again: its bytes are not kept.
+        pending_deliveries: landed deliveries that are not merged.
+        runs: id, job and start time (in seconds since the epoch) of each live run.
+        writer: the holder of the writer lock.
+        waiting: the processes that wait for the writer lock.
+        tables: the tables; None if there are none, or if they cannot be read.
+        unpublished: ids and statuses of deliveries that ended after `tables.as_of`.
+        not_retried: ids of failed deliveries that nothing retries: their bytes are not kept.
         is_stale: whether the tables have changed since they were published.
-        warnings: what people should know of the times of deliveries, as far as it still holds; of
-            unfinished uploads that were completed last; and of older versions in the inbox.
-        feed_errors: what is wrong, by feed.
-        disk: bytes, by what takes them.
-        free_bytes: left on the disk.
-        problems: what is broken, or could not be looked at.
+        warnings: warnings about deliveries and inbox files that still hold.
+        feed_errors: error messages, by feed.
+        disk: bytes used, by what uses them.
+        free_bytes: free bytes on the disk.
+        problems: what is broken, or cannot be read.
     """
 
     data_dir: Path
-    moment: float
+    now: float
     pending: Sequence[InboxFile]
     still_writing: Sequence[str]
     skipped: Sequence[Skipped]
@@ -120,7 +121,7 @@ class StatusReport:
     waiting: Sequence[LockHolder]
     tables: TableStatus | None
     unpublished: Sequence[tuple[str, str]]
-    left_alone: frozenset[str]
+    not_retried: frozenset[str]
     is_stale: bool
     warnings: Sequence[str]
     feed_errors: Mapping[str, str]
@@ -130,71 +131,70 @@ class StatusReport:
 
 
 def collect_status(engine: Engine) -> StatusReport:
-    """Look how things stand, without opening the database where it is published."""
+    """Return the status. The database is opened only if there is no published copy."""
     with engine.raw_zone.index.snapshot():
-        return _state_of(engine)
+        return _collect(engine)
 
 
-def _state_of(engine: Engine) -> StatusReport:
-    settings = engine.settings
+def _collect(engine: Engine) -> StatusReport:
     problems: list[str] = []
     listing = _inbox(engine, problems)
-    told = list(zip(listing.ready, engine.backlog.reconciled(listing.ready), strict=True))
-    inbox = engine.catalog.set_apart(listing, [file for file, ended in told if ended is None])
+    landed_files = list(zip(listing.ready, engine.backlog.reconciled(listing.ready), strict=True))
+    pending = [file for file, landed in landed_files if landed is None]
+    inbox = engine.catalog.set_apart(listing, pending)
     lock = engine.warehouse.lock
     tables = _tables(engine, problems)
-    landed = engine.pending_deliveries(_LOG, offered=inbox.ready)
-    if landed and engine.published.last.database_id not in {
-        None,
-        engine.warehouse.cached_id(),
-    }:
-        problems.append(
-            f"The database is gone, or was made anew, and {pluralize(len(landed), 'delivery')} "
-            "that had landed are not in: run ingest_inbox. Readers keep the copy from before."
-        )
+    pending_deliveries = engine.pending_deliveries(_LOG, offered=inbox.ready)
+    is_stale = engine.published.is_stale
     index = engine.raw_zone.index
-    raw_bytes = index.disk_bytes()
-    if index.problem:
-        problems.append(index.problem)
-    if engine.warehouse.is_corrupt:
-        problems.append(f"{engine.warehouse.location} is no database: run rebuild_products.")
+    stale, latest = (tables.stale, tables.latest) if tables else ((), ())
+    disk = {
+        "database": engine.warehouse.size_bytes,
+        "published copy": engine.published.size_bytes,
+        "raw zone": index.disk_bytes(),
+    }
+    problems += _problems(engine, pending_deliveries)
     return StatusReport(
-        data_dir=settings.data_dir,
-        moment=time.time(),
+        data_dir=engine.settings.data_dir,
+        now=time.time(),
         pending=inbox.ready,
         still_writing=inbox.still_writing,
         skipped=inbox.skipped,
         ignored=inbox.ignored,
-        pending_deliveries=landed,
-        runs=list(_runs(settings.run_marks_dir)),
+        pending_deliveries=pending_deliveries,
+        runs=list(_runs(engine.settings.run_marks_dir)),
         writer=lock.holder,
         waiting=lock.waiting,
         tables=tables,
-        unpublished=(
-            index.noted_since(int(tables.as_of * 1e9))
-            if tables and engine.published.is_stale
-            else ()
-        ),
-        left_alone=frozenset(
-            row["delivery_id"]
-            for row in (tables.given_up if tables else ())
-            if row["status"] == Status.FAILED and not engine.raw_zone.keeps(row["delivery_id"])
-        ),
-        is_stale=engine.published.is_stale,
-        warnings=list(
-            standing_warnings(
-                engine, tables.stale if tables else (), tables.latest if tables else (), told
-            )
-        ),
+        unpublished=index.noted_since(int(tables.as_of * 1e9)) if tables and is_stale else (),
+        not_retried=_not_retried(engine, tables.needs_attention if tables else ()),
+        is_stale=is_stale,
+        warnings=list(standing_warnings(engine, stale, latest, landed_files)),
         feed_errors=_feed_errors(engine, problems),
-        disk={
-            "database": engine.warehouse.size_bytes,
-            "published copy": engine.published.size_bytes,
-            "raw zone": raw_bytes,
-        },
+        disk=disk,
         free_bytes=engine.free_bytes,
         problems=problems,
     )
+
+
+def _problems(engine: Engine, pending_deliveries: Sequence[Delivery]) -> Iterator[str]:
+    """Yield what is wrong with the database and the raw index."""
+    known_ids = {None, engine.warehouse.cached_id()}
+    if pending_deliveries and engine.published.last.database_id not in known_ids:
+        number = pluralize(len(pending_deliveries), "delivery")
+        yield (
+            f"The database is missing or was rebuilt, and {number} that landed before are not "
+            "merged. Run ingest_inbox. Readers keep the last published copy."
+        )
+    if problem := engine.raw_zone.index.problem:
+        yield problem
+    if engine.warehouse.is_corrupt:
+        yield f"{engine.warehouse.location} is no database. Run rebuild_products."
+
+
+def _not_retried(engine: Engine, rows: Sequence[Row]) -> frozenset[str]:
+    failed = {row["delivery_id"] for row in rows if row["status"] == Status.FAILED}
+    return frozenset(id_ for id_ in failed if not engine.raw_zone.keeps(id_))
 
 
 def _inbox(engine: Engine, problems: list[str]) -> Listing:
@@ -229,8 +229,8 @@ def _tables(engine: Engine, problems: list[str]) -> TableStatus | None:
 
 def _read(connection: duckdb.DuckDBPyConnection, source: str, as_of: float) -> TableStatus:
     (sizes,) = _rows(connection, _SIZES)
-    latest, stale, given_up = (_rows(connection, sql) for sql in (_LATEST, STALE, _GIVEN_UP))
-    return TableStatus(source, as_of, sizes, latest, stale, given_up)
+    rows = (_rows(connection, sql) for sql in (_LATEST, STALE, _NEEDS_ATTENTION))
+    return TableStatus(source, as_of, sizes, *rows)
 
 
 def _rows(connection: duckdb.DuckDBPyConnection, sql: str) -> list[Row]:

@@ -1,4 +1,4 @@
-"""The operator's jobs, on a real instance: each with a dry run, and the tables right afterwards."""
+"""The operator jobs on a real instance, with dry runs."""
 
 from contextlib import ExitStack
 
@@ -7,8 +7,9 @@ import pytest
 
 from lfp_pipeline.defs import operator_jobs
 from lfp_pipeline.errors import WarehouseBusyError
+from lfp_pipeline.operations import Report
+from lfp_pipeline.operations.prune import prune_raw
 from lfp_pipeline.operations.purge import purge_products
-from lfp_pipeline.operations.report import Report
 from lfp_pipeline.warehouse import operation_log
 from lfp_pipeline_tests.cli.test_commands import HOLD as OPEN_TO_WRITE
 from testing.oracle import LOG, File, assert_laws_hold, tables, true_products
@@ -30,41 +31,41 @@ def stocked(project: Project) -> Project:
 
 
 def operate(project: Project, job: str, **config: object) -> str:
-    """Run a job of one op; what it says it has done."""
+    """Run a job of one op, and return its summary."""
     op = job.partition("_")[0]
     run = project.run(job, config={"ops": {op: {"config": config}}})
     assert run.success
     (output,) = [event for event in run.all_events if event.is_successful_output]
-    told = output.event_specific_data.metadata["summary"].value
+    summary = output.event_specific_data.metadata["summary"].value
     if not config.get("dry_run"):
         assert project.checks(run.run_id).get("counts_match", True)
-    return str(told)
+    return str(summary)
 
 
 def test_a_delivery_is_reverted_and_reinstated(stocked: Project) -> None:
     before = tables(stocked.engine)
-    told = operate(stocked, "revert_delivery", delivery_id=B.delivery_id, dry_run=True)
-    assert "Go: 3 products and 0 deletions." in told
-    assert "Come in their place, from older deliveries: 2 products." in told
+    summary = operate(stocked, "revert_delivery", delivery_id=B.delivery_id, dry_run=True)
+    assert "Removed: 3 products and 0 deletions." in summary
+    assert "Replaced from older deliveries: 2 products." in summary
     assert tables(stocked.engine) == before
 
     operate(stocked, "revert_delivery", delivery_id=B.delivery_id)
     assert stocked.products == true_products([A])
     assert query(stocked.data, STATUS) == [("products", "merged", 0), ("products", "reverted", 0)]
     assert stocked.metadata("name_counts")["products"] == 3
-    # It is still in the inbox, and stays out all the same.
+    # Its file is still in the inbox; the delivery remains reverted.
     assert stocked.run("ingest_inbox").success
     assert stocked.products == true_products([A])
     assert "Reverted: b.csv" in stocked.tick().skip_message
     assert stocked.ingest(B.key).success
     assert stocked.products == true_products([A])
 
-    told = operate(stocked, "revert_delivery", delivery_id=B.delivery_id, reinstate=True)
-    assert "is in again: 4 products" in told
+    summary = operate(stocked, "revert_delivery", delivery_id=B.delivery_id, reinstate=True)
+    assert "is merged again. Products: 4." in summary
     assert_laws_hold(stocked.engine, [A, B])
 
 
-def test_a_reversal_a_reinstatement_and_a_rebuild_use_the_settings_of_now_on_request(
+def test_operations_use_the_present_settings_on_request(
     stocked: Project,
 ) -> None:
     with duckdb.connect(stocked.data / "products.duckdb") as connection:
@@ -72,8 +73,8 @@ def test_a_reversal_a_reinstatement_and_a_rebuild_use_the_settings_of_now_on_req
     config = {"delivery_id": B.delivery_id}
     run = stocked.run("revert_delivery", config={"ops": {"revert": {"config": config}}})
     assert "were not recorded" in stocked.error(run)
-    told = operate(stocked, "revert_delivery", **config, use_present_settings=True)
-    assert f"and corrected: {A.delivery_id}." in told
+    summary = operate(stocked, "revert_delivery", **config, use_present_settings=True)
+    assert f"and corrected: {A.delivery_id}." in summary
     assert stocked.products == true_products([A])
     operate(stocked, "revert_delivery", **config, reinstate=True, use_present_settings=True)
     operate(stocked, "rebuild_products", use_present_settings=True)
@@ -82,8 +83,8 @@ def test_a_reversal_a_reinstatement_and_a_rebuild_use_the_settings_of_now_on_req
 
 def test_products_are_purged_and_a_later_delivery_brings_them_back(stocked: Project) -> None:
     before = tables(stocked.engine)
-    told = operate(stocked, "purge_products", skus=["s1", "s3"], dry_run=True)
-    assert told == "2 of 4 products would be deleted. Skus: s1, s3."
+    summary = operate(stocked, "purge_products", skus=["s1", "s3"], dry_run=True)
+    assert summary == "2 of 4 products would be deleted. Skus: s1, s3."
     assert tables(stocked.engine) == before
 
     operate(stocked, "purge_products", skus=["s1", "s3"])
@@ -102,7 +103,7 @@ def test_products_are_purged_and_a_later_delivery_brings_them_back(stocked: Proj
 
 
 @pytest.mark.parametrize(
-    ("selection", "left"),
+    ("selection", "remaining"),
     [
         ({"partition": "a.csv"}, ["s1", "s2", "s4"]),
         ({"older_than_days": 1}, []),
@@ -111,23 +112,25 @@ def test_products_are_purged_and_a_later_delivery_brings_them_back(stocked: Proj
     ],
 )
 def test_products_are_purged_by_partition_by_age_and_all(
-    stocked: Project, selection: dict[str, object], left: list[str]
+    stocked: Project, selection: dict[str, object], remaining: list[str]
 ) -> None:
     operate(stocked, "purge_products", **selection)
-    assert [product[0] for product in stocked.products] == left
-    # Replays do not bring them back.
+    assert [product[0] for product in stocked.products] == remaining
+    # A rebuild does not bring them back.
     (stocked.data / "products.duckdb").unlink()
     assert stocked.run("ingest_inbox").success
-    assert [product[0] for product in stocked.products] == left
+    assert [product[0] for product in stocked.products] == remaining
 
 
-def test_a_purge_must_say_what_is_to_go(stocked: Project) -> None:
+def test_a_purge_without_a_selection_is_refused(stocked: Project) -> None:
     run = stocked.run("purge_products", config={"ops": {"purge": {"config": {}}}})
-    assert "Say exactly one of skus" in stocked.error(run)
+    assert "Set exactly one of skus" in stocked.error(run)
     assert_laws_hold(stocked.engine, [A, B])
 
 
-def test_what_is_no_longer_needed_is_pruned_and_a_rebuild_gives_the_same(stocked: Project) -> None:
+def test_unneeded_deliveries_are_pruned_and_a_rebuild_gives_the_same_tables(
+    stocked: Project,
+) -> None:
     newer = File("a.csv", 3_000_000, A.rows)
     stocked.drop(newer)
     assert stocked.run("ingest_inbox").success
@@ -137,12 +140,12 @@ def test_what_is_no_longer_needed_is_pruned_and_a_rebuild_gives_the_same(stocked
     assert raw.exists()
     operate(stocked, "prune_raw", older_than_days=0)
     assert not raw.exists()
-    told = operate(stocked, "rebuild_products")
-    assert "Products and counts are exactly as they were." in told
+    summary = operate(stocked, "rebuild_products")
+    assert "Products and counts are exactly as they were." in summary
     assert tables(stocked.engine)["products"] == before["products"]
     done = query(stocked.data, "SELECT operation FROM operations ORDER BY started_at")
     assert done == [("prune_raw",), ("rebuild_products",)]
-    # The ledger still knows what was pruned, and nothing is to be done.
+    # The ledger keeps the pruned deliveries, and nothing is pending.
     assert {row[0] for row in before["ledger"]} == {
         row[0] for row in tables(stocked.engine)["ledger"]
     }
@@ -155,7 +158,7 @@ def test_what_is_no_longer_needed_is_pruned_and_a_rebuild_gives_the_same(stocked
     assert tables(stocked.engine)["products"] == before["products"]
 
 
-def test_what_is_purged_is_out_of_the_published_copy_at_once(stocked: Project) -> None:
+def test_a_purge_is_published_at_once(stocked: Project) -> None:
     copy = stocked.engine.published.path
     assert copy.exists()
     operate(stocked, "purge_products", everything=True)
@@ -163,7 +166,7 @@ def test_what_is_purged_is_out_of_the_published_copy_at_once(stocked: Project) -
         assert connection.execute("SELECT count(*) FROM products").fetchall() == [(0,)]
 
 
-def test_what_is_done_is_no_failure_though_somebody_opens_the_database_then(
+def test_an_operation_succeeds_though_the_database_is_opened_afterwards(
     stocked: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     database = stocked.data / "products.duckdb"
@@ -175,13 +178,13 @@ def test_what_is_done_is_no_failure_though_somebody_opens_the_database_then(
             return report
 
         monkeypatch.setattr(operator_jobs, "purge_products", purge_and_open)
-        told = operate(stocked, "purge_products", skus=["s1"])
-    assert told.startswith("1 of 4 products are deleted.")
+        summary = operate(stocked, "purge_products", skus=["s1"])
+    assert summary.startswith("1 of 4 products were deleted.")
     assert [product[0] for product in stocked.products] == ["s2", "s3", "s4"]
 
 
 @pytest.mark.parametrize("job", ["verify", "export_tables"])
-def test_what_cannot_be_noted_is_done_all_the_same(
+def test_an_operation_succeeds_though_it_cannot_be_logged(
     stocked: Project, job: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def occupied(*_arguments: object) -> None:
@@ -191,7 +194,7 @@ def test_what_cannot_be_noted_is_done_all_the_same(
     raw.unlink()
     monkeypatch.setattr(operation_log, "record_operation", occupied)
     run = stocked.run(job)
-    if job == "verify":  # It tells what it has found.
+    if job == "verify":  # It reports the problem.
         assert f"{raw} is gone" in stocked.error(run)
     else:
         assert run.success
@@ -199,7 +202,7 @@ def test_what_cannot_be_noted_is_done_all_the_same(
 
 
 @pytest.mark.parametrize("job", ["export_tables", "publish_tables"])
-def test_a_damaged_database_is_told_with_its_remedy(stocked: Project, job: str) -> None:
+def test_a_damaged_database_is_reported_with_its_remedy(stocked: Project, job: str) -> None:
     path = stocked.data / "products.duckdb"
     path.write_bytes(b"no database" * 1000)
     run = stocked.run(job)
@@ -207,7 +210,7 @@ def test_a_damaged_database_is_told_with_its_remedy(stocked: Project, job: str) 
     assert "Run rebuild_products" in stocked.error(run)
 
 
-def test_what_is_taken_out_is_out_of_the_published_copy_though_it_cannot_be_shown(
+def test_a_purge_is_published_though_its_result_cannot_be_shown(
     stocked: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(*_arguments: object) -> None:
@@ -218,3 +221,46 @@ def test_what_is_taken_out_is_out_of_the_published_copy_though_it_cannot_be_show
     with duckdb.connect(stocked.data / "published/products.duckdb", read_only=True) as copy:
         found = copy.execute("SELECT sku FROM products ORDER BY sku").fetchall()
     assert [sku for (sku,) in found] == ["s2", "s3", "s4"]
+
+
+@pytest.mark.parametrize(
+    ("job", "op", "key"),
+    [
+        ("revert_delivery", "revert", "ignore_pruned_history"),
+        ("revert_delivery", "revert", "despite_pruned"),
+        ("prune_raw", "prune", "include_needed"),
+        ("prune_raw", "prune", "even_if_needed"),
+        ("rebuild_products", "rebuild", "allow_data_loss"),
+        ("rebuild_products", "rebuild", "accept_losses"),
+        ("verify", "verify", "full"),
+        ("verify", "verify", "thorough"),
+        ("verify", "laws", "full"),
+        ("verify", "laws", "thorough"),
+    ],
+)
+def test_former_configuration_keys_and_op_names_are_accepted(
+    stocked: Project, job: str, op: str, key: str
+) -> None:
+    config: dict[str, object] = {key: True, "dry_run": True}
+    if job == "revert_delivery":
+        prune_raw(stocked.engine, 0, LOG, include_needed=True)
+        config["delivery_id"] = B.delivery_id
+        stocked.engine.warehouse.path.unlink()
+        with stocked.engine.warehouse.session("testing", LOG):
+            pass
+    run = stocked.run(job, config={"ops": {op: {"config": config}}})
+    assert run.success, stocked.error(run)
+
+
+def test_the_launchpad_shows_the_present_names_only(stocked: Project) -> None:
+    shown = {
+        name
+        for job in operator_jobs.operator_jobs
+        for type_ in stocked.repository.get_job(
+            job.name
+        ).run_config_schema.config_type_dict_by_key.values()
+        for name in getattr(type_, "fields", {})
+    }
+    former = {"laws", "despite_pruned", "even_if_needed", "accept_losses", "thorough"}
+    assert shown >= {"verify", "full", "include_needed"}
+    assert not shown & former

@@ -65,8 +65,8 @@ def test_everything_works_in_folders_of_any_names(
         assert project.run("revert_delivery", config=revert).success
         assert len(project.products) == 2048
         assert project.run("rebuild_products").success
-        thorough = {"ops": {"laws": {"config": {"thorough": True}}}}
-        assert project.run("verify", config=thorough).success
+        full = {"ops": {"verify": {"config": {"full": True}}}}
+        assert project.run("verify", config=full).success
         sample = sample_in(project.inbox, 100, 1)
         assert write_sample(sample, 100, 1).rows == 100
         assert project.run("ingest_inbox").success

@@ -45,7 +45,7 @@ def project(project: Project) -> Project:
 
 
 def prune(project: Project) -> None:
-    prune_raw(project.engine, 0, LOG, even_if_needed=True)
+    prune_raw(project.engine, 0, LOG, include_needed=True)
     assert not project.engine.raw_zone.find(A.delivery_id).path.exists()
 
 
@@ -100,7 +100,7 @@ def test_a_delivery_that_was_marked_unmerged_is_merged_once_it_is_dropped_again(
     project.drop(B)
     assert project.run("ingest_inbox").success
     prune_raw(project.engine, 0, LOG)
-    revert_delivery(project.engine, B.delivery_id, LOG, despite_pruned=True)
+    revert_delivery(project.engine, B.delivery_id, LOG, ignore_pruned_history=True)
     assert project.products == []
     project.drop(A)
     ingest_by(project, way)
@@ -135,7 +135,7 @@ def test_a_reverted_and_pruned_delivery_can_be_reinstated_as_the_error_says(
     revert_delivery(project.engine, A.delivery_id, LOG)
     prune(project)
     assert_nothing_is_pending(project)
-    advice = r"Drop its file again, with the time that it had, and run ingest_inbox; then reinstate"
+    advice = r"Drop its file again with its former time, run ingest_inbox, then reinstate"
     with pytest.raises(OperationRefusedError, match=advice):
         reinstate_delivery(project.engine, A.delivery_id, LOG)
     project.drop(A)
@@ -260,7 +260,7 @@ def test_a_version_whose_run_died_is_merged_beside_its_twin(project: Project) ->
 def test_the_next_run_restores_the_status_note_of_a_pruned_delivery(project: Project) -> None:
     project.drop(B)
     assert project.run("ingest_inbox").success
-    prune_raw(project.engine, 0, LOG, even_if_needed=True)
+    prune_raw(project.engine, 0, LOG, include_needed=True)
     for note in (project.data / "raw").glob("*/*.outcome"):
         note.write_text("?")
     runs = project.do(project.tick())
@@ -287,8 +287,8 @@ def test_a_lost_database_is_reported_and_readers_keep_the_published_copy(project
         path.unlink()
 
     (problem,) = verify(project.engine, LOG).problems
-    assert problem.startswith("There is no database any more; 3 deliveries had ended. Run ingest")
-    assert "The database is gone, or was made anew" in render_status(collect_status(project.engine))
+    assert problem.startswith("There is no database any more; 3 deliveries had been processed. Run")
+    assert "The database is missing or was rebuilt" in render_status(collect_status(project.engine))
     with pytest.raises(OperationRefusedError, match="There is no database"):
         export_tables(project.engine, LOG)
 
@@ -301,7 +301,7 @@ def test_a_lost_database_is_reported_and_readers_keep_the_published_copy(project
         error = project.error(project.run(job))
         assert "The database was rebuilt, and 1 delivery" in error
     (problem,) = verify(project.engine, LOG).problems
-    assert "and are not in yet: 1. Run ingest_inbox" in problem
+    assert "and are not merged: 1. Run ingest_inbox" in problem
 
     assert project.run("ingest_inbox").success
     assert verify(project.engine, LOG).problems == ()

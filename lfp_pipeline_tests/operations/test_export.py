@@ -1,4 +1,4 @@
-"""The exported files hold the tables of one moment, whole, and read back as they were."""
+"""Exported files hold one state of the tables, and read back unchanged."""
 
 import csv
 import logging
@@ -55,7 +55,7 @@ def folder_of(engine: Engine) -> Path:
 
 
 def files_in(folder: Path) -> list[str]:
-    """What is there, but for the lock, which stays."""
+    """Return the file names, without the lock file."""
     return sorted(path.name for path in folder.iterdir() if path.suffix != ".lock")
 
 
@@ -64,13 +64,13 @@ def parquet(folder: Path, table: str) -> list[tuple[Any, ...]]:
 
 
 def csv_rows(folder: Path, table: str) -> list[dict[str, str]]:
-    """As Python's reader has it, which goes by RFC 4180."""
+    """Return the rows as Python's csv module reads them (RFC 4180)."""
     with (folder / f"{table}.csv").open(encoding="utf-8", newline="") as file:
         return list(csv.DictReader(file, strict=True))
 
 
 def assert_exported(folder: Path, found: dict[str, list[tuple[Any, ...]]]) -> None:
-    """All four files hold these tables."""
+    """Check that all four files hold these tables."""
     assert files_in(folder) == FILES
     assert parquet(folder, "products") == found["products"]
     assert parquet(folder, "name_counts") == found["name_counts"]
@@ -78,8 +78,8 @@ def assert_exported(folder: Path, found: dict[str, list[tuple[Any, ...]]]) -> No
     rows = csv_rows(folder, "products")
     assert tuple(rows[0]) == columns
     assert sorted(tuple(row[column] for column in columns) for row in rows) == [
-        (*texts, f"{moment.isoformat(timespec='microseconds')}Z", str(number))
-        for *texts, moment, number in found["products"]
+        (*texts, f"{timestamp.isoformat(timespec='microseconds')}Z", str(number))
+        for *texts, timestamp, number in found["products"]
     ]
     counts = [(row["name"], int(row["no_of_products"])) for row in csv_rows(folder, "name_counts")]
     assert sorted(counts) == found["name_counts"]
@@ -94,17 +94,17 @@ def test_all_four_files_hold_the_tables(tmp_path: Path, share: float) -> None:
         report = export_tables(engine, LOG)
         assert_exported(folder_of(engine), tables(engine))
     assert engine.published.path.exists() == bool(share)
-    assert report.summary.startswith(f"4 products and 3 names are in {folder_of(engine)}: ")
+    assert report.summary.startswith(f"Exported 4 products and 3 names to {folder_of(engine)}: ")
     last = query(tmp_path / "data", "SELECT max(merged_at) FROM deliveries")[0][0]
     assert report.figures["last_merged_at"] == f"{last} UTC"
     assert report.figures["products.csv"] == (folder_of(engine) / "products.csv").stat().st_size
-    told = query(tmp_path / "data", "SELECT operation, summary FROM operations ORDER BY ended_at")
-    assert [operation for operation, _ in told] == ["export_tables"] * 2
-    assert told[-1][1] == report.summary
+    logged = query(tmp_path / "data", "SELECT operation, summary FROM operations ORDER BY ended_at")
+    assert [operation for operation, _ in logged] == ["export_tables"] * 2
+    assert logged[-1][1] == report.summary
 
 
 def random_rows(random: Random, number: int) -> list[tuple[str, str, str]]:
-    """Of what CSV files stumble over; skus differ."""
+    """Return rows with characters that are special in CSV files, and distinct skus."""
 
     def text() -> str:
         return "".join(random.choices(" \"\n\r,;\t|=\\'aß0", k=random.randrange(9)))
@@ -143,19 +143,19 @@ def test_an_empty_table_is_a_header(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("formats", [["parquet"], ["csv", "csv"]])
-def test_only_the_formats_that_are_said_are_written(engine: Engine, formats: list[str]) -> None:
+def test_only_the_given_formats_are_written(engine: Engine, formats: list[str]) -> None:
     export_tables(engine, LOG, formats=formats)
     assert files_in(folder_of(engine)) == [f"name_counts.{formats[0]}", f"products.{formats[0]}"]
 
 
 @pytest.mark.parametrize("formats", [[], ["xlsx"], ["csv", "CSV"]])
-def test_others_are_refused(engine: Engine, formats: list[str]) -> None:
-    with pytest.raises(OperationRefusedError, match="one or several of the formats parquet, csv"):
+def test_unknown_formats_are_refused(engine: Engine, formats: list[str]) -> None:
+    with pytest.raises(OperationRefusedError, match="one or more of the formats parquet, csv"):
         export_tables(engine, LOG, formats=formats)
     assert not folder_of(engine).exists()
 
 
-def test_without_a_database_there_is_nothing_to_export(tmp_path: Path) -> None:
+def test_export_without_a_database_is_refused(tmp_path: Path) -> None:
     engine = engine_at(tmp_path)
     with pytest.raises(OperationRefusedError, match="There is no database"):
         export_tables(engine, LOG)
@@ -164,7 +164,7 @@ def test_without_a_database_there_is_nothing_to_export(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("share", "state"),
-    [(0.1, "the published copy, which would be published anew first"), (0, "the database, behind")],
+    [(0.1, "the published copy, which would be published again first"), (0, "the database, under")],
 )
 def test_a_dry_run_writes_nothing(tmp_path: Path, share: float, state: str) -> None:
     engine = engine_at(tmp_path / "data", publish_share=share)
@@ -179,7 +179,7 @@ def test_a_dry_run_writes_nothing(tmp_path: Path, share: float, state: str) -> N
     assert export_tables(engine, LOG, dry_run=True).figures["present_bytes"] == present
 
 
-# One state, and nobody waits
+# Exports beside writers
 
 
 def before_each_file(monkeypatch: pytest.MonkeyPatch, act: Callable[[], None]) -> None:
@@ -193,7 +193,7 @@ def before_each_file(monkeypatch: pytest.MonkeyPatch, act: Callable[[], None]) -
 
 
 def write_meanwhile(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> list[bool]:
-    """Before each file, have another delivery merged, or tell that it could not be."""
+    """Merge another delivery before each file; return whether each merge succeeded."""
     merged: list[bool] = []
 
     def merge_another() -> None:
@@ -205,7 +205,7 @@ def write_meanwhile(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> list[boo
     return merged
 
 
-def test_others_write_meanwhile_and_all_files_are_of_one_state(
+def test_an_export_from_the_copy_lets_others_write_and_has_one_state(
     engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = tables(engine)
@@ -216,7 +216,7 @@ def test_others_write_meanwhile_and_all_files_are_of_one_state(
     assert len(tables(engine)["products"]) == 7
 
 
-def test_without_a_copy_others_wait_and_all_files_are_of_one_state(
+def test_an_export_from_the_database_blocks_writers_and_has_one_state(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     engine = engine_at(tmp_path / "data", publish_share=0, writer_wait_seconds=0.05)
@@ -245,16 +245,16 @@ def test_two_exports_do_not_mix_their_files(
 
 
 @pytest.mark.parametrize("good_files", range(4))
-def test_an_export_that_fails_leaves_the_files_from_before(
+def test_a_failed_export_keeps_the_previous_files(
     engine: Engine, monkeypatch: pytest.MonkeyPatch, good_files: int
 ) -> None:
     export_tables(engine, LOG)
     before = {name: (folder_of(engine) / name).read_bytes() for name in FILES}
     engine.ingest(land(engine, B), LOG)
-    left = iter(range(good_files))
+    remaining = iter(range(good_files))
 
     def fail() -> None:
-        if next(left, None) is None:
+        if next(remaining, None) is None:
             raise OSError("No space left on device")
 
     before_each_file(monkeypatch, fail)
@@ -278,7 +278,7 @@ export.export_tables(engine_at(Path(sys.argv[1])), LOG)
 """
 
 
-def test_what_a_killed_export_has_left_is_cleared_away(engine: Engine) -> None:
+def test_temporary_files_of_a_killed_export_are_removed(engine: Engine) -> None:
     with running(EXPORT_SLOWLY, engine.settings.data_dir):
         assert len(list(folder_of(engine).glob(".*.part"))) == 1
     export_tables(engine, LOG)
@@ -286,7 +286,7 @@ def test_what_a_killed_export_has_left_is_cleared_away(engine: Engine) -> None:
     assert_exported(folder_of(engine), tables(engine))
 
 
-def test_the_job_exports_and_tells_what(project: Project) -> None:
+def test_the_job_exports_and_shows_the_figures(project: Project) -> None:
     project.drop(A)
     assert project.run("ingest_inbox").success
     run = project.run("export_tables")
@@ -295,4 +295,4 @@ def test_the_job_exports_and_tells_what(project: Project) -> None:
     assert output.event_specific_data.metadata["products"].value == 3
     assert files_in(project.data / "exports") == FILES
     config = {"ops": {"export": {"config": {"formats": ["xlsx"]}}}}
-    assert "Say one or several" in project.error(project.run("export_tables", config=config))
+    assert "Set one or more" in project.error(project.run("export_tables", config=config))

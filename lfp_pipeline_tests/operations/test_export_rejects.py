@@ -1,4 +1,4 @@
-"""Rejected rows go out, are mended, and go in again."""
+"""Rejected rows are exported, fixed and ingested again."""
 
 import csv
 import gzip
@@ -37,14 +37,14 @@ def engine(tmp_path: Path) -> Engine:
 
 @pytest.fixture
 def take(engine: Engine) -> Take:
-    """Take some bytes in, as a file of that name; each is a second newer than the one before."""
-    moments = iter(range(1, 100))
+    """Ingest bytes as a file of a given name; each file is a second newer than the last one."""
+    times = iter(range(1, 100))
 
     def taken(content: bytes, key: str = "a.csv") -> Delivery:
         path = engine.settings.inbox_dir / key
         path.write_bytes(content)
         source = LocalFile(path)
-        os.utime(path, (next(moments),) * 2)
+        os.utime(path, (next(times),) * 2)
         delivery = engine.land(source, key, LOG)
         engine.ingest(delivery, LOG)
         return delivery
@@ -53,7 +53,7 @@ def take(engine: Engine) -> Take:
 
 
 def exported(engine: Engine, **which: str) -> list[Row]:
-    """The rows of the one file that is written."""
+    """Return the rows of the only file that is written."""
     (found,) = export_rejects(engine, LOG, **which)
     rows = rows_of(found.path)
     assert found.rows == len(rows)
@@ -66,7 +66,7 @@ def rows_of(path: Path) -> list[Row]:
 
 
 def as_csv(rows: Sequence[Row]) -> bytes:
-    """As a spreadsheet saves it."""
+    """Return rows as a spreadsheet saves them."""
     columns = PRODUCT_COLUMNS + OTHER_COLUMNS
     lines = [columns, *([row[column] for column in columns] for row in rows)]
     return "".join(
@@ -80,7 +80,7 @@ def products(engine: Engine) -> list[tuple[str, str, str]]:
         return connection.execute(sql).fetchall()
 
 
-def test_mended_rejects_go_in_again_and_those_that_are_not_mended_do_not(
+def test_fixed_rejects_are_accepted_and_unchanged_ones_are_rejected_again(
     engine: Engine, take: Take
 ):
     take(
@@ -96,11 +96,11 @@ def test_mended_rejects_go_in_again_and_those_that_are_not_mended_do_not(
     assert (sofa["sku"], sofa["name"], sofa["description"]) == ("", "Sofa", "\ufffd")
     assert (bed["reason"], bed["sku"]) == ("too many columns", "")
 
-    take(as_csv(rows), "unmended.csv")
+    take(as_csv(rows), "unchanged.csv")
     assert products(engine) == [("A-1", "Lamp", "It shines.")]
     chair["sku"], sofa["sku"], sofa["description"] = "B-2", "E-5", "red"
     desk |= {"sku": "C-3", "name": "Desk"}
-    take(as_csv(rows), "mended.csv")
+    take(as_csv(rows), "fixed.csv")
     assert products(engine) == [
         ("A-1", "Lamp", "It shines."),
         ("B-2", "Big; chair", ' soft\n"red"'),
@@ -109,7 +109,7 @@ def test_mended_rejects_go_in_again_and_those_that_are_not_mended_do_not(
     ]
 
 
-def test_what_stands_beside_a_reject_leads_to_its_bytes(engine: Engine, take: Take):
+def test_the_other_columns_locate_the_bytes_of_a_reject(engine: Engine, take: Take):
     content = b"sku,name,description\nA-1,Lamp,x\n,Chair,\xfe\xff\n"
     delivery = take(content)
     (row,) = exported(engine)
@@ -126,13 +126,13 @@ def test_no_cell_is_taken_for_a_formula(engine: Engine, take: Take, begin: str):
     take(f"sku,name,description\n,{formula},{formula}\nA-1,,{formula}\n{formula},,\n".encode())
     take(f"sku,name,description\n{begin}cmd\n".encode(), "b.csv")
     files = export_rejects(engine, LOG)
-    cells = [cell for one in files for row in rows_of(one.path) for cell in row.values()]
+    cells = [cell for file in files for row in rows_of(file.path) for cell in row.values()]
     assert not [cell for cell in cells if cell.startswith(("=", "+", "-", "@", "\t", "\r"))]
     assert f"'{begin}HYPERLINK(1)" in cells
-    assert any(one.escaped for one in files)
+    assert any(file.escaped for file in files)
 
 
-def test_odd_bytes_go_out_and_are_rejected_again(engine: Engine, take: Take):
+def test_odd_bytes_are_exported_and_rejected_again(engine: Engine, take: Take):
     odd = bytes(range(1, 256)).replace(b"\n", b"").replace(b"\r", b"").replace(b'"', b"")
     take(b"sku,name,description\n" + b"A-1,L\0amp,x\n,\t,x\n" + odd + b"\n\xed\xa0\x80,x\n")
     rows = exported(engine)
@@ -166,14 +166,14 @@ def test_skipped_rows_are_no_rejects(engine: Engine, take: Take):
     assert (row["row_number"], row["name"]) == ("5", "Chair")
 
 
-def test_packed_and_recoded_files_are_split_too(engine: Engine, take: Take):
+def test_packed_and_recoded_files_are_split_into_fields_too(engine: Engine, take: Take):
     text = "name|sku|description\nLamp|A-1|x\nStuhl||schön\n"
     take(gzip.compress(text.encode("utf-16")), "a.csv.gz")
     (row,) = exported(engine)
     assert (row["sku"], row["name"], row["description"]) == ("", "Stuhl", "schön")
 
 
-def test_without_the_raw_file_the_text_goes_out_whole(engine: Engine, take: Take):
+def test_without_the_raw_file_only_the_text_is_exported(engine: Engine, take: Take):
     delivery = take(b"sku,name,description\n,Lamp,x\n")
     delivery.path.unlink()
     (row,) = exported(engine)
@@ -181,32 +181,34 @@ def test_without_the_raw_file_the_text_goes_out_whole(engine: Engine, take: Take
     assert row["raw"] == ",Lamp,x\n"
 
 
-def test_only_the_newest_delivery_counts_unless_another_is_named(engine: Engine, take: Take):
+def test_only_the_newest_delivery_is_exported_unless_another_is_named(engine: Engine, take: Take):
     old = take(b"sku,name,description\n,old,x\n")
     take(b"sku,name,description\n,new,x\n")
     take(b"sku,name,description\n,other,x\n", "b.csv")
     take(b"sku,name,description\n,once,x\n", "c.csv")
     take(b"sku,name,description\nC-3,now,x\n", "c.csv")
-    assert [one.partition_key for one in export_rejects(engine, LOG)] == ["a.csv", "b.csv"]
+    assert [file.partition_key for file in export_rejects(engine, LOG)] == ["a.csv", "b.csv"]
     assert [row["name"] for row in exported(engine, partition_key="a.csv")] == ["new"]
     assert [row["name"] for row in exported(engine, delivery_id=old.delivery_id)] == ["old"]
     assert export_rejects(engine, LOG, partition_key="c.csv") == []
 
 
 @pytest.mark.parametrize("which", [{"delivery_id": "a.csv#1#2"}, {"partition_key": "z.csv"}])
-def test_what_is_not_there_is_told(engine: Engine, take: Take, which: dict[str, str]):
+def test_an_unknown_delivery_or_partition_is_refused(
+    engine: Engine, take: Take, which: dict[str, str]
+):
     take(b"sku,name,description\n,Lamp,x\n")
     with pytest.raises(LfpError, match=r"There is no (delivery a\.csv#1#2|partition z\.csv)"):
         export_rejects(engine, LOG, **which)
 
 
-def test_without_a_database_there_is_nothing(engine: Engine):
+def test_exporting_rejects_without_a_database_is_refused(engine: Engine):
     with pytest.raises(LfpError, match="There is no database"):
         export_rejects(engine, LOG)
     assert not engine.warehouse.path.exists()
 
 
-def test_a_database_that_is_open_elsewhere_is_told(engine: Engine, take: Take):
+def test_an_error_names_the_process_that_has_the_database_open(engine: Engine, take: Take):
     take(b"sku,name,description\n,Lamp,x\n")
     busy = Engine(engine.settings.model_copy(update={"foreign_wait_seconds": 0}))
     with (
@@ -216,20 +218,20 @@ def test_a_database_that_is_open_elsewhere_is_told(engine: Engine, take: Take):
         export_rejects(busy, LOG)
 
 
-def test_what_somebody_has_mended_in_place_is_not_written_over(engine: Engine, take: Take):
+def test_an_edited_rejects_file_is_not_overwritten(engine: Engine, take: Take):
     take(b"name,sku,description\nAnn,s1,\nBob,,x\n")
     (first,) = export_rejects(engine, LOG)
     (again,) = export_rejects(engine, LOG)
     assert not first.kept
     assert not again.kept
-    mended = first.path.read_bytes() + b"s3,Cid,\r\n"
-    first.path.write_bytes(mended)
+    edited = first.path.read_bytes() + b"s3,Cid,\r\n"
+    first.path.write_bytes(edited)
     (third,) = export_rejects(engine, LOG)
     assert third.kept
-    assert first.path.read_bytes() == mended
+    assert first.path.read_bytes() == edited
 
 
-def test_of_a_file_that_was_refused_whole_that_is_told(
+def test_a_file_that_was_refused_whole_is_reported_as_such(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ):
     engine = engine_at(tmp_path / "refusing", max_reject_share=0.1)
@@ -246,13 +248,13 @@ def test_of_a_file_that_was_refused_whole_that_is_told(
     assert "The whole file was refused" in capsys.readouterr().out
 
 
-def test_a_partition_is_told_by_the_name_of_its_file(engine: Engine, take: Take):
+def test_an_unknown_partition_is_explained_by_its_file_name(engine: Engine, take: Take):
     take(b"name,sku,description\nAnn,s1,\n")
     with pytest.raises(LfpError, match=r"A file of that name has the partition my_bad\.csv-"):
         export_rejects(engine, LOG, partition_key="my bad.csv")
 
 
-def test_an_export_that_was_killed_leaves_nothing_for_long(engine: Engine, take: Take):
+def test_temporary_files_of_a_killed_export_of_rejects_are_removed(engine: Engine, take: Take):
     take(b"sku,name,description\n,Lamp,x\n")
     engine.settings.rejects_dir.mkdir()
     (engine.settings.rejects_dir / ".0123.part").touch()
@@ -260,13 +262,13 @@ def test_an_export_that_was_killed_leaves_nothing_for_long(engine: Engine, take:
     assert list(engine.settings.rejects_dir.iterdir()) == [found.path]
 
 
-def test_thousands_of_rejects_go_out_in_pieces(engine: Engine, take: Take):
+def test_thousands_of_rejects_are_exported_in_pages(engine: Engine, take: Take):
     take(b"sku,name,description\n" + b"".join(b",Lamp %d,x\n" % n for n in range(5_000)))
     rows = exported(engine)
     assert [row["name"] for row in rows] == [f"Lamp {n}" for n in range(5_000)]
 
 
-def test_the_command_tells_what_it_wrote_and_what_to_do(
+def test_the_command_lists_its_files_and_the_next_steps(
     engine: Engine,
     take: Take,
     monkeypatch: pytest.MonkeyPatch,
@@ -280,9 +282,9 @@ def test_the_command_tells_what_it_wrote_and_what_to_do(
     assert "No rejected rows" in capsys.readouterr().out
     take(b"sku,name,description\n,-Lamp,x\n", "b.csv")
     assert main([]) == 0
-    told = capsys.readouterr().out
-    assert "1 rejected row of b.csv" in told
-    assert "data/inbox" in told
-    assert "1 values begin with" in told
+    output = capsys.readouterr().out
+    assert "1 rejected row of b.csv" in output
+    assert "data/inbox" in output
+    assert "1 values begin with" in output
     assert main(["--delivery", "no"]) == 1
     assert "There is no delivery no" in capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""What was in, or deleted, is not lost without a word, and what is lost can land again."""
+"""Merged rows and deletions are not lost silently, and lost rows can land again."""
 
 import os
 import re
@@ -59,9 +59,9 @@ def files_of(delivery: Delivery) -> list[Path]:
 
 
 def test_a_rebuild_without_the_files_of_a_purge_is_refused(engine: Engine) -> None:
-    told = purge_products(engine, Selection(skus=["s1"]), LOG)
+    report = purge_products(engine, Selection(skus=["s1"]), LOG)
     before = tables(engine)
-    purge = engine.raw_zone.find(str(told.figures["delivery_id"]))
+    purge = engine.raw_zone.find(str(report.figures["delivery_id"]))
     for path in files_of(purge):
         path.unlink()
     with pytest.raises(OperationRefusedError, match=f"{purge.delivery_id}: it is pruned, or its"):
@@ -69,14 +69,14 @@ def test_a_rebuild_without_the_files_of_a_purge_is_refused(engine: Engine) -> No
     assert tables(engine) == before
 
 
-def test_what_a_rebuild_has_lost_comes_in_once_it_can_be_read_again(engine: Engine) -> None:
+def test_deliveries_lost_in_a_rebuild_are_merged_once_readable_again(engine: Engine) -> None:
     raw = engine.raw_zone.find(A.delivery_id).path
     kept = raw.read_bytes()
     raw.unlink()
     with pytest.raises(OperationRefusedError, match=r"a\.csv.* is gone"):
         rebuild_products(engine, LOG)
     assert_laws_hold(engine, [A, B])
-    rebuild_products(engine, LOG, accept_losses=True)
+    rebuild_products(engine, LOG, allow_data_loss=True)
     assert tables(engine)["products"] == true_products([B])
 
     raw.write_bytes(kept)
@@ -86,20 +86,22 @@ def test_what_a_rebuild_has_lost_comes_in_once_it_can_be_read_again(engine: Engi
     assert_laws_hold(engine, [A, B])
 
 
-def test_what_was_needed_and_pruned_comes_in_once_it_lands_again(engine: Engine) -> None:
-    prune_raw(engine, 0, LOG, even_if_needed=True)
+def test_needed_and_pruned_deliveries_are_merged_once_they_land_again(engine: Engine) -> None:
+    prune_raw(engine, 0, LOG, include_needed=True)
     with pytest.raises(OperationRefusedError, match="would lack 2 deliveries"):
         rebuild_products(engine, LOG)
     assert_laws_hold(engine, [A, B])
-    rebuild_products(engine, LOG, accept_losses=True)
+    rebuild_products(engine, LOG, allow_data_loss=True)
     assert tables(engine)["products"] == []
     for file in (A, B):
         engine.ingest(land(engine, file), LOG)
     assert_laws_hold(engine, [A, B])
 
 
-def test_with_a_damaged_database_what_was_needed_and_pruned_is_missed(engine: Engine) -> None:
-    prune_raw(engine, 0, LOG, even_if_needed=True)
+def test_a_rebuild_of_a_damaged_database_reports_needed_and_pruned_deliveries(
+    engine: Engine,
+) -> None:
+    prune_raw(engine, 0, LOG, include_needed=True)
     engine.warehouse.path.write_bytes(b"no database")
     with pytest.raises(OperationRefusedError, match="the tables needed it"):
         rebuild_products(engine, LOG)
@@ -107,7 +109,7 @@ def test_with_a_damaged_database_what_was_needed_and_pruned_is_missed(engine: En
 
 
 @pytest.mark.parametrize("back", [False, True])
-def test_a_reversal_that_a_database_has_lost_is_carried_out_again(
+def test_a_reversal_lost_with_an_older_database_is_repeated(
     engine: Engine, tmp_path: Path, *, back: bool
 ) -> None:
     if back:
@@ -129,46 +131,46 @@ def test_a_reversal_that_a_database_has_lost_is_carried_out_again(
     assert tables(engine)["products"] == true_products([A, B] if back else [A])
 
 
-def test_a_reversal_looks_past_a_delivery_whose_record_is_gone(engine: Engine) -> None:
+def test_a_reversal_skips_a_delivery_whose_record_is_gone(engine: Engine) -> None:
     again = File("a.csv", 3, (*A.rows, *B.rows))
     engine.ingest(land(engine, again), LOG)
     for path in files_of(engine.raw_zone.find(A.delivery_id)):
         path.unlink()
     with pytest.raises(OperationRefusedError, match="older deliveries, which may have had them"):
         revert_delivery(engine, again.delivery_id, LOG)
-    revert_delivery(engine, again.delivery_id, LOG, despite_pruned=True)
+    revert_delivery(engine, again.delivery_id, LOG, ignore_pruned_history=True)
     assert tables(engine)["products"] == true_products([B])
     engine.ingest(land(engine, A), LOG)
     assert tables(engine)["products"] == true_products([A, B])
 
 
-def test_a_reversal_does_not_give_up_what_is_needed(engine: Engine) -> None:
-    prune_raw(engine, 0, LOG, even_if_needed=True)
+def test_a_reversal_never_loses_rows_that_the_tables_need(engine: Engine) -> None:
+    prune_raw(engine, 0, LOG, include_needed=True)
     before = tables(engine)
-    for despite_pruned in (False, True):
+    for ignore_pruned_history in (False, True):
         with pytest.raises(
             OperationRefusedError, match=r"a\.csv.* are gone, and the tables need them"
         ):
-            revert_delivery(engine, B.delivery_id, LOG, despite_pruned=despite_pruned)
+            revert_delivery(engine, B.delivery_id, LOG, ignore_pruned_history=ignore_pruned_history)
     assert tables(engine) == before
 
 
-def test_an_outcome_is_that_of_the_database_in_which_it_is_so(
+def test_a_status_note_names_the_database_that_it_is_true_for(
     engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    settle = ingest.reconcile_batch
+    reconcile = ingest.reconcile_batch
 
-    def settle_and_lose_the_database(*arguments: object) -> object:
-        settled = settle(*arguments)  # type: ignore[arg-type]
+    def reconcile_and_lose_the_database(*arguments: object) -> object:
+        reconciled = reconcile(*arguments)  # type: ignore[arg-type]
         for path in engine.warehouse.path.parent.glob("products.duckdb*"):
             if path.is_file():
                 path.unlink()
         with engine.warehouse.session("testing", LOG):
-            pass  # Another one.
-        return settled
+            pass  # This makes another database.
+        return reconciled
 
     with monkeypatch.context() as patch:
-        patch.setattr(ingest, "reconcile_batch", settle_and_lose_the_database)
+        patch.setattr(ingest, "reconcile_batch", reconcile_and_lose_the_database)
         late = File("c.csv", 3, (("s4", "Dot", ""),))
         engine.ingest(land(engine, late), LOG)
     assert tables(engine)["products"] == []
@@ -176,7 +178,7 @@ def test_an_outcome_is_that_of_the_database_in_which_it_is_so(
     assert_laws_hold(engine, [A, B, late])
 
 
-def test_what_the_settings_of_now_refuse_stays_in_the_ledger_with_its_reason(
+def test_a_delivery_refused_in_a_rebuild_remains_in_the_ledger_with_its_reason(
     tmp_path: Path,
 ) -> None:
     file = File("a.csv", 1, (("s1", "Ann", "x"), ("", "Bob", "y")))
@@ -185,7 +187,7 @@ def test_what_the_settings_of_now_refuse_stays_in_the_ledger_with_its_reason(
     with pytest.raises(OperationRefusedError, match=r"a\.csv.*1 of 2 rows are rejected"):
         rebuild_products(strict, LOG, use_present_settings=True)
     assert_laws_hold(engine, [file])
-    rebuild_products(strict, LOG, use_present_settings=True, accept_losses=True)
+    rebuild_products(strict, LOG, use_present_settings=True, allow_data_loss=True)
     (row,) = tables(engine)["ledger"]
     assert row[5] == "refused"
     assert [number for _, number, _ in tables(engine)["rejected_rows"]] == [2]
@@ -194,7 +196,7 @@ def test_what_the_settings_of_now_refuse_stays_in_the_ledger_with_its_reason(
     assert_laws_hold(engine, [file])
 
 
-def test_what_was_refused_and_goes_in_by_a_rebuild_is_noted_as_merged(tmp_path: Path) -> None:
+def test_a_refused_delivery_that_a_rebuild_accepts_is_noted_as_merged(tmp_path: Path) -> None:
     file = File("a.csv", 1, (("s1", "Ann", "x"), ("", "Bob", "y")))
     strict, engine = engine_at(tmp_path, max_reject_share=0.1), engine_at(tmp_path)
     (engine.settings.inbox_dir / file.key).write_bytes(file.content)
@@ -204,44 +206,44 @@ def test_what_was_refused_and_goes_in_by_a_rebuild_is_noted_as_merged(tmp_path: 
     rebuild_products(engine, LOG)
     assert [row[5] for row in tables(engine)["ledger"]] == ["merged"]
     assert engine.backlog.last_statuses(files) == ["merged"]
-    assert verify(engine, LOG, thorough=True).problems == ()
+    assert verify(engine, LOG, full=True).problems == ()
 
 
-def test_rows_that_the_settings_of_now_reject_are_a_loss(tmp_path: Path) -> None:
+def test_rows_that_the_present_settings_reject_are_a_loss(tmp_path: Path) -> None:
     file = File("a.csv", 1, (("s1", "Ann", "x"), ("sku-that-is-long", "Bob", "y")))
     engine, strict = engine_at(tmp_path), engine_at(tmp_path, max_sku_length=5)
     engine.ingest(land(engine, file), LOG)
-    with pytest.raises(OperationRefusedError, match="settings of now, 1 more row would"):
+    with pytest.raises(OperationRefusedError, match="present settings, 1 more row would"):
         rebuild_products(strict, LOG, use_present_settings=True)
     assert_laws_hold(engine, [file])
-    rebuild_products(strict, LOG, use_present_settings=True, accept_losses=True)
+    rebuild_products(strict, LOG, use_present_settings=True, allow_data_loss=True)
     assert [sku for sku, *_ in tables(engine)["products"]] == ["s1"]
-    assert verify(strict, LOG, thorough=True).problems == ()
+    assert verify(strict, LOG, full=True).problems == ()
 
 
 @pytest.mark.parametrize("table", ["deliveries", "database_identity", "products", "name_counts"])
-def test_a_database_that_lacks_a_table_is_made_anew(engine: Engine, table: str) -> None:
+def test_a_database_that_lacks_a_table_is_rebuilt(engine: Engine, table: str) -> None:
     with duckdb.connect(engine.warehouse.path) as connection:
         connection.execute(f"DROP TABLE {table}")
     rebuild_products(engine, LOG)
     assert_laws_hold(engine, [A, B])
 
 
-def test_a_dry_run_of_a_rebuild_tells_what_it_would_lose(engine: Engine) -> None:
-    prune_raw(engine, 0, LOG, even_if_needed=True)
-    told = rebuild_products(engine, LOG, dry_run=True)
-    assert told.problems == tuple(
+def test_a_dry_run_of_a_rebuild_reports_losses(engine: Engine) -> None:
+    prune_raw(engine, 0, LOG, include_needed=True)
+    report = rebuild_products(engine, LOG, dry_run=True)
+    assert report.problems == tuple(
         f"{file.delivery_id}: it is pruned, or its record is gone, and the tables need it."
         for file in (A, B)
     )
-    assert told.summary.endswith("Then it would take its place, if losses are accepted.")
+    assert report.summary.endswith("Needs allow_data_loss: true.")
 
 
 @pytest.mark.parametrize("name", ["raw/a.csv/*.outcome", "products.duckdb.id"])
 @pytest.mark.parametrize(
     "damage", [lambda text: b"\xed" + text, lambda text: text[:3], bytes.upper]
 )
-def test_a_damaged_note_stops_nobody(
+def test_a_damaged_status_note_or_id_file_is_replaced(
     engine: Engine, name: str, damage: Callable[[bytes], bytes]
 ) -> None:
     (note,) = engine.settings.data_dir.glob(name)
@@ -257,15 +259,17 @@ def test_a_damaged_note_stops_nobody(
     assert_laws_hold(engine, [A, B])
 
 
-def test_what_a_reversal_gives_up_is_named_and_comes_back_with_its_file(engine: Engine) -> None:
+def test_rows_lost_in_a_reversal_are_reported_and_restored_by_their_file(engine: Engine) -> None:
     over = File("c.csv", 3, (*A.rows, *B.rows))
     engine.ingest(land(engine, over), LOG)
     prune_raw(engine, 0, LOG)
-    told = revert_delivery(engine, over.delivery_id, LOG, despite_pruned=True).summary
-    assert f"Rows that {B.delivery_id}, {A.delivery_id} may have had of its skus are lost" in told
+    summary = revert_delivery(engine, over.delivery_id, LOG, ignore_pruned_history=True).summary
+    assert (
+        f"Rows that {B.delivery_id}, {A.delivery_id} may have had of its skus are lost" in summary
+    )
     text = render_status(collect_status(engine))
     assert f"{A.delivery_id} failed: Rows that it may have had" in text
-    assert "ingest_inbox tries it again" not in text  # It cannot: the bytes are gone.
+    assert "ingest_inbox retries it" not in text  # The bytes are gone.
     for file in (A, B):
         (engine.settings.inbox_dir / file.key).write_bytes(file.content)
         os.utime(engine.settings.inbox_dir / file.key, ns=(file.microseconds * 1000,) * 2)
@@ -275,32 +279,34 @@ def test_what_a_reversal_gives_up_is_named_and_comes_back_with_its_file(engine: 
     assert tables(engine)["products"] == true_products([A, B])
 
 
-def test_a_refused_delivery_stays_reverted_until_the_settings_accept_it(tmp_path: Path) -> None:
+def test_a_refused_delivery_remains_reverted_until_the_settings_accept_it(tmp_path: Path) -> None:
     engine = engine_at(tmp_path, max_reject_share=0.1)
     bad = File("a.csv", 1, (("s1", "Ann", "x"), ("", "Bob", "y")))
     engine.ingest(land(engine, bad), LOG)
     revert_delivery(engine, bad.delivery_id, LOG)
     before = tables(engine)
-    with pytest.raises(OperationRefusedError, match=r"would be refused.*1 of 2 rows.*stays rever"):
+    with pytest.raises(
+        OperationRefusedError, match=r"would be refused.*1 of 2 rows.*remains rever"
+    ):
         reinstate_delivery(engine, bad.delivery_id, LOG)
     assert tables(engine) == before
     lax = engine_at(tmp_path, max_reject_share=0.5)
-    assert "is in again: 1 product" in reinstate_delivery(lax, bad.delivery_id, LOG).summary
+    assert "is merged again. Products: 1." in reinstate_delivery(lax, bad.delivery_id, LOG).summary
 
 
-def test_a_partition_is_told_by_the_name_of_its_file(engine: Engine) -> None:
+def test_an_unknown_partition_is_explained_by_its_file_name(engine: Engine) -> None:
     key = partition_key("locked/k.csv")
-    told = f"A file of that name has the partition {re.escape(key)}."
-    with pytest.raises(OperationRefusedError, match=told):
+    message = f"A file of that name has the partition {re.escape(key)}."
+    with pytest.raises(OperationRefusedError, match=message):
         purge_products(engine, Selection(partition="locked/k.csv"), LOG, dry_run=True)
-    with pytest.raises(LfpError, match=told):
+    with pytest.raises(LfpError, match=message):
         revert_delivery(engine, "locked/k.csv#20261120T081952.123456Z#0123456789abcdef", LOG)
     with pytest.raises(LfpError) as unknown:
         revert_delivery(engine, "", LOG)
     assert "A file of that name" not in str(unknown.value)
 
 
-def test_a_purge_does_not_take_others_into_the_future(engine: Engine) -> None:
+def test_a_purge_of_products_dated_in_the_future_is_refused_with_others(engine: Engine) -> None:
     ahead = File("c.csv", 10**16, (("s9", "Zoe", ""),))  # The year 2286.
     engine.ingest(land(engine, ahead), LOG)
     before = tables(engine)
@@ -309,10 +315,10 @@ def test_a_purge_does_not_take_others_into_the_future(engine: Engine) -> None:
             purge_products(engine, Selection(everything=True), LOG, dry_run=dry_run)
     assert tables(engine) == before
 
-    told = purge_products(engine, Selection(partition="c.csv"), LOG).summary
-    assert "It is dated 2286-11-20 17:46:40.000001, as what it deletes: until then" in told
-    told = purge_products(engine, Selection(everything=True), LOG).summary
-    assert "It is dated" not in told
+    summary = purge_products(engine, Selection(partition="c.csv"), LOG).summary
+    assert "Its date is 2286-11-20 17:46:40.000001, after the products that it deletes" in summary
+    summary = purge_products(engine, Selection(everything=True), LOG).summary
+    assert "Its date is" not in summary
     assert tables(engine)["products"] == []
     now = (utc_now() - datetime(1970, 1, 1)) // MICROSECOND  # noqa: DTZ001
     newer = File("d.csv", now, A.rows)
@@ -321,7 +327,7 @@ def test_a_purge_does_not_take_others_into_the_future(engine: Engine) -> None:
 
 
 @pytest.mark.parametrize(("hours", "is_refused"), [(23, True), (0.1, False)])
-def test_a_purge_tells_its_date_where_that_is_not_now(
+def test_a_purge_reports_its_date_if_that_is_in_the_future(
     engine: Engine, hours: float, is_refused: bool
 ) -> None:
     at = (utc_now() + timedelta(hours=hours) - datetime(1970, 1, 1)) // MICROSECOND  # noqa: DTZ001
@@ -331,11 +337,11 @@ def test_a_purge_tells_its_date_where_that_is_not_now(
             purge_products(engine, Selection(everything=True), LOG)
         return
     for dry_run in (True, False):
-        told = purge_products(engine, Selection(everything=True), LOG, dry_run=dry_run).summary
-        assert "as what it deletes: until then, only its reversal brings these skus back." in told
+        summary = purge_products(engine, Selection(everything=True), LOG, dry_run=dry_run).summary
+        assert "that it deletes; until then, only its reversal restores these skus." in summary
 
 
-def test_what_is_told_of_a_lost_purge_can_be_done(engine: Engine) -> None:
+def test_the_advice_for_a_lost_purge_works(engine: Engine) -> None:
     lost, kept = (
         str(purge_products(engine, Selection(skus=[sku]), LOG).figures["delivery_id"])
         for sku in ("s1", "s2")
@@ -344,74 +350,74 @@ def test_what_is_told_of_a_lost_purge_can_be_done(engine: Engine) -> None:
     for path in files_of(raw):
         path.unlink()
     (problem,) = verify(engine, LOG).problems
-    assert "run rebuild_products with accept_losses, and purge again." in problem
+    assert "run rebuild_products with allow_data_loss, and purge again." in problem
     with pytest.raises(OperationRefusedError, match="are gone, and the tables need them"):
         revert_delivery(engine, kept, LOG)
-    told = rebuild_products(engine, LOG, accept_losses=True).summary
-    assert f"Purge again what was deleted by {lost}." in told
+    summary = rebuild_products(engine, LOG, allow_data_loss=True).summary
+    assert f"Purge again what was deleted by {lost}." in summary
     purge_products(engine, Selection(skus=["s1"]), LOG)
     assert verify(engine, LOG).problems == ()
     assert [sku for sku, *_ in tables(engine)["products"]] == ["s3"]
 
 
 def revert_meanwhile(
-    engine: Engine, monkeypatch: pytest.MonkeyPatch, *, even_if_needed: bool
+    engine: Engine, monkeypatch: pytest.MonkeyPatch, *, include_needed: bool
 ) -> None:
-    """Once a rebuild has read all, somebody reverts a delivery, and prunes the raw zone."""
+    """Revert a delivery and prune the raw zone when a rebuild has read all deliveries."""
 
-    def follow_and_revert(draft: Engine, *arguments: object) -> None:
-        follow(draft, *arguments)  # type: ignore[arg-type]
+    def follow_and_revert(shadow: Engine, *arguments: object) -> None:
+        follow(shadow, *arguments)  # type: ignore[arg-type]
         if not is_reverted(raw):
             revert_delivery(engine, B.delivery_id, LOG)
-            prune_raw(engine, 0, LOG, even_if_needed=even_if_needed)
+            prune_raw(engine, 0, LOG, include_needed=include_needed)
             assert not raw.exists()
 
     follow, raw = rebuild.catch_up, engine.raw_zone.find(B.delivery_id).path
     monkeypatch.setattr(rebuild, "catch_up", follow_and_revert)
 
 
-def test_what_is_reverted_and_pruned_while_a_rebuild_goes_on_stays_out(
+def test_a_delivery_reverted_and_pruned_during_a_rebuild_remains_reverted(
     engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    revert_meanwhile(engine, monkeypatch, even_if_needed=False)
+    revert_meanwhile(engine, monkeypatch, include_needed=False)
     rebuild_products(engine, LOG)
     assert tables(engine)["products"] == true_products([A])
     assert verify(engine, LOG).problems == ()
     assert engine.pending_deliveries(LOG) == []
 
 
-def test_what_a_draft_gives_up_is_not_given_up_where_it_counts(
+def test_a_shadow_database_deletes_no_status_notes_of_the_present_one(
     engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    revert_meanwhile(engine, monkeypatch, even_if_needed=True)
-    told = r"b\.csv.* was reverted meanwhile.* Run rebuild_products again"
-    with pytest.raises(LfpError, match=told):
+    revert_meanwhile(engine, monkeypatch, include_needed=True)
+    message = r"b\.csv.* was reverted meanwhile.* Run rebuild_products again"
+    with pytest.raises(LfpError, match=message):
         rebuild_products(engine, LOG)
     a = engine.raw_zone.find(A.delivery_id).path
     assert read_status(a, engine.warehouse.cached_id()) is not None
     assert tables(engine)["products"] == true_products([A])
 
 
-def test_a_dry_run_tells_what_was_needed_though_the_database_is_damaged(engine: Engine) -> None:
-    prune_raw(engine, 0, LOG, even_if_needed=True)
+def test_a_dry_run_reports_needed_deliveries_of_a_damaged_database(engine: Engine) -> None:
+    prune_raw(engine, 0, LOG, include_needed=True)
     engine.warehouse.path.write_bytes(b"no database" * 1000)
     problems = rebuild_products(engine, LOG, dry_run=True).problems
-    assert [one.partition(": ")[0] for one in problems] == [A.delivery_id, B.delivery_id]
+    assert [problem.partition(": ")[0] for problem in problems] == [A.delivery_id, B.delivery_id]
 
 
-def test_a_note_of_what_was_given_up_goes_though_its_record_is_gone(engine: Engine) -> None:
+def test_the_status_note_of_a_lost_delivery_is_deleted_without_a_record(engine: Engine) -> None:
     over = File("c.csv", 3, A.rows)
     engine.ingest(land(engine, over), LOG)
     a = engine.raw_zone.find(A.delivery_id)
     a.path.unlink()
     a.path.with_suffix(".json").unlink()
-    revert_delivery(engine, over.delivery_id, LOG, despite_pruned=True)
+    revert_delivery(engine, over.delivery_id, LOG, ignore_pruned_history=True)
     assert not a.path.with_suffix(".outcome").exists()
     engine.ingest(land(engine, A), LOG)
     assert tables(engine)["products"] == true_products([A, B])
 
 
-def test_of_a_delivery_that_holds_something_nothing_is_given_up(engine: Engine) -> None:
+def test_a_delivery_that_holds_rows_stays_merged(engine: Engine) -> None:
     purge = str(purge_products(engine, Selection(skus=["s9"]), LOG).figures["delivery_id"])
     with engine.warehouse.session("testing", LOG) as connection:
         for delivery_id in (A.delivery_id, purge):
@@ -421,21 +427,23 @@ def test_of_a_delivery_that_holds_something_nothing_is_given_up(engine: Engine) 
     )
 
 
-def test_what_is_lost_is_named_and_stays_in_the_ledger_until_it_lands(engine: Engine) -> None:
-    prune_raw(engine, 0, LOG, even_if_needed=True)
-    told = rebuild_products(engine, LOG, accept_losses=True).summary
-    assert f"Lost, whole or in part: 2 deliveries: {A.delivery_id}, {B.delivery_id}." in told
+def test_lost_deliveries_are_reported_and_stay_in_the_ledger_until_they_land(
+    engine: Engine,
+) -> None:
+    prune_raw(engine, 0, LOG, include_needed=True)
+    summary = rebuild_products(engine, LOG, allow_data_loss=True).summary
+    assert f"Lost, whole or in part: 2 deliveries: {A.delivery_id}, {B.delivery_id}." in summary
     assert verify(engine, LOG).problems == ()
     text = render_status(collect_status(engine))
     for file in (A, B):
-        assert f"{file.delivery_id} failed: Lost when the database was made anew: it is pr" in text
+        assert f"{file.delivery_id} failed: Lost in a rebuild: it is pruned" in text
         engine.ingest(land(engine, file), LOG)
     assert_laws_hold(engine, [A, B])
-    assert "Given up" not in render_status(collect_status(engine))
+    assert "Needs attention" not in render_status(collect_status(engine))
 
 
 @pytest.mark.parametrize("damage", [Path.unlink, lambda raw: os.truncate(raw, 3)])
-def test_what_was_refused_and_is_damaged_can_be_forgotten(
+def test_a_refused_delivery_that_is_damaged_can_be_pruned(
     tmp_path: Path, damage: Callable[[Path], None]
 ) -> None:
     engine = engine_at(tmp_path, max_reject_share=0.1)
@@ -448,7 +456,7 @@ def test_what_was_refused_and_is_damaged_can_be_forgotten(
     rebuild_products(engine, LOG)
     assert {row[0]: row[5] for row in tables(engine)["ledger"]}[bad.delivery_id] == "refused"
     (problem,) = verify(engine, LOG).problems
-    assert problem.endswith("Or have prune_raw forget it: the tables do not need it.")
+    assert problem.endswith("Or run prune_raw: the tables do not need it.")
     prune_raw(engine, 0, LOG)
     assert verify(engine, LOG).problems == ()
     assert engine.pending_deliveries(LOG) == []
@@ -464,12 +472,12 @@ def test_a_damaged_purge_can_be_replaced_by_another(engine: Engine) -> None:
     revert_delivery(engine, purge, LOG)
     assert tables(engine)["products"] == true_products([A, B])
     purge_products(engine, Selection(skus=["s1"]), LOG)
-    assert verify(engine, LOG, thorough=True).problems == ()
+    assert verify(engine, LOG, full=True).problems == ()
     rebuild_products(engine, LOG)
     assert [sku for sku, *_ in tables(engine)["products"]] == ["s2", "s3"]
 
 
-def test_what_was_refused_is_not_needed_for_a_reversal(tmp_path: Path) -> None:
+def test_a_reversal_needs_no_refused_deliveries(tmp_path: Path) -> None:
     engine = engine_at(tmp_path, max_reject_share=0.1)
     bad = File("b.csv", 1, (("s1", "Ann", "x"), ("", "Bob", "y")))
     for file in (bad, A, B):

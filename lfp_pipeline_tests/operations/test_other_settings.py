@@ -26,7 +26,7 @@ NEW = File("b.csv", 2, (("s1", "Eva", "new"), ("s2", "Eva", "new")))
 
 
 class TwoNames(File):
-    """A file whose names stand in a column that an alias chooses."""
+    """A file with two columns of names; an alias chooses one."""
 
     @property
     def content(self) -> bytes:  # type: ignore[override]
@@ -35,7 +35,7 @@ class TwoNames(File):
 
 
 class TwoSkus(File):
-    """A file whose skus stand in a column that an alias chooses."""
+    """A file with two columns of skus; an alias chooses one."""
 
     @property
     def content(self) -> bytes:  # type: ignore[override]
@@ -74,13 +74,13 @@ def account_of(engine: Engine, file: File) -> tuple[object, ...]:
 
 
 def forget_the_conditions(engine: Engine, sql: str = "read_conditions = NULL") -> None:
-    """Leave the ledger as an earlier version of the program has left it, or another version."""
+    """Make the ledger look as if another version of the program had written it."""
     with duckdb.connect(engine.warehouse.path) as connection:
         connection.execute(f"UPDATE deliveries SET read_with = 'another', {sql}")
 
 
 def pretend_another_program(engine: Engine, **settings: object) -> None:
-    """Have the ledger say that another version of the program has read everything."""
+    """Make the ledger say that another version of the program read everything."""
     of_then = Conditions.of(
         ReadOptions.of(engine.settings.model_copy(update=settings)), TextFormat()
     )
@@ -103,15 +103,15 @@ def strict(engine: Engine) -> Engine:
     return engine_at(engine.settings.data_dir, max_name_length=100)
 
 
-def test_the_next_winner_is_read_with_the_settings_of_then(merged: Engine) -> None:
+def test_a_replacement_is_read_with_the_settings_of_its_merge(merged: Engine) -> None:
     before = account_of(merged, OLD)
     revert_delivery(strict(merged), NEW.delivery_id, LOG)
     assert values(merged) == [("s1", LONG, "old"), ("s2", "Bob", "older")]
     assert account_of(merged, OLD) == before
-    assert verify(strict(merged), LOG, thorough=True).problems == ()
+    assert verify(strict(merged), LOG, full=True).problems == ()
 
 
-def test_the_next_winner_has_the_columns_that_it_had_though_the_aliases_have_changed(
+def test_a_replacement_has_its_former_columns_though_aliases_changed(
     tmp_path: Path,
 ) -> None:
     deliver(engine_at(tmp_path, **BY_LABEL), LABELLED, HIDING)
@@ -119,39 +119,41 @@ def test_the_next_winner_has_the_columns_that_it_had_though_the_aliases_have_cha
     revert_delivery(now, HIDING.delivery_id, LOG)
     assert values(now) == [("s1", "Label", "x"), ("s3", "Label", "y")]
     assert "exactly as they were" in rebuild_products(now, LOG).summary
-    assert verify(now, LOG, thorough=True).problems == ()
+    assert verify(now, LOG, full=True).problems == ()
 
 
-def test_on_request_it_is_read_with_the_settings_of_now_and_its_account_corrected(
+def test_on_request_a_replacement_is_read_with_the_present_settings_and_its_entry_corrected(
     merged: Engine,
 ) -> None:
-    told = revert_delivery(strict(merged), NEW.delivery_id, LOG, use_present_settings=True).summary
-    assert f"Read again with the present settings, and corrected: {OLD.delivery_id}." in told
+    summary = revert_delivery(
+        strict(merged), NEW.delivery_id, LOG, use_present_settings=True
+    ).summary
+    assert f"Read again with the present settings, and corrected: {OLD.delivery_id}." in summary
     assert values(merged) == [("s2", "Bob", "older")]
     now = Conditions.of(ReadOptions.of(strict(merged).settings), TextFormat())
     assert account_of(merged, OLD) == ("merged", 3, 1, 1, now.digest, now.text, 0)
     assert [row[:2] for row in tables(merged)["rejected_rows"]] == [(OLD.delivery_id, 1)]
-    assert verify(strict(merged), LOG, thorough=True).problems == ()
+    assert verify(strict(merged), LOG, full=True).problems == ()
     assert "exactly as they were" in rebuild_products(merged, LOG).summary
 
 
-def test_on_request_all_that_the_older_delivery_holds_is_corrected(tmp_path: Path) -> None:
-    """Also what stands of it, and what it gains from, or leaves to, one that is older still."""
+def test_on_request_all_rows_of_the_older_delivery_are_corrected(tmp_path: Path) -> None:
+    """Including rows that hold now, and rows gained from or lost to a still older delivery."""
     oldest = File("a.csv", 0, (("s3", "Old", "y"), ("s4", "Old", "z")))
     hiding = File("d.csv", 2, (("s1", "Eva", ""),))
     deliver(engine_at(tmp_path, column_aliases={"sku": ["code"]}), oldest, TWO_SKUS, hiding)
     now = engine_at(tmp_path, column_aliases={"sku": ["ean"]})
     assert values(now) == [("s1", "Eva", ""), ("s3", "Bob", ""), ("s4", "Old", "z")]
-    told = revert_delivery(now, hiding.delivery_id, LOG, use_present_settings=True, dry_run=True)
-    assert TWO_SKUS.delivery_id in told.summary
+    report = revert_delivery(now, hiding.delivery_id, LOG, use_present_settings=True, dry_run=True)
+    assert TWO_SKUS.delivery_id in report.summary
     revert_delivery(now, hiding.delivery_id, LOG, use_present_settings=True)
     assert values(now) == [("s3", "Old", "y"), ("s4", "Ann", ""), ("s5", "Bob", "")]
     assert query(tmp_path, LEDGER_OF_TWO_SKUS) == [(2, 1, 1, 0, 0)]
-    assert verify(now, LOG, thorough=True).problems == ()
+    assert verify(now, LOG, full=True).problems == ()
 
 
 @pytest.mark.parametrize("dry_run", [False, True])
-def test_what_cannot_be_restored_is_refused_with_the_difference_and_nothing_is_noted(
+def test_a_reversal_with_unknown_settings_is_refused_and_marks_nothing(
     tmp_path: Path, *, dry_run: bool
 ) -> None:
     deliver(engine_at(tmp_path, **BY_LABEL), LABELLED, HIDING)
@@ -167,7 +169,7 @@ def test_what_cannot_be_restored_is_refused_with_the_difference_and_nothing_is_n
     assert values(now) == [("s1", "Title", "x"), ("s3", "Title", "y")]
 
 
-def test_what_another_program_has_read_is_refused_until_all_is_rebuilt(merged: Engine) -> None:
+def test_a_reversal_after_an_upgrade_is_refused_until_a_rebuild(merged: Engine) -> None:
     pretend_another_program(merged)
     with pytest.raises(
         OperationRefusedError, match=r"code that reads has changed.*run rebuild_pro"
@@ -178,7 +180,7 @@ def test_what_another_program_has_read_is_refused_until_all_is_rebuilt(merged: E
     assert values(merged) == [("s1", LONG, "old"), ("s2", "Bob", "older")]
 
 
-def test_settings_and_programs_that_have_changed_are_named(merged: Engine) -> None:
+def test_a_refused_reversal_names_changed_settings_and_programs(merged: Engine) -> None:
     pretend_another_program(merged, max_name_length=100)
     before = tables(merged)
     with pytest.raises(OperationRefusedError) as refused:
@@ -189,7 +191,7 @@ def test_settings_and_programs_that_have_changed_are_named(merged: Engine) -> No
     assert tables(merged) == before
 
 
-def test_what_the_settings_of_now_refuse_is_not_taken_on_request(tmp_path: Path) -> None:
+def test_a_replacement_that_the_present_settings_refuse_is_not_used(tmp_path: Path) -> None:
     deliver(engine_at(tmp_path, **BY_LABEL), LABELLED, HIDING)
     now = engine_at(tmp_path)
     before = tables(now)
@@ -199,7 +201,7 @@ def test_what_the_settings_of_now_refuse_is_not_taken_on_request(tmp_path: Path)
     assert not is_reverted(now.raw_zone.find(HIDING.delivery_id).path)
 
 
-def test_a_killed_reversal_is_carried_out_as_it_was_asked_for(tmp_path: Path) -> None:
+def test_a_killed_reversal_continues_with_its_options(tmp_path: Path) -> None:
     deliver(engine_at(tmp_path, **BY_LABEL), LABELLED, HIDING)
     now = engine_at(tmp_path, **BY_TITLE)
     mark_reverted(now.raw_zone.find(HIDING.delivery_id).path, use_present_settings=True)
@@ -207,7 +209,7 @@ def test_a_killed_reversal_is_carried_out_as_it_was_asked_for(tmp_path: Path) ->
     assert values(now) == [("s1", "Title", "x"), ("s3", "Title", "y")]
 
 
-def test_the_same_bytes_that_were_read_otherwise_are_looked_into_too(tmp_path: Path) -> None:
+def test_equal_bytes_that_were_read_with_other_settings_are_searched_too(tmp_path: Path) -> None:
     rows = (("s1", "Ann", ""), ("s2", LONG, ""))
     first, again = File("a.csv", 1, rows), File("b.csv", 2, rows)
     over = File("c.csv", 3, (("s1", "Eva", ""), ("s2", "Eva", "")))
@@ -215,8 +217,8 @@ def test_the_same_bytes_that_were_read_otherwise_are_looked_into_too(tmp_path: P
     deliver(engine, first)
     deliver(strict(engine), again, over)
     revert_delivery(engine, over.delivery_id, LOG)
-    held = {row[0]: row[3] for row in tables(engine)["products"]}
-    assert held == {"s1": again.delivery_id, "s2": first.delivery_id}
+    winners = {row[0]: row[3] for row in tables(engine)["products"]}
+    assert winners == {"s1": again.delivery_id, "s2": first.delivery_id}
 
 
 def test_a_delivery_is_reinstated_with_the_settings_that_it_was_merged_with(
@@ -229,10 +231,10 @@ def test_a_delivery_is_reinstated_with_the_settings_that_it_was_merged_with(
     assert account_of(merged, OLD) == before[1]
 
 
-def test_a_killed_reinstatement_is_carried_out_with_them_too(merged: Engine) -> None:
+def test_a_killed_reinstatement_continues_with_the_settings_of_its_merge(merged: Engine) -> None:
     before = account_of(merged, OLD)
     revert_delivery(merged, OLD.delivery_id, LOG)
-    rebuild_products(strict(merged), LOG)  # What the ledger knows, a rebuild keeps.
+    rebuild_products(strict(merged), LOG)  # A rebuild keeps the entry.
     raw = merged.raw_zone.find(OLD.delivery_id).path
     raw.rename(raw.with_suffix(".away"))
     clear_reverted(raw)
@@ -243,15 +245,17 @@ def test_a_killed_reinstatement_is_carried_out_with_them_too(merged: Engine) -> 
     assert account_of(merged, OLD) == before
 
 
-def test_a_delivery_is_reinstated_with_the_settings_of_now_on_request(merged: Engine) -> None:
+def test_a_delivery_is_reinstated_with_the_present_settings_on_request(merged: Engine) -> None:
     revert_delivery(merged, OLD.delivery_id, LOG)
     reinstate_delivery(strict(merged), OLD.delivery_id, LOG, use_present_settings=True)
     assert account_of(merged, OLD)[:4] == ("merged", 3, 1, 1)
-    assert verify(merged, LOG, thorough=True).problems == ()
+    assert verify(merged, LOG, full=True).problems == ()
 
 
 @pytest.mark.parametrize("dry_run", [True, False])
-def test_what_the_settings_of_now_refuse_stays_reverted(merged: Engine, *, dry_run: bool) -> None:
+def test_a_delivery_that_the_present_settings_refuse_remains_reverted(
+    merged: Engine, *, dry_run: bool
+) -> None:
     revert_delivery(merged, OLD.delivery_id, LOG)
     before, account = tables(merged), account_of(merged, OLD)
     now = engine_at(merged.settings.data_dir, max_name_length=2, max_reject_share=0.1)
@@ -264,33 +268,33 @@ def test_what_the_settings_of_now_refuse_stays_reverted(merged: Engine, *, dry_r
     assert account_of(merged, OLD)[:4] == ("merged", 3, 1, 0)
 
 
-def test_settings_of_then_that_a_reversal_reads_with_are_named(merged: Engine) -> None:
+def test_a_reversal_names_the_former_settings_that_it_reads_with(merged: Engine) -> None:
     kept = f"Read as when merged: {OLD.delivery_id} (LFP_MAX_NAME_LENGTH was 1000, and is 100 now)."
     now = strict(merged)
-    told = revert_delivery(now, NEW.delivery_id, LOG, dry_run=True).summary
-    assert f"{kept} use_present_settings: true reads" in told
-    told = revert_delivery(now, NEW.delivery_id, LOG, dry_run=True, use_present_settings=True)
-    assert "Read as when" not in told.summary
+    summary = revert_delivery(now, NEW.delivery_id, LOG, dry_run=True).summary
+    assert f"{kept} use_present_settings: true reads" in summary
+    report = revert_delivery(now, NEW.delivery_id, LOG, dry_run=True, use_present_settings=True)
+    assert "Read as when" not in report.summary
     assert kept in revert_delivery(now, NEW.delivery_id, LOG).summary
-    # Of what holds nothing, no older file is read.
+    # If the delivery holds no rows, no older file is read.
     assert "Read as when" not in revert_delivery(now, OLD.delivery_id, LOG).summary
 
 
-def test_settings_of_then_that_a_reinstatement_reads_with_are_named(merged: Engine) -> None:
+def test_a_reinstatement_names_the_former_settings_that_it_reads_with(merged: Engine) -> None:
     revert_delivery(merged, OLD.delivery_id, LOG)
     kept = f"Read as when merged: {OLD.delivery_id} (LFP_MAX_NAME_LENGTH was 1000, and is 100 now)."
     now = strict(merged)
     assert kept in reinstate_delivery(now, OLD.delivery_id, LOG, dry_run=True).summary
-    told = reinstate_delivery(
+    summary = reinstate_delivery(
         now, OLD.delivery_id, LOG, dry_run=True, use_present_settings=True
     ).summary
-    assert "Read as when" not in told
+    assert "Read as when" not in summary
     assert kept in reinstate_delivery(now, OLD.delivery_id, LOG).summary
     revert_delivery(merged, OLD.delivery_id, LOG)
     assert "Read as when" not in reinstate_delivery(merged, OLD.delivery_id, LOG).summary
 
 
-def test_a_reinstatement_by_another_program_is_refused_with_the_difference(
+def test_a_reinstatement_after_an_upgrade_is_refused_with_the_difference(
     merged: Engine,
 ) -> None:
     revert_delivery(merged, NEW.delivery_id, LOG)
@@ -304,22 +308,22 @@ def test_a_reinstatement_by_another_program_is_refused_with_the_difference(
     assert values(merged) == [row[:3] for row in NEW.rows]
 
 
-def test_a_rebuild_reads_with_the_settings_of_then(merged: Engine) -> None:
+def test_a_rebuild_reads_with_the_settings_of_the_merge(merged: Engine) -> None:
     late = File("c.csv", 3, (("s9", LONG, ""), ("s8", "Zoe", "")))
     deliver(strict(merged), late)
     assert "exactly as they were" in rebuild_products(strict(merged), LOG).summary
     assert [row[0] for row in tables(merged)["rejected_rows"]] == [late.delivery_id]
-    assert verify(merged, LOG, thorough=True).problems == ()
+    assert verify(merged, LOG, full=True).problems == ()
 
 
-def test_a_rebuild_reads_with_the_settings_of_now_on_request(tmp_path: Path) -> None:
+def test_a_rebuild_reads_with_the_present_settings_on_request(tmp_path: Path) -> None:
     deliver(engine_at(tmp_path, **BY_LABEL), LABELLED)
     now = engine_at(tmp_path, **BY_TITLE)
     rebuild_products(now, LOG)
     assert values(now) == [("s1", "Label", "x"), ("s3", "Label", "y")]
     rebuild_products(now, LOG, use_present_settings=True)
     assert values(now) == [("s1", "Title", "x"), ("s3", "Title", "y")]
-    assert verify(now, LOG, thorough=True).problems == ()
+    assert verify(now, LOG, full=True).problems == ()
 
 
 def test_after_an_upgrade_a_rebuild_is_one_command(merged: Engine) -> None:
@@ -332,7 +336,7 @@ def test_after_an_upgrade_a_rebuild_is_one_command(merged: Engine) -> None:
 
 
 @pytest.mark.parametrize("recorded", [False, True])
-def test_a_rebuild_that_gives_another_account_is_refused_and_names_it(
+def test_a_rebuild_with_other_row_counts_is_refused_and_names_the_delivery(
     merged: Engine, *, recorded: bool
 ) -> None:
     deliver(strict(merged), late := File("c.csv", 3, (("s9", LONG, ""), ("s8", "Zoe", ""))))
@@ -351,7 +355,7 @@ def test_a_rebuild_that_gives_another_account_is_refused_and_names_it(
     assert account_of(merged, late)[:4] == ("merged", 2, 0, 0)
 
 
-def test_a_rebuild_that_gives_other_products_by_an_equal_account_is_refused(
+def test_a_rebuild_with_other_products_and_equal_counts_is_refused(
     tmp_path: Path,
 ) -> None:
     deliver(engine_at(tmp_path, **BY_LABEL), LABELLED)
@@ -362,40 +366,44 @@ def test_a_rebuild_that_gives_other_products_by_an_equal_account_is_refused(
     assert values(now) == [("s1", "Label", "x"), ("s3", "Label", "y")]
 
 
-def test_a_lost_database_is_rebuilt_with_the_settings_of_now(merged: Engine) -> None:
+def test_a_lost_database_is_rebuilt_with_the_present_settings(merged: Engine) -> None:
     merged.warehouse.path.write_bytes(b"no database")
     merged.warehouse.path.with_name("products.duckdb.wal").unlink(missing_ok=True)
-    told = rebuild_products(strict(merged), LOG).summary
-    assert "all deliveries were read with the settings of now" in told
+    summary = rebuild_products(strict(merged), LOG).summary
+    assert "all deliveries were read with the present settings" in summary
     assert account_of(merged, OLD)[:4] == ("merged", 3, 1, 1)
 
 
-def test_a_next_winner_that_was_read_otherwise_is_found_by_verify(
+def test_verify_finds_a_replacement_that_was_read_otherwise(
     merged: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As a reversal did that used the settings of now without a word."""
+    """Simulates a reversal that silently used the present settings."""
     now = strict(merged)
     with monkeypatch.context() as patch:
         patch.setattr(revert, "reread", lambda *_: Rereading(now.settings))
         revert_delivery(now, NEW.delivery_id, LOG)
     assert values(merged) == [("s2", "Bob", "older")]
-    (one, *_) = verify(now, LOG, thorough=True).problems
-    assert "that a rebuild makes otherwise: 1 (s1)" in one
+    (problem, *_) = verify(now, LOG, full=True).problems
+    assert "that differ from a rebuild: 1 (s1)" in problem
 
 
 @pytest.mark.parametrize(
     ("edit", "what"),
     [
-        ("rows_read = 9, rows_inserted = 8", "Deliveries whose account in the ledger is not what"),
-        ("read_conditions = replace(read_conditions, '1000,', '9,')", "Deliveries whose account"),
+        ("rows_read = 9, rows_inserted = 8", "Deliveries whose ledger entry differs"),
+        (
+            "read_conditions = replace(read_conditions, '1000,', '9,')",
+            "Deliveries whose ledger entry",
+        ),
     ],
 )
-def test_a_ledger_that_was_edited_is_found_by_verify(tmp_path: Path, edit: str, what: str) -> None:
+def test_verify_finds_an_edited_ledger(tmp_path: Path, edit: str, what: str) -> None:
     engine = engine_at(tmp_path)
     deliver(engine, NEW)
     with duckdb.connect(engine.warehouse.path) as connection:
         connection.execute(f"UPDATE deliveries SET {edit}")
-    found = [one for one in verify(engine, LOG, thorough=True).problems if one.startswith(what)]
+    problems = verify(engine, LOG, full=True).problems
+    found = [problem for problem in problems if problem.startswith(what)]
     assert len(found) == 1
     assert NEW.delivery_id in found[0]
 

@@ -1,4 +1,4 @@
-"""What is pruned is missed by nobody, or somebody says so first."""
+"""Pruned deliveries are not needed, unless an operator overrides the check."""
 
 import shutil
 from pathlib import Path
@@ -43,9 +43,9 @@ def lose_database(engine: Engine) -> None:
 
 
 @pytest.mark.parametrize("dry_run", [False, True])
-def test_nothing_is_pruned_that_a_pending_reversal_may_need(engine: Engine, dry_run: bool) -> None:
-    mark_reverted(engine.raw_zone.find(NEWER.delivery_id).path)  # Then he was killed.
-    with pytest.raises(OperationRefusedError, match=r"b\.csv.* is reverted and not out yet"):
+def test_pruning_is_refused_while_a_reversal_is_pending(engine: Engine, dry_run: bool) -> None:
+    mark_reverted(engine.raw_zone.find(NEWER.delivery_id).path)  # Then the process was killed.
+    with pytest.raises(OperationRefusedError, match=r"reversal of b\.csv.* is pending"):
         prune_raw(engine, 0, LOG, dry_run=dry_run)
     catch_up(engine)
     assert tables(engine)["products"] == true_products([HIDDEN])
@@ -54,7 +54,7 @@ def test_nothing_is_pruned_that_a_pending_reversal_may_need(engine: Engine, dry_
 
 
 @pytest.mark.parametrize("name", ["mark_reverted", "clear_reverted"])
-def test_what_is_wanted_is_noted_behind_the_lock_that_pruning_needs(
+def test_the_desired_state_is_marked_under_the_writer_lock(
     engine: Engine, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     noted = []
@@ -74,7 +74,7 @@ def test_what_is_wanted_is_noted_behind_the_lock_that_pruning_needs(
     assert noted == [name]
 
 
-def test_a_reversal_stops_for_what_was_pruned_before_the_database_was_made_anew(
+def test_a_reversal_is_refused_for_deliveries_pruned_before_a_rebuild(
     engine: Engine,
 ) -> None:
     prune_raw(engine, 0, LOG)
@@ -88,11 +88,11 @@ def test_a_reversal_stops_for_what_was_pruned_before_the_database_was_made_anew(
     assert tables(engine)["products"] == true_products([HIDDEN])
 
 
-def test_what_a_lost_delivery_has_hidden_counts_again_once_it_lands_again(engine: Engine) -> None:
+def test_rows_hidden_by_a_lost_delivery_count_again_once_they_land(engine: Engine) -> None:
     prune_raw(engine, 0, LOG)
     engine.raw_zone.find(NEWER.delivery_id).path.unlink()
-    told = rebuild_products(engine, LOG, accept_losses=True).summary
-    assert f"1 pruned delivery had; land these again, too: {HIDDEN.delivery_id}." in told
+    summary = rebuild_products(engine, LOG, allow_data_loss=True).summary
+    assert f"rows of 1 pruned delivery; deliver these again, too: {HIDDEN.delivery_id}." in summary
     assert tables(engine)["products"] == []
     engine.ingest(land(engine, HIDDEN), LOG)
     assert tables(engine)["products"] == true_products([HIDDEN])
@@ -100,7 +100,7 @@ def test_what_a_lost_delivery_has_hidden_counts_again_once_it_lands_again(engine
     assert_laws_hold(engine, [HIDDEN, NEWER])
 
 
-def test_what_is_pruned_while_a_rebuild_goes_on_is_not_missed(
+def test_a_rebuild_tolerates_pruning_meanwhile(
     engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = tables(engine)
@@ -111,15 +111,15 @@ def test_what_is_pruned_while_a_rebuild_goes_on_is_not_missed(
         return follow(*arguments)  # type: ignore[arg-type]
 
     monkeypatch.setattr(shadow_build.Engine, "ingest_all", prune_meanwhile)
-    told = rebuild_products(engine, LOG).summary
-    assert "exactly as they were" in told
+    summary = rebuild_products(engine, LOG).summary
+    assert "exactly as they were" in summary
     after = tables(engine)
     assert after["products"] == before["products"]
     assert [row[0] for row in after["ledger"]] == [row[0] for row in before["ledger"]]
     assert {row[5] for row in after["ledger"]} == {"merged"}
 
 
-def test_what_was_not_needed_is_not_missed_where_the_database_is_damaged(engine: Engine) -> None:
+def test_a_rebuild_of_a_damaged_database_needs_no_unneeded_deliveries(engine: Engine) -> None:
     prune_raw(engine, 0, LOG)
     before = tables(engine)
     engine.warehouse.path.write_bytes(b"no database")
@@ -129,9 +129,7 @@ def test_what_was_not_needed_is_not_missed_where_the_database_is_damaged(engine:
     }
 
 
-def test_an_older_copy_is_noticed_though_it_is_of_before_a_rebuild(
-    engine: Engine, tmp_path: Path
-) -> None:
+def test_an_older_copy_from_before_a_rebuild_is_noticed(engine: Engine, tmp_path: Path) -> None:
     for _ in range(2):
         revert_delivery(engine, NEWER.delivery_id, LOG)
         revert.reinstate_delivery(engine, NEWER.delivery_id, LOG)
@@ -142,9 +140,9 @@ def test_an_older_copy_is_noticed_though_it_is_of_before_a_rebuild(
     rebuild_products(engine, LOG)
     newest = File("c.csv", 3, (("s9", "Zed", ""),))
     engine.ingest(land(engine, newest), LOG)
-    for one in path.parent.glob("products.duckdb*"):
-        if one.suffix in {".duckdb", ".wal"}:
-            one.unlink()
+    for file in path.parent.glob("products.duckdb*"):
+        if file.suffix in {".duckdb", ".wal"}:
+            file.unlink()
     shutil.copy(tmp_path / "older", path)
     with engine.warehouse.session("testing", LOG):
         pass

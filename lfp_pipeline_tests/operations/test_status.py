@@ -1,4 +1,4 @@
-"""The status tells how things stand, and holds nobody up."""
+"""The status of a data folder, collected without blocking writers."""
 
 import os
 import re
@@ -42,47 +42,47 @@ def status_of(project: Project) -> tuple[StatusReport, str]:
 
 
 def section(text: str, title: str) -> list[str]:
-    """The lines below a title."""
+    """Return the lines below a title."""
     found = re.search(rf"^{title}\n((?:  .*\n?)+)", text, re.MULTILINE)
     return [line[2:] for line in found[1].splitlines()] if found else []
 
 
-def test_an_empty_folder_has_nothing_to_tell(project: Project) -> None:
+def test_an_empty_data_folder_has_an_empty_status(project: Project) -> None:
     state, text = status_of(project)
     assert state.tables is None
-    assert section(text, "Pending") == ["Nothing: all that came is in, or given up."]
-    assert section(text, "Running") == ["Nothing."]
-    assert section(text, "Tables") == ["There are none yet, or none to be had."]
-    assert "Given up" not in text
+    assert section(text, "Pending") == ["None."]
+    assert section(text, "Running") == ["None."]
+    assert section(text, "Tables") == ["None, or unreadable."]
+    assert "Needs attention" not in text
     assert "Problems" not in text
     assert not (project.data / "products.duckdb").exists()
 
 
-def test_what_is_pending_is_named(project: Project) -> None:
+def test_pending_files_are_named(project: Project) -> None:
     project.drop(A)
     project.drop(B)
     _, text = status_of(project)
     assert section(text, "Pending") == [
-        "2 in the inbox, not in yet: a.csv (0.1 KB), b.csv (0.0 KB)"
+        "2 in the inbox, not merged: a.csv (0.1 KB), b.csv (0.0 KB)"
     ]
     project.run("ingest_inbox")
     _, text = status_of(project)
-    assert section(text, "Pending") == ["Nothing: all that came is in, or given up."]
+    assert section(text, "Pending") == ["None."]
 
 
-def test_what_landed_and_did_not_end_is_pending_once(project: Project) -> None:
+def test_a_landed_file_is_pending_once(project: Project) -> None:
     project.drop(A)
     (file,) = list_inbox(project.inbox, quiet_seconds=0).ready
     delivery = project.engine.land(LocalFile(file.path), file.partition_key, LOG)
     state, _ = status_of(project)
-    assert [one.name for one in state.pending] == [A.key]
+    assert [file.name for file in state.pending] == [A.key]
     assert state.pending_deliveries == []
     file.path.unlink()
     _, text = status_of(project)
-    assert section(text, "Pending") == [f"1 landed, not in yet: {delivery.delivery_id}"]
+    assert section(text, "Pending") == [f"1 landed, not merged: {delivery.delivery_id}"]
 
 
-def test_files_still_being_written_are_told_apart(tmp_path: Path, home: Path) -> None:
+def test_files_still_being_written_are_listed_apart(tmp_path: Path, home: Path) -> None:
     with project_in(tmp_path, home, inbox_quiet_seconds=60) as project:
         project.drop(A)
         _, text = status_of(project)
@@ -90,7 +90,7 @@ def test_files_still_being_written_are_told_apart(tmp_path: Path, home: Path) ->
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells who writes")
-def test_files_that_a_program_has_open_for_writing_are_still_being_written(
+def test_files_open_for_writing_are_still_being_written(
     project: Project,
 ) -> None:
     project.drop(A)
@@ -98,12 +98,12 @@ def test_files_that_a_program_has_open_for_writing_are_still_being_written(
     with running(HOLD_OPEN, project.inbox / A.key, "ab"):
         _, text = status_of(project)
     assert section(text, "Pending") == [
-        "1 in the inbox, not in yet: b.csv (0.0 KB)",
+        "1 in the inbox, not merged: b.csv (0.0 KB)",
         "1 in the inbox, still being written: a.csv",
     ]
 
 
-def test_what_is_left_out_of_the_inbox_is_told_with_what_to_do(project: Project) -> None:
+def test_skipped_and_ignored_inbox_entries_are_listed_with_advice(project: Project) -> None:
     assert "Left out of the inbox" not in status_of(project)[1]
     for name in ("x.csv", "y.csv"):
         (project.inbox / name).symlink_to(project.data)
@@ -114,9 +114,9 @@ def test_what_is_left_out_of_the_inbox_is_told_with_what_to_do(project: Project)
     pipes, links, to_do, ignored, other_name = section(text, "Left out of the inbox")
     assert pipes == r"1 skipped (a pipe): pi\npe"
     assert links == "2 skipped (a link): x.csv, y.csv"
-    assert to_do.startswith("    Put files in the place of links, which are not followed;")
+    assert to_do.startswith("    Replace links by files, since links are not followed;")
     assert ignored == r"2 ignored by name: x\x1b.tmp/, a.csv.md5"
-    assert "Give what is to be taken in another name." in other_name
+    assert "To ingest one, rename it." in other_name
 
 
 def test_many_names_are_counted(project: Project) -> None:
@@ -128,7 +128,7 @@ def test_many_names_are_counted(project: Project) -> None:
     assert line.endswith("and 3 more")
 
 
-def test_who_runs_writes_and_waits_is_told(project: Project) -> None:
+def test_runs_the_writer_and_waiting_processes_are_listed(project: Project) -> None:
     mark = project.engine.settings.run_marks_dir / "0123456789.run"
     database = project.data / "products.duckdb"
     with running(HOLD, mark), running(HOLD_AS_A_WRITER, database) as writer:
@@ -139,10 +139,10 @@ def test_who_runs_writes_and_waits_is_told(project: Project) -> None:
     run, writing, waiting = section(text, "Running")
     assert re.fullmatch(r"run 01234567 \(ingest_products a.csv\) for \d+ s", run)
     assert re.fullmatch(rf"writing: process {writer.pid} \(merging a.csv\) for \d+ s", writing)
-    told = rf"waiting for the writer lock: process {waiter.pid} \(merging b.csv\) for \d+ s"
-    assert re.fullmatch(told, waiting)
+    expected = rf"waiting for the writer lock: process {waiter.pid} \(merging b.csv\) for \d+ s"
+    assert re.fullmatch(expected, waiting)
     _, text = status_of(project)
-    assert section(text, "Running") == ["Nothing."]  # They are dead, and their marks still there.
+    assert section(text, "Running") == ["None."]  # The processes are dead; their marks remain.
 
 
 def test_the_status_job_shows_itself_as_running(project: Project) -> None:
@@ -162,54 +162,54 @@ def test_the_status_job_shows_itself_as_running(project: Project) -> None:
     assert shown == text.splitlines()
 
 
-def test_what_was_given_up_is_told_with_what_to_do_until_it_is_mended(project: Project) -> None:
+def test_a_refused_delivery_needs_attention_until_its_file_is_fixed(project: Project) -> None:
     drop(project.inbox, A.key, NO_SKU, microseconds=1)
     drop(project.inbox, "bad.csv", NO_SKU)
     project.drop(B)
     project.run("ingest_inbox")
     _, text = status_of(project)
-    told = section(text, "Given up")
-    assert len(told) == 4
+    entries = section(text, "Needs attention")
+    assert len(entries) == 4
     refused = r"a\.csv#19700101T000000\.000001Z#[0-9a-f]{16} was refused: The header has no "
-    assert re.match(refused, told[0])
-    assert told[1] == (
-        "    Mend the file and drop it anew, or run revert_delivery for it: then it leaves this "
-        "list. While it is in the inbox, ingest_inbox fails by it."
+    assert re.match(refused, entries[0])
+    assert entries[1] == (
+        "    Fix the file and drop it again, or run revert_delivery for it; then it leaves this "
+        "list. While it is in the inbox, ingest_inbox fails because of it."
     )
-    assert told[2].startswith("bad.csv#")
+    assert entries[2].startswith("bad.csv#")
     project.drop(A)
     project.run("ingest_inbox")
     long_ago(project)
     project.run("publish_tables")
     _, text = status_of(project)
-    assert [line.partition("#")[0] for line in section(text, "Given up")[::2]] == ["bad.csv"]
+    assert [line.partition("#")[0] for line in section(text, "Needs attention")[::2]] == ["bad.csv"]
 
 
-def test_what_was_refused_leaves_the_list_by_a_reversal_and_not_by_its_file(
+def test_a_refused_delivery_needs_attention_until_it_is_reverted(
     project: Project,
 ) -> None:
     drop(project.inbox, "bad.csv", NO_SKU)
     project.run("ingest_inbox")
     (project.inbox / "bad.csv").unlink()
-    (told, advice) = section(status_of(project)[1], "Given up")
-    assert "run revert_delivery for it: then it leaves this list" in advice
-    config = {"ops": {"revert": {"config": {"delivery_id": told.split()[0]}}}}
+    (entry, advice) = section(status_of(project)[1], "Needs attention")
+    assert "run revert_delivery for it; then it leaves this list" in advice
+    config = {"ops": {"revert": {"config": {"delivery_id": entry.split()[0]}}}}
     assert project.run("revert_delivery", config=config).success
-    assert "Given up" not in status_of(project)[1]
+    assert "Needs attention" not in status_of(project)[1]
 
 
-def test_what_is_refused_is_told_with_the_name_that_its_file_has(project: Project) -> None:
+def test_a_refused_delivery_shows_the_name_of_its_file(project: Project) -> None:
     drop(project.inbox, "<b>x</b> 1.csv".replace("/", "_"), NO_SKU)
     project.run("ingest_inbox")
-    (told, _) = section(status_of(project)[1], "Given up")
-    assert f"({project.inbox}/<b>x<_b> 1.csv) was refused" in told
+    (entry, _) = section(status_of(project)[1], "Needs attention")
+    assert f"({project.inbox}/<b>x<_b> 1.csv) was refused" in entry
 
 
 def long_ago(project: Project) -> None:
     (project.data / "published" / "products.duckdb.json").unlink()
 
 
-def test_the_last_deliveries_are_told_with_their_fates(project: Project) -> None:
+def test_the_last_deliveries_show_their_row_counts(project: Project) -> None:
     project.drop(A)
     project.run("ingest_inbox")
     project.drop(B)
@@ -222,8 +222,8 @@ def test_the_last_deliveries_are_told_with_their_fates(project: Project) -> None
     bad, second, first = section(text, "Last deliveries")
     assert re.match(r"bad\.csv#\S+  refused: The header has no column sku\.", bad)
     rate = r" in [\d.]+ s, \d+ rows/s"
-    told = r"a\.csv#\S+    merged .{19}, 3 rows \(2 inserted, 1 superseded\)"
-    assert re.fullmatch(told + rate, first)
+    counts = r"a\.csv#\S+    merged .{19}, 3 rows \(2 inserted, 1 superseded\)"
+    assert re.fullmatch(counts + rate, first)
     assert re.search(r" 2 rows \(1 inserted, 1 unchanged\)" + rate, second)
     assert state.tables
     assert state.tables.sizes == {"products": 3, "names": 2, "deliveries": 3, "rejected_rows": 0}
@@ -263,19 +263,19 @@ def test_a_refused_file_shows_its_notes(project: Project, monkeypatch: pytest.Mo
     assert note == "    The header is in line 4."
 
 
-@pytest.mark.parametrize(("number", "left"), [(5, None), (6, "1 more note"), (7, "2 more notes")])
-def test_of_many_notes_the_first_five_are_shown_and_the_others_counted(
-    project: Project, monkeypatch: pytest.MonkeyPatch, number: int, left: str | None
+@pytest.mark.parametrize(("number", "others"), [(5, None), (6, "1 more note"), (7, "2 more notes")])
+def test_the_first_five_notes_are_shown_and_the_others_counted(
+    project: Project, monkeypatch: pytest.MonkeyPatch, number: int, others: str | None
 ) -> None:
-    read_with(monkeypatch, SkippedLines(), *(f"Note {one}." for one in range(number)))
+    read_with(monkeypatch, SkippedLines(), *(f"Note {index}." for index in range(number)))
     project.drop(A)
     project.run("ingest_inbox")
     _, *notes = section(status_of(project)[1], "Last deliveries")
-    assert notes[:5] == [f"    Note {one}." for one in range(5)]
-    assert notes[5:] == ([f"    {left} in the table deliveries."] if left else [])
+    assert notes[:5] == [f"    Note {index}." for index in range(5)]
+    assert notes[5:] == ([f"    {others} in the table deliveries."] if others else [])
 
 
-def test_notes_that_were_written_by_hand_are_made_printable(project: Project) -> None:
+def test_edited_notes_are_made_printable(project: Project) -> None:
     project.drop(A)
     project.run("ingest_inbox")
     with duckdb.connect(project.data / "products.duckdb") as by_hand:
@@ -285,7 +285,7 @@ def test_notes_that_were_written_by_hand_are_made_printable(project: Project) ->
     assert notes == ["    a\\x1b[2J", "    b"]
 
 
-def test_of_many_deliveries_the_last_ten_are_told(project: Project) -> None:
+def test_only_the_last_ten_deliveries_are_shown(project: Project) -> None:
     for number in range(12):
         drop(project.inbox, f"f{number:02}.csv", HEADER + f"s{number},Ann,\n", number * 1_000_000)
     project.run("ingest_inbox")
@@ -296,7 +296,7 @@ def test_of_many_deliveries_the_last_ten_are_told(project: Project) -> None:
     ]
 
 
-def test_what_was_pruned_before_a_rebuild_is_not_told_as_the_last(project: Project) -> None:
+def test_deliveries_pruned_before_a_rebuild_are_not_the_last(project: Project) -> None:
     newer = File(A.key, A.microseconds + 1, A.rows)
     for file in (A, newer, B):
         project.drop(file)
@@ -318,7 +318,7 @@ def test_what_was_pruned_before_a_rebuild_is_not_told_as_the_last(project: Proje
     assert state.tables.latest[-1]["delivery_id"] == A.delivery_id
 
 
-def test_the_tables_are_those_of_the_published_copy_as_of_its_time(project: Project) -> None:
+def test_the_tables_are_read_from_the_published_copy(project: Project) -> None:
     project.drop(A)
     project.run("ingest_inbox")
     published_at = project.engine.published.last.copied_at
@@ -326,12 +326,12 @@ def test_the_tables_are_those_of_the_published_copy_as_of_its_time(project: Proj
     assert state.tables
     assert state.tables.as_of == published_at
     assert abs(time.time() - published_at) < 60
-    assert section(text, "Tables")[-1].endswith("in the published copy.")
-    assert "not published" not in text
+    assert section(text, "Tables")[-1].endswith("from the published copy.")
+    assert "Not published" not in text
     (project.engine.ingest(project.engine.land(copy_of(project, B), B.key, LOG), LOG))
     _, text = status_of(project)
-    assert section(text, "Ended, and not published yet") == [f"1 merged: {B.delivery_id}"]
-    assert section(text, "Tables")[-1].endswith("in the published copy; they have changed since.")
+    assert section(text, "Not published yet") == [f"1 merged: {B.delivery_id}"]
+    assert section(text, "Tables")[-1].endswith("from the published copy; changed since.")
 
 
 def copy_of(project: Project, file: File) -> LocalFile:
@@ -349,16 +349,16 @@ def unpublished(tmp_path: Path, home: Path) -> Iterator[Project]:
         yield project
 
 
-def test_where_nothing_is_published_the_database_is_read(unpublished: Project) -> None:
+def test_the_database_is_read_if_nothing_is_published(unpublished: Project) -> None:
     state, text = status_of(unpublished)
     assert state.tables
     assert state.tables.sizes["products"] == 2
-    assert "in the database" in section(text, "Tables")[-1]
-    with duckdb.connect(unpublished.data / "products.duckdb"):  # It is free again.
+    assert "from the database" in section(text, "Tables")[-1]
+    with duckdb.connect(unpublished.data / "products.duckdb"):  # The database is closed again.
         pass
 
 
-def test_a_database_that_is_being_written_is_not_waited_for(unpublished: Project) -> None:
+def test_the_status_does_not_wait_for_a_writer(unpublished: Project) -> None:
     with running(OPEN_TO_WRITE, unpublished.data / "products.duckdb"):
         started = time.monotonic()
         state, text = status_of(unpublished)
@@ -370,7 +370,7 @@ def test_a_database_that_is_being_written_is_not_waited_for(unpublished: Project
 
 
 @pytest.mark.parametrize("content", [b"", b"no database" * 1_000])
-def test_a_database_that_is_none_is_told_though_its_copy_is_whole(
+def test_a_damaged_database_is_reported_though_its_copy_is_whole(
     project: Project, content: bytes
 ) -> None:
     project.drop(A)
@@ -379,11 +379,11 @@ def test_a_database_that_is_none_is_told_though_its_copy_is_whole(
     assert section(status_of(project)[1], "Problems") == []
     database.write_bytes(content)
     state, text = status_of(project)
-    assert section(text, "Problems") == [f"{database} is no database: run rebuild_products."]
+    assert section(text, "Problems") == [f"{database} is no database. Run rebuild_products."]
     assert state.tables
 
 
-def test_a_writer_is_no_hindrance_to_the_status(project: Project) -> None:
+def test_the_status_is_complete_while_a_writer_is_active(project: Project) -> None:
     project.drop(A)
     project.run("ingest_inbox")
     with running(OPEN_TO_WRITE, project.data / "products.duckdb"):
@@ -392,7 +392,7 @@ def test_a_writer_is_no_hindrance_to_the_status(project: Project) -> None:
     assert state.tables.sizes["products"] == 2
 
 
-def test_an_index_of_the_raw_zone_that_cannot_be_written_is_told(project: Project) -> None:
+def test_a_raw_index_that_cannot_be_written_is_reported(project: Project) -> None:
     index = project.engine.raw_zone.index.path
     project.drop(A)
     project.run("ingest_inbox")
@@ -403,7 +403,7 @@ def test_an_index_of_the_raw_zone_that_cannot_be_written_is_told(project: Projec
     assert problem.endswith("A folder is in its place: remove it.")
 
 
-def test_what_takes_the_disk_is_told(project: Project) -> None:
+def test_disk_usage_is_shown(project: Project) -> None:
     project.drop(A)
     project.run("ingest_inbox")
     state, text = status_of(project)
@@ -414,14 +414,14 @@ def test_what_takes_the_disk_is_told(project: Project) -> None:
     assert section(text, "Disk")[-1].endswith(" MB  free")
 
 
-def test_an_inbox_that_cannot_be_read_is_told_beside_the_rest(project: Project) -> None:
+def test_an_unreadable_inbox_is_reported_beside_the_rest(project: Project) -> None:
     project.inbox.rmdir()
     _, text = status_of(project)
     (problem,) = section(text, "Problems")
     assert "cannot be read: No such file or directory" in problem
 
 
-def test_feeds_with_errors_are_told(
+def test_feeds_with_errors_are_listed(
     project: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sources = tmp_path / "sources.yaml"
@@ -436,7 +436,7 @@ def test_feeds_with_errors_are_told(
     assert "LFP_ALLOWED_HOSTS" in line
 
 
-def test_the_command_prints_it(shell: Shell) -> None:
+def test_the_command_prints_the_status(shell: Shell) -> None:
     shell.drop(A)
     shell.run(*job("ingest_inbox"))
     code, output = shell.run("lfp_pipeline.cli.status")
@@ -448,24 +448,24 @@ def test_the_command_prints_it(shell: Shell) -> None:
     assert output.startswith("Wrong settings:\n  LFP_PUBLISH_SHARE")
 
 
-def test_names_that_no_console_can_print_are_spelled_out(project: Project) -> None:
+def test_unprintable_names_are_escaped(project: Project) -> None:
     drop(project.inbox, os.fsdecode(b"b\xe9.csv"), HEADER)
     drop(project.inbox, "\x1b[2Jé\n.csv", HEADER, 2_000_000)
     _, text = status_of(project)
-    assert "in the inbox, not in yet: b\\udce9.csv" in text
+    assert "in the inbox, not merged: b\\udce9.csv" in text
     assert "\\x1b[2Jé\\n.csv" in text
     text.encode()
 
 
-def test_what_was_refused_and_pruned_is_to_be_mended_or_reverted(project: Project) -> None:
+def test_a_refused_and_pruned_delivery_shows_advice(project: Project) -> None:
     drop(project.inbox, "bad.csv", NO_SKU)
     project.run("ingest_inbox")
     prune_raw(project.engine, 0, LOG)
     _, text = status_of(project)
-    assert "Mend the file and drop it anew, or run revert_delivery for it" in text
+    assert "Fix the file and drop it again, or run revert_delivery for it" in text
 
 
-def test_without_a_data_folder_there_is_nothing_to_tell(shell: Shell) -> None:
+def test_the_status_works_without_a_data_folder(shell: Shell) -> None:
     code, output = shell.run("lfp_pipeline.cli.status", data_dir=shell.data / "none" / "yet")
     assert code == 0, output
-    assert "There are none yet" in output
+    assert "None, or unreadable." in output

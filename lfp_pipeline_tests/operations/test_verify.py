@@ -1,4 +1,4 @@
-"""Whatever is broken in the tables or the raw zone is found, and named with what to do."""
+"""Damage in the tables or the raw zone is found, and reported with advice."""
 
 import errno
 import os
@@ -41,15 +41,15 @@ SAME_AS_B = File("b.csv", 2_500_000, B.rows)
 
 @pytest.fixture(scope="module")
 def stocked(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Of everything: rejects, a redelivery, a reversal, a reinstatement, a purge, a refusal."""
+    """A data folder with rejects, a redelivery, a reversal, a reinstatement, a purge, a refusal."""
     folder = tmp_path_factory.mktemp("stocked")
     engine = engine_at(folder)
     for file in (A, B, SAME_AS_B, C, D):
         engine.ingest(land(engine, file), LOG)
     revert_delivery(engine, C.delivery_id, LOG)
     reinstate_delivery(engine, C.delivery_id, LOG)
-    prune_raw(engine, 0, LOG)  # B, which nobody needs.
-    revert_delivery(engine, D.delivery_id, LOG, despite_pruned=True)
+    prune_raw(engine, 0, LOG)  # B, which the tables do not need.
+    revert_delivery(engine, D.delivery_id, LOG, ignore_pruned_history=True)
     purge_products(engine, Selection(skus=["s5", "s9"]), LOG)
     drop(folder / "inbox", "bad.csv", NO_SKU)
     list(engine.ingest_all(engine.pending_inbox(LOG).ready, [], LOG))
@@ -59,7 +59,7 @@ def stocked(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def engine(stocked: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Engine:
-    """At a copy of it, which any test may break."""
+    """The engine of a copy that a test may damage."""
     monkeypatch.setattr(verification, "_NOTING_SECONDS", 0.05)
     return engine_at(shutil.copytree(stocked, tmp_path / "data"))
 
@@ -69,41 +69,43 @@ def change(database: Path, sql: str) -> None:
         connection.execute(sql)
 
 
-def problems(engine: Engine, *, thorough: bool = False) -> tuple[str, ...]:
+def problems(engine: Engine, *, full: bool = False) -> tuple[str, ...]:
     before = tables(engine)
-    found = verify(engine, LOG, thorough=thorough).problems
+    found = verify(engine, LOG, full=full).problems
     assert tables(engine) == before
     return found
 
 
 def assert_found(engine: Engine, *expected: str) -> None:
-    """These problems and no other are found; each says at its end what to do."""
+    """Check that these problems and no others are found, each with advice at its end."""
     found = problems(engine)
-    assert [one[: len(begin)] for one, begin in zip(found, expected, strict=True)] == [*expected]
-    assert all(one.endswith(".") for one in found)
+    assert [problem[: len(begin)] for problem, begin in zip(found, expected, strict=True)] == [
+        *expected
+    ]
+    assert all(problem.endswith(".") for problem in found)
 
 
-@pytest.mark.parametrize("thorough", [False, True])
-def test_where_all_is_well_nothing_is_found(engine: Engine, thorough: bool) -> None:
+@pytest.mark.parametrize("full", [False, True])
+def test_intact_data_has_no_problems(engine: Engine, full: bool) -> None:
     beside = set(engine.settings.data_dir.iterdir())
-    report = verify(engine, LOG, thorough=thorough)
+    report = verify(engine, LOG, full=full)
     assert report.problems == ()
     assert report.summary.startswith("0 problems.")
     assert "Pending: 0 deliveries." in report.summary
     assert set(engine.settings.data_dir.iterdir()) == beside
-    told = query(engine.settings.data_dir, "SELECT operation, summary FROM operations")
-    assert told[-1] == ("verify", report.summary)
+    logged = query(engine.settings.data_dir, "SELECT operation, summary FROM operations")
+    assert logged[-1] == ("verify", report.summary)
 
 
-def test_rows_after_skipped_ones_are_those_of_their_delivery(tmp_path: Path) -> None:
-    """Blank rows and repeated headers have numbers, too, but are not counted as rows."""
+def test_row_numbers_after_skipped_rows_are_valid(tmp_path: Path) -> None:
+    """Blank rows and repeated headers have row numbers, but are not counted as rows."""
     engine = engine_at(tmp_path)
     text = b"name,sku,description\nAnn,s1,\nName,SKU,Description\n,,\n,\nBob,s2,\n"
     drop(engine.settings.inbox_dir, "skips.csv", text)
     list(engine.ingest_all(engine.pending_inbox(LOG).ready, [], LOG))
     assert [row[5] for row in tables(engine)["products"]] == [1, 5]
     engine.published.publish(LOG)
-    assert problems(engine, thorough=True) == ()
+    assert problems(engine, full=True) == ()
 
 
 BROKEN_TABLES = {
@@ -183,18 +185,18 @@ BROKEN_TABLES = {
     BROKEN_TABLES.items(),
     ids=[problem.partition(":")[0] for problem in BROKEN_TABLES.values()],
 )
-def test_a_table_that_was_edited_is_found(engine: Engine, sql: str, problem: str) -> None:
+def test_an_edited_table_is_found(engine: Engine, sql: str, problem: str) -> None:
     change(engine.warehouse.path, sql)
     assert_found(engine, problem)
 
 
-def test_every_law_is_broken_by_one_of_these() -> None:
+def test_every_invariant_is_violated_by_one_of_these() -> None:
     for invariant in INVARIANTS:
         begin = invariant.description[0].upper() + invariant.description[1:]
         assert any(problem.startswith(begin) for problem in BROKEN_TABLES.values())
 
 
-def test_many_culprits_are_counted_and_some_are_named(tmp_path: Path) -> None:
+def test_many_offenders_are_counted_and_the_first_named(tmp_path: Path) -> None:
     engine = engine_at(tmp_path)
     many = File("a.csv", 1, tuple((f"s{number:03}", "Ann", "") for number in range(200)))
     engine.ingest(land(engine, many), LOG)
@@ -208,7 +210,7 @@ def raw_file(engine: Engine, file: File) -> Path:
 
 
 def change_a_byte(raw: Path) -> None:
-    """The size stays, and so does the time that everybody looks at."""
+    """Change a byte; the size and the modification time remain."""
     before = raw.stat()
     raw.chmod(0o644)
     with raw.open("r+b") as file:
@@ -219,51 +221,51 @@ def change_a_byte(raw: Path) -> None:
 
 @pytest.mark.parametrize("file", [A, D], ids=["merged", "reverted"])
 @pytest.mark.parametrize(
-    ("damage", "told"),
+    ("damage", "message"),
     [(change_a_byte, "is not what landed: its sha256"), (Path.unlink, "is gone")],
 )
-def test_a_raw_file_that_is_not_what_landed_is_found(
-    engine: Engine, file: File, damage: Callable[[Path], None], told: str
+def test_a_changed_or_missing_raw_file_is_found(
+    engine: Engine, file: File, damage: Callable[[Path], None], message: str
 ) -> None:
     raw = raw_file(engine, file)
     damage(raw)
-    assert_found(engine, f"{raw} {told}")
+    assert_found(engine, f"{raw} {message}")
     assert "remove it, and land its file again" in problems(engine)[0]
 
 
-def test_a_record_that_is_gone_is_found(engine: Engine) -> None:
+def test_a_missing_record_is_found(engine: Engine) -> None:
     raw_file(engine, A).with_suffix(".json").unlink()
     assert_found(
-        engine, f"Merged deliveries without a record in the raw zone: 1 ({A.delivery_id}). Land"
+        engine, f"Merged deliveries without a record in the raw zone: 1 ({A.delivery_id}). Deliver"
     )
 
 
-def test_a_record_that_cannot_be_read_is_found(engine: Engine) -> None:
+def test_an_unreadable_record_is_found(engine: Engine) -> None:
     record = raw_file(engine, A).with_suffix(".json")
     record.chmod(0o644)
     record.write_text("{")
     assert_found(
         engine,
         f"The record {record} cannot be read",
-        f"Merged deliveries without a record in the raw zone: 1 ({A.delivery_id}). Land",
+        f"Merged deliveries without a record in the raw zone: 1 ({A.delivery_id}). Deliver",
     )
 
 
-def test_what_is_pruned_and_needed_is_found(engine: Engine) -> None:
-    prune_raw(engine, 0, LOG, even_if_needed=True)
+def test_a_pruned_and_needed_delivery_is_found(engine: Engine) -> None:
+    prune_raw(engine, 0, LOG, include_needed=True)
     pruned = sorted(file.delivery_id for file in (A, C, SAME_AS_B))
     assert_found(
         engine,
-        "Pruned deliveries of which products has rows, which a rebuild would lose: 3 "
-        f"({', '.join(pruned)}). Land their files again",
+        "Pruned deliveries that the tables need, and a rebuild would lose: 3 "
+        f"({', '.join(pruned)}). Deliver their files again",
     )
 
 
-NOT_NOTED = "Deliveries whose .outcome in the raw zone does not say what the ledger does: 1 ("
+NOT_NOTED = "Deliveries whose .outcome file differs from the ledger: 1 ("
 
 
 @pytest.mark.parametrize("file", [A, D], ids=["merged", "reverted"])
-def test_an_outcome_that_is_not_noted_is_found_and_noted_by_ingest_inbox(
+def test_a_missing_status_note_is_found_and_restored_by_ingest_inbox(
     engine: Engine, file: File
 ) -> None:
     raw_file(engine, file).with_suffix(".outcome").unlink()
@@ -273,14 +275,14 @@ def test_an_outcome_that_is_not_noted_is_found_and_noted_by_ingest_inbox(
 
 
 @pytest.mark.parametrize("said", ["refused", "reverted"])
-def test_an_outcome_that_is_wrongly_noted_is_found(engine: Engine, said: str) -> None:
+def test_a_wrong_status_note_is_found(engine: Engine, said: str) -> None:
     note = raw_file(engine, A).with_suffix(".outcome")
     note.write_text(f"{said} {engine.warehouse.cached_id()}\n")
     assert_found(engine, f"{NOT_NOTED}{A.delivery_id}). Remove these")
 
 
-def test_what_is_noted_as_merged_and_is_not_is_found(engine: Engine) -> None:
-    """The worst: no sensor would ever offer it."""
+def test_a_delivery_noted_as_merged_that_is_not_is_found(engine: Engine) -> None:
+    """No sensor would ever offer it again."""
     delivery = land(engine, File("e.csv", 9_000_000, (("s7", "Eve", ""),)))
     note = delivery.path.with_suffix(".outcome")
     note.write_text(f"merged {engine.warehouse.cached_id()}\n")
@@ -291,7 +293,7 @@ def test_what_is_noted_as_merged_and_is_not_is_found(engine: Engine) -> None:
     assert problems(engine) == ()
 
 
-def test_what_is_noted_a_moment_later_is_no_problem(
+def test_a_status_note_written_shortly_after_is_no_problem(
     engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(verification, "_NOTING_SECONDS", 1.5)
@@ -304,11 +306,11 @@ def test_what_is_noted_a_moment_later_is_no_problem(
     noting.join()
 
 
-def test_what_is_pending_is_told_and_no_problem(engine: Engine) -> None:
+def test_pending_deliveries_are_counted_and_no_problem(engine: Engine) -> None:
     land(engine, File("e.csv", 9_000_000, (("s7", "Eve", ""),)))
     clear_reverted(raw_file(engine, D))
-    for thorough in (False, True):
-        report = verify(engine, LOG, thorough=thorough)
+    for full in (False, True):
+        report = verify(engine, LOG, full=full)
         assert report.problems == ()
         assert report.figures["pending"] == 2
         assert "Pending: 2 deliveries." in report.summary
@@ -317,16 +319,16 @@ def test_what_is_pending_is_told_and_no_problem(engine: Engine) -> None:
 def test_a_rebuild_is_not_compared_while_a_reversal_is_pending(engine: Engine) -> None:
     mark_reverted(raw_file(engine, A))
     assert problems(engine) == ()
-    (problem,) = problems(engine, thorough=True)
+    (problem,) = problems(engine, full=True)
     assert problem == (
-        "Reversals that are pending, so that no rebuild can be compared: 1 "
-        f"({A.delivery_id}). Run ingest_inbox, which carries them out, then verify again."
+        "Pending reversals, so that no rebuild can be compared: 1 "
+        f"({A.delivery_id}). Run ingest_inbox, then verify again."
     )
     list(engine.ingest_all([], engine.pending_deliveries(LOG), LOG))
-    assert problems(engine, thorough=True) == ()
+    assert problems(engine, full=True) == ()
 
 
-def test_a_ledger_that_lost_a_delivery_is_found(engine: Engine) -> None:
+def test_a_missing_ledger_row_is_found(engine: Engine) -> None:
     change(engine.warehouse.path, "DELETE FROM deliveries WHERE partition_key = 'a.csv'")
     found = problems(engine)
     assert found[0].startswith(
@@ -339,7 +341,7 @@ def published(engine: Engine) -> Path:
     return engine.published.path
 
 
-def test_a_published_copy_that_was_edited_is_found(engine: Engine) -> None:
+def test_an_edited_published_copy_is_found(engine: Engine) -> None:
     change(published(engine), "DELETE FROM name_counts WHERE name = 'Ann'")
     assert_found(
         engine,
@@ -348,7 +350,7 @@ def test_a_published_copy_that_was_edited_is_found(engine: Engine) -> None:
     )
 
 
-def test_a_published_copy_that_cannot_be_read_is_found_and_mended_as_told(engine: Engine) -> None:
+def test_an_unreadable_published_copy_is_found_and_the_advice_works(engine: Engine) -> None:
     published(engine).write_bytes(b"no database" * 1000)
     assert_found(engine, "The published copy cannot be read: ")
     engine.published.path.unlink()
@@ -356,7 +358,7 @@ def test_a_published_copy_that_cannot_be_read_is_found_and_mended_as_told(engine
     assert problems(engine) == ()
 
 
-def test_without_a_published_copy_nothing_is_missing(engine: Engine) -> None:
+def test_a_missing_published_copy_is_no_problem(engine: Engine) -> None:
     shutil.rmtree(engine.published.path.parent)
     assert problems(engine) == ()
 
@@ -366,33 +368,33 @@ def test_without_a_published_copy_nothing_is_missing(engine: Engine) -> None:
     [
         (
             "UPDATE products SET description = 'edited' WHERE sku IN ('s1', 's6')",
-            "Rows of products that a rebuild makes otherwise: 2 (s1, s6). Somebody has edited",
+            "Rows of products that differ from a rebuild: 2 (s1, s6). The tables were edited",
         ),
         (
             (
                 "DELETE FROM products WHERE sku = 's3'; "
                 "UPDATE name_counts SET no_of_products = 1 WHERE name = 'Cid'"
             ),
-            "Rows of products that a rebuild makes otherwise: 1 (s3). ",
+            "Rows of products that differ from a rebuild: 1 (s3). ",
         ),
         (
             "DELETE FROM deletions WHERE sku = 's9'",
-            "Rows of deletions that a rebuild makes otherwise: 1 (s9). ",
+            "Rows of deletions that differ from a rebuild: 1 (s9). ",
         ),
     ],
 )
-def test_what_keeps_all_other_laws_is_found_by_a_rebuild(
+def test_an_edit_that_keeps_the_other_invariants_is_found_by_a_rebuild(
     engine: Engine, sql: str, problem: str
 ) -> None:
     change(engine.warehouse.path, sql)
     assert problems(engine) == ()
-    found = problems(engine, thorough=True)
+    found = problems(engine, full=True)
     assert found[0].startswith(problem)
     assert list(engine.settings.data_dir.glob(".rebuild*")) == []
 
 
-def test_others_may_go_on_meanwhile(engine: Engine) -> None:
-    """What they bring in is no problem, whenever they do; and nobody waits for the hashing."""
+def test_deliveries_merged_meanwhile_are_no_problem(engine: Engine) -> None:
+    """Other processes merge while the raw files are hashed and the rebuild runs."""
     files = [File("e.csv", 10_000_000 + n, ((f"t{n}", "Eve", str(n)),)) for n in range(4)]
 
     def go_on() -> None:
@@ -402,26 +404,26 @@ def test_others_may_go_on_meanwhile(engine: Engine) -> None:
 
     going_on = threading.Thread(target=go_on)
     going_on.start()
-    found = [problem for _ in range(2) for problem in verify(engine, LOG, thorough=True).problems]
+    found = [problem for _ in range(2) for problem in verify(engine, LOG, full=True).problems]
     going_on.join()
     assert found == []
-    assert problems(engine, thorough=True) == ()
+    assert problems(engine, full=True) == ()
 
 
-def test_a_delivery_that_is_pruned_meanwhile_is_no_problem(
+def test_a_delivery_pruned_meanwhile_is_no_problem(
     engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     look = verification.verify_raw_file
 
     def pruned_first(delivery: Delivery, *, full: bool) -> None:
-        prune_raw(engine, 0, LOG, even_if_needed=delivery.delivery_id == A.delivery_id)
+        prune_raw(engine, 0, LOG, include_needed=delivery.delivery_id == A.delivery_id)
         look(delivery, full=full)
 
     monkeypatch.setattr(verification, "verify_raw_file", pruned_first)
     assert verify(engine, LOG).problems == ()
 
 
-def test_the_hashing_keeps_nobody_waiting(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_hashing_does_not_block_writers(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     look = verification.verify_raw_file
     merged = []
 
@@ -439,28 +441,28 @@ def test_the_hashing_keeps_nobody_waiting(engine: Engine, monkeypatch: pytest.Mo
     assert merged
 
 
-def test_a_dry_run_tells_what_it_would_look_at(engine: Engine) -> None:
+def test_a_dry_run_reports_what_would_be_checked(engine: Engine) -> None:
     before = query(engine.settings.data_dir, "FROM operations")
-    report = verify(engine, LOG, thorough=True, dry_run=True)
+    report = verify(engine, LOG, full=True, dry_run=True)
     assert "hash 6 raw files of 0." in report.summary
-    assert "make the database anew" in report.summary
+    assert "rebuild the database" in report.summary
     assert query(engine.settings.data_dir, "FROM operations") == before
 
 
-def test_without_a_database_there_is_nothing_to_verify(tmp_path: Path) -> None:
+def test_verify_without_a_database_finds_nothing(tmp_path: Path) -> None:
     engine = engine_at(tmp_path)
     assert verify(engine, LOG).problems == ()
     assert not engine.warehouse.path.exists()
 
 
-def test_the_job_fails_and_shows_what_is_wrong(project: Project) -> None:
+def test_the_job_fails_and_shows_the_problems(project: Project) -> None:
     project.drop(B)
     assert project.run("ingest_inbox").success
     assert project.run("verify").success
     database = project.data / "products.duckdb"
     change(database, "UPDATE products SET description = 'edited' WHERE sku = 's1'")
     change(database, "UPDATE name_counts SET no_of_products = 9 WHERE name = 'Eva'")
-    run = project.run("verify", config={"ops": {"laws": {"config": {"thorough": True}}}})
+    run = project.run("verify", config={"ops": {"verify": {"config": {"full": True}}}})
     assert not run.success
     (failed,) = [event for event in run.all_events if event.is_step_failure]
     failure = failed.step_failure_data.user_failure_data
@@ -468,8 +470,8 @@ def test_the_job_fails_and_shows_what_is_wrong(project: Project) -> None:
     assert summary.startswith("3 problems.")
     assert [line.partition(":")[0] for line in lines] == [
         "Names whose number in name_counts is not that of a recount",
-        "Rows of products that a rebuild makes otherwise",
-        "Rows of name_counts that a rebuild makes otherwise",
+        "Rows of products that differ from a rebuild",
+        "Rows of name_counts that differ from a rebuild",
     ]
     shown = failure.metadata["all_problems"].records
     assert [record.data["problem"] for record in shown] == lines
@@ -488,12 +490,12 @@ def test_the_schedule_runs_the_job_once_it_is_switched_on(project: Project) -> N
     assert project.run(schedule.job_name, request.tags, request.run_config).success
 
 
-def test_no_rebuild_is_compared_where_the_raw_zone_is_at_fault(engine: Engine) -> None:
+def test_a_rebuild_is_not_compared_if_the_raw_zone_is_damaged(engine: Engine) -> None:
     raw = raw_file(engine, A)
     change_a_byte(raw)
-    told, compared = problems(engine, thorough=True)
-    assert f"{raw} is not what landed" in told
-    assert compared.startswith("So no rebuild could be compared with the tables.")
+    problem, compared = problems(engine, full=True)
+    assert f"{raw} is not what landed" in problem
+    assert compared.startswith("The tables were not compared with a rebuild.")
 
 
 def test_a_record_of_another_kind_is_found(engine: Engine) -> None:
@@ -507,7 +509,7 @@ def test_a_record_of_another_kind_is_found(engine: Engine) -> None:
     )
 
 
-def test_what_a_rebuild_cannot_take_in_is_no_edit_of_the_tables(
+def test_a_delivery_that_a_rebuild_cannot_read_is_reported_as_such(
     engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(delivery: Delivery, **options: object) -> None:
@@ -516,38 +518,38 @@ def test_what_a_rebuild_cannot_take_in_is_no_edit_of_the_tables(
         verify_raw_file(delivery, **options)  # type: ignore[arg-type]
 
     monkeypatch.setattr(batch_merge, "verify_raw_file", fail)
-    told, compared = problems(engine, thorough=True)
-    assert told.startswith(f"{C.delivery_id}: [Errno 28] No space left on device.")
-    assert compared.startswith("So no rebuild could be compared")
+    problem, compared = problems(engine, full=True)
+    assert problem.startswith(f"{C.delivery_id}: [Errno 28] No space left on device.")
+    assert compared.startswith("The tables were not compared")
 
 
-def test_a_wrong_note_of_what_is_pruned_is_found(engine: Engine) -> None:
-    prune_raw(engine, 0, LOG, even_if_needed=True)
+def test_a_wrong_status_note_of_a_pruned_delivery_is_found(engine: Engine) -> None:
+    prune_raw(engine, 0, LOG, include_needed=True)
     note = raw_file(engine, A).with_suffix(".outcome")
     note.write_text(f"refused {engine.warehouse.cached_id()}\n")
     assert any(
-        f".outcome in the raw zone does not say what the ledger does: 1 ({A.delivery_id})" in one
-        for one in problems(engine)
+        f".outcome file differs from the ledger: 1 ({A.delivery_id})" in problem
+        for problem in problems(engine)
     )
 
 
-def test_an_index_that_does_not_tell_what_the_raw_zone_does_is_found(engine: Engine) -> None:
+def test_a_wrong_raw_index_is_found(engine: Engine) -> None:
     engine.raw_zone.index.disk_bytes()
     path = engine.raw_zone.index.path
-    time.sleep(2.1)  # What has just changed is looked at again anyway.
+    time.sleep(2.1)  # The index always checks recent changes again.
     engine.raw_zone.index.disk_bytes()
     assert not verify(engine, LOG).problems
     with closing(sqlite3.connect(path)) as index, index:
         index.execute("UPDATE deliveries SET size_bytes = 1 WHERE key = 'a.csv'")
     (problem,) = verify(engine, LOG).problems
-    assert f"of which {path} does not tell what the raw zone does: 1 (a.csv#" in problem
+    assert f"that {path} has otherwise than the raw zone: 1 (a.csv#" in problem
     path.unlink()
     assert not verify(engine, LOG).problems
 
 
-def test_a_raw_file_that_is_cut_off_is_told_once(engine: Engine) -> None:
+def test_a_truncated_raw_file_is_reported_once(engine: Engine) -> None:
     engine.raw_zone.index.disk_bytes()
-    time.sleep(2.1)  # From now on, the index looks into a folder only if it has changed.
+    time.sleep(2.1)  # From now on, the index reads only changed folders.
     engine.raw_zone.index.disk_bytes()
     raw = engine.raw_zone.find(A.delivery_id).path
     raw.chmod(0o600)

@@ -224,7 +224,7 @@ def test_an_unreadable_file_is_skipped_by_name_in_every_listing(
     command = [*WITHOUT_POWER, sys.executable, "-c", LOOK_EVERYWHERE, str(inbox.parent)]
     looked = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=True)
     lines = looked.stdout.splitlines()
-    assert "  1 in the inbox, not in yet: open.csv (0.0 KB)" in lines
+    assert "  1 in the inbox, not merged: open.csv (0.0 KB)" in lines
     assert "  1 skipped (Permission denied): perm.csv" in lines
     assert "to take in: open.csv" in lines
     assert "sensor: open.csv" in lines

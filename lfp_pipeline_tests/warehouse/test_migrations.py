@@ -272,7 +272,7 @@ def test_all_operations_work_on_a_migrated_database(tmp_path: Path, version: int
     (done,) = engine.ingest_all([], engine.pending_deliveries(LOG), LOG)
     assert done.account.status == "merged"
     assert_laws_hold(engine, [A, B, C])
-    assert verify(engine, LOG, thorough=True).problems == ()
+    assert verify(engine, LOG, full=True).problems == ()
 
     with pytest.raises(OperationRefusedError, match=r"a\.csv#.*settings .* were not recorded"):
         revert_delivery(engine, B.delivery_id, LOG)
@@ -283,7 +283,7 @@ def test_all_operations_work_on_a_migrated_database(tmp_path: Path, version: int
     assert [row[0] for row in tables(engine)["products"]] == ["s2", "s4"]
     newer = File("b.csv", 10**16, B.rows)
     assert engine.ingest(land(engine, newer), LOG).account.rows.inserted == 2
-    assert verify(engine, LOG, thorough=True).problems == ()
+    assert verify(engine, LOG, full=True).problems == ()
     assert query(tmp_path, "SELECT attempts FROM deliveries WHERE partition_key = 'c.csv'") == [
         (2,)
     ]
@@ -312,7 +312,7 @@ def test_a_rebuild_keeps_the_entries_of_pruned_deliveries(tmp_path: Path, versio
         f"FROM deliveries WHERE delivery_id = '{A.delivery_id}'",
     )
     assert row == ("merged", 3, 0, 0, 0, None)
-    assert verify(engine, LOG, thorough=True).problems == ()
+    assert verify(engine, LOG, full=True).problems == ()
 
 
 @every_old_version

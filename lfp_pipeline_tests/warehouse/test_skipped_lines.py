@@ -71,7 +71,7 @@ def test_a_merge_counts_skipped_lines_apart_from_rows(engine: Engine) -> None:
     assert entry.rows.read == entry.rows.accounted == len(A.rows)
     assert in_ledger(engine) == {A.delivery_id: FOUND}
     assert_laws_hold(engine, [A])
-    assert verify(engine, LOG, thorough=True).problems == ()
+    assert verify(engine, LOG, full=True).problems == ()
 
 
 def test_a_file_without_skipped_lines_has_zeros_and_no_notes(tmp_path: Path) -> None:

@@ -165,7 +165,7 @@ class Deliver(Deed):
 @dataclass(frozen=True)
 class Revert(Deed):
     delivery_id: str
-    despite_pruned: bool
+    ignore_pruned_history: bool
     dry_run: bool
     use_present_settings: bool
 
@@ -175,14 +175,14 @@ class Revert(Deed):
             self.delivery_id,
             LOG,
             dry_run=self.dry_run,
-            despite_pruned=self.despite_pruned,
+            ignore_pruned_history=self.ignore_pruned_history,
             use_present_settings=self.use_present_settings,
         )
         if not self.dry_run:
             assert done.figures["products_before"] == len(truth.products)
 
     def error(self, truth: Truth) -> type[LfpError] | None:
-        if truth.would_lose(self.delivery_id) and not self.despite_pruned:
+        if truth.would_lose(self.delivery_id) and not self.ignore_pruned_history:
             return OperationRefusedError
         use_present = self.use_present_settings
         reversal = truth.reversal(self.delivery_id, use_present=use_present)
@@ -428,12 +428,12 @@ class CatchUp(Deed):
 class Verify(Deed):
     """The tables are asked for all laws, and the raw zone for all notes."""
 
-    thorough: bool
+    full: bool
 
     def do(self, engine: Engine, truth: Truth) -> None:
-        if truth.come_again or (self.thorough and truth.pending_deliveries):
+        if truth.come_again or (self.full and truth.pending_deliveries):
             return  # Notes are wanting, or the tables are behind the raw zone, until the next run.
-        done = verify(engine, LOG, thorough=self.thorough)
+        done = verify(engine, LOG, full=self.full)
         assert not done.problems, done.problems
 
     def tell(self, truth: Truth, engine: Engine) -> None:

@@ -45,7 +45,7 @@ def take_in_all(engine: Engine) -> None:
 def test_a_pruned_file_that_lands_again_counts_again_though_it_had_been_given_up(engine: Engine):
     deliver(engine, OLD, NEW)
     prune_raw(engine, 0, LOG)
-    revert_delivery(engine, NEW.delivery_id, LOG, despite_pruned=True)
+    revert_delivery(engine, NEW.delivery_id, LOG, ignore_pruned_history=True)
     assert tables(engine)["products"] == []
     assert tables(engine)["rejected_rows"] == []
     assert statuses(engine) == {OLD.delivery_id: "failed", NEW.delivery_id: "reverted"}
@@ -63,7 +63,7 @@ def test_what_is_pruned_is_not_given_up_where_something_newer_is_found(engine: E
     deliver(engine, OLD, NEW)
     prune_raw(engine, 0, LOG)
     deliver(engine, NEWEST)
-    revert_delivery(engine, NEWEST.delivery_id, LOG, despite_pruned=True)
+    revert_delivery(engine, NEWEST.delivery_id, LOG, ignore_pruned_history=True)
     assert tables(engine)["products"] == true_products([NEW])
     assert statuses(engine)[OLD.delivery_id] == "merged"
 
@@ -190,7 +190,7 @@ def test_an_unfinished_upload_stays_where_something_would_be_lost_with_it(
     deliver(engine, other)
     assert statuses(engine)[cut.delivery_id] == "merged"
     assert "is not reverted" in caplog.text
-    assert "despite_pruned" in caplog.text
+    assert "ignore_pruned_history" in caplog.text
     assert [row[0] for row in tables(engine)["products"]] == ["s1", "s12"]
-    revert_delivery(engine, cut.delivery_id, LOG, despite_pruned=True)
+    revert_delivery(engine, cut.delivery_id, LOG, ignore_pruned_history=True)
     assert statuses(engine)[cut.delivery_id] == "reverted"

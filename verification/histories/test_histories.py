@@ -68,7 +68,9 @@ def test_a_reversal_that_reads_with_the_settings_of_now_is_found_out(
         Deliver([old], "one by one"),
         ChangeSettings(Rules(null_tokens=("x",))),
         Deliver([new], "one by one"),
-        Revert(new.delivery_id, despite_pruned=False, dry_run=False, use_present_settings=False),
+        Revert(
+            new.delivery_id, ignore_pruned_history=False, dry_run=False, use_present_settings=False
+        ),
     ]
     monkeypatch.setattr(story, "DIE", 0)
     monkeypatch.setattr(story, "drawn_deed", lambda *_: deeds.pop(0))

@@ -157,13 +157,14 @@ def test_the_status_names_what_is_pending_and_given_up(old: Old) -> None:
     assert [file.name for file in state.pending] == ["late.csv"]
     assert state.problems == []
     assert state.tables
-    assert [row["partition_key"] for row in state.tables.given_up] == ["broken.csv", "old.csv"]
+    keys = [row["partition_key"] for row in state.tables.needs_attention]
+    assert keys == ["broken.csv", "old.csv"]
     assert "late.csv" in render_status(state)
     old.assert_tables()
 
 
 def test_verify_finds_nothing_wrong(old: Old) -> None:
-    assert verify(old.project.engine, LOG, thorough=True).problems == ()
+    assert verify(old.project.engine, LOG, full=True).problems == ()
     old.assert_tables()
 
 
@@ -239,9 +240,9 @@ def test_what_is_reverted_is_reinstated(old: Old) -> None:
 def test_a_reversal_needs_a_rebuild_first(old: Old) -> None:
     engine, again = old.project.engine, old.id_of("again.csv")
     with pytest.raises(OperationRefusedError, match="rebuild_products"):
-        revert_delivery(engine, again, LOG, despite_pruned=True)
+        revert_delivery(engine, again, LOG, ignore_pruned_history=True)
     old.assert_tables()
     rebuild_products(engine, LOG)
-    revert_delivery(engine, again, LOG, despite_pruned=True)
+    revert_delivery(engine, again, LOG, ignore_pruned_history=True)
     old.assert_tables(LATE | {"c5": ("Desk", "second 5"), "c10": ("Chair", "first 10")})
-    assert verify(engine, LOG, thorough=True).problems == ()
+    assert verify(engine, LOG, full=True).problems == ()
