@@ -51,7 +51,7 @@ def definitions() -> dg.Definitions:
                 database=str(settings.database_path),
                 connection_config=settings.duckdb_config,
                 writer_wait_seconds=settings.writer_wait_seconds,
-                foreign_wait_seconds=settings.foreign_wait_seconds,
+                other_process_wait_seconds=settings.other_process_wait_seconds,
             ),
         },
     )

@@ -80,11 +80,11 @@ class Engine:
         self.warehouse = warehouse or Warehouse(
             settings.database_path,
             settings.writer_wait_seconds,
-            settings.foreign_wait_seconds,
+            settings.other_process_wait_seconds,
             settings.duckdb_config,
         )
         self.published = PublishedCopy(
-            settings.published_path, self.warehouse, self.raw_zone, settings.publish_share
+            settings.published_path, self.warehouse, self.raw_zone, settings.publish_time_share
         )
 
     # Landing
@@ -318,7 +318,7 @@ class Engine:
         settings = self.settings
         return list_inbox(
             settings.inbox_dir,
-            quiet_seconds=settings.inbox_quiet_seconds,
+            quiet_seconds=settings.inbox_stable_seconds,
             ignored=settings.ignored_files,
         )
 
@@ -330,7 +330,7 @@ class Engine:
         """The inbox; what was dropped a moment ago is given the time to be whole."""
         listing = self.list_inbox()
         if listing.still_writing:
-            time.sleep(self.settings.inbox_quiet_seconds)
+            time.sleep(self.settings.inbox_stable_seconds)
             listing = self.list_inbox()
         if listing.still_writing:
             log.warning("Left alone, still being written: %s", list(listing.still_writing[:10]))

@@ -2,26 +2,30 @@
 
 import difflib
 import os
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from tomllib import TOMLDecodeError
-from typing import Annotated, Any, Literal, get_args
-from urllib.parse import urlsplit
+from typing import Any, Literal, get_args
 
 import pydantic_settings
-from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError
+from pydantic import AliasChoices, Field, ValidationError
 from pydantic_settings import (
     BaseSettings,
-    NoDecode,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
     TomlConfigSettingsSource,
 )
 
-from lfp_pipeline.common.hosts import allowed_host
-from lfp_pipeline.common.ignored_names import ignored_pattern
-from lfp_pipeline.common.text_codecs import codec_name
+from lfp_pipeline.common.setting_types import (
+    Encoding,
+    File,
+    Folder,
+    Hosts,
+    Memory,
+    Patterns,
+    SecretUrl,
+    Tokens,
+)
 from lfp_pipeline.errors import SettingsError
 
 ENV_PREFIX = "LFP_"
@@ -34,94 +38,19 @@ def project_root() -> Path:
     return beside_package if (beside_package / "pyproject.toml").exists() else Path.cwd()
 
 
-_SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([KMGT]i?B)")
-
-
-_UNITS = {"K": 1, "M": 2, "G": 3, "T": 4}
-_LEAST_MEMORY_BYTES = 64_000_000
-
-
-_NOT_FOR_DUCKDB = frozenset("?\\")
-"""In the path of a database, DuckDB takes `?` for the begin of options, and `\\` for `/`."""
-
-
-def size_in_bytes(size: str) -> int:
-    """The bytes of a size such as `2GB`, a little fewer for `2GiB`."""
-    number, unit = _SIZE.fullmatch(size).groups()  # type: ignore[union-attr]  # Checked before.
-    return int(float(number) * 1000 ** _UNITS[unit[0]])
-
-
-def _memory(value: str) -> str:
-    if not _SIZE.fullmatch(value):
-        msg = "a size such as 2GB, 512MB or 1.5GiB"
-        raise ValueError(msg)
-    if size_in_bytes(value) < _LEAST_MEMORY_BYTES:
-        msg = "at least 64MB"
-        raise ValueError(msg)
-    return value
-
-
-def _folder(value: Path) -> Path:
-    try:
-        folder = value.expanduser().resolve()
-    except RuntimeError as error:  # A `~user` that does not exist.
-        raise ValueError(str(error)) from error
-    if not next(path for path in (folder, *folder.parents) if path.exists()).is_dir():
-        msg = "a folder, but a file is in its place"
-        raise ValueError(msg)
-    if found := _NOT_FOR_DUCKDB & set(str(folder)):
-        msg = f"a path without {' and '.join(sorted(found))}, which mean something else to DuckDB"
-        raise ValueError(msg)
-    return folder
-
-
-def _host(value: str) -> str:
-    allowed_host(value)
-    return value
-
-
-def _web_url(value: SecretStr) -> SecretStr:
-    parts = urlsplit(value.get_secret_value())
-    if parts.scheme not in {"http", "https"} or not parts.hostname:
-        msg = "an http or https URL"
-        raise ValueError(msg)
-    return value
-
-
-def _listed(value: object) -> object:
-    return [part.strip() for part in value.split(",")] if isinstance(value, str) else value
-
-
-def _file(value: Path) -> Path:
-    path = value.expanduser().resolve()
-    if not path.is_file():
-        msg = "a file, but none is there"
-        raise ValueError(msg)
-    return path
-
-
-File = Annotated[Path, AfterValidator(_file)]
-Encoding = Annotated[str, AfterValidator(codec_name)]
-SecretUrl = Annotated[SecretStr, AfterValidator(_web_url)]
-Memory = Annotated[str, AfterValidator(_memory)]
-Folder = Annotated[Path, AfterValidator(_folder)]
-Tokens = Annotated[
-    tuple[Annotated[str, Field(pattern=r"^[^\r\n]+$")], ...], NoDecode, BeforeValidator(_listed)
-]
-Hosts = Annotated[
-    tuple[Annotated[str, AfterValidator(_host)], ...], NoDecode, BeforeValidator(_listed)
-]
-
-Patterns = Annotated[
-    tuple[Annotated[str, AfterValidator(ignored_pattern)], ...], NoDecode, BeforeValidator(_listed)
-]
-
-
 class Settings(BaseSettings):
-    """The settings of one process. Each field's description is its documentation."""
+    """The settings of one process. Each field's description is its documentation.
+
+    Some fields have the name of an earlier release as an alias, in the environment and in the file.
+    It works for one release more; where both names are set, the new one counts.
+    """
 
     model_config = SettingsConfigDict(
-        env_prefix=ENV_PREFIX, env_ignore_empty=True, extra="forbid", frozen=True
+        env_prefix=ENV_PREFIX,
+        env_prefix_target="all",
+        env_ignore_empty=True,
+        extra="forbid",
+        frozen=True,
     )
 
     data_dir: Folder = Field(
@@ -204,19 +133,26 @@ class Settings(BaseSettings):
     writer_wait_seconds: float = Field(
         3600, ge=0, description="Longest wait for another run that is writing."
     )
-    foreign_wait_seconds: float = Field(
-        20, ge=0, description="Longest wait for another program that has the database open."
+    other_process_wait_seconds: float = Field(
+        20,
+        ge=0,
+        description="Longest wait for another program that has the database open.",
+        validation_alias=AliasChoices("other_process_wait_seconds", "foreign_wait_seconds"),
     )
 
-    publish_share: float = Field(
+    publish_time_share: float = Field(
         0.1,
         ge=0,
         le=1,
+        validation_alias=AliasChoices("publish_time_share", "publish_share"),
         description="At most about this share of the time goes into publishing; 0: nothing is.",
     )
 
-    inbox_quiet_seconds: float = Field(
-        2, ge=0, description="A file that changed more recently than this is still being written."
+    inbox_stable_seconds: float = Field(
+        2,
+        ge=0,
+        description="A file that changed more recently than this is still being written.",
+        validation_alias=AliasChoices("inbox_stable_seconds", "inbox_quiet_seconds"),
     )
     ignored_files: Patterns = Field(
         default_factory=tuple,
@@ -342,17 +278,18 @@ def load_settings() -> Settings:
     return settings
 
 
-def divided_size(size: str, parts: int) -> str:
-    """An equal part of a size: `2GB` in 4 is `0.5GB`."""
-    # Never as 1e+06: DuckDB does not read that.
-    return _SIZE.sub(lambda found: f"{float(found[1]) / parts:.6f}{found[2]}", size)
-
-
 def _unknown_variables(environ: Mapping[str, str]) -> list[str]:
     known = [ENV_PREFIX + field.upper() for field in Settings.model_fields]
     known.append(SETTINGS_FILE_VARIABLE)
-    unknown = [name for name in environ if name.startswith(ENV_PREFIX) and name not in known]
+    accepted = {*known, *(ENV_PREFIX + name.upper() for name in _former_names())}
+    unknown = [name for name in environ if name.startswith(ENV_PREFIX) and name not in accepted]
     return [f"{name} is not a setting{_did_you_mean(name, known)}" for name in sorted(unknown)]
+
+
+def _former_names() -> set[str]:
+    aliases = [field.validation_alias for field in Settings.model_fields.values()]
+    choices = [alias.choices for alias in aliases if isinstance(alias, AliasChoices)]
+    return {str(name) for names in choices for name in names} - Settings.model_fields.keys()
 
 
 def _explain(problem: Any) -> str:  # noqa: ANN401 (pydantic's ErrorDetails is not exported)

@@ -105,7 +105,7 @@ def test_a_file_that_is_still_written_is_left_alone_and_named(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
-    engine = engine_at(tmp_path, inbox_quiet_seconds=1)
+    engine = engine_at(tmp_path, inbox_stable_seconds=1)
     path = drop(engine, "a.csv", GOOD)
     done = Event()
 
@@ -318,7 +318,7 @@ def test_an_outcome_that_cannot_be_written_does_not_undo_the_merge(
 
 
 def test_a_database_in_other_hands_fails_the_delivery_in_one_waiting_time(tmp_path: Path) -> None:
-    engine = engine_at(tmp_path, foreign_wait_seconds=0.2)
+    engine = engine_at(tmp_path, other_process_wait_seconds=0.2)
     drop(engine, "a.csv", GOOD)
     ingest_inbox(engine)
     delivery = land(engine, File("b.csv", 1, (("s1", "Ann", ""),)))
@@ -331,7 +331,7 @@ def test_a_database_in_other_hands_fails_the_delivery_in_one_waiting_time(tmp_pa
 
 
 def test_others_of_the_run_do_not_wait_too_and_have_landed(tmp_path: Path) -> None:
-    engine = engine_at(tmp_path, foreign_wait_seconds=0.2, parallel_files=1, batch_files=1)
+    engine = engine_at(tmp_path, other_process_wait_seconds=0.2, parallel_files=1, batch_files=1)
     drop(engine, "a.csv", GOOD)
     ingest_inbox(engine)
     drop(engine, "b.csv", GOOD, moment=2)
@@ -456,12 +456,12 @@ def test_work_that_need_not_wait_for_the_database_does_not(
     attached = Warehouse.attached
 
     def noting(warehouse: Warehouse, *others: Any) -> AbstractContextManager[None]:  # noqa: ANN401
-        waits.append((warehouse.writer_wait_seconds, warehouse.foreign_wait_seconds))
+        waits.append((warehouse.writer_wait_seconds, warehouse.other_process_wait_seconds))
         return attached(warehouse, *others)
 
     monkeypatch.setattr(Warehouse, "attached", noting)
     with running(HOLD, engine.warehouse.path):
-        settings = engine.settings.model_copy(update={"foreign_wait_seconds": 0.1})
+        settings = engine.settings.model_copy(update={"other_process_wait_seconds": 0.1})
         account = Engine(settings).ingest(again, LOG).account
     assert account.status is Status.FAILED
     assert waits[0] == (0, 0)

@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from lfp_pipeline.common.text import divided_size
 from lfp_pipeline.errors import SettingsError
-from lfp_pipeline.settings import Settings, divided_size, load_settings
+from lfp_pipeline.settings import Settings, load_settings
 
 
 @pytest.fixture(autouse=True)
@@ -136,6 +137,32 @@ def test_the_environment_wins_over_the_file(
     monkeypatch.setenv("LFP_THREADS", "4")
     settings = load_settings()
     assert (settings.threads, settings.parallel_files) == (4, 5)
+
+
+FORMER_NAMES = {
+    "foreign_wait_seconds": "other_process_wait_seconds",
+    "publish_share": "publish_time_share",
+    "inbox_quiet_seconds": "inbox_stable_seconds",
+}
+
+
+@pytest.mark.parametrize(("former", "name"), FORMER_NAMES.items())
+def test_a_former_name_works_and_the_new_one_wins(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, former: str, name: str
+) -> None:
+    settings_file(monkeypatch, tmp_path / "lfp.toml", f"{former} = 0.25\n")
+    assert getattr(load_settings(), name) == 0.25
+    settings_file(monkeypatch, tmp_path / "lfp.toml", f"{former} = 0.25\n{name} = 0.5\n")
+    assert getattr(load_settings(), name) == 0.5
+    monkeypatch.setenv(f"LFP_{former.upper()}", "0.75")  # The environment wins over the file.
+    assert getattr(load_settings(), name) == 0.75
+    monkeypatch.setenv(f"LFP_{name.upper()}", "1")
+    assert getattr(load_settings(), name) == 1
+
+
+def test_a_wrong_value_by_a_former_name_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LFP_PUBLISH_SHARE", "2")
+    assert "LFP_PUBLISH_TIME_SHARE = '2': Input should be less than" in refusal()
 
 
 def test_hosts_are_listed_with_commas_or_as_toml_lists(

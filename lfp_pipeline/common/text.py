@@ -1,6 +1,10 @@
 """Text for people: numbers, names, sizes, and what cannot be printed spelled out."""
 
+import re
 from collections.abc import Sequence
+
+_SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([KMGT]i?B)")
+_POWERS = {"K": 1, "M": 2, "G": 3, "T": 4}
 
 
 def pluralize(number: int, noun: str) -> str:
@@ -49,3 +53,20 @@ def shortened(text: str, limit: int) -> str:
 def format_size(size: float) -> str:
     """A size for people: `90.1 MB`, and `0.9 KB` for a small one."""
     return f"{size / 1e6:,.1f} MB" if size >= 1e6 else f"{size / 1e3:,.1f} KB"  # noqa: PLR2004
+
+
+def is_size(text: str) -> bool:
+    """Return whether a text is a size as DuckDB reads it, such as `2GB` or `1.5 GiB`."""
+    return _SIZE.fullmatch(text) is not None
+
+
+def size_in_bytes(size: str) -> int:
+    """Return the bytes of a size such as `2GB`, and a little fewer for `2GiB`."""
+    number, unit = _SIZE.fullmatch(size).groups()  # type: ignore[union-attr]  # Checked before.
+    return int(float(number) * 1000 ** _POWERS[unit[0]])
+
+
+def divided_size(size: str, parts: int) -> str:
+    """Return an equal part of a size: `2GB` in 4 is `0.5GB`."""
+    # Never as 1e+06: DuckDB does not read that.
+    return _SIZE.sub(lambda found: f"{float(found[1]) / parts:.6f}{found[2]}", size)

@@ -4,6 +4,7 @@ import logging
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
 import duckdb
@@ -48,7 +49,14 @@ class ProductsDatabase(DuckDBResource):
     """
 
     writer_wait_seconds: float = Field(description="Longest wait for another run.")
-    foreign_wait_seconds: float = Field(description="Longest wait for another program.")
+    other_process_wait_seconds: float = Field(description="Longest wait for another program.")
+
+    def __init__(self, **data: Any) -> None:  # noqa: ANN401 (any field of the resource)
+        if (
+            "foreign_wait_seconds" in data
+        ):  # The field's former name; it works for one release more.
+            data.setdefault("other_process_wait_seconds", data.pop("foreign_wait_seconds"))
+        super().__init__(**data)
 
     @contextmanager
     def get_connection(self) -> Iterator[duckdb.DuckDBPyConnection]:
@@ -56,7 +64,7 @@ class ProductsDatabase(DuckDBResource):
         warehouse = Warehouse(
             Path(self.database),
             self.writer_wait_seconds,
-            self.foreign_wait_seconds,
+            self.other_process_wait_seconds,
             self.connection_config,
         )
         with warehouse.session("looking at the tables", _LOG) as connection:

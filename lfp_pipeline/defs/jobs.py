@@ -161,7 +161,7 @@ def publish_now(context: dg.OpExecutionContext, engine: dg.ResourceParam[Engine]
 
 @dg.job(config=SHORT_CONSOLE)
 def publish_tables() -> None:
-    """Publish the tables for readers now, whatever LFP_PUBLISH_SHARE says."""
+    """Publish the tables for readers now, whatever LFP_PUBLISH_TIME_SHARE says."""
     publish_now()
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from lfp_pipeline.common.duckdb_tools import checkpoint
 from lfp_pipeline.common.progress import heartbeat
-from lfp_pipeline.common.text import preview, printable
+from lfp_pipeline.common.text import preview, printable, size_in_bytes
 from lfp_pipeline.errors import (
     DeliveryRefusedError,
     NoHeaderError,
@@ -38,7 +38,7 @@ from lfp_pipeline.reading.reader import Reading, check_reject_share, clear_stagi
 from lfp_pipeline.reading.reject_reasons import INVALID_ENCODING
 from lfp_pipeline.reading.staging import stage_in_batch, stage_single
 from lfp_pipeline.reading.workspace import Workspace, WorkspaceLimits, workspace_of
-from lfp_pipeline.settings import Settings, size_in_bytes
+from lfp_pipeline.settings import Settings
 from lfp_pipeline.sources.sources_file import read_sources
 from lfp_pipeline.warehouse import direct_load
 from lfp_pipeline.warehouse.deletions import merge_deletion

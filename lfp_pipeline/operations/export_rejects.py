@@ -119,7 +119,7 @@ def export_rejects(
         msg = f"There is no database at {engine.warehouse.path} yet: nothing was taken in."
         raise LfpError(msg)
     # Somebody waits for it at the keyboard.
-    warehouse = replace(engine.warehouse, writer_wait_seconds=settings.foreign_wait_seconds)
+    warehouse = replace(engine.warehouse, writer_wait_seconds=settings.other_process_wait_seconds)
     for leftover in stale_temporaries(settings.rejects_dir):
         log.info("Removing %s, left by an export that was killed", leftover)
     with warehouse.session("exporting rejects", log) as connection:

@@ -48,14 +48,14 @@ class Warehouse:
     Attributes:
         path: of the database file.
         writer_wait_seconds: the longest wait for another run of this program.
-        foreign_wait_seconds: the longest wait for another program that has the file open.
+        other_process_wait_seconds: the longest wait for another program that has the file open.
         config: DuckDB's settings for connections that are made here: threads, memory, spill.
         is_shadow: whether it is still being built. Its id is not cached, and no status note is written.
     """
 
     path: Path
     writer_wait_seconds: float
-    foreign_wait_seconds: float
+    other_process_wait_seconds: float
     config: Mapping[str, Any] = field(default_factory=dict)
     is_shadow: bool = False
 
@@ -131,7 +131,7 @@ class Warehouse:
     @property
     def without_waiting(self) -> "Warehouse":
         """The same, for those who do not wait for it."""
-        return replace(self, writer_wait_seconds=0, foreign_wait_seconds=0)
+        return replace(self, writer_wait_seconds=0, other_process_wait_seconds=0)
 
     @property
     def size_bytes(self) -> int:
@@ -231,11 +231,11 @@ class Warehouse:
                 if holder is None:
                     raise
                 waited = time.monotonic() - started
-                if waited >= self.foreign_wait_seconds:
+                if waited >= self.other_process_wait_seconds:
                     msg = (
                         f"{self.path} is open in another program: {holder}. Gave up after "
-                        f"{waited:.0f} s (setting LFP_FOREIGN_WAIT_SECONDS). Close it there, and "
-                        "run this again; to read, open the published copy."
+                        f"{waited:.0f} s (setting LFP_OTHER_PROCESS_WAIT_SECONDS). Close it there, "
+                        "and run this again; to read, open the published copy."
                     )
                     raise WarehouseBusyError(msg) from None
                 if not user_message:

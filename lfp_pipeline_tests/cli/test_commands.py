@@ -98,7 +98,7 @@ def shell(tmp_path: Path, home: Path) -> Shell:
     }
     own = {
         "LFP_DATA_DIR": str(tmp_path / "data"),
-        "LFP_INBOX_QUIET_SECONDS": "0",
+        "LFP_INBOX_STABLE_SECONDS": "0",
         "LFP_THREADS": "2",
         "LFP_ALLOWED_HOSTS": "127.0.0.1",
         "DAGSTER_HOME": str(tmp_path / "home"),
@@ -239,7 +239,7 @@ def test_a_program_that_has_the_database_open_fails_the_run_by_name_and_does_no_
         assert holder.stdout
         assert holder.stdout.readline() == b"open\n"
         started = time.monotonic()
-        code, output = shell.run(*job("ingest_inbox"), foreign_wait_seconds=1)
+        code, output = shell.run(*job("ingest_inbox"), other_process_wait_seconds=1)
         assert time.monotonic() - started < 60
         assert code == 1
         assert re.search(rf"is open in another program: .*\(PID {holder.pid}\)", output)

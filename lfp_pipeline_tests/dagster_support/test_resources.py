@@ -16,8 +16,16 @@ Connection = duckdb.DuckDBPyConnection
 @pytest.fixture
 def database(tmp_path: Path) -> ProductsDatabase:
     return ProductsDatabase(
-        database=str(tmp_path / "products.duckdb"), writer_wait_seconds=0, foreign_wait_seconds=0
+        database=str(tmp_path / "products.duckdb"),
+        writer_wait_seconds=0,
+        other_process_wait_seconds=0,
     )
+
+
+def test_a_former_field_name_works(tmp_path: Path) -> None:
+    path = str(tmp_path / "products.duckdb")
+    former = ProductsDatabase(database=path, writer_wait_seconds=0, foreign_wait_seconds=3)
+    assert former.other_process_wait_seconds == 3
 
 
 def wrong_sql(connection: Connection) -> None:

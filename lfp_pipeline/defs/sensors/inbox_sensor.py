@@ -48,7 +48,7 @@ def build_file_drop_sensor(interval_seconds: int) -> dg.SensorDefinition:
     ) -> dg.SensorResult:
         settings = engine.settings
         fail_dead_runs(engine, context.instance, context.log)
-        known_until = time.time() - settings.inbox_quiet_seconds
+        known_until = time.time() - settings.inbox_stable_seconds
         listing = engine.list_inbox()
         outcomes = engine.last_statuses(listing.ready)
         told = list(zip(listing.ready, outcomes, strict=True))

@@ -173,7 +173,7 @@ def test_a_run_that_was_started_from_a_command_line_is_told(
         chat.tick()
         done = subprocess.run(
             [sys.executable, "-m", *arguments, "ingest_inbox"],
-            env={**os.environ, "LFP_INBOX_QUIET_SECONDS": "0", **environment},
+            env={**os.environ, "LFP_INBOX_STABLE_SECONDS": "0", **environment},
             capture_output=True,
             check=False,
         )

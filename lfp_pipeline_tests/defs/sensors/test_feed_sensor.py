@@ -56,7 +56,7 @@ def project(tmp_path: Path, home: Path) -> Iterator[Project]:
         "sources_file": file,
         "allowed_hosts": "127.0.0.0/8",
         "download_attempts": 1,
-        "foreign_wait_seconds": 0,
+        "other_process_wait_seconds": 0,
     }
     with project_in(tmp_path, home, **settings) as project:
         yield project

@@ -379,7 +379,7 @@ def test_an_empty_inbox_is_a_skip_that_says_so(project: Project) -> None:
 
 
 def test_a_file_that_changed_a_moment_ago_waits(tmp_path: Path, home: Path) -> None:
-    with project_in(tmp_path, home, inbox_quiet_seconds=60) as project:
+    with project_in(tmp_path, home, inbox_stable_seconds=60) as project:
         project.drop(A)
         assert project.tick().skip_message.startswith("0 new, 1 still being written")
         assert project.engine.pending_deliveries(LOG) == []

@@ -127,7 +127,7 @@ def test_a_program_that_writes_the_database_makes_no_storm_of_runs(outdated: Pro
 
 
 def test_a_share_of_none_publishes_only_what_is_asked_for(tmp_path: Path, home: Path) -> None:
-    with project_in(tmp_path, home, publish_share=0) as project:
+    with project_in(tmp_path, home, publish_time_share=0) as project:
         project.drop(A)
         assert project.run("ingest_inbox").success
         assert not project.tick(SENSOR).run_requests
