@@ -9,6 +9,7 @@ from typing import Any
 import dagster as dg
 
 from lfp_pipeline.common.text import visible
+from lfp_pipeline.dagster_support.failures import failure_reason
 
 
 class _OneLine(logging.Formatter):
@@ -32,20 +33,8 @@ def _event_text(event: Any, text: str) -> str:  # noqa: ANN401 (DagsterEvent is 
     if event.is_step_failure:
         return message
     failed_step = getattr(event.event_specific_data, "first_step_failure_event", None)
-    why = reason(failed_step or event)
+    why = failure_reason(failed_step or event)
     return f"{message} {why}" if why else message
-
-
-def reason(event: Any) -> str | None:  # noqa: ANN401 (DagsterEvent is not public)
-    """Why a step or a run failed, for people; None: the event is of no failure."""
-    data = event.event_specific_data
-    error = getattr(data, "error", None)
-    if error is None:
-        return None
-    told = getattr(data, "user_failure_data", None)
-    # Around an error that our code did not foresee, Dagster puts one that only names the op.
-    why: str = told.description if told else (error.cause or error).message.strip()
-    return why
 
 
 @dg.logger(

@@ -1,6 +1,5 @@
-"""How deliveries look to people: metadata in the UI, lines in the log."""
+"""The metadata of deliveries and tables in the UI."""
 
-import logging
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
@@ -8,21 +7,16 @@ from typing import Any
 import dagster as dg
 import duckdb
 
-from lfp_pipeline.common.text import format_size, pluralize, printable, shortened, visible
-from lfp_pipeline.ingest.result import IngestResult, LandingFailure
+from lfp_pipeline.common.text import format_size, printable, shortened
+from lfp_pipeline.ingest.result import IngestResult
 from lfp_pipeline.model.delivery import Delivery
-from lfp_pipeline.model.ledger_entry import LedgerEntry, Status
+from lfp_pipeline.model.ledger_entry import LedgerEntry
 from lfp_pipeline.reading.reader import Reading
 from lfp_pipeline.warehouse.name_counts import top_names
 
 Metadata = Mapping[str, Any]
 
 SHOWN_NAMES = 10
-SHOWN_FAILURES = 20
-
-NOT_IN = "not_in"
-"""The metadata of a failed step that has the partitions whose deliveries are not in."""
-
 _SHOWN_CHARACTERS = 200
 
 # The tags that carry a data version; Dagster exports the class but not these names.
@@ -168,76 +162,6 @@ def _skipped_lines(account: LedgerEntry) -> dict[str, int]:
         "lines_above_header": account.lines_above_header,
     }
     return {kind: number for kind, number in lines.items() if number}
-
-
-def result_line(outcome: IngestResult | LandingFailure) -> str:
-    """What became of a delivery, in a line or with the lines of its error."""
-    if isinstance(outcome, LandingFailure):
-        return f"{outcome.partition_key} did not land: {visible(outcome.error)}"
-    account, key = outcome.account, outcome.partition_key
-    if account.status is Status.REVERTED:
-        return f"{key}: {visible(account.error or '')}"
-    if account.status is not Status.MERGED:
-        return f"{key} {account.status.told}: {visible(account.error or '')}"
-    parts = ", ".join(f"{rows:,} {fate}" for fate, rows in fates(account).items() if rows) or "none"
-    if skipped := _skipped(account):
-        parts += f"; skipped: {', '.join(skipped)}"
-    speed = f" in {outcome.seconds:.2f} s" if outcome.merged_here else "; it was in already"
-    return f"{key}: {pluralize(account.rows_read, 'row')} ({parts}){speed}"
-
-
-def _skipped(account: LedgerEntry) -> list[str]:
-    """The skipped lines of each kind for people: `2 blank lines`, `1 line above the header`."""
-    kinds = []
-    if account.blank_lines:
-        kinds.append(pluralize(account.blank_lines, "blank line"))
-    if account.repeated_headers:
-        kinds.append(pluralize(account.repeated_headers, "repeated header"))
-    if account.lines_above_header:
-        kinds.append(f"{pluralize(account.lines_above_header, 'line')} above the header")
-    return kinds
-
-
-def log_result(log: logging.Logger, outcome: IngestResult | LandingFailure) -> None:
-    """Log what became of a delivery; what is not well, as a warning."""
-    log.log(logging.INFO if is_merged(outcome) else logging.WARNING, result_line(outcome))
-    reading = outcome.reading if isinstance(outcome, IngestResult) else None
-    if is_merged(outcome) and reading and reading.commonest_reason:
-        key, told = outcome.partition_key, reading.commonest_reason
-        log.warning("%s: %s `make rejects PARTITION=%s` writes all rejects.", key, told, key)
-    if isinstance(outcome, IngestResult):
-        for warning in outcome.warnings:
-            log.warning("%s: %s", outcome.partition_key, warning)
-
-
-def is_merged(outcome: IngestResult | LandingFailure) -> bool:
-    """Whether all is well with a delivery."""
-    return isinstance(outcome, IngestResult) and outcome.account.status is Status.MERGED
-
-
-def is_ok(outcome: IngestResult | LandingFailure) -> bool:
-    """Whether a delivery is in, or out, as people want it."""
-    status = outcome.account.status if isinstance(outcome, IngestResult) else None
-    return status in {Status.MERGED, Status.REVERTED}
-
-
-def run_failure(outcomes: Sequence[IngestResult | LandingFailure]) -> dg.Failure:
-    """The end of a run in which these deliveries were not merged.
-
-    Nothing tries them again but the sensor: up to its limit, and a refused file not at all.
-    """
-    lines = [result_line(outcome) for outcome in outcomes[:SHOWN_FAILURES]]
-    files = "1 file is" if len(outcomes) == 1 else f"{len(outcomes)} files are"
-    if left := len(outcomes) - len(lines):
-        lines.append(f"And {left} more; the table deliveries and the log above tell of each.")
-    return dg.Failure(
-        description=f"{files} not in.\n" + "\n".join(lines),
-        metadata={
-            "not_merged": dg.MetadataValue.json(lines),  # Not as Markdown: they quote files.
-            NOT_IN: sorted({outcome.partition_key for outcome in outcomes}),
-        },
-        allow_retries=False,
-    )
 
 
 def counts_metadata(connection: duckdb.DuckDBPyConnection) -> Metadata:

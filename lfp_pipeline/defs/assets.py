@@ -16,6 +16,7 @@ from lfp_pipeline.dagster_support.checks import (
     products_checks,
 )
 from lfp_pipeline.dagster_support.failures import (
+    run_failure,
     tag_database_busy,
     tag_not_tried,
     user_facing_failures,
@@ -29,13 +30,11 @@ from lfp_pipeline.dagster_support.metadata import (
     counts_metadata,
     delivery_metadata,
     ingested_metadata,
-    is_ok,
-    log_result,
     materialization_event,
-    run_failure,
 )
 from lfp_pipeline.dagster_support.partitions import product_files
 from lfp_pipeline.dagster_support.resources import ProductsDatabase
+from lfp_pipeline.dagster_support.results import is_ok, log_result
 from lfp_pipeline.engine import Engine
 from lfp_pipeline.errors import LandingError, SettingsError
 from lfp_pipeline.ingest.result import IngestResult, LandingFailure

@@ -7,6 +7,7 @@ import dagster as dg
 
 from lfp_pipeline.dagster_support.checks import as_evaluation, check_products, products_checks
 from lfp_pipeline.dagster_support.failures import (
+    run_failure,
     tag_database_busy,
     tag_not_tried,
     user_facing_failures,
@@ -14,13 +15,10 @@ from lfp_pipeline.dagster_support.failures import (
 from lfp_pipeline.dagster_support.metadata import (
     delivery_metadata,
     ingested_metadata,
-    is_merged,
-    is_ok,
-    log_result,
     materialization_event,
-    run_failure,
 )
 from lfp_pipeline.dagster_support.resources import ProductsDatabase
+from lfp_pipeline.dagster_support.results import is_merged, is_ok, log_result
 from lfp_pipeline.defs.assets import (
     add_partitions,
     name_counts,

@@ -9,8 +9,7 @@ import dagster as dg
 from pydantic import SecretStr
 
 from lfp_pipeline.common.text import preview, visible
-from lfp_pipeline.dagster_support.console import reason
-from lfp_pipeline.dagster_support.metadata import NOT_IN
+from lfp_pipeline.dagster_support.failures import NOT_MERGED, failure_reason
 from lfp_pipeline.dagster_support.runs import requested_files
 
 NAME = "failure_sensor"
@@ -50,7 +49,7 @@ def _told(context: dg.RunFailureSensorContext) -> Mapping[str, Any]:
     record = context.instance.get_run_record_by_id(run.run_id)
     ended_at = record.end_time if record else None
     failures = context.get_step_failure_events()
-    reasons = [why for event in failures if (why := reason(event))]
+    reasons = [why for event in failures if (why := failure_reason(event))]
     error = "\n".join(reasons) or context.failure_event.message or "It is not known why."
     error = visible(error)[:_MOST_CHARACTERS]
     # Of a run that did not come to tell which of its files failed, all of them.
@@ -79,5 +78,5 @@ def _for_chats(text: str) -> str:
 def _not_in(failure: dg.DagsterEvent) -> Sequence[str]:
     """The partitions that a failed step says are not in."""
     told = failure.step_failure_data.user_failure_data
-    not_in: Any = told.metadata.get(NOT_IN) if told else None
+    not_in: Any = told.metadata.get(NOT_MERGED) if told else None
     return not_in.value if not_in else []

@@ -1,0 +1,59 @@
+"""The results of deliveries: whether all is well, and a line about each in the log."""
+
+import logging
+
+from lfp_pipeline.common.text import pluralize, visible
+from lfp_pipeline.dagster_support.metadata import fates
+from lfp_pipeline.ingest.result import IngestResult, LandingFailure
+from lfp_pipeline.model.ledger_entry import LedgerEntry, Status
+
+
+def is_merged(outcome: IngestResult | LandingFailure) -> bool:
+    """Whether all is well with a delivery."""
+    return isinstance(outcome, IngestResult) and outcome.account.status is Status.MERGED
+
+
+def is_ok(outcome: IngestResult | LandingFailure) -> bool:
+    """Whether a delivery is in, or out, as people want it."""
+    status = outcome.account.status if isinstance(outcome, IngestResult) else None
+    return status in {Status.MERGED, Status.REVERTED}
+
+
+def result_line(outcome: IngestResult | LandingFailure) -> str:
+    """What became of a delivery, in a line or with the lines of its error."""
+    if isinstance(outcome, LandingFailure):
+        return f"{outcome.partition_key} did not land: {visible(outcome.error)}"
+    account, key = outcome.account, outcome.partition_key
+    if account.status is Status.REVERTED:
+        return f"{key}: {visible(account.error or '')}"
+    if account.status is not Status.MERGED:
+        return f"{key} {account.status.told}: {visible(account.error or '')}"
+    parts = ", ".join(f"{rows:,} {fate}" for fate, rows in fates(account).items() if rows) or "none"
+    if skipped := _skipped(account):
+        parts += f"; skipped: {', '.join(skipped)}"
+    speed = f" in {outcome.seconds:.2f} s" if outcome.merged_here else "; it was in already"
+    return f"{key}: {pluralize(account.rows_read, 'row')} ({parts}){speed}"
+
+
+def _skipped(account: LedgerEntry) -> list[str]:
+    """The skipped lines of each kind for people: `2 blank lines`, `1 line above the header`."""
+    kinds = []
+    if account.blank_lines:
+        kinds.append(pluralize(account.blank_lines, "blank line"))
+    if account.repeated_headers:
+        kinds.append(pluralize(account.repeated_headers, "repeated header"))
+    if account.lines_above_header:
+        kinds.append(f"{pluralize(account.lines_above_header, 'line')} above the header")
+    return kinds
+
+
+def log_result(log: logging.Logger, outcome: IngestResult | LandingFailure) -> None:
+    """Log what became of a delivery; what is not well, as a warning."""
+    log.log(logging.INFO if is_merged(outcome) else logging.WARNING, result_line(outcome))
+    reading = outcome.reading if isinstance(outcome, IngestResult) else None
+    if is_merged(outcome) and reading and reading.commonest_reason:
+        key, told = outcome.partition_key, reading.commonest_reason
+        log.warning("%s: %s `make rejects PARTITION=%s` writes all rejects.", key, told, key)
+    if isinstance(outcome, IngestResult):
+        for warning in outcome.warnings:
+            log.warning("%s: %s", outcome.partition_key, warning)
