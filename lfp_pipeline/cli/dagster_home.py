@@ -66,10 +66,10 @@ def main() -> int:
     """Prepare the home; the exit code tells whether there is one."""
     home = os.environ.get("DAGSTER_HOME")
     if not home or not Path(home).is_dir():
-        print("Set DAGSTER_HOME to a folder that is there.", file=sys.stderr)
+        print("Set DAGSTER_HOME to an existing folder.", file=sys.stderr)
         return 1
     for name in prepare(Path(home)):
-        print(f"Mended {Path(home, name)}: it had the versions of two processes.")
+        print(f"Repaired {Path(home, name)}: it had the schema versions of two processes.")
     return 0
 
 

@@ -42,13 +42,13 @@ def main() -> int:
     settings = load_settings()
     sample = sample_in(settings.inbox_dir, arguments.rows, arguments.seed)
     truth = _make_sample(settings, sample, arguments.rows, arguments.seed)
-    print(f"\nTaking it in: {_INGEST}")
+    print(f"\nIngesting it: {_INGEST}")
     started = time.perf_counter()
     command = [sys.executable, "-m", *_INGEST.split()]
     code = subprocess.run(command, check=False).returncode  # noqa: S603 (it is ours)
     seconds = time.perf_counter() - started
     if code:
-        print("\nNot all that is in the inbox went in: see above.")
+        print("\nSome files of the inbox were not merged: see above.")
     return _show(settings.database_path, sample.name, truth, seconds)
 
 
@@ -56,7 +56,7 @@ def _make_sample(settings: Settings, sample: Path, rows: int, seed: int) -> dict
     """Drop the sample into the inbox, unless it is there, and return what is true of it."""
     truth_file = settings.data_dir / "demo" / f"{sample.name}.json"
     if sample.exists() and truth_file.exists():
-        print(f"{os.path.relpath(sample)} is there from before.")
+        print(f"{os.path.relpath(sample)} exists already.")
     else:
         started = time.perf_counter()
         sample.parent.mkdir(parents=True, exist_ok=True)
@@ -76,7 +76,7 @@ def _show(database: Path, key: str, truth: dict[str, object], seconds: float) ->
         deliveries, products, names = connection.execute(_TOTALS).fetchall()[0]
         top_names = connection.execute(_TOP_NAMES).fetchall()
     if row is None or row[0] != "merged":
-        print(f"\n{key} is not in: {visible(row[-1]) if row else 'no row in deliveries'}")
+        print(f"\n{key} is not merged: {visible(row[-1]) if row else 'no row in deliveries'}")
         return 1
     fates = ("inserted", "updated", "unchanged", "superseded", "stale", "rejected")
     told = ", ".join(f"{rows:,} {fate}" for fate, rows in zip(fates, row[2:8], strict=True) if rows)

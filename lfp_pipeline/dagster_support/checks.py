@@ -26,10 +26,10 @@ products_checks = [
         "sku_unique",
         asset=PRODUCTS,
         blocking=True,
-        description="Every sku is in products once; after small deliveries, every sku of theirs.",
+        description="Every sku is in products once; after small deliveries, only theirs are checked.",
     ),
     dg.AssetCheckSpec(
-        "rows_conserved",
+        "rows_accounted_for",
         asset=PRODUCTS,
         blocking=True,
         description="rows read = inserted + updated + unchanged + superseded + stale + rejected + "
@@ -43,8 +43,8 @@ products_checks = [
     dg.AssetCheckSpec(
         "delivery_times",
         asset=PRODUCTS,
-        description="No file is dated after it landed, and no file that landed last is older than "
-        "what stands.",
+        description="No file is dated after its landing, and no newly landed file is older than "
+        "the delivery in effect.",
     ),
 ]
 
@@ -76,11 +76,11 @@ def check_products(
             asset_key=PRODUCTS,
             check_name="sku_unique",
             passed=repeated == 0,
-            metadata={"repeated_skus": repeated, "looked_at": looked_at},
+            metadata={"repeated_skus": repeated, "checked": looked_at},
         ),
         dg.AssetCheckResult(
             asset_key=PRODUCTS,
-            check_name="rows_conserved",
+            check_name="rows_accounted_for",
             passed=not unaccounted,
             metadata={
                 "rows_read": sum(one.account.rows_read for one in ingested),
@@ -126,7 +126,7 @@ def check_name_counts(wrong: int, healed: int) -> list[dg.AssetCheckResult]:
             asset_key=NAME_COUNTS,
             check_name="counts_match",
             passed=wrong == 0,
-            metadata={"names_that_differ": wrong, "names_put_right_before": healed},
+            metadata={"names_that_differ": wrong, "names_repaired": healed},
         )
     ]
 

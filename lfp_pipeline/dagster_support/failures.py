@@ -60,9 +60,9 @@ def run_failure(outcomes: Sequence[IngestResult | LandingFailure]) -> dg.Failure
     lines = [result_line(outcome) for outcome in outcomes[:SHOWN_FAILURES]]
     files = "1 file is" if len(outcomes) == 1 else f"{len(outcomes)} files are"
     if left := len(outcomes) - len(lines):
-        lines.append(f"And {left} more; the table deliveries and the log above tell of each.")
+        lines.append(f"And {left} more; the log above and the table deliveries list each.")
     return dg.Failure(
-        description=f"{files} not in.\n" + "\n".join(lines),
+        description=f"{files} not merged.\n" + "\n".join(lines),
         metadata={
             "not_merged": dg.MetadataValue.json(lines),  # Not as Markdown: they quote files.
             NOT_MERGED: sorted({outcome.partition_key for outcome in outcomes}),

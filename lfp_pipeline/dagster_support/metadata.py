@@ -101,7 +101,7 @@ def ingested_metadata(ingested: IngestResult) -> Metadata:
     if ingested.warnings:
         metadata["warnings"] = dg.MetadataValue.text("\n".join(ingested.warnings))
     if account.rows_rejected:
-        metadata["to_mend_the_rejects"] = f"make rejects PARTITION={delivery.partition_key}"
+        metadata["fix_rejects"] = f"make rejects PARTITION={delivery.partition_key}"
     if ingested.batch > 1:
         metadata["files_merged_together"] = ingested.batch
     if reading := ingested.reading:
@@ -132,7 +132,7 @@ def _reading_metadata(reading: Reading, ingested: IngestResult) -> dict[str, Any
     if ingested.batch == 1:
         metadata["rows_per_second"] = round(reading.rows_read / ingested.seconds)
     if reading.mended:
-        metadata["mended"] = True
+        metadata["repaired"] = True
     if reading.ignored_columns:
         metadata["ignored_columns"] = printable(", ".join(reading.ignored_columns))
     if reading.sample_rejects:

@@ -31,7 +31,7 @@ def result_line(outcome: IngestResult | LandingFailure) -> str:
     parts = ", ".join(f"{rows:,} {fate}" for fate, rows in fates(account).items() if rows) or "none"
     if skipped := _skipped(account):
         parts += f"; skipped: {', '.join(skipped)}"
-    speed = f" in {outcome.seconds:.2f} s" if outcome.merged_here else "; it was in already"
+    speed = f" in {outcome.seconds:.2f} s" if outcome.merged_here else "; already merged"
     return f"{key}: {pluralize(account.rows_read, 'row')} ({parts}){speed}"
 
 

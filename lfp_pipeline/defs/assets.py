@@ -54,16 +54,16 @@ OWNERS = ["team:data"]
 
 
 class RawProductsConfig(dg.Config):
-    """Where to fetch from.
+    """The source to fetch from.
 
-    Without a source: the file in the inbox that the partition names; or, where there is none, or
-    `named_source` is set, what the sources file calls so.
+    Without `source`, the partition names a file of the inbox; without such a file, or with
+    `named_source`, a source of the sources file.
     """
 
     source: str | None = Field(
         None,
-        description="A URL, a link or a path. ${NAME} is a variable of the environment: what is "
-        "written here stays in the history of runs, so passwords are refused.",
+        description="A URL, a link or a path. Passwords are refused, because the history of runs "
+        "keeps this text: write ${NAME} for a variable of the environment.",
     )
     named_source: bool = False
 
@@ -154,8 +154,8 @@ def name_counts(
 ) -> dg.MaterializeResult:
     """One row per name that products have, with the number of those products.
 
-    The counts commit with every merge. This compares them with a full recount, and puts right what
-    somebody changed by hand.
+    Every merge commits the counts. This asset compares them with a full recount, and repairs manual
+    edits.
     """
     with user_facing_failures(context), database.get_connection() as connection:
         metadata, checks = refresh_name_counts(connection, context.log)
@@ -170,7 +170,7 @@ def refresh_name_counts(
     healed = repair_name_counts(connection)
     wrong = count_mismatches(connection) if healed else 0
     if healed:
-        log.warning("%d counts were wrong and were counted anew. Edited by hand?", healed)
+        log.warning("%d counts were wrong and are repaired. Was the table edited by hand?", healed)
     return counts_metadata(connection), check_name_counts(wrong, healed)
 
 
@@ -224,7 +224,7 @@ def _land(
                 landed.append(engine.land(sources[key], key, context.log))
             else:
                 landed.append(_newest(engine, key))
-                context.log.info("%s is in no source any more; its newest delivery stands", key)
+                context.log.info("%s is in no source any more; its newest delivery remains", key)
         except LandingError as error:
             missing.append(LandingFailure.because_of(error, key))
     return landed, missing

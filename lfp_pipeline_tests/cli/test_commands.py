@@ -113,7 +113,7 @@ def test_the_inbox_goes_in_and_bad_files_are_told_with_how_to_mend_them(shell: S
     drop(shell.data / "inbox", "noise.csv", Random(7).randbytes(5_000))
     code, output = shell.run(*job("ingest_inbox"))
     assert code == 1
-    assert "3 files are not in." in output
+    assert "3 files are not merged." in output
     assert "nosku.csv was refused: The header has no column sku." in output
     assert "give their other names in LFP_COLUMN_ALIASES." in output
     assert "empty.csv was refused: The file is empty: it has no header and no rows." in output
@@ -258,7 +258,7 @@ def test_the_demo_shows_exact_tables_and_does_nothing_the_second_time(shell: She
     tables = query(shell.data, PRODUCTS), query(shell.data, NAME_COUNTS)
     code, second = shell.run("lfp_pipeline.cli.demo", "--rows", "2000")
     assert code == 0, second
-    assert "Nothing is pending" in second
+    assert "Nothing to do" in second
     assert "exactly what the generator says" in second
     assert (query(shell.data, PRODUCTS), query(shell.data, NAME_COUNTS)) == tables
 

@@ -53,7 +53,7 @@ def test_a_broken_home_is_mended_and_keeps_its_history(
     with pytest.raises(Exception, match="more than one head"):
         dg.DagsterInstance.from_config(str(tmp_path))
     assert main() == 0
-    assert capsys.readouterr().out.count("Mended ") == 3
+    assert capsys.readouterr().out.count("Repaired ") == 3
     assert [versions(tmp_path / name) for name in DATABASES] == before
     with dg.DagsterInstance.from_config(str(tmp_path)) as instance:
         assert list(instance.get_dynamic_partitions("product_files")) == ["a.csv"]

@@ -40,7 +40,7 @@ SKIPPED_LINES = {"blank_lines", "repeated_headers", "lines_above_header", "notes
 STANDING = {"status", "delivery_id", "source", "delivered_at", "sha256"}
 """The metadata of a delivery that the run has not merged."""
 
-CHECKS = ["sku_unique", "rows_conserved", "reject_share", "delivery_times", "counts_match"]
+CHECKS = ["sku_unique", "rows_accounted_for", "reject_share", "delivery_times", "counts_match"]
 
 
 @pytest.fixture(scope="module")
@@ -120,7 +120,7 @@ def test_the_metadata_tells_the_rows_by_fate_the_speed_and_the_source(first: Pro
         "delivery_id": A.delivery_id,
         "source": str(first.inbox / A.key),
         "delivered_at": "1970-01-01 00:00:01.000000 UTC",
-        "to_mend_the_rejects": f"make rejects PARTITION={A.key}",
+        "fix_rejects": f"make rejects PARTITION={A.key}",
     }
     assert {name: metadata[name] for name in expected} == expected
     assert metadata["rows_per_second"] > 0
@@ -234,7 +234,7 @@ def test_in_a_range_a_refused_file_fails_the_run_and_stops_no_other(project: Pro
         project.drop(file)
     project.instance.add_dynamic_partitions("product_files", [B.key, "bad.csv", C.key])
     run = project.ingest(B.key, C.key)
-    assert "1 file is not in.\nbad.csv was refused: The header has no column sku" in (
+    assert "1 file is not merged.\nbad.csv was refused: The header has no column sku" in (
         project.error(run)
     )
     assert project.products == true_products([B, C])
@@ -276,7 +276,7 @@ def test_a_source_that_cannot_be_had_is_a_clear_failure(
     project: Project, source: str, told: str
 ) -> None:
     run = project.ingest("mine", source=source)
-    assert f"1 file is not in.\nmine did not land: {told}" in project.error(run)
+    assert f"1 file is not merged.\nmine did not land: {told}" in project.error(run)
     assert project.registered == []
 
 
@@ -369,7 +369,7 @@ def test_counts_that_were_edited_by_hand_are_put_right_and_said(project: Project
     (check,) = [
         one for one in run.get_asset_check_evaluations() if one.check_name == "counts_match"
     ]
-    assert check.metadata["names_put_right_before"].value == 2
+    assert check.metadata["names_repaired"].value == 2
 
 
 def test_products_that_were_doubled_by_hand_fail_the_blocking_check(project: Project) -> None:

@@ -12,7 +12,7 @@ from testing.project import HEADER, LEDGER, NAME_COUNTS, NO_SKU, Project, drop, 
 A = File("a.csv", 1_000_000, (("s1", "Ann", "x"), ("s2", "Bob", "y")))
 B = File("b.csv", 2_000_000, (("s1", "Ann", "z"), ("s3", "Ann", "w")))
 
-CHECKS = ["sku_unique", "rows_conserved", "reject_share", "delivery_times", "counts_match"]
+CHECKS = ["sku_unique", "rows_accounted_for", "reject_share", "delivery_times", "counts_match"]
 
 
 def test_everything_in_the_inbox_goes_in_and_shows_as_materialized(project: Project) -> None:
@@ -87,7 +87,7 @@ def test_a_bad_file_fails_the_run_by_name_and_stops_no_other(project: Project) -
     drop(project.inbox, "bad.csv", NO_SKU)
     project.drop(B)
     run = project.run("ingest_inbox")
-    assert "1 file is not in.\nbad.csv was refused: The header has no column sku" in (
+    assert "1 file is not merged.\nbad.csv was refused: The header has no column sku" in (
         project.error(run)
     )
     assert project.products == true_products([A, B])
@@ -104,7 +104,7 @@ def test_of_many_bad_files_twenty_are_named_and_the_others_counted(project: Proj
     for number in range(23):
         drop(project.inbox, f"bad{number}.csv", f"name\nAnn{number}\n")
     error = project.error(project.run("ingest_inbox"))
-    assert "23 files are not in." in error
+    assert "23 files are not merged." in error
     assert error.count("was refused") == 20
     assert "And 3 more" in error
 
@@ -148,7 +148,7 @@ def test_what_landed_and_came_to_no_end_is_taken_up_once(project: Project) -> No
     assert run.success
     assert project.products == true_products([A, B])
     told = [entry.user_message for entry in project.instance.all_logs(run.run_id)]
-    assert "To take in: 1 from the inbox, 1 that had landed before" in told
+    assert "Ingesting 1 inbox file and 1 landed delivery" in told
 
 
 def test_a_program_that_has_the_database_open_fails_the_run_and_is_named(

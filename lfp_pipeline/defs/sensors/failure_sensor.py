@@ -39,7 +39,7 @@ def build_failure_sensor(url: SecretStr, interval_seconds: int) -> dg.SensorDefi
             post(url.get_secret_value(), _told(context))
         except WebhookError as error:
             run_id = context.dagster_run.run_id
-            context.log.warning("The failure of run %s was not told. %s", run_id, error)
+            context.log.warning("The failure of run %s was not posted. %s", run_id, error)
 
     return failure_sensor
 
@@ -50,7 +50,7 @@ def _told(context: dg.RunFailureSensorContext) -> Mapping[str, Any]:
     ended_at = record.end_time if record else None
     failures = context.get_step_failure_events()
     reasons = [why for event in failures if (why := failure_reason(event))]
-    error = "\n".join(reasons) or context.failure_event.message or "It is not known why."
+    error = "\n".join(reasons) or context.failure_event.message or "The reason is unknown."
     error = visible(error)[:_MOST_CHARACTERS]
     # Of a run that did not come to tell which of its files failed, all of them.
     files = [key for event in failures for key in _not_in(event)] or sorted(requested_files(run))

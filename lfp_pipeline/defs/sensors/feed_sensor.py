@@ -36,7 +36,7 @@ def build_feed_sensor(interval_seconds: int) -> dg.SensorDefinition:
         job=ingest_products,
         minimum_interval_seconds=interval_seconds,
         default_status=dg.DefaultSensorStatus.RUNNING,
-        description="Polls the sources that have an interval, and takes in what is new.",
+        description="Polls the sources that have an interval, and ingests their updates.",
     )
     def feed_sensor(
         context: dg.SensorEvaluationContext, engine: dg.ResourceParam[Engine]
@@ -132,7 +132,7 @@ def _summary(feeds: Sequence[Feed], requested: int) -> str:
     if not feeds:
         return "No source in the sources file has an interval: there is nothing to poll."
     waiting = [feed.key for feed in feeds if feed.memory.has_update]
-    text = f"{len(feeds)} feeds, {len(waiting)} with news that is not in yet, {requested} to run."
+    text = f"{len(feeds)} feeds, {len(waiting)} with updates to merge, {requested} to run."
     for feed in feeds:
         if error := feed.memory.polls.error:
             text += f" {feed.key}: {error}"

@@ -93,21 +93,23 @@ class InboxPlan:
         new = sum(len(batch.files) for batch in self.batches) + self.waiting
         text = (
             f"{new} new, {self.still_writing} still being written, {self.running} running, "
-            f"{self.merged} in, {len(self.refused)} refused, {len(self.given_up)} given up"
+            f"{self.merged} merged, {len(self.refused)} refused, "
+            f"{len(self.given_up)} needing attention"
         )
         if self.backing_off:
-            text += f". {self.backing_off} wait because the database was open in another program"
+            text += f". {self.backing_off} waiting because another process had the database open"
         if self.refused:
-            text += f". Refused: {preview(self.refused)}; mend and drop again"
+            text += f". Refused: {preview(self.refused)}; fix and drop again"
         if PURGES in self.refused:
             text += (
-                f". No file may be called {PURGES}, which is what purge_products uses; rename it"
+                f". The name {PURGES} is reserved for purge_products; rename that file"
             )
         if self.reverted:
             text += f". Reverted: {preview(self.reverted)}; revert_delivery reinstates"
         if self.given_up:
             text += (
-                f". Given up after repeated failures: {preview(self.given_up)}; run ingest_inbox"
+                f". Needing attention after repeated failures: {preview(self.given_up)}; "
+                "run ingest_inbox"
             )
         if self.left_out:
             text += f". In the inbox, {self.left_out}"

@@ -30,7 +30,7 @@ NAME = "file_drop_sensor"
 REST_SECONDS = 30.0
 LONGEST_REST_SECONDS = 600.0
 
-_COUNTING = "Counting the earlier runs of this sensor. No file is asked for until that is done."
+_COUNTING = "Counting the earlier runs of this sensor. No file is requested until then."
 
 
 def build_file_drop_sensor(interval_seconds: int) -> dg.SensorDefinition:
@@ -41,7 +41,7 @@ def build_file_drop_sensor(interval_seconds: int) -> dg.SensorDefinition:
         jobs=[ingest_products, ingest_inbox],
         minimum_interval_seconds=interval_seconds,
         default_status=dg.DefaultSensorStatus.RUNNING,
-        description="Takes in files that are dropped into the inbox, and new versions of them.",
+        description="Ingests files that are dropped into the inbox, and new versions of them.",
     )
     def file_drop_sensor(
         context: dg.SensorEvaluationContext, engine: dg.ResourceParam[Engine]

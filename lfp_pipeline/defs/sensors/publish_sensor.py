@@ -22,7 +22,7 @@ def build_publish_sensor(interval_seconds: int) -> dg.SensorDefinition:
         job=publish_tables,
         minimum_interval_seconds=interval_seconds,
         default_status=dg.DefaultSensorStatus.RUNNING,
-        description="Publishes the tables where a run left that for later, to save time.",
+        description="Publishes changes that a run deferred.",
     )
     def publish_sensor(
         context: dg.SensorEvaluationContext, engine: dg.ResourceParam[Engine]

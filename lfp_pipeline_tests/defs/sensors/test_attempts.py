@@ -68,17 +68,17 @@ def test_a_file_that_can_never_go_in_is_given_up_and_costs_no_look_at_old_runs(
 ) -> None:
     project.drop(NEVER)
     assert [fail(project) for _ in range(3)] == ["1", "2", "3"]
-    assert "1 given up" in project.tick().skip_message
+    assert "1 needing attention" in project.tick().skip_message
     earlier_runs(project, 20, A)
-    assert "1 given up" in project.tick().skip_message
+    assert "1 needing attention" in project.tick().skip_message
     read.clear()
     for _ in range(3):
-        assert "1 given up" in project.tick().skip_message
+        assert "1 needing attention" in project.tick().skip_message
     assert sum(read) == 0
     project.drop(A)
     (run,) = project.do(project.tick())
     assert run.success
-    assert "1 given up" in project.tick().skip_message
+    assert "1 needing attention" in project.tick().skip_message
     assert max(read) <= 1
 
 
@@ -97,7 +97,7 @@ def test_a_run_that_has_not_ended_is_looked_at_until_it_has(project: Project) ->
     project.instance.report_run_failed(run)
     assert fail(project) == "2"
     assert fail(project) == "3"
-    assert "1 given up" in project.tick().skip_message
+    assert "1 needing attention" in project.tick().skip_message
 
 
 @pytest.mark.parametrize("cursor", WRONG_CURSORS)
@@ -111,7 +111,7 @@ def test_with_a_cursor_that_is_lost_or_wrong_runs_are_counted_anew(
     assert request.tags["lfp/attempt"] == "3"
     assert request.run_key not in keys
     project.cursors[inbox_sensor.NAME] = cursor
-    assert "1 given up" in project.tick().skip_message
+    assert "1 needing attention" in project.tick().skip_message
 
 
 def tried(project: Project) -> Sequence[dg.RunRequest]:
@@ -139,7 +139,7 @@ def test_a_long_history_is_counted_some_at_a_tick_and_nothing_is_asked_for_meanw
     assert max(read) <= 10
     project.do(tick)
     assert project.products == true_products([B])
-    assert "1 given up" in project.tick().skip_message
+    assert "1 needing attention" in project.tick().skip_message
 
 
 def test_a_file_that_was_in_and_is_not_any_more_is_asked_for_by_another_key(
@@ -164,7 +164,7 @@ def test_what_a_file_was_tried_is_known_when_it_is_hidden_for_a_while(project: P
     project.tick()
     project.inbox.rmdir()
     folder.rename(project.inbox)
-    assert "1 given up" in project.tick().skip_message
+    assert "1 needing attention" in project.tick().skip_message
 
 
 def test_a_cursor_of_many_files_that_wait_is_short(project: Project) -> None:

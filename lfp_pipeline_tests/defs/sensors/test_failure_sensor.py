@@ -96,7 +96,7 @@ def test_a_failed_run_is_told_once_with_why_for_people(chat: Webhook) -> None:
     assert told["run_id"] == run.run_id
     assert told["job"] == "ingest_products"
     assert told["files"] == ["bad.csv"]
-    why = "1 file is not in.\nbad.csv was refused: The header has no column sku."
+    why = "1 file is not merged.\nbad.csv was refused: The header has no column sku."
     assert told["error"].startswith(why)
     assert told["host"] == socket.gethostname()
     since_end = datetime.now(UTC) - datetime.fromisoformat(told["ended_at"])
@@ -252,7 +252,7 @@ def test_a_webhook_that_stays_down_is_logged_without_its_secrets_and_breaks_noth
         assert len(chat.server.requests) == requests + 1
         assert [one["run_id"] for one in chat.posted] == [second.run_id]
     logged = caplog.text + "".join(capfd.readouterr())
-    assert f"The failure of run {first.run_id} was not told. The webhook at 127.0.0.1" in logged
+    assert f"The failure of run {first.run_id} was not posted. The webhook at 127.0.0.1" in logged
     assert told in logged
     assert HIDDEN not in logged
 

@@ -149,7 +149,7 @@ def test_news_is_read_once_and_the_next_news_again(project: Project, clock: Cloc
         assert run.success
         assert names(project) == ["Ann", "Bob"]
         clock.ahead = 10
-        assert "0 with news" in tick(project).skip_message
+        assert "0 with updates" in tick(project).skip_message
         clock.ahead = 20
         (run,) = project.do(tick(project))
         assert run.success
@@ -200,7 +200,7 @@ def test_news_is_not_lost_when_the_read_after_it_fails(project: Project, clock: 
         assert run.success
         assert names(project) == ["Ann", "Bob"]
         clock.ahead = 60
-        assert "0 with news" in tick(project).skip_message
+        assert "0 with updates" in tick(project).skip_message
 
 
 def test_after_failed_reads_a_feed_rests_longer_and_longer(project: Project, clock: Clock):

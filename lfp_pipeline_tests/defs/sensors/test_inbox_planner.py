@@ -77,14 +77,14 @@ def test_a_file_that_is_in_is_left_alone() -> None:
 def test_a_file_that_is_in_is_not_running_though_a_run_is_not_done_yet() -> None:
     this = {version(file("a.csv"))}
     assert decision(file("a.csv"), merged=this, running=this).summary.startswith(
-        "0 new, 0 still being written, 0 running, 1 in"
+        "0 new, 0 still being written, 0 running, 1 merged"
     )
 
 
 def test_a_refused_file_is_left_alone_and_named() -> None:
     found = decision(file("a.csv"), refused={version(file("a.csv"))})
     assert (found.batches, found.refused) == ((), ("a.csv",))
-    assert "Refused: a.csv; mend and drop again" in found.summary
+    assert "Refused: a.csv; fix and drop again" in found.summary
 
 
 @pytest.mark.parametrize("failed", [1, 2])
@@ -97,7 +97,7 @@ def test_a_failed_file_is_due_again_for_the_next_attempt(failed: int) -> None:
 def test_a_file_that_failed_too_often_is_given_up_and_named(failed: int) -> None:
     found = decision(file("a.csv"), attempts={version(file("a.csv")): failed})
     assert (found.batches, found.given_up) == ((), ("a.csv",))
-    assert "Given up after repeated failures: a.csv; run ingest_inbox" in found.summary
+    assert "Needing attention after repeated failures: a.csv; run ingest_inbox" in found.summary
 
 
 def test_a_file_that_was_given_up_starts_afresh_when_it_is_dropped_again() -> None:
@@ -183,7 +183,7 @@ def test_a_file_rests_after_the_database_could_not_be_had() -> None:
     one, two = file("a.csv"), file("b.csv")
     found = decision(one, two, backing_off={version(one)})
     assert asked_for(found) == ["b.csv"]
-    assert "1 wait because the database was open in another program" in found.summary
+    assert "1 waiting because another process had the database open" in found.summary
 
 
 def test_a_run_key_is_the_same_for_ever() -> None:
@@ -206,9 +206,9 @@ def test_the_summary_counts_everything() -> None:
         attempts={version(files["hopeless"]): 3},
     )
     assert found.summary == (
-        "1 new, 1 still being written, 1 running, 1 in, 1 refused, 1 given up. "
-        "Refused: bad.csv; mend and drop again. "
-        "Given up after repeated failures: hopeless.csv; run ingest_inbox."
+        "1 new, 1 still being written, 1 running, 1 merged, 1 refused, 1 needing attention. "
+        "Refused: bad.csv; fix and drop again. "
+        "Needing attention after repeated failures: hopeless.csv; run ingest_inbox."
     )
 
 
@@ -242,7 +242,7 @@ def test_the_summary_tells_what_is_left_out() -> None:
     listing = Listing((), (), skipped, ignored=("old/", "x.tmp"))
     found = decide(listing, RunHistory(), LIMITS, all_ready)
     assert found.summary.endswith(
-        "0 given up. In the inbox, 2 skipped: x.csv (a link), shop/ (Permission denied); see `make "
+        "0 needing attention. In the inbox, 2 skipped: x.csv (a link), shop/ (Permission denied); see `make "
         "status`. 2 ignored by name: old/, x.tmp."
     )
 

@@ -77,7 +77,7 @@ def test_what_was_asked_for_is_not_asked_for_again(project: Project) -> None:
     assert project.products == true_products([A])
     tick = project.tick()
     assert not tick.run_requests
-    assert tick.skip_message.startswith("0 new, 0 still being written, 0 running, 1 in")
+    assert tick.skip_message.startswith("0 new, 0 still being written, 0 running, 1 merged")
 
 
 def test_many_small_files_share_few_runs_and_all_go_in(tmp_path: Path, home: Path) -> None:
@@ -114,7 +114,7 @@ def test_files_with_odd_names_and_in_folders_go_in_and_come_to_rest(project: Pro
         drop(project.inbox, name, HEADER + f"{hash(name)},Ann,x\n")
     assert all(run.success for run in project.do(project.tick()))
     assert len(project.materialized("products")) == len(names)
-    assert project.tick().skip_message.startswith("0 new, 0 still being written, 0 running, 5 in")
+    assert project.tick().skip_message.startswith("0 new, 0 still being written, 0 running, 5 merged")
 
 
 def test_one_file_with_an_odd_name_is_a_partition_run(project: Project) -> None:
@@ -155,7 +155,7 @@ def test_a_failed_run_is_tried_again_up_to_the_limit_and_then_given_up(project: 
         tick = project.tick()
     assert len(set(run_keys)) == 3
     assert not tick.run_requests
-    assert "1 given up. Given up after repeated failures: a.csv" in tick.skip_message
+    assert "1 needing attention. Needing attention after repeated failures: a.csv" in tick.skip_message
 
 
 def test_a_given_up_file_starts_afresh_when_it_is_dropped_again(project: Project) -> None:
@@ -221,7 +221,7 @@ def test_a_database_that_is_open_elsewhere_is_waited_for_and_costs_no_attempt(
         assert "is open in another program: this process itself" in project.error(run)
         told = project.tick()
         assert not told.run_requests
-        assert f"{count} wait because the database was open in another program" in told.skip_message
+        assert f"{count} waiting because another process had the database open" in told.skip_message
         monkeypatch.setattr(inbox_sensor, "REST_SECONDS", 0)
         for _ in range(5):
             (run,) = project.do(project.tick())
@@ -237,7 +237,7 @@ def test_a_refused_file_is_left_alone_and_said(project: Project) -> None:
     assert not run.success
     tick = project.tick()
     assert not tick.run_requests
-    assert "1 refused, 0 given up. Refused: bad.csv; mend and drop again" in tick.skip_message
+    assert "1 refused, 0 needing attention. Refused: bad.csv; fix and drop again" in tick.skip_message
 
 
 def test_a_refused_file_that_is_touched_is_asked_for_again(project: Project) -> None:
@@ -319,7 +319,7 @@ def test_a_file_that_is_gone_when_the_run_starts_fails_it_clearly_and_is_forgott
     (project.inbox / A.key).unlink()
     (run,) = project.do(tick)
     assert "There is no file a.csv in the inbox" in project.error(run)
-    assert project.tick().skip_message.startswith("0 new, 0 still being written, 0 running, 0 in")
+    assert project.tick().skip_message.startswith("0 new, 0 still being written, 0 running, 0 merged")
 
 
 def test_of_several_files_one_that_is_gone_does_not_stop_the_others(project: Project) -> None:
@@ -346,7 +346,7 @@ def test_a_file_whose_run_died_right_after_the_commit_is_found_to_be_in(
     (run,) = project.do(project.tick())
     assert run.success
     assert project.tick().skip_message.startswith(
-        f"0 new, 0 still being written, 0 running, {number} in"
+        f"0 new, 0 still being written, 0 running, {number} merged"
     )
 
 
@@ -374,7 +374,7 @@ def test_an_empty_inbox_is_a_skip_that_says_so(project: Project) -> None:
     tick = project.tick()
     assert not tick.run_requests
     assert tick.skip_message == (
-        "0 new, 0 still being written, 0 running, 0 in, 0 refused, 0 given up."
+        "0 new, 0 still being written, 0 running, 0 merged, 0 refused, 0 needing attention."
     )
 
 
@@ -418,7 +418,7 @@ def test_a_file_that_is_opened_for_writing_after_it_was_asked_for_costs_no_attem
         assert run.success
         assert project.products == true_products(files)
         assert project.tick().skip_message.startswith(
-            f"0 new, 0 still being written, 0 running, {count} in, 0 refused, 0 given up"
+            f"0 new, 0 still being written, 0 running, {count} merged, 0 refused, 0 needing attention"
         )
 
 
@@ -437,7 +437,7 @@ def test_of_a_run_that_left_a_file_alone_the_others_had_an_attempt(
         tick = project.tick()
         assert [request.partition_key for request in tick.run_requests] == ["f00.csv"]
         project.do(tick)
-        assert "Given up after repeated failures: f01.csv" in project.tick().skip_message
+        assert "Needing attention after repeated failures: f01.csv" in project.tick().skip_message
 
 
 def test_what_cannot_be_taken_in_is_told_and_stops_nothing(project: Project) -> None:
