@@ -1,4 +1,4 @@
-"""Types of settings: each checks its value, and its error says which values are allowed."""
+"""Types of settings: each validates a value; the error names the allowed values."""
 
 from pathlib import Path
 from typing import Annotated
@@ -15,7 +15,7 @@ from lfp_pipeline.common.text_codecs import codec_name
 _LEAST_MEMORY_BYTES = 64_000_000
 
 _NOT_FOR_DUCKDB = frozenset("?\\")
-"""In the path of a database, DuckDB takes `?` for the begin of options, and `\\` for `/`."""
+"""In the path of a database, DuckDB reads `?` as the start of options, and `\\` as `/`."""
 
 
 def _memory(value: str) -> str:

@@ -19,7 +19,7 @@ Metadata = Mapping[str, Any]
 SHOWN_NAMES = 10
 _SHOWN_CHARACTERS = 200
 
-# The tags that carry a data version; Dagster exports the class but not these names.
+# The tags of a data version; Dagster exports the class but not these names.
 DATA_VERSION_TAG = "dagster/data_version"
 DATA_VERSION_IS_USER_PROVIDED_TAG = "dagster/data_version_is_user_provided"
 
@@ -29,9 +29,9 @@ PRODUCT_COLUMNS = dg.TableSchema(
                        constraints=dg.TableColumnConstraints(nullable=False, unique=True)),
         dg.TableColumn("name", "VARCHAR", constraints=dg.TableColumnConstraints(nullable=False)),
         dg.TableColumn("description", "VARCHAR", "May be empty."),
-        dg.TableColumn("delivery_id", "VARCHAR", "The delivery that this row came with."),
-        dg.TableColumn("delivered_at", "TIMESTAMP", "When that was, in UTC."),
-        dg.TableColumn("row_number", "BIGINT", "Which record of the file it was, from 1."),
+        dg.TableColumn("delivery_id", "VARCHAR", "Delivery of this row."),
+        dg.TableColumn("delivered_at", "TIMESTAMP", "Time of the delivery, in UTC."),
+        dg.TableColumn("row_number", "BIGINT", "Number of the record in its file, from 1."),
     ]
 )  # fmt: skip
 
@@ -39,7 +39,7 @@ COUNT_COLUMNS = dg.TableSchema(
     columns=[
         dg.TableColumn("name", "VARCHAR",
                        constraints=dg.TableColumnConstraints(nullable=False, unique=True)),
-        dg.TableColumn("no_of_products", "BIGINT", "How many products have this name."),
+        dg.TableColumn("no_of_products", "BIGINT", "Number of products with this name."),
     ]
 )  # fmt: skip
 
@@ -61,7 +61,7 @@ _TOTALS = "SELECT count(*), coalesce(sum(no_of_products), 0) FROM warehouse.name
 
 
 def delivery_metadata(delivery: Delivery) -> Metadata:
-    """What is known of a delivery once it has landed."""
+    """Return the metadata of a landed delivery."""
     return {
         "delivery_id": delivery.delivery_id,
         "source": delivery.source,
@@ -75,9 +75,9 @@ def delivery_metadata(delivery: Delivery) -> Metadata:
 
 
 def ingested_metadata(ingested: IngestResult) -> Metadata:
-    """What became of a delivery: rows by fate, skipped lines, notes, speed, samples.
+    """Return the metadata of a delivery's result: rows, skipped lines, notes, speed, samples.
 
-    The figures are shown by the run that has merged it, and by no other.
+    Only the run that merged the delivery shows these figures.
     """
     account, delivery = ingested.account, ingested.delivery
     if not ingested.merged_here:
@@ -96,7 +96,7 @@ def ingested_metadata(ingested: IngestResult) -> Metadata:
     }
     if ingested.seconds:
         metadata["seconds"] = round(ingested.seconds, 3)
-    if account.notes:  # They may quote the file: as text, they are no Markdown.
+    if account.notes:  # As text, not Markdown: notes may quote the file.
         metadata["notes"] = dg.MetadataValue.text(account.notes)
     if ingested.warnings:
         metadata["warnings"] = dg.MetadataValue.text("\n".join(ingested.warnings))
@@ -110,7 +110,7 @@ def ingested_metadata(ingested: IngestResult) -> Metadata:
 
 
 def _standing_metadata(ingested: IngestResult) -> Metadata:
-    """What stands of a delivery that this run has not merged."""
+    """Return the metadata of a delivery that another run has merged or reverted."""
     account, delivery = ingested.account, ingested.delivery
     metadata: dict[str, Any] = {
         "status": account.status.value,
@@ -142,7 +142,7 @@ def _reading_metadata(reading: Reading, ingested: IngestResult) -> dict[str, Any
 
 
 def fates(account: LedgerEntry) -> dict[str, int]:
-    """The rows of a delivery by what became of them."""
+    """Return the rows of a delivery by outcome."""
     return {
         "inserted": account.rows_inserted,
         "updated": account.rows_updated,
@@ -155,7 +155,7 @@ def fates(account: LedgerEntry) -> dict[str, int]:
 
 
 def _skipped_lines(account: LedgerEntry) -> dict[str, int]:
-    """The lines of a delivery that are neither rows nor rejects, by kind, where there are some."""
+    """Return the lines that are neither rows nor rejects, by kind, without empty kinds."""
     lines = {
         "blank_lines": account.blank_lines,
         "repeated_headers": account.repeated_headers,
@@ -165,7 +165,7 @@ def _skipped_lines(account: LedgerEntry) -> dict[str, int]:
 
 
 def counts_metadata(connection: duckdb.DuckDBPyConnection) -> Metadata:
-    """How many names and products there are, and the most frequent names."""
+    """Return the numbers of names and products, and the most frequent names."""
     names, products = connection.execute(_TOTALS).fetchall()[0]
     return {
         "dagster/row_count": names,
@@ -177,7 +177,7 @@ def counts_metadata(connection: duckdb.DuckDBPyConnection) -> Metadata:
 def materialization_event(
     asset: str, delivery: Delivery, metadata: Metadata
 ) -> dg.AssetMaterialization:
-    """The event that shows a partition as materialized, where Dagster does not log it itself."""
+    """Return the event that shows a partition as materialized, for use outside of an asset."""
     return dg.AssetMaterialization(
         asset,
         partition=delivery.partition_key,
@@ -189,8 +189,8 @@ def materialization_event(
     )
 
 
-def _utc(moment: datetime) -> str:
-    return f"{moment:%Y-%m-%d %H:%M:%S.%f} UTC"
+def _utc(timestamp: datetime) -> str:
+    return f"{timestamp:%Y-%m-%d %H:%M:%S.%f} UTC"
 
 
 def _table(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> dg.MetadataValue[Any]:

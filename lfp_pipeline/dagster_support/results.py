@@ -1,4 +1,4 @@
-"""The results of deliveries: whether all is well, and a line about each in the log."""
+"""The results of a run's deliveries: predicates and log lines."""
 
 import logging
 
@@ -9,18 +9,18 @@ from lfp_pipeline.model.ledger_entry import LedgerEntry, Status
 
 
 def is_merged(outcome: IngestResult | LandingFailure) -> bool:
-    """Whether all is well with a delivery."""
+    """Return whether a delivery is merged."""
     return isinstance(outcome, IngestResult) and outcome.account.status is Status.MERGED
 
 
 def is_ok(outcome: IngestResult | LandingFailure) -> bool:
-    """Whether a delivery is in, or out, as people want it."""
+    """Return whether a delivery is in its desired state: merged, or reverted."""
     status = outcome.account.status if isinstance(outcome, IngestResult) else None
     return status in {Status.MERGED, Status.REVERTED}
 
 
 def result_line(outcome: IngestResult | LandingFailure) -> str:
-    """What became of a delivery, in a line or with the lines of its error."""
+    """Return the result of a delivery as one line, or as many as its error has."""
     if isinstance(outcome, LandingFailure):
         return f"{outcome.partition_key} did not land: {visible(outcome.error)}"
     account, key = outcome.account, outcome.partition_key
@@ -36,7 +36,7 @@ def result_line(outcome: IngestResult | LandingFailure) -> str:
 
 
 def _skipped(account: LedgerEntry) -> list[str]:
-    """The skipped lines of each kind for people: `2 blank lines`, `1 line above the header`."""
+    """Return the skipped lines of each kind, such as `2 blank lines`, `1 line above the header`."""
     kinds = []
     if account.blank_lines:
         kinds.append(pluralize(account.blank_lines, "blank line"))
@@ -48,12 +48,12 @@ def _skipped(account: LedgerEntry) -> list[str]:
 
 
 def log_result(log: logging.Logger, outcome: IngestResult | LandingFailure) -> None:
-    """Log what became of a delivery; what is not well, as a warning."""
+    """Log the result of a delivery, as a warning unless it is merged."""
     log.log(logging.INFO if is_merged(outcome) else logging.WARNING, result_line(outcome))
     reading = outcome.reading if isinstance(outcome, IngestResult) else None
     if is_merged(outcome) and reading and reading.commonest_reason:
-        key, told = outcome.partition_key, reading.commonest_reason
-        log.warning("%s: %s `make rejects PARTITION=%s` writes all rejects.", key, told, key)
+        key, reason = outcome.partition_key, reading.commonest_reason
+        log.warning("%s: %s `make rejects PARTITION=%s` writes all rejects.", key, reason, key)
     if isinstance(outcome, IngestResult):
         for warning in outcome.warnings:
             log.warning("%s: %s", outcome.partition_key, warning)

@@ -1,4 +1,4 @@
-"""The jobs: for everything in the inbox, for chosen partitions, for readers."""
+"""The jobs that ingest, publish, and show the status."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -77,11 +77,11 @@ def _ingest_pending(
         deliveries = engine.pending_deliveries(context.log, offered=files)
     if config.files:
         files = [file for file in files if file.partition_key in config.files]
-        wishes = {one.delivery_id for one in engine.pending_operator_requests(context.log)}
+        requests = {one.delivery_id for one in engine.pending_operator_requests(context.log)}
         deliveries = [
-            one
-            for one in deliveries
-            if one.partition_key in config.files or one.delivery_id in wishes
+            delivery
+            for delivery in deliveries
+            if delivery.partition_key in config.files or delivery.delivery_id in requests
         ]
     still_written = {partition_key(name) for name in listing.still_writing} & set(config.files)
     tag_not_tried(context, still_written)
@@ -99,12 +99,12 @@ def _ingest_pending(
         outcomes.append(outcome)
         _report_result(context, outcome)
     still_written |= {
-        one.partition_key
-        for one in outcomes
-        if isinstance(one, LandingFailure) and one.still_written
+        outcome.partition_key
+        for outcome in outcomes
+        if isinstance(outcome, LandingFailure) and outcome.still_written
     }
     tag_not_tried(context, still_written)
-    if any(isinstance(one, IngestResult) and one.busy for one in outcomes):
+    if any(isinstance(outcome, IngestResult) and outcome.busy for outcome in outcomes):
         tag_database_busy(context)
         raise run_failure([outcome for outcome in outcomes if not is_ok(outcome)])
     _report_tables(context, database, outcomes)
@@ -134,7 +134,7 @@ def _report_tables(
         metadata, counts_checks = refresh_name_counts(connection, context.log)
     context.log_event(dg.AssetMaterialization("name_counts", metadata=metadata))
     for check in [*checks, *counts_checks]:
-        context.log_event(as_evaluation(check))  # type: ignore[arg-type] # taken, if untold
+        context.log_event(as_evaluation(check))  # type: ignore[arg-type] # accepted, but not annotated
     blocking = {spec.name for spec in products_checks if spec.blocking}
     if broken := {check.check_name for check in checks if not check.passed} & blocking:
         msg = f"These checks of products fail: {', '.join(sorted(map(str, broken)))}."

@@ -1,4 +1,4 @@
-"""The sensor that polls the feeds of the sources file, and has those with news read."""
+"""The sensor that polls the feeds of the sources file, and requests runs for their updates."""
 
 import logging
 import threading
@@ -28,7 +28,7 @@ _NOT_STARTED = dg.DagsterRunStatus.NOT_STARTED
 
 
 def build_feed_sensor(interval_seconds: int) -> dg.SensorDefinition:
-    """The sensor, looking that often which feeds are due."""
+    """Return the sensor, with its minimum interval."""
     polling = _Polling()
 
     @dg.sensor(
@@ -44,7 +44,7 @@ def build_feed_sensor(interval_seconds: int) -> dg.SensorDefinition:
         fail_dead_runs(engine, context.instance, context.log)
         try:
             feeds, problems = engine.feeds()
-        except SettingsError as error:  # As the state of things, and not as a traceback each time.
+        except SettingsError as error:  # Shown as a skip reason, without a traceback per tick.
             return dg.SensorResult(skip_reason=visible(str(error)))
         polling.poll([feed for feed in feeds if feed.is_due(time.time())])
         requests = list(_requests(feeds, engine, context.instance))
@@ -62,7 +62,7 @@ def build_feed_sensor(interval_seconds: int) -> dg.SensorDefinition:
 
 
 class _Polling:
-    """Polls side by side. Who does not answer in time is waited for beside the next ticks."""
+    """Polls feeds in parallel; a slow poll continues in the background of the next ticks."""
 
     def __init__(self) -> None:
         self._pool = ThreadPoolExecutor(_SIDE_BY_SIDE, thread_name_prefix="feed")
@@ -80,7 +80,7 @@ class _Polling:
             feed.poll()
         except LandingError as error:
             _LOG.warning("%s could not be polled: %s", feed.key, error)
-        except Exception:  # noqa: BLE001 (nobody else would see it)
+        except Exception:  # noqa: BLE001 (a future would hide it)
             _LOG.exception("%s could not be polled", feed.key)
         finally:
             with self._lock:
@@ -90,7 +90,7 @@ class _Polling:
 def _requests(
     feeds: Sequence[Feed], engine: Engine, instance: dg.DagsterInstance
 ) -> Iterator[dg.RunRequest]:
-    """A run for each feed with news that did not land, or with a delivery that is not in yet."""
+    """Yield a run for each feed with an update that has not landed, or a pending delivery."""
     reversing = engine.partitions_being_reversed()
     for feed in feeds:
         if feed.key in reversing or not (feed.memory.has_update or engine.has_pending(feed.key)):
@@ -98,9 +98,9 @@ def _requests(
         runs = instance.get_run_records(
             dg.RunsFilter(tags={FEED_TAG: feed.key}), limit=_RUNS_LOOKED_AT
         )
-        # What Dagster failed to launch is launched when it is asked for again, by its run key.
+        # A run that Dagster failed to launch is launched when it is requested again by its run key.
         runs = [run for run in runs if run.dagster_run.status is not _NOT_STARTED]
-        if _is_resting(feed, runs):
+        if _is_backing_off(feed, runs):
             continue
         last = runs[0].dagster_run.run_id if runs else "first"
         yield dg.RunRequest(
@@ -108,13 +108,13 @@ def _requests(
             job_name=ingest_products.name,
             partition_key=feed.key,
             run_config={"ops": {"raw_products": {"config": {"named_source": True}}}},
-            # The next attempt is this sensor's business, whatever went wrong.
+            # This sensor makes the next attempt, whatever the failure.
             tags={SENSOR_TAG: NAME, FEED_TAG: feed.key, MAX_RETRIES_TAG: "0"},
         )
 
 
-def _is_resting(feed: Feed, runs: Sequence[dg.RunRecord]) -> bool:
-    """Whether a feed is being read, or its last runs have failed and it is too soon for another."""
+def _is_backing_off(feed: Feed, runs: Sequence[dg.RunRecord]) -> bool:
+    """Return whether a feed is being read, or backing off after failed runs."""
     if any(not record.dagster_run.is_finished for record in runs):
         return True
     failures = 0
@@ -125,14 +125,14 @@ def _is_resting(feed: Feed, runs: Sequence[dg.RunRecord]) -> bool:
     if not failures:
         return False
     since_end = time.time() - (runs[0].end_time or 0.0)
-    return 0 <= since_end < feed.pause_after(failures)  # Less, where the clock has stepped back.
+    return 0 <= since_end < feed.pause_after(failures)  # Negative after the clock stepped back.
 
 
 def _summary(feeds: Sequence[Feed], requested: int) -> str:
     if not feeds:
         return "No source in the sources file has an interval: there is nothing to poll."
-    waiting = [feed.key for feed in feeds if feed.memory.has_update]
-    text = f"{len(feeds)} feeds, {len(waiting)} with updates to merge, {requested} to run."
+    updates = sum(feed.memory.has_update for feed in feeds)
+    text = f"{len(feeds)} feeds, {updates} with updates to merge, {requested} to run."
     for feed in feeds:
         if error := feed.memory.polls.error:
             text += f" {feed.key}: {error}"

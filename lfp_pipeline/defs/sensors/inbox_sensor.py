@@ -1,4 +1,4 @@
-"""The sensor that takes in what is dropped into the inbox."""
+"""The sensor that requests runs for files of the inbox."""
 
 import time
 from collections import defaultdict
@@ -34,7 +34,7 @@ _COUNTING = "Counting the earlier runs of this sensor. No file is requested unti
 
 
 def build_file_drop_sensor(interval_seconds: int) -> dg.SensorDefinition:
-    """The sensor, looking that often."""
+    """Return the sensor, with its minimum interval."""
 
     @dg.sensor(
         name=NAME,
@@ -51,18 +51,18 @@ def build_file_drop_sensor(interval_seconds: int) -> dg.SensorDefinition:
         known_until = time.time() - settings.inbox_stable_seconds
         listing = engine.list_inbox()
         outcomes = engine.last_statuses(listing.ready)
-        told = list(zip(listing.ready, outcomes, strict=True))
+        statuses = list(zip(listing.ready, outcomes, strict=True))
         attempts = count_attempts(
             context.cursor,
             NAME,
-            {file.partition_key: file for file, outcome in told if outcome is None},
-            {file.partition_key for file, outcome in told if outcome is not None},
+            {file.partition_key: file for file, status in statuses if status is None},
+            {file.partition_key for file, status in statuses if status is not None},
             known_until,
             context.instance,
         )
         if not attempts.is_complete:
             return dg.SensorResult(skip_reason=_COUNTING, cursor=attempts.cursor)
-        history = _history(told, attempts, engine)
+        history = _history(statuses, attempts, engine)
         limits = RunLimits(
             settings.sensor_max_attempts, settings.sensor_batch_bytes, settings.sensor_batch_files
         )
@@ -81,11 +81,11 @@ def build_file_drop_sensor(interval_seconds: int) -> dg.SensorDefinition:
 
 
 def _run_request(batch: RunBatch) -> dg.RunRequest:
-    """A lone file is a partition of the assets; several share a run of the inbox's job."""
+    """Return the run of a batch: of the assets for a single file, of ingest_inbox for several."""
     tags = {
         SENSOR_TAG: NAME,
         "lfp/attempt": str(max(batch.attempts)),
-        MAX_RETRIES_TAG: "0",  # The next attempt is this sensor's business, whatever went wrong.
+        MAX_RETRIES_TAG: "0",  # This sensor makes the next attempt, whatever the failure.
     }
     if len(batch.files) == 1:
         file = batch.files[0]
@@ -105,12 +105,12 @@ def _run_request(batch: RunBatch) -> dg.RunRequest:
 
 
 def _history(
-    told: Sequence[tuple[InboxFile, Status | None]], attempts: Attempts, engine: Engine
+    statuses: Sequence[tuple[InboxFile, Status | None]], attempts: Attempts, engine: Engine
 ) -> RunHistory:
-    """What the raw zone and the runs of this sensor tell of the files that are there."""
+    """Return the history of the files of the inbox, from the raw zone and this sensor's runs."""
     ended: dict[Status | None, set[FileVersion]] = defaultdict(set)
-    for file, outcome in told:
-        ended[outcome].add((file.partition_key, file.version))
+    for file, status in statuses:
+        ended[status].add((file.partition_key, file.version))
     reversing = engine.partitions_being_reversed() if ended[None] else set()
     being_reversed = {version for version in ended[None] if version[0] in reversing}
     tries = {(key, one.version): one for key, one in attempts.tries.items()}
@@ -124,7 +124,7 @@ def _history(
         backing_off={
             version
             for version, one in tries.items()
-            # Not where the clock has stepped back since: it would rest for as long as that.
+            # Negative after the clock stepped back: then there is no backing off.
             if 0 <= time.time() - one.last_busy < min(one.busy * REST_SECONDS, LONGEST_REST_SECONDS)
         },
     )

@@ -1,4 +1,4 @@
-"""The sensor that publishes what the runs have left unpublished."""
+"""The sensor that publishes changes which runs deferred."""
 
 import dagster as dg
 
@@ -9,13 +9,13 @@ from lfp_pipeline.engine import Engine
 NAME = "publish_sensor"
 
 _RUN_SECONDS = 2.0
-"""What a run of Dagster's costs, whatever it does."""
+"""The duration of an empty Dagster run."""
 
 _NOT_STARTED = dg.DagsterRunStatus.NOT_STARTED
 
 
 def build_publish_sensor(interval_seconds: int) -> dg.SensorDefinition:
-    """The sensor, looking that often."""
+    """Return the sensor, with its minimum interval."""
 
     @dg.sensor(
         name=NAME,
@@ -33,14 +33,14 @@ def build_publish_sensor(interval_seconds: int) -> dg.SensorDefinition:
             return dg.SkipReason("The tables are newer than the published copy; not due yet.")
         fail_dead_runs(engine, context.instance, context.log)
         runs = context.instance.get_runs(dg.RunsFilter(tags={SENSOR_TAG: NAME}), limit=10)
-        # What Dagster failed to launch is launched when it is asked for again, by its run key.
+        # A run that Dagster failed to launch is launched when it is requested again by its run key.
         last = next((run for run in runs if run.status is not _NOT_STARTED), None)
         if last is not None and not last.is_finished:
             return dg.SkipReason(f"Run {last.run_id} is publishing.")
         return dg.RunRequest(
             run_key=f"publish-{last.run_id if last else 'first'}",
             job_name=publish_tables.name,
-            # The next attempt is this sensor's business, whatever went wrong.
+            # This sensor makes the next attempt, whatever the failure.
             tags={SENSOR_TAG: NAME, MAX_RETRIES_TAG: "0"},
         )
 
