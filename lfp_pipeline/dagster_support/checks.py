@@ -1,4 +1,4 @@
-"""The checks that the UI shows on `products` and `name_counts`, and how they are evaluated."""
+"""The asset checks of `products` and `name_counts`: specs and evaluation."""
 
 from collections.abc import Sequence
 
@@ -18,18 +18,18 @@ NAME_COUNTS = dg.AssetKey("name_counts")
 
 REJECT_SHARE_WARNING = 0.01
 
-_FEW = 10
-"""With so many times more products than rows were delivered, not all of them are looked at."""
+_FEW_FACTOR = 10
+"""With so many times more products than delivered rows, not all products are checked."""
 
 products_checks = [
     dg.AssetCheckSpec(
         "sku_unique",
         asset=PRODUCTS,
         blocking=True,
-        description="Every sku is in products once; after small deliveries, every sku of theirs.",
+        description="Every sku is in products once. Small deliveries: only their skus are checked.",
     ),
     dg.AssetCheckSpec(
-        "rows_conserved",
+        "rows_accounted_for",
         asset=PRODUCTS,
         blocking=True,
         description="rows read = inserted + updated + unchanged + superseded + stale + rejected + "
@@ -43,8 +43,8 @@ products_checks = [
     dg.AssetCheckSpec(
         "delivery_times",
         asset=PRODUCTS,
-        description="No file is dated after it landed, and no file that landed last is older than "
-        "what stands.",
+        description="No file is dated after its landing, and no newly landed file is older than "
+        "the delivery in effect.",
     ),
 ]
 
@@ -60,7 +60,7 @@ name_counts_checks = [
 def check_products(
     connection: duckdb.DuckDBPyConnection, ingested: Sequence[IngestResult]
 ) -> list[dg.AssetCheckResult]:
-    """Evaluate the checks of `products` after these deliveries were merged."""
+    """Return the results of the checks of `products` after these deliveries were merged."""
     repeated, looked_at = _repeated_skus(connection, ingested)
     keys = sorted({one.delivery.partition_key for one in ingested})
     unaccounted = unaccounted_deliveries(connection, keys)
@@ -70,17 +70,21 @@ def check_products(
         if one.account.rows.read
     }
     worst = max(rejected.values(), default=0.0)
-    warnings = [f"{one.delivery.delivery_id}: {told}" for one in ingested for told in one.warnings]
+    warnings = [
+        f"{result.delivery.delivery_id}: {warning}"
+        for result in ingested
+        for warning in result.warnings
+    ]
     return [
         dg.AssetCheckResult(
             asset_key=PRODUCTS,
             check_name="sku_unique",
             passed=repeated == 0,
-            metadata={"repeated_skus": repeated, "looked_at": looked_at},
+            metadata={"repeated_skus": repeated, "checked": looked_at},
         ),
         dg.AssetCheckResult(
             asset_key=PRODUCTS,
-            check_name="rows_conserved",
+            check_name="rows_accounted_for",
             passed=not unaccounted,
             metadata={
                 "rows_read": sum(one.account.rows.read for one in ingested),
@@ -111,29 +115,37 @@ def check_products(
 def _repeated_skus(
     connection: duckdb.DuckDBPyConnection, ingested: Sequence[IngestResult]
 ) -> tuple[int, str]:
-    """How many skus are repeated; among all, or, after small deliveries, among theirs."""
+    """Return the number of repeated skus, and which skus were checked.
+
+    After small deliveries, only their skus are checked.
+    """
     taken = sum(one.account.rows.winners for one in ingested)
-    if _FEW * taken >= product_count(connection):
+    if _FEW_FACTOR * taken >= product_count(connection):
         return repeated_skus(connection), "all skus"
     delivery_ids = [one.delivery.delivery_id for one in ingested]
     return repeated_skus_of(connection, delivery_ids), "the skus of these deliveries"
 
 
-def check_name_counts(wrong: int, healed: int) -> list[dg.AssetCheckResult]:
-    """The check of `name_counts`, of which `wrong` are wrong and `healed` were put right."""
+def check_name_counts(wrong: int, repaired: int) -> list[dg.AssetCheckResult]:
+    """Return the result of the check of `name_counts`.
+
+    Args:
+        wrong: number of counts that are wrong.
+        repaired: number of counts that were wrong and are repaired.
+    """
     return [
         dg.AssetCheckResult(
             asset_key=NAME_COUNTS,
             check_name="counts_match",
             passed=wrong == 0,
-            metadata={"names_that_differ": wrong, "names_put_right_before": healed},
+            metadata={"names_that_differ": wrong, "names_repaired": repaired},
         )
     ]
 
 
 def as_evaluation(result: dg.AssetCheckResult) -> dg.AssetCheckEvaluation:
-    """A check result as the event that a plain op can log."""
-    assert result.asset_key is not None  # noqa: S101 (our results name their asset)
+    """Return a check result as the event that a plain op can log."""
+    assert result.asset_key is not None  # noqa: S101 (the results above name their asset)
     assert result.check_name is not None  # noqa: S101
     return dg.AssetCheckEvaluation(
         asset_key=result.asset_key,

@@ -8,8 +8,8 @@ from pydantic import Field
 
 from lfp_pipeline.common.text import visible
 from lfp_pipeline.dagster_support.checks import as_evaluation
-from lfp_pipeline.dagster_support.failures import user_facing_failures
-from lfp_pipeline.dagster_support.metadata import SHOWN_FAILURES, Metadata
+from lfp_pipeline.dagster_support.failures import SHOWN_FAILURES, user_facing_failures
+from lfp_pipeline.dagster_support.metadata import Metadata
 from lfp_pipeline.dagster_support.resources import ProductsDatabase
 from lfp_pipeline.defs.assets import refresh_name_counts
 from lfp_pipeline.defs.jobs import SHORT_CONSOLE

@@ -208,7 +208,7 @@ def test_without_a_database_there_is_nothing(engine: Engine):
 
 def test_a_database_that_is_open_elsewhere_is_told(engine: Engine, take: Take):
     take(b"sku,name,description\n,Lamp,x\n")
-    busy = Engine(engine.settings.model_copy(update={"foreign_wait_seconds": 0}))
+    busy = Engine(engine.settings.model_copy(update={"other_process_wait_seconds": 0}))
     with (
         running(HOLD, engine.warehouse.path) as holder,
         pytest.raises(WarehouseBusyError, match=rf"PID {holder.pid}"),
