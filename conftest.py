@@ -36,5 +36,5 @@ def no_settings_file(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]
 
 @pytest.fixture
 def project(tmp_path: Path, home: Path) -> Iterator[Project]:
-    with project_in(tmp_path, home, foreign_wait_seconds=0) as project:
+    with project_in(tmp_path, home, other_process_wait_seconds=0) as project:
         yield project

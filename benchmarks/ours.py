@@ -87,7 +87,7 @@ class Project:
     @property
     def quiet_seconds(self) -> float:
         """How long a file must have been left alone before it is taken."""
-        return self.engine.settings.inbox_quiet_seconds
+        return self.engine.settings.inbox_stable_seconds
 
     @property
     def published(self) -> Path:
@@ -245,7 +245,7 @@ def inbox_job(
     right: Answer,
     meter: Meter,
     folder: Path,
-    publish_share: float = 0.1,
+    publish_time_share: float = 0.1,
 ) -> None:
     """The same with `dagster job execute -j ingest_inbox`, from the command to its end."""
     own, data = folder / "instance", folder / "data"
@@ -253,7 +253,7 @@ def inbox_job(
     project = Project(data)
     _drop(project, files)
     with meter.timed("job") as step:
-        settings = {"LFP_DATA_DIR": str(data), "LFP_PUBLISH_SHARE": str(publish_share)}
+        settings = {"LFP_DATA_DIR": str(data), "LFP_PUBLISH_TIME_SHARE": str(publish_time_share)}
         execute_job(own, "lfp_pipeline.definitions", "ingest_inbox", settings)
     step.disk_bytes = stored_bytes(project.database)
     _compare(project.database, step, right)

@@ -147,7 +147,7 @@ def _jobs(options: Options, samples: Samples, rows: int) -> Iterator[Case]:
     right = samples.answer(samples.plain(rows).path)
     floor_of_jobs = (_load(rows), _EMPTY_JOB)
     for share, told in ((0.1, ""), (0.0, ", nothing published")):
-        work = partial(ours.inbox_job, instance, [zipped], right, publish_share=share)
+        work = partial(ours.inbox_job, instance, [zipped], right, publish_time_share=share)
         yield Case("work", f"dagster job, .zip file{told}", rows, work, floor=floor_of_jobs)
 
 

@@ -1,4 +1,4 @@
-"""Everything put together, nothing else."""
+"""Dagster's entry: reads the settings, then lists the definitions."""
 
 import gc
 import warnings
@@ -20,20 +20,20 @@ from lfp_pipeline.defs.sensors.publish_sensor import build_publish_sensor
 from lfp_pipeline.errors import SettingsError
 from lfp_pipeline.settings import Settings, load_settings
 
-# Dagster rebuilds a sensor that starts an asset job, and then warns of a parameter we never gave.
+# Dagster rebuilds a sensor that starts an asset job, and warns of a parameter that is not ours.
 warnings.filterwarnings("ignore", "Parameter `owners`.*SensorDefinition", dg.BetaWarning)
 
 
 @dg.definitions
 def definitions() -> dg.Definitions:
-    """The code location, with the settings of this process."""
+    """Return the definitions of the code location, with the settings of this process."""
     try:
         settings = load_settings()
     except SettingsError as error:
         raise click.ClickException(str(error)) from None  # Without a traceback.
-    if not settings.data_dir.exists():  # One that is there without an inbox is an error, later.
+    if not settings.data_dir.exists():  # An existing one without an inbox is an error, later.
         settings.inbox_dir.mkdir(parents=True)
-    gc.freeze()  # What is loaded by now stays: the search for garbage can leave it out.
+    gc.freeze()  # Loaded modules stay: garbage collection can skip them.
     fresh = dg.FreshnessPolicy.time_window(fail_window=timedelta(hours=settings.freshness_hours))
     return dg.Definitions(
         assets=dg.map_asset_specs(
@@ -51,7 +51,7 @@ def definitions() -> dg.Definitions:
                 database=str(settings.database_path),
                 connection_config=settings.duckdb_config,
                 writer_wait_seconds=settings.writer_wait_seconds,
-                foreign_wait_seconds=settings.foreign_wait_seconds,
+                other_process_wait_seconds=settings.other_process_wait_seconds,
             ),
         },
     )

@@ -44,7 +44,7 @@ class Engine:
         self.raw_zone = RawZone(settings.raw_dir)
         self.warehouse = warehouse or Warehouse.of(settings)
         self.published = PublishedCopy(
-            settings.published_path, self.warehouse, self.raw_zone, settings.publish_share
+            settings.published_path, self.warehouse, self.raw_zone, settings.publish_time_share
         )
         self.backlog = Backlog(settings, self.catalog, self.raw_zone, self.warehouse)
         self._scheduler = Scheduler(settings, self.catalog, self.raw_zone, self.warehouse)

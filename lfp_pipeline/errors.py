@@ -1,4 +1,4 @@
-"""What can go wrong, by what to do about it; and each error as a message for people."""
+"""Error classes by cause, hints on what to do, and the message that users see for an error."""
 
 import re
 
@@ -6,20 +6,24 @@ from lfp_pipeline.common.text import printable, visible
 
 
 class LfpError(Exception):
-    """Base of every error that lfp_pipeline raises on purpose; its text is meant for people."""
+    """Base of all errors that lfp_pipeline raises; the text is written for users.
+
+    `except LfpError as error: print(error)` handles everything that can be expected to go wrong.
+    """
 
 
 class SettingsError(LfpError):
-    """A setting is wrong. Nothing was started."""
+    """A setting has a wrong name or value. Nothing was started."""
 
 
 class LandingError(LfpError):
-    """A source could not be brought into the raw zone.
+    """A source could not be fetched or stored in the raw zone.
 
     Attributes:
-        permanent: whether trying again as it is would fail again (a missing file, HTTP 404, a
+        permanent: whether a retry without a change would fail as well (a missing file, HTTP 404, a
             full disk).
-        retry_after: in so many seconds, the server asks to be tried again; None: it does not say.
+        retry_after: seconds after which the server asks for a retry; None: the server asks for
+            none.
     """
 
     def __init__(self, message: str, *, permanent: bool, retry_after: float | None = None) -> None:
@@ -29,17 +33,17 @@ class LandingError(LfpError):
 
 
 class StillWrittenError(LandingError):
-    """A file is still being written. That is no failed attempt to take it in."""
+    """Another program is still writing the file. This does not count as a failed attempt."""
 
     def __init__(self, message: str) -> None:
         super().__init__(message, permanent=False)
 
 
 class UnreadableError(LandingError):
-    """The system does not let a file be read.
+    """The operating system denied reading a file.
 
     Attributes:
-        reason: what it says.
+        reason: the message of the operating system.
     """
 
     def __init__(self, message: str, reason: str, *, permanent: bool) -> None:
@@ -48,26 +52,27 @@ class UnreadableError(LandingError):
 
 
 class RequestNotSentError(LandingError):
-    """A server did not get a question, or refuses it: it has not changed its mind by it."""
+    """The request did not reach the server, or was rejected; the server's state is unchanged."""
 
 
 class RawFileError(LfpError):
-    """A raw file is gone, or not what landed: nothing may be read from it."""
+    """A raw file is missing, or differs from what landed. Nothing was read from it."""
 
 
 class DeliveryRefusedError(LfpError):
-    """The delivery itself is bad: nothing of it was taken, and trying again changes nothing."""
+    """The content of a delivery is not acceptable. No row was merged; a retry changes nothing."""
 
 
 class NoHeaderError(DeliveryRefusedError):
-    """No line of the delivery names all columns."""
+    """No line of the delivery names all required columns."""
 
 
 class AnotherHeaderError(DeliveryRefusedError):
-    """A record is a header with other columns than the delivery's first one.
+    """A record is a second header, with other columns than the first header of the delivery.
 
     Args:
-        place: where it is, such as `Row`, with `number`.
+        place: what `number` counts, such as `Row`.
+        number: the position of that record.
     """
 
     def __init__(self, place: str, number: int) -> None:
@@ -78,10 +83,10 @@ class AnotherHeaderError(DeliveryRefusedError):
 
 
 class TooManyRejectsError(DeliveryRefusedError):
-    """So many records are rejected that nothing was taken.
+    """More records were rejected than the settings allow. No row was merged.
 
     Attributes:
-        reason: the commonest one.
+        reason: the most frequent reason of the rejects.
     """
 
     def __init__(self, message: str, reason: str) -> None:
@@ -90,45 +95,45 @@ class TooManyRejectsError(DeliveryRefusedError):
 
 
 class ReaderCrashedError(LfpError):
-    """Processes that read the delivery died, or took more than they may have."""
+    """A process that read the delivery crashed, or exceeded its memory or time limit."""
 
 
 class ReadingTimeoutError(LfpError):
-    """Reading an archive takes longer than the settings allow. On another day, it may not."""
+    """Reading an archive exceeded the time limit of the settings. A retry may succeed."""
 
 
 class WarehouseBusyError(LfpError):
-    """The warehouse stayed in other hands for longer than the settings allow to wait."""
+    """Another process had the database open for longer than the settings allow to wait."""
 
 
 class OperationRefusedError(LfpError):
-    """What an operator asks for cannot be done, or would lose something. Nothing was done."""
+    """An operator's request is not possible, or would lose data. Nothing was changed."""
 
 
 class RebuildIncompleteError(LfpError):
-    """The warehouse was made anew, and what has landed is not all in yet: readers must wait."""
+    """The database was rebuilt, and not all landed deliveries are merged yet."""
 
 
 class WarehouseInconsistentError(LfpError):
-    """A law does not hold in the warehouse. The transaction was rolled back."""
+    """An invariant was violated in the database. The transaction was rolled back."""
 
 
 class WarehouseCorruptError(LfpError):
-    """The database file cannot be read as what it was: it is damaged, or something else."""
+    """The database file is damaged, or is no DuckDB database."""
 
 
 _HINTS = {
-    # DuckDB bounds its spill by what is free on the disk, and calls that a setting.
+    # DuckDB limits its spill to the free space of the disk, and reports that limit as a setting.
     r"max_temp_directory_size": (
-        "The disk of the data folder (setting LFP_DATA_DIR) has no room for what does not fit into "
-        "memory: free some space, or raise LFP_MEMORY_LIMIT"
+        "The disk of the data folder (setting LFP_DATA_DIR) has no room for data that exceeds the "
+        "memory limit: free some space, or raise LFP_MEMORY_LIMIT"
     ),
     r"No space left on device|Disk quota exceeded|File too large": (
         "The disk of the data folder (setting LFP_DATA_DIR) is full: free some space"
     ),
     r"Read-only file system|Permission denied|Operation not permitted": (
-        "Make the data folder (setting LFP_DATA_DIR) and all in it writable for the user that runs "
-        "this"
+        "Make the data folder (setting LFP_DATA_DIR) and its content writable for the user of this "
+        "process"
     ),
     r"Out of Memory Error|failed to (pin|offload)|could not allocate": (
         "Raise LFP_MEMORY_LIMIT, or lower LFP_PARALLEL_FILES: files that are read at once share "
@@ -138,17 +143,17 @@ _HINTS = {
 
 
 def hint_for(error: BaseException) -> str:
-    """What to do about an error, as a sentence; nothing where that is not known."""
+    """Return a sentence on what to do about an error; an empty text if that is unknown."""
     text = str(error)
     found = (hint for pattern, hint in _HINTS.items() if re.search(pattern, text))
-    return next((f"{hint}, then do it again." for hint in found), "")
+    return next((f"{hint}, then try again." for hint in found), "")
 
 
 def user_message(error: Exception) -> str:
-    """An error as it is told to people: with what to do about it, as far as that is known."""
+    """Return the text that users see for an error, with a hint on what to do if one is known."""
     if isinstance(error, LfpError):
         return visible(str(error))
-    if to_do := hint_for(error):
-        first_line, _, _ = str(error).partition("\n")  # DuckDB goes on with settings of its own.
-        return f"{printable(first_line)}. {to_do}"
+    if hint := hint_for(error):
+        first_line, _, _ = str(error).partition("\n")  # DuckDB adds advice on its own settings.
+        return f"{printable(first_line)}. {hint}"
     return visible(f"{type(error).__name__}: {error}")

@@ -1,36 +1,32 @@
-"""Every setting, typed and checked, from the environment (`LFP_...`) or one TOML file."""
+"""All settings, typed and validated, from the environment (`LFP_...`) or one TOML file."""
 
 import difflib
 import os
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from tomllib import TOMLDecodeError
-from typing import Annotated, Any, Literal, get_args
-from urllib.parse import urlsplit
+from typing import Any, Literal, get_args
 
 import pydantic_settings
-from pydantic import (
-    AfterValidator,
-    BeforeValidator,
-    Field,
-    GetPydanticSchema,
-    SecretStr,
-    ValidationError,
-)
-from pydantic_core.core_schema import no_info_after_validator_function, str_schema
+from pydantic import AliasChoices, Field, ValidationError
 from pydantic_settings import (
     BaseSettings,
-    NoDecode,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
     TomlConfigSettingsSource,
 )
 
-from lfp_pipeline.common.hosts import Network, parse_allowed_host
-from lfp_pipeline.common.ignored_names import checked_pattern
+from lfp_pipeline.common.setting_types import (
+    Encoding,
+    File,
+    Folder,
+    Hosts,
+    Memory,
+    Patterns,
+    SecretUrl,
+    Tokens,
+)
 from lfp_pipeline.common.text import field_and_reason
-from lfp_pipeline.common.text_codecs import codec_name
 from lfp_pipeline.errors import SettingsError
 
 ENV_PREFIX = "LFP_"
@@ -38,98 +34,27 @@ SETTINGS_FILE_VARIABLE = "LFP_SETTINGS_FILE"
 
 
 def project_root() -> Path:
-    """The folder that holds `pyproject.toml`, or the current one for an installed package."""
+    """Return the folder of `pyproject.toml`; for an installed package, the current folder."""
     beside_package = Path(__file__).resolve().parents[1]
     return beside_package if (beside_package / "pyproject.toml").exists() else Path.cwd()
 
 
-_SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([KMGT]i?B)")
-
-
-_UNITS = {"K": 1, "M": 2, "G": 3, "T": 4}
-_LEAST_MEMORY_BYTES = 64_000_000
-
-
-_NOT_FOR_DUCKDB = frozenset("?\\")
-"""In the path of a database, DuckDB takes `?` for the begin of options, and `\\` for `/`."""
-
-
-def size_in_bytes(size: str) -> int:
-    """The bytes of a size such as `2GB`, a little fewer for `2GiB`."""
-    number, unit = _SIZE.fullmatch(size).groups()  # type: ignore[union-attr]  # Checked before.
-    return int(float(number) * 1000 ** _UNITS[unit[0]])
-
-
-def _memory(value: str) -> str:
-    if not _SIZE.fullmatch(value):
-        msg = "a size such as 2GB, 512MB or 1.5GiB"
-        raise ValueError(msg)
-    if size_in_bytes(value) < _LEAST_MEMORY_BYTES:
-        msg = "at least 64MB"
-        raise ValueError(msg)
-    return value
-
-
-def _folder(value: Path) -> Path:
-    try:
-        folder = value.expanduser().resolve()
-    except RuntimeError as error:  # A `~user` that does not exist.
-        raise ValueError(str(error)) from error
-    if not next(path for path in (folder, *folder.parents) if path.exists()).is_dir():
-        msg = "a folder, but a file is in its place"
-        raise ValueError(msg)
-    if found := _NOT_FOR_DUCKDB & set(str(folder)):
-        msg = f"a path without {' and '.join(sorted(found))}, which mean something else to DuckDB"
-        raise ValueError(msg)
-    return folder
-
-
-def _web_url(value: SecretStr) -> SecretStr:
-    parts = urlsplit(value.get_secret_value())
-    if parts.scheme not in {"http", "https"} or not parts.hostname:
-        msg = "an http or https URL"
-        raise ValueError(msg)
-    return value
-
-
-def _listed(value: object) -> object:
-    return [part.strip() for part in value.split(",")] if isinstance(value, str) else value
-
-
-def _file(value: Path) -> Path:
-    path = value.expanduser().resolve()
-    if not path.is_file():
-        msg = "a file, but none is there"
-        raise ValueError(msg)
-    return path
-
-
-File = Annotated[Path, AfterValidator(_file)]
-Encoding = Annotated[str, AfterValidator(codec_name)]
-SecretUrl = Annotated[SecretStr, AfterValidator(_web_url)]
-Memory = Annotated[str, AfterValidator(_memory)]
-Folder = Annotated[Path, AfterValidator(_folder)]
-Tokens = Annotated[
-    tuple[Annotated[str, Field(pattern=r"^[^\r\n]+$")], ...], NoDecode, BeforeValidator(_listed)
-]
-Host = Annotated[
-    Network | str,
-    GetPydanticSchema(
-        lambda *_: no_info_after_validator_function(parse_allowed_host, str_schema())
-    ),
-]
-Hosts = Annotated[tuple[Host, ...], NoDecode, BeforeValidator(_listed)]
-
-Patterns = Annotated[
-    tuple[Annotated[str, AfterValidator(checked_pattern)], ...], NoDecode, BeforeValidator(_listed)
-]
-
-
 class Settings(BaseSettings):
-    """The settings of one process. Each field's description is its documentation."""
+    """The settings of one process; the description of each field is its documentation.
+
+    `load_settings()` reads the environment and the settings file. `Settings(data_dir=folder)` sets
+    some fields directly, and reads the others. Settings do not change.
+
+    The former name of a field is an alias for one release, in the environment and in the file. If
+    both names are set, the new name wins.
+    """
 
     model_config = SettingsConfigDict(
-        env_prefix=ENV_PREFIX, env_ignore_empty=True, extra="forbid", frozen=True
+        env_prefix=ENV_PREFIX,
+        env_prefix_target="all",
+        env_ignore_empty=True,
+        extra="forbid",
+        frozen=True,
     )
 
     data_dir: Folder = Field(
@@ -139,7 +64,8 @@ class Settings(BaseSettings):
     )
 
     sources_file: File | None = Field(
-        None, description="Names sources. Unset: sources.yaml beside this file, if it is there."
+        None,
+        description="File that names sources. Unset: sources.yaml in the project, if it exists.",
     )
 
     threads: int = Field(
@@ -149,15 +75,15 @@ class Settings(BaseSettings):
         description="DuckDB threads of one run.",
     )
     memory_limit: Memory = Field(
-        "1500MB", description="DuckDB memory of one run, at least 64MB; beyond it, it spills."
+        "1500MB", description="DuckDB memory of one run, at least 64MB; DuckDB spills beyond."
     )
     parallel_files: int = Field(
-        2, ge=1, le=64, description="Files, or batches of small ones, read at once within one run."
+        2, ge=1, le=64, description="Files, or batches of small files, that one run reads at once."
     )
     batch_bytes: int = Field(
-        8 * 2**20, ge=0, description="Files up to this size in all are merged together."
+        8 * 2**20, ge=0, description="Total size of small files that are merged together."
     )
-    batch_files: int = Field(100, ge=1, le=1000, description="Most files that are merged together.")
+    batch_files: int = Field(100, ge=1, le=1000, description="Limit of files merged together.")
 
     column_aliases: Mapping[Literal["name", "sku", "description"], list[str]] = Field(
         default_factory=dict,
@@ -178,15 +104,15 @@ class Settings(BaseSettings):
     )
     null_tokens: Tokens = Field(
         default_factory=tuple,
-        description=r"Values that stand for an empty one, with commas between: \N,NULL.",
+        description=r"Values that count as empty, separated by commas: \N,NULL.",
     )
     header_search_lines: int = Field(
-        20, ge=1, le=1000, description="The header is looked for in so many lines of a file."
+        20, ge=1, le=1000, description="Lines of a file in which the header is searched."
     )
     require_all_cells: bool = Field(
         False,
-        description="Reject rows with fewer cells than the header, even where many rows leave out "
-        "empty cells at their ends.",
+        description="Reject rows with fewer cells than the header, even if many rows omit empty "
+        "cells at their ends.",
     )
     max_record_bytes: int = Field(
         2_000_000, ge=100, le=100_000_000, description="Longest record of a file, in bytes."
@@ -198,74 +124,83 @@ class Settings(BaseSettings):
         3600, gt=0, description="Longest time for reading the members of one zip, in seconds."
     )
 
-    download_attempts: int = Field(5, ge=1, le=100, description="Tries of one download.")
+    download_attempts: int = Field(5, ge=1, le=100, description="Attempts per download.")
     download_timeout_seconds: float = Field(
-        6 * 3600, gt=0, description="Longest time for one download, all tries together."
+        6 * 3600, gt=0, description="Longest time for one download, all attempts together."
     )
     max_download_bytes: int = Field(50 * 2**30, ge=1, description="Largest download.")
     allowed_hosts: Hosts = Field(
         default_factory=tuple,
-        description="Hosts that downloads may reach though they are not public: names, addresses "
-        "and networks, with commas between.",
+        description="Hosts that are not public and that downloads may reach: names, addresses and "
+        "networks, separated by commas.",
     )
 
     writer_wait_seconds: float = Field(
         3600, ge=0, description="Longest wait for another run that is writing."
     )
-    foreign_wait_seconds: float = Field(
-        20, ge=0, description="Longest wait for another program that has the database open."
+    other_process_wait_seconds: float = Field(
+        20,
+        ge=0,
+        description="Longest wait for another process that has the database open.",
+        validation_alias=AliasChoices("other_process_wait_seconds", "foreign_wait_seconds"),
     )
 
-    publish_share: float = Field(
+    publish_time_share: float = Field(
         0.1,
         ge=0,
         le=1,
-        description="At most about this share of the time goes into publishing; 0: nothing is.",
+        validation_alias=AliasChoices("publish_time_share", "publish_share"),
+        description="Maximum share of time spent publishing; 0 disables it.",
     )
 
-    inbox_quiet_seconds: float = Field(
-        2, ge=0, description="A file that changed more recently than this is still being written."
+    inbox_stable_seconds: float = Field(
+        2,
+        ge=0,
+        description="A file counts as complete after so many seconds without a change.",
+        validation_alias=AliasChoices("inbox_stable_seconds", "inbox_quiet_seconds"),
     )
     ignored_files: Patterns = Field(
         default_factory=tuple,
-        description="More patterns of inbox files that are ignored, with commas between: "
+        description="Further patterns of inbox files to ignore, separated by commas: "
         "*-old.csv, drafts/, shop/*.txt.",
     )
     sensor_interval_seconds: int = Field(
-        4, ge=1, description="Pause between looks at the inbox, and at which feeds are due."
+        4, ge=1, description="Pause between two ticks of a sensor."
     )
-    sensor_max_attempts: int = Field(3, ge=1, description="Runs for one version of a file.")
+    sensor_max_attempts: int = Field(
+        3, ge=1, description="Limit of runs for one version of a file."
+    )
     sensor_batch_bytes: int = Field(
-        64 * 2**20, ge=0, description="Files up to this size in all share a run."
+        64 * 2**20, ge=0, description="Total size of files that share a run."
     )
-    sensor_batch_files: int = Field(500, ge=1, description="Most files that share a run.")
+    sensor_batch_files: int = Field(500, ge=1, description="Limit of files that share a run.")
 
     freshness_hours: float = Field(
-        168, gt=0, description="Without a delivery for longer, the assets show as stale."
+        168, gt=0, description="Time without a delivery after which the assets show as stale."
     )
 
     webhook_url: SecretUrl | None = Field(
-        None, description="Failed runs are posted there as JSON. Unset: they are not."
+        None, description="URL to which failed runs are posted as JSON."
     )
 
     @property
     def inbox_dir(self) -> Path:
-        """Where files are dropped."""
+        """The folder into which files are dropped."""
         return self.data_dir / "inbox"
 
     @property
     def raw_dir(self) -> Path:
-        """The raw zone: every delivery, exactly as it came."""
+        """The raw zone: every delivery with its original bytes."""
         return self.data_dir / "raw"
 
     @property
     def work_dir(self) -> Path:
-        """Short-lived files: unpacked input and DuckDB's spill."""
+        """Short-lived files: unpacked input, and what DuckDB spills."""
         return self.data_dir / "work"
 
     @property
     def rejects_dir(self) -> Path:
-        """Rejected rows, for people to mend."""
+        """Rejected rows as files, for people to fix."""
         return self.data_dir / "rejects"
 
     @property
@@ -275,32 +210,32 @@ class Settings(BaseSettings):
 
     @property
     def run_marks_dir(self) -> Path:
-        """A mark for each run, held while its process lives."""
+        """One mark file per run, locked while the process of the run lives."""
         return self.work_dir / "runs"
 
     @property
     def sources_path(self) -> Path:
-        """The sources file, which may not be there."""
+        """The sources file, which may not exist."""
         return self.sources_file or project_root() / "sources.yaml"
 
     @property
     def feeds_dir(self) -> Path:
-        """What is known of the feeds between polls."""
+        """The state of the feeds between polls."""
         return self.data_dir / "feeds"
 
     @property
     def database_path(self) -> Path:
-        """The warehouse."""
+        """The database."""
         return self.data_dir / "products.duckdb"
 
     @property
     def published_path(self) -> Path:
-        """The copy of the warehouse for readers."""
+        """The published copy of the database."""
         return self.data_dir / "published" / self.database_path.name
 
     @property
     def duckdb_config(self) -> dict[str, Any]:
-        """DuckDB's settings for a connection that has a run's resources to itself."""
+        """DuckDB's settings for a connection that uses all resources of a run."""
         return {
             "threads": self.threads,
             "memory_limit": self.memory_limit,
@@ -316,7 +251,7 @@ class Settings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """The environment wins over the file."""
+        """Return the sources, the first of which wins: arguments, environment, file."""
         del dotenv_settings, file_secret_settings
         file = TomlConfigSettingsSource(settings_cls, toml_file=_settings_file(os.environ))
         return init_settings, env_settings, file
@@ -331,10 +266,10 @@ def _settings_file(environ: Mapping[str, str]) -> Path:
 
 
 def load_settings() -> Settings:
-    """Read and check all settings.
+    """Return the settings of this process, from the environment and the settings file.
 
     Raises:
-        SettingsError: names each wrong setting, its value and what is allowed.
+        SettingsError: settings are wrong; the text lists each with its value and the allowed ones.
     """
     problems = _unknown_variables(os.environ)
     try:
@@ -343,24 +278,25 @@ def load_settings() -> Settings:
         problems += [_explain(problem) for problem in error.errors()]
     except (TOMLDecodeError, UnicodeDecodeError) as error:
         problems.append(f"{_settings_file(os.environ)} is not TOML: {error}")
-    except pydantic_settings.SettingsError:  # It names neither the value nor what is wrong.
+    except pydantic_settings.SettingsError:  # Its text has neither value nor reason.
         problems += _broken_json(os.environ)
     if problems:
         raise SettingsError("Wrong settings:\n  " + "\n  ".join(problems))
     return settings
 
 
-def divided_size(size: str, parts: int) -> str:
-    """An equal part of a size: `2GB` in 4 is `0.5GB`."""
-    # Never as 1e+06: DuckDB does not read that.
-    return _SIZE.sub(lambda found: f"{float(found[1]) / parts:.6f}{found[2]}", size)
-
-
 def _unknown_variables(environ: Mapping[str, str]) -> list[str]:
     known = [ENV_PREFIX + field.upper() for field in Settings.model_fields]
     known.append(SETTINGS_FILE_VARIABLE)
-    unknown = [name for name in environ if name.startswith(ENV_PREFIX) and name not in known]
+    accepted = {*known, *(ENV_PREFIX + name.upper() for name in _former_names())}
+    unknown = [name for name in environ if name.startswith(ENV_PREFIX) and name not in accepted]
     return [f"{name} is not a setting{_did_you_mean(name, known)}" for name in sorted(unknown)]
+
+
+def _former_names() -> set[str]:
+    aliases = [field.validation_alias for field in Settings.model_fields.values()]
+    choices = [alias.choices for alias in aliases if isinstance(alias, AliasChoices)]
+    return {str(name) for names in choices for name in names} - Settings.model_fields.keys()
 
 
 def _explain(problem: Any) -> str:  # noqa: ANN401 (pydantic's ErrorDetails is not exported)

@@ -1,4 +1,4 @@
-"""The former name of `SensorLogManager`: a dagster.yaml of version 0.1 has it."""
+"""The former module of `SensorLogManager`, which a `dagster.yaml` of version 0.1 names."""
 
 from lfp_pipeline.dagster_support.compute_logs import SensorLogManager as TickLogs
 

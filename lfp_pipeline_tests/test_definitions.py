@@ -1,4 +1,4 @@
-"""The code location loads as a server loads it: with all of its jobs."""
+"""The code location loads with all of its jobs."""
 
 from testing.project import Project
 

@@ -107,7 +107,7 @@ def test_a_file_that_is_still_being_written_is_logged_and_not_pending(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
-    engine = engine_at(tmp_path, inbox_quiet_seconds=1)
+    engine = engine_at(tmp_path, inbox_stable_seconds=1)
     path = drop(engine, "a.csv", GOOD)
     done = Event()
 
@@ -328,7 +328,7 @@ def test_a_status_note_that_cannot_be_written_does_not_undo_the_merge(
 
 
 def test_a_delivery_fails_if_another_process_has_the_database_open(tmp_path: Path) -> None:
-    engine = engine_at(tmp_path, foreign_wait_seconds=0.2)
+    engine = engine_at(tmp_path, other_process_wait_seconds=0.2)
     drop(engine, "a.csv", GOOD)
     ingest_inbox(engine)
     delivery = land(engine, File("b.csv", 1, (("s1", "Ann", ""),)))
@@ -341,7 +341,7 @@ def test_a_delivery_fails_if_another_process_has_the_database_open(tmp_path: Pat
 
 
 def test_after_one_wait_for_a_busy_database_other_batches_only_land(tmp_path: Path) -> None:
-    engine = engine_at(tmp_path, foreign_wait_seconds=0.2, parallel_files=1, batch_files=1)
+    engine = engine_at(tmp_path, other_process_wait_seconds=0.2, parallel_files=1, batch_files=1)
     drop(engine, "a.csv", GOOD)
     ingest_inbox(engine)
     drop(engine, "b.csv", GOOD, mtime=2)
@@ -470,12 +470,12 @@ def test_reassigning_rows_does_not_wait_for_the_lock(
     attached = Warehouse.attached
 
     def noting(warehouse: Backend, *others: Any) -> AbstractContextManager[None]:  # noqa: ANN401
-        waits.append((warehouse.writer_wait_seconds, warehouse.foreign_wait_seconds))
+        waits.append((warehouse.writer_wait_seconds, warehouse.other_process_wait_seconds))
         return attached(warehouse, *others)
 
     monkeypatch.setattr(Warehouse, "attached", noting)
     with running(HOLD, engine.warehouse.path):
-        settings = engine.settings.model_copy(update={"foreign_wait_seconds": 0.1})
+        settings = engine.settings.model_copy(update={"other_process_wait_seconds": 0.1})
         account = Engine(settings).ingest(again, LOG).account
     assert account.status is Status.FAILED
     assert waits[0] == (0, 0)

@@ -1,4 +1,4 @@
-"""Settings: wrong ones are refused with their name, their value and what is allowed."""
+"""Wrong settings are refused with their name, their value and the allowed values."""
 
 import os
 from ipaddress import ip_network
@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from lfp_pipeline.common.text import divided_size
 from lfp_pipeline.errors import SettingsError
-from lfp_pipeline.settings import Settings, divided_size, load_settings
+from lfp_pipeline.settings import Settings, load_settings
 
 
 @pytest.fixture(autouse=True)
@@ -30,13 +31,13 @@ def refusal() -> str:
     return str(caught.value)
 
 
-def test_without_any_setting_the_defaults_hold() -> None:
+def test_without_settings_the_defaults_apply() -> None:
     settings = load_settings()
     assert settings.data_dir == Path(__file__).parents[1] / "data"
     assert settings.max_reject_share == 0.10
 
 
-def test_all_folders_are_inside_the_data_folder(
+def test_all_folders_are_in_the_data_folder(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("LFP_DATA_DIR", str(tmp_path / "there"))
@@ -61,7 +62,7 @@ def test_a_tilde_is_the_home_folder(monkeypatch: pytest.MonkeyPatch) -> None:
     assert load_settings().data_dir == Path.home().resolve() / "products"
 
 
-def test_an_empty_variable_is_as_good_as_none(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_empty_variable_counts_as_unset(monkeypatch: pytest.MonkeyPatch) -> None:
     default = load_settings()
     monkeypatch.setenv("LFP_DATA_DIR", "")
     monkeypatch.setenv("LFP_THREADS", "")
@@ -102,19 +103,19 @@ def test_a_wrong_value_is_refused(
     monkeypatch: pytest.MonkeyPatch, name: str, value: str, allowed: str
 ) -> None:
     monkeypatch.setenv(name, value)
-    told = refusal()
-    assert name in told
-    assert allowed in told
+    message = refusal()
+    assert name in message
+    assert allowed in message
 
 
 def test_every_wrong_setting_is_named_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LFP_THREADS", "0")
     monkeypatch.setenv("LFP_MEMORY_LIMIT", "lots")
     monkeypatch.setenv("LFP_XYZ", "1")
-    told = refusal()
-    assert "LFP_THREADS = '0'" in told
-    assert "LFP_MEMORY_LIMIT = 'lots'" in told
-    assert "LFP_XYZ is not a setting." in told
+    message = refusal()
+    assert "LFP_THREADS = '0'" in message
+    assert "LFP_MEMORY_LIMIT = 'lots'" in message
+    assert "LFP_XYZ is not a setting." in message
 
 
 def test_an_unknown_variable_is_refused_with_a_suggestion(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -122,7 +123,7 @@ def test_an_unknown_variable_is_refused_with_a_suggestion(monkeypatch: pytest.Mo
     assert "LFP_THREDS is not a setting; did you mean LFP_THREADS?" in refusal()
 
 
-def test_the_settings_file_counts(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_the_settings_file_is_read(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     content = 'threads = 3\n[column_aliases]\nsku = ["article no"]\n'
     settings_file(monkeypatch, tmp_path / "lfp.toml", content)
     settings = load_settings()
@@ -137,6 +138,32 @@ def test_the_environment_wins_over_the_file(
     monkeypatch.setenv("LFP_THREADS", "4")
     settings = load_settings()
     assert (settings.threads, settings.parallel_files) == (4, 5)
+
+
+FORMER_NAMES = {
+    "foreign_wait_seconds": "other_process_wait_seconds",
+    "publish_share": "publish_time_share",
+    "inbox_quiet_seconds": "inbox_stable_seconds",
+}
+
+
+@pytest.mark.parametrize(("former", "name"), FORMER_NAMES.items())
+def test_a_former_name_works_and_the_new_one_wins(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, former: str, name: str
+) -> None:
+    settings_file(monkeypatch, tmp_path / "lfp.toml", f"{former} = 0.25\n")
+    assert getattr(load_settings(), name) == 0.25
+    settings_file(monkeypatch, tmp_path / "lfp.toml", f"{former} = 0.25\n{name} = 0.5\n")
+    assert getattr(load_settings(), name) == 0.5
+    monkeypatch.setenv(f"LFP_{former.upper()}", "0.75")  # The environment wins over the file.
+    assert getattr(load_settings(), name) == 0.75
+    monkeypatch.setenv(f"LFP_{name.upper()}", "1")
+    assert getattr(load_settings(), name) == 1
+
+
+def test_a_wrong_value_by_a_former_name_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LFP_PUBLISH_SHARE", "2")
+    assert "LFP_PUBLISH_TIME_SHARE = '2': Input should be less than" in refusal()
 
 
 def test_hosts_are_listed_with_commas_or_as_toml_lists(
@@ -159,7 +186,7 @@ def test_patterns_are_listed_with_commas_or_as_toml_lists(
     assert load_settings().ignored_files == ("*-old.csv", "shop/*.txt")
 
 
-def test_a_settings_file_that_is_not_there_is_refused(
+def test_a_missing_settings_file_is_refused(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("LFP_SETTINGS_FILE", str(tmp_path / "no.toml"))
@@ -192,7 +219,7 @@ def test_an_unknown_name_in_the_file_is_refused_with_a_suggestion(
         ("200000000KB", 2, "100000000.000000KB"),
     ],
 )
-def test_a_size_is_divided_into_one_that_duckdb_reads(size: str, parts: int, part: str) -> None:
+def test_a_divided_size_is_one_that_duckdb_reads(size: str, parts: int, part: str) -> None:
     assert divided_size(size, parts) == part
 
 
@@ -212,13 +239,13 @@ def test_a_webhook_is_kept_secret(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     "url", ["s3cret", "ftp://chat.example/s3cret", "https:///s3cret", "http://[s3cret/"]
 )
-def test_a_wrong_webhook_is_refused_without_being_told(
+def test_a_wrong_webhook_is_refused_without_being_shown(
     monkeypatch: pytest.MonkeyPatch, url: str
 ) -> None:
     monkeypatch.setenv("LFP_WEBHOOK_URL", url)
-    told = refusal()
-    assert "LFP_WEBHOOK_URL = (a secret): " in told
-    assert "s3cret" not in told
+    message = refusal()
+    assert "LFP_WEBHOOK_URL = (a secret): " in message
+    assert "s3cret" not in message
 
 
 @pytest.mark.parametrize(

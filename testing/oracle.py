@@ -177,7 +177,7 @@ def true_row_counts(file: File, before: Iterable[File]) -> RowCounts:
 def engine_at(folder: Path, **settings: object) -> Engine:
     """An engine with a data folder of its own."""
     (folder / "inbox").mkdir(parents=True, exist_ok=True)
-    defaults: dict[str, object] = {"threads": 2, "inbox_quiet_seconds": 0, "max_reject_share": 1}
+    defaults: dict[str, object] = {"threads": 2, "inbox_stable_seconds": 0, "max_reject_share": 1}
     values: dict[str, Any] = defaults | settings
     return Engine(Settings(data_dir=folder, **values))
 

@@ -157,7 +157,7 @@ def project_of(data: Path, instance: dg.DagsterInstance, home: Path, **settings:
     with pytest.MonkeyPatch.context() as environment, warnings.catch_warnings():
         # As definitions.py does at its import; pytest forgets it.
         warnings.filterwarnings("ignore", "Parameter `owners`", dg.BetaWarning)
-        defaults = {"data_dir": data, "inbox_quiet_seconds": 0, "threads": 2}
+        defaults = {"data_dir": data, "inbox_stable_seconds": 0, "threads": 2}
         for name, value in (defaults | settings).items():
             environment.setenv(f"LFP_{name.upper()}", str(value))
         engine = Engine(load_settings())

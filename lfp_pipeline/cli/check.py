@@ -1,4 +1,4 @@
-"""Before anything long is started: are the settings and the sources file right?"""
+"""Validates the settings and the sources file: `python -m lfp_pipeline.cli.check`."""
 
 import sys
 
@@ -9,7 +9,7 @@ from lfp_pipeline.settings import load_settings
 
 
 def main() -> int:
-    """Tell what is wrong; the exit code tells whether anything is."""
+    """Print the problems; return 1 if there are any, else 0."""
     try:
         _, problems = Engine(load_settings()).catalog.feeds()
     except SettingsError as error:

@@ -1,9 +1,9 @@
-"""Prepares the Dagster home that DAGSTER_HOME names: `python -m lfp_pipeline.cli.dagster_home`.
+"""Prepares the Dagster home of DAGSTER_HOME: `python -m lfp_pipeline.cli.dagster_home`.
 
-Two processes that make the tables of a home at the same time write two schema versions into them,
-and Dagster opens them no more ("Version table has more than one head present"). So they are made
-here, one process at a time, before anything else uses them; and the wrong version is removed from
-those that are broken already.
+If two processes create the tables of a home at the same time, the tables get two schema versions,
+and Dagster refuses to open them ("Version table has more than one head present"). This command
+creates the tables before anything else uses them, in one process at a time, and removes the wrong
+version from tables that have two.
 """
 
 import os
@@ -22,29 +22,29 @@ _VERSIONS = "SELECT version_num FROM alembic_version"
 
 
 def prepare(home: Path) -> list[str]:
-    """Make the tables of a home that lacks them, and mend those with two versions.
+    """Create missing tables of a home, and repair databases with two schema versions.
 
     Returns:
-        The databases that were mended.
+        The names of the repaired databases.
     """
     with FileLock(home / "prepare.lock"):
-        mended = [name for name in _DATABASES if len(_versions(home / name)) > 1]
-        if mended:
-            _keep_version(home, mended)
+        repaired = [name for name in _DATABASES if len(_versions(home / name)) > 1]
+        if repaired:
+            _keep_version(home, repaired)
         with dg.DagsterInstance.from_config(str(home)) as instance:
             _use(instance)
-    return mended
+    return repaired
 
 
 def _use(instance: dg.DagsterInstance) -> None:
-    """Have an instance make its tables."""
+    """Make an instance create its tables."""
     instance.get_runs(limit=1)
     instance.get_dynamic_partitions("")
     instance.all_instigator_state()
 
 
 def _keep_version(home: Path, names: list[str]) -> None:
-    """Leave these databases the version that Dagster gives to new ones: their tables have it."""
+    """Keep the schema version that Dagster gives to new databases, and delete the other."""
     with TemporaryDirectory() as folder, dg.DagsterInstance.local_temp(folder) as fresh:
         _use(fresh)
         for name in names:
@@ -63,13 +63,13 @@ def _versions(database: Path) -> list[str]:
 
 
 def main() -> int:
-    """Prepare the home; the exit code tells whether there is one."""
+    """Prepare the home; return 1 if there is none, else 0."""
     home = os.environ.get("DAGSTER_HOME")
     if not home or not Path(home).is_dir():
-        print("Set DAGSTER_HOME to a folder that is there.", file=sys.stderr)
+        print("Set DAGSTER_HOME to an existing folder.", file=sys.stderr)
         return 1
     for name in prepare(Path(home)):
-        print(f"Mended {Path(home, name)}: it had the versions of two processes.")
+        print(f"Repaired {Path(home, name)}: it had the schema versions of two processes.")
     return 0
 
 

@@ -1,4 +1,4 @@
-"""The demonstration: a realistic zipped file goes in, and the tables come out."""
+"""Demonstration: ingests a realistic zipped file, and checks the tables against its facts."""
 
 import argparse
 import json
@@ -34,41 +34,41 @@ _TOP_NAMES = (
 
 
 def main() -> int:
-    """Run the demonstration; the exit code tells whether the tables are what they must be."""
+    """Run the demonstration; return 0 if the tables are as expected, else 1."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rows", type=int, default=500_000)
     parser.add_argument("--seed", type=int, default=7)
     arguments = parser.parse_args()
     settings = load_settings()
     sample = sample_in(settings.inbox_dir, arguments.rows, arguments.seed)
-    truth = _make_sample(settings, sample, arguments.rows, arguments.seed)
-    print(f"\nTaking it in: {_INGEST}")
+    facts = _make_sample(settings, sample, arguments.rows, arguments.seed)
+    print(f"\nIngesting it: {_INGEST}")
     started = time.perf_counter()
     command = [sys.executable, "-m", *_INGEST.split()]
-    code = subprocess.run(command, check=False).returncode  # noqa: S603 (it is ours)
+    code = subprocess.run(command, check=False).returncode  # noqa: S603 (the command is fixed)
     seconds = time.perf_counter() - started
     if code:
-        print("\nNot all that is in the inbox went in: see above.")
-    return _show(settings.database_path, sample.name, truth, seconds)
+        print("\nSome files of the inbox were not merged: see above.")
+    return _show(settings.database_path, sample.name, facts, seconds)
 
 
 def _make_sample(settings: Settings, sample: Path, rows: int, seed: int) -> dict[str, object]:
-    """Drop the sample into the inbox, unless it is there, and return what is true of it."""
-    truth_file = settings.data_dir / "demo" / f"{sample.name}.json"
-    if sample.exists() and truth_file.exists():
-        print(f"{os.path.relpath(sample)} is there from before.")
+    """Drop the sample into the inbox unless it exists there, and return its facts."""
+    facts_file = settings.data_dir / "demo" / f"{sample.name}.json"
+    if sample.exists() and facts_file.exists():
+        print(f"{os.path.relpath(sample)} exists already.")
     else:
         started = time.perf_counter()
         sample.parent.mkdir(parents=True, exist_ok=True)
-        truth_file.parent.mkdir(parents=True, exist_ok=True)
-        truth_file.write_text(json.dumps(asdict(write_sample(sample, rows, seed))))
+        facts_file.parent.mkdir(parents=True, exist_ok=True)
+        facts_file.write_text(json.dumps(asdict(write_sample(sample, rows, seed))))
         megabytes, seconds = sample.stat().st_size / 1e6, time.perf_counter() - started
         print(f"Made {os.path.relpath(sample)}: {megabytes:.1f} MB in {seconds:.1f} s")
-    truth: dict[str, object] = json.loads(truth_file.read_text())
-    return truth
+    facts: dict[str, object] = json.loads(facts_file.read_text())
+    return facts
 
 
-def _show(database: Path, key: str, truth: dict[str, object], seconds: float) -> int:
+def _show(database: Path, key: str, facts: dict[str, object], seconds: float) -> int:
     if not database.exists():
         return 1
     with duckdb.connect(str(database), read_only=True) as connection:
@@ -76,7 +76,7 @@ def _show(database: Path, key: str, truth: dict[str, object], seconds: float) ->
         deliveries, products, names = connection.execute(_TOTALS).fetchall()[0]
         top_names = connection.execute(_TOP_NAMES).fetchall()
     if row is None or row[0] != "merged":
-        print(f"\n{key} is not in: {visible(row[1]) if row else 'no row in deliveries'}")
+        print(f"\n{key} is not merged: {visible(row[1]) if row else 'no row in deliveries'}")
         return 1
     rows = RowCounts(*row[2:])
     print(f"\n{rows.read:>12,} rows read: {rows}")
@@ -85,13 +85,13 @@ def _show(database: Path, key: str, truth: dict[str, object], seconds: float) ->
         print(f"{count:>16,} {printable(name)}")
     print(f"{seconds:>12.1f} s for the whole command, Dagster's start included")
     if deliveries > 1:
-        print("\nThere are other deliveries too, so the tables hold more than this file.")
+        print("\nThe tables also hold other deliveries, so their sizes are not checked.")
         return 0
-    expected = (truth["rows"], truth["skus"], truth["names"])
+    expected = (facts["rows"], facts["skus"], facts["names"])
     if (rows.read, products, names) != expected:
         print(f"\nWRONG: the generator made (rows, skus, names) = {expected}.")
         return 1
-    print("\nRows, products and names are exactly what the generator says it made.")
+    print("\nRows, products and names are exactly those that the generator made.")
     return 0
 
 

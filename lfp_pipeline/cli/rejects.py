@@ -1,4 +1,4 @@
-"""Writes rejected rows into data/rejects: `python -m lfp_pipeline.cli.rejects`."""
+"""Writes rejected rows as files into data/rejects: `python -m lfp_pipeline.cli.rejects`."""
 
 import argparse
 import logging
@@ -17,10 +17,10 @@ from lfp_pipeline.settings import Settings, load_settings
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Export as the command line says; the exit code tells whether that was possible."""
+    """Export the rejected rows; return 1 after an error, else 0."""
     parser = argparse.ArgumentParser(prog="python -m lfp_pipeline.cli.rejects", description=__doc__)
-    parser.add_argument("--partition", help="of this partition only")
-    parser.add_argument("--delivery", help="of this delivery, which need not be the newest")
+    parser.add_argument("--partition", help="only rows of this partition")
+    parser.add_argument("--delivery", help="only rows of this delivery")
     options = parser.parse_args(arguments)
     try:
         engine = Engine(load_settings())
@@ -33,39 +33,37 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (LfpError, OSError, duckdb.Error) as error:
         print(visible(str(error)), file=sys.stderr)
         return 1
-    _tell(exported, engine.settings)
+    _print_result(exported, engine.settings)
     return 0
 
 
-def _tell(exported: Sequence[RejectsFile], settings: Settings) -> None:
+def _print_result(exported: Sequence[RejectsFile], settings: Settings) -> None:
     if not exported:
         print("No rejected rows. Files that were refused whole: `make status`, Needs attention.")
         return
-    for one in exported:
-        rows = pluralize(one.rows, "rejected row")
-        print(f"{os.path.relpath(one.path)}: {rows} of {one.partition_key}")
-        if one.kept:
+    for file in exported:
+        rows = pluralize(file.rows, "rejected row")
+        print(f"{os.path.relpath(file.path)}: {rows} of {file.partition_key}")
+        if file.kept:
+            print("    Kept, because it was edited. Move it away to have it written again.")
+        if file.refused:
             print(
-                "    Left as it is: somebody has changed it. Take it away to have it written anew."
-            )
-        if one.refused:
-            print(
-                "    The whole file was refused, so its good rows are not in either: mend the file "
-                "itself."
+                "    The whole file was refused, so its good rows are not merged either: fix the "
+                "file itself."
             )
     wanted = ", ".join(PRODUCT_COLUMNS)
     print(
-        f"\nMend them in a spreadsheet or an editor: {wanted}. The other columns tell what was "
-        "wrong, and are\nnot read. Take away the rows that you leave as they are: they would be "
-        f"rejected again, and more than\n{settings.max_reject_share:.0%} of rejects refuse a file. "
-        f"Save it as CSV, and drop it into {os.path.relpath(settings.inbox_dir)}. What you drop "
-        "is newer than all that came\nbefore; should newer files have brought a sku since, give it "
-        "the old file's time: touch -r."
+        f"\nFix {wanted} in a spreadsheet or an editor; the other columns say what was wrong, and "
+        "are not\nread. Delete the rows that you do not fix: they would be rejected again, and a "
+        f"file with more than\n{settings.max_reject_share:.0%} rejects is refused. Save the file "
+        f"as CSV, and drop it into {os.path.relpath(settings.inbox_dir)}.\nA dropped file is newer "
+        "than all earlier deliveries. If a newer file has changed the same skus since,\ngive the "
+        "dropped file the time of the old one: touch -r."
     )
-    if escaped := sum(one.escaped for one in exported):
+    if escaped := sum(file.escaped for file in exported):
         print(
-            f"\n{escaped:,} values begin with one of = + - @, and got an apostrophe before it, so "
-            "that no\nspreadsheet takes them for a formula. Take it away where it is not to stay."
+            f"\n{escaped:,} values begin with one of = + - @. An apostrophe stands before them, so "
+            "that no\nspreadsheet reads them as formulas. Delete it where it must not remain."
         )
 
 

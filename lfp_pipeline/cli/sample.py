@@ -1,7 +1,7 @@
-"""Invented product files of any size, with the truth about them known beforehand.
+"""Invented product files of any size, whose facts are known without reading them.
 
-A row is drawn as a few integers, and each integer picks a ready piece of CSV. So a chunk of rows is
-one join of bytes, and the truth is counted from the integers, without reading the file.
+Each row is drawn as a few numbers, and each number picks a ready piece of CSV. The facts are
+counted from the numbers.
 
 The n-th new sku is the same for every seed: another seed is a new delivery of the same products.
 """
@@ -9,26 +9,30 @@ The n-th new sku is the same for every seed: another seed is a new delivery of t
 import argparse
 import gzip
 import json
-import math
 import time
 import zipfile
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from array import array
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from heapq import nlargest
-from itertools import pairwise
 from pathlib import Path
+from random import Random
 
-import numpy as np
-from numpy.random import PCG64, Generator, SeedSequence
-from numpy.typing import NDArray
-
+from lfp_pipeline.cli.sample_text import (
+    AFFIX_DRAWS,
+    AFFIXES,
+    FIRST_NAME_DRAWS,
+    FIRST_NAMES,
+    LAST_NAME_DRAWS,
+    LAST_NAMES,
+    SKU_ENDS,
+    SKU_STARTS,
+    make_openings_and_closings,
+)
 from lfp_pipeline.settings import load_settings
 
-Bools = NDArray[np.bool_]
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
-Pieces = NDArray[np.object_]
 Write = Callable[[bytes], object]
 
 CHUNK_ROWS = 100_000
@@ -37,144 +41,20 @@ TOP_NAMES = 3
 # The shares and weights are fitted to a well-known file of 500,000 products: 466,693 skus, 212,751
 # names, 230 times Michael Smith, 173 Michael Johnson, 157 Robert Smith, six in ten rows with LF.
 REPEATED_ROWS = 0.0667
-AFFIXED_NAMES = 0.04
-BROKEN_LINES = 0.32
-SENTENCE_COUNTS = (0.03, 0.07, 0.2, 0.7)
-LONGEST_SKU_WORD = 5
 
-SENTENCES = 8192
-FEWEST_WORDS, MOST_WORDS = 4, 10
-# With a full stop, two quotes and a separator, four such sentences have at most 199 characters.
-LONGEST_SENTENCE = 46
-SENTENCES_PER_ODDITY = 256
+MOST_SKUS = len(SKU_STARTS) * len(SKU_ENDS)
+_SKU_SHUFFLE = 2**31 - 1
+"""A prime beyond MOST_SKUS: multiplying by it, modulo MOST_SKUS, shuffles the skus one to one."""
 
-
-def _words(text: str) -> list[str]:
-    return text.split()
-
-
-FIRST_NAMES = _words("""
-Michael Robert David James John Jennifer Christopher William Jessica Matthew Sarah Daniel Joseph
-Lisa Brian Elizabeth Mary Amanda Kevin Jason Thomas Emily Ashley Anthony Laura Mark Andrew Karen
-Steven Patricia Richard Linda Kelly Charles Susan Eric Rachel Timothy Nicole Jeffrey Anna Joshua
-Maria Paul Katherine Scott Rebecca Stephen Heather Ryan Barbara Gregory Michelle Kenneth Amy Adam
-Melissa George Angela Benjamin Stephanie Justin Nancy Patrick Christine Edward Julie Nathan Donna
-Aaron Margaret Peter Sandra Samuel Carol Kyle Megan Sean Victoria Jonathan Danielle Alexander Emma
-Nicholas Samantha Ronald Hannah Jacob Lauren Frank Tiffany Tyler Crystal Gary Erin Raymond Alice
-Dennis Theresa Jerry Diana Keith Monica Zachary Andrea Bradley Kathleen Carlos Cynthia Travis Ruth
-Shawn Teresa Douglas Natalie Jesse Julia Dustin Allison Walter Kathryn Henry Denise Derek Brenda
-Philip Courtney Joel Sharon Russell Vanessa Vincent Helen Luis Deborah Craig Caroline Arthur April
-Marcus Erica Evan Wendy Lucas Leslie Ethan Tina Martin Dawn Albert Carrie Curtis Gina Edwin Holly
-Leonard Jill Oscar Paula Roger Robin Stanley Tracy Victor Valerie Wesley Molly Austin Joan Caleb
-Grace Dylan Judith Gabriel Claire Harold Lori Ian Sophie Jack Olivia Leo Alan Bruce Calvin Clara
-Dale Doris Earl Edith Elena Ellen Felix Fiona Floyd Fred Glenn Gloria Harry Irene Isaac Ivan Jane
-Janet Jorge Joyce Karl Kate Lee Lena Lewis Lucy Lydia Mabel Marie Max Miles Nina Noah Nora Norman
-Owen Pam Pedro Phoebe Ralph Rosa Rose Ross Roy Ruby Seth Shane Simon Stella Ted Theo Toby Tom Trevor
-Una Vera Vernon Wade Wanda Warren Yvonne Zoë José André Chloë René Björn
-""")
-
-COMMON_LAST_NAMES = _words("""
-Smith Johnson Williams Jones Brown Davis Miller Wilson Moore Taylor Anderson Thomas Jackson White
-Harris Martin Thompson Garcia Martinez Robinson Clark Rodriguez Lewis Lee Walker Hall Allen Young
-Hernandez King Wright Lopez Hill Scott Green Adams Baker Gonzalez Nelson Carter Mitchell Perez
-Roberts Turner Phillips Campbell Parker Evans Edwards Collins Stewart Sanchez Morris Rogers Reed
-Cook Morgan Bell Murphy Bailey Rivera Cooper Richardson Cox Howard Ward Torres Peterson Gray Ramirez
-Watson Brooks Sanders Price Bennett Wood Barnes Henderson Coleman Jenkins Perry Powell Patterson
-Hughes Flores Butler Simmons Foster Bryant Griffin Diaz Hayes Myers Ford Hamilton Graham Sullivan
-Wallace Cole West Jordan Owens Reynolds Fisher Ellis Harrison Gibson Cruz Marshall Ortiz Gomez
-Murray Freeman Wells Webb Simpson Stevens Tucker Porter Hunter Boyd Mason Kennedy O'Brien O'Connor
-Núñez Müller Søndergaard
-""")
-LAST_NAME_STEMS = _words("""
-Ash Black Brad Bright Brook Cald Clay Craw East Elm Fair Gold Gran Hart Hazel Holl Kirk Lang Lock
-Mead Mill New Nor Oak Pem Red Rock Ruther Shel Stan Thorn Wake Win
-""")
-LAST_NAME_ENDINGS = _words("""
-bourne bridge bury combe cott croft dale den field ford gate ham hurst land ley man more ridge shaw
-son stead stone ton wall way well wick worth
-""")
-LAST_NAMES = COMMON_LAST_NAMES + [a + b for a in LAST_NAME_STEMS for b in LAST_NAME_ENDINGS]
-
-AFFIXES = [
-    ("", ""), ("Dr. ", ""), ("Mr. ", ""), ("Mrs. ", ""), ("Ms. ", ""),
-    ("", " MD"), ("", " PhD"), ("", " II"), ("", ", Jr."),
-]  # fmt: skip
-
-WORDS = _words("""
-able above accept across add afternoon age agree air almost amount anchor animal answer apple area
-arm arrive artist ask autumn away bake balance ball band bank basket beach beautiful become bell
-bench best better beyond bird blanket blue board boat body book border bottle bowl box branch brave
-bread breakfast bridge brief bright bring brown build business button buy cable calm camera candle
-capital careful carry castle catch cause center certain chair chance change cheap choice circle city
-class clean clear climb clock close cloud coast coat coffee cold color common cook copper corner
-cotton country course cover cream crowd culture cup curtain daily dance dark daughter decide deep
-depend design desk detail dinner distance doctor door double dream drive early earth east easy edge
-effect eight empty energy enjoy enough evening every exact expect eye fabric face family farm fast
-feather field figure final find finger fire first flat floor flower follow food forest form fresh
-friend front fruit future garden gather gentle gift glad glass gold good government grain grass
-great green ground group grow guess guide half hammer hand happy harbor hard harvest hear heart heat
-heavy help high hill history hold holiday home honest hope horse hotel hour house human hundred idea
-important inside interest iron island item job join journey judge jump keep kettle key kind kitchen
-know lamp land language large later laugh lead leaf learn leather leave left lemon lesson letter
-level light likely line list little local long look love lunch machine maintain make manage many map
-market matter meadow meal measure meet memory metal middle might mile milk mind minute mirror modern
-money month moon morning mother motor mountain move music narrow nature near never new next night
-nine noise north notebook now number object ocean office often oil old once open orange order other
-outside over own page paint pair paper park part party path peace pencil people perhaps picture
-piece place plain plan plant plate play pocket point popular power present pretty price print
-problem produce promise proud pull purple quality question quick quiet rain raise reach read ready
-reason record red remember rest return rice ride right ring river road roof room rope round row run
-sail salt same sand scale school science season second see seven shade shape share sharp sheet shelf
-ship shoe short show side silver simple since sister size skill sky sleep slow small smile snow soap
-society soft some song soon sound soup south space special spoon spring square stage star station
-steady steel step still stone store storm story street strong student such sugar summer sun sweet
-table take tall taste teach team ten thank thick thing think thousand thread three through ticket
-time today together tomorrow tone top touch toward town track trade train travel tree true trust
-turn twelve uncle under unit until upon useful valley value very view village visit voice wait walk
-wall warm watch water wave weather week west wheel while white whole wide wild window winter wise
-with woman wonder wood word work world write yard year yellow yes young
-""")
-
-
-def _pieces(texts: Iterable[str]) -> Pieces:
-    return np.array([text.encode() for text in texts], dtype=object)
-
-
-def _weights(size: int, steepness: int, evenness: float) -> Floats:
-    weights = 1 / (np.arange(size) + steepness) + evenness
-    shares: Floats = weights / weights.sum()
-    return shares
-
-
-NAME_SHAPE = (len(AFFIXES), len(FIRST_NAMES), len(LAST_NAMES))
-FIRST_NAME_WEIGHTS = _weights(len(FIRST_NAMES), steepness=2, evenness=1 / 30)
-LAST_NAME_WEIGHTS = _weights(len(LAST_NAMES), steepness=3, evenness=1 / 50)
-
-QUOTES = ['"' if "," in before + after else "" for before, after in AFFIXES]
-BEFORE_NAME = _pieces(quote + before for quote, (before, _) in zip(QUOTES, AFFIXES, strict=True))
-FIRST_NAME = _pieces(f"{first} " for first in FIRST_NAMES)
-LAST_NAME = _pieces(LAST_NAMES)
-AFTER_NAME = _pieces(f"{after}{q}," for q, (_, after) in zip(QUOTES, AFFIXES, strict=True))
-
-SHORT_WORDS = [word for word in WORDS if len(word) <= LONGEST_SKU_WORD]
-SKU_START = _pieces(SHORT_WORDS)
-SKU_MIDDLE = _pieces(f"-{word}" for word in SHORT_WORDS)
-SKU_END = _pieces(
-    ["", *(f"-{word}" for word in SHORT_WORDS), *(f"-{a}-{b}" for a, b in pairwise(SHORT_WORDS))]
-)
-SKU_SHAPE = (SKU_START.size, SKU_MIDDLE.size, SKU_END.size)
-MOST_SKUS = math.prod(SKU_SHAPE)
-# A prime beyond MOST_SKUS: multiplying by it, modulo MOST_SKUS, shuffles the skus one to one.
-SKU_SHUFFLE = 2**31 - 1
-
-BEFORE_DESCRIPTION = _pieces([",", ',"'])
-AFTER_DESCRIPTION = _pieces(["\r\n", '"\r\n'])
-ABSENT, FIRST, SAME_LINE, NEW_LINE = range(4)
+_NAMES_OF_AFFIX = len(FIRST_NAMES) * len(LAST_NAMES)
+_QUOTES = ['"' if "," in before + after else "" for before, after in AFFIXES]
+_BEFORE_NAME = [quote + before for quote, (before, _) in zip(_QUOTES, AFFIXES, strict=True)]
+_AFTER_NAME = [after + quote for quote, (_, after) in zip(_QUOTES, AFFIXES, strict=True)]
 
 
 @dataclass(frozen=True)
 class SampleFacts:
-    """What a right reader must find in a sample.
+    """What a correct reader finds in a sample.
 
     Attributes:
         rows: the records, without the header.
@@ -193,12 +73,12 @@ def write_sample(path: Path, rows: int, seed: int) -> SampleFacts:
     """Write a product file; the same rows and seed always give the same records.
 
     Args:
-        path: the file; `.zip` and `.gz` are compressed. It appears only once it is complete.
+        path: the file; `.zip` and `.gz` are compressed. The file appears only once it is complete.
         rows: the number of records, at most MOST_SKUS.
         seed: any number from 0 up.
 
     Returns:
-        The truth about the file.
+        The facts of the file.
 
     Raises:
         ValueError: there cannot be so many rows, or the seed is negative.
@@ -206,123 +86,88 @@ def write_sample(path: Path, rows: int, seed: int) -> SampleFacts:
     if not 0 <= rows <= MOST_SKUS:
         msg = f"rows must be from 0 to {MOST_SKUS:,}, not {rows:,}"
         raise ValueError(msg)
-    sentences = _make_sentences(_stream(seed))
-    last_names = np.zeros(rows, np.int32)
-    skus = 0
+    if seed < 0:
+        msg = f"the seed must be 0 or more, not {seed}"
+        raise ValueError(msg)
+    sample = _Sample(seed)
     with _replacing(path) as write:
         write(b"name,sku,description\r\n")
-        for chunk, start in enumerate(range(0, rows, CHUNK_ROWS)):
-            rng = _stream(seed, chunk)
-            size = min(CHUNK_ROWS, rows - start)
-            name = _draw_names(rng, size)
-            sku, skus = _draw_skus(rng, size, skus)
-            # NumPy assigns in order: of the rows with one sku, the last wins here, too.
-            last_names[sku] = np.ravel_multi_index(name, NAME_SHAPE)
-            descriptions = _draw_descriptions(rng, size, sentences)
-            write(_join([*_render_names(*name), *_render_skus(sku), *descriptions]))
-    return _truth(rows, last_names[:skus])
+        for start in range(0, rows, CHUNK_ROWS):
+            write("".join(sample.records(min(CHUNK_ROWS, rows - start))).encode())
+    return _facts(rows, sample.name_of_sku)
 
 
-def _stream(seed: int, *key: int) -> Generator:
-    return Generator(PCG64(SeedSequence(seed, spawn_key=key)))
+class _Sample:
+    """The records of one seed, in order.
+
+    Attributes:
+        name_of_sku: by the number of a sku, the number of the name in its last record.
+    """
+
+    def __init__(self, seed: int) -> None:
+        self._rng = Random(seed)  # noqa: S311 (nothing here is secret)
+        self._openings, self._closings = make_openings_and_closings(self._rng)
+        self.name_of_sku = array("i")
+
+    def records(self, size: int) -> Iterator[str]:
+        """Yield the next records as CSV."""
+        choices = self._rng.choices
+        affixes = choices(AFFIX_DRAWS, k=size)
+        firsts = choices(FIRST_NAME_DRAWS, k=size)
+        lasts = choices(LAST_NAME_DRAWS, k=size)
+        skus = self._draw_skus(affixes, firsts, lasts)
+        openings, closings = choices(self._openings, k=size), choices(self._closings, k=size)
+        ends = len(SKU_ENDS)
+        for affix, first, last, sku, (opening, opening_quote), (closing, closing_quote) in zip(
+            affixes, firsts, lasts, skus, openings, closings, strict=True
+        ):
+            quote = opening_quote or closing_quote
+            number = (sku + 1) * _SKU_SHUFFLE % MOST_SKUS
+            yield (
+                f"{_BEFORE_NAME[affix]}{FIRST_NAMES[first]} {LAST_NAMES[last]}{_AFTER_NAME[affix]},"
+                f"{SKU_STARTS[number // ends]}{SKU_ENDS[number % ends]},"
+                f"{quote}{opening}{closing}{quote}\r\n"
+            )
+
+    def _draw_skus(
+        self, affixes: Sequence[int], firsts: Sequence[int], lasts: Sequence[int]
+    ) -> Iterator[int]:
+        """Yield the number of each record's sku, a new or a repeated one, and note its name."""
+        draw, names, known = self._rng.random, self.name_of_sku, len(self.name_of_sku)
+        for affix, first, last in zip(affixes, firsts, lasts, strict=True):
+            name = affix * _NAMES_OF_AFFIX + first * len(LAST_NAMES) + last
+            if draw() >= REPEATED_ROWS or not known:
+                names.append(name)
+                sku = known
+                known += 1
+            else:
+                sku = int(draw() * known)
+                names[sku] = name
+            yield sku
 
 
-def _join(columns: Sequence[Pieces]) -> bytes:
-    return b"".join(np.column_stack(columns).ravel().tolist())
-
-
-def _draw_names(rng: Generator, size: int) -> tuple[Ints, Ints, Ints]:
-    affix = rng.integers(1, len(AFFIXES), size) * (rng.random(size) < AFFIXED_NAMES)
-    first = rng.choice(len(FIRST_NAMES), size, p=FIRST_NAME_WEIGHTS)
-    last = rng.choice(len(LAST_NAMES), size, p=LAST_NAME_WEIGHTS)
-    return affix, first, last
-
-
-def _render_names(affix: Ints, first: Ints, last: Ints) -> list[Pieces]:
-    return [BEFORE_NAME[affix], FIRST_NAME[first], LAST_NAME[last], AFTER_NAME[affix]]
-
-
-def _draw_skus(rng: Generator, size: int, known: int) -> tuple[Ints, int]:
-    new = rng.random(size) >= REPEATED_ROWS
-    new[:1] |= known == 0
-    so_far = known + np.cumsum(new)
-    earlier = (rng.random(size) * so_far).astype(np.int64)
-    return np.where(new, so_far - 1, earlier), int(so_far[-1])
-
-
-def _render_skus(sku: Ints) -> list[Pieces]:
-    start, middle, end = np.unravel_index((sku + 1) * SKU_SHUFFLE % MOST_SKUS, SKU_SHAPE)
-    return [SKU_START[start], SKU_MIDDLE[middle], SKU_END[end]]
-
-
-@dataclass(frozen=True)
-class _Sentences:
-    pieces: Pieces  # By place in the description, then by number.
-    quoted: Bools
-
-
-def _make_sentences(rng: Generator) -> _Sentences:
-    picks = rng.integers(len(WORDS), size=(SENTENCES, MOST_WORDS)).tolist()
-    counts = rng.integers(FEWEST_WORDS, MOST_WORDS, SENTENCES, endpoint=True).tolist()
-    texts = [
-        _sentence([WORDS[word] for word in pick[:count]], number % SENTENCES_PER_ODDITY)
-        for number, (pick, count) in enumerate(zip(picks, counts, strict=True))
-    ]
-    absent = _pieces([""] * SENTENCES)
-    present = [_pieces(lead + text for text in texts) for lead in ("", " ", "\n")]
-    return _Sentences(
-        pieces=np.stack([absent, *present]),
-        quoted=np.array(["," in text or '"' in text for text in texts]),
-    )
-
-
-def _sentence(words: Sequence[str], oddity: int) -> str:
-    first, *others = words
-    rest = f"{' '.join(others)} "[: LONGEST_SENTENCE - len(first)].rpartition(" ")[0]
-    match oddity:
-        case 0:
-            return f"{first.capitalize()}, {rest}."
-        case 1:
-            return f'""{first.capitalize()}"" {rest}.'
-        case _:
-            return f"{first.capitalize()} {rest}."
-
-
-def _draw_descriptions(rng: Generator, size: int, sentences: _Sentences) -> list[Pieces]:
-    slots = len(SENTENCE_COUNTS)
-    count = 1 + rng.choice(slots, size, p=SENTENCE_COUNTS)
-    place = np.where(rng.random((size, slots)) < BROKEN_LINES, NEW_LINE, SAME_LINE)
-    place[:, 0] = FIRST
-    place[np.arange(slots) >= count[:, None]] = ABSENT
-    sentence = rng.integers(SENTENCES, size=(size, slots))
-    odd = (place != ABSENT) & sentences.quoted[sentence]
-    quoted = (odd | (place == NEW_LINE)).any(axis=1).astype(np.int64)
-    texts = sentences.pieces[place, sentence]
-    return [BEFORE_DESCRIPTION[quoted], *texts.T, AFTER_DESCRIPTION[quoted]]
-
-
-def _truth(rows: int, last_names: NDArray[np.int32]) -> SampleFacts:
-    counts = np.bincount(last_names, minlength=math.prod(NAME_SHAPE))
-    present = counts[counts > 0]
-    enough = min(nlargest(TOP_NAMES, present.tolist()), default=1)
-    ranked = sorted((-int(counts[name]), _name(name)) for name in np.flatnonzero(counts >= enough))
+def _facts(rows: int, name_of_sku: Sequence[int]) -> SampleFacts:
+    counts = Counter(name_of_sku)
+    enough = min(nlargest(TOP_NAMES, counts.values()), default=1)
+    ranked = sorted((-count, _name(name)) for name, count in counts.items() if count >= enough)
     return SampleFacts(
         rows=rows,
-        skus=last_names.size,
-        names=present.size,
+        skus=len(name_of_sku),
+        names=len(counts),
         top_names=[(name, -count) for count, name in ranked[:TOP_NAMES]],
     )
 
 
-def _name(number: np.int64) -> str:
-    affix, first, last = np.unravel_index(number, NAME_SHAPE)
+def _name(number: int) -> str:
+    affix, rest = divmod(number, _NAMES_OF_AFFIX)
+    first, last = divmod(rest, len(LAST_NAMES))
     before, after = AFFIXES[affix]
     return f"{before}{FIRST_NAMES[first]} {LAST_NAMES[last]}{after}"
 
 
 @contextmanager
 def _replacing(path: Path) -> Iterator[Write]:
-    # The dot hides the unfinished file from whoever waits for files in this folder.
+    # The dot hides the unfinished file from programs that watch the folder.
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_name(f".{path.name}.unfinished")
     try:
@@ -351,36 +196,36 @@ def _packing(path: Path, suffix: str) -> Iterator[Write]:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Write a sample as the command line says, and print the truth about it."""
+    """Write a sample, and print its facts."""
     parser = argparse.ArgumentParser(prog="python -m lfp_pipeline.cli.sample", description=__doc__)
     parser.add_argument("--rows", type=int, default=500_000)
     parser.add_argument("--seed", type=int, default=7)
     parser.add_argument("--out", type=Path, help="default: the inbox")
-    parser.add_argument("--truth", type=Path, help="also write the truth, as JSON")
+    parser.add_argument("--truth", type=Path, help="also write the facts, as JSON")
     options = parser.parse_args(arguments)
     path = options.out or sample_in(load_settings().inbox_dir, options.rows, options.seed)
 
     started = time.perf_counter()
-    truth = write_sample(path, options.rows, options.seed)
+    facts = write_sample(path, options.rows, options.seed)
     seconds = time.perf_counter() - started
 
     print(f"{path}: {path.stat().st_size / 1e6:,.1f} MB in {seconds:.1f} s")
-    _print_truth(truth)
+    _print_facts(facts)
     if options.truth:
         with _replacing(options.truth) as write:
-            write(json.dumps(asdict(truth), ensure_ascii=False, indent=2).encode() + b"\n")
+            write(json.dumps(asdict(facts), ensure_ascii=False, indent=2).encode() + b"\n")
 
 
 def sample_in(folder: Path, rows: int, seed: int) -> Path:
-    """The zipped sample of that size and seed, in a folder."""
+    """Return the path of the zipped sample of that size and seed in a folder."""
     return folder / f"products-{rows}-{seed}.csv.zip"
 
 
-def _print_truth(truth: SampleFacts) -> None:
-    print(f"{truth.rows:>12,} rows")
-    print(f"{truth.skus:>12,} distinct skus")
-    print(f"{truth.names:>12,} distinct names once the last row of each sku has won; the top:")
-    for name, count in truth.top_names:
+def _print_facts(facts: SampleFacts) -> None:
+    print(f"{facts.rows:>12,} rows")
+    print(f"{facts.skus:>12,} distinct skus")
+    print(f"{facts.names:>12,} distinct names once the last row of each sku has won; the top:")
+    for name, count in facts.top_names:
         print(f"{count:>12,} {name}")
 
 

@@ -1,4 +1,4 @@
-"""Shows how things stand with a data folder: `python -m lfp_pipeline.cli.status`."""
+"""Prints the status of the data folder: `python -m lfp_pipeline.cli.status`."""
 
 import sys
 
@@ -11,7 +11,7 @@ from lfp_pipeline.settings import load_settings
 
 
 def main() -> int:
-    """Print the state; the exit code tells whether it could be had."""
+    """Print the status; return 1 after an error, else 0."""
     try:
         engine = Engine(load_settings())
         print(render_status(collect_status(engine)))

@@ -1,7 +1,11 @@
 """Text for people: numbers, lists of names, sizes, and escapes for unprintable characters."""
 
+import re
 from collections.abc import Sequence
 from typing import Any
+
+_SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([KMGT]i?B)")
+_POWERS = {"K": 1, "M": 2, "G": 3, "T": 4}
 
 
 def pluralize(number: int, noun: str) -> str:
@@ -55,3 +59,20 @@ def format_size(size: float) -> str:
 def field_and_reason(problem: Any) -> tuple[str, str]:  # noqa: ANN401 (pydantic exports no type)
     """Return the path to a field that pydantic refuses (`sku.0`), and the reason."""
     return ".".join(map(str, problem["loc"])), problem["msg"].removeprefix("Value error, ")
+
+
+def is_size(text: str) -> bool:
+    """Return whether a text is a size as DuckDB reads it, such as `2GB` or `1.5 GiB`."""
+    return _SIZE.fullmatch(text) is not None
+
+
+def size_in_bytes(size: str) -> int:
+    """Return the bytes of a size such as `2GB`, and a little fewer for `2GiB`."""
+    number, unit = _SIZE.fullmatch(size).groups()  # type: ignore[union-attr]  # Checked before.
+    return int(float(number) * 1000 ** _POWERS[unit[0]])
+
+
+def divided_size(size: str, parts: int) -> str:
+    """Return an equal part of a size: `2GB` in 4 is `0.5GB`."""
+    # Never as 1e+06: DuckDB does not read that.
+    return _SIZE.sub(lambda found: f"{float(found[1]) / parts:.6f}{found[2]}", size)

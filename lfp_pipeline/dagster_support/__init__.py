@@ -1,1 +1,1 @@
-"""What the Dagster definitions share."""
+"""Helpers that the Dagster definitions share."""

@@ -1,4 +1,4 @@
-"""The checks that the UI shows on `products` and `name_counts`, and how they are evaluated."""
+"""The asset checks of `products` and `name_counts`: specs and evaluation."""
 
 import logging
 from collections.abc import Sequence
@@ -21,18 +21,18 @@ NAME_COUNTS = dg.AssetKey("name_counts")
 
 REJECT_SHARE_WARNING = 0.01
 
-_FEW = 10
-"""With so many times more products than rows were delivered, not all of them are looked at."""
+_FEW_FACTOR = 10
+"""With so many times more products than delivered rows, not all products are checked."""
 
 products_checks = [
     dg.AssetCheckSpec(
         "sku_unique",
         asset=PRODUCTS,
         blocking=True,
-        description="Every sku is in products once; after small deliveries, every sku of theirs.",
+        description="Every sku is in products once. Small deliveries: only their skus are checked.",
     ),
     dg.AssetCheckSpec(
-        "rows_conserved",
+        "rows_accounted_for",
         asset=PRODUCTS,
         blocking=True,
         description="rows read = inserted + updated + unchanged + superseded + stale + rejected + "
@@ -46,8 +46,8 @@ products_checks = [
     dg.AssetCheckSpec(
         "delivery_times",
         asset=PRODUCTS,
-        description="No file is dated after it landed, and no file that landed last is older than "
-        "what stands.",
+        description="No file is dated after its landing, and no newly landed file is older than "
+        "the delivery in effect.",
     ),
 ]
 
@@ -63,7 +63,7 @@ name_counts_checks = [
 def check_products(
     connection: duckdb.DuckDBPyConnection, ingested: Sequence[IngestResult]
 ) -> list[dg.AssetCheckResult]:
-    """Evaluate the checks of `products` after these deliveries were merged."""
+    """Return the results of the checks of `products` after these deliveries were merged."""
     repeated, looked_at = _repeated_skus(connection, ingested)
     keys = sorted({one.delivery.partition_key for one in ingested})
     unaccounted = unaccounted_deliveries(connection, keys)
@@ -73,17 +73,21 @@ def check_products(
         if one.account.rows.read
     }
     worst = max(rejected.values(), default=0.0)
-    warnings = [f"{one.delivery.delivery_id}: {told}" for one in ingested for told in one.warnings]
+    warnings = [
+        f"{result.delivery.delivery_id}: {warning}"
+        for result in ingested
+        for warning in result.warnings
+    ]
     return [
         dg.AssetCheckResult(
             asset_key=PRODUCTS,
             check_name="sku_unique",
             passed=repeated == 0,
-            metadata={"repeated_skus": repeated, "looked_at": looked_at},
+            metadata={"repeated_skus": repeated, "checked": looked_at},
         ),
         dg.AssetCheckResult(
             asset_key=PRODUCTS,
-            check_name="rows_conserved",
+            check_name="rows_accounted_for",
             passed=not unaccounted,
             metadata={
                 "rows_read": sum(one.account.rows.read for one in ingested),
@@ -114,22 +118,30 @@ def check_products(
 def _repeated_skus(
     connection: duckdb.DuckDBPyConnection, ingested: Sequence[IngestResult]
 ) -> tuple[int, str]:
-    """How many skus are repeated; among all, or, after small deliveries, among theirs."""
+    """Return the number of repeated skus, and which skus were checked.
+
+    After small deliveries, only their skus are checked.
+    """
     taken = sum(one.account.rows.winners for one in ingested)
-    if _FEW * taken >= product_count(connection):
+    if _FEW_FACTOR * taken >= product_count(connection):
         return repeated_skus(connection), "all skus"
     delivery_ids = [one.delivery.delivery_id for one in ingested]
     return repeated_skus_of(connection, delivery_ids), "the skus of these deliveries"
 
 
-def check_name_counts(wrong: int, healed: int) -> list[dg.AssetCheckResult]:
-    """The check of `name_counts`, of which `wrong` are wrong and `healed` were put right."""
+def check_name_counts(wrong: int, repaired: int) -> list[dg.AssetCheckResult]:
+    """Return the result of the check of `name_counts`.
+
+    Args:
+        wrong: number of counts that are wrong.
+        repaired: number of counts that were wrong and are repaired.
+    """
     return [
         dg.AssetCheckResult(
             asset_key=NAME_COUNTS,
             check_name="counts_match",
             passed=wrong == 0,
-            metadata={"names_that_differ": wrong, "names_put_right_before": healed},
+            metadata={"names_that_differ": wrong, "names_repaired": repaired},
         )
     ]
 
@@ -137,11 +149,13 @@ def check_name_counts(wrong: int, healed: int) -> list[dg.AssetCheckResult]:
 def refresh_name_counts(
     connection: duckdb.DuckDBPyConnection, log: logging.Logger
 ) -> tuple[Metadata, Sequence[dg.AssetCheckResult]]:
-    """Repair `name_counts` if it is wrong, and return its metadata and its checks."""
+    """Repair counts that are wrong, and return the metadata and checks of `name_counts`."""
     repaired = repair_name_counts(connection)
     wrong = count_mismatches(connection) if repaired else 0
     if repaired:
-        log.warning("%d counts were wrong and were counted anew. Edited by hand?", repaired)
+        log.warning(
+            "%d counts were wrong and are repaired. Was the table edited by hand?", repaired
+        )
     return counts_metadata(connection), check_name_counts(wrong, repaired)
 
 
@@ -155,8 +169,8 @@ def log_name_counts(
 
 
 def _as_evaluation(result: dg.AssetCheckResult) -> dg.AssetCheckEvaluation:
-    """A check result as the event that a plain op can log."""
-    assert result.asset_key is not None  # noqa: S101 (our results name their asset)
+    """Return a check result as the event that a plain op can log."""
+    assert result.asset_key is not None  # noqa: S101 (the results above name their asset)
     assert result.check_name is not None  # noqa: S101
     return dg.AssetCheckEvaluation(
         asset_key=result.asset_key,

@@ -1,4 +1,4 @@
-"""Where Dagster keeps what sensors and schedules log, for their pages in the UI."""
+"""The compute log manager of `dagster.yaml`: logs of ticks only."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -11,15 +11,15 @@ from dagster._serdes import ConfigurableClassData
 
 
 class SensorLogManager(LocalComputeLogManager):
-    """Keeps what ticks log, where its instance keeps the rest, and lets alone what runs print.
+    """Keeps the logs of sensor and schedule ticks, and does not capture the output of runs.
 
-    To capture that, Dagster starts four processes, which lose the last lines now and then. All that
-    is to be told of a run is in its event log.
+    To capture output, Dagster starts four processes per run, which sometimes lose the last lines.
+    The event log of a run has everything.
     """
 
     @classmethod
     def config_type(cls) -> dict[str, Any]:
-        """There is nothing to configure."""
+        """Return an empty schema: there is nothing to configure."""
         return {}
 
     @classmethod
@@ -28,19 +28,19 @@ class SensorLogManager(LocalComputeLogManager):
         inst_data: ConfigurableClassData | None,
         config_value: Mapping[str, Any],  # noqa: ARG003
     ) -> Self:
-        """Where they are kept, the instance says."""
+        """Return a manager; `register_instance` sets its folder."""
         return cls("", inst_data=inst_data)
 
     def register_instance(self, instance: DagsterInstance) -> None:
-        """Keep them where Dagster does by default."""
+        """Use the folder that Dagster uses by default."""
         super().register_instance(instance)
         self._base_dir = instance.storage_directory()
 
     @contextmanager
     def capture_logs(self, log_key: Sequence[str]) -> Iterator[CapturedLogContext]:
-        """Capture nothing of a step."""
+        """Yield without capturing the output of a step."""
         yield CapturedLogContext(log_key)
 
     def is_capture_complete(self, log_key: Sequence[str]) -> bool:  # noqa: ARG002
-        """Nothing more comes."""
+        """Return True: no output is captured."""
         return True

@@ -1,6 +1,6 @@
-"""The console of `dagster job execute`: one line an event, and a failure without its traceback.
+"""The console logger of the jobs: one line per event, and failures without tracebacks.
 
-The traceback is in the run's log in the UI.
+The event log of the run in the UI has the traceback.
 """
 
 import logging
@@ -9,6 +9,7 @@ from typing import Any
 import dagster as dg
 
 from lfp_pipeline.common.text import visible
+from lfp_pipeline.dagster_support.failures import failure_reason
 
 SHORT_CONSOLE: dict[str, Any] = {"loggers": {"console": {}}}
 """Run configuration of a job whose console shows one line an event."""
@@ -27,37 +28,25 @@ class _OneLine(logging.Formatter):
 
 
 def _event_text(event: Any, text: str) -> str:  # noqa: ANN401 (DagsterEvent is not public)
-    """The event's message; for the failure of a run, with why.
+    """Return the message of an event; for the failure of a run, with the reason.
 
-    Not for that of a step: where Dagster captures what a step prints, it may lose the end of it.
+    The failure of a step is without: if Dagster captures the output of steps, it may lose the end.
     """
     message: str = event.message or text
     if event.is_step_failure:
         return message
     failed_step = getattr(event.event_specific_data, "first_step_failure_event", None)
-    why = reason(failed_step or event)
+    why = failure_reason(failed_step or event)
     return f"{message} {why}" if why else message
-
-
-def reason(event: Any) -> str | None:  # noqa: ANN401 (DagsterEvent is not public)
-    """Why a step or a run failed, for people; None: the event is of no failure."""
-    data = event.event_specific_data
-    error = getattr(data, "error", None)
-    if error is None:
-        return None
-    told = getattr(data, "user_failure_data", None)
-    # Around an error that our code did not foresee, Dagster puts one that only names the op.
-    why: str = told.description if told else (error.cause or error).message.strip()
-    return why
 
 
 @dg.logger(
     config_schema={"log_level": dg.Field(str, default_value="INFO", is_required=False)},
-    description="One line an event.",
+    description="One line per event.",
 )
 def short_console(context: dg.InitLoggerContext) -> logging.Logger:
-    """The logger that the jobs use by default."""
-    # A logger of its own for each run, outside the tree that `getLogger` shares.
+    """Return the logger that the jobs use by default."""
+    # One logger per run, outside the tree that `getLogger` shares.
     logger = logging.Logger("lfp_pipeline", context.logger_config["log_level"])  # noqa: LOG001
     handler = logging.StreamHandler()
     handler.setFormatter(_OneLine())

@@ -1,27 +1,36 @@
-"""How runs fail: plainly; and what they did not come to try is no failed attempt."""
+"""Failures of runs: their text for users, and the tags that the sensors read."""
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import dagster as dg
 
+from lfp_pipeline.dagster_support.results import result_line
 from lfp_pipeline.errors import LfpError, WarehouseBusyError, hint_for, user_message
+from lfp_pipeline.ingest.result import IngestResult, LandingFailure
 
 BUSY_TAG = "lfp/database_busy"
 NOT_TRIED_TAG = "lfp/not_tried"
+
+SHOWN_FAILURES = 20
+
+NOT_MERGED = "files_not_merged"
+"""The metadata key of a failed step for the partitions whose deliveries are not merged."""
 
 
 @contextmanager
 def user_facing_failures(
     context: dg.AssetExecutionContext | dg.OpExecutionContext,
 ) -> Iterator[None]:
-    """Make an error that people can do something about the failure of the run, as it is told them.
+    """Turn an error that users can act on into a `dagster.Failure` with a text for users.
 
-    Where the warehouse was busy, let the sensor know that it was that.
+    If another process has the database open, tag the run, so that the sensor does not count it as a
+    failed attempt.
     """
     try:
         yield
-    except dg.Failure:  # It is told already.
+    except dg.Failure:  # Its text is for users already.
         raise
     except Exception as error:
         if isinstance(error, WarehouseBusyError):
@@ -32,13 +41,44 @@ def user_facing_failures(
 
 
 def tag_database_busy(context: dg.AssetExecutionContext | dg.OpExecutionContext) -> None:
-    """Note that the run in hand could not have the database."""
+    """Tag the current run: another process had the database open."""
     context.instance.add_run_tags(context.run.run_id, {BUSY_TAG: "true"})
 
 
 def tag_not_tried(
     context: dg.AssetExecutionContext | dg.OpExecutionContext, keys: Collection[str]
 ) -> None:
-    """Note which of its partitions the run in hand leaves alone: their files are being written."""
+    """Tag the current run with the partitions that it skipped: their files are being written."""
     if keys:
         context.instance.add_run_tags(context.run.run_id, {NOT_TRIED_TAG: ",".join(sorted(keys))})
+
+
+def run_failure(outcomes: Sequence[IngestResult | LandingFailure]) -> dg.Failure:
+    """Return the failure of a run that did not merge these deliveries.
+
+    Only the sensor retries them: up to its limit, and refused files not at all.
+    """
+    lines = [result_line(outcome) for outcome in outcomes[:SHOWN_FAILURES]]
+    files = "1 file is" if len(outcomes) == 1 else f"{len(outcomes)} files are"
+    if remaining := len(outcomes) - len(lines):
+        lines.append(f"And {remaining} more; the log above and the table deliveries list each.")
+    return dg.Failure(
+        description=f"{files} not merged.\n" + "\n".join(lines),
+        metadata={
+            "not_merged": dg.MetadataValue.json(lines),  # No Markdown: the lines quote files.
+            NOT_MERGED: sorted({outcome.partition_key for outcome in outcomes}),
+        },
+        allow_retries=False,
+    )
+
+
+def failure_reason(event: Any) -> str | None:  # noqa: ANN401 (DagsterEvent is not public)
+    """Return why a step or a run failed, for users; None: the event is no failure."""
+    data = event.event_specific_data
+    error = getattr(data, "error", None)
+    if error is None:
+        return None
+    failure = getattr(data, "user_failure_data", None)
+    # Dagster wraps an unexpected error in one that only names the op.
+    text: str = failure.description if failure else (error.cause or error).message.strip()
+    return text

@@ -1,6 +1,5 @@
-"""How deliveries look to people: metadata in the UI, lines in the log."""
+"""The metadata of deliveries and tables in the UI."""
 
-import logging
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
@@ -8,10 +7,10 @@ from typing import Any
 import dagster as dg
 import duckdb
 
-from lfp_pipeline.common.text import format_size, pluralize, printable, shortened, visible
-from lfp_pipeline.ingest.result import IngestResult, LandingFailure
+from lfp_pipeline.common.text import format_size, printable, shortened
+from lfp_pipeline.ingest.result import IngestResult
 from lfp_pipeline.model.delivery import Delivery
-from lfp_pipeline.model.ledger_entry import LedgerEntry, Status
+from lfp_pipeline.model.ledger_entry import LedgerEntry
 from lfp_pipeline.model.table_spec import PRODUCT_COLUMNS, PRODUCT_SPEC
 from lfp_pipeline.reading.reader import Reading
 from lfp_pipeline.warehouse.name_counts import top_names
@@ -19,14 +18,9 @@ from lfp_pipeline.warehouse.name_counts import top_names
 Metadata = Mapping[str, Any]
 
 SHOWN_NAMES = 10
-SHOWN_FAILURES = 20
-
-NOT_IN = "not_in"
-"""The metadata of a failed step that has the partitions whose deliveries are not in."""
-
 _SHOWN_CHARACTERS = 200
 
-# The tags that carry a data version; Dagster exports the class but not these names.
+# The tags of a data version; Dagster exports the class but not these names.
 DATA_VERSION_TAG = "dagster/data_version"
 DATA_VERSION_IS_USER_PROVIDED_TAG = "dagster/data_version_is_user_provided"
 
@@ -36,9 +30,9 @@ PRODUCTS_SCHEMA = dg.TableSchema(
                          constraints=dg.TableColumnConstraints(nullable=not column.is_required,
                                                                unique=column.is_key))
           for column in PRODUCT_SPEC),
-        dg.TableColumn("delivery_id", "VARCHAR", "The delivery that this row came with."),
-        dg.TableColumn("delivered_at", "TIMESTAMP", "When that was, in UTC."),
-        dg.TableColumn("row_number", "BIGINT", "Which record of the file it was, from 1."),
+        dg.TableColumn("delivery_id", "VARCHAR", "Delivery of this row."),
+        dg.TableColumn("delivered_at", "TIMESTAMP", "Time of the delivery, in UTC."),
+        dg.TableColumn("row_number", "BIGINT", "Number of the record in its file, from 1."),
     ]
 )  # fmt: skip
 
@@ -46,7 +40,7 @@ COUNTS_SCHEMA = dg.TableSchema(
     columns=[
         dg.TableColumn("name", "VARCHAR",
                        constraints=dg.TableColumnConstraints(nullable=False, unique=True)),
-        dg.TableColumn("no_of_products", "BIGINT", "How many products have this name."),
+        dg.TableColumn("no_of_products", "BIGINT", "Number of products with this name."),
     ]
 )  # fmt: skip
 
@@ -68,7 +62,7 @@ _TOTALS = "SELECT count(*), coalesce(sum(no_of_products), 0) FROM warehouse.name
 
 
 def delivery_metadata(delivery: Delivery) -> Metadata:
-    """What is known of a delivery once it has landed."""
+    """Return the metadata of a landed delivery."""
     return {
         "delivery_id": delivery.delivery_id,
         "source": delivery.source,
@@ -82,9 +76,9 @@ def delivery_metadata(delivery: Delivery) -> Metadata:
 
 
 def ingested_metadata(ingested: IngestResult) -> Metadata:
-    """What became of a delivery: rows by fate, skipped lines, notes, speed, samples.
+    """Return the metadata of a delivery's result: rows, skipped lines, notes, speed, samples.
 
-    The figures are shown by the run that has merged it, and by no other.
+    Only the run that merged the delivery shows these figures.
     """
     account, delivery = ingested.account, ingested.delivery
     if not ingested.merged_here:
@@ -103,12 +97,12 @@ def ingested_metadata(ingested: IngestResult) -> Metadata:
     }
     if ingested.seconds:
         metadata["seconds"] = round(ingested.seconds, 3)
-    if account.notes:  # They may quote the file: as text, they are no Markdown.
+    if account.notes:  # As text, not Markdown: notes may quote the file.
         metadata["notes"] = dg.MetadataValue.text(account.notes)
     if ingested.warnings:
         metadata["warnings"] = dg.MetadataValue.text("\n".join(ingested.warnings))
     if account.rows.rejected:
-        metadata["to_mend_the_rejects"] = f"make rejects PARTITION={delivery.partition_key}"
+        metadata["fix_rejects"] = f"make rejects PARTITION={delivery.partition_key}"
     if ingested.batch > 1:
         metadata["files_merged_together"] = ingested.batch
     if reading := ingested.reading:
@@ -117,7 +111,7 @@ def ingested_metadata(ingested: IngestResult) -> Metadata:
 
 
 def _standing_metadata(ingested: IngestResult) -> Metadata:
-    """What stands of a delivery that this run has not merged."""
+    """Return the metadata of a delivery that another run has merged or reverted."""
     account, delivery = ingested.account, ingested.delivery
     metadata: dict[str, Any] = {
         "status": account.status.value,
@@ -139,7 +133,7 @@ def _reading_metadata(reading: Reading, ingested: IngestResult) -> dict[str, Any
     if ingested.batch == 1:
         metadata["rows_per_second"] = round(reading.rows_read / ingested.seconds)
     if reading.repaired:
-        metadata["mended"] = True
+        metadata["repaired"] = True
     if reading.ignored_columns:
         metadata["ignored_columns"] = printable(", ".join(reading.ignored_columns))
     if reading.sample_rejects:
@@ -149,7 +143,7 @@ def _reading_metadata(reading: Reading, ingested: IngestResult) -> dict[str, Any
 
 
 def _skipped_lines(account: LedgerEntry) -> dict[str, int]:
-    """The lines of a delivery that are neither rows nor rejects, by kind, where there are some."""
+    """Return the lines that are neither rows nor rejects, by kind, without empty kinds."""
     lines = {
         "blank_lines": account.blank_lines,
         "repeated_headers": account.repeated_headers,
@@ -158,77 +152,8 @@ def _skipped_lines(account: LedgerEntry) -> dict[str, int]:
     return {kind: number for kind, number in lines.items() if number}
 
 
-def result_line(outcome: IngestResult | LandingFailure) -> str:
-    """What became of a delivery, in a line or with the lines of its error."""
-    if isinstance(outcome, LandingFailure):
-        return f"{outcome.partition_key} did not land: {visible(outcome.error)}"
-    account, key = outcome.account, outcome.partition_key
-    if account.status is Status.REVERTED:
-        return f"{key}: {visible(account.error or '')}"
-    if account.status is not Status.MERGED:
-        return f"{key} {account.status.phrase}: {visible(account.error or '')}"
-    parts = str(account.rows) or "none"
-    if skipped := _skipped(account):
-        parts += f"; skipped: {', '.join(skipped)}"
-    speed = f" in {outcome.seconds:.2f} s" if outcome.merged_here else "; it was in already"
-    return f"{key}: {pluralize(account.rows.read, 'row')} ({parts}){speed}"
-
-
-def _skipped(account: LedgerEntry) -> list[str]:
-    """The skipped lines of each kind for people: `2 blank lines`, `1 line above the header`."""
-    kinds = []
-    if account.blank_lines:
-        kinds.append(pluralize(account.blank_lines, "blank line"))
-    if account.repeated_headers:
-        kinds.append(pluralize(account.repeated_headers, "repeated header"))
-    if account.lines_above_header:
-        kinds.append(f"{pluralize(account.lines_above_header, 'line')} above the header")
-    return kinds
-
-
-def log_result(log: logging.Logger, outcome: IngestResult | LandingFailure) -> None:
-    """Log what became of a delivery; what is not well, as a warning."""
-    log.log(logging.INFO if is_merged(outcome) else logging.WARNING, result_line(outcome))
-    reading = outcome.reading if isinstance(outcome, IngestResult) else None
-    if is_merged(outcome) and reading and reading.commonest_reason:
-        key, told = outcome.partition_key, reading.commonest_reason
-        log.warning("%s: %s `make rejects PARTITION=%s` writes all rejects.", key, told, key)
-    if isinstance(outcome, IngestResult):
-        for warning in outcome.warnings:
-            log.warning("%s: %s", outcome.partition_key, warning)
-
-
-def is_merged(outcome: IngestResult | LandingFailure) -> bool:
-    """Whether all is well with a delivery."""
-    return isinstance(outcome, IngestResult) and outcome.account.status is Status.MERGED
-
-
-def is_ok(outcome: IngestResult | LandingFailure) -> bool:
-    """Whether a delivery is in, or out, as people want it."""
-    return isinstance(outcome, IngestResult) and outcome.account.status.is_applied
-
-
-def run_failure(outcomes: Sequence[IngestResult | LandingFailure]) -> dg.Failure:
-    """The end of a run in which these deliveries were not merged.
-
-    Nothing tries them again but the sensor: up to its limit, and a refused file not at all.
-    """
-    lines = [result_line(outcome) for outcome in outcomes[:SHOWN_FAILURES]]
-    files = "1 file is" if len(outcomes) == 1 else f"{len(outcomes)} files are"
-    if left := len(outcomes) - len(lines):
-        lines.append(f"And {left} more; the table deliveries and the log above tell of each.")
-    return dg.Failure(
-        description=f"{files} not in.\n" + "\n".join(lines),
-        metadata={
-            "not_merged": dg.MetadataValue.json(lines),  # Not as Markdown: they quote files.
-            NOT_IN: sorted({outcome.partition_key for outcome in outcomes}),
-        },
-        allow_retries=False,
-    )
-
-
 def counts_metadata(connection: duckdb.DuckDBPyConnection) -> Metadata:
-    """How many names and products there are, and the most frequent names."""
+    """Return the numbers of names and products, and the most frequent names."""
     names, products = connection.execute(_TOTALS).fetchall()[0]
     return {
         "dagster/row_count": names,
@@ -240,7 +165,7 @@ def counts_metadata(connection: duckdb.DuckDBPyConnection) -> Metadata:
 def materialization_event(
     asset: str, delivery: Delivery, metadata: Metadata
 ) -> dg.AssetMaterialization:
-    """The event that shows a partition as materialized, where Dagster does not log it itself."""
+    """Return the event that shows a partition as materialized, for use outside of an asset."""
     return dg.AssetMaterialization(
         asset,
         partition=delivery.partition_key,
@@ -252,8 +177,8 @@ def materialization_event(
     )
 
 
-def _utc(moment: datetime) -> str:
-    return f"{moment:%Y-%m-%d %H:%M:%S.%f} UTC"
+def _utc(timestamp: datetime) -> str:
+    return f"{timestamp:%Y-%m-%d %H:%M:%S.%f} UTC"
 
 
 def _table(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> dg.MetadataValue[Any]:

@@ -1,4 +1,4 @@
-"""The partitions: one per source file, through all its versions."""
+"""The partitions: one per source file, which covers all its versions."""
 
 import dagster as dg
 

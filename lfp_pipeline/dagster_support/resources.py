@@ -1,9 +1,10 @@
-"""What assets of any Dagster project may use to read and write the warehouse."""
+"""The resources: the engine, and the products database for assets of any Dagster project."""
 
 import logging
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
 import duckdb
@@ -16,11 +17,11 @@ from lfp_pipeline.errors import SettingsError, user_message
 from lfp_pipeline.settings import Settings
 from lfp_pipeline.warehouse.duckdb_file import Warehouse
 
-_LOG = logging.getLogger(__name__)  # dagster.yaml has it written into the logs of runs
+_LOG = logging.getLogger(__name__)  # dagster.yaml adds this logger to the event log of runs.
 
 
 def engine_of(settings: Settings) -> dg.ResourceDefinition:
-    """The engine for one data folder; a run marks itself as alive for as long as it has it."""
+    """Return the resource that gives a run the engine, and holds the mark of the run meanwhile."""
 
     @dg.resource(description="Lands, reads and merges deliveries.")
     def engine(context: dg.InitResourceContext) -> Iterator[Engine]:
@@ -40,23 +41,32 @@ def engine_of(settings: Settings) -> dg.ResourceDefinition:
 
 
 class ProductsDatabase(DuckDBResource):
-    """The products database, opened by one run at a time and always let go of.
+    """The products database, open in one run at a time.
 
-    Where `DuckDBResource` opens the file at once and for good, this waits its turn at the writer
-    lock, tells who holds it, and closes whatever happens. Hold it briefly: nobody else can read or
-    write meanwhile.
+    `with database.get_connection() as connection:` waits for the writer lock, and closes the
+    database after the block, even after an error. Keep the block short: no other process can read
+    or write meanwhile.
     """
 
-    writer_wait_seconds: float = Field(description="Longest wait for another run.")
-    foreign_wait_seconds: float = Field(description="Longest wait for another program.")
+    writer_wait_seconds: float = Field(description="Longest wait for another run, in seconds.")
+    other_process_wait_seconds: float = Field(
+        description="Longest wait for another process, in seconds."
+    )
+
+    def __init__(self, **data: Any) -> None:  # noqa: ANN401 (any field of the resource)
+        if (
+            "foreign_wait_seconds" in data
+        ):  # The field's former name; it works for one release more.
+            data.setdefault("other_process_wait_seconds", data.pop("foreign_wait_seconds"))
+        super().__init__(**data)
 
     @contextmanager
     def get_connection(self) -> Iterator[duckdb.DuckDBPyConnection]:
-        """A connection whose current database is the products database."""
+        """Yield a connection whose current database is the products database."""
         warehouse = Warehouse(
             Path(self.database),
             self.writer_wait_seconds,
-            self.foreign_wait_seconds,
+            self.other_process_wait_seconds,
             self.connection_config,
         )
         with warehouse.session("looking at the tables", _LOG) as connection:
@@ -64,7 +74,7 @@ class ProductsDatabase(DuckDBResource):
             try:
                 yield connection
             except BaseException:
-                # What the block left behind must not hide why it failed.
+                # An open transaction must not hide why the block failed.
                 for statement in ("ROLLBACK", "USE memory"):
                     with suppress(duckdb.Error):
                         connection.execute(statement)

@@ -1,4 +1,4 @@
-"""What the sensors share: the tags and files of runs, and the end of runs that were killed."""
+"""Runs as the sensors see them: tags, requested files, and runs whose process was killed."""
 
 import logging
 import time
@@ -12,7 +12,7 @@ from lfp_pipeline.common.process_marks import claim_stale_marks
 from lfp_pipeline.engine import Engine
 
 _CLAIMED_WITHIN_SECONDS = 30 * 86_400
-"""An instance that has not looked after its runs for longer is gone, and its marks may go, too."""
+"""A mark that no instance claims for longer belongs to a deleted instance, and is removed."""
 
 _RUNS_LOOKED_AT = 10
 
@@ -23,9 +23,9 @@ MAX_RETRIES_TAG = "dagster/max_retries"
 
 
 def requested_files(run: dg.DagsterRun) -> Mapping[str, str]:
-    """The partitions that a run was asked for, with the versions, where those were named.
+    """Return the partitions that a run was requested for, with their versions as far as known.
 
-    Nothing where it was asked for all that is pending, or in a way of somebody's own.
+    Empty for a run of all pending files, and for a configuration of another form.
     """
     if partition := run.tags.get(PARTITION_TAG):
         return {partition: run.tags.get(VERSION_TAG, "")}
@@ -50,9 +50,9 @@ def run_key_after(name: str, runs: Sequence[dg.RunRecord]) -> str:
 
 
 def fail_dead_runs(engine: Engine, instance: dg.DagsterInstance, log: logging.Logger) -> None:
-    """End the runs whose processes were killed. Else they would count as running for ever.
+    """Report runs whose process was killed as failed; Dagster would show them as running forever.
 
-    A run that this instance does not know is left to its own: several may work on a data folder.
+    Runs of other instances are skipped: several instances may use one data folder.
     """
 
     def is_ours(mark: Path) -> bool:

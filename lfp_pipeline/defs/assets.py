@@ -1,4 +1,4 @@
-"""The assets: the files as they came, the products, and the counts of their names."""
+"""The assets: raw files, products, and the counts of product names."""
 
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
@@ -14,6 +14,7 @@ from lfp_pipeline.dagster_support.checks import (
     refresh_name_counts,
 )
 from lfp_pipeline.dagster_support.failures import (
+    run_failure,
     tag_database_busy,
     tag_not_tried,
     user_facing_failures,
@@ -25,13 +26,11 @@ from lfp_pipeline.dagster_support.metadata import (
     PRODUCTS_SCHEMA,
     delivery_metadata,
     ingested_metadata,
-    is_ok,
-    log_result,
     materialization_event,
-    run_failure,
 )
 from lfp_pipeline.dagster_support.partitions import product_files
 from lfp_pipeline.dagster_support.resources import ProductsDatabase
+from lfp_pipeline.dagster_support.results import is_ok, log_result
 from lfp_pipeline.engine import Engine
 from lfp_pipeline.errors import LandingError, SettingsError
 from lfp_pipeline.ingest.result import IngestResult, LandingFailure
@@ -50,16 +49,16 @@ OWNERS = ["team:data"]
 
 
 class RawProductsConfig(dg.Config):
-    """Where to fetch from.
+    """The source to fetch from.
 
-    Without a source: the file in the inbox that the partition names; or, where there is none, or
-    `named_source` is set, what the sources file calls so.
+    Without `source`, the partition names a file of the inbox; without such a file, or with
+    `named_source`, a source of the sources file.
     """
 
     source: str | None = Field(
         None,
-        description="A URL, a link or a path. ${NAME} is a variable of the environment: what is "
-        "written here stays in the history of runs, so passwords are refused.",
+        description="A URL, a link or a path. Passwords are refused, because the history of runs "
+        "keeps this text: write ${NAME} for a variable of the environment.",
     )
     named_source: bool = False
 
@@ -77,7 +76,7 @@ def raw_products(
     config: RawProductsConfig,
     engine: dg.ResourceParam[Engine],
 ) -> dg.MaterializeResult:
-    """One source file, through all its versions, kept in the raw zone exactly as it came."""
+    """One source file in all its versions, with the original bytes."""
     keys = _partition_keys(context)
     if config.source and len(keys) > 1:
         msg = "A source feeds one partition, but this run has several."
@@ -89,7 +88,9 @@ def raw_products(
             context.log_event(
                 materialization_event("raw_products", delivery, delivery_metadata(delivery))
             )
-        tag_not_tried(context, [one.partition_key for one in missing if one.still_written])
+        tag_not_tried(
+            context, [failure.partition_key for failure in missing if failure.still_written]
+        )
         raise run_failure(missing)
     for delivery in landed:
         context.add_asset_metadata(
@@ -118,14 +119,14 @@ def products(
     engine: dg.ResourceParam[Engine],
     database: ProductsDatabase,
 ) -> dg.MaterializeResult:
-    """One product per sku: the newest row that was ever delivered for it."""
+    """One product per sku: the newest row of all deliveries."""
     with user_facing_failures(context):
         ingested = _newest_per_partition(_ingest(context, engine, _partition_keys(context)))
         with database.get_connection() as connection:
             checks = check_products(connection, ingested)
-    for one in ingested:
-        context.add_asset_metadata(ingested_metadata(one), partition_key=one.delivery.partition_key)
-    data_version = _data_version([one.delivery for one in ingested])
+    for result in ingested:
+        context.add_asset_metadata(ingested_metadata(result), partition_key=result.partition_key)
+    data_version = _data_version([result.delivery for result in ingested])
     return dg.MaterializeResult(check_results=checks, data_version=data_version)
 
 
@@ -150,8 +151,8 @@ def name_counts(
 ) -> dg.MaterializeResult:
     """One row per name that products have, with the number of those products.
 
-    The counts commit with every merge. This compares them with a full recount, and puts right what
-    somebody changed by hand.
+    Every merge commits the counts. This asset compares them with a full recount, and repairs manual
+    edits.
     """
     with user_facing_failures(context), database.get_connection() as connection:
         metadata, checks = refresh_name_counts(connection, context.log)
@@ -160,7 +161,7 @@ def name_counts(
 
 
 def add_partitions(instance: dg.DagsterInstance, keys: Iterable[str]) -> None:
-    """Make partitions known to Dagster, so that runs and people can name them."""
+    """Add partitions to Dagster, so that runs and users can select them."""
     product_files_name = product_files.name or ""
     instance.add_dynamic_partitions(product_files_name, list(keys))
 
@@ -170,7 +171,7 @@ def _partition_keys(context: dg.AssetExecutionContext) -> Sequence[str]:
     if context.has_partition_key_range:
         keys = context.partition_keys
         if not keys:
-            msg = "The range is empty: partitions stand in the order in which they were added."
+            msg = "The range is empty: partitions are in the order in which they were added."
             raise dg.Failure(msg, allow_retries=False)
     elif context.has_partition_key:
         keys = [context.partition_key]
@@ -192,10 +193,13 @@ def _land(
     keys: Sequence[str],
     config: RawProductsConfig,
 ) -> tuple[list[Delivery], list[LandingFailure]]:
-    """Land the newest versions of some partitions' files.
+    """Land the newest version of each partition's file.
 
-    They come from a location, if there is one, or else from the inbox or the sources file. Where
-    none of them has a file any more, its newest delivery stands.
+    The source is the location of the configuration, or the inbox, or the sources file. If no source
+    has the file any more, the newest delivery remains.
+
+    Returns:
+        The landed deliveries, and the failures.
     """
     landed: list[Delivery] = []
     missing: list[LandingFailure] = []
@@ -209,7 +213,7 @@ def _land(
                 landed.append(engine.land(sources[key], key, context.log))
             else:
                 landed.append(_newest(engine, key))
-                context.log.info("%s is in no source any more; its newest delivery stands", key)
+                context.log.info("%s is in no source any more; its newest delivery remains", key)
         except LandingError as error:
             missing.append(LandingFailure.because_of(error, key))
     return landed, missing
@@ -221,7 +225,7 @@ def _sources(
     keys: Sequence[str],
     config: RawProductsConfig,
 ) -> Mapping[str, Source]:
-    """Where to fetch some partitions from. What is in the inbox needs no sources file."""
+    """Return the sources of partitions by key. For inbox files, the sources file is not read."""
     if config.source:
         return {keys[0]: engine.catalog.source_at(_resolved(context, config.source))}
     found = {} if config.named_source else engine.catalog.inbox_sources(keys, context.log)
@@ -230,10 +234,10 @@ def _sources(
 
 
 def _resolved(context: dg.AssetExecutionContext, location: str) -> Location:
-    """Return the location of a run configuration with the environment's values in it.
+    """Return the location of a run configuration with the values of environment variables.
 
     Raises:
-        LandingError: it cannot be had, or has a password in it.
+        LandingError: a variable is missing, or the location contains a password.
     """
     try:
         found = resolve_location(location)
@@ -241,14 +245,14 @@ def _resolved(context: dg.AssetExecutionContext, location: str) -> Location:
         msg = f"ops.raw_products.config.source: {error}."
         if isinstance(error, WrittenSecretError):
             msg += (
-                " What you wrote is in Dagster's history of runs now, for all who can read it: "
+                " Dagster's history of runs keeps this text for everyone who can read the history: "
                 "change the password where it is used."
             )
         raise LandingError(msg, permanent=True) from None
     if is_signed(location):
         context.log.warning(
-            "ops.raw_products.config.source is a signed URL: it stays in Dagster's history of "
-            "runs, for all who can read it, until it expires."
+            "ops.raw_products.config.source is a signed URL: Dagster's history of runs shows the "
+            "URL to everyone who can read the history, until the URL expires."
         )
     return found
 
@@ -257,9 +261,9 @@ def _newest(engine: Engine, key: str) -> Delivery:
     if newest := engine.raw_zone.newest(key):
         return newest
     msg = (
-        f"There is no file {key} in the inbox {engine.settings.inbox_dir}, and none was ever "
-        "delivered. Drop it there, name it in the sources file "
-        f"{engine.settings.sources_path}, or give ops.raw_products.config.source."
+        f"There is no file {key} in the inbox {engine.settings.inbox_dir}, and no delivery of that "
+        "file. Drop the file there, name it in the sources file "
+        f"{engine.settings.sources_path}, or set ops.raw_products.config.source."
     )
     raise LandingError(msg, permanent=True)
 
@@ -267,15 +271,15 @@ def _newest(engine: Engine, key: str) -> Delivery:
 def _ingest(
     context: dg.AssetExecutionContext, engine: Engine, keys: Sequence[str]
 ) -> list[IngestResult]:
-    """Merge what landed of some partitions and is not in yet; the newest of each otherwise.
+    """Merge the pending deliveries of partitions; a partition without any yields its newest one.
 
     Raises:
-        dagster.Failure: some are not in. The others are, and are shown so.
+        dagster.Failure: some deliveries are not merged. The others are, and show as materialized.
     """
     for outcome in engine.ingest_all(
         [], engine.backlog.operator_requests(context.log), context.log
     ):
-        log_result(context.log, outcome)  # Where one fails, ingest_inbox does, too.
+        log_result(context.log, outcome)  # A failure of these fails ingest_inbox, not this run.
     backlog = engine.backlog.of(keys, context.log)
     outcomes: list[IngestResult | LandingFailure] = []
     for outcome in chain(
@@ -283,25 +287,25 @@ def _ingest(
     ):
         log_result(context.log, outcome)
         outcomes.append(outcome)
-    wanted = [one for one in outcomes if isinstance(one, IngestResult) and is_ok(one)]
-    if any(isinstance(one, IngestResult) and one.busy for one in outcomes):
+    good = [result for result in outcomes if isinstance(result, IngestResult) and is_ok(result)]
+    if any(isinstance(outcome, IngestResult) and outcome.busy for outcome in outcomes):
         tag_database_busy(context)
-    if len(wanted) < len(outcomes):
-        for one in wanted:
+    if len(good) < len(outcomes):
+        for result in good:
             context.log_event(
-                materialization_event("products", one.delivery, ingested_metadata(one))
+                materialization_event("products", result.delivery, ingested_metadata(result))
             )
         raise run_failure([outcome for outcome in outcomes if not is_ok(outcome)])
-    return wanted
+    return good
 
 
 def _newest_per_partition(ingested: Sequence[IngestResult]) -> list[IngestResult]:
-    by_age = sorted(ingested, key=lambda one: one.delivery.order_key)
-    return list({one.delivery.partition_key: one for one in by_age}.values())
+    oldest_first = sorted(ingested, key=lambda result: result.delivery.order_key)
+    return list({result.partition_key: result for result in oldest_first}.values())
 
 
 def _data_version(deliveries: Sequence[Delivery]) -> dg.DataVersion:
-    """The sha256 of a delivery; of several, the sha256 of theirs."""
+    """Return the sha256 of a delivery; of several, the sha256 of their digests."""
     digests = [delivery.sha256 for delivery in deliveries]
     if len(digests) == 1:
         return dg.DataVersion(digests[0])

@@ -1,9 +1,10 @@
-"""The jobs: for everything in the inbox, for chosen partitions, for readers."""
+"""The jobs that ingest, publish, and show the status."""
 
 from collections.abc import Sequence
 
 import dagster as dg
 
+from lfp_pipeline.common.text import pluralize
 from lfp_pipeline.dagster_support.checks import (
     check_products,
     log_name_counts,
@@ -12,6 +13,7 @@ from lfp_pipeline.dagster_support.checks import (
 )
 from lfp_pipeline.dagster_support.console import SHORT_CONSOLE
 from lfp_pipeline.dagster_support.failures import (
+    run_failure,
     tag_database_busy,
     tag_not_tried,
     user_facing_failures,
@@ -19,13 +21,10 @@ from lfp_pipeline.dagster_support.failures import (
 from lfp_pipeline.dagster_support.metadata import (
     delivery_metadata,
     ingested_metadata,
-    is_merged,
-    is_ok,
-    log_result,
     materialization_event,
-    run_failure,
 )
 from lfp_pipeline.dagster_support.resources import ProductsDatabase
+from lfp_pipeline.dagster_support.results import is_merged, is_ok, log_result
 from lfp_pipeline.defs.assets import (
     add_partitions,
     name_counts,
@@ -42,12 +41,12 @@ ingest_products = dg.define_asset_job(
     "ingest_products",
     selection=[raw_products, products, name_counts],
     config=SHORT_CONSOLE,
-    description="Take in chosen partitions: one (tag dagster/partition), or a range of them.",
+    description="Ingest chosen partitions: one (tag dagster/partition), or a range.",
 )
 
 
 class InboxConfig(dg.Config):
-    """Which files, by partition, with the versions that were seen; none: all that is pending."""
+    """The files to ingest, by partition key, with the versions seen; none: all pending files."""
 
     files: dict[str, str] = {}  # noqa: RUF012 (a Dagster config field, copied for each instance)
 
@@ -59,10 +58,10 @@ def ingest_pending(
     engine: dg.ResourceParam[Engine],
     database: ProductsDatabase,
 ) -> None:
-    """Take in the files in the inbox that are not in yet, several at once.
+    """Ingest the pending files of the inbox, several at once.
 
-    Each partition shows as materialized as soon as its file is in. A bad file stops no other; it
-    fails the run at the end.
+    Each partition shows as materialized as soon as its file is merged. A bad file stops no other
+    file, and fails the run at the end.
     """
     with user_facing_failures(context):
         _ingest_pending(context, config, engine, database)
@@ -80,24 +79,21 @@ def _ingest_pending(
         deliveries = engine.pending_deliveries(context.log, offered=files)
     if config.files:
         files = [file for file in files if file.partition_key in config.files]
-        wishes = {one.delivery_id for one in engine.backlog.operator_requests(context.log)}
+        requests = {one.delivery_id for one in engine.backlog.operator_requests(context.log)}
         deliveries = [
-            one
-            for one in deliveries
-            if one.partition_key in config.files or one.delivery_id in wishes
+            delivery
+            for delivery in deliveries
+            if delivery.partition_key in config.files or delivery.delivery_id in requests
         ]
     still_written = {partition_key(name) for name in listing.still_writing} & set(config.files)
     tag_not_tried(context, still_written)
     if not files and not deliveries:
         inbox = engine.settings.inbox_dir
-        context.log.info(
-            "Nothing is pending: all complete files in %s are in, or out as you wished.", inbox
-        )
+        context.log.info("Nothing to do: every complete file in %s is merged or reverted.", inbox)
         engine.publish(context.log)
         return
-    context.log.info(
-        "To take in: %d from the inbox, %d that had landed before", len(files), len(deliveries)
-    )
+    landed = pluralize(len(deliveries), "landed delivery")
+    context.log.info("Ingesting %s and %s", pluralize(len(files), "inbox file"), landed)
     add_partitions(context.instance, [file.partition_key for file in files])
     add_partitions(context.instance, [delivery.partition_key for delivery in deliveries])
     outcomes: list[IngestResult | LandingFailure] = []
@@ -105,12 +101,12 @@ def _ingest_pending(
         outcomes.append(outcome)
         _report_result(context, outcome)
     still_written |= {
-        one.partition_key
-        for one in outcomes
-        if isinstance(one, LandingFailure) and one.still_written
+        outcome.partition_key
+        for outcome in outcomes
+        if isinstance(outcome, LandingFailure) and outcome.still_written
     }
     tag_not_tried(context, still_written)
-    if any(isinstance(one, IngestResult) and one.busy for one in outcomes):
+    if any(isinstance(outcome, IngestResult) and outcome.busy for outcome in outcomes):
         tag_database_busy(context)
         raise run_failure([outcome for outcome in outcomes if not is_ok(outcome)])
     _report_tables(context, database, outcomes)
@@ -147,13 +143,13 @@ def _report_tables(
 
 @dg.job(config=SHORT_CONSOLE)
 def ingest_inbox() -> None:
-    """Take in everything in the inbox that is not in yet."""
+    """Ingest everything in the inbox that is not merged."""
     ingest_pending()
 
 
 @dg.op(name="publish")
 def publish_now(context: dg.OpExecutionContext, engine: dg.ResourceParam[Engine]) -> None:
-    """Publish the tables, if they have changed since they were published."""
+    """Publish the tables if they have changed since the last publication."""
     with user_facing_failures(context):
         if engine.published.publish(context.log) is None:
             context.log.info("Nothing to publish: %s is up to date.", engine.published.path)
@@ -161,13 +157,13 @@ def publish_now(context: dg.OpExecutionContext, engine: dg.ResourceParam[Engine]
 
 @dg.job(config=SHORT_CONSOLE)
 def publish_tables() -> None:
-    """Publish the tables for readers now, whatever LFP_PUBLISH_SHARE says."""
+    """Publish the tables for readers now, regardless of LFP_PUBLISH_TIME_SHARE."""
     publish_now()
 
 
 @dg.op(name="show_status")
 def show_status(context: dg.OpExecutionContext, engine: dg.ResourceParam[Engine]) -> None:
-    """Show the state of the data folder in the log and as metadata."""
+    """Show the status of the data folder in the log and as metadata."""
     text = render_status(collect_status(engine))
     context.log.info("%s", text)
     context.add_output_metadata({"status": dg.MetadataValue.json(text.splitlines())})
@@ -175,5 +171,5 @@ def show_status(context: dg.OpExecutionContext, engine: dg.ResourceParam[Engine]
 
 @dg.job(config=SHORT_CONSOLE)
 def status() -> None:
-    """Show what is pending, running, waiting and given up, and how the tables are."""
+    """Show pending files, runs, deliveries that need attention, and the tables."""
     show_status()

@@ -11,8 +11,8 @@ from pydantic import Field
 from lfp_pipeline.common.text import visible
 from lfp_pipeline.dagster_support.checks import log_name_counts, refresh_name_counts
 from lfp_pipeline.dagster_support.console import SHORT_CONSOLE
-from lfp_pipeline.dagster_support.failures import user_facing_failures
-from lfp_pipeline.dagster_support.metadata import SHOWN_FAILURES, Metadata
+from lfp_pipeline.dagster_support.failures import SHOWN_FAILURES, user_facing_failures
+from lfp_pipeline.dagster_support.metadata import Metadata
 from lfp_pipeline.dagster_support.resources import ProductsDatabase
 from lfp_pipeline.engine import Engine
 from lfp_pipeline.errors import LfpError, user_message

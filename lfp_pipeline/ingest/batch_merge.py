@@ -10,7 +10,7 @@ from pathlib import Path
 
 from lfp_pipeline.common.duckdb_tools import checkpoint
 from lfp_pipeline.common.progress import heartbeat
-from lfp_pipeline.common.text import preview, printable
+from lfp_pipeline.common.text import preview, printable, size_in_bytes
 from lfp_pipeline.errors import (
     DeliveryRefusedError,
     OperationRefusedError,
@@ -35,7 +35,7 @@ from lfp_pipeline.reading.plain_text import PlainText, plain_texts
 from lfp_pipeline.reading.reader import Reading, check_reject_share, clear_staging, read_delivery
 from lfp_pipeline.reading.staging import stage_in_batch, stage_single
 from lfp_pipeline.reading.workspace import Workspace, WorkspaceLimits, workspace_of
-from lfp_pipeline.settings import Settings, size_in_bytes
+from lfp_pipeline.settings import Settings
 from lfp_pipeline.warehouse import direct_load
 from lfp_pipeline.warehouse.backend import Backend
 from lfp_pipeline.warehouse.deletions import merge_deletion

@@ -119,7 +119,7 @@ def export_rejects(
         msg = f"There is no database at {engine.warehouse.location}. Run ingest_inbox first."
         raise LfpError(msg)
     # A person waits at the keyboard, so give up early.
-    warehouse = engine.warehouse.waiting(settings.foreign_wait_seconds)
+    warehouse = engine.warehouse.waiting(settings.other_process_wait_seconds)
     for leftover in stale_temporaries(settings.rejects_dir):
         log.info("Removing %s, left by an export that was killed", leftover)
     with warehouse.session("exporting rejects", log) as connection:

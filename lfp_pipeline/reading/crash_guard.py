@@ -27,13 +27,13 @@ from uuid import uuid4
 import duckdb
 
 from lfp_pipeline.common.process_marks import hold_mark, stale_marks
+from lfp_pipeline.common.text import size_in_bytes
 from lfp_pipeline.errors import DeliveryRefusedError, ReaderCrashedError
 from lfp_pipeline.model.delivery import Delivery
 from lfp_pipeline.reading.options import ReadOptions
 from lfp_pipeline.reading.plain_text import plain_texts
 from lfp_pipeline.reading.reader import read_delivery
 from lfp_pipeline.reading.workspace import WorkspaceLimits, open_workspace
-from lfp_pipeline.settings import size_in_bytes
 
 _MARK = "reading-"
 

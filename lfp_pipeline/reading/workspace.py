@@ -11,7 +11,8 @@ import duckdb
 
 from lfp_pipeline.common.duckdb_tools import defer_checkpoints
 from lfp_pipeline.common.process_marks import scratch_folder
-from lfp_pipeline.settings import Settings, divided_size
+from lfp_pipeline.common.text import divided_size
+from lfp_pipeline.settings import Settings
 
 
 @dataclass(frozen=True)

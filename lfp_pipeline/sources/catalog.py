@@ -85,7 +85,7 @@ class SourceCatalog:
         settings = self._settings
         return list_inbox(
             settings.inbox_dir,
-            quiet_seconds=settings.inbox_quiet_seconds,
+            quiet_seconds=settings.inbox_stable_seconds,
             ignored=settings.ignored_files,
         )
 
@@ -97,7 +97,7 @@ class SourceCatalog:
         """
         listing = self.list_inbox()
         if listing.still_writing:
-            time.sleep(self._settings.inbox_quiet_seconds)
+            time.sleep(self._settings.inbox_stable_seconds)
             listing = self.list_inbox()
         if listing.still_writing:
             log.warning("Left alone, still being written: %s", list(listing.still_writing[:10]))

@@ -66,7 +66,7 @@ class Warehouse(Backend):
     Attributes:
         path: the database file.
         writer_wait_seconds: the longest wait for another run of this program.
-        foreign_wait_seconds: the longest wait for another program that has the file open.
+        other_process_wait_seconds: the longest wait for another program that has the file open.
         config: DuckDB's settings for new connections: threads, memory, spill.
         is_shadow: whether a rebuild is still building it. Then its id is not cached, and no status
             note is written.
@@ -74,7 +74,7 @@ class Warehouse(Backend):
 
     path: Path
     writer_wait_seconds: float
-    foreign_wait_seconds: float
+    other_process_wait_seconds: float
     config: Mapping[str, Any] = field(default_factory=dict)
     is_shadow: bool = False
 
@@ -84,7 +84,7 @@ class Warehouse(Backend):
         return cls(
             settings.database_path,
             settings.writer_wait_seconds,
-            settings.foreign_wait_seconds,
+            settings.other_process_wait_seconds,
             settings.duckdb_config,
         )
 
@@ -135,7 +135,7 @@ class Warehouse(Backend):
 
     def waiting(self, seconds: float) -> Self:
         """Return the same warehouse with another longest wait for other runs and programs."""
-        return replace(self, writer_wait_seconds=seconds, foreign_wait_seconds=seconds)
+        return replace(self, writer_wait_seconds=seconds, other_process_wait_seconds=seconds)
 
     def connect(self) -> duckdb.DuckDBPyConnection:
         """Return a new connection with nothing attached."""
@@ -304,11 +304,11 @@ class Warehouse(Backend):
                 if holder is None:
                     raise
                 waited = time.monotonic() - started
-                if waited >= self.foreign_wait_seconds:
+                if waited >= self.other_process_wait_seconds:
                     msg = (
                         f"{self.path} is open in another program: {holder}. Gave up after "
-                        f"{waited:.0f} s (setting LFP_FOREIGN_WAIT_SECONDS). Close it there, and "
-                        "run this again; to read, open the published copy."
+                        f"{waited:.0f} s (setting LFP_OTHER_PROCESS_WAIT_SECONDS). Close it there, "
+                        "and run this again; to read, open the published copy."
                     )
                     raise WarehouseBusyError(msg) from None
                 if not is_logged:

@@ -1,4 +1,4 @@
-"""What is told before anything long is started."""
+"""The command that validates settings and sources."""
 
 from pathlib import Path
 
@@ -12,12 +12,12 @@ def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LFP_DATA_DIR", str(tmp_path))
 
 
-def test_right_settings_pass_without_a_word(capsys: pytest.CaptureFixture[str]):
+def test_valid_settings_pass_silently(capsys: pytest.CaptureFixture[str]):
     assert main() == 0
     assert capsys.readouterr() == ("", "")
 
 
-def test_wrong_settings_are_told(
+def test_wrong_settings_are_printed(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ):
     monkeypatch.setenv("LFP_THREADS", "0")
@@ -26,22 +26,22 @@ def test_wrong_settings_are_told(
 
 
 @pytest.mark.parametrize(
-    ("entry", "told"),
+    ("entry", "problem"),
     [
         ("{name: a}", "entry 1: location: Field required"),
         ("{name: a, location: 'gopher://host/x'}", "a: gopher:// is not supported"),
         ("{name: a, location: 'https://h:99999/'}", "a: The URL is not valid"),
     ],
 )
-def test_wrong_sources_are_told(
+def test_wrong_sources_are_printed(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
     entry: str,
-    told: str,
+    problem: str,
 ):
     file = tmp_path / "sources.yaml"
     file.write_text(f"sources: [{entry}]")
     monkeypatch.setenv("LFP_SOURCES_FILE", str(file))
     assert main() == 1
-    assert told in capsys.readouterr().err
+    assert problem in capsys.readouterr().err

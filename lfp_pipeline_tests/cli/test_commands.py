@@ -59,11 +59,11 @@ class Shell:
             drop(self.data / "inbox", file.key, file.content, file.microseconds)
 
     def start(self, *arguments: str, **settings: object) -> subprocess.Popen[str]:
-        told = {f"LFP_{name.upper()}": str(value) for name, value in settings.items()}
+        variables = {f"LFP_{name.upper()}": str(value) for name, value in settings.items()}
         return subprocess.Popen(
             [sys.executable, "-m", *arguments],
             cwd=self.folder,
-            env={**self.environment, **told},
+            env={**self.environment, **variables},
             text=True,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
@@ -71,7 +71,7 @@ class Shell:
         )
 
     def run(self, *arguments: str, **settings: object) -> tuple[int, str]:
-        """The exit code of a command, and what it said."""
+        """Return the exit code of a command, and its output."""
         return finish(self.start(*arguments, **settings))
 
 
@@ -98,7 +98,7 @@ def shell(tmp_path: Path, home: Path) -> Shell:
     }
     own = {
         "LFP_DATA_DIR": str(tmp_path / "data"),
-        "LFP_INBOX_QUIET_SECONDS": "0",
+        "LFP_INBOX_STABLE_SECONDS": "0",
         "LFP_THREADS": "2",
         "LFP_ALLOWED_HOSTS": "127.0.0.1",
         "DAGSTER_HOME": str(tmp_path / "home"),
@@ -106,14 +106,14 @@ def shell(tmp_path: Path, home: Path) -> Shell:
     return Shell(tmp_path / "empty", inherited | own)
 
 
-def test_the_inbox_goes_in_and_bad_files_are_told_with_how_to_mend_them(shell: Shell) -> None:
+def test_the_inbox_is_merged_and_bad_files_are_listed_with_how_to_fix_them(shell: Shell) -> None:
     shell.drop(A, B)
     drop(shell.data / "inbox", "nosku.csv", NO_SKU)
     drop(shell.data / "inbox", "empty.csv", "")
     drop(shell.data / "inbox", "noise.csv", Random(7).randbytes(5_000))
     code, output = shell.run(*job("ingest_inbox"))
     assert code == 1
-    assert "3 files are not in." in output
+    assert "3 files are not merged." in output
     assert "nosku.csv was refused: The header has no column sku." in output
     assert "give their other names in LFP_COLUMN_ALIASES." in output
     assert "empty.csv was refused: The file is empty: it has no header and no rows." in output
@@ -130,15 +130,15 @@ def test_the_inbox_goes_in_and_bad_files_are_told_with_how_to_mend_them(shell: S
 
 
 @pytest.mark.slow
-def test_without_an_instance_the_inbox_goes_in_as_well(shell: Shell) -> None:
+def test_the_inbox_is_merged_without_an_instance(shell: Shell) -> None:
     shell.drop(A)
-    bare = {name: told for name, told in shell.environment.items() if name != "DAGSTER_HOME"}
+    bare = {name: value for name, value in shell.environment.items() if name != "DAGSTER_HOME"}
     code, output = Shell(shell.folder, bare).run(*job("ingest_inbox"))
     assert code == 0, output
     assert query(shell.data, PRODUCTS) == true_products([A])
 
 
-def test_a_new_partition_goes_in_and_shows_in_the_instance(shell: Shell) -> None:
+def test_a_new_partition_is_merged_and_shows_in_the_instance(shell: Shell) -> None:
     shell.drop(A)
     code, output = shell.run(*job("ingest_products", A.key))
     assert code == 0, output
@@ -149,7 +149,7 @@ def test_a_new_partition_goes_in_and_shows_in_the_instance(shell: Shell) -> None
 
 
 @pytest.mark.slow
-def test_a_url_goes_into_the_partition_that_is_named(shell: Shell) -> None:
+def test_a_url_is_merged_into_the_named_partition(shell: Shell) -> None:
     modified = "Thu, 01 Jan 1970 00:00:01 GMT"
     with serving(content_of(A.content, Last_Modified=modified)) as server:
         config = {"ops": {"raw_products": {"config": {"source": server.url()}}}}
@@ -192,7 +192,7 @@ def overlapping_files() -> list[File]:
 
 
 @pytest.mark.slow
-def test_five_processes_at_once_come_to_the_same_as_one_after_another(
+def test_five_concurrent_processes_give_the_same_tables_as_sequential_ones(
     shell: Shell, tmp_path: Path, home: Path
 ) -> None:
     files = overlapping_files()
@@ -212,7 +212,7 @@ def test_five_processes_at_once_come_to_the_same_as_one_after_another(
     assert found == dict.fromkeys(found, truth)
 
 
-def test_a_run_waits_for_another_that_is_writing_and_then_goes_on(shell: Shell) -> None:
+def test_a_run_waits_for_a_writing_run(shell: Shell) -> None:
     shell.drop(A)
     database = shell.data / "products.duckdb"
     with WriterLock(database, wait_seconds=0).held("testing", getLogger(__name__)):
@@ -228,7 +228,7 @@ def test_a_run_waits_for_another_that_is_writing_and_then_goes_on(shell: Shell) 
     assert query(shell.data, PRODUCTS) == true_products([A])
 
 
-def test_a_program_that_has_the_database_open_fails_the_run_by_name_and_does_no_harm(
+def test_a_process_that_has_the_database_open_fails_the_run_without_harm(
     shell: Shell,
 ) -> None:
     shell.drop(A)
@@ -239,7 +239,7 @@ def test_a_program_that_has_the_database_open_fails_the_run_by_name_and_does_no_
         assert holder.stdout
         assert holder.stdout.readline() == b"open\n"
         started = time.monotonic()
-        code, output = shell.run(*job("ingest_inbox"), foreign_wait_seconds=1)
+        code, output = shell.run(*job("ingest_inbox"), other_process_wait_seconds=1)
         assert time.monotonic() - started < 60
         assert code == 1
         assert re.search(rf"is open in another program: .*\(PID {holder.pid}\)", output)
@@ -250,20 +250,20 @@ def test_a_program_that_has_the_database_open_fails_the_run_by_name_and_does_no_
     assert query(shell.data, PRODUCTS) == true_products([A, B])
 
 
-def test_the_demo_shows_exact_tables_and_does_nothing_the_second_time(shell: Shell) -> None:
+def test_the_demo_shows_exact_tables_and_repeats_without_work(shell: Shell) -> None:
     code, first = shell.run("lfp_pipeline.cli.demo", "--rows", "2000")
     assert code == 0, first
     assert "2,000 rows read" in first
-    assert "Rows, products and names are exactly what the generator says it made." in first
+    assert "Rows, products and names are exactly those that the generator made." in first
     tables = query(shell.data, PRODUCTS), query(shell.data, NAME_COUNTS)
     code, second = shell.run("lfp_pipeline.cli.demo", "--rows", "2000")
     assert code == 0, second
-    assert "Nothing is pending" in second
-    assert "exactly what the generator says" in second
+    assert "Nothing to do" in second
+    assert "exactly those that the generator made" in second
     assert (query(shell.data, PRODUCTS), query(shell.data, NAME_COUNTS)) == tables
 
 
-def test_a_sample_is_made_where_it_is_asked_for(shell: Shell) -> None:
+def test_a_sample_is_written_to_the_given_path(shell: Shell) -> None:
     out = shell.data / "inbox" / "sample.csv.gz"
     code, output = shell.run("lfp_pipeline.cli.sample", "--rows", "2000", "--out", str(out))
     assert code == 0, output

@@ -1,4 +1,4 @@
-"""A Dagster home is made by many processes at once, and mended where others have broken it."""
+"""A Dagster home is made by concurrent processes, and repaired if it is broken."""
 
 import sqlite3
 from contextlib import closing
@@ -23,10 +23,12 @@ sys.exit(main())
 
 def versions(database: Path) -> list[str]:
     with closing(sqlite3.connect(database)) as connection:
-        return [one for (one,) in connection.execute("SELECT version_num FROM alembic_version")]
+        return [
+            version for (version,) in connection.execute("SELECT version_num FROM alembic_version")
+        ]
 
 
-def test_many_processes_at_once_make_one_home(tmp_path: Path) -> None:
+def test_concurrent_processes_make_one_home(tmp_path: Path) -> None:
     processes = [start(PREPARE, environment={"DAGSTER_HOME": str(tmp_path)}) for _ in range(4)]
     for process in processes:
         assert process.stdout
@@ -39,7 +41,7 @@ def test_many_processes_at_once_make_one_home(tmp_path: Path) -> None:
     assert [len(versions(tmp_path / name)) for name in DATABASES] == [1, 1, 1]
 
 
-def test_a_broken_home_is_mended_and_keeps_its_history(
+def test_a_broken_home_is_repaired_and_keeps_its_history(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("DAGSTER_HOME", str(tmp_path))
@@ -53,13 +55,13 @@ def test_a_broken_home_is_mended_and_keeps_its_history(
     with pytest.raises(Exception, match="more than one head"):
         dg.DagsterInstance.from_config(str(tmp_path))
     assert main() == 0
-    assert capsys.readouterr().out.count("Mended ") == 3
+    assert capsys.readouterr().out.count("Repaired ") == 3
     assert [versions(tmp_path / name) for name in DATABASES] == before
     with dg.DagsterInstance.from_config(str(tmp_path)) as instance:
         assert list(instance.get_dynamic_partitions("product_files")) == ["a.csv"]
 
 
-def test_without_a_home_it_says_so(
+def test_a_missing_home_is_an_error(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     monkeypatch.setenv("DAGSTER_HOME", str(tmp_path / "missing"))

@@ -1,4 +1,4 @@
-"""The logs of old runs can go, and nothing else goes with them."""
+"""`make trim-history` removes the logs of old runs, and nothing else."""
 
 import os
 import shutil
@@ -30,7 +30,7 @@ def make_older(path: Path, days: int) -> None:
     os.utime(path, (time.time() - days * DAY,) * 2)
 
 
-def test_logs_of_old_runs_go_and_runs_and_partitions_stay(
+def test_trim_history_removes_old_logs_and_keeps_runs_and_partitions(
     project: Project, tmp_path: Path, home: Path
 ):
     folder = tmp_path / "home"

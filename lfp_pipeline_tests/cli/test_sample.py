@@ -1,16 +1,17 @@
-"""A sample has the shape it promises, and its truth is what another reader finds in it."""
+"""A sample has the promised shape, and its facts are those that another reader finds."""
 
 import gzip
 import hashlib
 import json
 import re
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pandas as pd
 import pytest
 
-from lfp_pipeline.cli import sample
+from lfp_pipeline.cli import sample, sample_text
 from lfp_pipeline.cli.sample import SampleFacts, main, write_sample
 
 
@@ -18,7 +19,7 @@ def read(path: Path) -> pd.DataFrame:
     return pd.read_csv(path, keep_default_na=False, dtype=str)
 
 
-def truth_by_pandas(path: Path) -> SampleFacts:
+def facts_by_pandas(path: Path) -> SampleFacts:
     products = read(path)
     names = products.drop_duplicates("sku", keep="last")["name"].value_counts()
     ranked = sorted(((str(name), int(n)) for name, n in names.items()), key=lambda x: (-x[1], x[0]))
@@ -36,17 +37,17 @@ def large(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ("rows", "seed"),
     [(0, 0), (1, 0), (2, 0), (2, 1), (100, 5), (2_000, 0), (2_000, 2**40), (20_000, 7)],
 )
-def test_truth_is_what_pandas_finds(tmp_path: Path, rows: int, seed: int) -> None:
+def test_the_facts_are_those_that_pandas_finds(tmp_path: Path, rows: int, seed: int) -> None:
     path = tmp_path / "products.csv"
-    truth = write_sample(path, rows, seed)
-    assert truth.rows == rows
-    assert truth == truth_by_pandas(path)
+    facts = write_sample(path, rows, seed)
+    assert facts.rows == rows
+    assert facts == facts_by_pandas(path)
 
 
-def test_truth_holds_across_chunks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_facts_hold_across_chunks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sample, "CHUNK_ROWS", 300)
     path = tmp_path / "products.csv"
-    assert write_sample(path, rows=5_000, seed=3) == truth_by_pandas(path)
+    assert write_sample(path, rows=5_000, seed=3) == facts_by_pandas(path)
 
 
 def test_same_seed_same_bytes_everywhere(tmp_path: Path) -> None:
@@ -54,11 +55,11 @@ def test_same_seed_same_bytes_everywhere(tmp_path: Path) -> None:
     write_sample(path, rows=2_000, seed=7)
     assert (
         hashlib.sha256(path.read_bytes()).hexdigest()
-        == "22f031dc1acdc1a15f43a9ac54b98d4aaebe90acaa859d7319b1fd35fd542f48"
+        == "4043ae6737a8fe3793d8ea1a54617067db07fa6361d27d9ca793b0f11532a576"
     )
 
 
-def test_another_seed_delivers_the_same_products_anew(tmp_path: Path) -> None:
+def test_another_seed_delivers_the_same_products_again(tmp_path: Path) -> None:
     one, two = tmp_path / "1.csv", tmp_path / "2.csv"
     write_sample(one, rows=2_000, seed=1)
     write_sample(two, rows=2_000, seed=2)
@@ -104,39 +105,50 @@ def test_repeats_may_change_the_product(large: Path) -> None:
     assert repeats["sku"].duplicated().sum() > 1_000
 
 
-@pytest.mark.parametrize("words", ["FIRST_NAMES", "LAST_NAMES", "WORDS", "AFFIXES"])
+@pytest.mark.parametrize(
+    "words", ["FIRST_NAMES", "LAST_NAMES", "WORDS", "AFFIXES", "SKU_STARTS", "SKU_ENDS"]
+)
 def test_no_two_numbers_give_one_text(words: str) -> None:
-    texts = getattr(sample, words)
+    texts = getattr(sample_text, words)
     assert len(set(texts)) == len(texts)
 
 
 def test_zip_and_gzip_hold_the_plain_bytes(tmp_path: Path) -> None:
     plain, packed, zipped = (tmp_path / f"products.{end}" for end in ("csv", "csv.gz", "zip"))
-    truths = {str(write_sample(path, rows=2_000, seed=4)) for path in (plain, packed, zipped)}
+    facts = {str(write_sample(path, rows=2_000, seed=4)) for path in (plain, packed, zipped)}
     with zipfile.ZipFile(zipped) as archive:
         (member,) = archive.namelist()
         assert archive.read(member) == plain.read_bytes()
     assert gzip.decompress(packed.read_bytes()) == plain.read_bytes()
-    assert len(truths) == 1
+    assert len(facts) == 1
 
 
 def test_only_a_whole_file_gets_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(*_: object) -> bytes:
+    def fail(*_: object) -> Iterator[str]:
         seen.extend(path.name for path in tmp_path.iterdir())
         raise OSError("disk full")
 
     seen: list[str] = []
-    monkeypatch.setattr(sample, "_join", fail)
+    monkeypatch.setattr("lfp_pipeline.cli.sample._Sample.records", fail)
     with pytest.raises(OSError, match="disk full"):
         write_sample(tmp_path / "products.zip", rows=10, seed=0)
     assert [name[0] for name in seen] == ["."]
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("rows", [-1, sample.MOST_SKUS + 1])
-def test_impossible_rows_are_refused(tmp_path: Path, rows: int) -> None:
-    with pytest.raises(ValueError, match="rows must be from 0 to"):
-        write_sample(tmp_path / "products.csv", rows, seed=0)
+@pytest.mark.parametrize(
+    ("rows", "seed", "message"),
+    [
+        (-1, 0, "rows must be from 0 to"),
+        (sample.MOST_SKUS + 1, 0, "rows must be from 0 to"),
+        (1, -1, "the seed must be 0 or more"),
+    ],
+)
+def test_impossible_arguments_are_refused(
+    tmp_path: Path, rows: int, seed: int, message: str
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        write_sample(tmp_path / "products.csv", rows, seed)
 
 
 def test_command_line(
@@ -144,12 +156,12 @@ def test_command_line(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("LFP_DATA_DIR", str(tmp_path))
-    main(["--rows", "2000", "--seed", "3", "--truth", "truth.json"])
+    main(["--rows", "2000", "--seed", "3", "--truth", "facts.json"])
     path = tmp_path / "inbox" / "products-2000-3.csv.zip"
-    expected = truth_by_pandas(path)
-    told = json.loads(Path("truth.json").read_text(encoding="utf-8"))
-    told["top_names"] = [tuple(top) for top in told["top_names"]]
-    assert SampleFacts(**told) == expected
+    expected = facts_by_pandas(path)
+    facts = json.loads(Path("facts.json").read_text(encoding="utf-8"))
+    facts["top_names"] = [tuple(top) for top in facts["top_names"]]
+    assert SampleFacts(**facts) == expected
     numbers = re.findall(r"^ +([\d,]+) ", capsys.readouterr().out, flags=re.MULTILINE)
     counts = [count for _, count in expected.top_names]
     assert numbers == [f"{n:,}" for n in (2_000, expected.skus, expected.names, *counts)]

@@ -1,4 +1,4 @@
-"""The instance of dagster.yaml keeps what ticks log, and captures nothing of runs."""
+"""The instance of dagster.yaml keeps the logs of ticks, and captures no output of runs."""
 
 import shutil
 import subprocess
@@ -29,7 +29,7 @@ def saying() -> None:
 def instance(
     tmp_path: Path, home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[dg.DagsterInstance]:
-    """Made without DAGSTER_HOME."""
+    """Yield an instance of dagster.yaml, made without DAGSTER_HOME."""
     monkeypatch.delenv("DAGSTER_HOME", raising=False)
     folder = tmp_path / "home"
     shutil.copytree(home, folder)
@@ -38,19 +38,19 @@ def instance(
         yield instance
 
 
-def test_what_a_tick_logs_is_kept_where_the_instance_is(
+def test_the_logs_of_ticks_are_in_the_folder_of_the_instance(
     instance: dg.DagsterInstance, tmp_path: Path
 ) -> None:
     logs = instance.compute_log_manager
     with logs.open_log_stream(TICK, ComputeIOType.STDERR) as stream:
         assert stream is not None
         stream.write("one\n")
-    told = logs.get_log_data(TICK)
-    assert (told.stdout, told.stderr) == (None, b"one\n")
+    data = logs.get_log_data(TICK)
+    assert (data.stdout, data.stderr) == (None, b"one\n")
     assert (tmp_path / "home" / "storage" / "repository" / "sensor" / "1.err").exists()
 
 
-def test_what_a_run_prints_is_let_alone_and_no_process_is_started_for_it(
+def test_the_output_of_runs_is_not_captured(
     instance: dg.DagsterInstance,
     monkeypatch: pytest.MonkeyPatch,
     capfd: pytest.CaptureFixture[str],
@@ -63,7 +63,7 @@ def test_what_a_run_prints_is_let_alone_and_no_process_is_started_for_it(
     assert run.success
     assert "said\n" in capfd.readouterr().out
     (captured,) = [event for event in run.all_events if event.event_type_value == "LOGS_CAPTURED"]
-    told = instance.compute_log_manager.get_log_data(
+    data = instance.compute_log_manager.get_log_data(
         [run.run_id, "compute_logs", captured.logs_captured_data.file_key]
     )
-    assert (told.stdout, told.stderr) == (None, None)
+    assert (data.stdout, data.stderr) == (None, None)

@@ -1,4 +1,4 @@
-"""The database resource: it lets go, whatever the block does."""
+"""The database resource closes the database, whatever the block does."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -16,8 +16,16 @@ Connection = duckdb.DuckDBPyConnection
 @pytest.fixture
 def database(tmp_path: Path) -> ProductsDatabase:
     return ProductsDatabase(
-        database=str(tmp_path / "products.duckdb"), writer_wait_seconds=0, foreign_wait_seconds=0
+        database=str(tmp_path / "products.duckdb"),
+        writer_wait_seconds=0,
+        other_process_wait_seconds=0,
     )
+
+
+def test_a_former_field_name_works(tmp_path: Path) -> None:
+    path = str(tmp_path / "products.duckdb")
+    former = ProductsDatabase(database=path, writer_wait_seconds=0, foreign_wait_seconds=3)
+    assert former.other_process_wait_seconds == 3
 
 
 def wrong_sql(connection: Connection) -> None:
@@ -39,13 +47,13 @@ def uncommitted_work(connection: Connection) -> None:
     connection.execute("CREATE TABLE mine AS SELECT 1")
 
 
-def test_it_is_the_products_database(database: ProductsDatabase) -> None:
+def test_the_current_database_is_the_products_database(database: ProductsDatabase) -> None:
     with database.get_connection() as connection:
         assert connection.execute("SELECT count(*) FROM products").fetchall() == [(0,)]
 
 
 @pytest.mark.parametrize("fault", [wrong_sql, wrong_sql_in_a_transaction])
-def test_it_lets_go_after_an_error_and_tells_the_error_itself(
+def test_an_error_is_raised_unchanged_and_the_database_closed(
     database: ProductsDatabase, fault: Callable[[Connection], None]
 ) -> None:
     with (
@@ -57,7 +65,7 @@ def test_it_lets_go_after_an_error_and_tells_the_error_itself(
         assert free.execute("SELECT count(*) FROM products").fetchall() == [(0,)]
 
 
-def test_it_lets_go_of_a_connection_that_was_closed(database: ProductsDatabase) -> None:
+def test_a_closed_connection_releases_the_lock(database: ProductsDatabase) -> None:
     with (
         pytest.raises(duckdb.ConnectionException, match="closed"),
         database.get_connection() as connection,
@@ -67,7 +75,7 @@ def test_it_lets_go_of_a_connection_that_was_closed(database: ProductsDatabase) 
         pass
 
 
-def test_work_that_was_not_committed_is_an_error_and_is_gone(database: ProductsDatabase) -> None:
+def test_an_open_transaction_is_an_error_and_is_rolled_back(database: ProductsDatabase) -> None:
     with (
         pytest.raises(duckdb.TransactionException, match="Cannot detach"),
         database.get_connection() as connection,
@@ -80,7 +88,7 @@ def test_work_that_was_not_committed_is_an_error_and_is_gone(database: ProductsD
         connection.execute("FROM mine")
 
 
-def test_one_at_a_time(database: ProductsDatabase) -> None:
+def test_one_connection_at_a_time(database: ProductsDatabase) -> None:
     with (
         database.get_connection(),
         pytest.raises(WarehouseBusyError, match="looking at the tables"),
@@ -91,10 +99,10 @@ def test_one_at_a_time(database: ProductsDatabase) -> None:
 
 def test_any_asset_can_use_it(database: ProductsDatabase) -> None:
     @dg.asset
-    def most(database: ProductsDatabase) -> None:
+    def total(database: ProductsDatabase) -> None:
         with database.get_connection() as connection:
-            connection.execute("CREATE TABLE most AS SELECT count(*) FROM products")
+            connection.execute("CREATE TABLE total AS SELECT count(*) FROM products")
 
-    assert dg.materialize([most], resources={"database": database}).success
+    assert dg.materialize([total], resources={"database": database}).success
     with duckdb.connect(database.database, read_only=True) as connection:
-        assert connection.execute("FROM most").fetchall() == [(0,)]
+        assert connection.execute("FROM total").fetchall() == [(0,)]

@@ -1,4 +1,4 @@
-"""The end of killed runs, where two Dagster instances work on one data folder."""
+"""Killed runs are failed by their own instance, also if two instances share a data folder."""
 
 import json
 import os
@@ -36,7 +36,7 @@ with dg.DagsterInstance.get() as instance:
 
 
 def tick(shell: Shell) -> dict[str, str]:
-    """What an instance says of its runs, after it has ended the dead ones."""
+    """Return the statuses of the runs of an instance, after it has failed the dead ones."""
     (output,) = finish([start(TICK, environment=shell.environment)])
     statuses: dict[str, str] = json.loads(output)
     return statuses
@@ -49,7 +49,7 @@ def other_instance(shell: Shell, home: Path) -> Shell:
     return replace(shell, environment={**shell.environment, "DAGSTER_HOME": str(folder)})
 
 
-def test_an_instance_ends_only_its_own_runs(shell: Shell, home: Path) -> None:
+def test_an_instance_fails_only_its_own_dead_runs(shell: Shell, home: Path) -> None:
     other = other_instance(shell, home)
     shell.drop(A)
     database = shell.data / "products.duckdb"
@@ -68,7 +68,7 @@ def test_an_instance_ends_only_its_own_runs(shell: Shell, home: Path) -> None:
     assert not mark.exists()
 
 
-def test_a_mark_that_no_instance_claims_goes_in_the_end(project: Project) -> None:
+def test_an_unclaimed_mark_is_removed_after_thirty_days(project: Project) -> None:
     marks = project.engine.settings.run_marks_dir
     with running(HOLD, marks / "dead.run"), running(HOLD, marks / "living.run"):
         for mark in marks.iterdir():

@@ -1,4 +1,4 @@
-"""The assets: chosen partitions, by ingest_products on a real instance."""
+"""The assets: ingest_products of chosen partitions, on a real instance."""
 
 import hashlib
 from collections.abc import Iterator
@@ -38,14 +38,14 @@ C = File("c.csv", 500_000, (("s1", "Old", ""), ("s4", "New", "")))
 SKIPPED_LINES = {"blank_lines", "repeated_headers", "lines_above_header", "notes"}
 
 STANDING = {"status", "delivery_id", "source", "delivered_at", "sha256"}
-"""The metadata of a delivery that the run has not merged."""
+"""The metadata keys of a delivery that another run has merged."""
 
-CHECKS = ["sku_unique", "rows_conserved", "reject_share", "delivery_times", "counts_match"]
+CHECKS = ["sku_unique", "rows_accounted_for", "reject_share", "delivery_times", "counts_match"]
 
 
 @pytest.fixture(scope="module")
 def first(tmp_path_factory: pytest.TempPathFactory, home: Path) -> Iterator[Project]:
-    """A project into which one file went, whose partition nobody had ever named."""
+    """A project after one run of ingest_products, of a partition that was new."""
     folder = tmp_path_factory.mktemp("first")
     with project_in(folder, home, max_reject_share=1) as project:
         project.drop(A)
@@ -58,20 +58,18 @@ def run_id(first: Project) -> str:
     return first.instance.get_runs()[0].run_id
 
 
-def test_a_partition_that_nobody_had_named_goes_in_and_is_known_then(first: Project) -> None:
+def test_a_new_partition_is_merged_and_added_to_the_instance(first: Project) -> None:
     assert first.registered == [A.key]
     assert first.materialized("raw_products") == first.materialized("products") == {A.key}
     assert first.products == true_products([A])
     assert query(first.data, NAME_COUNTS) == true_counts([A])
 
 
-def test_all_checks_are_evaluated_and_only_the_many_rejects_are_warned_of(
-    first: Project, run_id: str
-) -> None:
+def test_all_checks_are_evaluated_and_only_reject_share_fails(first: Project, run_id: str) -> None:
     assert first.checks(run_id) == dict.fromkeys(CHECKS, True) | {"reject_share": False}
 
 
-def test_the_counts_come_last_in_the_same_run(first: Project, run_id: str) -> None:
+def test_name_counts_is_the_last_step_of_the_run(first: Project, run_id: str) -> None:
     steps = [
         entry.dagster_event.step_key
         for entry in first.instance.all_logs(run_id)
@@ -81,7 +79,7 @@ def test_the_counts_come_last_in_the_same_run(first: Project, run_id: str) -> No
     assert first.metadata("name_counts")["dagster/row_count"] == len(true_counts([A]))
 
 
-def test_of_two_versions_with_one_time_the_one_that_landed_later_is_shown(
+def test_of_two_versions_with_the_same_time_the_metadata_shows_the_later_landed(
     project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     land(project.engine, File("a.csv", 1, (("s1", "Ann", ""),)))
@@ -89,8 +87,8 @@ def test_of_two_versions_with_one_time_the_one_that_landed_later_is_shown(
     ingest_all = Engine.ingest_all
 
     def newest_first(engine: Engine, *others: Any) -> list[Any]:  # noqa: ANN401
-        found = [one for one in ingest_all(engine, *others) if isinstance(one, IngestResult)]
-        return sorted(found, key=lambda one: one.delivery.order_key, reverse=True)
+        results = [item for item in ingest_all(engine, *others) if isinstance(item, IngestResult)]
+        return sorted(results, key=lambda result: result.delivery.order_key, reverse=True)
 
     monkeypatch.setattr(Engine, "ingest_all", newest_first)
     assert project.ingest("a.csv").success
@@ -105,7 +103,7 @@ def test_the_data_version_is_the_sha256(first: Project) -> None:
         assert found.tags["dagster/data_version"] == sha256
 
 
-def test_the_metadata_tells_the_rows_by_fate_the_speed_and_the_source(first: Project) -> None:
+def test_the_metadata_has_the_rows_by_outcome_the_speed_and_the_source(first: Project) -> None:
     metadata = first.metadata("products", A.key)
     expected = {
         "dagster/row_count": 2,
@@ -120,13 +118,13 @@ def test_the_metadata_tells_the_rows_by_fate_the_speed_and_the_source(first: Pro
         "delivery_id": A.delivery_id,
         "source": str(first.inbox / A.key),
         "delivered_at": "1970-01-01 00:00:01.000000 UTC",
-        "to_mend_the_rejects": f"make rejects PARTITION={A.key}",
+        "fix_rejects": f"make rejects PARTITION={A.key}",
     }
     assert {name: metadata[name] for name in expected} == expected
     assert metadata["rows_per_second"] > 0
 
 
-def test_the_metadata_shows_no_skipped_lines_and_notes_where_there_are_none(
+def test_the_metadata_omits_skipped_lines_and_notes_if_there_are_none(
     first: Project,
 ) -> None:
     metadata = first.metadata("products", A.key)
@@ -134,7 +132,7 @@ def test_the_metadata_shows_no_skipped_lines_and_notes_where_there_are_none(
 
 
 @pytest.mark.parametrize("job", ["ingest_products", "ingest_inbox"])
-def test_the_metadata_shows_skipped_lines_by_kind_and_the_notes_as_plain_text(
+def test_the_metadata_has_skipped_lines_by_kind_and_notes_as_plain_text(
     project: Project, monkeypatch: pytest.MonkeyPatch, job: str
 ) -> None:
     notes = "A column is called '**[x](http://x)**'.", "<b>The header is in line 4.</b>"
@@ -151,7 +149,7 @@ def test_the_metadata_shows_skipped_lines_by_kind_and_the_notes_as_plain_text(
     }
 
 
-def test_the_metadata_shows_samples_of_products_and_rejects_and_the_top_names(
+def test_the_metadata_has_samples_of_products_and_rejects_and_the_top_names(
     first: Project,
 ) -> None:
     metadata = first.metadata("products", A.key)
@@ -166,7 +164,7 @@ def test_the_metadata_shows_samples_of_products_and_rejects_and_the_top_names(
     assert names == [{"name": "Ann", "no_of_products": 1}, {"name": "Bob", "no_of_products": 1}]
 
 
-def test_the_raw_file_is_told_with_its_size(first: Project) -> None:
+def test_the_metadata_has_the_raw_file_and_its_size(first: Project) -> None:
     metadata = first.metadata("raw_products", A.key)
     assert metadata["size_bytes"] == len(A.content)
     assert Path(metadata["raw_file"]).read_bytes() == A.content
@@ -186,16 +184,16 @@ def test_a_run_shows_no_figures_of_a_delivery_that_another_run_has_merged(
 
 
 @pytest.mark.parametrize("job", ["ingest_products", "ingest_inbox"])
-def test_a_run_that_comes_second_shows_no_figures(
+def test_a_run_shows_no_figures_if_another_run_merged_first(
     project: Project, monkeypatch: pytest.MonkeyPatch, job: str
 ) -> None:
-    settle = ingest.reconcile_batch
+    reconcile = ingest.reconcile_batch
 
-    def settle_second(*arguments: Any) -> Any:  # noqa: ANN401
-        settle(*arguments)  # Another run, which has read the same file meanwhile.
-        return settle(*arguments)
+    def reconcile_second(*arguments: Any) -> Any:  # noqa: ANN401
+        reconcile(*arguments)  # Another run, which has read the same file meanwhile.
+        return reconcile(*arguments)
 
-    monkeypatch.setattr(ingest, "reconcile_batch", settle_second)
+    monkeypatch.setattr(ingest, "reconcile_batch", reconcile_second)
     project.drop(B)
     run = project.ingest(B.key) if job == "ingest_products" else project.run(job)
     assert run.success
@@ -213,7 +211,7 @@ def test_a_run_whose_delivery_is_reverted_shows_no_figures(project: Project) -> 
     assert after["status"] == "reverted"
 
 
-def test_a_range_goes_in_and_each_partition_has_its_own_metadata(project: Project) -> None:
+def test_a_range_is_merged_and_each_partition_has_its_own_metadata(project: Project) -> None:
     for file in (B, C):
         project.drop(file)
     project.instance.add_dynamic_partitions("product_files", [C.key, B.key])
@@ -234,7 +232,7 @@ def test_in_a_range_a_refused_file_fails_the_run_and_stops_no_other(project: Pro
         project.drop(file)
     project.instance.add_dynamic_partitions("product_files", [B.key, "bad.csv", C.key])
     run = project.ingest(B.key, C.key)
-    assert "1 file is not in.\nbad.csv was refused: The header has no column sku" in (
+    assert "1 file is not merged.\nbad.csv was refused: The header has no column sku" in (
         project.error(run)
     )
     assert project.products == true_products([B, C])
@@ -242,14 +240,12 @@ def test_in_a_range_a_refused_file_fails_the_run_and_stops_no_other(project: Pro
     assert project.metadata("products", C.key)["rows_read"] == len(C.rows)
 
 
-def test_an_empty_range_says_why(project: Project) -> None:
+def test_an_empty_range_fails_with_the_reason(project: Project) -> None:
     project.instance.add_dynamic_partitions("product_files", [B.key, C.key])
     assert "The range is empty" in project.error(project.ingest(C.key, B.key))
 
 
-def test_a_source_is_taken_into_the_partition_that_is_named(
-    project: Project, tmp_path: Path
-) -> None:
+def test_a_source_is_merged_into_the_partition_of_the_run(project: Project, tmp_path: Path) -> None:
     elsewhere = tmp_path / "some where.csv"
     elsewhere.write_bytes(B.content)
     assert project.ingest("mine", source=elsewhere).success
@@ -257,7 +253,7 @@ def test_a_source_is_taken_into_the_partition_that_is_named(
     assert project.metadata("products", "mine")["source"] == str(elsewhere)
 
 
-def test_a_source_for_several_partitions_is_a_clear_failure(project: Project) -> None:
+def test_a_source_for_several_partitions_fails_with_the_reason(project: Project) -> None:
     project.instance.add_dynamic_partitions("product_files", [B.key, C.key])
     config = {"ops": {"raw_products": {"config": {"source": "x.csv"}}}}
     tags = dict(zip(RANGE_TAGS, (B.key, C.key), strict=True))
@@ -266,36 +262,36 @@ def test_a_source_for_several_partitions_is_a_clear_failure(project: Project) ->
 
 
 @pytest.mark.parametrize(
-    ("source", "told"),
+    ("source", "reason"),
     [
         ("missing.csv", "missing.csv cannot be read: No such file"),
         ("gopher://host/key.csv", "gopher:// is not supported. Give a URL (abfs,"),
     ],
 )
-def test_a_source_that_cannot_be_had_is_a_clear_failure(
-    project: Project, source: str, told: str
+def test_a_source_that_cannot_be_fetched_fails_with_the_reason(
+    project: Project, source: str, reason: str
 ) -> None:
     run = project.ingest("mine", source=source)
-    assert f"1 file is not in.\nmine did not land: {told}" in project.error(run)
+    assert f"1 file is not merged.\nmine did not land: {reason}" in project.error(run)
     assert project.registered == []
 
 
-def test_a_run_without_a_partition_says_how_to_give_one(project: Project) -> None:
+def test_a_run_without_a_partition_fails_with_how_to_name_one(project: Project) -> None:
     error = project.error(project.run("ingest_products"))
     assert "This run names no partition." in error
     assert """--tags '{"dagster/partition": "FILE"}'""" in error
 
 
-def test_a_file_that_is_nowhere_fails_with_what_to_do_and_leaves_no_partition(
+def test_a_file_without_a_source_fails_with_what_to_do_and_adds_no_partition(
     project: Project,
 ) -> None:
     error = project.error(project.ingest("nowhere.csv"))
     assert f"There is no file nowhere.csv in the inbox {project.inbox}" in error
-    assert "Drop it there, name it in the sources file" in error
+    assert "Drop the file there, name it in the sources file" in error
     assert project.registered == []
 
 
-def test_products_alone_of_what_never_landed_are_a_failure_and_not_materialized(
+def test_products_alone_of_a_partition_without_deliveries_fails(
     project: Project,
 ) -> None:
     run = project.repository.get_job("ingest_products").execute_in_process(
@@ -308,13 +304,13 @@ def test_products_alone_of_what_never_landed_are_a_failure_and_not_materialized(
     assert project.materialized("products") == set()
 
 
-def test_what_cannot_be_a_partition_is_a_clear_failure(project: Project) -> None:
+def test_an_invalid_partition_key_fails_with_the_reason(project: Project) -> None:
     error = project.error(project.ingest("../../etc"))
     assert "'../../etc' is no partition key" in error
     assert not (project.data / "raw").exists()
 
 
-def test_a_refused_file_is_in_the_ledger_and_not_materialized(project: Project) -> None:
+def test_a_refused_file_has_a_ledger_entry_and_is_not_materialized(project: Project) -> None:
     drop(project.inbox, "bad.csv", NO_SKU)
     run = project.ingest("bad.csv")
     assert "bad.csv was refused: The header has no column sku" in project.error(run)
@@ -325,20 +321,20 @@ def test_a_refused_file_is_in_the_ledger_and_not_materialized(project: Project) 
     assert project.materialized("raw_products") == {"bad.csv"}
 
 
-def test_a_refused_file_is_tried_again_when_somebody_asks_for_it(project: Project) -> None:
+def test_a_refused_file_is_tried_again_by_another_run_of_its_partition(project: Project) -> None:
     drop(project.inbox, "bad.csv", NO_SKU)
     project.ingest("bad.csv")
     assert "bad.csv was refused" in project.error(project.ingest("bad.csv"))
 
 
-def test_a_file_with_too_many_rejects_is_refused_and_says_which_setting(project: Project) -> None:
+def test_a_file_with_too_many_rejects_is_refused_and_the_setting_named(project: Project) -> None:
     drop(project.inbox, "dirty.csv", HEADER + "s1,Ann,\n,Bob,\n")
     error = project.error(project.ingest("dirty.csv"))
     assert "1 of 2 rows are rejected (50.0%)" in error
     assert "LFP_MAX_REJECT_SHARE" in error
 
 
-def test_a_file_that_left_the_inbox_stands_as_it_was_delivered(project: Project) -> None:
+def test_the_delivery_of_a_file_that_left_the_inbox_remains(project: Project) -> None:
     project.drop(B)
     project.ingest(B.key)
     (project.inbox / B.key).unlink()
@@ -346,7 +342,7 @@ def test_a_file_that_left_the_inbox_stands_as_it_was_delivered(project: Project)
     assert project.products == true_products([B])
 
 
-def test_an_earlier_delivery_that_came_to_no_end_is_taken_up(project: Project) -> None:
+def test_a_pending_earlier_delivery_is_merged_with_the_newer_one(project: Project) -> None:
     newer = File(B.key, 3_000_000, (("s9", "Zoe", ""),))
     project.drop(B)
     with duckdb.connect(project.data / "products.duckdb"):
@@ -357,7 +353,7 @@ def test_an_earlier_delivery_that_came_to_no_end_is_taken_up(project: Project) -
     assert project.metadata("products", B.key)["delivery_id"] == newer.delivery_id
 
 
-def test_counts_that_were_edited_by_hand_are_put_right_and_said(project: Project) -> None:
+def test_manual_edits_of_counts_are_repaired_and_reported(project: Project) -> None:
     project.drop(B)
     project.ingest(B.key)
     with duckdb.connect(project.data / "products.duckdb") as by_hand:
@@ -367,12 +363,12 @@ def test_counts_that_were_edited_by_hand_are_put_right_and_said(project: Project
     assert query(project.data, NAME_COUNTS) == true_counts([B])
     assert project.checks(run.run_id)["counts_match"]
     (check,) = [
-        one for one in run.get_asset_check_evaluations() if one.check_name == "counts_match"
+        check for check in run.get_asset_check_evaluations() if check.check_name == "counts_match"
     ]
-    assert check.metadata["names_put_right_before"].value == 2
+    assert check.metadata["names_repaired"].value == 2
 
 
-def test_products_that_were_doubled_by_hand_fail_the_blocking_check(project: Project) -> None:
+def test_duplicated_products_fail_the_blocking_check(project: Project) -> None:
     project.drop(B)
     project.ingest(B.key)
     with duckdb.connect(project.data / "products.duckdb") as by_hand:
@@ -382,7 +378,7 @@ def test_products_that_were_doubled_by_hand_fail_the_blocking_check(project: Pro
     assert not project.checks(run.run_id)["sku_unique"]
 
 
-def test_every_asset_tells_its_table_columns_lineage_and_owner(project: Project) -> None:
+def test_every_asset_has_table_columns_lineage_and_owner(project: Project) -> None:
     graph = project.repository.asset_graph
     for asset, table in (("products", "main.products"), ("name_counts", "main.name_counts")):
         node = graph.get(dg.AssetKey(asset))
@@ -394,14 +390,14 @@ def test_every_asset_tells_its_table_columns_lineage_and_owner(project: Project)
         assert node.description
 
 
-def _left_of(project: Project, run_id: str) -> str:
-    """All that a run has left: its events and log lines, and the small files of the data folder."""
+def _traces_of(project: Project, run_id: str) -> str:
+    """Return the traces of a run: events, log lines, small files of the data folder, ledger."""
     events = "".join(map(dg.serialize_value, project.instance.all_logs(run_id)))
     files = [path.read_text() for path in project.data.rglob("*.json")]
     return "".join([events, *files, str(query(project.data, LEDGER))])
 
 
-def test_a_location_takes_its_secrets_from_the_environment(
+def test_a_location_reads_its_secrets_from_the_environment(
     tmp_path: Path, home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SHOP_PASSWORD", "hunter2")
@@ -415,10 +411,10 @@ def test_a_location_takes_its_secrets_from_the_environment(
         assert project.products[0][0] == "s1"
         assert server.requests[0]["path"] == "/a.csv?token=hunter2"
         assert server.requests[0]["Authorization"] == "Basic YW5uOmh1bnRlcjI="
-        assert "hunter2" not in _left_of(project, run.run_id)
+        assert "hunter2" not in _traces_of(project, run.run_id)
 
 
-def test_a_value_of_the_environment_in_a_path_is_shown_by_its_name(
+def test_an_environment_value_in_a_path_is_shown_as_its_variable(
     tmp_path: Path, home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SHOP_PASSWORD", "hunter2")
@@ -432,9 +428,9 @@ def test_a_value_of_the_environment_in_a_path_is_shown_by_its_name(
         assert server.requests[0]["path"] == "/feeds/hunter2/a.csv?token=hunter2"
         shown = url.partition("?")[0]
         assert project.metadata("products", "mine")["source"] == shown
-        left = _left_of(project, run.run_id)
-        assert shown in left
-        assert "hunter2" not in left
+        traces = _traces_of(project, run.run_id)
+        assert shown in traces
+        assert "hunter2" not in traces
         error = project.error(project.ingest("mine", source=url))
         assert f"{shown} answered 403" in error
         assert "hunter2" not in error
@@ -450,30 +446,30 @@ def test_a_value_of_the_environment_in_a_path_is_shown_by_its_name(
         ("sftp://ann:hunter2@example.com/a.csv", "set the credentials of object stores"),
     ],
 )
-def test_a_password_in_a_location_is_refused_and_to_be_changed(
+def test_a_password_in_a_location_is_refused_with_advice_to_change_it(
     project: Project, url: str, advice: str
 ) -> None:
     run = project.ingest("mine", source=url)
     error = project.error(run)
     assert advice in error
-    assert "is in Dagster's history of runs now" in error
+    assert "Dagster's history of runs keeps this text" in error
     assert "change the password" in error
     assert "hunter2" not in "".join(map(dg.serialize_value, project.instance.all_logs(run.run_id)))
 
 
-def test_a_variable_that_is_not_there_is_named(project: Project) -> None:
+def test_a_missing_variable_is_named(project: Project) -> None:
     error = project.error(project.ingest("mine", source="https://${NOT_THERE}@example.com/a.csv"))
     assert "ops.raw_products.config.source: the environment has no variable NOT_THERE." in error
     assert "history" not in error
 
 
-def test_a_signed_url_goes_in_with_a_warning(tmp_path: Path, home: Path) -> None:
+def test_a_signed_url_is_merged_with_a_warning(tmp_path: Path, home: Path) -> None:
     with (
         project_in(tmp_path, home, allowed_hosts="127.0.0.1") as project,
         serving(content_of(B.content)) as server,
     ):
         run = project.ingest("mine", source=server.url("/a.csv?X-Amz-Signature=hunter2"))
         assert run.success
-        left = _left_of(project, run.run_id)
-        assert "is a signed URL: it stays in Dagster's history of runs" in left
-        assert "hunter2" not in left
+        traces = _traces_of(project, run.run_id)
+        assert "is a signed URL: Dagster's history of runs shows the URL" in traces
+        assert "hunter2" not in traces

@@ -12,10 +12,10 @@ from testing.project import HEADER, LEDGER, NAME_COUNTS, NO_SKU, Project, drop, 
 A = File("a.csv", 1_000_000, (("s1", "Ann", "x"), ("s2", "Bob", "y")))
 B = File("b.csv", 2_000_000, (("s1", "Ann", "z"), ("s3", "Ann", "w")))
 
-CHECKS = ["sku_unique", "rows_conserved", "reject_share", "delivery_times", "counts_match"]
+CHECKS = ["sku_unique", "rows_accounted_for", "reject_share", "delivery_times", "counts_match"]
 
 
-def test_everything_in_the_inbox_goes_in_and_shows_as_materialized(project: Project) -> None:
+def test_every_inbox_file_is_merged_and_shows_as_materialized(project: Project) -> None:
     project.drop(A)
     project.drop(B)
     run = project.run("ingest_inbox")
@@ -29,7 +29,7 @@ def test_everything_in_the_inbox_goes_in_and_shows_as_materialized(project: Proj
 
 
 @pytest.mark.parametrize(
-    ("skipped", "told"),
+    ("skipped", "expected"),
     [
         (SkippedLines(), ""),
         (SkippedLines(blank=1), "; skipped: 1 blank line"),
@@ -41,19 +41,19 @@ def test_everything_in_the_inbox_goes_in_and_shows_as_materialized(project: Proj
         ),
     ],
 )
-def test_the_log_counts_skipped_lines_and_leaves_notes_to_the_reader(
-    project: Project, monkeypatch: pytest.MonkeyPatch, skipped: SkippedLines, told: str
+def test_the_log_has_counts_of_skipped_lines_and_no_notes(
+    project: Project, monkeypatch: pytest.MonkeyPatch, skipped: SkippedLines, expected: str
 ) -> None:
     read_with(monkeypatch, skipped, "The header is in line 4.")
     project.drop(A)
     run = project.run("ingest_inbox")
     messages = [entry.user_message for entry in project.instance.all_logs(run.run_id)]
     (line,) = [message for message in messages if message.startswith("a.csv: ")]
-    assert re.fullmatch(rf"a\.csv: 2 rows \(2 inserted{told}\) in \d+\.\d\d s", line)
+    assert re.fullmatch(rf"a\.csv: 2 rows \(2 inserted{expected}\) in \d+\.\d\d s", line)
     assert not any("line 4" in message for message in messages)
 
 
-def test_a_file_of_skipped_lines_only_is_logged_with_no_row(
+def test_a_file_of_skipped_lines_only_is_logged_with_zero_rows(
     project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     read_with(monkeypatch, SkippedLines(blank=2))
@@ -66,7 +66,7 @@ def test_a_file_of_skipped_lines_only_is_logged_with_no_row(
     )
 
 
-def test_a_partition_shows_the_same_as_when_it_is_run_alone(project: Project) -> None:
+def test_ingest_inbox_logs_the_same_metadata_as_ingest_products(project: Project) -> None:
     project.drop(A)
     project.run("ingest_inbox")
     for asset in ("raw_products", "products"):
@@ -82,12 +82,12 @@ def test_a_partition_shows_the_same_as_when_it_is_run_alone(project: Project) ->
         assert by_inbox.tags[version] == alone.tags[version]
 
 
-def test_a_bad_file_fails_the_run_by_name_and_stops_no_other(project: Project) -> None:
+def test_a_bad_file_fails_the_run_and_does_not_affect_others(project: Project) -> None:
     project.drop(A)
     drop(project.inbox, "bad.csv", NO_SKU)
     project.drop(B)
     run = project.run("ingest_inbox")
-    assert "1 file is not in.\nbad.csv was refused: The header has no column sku" in (
+    assert "1 file is not merged.\nbad.csv was refused: The header has no column sku" in (
         project.error(run)
     )
     assert project.products == true_products([A, B])
@@ -100,16 +100,16 @@ def test_a_bad_file_fails_the_run_by_name_and_stops_no_other(project: Project) -
     assert error.startswith("The header has no column sku")
 
 
-def test_of_many_bad_files_twenty_are_named_and_the_others_counted(project: Project) -> None:
+def test_twenty_of_many_bad_files_are_named_and_the_others_counted(project: Project) -> None:
     for number in range(23):
         drop(project.inbox, f"bad{number}.csv", f"name\nAnn{number}\n")
     error = project.error(project.run("ingest_inbox"))
-    assert "23 files are not in." in error
+    assert "23 files are not merged." in error
     assert error.count("was refused") == 20
     assert "And 3 more" in error
 
 
-def test_with_nothing_pending_nothing_is_done_or_shown(project: Project) -> None:
+def test_a_run_with_nothing_pending_logs_no_materialization(project: Project) -> None:
     project.drop(A)
     project.run("ingest_inbox")
     before = project.materialization("products", A.key)
@@ -119,17 +119,17 @@ def test_with_nothing_pending_nothing_is_done_or_shown(project: Project) -> None
     assert project.materialization("products", A.key) == before
 
 
-def test_an_empty_inbox_is_no_failure(project: Project) -> None:
+def test_an_empty_inbox_succeeds(project: Project) -> None:
     assert project.run("ingest_inbox").success
 
 
-def test_a_missing_inbox_fails_the_run_clearly(project: Project) -> None:
+def test_a_missing_inbox_fails_the_run_with_the_reason(project: Project) -> None:
     project.inbox.rmdir()
     error = project.error(project.run("ingest_inbox"))
     assert f"The inbox {project.inbox} cannot be read: No such file or directory" in error
 
 
-def test_a_bad_file_fails_every_run_until_it_is_mended(project: Project) -> None:
+def test_a_bad_file_fails_every_run_until_it_is_fixed(project: Project) -> None:
     drop(project.inbox, A.key, NO_SKU, microseconds=1)
     assert not project.run("ingest_inbox").success
     assert not project.run("ingest_inbox").success
@@ -137,7 +137,7 @@ def test_a_bad_file_fails_every_run_until_it_is_mended(project: Project) -> None
     assert project.run("ingest_inbox").success
 
 
-def test_what_landed_and_came_to_no_end_is_taken_up_once(project: Project) -> None:
+def test_a_pending_delivery_is_merged_once(project: Project) -> None:
     project.drop(A)
     project.drop(B)
     with duckdb.connect(project.data / "products.duckdb"):
@@ -147,11 +147,11 @@ def test_what_landed_and_came_to_no_end_is_taken_up_once(project: Project) -> No
     run = project.run("ingest_inbox")
     assert run.success
     assert project.products == true_products([A, B])
-    told = [entry.user_message for entry in project.instance.all_logs(run.run_id)]
-    assert "To take in: 1 from the inbox, 1 that had landed before" in told
+    messages = [entry.user_message for entry in project.instance.all_logs(run.run_id)]
+    assert "Ingesting 1 inbox file and 1 landed delivery" in messages
 
 
-def test_a_program_that_has_the_database_open_fails_the_run_and_is_named(
+def test_a_process_that_has_the_database_open_fails_the_run_and_is_named(
     project: Project,
 ) -> None:
     project.drop(A)
@@ -162,7 +162,7 @@ def test_a_program_that_has_the_database_open_fails_the_run_and_is_named(
     assert project.products == true_products([A])
 
 
-def test_counts_that_were_edited_by_hand_are_put_right_by_the_next_run(project: Project) -> None:
+def test_the_next_run_repairs_manual_edits_of_counts(project: Project) -> None:
     project.drop(A)
     project.run("ingest_inbox")
     with duckdb.connect(project.data / "products.duckdb") as by_hand:
@@ -173,7 +173,7 @@ def test_counts_that_were_edited_by_hand_are_put_right_by_the_next_run(project: 
     assert project.checks(run.run_id)["counts_match"]
 
 
-def test_products_that_were_doubled_by_hand_fail_the_run(project: Project) -> None:
+def test_duplicated_products_fail_the_run(project: Project) -> None:
     project.drop(A)
     project.run("ingest_inbox")
     with duckdb.connect(project.data / "products.duckdb") as by_hand:
@@ -184,7 +184,7 @@ def test_products_that_were_doubled_by_hand_fail_the_run(project: Project) -> No
     assert not project.checks(run.run_id)["sku_unique"]
 
 
-def test_after_the_database_is_deleted_all_that_ever_landed_goes_in_again(project: Project) -> None:
+def test_after_the_database_is_deleted_all_deliveries_are_merged_again(project: Project) -> None:
     newer = File(A.key, A.microseconds + 1, A.rows[:1])
     for file in (A, newer, B):
         project.drop(file)
@@ -197,7 +197,7 @@ def test_after_the_database_is_deleted_all_that_ever_landed_goes_in_again(projec
 
 
 @pytest.mark.parametrize("names", [["a.csv"], ["a.csv", "gone.csv"]])
-def test_chosen_files_alone_go_in(project: Project, names: list[str]) -> None:
+def test_only_the_configured_files_are_merged(project: Project, names: list[str]) -> None:
     project.drop(A)
     project.drop(B)
     config = {"ops": {"ingest": {"config": {"files": dict.fromkeys(names, "")}}}}

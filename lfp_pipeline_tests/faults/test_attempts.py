@@ -36,7 +36,7 @@ def test_a_delivery_that_failed_twice_goes_in_at_the_third_attempt(
         assert (status, attempts, seconds) == ("failed", attempt, None)
         assert error.startswith(f"{raw} is not what landed: its sha256 is ")
         assert error.endswith("Then run ingest_inbox.")
-        assert f"1 file is not in.\na.csv failed: {error}" in project.error(run)
+        assert f"1 file is not merged.\na.csv failed: {error}" in project.error(run)
         assert project.products == true_products([B])
     raw.write_bytes(A.content)
     assert project.run("ingest_inbox").success

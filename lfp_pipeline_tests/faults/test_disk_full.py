@@ -27,7 +27,7 @@ LARGE = File("large.csv", 3, tuple((f"s{n}", f"n{n % 5}", f"{n}e" * 9) for n in 
 
 STEP_BYTES = 96 << 10
 FULL = "No space left on device"
-REMEDY = "is full: free some space, then do it again."
+REMEDY = "is full: free some space, then try again."
 
 
 @pytest.fixture

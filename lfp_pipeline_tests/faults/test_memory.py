@@ -52,7 +52,7 @@ def test_a_run_tells_of_each_file_that_is_not_in(home: Path, tmp_path: Path) -> 
         drop(small.inbox, "bad.csv", NO_SKU)
         run = small.run("ingest_inbox")
         error = small.error(run)
-    assert "2 files are not in." in error
+    assert "2 files are not merged." in error
     assert "bad.csv was refused: The header has no column sku" in error
     assert "wide.csv failed" in error
     assert "Raise LFP_MEMORY_LIMIT" in error

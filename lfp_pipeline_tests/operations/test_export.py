@@ -45,7 +45,7 @@ STRANGE = (
 
 @pytest.fixture
 def engine(tmp_path: Path) -> Engine:
-    made = engine_at(tmp_path / "data", writer_wait_seconds=0.2, foreign_wait_seconds=0.2)
+    made = engine_at(tmp_path / "data", writer_wait_seconds=0.2, other_process_wait_seconds=0.2)
     made.ingest(land(made, A), LOG)
     return made
 
@@ -88,7 +88,7 @@ def assert_exported(folder: Path, found: dict[str, list[tuple[Any, ...]]]) -> No
 
 @pytest.mark.parametrize("share", [0.1, 0])
 def test_all_four_files_hold_the_tables(tmp_path: Path, share: float) -> None:
-    engine = engine_at(tmp_path / "data", publish_share=share)
+    engine = engine_at(tmp_path / "data", publish_time_share=share)
     for file in (A, B):
         engine.ingest(land(engine, file), LOG)
         report = export_tables(engine, LOG)
@@ -114,7 +114,9 @@ def random_rows(random: Random, number: int) -> list[tuple[str, str, str]]:
 
 def test_a_csv_file_that_is_dropped_into_an_inbox_reads_back_as_it_was(tmp_path: Path) -> None:
     rows = [*STRANGE, *random_rows(Random(7), 2_000)]
-    first, second = (engine_at(tmp_path / name, publish_share=0) for name in ("first", "second"))
+    first, second = (
+        engine_at(tmp_path / name, publish_time_share=0) for name in ("first", "second")
+    )
     source = tmp_path / "rows.csv"
     with source.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, quoting=csv.QUOTE_ALL)
@@ -167,7 +169,7 @@ def test_export_without_a_database_is_refused(tmp_path: Path) -> None:
     [(0.1, "the published copy, which would be published again first"), (0, "the database, under")],
 )
 def test_a_dry_run_writes_nothing(tmp_path: Path, share: float, state: str) -> None:
-    engine = engine_at(tmp_path / "data", publish_share=share)
+    engine = engine_at(tmp_path / "data", publish_time_share=share)
     engine.ingest(land(engine, A), LOG)
     report = export_tables(engine, LOG, dry_run=True)
     assert report.summary.startswith("Would write 3 products and 2 names into products.parquet, ")
@@ -219,7 +221,7 @@ def test_an_export_from_the_copy_lets_others_write_and_has_one_state(
 def test_an_export_from_the_database_blocks_writers_and_has_one_state(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    engine = engine_at(tmp_path / "data", publish_share=0, writer_wait_seconds=0.05)
+    engine = engine_at(tmp_path / "data", publish_time_share=0, writer_wait_seconds=0.05)
     engine.ingest(land(engine, A), LOG)
     before = tables(engine)
     merged = write_meanwhile(engine, monkeypatch)

@@ -210,7 +210,7 @@ def test_exporting_rejects_without_a_database_is_refused(engine: Engine):
 
 def test_an_error_names_the_process_that_has_the_database_open(engine: Engine, take: Take):
     take(b"sku,name,description\n,Lamp,x\n")
-    busy = Engine(engine.settings.model_copy(update={"foreign_wait_seconds": 0}))
+    busy = Engine(engine.settings.model_copy(update={"other_process_wait_seconds": 0}))
     with (
         running(HOLD, engine.warehouse.path) as holder,
         pytest.raises(WarehouseBusyError, match=rf"PID {holder.pid}"),

@@ -83,7 +83,7 @@ def test_a_landed_file_is_pending_once(project: Project) -> None:
 
 
 def test_files_still_being_written_are_listed_apart(tmp_path: Path, home: Path) -> None:
-    with project_in(tmp_path, home, inbox_quiet_seconds=60) as project:
+    with project_in(tmp_path, home, inbox_stable_seconds=60) as project:
         project.drop(A)
         _, text = status_of(project)
     assert section(text, "Pending") == ["1 in the inbox, still being written: a.csv"]
@@ -343,7 +343,7 @@ def copy_of(project: Project, file: File) -> LocalFile:
 
 @pytest.fixture
 def unpublished(tmp_path: Path, home: Path) -> Iterator[Project]:
-    with project_in(tmp_path, home, publish_share=0) as project:
+    with project_in(tmp_path, home, publish_time_share=0) as project:
         project.drop(A)
         project.run("ingest_inbox")
         yield project
@@ -443,9 +443,9 @@ def test_the_command_prints_the_status(shell: Shell) -> None:
     assert code == 0
     assert section(output, "Last deliveries")
     assert output.startswith(f"{shell.data}, ")
-    code, output = shell.run("lfp_pipeline.cli.status", publish_share=2)
+    code, output = shell.run("lfp_pipeline.cli.status", publish_time_share=2)
     assert code == 1
-    assert output.startswith("Wrong settings:\n  LFP_PUBLISH_SHARE")
+    assert output.startswith("Wrong settings:\n  LFP_PUBLISH_TIME_SHARE")
 
 
 def test_unprintable_names_are_escaped(project: Project) -> None:

@@ -204,7 +204,7 @@ from lfp_pipeline.settings import Settings
 from lfp_pipeline.operations.status import collect_status
 from lfp_pipeline.operations.status_text import render_status
 logging.basicConfig(stream=sys.stdout)
-engine = Engine(Settings(data_dir=Path(sys.argv[1]), inbox_quiet_seconds=0))
+engine = Engine(Settings(data_dir=Path(sys.argv[1]), inbox_stable_seconds=0))
 print(render_status(collect_status(engine)))
 print("to take in:", *[file.name for file in engine.pending_inbox(logging.getLogger()).ready])
 catalog, limits = engine.catalog, RunLimits(3, 100, 3)

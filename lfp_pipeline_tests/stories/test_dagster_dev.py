@@ -81,9 +81,9 @@ def dagster_dev(folder: Path, home: Path) -> Iterator[Dagster]:
     own = {
         "DAGSTER_HOME": str(folder / "home"),
         "LFP_DATA_DIR": str(folder / "data"),
-        "LFP_INBOX_QUIET_SECONDS": "0.5",
+        "LFP_INBOX_STABLE_SECONDS": "0.5",
         "LFP_SENSOR_INTERVAL_SECONDS": "1",
-        "LFP_PUBLISH_SHARE": "0.5",
+        "LFP_PUBLISH_TIME_SHARE": "0.5",
     }
     port = free_port()
     log = folder / "log"

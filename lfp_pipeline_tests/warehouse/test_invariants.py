@@ -209,7 +209,7 @@ from pathlib import Path
 from testing.oracle import engine_at
 from lfp_pipeline.warehouse import direct_load
 engine = engine_at(
-    Path(sys.argv[1]), parallel_files=2, batch_files=int(sys.argv[3]), foreign_wait_seconds=60
+    Path(sys.argv[1]), parallel_files=2, batch_files=int(sys.argv[3]), other_process_wait_seconds=60
 )
 if engine.settings.batch_files == 1:
     direct_load.LEAST_BYTES, direct_load.should_load_directly = 0, lambda *_: True

@@ -65,7 +65,7 @@ import sys
 from pathlib import Path
 from testing.oracle import LOG, engine_at, land
 from lfp_pipeline_tests.warehouse.test_published import files_of
-engine = engine_at(Path(sys.argv[1]), publish_share=1)
+engine = engine_at(Path(sys.argv[1]), publish_time_share=1)
 for file in files_of(int(sys.argv[2])):
     engine.ingest(land(engine, file), LOG)
     engine.publish(LOG)
@@ -103,7 +103,7 @@ def files_of(writer: int, number: int = 8) -> list[File]:
 @pytest.fixture
 def engine(tmp_path: Path) -> Engine:
     """Return an engine with one merged delivery and nothing published."""
-    made = engine_at(tmp_path / "data", foreign_wait_seconds=0.2)
+    made = engine_at(tmp_path / "data", other_process_wait_seconds=0.2)
     made.ingest(land(made, A), LOG)
     return made
 
@@ -213,7 +213,7 @@ def test_readers_are_never_refused_and_see_only_whole_states(
     tmp_path: Path,
 ) -> None:
     data, stop = tmp_path / "data", tmp_path / "stop"
-    engine = engine_at(data, publish_share=1)
+    engine = engine_at(data, publish_time_share=1)
     engine.ingest(land(engine, A), LOG)
     engine.publish(LOG)
     readers = [start(READ, engine.published.path, stop) for _ in range(2)]
@@ -261,7 +261,7 @@ def test_readers_of_the_copy_block_no_writer_and_no_publisher(engine: Engine) ->
     engine.published.publish(LOG)
     with running(OPEN, engine.published.path, "read only"):
         impatient = engine_at(
-            engine.settings.data_dir, writer_wait_seconds=0, foreign_wait_seconds=0
+            engine.settings.data_dir, writer_wait_seconds=0, other_process_wait_seconds=0
         )
         impatient.ingest(land(impatient, B), LOG)
         assert impatient.published.publish(LOG)
@@ -477,7 +477,7 @@ def test_a_run_publishes_only_what_is_due(engine: Engine) -> None:
 
 
 def test_with_a_share_of_zero_nothing_is_published(tmp_path: Path) -> None:
-    engine = engine_at(tmp_path, publish_share=0)
+    engine = engine_at(tmp_path, publish_time_share=0)
     engine.ingest(land(engine, A), LOG)
     engine.publish(LOG)
     assert not engine.published.path.exists()

@@ -44,7 +44,9 @@ sys.stdin.readline()
 
 @pytest.fixture
 def warehouse(tmp_path: Path) -> Warehouse:
-    made = Warehouse(tmp_path / "products.duckdb", writer_wait_seconds=30, foreign_wait_seconds=0.5)
+    made = Warehouse(
+        tmp_path / "products.duckdb", writer_wait_seconds=30, other_process_wait_seconds=0.5
+    )
     use(made)
     return made
 

@@ -93,7 +93,7 @@ def settings_of(folder: Path, conditions: Conditions) -> dict[str, str]:
     return {
         "LFP_DATA_DIR": str(folder / "data"),
         "LFP_THREADS": "2",
-        "LFP_INBOX_QUIET_SECONDS": "0",
+        "LFP_INBOX_STABLE_SECONDS": "0",
         "LFP_MAX_REJECT_SHARE": "1",
         "LFP_BATCH_FILES": str(conditions.batch_files),
     }

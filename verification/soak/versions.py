@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from lfp_pipeline.cli.sample import WORDS
+from lfp_pipeline.cli.sample_text import WORDS
 from testing.oracle import File, Row
 from testing.project import drop
 

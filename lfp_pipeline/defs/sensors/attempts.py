@@ -1,11 +1,11 @@
-"""How often the runs of a sensor have tried the files that are in the inbox.
+"""Counts the runs of a sensor per file of the inbox.
 
-Each run is counted once, when it has ended, and the counts are kept in the sensor's cursor. So a
-tick reads the runs that are new since the last one, and those that had not ended then. Where the
-cursor is lost, or does not tell of a file that earlier ticks may have asked for (its outcome was
-lost, perhaps), the runs since the oldest pending file was dropped are counted anew, some at each
-tick. Until that is done, nothing is asked for: no file is tried too often, and no run is asked for
-by the key of an earlier one, which Dagster would skip.
+Each run is counted once, after its end, and the sensor's cursor keeps the counts. So a tick reads
+only the runs that are new since the last tick, and those that had not ended. If the cursor is lost,
+or lacks a file that earlier ticks may have requested (its status note was lost, perhaps), the runs
+since the oldest pending file was dropped are recounted, some per tick. Until the count is complete,
+no run is requested: no file gets too many attempts, and no run key is used twice, because Dagster
+would skip the second run.
 """
 
 import json
@@ -25,21 +25,22 @@ from lfp_pipeline.defs.sensors.inbox_planner import FileVersion
 from lfp_pipeline.sources.inbox import InboxFile
 
 RUNS_A_TICK = 500
-_MOST_ABSENT = 1_000
-"""Counts of files that are not in the inbox now are kept for so many: they may come back."""
+_ABSENT_LIMIT = 1_000
+"""Limit of counts that are kept for files that left the inbox: such files may come back."""
 
 
 @dataclass(frozen=True)
 class Tries:
-    """How often a version of a file was tried since it was dropped.
+    """The runs of one version of a file since the file was dropped.
 
     Attributes:
-        version: of the file.
-        since: when the first of these runs was made, in seconds.
-        attempts: runs that have ended.
-        busy: how many of them failed only because the database was in other hands, or left the
-            file alone because it was being written.
-        last_busy: when the last of these was made.
+        version: the version of the file.
+        since: creation time of the first run, in seconds since the epoch.
+        attempts: number of runs that have ended.
+        busy: number of those that do not count as failed attempts: another process had the database
+            open, or the file was still being written.
+        last_busy: creation time of the last run that found the database busy, in seconds since the
+            epoch.
     """
 
     version: str
@@ -49,7 +50,7 @@ class Tries:
     last_busy: float
 
     def after(self, earlier: "Tries | None") -> "Tries":
-        """All of them, if the earlier ones are of the same version."""
+        """Return the sum with earlier runs, if those are of the same version."""
         if earlier is None or earlier.version != self.version:
             return self
         return Tries(
@@ -63,16 +64,17 @@ class Tries:
 
 @dataclass(frozen=True)
 class Attempts:
-    """What is known of the runs of a sensor.
+    """The counted runs of a sensor.
 
     Attributes:
-        last: the id of the last run that was read; None: there was none.
-        open: the ids of those runs that had not ended.
-        running: what these were asked for.
-        tries: by partition key.
-        untried: the keys of pending files that no run was asked for.
-        known_until: a file that was dropped before, in seconds, may have been asked for.
-        is_complete: whether there are no more runs to read.
+        last: id of the last run that was read; None: there was none.
+        open: ids of the runs that had not ended.
+        running: the file versions that these runs were requested for.
+        tries: the counts, by partition key.
+        untried: keys of pending files that no run was requested for.
+        known_until: a run may have been requested for any file that was dropped before this time,
+            in seconds since the epoch.
+        is_complete: whether all runs are read.
     """
 
     last: str | None
@@ -85,57 +87,58 @@ class Attempts:
 
     @classmethod
     def from_cursor(cls, cursor: str | None) -> "Attempts | None":
-        """What a cursor tells; None: nothing."""
+        """Return the counts in a cursor; None: the cursor has none, or is damaged."""
         with suppress(ValueError, TypeError, LookupError, AttributeError, RecursionError):
-            told = json.loads(cursor or "")
+            state = json.loads(cursor or "")
             return cls(
-                last=told["last"],
-                open=told["open"],
-                tries={key: Tries(*one) for key, one in told["tries"].items()},
-                untried=frozenset(told["untried"]),
-                known_until=float(told["known_until"]),
+                last=state["last"],
+                open=state["open"],
+                tries={key: Tries(*tries) for key, tries in state["tries"].items()},
+                untried=frozenset(state["untried"]),
+                known_until=float(state["known_until"]),
             )
         return None
 
     @property
     def cursor(self) -> str:
-        """What is to be remembered."""
-        told = {
+        """The counts as the text of a cursor."""
+        state = {
             "last": self.last,
             "open": list(self.open),
-            "tries": {key: list(asdict(one).values()) for key, one in self.tries.items()},
+            "tries": {key: list(asdict(tries).values()) for key, tries in self.tries.items()},
             "untried": sorted(self.untried),
             "known_until": self.known_until,
         }
-        return json.dumps(told)
+        return json.dumps(state)
 
 
 def count_attempts(
     cursor: str | None,
     sensor: str,
     pending: Mapping[str, InboxFile],
-    settled: Collection[str],
+    finished: Collection[str],
     known_until: float,
     instance: dg.DagsterInstance,
 ) -> Attempts:
-    """Count the runs of a sensor that were not counted yet.
+    """Return the counts of a sensor's runs, with those added that were not counted yet.
 
     Args:
-        cursor: what was remembered.
-        sensor: whose runs.
-        pending: files in the inbox that are to be taken in, by partition key.
-        settled: keys of the other files in the inbox.
-        known_until: this tick asks only for what was dropped before, in seconds.
-        instance: with the runs.
+        cursor: the cursor of the last tick.
+        sensor: name of the sensor.
+        pending: files of the inbox that are to be ingested, by partition key.
+        finished: partition keys of the other files of the inbox.
+        known_until: this tick requests runs only for files that were dropped before this time, in
+            seconds since the epoch.
+        instance: the instance that has the runs.
     """
     tags = {SENSOR_TAG: sensor}
     before = Attempts.from_cursor(cursor)
     if before is not None and before.last and instance.get_run_record_by_id(before.last) is None:
-        before = None  # It was deleted, and tells no longer which runs are new.
-    counted = before and _counted(before, tags, pending, settled, instance)
+        before = None  # The run was deleted: nothing shows which runs are new.
+    counted = before and _counted(before, tags, pending, finished, instance)
     if before is None or counted is None or not _knows_all(counted, before, pending):
         last = _last_before(min(map(_dropped_at, pending.values()), default=inf), tags, instance)
-        counted = _counted(Attempts(last), tags, pending, settled, instance)
+        counted = _counted(Attempts(last), tags, pending, finished, instance)
     tried = {key for key, _ in counted.running} | counted.tries.keys()
     return replace(counted, untried=pending.keys() - tried, known_until=known_until)
 
@@ -149,7 +152,7 @@ def _counted(
     before: Attempts,
     tags: Mapping[str, str],
     pending: Mapping[str, InboxFile],
-    settled: Collection[str],
+    finished: Collection[str],
     instance: dg.DagsterInstance,
 ) -> Attempts:
     new = instance.get_run_records(
@@ -160,9 +163,9 @@ def _counted(
         records += instance.get_run_records(dg.RunsFilter(run_ids=list(before.open)))
     running: set[FileVersion] = set()
     tries = {
-        key: one
-        for key, one in before.tries.items()
-        if key not in settled and (key not in pending or _is_of(one, pending[key]))
+        key: earlier
+        for key, earlier in before.tries.items()
+        if key not in finished and (key not in pending or _is_of(earlier, pending[key]))
     }
     for record in records:
         versions = requested_files(record.dagster_run).items()
@@ -176,14 +179,16 @@ def _counted(
         for key, version in versions:
             no_attempt = busy or key in not_tried
             run = Tries(version, created_at, 1, int(no_attempt), created_at if busy else 0.0)
-            if key not in settled and (key not in pending or _is_of(run, pending[key])):
+            if key not in finished and (key not in pending or _is_of(run, pending[key])):
                 tries[key] = run.after(tries.get(key))
     absent = [key for key in tries if key not in pending]
-    for key in absent[:-_MOST_ABSENT]:
+    for key in absent[:-_ABSENT_LIMIT]:
         del tries[key]
     return Attempts(
         last=new[-1].dagster_run.run_id if new else before.last,
-        open=[one.dagster_run.run_id for one in records if not one.dagster_run.is_finished],
+        open=[
+            record.dagster_run.run_id for record in records if not record.dagster_run.is_finished
+        ],
         running=running,
         tries=tries,
         is_complete=len(new) < RUNS_A_TICK,
@@ -191,7 +196,7 @@ def _counted(
 
 
 def _is_of(tries: Tries, file: InboxFile) -> bool:
-    """Whether a count is of what the file is now; what was before it was dropped is not."""
+    """Return whether a count is of the present version, since the file was dropped."""
     return tries.version == file.version and tries.since > _dropped_at(file)
 
 
@@ -202,8 +207,8 @@ def _dropped_at(file: InboxFile) -> float:
 def _last_before(
     seconds: float, tags: Mapping[str, str], instance: dg.DagsterInstance
 ) -> str | None:
-    """The id of the last run that was made before then."""
-    moment = datetime.fromtimestamp(min(seconds, time.time()), UTC)
-    filters = dg.RunsFilter(tags=dict(tags), created_before=moment)
+    """Return the id of the last run that was created before a time; None: there is none."""
+    timestamp = datetime.fromtimestamp(min(seconds, time.time()), UTC)
+    filters = dg.RunsFilter(tags=dict(tags), created_before=timestamp)
     found: Sequence[RunRecord] = instance.get_run_records(filters, limit=1)
     return found[0].dagster_run.run_id if found else None

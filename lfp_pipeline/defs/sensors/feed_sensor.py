@@ -1,4 +1,4 @@
-"""The sensor that polls the feeds of the sources file, and has those with news read."""
+"""The sensor that polls the feeds of the sources file, and requests runs for their updates."""
 
 import logging
 import threading
@@ -32,7 +32,7 @@ _WAIT_SECONDS = 3.0
 
 
 def build_feed_sensor(interval_seconds: int) -> dg.SensorDefinition:
-    """The sensor, looking that often which feeds are due."""
+    """Return the sensor, with its minimum interval."""
     polling = _Polling()
 
     @dg.sensor(
@@ -40,7 +40,7 @@ def build_feed_sensor(interval_seconds: int) -> dg.SensorDefinition:
         job=ingest_products,
         minimum_interval_seconds=interval_seconds,
         default_status=dg.DefaultSensorStatus.RUNNING,
-        description="Polls the sources that have an interval, and takes in what is new.",
+        description="Polls the sources that have an interval, and ingests their updates.",
     )
     def feed_sensor(
         context: dg.SensorEvaluationContext, engine: dg.ResourceParam[Engine]
@@ -48,7 +48,7 @@ def build_feed_sensor(interval_seconds: int) -> dg.SensorDefinition:
         fail_dead_runs(engine, context.instance, context.log)
         try:
             feeds, problems = engine.catalog.feeds()
-        except SettingsError as error:  # As the state of things, and not as a traceback each time.
+        except SettingsError as error:  # Shown as a skip reason, without a traceback per tick.
             return dg.SensorResult(skip_reason=visible(str(error)))
         polling.poll([feed for feed in feeds if feed.is_due])
         requests = list(_requests(feeds, engine, context.instance))
@@ -66,7 +66,7 @@ def build_feed_sensor(interval_seconds: int) -> dg.SensorDefinition:
 
 
 class _Polling:
-    """Polls side by side. Who does not answer in time is waited for beside the next ticks."""
+    """Polls feeds in parallel; a slow poll continues in the background of the next ticks."""
 
     def __init__(self) -> None:
         self._pool = ThreadPoolExecutor(_SIDE_BY_SIDE, thread_name_prefix="feed")
@@ -84,7 +84,7 @@ class _Polling:
             feed.poll()
         except LandingError as error:
             _LOG.warning("%s could not be polled: %s", feed.key, error)
-        except Exception:  # noqa: BLE001 (nobody else would see it)
+        except Exception:  # noqa: BLE001 (a future would hide it)
             _LOG.exception("%s could not be polled", feed.key)
         finally:
             with self._lock:
@@ -94,7 +94,7 @@ class _Polling:
 def _requests(
     feeds: Sequence[Feed], engine: Engine, instance: dg.DagsterInstance
 ) -> Iterator[dg.RunRequest]:
-    """A run for each feed with news that did not land, or with a delivery that is not in yet."""
+    """Yield a run for each feed with an update that has not landed, or a pending delivery."""
     reversing = engine.backlog.partitions_being_reversed()
     for feed in feeds:
         if feed.key in reversing or not (
@@ -102,20 +102,20 @@ def _requests(
         ):
             continue
         runs = started_runs(instance, FEED_TAG, feed.key)
-        if _is_resting(feed, runs):
+        if _is_backing_off(feed, runs):
             continue
         yield dg.RunRequest(
             run_key=run_key_after(feed.key, runs),
             job_name=ingest_products.name,
             partition_key=feed.key,
             run_config={"ops": {"raw_products": {"config": {"named_source": True}}}},
-            # The next attempt is this sensor's business, whatever went wrong.
+            # This sensor makes the next attempt, whatever the failure.
             tags={SENSOR_TAG: NAME, FEED_TAG: feed.key, MAX_RETRIES_TAG: "0"},
         )
 
 
-def _is_resting(feed: Feed, runs: Sequence[dg.RunRecord]) -> bool:
-    """Whether a feed is being read, or its last runs have failed and it is too soon for another."""
+def _is_backing_off(feed: Feed, runs: Sequence[dg.RunRecord]) -> bool:
+    """Return whether a feed is being read, or backing off after failed runs."""
     if any(not record.dagster_run.is_finished for record in runs):
         return True
     failures = 0
@@ -129,8 +129,8 @@ def _is_resting(feed: Feed, runs: Sequence[dg.RunRecord]) -> bool:
 def _summary(feeds: Sequence[Feed], requested: int) -> str:
     if not feeds:
         return "No source in the sources file has an interval: there is nothing to poll."
-    waiting = [feed.key for feed in feeds if feed.memory.has_update]
-    text = f"{len(feeds)} feeds, {len(waiting)} with news that is not in yet, {requested} to run."
+    updates = sum(feed.memory.has_update for feed in feeds)
+    text = f"{len(feeds)} feeds, {updates} with updates to merge, {requested} to run."
     for feed in feeds:
         if error := feed.memory.polls.error:
             text += f" {feed.key}: {error}"

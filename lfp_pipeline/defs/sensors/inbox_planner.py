@@ -1,4 +1,4 @@
-"""What to do about the files in the inbox: a pure function from what is there to what to run."""
+"""The plan of the inbox sensor: a pure function from inbox files and run history to runs."""
 
 import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -13,22 +13,22 @@ from lfp_pipeline.sources.inbox import InboxFile, Listing
 MAX_BATCHES_A_TICK = 50
 
 FileVersion = tuple[str, str]
-"""Partition key and version: what a run is asked for, and what is remembered of it."""
+"""Partition key and version of a file."""
 
 
 @dataclass(frozen=True)
 class RunHistory:
-    """What is known of the versions of files.
+    """The results of earlier runs, by file version.
 
     Attributes:
-        merged: those that are in.
-        refused: those that were refused; trying again changes nothing.
-        reverted: those that people had taken out again.
-        running: those that a run is at, or waits in the queue for; a reversal is one, too.
-        attempts: how many runs of the sensor there were for a version.
-        busy: how many of them were no attempts, because the database was in other hands, or because
-            the file was being written.
-        backing_off: those whose last such run was a short time ago.
+        merged: merged versions.
+        refused: refused versions; a retry changes nothing.
+        reverted: versions that an operator reverted.
+        running: versions of a run that is in progress or queued, or of a reversal in progress.
+        attempts: number of runs of the sensor.
+        busy: number of those that do not count as failed attempts: another process had the database
+            open, or the file was still being written.
+        backing_off: versions whose last busy run was too recent for another run.
     """
 
     merged: AbstractSet[FileVersion] = frozenset()
@@ -42,12 +42,12 @@ class RunHistory:
 
 @dataclass(frozen=True)
 class RunLimits:
-    """How runs are cut.
+    """Limits of runs.
 
     Attributes:
-        max_attempts: runs for one version of a file.
-        batch_bytes: files up to this size in all share a run.
-        batch_files: as many at most.
+        max_attempts: limit of runs for one version of a file.
+        batch_bytes: limit of the total size of files that share a run.
+        batch_files: limit of the number of files that share a run.
     """
 
     max_attempts: int
@@ -57,24 +57,24 @@ class RunLimits:
 
 @dataclass(frozen=True)
 class RunBatch:
-    """Files that share a run, and which attempt it is for each."""
+    """Files that share a run, with the number of the attempt for each."""
 
     files: tuple[InboxFile, ...]
     attempts: tuple[int, ...]
 
     @property
     def run_key(self) -> str:
-        """Names these versions and attempts, and so this run, for ever."""
-        told = "\n".join(
+        """The run key: a digest of the versions and attempts."""
+        text = "\n".join(
             f"{file.name}\t{file.version}\t{file.ctime_ns}\t{attempt}"
             for file, attempt in zip(self.files, self.attempts, strict=True)
         )
-        return hashlib.sha256(told.encode("utf-8", "surrogateescape")).hexdigest()
+        return hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()
 
 
 @dataclass(frozen=True)
 class InboxPlan:
-    """What to run, and what is left alone and why."""
+    """The runs to request, and why other files are not requested."""
 
     batches: tuple[RunBatch, ...]
     waiting: int
@@ -84,30 +84,30 @@ class InboxPlan:
     merged: int
     refused: tuple[str, ...]
     reverted: tuple[str, ...]
-    given_up: tuple[str, ...]
+    needing_attention: tuple[str, ...]
     left_out: str
 
     @property
     def summary(self) -> str:
-        """All of it in a line."""
+        """The plan as one line."""
         new = sum(len(batch.files) for batch in self.batches) + self.waiting
         text = (
             f"{new} new, {self.still_writing} still being written, {self.running} running, "
-            f"{self.merged} in, {len(self.refused)} refused, {len(self.given_up)} given up"
+            f"{self.merged} merged, {len(self.refused)} refused, "
+            f"{len(self.needing_attention)} needing attention"
         )
         if self.backing_off:
-            text += f". {self.backing_off} wait because the database was open in another program"
+            text += f". {self.backing_off} waiting because another process had the database open"
         if self.refused:
-            text += f". Refused: {preview(self.refused)}; mend and drop again"
+            text += f". Refused: {preview(self.refused)}; fix and drop again"
         if PURGES in self.refused:
-            text += (
-                f". No file may be called {PURGES}, which is what purge_products uses; rename it"
-            )
+            text += f". The name {PURGES} is reserved for purge_products; rename that file"
         if self.reverted:
             text += f". Reverted: {preview(self.reverted)}; revert_delivery reinstates"
-        if self.given_up:
+        if self.needing_attention:
             text += (
-                f". Given up after repeated failures: {preview(self.given_up)}; run ingest_inbox"
+                f". Needing attention after repeated failures: {preview(self.needing_attention)}; "
+                "run ingest_inbox"
             )
         if self.left_out:
             text += f". In the inbox, {self.left_out}"
@@ -120,22 +120,22 @@ def decide(
     limits: RunLimits,
     set_apart: Callable[[Listing, Sequence[InboxFile]], Listing],
 ) -> InboxPlan:
-    """What to do about a listing of the inbox.
+    """Return the plan for a listing of the inbox.
 
-    A version of a file that is new, or whose runs have failed too few times, is due. Large files
-    get a run each; small ones share.
+    A new version of a file is due, and one with fewer failed runs than the limit. A large file gets
+    a run of its own; small files share one.
 
     Args:
-        listing: what is in the inbox.
-        history: what became of it before.
-        limits: how runs are cut.
-        set_apart: of files that are due otherwise, tells those that cannot be taken in now.
+        listing: the files of the inbox.
+        history: the results of earlier runs.
+        limits: the limits of runs.
+        set_apart: returns the listing of due files without those that cannot be ingested now.
     """
     due: list[InboxFile] = []
     merged = running = backing_off = 0
     refused: list[str] = []
     reverted: list[str] = []
-    given_up: list[str] = []
+    needing_attention: list[str] = []
     for file in listing.ready:
         version = (file.partition_key, file.version)
         if version in history.merged:
@@ -149,26 +149,26 @@ def decide(
         elif version in history.backing_off:
             backing_off += 1
         elif _failed_attempts(version, history) >= limits.max_attempts:
-            given_up.append(file.name)
+            needing_attention.append(file.name)
         else:
             due.append(file)
-    looked_at = set_apart(listing, due)
+    ingestible = set_apart(listing, due)
     attempts = [
         (file, history.attempts.get((file.partition_key, file.version), 0) + 1)
-        for file in looked_at.ready
+        for file in ingestible.ready
     ]
     batches = tuple(islice(_batches(attempts, limits), MAX_BATCHES_A_TICK))
     return InboxPlan(
         batches=batches,
         waiting=len(attempts) - sum(len(batch.files) for batch in batches),
-        still_writing=len(looked_at.still_writing),
+        still_writing=len(ingestible.still_writing),
         running=running,
         backing_off=backing_off,
         merged=merged,
         refused=tuple(refused),
         reverted=tuple(reverted),
-        given_up=tuple(given_up),
-        left_out=looked_at.left_out,
+        needing_attention=tuple(needing_attention),
+        left_out=ingestible.left_out,
     )
 
 
@@ -177,7 +177,7 @@ def _failed_attempts(version: FileVersion, history: RunHistory) -> int:
 
 
 def _batches(due: Sequence[tuple[InboxFile, int]], limits: RunLimits) -> Iterator[RunBatch]:
-    """Cut what is due, in order, wherever the next file would make a batch too large."""
+    """Yield batches of the due files in order, each as large as the limits allow."""
     batch: list[tuple[InboxFile, int]] = []
     size = 0
     for file, attempt in due:

@@ -1,4 +1,4 @@
-"""The sensor that takes in what is dropped into the inbox."""
+"""The sensor that requests runs for files of the inbox."""
 
 import time
 from collections import defaultdict
@@ -30,39 +30,39 @@ from lfp_pipeline.sources.inbox import InboxFile
 NAME = "file_drop_sensor"
 BACKOFF = Backoff(base=30.0, limit=600.0)
 
-_COUNTING = "Counting the earlier runs of this sensor. No file is asked for until that is done."
+_COUNTING = "Counting the earlier runs of this sensor. No file is requested until then."
 
 
 def build_file_drop_sensor(interval_seconds: int) -> dg.SensorDefinition:
-    """The sensor, looking that often."""
+    """Return the sensor, with its minimum interval."""
 
     @dg.sensor(
         name=NAME,
         jobs=[ingest_products, ingest_inbox],
         minimum_interval_seconds=interval_seconds,
         default_status=dg.DefaultSensorStatus.RUNNING,
-        description="Takes in files that are dropped into the inbox, and new versions of them.",
+        description="Ingests files that are dropped into the inbox, and new versions of them.",
     )
     def file_drop_sensor(
         context: dg.SensorEvaluationContext, engine: dg.ResourceParam[Engine]
     ) -> dg.SensorResult:
         settings = engine.settings
         fail_dead_runs(engine, context.instance, context.log)
-        known_until = time.time() - settings.inbox_quiet_seconds
+        known_until = time.time() - settings.inbox_stable_seconds
         listing = engine.catalog.list_inbox()
         outcomes = engine.backlog.last_statuses(listing.ready)
-        told = list(zip(listing.ready, outcomes, strict=True))
+        statuses = list(zip(listing.ready, outcomes, strict=True))
         attempts = count_attempts(
             context.cursor,
             NAME,
-            {file.partition_key: file for file, outcome in told if outcome is None},
-            {file.partition_key for file, outcome in told if outcome is not None},
+            {file.partition_key: file for file, status in statuses if status is None},
+            {file.partition_key for file, status in statuses if status is not None},
             known_until,
             context.instance,
         )
         if not attempts.is_complete:
             return dg.SensorResult(skip_reason=_COUNTING, cursor=attempts.cursor)
-        history = _history(told, attempts, engine)
+        history = _history(statuses, attempts, engine)
         limits = RunLimits(
             settings.sensor_max_attempts, settings.sensor_batch_bytes, settings.sensor_batch_files
         )
@@ -81,11 +81,11 @@ def build_file_drop_sensor(interval_seconds: int) -> dg.SensorDefinition:
 
 
 def _run_request(batch: RunBatch) -> dg.RunRequest:
-    """A lone file is a partition of the assets; several share a run of the inbox's job."""
+    """Return the run of a batch: of the assets for a single file, of ingest_inbox for several."""
     tags = {
         SENSOR_TAG: NAME,
         "lfp/attempt": str(max(batch.attempts)),
-        MAX_RETRIES_TAG: "0",  # The next attempt is this sensor's business, whatever went wrong.
+        MAX_RETRIES_TAG: "0",  # This sensor makes the next attempt, whatever the failure.
     }
     if len(batch.files) == 1:
         file = batch.files[0]
@@ -105,12 +105,12 @@ def _run_request(batch: RunBatch) -> dg.RunRequest:
 
 
 def _history(
-    told: Sequence[tuple[InboxFile, Status | None]], attempts: Attempts, engine: Engine
+    statuses: Sequence[tuple[InboxFile, Status | None]], attempts: Attempts, engine: Engine
 ) -> RunHistory:
-    """What the raw zone and the runs of this sensor tell of the files that are there."""
+    """Return the history of the files of the inbox, from the raw zone and this sensor's runs."""
     ended: dict[Status | None, set[FileVersion]] = defaultdict(set)
-    for file, outcome in told:
-        ended[outcome].add((file.partition_key, file.version))
+    for file, status in statuses:
+        ended[status].add((file.partition_key, file.version))
     reversing = engine.backlog.partitions_being_reversed() if ended[None] else set()
     being_reversed = {version for version in ended[None] if version[0] in reversing}
     tries = {(key, one.version): one for key, one in attempts.tries.items()}

@@ -1,4 +1,4 @@
-"""The sensor that publishes what the runs have left unpublished."""
+"""The sensor that publishes changes which runs deferred."""
 
 import dagster as dg
 
@@ -15,18 +15,18 @@ from lfp_pipeline.engine import Engine
 NAME = "publish_sensor"
 
 _RUN_SECONDS = 2.0
-"""What a run of Dagster's costs, whatever it does."""
+"""The duration of an empty Dagster run."""
 
 
 def build_publish_sensor(interval_seconds: int) -> dg.SensorDefinition:
-    """The sensor, looking that often."""
+    """Return the sensor, with its minimum interval."""
 
     @dg.sensor(
         name=NAME,
         job=publish_tables,
         minimum_interval_seconds=interval_seconds,
         default_status=dg.DefaultSensorStatus.RUNNING,
-        description="Publishes the tables where a run left that for later, to save time.",
+        description="Publishes changes that a run deferred.",
     )
     def publish_sensor(
         context: dg.SensorEvaluationContext, engine: dg.ResourceParam[Engine]
@@ -42,7 +42,7 @@ def build_publish_sensor(interval_seconds: int) -> dg.SensorDefinition:
         return dg.RunRequest(
             run_key=run_key_after("publish", runs),
             job_name=publish_tables.name,
-            # The next attempt is this sensor's business, whatever went wrong.
+            # This sensor makes the next attempt, whatever the failure.
             tags={SENSOR_TAG: NAME, MAX_RETRIES_TAG: "0"},
         )
 

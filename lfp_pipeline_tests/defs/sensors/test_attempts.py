@@ -1,4 +1,4 @@
-"""Runs are counted once each, some at a tick, whatever becomes of the cursor."""
+"""Runs are counted once each, some per tick, even after a lost cursor."""
 
 from collections.abc import Sequence
 
@@ -14,7 +14,7 @@ from testing.project import PARTITION_TAG, Project
 A = File("a.csv", 1_000_000, (("s1", "Ann", "x"),))
 B = File("b.csv", 2_000_000, (("s2", "Bob", "y"),))
 NEVER = File("never.csv", 3_000_000, (("s3", "Cid", "z"),))
-"""It can never land: a file is in the place of its folder."""
+"""A file that can never land: a file has the path of its folder in the raw zone."""
 
 WRONG_CURSORS = (
     *("", "{}", "[]", "null", "no JSON", "[" * 100_000, '{"last": null}'),
@@ -32,21 +32,21 @@ def _no_folder(project: Project) -> None:
 
 @pytest.fixture
 def read(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """How many records of runs each question to the instance was answered with."""
+    """The numbers of run records in the answers of the instance."""
     numbers: list[int] = []
-    ask = dg.DagsterInstance.get_run_records
+    get = dg.DagsterInstance.get_run_records
 
-    def asking(*arguments: object, **named: object) -> Sequence[dg.RunRecord]:
-        found = ask(*arguments, **named)  # type: ignore[arg-type]
+    def counting_get(*arguments: object, **named: object) -> Sequence[dg.RunRecord]:
+        found = get(*arguments, **named)  # type: ignore[arg-type]
         numbers.append(len(found))
         return found
 
-    monkeypatch.setattr(dg.DagsterInstance, "get_run_records", asking)
+    monkeypatch.setattr(dg.DagsterInstance, "get_run_records", counting_get)
     return numbers
 
 
 def earlier_runs(project: Project, number: int, file: File, *, version: str = "1-1") -> None:
-    """Runs of the sensor that have ended, of whichever version of a file."""
+    """Add finished runs of the sensor for a version of a file."""
     for _ in range(number):
         project.instance.create_run_for_job(
             project.repository.get_job("ingest_products"),
@@ -56,33 +56,33 @@ def earlier_runs(project: Project, number: int, file: File, *, version: str = "1
 
 
 def fail(project: Project) -> str:
-    """Have the sensor try what is pending, and fail; how often it has, as it says."""
+    """Let the requested run of the pending file fail; return the number of the attempt."""
     (request,) = (tick := project.tick()).run_requests
     (run,) = project.do(tick)
     assert not run.success
     return str(request.tags["lfp/attempt"])
 
 
-def test_a_file_that_can_never_go_in_is_given_up_and_costs_no_look_at_old_runs(
+def test_a_hopeless_file_needs_attention_and_causes_no_reads_of_old_runs(
     project: Project, read: list[int]
 ) -> None:
     project.drop(NEVER)
     assert [fail(project) for _ in range(3)] == ["1", "2", "3"]
-    assert "1 given up" in project.tick().skip_message
+    assert "1 needing attention" in project.tick().skip_message
     earlier_runs(project, 20, A)
-    assert "1 given up" in project.tick().skip_message
+    assert "1 needing attention" in project.tick().skip_message
     read.clear()
     for _ in range(3):
-        assert "1 given up" in project.tick().skip_message
+        assert "1 needing attention" in project.tick().skip_message
     assert sum(read) == 0
     project.drop(A)
     (run,) = project.do(project.tick())
     assert run.success
-    assert "1 given up" in project.tick().skip_message
+    assert "1 needing attention" in project.tick().skip_message
     assert max(read) <= 1
 
 
-def test_a_run_that_has_not_ended_is_looked_at_until_it_has(project: Project) -> None:
+def test_an_open_run_is_read_until_it_ends(project: Project) -> None:
     project.drop(NEVER)
     (request,) = project.tick().run_requests
     tags = {**request.tags, PARTITION_TAG: NEVER.key}
@@ -97,13 +97,11 @@ def test_a_run_that_has_not_ended_is_looked_at_until_it_has(project: Project) ->
     project.instance.report_run_failed(run)
     assert fail(project) == "2"
     assert fail(project) == "3"
-    assert "1 given up" in project.tick().skip_message
+    assert "1 needing attention" in project.tick().skip_message
 
 
 @pytest.mark.parametrize("cursor", WRONG_CURSORS)
-def test_with_a_cursor_that_is_lost_or_wrong_runs_are_counted_anew(
-    project: Project, cursor: str
-) -> None:
+def test_runs_are_recounted_after_a_lost_or_damaged_cursor(project: Project, cursor: str) -> None:
     project.drop(NEVER)
     keys = {request.run_key for _ in range(2) for request in tried(project)}
     project.cursors[inbox_sensor.NAME] = cursor
@@ -111,7 +109,7 @@ def test_with_a_cursor_that_is_lost_or_wrong_runs_are_counted_anew(
     assert request.tags["lfp/attempt"] == "3"
     assert request.run_key not in keys
     project.cursors[inbox_sensor.NAME] = cursor
-    assert "1 given up" in project.tick().skip_message
+    assert "1 needing attention" in project.tick().skip_message
 
 
 def tried(project: Project) -> Sequence[dg.RunRequest]:
@@ -120,7 +118,7 @@ def tried(project: Project) -> Sequence[dg.RunRequest]:
     return requests
 
 
-def test_a_long_history_is_counted_some_at_a_tick_and_nothing_is_asked_for_meanwhile(
+def test_a_long_history_is_counted_over_several_ticks_without_requests(
     project: Project, read: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(counting, "RUNS_A_TICK", 10)
@@ -133,16 +131,16 @@ def test_a_long_history_is_counted_some_at_a_tick_and_nothing_is_asked_for_meanw
     read.clear()
     for _ in range(3):
         assert project.tick().skip_message.startswith("Counting the earlier runs")
-    (one,) = (tick := project.tick()).run_requests
-    assert one.run_config["ops"]["ingest"]["config"]["files"].keys() == {B.key, NEVER.key}
-    assert one.tags["lfp/attempt"] == "3"
+    (request,) = (tick := project.tick()).run_requests
+    assert request.run_config["ops"]["ingest"]["config"]["files"].keys() == {B.key, NEVER.key}
+    assert request.tags["lfp/attempt"] == "3"
     assert max(read) <= 10
     project.do(tick)
     assert project.products == true_products([B])
-    assert "1 given up" in project.tick().skip_message
+    assert "1 needing attention" in project.tick().skip_message
 
 
-def test_a_file_that_was_in_and_is_not_any_more_is_asked_for_by_another_key(
+def test_a_file_that_is_not_merged_any_more_gets_another_run_key(
     project: Project,
 ) -> None:
     project.drop(A)
@@ -155,7 +153,7 @@ def test_a_file_that_was_in_and_is_not_any_more_is_asked_for_by_another_key(
     assert second.tags["lfp/attempt"] == "2"
 
 
-def test_what_a_file_was_tried_is_known_when_it_is_hidden_for_a_while(project: Project) -> None:
+def test_attempts_are_kept_while_a_file_is_hidden(project: Project) -> None:
     project.drop(NEVER)
     assert [fail(project) for _ in range(3)] == ["1", "2", "3"]
     folder = project.inbox.with_name("hidden")
@@ -164,10 +162,10 @@ def test_what_a_file_was_tried_is_known_when_it_is_hidden_for_a_while(project: P
     project.tick()
     project.inbox.rmdir()
     folder.rename(project.inbox)
-    assert "1 given up" in project.tick().skip_message
+    assert "1 needing attention" in project.tick().skip_message
 
 
-def test_a_cursor_of_many_files_that_wait_is_short(project: Project) -> None:
+def test_the_cursor_of_many_waiting_files_is_short(project: Project) -> None:
     for number in range(30):
         project.drop(File(f"f{number:02}.csv", number, ((f"s{number}", "n", ""),)))
     assert len(project.tick().cursor) < 30 * 12 + 200

@@ -35,7 +35,7 @@ A = File("a.csv", 1_000_000, (("s1", "Ann", "x"),))
 
 @dataclass
 class Webhook:
-    """A chat that takes what is posted to it, and a project that has it."""
+    """A webhook that records what is posted, and a project that uses it."""
 
     project: Project
     server: Server
@@ -43,15 +43,15 @@ class Webhook:
     cursor: str | None = field(default=None)
 
     def tick(self) -> Any:  # noqa: ANN401 (not exported)
-        told = self.project.tick(SENSOR, self.cursor)
-        self.cursor = told.cursor
-        assert all(reaction.error is None for reaction in told.dagster_run_reactions)
-        return told
+        tick = self.project.tick(SENSOR, self.cursor)
+        self.cursor = tick.cursor
+        assert all(reaction.error is None for reaction in tick.dagster_run_reactions)
+        return tick
 
 
 @contextmanager
 def webhook(tmp_path: Path, home: Path, *answers: Answer) -> Iterator[Webhook]:
-    """The webhook answers so in turn; where it does, it has taken what was posted."""
+    """Yield a webhook that gives these answers in turn, and then accepts every post."""
     posted: list[dict[str, Any]] = []
 
     def take(exchange: Exchange) -> None:
@@ -62,7 +62,7 @@ def webhook(tmp_path: Path, home: Path, *answers: Answer) -> Iterator[Webhook]:
         url = server.url(f"/hooks/{HIDDEN}?key={HIDDEN}")
         with project_in(tmp_path, home, webhook_url=url) as project:
             found = Webhook(project, server, posted)
-            found.tick()  # What failed before the sensor was there is no news.
+            found.tick()  # Runs that failed before the sensor started are not posted.
             yield found
 
 
@@ -79,7 +79,7 @@ def fail(project: Project, name: str = "bad.csv") -> dg.ExecuteInProcessResult:
     return run
 
 
-def test_without_a_webhook_there_is_no_such_sensor(project: Project) -> None:
+def test_without_a_webhook_there_is_no_failure_sensor(project: Project) -> None:
     assert not project.repository.has_sensor_def(SENSOR)
 
 
@@ -88,81 +88,79 @@ def test_the_sensor_runs_by_default(chat: Webhook) -> None:
     assert sensor.default_status is dg.DefaultSensorStatus.RUNNING
 
 
-def test_a_failed_run_is_told_once_with_why_for_people(chat: Webhook) -> None:
+def test_a_failed_run_is_posted_once_with_its_reason(chat: Webhook) -> None:
     run = fail(chat.project)
     chat.tick()
     chat.tick()
-    (told,) = chat.posted
-    assert told["run_id"] == run.run_id
-    assert told["job"] == "ingest_products"
-    assert told["files"] == ["bad.csv"]
-    why = "1 file is not in.\nbad.csv was refused: The header has no column sku."
-    assert told["error"].startswith(why)
-    assert told["host"] == socket.gethostname()
-    since_end = datetime.now(UTC) - datetime.fromisoformat(told["ended_at"])
+    (message,) = chat.posted
+    assert message["run_id"] == run.run_id
+    assert message["job"] == "ingest_products"
+    assert message["files"] == ["bad.csv"]
+    why = "1 file is not merged.\nbad.csv was refused: The header has no column sku."
+    assert message["error"].startswith(why)
+    assert message["host"] == socket.gethostname()
+    since_end = datetime.now(UTC) - datetime.fromisoformat(message["ended_at"])
     assert 0 <= since_end.total_seconds() < 120
-    text = f"ingest_products (bad.csv) failed on {told['host']}:\n```\n{told['error']}\n```"
-    assert told["text"].replace("'", "`") == text.replace("'", "`")
+    text = f"ingest_products (bad.csv) failed on {message['host']}:\n```\n{message['error']}\n```"
+    assert message["text"].replace("'", "`") == text.replace("'", "`")
     (request,) = chat.server.requests
     assert request["method"] == "POST"
     assert request["Content-Type"] == "application/json"
 
 
-def test_a_run_that_succeeds_is_not_told(chat: Webhook) -> None:
+def test_a_successful_run_is_not_posted(chat: Webhook) -> None:
     chat.project.drop(A)
     assert chat.project.ingest(A.key).success
     chat.tick()
     assert chat.server.requests == []
 
 
-def test_every_failed_run_is_told_in_order(chat: Webhook) -> None:
+def test_failed_runs_are_posted_in_order(chat: Webhook) -> None:
     runs = [fail(chat.project, f"bad{number}.csv").run_id for number in range(3)]
     chat.tick()
-    assert [told["run_id"] for told in chat.posted] == runs
+    assert [message["run_id"] for message in chat.posted] == runs
 
 
-def test_the_files_of_a_run_of_many_are_told(chat: Webhook) -> None:
+def test_the_post_names_the_files_of_a_run(chat: Webhook) -> None:
     for name in ("bad1.csv", "bad2.csv", "bad3.csv"):
         drop(chat.project.inbox, name, NO_SKU)
     chat.project.do(chat.project.tick())
     chat.tick()
-    (told,) = chat.posted
-    assert told["files"] == ["bad1.csv", "bad2.csv", "bad3.csv"]
-    assert told["text"].startswith("ingest_inbox (bad1.csv and 2 more) failed on ")
+    (message,) = chat.posted
+    assert message["files"] == ["bad1.csv", "bad2.csv", "bad3.csv"]
+    assert message["text"].startswith("ingest_inbox (bad1.csv and 2 more) failed on ")
 
 
-def test_of_a_run_of_many_those_that_failed_are_told(chat: Webhook) -> None:
+def test_the_post_names_only_the_failed_files(chat: Webhook) -> None:
     for name in ("bad1.csv", "bad2.csv"):
         drop(chat.project.inbox, name, NO_SKU)
     chat.project.drop(A)
     chat.project.do(chat.project.tick())
     chat.tick()
-    (told,) = chat.posted
-    assert told["files"] == ["bad1.csv", "bad2.csv"]
+    (message,) = chat.posted
+    assert message["files"] == ["bad1.csv", "bad2.csv"]
 
 
-def test_the_files_of_a_run_of_all_that_is_pending_are_told(chat: Webhook) -> None:
+def test_the_post_names_the_failed_files_of_a_run_without_configuration(chat: Webhook) -> None:
     drop(chat.project.inbox, "bad.csv", NO_SKU)
     chat.project.run("ingest_inbox")
     chat.tick()
-    (told,) = chat.posted
-    assert told["files"] == ["bad.csv"]
-    assert "bad.csv was refused" in told["error"]
+    (message,) = chat.posted
+    assert message["files"] == ["bad.csv"]
+    assert "bad.csv was refused" in message["error"]
 
 
-def test_an_error_that_nobody_foresaw_is_told_without_its_traceback(chat: Webhook) -> None:
+def test_an_unexpected_error_is_posted_without_its_traceback(chat: Webhook) -> None:
     chat.project.drop(A)
     (chat.project.data / "products.duckdb").write_bytes(b"no database" * 1_000)
     assert not chat.project.ingest(A.key).success
     chat.tick()
-    (told,) = chat.posted
-    assert "not a valid DuckDB database file" in told["error"]
-    assert "Traceback" not in told["error"]
+    (message,) = chat.posted
+    assert "not a valid DuckDB database file" in message["error"]
+    assert "Traceback" not in message["error"]
 
 
-def test_a_run_that_was_started_from_a_command_line_is_told(
-    chat: Webhook, tmp_path: Path, home: Path
-) -> None:
+def test_a_run_from_the_command_line_is_posted(chat: Webhook, tmp_path: Path, home: Path) -> None:
     shutil.copytree(home, tmp_path / "home")
     drop(chat.project.inbox, "bad.csv", NO_SKU)
     arguments = ["dagster", "job", "execute", "-m", "lfp_pipeline.definitions", "-j"]
@@ -173,18 +171,18 @@ def test_a_run_that_was_started_from_a_command_line_is_told(
         chat.tick()
         done = subprocess.run(
             [sys.executable, "-m", *arguments, "ingest_inbox"],
-            env={**os.environ, "LFP_INBOX_QUIET_SECONDS": "0", **environment},
+            env={**os.environ, "LFP_INBOX_STABLE_SECONDS": "0", **environment},
             capture_output=True,
             check=False,
         )
         assert done.returncode == 1
         chat.tick()
-    (told,) = chat.posted
-    assert told["job"] == "ingest_inbox"
-    assert "bad.csv was refused" in told["error"]
+    (message,) = chat.posted
+    assert message["job"] == "ingest_inbox"
+    assert "bad.csv was refused" in message["error"]
 
 
-def test_a_run_that_was_killed_is_told(chat: Webhook) -> None:
+def test_a_killed_run_is_posted(chat: Webhook) -> None:
     project = chat.project
     run = project.instance.create_run_for_job(
         project.repository.get_job("ingest_products"),
@@ -198,14 +196,14 @@ def test_a_run_that_was_killed_is_told(chat: Webhook) -> None:
         assert chat.posted == []
     fail_dead_runs(project.engine, project.instance, LOG)
     chat.tick()
-    (told,) = chat.posted
-    assert told["run_id"] == run.run_id
-    assert told["files"] == [A.key]
-    assert told["error"] == "The process of this run is gone: it was killed."
+    (message,) = chat.posted
+    assert message["run_id"] == run.run_id
+    assert message["files"] == [A.key]
+    assert message["error"] == "The process of this run is gone: it was killed."
 
 
 @pytest.mark.parametrize("answer", [status(500), status(503), status(429)])
-def test_a_webhook_that_fails_is_tried_again(tmp_path: Path, home: Path, answer: Answer) -> None:
+def test_a_failed_post_is_retried(tmp_path: Path, home: Path, answer: Answer) -> None:
     with webhook(tmp_path, home, answer, answer) as chat:
         fail(chat.project)
         chat.tick()
@@ -223,7 +221,7 @@ def never_answer(exchange: Exchange) -> None:
 
 
 @pytest.mark.parametrize(
-    ("answer", "requests", "told"),
+    ("answer", "requests", "message"),
     [
         (status(500), 3, "answered 500 Internal Server Error."),
         (status(404), 1, "answered 404 Not Found."),
@@ -232,7 +230,7 @@ def never_answer(exchange: Exchange) -> None:
         (never_answer, 3, "cannot be reached: ReadTimeout"),
     ],
 )
-def test_a_webhook_that_stays_down_is_logged_without_its_secrets_and_breaks_nothing(
+def test_a_webhook_that_remains_down_is_logged_without_secrets(
     tmp_path: Path,
     home: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -240,7 +238,7 @@ def test_a_webhook_that_stays_down_is_logged_without_its_secrets_and_breaks_noth
     caplog: pytest.LogCaptureFixture,
     answer: Answer,
     requests: int,
-    told: str,
+    message: str,
 ) -> None:
     caplog.set_level(logging.INFO)
     monkeypatch.setattr(webhooks, "_SECONDS", 0.5)
@@ -250,14 +248,14 @@ def test_a_webhook_that_stays_down_is_logged_without_its_secrets_and_breaks_noth
         chat.tick()
         assert time.monotonic() - started < 20
         assert len(chat.server.requests) == requests + 1
-        assert [one["run_id"] for one in chat.posted] == [second.run_id]
+        assert [post["run_id"] for post in chat.posted] == [second.run_id]
     logged = caplog.text + "".join(capfd.readouterr())
-    assert f"The failure of run {first.run_id} was not told. The webhook at 127.0.0.1" in logged
-    assert told in logged
+    assert f"The failure of run {first.run_id} was not posted. The webhook at 127.0.0.1" in logged
+    assert message in logged
     assert HIDDEN not in logged
 
 
-def test_a_server_that_is_not_there_is_logged_and_breaks_nothing(
+def test_an_unreachable_webhook_is_logged(
     tmp_path: Path, home: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     with socket.socket() as taken:

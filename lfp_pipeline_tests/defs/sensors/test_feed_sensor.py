@@ -1,4 +1,4 @@
-"""The sensor of feeds on a real instance, with real servers that are asked and read."""
+"""The feed sensor on a real instance, with real servers."""
 
 import json
 import time
@@ -56,14 +56,14 @@ def project(tmp_path: Path, home: Path) -> Iterator[Project]:
         "sources_file": file,
         "allowed_hosts": "127.0.0.0/8",
         "download_attempts": 1,
-        "foreign_wait_seconds": 0,
+        "other_process_wait_seconds": 0,
     }
     with project_in(tmp_path, home, **settings) as project:
         yield project
 
 
 class Clock:
-    """Time that passes when a test says so."""
+    """A clock that a test sets."""
 
     def __init__(self) -> None:
         self.ahead = 0.0
@@ -81,11 +81,11 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 
 
 def feed(senses: list[Answer], reads: list[Answer]) -> Answer:
-    """Answers to sense and read, each in turn; the last of each stays."""
+    """Return the answers to sense and read in turn; the last of each is repeated."""
 
     def answer(exchange: Exchange) -> None:
-        left = senses if exchange.path == "/feed/sense" else reads
-        (left.pop(0) if len(left) > 1 else left[0])(exchange)
+        answers = senses if exchange.path == "/feed/sense" else reads
+        (answers.pop(0) if len(answers) > 1 else answers[0])(exchange)
 
     return answer
 
@@ -111,20 +111,20 @@ def test_without_feeds_there_is_nothing_to_poll(project: Project):
     assert "nothing to poll" in tick(project).skip_message
 
 
-def test_a_wrong_sources_file_is_told_and_mended_without_a_restart(project: Project):
+def test_a_wrong_sources_file_is_shown_and_can_be_fixed_without_a_restart(project: Project):
     project.engine.settings.sources_path.write_text("sources: [{}]")
     assert "entry 1: name: Field required" in tick(project).skip_message
     project.engine.settings.sources_path.write_text("sources: []")
     assert "nothing to poll" in tick(project).skip_message
 
 
-def test_a_sources_file_that_was_named_must_be_there(monkeypatch: pytest.MonkeyPatch):
+def test_a_configured_sources_file_must_exist(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("LFP_SOURCES_FILE", "/missing/sources.yaml")
     with pytest.raises(ClickException, match="LFP_SOURCES_FILE"):
         definitions()
 
 
-def test_an_entry_that_leads_nowhere_is_told_and_stops_no_other(project: Project):
+def test_an_invalid_entry_is_shown_and_does_not_affect_others(project: Project):
     with serving(feed([NO], [content_of(FIRST)])) as server:
         write_sources(project, bad={"location": "gopher://host/x"}, shop=sense_of(server))
         (request,) = tick(project).run_requests
@@ -133,7 +133,7 @@ def test_an_entry_that_leads_nowhere_is_told_and_stops_no_other(project: Project
         assert "bad: gopher:// is not supported" in tick(project).skip_message
 
 
-def test_a_wrong_sources_file_is_none_of_the_inbox_s_business(project: Project):
+def test_a_wrong_sources_file_does_not_affect_the_inbox(project: Project):
     project.engine.settings.sources_path.write_text("sources: [{name: a}]")
     drop(project.inbox, "a.csv", FIRST)
     assert project.ingest("a.csv").success
@@ -141,7 +141,7 @@ def test_a_wrong_sources_file_is_none_of_the_inbox_s_business(project: Project):
     assert "entry 1: location: Field required" in project.error(run)
 
 
-def test_news_is_read_once_and_the_next_news_again(project: Project, clock: Clock):
+def test_an_update_is_read_once_and_the_next_update_again(project: Project, clock: Clock):
     reads = [content_of(FIRST), content_of(SECOND)]
     with serving(feed([YES, NO, YES, NO], reads)) as server:
         write_sources(project, shop=sense_of(server))
@@ -149,7 +149,7 @@ def test_news_is_read_once_and_the_next_news_again(project: Project, clock: Cloc
         assert run.success
         assert names(project) == ["Ann", "Bob"]
         clock.ahead = 10
-        assert "0 with news" in tick(project).skip_message
+        assert "0 with updates" in tick(project).skip_message
         clock.ahead = 20
         (run,) = project.do(tick(project))
         assert run.success
@@ -160,9 +160,7 @@ def test_news_is_read_once_and_the_next_news_again(project: Project, clock: Cloc
     assert project.registered == ["shop"]
 
 
-def test_a_feed_is_not_asked_for_while_its_delivery_is_being_reverted(
-    project: Project, clock: Clock
-):
+def test_a_feed_gets_no_run_while_its_delivery_is_being_reverted(project: Project, clock: Clock):
     with serving(feed([YES, NO], [content_of(FIRST)])) as server:
         write_sources(project, shop=sense_of(server))
         (run,) = project.do(tick(project))
@@ -177,8 +175,8 @@ def test_a_feed_is_not_asked_for_while_its_delivery_is_being_reverted(
     assert project.products == []
 
 
-def test_a_feed_is_polled_no_more_often_than_its_interval(project: Project, clock: Clock):
-    """At first, after a minute, and when the clock has stepped back."""
+def test_a_feed_is_polled_at_most_once_per_interval(project: Project, clock: Clock):
+    """The first poll, one after a minute, and one after the clock stepped back."""
     with serving(feed([NO], [content_of(FIRST)])) as server:
         write_sources(project, shop=sense_of(server) | {"interval": 60})
         for seconds in (0, 30, 59, 61, 90, -1000):
@@ -187,7 +185,7 @@ def test_a_feed_is_polled_no_more_often_than_its_interval(project: Project, cloc
         assert len(server.requests) == 3
 
 
-def test_news_is_not_lost_when_the_read_after_it_fails(project: Project, clock: Clock):
+def test_an_update_is_not_lost_if_its_read_fails(project: Project, clock: Clock):
     reads = [cut_off(FIRST, 20), status(404), content_of(FIRST)]
     with serving(feed([YES, NO], reads)) as server:
         write_sources(project, shop=sense_of(server))
@@ -200,10 +198,10 @@ def test_news_is_not_lost_when_the_read_after_it_fails(project: Project, clock: 
         assert run.success
         assert names(project) == ["Ann", "Bob"]
         clock.ahead = 60
-        assert "0 with news" in tick(project).skip_message
+        assert "0 with updates" in tick(project).skip_message
 
 
-def test_after_failed_reads_a_feed_rests_longer_and_longer(project: Project, clock: Clock):
+def test_a_feed_backs_off_exponentially_after_failed_reads(project: Project, clock: Clock):
     with serving(feed([YES, NO], [status(500)])) as server:
         write_sources(project, shop=sense_of(server))
         began = []
@@ -219,9 +217,9 @@ def test_after_failed_reads_a_feed_rests_longer_and_longer(project: Project, clo
 @pytest.mark.parametrize(
     "answer",
     [status(500), status(503), content_of(b"<html>"), content_of(b"{}"), lambda _: None],
-    ids=["500", "503", "a page", "nothing told", "hangs up"],
+    ids=["500", "503", "a page", "no answer", "hangs up"],
 )
-def test_what_is_not_clearly_no_is_taken_for_news(project: Project, answer: Answer):
+def test_an_unclear_answer_counts_as_an_update(project: Project, answer: Answer):
     with serving(feed([answer], [content_of(FIRST)])) as server:
         write_sources(project, shop=sense_of(server))
         (run,) = project.do(tick(project))
@@ -229,19 +227,17 @@ def test_what_is_not_clearly_no_is_taken_for_news(project: Project, answer: Answ
 
 
 @pytest.mark.parametrize("code", [404, 408, 429])
-def test_a_server_that_refuses_the_question_has_kept_its_news_and_is_told(
-    project: Project, clock: Clock, code: int
-):
+def test_a_rejected_poll_loses_no_update_and_is_shown(project: Project, clock: Clock, code: int):
     with serving(feed([NO, status(code)], [content_of(FIRST)])) as server:
         write_sources(project, shop=sense_of(server))
         project.do(tick(project))
         clock.ahead = 10
-        told = tick(project).skip_message
-    assert "shop: http://127.0.0.1" in told
-    assert str(code) in told
+        message = tick(project).skip_message
+    assert "shop: http://127.0.0.1" in message
+    assert str(code) in message
 
 
-def test_a_server_that_is_down_has_kept_its_news_and_is_told(project: Project, clock: Clock):
+def test_an_unreachable_server_loses_no_update_and_is_shown(project: Project, clock: Clock):
     with serving(feed([NO], [content_of(FIRST)])) as server:
         write_sources(project, shop=sense_of(server))
         project.do(tick(project))
@@ -250,7 +246,7 @@ def test_a_server_that_is_down_has_kept_its_news_and_is_told(project: Project, c
 
 
 @pytest.mark.parametrize("kind", ["file", "sense"])
-def test_a_value_of_the_environment_in_the_place_of_a_feed_is_shown_by_its_name(
+def test_an_environment_value_in_the_location_of_a_feed_is_shown_as_its_variable(
     project: Project, monkeypatch: pytest.MonkeyPatch, kind: str
 ):
     monkeypatch.setenv("SHOP_TOKEN", "hunter2")
@@ -266,17 +262,17 @@ def test_a_value_of_the_environment_in_the_place_of_a_feed_is_shown_by_its_name(
     assert b"hunter2" not in b"".join(files)
 
 
-def test_a_feed_that_does_not_answer_is_asked_less_and_less_often(project: Project, clock: Clock):
+def test_an_unresponsive_feed_is_polled_less_and_less_often(project: Project, clock: Clock):
     with serving(feed([NO, status(500)], [content_of(FIRST)])) as server:
         write_sources(project, shop=sense_of(server))
         for seconds in range(0, 60, 2):
             clock.ahead = float(seconds)
             project.do(tick(project))
-        asked = [one for one in server.requests if one["path"].endswith("sense")]
+        asked = [request for request in server.requests if request["path"].endswith("sense")]
     assert 4 <= len(asked) <= 8
 
 
-def test_one_that_is_slow_does_not_hold_up_the_others(
+def test_a_slow_feed_does_not_delay_others(
     project: Project, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ):
     go_on = Event()
@@ -296,15 +292,17 @@ def test_one_that_is_slow_does_not_hold_up_the_others(
         assert request.partition_key == "shop"
         clock.ahead = 20
         tick(project)
-        assert len(slow_server.requests) == 3  # It is being asked; it is not asked again.
+        assert (
+            len(slow_server.requests) == 3
+        )  # The third poll is still open, so there is no fourth.
         go_on.set()
         deadline = clock.now() + 5
         while not project.engine.catalog.feeds()[0][0].memory.has_update:
             assert clock.now() < deadline
-        assert "slow" in {one.partition_key for one in tick(project).run_requests}
+        assert "slow" in {request.partition_key for request in tick(project).run_requests}
 
 
-def test_two_processes_do_not_poll_a_feed_at_once(project: Project):
+def test_two_processes_never_poll_a_feed_concurrently(project: Project):
     with serving(feed([NO], [content_of(FIRST)])) as server:
         write_sources(project, shop=sense_of(server))
         (shop,) = project.engine.catalog.feeds()[0]
@@ -315,7 +313,7 @@ def test_two_processes_do_not_poll_a_feed_at_once(project: Project):
         assert len(server.requests) == 1
 
 
-def test_another_location_under_the_same_name_is_read(project: Project, clock: Clock):
+def test_a_changed_location_of_a_source_is_read(project: Project, clock: Clock):
     def dated(content: bytes, when: str) -> Answer:
         return content_of(content, Last_Modified=f"Mon, 02 Nov {when} 10:00:00 GMT")
 
@@ -332,7 +330,7 @@ def test_another_location_under_the_same_name_is_read(project: Project, clock: C
     assert names(project) == ["Ann", "Cid"]
 
 
-def test_a_version_named_by_a_fresh_time_only_may_change_within_its_second(
+def test_a_version_with_only_a_recent_time_may_change_within_its_second(
     project: Project, clock: Clock
 ):
     now = formatdate(usegmt=True)
@@ -352,10 +350,10 @@ LONG_AGO = "Tue, 01 Jan 1980 00:00:00 GMT"
     [(LONG_AGO, [[True]]), ("Fri, 01 Jan 2100 00:00:00 GMT", [[]])],
     ids=["long ago", "in the future"],
 )
-def test_a_server_that_gives_all_versions_one_time_is_read_when_the_bytes_are_others(
+def test_a_server_with_one_time_for_all_versions_is_read_when_the_bytes_differ(
     project: Project, clock: Clock, modified: str, again: list[list[bool]]
 ):
-    """And once more at first, where only the second answer tells that the time is no name."""
+    """One more read at first: only the second answer shows that the time does not change."""
     other = FIRST.replace(b"Ann", b"Eve")  # Of the same size.
     content = [FIRST]
 
@@ -374,10 +372,10 @@ def test_a_server_that_gives_all_versions_one_time_is_read_when_the_bytes_are_ot
     assert len(project.engine.raw_zone.deliveries("shop")) == 2
 
 
-def test_a_file_of_one_time_that_is_too_large_for_a_poll_is_read_each_time(
+def test_a_file_too_large_to_compare_in_a_poll_is_read_each_time(
     project: Project, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ):
-    """Its bytes do not come before the poll's time is over, but before the read's is."""
+    """The bytes take longer than a poll may, and shorter than a read may."""
     monkeypatch.setattr(http_poll, "_SECONDS", 0.5)
     with serving(dripping(FIRST, 0.02, Last_Modified=LONG_AGO)) as server:
         write_sources(project, shop={"location": server.url()})
@@ -387,9 +385,7 @@ def test_a_file_of_one_time_that_is_too_large_for_a_poll_is_read_each_time(
     assert len(project.engine.raw_zone.deliveries("shop")) == 1
 
 
-def test_a_file_that_is_polled_is_read_when_the_server_calls_it_another(
-    project: Project, clock: Clock
-):
+def test_a_polled_file_is_read_when_its_version_changes(project: Project, clock: Clock):
     def file(etag: str, content: bytes) -> Answer:
         def answer(exchange: Exchange) -> None:
             if exchange.headers.get("If-None-Match") == etag:
@@ -412,7 +408,7 @@ def test_a_file_that_is_polled_is_read_when_the_server_calls_it_another(
     assert names(project) == ["Ann", "Cid"]
 
 
-def test_a_server_that_tells_no_version_is_read_each_time_and_the_same_bytes_are_no_delivery(
+def test_a_server_without_versions_is_read_each_time_and_equal_bytes_are_no_delivery(
     project: Project, clock: Clock
 ):
     with serving(content_of(FIRST)) as server:
@@ -423,7 +419,7 @@ def test_a_server_that_tells_no_version_is_read_each_time_and_the_same_bytes_are
     assert len(project.engine.raw_zone.deliveries("shop")) == 1
 
 
-def test_a_file_on_this_machine_can_be_polled(project: Project, clock: Clock, tmp_path: Path):
+def test_a_local_file_can_be_polled(project: Project, clock: Clock, tmp_path: Path):
     file = tmp_path / "products.csv"
     file.write_bytes(FIRST)
     write_sources(project, shop={"location": str(file)})
@@ -436,7 +432,7 @@ def test_a_file_on_this_machine_can_be_polled(project: Project, clock: Clock, tm
     assert names(project) == ["Ann", "Cid", "Dot"]
 
 
-def test_a_delivery_that_landed_and_was_not_merged_is_merged_later(project: Project, clock: Clock):
+def test_a_pending_delivery_of_a_feed_is_merged_later(project: Project, clock: Clock):
     with serving(feed([YES, NO], [content_of(FIRST), content_of(SECOND)])) as server:
         write_sources(project, shop=sense_of(server))
         tick(project)
@@ -449,9 +445,7 @@ def test_a_delivery_that_landed_and_was_not_merged_is_merged_later(project: Proj
 
 
 @pytest.mark.parametrize("kind", ["file", "sense"])
-def test_the_text_format_of_a_feed_is_that_of_its_server_and_of_its_entry(
-    project: Project, kind: str
-):
+def test_the_text_format_of_a_feed_combines_server_and_entry(project: Project, kind: str):
     read = content_of(FIRST, Content_Type="text/csv; charset=Windows-1251")
     with serving(feed([YES], [read])) as server:
         location = server.url("/feed")
@@ -472,7 +466,7 @@ def test_a_feed_whose_declared_format_changes_is_read_again(project: Project, cl
         assert len(tick(project).run_requests) == 1
 
 
-def test_a_server_that_asks_for_a_pause_is_not_polled_meanwhile(project: Project, clock: Clock):
+def test_a_server_that_asks_for_a_pause_is_not_polled_during_it(project: Project, clock: Clock):
     with serving(feed([status(503, Retry_After=1000), NO], [content_of(FIRST)])) as server:
         write_sources(project, shop=sense_of(server))
         tick(project)
@@ -488,7 +482,7 @@ def test_a_server_that_asks_for_a_pause_is_not_polled_meanwhile(project: Project
         assert len(server.requests) == polls + 2
 
 
-def test_a_named_source_is_fetched_by_its_partition_alone(project: Project):
+def test_a_named_source_is_fetched_by_its_partition_key(project: Project):
     with serving(content_of(FIRST)) as server:
         write_sources(project, shop={"location": server.url(), "interval": None})
         assert "nothing to poll" in tick(project).skip_message

@@ -1,4 +1,4 @@
-"""What the sensor decides, from a listing and a history alone."""
+"""The plan of the inbox sensor, from a listing and a history alone."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -52,39 +52,39 @@ def test_a_new_file_is_due_for_its_first_attempt() -> None:
 
 @pytest.mark.parametrize("changed", [file("a.csv", size=11), file("a.csv", mtime_ns=5_001)])
 @pytest.mark.parametrize("outcome", ["merged", "refused", "running"])
-def test_a_changed_file_is_due_whatever_became_of_it_before(
+def test_a_changed_file_is_due_whatever_its_earlier_result(
     changed: InboxFile, outcome: str
 ) -> None:
     found = decision(changed, **{outcome: {version(file("a.csv"))}})
     assert [batch.attempts for batch in found.batches] == [(1,)]
 
 
-def test_a_file_that_is_still_being_written_is_counted_and_left_alone() -> None:
+def test_a_file_that_is_being_written_is_counted_and_not_due() -> None:
     found = decision(still_writing=("a.csv", "b.csv"))
     assert (found.batches, found.still_writing) == ((), 2)
 
 
-def test_a_file_that_a_run_is_at_is_left_alone() -> None:
+def test_a_file_of_a_running_run_is_not_due() -> None:
     found = decision(file("a.csv"), running={version(file("a.csv"))})
     assert (found.batches, found.running) == ((), 1)
 
 
-def test_a_file_that_is_in_is_left_alone() -> None:
+def test_a_merged_file_is_not_due() -> None:
     found = decision(file("a.csv"), merged={version(file("a.csv"))})
     assert (found.batches, found.merged) == ((), 1)
 
 
-def test_a_file_that_is_in_is_not_running_though_a_run_is_not_done_yet() -> None:
+def test_a_merged_file_counts_as_merged_before_its_run_ends() -> None:
     this = {version(file("a.csv"))}
     assert decision(file("a.csv"), merged=this, running=this).summary.startswith(
-        "0 new, 0 still being written, 0 running, 1 in"
+        "0 new, 0 still being written, 0 running, 1 merged"
     )
 
 
-def test_a_refused_file_is_left_alone_and_named() -> None:
+def test_a_refused_file_is_named_and_not_due() -> None:
     found = decision(file("a.csv"), refused={version(file("a.csv"))})
     assert (found.batches, found.refused) == ((), ("a.csv",))
-    assert "Refused: a.csv; mend and drop again" in found.summary
+    assert "Refused: a.csv; fix and drop again" in found.summary
 
 
 @pytest.mark.parametrize("failed", [1, 2])
@@ -94,13 +94,13 @@ def test_a_failed_file_is_due_again_for_the_next_attempt(failed: int) -> None:
 
 
 @pytest.mark.parametrize("failed", [3, 4])
-def test_a_file_that_failed_too_often_is_given_up_and_named(failed: int) -> None:
+def test_a_file_that_failed_too_often_is_named_as_needing_attention(failed: int) -> None:
     found = decision(file("a.csv"), attempts={version(file("a.csv")): failed})
-    assert (found.batches, found.given_up) == ((), ("a.csv",))
-    assert "Given up after repeated failures: a.csv; run ingest_inbox" in found.summary
+    assert (found.batches, found.needing_attention) == ((), ("a.csv",))
+    assert "Needing attention after repeated failures: a.csv; run ingest_inbox" in found.summary
 
 
-def test_a_file_that_was_given_up_starts_afresh_when_it_is_dropped_again() -> None:
+def test_a_file_that_needs_attention_is_due_again_after_another_drop() -> None:
     failed = {version(file("a.csv")): 3}
     (batch,) = decision(file("a.csv", mtime_ns=6_000), attempts=failed).batches
     assert batch.attempts == (1,)
@@ -130,7 +130,7 @@ def test_files_share_a_run_up_to_a_size() -> None:
     st.integers(1, 5),
     st.sets(st.integers(0, 79)),
 )
-def test_batches_lose_no_file_keep_the_order_and_their_limits(
+def test_batches_have_every_file_in_order_and_within_the_limits(
     sizes: list[int], batch_bytes: int, batch_files: int, merged: set[int]
 ) -> None:
     files = [file(f"{number:02}", size) for number, size in enumerate(sizes)]
@@ -147,7 +147,7 @@ def test_batches_lose_no_file_keep_the_order_and_their_limits(
         assert len(batch.files) == 1 or sum(one.size_bytes for one in batch.files) <= batch_bytes
 
 
-def test_a_tick_asks_for_so_many_runs_and_leaves_the_rest_to_the_next() -> None:
+def test_a_tick_requests_a_limited_number_of_runs() -> None:
     files = [file(f"{number:03}", size=101) for number in range(MAX_BATCHES_A_TICK + 7)]
     found = decision(*files)
     assert asked_for(found) == [one.name for one in files[:MAX_BATCHES_A_TICK]]
@@ -164,29 +164,29 @@ def test_a_tick_asks_for_so_many_runs_and_leaves_the_rest_to_the_next() -> None:
     )
 )
 def test_no_two_versions_or_attempts_share_a_run_key(
-    told: list[tuple[str, int, int, int]],
+    batches: list[tuple[str, int, int, int]],
 ) -> None:
-    one, other = (RunBatch((file(name, size, ns),), (tries,)) for name, size, ns, tries in told)
+    one, other = (RunBatch((file(name, size, ns),), (tries,)) for name, size, ns, tries in batches)
     assert one.run_key != other.run_key
 
 
-def test_runs_that_could_not_have_the_database_are_no_failed_attempts() -> None:
+def test_runs_that_found_the_database_busy_are_no_failed_attempts() -> None:
     one = file("a.csv")
     found = decision(one, attempts={version(one): 7}, busy={version(one): 5})
     assert asked_for(found) == ["a.csv"]
     assert found.batches[0].attempts == (8,)
-    given_up = decision(one, attempts={version(one): 8}, busy={version(one): 5})
-    assert given_up.given_up == ("a.csv",)
+    last = decision(one, attempts={version(one): 8}, busy={version(one): 5})
+    assert last.needing_attention == ("a.csv",)
 
 
-def test_a_file_rests_after_the_database_could_not_be_had() -> None:
+def test_a_file_backs_off_after_the_database_was_busy() -> None:
     one, two = file("a.csv"), file("b.csv")
     found = decision(one, two, backing_off={version(one)})
     assert asked_for(found) == ["b.csv"]
-    assert "1 wait because the database was open in another program" in found.summary
+    assert "1 waiting because another process had the database open" in found.summary
 
 
-def test_a_run_key_is_the_same_for_ever() -> None:
+def test_a_run_key_never_changes() -> None:
     batch = RunBatch((file("a.csv"), file("b c.csv", 7)), (1, 2))
     assert batch.run_key == "6a83e73f897b988068e67f70e7e1aaec9203ea5dd9c2427dad3612d613bc025e"
 
@@ -206,9 +206,9 @@ def test_the_summary_counts_everything() -> None:
         attempts={version(files["hopeless"]): 3},
     )
     assert found.summary == (
-        "1 new, 1 still being written, 1 running, 1 in, 1 refused, 1 given up. "
-        "Refused: bad.csv; mend and drop again. "
-        "Given up after repeated failures: hopeless.csv; run ingest_inbox."
+        "1 new, 1 still being written, 1 running, 1 merged, 1 refused, 1 needing attention. "
+        "Refused: bad.csv; fix and drop again. "
+        "Needing attention after repeated failures: hopeless.csv; run ingest_inbox."
     )
 
 
@@ -216,10 +216,10 @@ def test_the_summary_names_five_files_and_counts_the_others() -> None:
     files = [file(name) for name in "abcdefg"]
     summary = decision(*files, refused=set(map(version, files))).summary
     assert "7 refused" in summary
-    assert "Refused: a, b, c, d, e and 2 more; mend" in summary
+    assert "Refused: a, b, c, d, e and 2 more; fix" in summary
 
 
-def test_a_file_that_cannot_be_taken_in_now_is_counted_and_left_alone() -> None:
+def test_a_file_that_cannot_be_ingested_now_is_counted_and_not_due() -> None:
     files = [file("a.csv"), file("b.csv"), file("in.csv"), file("hopeless.csv")]
     asked: list[str] = []
 
@@ -237,20 +237,18 @@ def test_a_file_that_cannot_be_taken_in_now_is_counted_and_left_alone() -> None:
     assert "1 skipped: d.csv (Permission denied)" in found.summary
 
 
-def test_the_summary_tells_what_is_left_out() -> None:
+def test_the_summary_names_skipped_and_ignored_files() -> None:
     skipped = (Skipped("x.csv", "a link"), Skipped("shop/", "Permission denied"))
     listing = Listing((), (), skipped, ignored=("old/", "x.tmp"))
     found = decide(listing, RunHistory(), LIMITS, all_ready)
     assert found.summary.endswith(
-        "0 given up. In the inbox, 2 skipped: x.csv (a link), shop/ (Permission denied); see `make "
-        "status`. 2 ignored by name: old/, x.tmp."
+        "0 needing attention. In the inbox, 2 skipped: x.csv (a link), shop/ (Permission denied); "
+        "see `make status`. 2 ignored by name: old/, x.tmp."
     )
 
 
-def test_a_file_of_the_name_of_purges_is_never_tried_and_told_why() -> None:
+def test_a_file_with_the_name_of_purges_is_never_due_and_the_summary_says_why() -> None:
     found = decision(file("purges"), file("folder/purges"))
     assert asked_for(found) == ["folder/purges"]
     assert found.refused == ("purges",)
-    assert "No file may be called purges, which is what purge_products uses; rename it" in (
-        found.summary
-    )
+    assert "The name purges is reserved for purge_products; rename that file" in (found.summary)

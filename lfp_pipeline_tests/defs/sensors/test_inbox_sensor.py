@@ -1,4 +1,4 @@
-"""The sensor on a real instance, with the real definitions and the runs that it asks for."""
+"""The inbox sensor on a real instance, with the runs that it requests."""
 
 import logging
 import os
@@ -32,7 +32,7 @@ with hold_mark(Path(sys.argv[1])):
     sys.stdin.read()
 """
 
-only_on_linux = pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells who writes")
+only_on_linux = pytest.mark.skipif(sys.platform != "linux", reason="only Linux has read leases")
 
 NO_ROOM = LandingError("The disk is full.", permanent=True)
 
@@ -60,7 +60,7 @@ def small_files(number: int) -> list[File]:
     ]
 
 
-def test_a_lone_file_is_a_run_of_its_partition_which_is_added_in_the_same_tick(
+def test_a_single_file_is_a_run_of_its_partition_which_the_tick_adds(
     project: Project,
 ) -> None:
     project.drop(A)
@@ -71,17 +71,17 @@ def test_a_lone_file_is_a_run_of_its_partition_which_is_added_in_the_same_tick(
     assert (added.partitions_def_name, added.partition_keys) == ("product_files", ["a.csv"])
 
 
-def test_what_was_asked_for_is_not_asked_for_again(project: Project) -> None:
+def test_a_requested_file_is_not_requested_again(project: Project) -> None:
     project.drop(A)
     (run,) = project.do(project.tick())
     assert run.success
     assert project.products == true_products([A])
     tick = project.tick()
     assert not tick.run_requests
-    assert tick.skip_message.startswith("0 new, 0 still being written, 0 running, 1 in")
+    assert tick.skip_message.startswith("0 new, 0 still being written, 0 running, 1 merged")
 
 
-def test_many_small_files_share_few_runs_and_all_go_in(tmp_path: Path, home: Path) -> None:
+def test_many_small_files_share_few_runs_and_are_merged(tmp_path: Path, home: Path) -> None:
     files = small_files(7)
     with project_in(tmp_path, home, sensor_batch_files=3) as project:
         for file in files:
@@ -97,7 +97,7 @@ def test_many_small_files_share_few_runs_and_all_go_in(tmp_path: Path, home: Pat
         assert project.tick().skip_message.startswith("0 new, 0 still being written, 0 running, 7")
 
 
-def test_a_run_takes_only_the_files_that_it_was_asked_for(project: Project) -> None:
+def test_a_run_merges_only_its_requested_files(project: Project) -> None:
     one, two, three = small_files(3)
     project.drop(one)
     project.drop(two)
@@ -109,13 +109,15 @@ def test_a_run_takes_only_the_files_that_it_was_asked_for(project: Project) -> N
     assert request.partition_key == three.key
 
 
-def test_files_with_odd_names_and_in_folders_go_in_and_come_to_rest(project: Project) -> None:
+def test_files_with_odd_names_and_in_folders_are_merged_once(project: Project) -> None:
     names = ["with space.csv", "shop/new/a.csv", "größe 商品.csv", "a..b.csv", "#?%'\",.csv"]
     for name in names:
         drop(project.inbox, name, HEADER + f"{hash(name)},Ann,x\n")
     assert all(run.success for run in project.do(project.tick()))
     assert len(project.materialized("products")) == len(names)
-    assert project.tick().skip_message.startswith("0 new, 0 still being written, 0 running, 5 in")
+    assert project.tick().skip_message.startswith(
+        "0 new, 0 still being written, 0 running, 5 merged"
+    )
 
 
 def test_one_file_with_an_odd_name_is_a_partition_run(project: Project) -> None:
@@ -125,7 +127,7 @@ def test_one_file_with_an_odd_name_is_a_partition_run(project: Project) -> None:
     assert project.registered == sorted(project.materialized("products"))
 
 
-def test_a_changed_file_is_asked_for_again(project: Project) -> None:
+def test_a_changed_file_is_requested_again(project: Project) -> None:
     newer = File("a.csv", 2_000_000, (("s1", "Anna", "z"),))
     project.drop(A)
     project.do(project.tick())
@@ -137,14 +139,14 @@ def test_a_changed_file_is_asked_for_again(project: Project) -> None:
 
 @contextmanager
 def broken_database(project: Project) -> Iterator[None]:
-    """What stands in the database's place cannot be opened."""
+    """A database that cannot be opened."""
     path = project.engine.warehouse.path
     path.write_bytes(b"no database" * 1_000)
     yield
     path.unlink()
 
 
-def test_a_failed_run_is_tried_again_up_to_the_limit_and_then_given_up(project: Project) -> None:
+def test_a_failed_run_is_retried_up_to_the_limit(project: Project) -> None:
     project.drop(A)
     run_keys = []
     with broken_database(project):
@@ -156,10 +158,12 @@ def test_a_failed_run_is_tried_again_up_to_the_limit_and_then_given_up(project: 
         tick = project.tick()
     assert len(set(run_keys)) == 3
     assert not tick.run_requests
-    assert "1 given up. Given up after repeated failures: a.csv" in tick.skip_message
+    assert (
+        "1 needing attention. Needing attention after repeated failures: a.csv" in tick.skip_message
+    )
 
 
-def test_a_given_up_file_starts_afresh_when_it_is_dropped_again(project: Project) -> None:
+def test_a_file_that_needs_attention_is_requested_after_another_drop(project: Project) -> None:
     project.drop(A)
     with broken_database(project):
         for _ in range(3):
@@ -172,7 +176,9 @@ def test_a_given_up_file_starts_afresh_when_it_is_dropped_again(project: Project
     assert project.products == true_products([A, again])
 
 
-def test_a_given_up_file_starts_afresh_when_it_is_moved_out_and_back(project: Project) -> None:
+def test_a_file_that_needs_attention_is_requested_after_a_move_out_and_back(
+    project: Project,
+) -> None:
     project.drop(A)
     with broken_database(project):
         for _ in range(3):
@@ -188,7 +194,7 @@ def test_a_given_up_file_starts_afresh_when_it_is_moved_out_and_back(project: Pr
     assert project.products == true_products([A])
 
 
-def test_ingest_inbox_tries_a_given_up_file_again(project: Project) -> None:
+def test_ingest_inbox_tries_a_file_that_needs_attention(project: Project) -> None:
     project.drop(A)
     with broken_database(project):
         for _ in range(3):
@@ -198,7 +204,7 @@ def test_ingest_inbox_tries_a_given_up_file_again(project: Project) -> None:
     assert project.products == true_products([A])
 
 
-def test_several_files_of_a_failed_run_are_tried_again(project: Project) -> None:
+def test_all_files_of_a_failed_run_are_retried(project: Project) -> None:
     for file in small_files(2):
         project.drop(file)
     with broken_database(project):
@@ -212,17 +218,17 @@ def test_several_files_of_a_failed_run_are_tried_again(project: Project) -> None
 
 
 @pytest.mark.parametrize("count", [1, 2])
-def test_a_database_that_is_open_elsewhere_is_waited_for_and_costs_no_attempt(
+def test_a_busy_database_does_not_count_as_an_attempt(
     project: Project, count: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for file in small_files(count):
         project.drop(file)
-    with duckdb.connect(project.data / "products.duckdb"):  # In its way, as a program may be.
+    with duckdb.connect(project.data / "products.duckdb"):  # Another process has the database open.
         (run,) = project.do(project.tick())
         assert "is open in another program: this process itself" in project.error(run)
-        told = project.tick()
-        assert not told.run_requests
-        assert f"{count} wait because the database was open in another program" in told.skip_message
+        tick = project.tick()
+        assert not tick.run_requests
+        assert f"{count} waiting because another process had the database open" in tick.skip_message
         monkeypatch.setattr(inbox_sensor, "BACKOFF", Backoff(0, 0))
         for _ in range(5):
             (run,) = project.do(project.tick())
@@ -232,16 +238,18 @@ def test_a_database_that_is_open_elsewhere_is_waited_for_and_costs_no_attempt(
     assert project.products == true_products(small_files(count))
 
 
-def test_a_refused_file_is_left_alone_and_said(project: Project) -> None:
+def test_a_refused_file_is_shown_and_not_requested(project: Project) -> None:
     drop(project.inbox, "bad.csv", NO_SKU)
     (run,) = project.do(project.tick())
     assert not run.success
     tick = project.tick()
     assert not tick.run_requests
-    assert "1 refused, 0 given up. Refused: bad.csv; mend and drop again" in tick.skip_message
+    assert (
+        "1 refused, 0 needing attention. Refused: bad.csv; fix and drop again" in tick.skip_message
+    )
 
 
-def test_a_refused_file_that_is_touched_is_asked_for_again(project: Project) -> None:
+def test_a_refused_file_is_requested_again_after_a_touch(project: Project) -> None:
     drop(project.inbox, "bad.csv", NO_SKU)
     project.do(project.tick())
     status = (project.inbox / "bad.csv").stat()
@@ -250,7 +258,7 @@ def test_a_refused_file_that_is_touched_is_asked_for_again(project: Project) -> 
     assert request.tags["lfp/attempt"] == "1"
 
 
-def test_a_run_whose_process_was_killed_fails_and_its_file_is_asked_for_again(
+def test_a_killed_run_is_failed_and_its_file_requested_again(
     project: Project,
 ) -> None:
     project.drop(A)
@@ -271,7 +279,7 @@ def test_a_run_whose_process_was_killed_fails_and_its_file_is_asked_for_again(
     assert not mark.exists()
 
 
-def test_a_file_is_not_asked_for_while_its_delivery_is_being_reverted(project: Project) -> None:
+def test_a_file_is_not_requested_while_its_delivery_is_being_reverted(project: Project) -> None:
     project.drop(A)
     assert project.run("ingest_inbox").success
     other = File("b.csv", A.microseconds, A.rows)
@@ -281,23 +289,23 @@ def test_a_file_is_not_asked_for_while_its_delivery_is_being_reverted(project: P
         assert not tick.run_requests
         assert tick.skip_message.startswith("0 new, 0 still being written, 1 running")
         project.drop(other)
-        assert [one.partition_key for one in project.tick().run_requests] == [other.key]
+        assert [request.partition_key for request in project.tick().run_requests] == [other.key]
     (project.inbox / other.key).unlink()
-    # Its process is dead: the next run carries out what it has begun.
+    # The process was killed: the next run completes the reversal.
     (run,) = project.do(project.tick())
     assert run.success
     assert project.products == []
     assert "Reverted: a.csv" in project.tick().skip_message
 
 
-def test_a_run_that_ends_by_itself_leaves_no_mark(project: Project) -> None:
+def test_a_finished_run_leaves_no_mark(project: Project) -> None:
     project.drop(A)
     (run,) = project.do(project.tick())
     assert run.success
     assert list(project.engine.settings.run_marks_dir.iterdir()) == []
 
 
-def test_after_the_database_is_deleted_nothing_counts_as_in(project: Project) -> None:
+def test_after_the_database_is_deleted_no_file_counts_as_merged(project: Project) -> None:
     project.drop(A)
     project.do(project.tick())
     project.engine.warehouse.path.unlink()
@@ -306,13 +314,13 @@ def test_after_the_database_is_deleted_nothing_counts_as_in(project: Project) ->
     assert project.products == true_products([A])
 
 
-def test_nobody_but_the_sensor_tries_its_runs_again(project: Project) -> None:
+def test_dagster_does_not_retry_the_runs_of_the_sensor(project: Project) -> None:
     project.drop(A)
     (request,) = project.tick().run_requests
     assert request.tags["dagster/max_retries"] == "0"
 
 
-def test_a_file_that_is_gone_when_the_run_starts_fails_it_clearly_and_is_forgotten(
+def test_a_file_that_is_missing_at_the_start_fails_the_run_with_the_reason(
     project: Project,
 ) -> None:
     project.drop(A)
@@ -320,10 +328,12 @@ def test_a_file_that_is_gone_when_the_run_starts_fails_it_clearly_and_is_forgott
     (project.inbox / A.key).unlink()
     (run,) = project.do(tick)
     assert "There is no file a.csv in the inbox" in project.error(run)
-    assert project.tick().skip_message.startswith("0 new, 0 still being written, 0 running, 0 in")
+    assert project.tick().skip_message.startswith(
+        "0 new, 0 still being written, 0 running, 0 merged"
+    )
 
 
-def test_of_several_files_one_that_is_gone_does_not_stop_the_others(project: Project) -> None:
+def test_a_missing_file_does_not_affect_the_others_of_its_run(project: Project) -> None:
     gone, stays = small_files(2)
     project.drop(gone)
     project.drop(stays)
@@ -335,7 +345,7 @@ def test_of_several_files_one_that_is_gone_does_not_stop_the_others(project: Pro
 
 
 @pytest.mark.parametrize("number", [1, 2])
-def test_a_file_whose_run_died_right_after_the_commit_is_found_to_be_in(
+def test_a_file_whose_run_was_killed_after_the_commit_counts_as_merged(
     project: Project, number: int
 ) -> None:
     files = small_files(number)
@@ -347,11 +357,11 @@ def test_a_file_whose_run_died_right_after_the_commit_is_found_to_be_in(
     (run,) = project.do(project.tick())
     assert run.success
     assert project.tick().skip_message.startswith(
-        f"0 new, 0 still being written, 0 running, {number} in"
+        f"0 new, 0 still being written, 0 running, {number} merged"
     )
 
 
-def test_a_run_that_somebody_launched_again_in_another_way_does_not_disturb_it(
+def test_a_relaunched_run_does_not_disturb_the_sensor(
     project: Project,
 ) -> None:
     for file in small_files(2):
@@ -371,23 +381,23 @@ def test_an_inbox_that_cannot_be_read_is_an_error_and_not_empty(project: Project
         project.tick()
 
 
-def test_an_empty_inbox_is_a_skip_that_says_so(project: Project) -> None:
+def test_an_empty_inbox_is_a_skip_with_a_summary(project: Project) -> None:
     tick = project.tick()
     assert not tick.run_requests
     assert tick.skip_message == (
-        "0 new, 0 still being written, 0 running, 0 in, 0 refused, 0 given up."
+        "0 new, 0 still being written, 0 running, 0 merged, 0 refused, 0 needing attention."
     )
 
 
-def test_a_file_that_changed_a_moment_ago_waits(tmp_path: Path, home: Path) -> None:
-    with project_in(tmp_path, home, inbox_quiet_seconds=60) as project:
+def test_a_recently_changed_file_is_not_requested(tmp_path: Path, home: Path) -> None:
+    with project_in(tmp_path, home, inbox_stable_seconds=60) as project:
         project.drop(A)
         assert project.tick().skip_message.startswith("0 new, 1 still being written")
         assert project.engine.pending_deliveries(LOG) == []
 
 
 @only_on_linux
-def test_a_file_that_a_program_has_open_for_writing_waits(project: Project) -> None:
+def test_a_file_that_is_open_for_writing_is_not_requested(project: Project) -> None:
     for file in small_files(2):
         project.drop(file)
     with running(HOLD_OPEN, project.inbox / "f00.csv", "ab"):
@@ -401,7 +411,7 @@ def test_a_file_that_a_program_has_open_for_writing_waits(project: Project) -> N
 
 @only_on_linux
 @pytest.mark.parametrize("count", [1, 2])
-def test_a_file_that_is_opened_for_writing_after_it_was_asked_for_costs_no_attempt(
+def test_a_file_that_is_opened_for_writing_after_its_request_counts_no_attempt(
     tmp_path: Path, home: Path, count: int
 ) -> None:
     files = small_files(count)
@@ -411,7 +421,7 @@ def test_a_file_that_is_opened_for_writing_after_it_was_asked_for_costs_no_attem
         tick = project.tick()
         with running(HOLD_OPEN, project.inbox / files[0].key, "ab"):
             (run,) = project.do(tick)
-            assert run.success == (count > 1)  # Then the others go in.
+            assert run.success == (count > 1)  # Then the others are merged.
             if count == 1:
                 assert "f00.csv is still being written" in project.error(run)
             assert "1 still being written" in project.tick().skip_message
@@ -419,12 +429,12 @@ def test_a_file_that_is_opened_for_writing_after_it_was_asked_for_costs_no_attem
         assert run.success
         assert project.products == true_products(files)
         assert project.tick().skip_message.startswith(
-            f"0 new, 0 still being written, 0 running, {count} in, 0 refused, 0 given up"
+            f"0 new, 0 still being written, 0 running, {count} merged, 0 refused"
         )
 
 
 @only_on_linux
-def test_of_a_run_that_left_a_file_alone_the_others_had_an_attempt(
+def test_a_skipped_file_counts_no_attempt_and_the_others_of_its_run_do(
     tmp_path: Path, home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     files = small_files(2)
@@ -438,17 +448,17 @@ def test_of_a_run_that_left_a_file_alone_the_others_had_an_attempt(
         tick = project.tick()
         assert [request.partition_key for request in tick.run_requests] == ["f00.csv"]
         project.do(tick)
-        assert "Given up after repeated failures: f01.csv" in project.tick().skip_message
+        assert "Needing attention after repeated failures: f01.csv" in project.tick().skip_message
 
 
-def test_what_cannot_be_taken_in_is_told_and_stops_nothing(project: Project) -> None:
+def test_files_that_cannot_be_ingested_are_named_and_stop_nothing(project: Project) -> None:
     project.drop(A)
     (project.inbox / "link.csv").symlink_to(project.inbox / A.key)
     (project.inbox / "a.csv.md5").write_bytes(b"abc")
     (run,) = project.do(project.tick())
     assert run.success
-    told = "In the inbox, 1 skipped: link.csv (a link); see `make status`. 1 ignored by name: "
-    assert told in project.tick().skip_message
+    left_out = "In the inbox, 1 skipped: link.csv (a link); see `make status`. 1 ignored by name: "
+    assert left_out in project.tick().skip_message
     (warning,) = [
         entry.user_message
         for entry in project.instance.all_logs(run.run_id)

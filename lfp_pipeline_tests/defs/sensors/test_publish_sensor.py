@@ -1,4 +1,4 @@
-"""The tables are published at the end of runs, and what is left out by the sensor, later."""
+"""The tables are published at the end of runs; the sensor publishes deferred changes."""
 
 import json
 import time
@@ -41,7 +41,7 @@ def long_ago(project: Project) -> None:
 
 @pytest.fixture
 def outdated(project: Project) -> Project:
-    """With one file published, and another that came too soon after it."""
+    """A project with one published file, and another that was merged too soon after it."""
     project.drop(A)
     project.run("ingest_inbox")
     just_published_slowly(project)
@@ -61,7 +61,7 @@ def test_both_jobs_publish_at_their_end(project: Project) -> None:
     assert "up to date" in project.tick(SENSOR).skip_message
 
 
-def test_the_good_files_of_a_run_that_fails_are_published(project: Project) -> None:
+def test_the_good_files_of_a_failed_run_are_published(project: Project) -> None:
     project.drop(A)
     drop(project.inbox, "bad.csv", NO_SKU)
     assert not project.run("ingest_inbox").success
@@ -74,7 +74,7 @@ def test_without_a_database_there_is_nothing_to_publish(project: Project) -> Non
     assert not (project.data / "published" / "products.duckdb").exists()
 
 
-def test_what_a_run_left_out_is_published_when_it_is_due(outdated: Project) -> None:
+def test_a_deferred_publication_is_made_when_due(outdated: Project) -> None:
     assert published(outdated) == true_products([A])
     tick = outdated.tick(SENSOR)
     assert not tick.run_requests
@@ -86,13 +86,13 @@ def test_what_a_run_left_out_is_published_when_it_is_due(outdated: Project) -> N
     assert not outdated.tick(SENSOR).run_requests
 
 
-def test_what_a_run_left_out_the_next_run_makes_up_for(outdated: Project) -> None:
+def test_the_next_run_makes_a_deferred_publication(outdated: Project) -> None:
     long_ago(outdated)
     assert outdated.run("ingest_inbox").success
     assert published(outdated) == true_products([A, B])
 
 
-def test_who_asks_for_it_gets_it_at_once(outdated: Project) -> None:
+def test_publish_tables_publishes_at_once(outdated: Project) -> None:
     assert outdated.run("publish_tables").success
     assert published(outdated) == true_products([A, B])
 
@@ -108,12 +108,12 @@ def test_one_run_publishes_at_a_time(outdated: Project) -> None:
     mark = outdated.engine.settings.run_marks_dir / f"{run.run_id}.run"
     with running(HOLD, mark):
         assert f"Run {run.run_id} is publishing" in outdated.tick(SENSOR).skip_message
-    (again,) = outdated.tick(SENSOR).run_requests  # That one was killed.
+    (again,) = outdated.tick(SENSOR).run_requests  # The first run was killed.
     assert again.run_key != request.run_key
     assert again.tags["dagster/max_retries"] == "0"
 
 
-def test_a_program_that_writes_the_database_makes_no_storm_of_runs(outdated: Project) -> None:
+def test_a_busy_database_causes_no_storm_of_publish_runs(outdated: Project) -> None:
     long_ago(outdated)
     with duckdb.connect(outdated.data / "products.duckdb"):
         (run,) = outdated.do(outdated.tick(SENSOR))
@@ -126,8 +126,8 @@ def test_a_program_that_writes_the_database_makes_no_storm_of_runs(outdated: Pro
     assert published(outdated) == true_products([A, B])
 
 
-def test_a_share_of_none_publishes_only_what_is_asked_for(tmp_path: Path, home: Path) -> None:
-    with project_in(tmp_path, home, publish_share=0) as project:
+def test_a_time_share_of_zero_publishes_only_by_publish_tables(tmp_path: Path, home: Path) -> None:
+    with project_in(tmp_path, home, publish_time_share=0) as project:
         project.drop(A)
         assert project.run("ingest_inbox").success
         assert not project.tick(SENSOR).run_requests

@@ -75,7 +75,7 @@ def engine_of(folder: Path, **settings: Any) -> Engine:  # noqa: ANN401
     (folder / "inbox").mkdir(parents=True, exist_ok=True)
     defaults: dict[str, Any] = {
         "threads": 2,
-        "inbox_quiet_seconds": 0,
+        "inbox_stable_seconds": 0,
         "allowed_hosts": ("127.0.0.1",),
     }
     return Engine(Settings(data_dir=folder, **defaults | settings))

@@ -128,7 +128,9 @@ def old(folder: Path) -> Iterator[Old]:
     products, deletions = query(published, PRODUCTS), query(published, DELETIONS)
     assert prepare(folder / "home") == []
     with dg.DagsterInstance.from_config(str(folder / "home")) as instance:
-        project = project_of(folder / "data", instance, folder / "home", foreign_wait_seconds=0)
+        project = project_of(
+            folder / "data", instance, folder / "home", other_process_wait_seconds=0
+        )
         project.cursors.update(cursors(instance))
         yield Old(project, products, deletions)
 

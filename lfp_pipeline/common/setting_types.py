@@ -1,0 +1,83 @@
+"""Types of settings: each validates a value; the error names the allowed values."""
+
+from pathlib import Path
+from typing import Annotated
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, BeforeValidator, Field, GetPydanticSchema, SecretStr
+from pydantic_core.core_schema import no_info_after_validator_function, str_schema
+from pydantic_settings import NoDecode
+
+from lfp_pipeline.common.hosts import Network, parse_allowed_host
+from lfp_pipeline.common.ignored_names import checked_pattern
+from lfp_pipeline.common.text import is_size, size_in_bytes
+from lfp_pipeline.common.text_codecs import codec_name
+
+_LEAST_MEMORY_BYTES = 64_000_000
+
+_NOT_FOR_DUCKDB = frozenset("?\\")
+"""In the path of a database, DuckDB reads `?` as the start of options, and `\\` as `/`."""
+
+
+def _memory(value: str) -> str:
+    if not is_size(value):
+        msg = "a size such as 2GB, 512MB or 1.5GiB"
+        raise ValueError(msg)
+    if size_in_bytes(value) < _LEAST_MEMORY_BYTES:
+        msg = "at least 64MB"
+        raise ValueError(msg)
+    return value
+
+
+def _folder(value: Path) -> Path:
+    try:
+        folder = value.expanduser().resolve()
+    except RuntimeError as error:  # A `~user` that does not exist.
+        raise ValueError(str(error)) from error
+    if not next(path for path in (folder, *folder.parents) if path.exists()).is_dir():
+        msg = "a folder, but a file is in its place"
+        raise ValueError(msg)
+    if found := _NOT_FOR_DUCKDB & set(str(folder)):
+        msg = f"a path without {' and '.join(sorted(found))}, which mean something else to DuckDB"
+        raise ValueError(msg)
+    return folder
+
+
+def _file(value: Path) -> Path:
+    path = value.expanduser().resolve()
+    if not path.is_file():
+        msg = "a file, but none is there"
+        raise ValueError(msg)
+    return path
+
+
+def _web_url(value: SecretStr) -> SecretStr:
+    parts = urlsplit(value.get_secret_value())
+    if parts.scheme not in {"http", "https"} or not parts.hostname:
+        msg = "an http or https URL"
+        raise ValueError(msg)
+    return value
+
+
+def _listed(value: object) -> object:
+    return [part.strip() for part in value.split(",")] if isinstance(value, str) else value
+
+
+Encoding = Annotated[str, AfterValidator(codec_name)]
+File = Annotated[Path, AfterValidator(_file)]
+Folder = Annotated[Path, AfterValidator(_folder)]
+Host = Annotated[
+    Network | str,
+    GetPydanticSchema(
+        lambda *_: no_info_after_validator_function(parse_allowed_host, str_schema())
+    ),
+]
+Hosts = Annotated[tuple[Host, ...], NoDecode, BeforeValidator(_listed)]
+Memory = Annotated[str, AfterValidator(_memory)]
+Patterns = Annotated[
+    tuple[Annotated[str, AfterValidator(checked_pattern)], ...], NoDecode, BeforeValidator(_listed)
+]
+SecretUrl = Annotated[SecretStr, AfterValidator(_web_url)]
+Tokens = Annotated[
+    tuple[Annotated[str, Field(pattern=r"^[^\r\n]+$")], ...], NoDecode, BeforeValidator(_listed)
+]

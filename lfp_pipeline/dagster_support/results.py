@@ -1,0 +1,57 @@
+"""The results of a run's deliveries: predicates and log lines."""
+
+import logging
+
+from lfp_pipeline.common.text import pluralize, visible
+from lfp_pipeline.ingest.result import IngestResult, LandingFailure
+from lfp_pipeline.model.ledger_entry import LedgerEntry, Status
+
+
+def is_merged(outcome: IngestResult | LandingFailure) -> bool:
+    """Return whether a delivery is merged."""
+    return isinstance(outcome, IngestResult) and outcome.account.status is Status.MERGED
+
+
+def is_ok(outcome: IngestResult | LandingFailure) -> bool:
+    """Return whether a delivery is in its desired state: merged, or reverted."""
+    return isinstance(outcome, IngestResult) and outcome.account.status.is_applied
+
+
+def result_line(outcome: IngestResult | LandingFailure) -> str:
+    """Return the result of a delivery as one line, or as many as its error has."""
+    if isinstance(outcome, LandingFailure):
+        return f"{outcome.partition_key} did not land: {visible(outcome.error)}"
+    account, key = outcome.account, outcome.partition_key
+    if account.status is Status.REVERTED:
+        return f"{key}: {visible(account.error or '')}"
+    if account.status is not Status.MERGED:
+        return f"{key} {account.status.phrase}: {visible(account.error or '')}"
+    parts = str(account.rows) or "none"
+    if skipped := _skipped(account):
+        parts += f"; skipped: {', '.join(skipped)}"
+    speed = f" in {outcome.seconds:.2f} s" if outcome.merged_here else "; already merged"
+    return f"{key}: {pluralize(account.rows.read, 'row')} ({parts}){speed}"
+
+
+def _skipped(account: LedgerEntry) -> list[str]:
+    """Return the skipped lines of each kind, such as `2 blank lines`, `1 line above the header`."""
+    kinds = []
+    if account.blank_lines:
+        kinds.append(pluralize(account.blank_lines, "blank line"))
+    if account.repeated_headers:
+        kinds.append(pluralize(account.repeated_headers, "repeated header"))
+    if account.lines_above_header:
+        kinds.append(f"{pluralize(account.lines_above_header, 'line')} above the header")
+    return kinds
+
+
+def log_result(log: logging.Logger, outcome: IngestResult | LandingFailure) -> None:
+    """Log the result of a delivery, as a warning unless it is merged."""
+    log.log(logging.INFO if is_merged(outcome) else logging.WARNING, result_line(outcome))
+    reading = outcome.reading if isinstance(outcome, IngestResult) else None
+    if is_merged(outcome) and reading and reading.commonest_reason:
+        key, reason = outcome.partition_key, reading.commonest_reason
+        log.warning("%s: %s `make rejects PARTITION=%s` writes all rejects.", key, reason, key)
+    if isinstance(outcome, IngestResult):
+        for warning in outcome.warnings:
+            log.warning("%s: %s", outcome.partition_key, warning)
