@@ -8,6 +8,9 @@ import pytest
 
 from testing.project import Project
 from testing.project import project as project_in
+from testing.shell import shell
+
+__all__ = ["shell"]
 
 
 @pytest.fixture(scope="session")

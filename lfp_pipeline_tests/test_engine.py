@@ -26,19 +26,13 @@ from lfp_pipeline.settings import Settings
 from lfp_pipeline.sources.base import LocalFile
 from lfp_pipeline.warehouse import direct_load
 from lfp_pipeline.warehouse.duckdb_file import Warehouse
-from testing.oracle import LOG, File, engine_at, land, tables
-from testing.processes import HOLD_OPEN, running
+from testing.engine import LOG, engine_at, land, tables
+from testing.expected_tables import File
+from testing.processes import HOLD_DATABASE, HOLD_OPEN, running
 
 GOOD = "name,sku,description\nAnn,s1,\nBob,s2,x\n"
 WITH_REJECTS = "name,sku,description\nAnn,s1,\n,s2,x\n,s3,x\n"
 NO_PRODUCTS = "this,is,another\nfile,of,somebody\n"
-
-HOLD = """
-import duckdb, sys
-connection = duckdb.connect(sys.argv[1])
-print("held", flush=True)
-sys.stdin.readline()
-"""
 
 
 @pytest.fixture
@@ -322,7 +316,7 @@ def test_a_database_in_other_hands_fails_the_delivery_in_one_waiting_time(tmp_pa
     drop(engine, "a.csv", GOOD)
     ingest_inbox(engine)
     delivery = land(engine, File("b.csv", 1, (("s1", "Ann", ""),)))
-    with running(HOLD, engine.warehouse.path) as process:
+    with running(HOLD_DATABASE, engine.warehouse.path) as process:
         account = engine.ingest(delivery, LOG).account
         assert account.status is Status.FAILED
         assert f"PID {process.pid}" in (account.error or "")
@@ -337,7 +331,7 @@ def test_others_of_the_run_do_not_wait_too_and_have_landed(tmp_path: Path) -> No
     drop(engine, "b.csv", GOOD, moment=2)
     drop(engine, "c.csv", GOOD, moment=3)
     offered = engine.pending_inbox(LOG).ready
-    with running(HOLD, engine.warehouse.path):
+    with running(HOLD_DATABASE, engine.warehouse.path):
         waited, spared = engine.ingest_all(offered, [], LOG)
     assert isinstance(waited, IngestResult)
     assert isinstance(spared, IngestResult)
@@ -460,7 +454,7 @@ def test_work_that_need_not_wait_for_the_database_does_not(
         return attached(warehouse, *others)
 
     monkeypatch.setattr(Warehouse, "attached", noting)
-    with running(HOLD, engine.warehouse.path):
+    with running(HOLD_DATABASE, engine.warehouse.path):
         settings = engine.settings.model_copy(update={"foreign_wait_seconds": 0.1})
         account = Engine(settings).ingest(again, LOG).account
     assert account.status is Status.FAILED

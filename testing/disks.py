@@ -53,3 +53,13 @@ def full(disk: Path, bytes_left: int = 0) -> Iterator[None]:
         yield
     finally:
         ballast.unlink()
+
+
+def change_bytes(path: Path) -> None:
+    """Change the last bytes of a file as a bad disk does: its size and its times stay."""
+    before = path.stat()
+    path.chmod(0o644)
+    with path.open("r+b") as file:
+        file.seek(-3, os.SEEK_END)
+        file.write(b"!")
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))

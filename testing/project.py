@@ -16,7 +16,7 @@ import pytest
 from lfp_pipeline.definitions import definitions
 from lfp_pipeline.engine import Engine
 from lfp_pipeline.settings import load_settings
-from testing.oracle import File
+from testing.expected_tables import File
 
 PARTITION_TAG = "dagster/partition"
 RANGE_TAGS = "dagster/asset_partition_range_start", "dagster/asset_partition_range_end"

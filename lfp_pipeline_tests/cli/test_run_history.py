@@ -9,7 +9,7 @@ from pathlib import Path
 
 import dagster as dg
 
-from testing.oracle import File
+from testing.expected_tables import File
 from testing.processes import PROJECT
 from testing.project import PARTITION_TAG, Project
 

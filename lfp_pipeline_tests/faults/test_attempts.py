@@ -5,8 +5,9 @@ from pathlib import Path
 import pytest
 
 from lfp_pipeline.sources.base import LocalFile
-from lfp_pipeline_tests.faults.test_raw_file import change_a_letter
-from testing.oracle import LOG, File, true_products
+from testing.disks import change_bytes
+from testing.engine import LOG
+from testing.expected_tables import File, expected_products
 from testing.project import Project, query
 
 A = File("a.csv", 1_000_000, (("s1", "Ann", "x"), ("s2", "Bob", "y")))
@@ -22,7 +23,7 @@ def raw(project: Project) -> Path:
     source = LocalFile(project.inbox / A.key)
     delivery = project.engine.land(source, A.key, LOG)
     source.path.unlink()
-    change_a_letter(delivery.path)
+    change_bytes(delivery.path)
     return delivery.path
 
 
@@ -37,13 +38,13 @@ def test_a_delivery_that_failed_twice_goes_in_at_the_third_attempt(
         assert error.startswith(f"{raw} is not what landed: its sha256 is ")
         assert error.endswith("Then run ingest_inbox.")
         assert f"1 file is not in.\na.csv failed: {error}" in project.error(run)
-        assert project.products == true_products([B])
+        assert project.products == expected_products([B])
     raw.write_bytes(A.content)
     assert project.run("ingest_inbox").success
     [(status, attempts, error, seconds)] = query(project.data, TOLD)
     assert (status, attempts, error) == ("merged", 3, None)
     assert seconds > 0
-    assert project.products == true_products([A, B])
+    assert project.products == expected_products([A, B])
 
 
 def test_what_is_in_is_tried_no_more(project: Project, raw: Path) -> None:

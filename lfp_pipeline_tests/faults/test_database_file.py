@@ -14,7 +14,8 @@ from lfp_pipeline.engine import Engine
 from lfp_pipeline.errors import WarehouseCorruptError
 from lfp_pipeline.operations.rebuild import rebuild_products
 from lfp_pipeline.operations.status import collect_status
-from testing.oracle import LOG, File, assert_laws_hold, engine_at, land
+from testing.engine import LOG, assert_invariants_hold, engine_at, land
+from testing.expected_tables import File
 from testing.processes import finish, start
 from testing.project import Project
 
@@ -28,7 +29,7 @@ INGEST = """
 import sys
 from pathlib import Path
 from lfp_pipeline_tests.faults.test_database_file import NEXT
-from testing.oracle import LOG, engine_at, land
+from testing.engine import LOG, engine_at, land
 engine = engine_at(Path(sys.argv[1]))
 account = engine.ingest(land(engine, NEXT), LOG).account
 print(account.status.value, account.error)
@@ -110,7 +111,7 @@ def test_the_error_names_the_file_and_the_way_out(
     raw_after = contents(engine.settings.raw_dir)
     assert raw_before.items() <= raw_after.items()
     rebuild_products(engine, LOG)
-    assert_laws_hold(engine, [*FILES, NEXT])
+    assert_invariants_hold(engine, [*FILES, NEXT])
     assert list(files.database.parent.glob("products.duckdb.broken-*"))
 
 
@@ -160,7 +161,7 @@ def test_what_a_database_has_lost_in_silence_is_noticed_and_taken_in_anew(
     ingest_inbox(engine)
     assert f"{engine.warehouse.path} has lost what was committed last" in caplog.text
     assert "its ledger was written 2 times, and had been 3 times" in caplog.text
-    assert_laws_hold(engine, FILES)
+    assert_invariants_hold(engine, FILES)
     assert engine.pending_deliveries(LOG) == []
 
 
@@ -169,7 +170,7 @@ def test_so_is_what_an_older_copy_does_not_know(filled: Path, tmp_path: Path) ->
     engine.ingest(land(engine, NEXT), LOG)
     restore(filled, engine)
     ingest_inbox(engine)
-    assert_laws_hold(engine, [*FILES, NEXT])
+    assert_invariants_hold(engine, [*FILES, NEXT])
 
 
 def test_a_run_fails_plainly(project: Project) -> None:
@@ -184,14 +185,14 @@ def test_a_run_fails_plainly(project: Project) -> None:
         assert "Run rebuild_products" in told.description
     project.engine.warehouse.path.unlink()
     assert project.run("ingest_inbox").success
-    assert_laws_hold(project.engine, [NEXT])
+    assert_invariants_hold(project.engine, [NEXT])
 
 
 def told_later(engine: Engine) -> str:
     """What is told of the damage, if anything is; the laws hold otherwise."""
     try:
         ingest_inbox(engine)
-        assert_laws_hold(engine, [*FILES, NEXT])
+        assert_invariants_hold(engine, [*FILES, NEXT])
     except (WarehouseCorruptError, duckdb.Error) as error:
         return str(error)
     return ""
@@ -220,7 +221,7 @@ def damage_at_random(filled: Path, folder: Path, seed: int) -> None:
         assert told.startswith(f"failed {files.database} "), told
         assert "rebuild_products" in told
     rebuild_products(engine, LOG)
-    assert_laws_hold(engine, [*FILES, NEXT])
+    assert_invariants_hold(engine, [*FILES, NEXT])
 
 
 @pytest.mark.parametrize("seed", range(2))
@@ -270,7 +271,7 @@ def test_what_is_no_id_is_written_anew(
     assert engine.warehouse.cached_id() == before
     assert path.read_text().startswith(f"{before} ")
     assert caplog.text.count("WARNING") == 0
-    assert_laws_hold(engine, FILES)
+    assert_invariants_hold(engine, FILES)
     assert engine.pending_deliveries(LOG) == []
     path.unlink()
     damage(path)

@@ -17,7 +17,8 @@ from lfp_pipeline.ingest.result import IngestResult
 from lfp_pipeline.sources.base import LocalFile
 from lfp_pipeline.sources.feed_state import FeedStateStore
 from testing.disks import full, small_disk
-from testing.oracle import LOG, File, assert_laws_hold, engine_at, land, tables
+from testing.engine import LOG, assert_invariants_hold, engine_at, land, tables
+from testing.expected_tables import File
 from testing.processes import finish, start
 from testing.project import drop
 
@@ -71,9 +72,9 @@ def test_whatever_space_there_is_a_file_is_in_whole_or_told_why_not(
         assert after | {"ledger": None} == before | {"ledger": None}
         assert_only_data_is_left(engine)
         assert taken_in(engine, source) == ""
-        assert_laws_hold(engine, [FIRST, SECOND])
+        assert_invariants_hold(engine, [FIRST, SECOND])
         shrink(engine)
-    assert_laws_hold(engine, [FIRST, SECOND])
+    assert_invariants_hold(engine, [FIRST, SECOND])
     assert errors == {"/raw", '/products.duckdb.wal":'}
 
 
@@ -109,7 +110,7 @@ def test_a_large_file_that_goes_straight_into_the_database_leaves_nothing_of_it(
         assert REMEDY in error
         assert engine.pending_deliveries(LOG) == [delivery]
     assert engine.ingest(delivery, LOG).account.status == "merged"
-    assert_laws_hold(engine, [LARGE])
+    assert_invariants_hold(engine, [LARGE])
 
 
 def test_a_record_that_cannot_be_written_is_no_delivery_and_is_landed_again(
@@ -122,7 +123,7 @@ def test_a_record_that_cannot_be_written_is_no_delivery_and_is_landed_again(
         engine.land(LocalFile(source), "b.csv", LOG)
     assert engine.raw_zone.deliveries("b.csv") == []
     assert taken_in(engine, source) == ""
-    assert_laws_hold(engine, [SECOND])
+    assert_invariants_hold(engine, [SECOND])
 
 
 @contextmanager
@@ -154,7 +155,7 @@ def test_no_space_to_spill_is_told(tmp_path: Path) -> None:
         assert account.status == "failed"
         assert "LFP_MEMORY_LIMIT" in str(account.error) or REMEDY in str(account.error)
     assert engine.ingest(delivery, LOG).account.status == "merged"
-    assert_laws_hold(engine, [wide])
+    assert_invariants_hold(engine, [wide])
 
 
 def test_an_outcome_that_cannot_be_noted_is_noted_by_the_next_run(
@@ -171,7 +172,7 @@ def test_an_outcome_that_cannot_be_noted_is_noted_by_the_next_run(
         assert isinstance(again, IngestResult)
         assert again.account.status == "merged"
         assert engine.pending_deliveries(LOG) == []
-        assert_laws_hold(engine, [FIRST])
+        assert_invariants_hold(engine, [FIRST])
 
 
 def test_a_checkpoint_that_has_no_space_loses_nothing(
@@ -187,10 +188,10 @@ def test_a_checkpoint_that_has_no_space_loses_nothing(
     ):
         checkpoint(connection, "warehouse", LOG)
     assert "The write-ahead log could not be put into the database" in caplog.text
-    assert_laws_hold(engine, [FIRST, SECOND])
+    assert_invariants_hold(engine, [FIRST, SECOND])
     with engine.warehouse.session("testing", LOG) as connection:
         checkpoint(connection, "warehouse", LOG)
-    assert_laws_hold(engine, [FIRST, SECOND])
+    assert_invariants_hold(engine, [FIRST, SECOND])
 
 
 def test_what_is_remembered_of_a_feed_stays_as_it_was(disk: Path) -> None:
@@ -209,7 +210,7 @@ LIMITED = """
 import resource, signal, sys
 from pathlib import Path
 from lfp_pipeline_tests.faults.test_disk_full import SECOND, taken_in
-from testing.oracle import LOG, engine_at
+from testing.engine import LOG, engine_at
 engine, limit = engine_at(Path(sys.argv[1])), int(sys.argv[3])
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
@@ -231,4 +232,4 @@ def test_a_limit_on_the_size_of_files_is_told_where_nothing_can_be_mounted(
     assert REMEDY in told
     assert tables(engine)["products"] == before["products"]
     assert taken_in(engine, source) == ""
-    assert_laws_hold(engine, [FIRST, SECOND])
+    assert_invariants_hold(engine, [FIRST, SECOND])

@@ -4,15 +4,8 @@ from pathlib import Path
 
 from lfp_pipeline.operations.purge import Selection, purge_products
 from lfp_pipeline.operations.revert import revert_delivery
-from testing.oracle import (
-    LOG,
-    File,
-    assert_laws_hold,
-    engine_at,
-    land,
-    tables,
-    true_products,
-)
+from testing.engine import LOG, assert_invariants_hold, engine_at, land, tables
+from testing.expected_tables import File, expected_products
 from testing.project import NO_SKU, drop, project
 
 FIRST = File("a.csv", 1, (("s1", "Ann", "x"), ("s2", "Bob", "y")))
@@ -34,7 +27,7 @@ def test_a_merge_that_does_not_fit_is_told_and_goes_in_with_more(tmp_path: Path)
     roomy = engine_at(tmp_path, memory_limit="1GB")
     assert roomy.pending_deliveries(LOG) == [delivery]
     list(roomy.ingest_all([], roomy.pending_deliveries(LOG), LOG))
-    assert_laws_hold(roomy, [FIRST, WIDE])
+    assert_invariants_hold(roomy, [FIRST, WIDE])
 
 
 def test_a_purge_is_carried_out_in_little_memory_and_taken_back(tmp_path: Path) -> None:
@@ -43,7 +36,7 @@ def test_a_purge_is_carried_out_in_little_memory_and_taken_back(tmp_path: Path) 
     told = purge_products(engine, Selection(skus=["s1"]), LOG)
     assert [sku for sku, *_ in tables(engine)["products"]] == ["s2"]
     revert_delivery(engine, str(told.figures["delivery_id"]), LOG)
-    assert tables(engine)["products"] == true_products([FIRST])
+    assert tables(engine)["products"] == expected_products([FIRST])
 
 
 def test_a_run_tells_of_each_file_that_is_not_in(home: Path, tmp_path: Path) -> None:

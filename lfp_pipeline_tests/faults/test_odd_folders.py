@@ -14,7 +14,7 @@ from lfp_pipeline.operations.purge import Selection, purge_products
 from lfp_pipeline.operations.status import collect_status
 from lfp_pipeline.operations.status_text import render_status
 from lfp_pipeline.warehouse import direct_load
-from testing.oracle import LOG
+from testing.engine import LOG
 from testing.project import HEADER, drop
 from testing.project import project as project_in
 

@@ -18,9 +18,11 @@ from lfp_pipeline.raw_zone.integrity import verify_raw_file
 from lfp_pipeline.raw_zone.raw_zone import RawZone
 from lfp_pipeline.sources.base import LocalFile
 from lfp_pipeline.warehouse import direct_load
-from lfp_pipeline_tests.raw_zone.test_raw_zone import Timeless
-from testing.oracle import LOG, File, assert_laws_hold, engine_at, land, tables
+from testing.disks import change_bytes
+from testing.engine import LOG, assert_invariants_hold, engine_at, land, tables
+from testing.expected_tables import File
 from testing.project import Project
+from testing.sources import UndatedSource
 
 FIRST = File("a.csv", 1, (("s1", "Ann", "x"), ("s2", "Bob", "y")))
 SECOND = File("b.csv", 2, (("s2", "Eva", "z"), ("s3", "Bob", "")))
@@ -30,16 +32,6 @@ THIRD = File("c.csv", 3, (("s4", "Cid", ""),))
 @pytest.fixture
 def engine(tmp_path: Path) -> Engine:
     return engine_at(tmp_path)
-
-
-def change_a_letter(raw: Path) -> None:
-    """The size stays, and so does the time that everybody looks at."""
-    before = raw.stat()
-    raw.chmod(0o644)
-    with raw.open("r+b") as file:
-        file.seek(-3, os.SEEK_END)
-        file.write(b"!")
-    os.utime(raw, ns=(before.st_atime_ns, before.st_mtime_ns))
 
 
 def cut_off(raw: Path) -> None:
@@ -59,7 +51,7 @@ def put_a_folder_in_its_place(raw: Path) -> None:
 every_damage = pytest.mark.parametrize(
     ("damage", "told"),
     [
-        (change_a_letter, "is not what landed: its sha256 is "),
+        (change_bytes, "is not what landed: its sha256 is "),
         (cut_off, "is not what landed: its sha256 is "),
         (replace_by_another, "is not what landed: its sha256 is "),
         (Path.unlink, "is gone"),
@@ -89,7 +81,7 @@ def test_it_fails_the_delivery_and_leaves_the_tables_as_they_were(
 
     put_back(delivery.path, kept)
     assert engine.ingest(delivery, LOG).account.status is Status.MERGED
-    assert_laws_hold(engine, [FIRST, SECOND])
+    assert_invariants_hold(engine, [FIRST, SECOND])
 
 
 def put_back(raw: Path, content: bytes) -> None:
@@ -99,7 +91,7 @@ def put_back(raw: Path, content: bytes) -> None:
     raw.write_bytes(content)
 
 
-@pytest.mark.parametrize("damage", [change_a_letter, cut_off, Path.unlink])
+@pytest.mark.parametrize("damage", [change_bytes, cut_off, Path.unlink])
 def test_a_packed_one_and_one_that_goes_straight_into_the_warehouse_are_no_exception(
     tmp_path: Path, damage: Callable[[Path], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -117,16 +109,16 @@ def test_a_packed_one_and_one_that_goes_straight_into_the_warehouse_are_no_excep
 
 def test_it_harms_no_other_of_its_batch(engine: Engine) -> None:
     deliveries = [land(engine, file) for file in (FIRST, SECOND, THIRD)]
-    change_a_letter(deliveries[1].path)
+    change_bytes(deliveries[1].path)
     done = ingest(deliveries, engine.settings, engine.warehouse, LOG)
     found = {one.delivery.partition_key: one.account.status for one in done}
     assert found == {"a.csv": "merged", "b.csv": "failed", "c.csv": "merged"}
 
     engine.ingest(land(engine, SECOND), LOG)
-    assert_laws_hold(engine, [FIRST, SECOND, THIRD])
+    assert_invariants_hold(engine, [FIRST, SECOND, THIRD])
 
 
-@pytest.mark.parametrize("damage", [change_a_letter, cut_off, replace_by_another, Path.unlink])
+@pytest.mark.parametrize("damage", [change_bytes, cut_off, replace_by_another, Path.unlink])
 def test_landing_the_same_file_again_writes_it_anew(
     engine: Engine, damage: Callable[[Path], None]
 ) -> None:
@@ -137,14 +129,14 @@ def test_landing_the_same_file_again_writes_it_anew(
     assert again.path.read_bytes() == FIRST.content
     verify_raw_file(again, thorough=True)
     engine.ingest(again, LOG)
-    assert_laws_hold(engine, [FIRST])
+    assert_invariants_hold(engine, [FIRST])
 
 
 def test_so_does_fetching_it_again_where_the_source_tells_no_time(tmp_path: Path) -> None:
     zone = RawZone(tmp_path / "raw")
-    delivery = zone.land(Timeless(b"one"), "a", LOG)
-    change_a_letter(delivery.path)
-    again = zone.land(Timeless(b"one"), "a", LOG)
+    delivery = zone.land(UndatedSource(b"one"), "a", LOG)
+    change_bytes(delivery.path)
+    again = zone.land(UndatedSource(b"one"), "a", LOG)
     assert again.delivery_id == delivery.delivery_id
     assert zone.deliveries("a") == [again]
     verify_raw_file(again, thorough=True)
@@ -155,7 +147,7 @@ def test_the_next_run_mends_what_is_still_in_the_inbox(project: Project) -> None
     assert project.run("ingest_inbox").success
     before = tables(project.engine)
     delivery = land(project.engine, SECOND)
-    change_a_letter(delivery.path)
+    change_bytes(delivery.path)
 
     run = project.run("ingest_inbox")
     assert not run.success
@@ -164,7 +156,7 @@ def test_the_next_run_mends_what_is_still_in_the_inbox(project: Project) -> None
 
     project.drop(SECOND)
     assert project.run("ingest_inbox").success
-    assert_laws_hold(project.engine, [FIRST, SECOND])
+    assert_invariants_hold(project.engine, [FIRST, SECOND])
 
 
 def test_what_nobody_has_touched_is_not_hashed_unless_asked(engine: Engine) -> None:
@@ -183,7 +175,7 @@ def test_what_somebody_has_touched_is_hashed_and_read_if_it_is_what_landed(
     with pytest.raises(RawFileError, match="its sha256 is "):
         verify_raw_file(replace(delivery, sha256="0" * 64))
     assert engine.ingest(delivery, LOG).account.status is Status.MERGED
-    assert_laws_hold(engine, [FIRST])
+    assert_invariants_hold(engine, [FIRST])
 
 
 @pytest.mark.parametrize("record", [b"", b"[]", b"{}", b'{"ctime_ns": null}'])
@@ -199,7 +191,7 @@ def test_what_has_no_record_that_tells_when_it_was_touched_is_hashed(
 
 def test_bytes_that_a_disk_has_lost_are_found_by_who_looks_thoroughly(engine: Engine) -> None:
     delivery = land(engine, FIRST)
-    change_a_letter(delivery.path)
+    change_bytes(delivery.path)
     forge_the_record_of(delivery)
     verify_raw_file(delivery)
     with pytest.raises(RawFileError, match="is not what landed"):

@@ -7,7 +7,8 @@ import pytest
 from lfp_pipeline.engine import Engine
 from lfp_pipeline.errors import LandingError
 from testing.disks import read_only
-from testing.oracle import LOG, File, assert_laws_hold, engine_at, land, tables
+from testing.engine import LOG, assert_invariants_hold, engine_at, land, tables
+from testing.expected_tables import File
 from testing.project import Project
 
 FIRST = File("a.csv", 1, (("s1", "Ann", "x"), ("s2", "Bob", "y")))
@@ -32,7 +33,7 @@ def test_a_database_that_cannot_be_written_keeps_its_tables(engine: Engine) -> N
         assert REMEDY in str(account.error)
         assert tables(engine) == before
     list(engine.ingest_all([], engine.pending_deliveries(LOG), LOG))
-    assert_laws_hold(engine, [FIRST, SECOND])
+    assert_invariants_hold(engine, [FIRST, SECOND])
 
 
 def test_a_raw_zone_that_cannot_be_written_is_named(engine: Engine) -> None:
@@ -43,7 +44,7 @@ def test_a_raw_zone_that_cannot_be_written_is_named(engine: Engine) -> None:
     assert str(caught.value).startswith(f"{told} {REMEDY}")
     assert tables(engine) == before
     engine.ingest(land(engine, SECOND), LOG)
-    assert_laws_hold(engine, [FIRST, SECOND])
+    assert_invariants_hold(engine, [FIRST, SECOND])
 
 
 def test_a_run_in_a_data_folder_that_cannot_be_written_fails_plainly(project: Project) -> None:
@@ -62,4 +63,4 @@ def test_a_run_in_a_data_folder_that_cannot_be_written_fails_plainly(project: Pr
             assert REMEDY in error.cause.message
         assert tables(project.engine) == before
     assert project.run("ingest_inbox").success
-    assert_laws_hold(project.engine, [FIRST, SECOND])
+    assert_invariants_hold(project.engine, [FIRST, SECOND])

@@ -12,7 +12,8 @@ import pytest
 
 from examples.processes import Dagster, dagster_dev
 from lfp_pipeline.settings import Settings
-from testing.oracle import File, assert_laws_hold, engine_at
+from testing.engine import assert_invariants_hold, engine_at
+from testing.expected_tables import File
 from testing.project import drop
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
@@ -52,7 +53,7 @@ def kill_and_start_again(folder: Path, command: str, seed: int) -> None:
         time.sleep(random.uniform(0, 3))  # What still lives goes on without it.
     with dagster_dev(folder, {}, interval=1) as dagster:
         dagster.until(lambda: dagster.notes() == len(BURST))
-    assert_laws_hold(engine_at(folder / "data"), BURST)
+    assert_invariants_hold(engine_at(folder / "data"), BURST)
 
 
 def kill(dagster: Dagster, command: str) -> list[int]:

@@ -18,9 +18,8 @@ from lfp_pipeline.operations.rebuild import rebuild_products
 from lfp_pipeline.operations.revert import reinstate_delivery, revert_delivery
 from lfp_pipeline.operations.status import collect_status
 from lfp_pipeline.raw_zone.desired_state import is_reverted
-from lfp_pipeline_tests.warehouse.test_writer_lock import HOLD_AS_A_WRITER
-from testing.oracle import LOG
-from testing.processes import running
+from testing.engine import LOG
+from testing.processes import HOLD_WRITER_LOCK, running
 from testing.project import Project, drop
 from testing.project import project as project_in
 
@@ -284,7 +283,7 @@ def test_a_reversal_that_another_run_keeps_from_the_lock_is_told_and_made_up_for
 
         def then_have_another_run_begin(*arguments: object) -> object:
             done = settle(*arguments)
-            others.enter_context(running(HOLD_AS_A_WRITER, hurried.data / "products.duckdb"))
+            others.enter_context(running(HOLD_WRITER_LOCK, hurried.data / "products.duckdb"))
             return done
 
         context.setattr(ingest, "reconcile_batch", then_have_another_run_begin)

@@ -16,7 +16,7 @@ from lfp_pipeline.operations.export_rejects import export_rejects
 from lfp_pipeline.raw_zone.raw_zone import RawZone
 from lfp_pipeline.sources.base import Fetched, LocalFile, OnProgress, Sink
 from lfp_pipeline.warehouse import direct_load
-from testing.oracle import LOG, engine_at
+from testing.engine import LOG, engine_at
 
 HEAD = "name,sku,description\n"
 GERMAN = HEAD + "Müller,s1,\nSchröder,s2,\n"

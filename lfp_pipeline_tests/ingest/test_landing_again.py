@@ -24,7 +24,8 @@ from lfp_pipeline.raw_zone import integrity
 from lfp_pipeline.raw_zone.desired_state import is_pruned
 from lfp_pipeline.raw_zone.status_notes import write_status_note
 from lfp_pipeline.sources.inbox_source import InboxSource
-from testing.oracle import LOG, File, land, tables, true_products
+from testing.engine import LOG, land, tables
+from testing.expected_tables import File, expected_products
 from testing.project import NO_SKU, Project, drop
 
 A = File("a.csv", 1_000_000, (("s1", "Ann", "x"), ("s2", "Bob", "y")))
@@ -59,7 +60,7 @@ def assert_it_is_back(project: Project) -> None:
     raw = project.engine.raw_zone.find(A.delivery_id).path
     assert raw.read_bytes() == A.content
     assert not is_pruned(raw)
-    assert project.products == true_products([A])
+    assert project.products == expected_products([A])
     assert {row[0]: row[5] for row in tables(project.engine)["ledger"]}[A.delivery_id] == "merged"
     assert_nothing_is_offered(project)
     assert project.engine.pending_deliveries(LOG) == []
@@ -90,7 +91,7 @@ def test_what_is_pruned_and_still_lies_in_the_inbox_stays_pruned(project: Projec
     assert_nothing_is_offered(project)
     assert project.run("ingest_inbox").success
     assert not project.engine.raw_zone.find(A.delivery_id).path.exists()
-    assert project.products == true_products([A])
+    assert project.products == expected_products([A])
 
 
 @ways
@@ -260,7 +261,7 @@ def test_what_is_pruned_and_has_lost_its_note_is_noted_by_the_next_run(project: 
     runs = project.do(project.tick())
     assert [run.success for run in runs] == [True]
     assert_nothing_is_offered(project)
-    assert project.products == true_products([A, B])
+    assert project.products == expected_products([A, B])
 
 
 def test_what_has_lost_its_record_is_offered_again(project: Project) -> None:

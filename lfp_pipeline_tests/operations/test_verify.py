@@ -27,7 +27,8 @@ from lfp_pipeline.operations.verify import verify
 from lfp_pipeline.raw_zone.desired_state import clear_reverted, mark_reverted
 from lfp_pipeline.raw_zone.integrity import verify_raw_file
 from lfp_pipeline.warehouse.invariants import LAWS
-from testing.oracle import LOG, File, engine_at, land, tables
+from testing.engine import LOG, engine_at, land, tables
+from testing.expected_tables import File
 from testing.project import NO_SKU, Project, drop, query
 
 A = File(

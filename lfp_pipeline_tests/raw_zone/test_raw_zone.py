@@ -24,9 +24,10 @@ from lfp_pipeline.raw_zone import desired_state, raw_zone
 from lfp_pipeline.raw_zone.desired_state import is_pruned, prune
 from lfp_pipeline.raw_zone.raw_zone import RawZone
 from lfp_pipeline.raw_zone.status_notes import read_status, write_status_note
-from lfp_pipeline.sources.base import Fetched, LocalFile, OnProgress, Sink, Version
+from lfp_pipeline.sources.base import Fetched, LocalFile, OnProgress, Sink
 from lfp_pipeline.sources.inbox import InboxFile, list_inbox
 from testing.processes import finish, running, start
+from testing.sources import UndatedSource
 
 LOG = logging.getLogger("test")
 CONTENT = bytes(range(256)) * 10_000
@@ -527,27 +528,11 @@ def test_several_threads_that_land_one_file_at_once_land_it_once(zone: RawZone, 
     assert len(files(zone)) == 2
 
 
-@dataclass
-class Timeless:
-    """A source that tells no time."""
-
-    content: bytes
-    name: str = "timeless"
-
-    def fetch(self, sink: Sink, on_progress: OnProgress) -> Fetched:
-        sink.write(self.content)
-        on_progress(len(self.content), None)
-        return Fetched(None)
-
-    def version(self, known: Version | None) -> None:
-        """It tells none."""
-
-
 def test_where_the_source_tells_no_time_the_same_bytes_are_no_other_delivery(zone: RawZone):
-    first = zone.land(Timeless(b"one"), "a", LOG)
-    assert zone.land(Timeless(b"one"), "a", LOG) == first
-    second = zone.land(Timeless(b"two"), "a", LOG)
-    third = zone.land(Timeless(b"one"), "a", LOG)
+    first = zone.land(UndatedSource(b"one"), "a", LOG)
+    assert zone.land(UndatedSource(b"one"), "a", LOG) == first
+    second = zone.land(UndatedSource(b"two"), "a", LOG)
+    third = zone.land(UndatedSource(b"one"), "a", LOG)
     assert first.delivered_at < second.delivered_at < third.delivered_at
     assert zone.deliveries("a") == [first, second, third]
 
@@ -555,9 +540,9 @@ def test_where_the_source_tells_no_time_the_same_bytes_are_no_other_delivery(zon
 def test_what_comes_later_is_newer_also_where_the_clock_has_stepped_back(
     zone: RawZone, monkeypatch: pytest.MonkeyPatch
 ):
-    first = zone.land(Timeless(b"one"), "a", LOG)
+    first = zone.land(UndatedSource(b"one"), "a", LOG)
     monkeypatch.setattr(raw_zone, "utc_now", lambda: first.delivered_at - timedelta(hours=1))
-    assert zone.land(Timeless(b"two"), "a", LOG).delivered_at > first.delivered_at
+    assert zone.land(UndatedSource(b"two"), "a", LOG).delivered_at > first.delivered_at
 
 
 def test_what_is_polled_is_no_other_delivery_by_its_time_alone(zone: RawZone, file: Path):

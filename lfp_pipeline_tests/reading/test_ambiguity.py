@@ -5,7 +5,7 @@ import time
 import pytest
 
 from lfp_pipeline.reading.records import RecordForm, RecordGrammar
-from testing.reading import FileRead, read
+from testing.reader import FileRead, read
 
 HEADER = "sku,name,description\n"
 QUOTED = "".join(f'"q-{number}","Lamp","Brass, no. {number}"\n' for number in range(20))

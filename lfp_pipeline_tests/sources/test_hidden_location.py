@@ -9,7 +9,7 @@ from lfp_pipeline.sources.base import DownloadLimits
 from lfp_pipeline.sources.locations import source_at
 from lfp_pipeline.sources.written_location import resolved
 from testing.http_server import LOOPBACK, Answer, Exchange, serving
-from testing.landing import Bytes
+from testing.sources import Bytes
 
 VALUE = "hunter 2/ü"
 SPELLED = "hunter%202%2F%C3%BC"

@@ -14,7 +14,7 @@ import httpx
 import pytest
 
 from examples.processes import free_port, stop
-from testing.oracle import File, true_counts, true_products
+from testing.expected_tables import File, expected_name_counts, expected_products
 from testing.project import NAME_COUNTS, PRODUCTS, drop, query
 
 PROJECT = Path(__file__).parents[2]
@@ -114,16 +114,18 @@ def test_dropped_files_are_in_the_tables_soon_after(dagster: Dagster) -> None:
     inbox = dagster.data / "inbox"
     drop(inbox, FIRST.key, FIRST.content, FIRST.microseconds)
     dagster.until(lambda: ("ingest_products", "SUCCESS") in dagster.runs(), seconds=60)
-    assert query(dagster.data, PRODUCTS) == true_products([FIRST])
+    assert query(dagster.data, PRODUCTS) == expected_products([FIRST])
 
     for file in BURST:
         drop(inbox, file.key, file.content, file.microseconds)
     dagster.until(lambda: dagster.merged() == 1 + len(BURST) and dagster.at_rest(), seconds=60)
     assert {status for _, status in dagster.runs()} == {"SUCCESS"}
-    assert query(dagster.data, PRODUCTS) == true_products([FIRST, *BURST])
-    assert query(dagster.data, NAME_COUNTS) == true_counts([FIRST, *BURST])
+    assert query(dagster.data, PRODUCTS) == expected_products([FIRST, *BURST])
+    assert query(dagster.data, NAME_COUNTS) == expected_name_counts([FIRST, *BURST])
 
     published = dagster.data / "published"  # By the last run, or by the sensor, soon.
     dagster.until((published / "products.duckdb").exists, seconds=60)
-    dagster.until(lambda: query(published, PRODUCTS) == true_products([FIRST, *BURST]), seconds=60)
-    assert query(published, NAME_COUNTS) == true_counts([FIRST, *BURST])
+    dagster.until(
+        lambda: query(published, PRODUCTS) == expected_products([FIRST, *BURST]), seconds=60
+    )
+    assert query(published, NAME_COUNTS) == expected_name_counts([FIRST, *BURST])

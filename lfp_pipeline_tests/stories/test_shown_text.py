@@ -11,13 +11,11 @@ from lfp_pipeline.engine import Engine
 from lfp_pipeline.operations.status import collect_status
 from lfp_pipeline.operations.status_text import render_status
 from lfp_pipeline.settings import load_settings
-from lfp_pipeline_tests.cli.test_commands import Shell, job, shell
-from lfp_pipeline_tests.defs.sensors.test_failure_sensor import webhook
 from testing.http_server import serving
 from testing.project import Project, drop
 from testing.project import project as project_in
-
-__all__ = ["shell"]  # The fixture.
+from testing.shell import Shell, job
+from testing.webhook import webhook
 
 EVIL = "\x1b[31m<img src=x onerror=alert(1)>\n```\n# **[a](http://b)** <!channel>\u202e\x9b2J"
 INVISIBLE = ("\x1b", "\x9b", "\u202e", "\r", "\0")

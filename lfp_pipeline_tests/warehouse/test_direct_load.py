@@ -18,7 +18,8 @@ from lfp_pipeline.reading.reader import Reading
 from lfp_pipeline.warehouse import direct_load
 from lfp_pipeline.warehouse.direct_load import LEAST_BYTES, should_load_directly
 from lfp_pipeline.warehouse.schema import INCOMING, create_products
-from testing.oracle import LOG, File, assert_laws_hold, engine_at, land, tables
+from testing.engine import LOG, assert_invariants_hold, engine_at, land, tables
+from testing.expected_tables import File
 
 FILE = File("a.csv", 1, (("s1", "Ann", "x"), ("s2", "Bob", "two\nlines"), ("s1", "Cid", "")))
 PADDED = File("b.csv", 2, ((" s1", "Ann", ""), ("s3", "Dot", "y")))
@@ -60,7 +61,7 @@ def test_regular_files_are_loaded_directly_and_others_with_more_care(
         monkeypatch.setattr("lfp_pipeline.ingest.batch_merge.size_in_bytes", lambda _: 0)
         engine.ingest(land(engine, file), LOG)
     assert loaded == ["a.csv"]
-    assert_laws_hold(engine, [FILE, PADDED, RAGGED])
+    assert_invariants_hold(engine, [FILE, PADDED, RAGGED])
 
 
 def test_what_was_ignored_of_a_file_is_noted(engine: Engine, monkeypatch: pytest.MonkeyPatch):
@@ -85,7 +86,7 @@ def test_what_a_reader_died_of_is_not_loaded_directly(
     engine.ingest(delivery, LOG)
     assert loaded == []
     assert not mark.exists()
-    assert_laws_hold(engine, [FILE])
+    assert_invariants_hold(engine, [FILE])
 
 
 def test_what_a_killed_load_has_left_goes_with_the_next_writer(engine: Engine):
@@ -96,7 +97,7 @@ def test_what_a_killed_load_has_left_goes_with_the_next_writer(engine: Engine):
     with engine.warehouse.session("testing", LOG) as connection:
         found = connection.execute("SELECT table_name FROM duckdb_tables()").fetchall()
     assert ("lfp_incoming",) not in found
-    assert_laws_hold(engine, [FILE])
+    assert_invariants_hold(engine, [FILE])
 
 
 def test_a_load_that_fails_leaves_the_tables_as_they_were(
@@ -116,7 +117,7 @@ def test_a_load_that_fails_leaves_the_tables_as_they_were(
     assert tables(engine)["products"] == before
     monkeypatch.undo()
     engine.ingest(land(engine, plain), LOG)
-    assert_laws_hold(engine, [FILE, plain])
+    assert_invariants_hold(engine, [FILE, plain])
 
 
 @pytest.mark.parametrize(
@@ -164,7 +165,7 @@ def test_a_checkpoint_that_fails_takes_nothing_back(
             duckdb_tools, "checkpoint", partial(failing_checkpoint, duckdb_tools.checkpoint, holder)
         )
         assert engine.ingest(land(engine, PADDED), LOG).account.status == "merged"
-    assert_laws_hold(engine, [FILE, PADDED])
+    assert_invariants_hold(engine, [FILE, PADDED])
 
 
 def failing_checkpoint(

@@ -19,17 +19,8 @@ from lfp_pipeline.operations.status import collect_status
 from lfp_pipeline.operations.status_text import render_status
 from lfp_pipeline.operations.verify import verify
 from lfp_pipeline.warehouse.schema import VERSION, migrate
-from testing.oracle import (
-    LOG,
-    File,
-    assert_laws_hold,
-    catch_up,
-    engine_at,
-    land,
-    tables,
-    true_counts,
-    true_products,
-)
+from testing.engine import LOG, assert_invariants_hold, engine_at, ingest_pending, land, tables
+from testing.expected_tables import File, expected_name_counts, expected_products
 from testing.processes import finish, start
 from testing.project import query
 
@@ -190,9 +181,11 @@ def make_old(folder: Path, version: int) -> Engine:
                 "INSERT INTO operations VALUES ('verify', '2026-10-03', '2026-10-04', 'None.')"
             )
         connection.executemany(
-            "INSERT INTO products VALUES ($1, $2, $3, $4, $5, $6)", true_products([A, B])
+            "INSERT INTO products VALUES ($1, $2, $3, $4, $5, $6)", expected_products([A, B])
         )
-        connection.executemany("INSERT INTO name_counts VALUES ($1, $2)", true_counts([A, B]))
+        connection.executemany(
+            "INSERT INTO name_counts VALUES ($1, $2)", expected_name_counts([A, B])
+        )
         reject = "INSERT INTO rejected_rows VALUES ($1, 3, 46, 55, 'no sku', '', ',no sku,'::BLOB)"
         connection.execute(reject, [A.delivery_id])
     engine.warehouse.path.with_name("products.duckdb.id").write_text(DATABASE_ID)
@@ -261,14 +254,14 @@ def test_everything_works_on_it(tmp_path: Path, version: int) -> None:
     assert [one.delivery_id for one in engine.pending_deliveries(LOG)] == [C.delivery_id]
     (done,) = engine.ingest_all([], engine.pending_deliveries(LOG), LOG)
     assert done.account.status == "merged"
-    assert_laws_hold(engine, [A, B, C])
+    assert_invariants_hold(engine, [A, B, C])
     assert verify(engine, LOG, thorough=True).problems == ()
 
     with pytest.raises(OperationRefusedError, match=r"a\.csv#.*settings .* were not recorded"):
         revert_delivery(engine, B.delivery_id, LOG)
-    assert_laws_hold(engine, [A, B, C])
+    assert_invariants_hold(engine, [A, B, C])
     revert_delivery(engine, B.delivery_id, LOG, use_present_settings=True)
-    assert tables(engine)["products"] == true_products([A, C])
+    assert tables(engine)["products"] == expected_products([A, C])
     purge_products(engine, Selection(skus=["s1"]), LOG)
     assert [row[0] for row in tables(engine)["products"]] == ["s2", "s4"]
     newer = File("b.csv", 10**16, B.rows)
@@ -282,16 +275,16 @@ def test_everything_works_on_it(tmp_path: Path, version: int) -> None:
 @every_old_version
 def test_after_a_rebuild_the_settings_are_recorded(tmp_path: Path, version: int) -> None:
     engine = make_old(tmp_path, version)
-    catch_up(engine)
+    ingest_pending(engine)
     assert "exactly as they were" in rebuild_products(engine, LOG).summary
     revert_delivery(engine, B.delivery_id, LOG)
-    assert tables(engine)["products"] == true_products([A, C])
+    assert tables(engine)["products"] == expected_products([A, C])
 
 
 @every_old_version
 def test_a_rebuild_keeps_what_only_the_old_database_has(tmp_path: Path, version: int) -> None:
     engine = make_old(tmp_path, version)
-    catch_up(engine)
+    ingest_pending(engine)
     for kept in (replace(A, microseconds=A.microseconds + 1), C):  # A is needed no longer.
         engine.ingest(land(engine, kept), LOG)
     prune_raw(engine, 0, LOG)
@@ -442,7 +435,7 @@ def test_a_newer_version_is_refused_and_left_alone(tmp_path: Path, size: int) ->
 OPEN = """
 import sys
 from pathlib import Path
-from testing.oracle import LOG, engine_at
+from testing.engine import LOG, engine_at
 engine = engine_at(Path(sys.argv[1]))
 with engine.warehouse.session("testing", LOG) as connection:
     print(connection.execute("SELECT count(*) FROM warehouse.schema_version").fetchall()[0][0])
@@ -454,7 +447,7 @@ def test_several_processes_may_be_the_first_to_open_it(tmp_path: Path, version: 
     engine = make_old(tmp_path, version) if version else engine_at(tmp_path)
     processes = [start(OPEN, tmp_path) for _ in range(3)]
     assert finish(processes) == [f"{VERSION}\n"] * 3
-    assert tables(engine)["products"] == (true_products([A, B]) if version else [])
+    assert tables(engine)["products"] == (expected_products([A, B]) if version else [])
     versions = query(tmp_path, "SELECT version FROM schema_version ORDER BY version")
     assert versions == [(number,) for number in range(1, VERSION + 1)]
     assert query(tmp_path, "SELECT count(*) FROM database_identity") == [(1,)]

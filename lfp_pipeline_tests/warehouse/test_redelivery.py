@@ -12,16 +12,9 @@ from lfp_pipeline.engine import Engine
 from lfp_pipeline.ingest import batch_merge
 from lfp_pipeline.model.ledger_entry import LedgerEntry
 from lfp_pipeline.warehouse import redelivery, schema
-from lfp_pipeline_tests.warehouse.test_invariants import random_files
-from testing.oracle import (
-    LOG,
-    File,
-    assert_laws_hold,
-    engine_at,
-    land,
-    tables,
-    true_fates,
-)
+from testing.engine import LOG, assert_invariants_hold, engine_at, land, tables
+from testing.expected_tables import File, expected_row_counts
+from testing.random_files import random_files
 
 FILE = File("a.csv", 10, (("s1", "Ann", ""), ("s2", "Bob", "x"), ("s2", "Cid", ""), ("s3",)))
 OTHER = File("b.csv", 15, (("s1", "Dot", ""), ("s9", "Eva", "")))
@@ -54,9 +47,9 @@ def test_the_same_bytes_are_not_read_again(
     ingest(engine, FILE, replace(OTHER, rows=OTHER.rows[1:]))
     read_nothing(monkeypatch)
     account = ingest(engine, AGAIN)
-    fates = true_fates(AGAIN, [FILE])
+    fates = expected_row_counts(AGAIN, [FILE])
     assert {name: getattr(account, name) for name in fates} == fates
-    assert_laws_hold(engine, [FILE, replace(OTHER, rows=OTHER.rows[1:]), AGAIN])
+    assert_invariants_hold(engine, [FILE, replace(OTHER, rows=OTHER.rows[1:]), AGAIN])
 
 
 @pytest.mark.parametrize(
@@ -77,7 +70,7 @@ def test_where_other_rows_would_win_they_are_read(
         read_nothing(context)
         assert ingest(engine, files[-1]).status == "failed"
     ingest(engine, files[-1])
-    assert_laws_hold(engine, files)
+    assert_invariants_hold(engine, files)
 
 
 def test_with_other_settings_they_are_read(engine: Engine):
@@ -100,7 +93,7 @@ def test_rows_of_a_database_of_the_first_version_are_read(
         read_nothing(context)
         assert ingest(engine, AGAIN).status == "failed"
     ingest(engine, AGAIN)
-    assert_laws_hold(engine, [FILE, AGAIN])
+    assert_invariants_hold(engine, [FILE, AGAIN])
 
 
 def test_histories_with_many_repetitions_hold_the_laws(tmp_path: Path):
@@ -115,10 +108,10 @@ def test_histories_with_many_repetitions_hold_the_laws(tmp_path: Path):
         for file in files:
             account = ingest(engine, file)
             if file not in merged:
-                fates = true_fates(file, merged)
+                fates = expected_row_counts(file, merged)
                 assert {name: getattr(account, name) for name in fates} == fates
                 merged.append(file)
-        assert_laws_hold(engine, files)
+        assert_invariants_hold(engine, files)
 
 
 def test_a_fault_leaves_the_tables_as_they_were(engine: Engine, monkeypatch: pytest.MonkeyPatch):
@@ -133,4 +126,4 @@ def test_a_fault_leaves_the_tables_as_they_were(engine: Engine, monkeypatch: pyt
         assert ingest(engine, AGAIN).status == "failed"
     assert tables(engine)["products"] == before
     ingest(engine, AGAIN)
-    assert_laws_hold(engine, [FILE, AGAIN])
+    assert_invariants_hold(engine, [FILE, AGAIN])

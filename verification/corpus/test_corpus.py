@@ -16,9 +16,9 @@ from lfp_pipeline.ingest.result import IngestResult
 from lfp_pipeline.model.ledger_entry import LedgerEntry, Status
 from lfp_pipeline.model.partition_key import partition_key
 from lfp_pipeline.reading.rejects import RAW_BYTES_KEPT
-from testing.oracle import LOG, engine_at
-from testing.reading import clean, unwrapped
-from testing.record_oracle import bare_name
+from testing.csv_oracle.contents import clean, unwrapped
+from testing.csv_oracle.records import bare_name
+from testing.engine import LOG, engine_at
 from verification.corpus.archives import archives
 from verification.corpus.cases import Case
 from verification.corpus.csv_files import csv_files

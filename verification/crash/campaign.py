@@ -20,7 +20,8 @@ from typing import Any
 import duckdb
 
 from lfp_pipeline.warehouse.writer_lock import WriterLock
-from testing.oracle import LOG, TABLES, File, engine_at, tables_of
+from testing.engine import LOG, TABLES, engine_at, tables_of
+from testing.expected_tables import File
 from testing.project import drop
 from verification.crash.history import AHEAD, AT_THE_DROP, Drops, History, Notes, notes_in
 from verification.crash.plan import (

@@ -10,13 +10,7 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from testing.oracle import (
-    Deletion,
-    File,
-    Row,
-    assert_tables_are_those_of,
-    true_deletions,
-)
+from testing.expected_tables import Deletion, File, Row, assert_tables_match, expected_deletions
 from verification.crash.worker import PRUNE, PURGE, REINSTATE, REVERT, Job
 from verification.fuzz.cases import PACKINGS
 from verification.histories.rules import Version
@@ -212,8 +206,8 @@ class History:
         ]
         ids = {file.delivery_id for file in files}
         of_files = [row for row in found["ledger"] if row[0] in ids]
-        assert_tables_are_those_of(files, {**found, "ledger": of_files}, deletions)
-        assert found["deletions"] == true_deletions(deletions)
+        assert_tables_match(files, {**found, "ledger": of_files}, deletions)
+        assert found["deletions"] == expected_deletions(deletions)
 
     @property
     def _skus(self) -> Sequence[str]:

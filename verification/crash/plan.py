@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from random import Random
 
-from testing.oracle import File
+from testing.expected_tables import File
 from verification.crash.history import Drops
 from verification.crash.steps import Death, Step
 from verification.crash.worker import INGEST, OPERATIONS, PRUNE, SENSE, Conditions, Job

@@ -12,7 +12,8 @@ import pytest
 
 from lfp_pipeline.operations.purge import Selection, purge_products
 from lfp_pipeline.operations.revert import revert_delivery
-from testing.oracle import LOG, File, engine_at, land
+from testing.engine import LOG, engine_at, land
+from testing.expected_tables import File
 from testing.processes import PROJECT
 from verification.crash.campaign import DataFolder
 from verification.crash.plan import Plan, Typical

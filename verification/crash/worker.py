@@ -26,7 +26,7 @@ from lfp_pipeline.operations.rebuild import rebuild_products
 from lfp_pipeline.operations.revert import reinstate_delivery, revert_delivery
 from lfp_pipeline.raw_zone.desired_state import is_pruned, is_reverted
 from lfp_pipeline.settings import load_settings
-from testing.oracle import LOG
+from testing.engine import LOG
 from testing.project import Project
 from verification.crash.steps import Death, Steps
 

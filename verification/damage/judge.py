@@ -10,7 +10,7 @@ from lfp_pipeline.reading.plain_text import plain_texts
 from lfp_pipeline.reading.reader import Reading, read_delivery
 from lfp_pipeline.reading.workspace import WorkspaceLimits, open_workspace
 from lfp_pipeline.settings import Settings
-from testing.reading import delivery_at
+from testing.reader import delivery_at
 from verification.damage.catalogue import ROWS, Catalogue
 from verification.damage.damages import Damaged
 

@@ -28,14 +28,10 @@ from lfp_pipeline.reading.workspace import WorkspaceLimits, open_workspace
 from lfp_pipeline.settings import Settings
 from lfp_pipeline.sources.base import LocalFile
 from lfp_pipeline.warehouse import direct_load
-from testing.reading import (
-    Contents,
-    clean,
-    delivery_at,
-    expected,
-    unwrapped,
-)
-from testing.record_oracle import BLANKS, AnotherHeaderError, Oracle, bare_name
+from testing.csv_oracle.cells import BLANKS
+from testing.csv_oracle.contents import Contents, clean, expected_contents, unwrapped
+from testing.csv_oracle.records import AnotherHeaderError, Oracle, bare_name
+from testing.reader import delivery_at
 from verification.fuzz.cases import (
     MOST_UNPACKED_BYTES,
     WITH_OTHER_MEMBERS,
@@ -200,7 +196,7 @@ def _contents(
 ) -> Contents | Refusal:
     require_all = case.require_all_cells
     try:
-        truth = expected(
+        truth = expected_contents(
             data,
             start,
             delimiter,

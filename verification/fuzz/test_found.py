@@ -3,7 +3,8 @@
 import pytest
 
 from lfp_pipeline.errors import DeliveryRefusedError
-from testing.reading import expected, read
+from testing.csv_oracle.contents import expected_contents
+from testing.reader import read
 
 HEADER = b"sku,name,description\n"
 BACKSLASHES = b"".join(b'"x%d","a \\" b","c"\n' % number for number in range(3))
@@ -49,7 +50,7 @@ def fault(data: bytes, name: str, *null_tokens: str) -> object:
 )
 def test_what_was_found_goes_as_it_must(data: bytes, null_tokens: tuple[str, ...]):
     names = data.splitlines()[0].decode().split(",")
-    truth = expected(data, data.index(b"\n") + 1, ",", names, null_tokens=null_tokens)
+    truth = expected_contents(data, data.index(b"\n") + 1, ",", names, null_tokens=null_tokens)
     assert read(data, max_reject_share=1, null_tokens=null_tokens).contents == truth
 
 

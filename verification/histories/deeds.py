@@ -19,7 +19,7 @@ from lfp_pipeline.operations.purge import Selection, purge_products
 from lfp_pipeline.operations.rebuild import rebuild_products
 from lfp_pipeline.operations.revert import reinstate_delivery, revert_delivery
 from lfp_pipeline.operations.verify import verify
-from testing.oracle import LOG, land, tables
+from testing.engine import LOG, land, tables
 from testing.project import drop
 from verification.histories.inbox import drawn_names, lay
 from verification.histories.rules import Rules, Version, read

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 from typing import Any
 
-from testing.oracle import File, Row
+from testing.expected_tables import File, Row
 
 _LEAST_SHORT_ROWS = 3
 

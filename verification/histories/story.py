@@ -13,7 +13,7 @@ from unittest import mock
 from lfp_pipeline.errors import LfpError
 from lfp_pipeline.ingest import batch_merge
 from lfp_pipeline.warehouse import direct_load, matching, merge, name_counts
-from testing.oracle import LOG, engine_at
+from testing.engine import LOG, engine_at
 from verification.histories.death import DeathError, dying
 from verification.histories.deeds import Deed, drawn_deed, take_in_all
 from verification.histories.inbox import IGNORED_BY_SETTING, clear, ignored, skipped

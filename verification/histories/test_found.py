@@ -14,7 +14,8 @@ from lfp_pipeline.operations.rebuild import rebuild_products
 from lfp_pipeline.operations.revert import reinstate_delivery, revert_delivery
 from lfp_pipeline.operations.verify import verify
 from lfp_pipeline.raw_zone.desired_state import is_pruned, mark_reverted
-from testing.oracle import LOG, File, engine_at, land, tables, true_products
+from testing.engine import LOG, engine_at, land, tables
+from testing.expected_tables import File, expected_products
 from verification.histories.death import DeathError, dying
 from verification.histories.rules import Version
 
@@ -54,7 +55,7 @@ def test_a_pruned_file_that_lands_again_counts_again_though_it_had_been_given_up
     land(engine, OLD)
     assert engine.has_pending(OLD.key)
     take_in_all(engine)
-    assert tables(engine)["products"] == true_products([OLD])
+    assert tables(engine)["products"] == expected_products([OLD])
     assert statuses(engine) == {OLD.delivery_id: "merged", NEW.delivery_id: "reverted"}
     assert "exactly as they were" in rebuild_products(engine, LOG).summary
 
@@ -64,7 +65,7 @@ def test_what_is_pruned_is_not_given_up_where_something_newer_is_found(engine: E
     prune_raw(engine, 0, LOG)
     deliver(engine, NEWEST)
     revert_delivery(engine, NEWEST.delivery_id, LOG, despite_pruned=True)
-    assert tables(engine)["products"] == true_products([NEW])
+    assert tables(engine)["products"] == expected_products([NEW])
     assert statuses(engine)[OLD.delivery_id] == "merged"
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from lfp_pipeline.ingest.ingest import ingest
-from testing.oracle import LOG, engine_at, land
+from testing.engine import LOG, engine_at, land
 from verification.histories.rules import Rules, Version
 from verification.histories.truth import Looker, Truth
 

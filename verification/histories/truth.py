@@ -13,7 +13,8 @@ from typing import Any
 import duckdb
 
 from lfp_pipeline.engine import Engine
-from testing.oracle import TABLES, File
+from testing.engine import TABLES
+from testing.expected_tables import File
 from verification.histories.rules import Rules, Version, read
 
 MERGED, REFUSED, REVERTED, FORGONE = "merged", "refused", "reverted", "failed"

@@ -7,7 +7,7 @@ import duckdb
 import pytest
 
 from lfp_pipeline.engine import Engine
-from testing.oracle import LOG, engine_at
+from testing.engine import LOG, engine_at
 from verification.soak.campaign import FEEDS, soak, versions
 from verification.soak.reader import look
 from verification.soak.report import report

@@ -11,7 +11,8 @@ from typing import Any
 import duckdb
 
 from lfp_pipeline.raw_zone.raw_zone import RawZone
-from testing.oracle import TABLES, File, true_products
+from testing.engine import TABLES
+from testing.expected_tables import File, expected_products
 from verification.soak.versions import Version
 
 _LEDGER = """
@@ -33,7 +34,7 @@ def problems(data: Path, versions: Mapping[str, Version], shops: Iterable[str]) 
         shops: the feeds. What the raw zone holds of them was delivered.
     """
     truth = _Truth()
-    truth.products = true_products(truth.noted(_delivered(data, versions, shops)))
+    truth.products = expected_products(truth.noted(_delivered(data, versions, shops)))
     truth.statuses |= {id_: "refused" for id_, version in versions.items() if version.is_broken}
     return [
         f"{path.relative_to(data)}: {problem}"

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from lfp_pipeline.cli.sample import WORDS
-from testing.oracle import File, Row
+from testing.expected_tables import File, Row
 from testing.project import drop
 
 PARTITIONS = 120

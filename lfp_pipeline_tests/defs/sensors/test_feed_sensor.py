@@ -17,6 +17,7 @@ from lfp_pipeline.defs.sensors import feed_sensor
 from lfp_pipeline.model.delivery import TextFormat
 from lfp_pipeline.raw_zone.desired_state import mark_reverted
 from lfp_pipeline.sources import http_poll
+from testing.engine import LOG
 from testing.http_server import (
     Answer,
     Exchange,
@@ -27,7 +28,6 @@ from testing.http_server import (
     serving,
     status,
 )
-from testing.oracle import LOG
 from testing.processes import running
 from testing.project import Project, drop
 from testing.project import project as project_in

@@ -23,7 +23,7 @@ from lfp_pipeline.operations.revert import reinstate_delivery, revert_delivery
 from lfp_pipeline.operations.status import collect_status
 from lfp_pipeline.operations.status_text import render_status
 from lfp_pipeline.operations.verify import verify
-from testing.oracle import LOG
+from testing.engine import LOG
 from testing.project import (
     HEADER,
     NAME_COUNTS,
