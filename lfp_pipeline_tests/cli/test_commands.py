@@ -1,7 +1,6 @@
 """The public commands, as processes that start in an empty folder."""
 
 import json
-import re
 import time
 from logging import getLogger
 from pathlib import Path
@@ -13,7 +12,6 @@ from dagster import DagsterInstance
 from lfp_pipeline.warehouse.writer_lock import WriterLock
 from testing.expected_tables import File, expected_name_counts, expected_products
 from testing.http_server import content_of, serving
-from testing.processes import HOLD_DATABASE, running
 from testing.project import (
     LEDGER,
     NAME_COUNTS,
@@ -149,24 +147,6 @@ def test_a_run_waits_for_another_that_is_writing_and_then_goes_on(shell: Shell) 
     code, output = finish(process)
     assert code == 0, output
     assert query(shell.data, PRODUCTS) == expected_products([A])
-
-
-def test_a_program_that_has_the_database_open_fails_the_run_by_name_and_does_no_harm(
-    shell: Shell,
-) -> None:
-    shell.drop(A)
-    shell.run(*job("ingest_inbox"))
-    shell.drop(B)
-    with running(HOLD_DATABASE, shell.data / "products.duckdb") as holder:
-        started = time.monotonic()
-        code, output = shell.run(*job("ingest_inbox"), foreign_wait_seconds=1)
-        assert time.monotonic() - started < 60
-        assert code == 1
-        assert re.search(rf"is open in another program: .*\(PID {holder.pid}\)", output)
-    assert query(shell.data, PRODUCTS) == expected_products([A])
-    code, output = shell.run(*job("ingest_inbox"))
-    assert code == 0, output
-    assert query(shell.data, PRODUCTS) == expected_products([A, B])
 
 
 def test_the_demo_shows_exact_tables_and_does_nothing_the_second_time(shell: Shell) -> None:

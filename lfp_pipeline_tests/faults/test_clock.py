@@ -1,4 +1,4 @@
-"""A clock that is wrong or steps back: what came later wins, and nobody waits for its return."""
+"""A wrong clock, or one that steps back: the later landing wins, and no wait gets longer."""
 
 import time
 from datetime import timedelta
@@ -32,14 +32,15 @@ time.time = lambda: right_time() + shift
 right_now = clock.utc_now
 for module in (raw_zone, merge, schema):
     module.utc_now = lambda: right_now() + timedelta(seconds=shift)
-engine, content = engine_at(Path(sys.argv[1])), f"sku,name,description\ns1,{sys.argv[3]},x\n"
+content = f"sku,name,description\\ns1,{sys.argv[3]},x\\n"
+engine = engine_at(Path(sys.argv[1]))
 delivery = engine.land(UndatedSource(content.encode()), "undated", LOG)
 assert engine.ingest(delivery, LOG).account.status == "merged"
 """
 
 
-def test_what_landed_last_wins_whatever_the_clock_was(tmp_path: Path) -> None:
-    """Years ahead, right again, years behind."""
+def test_the_last_landing_wins_whatever_the_clock_was(tmp_path: Path) -> None:
+    """The clock is years ahead, right again, years behind."""
     engine = engine_at(tmp_path)
     years = timedelta(days=3650).total_seconds()
     for number, shift in enumerate((years, 0, -years)):
@@ -47,8 +48,8 @@ def test_what_landed_last_wins_whatever_the_clock_was(tmp_path: Path) -> None:
         found = tables(engine)
         assert [row[:2] for row in found["products"]] == [("s1", f"n{number}")]
         assert found["name_counts"] == [(f"n{number}", 1)]
-    moments = [one.delivered_at for one in engine.raw_zone.deliveries("undated")]
-    assert len(set(moments)) == 3
+    times = [delivery.delivered_at for delivery in engine.raw_zone.deliveries("undated")]
+    assert len(set(times)) == 3
     assert engine.pending_deliveries(LOG) == []
 
     again = engine_at(tmp_path / "again")
@@ -57,7 +58,7 @@ def test_what_landed_last_wins_whatever_the_clock_was(tmp_path: Path) -> None:
     assert tables(again)["products"] == found["products"]
 
 
-def test_who_waits_for_the_database_gives_up_in_time_also_if_the_clock_steps_back(
+def test_a_wait_for_the_database_ends_in_time_if_the_clock_steps_back(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     warehouse = Warehouse(tmp_path / "products.duckdb", 1, 1)
@@ -73,7 +74,7 @@ def test_who_waits_for_the_database_gives_up_in_time_also_if_the_clock_steps_bac
     assert time.monotonic() - started < 10
 
 
-def test_a_file_that_met_a_busy_database_does_not_rest_until_the_clock_has_caught_up(
+def test_a_back_off_ends_at_once_if_the_clock_steps_back(
     project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     project.drop(A)
@@ -83,7 +84,7 @@ def test_a_file_that_met_a_busy_database_does_not_rest_until_the_clock_has_caugh
     with running(HOLD_DATABASE, project.engine.warehouse.path):
         (run,) = project.do(project.tick())
     assert not run.success
-    assert not project.tick().run_requests  # It rests.
+    assert not project.tick().run_requests  # The sensor backs off.
 
     right_time = time.time
     monkeypatch.setattr(inbox_sensor.time, "time", lambda: right_time() - 86_400)

@@ -1,4 +1,4 @@
-"""A memory limit that is too low for a file: told with the setting, and mended by raising it."""
+"""A memory limit that is too low for a file: the error names the setting, and raising it helps."""
 
 from pathlib import Path
 
@@ -12,7 +12,7 @@ FIRST = File("a.csv", 1, (("s1", "Ann", "x"), ("s2", "Bob", "y")))
 WIDE = File("wide.csv", 2, tuple((f"s{n}", "n", f"{n:05}" * 18_000) for n in range(1_000)))
 
 
-def test_a_merge_that_does_not_fit_is_told_and_goes_in_with_more(tmp_path: Path) -> None:
+def test_a_merge_that_does_not_fit_fails_and_succeeds_with_more_memory(tmp_path: Path) -> None:
     engine = engine_at(tmp_path, memory_limit="64MB")
     engine.ingest(land(engine, FIRST), LOG)
     before = tables(engine)
@@ -20,7 +20,7 @@ def test_a_merge_that_does_not_fit_is_told_and_goes_in_with_more(tmp_path: Path)
     account = engine.ingest(delivery, LOG).account
     assert account.status == "failed"
     assert "Raise LFP_MEMORY_LIMIT" in str(account.error)
-    assert "SET " not in str(account.error)  # DuckDB's own settings are none of ours.
+    assert "SET " not in str(account.error)  # Users cannot change DuckDB's own settings.
     after = tables(engine)
     assert after | {"ledger": None} == before | {"ledger": None}
 
@@ -30,16 +30,16 @@ def test_a_merge_that_does_not_fit_is_told_and_goes_in_with_more(tmp_path: Path)
     assert_invariants_hold(roomy, [FIRST, WIDE])
 
 
-def test_a_purge_is_carried_out_in_little_memory_and_taken_back(tmp_path: Path) -> None:
+def test_a_purge_needs_little_memory_and_so_does_its_reversal(tmp_path: Path) -> None:
     engine = engine_at(tmp_path, memory_limit="64MB")
     engine.ingest(land(engine, FIRST), LOG)
-    told = purge_products(engine, Selection(skus=["s1"]), LOG)
+    report = purge_products(engine, Selection(skus=["s1"]), LOG)
     assert [sku for sku, *_ in tables(engine)["products"]] == ["s2"]
-    revert_delivery(engine, str(told.figures["delivery_id"]), LOG)
+    revert_delivery(engine, str(report.figures["delivery_id"]), LOG)
     assert tables(engine)["products"] == expected_products([FIRST])
 
 
-def test_a_run_tells_of_each_file_that_is_not_in(home: Path, tmp_path: Path) -> None:
+def test_a_run_names_each_file_that_failed(home: Path, tmp_path: Path) -> None:
     with project(tmp_path, home, memory_limit="64MB") as small:
         small.drop(WIDE)
         drop(small.inbox, "bad.csv", NO_SKU)

@@ -1,4 +1,4 @@
-"""Folders and files that cannot be written: told by name, and mended by making them writable."""
+"""Folders and files that cannot be written: errors name them, and making them writable helps."""
 
 from pathlib import Path
 
@@ -40,14 +40,14 @@ def test_a_raw_zone_that_cannot_be_written_is_named(engine: Engine) -> None:
     before = tables(engine)
     with read_only(engine.settings.raw_dir), pytest.raises(LandingError) as caught:
         land(engine, SECOND)
-    told = f"The raw zone {engine.settings.raw_dir} cannot be written: Read-only file system."
-    assert str(caught.value).startswith(f"{told} {REMEDY}")
+    error = f"The raw zone {engine.settings.raw_dir} cannot be written: Read-only file system."
+    assert str(caught.value).startswith(f"{error} {REMEDY}")
     assert tables(engine) == before
     engine.ingest(land(engine, SECOND), LOG)
     assert_invariants_hold(engine, [FIRST, SECOND])
 
 
-def test_a_run_in_a_data_folder_that_cannot_be_written_fails_plainly(project: Project) -> None:
+def test_a_run_in_a_data_folder_that_cannot_be_written_names_it(project: Project) -> None:
     project.drop(FIRST)
     assert project.run("ingest_inbox").success
     project.drop(SECOND)

@@ -17,7 +17,7 @@ from lfp_pipeline.operations.status_text import render_status
 from lfp_pipeline.reading.reader import SkippedLines
 from lfp_pipeline.sources.base import LocalFile
 from lfp_pipeline.sources.inbox import list_inbox
-from testing.engine import LOG, patch_reading
+from testing.engine import LOG, engine_at, patch_reading
 from testing.expected_tables import File
 from testing.processes import (
     HOLD_DATABASE,
@@ -30,7 +30,7 @@ from testing.processes import (
 )
 from testing.project import HEADER, NO_SKU, Project, drop
 from testing.project import project as project_in
-from testing.shell import Shell, job
+from testing.shell import Shell
 
 A = File("a.csv", 1_000_000, (("s1", "Ann", "x"), ("s2", "Bob", "y"), ("s1", "Ann", "z")))
 B = File("b.csv", 2_000_000, (("s1", "Ann", "z"), ("s3", "Ann", "w")))
@@ -438,7 +438,8 @@ def test_feeds_with_errors_are_told(
 
 def test_the_command_prints_it(shell: Shell) -> None:
     shell.drop(A)
-    shell.run(*job("ingest_inbox"))
+    engine = engine_at(shell.data)
+    assert list(engine.ingest_all(engine.pending_inbox(LOG).ready, [], LOG))
     code, output = shell.run("lfp_pipeline.cli.status")
     assert code == 0
     assert section(output, "Last deliveries")

@@ -142,7 +142,7 @@ class Google:
         if cut:
             exchange.head(200, Content_Length=len(CONTENT), **headers)
             exchange.wfile.write(CONTENT[:cut])
-        elif exchange.asked_from:
+        elif exchange.range_start:
             exchange.rest(CONTENT, **headers)
         else:
             exchange.whole(CONTENT, **headers)

@@ -136,7 +136,7 @@ def test_a_rest_that_repeats_no_last_modified_keeps_the_time_of_the_first_answer
 
 def test_several_cuts_after_a_few_bytes_each_end_in_the_whole_file(tmp_path: Path) -> None:
     def some_more(exchange: Exchange) -> None:
-        start = exchange.asked_from
+        start = exchange.range_start
         spread = f"bytes {start}-{len(CONTENT) - 1}/{len(CONTENT)}"
         exchange.head(206, Content_Length=len(CONTENT) - start, Content_Range=spread)
         exchange.wfile.write(CONTENT[start : start + 100_000])
