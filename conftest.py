@@ -6,8 +6,7 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from testing.project import Project
-from testing.project import project as project_in
+from testing.dagster_project import Project, project_in
 from testing.shell import shell
 
 __all__ = ["shell"]

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from testing.dagster_project import PARTITION_TAG, drop
 from testing.expected_tables import File
 from testing.processes import PROJECT
-from testing.project import PARTITION_TAG, drop
 
 
 @dataclass(frozen=True)

@@ -7,9 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from testing.dagster_project import Project, project_in
 from testing.http_server import Answer, Exchange, Server, serving
-from testing.project import Project
-from testing.project import project as project_in
 
 SENSOR = "failure_sensor"
 HIDDEN = "s3cret"

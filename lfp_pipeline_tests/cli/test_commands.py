@@ -10,17 +10,9 @@ import pytest
 from dagster import DagsterInstance
 
 from lfp_pipeline.warehouse.writer_lock import WriterLock
+from testing.dagster_project import LEDGER, NAME_COUNTS, NO_SKU, PRODUCTS, drop, project_in, query
 from testing.expected_tables import File, expected_name_counts, expected_products
 from testing.http_server import content_of, serving
-from testing.project import (
-    LEDGER,
-    NAME_COUNTS,
-    NO_SKU,
-    PRODUCTS,
-    drop,
-    query,
-)
-from testing.project import project as project_in
 from testing.shell import Shell, finish, job
 
 A = File("a.csv", 1_000_000, (("s1", "Ann", "x"), ("s2", "Bob", "y")))

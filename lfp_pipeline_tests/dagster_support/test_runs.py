@@ -10,9 +10,9 @@ from pathlib import Path
 
 from lfp_pipeline.dagster_support.runs import fail_dead_runs
 from lfp_pipeline.warehouse.writer_lock import WriterLock
+from testing.dagster_project import Project
 from testing.expected_tables import File
 from testing.processes import HOLD_MARK, PROJECT, finish, running, start, until
-from testing.project import Project
 from testing.shell import Shell, job
 
 A = File("a.csv", 1_000_000, (("s1", "Ann", "x"),))

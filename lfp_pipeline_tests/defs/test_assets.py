@@ -14,10 +14,7 @@ from lfp_pipeline.ingest import ingest
 from lfp_pipeline.ingest.result import IngestResult
 from lfp_pipeline.raw_zone.desired_state import mark_reverted
 from lfp_pipeline.reading.reader import SkippedLines
-from testing.engine import land, patch_reading
-from testing.expected_tables import File, expected_name_counts, expected_products
-from testing.http_server import content_of, serving, status
-from testing.project import (
+from testing.dagster_project import (
     HEADER,
     LEDGER,
     NAME_COUNTS,
@@ -26,9 +23,12 @@ from testing.project import (
     RANGE_TAGS,
     Project,
     drop,
+    project_in,
     query,
 )
-from testing.project import project as project_in
+from testing.engine import land, patch_reading
+from testing.expected_tables import File, expected_name_counts, expected_products
+from testing.http_server import content_of, serving, status
 
 A = File(
     "a.csv", 1_000_000, (("s1", "Ann", "x"), ("s2", "Bob", "y"), ("s1", "Ann", "z"), ("s9", "Dot"))

@@ -6,9 +6,9 @@ import duckdb
 import pytest
 
 from lfp_pipeline.reading.reader import SkippedLines
+from testing.dagster_project import HEADER, LEDGER, NAME_COUNTS, NO_SKU, Project, drop, query
 from testing.engine import patch_reading
 from testing.expected_tables import File, expected_name_counts, expected_products
-from testing.project import HEADER, LEDGER, NAME_COUNTS, NO_SKU, Project, drop, query
 
 A = File("a.csv", 1_000_000, (("s1", "Ann", "x"), ("s2", "Bob", "y")))
 B = File("b.csv", 2_000_000, (("s1", "Ann", "z"), ("s3", "Ann", "w")))

@@ -10,10 +10,10 @@ from lfp_pipeline.errors import WarehouseBusyError
 from lfp_pipeline.operations.purge import purge_products
 from lfp_pipeline.operations.report import Report
 from lfp_pipeline.warehouse import operation_log
+from testing.dagster_project import Project, query
 from testing.engine import LOG, assert_invariants_hold, tables
 from testing.expected_tables import File, expected_products
 from testing.processes import HOLD_DATABASE, running
-from testing.project import Project, query
 
 A = File("a.csv", 1_000_000, (("s1", "Ann", "x"), ("s2", "Bob", "y"), ("s3", "Cid", "")))
 B = File("b.csv", 2_000_000, (("s1", "Ann", "z"), ("s2", "Eva", ""), ("s4", "Ann", "w")))

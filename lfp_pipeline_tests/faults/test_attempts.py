@@ -5,10 +5,10 @@ from pathlib import Path
 import pytest
 
 from lfp_pipeline.sources.base import LocalFile
+from testing.dagster_project import Project, query
 from testing.disks import change_bytes
 from testing.engine import LOG
 from testing.expected_tables import File, expected_products
-from testing.project import Project, query
 
 A = File("a.csv", 1_000_000, (("s1", "Ann", "x"), ("s2", "Bob", "y")))
 B = File("b.csv", 2_000_000, (("s1", "Ann", "z"),))

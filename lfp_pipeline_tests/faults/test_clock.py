@@ -10,10 +10,10 @@ from lfp_pipeline.defs.sensors import inbox_sensor
 from lfp_pipeline.errors import WarehouseBusyError
 from lfp_pipeline.warehouse import writer_lock
 from lfp_pipeline.warehouse.duckdb_file import Warehouse
+from testing.dagster_project import Project
 from testing.engine import LOG, assert_invariants_hold, engine_at, tables
 from testing.expected_tables import File
 from testing.processes import HOLD_DATABASE, HOLD_WRITER_LOCK, finish, running, start
-from testing.project import Project
 
 A = File("a.csv", 1, (("s1", "Ann", "x"),))
 

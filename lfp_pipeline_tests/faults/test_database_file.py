@@ -14,10 +14,10 @@ from lfp_pipeline.engine import Engine
 from lfp_pipeline.errors import WarehouseCorruptError
 from lfp_pipeline.operations.rebuild import rebuild_products
 from lfp_pipeline.operations.status import collect_status
+from testing.dagster_project import Project
 from testing.engine import LOG, assert_invariants_hold, engine_at, land
 from testing.expected_tables import File
 from testing.processes import finish, start
-from testing.project import Project
 
 FILES = [
     File(f"{key}.csv", moment, tuple((f"s{n}", f"n{n % 7}", f"{key}{n}" * 9) for n in range(2000)))

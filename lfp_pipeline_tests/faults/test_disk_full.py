@@ -16,11 +16,11 @@ from lfp_pipeline.errors import LandingError
 from lfp_pipeline.ingest.result import IngestResult
 from lfp_pipeline.sources.base import LocalFile
 from lfp_pipeline.sources.feed_state import FeedStateStore
+from testing.dagster_project import drop
 from testing.disks import full, small_disk
 from testing.engine import LOG, assert_invariants_hold, engine_at, land, tables
 from testing.expected_tables import File
 from testing.processes import finish, start
-from testing.project import drop
 
 FIRST = File("a.csv", 1, tuple((f"s{n}", f"n{n % 7}", "d" * 50) for n in range(3000)))
 SECOND = File("b.csv", 2, tuple((f"s{n}", f"n{n % 5}", f"{n}e" * 9) for n in range(0, 6000, 2)))

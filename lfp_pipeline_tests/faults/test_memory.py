@@ -4,9 +4,9 @@ from pathlib import Path
 
 from lfp_pipeline.operations.purge import Selection, purge_products
 from lfp_pipeline.operations.revert import revert_delivery
+from testing.dagster_project import NO_SKU, drop, project_in
 from testing.engine import LOG, assert_invariants_hold, engine_at, land, tables
 from testing.expected_tables import File, expected_products
-from testing.project import NO_SKU, drop, project
 
 FIRST = File("a.csv", 1, (("s1", "Ann", "x"), ("s2", "Bob", "y")))
 WIDE = File("wide.csv", 2, tuple((f"s{n}", "n", f"{n:05}" * 18_000) for n in range(1_000)))
@@ -40,7 +40,7 @@ def test_a_purge_needs_little_memory_and_so_does_its_reversal(tmp_path: Path) ->
 
 
 def test_a_run_names_each_file_that_failed(home: Path, tmp_path: Path) -> None:
-    with project(tmp_path, home, memory_limit="64MB") as small:
+    with project_in(tmp_path, home, memory_limit="64MB") as small:
         small.drop(WIDE)
         drop(small.inbox, "bad.csv", NO_SKU)
         run = small.run("ingest_inbox")

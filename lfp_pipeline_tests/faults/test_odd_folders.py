@@ -14,9 +14,8 @@ from lfp_pipeline.operations.purge import Selection, purge_products
 from lfp_pipeline.operations.status import collect_status
 from lfp_pipeline.operations.status_text import render_status
 from lfp_pipeline.warehouse import direct_load
+from testing.dagster_project import HEADER, drop, project_in
 from testing.engine import LOG
-from testing.project import HEADER, drop
-from testing.project import project as project_in
 
 ODD = "**/[!a]{b,c}*/~\u00e4\u4e2d\U0001f600'b\"c\nd;e$HOME`f`%20#g=h&i:j "
 """Nested folders with special characters in their names."""

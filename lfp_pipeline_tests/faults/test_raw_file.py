@@ -18,10 +18,10 @@ from lfp_pipeline.raw_zone.integrity import verify_raw_file
 from lfp_pipeline.raw_zone.raw_zone import RawZone
 from lfp_pipeline.sources.base import LocalFile
 from lfp_pipeline.warehouse import direct_load
+from testing.dagster_project import Project
 from testing.disks import change_bytes
 from testing.engine import LOG, assert_invariants_hold, engine_at, land, tables
 from testing.expected_tables import File
-from testing.project import Project
 from testing.sources import UndatedSource
 
 FIRST = File("a.csv", 1, (("s1", "Ann", "x"), ("s2", "Bob", "y")))

@@ -6,10 +6,10 @@ import pytest
 
 from lfp_pipeline.engine import Engine
 from lfp_pipeline.errors import LandingError
+from testing.dagster_project import Project
 from testing.disks import read_only
 from testing.engine import LOG, assert_invariants_hold, engine_at, land, tables
 from testing.expected_tables import File
-from testing.project import Project
 
 FIRST = File("a.csv", 1, (("s1", "Ann", "x"), ("s2", "Bob", "y")))
 SECOND = File("b.csv", 2, (("s2", "Eva", "z"), ("s3", "Bob", "")))

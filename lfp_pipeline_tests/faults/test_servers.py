@@ -12,9 +12,9 @@ import pytest
 
 from examples.processes import Dagster, dagster_dev
 from lfp_pipeline.settings import Settings
+from testing.dagster_project import drop
 from testing.engine import assert_invariants_hold, engine_at
 from testing.expected_tables import File
-from testing.project import drop
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 

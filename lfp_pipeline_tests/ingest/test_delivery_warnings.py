@@ -18,10 +18,9 @@ from lfp_pipeline.operations.rebuild import rebuild_products
 from lfp_pipeline.operations.revert import reinstate_delivery, revert_delivery
 from lfp_pipeline.operations.status import collect_status
 from lfp_pipeline.raw_zone.desired_state import is_reverted
+from testing.dagster_project import Project, drop, project_in
 from testing.engine import LOG
 from testing.processes import HOLD_WRITER_LOCK, running
-from testing.project import Project, drop
-from testing.project import project as project_in
 
 HEADER = "sku,name,description\n"
 DAY = 86_400_000_000

@@ -24,9 +24,9 @@ from lfp_pipeline.raw_zone import integrity
 from lfp_pipeline.raw_zone.desired_state import is_pruned
 from lfp_pipeline.raw_zone.status_notes import write_status_note
 from lfp_pipeline.sources.inbox_source import InboxSource
+from testing.dagster_project import NO_SKU, Project, drop
 from testing.engine import LOG, land, tables
 from testing.expected_tables import File, expected_products
-from testing.project import NO_SKU, Project, drop
 
 A = File("a.csv", 1_000_000, (("s1", "Ann", "x"), ("s2", "Bob", "y")))
 B = File("b.csv", 2_000_000, (("s1", "Eva", "z"), ("s2", "Cid", "")))

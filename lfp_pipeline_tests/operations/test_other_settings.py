@@ -16,9 +16,9 @@ from lfp_pipeline.operations.verify import verify
 from lfp_pipeline.raw_zone.desired_state import clear_reverted, is_reverted, mark_reverted
 from lfp_pipeline.reading.options import Conditions, Rereading
 from lfp_pipeline.warehouse import reversal
+from testing.dagster_project import query
 from testing.engine import LOG, engine_at, ingest_pending, land, tables
 from testing.expected_tables import File
-from testing.project import query
 
 LONG = "N" * 150
 

@@ -17,6 +17,7 @@ from lfp_pipeline.operations.status_text import render_status
 from lfp_pipeline.reading.reader import SkippedLines
 from lfp_pipeline.sources.base import LocalFile
 from lfp_pipeline.sources.inbox import list_inbox
+from testing.dagster_project import HEADER, NO_SKU, Project, drop, project_in
 from testing.engine import LOG, engine_at, patch_reading
 from testing.expected_tables import File
 from testing.processes import (
@@ -28,8 +29,6 @@ from testing.processes import (
     running,
     until,
 )
-from testing.project import HEADER, NO_SKU, Project, drop
-from testing.project import project as project_in
 from testing.shell import Shell
 
 A = File("a.csv", 1_000_000, (("s1", "Ann", "x"), ("s2", "Bob", "y"), ("s1", "Ann", "z")))

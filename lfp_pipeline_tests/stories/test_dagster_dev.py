@@ -14,8 +14,8 @@ import httpx
 import pytest
 
 from examples.processes import free_port, stop
+from testing.dagster_project import NAME_COUNTS, PRODUCTS, drop, query
 from testing.expected_tables import File, expected_name_counts, expected_products
-from testing.project import NAME_COUNTS, PRODUCTS, drop, query
 
 PROJECT = Path(__file__).parents[2]
 

@@ -11,9 +11,8 @@ from lfp_pipeline.engine import Engine
 from lfp_pipeline.operations.status import collect_status
 from lfp_pipeline.operations.status_text import render_status
 from lfp_pipeline.settings import load_settings
+from testing.dagster_project import Project, drop, project_in
 from testing.http_server import serving
-from testing.project import Project, drop
-from testing.project import project as project_in
 from testing.shell import Shell, job
 from testing.webhook import webhook
 

@@ -19,10 +19,10 @@ from lfp_pipeline.operations.status import collect_status
 from lfp_pipeline.operations.status_text import render_status
 from lfp_pipeline.operations.verify import verify
 from lfp_pipeline.warehouse.schema import VERSION, migrate
+from testing.dagster_project import query
 from testing.engine import LOG, assert_invariants_hold, engine_at, ingest_pending, land, tables
 from testing.expected_tables import File, expected_name_counts, expected_products
 from testing.processes import finish, start
-from testing.project import query
 
 A = File("a.csv", 1_000_000, (("s1", "Ann", "x"), ("s2", "Bob", "y"), ("", "no sku", "")))
 B = File("b.csv", 2_000_000, (("s1", "Ann", "z"), ("s3", "Ann", "w")))

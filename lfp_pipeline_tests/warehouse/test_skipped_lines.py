@@ -18,9 +18,9 @@ from lfp_pipeline.operations.revert import reinstate_delivery, revert_delivery
 from lfp_pipeline.operations.verify import verify
 from lfp_pipeline.reading.reader import Reading, SkippedLines
 from lfp_pipeline.warehouse.ledger import account_of, mark_unmerged
+from testing.dagster_project import NO_SKU, drop, query
 from testing.engine import LOG, assert_invariants_hold, engine_at, land, patch_reading
 from testing.expected_tables import File
-from testing.project import NO_SKU, drop, query
 
 A = File("a.csv", 1_000_000, (("s1", "Ann", "x"), ("s2", "Bob", "y")))
 B = File("b.csv", 2_000_000, (("s3", "Cid", ""), ("s4", "Dot", "")))

@@ -20,9 +20,9 @@ from typing import Any
 import duckdb
 
 from lfp_pipeline.warehouse.writer_lock import WriterLock
+from testing.dagster_project import drop
 from testing.engine import LOG, TABLES, engine_at, tables_of
 from testing.expected_tables import File
-from testing.project import drop
 from verification.crash.drops import AHEAD, AT_THE_DROP, Drops
 from verification.crash.history import History, Marks, marks_in
 from verification.crash.plan import Plan, Round, Typical, conditions_of

@@ -26,8 +26,8 @@ from lfp_pipeline.operations.rebuild import rebuild_products
 from lfp_pipeline.operations.revert import reinstate_delivery, revert_delivery
 from lfp_pipeline.raw_zone.desired_state import is_pruned, is_reverted
 from lfp_pipeline.settings import load_settings
+from testing.dagster_project import Project
 from testing.engine import LOG
-from testing.project import Project
 from verification.crash.steps import Kill, Steps
 
 LOG_FILE = "log.txt"

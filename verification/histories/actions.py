@@ -9,9 +9,9 @@ from lfp_pipeline.errors import LfpError
 from lfp_pipeline.ingest.ingest import ingest
 from lfp_pipeline.ingest.result import IngestResult
 from lfp_pipeline.operations.verify import verify
+from testing.dagster_project import drop
 from testing.engine import LOG, land
 from testing.expected_tables import order_of
-from testing.project import drop
 from verification.histories.expected_state import ExpectedState
 from verification.histories.folder_state import MERGED, UNAVAILABLE
 from verification.histories.odd_entries import lay

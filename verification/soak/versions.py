@@ -12,8 +12,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from lfp_pipeline.cli.sample import WORDS
+from testing.dagster_project import drop
 from testing.expected_tables import File, Row
-from testing.project import drop
 from testing.raw_folder import path_of
 
 PARTITIONS = 120

@@ -8,8 +8,8 @@ import pytest
 from lfp_pipeline.dagster_support.runs import SENSOR_TAG, VERSION_TAG
 from lfp_pipeline.defs.sensors import attempts as counting
 from lfp_pipeline.defs.sensors import inbox_sensor
+from testing.dagster_project import PARTITION_TAG, Project
 from testing.expected_tables import File, expected_products
-from testing.project import PARTITION_TAG, Project
 
 A = File("a.csv", 1_000_000, (("s1", "Ann", "x"),))
 B = File("b.csv", 2_000_000, (("s2", "Bob", "y"),))

@@ -17,12 +17,11 @@ import pytest
 
 from lfp_pipeline.dagster_support import webhook as webhooks
 from lfp_pipeline.dagster_support.runs import fail_dead_runs
+from testing.dagster_project import NO_SKU, PARTITION_TAG, Project, drop, project_in
 from testing.engine import LOG
 from testing.expected_tables import File
 from testing.http_server import Answer, Exchange, status
 from testing.processes import HOLD_MARK, running
-from testing.project import NO_SKU, PARTITION_TAG, Project, drop
-from testing.project import project as project_in
 from testing.webhook import HIDDEN, SENSOR, Webhook, webhook
 
 A = File("a.csv", 1_000_000, (("s1", "Ann", "x"),))

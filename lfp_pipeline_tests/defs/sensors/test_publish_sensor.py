@@ -8,10 +8,9 @@ import dagster as dg
 import duckdb
 import pytest
 
+from testing.dagster_project import NO_SKU, PRODUCTS, Project, drop, project_in
 from testing.expected_tables import File, expected_products
 from testing.processes import HOLD_MARK, running
-from testing.project import NO_SKU, PRODUCTS, Project, drop
-from testing.project import project as project_in
 
 SENSOR = "publish_sensor"
 

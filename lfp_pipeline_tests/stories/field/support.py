@@ -15,9 +15,9 @@ from lfp_pipeline.engine import Engine
 from lfp_pipeline.model.partition_key import partition_key
 from lfp_pipeline.settings import Settings
 from lfp_pipeline.warehouse import direct_load
+from testing.dagster_project import drop, query
 from testing.engine import LOG
 from testing.http_server import content_of, serving
-from testing.project import drop, query
 
 if sys.version_info >= (3, 14):
     from compression import zstd

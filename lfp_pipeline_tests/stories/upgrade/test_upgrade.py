@@ -23,16 +23,8 @@ from lfp_pipeline.operations.revert import reinstate_delivery, revert_delivery
 from lfp_pipeline.operations.status import collect_status
 from lfp_pipeline.operations.status_text import render_status
 from lfp_pipeline.operations.verify import verify
+from testing.dagster_project import HEADER, NAME_COUNTS, PRODUCTS, Project, drop, project_of, query
 from testing.engine import LOG
-from testing.project import (
-    HEADER,
-    NAME_COUNTS,
-    PRODUCTS,
-    Project,
-    drop,
-    project_of,
-    query,
-)
 
 ARCHIVE = Path(__file__).with_name("project-456b781.tar.xz")
 DAGSTER_YAML = Path(__file__).parents[3] / "dagster.yaml"

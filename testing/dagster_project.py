@@ -147,7 +147,7 @@ def _reference(home: Path) -> Any:  # noqa: ANN401
 
 
 @contextmanager
-def project(folder: Path, home: Path, **settings: object) -> Iterator[Project]:
+def project_in(folder: Path, home: Path, **settings: object) -> Iterator[Project]:
     """Yield a project in an empty folder, with these settings."""
     (folder / "data" / "inbox").mkdir(parents=True)
     with dg.DagsterInstance.ephemeral() as instance:
