@@ -5,9 +5,10 @@ import re
 import duckdb
 import pytest
 
-from lfp_pipeline.reading.text_reader import SkippedLines
-from testing.oracle import File, read_with, true_counts, true_products
-from testing.project import HEADER, LEDGER, NAME_COUNTS, NO_SKU, Project, drop, query
+from lfp_pipeline.reading.reader import SkippedLines
+from testing.dagster_project import HEADER, LEDGER, NAME_COUNTS, NO_SKU, Project, drop, query
+from testing.engine import patch_reading
+from testing.expected_tables import File, expected_name_counts, expected_products
 
 A = File("a.csv", 1_000_000, (("s1", "Ann", "x"), ("s2", "Bob", "y")))
 B = File("b.csv", 2_000_000, (("s1", "Ann", "z"), ("s3", "Ann", "w")))
@@ -20,12 +21,12 @@ def test_everything_in_the_inbox_goes_in_and_shows_as_materialized(project: Proj
     project.drop(B)
     run = project.run("ingest_inbox")
     assert run.success
-    assert project.products == true_products([A, B])
+    assert project.products == expected_products([A, B])
     assert project.materialized("raw_products") == {A.key, B.key}
     assert project.materialized("products") == {A.key, B.key}
     assert sorted(project.registered) == [A.key, B.key]
     assert project.checks(run.run_id) == dict.fromkeys(CHECKS, True)
-    assert project.metadata("name_counts")["dagster/row_count"] == len(true_counts([A, B]))
+    assert project.metadata("name_counts")["dagster/row_count"] == len(expected_name_counts([A, B]))
 
 
 @pytest.mark.parametrize(
@@ -44,7 +45,7 @@ def test_everything_in_the_inbox_goes_in_and_shows_as_materialized(project: Proj
 def test_the_log_counts_skipped_lines_and_leaves_notes_to_the_reader(
     project: Project, monkeypatch: pytest.MonkeyPatch, skipped: SkippedLines, told: str
 ) -> None:
-    read_with(monkeypatch, skipped, "The header is in line 4.")
+    patch_reading(monkeypatch, skipped, "The header is in line 4.")
     project.drop(A)
     run = project.run("ingest_inbox")
     messages = [entry.user_message for entry in project.instance.all_logs(run.run_id)]
@@ -56,7 +57,7 @@ def test_the_log_counts_skipped_lines_and_leaves_notes_to_the_reader(
 def test_a_file_of_skipped_lines_only_is_logged_with_no_row(
     project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    read_with(monkeypatch, SkippedLines(blank=2))
+    patch_reading(monkeypatch, SkippedLines(blank=2))
     drop(project.inbox, A.key, HEADER)
     run = project.run("ingest_inbox")
     messages = [entry.user_message for entry in project.instance.all_logs(run.run_id)]
@@ -90,7 +91,7 @@ def test_a_bad_file_fails_the_run_by_name_and_stops_no_other(project: Project) -
     assert "1 file is not in.\nbad.csv was refused: The header has no column sku" in (
         project.error(run)
     )
-    assert project.products == true_products([A, B])
+    assert project.products == expected_products([A, B])
     assert project.materialized("products") == {A.key, B.key}
     assert project.checks(run.run_id) == dict.fromkeys(CHECKS, True)
     ledger = {key: (status, error) for key, status, error in query(project.data, LEDGER)}
@@ -146,7 +147,7 @@ def test_what_landed_and_came_to_no_end_is_taken_up_once(project: Project) -> No
     (project.inbox / B.key).unlink()
     run = project.run("ingest_inbox")
     assert run.success
-    assert project.products == true_products([A, B])
+    assert project.products == expected_products([A, B])
     told = [entry.user_message for entry in project.instance.all_logs(run.run_id)]
     assert "To take in: 1 from the inbox, 1 that had landed before" in told
 
@@ -159,7 +160,7 @@ def test_a_program_that_has_the_database_open_fails_the_run_and_is_named(
         error = project.error(project.run("ingest_inbox"))
     assert "is open in another program: this process itself" in error
     assert project.run("ingest_inbox").success
-    assert project.products == true_products([A])
+    assert project.products == expected_products([A])
 
 
 def test_counts_that_were_edited_by_hand_are_put_right_by_the_next_run(project: Project) -> None:
@@ -169,7 +170,7 @@ def test_counts_that_were_edited_by_hand_are_put_right_by_the_next_run(project: 
         by_hand.execute("DELETE FROM name_counts WHERE name = 'Bob'")
     project.drop(B)
     run = project.run("ingest_inbox")
-    assert query(project.data, NAME_COUNTS) == true_counts([A, B])
+    assert query(project.data, NAME_COUNTS) == expected_name_counts([A, B])
     assert project.checks(run.run_id)["counts_match"]
 
 
@@ -193,7 +194,7 @@ def test_after_the_database_is_deleted_all_that_ever_landed_goes_in_again(projec
     (project.inbox / B.key).unlink()
     project.engine.warehouse.path.unlink()
     assert project.run("ingest_inbox").success
-    assert project.products == before == true_products([A, newer, B])
+    assert project.products == before == expected_products([A, newer, B])
 
 
 @pytest.mark.parametrize("names", [["a.csv"], ["a.csv", "gone.csv"]])
@@ -202,4 +203,4 @@ def test_chosen_files_alone_go_in(project: Project, names: list[str]) -> None:
     project.drop(B)
     config = {"ops": {"ingest": {"config": {"files": dict.fromkeys(names, "")}}}}
     assert project.run("ingest_inbox", config=config).success
-    assert project.products == true_products([A])
+    assert project.products == expected_products([A])

@@ -16,15 +16,8 @@ from lfp_pipeline.model.delivery import Delivery
 from lfp_pipeline.model.table_spec import PRODUCT_COLUMNS
 from lfp_pipeline.operations.export_rejects import OTHER_COLUMNS, export_rejects
 from lfp_pipeline.sources.local_file import LocalFile
-from testing.oracle import LOG, engine_at
-from testing.processes import running
-
-HOLD = """
-import sys, duckdb
-with duckdb.connect(sys.argv[1]):
-    print("open", flush=True)
-    sys.stdin.read()
-"""
+from testing.engine import LOG, engine_at
+from testing.processes import HOLD_DATABASE, running
 
 Row = dict[str, str]
 Take = Callable[..., Delivery]
@@ -210,7 +203,7 @@ def test_a_database_that_is_open_elsewhere_is_told(engine: Engine, take: Take):
     take(b"sku,name,description\n,Lamp,x\n")
     busy = Engine(engine.settings.model_copy(update={"foreign_wait_seconds": 0}))
     with (
-        running(HOLD, engine.warehouse.path) as holder,
+        running(HOLD_DATABASE, engine.warehouse.path) as holder,
         pytest.raises(WarehouseBusyError, match=rf"PID {holder.pid}"),
     ):
         export_rejects(busy, LOG)

@@ -29,16 +29,8 @@ from lfp_pipeline.raw_zone.desired_state import is_reverted
 from lfp_pipeline.raw_zone.status_notes import read_status
 from lfp_pipeline.sources.inbox import list_inbox
 from lfp_pipeline.warehouse.ledger import mark_unmerged
-from testing.oracle import (
-    LOG,
-    File,
-    assert_laws_hold,
-    catch_up,
-    engine_at,
-    land,
-    tables,
-    true_products,
-)
+from testing.engine import LOG, assert_invariants_hold, engine_at, ingest_pending, land, tables
+from testing.expected_tables import File, expected_products
 
 A = File("a.csv", 1, (("s1", "Ann", "x"), ("s2", "Bob", "y")))
 B = File("b.csv", 2, (("s2", "Eva", "z"), ("s3", "Cid", "")))
@@ -75,27 +67,27 @@ def test_what_a_rebuild_has_lost_comes_in_once_it_can_be_read_again(engine: Engi
     raw.unlink()
     with pytest.raises(OperationRefusedError, match=r"a\.csv.* is gone"):
         rebuild_products(engine, LOG)
-    assert_laws_hold(engine, [A, B])
+    assert_invariants_hold(engine, [A, B])
     rebuild_products(engine, LOG, accept_losses=True)
-    assert tables(engine)["products"] == true_products([B])
+    assert tables(engine)["products"] == expected_products([B])
 
     raw.write_bytes(kept)
     prune_raw(engine, 0, LOG)
     assert raw.exists()
-    catch_up(engine)
-    assert_laws_hold(engine, [A, B])
+    ingest_pending(engine)
+    assert_invariants_hold(engine, [A, B])
 
 
 def test_what_was_needed_and_pruned_comes_in_once_it_lands_again(engine: Engine) -> None:
     prune_raw(engine, 0, LOG, even_if_needed=True)
     with pytest.raises(OperationRefusedError, match="would lack 2 deliveries"):
         rebuild_products(engine, LOG)
-    assert_laws_hold(engine, [A, B])
+    assert_invariants_hold(engine, [A, B])
     rebuild_products(engine, LOG, accept_losses=True)
     assert tables(engine)["products"] == []
     for file in (A, B):
         engine.ingest(land(engine, file), LOG)
-    assert_laws_hold(engine, [A, B])
+    assert_invariants_hold(engine, [A, B])
 
 
 def test_with_a_damaged_database_what_was_needed_and_pruned_is_missed(engine: Engine) -> None:
@@ -125,8 +117,8 @@ def test_a_reversal_that_a_database_has_lost_is_carried_out_again(
 
     with engine.warehouse.session("testing", LOG):
         pass
-    catch_up(engine)
-    assert tables(engine)["products"] == true_products([A, B] if back else [A])
+    ingest_pending(engine)
+    assert tables(engine)["products"] == expected_products([A, B] if back else [A])
 
 
 def test_a_reversal_looks_past_a_delivery_whose_record_is_gone(engine: Engine) -> None:
@@ -137,9 +129,9 @@ def test_a_reversal_looks_past_a_delivery_whose_record_is_gone(engine: Engine) -
     with pytest.raises(OperationRefusedError, match="older deliveries, which may have had them"):
         revert_delivery(engine, again.delivery_id, LOG)
     revert_delivery(engine, again.delivery_id, LOG, despite_pruned=True)
-    assert tables(engine)["products"] == true_products([B])
+    assert tables(engine)["products"] == expected_products([B])
     engine.ingest(land(engine, A), LOG)
-    assert tables(engine)["products"] == true_products([A, B])
+    assert tables(engine)["products"] == expected_products([A, B])
 
 
 def test_a_reversal_does_not_give_up_what_is_needed(engine: Engine) -> None:
@@ -172,8 +164,8 @@ def test_an_outcome_is_that_of_the_database_in_which_it_is_so(
         late = File("c.csv", 3, (("s4", "Dot", ""),))
         engine.ingest(land(engine, late), LOG)
     assert tables(engine)["products"] == []
-    catch_up(engine)
-    assert_laws_hold(engine, [A, B, late])
+    ingest_pending(engine)
+    assert_invariants_hold(engine, [A, B, late])
 
 
 def test_what_the_settings_of_now_refuse_stays_in_the_ledger_with_its_reason(
@@ -184,14 +176,14 @@ def test_what_the_settings_of_now_refuse_stays_in_the_ledger_with_its_reason(
     engine.ingest(land(engine, file), LOG)
     with pytest.raises(OperationRefusedError, match=r"a\.csv.*1 of 2 rows are rejected"):
         rebuild_products(strict, LOG, use_present_settings=True)
-    assert_laws_hold(engine, [file])
+    assert_invariants_hold(engine, [file])
     rebuild_products(strict, LOG, use_present_settings=True, accept_losses=True)
     (row,) = tables(engine)["ledger"]
     assert row[5] == "refused"
     assert [number for _, number, _ in tables(engine)["rejected_rows"]] == [2]
     assert verify(strict, LOG).problems == ()
     engine.ingest(land(engine, file), LOG)
-    assert_laws_hold(engine, [file])
+    assert_invariants_hold(engine, [file])
 
 
 def test_what_was_refused_and_goes_in_by_a_rebuild_is_noted_as_merged(tmp_path: Path) -> None:
@@ -213,7 +205,7 @@ def test_rows_that_the_settings_of_now_reject_are_a_loss(tmp_path: Path) -> None
     engine.ingest(land(engine, file), LOG)
     with pytest.raises(OperationRefusedError, match="settings of now, 1 more row would"):
         rebuild_products(strict, LOG, use_present_settings=True)
-    assert_laws_hold(engine, [file])
+    assert_invariants_hold(engine, [file])
     rebuild_products(strict, LOG, use_present_settings=True, accept_losses=True)
     assert [sku for sku, *_ in tables(engine)["products"]] == ["s1"]
     assert verify(strict, LOG, thorough=True).problems == ()
@@ -224,7 +216,7 @@ def test_a_database_that_lacks_a_table_is_made_anew(engine: Engine, table: str) 
     with duckdb.connect(engine.warehouse.path) as connection:
         connection.execute(f"DROP TABLE {table}")
     rebuild_products(engine, LOG)
-    assert_laws_hold(engine, [A, B])
+    assert_invariants_hold(engine, [A, B])
 
 
 def test_a_dry_run_of_a_rebuild_tells_what_it_would_lose(engine: Engine) -> None:
@@ -254,7 +246,7 @@ def test_a_damaged_note_stops_nobody(
     assert engine.backlog.last_statuses([file]) == ["merged"]
     assert verify(engine, LOG).problems == ()
     rebuild_products(engine, LOG)
-    assert_laws_hold(engine, [A, B])
+    assert_invariants_hold(engine, [A, B])
 
 
 def test_what_a_reversal_gives_up_is_named_and_comes_back_with_its_file(engine: Engine) -> None:
@@ -272,7 +264,7 @@ def test_what_a_reversal_gives_up_is_named_and_comes_back_with_its_file(engine: 
     offered = engine.pending_inbox(LOG).ready
     assert engine.backlog.last_statuses(offered) == [None, None]
     list(engine.ingest_all(offered, [], LOG))
-    assert tables(engine)["products"] == true_products([A, B])
+    assert tables(engine)["products"] == expected_products([A, B])
 
 
 def test_a_refused_delivery_stays_reverted_until_the_settings_accept_it(tmp_path: Path) -> None:
@@ -317,7 +309,7 @@ def test_a_purge_does_not_take_others_into_the_future(engine: Engine) -> None:
     now = (utc_now() - datetime(1970, 1, 1)) // MICROSECOND  # noqa: DTZ001
     newer = File("d.csv", now, A.rows)
     engine.ingest(land(engine, newer), LOG)
-    assert tables(engine)["products"] == true_products([newer])
+    assert tables(engine)["products"] == expected_products([newer])
 
 
 @pytest.mark.parametrize(("hours", "is_refused"), [(23, True), (0.1, False)])
@@ -375,7 +367,7 @@ def test_what_is_reverted_and_pruned_while_a_rebuild_goes_on_stays_out(
 ) -> None:
     revert_meanwhile(engine, monkeypatch, even_if_needed=False)
     rebuild_products(engine, LOG)
-    assert tables(engine)["products"] == true_products([A])
+    assert tables(engine)["products"] == expected_products([A])
     assert verify(engine, LOG).problems == ()
     assert engine.pending_deliveries(LOG) == []
 
@@ -389,7 +381,7 @@ def test_what_a_draft_gives_up_is_not_given_up_where_it_counts(
         rebuild_products(engine, LOG)
     a = engine.raw_zone.find(A.delivery_id).path
     assert read_status(a, engine.warehouse.cached_id()) is not None
-    assert tables(engine)["products"] == true_products([A])
+    assert tables(engine)["products"] == expected_products([A])
 
 
 def test_a_dry_run_tells_what_was_needed_though_the_database_is_damaged(engine: Engine) -> None:
@@ -408,7 +400,7 @@ def test_a_note_of_what_was_given_up_goes_though_its_record_is_gone(engine: Engi
     revert_delivery(engine, over.delivery_id, LOG, despite_pruned=True)
     assert not a.path.with_suffix(".outcome").exists()
     engine.ingest(land(engine, A), LOG)
-    assert tables(engine)["products"] == true_products([A, B])
+    assert tables(engine)["products"] == expected_products([A, B])
 
 
 def test_of_a_delivery_that_holds_something_nothing_is_given_up(engine: Engine) -> None:
@@ -430,7 +422,7 @@ def test_what_is_lost_is_named_and_stays_in_the_ledger_until_it_lands(engine: En
     for file in (A, B):
         assert f"{file.delivery_id} failed: Lost when the database was made anew: it is pr" in text
         engine.ingest(land(engine, file), LOG)
-    assert_laws_hold(engine, [A, B])
+    assert_invariants_hold(engine, [A, B])
     assert "Given up" not in render_status(collect_status(engine))
 
 
@@ -462,7 +454,7 @@ def test_a_damaged_purge_can_be_replaced_by_another(engine: Engine) -> None:
     (problem,) = verify(engine, LOG).problems
     assert problem.endswith("Restore it from a copy; or revert this purge, and purge again.")
     revert_delivery(engine, purge, LOG)
-    assert tables(engine)["products"] == true_products([A, B])
+    assert tables(engine)["products"] == expected_products([A, B])
     purge_products(engine, Selection(skus=["s1"]), LOG)
     assert verify(engine, LOG, thorough=True).problems == ()
     rebuild_products(engine, LOG)
@@ -479,6 +471,6 @@ def test_what_was_refused_is_not_needed_for_a_reversal(tmp_path: Path) -> None:
     engine.warehouse.path.unlink()
     for log in write_ahead_logs(engine.warehouse.path):
         log.unlink()
-    catch_up(engine)
+    ingest_pending(engine)
     revert_delivery(engine, B.delivery_id, LOG)
-    assert tables(engine)["products"] == true_products([A])
+    assert tables(engine)["products"] == expected_products([A])

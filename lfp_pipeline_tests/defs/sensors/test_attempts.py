@@ -8,8 +8,8 @@ import pytest
 from lfp_pipeline.dagster_support.runs import SENSOR_TAG, VERSION_TAG
 from lfp_pipeline.defs.sensors import attempts as counting
 from lfp_pipeline.defs.sensors import inbox_sensor
-from testing.oracle import File, true_products
-from testing.project import PARTITION_TAG, Project
+from testing.dagster_project import PARTITION_TAG, Project
+from testing.expected_tables import File, expected_products
 
 A = File("a.csv", 1_000_000, (("s1", "Ann", "x"),))
 B = File("b.csv", 2_000_000, (("s2", "Bob", "y"),))
@@ -138,7 +138,7 @@ def test_a_long_history_is_counted_some_at_a_tick_and_nothing_is_asked_for_meanw
     assert one.tags["lfp/attempt"] == "3"
     assert max(read) <= 10
     project.do(tick)
-    assert project.products == true_products([B])
+    assert project.products == expected_products([B])
     assert "1 given up" in project.tick().skip_message
 
 

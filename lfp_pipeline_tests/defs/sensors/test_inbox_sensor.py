@@ -18,19 +18,10 @@ from lfp_pipeline.defs.sensors import inbox_sensor
 from lfp_pipeline.errors import LandingError
 from lfp_pipeline.raw_zone.desired_state import is_reverted
 from lfp_pipeline.raw_zone.raw_zone import RawZone
-from testing.oracle import LOG, File, true_products
-from testing.processes import HOLD_OPEN, running
-from testing.project import HEADER, NO_SKU, PARTITION_TAG, Project, drop
-from testing.project import project as project_in
-
-HOLD = """
-import sys
-from pathlib import Path
-from lfp_pipeline.common.process_marks import hold_mark
-with hold_mark(Path(sys.argv[1])):
-    print("held", flush=True)
-    sys.stdin.read()
-"""
+from testing.dagster_project import HEADER, NO_SKU, PARTITION_TAG, Project, drop, project_in
+from testing.engine import LOG
+from testing.expected_tables import File, expected_products
+from testing.processes import HOLD_MARK, HOLD_OPEN, running
 
 only_on_linux = pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells who writes")
 
@@ -40,7 +31,7 @@ REVERT = """
 import sys
 from pathlib import Path
 from lfp_pipeline.operations import revert
-from testing.oracle import LOG, engine_at
+from testing.engine import LOG, engine_at
 
 def stand_still(*_):
     print("noted", flush=True)
@@ -75,7 +66,7 @@ def test_what_was_asked_for_is_not_asked_for_again(project: Project) -> None:
     project.drop(A)
     (run,) = project.do(project.tick())
     assert run.success
-    assert project.products == true_products([A])
+    assert project.products == expected_products([A])
     tick = project.tick()
     assert not tick.run_requests
     assert tick.skip_message.startswith("0 new, 0 still being written, 0 running, 1 in")
@@ -92,7 +83,7 @@ def test_many_small_files_share_few_runs_and_all_go_in(tmp_path: Path, home: Pat
             "ingest_products": 1,
         }
         assert all(run.success for run in project.do(tick))
-        assert project.products == true_products(files)
+        assert project.products == expected_products(files)
         assert project.materialized("products") == {file.key for file in files}
         assert project.tick().skip_message.startswith("0 new, 0 still being written, 0 running, 7")
 
@@ -104,7 +95,7 @@ def test_a_run_takes_only_the_files_that_it_was_asked_for(project: Project) -> N
     tick = project.tick()
     project.drop(three)
     project.do(tick)
-    assert project.products == true_products([one, two])
+    assert project.products == expected_products([one, two])
     (request,) = project.tick().run_requests
     assert request.partition_key == three.key
 
@@ -132,7 +123,7 @@ def test_a_changed_file_is_asked_for_again(project: Project) -> None:
     project.drop(newer)
     (run,) = project.do(project.tick())
     assert run.success
-    assert project.products == true_products([A, newer])
+    assert project.products == expected_products([A, newer])
 
 
 @contextmanager
@@ -169,7 +160,7 @@ def test_a_given_up_file_starts_afresh_when_it_is_dropped_again(project: Project
     project.drop(again)
     (run,) = project.do(project.tick())
     assert run.success
-    assert project.products == true_products([A, again])
+    assert project.products == expected_products([A, again])
 
 
 def test_a_given_up_file_starts_afresh_when_it_is_moved_out_and_back(project: Project) -> None:
@@ -185,7 +176,7 @@ def test_a_given_up_file_starts_afresh_when_it_is_moved_out_and_back(project: Pr
     assert request.tags["lfp/attempt"] == "1"
     (run,) = project.do(tick)
     assert run.success
-    assert project.products == true_products([A])
+    assert project.products == expected_products([A])
 
 
 def test_ingest_inbox_tries_a_given_up_file_again(project: Project) -> None:
@@ -195,7 +186,7 @@ def test_ingest_inbox_tries_a_given_up_file_again(project: Project) -> None:
             project.do(project.tick())
     assert not project.tick().run_requests
     assert project.run("ingest_inbox").success
-    assert project.products == true_products([A])
+    assert project.products == expected_products([A])
 
 
 def test_several_files_of_a_failed_run_are_tried_again(project: Project) -> None:
@@ -229,7 +220,7 @@ def test_a_database_that_is_open_elsewhere_is_waited_for_and_costs_no_attempt(
             assert not run.success
     (run,) = project.do(project.tick())
     assert run.success
-    assert project.products == true_products(small_files(count))
+    assert project.products == expected_products(small_files(count))
 
 
 def test_a_refused_file_is_left_alone_and_said(project: Project) -> None:
@@ -261,7 +252,7 @@ def test_a_run_whose_process_was_killed_fails_and_its_file_is_asked_for_again(
         status=dg.DagsterRunStatus.STARTED,
     )
     mark = project.engine.settings.run_marks_dir / f"{run.run_id}.run"
-    with running(HOLD, mark):
+    with running(HOLD_MARK, mark):
         assert "1 running" in project.tick().skip_message
     (again,) = project.tick().run_requests
     failed = project.instance.get_run_by_id(run.run_id)
@@ -303,7 +294,7 @@ def test_after_the_database_is_deleted_nothing_counts_as_in(project: Project) ->
     project.engine.warehouse.path.unlink()
     (run,) = project.do(project.tick())
     assert run.success
-    assert project.products == true_products([A])
+    assert project.products == expected_products([A])
 
 
 def test_nobody_but_the_sensor_tries_its_runs_again(project: Project) -> None:
@@ -331,7 +322,7 @@ def test_of_several_files_one_that_is_gone_does_not_stop_the_others(project: Pro
     (project.inbox / gone.key).unlink()
     (run,) = project.do(tick)
     assert run.success
-    assert project.products == true_products([stays])
+    assert project.products == expected_products([stays])
 
 
 @pytest.mark.parametrize("number", [1, 2])
@@ -396,7 +387,7 @@ def test_a_file_that_a_program_has_open_for_writing_waits(project: Project) -> N
         project.do(tick)
         assert project.tick().skip_message.startswith("0 new, 1 still being written, 0 running, 1")
     project.do(project.tick())
-    assert project.products == true_products(small_files(2))
+    assert project.products == expected_products(small_files(2))
 
 
 @only_on_linux
@@ -417,7 +408,7 @@ def test_a_file_that_is_opened_for_writing_after_it_was_asked_for_costs_no_attem
             assert "1 still being written" in project.tick().skip_message
         (run,) = project.do(project.tick())
         assert run.success
-        assert project.products == true_products(files)
+        assert project.products == expected_products(files)
         assert project.tick().skip_message.startswith(
             f"0 new, 0 still being written, 0 running, {count} in, 0 refused, 0 given up"
         )
