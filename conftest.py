@@ -6,13 +6,15 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from testing.project import Project
-from testing.project import project as project_in
+from testing.dagster_project import Project, project_in
+from testing.shell import shell
+
+__all__ = ["shell"]
 
 
 @pytest.fixture(scope="session")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The files of an instance in which nothing has happened; making them takes a second."""
+    """Return the folder of a new Dagster instance; making it takes a second."""
     folder = tmp_path_factory.mktemp("home")
     with dg.DagsterInstance.local_temp(str(folder)) as instance:
         instance.get_runs(limit=1)
@@ -23,7 +25,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(autouse=True, scope="session")
 def no_settings_file(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Whoever runs the tests may have settings of their own; they are not for the tests."""
+    """Keep the settings and sources of the person who runs the tests out of them."""
     empty = tmp_path_factory.mktemp("settings") / "empty.toml"
     empty.touch()
     no_sources = empty.with_name("sources.yaml")

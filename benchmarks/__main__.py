@@ -1,4 +1,4 @@
-"""The one command: `python -m benchmarks --help`."""
+"""The command `python -m benchmarks`."""
 
 import argparse
 import os
@@ -23,7 +23,7 @@ _STEPS = ("first", "again", "changed")
 
 
 def main() -> int:
-    """Measure what is asked for, print tables, write JSON, Markdown and plots."""
+    """Measure the requested cases; print tables; write JSON, Markdown and plots."""
     arguments = _parser().parse_args()
     folder: Path = arguments.out.resolve()
     options = Options(
@@ -42,8 +42,8 @@ def main() -> int:
     if options.groups:
         results.machine = describe_machine()
         results.forget_failures(options.groups)
-        _tell(f"Load average at the start: {os.getloadavg()[0]:.2f}")
-        _tell("Preparing the files and tables that are not there from before")
+        _print(f"Load average at the start: {os.getloadavg()[0]:.2f}")
+        _print("Preparing missing files and tables")
         _measure_all(list(planned(options)), arguments.rounds, run, results, options.scratch)
         shutil.rmtree(options.scratch, ignore_errors=True)
     (folder / "results.md").write_text(as_markdown(results))
@@ -57,7 +57,7 @@ def main() -> int:
 def _measure_all(
     cases: Sequence[Case], rounds: int, run: str, results: Results, scratch: Path
 ) -> None:
-    """All cases in turn, then all again: noise hits all alike."""
+    """Measure all cases in turn, round by round, so that noise affects all alike."""
     failed = set()
     for number in range(1, rounds + 1):
         for case in cases:
@@ -71,10 +71,10 @@ def _measure_all(
                 failed.add(case)
                 record.error = str(error)
                 results.fail(record)
-                _tell(f"{case.name}: NOT MEASURED: {record.reason}")
+                _print(f"{case.name}: NOT MEASURED: {record.reason}")
             else:
                 results.add(record, steps)
-                _tell(f"round {number} of {rounds}: {_line(case, steps)}")
+                _print(f"round {number} of {rounds}: {_line(case, steps)}")
             results.save()
 
 
@@ -82,11 +82,11 @@ _CASE_FIELDS = ("group", "name", "rows", "version", "floor", "error")
 
 
 def _line(case: Case, steps: Sequence[Step]) -> str:
-    told = [
-        f"{one.name} {one.seconds:.2f} s" + f" WRONG: {one.wrong}" * bool(one.wrong)
-        for one in steps
+    shown = [
+        f"{step.name} {step.seconds:.2f} s" + f" WRONG: {step.wrong}" * bool(step.wrong)
+        for step in steps
     ]
-    return f"{case.name}, {case.rows:,} rows: {', '.join(told)}"
+    return f"{case.name}, {case.rows:,} rows: {', '.join(shown)}"
 
 
 def _none(case: Case) -> NoReturn:
@@ -103,7 +103,7 @@ def _plot(results: Results, folder: Path) -> None:
         print(f"Plot: {path}")
 
 
-def _tell(text: str) -> None:
+def _print(text: str) -> None:
     print(f"{time.strftime('%H:%M:%S')} {text}", file=sys.stderr, flush=True)
 
 

@@ -1,4 +1,4 @@
-"""A data folder with a long past: many files in the inbox, all in, in several versions each.
+"""A data folder with a long history: many merged files in the inbox, with several versions each.
 
 The raw zone is written directly, in the form in which the project keeps it, and the ledger by SQL:
 to take everything in would take half an hour.
@@ -24,7 +24,7 @@ from lfp_pipeline.warehouse.schema import database_id
 _LOG = logging.getLogger("benchmarks")
 
 FEED = "feed"
-"""The partition that has many versions."""
+"""The partition with many versions."""
 
 _FIRST_NS = 1_700_000_000_000_000_000
 _SECOND_NS = 1_000_000_000
@@ -49,13 +49,13 @@ SELECT name, count(*) FROM warehouse.products GROUP BY name;
 
 
 def aged_folder(data: Path, files: int, deliveries: int, versions_of_one: int = 0) -> Path:
-    """A data folder of that past, made if it is not there.
+    """Return a data folder with that history, made if it is missing.
 
     Args:
         data: where.
-        files: in the inbox, each of its own partition, all in.
+        files: in the inbox, each of its own partition, all merged.
         deliveries: of these, the older versions included.
-        versions_of_one: of one more partition, a feed, whose file is not in the inbox.
+        versions_of_one: versions of one more partition, a feed without a file in the inbox.
     """
     if not data.exists():
         unfinished = data.with_name(f"unfinished-{data.name}")
@@ -83,11 +83,11 @@ def _make(engine: Engine, files: int, deliveries: int, versions_of_one: int) -> 
             writer.writerow(
                 ("delivery_id", "partition_key", "source", "sha256", "size_bytes", "delivered_at")
             )
-            for one in _land(settings, id_, files, deliveries, versions_of_one):
+            for delivery in _land(settings, id_, files, deliveries, versions_of_one):
                 writer.writerow(
                     (
-                        *(one.delivery_id, one.partition_key, one.source),
-                        *(one.sha256, one.size_bytes, one.delivered_at),
+                        *(delivery.delivery_id, delivery.partition_key, delivery.source),
+                        *(delivery.sha256, delivery.size_bytes, delivery.delivered_at),
                     )
                 )
         connection.execute(_LEDGER, {"path": str(ledger)})
@@ -104,7 +104,9 @@ def _land(
         count = deliveries // files + (number < deliveries % files)
         newest = settings.inbox_dir / name
         newest.write_bytes(_content(name, count - 1))
-        _set_time(newest, count - 1)  # Before its outcome is noted: else it was dropped anew.
+        _set_time(
+            newest, count - 1
+        )  # Before its status note is written, or the file counts as new.
         yield from _versions(settings.raw_dir, name, count, id_)
     if versions_of_one:
         yield from _versions(settings.raw_dir, FEED, versions_of_one, id_)
@@ -118,7 +120,7 @@ def _versions(raw_dir: Path, name: str, count: int, id_: str) -> Iterator[Delive
         digest = hashlib.sha256(content).hexdigest()
         delivered_at = utc_from_ns(_FIRST_NS + version * _SECOND_NS)
         stem = f"{stamp(delivered_at)}-{digest[:16]}"
-        one = Delivery(
+        delivery = Delivery(
             partition_key=name,
             delivered_at=delivered_at,
             sha256=digest,
@@ -127,21 +129,21 @@ def _versions(raw_dir: Path, name: str, count: int, id_: str) -> Iterator[Delive
             landed_at=delivered_at + timedelta(seconds=1),
             path=folder / f"{stem}.raw",
         )
-        one.path.write_bytes(content)
+        delivery.path.write_bytes(content)
         record = {
-            "delivery_id": one.delivery_id,
+            "delivery_id": delivery.delivery_id,
             "partition_key": name,
-            "delivered_at": one.delivered_at.isoformat(timespec="microseconds"),
+            "delivered_at": delivery.delivered_at.isoformat(timespec="microseconds"),
             "sha256": digest,
             "source": name,
-            "size_bytes": one.size_bytes,
-            "landed_at": one.landed_at.isoformat(timespec="microseconds"),
-            "kind": one.kind.value,
-            TOUCHED_AT: one.path.stat().st_ctime_ns,
+            "size_bytes": delivery.size_bytes,
+            "landed_at": delivery.landed_at.isoformat(timespec="microseconds"),
+            "kind": delivery.kind.value,
+            TOUCHED_AT: delivery.path.stat().st_ctime_ns,
         }
         (folder / f"{stem}.json").write_text(json.dumps(record, indent=2) + "\n")
         (folder / f"{stem}.outcome").write_text(f"merged {id_}\n")
-        yield one
+        yield delivery
 
 
 def _content(name: str, version: int) -> bytes:
@@ -149,5 +151,5 @@ def _content(name: str, version: int) -> bytes:
 
 
 def _set_time(file: Path, version: int) -> None:
-    moment = _FIRST_NS + version * _SECOND_NS
-    os.utime(file, ns=(moment, moment))
+    time_ns = _FIRST_NS + version * _SECOND_NS
+    os.utime(file, ns=(time_ns, time_ns))

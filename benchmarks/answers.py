@@ -1,4 +1,4 @@
-"""What the tables must hold after some files, and whether they do.
+"""The expected tables after some files, and their comparison.
 
 The rule: of all rows of a sku, in the order of delivery and then of the file, the last one wins;
 then names are counted over the winners. pandas works that out here, in one go and in no clever way,
@@ -17,7 +17,7 @@ import duckdb
 import pandas as pd
 
 MOST_ROWS_WORKED_OUT = 5_000_000
-"""Beyond that, pandas needs too much memory, and only what the generator counted is compared."""
+"""With more rows, pandas needs too much memory: only the generator's counts are compared."""
 
 _ANSWER = """
 SELECT
@@ -36,14 +36,14 @@ CREATE VIEW {view} AS SELECT * FROM read_csv('{path}', auto_detect = false, head
 
 @dataclass(frozen=True)
 class Answer:
-    """What the tables hold.
+    """Counts and digests of the tables.
 
     Attributes:
         rows: in products.
         skus: distinct ones in products.
         names: rows of the counts.
-        products_digest: of (sku, name, description); None: not known.
-        counts_digest: of (name, number of products); None: not known.
+        products_digest: of (sku, name, description); None: unknown.
+        counts_digest: of (name, number of products); None: unknown.
     """
 
     rows: int
@@ -53,24 +53,24 @@ class Answer:
     counts_digest: str | None = None
 
     def differences(self, other: "Answer") -> str:
-        """What another answer has that this, the right one, has not; empty: nothing."""
-        told = []
+        """Return how another answer differs from this one, the right one; empty: in nothing."""
+        differences = []
         for what, right, got in (
             ("rows", self.rows, other.rows),
             ("distinct skus", self.skus, other.skus),
             ("names", self.names, other.names),
         ):
             if right != got:
-                told.append(f"{got:,} {what} instead of {right:,}")
+                differences.append(f"{got:,} {what} instead of {right:,}")
         if self.products_digest not in (None, other.products_digest):
-            told.append("other products")
+            differences.append("other products")
         if self.counts_digest not in (None, other.counts_digest):
-            told.append("other counts")
-        return ", ".join(told)
+            differences.append("other counts")
+        return ", ".join(differences)
 
 
 def answer_in(connection: duckdb.DuckDBPyConnection, products: str, counts: str) -> Answer:
-    """The answer that two relations of a DuckDB connection hold.
+    """Return the answer in two relations of a DuckDB connection.
 
     Args:
         connection: to ask.
@@ -82,7 +82,7 @@ def answer_in(connection: duckdb.DuckDBPyConnection, products: str, counts: str)
 
 
 def answer_in_csv(products: Path, counts: Path) -> Answer:
-    """The answer that two CSV files hold: sku, name, description; and name, no_of_products."""
+    """Return the answer in two CSV files: sku, name, description; and name, no_of_products."""
     with duckdb.connect() as connection:
         connection.execute("SET enable_progress_bar = false")
         text = "'VARCHAR'"
@@ -94,14 +94,16 @@ def answer_in_csv(products: Path, counts: Path) -> Answer:
 
 
 def right_answer(files: Sequence[Path], cache: Path) -> Answer:
-    """The right answer after some files, one after the other; worked out once, then kept.
+    """Return the right answer after some files, one after the other, and keep it.
 
     Args:
         files: CSV files with the columns name, sku and description.
         cache: the file that keeps it.
     """
     if not cache.exists():
-        with multiprocessing.get_context("spawn").Pool(1) as pool:  # Its memory goes with it.
+        with multiprocessing.get_context("spawn").Pool(
+            1
+        ) as pool:  # The memory ends with the process.
             answer = pool.apply(_work_out, (files,))
         cache.write_text(json.dumps(asdict(answer), indent=2) + "\n")
     return Answer(**json.loads(cache.read_text()))

@@ -1,4 +1,4 @@
-"""One tool at work on some files, one after the other, its answer checked after each."""
+"""One tool loads some files, one after the other; its answer is checked after each."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from benchmarks.peers import installed
 
 @dataclass(frozen=True)
 class Task:
-    """A file to load, and what the tables must hold afterwards."""
+    """A file to load, and the expected answer afterwards."""
 
     name: str
     csv: Path

@@ -19,7 +19,7 @@ _FIRST_USE = "import dagster as dg; dg.DagsterInstance.get().get_runs(limit=1)"
 
 
 def prepared_instance(folder: Path) -> Path:
-    """A Dagster instance with the project's `dagster.yaml`, its tables made, to be copied."""
+    """Return a Dagster instance with the project's `dagster.yaml` and its tables, to be copied."""
     if not folder.exists():
         unfinished = folder.with_name(f"unfinished-{folder.name}")
         shutil.rmtree(unfinished, ignore_errors=True)
@@ -58,7 +58,7 @@ def execute_job(instance: Path, module: str, job: str, settings: Mapping[str, st
 
 @contextmanager
 def dagster_dev(instance: Path, settings: Mapping[str, str]) -> Iterator[None]:
-    """For the block, what `make dev` starts: webserver, daemon and sensors, in full swing.
+    """Run what `make dev` starts for the block: webserver, daemon and sensors.
 
     Args:
         instance: the folder of the Dagster instance.
@@ -76,9 +76,9 @@ def dagster_dev(instance: Path, settings: Mapping[str, str]) -> Iterator[None]:
             start_new_session=True,
         )
         try:
-            while "Serving dagster-webserver" not in (told := log.read_text(errors="replace")):
+            while "Serving dagster-webserver" not in (output := log.read_text(errors="replace")):
                 if process.poll() is not None:
-                    raise RuntimeError(told)
+                    raise RuntimeError(output)
                 time.sleep(0.5)
             time.sleep(_TO_SETTLE_SECONDS)
             yield

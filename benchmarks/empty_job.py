@@ -1,4 +1,4 @@
-"""A Dagster job that does nothing: what Dagster alone costs."""
+"""A Dagster job that does nothing: the cost of Dagster alone."""
 
 import dagster as dg
 

@@ -1,4 +1,4 @@
-"""The floor: what the same would cost at least, if nothing but the unavoidable were done."""
+"""The floor: the least possible cost of the same work."""
 
 import shutil
 from pathlib import Path
@@ -36,7 +36,7 @@ def bare_load(sample: Sample, meter: Meter, folder: Path) -> None:
 
 
 def probe(database: Path, delta: Sample, meter: Meter, folder: Path) -> None:
-    """Which skus of a small file does a large table know? Attaching it, read-only, is included."""
+    """Look up the skus of a small file in a large table, which is attached read-only first."""
     del folder
     warm(database)
     warm(delta.path)

@@ -1,4 +1,4 @@
-"""What was measured on, in a few words."""
+"""The machine and the versions of a measurement."""
 
 import os
 import platform
@@ -11,7 +11,7 @@ _PACKAGES = ("dagster", "duckdb")
 
 
 def describe_machine() -> dict[str, str]:
-    """The machine, its system, and the versions that ours depends on."""
+    """Return the machine, its system, and the versions that matter."""
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9
     return {
         "processor": f"{os.cpu_count()} cores, {_processor()}",
@@ -42,7 +42,7 @@ def _processor() -> str:
 def _revision() -> str:
     command = ["git", "describe", "--always", "--dirty"]
     try:
-        told = subprocess.run(command, cwd=_ROOT, capture_output=True, text=True, check=True)  # noqa: S603
+        output = subprocess.run(command, cwd=_ROOT, capture_output=True, text=True, check=True)  # noqa: S603
     except (OSError, subprocess.CalledProcessError):
         return "unknown"
-    return told.stdout.strip()
+    return output.stdout.strip()

@@ -39,10 +39,10 @@ class Step:
         seconds: on the clock.
         cpu_seconds: of the process and all that it started.
         others_cpu_seconds: of all other programs meanwhile; much of it is noise.
-        peak_bytes: most memory at once, of the process and all that it started.
+        peak_bytes: peak memory of the process and all that it started.
         disk_bytes: what was stored, in the end.
-        wrong: what is wrong with the answer; empty: it is right; None: nobody looked.
-        phases: where the seconds went, as far as the work can tell.
+        wrong: what is wrong with the answer; empty: nothing; None: it was not checked.
+        phases: seconds by phase, where the work reports them.
         notes: other numbers of the work.
     """
 
@@ -66,7 +66,7 @@ class Meter:
 
     @contextmanager
     def timed(self, name: str) -> Iterator[Step]:
-        """Time a block. The step can be told more after the block."""
+        """Time a block; yield its step, which can be completed after the block."""
         step = Step(name)
         reset_own_peak()
         cpu, machine = cpu_seconds(), machine_cpu_seconds()
@@ -92,11 +92,11 @@ def measure(work: Work, scratch: Path) -> list[Step]:
     """Do a work in a new process and a new folder below `scratch`, and return its steps.
 
     Raises:
-        WorkFailedError: it raised an error, or its process died.
+        WorkFailedError: the work raised an error, or its process was killed.
     """
     scratch.mkdir(parents=True, exist_ok=True)
     folder = Path(mkdtemp(dir=scratch))
-    folder.chmod(0o755)  # A server that runs as another user works in it, too.
+    folder.chmod(0o755)  # A server that runs as another user writes into the folder, too.
     context = multiprocessing.get_context("spawn")
     receiver, sender = context.Pipe(duplex=False)
     process = context.Process(target=_do, args=(work, folder, sender))
@@ -125,7 +125,7 @@ def _do(work: Work, folder: Path, sender: Connection) -> None:
         os.dup2(printed.fileno(), sys.stderr.fileno())
     try:
         work(meter, folder)
-    except Exception:  # noqa: BLE001 (whatever it is, the caller is told)
+    except Exception:  # noqa: BLE001 (the caller gets every error)
         sys.stderr.flush()
         text = log.read_text(errors="replace")[-_MOST_PRINTED:]
         sender.send(f"{text}\n{traceback.format_exc()}")
@@ -135,22 +135,22 @@ def _do(work: Work, folder: Path, sender: Connection) -> None:
 
 def _received(receiver: Connection) -> list[Step]:
     try:
-        told: list[Step] | str = receiver.recv()
+        received: list[Step] | str = receiver.recv()
     except EOFError:
-        told = "Its process died."
-    if isinstance(told, str):
-        raise WorkFailedError(told)
-    return told
+        received = "The process was killed."
+    if isinstance(received, str):
+        raise WorkFailedError(received)
+    return received
 
 
 def stored_bytes(path: Path) -> int:
-    """The disk space of a file, or of all files in a folder."""
+    """Return the disk space of a file, or of all files in a folder."""
     files = path.rglob("*") if path.is_dir() else [path]
     return sum(file.stat().st_blocks * 512 for file in files if file.is_file())
 
 
 def warm(path: Path) -> None:
-    """Read a file once, so that nobody waits for the disk who reads it next."""
+    """Read a file once, so that the next read does not wait for the disk."""
     buffer = bytearray(1 << 20)
     with path.open("rb", buffering=0) as file:
         while file.readinto(buffer):

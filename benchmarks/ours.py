@@ -1,4 +1,4 @@
-"""What lfp_pipeline is asked to do while it is measured.
+"""The works of lfp_pipeline that are measured.
 
 All calls into the project are in the first part: a change of its interface is followed there.
 """
@@ -52,7 +52,7 @@ WHERE products.name = delta.name AND products.description = delta.description
 
 @dataclass(frozen=True)
 class Done:
-    """What became of one file.
+    """The result of one file.
 
     Attributes:
         account: its rows by fate.
@@ -63,7 +63,7 @@ class Done:
     seconds_reading: float
 
     def phases(self, seconds: float) -> dict[str, float]:
-        """Where the seconds from the landed file to the commit went."""
+        """Return the seconds from the landed file to the commit, by phase."""
         return {"reading": self.seconds_reading, "merging": seconds - self.seconds_reading}
 
 
@@ -76,22 +76,22 @@ class Project:
 
     @property
     def database(self) -> Path:
-        """The file with the tables."""
+        """The database."""
         return self.engine.settings.database_path
 
     @property
     def inbox(self) -> Path:
-        """Where files are dropped."""
+        """The folder in which files are dropped."""
         return self.engine.settings.inbox_dir
 
     @property
     def quiet_seconds(self) -> float:
-        """How long a file must have been left alone before it is taken."""
+        """Seconds for which a file must be unchanged before it is ingested."""
         return self.engine.settings.inbox_stable_seconds
 
     @property
     def published(self) -> Path:
-        """The file that readers open."""
+        """The published copy."""
         return self.engine.settings.published_path
 
     def publish(self) -> None:
@@ -107,11 +107,11 @@ class Project:
             self.cursor = sensor.evaluate_tick(context).cursor
 
     def files_ended(self) -> int:
-        """How many deliveries came to an end."""
+        """Return the number of status notes."""
         return sum(1 for _ in self.engine.settings.raw_dir.glob("*/*.outcome"))
 
     def land(self, file: Path) -> Delivery:
-        """Bring a file into the raw zone."""
+        """Copy a file into the raw zone."""
         return self.engine.land(self.engine.catalog.source_at(str(file)), "sample.csv", _LOG)
 
     def ingest(self, delivery: Delivery) -> Done:
@@ -119,10 +119,10 @@ class Project:
         return _done(self.engine.ingest(delivery, _LOG))
 
     def ingest_inbox(self) -> list[Done]:
-        """Take in all that is pending in the inbox."""
+        """Ingest all that is pending in the inbox."""
         pending = self.engine.pending_inbox(_LOG).ready
         outcomes = self.engine.ingest_all(pending, [], _LOG)
-        return [_done(one) for one in outcomes if isinstance(one, IngestResult)]
+        return [_done(result) for result in outcomes if isinstance(result, IngestResult)]
 
 
 def _done(ingested: IngestResult) -> Done:
@@ -134,18 +134,18 @@ def _done(ingested: IngestResult) -> Done:
 
 @cache
 def source_fingerprint() -> str:
-    """A digest of the project's source: what was prepared with another one is made anew."""
+    """Return a digest of the project's source; folders prepared with another one are not used."""
     digest = hashlib.sha256(duckdb.__version__.encode())
     for file in sorted(Path(lfp_pipeline.__file__).parent.rglob("*.py")):
         digest.update(file.read_bytes())
     return digest.hexdigest()[:12]
 
 
-# The works
+# Works
 
 
 def first_and_again(sample: Sample, right: Answer, meter: Meter, folder: Path) -> None:
-    """A landed file into an empty warehouse; then a newer delivery of the same."""
+    """Merge a landed file into an empty warehouse; then a newer delivery of the same bytes."""
     project = Project(folder)
     _ingest(project, sample, meter, "first")
     _compare(project.database, meter.steps[-1], right)
@@ -155,7 +155,7 @@ def first_and_again(sample: Sample, right: Answer, meter: Meter, folder: Path) -
 
 
 def rewritten(sample: Sample, right: Answer, meter: Meter, folder: Path) -> None:
-    """A landed file that repeats what is there, but for one new row: other bytes, to be read."""
+    """Merge a landed file that repeats all rows and adds one: other bytes, which must be read."""
     project = Project(folder)
     project.ingest(project.land(sample.path))
     longer = folder / "longer.csv"
@@ -169,7 +169,7 @@ def rewritten(sample: Sample, right: Answer, meter: Meter, folder: Path) -> None
 
 
 def one_file(sample: Sample, right: Answer, meter: Meter, folder: Path) -> None:
-    """A landed file, packed or dirty, into an empty warehouse."""
+    """Merge a landed file, packed or dirty, into an empty warehouse."""
     project = Project(folder)
     done = _ingest(project, sample, meter, "first")
     step = meter.steps[-1]
@@ -179,7 +179,7 @@ def one_file(sample: Sample, right: Answer, meter: Meter, folder: Path) -> None:
 
 
 def published(sample: Sample, right: Answer, meter: Meter, folder: Path) -> None:
-    """A landed file into an empty warehouse, and its tables published for readers."""
+    """Merge a landed file into an empty warehouse, and publish the tables."""
     project = Project(folder)
     _ingest(project, sample, meter, "ingest")
     with meter.timed("publish") as step:
@@ -189,7 +189,7 @@ def published(sample: Sample, right: Answer, meter: Meter, folder: Path) -> None
 
 
 def prepare_big(sample: Sample, data: Path, meter: Meter, folder: Path) -> None:
-    """A data folder that holds one large file already, without its raw zone."""
+    """Prepare a data folder with one large merged file, without its raw zone."""
     project = Project(folder)
     with meter.timed("prepare"):
         project.ingest(project.land(sample.path))
@@ -202,34 +202,34 @@ def prepare_big(sample: Sample, data: Path, meter: Meter, folder: Path) -> None:
 
 
 def delta_onto_big(delta: Sample, big: Path, meter: Meter, folder: Path) -> None:
-    """A landed small file onto a warehouse that holds a large one, and its tables published."""
+    """Merge a landed small file into a warehouse with a large one, and publish the tables."""
     for file in big.iterdir():
         shutil.copy(file, folder)
-    os.utime(delta.path)  # Or it might be older than the large one.
-    os.sync()  # Or the disk would still be writing the copy.
+    os.utime(delta.path)  # So that the file is newer than the large one.
+    os.sync()  # So that the disk does not still write the copy.
     project = Project(folder)
     warm(project.database)
     done = _ingest(project, delta, meter, "delta")
-    fates = (done.account.rows.updated, done.account.rows.inserted)
+    counts = (done.account.rows.updated, done.account.rows.inserted)
     right = (delta.skus - delta.new, delta.new)
     step = meter.steps[-1]
     with _tables(project.database) as connection:
         taken = connection.execute(_TAKEN, {"path": str(delta.path)}).fetchall()[0][0]
         miscounted = connection.execute(_RECOUNT).fetchall()[0][0]
-    told = []
-    if fates != right:
-        told.append(f"(updated, inserted) = {fates} instead of {right}")
+    wrong = []
+    if counts != right:
+        wrong.append(f"(updated, inserted) = {counts} instead of {right}")
     if taken != delta.skus:
-        told.append(f"{taken:,} rows taken instead of {delta.skus:,}")
+        wrong.append(f"{taken:,} rows taken instead of {delta.skus:,}")
     if miscounted:
-        told.append(f"{miscounted:,} wrong counts")
-    step.wrong = ", ".join(told)
+        wrong.append(f"{miscounted:,} wrong counts")
+    step.wrong = ", ".join(wrong)
     with meter.timed("publish"):
         project.publish()
 
 
 def inbox(files: Sequence[Path], right: Answer, meter: Meter, folder: Path) -> None:
-    """Files in the inbox, as far as two at once, from the listing to the last commit."""
+    """Ingest files in the inbox, up to two at once, from the listing to the last commit."""
     project = Project(folder)
     _drop(project, files)
     with meter.timed("inbox") as step:
@@ -247,7 +247,7 @@ def inbox_job(
     folder: Path,
     publish_time_share: float = 0.1,
 ) -> None:
-    """The same with `dagster job execute -j ingest_inbox`, from the command to its end."""
+    """Ingest the inbox with `dagster job execute -j ingest_inbox`, from its start to its end."""
     own, data = folder / "instance", folder / "data"
     shutil.copytree(instance, own)
     project = Project(data)
@@ -262,7 +262,7 @@ def inbox_job(
 def inbox_burst(
     instance: Path, files: Sequence[Path], right: Answer, meter: Meter, folder: Path
 ) -> None:
-    """Files dropped at once into the inbox that `make dev` watches, until the last is in."""
+    """Drop files together into the inbox that `make dev` watches, until the last is merged."""
     own, data, outside = folder / "instance", folder / "data", folder / "outside"
     shutil.copytree(instance, own)
     project = Project(data)
@@ -281,12 +281,12 @@ def inbox_burst(
 
 
 def housekeeping(instance: Path, data: Path, meter: Meter, folder: Path) -> None:
-    """What it costs to look after a data folder with nothing new, and with one small file more."""
+    """Measure ticks and runs in a data folder with nothing new, and with one more small file."""
     own = folder / "instance"
     shutil.copytree(instance, own)
     project = Project(data)
     settings = {"LFP_DATA_DIR": str(data)}
-    project.tick()  # Whatever is kept from one tick to the next is there now.
+    project.tick()  # The first tick fills caches.
     with meter.timed("tick"):
         project.tick()
     for job in ("status", "ingest_inbox"):
@@ -300,7 +300,7 @@ def housekeeping(instance: Path, data: Path, meter: Meter, folder: Path) -> None
 
 
 def one_version_more(data: Path, meter: Meter, folder: Path) -> None:
-    """A new version of a file that had many, from its landing until it is known to be in."""
+    """Land and merge a new version of a file that had many, and check that it is merged."""
     project = Project(data)
     engine = project.engine
     source = engine.catalog.source_at(str(one_more(folder)))
@@ -309,8 +309,8 @@ def one_version_more(data: Path, meter: Meter, folder: Path) -> None:
         engine.raw_zone.land(source, FEED, _LOG, polled=True)
         for delivery in engine.backlog.of([FEED], _LOG).pending:
             project.ingest(delivery)
-        left = engine.backlog.has_pending(FEED)
-    step.wrong = "it is not in" if left else ""
+        is_pending = engine.backlog.has_pending(FEED)
+    step.wrong = "the version is not merged" if is_pending else ""
 
 
 def _ingest(project: Project, sample: Sample, meter: Meter, name: str) -> Done:
@@ -331,7 +331,7 @@ def _drop(project: Project, files: Sequence[Path]) -> None:
     for file in files:
         shutil.copy2(file, project.inbox)
     os.sync()
-    time.sleep(project.quiet_seconds + 1)  # Before that, they count as still being written.
+    time.sleep(project.quiet_seconds + 1)  # Before that, the files count as still being written.
 
 
 def _compare(database: Path, step: Step, right: Answer) -> None:

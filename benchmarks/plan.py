@@ -1,4 +1,4 @@
-"""Which cases there are, for the sizes and groups that were asked for."""
+"""The cases to measure, for the requested sizes and groups."""
 
 import multiprocessing
 import shutil
@@ -22,19 +22,19 @@ WORKS = (
 )
 
 _PASTS = ((0, 0), (2_000, 5_000), (20_000, 50_000))
-"""Files in the inbox, and their deliveries."""
+"""The number of files in the inbox, and of their deliveries."""
 
 _FEED_VERSIONS = (500, 5_000, 50_000)
 
 _FIVE_FILES = 5
 _MOST_ROWS_OF_FIVE = 1_000_000
 _DELTA_SHARE = 5
-"""A delta goes onto a table that is at least so many times as large."""
+"""A delta is merged into tables that are at least so many times as large."""
 
 
 @dataclass(frozen=True)
 class Options:
-    """What was asked for.
+    """The options of the command.
 
     Attributes:
         groups: of floor, work, peers.
@@ -58,13 +58,13 @@ class Options:
 
     @property
     def scratch(self) -> Path:
-        """For the folders of single measurements."""
+        """The folder for the folders of single measurements."""
         return self.folder / "scratch"
 
 
 @dataclass(frozen=True)
 class Case:
-    """One thing to measure; see `results.Record` for the meaning of the fields."""
+    """One case to measure; see `results.Record` for the meaning of the fields."""
 
     group: str
     name: str
@@ -76,7 +76,7 @@ class Case:
 
 
 def planned(options: Options) -> Iterator[Case]:
-    """All cases, their samples made and their large tables prepared."""
+    """Yield all cases, after making their samples and large tables."""
     samples = Samples(options.folder / "samples")
     for rows in options.sizes:
         if "floor" in options.groups:
@@ -128,10 +128,10 @@ def _works(options: Options, samples: Samples, rows: int) -> Iterator[Case]:
         yield Case("work", "dirty file, 1 % rejects", rows, work, floor=load)
     for delta in _deltas(options, rows):
         big = _big(options, samples, rows).parent
-        for same_names, told in ((False, ""), (True, ", names unchanged")):
+        for same_names, suffix in ((False, ""), (True, ", names unchanged")):
             small = samples.delta(delta, rows, same_names=same_names)
             work = partial(ours.delta_onto_big, small, big)
-            name = f"{delta:,} rows onto {rows:,}{told}"
+            name = f"{delta:,} rows onto {rows:,}{suffix}"
             yield Case("work", name, rows, work, floor=(_probe(delta, rows),))
     if "five" in options.works and rows <= _MOST_ROWS_OF_FIVE:
         files = [samples.plain(rows, seed).path for seed in range(11, 11 + _FIVE_FILES)]
@@ -146,9 +146,9 @@ def _jobs(options: Options, samples: Samples, rows: int) -> Iterator[Case]:
     zipped = samples.packed(rows, "zip").path
     right = samples.answer(samples.plain(rows).path)
     floor_of_jobs = (_load(rows), _EMPTY_JOB)
-    for share, told in ((0.1, ""), (0.0, ", nothing published")):
+    for share, suffix in ((0.1, ""), (0.0, ", nothing published")):
         work = partial(ours.inbox_job, instance, [zipped], right, publish_time_share=share)
-        yield Case("work", f"dagster job, .zip file{told}", rows, work, floor=floor_of_jobs)
+        yield Case("work", f"dagster job, .zip file{suffix}", rows, work, floor=floor_of_jobs)
 
 
 def _independent_of_size(options: Options, samples: Samples) -> Iterator[Case]:
@@ -193,7 +193,9 @@ def _aged(options: Options, files: int, deliveries: int, versions_of_one: int = 
 
 def _peers(options: Options, samples: Samples) -> Iterator[Case]:
     tools = []
-    with multiprocessing.get_context("spawn").Pool(1) as pool:  # None of them is loaded here.
+    with multiprocessing.get_context("spawn").Pool(
+        1
+    ) as pool:  # So that this process loads none of the tools.
         looked_at = pool.map(_look_at, options.peers)
     for peer, (title, version, error) in zip(options.peers, looked_at, strict=True):
         if error:
@@ -233,7 +235,7 @@ def _deltas(options: Options, rows: int) -> list[int]:
 
 
 def _big(options: Options, samples: Samples, rows: int) -> Path:
-    """The database of a data folder that holds a large file, made by the project as it is now."""
+    """Return a database with a large file, made by the present version of the project."""
     data = options.folder / "big" / f"{rows}-{ours.source_fingerprint()}"
     if not data.exists():
         for outdated in data.parent.glob(f"{rows}-*"):

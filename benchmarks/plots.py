@@ -1,4 +1,4 @@
-"""Plots of what was measured, as SVG."""
+"""Plots of the results, as SVG."""
 
 from collections.abc import Callable
 from itertools import pairwise
@@ -14,7 +14,7 @@ from benchmarks.results import Record, Results
 
 _OURS, _OTHERS, _WRONG, _LINE = "#1f6feb", "#9aa5b1", "#d1242f", "#57606a"
 _PHASES = ("#d0d7de", "#80b3ff", "#f2b880", "#a3cfa2", "#cbb2d6")
-"""As many as there are names of phases: landing, reading, merging, reading and merging."""
+"""One for each phase: landing, reading, merging, reading and merging, the rest."""
 
 _STYLE = {
     "figure.facecolor": "white",
@@ -31,7 +31,7 @@ _STYLE = {
 
 
 def render_plots(results: Results, folder: Path) -> list[Path]:
-    """Draw what there are results for."""
+    """Draw all plots for which there are results."""
     folder.mkdir(parents=True, exist_ok=True)
     plots: dict[str, Callable[[Results, Path], bool]] = {
         "peers.svg": _draw_peers,
@@ -43,13 +43,13 @@ def render_plots(results: Results, folder: Path) -> list[Path]:
 
 
 def _draw_peers(results: Results, path: Path) -> bool:
-    """Seconds of each tool: a row of plots for each size, a plot for each step."""
+    """Draw the seconds of each tool: a row of plots for each size, a plot for each step."""
     records = results.of("peers")
     if not records:
         return False
-    sizes = sorted({one.rows for one in records})
-    steps = list(dict.fromkeys(one.step for one in records))
-    tools = len({one.name for one in records})
+    sizes = sorted({record.rows for record in records})
+    steps = list(dict.fromkeys(record.step for record in records))
+    tools = len({record.name for record in records})
     figure, grid = plt.subplots(
         len(sizes),
         len(steps),
@@ -58,12 +58,14 @@ def _draw_peers(results: Results, path: Path) -> bool:
         layout="constrained",
     )
     for row, size in enumerate(sizes):
-        found = [one for one in records if one.rows == size]
-        order = sorted({one.name: one.seconds for one in reversed(found)}.items(), key=_by_seconds)
+        found = [record for record in records if record.rows == size]
+        order = sorted(
+            {record.name: record.seconds for record in reversed(found)}.items(), key=_by_seconds
+        )
         names = [name for name, _ in order]
         for column, step in enumerate(steps):
             axes = grid[row][column]
-            at_step = {one.name: one for one in found if one.step == step}
+            at_step = {record.name: record for record in found if record.step == step}
             _draw_bars(axes, results, [at_step.get(name) for name in names])
             axes.set_yticks(range(len(names)), names if column == 0 else [])
             axes.set_title(f"{size:,} rows, {_STEP_TITLES.get(step, step)}")
@@ -102,7 +104,7 @@ def _draw_bars(axes: Axes, results: Results, records: list[Record | None]) -> No
 
 
 def _draw_cost(results: Results, path: Path) -> bool:
-    """Seconds against rows on logarithmic scales; what is linear is parallel to the dashed line."""
+    """Draw seconds against rows on logarithmic scales; the dashed line is linear growth."""
     lines = {
         "first load": _by_rows(results, "work", "plain file", "first"),
         "the same again": _by_rows(results, "work", "plain file", "again"),
@@ -142,9 +144,9 @@ def _draw_cost(results: Results, path: Path) -> bool:
 
 def _by_rows(results: Results, group: str, name: str, step: str) -> list[tuple[int, float]]:
     return [
-        (one.rows, one.seconds)
-        for one in results.of(group)
-        if one.name in {name, f"{name} of {one.rows:,} rows"} and one.step == step
+        (record.rows, record.seconds)
+        for record in results.of(group)
+        if record.name in {name, f"{name} of {record.rows:,} rows"} and record.step == step
     ]
 
 
@@ -153,14 +155,14 @@ def _as_rows(rows: float, _place: int) -> str:
 
 
 def _draw_phases(results: Results, path: Path) -> bool:
-    """Where our seconds go: a bar for each work that can tell, as shares of its whole."""
-    records = [one for one in results.of("work") if one.rounds[0].phases]
+    """Draw our seconds by phase: a bar for each work that reports phases, as shares."""
+    records = [record for record in results.of("work") if record.rounds[0].phases]
     if not records:
         return False
     figure, axes = plt.subplots(
         figsize=(8, 0.36 * len(records) + 1.3), layout="constrained", squeeze=True
     )
-    names = list(dict.fromkeys(phase for one in records for phase in _phases(one)))
+    names = list(dict.fromkeys(phase for record in records for phase in _phases(record)))
     for place, record in enumerate(records):
         phases = _phases(record)
         whole = sum(phases.values())
@@ -173,7 +175,7 @@ def _draw_phases(results: Results, path: Path) -> bool:
             if end - start > 0.1:  # noqa: PLR2004 (room for the text)
                 text = f"{phases[name]:.2g} s"
                 axes.text((start + end) / 2, place, text, ha="center", va="center")
-    labels = [f"{one.name}: {one.step} ({_as_rows(one.rows, 0)})" for one in records]
+    labels = [f"{record.name}: {record.step} ({_as_rows(record.rows, 0)})" for record in records]
     axes.set_yticks(range(len(records)), labels)
     axes.invert_yaxis()
     axes.set_xlim(0, 1)
@@ -187,8 +189,8 @@ def _draw_phases(results: Results, path: Path) -> bool:
 
 def _phases(record: Record) -> dict[str, float]:
     landing = record.median(lambda step: step.notes.get("landing", 0.0))
-    told = {name: seconds for name, seconds in record.phases().items() if name != "the rest"}
-    return {"landing": landing, **told}
+    phases = {name: seconds for name, seconds in record.phases().items() if name != "the rest"}
+    return {"landing": landing, **phases}
 
 
 def _save(figure: plt.Figure, path: Path) -> None:

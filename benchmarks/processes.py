@@ -1,4 +1,4 @@
-"""What a process and all that it started cost, from Linux' /proc."""
+"""The cost of a process and all that it started, from Linux' /proc."""
 
 import os
 import resource
@@ -19,9 +19,9 @@ _BUSY = (1, 2, 3, 6, 7)
 
 
 def cpu_seconds() -> float:
-    """CPU seconds of this process and all its descendants, dead or alive."""
+    """Return the CPU seconds of this process and all its descendants, running or ended."""
     if not _HAS_PROC:
-        usages = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, -1)]
+        usages = [resource.getrusage(whose) for whose in (resource.RUSAGE_SELF, -1)]
         return sum(usage.ru_utime + usage.ru_stime for usage in usages)
     stats = _stats()
     ticks = (sum(map(int, stats[pid][_CPU_TICKS])) for pid in _tree(os.getpid(), stats))
@@ -29,7 +29,7 @@ def cpu_seconds() -> float:
 
 
 def machine_cpu_seconds() -> float:
-    """CPU seconds that the whole machine has worked, to tell how busy others kept it."""
+    """Return the CPU seconds of the whole machine, which show how busy others kept it."""
     if not _HAS_PROC:
         return 0.0
     fields = (_PROC / "stat").read_text().split(maxsplit=9)
@@ -37,7 +37,7 @@ def machine_cpu_seconds() -> float:
 
 
 def tree_memory_bytes(root: int) -> int:
-    """Memory that a process and its descendants hold; what they share counts once.
+    """Return the memory of a process and its descendants; shared pages count once.
 
     Shared memory is a database server's cache, which each of its processes maps.
     """
@@ -52,13 +52,13 @@ def tree_memory_bytes(root: int) -> int:
 
 
 def reset_own_peak() -> None:
-    """Start anew what `own_peak_bytes` tells, where the system can do that."""
+    """Reset `own_peak_bytes`, where the system supports that."""
     if _HAS_PROC:
         (_PROC / "self" / "clear_refs").write_text("5")
 
 
 def own_peak_bytes() -> int:
-    """The most memory that this process alone held since its start or the last reset."""
+    """Return the peak memory of this process alone since its start or the last reset."""
     if _HAS_PROC:
         return _status(os.getpid())["VmHWM"]
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
@@ -66,7 +66,7 @@ def own_peak_bytes() -> int:
 
 
 def tree(root: int) -> list[int]:
-    """The process ids of a process and all its descendants that live, parents first."""
+    """Return the ids of a process and its running descendants, parents first."""
     return _tree(root, _stats()) if _HAS_PROC else []
 
 
@@ -76,7 +76,7 @@ def _stats() -> dict[int, list[str]]:
         if folder.name.isdigit():
             try:
                 text = (folder / "stat").read_text()
-            except OSError:  # It has ended.
+            except OSError:  # The process has ended.
                 continue
             stats[int(folder.name)] = text.rpartition(")")[2].split()
     return stats
@@ -87,13 +87,13 @@ def _tree(root: int, stats: dict[int, list[str]]) -> list[int]:
     for pid, fields in stats.items():
         children[int(fields[_PARENT])].append(pid)
     found = [root] if root in stats else []
-    for pid in found:  # It grows on the way.
+    for pid in found:  # The list grows in the loop.
         found += children[pid]
     return found
 
 
 def _status(pid: int) -> defaultdict[str, int]:
-    """The sizes in /proc/<pid>/status, in bytes; none for a process that has ended."""
+    """Return the sizes in /proc/<pid>/status, in bytes; none for a process that has ended."""
     sizes: defaultdict[str, int] = defaultdict(int)
     try:
         lines = (_PROC / str(pid) / "status").read_text().splitlines()

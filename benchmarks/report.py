@@ -1,4 +1,4 @@
-"""Tables of what was measured: plain text for the terminal, Markdown for the documentation."""
+"""Tables of the results: plain text for the terminal, Markdown for the documentation."""
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ class Table:
     rows: Sequence[Sequence[str]]
 
     def as_text(self) -> str:
-        """With columns of equal width."""
+        """Return the table with columns of equal width."""
         widths = [max(map(len, column)) for column in zip(self.header, *self.rows, strict=True)]
         lines = [
             "  ".join(
@@ -29,7 +29,7 @@ class Table:
         return "\n".join([self.title, "-" * len(self.title), *lines, ""])
 
     def as_markdown(self) -> str:
-        """With the title as a heading."""
+        """Return the table with its title as a heading."""
         rule = ["---"] + ["---:"] * (len(self.header) - 2) + ["---"]
         rows = (self.header, rule, *self.rows)
         lines = ["| " + " | ".join(row) + " |" for row in rows]
@@ -37,60 +37,69 @@ class Table:
 
 
 def all_tables(results: Results) -> list[Table]:
-    """One for the floor, one for our work, one for the peers at each size; empty ones left out."""
+    """Return tables for the floor, our work, and the peers at each size, where there are rows."""
     peers = results.of("peers")
     tables = [
         _floor_table(results),
         _work_table(results),
-        *(_peers_table(results, rows) for rows in sorted({one.rows for one in peers})),
+        *(_peers_table(results, rows) for rows in sorted({record.rows for record in peers})),
         _missing_table(results),
     ]
     return [table for table in tables if table.rows]
 
 
 def notes(results: Results) -> list[str]:
-    """What one must know to read the tables."""
-    told = [f"{what}: {value}" for what, value in results.machine.items()]
-    measured = [one for group in ("floor", "work", "peers") for one in results.of(group)]
-    runs = sorted({one.run for one in measured})
-    told.append(f"measured {' and '.join(runs)}; rounds in turn, medians")
-    shares = [one.median(lambda step: step.others_cpu_seconds / step.seconds) for one in measured]
+    """Return the machine, the time, and the load by other programs."""
+    notes = [f"{what}: {value}" for what, value in results.machine.items()]
+    measured = [record for group in ("floor", "work", "peers") for record in results.of(group)]
+    runs = sorted({record.run for record in measured})
+    notes.append(f"measured {' and '.join(runs)}; rounds in turn, medians")
+    shares = [
+        record.median(lambda step: step.others_cpu_seconds / step.seconds) for record in measured
+    ]
     if shares:
-        told.append(
+        notes.append(
             "CPU that other programs used meanwhile, in cores, at most (median of a case): "
             f"{max(shares):.2f}"
         )
-    return told
+    return notes
 
 
 def as_text(results: Results) -> str:
-    """All tables and notes for a terminal."""
+    """Return all tables and notes for a terminal."""
     return "\n".join([*(table.as_text() for table in all_tables(results)), *notes(results)])
 
 
 def as_markdown(results: Results) -> str:
-    """All tables and notes for the documentation."""
+    """Return all tables and notes for the documentation."""
     tables = [table.as_markdown() for table in all_tables(results)]
     return "\n".join([*tables, *(f"* {note}" for note in notes(results)), ""])
 
 
 def ratio_to_ours(results: Results, record: Record) -> float | None:
-    """How many times as long as ours a peer took for the same step; None: ours is not there."""
-    for one in results.of("peers"):
-        if (one.rows, one.step) == (record.rows, record.step) and is_ours(one):
-            return record.seconds / one.seconds
+    """Return a peer's time as a multiple of ours for the same step; None: there is none of ours."""
+    for other in results.of("peers"):
+        if (other.rows, other.step) == (record.rows, record.step) and is_ours(other):
+            return record.seconds / other.seconds
     return None
 
 
 def is_ours(record: Record) -> bool:
-    """Whether a record of a peer is one of ours."""
+    """Whether a record of the peers is ours."""
     return record.name.startswith("lfp_pipeline")
 
 
 def _floor_table(results: Results) -> Table:
     rows = [
-        (one.name, *_seconds(one), _cpu(one), _peak(one), _disk(one), _answer(one))
-        for one in results.of("floor")
+        (
+            record.name,
+            *_seconds(record),
+            _cpu(record),
+            _peak(record),
+            _disk(record),
+            _answer(record),
+        )
+        for record in results.of("floor")
     ]
     header = ("floor", "seconds", "min..max", "CPU s", "peak MB", "disk MB", "right")
     return Table("The floor", header, rows)
@@ -98,21 +107,21 @@ def _floor_table(results: Results) -> Table:
 
 def _work_table(results: Results) -> Table:
     rows = []
-    for one in results.of("work"):
-        least = results.floor_seconds(one.floor)
+    for record in results.of("work"):
+        least = results.floor_seconds(record.floor)
         rows.append(
             (
-                f"{one.name}: {one.step}",
-                f"{one.rows:,}",
-                *_seconds(one),
-                f"{one.seconds / least:.2f}" if least else "",
-                _phase(one, "reading"),
-                _phase(one, "merging"),
-                _landing(one),
-                _cpu(one),
-                _peak(one),
-                _disk(one),
-                _answer(one),
+                f"{record.name}: {record.step}",
+                f"{record.rows:,}",
+                *_seconds(record),
+                f"{record.seconds / least:.2f}" if least else "",
+                _phase(record, "reading"),
+                _phase(record, "merging"),
+                _landing(record),
+                _cpu(record),
+                _peak(record),
+                _disk(record),
+                _answer(record),
             )
         )
     header = (
@@ -123,19 +132,19 @@ def _work_table(results: Results) -> Table:
 
 
 def _peers_table(results: Results, size: int) -> Table:
-    records = [one for one in results.of("peers") if one.rows == size]
-    steps = list(dict.fromkeys(one.step for one in records))
+    records = [record for record in results.of("peers") if record.rows == size]
+    steps = list(dict.fromkeys(record.step for record in records))
     by_tool: dict[str, dict[str, Record]] = {}
-    for one in records:
-        by_tool.setdefault(one.name, {})[one.step] = one
+    for record in records:
+        by_tool.setdefault(record.name, {})[record.step] = record
     rows = []
     for tool, found in sorted(by_tool.items(), key=_seconds_of_first):
         cells = [tool]
         for step in steps:
             cells += _compared(results, found.get(step))
         last = found.get(steps[-1]) or next(iter(found.values()))
-        peak = max(one.peak_bytes for one in found.values())
-        wrong = [f"{step}: {_answer(one)}" for step, one in found.items() if one.wrong]
+        peak = max(record.peak_bytes for record in found.values())
+        wrong = [f"{step}: {_answer(record)}" for step, record in found.items() if record.wrong]
         right = "; ".join(wrong) or _answer(last)
         cells += [f"{peak / _MEGA:,.0f}", _disk(last), right, last.version]
         rows.append(cells)
@@ -159,9 +168,9 @@ def _compared(results: Results, record: Record | None) -> list[str]:
 
 def _missing_table(results: Results) -> Table:
     rows = [
-        (one.name, one.reason)
+        (record.name, record.reason)
         for group in ("floor", "work", "peers")
-        for one in results.of(group, measured=False)
+        for record in results.of(group, measured=False)
     ]
     return Table("Not measured", ("what", "why"), rows)
 
@@ -206,11 +215,11 @@ def _answer(record: Record) -> str:
 
 
 def all_right(results: Results, run: str) -> bool:
-    """Whether every answer of a run that was looked at was right."""
+    """Whether every checked answer of a run was right."""
     return not any(_of_run(results, run, lambda record: record.wrong))
 
 
 def _of_run(
     results: Results, run: str, value: Callable[[Record], str | None]
 ) -> Iterable[str | None]:
-    return (value(one) for one in results.records.values() if one.run == run)
+    return (value(record) for record in results.records.values() if record.run == run)

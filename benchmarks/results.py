@@ -1,4 +1,4 @@
-"""What was measured, kept as JSON: every round of every step, the newest run of each."""
+"""Results, kept as JSON: every round of every step, of the newest run of each case."""
 
 import json
 import statistics
@@ -20,7 +20,7 @@ class Record:
         name: of the case.
         rows: of the file, or of the table that a small file goes onto.
         step: such as `first` and `again`.
-        run: when the run began, so that one can tell what was measured together.
+        run: when the run began; records with the same time were measured together.
         version: of what was measured.
         floor: names of floor cases whose seconds, added up, are the least it could take.
         error: why it could not be measured.
@@ -39,7 +39,7 @@ class Record:
 
     @property
     def key(self) -> Key:
-        """What it is a record of."""
+        """The case and step of the record."""
         return self.group, self.name, self.rows, self.step
 
     def median(self, value: Callable[[Step], float]) -> float:
@@ -58,17 +58,17 @@ class Record:
 
     @property
     def peak_bytes(self) -> int:
-        """The most of any round."""
+        """The peak of any round."""
         return max(step.peak_bytes for step in self.rounds)
 
     @property
     def wrong(self) -> str | None:
-        """What was wrong in any round; empty: all were right; None: nobody looked."""
-        told = [step.wrong for step in self.rounds if step.wrong is not None]
-        return max(told) if told else None
+        """What was wrong in any round; empty: nothing; None: no answer was checked."""
+        found = [step.wrong for step in self.rounds if step.wrong is not None]
+        return max(found) if found else None
 
     def phases(self) -> dict[str, float]:
-        """The medians of the phases, and of what is in none of them."""
+        """Return the medians of the phases, and of the rest."""
         found = {
             name: statistics.median(step.phases[name] for step in self.rounds)
             for name in self.rounds[0].phases
@@ -86,13 +86,13 @@ class Results:
         if path.exists():
             stored = json.loads(path.read_text())
             self.machine = stored["machine"]
-            for one in stored["records"]:
-                rounds = [Step(**step) for step in one.pop("rounds")]
-                record = Record(**one | {"floor": tuple(one["floor"])}, rounds=rounds)
+            for values in stored["records"]:
+                rounds = [Step(**step) for step in values.pop("rounds")]
+                record = Record(**values | {"floor": tuple(values["floor"])}, rounds=rounds)
                 self.records[record.key] = record
 
     def add(self, record: Record, steps: Iterable[Step]) -> None:
-        """Add a round's steps to the records of their case, in the place of older runs."""
+        """Add a round's steps to the records of their case, and drop those of older runs."""
         for step in steps:
             key = (record.group, record.name, record.rows, step.name)
             known = self.records.get(key)
@@ -102,15 +102,15 @@ class Results:
             known.rounds.append(step)
 
     def fail(self, record: Record) -> None:
-        """Note that a case could not be measured, in the place of what is known of it."""
+        """Record that a case could not be measured, and drop its earlier records."""
         for key in [key for key in self.records if key[:3] == record.key[:3]]:
             del self.records[key]
         self.records[record.key] = record
 
     def forget_failures(self, groups: Sequence[str]) -> None:
-        """Forget what could not be measured of some groups: it is tried again."""
-        for one in [one for group in groups for one in self.of(group, measured=False)]:
-            del self.records[one.key]
+        """Drop the failed records of some groups, which are measured again."""
+        for record in [r for group in groups for r in self.of(group, measured=False)]:
+            del self.records[record.key]
 
     def save(self) -> None:
         """Write the file."""
@@ -123,14 +123,15 @@ class Results:
         unfinished.replace(self.path)
 
     def of(self, group: str, *, measured: bool = True) -> list[Record]:
-        """The records of a group, small files first; those that were measured, or the others."""
-        found = [one for one in self.records.values() if one.group == group]
+        """Return the measured or the failed records of a group, small files first."""
+        found = [record for record in self.records.values() if record.group == group]
         return sorted(
-            (one for one in found if bool(one.rounds) is measured), key=lambda one: one.rows
+            (record for record in found if bool(record.rounds) is measured),
+            key=lambda record: record.rows,
         )
 
     def floor_seconds(self, names: Sequence[str]) -> float | None:
-        """The sum of some floor cases; None: one of them was not measured."""
-        seconds = {one.name: one.seconds for one in self.of("floor")}
+        """Return the sum of some floor cases; None: one of them was not measured."""
+        seconds = {record.name: record.seconds for record in self.of("floor")}
         known = [seconds[name] for name in names if name in seconds]
         return sum(known) if known and len(known) == len(names) else None

@@ -1,4 +1,4 @@
-"""The files that are measured with, each made once and kept in a folder."""
+"""The files to measure with, each made once and kept in a folder."""
 
 import csv
 import json
@@ -20,7 +20,7 @@ OTHER_SEED = 8
 _NEW_SHARE = 0.1
 _DAMAGED_EVERY = 100
 _OLD = 1_600_000_000
-"""A modification time long ago: nobody takes the file for one that is still being written."""
+"""A modification time long ago: the file does not count as still being written."""
 
 _DELTA = """
 COPY (
@@ -40,7 +40,7 @@ COPY (
 
 @dataclass(frozen=True)
 class Sample:
-    """A file, or a folder of files, and what is true of it.
+    """A file, or a folder of files, and its facts.
 
     Attributes:
         path: of the file or the folder.
@@ -60,22 +60,22 @@ class Sample:
 
 
 class Samples:
-    """A folder of samples. Ask for one, and it is made unless it is there."""
+    """A folder of samples, each made when it is first needed."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         folder.mkdir(parents=True, exist_ok=True)
 
     def plain(self, rows: int, seed: int = SEED) -> Sample:
-        """A CSV file. Files of other seeds have largely the same skus, and other texts."""
+        """Return a CSV file. Files of other seeds have mostly the same skus, and other texts."""
         return self._generated(f"plain-{rows}-{seed}.csv", rows, seed)
 
     def packed(self, rows: int, kind: str) -> Sample:
-        """The same, as `zip` or `gz`."""
+        """Return the CSV file as `zip` or `gz`."""
         return self._generated(f"packed-{rows}-{SEED}.csv.{kind}", rows, SEED)
 
     def delta(self, rows: int, onto: int, *, same_names: bool = False) -> Sample:
-        """A small file for a large table: nine in ten known skus, from all over it, are changed.
+        """Return a small file for a large table: nine in ten rows change skus from all over it.
 
         With the same names, only their descriptions are.
         """
@@ -88,12 +88,12 @@ class Samples:
                 query = _DELTA.format(known=rows - new, new=new, delta=unfinished, suffix=suffix)
                 connection.execute(query, {"path": str(big.path)})
                 count = connection.read_csv(str(unfinished), header=True).count("*").fetchall()
-            taken = int(count[0][0])  # A sku that was drawn twice is in it once.
+            taken = int(count[0][0])  # A sku that was drawn twice is in the file once.
             sample = _remember(Sample(path, rows=taken, skus=taken, new=new))
         return sample
 
     def dirty(self, rows: int) -> Sample:
-        """A file of which every hundredth row is damaged, each in one of four ways."""
+        """Return a file of which every hundredth row is damaged, in one of four ways."""
         path = self.folder / f"dirty-{rows}-{SEED}.csv"
         if (sample := _known(path)) is None:
             good = path.with_suffix(".good.csv")
@@ -104,7 +104,7 @@ class Samples:
         return sample
 
     def many(self, files: int, rows_each: int) -> Sample:
-        """A folder of small files, which are the parts of one file, in the order of their times."""
+        """Return a folder of small files: the parts of one file, in the order of their times."""
         folder = self.folder / f"many-{files}-{rows_each}"
         if (sample := _known(folder)) is None:
             whole = self.plain(files * rows_each)
@@ -114,7 +114,7 @@ class Samples:
         return sample
 
     def answer(self, *files: Path) -> Answer:
-        """The right answer after plain files, one after the other."""
+        """Return the right answer after plain files, one after the other."""
         known = [_known(file) for file in files]
         rows = sum(sample.rows for sample in known if sample)
         if len(files) == 1 and known[0] and rows > MOST_ROWS_WORKED_OUT:
@@ -131,9 +131,9 @@ class Samples:
     def _generated(self, name: str, rows: int, seed: int) -> Sample:
         path = self.folder / name
         if (sample := _known(path)) is None:
-            truth = write_sample(path, rows, seed)
+            facts_made = write_sample(path, rows, seed)
             os.utime(path, (_OLD, _OLD))
-            sample = _remember(Sample(path, truth.rows, truth.skus, truth.names))
+            sample = _remember(Sample(path, facts_made.rows, facts_made.skus, facts_made.names))
         return sample
 
 
@@ -145,7 +145,7 @@ def _known(path: Path) -> Sample | None:
     if not (path.exists() and _facts(path).exists()):
         return None
     facts = json.loads(_facts(path).read_text())
-    return Sample(path, **{one.name: facts[one.name] for one in fields(Sample)[1:]})
+    return Sample(path, **{field.name: facts[field.name] for field in fields(Sample)[1:]})
 
 
 def _remember(sample: Sample) -> Sample:
@@ -155,7 +155,7 @@ def _remember(sample: Sample) -> Sample:
 
 @contextmanager
 def _whole(path: Path) -> Iterator[Path]:
-    """A path to write to, which is renamed to the other once it is complete."""
+    """Yield a path to write to; rename it to the target after the block."""
     unfinished = path.with_name(f"unfinished-{path.name}")
     if unfinished.is_dir():
         shutil.rmtree(unfinished)

@@ -1,1 +1,1 @@
-"""Examples: a feed to take products from, and the whole story with two of them."""
+"""Examples: a feed server, and a demonstration with two of them."""

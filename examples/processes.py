@@ -1,4 +1,4 @@
-"""Feed servers and `dagster dev` as processes that end with the block that needs them."""
+"""Feed servers and `dagster dev` as processes that end with a block."""
 
 import os
 import shutil
@@ -33,13 +33,13 @@ _SOURCE = """\
 
 @dataclass(frozen=True)
 class Feed:
-    """A feed server that runs.
+    """A running feed server.
 
     Attributes:
         name: of the shop.
-        url: where it is.
-        process: that serves it.
-        log: what it says of requests.
+        url: of the server.
+        process: of the server.
+        log: of requests.
     """
 
     name: str
@@ -51,7 +51,7 @@ class Feed:
         """Change a product, as a browser does that sends the form of the page.
 
         Raises:
-            urllib.error.HTTPError: the shop has refused it.
+            urllib.error.HTTPError: the shop has refused the change.
         """
         form = urlencode({"sku": sku, "name": name, "description": description})
         request = Request(f"{self.url}/update", form.encode(), {"Origin": self.url})  # noqa: S310
@@ -60,7 +60,7 @@ class Feed:
 
 @dataclass(frozen=True)
 class Dagster:
-    """A `dagster dev` that runs, and its data folder."""
+    """A running `dagster dev`, and its data folder."""
 
     url: str
     process: subprocess.Popen[str]
@@ -68,46 +68,46 @@ class Dagster:
     log: Path
 
     def notes(self) -> int:
-        """How many deliveries have come to an end, told without opening the database."""
+        """Return the number of status notes, without opening the database."""
         return len(list(self.data.glob("raw/*/*.outcome")))
 
     def ask(self, sql: str, *values: object) -> list[tuple[Any, ...]]:
-        """Ask the database, for a moment: nobody can write meanwhile, and while others write, wait.
+        """Query the database: wait while others write; nothing can write meanwhile.
 
         Raises:
             duckdb.IOException: others do not stop writing, or there is no database yet.
         """
-        for left in reversed(range(_TRIES)):
+        for remaining in reversed(range(_TRIES)):
             try:
                 with duckdb.connect(self.data / "products.duckdb", read_only=True) as connection:
                     return connection.execute(sql, values).fetchall()
             except duckdb.IOException:
-                if not left:
+                if not remaining:
                     raise
                 time.sleep(_PAUSE_SECONDS)
         return []
 
     def until(self, done: Callable[[], bool], seconds: float = _LONGEST_WAIT_SECONDS) -> float:
-        """Wait, but not for ever.
+        """Wait until a condition holds.
 
         Args:
-            done: what is waited for.
+            done: the condition.
             seconds: the longest wait.
 
         Returns:
-            The seconds that it took.
+            The seconds of the wait.
 
         Raises:
-            RuntimeError: it has taken too long, or Dagster has ended; with what that said last.
+            RuntimeError: the wait was too long, or Dagster has ended; with the end of its log.
         """
         start = time.monotonic()
         while not done():
-            told = self.log.read_text(errors="replace")[-5_000:]
+            log = self.log.read_text(errors="replace")[-5_000:]
             if self.process.poll() is not None:
-                msg = f"Dagster has ended:\n{told}"
+                msg = f"Dagster has ended:\n{log}"
                 raise RuntimeError(msg)
             if time.monotonic() - start > seconds:
-                msg = f"Still not so after {seconds:.0f} s:\n{told}"
+                msg = f"The condition does not hold after {seconds:.0f} s:\n{log}"
                 raise RuntimeError(msg)
             time.sleep(_PAUSE_SECONDS)
         return time.monotonic() - start
@@ -115,12 +115,12 @@ class Dagster:
 
 @contextmanager
 def feed_server(folder: Path, name: str, *options: object) -> Iterator[Feed]:
-    """For the block, a feed server for a folder.
+    """Run a feed server for the block.
 
     Args:
         folder: with the product file.
         name: of the shop.
-        options: of the server's command line, beside the port, which is any free one.
+        options: of the server's command line; the port is a free one.
     """
     command = ["-m", "examples.feed_server", str(folder), "--name", name, "--port", "0"]
     log = folder / "server.log"
@@ -137,19 +137,19 @@ def feed_server(folder: Path, name: str, *options: object) -> Iterator[Feed]:
 def dagster_dev(
     folder: Path, feeds: Mapping[str, str], interval: int = 2, **more: object
 ) -> Iterator[Dagster]:
-    """For the block, `dagster dev` with feeds as its sources.
+    """Run `dagster dev` for the block, with feeds as its sources.
 
     Args:
         folder: for the instance, the data and the list of sources.
-        feeds: their URLs, by name.
-        interval: seconds between two questions for news.
+        feeds: URLs by name.
+        interval: seconds between two polls.
         more: settings of the pipeline.
     """
     home, data = folder / "home", folder / "data"
     home.mkdir(parents=True, exist_ok=True)
     shutil.copy(_PROJECT / "dagster.yaml", home)
     with dg.DagsterInstance.from_config(str(home)) as instance:
-        instance.get_runs(limit=1)  # Makes its tables; two processes at once would clash.
+        instance.get_runs(limit=1)  # Makes its tables, which two processes at once could not.
     sources = folder / "sources.yaml"
     listed = [_SOURCE.format(name=name, url=url, interval=interval) for name, url in feeds.items()]
     sources.write_text("sources:\n" + "".join(listed))
@@ -173,7 +173,7 @@ def _running(
     settings: Mapping[str, str],
     stdout: int | None = None,
 ) -> Iterator[subprocess.Popen[str]]:
-    """A Python process of ours for the block, with all that it starts."""
+    """Run a Python process of ours for the block, and end all that it starts."""
     kept = {
         name: value
         for name, value in os.environ.items()
@@ -199,25 +199,25 @@ def _running(
 
 
 def stop(process: subprocess.Popen[Any]) -> None:
-    """End a process that leads a session, with all its children: kindly, then less so.
+    """End a process that leads a session, with all its children: by SIGINT, SIGTERM, SIGKILL.
 
-    Who was put in the background by a script is deaf to kind words, and so are his children:
-    Dagster takes SIGTERM for SIGINT.
+    A process that a script has put in the background ignores SIGINT, and so do its children.
+    Dagster handles SIGTERM like SIGINT. So only SIGKILL is left then.
     """
-    is_deaf = signal.getsignal(signal.SIGINT) is signal.SIG_IGN
-    kind = () if is_deaf else ((signal.SIGINT, 10), (signal.SIGTERM, 5))
-    for number, seconds in (*kind, (signal.SIGKILL, 5)):
+    ignores_sigint = signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+    gentle = () if ignores_sigint else ((signal.SIGINT, 10), (signal.SIGTERM, 5))
+    for number, seconds in (*gentle, (signal.SIGKILL, 5)):
         with suppress(ProcessLookupError):
             os.killpg(process.pid, number)
         with suppress(subprocess.TimeoutExpired):
             process.wait(seconds)
             break
-    with suppress(ProcessLookupError):  # What outlived its parent.
+    with suppress(ProcessLookupError):  # Children that outlived their parent.
         os.killpg(process.pid, signal.SIGKILL)
 
 
 def free_port() -> int:
-    """A port that nobody listens at."""
+    """Return a free port."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         return int(listener.getsockname()[1])

@@ -1,6 +1,6 @@
 """The code location loads with all of its jobs."""
 
-from testing.project import Project
+from testing.dagster_project import Project
 
 
 def test_no_two_jobs_or_ops_have_the_same_name(project: Project):

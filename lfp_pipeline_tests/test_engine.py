@@ -28,19 +28,13 @@ from lfp_pipeline.sources.local_file import LocalFile
 from lfp_pipeline.warehouse import direct_load
 from lfp_pipeline.warehouse.backend import Backend
 from lfp_pipeline.warehouse.duckdb_file import Warehouse
-from testing.oracle import LOG, File, engine_at, land, tables
-from testing.processes import HOLD_OPEN, running
+from testing.engine import LOG, engine_at, land, tables
+from testing.expected_tables import File
+from testing.processes import HOLD_DATABASE, HOLD_OPEN, running
 
 GOOD = "name,sku,description\nAnn,s1,\nBob,s2,x\n"
 WITH_REJECTS = "name,sku,description\nAnn,s1,\n,s2,x\n,s3,x\n"
 NO_PRODUCTS = "this,is,another\nfile,of,somebody\n"
-
-HOLD = """
-import duckdb, sys
-connection = duckdb.connect(sys.argv[1])
-print("held", flush=True)
-sys.stdin.readline()
-"""
 
 
 @pytest.fixture
@@ -332,7 +326,7 @@ def test_a_delivery_fails_if_another_process_has_the_database_open(tmp_path: Pat
     drop(engine, "a.csv", GOOD)
     ingest_inbox(engine)
     delivery = land(engine, File("b.csv", 1, (("s1", "Ann", ""),)))
-    with running(HOLD, engine.warehouse.path) as process:
+    with running(HOLD_DATABASE, engine.warehouse.path) as process:
         account = engine.ingest(delivery, LOG).account
         assert account.status is Status.FAILED
         assert f"PID {process.pid}" in (account.error or "")
@@ -347,7 +341,7 @@ def test_after_one_wait_for_a_busy_database_other_batches_only_land(tmp_path: Pa
     drop(engine, "b.csv", GOOD, mtime=2)
     drop(engine, "c.csv", GOOD, mtime=3)
     offered = engine.pending_inbox(LOG).ready
-    with running(HOLD, engine.warehouse.path):
+    with running(HOLD_DATABASE, engine.warehouse.path):
         waited, not_tried = engine.ingest_all(offered, [], LOG)
     assert isinstance(waited, IngestResult)
     assert isinstance(not_tried, IngestResult)
@@ -474,7 +468,7 @@ def test_reassigning_rows_does_not_wait_for_the_lock(
         return attached(warehouse, *others)
 
     monkeypatch.setattr(Warehouse, "attached", noting)
-    with running(HOLD, engine.warehouse.path):
+    with running(HOLD_DATABASE, engine.warehouse.path):
         settings = engine.settings.model_copy(update={"other_process_wait_seconds": 0.1})
         account = Engine(settings).ingest(again, LOG).account
     assert account.status is Status.FAILED

@@ -10,9 +10,9 @@ import pytest
 
 import lfp_pipeline
 from lfp_pipeline import errors
-from testing.oracle import File, true_products
+from testing.dagster_project import PRODUCTS, drop, query
+from testing.expected_tables import File, expected_products
 from testing.processes import PROJECT
-from testing.project import PRODUCTS, drop, query
 
 A = File("a.csv", 1_000_000, (("s1", "Ann", "x"),))
 
@@ -57,4 +57,4 @@ def test_the_example_of_the_docstring_runs(
     example = "\n".join(line.removeprefix("    ") for line in lines if line.startswith("    "))
     exec(compile(example, "example", "exec"), {})  # noqa: S102 (our own docstring)
     assert "a.csv" in capsys.readouterr().out
-    assert query(tmp_path, PRODUCTS) == true_products([A])
+    assert query(tmp_path, PRODUCTS) == expected_products([A])

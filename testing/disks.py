@@ -1,4 +1,4 @@
-"""Small, full and read-only disks: real ones, mounted for a test where that is permitted."""
+"""Small, full, read-only and faulty disks: real ones, where mounting is permitted."""
 
 import os
 import subprocess
@@ -11,7 +11,7 @@ import pytest
 
 @contextmanager
 def mounted(folder: Path, *options: str) -> Iterator[None]:
-    """Mount something on a folder for the block; without the permission, skip the test."""
+    """Mount a folder for the block; skip the test where that is not permitted."""
     if not folder.exists():
         folder.mkdir(parents=True)
     done = subprocess.run(
@@ -27,14 +27,14 @@ def mounted(folder: Path, *options: str) -> Iterator[None]:
 
 @contextmanager
 def small_disk(folder: Path, megabytes: int = 64) -> Iterator[None]:
-    """A disk of its own for a folder."""
+    """Give a folder a disk of its own for the block."""
     with mounted(folder, "-t", "tmpfs", "-o", f"size={megabytes}M", "tmpfs"):
         yield
 
 
 @contextmanager
 def read_only(folder: Path) -> Iterator[None]:
-    """A folder, or a file, in which nobody can write, not even root."""
+    """Make a folder or a file read-only for the block, also for root."""
     with mounted(folder, "--bind", str(folder)):
         subprocess.run(["mount", "-o", "remount,bind,ro", str(folder)], check=True)
         yield
@@ -42,7 +42,7 @@ def read_only(folder: Path) -> Iterator[None]:
 
 @contextmanager
 def full(disk: Path, bytes_left: int = 0) -> Iterator[None]:
-    """For the block, leave so much space on a small disk."""
+    """Fill a small disk for the block, except for so many bytes."""
     ballast = disk / "ballast"
     status = os.statvfs(disk)
     free = status.f_bavail * status.f_frsize
@@ -53,3 +53,13 @@ def full(disk: Path, bytes_left: int = 0) -> Iterator[None]:
         yield
     finally:
         ballast.unlink()
+
+
+def change_bytes(path: Path) -> None:
+    """Change the last bytes of a file as a bad disk does: its size and its times stay."""
+    before = path.stat()
+    path.chmod(0o644)
+    with path.open("r+b") as file:
+        file.seek(-3, os.SEEK_END)
+        file.write(b"!")
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))

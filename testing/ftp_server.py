@@ -1,4 +1,4 @@
-"""An ftp server on the loopback with one file, which can lose its line once."""
+"""An ftp server on the loopback with one file, whose connections may break."""
 
 import socket
 from collections.abc import Iterator
@@ -9,7 +9,7 @@ from typing import ClassVar
 
 
 class Session(StreamRequestHandler):
-    """One client's commands, of those that a download needs."""
+    """A session with the commands that a download needs."""
 
     name: ClassVar[str]
     content: ClassVar[bytes]
@@ -45,7 +45,7 @@ class Session(StreamRequestHandler):
         self.wfile.write(f"{line}\r\n".encode())
 
     def passive(self) -> None:
-        """Offer a port for data, at an address that is not ours: nobody is to believe it."""
+        """Offer a port for data, at a foreign address, which a safe client ignores."""
         self.listener = socket.create_server(("127.0.0.1", 0))
         high, low = divmod(self.listener.getsockname()[1], 256)
         self.say(f"227 Entering Passive Mode (10,0,0,1,{high},{low})")
@@ -63,19 +63,19 @@ class Session(StreamRequestHandler):
 def ftp_serving(
     name: str, content: bytes, modified: str, cuts: list[int]
 ) -> Iterator[tuple[int, list[str]]]:
-    """Serve a file; the port, and the commands that come.
+    """Serve a file for the block; yield the port and the list of commands received.
 
     Args:
         name: of the file, in the root folder.
-        content: all of it.
-        modified: its time, as YYYYMMDDHHMMSS.
-        cuts: after so many bytes the first answers end.
+        content: of the file.
+        modified: modification time, as YYYYMMDDHHMMSS.
+        cuts: bytes after which the first transfers break.
     """
     commands: list[str] = []
-    told = {
+    attributes = {
         "name": name, "content": content, "modified": modified, "cuts": cuts, "commands": commands
     }  # fmt: skip
-    with ThreadingTCPServer(("127.0.0.1", 0), type("Handler", (Session,), told)) as server:
+    with ThreadingTCPServer(("127.0.0.1", 0), type("Handler", (Session,), attributes)) as server:
         server.daemon_threads = True
         thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()

@@ -1,4 +1,4 @@
-"""A web server on the loopback that behaves as a test says."""
+"""A web server on the loopback whose answers a test defines."""
 
 import re
 import time
@@ -19,13 +19,13 @@ def allowing(*hosts: str) -> NetworkPolicy:
 
 
 LOOPBACK = allowing("127.0.0.1")
-"""The policy that a download from here needs."""
+"""The network policy of downloads from this server."""
 
 Answer = Callable[["Exchange"], None]
 
 
 class Exchange(BaseHTTPRequestHandler):
-    """One request; a test's answer writes the response."""
+    """One request; an answer of the test writes the response."""
 
     protocol_version = "HTTP/1.1"
     answer: Answer
@@ -55,8 +55,8 @@ class Exchange(BaseHTTPRequestHandler):
         self.wfile.write(content)
 
     def rest(self, content: bytes, **headers: object) -> None:
-        """Answer 206 with what the request's Range asks for."""
-        start = self.asked_from
+        """Answer 206 with the bytes of the request's Range."""
+        start = self.range_start
         spread = f"bytes {start}-{len(content) - 1}/{len(content)}"
         size = len(content) - start
         self.head(206, **({"Content_Length": size, "Content_Range": spread} | headers))
@@ -70,15 +70,15 @@ class Exchange(BaseHTTPRequestHandler):
             time.sleep(pause)
 
     @property
-    def asked_from(self) -> int:
-        """The first byte that the request's Range asks for; 0 without one."""
+    def range_start(self) -> int:
+        """The first byte of the request's Range; 0 without one."""
         found = re.fullmatch(r"bytes=(\d+)-", self.headers.get("Range", ""))
         return int(found[1]) if found else 0
 
 
 @dataclass
 class Server:
-    """Where the server is, and what it was asked."""
+    """The port of the server, and the requests that it received."""
 
     port: int
     requests: list[dict[str, str]] = field(default_factory=list)
@@ -89,11 +89,11 @@ class Server:
 
 @contextmanager
 def serving(*answers: Answer, tls: SSLContext | None = None) -> Iterator[Server]:
-    """Serve each request with the next answer; the last one stays."""
-    left = list(answers)
+    """Answer each request with the next answer; all later ones with the last answer."""
+    remaining = list(answers)
 
     def answer(exchange: Exchange) -> None:
-        (left.pop(0) if len(left) > 1 else left[0])(exchange)
+        (remaining.pop(0) if len(remaining) > 1 else remaining[0])(exchange)
 
     requests: list[dict[str, str]] = []
     handler = type("Handler", (Exchange,), {"answer": staticmethod(answer), "requests": requests})
@@ -112,17 +112,17 @@ def serving(*answers: Answer, tls: SSLContext | None = None) -> Iterator[Server]
 
 
 def content_of(content: bytes, **headers: object) -> Answer:
-    """Always all of it."""
+    """Answer with all the content."""
     return lambda exchange: exchange.whole(content, **headers)
 
 
 def status(code: int, **headers: object) -> Answer:
-    """Only a status."""
+    """Answer with a status and no content."""
     return lambda exchange: exchange.head(code, Content_Length=0, **headers)
 
 
 def cut_off(content: bytes, after: int, **headers: object) -> Answer:
-    """The beginning of it, then the line goes dead."""
+    """Answer with the begin of the content, then close the connection."""
 
     def answer(exchange: Exchange) -> None:
         exchange.head(200, Content_Length=len(content), **headers)
@@ -132,12 +132,12 @@ def cut_off(content: bytes, after: int, **headers: object) -> Answer:
 
 
 def rest_of(content: bytes, **headers: object) -> Answer:
-    """From where the request asks."""
+    """Answer with the bytes of the request's Range."""
     return lambda exchange: exchange.rest(content, **headers)
 
 
 def chunked(*chunks: bytes, ended: bool) -> Answer:
-    """In chunks of its own choice, with no length told, and with an end or without."""
+    """Answer in chunks without a length, with a last chunk or without."""
 
     def answer(exchange: Exchange) -> None:
         exchange.head(200, Transfer_Encoding="chunked")
@@ -150,7 +150,7 @@ def chunked(*chunks: bytes, ended: bool) -> Answer:
 
 
 def dripping(content: bytes, pause: float, **headers: object) -> Answer:
-    """A byte at a time."""
+    """Answer a byte at a time."""
 
     def answer(exchange: Exchange) -> None:
         exchange.head(200, Content_Length=len(content), **headers)
@@ -160,7 +160,7 @@ def dripping(content: bytes, pause: float, **headers: object) -> Answer:
 
 
 def dripping_headers(pause: float) -> Answer:
-    """Headers without end, a byte at a time."""
+    """Answer with endless headers, a byte at a time."""
 
     def answer(exchange: Exchange) -> None:
         exchange.wfile.write(b"HTTP/1.1 200 OK\r\n")

@@ -1,9 +1,10 @@
-"""Real processes for tests that need more than one."""
+"""Start real processes for tests, and the code of those that hold a file, a mark or a lock."""
 
 import os
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -13,8 +14,9 @@ HOLD_OPEN = """
 import sys
 with open(sys.argv[1], sys.argv[2]):
     print("open", flush=True)
-    sys.stdin.read()
+    sys.stdin.readline()
 """
+"""Holds a file open. Arguments: path, mode. As all code here, until a line or its end comes in."""
 
 HOLD_A_WRITE_LEASE = """
 import fcntl, os, sys, signal
@@ -22,7 +24,44 @@ descriptor = os.open(sys.argv[1], os.O_RDWR)
 signal.signal(signal.SIGIO, signal.SIG_IGN)
 fcntl.fcntl(descriptor, fcntl.F_SETLEASE, fcntl.F_WRLCK)
 print("leased", flush=True)
-sys.stdin.read()
+sys.stdin.readline()
+"""
+
+HOLD_MARK = """
+import sys
+from pathlib import Path
+from lfp_pipeline.common.process_marks import hold_mark
+with hold_mark(Path(sys.argv[1])):
+    print("held", flush=True)
+    sys.stdin.readline()
+"""
+
+HOLD_DATABASE = """
+import duckdb, sys
+with duckdb.connect(sys.argv[1], read_only="True" in sys.argv):
+    print("open", flush=True)
+    sys.stdin.readline()
+"""
+"""Holds a database open without the writer lock. Arguments: path, and `True` to only read."""
+
+HOLD_WRITER_LOCK = """
+import logging, sys
+from pathlib import Path
+from lfp_pipeline.warehouse.duckdb_file import Warehouse
+with Warehouse(Path(sys.argv[1]), 10, 10).session("merging a.csv", logging.getLogger()):
+    print("held", flush=True)
+    sys.stdin.readline()
+"""
+
+WAIT_FOR_WRITER_LOCK = """
+import logging, sys
+from pathlib import Path
+from lfp_pipeline.warehouse import writer_lock
+writer_lock._SHOWN_AFTER_SECONDS = 0.1
+print("waiting", flush=True)
+with writer_lock.WriterLock(Path(sys.argv[1]), 60).held("merging b.csv", logging.getLogger()):
+    print("held", flush=True)
+    sys.stdin.readline()
 """
 
 
@@ -46,7 +85,7 @@ def start(
 def running(
     code: str, *arguments: object, environment: Mapping[str, str] | None = None
 ) -> Iterator[subprocess.Popen[str]]:
-    """A process for the block that has said a line on its standard output, and is killed then."""
+    """Run code for the block, which begins at its first line of output; kill the process then."""
     with start(code, *arguments, environment=environment) as process:
         try:
             assert process.stdout is not None
@@ -59,8 +98,16 @@ def running(
 
 
 def finish(processes: Sequence[subprocess.Popen[str]]) -> list[str]:
-    """Wait until all have ended well; what they said."""
+    """Wait until all processes have ended with exit code 0; return their outputs."""
     outputs = [process.communicate(timeout=120) for process in processes]
     for process, (_, errors) in zip(processes, outputs, strict=True):
         assert process.returncode == 0, errors
     return [output for output, _ in outputs]
+
+
+def until(is_done: Callable[[], object], seconds: float = 60) -> None:
+    """Wait until a condition holds; fail after some seconds."""
+    deadline = time.monotonic() + seconds
+    while not is_done():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)

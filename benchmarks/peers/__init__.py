@@ -15,15 +15,15 @@ NAMES = (
     "postgresql",
     "spark_jdbc",
 )
-"""The modules in this package that hold a `Tool`, which is a Peer."""
+"""The modules in this package that have a `Tool`, a subclass of `Peer`."""
 
 
 class NotInstalledError(Exception):
-    """A tool, or something that it needs, is not on this machine; the text says what."""
+    """A tool, or something that it needs, is missing on this machine; the text says what."""
 
 
 def installed(name: str) -> type[Peer]:
-    """The tool in a module of this package.
+    """Return the tool in a module of this package.
 
     Raises:
         NotInstalledError: it cannot be used here.

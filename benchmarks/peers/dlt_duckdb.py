@@ -51,7 +51,7 @@ class Tool(Peer):
 
     @classmethod
     def versions(cls) -> str:
-        """Of all three."""
+        """The versions of all three."""
         return f"dlt {dlt.__version__}, DuckDB {duckdb.__version__}, pyarrow {pa.__version__}"
 
     def start(self) -> None:

@@ -1,4 +1,4 @@
-"""lfp_pipeline itself, with all that it does: file to raw zone to committed tables and ledger.
+"""lfp_pipeline itself, complete: file to raw zone to committed tables and ledger.
 
 Landing is included: a copy of the file, its digest, and the wait until both are safe on the disk.
 The other tools do none of that, but they start from the same file.
@@ -22,7 +22,7 @@ class Tool(Peer):
 
     @classmethod
     def versions(cls) -> str:
-        """DuckDB's version: ours is that of the source."""
+        """The version of DuckDB; ours is that of the source."""
         return f"DuckDB {duckdb.__version__}"
 
     def start(self) -> None:

@@ -36,7 +36,7 @@ class Tool(Peer):
 
     @classmethod
     def versions(cls) -> str:
-        """Of all three."""
+        """The versions of all three."""
         return f"pandas {pd.__version__}, pyarrow {pa.__version__}, SQLite {sqlite3.sqlite_version}"
 
     def load(self, csv_file: Path) -> None:

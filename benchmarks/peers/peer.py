@@ -1,4 +1,4 @@
-"""What a tool must be able to do to be measured."""
+"""The interface of a measured tool."""
 
 import time
 from abc import ABC, abstractmethod
@@ -16,7 +16,7 @@ class Peer(ABC):
 
     Attributes:
         title: the tool and its way, for tables.
-        phases: where the seconds of the last load went, as far as the tool can tell.
+        phases: seconds of the last load by phase, where the tool reports them.
     """
 
     title: ClassVar[str]
@@ -39,30 +39,30 @@ class Peer(ABC):
 
     @classmethod
     def unavailable(cls) -> str | None:
-        """Why the tool cannot be used here; None: it can."""
+        """Return why the tool cannot be used here; None: it can."""
         return None
 
     @classmethod
     @abstractmethod
     def versions(cls) -> str:
-        """The versions of what does the work."""
+        """The versions of the programs that do the work."""
 
     def start(self) -> None:  # noqa: B027 (most need nothing)
-        """Start the servers and sessions that it needs. Not timed."""
+        """Start the servers and sessions that the tool needs. Not timed."""
 
     def stop(self) -> None:  # noqa: B027 (most need nothing)
-        """Stop them."""
+        """Stop the servers and sessions."""
 
     @abstractmethod
     def load(self, csv_file: Path) -> None:
-        """Bring a file in, on top of what is there: products upserted by sku, names counted."""
+        """Load a file into the present tables: upsert products by sku, count names."""
 
     @abstractmethod
     def dump(self, products_csv: Path, counts_csv: Path) -> None:
         """Write (sku, name, description) and (name, number of products). Not timed."""
 
     def stored_bytes(self) -> int:
-        """The disk space of the tables."""
+        """Return the disk space of the tables."""
         return stored_bytes(self.folder)
 
     @contextmanager

@@ -38,7 +38,7 @@ class Tool(Peer):
 
     @classmethod
     def versions(cls) -> str:
-        """Of both."""
+        """The versions of both."""
         return f"polars {pl.__version__}, DuckDB {duckdb.__version__}"
 
     def load(self, csv_file: Path) -> None:

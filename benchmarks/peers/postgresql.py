@@ -1,7 +1,7 @@
 """PostgreSQL: COPY into a staging table, winners by `DISTINCT ON`, `INSERT .. ON CONFLICT`.
 
 The staging table is unlogged and numbers its rows. All of it is one transaction. Unchanged products
-are left alone. The server is set up for loading: see `postgresql_server.py`.
+are not written. The server is set up for loading: see `postgresql_server.py`.
 """
 
 from contextlib import ExitStack
@@ -45,12 +45,12 @@ class Tool(Peer):
 
     @classmethod
     def unavailable(cls) -> str | None:
-        """The server is a package of the system."""
+        """Return why there is no server: it is a package of the system."""
         return server_unavailable()
 
     @classmethod
     def versions(cls) -> str:
-        """Of the server and the driver."""
+        """The versions of the server and the driver."""
         return f"{server_version()}, psycopg {psycopg.__version__}"
 
     def start(self) -> None:

@@ -2,7 +2,7 @@
 
 Found where Debian, Red Hat, Homebrew and the PATH have it. The cluster lies in the measurement's
 folder; the server listens on a socket in a private folder and on the loopback address, with a
-password that nobody knows. It is as durable as by default (fsync, synchronous commit), with sizes
+random password. The server is as durable as by default (fsync, synchronous commit), with sizes
 that suit a machine like those that this is measured on, and little write-ahead logging.
 """
 
@@ -48,7 +48,7 @@ CREATE TABLE products (sku text PRIMARY KEY, name text NOT NULL, description tex
 CREATE TABLE name_counts (name text NOT NULL, no_of_products bigint NOT NULL);
 """
 
-# A row that is as it was is not written again, which is PostgreSQL's costliest part of an upsert.
+# Unchanged rows are not written: writing is the costliest part of PostgreSQL's upsert.
 ON_CONFLICT = """
 ON CONFLICT (sku) DO UPDATE SET name = excluded.name, description = excluded.description
 WHERE (products.name, products.description) IS DISTINCT FROM (excluded.name, excluded.description)
@@ -66,7 +66,7 @@ SELECT pg_total_relation_size('products') + pg_total_relation_size('name_counts'
 
 @dataclass(frozen=True)
 class Server:
-    """Where a server can be reached."""
+    """The address of a server."""
 
     socket_folder: Path
     port: int
@@ -74,7 +74,7 @@ class Server:
     password: str
 
     def connect(self) -> "psycopg.Connection[tuple[Any, ...]]":
-        """A connection over the socket."""
+        """Return a connection over the socket."""
         return psycopg.connect(
             host=str(self.socket_folder),
             port=self.port,
@@ -85,12 +85,12 @@ class Server:
 
     @property
     def jdbc_url(self) -> str:
-        """For Java, which has no such sockets."""
+        """Return the address for Java, which has no such sockets."""
         return f"jdbc:postgresql://127.0.0.1:{self.port}/{_DATABASE}"
 
 
 def binaries() -> Path | None:
-    """The folder with `initdb` and `postgres`; of several versions, the newest."""
+    """Return the folder with `initdb` and `postgres`; of several versions, the newest."""
     found = [Path(which).resolve().parent] if (which := shutil.which("postgres")) else []
     found += [folder for place in _PLACES for folder in Path("/").glob(place)]
     usable = [folder for folder in found if (folder / "initdb").exists()]
@@ -98,13 +98,13 @@ def binaries() -> Path | None:
 
 
 def server_version() -> str:
-    """Such as `PostgreSQL 15.13`."""
+    """Return the version, such as `PostgreSQL 15.13`."""
     folder = binaries()
     return f"PostgreSQL {'.'.join(map(str, _version(folder)))}" if folder else "PostgreSQL"
 
 
 def server_unavailable() -> str | None:
-    """Why there is no server; None: there is one."""
+    """Return why there is no server; None: there is one."""
     if binaries() is None:
         return "PostgreSQL's server is not installed"
     if os.geteuid() == 0 and not _has_owner():
@@ -114,7 +114,7 @@ def server_unavailable() -> str | None:
 
 @contextmanager
 def running_server(folder: Path) -> Iterator[Server]:
-    """A new cluster in the folder, served until the end of the block, with the tables made."""
+    """Make a cluster in the folder with the tables, and serve it for the block."""
     bin_folder = binaries()
     if bin_folder is None:
         raise FileNotFoundError(server_unavailable())
@@ -154,7 +154,7 @@ def running_server(folder: Path) -> Iterator[Server]:
 
 
 def stored_table_bytes(server: Server) -> int:
-    """The disk space of both tables and the index."""
+    """Return the disk space of both tables and the index."""
     with server.connect() as connection:
         row = connection.execute(_STORED).fetchone()
     return int(row[0]) if row else 0
@@ -174,8 +174,8 @@ def dump_postgresql(server: Server, products_csv: Path, counts_csv: Path) -> Non
 
 def _version(folder: Path) -> tuple[int, ...]:
     command = [str(folder / "postgres"), "--version"]
-    told = subprocess.run(command, check=True, capture_output=True, text=True)  # noqa: S603
-    return tuple(int(part) for part in told.stdout.split()[2].split(".") if part.isdigit())
+    output = subprocess.run(command, check=True, capture_output=True, text=True)  # noqa: S603
+    return tuple(int(part) for part in output.stdout.split()[2].split(".") if part.isdigit())
 
 
 def _has_owner() -> bool:

@@ -48,14 +48,14 @@ class Tool(Peer):
 
     @classmethod
     def unavailable(cls) -> str | None:
-        """The server and the JDBC driver are packages of the system."""
+        """Return what is missing: the server and the JDBC driver are packages of the system."""
         if not _DRIVER.exists():
             return f"PostgreSQL's JDBC driver is not installed ({_DRIVER})"
         return server_unavailable()
 
     @classmethod
     def versions(cls) -> str:
-        """Of Spark, the driver and the server."""
+        """The versions of Spark, the driver and the server."""
         named = (jar.stem.partition("-")[2] for jar in _JARS.glob("postgresql-*.*.*.jar"))
         driver = next(named, "of unknown version")
         return f"Spark {pyspark.__version__}, JDBC driver {driver}, {server_version()}"

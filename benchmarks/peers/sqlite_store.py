@@ -1,4 +1,4 @@
-"""What the tools that store in SQLite share.
+"""Tables and statements of the tools that store in SQLite.
 
 One transaction for a load, so one wait for the disk, with SQLite's durable defaults. The cache
 holds the index even of large files, so that skus in random order do not go to the disk.
@@ -25,7 +25,7 @@ _CACHE_KB = 2_000_000
 
 @contextmanager
 def transaction(folder: Path) -> Iterator[sqlite3.Connection]:
-    """A connection to the tables, in a transaction that is committed at the end."""
+    """Yield a connection to the tables, in a transaction that is committed at the end."""
     with closing(sqlite3.connect(folder / "products.sqlite")) as connection:
         connection.execute(f"PRAGMA cache_size = -{_CACHE_KB}")
         connection.execute("PRAGMA temp_store = memory")
@@ -35,7 +35,7 @@ def transaction(folder: Path) -> Iterator[sqlite3.Connection]:
 
 
 def count_names(connection: sqlite3.Connection) -> None:
-    """Count all names anew."""
+    """Recount all names."""
     connection.execute("DELETE FROM name_counts")
     connection.execute("INSERT INTO name_counts SELECT name, count(*) FROM products GROUP BY name")
 

@@ -12,13 +12,13 @@ from benchmarks.peers.sqlite_store import UPSERT, count_names, dump_sqlite, tran
 
 
 class Tool(Peer):
-    """Nothing but the standard library."""
+    """The standard library alone."""
 
     title = "Python csv + SQLite, ON CONFLICT"
 
     @classmethod
     def versions(cls) -> str:
-        """Of SQLite."""
+        """The version of SQLite."""
         return f"SQLite {sqlite3.sqlite_version}"
 
     def load(self, csv_file: Path) -> None:

@@ -11,11 +11,15 @@ from examples.feed_server.shop import Shop
 
 
 def main() -> None:
-    """Serve; the first line on the standard output is the URL."""
+    """Serve, after printing the URL."""
     parser = argparse.ArgumentParser(prog="python -m examples.feed_server", description=__doc__)
-    parser.add_argument("folder", type=Path, help="its newest CSV file is served; made if missing")
+    parser.add_argument(
+        "folder",
+        type=Path,
+        help="its newest CSV file is served; the folder is made if it is missing",
+    )
     parser.add_argument("--host", default="127.0.0.1", help="the address to listen at")
-    parser.add_argument("--port", type=int, default=8001, help="0: any free one")
+    parser.add_argument("--port", type=int, default=8001, help="0: any free port")
     parser.add_argument("--name", help="the title of the page (the folder's name)")
     parser.add_argument("--cut-after", type=int, help="break the first reads after so many bytes")
     parser.add_argument("--cuts", type=int, default=1, help="how many reads break")

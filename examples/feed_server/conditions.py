@@ -1,4 +1,4 @@
-"""What a request asks of a version, by RFC 9110: only if it is new, or some of its bytes."""
+"""Conditional and range requests, by RFC 9110."""
 
 import re
 from email.message import Message
@@ -18,14 +18,14 @@ def is_known(version: Version, headers: Message) -> bool:
     try:
         since = parsedate_to_datetime(headers.get("If-Modified-Since", ""))
         return parsedate_to_datetime(version.last_modified) <= since
-    except (ValueError, TypeError):  # No date, or one without a zone.
+    except (ValueError, TypeError):  # No date, or a date without a zone.
         return False
 
 
 def wanted_bytes(version: Version, headers: Message) -> range | None:
-    """The bytes that a range asks for, empty where there are none such.
+    """Return the requested bytes; empty if the file has none of them.
 
-    None: no range, or several, or of another version: the answer is all of it.
+    Return None for no range, several ranges, or a range of another version: all bytes are sent.
     """
     found = _RANGE.fullmatch(headers.get("Range", ""))
     condition = headers.get("If-Range", version.etag)

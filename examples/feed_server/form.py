@@ -1,4 +1,4 @@
-"""The form in which a product is sent, and what may be in it."""
+"""The form that a product is sent in, and its limits."""
 
 import re
 from urllib.parse import parse_qs
@@ -13,10 +13,10 @@ _CONTROL_CHARACTERS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
 
 
 def product_in(body: bytes) -> Product:
-    """The product that a form holds, as it is.
+    """Return the product in a form, unchecked.
 
     Raises:
-        ValueError: it is no such form.
+        ValueError: the form cannot be read.
     """
     try:
         fields = parse_qs(body.decode(), errors="strict", max_num_fields=len(Product._fields))
@@ -29,10 +29,10 @@ def product_in(body: bytes) -> Product:
 
 
 def check(product: Product) -> None:
-    """Refuse what a shop does not take.
+    """Check that a shop accepts a product.
 
     Raises:
-        ValueError: why.
+        ValueError: the reason why it does not.
     """
     for column, value in zip(Product._fields, product, strict=True):
         if not value and column != "description":

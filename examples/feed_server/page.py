@@ -1,4 +1,4 @@
-"""The page on which people find and change products. All that comes from outside is escaped."""
+"""The page on which people find and change products. All input is escaped."""
 
 import base64
 import hashlib
@@ -39,7 +39,7 @@ class Listing:
     """A page of the products that a search finds among the first ones of the file.
 
     Attributes:
-        query: text that their sku or name contains, in whatever case.
+        query: text that the sku or name contains, in any case.
         number: of the page, from 1.
         products: on the page.
         more: whether there is a next page.
@@ -52,7 +52,7 @@ class Listing:
 
 
 def find(products: Iterator[Product], query: str, number: int) -> Listing:
-    """Search the first products."""
+    """Search the first 10,000 products."""
     wanted = query.casefold()
     found = (
         product
@@ -65,22 +65,22 @@ def find(products: Iterator[Product], query: str, number: int) -> Listing:
 
 
 def find_one(products: Iterator[Product], sku: str) -> Product | None:
-    """The product of that sku among the first ones."""
+    """Return the product with a sku, among the first 10,000."""
     first = islice(products, _SEARCHED_PRODUCTS)
     return next((product for product in first if product.sku == sku), None)
 
 
-def render(title: str, form: Product, listing: Listing, told: str = "", error: str = "") -> str:
-    """The page.
+def render(title: str, form: Product, listing: Listing, message: str = "", error: str = "") -> str:
+    """Return the page as HTML.
 
     Args:
         title: the name of the shop.
-        form: what stands in the form.
+        form: the product in the form.
         listing: the products to show.
-        told: what has been done.
-        error: why it has not.
+        message: the change that was made.
+        error: why a change was not made.
     """
-    most = MAX_CHARACTERS
+    limit = MAX_CHARACTERS
     return f"""<!DOCTYPE html>
 <html lang="en">
 <head>
@@ -92,16 +92,16 @@ def render(title: str, form: Product, listing: Listing, told: str = "", error: s
 <body>
 <h1>{escape(title)}</h1>
 <main>
-{f'<p role="status">{escape(told)}</p>' if told else ""}
+{f'<p role="status">{escape(message)}</p>' if message else ""}
 {f'<p role="alert">{escape(error)}</p>' if error else ""}
 <h2>Change or add a product</h2>
 <form method="post" action="/update">
 <label for="sku">Sku</label>
-<input id="sku" name="sku" required maxlength="{most["sku"]}" value="{escape(form.sku)}">
+<input id="sku" name="sku" required maxlength="{limit["sku"]}" value="{escape(form.sku)}">
 <label for="name">Name</label>
-<input id="name" name="name" required maxlength="{most["name"]}" value="{escape(form.name)}">
+<input id="name" name="name" required maxlength="{limit["name"]}" value="{escape(form.name)}">
 <label for="description">Description</label>
-<textarea id="description" name="description" rows="4" maxlength="{most["description"]}">
+<textarea id="description" name="description" rows="4" maxlength="{limit["description"]}">
 {escape(form.description)}</textarea>
 <button>Save</button>
 </form>

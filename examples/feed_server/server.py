@@ -1,4 +1,4 @@
-"""The server: who may ask what, and what is answered."""
+"""The server: which requests it accepts, and its answers."""
 
 import ipaddress
 import json
@@ -32,7 +32,7 @@ _SAFETY = {
 class FeedServer(ThreadingHTTPServer):
     """Serves one shop; each request in a thread of its own."""
 
-    daemon_threads = True  # A slow reader does not keep it from ending.
+    daemon_threads = True  # A slow reader does not keep the server from ending.
     request_queue_size = 64
 
     def __init__(self, address: tuple[str, int], shop: Shop, title: str, faults: Faults) -> None:
@@ -41,11 +41,11 @@ class FeedServer(ThreadingHTTPServer):
 
     @property
     def url(self) -> str:
-        """Where it is."""
+        """The address of the server."""
         return f"http://{self.server_address[0]!s}:{self.server_address[1]}"
 
     def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ANN401 (the base's)
-        """Tell of errors, but not that a client has hung up."""
+        """Print errors, except that a client has hung up."""
         if not isinstance(sys.exception(), ConnectionError):
             super().handle_error(request, client_address)
 
@@ -59,10 +59,12 @@ class _Handler(BaseHTTPRequestHandler):
         path, _, query = self.path.partition("?")
         try:
             match path:
-                case "/sense" if self._comes_from_elsewhere:
-                    self._answer(HTTPStatus.FORBIDDEN, "Another page may not take the news.")
+                case "/sense" if self._is_cross_site:
+                    self._answer(
+                        HTTPStatus.FORBIDDEN, "Pages of other sites may not ask for changes."
+                    )
                 case "/sense":
-                    changed = self.server.shop.take_news()
+                    changed = self.server.shop.take_change()
                     self._answer(HTTPStatus.OK, json.dumps({"changed": changed}), _JSON)
                 case "/read":
                     self._read()
@@ -75,7 +77,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         if refusal := self._refusal():
-            # Its body was not read: what comes next on this connection is no request.
+            # The body was not read, so the next bytes on this connection are no request.
             self._answer(*refusal, headers={"Connection": "close"})
             return
         length = int(self.headers["Content-Length"])
@@ -89,7 +91,7 @@ class _Handler(BaseHTTPRequestHandler):
             self._answer(HTTPStatus.CONFLICT, str(error))
 
     def log_request(self, code: int | str = "-", size: int | str = "-") -> None:
-        """Tell of all requests but those that come every few seconds."""
+        """Print all requests except polls, which come every few seconds."""
         if " /sense " not in self.requestline:
             super().log_request(code, size)
 
@@ -125,13 +127,13 @@ class _Handler(BaseHTTPRequestHandler):
         faults = self.server.faults
         sent = wanted[: faults.cut_after] if faults.breaks_now() else wanted
         file.seek(sent.start)
-        left = len(sent)
-        while left and (chunk := file.read(min(left, faults.chunk_bytes))):
+        remaining = len(sent)
+        while remaining and (chunk := file.read(min(remaining, faults.chunk_bytes))):
             self.wfile.write(chunk)
-            left -= len(chunk)
+            remaining -= len(chunk)
             faults.pause(chunk)
-        # The rest is missing, also where a careless hand has made the file shorter meanwhile.
-        self.close_connection |= bool(left) or sent != wanted
+        # Bytes are missing, also where the file was truncated meanwhile.
+        self.close_connection |= bool(remaining) or sent != wanted
 
     def _update(self, body: bytes) -> None:
         product = NO_PRODUCT
@@ -158,12 +160,12 @@ class _Handler(BaseHTTPRequestHandler):
         listing = find(shop.products(), asked.get("q", ""), number)
         if sku:
             form = find_one(shop.products(), sku) or Product(sku, "", "")
-        told = f"{sku} {_DONE[asked['done']]}" if asked.get("done") in _DONE else ""
-        html = render(self.server.title, form, listing, told, error)
+        message = f"{sku} {_DONE[asked['done']]}" if asked.get("done") in _DONE else ""
+        html = render(self.server.title, form, listing, message, error)
         self._answer(status, html, _HTML)
 
     def _refusal(self) -> tuple[HTTPStatus, str] | None:
-        """Why a change is not even looked at."""
+        """Return why a change is refused before its body is read; None: it is not."""
         length = self.headers.get("Content-Length", "")
         if self.path != "/update":
             return HTTPStatus.NOT_FOUND, "Changes go to /update."
@@ -178,21 +180,21 @@ class _Handler(BaseHTTPRequestHandler):
         return None
 
     @property
-    def _comes_from_elsewhere(self) -> bool:
-        """Whether a browser says that the page of another server asks."""
+    def _is_cross_site(self) -> bool:
+        """Whether a browser says that the page of another site sends the request."""
         return self.headers.get("Sec-Fetch-Site", "none") not in {"same-origin", "none"}
 
     def _is_from_own_page(self) -> bool:
-        """Whether the browser says so.
+        """Whether the browser says that our own page sends the request.
 
-        A page elsewhere can have its name lead to this address, and then looks like our own. So the
-        name must be one that cannot be bent: an address or localhost.
+        A foreign page can point its own host name to this address, and then looks like ours (DNS
+        rebinding). So the host must be an address or localhost.
         """
         host = self.headers.get("Host", "")
         return (
-            not self._comes_from_elsewhere
+            not self._is_cross_site
             and self.headers.get("Origin") == f"http://{host}"
-            and _is_unbendable(host)
+            and _is_safe_host(host)
         )
 
     def _answer(
@@ -218,7 +220,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
 
 
-def _is_unbendable(host: str) -> bool:
+def _is_safe_host(host: str) -> bool:
     try:
         name = urlsplit(f"//{host}").hostname or ""
         return name == "localhost" or bool(ipaddress.ip_address(name))

@@ -1,4 +1,4 @@
-"""A folder with a product file: its versions, the news of them, and changes to its products."""
+"""A folder with a product file: its versions, whether it has changed, and updates of products."""
 
 import csv
 import os
@@ -11,16 +11,16 @@ from pathlib import Path
 from threading import Lock
 from typing import BinaryIO, NamedTuple
 
-# A second, and by how much a file's time may lag behind the clock: the kernel's tick, amply.
+# A second, and amply the kernel's tick, by which a file's time may lag behind the clock.
 _SECOND_OVER = 1.05
 
 
 class ShopError(Exception):
-    """The product file is not as it must be; the message is for people."""
+    """The product file is missing or malformed; the message is for people."""
 
 
 class Product(NamedTuple):
-    """What a shop sells."""
+    """A product of a shop."""
 
     sku: str
     name: str
@@ -32,7 +32,7 @@ NO_PRODUCT = Product("", "", "")
 
 @dataclass(frozen=True)
 class Version:
-    """One version of the product file: what HTTP says of it, and its size in bytes."""
+    """One version of the product file: its HTTP validators, and its size in bytes."""
 
     etag: str
     last_modified: str
@@ -40,40 +40,38 @@ class Version:
 
 
 class Shop:
-    """A folder and its newest CSV file; one is made where there is none."""
+    """A folder and its newest CSV file, which is made if there is none."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self._last_told = folder / ".last_told"
-        self._telling, self._updating, self._swapping = Lock(), Lock(), Lock()
+        self._last_polled = folder / ".last_told"
+        self._polling, self._updating, self._swapping = Lock(), Lock(), Lock()
         if not any(self._files()):
             with (folder / "products.csv").open("w", newline="") as file:
                 csv.writer(file).writerow(Product._fields)
 
-    def take_news(self) -> bool:
-        """Whether the file has changed since somebody last asked, in whatever way it did.
-
-        Asking takes the news, even across a restart.
+    def take_change(self) -> bool:
+        """Return whether the file has changed in any way since the last call, across restarts.
 
         Raises:
-            ShopError: somebody took the file away.
+            ShopError: the file is gone.
         """
-        with self._telling:
+        with self._polling:
             version = _version(self._newest().stat()).etag
-            changed = not self._last_told.exists() or self._last_told.read_text() != version
+            changed = not self._last_polled.exists() or self._last_polled.read_text() != version
             if changed:
-                self._last_told.write_text(version)
+                self._last_polled.write_text(version)
             return changed
 
     @contextmanager
     def newest(self) -> Iterator[tuple[BinaryIO, Version]]:
-        """The newest version, to be read at leisure: what replaces it does not touch it.
+        """Open the newest version, which stays readable if a newer one replaces it.
 
-        `Last-Modified` counts whole seconds. So a version is given out only once its second is
-        over, and the next one has another.
+        `Last-Modified` counts whole seconds. So a version is opened only after its second is over:
+        the next version has another.
 
         Raises:
-            ShopError: somebody took the file away.
+            ShopError: the file is gone.
         """
         with self._swapping:
             while 0 <= (age := _age(self._newest())) < _SECOND_OVER:
@@ -83,13 +81,13 @@ class Shop:
             yield file, _version(os.fstat(file.fileno()))
 
     def update(self, product: Product) -> bool:
-        """Change the product of that sku, or add it. The file is replaced as a whole.
+        """Change the product with this sku, or add it. The file is replaced as a whole.
 
         Returns:
-            Whether the product was there.
+            Whether there was a product with this sku.
 
         Raises:
-            ShopError: the file is not CSV with the three columns, or others changed it meanwhile.
+            ShopError: the file is not CSV with the three columns, or has changed meanwhile.
         """
         with self._updating:
             path = self._newest()
@@ -98,27 +96,27 @@ class Shop:
             known = _copy_with(product, path, unfinished)
             with self._swapping:
                 if _version(path.stat()) != before:
-                    msg = f"{path.name} was changed by somebody else meanwhile. Try again."
+                    msg = f"{path.name} has changed meanwhile. Try again."
                     raise ShopError(msg)
                 os.utime(unfinished, ns=(time.time_ns(),) * 2)
                 unfinished.replace(path)
         return known
 
     def products(self) -> Iterator[Product]:
-        """All products, one after the other.
+        """Yield all products.
 
         Raises:
             ShopError: the file is not CSV with the three columns.
         """
         rows = _rows(self._newest())
-        places = _places(next(rows, []))
+        indexes = _column_indexes(next(rows, []))
         for row in rows:
-            if len(row) > max(places):
-                sku, name, description = (row[place] for place in places)
+            if len(row) > max(indexes):
+                sku, name, description = (row[index] for index in indexes)
                 yield Product(sku.strip(), name.strip(), description)
 
     def close(self) -> None:
-        """Let the update that is under way come to its end, and no other begin."""
+        """Wait for the present update, and let no other begin."""
         self._updating.acquire()
 
     def _newest(self) -> Path:
@@ -134,46 +132,46 @@ class Shop:
 
 def _version(status: os.stat_result) -> Version:
     etag = f'"{status.st_mtime_ns:x}-{status.st_size:x}-{status.st_ino:x}"'
-    modified = min(int(status.st_mtime), int(time.time()))  # HTTP knows no future dates.
+    modified = min(int(status.st_mtime), int(time.time()))  # HTTP has no future dates.
     return Version(etag, formatdate(modified, usegmt=True), status.st_size)
 
 
 def _age(path: Path) -> float:
-    """The seconds since the second in which a file was written began."""
+    """Return the seconds since the begin of the second in which a file was written."""
     return time.time() - int(path.stat().st_mtime)
 
 
 def _copy_with(product: Product, path: Path, target: Path) -> bool:
-    """Copy a product file with that product in it; whether its sku was there."""
+    """Copy a product file with a changed product; return whether its sku was there."""
     rows = _rows(path)
     header = next(rows, [])
-    places = _places(header)
+    indexes = _column_indexes(header)
     known = False
     with target.open("w", encoding="utf-8", errors="surrogateescape", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(header)
         for row in rows:
-            # Every row of the sku, so that it does not matter which of them a reader believes.
-            if len(row) > max(places) and row[places[0]].strip() == product.sku:
-                _put(product, row, places)
+            # Change every row of the sku: readers differ in which one they use.
+            if len(row) > max(indexes) and row[indexes[0]].strip() == product.sku:
+                _put(product, row, indexes)
                 known = True
             writer.writerow(row)
         if not known:
             row = [""] * len(header)
-            _put(product, row, places)
+            _put(product, row, indexes)
             writer.writerow(row)
         file.flush()
         os.fsync(file.fileno())
     return known
 
 
-def _put(product: Product, row: list[str], places: list[int]) -> None:
-    for place, value in zip(places, product, strict=True):
-        row[place] = value
+def _put(product: Product, row: list[str], indexes: list[int]) -> None:
+    for index, value in zip(indexes, product, strict=True):
+        row[index] = value
 
 
-def _places(header: list[str]) -> list[int]:
-    """Where the three columns are."""
+def _column_indexes(header: list[str]) -> list[int]:
+    """Return the indexes of the three columns."""
     names = [name.strip().lower() for name in header]
     try:
         return [names.index(column) for column in Product._fields]
@@ -183,7 +181,7 @@ def _places(header: list[str]) -> list[int]:
 
 
 def _rows(path: Path) -> Iterator[list[str]]:
-    # Bytes that are not UTF-8 come out as they went in.
+    # Bytes that are not UTF-8 are written as they were read.
     with path.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
         try:
             yield from csv.reader(file)

@@ -1,14 +1,7 @@
 """The public commands, as processes that start in an empty folder."""
 
 import json
-import os
-import re
-import shutil
-import subprocess
-import sys
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass
 from logging import getLogger
 from pathlib import Path
 from random import Random
@@ -17,93 +10,13 @@ import pytest
 from dagster import DagsterInstance
 
 from lfp_pipeline.warehouse.writer_lock import WriterLock
+from testing.dagster_project import LEDGER, NAME_COUNTS, NO_SKU, PRODUCTS, drop, project_in, query
+from testing.expected_tables import File, expected_name_counts, expected_products
 from testing.http_server import content_of, serving
-from testing.oracle import File, true_counts, true_products
-from testing.project import (
-    LEDGER,
-    NAME_COUNTS,
-    NO_SKU,
-    PARTITION_TAG,
-    PRODUCTS,
-    drop,
-    query,
-)
-from testing.project import project as project_in
+from testing.shell import Shell, finish, job
 
 A = File("a.csv", 1_000_000, (("s1", "Ann", "x"), ("s2", "Bob", "y")))
 B = File("b.csv", 2_000_000, (("s1", "Ann", "z"), ("s3", "Ann", "w")))
-
-PROJECT = Path(__file__).parents[2]
-
-HOLD = """
-import duckdb, sys
-connection = duckdb.connect(sys.argv[1])
-print("open", flush=True)
-sys.stdin.read()
-"""
-
-
-@dataclass(frozen=True)
-class Shell:
-    """A shell in an empty folder, with a data folder and an instance elsewhere."""
-
-    folder: Path
-    environment: Mapping[str, str]
-
-    @property
-    def data(self) -> Path:
-        return Path(self.environment["LFP_DATA_DIR"])
-
-    def drop(self, *files: File) -> None:
-        for file in files:
-            drop(self.data / "inbox", file.key, file.content, file.microseconds)
-
-    def start(self, *arguments: str, **settings: object) -> subprocess.Popen[str]:
-        variables = {f"LFP_{name.upper()}": str(value) for name, value in settings.items()}
-        return subprocess.Popen(
-            [sys.executable, "-m", *arguments],
-            cwd=self.folder,
-            env={**self.environment, **variables},
-            text=True,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-        )
-
-    def run(self, *arguments: str, **settings: object) -> tuple[int, str]:
-        """Return the exit code of a command, and its output."""
-        return finish(self.start(*arguments, **settings))
-
-
-def finish(process: subprocess.Popen[str]) -> tuple[int, str]:
-    output, _ = process.communicate(timeout=120)
-    return process.returncode, output
-
-
-def job(name: str, partition: str | None = None) -> list[str]:
-    tags = ["--tags", json.dumps({PARTITION_TAG: partition})] if partition else []
-    return ["dagster", "job", "execute", "-m", "lfp_pipeline.definitions", "-j", name, *tags]
-
-
-@pytest.fixture
-def shell(tmp_path: Path, home: Path) -> Shell:
-    (tmp_path / "empty").mkdir()
-    (tmp_path / "data" / "inbox").mkdir(parents=True)
-    shutil.copytree(home, tmp_path / "home")
-    shutil.copy(PROJECT / "dagster.yaml", tmp_path / "home")
-    inherited = {
-        name: value
-        for name, value in os.environ.items()
-        if not name.startswith("LFP_") or name == "LFP_SETTINGS_FILE"
-    }
-    own = {
-        "LFP_DATA_DIR": str(tmp_path / "data"),
-        "LFP_INBOX_STABLE_SECONDS": "0",
-        "LFP_THREADS": "2",
-        "LFP_ALLOWED_HOSTS": "127.0.0.1",
-        "DAGSTER_HOME": str(tmp_path / "home"),
-    }
-    return Shell(tmp_path / "empty", inherited | own)
 
 
 def test_the_inbox_is_merged_and_bad_files_are_listed_with_how_to_fix_them(shell: Shell) -> None:
@@ -119,8 +32,8 @@ def test_the_inbox_is_merged_and_bad_files_are_listed_with_how_to_fix_them(shell
     assert "empty.csv was refused: The file is empty: it has no header and no rows." in output
     assert "noise.csv was refused: " in output
     assert "Traceback" not in output
-    assert query(shell.data, PRODUCTS) == true_products([A, B])
-    assert query(shell.data, NAME_COUNTS) == true_counts([A, B])
+    assert query(shell.data, PRODUCTS) == expected_products([A, B])
+    assert query(shell.data, NAME_COUNTS) == expected_name_counts([A, B])
     ledger = {key: (status, error) for key, status, error in query(shell.data, LEDGER)}
     for key in ("nosku.csv", "empty.csv", "noise.csv"):
         status, error = ledger[key]
@@ -135,14 +48,14 @@ def test_the_inbox_is_merged_without_an_instance(shell: Shell) -> None:
     bare = {name: value for name, value in shell.environment.items() if name != "DAGSTER_HOME"}
     code, output = Shell(shell.folder, bare).run(*job("ingest_inbox"))
     assert code == 0, output
-    assert query(shell.data, PRODUCTS) == true_products([A])
+    assert query(shell.data, PRODUCTS) == expected_products([A])
 
 
 def test_a_new_partition_is_merged_and_shows_in_the_instance(shell: Shell) -> None:
     shell.drop(A)
     code, output = shell.run(*job("ingest_products", A.key))
     assert code == 0, output
-    assert query(shell.data, PRODUCTS) == true_products([A])
+    assert query(shell.data, PRODUCTS) == expected_products([A])
     with DagsterInstance.from_config(shell.environment["DAGSTER_HOME"]) as instance:
         assert list(instance.get_dynamic_partitions("product_files")) == [A.key]
         assert [run.status.value for run in instance.get_runs()] == ["SUCCESS"]
@@ -157,7 +70,7 @@ def test_a_url_is_merged_into_the_named_partition(shell: Shell) -> None:
         code, output = shell.run(*job("ingest_products", A.key), "-c", "run.yaml")
         source = server.url()
     assert code == 0, output
-    assert query(shell.data, PRODUCTS) == true_products([A])
+    assert query(shell.data, PRODUCTS) == expected_products([A])
     assert query(shell.data, "SELECT source FROM deliveries") == [(source,)]
 
 
@@ -208,7 +121,7 @@ def test_five_concurrent_processes_give_the_same_tables_as_sequential_ones(
     for code, output in map(finish, processes):
         assert code == 0, output
     found["at once"] = query(shell.data, PRODUCTS), query(shell.data, NAME_COUNTS)
-    truth = true_products(files), true_counts(files)
+    truth = expected_products(files), expected_name_counts(files)
     assert found == dict.fromkeys(found, truth)
 
 
@@ -225,29 +138,7 @@ def test_a_run_waits_for_a_writing_run(shell: Shell) -> None:
         assert not database.exists()
     code, output = finish(process)
     assert code == 0, output
-    assert query(shell.data, PRODUCTS) == true_products([A])
-
-
-def test_a_process_that_has_the_database_open_fails_the_run_without_harm(
-    shell: Shell,
-) -> None:
-    shell.drop(A)
-    shell.run(*job("ingest_inbox"))
-    shell.drop(B)
-    holding = [sys.executable, "-c", HOLD, shell.data / "products.duckdb"]
-    with subprocess.Popen(holding, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as holder:
-        assert holder.stdout
-        assert holder.stdout.readline() == b"open\n"
-        started = time.monotonic()
-        code, output = shell.run(*job("ingest_inbox"), other_process_wait_seconds=1)
-        assert time.monotonic() - started < 60
-        assert code == 1
-        assert re.search(rf"is open in another program: .*\(PID {holder.pid}\)", output)
-        holder.communicate()
-    assert query(shell.data, PRODUCTS) == true_products([A])
-    code, output = shell.run(*job("ingest_inbox"))
-    assert code == 0, output
-    assert query(shell.data, PRODUCTS) == true_products([A, B])
+    assert query(shell.data, PRODUCTS) == expected_products([A])
 
 
 def test_the_demo_shows_exact_tables_and_repeats_without_work(shell: Shell) -> None:

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import dagster as dg
 
-from testing.oracle import File
+from testing.dagster_project import PARTITION_TAG, Project
+from testing.expected_tables import File
 from testing.processes import PROJECT
-from testing.project import PARTITION_TAG, Project
 
 DAY = 86_400
 OLD, NEW = (File(key, 1_000_000, ((key, "Ann", "x"),)) for key in ("old.csv", "new.csv"))

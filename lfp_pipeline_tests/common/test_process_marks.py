@@ -5,16 +5,7 @@ from pathlib import Path
 import pytest
 
 from lfp_pipeline.common.process_marks import claim_stale_marks, hold_mark, live_marks, stale_marks
-from testing.processes import running
-
-HOLD = """
-import sys
-from pathlib import Path
-from lfp_pipeline.common.process_marks import hold_mark
-with hold_mark(Path(sys.argv[1])):
-    print("held", flush=True)
-    sys.stdin.read()
-"""
+from testing.processes import HOLD_MARK, running
 
 
 def test_a_mark_exists_while_it_is_held(tmp_path: Path) -> None:
@@ -31,19 +22,19 @@ def test_an_error_in_the_block_removes_the_mark(tmp_path: Path) -> None:
 
 
 def test_a_held_mark_is_not_stale(tmp_path: Path) -> None:
-    with hold_mark(tmp_path / "a.run"), running(HOLD, tmp_path / "b.run"):
+    with hold_mark(tmp_path / "a.run"), running(HOLD_MARK, tmp_path / "b.run"):
         assert list(claim_stale_marks(tmp_path, "*.run")) == []
 
 
 def test_the_mark_of_a_killed_process_is_claimed_once(tmp_path: Path) -> None:
-    with running(HOLD, tmp_path / "a.run"):
+    with running(HOLD_MARK, tmp_path / "a.run"):
         pass
     assert list(claim_stale_marks(tmp_path, "*.run")) == [tmp_path / "a.run"]
     assert list(claim_stale_marks(tmp_path, "*.run")) == []
 
 
 def test_listing_stale_marks_does_not_remove_them(tmp_path: Path) -> None:
-    with hold_mark(tmp_path / "a.run"), running(HOLD, tmp_path / "b.run"):
+    with hold_mark(tmp_path / "a.run"), running(HOLD_MARK, tmp_path / "b.run"):
         assert stale_marks(tmp_path, "*.run") == []
     for _ in range(2):
         assert stale_marks(tmp_path, "*.run") == [tmp_path / "b.run"]
@@ -54,9 +45,9 @@ def test_a_missing_folder_has_no_stale_marks(tmp_path: Path) -> None:
 
 
 def test_live_marks_are_those_of_running_processes(tmp_path: Path) -> None:
-    with running(HOLD, tmp_path / "dead.run"):
+    with running(HOLD_MARK, tmp_path / "dead.run"):
         assert live_marks(tmp_path, "*.run") == [tmp_path / "dead.run"]
-    with hold_mark(tmp_path / "a.run") as mark, running(HOLD, tmp_path / "b.run"):
+    with hold_mark(tmp_path / "a.run") as mark, running(HOLD_MARK, tmp_path / "b.run"):
         mark.write_text("content")
         assert live_marks(tmp_path, "*.run") == [tmp_path / "a.run", tmp_path / "b.run"]
     assert live_marks(tmp_path, "*.run") == []

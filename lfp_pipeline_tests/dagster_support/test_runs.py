@@ -10,14 +10,10 @@ from pathlib import Path
 
 from lfp_pipeline.dagster_support.runs import fail_dead_runs
 from lfp_pipeline.warehouse.writer_lock import WriterLock
-from lfp_pipeline_tests.cli.test_commands import Shell, job, shell
-from lfp_pipeline_tests.common.test_process_marks import HOLD
-from lfp_pipeline_tests.warehouse.test_writer_lock import until
-from testing.oracle import File
-from testing.processes import PROJECT, finish, running, start
-from testing.project import Project
-
-__all__ = ["shell"]  # The fixture.
+from testing.dagster_project import Project
+from testing.expected_tables import File
+from testing.processes import HOLD_MARK, PROJECT, finish, running, start, until
+from testing.shell import Shell, job
 
 A = File("a.csv", 1_000_000, (("s1", "Ann", "x"),))
 LOG = getLogger("test")
@@ -70,7 +66,7 @@ def test_an_instance_fails_only_its_own_dead_runs(shell: Shell, home: Path) -> N
 
 def test_an_unclaimed_mark_is_removed_after_thirty_days(project: Project) -> None:
     marks = project.engine.settings.run_marks_dir
-    with running(HOLD, marks / "dead.run"), running(HOLD, marks / "living.run"):
+    with running(HOLD_MARK, marks / "dead.run"), running(HOLD_MARK, marks / "living.run"):
         for mark in marks.iterdir():
             os.utime(mark, times=(time.time() - 31 * DAYS,) * 2)
         fail_dead_runs(project.engine, project.instance, LOG)

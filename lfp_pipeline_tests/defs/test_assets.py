@@ -13,10 +13,8 @@ from lfp_pipeline.engine import Engine
 from lfp_pipeline.ingest import ingest
 from lfp_pipeline.ingest.result import IngestResult
 from lfp_pipeline.raw_zone.desired_state import mark_reverted
-from lfp_pipeline.reading.text_reader import SkippedLines
-from testing.http_server import content_of, serving, status
-from testing.oracle import File, land, read_with, true_counts, true_products
-from testing.project import (
+from lfp_pipeline.reading.reader import SkippedLines
+from testing.dagster_project import (
     HEADER,
     LEDGER,
     NAME_COUNTS,
@@ -25,9 +23,12 @@ from testing.project import (
     RANGE_TAGS,
     Project,
     drop,
+    project_in,
     query,
 )
-from testing.project import project as project_in
+from testing.engine import land, patch_reading
+from testing.expected_tables import File, expected_name_counts, expected_products
+from testing.http_server import content_of, serving, status
 
 A = File(
     "a.csv", 1_000_000, (("s1", "Ann", "x"), ("s2", "Bob", "y"), ("s1", "Ann", "z"), ("s9", "Dot"))
@@ -61,8 +62,8 @@ def run_id(first: Project) -> str:
 def test_a_new_partition_is_merged_and_added_to_the_instance(first: Project) -> None:
     assert first.registered == [A.key]
     assert first.materialized("raw_products") == first.materialized("products") == {A.key}
-    assert first.products == true_products([A])
-    assert query(first.data, NAME_COUNTS) == true_counts([A])
+    assert first.products == expected_products([A])
+    assert query(first.data, NAME_COUNTS) == expected_name_counts([A])
 
 
 def test_all_checks_are_evaluated_and_only_reject_share_fails(first: Project, run_id: str) -> None:
@@ -76,7 +77,7 @@ def test_name_counts_is_the_last_step_of_the_run(first: Project, run_id: str) ->
         if entry.dagster_event and entry.dagster_event.is_step_success
     ]
     assert steps == ["raw_products", "products", "name_counts"]
-    assert first.metadata("name_counts")["dagster/row_count"] == len(true_counts([A]))
+    assert first.metadata("name_counts")["dagster/row_count"] == len(expected_name_counts([A]))
 
 
 def test_of_two_versions_with_the_same_time_the_metadata_shows_the_later_landed(
@@ -136,7 +137,7 @@ def test_the_metadata_has_skipped_lines_by_kind_and_notes_as_plain_text(
     project: Project, monkeypatch: pytest.MonkeyPatch, job: str
 ) -> None:
     notes = "A column is called '**[x](http://x)**'.", "<b>The header is in line 4.</b>"
-    read_with(monkeypatch, SkippedLines(blank=1_500, above_header=3), *notes)
+    patch_reading(monkeypatch, SkippedLines(blank=1_500, above_header=3), *notes)
     project.drop(B)
     run = project.ingest(B.key) if job == "ingest_products" else project.run(job)
     assert run.success
@@ -217,7 +218,7 @@ def test_a_range_is_merged_and_each_partition_has_its_own_metadata(project: Proj
     project.instance.add_dynamic_partitions("product_files", [C.key, B.key])
     run = project.ingest(C.key, B.key)
     assert run.success
-    assert project.products == true_products([B, C])
+    assert project.products == expected_products([B, C])
     assert project.materialized("products") == {B.key, C.key}
     assert project.checks(run.run_id) == dict.fromkeys(CHECKS, True)
     for file in (B, C):
@@ -235,7 +236,7 @@ def test_in_a_range_a_refused_file_fails_the_run_and_stops_no_other(project: Pro
     assert "1 file is not merged.\nbad.csv was refused: The header has no column sku" in (
         project.error(run)
     )
-    assert project.products == true_products([B, C])
+    assert project.products == expected_products([B, C])
     assert project.materialized("products") == {B.key, C.key}
     assert project.metadata("products", C.key)["rows_read"] == len(C.rows)
 
@@ -249,7 +250,7 @@ def test_a_source_is_merged_into_the_partition_of_the_run(project: Project, tmp_
     elsewhere = tmp_path / "some where.csv"
     elsewhere.write_bytes(B.content)
     assert project.ingest("mine", source=elsewhere).success
-    assert [row[:3] for row in project.products] == [row[:3] for row in true_products([B])]
+    assert [row[:3] for row in project.products] == [row[:3] for row in expected_products([B])]
     assert project.metadata("products", "mine")["source"] == str(elsewhere)
 
 
@@ -339,7 +340,7 @@ def test_the_delivery_of_a_file_that_left_the_inbox_remains(project: Project) ->
     project.ingest(B.key)
     (project.inbox / B.key).unlink()
     assert project.ingest(B.key).success
-    assert project.products == true_products([B])
+    assert project.products == expected_products([B])
 
 
 def test_a_pending_earlier_delivery_is_merged_with_the_newer_one(project: Project) -> None:
@@ -349,7 +350,7 @@ def test_a_pending_earlier_delivery_is_merged_with_the_newer_one(project: Projec
         assert not project.ingest(B.key).success
     project.drop(newer)
     assert project.ingest(B.key).success
-    assert project.products == true_products([B, newer])
+    assert project.products == expected_products([B, newer])
     assert project.metadata("products", B.key)["delivery_id"] == newer.delivery_id
 
 
@@ -360,7 +361,7 @@ def test_manual_edits_of_counts_are_repaired_and_reported(project: Project) -> N
         by_hand.execute("UPDATE name_counts SET no_of_products = 7")
         by_hand.execute("INSERT INTO name_counts VALUES ('Nobody', 1)")
     run = project.ingest(B.key)
-    assert query(project.data, NAME_COUNTS) == true_counts([B])
+    assert query(project.data, NAME_COUNTS) == expected_name_counts([B])
     assert project.checks(run.run_id)["counts_match"]
     (check,) = [
         check for check in run.get_asset_check_evaluations() if check.check_name == "counts_match"

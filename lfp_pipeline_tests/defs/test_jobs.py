@@ -5,9 +5,10 @@ import re
 import duckdb
 import pytest
 
-from lfp_pipeline.reading.text_reader import SkippedLines
-from testing.oracle import File, read_with, true_counts, true_products
-from testing.project import HEADER, LEDGER, NAME_COUNTS, NO_SKU, Project, drop, query
+from lfp_pipeline.reading.reader import SkippedLines
+from testing.dagster_project import HEADER, LEDGER, NAME_COUNTS, NO_SKU, Project, drop, query
+from testing.engine import patch_reading
+from testing.expected_tables import File, expected_name_counts, expected_products
 
 A = File("a.csv", 1_000_000, (("s1", "Ann", "x"), ("s2", "Bob", "y")))
 B = File("b.csv", 2_000_000, (("s1", "Ann", "z"), ("s3", "Ann", "w")))
@@ -20,12 +21,12 @@ def test_every_inbox_file_is_merged_and_shows_as_materialized(project: Project) 
     project.drop(B)
     run = project.run("ingest_inbox")
     assert run.success
-    assert project.products == true_products([A, B])
+    assert project.products == expected_products([A, B])
     assert project.materialized("raw_products") == {A.key, B.key}
     assert project.materialized("products") == {A.key, B.key}
     assert sorted(project.registered) == [A.key, B.key]
     assert project.checks(run.run_id) == dict.fromkeys(CHECKS, True)
-    assert project.metadata("name_counts")["dagster/row_count"] == len(true_counts([A, B]))
+    assert project.metadata("name_counts")["dagster/row_count"] == len(expected_name_counts([A, B]))
 
 
 @pytest.mark.parametrize(
@@ -44,7 +45,7 @@ def test_every_inbox_file_is_merged_and_shows_as_materialized(project: Project) 
 def test_the_log_has_counts_of_skipped_lines_and_no_notes(
     project: Project, monkeypatch: pytest.MonkeyPatch, skipped: SkippedLines, expected: str
 ) -> None:
-    read_with(monkeypatch, skipped, "The header is in line 4.")
+    patch_reading(monkeypatch, skipped, "The header is in line 4.")
     project.drop(A)
     run = project.run("ingest_inbox")
     messages = [entry.user_message for entry in project.instance.all_logs(run.run_id)]
@@ -56,7 +57,7 @@ def test_the_log_has_counts_of_skipped_lines_and_no_notes(
 def test_a_file_of_skipped_lines_only_is_logged_with_zero_rows(
     project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    read_with(monkeypatch, SkippedLines(blank=2))
+    patch_reading(monkeypatch, SkippedLines(blank=2))
     drop(project.inbox, A.key, HEADER)
     run = project.run("ingest_inbox")
     messages = [entry.user_message for entry in project.instance.all_logs(run.run_id)]
@@ -90,7 +91,7 @@ def test_a_bad_file_fails_the_run_and_does_not_affect_others(project: Project) -
     assert "1 file is not merged.\nbad.csv was refused: The header has no column sku" in (
         project.error(run)
     )
-    assert project.products == true_products([A, B])
+    assert project.products == expected_products([A, B])
     assert project.materialized("products") == {A.key, B.key}
     assert project.checks(run.run_id) == dict.fromkeys(CHECKS, True)
     ledger = {key: (status, error) for key, status, error in query(project.data, LEDGER)}
@@ -146,7 +147,7 @@ def test_a_pending_delivery_is_merged_once(project: Project) -> None:
     (project.inbox / B.key).unlink()
     run = project.run("ingest_inbox")
     assert run.success
-    assert project.products == true_products([A, B])
+    assert project.products == expected_products([A, B])
     messages = [entry.user_message for entry in project.instance.all_logs(run.run_id)]
     assert "Ingesting 1 inbox file and 1 landed delivery" in messages
 
@@ -159,7 +160,7 @@ def test_a_process_that_has_the_database_open_fails_the_run_and_is_named(
         error = project.error(project.run("ingest_inbox"))
     assert "is open in another program: this process itself" in error
     assert project.run("ingest_inbox").success
-    assert project.products == true_products([A])
+    assert project.products == expected_products([A])
 
 
 def test_the_next_run_repairs_manual_edits_of_counts(project: Project) -> None:
@@ -169,7 +170,7 @@ def test_the_next_run_repairs_manual_edits_of_counts(project: Project) -> None:
         by_hand.execute("DELETE FROM name_counts WHERE name = 'Bob'")
     project.drop(B)
     run = project.run("ingest_inbox")
-    assert query(project.data, NAME_COUNTS) == true_counts([A, B])
+    assert query(project.data, NAME_COUNTS) == expected_name_counts([A, B])
     assert project.checks(run.run_id)["counts_match"]
 
 
@@ -193,7 +194,7 @@ def test_after_the_database_is_deleted_all_deliveries_are_merged_again(project: 
     (project.inbox / B.key).unlink()
     project.engine.warehouse.path.unlink()
     assert project.run("ingest_inbox").success
-    assert project.products == before == true_products([A, newer, B])
+    assert project.products == before == expected_products([A, newer, B])
 
 
 @pytest.mark.parametrize("names", [["a.csv"], ["a.csv", "gone.csv"]])
@@ -202,4 +203,4 @@ def test_only_the_configured_files_are_merged(project: Project, names: list[str]
     project.drop(B)
     config = {"ops": {"ingest": {"config": {"files": dict.fromkeys(names, "")}}}}
     assert project.run("ingest_inbox", config=config).success
-    assert project.products == true_products([A])
+    assert project.products == expected_products([A])

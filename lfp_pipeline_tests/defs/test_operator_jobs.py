@@ -11,10 +11,10 @@ from lfp_pipeline.operations import Report
 from lfp_pipeline.operations.prune import prune_raw
 from lfp_pipeline.operations.purge import purge_products
 from lfp_pipeline.warehouse import operation_log
-from lfp_pipeline_tests.cli.test_commands import HOLD as OPEN_TO_WRITE
-from testing.oracle import LOG, File, assert_laws_hold, tables, true_products
-from testing.processes import running
-from testing.project import Project, query
+from testing.dagster_project import Project, query
+from testing.engine import LOG, assert_invariants_hold, tables
+from testing.expected_tables import File, expected_products
+from testing.processes import HOLD_DATABASE, running
 
 A = File("a.csv", 1_000_000, (("s1", "Ann", "x"), ("s2", "Bob", "y"), ("s3", "Cid", "")))
 B = File("b.csv", 2_000_000, (("s1", "Ann", "z"), ("s2", "Eva", ""), ("s4", "Ann", "w")))
@@ -50,19 +50,19 @@ def test_a_delivery_is_reverted_and_reinstated(stocked: Project) -> None:
     assert tables(stocked.engine) == before
 
     operate(stocked, "revert_delivery", delivery_id=B.delivery_id)
-    assert stocked.products == true_products([A])
+    assert stocked.products == expected_products([A])
     assert query(stocked.data, STATUS) == [("products", "merged", 0), ("products", "reverted", 0)]
     assert stocked.metadata("name_counts")["products"] == 3
     # Its file is still in the inbox; the delivery remains reverted.
     assert stocked.run("ingest_inbox").success
-    assert stocked.products == true_products([A])
+    assert stocked.products == expected_products([A])
     assert "Reverted: b.csv" in stocked.tick().skip_message
     assert stocked.ingest(B.key).success
-    assert stocked.products == true_products([A])
+    assert stocked.products == expected_products([A])
 
     summary = operate(stocked, "revert_delivery", delivery_id=B.delivery_id, reinstate=True)
     assert "is merged again. Products: 4." in summary
-    assert_laws_hold(stocked.engine, [A, B])
+    assert_invariants_hold(stocked.engine, [A, B])
 
 
 def test_operations_use_the_present_settings_on_request(
@@ -75,10 +75,10 @@ def test_operations_use_the_present_settings_on_request(
     assert "were not recorded" in stocked.error(run)
     summary = operate(stocked, "revert_delivery", **config, use_present_settings=True)
     assert f"and corrected: {A.delivery_id}." in summary
-    assert stocked.products == true_products([A])
+    assert stocked.products == expected_products([A])
     operate(stocked, "revert_delivery", **config, reinstate=True, use_present_settings=True)
     operate(stocked, "rebuild_products", use_present_settings=True)
-    assert_laws_hold(stocked.engine, [A, B])
+    assert_invariants_hold(stocked.engine, [A, B])
 
 
 def test_products_are_purged_and_a_later_delivery_brings_them_back(stocked: Project) -> None:
@@ -125,7 +125,7 @@ def test_products_are_purged_by_partition_by_age_and_all(
 def test_a_purge_without_a_selection_is_refused(stocked: Project) -> None:
     run = stocked.run("purge_products", config={"ops": {"purge": {"config": {}}}})
     assert "Set exactly one of skus" in stocked.error(run)
-    assert_laws_hold(stocked.engine, [A, B])
+    assert_invariants_hold(stocked.engine, [A, B])
 
 
 def test_unneeded_deliveries_are_pruned_and_a_rebuild_gives_the_same_tables(
@@ -174,7 +174,7 @@ def test_an_operation_succeeds_though_the_database_is_opened_afterwards(
 
         def purge_and_open(*arguments: object, **options: object) -> Report:
             report = purge_products(*arguments, **options)  # type: ignore[arg-type]
-            stack.enter_context(running(OPEN_TO_WRITE, database))
+            stack.enter_context(running(HOLD_DATABASE, database))
             return report
 
         monkeypatch.setattr(operator_jobs, "purge_products", purge_and_open)

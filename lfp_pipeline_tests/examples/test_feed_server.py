@@ -1,4 +1,4 @@
-"""The feed server as a process: what clients, people and hostile pages get from it."""
+"""The feed server as a process: its answers to clients, people and hostile pages."""
 
 import base64
 import csv
@@ -25,7 +25,7 @@ from examples.processes import Feed, feed_server
 HEADER = ["sku", "name", "description"]
 ROWS = [["s1", "Ann", "x"], ["s2", "Bob", 'two\nlines, "quoted"'], ["s3", "Zoë", ""]]
 LONG_AGO = 1_000_000_000
-NO_TLS = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # To make one takes longer than a request.
+NO_TLS = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # Making a context takes longer than a request.
 HOSTILE = """</textarea></title><script>alert("x" + 'y')</script>&amp;"""
 
 
@@ -54,7 +54,7 @@ def feed_of_all(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Feed]:
 
 @pytest.fixture
 def file(feed_of_all: Feed) -> Path:
-    """The product file of a feed of which nothing is known yet."""
+    """Return the product file of a feed that was never polled."""
     for path in feed_of_all.log.parent.iterdir():
         if path != feed_of_all.log:
             path.unlink()
@@ -71,7 +71,7 @@ def feed(feed_of_all: Feed, file: Path) -> Feed:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """A folder with a product file, for a feed of its own."""
+    """Return a folder with a product file, for a feed of its own."""
     write(tmp_path / "products.csv", text_of(ROWS))
     return tmp_path
 
@@ -94,11 +94,11 @@ def post(feed: Feed, form: dict[str, str], headers: dict[str, str] | None = None
 FORM = {"sku": "s1", "name": "Eve", "description": "new"}
 
 
-# Its life
+# Start and end
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_it_ends_cleanly(folder: Path, number: int) -> None:
+def test_the_server_ends_cleanly(folder: Path, number: int) -> None:
     with feed_server(folder, "ends") as feed:
         assert changed(feed)
         feed.process.send_signal(number)
@@ -113,14 +113,14 @@ def test_an_empty_folder_gets_an_empty_file(tmp_path: Path) -> None:
         assert rows_of(get(feed, "/read").content) == [["s1", "Ann", "x"]]
 
 
-def test_only_this_machine_can_ask(feed: Feed) -> None:
+def test_the_server_listens_on_the_loopback(feed: Feed) -> None:
     assert feed.url.startswith("http://127.0.0.1:")
 
 
-# News
+# Polls
 
 
-def test_asking_takes_the_news(feed: Feed, file: Path) -> None:
+def test_a_change_is_reported_once(feed: Feed, file: Path) -> None:
     assert [changed(feed), changed(feed)] == [True, False]
     feed.change("s1", "Eve", "")
     assert [changed(feed), changed(feed)] == [True, False]
@@ -132,7 +132,7 @@ def test_asking_takes_the_news(feed: Feed, file: Path) -> None:
     assert [changed(feed), changed(feed)] == [True, False]
 
 
-def test_news_that_were_taken_do_not_come_back_with_the_server(folder: Path) -> None:
+def test_a_reported_change_is_not_reported_after_a_restart(folder: Path) -> None:
     with feed_server(folder, "first") as feed:
         assert changed(feed)
         feed.process.kill()
@@ -140,7 +140,7 @@ def test_news_that_were_taken_do_not_come_back_with_the_server(folder: Path) -> 
         assert not changed(feed)
 
 
-def test_a_change_before_the_start_is_news(folder: Path) -> None:
+def test_a_change_before_the_start_is_reported(folder: Path) -> None:
     with feed_server(folder, "first") as feed:
         assert changed(feed)
     write(folder / "products.csv", text_of(ROWS[:2]))
@@ -148,13 +148,13 @@ def test_a_change_before_the_start_is_news(folder: Path) -> None:
         assert changed(feed)
 
 
-def test_of_many_who_ask_one_gets_the_news(feed: Feed) -> None:
+def test_one_of_many_polls_gets_the_change(feed: Feed) -> None:
     with ThreadPoolExecutor(8) as pool:
-        told = list(pool.map(lambda _: changed(feed), range(16)))
-    assert sorted(told) == [False] * 15 + [True]
+        answers = list(pool.map(lambda _: changed(feed), range(16)))
+    assert sorted(answers) == [False] * 15 + [True]
 
 
-def test_a_file_that_is_gone_is_no_news_but_an_error(feed: Feed, file: Path) -> None:
+def test_a_missing_file_is_an_error_not_a_change(feed: Feed, file: Path) -> None:
     file.unlink()
     for path in ("/sense", "/read", "/"):
         assert get(feed, path).status_code == 503
@@ -166,7 +166,7 @@ def test_a_file_that_is_gone_is_no_news_but_an_error(feed: Feed, file: Path) -> 
 # Reading
 
 
-def test_a_read_tells_its_version(feed: Feed, file: Path) -> None:
+def test_a_read_has_validators(feed: Feed, file: Path) -> None:
     answer = get(feed, "/read")
     assert answer.content == file.read_bytes()
     assert answer.headers["Content-Length"] == str(file.stat().st_size)
@@ -175,7 +175,7 @@ def test_a_read_tells_its_version(feed: Feed, file: Path) -> None:
     assert get(feed, "/read").headers["ETag"] == answer.headers["ETag"]
 
 
-def test_what_the_client_has_is_not_sent_again(feed: Feed) -> None:
+def test_a_known_version_is_not_sent_again(feed: Feed) -> None:
     first = get(feed, "/read").headers
     for tags in (first["ETag"], f'"other", W/{first["ETag"]}', "*"):
         answer = get(feed, "/read", If_None_Match=tags)
@@ -206,7 +206,7 @@ SIZE = len(text_of(ROWS))
         ("bytes=-0", 0, 0),
     ],
 )
-def test_a_range_is_that_part(feed: Feed, file: Path, asked: str, start: int, stop: int) -> None:
+def test_a_range_gives_its_bytes(feed: Feed, file: Path, asked: str, start: int, stop: int) -> None:
     answer = get(feed, "/read", Range=asked)
     if start == stop:
         assert answer.status_code == 416
@@ -219,12 +219,12 @@ def test_a_range_is_that_part(feed: Feed, file: Path, asked: str, start: int, st
 
 
 @pytest.mark.parametrize("asked", ["bytes=5-4", "bytes=-", "bytes=0-1,3-4", "lines=1-", "bytes=a-"])
-def test_what_is_no_range_gets_all(feed: Feed, file: Path, asked: str) -> None:
+def test_an_invalid_range_gives_all_bytes(feed: Feed, file: Path, asked: str) -> None:
     answer = get(feed, "/read", Range=asked)
     assert (answer.status_code, answer.content) == (200, file.read_bytes())
 
 
-def test_the_rest_is_only_for_who_has_the_beginning_of_the_same_version(feed: Feed) -> None:
+def test_a_range_of_another_version_gives_all_bytes(feed: Feed) -> None:
     first = get(feed, "/read").headers
     for name in ("ETag", "Last-Modified"):
         assert get(feed, "/read", Range="bytes=5-", If_Range=first[name]).status_code == 206
@@ -233,7 +233,7 @@ def test_the_rest_is_only_for_who_has_the_beginning_of_the_same_version(feed: Fe
         assert get(feed, "/read", Range="bytes=5-", If_Range=first[name]).status_code == 200
 
 
-def test_two_versions_that_were_read_have_two_times(feed: Feed) -> None:
+def test_two_versions_that_were_read_differ_in_last_modified(feed: Feed) -> None:
     times = []
     for name in ("one", "two"):
         feed.change("s1", name, "")
@@ -241,7 +241,7 @@ def test_two_versions_that_were_read_have_two_times(feed: Feed) -> None:
     assert len(set(times)) == 2
 
 
-def test_a_change_of_a_file_from_the_future_is_not_older_than_it(feed: Feed, file: Path) -> None:
+def test_a_change_of_a_file_from_the_future_is_newer(feed: Feed, file: Path) -> None:
     write(file, text_of(ROWS), seconds=int(time.time()) + 1_000_000)
     future = get(feed, "/read").headers
     assert get(feed, "/read", If_Modified_Since=future["Date"]).status_code == 304
@@ -250,13 +250,13 @@ def test_a_change_of_a_file_from_the_future_is_not_older_than_it(feed: Feed, fil
     assert get(feed, "/read", If_Modified_Since=future["Last-Modified"]).status_code == 200
 
 
-# Faults on purpose
+# Faults
 
 
 def test_the_first_reads_break_and_can_be_resumed(folder: Path) -> None:
     with feed_server(folder, "bad", "--cut-after", 10, "--cuts", 2) as feed:
         assert changed(feed)
-        taken = b""
+        received = b""
         headers: dict[str, str] = {}
         for _ in range(2):
             with (
@@ -264,16 +264,16 @@ def test_the_first_reads_break_and_can_be_resumed(folder: Path) -> None:
                 httpx.stream("GET", f"{feed.url}/read", headers=headers) as answer,
             ):
                 for chunk in answer.iter_raw():
-                    taken += chunk
+                    received += chunk
             assert not changed(feed)
-            headers = {"Range": f"bytes={len(taken)}-", "If-Range": answer.headers["ETag"]}
-        assert len(taken) == 20
+            headers = {"Range": f"bytes={len(received)}-", "If-Range": answer.headers["ETag"]}
+        assert len(received) == 20
         rest = get(feed, "/read", **headers)
         assert rest.status_code == 206
-        assert taken + rest.content == text_of(ROWS)
+        assert received + rest.content == text_of(ROWS)
 
 
-def test_a_slow_read_gets_one_version_whatever_happens_meanwhile(tmp_path: Path) -> None:
+def test_a_slow_read_gets_one_version_though_the_file_changes(tmp_path: Path) -> None:
     content = text_of([[f"s{number}", "Ann", "x" * 50] for number in range(1_000)])
     write(tmp_path / "products.csv", content)
     with feed_server(tmp_path, "slow", "--slow", len(content)) as feed:
@@ -285,7 +285,7 @@ def test_a_slow_read_gets_one_version_whatever_happens_meanwhile(tmp_path: Path)
     assert [row for row in rows_of((tmp_path / "products.csv").read_bytes()) if row[1] == "Eve"]
 
 
-# Changes
+# Updates
 
 
 @pytest.mark.parametrize(
@@ -301,7 +301,7 @@ def test_a_slow_read_gets_one_version_whatever_happens_meanwhile(tmp_path: Path)
         ),
     ],
 )
-def test_a_change_is_in_the_file(
+def test_an_update_changes_the_file(
     feed: Feed, file: Path, form: dict[str, str], rows: list[list[str]], done: str
 ) -> None:
     answer = post(feed, form)
@@ -312,7 +312,7 @@ def test_a_change_is_in_the_file(
     assert sorted(path.name for path in file.parent.iterdir()) == ["products.csv", "server.log"]
 
 
-def test_all_else_in_the_file_stays_as_it_is(feed: Feed, file: Path) -> None:
+def test_an_update_changes_nothing_else(feed: Feed, file: Path) -> None:
     before = [
         b"Name,price, SKU ,description",
         b"Ann,1,s1,x",
@@ -335,7 +335,7 @@ def test_all_else_in_the_file_stays_as_it_is(feed: Feed, file: Path) -> None:
 @pytest.mark.parametrize(
     "content", [b"", b"a,b\n1,2\n", b"sku,name,description\n" + b"x" * 200_000 + b",y,z\n"]
 )
-def test_a_file_that_is_no_product_file_is_left_alone(
+def test_a_file_that_is_no_product_file_is_not_changed(
     feed: Feed, file: Path, content: bytes
 ) -> None:
     write(file, content)
@@ -361,7 +361,7 @@ def test_a_file_that_is_no_product_file_is_left_alone(
         ({"sku": "%ff"}, "The name is missing."),
     ],
 )
-def test_what_is_no_product_is_refused_with_the_reason(
+def test_an_invalid_product_is_refused_with_the_reason(
     feed: Feed, file: Path, form: dict[str, str], why: str
 ) -> None:
     answer = post(feed, form)
@@ -390,11 +390,11 @@ TYPE = "application/x-www-form-urlencoded"
         ("/update", {"Content-Type": TYPE, "Content-Length": "9" * 5_000}, 411),
     ],
 )
-def test_what_is_no_form_is_not_even_read(
+def test_an_invalid_request_is_refused_before_its_body_is_read(
     feed: Feed, path: str, headers: dict[str, str], status: int
 ) -> None:
-    told = {"Host": feed.url.removeprefix("http://"), "Origin": feed.url, **headers}
-    lines = [f"POST {path} HTTP/1.1", *(f"{name}: {value}" for name, value in told.items())]
+    given = {"Host": feed.url.removeprefix("http://"), "Origin": feed.url, **headers}
+    lines = [f"POST {path} HTTP/1.1", *(f"{name}: {value}" for name, value in given.items())]
     answer = raw(feed, "\r\n".join([*lines, "", "GET /sense HTTP/1.1", "", ""]))
     assert answer.startswith(f"HTTP/1.1 {status} ")
     assert answer.count("HTTP/1.1 ") == 1
@@ -402,7 +402,7 @@ def test_what_is_no_form_is_not_even_read(
 
 
 def raw(feed: Feed, request: str) -> str:
-    """Send a request as it is written; all that is answered until the server hangs up."""
+    """Send a request as it is; return all that the server sends until it hangs up."""
     url = httpx.URL(feed.url)
     assert url.port
     with socket.create_connection((url.host, url.port), timeout=10) as connection:
@@ -411,7 +411,7 @@ def raw(feed: Feed, request: str) -> str:
             return answer.read()
 
 
-def test_half_a_form_changes_nothing(feed: Feed, file: Path) -> None:
+def test_an_incomplete_form_changes_nothing(feed: Feed, file: Path) -> None:
     url = httpx.URL(feed.url)
     assert url.port
     body = "sku=s1&name=Eve"
@@ -429,7 +429,7 @@ def test_half_a_form_changes_nothing(feed: Feed, file: Path) -> None:
     assert file.read_bytes() == text_of(ROWS)
 
 
-# Strangers
+# Other sites
 
 
 ELSEWHERE = "https://elsewhere.example"
@@ -452,18 +452,18 @@ ELSEWHERE = "https://elsewhere.example"
 def test_only_the_own_page_may_change_products(
     feed: Feed, file: Path, headers: dict[str, str]
 ) -> None:
-    told = {name: value.replace("{own}", feed.url) for name, value in headers.items()}
-    assert post(feed, FORM, told).status_code == 403
+    given = {name: value.replace("{own}", feed.url) for name, value in headers.items()}
+    assert post(feed, FORM, given).status_code == 403
     assert file.read_bytes() == text_of(ROWS)
 
 
-def test_a_page_elsewhere_cannot_take_the_news(feed: Feed) -> None:
+def test_a_page_of_another_site_cannot_poll(feed: Feed) -> None:
     for site in ("cross-site", "same-site"):
         assert get(feed, "/sense", Sec_Fetch_Site=site).status_code == 403
     assert get(feed, "/sense", Sec_Fetch_Site="none").json() == {"changed": True}
 
 
-def test_the_own_page_may_under_both_of_its_names(feed: Feed, file: Path) -> None:
+def test_the_own_page_may_change_products_under_both_of_its_names(feed: Feed, file: Path) -> None:
     port = httpx.URL(feed.url).port
     for host in (f"127.0.0.1:{port}", f"localhost:{port}"):
         headers = {"Host": host, "Origin": f"http://{host}", "Sec-Fetch-Site": "same-origin"}
@@ -475,7 +475,7 @@ def test_the_own_page_may_under_both_of_its_names(feed: Feed, file: Path) -> Non
 
 
 class Page(HTMLParser):
-    """What a browser makes of a page: its elements, its texts, what stands in its fields."""
+    """A parsed page: its elements, texts, links and fields."""
 
     def __init__(self, html: str) -> None:
         super().__init__()
@@ -507,7 +507,7 @@ class Page(HTMLParser):
         self.texts.setdefault(tag, []).append(data.strip())
 
 
-def test_all_that_comes_from_outside_is_escaped(folder: Path) -> None:
+def test_all_input_is_escaped(folder: Path) -> None:
     write(folder / "products.csv", text_of([[HOSTILE, HOSTILE, HOSTILE]]))
     with feed_server(folder, HOSTILE) as feed:
         page = Page(get(feed, "/").text)
@@ -524,7 +524,7 @@ def test_all_that_comes_from_outside_is_escaped(folder: Path) -> None:
         assert page.fields["q"] == HOSTILE
 
 
-def test_the_browser_is_told_to_load_nothing_from_elsewhere(feed: Feed) -> None:
+def test_the_policy_forbids_loading_from_other_sites(feed: Feed) -> None:
     answer = get(feed, "/")
     policy = dict(
         part.split(" ", 1) for part in answer.headers["Content-Security-Policy"].split("; ")
@@ -557,10 +557,10 @@ def test_products_are_found_and_shown_in_pages(feed: Feed, file: Path) -> None:
     assert "None found." in get(feed, "/?q=nothing&page=-1").text
 
 
-# Much at once, and much at all
+# Load
 
 
-def test_many_changes_and_reads_at_once_lose_and_tear_nothing(feed: Feed, file: Path) -> None:
+def test_concurrent_changes_and_reads_lose_and_tear_nothing(feed: Feed, file: Path) -> None:
     rows = [[f"p{number}", "Ann", "x" * 100] for number in range(2_000)]
     write(file, text_of(rows))
 

@@ -1,4 +1,4 @@
-"""A clock that is wrong or steps back: what came later wins, and nobody waits for its return."""
+"""A wrong clock, or one that steps back: the later landing wins, and no wait gets longer."""
 
 import time
 from datetime import timedelta
@@ -7,15 +7,13 @@ from pathlib import Path
 import pytest
 
 from lfp_pipeline.defs.sensors import inbox_sensor
-from lfp_pipeline.engine import Engine
 from lfp_pipeline.errors import WarehouseBusyError
 from lfp_pipeline.warehouse import writer_lock
 from lfp_pipeline.warehouse.duckdb_file import Warehouse
-from lfp_pipeline_tests.raw_zone.test_raw_zone import Timeless
-from lfp_pipeline_tests.warehouse.test_writer_lock import HOLD_AS_A_STRANGER, HOLD_AS_A_WRITER, use
-from testing.oracle import LOG, File, assert_laws_hold, engine_at, tables
-from testing.processes import finish, running, start
-from testing.project import Project
+from testing.dagster_project import Project
+from testing.engine import LOG, assert_invariants_hold, engine_at, tables
+from testing.expected_tables import File
+from testing.processes import HOLD_DATABASE, HOLD_WRITER_LOCK, finish, running, start
 
 A = File("a.csv", 1, (("s1", "Ann", "x"),))
 
@@ -26,27 +24,23 @@ from pathlib import Path
 from lfp_pipeline.common import clock
 from lfp_pipeline.raw_zone import raw_zone
 from lfp_pipeline.warehouse import merge, schema
-from lfp_pipeline_tests.faults.test_clock import take_in
-from testing.oracle import engine_at
+from testing.engine import LOG, engine_at
+from testing.sources import UndatedSource
 
 right_time, shift = time.time, float(sys.argv[2])
 time.time = lambda: right_time() + shift
 right_now = clock.utc_now
 for module in (raw_zone, merge, schema):
     module.utc_now = lambda: right_now() + timedelta(seconds=shift)
-take_in(engine_at(Path(sys.argv[1])), sys.argv[3])
+content = f"sku,name,description\\ns1,{sys.argv[3]},x\\n"
+engine = engine_at(Path(sys.argv[1]))
+delivery = engine.land(UndatedSource(content.encode()), "undated", LOG)
+assert engine.ingest(delivery, LOG).account.status == "merged"
 """
 
 
-def take_in(engine: Engine, name: str) -> None:
-    """A product by that name, from a source that tells no time."""
-    content = f"sku,name,description\ns1,{name},x\n".encode()
-    delivery = engine.land(Timeless(content), "timeless", LOG)
-    assert engine.ingest(delivery, LOG).account.status == "merged"
-
-
-def test_what_landed_last_wins_whatever_the_clock_was(tmp_path: Path) -> None:
-    """Years ahead, right again, years behind."""
+def test_the_last_landing_wins_whatever_the_clock_was(tmp_path: Path) -> None:
+    """The clock is years ahead, right again, years behind."""
     engine = engine_at(tmp_path)
     years = timedelta(days=3650).total_seconds()
     for number, shift in enumerate((years, 0, -years)):
@@ -54,8 +48,8 @@ def test_what_landed_last_wins_whatever_the_clock_was(tmp_path: Path) -> None:
         found = tables(engine)
         assert [row[:2] for row in found["products"]] == [("s1", f"n{number}")]
         assert found["name_counts"] == [(f"n{number}", 1)]
-    moments = [one.delivered_at for one in engine.raw_zone.deliveries("timeless")]
-    assert len(set(moments)) == 3
+    times = [delivery.delivered_at for delivery in engine.raw_zone.deliveries("undated")]
+    assert len(set(times)) == 3
     assert engine.pending_deliveries(LOG) == []
 
     again = engine_at(tmp_path / "again")
@@ -64,33 +58,36 @@ def test_what_landed_last_wins_whatever_the_clock_was(tmp_path: Path) -> None:
     assert tables(again)["products"] == found["products"]
 
 
-def test_who_waits_for_the_database_gives_up_in_time_also_if_the_clock_steps_back(
+def test_a_wait_for_the_database_ends_in_time_if_the_clock_steps_back(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     warehouse = Warehouse(tmp_path / "products.duckdb", 1, 1)
     right_time, steps = time.time, iter(range(10**6))
-    with running(HOLD_AS_A_WRITER, warehouse.path):
+    with running(HOLD_WRITER_LOCK, warehouse.path):
         monkeypatch.setattr(writer_lock.time, "time", lambda: right_time() - 3600 * next(steps))
         started = time.monotonic()
-        with pytest.raises(WarehouseBusyError, match="Gave up after waiting 1 s"):
-            use(warehouse)
+        with (
+            pytest.raises(WarehouseBusyError, match="Gave up after waiting 1 s"),
+            warehouse.session("testing", LOG),
+        ):
+            pass
     assert time.monotonic() - started < 10
 
 
-def test_a_file_that_met_a_busy_database_does_not_rest_until_the_clock_has_caught_up(
+def test_a_back_off_ends_at_once_if_the_clock_steps_back(
     project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     project.drop(A)
     assert project.run("ingest_inbox").success
     newer = File(A.key, 2, (("s1", "Bob", "y"),))
     project.drop(newer)
-    with running(HOLD_AS_A_STRANGER, project.engine.warehouse.path, False):
+    with running(HOLD_DATABASE, project.engine.warehouse.path):
         (run,) = project.do(project.tick())
     assert not run.success
-    assert not project.tick().run_requests  # It rests.
+    assert not project.tick().run_requests  # The sensor backs off.
 
     right_time = time.time
     monkeypatch.setattr(inbox_sensor.time, "time", lambda: right_time() - 86_400)
     (run,) = project.do(project.tick())
     assert run.success
-    assert_laws_hold(project.engine, [A, newer])
+    assert_invariants_hold(project.engine, [A, newer])

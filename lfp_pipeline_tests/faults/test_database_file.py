@@ -1,4 +1,4 @@
-"""A damaged database file is told and left alone; the raw zone has everything to begin anew."""
+"""A damaged database file is reported and not changed; a rebuild from the raw zone repairs it."""
 
 import os
 import shutil
@@ -15,9 +15,10 @@ from lfp_pipeline.errors import WarehouseCorruptError
 from lfp_pipeline.operations.rebuild import rebuild_products
 from lfp_pipeline.operations.status import collect_status
 from lfp_pipeline.warehouse.database_files import remove_id
-from testing.oracle import LOG, File, assert_laws_hold, engine_at, land
+from testing.dagster_project import Project
+from testing.engine import LOG, assert_invariants_hold, engine_at, land
+from testing.expected_tables import File
 from testing.processes import finish, start
-from testing.project import Project
 
 FILES = [
     File(f"{key}.csv", moment, tuple((f"s{n}", f"n{n % 7}", f"{key}{n}" * 9) for n in range(2000)))
@@ -29,7 +30,7 @@ INGEST = """
 import sys
 from pathlib import Path
 from lfp_pipeline_tests.faults.test_database_file import NEXT
-from testing.oracle import LOG, engine_at, land
+from testing.engine import LOG, engine_at, land
 engine = engine_at(Path(sys.argv[1]))
 account = engine.ingest(land(engine, NEXT), LOG).account
 print(account.status.value, account.error)
@@ -38,7 +39,7 @@ print(account.status.value, account.error)
 
 @pytest.fixture(scope="module")
 def filled(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A data folder with a database of which some is in the file, and some in the log."""
+    """Return a data folder whose database is partly in its file, partly in its log."""
     folder = tmp_path_factory.mktemp("filled")
     engine = engine_at(folder)
     for file in FILES:
@@ -51,7 +52,7 @@ def filled(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @dataclass(frozen=True)
 class Files:
-    """The database and its log."""
+    """A database file and its write-ahead log."""
 
     database: Path
 
@@ -88,7 +89,7 @@ DAMAGES: dict[str, Callable[[Files], object]] = {
 
 
 @pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES.keys())
-def test_the_error_names_the_file_and_the_way_out(
+def test_the_error_names_the_file_and_the_remedy(
     filled: Path, tmp_path: Path, damage: Callable[[Files], object]
 ) -> None:
     engine = copy_of(filled, tmp_path)
@@ -111,7 +112,7 @@ def test_the_error_names_the_file_and_the_way_out(
     raw_after = contents(engine.settings.raw_dir)
     assert raw_before.items() <= raw_after.items()
     rebuild_products(engine, LOG)
-    assert_laws_hold(engine, [*FILES, NEXT])
+    assert_invariants_hold(engine, [*FILES, NEXT])
     assert list(files.database.parent.glob("products.duckdb.broken-*"))
 
 
@@ -129,13 +130,13 @@ def contents(folder: Path) -> dict[Path, bytes | None]:
 
 
 def ingest_inbox(engine: Engine) -> None:
-    """What the job of that name does."""
+    """Ingest all that is pending, as the job ingest_inbox does."""
     files = engine.pending_inbox(LOG).ready
     list(engine.ingest_all(files, engine.pending_deliveries(LOG), LOG))
 
 
 def restore(older: Path, engine: Engine) -> None:
-    """Put back an older copy of the database, and of nothing else."""
+    """Restore an older copy of the database, and nothing else."""
     for path in older.glob("products.duckdb*"):
         if path.suffix in {".duckdb", ".wal"}:
             shutil.copy(path, engine.warehouse.path.with_name(path.name))
@@ -150,7 +151,7 @@ LOSSES: dict[str, Callable[[Files], object]] = {
 
 
 @pytest.mark.parametrize("loss", LOSSES.values(), ids=LOSSES.keys())
-def test_what_a_database_has_lost_in_silence_is_noticed_and_taken_in_anew(
+def test_lost_commits_are_detected_and_ingested_again(
     filled: Path,
     tmp_path: Path,
     loss: Callable[[Files], object],
@@ -161,45 +162,45 @@ def test_what_a_database_has_lost_in_silence_is_noticed_and_taken_in_anew(
     ingest_inbox(engine)
     assert f"{engine.warehouse.path} has lost what was committed last" in caplog.text
     assert "its ledger was written 2 times, and had been 3 times" in caplog.text
-    assert_laws_hold(engine, FILES)
+    assert_invariants_hold(engine, FILES)
     assert engine.pending_deliveries(LOG) == []
 
 
-def test_so_is_what_an_older_copy_does_not_know(filled: Path, tmp_path: Path) -> None:
+def test_commits_that_an_older_copy_lacks_are_ingested_again(filled: Path, tmp_path: Path) -> None:
     engine = copy_of(filled, tmp_path)
     engine.ingest(land(engine, NEXT), LOG)
     restore(filled, engine)
     ingest_inbox(engine)
-    assert_laws_hold(engine, [*FILES, NEXT])
+    assert_invariants_hold(engine, [*FILES, NEXT])
 
 
-def test_a_run_fails_plainly(project: Project) -> None:
+def test_a_run_on_a_damaged_database_fails_with_the_remedy(project: Project) -> None:
     project.drop(NEXT)
     project.engine.warehouse.path.write_bytes(b"no database" * 1000)
     for run in (project.run("ingest_inbox"), project.ingest(NEXT.key)):
         assert not run.success
         (failure,) = [event for event in run.all_events if event.is_step_failure]
-        told = failure.step_failure_data.user_failure_data
-        assert told is not None
-        assert "is damaged, or is no database" in told.description
-        assert "Run rebuild_products" in told.description
+        failed = failure.step_failure_data.user_failure_data
+        assert failed is not None
+        assert "is damaged, or is no database" in failed.description
+        assert "Run rebuild_products" in failed.description
     project.engine.warehouse.path.unlink()
     assert project.run("ingest_inbox").success
-    assert_laws_hold(project.engine, [NEXT])
+    assert_invariants_hold(project.engine, [NEXT])
 
 
-def told_later(engine: Engine) -> str:
-    """What is told of the damage, if anything is; the laws hold otherwise."""
+def later_error(engine: Engine) -> str:
+    """Return the error of the next run; without one, the invariants hold."""
     try:
         ingest_inbox(engine)
-        assert_laws_hold(engine, [*FILES, NEXT])
+        assert_invariants_hold(engine, [*FILES, NEXT])
     except (WarehouseCorruptError, duckdb.Error) as error:
         return str(error)
     return ""
 
 
 def damage_at_random(filled: Path, folder: Path, seed: int) -> None:
-    """Damage a few bytes or many; then the ingest fails plainly, or nothing is wrong with it."""
+    """Damage some bytes; then an ingest fails with the remedy, or the tables are right."""
     random = Random(seed)
     engine = copy_of(filled, folder)
     files = Files(engine.warehouse.path)
@@ -210,28 +211,28 @@ def damage_at_random(filled: Path, folder: Path, seed: int) -> None:
     else:
         overwrite(path, random.randrange(size), random.choice([1, 100, 4096, 300_000]))
 
-    (told,) = finish([start(INGEST, engine.settings.data_dir)])
-    if told.startswith("merged"):
-        error = told_later(engine)
+    (output,) = finish([start(INGEST, engine.settings.data_dir)])
+    if output.startswith("merged"):
+        error = later_error(engine)
         if not error:
             return
-        # The merge had no need to read what is damaged; who reads it next is told.
+        # The merge has not read the damaged part; the next read reports it.
         assert "Corrupt database file" in error or "Could not read enough" in error
     else:
-        assert told.startswith(f"failed {files.database} "), told
-        assert "rebuild_products" in told
+        assert output.startswith(f"failed {files.database} "), output
+        assert "rebuild_products" in output
     rebuild_products(engine, LOG)
-    assert_laws_hold(engine, [*FILES, NEXT])
+    assert_invariants_hold(engine, [*FILES, NEXT])
 
 
 @pytest.mark.parametrize("seed", range(2))
-def test_damage_anywhere_is_told_or_harmless(filled: Path, tmp_path: Path, seed: int) -> None:
+def test_damage_anywhere_is_reported_or_harmless(filled: Path, tmp_path: Path, seed: int) -> None:
     damage_at_random(filled, tmp_path, seed)
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
-def test_so_it_is_many_times(filled: Path, tmp_path: Path) -> None:
+def test_damage_in_many_places_is_reported_or_harmless(filled: Path, tmp_path: Path) -> None:
     for seed in range(2, 150):
         damage_at_random(filled, tmp_path / str(seed), seed)
         shutil.rmtree(tmp_path / str(seed))
@@ -252,12 +253,12 @@ NO_IDS: dict[str, Callable[[Path], object]] = {
     "a folder": _folder,
     "a pipe": os.mkfifo,
     "a link to itself": lambda path: path.symlink_to(path),
-    "a file that nobody may read": lambda path: path.touch(mode=0),
+    "a file without permissions": lambda path: path.touch(mode=0),
 }
 
 
 @pytest.mark.parametrize("damage", NO_IDS.values(), ids=NO_IDS.keys())
-def test_what_is_no_id_is_written_anew(
+def test_an_unreadable_cached_id_is_written_again(
     filled: Path, tmp_path: Path, damage: Callable[[Path], object], caplog: pytest.LogCaptureFixture
 ) -> None:
     engine = copy_of(filled, tmp_path)
@@ -271,7 +272,7 @@ def test_what_is_no_id_is_written_anew(
     assert engine.warehouse.cached_id() == before
     assert path.read_text().startswith(f"{before} ")
     assert caplog.text.count("WARNING") == 0
-    assert_laws_hold(engine, FILES)
+    assert_invariants_hold(engine, FILES)
     assert engine.pending_deliveries(LOG) == []
     path.unlink()
     damage(path)

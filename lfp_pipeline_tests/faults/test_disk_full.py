@@ -1,4 +1,4 @@
-"""A disk that is full, at whatever stage: told, nothing half done, and mended by some space."""
+"""A full disk, at any stage: the error says so, nothing is half done, and free space is enough."""
 
 import gzip
 import logging
@@ -16,10 +16,11 @@ from lfp_pipeline.errors import LandingError
 from lfp_pipeline.ingest.result import IngestResult
 from lfp_pipeline.sources.feed_state import FeedStateStore
 from lfp_pipeline.sources.local_file import LocalFile
+from testing.dagster_project import drop
 from testing.disks import full, small_disk
-from testing.oracle import LOG, File, assert_laws_hold, engine_at, land, tables
+from testing.engine import LOG, assert_invariants_hold, engine_at, land, tables
+from testing.expected_tables import File
 from testing.processes import finish, start
-from testing.project import drop
 
 FIRST = File("a.csv", 1, tuple((f"s{n}", f"n{n % 7}", "d" * 50) for n in range(3000)))
 SECOND = File("b.csv", 2, tuple((f"s{n}", f"n{n % 5}", f"{n}e" * 9) for n in range(0, 6000, 2)))
@@ -38,13 +39,13 @@ def disk(tmp_path: Path) -> Iterator[Path]:
 
 @pytest.fixture
 def source(tmp_path: Path) -> Path:
-    """The second file, on another disk."""
+    """Return the second file, on another disk."""
     drop(tmp_path, SECOND.key, SECOND.content, SECOND.microseconds)
     return tmp_path / SECOND.key
 
 
-def taken_in(engine: Engine, source: Path) -> str:
-    """The error that stopped a file; nothing, if it is in."""
+def error_of_ingest(engine: Engine, source: Path) -> str:
+    """Land and ingest a file; return the error, or nothing."""
     try:
         delivery = engine.land(LocalFile(source), source.name, LOG)
     except LandingError as error:
@@ -52,7 +53,7 @@ def taken_in(engine: Engine, source: Path) -> str:
     return engine.ingest(delivery, LOG).account.error or ""
 
 
-def test_whatever_space_there_is_a_file_is_in_whole_or_told_why_not(
+def test_with_any_free_space_a_file_is_merged_whole_or_fails_with_the_remedy(
     disk: Path, source: Path
 ) -> None:
     errors = set()
@@ -61,7 +62,7 @@ def test_whatever_space_there_is_a_file_is_in_whole_or_told_why_not(
         engine.ingest(land(engine, FIRST), LOG)
         before = tables(engine)
         with full(disk, bytes_left):
-            error = taken_in(engine, source)
+            error = error_of_ingest(engine, source)
         if not error:
             break
         assert FULL in error
@@ -70,17 +71,17 @@ def test_whatever_space_there_is_a_file_is_in_whole_or_told_why_not(
         after = tables(engine)
         assert after | {"ledger": None} == before | {"ledger": None}
         assert_only_data_is_left(engine)
-        assert taken_in(engine, source) == ""
-        assert_laws_hold(engine, [FIRST, SECOND])
+        assert error_of_ingest(engine, source) == ""
+        assert_invariants_hold(engine, [FIRST, SECOND])
         shrink(engine)
-    assert_laws_hold(engine, [FIRST, SECOND])
+    assert_invariants_hold(engine, [FIRST, SECOND])
     assert errors == {"/raw", '/products.duckdb.wal":'}
 
 
 def assert_only_data_is_left(engine: Engine) -> None:
-    """No temporary file and no mark."""
-    left = {path.relative_to(engine.settings.data_dir).parts[0] for path in files(engine)}
-    assert {name for name in left if not name.startswith("products.duckdb")} <= {
+    """Assert that there is no temporary file and no mark."""
+    remaining = {path.relative_to(engine.settings.data_dir).parts[0] for path in files(engine)}
+    assert {name for name in remaining if not name.startswith("products.duckdb")} <= {
         "inbox",
         "raw",
         "raw.index",
@@ -98,7 +99,7 @@ def shrink(engine: Engine) -> None:
         path.unlink()
 
 
-def test_a_large_file_that_goes_straight_into_the_database_leaves_nothing_of_it(
+def test_a_direct_load_that_fails_leaves_nothing(
     disk: Path,
 ) -> None:
     engine = engine_at(disk / "data")
@@ -109,10 +110,10 @@ def test_a_large_file_that_goes_straight_into_the_database_leaves_nothing_of_it(
         assert REMEDY in error
         assert engine.pending_deliveries(LOG) == [delivery]
     assert engine.ingest(delivery, LOG).account.status == "merged"
-    assert_laws_hold(engine, [LARGE])
+    assert_invariants_hold(engine, [LARGE])
 
 
-def test_a_record_that_cannot_be_written_is_no_delivery_and_is_landed_again(
+def test_a_landing_without_a_record_is_no_delivery_and_is_repeated(
     disk: Path, source: Path
 ) -> None:
     engine = engine_at(disk / "data")
@@ -121,19 +122,19 @@ def test_a_record_that_cannot_be_written_is_no_delivery_and_is_landed_again(
     with full(disk, whole), pytest.raises(LandingError, match=FULL):
         engine.land(LocalFile(source), "b.csv", LOG)
     assert engine.raw_zone.deliveries("b.csv") == []
-    assert taken_in(engine, source) == ""
-    assert_laws_hold(engine, [SECOND])
+    assert error_of_ingest(engine, source) == ""
+    assert_invariants_hold(engine, [SECOND])
 
 
 @contextmanager
 def full_work_folder(folder: Path, **settings: object) -> Iterator[Engine]:
-    """Only what is unpacked and spilt has little space."""
+    """Return an engine whose work folder has little space."""
     engine = engine_at(folder / "data", **settings)
     with small_disk(engine.settings.work_dir, megabytes=1):
         yield engine
 
 
-def test_no_space_to_unpack_is_told(tmp_path: Path) -> None:
+def test_no_space_to_unpack_fails_the_delivery(tmp_path: Path) -> None:
     packed = tmp_path / "packed.csv.gz"
     packed.write_bytes(gzip.compress(LARGE.content))
     with full_work_folder(tmp_path) as engine:
@@ -146,7 +147,7 @@ def test_no_space_to_unpack_is_told(tmp_path: Path) -> None:
     assert len(tables(engine)["products"]) == len(LARGE.winners)
 
 
-def test_no_space_to_spill_is_told(tmp_path: Path) -> None:
+def test_no_space_to_spill_fails_the_delivery(tmp_path: Path) -> None:
     wide = File("wide.csv", 1, tuple((f"s{n}", "n", f"{n}" * 4_000) for n in range(4_000)))
     with full_work_folder(tmp_path, memory_limit="64MB") as engine:
         delivery = land(engine, wide)
@@ -154,10 +155,10 @@ def test_no_space_to_spill_is_told(tmp_path: Path) -> None:
         assert account.status == "failed"
         assert "LFP_MEMORY_LIMIT" in str(account.error) or REMEDY in str(account.error)
     assert engine.ingest(delivery, LOG).account.status == "merged"
-    assert_laws_hold(engine, [wide])
+    assert_invariants_hold(engine, [wide])
 
 
-def test_an_outcome_that_cannot_be_noted_is_noted_by_the_next_run(
+def test_a_status_note_that_cannot_be_written_is_written_by_the_next_run(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     engine = engine_at(tmp_path / "data")
@@ -171,10 +172,10 @@ def test_an_outcome_that_cannot_be_noted_is_noted_by_the_next_run(
         assert isinstance(again, IngestResult)
         assert again.account.status == "merged"
         assert engine.pending_deliveries(LOG) == []
-        assert_laws_hold(engine, [FIRST])
+        assert_invariants_hold(engine, [FIRST])
 
 
-def test_a_checkpoint_that_has_no_space_loses_nothing(
+def test_a_checkpoint_without_space_loses_nothing(
     disk: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     engine = engine_at(disk / "data")
@@ -187,13 +188,13 @@ def test_a_checkpoint_that_has_no_space_loses_nothing(
     ):
         checkpoint(connection, "warehouse", LOG)
     assert "The checkpoint failed" in caplog.text
-    assert_laws_hold(engine, [FIRST, SECOND])
+    assert_invariants_hold(engine, [FIRST, SECOND])
     with engine.warehouse.session("testing", LOG) as connection:
         checkpoint(connection, "warehouse", LOG)
-    assert_laws_hold(engine, [FIRST, SECOND])
+    assert_invariants_hold(engine, [FIRST, SECOND])
 
 
-def test_what_is_remembered_of_a_feed_stays_as_it_was(disk: Path) -> None:
+def test_the_state_of_a_feed_stays_as_it_was(disk: Path) -> None:
     memory = FeedStateStore(disk / "feeds", "shop")
     polls = memory.polls.started(1.0, "here").finished(updated=True)
     memory.save_poll(polls)
@@ -208,27 +209,27 @@ def test_what_is_remembered_of_a_feed_stays_as_it_was(disk: Path) -> None:
 LIMITED = """
 import resource, signal, sys
 from pathlib import Path
-from lfp_pipeline_tests.faults.test_disk_full import SECOND, taken_in
-from testing.oracle import LOG, engine_at
+from lfp_pipeline_tests.faults.test_disk_full import SECOND, error_of_ingest
+from testing.engine import LOG, engine_at
 engine, limit = engine_at(Path(sys.argv[1])), int(sys.argv[3])
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
-print(taken_in(engine, Path(sys.argv[2])))
+print(error_of_ingest(engine, Path(sys.argv[2])))
 """
 
 
 @pytest.mark.parametrize(
-    "limit", [100 << 10, *(pytest.param(one, marks=pytest.mark.slow) for one in (0, 400 << 10))]
+    "limit", [100 << 10, *(pytest.param(limit, marks=pytest.mark.slow) for limit in (0, 400 << 10))]
 )
-def test_a_limit_on_the_size_of_files_is_told_where_nothing_can_be_mounted(
+def test_a_limit_on_the_size_of_files_fails_the_delivery(
     tmp_path: Path, source: Path, limit: int
 ) -> None:
     engine = engine_at(tmp_path / "data")
     engine.ingest(land(engine, FIRST), LOG)
     before = tables(engine)
-    (told,) = finish([start(LIMITED, engine.settings.data_dir, source, limit)])
-    assert "File too large" in told
-    assert REMEDY in told
+    (error,) = finish([start(LIMITED, engine.settings.data_dir, source, limit)])
+    assert "File too large" in error
+    assert REMEDY in error
     assert tables(engine)["products"] == before["products"]
-    assert taken_in(engine, source) == ""
-    assert_laws_hold(engine, [FIRST, SECOND])
+    assert error_of_ingest(engine, source) == ""
+    assert_invariants_hold(engine, [FIRST, SECOND])

@@ -1,4 +1,4 @@
-"""A data folder whose path has characters that mean something to SQL, globs, shells and URLs."""
+"""A data folder whose path has characters that are special in SQL, globs, shells and URLs."""
 
 import gzip
 import io
@@ -14,12 +14,11 @@ from lfp_pipeline.operations.purge import Selection, purge_products
 from lfp_pipeline.operations.status import collect_status
 from lfp_pipeline.operations.status_text import render_status
 from lfp_pipeline.warehouse import direct_load
-from testing.oracle import LOG
-from testing.project import HEADER, drop
-from testing.project import project as project_in
+from testing.dagster_project import HEADER, drop, project_in
+from testing.engine import LOG
 
 ODD = "**/[!a]{b,c}*/~\u00e4\u4e2d\U0001f600'b\"c\nd;e$HOME`f`%20#g=h&i:j "
-"""Folders within one another."""
+"""Nested folders with special characters in their names."""
 
 
 def zipped(**members: str) -> bytes:
@@ -34,7 +33,7 @@ def rows(prefix: str, number: int) -> str:
     return HEADER + "".join(f"{prefix}{n},Ann,x y {n}\n" for n in range(number))
 
 
-def test_everything_works_in_folders_of_any_names(
+def test_everything_works_in_folders_with_any_names(
     tmp_path: Path, home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(direct_load, "LEAST_BYTES", 5_000)
@@ -59,9 +58,9 @@ def test_everything_works_in_folders_of_any_names(
         with duckdb.connect() as connection:
             assert connection.from_parquet(io.BytesIO(exported.read_bytes())) is not None
         assert [one.rows for one in export_rejects(engine, LOG)] == [1]
-        told = purge_products(engine, Selection(skus=["s1"]), LOG)
+        report = purge_products(engine, Selection(skus=["s1"]), LOG)
         assert len(project.products) == 2047
-        revert = {"ops": {"revert": {"config": {"delivery_id": told.figures["delivery_id"]}}}}
+        revert = {"ops": {"revert": {"config": {"delivery_id": report.figures["delivery_id"]}}}}
         assert project.run("revert_delivery", config=revert).success
         assert len(project.products) == 2048
         assert project.run("rebuild_products").success

@@ -1,4 +1,4 @@
-"""A raw file that is not what landed is never read, and is mended by landing it again."""
+"""A raw file that was changed is never merged; landing the file again replaces it."""
 
 import gzip
 import json
@@ -18,9 +18,11 @@ from lfp_pipeline.raw_zone.integrity import verify_raw_file
 from lfp_pipeline.raw_zone.raw_zone import RawZone
 from lfp_pipeline.sources.local_file import LocalFile
 from lfp_pipeline.warehouse import direct_load
-from lfp_pipeline_tests.raw_zone.test_raw_zone import Timeless
-from testing.oracle import LOG, File, assert_laws_hold, engine_at, land, tables
-from testing.project import Project
+from testing.dagster_project import Project
+from testing.disks import change_bytes
+from testing.engine import LOG, assert_invariants_hold, engine_at, land, tables
+from testing.expected_tables import File
+from testing.sources import UndatedSource
 
 FIRST = File("a.csv", 1, (("s1", "Ann", "x"), ("s2", "Bob", "y")))
 SECOND = File("b.csv", 2, (("s2", "Eva", "z"), ("s3", "Bob", "")))
@@ -30,16 +32,6 @@ THIRD = File("c.csv", 3, (("s4", "Cid", ""),))
 @pytest.fixture
 def engine(tmp_path: Path) -> Engine:
     return engine_at(tmp_path)
-
-
-def change_a_letter(raw: Path) -> None:
-    """The size stays, and so does the time that everybody looks at."""
-    before = raw.stat()
-    raw.chmod(0o644)
-    with raw.open("r+b") as file:
-        file.seek(-3, os.SEEK_END)
-        file.write(b"!")
-    os.utime(raw, ns=(before.st_atime_ns, before.st_mtime_ns))
 
 
 def cut_off(raw: Path) -> None:
@@ -57,9 +49,9 @@ def put_a_folder_in_its_place(raw: Path) -> None:
 
 
 every_damage = pytest.mark.parametrize(
-    ("damage", "told"),
+    ("damage", "error"),
     [
-        (change_a_letter, "is not what landed: its sha256 is "),
+        (change_bytes, "is not what landed: its sha256 is "),
         (cut_off, "is not what landed: its sha256 is "),
         (replace_by_another, "is not what landed: its sha256 is "),
         (Path.unlink, "is gone"),
@@ -69,8 +61,8 @@ every_damage = pytest.mark.parametrize(
 
 
 @every_damage
-def test_it_fails_the_delivery_and_leaves_the_tables_as_they_were(
-    engine: Engine, damage: Callable[[Path], None], told: str
+def test_a_damaged_raw_file_fails_the_delivery_and_changes_no_table(
+    engine: Engine, damage: Callable[[Path], None], error: str
 ) -> None:
     engine.ingest(land(engine, FIRST), LOG)
     before = tables(engine)
@@ -80,7 +72,7 @@ def test_it_fails_the_delivery_and_leaves_the_tables_as_they_were(
 
     account = engine.ingest(delivery, LOG).account
     assert account.status is Status.FAILED
-    assert str(account.error).startswith(f"{delivery.path} {told}")
+    assert str(account.error).startswith(f"{delivery.path} {error}")
     assert "Then run ingest_inbox" in str(account.error)
     after = tables(engine)
     assert [row for row in after["ledger"] if row[0] != delivery.delivery_id] == before["ledger"]
@@ -89,7 +81,7 @@ def test_it_fails_the_delivery_and_leaves_the_tables_as_they_were(
 
     put_back(delivery.path, kept)
     assert engine.ingest(delivery, LOG).account.status is Status.MERGED
-    assert_laws_hold(engine, [FIRST, SECOND])
+    assert_invariants_hold(engine, [FIRST, SECOND])
 
 
 def put_back(raw: Path, content: bytes) -> None:
@@ -99,8 +91,8 @@ def put_back(raw: Path, content: bytes) -> None:
     raw.write_bytes(content)
 
 
-@pytest.mark.parametrize("damage", [change_a_letter, cut_off, Path.unlink])
-def test_a_packed_one_and_one_that_goes_straight_into_the_warehouse_are_no_exception(
+@pytest.mark.parametrize("damage", [change_bytes, cut_off, Path.unlink])
+def test_so_does_a_packed_file_and_a_direct_load(
     tmp_path: Path, damage: Callable[[Path], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(direct_load, "LEAST_BYTES", 1)
@@ -115,19 +107,19 @@ def test_a_packed_one_and_one_that_goes_straight_into_the_warehouse_are_no_excep
     assert tables(engine)["products"] == []
 
 
-def test_it_harms_no_other_of_its_batch(engine: Engine) -> None:
+def test_a_damaged_raw_file_fails_no_other_delivery_of_its_batch(engine: Engine) -> None:
     deliveries = [land(engine, file) for file in (FIRST, SECOND, THIRD)]
-    change_a_letter(deliveries[1].path)
+    change_bytes(deliveries[1].path)
     done = ingest(deliveries, engine.settings, engine.warehouse, LOG)
-    found = {one.delivery.partition_key: one.account.status for one in done}
+    found = {result.delivery.partition_key: result.account.status for result in done}
     assert found == {"a.csv": "merged", "b.csv": "failed", "c.csv": "merged"}
 
     engine.ingest(land(engine, SECOND), LOG)
-    assert_laws_hold(engine, [FIRST, SECOND, THIRD])
+    assert_invariants_hold(engine, [FIRST, SECOND, THIRD])
 
 
-@pytest.mark.parametrize("damage", [change_a_letter, cut_off, replace_by_another, Path.unlink])
-def test_landing_the_same_file_again_writes_it_anew(
+@pytest.mark.parametrize("damage", [change_bytes, cut_off, replace_by_another, Path.unlink])
+def test_landing_the_same_file_again_replaces_the_raw_file(
     engine: Engine, damage: Callable[[Path], None]
 ) -> None:
     delivery = land(engine, FIRST)
@@ -137,25 +129,25 @@ def test_landing_the_same_file_again_writes_it_anew(
     assert again.path.read_bytes() == FIRST.content
     verify_raw_file(again, full=True)
     engine.ingest(again, LOG)
-    assert_laws_hold(engine, [FIRST])
+    assert_invariants_hold(engine, [FIRST])
 
 
-def test_so_does_fetching_it_again_where_the_source_tells_no_time(tmp_path: Path) -> None:
+def test_fetching_an_undated_file_again_replaces_the_raw_file(tmp_path: Path) -> None:
     zone = RawZone(tmp_path / "raw")
-    delivery = zone.land(Timeless(b"one"), "a", LOG)
-    change_a_letter(delivery.path)
-    again = zone.land(Timeless(b"one"), "a", LOG)
+    delivery = zone.land(UndatedSource(b"one"), "a", LOG)
+    change_bytes(delivery.path)
+    again = zone.land(UndatedSource(b"one"), "a", LOG)
     assert again.delivery_id == delivery.delivery_id
     assert zone.deliveries("a") == [again]
     verify_raw_file(again, full=True)
 
 
-def test_the_next_run_mends_what_is_still_in_the_inbox(project: Project) -> None:
+def test_the_next_run_replaces_a_raw_file_that_is_still_in_the_inbox(project: Project) -> None:
     project.drop(FIRST)
     assert project.run("ingest_inbox").success
     before = tables(project.engine)
     delivery = land(project.engine, SECOND)
-    change_a_letter(delivery.path)
+    change_bytes(delivery.path)
 
     run = project.run("ingest_inbox")
     assert not run.success
@@ -164,10 +156,10 @@ def test_the_next_run_mends_what_is_still_in_the_inbox(project: Project) -> None
 
     project.drop(SECOND)
     assert project.run("ingest_inbox").success
-    assert_laws_hold(project.engine, [FIRST, SECOND])
+    assert_invariants_hold(project.engine, [FIRST, SECOND])
 
 
-def test_what_nobody_has_touched_is_not_hashed_unless_asked(engine: Engine) -> None:
+def test_an_untouched_raw_file_is_hashed_on_request_only(engine: Engine) -> None:
     delivery = replace(land(engine, FIRST), sha256="0" * 64)
     verify_raw_file(delivery)
     with pytest.raises(RawFileError, match="its sha256 is "):
@@ -175,7 +167,7 @@ def test_what_nobody_has_touched_is_not_hashed_unless_asked(engine: Engine) -> N
 
 
 @pytest.mark.parametrize("touch", [Path.touch, lambda raw: raw.chmod(0o644)])
-def test_what_somebody_has_touched_is_hashed_and_read_if_it_is_what_landed(
+def test_a_touched_raw_file_is_hashed_and_merged_if_it_is_unchanged(
     engine: Engine, touch: Callable[[Path], None]
 ) -> None:
     delivery = land(engine, FIRST)
@@ -183,13 +175,11 @@ def test_what_somebody_has_touched_is_hashed_and_read_if_it_is_what_landed(
     with pytest.raises(RawFileError, match="its sha256 is "):
         verify_raw_file(replace(delivery, sha256="0" * 64))
     assert engine.ingest(delivery, LOG).account.status is Status.MERGED
-    assert_laws_hold(engine, [FIRST])
+    assert_invariants_hold(engine, [FIRST])
 
 
 @pytest.mark.parametrize("record", [b"", b"[]", b"{}", b'{"ctime_ns": null}'])
-def test_what_has_no_record_that_tells_when_it_was_touched_is_hashed(
-    engine: Engine, record: bytes
-) -> None:
+def test_a_raw_file_without_a_recorded_ctime_is_hashed(engine: Engine, record: bytes) -> None:
     delivery = land(engine, FIRST)
     delivery.path.with_suffix(".json").write_bytes(record)
     verify_raw_file(delivery)
@@ -197,9 +187,9 @@ def test_what_has_no_record_that_tells_when_it_was_touched_is_hashed(
         verify_raw_file(replace(delivery, sha256="0" * 64))
 
 
-def test_bytes_that_a_disk_has_lost_are_found_by_who_looks_thoroughly(engine: Engine) -> None:
+def test_a_full_check_detects_bytes_that_a_disk_has_changed(engine: Engine) -> None:
     delivery = land(engine, FIRST)
-    change_a_letter(delivery.path)
+    change_bytes(delivery.path)
     forge_the_record_of(delivery)
     verify_raw_file(delivery)
     with pytest.raises(RawFileError, match="is not what landed"):
@@ -207,7 +197,7 @@ def test_bytes_that_a_disk_has_lost_are_found_by_who_looks_thoroughly(engine: En
 
 
 def forge_the_record_of(delivery: Delivery) -> None:
-    """As if nobody had touched the raw file: a disk that loses bytes tells nobody."""
+    """Record the present ctime: a disk that changes bytes does not move it."""
     record = delivery.path.with_suffix(".json")
     content = json.loads(record.read_text())
     record.write_text(json.dumps(content | {"ctime_ns": delivery.path.stat().st_ctime_ns}))

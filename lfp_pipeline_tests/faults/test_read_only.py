@@ -1,4 +1,4 @@
-"""Folders and files that cannot be written: told by name, and mended by making them writable."""
+"""Folders and files that cannot be written: errors name them, and making them writable helps."""
 
 from pathlib import Path
 
@@ -6,9 +6,10 @@ import pytest
 
 from lfp_pipeline.engine import Engine
 from lfp_pipeline.errors import LandingError
+from testing.dagster_project import Project
 from testing.disks import read_only
-from testing.oracle import LOG, File, assert_laws_hold, engine_at, land, tables
-from testing.project import Project
+from testing.engine import LOG, assert_invariants_hold, engine_at, land, tables
+from testing.expected_tables import File
 
 FIRST = File("a.csv", 1, (("s1", "Ann", "x"), ("s2", "Bob", "y")))
 SECOND = File("b.csv", 2, (("s2", "Eva", "z"), ("s3", "Bob", "")))
@@ -32,21 +33,21 @@ def test_a_database_that_cannot_be_written_keeps_its_tables(engine: Engine) -> N
         assert REMEDY in str(account.error)
         assert tables(engine) == before
     list(engine.ingest_all([], engine.pending_deliveries(LOG), LOG))
-    assert_laws_hold(engine, [FIRST, SECOND])
+    assert_invariants_hold(engine, [FIRST, SECOND])
 
 
 def test_a_raw_zone_that_cannot_be_written_is_named(engine: Engine) -> None:
     before = tables(engine)
     with read_only(engine.settings.raw_dir), pytest.raises(LandingError) as caught:
         land(engine, SECOND)
-    told = f"The raw zone {engine.settings.raw_dir} cannot be written: Read-only file system."
-    assert str(caught.value).startswith(f"{told} {REMEDY}")
+    error = f"The raw zone {engine.settings.raw_dir} cannot be written: Read-only file system."
+    assert str(caught.value).startswith(f"{error} {REMEDY}")
     assert tables(engine) == before
     engine.ingest(land(engine, SECOND), LOG)
-    assert_laws_hold(engine, [FIRST, SECOND])
+    assert_invariants_hold(engine, [FIRST, SECOND])
 
 
-def test_a_run_in_a_data_folder_that_cannot_be_written_fails_plainly(project: Project) -> None:
+def test_a_run_in_a_data_folder_that_cannot_be_written_names_it(project: Project) -> None:
     project.drop(FIRST)
     assert project.run("ingest_inbox").success
     project.drop(SECOND)
@@ -62,4 +63,4 @@ def test_a_run_in_a_data_folder_that_cannot_be_written_fails_plainly(project: Pr
             assert REMEDY in error.cause.message
         assert tables(project.engine) == before
     assert project.run("ingest_inbox").success
-    assert_laws_hold(project.engine, [FIRST, SECOND])
+    assert_invariants_hold(project.engine, [FIRST, SECOND])

@@ -1,4 +1,4 @@
-"""Dagster's processes killed in the middle of a burst, and started again: all is in exactly."""
+"""Dagster's processes are killed in a burst of files and start again: the tables are exact."""
 
 import os
 import signal
@@ -12,8 +12,9 @@ import pytest
 
 from examples.processes import Dagster, dagster_dev
 from lfp_pipeline.settings import Settings
-from testing.oracle import File, assert_laws_hold, engine_at
-from testing.project import drop
+from testing.dagster_project import drop
+from testing.engine import assert_invariants_hold, engine_at
+from testing.expected_tables import File
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
@@ -32,7 +33,7 @@ SERVERS = {
     "webserver": "dagster_webserver",
     "code server": "code-server|api grpc",
 }
-"""How the command of each is known."""
+"""The text that marks the command of each."""
 
 
 def kill_and_start_again(folder: Path, command: str, seed: int) -> None:
@@ -49,14 +50,14 @@ def kill_and_start_again(folder: Path, command: str, seed: int) -> None:
             drop(inbox, file.key, file.content, file.microseconds)
         time.sleep(random.uniform(0, 4))
         assert kill(dagster, command)
-        time.sleep(random.uniform(0, 3))  # What still lives goes on without it.
+        time.sleep(random.uniform(0, 3))  # The other processes go on without it.
     with dagster_dev(folder, {}, interval=1) as dagster:
         dagster.until(lambda: dagster.notes() == len(BURST))
-    assert_laws_hold(engine_at(folder / "data"), BURST)
+    assert_invariants_hold(engine_at(folder / "data"), BURST)
 
 
 def kill(dagster: Dagster, command: str) -> list[int]:
-    """Kill the processes of a `dagster dev` whose commands match; which these were."""
+    """Kill the processes of a `dagster dev` whose commands match; return their ids."""
     session = str(dagster.process.pid)
     found = subprocess.run(
         ["pgrep", "--session", session, "--full", command],
@@ -71,11 +72,13 @@ def kill(dagster: Dagster, command: str) -> list[int]:
     return killed
 
 
-def test_all_of_it_killed_in_a_burst_and_started_again_takes_in_all(tmp_path: Path) -> None:
+def test_a_restart_after_killing_all_processes_merges_everything(tmp_path: Path) -> None:
     kill_and_start_again(tmp_path, SERVERS["all"], seed=1)
 
 
 @pytest.mark.parametrize("seed", range(2, 5))
 @pytest.mark.parametrize("command", list(SERVERS.values())[1:], ids=list(SERVERS)[1:])
-def test_so_does_one_of_its_servers(tmp_path: Path, command: str, seed: int) -> None:
+def test_a_restart_of_one_killed_server_merges_everything(
+    tmp_path: Path, command: str, seed: int
+) -> None:
     kill_and_start_again(tmp_path, command, seed)

@@ -18,11 +18,9 @@ from lfp_pipeline.operations.rebuild import rebuild_products
 from lfp_pipeline.operations.revert import reinstate_delivery, revert_delivery
 from lfp_pipeline.operations.status import collect_status
 from lfp_pipeline.raw_zone.desired_state import is_reverted
-from lfp_pipeline_tests.warehouse.test_writer_lock import HOLD_AS_A_WRITER
-from testing.oracle import LOG
-from testing.processes import running
-from testing.project import Project, drop
-from testing.project import project as project_in
+from testing.dagster_project import Project, drop, project_in
+from testing.engine import LOG
+from testing.processes import HOLD_WRITER_LOCK, running
 
 HEADER = "sku,name,description\n"
 DAY = 86_400_000_000
@@ -282,7 +280,7 @@ def test_a_reversal_that_finds_the_database_busy_is_done_by_the_next_run(
 
         def then_have_another_run_begin(*arguments: object) -> object:
             done = reconcile(*arguments)
-            others.enter_context(running(HOLD_AS_A_WRITER, hurried.data / "products.duckdb"))
+            others.enter_context(running(HOLD_WRITER_LOCK, hurried.data / "products.duckdb"))
             return done
 
         context.setattr(ingest, "reconcile_batch", then_have_another_run_begin)

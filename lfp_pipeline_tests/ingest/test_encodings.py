@@ -17,7 +17,7 @@ from lfp_pipeline.raw_zone.raw_zone import RawZone
 from lfp_pipeline.sources.base import Fetched, OnProgress, Sink
 from lfp_pipeline.sources.local_file import LocalFile
 from lfp_pipeline.warehouse import direct_load
-from testing.oracle import LOG, engine_at
+from testing.engine import LOG, engine_at
 
 HEAD = "name,sku,description\n"
 GERMAN = HEAD + "Müller,s1,\nSchröder,s2,\n"

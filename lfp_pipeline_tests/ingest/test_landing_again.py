@@ -24,8 +24,9 @@ from lfp_pipeline.raw_zone import integrity, pending
 from lfp_pipeline.raw_zone.desired_state import is_pruned
 from lfp_pipeline.raw_zone.status_notes import write_status_note
 from lfp_pipeline.sources.inbox_source import InboxSource
-from testing.oracle import LOG, File, land, tables, true_products
-from testing.project import NO_SKU, Project, drop
+from testing.dagster_project import NO_SKU, Project, drop
+from testing.engine import LOG, land, tables
+from testing.expected_tables import File, expected_products
 
 A = File("a.csv", 1_000_000, (("s1", "Ann", "x"), ("s2", "Bob", "y")))
 B = File("b.csv", 2_000_000, (("s1", "Eva", "z"), ("s2", "Cid", "")))
@@ -59,7 +60,7 @@ def assert_restored(project: Project) -> None:
     raw = project.engine.raw_zone.find(A.delivery_id).path
     assert raw.read_bytes() == A.content
     assert not is_pruned(raw)
-    assert project.products == true_products([A])
+    assert project.products == expected_products([A])
     assert {row[0]: row[5] for row in tables(project.engine)["ledger"]}[A.delivery_id] == "merged"
     assert_nothing_is_pending(project)
     assert project.engine.pending_deliveries(LOG) == []
@@ -90,7 +91,7 @@ def test_a_pruned_file_that_stays_in_the_inbox_remains_pruned(project: Project) 
     assert_nothing_is_pending(project)
     assert project.run("ingest_inbox").success
     assert not project.engine.raw_zone.find(A.delivery_id).path.exists()
-    assert project.products == true_products([A])
+    assert project.products == expected_products([A])
 
 
 @ways
@@ -266,7 +267,7 @@ def test_the_next_run_restores_the_status_note_of_a_pruned_delivery(project: Pro
     runs = project.do(project.tick())
     assert [run.success for run in runs] == [True]
     assert_nothing_is_pending(project)
-    assert project.products == true_products([A, B])
+    assert project.products == expected_products([A, B])
 
 
 def test_a_file_whose_record_is_gone_is_requested_again(project: Project) -> None:

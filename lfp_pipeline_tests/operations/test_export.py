@@ -17,9 +17,10 @@ from lfp_pipeline.errors import OperationRefusedError, WarehouseBusyError
 from lfp_pipeline.operations import export
 from lfp_pipeline.operations.export import export_tables
 from lfp_pipeline.sources.local_file import LocalFile
-from testing.oracle import LOG, File, engine_at, land, tables
+from testing.dagster_project import Project, query
+from testing.engine import LOG, engine_at, land, tables
+from testing.expected_tables import File
 from testing.processes import running
-from testing.project import Project, query
 
 FILES = ["name_counts.csv", "name_counts.parquet", "products.csv", "products.parquet"]
 
@@ -271,7 +272,7 @@ EXPORT_SLOWLY = """
 import sys, time
 from pathlib import Path
 from lfp_pipeline.operations import export
-from testing.oracle import LOG, engine_at
+from testing.engine import LOG, engine_at
 def slowly(*_):
     print("writing", flush=True)
     time.sleep(60)

@@ -16,15 +16,8 @@ from lfp_pipeline.model.delivery import Delivery
 from lfp_pipeline.model.table_spec import PRODUCT_COLUMNS
 from lfp_pipeline.operations.export_rejects import OTHER_COLUMNS, export_rejects
 from lfp_pipeline.sources.local_file import LocalFile
-from testing.oracle import LOG, engine_at
-from testing.processes import running
-
-HOLD = """
-import sys, duckdb
-with duckdb.connect(sys.argv[1]):
-    print("open", flush=True)
-    sys.stdin.read()
-"""
+from testing.engine import LOG, engine_at
+from testing.processes import HOLD_DATABASE, running
 
 Row = dict[str, str]
 Take = Callable[..., Delivery]
@@ -212,7 +205,7 @@ def test_an_error_names_the_process_that_has_the_database_open(engine: Engine, t
     take(b"sku,name,description\n,Lamp,x\n")
     busy = Engine(engine.settings.model_copy(update={"other_process_wait_seconds": 0}))
     with (
-        running(HOLD, engine.warehouse.path) as holder,
+        running(HOLD_DATABASE, engine.warehouse.path) as holder,
         pytest.raises(WarehouseBusyError, match=rf"PID {holder.pid}"),
     ):
         export_rejects(busy, LOG)

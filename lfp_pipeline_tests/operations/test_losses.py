@@ -29,16 +29,8 @@ from lfp_pipeline.raw_zone.desired_state import is_reverted
 from lfp_pipeline.raw_zone.status_notes import read_status
 from lfp_pipeline.sources.inbox import list_inbox
 from lfp_pipeline.warehouse.ledger import mark_unmerged
-from testing.oracle import (
-    LOG,
-    File,
-    assert_laws_hold,
-    catch_up,
-    engine_at,
-    land,
-    tables,
-    true_products,
-)
+from testing.engine import LOG, assert_invariants_hold, engine_at, ingest_pending, land, tables
+from testing.expected_tables import File, expected_products
 
 A = File("a.csv", 1, (("s1", "Ann", "x"), ("s2", "Bob", "y")))
 B = File("b.csv", 2, (("s2", "Eva", "z"), ("s3", "Cid", "")))
@@ -75,27 +67,27 @@ def test_deliveries_lost_in_a_rebuild_are_merged_once_readable_again(engine: Eng
     raw.unlink()
     with pytest.raises(OperationRefusedError, match=r"a\.csv.* is gone"):
         rebuild_products(engine, LOG)
-    assert_laws_hold(engine, [A, B])
+    assert_invariants_hold(engine, [A, B])
     rebuild_products(engine, LOG, allow_data_loss=True)
-    assert tables(engine)["products"] == true_products([B])
+    assert tables(engine)["products"] == expected_products([B])
 
     raw.write_bytes(kept)
     prune_raw(engine, 0, LOG)
     assert raw.exists()
-    catch_up(engine)
-    assert_laws_hold(engine, [A, B])
+    ingest_pending(engine)
+    assert_invariants_hold(engine, [A, B])
 
 
 def test_needed_and_pruned_deliveries_are_merged_once_they_land_again(engine: Engine) -> None:
     prune_raw(engine, 0, LOG, include_needed=True)
     with pytest.raises(OperationRefusedError, match="would lack 2 deliveries"):
         rebuild_products(engine, LOG)
-    assert_laws_hold(engine, [A, B])
+    assert_invariants_hold(engine, [A, B])
     rebuild_products(engine, LOG, allow_data_loss=True)
     assert tables(engine)["products"] == []
     for file in (A, B):
         engine.ingest(land(engine, file), LOG)
-    assert_laws_hold(engine, [A, B])
+    assert_invariants_hold(engine, [A, B])
 
 
 def test_a_rebuild_of_a_damaged_database_reports_needed_and_pruned_deliveries(
@@ -127,8 +119,8 @@ def test_a_reversal_lost_with_an_older_database_is_repeated(
 
     with engine.warehouse.session("testing", LOG):
         pass
-    catch_up(engine)
-    assert tables(engine)["products"] == true_products([A, B] if back else [A])
+    ingest_pending(engine)
+    assert tables(engine)["products"] == expected_products([A, B] if back else [A])
 
 
 def test_a_reversal_skips_a_delivery_whose_record_is_gone(engine: Engine) -> None:
@@ -139,9 +131,9 @@ def test_a_reversal_skips_a_delivery_whose_record_is_gone(engine: Engine) -> Non
     with pytest.raises(OperationRefusedError, match="older deliveries, which may have had them"):
         revert_delivery(engine, again.delivery_id, LOG)
     revert_delivery(engine, again.delivery_id, LOG, ignore_pruned_history=True)
-    assert tables(engine)["products"] == true_products([B])
+    assert tables(engine)["products"] == expected_products([B])
     engine.ingest(land(engine, A), LOG)
-    assert tables(engine)["products"] == true_products([A, B])
+    assert tables(engine)["products"] == expected_products([A, B])
 
 
 def test_a_reversal_never_loses_rows_that_the_tables_need(engine: Engine) -> None:
@@ -174,8 +166,8 @@ def test_a_status_note_names_the_database_that_it_is_true_for(
         late = File("c.csv", 3, (("s4", "Dot", ""),))
         engine.ingest(land(engine, late), LOG)
     assert tables(engine)["products"] == []
-    catch_up(engine)
-    assert_laws_hold(engine, [A, B, late])
+    ingest_pending(engine)
+    assert_invariants_hold(engine, [A, B, late])
 
 
 def test_a_delivery_refused_in_a_rebuild_remains_in_the_ledger_with_its_reason(
@@ -186,14 +178,14 @@ def test_a_delivery_refused_in_a_rebuild_remains_in_the_ledger_with_its_reason(
     engine.ingest(land(engine, file), LOG)
     with pytest.raises(OperationRefusedError, match=r"a\.csv.*1 of 2 rows are rejected"):
         rebuild_products(strict, LOG, use_present_settings=True)
-    assert_laws_hold(engine, [file])
+    assert_invariants_hold(engine, [file])
     rebuild_products(strict, LOG, use_present_settings=True, allow_data_loss=True)
     (row,) = tables(engine)["ledger"]
     assert row[5] == "refused"
     assert [number for _, number, _ in tables(engine)["rejected_rows"]] == [2]
     assert verify(strict, LOG).problems == ()
     engine.ingest(land(engine, file), LOG)
-    assert_laws_hold(engine, [file])
+    assert_invariants_hold(engine, [file])
 
 
 def test_a_refused_delivery_that_a_rebuild_accepts_is_noted_as_merged(tmp_path: Path) -> None:
@@ -215,7 +207,7 @@ def test_rows_that_the_present_settings_reject_are_a_loss(tmp_path: Path) -> Non
     engine.ingest(land(engine, file), LOG)
     with pytest.raises(OperationRefusedError, match="present settings, 1 more row would"):
         rebuild_products(strict, LOG, use_present_settings=True)
-    assert_laws_hold(engine, [file])
+    assert_invariants_hold(engine, [file])
     rebuild_products(strict, LOG, use_present_settings=True, allow_data_loss=True)
     assert [sku for sku, *_ in tables(engine)["products"]] == ["s1"]
     assert verify(strict, LOG, full=True).problems == ()
@@ -226,7 +218,7 @@ def test_a_database_that_lacks_a_table_is_rebuilt(engine: Engine, table: str) ->
     with duckdb.connect(engine.warehouse.path) as connection:
         connection.execute(f"DROP TABLE {table}")
     rebuild_products(engine, LOG)
-    assert_laws_hold(engine, [A, B])
+    assert_invariants_hold(engine, [A, B])
 
 
 def test_a_dry_run_of_a_rebuild_reports_losses(engine: Engine) -> None:
@@ -256,7 +248,7 @@ def test_a_damaged_status_note_or_id_file_is_replaced(
     assert engine.backlog.last_statuses([file]) == ["merged"]
     assert verify(engine, LOG).problems == ()
     rebuild_products(engine, LOG)
-    assert_laws_hold(engine, [A, B])
+    assert_invariants_hold(engine, [A, B])
 
 
 def test_rows_lost_in_a_reversal_are_reported_and_restored_by_their_file(engine: Engine) -> None:
@@ -276,7 +268,7 @@ def test_rows_lost_in_a_reversal_are_reported_and_restored_by_their_file(engine:
     offered = engine.pending_inbox(LOG).ready
     assert engine.backlog.last_statuses(offered) == [None, None]
     list(engine.ingest_all(offered, [], LOG))
-    assert tables(engine)["products"] == true_products([A, B])
+    assert tables(engine)["products"] == expected_products([A, B])
 
 
 def test_a_refused_delivery_remains_reverted_until_the_settings_accept_it(tmp_path: Path) -> None:
@@ -323,7 +315,7 @@ def test_a_purge_of_products_dated_in_the_future_is_refused_with_others(engine: 
     now = (utc_now() - datetime(1970, 1, 1)) // MICROSECOND  # noqa: DTZ001
     newer = File("d.csv", now, A.rows)
     engine.ingest(land(engine, newer), LOG)
-    assert tables(engine)["products"] == true_products([newer])
+    assert tables(engine)["products"] == expected_products([newer])
 
 
 @pytest.mark.parametrize(("hours", "is_refused"), [(23, True), (0.1, False)])
@@ -381,7 +373,7 @@ def test_a_delivery_reverted_and_pruned_during_a_rebuild_remains_reverted(
 ) -> None:
     revert_meanwhile(engine, monkeypatch, include_needed=False)
     rebuild_products(engine, LOG)
-    assert tables(engine)["products"] == true_products([A])
+    assert tables(engine)["products"] == expected_products([A])
     assert verify(engine, LOG).problems == ()
     assert engine.pending_deliveries(LOG) == []
 
@@ -395,7 +387,7 @@ def test_a_shadow_database_deletes_no_status_notes_of_the_present_one(
         rebuild_products(engine, LOG)
     a = engine.raw_zone.find(A.delivery_id).path
     assert read_status(a, engine.warehouse.cached_id()) is not None
-    assert tables(engine)["products"] == true_products([A])
+    assert tables(engine)["products"] == expected_products([A])
 
 
 def test_a_dry_run_reports_needed_deliveries_of_a_damaged_database(engine: Engine) -> None:
@@ -414,7 +406,7 @@ def test_the_status_note_of_a_lost_delivery_is_deleted_without_a_record(engine: 
     revert_delivery(engine, over.delivery_id, LOG, ignore_pruned_history=True)
     assert not a.path.with_suffix(".outcome").exists()
     engine.ingest(land(engine, A), LOG)
-    assert tables(engine)["products"] == true_products([A, B])
+    assert tables(engine)["products"] == expected_products([A, B])
 
 
 def test_a_delivery_that_holds_rows_stays_merged(engine: Engine) -> None:
@@ -438,7 +430,7 @@ def test_lost_deliveries_are_reported_and_stay_in_the_ledger_until_they_land(
     for file in (A, B):
         assert f"{file.delivery_id} failed: Lost in a rebuild: it is pruned" in text
         engine.ingest(land(engine, file), LOG)
-    assert_laws_hold(engine, [A, B])
+    assert_invariants_hold(engine, [A, B])
     assert "Needs attention" not in render_status(collect_status(engine))
 
 
@@ -470,7 +462,7 @@ def test_a_damaged_purge_can_be_replaced_by_another(engine: Engine) -> None:
     (problem,) = verify(engine, LOG).problems
     assert problem.endswith("Restore it from a copy; or revert this purge, and purge again.")
     revert_delivery(engine, purge, LOG)
-    assert tables(engine)["products"] == true_products([A, B])
+    assert tables(engine)["products"] == expected_products([A, B])
     purge_products(engine, Selection(skus=["s1"]), LOG)
     assert verify(engine, LOG, full=True).problems == ()
     rebuild_products(engine, LOG)
@@ -487,6 +479,6 @@ def test_a_reversal_needs_no_refused_deliveries(tmp_path: Path) -> None:
     engine.warehouse.path.unlink()
     for log in write_ahead_logs(engine.warehouse.path):
         log.unlink()
-    catch_up(engine)
+    ingest_pending(engine)
     revert_delivery(engine, B.delivery_id, LOG)
-    assert tables(engine)["products"] == true_products([A])
+    assert tables(engine)["products"] == expected_products([A])

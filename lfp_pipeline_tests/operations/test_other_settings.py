@@ -16,8 +16,9 @@ from lfp_pipeline.operations.verify import verify
 from lfp_pipeline.raw_zone.desired_state import clear_reverted, is_reverted, mark_reverted
 from lfp_pipeline.reading.options import Conditions, ReadOptions, Rereading
 from lfp_pipeline.warehouse import reversal
-from testing.oracle import LOG, File, catch_up, engine_at, land, tables
-from testing.project import query
+from testing.dagster_project import query
+from testing.engine import LOG, engine_at, ingest_pending, land, tables
+from testing.expected_tables import File
 
 LONG = "N" * 150
 
@@ -205,7 +206,7 @@ def test_a_killed_reversal_continues_with_its_options(tmp_path: Path) -> None:
     deliver(engine_at(tmp_path, **BY_LABEL), LABELLED, HIDING)
     now = engine_at(tmp_path, **BY_TITLE)
     mark_reverted(now.raw_zone.find(HIDING.delivery_id).path, use_present_settings=True)
-    catch_up(now)
+    ingest_pending(now)
     assert values(now) == [("s1", "Title", "x"), ("s3", "Title", "y")]
 
 
@@ -238,10 +239,10 @@ def test_a_killed_reinstatement_continues_with_the_settings_of_its_merge(merged:
     raw = merged.raw_zone.find(OLD.delivery_id).path
     raw.rename(raw.with_suffix(".away"))
     clear_reverted(raw)
-    catch_up(strict(merged))
+    ingest_pending(strict(merged))
     assert account_of(merged, OLD)[0] == "failed"
     raw.with_suffix(".away").rename(raw)
-    catch_up(strict(merged))
+    ingest_pending(strict(merged))
     assert account_of(merged, OLD) == before
 
 
@@ -421,5 +422,5 @@ def test_a_fault_in_a_correction_leaves_the_tables_as_they_were(
         with pytest.raises(Exception, match="is not yet"):
             revert_delivery(strict(merged), NEW.delivery_id, LOG, use_present_settings=True)
     assert tables(merged) == before
-    catch_up(strict(merged))
+    ingest_pending(strict(merged))
     assert values(merged) == [("s2", "Bob", "older")]

@@ -12,16 +12,8 @@ from lfp_pipeline.operations.prune import prune_raw
 from lfp_pipeline.operations.rebuild import rebuild_products
 from lfp_pipeline.operations.revert import reinstate_delivery, revert_delivery
 from lfp_pipeline.raw_zone.desired_state import mark_reverted, prune
-from testing.oracle import (
-    LOG,
-    File,
-    assert_laws_hold,
-    catch_up,
-    engine_at,
-    land,
-    tables,
-    true_products,
-)
+from testing.engine import LOG, assert_invariants_hold, engine_at, ingest_pending, land, tables
+from testing.expected_tables import File, expected_products
 
 HIDDEN = File("a.csv", 1, (("s1", "Ann", "x"), ("s2", "Bob", "y")))
 NEWER = File("b.csv", 2, (("s1", "Eva", "z"), ("s2", "Eva", "z"), ("s3", "Cid", "")))
@@ -39,7 +31,7 @@ def lose_database(engine: Engine) -> None:
     for path in engine.warehouse.path.parent.glob("products.duckdb*"):
         if path.is_file():
             path.unlink()
-    catch_up(engine)
+    ingest_pending(engine)
 
 
 @pytest.mark.parametrize("dry_run", [False, True])
@@ -47,10 +39,10 @@ def test_pruning_is_refused_while_a_reversal_is_pending(engine: Engine, dry_run:
     mark_reverted(engine.raw_zone.find(NEWER.delivery_id).path)  # Then the process was killed.
     with pytest.raises(OperationRefusedError, match=r"reversal of b\.csv.* is pending"):
         prune_raw(engine, 0, LOG, dry_run=dry_run)
-    catch_up(engine)
-    assert tables(engine)["products"] == true_products([HIDDEN])
+    ingest_pending(engine)
+    assert tables(engine)["products"] == expected_products([HIDDEN])
     prune_raw(engine, 0, LOG)
-    assert tables(engine)["products"] == true_products([HIDDEN])
+    assert tables(engine)["products"] == expected_products([HIDDEN])
 
 
 @pytest.mark.parametrize("name", ["mark_reverted", "clear_reverted"])
@@ -68,9 +60,9 @@ def test_the_desired_state_is_marked_under_the_writer_lock(
     at_once, want = engine.warehouse.waiting(0), getattr(revert, name)
     monkeypatch.setattr(revert, name, note)
     revert_delivery(engine, NEWER.delivery_id, LOG)
-    assert tables(engine)["products"] == true_products([HIDDEN])
+    assert tables(engine)["products"] == expected_products([HIDDEN])
     reinstate_delivery(engine, NEWER.delivery_id, LOG)
-    assert_laws_hold(engine, [HIDDEN, NEWER])
+    assert_invariants_hold(engine, [HIDDEN, NEWER])
     assert noted == [name]
 
 
@@ -85,7 +77,7 @@ def test_a_reversal_is_refused_for_deliveries_pruned_before_a_rebuild(
     assert tables(engine) == before
     engine.ingest(land(engine, HIDDEN), LOG)
     revert_delivery(engine, NEWER.delivery_id, LOG)
-    assert tables(engine)["products"] == true_products([HIDDEN])
+    assert tables(engine)["products"] == expected_products([HIDDEN])
 
 
 def test_rows_hidden_by_a_lost_delivery_count_again_once_they_land(engine: Engine) -> None:
@@ -95,9 +87,9 @@ def test_rows_hidden_by_a_lost_delivery_count_again_once_they_land(engine: Engin
     assert f"rows of 1 pruned delivery; deliver these again, too: {HIDDEN.delivery_id}." in summary
     assert tables(engine)["products"] == []
     engine.ingest(land(engine, HIDDEN), LOG)
-    assert tables(engine)["products"] == true_products([HIDDEN])
+    assert tables(engine)["products"] == expected_products([HIDDEN])
     engine.ingest(land(engine, NEWER), LOG)
-    assert_laws_hold(engine, [HIDDEN, NEWER])
+    assert_invariants_hold(engine, [HIDDEN, NEWER])
 
 
 def test_a_rebuild_tolerates_pruning_meanwhile(
@@ -146,5 +138,5 @@ def test_an_older_copy_from_before_a_rebuild_is_noticed(engine: Engine, tmp_path
     shutil.copy(tmp_path / "older", path)
     with engine.warehouse.session("testing", LOG):
         pass
-    catch_up(engine)
-    assert_laws_hold(engine, [HIDDEN, NEWER, newest])
+    ingest_pending(engine)
+    assert_invariants_hold(engine, [HIDDEN, NEWER, newest])

@@ -17,20 +17,19 @@ from lfp_pipeline.operations.status_text import render_status
 from lfp_pipeline.reading.text_reader import SkippedLines
 from lfp_pipeline.sources.inbox import list_inbox
 from lfp_pipeline.sources.local_file import LocalFile
-from lfp_pipeline_tests.cli.test_commands import HOLD as OPEN_TO_WRITE
-from lfp_pipeline_tests.cli.test_commands import Shell, job, shell
-from lfp_pipeline_tests.defs.sensors.test_inbox_sensor import HOLD
-from lfp_pipeline_tests.warehouse.test_writer_lock import (
-    HOLD_AS_A_WRITER,
-    WAIT_AS_A_WRITER,
+from testing.dagster_project import HEADER, NO_SKU, Project, drop, project_in
+from testing.engine import LOG, engine_at, patch_reading
+from testing.expected_tables import File
+from testing.processes import (
+    HOLD_DATABASE,
+    HOLD_MARK,
+    HOLD_OPEN,
+    HOLD_WRITER_LOCK,
+    WAIT_FOR_WRITER_LOCK,
+    running,
     until,
 )
-from testing.oracle import LOG, File, read_with
-from testing.processes import HOLD_OPEN, running
-from testing.project import HEADER, NO_SKU, Project, drop
-from testing.project import project as project_in
-
-__all__ = ["shell"]  # The fixture.
+from testing.shell import Shell
 
 A = File("a.csv", 1_000_000, (("s1", "Ann", "x"), ("s2", "Bob", "y"), ("s1", "Ann", "z")))
 B = File("b.csv", 2_000_000, (("s1", "Ann", "z"), ("s3", "Ann", "w")))
@@ -131,9 +130,9 @@ def test_many_names_are_counted(project: Project) -> None:
 def test_runs_the_writer_and_waiting_processes_are_listed(project: Project) -> None:
     mark = project.engine.settings.run_marks_dir / "0123456789.run"
     database = project.data / "products.duckdb"
-    with running(HOLD, mark), running(HOLD_AS_A_WRITER, database) as writer:
+    with running(HOLD_MARK, mark), running(HOLD_WRITER_LOCK, database) as writer:
         mark.write_text("ingest_products a.csv")
-        with running(WAIT_AS_A_WRITER, database) as waiter:
+        with running(WAIT_FOR_WRITER_LOCK, database) as waiter:
             until(lambda: collect_status(project.engine).waiting)
             _, text = status_of(project)
     run, writing, waiting = section(text, "Running")
@@ -236,7 +235,7 @@ def test_the_last_deliveries_show_their_notes_a_line_each(
     project.run("ingest_inbox")
     with monkeypatch.context() as context:
         hostile = "A column is called '\x1b[2J\n```\u202e'."
-        read_with(context, SkippedLines(), "The header is in line 4.", hostile, "x" * 500)
+        patch_reading(context, SkippedLines(), "The header is in line 4.", hostile, "x" * 500)
         project.drop(B)
         project.run("ingest_inbox")
     long_ago(project)
@@ -253,7 +252,7 @@ def test_the_last_deliveries_show_their_notes_a_line_each(
 
 
 def test_a_refused_file_shows_its_notes(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
-    read_with(monkeypatch, SkippedLines(), "The header is in line 4.")
+    patch_reading(monkeypatch, SkippedLines(), "The header is in line 4.")
     drop(project.inbox, "dirty.csv", HEADER + "s1,Ann,\n,Bob,\n")
     project.run("ingest_inbox")
     long_ago(project)
@@ -267,7 +266,7 @@ def test_a_refused_file_shows_its_notes(project: Project, monkeypatch: pytest.Mo
 def test_the_first_five_notes_are_shown_and_the_others_counted(
     project: Project, monkeypatch: pytest.MonkeyPatch, number: int, others: str | None
 ) -> None:
-    read_with(monkeypatch, SkippedLines(), *(f"Note {index}." for index in range(number)))
+    patch_reading(monkeypatch, SkippedLines(), *(f"Note {index}." for index in range(number)))
     project.drop(A)
     project.run("ingest_inbox")
     _, *notes = section(status_of(project)[1], "Last deliveries")
@@ -359,7 +358,7 @@ def test_the_database_is_read_if_nothing_is_published(unpublished: Project) -> N
 
 
 def test_the_status_does_not_wait_for_a_writer(unpublished: Project) -> None:
-    with running(OPEN_TO_WRITE, unpublished.data / "products.duckdb"):
+    with running(HOLD_DATABASE, unpublished.data / "products.duckdb"):
         started = time.monotonic()
         state, text = status_of(unpublished)
         assert time.monotonic() - started < 5
@@ -386,7 +385,7 @@ def test_a_damaged_database_is_reported_though_its_copy_is_whole(
 def test_the_status_is_complete_while_a_writer_is_active(project: Project) -> None:
     project.drop(A)
     project.run("ingest_inbox")
-    with running(OPEN_TO_WRITE, project.data / "products.duckdb"):
+    with running(HOLD_DATABASE, project.data / "products.duckdb"):
         state, _ = status_of(project)
     assert state.tables
     assert state.tables.sizes["products"] == 2
@@ -438,7 +437,8 @@ def test_feeds_with_errors_are_listed(
 
 def test_the_command_prints_the_status(shell: Shell) -> None:
     shell.drop(A)
-    shell.run(*job("ingest_inbox"))
+    engine = engine_at(shell.data)
+    assert list(engine.ingest_all(engine.pending_inbox(LOG).ready, [], LOG))
     code, output = shell.run("lfp_pipeline.cli.status")
     assert code == 0
     assert section(output, "Last deliveries")

@@ -27,8 +27,9 @@ from lfp_pipeline.operations.verify import verify
 from lfp_pipeline.raw_zone.desired_state import clear_reverted, mark_reverted
 from lfp_pipeline.raw_zone.integrity import verify_raw_file
 from lfp_pipeline.warehouse.invariants import INVARIANTS
-from testing.oracle import LOG, File, engine_at, land, tables
-from testing.project import NO_SKU, Project, drop, query
+from testing.dagster_project import NO_SKU, Project, drop, query
+from testing.engine import LOG, engine_at, land, tables
+from testing.expected_tables import File
 
 A = File(
     "a.csv", 1_000_000, (("s1", "Ann", "x"), ("s2", "Bob", "y"), ("s3", "Cid", ""), ("s9", "Dot"))

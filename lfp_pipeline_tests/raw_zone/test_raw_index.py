@@ -18,7 +18,7 @@ from lfp_pipeline.raw_zone.raw_zone import RawZone
 from lfp_pipeline.raw_zone.status_notes import delete_status_note, write_status_note
 from lfp_pipeline.sources.inbox import InboxFile, list_inbox
 from lfp_pipeline.sources.local_file import LocalFile
-from testing.oracle import LOG
+from testing.engine import LOG
 from testing.processes import finish, running, start
 
 KEYS = [f"f{number}.csv" for number in range(5)]

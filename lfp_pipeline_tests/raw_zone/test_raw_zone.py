@@ -24,10 +24,11 @@ from lfp_pipeline.raw_zone import desired_state, landing_again, pending, raw_zon
 from lfp_pipeline.raw_zone.desired_state import is_pruned, prune
 from lfp_pipeline.raw_zone.raw_zone import RawZone
 from lfp_pipeline.raw_zone.status_notes import read_status, write_status_note
-from lfp_pipeline.sources.base import Fetched, OnProgress, Sink, Version
+from lfp_pipeline.sources.base import Fetched, OnProgress, Sink
 from lfp_pipeline.sources.inbox import InboxFile, list_inbox
 from lfp_pipeline.sources.local_file import LocalFile
 from testing.processes import finish, running, start
+from testing.sources import UndatedSource
 
 LOG = logging.getLogger("test")
 CONTENT = bytes(range(256)) * 10_000
@@ -526,27 +527,11 @@ def test_several_threads_that_land_one_file_at_once_land_it_once(zone: RawZone, 
     assert len(files(zone)) == 2
 
 
-@dataclass
-class Timeless:
-    """A source that reports no time."""
-
-    content: bytes
-    name: str = "timeless"
-
-    def fetch(self, sink: Sink, on_progress: OnProgress) -> Fetched:
-        sink.write(self.content)
-        on_progress(len(self.content), None)
-        return Fetched(None)
-
-    def version(self, known: Version | None) -> None:
-        """Return no version."""
-
-
 def test_the_same_bytes_without_a_time_are_the_same_delivery(zone: RawZone):
-    first = zone.land(Timeless(b"one"), "a", LOG)
-    assert zone.land(Timeless(b"one"), "a", LOG) == first
-    second = zone.land(Timeless(b"two"), "a", LOG)
-    third = zone.land(Timeless(b"one"), "a", LOG)
+    first = zone.land(UndatedSource(b"one"), "a", LOG)
+    assert zone.land(UndatedSource(b"one"), "a", LOG) == first
+    second = zone.land(UndatedSource(b"two"), "a", LOG)
+    third = zone.land(UndatedSource(b"one"), "a", LOG)
     assert first.delivered_at < second.delivered_at < third.delivered_at
     assert zone.deliveries("a") == [first, second, third]
 
@@ -554,9 +539,9 @@ def test_the_same_bytes_without_a_time_are_the_same_delivery(zone: RawZone):
 def test_a_later_landing_is_newer_even_if_the_clock_has_stepped_back(
     zone: RawZone, monkeypatch: pytest.MonkeyPatch
 ):
-    first = zone.land(Timeless(b"one"), "a", LOG)
+    first = zone.land(UndatedSource(b"one"), "a", LOG)
     monkeypatch.setattr(raw_zone, "utc_now", lambda: first.delivered_at - timedelta(hours=1))
-    assert zone.land(Timeless(b"two"), "a", LOG).delivered_at > first.delivered_at
+    assert zone.land(UndatedSource(b"two"), "a", LOG).delivered_at > first.delivered_at
 
 
 def test_polled_bytes_with_another_time_are_the_same_delivery(zone: RawZone, file: Path):

@@ -6,7 +6,7 @@ import pytest
 
 from lfp_pipeline.reading.bad_records import DiagnosingGrammar
 from lfp_pipeline.reading.records import RecordForm
-from testing.reading import FileRead, read
+from testing.reader import FileRead, read
 
 HEADER = "sku,name,description\n"
 QUOTED = "".join(f'"q-{number}","Lamp","Brass, no. {number}"\n' for number in range(20))

@@ -3,7 +3,7 @@
 import pytest
 
 from lfp_pipeline.errors import DeliveryRefusedError
-from testing.reading import FileRead, read
+from testing.reader import FileRead, read
 
 HEADER = "sku,name,description\n"
 MARK = "\ufeff"

@@ -2,7 +2,6 @@
 
 import os
 import signal
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -14,8 +13,9 @@ from lfp_pipeline.common.process_marks import stale_marks
 from lfp_pipeline.engine import Engine
 from lfp_pipeline.reading import crash_guard
 from lfp_pipeline.reading.crash_guard import marking_in_progress
-from testing.oracle import LOG, File, assert_laws_hold, engine_at, land, tables
-from testing.processes import PROJECT, finish, running, start
+from testing.engine import LOG, assert_invariants_hold, engine_at, land, tables
+from testing.expected_tables import File
+from testing.processes import PROJECT, finish, running, start, until
 
 # These words in a file act on its reader, in place of a bug in native code.
 HOSTILE_WORDS = """
@@ -45,7 +45,7 @@ INGEST_EVERYTHING = """
 import sys
 from pathlib import Path
 from lfp_pipeline.warehouse import direct_load
-from testing.oracle import LOG, engine_at
+from testing.engine import LOG, engine_at
 
 if sys.argv[2] == "directly":
     direct_load.LEAST_BYTES = 0
@@ -127,7 +127,7 @@ def assert_products_are_those_of(engine: Engine, files: list[File]) -> None:
     """Check all invariants, without the ledger row of the refused delivery."""
     with engine.warehouse.session("testing", LOG) as connection:
         connection.execute("DELETE FROM warehouse.deliveries WHERE status <> 'merged'")
-    assert_laws_hold(engine, files)
+    assert_invariants_hold(engine, files)
 
 
 @pytest.mark.slow
@@ -186,7 +186,7 @@ def test_after_an_unrelated_death_a_trial_read_succeeds_and_no_row_is_lost(
     assert len(marks(engine)) == len(files)
     done = [engine.ingest(delivery, LOG) for delivery in engine.pending_deliveries(LOG)]
     assert len(done) == len(files)
-    assert_laws_hold(engine, files)
+    assert_invariants_hold(engine, files)
     assert marks(engine) == []
 
 
@@ -204,7 +204,7 @@ def test_two_processes_may_read_the_same_file_without_a_trial_read(
     delivery = land(engine, GOOD[0])
     with marking_in_progress([delivery], engine.settings.work_dir):
         engine.ingest(delivery, LOG)
-    assert_laws_hold(engine, [GOOD[0]])
+    assert_invariants_hold(engine, [GOOD[0]])
 
 
 @pytest.mark.slow
@@ -243,18 +243,11 @@ def test_a_trial_read_ends_with_its_parent_process(
     with running(INGEST_EVERYTHING, folder, "together", environment=environment):
         pass
     with run() as waiting:
-        wait_until(lambda: living_workspaces(engine) == 2)
+        until(lambda: living_workspaces(engine) == 2)
         waiting.kill()
-    wait_until(lambda: living_workspaces(engine) == 0)
+    until(lambda: living_workspaces(engine) == 0)
 
 
 def living_workspaces(engine: Engine) -> int:
     folder, pattern = engine.settings.work_dir, "run-*.held"
     return len(list(folder.glob(pattern))) - len(stale_marks(folder, pattern))
-
-
-def wait_until(is_so: Callable[[], bool]) -> None:
-    end = time.monotonic() + 60
-    while not is_so():
-        assert time.monotonic() < end
-        time.sleep(0.05)

@@ -5,7 +5,7 @@ import pytest
 from lfp_pipeline.errors import DeliveryRefusedError
 from lfp_pipeline.reading.dialect import HEAD_BYTES, Dialect, detect_dialect
 from lfp_pipeline.reading.records import RecordForm
-from testing.reading import options
+from testing.reader import options
 
 HEADER = b"name,sku,description\n"
 

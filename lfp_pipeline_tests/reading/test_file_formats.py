@@ -11,7 +11,7 @@ import pytest
 
 from lfp_pipeline.errors import DeliveryRefusedError
 from lfp_pipeline.reading.file_formats import format_of
-from testing.reading import read
+from testing.reader import read
 
 OPEN_DOCUMENT = b"application/vnd.oasis.opendocument.spreadsheet"
 

@@ -8,7 +8,8 @@ import pytest
 from lfp_pipeline.reading.dialect import detect_dialect
 from lfp_pipeline.reading.habits import form_by_habits
 from lfp_pipeline.reading.records import RecordForm
-from testing.reading import FileRead, expected, options, read
+from testing.csv_oracle.contents import expected_contents
+from testing.reader import FileRead, options, read
 
 HEADER = ("name", "sku", "description", "price")
 
@@ -62,7 +63,7 @@ class Writer:
         names = [name if name in HEADER[:3] else name and f"other {name}" for name in header]
         all_cells = bool(settings.get("require_all_cells"))
         start = len(head.encode())
-        truth = expected(data, start, self.delimiter, names, require_all=all_cells)
+        truth = expected_contents(data, start, self.delimiter, names, require_all=all_cells)
         assert found.contents == truth
         return found
 

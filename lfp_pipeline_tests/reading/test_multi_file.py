@@ -19,8 +19,8 @@ from lfp_pipeline.model.ledger_entry import Status
 from lfp_pipeline.reading import multi_file, reject_limit, text_reader, unpacking
 from lfp_pipeline.reading.reader import Reading
 from lfp_pipeline.warehouse import direct_load
-from testing.oracle import LOG, engine_at
-from testing.reading import csv, delivery_at, read, reading, settings
+from testing.engine import LOG, engine_at
+from testing.reader import csv, delivery_at, read, reading, settings
 
 HEAD = b"name,sku,description\n"
 

@@ -9,7 +9,7 @@ from lfp_pipeline.reading import loading, quoting
 from lfp_pipeline.reading.dialect import Dialect, detect_dialect
 from lfp_pipeline.reading.loading import empty_lines_beside
 from lfp_pipeline.reading.quoting import Quoting, quoting_checked
-from testing.reading import options
+from testing.reader import options
 
 HEADER = "name,sku,description\n"
 CHUNKS = [1, 2, 3, 7, 1 << 18]

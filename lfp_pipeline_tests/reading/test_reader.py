@@ -11,17 +11,9 @@ import pytest
 from lfp_pipeline.errors import DeliveryRefusedError, TooManyRejectsError
 from lfp_pipeline.reading import reject_limit
 from lfp_pipeline.reading.reader import check_reject_share
+from testing.csv_oracle.contents import expected_contents
 from testing.processes import finish, start
-from testing.reading import (
-    HEADER,
-    csv,
-    delivery_at,
-    expected,
-    read,
-    read_file,
-    reading,
-    settings,
-)
+from testing.reader import HEADER, csv, delivery_at, read, read_file, reading, settings
 
 TWO = [("A-1", "Lamp", "It shines."), ("B-2", "Chair", "")]
 HEAD = "name,sku,description\n"
@@ -30,7 +22,7 @@ READ_AND_TELL = """
 import resource, sys, time
 from pathlib import Path
 from lfp_pipeline.errors import DeliveryRefusedError
-from testing.reading import read_file
+from testing.reader import read_file
 
 started, before = time.monotonic(), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 try:
@@ -793,7 +785,9 @@ def test_the_oracle_agrees_with_python_on_clean_files():
     out = io.StringIO(newline="")
     python_csv.writer(out).writerows([("sku", "name", "description"), *rows])
     data = out.getvalue().encode()
-    found = expected(data, len("sku,name,description\r\n"), ",", ("sku", "name", "description"))
+    found = expected_contents(
+        data, len("sku,name,description\r\n"), ",", ("sku", "name", "description")
+    )
     assert [row[1:] for row in found.winners] == [
         (sku, name.strip(), description) for sku, name, description in rows
     ]

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from testing.reading import HEADER, expected, read
+from testing.csv_oracle.contents import expected_contents
+from testing.reader import HEADER, read
 
 HEADERS = (
     ("sku", "name", "description"),
@@ -69,7 +70,7 @@ def dirty_files(draw: st.DrawFn) -> DirtyFile:
 @settings(deadline=None, max_examples=50)
 def test_reader_and_oracle_agree_on_rows_rejects_and_offsets(file: DirtyFile):
     found = read(file.data)
-    assert found.contents == expected(file.data, file.start, file.delimiter, file.header)
+    assert found.contents == expected_contents(file.data, file.start, file.delimiter, file.header)
 
 
 @given(st.binary(max_size=200))
@@ -77,7 +78,7 @@ def test_reader_and_oracle_agree_on_rows_rejects_and_offsets(file: DirtyFile):
 def test_no_bytes_after_a_header_can_break_the_reader(noise: bytes):
     head = b"name,sku,description\n"
     data = head + noise
-    assert read(data).contents == expected(data, len(head), ",", HEADER)
+    assert read(data).contents == expected_contents(data, len(head), ",", HEADER)
 
 
 @pytest.mark.parametrize("seed", range(12))
@@ -87,7 +88,7 @@ def test_buffers_and_threads_make_no_difference(limit: int, seed: int):
     file = large_dirty_file(random.Random(seed), limit, rows=3_000)
     longest = {"max_name_length": 10**6, "max_sku_length": 10**6, "max_record_bytes": limit}
     found = read(file.data, threads=4, **longest)
-    oracle = expected(file.data, file.start, file.delimiter, file.header, limit)
+    oracle = expected_contents(file.data, file.start, file.delimiter, file.header, limit)
     assert found.rows_read == oracle.rows_read
     assert found.rejects == oracle.rejects
     assert found.winners == oracle.winners

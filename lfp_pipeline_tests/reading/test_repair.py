@@ -10,7 +10,7 @@ from lfp_pipeline.reading import reject_limit
 from lfp_pipeline.reading.dialect import detect_dialect
 from lfp_pipeline.reading.reject_limit import RejectLimit
 from lfp_pipeline.reading.repair import RepairedCopy, write_repaired_copy
-from testing.reading import options
+from testing.reader import options
 
 HEAD = b"name,sku,description\n"
 OPTIONS = options(column_aliases={"sku": ["article"]})

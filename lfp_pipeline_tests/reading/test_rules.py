@@ -20,7 +20,7 @@ from lfp_pipeline.reading.rules import (
     skip_headers,
     without_null_tokens,
 )
-from testing.reading import options
+from testing.reader import options
 
 LIMIT = RejectLimit(1, 1_000_000, columns=3)
 RULES = options(

@@ -7,7 +7,7 @@ import zipfile
 import pytest
 
 from lfp_pipeline.model.delivery import TextFormat
-from testing.reading import FileRead, read
+from testing.reader import FileRead, read
 
 HEAD = "name,sku,description\n"
 GERMAN = HEAD + "Lämp,A-1,größer – für 5 €\nStühle,B-2,\n"

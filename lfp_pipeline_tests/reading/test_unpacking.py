@@ -19,7 +19,7 @@ from lfp_pipeline.errors import DeliveryRefusedError
 from lfp_pipeline.reading import compression
 from lfp_pipeline.reading.compression import MAX_JUNK_BYTES, compression_of
 from lfp_pipeline.reading.unpacking import contents, is_packed
-from testing.reading import delivery_at, read, reading, settings
+from testing.reader import delivery_at, read, reading, settings
 
 if sys.version_info >= (3, 14):
     from compression import zstd

@@ -15,8 +15,8 @@ from lfp_pipeline.reading.white_space import (
     blank_bytes,
     without_white_space,
 )
-from testing.reading import csv, read
-from testing.record_oracle import BLANKS
+from testing.csv_oracle.cells import BLANKS
+from testing.reader import csv, read
 
 CHARACTERS = [chr(code) for code in range(1, sys.maxunicode + 1) if not 0xD800 <= code < 0xE000]
 WHITE = {character for character in CHARACTERS if character.isspace()}

@@ -18,7 +18,7 @@ from lfp_pipeline.sources.google_drive import DriveFile
 from lfp_pipeline.sources.http_download import HttpFile
 from lfp_pipeline.sources.locations import source_at
 from testing.http_server import LOOPBACK, Exchange, Server, serving
-from testing.landing import Bytes
+from testing.sources import Bytes
 
 LIMITS = DownloadLimits(
     attempts=2, seconds=60, max_bytes=10**9, network_policy=LOOPBACK, longest_pause_seconds=0.01
@@ -142,7 +142,7 @@ class Google:
         if cut:
             exchange.head(200, Content_Length=len(CONTENT), **headers)
             exchange.wfile.write(CONTENT[:cut])
-        elif exchange.asked_from:
+        elif exchange.range_start:
             exchange.rest(CONTENT, **headers)
         else:
             exchange.whole(CONTENT, **headers)

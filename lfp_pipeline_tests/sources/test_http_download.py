@@ -137,7 +137,7 @@ def test_a_resumed_download_keeps_the_last_modified_of_the_first_answer(
 
 def test_a_download_survives_several_interruptions(tmp_path: Path) -> None:
     def some_more(exchange: Exchange) -> None:
-        start = exchange.asked_from
+        start = exchange.range_start
         spread = f"bytes {start}-{len(CONTENT) - 1}/{len(CONTENT)}"
         exchange.head(206, Content_Length=len(CONTENT) - start, Content_Range=spread)
         exchange.wfile.write(CONTENT[start : start + 100_000])

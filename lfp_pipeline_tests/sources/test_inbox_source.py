@@ -15,8 +15,8 @@ from lfp_pipeline.raw_zone.raw_zone import RawZone
 from lfp_pipeline.sources.base import Fetched, OnProgress, Sink
 from lfp_pipeline.sources.inbox import list_inbox
 from lfp_pipeline.sources.inbox_source import InboxSource
-from testing.landing import Bytes
 from testing.processes import HOLD_A_WRITE_LEASE, HOLD_OPEN, running
+from testing.sources import Bytes
 
 LOG = logging.getLogger("test")
 CONTENT = b"sku,name,description\ns1,Ann,x\n"

@@ -12,8 +12,8 @@ from lfp_pipeline.sources.http_download import HttpFile
 from lfp_pipeline.sources.local_file import LocalFile
 from lfp_pipeline.sources.locations import source_at
 from lfp_pipeline.sources.object_store import StoredObject
-from testing.landing import Bytes
 from testing.processes import HOLD_A_WRITE_LEASE, HOLD_OPEN, running
+from testing.sources import Bytes
 
 LIMITS = DownloadLimits(attempts=1, seconds=1, max_bytes=1)
 

@@ -23,7 +23,7 @@ from lfp_pipeline.sources.locations import source_at
 from lfp_pipeline.sources.network_policy import NetworkPolicy
 from testing.ftp_server import ftp_serving
 from testing.http_server import LOOPBACK, allowing, content_of, serving, status
-from testing.landing import Bytes
+from testing.sources import Bytes
 
 CLOSED = DownloadLimits(attempts=3, seconds=60, max_bytes=10**9, longest_pause_seconds=0.01)
 OPEN = replace(CLOSED, network_policy=LOOPBACK)

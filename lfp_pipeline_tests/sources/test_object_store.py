@@ -30,7 +30,7 @@ from lfp_pipeline.sources.store_settings import store_settings
 from testing.ftp_server import ftp_serving
 from testing.http_server import LOOPBACK, Exchange, Server, allowing, serving
 from testing.http_server import status as answer_with_status
-from testing.landing import Bytes
+from testing.sources import Bytes
 
 LOG = logging.getLogger("test")
 LIMITS = DownloadLimits(3, 60, 10**9, longest_pause_seconds=0.01)

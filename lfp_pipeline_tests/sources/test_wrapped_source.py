@@ -13,7 +13,7 @@ from lfp_pipeline.sources.base import DownloadLimits
 from lfp_pipeline.sources.locations import source_at
 from lfp_pipeline.sources.written_location import resolve_location
 from testing.http_server import LOOPBACK, Answer, Exchange, content_of, cut_off, rest_of, serving
-from testing.landing import Bytes
+from testing.sources import Bytes
 
 LOG = logging.getLogger("test")
 LIMITS = DownloadLimits(3, 60, 10**9, LOOPBACK, longest_pause_seconds=0.01)

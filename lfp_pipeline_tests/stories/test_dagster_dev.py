@@ -1,4 +1,4 @@
-"""The real `dagster dev`: files are dropped, and their rows are in the tables soon after."""
+"""The real `dagster dev`: dropped files reach the tables and the published copy."""
 
 import os
 import shutil
@@ -14,8 +14,8 @@ import httpx
 import pytest
 
 from examples.processes import free_port, stop
-from testing.oracle import File, true_counts, true_products
-from testing.project import NAME_COUNTS, PRODUCTS, drop, query
+from testing.dagster_project import NAME_COUNTS, PRODUCTS, drop, query
+from testing.expected_tables import File, expected_name_counts, expected_products
 
 PROJECT = Path(__file__).parents[2]
 
@@ -34,7 +34,7 @@ BURST = [
 
 @dataclass(frozen=True)
 class Dagster:
-    """A `dagster dev` that runs, and its data folder."""
+    """A running `dagster dev`, and its data folder."""
 
     process: subprocess.Popen[bytes]
     url: str
@@ -47,7 +47,7 @@ class Dagster:
         return False
 
     def runs(self) -> list[tuple[str, str]]:
-        """Job and status of every run."""
+        """Return job and status of every run."""
         answer = httpx.post(f"{self.url}/graphql", json={"query": RUNS}, timeout=20)
         results = answer.json()["data"]["runsOrError"]["results"]
         return [(run["jobName"], run["status"]) for run in results]
@@ -56,12 +56,12 @@ class Dagster:
         return len(list(self.data.glob("raw/*/*.outcome")))
 
     def until(self, done: Callable[[], bool], seconds: float) -> None:
-        """Wait, but not for ever."""
+        """Wait until a condition holds; fail after some seconds."""
         deadline = time.monotonic() + seconds
         while not done():
-            told = self.log.read_text(errors="replace")[-5_000:]
-            assert self.process.poll() is None, told
-            assert time.monotonic() < deadline, told
+            log = self.log.read_text(errors="replace")[-5_000:]
+            assert self.process.poll() is None, log
+            assert time.monotonic() < deadline, log
             time.sleep(0.2)
 
     def at_rest(self) -> bool:
@@ -110,20 +110,22 @@ def dagster(tmp_path: Path, home: Path) -> Iterator[Dagster]:
         yield dagster
 
 
-def test_dropped_files_are_in_the_tables_soon_after(dagster: Dagster) -> None:
+def test_dropped_files_reach_the_tables_and_the_published_copy(dagster: Dagster) -> None:
     inbox = dagster.data / "inbox"
     drop(inbox, FIRST.key, FIRST.content, FIRST.microseconds)
     dagster.until(lambda: ("ingest_products", "SUCCESS") in dagster.runs(), seconds=60)
-    assert query(dagster.data, PRODUCTS) == true_products([FIRST])
+    assert query(dagster.data, PRODUCTS) == expected_products([FIRST])
 
     for file in BURST:
         drop(inbox, file.key, file.content, file.microseconds)
     dagster.until(lambda: dagster.merged() == 1 + len(BURST) and dagster.at_rest(), seconds=60)
     assert {status for _, status in dagster.runs()} == {"SUCCESS"}
-    assert query(dagster.data, PRODUCTS) == true_products([FIRST, *BURST])
-    assert query(dagster.data, NAME_COUNTS) == true_counts([FIRST, *BURST])
+    assert query(dagster.data, PRODUCTS) == expected_products([FIRST, *BURST])
+    assert query(dagster.data, NAME_COUNTS) == expected_name_counts([FIRST, *BURST])
 
-    published = dagster.data / "published"  # By the last run, or by the sensor, soon.
+    published = dagster.data / "published"  # The last run or the sensor publishes.
     dagster.until((published / "products.duckdb").exists, seconds=60)
-    dagster.until(lambda: query(published, PRODUCTS) == true_products([FIRST, *BURST]), seconds=60)
-    assert query(published, NAME_COUNTS) == true_counts([FIRST, *BURST])
+    dagster.until(
+        lambda: query(published, PRODUCTS) == expected_products([FIRST, *BURST]), seconds=60
+    )
+    assert query(published, NAME_COUNTS) == expected_name_counts([FIRST, *BURST])

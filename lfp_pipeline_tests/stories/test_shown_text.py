@@ -11,13 +11,10 @@ from lfp_pipeline.engine import Engine
 from lfp_pipeline.operations.status import collect_status
 from lfp_pipeline.operations.status_text import render_status
 from lfp_pipeline.settings import load_settings
-from lfp_pipeline_tests.cli.test_commands import Shell, job, shell
-from lfp_pipeline_tests.defs.sensors.test_failure_sensor import webhook
+from testing.dagster_project import Project, drop, project_in
 from testing.http_server import serving
-from testing.project import Project, drop
-from testing.project import project as project_in
-
-__all__ = ["shell"]  # The fixture.
+from testing.shell import Shell, job
+from testing.webhook import webhook
 
 EVIL = "\x1b[31m<img src=x onerror=alert(1)>\n```\n# **[a](http://b)** <!channel>\u202e\x9b2J"
 INVISIBLE = ("\x1b", "\x9b", "\u202e", "\r", "\0")
@@ -29,13 +26,13 @@ REJECTS = (
 
 
 def shown(project: Project, run: dg.ExecuteInProcessResult) -> str:
-    """Everything that a run shows in the UI; none of it is Markdown."""
+    """Return everything that a run shows in the UI; assert that none of it is Markdown."""
     logs = project.instance.all_logs(run.run_id)
     stored = "".join(map(dg.serialize_value, logs))
     assert "MarkdownMetadataValue" not in stored
     texts = json.loads("[" + ",".join(map(dg.serialize_value, logs)) + "]")
     for text in _strings(texts):
-        assert not [one for one in INVISIBLE if one in text], text
+        assert not [mark for mark in INVISIBLE if mark in text], text
     return stored
 
 
@@ -58,17 +55,16 @@ def test_texts_of_merged_files_are_no_markup_in_the_ui(tmp_path: Path, home: Pat
         drop(project.inbox, "a.csv", f"{EVIL.replace(chr(10), ' ')}\n{REJECTS}")
         run = project.run("ingest_inbox")
         assert run.success
-        told = shown(project, run)
-        assert "sample_of_rejects" in told
-        assert "\\\\x1b[31m" in told
+        text = shown(project, run)
+        assert "sample_of_rejects" in text
+        assert "\\\\x1b[31m" in text
         for operation in ("rebuild_products", "verify", "export_tables", "publish_tables"):
             assert shown(project, project.run(operation))
-        assert not [
-            one for one in INVISIBLE if one in render_status(collect_status(project.engine))
-        ]
+        status = render_status(collect_status(project.engine))
+        assert not [mark for mark in INVISIBLE if mark in status]
 
 
-def test_what_a_server_says_is_no_markup_in_the_ui(tmp_path: Path, home: Path) -> None:
+def test_texts_of_servers_are_no_markup_in_the_ui(tmp_path: Path, home: Path) -> None:
     with (
         project_in(tmp_path, home, allowed_hosts="127.0.0.1") as project,
         serving(lambda exchange: exchange.head(404, Content_Length=0)) as server,
@@ -84,11 +80,8 @@ def test_the_terminal_gets_no_control_characters(shell: Shell) -> None:
     code, output = shell.run(*job("ingest_inbox"))
     assert code != 0
     assert "has no column sku" in output
-    told = [
-        output,
-        *(shell.run(*command)[1] for command in ([*job("status")], ["lfp_pipeline.cli.status"])),
-    ]
-    assert not [one for one in INVISIBLE for text in told if one in text]
+    outputs = [output, shell.run("lfp_pipeline.cli.status")[1]]
+    assert not [mark for mark in INVISIBLE for text in outputs if mark in text]
 
 
 def test_the_terminal_shows_the_lines_of_an_error(
@@ -101,16 +94,16 @@ def test_the_terminal_shows_the_lines_of_an_error(
     assert render_status(collect_status(engine)).count("\n") > 3
 
 
-def test_a_chat_gets_the_error_as_a_block_of_code_that_it_cannot_end(
+def test_a_chat_gets_the_error_as_a_block_of_code_that_the_error_cannot_end(
     tmp_path: Path, home: Path
 ) -> None:
     with webhook(tmp_path, home) as chat:
         drop(chat.project.inbox, "bad.csv", NO_SKU)
         chat.project.ingest("bad.csv")
         chat.tick()
-        (told,) = chat.posted
-    before, text, after = told["text"].split("```")
+        (message,) = chat.posted
+    before, text, after = message["text"].split("```")
     assert (before.startswith("ingest_products (bad.csv) failed on "), after) == (True, "")
     assert "has no column sku" in text
     assert not set("<>`\x1b") & set(text)
-    assert "<!channel>" in told["error"]
+    assert "<!channel>" in message["error"]

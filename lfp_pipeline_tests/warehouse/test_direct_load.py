@@ -18,7 +18,8 @@ from lfp_pipeline.reading.reader import Reading
 from lfp_pipeline.warehouse import direct_load
 from lfp_pipeline.warehouse.direct_load import LEAST_BYTES, should_load_directly
 from lfp_pipeline.warehouse.schema import INCOMING, create_products
-from testing.oracle import LOG, File, assert_laws_hold, engine_at, land, tables
+from testing.engine import LOG, assert_invariants_hold, engine_at, land, tables
+from testing.expected_tables import File
 
 FILE = File("a.csv", 1, (("s1", "Ann", "x"), ("s2", "Bob", "two\nlines"), ("s1", "Cid", "")))
 PADDED = File("b.csv", 2, ((" s1", "Ann", ""), ("s3", "Dot", "y")))
@@ -58,7 +59,7 @@ def test_only_regular_files_are_loaded_directly(engine: Engine, monkeypatch: pyt
         monkeypatch.setattr("lfp_pipeline.ingest.batch_merge.size_in_bytes", lambda _: 0)
         engine.ingest(land(engine, file), LOG)
     assert loaded == ["a.csv"]
-    assert_laws_hold(engine, [FILE, PADDED, RAGGED])
+    assert_invariants_hold(engine, [FILE, PADDED, RAGGED])
 
 
 def test_a_direct_load_reports_ignored_columns(engine: Engine, monkeypatch: pytest.MonkeyPatch):
@@ -83,7 +84,7 @@ def test_a_file_that_crashed_its_reader_is_not_loaded_directly(
     engine.ingest(delivery, LOG)
     assert loaded == []
     assert not mark.exists()
-    assert_laws_hold(engine, [FILE])
+    assert_invariants_hold(engine, [FILE])
 
 
 def test_the_next_writer_drops_the_table_of_a_killed_load(engine: Engine):
@@ -94,7 +95,7 @@ def test_the_next_writer_drops_the_table_of_a_killed_load(engine: Engine):
     with engine.warehouse.session("testing", LOG) as connection:
         found = connection.execute("SELECT table_name FROM duckdb_tables()").fetchall()
     assert ("lfp_incoming",) not in found
-    assert_laws_hold(engine, [FILE])
+    assert_invariants_hold(engine, [FILE])
 
 
 def test_a_failed_load_changes_no_table(engine: Engine, monkeypatch: pytest.MonkeyPatch):
@@ -112,7 +113,7 @@ def test_a_failed_load_changes_no_table(engine: Engine, monkeypatch: pytest.Monk
     assert tables(engine)["products"] == before
     monkeypatch.undo()
     engine.ingest(land(engine, plain), LOG)
-    assert_laws_hold(engine, [FILE, plain])
+    assert_invariants_hold(engine, [FILE, plain])
 
 
 @pytest.mark.parametrize(
@@ -160,7 +161,7 @@ def test_a_failed_checkpoint_undoes_no_commit(tmp_path: Path, monkeypatch: pytes
             duckdb_tools, "checkpoint", partial(failing_checkpoint, duckdb_tools.checkpoint, holder)
         )
         assert engine.ingest(land(engine, PADDED), LOG).account.status == "merged"
-    assert_laws_hold(engine, [FILE, PADDED])
+    assert_invariants_hold(engine, [FILE, PADDED])
 
 
 def failing_checkpoint(

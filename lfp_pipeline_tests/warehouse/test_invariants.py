@@ -14,22 +14,18 @@ from lfp_pipeline.ingest import batch_merge
 from lfp_pipeline.ingest.ingest import ingest
 from lfp_pipeline.ingest.result import IngestResult
 from lfp_pipeline.model.delivery import Delivery
-from lfp_pipeline.model.ledger_entry import Status
+from lfp_pipeline.model.ledger_entry import RowCounts, Status
 from lfp_pipeline.warehouse import direct_load, matching, merge, name_counts
 from lfp_pipeline.warehouse.invariants import repeated_skus, unaccounted_deliveries
-from testing.oracle import (
-    LOG,
+from testing.engine import LOG, assert_invariants_hold, engine_at, land, tables
+from testing.expected_tables import (
     File,
-    assert_laws_hold,
-    engine_at,
-    histories,
-    land,
-    tables,
-    true_counts,
-    true_products,
-    true_row_counts,
+    expected_name_counts,
+    expected_products,
+    expected_row_counts,
 )
 from testing.processes import finish, start
+from testing.random_files import histories, random_files
 
 BY_DIFFERENCE, BY_RECOUNT = 1e9, 0.0
 
@@ -69,9 +65,9 @@ def check_history(history: list[list[File]]) -> None:
                 entry = entries[file.delivery_id]
                 assert entry.status is Status.MERGED
                 if file not in merged:
-                    assert entry.rows == true_row_counts(file, merged)
+                    assert entry.rows == RowCounts(**expected_row_counts(file, merged))
                     merged.append(file)
-        assert_laws_hold(engine, merged)
+        assert_invariants_hold(engine, merged)
 
 
 def ingest_together(engine: Engine, deliveries: list[Delivery]) -> list[IngestResult]:
@@ -144,7 +140,7 @@ def test_the_database_is_a_function_of_the_raw_zone(history: list[File], random:
         after = tables(engine)
         assert [row[:7] for row in after.pop("ledger")] == [row[:7] for row in before.pop("ledger")]
         assert after == before
-        assert_laws_hold(engine, history)
+        assert_invariants_hold(engine, history)
 
 
 @property_test
@@ -160,8 +156,8 @@ def test_refused_deliveries_change_no_table_but_the_ledger(
             assert entry.status is (Status.REFUSED if refused else Status.MERGED)
         taken = [file for file in history if file.reject_share <= limit]
         found = tables(engine)
-        assert found["products"] == true_products(taken)
-        assert found["name_counts"] == true_counts(taken)
+        assert found["products"] == expected_products(taken)
+        assert found["name_counts"] == expected_name_counts(taken)
         statuses = {row[0]: row[5] for row in found["ledger"]}
         assert {id_ for id_, status in statuses.items() if status == "merged"} == {
             file.delivery_id for file in taken
@@ -183,30 +179,13 @@ def test_several_threads_give_the_same_tables(history: list[File]) -> None:
         assert len(history) >= len(done) >= len(set(history))
         statuses = {isinstance(result, IngestResult) and result.account.status for result in done}
         assert statuses == {"merged"}
-        assert_laws_hold(engine, history)
-
-
-def random_files(random: Random, number: int, rows: int) -> list[File]:
-    """Return files that share most of their skus."""
-
-    def row() -> tuple[str, str, str]:
-        sku = f"s{random.randrange(2 * rows)}" if random.random() < 0.98 else ""
-        return sku, f"n{random.randrange(rows // 4 + 1)}", f"d{random.randrange(3)}"
-
-    return [
-        File(
-            random.choice(["a.csv", "b.csv", "c.csv"]),
-            random.randrange(5) * 1_000_000,
-            tuple(row() for _ in range(rows)),
-        )
-        for _ in range(number)
-    ]
+        assert_invariants_hold(engine, history)
 
 
 INGEST_EVERYTHING = """
 import logging, random, sys
 from pathlib import Path
-from testing.oracle import engine_at
+from testing.engine import engine_at
 from lfp_pipeline.warehouse import direct_load
 engine = engine_at(
     Path(sys.argv[1]), parallel_files=2, batch_files=int(sys.argv[3]), other_process_wait_seconds=60
@@ -231,4 +210,4 @@ def test_several_processes_give_the_same_tables(tmp_path: Path) -> None:
     for file in files:
         land(engine, file)
     finish([start(INGEST_EVERYTHING, tmp_path, seed, 2 - seed % 2) for seed in range(4)])
-    assert_laws_hold(engine, files)
+    assert_invariants_hold(engine, files)

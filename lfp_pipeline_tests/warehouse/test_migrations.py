@@ -19,19 +19,10 @@ from lfp_pipeline.operations.status import collect_status
 from lfp_pipeline.operations.status_text import render_status
 from lfp_pipeline.operations.verify import verify
 from lfp_pipeline.warehouse.schema import VERSION, migrate
-from testing.oracle import (
-    LOG,
-    File,
-    assert_laws_hold,
-    catch_up,
-    engine_at,
-    land,
-    tables,
-    true_counts,
-    true_products,
-)
+from testing.dagster_project import query
+from testing.engine import LOG, assert_invariants_hold, engine_at, ingest_pending, land, tables
+from testing.expected_tables import File, expected_name_counts, expected_products
 from testing.processes import finish, start
-from testing.project import query
 
 A = File("a.csv", 1_000_000, (("s1", "Ann", "x"), ("s2", "Bob", "y"), ("", "no sku", "")))
 B = File("b.csv", 2_000_000, (("s1", "Ann", "z"), ("s3", "Ann", "w")))
@@ -199,9 +190,11 @@ def make_old(folder: Path, version: int) -> Engine:
                 "INSERT INTO operations VALUES ('verify', '2026-10-03', '2026-10-04', 'None.')"
             )
         connection.executemany(
-            "INSERT INTO products VALUES ($1, $2, $3, $4, $5, $6)", true_products([A, B])
+            "INSERT INTO products VALUES ($1, $2, $3, $4, $5, $6)", expected_products([A, B])
         )
-        connection.executemany("INSERT INTO name_counts VALUES ($1, $2)", true_counts([A, B]))
+        connection.executemany(
+            "INSERT INTO name_counts VALUES ($1, $2)", expected_name_counts([A, B])
+        )
         reject = "INSERT INTO rejected_rows VALUES ($1, 3, 46, 55, 'no sku', '', ',no sku,'::BLOB)"
         connection.execute(reject, [A.delivery_id])
     engine.settings.database_path.with_name("products.duckdb.id").write_text(DATABASE_ID)
@@ -271,14 +264,14 @@ def test_all_operations_work_on_a_migrated_database(tmp_path: Path, version: int
     assert [delivery.delivery_id for delivery in engine.pending_deliveries(LOG)] == [C.delivery_id]
     (done,) = engine.ingest_all([], engine.pending_deliveries(LOG), LOG)
     assert done.account.status == "merged"
-    assert_laws_hold(engine, [A, B, C])
+    assert_invariants_hold(engine, [A, B, C])
     assert verify(engine, LOG, full=True).problems == ()
 
     with pytest.raises(OperationRefusedError, match=r"a\.csv#.*settings .* were not recorded"):
         revert_delivery(engine, B.delivery_id, LOG)
-    assert_laws_hold(engine, [A, B, C])
+    assert_invariants_hold(engine, [A, B, C])
     revert_delivery(engine, B.delivery_id, LOG, use_present_settings=True)
-    assert tables(engine)["products"] == true_products([A, C])
+    assert tables(engine)["products"] == expected_products([A, C])
     purge_products(engine, Selection(skus=["s1"]), LOG)
     assert [row[0] for row in tables(engine)["products"]] == ["s2", "s4"]
     newer = File("b.csv", 10**16, B.rows)
@@ -292,16 +285,16 @@ def test_all_operations_work_on_a_migrated_database(tmp_path: Path, version: int
 @every_old_version
 def test_a_rebuild_records_the_settings(tmp_path: Path, version: int) -> None:
     engine = make_old(tmp_path, version)
-    catch_up(engine)
+    ingest_pending(engine)
     assert "exactly as they were" in rebuild_products(engine, LOG).summary
     revert_delivery(engine, B.delivery_id, LOG)
-    assert tables(engine)["products"] == true_products([A, C])
+    assert tables(engine)["products"] == expected_products([A, C])
 
 
 @every_old_version
 def test_a_rebuild_keeps_the_entries_of_pruned_deliveries(tmp_path: Path, version: int) -> None:
     engine = make_old(tmp_path, version)
-    catch_up(engine)
+    ingest_pending(engine)
     for kept in (replace(A, microseconds=A.microseconds + 1), C):  # A is needed no longer.
         engine.ingest(land(engine, kept), LOG)
     prune_raw(engine, 0, LOG)
@@ -450,7 +443,7 @@ def test_a_newer_version_is_refused_and_not_changed(tmp_path: Path, size: int) -
 OPEN = """
 import sys
 from pathlib import Path
-from testing.oracle import LOG, engine_at
+from testing.engine import LOG, engine_at
 engine = engine_at(Path(sys.argv[1]))
 with engine.warehouse.session("testing", LOG) as connection:
     print(connection.execute("SELECT count(*) FROM warehouse.schema_version").fetchall()[0][0])
@@ -462,7 +455,7 @@ def test_several_processes_may_migrate_at_once(tmp_path: Path, version: int) -> 
     engine = make_old(tmp_path, version) if version else engine_at(tmp_path)
     processes = [start(OPEN, tmp_path) for _ in range(3)]
     assert finish(processes) == [f"{VERSION}\n"] * 3
-    assert tables(engine)["products"] == (true_products([A, B]) if version else [])
+    assert tables(engine)["products"] == (expected_products([A, B]) if version else [])
     versions = query(tmp_path, "SELECT version FROM schema_version ORDER BY version")
     assert versions == [(number,) for number in range(1, VERSION + 1)]
     assert query(tmp_path, "SELECT count(*) FROM database_identity") == [(1,)]

@@ -19,24 +19,9 @@ import pytest
 from lfp_pipeline.engine import Engine
 from lfp_pipeline.errors import RebuildIncompleteError, WarehouseBusyError
 from lfp_pipeline.warehouse.published import PublishRecord
-from testing.oracle import (
-    LOG,
-    File,
-    catch_up,
-    engine_at,
-    land,
-    tables,
-    true_counts,
-    true_products,
-)
-from testing.processes import finish, running, start
-
-OPEN = """
-import duckdb, sys
-connection = duckdb.connect(sys.argv[1], read_only=sys.argv[2] == "read only")
-print("open", flush=True)
-sys.stdin.read()
-"""
+from testing.engine import LOG, engine_at, ingest_pending, land, tables
+from testing.expected_tables import File, expected_name_counts, expected_products
+from testing.processes import HOLD_DATABASE, finish, running, start
 
 # Opens the copy repeatedly, and prints each state that it sees, and how often it has looked.
 READ = """
@@ -63,7 +48,7 @@ print(json.dumps([[json.loads(state) for state in seen], readings]))
 WRITE = """
 import sys
 from pathlib import Path
-from testing.oracle import LOG, engine_at, land
+from testing.engine import LOG, engine_at, land
 from lfp_pipeline_tests.warehouse.test_published import files_of
 engine = engine_at(Path(sys.argv[1]), publish_time_share=1)
 for file in files_of(int(sys.argv[2])):
@@ -74,7 +59,7 @@ for file in files_of(int(sys.argv[2])):
 PUBLISH = """
 import sys
 from pathlib import Path
-from testing.oracle import LOG, engine_at
+from testing.engine import LOG, engine_at
 engine = engine_at(Path(sys.argv[1]))
 print("publishing", flush=True)
 engine.published.publish(LOG)
@@ -138,7 +123,7 @@ def test_the_log_is_copied_with_the_file(engine: Engine) -> None:
     assert log.stat().st_size
     before = log.stat(), engine.settings.database_path.stat()
     engine.publish(LOG)
-    assert published(engine)["products"] == true_products([A, B])
+    assert published(engine)["products"] == expected_products([A, B])
     assert [(status.st_size, status.st_mtime_ns) for status in before] == [
         (status.st_size, status.st_mtime_ns)
         for status in (log.stat(), engine.settings.database_path.stat())
@@ -176,10 +161,10 @@ def test_a_rebuilt_database_is_published(engine: Engine) -> None:
     engine.ingest(land(engine, B), LOG)
     with pytest.raises(RebuildIncompleteError, match="1 delivery that had landed before"):
         engine.published.publish(LOG)
-    assert published(engine)["products"] == true_products([A])
-    catch_up(engine)
+    assert published(engine)["products"] == expected_products([A])
+    ingest_pending(engine)
     engine.published.publish(LOG)
-    assert published(engine)["products"] == true_products([A, B])
+    assert published(engine)["products"] == expected_products([A, B])
 
 
 def test_without_a_database_nothing_is_published(tmp_path: Path) -> None:
@@ -237,9 +222,9 @@ def test_readers_are_never_refused_and_see_only_whole_states(
         sizes = []
         for ledger, products, counts in states:
             files = [by_id[delivery_id] for (delivery_id,) in ledger]
-            truth = true_products(files)
+            truth = expected_products(files)
             assert products == [list(row[:4]) for row in truth]
-            assert counts == [list(row) for row in true_counts(files)]
+            assert counts == [list(row) for row in expected_name_counts(files)]
             sizes.append(len(files))
         assert sizes == sorted(sizes)  # No reader sees a state and then an older one.
         assert sizes[-1] == len(by_id)
@@ -251,21 +236,21 @@ def test_a_reader_keeps_the_state_of_the_file_that_it_opened(engine: Engine) -> 
     with duckdb.connect(engine.published.path, read_only=True) as old:
         engine.ingest(land(engine, B), LOG)
         engine.published.publish(LOG)
-        with running(OPEN, engine.published.path, "read only"):
+        with running(HOLD_DATABASE, engine.published.path, True):
             count = old.execute("SELECT count(*) FROM products").fetchall()
     assert count == [(2,)]
-    assert published(engine)["products"] == true_products([A, B])
+    assert published(engine)["products"] == expected_products([A, B])
 
 
 def test_readers_of_the_copy_block_no_writer_and_no_publisher(engine: Engine) -> None:
     engine.published.publish(LOG)
-    with running(OPEN, engine.published.path, "read only"):
+    with running(HOLD_DATABASE, engine.published.path, True):
         impatient = engine_at(
             engine.settings.data_dir, writer_wait_seconds=0, other_process_wait_seconds=0
         )
         impatient.ingest(land(impatient, B), LOG)
         assert impatient.published.publish(LOG)
-    assert published(engine)["name_counts"] == true_counts([A, B])
+    assert published(engine)["name_counts"] == expected_name_counts([A, B])
 
 
 def test_while_a_program_writes_the_database_the_old_copy_remains_and_the_error_names_the_program(
@@ -273,7 +258,7 @@ def test_while_a_program_writes_the_database_the_old_copy_remains_and_the_error_
 ) -> None:
     engine.published.publish(LOG)
     engine.ingest(land(engine, B), LOG)
-    with running(OPEN, engine.settings.database_path, "to write") as process:
+    with running(HOLD_DATABASE, engine.settings.database_path) as process:
         with pytest.raises(WarehouseBusyError, match=rf"PID {process.pid}"):
             engine.published.publish(LOG)
         assert engine.published.last.failures == 1
@@ -281,16 +266,16 @@ def test_while_a_program_writes_the_database_the_old_copy_remains_and_the_error_
         rested(engine)
         engine.publish(LOG)
     assert "The tables were not published; the earlier copy stays in use." in caplog.text
-    assert published(engine)["products"] == true_products([A])
+    assert published(engine)["products"] == expected_products([A])
     assert files_beside(engine) == WHOLE
     assert engine.published.last.failures == 2
     engine.published.publish(LOG)
-    assert published(engine)["products"] == true_products([A, B])
+    assert published(engine)["products"] == expected_products([A, B])
     assert engine.published.last.failures == 0
 
 
 def test_a_program_that_reads_the_database_does_not_block_publishing(engine: Engine) -> None:
-    with running(OPEN, engine.settings.database_path, "read only"):
+    with running(HOLD_DATABASE, engine.settings.database_path, True):
         assert engine.published.publish(LOG)
     assert published(engine) == tables(engine)
 
@@ -301,7 +286,7 @@ def test_no_program_can_open_the_database_to_write_while_it_is_copied(
     errors = []
 
     def copy_while_a_stranger_tries(*_: int) -> int:
-        command = [sys.executable, "-c", OPEN, engine.settings.database_path, "to write"]
+        command = [sys.executable, "-c", HOLD_DATABASE, engine.settings.database_path]
         done = subprocess.run(command, input="", capture_output=True, text=True, check=False)
         errors.append(done.stderr)
         raise OSError
@@ -363,7 +348,7 @@ def test_a_killed_publisher_leaves_the_old_copy_and_the_next_removes_its_files(
         with running(PUBLISH, engine.settings.data_dir):
             time.sleep(chance.random() * 0.06)
         state = published(engine)["products"]
-        assert state in (true_products([A]), true_products([A, B]))
+        assert state in (expected_products([A]), expected_products([A, B]))
     engine.published.publish(LOG)
     assert published(engine) == tables(engine)
     assert files_beside(engine) == WHOLE
@@ -411,7 +396,7 @@ def test_after_a_write_error_the_old_copy_remains(
     monkeypatch.setattr(shutil, "copyfileobj", full)
     engine.publish(LOG)
     assert "the earlier copy stays in use. [Errno 28] No space left on device" in caplog.text
-    assert published(engine)["products"] == true_products([A])
+    assert published(engine)["products"] == expected_products([A])
     assert files_beside(engine) == WHOLE
 
 
@@ -470,10 +455,10 @@ def test_a_run_publishes_only_what_is_due(engine: Engine) -> None:
     engine.ingest(land(engine, B), LOG)
     remember(engine, seconds=100, ended_at=time.time())
     engine.publish(LOG)
-    assert published(engine)["products"] == true_products([A])
+    assert published(engine)["products"] == expected_products([A])
     rested(engine)
     engine.publish(LOG)
-    assert published(engine)["products"] == true_products([A, B])
+    assert published(engine)["products"] == expected_products([A, B])
 
 
 def test_with_a_share_of_zero_nothing_is_published(tmp_path: Path) -> None:

@@ -10,18 +10,11 @@ import pytest
 
 from lfp_pipeline.engine import Engine
 from lfp_pipeline.ingest import batch_merge
-from lfp_pipeline.model.ledger_entry import LedgerEntry
+from lfp_pipeline.model.ledger_entry import LedgerEntry, RowCounts
 from lfp_pipeline.warehouse import redelivery, schema
-from lfp_pipeline_tests.warehouse.test_invariants import random_files
-from testing.oracle import (
-    LOG,
-    File,
-    assert_laws_hold,
-    engine_at,
-    land,
-    tables,
-    true_row_counts,
-)
+from testing.engine import LOG, assert_invariants_hold, engine_at, land, tables
+from testing.expected_tables import File, expected_row_counts
+from testing.random_files import random_files
 
 FILE = File("a.csv", 10, (("s1", "Ann", ""), ("s2", "Bob", "x"), ("s2", "Cid", ""), ("s3",)))
 OTHER = File("b.csv", 15, (("s1", "Dot", ""), ("s9", "Eva", "")))
@@ -54,8 +47,8 @@ def test_the_same_bytes_are_not_read_again(
     ingest(engine, FILE, replace(OTHER, rows=OTHER.rows[1:]))
     read_nothing(monkeypatch)
     entry = ingest(engine, AGAIN)
-    assert entry.rows == true_row_counts(AGAIN, [FILE])
-    assert_laws_hold(engine, [FILE, replace(OTHER, rows=OTHER.rows[1:]), AGAIN])
+    assert entry.rows == RowCounts(**expected_row_counts(AGAIN, [FILE]))
+    assert_invariants_hold(engine, [FILE, replace(OTHER, rows=OTHER.rows[1:]), AGAIN])
 
 
 @pytest.mark.parametrize(
@@ -76,7 +69,7 @@ def test_bytes_are_read_again_where_other_rows_would_win(
         read_nothing(context)
         assert ingest(engine, files[-1]).status == "failed"
     ingest(engine, files[-1])
-    assert_laws_hold(engine, files)
+    assert_invariants_hold(engine, files)
 
 
 def test_bytes_are_read_again_with_other_settings(engine: Engine):
@@ -99,7 +92,7 @@ def test_bytes_are_read_again_where_the_ledger_has_no_fingerprint(
         read_nothing(context)
         assert ingest(engine, AGAIN).status == "failed"
     ingest(engine, AGAIN)
-    assert_laws_hold(engine, [FILE, AGAIN])
+    assert_invariants_hold(engine, [FILE, AGAIN])
 
 
 def test_the_invariants_hold_in_histories_with_many_repetitions(tmp_path: Path):
@@ -114,9 +107,9 @@ def test_the_invariants_hold_in_histories_with_many_repetitions(tmp_path: Path):
         for file in files:
             entry = ingest(engine, file)
             if file not in merged:
-                assert entry.rows == true_row_counts(file, merged)
+                assert entry.rows == RowCounts(**expected_row_counts(file, merged))
                 merged.append(file)
-        assert_laws_hold(engine, files)
+        assert_invariants_hold(engine, files)
 
 
 def test_a_fault_changes_no_table(engine: Engine, monkeypatch: pytest.MonkeyPatch):
@@ -131,4 +124,4 @@ def test_a_fault_changes_no_table(engine: Engine, monkeypatch: pytest.MonkeyPatc
         assert ingest(engine, AGAIN).status == "failed"
     assert tables(engine)["products"] == before
     ingest(engine, AGAIN)
-    assert_laws_hold(engine, [FILE, AGAIN])
+    assert_invariants_hold(engine, [FILE, AGAIN])

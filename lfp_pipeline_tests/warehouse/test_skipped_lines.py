@@ -16,18 +16,11 @@ from lfp_pipeline.operations.prune import prune_raw
 from lfp_pipeline.operations.rebuild import rebuild_products
 from lfp_pipeline.operations.revert import reinstate_delivery, revert_delivery
 from lfp_pipeline.operations.verify import verify
-from lfp_pipeline.reading.reader import Reading
-from lfp_pipeline.reading.text_reader import SkippedLines
+from lfp_pipeline.reading.reader import Reading, SkippedLines
 from lfp_pipeline.warehouse.ledger import entry_of, mark_unmerged
-from testing.oracle import (
-    LOG,
-    File,
-    assert_laws_hold,
-    engine_at,
-    land,
-    read_with,
-)
-from testing.project import NO_SKU, drop, query
+from testing.dagster_project import NO_SKU, drop, query
+from testing.engine import LOG, assert_invariants_hold, engine_at, land, patch_reading
+from testing.expected_tables import File
 
 A = File("a.csv", 1_000_000, (("s1", "Ann", "x"), ("s2", "Bob", "y")))
 B = File("b.csv", 2_000_000, (("s3", "Cid", ""), ("s4", "Dot", "")))
@@ -42,7 +35,7 @@ NOTHING = (0, 0, 0, None)
 
 @pytest.fixture
 def engine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Engine:
-    read_with(monkeypatch, SKIPPED, *NOTES)
+    patch_reading(monkeypatch, SKIPPED, *NOTES)
     return engine_at(tmp_path)
 
 
@@ -70,7 +63,7 @@ def test_a_merge_counts_skipped_lines_apart_from_rows(engine: Engine) -> None:
     assert skipped(entry) == FOUND
     assert entry.rows.read == entry.rows.accounted == len(A.rows)
     assert in_ledger(engine) == {A.delivery_id: FOUND}
-    assert_laws_hold(engine, [A])
+    assert_invariants_hold(engine, [A])
     assert verify(engine, LOG, full=True).problems == ()
 
 
@@ -126,10 +119,10 @@ def test_a_redelivery_has_the_counts_and_notes_of_its_duplicate(
     ingest(engine, A)
     again = replace(A, microseconds=A.microseconds + 1)
     with monkeypatch.context() as context:
-        read_with(context, SkippedLines(blank=7), "It was read.")
+        patch_reading(context, SkippedLines(blank=7), "It was read.")
         assert skipped(ingest(engine, again)) == FOUND
     assert in_ledger(engine) == {A.delivery_id: FOUND, again.delivery_id: FOUND}
-    assert_laws_hold(engine, [A, again])
+    assert_invariants_hold(engine, [A, again])
 
 
 def test_a_reverted_delivery_has_skipped_nothing_until_it_is_reinstated(engine: Engine) -> None:
@@ -155,7 +148,7 @@ def test_a_rebuild_keeps_the_counts_and_notes_of_pruned_deliveries(
     newer = File(A.key, A.microseconds + 1, (("s1", "Ann", "new"), ("s2", "Bob", "new")))
     ingest(engine, newer)
     prune_raw(engine, 0, LOG)
-    read_with(monkeypatch, SkippedLines(blank=1), "It was read again.")
+    patch_reading(monkeypatch, SkippedLines(blank=1), "It was read again.")
     rebuild_products(engine, LOG)
     assert in_ledger(engine) == {
         A.delivery_id: FOUND,
@@ -176,7 +169,7 @@ def test_the_published_copy_has_the_counts_and_notes(engine: Engine) -> None:
 def test_a_note_is_one_printable_line_whatever_the_file_contains(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    read_with(
+    patch_reading(
         monkeypatch, SkippedLines(), "A column is called 'a\nb\x1b[2J\x00\udce9ß'.", "Second."
     )
     engine = engine_at(tmp_path)

@@ -7,7 +7,6 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import duckdb
@@ -21,25 +20,9 @@ from lfp_pipeline.errors import (
 )
 from lfp_pipeline.warehouse import writer_lock
 from lfp_pipeline.warehouse.duckdb_file import Warehouse
-from testing.processes import running
+from testing.processes import HOLD_DATABASE, HOLD_WRITER_LOCK, WAIT_FOR_WRITER_LOCK, running, until
 
 LOG = logging.getLogger("test")
-
-HOLD_AS_A_WRITER = """
-import logging, sys
-from pathlib import Path
-from lfp_pipeline.warehouse.duckdb_file import Warehouse
-with Warehouse(Path(sys.argv[1]), 10, 10).session("merging a.csv", logging.getLogger()):
-    print("held", flush=True)
-    sys.stdin.readline()
-"""
-
-HOLD_AS_A_STRANGER = """
-import duckdb, sys
-connection = duckdb.connect(sys.argv[1], read_only=sys.argv[2] == "True")
-print("held", flush=True)
-sys.stdin.readline()
-"""
 
 
 @pytest.fixture
@@ -76,7 +59,7 @@ def test_another_run_waits_and_logs_the_holder(
 ) -> None:
     caplog.set_level(logging.INFO)
     monkeypatch.setattr(writer_lock, "_REPORT_SECONDS", 0.1)
-    with running(HOLD_AS_A_WRITER, warehouse.path) as process:
+    with running(HOLD_WRITER_LOCK, warehouse.path) as process:
         timer = let_go_after(process, 0.5)
         use(warehouse)
         timer.join()
@@ -88,7 +71,7 @@ def test_another_run_waits_and_logs_the_holder(
 
 
 def test_a_wait_ends_with_an_error_that_names_the_holder(warehouse: Warehouse) -> None:
-    with running(HOLD_AS_A_WRITER, warehouse.path) as process:
+    with running(HOLD_WRITER_LOCK, warehouse.path) as process:
         started = time.monotonic()
         with pytest.raises(WarehouseBusyError) as caught:
             use(impatient(warehouse))
@@ -98,7 +81,7 @@ def test_a_wait_ends_with_an_error_that_names_the_holder(warehouse: Warehouse) -
 
 
 def test_a_killed_holder_frees_the_lock(warehouse: Warehouse) -> None:
-    with running(HOLD_AS_A_WRITER, warehouse.path) as process:
+    with running(HOLD_WRITER_LOCK, warehouse.path) as process:
         process.kill()
         use(impatient(warehouse, 5))
 
@@ -118,30 +101,11 @@ def test_a_damaged_note_of_the_holder_does_no_harm(warehouse: Warehouse, content
             use(impatient(warehouse, 0))
 
 
-WAIT_AS_A_WRITER = """
-import logging, sys
-from pathlib import Path
-from lfp_pipeline.warehouse import writer_lock
-writer_lock._SHOWN_AFTER_SECONDS = 0.1
-print("waiting", flush=True)
-with writer_lock.WriterLock(Path(sys.argv[1]), 60).held("merging b.csv", logging.getLogger()):
-    print("held", flush=True)
-    sys.stdin.readline()
-"""
-
-
-def until(done: Callable[[], object]) -> None:
-    deadline = time.monotonic() + 30
-    while not done():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
-
-
 def test_a_long_wait_is_shown_until_it_ends(warehouse: Warehouse) -> None:
     lock = warehouse.lock
     with (
-        running(HOLD_AS_A_WRITER, warehouse.path) as holder,
-        running(WAIT_AS_A_WRITER, warehouse.path) as waiter,
+        running(HOLD_WRITER_LOCK, warehouse.path) as holder,
+        running(WAIT_FOR_WRITER_LOCK, warehouse.path) as waiter,
     ):
         until(lambda: lock.waiting)
         (turn,) = lock.waiting
@@ -156,7 +120,7 @@ def test_a_long_wait_is_shown_until_it_ends(warehouse: Warehouse) -> None:
 
 
 def test_a_short_wait_is_not_shown(warehouse: Warehouse) -> None:
-    with running(HOLD_AS_A_WRITER, warehouse.path) as holder:
+    with running(HOLD_WRITER_LOCK, warehouse.path) as holder:
         timer = let_go_after(holder, 0.2)
         use(warehouse)
         timer.join()
@@ -165,8 +129,8 @@ def test_a_short_wait_is_not_shown(warehouse: Warehouse) -> None:
 
 def test_dead_processes_are_not_shown_and_their_marks_are_removed(warehouse: Warehouse) -> None:
     lock = warehouse.lock
-    with running(HOLD_AS_A_WRITER, warehouse.path):
-        with running(WAIT_AS_A_WRITER, warehouse.path):
+    with running(HOLD_WRITER_LOCK, warehouse.path):
+        with running(WAIT_FOR_WRITER_LOCK, warehouse.path):
             until(lambda: lock.waiting)
         assert lock.waiting == []
         assert list(warehouse.path.with_name("products.duckdb.waiting").iterdir()) == []
@@ -199,7 +163,7 @@ def test_two_threads_of_a_process_take_turns(warehouse: Warehouse) -> None:
 def test_an_error_names_the_other_program_and_nothing_is_lost(
     warehouse: Warehouse, read_only: bool
 ) -> None:
-    with running(HOLD_AS_A_STRANGER, warehouse.path, read_only) as process:
+    with running(HOLD_DATABASE, warehouse.path, read_only) as process:
         started = time.monotonic()
         with pytest.raises(WarehouseBusyError) as caught:
             use(warehouse)
@@ -212,7 +176,7 @@ def test_an_error_names_the_other_program_and_nothing_is_lost(
 def test_a_writer_waits_for_another_program_to_close_the_file(
     warehouse: Warehouse, caplog: pytest.LogCaptureFixture
 ) -> None:
-    with running(HOLD_AS_A_STRANGER, warehouse.path, False) as process:
+    with running(HOLD_DATABASE, warehouse.path) as process:
         timer = let_go_after(process, 0.4)
         use(Warehouse(warehouse.path, 10, 20))
         timer.join()
@@ -237,7 +201,7 @@ def test_the_database_is_detached_after_any_error(
             raise error
         attached = connection.execute("FROM duckdb_databases()").fetchall()
         assert "warehouse" not in {row[0] for row in attached}
-        with running(HOLD_AS_A_STRANGER, warehouse.path, False):
+        with running(HOLD_DATABASE, warehouse.path):
             pass
         use(impatient(warehouse, 5))
 

@@ -1,35 +1,35 @@
-"""A file of the corpus, and what is to become of it: said where it is made, record by record."""
+"""A file of the corpus with its expected result, which is given record by record."""
 
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 SKU = "§"
-"""Stands for what the skus of a case begin with, so that no two cases have one in common."""
+"""Stands for the begin of the skus of a case, so that no two cases have one in common."""
 
 BLANK, HEADER = "blank", "header"
 """Fates of rows that are skipped: they have a number, but are neither rows nor rejects."""
 
 Fate = tuple[str, str, str] | str | None
-"""Of a piece of a file: a row (sku, name, description), why it is skipped or a reject, or no record
-at all."""
+"""Of a piece of a file: the row (sku, name, description), the reason why it is skipped or a reject,
+or None, for no record."""
 
 Piece = tuple[str | bytes, Fate]
 
 
 @dataclass(frozen=True)
 class Case:
-    """A file, and what is to become of it.
+    """A file and its expected result.
 
     Attributes:
         name: of the case.
-        head: what comes before the first record, of the plain text.
-        pieces: its records and blank lines, with their fates. Together with the head they are the
-            plain text; of several members, their texts one after the other.
-        delivered: how the file comes to be what is delivered.
-        refused: a pattern for what is said of a file that is refused; otherwise nothing.
-        delimiter: of its records.
-        spaced: whether there are spaces around quotes, of which Python's reader knows nothing.
+        head: the plain text before the first record.
+        pieces: records and blank lines, with their fates. The head and the pieces are the plain
+            text; of several members, their texts one after the other.
+        delivered: makes the bytes that are delivered from the plain text.
+        refused: a pattern for the error of a refused file; empty: the file is accepted.
+        delimiter: the character between values.
+        spaced: whether there are spaces around quotes, which Python's csv does not remove.
     """
 
     name: str
@@ -50,18 +50,18 @@ class Case:
 
     @property
     def between(self) -> list[tuple[int, int]]:
-        """What is no row and no reject: first byte, byte after the last."""
+        """The pieces that are no row and no reject: first byte, byte after the last."""
         kinds = (None, BLANK, HEADER)
-        return [(start, end) for _, start, end, fate in self._places() if fate in kinds]
+        return [(start, end) for _, start, end, fate in self._spans() if fate in kinds]
 
     @property
     def numbers(self) -> list[int]:
-        """The numbers of the rows that are accepted."""
+        """The numbers of the accepted rows."""
         return [row[0] for row in self.rows]
 
     @property
     def blank_lines(self) -> int:
-        """How many lines are blank: empty ones, and rows without a value."""
+        """The number of blank lines: empty ones, and rows without a value."""
         blank = sum(fate == BLANK for _, fate in self.pieces)
         return blank + sum(
             len(re.findall(rb"\r\n|\r|\n", data))
@@ -71,19 +71,19 @@ class Case:
 
     @property
     def repeated_headers(self) -> int:
-        """How many rows repeat the header."""
+        """The number of rows that repeat the header."""
         return sum(fate == HEADER for _, fate in self.pieces)
 
     @property
     def rows(self) -> list[tuple[int, str, str, str]]:
-        """The rows that are accepted, with their numbers."""
+        """The accepted rows, with their numbers."""
         return [
             (number, *fate) for number, _, _, fate in self._records() if isinstance(fate, tuple)
         ]
 
     @property
     def rejects(self) -> list[tuple[int, int, int, str]]:
-        """Number, first byte, byte after the last, and reason."""
+        """Of each reject: number, first byte, byte after the last, reason."""
         return [
             (number, start, end, fate)
             for number, start, end, fate in self._records()
@@ -91,9 +91,9 @@ class Case:
         ]
 
     def _records(self) -> Iterator[tuple[int, int, int, Fate]]:
-        return (place for place in self._places() if place[3] is not None)
+        return (span for span in self._spans() if span[3] is not None)
 
-    def _places(self) -> Iterator[tuple[int, int, int, Fate]]:
+    def _spans(self) -> Iterator[tuple[int, int, int, Fate]]:
         number, start = 0, len(self.head)
         for data, fate in self.pieces:
             number += fate is not None
@@ -101,7 +101,7 @@ class Case:
             start += len(data)
 
     def with_skus(self, prefix: str) -> "Case":
-        """The same case with skus of its own."""
+        """Return the case with skus of its own."""
         if self.refused:
             return self
 
@@ -130,11 +130,11 @@ def accepted(
     delimiter: str = ",",
     spaced: bool = False,
 ) -> Case:
-    """A file that is taken, as far as its records are good."""
+    """Return the case of a file that is accepted, as far as its records are good."""
     written = [(as_bytes(text), fate) for text, fate in pieces]
     return Case(name, as_bytes(head), written, delivered, "", delimiter, spaced)
 
 
 def refused(name: str, data: str | bytes, message: str) -> Case:
-    """A file of which nothing is taken."""
+    """Return the case of a file that is refused."""
     return Case(name, as_bytes(data), refused=message)

@@ -1,4 +1,4 @@
-"""The corpus, taken in by the real engine: nothing crashes, and every byte is accounted for."""
+"""The corpus through the real engine: nothing crashes, and every byte is accounted for."""
 
 import csv
 import io
@@ -16,9 +16,9 @@ from lfp_pipeline.ingest.result import IngestResult
 from lfp_pipeline.model.ledger_entry import LedgerEntry, Status
 from lfp_pipeline.model.partition_key import partition_key
 from lfp_pipeline.reading.rejects import RAW_BYTES_KEPT
-from testing.oracle import LOG, engine_at
-from testing.reading import clean, unwrapped
-from testing.record_oracle import bare_name
+from testing.csv_oracle.contents import clean, unwrapped
+from testing.csv_oracle.records import bare_name
+from testing.engine import LOG, engine_at
 from verification.corpus.archives import archives
 from verification.corpus.cases import Case
 from verification.corpus.csv_files import csv_files
@@ -33,59 +33,59 @@ SELECT delivery_id, row_number, byte_start, byte_end, reason, raw FROM rejected_
 
 @dataclass(frozen=True)
 class Found:
-    """What became of a case: its account, its products, its rejects."""
+    """The result of a case: its ledger entry, its products, its rejects."""
 
-    account: LedgerEntry
+    entry: LedgerEntry
     products: list[tuple[Any, ...]]
     rejects: list[tuple[Any, ...]]
 
 
 def ingest(cases: Sequence[Case], folder: Path) -> dict[str, Found]:
-    """Take all cases in, in batches, as from an inbox."""
+    """Ingest all cases in batches, as from an inbox."""
     engine = engine_at(folder, threads=1, max_unpacked_bytes=100_000_000)
     names = {f"{number}.csv": case.name for number, case in enumerate(cases)}
     for name, case in zip(names, cases, strict=True):
         path = engine.settings.inbox_dir / name
         path.write_bytes(case.data)
         os.utime(path, (1, 1))
-    done = engine.ingest_all(engine.pending_inbox(LOG).ready, [], LOG)
-    accounts = {
-        one.delivery.partition_key: one.account for one in done if isinstance(one, IngestResult)
+    results = engine.ingest_all(engine.pending_inbox(LOG).ready, [], LOG)
+    entries = {
+        result.delivery.partition_key: result.account
+        for result in results
+        if isinstance(result, IngestResult)
     }
 
-    def found_of(account: LedgerEntry) -> Found:
-        of_it = ([row[1:] for row in rows if row[0] == account.delivery_id] for rows in tables)
-        return Found(account, *of_it)
+    def found_of(entry: LedgerEntry) -> Found:
+        of_it = ([row[1:] for row in rows if row[0] == entry.delivery_id] for rows in tables)
+        return Found(entry, *of_it)
 
     with duckdb.connect(engine.warehouse.path, read_only=True) as connection:
         tables = [connection.execute(sql).fetchall() for sql in (PRODUCTS, REJECTS)]
-    return {case: found_of(accounts[partition_key(name)]) for name, case in names.items()}
+    return {case: found_of(entries[partition_key(name)]) for name, case in names.items()}
 
 
 def check(case: Case, found: Found) -> None:
-    """Everything about a case is as it must be, and its bytes add up."""
-    account = found.account
+    """Assert that a case has its expected result, and that its bytes add up."""
+    entry = found.entry
     if case.refused:
-        assert account.status is Status.REFUSED
-        assert re.search(case.refused, account.error or "")
+        assert entry.status is Status.REFUSED
+        assert re.search(case.refused, entry.error or "")
         assert not found.products
         return
-    assert account.status is Status.MERGED, account.error
+    assert entry.status is Status.MERGED, entry.error
     assert [reject[:4] for reject in found.rejects] == case.rejects
     winners = {row[1]: row for row in case.rows}
     assert found.products == sorted(winners.values())
     check_bytes(case, found)
-    assert (
-        account.rows.read == account.rows.inserted + account.rows.superseded + account.rows.rejected
-    )
-    assert account.rows.read == len(case.rows) + len(case.rejects)
-    assert account.rows.superseded == len(case.rows) - len(winners)
-    assert account.blank_lines == case.blank_lines
-    assert account.repeated_headers == case.repeated_headers
+    assert entry.rows.read == entry.rows.inserted + entry.rows.superseded + entry.rows.rejected
+    assert entry.rows.read == len(case.rows) + len(case.rejects)
+    assert entry.rows.superseded == len(case.rows) - len(winners)
+    assert entry.blank_lines == case.blank_lines
+    assert entry.repeated_headers == case.repeated_headers
 
 
 def check_bytes(case: Case, found: Found) -> None:
-    """Rejects are where their bytes are; all others are, to Python's reader, the rows."""
+    """Assert that rejects have their bytes, and that Python's csv reads the rows from the rest."""
     plain, position, rest = case.plain, len(case.head), b""
     for _, start, end, _, raw in found.rejects:
         assert raw == plain[start:end][:RAW_BYTES_KEPT]
@@ -99,11 +99,11 @@ def check_bytes(case: Case, found: Found) -> None:
     rows = rows_in(rest.decode(), case)
     last = {row[0]: (number, *row) for number, row in zip(case.numbers, rows, strict=True)}
     assert sorted(last.values()) == found.products
-    assert len(rows) + len(found.rejects) == found.account.rows.read
+    assert len(rows) + len(found.rejects) == found.entry.rows.read
 
 
 def rows_in(text: str, case: Case) -> list[tuple[str, str, str]]:
-    """What Python's reader finds in what is left of a file."""
+    """Return the rows that Python's csv finds in the rest of a file."""
     header, *_ = records(case.head.decode().replace("\ufeff", ""), case.delimiter)[-1:]
     names = [bare_name(name) for name in header]
     places = [names.index(name) for name in ("sku", "name", "description")]
@@ -128,16 +128,16 @@ CASES = {case.name: case for case in (*FILES, *ARCHIVES)}
 
 @pytest.fixture(scope="module")
 def found(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Found]:
-    """What became of all cases, taken in together."""
+    """Ingest all cases together."""
     return ingest(list(CASES.values()), tmp_path_factory.mktemp("corpus"))
 
 
-def test_the_corpus_is_large_and_no_case_is_there_twice():
+def test_the_corpus_is_large_and_has_no_case_twice():
     assert len(FILES) >= 250
     assert sum(bool(case.refused) for case in ARCHIVES) >= 40
     assert len(CASES) == len(FILES) + len(ARCHIVES)
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_each_case_comes_out_as_it_must(found: dict[str, Found], name: str):
+def test_each_case_has_its_expected_result(found: dict[str, Found], name: str):
     check(CASES[name], found[name])

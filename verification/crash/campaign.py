@@ -1,4 +1,4 @@
-"""Kills processes in the middle of their work, and looks at what they leave."""
+"""Kills processes in the middle of their work, and checks what they leave."""
 
 import multiprocessing
 import shutil
@@ -20,15 +20,12 @@ from typing import Any
 import duckdb
 
 from lfp_pipeline.warehouse.writer_lock import WriterLock
-from testing.oracle import LOG, TABLES, File, engine_at, tables_of
-from testing.project import drop
-from verification.crash.history import AHEAD, AT_THE_DROP, Drops, History, Notes, notes_in
-from verification.crash.plan import (
-    Plan,
-    Round,
-    Typical,
-    conditions_of,
-)
+from testing.dagster_project import drop
+from testing.engine import LOG, TABLES, engine_at, tables_of
+from testing.expected_tables import File
+from verification.crash.drops import AHEAD, AT_THE_DROP, Drops
+from verification.crash.history import History, Marks, marks_in
+from verification.crash.plan import Plan, Round, Typical, conditions_of
 from verification.crash.steps import Step
 from verification.crash.worker import (
     INGEST,
@@ -43,37 +40,37 @@ from verification.crash.worker import (
     run,
 )
 
-MOMENT = "random moment"
-HANGS_SECONDS = 300
-ENOUGH = 10
-"""Violations: more of them tell no more."""
+RANDOM_TIME = "random time"
+HANG_SECONDS = 300
+MAX_VIOLATIONS = 10
+"""The campaign ends after so many: more would add nothing."""
 
 _LOG_CHARACTERS = 3_000
 
 _DELETIONS = "SELECT sku, delivery_id, delivered_at FROM deletions"
 _NO_TABLES: Mapping[str, list[tuple[Any, ...]]] = {name: [] for name in [*TABLES, "deletions"]}
 
-Place = tuple[str, str, bool]
-"""Where a process died: at which work; at a step, before or after it; or at any moment."""
+KillPoint = tuple[str, str, bool]
+"""Where a process was killed: its work; the step, or a random time; whether after the step."""
 
 
 class ViolationError(Exception):
-    """Something that must not be."""
+    """An invariant does not hold, or a process failed."""
 
 
 @dataclass
 class Figures:
-    """What there is to tell in the end.
+    """The figures of a campaign.
 
     Attributes:
-        kills: by place.
-        processes: rounds, by how many processes were at work at once.
-        missed: processes that ended before they came to the step at which they were to die.
-        checks: of all laws.
-        violations: what was wrong.
+        kills: by kill point.
+        processes: rounds, by how many processes worked at once.
+        missed: processes that ended before they came to their kill point.
+        checks: how often all invariants were checked.
+        violations: descriptions, with what repeats them.
     """
 
-    kills: Counter[Place] = field(default_factory=Counter)
+    kills: Counter[KillPoint] = field(default_factory=Counter)
     processes: Counter[int] = field(default_factory=Counter)
     missed: int = 0
     checks: int = 0
@@ -88,11 +85,11 @@ class Campaign:
     """
 
     def __init__(self, seed: int, folder: Path) -> None:
-        """Begin nothing yet.
+        """Prepare a campaign.
 
         Args:
             seed: of all that is done.
-            folder: where data folders are made, and those stay in which something is wrong.
+            folder: for data folders; those with a violation are kept.
         """
         # Workers are forked from a process that has imported everything and opened nothing.
         self._processes = multiprocessing.get_context("forkserver")
@@ -103,94 +100,98 @@ class Campaign:
         self._measured_operations = cache(self._measure_operations)
         self._plan = Plan(seed, cache(self._measured))
 
-    def run(self, kills: int, first_folder: int, tell: Callable[[Figures], None]) -> Figures:
-        """Go on, folder by folder, until there were so many kills; tell how it goes."""
+    def run(self, kills: int, first_folder: int, show: Callable[[Figures], None]) -> Figures:
+        """Run, folder by folder, until there were so many kills; show figures after each round."""
         for number in count(first_folder):
-            self._run_in_folder(number, kills, tell)
-            if self.figures.kills.total() >= kills or len(self.figures.violations) >= ENOUGH:
+            self._run_in_folder(number, kills, show)
+            if self.figures.kills.total() >= kills or self._has_enough_violations:
                 break
         return self.figures
 
-    def _run_in_folder(self, number: int, kills: int, tell: Callable[[Figures], None]) -> None:
+    @property
+    def _has_enough_violations(self) -> bool:
+        return len(self.figures.violations) >= MAX_VIOLATIONS
+
+    def _run_in_folder(self, number: int, kills: int, show: Callable[[Figures], None]) -> None:
         data = DataFolder(self._folder / f"{self._seed}-{number}", conditions_of(number))
         rounds = self._plan.rounds_of(number)
         try:
-            while self.figures.kills.total() < kills and (one := next(rounds, None)):
-                self._do(one, data)
-                tell(self.figures)
+            while self.figures.kills.total() < kills and (round_ := next(rounds, None)):
+                self._do(round_, data)
+                show(self.figures)
             self._rebuild(data)
         except Exception as error:  # noqa: BLE001 (each is a finding)
             self.figures.violations.append(
                 f"after {self.figures.kills.total()} kills, in data folder {number}:\n"
-                f"{_told(error)}\n{data.path} is kept. Again: "
+                f"{_describe(error)}\n{data.path} is kept. Again: "
                 f"make crash SEED={self._seed} FIRST={number}"
             )
-            tell(self.figures)
+            show(self.figures)
         else:
             data.remove()
 
-    def _do(self, one: Round, data: "DataFolder") -> None:
-        random = Random(f"{self._seed} {one.number}")
-        if one.jobs[0].work == REINSTATE and not data.history.notes.reverted:
+    def _do(self, round_: Round, data: "DataFolder") -> None:
+        random = Random(f"{self._seed} {round_.number}")
+        if round_.jobs[0].work == REINSTATE and not data.history.marks.reverted:
             self._operate(Job(REVERT, data.history.draw(REVERT, random)), data)
-        data.drop(one.drops)
-        jobs = [_about_something(job, random, data.history) for job in one.jobs]
+        data.drop(round_.drops)
+        jobs = [_with_arguments(job, random, data.history) for job in round_.jobs]
         self.figures.processes[len(jobs)] += 1
         self._run(jobs, data)
-        if one.dying_rerun:
-            self._run([one.dying_rerun], data)
-        # Whatever was killed, what anybody would do next finishes it.
+        if round_.killed_rerun:
+            self._run([round_.killed_rerun], data)
+        # Whatever was killed, an ordinary run or tick completes it.
         self._run([Job(SENSE if any(job.work == SENSE for job in jobs) else INGEST)], data)
         data.check_end()
         self.figures.checks += 1
 
     def _operate(self, job: Job, data: "DataFolder") -> Counter[Step]:
-        """Do an operator's work that nobody disturbs."""
+        """Do an operator's work that nothing interrupts."""
         data.history.asked = job
         (counts,) = self._run([job], data)
         data.check_end()
         return counts
 
     def _rebuild(self, data: "DataFolder") -> None:
-        """The database is a function of the raw zone, which no kill has harmed."""
+        """Assert I0: a new database from the raw zone has the same tables."""
         for suffix in ("", ".wal", ".id"):
             (data.path / "data" / f"products.duckdb{suffix}").unlink(missing_ok=True)
         self._run([Job(INGEST)], data)
-        data.check_end(made_anew=True)
+        data.check_end(is_rebuilt=True)
 
     def _run(self, jobs: Sequence[Job], data: "DataFolder") -> list[Counter[Step]]:
-        """Do jobs at once; look at the tables whenever one was killed, while the others go on.
+        """Do jobs at once; check the tables whenever one was killed, while the others go on.
 
         Returns:
-            The steps of those that lived.
+            The step counts of those that were not killed.
         """
         workers = [self._started(job, data) for job in jobs]
-        at_work = {worker.process.sentinel: worker for worker in workers}
-        lived = []
+        working = {worker.process.sentinel: worker for worker in workers}
+        counts = []
         try:
-            while at_work:
-                ended = connection.wait(at_work, HANGS_SECONDS)
+            while working:
+                ended = connection.wait(working, HANG_SECONDS)
                 if not ended:
                     msg = f"A process hangs:\n{data.log}"
                     raise ViolationError(msg)
                 for sentinel in ended:
-                    worker = at_work.pop(sentinel)
+                    worker = working.pop(sentinel)
                     if self._was_killed(worker, data):
                         data.check_atomicity()
                     else:
-                        lived.append(worker.counts.recv())
+                        counts.append(worker.counts.recv())
         finally:
-            for worker in at_work.values():
+            for worker in working.values():
                 worker.process.kill()
                 worker.end()
-        return lived
+        return counts
 
     def _started(self, job: Job, data: "DataFolder") -> "_Worker":
-        counts, told = self._processes.Pipe(duplex=False)
-        arguments = (job, data.path, data.conditions, told)
+        counts, sender = self._processes.Pipe(duplex=False)
+        arguments = (job, data.path, data.conditions, sender)
         process = self._processes.Process(target=run, args=arguments)
         process.start()
-        told.close()
+        sender.close()
         killing = Timer(job.killed_after or 0, process.kill)
         if job.killed_after is not None:
             killing.start()
@@ -198,18 +199,18 @@ class Campaign:
 
     def _was_killed(self, worker: "_Worker", data: "DataFolder") -> bool:
         exit_code, job = worker.end(), worker.job
-        if job.is_to_die and exit_code == -signal.SIGKILL:
-            step, after = (job.death.step, job.death.after) if job.death else (MOMENT, False)
+        if job.is_killed and exit_code == -signal.SIGKILL:
+            step, after = (job.kill.step, job.kill.after) if job.kill else (RANDOM_TIME, False)
             self.figures.kills[job.work, step, after] += 1
             return True
         if exit_code:
             msg = f"{job} ended with exit code {exit_code}:\n{data.log}"
             raise ViolationError(msg)
-        self.figures.missed += job.is_to_die
+        self.figures.missed += job.is_killed
         return False
 
     def _measured(self, work: str, conditions: Conditions) -> Typical:
-        """What two jobs do that nobody disturbs, one after the other."""
+        """Measure two undisturbed jobs, one after the other."""
         if work in OPERATIONS:
             return self._measured_operations(conditions)[work]
         data = DataFolder(self._folder / f"{self._seed}-measured", conditions)
@@ -226,7 +227,7 @@ class Campaign:
         return Typical(first, later, seconds)
 
     def _measure_operations(self, conditions: Conditions) -> Mapping[str, Typical]:
-        """What operators' works do that nobody disturbs, one after the other."""
+        """Measure undisturbed operators' works, one after the other."""
         data = DataFolder(self._folder / f"{self._seed}-measured", conditions)
         random = Random(self._seed)
         drops = Drops(random)
@@ -236,7 +237,7 @@ class Campaign:
         data.check_end()
         typical = {}
         for work in OPERATIONS:
-            # When all is purged, the bytes of each delivery can be pruned.
+            # After a purge of everything, each delivery can be pruned.
             arguments = () if work == PURGE else data.history.draw(work, random)
             started = time.monotonic()
             counts = self._operate(Job(work, arguments), data)
@@ -247,7 +248,7 @@ class Campaign:
 
 @dataclass(frozen=True)
 class _Worker:
-    """A process that does a job, and what may kill it."""
+    """A process that does a job, and the timer that may kill it."""
 
     job: Job
     process: BaseProcess
@@ -255,7 +256,7 @@ class _Worker:
     killing: Timer
 
     def end(self) -> int | None:
-        """Wait for its end; its exit code."""
+        """Wait for its end; return its exit code."""
         self.process.join()
         self.killing.cancel()
         return self.process.exitcode
@@ -281,9 +282,9 @@ class DataFolder:
             self.history.drop(file)
 
     def _tables(self) -> Mapping[str, list[tuple[Any, ...]]]:
-        """All tables as they are now, while nobody writes; empty, where there are none yet."""
+        """Return all tables, read under the writer lock; empty ones where there are none yet."""
         warehouse = self._engine.warehouse
-        with WriterLock(warehouse.path, HANGS_SECONDS).held("looking", LOG):
+        with WriterLock(warehouse.path, HANG_SECONDS).held("checking", LOG):
             if not warehouse.path.exists():
                 return dict(_NO_TABLES)
             with duckdb.connect(warehouse.path, read_only=True) as connection:
@@ -293,35 +294,35 @@ class DataFolder:
                 return {**tables_of(connection), "deletions": sorted(deletions)}
 
     def check_atomicity(self) -> None:
-        """Look at what there is, whoever is at work."""
-        self.history.check_atomicity(self._tables(), self._notes())
+        """Check atomicity, while other processes may work."""
+        self.history.check_atomicity(self._tables(), self._marks())
 
-    def check_end(self, *, made_anew: bool = False) -> None:
-        """Look at what there is when all work is done."""
-        self.history.check_end(self._tables(), self._notes(), made_anew=made_anew)
+    def check_end(self, *, is_rebuilt: bool = False) -> None:
+        """Check everything, when all work is done."""
+        self.history.check_end(self._tables(), self._marks(), is_rebuilt=is_rebuilt)
 
-    def _notes(self) -> Notes:
-        return notes_in(self._engine.raw_zone.root)
+    def _marks(self) -> Marks:
+        return marks_in(self._engine.raw_zone.root)
 
     @property
     def log(self) -> str:
-        """The end of what the processes have told."""
+        """The end of the log of all processes."""
         return (self.path / LOG_FILE).read_text(errors="replace")[-_LOG_CHARACTERS:]
 
     def remove(self) -> None:
-        # A reader whose parent was killed ends by itself, a second later.
+        # Reader processes whose parent was killed may still write: they end a second later.
         shutil.rmtree(self.path, ignore_errors=True)
 
 
-def _about_something(job: Job, random: Random, history: History) -> Job:
-    """The job itself; that of an operator's work, with what it is about, and made known."""
+def _with_arguments(job: Job, random: Random, history: History) -> Job:
+    """Return a job; draw the arguments of an operator's, and note it as asked for."""
     if job.work not in OPERATIONS:
         return job
     history.asked = replace(job, arguments=history.draw(job.work, random))
     return history.asked
 
 
-def _told(error: Exception) -> str:
+def _describe(error: Exception) -> str:
     if isinstance(error, ViolationError):
         return str(error)
     return "".join(traceback.format_exception(error))

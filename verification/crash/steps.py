@@ -1,6 +1,6 @@
-"""The named steps of a work, counted in a process that may be told to die at one of them.
+"""Named steps, counted in a process that kills itself at one of them.
 
-Nothing in the product knows of this: what a step is made of is wrapped in the process that dies.
+The product has no code for this: in the process, its functions are wrapped.
 """
 
 import os
@@ -27,13 +27,13 @@ from lfp_pipeline.warehouse.writer_lock import WriterLock
 
 
 class Step(StrEnum):
-    """Where a process can be told to die, in the order in which an ingest comes there.
+    """Steps at which a process can be killed, in the order in which an ingest takes them.
 
-    The last ones are of operators' works.
+    The last ones belong to operators' works.
     """
 
     SUBMIT = "sensor submit"
-    """Partitions that are added, and runs that are created."""
+    """Partitions are added, runs are created."""
     LAND = "land"
     FSYNC = "fsync"
     RENAME = "rename"
@@ -45,22 +45,22 @@ class Step(StrEnum):
     """A statement on the attached warehouse outside a transaction; a direct load is one."""
     BEGIN = "begin"
     STATEMENT = "statement"
-    """Of a transaction, if it is of neither of the next two."""
+    """A statement of a transaction that is neither of the next two."""
     COUNTS = "counts"
     LEDGER = "ledger"
     COMMIT = "commit"
     CHECKPOINT = "checkpoint"
     DETACH = "detach"
-    OUTCOME = "outcome note"
-    INTENT = "intent note"
-    """That a delivery is reverted, reinstated or pruned; and that it is no more."""
+    STATUS = "status note"
+    DESIRED = "desired state"
+    """A mark is made or removed: reverted, pruned."""
     UNLINK = "pruned file unlinked"
     SWAP = "database swapped"
 
 
 @dataclass(frozen=True)
-class Death:
-    """At which occurrence of a step a process dies: just before, or just after it."""
+class Kill:
+    """The occurrence of a step at which a process is killed: just before or just after it."""
 
     step: Step
     occurrence: int
@@ -68,35 +68,35 @@ class Death:
 
 
 class Steps:
-    """Counts the steps of this process, and kills it at one.
+    """Counts the steps of this process, and kills it at one of them.
 
     Attributes:
         counts: how often each step was begun.
     """
 
-    def __init__(self, death: Death | None) -> None:
-        self.death = death
+    def __init__(self, kill: Kill | None) -> None:
+        self.kill = kill
         self.counts = Counter[Step]()
         self._counting = Lock()  # An ingest has several threads.
 
     @contextmanager
     def taking(self, step: Step) -> Iterator[None]:
-        """Take a step in the block."""
+        """Count the block as a step; kill the process before or after, where that is due."""
         with self._counting:
             self.counts[step] += 1
-            here = self.death is not None and (step, self.counts[step]) == (
-                self.death.step,
-                self.death.occurrence,
+            here = self.kill is not None and (step, self.counts[step]) == (
+                self.kill.step,
+                self.kill.occurrence,
             )
-        if here and not self.death.after:
-            _die()
+        if here and not self.kill.after:
+            _kill_this_process()
         yield
         if here:
-            _die()
+            _kill_this_process()
 
     @contextmanager
     def watched(self) -> Iterator[None]:
-        """For the block, whatever this process does is counted."""
+        """Count all steps of this process in the block."""
         connect, held = duckdb.connect, WriterLock.held
 
         @wraps(connect)
@@ -120,9 +120,9 @@ class Steps:
                 (os, "fsync", Step.FSYNC),
                 (os, "replace", Step.RENAME),
                 (os, "rename", Step.RENAME),
-                (ingest, "write_status_note", Step.OUTCOME),
-                (desired_state, "_note", Step.INTENT),
-                (desired_state, "_forget", Step.INTENT),
+                (ingest, "write_status_note", Step.STATUS),
+                (desired_state, "_note", Step.DESIRED),
+                (desired_state, "_forget", Step.DESIRED),
                 (os, "unlink", Step.UNLINK),
                 (duckdb_file, "replace_database", Step.SWAP),
             ]:
@@ -148,7 +148,7 @@ _WRITTEN = {"deliveries": Step.LEDGER, "name_counts": Step.COUNTS}
 
 
 class _Connection:
-    """A connection whose statements are steps; DuckDB's own type cannot be patched."""
+    """A connection whose statements are steps: DuckDB's own type cannot be patched."""
 
     def __init__(self, connection: duckdb.DuckDBPyConnection, steps: Steps) -> None:
         self._connection = connection
@@ -198,5 +198,5 @@ class _Connection:
         return Step.MATCH if self._is_attached else Step.READ
 
 
-def _die() -> None:
+def _kill_this_process() -> None:
     os.kill(os.getpid(), signal.SIGKILL)

@@ -1,4 +1,4 @@
-"""Some kills of each kind, and that what they leave is looked at."""
+"""Some kills of each kind, and faults that the checks must detect."""
 
 import os
 import subprocess
@@ -12,7 +12,8 @@ import pytest
 
 from lfp_pipeline.operations.purge import Selection, purge_products
 from lfp_pipeline.operations.revert import revert_delivery
-from testing.oracle import LOG, File, engine_at, land
+from testing.engine import LOG, engine_at, land
+from testing.expected_tables import File
 from testing.processes import PROJECT
 from verification.crash.campaign import DataFolder
 from verification.crash.plan import Plan, Typical
@@ -29,7 +30,7 @@ from verification.crash.worker import (
 
 KILLS = 30
 
-# What the product must never be: its ledger has a transaction of its own, after that of the rows.
+# A fault: the ledger has a transaction of its own, after that of the rows.
 LEDGER_APART = """
 from lfp_pipeline.warehouse import merge
 
@@ -58,14 +59,14 @@ def crash(folder: Path, *options: object, path: Path = PROJECT) -> subprocess.Co
 
 @pytest.fixture
 def in_memory(tmp_path: Path) -> Iterator[Path]:
-    """A folder in memory, if there is such: a kill is not a power cut."""
-    memory = Path("/dev/shm")  # noqa: S108 (nothing in it is to last)
+    """Return a folder in memory, if there is such: a kill is not a power cut."""
+    memory = Path("/dev/shm")  # noqa: S108 (nothing in it has to last)
     with TemporaryDirectory(dir=memory if memory.is_dir() else tmp_path) as folder:
         yield Path(folder)
 
 
-@pytest.mark.timeout(900)  # Half a minute, where nobody else wants the cores.
-def test_processes_killed_at_steps_and_at_any_moment_violate_no_law(in_memory: Path) -> None:
+@pytest.mark.timeout(900)  # Half a minute on two idle cores.
+def test_kills_at_steps_and_at_random_times_violate_no_invariant(in_memory: Path) -> None:
     ended = crash(in_memory, "--kills", KILLS, "--seed", 1)
     assert ended.returncode == 0, ended.stdout + ended.stderr
     *table, _, line = ended.stdout.splitlines()
@@ -79,9 +80,9 @@ def test_processes_killed_at_steps_and_at_any_moment_violate_no_law(in_memory: P
 
 
 @pytest.mark.slow
-def test_a_merge_that_is_not_atomic_is_found_out_and_its_folder_is_kept(tmp_path: Path) -> None:
+def test_a_merge_that_is_not_atomic_is_detected_and_its_folder_is_kept(tmp_path: Path) -> None:
     (tmp_path / "sitecustomize.py").write_text(LEDGER_APART)
-    # Victims of the fourth folder die at the ledger and at the commit.
+    # In the fourth folder, processes are killed at the ledger and at the commit.
     ended = crash(tmp_path, "--kills", 10, "--seed", 2, "--first", 3, path=tmp_path)
     assert ended.returncode == 1, ended.stdout + ended.stderr
     assert "VIOLATED" in ended.stdout
@@ -90,7 +91,7 @@ def test_a_merge_that_is_not_atomic_is_found_out_and_its_folder_is_kept(tmp_path
     assert (tmp_path / "2-3" / "data" / "products.duckdb").exists()
 
 
-def test_what_an_operator_has_done_is_right_only_if_it_was_asked_for(tmp_path: Path) -> None:
+def test_marks_of_work_that_was_not_asked_for_are_detected(tmp_path: Path) -> None:
     data = DataFolder(tmp_path / "folder", Conditions("any"))
     engine = engine_at(data.path / "data")
     file = File("a.csv", 1, (("s1", "Ann", ""), ("s2", "Bob", "")))
@@ -113,21 +114,21 @@ def test_what_an_operator_has_done_is_right_only_if_it_was_asked_for(tmp_path: P
     data.check_end()
 
 
-def test_a_seed_is_a_plan_in_which_every_step_has_its_turn() -> None:
+def test_the_plan_of_a_seed_gives_every_step_its_turn() -> None:
     counts = Counter(dict.fromkeys(Step, 3))
     plan, same = (Plan(3, lambda *_: Typical(counts, counts, 1.0)) for _ in range(2))
-    rounds = [one for folder in range(24) for one in plan.rounds_of(folder)]
+    rounds = [round_ for folder in range(24) for round_ in plan.rounds_of(folder)]
     assert rounds[10:20] == list(same.rounds_of(1))
-    assert [one.number for one in rounds] == list(range(240))
-    assert {len(one.jobs) for one in rounds} == {2, 3}
-    victims = [one.jobs[0] for one in rounds]
-    assert all(job.is_to_die for job in victims)
+    assert [round_.number for round_ in rounds] == list(range(240))
+    assert {len(round_.jobs) for round_ in rounds} == {2, 3}
+    victims = [round_.jobs[0] for round_ in rounds]
+    assert all(job.is_killed for job in victims)
     assert sum(job.work == SENSE for job in victims) == 6
     by_operators = [job for job in victims if job.work in OPERATIONS]
     assert Counter(job.work for job in by_operators) == dict.fromkeys(OPERATIONS, 24)
-    assert {job.death.step for job in by_operators if job.death} == set(Step)
-    at_steps = [job.death for job in victims if job.work == INGEST and job.death]
-    assert {death.step for death in at_steps} == set(Step)
-    assert {(death.occurrence, death.after) for death in at_steps} == {
+    assert {job.kill.step for job in by_operators if job.kill} == set(Step)
+    at_steps = [job.kill for job in victims if job.work == INGEST and job.kill]
+    assert {kill.step for kill in at_steps} == set(Step)
+    assert {(kill.occurrence, kill.after) for kill in at_steps} == {
         (number, after) for number in (1, 2, 3) for after in (False, True)
     }

@@ -1,4 +1,4 @@
-"""What a process does that may be killed: a work, on a data folder that it shares with others."""
+"""The works of processes that may be killed, on a data folder that they share."""
 
 import logging
 import os
@@ -26,21 +26,21 @@ from lfp_pipeline.operations.rebuild import rebuild_products
 from lfp_pipeline.operations.revert import reinstate_delivery, revert_delivery
 from lfp_pipeline.raw_zone.desired_state import is_pruned, is_reverted
 from lfp_pipeline.settings import load_settings
-from testing.oracle import LOG
-from testing.project import Project
-from verification.crash.steps import Death, Steps
+from testing.dagster_project import Project
+from testing.engine import LOG
+from verification.crash.steps import Kill, Steps
 
 LOG_FILE = "log.txt"
 
 
 @dataclass(frozen=True)
 class Conditions:
-    """How a data folder is worked on, so that every way through the product is taken.
+    """Settings and limits in a data folder, so that campaigns take every way through the product.
 
     Attributes:
         name: for people.
-        batch_files: most files that are merged together.
-        checkpoints: whether the write-ahead log goes into the database after each merge.
+        batch_files: the limit of files that are merged together.
+        checkpoints: whether each merge ends with a checkpoint.
         loads_directly: whether even the smallest regular file is loaded directly.
         large: whether large files are among the others.
     """
@@ -54,42 +54,42 @@ class Conditions:
 
 @dataclass(frozen=True)
 class Job:
-    """What one process is to do, and where it dies.
+    """The job of one process, and its kill point.
 
     Attributes:
         work: a name of `WORKS`.
-        arguments: what it is told; of an ingest, the partitions that are its share; none: all. What
-            an operator's work is about is drawn when its round begins (`History.draw`).
-        death: at which step it kills itself.
-        killed_after: the seconds after which it is killed, whatever it is at.
+        arguments: of an ingest, the partitions that are its share, or none for all. Those of an
+            operator's work are drawn when its round begins (`History.draw`).
+        kill: the step at which the process kills itself.
+        killed_after: the seconds after which the campaign kills the process.
     """
 
     work: str
     arguments: tuple[str, ...] = ()
-    death: Death | None = None
+    kill: Kill | None = None
     killed_after: float | None = None
 
     @property
-    def is_to_die(self) -> bool:
-        return self.death is not None or self.killed_after is not None
+    def is_killed(self) -> bool:
+        return self.kill is not None or self.killed_after is not None
 
 
 def run(job: Job, folder: Path, conditions: Conditions, counts: Connection) -> None:
-    """Do a job in this process, and tell how often each step was taken, if it lives that long."""
+    """Do a job in this process; send how often each step was taken, if nothing kills it."""
     log = (folder / LOG_FILE).open("a")
     os.dup2(log.fileno(), sys.stderr.fileno())
     logging.basicConfig(
         stream=log, level=logging.INFO, format=f"{os.getpid()} %(message)s", force=True
     )
     os.environ |= settings_of(folder, conditions)
-    steps = Steps(job.death)
+    steps = Steps(job.kill)
     with _under(conditions), steps.watched():
         WORKS[job.work](folder, job.arguments)
     counts.send(steps.counts)
 
 
 def settings_of(folder: Path, conditions: Conditions) -> dict[str, str]:
-    """The settings of every process that works on a folder, as environment."""
+    """Return the settings of all processes that work on a folder, as environment variables."""
     return {
         "LFP_DATA_DIR": str(folder / "data"),
         "LFP_THREADS": "2",
@@ -115,33 +115,32 @@ def _under(conditions: Conditions) -> Iterator[None]:
         yield
 
 
-# The works. Where the process of an ingest was killed, it is simply done again; where that of an
-# operator's work was, an ingest of all finishes what had begun.
+# The works. An ingest of everything completes any work that was killed.
 
 
 def ingest(folder: Path, keys: Sequence[str]) -> None:
-    """Take in what is pending in the inbox and the raw zone: of some partitions, or all of it."""
-    del folder  # It is in the settings.
+    """Ingest what is pending in the inbox and the raw zone, of some partitions or of all."""
+    del folder  # The settings name it.
     engine = Engine(load_settings())
     files = engine.pending_inbox(LOG).ready
     deliveries = engine.pending_deliveries(LOG, offered=files)
-    outcomes = list(
+    results = list(
         engine.ingest_all(
-            [one for one in files if not keys or one.partition_key in keys],
-            [one for one in deliveries if not keys or one.partition_key in keys],
+            [file for file in files if not keys or file.partition_key in keys],
+            [other for other in deliveries if not keys or other.partition_key in keys],
             LOG,
         )
     )
-    for outcome in outcomes:
-        assert isinstance(outcome, IngestResult), outcome
-        assert outcome.account.status in {Status.MERGED, Status.REVERTED}, outcome
+    for result in results:
+        assert isinstance(result, IngestResult), result
+        assert result.account.status in {Status.MERGED, Status.REVERTED}, result
 
 
-MOST_TICKS = 4
+MAX_TICKS = 4
 
 
 def sense(folder: Path, arguments: Sequence[str]) -> None:
-    """Evaluate the sensor, and run what it asks for, until it asks for nothing more."""
+    """Evaluate the sensor and do the runs that it requests, until it requests none."""
     del arguments
     home = folder / "home"
     home.mkdir(exist_ok=True)
@@ -149,17 +148,17 @@ def sense(folder: Path, arguments: Sequence[str]) -> None:
     repository = definitions().get_repository_def()
     with dg.DagsterInstance.local_temp(str(home)) as instance:
         project = Project(folder / "data", instance, engine, repository, home)
-        # As Dagster's daemon does when it starts again: what it had created, it launches.
+        # Runs that were created and not launched are launched by Dagster's daemon when it starts.
         created = dg.RunsFilter(statuses=[dg.DagsterRunStatus.NOT_STARTED])
         for run in instance.get_runs(created):
             job = InMemoryJob(repository.get_job(run.job_name))
             assert execute_run(job, run, instance).success
-        for _ in range(MOST_TICKS):
+        for _ in range(MAX_TICKS):
             runs = project.do(project.tick())
             assert all(run.success for run in runs)
             if not runs:
                 return
-    msg = "The sensor goes on asking."
+    msg = f"The sensor still requests runs after {MAX_TICKS} ticks."
     raise AssertionError(msg)
 
 
@@ -167,17 +166,17 @@ LANDS_WITHIN_SECONDS = 1.5
 
 
 def revert(folder: Path, arguments: Sequence[str]) -> None:
-    """Revert a delivery that has landed, or that another process may land just now."""
+    """Revert a delivery that has landed, or that another process lands soon."""
     del folder
     (delivery_id,) = arguments
     engine = Engine(load_settings())
-    given_up = time.monotonic() + LANDS_WITHIN_SECONDS
+    deadline = time.monotonic() + LANDS_WITHIN_SECONDS
     while True:
         try:
             raw = engine.raw_zone.find(delivery_id).path
             break
         except LandingError:
-            if time.monotonic() > given_up:
+            if time.monotonic() > deadline:
                 return
             time.sleep(0.02)
     try:
@@ -206,12 +205,12 @@ def reinstate(folder: Path, arguments: Sequence[str]) -> None:
 
 
 def _is_completed(engine: Engine, delivery_id: str) -> bool:
-    """Whether another delivery completes that one: it may be merged at any moment."""
+    """Whether another delivery completes this one, and may revert it at any time."""
     return any(one.completes == delivery_id for one in engine.raw_zone.all_deliveries())
 
 
 def purge(folder: Path, arguments: Sequence[str]) -> None:
-    """Purge these skus, or all products where there are none; fewer, where dates differ much."""
+    """Purge these skus, or all products if there are none; fewer, where a purge is refused."""
     del folder
     engine = Engine(load_settings())
     if arguments:
@@ -225,13 +224,13 @@ def purge(folder: Path, arguments: Sequence[str]) -> None:
 
 
 def prune(folder: Path, arguments: Sequence[str]) -> None:
-    """Prune all that the tables do not need."""
+    """Prune all deliveries that the tables do not need."""
     del folder, arguments
     prune_raw(Engine(load_settings()), 0, LOG)
 
 
 def rebuild(folder: Path, arguments: Sequence[str]) -> None:
-    """Make the database anew."""
+    """Rebuild the database."""
     del folder, arguments
     rebuild_products(Engine(load_settings()), LOG)
 
@@ -252,7 +251,4 @@ WORKS: Mapping[str, Work] = {
     PRUNE: prune,
     REBUILD: rebuild,
 }
-"""By the names that jobs have.
-
-Another work is added here; `Plan` draws when it has its turn, `History` tells what it leaves.
-"""
+"""Works by name. `Plan` gives each its turn, `History` checks what it leaves."""

@@ -1,1 +1,1 @@
-"""A catalogue in many styles, damaged in one place at a time: only the rows touched may differ."""
+"""Catalogues in many styles, damaged in one place: only the rows touched may differ."""

@@ -1,4 +1,4 @@
-"""Clean catalogues in many styles, and where the cells of their rows are."""
+"""Clean catalogues in many styles."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -18,8 +18,8 @@ class Style:
     """How a catalogue is written.
 
     Attributes:
-        delimiter: between values.
-        newline: after each row.
+        delimiter: the character between values.
+        newline: the text after each row.
         quoting: which values are quoted: `none`, `minimal` (those that need it), or `all`.
         layout: a name of `LAYOUTS`.
     """
@@ -34,7 +34,7 @@ class Style:
         return LAYOUTS[self.layout]
 
     def cell(self, value: str) -> str:
-        """Return a value as this style writes it."""
+        """Return a value as it is written in this style."""
         needs_quotes = any(mark in value for mark in (self.delimiter, '"', "\r", "\n"))
         if self.quoting == "all" or (self.quoting == "minimal" and needs_quotes):
             return '"' + value.replace('"', '""') + '"'

@@ -1,4 +1,4 @@
-"""Every way to damage a catalogue in one place."""
+"""All ways to damage a catalogue in one place."""
 
 import re
 from collections.abc import Iterator, Sequence
@@ -13,14 +13,14 @@ _QUOTED = re.compile(r'"(?:[^"]|"")*"')
 
 @dataclass(frozen=True)
 class Damaged:
-    """A damaged file, and what may be read of it.
+    """A damaged file, and what may be read from it.
 
     Attributes:
-        what: the damage, for people.
-        text: the file.
+        what: the damage and where it is.
+        text: of the file.
         touched: numbers of the rows that may be rejected.
-        literal: another product than that of the clean file, which the damaged text says.
-        blank: blank lines more than in the clean file.
+        literal: the product that the damaged text states, where it differs from the clean file.
+        blank: blank lines that the clean file does not have.
         headers: repeated headers.
         above: lines above the header.
         header: whether the header is damaged: then the file may be refused.
@@ -96,7 +96,7 @@ class Damages:
             for place in places:
                 text = self._with_cell(number, column, cell[:place] + mark + cell[place:])
                 literal = None
-                # In quotes, but not between the two of an escaped one, it is a part of the value.
+                # In quotes, but not between the two of an escaped quote, it is part of the value.
                 if _QUOTED.fullmatch(cell[:place] + mark + cell[place:]):
                     other = (cell[1:place] + mark + cell[place:-1]).replace('""', '"')
                     literal = self._product_with(number, column, other)

@@ -1,4 +1,4 @@
-"""What was read of damaged files, and whether it is right."""
+"""Reads damaged files, and checks what was read."""
 
 import logging
 from collections.abc import Iterable, Iterator
@@ -11,7 +11,7 @@ from lfp_pipeline.reading.plain_text import plain_texts
 from lfp_pipeline.reading.reader import Reading, read_delivery
 from lfp_pipeline.reading.workspace import WorkspaceLimits, open_workspace
 from lfp_pipeline.settings import Settings
-from testing.reading import delivery_at
+from testing.reader import delivery_at
 from verification.damage.catalogue import ROWS, Catalogue
 from verification.damage.damages import Damaged
 
@@ -26,16 +26,16 @@ _WINNERS = "SELECT sku, name, description FROM winners"
 
 @dataclass(frozen=True)
 class Wrong:
-    """A damaged file that was not read as it must be, and why not."""
+    """A damaged file that was read wrongly, and what is wrong."""
 
     damaged: Damaged
     why: str
 
 
-def wrong_ones(
+def find_wrong(
     folder: Path, files: Iterable[tuple[Catalogue, Damaged]]
 ) -> Iterator[tuple[Catalogue, Wrong]]:
-    """Read damaged files in one workspace; yield those that are not read as they must be."""
+    """Read damaged files in one workspace; yield those that are read wrongly."""
     settings = Settings(data_dir=folder, threads=1, max_reject_share=1)
     options = ReadOptions.of(settings)
     with open_workspace([folder], settings.work_dir, WorkspaceLimits(1, "1GB")) as workspace:
@@ -43,11 +43,11 @@ def wrong_ones(
         for number, (catalogue, damaged) in enumerate(files):
             path = folder / "damaged.csv"
             path.write_bytes(damaged.text.encode())
-            with workspace.folder_for(number) as place:
+            with workspace.folder_for(number) as scratch:
                 delivery = delivery_at(path)
                 try:
-                    texts = plain_texts(delivery, place, options)
-                    read = read_delivery(delivery, texts, connection, place, options, LOG)
+                    texts = plain_texts(delivery, scratch, options)
+                    read = read_delivery(delivery, texts, connection, scratch, options, LOG)
                 except DeliveryRefusedError as error:
                     if not damaged.header:
                         yield catalogue, Wrong(damaged, f"refused: {error}")
@@ -100,7 +100,7 @@ def _wrong_count(damaged: Damaged, read: Reading, products: dict[str, tuple[str,
 def _why_wrong_below_a_damaged_header(
     catalogue: Catalogue, read: Reading, products: dict[str, tuple[str, str, str]]
 ) -> str:
-    """Rows are right, or rejected, or the notes say that all of them may be shifted."""
+    """Return what is wrong, unless a note says that values may be in the wrong columns."""
     if any(SHIFTED in note for note in read.notes):
         return ""
     allowed = {catalogue.product_of(number) for number in range(ROWS)}

@@ -1,4 +1,4 @@
-"""One damage takes no more than the rows that it touches."""
+"""One damage changes only the rows that it touches."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -8,7 +8,7 @@ import pytest
 
 from verification.damage.catalogue import Catalogue, Style, styles
 from verification.damage.damages import Damaged, Damages
-from verification.damage.judge import wrong_ones
+from verification.damage.judge import find_wrong
 
 STYLES = list(styles())
 
@@ -18,10 +18,10 @@ SEED = 20261127
 KNOWN_FAULTS = {
     # A row has as many cells as before, but the header has one more.
     "header with a delimiter more": ("a product that is in no file", "header with"),
-    # The bytes of an odd line end are taken for an empty line.
+    # The reader counts an odd line end as an empty line.
     "blank lines beside odd line ends": ("skipped lines", "line end"),
 }
-"""How a damage is read wrongly at present, and which: each has a test of its own below."""
+"""Known faults: the begin of what is wrong, and the damage. Each has a test of its own below."""
 
 
 def is_known(damaged: Damaged, why: str) -> bool:
@@ -37,51 +37,51 @@ def some_damages(style: Style, number: int, seed: int) -> Iterator[tuple[Catalog
     rng = Random(f"{seed} {style}")
     kinds = Damages(catalogue).kinds()
     rng.shuffle(kinds)
-    for place in range(number):
-        yield catalogue, rng.choice(kinds[place % len(kinds)])
+    for turn in range(number):
+        yield catalogue, rng.choice(kinds[turn % len(kinds)])
 
 
-def assert_all_are_read_rightly(folder: Path, files: Iterator[tuple[Catalogue, Damaged]]) -> None:
-    wrong = [
-        f"{catalogue.style}: {one.damaged.what}: {one.why}"
-        for catalogue, one in wrong_ones(folder, files)
-        if not is_known(one.damaged, one.why)
+def assert_read_correctly(folder: Path, files: Iterator[tuple[Catalogue, Damaged]]) -> None:
+    found = [
+        f"{catalogue.style}: {wrong.damaged.what}: {wrong.why}"
+        for catalogue, wrong in find_wrong(folder, files)
+        if not is_known(wrong.damaged, wrong.why)
     ]
-    assert not wrong, f"{len(wrong)} files:\n" + "\n".join(wrong[:20])
+    assert not found, f"{len(found)} files:\n" + "\n".join(found[:20])
 
 
-def test_a_damage_takes_no_more_than_the_rows_that_it_touches(tmp_path: Path):
+def test_a_damage_changes_only_the_rows_that_it_touches(tmp_path: Path):
     rng = Random(SEED)
     chosen = rng.sample(STYLES, 36)
-    files = (one for style in chosen for one in some_damages(style, 7, SEED))
-    assert_all_are_read_rightly(tmp_path, files)
+    files = (file for style in chosen for file in some_damages(style, 7, SEED))
+    assert_read_correctly(tmp_path, files)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("part", range(4))
-def test_none_of_3000_damages_takes_more_than_the_rows_that_it_touches(tmp_path: Path, part: int):
-    files = (one for style in STYLES[part::4] for one in some_damages(style, 28, SEED + 1))
-    assert_all_are_read_rightly(tmp_path, files)
+def test_none_of_3000_damages_changes_rows_that_it_does_not_touch(tmp_path: Path, part: int):
+    files = (file for style in STYLES[part::4] for file in some_damages(style, 28, SEED + 1))
+    assert_read_correctly(tmp_path, files)
 
 
-def test_the_judge_sees_a_row_that_is_lost(tmp_path: Path):
+def test_a_lost_row_is_detected(tmp_path: Path):
     catalogue = Catalogue(STYLES[0])
     text = "\n".join([catalogue.header, *map(catalogue.record, range(20))])
-    ((_, wrong),) = wrong_ones(tmp_path, [(catalogue, Damaged("rows lost", text))])
+    ((_, wrong),) = find_wrong(tmp_path, [(catalogue, Damaged("rows lost", text))])
     assert "an undamaged row" in wrong.why
 
 
 def wrong_of(folder: Path, kind: str, **style: str) -> list[str]:
     """Return what is wrong with the files of a kind of damage in one style, known or not."""
     catalogue = Catalogue(Style(**{"newline": "\n", "quoting": "none", "layout": "bare"} | style))
-    files = [one for one in Damages(catalogue).all() if one.what.startswith(kind)]
+    files = [damaged for damaged in Damages(catalogue).all() if damaged.what.startswith(kind)]
     assert files
-    found = wrong_ones(folder, [(catalogue, one) for one in files])
-    return [f"{one.damaged.what}: {one.why}" for _, one in found]
+    found = find_wrong(folder, [(catalogue, damaged) for damaged in files])
+    return [f"{wrong.damaged.what}: {wrong.why}" for _, wrong in found]
 
 
 @pytest.mark.parametrize("layout", ["bare", "last column empty", "last column filled"])
-def test_a_delimiter_more_in_the_header_shifts_no_value(tmp_path: Path, layout: str):
+def test_an_extra_delimiter_in_the_header_shifts_no_value(tmp_path: Path, layout: str):
     assert wrong_of(tmp_path, "header with ','", delimiter=",", layout=layout) == []
 
 
@@ -91,9 +91,9 @@ def test_an_odd_line_end_is_no_blank_line(tmp_path: Path):
 
 
 def test_a_text_that_lost_its_opening_quote_is_one_reject(tmp_path: Path):
-    """Its first line alone is a whole row; the quote that ends it shows that the text goes on."""
+    """The first line of the text is a whole row; the quote at its end shows that it goes on."""
     catalogue = Catalogue(Style(",", "\n", "minimal", "bare"))
     what = "quote fewer: row 3, byte 12"
-    (cut,) = [one for one in Damages(catalogue).all() if one.what == what]
+    (cut,) = [damaged for damaged in Damages(catalogue).all() if damaged.what == what]
     assert "s-03,Lamp 3,Two\n" in cut.text
-    assert [*wrong_ones(tmp_path, [(catalogue, cut)])] == []
+    assert [*find_wrong(tmp_path, [(catalogue, cut)])] == []

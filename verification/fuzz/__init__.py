@@ -1,1 +1,1 @@
-"""Random files, plain and packed, whole and damaged, against the oracle: `make fuzz MINUTES=30`."""
+"""Random files, plain and packed, whole and damaged, compared with the oracles."""

@@ -1,6 +1,6 @@
 """Tries random cases for some minutes, in a process that may crash, hang or eat memory.
 
-A finding is shrunk, printed, and kept as a file that `--replay` tries again.
+A finding is shrunk, printed, and kept as a file that `--replay` repeats.
 """
 
 import argparse
@@ -18,12 +18,13 @@ from collections import Counter
 from math import inf
 from pathlib import Path
 
-from verification.fuzz.cases import Case, case_of
+from verification.fuzz.cases import Case
+from verification.fuzz.generate import case_of
 from verification.fuzz.judge import judge
 from verification.fuzz.shrink import shrunk
 
 CPU_SECONDS = 120
-"""Of one case: then it hangs. What waits for nothing is told by `WALL_SECONDS`."""
+"""The limit of one case. `WALL_SECONDS` finds cases that hang without computing."""
 
 WALL_SECONDS = 900
 MEMORY_BYTES = 2 << 30
@@ -31,23 +32,23 @@ ADDRESS_BYTES = 12 << 30
 
 FINDINGS = Path(".fuzz")
 
-_TOLD_EVERY_SECONDS = 60
+_PROGRESS_SECONDS = 60
 _CASES_OF_A_WORKER = 2_000
 _SHRUNK_OF_A_KIND = 2
 _KIND_CHARACTERS = 60
 _SHOWN_CHARACTERS = 2_000
-_NUMBERS = re.compile(r"[0-9a-f]+")  # Digests, too: what is left tells findings of a kind.
+_NUMBERS = re.compile(r"[0-9a-f]+")  # Digests, too: the rest is alike in findings of a kind.
 
 
 def main() -> int:
-    """Fuzz; the exit code tells whether nothing was found."""
+    """Fuzz; return 1 if there was a finding."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--minutes", type=float, default=1)
-    parser.add_argument("--seed", type=int, help="another one each time, if it is not given")
-    parser.add_argument("--cases", type=float, default=inf, help="no more, if there is time")
+    parser.add_argument("--seed", type=int, help="drawn if it is not given")
+    parser.add_argument("--cases", type=float, default=inf, help="the limit of cases")
     parser.add_argument("--first", type=int, default=0, help="the number of the first case")
     parser.add_argument("--work", action="store_true", help="try cases in this process")
-    parser.add_argument("--replay", type=Path, help="a case that was found before")
+    parser.add_argument("--replay", type=Path, help="the file of a finding")
     parser.add_argument("--findings", type=Path, default=FINDINGS)
     parser.add_argument("--shrink-seconds", type=float, default=100)
     arguments = parser.parse_args()
@@ -79,7 +80,7 @@ def _work(seed: int, first: int) -> int:
         _bound()
         print(f"begin\t{number}", flush=True)
         try:
-            told = "\x1f".join(judge(case_of(seed, number)))
+            outcomes = "\x1f".join(judge(case_of(seed, number)))
         except Exception as error:  # noqa: BLE001 (each is a finding)
             print(f"found\t{number}\t{_one_line(error)}", flush=True)
             continue
@@ -87,7 +88,7 @@ def _work(seed: int, first: int) -> int:
         if peak > MEMORY_BYTES:
             print(f"found\t{number}\tMemory: {peak >> 20} MB", flush=True)
             return 0
-        print(f"end\t{number}\t{told}", flush=True)
+        print(f"end\t{number}\t{outcomes}", flush=True)
     return 0
 
 
@@ -95,7 +96,7 @@ def _one_line(error: Exception) -> str:
     return f"{type(error).__name__}: {error}".replace("\n", " ").replace("\t", " ")[:2_000]
 
 
-# In the process that looks on
+# In the process that watches
 
 
 class _Fuzzing:
@@ -107,26 +108,26 @@ class _Fuzzing:
         self.cases = 0
         self.found = 0
         self.outcomes: Counter[str] = Counter()
-        self.told = self.started
+        self.shown = self.started
         self.shrinking_seconds = 0.0
         self.kinds: Counter[str] = Counter()
 
     def run(self, first: int) -> int:
         print(f"Seed {self.seed}", flush=True)
         number = first
-        while self._goes_on:
+        while self._is_on:
             number = self._watch_worker(number)
-        self._tell()
+        self._show()
         for outcome, times in sorted(self.outcomes.items()):
             print(f"{times:>9,} {outcome}")
         return 1 if self.found else 0
 
     @property
-    def _goes_on(self) -> bool:
+    def _is_on(self) -> bool:
         return time.monotonic() < self.until and self.cases < self.options.cases
 
     def _watch_worker(self, first: int) -> int:
-        """Look on while a process tries cases; return the number of the next one."""
+        """Watch a process that tries cases; return the number of the next case."""
         command = [sys.executable, "-m", "verification.fuzz", "--work"]
         command += ["--seed", str(self.seed), "--first", str(first)]
         with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as worker:
@@ -134,7 +135,7 @@ class _Fuzzing:
             thread = threading.Thread(target=_pass_on, args=(worker, lines), daemon=True)
             thread.start()
             number, begun = first - 1, False
-            while self._goes_on:
+            while self._is_on:
                 try:
                     line = lines.get(timeout=WALL_SECONDS)
                 except queue.Empty:
@@ -143,21 +144,21 @@ class _Fuzzing:
                 if not line:
                     code = worker.wait()
                     if begun:
-                        self._note_finding(number, f"Died: exit code {code}")
+                        self._add_finding(number, f"Crashed: exit code {code}")
                     break
-                what, of, *told = line.rstrip("\n").split("\t")
+                what, of, *details = line.rstrip("\n").split("\t")
                 number, begun = int(of), what == "begin"
                 if what == "found":
-                    self._note_finding(number, told[0])
+                    self._add_finding(number, details[0])
                 if what == "end":
                     self.cases += 1
-                    self.outcomes.update(told[0].split("\x1f"))
-                    if time.monotonic() > self.told + _TOLD_EVERY_SECONDS:
-                        self._tell()
+                    self.outcomes.update(details[0].split("\x1f"))
+                    if time.monotonic() > self.shown + _PROGRESS_SECONDS:
+                        self._show()
             worker.kill()
         return number + 1
 
-    def _note_finding(self, number: int, what: str) -> None:
+    def _add_finding(self, number: int, what: str) -> None:
         self.cases += 1
         self.found += 1
         kind = _NUMBERS.sub("0", what)[:_KIND_CHARACTERS]
@@ -178,9 +179,9 @@ class _Fuzzing:
         self.until += seconds
         self.shrinking_seconds += seconds
 
-    def _tell(self) -> None:
-        self.told = time.monotonic()
-        seconds = self.told - self.started - self.shrinking_seconds
+    def _show(self) -> None:
+        self.shown = time.monotonic()
+        seconds = self.shown - self.started - self.shrinking_seconds
         print(
             f"{seconds / 60:.1f} minutes, {self.cases:,} cases ({self.cases / seconds:.1f}/s), "
             f"{len(self.outcomes)} distinct outcomes, {self.found} findings",

@@ -1,4 +1,4 @@
-"""A finding made small: what can be left out of a case, and it still goes wrong in the same way."""
+"""Shrinks a finding: leaves out parts of a case as long as it still fails in the same way."""
 
 import subprocess
 import sys
@@ -11,22 +11,22 @@ from verification.fuzz.cases import Case, File
 
 
 def shrunk(case: Case, what: str, file: Path, seconds: float) -> Case:
-    """A smaller case in which the same goes wrong, as far as one is found in that time.
+    """Return the smallest case found that fails in the same way.
 
     Args:
-        case: what went wrong.
-        what: how; of an error, the begin counts.
-        file: to hand cases to the processes that try them.
-        seconds: the time.
+        case: the case that failed.
+        what: the error; its type decides whether two failures are alike.
+        file: hands cases to the processes that try them.
+        seconds: the limit of the search.
     """
     end = time.monotonic() + seconds
     kind = what.partition(":")[0]
 
-    def goes_wrong(smaller: Case) -> bool:
+    def fails(smaller: Case) -> bool:
         file.write_text(smaller.to_json())
         command = [sys.executable, "-m", "verification.fuzz", "--replay", str(file)]
         tried = subprocess.run(command, capture_output=True, text=True, check=False)
-        if kind == "Died":
+        if kind == "Crashed":
             return tried.returncode < 0
         return tried.returncode != 0 and kind in tried.stderr.strip().rpartition("\n")[2]
 
@@ -36,7 +36,7 @@ def shrunk(case: Case, what: str, file: Path, seconds: float) -> Case:
         for candidate in _smaller(case):
             if time.monotonic() > end:
                 break
-            if goes_wrong(candidate):
+            if fails(candidate):
                 case, smaller = candidate, True
                 break
     file.unlink(missing_ok=True)

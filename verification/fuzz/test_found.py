@@ -1,9 +1,10 @@
-"""What the fuzzing found, made as small as it goes: the reader against the oracle."""
+"""Faults that fuzzing has found, shrunk: the reader compared with the oracle."""
 
 import pytest
 
 from lfp_pipeline.errors import DeliveryRefusedError
-from testing.reading import expected, read
+from testing.csv_oracle.contents import expected_contents
+from testing.reader import read
 
 HEADER = b"sku,name,description\n"
 BACKSLASHES = b"".join(b'"x%d","a \\" b","c"\n' % number for number in range(3))
@@ -47,13 +48,13 @@ def fault(data: bytes, name: str, *null_tokens: str) -> object:
         ),
     ],
 )
-def test_what_was_found_goes_as_it_must(data: bytes, null_tokens: tuple[str, ...]):
+def test_the_reader_agrees_with_the_oracle(data: bytes, null_tokens: tuple[str, ...]):
     names = data.splitlines()[0].decode().split(",")
-    truth = expected(data, data.index(b"\n") + 1, ",", names, null_tokens=null_tokens)
-    assert read(data, max_reject_share=1, null_tokens=null_tokens).contents == truth
+    contents = expected_contents(data, data.index(b"\n") + 1, ",", names, null_tokens=null_tokens)
+    assert read(data, max_reject_share=1, null_tokens=null_tokens).contents == contents
 
 
-def test_another_header_is_found_whatever_stands_before_its_names():
+def test_another_header_is_detected_whatever_stands_before_its_names():
     data = b"description,x,sku,name,y\na,b,c,d,e\nz,x,sku,name,y,more\n"
     with pytest.raises(DeliveryRefusedError, match="is a header"):
         read(data, max_reject_share=1)

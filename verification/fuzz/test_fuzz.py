@@ -1,4 +1,4 @@
-"""The fuzzing itself: its cases are the same again, and it sees what is wrong."""
+"""The fuzzing itself: a seed repeats its cases, and faults are detected."""
 
 import os
 import subprocess
@@ -10,12 +10,13 @@ import pytest
 
 from lfp_pipeline.reading import reader
 from testing.processes import PROJECT
-from verification.fuzz.cases import Case, case_of
+from verification.fuzz.cases import Case
+from verification.fuzz.generate import case_of
 from verification.fuzz.judge import WrongError, judge
 
 SEED = 6
 
-# In place of a bug in native code.
+# Stands for a bug in native code.
 CRASH_AT_TIMES = """
 import signal
 from lfp_pipeline.reading import reader
@@ -33,26 +34,26 @@ reader.select_winners = chosen
 
 
 @pytest.mark.parametrize("number", range(12))
-def test_some_cases_go_as_they_must(number: int):
+def test_some_cases_agree_with_the_oracle(number: int):
     assert judge(case_of(SEED, number))
 
 
-def test_a_case_is_the_same_again_by_its_number_and_from_its_file():
+def test_a_seed_and_a_number_repeat_a_case_as_does_its_json():
     for number in range(20):
         case = case_of(SEED, number)
         assert case == case_of(SEED, number) == Case.from_json(case.to_json())
         assert [file.raw for file in case.files] == [file.raw for file in case.files]
 
 
-def test_a_reader_that_loses_a_row_is_found_out(monkeypatch: pytest.MonkeyPatch):
+def test_a_reader_that_loses_a_row_is_detected(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(reader, "exclude_superseded", lambda _: 0)
     case = case_of(SEED, first_case(repeats_a_sku))
     with pytest.raises(WrongError, match="winners"):
         judge(case)
 
 
-def first_case(is_it: Callable[[Case], bool]) -> int:
-    return next(number for number in range(1000) if is_it(case_of(SEED, number)))
+def first_case(matches: Callable[[Case], bool]) -> int:
+    return next(number for number in range(1000) if matches(case_of(SEED, number)))
 
 
 def repeats_a_sku(case: Case) -> bool:
@@ -61,7 +62,7 @@ def repeats_a_sku(case: Case) -> bool:
     return plain and not others and 3 < file.text.count(b"s0") < 100
 
 
-def test_a_crash_is_found_and_made_small(tmp_path: Path):
+def test_a_crash_is_found_and_shrunk(tmp_path: Path):
     (tmp_path / "sitecustomize.py").write_text(CRASH_AT_TIMES)
     command = [sys.executable, "-m", "verification.fuzz", "--cases", "1"]
     command += ["--seed", str(SEED), "--first", str(first_case(repeats_a_sku))]
@@ -77,7 +78,7 @@ def test_a_crash_is_found_and_made_small(tmp_path: Path):
     )
     assert ended.returncode == 1
     assert f"FOUND: seed {SEED}, case" in ended.stdout
-    assert "Died: exit code -11" in ended.stdout
+    assert "Crashed: exit code -11" in ended.stdout
     found = list(tmp_path.glob("*.json"))
     assert found
-    judge(Case.from_json(found[0].read_text()))  # Here nothing is wrong with it.
+    judge(Case.from_json(found[0].read_text()))  # Without the fault, the case agrees.

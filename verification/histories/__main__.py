@@ -1,6 +1,7 @@
-"""Lives through random histories, several at once, and tells what was done in them.
+"""Runs random histories, several at once, and prints what was done in them.
 
-Where something is not as the oracle tells, the history is printed, without what can be left out.
+Where a history differs from the reference model, it is printed, without the batches that can be
+left out.
 """
 
 import argparse
@@ -12,43 +13,43 @@ import time
 from collections import Counter
 from pathlib import Path
 
-from verification.histories.campaign import lived
+from verification.histories.campaign import run_histories
 
-_IN_MEMORY = Path("/dev/shm")  # noqa: S108 (nothing in it is to last)
-_TOLD_EVERY_SECONDS = 60
+_IN_MEMORY = Path("/dev/shm")  # noqa: S108 (nothing in it has to last)
+_PROGRESS_SECONDS = 60
 
 
 def main() -> int:
-    """Live; the exit code tells whether there was no difference."""
+    """Run; return 1 if there was a difference."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--batches", type=int, default=1_000)
-    parser.add_argument("--seed", type=int, help="another one each time, if it is not given")
+    parser.add_argument("--seed", type=int, help="drawn if it is not given")
     parser.add_argument("--first", type=int, default=0, help="the number of the first history")
     parser.add_argument("--processes", type=int, default=os.cpu_count() or 1)
-    parser.add_argument("--folder", type=Path, help="where data folders are made; else in memory")
+    parser.add_argument("--folder", type=Path, help="for data folders; default: in memory")
     arguments = parser.parse_args()
     seed = secrets.randbelow(10**6) if arguments.seed is None else arguments.seed
     in_memory = _IN_MEMORY if _IN_MEMORY.is_dir() else Path(tempfile.gettempdir())
     folder = arguments.folder or in_memory
     print(f"Seed {seed}", flush=True)
-    started = told = time.monotonic()
+    started = shown = time.monotonic()
     total, differences = Counter[str](), 0
-    work = lived(seed, arguments.first, arguments.batches, arguments.processes, folder)
-    for history in work:
+    numbers = arguments.first, arguments.batches, arguments.processes
+    for history in run_histories(seed, *numbers, folder):
         total += history.done
-        if history.wrong:
+        if history.difference:
             differences += 1
-            print(f"\nDIFFERENCE {history.wrong}\n", flush=True)
-        if time.monotonic() > told + _TOLD_EVERY_SECONDS:
-            told = time.monotonic()
-            print(_line(total, differences, told - started), flush=True)
+            print(f"\nDIFFERENCE {history.difference}\n", flush=True)
+        if time.monotonic() > shown + _PROGRESS_SECONDS:
+            shown = time.monotonic()
+            print(_line(total, differences, shown - started), flush=True)
     print("\n".join(_table(total)))
     print(_line(total, differences, time.monotonic() - started))
     return 1 if differences else 0
 
 
 def _table(total: Counter[str]) -> list[str]:
-    """The batches by what was done, in Markdown."""
+    """Return the batches by what was done, in Markdown."""
     kinds = sorted({what.partition(", ")[0] for what in total})
     ends = sorted({what.partition(", ")[2] for what in total})
     lines = [f"| done | {' | '.join(end or 'to the end' for end in ends)} |"]

@@ -1,4 +1,4 @@
-"""Many histories, in several processes at once."""
+"""Runs many histories, in several processes at once."""
 
 import logging
 import traceback
@@ -10,63 +10,59 @@ from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 
-from verification.histories.story import (
-    BATCHES,
-    Case,
-    DifferenceError,
-    live_through,
-    shrunk,
-)
+from verification.histories.history import BATCHES, Case, DifferenceError, run_history, shrink
 
 _CASES_OF_A_WORKER = 25
-"""Then it makes room for a new one: DuckDB keeps some memory of each database."""
+"""A new worker takes over after so many: DuckDB keeps some memory of each database."""
 
 
 @dataclass
-class Lived:
-    """A history: batches by what was done in them, and what was wrong."""
+class Result:
+    """The result of a history: batches by what was done in them, and the difference, if any."""
 
     done: Counter[str] = field(default_factory=Counter)
-    wrong: str = ""
+    difference: str = ""
 
 
-def lived(seed: int, first: int, batches: int, processes: int, folder: Path) -> Iterator[Lived]:
-    """Live through histories with so many batches in all.
+def run_histories(
+    seed: int, first: int, batches: int, processes: int, folder: Path
+) -> Iterator[Result]:
+    """Run histories with so many batches in all; yield their results.
 
     Args:
         seed: of all that is done.
         first: the number of the first history.
-        batches: how many.
-        processes: how many at once.
-        folder: where data folders are made, and gone afterwards.
+        batches: of all histories together.
+        processes: at once.
+        folder: in which data folders are made, and removed afterwards.
     """
     cases = [
         Case(seed, number, tuple(range(min(BATCHES, batches - done))))
         for number, done in enumerate(range(0, batches, BATCHES), first)
     ]
-    share = processes * _CASES_OF_A_WORKER
-    for start in range(0, len(cases), share):
+    size = processes * _CASES_OF_A_WORKER
+    for start in range(0, len(cases), size):
         # Its own `max_tasks_per_child` may hang: https://github.com/python/cpython/issues/115634
         with ProcessPoolExecutor(processes, get_context("spawn")) as pool:
-            yield from pool.map(partial(_live, folder), cases[start : start + share])
+            yield from pool.map(partial(_run, folder), cases[start : start + size])
 
 
-def _live(folder: Path, case: Case) -> Lived:
+def _run(folder: Path, case: Case) -> Result:
     logging.disable()
-    lived = Lived()
+    result = Result()
     try:
-        for what in live_through(case, folder):
-            lived.done[what] += 1
+        for what in run_history(case, folder):
+            result.done[what] += 1
     except DifferenceError as difference:
-        lived.wrong = _told(case, shrunk(case, difference, folder))
-    return lived
+        result.difference = _describe(case, shrink(case, difference, folder))
+    return result
 
 
-def _told(case: Case, difference: DifferenceError) -> str:
+def _describe(case: Case, difference: DifferenceError) -> str:
     return "\n".join(
         [
             f"in history {case.number}: {difference}",
-            *difference.told,
+            *difference.report,
             *traceback.format_exception(difference.__cause__),
             f"Again: make histories BATCHES={BATCHES} SEED={case.seed} FIRST={case.number}",
         ]

@@ -1,4 +1,4 @@
-"""The settings that files are read with, and what they give then, told without the program."""
+"""Settings that decide how files are read, and a plain reader that follows them."""
 
 import csv
 import io
@@ -9,9 +9,9 @@ from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 from typing import Any
 
-from testing.oracle import File, Row
+from testing.expected_tables import File, Row, Winners
 
-_LEAST_SHORT_ROWS = 3
+_MIN_SHORT_ROWS = 3
 
 
 @dataclass(frozen=True)
@@ -19,7 +19,7 @@ class Rules:
     """Settings that decide what is read.
 
     Attributes:
-        name_alias: another name of the column name: `label` or `title`.
+        name_alias: another name of the column name: `label` or `title`; None: there is none.
     """
 
     name_alias: str | None = None
@@ -40,7 +40,7 @@ class Rules:
 
     @classmethod
     def recorded(cls, conditions: str) -> "Rules":
-        """Those that a row of the ledger has."""
+        """Return the rules that a ledger entry records."""
         found = json.loads(conditions)["settings"]
         (alias,) = found["column_aliases"].get("name", [None])
         return cls(
@@ -54,11 +54,11 @@ class Rules:
 
 @dataclass(frozen=True)
 class Version(File):
-    """A version of a file, of which a column may have a name that only an alias knows.
+    """A version of a file, whose name column may have names that only an alias knows.
 
     Attributes:
-        has_two_names: whether names stand in the column `label`, and, spelt otherwise, in `title`.
-        size: so many bytes of it have come; none: all.
+        has_two_names: whether names stand in the column `label`, and in swapped case in `title`.
+        size: the bytes of an unfinished upload; None: the upload is finished.
     """
 
     has_two_names: bool = False
@@ -70,7 +70,7 @@ class Version(File):
 
     @cached_property
     def texts(self) -> list[bytes]:
-        """The header and each record as they are written, had all of it come."""
+        """The header and each record of the finished upload, as they are written."""
         header, rows = ("sku", "name", "description"), self.rows
         if self.has_two_names:
             header = ("sku", "label", "title", "description")
@@ -83,40 +83,40 @@ class Version(File):
     def records(self) -> dict[int, Row]:
         if self.size is None:
             return super().records
-        whole = [start for start, end in self._places[1:] if end <= self.size]
-        rows = [*self.rows[: len(whole)], *_rows_of(self._begun)]
+        whole = [start for start, end in self._spans[1:] if end <= self.size]
+        rows = [*self.rows[: len(whole)], *_rows_of(self._last_part)]
         return replace(self, rows=tuple(rows), size=None).records
 
     @property
     def lacks_columns(self) -> bool:
-        """Whether not even the header has come as a whole."""
-        return self.size is not None and self.size < self._places[0][1]
+        """Whether the upload ends within the header."""
+        return self.size is not None and self.size < self._spans[0][1]
 
     def ends_in_a_record(self, size: int) -> bool:
-        """Whether its first bytes, so many of them, end within a record or the header."""
-        return any(start < size < end for start, end in self._places)
+        """Whether the first `size` bytes end within a record or the header."""
+        return any(start < size < end for start, end in self._spans)
 
     @property
     def is_plain(self) -> bool:
-        """Whether all that has come is text, and its last record can be told of here."""
+        """Whether this oracle can read the upload: it is text, and its last record is clear."""
         try:
-            cells = [len(row) for row in _rows_of(self._begun)]
+            cells = [len(row) for row in _rows_of(self._last_part)]
         except UnicodeDecodeError:
             return False
         # With more cells than the header, the only row may have a delimiter at its end.
-        most = 1 if self.has_two_names else 3
-        return self.lacks_columns or max(cells, default=1) <= most
+        limit = 1 if self.has_two_names else 3
+        return self.lacks_columns or max(cells, default=1) <= limit
 
     @cached_property
-    def _places(self) -> list[tuple[int, int]]:
-        """Where each of the texts begins, and where it ends but for its line end."""
+    def _spans(self) -> list[tuple[int, int]]:
+        """First byte and end of the header and each record, line ends excluded."""
         ends = list(itertools.accumulate(map(len, self.texts)))
         return [(start, end - len(_LINE_END)) for start, end in zip([0, *ends], ends, strict=False)]
 
     @property
-    def _begun(self) -> bytes:
-        """What has come of the record within which it ends."""
-        inside = [start for start, end in self._places if start < (self.size or 0) < end]
+    def _last_part(self) -> bytes:
+        """The bytes of the record within which the upload ends."""
+        inside = [start for start, end in self._spans if start < (self.size or 0) < end]
         return self.content[inside[0] :] if inside else b""
 
 
@@ -129,12 +129,12 @@ def _written(row: Row) -> bytes:
     return text.getvalue().encode()
 
 
-def _rows_of(begun: bytes) -> list[Row]:
-    """The rows that the begin of a record gives.
+def _rows_of(part: bytes) -> list[Row]:
+    """Return the rows that a part of a record gives.
 
     A value without its closing quote is a reject, and the next line is read as usual.
     """
-    text = begun.decode()
+    text = part.decode()
     if text.count('"') % 2:
         head, _, tail = text.rpartition('"')  # No value has a line end and a quote.
         rest, _, next_line = tail.partition("\n")
@@ -144,14 +144,14 @@ def _rows_of(begun: bytes) -> list[Row]:
 
 @dataclass(frozen=True)
 class Read:
-    """What is read of a file: accepted rows by their numbers, and the numbers of rejects."""
+    """What is read of a file: accepted rows by number, and the numbers of rejects."""
 
     accepted: Mapping[int, Row]
     rejects: tuple[int, ...]
     is_refused: bool
 
     @cached_property
-    def winners(self) -> dict[str, tuple[int, Row]]:
+    def winners(self) -> Winners:
         return {row[0]: (number, row) for number, row in self.accepted.items()}
 
 
@@ -163,7 +163,7 @@ def read(file: File, rules: Rules) -> Read:
     if lacks_columns or (two_names and rules.name_alias is None):
         return Read({}, (), is_refused=True)
     short = sum(len(row) == 2 for row in file.records.values())
-    may_be_short = short >= _LEAST_SHORT_ROWS and not rules.require_all_cells
+    may_be_short = short >= _MIN_SHORT_ROWS and not rules.require_all_cells
     accepted, rejects = {}, []
     for number, row in file.records.items():
         if len(row) != 3 and not (len(row) == 2 and may_be_short):

@@ -1,4 +1,4 @@
-"""What histories have found."""
+"""Faults that random histories have found."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -14,8 +14,9 @@ from lfp_pipeline.operations.rebuild import rebuild_products
 from lfp_pipeline.operations.revert import reinstate_delivery, revert_delivery
 from lfp_pipeline.operations.verify import verify
 from lfp_pipeline.raw_zone.desired_state import is_pruned, mark_reverted
-from testing.oracle import LOG, File, engine_at, land, tables, true_products
-from verification.histories.death import DeathError, dying
+from testing.engine import LOG, engine_at, land, tables
+from testing.expected_tables import File, expected_products
+from verification.histories.kill_points import KilledError, killed_after
 from verification.histories.rules import Version
 
 OLD = File("a.csv", 1, (("s1", "Ann", ""), ("s2", "Bob", ""), ("", "", "x")))
@@ -37,12 +38,12 @@ def statuses(engine: Engine) -> dict[str, str]:
     return {row[0]: row[5] for row in tables(engine)["ledger"]}
 
 
-def take_in_all(engine: Engine) -> None:
+def ingest_all_pending(engine: Engine) -> None:
     assert list(engine.ingest_all([], engine.pending_deliveries(LOG), LOG))
     assert not engine.pending_deliveries(LOG)
 
 
-def test_a_pruned_file_that_lands_again_counts_again_though_it_had_been_given_up(engine: Engine):
+def test_a_pruned_file_that_lands_again_is_merged_though_its_rows_were_unavailable(engine: Engine):
     deliver(engine, OLD, NEW)
     prune_raw(engine, 0, LOG)
     revert_delivery(engine, NEW.delivery_id, LOG, ignore_pruned_history=True)
@@ -53,49 +54,49 @@ def test_a_pruned_file_that_lands_again_counts_again_though_it_had_been_given_up
 
     land(engine, OLD)
     assert engine.backlog.has_pending(OLD.key)
-    take_in_all(engine)
-    assert tables(engine)["products"] == true_products([OLD])
+    ingest_all_pending(engine)
+    assert tables(engine)["products"] == expected_products([OLD])
     assert statuses(engine) == {OLD.delivery_id: "merged", NEW.delivery_id: "reverted"}
     assert "exactly as they were" in rebuild_products(engine, LOG).summary
 
 
-def test_what_is_pruned_is_not_given_up_where_something_newer_is_found(engine: Engine):
+def test_a_pruned_delivery_stays_merged_where_a_newer_one_has_the_rows(engine: Engine):
     deliver(engine, OLD, NEW)
     prune_raw(engine, 0, LOG)
     deliver(engine, NEWEST)
     revert_delivery(engine, NEWEST.delivery_id, LOG, ignore_pruned_history=True)
-    assert tables(engine)["products"] == true_products([NEW])
+    assert tables(engine)["products"] == expected_products([NEW])
     assert statuses(engine)[OLD.delivery_id] == "merged"
 
 
-def test_a_pruned_file_that_is_in_changes_nothing_when_it_lands_again(engine: Engine):
+def test_a_pruned_merged_file_changes_nothing_when_it_lands_again(engine: Engine):
     deliver(engine, OLD, NEW)
     before = tables(engine)
     prune_raw(engine, 0, LOG)
     assert is_pruned(land(engine, OLD).path) is False
-    take_in_all(engine)
+    ingest_all_pending(engine)
     assert tables(engine) == before
 
 
 def test_a_pruned_delivery_is_reverted_by_the_next_run_if_a_reversal_was_killed(engine: Engine):
     deliver(engine, OLD, NEW)
     prune_raw(engine, 0, LOG)
-    mark_reverted(engine.raw_zone.find(OLD.delivery_id).path)  # And so far it came.
+    mark_reverted(engine.raw_zone.find(OLD.delivery_id).path)  # The kill came after this step.
     assert engine.backlog.has_pending(OLD.key)
-    take_in_all(engine)
+    ingest_all_pending(engine)
     assert statuses(engine) == {OLD.delivery_id: "reverted", NEW.delivery_id: "merged"}
     assert not engine.backlog.has_pending(OLD.key)
     engine.warehouse.path.unlink()
-    take_in_all(engine)
+    ingest_all_pending(engine)
     assert statuses(engine) == {OLD.delivery_id: "reverted", NEW.delivery_id: "merged"}
 
 
-def test_who_was_killed_before_he_removed_the_bytes_can_be_made_up_for(engine: Engine):
+def test_a_delivery_whose_pruning_was_killed_can_land_and_be_reinstated(engine: Engine):
     deliver(engine, OLD, NEW)
     old = engine.raw_zone.find(OLD.delivery_id)
     revert_delivery(engine, OLD.delivery_id, LOG)
     for steps in range(100):
-        with pytest.raises(DeathError), dying(engine.settings.data_dir, steps):
+        with pytest.raises(KilledError), killed_after(engine.settings.data_dir, steps):
             prune_raw(engine, 0, LOG)
         if is_pruned(old.path):
             break
@@ -105,12 +106,12 @@ def test_who_was_killed_before_he_removed_the_bytes_can_be_made_up_for(engine: E
     assert statuses(engine)[OLD.delivery_id] == "merged"
 
 
-def test_no_purge_names_a_sku_that_no_product_can_have():
+def test_a_purge_of_an_empty_sku_is_refused():
     with pytest.raises(OperationRefusedError, match="is empty"):
         Selection(skus=["s1", " "])
 
 
-def test_what_was_purged_and_reverted_is_purged_again_though_it_is_of_the_future(engine: Engine):
+def test_a_product_of_the_future_can_be_purged_again_after_a_purge_was_reverted(engine: Engine):
     deliver(engine, File("a.csv", 7_258_118_400_000_000, (("s1", "Ann", "x"),)))
     purges = []
     for _ in range(2):
@@ -128,13 +129,13 @@ CUT = replace(WHOLE, microseconds=2, size=WHOLE.content.index(b"s12") + 6)
 """Its last record ends within the name."""
 
 
-def test_of_a_batch_with_an_unfinished_upload_nothing_is_left_to_do(engine: Engine):
+def test_a_batch_with_an_unfinished_upload_leaves_nothing_pending(engine: Engine):
     ingest([land(engine, CUT), land(engine, WHOLE)], engine.settings, engine.warehouse, LOG)
     assert statuses(engine) == {CUT.delivery_id: "reverted", WHOLE.delivery_id: "merged"}
     assert not engine.pending_deliveries(LOG)
 
 
-def test_an_unfinished_upload_is_reverted_though_a_rebuild_took_in_the_whole(engine: Engine):
+def test_an_unfinished_upload_is_reverted_after_a_rebuild_that_merged_the_whole(engine: Engine):
     deliver(engine, CUT)
     land(engine, WHOLE)
     rebuild_products(engine, LOG)
@@ -142,7 +143,7 @@ def test_an_unfinished_upload_is_reverted_though_a_rebuild_took_in_the_whole(eng
     assert not engine.pending_deliveries(LOG)
 
 
-def test_what_is_no_longer_refused_after_a_rebuild_is_noted_and_takes_out_what_it_completes(
+def test_a_delivery_that_a_rebuild_accepts_gets_its_note_and_reverts_what_it_completes(
     tmp_path: Path,
 ):
     engine = engine_at(tmp_path, max_reject_share=0.5)
@@ -162,21 +163,21 @@ def test_an_unfinished_upload_that_was_refused_is_reverted_too(tmp_path: Path):
     deliver(engine, WHOLE)
     engine.warehouse.path.unlink()
     engine = Engine(engine.settings.model_copy(update={"max_reject_share": 1}))
-    take_in_all(engine)
+    ingest_all_pending(engine)
     assert statuses(engine) == {CUT.delivery_id: "reverted", WHOLE.delivery_id: "merged"}
 
 
-def test_a_reinstated_unfinished_upload_counts_though_the_database_is_made_anew(engine: Engine):
+def test_a_reinstated_unfinished_upload_stays_merged_in_a_new_database(engine: Engine):
     deliver(engine, CUT, WHOLE)
     reinstate_delivery(engine, CUT.delivery_id, LOG)
     before = tables(engine)["products"]
     engine.warehouse.path.unlink()
-    take_in_all(engine)
+    ingest_all_pending(engine)
     assert tables(engine)["products"] == before
     assert set(statuses(engine).values()) == {"merged"}
 
 
-def test_an_unfinished_upload_stays_where_something_would_be_lost_with_it(
+def test_an_unfinished_upload_stays_merged_where_its_reversal_would_lose_rows(
     engine: Engine, caplog: pytest.LogCaptureFixture
 ):
     """The cut record has the sku of another product, whose delivery is pruned."""

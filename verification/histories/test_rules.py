@@ -1,4 +1,4 @@
-"""What the oracle tells of a file that has come in part is what is read."""
+"""The oracle and the reader agree on unfinished uploads."""
 
 from collections import Counter
 from pathlib import Path
@@ -6,9 +6,10 @@ from pathlib import Path
 import pytest
 
 from lfp_pipeline.ingest.ingest import ingest
-from testing.oracle import LOG, engine_at, land
+from testing.engine import LOG, engine_at, land
+from verification.histories.expected_state import ExpectedState
+from verification.histories.observed import TableReader
 from verification.histories.rules import Rules, Version
-from verification.histories.truth import Looker, Truth
 
 ROWS = (
     ("ß", "Zoë", "two\nlines"),
@@ -19,20 +20,20 @@ ROWS = (
 
 
 @pytest.mark.parametrize("has_two_names", [False, True])
-def test_each_begin_of_a_file_gives_what_the_oracle_tells(tmp_path: Path, has_two_names: bool):
+def test_each_unfinished_upload_is_read_as_the_oracle_expects(tmp_path: Path, has_two_names: bool):
     rules = Rules(max_reject_share=1, name_alias="label")
-    engine, truth = engine_at(tmp_path, **rules.settings), Truth(rules=rules)
+    engine, state = engine_at(tmp_path, **rules.settings), ExpectedState(rules=rules)
     whole = Version("a", 0, ROWS, has_two_names=has_two_names)
-    begins = [
+    uploads = [
         Version(f"{size}.csv", size, ROWS, has_two_names=has_two_names, size=size)
         for size in range(1, len(whole.content))
     ]
-    files = [file for file in begins if file.is_plain]
+    files = [file for file in uploads if file.is_plain]
     assert len(files) > (30 if has_two_names else 60)
     for file in files:
-        truth.land(file)
-    truth.take_in(file.delivery_id for file in files)
+        state.land(file)
+    state.reconcile(file.delivery_id for file in files)
     ingest([land(engine, file) for file in files], engine.settings, engine.warehouse, LOG)
-    found = Looker().tables(engine)
-    for name, rows in truth.tables.items():
+    found = TableReader().tables(engine)
+    for name, rows in state.tables.items():
         assert Counter(found[name]) == Counter(rows)

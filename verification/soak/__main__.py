@@ -1,7 +1,7 @@
-"""Lets `dagster dev` work under load for a time, and tells whether it held.
+"""Runs `dagster dev` under load for a time, and checks that nothing is lost.
 
-Files of many kinds are dropped, shops change, readers read, run workers are killed; at the end
-nothing may be lost, and the memory of the servers must have stayed where it was.
+Files of many kinds are dropped, shops change, readers read, run workers are killed. At the end, the
+tables must be the expected ones, and the memory of the servers must not have grown.
 """
 
 import argparse
@@ -14,19 +14,19 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from verification.soak.campaign import FEEDS, Soak, soak, versions
+from verification.soak.expected import problems
 from verification.soak.report import memory_trends, report
-from verification.soak.truth import problems
 
 _KEPT = "soak.pickle"
 
 
 def main() -> int:
-    """Soak; the exit code tells whether nothing was lost, nobody refused, and memory flat."""
+    """Run; return 0 if no row was lost, no reader was refused, and memory stayed flat."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--minutes", type=float, default=60)
-    parser.add_argument("--seed", type=int, help="another one each time, if it is not given")
-    parser.add_argument("--folder", type=Path, help="a new folder, kept (else a temporary one)")
-    parser.add_argument("--judge", type=Path, help="only judge a folder that was kept, once more")
+    parser.add_argument("--seed", type=int, help="drawn if it is not given")
+    parser.add_argument("--folder", type=Path, help="a new folder, kept; default: a temporary one")
+    parser.add_argument("--judge", type=Path, help="only judge a kept folder again")
     given = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("Ended by SIGTERM."))
     if given.judge:
@@ -36,7 +36,7 @@ def main() -> int:
     with TemporaryDirectory() as temporary:
         folder = (given.folder or Path(temporary) / "soak").resolve()
         folder.mkdir(parents=True)
-        done = soak(folder, 60 * given.minutes, seed, _tell)
+        done = soak(folder, 60 * given.minutes, seed, _show)
         (folder / _KEPT).write_bytes(pickle.dumps(done))
         return _judge(done)
 
@@ -51,7 +51,7 @@ def _judge(done: Soak) -> int:
     return 0 if is_flat and not lost else 1
 
 
-def _tell(text: str) -> None:
+def _show(text: str) -> None:
     print(f"{time.strftime('%H:%M:%S')} {text}", flush=True)
 
 

@@ -1,4 +1,4 @@
-"""A soak: `dagster dev` under load, with readers, changing feeds and workers that are killed."""
+"""Runs `dagster dev` under load, with readers, changing feeds and kills of run workers."""
 
 import hashlib
 import json
@@ -22,13 +22,14 @@ from examples.two_feeds import write_products
 from lfp_pipeline.engine import Engine
 from lfp_pipeline.settings import Settings
 from testing.processes import PROJECT
+from testing.raw_folder import path_of
 from verification.soak.reader import Look
 from verification.soak.samples import Sample, take_sample, write_sample
 from verification.soak.servers import run_workers
-from verification.soak.versions import NAMES, Dropping, Version, outcome_path
+from verification.soak.versions import NAMES, Dropping, Version
 
 MAX_ATTEMPTS = 10
-"""For one version of a file, kills included: three are the default, and may all be killed here."""
+"""The limit for one version of a file. All three of the default may be killed here."""
 
 READERS = 2
 FEEDS = {"shop-a": range(300), "shop-b": range(150, 450)}
@@ -40,9 +41,9 @@ _PAUSES = {
     "look": (2.0, 4.0),
     "sample": (10.0, 10.0),
 }
-_MOST_PENDING = 24  # A slow machine is not given more than it can do.
+_MAX_PENDING = 24  # So that a slow machine gets no more files than it can ingest.
 _FEED_SKUS = 400
-_SETTLING_SECONDS = 1800.0
+_CATCH_UP_SECONDS = 1800.0
 _PAGE = "{ runsOrError(limit: 30) { ... on Runs { results { runId jobName status startTime } } } }"
 _UNFINISHED = [
     dg.DagsterRunStatus.QUEUED,
@@ -54,18 +55,18 @@ _UNFINISHED = [
 
 @dataclass
 class Soak:
-    """What was done and seen.
+    """What was done and observed.
 
     Attributes:
         folder: with home/, data/, the shops and the samples.
         dropping: what was dropped.
-        kills: of run workers: when, in seconds since the epoch.
-        changes: of products in the shops.
-        pages: how long the web server took to show the runs, in seconds.
-        failed_pages: how often it did not.
-        samples: how things were, every few seconds, until the last drop.
+        kills: when run workers were killed, in seconds since the epoch.
+        changes: the number of changes of products in the shops.
+        pages: seconds that the web server took to show the runs, each time.
+        failed_pages: how often the page of runs failed.
+        samples: measured every few seconds, until the last drop.
         looks: of the readers.
-        settled: seconds from the last drop until all was in; infinite: it never was.
+        settled: seconds from the last drop until all was ingested; infinite: it never was.
     """
 
     folder: Path
@@ -84,14 +85,14 @@ class Soak:
         return self.folder / "data"
 
 
-def soak(folder: Path, seconds: float, seed: int, tell: Callable[[str], None]) -> Soak:
-    """Let `dagster dev` work for so long, wait until all is in, and end it.
+def soak(folder: Path, seconds: float, seed: int, show: Callable[[str], None]) -> Soak:
+    """Run `dagster dev` under load, wait until all is ingested, and end it.
 
     Args:
-        folder: a new one.
-        seconds: how long there is something to do.
-        seed: of everything that is random; the moments are the machine's.
-        tell: is told how it goes.
+        folder: a new folder.
+        seconds: the duration of the load.
+        seed: of all random choices; how processes interleave depends on the machine.
+        show: prints a line of progress.
 
     Raises:
         RuntimeError: Dagster has ended.
@@ -109,18 +110,18 @@ def soak(folder: Path, seconds: float, seed: int, tell: Callable[[str], None]) -
         )
         instance = stack.enter_context(dg.DagsterInstance.from_config(str(folder / "home")))
         dagster.until(lambda: dagster.notes() >= len(feeds))
-        outputs = [stack.enter_context(_reader(folder, seed + one)) for one in range(READERS)]
-        tell(f"{dagster.url} is up, in {folder}")
-        _Load(done, dagster, feeds, instance, seed, tell).last(seconds)
-        tell(f"The last file was dropped; {len(done.dropping.pending())} are not in yet.")
+        outputs = [stack.enter_context(_reader(folder, seed + number)) for number in range(READERS)]
+        show(f"{dagster.url} is up, in {folder}")
+        _Load(done, dagster, feeds, instance, seed, show).run(seconds)
+        show(f"The last file was dropped; {len(done.dropping.pending())} are pending.")
         try:
             done.settled = dagster.until(
-                lambda: _all_is_in(done, feeds, instance), seconds=_SETTLING_SECONDS
+                lambda: _is_all_ingested(done, feeds, instance), seconds=_CATCH_UP_SECONDS
             )
-            tell(f"All is in {done.settled:.0f} s later.")
-        except RuntimeError as error:  # What is missing is found by whoever judges.
+            show(f"All is ingested {done.settled:.0f} s later.")
+        except RuntimeError as error:  # The comparison of the tables finds what is missing.
             done.settled = inf
-            tell(str(error))
+            show(str(error))
     for output in outputs:
         lines = output.read_text().splitlines()
         done.looks += [Look(**json.loads(line)) for line in lines if line.endswith("}")]
@@ -129,17 +130,17 @@ def soak(folder: Path, seconds: float, seed: int, tell: Callable[[str], None]) -
 
 @dataclass
 class _Load:
-    """Everything that goes on at once, from one thread."""
+    """The load: all actions, from one thread."""
 
     done: Soak
     dagster: Dagster
     feeds: Sequence[Feed]
     instance: dg.DagsterInstance
     seed: int
-    tell: Callable[[str], None]
+    show: Callable[[str], None]
 
-    def last(self, seconds: float) -> None:
-        """Do everything at its random times, for so long."""
+    def run(self, seconds: float) -> None:
+        """Do all actions at their random times, for so long."""
         actions = {
             "drop": self._drop,
             "change": self._change,
@@ -151,8 +152,8 @@ class _Load:
         now = time.monotonic()
         end = now + seconds
         due = {name: now + self._pause(name) for name in actions}
-        while (moment := min(due.values())) < end:
-            time.sleep(max(0.0, moment - time.monotonic()))
+        while (at := min(due.values())) < end:
+            time.sleep(max(0.0, at - time.monotonic()))
             if self.dagster.process.poll() is not None:
                 msg = f"Dagster has ended: see {self.dagster.log}"
                 raise RuntimeError(msg)
@@ -165,7 +166,7 @@ class _Load:
         return self._chances[name].uniform(*_PAUSES[name])
 
     def _drop(self) -> None:
-        if len(self.done.dropping.pending()) < _MOST_PENDING:
+        if len(self.done.dropping.pending()) < _MAX_PENDING:
             self.done.dropping.drop()
 
     def _change(self) -> None:
@@ -179,12 +180,12 @@ class _Load:
     def _kill(self) -> None:
         workers = run_workers(self.dagster.process.pid)
         if workers:
-            with suppress(ProcessLookupError):  # It has just ended.
+            with suppress(ProcessLookupError):  # The worker has just ended.
                 os.kill(self._chances["kill"].choice(workers), signal.SIGKILL)
                 self.done.kills.append(time.time())
 
     def _look(self) -> None:
-        """Look at the page of runs, as a browser does that is left open."""
+        """Load the page of runs, as an open browser does."""
         started = time.perf_counter()
         try:
             answer = httpx.post(f"{self.dagster.url}/graphql", json={"query": _PAGE}, timeout=30)
@@ -206,24 +207,24 @@ class _Load:
         done.samples.append(sample)
         write_sample(sample, done.folder / "samples.jsonl")
         rss = ", ".join(f"{name} {use.rss >> 20}" for name, use in sample.usages.items())
-        self.tell(
+        self.show(
             f"{sample.dropped} dropped, {sample.pending} pending, {len(done.kills)} killed, "
             f"runs {sum(sample.runs.values())}: MB of {rss}"
         )
 
 
-def _all_is_in(done: Soak, feeds: Sequence[Feed], instance: dg.DagsterInstance) -> bool:
+def _is_all_ingested(done: Soak, feeds: Sequence[Feed], instance: dg.DagsterInstance) -> bool:
     time.sleep(1)
     return (
         not done.dropping.pending()
-        and all(_is_in(done, feed.name) for feed in feeds)
+        and all(_is_ingested(done, feed.name) for feed in feeds)
         and not instance.get_runs_count(dg.RunsFilter(statuses=_UNFINISHED))
         and not Engine(Settings(data_dir=done.data)).published.is_stale
     )
 
 
-def _is_in(done: Soak, shop: str) -> bool:
-    """Whether the products of a shop are in, as they are now."""
+def _is_ingested(done: Soak, shop: str) -> bool:
+    """Whether the present products of a shop are ingested."""
     served = (done.folder / "shops" / shop / "products.csv").read_bytes()
     digest = hashlib.sha256(served).hexdigest()[:16]
     notes = (done.data / "raw" / shop).glob(f"*-{digest}.outcome")
@@ -233,7 +234,7 @@ def _is_in(done: Soak, shop: str) -> bool:
 
 @contextmanager
 def _reader(folder: Path, seed: int) -> Iterator[Path]:
-    """A reader for the block; the file into which it tells its looks."""
+    """Run a reader for the block; yield the file of its looks."""
     output = folder / f"reader-{seed}.jsonl"
     published = folder / "data" / "published" / "products.duckdb"
     command = [sys.executable, "-m", "verification.soak.reader", str(published), str(seed)]
@@ -248,13 +249,13 @@ def _reader(folder: Path, seed: int) -> Iterator[Path]:
 
 
 def in_seconds(done: Soak) -> list[float]:
-    """How long each version took from its drop until it was in, or was refused."""
+    """Return the seconds from each drop until the version was merged or refused, sorted."""
     return sorted(
-        outcome_path(done.data, id_).stat().st_mtime - dropped_at
+        path_of(done.data / "raw", id_, ".outcome").stat().st_mtime - dropped_at
         for id_, (_, dropped_at) in done.dropping.dropped.items()
     )
 
 
 def versions(done: Soak) -> dict[str, Version]:
-    """What was dropped, by delivery id."""
+    """Return the dropped versions by delivery id."""
     return {id_: version for id_, (version, _) in done.dropping.dropped.items()}

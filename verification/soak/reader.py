@@ -1,6 +1,6 @@
-"""A reader: opens the published tables again and again, as a report would, and tells how it went.
+"""A reader: opens the published tables again and again, as a report would.
 
-Each line that it prints is a look at the tables as JSON (see `Look`).
+It prints each look at the tables as a line of JSON (see `Look`).
 """
 
 import json
@@ -33,9 +33,9 @@ class Look:
     """A look at the tables.
 
     Attributes:
-        at: when it began, in seconds since the epoch.
-        seconds: that it took to open the file, ask and close it.
-        products: that there were.
+        at: its start, in seconds since the epoch.
+        seconds: to open the file, query and close it.
+        products: the number of them.
         problem: what was wrong; None: nothing.
     """
 
@@ -46,7 +46,7 @@ class Look:
 
 
 def look(published: Path, query: str) -> Look:
-    """Ask the published tables something, and whether they agree with each other."""
+    """Query the published tables, and check that they agree with each other."""
     at, started = time.time(), time.perf_counter()
     try:
         with duckdb.connect(published, read_only=True) as connection:
@@ -59,7 +59,7 @@ def look(published: Path, query: str) -> Look:
 
 
 def main() -> None:
-    """Look until killed; nothing is looked at before there is something."""
+    """Wait for the tables, and look at them until killed."""
     published, seed = Path(sys.argv[1]), int(sys.argv[2])
     chance = random.Random(seed)
     while not published.exists():

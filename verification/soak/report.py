@@ -25,7 +25,7 @@ FROM deliveries
 
 
 def memory_trends(samples: Sequence[Sample]) -> dict[str, Trend]:
-    """How the memory of each server went, and of all together."""
+    """Return the trends of the memory of each server, and of all together."""
     samples = _complete(samples)
     times = [sample.at for sample in samples]
     rss = {name: [sample.usages[name].rss for sample in samples] for name in SERVERS}
@@ -34,12 +34,12 @@ def memory_trends(samples: Sequence[Sample]) -> dict[str, Trend]:
 
 
 def _complete(samples: Sequence[Sample]) -> list[Sample]:
-    """Those in which all servers were there."""
+    """Return the samples in which all servers were running."""
     return [sample for sample in samples if sample.usages.keys() == SERVERS.keys()]
 
 
 def report(soak: Soak, problems: Sequence[str]) -> str:
-    """What was done, what it took, and what is wrong."""
+    """Return the report: what was done, what it took, and what is wrong."""
     parts = (_work(soak), _readers(soak), _memory(soak), _disk(soak), _verdict(soak, problems))
     return "\n\n".join("\n".join(part) for part in parts) + "\n"
 
@@ -63,10 +63,11 @@ def _work(soak: Soak) -> Iterator[str]:
     again = sum(attempt > 1 for attempt in attempts)
     del causes[""]
     minutes = (soak.samples[-1].at - soak.samples[0].at) / 60
-    yield f"{minutes:.0f} minutes of load; all was in {soak.settled:.0f} s after the last drop."
+    lag = f"{soak.settled:.0f} s after the last drop"
+    yield f"{minutes:.0f} minutes of load; all was ingested {lag}."
     yield ""
     dropped = len(soak.dropping.dropped)
-    rows_told = [
+    figures = [
         ("versions of files dropped", f"{dropped:,}"),
         *((f"of them {form}", f"{number:,}") for form, number in forms.most_common()),
         ("changes in the shops", f"{soak.changes:,}"),
@@ -76,15 +77,15 @@ def _work(soak: Soak) -> Iterator[str]:
         ("rows rejected", f"{rejected:,}"),
         ("products, names at the end", f"{products:,}, {names:,}"),
         (
-            "from drop to in, median, p99",
+            "from drop to merge, median, p99",
             f"{percentile(lags, 50):.1f} s, {percentile(lags, 99):.1f} s",
         ),
         *((f"runs, {status}", f"{number:,}") for status, number in counts.items()),
         ("run workers killed", f"{len(soak.kills):,}"),
-        ("runs of the sensor that tried again", f"{again:,}"),
+        ("runs of the sensor that retried", f"{again:,}"),
         (f"most attempts at a file (of {MAX_ATTEMPTS})", f"{max(attempts):,}"),
     ]
-    yield from _table(("", ""), rows_told)
+    yield from _table(("", ""), figures)
     yield ""
     yield "Why runs failed:"
     yield ""
@@ -92,15 +93,15 @@ def _work(soak: Soak) -> Iterator[str]:
 
 
 def _cause(instance: dg.DagsterInstance, run: dg.DagsterRun) -> str:
-    """Why a run failed, without names and numbers; of one that did not, nothing."""
+    """Return why a run failed, without names and numbers; empty if it did not."""
     if run.status is not dg.DagsterRunStatus.FAILURE:
         return ""
-    told = "its process was killed"  # Others have ended it then, and no step has failed.
+    cause = "its process was killed"  # Another run ended it then, and no step has failed.
     for entry in instance.all_logs(run.run_id, dg.DagsterEventType.STEP_FAILURE):
         error = entry.dagster_event.step_failure_data.error
-        told = error.message if error else entry.user_message
+        cause = error.message if error else entry.user_message
         break
-    return _NAMES.sub("N", told.strip().partition("\n")[0])[:_SHOWN]
+    return _NAMES.sub("N", cause.strip().partition("\n")[0])[:_SHOWN]
 
 
 def _readers(soak: Soak) -> Iterator[str]:
@@ -120,8 +121,8 @@ def _readers(soak: Soak) -> Iterator[str]:
 
 def _latency(seconds: Sequence[float]) -> str:
     return ", ".join(
-        f"{1000 * one:.0f} ms"
-        for one in (percentile(seconds, 50), percentile(seconds, 99), max(seconds))
+        f"{1000 * value:.0f} ms"
+        for value in (percentile(seconds, 50), percentile(seconds, 99), max(seconds))
     )
 
 
@@ -143,19 +144,19 @@ def _memory(soak: Soak) -> Iterator[str]:
     head += ["MB/h", "MB/h, second half", "open files", "threads", "flat"]
     yield from _table(head, rows)
     yield ""
-    yield "All together: PSS, in which what processes share counts once. Files and threads: after a"
-    yield "quarter of the time, and at the end."
+    yield "All together: PSS, in which shared pages count once. Files and threads: after a quarter"
+    yield "of the time, and at the end."
     for name in SERVERS:
         if len({sample.usages[name].pid for sample in samples}) > 1:
-            yield f"The {name} has ended and was started again: its memory tells little."
+            yield f"The {name} has ended and was started again: its trend means little."
 
 
 def _disk(soak: Soak) -> Iterator[str]:
     samples = soak.samples
-    moments = [samples[len(samples) * part // 4] for part in (0, 1, 2, 3)] + [samples[-1]]
+    shown = [samples[len(samples) * part // 4] for part in (0, 1, 2, 3)] + [samples[-1]]
     rows = []
-    for name in moments[0].disk:
-        sizes = [f"{moment.disk[name] / _MB:.1f}" for moment in moments]
+    for name in shown[0].disk:
+        sizes = [f"{sample.disk[name] / _MB:.1f}" for sample in shown]
         rows.append([name, *sizes, f"{_per_run(samples, name) / 1024:+.1f}"])
     yield from _table(["disk, MB at", "0", "¼", "½", "¾", "end", "KB per run, 2nd half"], rows)
     yield ""
@@ -165,13 +166,13 @@ def _disk(soak: Soak) -> Iterator[str]:
         f"The database at the end: {file / _MB:.1f} MB, and {log / _MB:.1f} MB of log. A fresh "
         f"copy of its tables: {fresh / _MB:.1f} MB; the file is {file / fresh:.1f} times as large."
     )
-    left = _leftovers(soak.data)
+    remaining = _leftovers(soak.data)
     yield ""
-    yield f"Left in work/ and as hidden files, once all has ended: {len(left)} files {left[:5]}."
+    yield f"Left in work/ and as hidden files at the end: {len(remaining)} files {remaining[:5]}."
 
 
 def _leftovers(data: Path) -> list[str]:
-    """What nobody needs any more: short-lived files, now that nothing runs."""
+    """Return short-lived files, of which there should be none when nothing runs."""
     hidden = (path for path in data.rglob(".*") if path.is_file())
     work = (path for path in (data / "work").rglob("*") if path.is_file())
     return sorted({str(path.relative_to(data)) for path in (*hidden, *work)})
@@ -184,7 +185,7 @@ def _per_run(samples: Sequence[Sample], name: str) -> float:
 
 
 def fresh_size(soak: Soak) -> int:
-    """The size of a new database with the same tables, in bytes."""
+    """Return the size of a new database with the same tables, in bytes."""
     copy: Path = soak.folder / "fresh.duckdb"
     copy.unlink(missing_ok=True)
     with duckdb.connect() as connection:

@@ -1,4 +1,4 @@
-"""What is seen every few seconds: memory, files, threads, disk, runs."""
+"""Samples, taken every few seconds: memory, files, threads, disk, runs."""
 
 import json
 import os
@@ -34,15 +34,15 @@ _FOLDERS = {
 
 @dataclass(frozen=True)
 class Sample:
-    """How things were at a moment.
+    """One sample.
 
     Attributes:
-        at: the moment, in seconds since the epoch.
+        at: its time, in seconds since the epoch.
         usages: of the servers, by name.
-        disk: bytes on disk, by what they are for.
-        runs: how many there are, by status.
-        pending: versions of files that are not in yet.
-        dropped: versions of files so far.
+        disk: bytes on disk, by purpose.
+        runs: their number by status.
+        pending: the number of dropped versions that are not ingested yet.
+        dropped: the number of versions dropped so far.
     """
 
     at: float
@@ -56,14 +56,14 @@ class Sample:
 def take_sample(
     root: int, folder: Path, instance: dg.DagsterInstance, pending: int, dropped: int
 ) -> Sample:
-    """Look at everything.
+    """Take a sample.
 
     Args:
         root: the process id of `dagster dev`.
-        folder: its instance and data.
-        instance: the same, opened.
-        pending: versions of files that are not in yet.
-        dropped: versions of files so far.
+        folder: with its instance and data.
+        instance: the opened instance.
+        pending: the number of dropped versions that are not ingested yet.
+        dropped: the number of versions dropped so far.
     """
     disk = {
         name: sum(disk_bytes(folder / path) for path in paths) for name, paths in _FOLDERS.items()
@@ -72,7 +72,7 @@ def take_sample(
 
 
 def run_counts(instance: dg.DagsterInstance) -> dict[str, int]:
-    """How many runs there are, by status, as far as there are any."""
+    """Return the number of runs by status, where there are any."""
     counts = {
         status.value: instance.get_runs_count(dg.RunsFilter(statuses=[status]))
         for status in dg.DagsterRunStatus
@@ -81,26 +81,26 @@ def run_counts(instance: dg.DagsterInstance) -> dict[str, int]:
 
 
 def disk_bytes(path: Path) -> int:
-    """What a file, or a folder with all that is in it, takes on disk; 0: it is not there."""
+    """Return the bytes on disk of a file, or of a folder with its contents; 0 if it is missing."""
     try:
         total = path.lstat().st_blocks * _BLOCK_BYTES
         if path.is_dir():
             total += sum(disk_bytes(Path(entry.path)) for entry in os.scandir(path))
-    except FileNotFoundError:  # It has gone meanwhile.
+    except FileNotFoundError:  # It was removed meanwhile.
         return 0
     return total
 
 
 def write_sample(sample: Sample, path: Path) -> None:
-    """Add a sample to a file of them."""
+    """Append a sample to a file."""
     with path.open("a") as file:
         file.write(json.dumps(asdict(sample)) + "\n")
 
 
 def read_samples(path: Path) -> Sequence[Sample]:
-    """The samples in a file."""
-    told = [json.loads(line) for line in path.read_text().splitlines()]
+    """Return the samples in a file."""
+    samples = [json.loads(line) for line in path.read_text().splitlines()]
     return [
-        Sample(**one | {"usages": {name: Usage(**usage) for name, usage in one["usages"].items()}})
-        for one in told
+        Sample(**sample | {"usages": {name: Usage(**u) for name, u in sample["usages"].items()}})
+        for sample in samples
     ]

@@ -1,4 +1,4 @@
-"""The processes of a `dagster dev`, told from their command lines, and what they hold."""
+"""The processes of a `dagster dev`, by their command lines, and what they use."""
 
 from collections import defaultdict
 from collections.abc import Iterator
@@ -15,7 +15,7 @@ SERVERS = {
     "webserver": b"-m dagster_webserver",
     "daemon": b"-m dagster._daemon",
 }
-"""What is in the command line of each."""
+"""The text that marks the command line of each server."""
 
 _RUN_WORKER = b"multiprocessing.spawn"
 _PROC = Path("/proc")
@@ -24,7 +24,7 @@ _KIB = 1024
 
 @dataclass(frozen=True)
 class Usage:
-    """What a process holds: memory in bytes (alone; and with its part of what is shared)."""
+    """What a process uses: memory in bytes (RSS, and PSS, which divides shared pages), and more."""
 
     pid: int
     rss: int
@@ -34,18 +34,18 @@ class Usage:
 
 
 def usages(root: int) -> dict[str, Usage]:
-    """What each server holds that a process has started, itself included."""
+    """Return what each server uses in the tree of a process, itself included."""
     found = {}
     for pid, command in _commands(root):
-        for name, told in SERVERS.items():
-            if told in command:
+        for name, mark in SERVERS.items():
+            if mark in command:
                 with suppress(OSError):  # It has ended.
                     found[name] = _usage(pid)
     return found
 
 
 def run_workers(root: int) -> list[int]:
-    """The processes that execute runs: what the code server has spawned."""
+    """Return the processes that execute runs, which the code server has spawned."""
     return [pid for pid, command in _commands(root) if _RUN_WORKER in command]
 
 

@@ -1,4 +1,4 @@
-"""The soak itself: what it drops, what it judges by, and a short one."""
+"""The soak itself: its trends, its expected tables, and a short run."""
 
 import random
 from pathlib import Path
@@ -7,32 +7,32 @@ import duckdb
 import pytest
 
 from lfp_pipeline.engine import Engine
-from testing.oracle import LOG, engine_at
+from testing.engine import LOG, engine_at
 from verification.soak.campaign import FEEDS, soak, versions
+from verification.soak.expected import problems
 from verification.soak.reader import look
 from verification.soak.report import report
 from verification.soak.trend import trend_of
-from verification.soak.truth import problems
 from verification.soak.versions import Dropping, Version
 
 MB = 2**20
 HOUR = range(0, 3600, 10)
 
 
-def test_what_stays_about_where_it_was_is_flat():
+def test_a_figure_that_varies_around_a_level_is_flat():
     chance = random.Random(1)
     warming_up = [(150 + min(second / 10, 50) + chance.uniform(-5, 5)) * MB for second in HOUR]
     assert trend_of(HOUR, warming_up).is_flat
 
 
-def test_what_leaks_is_not_flat():
+def test_a_leak_is_not_flat():
     leaking = [(150 + second / 30) * MB for second in HOUR]
     trend = trend_of(HOUR, leaking)
     assert not trend.is_flat
     assert trend.slope == pytest.approx(120 * MB)
 
 
-def test_a_version_is_the_same_each_time():
+def test_a_version_always_has_the_same_bytes():
     for form in ("plain", "zipped", "some rejects", "half rejects", "no skus", "cut off"):
         version = Version("a.csv", 1_000_000, 7, 300, form)
         assert version.file().delivery_id == version.file().delivery_id
@@ -40,7 +40,7 @@ def test_a_version_is_the_same_each_time():
 
 @pytest.fixture(scope="module")
 def soaked(tmp_path_factory: pytest.TempPathFactory) -> tuple[Engine, Dropping]:
-    """An engine that has taken in all that was dropped."""
+    """Return an engine that has ingested all that was dropped."""
     folder = tmp_path_factory.mktemp("data")
     engine = engine_at(folder, max_reject_share=0.1)
     dropping = Dropping(random.Random(2), folder)
@@ -57,7 +57,7 @@ def known(dropping: Dropping) -> dict[str, Version]:
     return {id_: version for id_, (version, _) in dropping.dropped.items()}
 
 
-def test_where_nothing_is_lost_nothing_is_found(soaked: tuple[Engine, Dropping]):
+def test_complete_tables_have_no_problems(soaked: tuple[Engine, Dropping]):
     engine, dropping = soaked
     assert not dropping.pending()
     assert {version.is_broken for version in known(dropping).values()} == {True, False}
@@ -67,16 +67,16 @@ def test_where_nothing_is_lost_nothing_is_found(soaked: tuple[Engine, Dropping])
     assert found.products
 
 
-def test_a_version_that_was_never_taken_in_is_found(soaked: tuple[Engine, Dropping]):
+def test_a_version_that_was_never_ingested_is_detected(soaked: tuple[Engine, Dropping]):
     engine, dropping = soaked
-    one = Version("lost.csv", 1, 1, 20, "plain")
-    others = known(dropping) | {one.file().delivery_id: one}
+    lost = Version("lost.csv", 1, 1, 20, "plain")
+    others = known(dropping) | {lost.file().delivery_id: lost}
     found = problems(engine.settings.data_dir, others, [])
     assert any("ledger: 1 missing, such as ('lost.csv#" in problem for problem in found)
 
 
 @pytest.mark.parametrize(
-    ("sql", "told"),
+    ("sql", "problem"),
     [
         ("DELETE FROM products WHERE rowid = 5", "products: 1 missing"),
         ("INSERT INTO products FROM products LIMIT 1", "products: 1 too much"),
@@ -84,8 +84,8 @@ def test_a_version_that_was_never_taken_in_is_found(soaked: tuple[Engine, Droppi
         ("DELETE FROM rejected_rows", "rejected rows: "),
     ],
 )
-def test_a_table_that_is_not_what_was_delivered_is_found(
-    soaked: tuple[Engine, Dropping], tmp_path: Path, sql: str, told: str
+def test_a_changed_table_is_detected(
+    soaked: tuple[Engine, Dropping], tmp_path: Path, sql: str, problem: str
 ):
     engine, dropping = soaked
     (tmp_path / "published").mkdir()
@@ -94,16 +94,16 @@ def test_a_table_that_is_not_what_was_delivered_is_found(
     with duckdb.connect(tmp_path / "products.duckdb") as connection:
         connection.execute(sql)
     found = problems(tmp_path, known(dropping), [])
-    assert any(told in problem for problem in found)
-    assert all(problem.startswith("products.duckdb") for problem in found)
+    assert any(problem in text for text in found)
+    assert all(text.startswith("products.duckdb") for text in found)
 
 
 @pytest.mark.slow
 def test_a_short_soak_loses_nothing_and_refuses_no_reader(tmp_path: Path):
     done = soak(tmp_path / "soak", 75, 3, print)
-    lost = problems(done.data, versions(done), FEEDS)
-    assert lost == []
+    found = problems(done.data, versions(done), FEEDS)
+    assert found == []
     assert done.looks
     assert not [look for look in done.looks if look.problem]
     assert done.kills
-    assert "Lost: nothing" in report(done, lost)
+    assert "Lost: nothing" in report(done, found)

@@ -1,4 +1,4 @@
-"""How a figure goes over time: its quarters, its slope, and whether it stays where it is."""
+"""The trend of a figure over time: its quarters, its slope, and whether it is flat."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,12 +11,12 @@ _MORE_BYTES = 20 * 2**20
 
 @dataclass(frozen=True)
 class Trend:
-    """How a figure went.
+    """The trend of a figure.
 
     Attributes:
-        quarters: its median in each quarter of the time.
-        slope: by how much it grew an hour, by a linear fit.
-        slope_of_second_half: the same, once it is warm.
+        quarters: the median in each quarter of the time.
+        slope: growth per hour, by a linear fit.
+        slope_of_second_half: the same, after the servers have warmed up.
     """
 
     quarters: tuple[float, ...]
@@ -25,17 +25,17 @@ class Trend:
 
     @property
     def is_flat(self) -> bool:
-        """Whether it is, in the last quarter, about what it was in the second, in bytes."""
+        """Whether a figure in bytes is about the same in the last quarter as in the second."""
         _, second, *_, last = self.quarters
         return last <= second * (1 + _MORE_SHARE) + _MORE_BYTES
 
 
 def trend_of(times: Sequence[float], values: Sequence[float]) -> Trend:
-    """How values went that were seen at these times, in seconds; eight at least."""
+    """Return the trend of at least eight values, measured at these times, in seconds."""
     start, end = times[0], times[-1]
     parts: list[list[float]] = [[] for _ in range(_QUARTERS)]
-    for moment, value in zip(times, values, strict=True):
-        part = int((moment - start) / (end - start) * _QUARTERS)
+    for at, value in zip(times, values, strict=True):
+        part = int((at - start) / (end - start) * _QUARTERS)
         parts[min(part, _QUARTERS - 1)].append(value)
     half = len(times) // 2
     return Trend(
@@ -50,5 +50,5 @@ def _slope(times: Sequence[float], values: Sequence[float]) -> float:
 
 
 def percentile(values: Sequence[float], percent: int) -> float:
-    """What so many of a hundred values do not exceed; two values at least."""
+    """Return a percentile of at least two values."""
     return quantiles(values, n=100, method="inclusive")[percent - 1]

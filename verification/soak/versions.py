@@ -1,6 +1,6 @@
-"""What is dropped: versions of product files, some of them old, the same again, or broken.
+"""Versions of product files that are dropped: some of them old, repeated, or broken.
 
-A version is kept as what it is made from, so that thousands of them need no memory.
+A version is kept as a seed, so that thousands of them need little memory.
 """
 
 import io
@@ -12,15 +12,16 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from lfp_pipeline.cli.sample_text import WORDS
-from testing.oracle import File, Row
-from testing.project import drop
+from testing.dagster_project import drop
+from testing.expected_tables import File, Row
+from testing.raw_folder import path_of
 
 PARTITIONS = 120
 SKUS = 50_000
 NAMES = 3_000
-FEWEST_ROWS, MOST_ROWS = 10, 20_000
+MIN_ROWS, MAX_ROWS = 10, 20_000
 
-_FEWEST_WITH_REJECTS = 200
+_MIN_ROWS_WITH_REJECTS = 200
 _REJECTS_AMONG = {"some rejects": 0.03, "half rejects": 0.5}
 _WHOLE = ("plain", "zipped", "some rejects")
 _BROKEN = ("half rejects", "no skus", "cut off")
@@ -29,7 +30,7 @@ _OLDEST_SECONDS = 86_400
 
 
 def zipped(text: bytes) -> bytes:
-    """A zip archive of a text; the same one each time."""
+    """Return a zip of a text; the same bytes each time."""
     archive = io.BytesIO()
     with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as into:
         into.writestr(zipfile.ZipInfo("products.csv"), text, zipfile.ZIP_DEFLATED)
@@ -37,13 +38,13 @@ def zipped(text: bytes) -> bytes:
 
 
 def cut_off(text: bytes) -> bytes:
-    """The first half of a zip archive of a text."""
+    """Return the first half of a zip of a text."""
     archive = zipped(text)
     return archive[: len(archive) // 2]
 
 
 def without_skus(text: bytes) -> bytes:
-    """A text whose header names no sku."""
+    """Return a text whose header names no sku."""
     return text.replace(b"sku", b"no", 1)
 
 
@@ -59,10 +60,10 @@ class Version:
     """One version of a file.
 
     Attributes:
-        key: of its partition; its name in the inbox, too.
-        microseconds: its time.
-        seed: of its rows.
-        size: how many rows it has.
+        key: the partition, and the name in the inbox.
+        microseconds: the time.
+        seed: of the rows.
+        size: the number of rows.
         form: plain, packed, or broken in some way.
     """
 
@@ -74,11 +75,11 @@ class Version:
 
     @property
     def is_broken(self) -> bool:
-        """Whether it must be refused."""
+        """Whether the pipeline must refuse the version."""
         return self.form in _BROKEN
 
     def file(self) -> File:
-        """The version itself."""
+        """Make the file."""
         chance = random.Random(self.seed)
         share = _REJECTS_AMONG.get(self.form, 0.0)
         rows = tuple(_row(chance, share) for _ in range(self.size))
@@ -98,14 +99,13 @@ def _row(chance: random.Random, share_of_rejects: float) -> Row:
 class Dropping:
     """Drops one version after the other.
 
-    A version that is replaced in the inbox before anybody has looked at it never was a delivery.
-    So a file is replaced only once its last version has come to an end, and the ledger must tell of
-    every version.
+    A version that is replaced in the inbox before it lands never is a delivery. The ledger must
+    have every version, so a file is replaced only once its last version is merged or refused.
 
     Attributes:
-        chance: of everything here.
+        chance: draws everything.
         data: the data folder.
-        dropped: the versions so far and when that was, in seconds since the epoch, by delivery id.
+        dropped: the versions so far and their times in seconds since the epoch, by delivery id.
     """
 
     chance: random.Random
@@ -123,8 +123,9 @@ class Dropping:
         return version
 
     def pending(self) -> list[str]:
-        """The versions that have come to no end yet; of each partition only the last one may."""
-        return [id_ for id_ in self._last.values() if not outcome_path(self.data, id_).exists()]
+        """Return the versions that have no status note yet, by delivery id."""
+        raw = self.data / "raw"
+        return [id_ for id_ in self._last.values() if not path_of(raw, id_, ".outcome").exists()]
 
     def _next(self) -> Version:
         chance = self.chance
@@ -141,13 +142,7 @@ class Dropping:
                 return replace(last, microseconds=now)
             if chance.random() < _SHARE_OLD:
                 now -= chance.randrange(1, _OLDEST_SECONDS * 1_000_000)
-        size = round(FEWEST_ROWS * (MOST_ROWS / FEWEST_ROWS) ** chance.random())
-        is_broken = size >= _FEWEST_WITH_REJECTS and chance.random() < _SHARE_BROKEN
-        forms = _BROKEN if is_broken else _WHOLE if size >= _FEWEST_WITH_REJECTS else _WHOLE[:2]
+        size = round(MIN_ROWS * (MAX_ROWS / MIN_ROWS) ** chance.random())
+        is_broken = size >= _MIN_ROWS_WITH_REJECTS and chance.random() < _SHARE_BROKEN
+        forms = _BROKEN if is_broken else _WHOLE if size >= _MIN_ROWS_WITH_REJECTS else _WHOLE[:2]
         return Version(key, now, chance.getrandbits(32), size, chance.choice(forms))
-
-
-def outcome_path(data: Path, delivery_id: str) -> Path:
-    """Where it is noted what became of a delivery."""
-    key, _, name = delivery_id.partition("#")
-    return data / "raw" / key / f"{name.replace('#', '-')}.outcome"

@@ -8,8 +8,8 @@ import pytest
 from lfp_pipeline.dagster_support.runs import SENSOR_TAG, VERSION_TAG
 from lfp_pipeline.defs.sensors import attempts as counting
 from lfp_pipeline.defs.sensors import inbox_sensor
-from testing.oracle import File, true_products
-from testing.project import PARTITION_TAG, Project
+from testing.dagster_project import PARTITION_TAG, Project
+from testing.expected_tables import File, expected_products
 
 A = File("a.csv", 1_000_000, (("s1", "Ann", "x"),))
 B = File("b.csv", 2_000_000, (("s2", "Bob", "y"),))
@@ -136,7 +136,7 @@ def test_a_long_history_is_counted_over_several_ticks_without_requests(
     assert request.tags["lfp/attempt"] == "3"
     assert max(read) <= 10
     project.do(tick)
-    assert project.products == true_products([B])
+    assert project.products == expected_products([B])
     assert "1 needing attention" in project.tick().skip_message
 
 

@@ -1,6 +1,5 @@
 """Failed runs are posted to a webhook, which is a real server here."""
 
-import json
 import logging
 import os
 import shutil
@@ -9,61 +8,23 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 import dagster as dg
 import pytest
 
 from lfp_pipeline.dagster_support import webhook as webhooks
 from lfp_pipeline.dagster_support.runs import fail_dead_runs
-from lfp_pipeline_tests.defs.sensors.test_inbox_sensor import HOLD
-from testing.http_server import Answer, Exchange, Server, serving, status
-from testing.oracle import LOG, File
-from testing.processes import running
-from testing.project import NO_SKU, PARTITION_TAG, Project, drop
-from testing.project import project as project_in
-
-SENSOR = "failure_sensor"
-HIDDEN = "s3cret"
+from testing.dagster_project import NO_SKU, PARTITION_TAG, Project, drop, project_in
+from testing.engine import LOG
+from testing.expected_tables import File
+from testing.http_server import Answer, Exchange, status
+from testing.processes import HOLD_MARK, running
+from testing.webhook import HIDDEN, SENSOR, Webhook, webhook
 
 A = File("a.csv", 1_000_000, (("s1", "Ann", "x"),))
-
-
-@dataclass
-class Webhook:
-    """A webhook that records what is posted, and a project that uses it."""
-
-    project: Project
-    server: Server
-    posted: list[dict[str, Any]]
-    cursor: str | None = field(default=None)
-
-    def tick(self) -> Any:  # noqa: ANN401 (not exported)
-        tick = self.project.tick(SENSOR, self.cursor)
-        self.cursor = tick.cursor
-        assert all(reaction.error is None for reaction in tick.dagster_run_reactions)
-        return tick
-
-
-@contextmanager
-def webhook(tmp_path: Path, home: Path, *answers: Answer) -> Iterator[Webhook]:
-    """Yield a webhook that gives these answers in turn, and then accepts every post."""
-    posted: list[dict[str, Any]] = []
-
-    def take(exchange: Exchange) -> None:
-        posted.append(json.loads(exchange.rfile.read(int(exchange.headers["Content-Length"]))))
-        exchange.head(200, Content_Length=0)
-
-    with serving(*answers, take) as server:
-        url = server.url(f"/hooks/{HIDDEN}?key={HIDDEN}")
-        with project_in(tmp_path, home, webhook_url=url) as project:
-            found = Webhook(project, server, posted)
-            found.tick()  # Runs that failed before the sensor started are not posted.
-            yield found
 
 
 @pytest.fixture
@@ -190,7 +151,7 @@ def test_a_killed_run_is_posted(chat: Webhook) -> None:
         status=dg.DagsterRunStatus.STARTED,
     )
     mark = project.engine.settings.run_marks_dir / f"{run.run_id}.run"
-    with running(HOLD, mark):
+    with running(HOLD_MARK, mark):
         fail_dead_runs(project.engine, project.instance, LOG)
         chat.tick()
         assert chat.posted == []

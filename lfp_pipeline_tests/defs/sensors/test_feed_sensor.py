@@ -17,6 +17,8 @@ from lfp_pipeline.defs.sensors import feed_sensor
 from lfp_pipeline.model.delivery import TextFormat
 from lfp_pipeline.raw_zone.desired_state import mark_reverted
 from lfp_pipeline.sources import http_poll
+from testing.dagster_project import Project, drop, project_in
+from testing.engine import LOG
 from testing.http_server import (
     Answer,
     Exchange,
@@ -27,10 +29,7 @@ from testing.http_server import (
     serving,
     status,
 )
-from testing.oracle import LOG
 from testing.processes import running
-from testing.project import Project, drop
-from testing.project import project as project_in
 
 FIRST = b"name,sku,description\nAnn,s1,\nBob,s2,x\n"
 SECOND = b"name,sku,description\nAnn,s1,\nCid,s2,x\n"

@@ -18,19 +18,10 @@ from lfp_pipeline.defs.sensors import inbox_sensor
 from lfp_pipeline.errors import LandingError
 from lfp_pipeline.raw_zone.desired_state import is_reverted
 from lfp_pipeline.raw_zone.raw_zone import RawZone
-from testing.oracle import LOG, File, true_products
-from testing.processes import HOLD_OPEN, running
-from testing.project import HEADER, NO_SKU, PARTITION_TAG, Project, drop
-from testing.project import project as project_in
-
-HOLD = """
-import sys
-from pathlib import Path
-from lfp_pipeline.common.process_marks import hold_mark
-with hold_mark(Path(sys.argv[1])):
-    print("held", flush=True)
-    sys.stdin.read()
-"""
+from testing.dagster_project import HEADER, NO_SKU, PARTITION_TAG, Project, drop, project_in
+from testing.engine import LOG
+from testing.expected_tables import File, expected_products
+from testing.processes import HOLD_MARK, HOLD_OPEN, running
 
 only_on_linux = pytest.mark.skipif(sys.platform != "linux", reason="only Linux has read leases")
 
@@ -40,7 +31,7 @@ REVERT = """
 import sys
 from pathlib import Path
 from lfp_pipeline.operations import revert
-from testing.oracle import LOG, engine_at
+from testing.engine import LOG, engine_at
 
 def stand_still(*_):
     print("noted", flush=True)
@@ -75,7 +66,7 @@ def test_a_requested_file_is_not_requested_again(project: Project) -> None:
     project.drop(A)
     (run,) = project.do(project.tick())
     assert run.success
-    assert project.products == true_products([A])
+    assert project.products == expected_products([A])
     tick = project.tick()
     assert not tick.run_requests
     assert tick.skip_message.startswith("0 new, 0 still being written, 0 running, 1 merged")
@@ -92,7 +83,7 @@ def test_many_small_files_share_few_runs_and_are_merged(tmp_path: Path, home: Pa
             "ingest_products": 1,
         }
         assert all(run.success for run in project.do(tick))
-        assert project.products == true_products(files)
+        assert project.products == expected_products(files)
         assert project.materialized("products") == {file.key for file in files}
         assert project.tick().skip_message.startswith("0 new, 0 still being written, 0 running, 7")
 
@@ -104,7 +95,7 @@ def test_a_run_merges_only_its_requested_files(project: Project) -> None:
     tick = project.tick()
     project.drop(three)
     project.do(tick)
-    assert project.products == true_products([one, two])
+    assert project.products == expected_products([one, two])
     (request,) = project.tick().run_requests
     assert request.partition_key == three.key
 
@@ -134,7 +125,7 @@ def test_a_changed_file_is_requested_again(project: Project) -> None:
     project.drop(newer)
     (run,) = project.do(project.tick())
     assert run.success
-    assert project.products == true_products([A, newer])
+    assert project.products == expected_products([A, newer])
 
 
 @contextmanager
@@ -173,7 +164,7 @@ def test_a_file_that_needs_attention_is_requested_after_another_drop(project: Pr
     project.drop(again)
     (run,) = project.do(project.tick())
     assert run.success
-    assert project.products == true_products([A, again])
+    assert project.products == expected_products([A, again])
 
 
 def test_a_file_that_needs_attention_is_requested_after_a_move_out_and_back(
@@ -191,7 +182,7 @@ def test_a_file_that_needs_attention_is_requested_after_a_move_out_and_back(
     assert request.tags["lfp/attempt"] == "1"
     (run,) = project.do(tick)
     assert run.success
-    assert project.products == true_products([A])
+    assert project.products == expected_products([A])
 
 
 def test_ingest_inbox_tries_a_file_that_needs_attention(project: Project) -> None:
@@ -201,7 +192,7 @@ def test_ingest_inbox_tries_a_file_that_needs_attention(project: Project) -> Non
             project.do(project.tick())
     assert not project.tick().run_requests
     assert project.run("ingest_inbox").success
-    assert project.products == true_products([A])
+    assert project.products == expected_products([A])
 
 
 def test_all_files_of_a_failed_run_are_retried(project: Project) -> None:
@@ -235,7 +226,7 @@ def test_a_busy_database_does_not_count_as_an_attempt(
             assert not run.success
     (run,) = project.do(project.tick())
     assert run.success
-    assert project.products == true_products(small_files(count))
+    assert project.products == expected_products(small_files(count))
 
 
 def test_a_refused_file_is_shown_and_not_requested(project: Project) -> None:
@@ -269,7 +260,7 @@ def test_a_killed_run_is_failed_and_its_file_requested_again(
         status=dg.DagsterRunStatus.STARTED,
     )
     mark = project.engine.settings.run_marks_dir / f"{run.run_id}.run"
-    with running(HOLD, mark):
+    with running(HOLD_MARK, mark):
         assert "1 running" in project.tick().skip_message
     (again,) = project.tick().run_requests
     failed = project.instance.get_run_by_id(run.run_id)
@@ -311,7 +302,7 @@ def test_after_the_database_is_deleted_no_file_counts_as_merged(project: Project
     project.engine.warehouse.path.unlink()
     (run,) = project.do(project.tick())
     assert run.success
-    assert project.products == true_products([A])
+    assert project.products == expected_products([A])
 
 
 def test_dagster_does_not_retry_the_runs_of_the_sensor(project: Project) -> None:
@@ -341,7 +332,7 @@ def test_a_missing_file_does_not_affect_the_others_of_its_run(project: Project) 
     (project.inbox / gone.key).unlink()
     (run,) = project.do(tick)
     assert run.success
-    assert project.products == true_products([stays])
+    assert project.products == expected_products([stays])
 
 
 @pytest.mark.parametrize("number", [1, 2])
@@ -406,7 +397,7 @@ def test_a_file_that_is_open_for_writing_is_not_requested(project: Project) -> N
         project.do(tick)
         assert project.tick().skip_message.startswith("0 new, 1 still being written, 0 running, 1")
     project.do(project.tick())
-    assert project.products == true_products(small_files(2))
+    assert project.products == expected_products(small_files(2))
 
 
 @only_on_linux
@@ -427,7 +418,7 @@ def test_a_file_that_is_opened_for_writing_after_its_request_counts_no_attempt(
             assert "1 still being written" in project.tick().skip_message
         (run,) = project.do(project.tick())
         assert run.success
-        assert project.products == true_products(files)
+        assert project.products == expected_products(files)
         assert project.tick().skip_message.startswith(
             f"0 new, 0 still being written, 0 running, {count} merged, 0 refused"
         )

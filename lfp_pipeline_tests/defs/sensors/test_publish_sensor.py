@@ -8,11 +8,9 @@ import dagster as dg
 import duckdb
 import pytest
 
-from lfp_pipeline_tests.defs.sensors.test_inbox_sensor import HOLD
-from testing.oracle import File, true_products
-from testing.processes import running
-from testing.project import NO_SKU, PRODUCTS, Project, drop
-from testing.project import project as project_in
+from testing.dagster_project import NO_SKU, PRODUCTS, Project, drop, project_in
+from testing.expected_tables import File, expected_products
+from testing.processes import HOLD_MARK, running
 
 SENSOR = "publish_sensor"
 
@@ -53,11 +51,11 @@ def outdated(project: Project) -> Project:
 def test_both_jobs_publish_at_their_end(project: Project) -> None:
     project.drop(A)
     assert project.run("ingest_inbox").success
-    assert published(project) == true_products([A])
+    assert published(project) == expected_products([A])
     long_ago(project)
     project.drop(B)
     assert project.ingest(B.key).success
-    assert published(project) == true_products([A, B])
+    assert published(project) == expected_products([A, B])
     assert "up to date" in project.tick(SENSOR).skip_message
 
 
@@ -65,7 +63,7 @@ def test_the_good_files_of_a_failed_run_are_published(project: Project) -> None:
     project.drop(A)
     drop(project.inbox, "bad.csv", NO_SKU)
     assert not project.run("ingest_inbox").success
-    assert published(project) == true_products([A])
+    assert published(project) == expected_products([A])
 
 
 def test_without_a_database_there_is_nothing_to_publish(project: Project) -> None:
@@ -75,26 +73,26 @@ def test_without_a_database_there_is_nothing_to_publish(project: Project) -> Non
 
 
 def test_a_deferred_publication_is_made_when_due(outdated: Project) -> None:
-    assert published(outdated) == true_products([A])
+    assert published(outdated) == expected_products([A])
     tick = outdated.tick(SENSOR)
     assert not tick.run_requests
     assert "not due yet" in tick.skip_message
     long_ago(outdated)
     (run,) = outdated.do(outdated.tick(SENSOR))
     assert run.success
-    assert published(outdated) == true_products([A, B])
+    assert published(outdated) == expected_products([A, B])
     assert not outdated.tick(SENSOR).run_requests
 
 
 def test_the_next_run_makes_a_deferred_publication(outdated: Project) -> None:
     long_ago(outdated)
     assert outdated.run("ingest_inbox").success
-    assert published(outdated) == true_products([A, B])
+    assert published(outdated) == expected_products([A, B])
 
 
 def test_publish_tables_publishes_at_once(outdated: Project) -> None:
     assert outdated.run("publish_tables").success
-    assert published(outdated) == true_products([A, B])
+    assert published(outdated) == expected_products([A, B])
 
 
 def test_one_run_publishes_at_a_time(outdated: Project) -> None:
@@ -106,7 +104,7 @@ def test_one_run_publishes_at_a_time(outdated: Project) -> None:
         status=dg.DagsterRunStatus.STARTED,
     )
     mark = outdated.engine.settings.run_marks_dir / f"{run.run_id}.run"
-    with running(HOLD, mark):
+    with running(HOLD_MARK, mark):
         assert f"Run {run.run_id} is publishing" in outdated.tick(SENSOR).skip_message
     (again,) = outdated.tick(SENSOR).run_requests  # The first run was killed.
     assert again.run_key != request.run_key
@@ -119,11 +117,11 @@ def test_a_busy_database_causes_no_storm_of_publish_runs(outdated: Project) -> N
         (run,) = outdated.do(outdated.tick(SENSOR))
         assert "is open in another program: this process itself" in outdated.error(run)
         assert "not due yet" in outdated.tick(SENSOR).skip_message
-    assert published(outdated) == true_products([A])
+    assert published(outdated) == expected_products([A])
     long_ago(outdated)
     (run,) = outdated.do(outdated.tick(SENSOR))
     assert run.success
-    assert published(outdated) == true_products([A, B])
+    assert published(outdated) == expected_products([A, B])
 
 
 def test_a_time_share_of_zero_publishes_only_by_publish_tables(tmp_path: Path, home: Path) -> None:
@@ -133,4 +131,4 @@ def test_a_time_share_of_zero_publishes_only_by_publish_tables(tmp_path: Path, h
         assert not project.tick(SENSOR).run_requests
         assert not project.engine.published.path.exists()
         assert project.run("publish_tables").success
-        assert published(project) == true_products([A])
+        assert published(project) == expected_products([A])

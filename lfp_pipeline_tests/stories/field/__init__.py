@@ -1,1 +1,1 @@
-"""Findings from the field, a test each: files as people and programs write them, end to end."""
+"""Files as people and programs write them, end to end: one test for each finding."""

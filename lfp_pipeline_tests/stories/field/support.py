@@ -1,4 +1,4 @@
-"""Takes a file in by the real engine, in one of several ways, and looks into the database."""
+"""Ingests a file with the real engine, in one of several ways, and reads the database."""
 
 import gzip
 import io
@@ -15,9 +15,9 @@ from lfp_pipeline.engine import Engine
 from lfp_pipeline.model.partition_key import partition_key
 from lfp_pipeline.settings import Settings
 from lfp_pipeline.warehouse import direct_load
+from testing.dagster_project import drop, query
+from testing.engine import LOG
 from testing.http_server import content_of, serving
-from testing.oracle import LOG
-from testing.project import drop, query
 
 if sys.version_info >= (3, 14):
     from compression import zstd
@@ -25,18 +25,18 @@ else:
     from backports import zstd
 
 WAYS = ("plain", "gz", "zst", "zip", "zip of two", "url", "batch", "direct")
-"""How a file may come in."""
+"""The ways in which a file can be delivered."""
 
 SOME_WAYS = ("plain", "zip of two", "batch", "direct")
-"""Those that differ in how rows reach the tables."""
+"""The ways that differ in how rows reach the tables."""
 
 OTHER = b"sku,name,description\nother-1,Chair,Oak\n"
-"""What comes beside a file, in a zip or in a batch."""
+"""A file that is delivered beside another, in a zip or in a batch."""
 
 
 @dataclass(frozen=True)
 class Taken:
-    """What became of a file.
+    """The result of one file.
 
     Attributes:
         status: merged or refused.
@@ -112,7 +112,7 @@ def take_name(engine: Engine, name: str, raw: bytes) -> None:
 
 
 def take_named(folder: Path, data: bytes, entry: str, **settings: Any) -> Taken:  # noqa: ANN401
-    """Ingest a file that a sources file names, whose entry has these fields, too."""
+    """Ingest a file that a sources file names, with more fields in its entry."""
     file, sources = folder / "named.csv", folder / "sources.yaml"
     folder.mkdir(exist_ok=True)
     file.write_bytes(data)
@@ -136,7 +136,7 @@ def _loading_directly(applies: bool) -> Iterator[None]:
 
 
 def taken(engine: Engine, name: str) -> Taken:
-    """Return what became of the newest version of a file."""
+    """Return the result of the newest version of a file."""
 
     def rows(sql: str) -> list[tuple[Any, ...]]:
         return query(engine.settings.data_dir, sql)

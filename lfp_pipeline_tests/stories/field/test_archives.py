@@ -1,4 +1,4 @@
-"""What is packed beside the data, and after its end."""
+"""Archives with other files beside the data, and streams with bytes after their end."""
 
 import bz2
 import gzip
@@ -38,7 +38,7 @@ def test_other_files_in_a_zip_are_skipped_by_name(tmp_path: Path, others: dict[s
 @pytest.mark.parametrize(
     ("suffix", "pack"), [("gz", gzip.compress), ("zst", zstd.compress), ("xz", lzma.compress)]
 )
-def test_line_breaks_and_zeros_after_a_stream_are_nothing(
+def test_line_breaks_and_zeros_after_a_stream_are_ignored(
     tmp_path: Path,
     suffix: str,
     pack: Pack,

@@ -16,7 +16,7 @@ RUSSIAN = "sku,name,description\n" + "".join(
 
 
 @pytest.mark.parametrize("way", ["plain", "gz", "zip", "url", "batch", "direct"])
-def test_a_windows_1252_file_is_refused_by_name_and_goes_in_by_the_advice(tmp_path: Path, way: str):
+def test_a_windows_1252_file_is_refused_by_name_and_its_remedy_works(tmp_path: Path, way: str):
     refused = take(tmp_path / "a", TEXT.encode("cp1252"), way)
     assert refused.status == "refused"
     assert "windows-1252" in refused.error

@@ -1,4 +1,4 @@
-"""Headers below titles, headers that come again, and headers that do not fit their rows."""
+"""Headers below titles, repeated headers, and headers that do not fit their rows."""
 
 from pathlib import Path
 
@@ -27,7 +27,7 @@ def test_title_lines_may_have_any_line_end(tmp_path: Path, newline: str):
     assert (len(found.products), found.above) == (5, 2)
 
 
-def test_the_header_is_looked_for_as_far_as_a_setting_says(tmp_path: Path):
+def test_a_setting_limits_the_lines_above_the_header(tmp_path: Path):
     data = "# note\n" * 25 + "name,sku,description\n" + rows(5)
     found = take(tmp_path / "a", data)
     assert found.status == "refused"
@@ -67,7 +67,7 @@ def test_a_header_is_repeated_by_its_aliases_too(tmp_path: Path):
     assert (len(found.products), found.headers, found.rejects) == (6, 1, [])
 
 
-def test_a_header_in_another_order_refuses_the_file_and_the_parts_go_in(tmp_path: Path):
+def test_a_header_in_another_order_refuses_the_file_but_not_its_parts(tmp_path: Path):
     first = "name,sku,description\n" + rows(3)
     second = "sku,name,description\nh-9,Sofa 9,Linen\n"
     found = take(tmp_path / "a", first + second)

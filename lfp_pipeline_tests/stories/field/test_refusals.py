@@ -99,7 +99,7 @@ def test_the_encoding_is_the_remedy_for_a_header_that_is_not_utf8(tmp_path: Path
     assert found.products["k-4"] == ("Kissen 4", "größe 4, weiß")
 
 
-def test_so_it_is_for_rows_of_a_file_in_a_zip(tmp_path: Path):
+def test_the_encoding_is_the_remedy_for_rows_of_a_zipped_file(tmp_path: Path):
     rows = "".join(f"k-{n};Kissen;weiß\n" for n in range(11_000))
     data = ("sku;name;description\n" + rows).encode("cp1252")
     refused = take(tmp_path / "a", data, "zip of two")

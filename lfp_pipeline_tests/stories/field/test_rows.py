@@ -87,9 +87,9 @@ def test_rows_of_delimiters_only_are_blank_lines(tmp_path: Path, way: str):
 
 def with_cells_left_out(full: list[int], number: int, columns: int = 5) -> str:
     lines = ["sku,name,description,weight,colour"]
-    for one in range(number):
-        cells = [f"e-{one}", f"Table {one}", f"Ash {one}", f"{one}", "grey"]
-        lines.append(",".join(cells if one in full else cells[:columns]))
+    for row in range(number):
+        cells = [f"e-{row}", f"Table {row}", f"Ash {row}", f"{row}", "grey"]
+        lines.append(",".join(cells if row in full else cells[:columns]))
     return "\n".join(lines) + "\n"
 
 

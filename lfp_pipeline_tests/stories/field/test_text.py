@@ -1,4 +1,4 @@
-"""What is in the values: escaped quotes, wrapped values, null tokens, invisible characters."""
+"""Values: escaped quotes, wrapped values, null tokens, invisible characters."""
 
 from pathlib import Path
 

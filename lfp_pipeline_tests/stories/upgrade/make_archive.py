@@ -1,4 +1,4 @@
-"""Makes the archive of a project of an earlier commit, which `test_upgrade.py` goes on with.
+"""Makes the archive of a project of an earlier commit, which `test_upgrade.py` uses.
 
 Run it with the installation of that commit, in the folder of that commit: it imports nothing of
 this package, and starts the commands of that commit. Dagster records the path of the folder and of
@@ -88,7 +88,7 @@ def drop(name: str, day: str, content: str | bytes) -> None:
 
 
 def ended() -> int:
-    """Return how many deliveries have come to an end."""
+    """Return the number of deliveries with a status note."""
     return len(list(DATA.glob("raw/*/*.outcome")))
 
 
@@ -99,7 +99,7 @@ def is_at_rest() -> bool:
 
 
 def wait_until(condition: Callable[[], bool]) -> None:
-    """Wait, but not for ever."""
+    """Wait until a condition holds; fail after some time."""
     deadline = time.monotonic() + LONGEST_WAIT_SECONDS
     while not condition():
         if time.monotonic() > deadline:
@@ -108,7 +108,7 @@ def wait_until(condition: Callable[[], bool]) -> None:
 
 
 def wait_for(deliveries: int) -> None:
-    """Wait until that many deliveries have come to an end, and all runs, too."""
+    """Wait until so many deliveries have a status note, and all runs have ended."""
     wait_until(lambda: ended() == deliveries and is_at_rest())
 
 
@@ -128,7 +128,7 @@ def delivery_id(key: str) -> str:
 
 
 def let_the_daemon_take_in() -> float:
-    """Drop files and new versions of them, while the sensors look.
+    """Drop files and new versions of them, while the sensors run.
 
     Returns:
         When the first files had come to an end, in seconds since the epoch.
@@ -160,7 +160,7 @@ def let_the_daemon_take_in() -> float:
 
 
 def do_what_operators_do(first_ended: float) -> None:
-    """Revert, reinstate, purge and prune; land without a merge; and see that all is well.
+    """Revert, reinstate, purge and prune; land without a merge; and verify.
 
     Args:
         first_ended: what landed later is not pruned.
@@ -209,7 +209,9 @@ def pack(target: Path) -> None:
 def main() -> None:
     """Make a project, use it, and pack it."""
     (DATA / "work").mkdir(parents=True, exist_ok=True)
-    execute("status")  # Makes the tables of the Dagster home. Two processes at once would clash.
+    execute(
+        "status"
+    )  # Makes the tables of the Dagster home, which two processes at once could not.
     daemon = subprocess.Popen(
         [BIN / "dagster-daemon", "run"], env=os.environ | ENVIRONMENT, start_new_session=True
     )

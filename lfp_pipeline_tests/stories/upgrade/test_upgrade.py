@@ -23,16 +23,8 @@ from lfp_pipeline.operations.revert import reinstate_delivery, revert_delivery
 from lfp_pipeline.operations.status import collect_status
 from lfp_pipeline.operations.status_text import render_status
 from lfp_pipeline.operations.verify import verify
-from testing.oracle import LOG
-from testing.project import (
-    HEADER,
-    NAME_COUNTS,
-    PRODUCTS,
-    Project,
-    drop,
-    project_of,
-    query,
-)
+from testing.dagster_project import HEADER, NAME_COUNTS, PRODUCTS, Project, drop, project_of, query
+from testing.engine import LOG
 
 ARCHIVE = Path(__file__).with_name("project-456b781.tar.xz")
 DAGSTER_YAML = Path(__file__).parents[3] / "dagster.yaml"
@@ -45,7 +37,7 @@ ID = "SELECT delivery_id FROM deliveries WHERE partition_key = "
 APRIL = 1_743_465_600_000_000
 """The time of both versions of same.csv, in microseconds."""
 AUGUST = 1_754_006_400_000_000
-"""A time after that of all files in the archive, but one."""
+"""A time after that of all files in the archive except one."""
 
 Table = list[tuple[Any, ...]]
 
@@ -72,7 +64,7 @@ def products_of_the_archive() -> dict[str, tuple[str, str]]:
 
 
 LATE = {"c7": ("Late", ""), "z1": ("Late", "")}
-"""What has landed, and was not merged yet."""
+"""Deliveries that have landed and are not merged."""
 
 
 @dataclass(frozen=True)
@@ -88,7 +80,7 @@ class Old:
         return self.project.data
 
     def assert_tables(self, changes: dict[str, tuple[str, str]] | None = None) -> None:
-        """The tables are those that were published, but for the skus with a new text."""
+        """Assert that the tables are those that were published, with these changes."""
         changed = changes or {}
         found = self.project.products
         assert [row for row in found if row[0] not in changed] == [
@@ -112,11 +104,11 @@ def texts(products: Table) -> dict[str, tuple[str, str]]:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """The unpacked archive, as if it had always been there."""
+    """Unpack the archive as if its files had always been there."""
     with tarfile.open(ARCHIVE) as archive:
         archive.extractall(tmp_path, filter="data")
     shutil.copy(DAGSTER_YAML, tmp_path / "home")
-    # To the kernel, unpacked files were just dropped. These notes were written after that.
+    # Unpacked files have a new ctime. Status notes must be newer than the files of the inbox.
     for note in (*tmp_path.glob("data/raw/*/*.outcome"), *tmp_path.glob("data/raw/*/*.pruned")):
         os.utime(note)
     return tmp_path
@@ -136,12 +128,12 @@ def old(folder: Path) -> Iterator[Old]:
 
 
 def cursors(instance: dg.DagsterInstance) -> dict[str, str | None]:
-    """Return what the sensors told last."""
+    """Return the cursors of the sensors."""
     states = {state.instigator_name: state for state in instance.all_instigator_state()}
     return {name: state.instigator_data.cursor for name, state in states.items()}
 
 
-def test_the_archive_holds_what_an_upgrade_meets(folder: Path) -> None:
+def test_the_archive_has_every_state_of_a_delivery(folder: Path) -> None:
     data = folder / "data"
     assert query(data, "SELECT max(version) FROM schema_version") == [(3,)]
     assert texts(query(data, PRODUCTS)) == products_of_the_archive()
@@ -154,7 +146,7 @@ def test_the_archive_holds_what_an_upgrade_meets(folder: Path) -> None:
     assert outcomes == {"merged": 12, "refused": 1, "reverted": 1}
 
 
-def test_the_status_names_what_is_pending_and_given_up(old: Old) -> None:
+def test_the_status_names_pending_files_and_those_that_need_attention(old: Old) -> None:
     state = collect_status(old.project.engine)
     assert [file.name for file in state.pending] == ["late.csv"]
     assert state.problems == []
@@ -165,7 +157,7 @@ def test_the_status_names_what_is_pending_and_given_up(old: Old) -> None:
     old.assert_tables()
 
 
-def test_verify_finds_nothing_wrong(old: Old) -> None:
+def test_verify_finds_no_problem(old: Old) -> None:
     assert verify(old.project.engine, LOG, full=True).problems == ()
     old.assert_tables()
 
@@ -183,7 +175,7 @@ def test_a_rebuild_without_the_database_gives_the_same_tables(old: Old) -> None:
     old.assert_tables(LATE)
 
 
-def test_the_sensor_asks_only_for_what_is_not_in(old: Old) -> None:
+def test_the_sensor_requests_only_pending_files(old: Old) -> None:
     assert "file_drop_sensor" in old.project.cursors
     runs = old.project.instance.get_runs()
     tick = old.project.tick()
@@ -197,14 +189,14 @@ def test_the_sensor_asks_only_for_what_is_not_in(old: Old) -> None:
     old.assert_tables(LATE)
 
 
-def test_a_run_takes_in_only_what_is_not_in(old: Old) -> None:
+def test_a_run_ingests_only_pending_files(old: Old) -> None:
     run = old.project.run("ingest_inbox")
     assert "broken.csv was refused" in old.project.error(run)
     old.assert_tables(LATE)
     assert verify(old.project.engine, LOG).problems == ()
 
 
-def test_runs_and_partitions_of_before_still_show(old: Old) -> None:
+def test_earlier_runs_and_partitions_still_show(old: Old) -> None:
     project = old.project
     before = project.materialized("products")
     assert {"catalogue.csv", "lamps.zip", "future.csv"} <= before
@@ -220,13 +212,13 @@ def test_runs_and_partitions_of_before_still_show(old: Old) -> None:
 
 
 def new_version(old: Old) -> None:
-    """Drop a new version of a file. Its second sku came with a date in the future, and stays."""
+    """Drop a new version of a file. Its second sku keeps its row, which has a future date."""
     drop(old.project.inbox, "catalogue.csv", f"{HEADER}c1,Chair,third\nc2,Chair,third\n", AUGUST)
 
 
-def test_new_versions_of_old_files_go_in(old: Old) -> None:
+def test_new_versions_of_old_files_are_merged(old: Old) -> None:
     new_version(old)
-    # With the time of two versions that are there: of these, the one that lands later is newer.
+    # Two versions have this time already: the one that lands last is the newest.
     drop(old.project.inbox, "same.csv", f"{HEADER}t1,Three,333\n", APRIL)
     (run,) = old.project.do(old.project.tick())
     assert run.success
@@ -234,7 +226,7 @@ def test_new_versions_of_old_files_go_in(old: Old) -> None:
     assert verify(old.project.engine, LOG).problems == ()
 
 
-def test_what_is_reverted_is_reinstated(old: Old) -> None:
+def test_a_reverted_delivery_is_reinstated(old: Old) -> None:
     reinstate_delivery(old.project.engine, old.id_of("wrong.csv"), LOG)
     old.assert_tables({"c3": ("Wrong", ""), "c4": ("Wrong", "")})
 

@@ -1,4 +1,4 @@
-"""The real definitions on a real Dagster instance, with folders of their own."""
+"""The real definitions on a real Dagster instance, with a data folder of its own."""
 
 import os
 import warnings
@@ -16,7 +16,7 @@ import pytest
 from lfp_pipeline.definitions import definitions
 from lfp_pipeline.engine import Engine
 from lfp_pipeline.settings import load_settings
-from testing.oracle import File
+from testing.expected_tables import File
 
 PARTITION_TAG = "dagster/partition"
 RANGE_TAGS = "dagster/asset_partition_range_start", "dagster/asset_partition_range_end"
@@ -31,7 +31,7 @@ NO_SKU = "name,description\nAnn,x\n"
 
 @dataclass(frozen=True)
 class Project:
-    """A data folder, an instance, and the definitions that go with them."""
+    """A data folder, a Dagster instance, and the definitions for them."""
 
     data: Path
     instance: dg.DagsterInstance
@@ -53,22 +53,24 @@ class Project:
         tags: Mapping[str, str] | None = None,
         config: Mapping[str, object] | None = None,
     ) -> dg.ExecuteInProcessResult:
-        """Execute a job as the command line does: nobody looks whether the partition is known."""
+        """Execute a job as the command line does, which does not check the partition."""
         return self.repository.get_job(job).execute_in_process(
             run_config=config, tags=tags, instance=self.instance, raise_on_error=False
         )
 
     def ingest(self, *keys: str, source: object = None) -> dg.ExecuteInProcessResult:
-        """Run ingest_products for a partition, or from one to another."""
+        """Run ingest_products for a partition, or for a range of two."""
         tags = dict(zip(RANGE_TAGS, keys, strict=True)) if len(keys) == 2 else {}
         config = {"ops": {"raw_products": {"config": {"source": str(source)}}}} if source else None
         return self.run("ingest_products", tags or {PARTITION_TAG: keys[0]}, config)
 
     def tick(self, sensor: str = "file_drop_sensor", cursor: str | None = None) -> Any:  # noqa: ANN401 (not exported)
-        """Evaluate a sensor as the daemon does, with the cursor that it had told."""
+        """Evaluate a sensor as the daemon does, with the cursor of its last tick."""
         with dg.SensorEvaluationContext(
             cursor=cursor or self.cursors.get(sensor),
-            instance_ref=_reference(self.home),  # Without one, it does not resolve partitions.
+            instance_ref=_reference(
+                self.home
+            ),  # Without a reference, the sensor does not resolve partitions.
             instance=self.instance,
             repository_def=self.repository,
             resources=self.repository.get_top_level_resources(),
@@ -78,7 +80,7 @@ class Project:
         return tick
 
     def do(self, tick: Any) -> list[dg.ExecuteInProcessResult]:  # noqa: ANN401
-        """What the daemon does with a tick: add the partitions, and run what is requested."""
+        """Add the partitions and do the runs that a tick requests, as the daemon does."""
         for request in tick.dynamic_partitions_requests or ():
             self.instance.add_dynamic_partitions(
                 request.partitions_def_name, list(request.partition_keys)
@@ -101,11 +103,11 @@ class Project:
         return list(self.instance.get_dynamic_partitions("product_files"))
 
     def materialized(self, asset: str) -> set[str]:
-        """The partitions that show as materialized."""
+        """Return the partitions that are materialized."""
         return self.instance.get_materialized_partitions(dg.AssetKey(asset))
 
     def materialization(self, asset: str, partition: str | None = None) -> dg.AssetMaterialization:
-        """The latest."""
+        """Return the latest materialization."""
         which = dg.AssetRecordsFilter(
             asset_key=dg.AssetKey(asset), asset_partitions=[partition] if partition else None
         )
@@ -121,7 +123,7 @@ class Project:
         }
 
     def checks(self, run_id: str) -> dict[str, bool]:
-        """What the checks found in a run."""
+        """Return whether each check of a run passed."""
         found = [
             entry.dagster_event.asset_check_evaluation_data
             for entry in self.instance.all_logs(run_id)
@@ -132,7 +134,7 @@ class Project:
         return {check.check_name: check.passed for check in found}
 
     def error(self, run: dg.ExecuteInProcessResult) -> str:
-        """Why a run failed: what its failed step says."""
+        """Return the error of the failed step of a run."""
         (failure,) = [event for event in run.all_events if event.is_step_failure]
         error = failure.step_failure_data.error
         return (error.cause or error).message
@@ -145,17 +147,17 @@ def _reference(home: Path) -> Any:  # noqa: ANN401
 
 
 @contextmanager
-def project(folder: Path, home: Path, **settings: object) -> Iterator[Project]:
-    """A project in an empty folder, with settings of its own."""
+def project_in(folder: Path, home: Path, **settings: object) -> Iterator[Project]:
+    """Yield a project in an empty folder, with these settings."""
     (folder / "data" / "inbox").mkdir(parents=True)
     with dg.DagsterInstance.ephemeral() as instance:
         yield project_of(folder / "data", instance, home, **settings)
 
 
 def project_of(data: Path, instance: dg.DagsterInstance, home: Path, **settings: object) -> Project:
-    """Return the project with a data folder and an instance that are there."""
+    """Return the project of an existing data folder and instance."""
     with pytest.MonkeyPatch.context() as environment, warnings.catch_warnings():
-        # As definitions.py does at its import; pytest forgets it.
+        # definitions.py ignores this at its import, which pytest undoes.
         warnings.filterwarnings("ignore", "Parameter `owners`", dg.BetaWarning)
         defaults = {"data_dir": data, "inbox_stable_seconds": 0, "threads": 2}
         for name, value in (defaults | settings).items():
@@ -166,13 +168,13 @@ def project_of(data: Path, instance: dg.DagsterInstance, home: Path, **settings:
 
 
 def query(data: Path, sql: str) -> list[tuple[Any, ...]]:
-    """Ask the database in a data folder."""
+    """Query the database in a data folder."""
     with duckdb.connect(data / "products.duckdb", read_only=True) as connection:
         return connection.execute(sql).fetchall()
 
 
 def drop(inbox: Path, name: str, content: bytes | str, microseconds: int = 1_000_000) -> None:
-    """Put a file into the inbox as a careful program does: whole, by its last rename."""
+    """Put a file into the inbox as a careful program does: complete, by a rename."""
     raw = content.encode() if isinstance(content, str) else content
     target = inbox / name
     target.parent.mkdir(parents=True, exist_ok=True)

@@ -1,17 +1,19 @@
-"""Whether anything was lost: the tables beside the truth about all that was delivered."""
+"""Compares the tables after a soak with the tables that all deliveries must give."""
 
 import csv
 import io
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from datetime import datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import duckdb
 
 from lfp_pipeline.raw_zone.raw_zone import RawZone
-from testing.oracle import TABLES, File, true_products
+from testing.engine import TABLES
+from testing.expected_tables import File, count_names, expected_products
+from testing.raw_folder import EPOCH
 from verification.soak.versions import Version
 
 _LEDGER = """
@@ -21,29 +23,28 @@ FROM deliveries
 """
 
 _SHOWN = 3
-_EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001 (as times are in the tables: UTC, without a zone)
 
 
 def problems(data: Path, versions: Mapping[str, Version], shops: Iterable[str]) -> list[str]:
-    """What is wrong with the tables and the published ones; nothing, if nothing was lost.
+    """Return what is wrong with the tables and the published ones.
 
     Args:
         data: the data folder.
-        versions: what was dropped, by delivery id. Every one of them must be told of.
-        shops: the feeds. What the raw zone holds of them was delivered.
+        versions: the dropped versions by delivery id, which the ledger must have.
+        shops: the feeds. Their deliveries are taken from the raw zone.
     """
-    truth = _Truth()
-    truth.products = true_products(truth.noted(_delivered(data, versions, shops)))
-    truth.statuses |= {id_: "refused" for id_, version in versions.items() if version.is_broken}
+    expected = _Expected()
+    expected.products = expected_products(expected.noting(_delivered(data, versions, shops)))
+    expected.statuses |= {id_: "refused" for id_, version in versions.items() if version.is_broken}
     return [
         f"{path.relative_to(data)}: {problem}"
         for path in (data / "products.duckdb", data / "published" / "products.duckdb")
-        for problem in truth.problems_of(path)
+        for problem in expected.problems_of(path)
     ]
 
 
 def _delivered(data: Path, versions: Mapping[str, Version], shops: Iterable[str]) -> Iterator[File]:
-    """What is to be in the tables, one after the other: they need much memory."""
+    """Yield the files that must be merged, one by one: together they would need much memory."""
     for version in versions.values():
         if not version.is_broken:
             yield version.file()
@@ -55,22 +56,22 @@ def _deliveries_of(data: Path, shop: str) -> Iterator[File]:
     for delivery in RawZone(data / "raw").deliveries(shop):
         text = delivery.path.read_bytes().decode()
         _, *rows = csv.reader(io.StringIO(text, newline=""))
-        microseconds = (delivery.delivered_at - _EPOCH) // timedelta(microseconds=1)
+        microseconds = (delivery.delivered_at - EPOCH) // timedelta(microseconds=1)
         file = File(shop, microseconds, tuple(map(tuple, rows)))
         assert file.delivery_id == delivery.delivery_id, "The raw zone is not what the shop served."
         yield file
 
 
-class _Truth:
-    """What the tables must hold; files are noted while they go by."""
+class _Expected:
+    """The expected tables; all but the products are noted while files go by."""
 
     def __init__(self) -> None:
         self.products: list[tuple[Any, ...]] = []
         self.statuses: dict[str, str] = {}
-        self.accounts: dict[str, tuple[int, int, int]] = {}
+        self.row_counts: dict[str, tuple[int, int, int]] = {}
         self.rejects: list[tuple[str, int]] = []
 
-    def noted(self, files: Iterable[File]) -> Iterator[File]:
+    def noting(self, files: Iterable[File]) -> Iterator[File]:
         for file in files:
             rejected = [
                 (file.delivery_id, number)
@@ -80,32 +81,31 @@ class _Truth:
             self.rejects += rejected
             self.statuses[file.delivery_id] = "merged"
             superseded = len(file.accepted) - len(file.winners)
-            self.accounts[file.delivery_id] = len(file.rows), len(rejected), superseded
+            self.row_counts[file.delivery_id] = len(file.rows), len(rejected), superseded
             yield file
 
     def problems_of(self, database: Path) -> Iterator[str]:
         with duckdb.connect(database, read_only=True) as connection:
             found = {name: connection.execute(sql).fetchall() for name, sql in TABLES.items()}
             ledger = connection.execute(_LEDGER).fetchall()
-        counts = Counter(product[1] for product in self.products)
-        rejects = [row[:2] for row in found["rejected_rows"] if row[0] in self.accounts]
+        rejects = [row[:2] for row in found["rejected_rows"] if row[0] in self.row_counts]
         yield from _differences("products", found["products"], self.products)
-        yield from _differences("name_counts", found["name_counts"], counts.items())
+        yield from _differences("name_counts", found["name_counts"], count_names(self.products))
         yield from _differences("rejected rows", rejects, self.rejects)
         yield from _differences("ledger", [row[:2] for row in ledger], self.statuses.items())
-        for id_, status, read, rejected, superseded, of_all_fates in ledger:
-            if read != of_all_fates:
-                yield f"{id_}: {read} rows, but {of_all_fates} by fate"
-            told = read, rejected, superseded
-            if status == "merged" and told != self.accounts.get(id_):
-                yield f"{id_}: rows, rejects, superseded are {told}, not {self.accounts.get(id_)}"
+        for id_, status, read, rejected, superseded, total in ledger:
+            if read != total:
+                yield f"{id_}: {read} rows, but {total} by what became of them"
+            counts, expected = (read, rejected, superseded), self.row_counts.get(id_)
+            if status == "merged" and counts != expected:
+                yield f"{id_}: rows, rejects, superseded are {counts}, not {expected}"
 
 
 def _differences(
-    what: str, found: Iterable[tuple[Any, ...]], true: Iterable[tuple[Any, ...]]
+    what: str, found: Iterable[tuple[Any, ...]], expected: Iterable[tuple[Any, ...]]
 ) -> Iterator[str]:
-    missing, strange = Counter(true), Counter(found)
-    missing.subtract(strange)
+    missing = Counter(expected)
+    missing.subtract(Counter(found))
     for text, rows in (
         ("missing", [row for row, times in missing.items() if times > 0]),
         ("too much", [row for row, times in missing.items() if times < 0]),

@@ -1,4 +1,4 @@
-"""What lies in the inbox of a history though nobody is to take it in: it is skipped, or ignored."""
+"""Entries of an inbox that must not be ingested: they are skipped or ignored."""
 
 import os
 import shutil
@@ -10,7 +10,7 @@ from random import Random
 IGNORED_BY_SETTING = "*-old.csv"
 
 _BAIT = b"sku,name,description\r\ns0,Bait,x\r\ns1,Bait,x\r\nbait,Bait,x\r\n"
-"""If it were taken in, the tables would show it."""
+"""If a run ingested this, the tables would show it."""
 
 
 def _to_a_file(entry: Path) -> None:
@@ -32,7 +32,8 @@ def _to_the_inbox(entry: Path) -> None:
 def _socket(entry: Path) -> None:
     with socket.socket(socket.AF_UNIX) as listening:
         folder = os.open(entry.parent, os.O_RDONLY)
-        listening.bind(f"/proc/self/fd/{folder}/{entry.name}")  # A path may be too long for it.
+        # The path of a socket may have 107 bytes at most.
+        listening.bind(f"/proc/self/fd/{folder}/{entry.name}")
         os.close(folder)
 
 
@@ -55,7 +56,7 @@ def _hard_link(entry: Path) -> None:
 
 
 def _outside(entry: Path) -> Path:
-    """A folder beside the inbox, with a file that would be taken in."""
+    """Return a folder beside the inbox, with a file that a run could ingest."""
     folder = entry.parent.with_name("outside")
     folder.mkdir(exist_ok=True)
     (folder / "bait.csv").write_bytes(_BAIT)
@@ -83,16 +84,16 @@ _IGNORED: Mapping[str, Callable[[Path], None]] = {
 _CLOSED = "closed"
 
 ODD_NAMES = [*_SKIPPED, *_IGNORED, *([_CLOSED] if os.geteuid() else [])]
-"""Nothing is closed to root."""
+"""Without the closed folder for root, who may read it."""
 
 
-def drawn_names(random: Random) -> frozenset[str]:
-    """Which odd entries are there from now on."""
+def draw_names(random: Random) -> frozenset[str]:
+    """Draw the odd entries that are there from now on."""
     return frozenset(random.sample(ODD_NAMES, random.choice([0, 1, 3, len(ODD_NAMES)])))
 
 
 def lay(inbox: Path, names: frozenset[str]) -> None:
-    """Have just these odd entries in the inbox."""
+    """Make exactly these odd entries in the inbox."""
     clear(inbox)
     for name in names:
         if name in _SKIPPED:
@@ -113,11 +114,11 @@ def clear(inbox: Path) -> None:
 
 
 def skipped(names: frozenset[str]) -> dict[str, str]:
-    """Which of them are to be named, and as what."""
+    """Return the entries that a listing must name as skipped, with their kinds."""
     closed = {f"{_CLOSED}/": "Permission denied"} if _CLOSED in names else {}
     return {name: _SKIPPED[name][0] for name in names & _SKIPPED.keys()} | closed
 
 
 def ignored(names: frozenset[str]) -> set[str]:
-    """Which of them are ignored, as they are to be named."""
+    """Return the entries that a listing must name as ignored."""
     return {f"{name}/" if _IGNORED[name] is _folder else name for name in names & _IGNORED.keys()}

@@ -1,0 +1,64 @@
+"""What a history has left: the rows of a database, and the marks of a raw zone."""
+
+from pathlib import Path
+
+import duckdb
+
+from lfp_pipeline.engine import Engine
+from testing.engine import TABLES
+from testing.raw_folder import ids_with
+from verification.histories.folder_state import Marks, Tables
+from verification.histories.rules import Rules
+
+_QUERIES = {name: TABLES[name] for name in ("products", "name_counts")} | {
+    "deletions": "SELECT sku, delivery_id, delivered_at FROM deletions",
+    "ledger": """
+        SELECT delivery_id, status, delivered_at, rows_read, rows_superseded, rows_rejected,
+            rows_read - rows_inserted - rows_updated - rows_unchanged - rows_superseded
+                - rows_stale - rows_rejected - rows_deleted AS missing,
+            blank_lines >= 0 AND repeated_headers >= 0 AND lines_above_header >= 0 AS counted
+        FROM deliveries
+    """,
+    "rejected_rows": "SELECT delivery_id, row_number FROM rejected_rows",
+    "recorded": """
+        SELECT delivery_id, read_conditions FROM deliveries WHERE read_conditions IS NOT NULL
+    """,
+}
+
+_TABLE_COUNT = "SELECT count(*) FROM duckdb_tables() WHERE database_name = 'observed'"
+
+
+class TableReader:
+    """Reads databases over one connection of its own: connecting takes long."""
+
+    def __init__(self) -> None:
+        self._connection = duckdb.connect(config={"threads": 1})
+
+    def tables(self, engine: Engine) -> Tables:
+        """Return all tables, sorted; empty ones where there are none."""
+        path, connection = engine.warehouse.path, self._connection
+        if not path.exists():
+            return {name: [] for name in _QUERIES}
+        connection.execute(f"ATTACH '{path}' AS observed (READ_ONLY)")
+        try:
+            connection.execute("USE observed")
+            # A process that is killed before it makes the tables leaves a database without any.
+            (count,) = connection.execute(_TABLE_COUNT).fetchall()[0]
+            found = {
+                name: sorted(connection.execute(sql).fetchall()) if count else []
+                for name, sql in _QUERIES.items()
+            }
+            found["recorded"] = [(id_, Rules.recorded(text)) for id_, text in found["recorded"]]
+            return found
+        finally:
+            connection.execute("USE memory")
+            connection.execute("DETACH observed")
+
+
+def marks_in(raw: Path) -> Marks:
+    """Return the marks in a raw zone, by the names of its files."""
+    landed, reverted, pruned, bytes_kept = (
+        set(ids_with(raw, suffix)) for suffix in (".json", ".reverted", ".pruned", ".raw")
+    )
+    assert landed <= bytes_kept | pruned
+    return Marks(landed, reverted, pruned)
