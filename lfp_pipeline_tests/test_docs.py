@@ -23,6 +23,10 @@ def test_generated_files_are_current(path: Path) -> None:
     assert path.read_text() == generate.pages()[path], "`make docs` generates it again"
 
 
+def test_readme_is_one_page() -> None:
+    assert len(PAGES[0].read_text().splitlines()) <= 110
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda path: path.name)
 def test_links_lead_somewhere(page: Path) -> None:
     for link in re.findall(r"\]\(([^)\s]+)\)", page.read_text()):
