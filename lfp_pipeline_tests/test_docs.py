@@ -1,6 +1,7 @@
 """The README and the docs are complete and current."""
 
 import re
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -80,6 +81,21 @@ def test_paths_in_the_design_lead_down_through_files_and_functions(path: str) ->
         if step["caller"] != "Dagster":
             assert levels[step["caller"]] <= levels[step["number"]], step[0]
     assert list(levels) == [str(number) for number in range(1, path.count("\n| "))]
+
+
+def test_modules_of_reading_that_the_design_lists_exist() -> None:
+    design = (DOCS / "design.md").read_text()
+    (listed,) = re.findall(r"^In `reading/`, (.*?)\n\n", design, re.MULTILINE | re.DOTALL)
+    modules = {path.stem for path in (PACKAGE / "reading").glob("*.py")}
+    assert set(re.findall(r"`(\w+)`", listed)) <= modules
+
+
+def test_every_dependency_has_a_reason() -> None:
+    project = tomllib.loads((PROJECT / "pyproject.toml").read_text())["project"]
+    names = {re.split(r"[^\w.-]", line, maxsplit=1)[0] for line in project["dependencies"]}
+    table = (DOCS / "design.md").read_text().partition("## Dependencies")[2]
+    cells = re.findall(r"^\| (\w[^|(]*)", table, re.MULTILINE)
+    assert {name.lower() for cell in cells for name in re.findall(r"[\w.-]+", cell)} == names
 
 
 def test_every_table_and_column_is_described() -> None:
