@@ -98,7 +98,7 @@ story: setup ## Two shops, a change in one, and the tables before and after (STA
 	@$(BIN)/python -m examples.two_feeds $(STAY)
 
 .PHONY: test
-test: setup ## Run the tests (seven minutes on two cores)
+test: setup ## Run the tests (about 11 minutes on two cores)
 	$(BIN)/python -m pytest -m "not slow" --numprocesses auto --dist worksteal
 
 .PHONY: test-slow
@@ -137,6 +137,10 @@ $(BENCH_VENV)/installed: requirements.lock benchmarks/requirements.lock pyprojec
 	$(BENCH_VENV)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock -r benchmarks/requirements.lock
 	$(BENCH_VENV)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@touch $@
+
+.PHONY: docs
+docs: setup ## Generate docs/settings.md and the picture of the architecture
+	@$(BIN)/python -m docs.generate
 
 .PHONY: bench
 bench: $(BENCH_VENV)/installed ## Measure, beside a bare load and other tools (SIZES= WHAT= WORKS= PEERS= ROUNDS=)
