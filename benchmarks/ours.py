@@ -22,6 +22,7 @@ from benchmarks.answers import Answer, answer_in
 from benchmarks.dagster_command import dagster_dev, execute_job
 from benchmarks.measure import Meter, Step, stored_bytes, warm
 from benchmarks.samples import Sample
+from lfp_pipeline.definitions import tune_garbage_collection
 from lfp_pipeline.engine import Engine
 from lfp_pipeline.ingested import Ingested
 from lfp_pipeline.landing.delivery import Delivery
@@ -286,6 +287,7 @@ def housekeeping(instance: Path, data: Path, meter: Meter, folder: Path) -> None
     shutil.copytree(instance, own)
     project = Project(data)
     settings = {"LFP_DATA_DIR": str(data)}
+    tune_garbage_collection()  # As the code server does, which evaluates the sensors.
     project.tick()  # Whatever is kept from one tick to the next is there now.
     with meter.timed("tick"):
         project.tick()

@@ -200,8 +200,12 @@ class Engine:
         with self.warehouse.opened("reading the ledger", log) as connection:
             status_of, id_ = statuses(connection), database_id(connection)
 
-            def ended(landed: Landed, file: InboxFile) -> Landed | None:
-                return landed if _is_ended(landed, file, status_of) else None
+            def ended(landed: Landed, file: InboxFile, raw_size: int | None) -> Landed | None:
+                status = status_of.get(landed.delivery_id)
+                is_applied = status is Status.MERGED or status is Status.REVERTED
+                return (
+                    landed if is_applied and not landed.is_to_land_again(file, raw_size) else None
+                )
 
             found = self.raw_zone.index.judged(files, ended)
             self._note_again(filter(None, found), status_of, id_, log)
@@ -477,12 +481,6 @@ class Engine:
             published.publish(log)
         except (LfpError, duckdb.Error, OSError) as error:
             log.warning("The tables were not published; the copy from before stays. %s", error)
-
-
-def _is_ended(landed: Landed, file: InboxFile, status_of: Mapping[str, Status]) -> bool:
-    """Whether a version of a file is in or out, and the file has nothing to bring."""
-    status = status_of.get(landed.delivery_id)
-    return status in {Status.MERGED, Status.REVERTED} and not landed.is_to_land_again(file)
 
 
 def _is_unfinished(

@@ -4,6 +4,10 @@ import re
 from collections.abc import Callable, Iterable, Sequence
 from fnmatch import fnmatchcase, translate
 
+_WILD = re.compile(r"[*?[]")
+_NOTHING = r"(?!)"
+"""A regular expression that matches nothing."""
+
 # Of files and folders.
 _UNFINISHED = (
     "*.part *.partial *.tmp *.temp *.crdownload *.opdownload *.download *.filepart *.uploading "
@@ -81,7 +85,15 @@ class IgnoredNames:
 
 
 def _matching(patterns: Iterable[str]) -> Callable[[str], object]:
-    return re.compile("|".join(map(translate, patterns))).match
+    """Return what matches a name by any of some patterns; `*.old` and its like: by its end."""
+    ends, others = [], [_NOTHING]
+    for pattern in patterns:
+        if pattern.startswith("*") and not _WILD.search(pattern, 1):
+            ends.append(pattern[1:])
+        else:
+            others.append(translate(pattern))
+    has_end, match = tuple(ends), re.compile("|".join(others)).match
+    return lambda name: name.endswith(has_end) or match(name)
 
 
 def _is_path(path: str, pattern: str, *, is_folder: bool) -> bool:

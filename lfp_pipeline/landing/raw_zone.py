@@ -483,8 +483,11 @@ def _readable(records: Iterable[Path], log: logging.Logger) -> list[Delivery]:
     return sorted(deliveries, key=lambda one: one.age)
 
 
-def _ended(database_id: str | None, landed: Landed, file: InboxFile) -> Landed | None:
-    return landed if landed.has_ended(database_id) and not landed.is_to_land_again(file) else None
+def _ended(
+    database_id: str | None, landed: Landed, file: InboxFile, raw_size: int | None
+) -> Landed | None:
+    has_ended = landed.has_ended(database_id) and not landed.is_to_land_again(file, raw_size)
+    return landed if has_ended else None
 
 
 def as_recorded(delivery: Delivery) -> Delivery:

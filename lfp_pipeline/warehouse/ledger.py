@@ -59,9 +59,12 @@ WHERE delivery_id IN (SELECT unnest($delivery_ids::VARCHAR[]))
 
 _OF_DELIVERIES = "WHERE delivery_id IN (SELECT unnest($delivery_ids::VARCHAR[]))"
 
-_STATUSES = "SELECT delivery_id, status FROM warehouse.deliveries"
+# One text for each status: to fetch all rows takes much longer. No id has a line end in it.
+_STATUSES = "SELECT status, string_agg(delivery_id, chr(10)) FROM warehouse.deliveries"
 
 _OF_PARTITIONS = "WHERE partition_key IN (SELECT unnest($partition_keys::VARCHAR[]))"
+
+_BY_STATUS = "GROUP BY status"
 
 
 def record(
@@ -141,11 +144,14 @@ def statuses(
 ) -> dict[str, Status]:
     """The status of all deliveries, or of those of some partitions, by delivery id."""
     if partition_keys is None:
-        found = connection.execute(_STATUSES)
+        found = connection.execute(f"{_STATUSES} {_BY_STATUS}")
     else:
         keys = {"partition_keys": partition_keys}
-        found = connection.execute(f"{_STATUSES} {_OF_PARTITIONS}", keys)
-    return {delivery_id: STATUSES[status] for delivery_id, status in found.fetchall()}
+        found = connection.execute(f"{_STATUSES} {_OF_PARTITIONS} {_BY_STATUS}", keys)
+    status_of: dict[str, Status] = {}
+    for status, ids in found.fetchall():
+        status_of |= dict.fromkeys(ids.split("\n"), STATUSES[status])
+    return status_of
 
 
 def _accounts(found: duckdb.DuckDBPyConnection) -> dict[str, Account]:

@@ -428,5 +428,5 @@ def test_files_of_other_times_and_sizes_are_other_versions(zone: RawZone, inbox:
         file._replace(mtime_ns=10**21),
         file._replace(mtime_ns=-(10**21)),
     ]
-    found = zone.index.judged([file, *others], lambda landed, _: landed.ended)
+    found = zone.index.judged([file, *others], lambda landed, *_: landed.ended)
     assert found == ["merged", None, None, None, None, None]
