@@ -115,7 +115,9 @@ class Truth:
         version of the future.
         """
         stated, now = file.microseconds, time.time_ns() // 1000
-        known = [one for one in (*self.files.values(), *landed_before) if one.key == file.key]
+        # The same delivery once more may have another stated time: the last one counts.
+        before = {one.delivery_id: one for one in (*self.files.values(), *landed_before)}
+        known = [one for one in before.values() if one.key == file.key]
         newest = max((one.microseconds for one in known), default=now)
         alike = [one for one in known if one.stated_microseconds == stated]
         last = max(alike, key=lambda one: one.microseconds, default=None)
