@@ -85,7 +85,7 @@ class IgnoredNames:
 
 
 def _matching(patterns: Iterable[str]) -> Callable[[str], object]:
-    """Return what matches a name by any of some patterns; `*.old` and its like: by its end."""
+    """Return a matcher of names; it compares suffixes for patterns such as `*.old`."""
     ends, others = [], [_NOTHING]
     for pattern in patterns:
         if pattern.startswith("*") and not _WILD.search(pattern, 1):

@@ -30,7 +30,7 @@ def test_each_begin_of_a_file_gives_what_the_oracle_tells(tmp_path: Path, has_tw
     ]
     files = [file for file in begins if file.is_plain]
     assert len(files) > (30 if has_two_names else 60)
-    assert_read_as_told(engine, truth, files)
+    assert_read_as_expected(engine, truth, files)
 
 
 def test_short_rows_are_a_habit_if_they_are_a_tenth_of_the_rows(tmp_path: Path):
@@ -39,10 +39,10 @@ def test_short_rows_are_a_habit_if_they_are_a_tenth_of_the_rows(tmp_path: Path):
     short = (("s1", "Ann"),) * 3
     files = [Version(f"{n}.csv", n, short + (("s2", "Ann", "x"),) * n) for n in (27, 28)]
     assert [len(read(file, rules).rejects) for file in files] == [0, 3]
-    assert_read_as_told(engine, truth, files)
+    assert_read_as_expected(engine, truth, files)
 
 
-def assert_read_as_told(engine: Engine, truth: Truth, files: list[Version]) -> None:
+def assert_read_as_expected(engine: Engine, truth: Truth, files: list[Version]) -> None:
     for file in files:
         truth.land(file)
     truth.take_in(file.delivery_id for file in files)
