@@ -62,6 +62,8 @@ class Backlog:
     not_landed: Sequence[NotLanded]
 
 
+_APPLIED = {Status.MERGED, Status.REVERTED}
+
 _REVERSING = "reversing-"
 """How the name of a mark begins that says of which partition a delivery is reversed."""
 
@@ -199,17 +201,12 @@ class Engine:
             return files
         with self.warehouse.opened("reading the ledger", log) as connection:
             status_of, id_ = statuses(connection), database_id(connection)
-
-            def ended(landed: Landed, file: InboxFile, raw_size: int | None) -> Landed | None:
-                status = status_of.get(landed.delivery_id)
-                is_applied = status is Status.MERGED or status is Status.REVERTED
-                return (
-                    landed if is_applied and not landed.is_to_land_again(file, raw_size) else None
-                )
-
-            found = self.raw_zone.index.judged(files, ended)
-            self._note_again(filter(None, found), status_of, id_, log)
-        return [file for file, landed in zip(files, found, strict=True) if landed is None]
+            found = self.raw_zone.index.landed(files)
+            applied = [
+                one if one and status_of.get(one.delivery_id) in _APPLIED else None for one in found
+            ]
+            self._note_again(filter(None, applied), status_of, id_, log)
+        return [file for file, landed in zip(files, applied, strict=True) if landed is None]
 
     def unended(self, log: logging.Logger, offered: Sequence[InboxFile] = ()) -> list[Delivery]:
         """All deliveries in the raw zone that came to no end in this database, oldest first.

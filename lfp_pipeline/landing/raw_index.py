@@ -102,7 +102,7 @@ INSERT INTO contents VALUES (abs(random()) / 2);
 PRAGMA user_version = {_VERSION};
 """
 
-_ASKED = "CREATE TEMP TABLE asked (number INTEGER PRIMARY KEY, key TEXT, version_us INT, size INT)"
+_ASKED = "CREATE TEMP TABLE asked (key TEXT, version_us INTEGER, size INTEGER)"
 
 _IN_FORCE = "NOT reverted AND ended IS NOT 'refused'"
 """Of deliveries: they count, or, if they are not in yet, may still count."""
@@ -122,14 +122,17 @@ WHERE key = :key AND has_newer <> (
 """
 
 _LANDED = """
-:root, key, stem, ended, noted_id, noted_ns, reverted, pruned, source_ctime_ns, has_newer
+:root, key, stem, version_us, size_bytes, ended, noted_id, noted_ns, reverted, pruned,
+    source_ctime_ns, has_newer
 """
 
 _VERSIONS = f"""
-SELECT {_LANDED}, number FROM temp.asked JOIN deliveries USING (key, version_us)
+SELECT {_LANDED} FROM temp.asked JOIN deliveries USING (key, version_us)
 WHERE size = size_bytes
-ORDER BY number, stem
+ORDER BY key, stem
 """
+
+_NEWEST = f"SELECT {_LANDED} FROM deliveries WHERE NOT has_newer ORDER BY key, stem"
 
 _OF_PARTITION = f"SELECT {_LANDED} FROM deliveries WHERE key = :key"
 
@@ -160,6 +163,9 @@ class Landed(NamedTuple):
         root: the raw zone's folder, with a `/` at its end.
         key: its partition.
         stem: of the names of its files.
+        version_us: the time of its version, in microseconds since 1970; None: its record cannot be
+            read.
+        size_bytes: of its file; None: likewise.
         ended: the status that is noted of it, if that is an end, and what people want; or None.
         noted_id: the database that the note speaks of.
         noted_ns: when it was noted, as a file time; None: it was not.
@@ -173,6 +179,8 @@ class Landed(NamedTuple):
     root: str
     key: str
     stem: str
+    version_us: int | None
+    size_bytes: int | None
     ended: str | None
     noted_id: str | None
     noted_ns: int | None
@@ -219,11 +227,8 @@ class Landed(NamedTuple):
         return self.noted_ns is None or not self.noted_ns < ctime_ns <= time.time_ns()
 
 
-_Asked = list[tuple[int, str, int, int]]
-"""Versions of files: number, partition key, time in microseconds, size in bytes."""
-
-_Question = tuple[int, _Asked]
-"""Generation of the index, and versions of files."""
+_Version = tuple[str, int | None, int | None]
+"""Of a file: partition key, time in microseconds, size in bytes."""
 
 
 class RawIndex:
@@ -235,55 +240,47 @@ class RawIndex:
         self._root = f"{root}/"
         self.path = root.with_name(f"{root.name}.index")
         self._now = threading.local()
-        self._last_judged: tuple[_Question, list[tuple[int, Landed]]] | None = None
+        self._last_found: tuple[int, list[_Version], list[Landed | None]] | None = None
         self.problem: str | None = None
         """Why it cannot be kept, and what to do about it, as the last question found."""
 
-    def judged(
-        self,
-        files: Sequence[InboxFile],
-        judge: Callable[[Landed, InboxFile, int | None], Answer | None],
-    ) -> list[Answer | None]:
-        """Judge the deliveries that are the versions of some files, by time and size.
+    def landed(self, files: Sequence[InboxFile]) -> list[Landed | None]:
+        """Return the delivery that each version of a file is: the newest with its time and size.
 
-        Args:
-            files: versions of files.
-            judge: is asked of each such delivery, its file and the size of its raw file (None:
-                there is none), and maybe again.
-
-        Returns:
-            The first judgement of each file that is not None.
+        None: there is none, or the file may have other bytes, or brings bytes that were lost.
         """
-        asked = [
-            (number, file.partition_key, _microseconds_of(file.mtime_ns), file.size_bytes)
-            for number, file in enumerate(files)
+        asked: list[_Version] = [
+            (file.partition_key, _microseconds_of(file.mtime_ns), file.size_bytes) for file in files
         ]
-
-        def look_up(index: sqlite3.Connection) -> list[Answer | None]:
-            found: list[Answer | None] = [None] * len(files)
-            if not (versions := self._versions(index, asked)):
-                return found
-            with _open_folder(self.root) as folder:
-                for number, landed in versions:
-                    judgement = judge(landed, files[number], _raw_size(landed, folder))
-                    if found[number] is None:
-                        found[number] = judgement
+        found = self._ask(lambda index: self._found(index, asked), {key for key, _, _ in asked})
+        if not any(found):  # Maybe there is no raw zone.
             return found
+        with _open_folder(self.root) as folder:
+            return [
+                one if one and not one.is_to_land_again(file, _raw_size(one, folder)) else None
+                for file, one in zip(files, found, strict=True)
+            ]
 
-        return self._ask(look_up, {key for _, key, _, _ in asked})
-
-    def _versions(self, index: sqlite3.Connection, asked: "_Asked") -> list[tuple[int, Landed]]:
-        """Return the deliveries that are asked for, by number: a sensor asks the same each time."""
-        question = (_generation(index), asked)
-        if self._last_judged is not None and self._last_judged[0] == question:
-            return self._last_judged[1]
-        index.execute(_ASKED)
-        index.executemany("INSERT INTO temp.asked VALUES (?, ?, ?, ?)", asked)
-        rows = index.execute(_VERSIONS, {"root": self._root})
-        found = [(row[-1], Landed._make(row[:-1])) for row in rows]
+    def _found(self, index: sqlite3.Connection, asked: list[_Version]) -> list[Landed | None]:
+        """Return the newest delivery that is each version; a sensor asks the same again."""
+        generation = _generation(index)
+        if self._last_found is not None and self._last_found[:2] == (generation, asked):
+            return self._last_found[2]
+        newest: dict[_Version, Landed] = {}
+        if len(asked) > _pages(index):  # Then all of the newest are read faster than these.
+            newest = self._by_version(index, _NEWEST)
+        if others := [version for version in asked if version not in newest]:
+            index.execute(_ASKED)
+            index.executemany("INSERT INTO temp.asked VALUES (?, ?, ?)", others)
+            newest |= self._by_version(index, _VERSIONS)
+        found = [newest.get(version) for version in asked]
         if len(asked) <= _MOST_REMEMBERED:
-            self._last_judged = question, found
+            self._last_found = generation, asked, found
         return found
+
+    def _by_version(self, index: sqlite3.Connection, sql: str) -> dict[_Version, Landed]:
+        rows = map(Landed._make, index.execute(sql, {"root": self._root}))
+        return {(one.key, one.version_us, one.size_bytes): one for one in rows}
 
     def deliveries(self, key: str, stated_at: datetime | None = None) -> list[Landed]:
         """Return the deliveries of a partition, oldest first.
@@ -469,6 +466,10 @@ def _open_folder(folder: Path) -> Iterator[int]:
         os.close(descriptor)
 
 
+def _pages(index: sqlite3.Connection) -> int:
+    return int(index.execute("PRAGMA page_count").fetchone()[0])
+
+
 def _raw_size(landed: Landed, root: int) -> int | None:
     try:
         return os.stat(f"{landed.key}/{landed.stem}.raw", dir_fd=root).st_size
@@ -556,6 +557,8 @@ def _changed(
 ) -> dict[str, _FolderState | None]:
     """Return the folders that are not as they were when they were scanned, as they are."""
     known, present = _known_states(index, keys), _folder_states(root, keys)
+    if known == present:  # Mostly so, and found at once.
+        return {}
     changed = {key: state for key, state in present.items() if known.get(key) != state}
     gone = known.keys() - present.keys()
     return changed | dict.fromkeys(gone if keys is None else gone & set(keys))

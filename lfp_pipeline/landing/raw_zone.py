@@ -18,7 +18,6 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, replace
 from datetime import datetime
-from functools import partial
 from pathlib import Path
 from stat import S_IMODE
 from typing import BinaryIO
@@ -301,7 +300,8 @@ class RawZone:
 
         None, too, if the file is to land again: it was dropped anew, or brings lost bytes.
         """
-        return self.index.judged(files, partial(_ended, database_id))
+        landed = self.index.landed(files)
+        return [one if one and one.has_ended(database_id) else None for one in landed]
 
     def has_twin(self, delivery: Delivery) -> bool:
         """Whether another delivery of its partition has the same digest, as far as names tell."""
@@ -481,13 +481,6 @@ def _readable(records: Iterable[Path], log: logging.Logger) -> list[Delivery]:
         except LandingError as error:
             log.warning("Left out: %s", error)
     return sorted(deliveries, key=lambda one: one.age)
-
-
-def _ended(
-    database_id: str | None, landed: Landed, file: InboxFile, raw_size: int | None
-) -> Landed | None:
-    has_ended = landed.has_ended(database_id) and not landed.is_to_land_again(file, raw_size)
-    return landed if has_ended else None
 
 
 def as_recorded(delivery: Delivery) -> Delivery:
