@@ -2,17 +2,19 @@
 
 import copy
 import itertools
+import json
 import time
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import duckdb
 
 from lfp_pipeline.engine import Engine
+from lfp_pipeline.landing.partition_key import PURGES
 from lfp_pipeline_tests.histories.rules import Rules, Version, read
 from lfp_pipeline_tests.oracle import TABLES, File
 
@@ -49,13 +51,21 @@ class Deletion:
     skus: frozenset[str]
 
 
+_EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001 (as in the records: UTC without a zone)
+
+
 @dataclass
 class Notes:
-    """What the raw zone holds: ids of deliveries, and what people want of them."""
+    """What the raw zone holds: ids of deliveries, and what people want of them.
+
+    Attributes:
+        stated: the times that the sources of files stated, in microseconds, by delivery id.
+    """
 
     landed: set[str] = field(default_factory=set)
     reverted: set[str] = field(default_factory=set)
     pruned: set[str] = field(default_factory=set)
+    stated: dict[str, int] = field(default_factory=dict)
 
 
 @dataclass
@@ -390,12 +400,17 @@ class Truth:
 
     @property
     def notes(self) -> Notes:
-        return Notes({*self.files, *self.deletions}, set(self.reverted), set(self.pruned))
+        stated = {id_: file.stated_microseconds for id_, file in self.files.items()}
+        return Notes({*self.files, *self.deletions}, set(self.reverted), set(self.pruned), stated)
 
     def noted(self, notes: Notes) -> "Truth":
         """The same where only that much was noted in the raw zone."""
         return Truth(
-            {id_: file for id_, file in self.files.items() if id_ in notes.landed},
+            {
+                id_: _stating(file, notes.stated[id_])
+                for id_, file in self.files.items()
+                if id_ in notes.landed
+            },
             {id_: one for id_, one in self.deletions.items() if id_ in notes.landed},
             set(notes.reverted),
             set(notes.pruned),
@@ -413,6 +428,10 @@ class Truth:
 
     def copy(self) -> "Truth":
         return copy.deepcopy(self)
+
+
+def _stating(file: Version, microseconds: int) -> Version:
+    return replace(file, stated=None if microseconds == file.microseconds else microseconds)
 
 
 def _is_unfinished(before: Version, file: Version) -> bool:
@@ -456,6 +475,15 @@ def notes_of(raw: Path) -> Notes:
         paths = raw.glob(f"*/[!.]*{suffix}")
         return {f"{path.parent.name}#{path.stem.replace('-', '#')}" for path in paths}
 
-    notes = Notes(ids(".json"), ids(".reverted"), ids(".pruned"))
+    records = [json.loads(path.read_text()) for path in raw.glob("*/[!.]*.json")]
+    stated = {
+        record["delivery_id"]: (
+            datetime.fromisoformat(record.get("stated_at", record["delivered_at"])) - _EPOCH
+        )
+        // timedelta(microseconds=1)
+        for record in records
+        if record["partition_key"] != PURGES
+    }
+    notes = Notes(ids(".json"), ids(".reverted"), ids(".pruned"), stated)
     assert notes.landed <= ids(".raw") | notes.pruned
     return notes
