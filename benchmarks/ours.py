@@ -22,6 +22,7 @@ from benchmarks.answers import Answer, answer_in
 from benchmarks.dagster_command import dagster_dev, execute_job
 from benchmarks.measure import Meter, Step, stored_bytes, warm
 from benchmarks.samples import Sample
+from lfp_pipeline.definitions import tune_garbage_collection
 from lfp_pipeline.defs.sensors.inbox_sensor import build_file_drop_sensor
 from lfp_pipeline.engine import Engine
 from lfp_pipeline.ingest.result import IngestResult
@@ -286,6 +287,7 @@ def housekeeping(instance: Path, data: Path, meter: Meter, folder: Path) -> None
     shutil.copytree(instance, own)
     project = Project(data)
     settings = {"LFP_DATA_DIR": str(data)}
+    tune_garbage_collection()  # As in the code server, which evaluates the sensors.
     project.tick()  # The first tick fills caches.
     with meter.timed("tick"):
         project.tick()

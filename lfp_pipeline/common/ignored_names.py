@@ -4,6 +4,10 @@ import re
 from collections.abc import Callable, Iterable, Sequence
 from fnmatch import fnmatchcase, translate
 
+_WILD = re.compile(r"[*?[]")
+_NOTHING = r"(?!)"
+"""A regular expression that matches nothing."""
+
 # For files and folders.
 _UNFINISHED = (
     "*.part *.partial *.tmp *.temp *.crdownload *.opdownload *.download *.filepart *.uploading "
@@ -81,7 +85,15 @@ class IgnoredNames:
 
 
 def _matching(patterns: Iterable[str]) -> Callable[[str], object]:
-    return re.compile("|".join(map(translate, patterns))).match
+    """Return a matcher of names. It compares suffixes for patterns such as `*.old`."""
+    suffixes, others = [], [_NOTHING]
+    for pattern in patterns:
+        if pattern.startswith("*") and not _WILD.search(pattern, 1):
+            suffixes.append(pattern[1:])
+        else:
+            others.append(translate(pattern))
+    ends, match = tuple(suffixes), re.compile("|".join(others)).match
+    return lambda name: name.endswith(ends) or match(name)
 
 
 def _is_path(path: str, pattern: str, *, is_folder: bool) -> bool:

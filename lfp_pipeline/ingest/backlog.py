@@ -83,13 +83,12 @@ class Backlog:
             return files
         with self.warehouse.session("reading the ledger", log) as connection:
             status_of, id_ = statuses(connection), database_id(connection)
-
-            def applied(landed: Landed, file: InboxFile) -> Landed | None:
-                return landed if _is_applied(landed, file, status_of) else None
-
-            found = self.raw_zone.index.judged(files, applied)
-            self._restore_status_notes(filter(None, found), status_of, id_, log)
-        return [file for file, landed in zip(files, found, strict=True) if landed is None]
+            applied = [
+                landed if landed and _is_applied(landed, status_of) else None
+                for landed in self.raw_zone.index.landed(files)
+            ]
+            self._restore_status_notes(filter(None, applied), status_of, id_, log)
+        return [file for file, landed in zip(files, applied, strict=True) if landed is None]
 
     def _restore_status_notes(
         self,
@@ -223,10 +222,9 @@ class Backlog:
         return keys
 
 
-def _is_applied(landed: Landed, file: InboxFile, status_of: Mapping[str, Status]) -> bool:
-    """Return whether a file's delivery is merged or reverted, and the file restores no bytes."""
+def _is_applied(landed: Landed, status_of: Mapping[str, Status]) -> bool:
     status = status_of.get(landed.delivery_id)
-    return status is not None and status.is_applied and not landed.should_land_again(file)
+    return status is not None and status.is_applied
 
 
 def _is_pending(

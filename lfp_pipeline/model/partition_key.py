@@ -11,7 +11,7 @@ PURGES = "purges"
 
 _DIGEST_LENGTH = 16
 _SAFE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*")
-_DERIVED = re.compile(rf".*-[0-9a-f]{{{_DIGEST_LENGTH}}}")
+_DIGEST = re.compile(rf"-[0-9a-f]{{{_DIGEST_LENGTH}}}")
 
 
 @lru_cache(maxsize=1 << 16)  # Each tick of a sensor needs the keys of all files.
@@ -21,7 +21,7 @@ def partition_key(name: str) -> str:
     A plain file name is its own key. Any other name becomes safe characters and a digest of the
     whole name, so that two files never share a key.
     """
-    if is_partition_key(name) and not _DERIVED.fullmatch(name):
+    if is_partition_key(name) and not is_derived(name):
         return name
     digest = hashlib.sha256(name.encode("utf-8", "surrogatepass")).hexdigest()[:_DIGEST_LENGTH]
     safe = re.sub(r"\.{2,}", ".", re.sub(r"[^A-Za-z0-9._-]+", "_", name)).lstrip(".-")
@@ -37,7 +37,8 @@ def key_hint(text: str) -> str:
 
 def is_derived(key: str) -> bool:
     """Return whether a key looks like one that was derived from a name with a digest."""
-    return _DERIVED.fullmatch(key) is not None
+    end = key[-_DIGEST_LENGTH - 1 :]
+    return end.startswith("-") and _DIGEST.fullmatch(end) is not None
 
 
 def is_purge(delivery_id: str) -> bool:

@@ -1,6 +1,5 @@
 """An entry of the raw index: what the raw zone says about a delivery."""
 
-import os
 import time
 from pathlib import Path
 from typing import NamedTuple
@@ -18,6 +17,8 @@ class Landed(NamedTuple):
         root: the folder of the raw zone, with a `/` at its end.
         key: the key of the partition.
         stem: stem of the names of its files.
+        version_us: time of its version, in microseconds since 1970; None: its record is unreadable.
+        size_bytes: size of its file; None: its record is unreadable.
         noted_status: the noted status, if the delivery is in its desired state; else None.
         noted_id: id of the database in the status note.
         noted_ns: modification time of the status note; None: there is none.
@@ -30,6 +31,8 @@ class Landed(NamedTuple):
     root: str
     key: str
     stem: str
+    version_us: int | None
+    size_bytes: int | None
     noted_status: str | None
     noted_id: str | None
     noted_ns: int | None
@@ -57,11 +60,16 @@ class Landed(NamedTuple):
         """Return whether the status note says that the database has the desired state."""
         return self.noted_status is not None and self.noted_id == database_id
 
-    def should_land_again(self, file: InboxFile) -> bool:
-        """Return whether a file of this version may have other bytes, or restores lost bytes."""
+    def should_land_again(self, file: InboxFile, raw_size: int | None) -> bool:
+        """Return whether a file of this version may have other bytes, or restores lost bytes.
+
+        Args:
+            file: an inbox file with the delivery's time and size.
+            raw_size: size of the raw file in bytes; None: it is missing.
+        """
         if not self.is_read_from(file.ctime_ns):
             return True
-        if not self.pruned and _size_of(self.raw) == file.size_bytes:
+        if raw_size == file.size_bytes and not self.pruned:
             return False
         return should_land_again(Path(self.raw), file.size_bytes, file.ctime_ns)
 
@@ -78,12 +86,4 @@ class Landed(NamedTuple):
 
 def delivery_id_of(key: str, stem: str) -> str:
     """Return the id of the delivery whose files have this stem."""
-    stamp, _, digest = stem.rpartition("-")
-    return f"{key}#{stamp}#{digest}"
-
-
-def _size_of(path: str) -> int | None:
-    try:
-        return os.stat(path).st_size  # noqa: PTH116 (twice as fast, for each file of the inbox)
-    except FileNotFoundError:
-        return None
+    return f"{key}#{stem.replace('-', '#')}"

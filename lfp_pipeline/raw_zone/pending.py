@@ -2,7 +2,6 @@
 
 import logging
 from collections.abc import Mapping, Sequence
-from functools import partial
 
 from lfp_pipeline.model.delivery import Delivery
 from lfp_pipeline.model.partition_key import PURGES
@@ -53,15 +52,10 @@ def reconciled(
     A file must be ingested if its delivery is pending, or if the file was dropped again or restores
     lost bytes.
     """
-    return index.judged(files, partial(_reconciled, database_id))
-
-
-def _reconciled(database_id: str | None, landed: Landed, file: InboxFile) -> Landed | None:
-    return (
-        landed
-        if landed.is_reconciled_in(database_id) and not landed.should_land_again(file)
-        else None
-    )
+    return [
+        landed if landed and landed.is_reconciled_in(database_id) else None
+        for landed in index.landed(files)
+    ]
 
 
 def _deliveries(

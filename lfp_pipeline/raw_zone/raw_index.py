@@ -30,8 +30,9 @@ from lfp_pipeline.raw_zone.index_database import (
     microseconds,
     microseconds_of,
     open_index,
+    page_count,
 )
-from lfp_pipeline.raw_zone.index_scan import refresh
+from lfp_pipeline.raw_zone.index_scan import IN_FORCE, open_folder, refresh
 from lfp_pipeline.raw_zone.landed import Landed, delivery_id_of
 from lfp_pipeline.sources.inbox import InboxFile
 
@@ -49,47 +50,44 @@ _CACHE_LIMIT = 100_000
 _MAX_CHANGES = 1_000_000
 """Generations that differ by more belong to two indexes."""
 
-_ASKED = "CREATE TEMP TABLE asked (number INTEGER PRIMARY KEY, key TEXT, version_us INT, size INT)"
-
-_IN_FORCE = "NOT reverted AND ended IS NOT 'refused'"
-"""The delivery counts, or may still count when it is merged."""
+_ASKED = "CREATE TEMP TABLE asked (key TEXT, version_us INTEGER, size INTEGER)"
 
 _NEWER_IN_FORCE = f"""
-SELECT stem FROM deliveries AS newer
-WHERE newer.key = {{key}} AND newer.stem > {{stem}} AND {_IN_FORCE}
+SELECT stem FROM deliveries
+WHERE key = :key AND stem > :stem AND {IN_FORCE}
 ORDER BY stem DESC LIMIT 1
 """
 
-_LANDED = f"""
-:root, key, stem, ended, noted_id, noted_ns, reverted, pruned, source_ctime_ns,
-    EXISTS ({_NEWER_IN_FORCE.format(key="deliveries.key", stem="deliveries.stem")})
+_LANDED = """
+:root, key, stem, version_us, size_bytes, ended, noted_id, noted_ns, reverted, pruned,
+    source_ctime_ns, has_newer
 """
 
 _VERSIONS = f"""
-SELECT {_LANDED}, number FROM temp.asked JOIN deliveries USING (key, version_us)
+SELECT {_LANDED} FROM temp.asked JOIN deliveries USING (key, version_us)
 WHERE size = size_bytes
-ORDER BY number, stem
+ORDER BY key, stem
 """
+
+_NEWEST = f"SELECT {_LANDED} FROM deliveries WHERE NOT has_newer ORDER BY key, stem"
 
 _OF_PARTITION = f"SELECT {_LANDED} FROM deliveries WHERE key = :key"
 
 _DATED_AHEAD = f"""
 SELECT key, stem FROM deliveries
-WHERE version_us > landed_us AND key <> :purges AND {_IN_FORCE}
-    AND NOT EXISTS ({_NEWER_IN_FORCE.format(key="deliveries.key", stem="deliveries.stem")})
+WHERE version_us > landed_us AND key <> :purges AND {IN_FORCE} AND NOT has_newer
 ORDER BY landed_us DESC
 """
 
 # Without `disk_bytes`: truncating a raw file in place changes its size, but not the index.
 _ALL = """
 SELECT key, stem, version_us, size_bytes, ended, noted_id, noted_ns, reverted, pruned,
-    source_ctime_ns
+    source_ctime_ns, has_newer
 FROM deliveries
 """
 
-
-_Asked = list[tuple[int, str, int, int]]
-"""Versions of files: number, partition key, time in microseconds, size in bytes."""
+_Version = tuple[str, int | None, int | None]
+"""Of a file: partition key, time in microseconds since 1970, size in bytes."""
 
 
 class RawIndex:
@@ -106,51 +104,49 @@ class RawIndex:
         self._root = f"{root}/"
         self.path = root.with_name(f"{root.name}.index")
         self._snapshot = threading.local()
-        self._last_judged: tuple[int, _Asked, list[tuple[int, Landed]]] | None = None
+        self._last_found: tuple[int, list[_Version], list[Landed | None]] | None = None
         self.problem: str | None = None
 
-    def judged(
-        self,
-        files: Sequence[InboxFile],
-        judge: Callable[[Landed, InboxFile], Answer | None],
-    ) -> list[Answer | None]:
-        """Judge the deliveries of some files. File and delivery agree in time and size.
+    def landed(self, files: Sequence[InboxFile]) -> list[Landed | None]:
+        """Return the delivery of each file: the newest with the time and size of the file.
 
-        Args:
-            files: inbox files.
-            judge: called with each such delivery and its file, maybe more than once.
-
-        Returns:
-            For each file, the first judgement that is not None.
+        None: there is none, or the file may have other bytes, or restores lost bytes.
         """
-        asked = [
-            (number, file.partition_key, microseconds_of(file.mtime_ns), file.size_bytes)
-            for number, file in enumerate(files)
+        asked: list[_Version] = [
+            (file.partition_key, microseconds_of(file.mtime_ns), file.size_bytes) for file in files
         ]
-
-        def look_up(index: sqlite3.Connection) -> list[Answer | None]:
-            found: list[Answer | None] = [None] * len(files)
-            for number, landed in self._versions(index, asked):
-                judgement = judge(landed, files[number])
-                if found[number] is None:
-                    found[number] = judgement
+        found = self.ask(lambda index: self._newest(index, asked), {key for key, _, _ in asked})
+        if not any(found):  # The raw zone may be missing.
             return found
+        with open_folder(self.root) as folder:
+            return [
+                landed
+                if landed and not landed.should_land_again(file, _raw_size(landed, folder))
+                else None
+                for file, landed in zip(files, found, strict=True)
+            ]
 
-        return self.ask(look_up, {key for _, key, _, _ in asked})
-
-    def _versions(self, index: sqlite3.Connection, asked: "_Asked") -> list[tuple[int, Landed]]:
-        """Return the deliveries of versions, by number, cached for a sensor that repeats itself."""
+    def _newest(self, index: sqlite3.Connection, asked: list[_Version]) -> list[Landed | None]:
+        """Return the newest delivery of each version, cached for a sensor that repeats itself."""
         current = generation(index)
-        last = self._last_judged
-        if last is not None and last[:2] == (current, asked):
-            return last[2]
-        index.execute(_ASKED)
-        index.executemany("INSERT INTO temp.asked VALUES (?, ?, ?, ?)", asked)
-        rows = index.execute(_VERSIONS, {"root": self._root})
-        found = [(number, Landed._make(landed)) for *landed, number in rows]
+        if self._last_found is not None and self._last_found[:2] == (current, asked):
+            return self._last_found[2]
+        newest: dict[_Version, Landed] = {}
+        if len(asked) > page_count(index):  # Reading the newest of all partitions is faster then.
+            newest = self._by_version(index, _NEWEST)
+        if others := [version for version in asked if version not in newest]:
+            index.execute(_ASKED)
+            index.executemany("INSERT INTO temp.asked VALUES (?, ?, ?)", others)
+            newest |= self._by_version(index, _VERSIONS)
+        found = [newest.get(version) for version in asked]
         if len(asked) <= _CACHE_LIMIT:
-            self._last_judged = current, asked, found
+            self._last_found = current, asked, found
         return found
+
+    def _by_version(self, index: sqlite3.Connection, sql: str) -> dict[_Version, Landed]:
+        """Return the last of the selected deliveries of each version."""
+        rows = map(Landed._make, index.execute(sql, {"root": self._root}))
+        return {(landed.key, landed.version_us, landed.size_bytes): landed for landed in rows}
 
     def deliveries(self, key: str, stated_at: datetime | None = None) -> list[Landed]:
         """Return the deliveries of a partition, oldest first.
@@ -170,8 +166,8 @@ class RawIndex:
 
     def newer_in_force(self, key: str, stem: str) -> str | None:
         """Return the stem of the newest delivery in force of a partition, if newer than a stem."""
-        sql, values = _NEWER_IN_FORCE.format(key=":key", stem=":stem"), {"key": key, "stem": stem}
-        found = self.ask(lambda index: index.execute(sql, values).fetchall(), {key})
+        values = {"key": key, "stem": stem}
+        found = self.ask(lambda index: index.execute(_NEWER_IN_FORCE, values).fetchall(), {key})
         return next((str(newer) for (newer,) in found), None)
 
     def dated_ahead(self) -> list[str]:
@@ -296,9 +292,14 @@ class RawIndex:
     @contextmanager
     def _folder_locked(self, lock: int) -> Iterator[None]:
         """Lock the raw zone's folder, so that no process removes the index while it is open."""
-        descriptor = os.open(self.root, os.O_RDONLY)
-        try:
-            fcntl.flock(descriptor, lock | fcntl.LOCK_NB)
+        with open_folder(self.root) as folder:
+            fcntl.flock(folder, lock | fcntl.LOCK_NB)
             yield
-        finally:
-            os.close(descriptor)
+
+
+def _raw_size(landed: Landed, root: int) -> int | None:
+    """Return the size of a raw file, found below the descriptor of the raw zone's folder."""
+    try:
+        return os.stat(f"{landed.key}/{landed.stem}.raw", dir_fd=root).st_size
+    except FileNotFoundError:
+        return None

@@ -144,9 +144,10 @@ class _Scan:
         self.skipped: list[Skipped] = []
         self.ignored: list[str] = []
         self._inbox = inbox
+        self._root = f"{inbox}/"
         self._quiet_seconds = quiet_seconds
         self._now = now
-        self._ignored = IgnoredNames(ignored)
+        self._is_ignored = IgnoredNames(ignored).match
         self._folders = [""]
 
     def run(self) -> None:
@@ -154,9 +155,13 @@ class _Scan:
             folder = self._folders.pop()
             try:
                 # The `.` makes a folder that cannot be entered fail here, and not for each entry.
-                with os.scandir(f"{self._inbox}/{folder}.") as entries:
-                    for entry in entries:
-                        self._add(entry, folder + entry.name)
+                descriptor = os.open(f"{self._root}{folder}.", os.O_RDONLY)
+                try:  # Below a descriptor, the kernel resolves a shorter path for each file.
+                    with os.scandir(descriptor) as entries:
+                        for entry in entries:
+                            self._add(entry, folder + entry.name)
+                finally:
+                    os.close(descriptor)
             except OSError as error:
                 if not folder:
                     raise _unreadable(self._inbox, error) from error
@@ -165,7 +170,7 @@ class _Scan:
     def _add(self, entry: os.DirEntry[str], name: str) -> None:
         try:
             is_folder = entry.is_dir(follow_symlinks=False)
-            if self._ignored.match(name, is_folder=is_folder):
+            if self._is_ignored(name, is_folder=is_folder):
                 self.ignored.append(f"{name}/" if is_folder else name)
             elif is_folder:
                 self._folders.append(f"{name}/")
@@ -185,7 +190,7 @@ class _Scan:
             self.ready.append(
                 InboxFile(
                     name,
-                    f"{self._inbox}/{name}",
+                    self._root + name,
                     status.st_size,
                     status.st_mtime_ns,
                     status.st_ctime_ns,

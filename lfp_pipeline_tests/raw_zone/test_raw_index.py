@@ -437,5 +437,26 @@ def test_files_of_other_times_and_sizes_are_other_versions(zone: RawZone, inbox:
         file._replace(mtime_ns=10**21),
         file._replace(mtime_ns=-(10**21)),
     ]
-    found = zone.index.judged([file, *others], lambda landed, _: landed.noted_status)
-    assert found == ["merged", None, None, None, None, None]
+    found, *not_found = zone.index.landed([file, *others])
+    assert found is not None
+    assert found.noted_status == "merged"
+    assert not_found == [None] * len(others)
+
+
+def test_many_files_are_found_as_single_files_are(zone: RawZone, inbox: Path) -> None:
+    older = versions(inbox)
+    (inbox / "f1.csv").write_text("name,sku,description\n")
+    write_status_note(land(zone, inbox, "f1.csv").path, "refused", "db")
+    mark_reverted(zone.deliveries("f2.csv")[0].path)
+    (inbox / "f3.csv").write_text("name,sku,description\nm,s3,\n")  # Of the same size and time.
+    os.utime(inbox / "f3.csv", (3, 3))
+    write_status_note(land(zone, inbox, "f3.csv").path, "merged", "db")
+    zone.deliveries("f4.csv")[0].path.with_suffix(".json").unlink()
+    files = [*older, *versions(inbox)]
+    others = [files[0]._replace(name=f"other{number}.csv") for number in range(1_000)]
+    single = [RawZone(zone.root).index.landed([file])[0] for file in files]
+    assert RawZone(zone.root).index.landed([*files, *others]) == [*single, *[None] * len(others)]
+    assert [landed and landed.noted_status for landed in single] == [
+        *("merged", "merged", None, None, None),
+        *("merged", None, "merged", None, "refused"),  # The oldest file first.
+    ]

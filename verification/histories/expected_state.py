@@ -42,7 +42,9 @@ class ExpectedState(FolderState):
         version of the future.
         """
         stated, now = file.microseconds, time.time_ns() // 1000
-        known = [other for other in (*self.files.values(), *landed_before) if other.key == file.key]
+        # A delivery that lands again may have another stated time: the last one counts.
+        last_landed = {other.delivery_id: other for other in (*self.files.values(), *landed_before)}
+        known = [other for other in last_landed.values() if other.key == file.key]
         newest = max((other.microseconds for other in known), default=now)
         alike = [other for other in known if other.stated_microseconds == stated]
         last = max(alike, key=lambda other: other.microseconds, default=None)

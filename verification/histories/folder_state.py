@@ -26,11 +26,16 @@ Tables = dict[str, list[tuple[Any, ...]]]
 
 @dataclass
 class Marks:
-    """What the raw zone holds: the ids of deliveries that have landed, are reverted, are pruned."""
+    """What the raw zone holds: the ids of deliveries that have landed, are reverted, are pruned.
+
+    Attributes:
+        stated: the times that the sources of files stated, in microseconds, by delivery id.
+    """
 
     landed: set[str] = field(default_factory=set)
     reverted: set[str] = field(default_factory=set)
     pruned: set[str] = field(default_factory=set)
+    stated: dict[str, int] = field(default_factory=dict)
 
 
 @dataclass
@@ -206,7 +211,9 @@ class FolderState:
 
     @property
     def marks(self) -> Marks:
-        return Marks({*self.files, *self.deletions}, set(self.reverted), set(self.pruned))
+        stated = {id_: file.stated_microseconds for id_, file in self.files.items()}
+        landed = {*self.files, *self.deletions}
+        return Marks(landed, set(self.reverted), set(self.pruned), stated)
 
     def with_marks(self, marks: Marks) -> Self:
         """Return this state where the raw zone has only these marks."""
@@ -216,7 +223,10 @@ class FolderState:
 
         return replace(
             self,
-            files=landed(self.files),
+            files={
+                id_: _with_stated(file, marks.stated[id_])
+                for id_, file in landed(self.files).items()
+            },
             deletions=landed(self.deletions),
             reverted=set(marks.reverted),
             pruned=set(marks.pruned),
@@ -230,3 +240,7 @@ class FolderState:
 
     def copy(self) -> Self:
         return copy.deepcopy(self)
+
+
+def _with_stated(file: Version, microseconds: int) -> Version:
+    return replace(file, stated=None if microseconds == file.microseconds else microseconds)

@@ -1,14 +1,19 @@
 """What a history has left: the rows of a database, and the marks of a raw zone."""
 
+import json
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import duckdb
 
 from lfp_pipeline.engine import Engine
+from lfp_pipeline.model.partition_key import PURGES
 from testing.engine import TABLES
 from testing.raw_folder import ids_with
 from verification.histories.folder_state import Marks, Tables
 from verification.histories.rules import Rules
+
+_EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001 (as in the records: UTC without a zone)
 
 _QUERIES = {name: TABLES[name] for name in ("products", "name_counts")} | {
     "deletions": "SELECT sku, delivery_id, delivered_at FROM deletions",
@@ -56,9 +61,18 @@ class TableReader:
 
 
 def marks_in(raw: Path) -> Marks:
-    """Return the marks in a raw zone, by the names of its files."""
+    """Return the marks in a raw zone, by the names and records of its files."""
     landed, reverted, pruned, bytes_kept = (
         set(ids_with(raw, suffix)) for suffix in (".json", ".reverted", ".pruned", ".raw")
     )
     assert landed <= bytes_kept | pruned
-    return Marks(landed, reverted, pruned)
+    records = [json.loads(path.read_text()) for path in raw.glob("*/[!.]*.json")]
+    stated = {
+        record["delivery_id"]: (
+            datetime.fromisoformat(record.get("stated_at", record["delivered_at"])) - _EPOCH
+        )
+        // timedelta(microseconds=1)
+        for record in records
+        if record["partition_key"] != PURGES
+    }
+    return Marks(landed, reverted, pruned, stated)

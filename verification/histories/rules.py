@@ -12,6 +12,8 @@ from typing import Any
 from testing.expected_tables import File, Row, Winners
 
 _MIN_SHORT_ROWS = 3
+_MIN_SHORT_SHARE = 10
+"""Short rows are a habit if at least one row in so many is short."""
 
 
 @dataclass(frozen=True)
@@ -163,7 +165,8 @@ def read(file: File, rules: Rules) -> Read:
     if lacks_columns or (two_names and rules.name_alias is None):
         return Read({}, (), is_refused=True)
     short = sum(len(row) == 2 for row in file.records.values())
-    may_be_short = short >= _MIN_SHORT_ROWS and not rules.require_all_cells
+    is_habit = short >= _MIN_SHORT_ROWS and short * _MIN_SHORT_SHARE >= len(file.records)
+    may_be_short = is_habit and not rules.require_all_cells
     accepted, rejects = {}, []
     for number, row in file.records.items():
         if len(row) != 3 and not (len(row) == 2 and may_be_short):

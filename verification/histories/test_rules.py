@@ -1,15 +1,16 @@
-"""The oracle and the reader agree on unfinished uploads."""
+"""The oracle and the reader agree on unfinished uploads and short rows."""
 
 from collections import Counter
 from pathlib import Path
 
 import pytest
 
+from lfp_pipeline.engine import Engine
 from lfp_pipeline.ingest.ingest import ingest
 from testing.engine import LOG, engine_at, land
 from verification.histories.expected_state import ExpectedState
 from verification.histories.observed import TableReader
-from verification.histories.rules import Rules, Version
+from verification.histories.rules import Rules, Version, read
 
 ROWS = (
     ("ß", "Zoë", "two\nlines"),
@@ -30,6 +31,19 @@ def test_each_unfinished_upload_is_read_as_the_oracle_expects(tmp_path: Path, ha
     ]
     files = [file for file in uploads if file.is_plain]
     assert len(files) > (30 if has_two_names else 60)
+    _assert_read_as_expected(engine, state, files)
+
+
+def test_short_rows_are_a_habit_if_they_are_a_tenth_of_the_rows(tmp_path: Path):
+    rules = Rules(max_reject_share=1)
+    engine, state = engine_at(tmp_path, **rules.settings), ExpectedState(rules=rules)
+    short = (("s1", "Ann"),) * 3
+    files = [Version(f"{n}.csv", n, short + (("s2", "Ann", "x"),) * n) for n in (27, 28)]
+    assert [len(read(file, rules).rejects) for file in files] == [0, 3]
+    _assert_read_as_expected(engine, state, files)
+
+
+def _assert_read_as_expected(engine: Engine, state: ExpectedState, files: list[Version]) -> None:
     for file in files:
         state.land(file)
     state.reconcile(file.delivery_id for file in files)
