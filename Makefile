@@ -81,7 +81,7 @@ status: setup ## Show what is pending, running or waiting, what needs attention,
 
 .PHONY: verify
 verify: setup ## Check the invariants of your data (FULL=true: also by a rebuild)
-	@echo 'ops: {verify: {config: {full: $(FULL)}}}' | \
+	@echo 'ops: {check_invariants: {config: {full: $(FULL)}}}' | \
 	  $(BIN)/dagster job execute -m lfp_pipeline.definitions -j verify -c /dev/stdin
 
 .PHONY: demo

@@ -232,8 +232,8 @@ def test_a_purge_is_published_though_its_result_cannot_be_shown(
         ("prune_raw", "prune", "even_if_needed"),
         ("rebuild_products", "rebuild", "allow_data_loss"),
         ("rebuild_products", "rebuild", "accept_losses"),
-        ("verify", "verify", "full"),
-        ("verify", "verify", "thorough"),
+        ("verify", "check_invariants", "full"),
+        ("verify", "check_invariants", "thorough"),
         ("verify", "laws", "full"),
         ("verify", "laws", "thorough"),
     ],
@@ -262,5 +262,5 @@ def test_the_launchpad_shows_the_present_names_only(stocked: Project) -> None:
         for name in getattr(type_, "fields", {})
     }
     former = {"laws", "despite_pruned", "even_if_needed", "accept_losses", "thorough"}
-    assert shown >= {"verify", "full", "include_needed"}
+    assert shown >= {"check_invariants", "full", "include_needed"}
     assert not shown & former

@@ -64,7 +64,7 @@ def test_everything_works_in_folders_with_any_names(
         assert project.run("revert_delivery", config=revert).success
         assert len(project.products) == 2048
         assert project.run("rebuild_products").success
-        full = {"ops": {"verify": {"config": {"full": True}}}}
+        full = {"ops": {"check_invariants": {"config": {"full": True}}}}
         assert project.run("verify", config=full).success
         sample = sample_in(project.inbox, 100, 1)
         assert write_sample(sample, 100, 1).rows == 100

@@ -13,7 +13,7 @@ from testing.expected_tables import File
 
 FIRST = File("a.csv", 1, (("s1", "Ann", "x"), ("s2", "Bob", "y")))
 SECOND = File("b.csv", 2, (("s2", "Eva", "z"), ("s3", "Bob", "")))
-REMEDY = "Make the data folder (setting LFP_DATA_DIR) and all in it writable"
+REMEDY = "Make the data folder (setting LFP_DATA_DIR) and its content writable"
 
 
 @pytest.fixture

@@ -463,7 +463,7 @@ def test_the_job_fails_and_shows_the_problems(project: Project) -> None:
     database = project.data / "products.duckdb"
     change(database, "UPDATE products SET description = 'edited' WHERE sku = 's1'")
     change(database, "UPDATE name_counts SET no_of_products = 9 WHERE name = 'Eva'")
-    run = project.run("verify", config={"ops": {"verify": {"config": {"full": True}}}})
+    run = project.run("verify", config={"ops": {"check_invariants": {"config": {"full": True}}}})
     assert not run.success
     (failed,) = [event for event in run.all_events if event.is_step_failure]
     failure = failed.step_failure_data.user_failure_data
