@@ -34,7 +34,7 @@ _FORMER_KEYS = {
     "allow_data_loss": "accept_losses",
     "full": "thorough",
 }
-"""Configuration keys, and the names that version 0.1 has for them. Both are accepted."""
+"""Configuration keys, and their names before version 0.1.0. Both are accepted."""
 
 
 class OperationConfig(dg.Config):
