@@ -93,7 +93,6 @@ class Engine:
         Publishing waits for no other process. If it fails, the earlier copy stays in use.
 
         Args:
-            log: for failures.
             at_once: ignore the budget and wait for other processes, so that reverted rows leave
                 the copy, too.
         """

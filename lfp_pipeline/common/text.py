@@ -20,9 +20,7 @@ def preview(names: Sequence[str], number: int | None = None, limit: int = 5) -> 
     """Return the first of some names, printable: `a, b and 1,998 more`.
 
     Args:
-        names: all names, or the first ones.
         number: number of all names; None: `len(names)`.
-        limit: number of names to show.
     """
     shown = [printable(name) for name in names[:limit]]
     remaining = (len(names) if number is None else number) - len(shown)

@@ -112,7 +112,6 @@ class Backlog:
         """Return the pending deliveries of the raw zone, oldest first.
 
         Args:
-            log: for records that cannot be read.
             offered: inbox files that will land again, so that their deliveries are omitted.
         """
         ctimes = {

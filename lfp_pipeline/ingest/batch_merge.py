@@ -51,11 +51,7 @@ class DesiredStateChangedError(Exception):
 
 
 class OtherSettingsError(Exception):
-    """A delivery that was merged before must be read with the settings of that time.
-
-    Attributes:
-        settings: the settings of that time.
-    """
+    """A delivery that was merged before must be read with the settings of that time."""
 
     def __init__(self, settings: Settings) -> None:
         super().__init__()
@@ -73,9 +69,6 @@ def reconcile_batch(
 
     Args:
         batch: oldest first; a deletion or a reverted delivery alone.
-        settings: limits, rules, waiting times.
-        warehouse: the database to change.
-        log: for progress.
         workers: number of batches that share the threads and memory of this process.
 
     Raises:

@@ -50,7 +50,6 @@ class _Part:
 
     Attributes:
         deliveries: at least one, oldest first.
-        settings: the settings that the deliveries are read with.
     """
 
     deliveries: Sequence[Delivery]
@@ -72,9 +71,6 @@ def ingest(
 
     Args:
         deliveries: in the raw zone, at least one.
-        settings: limits, rules, waiting times.
-        warehouse: to merge into.
-        log: for progress and tracebacks.
         workers: number of batches that share the threads and memory of this process.
     """
     unique = {delivery.delivery_id: delivery for delivery in deliveries}.values()

@@ -13,7 +13,6 @@ class IngestResult:
     """The result of ingesting a delivery.
 
     Attributes:
-        delivery: the delivery.
         account: its ledger entry.
         reading: what was read of the file; None: it could not be read, or needed not be.
         products: number of rows in `products` afterwards.

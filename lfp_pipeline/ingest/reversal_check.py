@@ -55,10 +55,6 @@ def checked_reversal(
     """Check a reversal, and hold the writer lock for the block, which marks it as reverted.
 
     Args:
-        delivery: the delivery to revert.
-        settings: limits, rules.
-        warehouse: the database of the delivery.
-        log: for progress.
         ignore_pruned_history: allow the reversal although older deliveries, which may have had
             replacements, are pruned.
         use_present_settings: read older deliveries with these settings, even if they were read with

@@ -91,10 +91,6 @@ def revert(
     """Revert a delivery, merged or not, in the warehouse that is attached to the workspace.
 
     Args:
-        delivery: the delivery.
-        workspace: for reading older deliveries.
-        settings: limits, rules.
-        log: for progress.
         is_shadow: whether the warehouse is a shadow build, for which no row may be lost.
 
     Returns:
@@ -137,10 +133,7 @@ def find_replacements(
     """Find the rows of older deliveries that replace what a delivery has won or deleted.
 
     Args:
-        delivery: the delivery.
         workspace: for reading older deliveries, with the warehouse attached.
-        settings: limits, rules.
-        log: for progress.
         use_present_settings: read older deliveries with these settings, and correct them, even if
             they were read with other ones.
 

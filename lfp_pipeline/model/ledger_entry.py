@@ -150,9 +150,6 @@ def unmerged_entry(
     """Return the entry of a delivery that is not merged.
 
     Args:
-        delivery_id: its id.
-        status: its status.
-        error: the reason.
         before: its entry until now, whose conditions of reading are kept.
     """
     if before is None:

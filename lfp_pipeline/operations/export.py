@@ -76,10 +76,7 @@ def export_tables(
     names, some of them do.
 
     Args:
-        engine: the data folder.
-        log: receives progress.
         formats: `parquet`, `csv`, or both.
-        dry_run: return the plan, and write nothing.
 
     Raises:
         OperationRefusedError: there is no database, or a format is unknown, or none is given.

@@ -80,8 +80,6 @@ class RejectsFile:
     """The file with the rejects of one delivery.
 
     Attributes:
-        path: path of the file.
-        partition_key: partition of the delivery.
         refused: whether the whole delivery was refused.
         rows: number of rejected rows.
         escaped: number of product values that got an apostrophe, so that they are no formulas.
@@ -106,8 +104,6 @@ def export_rejects(
     """Write the rejects of the newest delivery of every partition that has some.
 
     Args:
-        engine: the data folder.
-        log: receives the process that this waits for.
         partition_key: write the rejects of this partition only.
         delivery_id: write the rejects of this delivery instead of the newest.
 

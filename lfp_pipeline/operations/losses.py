@@ -31,7 +31,6 @@ class Comparison:
 
     Attributes:
         old: the old database; None if it cannot be read, or does not exist.
-        new: the rebuilt database.
         lost: reasons why deliveries are lost, whole or in part, by delivery id.
     """
 
@@ -59,7 +58,6 @@ class Comparison:
 
         Args:
             connection: a connection with the new database attached.
-            old_database: the old database.
             rereadings: how each delivery was read for the new database, by id.
         """
         if self.old is None:

@@ -66,10 +66,7 @@ def prune_raw(
     A process that is killed meanwhile leaves some of the deliveries pruned.
 
     Args:
-        engine: the data folder.
         older_than_days: minimum time since the landing.
-        log: receives progress.
-        dry_run: return the plan, and change nothing.
         include_needed: also prune deliveries that a rebuild of the present tables needs.
 
     Raises:

@@ -96,9 +96,6 @@ def rebuild_products(
     there may be none, and the next ingest_inbox makes it.
 
     Args:
-        engine: the data folder.
-        log: receives progress.
-        dry_run: return the plan, and change nothing.
         allow_data_loss: rebuild even if merged deliveries cannot be read any more.
         use_present_settings: read all deliveries with the present settings, whatever they were
             merged with.

@@ -43,10 +43,6 @@ def revert_delivery(
     process is killed after the delivery is marked, the next ingest_inbox reverts it.
 
     Args:
-        engine: the data folder.
-        delivery_id: id of the delivery, as in the table `deliveries`.
-        log: receives progress.
-        dry_run: return the plan, and change nothing.
         ignore_pruned_history: revert even if older deliveries that may have replacements are
             pruned.
         use_present_settings: read older deliveries with the present settings, whatever they were
@@ -94,10 +90,6 @@ def reinstate_delivery(
     The delivery is read with the settings that it was merged with, if the ledger has them.
 
     Args:
-        engine: the data folder.
-        delivery_id: id of the delivery, as in the table `deliveries`.
-        log: receives progress.
-        dry_run: return the plan, and change nothing.
         use_present_settings: read the delivery with the present settings, whatever it was merged
             with.
 

@@ -50,9 +50,6 @@ def catch_up(
     """Merge or revert deliveries in a shadow database, unless it has done so.
 
     Args:
-        shadow: the engine of the shadow database.
-        deliveries: deliveries in the raw zone.
-        log: receives progress.
         ways: how to read deliveries, by id; others are read with the present settings.
     """
     with shadow.warehouse.session("reading the ledger", log) as connection:

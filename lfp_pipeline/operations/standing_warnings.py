@@ -47,7 +47,6 @@ def standing_warnings(
     """Yield warnings about the deliveries of a data folder.
 
     Args:
-        engine: the data folder.
         stale: rows of the ledger, as `STALE` finds them.
         latest: ledger rows of the deliveries that ended last; only these are checked for
             unfinished uploads.

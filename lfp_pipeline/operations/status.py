@@ -88,7 +88,6 @@ class StatusReport:
     """The status of a data folder.
 
     Attributes:
-        data_dir: the data folder.
         now: time of the report, in seconds since the epoch.
         pending: files in the inbox that are not merged.
         still_writing: names of files in the inbox that are still being written.
@@ -105,7 +104,6 @@ class StatusReport:
         warnings: warnings about deliveries and inbox files that still hold.
         feed_errors: error messages, by feed.
         disk: bytes used, by what uses them.
-        free_bytes: free bytes on the disk.
         problems: what is broken, or cannot be read.
     """
 

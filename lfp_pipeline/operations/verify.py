@@ -58,11 +58,8 @@ def verify(
     """Check the tables and the raw zone. Nothing is repaired.
 
     Args:
-        engine: the data folder.
-        log: receives progress.
         full: also rebuild the database beside and compare. This takes as long, and as much disk,
             as a rebuild.
-        dry_run: return what would be checked.
 
     Returns:
         A report with a line for each problem, and what to do about it.

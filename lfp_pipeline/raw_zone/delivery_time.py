@@ -43,8 +43,6 @@ def time_of_file(
 
     Args:
         stated_at: modification time of the file.
-        now: time of the landing.
-        newest: the newest version in the partition.
         same_time: the newest version with that modification time.
         taken: the times of other versions in the partition.
     """
@@ -67,10 +65,6 @@ def time_of_fetched(
     not in the future.
 
     Args:
-        fetched: what the server reports.
-        sha256: digest of the bytes, in hex.
-        now: time of the fetch.
-        newest: the newest version in the partition.
         polled: whether the source is fetched repeatedly. Then the same bytes get no newer time.
     """
     delivered_at = min(fetched.modified or now, now)

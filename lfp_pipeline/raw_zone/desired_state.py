@@ -82,8 +82,6 @@ def should_land_again(raw: Path, size_bytes: int, dropped_ns: int) -> bool:
     A file restores pruned bytes only if it was dropped, moved or touched after the pruning.
 
     Args:
-        raw: the delivery's raw file.
-        size_bytes: size of that version.
         dropped_ns: ctime of the file: when it was last dropped, moved or touched.
     """
     # Before the marker, because pruning writes the marker before it removes the file.
@@ -107,12 +105,7 @@ def pruned_while_needed(raw: Path) -> bool:
 
 
 def prune(raw: Path, *, needed: bool) -> None:
-    """Remove the bytes of a delivery. Its record stays.
-
-    Args:
-        raw: the delivery's raw file.
-        needed: whether the tables need the bytes.
-    """
+    """Remove the bytes of a delivery. Its record stays."""
     with folder_lock(raw.parent):  # A landing meanwhile would take the file for intact.
         _note(raw.with_suffix(_PRUNED), b"" if needed else _NOT_NEEDED)
         raw.unlink(missing_ok=True)

@@ -36,8 +36,6 @@ def refresh(index: sqlite3.Connection, root: Path, keys: Collection[str] | None)
     """Bring an index up to date with some partitions of a raw zone, or with all.
 
     Args:
-        index: the index.
-        root: the folder of the raw zone.
         keys: the partition keys; None: all partitions.
     """
     changed = _changed(index, root, keys)

@@ -64,10 +64,8 @@ def landed_again(
     """Return the new content of the record of a delivery whose bytes land again.
 
     Args:
-        recorded: the content of the record.
         landed: the content that a first landing would give the record.
         is_kept: whether the raw file is intact.
-        log: for a text format that is not taken over.
     """
     is_file = landed.source_ctime_ns is not None
     return replace(

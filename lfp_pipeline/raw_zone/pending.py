@@ -23,9 +23,7 @@ def pending_deliveries(
     """Return the deliveries that are pending in a database, oldest first.
 
     Args:
-        index: the index of the raw zone.
         database_id: the id of the database; None: it does not exist yet.
-        log: for records that cannot be read.
     """
     return _deliveries(index, _PENDING, {"database_id": database_id}, log)
 

@@ -94,7 +94,6 @@ class RawIndex:
     """The index of a raw zone. Any number of threads and processes may query it at once.
 
     Attributes:
-        root: the folder of the raw zone.
         path: the database file of the index.
         problem: why the last query could not use that file, and what to do; None: it could.
     """
@@ -152,7 +151,6 @@ class RawIndex:
         """Return the deliveries of a partition, oldest first.
 
         Args:
-            key: the key of the partition.
             stated_at: only deliveries that their source dates so; None: all.
         """
         sql, values = _OF_PARTITION, {"root": self._root, "key": key, "version_us": 0}

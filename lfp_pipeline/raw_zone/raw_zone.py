@@ -59,9 +59,6 @@ class RawZone:
         """Fetch a source into the raw zone. The same bytes of the same time land once.
 
         Args:
-            source: the source.
-            key: the key of the partition.
-            log: for progress.
             polled: whether the source is fetched repeatedly. Then the bytes of the newest delivery
                 are the same delivery, whatever their time.
             kind: the content of the source. A delivery that landed before keeps its kind.

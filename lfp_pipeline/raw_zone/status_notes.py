@@ -26,7 +26,6 @@ class StatusNote:
 
     Attributes:
         status: the status in the ledger, or any text if the note is damaged.
-        database_id: id of the database.
         noted_ns: modification time of the note.
     """
 

@@ -32,7 +32,6 @@ def ends_in_a_record(size: int, whole: Path) -> bool:
 
     Args:
         size: number of the first bytes, fewer than the file has.
-        whole: the file.
     """
     with whole.open("rb") as file, mmap(file.fileno(), 0, access=ACCESS_READ) as buffer:
         last = buffer[max(size - 4, 0) : size].rstrip(b"\0")[-1:]

@@ -41,7 +41,6 @@ def must_inflate(name: str, coding: str) -> bool:
     """Return whether a body has to be inflated during the download.
 
     Args:
-        name: name of the source, for messages.
         coding: codings, as `coding_in` returns them.
 
     Raises:
@@ -63,7 +62,6 @@ def inflated(name: str, pieces: Iterator[bytes]) -> Iterator[bytes]:
     """Yield the plain bytes of a deflate stream, in chunks of bounded size.
 
     Args:
-        name: name of the source, for messages.
         pieces: the stream, in the zlib format, or raw, as some servers send it.
 
     Raises:

@@ -49,10 +49,6 @@ class PollState:
         """Return the state before a poll is sent.
 
         A previous poll without an answer counts as an update, and so does a new location.
-
-        Args:
-            now: in seconds since the epoch.
-            location_digest: digest of the location to be polled.
         """
         moved = self.location_digest != location_digest
         return replace(
@@ -72,14 +68,7 @@ class PollState:
         error: str | None = None,
         retry_after: float | None = None,
     ) -> "PollState":
-        """Return the state after the server has answered, or the poll has failed.
-
-        Args:
-            updated: whether there is an update, or may be.
-            version: version of the update.
-            error: why the poll failed.
-            retry_after: pause that the server asks for, in seconds.
-        """
+        """Return the state after the server has answered, or the poll has failed."""
         return replace(
             self,
             updates=self.updates + updated,
@@ -97,7 +86,6 @@ class FeedStateStore:
 
     Attributes:
         folder: folder of the files of all feeds.
-        name: name of the feed.
     """
 
     folder: Path

@@ -36,9 +36,7 @@ class Feed(WrappedSource):
     """A named source with an interval, and the state of its polls.
 
     Attributes:
-        entry: the entry of the sources file.
         memory: results of earlier polls and reads.
-        limits: limits of a poll.
     """
 
     entry: NamedSource
@@ -126,11 +124,7 @@ class Feed(WrappedSource):
 
 
 def is_update(body: str) -> bool:
-    """Return whether a sense server reports an update; every answer but a clear `no` is one.
-
-    Args:
-        body: JSON, or a word.
-    """
+    """Return whether a sense server reports an update; every answer but a clear `no` is one."""
     try:
         answer = json.loads(body)
     except (ValueError, RecursionError):

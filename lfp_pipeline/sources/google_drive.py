@@ -47,7 +47,6 @@ class DriveFile:
 
     Attributes:
         file_id: id of the file in its link.
-        limits: limits of the download.
         sheet: for Google Sheets, the `gid` of the sheet; empty: the first sheet.
         resource_key: second key in the links to older files.
         base: URL of a server instead of Google's.

@@ -56,8 +56,6 @@ def following_redirects(
     """Send a request, follow redirects, and yield the answer with its body unread.
 
     Args:
-        client: a client that `http_client` returned.
-        request: the first request.
         seconds_left: called before each answer; returns the longest wait for bytes.
 
     Raises:
@@ -84,9 +82,7 @@ def check_status(name: str, url: str, response: httpx.Response, content: Iterato
     """Require the status 200.
 
     Args:
-        name: name of the source, for messages.
         url: the first requested URL.
-        response: the answer.
         content: the unread body, which may contain the server's reason.
 
     Raises:

@@ -85,11 +85,6 @@ def download(
     """Download a file over several attempts, and return its metadata.
 
     Args:
-        url: the URL to request first.
-        name: name of the source, for messages.
-        limits: limits of the download.
-        sink: receives the bytes.
-        on_progress: called after each chunk.
         on_page: called with a web page that came instead of the file.
 
     Raises:
@@ -104,7 +99,6 @@ class _Version:
 
     Attributes:
         etag: a strong ETag; a weak one does not promise the same bytes.
-        modified: Last-Modified.
         size: size of the whole file, in bytes.
         coding: Content-Encoding, in canonical form.
         charset: charset of the text. It is no part of the version, and in the first answer only.

@@ -111,8 +111,6 @@ def fetch_version(url: str, known: Version | None, limits: DownloadLimits) -> Ve
     keeps the time when it replaces the file. Then the digest of the file identifies the version.
 
     Args:
-        url: the URL of the file.
-        known: the version at the last poll.
         limits: network policy and minimum throughput.
 
     Returns:

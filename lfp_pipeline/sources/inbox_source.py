@@ -35,12 +35,7 @@ _CHANGED = "it has changed, or was replaced by another file"
 
 @dataclass(frozen=True)
 class InboxSource:
-    """A file of the inbox, in the listed version.
-
-    Attributes:
-        inbox: the folder.
-        file: the listed file.
-    """
+    """A file of the inbox, in the listed version."""
 
     inbox: Path
     file: InboxFile
@@ -141,8 +136,6 @@ def select_ready_files(inbox: Path, listing: Listing, due: Sequence[InboxFile]) 
     unreadable files become `skipped`.
 
     Args:
-        inbox: the folder.
-        listing: content of the inbox.
         due: the ready files that are to be ingested.
     """
     ready: list[InboxFile] = []

@@ -92,9 +92,6 @@ def copy_stable_file(
 
     Args:
         file: open for reading, at its start.
-        name: name of the file, for messages.
-        sink: receives the bytes.
-        on_progress: called after each chunk.
         stat: returns the present state of the file, or of the file that replaced it.
 
     Returns:

@@ -30,7 +30,6 @@ def source_at(
 
     Args:
         location: the location. Values of the environment in it are shown by their names.
-        limits: limits of a download.
         sha256: required digest of the file; None: any.
         declared: declared encoding and delimiter of the file.
 

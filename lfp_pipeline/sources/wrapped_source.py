@@ -14,11 +14,7 @@ _DIGEST = re.compile(r"[0-9a-fA-F]{64}")
 
 @dataclass(frozen=True)
 class WrappedSource:
-    """A source that forwards to another one; subclasses override what they change.
-
-    Attributes:
-        source: the inner source.
-    """
+    """A source that forwards to another one; subclasses override what they change."""
 
     source: Source
 
@@ -43,9 +39,6 @@ class WrappedSource:
 @dataclass(frozen=True)
 class ChecksummedSource(WrappedSource):
     """A source whose bytes must have a given digest.
-
-    Attributes:
-        sha256: the digest, in hexadecimal digits.
 
     Raises:
         LandingError: `sha256` is no digest.
