@@ -11,11 +11,7 @@ from pathlib import Path
 from lfp_pipeline.common.duckdb_tools import checkpoint
 from lfp_pipeline.common.progress import heartbeat
 from lfp_pipeline.common.text import preview, printable, size_in_bytes
-from lfp_pipeline.errors import (
-    DeliveryRefusedError,
-    OperationRefusedError,
-    WarehouseBusyError,
-)
+from lfp_pipeline.errors import DeliveryRefusedError, OperationRefusedError, WarehouseBusyError
 from lfp_pipeline.ingest.delivery_warnings import refusal_text
 from lfp_pipeline.ingest.result import IngestResult
 from lfp_pipeline.ingest.revert import revert

@@ -38,10 +38,7 @@ def delivery_warnings(
 
 
 def refusal_text(
-    error: DeliveryRefusedError,
-    delivery: Delivery,
-    texts: Sequence[PlainText],
-    settings: Settings,
+    error: DeliveryRefusedError, delivery: Delivery, texts: Sequence[PlainText], settings: Settings
 ) -> str:
     """Return the text of a refusal, with a hint if the encoding of a text may be the cause."""
     if not isinstance(error, NoHeaderError) and not (

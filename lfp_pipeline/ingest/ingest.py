@@ -26,12 +26,7 @@ from lfp_pipeline.ingest.result import IngestResult
 from lfp_pipeline.ingest.reversal_check import checked_reversal
 from lfp_pipeline.model.delivery import Delivery, Kind
 from lfp_pipeline.model.ledger_entry import LedgerEntry, Status
-from lfp_pipeline.raw_zone.desired_state import (
-    clear_reverted,
-    is_reverted,
-    mark_reverted,
-    state_of,
-)
+from lfp_pipeline.raw_zone.desired_state import clear_reverted, is_reverted, mark_reverted, state_of
 from lfp_pipeline.raw_zone.raw_records import as_recorded
 from lfp_pipeline.raw_zone.raw_zone import RawZone
 from lfp_pipeline.raw_zone.status_notes import MERGED, last_recorded_status, write_status_note

@@ -59,10 +59,7 @@ class Scheduler:
         return delivery
 
     def ingest_all(
-        self,
-        files: Sequence[InboxFile],
-        deliveries: Sequence[Delivery],
-        log: logging.Logger,
+        self, files: Sequence[InboxFile], deliveries: Sequence[Delivery], log: logging.Logger
     ) -> Iterator[IngestResult | LandingFailure]:
         """Land files, ingest them and other deliveries, and yield results as batches end.
 

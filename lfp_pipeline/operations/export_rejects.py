@@ -135,11 +135,7 @@ def export_rejects(
 
 
 def _export(
-    connection: duckdb.DuckDBPyConnection,
-    engine: Engine,
-    key: str,
-    delivery_id: str,
-    refused: bool,
+    connection: duckdb.DuckDBPyConnection, engine: Engine, key: str, delivery_id: str, refused: bool
 ) -> RejectsFile:
     path = engine.settings.rejects_dir / f"{delivery_id.replace('#', '-')}-rejects.csv"
     dialect = _dialect(engine, key, delivery_id)

@@ -140,12 +140,7 @@ def _reinstatement(
 
 
 def _choose_settings(
-    engine: Engine,
-    delivery: Delivery,
-    workspace: Workspace,
-    log: logging.Logger,
-    *,
-    present: bool,
+    engine: Engine, delivery: Delivery, workspace: Workspace, log: logging.Logger, *, present: bool
 ) -> Rereading:
     """Return the settings to read a reinstated delivery with: those of its merge, if known.
 

@@ -93,11 +93,7 @@ def _apply(engine: Engine, log: logging.Logger, *, full: bool) -> Report:
         problems = _violations(connection)
         inventory = Inventory.of(engine, connection)
     problems += _missing_after_rebuild(engine, log)
-    damage = [
-        *inventory.unreadable,
-        *_missing_records(inventory),
-        *_damaged_files(inventory, log),
-    ]
+    damage = [*inventory.unreadable, *_missing_records(inventory), *_damaged_files(inventory, log)]
     problems += damage
     problems += _wrong_notes(engine, inventory, log)
     problems += _wrong_index(engine)

@@ -13,12 +13,7 @@ import httpx
 from lfp_pipeline.errors import LandingError
 from lfp_pipeline.model.delivery import TextFormat
 from lfp_pipeline.sources.base import DownloadLimits, Fetched, OnProgress, Sink, Version
-from lfp_pipeline.sources.content_headers import (
-    charset_in,
-    coding_in,
-    inflated,
-    must_inflate,
-)
+from lfp_pipeline.sources.content_headers import charset_in, coding_in, inflated, must_inflate
 from lfp_pipeline.sources.html_page import PAGE_BYTES, OnPage, WebPage, is_html, read_page
 from lfp_pipeline.sources.http_client import (
     check_status,

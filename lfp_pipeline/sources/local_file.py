@@ -127,10 +127,4 @@ def file_state(status: os.stat_result) -> tuple[int, int, int, int, int]:
 
     The ctime changes even where a writer resets the mtime.
     """
-    return (
-        status.st_dev,
-        status.st_ino,
-        status.st_size,
-        status.st_mtime_ns,
-        status.st_ctime_ns,
-    )
+    return (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
