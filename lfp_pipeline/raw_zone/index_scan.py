@@ -9,9 +9,10 @@ from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from lfp_pipeline.common.clock import microseconds
 from lfp_pipeline.errors import LandingError
 from lfp_pipeline.model.ledger_entry import Status
-from lfp_pipeline.raw_zone.index_database import microseconds, transaction
+from lfp_pipeline.raw_zone.index_database import transaction
 from lfp_pipeline.raw_zone.raw_records import is_record_name, read_record
 from lfp_pipeline.raw_zone.status_notes import read_status_note
 

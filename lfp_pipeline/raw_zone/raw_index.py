@@ -21,14 +21,13 @@ from datetime import datetime
 from pathlib import Path
 from typing import TypeVar
 
+from lfp_pipeline.common.clock import microseconds, microseconds_of
 from lfp_pipeline.model.partition_key import PURGES
 from lfp_pipeline.raw_zone.index_database import (
     generation,
     is_locked,
     is_passing,
     memory_index,
-    microseconds,
-    microseconds_of,
     open_index,
     page_count,
 )

@@ -10,7 +10,7 @@ import socket
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 
-from lfp_pipeline.common.hosts import Address, Network, canonical_host
+from lfp_pipeline.common.setting_types import Address, Network, canonical_host
 from lfp_pipeline.errors import LandingError
 
 _NOT_PUBLIC = [
