@@ -113,8 +113,8 @@ class Feed(WrappedSource):
 
             location = self.entry.location.joined("sense")
             with redacting(location.names):
-                reply = get_once(location, {}, self.limits)
-            return is_update(reply.body.decode(errors="replace")), None
+                body = get_once(location, self.limits)
+            return is_update(body.decode(errors="replace")), None
         version = self.version(known)
         return version is None or version != known, version
 

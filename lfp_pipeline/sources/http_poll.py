@@ -4,7 +4,6 @@ import hashlib
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from datetime import timedelta
 from email.utils import parsedate_to_datetime
 from functools import partial
@@ -25,29 +24,20 @@ _CLOCK_RESOLUTION = timedelta(seconds=2)
 _CONDITIONS = {"ETag": "If-None-Match", _MODIFIED: "If-Modified-Since"}
 
 
-@dataclass(frozen=True)
-class HttpReply:
-    """Status, headers, and the beginning of the body."""
-
-    status: int
-    headers: Mapping[str, str]
-    body: bytes
-
-
-def get_once(url: str, headers: Mapping[str, str], limits: DownloadLimits) -> HttpReply:
-    """Send one GET, and return the answer with the beginning of its body.
+def get_once(url: str, limits: DownloadLimits) -> bytes:
+    """Send one GET, and return the beginning of the body of the answer.
 
     Raises:
         RequestNotSentError: the request did not reach the server, or was rejected.
-        LandingError: there is no answer of status 200 or 304 within seconds.
+        LandingError: there is no answer of status 200 within seconds.
     """
     body = b""
-    with _answer(url, headers, limits) as (response, content):
+    with _answer(url, {}, limits) as (_, content):
         for piece in content:
             body += piece
             if len(body) >= _MAX_BYTES:
                 break
-        return HttpReply(response.status_code, response.headers, body)
+        return body
 
 
 @contextmanager

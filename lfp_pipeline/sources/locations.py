@@ -52,7 +52,7 @@ def _redacted_source_at(location: Location, limits: DownloadLimits) -> Source:
         name = printable(location.shown)
     else:
         name = public_url(location.shown)
-    return RedactedSource(source, name, location.names)
+    return RedactedSource(source, name, {**location.names, source.name: name})
 
 
 def _source_at(location: str, limits: DownloadLimits) -> Source:

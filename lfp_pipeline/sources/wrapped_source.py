@@ -106,14 +106,10 @@ class RedactedSource(WrappedSource):
 
     def version(self, known: Version | None) -> Version | None:
         """Return the version of the source."""
-        with redacting(self._names):
+        with redacting(self.names):
             return super().version(known)
 
     def fetch(self, sink: Sink, on_progress: OnProgress) -> Fetched:
         """Fetch the source."""
-        with redacting(self._names):
+        with redacting(self.names):
             return super().fetch(sink, on_progress)
-
-    @property
-    def _names(self) -> Mapping[str, str]:
-        return {**self.names, self.source.name: self.shown}
