@@ -29,7 +29,7 @@ from lfp_pipeline.model.ledger_entry import LedgerEntry, Status
 from lfp_pipeline.raw_zone.desired_state import clear_reverted, is_reverted, mark_reverted, state_of
 from lfp_pipeline.raw_zone.raw_records import as_recorded
 from lfp_pipeline.raw_zone.raw_zone import RawZone
-from lfp_pipeline.raw_zone.status_notes import MERGED, last_recorded_status, write_status_note
+from lfp_pipeline.raw_zone.status_notes import last_recorded_status, write_status_note
 from lfp_pipeline.reading.crash_guard import crashed_digests
 from lfp_pipeline.settings import Settings
 from lfp_pipeline.warehouse.backend import Backend
@@ -161,7 +161,7 @@ def _revert_unfinished(
     That happens once, even if the database is rebuilt later: people may have reinstated the upload
     since.
     """
-    if delivery.completes is None or last_recorded_status(delivery.path) == MERGED:
+    if delivery.completes is None or last_recorded_status(delivery.path) == Status.MERGED:
         return
     try:
         unfinished = RawZone(settings.raw_dir).find(delivery.completes)

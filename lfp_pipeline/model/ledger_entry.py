@@ -16,11 +16,6 @@ class Status(StrEnum):
     REVERTED = "reverted"
 
     @property
-    def is_applied(self) -> bool:
-        """Whether the tables have it as people want: a refused or failed delivery is in none."""
-        return self is Status.MERGED or self is Status.REVERTED
-
-    @property
     def phrase(self) -> str:
         """The status as a predicate, for people: `failed`, `was refused`."""
         return "failed" if self is Status.FAILED else f"was {self}"
@@ -28,6 +23,9 @@ class Status(StrEnum):
 
 STATUSES = {str(status): status for status in Status}
 """The statuses by name; faster than a call of `Status` for each of many."""
+
+APPLIED = frozenset({Status.MERGED, Status.REVERTED})
+"""The statuses of deliveries that the tables have as people want."""
 
 
 @dataclass(frozen=True)

@@ -12,12 +12,7 @@ status note disagree, and the next run reconciles them.
 from datetime import datetime
 from pathlib import Path
 
-from lfp_pipeline.common.atomic_files import (
-    commit_file,
-    folder_lock,
-    sync_folder,
-    temporary_sibling,
-)
+from lfp_pipeline.common.atomic_files import folder_lock, remove_file, write_file
 from lfp_pipeline.common.clock import utc_from_ns
 from lfp_pipeline.model.delivery import Delivery
 from lfp_pipeline.model.delivery_state import DeliveryState
@@ -63,12 +58,12 @@ def may_use_present_settings(raw: Path) -> bool:
 
 def mark_reverted(raw: Path, *, use_present_settings: bool = False) -> None:
     """Set the desired state of a delivery to reverted."""
-    _note(raw.with_suffix(_REVERTED), _PRESENT_SETTINGS if use_present_settings else b"")
+    write_file(raw.with_suffix(_REVERTED), _PRESENT_SETTINGS if use_present_settings else b"")
 
 
 def clear_reverted(raw: Path) -> None:
     """Set the desired state of a delivery to merged."""
-    _forget(raw.with_suffix(_REVERTED))
+    remove_file(raw.with_suffix(_REVERTED))
 
 
 def is_pruned(raw: Path) -> bool:
@@ -107,21 +102,10 @@ def pruned_while_needed(raw: Path) -> bool:
 def prune(raw: Path, *, needed: bool) -> None:
     """Remove the bytes of a delivery. Its record stays."""
     with folder_lock(raw.parent):  # A landing meanwhile would take the file for intact.
-        _note(raw.with_suffix(_PRUNED), b"" if needed else _NOT_NEEDED)
+        write_file(raw.with_suffix(_PRUNED), b"" if needed else _NOT_NEEDED)
         raw.unlink(missing_ok=True)
 
 
 def clear_pruned(raw: Path) -> None:
     """Remove the marker of a pruned delivery whose bytes have landed again."""
-    _forget(raw.with_suffix(_PRUNED))
-
-
-def _note(note: Path, content: bytes = b"") -> None:
-    with temporary_sibling(note) as (file, temporary):
-        file.write(content)
-        commit_file(file, temporary, note)
-
-
-def _forget(note: Path) -> None:
-    note.unlink(missing_ok=True)
-    sync_folder(note.parent)
+    remove_file(raw.with_suffix(_PRUNED))

@@ -9,8 +9,9 @@ from typing import BinaryIO
 
 from lfp_pipeline.errors import RawFileError
 from lfp_pipeline.model.delivery import Delivery, TextFormat
+from lfp_pipeline.model.ledger_entry import APPLIED, Status
 from lfp_pipeline.raw_zone.integrity import verify_raw_file
-from lfp_pipeline.raw_zone.status_notes import MERGED, REVERTED, last_recorded_status
+from lfp_pipeline.raw_zone.status_notes import last_recorded_status
 
 
 def _text_format_to_keep(recorded: Delivery, given: TextFormat, log: logging.Logger) -> TextFormat:
@@ -19,7 +20,7 @@ def _text_format_to_keep(recorded: Delivery, given: TextFormat, log: logging.Log
     A merged delivery keeps its recorded format, because a rebuild must read the file in the same
     way. Another charset causes no warning, because a server reports it with each read of a feed.
     """
-    if given == recorded.text_format or last_recorded_status(recorded.path) != MERGED:
+    if given == recorded.text_format or last_recorded_status(recorded.path) != Status.MERGED:
         return given
     declared = replace(given, charset=recorded.text_format.charset)
     level = logging.DEBUG if declared == recorded.text_format else logging.WARNING
@@ -85,6 +86,6 @@ def keeps_status(delivery: Delivery, recorded: Delivery) -> bool:
     A refused file that was dropped again is tried again.
     """
     is_dropped_again = delivery.source_ctime_ns != recorded.source_ctime_ns
-    if is_dropped_again and last_recorded_status(delivery.path) not in {MERGED, REVERTED}:
+    if is_dropped_again and last_recorded_status(delivery.path) not in APPLIED:
         return False
     return delivery.text_format == recorded.text_format

@@ -13,7 +13,7 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from lfp_pipeline.common.atomic_files import commit_file, temporary_sibling
+from lfp_pipeline.common.atomic_files import write_file
 from lfp_pipeline.errors import LandingError, hint_for
 from lfp_pipeline.sources.base import Version
 
@@ -135,9 +135,7 @@ class FeedStateStore:
     def _write(self, suffix: str, text: str) -> None:
         target = self.folder / f"{self.name}.{suffix}"
         try:
-            with temporary_sibling(target) as (file, temporary):
-                file.write(text.encode() + b"\n")
-                commit_file(file, temporary, target)
+            write_file(target, text.encode() + b"\n")
         except OSError as error:
             msg = f"{target} cannot be written: {error.strerror or error}. {hint_for(error)}"
             raise LandingError(msg.rstrip(), permanent=True) from error
