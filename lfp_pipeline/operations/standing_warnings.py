@@ -35,13 +35,14 @@ ORDER BY merged_at DESC
 """Deliveries that were merged last in their partition, are older than others, and are stale."""
 
 _Candidate = TypeVar("_Candidate")
-_Row = Mapping[str, Any]
+Row = Mapping[str, Any]
+"""A row of the ledger: values by column."""
 
 
 def standing_warnings(
     engine: Engine,
-    stale: Sequence[_Row],
-    latest: Sequence[_Row],
+    stale: Sequence[Row],
+    latest: Sequence[Row],
     in_the_inbox: Iterable[tuple[InboxFile, Landed | None]],
 ) -> Iterator[str]:
     """Yield warnings about the deliveries of a data folder.
@@ -82,7 +83,7 @@ def _of_time(zone: RawZone, delivery_id: str) -> str | None:
 
 
 def _of_row(
-    zone: RawZone, warning_of: Callable[[Delivery, LedgerEntry, RawZone], str | None], row: _Row
+    zone: RawZone, warning_of: Callable[[Delivery, LedgerEntry, RawZone], str | None], row: Row
 ) -> str | None:
     entry = LedgerEntry(row["delivery_id"], Status(row["status"]), rows=RowCounts.of_row(row))
     with suppress(LandingError):  # Its record is gone.

@@ -8,7 +8,6 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import duckdb
 
@@ -18,7 +17,7 @@ from lfp_pipeline.engine import Engine
 from lfp_pipeline.errors import LfpError, SettingsError
 from lfp_pipeline.model.delivery import Delivery
 from lfp_pipeline.model.ledger_entry import Status
-from lfp_pipeline.operations.standing_warnings import STALE, standing_warnings
+from lfp_pipeline.operations.standing_warnings import STALE, Row, standing_warnings
 from lfp_pipeline.sources.inbox import InboxFile, Listing, Skipped
 from lfp_pipeline.warehouse.writer_lock import LockHolder
 
@@ -55,9 +54,6 @@ QUALIFY status = 'failed' OR status = 'refused' AND row_number() OVER (
 ) = 1
 ORDER BY partition_key, delivered_at
 """
-
-Row = Mapping[str, Any]
-"""A row of the ledger: values by column."""
 
 
 @dataclass(frozen=True)
