@@ -9,12 +9,9 @@ _EARLIEST_US, _LATEST_US = (_EARLIEST - _EPOCH) // _MICROSECOND, (_LATEST - _EPO
 
 
 def utc_from_ns(nanoseconds: int) -> datetime:
-    """Return a file time as UTC without a zone, cut to the microsecond.
+    """Return a file time in nanoseconds as UTC without a zone, cut to the microsecond.
 
     File systems allow years after 9999; these become the latest timestamp that Python has.
-
-    Args:
-        nanoseconds: since the epoch. An integer, because a float is not exact.
     """
     try:
         return _EPOCH + timedelta(microseconds=nanoseconds // 1000)

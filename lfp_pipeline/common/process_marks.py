@@ -40,12 +40,9 @@ def hold_mark(mark: Path, mode: int = 0o666) -> Iterator[Path]:
 def claim_stale_marks(
     folder: Path, pattern: str, *, wanted: Callable[[Path], bool] = lambda _: True
 ) -> Iterator[Path]:
-    """Yield the stale marks in a folder, and remove each after its turn.
+    """Yield the stale marks in a folder that are wanted, and remove each after its turn.
 
     Of several processes that ask at once, one gets a mark.
-
-    Args:
-        wanted: returns whether the caller wants a mark; other marks stay.
     """
     for mark in _stale_marks(folder, pattern, fcntl.LOCK_EX):
         if wanted(mark):

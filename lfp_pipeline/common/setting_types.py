@@ -65,11 +65,7 @@ def _web_url(value: SecretStr) -> SecretStr:
 
 
 def parse_allowed_host(entry: str) -> Network | str:
-    """Return the network of an entry of `allowed_hosts` (an address is one), or its host name.
-
-    Raises:
-        ValueError: the entry is neither.
-    """
+    """Return the network of an entry of `allowed_hosts` (an address is one), or its host name."""
     try:
         return ip_network(entry.strip("[]"))
     except ValueError as error:

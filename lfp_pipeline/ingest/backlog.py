@@ -109,11 +109,7 @@ class Backlog:
                 try_to_write_status_note(raw, status_of[landed.delivery_id], id_, log)
 
     def deliveries(self, log: logging.Logger, offered: Sequence[InboxFile] = ()) -> list[Delivery]:
-        """Return the pending deliveries of the raw zone, oldest first.
-
-        Args:
-            offered: inbox files that will land again, so that their deliveries are omitted.
-        """
+        """Return the pending deliveries, oldest first, except those whose files are offered."""
         ctimes = {
             (file.partition_key, utc_from_ns(file.mtime_ns), file.size_bytes): file.ctime_ns
             for file in offered

@@ -204,7 +204,6 @@ class _BatchMerge:
             return self._merge(staged, before)
 
     def _read(self, number: int) -> StagedDelivery:
-        """Read a delivery of the batch, and stage its rows."""
         delivery, connection = self.batch[number], self.workspace.connection
         alone = len(self.batch) == 1
         reading, refusal = None, None
@@ -249,7 +248,6 @@ class _BatchMerge:
     def _results(
         self, entries: Sequence[LedgerEntry], before: Mapping[str, LedgerEntry]
     ) -> list[IngestResult]:
-        """Return the results of the batch, by its ledger entries now and before, by id."""
         connection = self.workspace.connection
         products, id_ = product_count(connection), database_id(connection)
         return [
@@ -296,15 +294,9 @@ class _BatchMerge:
     def _attached(
         self, warehouse: Backend, work: str = "merging"
     ) -> Iterator[Mapping[str, LedgerEntry]]:
-        """Attach the warehouse behind the writer lock, to work on the batch.
+        """Attach the warehouse behind the writer lock; yield the batch's ledger entries by id.
 
-        Yields:
-            The ledger entries of the batch before the work, by delivery id.
-
-        Raises:
-            DesiredStateChangedError: the desired state of a delivery has changed meanwhile.
-            OtherSettingsError: a delivery must be read with other settings.
-            LfpError: a delivery cannot be read as it was read before.
+        Raise the errors of `reconcile_batch` if the batch has to be reconciled in another way.
         """
         ids = [delivery.delivery_id for delivery in self.batch]
         purpose = f"{work} {preview(ids, limit=1)}"

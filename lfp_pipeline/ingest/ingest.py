@@ -115,7 +115,6 @@ def _split_batch(part: _Part) -> list[_Part]:
 
 
 def _reload_changed(part: _Part) -> _Part:
-    """Return a part with the text formats that the raw zone records now, to be split again."""
     return replace(part, deliveries=[as_recorded(delivery) for delivery in part.deliveries])
 
 

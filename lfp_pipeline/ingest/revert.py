@@ -200,14 +200,7 @@ def _read_as_then(
     settings: Settings,
     log: logging.Logger,
 ) -> tuple[str, ...]:
-    """Read an older delivery as it was read when it was merged.
-
-    Returns:
-        The settings of that time that differ from the present ones, each with both values.
-
-    Raises:
-        OperationRefusedError: reading again may give other rows.
-    """
+    """Read an older delivery as when it was merged; return the settings of then that differ."""
     way = reread(older.read_with, older.read_conditions, kept.text_format, settings)
     if way.differences:
         msg = (
@@ -237,11 +230,7 @@ def _read_as_now(
 def read_acceptably(
     delivery: Delivery, workspace: Workspace, settings: Settings, log: logging.Logger
 ) -> Reading:
-    """Read a delivery into a workspace.
-
-    Raises:
-        DeliveryRefusedError: the settings do not accept the delivery.
-    """
+    """Read a delivery; raise DeliveryRefusedError if the settings do not accept it."""
     reading = _read(delivery, workspace, settings, log)
     check_reject_share(reading, settings.max_reject_share, kept=False)
     return reading

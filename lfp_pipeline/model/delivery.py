@@ -106,9 +106,5 @@ def stamp(timestamp: datetime) -> str:
 
 
 def parse_stamp(text: str) -> datetime:
-    """Return the time that `stamp` has written.
-
-    Raises:
-        ValueError: the text is no such time.
-    """
+    """Return the time that `stamp` has written; raise ValueError for any other text."""
     return datetime.fromisoformat(text.removesuffix("Z"))

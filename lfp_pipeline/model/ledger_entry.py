@@ -145,11 +145,7 @@ class LedgerEntry:
 def unmerged_entry(
     delivery_id: str, status: Status, error: str, before: LedgerEntry | None
 ) -> LedgerEntry:
-    """Return the entry of a delivery that is not merged.
-
-    Args:
-        before: its entry until now, whose conditions of reading are kept.
-    """
+    """Return the entry of a delivery that is not merged; the conditions of reading are kept."""
     if before is None:
         return LedgerEntry(delivery_id, status, error=error)
     return LedgerEntry(

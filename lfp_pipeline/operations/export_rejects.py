@@ -101,11 +101,7 @@ def export_rejects(
     partition_key: str | None = None,
     delivery_id: str | None = None,
 ) -> list[RejectsFile]:
-    """Write the rejects of the newest delivery of every partition that has some.
-
-    Args:
-        partition_key: write the rejects of this partition only.
-        delivery_id: write the rejects of this delivery instead of the newest.
+    """Write the rejects of the newest delivery of each partition, of one partition, or one delivery.
 
     Raises:
         LfpError: the partition or delivery is unknown, or the database is busy.

@@ -142,11 +142,7 @@ def _reinstatement(
 def _choose_settings(
     engine: Engine, delivery: Delivery, workspace: Workspace, log: logging.Logger, *, present: bool
 ) -> Rereading:
-    """Return the settings to read a reinstated delivery with: those of its merge, if known.
-
-    Raises:
-        OperationRefusedError: the delivery would be refused, or cannot be read as before.
-    """
+    """Return the settings to read a reinstated delivery with: those of its merge, if known."""
     chosen = Rereading(engine.settings)
     entry = entry_of(workspace.connection, delivery)
     is_still_merged = entry is not None and entry.status is Status.MERGED
@@ -209,9 +205,7 @@ def _kept_settings(delivery_id: str, plan: Rereading) -> str:
 def _apply(engine: Engine, delivery: Delivery, wanted: Status, log: logging.Logger) -> IngestResult:
     """Merge or revert a delivery whose desired state is marked.
 
-    Raises:
-        LfpError: this has failed, and the next ingest_inbox tries again; or another process has
-            changed the desired state meanwhile.
+    Raise an LfpError if that fails, or if another process has changed the desired state.
     """
     done = engine.ingest(delivery, log)
     status = done.account.status

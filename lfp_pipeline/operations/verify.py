@@ -55,14 +55,11 @@ _UNLIKE = (
 def verify(
     engine: Engine, log: logging.Logger, *, full: bool = False, dry_run: bool = False
 ) -> Report:
-    """Check the tables and the raw zone. Nothing is repaired.
+    """Check the tables and the raw zone, and report a line for each problem. Nothing is repaired.
 
     Args:
         full: also rebuild the database beside and compare. This takes as long, and as much disk,
             as a rebuild.
-
-    Returns:
-        A report with a line for each problem, and what to do about it.
 
     Raises:
         LfpError: the database is busy, or cannot be read.

@@ -62,10 +62,7 @@ def time_of_fetched(
     """Return the time of fetched bytes: bytes that differ from the newest ones are newer.
 
     The newest bytes again are the same delivery, unless the server gives them a newer time that is
-    not in the future.
-
-    Args:
-        polled: whether the source is fetched repeatedly. Then the same bytes get no newer time.
+    not in the future, and the source is not polled.
     """
     delivered_at = min(fetched.modified or now, now)
     if newest is None:

@@ -74,10 +74,8 @@ def is_pruned(raw: Path) -> bool:
 def should_land_again(raw: Path, size_bytes: int, dropped_ns: int) -> bool:
     """Return whether a delivery has lost its bytes, and a file of its version restores them.
 
-    A file restores pruned bytes only if it was dropped, moved or touched after the pruning.
-
-    Args:
-        dropped_ns: ctime of the file: when it was last dropped, moved or touched.
+    A file restores pruned bytes only if it was dropped, moved or touched (its ctime says when)
+    after the pruning.
     """
     # Before the marker, because pruning writes the marker before it removes the file.
     try:

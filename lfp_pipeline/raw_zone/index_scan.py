@@ -34,11 +34,7 @@ WHERE key = :key AND has_newer <> (
 
 
 def refresh(index: sqlite3.Connection, root: Path, keys: Collection[str] | None) -> None:
-    """Bring an index up to date with some partitions of a raw zone, or with all.
-
-    Args:
-        keys: the partition keys; None: all partitions.
-    """
+    """Bring an index up to date with some partitions of a raw zone, or with all (None)."""
     changed = _changed(index, root, keys)
     if not changed:
         return

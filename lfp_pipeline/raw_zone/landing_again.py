@@ -37,11 +37,7 @@ def _text_format_to_keep(recorded: Delivery, given: TextFormat, log: logging.Log
 
 
 def take_readers(raw: Path, file: BinaryIO) -> bool:
-    """Remove the permissions of a raw file that the file that lands again does not have.
-
-    Returns:
-        Whether the permissions changed.
-    """
+    """Remove the permissions that the file landing again lacks; return whether there were any."""
     mode = S_IMODE(raw.stat().st_mode)
     common = mode & os.fstat(file.fileno()).st_mode
     if common == mode:

@@ -147,11 +147,7 @@ class RawIndex:
         return {(landed.key, landed.version_us, landed.size_bytes): landed for landed in rows}
 
     def deliveries(self, key: str, stated_at: datetime | None = None) -> list[Landed]:
-        """Return the deliveries of a partition, oldest first.
-
-        Args:
-            stated_at: only deliveries that their source dates so; None: all.
-        """
+        """Return the deliveries of a partition, oldest first; all, or those with that stated time."""
         sql, values = _OF_PARTITION, {"root": self._root, "key": key, "version_us": 0}
         if stated_at is not None:
             sql, values["version_us"] = (
@@ -277,11 +273,7 @@ class RawIndex:
         return begun is not None and 0 <= generation(index) - begun < _MAX_CHANGES
 
     def _discard(self) -> None:
-        """Remove a damaged index file.
-
-        Raises:
-            BlockingIOError: another process has the file open.
-        """
+        """Remove a damaged index file; raise BlockingIOError if another process has it open."""
         with self._folder_locked(fcntl.LOCK_EX):
             for path in (self.path, self.path.with_name(f"{self.path.name}-journal")):
                 path.unlink(missing_ok=True)

@@ -201,11 +201,7 @@ class RawZone:
         return _oldest_first(map(read_record, (self.root / key).glob("[!.]*.json")))
 
     def all_deliveries(self) -> list[Delivery]:
-        """Return all deliveries of all partitions, oldest first.
-
-        Raises:
-            LandingError: a record cannot be read.
-        """
+        """Return all deliveries of all partitions, oldest first; raise as `deliveries` does."""
         return _oldest_first(map(read_record, self.root.glob("*/[!.]*.json")))
 
     def survey(self) -> tuple[list[Delivery], list[str]]:

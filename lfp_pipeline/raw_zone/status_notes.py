@@ -66,11 +66,7 @@ def read_status(raw: Path, database_id: str | None) -> Status | None:
 
 
 def read_status_note(path: Path) -> StatusNote:
-    """Read a status note, damaged or not.
-
-    Raises:
-        FileNotFoundError: the note does not exist.
-    """
+    """Read a status note, damaged or not; raise FileNotFoundError if there is none."""
     with path.open(errors="replace") as file:
         status, _, database_id = file.read().strip().partition(" ")
         return StatusNote(status, database_id, os.fstat(file.fileno()).st_mtime_ns)

@@ -28,11 +28,7 @@ class PrefixDigest:
 
 
 def ends_in_a_record(size: int, whole: Path) -> bool:
-    """Return whether the first bytes of a file end inside a record: in a line or in quotes.
-
-    Args:
-        size: number of the first bytes, fewer than the file has.
-    """
+    """Return whether the first bytes of a file end inside a record: in a line or in quotes."""
     with whole.open("rb") as file, mmap(file.fileno(), 0, access=ACCESS_READ) as buffer:
         last = buffer[max(size - 4, 0) : size].rstrip(b"\0")[-1:]
         after = buffer[size : size + 4].lstrip(b"\0")[:1]

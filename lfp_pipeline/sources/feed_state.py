@@ -125,11 +125,7 @@ class FeedStateStore:
         self._write("json", json.dumps(state))
 
     def save_read(self, updates: int) -> None:
-        """Write the number of updates that have landed.
-
-        Raises:
-            LandingError: the file cannot be written.
-        """
+        """Write the number of updates that have landed; raise LandingError if that fails."""
         self._write("read", str(updates))
 
     def _write(self, suffix: str, text: str) -> None:

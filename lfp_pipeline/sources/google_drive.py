@@ -85,19 +85,12 @@ class DriveFile:
 
 
 def file_by_id(location: str, limits: DownloadLimits) -> DriveFile:
-    """Return the file at `gdrive:ID`.
-
-    Raises:
-        LandingError: the id is not valid.
-    """
+    """Return the file at `gdrive:ID`; raise LandingError if the id is not valid."""
     return DriveFile(_checked_id(location[len(SCHEME) :].lstrip("/")), limits)
 
 
 def file_by_link(link: str, limits: DownloadLimits) -> DriveFile | None:
-    """Return the file behind a link to Google Drive or Google Sheets.
-
-    Returns:
-        The file; None: the link itself is a download URL, as that of a published sheet.
+    """Return the file behind a link; None: the link itself is a URL, as that of a published sheet.
 
     Raises:
         LandingError: the link does not lead to a file.
@@ -141,11 +134,7 @@ def _sheet(query: Mapping[str, str], fragment: str) -> str:
 
 
 def _url_instead_of(name: str, page: WebPage) -> str | None:
-    """Return the URL to request instead of a page; None: the status says enough.
-
-    Raises:
-        LandingError: the page says what is wrong.
-    """
+    """Return the URL to request instead of a page; None: the status says enough."""
     if _CONFIRM_FORM in page.forms:
         return page.forms[_CONFIRM_FORM]
     if _QUOTA.search(f"{page.title} {page.text}"):

@@ -79,9 +79,6 @@ def download(
 ) -> Fetched:
     """Download a file over several attempts, and return its metadata.
 
-    Args:
-        on_page: called with a web page that came instead of the file.
-
     Raises:
         LandingError: the last attempt failed.
     """
@@ -173,12 +170,7 @@ class _HttpTransfer(Transfer):
 
     @contextmanager
     def _answer(self, headers: dict[str, str]) -> Iterator[_Answer]:
-        """Yield the answer after all redirects, and after the pages that lead to another URL.
-
-        Raises:
-            LandingError: the time is over, or a page came instead of a file.
-            httpx.HTTPError: there is no answer, or too many redirects.
-        """
+        """Yield the answer after all redirects, and after the pages that lead to another URL."""
         for _ in range(1 + _MAX_PAGES):
             request = self.client.build_request("GET", self.url, headers=headers)
             with following_redirects(self.client, request, self.seconds_left) as response:
@@ -193,7 +185,6 @@ class _HttpTransfer(Transfer):
         raise httpx.TooManyRedirects(msg)
 
     def _opened(self, response: httpx.Response) -> _Answer:
-        """Return an answer with the content that is to be stored."""
         content = response.iter_raw()
         coding = coding_in(response.headers.get("Content-Encoding", ""))
         if response.status_code == httpx.codes.OK and must_inflate(self.name, coding):

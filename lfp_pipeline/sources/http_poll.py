@@ -44,12 +44,7 @@ def get_once(url: str, limits: DownloadLimits) -> bytes:
 def _answer(
     url: str, headers: Mapping[str, str], limits: DownloadLimits
 ) -> Iterator[tuple[httpx.Response, Iterator[bytes]]]:
-    """Send one GET, and yield the answer and its unread body.
-
-    Raises:
-        RequestNotSentError: the request did not reach the server, or was rejected.
-        LandingError: there is no answer of status 200 or 304 within seconds, or no whole body.
-    """
+    """Send one GET, and yield the answer, of status 200 or 304, and its unread body."""
     deadline = time.monotonic() + _SECONDS
     try:
         seconds_left = partial(_seconds_until, deadline, url)
@@ -99,12 +94,7 @@ def fetch_version(url: str, known: Version | None, limits: DownloadLimits) -> Ve
 
     A time alone may identify several versions: those within one second, or all of a server that
     keeps the time when it replaces the file. Then the digest of the file identifies the version.
-
-    Args:
-        limits: network policy and minimum throughput.
-
-    Returns:
-        The version; None: the server does not identify its versions.
+    Without any identifier, the version is None.
 
     Raises:
         LandingError: there is no answer of status 200 or 304.

@@ -71,7 +71,6 @@ class Skipped:
     reason: str
 
     def __str__(self) -> str:
-        """Return name and reason."""
         return f"{self.name} ({self.reason})"
 
 

@@ -134,9 +134,6 @@ def select_ready_files(inbox: Path, listing: Listing, due: Sequence[InboxFile]) 
 
     Each due file is opened. Files that a program has open for writing become `still_writing`, and
     unreadable files become `skipped`.
-
-    Args:
-        due: the ready files that are to be ingested.
     """
     ready: list[InboxFile] = []
     written: list[str] = []

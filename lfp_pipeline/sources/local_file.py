@@ -88,14 +88,11 @@ def copy_stable_file(
     on_progress: OnProgress,
     stat: Callable[[], os.stat_result],
 ) -> Fetched:
-    """Copy an open file, and check that no program changed the file meanwhile.
+    """Copy an open file, and return its metadata without `readers`, which the caller adds.
 
     Args:
         file: open for reading, at its start.
         stat: returns the present state of the file, or of the file that replaced it.
-
-    Returns:
-        The metadata without `readers`, which the caller adds.
 
     Raises:
         StillWrittenError: a process has the file open for writing. Nothing was copied.

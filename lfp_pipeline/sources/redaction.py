@@ -42,12 +42,9 @@ _NAMED = re.compile(
 
 @contextmanager
 def redacting(names: Mapping[str, str]) -> Iterator[None]:
-    """Replace values by names within the block.
+    """Replace values by their names within the block, longer values first.
 
     This applies to the texts that `one_line` returns, and to landing errors that leave the block.
-
-    Args:
-        names: for each value, the name that is shown instead. Longer values are replaced first.
     """
     token = _NAMES.set(names)
     try:

@@ -28,11 +28,7 @@ class WrappedSource:
         return self.source.version(known)
 
     def fetch(self, sink: Sink, on_progress: OnProgress) -> Fetched:
-        """Fetch the inner source.
-
-        Raises:
-            LandingError: it cannot be fetched.
-        """
+        """Fetch the inner source."""
         return self.source.fetch(sink, on_progress)
 
 

@@ -113,18 +113,13 @@ def resolve_location(location: str) -> Location:
 
 
 def _variables(text: str) -> set[str]:
-    """Return the names of the variables in a text."""
     found = list(_DOLLAR.finditer(text))
     braced, bare = ({match[kind] for match in found if match[kind]} for kind in ("braced", "bare"))
     return braced | (bare & os.environ.keys())
 
 
 def _substitute(text: str, values: Mapping[str, str]) -> str:
-    """Return a text with a value for each variable.
-
-    Raises:
-        ValueError: a variable is missing or malformed.
-    """
+    """Return a text with a value for each variable; raise ValueError if one is missing."""
 
     def value(found: re.Match[str]) -> str:
         if found["dollar"]:
