@@ -13,7 +13,11 @@ from lfp_pipeline.common.progress import heartbeat
 from lfp_pipeline.common.text import preview, printable, size_in_bytes
 from lfp_pipeline.errors import DeliveryRefusedError, OperationRefusedError, WarehouseBusyError
 from lfp_pipeline.ingest.delivery_warnings import refusal_text
-from lfp_pipeline.ingest.result import IngestResult
+from lfp_pipeline.ingest.result import (
+    DesiredStateChangedError,
+    IngestResult,
+    OtherSettingsError,
+)
 from lfp_pipeline.ingest.revert import revert
 from lfp_pipeline.model.delivery import Delivery, Kind
 from lfp_pipeline.model.ledger_entry import LedgerEntry, Status
@@ -40,18 +44,6 @@ from lfp_pipeline.warehouse.ledger import entries
 from lfp_pipeline.warehouse.merge import StagedDelivery, merge
 from lfp_pipeline.warehouse.redelivery import reassign_rows
 from lfp_pipeline.warehouse.schema import database_id
-
-
-class DesiredStateChangedError(Exception):
-    """A delivery was reverted, reinstated or given another text format meanwhile."""
-
-
-class OtherSettingsError(Exception):
-    """A delivery that was merged before must be read with the settings of that time."""
-
-    def __init__(self, settings: Settings) -> None:
-        super().__init__()
-        self.settings = settings
 
 
 def reconcile_batch(
@@ -143,7 +135,7 @@ class _BatchMerge:
         """Load a large file directly into the warehouse."""
         delivery, *others = self.batch
         small = delivery.size_bytes < direct_load.LEAST_BYTES
-        if others or small or self._has_crashed(delivery):  # The trial read tries another way.
+        if others or small or delivery.sha256 in self._crashed:  # The trial read tries another way.
             return []
         texts: Sequence[PlainText] = ()
         try:
@@ -273,14 +265,10 @@ class _BatchMerge:
     def _texts(self, delivery: Delivery, folder: Path) -> Sequence[PlainText]:
         """Verify and unpack a delivery, as every way of reading begins."""
         verify_raw_file(delivery)
-        if self._has_crashed(delivery):
+        if delivery.sha256 in self._crashed:
             work_dir = self.settings.work_dir
             trial_read_if_crashed(delivery, self.limits, self._options, work_dir, self.log)
         return plain_texts(delivery, folder, self._options)
-
-    def _has_crashed(self, delivery: Delivery) -> bool:
-        """Return whether these bytes had crashed a reader when this batch began."""
-        return delivery.sha256 in self._crashed
 
     @cached_property
     def _options(self) -> ReadOptions:
@@ -288,6 +276,7 @@ class _BatchMerge:
 
     @cached_property
     def _crashed(self) -> frozenset[str]:
+        """The digests of the files that had crashed a reader when this batch began."""
         return crashed_digests(self.settings.work_dir)
 
     @contextmanager
@@ -304,10 +293,10 @@ class _BatchMerge:
         with warehouse.attached(self.workspace.connection, purpose, self.log), progress:
             # A change is marked in the raw zone before its process asks for the lock. So the last
             # holder of the lock sees the latest change.
-            if any(is_reverted(delivery.path) != self.reverts for delivery in self.batch):
-                raise DesiredStateChangedError
-            if any(as_recorded(delivery) != delivery for delivery in self.batch):
-                raise DesiredStateChangedError
+            for delivery in self.batch:
+                is_other_way = is_reverted(delivery.path) != self.reverts
+                if is_other_way or as_recorded(delivery) != delivery:
+                    raise DesiredStateChangedError
             before = entries(self.workspace.connection, ids)
             if not self.reverts:
                 for entry in before.values():

@@ -16,13 +16,13 @@ from lfp_pipeline.errors import (
     hint_for,
     user_message,
 )
-from lfp_pipeline.ingest.batch_merge import (
-    DesiredStateChangedError,
-    OtherSettingsError,
-    reconcile_batch,
-)
+from lfp_pipeline.ingest.batch_merge import reconcile_batch
 from lfp_pipeline.ingest.delivery_warnings import delivery_warnings
-from lfp_pipeline.ingest.result import IngestResult
+from lfp_pipeline.ingest.result import (
+    DesiredStateChangedError,
+    IngestResult,
+    OtherSettingsError,
+)
 from lfp_pipeline.ingest.reversal_check import checked_reversal
 from lfp_pipeline.model.delivery import Delivery, Kind
 from lfp_pipeline.model.ledger_entry import LedgerEntry, Status
@@ -79,7 +79,8 @@ def ingest(
         try:
             batch = reconcile_batch(part.deliveries, part.settings, warehouse, log, workers)
         except DesiredStateChangedError:
-            remaining = [_reload_changed(part), *remaining]
+            deliveries = [as_recorded(delivery) for delivery in part.deliveries]
+            remaining = [replace(part, deliveries=deliveries), *remaining]
             continue
         except OtherSettingsError as error:
             remaining = [*_split_into_singles(part, error.settings), *remaining]
@@ -112,10 +113,6 @@ def _split_batch(part: _Part) -> list[_Part]:
         (alone if is_other or delivery.sha256 in crashed else together).append(delivery)
     parts = [[delivery] for delivery in alone] + ([together] if together else [])
     return [replace(part, deliveries=deliveries) for deliveries in parts]
-
-
-def _reload_changed(part: _Part) -> _Part:
-    return replace(part, deliveries=[as_recorded(delivery) for delivery in part.deliveries])
 
 
 def _split_into_singles(part: _Part, settings: Settings | None = None) -> list[_Part]:

@@ -1,4 +1,4 @@
-"""The results of landing and ingesting."""
+"""The results of landing and ingesting, and the reasons to ingest a batch in another way."""
 
 from dataclasses import dataclass
 
@@ -6,6 +6,7 @@ from lfp_pipeline.errors import StillWrittenError
 from lfp_pipeline.model.delivery import Delivery
 from lfp_pipeline.model.ledger_entry import LedgerEntry
 from lfp_pipeline.reading.reader import Reading
+from lfp_pipeline.settings import Settings
 
 
 @dataclass(frozen=True)
@@ -60,3 +61,15 @@ class LandingFailure:
     def because_of(cls, error: Exception, partition_key: str) -> "LandingFailure":
         """Return the failure that an error caused."""
         return cls(partition_key, str(error), isinstance(error, StillWrittenError))
+
+
+class DesiredStateChangedError(Exception):
+    """A delivery was reverted, reinstated or given another text format meanwhile."""
+
+
+class OtherSettingsError(Exception):
+    """A delivery that was merged before must be read with the settings of that time."""
+
+    def __init__(self, settings: Settings) -> None:
+        super().__init__()
+        self.settings = settings

@@ -24,7 +24,7 @@ from lfp_pipeline.warehouse.reversal import ReversalPlan, plan_reversal, planned
 
 
 @dataclass(frozen=True)
-class Foreseen:
+class ReversalForecast:
     """What a reversal would do.
 
     Attributes:
@@ -50,8 +50,8 @@ def checked_reversal(
     *,
     ignore_pruned_history: bool = False,
     use_present_settings: bool = False,
-    foretell: bool = False,
-) -> Iterator[Foreseen]:
+    with_replacements: bool = False,
+) -> Iterator[ReversalForecast]:
     """Check a reversal, and hold the writer lock for the block, which marks it as reverted.
 
     Args:
@@ -59,7 +59,7 @@ def checked_reversal(
             replacements, are pruned.
         use_present_settings: read older deliveries with these settings, even if they were read with
             other ones.
-        foretell: look for the replacements in any case.
+        with_replacements: look for the replacements in any case.
 
     Yields:
         What the reversal would do.
@@ -87,13 +87,13 @@ def checked_reversal(
                 "had until they land again."
             )
             raise OperationRefusedError(msg)
-        foreseen = Foreseen(before, product_count(connection))
+        forecast = ReversalForecast(before, product_count(connection))
         how = {"use_present_settings": use_present_settings}
-        if foretell or may_be_refused(older, settings, **how):
+        if with_replacements or may_be_refused(older, settings, **how):
             replacements = find_replacements(delivery, workspace, settings, log, **how)
             after = planned_changes(connection, delivery)
-            foreseen = Foreseen(before, foreseen.products, after, replacements)
-        yield foreseen
+            forecast = ReversalForecast(before, forecast.products, after, replacements)
+        yield forecast
 
 
 def _pruned(

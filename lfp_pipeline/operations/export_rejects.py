@@ -101,7 +101,7 @@ def export_rejects(
     partition_key: str | None = None,
     delivery_id: str | None = None,
 ) -> list[RejectsFile]:
-    """Write the rejects of the newest delivery of each partition, of one partition, or one delivery.
+    """Write the rejects of the newest delivery of each partition, or of one, or of a delivery.
 
     Raises:
         LfpError: the partition or delivery is unknown, or the database is busy.

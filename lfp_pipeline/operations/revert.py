@@ -9,7 +9,7 @@ from lfp_pipeline.common.text import pluralize, preview
 from lfp_pipeline.engine import Engine
 from lfp_pipeline.errors import DeliveryRefusedError, LfpError, OperationRefusedError
 from lfp_pipeline.ingest.result import IngestResult
-from lfp_pipeline.ingest.reversal_check import Foreseen, checked_reversal
+from lfp_pipeline.ingest.reversal_check import ReversalForecast, checked_reversal
 from lfp_pipeline.ingest.revert import earlier_settings, read_acceptably
 from lfp_pipeline.model.delivery import Delivery, Kind
 from lfp_pipeline.model.ledger_entry import Status
@@ -62,7 +62,7 @@ def revert_delivery(
             log,
             ignore_pruned_history=ignore_pruned_history,
             use_present_settings=use_present_settings,
-            foretell=dry_run,
+            with_replacements=dry_run,
         ) as plan:
             if dry_run:
                 return _planned_reversal(delivery_id, plan)
@@ -177,7 +177,7 @@ def _require_accepted(
         raise OperationRefusedError(msg) from error
 
 
-def _planned_reversal(delivery_id: str, plan: Foreseen) -> Report:
+def _planned_reversal(delivery_id: str, plan: ReversalForecast) -> Report:
     found = plan.after or plan.before
     summary = (
         f"{delivery_id} would be reverted. Removed: {pluralize(found.products, 'product')} and "
