@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import duckdb
 
@@ -37,8 +37,8 @@ class ReversalForecast:
 
     before: ReversalPlan
     products: int
-    after: ReversalPlan | None = None
-    replacements: Replacements = field(default_factory=Replacements)
+    after: ReversalPlan | None
+    replacements: Replacements
 
 
 @contextmanager
@@ -52,7 +52,7 @@ def checked_reversal(
     use_present_settings: bool = False,
     with_replacements: bool = False,
 ) -> Iterator[ReversalForecast]:
-    """Check a reversal, and hold the writer lock for the block, which marks it as reverted.
+    """Check a reversal, and hold the writer lock for the block, which marks the delivery.
 
     Args:
         ignore_pruned_history: allow the reversal although older deliveries, which may have had
@@ -60,9 +60,6 @@ def checked_reversal(
         use_present_settings: read older deliveries with these settings, even if they were read with
             other ones.
         with_replacements: look for the replacements in any case.
-
-    Yields:
-        What the reversal would do.
 
     Raises:
         OperationRefusedError: rows would be lost, or an older delivery cannot be read as it was
@@ -87,13 +84,12 @@ def checked_reversal(
                 "had until they land again."
             )
             raise OperationRefusedError(msg)
-        forecast = ReversalForecast(before, product_count(connection))
+        products, after, replacements = product_count(connection), None, Replacements()
         how = {"use_present_settings": use_present_settings}
         if with_replacements or may_be_refused(older, settings, **how):
             replacements = find_replacements(delivery, workspace, settings, log, **how)
             after = planned_changes(connection, delivery)
-            forecast = ReversalForecast(before, forecast.products, after, replacements)
-        yield forecast
+        yield ReversalForecast(before, products, after, replacements)
 
 
 def _pruned(

@@ -21,7 +21,7 @@ class DeliveryState(NamedTuple):
 
     @property
     def is_reconciled(self) -> bool:
-        """Whether the delivery is in its desired state; a refused file is, unless reverted since.
+        """Whether the delivery is in its desired state; a refused one is, unless reverted since.
 
         A failed delivery is tried again. A refused one is not, because bad data remains bad.
         """

@@ -181,7 +181,7 @@ def _product(raw: bytes, dialect: Dialect) -> tuple[str, str, str]:
         return _NOTHING
     values = grammar.values(raw[: good[0]])
     values += [""] * (dialect.form.width - len(values))
-    sku, name, description = (values[dialect.columns.positions[one]] for one in PRODUCT_COLUMNS)
+    sku, name, description = (values[dialect.columns.positions[name]] for name in PRODUCT_COLUMNS)
     return sku.strip(), name.strip(), description
 
 
@@ -204,9 +204,9 @@ def _dialect_of_file(delivery: Delivery, options: ReadOptions) -> Dialect | None
     text_format = delivery.text_format
     has_header = header_check(text_format, options)
     with closing(contents(delivery.path, options.max_unpacked_bytes, has_header)) as several:
-        first, *others = [_dialect_of(one.pieces, text_format, options) for one in several]
-    same = [(one.delimiter, one.columns) == (first.delimiter, first.columns) for one in others]
-    return first if all(same) else None
+        first, *others = [_dialect_of(text.pieces, text_format, options) for text in several]
+    found = first.delimiter, first.columns
+    return first if all((other.delimiter, other.columns) == found for other in others) else None
 
 
 def _dialect_of(pieces: Iterator[bytes], text_format: TextFormat, options: ReadOptions) -> Dialect:

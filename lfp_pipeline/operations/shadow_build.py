@@ -47,7 +47,7 @@ def catch_up(
     log: logging.Logger,
     ways: Mapping[str, Rereading],
 ) -> None:
-    """Merge or revert deliveries in a shadow database, unless that is done.
+    """Bring deliveries into their desired states in a shadow database.
 
     Deliveries that `ways` lacks are read with the present settings.
     """

@@ -192,7 +192,7 @@ class RawIndex:
         return sorted(delivery_id_of(key, stem) for key, stem in different)
 
     def _differing(self, keys: Collection[str] | None) -> set[tuple[str, str]]:
-        """Return key and stem of deliveries that a new index of some partitions has otherwise."""
+        """Return key and stem of deliveries for which a new index of some partitions differs."""
         rows = self.ask(lambda index: set(index.execute(_ALL)), keys)
         with closing(memory_index()) as rebuilt:
             refresh(rebuilt, self.root, keys)

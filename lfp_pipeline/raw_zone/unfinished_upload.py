@@ -1,4 +1,4 @@
-"""Recognize unfinished uploads: the next version begins with their bytes, inside a record."""
+"""Recognize unfinished uploads: the next version begins with their bytes, which end in a record."""
 
 import hashlib
 from mmap import ACCESS_READ, mmap

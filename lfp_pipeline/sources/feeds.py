@@ -1,8 +1,8 @@
 """Feeds: sources that are polled. A poll looks for an update, and a run then reads the update.
 
-No update is lost. A sense server may report an update only once, so every poll counts as an update
-that may have reached the server and was not clearly answered with `no`. An update counts until a
-read has landed that began after the update.
+No update is lost. A sense server may report an update only once. So a poll counts as an update if
+it may have reached the server, and the answer was no clear `no`. An update counts until a read has
+landed that began after the update.
 """
 
 import hashlib

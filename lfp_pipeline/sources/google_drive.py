@@ -1,8 +1,8 @@
 """Shared files on Google Drive, and Google Sheets, by their links.
 
-No account is used, so a file must be open to anyone with the link. Google answers with the file,
-with a page that says what is wrong, or with a page that a large file was not scanned for viruses,
-which has a form to download the file anyway.
+No account is used, so a file must be open to anyone with the link. Google answers with the file, or
+with a page that says what is wrong. For a large file, the page says that the file was not scanned
+for viruses, and has a form to download the file anyway.
 """
 
 import re

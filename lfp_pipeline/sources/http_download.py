@@ -93,7 +93,7 @@ class _Version:
         etag: a strong ETag; a weak one does not promise the same bytes.
         size: size of the whole file, in bytes.
         coding: Content-Encoding, in canonical form.
-        charset: charset of the text. It is no part of the version, and in the first answer only.
+        charset: charset of the text, in the first answer only. It does not identify the version.
     """
 
     etag: str | None

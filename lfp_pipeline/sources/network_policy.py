@@ -35,8 +35,8 @@ class NetworkPolicy:
     def addresses(self, host: str, port: int) -> list[str]:
         """Return the addresses of a host, to connect to without resolving the name again.
 
-        A single address that is refused makes the host refused. A name with public and private
-        addresses is an attack or a mistake.
+        One refused address is enough to refuse the host: a name with public and private addresses
+        is an attack or a mistake.
 
         Raises:
             LandingError: an address is neither public nor allowed.

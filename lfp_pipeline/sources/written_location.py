@@ -1,9 +1,9 @@
 """Locations as people write them, with variables of the environment in place of secrets.
 
 Dagster stores every run configuration, so a location with a secret in it is refused. A secret is a
-value under the name of a secret, unless a plain word or number under an ambiguous name, or a text
-that looks like the token of a known service. The signature of a signed URL is accepted, because it
-gives access to one file for a limited time, and there is no other way to pass it.
+text that looks like the token of a known service, or a value under the name of a secret; under an
+ambiguous name, a plain word or number is no secret. The signature of a signed URL is accepted,
+because it gives access to one file for a limited time, and there is no other way to pass it.
 """
 
 import os
