@@ -30,6 +30,11 @@ class DeliveryState(NamedTuple):
         return self.recorded is Status.MERGED or self.recorded is Status.REFUSED
 
     @property
+    def awaits_reversal(self) -> bool:
+        """Whether people have reverted the delivery, and the database has not yet."""
+        return self.desired is Status.REVERTED and not self.is_reconciled
+
+    @property
     def needs_bytes(self) -> bool:
         """Whether another database needs the bytes: a merge reads them, a reversal does not."""
         return self.desired is not Status.REVERTED
