@@ -48,8 +48,6 @@ class LandingFailure:
     """A source that did not land.
 
     Attributes:
-        partition_key: the partition that the source feeds.
-        error: why the source did not land.
         still_written: whether the only reason is that a program is still writing the file.
     """
 

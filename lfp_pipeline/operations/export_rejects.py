@@ -81,7 +81,6 @@ class RejectsFile:
 
     Attributes:
         refused: whether the whole delivery was refused.
-        rows: number of rejected rows.
         escaped: number of product values that got an apostrophe, so that they are no formulas.
         kept: whether the file existed with other contents, and so was not overwritten.
     """

@@ -46,7 +46,6 @@ class DriveFile:
     """A file on Google Drive, or a sheet of Google Sheets, exported as CSV.
 
     Attributes:
-        file_id: id of the file in its link.
         sheet: for Google Sheets, the `gid` of the sheet; empty: the first sheet.
         resource_key: second key in the links to older files.
         base: URL of a server instead of Google's.

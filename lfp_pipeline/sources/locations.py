@@ -31,7 +31,6 @@ def source_at(
     Args:
         location: the location. Values of the environment in it are shown by their names.
         sha256: required digest of the file; None: any.
-        declared: declared encoding and delimiter of the file.
 
     Raises:
         LandingError: the location is not valid.

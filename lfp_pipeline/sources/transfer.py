@@ -29,12 +29,7 @@ class Part:
 
 @dataclass
 class Transfer(ABC):
-    """A download into a sink. Sources differ in `read` only.
-
-    Attributes:
-        limits: attempts, time and size of the download.
-        done: bytes in the sink.
-    """
+    """A download into a sink. Sources differ in `read` only."""
 
     name: str
     limits: DownloadLimits
