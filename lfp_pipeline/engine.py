@@ -30,6 +30,7 @@ class Engine:
     between calls.
 
     Attributes:
+        settings: the settings of the data folder. Other settings need another engine.
         catalog: the sources: inbox, locations, sources file.
         raw_zone: the store of deliveries.
         warehouse: the database.
@@ -39,7 +40,7 @@ class Engine:
 
     def __init__(self, settings: Settings, warehouse: Backend | None = None) -> None:
         """Use the database of the data folder, or another warehouse."""
-        self._settings = settings
+        self.settings = settings
         self.catalog = SourceCatalog(settings)
         self.raw_zone = RawZone(settings.raw_dir)
         self.warehouse = warehouse or Warehouse.of(settings)
@@ -48,11 +49,6 @@ class Engine:
         )
         self.backlog = Backlog(settings, self.catalog, self.raw_zone, self.warehouse)
         self._scheduler = Scheduler(settings, self.catalog, self.raw_zone, self.warehouse)
-
-    @property
-    def settings(self) -> Settings:
-        """The settings of the data folder. Other settings need another engine."""
-        return self._settings
 
     def land(self, source: Source, key: str, log: logging.Logger) -> Delivery:
         """Bring a source into the raw zone, as a delivery of that partition.
@@ -93,7 +89,6 @@ class Engine:
         Publishing waits for no other process. If it fails, the earlier copy stays in use.
 
         Args:
-            log: for failures.
             at_once: ignore the budget and wait for other processes, so that reverted rows leave
                 the copy, too.
         """

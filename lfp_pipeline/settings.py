@@ -279,7 +279,9 @@ def load_settings() -> Settings:
     except (TOMLDecodeError, UnicodeDecodeError) as error:
         problems.append(f"{_settings_file(os.environ)} is not TOML: {error}")
     except pydantic_settings.SettingsError:  # Its text has neither value nor reason.
-        problems += _broken_json(os.environ)
+        name = f"{ENV_PREFIX}COLUMN_ALIASES"
+        value = os.environ.get(name)
+        problems.append(f'{name} = {value!r}: JSON such as {{"sku": ["article no"]}}')
     if problems:
         raise SettingsError("Wrong settings:\n  " + "\n  ".join(problems))
     return settings
@@ -312,11 +314,6 @@ def _explain(problem: Any) -> str:  # noqa: ANN401 (pydantic's ErrorDetails is n
 def _secrets() -> set[str]:
     fields = Settings.model_fields.items()
     return {name for name, field in fields if SecretUrl in get_args(field.annotation)}
-
-
-def _broken_json(environ: Mapping[str, str]) -> list[str]:
-    name = f"{ENV_PREFIX}COLUMN_ALIASES"
-    return [f'{name} = {environ.get(name)!r}: JSON such as {{"sku": ["article no"]}}']
 
 
 def _did_you_mean(name: str, known: list[str]) -> str:

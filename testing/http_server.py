@@ -9,7 +9,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from ssl import SSLContext
 from threading import Thread
 
-from lfp_pipeline.common.hosts import parse_allowed_host
+from lfp_pipeline.common.setting_types import parse_allowed_host
 from lfp_pipeline.sources.network_policy import NetworkPolicy
 
 

@@ -3,7 +3,7 @@
 import fcntl
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 from uuid import uuid4
@@ -43,6 +43,20 @@ def commit_file(file: BinaryIO, temporary: Path, target: Path) -> None:
     os.fsync(file.fileno())
     temporary.replace(target)
     sync_folder(target.parent)
+
+
+def write_file(target: Path, content: bytes) -> None:
+    """Write a file, or replace it."""
+    with temporary_sibling(target) as (file, temporary):
+        file.write(content)
+        commit_file(file, temporary, target)
+
+
+def remove_file(path: Path) -> None:
+    """Remove a file, if it exists, so that it stays away after a power cut."""
+    with suppress(FileNotFoundError):
+        path.unlink()
+        sync_folder(path.parent)
 
 
 @contextmanager

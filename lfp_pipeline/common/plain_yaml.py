@@ -75,11 +75,7 @@ class _Loader(_Base):  # type: ignore[misc]
 
 
 def _check_events(events: Iterator[yaml.Event]) -> None:
-    """Refuse deep nesting, long values, and too many values once references are expanded.
-
-    Raises:
-        yaml.MarkedYAMLError: a limit is exceeded. Its mark says where.
-    """
+    """Refuse deep nesting, long values, and too many values once references are expanded."""
     sizes: dict[str, int] = {}
     opened: list[tuple[str | None, int]] = []
     nodes = 0
@@ -105,11 +101,7 @@ def _check_events(events: Iterator[yaml.Event]) -> None:
 
 
 def _check_keys(root: yaml.Node) -> None:
-    """Refuse a duplicate key, of which YAML would silently keep the last value.
-
-    Raises:
-        yaml.MarkedYAMLError: a key is there twice. Its mark says where.
-    """
+    """Refuse a duplicate key, of which YAML would silently keep the last value."""
     remaining, seen = [root], {id(root)}
     while remaining:
         node = remaining.pop()

@@ -40,14 +40,9 @@ def hold_mark(mark: Path, mode: int = 0o666) -> Iterator[Path]:
 def claim_stale_marks(
     folder: Path, pattern: str, *, wanted: Callable[[Path], bool] = lambda _: True
 ) -> Iterator[Path]:
-    """Yield the stale marks in a folder, and remove each after its turn.
+    """Yield the stale marks in a folder that are wanted, and remove each after its turn.
 
     Of several processes that ask at once, one gets a mark.
-
-    Args:
-        folder: the folder of the marks.
-        pattern: glob pattern of their names.
-        wanted: returns whether the caller wants a mark; other marks stay.
     """
     for mark in _stale_marks(folder, pattern, fcntl.LOCK_EX):
         if wanted(mark):
@@ -57,12 +52,7 @@ def claim_stale_marks(
 
 @contextmanager
 def scratch_folder(parent: Path, name: str) -> Iterator[Path]:
-    """Create a folder for the block, and remove those that killed processes left.
-
-    Args:
-        parent: where the folder is created.
-        name: prefix of the folder's name.
-    """
+    """Create a folder for the block, and remove those that killed processes left."""
     for mark in claim_stale_marks(parent, f"{name}-*{_HELD}"):
         shutil.rmtree(mark.with_suffix(""), ignore_errors=True)
     folder = parent / f"{name}-{uuid4().hex}"

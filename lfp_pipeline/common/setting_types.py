@@ -1,5 +1,7 @@
 """Types of settings: each validates a value; the error names the allowed values."""
 
+import re
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_network
 from pathlib import Path
 from typing import Annotated
 from urllib.parse import urlsplit
@@ -8,11 +10,14 @@ from pydantic import AfterValidator, BeforeValidator, Field, GetPydanticSchema, 
 from pydantic_core.core_schema import no_info_after_validator_function, str_schema
 from pydantic_settings import NoDecode
 
-from lfp_pipeline.common.hosts import Network, parse_allowed_host
 from lfp_pipeline.common.ignored_names import checked_pattern
 from lfp_pipeline.common.text import is_size, size_in_bytes
 from lfp_pipeline.common.text_codecs import codec_name
 
+Address = IPv4Address | IPv6Address
+Network = IPv4Network | IPv6Network
+
+_HOST_NAME = re.compile(r"(?!.*\.\d*$)[a-z0-9_-]+(\.[a-z0-9_-]+)*")
 _LEAST_MEMORY_BYTES = 64_000_000
 
 _NOT_FOR_DUCKDB = frozenset("?\\")
@@ -57,6 +62,23 @@ def _web_url(value: SecretStr) -> SecretStr:
         msg = "an http or https URL"
         raise ValueError(msg)
     return value
+
+
+def parse_allowed_host(entry: str) -> Network | str:
+    """Return the network of an entry of `allowed_hosts` (an address is one), or its host name."""
+    try:
+        return ip_network(entry.strip("[]"))
+    except ValueError as error:
+        name = canonical_host(entry)
+        if _HOST_NAME.fullmatch(name):
+            return name
+        msg = "a host name (xn--... if it is international), an address, or a network (10.0.0.0/8)"
+        raise ValueError(msg) from error
+
+
+def canonical_host(host: str) -> str:
+    """Return a host name in the spelling that is compared."""
+    return host.lower().removesuffix(".")
 
 
 def _listed(value: object) -> object:

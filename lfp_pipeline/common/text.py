@@ -17,13 +17,7 @@ def pluralize(number: int, noun: str) -> str:
 
 
 def preview(names: Sequence[str], number: int | None = None, limit: int = 5) -> str:
-    """Return the first of some names, printable: `a, b and 1,998 more`.
-
-    Args:
-        names: all names, or the first ones.
-        number: number of all names; None: `len(names)`.
-        limit: number of names to show.
-    """
+    """Return the first names, printable, and how many of `number` follow: `a, b and 1,998 more`."""
     shown = [printable(name) for name in names[:limit]]
     remaining = (len(names) if number is None else number) - len(shown)
     return ", ".join(shown) + (f" and {remaining:,} more" if remaining else "")

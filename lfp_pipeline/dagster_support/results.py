@@ -4,7 +4,7 @@ import logging
 
 from lfp_pipeline.common.text import pluralize, visible
 from lfp_pipeline.ingest.result import IngestResult, LandingFailure
-from lfp_pipeline.model.ledger_entry import LedgerEntry, Status
+from lfp_pipeline.model.ledger_entry import APPLIED, LedgerEntry, Status
 
 
 def is_merged(outcome: IngestResult | LandingFailure) -> bool:
@@ -14,7 +14,7 @@ def is_merged(outcome: IngestResult | LandingFailure) -> bool:
 
 def is_ok(outcome: IngestResult | LandingFailure) -> bool:
     """Return whether a delivery is in its desired state: merged, or reverted."""
-    return isinstance(outcome, IngestResult) and outcome.account.status.is_applied
+    return isinstance(outcome, IngestResult) and outcome.account.status in APPLIED
 
 
 def result_line(outcome: IngestResult | LandingFailure) -> str:

@@ -15,7 +15,7 @@ from lfp_pipeline.ingest.delivery_warnings import delivery_warnings
 from lfp_pipeline.ingest.ingest import try_to_write_status_note
 from lfp_pipeline.ingest.result import IngestResult, LandingFailure
 from lfp_pipeline.model.delivery import Delivery
-from lfp_pipeline.model.ledger_entry import STATUSES, LedgerEntry, Status
+from lfp_pipeline.model.ledger_entry import APPLIED, STATUSES, LedgerEntry, Status
 from lfp_pipeline.raw_zone.desired_state import is_pruned
 from lfp_pipeline.raw_zone.landed import Landed
 from lfp_pipeline.raw_zone.pending import (
@@ -84,7 +84,7 @@ class Backlog:
         with self.warehouse.session("reading the ledger", log) as connection:
             status_of, id_ = statuses(connection), database_id(connection)
             applied = [
-                landed if landed and _is_applied(landed, status_of) else None
+                landed if landed and status_of.get(landed.delivery_id) in APPLIED else None
                 for landed in self.raw_zone.index.landed(files)
             ]
             self._restore_status_notes(filter(None, applied), status_of, id_, log)
@@ -109,12 +109,7 @@ class Backlog:
                 try_to_write_status_note(raw, status_of[landed.delivery_id], id_, log)
 
     def deliveries(self, log: logging.Logger, offered: Sequence[InboxFile] = ()) -> list[Delivery]:
-        """Return the pending deliveries of the raw zone, oldest first.
-
-        Args:
-            log: for records that cannot be read.
-            offered: inbox files that will land again, so that their deliveries are omitted.
-        """
+        """Return the pending deliveries, oldest first, except those whose files are offered."""
         ctimes = {
             (file.partition_key, utc_from_ns(file.mtime_ns), file.size_bytes): file.ctime_ns
             for file in offered
@@ -220,11 +215,6 @@ class Backlog:
             with suppress(FileNotFoundError):  # The reversal has just ended.
                 keys.add(mark.read_text())
         return keys
-
-
-def _is_applied(landed: Landed, status_of: Mapping[str, Status]) -> bool:
-    status = status_of.get(landed.delivery_id)
-    return status is not None and status.is_applied
 
 
 def _is_pending(

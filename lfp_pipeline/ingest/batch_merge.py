@@ -11,13 +11,13 @@ from pathlib import Path
 from lfp_pipeline.common.duckdb_tools import checkpoint
 from lfp_pipeline.common.progress import heartbeat
 from lfp_pipeline.common.text import preview, printable, size_in_bytes
-from lfp_pipeline.errors import (
-    DeliveryRefusedError,
-    OperationRefusedError,
-    WarehouseBusyError,
-)
+from lfp_pipeline.errors import DeliveryRefusedError, OperationRefusedError, WarehouseBusyError
 from lfp_pipeline.ingest.delivery_warnings import refusal_text
-from lfp_pipeline.ingest.result import IngestResult
+from lfp_pipeline.ingest.result import (
+    DesiredStateChangedError,
+    IngestResult,
+    OtherSettingsError,
+)
 from lfp_pipeline.ingest.revert import revert
 from lfp_pipeline.model.delivery import Delivery, Kind
 from lfp_pipeline.model.ledger_entry import LedgerEntry, Status
@@ -46,22 +46,6 @@ from lfp_pipeline.warehouse.redelivery import reassign_rows
 from lfp_pipeline.warehouse.schema import database_id
 
 
-class DesiredStateChangedError(Exception):
-    """A delivery was reverted, reinstated or given another text format meanwhile."""
-
-
-class OtherSettingsError(Exception):
-    """A delivery that was merged before must be read with the settings of that time.
-
-    Attributes:
-        settings: the settings of that time.
-    """
-
-    def __init__(self, settings: Settings) -> None:
-        super().__init__()
-        self.settings = settings
-
-
 def reconcile_batch(
     batch: Sequence[Delivery],
     settings: Settings,
@@ -73,9 +57,6 @@ def reconcile_batch(
 
     Args:
         batch: oldest first; a deletion or a reverted delivery alone.
-        settings: limits, rules, waiting times.
-        warehouse: the database to change.
-        log: for progress.
         workers: number of batches that share the threads and memory of this process.
 
     Raises:
@@ -154,7 +135,7 @@ class _BatchMerge:
         """Load a large file directly into the warehouse."""
         delivery, *others = self.batch
         small = delivery.size_bytes < direct_load.LEAST_BYTES
-        if others or small or self._has_crashed(delivery):  # The trial read tries another way.
+        if others or small or delivery.sha256 in self._crashed:  # The trial read tries another way.
             return []
         texts: Sequence[PlainText] = ()
         try:
@@ -215,7 +196,6 @@ class _BatchMerge:
             return self._merge(staged, before)
 
     def _read(self, number: int) -> StagedDelivery:
-        """Read a delivery of the batch, and stage its rows."""
         delivery, connection = self.batch[number], self.workspace.connection
         alone = len(self.batch) == 1
         reading, refusal = None, None
@@ -260,7 +240,6 @@ class _BatchMerge:
     def _results(
         self, entries: Sequence[LedgerEntry], before: Mapping[str, LedgerEntry]
     ) -> list[IngestResult]:
-        """Return the results of the batch, by its ledger entries now and before, by id."""
         connection = self.workspace.connection
         products, id_ = product_count(connection), database_id(connection)
         return [
@@ -286,14 +265,10 @@ class _BatchMerge:
     def _texts(self, delivery: Delivery, folder: Path) -> Sequence[PlainText]:
         """Verify and unpack a delivery, as every way of reading begins."""
         verify_raw_file(delivery)
-        if self._has_crashed(delivery):
+        if delivery.sha256 in self._crashed:
             work_dir = self.settings.work_dir
             trial_read_if_crashed(delivery, self.limits, self._options, work_dir, self.log)
         return plain_texts(delivery, folder, self._options)
-
-    def _has_crashed(self, delivery: Delivery) -> bool:
-        """Return whether these bytes had crashed a reader when this batch began."""
-        return delivery.sha256 in self._crashed
 
     @cached_property
     def _options(self) -> ReadOptions:
@@ -301,21 +276,16 @@ class _BatchMerge:
 
     @cached_property
     def _crashed(self) -> frozenset[str]:
+        """The digests of the files that had crashed a reader when this batch began."""
         return crashed_digests(self.settings.work_dir)
 
     @contextmanager
     def _attached(
         self, warehouse: Backend, work: str = "merging"
     ) -> Iterator[Mapping[str, LedgerEntry]]:
-        """Attach the warehouse behind the writer lock, to work on the batch.
+        """Attach the warehouse behind the writer lock; yield the batch's ledger entries by id.
 
-        Yields:
-            The ledger entries of the batch before the work, by delivery id.
-
-        Raises:
-            DesiredStateChangedError: the desired state of a delivery has changed meanwhile.
-            OtherSettingsError: a delivery must be read with other settings.
-            LfpError: a delivery cannot be read as it was read before.
+        Raise the errors of `reconcile_batch` if the batch has to be reconciled in another way.
         """
         ids = [delivery.delivery_id for delivery in self.batch]
         purpose = f"{work} {preview(ids, limit=1)}"
@@ -323,10 +293,10 @@ class _BatchMerge:
         with warehouse.attached(self.workspace.connection, purpose, self.log), progress:
             # A change is marked in the raw zone before its process asks for the lock. So the last
             # holder of the lock sees the latest change.
-            if any(is_reverted(delivery.path) != self.reverts for delivery in self.batch):
-                raise DesiredStateChangedError
-            if any(as_recorded(delivery) != delivery for delivery in self.batch):
-                raise DesiredStateChangedError
+            for delivery in self.batch:
+                is_other_way = is_reverted(delivery.path) != self.reverts
+                if is_other_way or as_recorded(delivery) != delivery:
+                    raise DesiredStateChangedError
             before = entries(self.workspace.connection, ids)
             if not self.reverts:
                 for entry in before.values():

@@ -28,14 +28,7 @@ from lfp_pipeline.sources.sources_file import read_sources
 def delivery_warnings(
     delivery: Delivery, entry: LedgerEntry, raw_zone: RawZone, inbox: Path
 ) -> tuple[str, ...]:
-    """Return the warnings about a delivery, a sentence or two each.
-
-    Args:
-        delivery: the delivery.
-        entry: its ledger entry.
-        raw_zone: the store of the delivery.
-        inbox: the folder that files are dropped into.
-    """
+    """Return the warnings about a delivery, a sentence or two each."""
     warnings = (
         dated_ahead(delivery) if entry.status in {Status.MERGED, Status.FAILED} else None,
         wholly_stale(delivery, entry, raw_zone, inbox),
@@ -45,10 +38,7 @@ def delivery_warnings(
 
 
 def refusal_text(
-    error: DeliveryRefusedError,
-    delivery: Delivery,
-    texts: Sequence[PlainText],
-    settings: Settings,
+    error: DeliveryRefusedError, delivery: Delivery, texts: Sequence[PlainText], settings: Settings
 ) -> str:
     """Return the text of a refusal, with a hint if the encoding of a text may be the cause."""
     if not isinstance(error, NoHeaderError) and not (

@@ -16,25 +16,20 @@ from lfp_pipeline.errors import (
     hint_for,
     user_message,
 )
-from lfp_pipeline.ingest.batch_merge import (
-    DesiredStateChangedError,
-    OtherSettingsError,
-    reconcile_batch,
-)
+from lfp_pipeline.ingest.batch_merge import reconcile_batch
 from lfp_pipeline.ingest.delivery_warnings import delivery_warnings
-from lfp_pipeline.ingest.result import IngestResult
+from lfp_pipeline.ingest.result import (
+    DesiredStateChangedError,
+    IngestResult,
+    OtherSettingsError,
+)
 from lfp_pipeline.ingest.reversal_check import checked_reversal
 from lfp_pipeline.model.delivery import Delivery, Kind
 from lfp_pipeline.model.ledger_entry import LedgerEntry, Status
-from lfp_pipeline.raw_zone.desired_state import (
-    clear_reverted,
-    is_reverted,
-    mark_reverted,
-    state_of,
-)
+from lfp_pipeline.raw_zone.desired_state import clear_reverted, is_reverted, mark_reverted, state_of
 from lfp_pipeline.raw_zone.raw_records import as_recorded
 from lfp_pipeline.raw_zone.raw_zone import RawZone
-from lfp_pipeline.raw_zone.status_notes import MERGED, last_recorded_status, write_status_note
+from lfp_pipeline.raw_zone.status_notes import last_recorded_status, write_status_note
 from lfp_pipeline.reading.crash_guard import crashed_digests
 from lfp_pipeline.settings import Settings
 from lfp_pipeline.warehouse.backend import Backend
@@ -50,7 +45,6 @@ class _Part:
 
     Attributes:
         deliveries: at least one, oldest first.
-        settings: the settings that the deliveries are read with.
     """
 
     deliveries: Sequence[Delivery]
@@ -72,9 +66,6 @@ def ingest(
 
     Args:
         deliveries: in the raw zone, at least one.
-        settings: limits, rules, waiting times.
-        warehouse: to merge into.
-        log: for progress and tracebacks.
         workers: number of batches that share the threads and memory of this process.
     """
     unique = {delivery.delivery_id: delivery for delivery in deliveries}.values()
@@ -88,7 +79,8 @@ def ingest(
         try:
             batch = reconcile_batch(part.deliveries, part.settings, warehouse, log, workers)
         except DesiredStateChangedError:
-            remaining = [_reload_changed(part), *remaining]
+            deliveries = [as_recorded(delivery) for delivery in part.deliveries]
+            remaining = [replace(part, deliveries=deliveries), *remaining]
             continue
         except OtherSettingsError as error:
             remaining = [*_split_into_singles(part, error.settings), *remaining]
@@ -121,11 +113,6 @@ def _split_batch(part: _Part) -> list[_Part]:
         (alone if is_other or delivery.sha256 in crashed else together).append(delivery)
     parts = [[delivery] for delivery in alone] + ([together] if together else [])
     return [replace(part, deliveries=deliveries) for deliveries in parts]
-
-
-def _reload_changed(part: _Part) -> _Part:
-    """Return a part with the text formats that the raw zone records now, to be split again."""
-    return replace(part, deliveries=[as_recorded(delivery) for delivery in part.deliveries])
 
 
 def _split_into_singles(part: _Part, settings: Settings | None = None) -> list[_Part]:
@@ -170,7 +157,7 @@ def _revert_unfinished(
     That happens once, even if the database is rebuilt later: people may have reinstated the upload
     since.
     """
-    if delivery.completes is None or last_recorded_status(delivery.path) == MERGED:
+    if delivery.completes is None or last_recorded_status(delivery.path) == Status.MERGED:
         return
     try:
         unfinished = RawZone(settings.raw_dir).find(delivery.completes)

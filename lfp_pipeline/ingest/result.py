@@ -1,4 +1,4 @@
-"""The results of landing and ingesting."""
+"""The results of landing and ingesting, and the reasons to ingest a batch in another way."""
 
 from dataclasses import dataclass
 
@@ -6,6 +6,7 @@ from lfp_pipeline.errors import StillWrittenError
 from lfp_pipeline.model.delivery import Delivery
 from lfp_pipeline.model.ledger_entry import LedgerEntry
 from lfp_pipeline.reading.reader import Reading
+from lfp_pipeline.settings import Settings
 
 
 @dataclass(frozen=True)
@@ -13,7 +14,6 @@ class IngestResult:
     """The result of ingesting a delivery.
 
     Attributes:
-        delivery: the delivery.
         account: its ledger entry.
         reading: what was read of the file; None: it could not be read, or needed not be.
         products: number of rows in `products` afterwards.
@@ -48,8 +48,6 @@ class LandingFailure:
     """A source that did not land.
 
     Attributes:
-        partition_key: the partition that the source feeds.
-        error: why the source did not land.
         still_written: whether the only reason is that a program is still writing the file.
     """
 
@@ -61,3 +59,15 @@ class LandingFailure:
     def because_of(cls, error: Exception, partition_key: str) -> "LandingFailure":
         """Return the failure that an error caused."""
         return cls(partition_key, str(error), isinstance(error, StillWrittenError))
+
+
+class DesiredStateChangedError(Exception):
+    """A delivery was reverted, reinstated or given another text format meanwhile."""
+
+
+class OtherSettingsError(Exception):
+    """A delivery that was merged before must be read with the settings of that time."""
+
+    def __init__(self, settings: Settings) -> None:
+        super().__init__()
+        self.settings = settings

@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import duckdb
 
@@ -24,7 +24,7 @@ from lfp_pipeline.warehouse.reversal import ReversalPlan, plan_reversal, planned
 
 
 @dataclass(frozen=True)
-class Foreseen:
+class ReversalForecast:
     """What a reversal would do.
 
     Attributes:
@@ -37,8 +37,8 @@ class Foreseen:
 
     before: ReversalPlan
     products: int
-    after: ReversalPlan | None = None
-    replacements: Replacements = field(default_factory=Replacements)
+    after: ReversalPlan | None
+    replacements: Replacements
 
 
 @contextmanager
@@ -50,23 +50,16 @@ def checked_reversal(
     *,
     ignore_pruned_history: bool = False,
     use_present_settings: bool = False,
-    foretell: bool = False,
-) -> Iterator[Foreseen]:
-    """Check a reversal, and hold the writer lock for the block, which marks it as reverted.
+    with_replacements: bool = False,
+) -> Iterator[ReversalForecast]:
+    """Check a reversal, and hold the writer lock for the block, which marks the delivery.
 
     Args:
-        delivery: the delivery to revert.
-        settings: limits, rules.
-        warehouse: the database of the delivery.
-        log: for progress.
         ignore_pruned_history: allow the reversal although older deliveries, which may have had
             replacements, are pruned.
         use_present_settings: read older deliveries with these settings, even if they were read with
             other ones.
-        foretell: look for the replacements in any case.
-
-    Yields:
-        What the reversal would do.
+        with_replacements: look for the replacements in any case.
 
     Raises:
         OperationRefusedError: rows would be lost, or an older delivery cannot be read as it was
@@ -91,13 +84,12 @@ def checked_reversal(
                 "had until they land again."
             )
             raise OperationRefusedError(msg)
-        foreseen = Foreseen(before, product_count(connection))
+        products, after, replacements = product_count(connection), None, Replacements()
         how = {"use_present_settings": use_present_settings}
-        if foretell or may_be_refused(older, settings, **how):
+        if with_replacements or may_be_refused(older, settings, **how):
             replacements = find_replacements(delivery, workspace, settings, log, **how)
             after = planned_changes(connection, delivery)
-            foreseen = Foreseen(before, foreseen.products, after, replacements)
-        yield foreseen
+        yield ReversalForecast(before, products, after, replacements)
 
 
 def _pruned(

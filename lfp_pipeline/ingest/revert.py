@@ -91,10 +91,6 @@ def revert(
     """Revert a delivery, merged or not, in the warehouse that is attached to the workspace.
 
     Args:
-        delivery: the delivery.
-        workspace: for reading older deliveries.
-        settings: limits, rules.
-        log: for progress.
         is_shadow: whether the warehouse is a shadow build, for which no row may be lost.
 
     Returns:
@@ -137,10 +133,7 @@ def find_replacements(
     """Find the rows of older deliveries that replace what a delivery has won or deleted.
 
     Args:
-        delivery: the delivery.
         workspace: for reading older deliveries, with the warehouse attached.
-        settings: limits, rules.
-        log: for progress.
         use_present_settings: read older deliveries with these settings, and correct them, even if
             they were read with other ones.
 
@@ -207,14 +200,7 @@ def _read_as_then(
     settings: Settings,
     log: logging.Logger,
 ) -> tuple[str, ...]:
-    """Read an older delivery as it was read when it was merged.
-
-    Returns:
-        The settings of that time that differ from the present ones, each with both values.
-
-    Raises:
-        OperationRefusedError: reading again may give other rows.
-    """
+    """Read an older delivery as when it was merged; return the settings of then that differ."""
     way = reread(older.read_with, older.read_conditions, kept.text_format, settings)
     if way.differences:
         msg = (
@@ -244,11 +230,7 @@ def _read_as_now(
 def read_acceptably(
     delivery: Delivery, workspace: Workspace, settings: Settings, log: logging.Logger
 ) -> Reading:
-    """Read a delivery into a workspace.
-
-    Raises:
-        DeliveryRefusedError: the settings do not accept the delivery.
-    """
+    """Read a delivery; raise DeliveryRefusedError if the settings do not accept it."""
     reading = _read(delivery, workspace, settings, log)
     check_reject_share(reading, settings.max_reject_share, kept=False)
     return reading

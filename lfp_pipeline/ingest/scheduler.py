@@ -41,11 +41,7 @@ class Scheduler:
     warehouse: Backend
 
     def land(self, source: Source, key: str, log: logging.Logger) -> Delivery:
-        """Bring a source into the raw zone.
-
-        Raises:
-            LandingError: the source could not be fetched or stored.
-        """
+        """Bring a source into the raw zone; raise LandingError if that fails."""
         started = utc_now()
         if isinstance(source, Feed):
             with source.acknowledging_updates():
@@ -59,16 +55,9 @@ class Scheduler:
         return delivery
 
     def ingest_all(
-        self,
-        files: Sequence[InboxFile],
-        deliveries: Sequence[Delivery],
-        log: logging.Logger,
+        self, files: Sequence[InboxFile], deliveries: Sequence[Delivery], log: logging.Logger
     ) -> Iterator[IngestResult | LandingFailure]:
-        """Land files, ingest them and other deliveries, and yield results as batches end.
-
-        A failure affects no other file. Closing the iterator cancels the batches that have not
-        begun.
-        """
+        """Land files, ingest them and other deliveries, and yield results as batches end."""
         batches = self._batches(files, deliveries)
         workers = min(self.settings.parallel_files, max(len(batches), 1))
         is_busy = threading.Event()

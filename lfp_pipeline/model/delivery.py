@@ -51,8 +51,6 @@ class Delivery:
         source: the place that it came from, without credentials.
         size_bytes: the size of the raw file.
         landed_at: when it reached the raw zone, in UTC without a zone.
-        path: the raw file.
-        kind: its content.
         text_format: its encoding and delimiter, as far as its source states them.
         stated_at: the time of this version according to its source, in UTC without a zone; None:
             `delivered_at`, or the source states none.
@@ -108,9 +106,5 @@ def stamp(timestamp: datetime) -> str:
 
 
 def parse_stamp(text: str) -> datetime:
-    """Return the time that `stamp` has written.
-
-    Raises:
-        ValueError: the text is no such time.
-    """
+    """Return the time that `stamp` has written; raise ValueError for any other text."""
     return datetime.fromisoformat(text.removesuffix("Z"))

@@ -21,13 +21,18 @@ class DeliveryState(NamedTuple):
 
     @property
     def is_reconciled(self) -> bool:
-        """Whether the delivery is in its desired state; a refused file is, unless reverted since.
+        """Whether the delivery is in its desired state; a refused one is, unless reverted since.
 
         A failed delivery is tried again. A refused one is not, because bad data remains bad.
         """
         if self.desired is Status.REVERTED:
             return self.recorded is Status.REVERTED
         return self.recorded is Status.MERGED or self.recorded is Status.REFUSED
+
+    @property
+    def awaits_reversal(self) -> bool:
+        """Whether people have reverted the delivery, and the database has not yet."""
+        return self.desired is Status.REVERTED and not self.is_reconciled
 
     @property
     def needs_bytes(self) -> bool:

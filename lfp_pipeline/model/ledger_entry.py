@@ -16,11 +16,6 @@ class Status(StrEnum):
     REVERTED = "reverted"
 
     @property
-    def is_applied(self) -> bool:
-        """Whether the tables have it as people want: a refused or failed delivery is in none."""
-        return self is Status.MERGED or self is Status.REVERTED
-
-    @property
     def phrase(self) -> str:
         """The status as a predicate, for people: `failed`, `was refused`."""
         return "failed" if self is Status.FAILED else f"was {self}"
@@ -28,6 +23,9 @@ class Status(StrEnum):
 
 STATUSES = {str(status): status for status in Status}
 """The statuses by name; faster than a call of `Status` for each of many."""
+
+APPLIED = frozenset({Status.MERGED, Status.REVERTED})
+"""The statuses of deliveries that the tables have as people want."""
 
 
 @dataclass(frozen=True)
@@ -106,8 +104,8 @@ class LedgerEntry:
         merged_at: the time of the commit, in UTC without a zone.
         rows: the rows of the delivery by fate.
         error: why the delivery is not merged; of a reverted one, since when.
-        read_with: the fingerprint of the conditions under which the delivery was read; of one that
-            was merged and is not now, of those under which to read it again.
+        read_with: the fingerprint of the conditions under which the delivery was read. If it is no
+            longer merged, the next merge reads it under these conditions.
         seconds: from the landed file to the commit, including waits and the rest of its batch.
         blank_lines: skipped lines that are empty, or hold only delimiters and white space.
         repeated_headers: skipped rows that repeat the header.
@@ -147,14 +145,7 @@ class LedgerEntry:
 def unmerged_entry(
     delivery_id: str, status: Status, error: str, before: LedgerEntry | None
 ) -> LedgerEntry:
-    """Return the entry of a delivery that is not merged.
-
-    Args:
-        delivery_id: its id.
-        status: its status.
-        error: the reason.
-        before: its entry until now, whose conditions of reading are kept.
-    """
+    """Return the entry of a delivery that is not merged; the conditions of reading are kept."""
     if before is None:
         return LedgerEntry(delivery_id, status, error=error)
     return LedgerEntry(

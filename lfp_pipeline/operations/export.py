@@ -75,12 +75,6 @@ def export_tables(
     If the process is killed, the old files remain; if it is killed while the new files get their
     names, some of them do.
 
-    Args:
-        engine: the data folder.
-        log: receives progress.
-        formats: `parquet`, `csv`, or both.
-        dry_run: return the plan, and write nothing.
-
     Raises:
         OperationRefusedError: there is no database, or a format is unknown, or none is given.
         WarehouseBusyError: another process has the database open; the message says which.
@@ -92,7 +86,6 @@ def export_tables(
 
 
 def _plan(engine: Engine, formats: Sequence[str]) -> Sequence[_File]:
-    """Return the files to write."""
     if not engine.warehouse.exists:
         msg = f"There is no database at {engine.warehouse.location}. Run ingest_inbox first."
         raise OperationRefusedError(msg)

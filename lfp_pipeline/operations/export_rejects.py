@@ -80,10 +80,7 @@ class RejectsFile:
     """The file with the rejects of one delivery.
 
     Attributes:
-        path: path of the file.
-        partition_key: partition of the delivery.
         refused: whether the whole delivery was refused.
-        rows: number of rejected rows.
         escaped: number of product values that got an apostrophe, so that they are no formulas.
         kept: whether the file existed with other contents, and so was not overwritten.
     """
@@ -103,13 +100,7 @@ def export_rejects(
     partition_key: str | None = None,
     delivery_id: str | None = None,
 ) -> list[RejectsFile]:
-    """Write the rejects of the newest delivery of every partition that has some.
-
-    Args:
-        engine: the data folder.
-        log: receives the process that this waits for.
-        partition_key: write the rejects of this partition only.
-        delivery_id: write the rejects of this delivery instead of the newest.
+    """Write the rejects of the newest delivery of each partition, or of one, or of a delivery.
 
     Raises:
         LfpError: the partition or delivery is unknown, or the database is busy.
@@ -139,11 +130,7 @@ def export_rejects(
 
 
 def _export(
-    connection: duckdb.DuckDBPyConnection,
-    engine: Engine,
-    key: str,
-    delivery_id: str,
-    refused: bool,
+    connection: duckdb.DuckDBPyConnection, engine: Engine, key: str, delivery_id: str, refused: bool
 ) -> RejectsFile:
     path = engine.settings.rejects_dir / f"{delivery_id.replace('#', '-')}-rejects.csv"
     dialect = _dialect(engine, key, delivery_id)
@@ -193,7 +180,7 @@ def _product(raw: bytes, dialect: Dialect) -> tuple[str, str, str]:
         return _NOTHING
     values = grammar.values(raw[: good[0]])
     values += [""] * (dialect.form.width - len(values))
-    sku, name, description = (values[dialect.columns.positions[one]] for one in PRODUCT_COLUMNS)
+    sku, name, description = (values[dialect.columns.positions[name]] for name in PRODUCT_COLUMNS)
     return sku.strip(), name.strip(), description
 
 
@@ -216,9 +203,9 @@ def _dialect_of_file(delivery: Delivery, options: ReadOptions) -> Dialect | None
     text_format = delivery.text_format
     has_header = header_check(text_format, options)
     with closing(contents(delivery.path, options.max_unpacked_bytes, has_header)) as several:
-        first, *others = [_dialect_of(one.pieces, text_format, options) for one in several]
-    same = [(one.delimiter, one.columns) == (first.delimiter, first.columns) for one in others]
-    return first if all(same) else None
+        first, *others = [_dialect_of(text.pieces, text_format, options) for text in several]
+    found = first.delimiter, first.columns
+    return first if all((other.delimiter, other.columns) == found for other in others) else None
 
 
 def _dialect_of(pieces: Iterator[bytes], text_format: TextFormat, options: ReadOptions) -> Dialect:

@@ -8,7 +8,7 @@ import duckdb
 from lfp_pipeline.common.text import pluralize, preview
 from lfp_pipeline.engine import Engine
 from lfp_pipeline.errors import OperationRefusedError
-from lfp_pipeline.model.ledger_entry import Status
+from lfp_pipeline.model.ledger_entry import APPLIED, Status
 from lfp_pipeline.model.partition_key import is_purge
 from lfp_pipeline.operations import Report
 from lfp_pipeline.raw_zone.desired_state import is_reverted, pruned_while_needed
@@ -31,7 +31,6 @@ class Comparison:
 
     Attributes:
         old: the old database; None if it cannot be read, or does not exist.
-        new: the rebuilt database.
         lost: reasons why deliveries are lost, whole or in part, by delivery id.
     """
 
@@ -59,7 +58,6 @@ class Comparison:
 
         Args:
             connection: a connection with the new database attached.
-            old_database: the old database.
             rereadings: how each delivery was read for the new database, by id.
         """
         if self.old is None:
@@ -140,11 +138,7 @@ def losses(
         delivery_id
         for delivery_id, entry in (old or new).entries.items()
         if entry.status is (Status.MERGED if old else Status.FAILED)
-    } - {
-        delivery_id
-        for delivery_id, entry in new.entries.items()
-        if entry.status in {Status.MERGED, Status.REVERTED}
-    }
+    } - {delivery_id for delivery_id, entry in new.entries.items() if entry.status in APPLIED}
     for delivery_id in sorted(missing):
         if (found := new.entries.get(delivery_id)) is not None:
             yield delivery_id, found.error or found.status

@@ -18,7 +18,7 @@ from lfp_pipeline.errors import OperationRefusedError
 from lfp_pipeline.model.delivery import Delivery, Kind
 from lfp_pipeline.model.ledger_entry import Status
 from lfp_pipeline.operations import Report
-from lfp_pipeline.raw_zone.desired_state import is_reverted, prune, state_of
+from lfp_pipeline.raw_zone.desired_state import prune, state_of
 from lfp_pipeline.warehouse.invariants import needed_deliveries
 from lfp_pipeline.warehouse.ledger import statuses
 from lfp_pipeline.warehouse.operation_log import record_operation
@@ -66,10 +66,7 @@ def prune_raw(
     A process that is killed meanwhile leaves some of the deliveries pruned.
 
     Args:
-        engine: the data folder.
         older_than_days: minimum time since the landing.
-        log: receives progress.
-        dry_run: return the plan, and change nothing.
         include_needed: also prune deliveries that a rebuild of the present tables needs.
 
     Raises:
@@ -117,8 +114,7 @@ def _require_no_pending_reversal(
     pending = [
         delivery.delivery_id
         for delivery in deliveries
-        if is_reverted(delivery.path)
-        and not state_of(delivery, status_of.get(delivery.delivery_id)).is_reconciled
+        if state_of(delivery, status_of.get(delivery.delivery_id)).awaits_reversal
     ]
     if pending:
         msg = (

@@ -63,7 +63,6 @@ class Selection:
             arrive later do not add it.
         partition: all products whose present row came with this partition.
         older_than_days: all products whose present row was delivered longer ago.
-        everything: all products.
 
     Raises:
         OperationRefusedError: no attribute or several are set, or a sku is empty.
@@ -160,12 +159,6 @@ def purge_products(
     """Delete products.
 
     If the process is killed, either nothing has happened or the next ingest_inbox deletes them.
-
-    Args:
-        engine: the data folder.
-        selection: the products to delete.
-        log: receives progress.
-        dry_run: return the plan, and change nothing.
 
     Raises:
         LfpError: the products are not deleted; the message says why.

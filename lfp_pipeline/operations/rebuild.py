@@ -32,7 +32,7 @@ from lfp_pipeline.operations.shadow_build import (
     rereadings,
     shadow_engine,
 )
-from lfp_pipeline.raw_zone.desired_state import is_reverted, state_of
+from lfp_pipeline.raw_zone.desired_state import state_of
 from lfp_pipeline.raw_zone.status_notes import read_status
 from lfp_pipeline.reading.options import Rereading
 from lfp_pipeline.warehouse.database_swap import (
@@ -96,9 +96,6 @@ def rebuild_products(
     there may be none, and the next ingest_inbox makes it.
 
     Args:
-        engine: the data folder.
-        log: receives progress.
-        dry_run: return the plan, and change nothing.
         allow_data_loss: rebuild even if merged deliveries cannot be read any more.
         use_present_settings: read all deliveries with the present settings, whatever they were
             merged with.
@@ -194,8 +191,7 @@ def _require_all_reverted(engine: Engine, connection: duckdb.DuckDBPyConnection)
     """Raise if the shadow database could not revert a delivery: its replacements may be pruned."""
     status_of = statuses(connection)
     for delivery in replayable_deliveries(engine):
-        status = status_of.get(delivery.delivery_id)
-        if is_reverted(delivery.path) and status is not Status.REVERTED:
+        if state_of(delivery, status_of.get(delivery.delivery_id)).awaits_reversal:
             msg = (
                 f"{delivery.delivery_id} was reverted meanwhile, and the new database could not "
                 "revert it. Nothing was changed. Run rebuild_products again."

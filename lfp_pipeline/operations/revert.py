@@ -9,7 +9,7 @@ from lfp_pipeline.common.text import pluralize, preview
 from lfp_pipeline.engine import Engine
 from lfp_pipeline.errors import DeliveryRefusedError, LfpError, OperationRefusedError
 from lfp_pipeline.ingest.result import IngestResult
-from lfp_pipeline.ingest.reversal_check import Foreseen, checked_reversal
+from lfp_pipeline.ingest.reversal_check import ReversalForecast, checked_reversal
 from lfp_pipeline.ingest.revert import earlier_settings, read_acceptably
 from lfp_pipeline.model.delivery import Delivery, Kind
 from lfp_pipeline.model.ledger_entry import Status
@@ -43,10 +43,6 @@ def revert_delivery(
     process is killed after the delivery is marked, the next ingest_inbox reverts it.
 
     Args:
-        engine: the data folder.
-        delivery_id: id of the delivery, as in the table `deliveries`.
-        log: receives progress.
-        dry_run: return the plan, and change nothing.
         ignore_pruned_history: revert even if older deliveries that may have replacements are
             pruned.
         use_present_settings: read older deliveries with the present settings, whatever they were
@@ -66,7 +62,7 @@ def revert_delivery(
             log,
             ignore_pruned_history=ignore_pruned_history,
             use_present_settings=use_present_settings,
-            foretell=dry_run,
+            with_replacements=dry_run,
         ) as plan:
             if dry_run:
                 return _planned_reversal(delivery_id, plan)
@@ -94,10 +90,6 @@ def reinstate_delivery(
     The delivery is read with the settings that it was merged with, if the ledger has them.
 
     Args:
-        engine: the data folder.
-        delivery_id: id of the delivery, as in the table `deliveries`.
-        log: receives progress.
-        dry_run: return the plan, and change nothing.
         use_present_settings: read the delivery with the present settings, whatever it was merged
             with.
 
@@ -148,18 +140,9 @@ def _reinstatement(
 
 
 def _choose_settings(
-    engine: Engine,
-    delivery: Delivery,
-    workspace: Workspace,
-    log: logging.Logger,
-    *,
-    present: bool,
+    engine: Engine, delivery: Delivery, workspace: Workspace, log: logging.Logger, *, present: bool
 ) -> Rereading:
-    """Return the settings to read a reinstated delivery with: those of its merge, if known.
-
-    Raises:
-        OperationRefusedError: the delivery would be refused, or cannot be read as before.
-    """
+    """Return the settings to read a reinstated delivery with: those of its merge, if known."""
     chosen = Rereading(engine.settings)
     entry = entry_of(workspace.connection, delivery)
     is_still_merged = entry is not None and entry.status is Status.MERGED
@@ -194,7 +177,7 @@ def _require_accepted(
         raise OperationRefusedError(msg) from error
 
 
-def _planned_reversal(delivery_id: str, plan: Foreseen) -> Report:
+def _planned_reversal(delivery_id: str, plan: ReversalForecast) -> Report:
     found = plan.after or plan.before
     summary = (
         f"{delivery_id} would be reverted. Removed: {pluralize(found.products, 'product')} and "
@@ -222,9 +205,7 @@ def _kept_settings(delivery_id: str, plan: Rereading) -> str:
 def _apply(engine: Engine, delivery: Delivery, wanted: Status, log: logging.Logger) -> IngestResult:
     """Merge or revert a delivery whose desired state is marked.
 
-    Raises:
-        LfpError: this has failed, and the next ingest_inbox tries again; or another process has
-            changed the desired state meanwhile.
+    Raise an LfpError if that fails, or if another process has changed the desired state.
     """
     done = engine.ingest(delivery, log)
     status = done.account.status

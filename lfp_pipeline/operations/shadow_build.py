@@ -47,13 +47,9 @@ def catch_up(
     log: logging.Logger,
     ways: Mapping[str, Rereading],
 ) -> None:
-    """Merge or revert deliveries in a shadow database, unless it has done so.
+    """Bring deliveries into their desired states in a shadow database.
 
-    Args:
-        shadow: the engine of the shadow database.
-        deliveries: deliveries in the raw zone.
-        log: receives progress.
-        ways: how to read deliveries, by id; others are read with the present settings.
+    Deliveries that `ways` lacks are read with the present settings.
     """
     with shadow.warehouse.session("reading the ledger", log) as connection:
         status_of = statuses(connection)
@@ -81,10 +77,6 @@ def _by_settings(
 
 
 def replayable_deliveries(engine: Engine) -> list[Delivery]:
-    """Return the deliveries that another database can merge or revert, oldest first.
-
-    Raises:
-        LandingError: a record cannot be read.
-    """
+    """Return the deliveries that another database can merge or revert, oldest first."""
     deliveries = engine.raw_zone.all_deliveries()
     return [delivery for delivery in deliveries if state_of(delivery, None).is_replayable]

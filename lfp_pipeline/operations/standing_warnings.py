@@ -35,19 +35,19 @@ ORDER BY merged_at DESC
 """Deliveries that were merged last in their partition, are older than others, and are stale."""
 
 _Candidate = TypeVar("_Candidate")
-_Row = Mapping[str, Any]
+Row = Mapping[str, Any]
+"""A row of the ledger: values by column."""
 
 
 def standing_warnings(
     engine: Engine,
-    stale: Sequence[_Row],
-    latest: Sequence[_Row],
+    stale: Sequence[Row],
+    latest: Sequence[Row],
     in_the_inbox: Iterable[tuple[InboxFile, Landed | None]],
 ) -> Iterator[str]:
     """Yield warnings about the deliveries of a data folder.
 
     Args:
-        engine: the data folder.
         stale: rows of the ledger, as `STALE` finds them.
         latest: ledger rows of the deliveries that ended last; only these are checked for
             unfinished uploads.
@@ -83,7 +83,7 @@ def _of_time(zone: RawZone, delivery_id: str) -> str | None:
 
 
 def _of_row(
-    zone: RawZone, warning_of: Callable[[Delivery, LedgerEntry, RawZone], str | None], row: _Row
+    zone: RawZone, warning_of: Callable[[Delivery, LedgerEntry, RawZone], str | None], row: Row
 ) -> str | None:
     entry = LedgerEntry(row["delivery_id"], Status(row["status"]), rows=RowCounts.of_row(row))
     with suppress(LandingError):  # Its record is gone.

@@ -8,7 +8,6 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import duckdb
 
@@ -18,7 +17,7 @@ from lfp_pipeline.engine import Engine
 from lfp_pipeline.errors import LfpError, SettingsError
 from lfp_pipeline.model.delivery import Delivery
 from lfp_pipeline.model.ledger_entry import Status
-from lfp_pipeline.operations.standing_warnings import STALE, standing_warnings
+from lfp_pipeline.operations.standing_warnings import STALE, Row, standing_warnings
 from lfp_pipeline.sources.inbox import InboxFile, Listing, Skipped
 from lfp_pipeline.warehouse.writer_lock import LockHolder
 
@@ -56,9 +55,6 @@ QUALIFY status = 'failed' OR status = 'refused' AND row_number() OVER (
 ORDER BY partition_key, delivered_at
 """
 
-Row = Mapping[str, Any]
-"""A row of the ledger: values by column."""
-
 
 @dataclass(frozen=True)
 class TableStatus:
@@ -88,7 +84,6 @@ class StatusReport:
     """The status of a data folder.
 
     Attributes:
-        data_dir: the data folder.
         now: time of the report, in seconds since the epoch.
         pending: files in the inbox that are not merged.
         still_writing: names of files in the inbox that are still being written.
@@ -105,7 +100,6 @@ class StatusReport:
         warnings: warnings about deliveries and inbox files that still hold.
         feed_errors: error messages, by feed.
         disk: bytes used, by what uses them.
-        free_bytes: free bytes on the disk.
         problems: what is broken, or cannot be read.
     """
 

@@ -5,7 +5,8 @@ from datetime import UTC, datetime
 from lfp_pipeline.common.text import format_size, pluralize, preview, printable, shortened
 from lfp_pipeline.model.ledger_entry import RowCounts, Status
 from lfp_pipeline.model.partition_key import is_derived
-from lfp_pipeline.operations.status import Row, StatusReport
+from lfp_pipeline.operations.standing_warnings import Row
+from lfp_pipeline.operations.status import StatusReport
 
 _WHAT_TO_DO = {
     "refused": "Fix the file and drop it again, or run revert_delivery for it; then it leaves this "

@@ -55,17 +55,11 @@ _UNLIKE = (
 def verify(
     engine: Engine, log: logging.Logger, *, full: bool = False, dry_run: bool = False
 ) -> Report:
-    """Check the tables and the raw zone. Nothing is repaired.
+    """Check the tables and the raw zone, and report a line for each problem. Nothing is repaired.
 
     Args:
-        engine: the data folder.
-        log: receives progress.
         full: also rebuild the database beside and compare. This takes as long, and as much disk,
             as a rebuild.
-        dry_run: return what would be checked.
-
-    Returns:
-        A report with a line for each problem, and what to do about it.
 
     Raises:
         LfpError: the database is busy, or cannot be read.
@@ -96,11 +90,7 @@ def _apply(engine: Engine, log: logging.Logger, *, full: bool) -> Report:
         problems = _violations(connection)
         inventory = Inventory.of(engine, connection)
     problems += _missing_after_rebuild(engine, log)
-    damage = [
-        *inventory.unreadable,
-        *_missing_records(inventory),
-        *_damaged_files(inventory, log),
-    ]
+    damage = [*inventory.unreadable, *_missing_records(inventory), *_damaged_files(inventory, log)]
     problems += damage
     problems += _wrong_notes(engine, inventory, log)
     problems += _wrong_index(engine)

@@ -43,8 +43,6 @@ def time_of_file(
 
     Args:
         stated_at: modification time of the file.
-        now: time of the landing.
-        newest: the newest version in the partition.
         same_time: the newest version with that modification time.
         taken: the times of other versions in the partition.
     """
@@ -64,14 +62,7 @@ def time_of_fetched(
     """Return the time of fetched bytes: bytes that differ from the newest ones are newer.
 
     The newest bytes again are the same delivery, unless the server gives them a newer time that is
-    not in the future.
-
-    Args:
-        fetched: what the server reports.
-        sha256: digest of the bytes, in hex.
-        now: time of the fetch.
-        newest: the newest version in the partition.
-        polled: whether the source is fetched repeatedly. Then the same bytes get no newer time.
+    not in the future, and the source is not polled.
     """
     delivered_at = min(fetched.modified or now, now)
     if newest is None:

@@ -12,12 +12,7 @@ status note disagree, and the next run reconciles them.
 from datetime import datetime
 from pathlib import Path
 
-from lfp_pipeline.common.atomic_files import (
-    commit_file,
-    folder_lock,
-    sync_folder,
-    temporary_sibling,
-)
+from lfp_pipeline.common.atomic_files import folder_lock, remove_file, write_file
 from lfp_pipeline.common.clock import utc_from_ns
 from lfp_pipeline.model.delivery import Delivery
 from lfp_pipeline.model.delivery_state import DeliveryState
@@ -63,12 +58,12 @@ def may_use_present_settings(raw: Path) -> bool:
 
 def mark_reverted(raw: Path, *, use_present_settings: bool = False) -> None:
     """Set the desired state of a delivery to reverted."""
-    _note(raw.with_suffix(_REVERTED), _PRESENT_SETTINGS if use_present_settings else b"")
+    write_file(raw.with_suffix(_REVERTED), _PRESENT_SETTINGS if use_present_settings else b"")
 
 
 def clear_reverted(raw: Path) -> None:
     """Set the desired state of a delivery to merged."""
-    _forget(raw.with_suffix(_REVERTED))
+    remove_file(raw.with_suffix(_REVERTED))
 
 
 def is_pruned(raw: Path) -> bool:
@@ -79,12 +74,8 @@ def is_pruned(raw: Path) -> bool:
 def should_land_again(raw: Path, size_bytes: int, dropped_ns: int) -> bool:
     """Return whether a delivery has lost its bytes, and a file of its version restores them.
 
-    A file restores pruned bytes only if it was dropped, moved or touched after the pruning.
-
-    Args:
-        raw: the delivery's raw file.
-        size_bytes: size of that version.
-        dropped_ns: ctime of the file: when it was last dropped, moved or touched.
+    A file restores pruned bytes only if it was dropped, moved or touched (its ctime says when)
+    after the pruning.
     """
     # Before the marker, because pruning writes the marker before it removes the file.
     try:
@@ -107,28 +98,12 @@ def pruned_while_needed(raw: Path) -> bool:
 
 
 def prune(raw: Path, *, needed: bool) -> None:
-    """Remove the bytes of a delivery. Its record stays.
-
-    Args:
-        raw: the delivery's raw file.
-        needed: whether the tables need the bytes.
-    """
+    """Remove the bytes of a delivery. Its record stays."""
     with folder_lock(raw.parent):  # A landing meanwhile would take the file for intact.
-        _note(raw.with_suffix(_PRUNED), b"" if needed else _NOT_NEEDED)
+        write_file(raw.with_suffix(_PRUNED), b"" if needed else _NOT_NEEDED)
         raw.unlink(missing_ok=True)
 
 
 def clear_pruned(raw: Path) -> None:
     """Remove the marker of a pruned delivery whose bytes have landed again."""
-    _forget(raw.with_suffix(_PRUNED))
-
-
-def _note(note: Path, content: bytes = b"") -> None:
-    with temporary_sibling(note) as (file, temporary):
-        file.write(content)
-        commit_file(file, temporary, note)
-
-
-def _forget(note: Path) -> None:
-    note.unlink(missing_ok=True)
-    sync_folder(note.parent)
+    remove_file(raw.with_suffix(_PRUNED))

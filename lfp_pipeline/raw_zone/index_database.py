@@ -3,7 +3,6 @@
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import datetime, timedelta
 from pathlib import Path
 
 _VERSION = 3
@@ -18,11 +17,6 @@ _NOT_DAMAGE = {
     sqlite3.SQLITE_IOERR,
     sqlite3.SQLITE_PERM,
 }
-
-_EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001 (UTC without a zone, as all times of deliveries)
-_MICROSECOND = timedelta(microseconds=1)
-_EARLIEST_US = (datetime.min - _EPOCH) // _MICROSECOND  # noqa: DTZ901 (likewise)
-_LATEST_US = (datetime.max - _EPOCH) // _MICROSECOND  # noqa: DTZ901 (likewise)
 
 _SCHEMA = f"""
 CREATE TABLE folders (
@@ -131,16 +125,3 @@ def is_passing(error: sqlite3.Error) -> bool:
     """Return whether an error is no sign of damage: the index is locked or cannot be written."""
     code: int | None = getattr(error, "sqlite_errorcode", None)
     return code is not None and code & 0xFF in _NOT_DAMAGE
-
-
-def microseconds(time: datetime) -> int:
-    """Return a time as microseconds since 1970."""
-    return (time - _EPOCH) // _MICROSECOND
-
-
-def microseconds_of(file_time_ns: int) -> int:
-    """Return a file time as microseconds since 1970, limited as in `utc_from_ns`."""
-    time_us = file_time_ns // 1000
-    if _EARLIEST_US <= time_us <= _LATEST_US:  # `min` and `max` take four times as long.
-        return time_us
-    return _EARLIEST_US if time_us < 0 else _LATEST_US

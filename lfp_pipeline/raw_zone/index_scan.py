@@ -9,9 +9,10 @@ from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from lfp_pipeline.common.clock import microseconds
 from lfp_pipeline.errors import LandingError
 from lfp_pipeline.model.ledger_entry import Status
-from lfp_pipeline.raw_zone.index_database import microseconds, transaction
+from lfp_pipeline.raw_zone.index_database import transaction
 from lfp_pipeline.raw_zone.raw_records import is_record_name, read_record
 from lfp_pipeline.raw_zone.status_notes import read_status_note
 
@@ -33,13 +34,7 @@ WHERE key = :key AND has_newer <> (
 
 
 def refresh(index: sqlite3.Connection, root: Path, keys: Collection[str] | None) -> None:
-    """Bring an index up to date with some partitions of a raw zone, or with all.
-
-    Args:
-        index: the index.
-        root: the folder of the raw zone.
-        keys: the partition keys; None: all partitions.
-    """
+    """Bring an index up to date with some partitions of a raw zone, or with all (None)."""
     changed = _changed(index, root, keys)
     if not changed:
         return

@@ -29,7 +29,6 @@ def verify_raw_file(delivery: Delivery, *, full: bool = False) -> None:
     """Raise if the raw file of a delivery does not have the bytes that landed.
 
     Args:
-        delivery: in the raw zone.
         full: hash the file even if its ctime is unchanged, because disks lose bytes.
 
     Raises:

@@ -15,7 +15,6 @@ class Landed(NamedTuple):
 
     Attributes:
         root: the folder of the raw zone, with a `/` at its end.
-        key: the key of the partition.
         stem: stem of the names of its files.
         version_us: time of its version, in microseconds since 1970; None: its record is unreadable.
         size_bytes: size of its file; None: its record is unreadable.

@@ -9,8 +9,9 @@ from typing import BinaryIO
 
 from lfp_pipeline.errors import RawFileError
 from lfp_pipeline.model.delivery import Delivery, TextFormat
+from lfp_pipeline.model.ledger_entry import APPLIED, Status
 from lfp_pipeline.raw_zone.integrity import verify_raw_file
-from lfp_pipeline.raw_zone.status_notes import MERGED, REVERTED, last_recorded_status
+from lfp_pipeline.raw_zone.status_notes import last_recorded_status
 
 
 def _text_format_to_keep(recorded: Delivery, given: TextFormat, log: logging.Logger) -> TextFormat:
@@ -19,7 +20,7 @@ def _text_format_to_keep(recorded: Delivery, given: TextFormat, log: logging.Log
     A merged delivery keeps its recorded format, because a rebuild must read the file in the same
     way. Another charset causes no warning, because a server reports it with each read of a feed.
     """
-    if given == recorded.text_format or last_recorded_status(recorded.path) != MERGED:
+    if given == recorded.text_format or last_recorded_status(recorded.path) != Status.MERGED:
         return given
     declared = replace(given, charset=recorded.text_format.charset)
     level = logging.DEBUG if declared == recorded.text_format else logging.WARNING
@@ -36,11 +37,7 @@ def _text_format_to_keep(recorded: Delivery, given: TextFormat, log: logging.Log
 
 
 def take_readers(raw: Path, file: BinaryIO) -> bool:
-    """Remove the permissions of a raw file that the file that lands again does not have.
-
-    Returns:
-        Whether the permissions changed.
-    """
+    """Remove the permissions that the file landing again lacks; return whether there were any."""
     mode = S_IMODE(raw.stat().st_mode)
     common = mode & os.fstat(file.fileno()).st_mode
     if common == mode:
@@ -64,10 +61,8 @@ def landed_again(
     """Return the new content of the record of a delivery whose bytes land again.
 
     Args:
-        recorded: the content of the record.
         landed: the content that a first landing would give the record.
         is_kept: whether the raw file is intact.
-        log: for a text format that is not taken over.
     """
     is_file = landed.source_ctime_ns is not None
     return replace(
@@ -87,6 +82,6 @@ def keeps_status(delivery: Delivery, recorded: Delivery) -> bool:
     A refused file that was dropped again is tried again.
     """
     is_dropped_again = delivery.source_ctime_ns != recorded.source_ctime_ns
-    if is_dropped_again and last_recorded_status(delivery.path) not in {MERGED, REVERTED}:
+    if is_dropped_again and last_recorded_status(delivery.path) not in APPLIED:
         return False
     return delivery.text_format == recorded.text_format

@@ -20,13 +20,7 @@ WHERE (reverted OR NOT pruned) AND (ended IS NULL OR noted_id IS NOT :database_i
 def pending_deliveries(
     index: RawIndex, database_id: str | None, log: logging.Logger
 ) -> list[Delivery]:
-    """Return the deliveries that are pending in a database, oldest first.
-
-    Args:
-        index: the index of the raw zone.
-        database_id: the id of the database; None: it does not exist yet.
-        log: for records that cannot be read.
-    """
+    """Return the deliveries that are pending in a database (None: a new one), oldest first."""
     return _deliveries(index, _PENDING, {"database_id": database_id}, log)
 
 

@@ -21,14 +21,13 @@ from datetime import datetime
 from pathlib import Path
 from typing import TypeVar
 
+from lfp_pipeline.common.clock import microseconds, microseconds_of
 from lfp_pipeline.model.partition_key import PURGES
 from lfp_pipeline.raw_zone.index_database import (
     generation,
     is_locked,
     is_passing,
     memory_index,
-    microseconds,
-    microseconds_of,
     open_index,
     page_count,
 )
@@ -94,7 +93,6 @@ class RawIndex:
     """The index of a raw zone. Any number of threads and processes may query it at once.
 
     Attributes:
-        root: the folder of the raw zone.
         path: the database file of the index.
         problem: why the last query could not use that file, and what to do; None: it could.
     """
@@ -149,12 +147,7 @@ class RawIndex:
         return {(landed.key, landed.version_us, landed.size_bytes): landed for landed in rows}
 
     def deliveries(self, key: str, stated_at: datetime | None = None) -> list[Landed]:
-        """Return the deliveries of a partition, oldest first.
-
-        Args:
-            key: the key of the partition.
-            stated_at: only deliveries that their source dates so; None: all.
-        """
+        """Return the deliveries of a partition, oldest first; all, or of a stated time."""
         sql, values = _OF_PARTITION, {"root": self._root, "key": key, "version_us": 0}
         if stated_at is not None:
             sql, values["version_us"] = (
@@ -199,7 +192,7 @@ class RawIndex:
         return sorted(delivery_id_of(key, stem) for key, stem in different)
 
     def _differing(self, keys: Collection[str] | None) -> set[tuple[str, str]]:
-        """Return key and stem of deliveries that a new index of some partitions has otherwise."""
+        """Return key and stem of deliveries for which a new index of some partitions differs."""
         rows = self.ask(lambda index: set(index.execute(_ALL)), keys)
         with closing(memory_index()) as rebuilt:
             refresh(rebuilt, self.root, keys)
@@ -280,11 +273,7 @@ class RawIndex:
         return begun is not None and 0 <= generation(index) - begun < _MAX_CHANGES
 
     def _discard(self) -> None:
-        """Remove a damaged index file.
-
-        Raises:
-            BlockingIOError: another process has the file open.
-        """
+        """Remove a damaged index file; raise BlockingIOError if another process has it open."""
         with self._folder_locked(fcntl.LOCK_EX):
             for path in (self.path, self.path.with_name(f"{self.path.name}-journal")):
                 path.unlink(missing_ok=True)

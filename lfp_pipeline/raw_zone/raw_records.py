@@ -10,7 +10,7 @@ from dataclasses import asdict, replace
 from datetime import datetime
 from pathlib import Path
 
-from lfp_pipeline.common.atomic_files import commit_file, temporary_sibling
+from lfp_pipeline.common.atomic_files import write_file
 from lfp_pipeline.errors import LandingError
 from lfp_pipeline.model.delivery import Delivery, Kind, TextFormat
 from lfp_pipeline.raw_zone.integrity import TOUCHED_AT
@@ -88,10 +88,7 @@ def write_record(delivery: Delivery) -> None:
         if content[name] is None:
             del content[name]
     content[TOUCHED_AT] = delivery.path.stat().st_ctime_ns
-    record = delivery.path.with_suffix(".json")
-    with temporary_sibling(record) as (file, temporary):
-        file.write(json.dumps(content, indent=2).encode() + b"\n")
-        commit_file(file, temporary, record)
+    write_file(delivery.path.with_suffix(".json"), json.dumps(content, indent=2).encode() + b"\n")
 
 
 def record_names(folder: Path) -> Iterator[str]:

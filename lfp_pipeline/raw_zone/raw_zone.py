@@ -59,9 +59,6 @@ class RawZone:
         """Fetch a source into the raw zone. The same bytes of the same time land once.
 
         Args:
-            source: the source.
-            key: the key of the partition.
-            log: for progress.
             polled: whether the source is fetched repeatedly. Then the bytes of the newest delivery
                 are the same delivery, whatever their time.
             kind: the content of the source. A delivery that landed before keeps its kind.
@@ -73,7 +70,7 @@ class RawZone:
         if not is_partition_key(key):
             msg = f"{key!r} is not a partition key: letters, digits, `.`, `_` and `-`, please."
             raise LandingError(msg, permanent=True)
-        with _write_errors_told(self.root):
+        with _reporting_write_errors(self.root):
             return self._land(source, key, log, polled, kind)
 
     def _land(
@@ -150,7 +147,9 @@ class RawZone:
 
         Requires the folder lock, so that no process prunes the delivery meanwhile.
         """
-        recorded = self._recorded(delivery)
+        recorded = None
+        with suppress(LandingError):  # The delivery is new, or its record cannot be read.
+            recorded = read_record(delivery.path.with_suffix(".json"))
         is_purge = delivery.kind is Kind.DELETION
         if recorded is None and is_purge != (delivery.partition_key == PURGES):
             msg = (
@@ -204,11 +203,7 @@ class RawZone:
         return _oldest_first(map(read_record, (self.root / key).glob("[!.]*.json")))
 
     def all_deliveries(self) -> list[Delivery]:
-        """Return all deliveries of all partitions, oldest first.
-
-        Raises:
-            LandingError: a record cannot be read.
-        """
+        """Return all deliveries of all partitions, oldest first; raise as `deliveries` does."""
         return _oldest_first(map(read_record, self.root.glob("*/[!.]*.json")))
 
     def survey(self) -> tuple[list[Delivery], list[str]]:
@@ -264,14 +259,6 @@ class RawZone:
         names = record_names(delivery.path.parent)
         return any(name.endswith(end) and name != own for name in names)
 
-    def _recorded(self, delivery: Delivery) -> Delivery | None:
-        """Return the recorded delivery, if it landed before and its record can be read."""
-        record = delivery.path.with_suffix(".json")
-        if record.exists():
-            with suppress(LandingError):
-                return read_record(record)
-        return None
-
 
 def _oldest_first(deliveries: Iterable[Delivery]) -> list[Delivery]:
     return sorted(deliveries, key=lambda delivery: delivery.order_key)
@@ -289,13 +276,13 @@ class _HashingSink:
     def write(self, chunk: bytes) -> None:
         self.digest.update(chunk)
         self.prefix.update(chunk)
-        with _write_errors_told(self.root):
+        with _reporting_write_errors(self.root):
             self.file.write(chunk)
 
     def restart(self) -> None:
         self.digest = hashlib.sha256()
         self.prefix = PrefixDigest(self.first_bytes)
-        with _write_errors_told(self.root):
+        with _reporting_write_errors(self.root):
             self.file.seek(0)
             self.file.truncate()
 
@@ -317,7 +304,7 @@ def _unfinished(
 
 
 @contextmanager
-def _write_errors_told(root: Path) -> Iterator[None]:
+def _reporting_write_errors(root: Path) -> Iterator[None]:
     """Raise write errors as permanent landing errors, apart from errors of the source."""
     try:
         yield

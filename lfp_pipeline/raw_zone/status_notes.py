@@ -6,18 +6,15 @@ state, the next run reconciles the delivery.
 """
 
 import os
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from lfp_pipeline.common.atomic_files import commit_file, sync_folder, temporary_sibling
+from lfp_pipeline.common.atomic_files import remove_file, write_file
 from lfp_pipeline.model.delivery_state import DeliveryState
 from lfp_pipeline.model.ledger_entry import STATUSES, Status
 from lfp_pipeline.raw_zone.desired_state import desired_status
 
 _SUFFIX = ".outcome"
-MERGED = str(Status.MERGED)
-REVERTED = str(Status.REVERTED)
 
 
 @dataclass(frozen=True)
@@ -26,7 +23,6 @@ class StatusNote:
 
     Attributes:
         status: the status in the ledger, or any text if the note is damaged.
-        database_id: id of the database.
         noted_ns: modification time of the note.
     """
 
@@ -42,17 +38,12 @@ class StatusNote:
 
 def write_status_note(raw: Path, status: str, database_id: str) -> None:
     """Write the status of the delivery with this raw file in a database."""
-    note = raw.with_suffix(_SUFFIX)
-    with temporary_sibling(note) as (file, temporary):
-        file.write(f"{status} {database_id}\n".encode())
-        commit_file(file, temporary, note)
+    write_file(raw.with_suffix(_SUFFIX), f"{status} {database_id}\n".encode())
 
 
 def delete_status_note(raw: Path) -> None:
     """Delete the status note, so that the delivery is pending again."""
-    with suppress(FileNotFoundError):
-        raw.with_suffix(_SUFFIX).unlink()
-        sync_folder(raw.parent)
+    remove_file(raw.with_suffix(_SUFFIX))
 
 
 def last_recorded_status(raw: Path) -> str | None:
@@ -75,11 +66,7 @@ def read_status(raw: Path, database_id: str | None) -> Status | None:
 
 
 def read_status_note(path: Path) -> StatusNote:
-    """Read a status note, damaged or not.
-
-    Raises:
-        FileNotFoundError: the note does not exist.
-    """
+    """Read a status note, damaged or not; raise FileNotFoundError if there is none."""
     with path.open(errors="replace") as file:
         status, _, database_id = file.read().strip().partition(" ")
         return StatusNote(status, database_id, os.fstat(file.fileno()).st_mtime_ns)

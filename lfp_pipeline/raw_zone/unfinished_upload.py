@@ -1,4 +1,4 @@
-"""Recognize unfinished uploads: the next version begins with their bytes, inside a record."""
+"""Recognize unfinished uploads: the next version begins with their bytes, which end in a record."""
 
 import hashlib
 from mmap import ACCESS_READ, mmap
@@ -28,12 +28,7 @@ class PrefixDigest:
 
 
 def ends_in_a_record(size: int, whole: Path) -> bool:
-    """Return whether the first bytes of a file end inside a record: in a line or in quotes.
-
-    Args:
-        size: number of the first bytes, fewer than the file has.
-        whole: the file.
-    """
+    """Return whether the first bytes of a file end inside a record: in a line or in quotes."""
     with whole.open("rb") as file, mmap(file.fileno(), 0, access=ACCESS_READ) as buffer:
         last = buffer[max(size - 4, 0) : size].rstrip(b"\0")[-1:]
         after = buffer[size : size + 4].lstrip(b"\0")[:1]

@@ -85,11 +85,7 @@ class DownloadLimits:
     """Limits of a download.
 
     Attributes:
-        attempts: maximum number of attempts.
         seconds: time for all attempts together.
-        max_bytes: maximum size of the file.
-        network_policy: hosts that may be reached.
-        longest_pause_seconds: maximum pause between attempts.
         least_bytes_per_second: throughput below which an attempt fails.
         pace_seconds: seconds of waiting over which the throughput is measured.
     """

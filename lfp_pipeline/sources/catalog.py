@@ -24,11 +24,7 @@ class SourceCatalog:
         self._settings = settings
 
     def source_at(self, location: str) -> Source:
-        """Return the source at a URL or path.
-
-        Raises:
-            LandingError: the location is neither.
-        """
+        """Return the source at a URL or path; raise LandingError if the location is neither."""
         return source_at(location, self._download_limits)
 
     def named_sources(self, keys: Sequence[str]) -> dict[str, Source]:
@@ -90,11 +86,7 @@ class SourceCatalog:
         )
 
     def list_stable_files(self, log: logging.Logger) -> Listing:
-        """List the inbox; files that are still being written get one quiet period to be complete.
-
-        Raises:
-            LandingError: the inbox cannot be read.
-        """
+        """List the inbox; files that are still being written get one quiet period to complete."""
         listing = self.list_inbox()
         if listing.still_writing:
             time.sleep(self._settings.inbox_stable_seconds)

@@ -38,14 +38,10 @@ def coding_in(content_encoding: str) -> str:
 
 
 def must_inflate(name: str, coding: str) -> bool:
-    """Return whether a body has to be inflated during the download.
-
-    Args:
-        name: name of the source, for messages.
-        coding: codings, as `coding_in` returns them.
+    """Return whether a body with these codings (see `coding_in`) has to be inflated.
 
     Raises:
-        LandingError: the coding is not supported.
+        LandingError: a coding is not supported.
     """
     *inner, last = coding.split(", ")
     is_deflated = last == "deflate"
@@ -60,11 +56,7 @@ def must_inflate(name: str, coding: str) -> bool:
 
 
 def inflated(name: str, pieces: Iterator[bytes]) -> Iterator[bytes]:
-    """Yield the plain bytes of a deflate stream, in chunks of bounded size.
-
-    Args:
-        name: name of the source, for messages.
-        pieces: the stream, in the zlib format, or raw, as some servers send it.
+    """Yield the plain bytes of a deflate stream, zlib or raw, in chunks of bounded size.
 
     Raises:
         LandingError: the stream is damaged or incomplete. Another attempt may succeed.

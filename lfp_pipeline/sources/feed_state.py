@@ -13,7 +13,7 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from lfp_pipeline.common.atomic_files import commit_file, temporary_sibling
+from lfp_pipeline.common.atomic_files import write_file
 from lfp_pipeline.errors import LandingError, hint_for
 from lfp_pipeline.sources.base import Version
 
@@ -49,10 +49,6 @@ class PollState:
         """Return the state before a poll is sent.
 
         A previous poll without an answer counts as an update, and so does a new location.
-
-        Args:
-            now: in seconds since the epoch.
-            location_digest: digest of the location to be polled.
         """
         moved = self.location_digest != location_digest
         return replace(
@@ -72,14 +68,7 @@ class PollState:
         error: str | None = None,
         retry_after: float | None = None,
     ) -> "PollState":
-        """Return the state after the server has answered, or the poll has failed.
-
-        Args:
-            updated: whether there is an update, or may be.
-            version: version of the update.
-            error: why the poll failed.
-            retry_after: pause that the server asks for, in seconds.
-        """
+        """Return the state after the server has answered, or the poll has failed."""
         return replace(
             self,
             updates=self.updates + updated,
@@ -97,7 +86,6 @@ class FeedStateStore:
 
     Attributes:
         folder: folder of the files of all feeds.
-        name: name of the feed.
     """
 
     folder: Path
@@ -137,19 +125,13 @@ class FeedStateStore:
         self._write("json", json.dumps(state))
 
     def save_read(self, updates: int) -> None:
-        """Write the number of updates that have landed.
-
-        Raises:
-            LandingError: the file cannot be written.
-        """
+        """Write the number of updates that have landed; raise LandingError if that fails."""
         self._write("read", str(updates))
 
     def _write(self, suffix: str, text: str) -> None:
         target = self.folder / f"{self.name}.{suffix}"
         try:
-            with temporary_sibling(target) as (file, temporary):
-                file.write(text.encode() + b"\n")
-                commit_file(file, temporary, target)
+            write_file(target, text.encode() + b"\n")
         except OSError as error:
             msg = f"{target} cannot be written: {error.strerror or error}. {hint_for(error)}"
             raise LandingError(msg.rstrip(), permanent=True) from error

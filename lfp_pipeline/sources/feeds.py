@@ -1,8 +1,8 @@
 """Feeds: sources that are polled. A poll looks for an update, and a run then reads the update.
 
-No update is lost. A sense server may report an update only once, so every poll counts as an update
-that may have reached the server and was not clearly answered with `no`. An update counts until a
-read has landed that began after the update.
+No update is lost. A sense server may report an update only once. So a poll counts as an update if
+it may have reached the server, and the answer was no clear `no`. An update counts until a read has
+landed that began after the update.
 """
 
 import hashlib
@@ -36,9 +36,7 @@ class Feed(WrappedSource):
     """A named source with an interval, and the state of its polls.
 
     Attributes:
-        entry: the entry of the sources file.
         memory: results of earlier polls and reads.
-        limits: limits of a poll.
     """
 
     entry: NamedSource
@@ -115,8 +113,8 @@ class Feed(WrappedSource):
 
             location = self.entry.location.joined("sense")
             with redacting(location.names):
-                reply = get_once(location, {}, self.limits)
-            return is_update(reply.body.decode(errors="replace")), None
+                body = get_once(location, self.limits)
+            return is_update(body.decode(errors="replace")), None
         version = self.version(known)
         return version is None or version != known, version
 
@@ -126,11 +124,7 @@ class Feed(WrappedSource):
 
 
 def is_update(body: str) -> bool:
-    """Return whether a sense server reports an update; every answer but a clear `no` is one.
-
-    Args:
-        body: JSON, or a word.
-    """
+    """Return whether a sense server reports an update; every answer but a clear `no` is one."""
     try:
         answer = json.loads(body)
     except (ValueError, RecursionError):

@@ -29,12 +29,7 @@ class Readers:
     folders: Mapping[Path, tuple[int, int]] = field(default_factory=dict)
 
     def mode_in(self, folder: Path, group: int) -> int:
-        """Return the mode of a copy that gives no user but its owner more than the file does.
-
-        Args:
-            folder: folder of the copy.
-            group: group id of the copy.
-        """
+        """Return the mode of a copy that only its owner and the readers of the file may read."""
         mode = _EVERYBODY
         inside = folder.resolve()
         outside = self.folders.keys() - {inside, *inside.parents}
@@ -57,12 +52,9 @@ def readers_at(path: Path, file: int) -> Readers:
 
 
 def barrier(target: int | Path) -> tuple[int, int]:
-    """Return the group of a file or folder, and the bits of who may read or enter it.
+    """Return the group of a file or folder, and the bits of the users who may read or enter it.
 
-    With an access list, the mode does not say who; then only the owner may.
-
-    Args:
-        target: the path, or an open descriptor.
+    With an access list, the mode does not name these users; then only the owner may.
     """
     status = os.stat(target)  # noqa: PTH116 (a descriptor is no path)
     bits = status.st_mode << 2 if S_ISDIR(status.st_mode) else status.st_mode

@@ -1,8 +1,8 @@
 """Shared files on Google Drive, and Google Sheets, by their links.
 
-No account is used, so a file must be open to anyone with the link. Google answers with the file,
-with a page that says what is wrong, or with a page that a large file was not scanned for viruses,
-which has a form to download the file anyway.
+No account is used, so a file must be open to anyone with the link. Google answers with the file, or
+with a page that says what is wrong. For a large file, the page says that the file was not scanned
+for viruses, and has a form to download the file anyway.
 """
 
 import re
@@ -46,8 +46,6 @@ class DriveFile:
     """A file on Google Drive, or a sheet of Google Sheets, exported as CSV.
 
     Attributes:
-        file_id: id of the file in its link.
-        limits: limits of the download.
         sheet: for Google Sheets, the `gid` of the sheet; empty: the first sheet.
         resource_key: second key in the links to older files.
         base: URL of a server instead of Google's.
@@ -86,19 +84,12 @@ class DriveFile:
 
 
 def file_by_id(location: str, limits: DownloadLimits) -> DriveFile:
-    """Return the file at `gdrive:ID`.
-
-    Raises:
-        LandingError: the id is not valid.
-    """
+    """Return the file at `gdrive:ID`; raise LandingError if the id is not valid."""
     return DriveFile(_checked_id(location[len(SCHEME) :].lstrip("/")), limits)
 
 
 def file_by_link(link: str, limits: DownloadLimits) -> DriveFile | None:
-    """Return the file behind a link to Google Drive or Google Sheets.
-
-    Returns:
-        The file; None: the link itself is a download URL, as that of a published sheet.
+    """Return the file behind a link; None: the link itself is a URL, as that of a published sheet.
 
     Raises:
         LandingError: the link does not lead to a file.
@@ -142,11 +133,7 @@ def _sheet(query: Mapping[str, str], fragment: str) -> str:
 
 
 def _url_instead_of(name: str, page: WebPage) -> str | None:
-    """Return the URL to request instead of a page; None: the status says enough.
-
-    Raises:
-        LandingError: the page says what is wrong.
-    """
+    """Return the URL to request instead of a page; None: the status says enough."""
     if _CONFIRM_FORM in page.forms:
         return page.forms[_CONFIRM_FORM]
     if _QUOTA.search(f"{page.title} {page.text}"):

@@ -23,8 +23,6 @@ class WebPage:
     """A web page.
 
     Attributes:
-        url: URL of the page.
-        status: HTTP status of the answer.
         title: title of the page; empty without one.
         text: visible text of the page.
         forms: for each form with an id, the URL that sending the unchanged form requests.

@@ -38,7 +38,6 @@ def http_client(limits: DownloadLimits, seconds_left: Callable[[], float]) -> ht
     network policy cannot check.
 
     Args:
-        limits: network policy and minimum throughput.
         seconds_left: called before each wait for bytes; returns the longest wait, and raises after
             the deadline.
     """
@@ -54,11 +53,6 @@ def following_redirects(
     client: httpx.Client, request: httpx.Request, seconds_left: Callable[[], float]
 ) -> Iterator[httpx.Response]:
     """Send a request, follow redirects, and yield the answer with its body unread.
-
-    Args:
-        client: a client that `http_client` returned.
-        request: the first request.
-        seconds_left: called before each answer; returns the longest wait for bytes.
 
     Raises:
         LandingError: the network policy refuses a host.
@@ -81,17 +75,10 @@ def following_redirects(
 
 
 def check_status(name: str, url: str, response: httpx.Response, content: Iterator[bytes]) -> None:
-    """Require the status 200.
+    """Raise a LandingError unless the status is 200.
 
-    Args:
-        name: name of the source, for messages.
-        url: the first requested URL.
-        response: the answer.
-        content: the unread body, which may contain the server's reason.
-
-    Raises:
-        LandingError: the status is not 200. The error is permanent where another request would not
-            help, and has the server's reason and its Retry-After.
+    The error is permanent where another request would not help. Its text has the reason that the
+    server gives in the unread content.
     """
     status = response.status_code
     if status == httpx.codes.OK:
@@ -111,7 +98,6 @@ def check_status(name: str, url: str, response: httpx.Response, content: Iterato
 
 
 def _retry_after(response: httpx.Response) -> float | None:
-    """Return the pause in seconds that a server asks for; None: the server asks for none."""
     value = response.headers.get("Retry-After", "").strip()
     if _SECONDS.fullmatch(value):
         return min(float(value), _LONGEST_RETRY_AFTER)

@@ -13,12 +13,7 @@ import httpx
 from lfp_pipeline.errors import LandingError
 from lfp_pipeline.model.delivery import TextFormat
 from lfp_pipeline.sources.base import DownloadLimits, Fetched, OnProgress, Sink, Version
-from lfp_pipeline.sources.content_headers import (
-    charset_in,
-    coding_in,
-    inflated,
-    must_inflate,
-)
+from lfp_pipeline.sources.content_headers import charset_in, coding_in, inflated, must_inflate
 from lfp_pipeline.sources.html_page import PAGE_BYTES, OnPage, WebPage, is_html, read_page
 from lfp_pipeline.sources.http_client import (
     check_status,
@@ -84,14 +79,6 @@ def download(
 ) -> Fetched:
     """Download a file over several attempts, and return its metadata.
 
-    Args:
-        url: the URL to request first.
-        name: name of the source, for messages.
-        limits: limits of the download.
-        sink: receives the bytes.
-        on_progress: called after each chunk.
-        on_page: called with a web page that came instead of the file.
-
     Raises:
         LandingError: the last attempt failed.
     """
@@ -104,10 +91,9 @@ class _Version:
 
     Attributes:
         etag: a strong ETag; a weak one does not promise the same bytes.
-        modified: Last-Modified.
         size: size of the whole file, in bytes.
         coding: Content-Encoding, in canonical form.
-        charset: charset of the text. It is no part of the version, and in the first answer only.
+        charset: charset of the text, in the first answer only. It does not identify the version.
     """
 
     etag: str | None
@@ -184,12 +170,7 @@ class _HttpTransfer(Transfer):
 
     @contextmanager
     def _answer(self, headers: dict[str, str]) -> Iterator[_Answer]:
-        """Yield the answer after all redirects, and after the pages that lead to another URL.
-
-        Raises:
-            LandingError: the time is over, or a page came instead of a file.
-            httpx.HTTPError: there is no answer, or too many redirects.
-        """
+        """Yield the answer after all redirects, and after the pages that lead to another URL."""
         for _ in range(1 + _MAX_PAGES):
             request = self.client.build_request("GET", self.url, headers=headers)
             with following_redirects(self.client, request, self.seconds_left) as response:
@@ -204,7 +185,6 @@ class _HttpTransfer(Transfer):
         raise httpx.TooManyRedirects(msg)
 
     def _opened(self, response: httpx.Response) -> _Answer:
-        """Return an answer with the content that is to be stored."""
         content = response.iter_raw()
         coding = coding_in(response.headers.get("Content-Encoding", ""))
         if response.status_code == httpx.codes.OK and must_inflate(self.name, coding):

@@ -4,7 +4,6 @@ import hashlib
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from datetime import timedelta
 from email.utils import parsedate_to_datetime
 from functools import partial
@@ -25,41 +24,27 @@ _CLOCK_RESOLUTION = timedelta(seconds=2)
 _CONDITIONS = {"ETag": "If-None-Match", _MODIFIED: "If-Modified-Since"}
 
 
-@dataclass(frozen=True)
-class HttpReply:
-    """Status, headers, and the beginning of the body."""
-
-    status: int
-    headers: Mapping[str, str]
-    body: bytes
-
-
-def get_once(url: str, headers: Mapping[str, str], limits: DownloadLimits) -> HttpReply:
-    """Send one GET, and return the answer with the beginning of its body.
+def get_once(url: str, limits: DownloadLimits) -> bytes:
+    """Send one GET, and return the beginning of the body of the answer.
 
     Raises:
         RequestNotSentError: the request did not reach the server, or was rejected.
-        LandingError: there is no answer of status 200 or 304 within seconds.
+        LandingError: there is no answer of status 200 within seconds.
     """
     body = b""
-    with _answer(url, headers, limits) as (response, content):
+    with _answer(url, {}, limits) as (_, content):
         for piece in content:
             body += piece
             if len(body) >= _MAX_BYTES:
                 break
-        return HttpReply(response.status_code, response.headers, body)
+        return body
 
 
 @contextmanager
 def _answer(
     url: str, headers: Mapping[str, str], limits: DownloadLimits
 ) -> Iterator[tuple[httpx.Response, Iterator[bytes]]]:
-    """Send one GET, and yield the answer and its unread body.
-
-    Raises:
-        RequestNotSentError: the request did not reach the server, or was rejected.
-        LandingError: there is no answer of status 200 or 304 within seconds, or no whole body.
-    """
+    """Send one GET, and yield the answer, of status 200 or 304, and its unread body."""
     deadline = time.monotonic() + _SECONDS
     try:
         seconds_left = partial(_seconds_until, deadline, url)
@@ -109,14 +94,7 @@ def fetch_version(url: str, known: Version | None, limits: DownloadLimits) -> Ve
 
     A time alone may identify several versions: those within one second, or all of a server that
     keeps the time when it replaces the file. Then the digest of the file identifies the version.
-
-    Args:
-        url: the URL of the file.
-        known: the version at the last poll.
-        limits: network policy and minimum throughput.
-
-    Returns:
-        The version; None: the server does not identify its versions.
+    Without any identifier, the version is None.
 
     Raises:
         LandingError: there is no answer of status 200 or 304.

@@ -28,8 +28,6 @@ class InboxFile(NamedTuple):
 
     Attributes:
         name: path inside the inbox, with `/`.
-        location: whole path.
-        size_bytes: size when listed.
         mtime_ns: modification time when listed; it becomes the delivery's `delivered_at`.
         ctime_ns: time of the last write, rename or touch when listed.
         device: number of the file system.
@@ -67,14 +65,12 @@ class Skipped:
 
     Attributes:
         name: path inside the inbox; a folder's ends in `/`.
-        reason: kind of the entry, or the system's error.
     """
 
     name: str
     reason: str
 
     def __str__(self) -> str:
-        """Return name and reason."""
         return f"{self.name} ({self.reason})"
 
 
@@ -115,7 +111,6 @@ def list_inbox(
     Links are not followed, so every listed file is inside the inbox.
 
     Args:
-        inbox: the folder.
         quiet_seconds: a file that changed within this time is still being written.
         ignored: patterns of ignored files, beside the built-in ones.
         now: seconds since the epoch; None: the current time.

@@ -35,12 +35,7 @@ _CHANGED = "it has changed, or was replaced by another file"
 
 @dataclass(frozen=True)
 class InboxSource:
-    """A file of the inbox, in the listed version.
-
-    Attributes:
-        inbox: the folder.
-        file: the listed file.
-    """
+    """A file of the inbox, in the listed version."""
 
     inbox: Path
     file: InboxFile
@@ -139,11 +134,6 @@ def select_ready_files(inbox: Path, listing: Listing, due: Sequence[InboxFile]) 
 
     Each due file is opened. Files that a program has open for writing become `still_writing`, and
     unreadable files become `skipped`.
-
-    Args:
-        inbox: the folder.
-        listing: content of the inbox.
-        due: the ready files that are to be ingested.
     """
     ready: list[InboxFile] = []
     written: list[str] = []

@@ -88,17 +88,11 @@ def copy_stable_file(
     on_progress: OnProgress,
     stat: Callable[[], os.stat_result],
 ) -> Fetched:
-    """Copy an open file, and check that no program changed the file meanwhile.
+    """Copy an open file, and return its metadata without `readers`, which the caller adds.
 
     Args:
         file: open for reading, at its start.
-        name: name of the file, for messages.
-        sink: receives the bytes.
-        on_progress: called after each chunk.
         stat: returns the present state of the file, or of the file that replaced it.
-
-    Returns:
-        The metadata without `readers`, which the caller adds.
 
     Raises:
         StillWrittenError: a process has the file open for writing. Nothing was copied.
@@ -130,10 +124,4 @@ def file_state(status: os.stat_result) -> tuple[int, int, int, int, int]:
 
     The ctime changes even where a writer resets the mtime.
     """
-    return (
-        status.st_dev,
-        status.st_ino,
-        status.st_size,
-        status.st_mtime_ns,
-        status.st_ctime_ns,
-    )
+    return (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)

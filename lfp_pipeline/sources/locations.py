@@ -30,9 +30,7 @@ def source_at(
 
     Args:
         location: the location. Values of the environment in it are shown by their names.
-        limits: limits of a download.
         sha256: required digest of the file; None: any.
-        declared: declared encoding and delimiter of the file.
 
     Raises:
         LandingError: the location is not valid.
@@ -53,7 +51,7 @@ def _redacted_source_at(location: Location, limits: DownloadLimits) -> Source:
         name = printable(location.shown)
     else:
         name = public_url(location.shown)
-    return RedactedSource(source, name, location.names)
+    return RedactedSource(source, name, {**location.names, source.name: name})
 
 
 def _source_at(location: str, limits: DownloadLimits) -> Source:

@@ -10,7 +10,7 @@ import socket
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 
-from lfp_pipeline.common.hosts import Address, Network, canonical_host
+from lfp_pipeline.common.setting_types import Address, Network, canonical_host
 from lfp_pipeline.errors import LandingError
 
 _NOT_PUBLIC = [
@@ -35,8 +35,8 @@ class NetworkPolicy:
     def addresses(self, host: str, port: int) -> list[str]:
         """Return the addresses of a host, to connect to without resolving the name again.
 
-        A single address that is refused makes the host refused. A name with public and private
-        addresses is an attack or a mistake.
+        One refused address is enough to refuse the host: a name with public and private addresses
+        is an attack or a mistake.
 
         Raises:
             LandingError: an address is neither public nor allowed.

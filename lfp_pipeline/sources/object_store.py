@@ -177,11 +177,7 @@ def _opened(url: str, limits: DownloadLimits) -> tuple[fsspec.AbstractFileSystem
 
 
 def _info(store: fsspec.AbstractFileSystem, path: str, name: str) -> Mapping[str, Any]:
-    """Return the current metadata of an object.
-
-    Raises:
-        LandingError: the path is a folder.
-    """
+    """Return the current metadata of an object."""
     store.invalidate_cache()
     info: Mapping[str, Any] = store.info(path)
     if info.get("type") == "directory":
@@ -195,7 +191,6 @@ def _version(info: Mapping[str, Any]) -> Version:
 
 
 def _text_format(info: Mapping[str, Any]) -> TextFormat:
-    """Return the charset in an object's metadata, under the keys of s3fs and gcsfs."""
     content_type = info.get("ContentType") or info.get("contentType")
     return TextFormat(charset=charset_in(str(content_type or "")))
 

@@ -42,12 +42,9 @@ _NAMED = re.compile(
 
 @contextmanager
 def redacting(names: Mapping[str, str]) -> Iterator[None]:
-    """Replace values by names within the block.
+    """Replace values by their names within the block, longer values first.
 
     This applies to the texts that `one_line` returns, and to landing errors that leave the block.
-
-    Args:
-        names: for each value, the name that is shown instead. Longer values are replaced first.
     """
     token = _NAMES.set(names)
     try:
@@ -81,12 +78,7 @@ def _with_names(text: str) -> str:
 
 
 def one_line(text: str, *urls: str) -> str:
-    """Return the beginning of a server's text on one line, without secrets.
-
-    Args:
-        text: any text.
-        urls: the requested URLs.
-    """
+    """Return the beginning of a server's text on one line, without the secrets of these URLs."""
     characters = (character if character.isprintable() else " " for character in text[:_MAX_READ])
     words = "".join(characters).split()
     if len(text) > _MAX_READ:
@@ -103,10 +95,6 @@ def _redacted(text: str, urls: Iterable[str]) -> str:
     Values that `redacting` hides become names. Removed are the user, password, query values and
     fragment of the given URLs, in every spelling that servers use; user and query of any other URL;
     tokens; and values of names such as `Signature=` and `token:`.
-
-    Args:
-        text: text of a server, or error of a client.
-        urls: the requested URLs.
     """
     text = _with_names(text)
     secrets = {spelling for url in urls for secret in _secrets_in(url) for spelling in secret}

@@ -58,6 +58,5 @@ def _is_transient(error: BaseException) -> bool:
 
 
 def _retry_after(state: RetryCallState) -> float:
-    """Return the pause in seconds that the server of a failed attempt asks for."""
     error = state.outcome.exception() if state.outcome else None
     return (error.retry_after or 0.0) if isinstance(error, LandingError) else 0.0

@@ -28,7 +28,6 @@ def reason_of(response: httpx.Response, content: Iterator[bytes], url: str) -> s
     """Return a server's reason for an error on one line without secrets; empty without one.
 
     Args:
-        response: the answer.
         content: the body, of which at most the beginning is read.
         url: the first requested URL, whose secrets the reason may repeat.
     """

@@ -45,7 +45,7 @@ def store_settings(scheme: str, policy: NetworkPolicy) -> Mapping[str, Any]:
     """Return the settings of a client beside those in the URL.
 
     Raises:
-        LandingError: the client would use a proxy of the environment, and has no setting against.
+        LandingError: the client would use a proxy of the environment, and no setting prevents that.
     """
     if scheme not in _WITHOUT_PROXIES:
         _check_proxies(scheme)

@@ -19,7 +19,6 @@ class Part:
         offset: the requested offset, or 0 where the file has to be read from its start.
         size: bytes of the whole file; None: unknown.
         chunks: the bytes, to be iterated once.
-        fetched: metadata of the file.
     """
 
     offset: int
@@ -30,15 +29,7 @@ class Part:
 
 @dataclass
 class Transfer(ABC):
-    """A download into a sink. Sources differ in `read` only.
-
-    Attributes:
-        name: name of the source, for messages.
-        limits: attempts, time and size of the download.
-        sink: receives the bytes.
-        on_progress: called after each chunk.
-        done: bytes in the sink.
-    """
+    """A download into a sink. Sources differ in `read` only."""
 
     name: str
     limits: DownloadLimits

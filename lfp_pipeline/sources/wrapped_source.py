@@ -14,11 +14,7 @@ _DIGEST = re.compile(r"[0-9a-fA-F]{64}")
 
 @dataclass(frozen=True)
 class WrappedSource:
-    """A source that forwards to another one; subclasses override what they change.
-
-    Attributes:
-        source: the inner source.
-    """
+    """A source that forwards to another one; subclasses override what they change."""
 
     source: Source
 
@@ -32,20 +28,13 @@ class WrappedSource:
         return self.source.version(known)
 
     def fetch(self, sink: Sink, on_progress: OnProgress) -> Fetched:
-        """Fetch the inner source.
-
-        Raises:
-            LandingError: it cannot be fetched.
-        """
+        """Fetch the inner source."""
         return self.source.fetch(sink, on_progress)
 
 
 @dataclass(frozen=True)
 class ChecksummedSource(WrappedSource):
     """A source whose bytes must have a given digest.
-
-    Attributes:
-        sha256: the digest, in hexadecimal digits.
 
     Raises:
         LandingError: `sha256` is no digest.
@@ -113,14 +102,10 @@ class RedactedSource(WrappedSource):
 
     def version(self, known: Version | None) -> Version | None:
         """Return the version of the source."""
-        with redacting(self._names):
+        with redacting(self.names):
             return super().version(known)
 
     def fetch(self, sink: Sink, on_progress: OnProgress) -> Fetched:
         """Fetch the source."""
-        with redacting(self._names):
+        with redacting(self.names):
             return super().fetch(sink, on_progress)
-
-    @property
-    def _names(self) -> Mapping[str, str]:
-        return {**self.names, self.source.name: self.shown}

@@ -20,10 +20,8 @@ def is_open_for_writing(descriptor: int) -> bool:
     """Return whether any process has a file open for writing, as far as the kernel tells.
 
     Linux grants a read lease on a file only while no process has the file open for writing. The
-    lease is released at once, because programs that want to write the file wait for its end.
-
-    Args:
-        descriptor: of the file, open for reading only.
+    lease is released at once, because programs that want to write the file wait for its end. The
+    descriptor must be open for reading only.
 
     Returns:
         False, too, where the kernel gives no answer: on other systems; on network file systems and

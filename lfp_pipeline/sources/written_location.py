@@ -1,9 +1,9 @@
 """Locations as people write them, with variables of the environment in place of secrets.
 
 Dagster stores every run configuration, so a location with a secret in it is refused. A secret is a
-value under the name of a secret, unless a plain word or number under an ambiguous name, or a text
-that looks like the token of a known service. The signature of a signed URL is accepted, because it
-gives access to one file for a limited time, and there is no other way to pass it.
+text that looks like the token of a known service, or a value under the name of a secret; under an
+ambiguous name, a plain word or number is no secret. The signature of a signed URL is accepted,
+because it gives access to one file for a limited time, and there is no other way to pass it.
 """
 
 import os
@@ -113,18 +113,13 @@ def resolve_location(location: str) -> Location:
 
 
 def _variables(text: str) -> set[str]:
-    """Return the names of the variables in a text."""
     found = list(_DOLLAR.finditer(text))
     braced, bare = ({match[kind] for match in found if match[kind]} for kind in ("braced", "bare"))
     return braced | (bare & os.environ.keys())
 
 
 def _substitute(text: str, values: Mapping[str, str]) -> str:
-    """Return a text with a value for each variable.
-
-    Raises:
-        ValueError: a variable is missing or malformed.
-    """
+    """Return a text with a value for each variable; raise ValueError if one is missing."""
 
     def value(found: re.Match[str]) -> str:
         if found["dollar"]:

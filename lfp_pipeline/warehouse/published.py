@@ -17,7 +17,12 @@ from pathlib import Path
 
 import duckdb
 
-from lfp_pipeline.common.atomic_files import commit_file, stale_temporaries, temporary_sibling
+from lfp_pipeline.common.atomic_files import (
+    commit_file,
+    stale_temporaries,
+    temporary_sibling,
+    write_file,
+)
 from lfp_pipeline.common.backoff import Backoff, is_backing_off
 from lfp_pipeline.common.duckdb_tools import attach, write_ahead_logs
 from lfp_pipeline.common.text import pluralize
@@ -202,9 +207,7 @@ class PublishedCopy:
             _remove_logs(leftover)
 
     def _save(self, record: PublishRecord) -> None:
-        with temporary_sibling(self._record_path) as (file, temporary):
-            file.write(json.dumps(asdict(record)).encode() + b"\n")
-            commit_file(file, temporary, self._record_path)
+        write_file(self._record_path, json.dumps(asdict(record)).encode() + b"\n")
 
     @property
     def _record_path(self) -> Path:

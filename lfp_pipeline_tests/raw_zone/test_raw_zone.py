@@ -240,7 +240,7 @@ def pausing_after(module: ModuleType, name: str, meanwhile: Callable[[], object]
 
 def test_a_landing_during_a_pruning_takes_effect_after_it(zone: RawZone, file: Path) -> None:
     raw = land(zone, file).path
-    with pausing_after(desired_state, "_note", lambda: land(zone, file)):
+    with pausing_after(desired_state, "write_file", lambda: land(zone, file)):
         prune(raw, needed=False)
     assert not is_pruned(raw)
     assert raw.read_bytes() == CONTENT

@@ -105,5 +105,5 @@ def test_a_poll_has_the_retry_after_of_the_server():
         serving(status(503, Retry_After=120)) as server,
         pytest.raises(LandingError, match="It asks to be tried again after") as caught,
     ):
-        get_once(server.url(), {}, LIMITS)
+        get_once(server.url(), LIMITS)
     assert caught.value.retry_after == 120

@@ -239,12 +239,12 @@ def test_the_error_of_a_poll_has_the_reason():
         serving(answering(404, '{"message": "No feed for hunter2"}')) as server,
         pytest.raises(RequestNotSentError, match=r"answered 404 Not Found: No feed for \*\*\*\."),
     ):
-        get_once(f"{server.url()}?t=hunter2", {}, LIMITS)
+        get_once(f"{server.url()}?t=hunter2", LIMITS)
     with (
         serving(answering(500, "Out of order")) as server,
         pytest.raises(LandingError, match=r"Internal Server Error: Out of order\."),
     ):
-        get_once(server.url(), {}, LIMITS)
+        get_once(server.url(), LIMITS)
 
 
 def test_no_secret_is_shown_in_the_title_of_a_page(tmp_path: Path):

@@ -121,8 +121,8 @@ class Steps:
                 (os, "replace", Step.RENAME),
                 (os, "rename", Step.RENAME),
                 (ingest, "write_status_note", Step.STATUS),
-                (desired_state, "_note", Step.DESIRED),
-                (desired_state, "_forget", Step.DESIRED),
+                (desired_state, "write_file", Step.DESIRED),
+                (desired_state, "remove_file", Step.DESIRED),
                 (os, "unlink", Step.UNLINK),
                 (duckdb_file, "replace_database", Step.SWAP),
             ]:
