@@ -290,8 +290,8 @@ def load_settings() -> Settings:
 def _unknown_variables(environ: Mapping[str, str]) -> list[str]:
     known = [ENV_PREFIX + field.upper() for field in Settings.model_fields]
     known.append(SETTINGS_FILE_VARIABLE)
-    accepted = {*known, *(ENV_PREFIX + name.upper() for name in _former_names())}
-    unknown = [name for name in environ if name.startswith(ENV_PREFIX) and name not in accepted]
+    known += sorted(ENV_PREFIX + name.upper() for name in _former_names())
+    unknown = [name for name in environ if name.startswith(ENV_PREFIX) and name not in known]
     return [f"{name} is not a setting{_did_you_mean(name, known)}" for name in sorted(unknown)]
 
 

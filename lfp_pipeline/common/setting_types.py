@@ -7,7 +7,11 @@ from typing import Annotated
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, Field, GetPydanticSchema, SecretStr
-from pydantic_core.core_schema import no_info_after_validator_function, str_schema
+from pydantic_core.core_schema import (
+    no_info_after_validator_function,
+    str_schema,
+    to_string_ser_schema,
+)
 from pydantic_settings import NoDecode
 
 from lfp_pipeline.common.ignored_names import checked_pattern
@@ -90,8 +94,11 @@ File = Annotated[Path, AfterValidator(_file)]
 Folder = Annotated[Path, AfterValidator(_folder)]
 Host = Annotated[
     Network | str,
+    BeforeValidator(lambda entry: str(entry) if isinstance(entry, Network) else entry),
     GetPydanticSchema(
-        lambda *_: no_info_after_validator_function(parse_allowed_host, str_schema())
+        lambda *_: no_info_after_validator_function(
+            parse_allowed_host, str_schema(), serialization=to_string_ser_schema()
+        )
     ),
 ]
 Hosts = Annotated[tuple[Host, ...], NoDecode, BeforeValidator(_listed)]

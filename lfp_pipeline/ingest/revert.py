@@ -205,8 +205,8 @@ def _read_as_then(
     if way.differences:
         msg = (
             f"Replacements come from {kept.delivery_id}, which cannot be read as before: "
-            f"{'; '.join(way.differences)}. Nothing is changed. Restore what has changed; or run "
-            "rebuild_products, which reads and records everything again; or set "
+            f"{'; '.join(way.differences)}. Nothing is changed. Run rebuild_products, which reads "
+            "and records everything again; or restore what has changed; or set "
             "use_present_settings, which reads and corrects that delivery with these settings."
         )
         raise OperationRefusedError(msg)

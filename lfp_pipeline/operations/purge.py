@@ -20,7 +20,7 @@ from lfp_pipeline.common.process_marks import scratch_folder
 from lfp_pipeline.common.text import pluralize, preview
 from lfp_pipeline.engine import Engine
 from lfp_pipeline.errors import LfpError, OperationRefusedError
-from lfp_pipeline.model.delivery import Kind
+from lfp_pipeline.model.delivery import Delivery, Kind
 from lfp_pipeline.model.ledger_entry import Status
 from lfp_pipeline.model.partition_key import PURGES, key_hint
 from lfp_pipeline.operations import Report
@@ -165,7 +165,10 @@ def purge_products(
     """
     with scratch_folder(engine.settings.work_dir, "purge") as folder:
         plan = _plan(engine, selection, folder / "skus.csv", log)
-        return plan.report if dry_run or not plan.skus else _apply(engine, plan, log)
+        if dry_run or not plan.skus:
+            return plan.report
+        delivery = engine.raw_zone.land(plan.source, PURGES, log, kind=Kind.DELETION)
+    return _apply(engine, plan, delivery, log)
 
 
 def _plan(engine: Engine, selection: Selection, path: Path, log: logging.Logger) -> _Plan:
@@ -180,7 +183,8 @@ def _plan(engine: Engine, selection: Selection, path: Path, log: logging.Logger)
         _require_dates_on_one_side_of_now(connection, skus, newest)
         ordered = connection.sql("SELECT sku FROM skus_to_delete ORDER BY sku")
         ordered.write_csv(str(path), header=True, quoting="ALL")
-    taken = {delivery.delivered_at for delivery in engine.raw_zone.deliveries(PURGES)}
+    earlier = engine.raw_zone.deliveries(PURGES) if skus else []
+    taken = {delivery.delivered_at for delivery in earlier}
     source = _SkuList(LocalFile(path), selection.label, _timestamp_after(newest, taken))
     return _Plan(source, skus, products, all_products, [sku for (sku,) in found])
 
@@ -232,8 +236,7 @@ def _timestamp_after(newest: datetime | None, taken: Collection[datetime]) -> da
     return timestamp
 
 
-def _apply(engine: Engine, plan: _Plan, log: logging.Logger) -> Report:
-    delivery = engine.raw_zone.land(plan.source, PURGES, log, kind=Kind.DELETION)
+def _apply(engine: Engine, plan: _Plan, delivery: Delivery, log: logging.Logger) -> Report:
     done = engine.ingest(delivery, log)
     if done.account.status is not Status.MERGED:
         msg = (

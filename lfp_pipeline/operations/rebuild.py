@@ -12,7 +12,6 @@ import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import datetime
 
 import duckdb
 
@@ -49,16 +48,9 @@ from lfp_pipeline.warehouse.schema import database_id
 
 @dataclass(frozen=True)
 class _Plan:
-    """The deliveries to read, and what the present database has.
-
-    Attributes:
-        deliveries: the deliveries that can be merged or reverted, oldest first.
-        entries: the present ledger, by delivery id; empty if it cannot be read.
-        needed: ids of the deliveries that the present tables need, or may need.
-    """
+    """The deliveries to read, oldest first, and the ids of those that the present tables need."""
 
     deliveries: Sequence[Delivery]
-    entries: Mapping[str, LedgerEntry]
     needed: frozenset[str]
 
     def report(self, engine: Engine) -> Report:
@@ -105,38 +97,33 @@ def rebuild_products(
             database remains.
         LfpError: the new database could not be made. The old database remains.
     """
-    started = utc_now()
-    plan = _plan(engine, log)
     if dry_run:
-        return plan.report(engine)
+        return _plan(engine, log).report(engine)
     return _apply(
-        plan,
-        engine,
-        log,
-        started,
-        allow_data_loss=allow_data_loss,
-        use_present_settings=use_present_settings,
+        engine, log, allow_data_loss=allow_data_loss, use_present_settings=use_present_settings
     )
 
 
 def _plan(engine: Engine, log: logging.Logger) -> _Plan:
-    deliveries = replayable_deliveries(engine)
-    if engine.warehouse.exists:  # If it is busy, fail now, and not after an hour of reading.
-        with _tolerating_corruption(log), engine.warehouse.session("rebuilding", log) as connection:
-            return _Plan(deliveries, all_entries(connection), needed_deliveries(connection))
-    return _Plan(deliveries, {}, frozenset(pruned_and_needed(engine)))
+    needed = None
+    if engine.warehouse.exists:
+        session = engine.warehouse.session("planning a rebuild", log)
+        with _tolerating_corruption(log), session as connection:
+            needed = needed_deliveries(connection)
+    if needed is None:  # These may be needed.
+        needed = frozenset(pruned_and_needed(engine))
+    return _Plan(replayable_deliveries(engine), needed)
 
 
 def _apply(
-    plan: _Plan,
-    engine: Engine,
-    log: logging.Logger,
-    started: datetime,
-    *,
-    allow_data_loss: bool,
-    use_present_settings: bool,
+    engine: Engine, log: logging.Logger, *, allow_data_loss: bool, use_present_settings: bool
 ) -> Report:
+    started = utc_now()
     database = engine.warehouse
+    entries: Mapping[str, LedgerEntry] = {}
+    if database.exists:  # If it is busy, fail now, and not after an hour of reading.
+        with _tolerating_corruption(None), database.session("rebuilding", log) as connection:
+            entries = all_entries(connection)
 
     def follow(entries: Mapping[str, LedgerEntry]) -> Mapping[str, Rereading]:
         deliveries = replayable_deliveries(engine)
@@ -145,7 +132,7 @@ def _apply(
         return recorded
 
     with shadow_engine(engine) as shadow:
-        follow(plan.entries)
+        follow(entries)
         with database.lock.held("rebuilding", log):
             old = _read_old(engine, log)
             recorded = follow(old.entries if old else {})  # Deliveries that came meanwhile.
@@ -215,15 +202,16 @@ def _delete_unread_entries(
 
 
 @contextmanager
-def _tolerating_corruption(log: logging.Logger) -> Iterator[None]:
-    """Leave the block if the present database cannot be read, and log the reason."""
+def _tolerating_corruption(log: logging.Logger | None) -> Iterator[None]:
+    """Leave the block if the present database cannot be read, and log the reason, if wanted."""
     try:
         yield
     except (WarehouseCorruptError, duckdb.Error) as error:
         if hint_for(error):  # The disk or the memory is at fault, not the database.
             raise
-        first_line, _, _ = str(error.__cause__ or error).partition("\n")
-        log.warning("The present database cannot be read: %s", first_line)
+        if log is not None:
+            first_line, _, _ = str(error.__cause__ or error).partition("\n")
+            log.warning("The present database cannot be read: %s", first_line)
 
 
 def _conclude(

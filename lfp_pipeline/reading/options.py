@@ -18,6 +18,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from lfp_pipeline.common import text_codecs
 from lfp_pipeline.errors import SettingsError
+from lfp_pipeline.model import table_spec
 from lfp_pipeline.model.delivery import TextFormat
 from lfp_pipeline.reading.columns import Aliases
 from lfp_pipeline.settings import ENV_PREFIX, Settings
@@ -221,5 +222,6 @@ def _shown(value: object) -> str:
 @cache
 def _source_digest() -> str:
     """Return a digest of the code that reads, which replaces a version number kept by hand."""
-    sources = [*sorted(Path(__file__).parent.rglob("*.py")), Path(text_codecs.__file__)]
+    others = [Path(str(module.__file__)) for module in (text_codecs, table_spec)]
+    sources = [*sorted(Path(__file__).parent.rglob("*.py")), *others]
     return hashlib.sha256(b"".join(source.read_bytes() for source in sources)).hexdigest()[:16]

@@ -173,7 +173,7 @@ def test_a_reversal_with_unknown_settings_is_refused_and_marks_nothing(
 def test_a_reversal_after_an_upgrade_is_refused_until_a_rebuild(merged: Engine) -> None:
     pretend_another_program(merged)
     with pytest.raises(
-        OperationRefusedError, match=r"code that reads has changed.*run rebuild_pro"
+        OperationRefusedError, match=r"code that reads has changed.*Run rebuild_pro"
     ):
         revert_delivery(strict(merged), NEW.delivery_id, LOG)
     rebuild_products(strict(merged), LOG)
