@@ -62,10 +62,6 @@ class ColumnMap:
         before = rb"(?:\xef\xbb\xbf)*+(?:" + cell + mark + rb"){%d}" % self.positions["sku"]
         return re.compile(before + between + rb"(?i:" + spelled + rb")")
 
-    def named(self, column: str) -> str:
-        """Return the name of a wanted column in the header of the file."""
-        return self.header[self.positions[column]]
-
     @property
     def named_width(self) -> int:
         """Number of columns up to the last one that has a name."""

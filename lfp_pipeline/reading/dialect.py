@@ -2,7 +2,7 @@
 
 import re
 from codecs import BOM_UTF8
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from lfp_pipeline.common.text import printable
 from lfp_pipeline.errors import DeliveryRefusedError
@@ -52,10 +52,6 @@ class Dialect:
     def grammar(self) -> RecordGrammar:
         """Return the grammar of this file's records."""
         return RecordGrammar(self.form)
-
-    def with_form(self, form: RecordForm) -> "Dialect":
-        """Return the same dialect with records of another form."""
-        return replace(self, form=form)
 
 
 def detect_dialect(

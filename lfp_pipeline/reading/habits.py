@@ -8,7 +8,6 @@ unquoted values. An isolated oddity is damage, and makes a reject.
 import re
 from collections import Counter
 from dataclasses import dataclass, field, replace
-from mmap import ACCESS_READ, mmap
 from os import SEEK_END
 from pathlib import Path
 
@@ -16,7 +15,7 @@ from lfp_pipeline.common.text import pluralize
 from lfp_pipeline.reading.bad_records import DiagnosingGrammar, Look
 from lfp_pipeline.reading.columns import ColumnMap
 from lfp_pipeline.reading.dialect import Dialect
-from lfp_pipeline.reading.records import Buffer, RecordForm, RecordGrammar, line_end
+from lfp_pipeline.reading.records import Buffer, RecordForm, RecordGrammar, line_end, mapped
 
 _MIN_RECORDS_OF_HABIT = 3
 _HABIT_OF = 10
@@ -246,5 +245,5 @@ def _ends_in_line_end(path: Path, dialect: Dialect) -> bool:
 
 def form_of_file(path: Path, dialect: Dialect, *, require_all_cells: bool) -> RecordForm:
     """Return the form of a file's records, judged by all of them."""
-    with path.open("rb") as file, mmap(file.fileno(), 0, access=ACCESS_READ) as buffer:
+    with mapped(path) as buffer:
         return form_by_habits(buffer, dialect, require_all_cells=require_all_cells)

@@ -1,9 +1,8 @@
 """The header of a file: how it is found, and the refusal of a file without one."""
 
 from codecs import BOM_UTF8
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from itertools import islice
 
 from lfp_pipeline.common.text import pluralize, printable
@@ -70,21 +69,14 @@ def find_header(head: bytes, start: int, delimiters: Sequence[str], options: Rea
         number += sum(1 for _ in line_starts(head[line_start:below]))
         line_start = below
     if (nearest is None or nearest[0] == 0) and (other_format := format_of(head)):
-        raise DeliveryRefusedError(other_format.refusal)
+        raise DeliveryRefusedError(other_format.refusal())
     if nearest is None:
         msg = f"The header is not a line of CSV: {head[start : start + SHOWN_BYTES]!r}."
         raise NoHeaderError(msg)
-    other = None
-    for line_start in islice(line_starts(head, start), options.header_search_lines):
-        line = head[line_start : line_end(head, line_start)][:_LINE_BYTES].decode(errors="replace")
-        names_all = partial(_names_all, head, line_start, options)
-        other = other or _other_delimiter_in(line, names_all)
+    lines = islice(line_starts(head, start), options.header_search_lines)
+    others = (_other_delimiter(head, line_start, options) for line_start in lines)
+    other = next(filter(None, others), None)
     raise NoHeaderError(_no_header(nearest[1].cells, options, delimiters, other))
-
-
-def _names_all(head: bytes, start: int, options: ReadOptions, delimiter: str) -> bool:
-    header = _header(head, start, delimiter)
-    return header is not None and _columns_named(header, options) == len(WANTED)
 
 
 def line_starts(head: bytes, start: int = 0) -> Iterator[int]:
@@ -155,9 +147,12 @@ def _header_below(number: int, lines: int) -> str:
     )
 
 
-def _other_delimiter_in(line: str, is_header: Callable[[str], bool]) -> str | None:
-    """Return the punctuation mark that makes a line a header; None: there is none."""
-    marks = dict.fromkeys(
-        mark for mark in line if mark.isascii() and mark.isprintable() and not mark.isalnum()
-    )
-    return next((mark for mark in marks if mark not in " \"'" and is_header(mark)), None)
+def _other_delimiter(head: bytes, start: int, options: ReadOptions) -> str | None:
+    """Return the punctuation mark with which a line is a header; None: there is none."""
+    line = head[start : line_end(head, start)][:_LINE_BYTES].decode(errors="replace")
+    for mark in dict.fromkeys(line):
+        if mark.isascii() and mark.isprintable() and not mark.isalnum() and mark not in " \"'":
+            header = _header(head, start, mark)
+            if header is not None and _columns_named(header, options) == len(WANTED):
+                return mark
+    return None

@@ -5,12 +5,13 @@ A guess decides nothing: it only names the setting that a person may need.
 
 import re
 from collections.abc import Iterator
-from mmap import ACCESS_READ, mmap
+from mmap import mmap
 from pathlib import Path
 
 from lfp_pipeline.common.text_codecs import codec_name, encoding_label
 from lfp_pipeline.reading.encoding import beyond_ascii, invalid_utf8_offsets
 from lfp_pipeline.reading.plain_text import PlainText
+from lfp_pipeline.reading.records import mapped
 
 _SETTING = "LFP_FALLBACK_ENCODING"
 
@@ -118,7 +119,7 @@ def encoding_hint(
 def _lines(path: Path) -> Iterator[bytes]:
     """Yield the first lines of a file that are not UTF-8; of a long line, a part."""
     size, done = 0, 0
-    with path.open("rb") as file, mmap(file.fileno(), 0, access=ACCESS_READ) as buffer:
+    with mapped(path) as buffer:
         for offset in invalid_utf8_offsets(path):
             if offset < done:
                 continue

@@ -8,7 +8,6 @@ must load without an objection, and with as many rows as the grammar counts reco
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from mmap import ACCESS_READ, mmap
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -21,7 +20,7 @@ from lfp_pipeline.reading.habits import form_by_habits, form_of_file
 from lfp_pipeline.reading.options import ReadOptions
 from lfp_pipeline.reading.plain_text import PlainText, in_its_encoding
 from lfp_pipeline.reading.quoting import Quoting, quoting_checked
-from lfp_pipeline.reading.records import LINE_END, RecordForm, RecordGrammar
+from lfp_pipeline.reading.records import LINE_END, RecordForm, RecordGrammar, mapped
 from lfp_pipeline.reading.reject_limit import RejectLimit
 from lfp_pipeline.reading.repair import RepairedCopy, write_repaired_copy
 from lfp_pipeline.reading.scan import UNREADABLE, scan_of
@@ -107,7 +106,7 @@ def load_rows(
     except DeliveryRefusedError:
         is_recoded = text.encoding != original.encoding
         if is_recoded and (other_format := format_of(original.head)):
-            raise DeliveryRefusedError(other_format.refusal) from None
+            raise DeliveryRefusedError(other_format.refusal()) from None
         raise
     size = text.path.stat().st_size
     of_all = limit.with_text(size, dialect.form.fewest)
@@ -118,7 +117,7 @@ def load_rows(
         form = replace(dialect.form, bare_quotes=plain.bare_quotes)
         return replace(
             file,
-            dialect=dialect.with_form(form),
+            dialect=replace(dialect, form=form),
             regular=not plain.irregular,
             empty_lines=plain.empty_lines,
         )
@@ -127,7 +126,7 @@ def load_rows(
         return load_rows(connection, other, folder, options, log, limit)
     form = form_of_file(text.path, dialect, require_all_cells=options.require_all_cells)
     of_all = limit.with_text(size, form.fewest)
-    file = replace(file, dialect=dialect.with_form(form), limit=of_all)
+    file = replace(file, dialect=replace(dialect, form=form), limit=of_all)
     repaired = _load_repaired(connection, file, options, folder)
     return replace(file, repaired=repaired, empty_lines=repaired.empty_lines)
 
@@ -153,7 +152,7 @@ def dialect_of_head(
     if len(head) == HEAD_BYTES:  # The last record may be cut off.
         head = head[: 1 + max(head.rfind(b"\n"), head.rfind(b"\r"), dialect.body_start - 1)]
     form = form_by_habits(head, dialect, require_all_cells=options.require_all_cells)
-    return dialect.with_form(form)
+    return replace(dialect, form=form)
 
 
 def is_plain(dialect: Dialect) -> bool:
@@ -180,13 +179,11 @@ def empty_lines_beside(
     if quoting is None:
         return None
     form, newline = dialect.form, len(dialect.form.newline)
-    with path.open("rb") as file, mmap(file.fileno(), 0, access=ACCESS_READ) as buffer:
+    with mapped(path) as buffer:
         body = len(buffer) - dialect.body_start
         tail = buffer[max(dialect.body_start, len(buffer) - _TAIL_BYTES) :]
         tail_bytes = len(tail) - len(tail.rstrip(b"\r\n"))
-        if (
-            tail_bytes and tail[-newline:] != form.newline
-        ):  # The line ends differ from the header's.
+        if tail_bytes and tail[-newline:] != form.newline:  # Not the line end of the header.
             return None
         kept = text_bytes + quoting.dropped_bytes + rows * (form.width - 1 + newline)
         if rows and not tail_bytes:  # The last row has no line end.
@@ -232,9 +229,9 @@ def load_plainly(
         The load; None: DuckDB objected, or bytes of the file are not accounted for.
     """
     with quoting_checked(path, dialect) as checking:
-        scan = scan_of(path, dialect, options)
+        scan, bound = scan_of(path, dialect, options)
         try:
-            connection.execute(load.format(scan=scan.sql), scan.parameters | {**parameters})
+            connection.execute(load.format(scan=scan), bound | {**parameters})
         except UNREADABLE:
             return None
         rows, text_bytes, irregular = connection.execute(counts).fetchall()[0]
@@ -278,16 +275,16 @@ def _read_copy(
     Only a copy keeps objections, because it has few: DuckDB collects all of them, and does not
     count the kilobyte of each towards its memory limit.
     """
-    scan = scan_of(copy, file.dialect, options, copy=True, max_objections=_MAX_OBJECTIONS)
+    scan, bound = scan_of(copy, file.dialect, options, copy=True, max_objections=_MAX_OBJECTIONS)
     try:
-        connection.execute(_LOAD.format(scan=scan.sql), scan.parameters)
+        connection.execute(_LOAD.format(scan=scan), bound)
     except UNREADABLE:
         return False
     return connection.execute(_OBJECTIONS + " LIMIT 1").fetchone() is None
 
 
 def _count_records(copy: Path, form: RecordForm) -> int | None:
-    with copy.open("rb") as file, mmap(file.fileno(), 0, access=ACCESS_READ) as buffer:
+    with mapped(copy) as buffer:
         counted = RecordGrammar(form).count(buffer, 0)
         return None if counted is None else counted - 1  # The header is a record.
 
@@ -299,7 +296,7 @@ def _objections(connection: duckdb.DuckDBPyConnection, repaired: RepairedCopy) -
     except duckdb.CatalogException:  # The query failed before it kept any.
         return {}
     grammar = RecordGrammar(repaired.form)
-    with repaired.path.open("rb") as file, mmap(file.fileno(), 0, access=ACCESS_READ) as buffer:
+    with mapped(repaired.path) as buffer:
         # DuckDB counts bytes from 1, and may point at the end of the previous line.
         starts = {grammar.first_record_at(buffer, byte - 1): reason for byte, reason in found}
     return {repaired.file_offset(start): reason for start, reason in starts.items()}

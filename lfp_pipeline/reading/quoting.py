@@ -110,20 +110,16 @@ class _Check:
         if self._regular:
             # Without slips, every other quote opens a value, or is the second of an escaped one.
             first = self._quotes % 2
-            self._look_at_opening(data, places[first::2])
-            self._look_at_closing(data, places[1 - first :: 2])
+            self._look_outwards(data, places[first::2], -1)
+            self._look_outwards(data, places[1 - first :: 2], 1)
         self._quotes += places.size
 
-    def _look_at_opening(self, data: "Bytes", places: "Bytes") -> None:
-        before, further = data[places - 1], data[places - 2]
-        spaced = (before == _SPACE) & self._ends_value[further]
-        second = before == _QUOTE
-        self._regular &= bool((self._ends_value[before] | spaced | second).all())
+    def _look_outwards(self, data: "Bytes", places: "Bytes", step: int) -> None:
+        """Check opening quotes (step -1) or closing ones (step 1) by the bytes beyond them."""
+        beside, further = data[places + step], data[places + 2 * step]
+        spaced = (beside == _SPACE) & self._ends_value[further]
+        escaped = beside == _QUOTE
+        self._regular &= bool((self._ends_value[beside] | spaced | escaped).all())
         self._dropped += int(places.size + spaced.sum())
-
-    def _look_at_closing(self, data: "Bytes", places: "Bytes") -> None:
-        after, further = data[places + 1], data[places + 2]
-        spaced = (after == _SPACE) & self._ends_value[further]
-        escaping = after == _QUOTE
-        self._regular &= bool((self._ends_value[after] | spaced | escaping).all())
-        self._dropped += int(places.size + spaced.sum() - escaping.sum())
+        if step > 0:  # Of an escaped quote, the first one stays.
+            self._dropped -= int(escaped.sum())

@@ -3,14 +3,14 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import astuple, dataclass
 from itertools import islice
-from mmap import ACCESS_READ, mmap
+from mmap import mmap
 from typing import BinaryIO
 
 import duckdb
 
 from lfp_pipeline.errors import DeliveryRefusedError
 from lfp_pipeline.reading.loading import LoadedFile
-from lfp_pipeline.reading.records import RecordGrammar
+from lfp_pipeline.reading.records import RecordGrammar, mapped
 from lfp_pipeline.reading.repair import BLANK_ROW, REPEATED_HEADER
 
 RAW_BYTES_KEPT = 1 << 16
@@ -85,11 +85,7 @@ def located(broken: Sequence[tuple[int, str, str]], loaded: LoadedFile) -> Itera
     if not broken:
         return
     path = loaded.repaired.path if loaded.repaired else loaded.path
-    with (
-        path.open("rb") as read,
-        mmap(read.fileno(), 0, access=ACCESS_READ) as buffer,
-        loaded.path.open("rb") as file,
-    ):
+    with mapped(path) as buffer, loaded.path.open("rb") as file:
         ranges = _byte_ranges(buffer, loaded, broken)
         for (row_number, reason, detail), found in zip(broken, ranges, strict=True):
             start, end = loaded.repaired.file_range(*found) if loaded.repaired else found

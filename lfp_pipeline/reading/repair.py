@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from heapq import merge
-from mmap import ACCESS_READ, mmap
+from mmap import mmap
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
@@ -21,7 +21,7 @@ from lfp_pipeline.errors import AnotherHeaderError
 from lfp_pipeline.reading.bad_records import BadRecord, DiagnosingGrammar
 from lfp_pipeline.reading.dialect import HEAD_BYTES, Dialect
 from lfp_pipeline.reading.encoding import invalid_utf8_offsets
-from lfp_pipeline.reading.records import LINE_END, RecordForm
+from lfp_pipeline.reading.records import LINE_END, RecordForm, mapped
 from lfp_pipeline.reading.reject_limit import INVALID_ENCODING, CommonestReason, RejectLimit
 
 BLANK_ROW, REPEATED_HEADER = "blank", "header"
@@ -109,11 +109,7 @@ def write_repaired_copy(
         ((offset, INVALID_ENCODING) for offset in invalid_utf8_offsets(file, dialect.body_start)),
         sorted((objections or {}).items()),
     )
-    with (
-        file.open("rb") as opened,
-        mmap(opened.fileno(), 0, access=ACCESS_READ) as buffer,
-        copy.open("xb") as out,
-    ):
+    with mapped(file) as buffer, copy.open("xb") as out:
         _Repairer(buffer, dialect, repaired, out, limit).run(suspects)
     return repaired
 

@@ -146,7 +146,7 @@ def _checked(pieces: Iterator[bytes], what: str) -> Iterator[bytes]:
     with _refusing_damage(what):
         head, pieces = compression.peek(pieces, PACKED_HEAD_BYTES)
         if found := zip_format_of(head):
-            raise DeliveryRefusedError(found.refusal_of(what))
+            raise DeliveryRefusedError(found.refusal(what))
         if kind := packed_kind(head):
             msg = (
                 f"{what} is itself an archive or a packed file ({kind}), and is not unpacked. "

@@ -61,7 +61,7 @@ def zip_members(path: Path) -> list[ZipInfo]:
     if any(entry.filename == "[Content_Types].xml" for entry in entries):
         found = OFFICE
     if found:
-        raise DeliveryRefusedError(found.refusal)
+        raise DeliveryRefusedError(found.refusal())
     if len(entries) > _MAX_ENTRIES:
         msg = (
             f"The zip has {len(entries):,} entries; more than {_MAX_ENTRIES:,} are refused. "
