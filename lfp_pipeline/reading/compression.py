@@ -114,14 +114,9 @@ def packed_pieces(file: BinaryIO, size: int = -1) -> Iterator[bytes]:
 
 
 def peek(pieces: Iterator[bytes], size: int) -> tuple[bytes, Iterator[bytes]]:
-    """Read the first bytes of a stream ahead.
+    """Return the first pieces of a stream, joined to `size` bytes or more; and the whole stream.
 
-    Args:
-        pieces: the stream. Afterwards, the pieces read ahead are missing from it.
-        size: number of bytes to read ahead.
-
-    Returns:
-        The first pieces, joined, at least `size` bytes if there are so many; and the whole stream.
+    Afterwards, the pieces read ahead are missing from `pieces`.
     """
     head = b""
     while len(head) < size and (piece := next(pieces, None)) is not None:
@@ -144,12 +139,7 @@ def unpack(file: BinaryIO, compression: Compression, notes: list[str]) -> Iterat
     """Yield the plain bytes of a compressed file: of one stream, or of several in a row.
 
     Zeros and line breaks after a stream are skipped. A few other bytes at the end are ignored, if
-    no stream begins within them.
-
-    Args:
-        file: positioned at the beginning of its first stream.
-        compression: of all its streams.
-        notes: list to which a sentence is added if bytes are ignored.
+    no stream begins within them; then `notes` gets a sentence.
 
     Raises:
         DAMAGED: a stream is damaged, the end of the last one is missing, or the bytes after it may

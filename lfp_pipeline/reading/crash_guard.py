@@ -53,7 +53,6 @@ _CRASHES = {
 }  # fmt: skip
 """Signals that a process raises by its own fault; others come from outside."""
 
-
 _LESS_MEMORY = " Free some memory, or deliver the file in parts."
 
 
@@ -90,12 +89,7 @@ def trial_read_if_crashed(
 ) -> None:
     """Read a delivery in a subprocess first, if a process that read the same bytes died.
 
-    Args:
-        delivery: to read.
-        limits: of the workspace of the reading.
-        options: of the reading.
-        work_dir: folder of the marks and workspaces of all readers.
-        log: gets a warning about the trial read.
+    `work_dir` is the folder of the marks and workspaces of all readers.
 
     Raises:
         DeliveryRefusedError: the subprocess crashed, too.

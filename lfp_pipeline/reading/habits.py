@@ -97,10 +97,8 @@ class _Tally:
 def form_by_habits(buffer: Buffer, dialect: Dialect, *, require_all_cells: bool) -> RecordForm:
     """Return the form of a file's records, as most of them have it.
 
-    Args:
-        buffer: the file, or its first bytes up to the end of a record.
-        dialect: of the file; its form is ignored.
-        require_all_cells: whether short records are rejects even if they are many.
+    `buffer` may be the beginning of the file, up to the end of a record. The form in `dialect` is
+    ignored. If all cells are required, short records are rejects even if they are many.
     """
     full = len(dialect.columns.header)
     form = RecordForm(

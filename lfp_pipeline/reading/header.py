@@ -40,13 +40,7 @@ class Header:
 
 
 def find_header(head: bytes, start: int, delimiters: Sequence[str], options: ReadOptions) -> Header:
-    """Return the first line that names all columns.
-
-    Args:
-        head: first bytes of the file, in UTF-8.
-        start: offset at which the search begins.
-        delimiters: to try.
-        options: of the reading.
+    """Return the first line from an offset on that names all columns with one of the delimiters.
 
     Raises:
         NoHeaderError: no line names all columns.
@@ -110,11 +104,8 @@ def _no_header(
 ) -> str:
     """Return the refusal of a file without a header, with the remedy that fits the file.
 
-    Args:
-        cells: of the line that is most like a header.
-        options: of the reading.
-        delimiters: that were tried.
-        other_delimiter: another delimiter with which a line would be a header, if there is one.
+    `cells` are those of the line that is most like a header. With `other_delimiter`, which was not
+    tried, a line would be a header.
     """
     found = matches(cells, options.column_aliases)
     searched = pluralize(options.header_search_lines, "line")
@@ -139,7 +130,6 @@ def _no_header(
 
 
 def _header_below(number: int, lines: int) -> str:
-    """Return the refusal of a file whose header is below the lines that are searched."""
     searched = pluralize(lines, "line")
     return (
         f"The header is in line {number}, and is searched for in the first {searched} only."

@@ -55,13 +55,9 @@ _TYPICAL_SHARE = 0.9
 
 
 def likely_encoding(path: Path) -> str | None:
-    """Return the probable encoding of a file.
+    """Return Python's name of the probable encoding of a file that is not UTF-8 throughout.
 
-    Args:
-        path: a file with lines that are not UTF-8.
-
-    Returns:
-        Python's name of the encoding; None: no guess is good enough.
+    None: no guess is good enough.
     """
     sample = b"\n".join(_lines(path))
     if not sample:
@@ -82,15 +78,11 @@ def likely_encoding(path: Path) -> str | None:
 def encoding_hint(
     text: PlainText, *, in_sources_file: bool = False, fallback: str | None = None
 ) -> str:
-    """Return advice for a text that has another encoding than it was read in.
+    """Return a sentence of advice for a text that has another encoding than it was read in.
 
-    Args:
-        text: before the fallback encoding is applied.
-        in_sources_file: whether its source is an entry of the sources file.
-        fallback: present value of the setting.
-
-    Returns:
-        A sentence; empty if the encoding is right, or there is no advice.
+    The sentence is empty if the encoding is right, or there is no advice. `text` is the one before
+    the setting `fallback` was applied. The advice names the sources file if the source has an entry
+    in it.
     """
     subject = text.name or "The file"
     characters, others = beyond_ascii(text.path)

@@ -87,13 +87,7 @@ def load_rows(
 ) -> LoadedFile:
     """Create the table `rows` (sku, name, description) from a file.
 
-    Args:
-        connection: to the workspace.
-        text: the file.
-        folder: for a repaired or recoded copy.
-        options: of the reading.
-        log: for warnings about the encoding.
-        limit: of the rejects of the delivery, with only its other texts counted.
+    `folder` gets a repaired or recoded copy. `limit` counts only the other texts of the delivery.
 
     Raises:
         DeliveryRefusedError: the file has no usable header, or cannot be read reliably.
@@ -166,15 +160,8 @@ def empty_lines_beside(
 ) -> int | None:
     """Return the number of empty lines of a file, if its other bytes are exactly the loaded rows.
 
-    Args:
-        rows: number of loaded rows.
-        text_bytes: size of all their values.
-        quoting: of the file.
-        path: of the file.
-        dialect: of the file.
-
-    Returns:
-        The number; None: bytes are missing, were cut off, or were read twice.
+    `text_bytes` is the size of all values of these rows. None: bytes are missing, were cut off, or
+    were read twice.
     """
     if quoting is None:
         return None
@@ -215,15 +202,9 @@ def load_plainly(
 ) -> PlainLoad | None:
     """Load a plain file unchanged and in parallel, and prove that the load is complete.
 
-    Args:
-        connection: to the workspace.
-        path: of the file.
-        dialect: of the file.
-        options: of the reading.
-        load: statement that loads the rows of the query `{scan}`.
-        parameters: of the statement, beside those of the scan.
-        counts: query for the number of loaded rows, the size of all their values, and whether any
-            row is irregular.
+    The statement `load` loads the rows of the query `{scan}`; it may have more `parameters` than
+    that query. The query `counts` returns the number of loaded rows, the size of all their values,
+    and whether any row is irregular.
 
     Returns:
         The load; None: DuckDB objected, or bytes of the file are not accounted for.

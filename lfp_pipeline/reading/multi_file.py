@@ -86,13 +86,6 @@ def read_several(
 ) -> list[TextRead]:
     """Read several texts, each by itself, so that damage in one cannot swallow rows of the next.
 
-    Args:
-        connection: to the workspace.
-        texts: of one delivery, in order.
-        folder: for repaired or recoded copies.
-        options: of the reading.
-        log: for warnings about encodings.
-
     Raises:
         DeliveryRefusedError: a text cannot be read as products, or the texts have too many columns.
         ReadingTimeoutError: the reading takes too long.

@@ -181,8 +181,8 @@ def reread(
     Args:
         digest: fingerprint in the ledger.
         recorded: conditions in the ledger, as text; None: the row has an earlier schema.
-        text_format: of the delivery; None: use the recorded one.
-        settings: present settings.
+        text_format: of the delivery; None: the recorded one.
+        settings: of now.
     """
     options = ReadOptions.of(settings)
     if recorded is None:

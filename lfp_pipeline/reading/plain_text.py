@@ -59,12 +59,7 @@ class PlainText:
 
 
 def plain_texts(delivery: Delivery, folder: Path, options: ReadOptions) -> list[PlainText]:
-    """Unpack and recode the raw file of a delivery, as far as necessary.
-
-    Args:
-        delivery: to read.
-        folder: for texts that are not the raw file itself.
-        options: of the reading.
+    """Unpack and recode the raw file of a delivery into a folder, as far as necessary.
 
     Returns:
         One text; for a zip, one for each member that is read, in the order of their names.
@@ -137,29 +132,20 @@ def _plain_text(
 def in_its_encoding(
     text: PlainText, fallback: str | None, folder: Path, log: logging.Logger
 ) -> PlainText:
-    """Return the text with its final encoding, recoded if that is not UTF-8.
+    """Return the text with its final encoding, recoded into the folder if that is not UTF-8.
 
-    Args:
-        text: any text.
-        fallback: encoding of a text that is not UTF-8, if its server states none.
-        folder: for the recoded text.
-        log: gets a warning about invalid bytes in a text that is mainly UTF-8.
+    A text that is not UTF-8 has the encoding `fallback`, if its server states none.
     """
     if text.certain or not (text.charset or fallback):
         return text
     counted = characters, others = beyond_ascii(text.path)
     found = other_encoding(text.head, counted, text.charset, fallback)
-    if found:
-        return transcoded(text, found, folder)
-    if others:
-        subject = text.name or "The file"
-        message = "%s is read as UTF-8: it has %d characters beyond ASCII, and %d invalid bytes"
-        log.warning(message, subject, characters, others)
-    return replace(text, certain=True)
-
-
-def transcoded(text: PlainText, found: TextEncoding, folder: Path) -> PlainText:
-    """Return the same text, recoded from another encoding."""
+    if found is None:
+        if others:
+            subject = text.name or "The file"
+            message = "%s is read as UTF-8: it has %d characters beyond ASCII, and %d invalid bytes"
+            log.warning(message, subject, characters, others)
+        return replace(text, certain=True)
     spool = folder / f"{found.codec}.csv"
     with text.path.open("rb") as file, spool.open("xb") as out:
         out.writelines(to_utf8(iter(lambda: file.read(HEAD_BYTES), b""), found.codec))

@@ -119,13 +119,7 @@ def read_delivery(
 ) -> Reading:
     """Read a delivery into the workspace, and replace the delivery that was read before.
 
-    Args:
-        delivery: to read.
-        texts: of the delivery; their rows are concatenated.
-        connection: to the workspace.
-        folder: for repaired or recoded copies.
-        options: of the reading.
-        log: for progress and warnings.
+    The rows of its texts are concatenated. `folder` gets repaired or recoded copies.
 
     Raises:
         DeliveryRefusedError: the delivery cannot be read as products.
@@ -151,12 +145,9 @@ def read_delivery(
 
 
 def check_reject_share(reading: Reading, max_share: float, *, kept: bool = True) -> None:
-    """Refuse a delivery with too large a share of rejects.
+    """Refuse a delivery with a larger share of rejects than is accepted.
 
-    Args:
-        reading: of the delivery.
-        max_share: largest share that is accepted.
-        kept: whether the table rejected_rows keeps the rejects of a refused delivery.
+    If `kept`, the table rejected_rows keeps the rejects of a refused delivery.
 
     Raises:
         TooManyRejectsError: the share is too large; with the commonest reason and a remedy.
@@ -194,11 +185,7 @@ def select_winners(
 ) -> Reading:
     """Choose the winners from `rows` and `rejects`, and return the counts and samples.
 
-    Args:
-        connection: to the workspace.
-        delivery: that was read.
-        read: its texts, as they were read.
-        started: when the reading began, by `time.perf_counter`.
+    The reading began at `started`, by `time.perf_counter`.
     """
     rows, rejected = connection.execute(_COUNTS).fetchall()[0]
     superseded = exclude_superseded(connection)

@@ -76,9 +76,7 @@ class RecordGrammar:
     def __init__(self, form: RecordForm, *, stop_before: bytes = rb"(?!)") -> None:
         """Compile the patterns.
 
-        Args:
-            form: of the records.
-            stop_before: pattern for the beginning of records at which `skip_filled` stops.
+        At records that begin with the pattern `stop_before`, `skip_filled` stops.
         """
         self.form = form
         self._stop_before = stop_before

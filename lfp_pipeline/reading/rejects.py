@@ -75,9 +75,7 @@ def unreadable_records(
 def located(broken: Sequence[tuple[int, str, str]], loaded: LoadedFile) -> Iterator[Reject]:
     """Yield the rejects of rows that break a rule, with their places in the file.
 
-    Args:
-        broken: row number, reason and detail of each such row, in order.
-        loaded: the file.
+    `broken` has the row number, the reason and the detail of each such row, in order.
 
     Raises:
         DeliveryRefusedError: a row is not where the grammar expects it.

@@ -92,14 +92,9 @@ def write_repaired_copy(
     limit: RejectLimit,
     objections: Mapping[int, str] | None = None,
 ) -> RepairedCopy:
-    """Write the repaired copy of a UTF-8 file.
+    """Write the repaired copy of a UTF-8 file to the path `copy`.
 
-    Args:
-        file: that cannot be loaded unchanged.
-        dialect: of the file.
-        copy: path of the copy.
-        limit: of the bad records; with more, the file is refused.
-        objections: offsets within good records that DuckDB rejected, with DuckDB's reasons.
+    Good records at the offsets of `objections` are bad records, too, for DuckDB's reasons there.
 
     Raises:
         DeliveryRefusedError: the file has more bad records than the limit, or another header.

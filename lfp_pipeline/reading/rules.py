@@ -245,16 +245,11 @@ def broken_rules(
 ) -> list[tuple[int, str, str]]:
     """Return row number, reason and detail of each row that breaks a rule, in order.
 
-    Args:
-        connection: to the workspace.
-        options: of the reading.
-        limit: of the rejects.
-        rejected: number of rows of the file that are rejects already.
-        bare_quotes: whether quotes in the file's values are not escaped. Then a value that begins
-            like a formula may be the first piece of one; in other files, it is a text.
+    If the quotes in the file's values are bare, not escaped, a value that begins like a formula may
+    be the first piece of one; in other files, it is a text.
 
     Raises:
-        DeliveryRefusedError: together with earlier rejects, there are more than the limit.
+        DeliveryRefusedError: together with those rejected earlier, there are more than the limit.
     """
     remaining = limit.remaining - rejected
     bound = _lengths(options) | {

@@ -44,26 +44,18 @@ def other_encoding(
 ) -> TextEncoding | None:
     """Return the encoding of a text whose own bytes state none; None: the text is UTF-8.
 
-    A text counts as not UTF-8 if it has more invalid bytes than valid characters beyond ASCII. If
-    all bytes are ASCII, the charset of a server still counts where it gives them another meaning.
-
-    Args:
-        head: first bytes of the text.
-        beyond_ascii: numbers of valid UTF-8 characters beyond ASCII and of invalid bytes in it.
-        charset: that the server states.
-        fallback: setting LFP_FALLBACK_ENCODING.
+    `beyond_ascii` has the number of valid UTF-8 characters beyond ASCII, and that of invalid bytes.
+    With more of the latter, the text is not UTF-8. If all bytes are ASCII, the charset of a server
+    still counts where it gives them another meaning.
     """
     characters, others = beyond_ascii
     # In such an encoding, ASCII bytes include escape sequences or zero bytes.
     escaped = any(mark in head for mark in (b"\x1b", b"~{", b"\0"))
     is_ascii = characters == others == 0 and escaped
-    if (
-        charset
-        and charset != _UTF_8
-        and (others > characters or (is_ascii and not extends_ascii(charset)))
-    ):
+    is_other = others > characters
+    if charset and charset != _UTF_8 and (is_other or (is_ascii and not extends_ascii(charset))):
         return TextEncoding(with_byte_order(charset, head), note=_note(charset, "server"))
-    if fallback and fallback != _UTF_8 and others > characters:
+    if fallback and fallback != _UTF_8 and is_other:
         note = _note(fallback, "setting LFP_FALLBACK_ENCODING")
         return TextEncoding(with_byte_order(fallback, head), note=note)
     return None

@@ -92,13 +92,7 @@ def read_text(
 ) -> TextRead:
     """Read one text of a delivery into `rows`, `rejects` and `excluded`.
 
-    Args:
-        connection: to the workspace.
-        text: as it was unpacked.
-        folder: for a repaired or recoded copy.
-        options: of the reading.
-        log: for warnings about the encoding.
-        limit: of the rejects of the delivery, with only its other texts counted.
+    `folder` gets a repaired or recoded copy. `limit` counts only the other texts of the delivery.
 
     Raises:
         DeliveryRefusedError: the text cannot be read as products.

@@ -89,10 +89,6 @@ def choose_members(
     header. If there are none, all texts are read, so that the errors explain what is wrong. A lone
     member is read whatever its name.
 
-    Args:
-        members: all files in the zip.
-        has_header: returns whether a text has the header of a product file.
-
     Returns:
         The members to read and the skipped members, each in the order of `members`.
 
