@@ -15,7 +15,7 @@ from lfp_pipeline.common.text import pluralize
 from lfp_pipeline.reading.bad_records import DiagnosingGrammar, Look
 from lfp_pipeline.reading.columns import ColumnMap
 from lfp_pipeline.reading.dialect import Dialect
-from lfp_pipeline.reading.records import Buffer, RecordForm, RecordGrammar, line_end, mapped
+from lfp_pipeline.reading.records import Buffer, RecordForm, RecordGrammar, line_end
 
 _MIN_RECORDS_OF_HABIT = 3
 _HABIT_OF = 10
@@ -188,13 +188,13 @@ def _tally(buffer: Buffer, dialect: Dialect, form: RecordForm) -> _Tally:
 
 def _count_record(tally: _Tally, look: Look, record: bytes) -> int:
     """Count one record; return its number of cells."""
-    tally.slips += bool(look.reason)
-    if look.reason and look.reason != "stray quote":
+    tally.slips += look.slip is not None
+    if look.slip and look.slip[0] != "stray quote":
         tally.broken += 1
         return look.cells
     ends_in_delimiter = look.cells == tally.full + 1 and not look.surplus
     tally.count(look.cells, 1, ends_in_delimiter=ends_in_delimiter)
-    if look.reason:
+    if look.slip:
         tally.stray_quotes += tally.has_width(look.cells)
     elif not tally.any_quoted:
         tally.any_quoted = _QUOTE_OF_A_VALUE.match(record) is not None
@@ -239,9 +239,3 @@ def _ends_in_line_end(path: Path, dialect: Dialect) -> bool:
             return True
         file.seek(-1, SEEK_END)
         return file.read() in {b"\n", b"\r"}
-
-
-def form_of_file(path: Path, dialect: Dialect, *, require_all_cells: bool) -> RecordForm:
-    """Return the form of a file's records, judged by all of them."""
-    with mapped(path) as buffer:
-        return form_by_habits(buffer, dialect, require_all_cells=require_all_cells)

@@ -16,7 +16,7 @@ import duckdb
 from lfp_pipeline.errors import DeliveryRefusedError
 from lfp_pipeline.reading.dialect import HEAD_BYTES, Dialect, detect_dialect
 from lfp_pipeline.reading.file_formats import format_of
-from lfp_pipeline.reading.habits import form_by_habits, form_of_file
+from lfp_pipeline.reading.habits import form_by_habits
 from lfp_pipeline.reading.options import ReadOptions
 from lfp_pipeline.reading.plain_text import PlainText, in_its_encoding
 from lfp_pipeline.reading.quoting import Quoting, quoting_checked
@@ -28,8 +28,6 @@ from lfp_pipeline.reading.scan import UNREADABLE, scan_of
 _MAX_REPAIRS = 4
 _MAX_OBJECTIONS = 1_000
 _TAIL_BYTES = 1 << 16
-
-_FORGET_OBJECTIONS = "DROP TABLE IF EXISTS reject_errors; DROP TABLE IF EXISTS reject_scans"
 
 _OBJECTIONS = "SELECT line_byte_position, lower(error_type::VARCHAR) FROM reject_errors"
 
@@ -103,24 +101,25 @@ def load_rows(
             raise DeliveryRefusedError(other_format.refusal()) from None
         raise
     size = text.path.stat().st_size
-    of_all = limit.with_text(size, dialect.form.fewest)
-    file = LoadedFile(text.path, dialect, of_all, notes=text.notes)
     if is_plain(dialect) and (
         plain := load_plainly(connection, text.path, dialect, options, _LOAD, {}, _COUNTS)
     ):
         form = replace(dialect.form, bare_quotes=plain.bare_quotes)
-        return replace(
-            file,
-            dialect=replace(dialect, form=form),
+        return LoadedFile(
+            text.path,
+            replace(dialect, form=form),
+            limit.with_text(size, form.fewest),
             regular=not plain.irregular,
             empty_lines=plain.empty_lines,
+            notes=text.notes,
         )
     other = in_its_encoding(text, options.fallback_encoding, folder, log)
     if other.encoding != text.encoding:
         return load_rows(connection, other, folder, options, log, limit)
-    form = form_of_file(text.path, dialect, require_all_cells=options.require_all_cells)
+    with mapped(text.path) as buffer:
+        form = form_by_habits(buffer, dialect, require_all_cells=options.require_all_cells)
     of_all = limit.with_text(size, form.fewest)
-    file = replace(file, dialect=replace(dialect, form=form), limit=of_all)
+    file = LoadedFile(text.path, replace(dialect, form=form), of_all, notes=text.notes)
     repaired = _load_repaired(connection, file, options, folder)
     return replace(file, repaired=repaired, empty_lines=repaired.empty_lines)
 
@@ -230,7 +229,7 @@ def _load_repaired(
     for attempt in range(_MAX_REPAIRS):
         copy = folder / f"repaired-{attempt}.csv"
         repaired = write_repaired_copy(file.path, file.dialect, copy, file.limit, objections)
-        connection.execute(_FORGET_OBJECTIONS)
+        connection.execute("DROP TABLE IF EXISTS reject_errors; DROP TABLE IF EXISTS reject_scans")
         if _read_copy(connection, copy, file, options):
             ((rows,),) = connection.execute("SELECT count(*) FROM rows").fetchall()
             if rows == _count_records(copy, repaired.form):

@@ -1,10 +1,9 @@
 """Rejects: the records that are not accepted, with their place in the file, reason and bytes."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import astuple, dataclass
 from itertools import islice
 from mmap import mmap
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
 import duckdb
 
@@ -43,8 +42,7 @@ CREATE OR REPLACE TABLE excluded (row_number BIGINT)
 """
 
 
-@dataclass(frozen=True)
-class Reject:
+class Reject(NamedTuple):
     """A record that is not accepted: the bytes [byte_start, byte_end) of the text in UTF-8."""
 
     row_number: int
@@ -118,7 +116,7 @@ def insert_rejects(connection: duckdb.DuckDBPyConnection, rejects: Iterator[Reje
     """Insert rejects into their table, and exclude their rows; return the number of rejects."""
     inserted = 0
     while batch := list(islice(rejects, _BATCH)):
-        columns = [list(column) for column in zip(*map(astuple, batch), strict=True)]
+        columns = [list(column) for column in zip(*batch, strict=True)]
         connection.execute(_INSERT_REJECTS, columns)
         connection.execute("INSERT INTO excluded SELECT unnest($1::BIGINT[])", [columns[0]])
         inserted += len(batch)

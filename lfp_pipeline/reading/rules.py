@@ -104,8 +104,6 @@ UPDATE rows SET description = {_UNWRAP.format("description")}
 WHERE irregular AND {_IS_FORMULA.format("description")}
 """
 
-_SKIP_BLANK = "INSERT INTO excluded SELECT rowid + 1 FROM rows WHERE blank"
-
 _ANOTHER_HEADER = f"""
 SELECT min(rowid) + 1 FROM rows WHERE irregular AND ({_NAMES_TWO_COLUMNS}) AND NOT ({_IS_HEADER})
 """
@@ -217,7 +215,8 @@ def clean_values(connection: duckdb.DuckDBPyConnection, options: ReadOptions) ->
 
 def skip_blank_rows(connection: duckdb.DuckDBPyConnection) -> int:
     """Exclude the rows with only white space; return their number."""
-    return _written(connection.execute(_SKIP_BLANK))
+    statement = "INSERT INTO excluded SELECT rowid + 1 FROM rows WHERE blank"
+    return _written(connection.execute(statement))
 
 
 def skip_headers(connection: duckdb.DuckDBPyConnection, options: ReadOptions) -> int:

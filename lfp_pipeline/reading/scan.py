@@ -90,7 +90,8 @@ def scan_of(
     # The line end of a record counts among its bytes. A copy may add one.
     longest = form.max_bytes - len(form.newline)
     if copy:
-        longest = max(form.max_bytes + len(form.newline), _placeholder_bytes(form.width))
+        placeholder = 100 + form.width * len(f"c{form.width},")  # Or the header of the copy.
+        longest = max(form.max_bytes + len(form.newline), placeholder)
     columns = [f"c{index}" for index in range(form.width)]
     text_bytes = [f"strlen({column})" for column in columns]
     if form.last_empty:
@@ -122,11 +123,6 @@ def scan_of(
         "keep_objections": max_objections > 0,
         "max_objections": max_objections,
     }
-
-
-def _placeholder_bytes(width: int) -> int:
-    """Return the largest size of a placeholder for a bad record, and of a copy's header."""
-    return 100 + width * len(f"c{width},")
 
 
 def _sum(terms: Sequence[str]) -> str:

@@ -185,44 +185,37 @@ def _check_places(entries: Sequence[ZipInfo], directory: int) -> None:
 
 def _check_entry(entry: ZipInfo) -> None:
     """Refuse names that no honest tool writes, though no file is written under them."""
-    name, path = entry.filename, _path_of(entry)
-    if not name:
+    path = _path_of(entry)
+    if not entry.filename:
         msg = "an entry has no name"
         raise zipfile.BadZipFile(msg)
     if path.is_absolute() or ".." in path.parts or "".join(path.parts[:1]).endswith(":"):
-        msg = f"{shown_name(name)} in the zip leads out of it. Zip the file by its plain name."
-        raise DeliveryRefusedError(msg)
+        raise _refusal(entry, "leads out of it. Zip the file by its plain name.")
     if entry.is_dir() and entry.file_size:
-        msg = f"{shown_name(name)} in the zip is named as a folder, but has content. Zip it again."
-        raise DeliveryRefusedError(msg)
+        raise _refusal(entry, "is named as a folder, but has content. Zip it again.")
 
 
 def _check_kind(member: ZipInfo) -> None:
     """Refuse a member that is not a plain file, or is itself packed."""
-    name, mode = member.filename, member.external_attr >> 16
+    mode = member.external_attr >> 16
     if stat.S_ISLNK(mode):
-        msg = f"{shown_name(name)} in the zip is a symbolic link. Zip the file that it leads to."
-        raise DeliveryRefusedError(msg)
+        raise _refusal(member, "is a symbolic link. Zip the file that it leads to.")
     if stat.S_IFMT(mode) not in {0, stat.S_IFREG}:
-        msg = f"{shown_name(name)} in the zip is a device or a pipe. Zip plain files only."
-        raise DeliveryRefusedError(msg)
-    if is_named_packed(name):
-        msg = (
-            f"{shown_name(name)} in the zip is itself an archive or a workbook. Zip the CSV files "
-            "themselves."
-        )
-        raise DeliveryRefusedError(msg)
+        raise _refusal(member, "is a device or a pipe. Zip plain files only.")
+    if is_named_packed(member.filename):
+        raise _refusal(member, "is itself an archive or a workbook. Zip the CSV files themselves.")
 
 
 def _check_packing(member: ZipInfo) -> None:
     """Refuse a member that cannot be unpacked."""
-    name = member.filename
     if member.flag_bits & _ENCRYPTED:
-        msg = f"{shown_name(name)} in the zip is encrypted. Deliver it without a password."
-        raise DeliveryRefusedError(msg)
+        raise _refusal(member, "is encrypted. Deliver it without a password.")
     if member.compress_type not in _METHODS:
-        msg = f"{shown_name(name)} in the zip is compressed in a rare way. Zip it with Deflate."
-        raise DeliveryRefusedError(msg)
+        raise _refusal(member, "is compressed in a rare way. Zip it with Deflate.")
+
+
+def _refusal(entry: ZipInfo, fault: str) -> DeliveryRefusedError:
+    return DeliveryRefusedError(f"{shown_name(entry.filename)} in the zip {fault}")
 
 
 def shown_name(name: str) -> str:

@@ -143,14 +143,11 @@ def copy_history(
     unmerged: Mapping[str, str],
     same: bool,
 ) -> None:
-    """Copy from an old database what the raw zone does not determine.
+    """Copy into the attached warehouse what the raw zone does not determine.
 
-    Args:
-        connection: with the new database attached as `warehouse`.
-        old: the old database.
-        unmerged: the ids of deliveries that were merged and no longer count as merged, and why.
-        same: whether the new database keeps the id of the old one. With another id, the status
-            notes in the raw zone no longer count.
+    Deliveries that were merged may no longer count as merged; `unmerged` has their ids and reasons.
+    If the two databases are the `same`, the warehouse gets the id of the old one. With another id,
+    the status notes in the raw zone no longer count.
     """
     with old.attached_read_only(connection, "old"):
         for statement in _COPY_HISTORY:

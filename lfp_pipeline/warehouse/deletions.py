@@ -80,10 +80,7 @@ def merge_deletion(
 ) -> LedgerEntry:
     """Delete the skus of a deletion from the attached warehouse, whole or not at all.
 
-    Args:
-        connection: to a workspace.
-        delivery: the deletion.
-        started: when work on it began, by `time.perf_counter`.
+    Work on the deletion began at `started`, by `time.perf_counter`.
 
     Returns:
         The ledger entry; if the deletion had been merged before, the existing one.

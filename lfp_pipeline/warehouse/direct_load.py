@@ -67,12 +67,9 @@ ANTI JOIN (FROM matches WHERE fate <> 'stale') AS replaced
 
 
 def should_load_directly(text_bytes: int, warehouse_bytes: int, memory_bytes: int) -> bool:
-    """Return whether to load a file directly.
+    """Return whether to load a file directly, by the size of its text and that of the database.
 
-    Args:
-        text_bytes: the size of its text.
-        warehouse_bytes: the size of the database.
-        memory_bytes: the memory limit of the workspace, which can hold a file of a quarter of that.
+    With a limit of `memory_bytes`, the workspace can hold a file of a quarter of that.
     """
     if warehouse_bytes < LEAST_BYTES:
         return text_bytes >= LEAST_BYTES

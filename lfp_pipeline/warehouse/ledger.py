@@ -24,8 +24,6 @@ _OF_PARTITIONS = "WHERE partition_key IN (SELECT unnest($partition_keys::VARCHAR
 
 _DELETE = f"DELETE FROM warehouse.deliveries {_OF_DELIVERIES}"
 
-_DELETE_REJECTS = f"DELETE FROM warehouse.rejected_rows {_OF_DELIVERIES}"
-
 _INSERT = """
 INSERT INTO warehouse.deliveries BY NAME
 SELECT unnest(entry) FROM (SELECT unnest($entries) AS entry)
@@ -85,7 +83,8 @@ def delete_entries(connection: duckdb.DuckDBPyConnection, delivery_ids: Sequence
 
 def delete_rejects(connection: duckdb.DuckDBPyConnection, delivery_ids: Sequence[str]) -> None:
     """Remove the rejects of some deliveries."""
-    connection.execute(_DELETE_REJECTS, {"delivery_ids": delivery_ids})
+    statement = f"DELETE FROM warehouse.rejected_rows {_OF_DELIVERIES}"
+    connection.execute(statement, {"delivery_ids": delivery_ids})
 
 
 def clear_conditions(connection: duckdb.DuckDBPyConnection, delivery_id: str) -> None:

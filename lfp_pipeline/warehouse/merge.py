@@ -77,7 +77,6 @@ class StagedDelivery:
     """A delivery that is ready for the merge; the workspace holds its rows.
 
     Attributes:
-        delivery: the delivery.
         reading: the result of reading it, if it could be read.
         read_with: the conditions of that reading.
         refusal: why none of its rows is merged; None: they are.

@@ -36,8 +36,6 @@ ORDER BY delivered_at DESC, delivery_id DESC
 LIMIT 1
 """
 
-_ROWS_HELD = "SELECT count(*) FROM warehouse.products WHERE delivery_id = $delivery_id"
-
 _MOVE = """
 UPDATE warehouse.products
 SET delivery_id = $delivery_id, delivered_at = $delivered_at
@@ -145,4 +143,5 @@ def _write(
 
 
 def _rows_held(connection: duckdb.DuckDBPyConnection, delivery_id: str) -> int:
-    return int(connection.execute(_ROWS_HELD, {"delivery_id": delivery_id}).fetchall()[0][0])
+    statement = "SELECT count(*) FROM warehouse.products WHERE delivery_id = $delivery_id"
+    return int(connection.execute(statement, {"delivery_id": delivery_id}).fetchall()[0][0])
