@@ -29,19 +29,15 @@ class Dialect:
     """The dialect of one file.
 
     Attributes:
-        delimiter: one character.
-        newline: line end of the header, expected at the end of every record.
-        columns: of the file.
         lines_above: number of lines before the header.
         title: for people, the first of these lines that is neither blank nor a `sep=` line.
         plain_header: whether DuckDB finds the header: on one line, after lines with the same line
             end.
         body_start: offset of the first record, in bytes.
-        form: of the records.
+        form: of the records; they are expected to end as the header does.
     """
 
     delimiter: str
-    newline: bytes
     columns: ColumnMap
     lines_above: int
     title: str
@@ -93,7 +89,6 @@ def detect_dialect(
     width = len(header.cells)
     return Dialect(
         delimiter=header.delimiter,
-        newline=newline,
         columns=map_columns(header.cells, options.column_aliases),
         lines_above=lines_above,
         title=printable(title[:SHOWN_BYTES].decode(errors="replace")),

@@ -9,7 +9,7 @@ import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import duckdb
 
@@ -44,7 +44,6 @@ class LoadedFile:
 
     Attributes:
         path: of the file, in UTF-8.
-        dialect: of the file.
         limit: of its rejects.
         repaired: the copy that was loaded instead; None: the file itself was loaded.
         regular: whether no row needs trimming, skipping or rejecting.
@@ -59,20 +58,6 @@ class LoadedFile:
     regular: bool = False
     empty_lines: int = 0
     notes: tuple[str, ...] = ()
-
-
-class PlainLoad(NamedTuple):
-    """A complete load of a plain file.
-
-    Attributes:
-        empty_lines: number of empty lines between its records and after them.
-        bare_quotes: whether no value is quoted, and all quotes are characters of values.
-        irregular: whether any row may need trimming, skipping or rejecting.
-    """
-
-    empty_lines: int
-    bare_quotes: bool
-    irregular: bool
 
 
 def load_rows(
@@ -100,36 +85,23 @@ def load_rows(
         if is_recoded and (other_format := format_of(original.head)):
             raise DeliveryRefusedError(other_format.refusal()) from None
         raise
-    size = text.path.stat().st_size
     if is_plain(dialect) and (
-        plain := load_plainly(connection, text.path, dialect, options, _LOAD, {}, _COUNTS)
+        plain := load_plainly(connection, text, dialect, options, limit, _LOAD, {}, _COUNTS)
     ):
-        form = replace(dialect.form, bare_quotes=plain.bare_quotes)
-        return LoadedFile(
-            text.path,
-            replace(dialect, form=form),
-            limit.with_text(size, form.fewest),
-            regular=not plain.irregular,
-            empty_lines=plain.empty_lines,
-            notes=text.notes,
-        )
+        return plain
     other = in_its_encoding(text, options.fallback_encoding, folder, log)
     if other.encoding != text.encoding:
         return load_rows(connection, other, folder, options, log, limit)
     with mapped(text.path) as buffer:
         form = form_by_habits(buffer, dialect, require_all_cells=options.require_all_cells)
-    of_all = limit.with_text(size, form.fewest)
+    of_all = limit.with_text(text.path.stat().st_size, form.fewest)
     file = LoadedFile(text.path, replace(dialect, form=form), of_all, notes=text.notes)
     repaired = _load_repaired(connection, file, options, folder)
     return replace(file, repaired=repaired, empty_lines=repaired.empty_lines)
 
 
 def dialect_of(text: PlainText, options: ReadOptions) -> Dialect:
-    """Return the dialect of a file, as its first bytes show it.
-
-    Raises:
-        DeliveryRefusedError: the file has no usable header.
-    """
+    """Return the dialect of a file, as its first bytes show it."""
     return dialect_of_head(text.head, text.mark_length, text.delimiter, options)
 
 
@@ -192,34 +164,40 @@ def empty_lines_beside(
 
 def load_plainly(
     connection: duckdb.DuckDBPyConnection,
-    path: Path,
+    text: PlainText,
     dialect: Dialect,
     options: ReadOptions,
+    limit: RejectLimit,
     load: str,
     parameters: Mapping[str, Any],
     counts: str,
-) -> PlainLoad | None:
+) -> LoadedFile | None:
     """Load a plain file unchanged and in parallel, and prove that the load is complete.
 
     The statement `load` loads the rows of the query `{scan}`; it may have more `parameters` than
     that query. The query `counts` returns the number of loaded rows, the size of all their values,
-    and whether any row is irregular.
-
-    Returns:
-        The load; None: DuckDB objected, or bytes of the file are not accounted for.
+    and whether any row is irregular. None: DuckDB objected, or bytes of the file are not accounted
+    for.
     """
-    with quoting_checked(path, dialect) as checking:
-        scan, bound = scan_of(path, dialect, options)
+    with quoting_checked(text.path, dialect) as checking:
+        scan, bound = scan_of(text.path, dialect, options)
         try:
             connection.execute(load.format(scan=scan), bound | {**parameters})
         except UNREADABLE:
             return None
         rows, text_bytes, irregular = connection.execute(counts).fetchall()[0]
         quoting = checking.result()
-    empty_lines = empty_lines_beside(rows, text_bytes, quoting, path, dialect)
+    empty_lines = empty_lines_beside(rows, text_bytes, quoting, text.path, dialect)
     if quoting is None or empty_lines is None:
         return None
-    return PlainLoad(empty_lines, quoting.bare, irregular)
+    return LoadedFile(
+        text.path,
+        replace(dialect, form=replace(dialect.form, bare_quotes=quoting.bare)),
+        limit.with_text(text.path.stat().st_size, dialect.form.fewest),
+        regular=not irregular,
+        empty_lines=empty_lines,
+        notes=text.notes,
+    )
 
 
 def _load_repaired(

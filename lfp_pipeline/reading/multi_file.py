@@ -84,12 +84,7 @@ def read_several(
     options: ReadOptions,
     log: logging.Logger,
 ) -> list[TextRead]:
-    """Read several texts, each by itself, so that damage in one cannot swallow rows of the next.
-
-    Raises:
-        DeliveryRefusedError: a text cannot be read as products, or the texts have too many columns.
-        ReadingTimeoutError: the reading takes too long.
-    """
+    """Read several texts, each by itself, so that damage in one cannot swallow rows of the next."""
     limit = TimeLimit(options.max_archive_seconds)
     _check_columns(texts, options, limit)
     read: list[TextRead] = []

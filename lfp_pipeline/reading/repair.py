@@ -10,7 +10,7 @@ import re
 import secrets
 from array import array
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from heapq import merge
 from mmap import mmap
@@ -131,15 +131,17 @@ class _Repairer:
         self.rewritten: _Rewritten | None = None
 
     def run(self, suspects: Iterable[tuple[int, str]]) -> None:
-        """Write the copy; records at the offsets of suspects are bad, for the given reasons."""
+        """Write the copy; records at the offsets of suspects, in order, are bad for the reasons."""
         size = len(self.buffer)
         named = self.form.width - self.form.last_empty
         self._write_record([f"c{index}" for index in range(named)] + [""] * self.form.last_empty)
         position = self.dialect.body_start
         self.repaired.note_shift(self.out.tell(), position)
-        upcoming = _SuspectOffsets(suspects)
+        upcoming = iter(suspects)
+        suspect = next(upcoming, None)
         while position < size:
-            suspect = upcoming.at_or_after(position)
+            while suspect is not None and suspect[0] < position:
+                suspect = next(upcoming, None)
             end = self.grammar.plain_run_end(self.buffer, position, suspect[0] if suspect else size)
             if broken := self._broken_record(position, end):
                 end = broken.start
@@ -264,17 +266,3 @@ class _Rewritten(NamedTuple):
     start: int
     copy_offset: int
     shifts: int
-
-
-class _SuspectOffsets:
-    """Ordered offsets of suspects, consumed in step with the file."""
-
-    def __init__(self, suspects: Iterable[tuple[int, str]]) -> None:
-        self._rest: Iterator[tuple[int, str]] = iter(suspects)
-        self._next = next(self._rest, None)
-
-    def at_or_after(self, position: int) -> tuple[int, str] | None:
-        """Return the first suspect at or after a position, which never decreases."""
-        while self._next is not None and self._next[0] < position:
-            self._next = next(self._rest, None)
-        return self._next

@@ -110,21 +110,23 @@ def merge(
         WarehouseInconsistentError: an invariant would break. Nothing was changed.
     """
     deliveries = [staged.delivery for staged in batch]
-    merged = _merged_before(connection, deliveries)
+    ids = [delivery.delivery_id for delivery in deliveries]
+    known = entries(connection, ids)
+    merged = {id_: entry for id_, entry in known.items() if entry.status is Status.MERGED}
     if len(merged) < len(batch):
         if merged:
+            numbers = [number for number, id_ in enumerate(ids) if id_ in merged]
             for statement in _UNSTAGE:
-                connection.execute(statement, {"numbers": list(merged)})
+                connection.execute(statement, {"numbers": numbers})
         counts = match(connection, deliveries)
-        new = {
-            number: entry_of_staged(staged, counts.get(number, RowCounts()), started)
+        new = [
+            (staged.delivery, entry_of_staged(staged, counts.get(number, RowCounts()), started))
             for number, staged in enumerate(batch)
-            if number not in merged
-        }
-        recorded = [(deliveries[number], entry) for number, entry in new.items()]
-        _write(connection, recorded, directly_loaded=directly_loaded)
-        merged |= new
-    return [merged[number] for number in range(len(batch))]
+            if ids[number] not in merged
+        ]
+        _write(connection, new, directly_loaded=directly_loaded)
+        merged |= {entry.delivery_id: entry for _, entry in new}
+    return [merged[id_] for id_ in ids]
 
 
 def _write(
@@ -159,19 +161,6 @@ def _write(
         if product_count(connection) != before + growth:
             msg = f"{', '.join(ids)}: the number of products did not grow by the new skus."
             raise WarehouseInconsistentError(msg)
-
-
-def _merged_before(
-    connection: duckdb.DuckDBPyConnection, deliveries: Sequence[Delivery]
-) -> dict[int, LedgerEntry]:
-    """Return the entries of the deliveries that are merged already, by number in the batch."""
-    known = entries(connection, [delivery.delivery_id for delivery in deliveries])
-    found = {number: known.get(delivery.delivery_id) for number, delivery in enumerate(deliveries)}
-    return {
-        number: entry
-        for number, entry in found.items()
-        if entry is not None and entry.status is Status.MERGED
-    }
 
 
 def entry_of_staged(staged: StagedDelivery, counts: RowCounts, started: float) -> LedgerEntry:
