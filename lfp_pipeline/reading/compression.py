@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
+from functools import partial
 from itertools import chain
 from typing import BinaryIO, Protocol, cast
 
@@ -81,17 +82,11 @@ class Compression:
 
 
 COMPRESSIONS = (
-    Compression(
-        "gzip",
-        b"\x1f\x8b",
-        lambda: igzip_lib.IgzipDecompressor(flag=igzip_lib.DECOMP_GZIP),
-    ),
+    Compression("gzip", b"\x1f\x8b", partial(igzip_lib.IgzipDecompressor, igzip_lib.DECOMP_GZIP)),
     Compression("zstd", b"\x28\xb5\x2f\xfd", zstd.ZstdDecompressor),
     Compression("bzip2", b"BZh", bz2.BZ2Decompressor),
     Compression(
-        "xz",
-        b"\xfd7zXZ\0",
-        lambda: lzma.LZMADecompressor(lzma.FORMAT_XZ, memlimit=_DICTIONARY_BYTES),
+        "xz", b"\xfd7zXZ\0", partial(lzma.LZMADecompressor, lzma.FORMAT_XZ, _DICTIONARY_BYTES)
     ),
 )
 

@@ -119,8 +119,8 @@ def _trial_read(
             timeout=seconds,
         )
     except subprocess.TimeoutExpired:
-        msg = f"took more than {seconds:,.0f} s, and was stopped"
-        raise ReaderCrashedError(_ends(msg)) from None
+        how = f"took more than {seconds:,.0f} s, and was stopped"
+        raise ReaderCrashedError(_ends(how)) from None
     code = ended.returncode
     if -code in _CRASHES:
         remedy = (
@@ -130,8 +130,7 @@ def _trial_read(
         raise DeliveryRefusedError(_ends(f"crashed ({_signal_name(-code)})") + remedy)
     if code == _OUT_OF_MEMORY:
         limit = f"{memory_bytes >> 20:,} MB of memory in all, or LFP_MEMORY_LIMIT in DuckDB"
-        how = f"took more than {limit}, and was stopped"
-        raise ReaderCrashedError(_ends(how) + _LESS_MEMORY)
+        raise ReaderCrashedError(_ends(f"took more than {limit}, and was stopped") + _LESS_MEMORY)
     if code < 0:
         how = f"was killed ({_signal_name(-code)}), as it is where memory runs out"
         raise ReaderCrashedError(_ends(how) + _LESS_MEMORY)

@@ -28,7 +28,7 @@ _DAMAGED_OF = 10
 """Of all records, at most one of so many may be damaged without hiding a habit."""
 
 _MAX_TURNS = 200_000
-"""Most changes from one kind of record to another that are counted; so many show the habits."""
+"""After so many changes from one kind of record to another, counting ends: the habits show."""
 
 _QUOTE_OF_A_VALUE = re.compile(rb'(?:[^"=]++|="[^"]*+"|=)*+"')
 """Matches up to the first quote that does not belong to a formula such as ="007"."""

@@ -176,8 +176,8 @@ def load_plainly(
 
     The statement `load` loads the rows of the query `{scan}`; it may have more `parameters` than
     that query. The query `counts` returns the number of loaded rows, the size of all their values,
-    and whether any row is irregular. None: DuckDB objected, or bytes of the file are not accounted
-    for.
+    and whether any row is irregular. Return None if DuckDB objects, or bytes of the file are not
+    accounted for.
     """
     with quoting_checked(text.path, dialect) as checking:
         scan, bound = scan_of(text.path, dialect, options)

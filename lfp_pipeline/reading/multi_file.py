@@ -67,8 +67,7 @@ def _append(
 ) -> tuple[int, int]:
     """Append the text that was read after `rows` rows, at the byte offset `start`.
 
-    Returns:
-        The number of all rows appended so far, rejects included; and that of the rejects.
+    Return the new number of rows, rejects included, and that of all rejects.
     """
     connection.execute(_APPEND_REJECTS, {"rows": rows, "bytes": start, "name": name})
     connection.execute(_APPEND_EXCLUDED, {"rows": rows})

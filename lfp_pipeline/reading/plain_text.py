@@ -13,7 +13,7 @@ from lfp_pipeline.reading.compression import peek
 from lfp_pipeline.reading.dialect import HEAD_BYTES, detect_dialect
 from lfp_pipeline.reading.encoding import beyond_ascii, extends_ascii, is_utf8, to_utf8
 from lfp_pipeline.reading.options import ReadOptions
-from lfp_pipeline.reading.text_encoding import TextEncoding, encoding_by_head, other_encoding
+from lfp_pipeline.reading.text_encoding import encoding_by_head, other_encoding
 from lfp_pipeline.reading.unpacking import Content, TimeLimit, contents, is_packed
 
 
@@ -23,7 +23,6 @@ class PlainText:
 
     Attributes:
         name: in a delivery of several texts, the name of this one; otherwise empty.
-        path: of the file.
         mark_length: length of the byte order marks at its beginning, in bytes.
         certain: whether its encoding is decided: by its bytes, by the sources file, or by
             `in_its_encoding`.
@@ -61,8 +60,7 @@ class PlainText:
 def plain_texts(delivery: Delivery, folder: Path, options: ReadOptions) -> list[PlainText]:
     """Unpack and recode the raw file of a delivery into a folder, as far as necessary.
 
-    Returns:
-        One text; for a zip, one for each member that is read, in the order of their names.
+    Return one text; for a zip, one for each member that is read, in the order of their names.
 
     Raises:
         DeliveryRefusedError: the raw file cannot be unpacked.
@@ -124,7 +122,7 @@ def _plain_text(
         found.codec,
         text_format.charset,
         text_format.delimiter,
-        notes=_notes(found),
+        notes=found.notes,
         unpacking_notes=tuple(content.notes),
     )
 
@@ -155,9 +153,5 @@ def in_its_encoding(
         mark_length=0,
         certain=True,
         encoding=found.codec,
-        notes=(*text.notes, *_notes(found)),
+        notes=(*text.notes, *found.notes),
     )
-
-
-def _notes(found: TextEncoding) -> tuple[str, ...]:
-    return (found.note,) if found.note else ()

@@ -44,10 +44,9 @@ class Quoting:
 
 @contextmanager
 def quoting_checked(path: Path, dialect: Dialect) -> Iterator[Future[Quoting | None]]:
-    """Check the quotes of a file in a separate thread, while the block reads the file.
+    """Check the quotes of a file in a thread while the block reads it; yield the future result.
 
-    Yields:
-        The future result; None: the quotes prove nothing.
+    The result None means that the quotes prove nothing.
     """
     stopped = threading.Event()
     with ThreadPoolExecutor(1) as pool:
@@ -62,7 +61,7 @@ def _check(path: Path, dialect: Dialect, stopped: threading.Event) -> Quoting | 
     with path.open("rb", buffering=0) as file:
         file.seek(dialect.body_start)
         buffer = bytearray(b"\n" * _AROUND)  # A line end precedes the first record.
-        while not stopped.is_set() and check.may_be_regular:
+        while not stopped.is_set() and (check.regular or check.bare):
             piece = file.read(_CHUNK_BYTES)
             buffer += piece or b"\n" * _AROUND
             check.look(buffer)
@@ -83,20 +82,15 @@ class _Check:
         self._ends_value[[*delimiter, *b"\r\n"]] = True
         self._quotes = 0
         self._dropped = 0
-        self._regular = self._bare = True
-
-    @property
-    def may_be_regular(self) -> bool:
-        """Whether one of the hypotheses still holds."""
-        return self._regular or self._bare
+        self.regular = self.bare = True
 
     @property
     def quoting(self) -> Quoting | None:
         """The result after all chunks; None: no hypothesis holds."""
-        if self._bare:
+        if self.bare:
             return Quoting(0, bare=True)
         closed = self._quotes % 2 == 0
-        return Quoting(self._dropped, bare=False) if self._regular and closed else None
+        return Quoting(self._dropped, bare=False) if self.regular and closed else None
 
     def look(self, buffer: bytearray) -> None:
         """Check the quotes of a chunk that has `_AROUND` known bytes before it and after it."""
@@ -105,9 +99,9 @@ class _Check:
         if not places.size:
             return
         before = data[places - 1]
-        if self._bare:
-            self._bare = not (self._ends_value[before] | (before == _SPACE)).any()
-        if self._regular:
+        if self.bare:
+            self.bare = not (self._ends_value[before] | (before == _SPACE)).any()
+        if self.regular:
             # Without slips, every other quote opens a value, or is the second of an escaped one.
             first = self._quotes % 2
             self._look_outwards(data, places[first::2], -1)
@@ -119,7 +113,7 @@ class _Check:
         beside, further = data[places + step], data[places + 2 * step]
         spaced = (beside == _SPACE) & self._ends_value[further]
         escaped = beside == _QUOTE
-        self._regular &= bool((self._ends_value[beside] | spaced | escaped).all())
+        self.regular &= bool((self._ends_value[beside] | spaced | escaped).all())
         self._dropped += int(places.size + spaced.sum())
         if step > 0:  # Of an escaped quote, the first one stays.
             self._dropped -= int(escaped.sum())

@@ -76,7 +76,6 @@ class Reading:
     """The counts and samples of a delivery that was read; the workspace contains its rows.
 
     Attributes:
-        delivery: that was read.
         rows_read: number of records in the file, rejects included.
         rows_rejected: number of records that are not accepted.
         rows_superseded: number of accepted rows that a later row of the same file replaces.
@@ -85,7 +84,6 @@ class Reading:
         seconds: duration of the reading, without the unpacking.
         sample_products: some rows: sku, name, description.
         sample_rejects: some rejects: row number, start and end byte, reason, detail, bytes.
-        skipped: lines that are neither rows nor rejects.
         notes: sentences for people about the reading.
         commonest_reason: of the rejects; None: there are none.
     """

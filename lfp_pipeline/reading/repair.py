@@ -34,11 +34,9 @@ _ESCAPE = re.compile(rb"\\[\x00-\xff]")
 
 @dataclass
 class RepairedCopy:
-    """A repaired copy, its bad records in order, and the way from its offsets to those of the file.
+    """A repaired copy, its bad records in order, and the offsets in the file of its records.
 
     Attributes:
-        path: of the copy.
-        form: of its records.
         mark: prefix of the sku of a placeholder; the index into `bad_records` follows.
         bad_records: replaced by placeholders, with offsets in the original file.
         empty_lines: number of empty lines that were removed.
@@ -94,7 +92,7 @@ def write_repaired_copy(
 ) -> RepairedCopy:
     """Write the repaired copy of a UTF-8 file to the path `copy`.
 
-    Good records at the offsets of `objections` are bad records, too, for DuckDB's reasons there.
+    `objections` has offsets within further bad records, with DuckDB's reasons.
 
     Raises:
         DeliveryRefusedError: the file has more bad records than the limit, or another header.
@@ -109,29 +107,24 @@ def write_repaired_copy(
     return repaired
 
 
+@dataclass
 class _Repairer:
     """Writes a repaired copy, run by run and record by record."""
 
-    def __init__(
-        self,
-        buffer: mmap,
-        dialect: Dialect,
-        repaired: RepairedCopy,
-        out: BinaryIO,
-        limit: RejectLimit,
-    ) -> None:
-        self.buffer = buffer
-        self.form = dialect.form
-        self.grammar = DiagnosingGrammar(dialect.form)
-        self.dialect = dialect
-        self.like_header = dialect.columns.like_header(dialect.form.delimiter)
-        self.repaired = repaired
-        self.out = out
-        self.limit = limit
+    buffer: mmap
+    dialect: Dialect
+    repaired: RepairedCopy
+    out: BinaryIO
+    limit: RejectLimit
+
+    def __post_init__(self) -> None:
+        self.form = self.dialect.form
+        self.grammar = DiagnosingGrammar(self.form)
+        self.like_header = self.dialect.columns.like_header(self.form.delimiter)
         self.rewritten: _Rewritten | None = None
 
     def run(self, suspects: Iterable[tuple[int, str]]) -> None:
-        """Write the copy; records at the offsets of suspects, in order, are bad for the reasons."""
+        """Write the copy; each suspect is an offset within a bad record, with the reason."""
         size = len(self.buffer)
         named = self.form.width - self.form.last_empty
         self._write_record([f"c{index}" for index in range(named)] + [""] * self.form.last_empty)

@@ -17,13 +17,13 @@ class TextEncoding:
         codec: Python's name.
         mark_length: length of the byte order marks at its beginning, in bytes.
         certain: whether the encoding is decided whatever bytes follow.
-        note: sentence for people that names who stated the encoding; empty: the text itself.
+        notes: a sentence for people that names who stated the encoding; none: the text itself.
     """
 
     codec: str
     mark_length: int = 0
     certain: bool = True
-    note: str = ""
+    notes: tuple[str, ...] = ()
 
 
 def encoding_by_head(head: bytes, text_format: TextFormat) -> TextEncoding:
@@ -35,7 +35,7 @@ def encoding_by_head(head: bytes, text_format: TextFormat) -> TextEncoding:
     codec, mark_length = detect_encoding(head)
     if mark_length == 0 and text_format.encoding:
         declared = text_format.encoding
-        return TextEncoding(with_byte_order(declared, head), note=_note(declared, "sources file"))
+        return _stated(declared, "sources file", head)
     return TextEncoding(codec, mark_length, certain=codec != _UTF_8 or mark_length > 0)
 
 
@@ -54,12 +54,12 @@ def other_encoding(
     is_ascii = characters == others == 0 and escaped
     is_other = others > characters
     if charset and charset != _UTF_8 and (is_other or (is_ascii and not extends_ascii(charset))):
-        return TextEncoding(with_byte_order(charset, head), note=_note(charset, "server"))
+        return _stated(charset, "server", head)
     if fallback and fallback != _UTF_8 and is_other:
-        note = _note(fallback, "setting LFP_FALLBACK_ENCODING")
-        return TextEncoding(with_byte_order(fallback, head), note=note)
+        return _stated(fallback, "setting LFP_FALLBACK_ENCODING", head)
     return None
 
 
-def _note(codec: str, said_by: str) -> str:
-    return "" if codec == _UTF_8 else f"Read as {encoding_label(codec)} ({said_by})."
+def _stated(codec: str, said_by: str, head: bytes) -> TextEncoding:
+    notes = () if codec == _UTF_8 else (f"Read as {encoding_label(codec)} ({said_by}).",)
+    return TextEncoding(with_byte_order(codec, head), notes=notes)

@@ -49,7 +49,6 @@ class TextRead:
         text: as it was unpacked.
         ignored_columns: names in its header that are not read.
         repaired: whether a repaired copy was read.
-        skipped: lines that are neither rows nor rejects.
         notes: sentences for people about the reading.
         size_bytes: size in UTF-8.
     """

@@ -83,14 +83,11 @@ def zip_members(path: Path) -> list[ZipInfo]:
 def choose_members(
     members: Sequence[ZipInfo], has_header: Callable[[ZipInfo], bool]
 ) -> tuple[list[ZipInfo], list[ZipInfo]]:
-    """Choose the members of a zip to read.
+    """Return the members of a zip to read and the skipped ones, each in the order of `members`.
 
-    These are the members with the name of a CSV file, and those with the name of a text and with a
+    Read are the members with the name of a CSV file, and those with the name of a text and with a
     header. If there are none, all texts are read, so that the errors explain what is wrong. A lone
     member is read whatever its name.
-
-    Returns:
-        The members to read and the skipped members, each in the order of `members`.
 
     Raises:
         DeliveryRefusedError: no member can be read, or a text cannot be unpacked.
@@ -232,5 +229,4 @@ def _is_clutter(entry: ZipInfo) -> bool:
 
 
 def _path_of(entry: ZipInfo) -> PurePosixPath:
-    """Return the name of an entry as a path."""
     return PurePosixPath(entry.filename.replace("\\", "/"))

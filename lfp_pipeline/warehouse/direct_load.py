@@ -84,8 +84,7 @@ def load_directly(
 ) -> Reading | None:
     """Load a delivery into a table of the attached warehouse, for the merge to swap in.
 
-    Returns:
-        The reading; None if the file is not regular, so that it is read into the workspace instead.
+    Return None if the file is not regular, and has to be read into the workspace.
 
     Raises:
         DeliveryRefusedError: the file has no usable header.

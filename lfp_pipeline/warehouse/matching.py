@@ -186,10 +186,8 @@ def match(
 ) -> dict[int, RowCounts]:
     """Find the products of the staged skus, and count the rows of each delivery by fate.
 
-    The order of the deliveries is that of their numbers, and their order in time.
-
-    Returns:
-        By number of the delivery: the rows that are inserted, updated, unchanged or stale.
+    The deliveries are in the order of their numbers, which is their order in time. Return the
+    counts by number of the delivery.
 
     Raises:
         WarehouseInconsistentError: products have a sku twice.

@@ -97,14 +97,10 @@ def merge(
 ) -> list[LedgerEntry]:
     """Merge a batch into the attached warehouse, whole or not at all.
 
-    Args:
-        connection: to the workspace that holds the staged rows.
-        batch: in the order of their numbers in the workspace, which is their order in time.
-        started: when work on the batch began, by `time.perf_counter`.
-        directly_loaded: whether a direct load has written the rows of the only delivery already.
-
-    Returns:
-        The ledger entries; of a delivery that had been merged before, the existing one.
+    The deliveries are in the order of their numbers in the workspace, which is their order in time.
+    Work on them began at `started`, by `time.perf_counter`. If `directly_loaded`, a direct load has
+    read the only delivery. Return the ledger entries; of a delivery that had been merged before,
+    the existing one.
 
     Raises:
         WarehouseInconsistentError: an invariant would break. Nothing was changed.
@@ -164,7 +160,7 @@ def _write(
 
 
 def entry_of_staged(staged: StagedDelivery, counts: RowCounts, started: float) -> LedgerEntry:
-    """Return the ledger entry of a staged delivery, with `counts` of what the merge does with rows.
+    """Return the ledger entry of a staged delivery, whose rows have these counts by fate.
 
     Work on the delivery began at `started`, by `time.perf_counter`.
 

@@ -90,11 +90,7 @@ def _attach_or_name_holder(
 
 @contextmanager
 def naming_corruption(database: Path) -> Iterator[None]:
-    """Turn DuckDB's errors about a damaged database file in the block into our own error.
-
-    Raises:
-        WarehouseCorruptError: the file is damaged, or is no database.
-    """
+    """Raise a WarehouseCorruptError for DuckDB's errors about a damaged file in the block."""
     try:
         yield
     except duckdb.Error as error:

@@ -1,8 +1,8 @@
-"""Delivers again the bytes of an earlier delivery: its rows move, and nothing is read.
+"""Merges a delivery with the same bytes as an earlier one: its rows move, and nothing is read.
 
-This holds if an earlier delivery has the same digest, was read under the same conditions, and still
-holds all rows that have won in it. Then the new entry has the counts of the earlier one, with all
-winners unchanged.
+This is possible if the earlier delivery was read under the same conditions, and still holds all
+rows that have won in it. The new entry has the counts of the earlier one, with all winners
+unchanged.
 """
 
 import logging
@@ -70,10 +70,7 @@ def reassign_rows(
     """Merge a delivery into the attached warehouse without reading it, where that is possible.
 
     The delivery would be read with the conditions `read_with`. Work on it began at `started`, by
-    `time.perf_counter`.
-
-    Returns:
-        The entry that was written to the ledger; None: the delivery has to be read.
+    `time.perf_counter`. Return its ledger entry, or None if the delivery has to be read.
 
     Raises:
         WarehouseInconsistentError: an invariant would break. Nothing was changed.

@@ -216,10 +216,9 @@ class OlderDelivery:
 
 
 def plan_reversal(connection: duckdb.DuckDBPyConnection, delivery: Delivery) -> list[OlderDelivery]:
-    """Find the skus that a delivery has won or deleted.
+    """Find the skus that a delivery has won or deleted; return the older deliveries, newest first.
 
-    Returns:
-        The older deliveries that may have replacements, newest first.
+    Each of these may have replacements.
     """
     for statement in _BEGIN:
         connection.execute(statement, {"delivery_id": delivery.delivery_id})
@@ -248,10 +247,8 @@ def correct(
 ) -> RowCounts:
     """Replace all rows of an older delivery by those that have just been read of it.
 
-    The skus that it holds now become open, too.
-
-    Returns:
-        Its rows by fate, compared with the present products.
+    The skus that it holds now become open, too. Return its rows by fate, compared with the present
+    products.
     """
     this = _order_of(older) | {"reverted": delivery.delivery_id}
     for statement in _CORRECT:
