@@ -104,7 +104,7 @@ def reassign_rows(
 def _duplicate_of(
     connection: duckdb.DuckDBPyConnection, delivery: Delivery, read_with: Conditions
 ) -> LedgerEntry | None:
-    """Return the entry of the newest earlier delivery that was read from the same bytes alike."""
+    """Return the entry of the newest earlier delivery with the same bytes and conditions."""
     sought = {
         "delivery_id": delivery.delivery_id,
         "delivered_at": delivery.delivered_at,
