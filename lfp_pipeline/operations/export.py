@@ -22,7 +22,7 @@ from lfp_pipeline.engine import Engine
 from lfp_pipeline.errors import OperationRefusedError
 from lfp_pipeline.model.table_spec import COLUMN_LIST
 from lfp_pipeline.operations import Report
-from lfp_pipeline.warehouse.operation_log import note_operation
+from lfp_pipeline.warehouse.ledger import note_operation
 from lfp_pipeline.warehouse.writer_lock import WriterLock
 
 # The rows and the text columns of each table. Texts are quoted, so that other programs do not

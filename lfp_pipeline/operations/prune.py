@@ -20,8 +20,7 @@ from lfp_pipeline.model.ledger_entry import Status
 from lfp_pipeline.operations import Report
 from lfp_pipeline.raw_zone.desired_state import prune, state_of
 from lfp_pipeline.warehouse.invariants import needed_deliveries
-from lfp_pipeline.warehouse.ledger import statuses
-from lfp_pipeline.warehouse.operation_log import record_operation
+from lfp_pipeline.warehouse.ledger import record_operation, statuses
 
 _SHOWN = 20
 

@@ -41,8 +41,7 @@ from lfp_pipeline.warehouse.database_swap import (
     take_snapshot,
 )
 from lfp_pipeline.warehouse.invariants import needed_deliveries
-from lfp_pipeline.warehouse.ledger import all_entries, delete_entries, statuses
-from lfp_pipeline.warehouse.operation_log import record_operation
+from lfp_pipeline.warehouse.ledger import all_entries, delete_entries, record_operation, statuses
 from lfp_pipeline.warehouse.schema import database_id
 
 

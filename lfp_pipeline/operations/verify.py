@@ -27,8 +27,7 @@ from lfp_pipeline.raw_zone.status_notes import last_recorded_status
 from lfp_pipeline.reading.options import Rereading
 from lfp_pipeline.warehouse.database_swap import differing_rows, take_snapshot
 from lfp_pipeline.warehouse.invariants import violations
-from lfp_pipeline.warehouse.ledger import all_entries
-from lfp_pipeline.warehouse.operation_log import note_operation
+from lfp_pipeline.warehouse.ledger import all_entries, note_operation
 from lfp_pipeline.warehouse.schema import VERSION, schema_version
 
 _NOTING_SECONDS = 2.0

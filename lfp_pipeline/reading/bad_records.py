@@ -7,8 +7,8 @@ from typing import NamedTuple
 
 from lfp_pipeline.reading.records import EMPTY_CELL, Buffer, RecordForm, RecordGrammar, line_end
 
-OTHER_WIDTH = ("missing columns", "too many columns")
-"""Reasons for a record with another number of cells."""
+Slip = tuple[str, str, int]
+"""A slip of quotes: the reason for a reject, and the text and the number of its detail."""
 
 _EMPTY_CELL = re.compile(EMPTY_CELL)
 _ENDS_LINE = re.compile(rb"[ ]*+(?:\r|\n|\Z)")
@@ -45,15 +45,13 @@ class Look(NamedTuple):
         cells: number of its cells.
         end: offset of the end of its text.
         surplus: whether its last cell has a value.
-        reason: a slip of quotes, with the text and the number of its detail; empty: no slip.
+        slip: its first slip of quotes; None: there is none.
     """
 
     cells: int
     end: int
     surplus: bool
-    reason: str
-    detail_text: str
-    detail_number: int
+    slip: Slip | None
 
 
 class DiagnosingGrammar(RecordGrammar):
@@ -76,23 +74,22 @@ class DiagnosingGrammar(RecordGrammar):
         record = record.rstrip(b"\r\n")
         while record.startswith(BOM_UTF8):
             record = record.removeprefix(BOM_UTF8)
-        return [] if self.look(record, 0).reason else self.values(record)
+        return [] if self.look(record, 0).slip else self.values(record)
 
     def bad_record(self, buffer: Buffer, start: int) -> BadRecord:
         """Return the bad record at `start`, with its end and the reason."""
         look = self.look(buffer, start)
         end = line_end(buffer, look.end)
-        if look.reason:
-            return BadRecord(start, end, look.reason, look.detail_text, look.detail_number)
+        if look.slip:
+            return BadRecord(start, end, *look.slip)
         width = self.form.width
         if self.form.fewest <= look.cells <= width:
-            if look.cells == width and self.form.last_empty and look.surplus:
-                width -= 1
-            else:
+            if look.cells < width or not (self.form.last_empty and look.surplus):
                 detail, limit = "longer than {:,} bytes", self.form.max_bytes
                 return BadRecord(start, end, "record too long", detail, limit)
-        side = OTHER_WIDTH[look.cells >= self.form.fewest]
-        return BadRecord(start, end, side, f"{{}} columns instead of {width}", look.cells)
+            width -= 1
+        reason = "missing columns" if look.cells < self.form.fewest else "too many columns"
+        return BadRecord(start, end, reason, f"{{}} columns instead of {width}", look.cells)
 
     def look(self, buffer: Buffer, start: int) -> Look:
         """Return what each cell of a record shows.
@@ -102,7 +99,7 @@ class DiagnosingGrammar(RecordGrammar):
         character; so does any text after a closing quote within its cell.
         """
         position, cells = start, 0
-        slip: tuple[str, str, int] | None = None
+        slip: Slip | None = None
         while True:
             cells += 1
             cell = position
@@ -130,7 +127,7 @@ class DiagnosingGrammar(RecordGrammar):
             is_last = buffer[position : position + 1] != self.form.delimiter
             if is_last or cells >= _COLUMNS_COUNTED:
                 surplus = _EMPTY_CELL.fullmatch(buffer, cell, position) is None
-                return Look(cells, position, surplus, *(slip or ("", "", 0)))
+                return Look(cells, position, surplus, slip)
             position += 1
 
     def _later_closing(self, buffer: Buffer, position: int) -> int:

@@ -62,23 +62,16 @@ class ColumnMap:
         before = rb"(?:\xef\xbb\xbf)*+(?:" + cell + mark + rb"){%d}" % self.positions["sku"]
         return re.compile(before + between + rb"(?i:" + spelled + rb")")
 
-    def named(self, column: str) -> str:
-        """Return the name of a wanted column in the header of the file."""
-        return self.header[self.positions[column]]
-
     @property
     def named_width(self) -> int:
         """Number of columns up to the last one that has a name."""
         return 1 + max(index for index, cell in enumerate(self.header) if bare_name(cell))
 
     def may_be_split_after(self, cells: int) -> bool:
-        """Return whether the header may have a surplus delimiter.
+        """Return whether the header may have a surplus delimiter, if no row has more cells.
 
         That is possible if a column before the last named one has no name, or if the rows lack a
         wanted column although the header also names others.
-
-        Args:
-            cells: number of cells of the longest row.
         """
         nameless = not all(map(bare_name, self.header[: self.named_width]))
         lacks_wanted = cells <= max(self.positions.values())

@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
+from functools import partial
 from itertools import chain
 from typing import BinaryIO, Protocol, cast
 
@@ -81,17 +82,11 @@ class Compression:
 
 
 COMPRESSIONS = (
-    Compression(
-        "gzip",
-        b"\x1f\x8b",
-        lambda: igzip_lib.IgzipDecompressor(flag=igzip_lib.DECOMP_GZIP),
-    ),
+    Compression("gzip", b"\x1f\x8b", partial(igzip_lib.IgzipDecompressor, igzip_lib.DECOMP_GZIP)),
     Compression("zstd", b"\x28\xb5\x2f\xfd", zstd.ZstdDecompressor),
     Compression("bzip2", b"BZh", bz2.BZ2Decompressor),
     Compression(
-        "xz",
-        b"\xfd7zXZ\0",
-        lambda: lzma.LZMADecompressor(lzma.FORMAT_XZ, memlimit=_DICTIONARY_BYTES),
+        "xz", b"\xfd7zXZ\0", partial(lzma.LZMADecompressor, lzma.FORMAT_XZ, _DICTIONARY_BYTES)
     ),
 )
 
@@ -114,14 +109,9 @@ def packed_pieces(file: BinaryIO, size: int = -1) -> Iterator[bytes]:
 
 
 def peek(pieces: Iterator[bytes], size: int) -> tuple[bytes, Iterator[bytes]]:
-    """Read the first bytes of a stream ahead.
+    """Return the first pieces of a stream, joined to `size` bytes or more; and the whole stream.
 
-    Args:
-        pieces: the stream. Afterwards, the pieces read ahead are missing from it.
-        size: number of bytes to read ahead.
-
-    Returns:
-        The first pieces, joined, at least `size` bytes if there are so many; and the whole stream.
+    Afterwards, the pieces read ahead are missing from `pieces`.
     """
     head = b""
     while len(head) < size and (piece := next(pieces, None)) is not None:
@@ -144,12 +134,7 @@ def unpack(file: BinaryIO, compression: Compression, notes: list[str]) -> Iterat
     """Yield the plain bytes of a compressed file: of one stream, or of several in a row.
 
     Zeros and line breaks after a stream are skipped. A few other bytes at the end are ignored, if
-    no stream begins within them.
-
-    Args:
-        file: positioned at the beginning of its first stream.
-        compression: of all its streams.
-        notes: list to which a sentence is added if bytes are ignored.
+    no stream begins within them; then `notes` gets a sentence.
 
     Raises:
         DAMAGED: a stream is damaged, the end of the last one is missing, or the bytes after it may

@@ -53,7 +53,6 @@ _CRASHES = {
 }  # fmt: skip
 """Signals that a process raises by its own fault; others come from outside."""
 
-
 _LESS_MEMORY = " Free some memory, or deliver the file in parts."
 
 
@@ -90,12 +89,7 @@ def trial_read_if_crashed(
 ) -> None:
     """Read a delivery in a subprocess first, if a process that read the same bytes died.
 
-    Args:
-        delivery: to read.
-        limits: of the workspace of the reading.
-        options: of the reading.
-        work_dir: folder of the marks and workspaces of all readers.
-        log: gets a warning about the trial read.
+    `work_dir` is the folder of the marks and workspaces of all readers.
 
     Raises:
         DeliveryRefusedError: the subprocess crashed, too.
@@ -125,8 +119,8 @@ def _trial_read(
             timeout=seconds,
         )
     except subprocess.TimeoutExpired:
-        msg = f"took more than {seconds:,.0f} s, and was stopped"
-        raise ReaderCrashedError(_ends(msg)) from None
+        how = f"took more than {seconds:,.0f} s, and was stopped"
+        raise ReaderCrashedError(_ends(how)) from None
     code = ended.returncode
     if -code in _CRASHES:
         remedy = (
@@ -136,8 +130,7 @@ def _trial_read(
         raise DeliveryRefusedError(_ends(f"crashed ({_signal_name(-code)})") + remedy)
     if code == _OUT_OF_MEMORY:
         limit = f"{memory_bytes >> 20:,} MB of memory in all, or LFP_MEMORY_LIMIT in DuckDB"
-        how = f"took more than {limit}, and was stopped"
-        raise ReaderCrashedError(_ends(how) + _LESS_MEMORY)
+        raise ReaderCrashedError(_ends(f"took more than {limit}, and was stopped") + _LESS_MEMORY)
     if code < 0:
         how = f"was killed ({_signal_name(-code)}), as it is where memory runs out"
         raise ReaderCrashedError(_ends(how) + _LESS_MEMORY)

@@ -2,7 +2,7 @@
 
 import re
 from codecs import BOM_UTF8
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from lfp_pipeline.common.text import printable
 from lfp_pipeline.errors import DeliveryRefusedError
@@ -29,19 +29,15 @@ class Dialect:
     """The dialect of one file.
 
     Attributes:
-        delimiter: one character.
-        newline: line end of the header, expected at the end of every record.
-        columns: of the file.
         lines_above: number of lines before the header.
         title: for people, the first of these lines that is neither blank nor a `sep=` line.
         plain_header: whether DuckDB finds the header: on one line, after lines with the same line
             end.
         body_start: offset of the first record, in bytes.
-        form: of the records.
+        form: of the records; they are expected to end as the header does.
     """
 
     delimiter: str
-    newline: bytes
     columns: ColumnMap
     lines_above: int
     title: str
@@ -53,25 +49,16 @@ class Dialect:
         """Return the grammar of this file's records."""
         return RecordGrammar(self.form)
 
-    def with_form(self, form: RecordForm) -> "Dialect":
-        """Return the same dialect with records of another form."""
-        return replace(self, form=form)
-
 
 def detect_dialect(
     head: bytes, mark_length: int, delimiter: str | None, options: ReadOptions
 ) -> Dialect:
-    """Return the dialect that the first bytes of a file show.
+    """Return the dialect that the first bytes of a file show, in UTF-8.
 
-    The header is the first line that names all wanted columns, and the delimiter is the one with
-    which it does so. Nothing is guessed from the rows, which may contain anything. The lines above
-    the header are skipped: titles, comments, blank lines.
-
-    Args:
-        head: first bytes of the file, in UTF-8.
-        mark_length: length of the byte order marks at its beginning, in bytes.
-        delimiter: that the source states; None: one of `DELIMITERS`.
-        options: of the reading.
+    The header is the first line that names all wanted columns with a delimiter: that of the source,
+    or one of `DELIMITERS`. Nothing is guessed from the rows, which may contain anything. Skipped
+    are byte order marks of `mark_length` bytes, and the lines above the header: titles, comments,
+    blank lines.
 
     Raises:
         DeliveryRefusedError: the file is empty, has no header, or names too many columns.
@@ -97,15 +84,14 @@ def detect_dialect(
     newline = head[header.text_end : header.end] or b"\n"
     above, line = head[mark_length : header.start], head[header.start : header.text_end]
     lines_above = sum(1 for _ in line_starts(above))
-    lines = (bare_line.strip().removeprefix(BOM_UTF8) for bare_line in above.splitlines())
-    titles = (line for line in lines if line and not _SEP.match(line))
+    texts = (text.strip().removeprefix(BOM_UTF8) for text in above.splitlines())
+    title = next((text for text in texts if text and not _SEP.match(text)), b"")
     width = len(header.cells)
     return Dialect(
         delimiter=header.delimiter,
-        newline=newline,
         columns=map_columns(header.cells, options.column_aliases),
         lines_above=lines_above,
-        title=printable(next(titles, b"")[:SHOWN_BYTES].decode(errors="replace")),
+        title=printable(title[:SHOWN_BYTES].decode(errors="replace")),
         plain_header=above.count(newline) == lines_above
         and b'"' not in above
         and b"\n" not in line

@@ -4,8 +4,9 @@ import codecs
 import re
 from collections.abc import Iterable, Iterator
 from functools import cache
-from mmap import ACCESS_READ, mmap
 from pathlib import Path
+
+from lfp_pipeline.reading.records import mapped
 
 _BOMS = (
     (codecs.BOM_UTF8, "utf-8"),
@@ -144,7 +145,7 @@ def is_utf8(head: bytes) -> bool:
 
 def invalid_utf8_offsets(path: Path, start: int = 0) -> Iterator[int]:
     """Yield the offset of each sequence of a file that is not UTF-8, in order."""
-    with path.open("rb") as file, mmap(file.fileno(), 0, access=ACCESS_READ) as buffer:
+    with mapped(path) as buffer:
         position = start
         while True:
             valid = _UTF8.match(buffer, position)

@@ -50,14 +50,9 @@ class FileFormat:
     magic: re.Pattern[bytes]
     remedy: str
 
-    @property
-    def refusal(self) -> str:
-        """The refusal of a file of this format, with the remedy."""
-        return self.refusal_of("The file")
-
-    def refusal_of(self, what: str) -> str:
-        """Return the refusal with another subject, such as `b.csv in the zip`."""
-        return f"{what} is {self.name}, not CSV. {self.remedy}"
+    def refusal(self, subject: str = "The file") -> str:
+        """Return the refusal of such a file, or of another subject such as `b.csv in the zip`."""
+        return f"{subject} is {self.name}, not CSV. {self.remedy}"
 
 
 def _format(name: str, magic: bytes, remedy: str) -> FileFormat:

@@ -8,7 +8,6 @@ unquoted values. An isolated oddity is damage, and makes a reject.
 import re
 from collections import Counter
 from dataclasses import dataclass, field, replace
-from mmap import ACCESS_READ, mmap
 from os import SEEK_END
 from pathlib import Path
 
@@ -29,7 +28,7 @@ _DAMAGED_OF = 10
 """Of all records, at most one of so many may be damaged without hiding a habit."""
 
 _MAX_TURNS = 200_000
-"""Most changes from one kind of record to another that are counted; so many show the habits."""
+"""After so many changes from one kind of record to another, counting ends: the habits show."""
 
 _QUOTE_OF_A_VALUE = re.compile(rb'(?:[^"=]++|="[^"]*+"|=)*+"')
 """Matches up to the first quote that does not belong to a formula such as ="007"."""
@@ -98,10 +97,8 @@ class _Tally:
 def form_by_habits(buffer: Buffer, dialect: Dialect, *, require_all_cells: bool) -> RecordForm:
     """Return the form of a file's records, as most of them have it.
 
-    Args:
-        buffer: the file, or its first bytes up to the end of a record.
-        dialect: of the file; its form is ignored.
-        require_all_cells: whether short records are rejects even if they are many.
+    `buffer` may be the beginning of the file, up to the end of a record. The form in `dialect` is
+    ignored. If all cells are required, short records are rejects even if they are many.
     """
     full = len(dialect.columns.header)
     form = RecordForm(
@@ -191,13 +188,13 @@ def _tally(buffer: Buffer, dialect: Dialect, form: RecordForm) -> _Tally:
 
 def _count_record(tally: _Tally, look: Look, record: bytes) -> int:
     """Count one record; return its number of cells."""
-    tally.slips += bool(look.reason)
-    if look.reason and look.reason != "stray quote":
+    tally.slips += look.slip is not None
+    if look.slip and look.slip[0] != "stray quote":
         tally.broken += 1
         return look.cells
     ends_in_delimiter = look.cells == tally.full + 1 and not look.surplus
     tally.count(look.cells, 1, ends_in_delimiter=ends_in_delimiter)
-    if look.reason:
+    if look.slip:
         tally.stray_quotes += tally.has_width(look.cells)
     elif not tally.any_quoted:
         tally.any_quoted = _QUOTE_OF_A_VALUE.match(record) is not None
@@ -242,9 +239,3 @@ def _ends_in_line_end(path: Path, dialect: Dialect) -> bool:
             return True
         file.seek(-1, SEEK_END)
         return file.read() in {b"\n", b"\r"}
-
-
-def form_of_file(path: Path, dialect: Dialect, *, require_all_cells: bool) -> RecordForm:
-    """Return the form of a file's records, judged by all of them."""
-    with path.open("rb") as file, mmap(file.fileno(), 0, access=ACCESS_READ) as buffer:
-        return form_by_habits(buffer, dialect, require_all_cells=require_all_cells)

@@ -1,9 +1,8 @@
 """The header of a file: how it is found, and the refusal of a file without one."""
 
 from codecs import BOM_UTF8
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from itertools import islice
 
 from lfp_pipeline.common.text import pluralize, printable
@@ -41,13 +40,7 @@ class Header:
 
 
 def find_header(head: bytes, start: int, delimiters: Sequence[str], options: ReadOptions) -> Header:
-    """Return the first line that names all columns.
-
-    Args:
-        head: first bytes of the file, in UTF-8.
-        start: offset at which the search begins.
-        delimiters: to try.
-        options: of the reading.
+    """Return the first line from an offset on that names all columns with one of the delimiters.
 
     Raises:
         NoHeaderError: no line names all columns.
@@ -70,21 +63,14 @@ def find_header(head: bytes, start: int, delimiters: Sequence[str], options: Rea
         number += sum(1 for _ in line_starts(head[line_start:below]))
         line_start = below
     if (nearest is None or nearest[0] == 0) and (other_format := format_of(head)):
-        raise DeliveryRefusedError(other_format.refusal)
+        raise DeliveryRefusedError(other_format.refusal())
     if nearest is None:
         msg = f"The header is not a line of CSV: {head[start : start + SHOWN_BYTES]!r}."
         raise NoHeaderError(msg)
-    other = None
-    for line_start in islice(line_starts(head, start), options.header_search_lines):
-        line = head[line_start : line_end(head, line_start)][:_LINE_BYTES].decode(errors="replace")
-        names_all = partial(_names_all, head, line_start, options)
-        other = other or _other_delimiter_in(line, names_all)
+    lines = islice(line_starts(head, start), options.header_search_lines)
+    others = (_other_delimiter(head, line_start, options) for line_start in lines)
+    other = next(filter(None, others), None)
     raise NoHeaderError(_no_header(nearest[1].cells, options, delimiters, other))
-
-
-def _names_all(head: bytes, start: int, options: ReadOptions, delimiter: str) -> bool:
-    header = _header(head, start, delimiter)
-    return header is not None and _columns_named(header, options) == len(WANTED)
 
 
 def line_starts(head: bytes, start: int = 0) -> Iterator[int]:
@@ -118,11 +104,8 @@ def _no_header(
 ) -> str:
     """Return the refusal of a file without a header, with the remedy that fits the file.
 
-    Args:
-        cells: of the line that is most like a header.
-        options: of the reading.
-        delimiters: that were tried.
-        other_delimiter: another delimiter with which a line would be a header, if there is one.
+    `cells` are those of the line that is most like a header. With `other_delimiter`, which was not
+    tried, a line would be a header.
     """
     found = matches(cells, options.column_aliases)
     searched = pluralize(options.header_search_lines, "line")
@@ -147,7 +130,6 @@ def _no_header(
 
 
 def _header_below(number: int, lines: int) -> str:
-    """Return the refusal of a file whose header is below the lines that are searched."""
     searched = pluralize(lines, "line")
     return (
         f"The header is in line {number}, and is searched for in the first {searched} only."
@@ -155,9 +137,12 @@ def _header_below(number: int, lines: int) -> str:
     )
 
 
-def _other_delimiter_in(line: str, is_header: Callable[[str], bool]) -> str | None:
-    """Return the punctuation mark that makes a line a header; None: there is none."""
-    marks = dict.fromkeys(
-        mark for mark in line if mark.isascii() and mark.isprintable() and not mark.isalnum()
-    )
-    return next((mark for mark in marks if mark not in " \"'" and is_header(mark)), None)
+def _other_delimiter(head: bytes, start: int, options: ReadOptions) -> str | None:
+    """Return the punctuation mark with which a line is a header; None: there is none."""
+    line = head[start : line_end(head, start)][:_LINE_BYTES].decode(errors="replace")
+    for mark in dict.fromkeys(line):
+        if mark.isascii() and mark.isprintable() and not mark.isalnum() and mark not in " \"'":
+            header = _header(head, start, mark)
+            if header is not None and _columns_named(header, options) == len(WANTED):
+                return mark
+    return None

@@ -5,12 +5,13 @@ A guess decides nothing: it only names the setting that a person may need.
 
 import re
 from collections.abc import Iterator
-from mmap import ACCESS_READ, mmap
+from mmap import mmap
 from pathlib import Path
 
 from lfp_pipeline.common.text_codecs import codec_name, encoding_label
 from lfp_pipeline.reading.encoding import beyond_ascii, invalid_utf8_offsets
 from lfp_pipeline.reading.plain_text import PlainText
+from lfp_pipeline.reading.records import mapped
 
 _SETTING = "LFP_FALLBACK_ENCODING"
 
@@ -54,13 +55,9 @@ _TYPICAL_SHARE = 0.9
 
 
 def likely_encoding(path: Path) -> str | None:
-    """Return the probable encoding of a file.
+    """Return Python's name of the probable encoding of a file that is not UTF-8 throughout.
 
-    Args:
-        path: a file with lines that are not UTF-8.
-
-    Returns:
-        Python's name of the encoding; None: no guess is good enough.
+    None: no guess is good enough.
     """
     sample = b"\n".join(_lines(path))
     if not sample:
@@ -81,15 +78,11 @@ def likely_encoding(path: Path) -> str | None:
 def encoding_hint(
     text: PlainText, *, in_sources_file: bool = False, fallback: str | None = None
 ) -> str:
-    """Return advice for a text that has another encoding than it was read in.
+    """Return a sentence of advice for a text that has another encoding than it was read in.
 
-    Args:
-        text: before the fallback encoding is applied.
-        in_sources_file: whether its source is an entry of the sources file.
-        fallback: present value of the setting.
-
-    Returns:
-        A sentence; empty if the encoding is right, or there is no advice.
+    The sentence is empty if the encoding is right, or there is no advice. `text` is the one before
+    the setting `fallback` was applied. The advice names the sources file if the source has an entry
+    in it.
     """
     subject = text.name or "The file"
     characters, others = beyond_ascii(text.path)
@@ -118,7 +111,7 @@ def encoding_hint(
 def _lines(path: Path) -> Iterator[bytes]:
     """Yield the first lines of a file that are not UTF-8; of a long line, a part."""
     size, done = 0, 0
-    with path.open("rb") as file, mmap(file.fileno(), 0, access=ACCESS_READ) as buffer:
+    with mapped(path) as buffer:
         for offset in invalid_utf8_offsets(path):
             if offset < done:
                 continue

@@ -8,20 +8,19 @@ must load without an objection, and with as many rows as the grammar counts reco
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from mmap import ACCESS_READ, mmap
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import duckdb
 
 from lfp_pipeline.errors import DeliveryRefusedError
 from lfp_pipeline.reading.dialect import HEAD_BYTES, Dialect, detect_dialect
 from lfp_pipeline.reading.file_formats import format_of
-from lfp_pipeline.reading.habits import form_by_habits, form_of_file
+from lfp_pipeline.reading.habits import form_by_habits
 from lfp_pipeline.reading.options import ReadOptions
 from lfp_pipeline.reading.plain_text import PlainText, in_its_encoding
 from lfp_pipeline.reading.quoting import Quoting, quoting_checked
-from lfp_pipeline.reading.records import LINE_END, RecordForm, RecordGrammar
+from lfp_pipeline.reading.records import LINE_END, RecordForm, RecordGrammar, mapped
 from lfp_pipeline.reading.reject_limit import RejectLimit
 from lfp_pipeline.reading.repair import RepairedCopy, write_repaired_copy
 from lfp_pipeline.reading.scan import UNREADABLE, scan_of
@@ -29,8 +28,6 @@ from lfp_pipeline.reading.scan import UNREADABLE, scan_of
 _MAX_REPAIRS = 4
 _MAX_OBJECTIONS = 1_000
 _TAIL_BYTES = 1 << 16
-
-_FORGET_OBJECTIONS = "DROP TABLE IF EXISTS reject_errors; DROP TABLE IF EXISTS reject_scans"
 
 _OBJECTIONS = "SELECT line_byte_position, lower(error_type::VARCHAR) FROM reject_errors"
 
@@ -47,7 +44,6 @@ class LoadedFile:
 
     Attributes:
         path: of the file, in UTF-8.
-        dialect: of the file.
         limit: of its rejects.
         repaired: the copy that was loaded instead; None: the file itself was loaded.
         regular: whether no row needs trimming, skipping or rejecting.
@@ -64,20 +60,6 @@ class LoadedFile:
     notes: tuple[str, ...] = ()
 
 
-class PlainLoad(NamedTuple):
-    """A complete load of a plain file.
-
-    Attributes:
-        empty_lines: number of empty lines between its records and after them.
-        bare_quotes: whether no value is quoted, and all quotes are characters of values.
-        irregular: whether any row may need trimming, skipping or rejecting.
-    """
-
-    empty_lines: int
-    bare_quotes: bool
-    irregular: bool
-
-
 def load_rows(
     connection: duckdb.DuckDBPyConnection,
     text: PlainText,
@@ -88,13 +70,7 @@ def load_rows(
 ) -> LoadedFile:
     """Create the table `rows` (sku, name, description) from a file.
 
-    Args:
-        connection: to the workspace.
-        text: the file.
-        folder: for a repaired or recoded copy.
-        options: of the reading.
-        log: for warnings about the encoding.
-        limit: of the rejects of the delivery, with only its other texts counted.
+    `folder` gets a repaired or recoded copy. `limit` counts only the other texts of the delivery.
 
     Raises:
         DeliveryRefusedError: the file has no usable header, or cannot be read reliably.
@@ -107,37 +83,25 @@ def load_rows(
     except DeliveryRefusedError:
         is_recoded = text.encoding != original.encoding
         if is_recoded and (other_format := format_of(original.head)):
-            raise DeliveryRefusedError(other_format.refusal) from None
+            raise DeliveryRefusedError(other_format.refusal()) from None
         raise
-    size = text.path.stat().st_size
-    of_all = limit.with_text(size, dialect.form.fewest)
-    file = LoadedFile(text.path, dialect, of_all, notes=text.notes)
     if is_plain(dialect) and (
-        plain := load_plainly(connection, text.path, dialect, options, _LOAD, {}, _COUNTS)
+        plain := load_plainly(connection, text, dialect, options, limit, _LOAD, {}, _COUNTS)
     ):
-        form = replace(dialect.form, bare_quotes=plain.bare_quotes)
-        return replace(
-            file,
-            dialect=dialect.with_form(form),
-            regular=not plain.irregular,
-            empty_lines=plain.empty_lines,
-        )
+        return plain
     other = in_its_encoding(text, options.fallback_encoding, folder, log)
     if other.encoding != text.encoding:
         return load_rows(connection, other, folder, options, log, limit)
-    form = form_of_file(text.path, dialect, require_all_cells=options.require_all_cells)
-    of_all = limit.with_text(size, form.fewest)
-    file = replace(file, dialect=dialect.with_form(form), limit=of_all)
+    with mapped(text.path) as buffer:
+        form = form_by_habits(buffer, dialect, require_all_cells=options.require_all_cells)
+    of_all = limit.with_text(text.path.stat().st_size, form.fewest)
+    file = LoadedFile(text.path, replace(dialect, form=form), of_all, notes=text.notes)
     repaired = _load_repaired(connection, file, options, folder)
     return replace(file, repaired=repaired, empty_lines=repaired.empty_lines)
 
 
 def dialect_of(text: PlainText, options: ReadOptions) -> Dialect:
-    """Return the dialect of a file, as its first bytes show it.
-
-    Raises:
-        DeliveryRefusedError: the file has no usable header.
-    """
+    """Return the dialect of a file, as its first bytes show it."""
     return dialect_of_head(text.head, text.mark_length, text.delimiter, options)
 
 
@@ -153,7 +117,7 @@ def dialect_of_head(
     if len(head) == HEAD_BYTES:  # The last record may be cut off.
         head = head[: 1 + max(head.rfind(b"\n"), head.rfind(b"\r"), dialect.body_start - 1)]
     form = form_by_habits(head, dialect, require_all_cells=options.require_all_cells)
-    return dialect.with_form(form)
+    return replace(dialect, form=form)
 
 
 def is_plain(dialect: Dialect) -> bool:
@@ -167,26 +131,17 @@ def empty_lines_beside(
 ) -> int | None:
     """Return the number of empty lines of a file, if its other bytes are exactly the loaded rows.
 
-    Args:
-        rows: number of loaded rows.
-        text_bytes: size of all their values.
-        quoting: of the file.
-        path: of the file.
-        dialect: of the file.
-
-    Returns:
-        The number; None: bytes are missing, were cut off, or were read twice.
+    `text_bytes` is the size of all values of these rows. None: bytes are missing, were cut off, or
+    were read twice.
     """
     if quoting is None:
         return None
     form, newline = dialect.form, len(dialect.form.newline)
-    with path.open("rb") as file, mmap(file.fileno(), 0, access=ACCESS_READ) as buffer:
+    with mapped(path) as buffer:
         body = len(buffer) - dialect.body_start
         tail = buffer[max(dialect.body_start, len(buffer) - _TAIL_BYTES) :]
         tail_bytes = len(tail) - len(tail.rstrip(b"\r\n"))
-        if (
-            tail_bytes and tail[-newline:] != form.newline
-        ):  # The line ends differ from the header's.
+        if tail_bytes and tail[-newline:] != form.newline:  # Not the line end of the header.
             return None
         kept = text_bytes + quoting.dropped_bytes + rows * (form.width - 1 + newline)
         if rows and not tail_bytes:  # The last row has no line end.
@@ -209,40 +164,40 @@ def empty_lines_beside(
 
 def load_plainly(
     connection: duckdb.DuckDBPyConnection,
-    path: Path,
+    text: PlainText,
     dialect: Dialect,
     options: ReadOptions,
+    limit: RejectLimit,
     load: str,
     parameters: Mapping[str, Any],
     counts: str,
-) -> PlainLoad | None:
+) -> LoadedFile | None:
     """Load a plain file unchanged and in parallel, and prove that the load is complete.
 
-    Args:
-        connection: to the workspace.
-        path: of the file.
-        dialect: of the file.
-        options: of the reading.
-        load: statement that loads the rows of the query `{scan}`.
-        parameters: of the statement, beside those of the scan.
-        counts: query for the number of loaded rows, the size of all their values, and whether any
-            row is irregular.
-
-    Returns:
-        The load; None: DuckDB objected, or bytes of the file are not accounted for.
+    The statement `load` loads the rows of the query `{scan}`; it may have more `parameters` than
+    that query. The query `counts` returns the number of loaded rows, the size of all their values,
+    and whether any row is irregular. Return None if DuckDB objects, or bytes of the file are not
+    accounted for.
     """
-    with quoting_checked(path, dialect) as checking:
-        scan = scan_of(path, dialect, options)
+    with quoting_checked(text.path, dialect) as checking:
+        scan, bound = scan_of(text.path, dialect, options)
         try:
-            connection.execute(load.format(scan=scan.sql), scan.parameters | {**parameters})
+            connection.execute(load.format(scan=scan), bound | {**parameters})
         except UNREADABLE:
             return None
         rows, text_bytes, irregular = connection.execute(counts).fetchall()[0]
         quoting = checking.result()
-    empty_lines = empty_lines_beside(rows, text_bytes, quoting, path, dialect)
+    empty_lines = empty_lines_beside(rows, text_bytes, quoting, text.path, dialect)
     if quoting is None or empty_lines is None:
         return None
-    return PlainLoad(empty_lines, quoting.bare, irregular)
+    return LoadedFile(
+        text.path,
+        replace(dialect, form=replace(dialect.form, bare_quotes=quoting.bare)),
+        limit.with_text(text.path.stat().st_size, dialect.form.fewest),
+        regular=not irregular,
+        empty_lines=empty_lines,
+        notes=text.notes,
+    )
 
 
 def _load_repaired(
@@ -252,7 +207,7 @@ def _load_repaired(
     for attempt in range(_MAX_REPAIRS):
         copy = folder / f"repaired-{attempt}.csv"
         repaired = write_repaired_copy(file.path, file.dialect, copy, file.limit, objections)
-        connection.execute(_FORGET_OBJECTIONS)
+        connection.execute("DROP TABLE IF EXISTS reject_errors; DROP TABLE IF EXISTS reject_scans")
         if _read_copy(connection, copy, file, options):
             ((rows,),) = connection.execute("SELECT count(*) FROM rows").fetchall()
             if rows == _count_records(copy, repaired.form):
@@ -278,16 +233,16 @@ def _read_copy(
     Only a copy keeps objections, because it has few: DuckDB collects all of them, and does not
     count the kilobyte of each towards its memory limit.
     """
-    scan = scan_of(copy, file.dialect, options, copy=True, max_objections=_MAX_OBJECTIONS)
+    scan, bound = scan_of(copy, file.dialect, options, copy=True, max_objections=_MAX_OBJECTIONS)
     try:
-        connection.execute(_LOAD.format(scan=scan.sql), scan.parameters)
+        connection.execute(_LOAD.format(scan=scan), bound)
     except UNREADABLE:
         return False
     return connection.execute(_OBJECTIONS + " LIMIT 1").fetchone() is None
 
 
 def _count_records(copy: Path, form: RecordForm) -> int | None:
-    with copy.open("rb") as file, mmap(file.fileno(), 0, access=ACCESS_READ) as buffer:
+    with mapped(copy) as buffer:
         counted = RecordGrammar(form).count(buffer, 0)
         return None if counted is None else counted - 1  # The header is a record.
 
@@ -299,7 +254,7 @@ def _objections(connection: duckdb.DuckDBPyConnection, repaired: RepairedCopy) -
     except duckdb.CatalogException:  # The query failed before it kept any.
         return {}
     grammar = RecordGrammar(repaired.form)
-    with repaired.path.open("rb") as file, mmap(file.fileno(), 0, access=ACCESS_READ) as buffer:
+    with mapped(repaired.path) as buffer:
         # DuckDB counts bytes from 1, and may point at the end of the previous line.
         starts = {grammar.first_record_at(buffer, byte - 1): reason for byte, reason in found}
     return {repaired.file_offset(start): reason for start, reason in starts.items()}

@@ -7,7 +7,6 @@ then move to separate tables, with consecutive numbers. In the end, these tables
 import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -49,45 +48,32 @@ _APPEND_ROWS = "INSERT INTO gathered_rows SELECT sku, name, description FROM row
 _COUNTS = "SELECT (SELECT count(*) FROM gathered_rows), (SELECT count(*) FROM gathered_rejects)"
 
 
-@dataclass
-class Concatenation:
-    """The texts that were read so far.
-
-    Attributes:
-        connection: to the workspace.
-        rows: number of rows, rejects included; the next row has the number after it.
-        rejects: number of the rejects.
-        size_bytes: of the texts; the next text begins at this offset.
-    """
-
-    connection: duckdb.DuckDBPyConnection
-    rows: int = 0
-    rejects: int = 0
-    size_bytes: int = 0
-
-    def append(self, name: str, size_bytes: int) -> None:
-        """Append the rows and rejects of the next text, which has so many bytes."""
-        numbers = {"rows": self.rows}
-        offsets = numbers | {"bytes": self.size_bytes, "name": name}
-        self.connection.execute(_APPEND_REJECTS, offsets)
-        self.connection.execute(_APPEND_EXCLUDED, numbers)
-        self.connection.execute(_APPEND_ROWS)
-        self.rows, self.rejects = self.connection.execute(_COUNTS).fetchall()[0]
-        self.size_bytes += size_bytes
-
-
 @contextmanager
-def gathering(connection: duckdb.DuckDBPyConnection) -> Iterator[Concatenation]:
-    """Concatenate texts: after the block, the tables of the reader contain all appended ones."""
+def _gathering(connection: duckdb.DuckDBPyConnection) -> Iterator[None]:
+    """Create the tables to append to; after the block, they replace those of the reader."""
     try:
         connection.execute(_CREATE)
-        yield Concatenation(connection)
+        yield
         for table in _TABLES:
             connection.execute(f"DROP TABLE {table}")
             connection.execute(f"ALTER TABLE gathered_{table} RENAME TO {table}")
     finally:
         for table in _TABLES:
             connection.execute(f"DROP TABLE IF EXISTS gathered_{table}")
+
+
+def _append(
+    connection: duckdb.DuckDBPyConnection, name: str, rows: int, start: int
+) -> tuple[int, int]:
+    """Append the text that was read after `rows` rows, at the byte offset `start`.
+
+    Return the new number of rows, rejects included, and that of all rejects.
+    """
+    connection.execute(_APPEND_REJECTS, {"rows": rows, "bytes": start, "name": name})
+    connection.execute(_APPEND_EXCLUDED, {"rows": rows})
+    connection.execute(_APPEND_ROWS)
+    all_rows, rejects = connection.execute(_COUNTS).fetchall()[0]
+    return all_rows, rejects
 
 
 def read_several(
@@ -97,31 +83,21 @@ def read_several(
     options: ReadOptions,
     log: logging.Logger,
 ) -> list[TextRead]:
-    """Read several texts, each by itself, so that damage in one cannot swallow rows of the next.
-
-    Args:
-        connection: to the workspace.
-        texts: of one delivery, in order.
-        folder: for repaired or recoded copies.
-        options: of the reading.
-        log: for warnings about encodings.
-
-    Raises:
-        DeliveryRefusedError: a text cannot be read as products, or the texts have too many columns.
-        ReadingTimeoutError: the reading takes too long.
-    """
+    """Read several texts, each by itself, so that damage in one cannot swallow rows of the next."""
     limit = TimeLimit(options.max_archive_seconds)
     _check_columns(texts, options, limit)
-    read = []
+    read: list[TextRead] = []
     size_bytes = sum(text.path.stat().st_size for text in texts)
-    with gathering(connection) as gathered:
+    rows = rejects = start = 0
+    with _gathering(connection):
         for text in texts:
             limit.check()
             others_bytes = size_bytes - text.path.stat().st_size
-            of_others = RejectLimit(options.max_reject_share, others_bytes, found=gathered.rejects)
+            of_others = RejectLimit(options.max_reject_share, others_bytes, found=rejects)
             with TemporaryDirectory(dir=folder) as own:
                 text_read = read_text(connection, text, Path(own), options, log, of_others)
-            gathered.append(text.name, text_read.size_bytes)
+            rows, rejects = _append(connection, text.name, rows, start)
+            start += text_read.size_bytes
             read.append(text_read)
     return read
 

@@ -179,11 +179,8 @@ def reread(
 ) -> Rereading:
     """Return how to read a delivery as it was read before.
 
-    Args:
-        digest: fingerprint in the ledger.
-        recorded: conditions in the ledger, as text; None: the row has an earlier schema.
-        text_format: of the delivery; None: use the recorded one.
-        settings: present settings.
+    The ledger has the fingerprint `digest` and the `recorded` conditions as text; a row of an
+    earlier schema has none. Without a text format of the delivery, the recorded one counts.
     """
     options = ReadOptions.of(settings)
     if recorded is None:

@@ -13,7 +13,7 @@ from lfp_pipeline.reading.compression import peek
 from lfp_pipeline.reading.dialect import HEAD_BYTES, detect_dialect
 from lfp_pipeline.reading.encoding import beyond_ascii, extends_ascii, is_utf8, to_utf8
 from lfp_pipeline.reading.options import ReadOptions
-from lfp_pipeline.reading.text_encoding import TextEncoding, encoding_by_head, other_encoding
+from lfp_pipeline.reading.text_encoding import encoding_by_head, other_encoding
 from lfp_pipeline.reading.unpacking import Content, TimeLimit, contents, is_packed
 
 
@@ -23,7 +23,6 @@ class PlainText:
 
     Attributes:
         name: in a delivery of several texts, the name of this one; otherwise empty.
-        path: of the file.
         mark_length: length of the byte order marks at its beginning, in bytes.
         certain: whether its encoding is decided: by its bytes, by the sources file, or by
             `in_its_encoding`.
@@ -59,15 +58,9 @@ class PlainText:
 
 
 def plain_texts(delivery: Delivery, folder: Path, options: ReadOptions) -> list[PlainText]:
-    """Unpack and recode the raw file of a delivery, as far as necessary.
+    """Unpack and recode the raw file of a delivery into a folder, as far as necessary.
 
-    Args:
-        delivery: to read.
-        folder: for texts that are not the raw file itself.
-        options: of the reading.
-
-    Returns:
-        One text; for a zip, one for each member that is read, in the order of their names.
+    Return one text; for a zip, one for each member that is read, in the order of their names.
 
     Raises:
         DeliveryRefusedError: the raw file cannot be unpacked.
@@ -129,7 +122,7 @@ def _plain_text(
         found.codec,
         text_format.charset,
         text_format.delimiter,
-        notes=_notes(found),
+        notes=found.notes,
         unpacking_notes=tuple(content.notes),
     )
 
@@ -137,29 +130,20 @@ def _plain_text(
 def in_its_encoding(
     text: PlainText, fallback: str | None, folder: Path, log: logging.Logger
 ) -> PlainText:
-    """Return the text with its final encoding, recoded if that is not UTF-8.
+    """Return the text with its final encoding, recoded into the folder if that is not UTF-8.
 
-    Args:
-        text: any text.
-        fallback: encoding of a text that is not UTF-8, if its server states none.
-        folder: for the recoded text.
-        log: gets a warning about invalid bytes in a text that is mainly UTF-8.
+    A text that is not UTF-8 has the encoding `fallback`, if its server states none.
     """
     if text.certain or not (text.charset or fallback):
         return text
     counted = characters, others = beyond_ascii(text.path)
     found = other_encoding(text.head, counted, text.charset, fallback)
-    if found:
-        return transcoded(text, found, folder)
-    if others:
-        subject = text.name or "The file"
-        message = "%s is read as UTF-8: it has %d characters beyond ASCII, and %d invalid bytes"
-        log.warning(message, subject, characters, others)
-    return replace(text, certain=True)
-
-
-def transcoded(text: PlainText, found: TextEncoding, folder: Path) -> PlainText:
-    """Return the same text, recoded from another encoding."""
+    if found is None:
+        if others:
+            subject = text.name or "The file"
+            message = "%s is read as UTF-8: it has %d characters beyond ASCII, and %d invalid bytes"
+            log.warning(message, subject, characters, others)
+        return replace(text, certain=True)
     spool = folder / f"{found.codec}.csv"
     with text.path.open("rb") as file, spool.open("xb") as out:
         out.writelines(to_utf8(iter(lambda: file.read(HEAD_BYTES), b""), found.codec))
@@ -169,9 +153,5 @@ def transcoded(text: PlainText, found: TextEncoding, folder: Path) -> PlainText:
         mark_length=0,
         certain=True,
         encoding=found.codec,
-        notes=(*text.notes, *_notes(found)),
+        notes=(*text.notes, *found.notes),
     )
-
-
-def _notes(found: TextEncoding) -> tuple[str, ...]:
-    return (found.note,) if found.note else ()

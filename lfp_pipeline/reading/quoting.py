@@ -44,10 +44,9 @@ class Quoting:
 
 @contextmanager
 def quoting_checked(path: Path, dialect: Dialect) -> Iterator[Future[Quoting | None]]:
-    """Check the quotes of a file in a separate thread, while the block reads the file.
+    """Check the quotes of a file in a thread while the block reads it; yield the future result.
 
-    Yields:
-        The future result; None: the quotes prove nothing.
+    The result None means that the quotes prove nothing.
     """
     stopped = threading.Event()
     with ThreadPoolExecutor(1) as pool:
@@ -62,7 +61,7 @@ def _check(path: Path, dialect: Dialect, stopped: threading.Event) -> Quoting | 
     with path.open("rb", buffering=0) as file:
         file.seek(dialect.body_start)
         buffer = bytearray(b"\n" * _AROUND)  # A line end precedes the first record.
-        while not stopped.is_set() and check.may_be_regular:
+        while not stopped.is_set() and (check.regular or check.bare):
             piece = file.read(_CHUNK_BYTES)
             buffer += piece or b"\n" * _AROUND
             check.look(buffer)
@@ -83,20 +82,15 @@ class _Check:
         self._ends_value[[*delimiter, *b"\r\n"]] = True
         self._quotes = 0
         self._dropped = 0
-        self._regular = self._bare = True
-
-    @property
-    def may_be_regular(self) -> bool:
-        """Whether one of the hypotheses still holds."""
-        return self._regular or self._bare
+        self.regular = self.bare = True
 
     @property
     def quoting(self) -> Quoting | None:
         """The result after all chunks; None: no hypothesis holds."""
-        if self._bare:
+        if self.bare:
             return Quoting(0, bare=True)
         closed = self._quotes % 2 == 0
-        return Quoting(self._dropped, bare=False) if self._regular and closed else None
+        return Quoting(self._dropped, bare=False) if self.regular and closed else None
 
     def look(self, buffer: bytearray) -> None:
         """Check the quotes of a chunk that has `_AROUND` known bytes before it and after it."""
@@ -105,25 +99,21 @@ class _Check:
         if not places.size:
             return
         before = data[places - 1]
-        if self._bare:
-            self._bare = not (self._ends_value[before] | (before == _SPACE)).any()
-        if self._regular:
+        if self.bare:
+            self.bare = not (self._ends_value[before] | (before == _SPACE)).any()
+        if self.regular:
             # Without slips, every other quote opens a value, or is the second of an escaped one.
             first = self._quotes % 2
-            self._look_at_opening(data, places[first::2])
-            self._look_at_closing(data, places[1 - first :: 2])
+            self._look_outwards(data, places[first::2], -1)
+            self._look_outwards(data, places[1 - first :: 2], 1)
         self._quotes += places.size
 
-    def _look_at_opening(self, data: "Bytes", places: "Bytes") -> None:
-        before, further = data[places - 1], data[places - 2]
-        spaced = (before == _SPACE) & self._ends_value[further]
-        second = before == _QUOTE
-        self._regular &= bool((self._ends_value[before] | spaced | second).all())
+    def _look_outwards(self, data: "Bytes", places: "Bytes", step: int) -> None:
+        """Check opening quotes (step -1) or closing ones (step 1) by the bytes beyond them."""
+        beside, further = data[places + step], data[places + 2 * step]
+        spaced = (beside == _SPACE) & self._ends_value[further]
+        escaped = beside == _QUOTE
+        self.regular &= bool((self._ends_value[beside] | spaced | escaped).all())
         self._dropped += int(places.size + spaced.sum())
-
-    def _look_at_closing(self, data: "Bytes", places: "Bytes") -> None:
-        after, further = data[places + 1], data[places + 2]
-        spaced = (after == _SPACE) & self._ends_value[further]
-        escaping = after == _QUOTE
-        self._regular &= bool((self._ends_value[after] | spaced | escaping).all())
-        self._dropped += int(places.size + spaced.sum() - escaping.sum())
+        if step > 0:  # Of an escaped quote, the first one stays.
+            self._dropped -= int(escaped.sum())

@@ -76,7 +76,6 @@ class Reading:
     """The counts and samples of a delivery that was read; the workspace contains its rows.
 
     Attributes:
-        delivery: that was read.
         rows_read: number of records in the file, rejects included.
         rows_rejected: number of records that are not accepted.
         rows_superseded: number of accepted rows that a later row of the same file replaces.
@@ -85,7 +84,6 @@ class Reading:
         seconds: duration of the reading, without the unpacking.
         sample_products: some rows: sku, name, description.
         sample_rejects: some rejects: row number, start and end byte, reason, detail, bytes.
-        skipped: lines that are neither rows nor rejects.
         notes: sentences for people about the reading.
         commonest_reason: of the rejects; None: there are none.
     """
@@ -119,13 +117,7 @@ def read_delivery(
 ) -> Reading:
     """Read a delivery into the workspace, and replace the delivery that was read before.
 
-    Args:
-        delivery: to read.
-        texts: of the delivery; their rows are concatenated.
-        connection: to the workspace.
-        folder: for repaired or recoded copies.
-        options: of the reading.
-        log: for progress and warnings.
+    The rows of its texts are concatenated. `folder` gets repaired or recoded copies.
 
     Raises:
         DeliveryRefusedError: the delivery cannot be read as products.
@@ -151,12 +143,9 @@ def read_delivery(
 
 
 def check_reject_share(reading: Reading, max_share: float, *, kept: bool = True) -> None:
-    """Refuse a delivery with too large a share of rejects.
+    """Refuse a delivery with a larger share of rejects than is accepted.
 
-    Args:
-        reading: of the delivery.
-        max_share: largest share that is accepted.
-        kept: whether the table rejected_rows keeps the rejects of a refused delivery.
+    If `kept`, the table rejected_rows keeps the rejects of a refused delivery.
 
     Raises:
         TooManyRejectsError: the share is too large; with the commonest reason and a remedy.
@@ -194,11 +183,7 @@ def select_winners(
 ) -> Reading:
     """Choose the winners from `rows` and `rejects`, and return the counts and samples.
 
-    Args:
-        connection: to the workspace.
-        delivery: that was read.
-        read: its texts, as they were read.
-        started: when the reading began, by `time.perf_counter`.
+    The reading began at `started`, by `time.perf_counter`.
     """
     rows, rejected = connection.execute(_COUNTS).fetchall()[0]
     superseded = exclude_superseded(connection)

@@ -7,10 +7,12 @@ once; Python looks only at the bad ones.
 
 import re
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import islice
-from mmap import mmap
+from mmap import ACCESS_READ, mmap
+from pathlib import Path
 
 from lfp_pipeline.reading.white_space import blank_bytes
 
@@ -24,6 +26,13 @@ _BACKSLASHED = re.compile(rb'\\(["\\])')
 _SKIP_STEPS = tuple(2**power for power in range(16, -1, -2))
 
 Buffer = bytes | mmap
+
+
+@contextmanager
+def mapped(path: Path) -> Iterator[mmap]:
+    """Map a file into memory for the block; the file must not be empty."""
+    with path.open("rb") as file, mmap(file.fileno(), 0, access=ACCESS_READ) as buffer:
+        yield buffer
 
 
 @dataclass(frozen=True)
@@ -67,9 +76,7 @@ class RecordGrammar:
     def __init__(self, form: RecordForm, *, stop_before: bytes = rb"(?!)") -> None:
         """Compile the patterns.
 
-        Args:
-            form: of the records.
-            stop_before: pattern for the beginning of records at which `skip_filled` stops.
+        At records that begin with the pattern `stop_before`, `skip_filled` stops.
         """
         self.form = form
         self._stop_before = stop_before

@@ -59,7 +59,6 @@ class CommonestReason:
         count: number of rejects with this reason.
         rejects: number of all rejects.
         place: position of the first of these rejects, such as `row 17`.
-        detail: of that reject.
         raw: first bytes of that reject, if known.
         cut_off: whether only the last record is short, and has no line end.
     """

@@ -1,16 +1,15 @@
 """Rejects: the records that are not accepted, with their place in the file, reason and bytes."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import astuple, dataclass
 from itertools import islice
-from mmap import ACCESS_READ, mmap
-from typing import BinaryIO
+from mmap import mmap
+from typing import BinaryIO, NamedTuple
 
 import duckdb
 
 from lfp_pipeline.errors import DeliveryRefusedError
 from lfp_pipeline.reading.loading import LoadedFile
-from lfp_pipeline.reading.records import RecordGrammar
+from lfp_pipeline.reading.records import RecordGrammar, mapped
 from lfp_pipeline.reading.repair import BLANK_ROW, REPEATED_HEADER
 
 RAW_BYTES_KEPT = 1 << 16
@@ -43,8 +42,7 @@ CREATE OR REPLACE TABLE excluded (row_number BIGINT)
 """
 
 
-@dataclass(frozen=True)
-class Reject:
+class Reject(NamedTuple):
     """A record that is not accepted: the bytes [byte_start, byte_end) of the text in UTF-8."""
 
     row_number: int
@@ -75,9 +73,7 @@ def unreadable_records(
 def located(broken: Sequence[tuple[int, str, str]], loaded: LoadedFile) -> Iterator[Reject]:
     """Yield the rejects of rows that break a rule, with their places in the file.
 
-    Args:
-        broken: row number, reason and detail of each such row, in order.
-        loaded: the file.
+    `broken` has the row number, the reason and the detail of each such row, in order.
 
     Raises:
         DeliveryRefusedError: a row is not where the grammar expects it.
@@ -85,11 +81,7 @@ def located(broken: Sequence[tuple[int, str, str]], loaded: LoadedFile) -> Itera
     if not broken:
         return
     path = loaded.repaired.path if loaded.repaired else loaded.path
-    with (
-        path.open("rb") as read,
-        mmap(read.fileno(), 0, access=ACCESS_READ) as buffer,
-        loaded.path.open("rb") as file,
-    ):
+    with mapped(path) as buffer, loaded.path.open("rb") as file:
         ranges = _byte_ranges(buffer, loaded, broken)
         for (row_number, reason, detail), found in zip(broken, ranges, strict=True):
             start, end = loaded.repaired.file_range(*found) if loaded.repaired else found
@@ -124,7 +116,7 @@ def insert_rejects(connection: duckdb.DuckDBPyConnection, rejects: Iterator[Reje
     """Insert rejects into their table, and exclude their rows; return the number of rejects."""
     inserted = 0
     while batch := list(islice(rejects, _BATCH)):
-        columns = [list(column) for column in zip(*map(astuple, batch), strict=True)]
+        columns = [list(column) for column in zip(*batch, strict=True)]
         connection.execute(_INSERT_REJECTS, columns)
         connection.execute("INSERT INTO excluded SELECT unnest($1::BIGINT[])", [columns[0]])
         inserted += len(batch)

@@ -10,10 +10,10 @@ import re
 import secrets
 from array import array
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from heapq import merge
-from mmap import ACCESS_READ, mmap
+from mmap import mmap
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
@@ -21,7 +21,7 @@ from lfp_pipeline.errors import AnotherHeaderError
 from lfp_pipeline.reading.bad_records import BadRecord, DiagnosingGrammar
 from lfp_pipeline.reading.dialect import HEAD_BYTES, Dialect
 from lfp_pipeline.reading.encoding import invalid_utf8_offsets
-from lfp_pipeline.reading.records import LINE_END, RecordForm
+from lfp_pipeline.reading.records import LINE_END, RecordForm, mapped
 from lfp_pipeline.reading.reject_limit import INVALID_ENCODING, CommonestReason, RejectLimit
 
 BLANK_ROW, REPEATED_HEADER = "blank", "header"
@@ -34,11 +34,9 @@ _ESCAPE = re.compile(rb"\\[\x00-\xff]")
 
 @dataclass
 class RepairedCopy:
-    """A repaired copy, its bad records in order, and the way from its offsets to those of the file.
+    """A repaired copy, its bad records in order, and the offsets in the file of its records.
 
     Attributes:
-        path: of the copy.
-        form: of its records.
         mark: prefix of the sku of a placeholder; the index into `bad_records` follows.
         bad_records: replaced by placeholders, with offsets in the original file.
         empty_lines: number of empty lines that were removed.
@@ -92,14 +90,9 @@ def write_repaired_copy(
     limit: RejectLimit,
     objections: Mapping[int, str] | None = None,
 ) -> RepairedCopy:
-    """Write the repaired copy of a UTF-8 file.
+    """Write the repaired copy of a UTF-8 file to the path `copy`.
 
-    Args:
-        file: that cannot be loaded unchanged.
-        dialect: of the file.
-        copy: path of the copy.
-        limit: of the bad records; with more, the file is refused.
-        objections: offsets within good records that DuckDB rejected, with DuckDB's reasons.
+    `objections` has offsets within further bad records, with DuckDB's reasons.
 
     Raises:
         DeliveryRefusedError: the file has more bad records than the limit, or another header.
@@ -109,46 +102,39 @@ def write_repaired_copy(
         ((offset, INVALID_ENCODING) for offset in invalid_utf8_offsets(file, dialect.body_start)),
         sorted((objections or {}).items()),
     )
-    with (
-        file.open("rb") as opened,
-        mmap(opened.fileno(), 0, access=ACCESS_READ) as buffer,
-        copy.open("xb") as out,
-    ):
+    with mapped(file) as buffer, copy.open("xb") as out:
         _Repairer(buffer, dialect, repaired, out, limit).run(suspects)
     return repaired
 
 
+@dataclass
 class _Repairer:
     """Writes a repaired copy, run by run and record by record."""
 
-    def __init__(
-        self,
-        buffer: mmap,
-        dialect: Dialect,
-        repaired: RepairedCopy,
-        out: BinaryIO,
-        limit: RejectLimit,
-    ) -> None:
-        self.buffer = buffer
-        self.form = dialect.form
-        self.grammar = DiagnosingGrammar(dialect.form)
-        self.dialect = dialect
-        self.like_header = dialect.columns.like_header(dialect.form.delimiter)
-        self.repaired = repaired
-        self.out = out
-        self.limit = limit
+    buffer: mmap
+    dialect: Dialect
+    repaired: RepairedCopy
+    out: BinaryIO
+    limit: RejectLimit
+
+    def __post_init__(self) -> None:
+        self.form = self.dialect.form
+        self.grammar = DiagnosingGrammar(self.form)
+        self.like_header = self.dialect.columns.like_header(self.form.delimiter)
         self.rewritten: _Rewritten | None = None
 
     def run(self, suspects: Iterable[tuple[int, str]]) -> None:
-        """Write the copy; records at the offsets of suspects are bad, for the given reasons."""
+        """Write the copy; each suspect is an offset within a bad record, with the reason."""
         size = len(self.buffer)
         named = self.form.width - self.form.last_empty
         self._write_record([f"c{index}" for index in range(named)] + [""] * self.form.last_empty)
         position = self.dialect.body_start
         self.repaired.note_shift(self.out.tell(), position)
-        upcoming = _SuspectOffsets(suspects)
+        upcoming = iter(suspects)
+        suspect = next(upcoming, None)
         while position < size:
-            suspect = upcoming.at_or_after(position)
+            while suspect is not None and suspect[0] < position:
+                suspect = next(upcoming, None)
             end = self.grammar.plain_run_end(self.buffer, position, suspect[0] if suspect else size)
             if broken := self._broken_record(position, end):
                 end = broken.start
@@ -273,17 +259,3 @@ class _Rewritten(NamedTuple):
     start: int
     copy_offset: int
     shifts: int
-
-
-class _SuspectOffsets:
-    """Ordered offsets of suspects, consumed in step with the file."""
-
-    def __init__(self, suspects: Iterable[tuple[int, str]]) -> None:
-        self._rest: Iterator[tuple[int, str]] = iter(suspects)
-        self._next = next(self._rest, None)
-
-    def at_or_after(self, position: int) -> tuple[int, str] | None:
-        """Return the first suspect at or after a position, which never decreases."""
-        while self._next is not None and self._next[0] < position:
-            self._next = next(self._rest, None)
-        return self._next

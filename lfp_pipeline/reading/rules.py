@@ -104,8 +104,6 @@ UPDATE rows SET description = {_UNWRAP.format("description")}
 WHERE irregular AND {_IS_FORMULA.format("description")}
 """
 
-_SKIP_BLANK = "INSERT INTO excluded SELECT rowid + 1 FROM rows WHERE blank"
-
 _ANOTHER_HEADER = f"""
 SELECT min(rowid) + 1 FROM rows WHERE irregular AND ({_NAMES_TWO_COLUMNS}) AND NOT ({_IS_HEADER})
 """
@@ -217,7 +215,8 @@ def clean_values(connection: duckdb.DuckDBPyConnection, options: ReadOptions) ->
 
 def skip_blank_rows(connection: duckdb.DuckDBPyConnection) -> int:
     """Exclude the rows with only white space; return their number."""
-    return _written(connection.execute(_SKIP_BLANK))
+    statement = "INSERT INTO excluded SELECT rowid + 1 FROM rows WHERE blank"
+    return _written(connection.execute(statement))
 
 
 def skip_headers(connection: duckdb.DuckDBPyConnection, options: ReadOptions) -> int:
@@ -245,16 +244,11 @@ def broken_rules(
 ) -> list[tuple[int, str, str]]:
     """Return row number, reason and detail of each row that breaks a rule, in order.
 
-    Args:
-        connection: to the workspace.
-        options: of the reading.
-        limit: of the rejects.
-        rejected: number of rows of the file that are rejects already.
-        bare_quotes: whether quotes in the file's values are not escaped. Then a value that begins
-            like a formula may be the first piece of one; in other files, it is a text.
+    If the quotes in the file's values are bare, not escaped, a value that begins like a formula may
+    be the first piece of one; in other files, it is a text.
 
     Raises:
-        DeliveryRefusedError: together with earlier rejects, there are more than the limit.
+        DeliveryRefusedError: together with those rejected earlier, there are more than the limit.
     """
     remaining = limit.remaining - rejected
     bound = _lengths(options) | {

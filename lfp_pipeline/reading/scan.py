@@ -1,7 +1,6 @@
 """The query for DuckDB's CSV reader: the rows of a file, and which of them are irregular."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -68,23 +67,6 @@ FROM (
 _NO_SURPLUS = "CASE WHEN {0} = '' THEN 0 ELSE error('a cell without a column') END"
 
 
-@dataclass(frozen=True)
-class Scan:
-    """A query that reads a file, in order.
-
-    Its columns: sku, name, description; `text_bytes`, the size of all values of the row;
-    `irregular`, whether the row may need trimming, skipping or rejecting; `blank`, whether an
-    irregular row has only white space in all columns.
-
-    Attributes:
-        sql: the query.
-        parameters: of the query, by name.
-    """
-
-    sql: str
-    parameters: dict[str, Any]
-
-
 def scan_of(
     path: Path,
     dialect: Dialect,
@@ -92,24 +74,24 @@ def scan_of(
     *,
     copy: bool = False,
     max_objections: int = 0,
-) -> Scan:
-    """Return the query that reads a file in UTF-8.
+) -> tuple[str, dict[str, Any]]:
+    """Return the query that reads a file in UTF-8, in order, and its parameters by name.
 
-    Args:
-        path: of the file.
-        dialect: of the file.
-        options: of the reading.
-        copy: whether the file is a repaired copy, whose header is its first line.
-        max_objections: number of unreadable records that DuckDB leaves out and keeps in
-            `reject_errors`. With 0, the query fails at the first, and reads in parallel. Then a
-            thread that begins inside a text with line breaks may, rarely, take a line of the text
-            for a record; the count of bytes shows that.
+    Its columns: sku, name, description; `text_bytes`, the size of all values of the row;
+    `irregular`, whether the row may need trimming, skipping or rejecting; `blank`, whether an
+    irregular row has only white space in all columns.
+
+    Of a repaired `copy`, the first line is the header. DuckDB leaves out `max_objections`
+    unreadable records, and keeps them in `reject_errors`. With 0, the query fails at the first, and
+    reads in parallel. Then a thread that begins inside a text with line breaks may, rarely, take a
+    line of the text for a record; the count of bytes shows that.
     """
     form = dialect.form
     # The line end of a record counts among its bytes. A copy may add one.
     longest = form.max_bytes - len(form.newline)
     if copy:
-        longest = max(form.max_bytes + len(form.newline), _placeholder_bytes(form.width))
+        placeholder = 100 + form.width * len(f"c{form.width},")  # Or the header of the copy.
+        longest = max(form.max_bytes + len(form.newline), placeholder)
     columns = [f"c{index}" for index in range(form.width)]
     text_bytes = [f"strlen({column})" for column in columns]
     if form.last_empty:
@@ -119,37 +101,28 @@ def scan_of(
         f"{_value(columns[positions[name]], dialect, options)} AS {name}"
         for name in PRODUCT_COLUMNS
     ]
-    tokens = {"null_tokens": null_token_lines(options)} if options.null_tokens else {}
-    return Scan(
-        sql=_SCAN.format(
-            names=COLUMN_LIST,
-            columns=", ".join(columns),
-            values=", ".join(values),
-            text_bytes=_sum(text_bytes),
-            irregular=IRREGULAR,
-            is_blank=blank_row(columns),
-        ),
-        parameters=irregular_parameters(options)
-        | tokens
-        | {
-            "path": str(path),
-            "lines_above": 0 if copy else dialect.lines_above,
-            "delimiter": dialect.delimiter,
-            "columns": dict.fromkeys(columns, "VARCHAR"),
-            "not_null": columns,
-            "null_padding": form.fewest < form.width,
-            "max_line_size": longest,
-            "buffer_size": _BUFFERED_RECORDS * max(longest, form.max_bytes),
-            "parallel": not max_objections,
-            "keep_objections": max_objections > 0,
-            "max_objections": max_objections,
-        },
+    scan = _SCAN.format(
+        names=COLUMN_LIST,
+        columns=", ".join(columns),
+        values=", ".join(values),
+        text_bytes=_sum(text_bytes),
+        irregular=IRREGULAR,
+        is_blank=blank_row(columns),
     )
-
-
-def _placeholder_bytes(width: int) -> int:
-    """Return the largest size of a placeholder for a bad record, and of a copy's header."""
-    return 100 + width * len(f"c{width},")
+    tokens = {"null_tokens": null_token_lines(options)} if options.null_tokens else {}
+    return scan, irregular_parameters(options) | tokens | {
+        "path": str(path),
+        "lines_above": 0 if copy else dialect.lines_above,
+        "delimiter": dialect.delimiter,
+        "columns": dict.fromkeys(columns, "VARCHAR"),
+        "not_null": columns,
+        "null_padding": form.fewest < form.width,
+        "max_line_size": longest,
+        "buffer_size": _BUFFERED_RECORDS * max(longest, form.max_bytes),
+        "parallel": not max_objections,
+        "keep_objections": max_objections > 0,
+        "max_objections": max_objections,
+    }
 
 
 def _sum(terms: Sequence[str]) -> str:

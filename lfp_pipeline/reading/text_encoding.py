@@ -17,13 +17,13 @@ class TextEncoding:
         codec: Python's name.
         mark_length: length of the byte order marks at its beginning, in bytes.
         certain: whether the encoding is decided whatever bytes follow.
-        note: sentence for people that names who stated the encoding; empty: the text itself.
+        notes: a sentence for people that names who stated the encoding; none: the text itself.
     """
 
     codec: str
     mark_length: int = 0
     certain: bool = True
-    note: str = ""
+    notes: tuple[str, ...] = ()
 
 
 def encoding_by_head(head: bytes, text_format: TextFormat) -> TextEncoding:
@@ -35,7 +35,7 @@ def encoding_by_head(head: bytes, text_format: TextFormat) -> TextEncoding:
     codec, mark_length = detect_encoding(head)
     if mark_length == 0 and text_format.encoding:
         declared = text_format.encoding
-        return TextEncoding(with_byte_order(declared, head), note=_note(declared, "sources file"))
+        return _stated(declared, "sources file", head)
     return TextEncoding(codec, mark_length, certain=codec != _UTF_8 or mark_length > 0)
 
 
@@ -44,30 +44,22 @@ def other_encoding(
 ) -> TextEncoding | None:
     """Return the encoding of a text whose own bytes state none; None: the text is UTF-8.
 
-    A text counts as not UTF-8 if it has more invalid bytes than valid characters beyond ASCII. If
-    all bytes are ASCII, the charset of a server still counts where it gives them another meaning.
-
-    Args:
-        head: first bytes of the text.
-        beyond_ascii: numbers of valid UTF-8 characters beyond ASCII and of invalid bytes in it.
-        charset: that the server states.
-        fallback: setting LFP_FALLBACK_ENCODING.
+    `beyond_ascii` has the number of valid UTF-8 characters beyond ASCII, and that of invalid bytes.
+    With more of the latter, the text is not UTF-8. If all bytes are ASCII, the charset of a server
+    still counts where it gives them another meaning.
     """
     characters, others = beyond_ascii
     # In such an encoding, ASCII bytes include escape sequences or zero bytes.
     escaped = any(mark in head for mark in (b"\x1b", b"~{", b"\0"))
     is_ascii = characters == others == 0 and escaped
-    if (
-        charset
-        and charset != _UTF_8
-        and (others > characters or (is_ascii and not extends_ascii(charset)))
-    ):
-        return TextEncoding(with_byte_order(charset, head), note=_note(charset, "server"))
-    if fallback and fallback != _UTF_8 and others > characters:
-        note = _note(fallback, "setting LFP_FALLBACK_ENCODING")
-        return TextEncoding(with_byte_order(fallback, head), note=note)
+    is_other = others > characters
+    if charset and charset != _UTF_8 and (is_other or (is_ascii and not extends_ascii(charset))):
+        return _stated(charset, "server", head)
+    if fallback and fallback != _UTF_8 and is_other:
+        return _stated(fallback, "setting LFP_FALLBACK_ENCODING", head)
     return None
 
 
-def _note(codec: str, said_by: str) -> str:
-    return "" if codec == _UTF_8 else f"Read as {encoding_label(codec)} ({said_by})."
+def _stated(codec: str, said_by: str, head: bytes) -> TextEncoding:
+    notes = () if codec == _UTF_8 else (f"Read as {encoding_label(codec)} ({said_by}).",)
+    return TextEncoding(with_byte_order(codec, head), notes=notes)

@@ -5,27 +5,18 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
 import duckdb
 
 from lfp_pipeline.errors import DeliveryRefusedError
 from lfp_pipeline.reading.habits import form_notes
-from lfp_pipeline.reading.loading import load_rows
+from lfp_pipeline.reading.loading import LoadedFile, load_rows
 from lfp_pipeline.reading.options import ReadOptions
 from lfp_pipeline.reading.plain_text import PlainText
 from lfp_pipeline.reading.reject_limit import RejectLimit
-from lfp_pipeline.reading.rejects import (
-    CREATE_REJECTS,
-    insert_rejects,
-    located,
-    unreadable_records,
-)
-from lfp_pipeline.reading.rules import (
-    broken_rules,
-    clean_values,
-    skip_blank_rows,
-    skip_headers,
-)
+from lfp_pipeline.reading.rejects import CREATE_REJECTS, insert_rejects, located, unreadable_records
+from lfp_pipeline.reading.rules import broken_rules, clean_values, skip_blank_rows, skip_headers
 
 
 @dataclass(frozen=True)
@@ -58,7 +49,6 @@ class TextRead:
         text: as it was unpacked.
         ignored_columns: names in its header that are not read.
         repaired: whether a repaired copy was read.
-        skipped: lines that are neither rows nor rejects.
         notes: sentences for people about the reading.
         size_bytes: size in UTF-8.
     """
@@ -69,6 +59,22 @@ class TextRead:
     skipped: SkippedLines
     notes: Sequence[str]
     size_bytes: int
+
+    @classmethod
+    def of(cls, text: PlainText, loaded: LoadedFile, blank_rows: int = 0, headers: int = 0) -> Self:
+        """Return a text after its loading, of which so many loaded rows were skipped."""
+        if loaded.repaired is not None:
+            blank_rows += loaded.repaired.blank_rows
+            headers += loaded.repaired.repeated_headers
+        dialect = loaded.dialect
+        return cls(
+            text,
+            dialect.columns.ignored,
+            loaded.repaired is not None,
+            SkippedLines(loaded.empty_lines + blank_rows, headers, dialect.lines_above),
+            [*loaded.notes, *form_notes(loaded.path, dialect)],
+            loaded.path.stat().st_size,
+        )
 
 
 @contextmanager
@@ -92,13 +98,7 @@ def read_text(
 ) -> TextRead:
     """Read one text of a delivery into `rows`, `rejects` and `excluded`.
 
-    Args:
-        connection: to the workspace.
-        text: as it was unpacked.
-        folder: for a repaired or recoded copy.
-        options: of the reading.
-        log: for warnings about the encoding.
-        limit: of the rejects of the delivery, with only its other texts counted.
+    `folder` gets a repaired or recoded copy. `limit` counts only the other texts of the delivery.
 
     Raises:
         DeliveryRefusedError: the text cannot be read as products.
@@ -106,23 +106,13 @@ def read_text(
     with naming(text.name):
         loaded = load_rows(connection, text, folder, options, log, limit)
         connection.execute(CREATE_REJECTS)
-        blank_lines, repeated_headers = loaded.empty_lines, 0
-        if not loaded.regular:
-            rejected = insert_rejects(connection, unreadable_records(connection, loaded))
-            clean_values(connection, options)
-            blank_lines += skip_blank_rows(connection)
-            repeated_headers += skip_headers(connection, options)
-            bare = loaded.dialect.form.bare_quotes
-            broken = broken_rules(connection, options, loaded.limit, rejected, bare_quotes=bare)
-            insert_rejects(connection, located(broken, loaded))
-    if loaded.repaired is not None:
-        blank_lines += loaded.repaired.blank_rows
-        repeated_headers += loaded.repaired.repeated_headers
-    return TextRead(
-        text,
-        loaded.dialect.columns.ignored,
-        loaded.repaired is not None,
-        SkippedLines(blank_lines, repeated_headers, loaded.dialect.lines_above),
-        [*loaded.notes, *form_notes(loaded.path, loaded.dialect)],
-        loaded.path.stat().st_size,
-    )
+        if loaded.regular:
+            return TextRead.of(text, loaded)
+        rejected = insert_rejects(connection, unreadable_records(connection, loaded))
+        clean_values(connection, options)
+        blank_rows = skip_blank_rows(connection)
+        headers = skip_headers(connection, options)
+        bare = loaded.dialect.form.bare_quotes
+        broken = broken_rules(connection, options, loaded.limit, rejected, bare_quotes=bare)
+        insert_rejects(connection, located(broken, loaded))
+        return TextRead.of(text, loaded, blank_rows, headers)

@@ -54,7 +54,7 @@ def is_packed(path: Path) -> bool:
 
 
 def is_packed_head(head: bytes) -> bool:
-    """Return the same for the first `compression.MAGIC_BYTES` of a file."""
+    """Return whether a file is packed so, by its first `compression.MAGIC_BYTES` bytes."""
     return head.startswith(ZIP_BEGINS) or compression.compression_of(head) is not None
 
 
@@ -63,12 +63,9 @@ def contents(
 ) -> Generator[Content, None, None]:
     """Yield the files in a delivery, unpacked if they are packed.
 
-    Args:
-        path: of a plain file; of a gzip, zstd, bz2 or xz file; or of a zip, whose members follow in
-            the order of their names.
-        max_bytes: largest unpacked size of the delivery.
-        has_header: returns whether the first `HEAD_BYTES` of a text, in any encoding, have the
-            header of a product file. This decides which texts in a zip are read.
+    The delivery is a plain file; a gzip, zstd, bz2 or xz file; or a zip, whose members follow in
+    the order of their names. Unpacked, it may have `max_bytes`. `has_header` decides which texts in
+    a zip are read, by their first `HEAD_BYTES` in any encoding.
 
     Raises:
         DeliveryRefusedError: the file or a member is damaged, encrypted, an archive, too large, or
@@ -146,7 +143,7 @@ def _checked(pieces: Iterator[bytes], what: str) -> Iterator[bytes]:
     with _refusing_damage(what):
         head, pieces = compression.peek(pieces, PACKED_HEAD_BYTES)
         if found := zip_format_of(head):
-            raise DeliveryRefusedError(found.refusal_of(what))
+            raise DeliveryRefusedError(found.refusal(what))
         if kind := packed_kind(head):
             msg = (
                 f"{what} is itself an archive or a packed file ({kind}), and is not unpacked. "

@@ -58,15 +58,10 @@ def workspace_of(settings: Settings, limits: WorkspaceLimits) -> Iterator[Worksp
 def open_workspace(
     folders: Sequence[Path], work_dir: Path, limits: WorkspaceLimits
 ) -> Iterator[Workspace]:
-    """Open a workspace that can access only some folders, and load no extension.
+    """Open a workspace that can access only some folders beside its own, and load no extension.
 
-    This confines hostile files, because CSV readers have had bugs.
-
-    Args:
-        folders: that the workspace may access beside its own folder; they may be links.
-        work_dir: in which the workspace's own folder is created, and deleted afterwards. Folders of
-            dead processes are deleted now.
-        limits: resources of the workspace.
+    This confines hostile files, because CSV readers have had bugs. The workspace's own folder is
+    created in `work_dir`, and deleted after the block. Folders of dead processes are deleted now.
     """
     with scratch_folder(work_dir, "run") as folder:
         config: dict[str, str | bool | int | float | list[str]] = {

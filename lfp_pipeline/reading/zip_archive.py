@@ -61,7 +61,7 @@ def zip_members(path: Path) -> list[ZipInfo]:
     if any(entry.filename == "[Content_Types].xml" for entry in entries):
         found = OFFICE
     if found:
-        raise DeliveryRefusedError(found.refusal)
+        raise DeliveryRefusedError(found.refusal())
     if len(entries) > _MAX_ENTRIES:
         msg = (
             f"The zip has {len(entries):,} entries; more than {_MAX_ENTRIES:,} are refused. "
@@ -83,18 +83,11 @@ def zip_members(path: Path) -> list[ZipInfo]:
 def choose_members(
     members: Sequence[ZipInfo], has_header: Callable[[ZipInfo], bool]
 ) -> tuple[list[ZipInfo], list[ZipInfo]]:
-    """Choose the members of a zip to read.
+    """Return the members of a zip to read and the skipped ones, each in the order of `members`.
 
-    These are the members with the name of a CSV file, and those with the name of a text and with a
+    Read are the members with the name of a CSV file, and those with the name of a text and with a
     header. If there are none, all texts are read, so that the errors explain what is wrong. A lone
     member is read whatever its name.
-
-    Args:
-        members: all files in the zip.
-        has_header: returns whether a text has the header of a product file.
-
-    Returns:
-        The members to read and the skipped members, each in the order of `members`.
 
     Raises:
         DeliveryRefusedError: no member can be read, or a text cannot be unpacked.
@@ -189,44 +182,37 @@ def _check_places(entries: Sequence[ZipInfo], directory: int) -> None:
 
 def _check_entry(entry: ZipInfo) -> None:
     """Refuse names that no honest tool writes, though no file is written under them."""
-    name, path = entry.filename, _path_of(entry)
-    if not name:
+    path = _path_of(entry)
+    if not entry.filename:
         msg = "an entry has no name"
         raise zipfile.BadZipFile(msg)
     if path.is_absolute() or ".." in path.parts or "".join(path.parts[:1]).endswith(":"):
-        msg = f"{shown_name(name)} in the zip leads out of it. Zip the file by its plain name."
-        raise DeliveryRefusedError(msg)
+        raise _refusal(entry, "leads out of it. Zip the file by its plain name.")
     if entry.is_dir() and entry.file_size:
-        msg = f"{shown_name(name)} in the zip is named as a folder, but has content. Zip it again."
-        raise DeliveryRefusedError(msg)
+        raise _refusal(entry, "is named as a folder, but has content. Zip it again.")
 
 
 def _check_kind(member: ZipInfo) -> None:
     """Refuse a member that is not a plain file, or is itself packed."""
-    name, mode = member.filename, member.external_attr >> 16
+    mode = member.external_attr >> 16
     if stat.S_ISLNK(mode):
-        msg = f"{shown_name(name)} in the zip is a symbolic link. Zip the file that it leads to."
-        raise DeliveryRefusedError(msg)
+        raise _refusal(member, "is a symbolic link. Zip the file that it leads to.")
     if stat.S_IFMT(mode) not in {0, stat.S_IFREG}:
-        msg = f"{shown_name(name)} in the zip is a device or a pipe. Zip plain files only."
-        raise DeliveryRefusedError(msg)
-    if is_named_packed(name):
-        msg = (
-            f"{shown_name(name)} in the zip is itself an archive or a workbook. Zip the CSV files "
-            "themselves."
-        )
-        raise DeliveryRefusedError(msg)
+        raise _refusal(member, "is a device or a pipe. Zip plain files only.")
+    if is_named_packed(member.filename):
+        raise _refusal(member, "is itself an archive or a workbook. Zip the CSV files themselves.")
 
 
 def _check_packing(member: ZipInfo) -> None:
     """Refuse a member that cannot be unpacked."""
-    name = member.filename
     if member.flag_bits & _ENCRYPTED:
-        msg = f"{shown_name(name)} in the zip is encrypted. Deliver it without a password."
-        raise DeliveryRefusedError(msg)
+        raise _refusal(member, "is encrypted. Deliver it without a password.")
     if member.compress_type not in _METHODS:
-        msg = f"{shown_name(name)} in the zip is compressed in a rare way. Zip it with Deflate."
-        raise DeliveryRefusedError(msg)
+        raise _refusal(member, "is compressed in a rare way. Zip it with Deflate.")
+
+
+def _refusal(entry: ZipInfo, fault: str) -> DeliveryRefusedError:
+    return DeliveryRefusedError(f"{shown_name(entry.filename)} in the zip {fault}")
 
 
 def shown_name(name: str) -> str:
@@ -243,5 +229,4 @@ def _is_clutter(entry: ZipInfo) -> bool:
 
 
 def _path_of(entry: ZipInfo) -> PurePosixPath:
-    """Return the name of an entry as a path."""
     return PurePosixPath(entry.filename.replace("\\", "/"))

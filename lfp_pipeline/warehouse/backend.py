@@ -36,7 +36,7 @@ class Backend(Protocol):
 
     @property
     def is_corrupt(self) -> bool:
-        """Whether the database is no database at first sight, without opening it."""
+        """Whether the database looks damaged from outside, without opening it."""
 
     @property
     def is_shadow(self) -> bool:
@@ -66,7 +66,7 @@ class Backend(Protocol):
     def attached(
         self, connection: duckdb.DuckDBPyConnection, purpose: str, log: logging.Logger
     ) -> AbstractContextManager[None]:
-        """Take the writer lock, and attach the database to a connection, for the block."""
+        """Take the writer lock and attach the database for the block, and always detach it."""
 
     def session(
         self, purpose: str, log: logging.Logger
@@ -99,7 +99,7 @@ class Backend(Protocol):
         """Put a shadow, which has been checkpointed, in the place of this database.
 
         Raises:
-            OSError: it cannot be done. The old database stands.
+            OSError: this failed; the old database stands.
         """
 
     def move_aside(self, name: str, log: logging.Logger) -> None:

@@ -35,7 +35,7 @@ def copy_database(database: Path, file: BinaryIO, copy: Path) -> None:
 
 
 def _copy(source: BinaryIO, target: BinaryIO) -> None:
-    """Copy a file; where the file system can, both share what is on disk."""
+    """Copy a file; where the file system can, both share the blocks on disk."""
     size = os.fstat(source.fileno()).st_size
     with suppress(AttributeError, OSError):  # Not every system and file system can.
         while os.copy_file_range(source.fileno(), target.fileno(), size):
@@ -45,10 +45,10 @@ def _copy(source: BinaryIO, target: BinaryIO) -> None:
 
 
 def replace_database(old: Path, new: Path) -> None:
-    """Put a database in the place of another; neither has a write-ahead log.
+    """Put a database in the place of another; neither may have a write-ahead log.
 
     Raises:
-        OSError: it cannot be done. The old one is where it was.
+        OSError: this failed; the old database stands.
     """
     for path in (old, new):
         if logs := write_ahead_logs(path):
@@ -63,7 +63,7 @@ def replace_database(old: Path, new: Path) -> None:
 def read_id(path: Path) -> tuple[str | None, int]:
     """Return the id and how often the ledger was written; None and 0 where that is not known."""
     try:
-        if not path.is_file():  # To open a pipe may take for ever.
+        if not path.is_file():  # Opening a pipe may block.
             return None, 0
         with path.open("rb") as file:
             found = _CONTENT.fullmatch(file.read(_MAX_BYTES))
@@ -73,11 +73,7 @@ def read_id(path: Path) -> tuple[str | None, int]:
 
 
 def write_id(path: Path, database_id: str, times: int) -> None:
-    """Replace the id file, if its content is another.
-
-    Raises:
-        OSError: it cannot be written.
-    """
+    """Replace the id file, if its content is another."""
     if read_id(path) == (database_id, times):
         return
     temporary = path.with_suffix(".part")

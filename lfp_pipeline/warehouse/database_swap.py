@@ -70,10 +70,6 @@ FROM old.deliveries ANTI JOIN warehouse.deliveries USING (delivery_id)
     "INSERT INTO warehouse.operations BY NAME FROM old.operations",
 ]
 
-_COPY_ID = """
-UPDATE warehouse.database_identity SET database_id = (FROM old.database_identity)
-"""
-
 
 @dataclass(frozen=True)
 class WarehouseSnapshot:
@@ -127,11 +123,7 @@ def read_differently(
 
 
 def read_history(connection: duckdb.DuckDBPyConnection) -> None:
-    """Read all of the attached warehouse that `copy_history` copies, to see that it is readable.
-
-    Raises:
-        duckdb.Error: it cannot be read.
-    """
+    """Read all that `copy_history` copies; raise a `duckdb.Error` where that is not readable."""
     for table in ("rejected_rows", "deliveries", "operations"):
         connection.execute(_DIGEST.format(table=table))
 
@@ -143,19 +135,17 @@ def copy_history(
     unmerged: Mapping[str, str],
     same: bool,
 ) -> None:
-    """Copy from an old database what the raw zone does not determine.
+    """Copy into the attached warehouse what the raw zone does not determine.
 
-    Args:
-        connection: with the new database attached as `warehouse`.
-        old: the old database.
-        unmerged: the ids of deliveries that were merged and no longer count as merged, and why.
-        same: whether the new database keeps the id of the old one. With another id, the status
-            notes in the raw zone no longer count.
+    Deliveries that were merged may no longer count as merged; `unmerged` has their ids and reasons.
+    If the two databases are the `same`, the warehouse gets the id of the old one. With another id,
+    the status notes in the raw zone no longer count.
     """
     with old.attached_read_only(connection, "old"):
         for statement in _COPY_HISTORY:
             connection.execute(statement)
         if same:
-            connection.execute(_COPY_ID)
+            id_ = "(FROM old.database_identity)"
+            connection.execute(f"UPDATE warehouse.database_identity SET database_id = {id_}")
     for delivery_id, why in unmerged.items():
         mark_unmerged(connection, delivery_id, why)

@@ -20,19 +20,16 @@ from lfp_pipeline.warehouse.name_counts import apply_changed_names
 
 # The purge has written the file with DuckDB. The size of a buffer is given, too: DuckDB 1.5 makes
 # it 16 times that of the longest line, and allocates all of it at once.
-_READ_FILE = """
-SELECT sku
+_SKUS_TO_DELETE = """
+CREATE TABLE skus_to_delete AS
+SELECT sku, count(*) AS times
 FROM read_csv($path, header = true, columns = {'sku': 'VARCHAR'}, delim = ',', quote = '"',
     escape = '"', auto_detect = false, max_line_size = 16000000,
     buffer_size = 16000000)
+GROUP BY sku
 """
 
 _OLDER = "(delivered_at, delivery_id) < ($delivered_at::TIMESTAMP, $delivery_id)"
-
-_SKUS_TO_DELETE = f"""
-CREATE TABLE skus_to_delete AS
-SELECT sku, count(*) AS times FROM ({_READ_FILE}) GROUP BY sku
-"""
 
 _DELETED_PRODUCTS = f"""
 CREATE TABLE deleted_products AS
@@ -80,13 +77,8 @@ def merge_deletion(
 ) -> LedgerEntry:
     """Delete the skus of a deletion from the attached warehouse, whole or not at all.
 
-    Args:
-        connection: to a workspace.
-        delivery: the deletion.
-        started: when work on it began, by `time.perf_counter`.
-
-    Returns:
-        The ledger entry; if the deletion had been merged before, the existing one.
+    Return the ledger entry; if the deletion had been merged before, the existing one. Work on the
+    deletion began at `started`, by `time.perf_counter`.
 
     Raises:
         WarehouseInconsistentError: an invariant would break. Nothing was changed.

@@ -17,13 +17,13 @@ import duckdb
 
 from lfp_pipeline.model.delivery import Delivery
 from lfp_pipeline.model.table_spec import COLUMN_LIST
-from lfp_pipeline.reading.habits import form_notes
 from lfp_pipeline.reading.loading import dialect_of, is_plain, load_plainly
 from lfp_pipeline.reading.options import ReadOptions
 from lfp_pipeline.reading.plain_text import PlainText
 from lfp_pipeline.reading.reader import Reading, select_winners
+from lfp_pipeline.reading.reject_limit import RejectLimit
 from lfp_pipeline.reading.rejects import CREATE_REJECTS
-from lfp_pipeline.reading.text_reader import SkippedLines, TextRead, naming
+from lfp_pipeline.reading.text_reader import TextRead, naming
 from lfp_pipeline.warehouse.schema import INCOMING, SWAP_IN, create_products
 
 LEAST_BYTES = 4 << 20
@@ -67,12 +67,9 @@ ANTI JOIN (FROM matches WHERE fate <> 'stale') AS replaced
 
 
 def should_load_directly(text_bytes: int, warehouse_bytes: int, memory_bytes: int) -> bool:
-    """Return whether to load a file directly.
+    """Return whether to load a file directly, by the size of its text and that of the database.
 
-    Args:
-        text_bytes: the size of its text.
-        warehouse_bytes: the size of the database.
-        memory_bytes: the memory limit of the workspace, which can hold a file of a quarter of that.
+    With a limit of `memory_bytes`, the workspace can hold a file of a quarter of that.
     """
     if warehouse_bytes < LEAST_BYTES:
         return text_bytes >= LEAST_BYTES
@@ -87,8 +84,7 @@ def load_directly(
 ) -> Reading | None:
     """Load a delivery into a table of the attached warehouse, for the merge to swap in.
 
-    Returns:
-        The reading; None if the file is not regular, so that it is read into the workspace instead.
+    Return None if the file is not regular, and has to be read into the workspace.
 
     Raises:
         DeliveryRefusedError: the file has no usable header.
@@ -102,22 +98,15 @@ def load_directly(
         return None
     connection.execute(create_products(INCOMING))
     this = {"delivery_id": delivery.delivery_id, "delivered_at": delivery.delivered_at}
-    # A row that DuckDB cannot read, or an irregular one, leaves it to the careful way.
-    plain = load_plainly(connection, text.path, dialect, options, _LOAD, this, _COUNTS)
-    if plain is None:
+    limit = RejectLimit(options.max_reject_share)
+    # A row that DuckDB cannot read, or an irregular one, leaves the file to the workspace.
+    loaded = load_plainly(connection, text, dialect, options, limit, _LOAD, this, _COUNTS)
+    if loaded is None:
         connection.execute(f"DROP TABLE {INCOMING}")
         return None
     connection.execute(_ROWS)
     connection.execute(CREATE_REJECTS)
-    read = TextRead(
-        text,
-        dialect.columns.ignored,
-        repaired=False,
-        skipped=SkippedLines(blank=plain.empty_lines, above_header=dialect.lines_above),
-        notes=[*text.notes, *form_notes(text.path, dialect)],
-        size_bytes=text.path.stat().st_size,
-    )
-    return select_winners(connection, delivery, [read], started)
+    return select_winners(connection, delivery, [TextRead.of(text, loaded)], started)
 
 
 def drop_loaded_table(connection: duckdb.DuckDBPyConnection) -> None:

@@ -1,8 +1,6 @@
 """A warehouse in a DuckDB file, which its single writer attaches only while it works on it."""
 
 import logging
-import os
-import time
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, field, replace
@@ -19,13 +17,7 @@ from lfp_pipeline.common.duckdb_tools import (
     write_ahead_logs,
 )
 from lfp_pipeline.common.process_marks import scratch_folder
-from lfp_pipeline.errors import (
-    WarehouseBusyError,
-    WarehouseCorruptError,
-    WarehouseInconsistentError,
-    hint_for,
-    user_message,
-)
+from lfp_pipeline.errors import user_message
 from lfp_pipeline.settings import Settings
 from lfp_pipeline.warehouse.backend import Backend, State
 from lfp_pipeline.warehouse.database_files import (
@@ -36,23 +28,11 @@ from lfp_pipeline.warehouse.database_files import (
     write_id,
 )
 from lfp_pipeline.warehouse.ledger import write_count
+from lfp_pipeline.warehouse.opening import attach_when_free, naming_corruption
 from lfp_pipeline.warehouse.schema import database_id, migrate, renew_database_id
 from lfp_pipeline.warehouse.writer_lock import WriterLock
 
-_RETRY_SECONDS = 0.2
 _SHADOW_FOLDER = ".rebuild"
-
-# These are parts of DuckDB's messages.
-_LOCK_CONFLICT = "Could not set lock on file"
-_OPEN_IN_THIS_PROCESS = "Unique file handle conflict"
-_FOREIGN_LOG = "WAL checkpoint iteration does not match"
-_CORRUPT = "Corrupt database file"
-_UNREADABLE = (
-    "not a valid DuckDB database file",
-    "Could not read enough bytes",
-    "Is a directory",
-    "Failure while replaying WAL file",
-)
 
 _MAGIC = b"DUCK"
 _MAGIC_AT = 8
@@ -61,7 +41,7 @@ _MAGIC_AT = 8
 
 @dataclass(frozen=True)
 class Warehouse(Backend):
-    """The database file and how long to wait for it.
+    """The database file and how long to wait for it. `Backend` documents most methods.
 
     Attributes:
         path: the database file.
@@ -90,12 +70,10 @@ class Warehouse(Backend):
 
     @property
     def location(self) -> str:
-        """The path, for people."""
         return str(self.path)
 
     @property
     def exists(self) -> bool:
-        """Whether there is a file."""
         return self.path.exists()
 
     @property
@@ -111,7 +89,6 @@ class Warehouse(Backend):
 
     @property
     def size_bytes(self) -> int:
-        """The size of the file; 0 where there is none."""
         return self.path.stat().st_size if self.exists else 0
 
     @property
@@ -126,19 +103,15 @@ class Warehouse(Backend):
 
     @property
     def lock(self) -> WriterLock:
-        """The lock of the only writer."""
         return WriterLock(self.path, self.writer_wait_seconds)
 
     def cached_id(self) -> str | None:
-        """Return the id of the database from the file beside it; None where it is not known."""
         return read_id(self._id_path)[0] if self.exists else None
 
     def waiting(self, seconds: float) -> Self:
-        """Return the same warehouse with another longest wait for other runs and programs."""
         return replace(self, writer_wait_seconds=seconds, other_process_wait_seconds=seconds)
 
     def connect(self) -> duckdb.DuckDBPyConnection:
-        """Return a new connection with nothing attached."""
         connection = duckdb.connect(config=dict(self.config))
         connection.execute("SET enable_progress_bar = false")  # It would be drawn into logs, too.
         return connection
@@ -147,14 +120,12 @@ class Warehouse(Backend):
     def attached(
         self, connection: duckdb.DuckDBPyConnection, purpose: str, log: logging.Logger
     ) -> Iterator[None]:
-        """Take the writer lock and attach the file for the block, and always detach it."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
         with self.lock.held(purpose, log), self._attached(connection, log):
             yield
 
     @contextmanager
     def session(self, purpose: str, log: logging.Logger) -> Iterator[duckdb.DuckDBPyConnection]:
-        """Take the writer lock, and yield a new connection with the file attached."""
         with self.connect() as connection:
             defer_checkpoints(connection)
             with self.attached(connection, purpose, log):
@@ -162,13 +133,11 @@ class Warehouse(Backend):
 
     @contextmanager
     def locked_session(self, log: logging.Logger) -> Iterator[duckdb.DuckDBPyConnection]:
-        """Yield a new connection with the file attached, to a holder of the writer lock."""
         with self.connect() as connection, self._attached(connection, log):
             yield connection
 
     @contextmanager
     def read_session(self) -> Iterator[duckdb.DuckDBPyConnection]:
-        """Yield a new connection to the file as it is now, to read without the writer lock."""
         with self.connect() as connection:
             attach(connection, self.path, "warehouse", to_read=True)
             connection.execute("USE warehouse")
@@ -177,19 +146,18 @@ class Warehouse(Backend):
     def attached_read_only(
         self, connection: duckdb.DuckDBPyConnection, name: str
     ) -> AbstractContextManager[None]:
-        """Attach the file under a name, to read for the block."""
         return attached_read_only(connection, self.path, name)
 
     @contextmanager
     def blocking_writers(self, log: logging.Logger) -> Iterator[None]:
         """Hold DuckDB's read lock on the file for the block, so that no program can write it."""
         with self.connect() as connection:
-            with self._translating_corruption():
-                self._attach(connection, log, to_read=True)
+            with naming_corruption(self.path):
+                wait = self.other_process_wait_seconds
+                attach_when_free(connection, self.path, wait, log, to_read=True)
             yield
 
     def copy_to(self, file: BinaryIO, path: Path) -> None:
-        """Copy the file into an open file at that path, and its log beside that."""
         copy_database(self.path, file, path)
 
     @contextmanager
@@ -200,16 +168,11 @@ class Warehouse(Backend):
             yield replace(self, path=folder / self.path.name, is_shadow=True)
 
     def swap_in(self, shadow: Self) -> None:
-        """Rename the file of a shadow to this file; neither may have a log.
-
-        Raises:
-            OSError: it cannot be done. The old file stands.
-        """
+        """Rename the file of a shadow to this file; neither may have a log."""
         remove_id(self._id_path)
         replace_database(self.path, shadow.path)
 
     def move_aside(self, name: str, log: logging.Logger) -> None:
-        """Give a file that cannot be read another name, and its log."""
         old, new = self.path.name, f"{self.path.name}.{name}"
         for path in (*write_ahead_logs(self.path), self.path):
             if path.exists():
@@ -221,8 +184,8 @@ class Warehouse(Backend):
     def _attached(
         self, connection: duckdb.DuckDBPyConnection, log: logging.Logger
     ) -> Iterator[None]:
-        with self._translating_corruption():
-            self._attach(connection, log)
+        with naming_corruption(self.path):
+            attach_when_free(connection, self.path, self.other_process_wait_seconds, log)
             with _detached_afterwards(connection, log):
                 migrate(connection)
                 self._detect_lost_commits(connection, log)
@@ -263,61 +226,6 @@ class Warehouse(Backend):
     def _id_path(self) -> Path:
         return self.path.with_name(self.path.name + ".id")
 
-    @contextmanager
-    def _translating_corruption(self) -> Iterator[None]:
-        try:
-            yield
-        except duckdb.Error as error:
-            if not self._means_corruption(error):
-                raise
-            first_line = str(error).partition("\n")[0].rstrip(".!")
-            msg = (
-                f"{self.path} is damaged, or is no database: {first_line}. Run rebuild_products, "
-                "which rebuilds it from the raw zone."
-            )
-            raise WarehouseCorruptError(msg) from error
-
-    def _means_corruption(self, error: duckdb.Error) -> bool:
-        """Return whether the database file is at fault, and not a full disk or another file."""
-        text = str(error)
-        if hint_for(error) or _CORRUPT in text:
-            return not hint_for(error)
-        return self.path.name in text and any(sign in text for sign in _UNREADABLE)
-
-    def _attach(
-        self, connection: duckdb.DuckDBPyConnection, log: logging.Logger, *, to_read: bool = False
-    ) -> None:
-        started = time.monotonic()
-        is_logged = False
-        while True:
-            try:
-                attach(connection, self.path, "warehouse", to_read=to_read)
-            except duckdb.Error as error:
-                if _FOREIGN_LOG in str(error):
-                    msg = (
-                        f"{self.path} and its write-ahead log {self.path.name}.wal do not belong "
-                        "together. Put both back from the same copy; or remove both, and run "
-                        "ingest_inbox, which merges all deliveries from the raw zone."
-                    )
-                    raise WarehouseInconsistentError(msg) from error
-                holder = _holder(str(error))
-                if holder is None:
-                    raise
-                waited = time.monotonic() - started
-                if waited >= self.other_process_wait_seconds:
-                    msg = (
-                        f"{self.path} is open in another program: {holder}. Gave up after "
-                        f"{waited:.0f} s (setting LFP_OTHER_PROCESS_WAIT_SECONDS). Close it there, "
-                        "and run this again; to read, open the published copy."
-                    )
-                    raise WarehouseBusyError(msg) from None
-                if not is_logged:
-                    log.warning("%s is open in %s; waiting for it", self.path.name, holder)
-                    is_logged = True
-                time.sleep(_RETRY_SECONDS)
-            else:
-                return
-
 
 @contextmanager
 def _detached_afterwards(
@@ -333,16 +241,3 @@ def _detached_afterwards(
             log.warning("The database could not be detached: %s", error)
         raise
     connection.execute("DETACH warehouse")
-
-
-def _holder(message: str) -> str | None:
-    """Return the program that has the file open, by DuckDB's refusal; None: another refusal.
-
-    DuckDB says `Conflicting lock is held in PROGRAM (PID 1) by user U. See ...`.
-    """
-    if _OPEN_IN_THIS_PROCESS in message:
-        return f"this process itself (PID {os.getpid()})"
-    if _LOCK_CONFLICT not in message:
-        return None
-    _, _, holder = message.partition("held in ")
-    return holder.partition(". ")[0].strip() or "unknown"

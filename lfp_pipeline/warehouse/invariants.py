@@ -8,8 +8,6 @@ import duckdb
 from lfp_pipeline.model.ledger_entry import FATE_COLUMNS
 from lfp_pipeline.warehouse.name_counts import WRONG_COUNTS
 
-_REPEATED_SKUS = "SELECT count(*) - count(DISTINCT sku) FROM warehouse.products"
-
 _REPEATED_SKUS_OF_DELIVERIES = """
 SELECT count(*)
 FROM (
@@ -150,7 +148,6 @@ class Violation:
     """A broken invariant.
 
     Attributes:
-        invariant: the invariant.
         number: the number of offenders.
         some: the names of the first ones.
     """
@@ -167,7 +164,8 @@ def product_count(connection: duckdb.DuckDBPyConnection) -> int:
 
 def repeated_skus(connection: duckdb.DuckDBPyConnection) -> int:
     """Return the number of rows of `products` that repeat the sku of another row; 0 is right."""
-    return int(connection.execute(_REPEATED_SKUS).fetchall()[0][0])
+    statement = "SELECT count(*) - count(DISTINCT sku) FROM warehouse.products"
+    return int(connection.execute(statement).fetchall()[0][0])
 
 
 def repeated_skus_of(connection: duckdb.DuckDBPyConnection, delivery_ids: Sequence[str]) -> int:

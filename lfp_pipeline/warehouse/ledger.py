@@ -1,27 +1,28 @@
-"""The ledger: one row for each delivery, in the table `deliveries`."""
+"""The ledger: what became of each delivery, and what operators have done.
 
+The table `deliveries` has one row for each delivery, also for an operation on a single delivery.
+The table `operations` has one row for each operation on the warehouse as a whole.
+"""
+
+import logging
 from collections.abc import Sequence
 from dataclasses import asdict
+from datetime import datetime
 from typing import Any
 
 import duckdb
 
+from lfp_pipeline.common.clock import utc_now
+from lfp_pipeline.errors import LfpError, user_message
 from lfp_pipeline.model.delivery import Delivery
-from lfp_pipeline.model.ledger_entry import (
-    ROW_COLUMNS,
-    STATUSES,
-    LedgerEntry,
-    RowCounts,
-    Status,
-)
+from lfp_pipeline.model.ledger_entry import ROW_COLUMNS, STATUSES, LedgerEntry, RowCounts, Status
+from lfp_pipeline.warehouse.backend import Backend
 
 _OF_DELIVERIES = "WHERE delivery_id IN (SELECT unnest($delivery_ids::VARCHAR[]))"
 
 _OF_PARTITIONS = "WHERE partition_key IN (SELECT unnest($partition_keys::VARCHAR[]))"
 
 _DELETE = f"DELETE FROM warehouse.deliveries {_OF_DELIVERIES}"
-
-_DELETE_REJECTS = f"DELETE FROM warehouse.rejected_rows {_OF_DELIVERIES}"
 
 _INSERT = """
 INSERT INTO warehouse.deliveries BY NAME
@@ -30,12 +31,10 @@ SELECT unnest(entry) FROM (SELECT unnest($entries) AS entry)
 
 _ATTEMPTS = f"SELECT delivery_id, attempts FROM warehouse.deliveries {_OF_DELIVERIES}"
 
-_WRITE_COUNT = "SELECT coalesce(sum(attempts), 0) FROM warehouse.deliveries"
-
 # One text for each status, because fetching all rows takes much longer. No id has a line end.
-_STATUSES = "SELECT status, string_agg(delivery_id, chr(10)) FROM warehouse.deliveries"
-
-_BY_STATUS = "GROUP BY status"
+_STATUSES = """
+SELECT status, string_agg(delivery_id, chr(10)) FROM warehouse.deliveries {where} GROUP BY status
+"""
 
 _ENTRIES = f"""
 SELECT {", ".join(ROW_COLUMNS)}, delivery_id, status, merged_at, error, read_with, seconds,
@@ -84,7 +83,8 @@ def delete_entries(connection: duckdb.DuckDBPyConnection, delivery_ids: Sequence
 
 def delete_rejects(connection: duckdb.DuckDBPyConnection, delivery_ids: Sequence[str]) -> None:
     """Remove the rejects of some deliveries."""
-    connection.execute(_DELETE_REJECTS, {"delivery_ids": delivery_ids})
+    statement = f"DELETE FROM warehouse.rejected_rows {_OF_DELIVERIES}"
+    connection.execute(statement, {"delivery_ids": delivery_ids})
 
 
 def clear_conditions(connection: duckdb.DuckDBPyConnection, delivery_id: str) -> None:
@@ -121,10 +121,10 @@ def statuses(
 ) -> dict[str, Status]:
     """Return the statuses of all deliveries, or of those of some partitions, by delivery id."""
     if partition_keys is None:
-        found = connection.execute(f"{_STATUSES} {_BY_STATUS}")
+        found = connection.execute(_STATUSES.format(where=""))
     else:
         keys = {"partition_keys": partition_keys}
-        found = connection.execute(f"{_STATUSES} {_OF_PARTITIONS} {_BY_STATUS}", keys)
+        found = connection.execute(_STATUSES.format(where=_OF_PARTITIONS), keys)
     status_of: dict[str, Status] = {}
     for status, ids in found.fetchall():
         status_of |= dict.fromkeys(ids.split("\n"), STATUSES[status])
@@ -133,7 +133,28 @@ def statuses(
 
 def write_count(connection: duckdb.DuckDBPyConnection) -> int:
     """Return how often entries were written; every commit that writes one raises this number."""
-    return int(connection.execute(_WRITE_COUNT).fetchall()[0][0])
+    statement = "SELECT coalesce(sum(attempts), 0) FROM warehouse.deliveries"
+    return int(connection.execute(statement).fetchall()[0][0])
+
+
+def record_operation(
+    connection: duckdb.DuckDBPyConnection, operation: str, started_at: datetime, summary: str
+) -> None:
+    """Write that an operation has ended, and what it has done."""
+    row = [operation, started_at, utc_now(), summary]
+    connection.execute("INSERT INTO warehouse.operations VALUES ($1, $2, $3, $4)", row)
+
+
+def note_operation(
+    warehouse: Backend, operation: str, started_at: datetime, summary: str, log: logging.Logger
+) -> None:
+    """Record an operation that is done; log a warning where that is not possible."""
+    try:
+        with warehouse.session(f"recording {operation}", log) as connection:
+            record_operation(connection, operation, started_at, summary)
+    except (LfpError, duckdb.Error, OSError) as error:
+        message = "%s is done, but the table operations does not record it: %s"
+        log.warning(message, operation, user_message(error))
 
 
 def _row_of(delivery: Delivery, entry: LedgerEntry, attempts: int) -> dict[str, Any]:

@@ -35,8 +35,6 @@ SELECT
     unnest($delivered_at::TIMESTAMP[]) AS delivered_at
 """
 
-_NONE_DELETED_LATER = "CREATE TABLE deleted_later (delivery_number USMALLINT, place BIGINT)"
-
 # A product is newer than the deletion of its sku. So a row that is older than the deletion is older
 # than the product, too.
 _FIND_DELETED_LATER = """
@@ -188,12 +186,8 @@ def match(
 ) -> dict[int, RowCounts]:
     """Find the products of the staged skus, and count the rows of each delivery by fate.
 
-    Args:
-        connection: to the workspace, with the warehouse attached.
-        deliveries: in the order of their numbers, which is their order in time.
-
-    Returns:
-        By number of the delivery: the rows that are inserted, updated, unchanged or stale.
+    The deliveries are in the order of their numbers, which is their order in time. Return the
+    counts by number of the delivery.
 
     Raises:
         WarehouseInconsistentError: products have a sku twice.
@@ -207,7 +201,7 @@ def match(
         },
     )
     deletions = connection.execute("SELECT count(*) FROM warehouse.deletions").fetchall()[0][0]
-    connection.execute(_NONE_DELETED_LATER)
+    connection.execute("CREATE TABLE deleted_later (delivery_number USMALLINT, place BIGINT)")
     if deletions:
         connection.execute(_FIND_DELETED_LATER)
     deleted_later = connection.execute(_COUNT_DELETED_LATER).fetchall()
@@ -215,7 +209,8 @@ def match(
     connection.execute(_LATEST_OF_SEVERAL if several else _LATEST_OF_ONE)
     connection.execute(_KNOWN_TO_SEVERAL if several else _KNOWN_TO_ONE)
     connection.execute(_MATCHES)
-    _compare_descriptions(connection)
+    for first, last in _stretches(connection):
+        connection.execute(_COMPARE_DESCRIPTIONS, {"first": first, "last": last})
     if repeated := _repeated(connection):
         msg = f"products has {repeated} of the delivered skus more than once. Run rebuild_products."
         raise WarehouseInconsistentError(msg)
@@ -228,12 +223,6 @@ def match(
         rows = found.get(number, RowCounts())
         found[number] = replace(rows, stale=rows.stale + stale)
     return found
-
-
-def _compare_descriptions(connection: duckdb.DuckDBPyConnection) -> None:
-    """Mark as updated the matches with the same name and another description."""
-    for first, last in _stretches(connection):
-        connection.execute(_COMPARE_DESCRIPTIONS, {"first": first, "last": last})
 
 
 def _stretches(connection: duckdb.DuckDBPyConnection) -> Iterator[tuple[int, int]]:

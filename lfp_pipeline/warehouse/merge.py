@@ -49,8 +49,6 @@ WHERE product.rowid = moved.product_rowid
 MAX_MOVED = 1_000_000
 """An update in place takes memory; more unchanged rows than this are deleted and inserted."""
 
-_REWRITE_ALL = "UPDATE matches SET fate = 'updated' WHERE fate = 'unchanged'"
-
 _DELETE_UPDATED = """
 DELETE FROM warehouse.products
 WHERE rowid IN (SELECT product_rowid FROM matches WHERE fate = 'updated')
@@ -64,9 +62,7 @@ JOIN batch USING (delivery_number)
 ANTI JOIN (FROM matches WHERE fate <> 'updated') AS kept USING (place)
 """
 
-_GROWTH = """
-SELECT (SELECT count(*) FROM latest) - (SELECT count(*) FROM matches)
-"""
+_GROWTH = "SELECT (SELECT count(*) FROM latest) - (SELECT count(*) FROM matches)"
 
 _INSERT_REJECTS = """
 INSERT INTO warehouse.rejected_rows
@@ -81,7 +77,6 @@ class StagedDelivery:
     """A delivery that is ready for the merge; the workspace holds its rows.
 
     Attributes:
-        delivery: the delivery.
         reading: the result of reading it, if it could be read.
         read_with: the conditions of that reading.
         refusal: why none of its rows is merged; None: they are.
@@ -102,48 +97,57 @@ def merge(
 ) -> list[LedgerEntry]:
     """Merge a batch into the attached warehouse, whole or not at all.
 
-    Args:
-        connection: to the workspace that holds the staged rows.
-        batch: in the order of their numbers in the workspace, which is their order in time.
-        started: when work on the batch began, by `time.perf_counter`.
-        directly_loaded: whether the warehouse has the rows of the only delivery already, by a
-            direct load.
-
-    Returns:
-        The ledger entries; of a delivery that had been merged before, the existing one.
+    The deliveries are in the order of their numbers in the workspace, which is their order in time.
+    Work on them began at `started`, by `time.perf_counter`. If `directly_loaded`, a direct load has
+    read the only delivery. Return the ledger entries; of a delivery that had been merged before,
+    the existing one.
 
     Raises:
         WarehouseInconsistentError: an invariant would break. Nothing was changed.
     """
     deliveries = [staged.delivery for staged in batch]
-    merged = _merged_before(connection, deliveries)
-    if len(merged) == len(batch):
-        return [merged[number] for number in range(len(batch))]
-    if merged:
-        for statement in _UNSTAGE:
-            connection.execute(statement, {"numbers": list(merged)})
-    counts = match(connection, deliveries)
-    entries_of_batch = [
-        merged.get(number) or entry_of_staged(staged, counts.get(number, RowCounts()), started)
-        for number, staged in enumerate(batch)
-    ]
-    new = [
-        (delivery, entry)
-        for number, (delivery, entry) in enumerate(zip(deliveries, entries_of_batch, strict=True))
-        if number not in merged
-    ]
-    before, growth = product_count(connection), _growth(connection)
+    ids = [delivery.delivery_id for delivery in deliveries]
+    known = entries(connection, ids)
+    merged = {id_: entry for id_, entry in known.items() if entry.status is Status.MERGED}
+    if len(merged) < len(batch):
+        if merged:
+            numbers = [number for number, id_ in enumerate(ids) if id_ in merged]
+            for statement in _UNSTAGE:
+                connection.execute(statement, {"numbers": numbers})
+        counts = match(connection, deliveries)
+        new = [
+            (staged.delivery, entry_of_staged(staged, counts.get(number, RowCounts()), started))
+            for number, staged in enumerate(batch)
+            if ids[number] not in merged
+        ]
+        _write(connection, new, directly_loaded=directly_loaded)
+        merged |= {entry.delivery_id: entry for _, entry in new}
+    return [merged[id_] for id_ in ids]
+
+
+def _write(
+    connection: duckdb.DuckDBPyConnection,
+    new: Sequence[tuple[Delivery, LedgerEntry]],
+    *,
+    directly_loaded: bool,
+) -> None:
+    """Write the matched rows, the counts of names, the rejects and the entries of deliveries."""
+    before = product_count(connection)
+    (growth,) = connection.execute(_GROWTH).fetchall()[0]
     texts_change = any(entry.rows.inserted + entry.rows.updated for _, entry in new)
     if texts_change:
         find_changed_names(connection)
     many_move = sum(entry.rows.unchanged for _, entry in new) > MAX_MOVED
     if many_move and not directly_loaded:
-        connection.execute(_REWRITE_ALL)
+        connection.execute("UPDATE matches SET fate = 'updated' WHERE fate = 'unchanged'")
     with transaction(connection):
         if directly_loaded:
             swap_in_loaded_table(connection)
         else:
-            _write_products(connection, writes_texts=texts_change or many_move)
+            connection.execute(_MOVE_UNCHANGED)
+            if texts_change or many_move:
+                connection.execute(_DELETE_UPDATED)
+                connection.execute(_INSERT)
         if texts_change:
             apply_changed_names(connection)
         ids = [delivery.delivery_id for delivery, _ in new]
@@ -153,41 +157,12 @@ def merge(
         if product_count(connection) != before + growth:
             msg = f"{', '.join(ids)}: the number of products did not grow by the new skus."
             raise WarehouseInconsistentError(msg)
-    return entries_of_batch
-
-
-def _write_products(connection: duckdb.DuckDBPyConnection, *, writes_texts: bool) -> None:
-    connection.execute(_MOVE_UNCHANGED)
-    if writes_texts:
-        connection.execute(_DELETE_UPDATED)
-        connection.execute(_INSERT)
-
-
-def _merged_before(
-    connection: duckdb.DuckDBPyConnection, deliveries: Sequence[Delivery]
-) -> dict[int, LedgerEntry]:
-    """Return the entries of the deliveries that are merged already, by number in the batch."""
-    known = entries(connection, [delivery.delivery_id for delivery in deliveries])
-    found = {number: known.get(delivery.delivery_id) for number, delivery in enumerate(deliveries)}
-    return {
-        number: entry
-        for number, entry in found.items()
-        if entry is not None and entry.status is Status.MERGED
-    }
-
-
-def _growth(connection: duckdb.DuckDBPyConnection) -> int:
-    """Return the number of new skus in the batch."""
-    return int(connection.execute(_GROWTH).fetchall()[0][0])
 
 
 def entry_of_staged(staged: StagedDelivery, counts: RowCounts, started: float) -> LedgerEntry:
-    """Return the ledger entry of a staged delivery.
+    """Return the ledger entry of a staged delivery, whose rows have these counts by fate.
 
-    Args:
-        staged: the delivery.
-        counts: its rows by what the merge does with them.
-        started: when work on it began, by `time.perf_counter`.
+    Work on the delivery began at `started`, by `time.perf_counter`.
 
     Raises:
         WarehouseInconsistentError: not every row has exactly one fate.

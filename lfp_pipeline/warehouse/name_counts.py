@@ -56,8 +56,6 @@ FULL JOIN (
 WHERE recounted IS DISTINCT FROM counted OR times <> 1
 """
 
-_MISMATCHES = f"SELECT count(*) FROM ({WRONG_COUNTS})"
-
 _TOP_NAMES = """
 SELECT name, no_of_products FROM warehouse.name_counts
 ORDER BY no_of_products DESC, name LIMIT $limit
@@ -79,7 +77,7 @@ def apply_changed_names(connection: duckdb.DuckDBPyConnection) -> None:
 
 def count_mismatches(connection: duckdb.DuckDBPyConnection) -> int:
     """Return the number of names whose count differs from a full recount; 0 is right."""
-    return int(connection.execute(_MISMATCHES).fetchall()[0][0])
+    return int(connection.execute(f"SELECT count(*) FROM ({WRONG_COUNTS})").fetchall()[0][0])
 
 
 def repair_name_counts(connection: duckdb.DuckDBPyConnection) -> int:

@@ -70,8 +70,6 @@ class PublishedCopy:
     """The published copy of a warehouse.
 
     Attributes:
-        path: the file of the copy.
-        warehouse: the original.
         raw_zone: the deliveries that the warehouse has to hold.
         time_share: the largest share of the time to spend publishing, from 0 to 1; 0 disables it.
     """
@@ -110,8 +108,7 @@ class PublishedCopy:
     def is_within_budget(self, extra_seconds: float = 0.0) -> bool:
         """Return whether publishing now keeps to the share of the time.
 
-        Args:
-            extra_seconds: the cost of a publication beyond the duration of the last one.
+        A publication costs `extra_seconds` more than the duration of the last one.
         """
         if not self.time_share:
             return False
@@ -133,7 +130,9 @@ class PublishedCopy:
         publishing = WriterLock(self.path, self.warehouse.lock.wait_seconds)
         self.path.parent.mkdir(parents=True, exist_ok=True)
         with publishing.held(_PURPOSE, log):
-            self._remove_leftovers(log)
+            for leftover in stale_temporaries(self.path.parent):
+                log.info("Removing %s, left by a publication that was killed", leftover)
+                _remove_logs(leftover)
             if not self.is_stale:
                 return None
             done = self._publish(log)
@@ -153,7 +152,7 @@ class PublishedCopy:
             id_ = database_id(connection)
             known = statuses(connection)
         pending = pending_deliveries(self.raw_zone.index, id_, log) if id_ != copied_id else []
-        return sum(one.delivery_id not in known for one in pending)
+        return sum(delivery.delivery_id not in known for delivery in pending)
 
     @contextmanager
     def session(self) -> Iterator[duckdb.DuckDBPyConnection]:
@@ -172,14 +171,11 @@ class PublishedCopy:
             try:
                 with self.warehouse.lock.held(_PURPOSE, log):
                     started = time.perf_counter()
-                    failed = replace(
-                        self.last, ended_at=time.time(), failures=self.last.failures + 1
-                    )
-                    self._save(failed)  # Before the attempt, because the process may be killed.
-                    if missing_deliveries := self.missing_deliveries(log):
-                        raise RebuildIncompleteError(
-                            _BEHIND.format(pluralize(missing_deliveries, "delivery"))
-                        )
+                    last, now = self.last, time.time()
+                    # Saved before the attempt, because the process may be killed.
+                    self._save(replace(last, ended_at=now, failures=last.failures + 1))
+                    if missing := self.missing_deliveries(log):
+                        raise RebuildIncompleteError(_BEHIND.format(pluralize(missing, "delivery")))
                     with self.warehouse.blocking_writers(log):
                         copied, copied_at = self.warehouse.state, time.time()
                         id_ = self.warehouse.cached_id()
@@ -189,10 +185,7 @@ class PublishedCopy:
                         attach(connection, temporary, "copy")
                         connection.execute("CHECKPOINT copy")
                 temporary.chmod(0o444)
-                for foreign_log in write_ahead_logs(
-                    self.path
-                ):  # Another program opened the copy to write.
-                    foreign_log.unlink()
+                _remove_logs(self.path)  # Of another program that opened the copy to write.
                 commit_file(file, temporary, self.path)
             finally:
                 _remove_logs(temporary)
@@ -200,11 +193,6 @@ class PublishedCopy:
         done = PublishRecord(copied, copied_at, id_, seconds, ended_at=time.time())
         self._save(done)
         return done
-
-    def _remove_leftovers(self, log: logging.Logger) -> None:
-        for leftover in stale_temporaries(self.path.parent):
-            log.info("Removing %s, left by a publication that was killed", leftover)
-            _remove_logs(leftover)
 
     def _save(self, record: PublishRecord) -> None:
         write_file(self._record_path, json.dumps(asdict(record)).encode() + b"\n")

@@ -1,8 +1,8 @@
-"""Delivers again the bytes of an earlier delivery: its rows move, and nothing is read.
+"""Merges a delivery with the same bytes as an earlier one: its rows move, and nothing is read.
 
-This holds if an earlier delivery has the same digest, was read under the same conditions, and still
-holds all rows that have won in it. Then the new entry has the counts of the earlier one, with all
-winners unchanged.
+This is possible if the earlier delivery was read under the same conditions, and still holds all
+rows that have won in it. The new entry has the counts of the earlier one, with all winners
+unchanged.
 """
 
 import logging
@@ -35,8 +35,6 @@ WHERE status = 'merged'
 ORDER BY delivered_at DESC, delivery_id DESC
 LIMIT 1
 """
-
-_ROWS_HELD = "SELECT count(*) FROM warehouse.products WHERE delivery_id = $delivery_id"
 
 _MOVE = """
 UPDATE warehouse.products
@@ -71,15 +69,8 @@ def reassign_rows(
 ) -> LedgerEntry | None:
     """Merge a delivery into the attached warehouse without reading it, where that is possible.
 
-    Args:
-        connection: with the warehouse attached.
-        delivery: the landed delivery.
-        read_with: the conditions under which it would be read.
-        started: when work on it began, by `time.perf_counter`.
-        log: for the name of the duplicate.
-
-    Returns:
-        The entry that was written to the ledger; None: the delivery has to be read.
+    The delivery would be read with the conditions `read_with`. Work on it began at `started`, by
+    `time.perf_counter`. Return its ledger entry, or None if the delivery has to be read.
 
     Raises:
         WarehouseInconsistentError: an invariant would break. Nothing was changed.
@@ -87,44 +78,67 @@ def reassign_rows(
     known = entry_of(connection, delivery)
     if known is not None:
         return known if known.status is Status.MERGED else None
-    this = {"delivery_id": delivery.delivery_id, "delivered_at": delivery.delivered_at}
-    sought = this | {"sha256": delivery.sha256, "read_with": read_with.digest}
-    found = connection.execute(_DUPLICATE, sought).fetchone()
-    if found is None:
+    duplicate = _duplicate_of(connection, delivery, read_with)
+    if duplicate is None:
         return None
-    (duplicate,) = found
-    before = entries(connection, [duplicate])[duplicate]
-    counts = before.rows.of_file
+    counts = duplicate.rows.of_file
     winners = counts.read - counts.superseded - counts.rejected
-    if _rows_held(connection, duplicate) != winners:
+    if _rows_held(connection, duplicate.delivery_id) != winners:
         return None
-    log.info("%s has the same bytes as %s, whose rows move to it", delivery.delivery_id, duplicate)
+    message = "%s has the same bytes as %s, whose rows move to it"
+    log.info(message, delivery.delivery_id, duplicate.delivery_id)
     entry = replace(
-        before,
+        duplicate,
         delivery_id=delivery.delivery_id,
         merged_at=utc_now(),
         rows=replace(counts, unchanged=winners),
         read_conditions=read_with.text,
         seconds=time.perf_counter() - started,
     )
-    with transaction(connection):
-        if winners > MAX_MOVED:
-            connection.execute(create_products(INCOMING))
-            connection.execute(_REWRITE, this | {"duplicate": duplicate})
-            connection.execute(SWAP_IN)
-        else:
-            connection.execute(_MOVE, this | {"duplicate": duplicate})
-        connection.execute(
-            _COPY_REJECTS, {"delivery_id": delivery.delivery_id, "duplicate": duplicate}
-        )
-        record(connection, [(delivery, entry)])
-        if _rows_held(connection, delivery.delivery_id) != winners:
-            msg = f"{delivery.delivery_id}: the rows that moved are not the winners of {duplicate}."
-            raise WarehouseInconsistentError(msg)
+    _write(connection, delivery, entry, duplicate.delivery_id)
     if winners > MAX_MOVED:
         checkpoint(connection, "warehouse", log)
     return entry
 
 
+def _duplicate_of(
+    connection: duckdb.DuckDBPyConnection, delivery: Delivery, read_with: Conditions
+) -> LedgerEntry | None:
+    """Return the entry of the newest earlier delivery with the same bytes and conditions."""
+    sought = {
+        "delivery_id": delivery.delivery_id,
+        "delivered_at": delivery.delivered_at,
+        "sha256": delivery.sha256,
+        "read_with": read_with.digest,
+    }
+    found = connection.execute(_DUPLICATE, sought).fetchone()
+    if found is None:
+        return None
+    (duplicate,) = found
+    return entries(connection, [duplicate])[duplicate]
+
+
+def _write(
+    connection: duckdb.DuckDBPyConnection, delivery: Delivery, entry: LedgerEntry, duplicate: str
+) -> None:
+    """Move the rows of a duplicate, copy its rejects, and write the entry of the delivery."""
+    winners = entry.rows.unchanged
+    ids = {"delivery_id": delivery.delivery_id, "duplicate": duplicate}
+    moved = ids | {"delivered_at": delivery.delivered_at}
+    with transaction(connection):
+        if winners > MAX_MOVED:
+            connection.execute(create_products(INCOMING))
+            connection.execute(_REWRITE, moved)
+            connection.execute(SWAP_IN)
+        else:
+            connection.execute(_MOVE, moved)
+        connection.execute(_COPY_REJECTS, ids)
+        record(connection, [(delivery, entry)])
+        if _rows_held(connection, delivery.delivery_id) != winners:
+            msg = f"{delivery.delivery_id}: the rows that moved are not the winners of {duplicate}."
+            raise WarehouseInconsistentError(msg)
+
+
 def _rows_held(connection: duckdb.DuckDBPyConnection, delivery_id: str) -> int:
-    return int(connection.execute(_ROWS_HELD, {"delivery_id": delivery_id}).fetchall()[0][0])
+    statement = "SELECT count(*) FROM warehouse.products WHERE delivery_id = $delivery_id"
+    return int(connection.execute(statement, {"delivery_id": delivery_id}).fetchall()[0][0])

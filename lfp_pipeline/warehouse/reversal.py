@@ -216,10 +216,9 @@ class OlderDelivery:
 
 
 def plan_reversal(connection: duckdb.DuckDBPyConnection, delivery: Delivery) -> list[OlderDelivery]:
-    """Find the skus that a delivery has won or deleted.
+    """Find the skus that a delivery has won or deleted; return the older deliveries, newest first.
 
-    Returns:
-        The older deliveries that may have replacements, newest first.
+    Each of these may have replacements.
     """
     for statement in _BEGIN:
         connection.execute(statement, {"delivery_id": delivery.delivery_id})
@@ -248,13 +247,8 @@ def correct(
 ) -> RowCounts:
     """Replace all rows of an older delivery by those that have just been read of it.
 
-    Args:
-        connection: to the workspace.
-        delivery: the reverted delivery.
-        older: the older delivery. The skus that it holds now become open, too.
-
-    Returns:
-        Its rows by fate, compared with the present products.
+    The skus that it holds now become open, too. Return its rows by fate, compared with the present
+    products.
     """
     this = _order_of(older) | {"reverted": delivery.delivery_id}
     for statement in _CORRECT:
@@ -283,15 +277,10 @@ def apply_reversal(
     unavailable: Sequence[OlderDelivery],
     corrected: Sequence[tuple[Delivery, LedgerEntry]],
 ) -> LedgerEntry:
-    """Remove a delivery from the warehouse and insert the replacements, whole or not at all.
+    """Remove a delivery, merged or not, and insert the replacements, whole or not at all.
 
-    Args:
-        connection: to a workspace with the replacements.
-        delivery: the reverted delivery, merged or not.
-        why: the text for its ledger entry.
-        unavailable: older deliveries that may have had replacements and are pruned. They are marked
-            as unmerged, so that they are merged when they land again.
-        corrected: the corrected older deliveries with their new ledger entries.
+    The unavailable deliveries are pruned, and may have had replacements. They are marked as
+    unmerged, so that they are merged when they land again. The corrected ones get new entries.
 
     Raises:
         WarehouseInconsistentError: an invariant would break. Nothing was changed.

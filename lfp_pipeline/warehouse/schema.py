@@ -110,12 +110,6 @@ ALTER TABLE warehouse.deliveries ADD COLUMN notes VARCHAR;
     6: "ALTER TABLE warehouse.operations RENAME COLUMN told TO summary",
 }
 
-_DATABASE_ID = "SELECT database_id FROM warehouse.database_identity"
-
-_RENEW_DATABASE_ID = "UPDATE warehouse.database_identity SET database_id = uuid()::VARCHAR"
-
-_CURRENT_VERSION = "SELECT coalesce(max(version), 0) FROM warehouse.schema_version"
-
 _VERSION_TABLE = """
 CREATE TABLE IF NOT EXISTS warehouse.schema_version (
     version INTEGER NOT NULL, applied_at TIMESTAMP NOT NULL
@@ -160,14 +154,16 @@ def migrate(connection: duckdb.DuckDBPyConnection) -> None:
 
 def schema_version(connection: duckdb.DuckDBPyConnection) -> int:
     """Return the schema version of the attached warehouse."""
-    return int(connection.execute(_CURRENT_VERSION).fetchall()[0][0])
+    statement = "SELECT coalesce(max(version), 0) FROM warehouse.schema_version"
+    return int(connection.execute(statement).fetchall()[0][0])
 
 
 def database_id(connection: duckdb.DuckDBPyConnection) -> str:
     """Return the id of the attached warehouse; a rebuild that loses deliveries gives another id."""
-    return str(connection.execute(_DATABASE_ID).fetchall()[0][0])
+    statement = "SELECT database_id FROM warehouse.database_identity"
+    return str(connection.execute(statement).fetchall()[0][0])
 
 
 def renew_database_id(connection: duckdb.DuckDBPyConnection) -> None:
     """Give the attached warehouse another id, so that no status note about it counts."""
-    connection.execute(_RENEW_DATABASE_ID)
+    connection.execute("UPDATE warehouse.database_identity SET database_id = uuid()::VARCHAR")

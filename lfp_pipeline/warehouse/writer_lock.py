@@ -121,8 +121,9 @@ class WriterLock:
         soon = min(_SHOWN_AFTER_SECONDS, _REPORT_SECONDS, self.wait_seconds)
         if _acquired(lock, soon):
             return
+        waited = time.monotonic() - started
         with self._shown_as_waiting(waiter):
-            while not _acquired(lock, self._seconds_to_next_report(started)):
+            while not _acquired(lock, max(0.0, min(_REPORT_SECONDS, self.wait_seconds - waited))):
                 waited = time.monotonic() - started
                 holder = LockHolder.read_from(self._beside("writer.json")) or "another run"
                 if waited >= self.wait_seconds:
@@ -141,10 +142,6 @@ class WriterLock:
                     name = f"{uuid4().hex}.json"
                     waiter.write_to(marks.enter_context(hold_mark(self._beside("waiting") / name)))
             yield
-
-    def _seconds_to_next_report(self, started: float) -> float:
-        remaining = self.wait_seconds - (time.monotonic() - started)
-        return max(0.0, min(_REPORT_SECONDS, remaining))
 
     def _write_holder(self, purpose: str) -> None:
         note = self._beside("writer.json")

@@ -10,7 +10,7 @@ from lfp_pipeline.errors import WarehouseBusyError
 from lfp_pipeline.operations import Report
 from lfp_pipeline.operations.prune import prune_raw
 from lfp_pipeline.operations.purge import purge_products
-from lfp_pipeline.warehouse import operation_log
+from lfp_pipeline.warehouse import ledger
 from testing.dagster_project import Project, query
 from testing.engine import LOG, assert_invariants_hold, tables
 from testing.expected_tables import File, expected_products
@@ -192,7 +192,7 @@ def test_an_operation_succeeds_though_it_cannot_be_logged(
 
     raw = stocked.engine.raw_zone.find(A.delivery_id).path
     raw.unlink()
-    monkeypatch.setattr(operation_log, "record_operation", occupied)
+    monkeypatch.setattr(ledger, "record_operation", occupied)
     run = stocked.run(job)
     if job == "verify":  # It reports the problem.
         assert f"{raw} is gone" in stocked.error(run)

@@ -27,7 +27,7 @@ def detect(
 def test_delimiter_and_line_end_come_from_the_header(delimiter: str, newline: bytes):
     header = delimiter.join(["name", "sku", "description"]).encode()
     dialect = detect(header + newline + b"a,b,c;d;e|f\n")
-    assert (dialect.delimiter, dialect.newline) == (delimiter, newline)
+    assert (dialect.delimiter, dialect.form.newline) == (delimiter, newline)
     assert dialect.plain_header
     assert dialect.lines_above == 0
     assert dialect.body_start == len(header + newline)
@@ -136,7 +136,7 @@ def test_the_first_of_several_headers_is_the_header():
 @pytest.mark.parametrize("newline", [b"\n", b"\r\n", b"\r"])
 def test_the_line_end_is_that_of_the_header_not_of_the_lines_above(newline: bytes):
     dialect = detect(b"title\n" + HEADER.removesuffix(b"\n") + newline)
-    assert dialect.newline == newline
+    assert dialect.form.newline == newline
     assert dialect.plain_header is (newline == b"\n")
 
 
@@ -152,7 +152,7 @@ def test_a_header_of_more_than_one_line_is_not_plain(header: bytes):
 
 def test_a_header_without_line_end_is_the_whole_file():
     dialect = detect(b"name,sku,description")
-    assert (dialect.newline, dialect.body_start) == (b"\n", 20)
+    assert (dialect.form.newline, dialect.body_start) == (b"\n", 20)
 
 
 def test_a_header_may_end_in_delimiters():

@@ -114,7 +114,7 @@ def test_a_refusal_names_the_format_of_files_of_other_programs(tmp_path: Path):
 def test_the_first_bytes_name_the_format(data: bytes, name: str):
     found = format_of(data)
     assert found is not None
-    assert found.refusal.startswith(f"The file is {name}, not CSV. ")
+    assert found.refusal().startswith(f"The file is {name}, not CSV. ")
 
 
 @pytest.mark.parametrize(

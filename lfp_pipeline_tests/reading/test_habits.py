@@ -432,7 +432,7 @@ def form_of(data: bytes, *, require_all_cells: bool = False) -> RecordForm:
 def test_the_form_of_the_given_dialect_is_ignored():
     data = b"name,sku,description\na,b,c\n"
     dialect = detect_dialect(data, 0, None, options())
-    odd = dialect.with_form(replace(dialect.form, width=9, fewest=1, backslash=True))
+    odd = replace(dialect, form=replace(dialect.form, width=9, fewest=1, backslash=True))
     assert form_by_habits(data, odd, require_all_cells=False) == form_of(data)
 
 

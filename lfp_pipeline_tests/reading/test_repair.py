@@ -25,7 +25,7 @@ def repaired(
     path = folder / "file.csv"
     path.write_bytes(data)
     dialect = detect_dialect(data, 0, None, OPTIONS)
-    dialect = dialect.with_form(replace(dialect.form, **form))  # type: ignore[arg-type]
+    dialect = replace(dialect, form=replace(dialect.form, **form))  # type: ignore[arg-type]
     limit = RejectLimit(1, len(data), columns=3)
     return write_repaired_copy(path, dialect, folder / "copy.csv", limit, objections)
 
