@@ -170,10 +170,7 @@ def materialization_event(
         asset,
         partition=delivery.partition_key,
         metadata=metadata,
-        tags={
-            DATA_VERSION_TAG: delivery.sha256,
-            DATA_VERSION_IS_USER_PROVIDED_TAG: "true",
-        },
+        tags={DATA_VERSION_TAG: delivery.sha256, DATA_VERSION_IS_USER_PROVIDED_TAG: "true"},
     )
 
 

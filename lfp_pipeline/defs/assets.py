@@ -72,9 +72,7 @@ class RawProductsConfig(dg.Config):
     metadata={"dagster/storage_kind": "file"},
 )
 def raw_products(
-    context: dg.AssetExecutionContext,
-    config: RawProductsConfig,
-    engine: dg.ResourceParam[Engine],
+    context: dg.AssetExecutionContext, config: RawProductsConfig, engine: dg.ResourceParam[Engine]
 ) -> dg.MaterializeResult:
     """One source file in all its versions, with the original bytes."""
     keys = _partition_keys(context)
@@ -115,9 +113,7 @@ def raw_products(
     },
 )
 def products(
-    context: dg.AssetExecutionContext,
-    engine: dg.ResourceParam[Engine],
-    database: ProductsDatabase,
+    context: dg.AssetExecutionContext, engine: dg.ResourceParam[Engine], database: ProductsDatabase
 ) -> dg.MaterializeResult:
     """One product per sku: the newest row of all deliveries."""
     with user_facing_failures(context):
@@ -145,9 +141,7 @@ def products(
     },
 )
 def name_counts(
-    context: dg.AssetExecutionContext,
-    engine: dg.ResourceParam[Engine],
-    database: ProductsDatabase,
+    context: dg.AssetExecutionContext, engine: dg.ResourceParam[Engine], database: ProductsDatabase
 ) -> dg.MaterializeResult:
     """One row per name that products have, with the number of those products.
 

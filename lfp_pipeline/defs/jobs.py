@@ -25,12 +25,7 @@ from lfp_pipeline.dagster_support.metadata import (
 )
 from lfp_pipeline.dagster_support.resources import ProductsDatabase
 from lfp_pipeline.dagster_support.results import is_merged, is_ok, log_result
-from lfp_pipeline.defs.assets import (
-    add_partitions,
-    name_counts,
-    products,
-    raw_products,
-)
+from lfp_pipeline.defs.assets import add_partitions, name_counts, products, raw_products
 from lfp_pipeline.engine import Engine
 from lfp_pipeline.ingest.result import IngestResult, LandingFailure
 from lfp_pipeline.model.partition_key import partition_key
@@ -68,10 +63,7 @@ def ingest_pending(
 
 
 def _ingest_pending(
-    context: dg.OpExecutionContext,
-    config: InboxConfig,
-    engine: Engine,
-    database: ProductsDatabase,
+    context: dg.OpExecutionContext, config: InboxConfig, engine: Engine, database: ProductsDatabase
 ) -> None:
     with engine.raw_zone.index.snapshot():
         listing = engine.pending_inbox(context.log)

@@ -60,11 +60,7 @@ def with_text_within(style: Style) -> Iterator[Case]:
     rows = [style.row(1), style.row(2, description="two\nlines"), style.row(3)]
     quoted = (
         style.raw('"Bed"', '"§4"', '"big, red; with | and\t."'),
-        (
-            "§4",
-            "Bed",
-            "big, red; with | and\t.",
-        ),
+        ("§4", "Bed", "big, red; with | and\t."),
     )
     last = str(style.row(5)[0]).removesuffix(style.newline), style.row(5)[1]
     for (kind, text), (wrong, reason, others, after) in product(

@@ -120,11 +120,7 @@ class History:
         self._check_tables(found, marks)
 
     def check_end(
-        self,
-        found: Mapping[str, list[tuple[Any, ...]]],
-        marks: Marks,
-        *,
-        is_rebuilt: bool = False,
+        self, found: Mapping[str, list[tuple[Any, ...]]], marks: Marks, *, is_rebuilt: bool = False
     ) -> None:
         """Assert that, when all work is done, every delivery has its desired state.
 

@@ -18,15 +18,7 @@ from testing.processes import PROJECT
 from verification.crash.campaign import DataFolder
 from verification.crash.plan import Plan, Typical
 from verification.crash.steps import Step
-from verification.crash.worker import (
-    INGEST,
-    OPERATIONS,
-    PURGE,
-    REVERT,
-    SENSE,
-    Conditions,
-    Job,
-)
+from verification.crash.worker import INGEST, OPERATIONS, PURGE, REVERT, SENSE, Conditions, Job
 
 KILLS = 30
 

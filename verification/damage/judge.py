@@ -58,10 +58,7 @@ def find_wrong(
 
 
 def _why_wrong(
-    catalogue: Catalogue,
-    damaged: Damaged,
-    read: Reading,
-    products: dict[str, tuple[str, str, str]],
+    catalogue: Catalogue, damaged: Damaged, read: Reading, products: dict[str, tuple[str, str, str]]
 ) -> str:
     accepted = len(products) + read.rows_superseded
     if read.rows_read != accepted + read.rows_rejected:

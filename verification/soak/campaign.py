@@ -16,9 +16,9 @@ from pathlib import Path
 
 import dagster as dg
 import httpx
-
 from examples.processes import Dagster, Feed, dagster_dev, feed_server
 from examples.two_feeds import write_products
+
 from lfp_pipeline.engine import Engine
 from lfp_pipeline.settings import Settings
 from testing.processes import PROJECT
@@ -238,10 +238,7 @@ def _reader(folder: Path, seed: int) -> Iterator[Path]:
     output = folder / f"reader-{seed}.jsonl"
     published = folder / "data" / "published" / "products.duckdb"
     command = [sys.executable, "-m", "verification.soak.reader", str(published), str(seed)]
-    with (
-        output.open("wb") as file,
-        subprocess.Popen(command, cwd=PROJECT, stdout=file) as process,
-    ):
+    with output.open("wb") as file, subprocess.Popen(command, cwd=PROJECT, stdout=file) as process:
         try:
             yield output
         finally:
