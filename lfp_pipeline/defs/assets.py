@@ -28,7 +28,6 @@ from lfp_pipeline.dagster_support.metadata import (
     ingested_metadata,
     materialization_event,
 )
-from lfp_pipeline.dagster_support.partitions import product_files
 from lfp_pipeline.dagster_support.resources import ProductsDatabase
 from lfp_pipeline.dagster_support.results import is_ok, log_result
 from lfp_pipeline.engine import Engine
@@ -46,6 +45,9 @@ from lfp_pipeline.sources.written_location import (
 
 GROUP = "products"
 OWNERS = ["team:data"]
+
+product_files = dg.DynamicPartitionsDefinition(name="product_files")
+"""The partitions: one per source file, which covers all its versions."""
 
 
 class RawProductsConfig(dg.Config):
@@ -156,8 +158,7 @@ def name_counts(
 
 def add_partitions(instance: dg.DagsterInstance, keys: Iterable[str]) -> None:
     """Add partitions to Dagster, so that runs and users can select them."""
-    product_files_name = product_files.name or ""
-    instance.add_dynamic_partitions(product_files_name, list(keys))
+    instance.add_dynamic_partitions(product_files.name or "", list(keys))
 
 
 def _partition_keys(context: dg.AssetExecutionContext) -> Sequence[str]:
