@@ -4,11 +4,10 @@ import logging
 import os
 import re
 import tempfile
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
-from unittest import mock
 
 import duckdb
 
@@ -22,9 +21,8 @@ from lfp_pipeline.reading.reader import read_delivery
 from lfp_pipeline.reading.workspace import WorkspaceLimits, open_workspace
 from lfp_pipeline.settings import Settings
 from lfp_pipeline.sources.local_file import LocalFile
-from lfp_pipeline.warehouse import direct_load
 from testing.csv_oracle.contents import Contents
-from testing.engine import TABLES
+from testing.engine import TABLES, loading_directly
 from testing.expected_tables import MergedFile, count_names, expected_products
 from testing.reader import delivery_at
 from verification.fuzz.cases import Case, File
@@ -142,18 +140,6 @@ def _differences(found: list[Any], expected: list[Any]) -> tuple[list[Any], list
     return odd, [row for row in expected if row not in found][:3]
 
 
-@contextmanager
-def _way(case: Case) -> Iterator[None]:
-    if case.way == "directly":
-        with (
-            mock.patch.object(direct_load, "LEAST_BYTES", 0),
-            mock.patch.object(direct_load, "should_load_directly", return_value=True),
-        ):
-            yield
-    else:
-        yield
-
-
 def _ingest(case: Case, folder: Path) -> list[Outcome]:
     (folder / "inbox").mkdir()
     engine = Engine(_settings(case, folder))
@@ -171,7 +157,7 @@ def _ingest(case: Case, folder: Path) -> list[Outcome]:
             if share > case.max_reject_share:
                 contents = "too many rejects"
         expected[delivery] = contents
-    with _way(case):
+    with loading_directly() if case.way == "directly" else nullcontext():
         batches = [list(expected)] if case.way == "merge" else [[one] for one in expected]
         done = [result for batch in batches for result in _ingest_batch(engine, batch)]
     for delivery, status, error in done:

@@ -35,7 +35,6 @@ class Action:
 
     def error(self, state: ExpectedState) -> type[LfpError] | None:
         """Return the error that the action must raise."""
-        del state
         return None
 
     def apply(self, state: ExpectedState, engine: Engine) -> None:
@@ -66,7 +65,6 @@ class Deliver(Action):
         return at_first + of_each * len(self.files)
 
     def prepare(self, engine: Engine, state: ExpectedState) -> None:
-        del state
         for file in self.files if self.way == "by the inbox" else ():
             drop(engine.settings.inbox_dir, file.key, file.content, file.stated_microseconds)
 
@@ -186,11 +184,9 @@ class CatchUp(Action):
             path.with_name(f"{path.name}.id").unlink(missing_ok=True)
 
     def do(self, engine: Engine, state: ExpectedState) -> None:
-        del state
         ingest_inbox(engine)
 
     def apply(self, state: ExpectedState, engine: Engine) -> None:
-        del engine
         state.reconcile(state.pending_deliveries)
 
 

@@ -16,9 +16,9 @@ from pathlib import Path
 
 import dagster as dg
 import httpx
+
 from examples.processes import Dagster, Feed, dagster_dev, feed_server
 from examples.two_feeds import write_products
-
 from lfp_pipeline.engine import Engine
 from lfp_pipeline.settings import Settings
 from testing.processes import PROJECT

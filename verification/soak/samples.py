@@ -3,7 +3,7 @@
 import json
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -95,12 +95,3 @@ def write_sample(sample: Sample, path: Path) -> None:
     """Append a sample to a file."""
     with path.open("a") as file:
         file.write(json.dumps(asdict(sample)) + "\n")
-
-
-def read_samples(path: Path) -> Sequence[Sample]:
-    """Return the samples in a file."""
-    samples = [json.loads(line) for line in path.read_text().splitlines()]
-    return [
-        Sample(**sample | {"usages": {name: Usage(**u) for name, u in sample["usages"].items()}})
-        for sample in samples
-    ]
