@@ -57,9 +57,9 @@ class Oracle(Cells):
 
         Args:
             data: the bytes of the file.
-            start: where its first record begins.
+            start: the first byte of the first record.
             delimiter: the character between values.
-            header: the names of its columns; empty for a column without a name.
+            header: the names of the columns; empty for a column without a name.
             limit: bytes of the longest record.
             require_all: whether no cell may be left out.
         """

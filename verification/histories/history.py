@@ -58,9 +58,7 @@ class DifferenceError(Exception):
 def run_history(case: Case, parent: Path) -> Iterator[str]:
     """Run a history; yield what was done in each batch, once the batch is checked.
 
-    Args:
-        case: the history.
-        parent: the folder in which its data folder is made, and removed afterwards.
+    The data folder is made in `parent`, and removed afterwards.
 
     Raises:
         DifferenceError: something is not what the reference model expects.

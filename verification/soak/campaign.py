@@ -59,13 +59,11 @@ class Soak:
 
     Attributes:
         folder: with home/, data/, the shops and the samples.
-        dropping: what was dropped.
         kills: when run workers were killed, in seconds since the epoch.
         changes: the number of changes of products in the shops.
         pages: seconds that the web server took to show the runs, each time.
         failed_pages: how often the page of runs failed.
         samples: measured every few seconds, until the last drop.
-        looks: of the readers.
         settled: seconds from the last drop until all was ingested; infinite: it never was.
     """
 
@@ -86,13 +84,9 @@ class Soak:
 
 
 def soak(folder: Path, seconds: float, seed: int, show: Callable[[str], None]) -> Soak:
-    """Run `dagster dev` under load, wait until all is ingested, and end it.
+    """Run `dagster dev` under load for some seconds, wait until all is ingested, and end it.
 
-    Args:
-        folder: a new folder.
-        seconds: the duration of the load.
-        seed: of all random choices; how processes interleave depends on the machine.
-        show: prints a line of progress.
+    The seed decides all random choices; how processes interleave depends on the machine.
 
     Raises:
         RuntimeError: Dagster has ended.

@@ -56,15 +56,7 @@ class Sample:
 def take_sample(
     root: int, folder: Path, instance: dg.DagsterInstance, pending: int, dropped: int
 ) -> Sample:
-    """Take a sample.
-
-    Args:
-        root: the process id of `dagster dev`.
-        folder: with its instance and data.
-        instance: the opened instance.
-        pending: the number of dropped versions that are not ingested yet.
-        dropped: the number of versions dropped so far.
-    """
+    """Take a sample of `dagster dev`, whose process id is `root`."""
     disk = {
         name: sum(disk_bytes(folder / path) for path in paths) for name, paths in _FOLDERS.items()
     }

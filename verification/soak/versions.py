@@ -46,7 +46,6 @@ class Version:
 
     Attributes:
         key: the partition, and the name in the inbox.
-        microseconds: the time.
         seed: of the rows.
         size: the number of rows.
         form: plain, packed, or broken in some way.
@@ -88,8 +87,6 @@ class Dropping:
     have every version, so a file is replaced only once its last version is merged or refused.
 
     Attributes:
-        chance: draws everything.
-        data: the data folder.
         dropped: the versions so far and their times in seconds since the epoch, by delivery id.
     """
 
