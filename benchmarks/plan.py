@@ -10,10 +10,9 @@ from pathlib import Path
 from benchmarks import floor, ours
 from benchmarks.aged_folder import aged_folder
 from benchmarks.answers import MOST_ROWS_WORKED_OUT
-from benchmarks.comparison import Task, compare
 from benchmarks.dagster_command import prepared_instance
 from benchmarks.measure import Work, measure
-from benchmarks.peers import NotInstalledError, installed
+from benchmarks.peers import NotInstalledError, Task, compare, installed
 from benchmarks.samples import OTHER_SEED, SEED, Samples
 
 WORKS = (
@@ -39,7 +38,6 @@ class Options:
     Attributes:
         groups: of floor, work, peers.
         sizes: rows of the files.
-        works: of WORKS.
         peers: modules of benchmarks.peers.
         steps: of first, again, changed: what a peer is given in turn.
         deltas: rows of small files that go onto large tables.

@@ -133,7 +133,7 @@ def write_sample(path: Path, rows: int, seed: int) -> SampleFacts:
             # NumPy assigns in order: of the rows with one sku, the last wins here, too.
             last_names[sku] = np.ravel_multi_index(name, NAME_SHAPE)
             descriptions = _draw_descriptions(rng, size, sentences)
-            write(_join([*_render_names(*name), *_render_skus(sku), *descriptions]))
+            write(_join([*_render(name, sku), *descriptions]))
     return _facts(rows, last_names[:skus])
 
 
@@ -152,10 +152,6 @@ def _draw_names(rng: Generator, size: int) -> tuple[Ints, Ints, Ints]:
     return affix, first, last
 
 
-def _render_names(affix: Ints, first: Ints, last: Ints) -> list[Pieces]:
-    return [BEFORE_NAME[affix], FIRST_NAME[first], LAST_NAME[last], AFTER_NAME[affix]]
-
-
 def _draw_skus(rng: Generator, size: int, known: int) -> tuple[Ints, int]:
     new = rng.random(size) >= REPEATED_ROWS
     new[:1] |= known == 0
@@ -164,9 +160,13 @@ def _draw_skus(rng: Generator, size: int, known: int) -> tuple[Ints, int]:
     return np.where(new, so_far - 1, earlier), int(so_far[-1])
 
 
-def _render_skus(sku: Ints) -> list[Pieces]:
+def _render(name: tuple[Ints, Ints, Ints], sku: Ints) -> list[Pieces]:
+    affix, first, last = name
     start, middle, end = np.unravel_index((sku + 1) * SKU_SHUFFLE % MOST_SKUS, SKU_SHAPE)
-    return [SKU_START[start], SKU_MIDDLE[middle], SKU_END[end]]
+    return [
+        *(BEFORE_NAME[affix], FIRST_NAME[first], LAST_NAME[last], AFTER_NAME[affix]),
+        *(SKU_START[start], SKU_MIDDLE[middle], SKU_END[end]),
+    ]
 
 
 @dataclass(frozen=True)

@@ -55,11 +55,6 @@ class Case:
         return [(start, end) for _, start, end, fate in self._spans() if fate in kinds]
 
     @property
-    def numbers(self) -> list[int]:
-        """The numbers of the accepted rows."""
-        return [row[0] for row in self.rows]
-
-    @property
     def blank_lines(self) -> int:
         """The number of blank lines: empty ones, and rows without a value."""
         blank = sum(fate == BLANK for _, fate in self.pieces)

@@ -108,9 +108,11 @@ class Campaign:
                 show(self.figures)
             self._rebuild(data)
         except Exception as error:  # noqa: BLE001 (each is a finding)
+            is_violation = isinstance(error, ViolationError)
+            text = str(error) if is_violation else "".join(traceback.format_exception(error))
             self.figures.violations.append(
                 f"after {self.figures.kills.total()} kills, in data folder {number}:\n"
-                f"{_describe(error)}\n{data.path} is kept. Again: "
+                f"{text}\n{data.path} is kept. Again: "
                 f"make crash SEED={self._seed} FIRST={number}"
             )
             show(self.figures)
@@ -306,9 +308,3 @@ def _with_arguments(job: Job, random: Random, history: History) -> Job:
         return job
     history.asked = replace(job, arguments=history.draw(job.work, random))
     return history.asked
-
-
-def _describe(error: Exception) -> str:
-    if isinstance(error, ViolationError):
-        return str(error)
-    return "".join(traceback.format_exception(error))

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable, Iterator
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass
 from pathlib import Path
 
 from lfp_pipeline.errors import DeliveryRefusedError
@@ -19,18 +18,10 @@ SHIFTED = "values are in the wrong columns"
 _WINNERS = "SELECT sku, name, description FROM winners"
 
 
-@dataclass(frozen=True)
-class Wrong:
-    """A damaged file that was read wrongly, and what is wrong."""
-
-    damaged: Damaged
-    why: str
-
-
 def find_wrong(
     folder: Path, files: Iterable[tuple[Catalogue, Damaged]]
-) -> Iterator[tuple[Catalogue, Wrong]]:
-    """Read damaged files in one workspace; yield those that are read wrongly."""
+) -> Iterator[tuple[Catalogue, Damaged, str]]:
+    """Read damaged files in one workspace; yield those that are read wrongly, and what is wrong."""
     settings = Settings(data_dir=folder, threads=1, max_reject_share=1)
     options = ReadOptions.of(settings)
     with open_workspace([folder], settings.work_dir, WorkspaceLimits(1, "1GB")) as workspace:
@@ -43,11 +34,11 @@ def find_wrong(
                     read = read_into(connection, scratch, delivery_at(path), options)
                 except DeliveryRefusedError as error:
                     if not damaged.header:
-                        yield catalogue, Wrong(damaged, f"refused: {error}")
+                        yield catalogue, damaged, f"refused: {error}"
                     continue
             products = {row[0]: row for row in connection.execute(_WINNERS).fetchall()}
             if why := _why_wrong(catalogue, damaged, read, products):
-                yield catalogue, Wrong(damaged, why)
+                yield catalogue, damaged, why
 
 
 def _why_wrong(

@@ -27,8 +27,8 @@ def some_damages(style: Style, number: int, seed: int) -> Iterator[tuple[Catalog
 
 def assert_read_correctly(folder: Path, files: Iterator[tuple[Catalogue, Damaged]]) -> None:
     found = [
-        f"{catalogue.style}: {wrong.damaged.what}: {wrong.why}"
-        for catalogue, wrong in find_wrong(folder, files)
+        f"{catalogue.style}: {damaged.what}: {why}"
+        for catalogue, damaged, why in find_wrong(folder, files)
     ]
     assert not found, f"{len(found)} files:\n" + "\n".join(found[:20])
 
@@ -50,8 +50,8 @@ def test_none_of_3000_damages_changes_rows_that_it_does_not_touch(tmp_path: Path
 def test_a_lost_row_is_detected(tmp_path: Path):
     catalogue = Catalogue(STYLES[0])
     text = "\n".join([catalogue.header, *map(catalogue.record, range(20))])
-    ((_, wrong),) = find_wrong(tmp_path, [(catalogue, Damaged("rows lost", text))])
-    assert "an undamaged row" in wrong.why
+    ((*_, why),) = find_wrong(tmp_path, [(catalogue, Damaged("rows lost", text))])
+    assert "an undamaged row" in why
 
 
 def wrong_of(folder: Path, kind: str, **style: str) -> list[str]:
@@ -60,7 +60,7 @@ def wrong_of(folder: Path, kind: str, **style: str) -> list[str]:
     files = [damaged for damaged in Damages(catalogue).all() if damaged.what.startswith(kind)]
     assert files
     found = find_wrong(folder, [(catalogue, damaged) for damaged in files])
-    return [f"{wrong.damaged.what}: {wrong.why}" for _, wrong in found]
+    return [f"{damaged.what}: {why}" for _, damaged, why in found]
 
 
 @pytest.mark.parametrize("layout", ["bare", "last column empty", "last column filled"])

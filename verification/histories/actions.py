@@ -31,7 +31,6 @@ class Action:
 
     def do(self, engine: Engine, state: ExpectedState) -> None:
         """Do it, and check its result; `state` is the one before."""
-        raise NotImplementedError
 
     def error(self, state: ExpectedState) -> type[LfpError] | None:
         """Return the error that the action must raise."""
@@ -39,7 +38,6 @@ class Action:
 
     def apply(self, state: ExpectedState, engine: Engine) -> None:
         """Change the expected state as the action must have, whether it was refused or not."""
-        raise NotImplementedError
 
 
 _STEPS_OF_WAYS = {
@@ -141,9 +139,6 @@ class ChangeSettings(Action):
 
     rules: Rules
 
-    def do(self, engine: Engine, state: ExpectedState) -> None:
-        """Do nothing to the data."""
-
     def apply(self, state: ExpectedState, engine: Engine) -> None:
         state.rules = self.rules
         settings = engine.settings.model_copy(update=self.rules.settings)
@@ -155,9 +150,6 @@ class Clutter(Action):
     """Links, sockets, side files and the like lie in the inbox from now on."""
 
     names: frozenset[str]
-
-    def do(self, engine: Engine, state: ExpectedState) -> None:
-        """Do nothing to the data."""
 
     def apply(self, state: ExpectedState, engine: Engine) -> None:
         state.odd_names = self.names
@@ -201,9 +193,6 @@ class Verify(Action):
             return  # Status notes are missing, or tables are behind the raw zone, until a next run.
         done = verify(engine, LOG, full=self.full)
         assert not done.problems, done.problems
-
-    def apply(self, state: ExpectedState, engine: Engine) -> None:
-        """Change nothing."""
 
 
 def ingest_inbox(engine: Engine) -> list[IngestResult]:

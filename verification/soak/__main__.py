@@ -13,7 +13,7 @@ import time
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from verification.soak.campaign import FEEDS, Soak, soak, versions
+from verification.soak.campaign import FEEDS, Soak, soak
 from verification.soak.expected import problems
 from verification.soak.report import memory_trends, report
 
@@ -41,7 +41,7 @@ def main() -> int:
 
 
 def _judge(done: Soak) -> int:
-    lost = problems(done.data, versions(done), FEEDS)
+    lost = problems(done.data, done.dropping.versions, FEEDS)
     lost += [f"A reader was {look.problem}" for look in done.looks if look.problem]
     text = report(done, lost)
     (done.folder / "report.md").write_text(text)

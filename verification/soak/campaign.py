@@ -26,7 +26,7 @@ from testing.raw_folder import path_of
 from verification.soak.reader import Look
 from verification.soak.samples import Sample, take_sample, write_sample
 from verification.soak.servers import run_workers
-from verification.soak.versions import NAMES, Dropping, Version
+from verification.soak.versions import NAMES, Dropping
 
 MAX_ATTEMPTS = 10
 """The limit for one version of a file. All three of the default may be killed here."""
@@ -245,8 +245,3 @@ def in_seconds(done: Soak) -> list[float]:
         path_of(done.data / "raw", id_, ".outcome").stat().st_mtime - dropped_at
         for id_, (_, dropped_at) in done.dropping.dropped.items()
     )
-
-
-def versions(done: Soak) -> dict[str, Version]:
-    """Return the dropped versions by delivery id."""
-    return {id_: version for id_, (version, _) in done.dropping.dropped.items()}

@@ -104,6 +104,11 @@ class Dropping:
         self._last[version.key] = file.delivery_id
         return version
 
+    @property
+    def versions(self) -> dict[str, Version]:
+        """The versions so far, by delivery id."""
+        return {id_: version for id_, (version, _) in self.dropped.items()}
+
     def pending(self) -> list[str]:
         """Return the versions that have no status note yet, by delivery id."""
         raw = self.data / "raw"

@@ -148,7 +148,7 @@ def decide(
             reverted.append(file.name)
         elif version in history.backing_off:
             backing_off += 1
-        elif _failed_attempts(version, history) >= limits.max_attempts:
+        elif history.attempts.get(version, 0) - history.busy.get(version, 0) >= limits.max_attempts:
             needing_attention.append(file.name)
         else:
             due.append(file)
@@ -170,10 +170,6 @@ def decide(
         needing_attention=tuple(needing_attention),
         left_out=ingestible.left_out,
     )
-
-
-def _failed_attempts(version: FileVersion, history: RunHistory) -> int:
-    return history.attempts.get(version, 0) - history.busy.get(version, 0)
 
 
 def _batches(due: Sequence[tuple[InboxFile, int]], limits: RunLimits) -> Iterator[RunBatch]:
