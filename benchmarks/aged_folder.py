@@ -53,7 +53,7 @@ def aged_folder(data: Path, files: int, deliveries: int, versions_of_one: int = 
     """Return a data folder with that history, made if it is missing.
 
     Args:
-        data: where.
+        data: the folder.
         files: in the inbox, each of its own partition, all merged.
         deliveries: of these, the older versions included.
         versions_of_one: versions of one more partition, a feed without a file in the inbox.

@@ -70,13 +70,7 @@ class Answer:
 
 
 def answer_in(connection: duckdb.DuckDBPyConnection, products: str, counts: str) -> Answer:
-    """Return the answer in two relations of a DuckDB connection.
-
-    Args:
-        connection: the connection.
-        products: a relation with the columns sku, name and description.
-        counts: a relation with the columns name and no_of_products.
-    """
+    """Return the answer in two relations, which have the columns of the two tables."""
     query = _ANSWER.format(products=products, counts=counts)
     return Answer(*connection.execute(query).fetchall()[0])
 
@@ -94,12 +88,7 @@ def answer_in_csv(products: Path, counts: Path) -> Answer:
 
 
 def right_answer(files: Sequence[Path], cache: Path) -> Answer:
-    """Return the right answer after some files, one after the other, and keep it.
-
-    Args:
-        files: CSV files with the columns name, sku and description.
-        cache: the file that keeps it.
-    """
+    """Return the right answer after some CSV files, one after the other, and keep it in a file."""
     if not cache.exists():
         # The memory ends with the process.
         with multiprocessing.get_context("spawn").Pool(1) as pool:

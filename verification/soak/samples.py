@@ -38,7 +38,6 @@ class Sample:
 
     Attributes:
         at: its time, in seconds since the epoch.
-        usages: of the servers, by name.
         disk: bytes on disk, by purpose.
         runs: their number by status.
         pending: the number of dropped versions that are not ingested yet.

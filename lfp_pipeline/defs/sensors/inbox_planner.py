@@ -123,13 +123,8 @@ def decide(
     """Return the plan for a listing of the inbox.
 
     A new version of a file is due, and one with fewer failed runs than the limit. A large file gets
-    a run of its own; small files share one.
-
-    Args:
-        listing: the files of the inbox.
-        history: the results of earlier runs.
-        limits: the limits of runs.
-        set_apart: returns the listing of due files without those that cannot be ingested now.
+    a run of its own; small files share one. `set_apart` returns the listing of due files without
+    those that cannot be ingested now.
     """
     due: list[InboxFile] = []
     merged = running = backing_off = 0
