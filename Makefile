@@ -60,7 +60,7 @@ sample: preflight ## Make a sample file and drop it into the inbox (ROWS=500000 
 	@$(BIN)/python -m lfp_pipeline.cli.sample --rows $(ROWS) --seed $(SEED)
 
 .PHONY: rejects
-rejects: setup ## Write rejected rows into data/rejects, to be mended (PARTITION= or DELIVERY=)
+rejects: setup ## Write rejected rows into data/rejects, to be fixed (PARTITION= or DELIVERY=)
 	@$(BIN)/python -m lfp_pipeline.cli.rejects --partition '$(PARTITION)' --delivery '$(DELIVERY)'
 
 # What they did to the assets stays: that is in the index. Dagster's own deletion of runs forgets that,
@@ -111,7 +111,7 @@ fuzz: setup ## Try random files, whole and damaged, against the oracle (MINUTES=
 	  $(if $(filter command line,$(origin SEED)),--seed $(SEED))
 
 .PHONY: crash
-crash: setup ## Kill processes at every step and at any moment, and check the laws (KILLS=1000 SEED=)
+crash: setup ## Kill processes at every step and at any moment, and check the invariants (KILLS=1000 SEED=)
 	@$(BIN)/python -m verification.crash --kills $(KILLS) \
 	  $(if $(filter command line,$(origin SEED)),--seed $(SEED)) --first $(FIRST)
 
@@ -148,7 +148,7 @@ bench: $(BENCH_VENV)/installed ## Measure, beside a bare load and other tools (S
 	  --peers $(PEERS) --rounds $(ROUNDS)
 
 .PHONY: lock
-lock: ## Resolve the dependencies anew into requirements.lock (needs uv)
+lock: ## Resolve the dependencies again into requirements.lock (needs uv)
 	uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 \
 	  --generate-hashes --no-strip-extras --no-annotate --no-header \
 	  --quiet --output-file requirements.lock

@@ -29,6 +29,7 @@ FEED = "feed"
 _FIRST_NS = 1_700_000_000_000_000_000
 _SECOND_NS = 1_000_000_000
 
+_COLUMNS = ("delivery_id", "partition_key", "source", "sha256", "size_bytes", "delivered_at")
 _LEDGER = """
 INSERT INTO warehouse.deliveries BY NAME
 SELECT *, delivered_at AS merged_at, 'merged' AS status, 1 AS rows_read, 1 AS rows_inserted,
@@ -52,7 +53,7 @@ def aged_folder(data: Path, files: int, deliveries: int, versions_of_one: int = 
     """Return a data folder with that history, made if it is missing.
 
     Args:
-        data: where.
+        data: the folder.
         files: in the inbox, each of its own partition, all merged.
         deliveries: of these, the older versions included.
         versions_of_one: versions of one more partition, a feed without a file in the inbox.
@@ -80,16 +81,9 @@ def _make(engine: Engine, files: int, deliveries: int, versions_of_one: int) -> 
         ledger = settings.data_dir / "ledger.csv"
         with ledger.open("w", newline="") as file:
             writer = csv.writer(file)
-            writer.writerow(
-                ("delivery_id", "partition_key", "source", "sha256", "size_bytes", "delivered_at")
-            )
+            writer.writerow(_COLUMNS)
             for delivery in _land(settings, id_, files, deliveries, versions_of_one):
-                writer.writerow(
-                    (
-                        *(delivery.delivery_id, delivery.partition_key, delivery.source),
-                        *(delivery.sha256, delivery.size_bytes, delivery.delivered_at),
-                    )
-                )
+                writer.writerow(getattr(delivery, column) for column in _COLUMNS)
         connection.execute(_LEDGER, {"path": str(ledger)})
         connection.execute(_PRODUCTS)
         ledger.unlink()
@@ -104,9 +98,9 @@ def _land(
         count = deliveries // files + (number < deliveries % files)
         newest = settings.inbox_dir / name
         newest.write_bytes(_content(name, count - 1))
-        _set_time(
-            newest, count - 1
-        )  # Before its status note is written, or the file counts as new.
+        # Before its status note is written, or the file counts as new.
+        time_ns = _FIRST_NS + (count - 1) * _SECOND_NS
+        os.utime(newest, ns=(time_ns, time_ns))
         yield from _versions(settings.raw_dir, name, count, id_)
     if versions_of_one:
         yield from _versions(settings.raw_dir, FEED, versions_of_one, id_)
@@ -148,8 +142,3 @@ def _versions(raw_dir: Path, name: str, count: int, id_: str) -> Iterator[Delive
 
 def _content(name: str, version: int) -> bytes:
     return f"name,sku,description\n{name},{name},version {version}\n".encode()
-
-
-def _set_time(file: Path, version: int) -> None:
-    time_ns = _FIRST_NS + version * _SECOND_NS
-    os.utime(file, ns=(time_ns, time_ns))

@@ -54,14 +54,14 @@ class Answer:
 
     def differences(self, other: "Answer") -> str:
         """Return how another answer differs from this one, the right one; empty: in nothing."""
-        differences = []
-        for what, right, got in (
+        figures = (
             ("rows", self.rows, other.rows),
             ("distinct skus", self.skus, other.skus),
             ("names", self.names, other.names),
-        ):
-            if right != got:
-                differences.append(f"{got:,} {what} instead of {right:,}")
+        )
+        differences = [
+            f"{got:,} {what} instead of {right:,}" for what, right, got in figures if right != got
+        ]
         if self.products_digest not in (None, other.products_digest):
             differences.append("other products")
         if self.counts_digest not in (None, other.counts_digest):
@@ -70,13 +70,7 @@ class Answer:
 
 
 def answer_in(connection: duckdb.DuckDBPyConnection, products: str, counts: str) -> Answer:
-    """Return the answer in two relations of a DuckDB connection.
-
-    Args:
-        connection: to ask.
-        products: a relation with the columns sku, name and description.
-        counts: a relation with the columns name and no_of_products.
-    """
+    """Return the answer in two relations, which have the columns of the two tables."""
     query = _ANSWER.format(products=products, counts=counts)
     return Answer(*connection.execute(query).fetchall()[0])
 
@@ -94,16 +88,10 @@ def answer_in_csv(products: Path, counts: Path) -> Answer:
 
 
 def right_answer(files: Sequence[Path], cache: Path) -> Answer:
-    """Return the right answer after some files, one after the other, and keep it.
-
-    Args:
-        files: CSV files with the columns name, sku and description.
-        cache: the file that keeps it.
-    """
+    """Return the right answer after some CSV files, one after the other, and keep it in a file."""
     if not cache.exists():
-        with multiprocessing.get_context("spawn").Pool(
-            1
-        ) as pool:  # The memory ends with the process.
+        # The memory ends with the process.
+        with multiprocessing.get_context("spawn").Pool(1) as pool:
             answer = pool.apply(_work_out, (files,))
         cache.write_text(json.dumps(asdict(answer), indent=2) + "\n")
     return Answer(**json.loads(cache.read_text()))

@@ -32,16 +32,10 @@ def prepared_instance(folder: Path) -> Path:
 
 
 def execute_job(instance: Path, module: str, job: str, settings: Mapping[str, str]) -> None:
-    """Execute a job.
-
-    Args:
-        instance: the folder of the Dagster instance.
-        module: that defines it.
-        job: its name.
-        settings: variables for its environment.
+    """Execute a job of a module, with settings as variables of the environment.
 
     Raises:
-        RuntimeError: it failed; the text is what it printed.
+        RuntimeError: the job failed; the text is the output of the job.
     """
     arguments = ["dagster", "job", "execute", "-m", module, "-j", job]
     done = subprocess.run(  # noqa: S603 (ours)
@@ -58,12 +52,7 @@ def execute_job(instance: Path, module: str, job: str, settings: Mapping[str, st
 
 @contextmanager
 def dagster_dev(instance: Path, settings: Mapping[str, str]) -> Iterator[None]:
-    """Run what `make dev` starts for the block: webserver, daemon and sensors.
-
-    Args:
-        instance: the folder of the Dagster instance.
-        settings: variables for its environment.
-    """
+    """Run what `make dev` starts for the block: webserver, daemon and sensors."""
     port = str(free_port())
     log = instance / "dev.log"
     with log.open("wb") as printed:

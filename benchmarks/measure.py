@@ -34,9 +34,7 @@ class Step:
     """One timed step of a work.
 
     Attributes:
-        name: such as `first` and `again`.
         started: on the monotonic clock that all processes share.
-        seconds: on the clock.
         cpu_seconds: of the process and all that it started.
         others_cpu_seconds: of all other programs meanwhile; much of it is noise.
         peak_bytes: peak memory of the process and all that it started.

@@ -10,11 +10,10 @@ from pathlib import Path
 from benchmarks import floor, ours
 from benchmarks.aged_folder import aged_folder
 from benchmarks.answers import MOST_ROWS_WORKED_OUT
-from benchmarks.comparison import Task, compare
 from benchmarks.dagster_command import prepared_instance
 from benchmarks.measure import Work, measure
-from benchmarks.peers import NotInstalledError, installed
-from benchmarks.samples import OTHER_SEED, Samples
+from benchmarks.peers import NotInstalledError, Task, compare, installed
+from benchmarks.samples import OTHER_SEED, SEED, Samples
 
 WORKS = (
     *("first", "rewritten", "packed", "dirty", "delta", "five", "many", "burst", "job"),
@@ -39,7 +38,6 @@ class Options:
     Attributes:
         groups: of floor, work, peers.
         sizes: rows of the files.
-        works: of WORKS.
         peers: modules of benchmarks.peers.
         steps: of first, again, changed: what a peer is given in turn.
         deltas: rows of small files that go onto large tables.
@@ -193,9 +191,8 @@ def _aged(options: Options, files: int, deliveries: int, versions_of_one: int = 
 
 def _peers(options: Options, samples: Samples) -> Iterator[Case]:
     tools = []
-    with multiprocessing.get_context("spawn").Pool(
-        1
-    ) as pool:  # So that this process loads none of the tools.
+    # So that this process loads none of the tools.
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
         looked_at = pool.map(_look_at, options.peers)
     for peer, (title, version, error) in zip(options.peers, looked_at, strict=True):
         if error:
@@ -220,8 +217,7 @@ def _tasks(options: Options, samples: Samples, rows: int) -> list[Task]:
     given: list[Path] = []
     tasks = []
     for step in options.steps:
-        path = samples.plain(rows, OTHER_SEED).path if step == "changed" else None
-        path = path or samples.plain(rows).path
+        path = samples.plain(rows, OTHER_SEED if step == "changed" else SEED).path
         if path not in given[-1:]:
             given.append(path)
         tasks.append(Task(step, path, samples.answer(*given)))

@@ -59,10 +59,8 @@ def _draw_peers(results: Results, path: Path) -> bool:
     )
     for row, size in enumerate(sizes):
         found = [record for record in records if record.rows == size]
-        order = sorted(
-            {record.name: record.seconds for record in reversed(found)}.items(), key=_by_seconds
-        )
-        names = [name for name, _ in order]
+        seconds = {record.name: record.seconds for record in reversed(found)}
+        names = sorted(seconds, key=seconds.__getitem__)
         for column, step in enumerate(steps):
             axes = grid[row][column]
             at_step = {record.name: record for record in found if record.step == step}
@@ -79,10 +77,6 @@ _STEP_TITLES = {
     "again": "the same file again",
     "changed": "the same skus with other texts",
 }
-
-
-def _by_seconds(item: tuple[str, float]) -> float:
-    return item[1]
 
 
 def _draw_bars(axes: Axes, results: Results, records: list[Record | None]) -> None:
@@ -159,9 +153,7 @@ def _draw_phases(results: Results, path: Path) -> bool:
     records = [record for record in results.of("work") if record.rounds[0].phases]
     if not records:
         return False
-    figure, axes = plt.subplots(
-        figsize=(8, 0.36 * len(records) + 1.3), layout="constrained", squeeze=True
-    )
+    figure, axes = plt.subplots(figsize=(8, 0.36 * len(records) + 1.3), layout="constrained")
     names = list(dict.fromkeys(phase for record in records for phase in _phases(record)))
     for place, record in enumerate(records):
         phases = _phases(record)

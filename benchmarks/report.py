@@ -1,6 +1,6 @@
 """Tables of the results: plain text for the terminal, Markdown for the documentation."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from benchmarks.results import Record, Results
@@ -90,17 +90,7 @@ def is_ours(record: Record) -> bool:
 
 
 def _floor_table(results: Results) -> Table:
-    rows = [
-        (
-            record.name,
-            *_seconds(record),
-            _cpu(record),
-            _peak(record),
-            _disk(record),
-            _answer(record),
-        )
-        for record in results.of("floor")
-    ]
+    rows = [(record.name, *_seconds(record), *_costs(record)) for record in results.of("floor")]
     header = ("floor", "seconds", "min..max", "CPU s", "peak MB", "disk MB", "right")
     return Table("The floor", header, rows)
 
@@ -115,13 +105,8 @@ def _work_table(results: Results) -> Table:
                 f"{record.rows:,}",
                 *_seconds(record),
                 f"{record.seconds / least:.2f}" if least else "",
-                _phase(record, "reading"),
-                _phase(record, "merging"),
-                _landing(record),
-                _cpu(record),
-                _peak(record),
-                _disk(record),
-                _answer(record),
+                *(_part(record, name) for name in ("reading", "merging", "landing")),
+                *_costs(record),
             )
         )
     header = (
@@ -138,7 +123,9 @@ def _peers_table(results: Results, size: int) -> Table:
     for record in records:
         by_tool.setdefault(record.name, {})[record.step] = record
     rows = []
-    for tool, found in sorted(by_tool.items(), key=_seconds_of_first):
+    for tool, found in sorted(
+        by_tool.items(), key=lambda item: next(iter(item[1].values())).seconds
+    ):
         cells = [tool]
         for step in steps:
             cells += _compared(results, found.get(step))
@@ -153,10 +140,6 @@ def _peers_table(results: Results, size: int) -> Table:
         header += [f"{step}, s", "min..max", "x ours"]
     header += ["peak MB", "disk MB", "right", "version"]
     return Table(f"Other tools, {size:,} rows", header, rows)
-
-
-def _seconds_of_first(item: tuple[str, dict[str, Record]]) -> float:
-    return next(iter(item[1].values())).seconds
 
 
 def _compared(results: Results, record: Record | None) -> list[str]:
@@ -185,24 +168,17 @@ def _short(seconds: float) -> str:
     return f"{seconds:,.{digits}f}"
 
 
-def _phase(record: Record, name: str) -> str:
-    if name not in record.rounds[0].phases:
+def _part(record: Record, name: str) -> str:
+    """Return the seconds of a phase, or of landing, which a step notes; empty: there are none."""
+    if name not in record.rounds[0].phases | record.rounds[0].notes:
         return ""
-    return _short(record.median(lambda step: step.phases[name]))
+    return _short(record.median(lambda step: (step.phases | step.notes)[name]))
 
 
-def _landing(record: Record) -> str:
-    if "landing" not in record.rounds[0].notes:
-        return ""
-    return _short(record.median(lambda step: step.notes["landing"]))
-
-
-def _cpu(record: Record) -> str:
-    return _short(record.median(lambda step: step.cpu_seconds))
-
-
-def _peak(record: Record) -> str:
-    return f"{record.peak_bytes / _MEGA:,.0f}"
+def _costs(record: Record) -> tuple[str, str, str, str]:
+    """Return the CPU seconds, the memory and the disk space, and whether the answer is right."""
+    cpu = _short(record.median(lambda step: step.cpu_seconds))
+    return cpu, f"{record.peak_bytes / _MEGA:,.0f}", _disk(record), _answer(record)
 
 
 def _disk(record: Record) -> str:
@@ -216,10 +192,4 @@ def _answer(record: Record) -> str:
 
 def all_right(results: Results, run: str) -> bool:
     """Whether every checked answer of a run was right."""
-    return not any(_of_run(results, run, lambda record: record.wrong))
-
-
-def _of_run(
-    results: Results, run: str, value: Callable[[Record], str | None]
-) -> Iterable[str | None]:
-    return (value(record) for record in results.records.values() if record.run == run)
+    return not any(record.wrong for record in results.records.values() if record.run == run)

@@ -17,14 +17,11 @@ class Record:
 
     Attributes:
         group: floor, work or peers.
-        name: of the case.
         rows: of the file, or of the table that a small file goes onto.
         step: such as `first` and `again`.
         run: when the run began; records with the same time were measured together.
-        version: of what was measured.
         floor: names of floor cases whose seconds, added up, are the least it could take.
         error: why it could not be measured.
-        rounds: each round's measurement.
     """
 
     group: str

@@ -43,8 +43,6 @@ class Sample:
     """A file, or a folder of files, and its facts.
 
     Attributes:
-        path: of the file or the folder.
-        rows: in it.
         skus: distinct ones among the good rows.
         names: distinct ones after the last row of each sku has won.
         rejects: rows that must not go in.

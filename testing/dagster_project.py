@@ -68,9 +68,8 @@ class Project:
         """Evaluate a sensor as the daemon does, with the cursor of its last tick."""
         with dg.SensorEvaluationContext(
             cursor=cursor or self.cursors.get(sensor),
-            instance_ref=_reference(
-                self.home
-            ),  # Without a reference, the sensor does not resolve partitions.
+            # Without a reference, the sensor does not resolve partitions.
+            instance_ref=_reference(self.home),
             instance=self.instance,
             repository_def=self.repository,
             resources=self.repository.get_top_level_resources(),

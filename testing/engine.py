@@ -21,6 +21,7 @@ from lfp_pipeline.reading.reader import Reading
 from lfp_pipeline.reading.text_reader import SkippedLines
 from lfp_pipeline.settings import Settings
 from lfp_pipeline.sources.local_file import LocalFile
+from lfp_pipeline.warehouse import direct_load
 from testing.expected_tables import File, assert_tables_match
 
 LOG = logging.getLogger("test")
@@ -80,6 +81,16 @@ def patch_reading(monkeypatch: pytest.MonkeyPatch, skipped: SkippedLines, *notes
         return replace(read_delivery(*arguments), skipped=skipped, notes=notes)
 
     monkeypatch.setattr(batch_merge, "read_delivery", read)
+
+
+@contextmanager
+def loading_directly() -> Iterator[None]:
+    """For the block, have even the smallest regular file loaded directly."""
+    with (
+        mock.patch.object(direct_load, "LEAST_BYTES", 0),
+        mock.patch.object(direct_load, "should_load_directly", return_value=True),
+    ):
+        yield
 
 
 def ingest_pending(engine: Engine) -> None:

@@ -40,9 +40,7 @@ class File:
     """One version of a source file: its partition, its time and its rows as (sku, name, ...).
 
     Attributes:
-        key: of the partition.
         microseconds: since 1970; the time that decides which version is newer.
-        rows: as they are written.
         pack: how the text becomes the bytes that are delivered.
         stated: the modification time, where it differs from `microseconds`.
     """
@@ -176,15 +174,12 @@ def expected_rejects(files: Iterable[File]) -> list[tuple[str, int]]:
 def count_winners(
     file: Merged, products: Iterable[tuple[Any, ...]], deleted: Mapping[str, Order]
 ) -> Counter[str]:
-    """Count the winners of a file that is merged into these products, by what becomes of them.
+    """Count the winners of an arriving file: `inserted`, `updated`, `unchanged` and `stale`.
 
     Args:
         file: the arriving file.
         products: rows of `products` before.
         deleted: the last deletion of each sku.
-
-    Returns:
-        How many are `inserted`, `updated`, `unchanged` and `stale`.
     """
     counts = Counter[str]()
     known = {product[0]: product for product in products}
@@ -217,11 +212,7 @@ def assert_tables_match(
     """Assert that tables are those of these files and deletions.
 
     I1 to I5 of the design hold then: the rows of the ledger, which are those of files, too.
-
-    Args:
-        files: that are merged.
-        found: sorted rows by table, as `testing.engine.tables` returns them.
-        deletions: that are merged.
+    `found` has the sorted rows by table, as `testing.engine.tables` returns them.
     """
     files = set(files)
     products = expected_products(files, deletions)

@@ -63,13 +63,10 @@ class Session(StreamRequestHandler):
 def ftp_serving(
     name: str, content: bytes, modified: str, cuts: list[int]
 ) -> Iterator[tuple[int, list[str]]]:
-    """Serve a file for the block; yield the port and the list of commands received.
+    """Serve a file in the root folder; yield the port and the list of commands received.
 
-    Args:
-        name: of the file, in the root folder.
-        content: of the file.
-        modified: modification time, as YYYYMMDDHHMMSS.
-        cuts: bytes after which the first transfers break.
+    The modification time is written as YYYYMMDDHHMMSS. The first transfers break after so many
+    bytes as `cuts` says.
     """
     commands: list[str] = []
     attributes = {

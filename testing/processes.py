@@ -97,6 +97,20 @@ def running(
             process.wait()
 
 
+def run_module(
+    module: str, *options: object, path: Path = PROJECT
+) -> subprocess.CompletedProcess[str]:
+    """Run a module to its end; a `sitecustomize.py` in the folder `path` can patch the product."""
+    return subprocess.run(
+        [sys.executable, "-m", module, *map(str, options)],
+        cwd=PROJECT,
+        env=os.environ | {"PYTHONPATH": os.pathsep.join([str(path), str(PROJECT)])},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
 def finish(processes: Sequence[subprocess.Popen[str]]) -> list[str]:
     """Wait until all processes have ended with exit code 0; return their outputs."""
     outputs = [process.communicate(timeout=120) for process in processes]

@@ -25,6 +25,13 @@ THEN = datetime(2026, 11, 20, 8, 19, 52, 123456)  # noqa: DTZ001 (UTC without a 
 
 NOTHING_KNOWN = TextFormat()
 
+QUIET = logging.getLogger("quiet")
+QUIET.addHandler(logging.NullHandler())
+QUIET.propagate = False
+
+_WINNERS = "SELECT row_number, sku, name, description FROM winners ORDER BY row_number"
+_REJECTS = "SELECT row_number, byte_start, byte_end, reason, raw FROM rejects ORDER BY row_number"
+
 
 @dataclass(frozen=True)
 class FileRead(Contents):
@@ -87,11 +94,31 @@ def reading(
     limits = WorkspaceLimits(threads, "1GB")
     with open_workspace(folders, chosen.work_dir, limits) as workspace:
         folder, connection = workspace.folder, workspace.connection
-        chosen_options = ReadOptions.of(chosen)
-        texts = plain_texts(delivery, folder, chosen_options)
         log = logging.getLogger(__name__)
-        found = read_delivery(delivery, texts, connection, folder, chosen_options, log)
-        yield found, connection
+        yield read_into(connection, folder, delivery, ReadOptions.of(chosen), log), connection
+
+
+def read_into(
+    connection: duckdb.DuckDBPyConnection,
+    folder: Path,
+    delivery: Delivery,
+    options: ReadOptions,
+    log: logging.Logger = QUIET,
+) -> Reading:
+    """Read a delivery into the tables of an open workspace."""
+    texts = plain_texts(delivery, folder, options)
+    return read_delivery(delivery, texts, connection, folder, options, log)
+
+
+def contents_of(read: Reading, connection: duckdb.DuckDBPyConnection) -> Contents:
+    """Return what was read into a workspace."""
+    return Contents(
+        rows_read=read.rows_read,
+        winners=connection.execute(_WINNERS).fetchall(),
+        rejects=connection.execute(_REJECTS).fetchall(),
+        blank=read.skipped.blank,
+        headers=read.skipped.repeated_headers,
+    )
 
 
 def read_file(
@@ -101,15 +128,7 @@ def read_file(
     delivery = delivery_at(path, text_format)
     with reading(delivery, chosen, threads=threads) as (read, connection):
         found = FileRead(
-            rows_read=read.rows_read,
-            winners=connection.execute(
-                "SELECT row_number, sku, name, description FROM winners ORDER BY row_number"
-            ).fetchall(),
-            rejects=connection.execute(
-                "SELECT row_number, byte_start, byte_end, reason, raw FROM rejects ORDER BY 1"
-            ).fetchall(),
-            blank=read.skipped.blank,
-            headers=read.skipped.repeated_headers,
+            **vars(contents_of(read, connection)),
             superseded=read.rows_superseded,
             repaired=read.repaired,
             ignored=list(read.ignored_columns),

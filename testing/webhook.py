@@ -3,7 +3,7 @@
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,12 +22,10 @@ class Webhook:
     project: Project
     server: Server
     posted: list[dict[str, Any]]
-    cursor: str | None = field(default=None)
 
     def tick(self) -> Any:  # noqa: ANN401 (not exported)
         """Evaluate the sensor, from its cursor on."""
-        tick = self.project.tick(SENSOR, self.cursor)
-        self.cursor = tick.cursor
+        tick = self.project.tick(SENSOR)
         assert all(reaction.error is None for reaction in tick.dagster_run_reactions)
         return tick
 

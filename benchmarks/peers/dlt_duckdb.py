@@ -15,9 +15,7 @@ import numpy as np
 import pyarrow as pa
 from pyarrow import csv as arrow_csv
 
-from benchmarks.measure import stored_bytes
-from benchmarks.peers.duckdb_dump import dump_duckdb
-from benchmarks.peers.peer import Peer
+from benchmarks.peers.peer import DuckDBPeer
 
 _DATASET = "shop"
 _BLOCK_BYTES = 16 << 20
@@ -44,29 +42,26 @@ def _batches(csv: Path) -> Iterator[pa.Table]:
             yield pa.Table.from_batches([batch]).append_column("row_no", numbers)
 
 
-class Tool(Peer):
+class Tool(DuckDBPeer):
     """A dlt pipeline with one resource."""
 
     title = "dlt + DuckDB, merge"
+    schema = _DATASET
 
     @classmethod
     def versions(cls) -> str:
-        """The versions of all three."""
         return f"dlt {dlt.__version__}, DuckDB {duckdb.__version__}, pyarrow {pa.__version__}"
 
     def start(self) -> None:
-        """Make the pipeline."""
         os.environ["RUNTIME__DLTHUB_TELEMETRY"] = "false"
-        self._database = self.folder / "products.duckdb"
         self._pipeline = dlt.pipeline(
             "products",
             pipelines_dir=str(self.folder / "pipelines"),
-            destination=dlt.destinations.duckdb(str(self._database)),
+            destination=dlt.destinations.duckdb(str(self.database)),
             dataset_name=_DATASET,
         )
 
     def load(self, csv_file: Path) -> None:
-        """Run the pipeline, then count."""
         resource = dlt.resource(
             _batches(csv_file),
             name="products",
@@ -80,14 +75,6 @@ class Tool(Peer):
             self._pipeline.normalize()
         with self.phase("writing"):
             self._pipeline.load(raise_on_failed_jobs=True)
-        with self.phase("counting"), duckdb.connect(str(self._database)) as connection:
+        with self.phase("counting"), duckdb.connect(str(self.database)) as connection:
             connection.execute("SET enable_progress_bar = false")
             connection.execute(_COUNT)
-
-    def dump(self, products_csv: Path, counts_csv: Path) -> None:
-        """Write both tables as CSV."""
-        dump_duckdb(self._database, _DATASET, products_csv, counts_csv)
-
-    def stored_bytes(self) -> int:
-        """The database, with dlt's own tables and its staging, without its working folder."""
-        return stored_bytes(self._database)

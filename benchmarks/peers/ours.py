@@ -9,13 +9,11 @@ from pathlib import Path
 
 import duckdb
 
-from benchmarks.measure import stored_bytes
 from benchmarks.ours import Project
-from benchmarks.peers.duckdb_dump import dump_duckdb
-from benchmarks.peers.peer import Peer
+from benchmarks.peers.peer import DuckDBPeer
 
 
-class Tool(Peer):
+class Tool(DuckDBPeer):
     """The project's engine, without Dagster around it."""
 
     title = "lfp_pipeline, landing included"
@@ -26,22 +24,12 @@ class Tool(Peer):
         return f"DuckDB {duckdb.__version__}"
 
     def start(self) -> None:
-        """Make the engine."""
         self._project = Project(self.folder)
 
     def load(self, csv_file: Path) -> None:
-        """Land and ingest the file as a new delivery."""
         os.utime(csv_file)
         with self.phase("landing"):
             delivery = self._project.land(csv_file)
         with self.phase("ingest"):
             done = self._project.ingest(delivery)
         self.phases |= done.phases(self.phases.pop("ingest"))
-
-    def dump(self, products_csv: Path, counts_csv: Path) -> None:
-        """Write both tables as CSV."""
-        dump_duckdb(self._project.database, "main", products_csv, counts_csv)
-
-    def stored_bytes(self) -> int:
-        """The database, without the raw zone."""
-        return stored_bytes(self._project.database)

@@ -15,8 +15,7 @@ from typing import Any
 import pandas as pd
 import pyarrow as pa
 
-from benchmarks.peers.peer import Peer
-from benchmarks.peers.sqlite_store import UPSERT, count_names, dump_sqlite, transaction
+from benchmarks.peers.sqlite_store import UPSERT, SqlitePeer, count_names, transaction
 
 
 def _upsert(
@@ -29,18 +28,16 @@ def _upsert(
     cursor.executemany(UPSERT, rows)
 
 
-class Tool(Peer):
+class Tool(SqlitePeer):
     """pandas for reading, SQLite for storing."""
 
     title = "pandas + SQLite, to_sql with upsert"
 
     @classmethod
     def versions(cls) -> str:
-        """The versions of all three."""
         return f"pandas {pd.__version__}, pyarrow {pa.__version__}, SQLite {sqlite3.sqlite_version}"
 
     def load(self, csv_file: Path) -> None:
-        """Read, pick the last row of each sku, upsert, count."""
         with self.phase("reading"):
             rows = pd.read_csv(csv_file, dtype=str, keep_default_na=False)
         with self.phase("picking winners"):
@@ -54,7 +51,3 @@ class Tool(Peer):
                 )
             with self.phase("counting"):
                 count_names(connection)
-
-    def dump(self, products_csv: Path, counts_csv: Path) -> None:
-        """Write both tables as CSV."""
-        dump_sqlite(self.folder, products_csv, counts_csv)

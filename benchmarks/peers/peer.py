@@ -5,8 +5,9 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from types import TracebackType
 from typing import ClassVar, Self
+
+import duckdb
 
 from benchmarks.measure import stored_bytes
 
@@ -29,12 +30,7 @@ class Peer(ABC):
         self.start()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.stop()
 
     @classmethod
@@ -71,3 +67,32 @@ class Peer(ABC):
         started = time.perf_counter()
         yield
         self.phases[name] = self.phases.get(name, 0.0) + time.perf_counter() - started
+
+
+class DuckDBPeer(Peer):
+    """A tool that stores in a DuckDB file.
+
+    Attributes:
+        schema: the schema with the tables.
+    """
+
+    schema: ClassVar[str] = "main"
+
+    @property
+    def database(self) -> Path:
+        """The file."""
+        return self.folder / "products.duckdb"
+
+    def dump(self, products_csv: Path, counts_csv: Path) -> None:
+        with duckdb.connect(str(self.database), read_only=True) as connection:
+            connection.execute("SET enable_progress_bar = false")
+            for columns, table, csv in (
+                ("sku, name, description", "products", products_csv),
+                ("name, no_of_products", "name_counts", counts_csv),
+            ):
+                query = f"SELECT {columns} FROM {self.schema}.{table}"
+                connection.execute(f"COPY ({query}) TO '{csv}' (HEADER, DELIMITER ',')")
+
+    def stored_bytes(self) -> int:
+        """The file alone: with a tool's own tables, without its working folder or raw zone."""
+        return stored_bytes(self.database)

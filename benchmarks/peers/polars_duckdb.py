@@ -10,8 +10,7 @@ from pathlib import Path
 import duckdb
 import polars as pl
 
-from benchmarks.peers.duckdb_dump import dump_duckdb
-from benchmarks.peers.peer import Peer
+from benchmarks.peers.peer import DuckDBPeer
 
 _COLUMNS = {"name": pl.String, "sku": pl.String, "description": pl.String}
 
@@ -31,24 +30,22 @@ INSERT INTO name_counts SELECT name, count(*) FROM products GROUP BY name;
 """
 
 
-class Tool(Peer):
+class Tool(DuckDBPeer):
     """polars for reading, DuckDB for storing."""
 
     title = "polars + DuckDB, by hand"
 
     @classmethod
     def versions(cls) -> str:
-        """The versions of both."""
         return f"polars {pl.__version__}, DuckDB {duckdb.__version__}"
 
     def load(self, csv_file: Path) -> None:
-        """Read, pick the last row of each sku, replace, count."""
         with self.phase("reading"):
             rows = pl.read_csv(csv_file, schema_overrides=_COLUMNS)
         with self.phase("picking winners"):
             winners = rows.unique("sku", keep="last", maintain_order=False).to_arrow()
             del rows
-        with duckdb.connect(str(self.folder / "products.duckdb")) as connection:
+        with duckdb.connect(str(self.database)) as connection:
             connection.execute("SET enable_progress_bar = false")
             connection.execute(_TABLES)
             connection.register("winners", winners)
@@ -59,7 +56,3 @@ class Tool(Peer):
                 connection.execute(_COUNT)
             with self.phase("writing"):
                 connection.commit()
-
-    def dump(self, products_csv: Path, counts_csv: Path) -> None:
-        """Write both tables as CSV."""
-        dump_duckdb(self.folder / "products.duckdb", "main", products_csv, counts_csv)

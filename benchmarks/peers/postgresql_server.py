@@ -11,17 +11,19 @@ import pwd
 import secrets
 import shutil
 import signal
-import socket
 import subprocess
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import mkdtemp
 from typing import Any
 
 import psycopg
+
+from benchmarks.peers.peer import Peer
+from examples.processes import free_port
 
 _PLACES = ("usr/lib/postgresql/*/bin", "usr/pgsql-*/bin", "opt/homebrew/opt/postgresql*/bin")
 _OWNER = "postgres"
@@ -103,24 +105,14 @@ def server_version() -> str:
     return f"PostgreSQL {'.'.join(map(str, _version(folder)))}" if folder else "PostgreSQL"
 
 
-def server_unavailable() -> str | None:
-    """Return why there is no server; None: there is one."""
-    if binaries() is None:
-        return "PostgreSQL's server is not installed"
-    if os.geteuid() == 0 and not _has_owner():
-        return f"PostgreSQL does not run as root, and there is no user {_OWNER}"
-    return None
-
-
 @contextmanager
 def running_server(folder: Path) -> Iterator[Server]:
     """Make a cluster in the folder with the tables, and serve it for the block."""
     bin_folder = binaries()
-    if bin_folder is None:
-        raise FileNotFoundError(server_unavailable())
+    assert bin_folder is not None  # noqa: S101 (`unavailable` was asked before)
     data = folder / "cluster"
     sockets = Path(mkdtemp(prefix="pg-"))  # A socket's path must be short.
-    server = Server(sockets, _free_port(), _OWNER, secrets.token_hex(16))
+    server = Server(sockets, free_port(), _OWNER, secrets.token_hex(16))
     owner = _OWNER if os.geteuid() == 0 else None
     data.mkdir()
     password_file = sockets / "password"
@@ -153,23 +145,45 @@ def running_server(folder: Path) -> Iterator[Server]:
         shutil.rmtree(sockets, ignore_errors=True)
 
 
-def stored_table_bytes(server: Server) -> int:
-    """Return the disk space of both tables and the index."""
-    with server.connect() as connection:
-        row = connection.execute(_STORED).fetchone()
-    return int(row[0]) if row else 0
+class PostgreSQLPeer(Peer):
+    """A tool that stores in a server of its own."""
 
+    @classmethod
+    def unavailable(cls) -> str | None:
+        """Return why there is no server: it is a package of the system."""
+        if binaries() is None:
+            return "PostgreSQL's server is not installed"
+        if os.geteuid() == 0 and not _has_owner():
+            return f"PostgreSQL does not run as root, and there is no user {_OWNER}"
+        return None
 
-def dump_postgresql(server: Server, products_csv: Path, counts_csv: Path) -> None:
-    """Write both tables as CSV."""
-    with server.connect() as connection:
-        for table, columns, path in (
-            ("products", "sku, name, description", products_csv),
-            ("name_counts", "name, no_of_products", counts_csv),
-        ):
-            command = f"COPY {table} ({columns}) TO STDOUT (FORMAT csv, HEADER)"
-            with path.open("wb") as file, connection.cursor().copy(command) as blocks:
-                file.writelines(blocks)
+    def start(self) -> None:
+        with ExitStack() as stack:
+            self._server = stack.enter_context(running_server(self.folder))
+            self.prepare(stack)
+            self._running = stack.pop_all()
+
+    def prepare(self, stack: ExitStack) -> None:
+        """Start what the tool needs beside the server; the stack ends it."""
+
+    def stop(self) -> None:
+        self._running.close()
+
+    def dump(self, products_csv: Path, counts_csv: Path) -> None:
+        with self._server.connect() as connection:
+            for table, columns, path in (
+                ("products", "sku, name, description", products_csv),
+                ("name_counts", "name, no_of_products", counts_csv),
+            ):
+                command = f"COPY {table} ({columns}) TO STDOUT (FORMAT csv, HEADER)"
+                with path.open("wb") as file, connection.cursor().copy(command) as blocks:
+                    file.writelines(blocks)
+
+    def stored_bytes(self) -> int:
+        """The tables and the index, without a staging table and the log."""
+        with self._server.connect() as connection:
+            row = connection.execute(_STORED).fetchone()
+        return int(row[0]) if row else 0
 
 
 def _version(folder: Path) -> tuple[int, ...]:
@@ -184,13 +198,6 @@ def _has_owner() -> bool:
     except KeyError:
         return False
     return True
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def _wait_until_ready(server: Server, process: "subprocess.Popen[bytes]") -> None:

@@ -14,16 +14,7 @@ import pyspark
 from pyspark.sql import SparkSession, Window
 from pyspark.sql import functions as spark_functions
 
-from benchmarks.peers.peer import Peer
-from benchmarks.peers.postgresql_server import (
-    COUNT,
-    ON_CONFLICT,
-    dump_postgresql,
-    running_server,
-    server_unavailable,
-    server_version,
-    stored_table_bytes,
-)
+from benchmarks.peers.postgresql_server import COUNT, ON_CONFLICT, PostgreSQLPeer, server_version
 
 _JARS = Path("/usr/share/java")
 _DRIVER = _JARS / "postgresql.jar"
@@ -41,7 +32,7 @@ INSERT INTO products (sku, name, description) SELECT sku, name, description FROM
 """
 
 
-class Tool(Peer):
+class Tool(PostgreSQLPeer):
     """A local Spark session beside a PostgreSQL server."""
 
     title = "Spark + JDBC + PostgreSQL"
@@ -51,45 +42,36 @@ class Tool(Peer):
         """Return what is missing: the server and the JDBC driver are packages of the system."""
         if not _DRIVER.exists():
             return f"PostgreSQL's JDBC driver is not installed ({_DRIVER})"
-        return server_unavailable()
+        return super().unavailable()
 
     @classmethod
     def versions(cls) -> str:
-        """The versions of Spark, the driver and the server."""
         named = (jar.stem.partition("-")[2] for jar in _JARS.glob("postgresql-*.*.*.jar"))
         driver = next(named, "of unknown version")
         return f"Spark {pyspark.__version__}, JDBC driver {driver}, {server_version()}"
 
-    def start(self) -> None:
-        """Start a server and a Spark session, which loads a tiny file to have its code ready."""
-        with ExitStack() as stack:
-            self._server = stack.enter_context(running_server(self.folder))
-            self._spark = (
-                SparkSession.builder.master(f"local[{_CORES}]")
-                .config("spark.driver.memory", "6g")
-                .config("spark.driver.extraClassPath", str(_DRIVER))
-                .config("spark.driver.bindAddress", "127.0.0.1")
-                .config("spark.driver.host", "127.0.0.1")
-                .config("spark.local.dir", str(self.folder / "spark"))
-                .config("spark.sql.warehouse.dir", str(self.folder / "warehouse"))
-                .config("spark.sql.shuffle.partitions", _CORES)
-                .config("spark.ui.enabled", "false")
-                .config("spark.ui.showConsoleProgress", "false")
-                .getOrCreate()
-            )
-            stack.callback(self._spark.stop)
-            self._spark.sparkContext.setLogLevel("ERROR")
-            warm_up = self.folder / "warm_up.csv"
-            warm_up.write_text("name,sku,description\r\n" + 'a,b,"c\nd"\r\n' * 1000)
-            self._stage(warm_up)
-            self._running = stack.pop_all()
-
-    def stop(self) -> None:
-        """Stop both."""
-        self._running.close()
+    def prepare(self, stack: ExitStack) -> None:
+        """Start a Spark session, which loads a tiny file to have its code ready."""
+        self._spark = (
+            SparkSession.builder.master(f"local[{_CORES}]")
+            .config("spark.driver.memory", "6g")
+            .config("spark.driver.extraClassPath", str(_DRIVER))
+            .config("spark.driver.bindAddress", "127.0.0.1")
+            .config("spark.driver.host", "127.0.0.1")
+            .config("spark.local.dir", str(self.folder / "spark"))
+            .config("spark.sql.warehouse.dir", str(self.folder / "warehouse"))
+            .config("spark.sql.shuffle.partitions", _CORES)
+            .config("spark.ui.enabled", "false")
+            .config("spark.ui.showConsoleProgress", "false")
+            .getOrCreate()
+        )
+        stack.callback(self._spark.stop)
+        self._spark.sparkContext.setLogLevel("ERROR")
+        warm_up = self.folder / "warm_up.csv"
+        warm_up.write_text("name,sku,description\r\n" + 'a,b,"c\nd"\r\n' * 1000)
+        self._stage(warm_up)
 
     def load(self, csv_file: Path) -> None:
-        """Read, pick the last row of each sku, write, upsert, count."""
         with self.phase("reading, picking winners, writing"):
             self._stage(csv_file)
         with self._server.connect() as connection:
@@ -124,11 +106,3 @@ class Tool(Peer):
                 "isolationLevel": "READ_COMMITTED",
             },
         )
-
-    def dump(self, products_csv: Path, counts_csv: Path) -> None:
-        """Write both tables as CSV."""
-        dump_postgresql(self._server, products_csv, counts_csv)
-
-    def stored_bytes(self) -> int:
-        """The tables and the index, without the staging table and the log."""
-        return stored_table_bytes(self._server)

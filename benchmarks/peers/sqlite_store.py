@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
+from benchmarks.peers.peer import Peer
+
 UPSERT = """
 INSERT INTO products (name, sku, description) VALUES (?, ?, ?)
 ON CONFLICT (sku) DO UPDATE SET name = excluded.name, description = excluded.description
@@ -40,15 +42,17 @@ def count_names(connection: sqlite3.Connection) -> None:
     connection.execute("INSERT INTO name_counts SELECT name, count(*) FROM products GROUP BY name")
 
 
-def dump_sqlite(folder: Path, products_csv: Path, counts_csv: Path) -> None:
-    """Write both tables as CSV."""
-    with closing(sqlite3.connect(folder / "products.sqlite")) as connection:
-        for query, path in (
-            ("SELECT sku, name, description FROM products", products_csv),
-            ("SELECT name, no_of_products FROM name_counts", counts_csv),
-        ):
-            cursor = connection.execute(query)
-            with path.open("w", encoding="utf-8", newline="") as file:
-                writer = csv.writer(file, lineterminator="\n")
-                writer.writerow([column[0] for column in cursor.description])
-                writer.writerows(cursor)
+class SqlitePeer(Peer):
+    """A tool that stores in an SQLite file."""
+
+    def dump(self, products_csv: Path, counts_csv: Path) -> None:
+        with closing(sqlite3.connect(self.folder / "products.sqlite")) as connection:
+            for query, path in (
+                ("SELECT sku, name, description FROM products", products_csv),
+                ("SELECT name, no_of_products FROM name_counts", counts_csv),
+            ):
+                cursor = connection.execute(query)
+                with path.open("w", encoding="utf-8", newline="") as file:
+                    writer = csv.writer(file, lineterminator="\n")
+                    writer.writerow([column[0] for column in cursor.description])
+                    writer.writerows(cursor)

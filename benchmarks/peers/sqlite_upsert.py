@@ -7,22 +7,19 @@ import csv
 import sqlite3
 from pathlib import Path
 
-from benchmarks.peers.peer import Peer
-from benchmarks.peers.sqlite_store import UPSERT, count_names, dump_sqlite, transaction
+from benchmarks.peers.sqlite_store import UPSERT, SqlitePeer, count_names, transaction
 
 
-class Tool(Peer):
+class Tool(SqlitePeer):
     """The standard library alone."""
 
     title = "Python csv + SQLite, ON CONFLICT"
 
     @classmethod
     def versions(cls) -> str:
-        """The version of SQLite."""
         return f"SQLite {sqlite3.sqlite_version}"
 
     def load(self, csv_file: Path) -> None:
-        """Upsert row by row, then count."""
         with (
             transaction(self.folder) as connection,
             csv_file.open(encoding="utf-8", newline="") as file,
@@ -33,7 +30,3 @@ class Tool(Peer):
                 connection.executemany(UPSERT, rows)
             with self.phase("counting"):
                 count_names(connection)
-
-    def dump(self, products_csv: Path, counts_csv: Path) -> None:
-        """Write both tables as CSV."""
-        dump_sqlite(self.folder, products_csv, counts_csv)

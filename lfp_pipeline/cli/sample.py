@@ -1,7 +1,7 @@
 """Invented product files of any size, whose facts are known without reading them.
 
-Each row is drawn as a few numbers, and each number picks a ready piece of CSV. The facts are
-counted from the numbers.
+Each row is drawn as a few integers, and each integer picks a ready piece of CSV. So a chunk of rows
+is one join of bytes, and the facts are counted from the integers.
 
 The n-th new sku is the same for every seed: another seed is a new delivery of the same products.
 """
@@ -9,30 +9,27 @@ The n-th new sku is the same for every seed: another seed is a new delivery of t
 import argparse
 import gzip
 import json
+import math
 import time
 import zipfile
-from array import array
-from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from heapq import nlargest
+from itertools import pairwise
 from pathlib import Path
-from random import Random
 
-from lfp_pipeline.cli.sample_text import (
-    AFFIX_DRAWS,
-    AFFIXES,
-    FIRST_NAME_DRAWS,
-    FIRST_NAMES,
-    LAST_NAME_DRAWS,
-    LAST_NAMES,
-    SKU_ENDS,
-    SKU_STARTS,
-    make_openings_and_closings,
-)
+import numpy as np
+from numpy.random import PCG64, Generator, SeedSequence
+from numpy.typing import NDArray
+
+from lfp_pipeline.cli.sample_text import AFFIXES, FIRST_NAMES, LAST_NAMES, WORDS
 from lfp_pipeline.settings import load_settings
 
+Bools = NDArray[np.bool_]
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+Pieces = NDArray[np.object_]
 Write = Callable[[bytes], object]
 
 CHUNK_ROWS = 100_000
@@ -41,15 +38,52 @@ TOP_NAMES = 3
 # The shares and weights are fitted to a well-known file of 500,000 products: 466,693 skus, 212,751
 # names, 230 times Michael Smith, 173 Michael Johnson, 157 Robert Smith, six in ten rows with LF.
 REPEATED_ROWS = 0.0667
+AFFIXED_NAMES = 0.04
+BROKEN_LINES = 0.32
+SENTENCE_COUNTS = (0.03, 0.07, 0.2, 0.7)
+LONGEST_SKU_WORD = 5
 
-MOST_SKUS = len(SKU_STARTS) * len(SKU_ENDS)
-_SKU_SHUFFLE = 2**31 - 1
-"""A prime beyond MOST_SKUS: multiplying by it, modulo MOST_SKUS, shuffles the skus one to one."""
+SENTENCES = 8192
+FEWEST_WORDS, MOST_WORDS = 4, 10
+# With a full stop, two quotes and a separator, four such sentences have at most 199 characters.
+LONGEST_SENTENCE = 46
+SENTENCES_PER_ODDITY = 256
 
-_NAMES_OF_AFFIX = len(FIRST_NAMES) * len(LAST_NAMES)
-_QUOTES = ['"' if "," in before + after else "" for before, after in AFFIXES]
-_BEFORE_NAME = [quote + before for quote, (before, _) in zip(_QUOTES, AFFIXES, strict=True)]
-_AFTER_NAME = [after + quote for quote, (_, after) in zip(_QUOTES, AFFIXES, strict=True)]
+
+def _pieces(texts: Iterable[str]) -> Pieces:
+    return np.array([text.encode() for text in texts], dtype=object)
+
+
+def _weights(size: int, steepness: int, evenness: float) -> Floats:
+    weights = 1 / (np.arange(size) + steepness) + evenness
+    shares: Floats = weights / weights.sum()
+    return shares
+
+
+NAME_SHAPE = (len(AFFIXES), len(FIRST_NAMES), len(LAST_NAMES))
+FIRST_NAME_WEIGHTS = _weights(len(FIRST_NAMES), steepness=2, evenness=1 / 30)
+LAST_NAME_WEIGHTS = _weights(len(LAST_NAMES), steepness=3, evenness=1 / 50)
+
+QUOTES = ['"' if "," in before + after else "" for before, after in AFFIXES]
+BEFORE_NAME = _pieces(quote + before for quote, (before, _) in zip(QUOTES, AFFIXES, strict=True))
+FIRST_NAME = _pieces(f"{first} " for first in FIRST_NAMES)
+LAST_NAME = _pieces(LAST_NAMES)
+AFTER_NAME = _pieces(f"{after}{q}," for q, (_, after) in zip(QUOTES, AFFIXES, strict=True))
+
+SHORT_WORDS = [word for word in WORDS if len(word) <= LONGEST_SKU_WORD]
+SKU_START = _pieces(SHORT_WORDS)
+SKU_MIDDLE = _pieces(f"-{word}" for word in SHORT_WORDS)
+SKU_END = _pieces(
+    ["", *(f"-{word}" for word in SHORT_WORDS), *(f"-{a}-{b}" for a, b in pairwise(SHORT_WORDS))]
+)
+SKU_SHAPE = (SKU_START.size, SKU_MIDDLE.size, SKU_END.size)
+MOST_SKUS = math.prod(SKU_SHAPE)
+# A prime beyond MOST_SKUS: multiplying by it, modulo MOST_SKUS, shuffles the skus one to one.
+SKU_SHUFFLE = 2**31 - 1
+
+BEFORE_DESCRIPTION = _pieces([",", ',"'])
+AFTER_DESCRIPTION = _pieces(["\r\n", '"\r\n'])
+ABSENT, FIRST, SAME_LINE, NEW_LINE = range(4)
 
 
 @dataclass(frozen=True)
@@ -86,81 +120,116 @@ def write_sample(path: Path, rows: int, seed: int) -> SampleFacts:
     if not 0 <= rows <= MOST_SKUS:
         msg = f"rows must be from 0 to {MOST_SKUS:,}, not {rows:,}"
         raise ValueError(msg)
-    if seed < 0:
-        msg = f"the seed must be 0 or more, not {seed}"
-        raise ValueError(msg)
-    sample = _Sample(seed)
+    sentences = _make_sentences(_stream(seed))
+    last_names = np.zeros(rows, np.int32)
+    skus = 0
     with _replacing(path) as write:
         write(b"name,sku,description\r\n")
-        for start in range(0, rows, CHUNK_ROWS):
-            write("".join(sample.records(min(CHUNK_ROWS, rows - start))).encode())
-    return _facts(rows, sample.name_of_sku)
+        for chunk, start in enumerate(range(0, rows, CHUNK_ROWS)):
+            rng = _stream(seed, chunk)
+            size = min(CHUNK_ROWS, rows - start)
+            name = _draw_names(rng, size)
+            sku, skus = _draw_skus(rng, size, skus)
+            # NumPy assigns in order: of the rows with one sku, the last wins here, too.
+            last_names[sku] = np.ravel_multi_index(name, NAME_SHAPE)
+            descriptions = _draw_descriptions(rng, size, sentences)
+            write(_join([*_render(name, sku), *descriptions]))
+    return _facts(rows, last_names[:skus])
 
 
-class _Sample:
-    """The records of one seed, in order.
-
-    Attributes:
-        name_of_sku: by the number of a sku, the number of the name in its last record.
-    """
-
-    def __init__(self, seed: int) -> None:
-        self._rng = Random(seed)  # noqa: S311 (nothing here is secret)
-        self._openings, self._closings = make_openings_and_closings(self._rng)
-        self.name_of_sku = array("i")
-
-    def records(self, size: int) -> Iterator[str]:
-        """Yield the next records as CSV."""
-        choices = self._rng.choices
-        affixes = choices(AFFIX_DRAWS, k=size)
-        firsts = choices(FIRST_NAME_DRAWS, k=size)
-        lasts = choices(LAST_NAME_DRAWS, k=size)
-        skus = self._draw_skus(affixes, firsts, lasts)
-        openings, closings = choices(self._openings, k=size), choices(self._closings, k=size)
-        ends = len(SKU_ENDS)
-        for affix, first, last, sku, (opening, opening_quote), (closing, closing_quote) in zip(
-            affixes, firsts, lasts, skus, openings, closings, strict=True
-        ):
-            quote = opening_quote or closing_quote
-            number = (sku + 1) * _SKU_SHUFFLE % MOST_SKUS
-            yield (
-                f"{_BEFORE_NAME[affix]}{FIRST_NAMES[first]} {LAST_NAMES[last]}{_AFTER_NAME[affix]},"
-                f"{SKU_STARTS[number // ends]}{SKU_ENDS[number % ends]},"
-                f"{quote}{opening}{closing}{quote}\r\n"
-            )
-
-    def _draw_skus(
-        self, affixes: Sequence[int], firsts: Sequence[int], lasts: Sequence[int]
-    ) -> Iterator[int]:
-        """Yield the number of each record's sku, a new or a repeated one, and note its name."""
-        draw, names, known = self._rng.random, self.name_of_sku, len(self.name_of_sku)
-        for affix, first, last in zip(affixes, firsts, lasts, strict=True):
-            name = affix * _NAMES_OF_AFFIX + first * len(LAST_NAMES) + last
-            if draw() >= REPEATED_ROWS or not known:
-                names.append(name)
-                sku = known
-                known += 1
-            else:
-                sku = int(draw() * known)
-                names[sku] = name
-            yield sku
+def _stream(seed: int, *key: int) -> Generator:
+    return Generator(PCG64(SeedSequence(seed, spawn_key=key)))
 
 
-def _facts(rows: int, name_of_sku: Sequence[int]) -> SampleFacts:
-    counts = Counter(name_of_sku)
-    enough = min(nlargest(TOP_NAMES, counts.values()), default=1)
-    ranked = sorted((-count, _name(name)) for name, count in counts.items() if count >= enough)
+def _join(columns: Sequence[Pieces]) -> bytes:
+    return b"".join(np.column_stack(columns).ravel().tolist())
+
+
+def _draw_names(rng: Generator, size: int) -> tuple[Ints, Ints, Ints]:
+    affix = rng.integers(1, len(AFFIXES), size) * (rng.random(size) < AFFIXED_NAMES)
+    first = rng.choice(len(FIRST_NAMES), size, p=FIRST_NAME_WEIGHTS)
+    last = rng.choice(len(LAST_NAMES), size, p=LAST_NAME_WEIGHTS)
+    return affix, first, last
+
+
+def _draw_skus(rng: Generator, size: int, known: int) -> tuple[Ints, int]:
+    new = rng.random(size) >= REPEATED_ROWS
+    new[:1] |= known == 0
+    so_far = known + np.cumsum(new)
+    earlier = (rng.random(size) * so_far).astype(np.int64)
+    return np.where(new, so_far - 1, earlier), int(so_far[-1])
+
+
+def _render(name: tuple[Ints, Ints, Ints], sku: Ints) -> list[Pieces]:
+    affix, first, last = name
+    start, middle, end = np.unravel_index((sku + 1) * SKU_SHUFFLE % MOST_SKUS, SKU_SHAPE)
+    return [
+        *(BEFORE_NAME[affix], FIRST_NAME[first], LAST_NAME[last], AFTER_NAME[affix]),
+        *(SKU_START[start], SKU_MIDDLE[middle], SKU_END[end]),
+    ]
+
+
+@dataclass(frozen=True)
+class _Sentences:
+    pieces: Pieces  # By their position in the description, then by number.
+    quoted: Bools
+
+
+def _make_sentences(rng: Generator) -> _Sentences:
+    picks = rng.integers(len(WORDS), size=(SENTENCES, MOST_WORDS)).tolist()
+    counts = rng.integers(FEWEST_WORDS, MOST_WORDS, SENTENCES, endpoint=True).tolist()
+    texts = [
+        _sentence([WORDS[word] for word in pick[:count]], number % SENTENCES_PER_ODDITY)
+        for number, (pick, count) in enumerate(zip(picks, counts, strict=True))
+    ]
+    absent = _pieces([""] * SENTENCES)
+    present = [_pieces(lead + text for text in texts) for lead in ("", " ", "\n")]
+    return _Sentences(
+        pieces=np.stack([absent, *present]),
+        quoted=np.array(["," in text or '"' in text for text in texts]),
+    )
+
+
+def _sentence(words: Sequence[str], oddity: int) -> str:
+    first, *others = words
+    rest = f"{' '.join(others)} "[: LONGEST_SENTENCE - len(first)].rpartition(" ")[0]
+    match oddity:
+        case 0:
+            return f"{first.capitalize()}, {rest}."
+        case 1:
+            return f'""{first.capitalize()}"" {rest}.'
+        case _:
+            return f"{first.capitalize()} {rest}."
+
+
+def _draw_descriptions(rng: Generator, size: int, sentences: _Sentences) -> list[Pieces]:
+    slots = len(SENTENCE_COUNTS)
+    count = 1 + rng.choice(slots, size, p=SENTENCE_COUNTS)
+    place = np.where(rng.random((size, slots)) < BROKEN_LINES, NEW_LINE, SAME_LINE)
+    place[:, 0] = FIRST
+    place[np.arange(slots) >= count[:, None]] = ABSENT
+    sentence = rng.integers(SENTENCES, size=(size, slots))
+    odd = (place != ABSENT) & sentences.quoted[sentence]
+    quoted = (odd | (place == NEW_LINE)).any(axis=1).astype(np.int64)
+    texts = sentences.pieces[place, sentence]
+    return [BEFORE_DESCRIPTION[quoted], *texts.T, AFTER_DESCRIPTION[quoted]]
+
+
+def _facts(rows: int, last_names: NDArray[np.int32]) -> SampleFacts:
+    counts = np.bincount(last_names, minlength=math.prod(NAME_SHAPE))
+    present = counts[counts > 0]
+    enough = min(nlargest(TOP_NAMES, present.tolist()), default=1)
+    ranked = sorted((-int(counts[name]), _name(name)) for name in np.flatnonzero(counts >= enough))
     return SampleFacts(
         rows=rows,
-        skus=len(name_of_sku),
-        names=len(counts),
+        skus=last_names.size,
+        names=present.size,
         top_names=[(name, -count) for count, name in ranked[:TOP_NAMES]],
     )
 
 
-def _name(number: int) -> str:
-    affix, rest = divmod(number, _NAMES_OF_AFFIX)
-    first, last = divmod(rest, len(LAST_NAMES))
+def _name(number: np.int64) -> str:
+    affix, first, last = np.unravel_index(number, NAME_SHAPE)
     before, after = AFFIXES[affix]
     return f"{before}{FIRST_NAMES[first]} {LAST_NAMES[last]}{after}"
 

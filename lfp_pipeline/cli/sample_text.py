@@ -1,23 +1,4 @@
-"""The texts of samples: names with their weights, the parts of skus, and pieces of descriptions."""
-
-from itertools import pairwise
-from random import Random
-
-_DRAWS = 20_000
-"""The length of a list of weighted draws: each name stands there as often as its weight says."""
-
-_SENTENCES = 8192
-_FEWEST_WORDS, _MOST_WORDS = 4, 10
-# With a full stop, two quotes and a separator, four such sentences have at most 199 characters.
-_LONGEST_SENTENCE = 46
-_SENTENCES_PER_ODDITY = 256
-_BROKEN_LINES = 0.32
-
-_PIECES = 32_768
-_SHORT_OPENINGS = 0.15
-_EMPTY_CLOSINGS, _SHORT_CLOSINGS = 0.1, 0.0765
-
-_LONGEST_SKU_WORD = 5
+"""The words of samples: names, their affixes, and the words of skus and descriptions."""
 
 
 def _words(text: str) -> list[str]:
@@ -105,64 +86,3 @@ turn twelve uncle under unit until upon useful valley value very view village vi
 wall warm watch water wave weather week west wheel while white whole wide wild window winter wise
 with woman wonder wood word work world write yard year yellow yes young
 """)
-
-
-def _weighted(size: int, steepness: int, evenness: float) -> list[int]:
-    """Return the numbers below `size`, each as often as its weight says, the first most often."""
-    weights = [1 / (number + steepness) + evenness for number in range(size)]
-    scale = _DRAWS / sum(weights)
-    return [number for number in range(size) for _ in range(round(weights[number] * scale))]
-
-
-FIRST_NAME_DRAWS = _weighted(len(FIRST_NAMES), steepness=2, evenness=1 / 30)
-LAST_NAME_DRAWS = _weighted(len(LAST_NAMES), steepness=3, evenness=1 / 50)
-# 4 % of the names have an affix.
-AFFIX_DRAWS = [*range(1, len(AFFIXES)), *[0] * (24 * (len(AFFIXES) - 1))]
-
-_SHORT_WORDS = [word for word in WORDS if len(word) <= _LONGEST_SKU_WORD]
-SKU_STARTS = [f"{first}-{second}" for first in _SHORT_WORDS for second in _SHORT_WORDS]
-SKU_ENDS = [
-    "",
-    *(f"-{word}" for word in _SHORT_WORDS),
-    *(f"-{first}-{second}" for first, second in pairwise(_SHORT_WORDS)),
-]
-
-
-Piece = tuple[str, str]
-"""A part of a description, as CSV, and the quote that it makes necessary around the whole."""
-
-
-def make_openings_and_closings(rng: Random) -> tuple[list[Piece], list[Piece]]:
-    """Return the first and the second parts of descriptions; any two of them make one.
-
-    An opening has one or two sentences, a closing none to two.
-    """
-    sentences = [_sentence(rng, number % _SENTENCES_PER_ODDITY) for number in range(_SENTENCES)]
-
-    def further() -> str:
-        return ("\n" if rng.random() < _BROKEN_LINES else " ") + rng.choice(sentences)
-
-    openings = [rng.choice(sentences) for _ in range(_PIECES)]
-    short = round(_PIECES * _SHORT_OPENINGS)
-    openings[short:] = [opening + further() for opening in openings[short:]]
-    empty, short = (round(_PIECES * share) for share in (_EMPTY_CLOSINGS, _SHORT_CLOSINGS))
-    closings = [""] * empty + [further() for _ in range(_PIECES - empty)]
-    closings[empty + short :] = [closing + further() for closing in closings[empty + short :]]
-    return [_piece(text) for text in openings], [_piece(text) for text in closings]
-
-
-def _piece(text: str) -> Piece:
-    return text, '"' if any(mark in text for mark in ',"\n') else ""
-
-
-def _sentence(rng: Random, oddity: int) -> str:
-    """Return a sentence whose quotes are doubled, as quoted CSV values have them."""
-    first, *others = rng.choices(WORDS, k=rng.randint(_FEWEST_WORDS, _MOST_WORDS))
-    rest = f"{' '.join(others)} "[: _LONGEST_SENTENCE - len(first)].rpartition(" ")[0]
-    match oddity:
-        case 0:
-            return f"{first.capitalize()}, {rest}."
-        case 1:
-            return f'""{first.capitalize()}"" {rest}.'
-        case _:
-            return f"{first.capitalize()} {rest}."

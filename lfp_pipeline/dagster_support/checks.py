@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Sequence
+from typing import Any
 
 import dagster as dg
 import duckdb
@@ -65,54 +66,56 @@ def check_products(
 ) -> list[dg.AssetCheckResult]:
     """Return the results of the checks of `products` after these deliveries were merged."""
     repeated, looked_at = _repeated_skus(connection, ingested)
-    keys = sorted({one.delivery.partition_key for one in ingested})
+    keys = sorted({result.partition_key for result in ingested})
     unaccounted = unaccounted_deliveries(connection, keys)
-    rejected = {
-        one.delivery.partition_key: one.account.rows.rejected / one.account.rows.read
-        for one in ingested
-        if one.account.rows.read
+    all_rows = [result.account.rows for result in ingested]
+    shares = {
+        result.partition_key: result.account.rows.rejected / result.account.rows.read
+        for result in ingested
+        if result.account.rows.read
     }
-    worst = max(rejected.values(), default=0.0)
+    worst = max(shares.values(), default=0.0)
     warnings = [
         f"{result.delivery.delivery_id}: {warning}"
         for result in ingested
         for warning in result.warnings
     ]
     return [
-        dg.AssetCheckResult(
-            asset_key=PRODUCTS,
-            check_name="sku_unique",
-            passed=repeated == 0,
-            metadata={"repeated_skus": repeated, "checked": looked_at},
-        ),
-        dg.AssetCheckResult(
-            asset_key=PRODUCTS,
-            check_name="rows_accounted_for",
-            passed=not unaccounted,
-            metadata={
-                "rows_read": sum(one.account.rows.read for one in ingested),
-                "rows_accounted": sum(one.account.rows.accounted for one in ingested),
+        _result("sku_unique", repeated == 0, {"repeated_skus": repeated, "checked": looked_at}),
+        _result(
+            "rows_accounted_for",
+            not unaccounted,
+            {
+                "rows_read": sum(rows.read for rows in all_rows),
+                "rows_accounted": sum(rows.accounted for rows in all_rows),
                 "unaccounted_deliveries": ", ".join(unaccounted) or "none",
             },
         ),
-        dg.AssetCheckResult(
-            asset_key=PRODUCTS,
-            check_name="reject_share",
-            passed=worst <= REJECT_SHARE_WARNING,
-            severity=dg.AssetCheckSeverity.WARN,
-            metadata={
-                "largest_share": worst,
-                "rejected": sum(one.account.rows.rejected for one in ingested),
-            },
+        _result(
+            "reject_share",
+            worst <= REJECT_SHARE_WARNING,
+            {"largest_share": worst, "rejected": sum(rows.rejected for rows in all_rows)},
+            dg.AssetCheckSeverity.WARN,
         ),
-        dg.AssetCheckResult(
-            asset_key=PRODUCTS,
-            check_name="delivery_times",
-            passed=not warnings,
-            severity=dg.AssetCheckSeverity.WARN,
-            metadata={"warnings": "\n".join(warnings) or "none"},
+        _result(
+            "delivery_times",
+            not warnings,
+            {"warnings": "\n".join(warnings) or "none"},
+            dg.AssetCheckSeverity.WARN,
         ),
     ]
+
+
+def _result(
+    name: str,
+    passed: bool,
+    metadata: Metadata,
+    severity: dg.AssetCheckSeverity = dg.AssetCheckSeverity.ERROR,
+    asset: dg.AssetKey = PRODUCTS,
+) -> dg.AssetCheckResult:
+    return dg.AssetCheckResult(
+        asset_key=asset, check_name=name, passed=passed, severity=severity, metadata=metadata
+    )
 
 
 def _repeated_skus(
@@ -122,28 +125,11 @@ def _repeated_skus(
 
     After small deliveries, only their skus are checked.
     """
-    taken = sum(one.account.rows.winners for one in ingested)
+    taken = sum(result.account.rows.winners for result in ingested)
     if _FEW_FACTOR * taken >= product_count(connection):
         return repeated_skus(connection), "all skus"
-    delivery_ids = [one.delivery.delivery_id for one in ingested]
+    delivery_ids = [result.delivery.delivery_id for result in ingested]
     return repeated_skus_of(connection, delivery_ids), "the skus of these deliveries"
-
-
-def check_name_counts(wrong: int, repaired: int) -> list[dg.AssetCheckResult]:
-    """Return the result of the check of `name_counts`.
-
-    Args:
-        wrong: number of counts that are wrong.
-        repaired: number of counts that were wrong and are repaired.
-    """
-    return [
-        dg.AssetCheckResult(
-            asset_key=NAME_COUNTS,
-            check_name="counts_match",
-            passed=wrong == 0,
-            metadata={"names_that_differ": wrong, "names_repaired": repaired},
-        )
-    ]
 
 
 def refresh_name_counts(
@@ -156,7 +142,9 @@ def refresh_name_counts(
         log.warning(
             "%d counts were wrong and are repaired. Was the table edited by hand?", repaired
         )
-    return counts_metadata(connection), check_name_counts(wrong, repaired)
+    metadata = {"names_that_differ": wrong, "names_repaired": repaired}
+    result = _result("counts_match", wrong == 0, metadata, asset=NAME_COUNTS)
+    return counts_metadata(connection), [result]
 
 
 def log_name_counts(
@@ -165,17 +153,13 @@ def log_name_counts(
     """Log a materialization of `name_counts`, and checks, from a plain op."""
     context.log_event(dg.AssetMaterialization("name_counts", metadata=metadata))
     for check in checks:
-        context.log_event(_as_evaluation(check))  # type: ignore[arg-type] # Dagster accepts it
-
-
-def _as_evaluation(result: dg.AssetCheckResult) -> dg.AssetCheckEvaluation:
-    """Return a check result as the event that a plain op can log."""
-    assert result.asset_key is not None  # noqa: S101 (the results above name their asset)
-    assert result.check_name is not None  # noqa: S101
-    return dg.AssetCheckEvaluation(
-        asset_key=result.asset_key,
-        check_name=result.check_name,
-        passed=result.passed,
-        severity=result.severity,
-        metadata=result.metadata,
-    )
+        assert check.asset_key is not None  # noqa: S101 (`_result` sets both)
+        assert check.check_name is not None  # noqa: S101
+        evaluation: Any = dg.AssetCheckEvaluation(
+            asset_key=check.asset_key,
+            check_name=check.check_name,
+            passed=check.passed,
+            severity=check.severity,
+            metadata=check.metadata,
+        )
+        context.log_event(evaluation)  # Its type hints lack this event, which Dagster accepts.

@@ -15,6 +15,19 @@ SHORT_CONSOLE: dict[str, Any] = {"loggers": {"console": {}}}
 """Run configuration of a job whose console shows one line an event."""
 
 
+def accepting_former_op(op_name: str, former_op: str, schema: object) -> dg.ConfigMapping:
+    """Return `SHORT_CONSOLE` for a job whose op may have its former name in a run configuration."""
+    shape: Any = dg.Shape  # It has no type hints.
+    ops = shape({op_name: dg.Field({"config": schema})}, field_aliases={op_name: former_op})
+    fields = {
+        "ops": dg.Field(ops),
+        "loggers": dg.Field(dict, default_value=SHORT_CONSOLE["loggers"]),
+        "execution": dg.Field(dict, is_required=False),
+        "resources": dg.Field(dict, is_required=False),
+    }
+    return dg.ConfigMapping(lambda given: given, fields, receive_processed_config_values=False)
+
+
 class _OneLine(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         meta: Any = getattr(record, "dagster_meta", None) or {}

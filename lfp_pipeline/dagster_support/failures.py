@@ -1,11 +1,12 @@
 """Failures of runs: their text for users, and the tags that the sensors read."""
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import dagster as dg
 
+from lfp_pipeline.common.text import visible
 from lfp_pipeline.dagster_support.results import result_line
 from lfp_pipeline.errors import LfpError, WarehouseBusyError, hint_for, user_message
 from lfp_pipeline.ingest.result import IngestResult, LandingFailure
@@ -70,6 +71,31 @@ def run_failure(outcomes: Sequence[IngestResult | LandingFailure]) -> dg.Failure
         },
         allow_retries=False,
     )
+
+
+def log_operation(
+    context: dg.OpExecutionContext,
+    summary: str,
+    figures: Mapping[str, int | float | str],
+    problems: Sequence[str],
+    *,
+    dry_run: bool,
+) -> None:
+    """Log the report of an operation, and add it to the output; fail the run if it has problems."""
+    lines = [visible(summary), *map(visible, problems)]
+    metadata: dict[str, Any] = {"summary": lines[0], **figures}
+    if problems:
+        records = [dg.TableRecord({"problem": problem}) for problem in lines[1:]]
+        metadata["all_problems"] = dg.MetadataValue.table(records)
+    if problems and not dry_run:
+        if (remaining := len(problems) - SHOWN_FAILURES) > 0:
+            more = f"And {remaining:,} more; the metadata all_problems lists all of them."
+            lines[1 + SHOWN_FAILURES :] = [more]
+        raise dg.Failure("\n".join(lines), metadata=metadata, allow_retries=False)
+    context.log.info(lines[0])
+    for problem in lines[1:]:
+        context.log.warning(problem)
+    context.add_output_metadata(metadata)
 
 
 def failure_reason(event: Any) -> str | None:  # noqa: ANN401 (DagsterEvent is not public)

@@ -64,13 +64,10 @@ _TOTALS = "SELECT count(*), coalesce(sum(no_of_products), 0) FROM warehouse.name
 def delivery_metadata(delivery: Delivery) -> Metadata:
     """Return the metadata of a landed delivery."""
     return {
-        "delivery_id": delivery.delivery_id,
-        "source": delivery.source,
-        "delivered_at": _utc(delivery.delivered_at),
+        **_identity(delivery),
         "stated_at": _utc(delivery.version_time),
         "size": format_size(delivery.size_bytes),
         "size_bytes": delivery.size_bytes,
-        "sha256": delivery.sha256,
         "raw_file": dg.MetadataValue.path(str(delivery.path)),
     }
 
@@ -89,11 +86,8 @@ def ingested_metadata(ingested: IngestResult) -> Metadata:
         "rows_read": account.rows.read,
         **account.rows.fates,
         **_skipped_lines(account),
-        "delivery_id": delivery.delivery_id,
-        "source": delivery.source,
-        "delivered_at": _utc(delivery.delivered_at),
+        **_identity(delivery),
         "size": format_size(delivery.size_bytes),
-        "sha256": delivery.sha256,
     }
     if ingested.seconds:
         metadata["seconds"] = round(ingested.seconds, 3)
@@ -115,14 +109,20 @@ def _standing_metadata(ingested: IngestResult) -> Metadata:
     account, delivery = ingested.account, ingested.delivery
     metadata: dict[str, Any] = {
         "status": account.status.value,
+        **_identity(delivery),
+    }
+    if account.merged_at is not None:
+        metadata["merged_before_at"] = _utc(account.merged_at)
+    return metadata
+
+
+def _identity(delivery: Delivery) -> dict[str, str]:
+    return {
         "delivery_id": delivery.delivery_id,
         "source": delivery.source,
         "delivered_at": _utc(delivery.delivered_at),
         "sha256": delivery.sha256,
     }
-    if account.merged_at is not None:
-        metadata["merged_before_at"] = f"{account.merged_at:%Y-%m-%d %H:%M:%S.%f} UTC"
-    return metadata
 
 
 def _reading_metadata(reading: Reading, ingested: IngestResult) -> dict[str, Any]:
@@ -170,10 +170,7 @@ def materialization_event(
         asset,
         partition=delivery.partition_key,
         metadata=metadata,
-        tags={
-            DATA_VERSION_TAG: delivery.sha256,
-            DATA_VERSION_IS_USER_PROVIDED_TAG: "true",
-        },
+        tags={DATA_VERSION_TAG: delivery.sha256, DATA_VERSION_IS_USER_PROVIDED_TAG: "true"},
     )
 
 

@@ -54,9 +54,7 @@ class ProductsDatabase(DuckDBResource):
     )
 
     def __init__(self, **data: Any) -> None:  # noqa: ANN401 (any field of the resource)
-        if (
-            "foreign_wait_seconds" in data
-        ):  # The field's former name; it works for one release more.
+        if "foreign_wait_seconds" in data:  # The former name, accepted for one release.
             data.setdefault("other_process_wait_seconds", data.pop("foreign_wait_seconds"))
         super().__init__(**data)
 

@@ -56,14 +56,13 @@ def fail_dead_runs(engine: Engine, instance: dg.DagsterInstance, log: logging.Lo
     """
 
     def is_ours(mark: Path) -> bool:
-        return instance.has_run(mark.stem) or _is_unclaimed(mark)
+        return (
+            instance.has_run(mark.stem)
+            or time.time() - mark.stat().st_mtime > _CLAIMED_WITHIN_SECONDS
+        )
 
     for mark in claim_stale_marks(engine.settings.run_marks_dir, "*.run", wanted=is_ours):
         run = instance.get_run_by_id(mark.stem)
         if run is not None and not run.is_finished:
             log.warning("The process of run %s is gone; the run has failed.", run.run_id)
             instance.report_run_failed(run, "The process of this run is gone: it was killed.")
-
-
-def _is_unclaimed(mark: Path) -> bool:
-    return time.time() - mark.stat().st_mtime > _CLAIMED_WITHIN_SECONDS

@@ -28,7 +28,6 @@ from lfp_pipeline.dagster_support.metadata import (
     ingested_metadata,
     materialization_event,
 )
-from lfp_pipeline.dagster_support.partitions import product_files
 from lfp_pipeline.dagster_support.resources import ProductsDatabase
 from lfp_pipeline.dagster_support.results import is_ok, log_result
 from lfp_pipeline.engine import Engine
@@ -46,6 +45,9 @@ from lfp_pipeline.sources.written_location import (
 
 GROUP = "products"
 OWNERS = ["team:data"]
+
+product_files = dg.DynamicPartitionsDefinition(name="product_files")
+"""The partitions: one per source file, which covers all its versions."""
 
 
 class RawProductsConfig(dg.Config):
@@ -72,9 +74,7 @@ class RawProductsConfig(dg.Config):
     metadata={"dagster/storage_kind": "file"},
 )
 def raw_products(
-    context: dg.AssetExecutionContext,
-    config: RawProductsConfig,
-    engine: dg.ResourceParam[Engine],
+    context: dg.AssetExecutionContext, config: RawProductsConfig, engine: dg.ResourceParam[Engine]
 ) -> dg.MaterializeResult:
     """One source file in all its versions, with the original bytes."""
     keys = _partition_keys(context)
@@ -115,9 +115,7 @@ def raw_products(
     },
 )
 def products(
-    context: dg.AssetExecutionContext,
-    engine: dg.ResourceParam[Engine],
-    database: ProductsDatabase,
+    context: dg.AssetExecutionContext, engine: dg.ResourceParam[Engine], database: ProductsDatabase
 ) -> dg.MaterializeResult:
     """One product per sku: the newest row of all deliveries."""
     with user_facing_failures(context):
@@ -145,9 +143,7 @@ def products(
     },
 )
 def name_counts(
-    context: dg.AssetExecutionContext,
-    engine: dg.ResourceParam[Engine],
-    database: ProductsDatabase,
+    context: dg.AssetExecutionContext, engine: dg.ResourceParam[Engine], database: ProductsDatabase
 ) -> dg.MaterializeResult:
     """One row per name that products have, with the number of those products.
 
@@ -162,8 +158,7 @@ def name_counts(
 
 def add_partitions(instance: dg.DagsterInstance, keys: Iterable[str]) -> None:
     """Add partitions to Dagster, so that runs and users can select them."""
-    product_files_name = product_files.name or ""
-    instance.add_dynamic_partitions(product_files_name, list(keys))
+    instance.add_dynamic_partitions(product_files.name or "", list(keys))
 
 
 def _partition_keys(context: dg.AssetExecutionContext) -> Sequence[str]:

@@ -25,12 +25,7 @@ from lfp_pipeline.dagster_support.metadata import (
 )
 from lfp_pipeline.dagster_support.resources import ProductsDatabase
 from lfp_pipeline.dagster_support.results import is_merged, is_ok, log_result
-from lfp_pipeline.defs.assets import (
-    add_partitions,
-    name_counts,
-    products,
-    raw_products,
-)
+from lfp_pipeline.defs.assets import add_partitions, name_counts, products, raw_products
 from lfp_pipeline.engine import Engine
 from lfp_pipeline.ingest.result import IngestResult, LandingFailure
 from lfp_pipeline.model.partition_key import partition_key
@@ -64,55 +59,50 @@ def ingest_pending(
     file, and fails the run at the end.
     """
     with user_facing_failures(context):
-        _ingest_pending(context, config, engine, database)
-
-
-def _ingest_pending(
-    context: dg.OpExecutionContext,
-    config: InboxConfig,
-    engine: Engine,
-    database: ProductsDatabase,
-) -> None:
-    with engine.raw_zone.index.snapshot():
-        listing = engine.pending_inbox(context.log)
-        files = list(listing.ready)
-        deliveries = engine.pending_deliveries(context.log, offered=files)
-    if config.files:
-        files = [file for file in files if file.partition_key in config.files]
-        requests = {one.delivery_id for one in engine.backlog.operator_requests(context.log)}
-        deliveries = [
-            delivery
-            for delivery in deliveries
-            if delivery.partition_key in config.files or delivery.delivery_id in requests
-        ]
-    still_written = {partition_key(name) for name in listing.still_writing} & set(config.files)
-    tag_not_tried(context, still_written)
-    if not files and not deliveries:
-        inbox = engine.settings.inbox_dir
-        context.log.info("Nothing to do: every complete file in %s is merged or reverted.", inbox)
+        with engine.raw_zone.index.snapshot():
+            listing = engine.pending_inbox(context.log)
+            files = list(listing.ready)
+            deliveries = engine.pending_deliveries(context.log, offered=files)
+        if config.files:
+            files = [file for file in files if file.partition_key in config.files]
+            requests = {
+                request.delivery_id for request in engine.backlog.operator_requests(context.log)
+            }
+            deliveries = [
+                delivery
+                for delivery in deliveries
+                if delivery.partition_key in config.files or delivery.delivery_id in requests
+            ]
+        still_written = {partition_key(name) for name in listing.still_writing} & set(config.files)
+        tag_not_tried(context, still_written)
+        if not files and not deliveries:
+            inbox = engine.settings.inbox_dir
+            context.log.info(
+                "Nothing to do: every complete file in %s is merged or reverted.", inbox
+            )
+            engine.publish(context.log)
+            return
+        landed = pluralize(len(deliveries), "landed delivery")
+        context.log.info("Ingesting %s and %s", pluralize(len(files), "inbox file"), landed)
+        add_partitions(context.instance, [file.partition_key for file in files])
+        add_partitions(context.instance, [delivery.partition_key for delivery in deliveries])
+        outcomes: list[IngestResult | LandingFailure] = []
+        for outcome in engine.ingest_all(files, deliveries, context.log):
+            outcomes.append(outcome)
+            _report_result(context, outcome)
+        still_written |= {
+            outcome.partition_key
+            for outcome in outcomes
+            if isinstance(outcome, LandingFailure) and outcome.still_written
+        }
+        tag_not_tried(context, still_written)
+        if any(isinstance(outcome, IngestResult) and outcome.busy for outcome in outcomes):
+            tag_database_busy(context)
+            raise run_failure([outcome for outcome in outcomes if not is_ok(outcome)])
+        _report_tables(context, database, outcomes)
         engine.publish(context.log)
-        return
-    landed = pluralize(len(deliveries), "landed delivery")
-    context.log.info("Ingesting %s and %s", pluralize(len(files), "inbox file"), landed)
-    add_partitions(context.instance, [file.partition_key for file in files])
-    add_partitions(context.instance, [delivery.partition_key for delivery in deliveries])
-    outcomes: list[IngestResult | LandingFailure] = []
-    for outcome in engine.ingest_all(files, deliveries, context.log):
-        outcomes.append(outcome)
-        _report_result(context, outcome)
-    still_written |= {
-        outcome.partition_key
-        for outcome in outcomes
-        if isinstance(outcome, LandingFailure) and outcome.still_written
-    }
-    tag_not_tried(context, still_written)
-    if any(isinstance(outcome, IngestResult) and outcome.busy for outcome in outcomes):
-        tag_database_busy(context)
-        raise run_failure([outcome for outcome in outcomes if not is_ok(outcome)])
-    _report_tables(context, database, outcomes)
-    engine.publish(context.log)
-    if bad := [outcome for outcome in outcomes if not is_ok(outcome)]:
-        raise run_failure(bad)
+        if bad := [outcome for outcome in outcomes if not is_ok(outcome)]:
+            raise run_failure(bad)
 
 
 def _report_result(context: dg.OpExecutionContext, outcome: IngestResult | LandingFailure) -> None:
@@ -130,7 +120,9 @@ def _report_tables(
     database: ProductsDatabase,
     outcomes: Sequence[IngestResult | LandingFailure],
 ) -> None:
-    merged = [one for one in outcomes if isinstance(one, IngestResult) and is_merged(one)]
+    merged = [
+        outcome for outcome in outcomes if isinstance(outcome, IngestResult) and is_merged(outcome)
+    ]
     with database.get_connection() as connection:
         checks = check_products(connection, merged)
         metadata, counts_checks = refresh_name_counts(connection, context.log)

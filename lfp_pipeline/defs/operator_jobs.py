@@ -1,18 +1,16 @@
 """The operator jobs: each runs one operation, or reports what it would do (`dry_run`)."""
 
-import logging
 from collections.abc import Callable
+from logging import Logger
 from typing import Any
 
 import dagster as dg
 import duckdb
 from pydantic import Field
 
-from lfp_pipeline.common.text import visible
 from lfp_pipeline.dagster_support.checks import log_name_counts, refresh_name_counts
-from lfp_pipeline.dagster_support.console import SHORT_CONSOLE
-from lfp_pipeline.dagster_support.failures import SHOWN_FAILURES, user_facing_failures
-from lfp_pipeline.dagster_support.metadata import Metadata
+from lfp_pipeline.dagster_support.console import SHORT_CONSOLE, accepting_former_op
+from lfp_pipeline.dagster_support.failures import log_operation, user_facing_failures
 from lfp_pipeline.dagster_support.resources import ProductsDatabase
 from lfp_pipeline.engine import Engine
 from lfp_pipeline.errors import LfpError, user_message
@@ -23,8 +21,6 @@ from lfp_pipeline.operations.purge import Selection, purge_products
 from lfp_pipeline.operations.rebuild import rebuild_products
 from lfp_pipeline.operations.revert import reinstate_delivery, revert_delivery
 from lfp_pipeline.operations.verify import verify
-
-_MAX_DAYS = 36_500
 
 _SHAPE: Any = dg.Shape  # It has no type hints.
 
@@ -37,25 +33,31 @@ _FORMER_KEYS = {
 """Configuration keys, and their names before version 0.1.0. Both are accepted."""
 
 
+def _flag(description: str) -> Any:  # noqa: ANN401 (as pydantic's Field)
+    return Field(default=False, description=description)
+
+
+def _days(default: float | None, description: str) -> Any:  # noqa: ANN401
+    return Field(default, ge=0, le=36_500, description=description)
+
+
 class OperationConfig(dg.Config):
     """What all operations have in common."""
 
-    dry_run: bool = Field(False, description="Report what would be done, and change nothing.")
+    dry_run: bool = _flag("Report what would be done, and change nothing.")
 
 
 class RevertConfig(OperationConfig):
     """Delivery to revert or reinstate."""
 
     delivery_id: str = Field("", description="Id of the delivery, as in the table deliveries.")
-    reinstate: bool = Field(False, description="Merge a reverted delivery again.")
-    ignore_pruned_history: bool = Field(
-        False,
-        description="Revert even if older deliveries that may have replacement rows are pruned.",
+    reinstate: bool = _flag("Merge a reverted delivery again.")
+    ignore_pruned_history: bool = _flag(
+        "Revert even if older deliveries that may have replacement rows are pruned."
     )
-    use_present_settings: bool = Field(
-        False,
-        description="Read deliveries with the present settings and program, whatever they were "
-        "merged with, and correct their ledger entries.",
+    use_present_settings: bool = _flag(
+        "Read deliveries with the present settings and program, whatever they were merged with, "
+        "and correct their ledger entries."
     )
 
 
@@ -66,33 +68,25 @@ class PurgeConfig(OperationConfig):
     partition: str | None = Field(
         None, description="Products whose present row came with this partition."
     )
-    older_than_days: float | None = Field(
-        None, ge=0, le=_MAX_DAYS, description="Products whose present row was delivered before."
-    )
-    everything: bool = Field(False, description="All products.")
+    older_than_days: float | None = _days(None, "Products whose present row was delivered before.")
+    everything: bool = _flag("All products.")
 
 
 class PruneConfig(OperationConfig):
     """Minimum age."""
 
-    older_than_days: float = Field(
-        90, ge=0, le=_MAX_DAYS, description="Minimum number of days since the landing."
-    )
-    include_needed: bool = Field(
-        False, description="Also prune deliveries that a rebuild of the present tables needs."
+    older_than_days: float = _days(90, "Minimum number of days since the landing.")
+    include_needed: bool = _flag(
+        "Also prune deliveries that a rebuild of the present tables needs."
     )
 
 
 class RebuildConfig(OperationConfig):
     """Rebuild options."""
 
-    allow_data_loss: bool = Field(
-        False, description="Rebuild even if merged deliveries cannot be read any more."
-    )
-    use_present_settings: bool = Field(
-        False,
-        description="Read all deliveries with the present settings, whatever they were merged "
-        "with.",
+    allow_data_loss: bool = _flag("Rebuild even if merged deliveries cannot be read any more.")
+    use_present_settings: bool = _flag(
+        "Read all deliveries with the present settings, whatever they were merged with."
     )
 
 
@@ -105,9 +99,7 @@ class ExportConfig(OperationConfig):
 class VerifyConfig(OperationConfig):
     """Depth of the check."""
 
-    full: bool = Field(
-        False, description="Also rebuild the database beside and compare (invariant I0)."
-    )
+    full: bool = _flag("Also rebuild the database beside and compare (invariant I0).")
 
 
 def _revert(engine: Engine, *, reinstate: bool, **options: Any) -> Report:  # noqa: ANN401 (keys)
@@ -118,13 +110,7 @@ def _revert(engine: Engine, *, reinstate: bool, **options: Any) -> Report:  # no
     return reinstate_delivery(engine, **options)
 
 
-def _purge(
-    engine: Engine,
-    *,
-    log: logging.Logger,
-    dry_run: bool,
-    **selected: Any,  # noqa: ANN401 (keys)
-) -> Report:
+def _purge(engine: Engine, *, log: Logger, dry_run: bool, **selected: Any) -> Report:  # noqa: ANN401
     """Delete products by skus, partition or age, or all; newer deliveries bring them back."""
     return purge_products(engine, Selection(**selected), log, dry_run=dry_run)
 
@@ -135,18 +121,14 @@ def _job(
     operation: Callable[..., Report],
     *,
     changes_tables: bool = False,
-    op_name: str | None = None,
-    former_op: str | None = None,
+    op_name: str = "",
+    former_op: str = "",
 ) -> dg.JobDefinition:
-    """Return the job of an operation.
+    """Return the job of an operation, which gets the keys of the configuration as arguments.
 
-    Args:
-        name: name of the job.
-        config: the configuration. Its keys are keyword arguments of the operation.
-        operation: takes the engine, `log` and the configuration.
-        changes_tables: whether to refresh `name_counts` and publish the tables afterwards.
-        op_name: name of the op; None: the first word of the job's name.
-        former_op: a former name of the op, which run configurations may still use.
+    If the operation changes tables, the job then refreshes `name_counts` and publishes the tables.
+    Without `op_name`, the op is named by the first word of the job's name. Run configurations may
+    still name it `former_op`.
     """
     op_name = op_name or name.partition("_")[0]
     description = (operation.__doc__ or "").partition("\n")[0]
@@ -161,53 +143,20 @@ def _job(
         database: ProductsDatabase,
     ) -> None:
         options = dict(config(**context.op_config))
+        dry_run: bool = options["dry_run"]
         with user_facing_failures(context):
-            report = operation(engine, log=context.log, **options)
-            _report_result(context, report, dry_run=options["dry_run"])
-            if changes_tables and not options["dry_run"]:
+            done = operation(engine, log=context.log, **options)
+            log_operation(context, done.summary, done.figures, done.problems, dry_run=dry_run)
+            if changes_tables and not dry_run:
                 _publish_tables(context, engine, database)
 
-    run_config: Any = SHORT_CONSOLE
-    if former_op is not None:
-        run_config = _accepting_former_op(op_name, former_op, schema)
+    run_config = accepting_former_op(op_name, former_op, schema) if former_op else SHORT_CONSOLE
 
     @dg.job(name=name, description=description, config=run_config)
     def job() -> None:
         operate()
 
     return job
-
-
-def _accepting_former_op(op_name: str, former_op: str, schema: object) -> dg.ConfigMapping:
-    """Return a run configuration in which the op may have its former name."""
-    ops = _SHAPE({op_name: dg.Field({"config": schema})}, field_aliases={op_name: former_op})
-    fields = {
-        "ops": dg.Field(ops),
-        "loggers": dg.Field(dict, default_value=SHORT_CONSOLE["loggers"]),
-        "execution": dg.Field(dict, is_required=False),
-        "resources": dg.Field(dict, is_required=False),
-    }
-    return dg.ConfigMapping(
-        lambda run_config: run_config, fields, receive_processed_config_values=False
-    )
-
-
-def _report_result(context: dg.OpExecutionContext, report: Report, *, dry_run: bool) -> None:
-    """Log a report and add it to the output; if it has problems, fail the run."""
-    problems = list(map(visible, report.problems))
-    metadata: Metadata = {"summary": visible(report.summary), **report.figures}
-    if problems:
-        records = [dg.TableRecord({"problem": problem}) for problem in problems]
-        metadata = {**metadata, "all_problems": dg.MetadataValue.table(records)}
-    if problems and not dry_run:
-        lines = [visible(report.summary), *problems[:SHOWN_FAILURES]]
-        if (remaining := len(problems) - SHOWN_FAILURES) > 0:
-            lines.append(f"And {remaining:,} more; the metadata all_problems lists all of them.")
-        raise dg.Failure("\n".join(lines), metadata=metadata, allow_retries=False)
-    context.log.info(visible(report.summary))
-    for problem in problems:
-        context.log.warning(problem)
-    context.add_output_metadata(metadata)
 
 
 def _publish_tables(

@@ -59,8 +59,6 @@ class Cells:
     """Parses one record at a position, under the present habits.
 
     Attributes:
-        data: the bytes of the file.
-        delimiter: the byte between two cells.
         limit: bytes of the longest record.
         habits: under which cells are cut; they change as they are found out.
     """

@@ -55,13 +55,8 @@ class Oracle(Cells):
     ) -> None:
         """Find out the habits of the file's writer.
 
-        Args:
-            data: the bytes of the file.
-            start: where its first record begins.
-            delimiter: the character between values.
-            header: the names of its columns; empty for a column without a name.
-            limit: bytes of the longest record.
-            require_all: whether no cell may be left out.
+        `header` has an empty name for a column without one. `limit` is that of the bytes of a
+        record. With `require_all`, no cell may be left out.
         """
         self.start = start
         self.header = header

@@ -22,13 +22,11 @@ class Case:
     """A file and its expected result.
 
     Attributes:
-        name: of the case.
         head: the plain text before the first record.
         pieces: records and blank lines, with their fates. The head and the pieces are the plain
             text; of several members, their texts one after the other.
         delivered: makes the bytes that are delivered from the plain text.
         refused: a pattern for the error of a refused file; empty: the file is accepted.
-        delimiter: the character between values.
         spaced: whether there are spaces around quotes, which Python's csv does not remove.
     """
 
@@ -53,11 +51,6 @@ class Case:
         """The pieces that are no row and no reject: first byte, byte after the last."""
         kinds = (None, BLANK, HEADER)
         return [(start, end) for _, start, end, fate in self._spans() if fate in kinds]
-
-    @property
-    def numbers(self) -> list[int]:
-        """The numbers of the accepted rows."""
-        return [row[0] for row in self.rows]
 
     @property
     def blank_lines(self) -> int:

@@ -19,6 +19,7 @@ def dirty(style: Style) -> Iterator[Case]:
             rows[place] = end, fate
             yield style.file(f"{name} {('first', 'middle', 'last')[place]}", *rows)
     yield from between_rows(style)
+    yield from odd_habits(style)
     yield from kept_values(style)
 
 
@@ -60,11 +61,7 @@ def with_text_within(style: Style) -> Iterator[Case]:
     rows = [style.row(1), style.row(2, description="two\nlines"), style.row(3)]
     quoted = (
         style.raw('"Bed"', '"§4"', '"big, red; with | and\t."'),
-        (
-            "§4",
-            "Bed",
-            "big, red; with | and\t.",
-        ),
+        ("§4", "Bed", "big, red; with | and\t."),
     )
     last = str(style.row(5)[0]).removesuffix(style.newline), style.row(5)[1]
     for (kind, text), (wrong, reason, others, after) in product(
@@ -140,6 +137,11 @@ def between_rows(style: Style) -> Iterator[Case]:
         text = style.raw(*(f'{spaces}"{value}"{spaces}' for value in ("Sofa", "§9", "x, y")))
         row = text, ("§9", "Sofa", "x, y")
         yield style.file(f"{len(spaces)} spaces around quotes", rows[0], row, spaced=True)
+
+
+def odd_habits(style: Style) -> Iterator[Case]:
+    """Yield files whose writer has a habit, or almost has one."""
+    newline, rows = style.newline, [style.row(number) for number in range(1, 5)]
     ended = [
         (str(text).removesuffix(newline) + style.delimiter + newline, fate) for text, fate in rows
     ]

@@ -120,34 +120,23 @@ def damaged_zips() -> Iterator[Case]:
     """Yield zips whose records contradict each other or the bytes."""
     one, two = zipped(("a.csv", DATA)), zipped(("a.csv", DATA), ("b.csv", DATA))
     middle = two.rindex(LOCAL)
+    damaged = "a.csv in the zip is damaged"
+
+    def with_entry(fields: dict[int, bytes]) -> bytes:
+        return changed(one, DIRECTORY, fields)
+
     for name, packed, message in (
         ("cut off in the middle", one[: len(one) // 2], "The zip is damaged"),
         ("cut off in its directory", one[:-30], "The zip is damaged"),
         ("cut off by a byte", one[:-1], "The zip is damaged"),
         ("without a directory", one[: one.index(DIRECTORY)], "The zip is damaged"),
         ("nothing but a beginning", LOCAL + bytes(30), "The zip is damaged"),
-        (
-            "a wrong checksum",
-            changed(one, DIRECTORY, {16: b"\0\0\0\0"}),
-            "a.csv in the zip is damaged",
-        ),
-        ("too short", changed(one, DIRECTORY, {24: b"\1\0\0\0"}), "a.csv in the zip is damaged"),
-        (
-            "too long",
-            changed(one, DIRECTORY, {24: b"\xff\xff\xff\0"}),
-            "a.csv in the zip is damaged",
-        ),
-        (
-            "less packed",
-            changed(one, DIRECTORY, {20: b"\x50\0\0\0"}),
-            "a.csv in the zip is damaged",
-        ),
-        (
-            "more packed",
-            changed(one, DIRECTORY, {20: b"\xff\xff\0\0"}),
-            "ends within its directory",
-        ),
-        ("stored, it says", changed(one, DIRECTORY, {10: b"\0\0"}), "a.csv in the zip is damaged"),
+        ("a wrong checksum", with_entry({16: b"\0\0\0\0"}), damaged),
+        ("too short", with_entry({24: b"\1\0\0\0"}), damaged),
+        ("too long", with_entry({24: b"\xff\xff\xff\0"}), damaged),
+        ("less packed", with_entry({20: b"\x50\0\0\0"}), damaged),
+        ("more packed", with_entry({20: b"\xff\xff\0\0"}), "ends within its directory"),
+        ("stored, it says", with_entry({10: b"\0\0"}), damaged),
         ("no local header", changed(two, LOCAL, {0: b"XX"}), "b.csv in the zip is damaged"),
         (
             "a flipped bit",
@@ -156,13 +145,9 @@ def damaged_zips() -> Iterator[Case]:
         ),
         ("overlapping", changed(two, DIRECTORY, {42: bytes(4)}), "b.csv begins within"),
         ("half overlapping", changed(two, DIRECTORY, {42: b"\x40\0"}), "b.csv begins within"),
-        ("in its directory", changed(one, DIRECTORY, {42: b"\xff\xff\0\0"}), "directory"),
-        ("no name", changed(one, DIRECTORY, {28: b"\0", 32: b"\5"}), "The zip is damaged"),
-        (
-            "a name that is not text",
-            changed(one, DIRECTORY, {8: b"\0\x08", 46: b"\xae"}),
-            "damaged",
-        ),
+        ("in its directory", with_entry({42: b"\xff\xff\0\0"}), "directory"),
+        ("no name", with_entry({28: b"\0", 32: b"\5"}), "The zip is damaged"),
+        ("a name that is not text", with_entry({8: b"\0\x08", 46: b"\xae"}), "damaged"),
         ("a directory elsewhere", changed(one, END, {18: b"\1"}), "damaged"),
         ("a directory of 4 GB", changed(one, END, {12: b"\xff\xff\xff\x7f"}), "damaged|directory"),
         ("the mark of its end in its comment", changed(one, END, {20: b"\4\0"}) + END, "damaged"),

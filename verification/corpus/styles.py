@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from verification.corpus.cases import Case, Piece, accepted
 
 ENCODINGS: dict[str, Callable[[bytes], bytes]] = {
-    "utf-8": bytes,
     "utf-16-le with mark": lambda plain: ("\ufeff" + plain.decode()).encode("utf-16-le"),
     "utf-16-be with mark": lambda plain: ("\ufeff" + plain.decode()).encode("utf-16-be"),
     "utf-16-le": lambda plain: plain.decode().encode("utf-16-le"),

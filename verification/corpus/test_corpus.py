@@ -96,8 +96,8 @@ def check_bytes(case: Case, found: Found) -> None:
     rest += plain[position:]
     if case.spaced:
         return
-    rows = rows_in(rest.decode(), case)
-    last = {row[0]: (number, *row) for number, row in zip(case.numbers, rows, strict=True)}
+    rows, numbers = rows_in(rest.decode(), case), [row[0] for row in case.rows]
+    last = {row[0]: (number, *row) for number, row in zip(numbers, rows, strict=True)}
     assert sorted(last.values()) == found.products
     assert len(rows) + len(found.rejects) == found.entry.rows.read
 

@@ -21,15 +21,14 @@ def main() -> int:
     """Run; return 1 if an invariant was violated."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--kills", type=int, default=1000)
-    parser.add_argument("--seed", type=int, help="drawn if it is not given")
+    parser.add_argument("--seed", type=int, default=secrets.randbelow(10**6), help="default: drawn")
     parser.add_argument("--first", type=int, default=0, help="the number of the first data folder")
     parser.add_argument("--folder", type=Path, default=FOLDER, help="for data folders")
     arguments = parser.parse_args()
-    seed = secrets.randbelow(10**6) if arguments.seed is None else arguments.seed
-    print(f"Seed {seed}", flush=True)
+    print(f"Seed {arguments.seed}", flush=True)
     _ignore_own_settings(arguments.folder)
     progress = _Progress()
-    campaign = Campaign(seed, arguments.folder.resolve())
+    campaign = Campaign(arguments.seed, arguments.folder.resolve())
     figures = campaign.run(arguments.kills, arguments.first, progress.show)
     print("\n".join([*_table(figures), "", progress.line(figures)]))
     return 1 if figures.violations else 0

@@ -78,19 +78,9 @@ class Figures:
 
 
 class Campaign:
-    """Rounds of kills.
-
-    Attributes:
-        figures: so far.
-    """
+    """Rounds of kills, in data folders below a folder; those with a violation are kept."""
 
     def __init__(self, seed: int, folder: Path) -> None:
-        """Prepare a campaign.
-
-        Args:
-            seed: of all that is done.
-            folder: for data folders; those with a violation are kept.
-        """
         # Workers are forked from a process that has imported everything and opened nothing.
         self._processes = multiprocessing.get_context("forkserver")
         self._processes.set_forkserver_preload(["verification.crash.worker"])
@@ -104,13 +94,10 @@ class Campaign:
         """Run, folder by folder, until there were so many kills; show figures after each round."""
         for number in count(first_folder):
             self._run_in_folder(number, kills, show)
-            if self.figures.kills.total() >= kills or self._has_enough_violations:
+            enough_violations = len(self.figures.violations) >= MAX_VIOLATIONS
+            if self.figures.kills.total() >= kills or enough_violations:
                 break
         return self.figures
-
-    @property
-    def _has_enough_violations(self) -> bool:
-        return len(self.figures.violations) >= MAX_VIOLATIONS
 
     def _run_in_folder(self, number: int, kills: int, show: Callable[[Figures], None]) -> None:
         data = DataFolder(self._folder / f"{self._seed}-{number}", conditions_of(number))
@@ -121,9 +108,11 @@ class Campaign:
                 show(self.figures)
             self._rebuild(data)
         except Exception as error:  # noqa: BLE001 (each is a finding)
+            is_violation = isinstance(error, ViolationError)
+            text = str(error) if is_violation else "".join(traceback.format_exception(error))
             self.figures.violations.append(
                 f"after {self.figures.kills.total()} kills, in data folder {number}:\n"
-                f"{_describe(error)}\n{data.path} is kept. Again: "
+                f"{text}\n{data.path} is kept. Again: "
                 f"make crash SEED={self._seed} FIRST={number}"
             )
             show(self.figures)
@@ -160,10 +149,9 @@ class Campaign:
         data.check_end(is_rebuilt=True)
 
     def _run(self, jobs: Sequence[Job], data: "DataFolder") -> list[Counter[Step]]:
-        """Do jobs at once; check the tables whenever one was killed, while the others go on.
+        """Do jobs at once; return the step counts of those that were not killed.
 
-        Returns:
-            The step counts of those that were not killed.
+        Whenever one was killed, the tables are checked while the others go on.
         """
         workers = [self._started(job, data) for job in jobs]
         working = {worker.process.sentinel: worker for worker in workers}
@@ -320,9 +308,3 @@ def _with_arguments(job: Job, random: Random, history: History) -> Job:
         return job
     history.asked = replace(job, arguments=history.draw(job.work, random))
     return history.asked
-
-
-def _describe(error: Exception) -> str:
-    if isinstance(error, ViolationError):
-        return str(error)
-    return "".join(traceback.format_exception(error))

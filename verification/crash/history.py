@@ -111,31 +111,20 @@ class History:
     def check_atomicity(self, found: Mapping[str, list[tuple[Any, ...]]], marks: Marks) -> None:
         """Assert that the tables are exactly those of the deliveries in the ledger, at any time.
 
-        Args:
-            found: the tables.
-            marks: that the raw zone had after that.
+        The marks are read after the tables.
         """
         self._learn_times(marks)
         self._check_asked(marks)
         self._check_tables(found, marks)
 
     def check_end(
-        self,
-        found: Mapping[str, list[tuple[Any, ...]]],
-        marks: Marks,
-        *,
-        is_rebuilt: bool = False,
+        self, found: Mapping[str, list[tuple[Any, ...]]], marks: Marks, *, is_rebuilt: bool = False
     ) -> None:
         """Assert that, when all work is done, every delivery has its desired state.
 
-        Args:
-            found: the tables.
-            marks: that the raw zone had after that.
-            is_rebuilt: whether the database has seen only what the raw zone still has.
+        A rebuilt database has seen only what the raw zone still has.
         """
-        self._learn_times(marks)
-        self._check_asked(marks)
-        self._check_tables(found, marks)
+        self.check_atomicity(found, marks)
         expected = {file.delivery_id for file in self.files} | marks.deletions.keys()
         unknown = expected - {row[0] for row in found["ledger"]}
         assert unknown <= (marks.pruned if is_rebuilt else set())

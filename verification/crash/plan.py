@@ -64,14 +64,11 @@ class Plan:
 
     A seed repeats the kill points, the files and their distribution among jobs. What a process does
     at a random time, and how processes overlap, depends on the machine.
-
-    Attributes:
-        seed: of everything.
-        typical: returns what a job of some work does under some conditions.
     """
 
     seed: int
     typical: Callable[[str, Conditions], Typical]
+    """Returns what a job of some work does under some conditions."""
 
     def rounds_of(self, folder: int) -> Iterator[Round]:
         """Yield the rounds of the folder with that number; they are numbered from ten times it."""

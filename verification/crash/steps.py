@@ -68,11 +68,7 @@ class Kill:
 
 
 class Steps:
-    """Counts the steps of this process, and kills it at one of them.
-
-    Attributes:
-        counts: how often each step was begun.
-    """
+    """Counts the steps that this process begins, and kills it at one of them."""
 
     def __init__(self, kill: Kill | None) -> None:
         self.kill = kill
@@ -89,10 +85,10 @@ class Steps:
                 self.kill.occurrence,
             )
         if here and not self.kill.after:
-            _kill_this_process()
+            os.kill(os.getpid(), signal.SIGKILL)
         yield
         if here:
-            _kill_this_process()
+            os.kill(os.getpid(), signal.SIGKILL)
 
     @contextmanager
     def watched(self) -> Iterator[None]:
@@ -196,7 +192,3 @@ class _Connection:
             writes = _WRITES.match(sql)
             return _WRITTEN.get(writes[1], Step.STATEMENT) if writes else Step.STATEMENT
         return Step.MATCH if self._is_attached else Step.READ
-
-
-def _kill_this_process() -> None:
-    os.kill(os.getpid(), signal.SIGKILL)

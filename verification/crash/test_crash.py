@@ -1,8 +1,6 @@
 """Some kills of each kind, and faults that the checks must detect."""
 
-import os
 import subprocess
-import sys
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,19 +12,11 @@ from lfp_pipeline.operations.purge import Selection, purge_products
 from lfp_pipeline.operations.revert import revert_delivery
 from testing.engine import LOG, engine_at, land
 from testing.expected_tables import File
-from testing.processes import PROJECT
+from testing.processes import PROJECT, run_module
 from verification.crash.campaign import DataFolder
 from verification.crash.plan import Plan, Typical
 from verification.crash.steps import Step
-from verification.crash.worker import (
-    INGEST,
-    OPERATIONS,
-    PURGE,
-    REVERT,
-    SENSE,
-    Conditions,
-    Job,
-)
+from verification.crash.worker import INGEST, OPERATIONS, PURGE, REVERT, SENSE, Conditions, Job
 
 KILLS = 30
 
@@ -46,15 +36,7 @@ merge.record = record_apart
 
 
 def crash(folder: Path, *options: object, path: Path = PROJECT) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "verification.crash", "--folder", folder, *options]
-    return subprocess.run(
-        [str(part) for part in command],
-        cwd=PROJECT,
-        env=os.environ | {"PYTHONPATH": os.pathsep.join([str(path), str(PROJECT)])},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    return run_module("verification.crash", "--folder", folder, *options, path=path)
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -27,7 +27,7 @@ from lfp_pipeline.operations.revert import reinstate_delivery, revert_delivery
 from lfp_pipeline.raw_zone.desired_state import is_pruned, is_reverted
 from lfp_pipeline.settings import load_settings
 from testing.dagster_project import Project
-from testing.engine import LOG
+from testing.engine import LOG, loading_directly
 from verification.crash.steps import Kill, Steps
 
 LOG_FILE = "log.txt"
@@ -81,46 +81,35 @@ def run(job: Job, folder: Path, conditions: Conditions, counts: Connection) -> N
     logging.basicConfig(
         stream=log, level=logging.INFO, format=f"{os.getpid()} %(message)s", force=True
     )
-    os.environ |= settings_of(folder, conditions)
-    steps = Steps(job.kill)
-    with _under(conditions), steps.watched():
-        WORKS[job.work](folder, job.arguments)
-    counts.send(steps.counts)
-
-
-def settings_of(folder: Path, conditions: Conditions) -> dict[str, str]:
-    """Return the settings of all processes that work on a folder, as environment variables."""
-    return {
+    os.environ |= {
         "LFP_DATA_DIR": str(folder / "data"),
         "LFP_THREADS": "2",
         "LFP_INBOX_STABLE_SECONDS": "0",
         "LFP_MAX_REJECT_SHARE": "1",
         "LFP_BATCH_FILES": str(conditions.batch_files),
     }
+    steps = Steps(job.kill)
+    with _under(conditions), steps.watched():
+        WORKS[job.work](job.arguments)
+    counts.send(steps.counts)
 
 
 @contextmanager
 def _under(conditions: Conditions) -> Iterator[None]:
-    if conditions.checkpoints:
-        with patch("lfp_pipeline.common.duckdb_tools._LARGE_LOG_BYTES", 0):
-            yield
-    elif conditions.loads_directly:
-        with (
-            patch("lfp_pipeline.warehouse.direct_load.LEAST_BYTES", 0),
-            patch("lfp_pipeline.warehouse.direct_load.should_load_directly", lambda *_: True),
-            patch("lfp_pipeline.ingest.batch_merge.size_in_bytes", lambda _: 0),
-        ):
-            yield
-    else:
+    with ExitStack() as stack:
+        if conditions.checkpoints:
+            stack.enter_context(patch("lfp_pipeline.common.duckdb_tools._LARGE_LOG_BYTES", 0))
+        elif conditions.loads_directly:
+            stack.enter_context(loading_directly())
+            stack.enter_context(patch("lfp_pipeline.ingest.batch_merge.size_in_bytes", lambda _: 0))
         yield
 
 
 # The works. An ingest of everything completes any work that was killed.
 
 
-def ingest(folder: Path, keys: Sequence[str]) -> None:
+def ingest(keys: Sequence[str]) -> None:
     """Ingest what is pending in the inbox and the raw zone, of some partitions or of all."""
-    del folder  # The settings name it.
     engine = Engine(load_settings())
     files = engine.pending_inbox(LOG).ready
     deliveries = engine.pending_deliveries(LOG, offered=files)
@@ -139,15 +128,15 @@ def ingest(folder: Path, keys: Sequence[str]) -> None:
 MAX_TICKS = 4
 
 
-def sense(folder: Path, arguments: Sequence[str]) -> None:
+def sense(_: Sequence[str]) -> None:
     """Evaluate the sensor and do the runs that it requests, until it requests none."""
-    del arguments
-    home = folder / "home"
-    home.mkdir(exist_ok=True)
     engine = Engine(load_settings())
+    data = engine.settings.data_dir
+    home = data.with_name("home")
+    home.mkdir(exist_ok=True)
     repository = definitions().get_repository_def()
     with dg.DagsterInstance.local_temp(str(home)) as instance:
-        project = Project(folder / "data", instance, engine, repository, home)
+        project = Project(data, instance, engine, repository, home)
         # Runs that were created and not launched are launched by Dagster's daemon when it starts.
         created = dg.RunsFilter(statuses=[dg.DagsterRunStatus.NOT_STARTED])
         for run in instance.get_runs(created):
@@ -165,9 +154,8 @@ def sense(folder: Path, arguments: Sequence[str]) -> None:
 LANDS_WITHIN_SECONDS = 1.5
 
 
-def revert(folder: Path, arguments: Sequence[str]) -> None:
+def revert(arguments: Sequence[str]) -> None:
     """Revert a delivery that has landed, or that another process lands soon."""
-    del folder
     (delivery_id,) = arguments
     engine = Engine(load_settings())
     deadline = time.monotonic() + LANDS_WITHIN_SECONDS
@@ -187,9 +175,8 @@ def revert(folder: Path, arguments: Sequence[str]) -> None:
         assert is_reverted(raw)
 
 
-def reinstate(folder: Path, arguments: Sequence[str]) -> None:
+def reinstate(arguments: Sequence[str]) -> None:
     """Reinstate a delivery."""
-    del folder
     (delivery_id,) = arguments
     engine = Engine(load_settings())
     raw = engine.raw_zone.find(delivery_id).path
@@ -209,9 +196,8 @@ def _is_completed(engine: Engine, delivery_id: str) -> bool:
     return any(one.completes == delivery_id for one in engine.raw_zone.all_deliveries())
 
 
-def purge(folder: Path, arguments: Sequence[str]) -> None:
+def purge(arguments: Sequence[str]) -> None:
     """Purge these skus, or all products if there are none; fewer, where a purge is refused."""
-    del folder
     engine = Engine(load_settings())
     if arguments:
         selection, fewer = Selection(skus=arguments), Selection(skus=arguments[:1])
@@ -223,19 +209,7 @@ def purge(folder: Path, arguments: Sequence[str]) -> None:
         purge_products(engine, fewer, LOG)
 
 
-def prune(folder: Path, arguments: Sequence[str]) -> None:
-    """Prune all deliveries that the tables do not need."""
-    del folder, arguments
-    prune_raw(Engine(load_settings()), 0, LOG)
-
-
-def rebuild(folder: Path, arguments: Sequence[str]) -> None:
-    """Rebuild the database."""
-    del folder, arguments
-    rebuild_products(Engine(load_settings()), LOG)
-
-
-Work = Callable[[Path, Sequence[str]], None]
+Work = Callable[[Sequence[str]], object]
 
 INGEST, SENSE = "ingest", "sense"
 REVERT, REINSTATE, PURGE, PRUNE, REBUILD = "revert", "reinstate", "purge", "prune", "rebuild"
@@ -248,7 +222,7 @@ WORKS: Mapping[str, Work] = {
     REVERT: revert,
     REINSTATE: reinstate,
     PURGE: purge,
-    PRUNE: prune,
-    REBUILD: rebuild,
+    PRUNE: lambda _: prune_raw(Engine(load_settings()), 0, LOG),
+    REBUILD: lambda _: rebuild_products(Engine(load_settings()), LOG),
 }
 """Works by name. `Plan` gives each its turn, `History` checks what it leaves."""

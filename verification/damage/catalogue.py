@@ -18,8 +18,6 @@ class Style:
     """How a catalogue is written.
 
     Attributes:
-        delimiter: the character between values.
-        newline: the text after each row.
         quoting: which values are quoted: `none`, `minimal` (those that need it), or `all`.
         layout: a name of `LAYOUTS`.
     """

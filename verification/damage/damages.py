@@ -17,7 +17,6 @@ class Damaged:
 
     Attributes:
         what: the damage and where it is.
-        text: of the file.
         touched: numbers of the rows that may be rejected.
         literal: the product that the damaged text states, where it differs from the clean file.
         blank: blank lines that the clean file does not have.

@@ -1,41 +1,27 @@
 """Reads damaged files, and checks what was read."""
 
-import logging
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Set as AbstractSet
 from pathlib import Path
 
 from lfp_pipeline.errors import DeliveryRefusedError
 from lfp_pipeline.reading.options import ReadOptions
-from lfp_pipeline.reading.plain_text import plain_texts
-from lfp_pipeline.reading.reader import Reading, read_delivery
+from lfp_pipeline.reading.reader import Reading
 from lfp_pipeline.reading.workspace import WorkspaceLimits, open_workspace
 from lfp_pipeline.settings import Settings
-from testing.reader import delivery_at
+from testing.reader import delivery_at, read_into
 from verification.damage.catalogue import ROWS, Catalogue
 from verification.damage.damages import Damaged
-
-LOG = logging.getLogger("damage")
-LOG.addHandler(logging.NullHandler())
-LOG.propagate = False
 
 SHIFTED = "values are in the wrong columns"
 
 _WINNERS = "SELECT sku, name, description FROM winners"
 
 
-@dataclass(frozen=True)
-class Wrong:
-    """A damaged file that was read wrongly, and what is wrong."""
-
-    damaged: Damaged
-    why: str
-
-
 def find_wrong(
     folder: Path, files: Iterable[tuple[Catalogue, Damaged]]
-) -> Iterator[tuple[Catalogue, Wrong]]:
-    """Read damaged files in one workspace; yield those that are read wrongly."""
+) -> Iterator[tuple[Catalogue, Damaged, str]]:
+    """Read damaged files in one workspace; yield those that are read wrongly, and what is wrong."""
     settings = Settings(data_dir=folder, threads=1, max_reject_share=1)
     options = ReadOptions.of(settings)
     with open_workspace([folder], settings.work_dir, WorkspaceLimits(1, "1GB")) as workspace:
@@ -44,24 +30,19 @@ def find_wrong(
             path = folder / "damaged.csv"
             path.write_bytes(damaged.text.encode())
             with workspace.folder_for(number) as scratch:
-                delivery = delivery_at(path)
                 try:
-                    texts = plain_texts(delivery, scratch, options)
-                    read = read_delivery(delivery, texts, connection, scratch, options, LOG)
+                    read = read_into(connection, scratch, delivery_at(path), options)
                 except DeliveryRefusedError as error:
                     if not damaged.header:
-                        yield catalogue, Wrong(damaged, f"refused: {error}")
+                        yield catalogue, damaged, f"refused: {error}"
                     continue
             products = {row[0]: row for row in connection.execute(_WINNERS).fetchall()}
             if why := _why_wrong(catalogue, damaged, read, products):
-                yield catalogue, Wrong(damaged, why)
+                yield catalogue, damaged, why
 
 
 def _why_wrong(
-    catalogue: Catalogue,
-    damaged: Damaged,
-    read: Reading,
-    products: dict[str, tuple[str, str, str]],
+    catalogue: Catalogue, damaged: Damaged, read: Reading, products: dict[str, tuple[str, str, str]]
 ) -> str:
     accepted = len(products) + read.rows_superseded
     if read.rows_read != accepted + read.rows_rejected:
@@ -79,9 +60,14 @@ def _wrong_product(
         if number not in damaged.touched and products.get(sku) != product:
             return f"an undamaged row: {products.get(sku)} instead of {product}"
     allowed = {*expected.values(), damaged.literal}
-    if strange := [product for product in products.values() if product not in allowed]:
-        return f"a product that is in no file: {strange[0]}"
-    return ""
+    return _strange_product(products, allowed)
+
+
+def _strange_product(
+    products: dict[str, tuple[str, str, str]], allowed: AbstractSet[tuple[str, str, str] | None]
+) -> str:
+    strange = [product for product in products.values() if product not in allowed]
+    return f"a product that is in no file: {strange[0]}" if strange else ""
 
 
 def _wrong_count(damaged: Damaged, read: Reading, products: dict[str, tuple[str, str, str]]) -> str:
@@ -103,7 +89,4 @@ def _why_wrong_below_a_damaged_header(
     """Return what is wrong, unless a note says that values may be in the wrong columns."""
     if any(SHIFTED in note for note in read.notes):
         return ""
-    allowed = {catalogue.product_of(number) for number in range(ROWS)}
-    if strange := [product for product in products.values() if product not in allowed]:
-        return f"a product that is in no file: {strange[0]}"
-    return ""
+    return _strange_product(products, {*map(catalogue.product_of, range(ROWS))})

@@ -44,7 +44,7 @@ def main() -> int:
     """Fuzz; return 1 if there was a finding."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--minutes", type=float, default=1)
-    parser.add_argument("--seed", type=int, help="drawn if it is not given")
+    parser.add_argument("--seed", type=int, default=secrets.randbelow(10**6), help="default: drawn")
     parser.add_argument("--cases", type=float, default=inf, help="the limit of cases")
     parser.add_argument("--first", type=int, default=0, help="the number of the first case")
     parser.add_argument("--work", action="store_true", help="try cases in this process")
@@ -54,10 +54,9 @@ def main() -> int:
     arguments = parser.parse_args()
     if arguments.replay:
         return _replay(arguments.replay)
-    seed = secrets.randbelow(10**6) if arguments.seed is None else arguments.seed
     if arguments.work:
-        return _work(seed, arguments.first)
-    return _Fuzzing(seed, arguments).run(arguments.first)
+        return _work(arguments.seed, arguments.first)
+    return _Fuzzing(arguments).run(arguments.first)
 
 
 # In the process that may crash
@@ -100,8 +99,8 @@ def _one_line(error: Exception) -> str:
 
 
 class _Fuzzing:
-    def __init__(self, seed: int, options: argparse.Namespace) -> None:
-        self.seed = seed
+    def __init__(self, options: argparse.Namespace) -> None:
+        self.seed = options.seed
         self.options = options
         self.started = time.monotonic()
         self.until = self.started + 60 * options.minutes

@@ -17,12 +17,10 @@ class File:
     Attributes:
         text: the bytes that were written, UTF-8 where they are text.
         start: where the first record begins; None: the header may be damaged, too.
-        delimiter: the character between values.
         header: the names in the header.
         encoding: the encoding of the text, with a byte order mark if it is not UTF-8.
         packing: a name of `PACKINGS`.
         damage: the seed of the damage to the packed bytes; None: there is none.
-        key: of the partition.
         microseconds: the time of the delivery.
     """
 
@@ -56,9 +54,7 @@ class Case:
 
     Attributes:
         way: `read` each in turn, `merge` them together, or load each `directly`.
-        files: one or more.
         record_bytes: the limit of a record; a small one makes DuckDB's buffers short.
-        threads: of DuckDB.
         max_reject_share: a file with a larger share of rejects is refused.
         null_tokens: texts that stand for an empty value.
         require_all_cells: whether every short row is a reject.

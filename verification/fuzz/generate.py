@@ -67,8 +67,6 @@ class _Style:
     """How one writer writes a file.
 
     Attributes:
-        delimiter: the character between values.
-        newline: the text after each record.
         columns: the names in the header.
         header_ends: the number of delimiters after the last name.
         row_ends: the number of delimiters after the last value of each row.

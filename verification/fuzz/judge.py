@@ -1,14 +1,11 @@
 """Tries a case: reads or ingests its files, and compares the result with the oracles."""
 
-import logging
 import os
 import re
 import tempfile
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
-from unittest import mock
 
 import duckdb
 
@@ -17,26 +14,17 @@ from lfp_pipeline.errors import DeliveryRefusedError
 from lfp_pipeline.ingest.ingest import ingest
 from lfp_pipeline.model.delivery import Delivery
 from lfp_pipeline.reading.options import ReadOptions
-from lfp_pipeline.reading.plain_text import plain_texts
-from lfp_pipeline.reading.reader import read_delivery
 from lfp_pipeline.reading.workspace import WorkspaceLimits, open_workspace
 from lfp_pipeline.settings import Settings
 from lfp_pipeline.sources.local_file import LocalFile
-from lfp_pipeline.warehouse import direct_load
 from testing.csv_oracle.contents import Contents
-from testing.engine import TABLES
+from testing.engine import TABLES, loading_directly
 from testing.expected_tables import MergedFile, count_names, expected_products
-from testing.reader import delivery_at
+from testing.reader import QUIET, contents_of, delivery_at, read_into
 from verification.fuzz.cases import Case, File
 from verification.fuzz.expected import LONGEST_VALUE, Refusal, WrongError, expected_of
 from verification.fuzz.packings import MAX_UNPACKED_BYTES
 
-LOG = logging.getLogger("fuzz")
-LOG.addHandler(logging.NullHandler())
-LOG.propagate = False
-
-_WINNERS = "SELECT row_number, sku, name, description FROM winners ORDER BY row_number"
-_REJECTS = "SELECT row_number, byte_start, byte_end, reason, raw FROM rejects ORDER BY row_number"
 _REJECTED_ROWS = """
 SELECT delivery_id, row_number, byte_start, byte_end, reason, raw FROM rejected_rows
 """
@@ -90,21 +78,14 @@ def _read(case: Case, folder: Path) -> list[Outcome]:
             expected = expected_of(file, path, case, options)
             with workspace.folder_for(number) as scratch:
                 try:
-                    delivery = delivery_at(path)
-                    texts = plain_texts(delivery, scratch, options)
-                    read = read_delivery(delivery, texts, connection, scratch, options, LOG)
+                    read = read_into(connection, scratch, delivery_at(path), options)
                 except DeliveryRefusedError as error:
                     outcomes.append(_refused(file, expected, str(error)))
                     continue
-            found = Contents(
-                read.rows_read,
-                connection.execute(_WINNERS).fetchall(),
-                connection.execute(_REJECTS).fetchall(),
-                read.skipped.blank,
-                read.skipped.repeated_headers,
-            )
+            found = contents_of(read, connection)
             _assert_same(found, expected, number)
-            outcomes.append(f"{'repaired' if read.repaired else 'clean'} {_reasons(found)}")
+            reasons = ", ".join(sorted({reason for _, reason in found.reasons}))
+            outcomes.append(f"{'repaired' if read.repaired else 'clean'} {reasons}")
     return outcomes
 
 
@@ -117,10 +98,6 @@ def _refused(file: File, expected: Contents | Refusal, refusal: Refusal) -> Outc
 
 def _short(text: str) -> str:
     return re.sub(r"[\d,.]+", "0", text)[:40]
-
-
-def _reasons(found: Contents) -> str:
-    return ", ".join(sorted({reason for _, reason in found.reasons}))
 
 
 def _assert_same(found: Contents, expected: Contents | Refusal, number: int) -> None:
@@ -142,18 +119,6 @@ def _differences(found: list[Any], expected: list[Any]) -> tuple[list[Any], list
     return odd, [row for row in expected if row not in found][:3]
 
 
-@contextmanager
-def _way(case: Case) -> Iterator[None]:
-    if case.way == "directly":
-        with (
-            mock.patch.object(direct_load, "LEAST_BYTES", 0),
-            mock.patch.object(direct_load, "should_load_directly", return_value=True),
-        ):
-            yield
-    else:
-        yield
-
-
 def _ingest(case: Case, folder: Path) -> list[Outcome]:
     (folder / "inbox").mkdir()
     engine = Engine(_settings(case, folder))
@@ -164,17 +129,23 @@ def _ingest(case: Case, folder: Path) -> list[Outcome]:
         path = folder / "landing"
         path.write_bytes(file.raw)
         os.utime(path, ns=(file.microseconds * 1000,) * 2)
-        delivery = engine.land(LocalFile(path), file.key, LOG)
+        delivery = engine.land(LocalFile(path), file.key, QUIET)
         contents = expected_of(file, delivery.path, case, options)
         if isinstance(contents, Contents) and contents.rows_read:
             share = len(contents.rejects) / contents.rows_read
             if share > case.max_reject_share:
                 contents = "too many rejects"
         expected[delivery] = contents
-    with _way(case):
-        batches = [list(expected)] if case.way == "merge" else [[one] for one in expected]
-        done = [result for batch in batches for result in _ingest_batch(engine, batch)]
-    for delivery, status, error in done:
+    with loading_directly() if case.way == "directly" else nullcontext():
+        batches = [list(expected)] if case.way == "merge" else [[delivery] for delivery in expected]
+        done = [
+            result
+            for batch in batches
+            for result in ingest(batch, engine.settings, engine.warehouse, QUIET)
+        ]
+    for result in done:
+        delivery, entry = result.delivery, result.account
+        status, error = str(entry.status), entry.error
         contents = expected[delivery]
         refusal = contents if isinstance(contents, Refusal) else ""
         if status != ("refused" if refusal else "merged"):
@@ -186,13 +157,6 @@ def _ingest(case: Case, folder: Path) -> list[Outcome]:
         engine, {key: found for key, found in expected.items() if isinstance(found, Contents)}
     )
     return outcomes
-
-
-def _ingest_batch(
-    engine: Engine, batch: Sequence[Delivery]
-) -> list[tuple[Delivery, str, str | None]]:
-    done = ingest(batch, engine.settings, engine.warehouse, LOG)
-    return [(result.delivery, str(result.account.status), result.account.error) for result in done]
 
 
 def _assert_tables(engine: Engine, merged: dict[Delivery, Contents]) -> None:

@@ -1,18 +1,13 @@
 """How a text is packed, and how packed bytes are damaged."""
 
 import bz2
-import gzip
 import io
 import lzma
-import sys
 import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from random import Random
 
-if sys.version_info >= (3, 14):
-    from compression import zstd
-else:
-    from backports import zstd
+from verification.corpus.packing import STREAMS, gzipped, zstd
 
 MAX_UNPACKED_BYTES = 8 << 20
 
@@ -62,14 +57,6 @@ def _zipped(method: int, litter: Sequence[str] = ()) -> Callable[[bytes], bytes]
     return pack
 
 
-def _gzipped(text: bytes) -> bytes:
-    return gzip.compress(text, mtime=0)
-
-
-def _zstd_frame(text: bytes) -> bytes:
-    return zstd.compress(text, options={zstd.CompressionParameter.checksum_flag: 1})
-
-
 def _zstd_stream(text: bytes) -> bytes:
     """Compress as from a pipe: the frame does not state its size."""
     compressor = zstd.ZstdCompressor(options={zstd.CompressionParameter.checksum_flag: 1})
@@ -78,15 +65,15 @@ def _zstd_stream(text: bytes) -> bytes:
 
 PACKINGS: Mapping[str, Callable[[bytes], bytes]] = {
     "plain": bytes,
-    "gz": _gzipped,
-    "gz in two": _halves(_gzipped),
-    "gz, padded": lambda text: _gzipped(text) + bytes(1000),
-    "gz, with junk": lambda text: _gzipped(text) + b"\r\nuploaded: ok",
-    "gz bomb": lambda text: _gzipped(text + _BOMB),
-    "zst": _zstd_frame,
+    "gz": gzipped,
+    "gz in two": _halves(gzipped),
+    "gz, padded": lambda text: gzipped(text) + bytes(1000),
+    "gz, with junk": lambda text: gzipped(text) + b"\r\nuploaded: ok",
+    "gz bomb": lambda text: gzipped(text + _BOMB),
+    "zst": STREAMS["zstd"],
     "zst stream": _zstd_stream,
-    "zst in two": _halves(_zstd_frame, b"\x50\x2a\x4d\x18\x04\0\0\0abcd"),
-    "zst bomb": lambda text: _zstd_frame(text + _BOMB),
+    "zst in two": _halves(STREAMS["zstd"], b"\x50\x2a\x4d\x18\x04\0\0\0abcd"),
+    "zst bomb": lambda text: STREAMS["zstd"](text + _BOMB),
     "bz2": bz2.compress,
     "bz2 in two": _halves(bz2.compress),
     "xz": lzma.compress,

@@ -11,13 +11,10 @@ from verification.fuzz.cases import Case, File
 
 
 def shrunk(case: Case, what: str, file: Path, seconds: float) -> Case:
-    """Return the smallest case found that fails in the same way.
+    """Return the smallest case found within some seconds that fails in the same way.
 
-    Args:
-        case: the case that failed.
-        what: the error; its type decides whether two failures are alike.
-        file: hands cases to the processes that try them.
-        seconds: the limit of the search.
+    The type of the error `what` decides whether two failures are alike. The file hands cases to the
+    processes that try them.
     """
     end = time.monotonic() + seconds
     kind = what.partition(":")[0]

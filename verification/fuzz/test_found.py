@@ -34,10 +34,7 @@ def fault(data: bytes, name: str, *null_tokens: str) -> object:
             "in a file with backslashes, null tokens of descriptions are compared before they go",
             "\\N",
         ),
-        fault(
-            HEADER + b"a,b,\r\n\nc,d,\n",
-            "a CRLF among LF line ends counts as an empty line",
-        ),
+        fault(HEADER + b"a,b,\r\n\nc,d,\n", "a CRLF among LF line ends counts as an empty line"),
         fault(
             b'description,x,sku,name,y\nb",,,,"\xc3\xa9\r"\n\\"a\n\\",,"","\n",\xc3\xa9',
             "a good record of the copy is judged by the text after it, which is another there",

@@ -1,15 +1,12 @@
 """The fuzzing itself: a seed repeats its cases, and faults are detected."""
 
-import os
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from lfp_pipeline.reading import reader
-from testing.processes import PROJECT
+from testing.processes import run_module
 from verification.fuzz.cases import Case
 from verification.fuzz.generate import case_of
 from verification.fuzz.judge import WrongError, judge
@@ -64,18 +61,9 @@ def repeats_a_sku(case: Case) -> bool:
 
 def test_a_crash_is_found_and_shrunk(tmp_path: Path):
     (tmp_path / "sitecustomize.py").write_text(CRASH_AT_TIMES)
-    command = [sys.executable, "-m", "verification.fuzz", "--cases", "1"]
-    command += ["--seed", str(SEED), "--first", str(first_case(repeats_a_sku))]
-    command += ["--findings", str(tmp_path), "--shrink-seconds", "3"]
-    paths = os.pathsep.join([str(tmp_path), str(PROJECT)])
-    ended = subprocess.run(
-        command,
-        cwd=PROJECT,
-        env=os.environ | {"PYTHONPATH": paths},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    options = ["--cases", 1, "--seed", SEED, "--first", first_case(repeats_a_sku)]
+    options += ["--findings", tmp_path, "--shrink-seconds", 3]
+    ended = run_module("verification.fuzz", *options, path=tmp_path)
     assert ended.returncode == 1
     assert f"FOUND: seed {SEED}, case" in ended.stdout
     assert "Crashed: exit code -11" in ended.stdout

@@ -23,19 +23,18 @@ def main() -> int:
     """Run; return 1 if there was a difference."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--batches", type=int, default=1_000)
-    parser.add_argument("--seed", type=int, help="drawn if it is not given")
+    parser.add_argument("--seed", type=int, default=secrets.randbelow(10**6), help="default: drawn")
     parser.add_argument("--first", type=int, default=0, help="the number of the first history")
     parser.add_argument("--processes", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--folder", type=Path, help="for data folders; default: in memory")
     arguments = parser.parse_args()
-    seed = secrets.randbelow(10**6) if arguments.seed is None else arguments.seed
     in_memory = _IN_MEMORY if _IN_MEMORY.is_dir() else Path(tempfile.gettempdir())
     folder = arguments.folder or in_memory
-    print(f"Seed {seed}", flush=True)
+    print(f"Seed {arguments.seed}", flush=True)
     started = shown = time.monotonic()
     total, differences = Counter[str](), 0
     numbers = arguments.first, arguments.batches, arguments.processes
-    for history in run_histories(seed, *numbers, folder):
+    for history in run_histories(arguments.seed, *numbers, folder):
         total += history.done
         if history.difference:
             differences += 1

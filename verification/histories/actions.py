@@ -31,16 +31,13 @@ class Action:
 
     def do(self, engine: Engine, state: ExpectedState) -> None:
         """Do it, and check its result; `state` is the one before."""
-        raise NotImplementedError
 
     def error(self, state: ExpectedState) -> type[LfpError] | None:
         """Return the error that the action must raise."""
-        del state
         return None
 
     def apply(self, state: ExpectedState, engine: Engine) -> None:
         """Change the expected state as the action must have, whether it was refused or not."""
-        raise NotImplementedError
 
 
 _STEPS_OF_WAYS = {
@@ -66,7 +63,6 @@ class Deliver(Action):
         return at_first + of_each * len(self.files)
 
     def prepare(self, engine: Engine, state: ExpectedState) -> None:
-        del state
         for file in self.files if self.way == "by the inbox" else ():
             drop(engine.settings.inbox_dir, file.key, file.content, file.stated_microseconds)
 
@@ -143,9 +139,6 @@ class ChangeSettings(Action):
 
     rules: Rules
 
-    def do(self, engine: Engine, state: ExpectedState) -> None:
-        """Do nothing to the data."""
-
     def apply(self, state: ExpectedState, engine: Engine) -> None:
         state.rules = self.rules
         settings = engine.settings.model_copy(update=self.rules.settings)
@@ -157,9 +150,6 @@ class Clutter(Action):
     """Links, sockets, side files and the like lie in the inbox from now on."""
 
     names: frozenset[str]
-
-    def do(self, engine: Engine, state: ExpectedState) -> None:
-        """Do nothing to the data."""
 
     def apply(self, state: ExpectedState, engine: Engine) -> None:
         state.odd_names = self.names
@@ -186,11 +176,9 @@ class CatchUp(Action):
             path.with_name(f"{path.name}.id").unlink(missing_ok=True)
 
     def do(self, engine: Engine, state: ExpectedState) -> None:
-        del state
         ingest_inbox(engine)
 
     def apply(self, state: ExpectedState, engine: Engine) -> None:
-        del engine
         state.reconcile(state.pending_deliveries)
 
 
@@ -205,9 +193,6 @@ class Verify(Action):
             return  # Status notes are missing, or tables are behind the raw zone, until a next run.
         done = verify(engine, LOG, full=self.full)
         assert not done.problems, done.problems
-
-    def apply(self, state: ExpectedState, engine: Engine) -> None:
-        """Change nothing."""
 
 
 def ingest_inbox(engine: Engine) -> list[IngestResult]:

@@ -27,14 +27,9 @@ class Result:
 def run_histories(
     seed: int, first: int, batches: int, processes: int, folder: Path
 ) -> Iterator[Result]:
-    """Run histories with so many batches in all; yield their results.
+    """Run histories from the first number on, with so many batches in all; yield their results.
 
-    Args:
-        seed: of all that is done.
-        first: the number of the first history.
-        batches: of all histories together.
-        processes: at once.
-        folder: in which data folders are made, and removed afterwards.
+    Data folders are made in `folder`, and removed afterwards.
     """
     cases = [
         Case(seed, number, tuple(range(min(BATCHES, batches - done))))

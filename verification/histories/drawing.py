@@ -27,23 +27,23 @@ _CUTS = [1999, 2020]
 
 def draw_action(random: Random, state: ExpectedState) -> Action:
     """Draw an action that is possible in a state."""
-    draws: dict[Callable[[Random, ExpectedState], Action], int] = {
-        _new: 30,
-        _redelivery: 16,
-        _unfinished: 10,
-        _completion: 12 if _cut_off(state) else 0,
-        _revert: 18 if state.ids else 0,
-        _reinstate: 12 if state.reverted else 0,
-        _purge: 10,
-        _rebuild: 3,
-        _prune: 5,
-        _catch_up: 5,
-        _verify: 3,
-        _change_settings: 14,
-        _clutter: 4,
-    }
-    (draw,) = random.choices(list(draws), list(draws.values()))
-    return draw(random, state)
+    draws: list[tuple[int, Callable[[], Action]]] = [
+        (30, lambda: _new(random, state)),
+        (16, lambda: _redelivery(random, state)),
+        (10, lambda: _unfinished(random, state)),
+        (12 if _cut_off(state) else 0, lambda: _completion(random, state)),
+        (18 if state.ids else 0, lambda: _revert(random, state)),
+        (12 if state.reverted else 0, lambda: _reinstate(random, state)),
+        (10, lambda: _purge(random)),
+        (3, lambda: Rebuild(random.random() < 0.1, random.random() < 0.4)),
+        (5, lambda: Prune(random.random() < 0.1)),
+        (5, lambda: CatchUp(random.choice(["nothing", "the database", "the id"]))),
+        (3, lambda: Verify(random.random() < 0.3)),
+        (14, lambda: _change_settings(random, state)),
+        (4, lambda: Clutter(draw_names(random))),
+    ]
+    ((_, draw),) = random.choices(draws, [weight for weight, _ in draws])
+    return draw()
 
 
 def _new(random: Random, state: ExpectedState) -> Action:
@@ -191,8 +191,7 @@ def _reinstate(random: Random, state: ExpectedState) -> Action:
     return Reinstate(random.choice(which), random.random() < 0.1, random.random() < 0.3)
 
 
-def _purge(random: Random, state: ExpectedState) -> Action:
-    del state
+def _purge(random: Random) -> Action:
     known = [sku for sku in _SKUS if sku]
     days = (utc_now() - datetime(random.choice(_CUTS), 1, 1)) / timedelta(days=1)  # noqa: DTZ001
     selection = random.choice(
@@ -208,11 +207,6 @@ def _purge(random: Random, state: ExpectedState) -> Action:
     return Purge(selection, random.random() < 0.1)
 
 
-def _rebuild(random: Random, state: ExpectedState) -> Action:
-    del state
-    return Rebuild(random.random() < 0.1, random.random() < 0.4)
-
-
 def _change_settings(random: Random, state: ExpectedState) -> Action:
     """Change one setting."""
     change: dict[str, object] = random.choice(
@@ -225,23 +219,3 @@ def _change_settings(random: Random, state: ExpectedState) -> Action:
         ]
     )
     return ChangeSettings(replace(state.rules, **change))  # type: ignore[arg-type]
-
-
-def _clutter(random: Random, state: ExpectedState) -> Action:
-    del state
-    return Clutter(draw_names(random))
-
-
-def _prune(random: Random, state: ExpectedState) -> Action:
-    del state
-    return Prune(random.random() < 0.1)
-
-
-def _catch_up(random: Random, state: ExpectedState) -> Action:
-    del state
-    return CatchUp(random.choice(["nothing", "the database", "the id"]))
-
-
-def _verify(random: Random, state: ExpectedState) -> Action:
-    del state
-    return Verify(random.random() < 0.3)

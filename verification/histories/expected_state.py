@@ -6,13 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 
 from testing.expected_tables import File, order_of
-from verification.histories.folder_state import (
-    MERGED,
-    REFUSED,
-    REVERTED,
-    UNAVAILABLE,
-    FolderState,
-)
+from verification.histories.folder_state import MERGED, REFUSED, REVERTED, UNAVAILABLE, FolderState
 from verification.histories.rules import Version, read
 
 

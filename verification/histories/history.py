@@ -12,8 +12,8 @@ from unittest import mock
 
 from lfp_pipeline.errors import LfpError
 from lfp_pipeline.ingest import batch_merge
-from lfp_pipeline.warehouse import direct_load, matching, merge, name_counts
-from testing.engine import LOG, engine_at
+from lfp_pipeline.warehouse import matching, merge, name_counts
+from testing.engine import LOG, engine_at, loading_directly
 from verification.histories.actions import Action, ingest_inbox
 from verification.histories.drawing import draw_action
 from verification.histories.expected_state import ExpectedState
@@ -58,9 +58,7 @@ class DifferenceError(Exception):
 def run_history(case: Case, parent: Path) -> Iterator[str]:
     """Run a history; yield what was done in each batch, once the batch is checked.
 
-    Args:
-        case: the history.
-        parent: the folder in which its data folder is made, and removed afterwards.
+    The data folder is made in `parent`, and removed afterwards.
 
     Raises:
         DifferenceError: something is not what the reference model expects.
@@ -105,8 +103,7 @@ def _conditions(random: Random) -> Iterator[dict[str, object]]:
         put(merge, "MAX_MOVED", random.choice([0, 3, 10**6]))
         put(matching, "STRETCH_ROWS", random.choice([1, 7, 10**6]))
         if random.random() < 0.5:
-            put(direct_load, "LEAST_BYTES", 0)
-            put(direct_load, "should_load_directly", lambda *_: True)
+            patches.enter_context(loading_directly())
             put(batch_merge, "size_in_bytes", lambda _: 0)
         yield {"batch_files": random.choice([2, 100, 100, 100]), "threads": 1}
 

@@ -19,14 +19,9 @@ class KilledError(BaseException):
 
 
 class StepLimit:
-    """The number of steps until the kill. Threads share it.
-
-    Attributes:
-        steps: done so far.
-    """
+    """Allows so many steps before the kill. Threads share the count."""
 
     def __init__(self, last: int) -> None:
-        """Allow so many steps."""
         self.steps = 0
         self.last = last
 
@@ -64,12 +59,10 @@ class _CountedConnection:
 
 @contextmanager
 def killed_after(data: Path, last: int) -> Iterator[StepLimit]:
-    """Kill the block after so many steps.
+    """Kill the block after so many steps; changes of names in the data folder are steps, too.
 
-    Args:
-        data: the folder in which a change of a name is a step. Not in work/: marks there of a file
-            that crashed its reader would have the next run try that file for seconds.
-        last: the number of steps.
+    Those in work/ are not: a mark there of a file that crashed its reader would have the next run
+    try that file for seconds.
     """
     limit = StepLimit(last)
     connect = duckdb.connect

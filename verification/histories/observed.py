@@ -9,11 +9,9 @@ import duckdb
 from lfp_pipeline.engine import Engine
 from lfp_pipeline.model.partition_key import PURGES
 from testing.engine import TABLES
-from testing.raw_folder import ids_with
+from testing.raw_folder import EPOCH, ids_with
 from verification.histories.folder_state import Marks, Tables
 from verification.histories.rules import Rules
-
-_EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001 (as in the records: UTC without a zone)
 
 _QUERIES = {name: TABLES[name] for name in ("products", "name_counts")} | {
     "deletions": "SELECT sku, delivery_id, delivered_at FROM deletions",
@@ -69,7 +67,7 @@ def marks_in(raw: Path) -> Marks:
     records = [json.loads(path.read_text()) for path in raw.glob("*/[!.]*.json")]
     stated = {
         record["delivery_id"]: (
-            datetime.fromisoformat(record.get("stated_at", record["delivered_at"])) - _EPOCH
+            datetime.fromisoformat(record.get("stated_at", record["delivered_at"])) - EPOCH
         )
         // timedelta(microseconds=1)
         for record in records

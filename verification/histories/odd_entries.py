@@ -17,18 +17,6 @@ def _to_a_file(entry: Path) -> None:
     entry.symlink_to(_outside(entry) / "bait.csv")
 
 
-def _to_a_folder(entry: Path) -> None:
-    entry.symlink_to(_outside(entry))
-
-
-def _to_nowhere(entry: Path) -> None:
-    entry.symlink_to("nowhere.csv")
-
-
-def _to_the_inbox(entry: Path) -> None:
-    entry.symlink_to(entry.parent)
-
-
 def _socket(entry: Path) -> None:
     with socket.socket(socket.AF_UNIX) as listening:
         folder = os.open(entry.parent, os.O_RDONLY)
@@ -51,10 +39,6 @@ def _file(entry: Path) -> None:
     entry.write_bytes(_BAIT)
 
 
-def _hard_link(entry: Path) -> None:
-    os.link(_outside(entry) / "bait.csv", entry)
-
-
 def _outside(entry: Path) -> Path:
     """Return a folder beside the inbox, with a file that a run could ingest."""
     folder = entry.parent.with_name("outside")
@@ -65,15 +49,15 @@ def _outside(entry: Path) -> Path:
 
 _SKIPPED: Mapping[str, tuple[str, Callable[[Path], None]]] = {
     "file-link.csv": ("a link", _to_a_file),
-    "folder-link": ("a link", _to_a_folder),
-    "dangling.csv": ("a link", _to_nowhere),
-    "loop": ("a link", _to_the_inbox),
+    "folder-link": ("a link", lambda entry: entry.symlink_to(_outside(entry))),
+    "dangling.csv": ("a link", lambda entry: entry.symlink_to("nowhere.csv")),
+    "loop": ("a link", lambda entry: entry.symlink_to(entry.parent)),
     "pipe.csv": ("a pipe", os.mkfifo),
     "socket.csv": ("a socket", _socket),
 }
 _IGNORED: Mapping[str, Callable[[Path], None]] = {
     "a.csv.part": _file,
-    "b.csv.TMP": _hard_link,
+    "b.csv.TMP": lambda entry: os.link(_outside(entry) / "bait.csv", entry),
     ".hidden.csv": _file,
     "~$a.csv": _to_a_file,
     "a.csv.md5": _file,

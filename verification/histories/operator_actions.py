@@ -49,7 +49,6 @@ class Revert(Action):
         return OperationRefusedError if reversal.is_refused else None
 
     def apply(self, state: ExpectedState, engine: Engine) -> None:
-        del engine
         if self.dry_run or self.error(state):
             return
         state.reverted.add(self.delivery_id)
@@ -66,7 +65,6 @@ class Reinstate(Action):
     use_present_settings: bool
 
     def do(self, engine: Engine, state: ExpectedState) -> None:
-        del state
         reinstate_delivery(
             engine,
             self.delivery_id,
@@ -85,7 +83,6 @@ class Reinstate(Action):
         return OperationRefusedError if is_refused else None
 
     def apply(self, state: ExpectedState, engine: Engine) -> None:
-        del engine
         if self.dry_run or self.error(state):
             return
         state.reverted.discard(self.delivery_id)
@@ -155,11 +152,9 @@ class Prune(Action):
         return 30
 
     def do(self, engine: Engine, state: ExpectedState) -> None:
-        del state
         prune_raw(engine, 0, LOG, dry_run=self.dry_run)
 
     def apply(self, state: ExpectedState, engine: Engine) -> None:
-        del engine
         if not self.dry_run:
             needed = {row[3] for row in state.products.values()}
             reconciled = {id_ for id_ in state.files if state.is_reconciled(id_)}
@@ -217,7 +212,6 @@ class Rebuild(Action):
         return None
 
     def apply(self, state: ExpectedState, engine: Engine) -> None:
-        del engine
         if self.dry_run or self.error(state):
             return
         if self.use_present_settings:

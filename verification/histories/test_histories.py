@@ -1,7 +1,5 @@
 """Some random histories, and faults that they must detect."""
 
-import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,7 +10,7 @@ from lfp_pipeline.ingest import revert
 from lfp_pipeline.raw_zone import raw_zone
 from lfp_pipeline.reading.options import Rereading
 from lfp_pipeline.warehouse import merge
-from testing.processes import PROJECT
+from testing.processes import run_module
 from verification.histories import history
 from verification.histories.actions import ChangeSettings, Deliver
 from verification.histories.history import BATCHES, Case, DifferenceError, run_history, shrink
@@ -103,9 +101,8 @@ def test_a_merge_without_a_transaction_is_detected(tmp_path: Path, monkeypatch: 
 
 
 def test_the_command_prints_its_seed_and_its_result(tmp_path: Path):
-    command = [sys.executable, "-m", "verification.histories", "--batches", "6"]
-    command += ["--seed", str(SEED), "--processes", "1", "--folder", str(tmp_path)]
-    ended = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=False)
+    options = ["--batches", 6, "--seed", SEED, "--processes", 1, "--folder", tmp_path]
+    ended = run_module("verification.histories", *options)
     assert ended.returncode == 0, ended.stderr
     assert f"Seed {SEED}" in ended.stdout
     assert "6 random batches against the oracle" in ended.stdout

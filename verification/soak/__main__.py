@@ -13,7 +13,7 @@ import time
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from verification.soak.campaign import FEEDS, Soak, soak, versions
+from verification.soak.campaign import FEEDS, Soak, soak
 from verification.soak.expected import problems
 from verification.soak.report import memory_trends, report
 
@@ -24,25 +24,24 @@ def main() -> int:
     """Run; return 0 if no row was lost, no reader was refused, and memory stayed flat."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--minutes", type=float, default=60)
-    parser.add_argument("--seed", type=int, help="drawn if it is not given")
+    parser.add_argument("--seed", type=int, default=secrets.randbelow(10**6), help="default: drawn")
     parser.add_argument("--folder", type=Path, help="a new folder, kept; default: a temporary one")
     parser.add_argument("--judge", type=Path, help="only judge a kept folder again")
     given = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("Ended by SIGTERM."))
     if given.judge:
         return _judge(pickle.loads((given.judge / _KEPT).read_bytes()))  # noqa: S301 (our own)
-    seed = secrets.randbelow(10**6) if given.seed is None else given.seed
-    print(f"Seed {seed}", flush=True)
+    print(f"Seed {given.seed}", flush=True)
     with TemporaryDirectory() as temporary:
         folder = (given.folder or Path(temporary) / "soak").resolve()
         folder.mkdir(parents=True)
-        done = soak(folder, 60 * given.minutes, seed, _show)
+        done = soak(folder, 60 * given.minutes, given.seed, _show)
         (folder / _KEPT).write_bytes(pickle.dumps(done))
         return _judge(done)
 
 
 def _judge(done: Soak) -> int:
-    lost = problems(done.data, versions(done), FEEDS)
+    lost = problems(done.data, done.dropping.versions, FEEDS)
     lost += [f"A reader was {look.problem}" for look in done.looks if look.problem]
     text = report(done, lost)
     (done.folder / "report.md").write_text(text)

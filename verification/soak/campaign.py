@@ -26,7 +26,7 @@ from testing.raw_folder import path_of
 from verification.soak.reader import Look
 from verification.soak.samples import Sample, take_sample, write_sample
 from verification.soak.servers import run_workers
-from verification.soak.versions import NAMES, Dropping, Version
+from verification.soak.versions import NAMES, Dropping
 
 MAX_ATTEMPTS = 10
 """The limit for one version of a file. All three of the default may be killed here."""
@@ -59,13 +59,11 @@ class Soak:
 
     Attributes:
         folder: with home/, data/, the shops and the samples.
-        dropping: what was dropped.
         kills: when run workers were killed, in seconds since the epoch.
         changes: the number of changes of products in the shops.
         pages: seconds that the web server took to show the runs, each time.
         failed_pages: how often the page of runs failed.
         samples: measured every few seconds, until the last drop.
-        looks: of the readers.
         settled: seconds from the last drop until all was ingested; infinite: it never was.
     """
 
@@ -86,13 +84,9 @@ class Soak:
 
 
 def soak(folder: Path, seconds: float, seed: int, show: Callable[[str], None]) -> Soak:
-    """Run `dagster dev` under load, wait until all is ingested, and end it.
+    """Run `dagster dev` under load for some seconds, wait until all is ingested, and end it.
 
-    Args:
-        folder: a new folder.
-        seconds: the duration of the load.
-        seed: of all random choices; how processes interleave depends on the machine.
-        show: prints a line of progress.
+    The seed decides all random choices; how processes interleave depends on the machine.
 
     Raises:
         RuntimeError: Dagster has ended.
@@ -238,10 +232,7 @@ def _reader(folder: Path, seed: int) -> Iterator[Path]:
     output = folder / f"reader-{seed}.jsonl"
     published = folder / "data" / "published" / "products.duckdb"
     command = [sys.executable, "-m", "verification.soak.reader", str(published), str(seed)]
-    with (
-        output.open("wb") as file,
-        subprocess.Popen(command, cwd=PROJECT, stdout=file) as process,
-    ):
+    with output.open("wb") as file, subprocess.Popen(command, cwd=PROJECT, stdout=file) as process:
         try:
             yield output
         finally:
@@ -254,8 +245,3 @@ def in_seconds(done: Soak) -> list[float]:
         path_of(done.data / "raw", id_, ".outcome").stat().st_mtime - dropped_at
         for id_, (_, dropped_at) in done.dropping.dropped.items()
     )
-
-
-def versions(done: Soak) -> dict[str, Version]:
-    """Return the dropped versions by delivery id."""
-    return {id_: version for id_, (version, _) in done.dropping.dropped.items()}

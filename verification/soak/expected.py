@@ -28,10 +28,7 @@ _SHOWN = 3
 def problems(data: Path, versions: Mapping[str, Version], shops: Iterable[str]) -> list[str]:
     """Return what is wrong with the tables and the published ones.
 
-    Args:
-        data: the data folder.
-        versions: the dropped versions by delivery id, which the ledger must have.
-        shops: the feeds. Their deliveries are taken from the raw zone.
+    The ledger must have the dropped versions. The deliveries of shops are taken from the raw zone.
     """
     expected = _Expected()
     expected.products = expected_products(expected.noting(_delivered(data, versions, shops)))

@@ -35,7 +35,6 @@ class Look:
     Attributes:
         at: its start, in seconds since the epoch.
         seconds: to open the file, query and close it.
-        products: the number of them.
         problem: what was wrong; None: nothing.
     """
 

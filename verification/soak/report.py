@@ -8,7 +8,7 @@ from pathlib import Path
 import dagster as dg
 import duckdb
 
-from verification.soak.campaign import MAX_ATTEMPTS, Soak, in_seconds, versions
+from verification.soak.campaign import MAX_ATTEMPTS, Soak, in_seconds
 from verification.soak.samples import Sample, disk_bytes, run_counts
 from verification.soak.servers import SERVERS
 from verification.soak.trend import Trend, percentile, trend_of
@@ -50,7 +50,7 @@ def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:
 
 
 def _work(soak: Soak) -> Iterator[str]:
-    forms = Counter(version.form for version in versions(soak).values())
+    forms = Counter(version.form for version in soak.dropping.versions.values())
     lags = in_seconds(soak)
     with duckdb.connect(soak.data / "products.duckdb", read_only=True) as connection:
         totals = connection.execute(_TOTALS).fetchall()[0]

@@ -3,7 +3,7 @@
 import json
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -38,7 +38,6 @@ class Sample:
 
     Attributes:
         at: its time, in seconds since the epoch.
-        usages: of the servers, by name.
         disk: bytes on disk, by purpose.
         runs: their number by status.
         pending: the number of dropped versions that are not ingested yet.
@@ -56,15 +55,7 @@ class Sample:
 def take_sample(
     root: int, folder: Path, instance: dg.DagsterInstance, pending: int, dropped: int
 ) -> Sample:
-    """Take a sample.
-
-    Args:
-        root: the process id of `dagster dev`.
-        folder: with its instance and data.
-        instance: the opened instance.
-        pending: the number of dropped versions that are not ingested yet.
-        dropped: the number of versions dropped so far.
-    """
+    """Take a sample of `dagster dev`, whose process id is `root`."""
     disk = {
         name: sum(disk_bytes(folder / path) for path in paths) for name, paths in _FOLDERS.items()
     }
@@ -95,12 +86,3 @@ def write_sample(sample: Sample, path: Path) -> None:
     """Append a sample to a file."""
     with path.open("a") as file:
         file.write(json.dumps(asdict(sample)) + "\n")
-
-
-def read_samples(path: Path) -> Sequence[Sample]:
-    """Return the samples in a file."""
-    samples = [json.loads(line) for line in path.read_text().splitlines()]
-    return [
-        Sample(**sample | {"usages": {name: Usage(**u) for name, u in sample["usages"].items()}})
-        for sample in samples
-    ]

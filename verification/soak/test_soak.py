@@ -8,7 +8,7 @@ import pytest
 
 from lfp_pipeline.engine import Engine
 from testing.engine import LOG, engine_at
-from verification.soak.campaign import FEEDS, soak, versions
+from verification.soak.campaign import FEEDS, soak
 from verification.soak.expected import problems
 from verification.soak.reader import look
 from verification.soak.report import report
@@ -53,15 +53,11 @@ def soaked(tmp_path_factory: pytest.TempPathFactory) -> tuple[Engine, Dropping]:
     return engine, dropping
 
 
-def known(dropping: Dropping) -> dict[str, Version]:
-    return {id_: version for id_, (version, _) in dropping.dropped.items()}
-
-
 def test_complete_tables_have_no_problems(soaked: tuple[Engine, Dropping]):
     engine, dropping = soaked
     assert not dropping.pending()
-    assert {version.is_broken for version in known(dropping).values()} == {True, False}
-    assert problems(engine.settings.data_dir, known(dropping), []) == []
+    assert {version.is_broken for version in dropping.versions.values()} == {True, False}
+    assert problems(engine.settings.data_dir, dropping.versions, []) == []
     found = look(engine.published.path, "SELECT 1")
     assert found.problem is None
     assert found.products
@@ -70,7 +66,7 @@ def test_complete_tables_have_no_problems(soaked: tuple[Engine, Dropping]):
 def test_a_version_that_was_never_ingested_is_detected(soaked: tuple[Engine, Dropping]):
     engine, dropping = soaked
     lost = Version("lost.csv", 1, 1, 20, "plain")
-    others = known(dropping) | {lost.file().delivery_id: lost}
+    others = dropping.versions | {lost.file().delivery_id: lost}
     found = problems(engine.settings.data_dir, others, [])
     assert any("ledger: 1 missing, such as ('lost.csv#" in problem for problem in found)
 
@@ -93,7 +89,7 @@ def test_a_changed_table_is_detected(
         path.write_bytes(engine.published.path.read_bytes())
     with duckdb.connect(tmp_path / "products.duckdb") as connection:
         connection.execute(sql)
-    found = problems(tmp_path, known(dropping), [])
+    found = problems(tmp_path, dropping.versions, [])
     assert any(problem in text for text in found)
     assert all(text.startswith("products.duckdb") for text in found)
 
@@ -101,7 +97,7 @@ def test_a_changed_table_is_detected(
 @pytest.mark.slow
 def test_a_short_soak_loses_nothing_and_refuses_no_reader(tmp_path: Path):
     done = soak(tmp_path / "soak", 75, 3, print)
-    found = problems(done.data, versions(done), FEEDS)
+    found = problems(done.data, done.dropping.versions, FEEDS)
     assert found == []
     assert done.looks
     assert not [look for look in done.looks if look.problem]

@@ -3,10 +3,8 @@
 A version is kept as a seed, so that thousands of them need little memory.
 """
 
-import io
 import random
 import time
-import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -15,6 +13,7 @@ from lfp_pipeline.cli.sample_text import WORDS
 from testing.dagster_project import drop
 from testing.expected_tables import File, Row
 from testing.raw_folder import path_of
+from verification.fuzz.packings import PACKINGS
 
 PARTITIONS = 120
 SKUS = 50_000
@@ -29,29 +28,15 @@ _SHARE_NEW, _SHARE_AGAIN, _SHARE_OLD, _SHARE_BROKEN = 0.2, 0.1, 0.15, 0.06
 _OLDEST_SECONDS = 86_400
 
 
-def zipped(text: bytes) -> bytes:
-    """Return a zip of a text; the same bytes each time."""
-    archive = io.BytesIO()
-    with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as into:
-        into.writestr(zipfile.ZipInfo("products.csv"), text, zipfile.ZIP_DEFLATED)
-    return archive.getvalue()
-
-
-def cut_off(text: bytes) -> bytes:
-    """Return the first half of a zip of a text."""
-    archive = zipped(text)
+def _cut_off(text: bytes) -> bytes:
+    archive = PACKINGS["zip"](text)
     return archive[: len(archive) // 2]
 
 
-def without_skus(text: bytes) -> bytes:
-    """Return a text whose header names no sku."""
-    return text.replace(b"sku", b"no", 1)
-
-
 _PACKED: dict[str, Callable[[bytes], bytes]] = {
-    "zipped": zipped,
-    "no skus": without_skus,
-    "cut off": cut_off,
+    "zipped": PACKINGS["zip"],
+    "no skus": lambda text: text.replace(b"sku", b"no", 1),
+    "cut off": _cut_off,
 }
 
 
@@ -61,7 +46,6 @@ class Version:
 
     Attributes:
         key: the partition, and the name in the inbox.
-        microseconds: the time.
         seed: of the rows.
         size: the number of rows.
         form: plain, packed, or broken in some way.
@@ -103,8 +87,6 @@ class Dropping:
     have every version, so a file is replaced only once its last version is merged or refused.
 
     Attributes:
-        chance: draws everything.
-        data: the data folder.
         dropped: the versions so far and their times in seconds since the epoch, by delivery id.
     """
 
@@ -121,6 +103,11 @@ class Dropping:
         self.dropped[file.delivery_id] = version, time.time()
         self._last[version.key] = file.delivery_id
         return version
+
+    @property
+    def versions(self) -> dict[str, Version]:
+        """The versions so far, by delivery id."""
+        return {id_: version for id_, (version, _) in self.dropped.items()}
 
     def pending(self) -> list[str]:
         """Return the versions that have no status note yet, by delivery id."""

@@ -123,13 +123,8 @@ def decide(
     """Return the plan for a listing of the inbox.
 
     A new version of a file is due, and one with fewer failed runs than the limit. A large file gets
-    a run of its own; small files share one.
-
-    Args:
-        listing: the files of the inbox.
-        history: the results of earlier runs.
-        limits: the limits of runs.
-        set_apart: returns the listing of due files without those that cannot be ingested now.
+    a run of its own; small files share one. `set_apart` returns the listing of due files without
+    those that cannot be ingested now.
     """
     due: list[InboxFile] = []
     merged = running = backing_off = 0
@@ -148,7 +143,7 @@ def decide(
             reverted.append(file.name)
         elif version in history.backing_off:
             backing_off += 1
-        elif _failed_attempts(version, history) >= limits.max_attempts:
+        elif history.attempts.get(version, 0) - history.busy.get(version, 0) >= limits.max_attempts:
             needing_attention.append(file.name)
         else:
             due.append(file)
@@ -170,10 +165,6 @@ def decide(
         needing_attention=tuple(needing_attention),
         left_out=ingestible.left_out,
     )
-
-
-def _failed_attempts(version: FileVersion, history: RunHistory) -> int:
-    return history.attempts.get(version, 0) - history.busy.get(version, 0)
 
 
 def _batches(due: Sequence[tuple[InboxFile, int]], limits: RunLimits) -> Iterator[RunBatch]:

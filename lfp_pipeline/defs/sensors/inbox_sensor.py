@@ -7,13 +7,13 @@ from collections.abc import Sequence
 import dagster as dg
 
 from lfp_pipeline.common.backoff import Backoff, is_backing_off
-from lfp_pipeline.dagster_support.partitions import product_files
 from lfp_pipeline.dagster_support.runs import (
     MAX_RETRIES_TAG,
     SENSOR_TAG,
     VERSION_TAG,
     fail_dead_runs,
 )
+from lfp_pipeline.defs.assets import product_files
 from lfp_pipeline.defs.jobs import ingest_inbox, ingest_products
 from lfp_pipeline.defs.sensors.attempts import Attempts, count_attempts
 from lfp_pipeline.defs.sensors.inbox_planner import (
@@ -113,17 +113,17 @@ def _history(
         ended[status].add((file.partition_key, file.version))
     reversing = engine.backlog.partitions_being_reversed() if ended[None] else set()
     being_reversed = {version for version in ended[None] if version[0] in reversing}
-    tries = {(key, one.version): one for key, one in attempts.tries.items()}
+    tries = {(key, count.version): count for key, count in attempts.tries.items()}
     return RunHistory(
         merged=ended[Status.MERGED],
         refused=ended[Status.REFUSED],
         reverted=ended[Status.REVERTED],
         running={*attempts.running, *being_reversed},
-        attempts={version: one.attempts for version, one in tries.items()},
-        busy={version: one.busy for version, one in tries.items()},
+        attempts={version: count.attempts for version, count in tries.items()},
+        busy={version: count.busy for version, count in tries.items()},
         backing_off={
             version
-            for version, one in tries.items()
-            if is_backing_off(one.last_busy, BACKOFF.delay(one.busy))
+            for version, count in tries.items()
+            if is_backing_off(count.last_busy, BACKOFF.delay(count.busy))
         },
     )

@@ -128,7 +128,7 @@ def test_a_run_from_the_command_line_is_posted(chat: Webhook, tmp_path: Path, ho
     environment = {"DAGSTER_HOME": str(tmp_path / "home"), "LFP_DATA_DIR": str(chat.project.data)}
     with dg.DagsterInstance.from_config(str(tmp_path / "home")) as instance:
         chat.project = replace(chat.project, instance=instance)
-        chat.cursor = None
+        chat.project.cursors.clear()
         chat.tick()
         done = subprocess.run(
             [sys.executable, "-m", *arguments, "ingest_inbox"],
