@@ -125,9 +125,7 @@ def test_the_metadata_has_the_rows_by_outcome_the_speed_and_the_source(first: Pr
     assert metadata["rows_per_second"] > 0
 
 
-def test_the_metadata_omits_skipped_lines_and_notes_if_there_are_none(
-    first: Project,
-) -> None:
+def test_the_metadata_omits_skipped_lines_and_notes_if_there_are_none(first: Project) -> None:
     metadata = first.metadata("products", A.key)
     assert SKIPPED_LINES.isdisjoint(metadata)
 
@@ -150,9 +148,7 @@ def test_the_metadata_has_skipped_lines_by_kind_and_notes_as_plain_text(
     }
 
 
-def test_the_metadata_has_samples_of_products_and_rejects_and_the_top_names(
-    first: Project,
-) -> None:
+def test_the_metadata_has_samples_of_products_and_rejects_and_the_top_names(first: Project) -> None:
     metadata = first.metadata("products", A.key)
     products = [dict(record.data) for record in metadata["sample_of_products"].records]
     assert products == [
@@ -171,9 +167,7 @@ def test_the_metadata_has_the_raw_file_and_its_size(first: Project) -> None:
     assert Path(metadata["raw_file"]).read_bytes() == A.content
 
 
-def test_a_run_shows_no_figures_of_a_delivery_that_another_run_has_merged(
-    project: Project,
-) -> None:
+def test_a_run_shows_no_figures_of_a_delivery_that_another_run_has_merged(project: Project) -> None:
     project.drop(B)
     project.ingest(B.key)
     assert project.metadata("products", B.key)["rows_read"] == len(B.rows)
@@ -292,9 +286,7 @@ def test_a_file_without_a_source_fails_with_what_to_do_and_adds_no_partition(
     assert project.registered == []
 
 
-def test_products_alone_of_a_partition_without_deliveries_fails(
-    project: Project,
-) -> None:
+def test_products_alone_of_a_partition_without_deliveries_fails(project: Project) -> None:
     run = project.repository.get_job("ingest_products").execute_in_process(
         asset_selection=[dg.AssetKey("products")],
         tags={PARTITION_TAG: B.key},

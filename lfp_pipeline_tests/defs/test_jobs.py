@@ -152,9 +152,7 @@ def test_a_pending_delivery_is_merged_once(project: Project) -> None:
     assert "Ingesting 1 inbox file and 1 landed delivery" in messages
 
 
-def test_a_process_that_has_the_database_open_fails_the_run_and_is_named(
-    project: Project,
-) -> None:
+def test_a_process_that_has_the_database_open_fails_the_run_and_is_named(project: Project) -> None:
     project.drop(A)
     with duckdb.connect(project.data / "products.duckdb"):
         error = project.error(project.run("ingest_inbox"))

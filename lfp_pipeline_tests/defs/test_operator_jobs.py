@@ -65,9 +65,7 @@ def test_a_delivery_is_reverted_and_reinstated(stocked: Project) -> None:
     assert_invariants_hold(stocked.engine, [A, B])
 
 
-def test_operations_use_the_present_settings_on_request(
-    stocked: Project,
-) -> None:
+def test_operations_use_the_present_settings_on_request(stocked: Project) -> None:
     with duckdb.connect(stocked.data / "products.duckdb") as connection:
         connection.execute("UPDATE deliveries SET read_with = 'another', read_conditions = NULL")
     config = {"delivery_id": B.delivery_id}

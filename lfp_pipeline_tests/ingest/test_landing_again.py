@@ -207,9 +207,7 @@ def test_a_refused_and_pruned_file_is_not_requested_until_it_is_dropped_again(
     assert request.partition_key == "bad.csv"
 
 
-def test_missing_bytes_of_a_version_need_not_return_if_its_twin_lands(
-    project: Project,
-) -> None:
+def test_missing_bytes_of_a_version_need_not_return_if_its_twin_lands(project: Project) -> None:
     project.engine.raw_zone.find(A.delivery_id).path.unlink()
     project.drop(TWIN)
     assert len(TWIN.content) == len(A.content)

@@ -262,10 +262,7 @@ def test_thousands_of_rejects_are_exported_in_pages(engine: Engine, take: Take):
 
 
 def test_the_command_lists_its_files_and_the_next_steps(
-    engine: Engine,
-    take: Take,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    engine: Engine, take: Take, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ):
     monkeypatch.setenv("LFP_DATA_DIR", str(engine.settings.data_dir))
     assert main([]) == 1

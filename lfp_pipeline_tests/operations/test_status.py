@@ -89,9 +89,7 @@ def test_files_still_being_written_are_listed_apart(tmp_path: Path, home: Path) 
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells who writes")
-def test_files_open_for_writing_are_still_being_written(
-    project: Project,
-) -> None:
+def test_files_open_for_writing_are_still_being_written(project: Project) -> None:
     project.drop(A)
     project.drop(B)
     with running(HOLD_OPEN, project.inbox / A.key, "ab"):
@@ -184,9 +182,7 @@ def test_a_refused_delivery_needs_attention_until_its_file_is_fixed(project: Pro
     assert [line.partition("#")[0] for line in section(text, "Needs attention")[::2]] == ["bad.csv"]
 
 
-def test_a_refused_delivery_needs_attention_until_it_is_reverted(
-    project: Project,
-) -> None:
+def test_a_refused_delivery_needs_attention_until_it_is_reverted(project: Project) -> None:
     drop(project.inbox, "bad.csv", NO_SKU)
     project.run("ingest_inbox")
     (project.inbox / "bad.csv").unlink()

@@ -363,9 +363,7 @@ RawZone(Path(sys.argv[1])).index.disk_bytes()
 """
 
 
-def test_a_kill_during_a_scan_leaves_the_index_unchanged(
-    zone: RawZone,
-) -> None:
+def test_a_kill_during_a_scan_leaves_the_index_unchanged(zone: RawZone) -> None:
     for key in ("f2.csv", "f3.csv"):
         delete_status_note(zone.deliveries(key)[0].path)
     with running(WAITING_IN_A_SCAN, zone.root):

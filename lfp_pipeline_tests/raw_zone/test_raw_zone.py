@@ -120,9 +120,7 @@ def test_a_raw_file_is_as_restricted_as_the_folders_of_its_source(
     assert stat.S_IMODE(land(zone, path).path.stat().st_mode) == raw
 
 
-def test_a_common_folder_of_source_and_raw_zone_restricts_no_raw_file(
-    tmp_path: Path,
-) -> None:
+def test_a_common_folder_of_source_and_raw_zone_restricts_no_raw_file(tmp_path: Path) -> None:
     (tmp_path / "home").mkdir(mode=0o700)
     file = tmp_path / "home" / "a.csv"
     file.write_bytes(CONTENT)
@@ -153,9 +151,7 @@ def test_a_raw_file_has_the_read_permissions_of_its_source(
     assert stat.S_IMODE(land(zone, file).path.stat().st_mode) == raw
 
 
-def test_a_remote_file_is_readable_by_everybody_once_it_has_landed(
-    zone: RawZone,
-) -> None:
+def test_a_remote_file_is_readable_by_everybody_once_it_has_landed(zone: RawZone) -> None:
     modes: list[int] = []
 
     def look() -> None:
@@ -432,11 +428,7 @@ def refused_when(zone: RawZone, file: Path, act: Callable[[], object]) -> None:
 
 @pytest.mark.parametrize(
     ("make", "message"),
-    [
-        (Path.absolute, "No such file"),
-        (Path.mkdir, "is not a file"),
-        (os.mkfifo, "is not a file"),
-    ],
+    [(Path.absolute, "No such file"), (Path.mkdir, "is not a file"), (os.mkfifo, "is not a file")],
     ids=["missing", "folder", "pipe"],
 )
 def test_a_source_that_is_not_a_file_is_a_permanent_error(

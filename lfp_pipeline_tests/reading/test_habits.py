@@ -268,11 +268,7 @@ def test_blank_rows_continue_a_run_of_short_rows_and_bad_rows_do_not_make_one():
 def test_a_short_row_without_sku_or_name_is_rejected_despite_the_habit():
     file = writer(",", "\n", quoted=False)
     found = file.read(*file.full(5), *file.short(5, 2), *file.short(1, 1), "Lamp", ",S-77")
-    assert found.reasons == [
-        (11, "missing columns"),
-        (12, "missing columns"),
-        (13, "no name"),
-    ]
+    assert found.reasons == [(11, "missing columns"), (12, "missing columns"), (13, "no name")]
 
 
 def test_rows_without_a_sku_do_not_make_short_rows_a_habit():

@@ -324,9 +324,7 @@ def test_rejects_are_counted_over_all_members(monkeypatch: pytest.MonkeyPatch):
             read(zipped(members))
 
 
-def test_a_small_bad_member_does_not_refuse_a_large_good_one(
-    monkeypatch: pytest.MonkeyPatch,
-):
+def test_a_small_bad_member_does_not_refuse_a_large_good_one(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(reject_limit, "KEPT_AS_EVIDENCE", 0)
     good = csv(*[(f"Lamp {n}", f"S-{n}", "") for n in range(1_000)])
     found = read(zipped({"a.csv": HEAD + b"bad\n" * 20, "b.csv": good}), max_reject_share=0.02)

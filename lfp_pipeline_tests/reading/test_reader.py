@@ -439,16 +439,7 @@ def test_an_unclosed_quote_loses_no_other_row(quoting: str, seed: int):
     Exception: if the next text begins with a line break, RFC 4180 lets its quote close the value.
     """
     rng = random.Random(seed)
-    texts = [
-        "plain",
-        "a, b",
-        "two\nlines",
-        'say "hi"',
-        '"big"',
-        "one\n\nthree,\n",
-        "",
-        '19" deep',
-    ]
+    texts = ["plain", "a, b", "two\nlines", 'say "hi"', '"big"', "one\n\nthree,\n", "", '19" deep']
     style = python_csv.QUOTE_ALL if quoting == "all" else python_csv.QUOTE_MINIMAL
     rows, good = [], []
     for number in range(40):
@@ -603,10 +594,7 @@ def test_a_refusal_says_that_a_file_may_be_cut_off(
 ):
     (tmp_path / "file.csv").write_bytes(data)
     delivery, chosen = delivery_at(tmp_path / "file.csv"), settings(tmp_path, max_reject_share=0.1)
-    with (
-        reading(delivery, chosen) as (found, _),
-        pytest.raises(TooManyRejectsError) as refused,
-    ):
+    with reading(delivery, chosen) as (found, _), pytest.raises(TooManyRejectsError) as refused:
         check_reject_share(found, chosen.max_reject_share)
     assert said in str(refused.value)
     assert not_said not in str(refused.value)

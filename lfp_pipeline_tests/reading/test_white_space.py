@@ -67,9 +67,7 @@ def test_only_white_space_and_zero_width_characters_are_trimmed(
     assert not any(character.isprintable() for character in others - {"\u034f"})
 
 
-def test_no_character_with_a_shape_is_invisible(
-    connection: duckdb.DuckDBPyConnection,
-):
+def test_no_character_with_a_shape_is_invisible(connection: duckdb.DuckDBPyConnection):
     """Only white space, controls, formats, selectors, tags and blank letters are invisible."""
     for character in matched(connection, UNSEEN):
         category = unicodedata.category(character)

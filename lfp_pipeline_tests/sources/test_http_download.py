@@ -124,9 +124,7 @@ def test_an_interrupted_download_is_resumed(tmp_path: Path) -> None:
     assert server.requests[1]["If-Range"] == '"v1"'
 
 
-def test_a_resumed_download_keeps_the_last_modified_of_the_first_answer(
-    tmp_path: Path,
-) -> None:
+def test_a_resumed_download_keeps_the_last_modified_of_the_first_answer(tmp_path: Path) -> None:
     delivery, _ = download(
         tmp_path,
         cut_off(CONTENT, 1000, ETag='"v1"', Last_Modified=MODIFIED),
@@ -259,10 +257,7 @@ def test_a_busy_server_is_retried(tmp_path: Path) -> None:
 
 
 def test_retries_of_a_busy_server_are_limited(tmp_path: Path) -> None:
-    with (
-        serving(status(503)) as server,
-        refused(tmp_path, permanent=False, match="answered 503"),
-    ):
+    with serving(status(503)) as server, refused(tmp_path, permanent=False, match="answered 503"):
         land(tmp_path, server.url())
     assert len(server.requests) == 3
 
@@ -299,9 +294,7 @@ def test_a_redirect_to_a_local_file_is_not_followed(tmp_path: Path) -> None:
         land(tmp_path, server.url())
 
 
-def test_a_redirect_to_another_protocol_is_not_followed(
-    tmp_path: Path,
-) -> None:
+def test_a_redirect_to_another_protocol_is_not_followed(tmp_path: Path) -> None:
     with serving(content_of(CONTENT)) as other:
         location = other.url().replace("http", "ws")
         with (

@@ -215,9 +215,7 @@ print(decision.summary)
 
 
 @pytest.mark.skipif(bool(WITHOUT_POWER) and not which("setpriv"), reason="root may read everything")
-def test_an_unreadable_file_is_skipped_by_name_in_every_listing(
-    inbox: Path,
-) -> None:
+def test_an_unreadable_file_is_skipped_by_name_in_every_listing(inbox: Path) -> None:
     for name in ("open.csv", "perm.csv"):
         (inbox / name).write_bytes(b"sku,name,description\ns1,Ann,\n")
     (inbox / "perm.csv").chmod(0)

@@ -252,9 +252,7 @@ def test_one_refused_address_refuses_the_name(
     assert f"mixed.example has the address {(set(addresses) - {PUBLIC}).pop()}," in error
 
 
-def test_a_name_is_resolved_once_and_sent_to_the_server(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_a_name_is_resolved_once_and_sent_to_the_server(monkeypatch: pytest.MonkeyPatch) -> None:
     names = resolving(monkeypatch, files=[["127.0.0.1"], ["127.0.0.2"]])
     with serving(content_of(CONTENT)) as server:
         assert fetch(f"http://files.example:{server.port}/products.csv", OPEN) == CONTENT
@@ -269,9 +267,7 @@ def test_the_name_of_a_file_server_is_resolved_once(monkeypatch: pytest.MonkeyPa
     assert names.asked == ["files.example"]
 
 
-def test_a_name_is_checked_again_in_each_attempt(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_a_name_is_checked_again_in_each_attempt(monkeypatch: pytest.MonkeyPatch) -> None:
     names = resolving(monkeypatch, files=[["127.0.0.1"], ["127.0.0.2"]])
     with serving(status(302, Location="/there"), content_of(CONTENT)) as server:
         error = refusal(f"http://files.example:{server.port}/products.csv", OPEN)

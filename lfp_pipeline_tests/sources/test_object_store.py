@@ -315,11 +315,7 @@ def test_the_proxy_of_the_environment_is_not_used(
 
 
 def test_the_metadata_service_is_not_used(
-    tmp_path: Path,
-    store: Store,
-    metadata: Server,
-    proxy: Server,
-    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path, store: Store, metadata: Server, proxy: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("AWS_ACCESS_KEY_ID")
     monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")

@@ -17,14 +17,7 @@ from lfp_pipeline.raw_zone.status_notes import last_recorded_status, write_statu
 from lfp_pipeline.sources.base import DownloadLimits, Fetched, OnProgress, Sink, Version
 from lfp_pipeline.sources.local_file import LocalFile
 from lfp_pipeline.sources.locations import source_at
-from testing.http_server import (
-    LOOPBACK,
-    Exchange,
-    content_of,
-    cut_off,
-    rest_of,
-    serving,
-)
+from testing.http_server import LOOPBACK, Exchange, content_of, cut_off, rest_of, serving
 
 LOG = logging.getLogger("test")
 LIMITS = DownloadLimits(3, 60, 10**9, LOOPBACK, longest_pause_seconds=0.01)

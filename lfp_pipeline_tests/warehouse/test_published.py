@@ -194,9 +194,7 @@ def test_a_file_system_that_cannot_share_blocks_gets_a_byte_copy(
     assert published(engine) == tables(engine)
 
 
-def test_readers_are_never_refused_and_see_only_whole_states(
-    tmp_path: Path,
-) -> None:
+def test_readers_are_never_refused_and_see_only_whole_states(tmp_path: Path) -> None:
     data, stop = tmp_path / "data", tmp_path / "stop"
     engine = engine_at(data, publish_time_share=1)
     engine.ingest(land(engine, A), LOG)

@@ -51,9 +51,7 @@ def small_files(number: int) -> list[File]:
     ]
 
 
-def test_a_single_file_is_a_run_of_its_partition_which_the_tick_adds(
-    project: Project,
-) -> None:
+def test_a_single_file_is_a_run_of_its_partition_which_the_tick_adds(project: Project) -> None:
     project.drop(A)
     tick = project.tick()
     (request,) = tick.run_requests
@@ -249,9 +247,7 @@ def test_a_refused_file_is_requested_again_after_a_touch(project: Project) -> No
     assert request.tags["lfp/attempt"] == "1"
 
 
-def test_a_killed_run_is_failed_and_its_file_requested_again(
-    project: Project,
-) -> None:
+def test_a_killed_run_is_failed_and_its_file_requested_again(project: Project) -> None:
     project.drop(A)
     (request,) = project.tick().run_requests
     run = project.instance.create_run_for_job(
@@ -352,9 +348,7 @@ def test_a_file_whose_run_was_killed_after_the_commit_counts_as_merged(
     )
 
 
-def test_a_relaunched_run_does_not_disturb_the_sensor(
-    project: Project,
-) -> None:
+def test_a_relaunched_run_does_not_disturb_the_sensor(project: Project) -> None:
     for file in small_files(2):
         project.drop(file)
     (request,) = project.tick().run_requests

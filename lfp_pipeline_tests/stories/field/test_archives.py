@@ -39,10 +39,7 @@ def test_other_files_in_a_zip_are_skipped_by_name(tmp_path: Path, others: dict[s
     ("suffix", "pack"), [("gz", gzip.compress), ("zst", zstd.compress), ("xz", lzma.compress)]
 )
 def test_line_breaks_and_zeros_after_a_stream_are_ignored(
-    tmp_path: Path,
-    suffix: str,
-    pack: Pack,
-    tail: bytes,
+    tmp_path: Path, suffix: str, pack: Pack, tail: bytes
 ):
     engine = engine_of(tmp_path)
     take_name(engine, f"pots.csv.{suffix}", pack(DATA) + tail)

@@ -17,10 +17,7 @@ def test_quotes_escaped_by_backslashes_throughout_are_read(tmp_path: Path, way: 
     )
     found = take(tmp_path, data, way)
     assert (len(found.products), found.rejects) == (20, [])
-    assert found.products["b-4"] == (
-        'Shelf 30" no. 4',
-        'Oak, 2" thick \\ solid\nsecond "line"',
-    )
+    assert found.products["b-4"] == ('Shelf 30" no. 4', 'Oak, 2" thick \\ solid\nsecond "line"')
     assert "escaped by backslashes" in found.notes
 
 
