@@ -9,11 +9,10 @@ from pathlib import Path
 from threading import Event, Thread
 from typing import Any
 
-import duckdb
 import pytest
 
 from lfp_pipeline.engine import Engine
-from lfp_pipeline.errors import LandingError, StillWrittenError
+from lfp_pipeline.errors import StillWrittenError
 from lfp_pipeline.ingest import batch_merge
 from lfp_pipeline.ingest.backlog import PartitionBacklog
 from lfp_pipeline.ingest.result import IngestResult, LandingFailure
@@ -117,12 +116,6 @@ def test_a_file_that_is_still_being_written_is_logged_and_not_pending(
         done.set()
         writer.join()
     assert "still being written: ['a.csv']" in caplog.text
-
-
-def test_a_missing_inbox_is_an_error(engine: Engine) -> None:
-    engine.settings.inbox_dir.rmdir()
-    with pytest.raises(LandingError, match="cannot be read"):
-        engine.pending_inbox(LOG)
 
 
 def test_the_source_of_a_partition_is_its_file_in_the_inbox(engine: Engine) -> None:
@@ -353,14 +346,6 @@ def test_after_one_wait_for_a_busy_database_other_batches_only_land(tmp_path: Pa
     assert set(statuses(engine).values()) == {"merged"}
 
 
-def test_a_failure_is_returned_if_the_ledger_cannot_record_it(engine: Engine) -> None:
-    delivery = land(engine, File("a.csv", 1, (("s1", "Ann", ""),)))
-    engine.warehouse.path.write_bytes(b"no database" * 1000)
-    account = engine.ingest(delivery, LOG).account
-    assert account.status is Status.FAILED
-    assert account.error
-
-
 def test_closing_the_iterator_cancels_queued_batches(tmp_path: Path) -> None:
     engine = engine_at(tmp_path, parallel_files=1, batch_files=1)
     for number in range(10):
@@ -510,13 +495,6 @@ def test_a_partition_without_deliveries_is_missing(engine: Engine) -> None:
     assert not backlog.done
     assert engine.backlog.of([], LOG) == PartitionBacklog([], [], [])
     assert not engine.warehouse.path.exists()
-
-
-def test_the_database_can_be_opened_read_only_afterwards(engine: Engine) -> None:
-    drop(engine, "a.csv", GOOD)
-    ingest_inbox(engine)
-    with duckdb.connect(engine.warehouse.path, read_only=True) as connection:
-        assert connection.execute("SELECT count(*) FROM products").fetchall() == [(2,)]
 
 
 def test_an_unreadable_record_affects_no_other_file(

@@ -1,6 +1,5 @@
 """The public commands, as processes that start in an empty folder."""
 
-import json
 import time
 from logging import getLogger
 from pathlib import Path
@@ -12,7 +11,6 @@ from dagster import DagsterInstance
 from lfp_pipeline.warehouse.writer_lock import WriterLock
 from testing.dagster_project import LEDGER, NAME_COUNTS, NO_SKU, PRODUCTS, drop, project_in, query
 from testing.expected_tables import File, expected_name_counts, expected_products
-from testing.http_server import content_of, serving
 from testing.shell import Shell, finish, job
 
 A = File("a.csv", 1_000_000, (("s1", "Ann", "x"), ("s2", "Bob", "y")))
@@ -60,28 +58,6 @@ def test_a_new_partition_is_merged_and_shows_in_the_instance(shell: Shell) -> No
     with DagsterInstance.from_config(shell.environment["DAGSTER_HOME"]) as instance:
         assert list(instance.get_dynamic_partitions("product_files")) == [A.key]
         assert [run.status.value for run in instance.get_runs()] == ["SUCCESS"]
-
-
-@pytest.mark.slow
-def test_a_url_is_merged_into_the_named_partition(shell: Shell) -> None:
-    modified = "Thu, 01 Jan 1970 00:00:01 GMT"
-    with serving(content_of(A.content, Last_Modified=modified)) as server:
-        config = {"ops": {"raw_products": {"config": {"source": server.url()}}}}
-        (shell.folder / "run.yaml").write_text(json.dumps(config))
-        code, output = shell.run(*job("ingest_products", A.key), "-c", "run.yaml")
-        source = server.url()
-    assert code == 0, output
-    assert query(shell.data, PRODUCTS) == expected_products([A])
-    assert query(shell.data, "SELECT source FROM deliveries") == [(source,)]
-
-
-@pytest.mark.slow
-def test_a_refused_partition_fails_and_says_why(shell: Shell) -> None:
-    drop(shell.data / "inbox", "bad.csv", NO_SKU)
-    code, output = shell.run(*job("ingest_products", "bad.csv"))
-    assert code == 1
-    assert "bad.csv was refused: The header has no column sku." in output
-    assert [row[:2] for row in query(shell.data, LEDGER)] == [("bad.csv", "refused")]
 
 
 def test_a_wrong_setting_is_refused_in_a_few_lines(shell: Shell) -> None:
@@ -153,11 +129,3 @@ def test_the_demo_shows_exact_tables_and_repeats_without_work(shell: Shell) -> N
     assert "Nothing to do" in second
     assert "exactly those that the generator made" in second
     assert (query(shell.data, PRODUCTS), query(shell.data, NAME_COUNTS)) == tables
-
-
-def test_a_sample_is_written_to_the_given_path(shell: Shell) -> None:
-    out = shell.data / "inbox" / "sample.csv.gz"
-    code, output = shell.run("lfp_pipeline.cli.sample", "--rows", "2000", "--out", str(out))
-    assert code == 0, output
-    assert out.exists()
-    assert "2,000" in output

@@ -50,7 +50,7 @@ def test_the_facts_hold_across_chunks(tmp_path: Path, monkeypatch: pytest.Monkey
     assert write_sample(path, rows=5_000, seed=3) == facts_by_pandas(path)
 
 
-def test_same_seed_same_bytes_everywhere(tmp_path: Path) -> None:
+def test_a_seed_gives_the_same_bytes_everywhere(tmp_path: Path) -> None:
     path = tmp_path / "products.csv"
     write_sample(path, rows=2_000, seed=7)
     assert (
@@ -76,7 +76,7 @@ def test_records_end_in_crlf_and_hold_bare_lf(large: Path) -> None:
     assert text.endswith(b"\r\n")
 
 
-def test_quotes_only_where_needed(large: Path) -> None:
+def test_only_values_that_need_quotes_have_them(large: Path) -> None:
     products = read(large)
     needed = sum(products[column].str.contains('[,"\n]').sum() for column in products)
     doubled = 2 * products["description"].str.count('"').sum()
@@ -151,7 +151,15 @@ def test_impossible_arguments_are_refused(
         write_sample(tmp_path / "products.csv", rows, seed)
 
 
-def test_command_line(
+def test_a_sample_is_written_to_the_given_path(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    main(["--rows", "2000", "--out", str(tmp_path / "sample.csv.gz")])
+    assert (tmp_path / "sample.csv.gz").exists()
+    assert "2,000" in capsys.readouterr().out
+
+
+def test_the_command_writes_a_sample_and_its_facts(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)

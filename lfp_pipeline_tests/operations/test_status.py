@@ -81,13 +81,6 @@ def test_a_landed_file_is_pending_once(project: Project) -> None:
     assert section(text, "Pending") == [f"1 landed, not merged: {delivery.delivery_id}"]
 
 
-def test_files_still_being_written_are_listed_apart(tmp_path: Path, home: Path) -> None:
-    with project_in(tmp_path, home, inbox_stable_seconds=60) as project:
-        project.drop(A)
-        _, text = status_of(project)
-    assert section(text, "Pending") == ["1 in the inbox, still being written: a.csv"]
-
-
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells who writes")
 def test_files_open_for_writing_are_still_being_written(project: Project) -> None:
     project.drop(A)

@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from lfp_pipeline.common.clock import utc_from_ns, utc_now
 from lfp_pipeline.errors import LandingError
 from lfp_pipeline.model.delivery import Delivery, Kind, stamp
-from lfp_pipeline.raw_zone import desired_state, landing_again, pending, raw_zone
+from lfp_pipeline.raw_zone import desired_state, landing_again, pending
 from lfp_pipeline.raw_zone.desired_state import is_pruned, prune
 from lfp_pipeline.raw_zone.raw_zone import RawZone
 from lfp_pipeline.raw_zone.status_notes import read_status, write_status_note
@@ -28,7 +28,6 @@ from lfp_pipeline.sources.base import Fetched, OnProgress, Sink
 from lfp_pipeline.sources.inbox import InboxFile, list_inbox
 from lfp_pipeline.sources.local_file import LocalFile
 from testing.processes import finish, running, start
-from testing.sources import UndatedSource
 
 LOG = logging.getLogger("test")
 CONTENT = bytes(range(256)) * 10_000
@@ -96,10 +95,6 @@ def test_the_record_has_everything_about_the_delivery(zone: RawZone, file: Path)
         "source_ctime_ns": file.stat().st_ctime_ns,
     }
     assert zone.deliveries("products.csv") == [delivery]
-
-
-def test_a_raw_file_is_read_only(zone: RawZone, file: Path) -> None:
-    assert stat.S_IMODE(land(zone, file).path.stat().st_mode) == 0o444
 
 
 @pytest.mark.parametrize(
@@ -178,16 +173,6 @@ def test_the_same_bytes_with_another_time_are_another_delivery(zone: RawZone, fi
     assert zone.deliveries("products.csv") == [older, newer]
 
 
-def test_other_bytes_with_the_same_time_are_another_delivery(zone: RawZone, file: Path) -> None:
-    deliveries = []
-    for content in (b"one", b"two"):
-        file.write_bytes(content)
-        os.utime(file, (5, 5))
-        deliveries.append(land(zone, file))
-    by_id = sorted(deliveries, key=lambda delivery: delivery.delivery_id)
-    assert zone.deliveries("products.csv") == by_id
-
-
 def test_the_next_landing_repairs_a_crash_between_bytes_and_record(
     zone: RawZone, file: Path
 ) -> None:
@@ -198,11 +183,6 @@ def test_the_next_landing_repairs_a_crash_between_bytes_and_record(
     assert again.delivery_id == first.delivery_id
     assert zone.deliveries("products.csv") == [again]
     assert again.path.read_bytes() == CONTENT
-
-
-def test_the_next_landing_restores_missing_bytes(zone: RawZone, file: Path) -> None:
-    land(zone, file).path.unlink()
-    assert land(zone, file).path.read_bytes() == CONTENT
 
 
 def test_a_delivery_that_lands_again_keeps_its_kind(zone: RawZone, file: Path) -> None:
@@ -353,26 +333,6 @@ def test_an_unwritable_raw_zone_is_not_reported_as_an_error_of_the_source(
     assert caught.value.permanent
 
 
-def test_a_full_disk_is_not_reported_as_an_error_of_the_source(zone: RawZone, file: Path) -> None:
-    code = """
-import logging, resource, signal, sys
-from pathlib import Path
-from lfp_pipeline.errors import LandingError
-from lfp_pipeline.raw_zone.status_notes import write_status_note, read_status
-from lfp_pipeline.raw_zone.raw_zone import RawZone
-from lfp_pipeline.sources.local_file import LocalFile
-signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, 1_000_000))
-try:
-    RawZone(Path(sys.argv[1])).land(LocalFile(Path(sys.argv[2])), "x", logging.getLogger())
-except LandingError as error:
-    print(error)
-"""
-    (output,) = finish([start(code, zone.root, file)])
-    assert output.startswith(f"The raw zone {zone.root} cannot be written")
-    assert files(zone) == []
-
-
 @pytest.mark.parametrize("key", ["../up", "a/b", "", ".", "..", ".hidden"])
 def test_a_key_that_is_a_path_is_refused(zone: RawZone, file: Path, key: str) -> None:
     with pytest.raises(LandingError, match="not a partition key") as caught:
@@ -519,23 +479,6 @@ def test_several_threads_that_land_one_file_at_once_land_it_once(zone: RawZone, 
     assert len(files(zone)) == 2
 
 
-def test_the_same_bytes_without_a_time_are_the_same_delivery(zone: RawZone):
-    first = zone.land(UndatedSource(b"one"), "a", LOG)
-    assert zone.land(UndatedSource(b"one"), "a", LOG) == first
-    second = zone.land(UndatedSource(b"two"), "a", LOG)
-    third = zone.land(UndatedSource(b"one"), "a", LOG)
-    assert first.delivered_at < second.delivered_at < third.delivered_at
-    assert zone.deliveries("a") == [first, second, third]
-
-
-def test_a_later_landing_is_newer_even_if_the_clock_has_stepped_back(
-    zone: RawZone, monkeypatch: pytest.MonkeyPatch
-):
-    first = zone.land(UndatedSource(b"one"), "a", LOG)
-    monkeypatch.setattr(raw_zone, "utc_now", lambda: first.delivered_at - timedelta(hours=1))
-    assert zone.land(UndatedSource(b"two"), "a", LOG).delivered_at > first.delivered_at
-
-
 def test_polled_bytes_with_another_time_are_the_same_delivery(zone: RawZone, file: Path):
     first = land(zone, file)
     os.utime(file, (2e9, 2e9))
@@ -591,20 +534,6 @@ def test_a_status_note_says_nothing_about_another_database(zone: RawZone, file: 
     for database_id in ("rebuilt", None):
         assert pending.pending_deliveries(zone.index, database_id, LOG) == [delivery]
         assert read_status(delivery.path, database_id) is None
-
-
-def test_a_status_note_belongs_to_partition_time_and_size(zone: RawZone, file: Path) -> None:
-    delivery = land(zone, file)
-    write_status_note(delivery.path, "merged", "db")
-    this = version_of(file)
-    others = [
-        this._replace(name="other.csv"),
-        this._replace(size_bytes=this.size_bytes + 1),
-        this._replace(mtime_ns=this.mtime_ns + 1000),
-    ]
-    found, *of_others = pending.reconciled(zone.index, [this, *others], "db")
-    assert found is not None
-    assert of_others == [None] * 3
 
 
 def test_a_raw_zone_that_does_not_exist_yet_is_empty(zone: RawZone) -> None:

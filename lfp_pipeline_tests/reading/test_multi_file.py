@@ -162,7 +162,8 @@ LAMP = HEAD + b"Lamp,A-1,\n"
     ],
 )
 def test_other_files_in_a_zip_are_skipped_and_noted(tmp_path: Path, name: str, data: bytes):
-    found = read_zip({"a.csv": LAMP, f"b/{name}": data}, tmp_path)
+    ignored = {"Thumbs.db": b"\xd0\xcf", "__MACOSX/._a.csv": b"x"}
+    found = read_zip({"a.csv": LAMP, f"b/{name}": data} | ignored, tmp_path)
     assert found.rows_read == 1
     assert found.notes == [f"Skipped in the zip: b/{name}."]
 

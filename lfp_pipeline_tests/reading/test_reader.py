@@ -121,14 +121,6 @@ def test_repeated_headers_in_the_first_and_last_row_are_skipped():
     assert (found.headers, found.rejects) == (2, [])
 
 
-def test_a_quoted_header_after_a_byte_order_mark_is_skipped():
-    """Two files with byte order marks, concatenated."""
-    file = '\ufeff"name","sku","description"\n"Lamp","A-1","It shines."\n'
-    found = read((file * 2).encode())
-    assert found.products == TWO[:1]
-    assert (found.headers, found.rejects) == (1, [])
-
-
 @pytest.mark.parametrize("again", ["sku,name,description", "description, sku, NAME", "name,sku,x"])
 @pytest.mark.parametrize("bad", ["", "bad\n"])
 def test_a_header_in_another_order_refuses_the_file(again: str, bad: str):
@@ -249,12 +241,6 @@ def test_millions_of_blank_lines_are_no_part_of_a_row(long: int):
     assert found.reasons == [(2, "missing columns")]
 
 
-def test_a_line_of_spaces_is_skipped_and_has_a_row_number():
-    found = read(lines("Lamp,A-1,It shines.", "  ", "Chair,B-2,"))
-    assert [row[:2] for row in found.winners] == [(1, "A-1"), (3, "B-2")]
-    assert (found.rows_read, found.blank, found.rejects) == (2, 1, [])
-
-
 def test_another_line_end_is_no_blank_line():
     found = read(lines("Lamp,A-1,\r", "Chair,B-2,"))
     assert (found.rows_read, found.blank) == (2, 0)
@@ -274,10 +260,6 @@ def test_quoted_values_may_contain_anything():
     out = io.StringIO(newline="")
     python_csv.writer(out).writerows([HEADER, ("Lamp", "A-1", text)])
     assert read(out.getvalue().encode()).products == [("A-1", "Lamp", text)]
-
-
-def test_a_quote_inside_an_unquoted_value_is_a_character():
-    assert read(lines('Screen 27",A-1,6" deep')).products == [("A-1", 'Screen 27"', '6" deep')]
 
 
 @pytest.mark.parametrize("spaces", [" ", "  ", "     "])
@@ -342,11 +324,6 @@ def test_a_setting_lists_the_null_tokens():
     found = read(data, null_tokens=("NULL", "\\N"))
     assert found.products == [("A-1", "Lamp", ""), TWO[1], ("D-4", "Bed", "null")]
     assert found.reasons == [(3, "no name"), (4, "no sku")]
-
-
-def test_null_tokens_on_several_lines_are_no_null_token():
-    found = read(lines('Lamp,A-1,"NULL\n\\N"'), null_tokens=("NULL", "\\N"))
-    assert found.products == [("A-1", "Lamp", "NULL\n\\N")]
 
 
 @pytest.mark.parametrize("limit", [100, 1_000])
@@ -535,12 +512,6 @@ def test_a_quoted_text_over_two_megabytes_is_one_reject_with_all_its_lines():
     assert [reject[:4] for reject in found.rejects] == [(1, 21, 21 + len(long), "record too long")]
 
 
-def test_a_setting_limits_the_length_of_descriptions():
-    found = read(lines("Lamp,A-1,éééé", "Chair,B-2,ééééé"), max_description_length=4)
-    assert found.products == [("A-1", "Lamp", "éééé")]
-    assert found.reasons == [(2, "description too long")]
-
-
 def test_too_many_rejects_refuse_the_file(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(reject_limit, "MAX_REJECTS", 2)
     assert read(lines("Lamp,,", "Lamp,,")).rows_read == 2
@@ -613,12 +584,6 @@ def test_a_reject_supersedes_nothing():
     found = read(lines("Lamp,A-1,old", ",A-1,new"))
     assert found.products == [("A-1", "Lamp", "old")]
     assert found.superseded == 0
-
-
-def test_sku_and_name_are_trimmed_and_descriptions_are_not():
-    row = '"\u2003 \u200bLamp\t\n",\u00a0\ufeffA-1\u3000\u2060, It shines. \n'
-    found = read(f"name,sku,description\n{row}".encode())
-    assert found.products == [("A-1", "Lamp", " It shines. ")]
 
 
 def test_skus_that_differ_in_case_or_form_differ():

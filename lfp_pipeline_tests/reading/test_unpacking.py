@@ -303,15 +303,6 @@ def test_a_plain_file_is_not_packed(tmp_path: Path, data: bytes):
     assert not is_packed(path)
 
 
-def test_a_workbook_is_refused(tmp_path: Path) -> None:
-    path = tmp_path / "products.xlsx"
-    with zipfile.ZipFile(path, "w") as archive:
-        archive.writestr("[Content_Types].xml", "<Types/>")
-        archive.writestr("xl/workbook.xml", "<workbook/>")
-    with pytest.raises(DeliveryRefusedError, match="Excel workbook"):
-        next(contents(path, 10**9, bool))
-
-
 def zip_entry(name: str, mode: int = stat.S_IFREG) -> zipfile.ZipInfo:
     entry = zipfile.ZipInfo(name)
     entry.external_attr = mode << 16

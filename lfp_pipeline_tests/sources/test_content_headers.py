@@ -179,6 +179,7 @@ def test_codings_that_the_reader_unpacks_are_stored_unchanged(tmp_path: Path, co
     etag = {"ETag": '"1"', "Content_Encoding": coding}
     with serving(cut_off(CONTENT, 1000, **etag), rest_of(CONTENT, **etag)) as server:
         assert land(tmp_path, server) == CONTENT
+    assert server.requests[0]["Accept-Encoding"] == "identity"
     assert "Range" in server.requests[1]
 
 

@@ -52,20 +52,6 @@ def test_a_new_file_with_an_old_mtime_is_not_ready(inbox: Path) -> None:
     assert list_inbox(inbox, quiet_seconds=60).still_writing == ("a.csv",)
 
 
-@pytest.mark.parametrize(
-    "name", [".hidden", "a.csv.part", "a.tmp", "A.TMP", "a.crdownload", "a.filepart"]
-)
-def test_unfinished_and_hidden_files_are_ignored(inbox: Path, name: str) -> None:
-    (inbox / name).write_bytes(b"abc")
-    assert names(inbox) == []
-
-
-def test_hidden_folders_are_ignored(inbox: Path) -> None:
-    (inbox / ".git").mkdir()
-    (inbox / ".git" / "a.csv").write_bytes(b"abc")
-    assert names(inbox) == []
-
-
 def test_files_in_folders_have_their_path_as_name(inbox: Path) -> None:
     (inbox / "shop" / "new").mkdir(parents=True)
     (inbox / "shop" / "new" / "a.csv").write_bytes(b"abc")

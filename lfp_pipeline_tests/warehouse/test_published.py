@@ -459,13 +459,6 @@ def test_a_run_publishes_only_what_is_due(engine: Engine) -> None:
     assert published(engine)["products"] == expected_products([A, B])
 
 
-def test_with_a_share_of_zero_nothing_is_published(tmp_path: Path) -> None:
-    engine = engine_at(tmp_path, publish_time_share=0)
-    engine.ingest(land(engine, A), LOG)
-    engine.publish(LOG)
-    assert not engine.published.path.exists()
-
-
 def test_files_are_closed_again(engine: Engine) -> None:
     def open_files() -> Iterator[Path]:
         return Path("/proc/self/fd").iterdir()

@@ -4,7 +4,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import duckdb
 import pytest
 
 from lfp_pipeline.engine import Engine
@@ -150,16 +149,6 @@ def test_a_rebuild_keeps_the_counts_and_notes_of_pruned_deliveries(
         A.delivery_id: FOUND,
         newer.delivery_id: (1, 0, 0, "It was read again."),
     }
-
-
-def test_the_published_copy_has_the_counts_and_notes(engine: Engine) -> None:
-    ingest(engine, A)
-    engine.published.publish(LOG)
-    with duckdb.connect(engine.published.path, read_only=True) as copy:
-        (row,) = copy.execute(
-            "SELECT blank_lines, repeated_headers, lines_above_header, notes FROM deliveries"
-        ).fetchall()
-    assert row == FOUND
 
 
 def test_a_note_is_one_printable_line_whatever_the_file_contains(
