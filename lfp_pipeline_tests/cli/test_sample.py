@@ -83,7 +83,7 @@ def test_only_values_that_need_quotes_have_them(large: Path) -> None:
     assert large.read_bytes().count(b'"') == 2 * needed + doubled
 
 
-def test_shares_are_lifelike(large: Path) -> None:
+def test_the_shares_of_odd_rows_are_lifelike(large: Path) -> None:
     products = read(large)
     assert products["sku"].duplicated().mean() == pytest.approx(0.067, abs=0.006)
     assert products["description"].str.contains("\n").mean() == pytest.approx(0.615, abs=0.015)
@@ -92,7 +92,7 @@ def test_shares_are_lifelike(large: Path) -> None:
         assert 0 < products[column].str.contains(mark).mean() < 0.05
 
 
-def test_fields_are_lifelike(large: Path) -> None:
+def test_the_lengths_of_values_are_lifelike(large: Path) -> None:
     products = read(large)
     assert products["name"].str.len().between(5, 30).all()
     assert products["sku"].str.fullmatch(r"[a-z]+(-[a-z]+){1,3}").all()
@@ -108,7 +108,7 @@ def test_repeats_may_change_the_product(large: Path) -> None:
 @pytest.mark.parametrize(
     "words", ["FIRST_NAMES", "LAST_NAMES", "WORDS", "AFFIXES", "SKU_STARTS", "SKU_ENDS"]
 )
-def test_no_two_numbers_give_one_text(words: str) -> None:
+def test_no_word_of_a_sample_is_listed_twice(words: str) -> None:
     texts = getattr(sample_text, words)
     assert len(set(texts)) == len(texts)
 

@@ -91,7 +91,7 @@ def put_back(raw: Path, content: bytes) -> None:
 
 
 @pytest.mark.parametrize("damage", [change_bytes, cut_off, Path.unlink])
-def test_so_does_a_packed_file_and_a_direct_load(
+def test_a_damaged_raw_file_fails_a_packed_delivery_and_a_direct_load(
     tmp_path: Path, damage: Callable[[Path], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(direct_load, "LEAST_BYTES", 1)

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import logging
 import os
 import stat
 import threading
@@ -27,9 +26,9 @@ from lfp_pipeline.raw_zone.status_notes import read_status, write_status_note
 from lfp_pipeline.sources.base import Fetched, OnProgress, Sink
 from lfp_pipeline.sources.inbox import InboxFile, list_inbox
 from lfp_pipeline.sources.local_file import LocalFile
+from testing.engine import LOG
 from testing.processes import finish, running, start
 
-LOG = logging.getLogger("test")
 CONTENT = bytes(range(256)) * 10_000
 
 
@@ -67,16 +66,13 @@ class Acting:
         return Fetched(utc_now())
 
 
-def test_the_bytes_are_kept_exactly(zone: RawZone, file: Path) -> None:
+@pytest.mark.parametrize("content", [CONTENT, b""])
+def test_the_bytes_are_kept_exactly(zone: RawZone, file: Path, content: bytes) -> None:
+    file.write_bytes(content)
     delivery = land(zone, file)
-    assert delivery.path.read_bytes() == CONTENT
-    assert delivery.size_bytes == len(CONTENT)
-    assert delivery.sha256 == hashlib.sha256(CONTENT).hexdigest()
-
-
-def test_an_empty_file_is_kept_too(zone: RawZone, file: Path) -> None:
-    file.write_bytes(b"")
-    assert land(zone, file).path.read_bytes() == b""
+    assert delivery.path.read_bytes() == content
+    assert delivery.size_bytes == len(content)
+    assert delivery.sha256 == hashlib.sha256(content).hexdigest()
 
 
 def test_the_record_has_everything_about_the_delivery(zone: RawZone, file: Path) -> None:
@@ -230,27 +226,17 @@ def test_a_pruning_during_a_landing_takes_effect_after_it(zone: RawZone, file: P
     assert not raw.exists()
 
 
-unreadable = pytest.mark.parametrize(
-    "content", [b"", b'{"partition_key":', b"\xff", b"{}", b"[]", b"null"]
-)
-
-
-@unreadable
-def test_an_unreadable_record_is_named(zone: RawZone, file: Path, content: bytes) -> None:
-    record = land(zone, file).path.with_suffix(".json")
+@pytest.mark.parametrize("content", [b"", b'{"partition_key":', b"\xff", b"{}", b"[]", b"null"])
+def test_an_unreadable_record_is_named_and_the_next_landing_replaces_it(
+    zone: RawZone, file: Path, content: bytes
+) -> None:
+    first = land(zone, file)
+    record = first.path.with_suffix(".json")
     record.write_bytes(content)
     with pytest.raises(LandingError, match=r"remove it, and land its file again") as caught:
         zone.deliveries("products.csv")
     assert str(record) in str(caught.value)
     assert caught.value.permanent
-
-
-@unreadable
-def test_the_next_landing_replaces_an_unreadable_record(
-    zone: RawZone, file: Path, content: bytes
-) -> None:
-    first = land(zone, file)
-    first.path.with_suffix(".json").write_bytes(content)
     again = land(zone, file)
     assert again.delivery_id == first.delivery_id
     assert zone.deliveries("products.csv") == [again]
@@ -341,33 +327,28 @@ def test_a_key_that_is_a_path_is_refused(zone: RawZone, file: Path, key: str) ->
     assert list(zone.root.parent.iterdir()) == [file]
 
 
-def test_a_file_that_grows_meanwhile_does_not_land(zone: RawZone, file: Path) -> None:
-    refused_when(zone, file, lambda: file.write_bytes(CONTENT + b"x"))
+def grow(file: Path) -> None:
+    file.write_bytes(CONTENT + b"x")
 
 
-def test_a_file_that_is_replaced_meanwhile_does_not_land(zone: RawZone, file: Path) -> None:
-    def replace() -> None:
-        other = file.with_name("other")
-        other.write_bytes(CONTENT)
-        os.utime(other, ns=(file.stat().st_mtime_ns,) * 2)
-        other.replace(file)
-
-    refused_when(zone, file, replace)
+def replace_by_another_file(file: Path) -> None:
+    other = file.with_name("other")
+    other.write_bytes(CONTENT)
+    os.utime(other, ns=(file.stat().st_mtime_ns,) * 2)
+    other.replace(file)
 
 
-def test_a_file_written_meanwhile_does_not_land_even_if_its_time_is_restored(
-    zone: RawZone, file: Path
+def write_and_restore_the_time(file: Path) -> None:
+    times = (file.stat().st_atime_ns, file.stat().st_mtime_ns)
+    with file.open("r+b") as open_file:
+        open_file.write(b"x")
+    os.utime(file, ns=times)
+
+
+@pytest.mark.parametrize("change", [grow, replace_by_another_file, write_and_restore_the_time])
+def test_a_file_that_changes_meanwhile_does_not_land(
+    zone: RawZone, file: Path, change: Callable[[Path], None]
 ) -> None:
-    def write_and_reset() -> None:
-        times = (file.stat().st_atime_ns, file.stat().st_mtime_ns)
-        with file.open("r+b") as open_file:
-            open_file.write(b"x")
-        os.utime(file, ns=times)
-
-    refused_when(zone, file, write_and_reset)
-
-
-def refused_when(zone: RawZone, file: Path, act: Callable[[], object]) -> None:
     class Watched(LocalFile):
         def fetch(self, sink: Sink, on_progress: OnProgress) -> Fetched:
             acted = threading.Event()
@@ -376,7 +357,7 @@ def refused_when(zone: RawZone, file: Path, act: Callable[[], object]) -> None:
                 on_progress(done, total)
                 if not acted.is_set():
                     acted.set()
-                    act()
+                    change(file)
 
             return super().fetch(sink, act_once)
 
@@ -450,7 +431,6 @@ def test_several_processes_that_land_one_file_at_once_land_it_once(
     code = """
 import logging, sys
 from pathlib import Path
-from lfp_pipeline.raw_zone.status_notes import write_status_note, read_status
 from lfp_pipeline.raw_zone.raw_zone import RawZone
 from lfp_pipeline.sources.local_file import LocalFile
 zone, source = RawZone(Path(sys.argv[1])), LocalFile(Path(sys.argv[2]))

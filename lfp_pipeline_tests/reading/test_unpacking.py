@@ -275,17 +275,15 @@ def test_more_than_the_limit_is_refused(unpack: Callable[..., bytes], packed: by
         unpack(packed, max_bytes=len(DATA) - 1)
 
 
-@pytest.mark.parametrize(
-    "pack", [gzip.compress, zstd_frame, zstd_stream, bz2.compress, lzma.compress]
-)
+@each_compression
 def test_a_small_file_that_unpacks_to_a_huge_one_is_refused(
     unpack: Callable[..., bytes], pack: Callable[[bytes], bytes]
 ):
     with pytest.raises(DeliveryRefusedError, match="larger than"):
-        unpack(pack(bytes(200_000_000)), max_bytes=10_000_000)
+        unpack(pack(bytes(30_000_000)), max_bytes=10_000_000)
 
 
-@pytest.mark.parametrize("pack", [gzip.compress, zstd_frame, bz2.compress, lzma.compress])
+@each_compression
 def test_a_packed_empty_file_is_empty(pack: Callable[[bytes], bytes]):
     with pytest.raises(DeliveryRefusedError, match="is empty"):
         read(pack(b""))

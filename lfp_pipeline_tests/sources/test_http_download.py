@@ -18,6 +18,7 @@ from lfp_pipeline.raw_zone.raw_zone import RawZone
 from lfp_pipeline.sources.base import DownloadLimits
 from lfp_pipeline.sources.http_download import HttpFile
 from lfp_pipeline.sources.redaction import public_url
+from testing.engine import LOG
 from testing.http_server import (
     LOOPBACK,
     Answer,
@@ -34,7 +35,6 @@ from testing.http_server import (
 )
 from testing.processes import finish, start
 
-LOG = logging.getLogger("test")
 CONTENT = os.urandom(300_000)
 MODIFIED = "Fri, 20 Nov 2026 08:19:52 GMT"
 MODIFIED_AT = datetime(2026, 11, 20, 8, 19, 52)  # noqa: DTZ001
@@ -152,11 +152,26 @@ def test_a_download_survives_several_interruptions(tmp_path: Path) -> None:
     ]
 
 
-def test_a_server_that_ignores_ranges_sends_the_whole_file(tmp_path: Path) -> None:
-    delivery, _ = download(
-        tmp_path, cut_off(CONTENT, 200_000, ETag='"v1"'), content_of(CONTENT, ETag='"v1"')
-    )
+INTERRUPTED = cut_off(CONTENT, 1000, ETag='"v1"')
+
+
+@pytest.mark.parametrize(
+    "answers",
+    [
+        pytest.param([INTERRUPTED, content_of(CONTENT, ETag='"v1"')], id="ignores ranges"),
+        pytest.param([INTERRUPTED, status(416), content_of(CONTENT)], id="has no such range"),
+        pytest.param([chunked(CONTENT[:7], CONTENT[7:], ended=True)], id="sends chunks"),
+        pytest.param(
+            [chunked(CONTENT[:7], CONTENT[7:], ended=False), content_of(CONTENT)],
+            id="sends no last chunk",
+        ),
+        pytest.param([status(503), status(429), content_of(CONTENT)], id="is busy"),
+    ],
+)
+def test_the_whole_file_lands_if_the_server(tmp_path: Path, answers: list[Answer]) -> None:
+    delivery, server = download(tmp_path, *answers)
     assert delivery.path.read_bytes() == CONTENT
+    assert len(server.requests) == len(answers)
 
 
 def test_a_file_that_changed_meanwhile_is_downloaded_from_its_start(tmp_path: Path) -> None:
@@ -220,35 +235,9 @@ def test_a_weak_etag_does_not_allow_resumption(tmp_path: Path) -> None:
     assert "Range" not in server.requests[1]
 
 
-def test_a_range_that_is_not_satisfiable_restarts_the_download(tmp_path: Path) -> None:
-    delivery, _ = download(
-        tmp_path, cut_off(CONTENT, 1000, ETag='"v1"'), status(416), content_of(CONTENT)
-    )
-    assert delivery.path.read_bytes() == CONTENT
-
-
 def test_fewer_bytes_than_the_content_length_are_an_interruption(tmp_path: Path) -> None:
     match = r"could not be downloaded: .*\(3 tries\.\)"
     refused(tmp_path, match, cut_off(CONTENT, 200_000), permanent=False)
-
-
-def test_a_chunked_file_lands(tmp_path: Path) -> None:
-    delivery, _ = download(tmp_path, chunked(CONTENT[:7], CONTENT[7:], ended=True))
-    assert delivery.path.read_bytes() == CONTENT
-
-
-def test_a_chunked_file_without_its_end_is_an_interruption(tmp_path: Path) -> None:
-    delivery, server = download(
-        tmp_path, chunked(CONTENT[:7], CONTENT[7:], ended=False), content_of(CONTENT)
-    )
-    assert delivery.path.read_bytes() == CONTENT
-    assert len(server.requests) == 2
-
-
-def test_a_busy_server_is_retried(tmp_path: Path) -> None:
-    delivery, server = download(tmp_path, status(503), status(429), content_of(CONTENT))
-    assert delivery.path.read_bytes() == CONTENT
-    assert len(server.requests) == 3
 
 
 def test_retries_of_a_busy_server_are_limited(tmp_path: Path) -> None:

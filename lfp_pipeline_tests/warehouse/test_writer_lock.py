@@ -18,9 +18,8 @@ from lfp_pipeline.errors import (
 )
 from lfp_pipeline.warehouse import writer_lock
 from lfp_pipeline.warehouse.duckdb_file import Warehouse
+from testing.engine import LOG
 from testing.processes import HOLD_DATABASE, HOLD_WRITER_LOCK, WAIT_FOR_WRITER_LOCK, running, until
-
-LOG = logging.getLogger("test")
 
 
 @pytest.fixture

@@ -29,20 +29,6 @@ def test_quoted_text_never_becomes_rows_in_a_record_of_another_width(
     assert raw.decode() == odd
 
 
-@pytest.mark.parametrize("newline", ["\n", "\r\n", "\r"])
-def test_a_record_longer_than_the_limit_is_one_reject_with_all_its_lines(
-    tmp_path: Path, newline: str
-):
-    lines = newline.join(f"k-{number},Fake,Fake" for number in range(130_000))
-    long = f'k-long,Catalogue,"{lines}"'
-    data = newline.join(["sku,name,description", "k-a,Lamp,x", long, "k-b,Lamp,y", ""])
-    found = take(tmp_path, data, max_reject_share=1)
-    assert len(long) > 2_000_000
-    assert set(found.products) == {"k-a", "k-b"}
-    assert found.rejects == ["record too long"]
-    assert "LFP_MAX_RECORD_BYTES" not in found.notes
-
-
 @pytest.mark.parametrize(("delimiter", "surplus_after"), [(",", 0), (";", 1), ("\t", 2), ("|", 1)])
 def test_one_row_with_a_delimiter_too_many_is_a_reject_though_the_last_column_is_empty(
     tmp_path: Path, delimiter: str, surplus_after: int
