@@ -210,13 +210,6 @@ def test_line_breaks_within_values_are_unchanged():
     assert read(data).products == [("A-1", "Lamp", "one\ntwo\r\nthree\rfour")]
 
 
-def test_blank_lines_are_no_rows():
-    data = b"\r\n\nname,sku,description\n\nLamp,A-1,It shines.\n\n\nChair,B-2,\n\n"
-    found = read(data)
-    assert found.products == TWO
-    assert found.rows_read == 2
-
-
 @pytest.mark.parametrize("long", [3, 1_999_900])
 def test_millions_of_blank_lines_are_no_part_of_a_row(long: int):
     """DuckDB counts blank lines as bytes of the row after them."""

@@ -27,6 +27,11 @@ from testing.webhook import HIDDEN, SENSOR, Webhook, webhook
 A = File("a.csv", 1_000_000, (("s1", "Ann", "x"),))
 
 
+@pytest.fixture(autouse=True)
+def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(webhooks, "_LONGEST_PAUSE_SECONDS", 0.01)
+
+
 @pytest.fixture
 def chat(tmp_path: Path, home: Path) -> Iterator[Webhook]:
     with webhook(tmp_path, home) as found:
