@@ -6,7 +6,7 @@ import duckdb
 import pytest
 
 from lfp_pipeline.reading.reader import SkippedLines
-from testing.dagster_project import HEADER, LEDGER, NO_SKU, Project, drop, query
+from testing.dagster_project import HEADER, LEDGER, NAME_COUNTS, NO_SKU, Project, drop, query
 from testing.engine import patch_reading
 from testing.expected_tables import File, expected_name_counts, expected_products
 
@@ -151,6 +151,17 @@ def test_a_pending_delivery_is_merged_once(project: Project) -> None:
     assert project.products == expected_products([A, B])
     messages = [entry.user_message for entry in project.instance.all_logs(run.run_id)]
     assert "Ingesting 1 inbox file and 1 landed delivery" in messages
+
+
+def test_the_next_run_repairs_manual_edits_of_counts(project: Project) -> None:
+    project.drop(A)
+    project.run("ingest_inbox")
+    with duckdb.connect(project.data / "products.duckdb") as by_hand:
+        by_hand.execute("DELETE FROM name_counts WHERE name = 'Bob'")
+    project.drop(B)
+    run = project.run("ingest_inbox")
+    assert query(project.data, NAME_COUNTS) == expected_name_counts([A, B])
+    assert project.checks(run.run_id)["counts_match"]
 
 
 def test_duplicated_products_fail_the_run(project: Project) -> None:
