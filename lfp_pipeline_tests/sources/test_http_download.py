@@ -62,7 +62,7 @@ def refused(
     started = time.monotonic()
     with serving(*answers) as server, pytest.raises(LandingError, match=match) as caught:
         land(tmp_path, server.url(), limits)
-    assert time.monotonic() - started < limits.seconds + 2.5
+    assert time.monotonic() - started < limits.seconds + 3
     assert caught.value.permanent is permanent
     assert files(tmp_path) == []
     return server
