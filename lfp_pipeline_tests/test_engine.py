@@ -4,16 +4,16 @@ import gzip
 import logging
 import os
 import sys
+from collections.abc import Iterable
 from contextlib import AbstractContextManager
 from pathlib import Path
 from threading import Event, Thread
 from typing import Any
 
-import duckdb
 import pytest
 
 from lfp_pipeline.engine import Engine
-from lfp_pipeline.errors import LandingError, StillWrittenError
+from lfp_pipeline.errors import StillWrittenError
 from lfp_pipeline.ingest import batch_merge
 from lfp_pipeline.ingest.backlog import PartitionBacklog
 from lfp_pipeline.ingest.result import IngestResult, LandingFailure
@@ -61,6 +61,11 @@ def ingest_inbox(engine: Engine) -> dict[str, str]:
     return found
 
 
+def ingested(outcomes: Iterable[IngestResult | LandingFailure]) -> dict[str, IngestResult]:
+    """Return the results of the deliveries that landed, by partition."""
+    return {found.partition_key: found for found in outcomes if isinstance(found, IngestResult)}
+
+
 def pending(engine: Engine) -> list[str]:
     return [file.name for file in engine.pending_inbox(LOG).ready]
 
@@ -75,13 +80,6 @@ def test_unmerged_files_are_pending_oldest_first(engine: Engine) -> None:
     assert pending(engine) == ["b.csv", "shop/a.csv"]
     assert set(ingest_inbox(engine).values()) == {"merged"}
     assert pending(engine) == []
-
-
-def test_a_new_version_of_a_file_is_pending(engine: Engine) -> None:
-    drop(engine, "a.csv", GOOD, 1)
-    ingest_inbox(engine)
-    drop(engine, "a.csv", GOOD, 2)
-    assert pending(engine) == ["a.csv"]
 
 
 def test_a_file_that_landed_and_was_not_merged_is_pending(engine: Engine) -> None:
@@ -119,12 +117,6 @@ def test_a_file_that_is_still_being_written_is_logged_and_not_pending(
     assert "still being written: ['a.csv']" in caplog.text
 
 
-def test_a_missing_inbox_is_an_error(engine: Engine) -> None:
-    engine.settings.inbox_dir.rmdir()
-    with pytest.raises(LandingError, match="cannot be read"):
-        engine.pending_inbox(LOG)
-
-
 def test_the_source_of_a_partition_is_its_file_in_the_inbox(engine: Engine) -> None:
     path = drop(engine, "shop/a b.csv", GOOD)
     (file,) = engine.pending_inbox(LOG).ready
@@ -145,11 +137,7 @@ def test_a_bad_file_affects_no_other_file(engine: Engine) -> None:
     (lost,) = [result for result in outcomes if isinstance(result, LandingFailure)]
     assert lost.partition_key == "gone.csv"
     assert "No such file" in lost.error
-    found = {
-        result.delivery.partition_key: result
-        for result in outcomes
-        if isinstance(result, IngestResult)
-    }
+    found = ingested(outcomes)
     assert {key: result.account.status for key, result in found.items()} == {
         "good1.csv": "merged",
         "good2.csv": "merged",
@@ -353,14 +341,6 @@ def test_after_one_wait_for_a_busy_database_other_batches_only_land(tmp_path: Pa
     assert set(statuses(engine).values()) == {"merged"}
 
 
-def test_a_failure_is_returned_if_the_ledger_cannot_record_it(engine: Engine) -> None:
-    delivery = land(engine, File("a.csv", 1, (("s1", "Ann", ""),)))
-    engine.warehouse.path.write_bytes(b"no database" * 1000)
-    account = engine.ingest(delivery, LOG).account
-    assert account.status is Status.FAILED
-    assert account.error
-
-
 def test_closing_the_iterator_cancels_queued_batches(tmp_path: Path) -> None:
     engine = engine_at(tmp_path, parallel_files=1, batch_files=1)
     for number in range(10):
@@ -376,12 +356,7 @@ def test_small_files_are_merged_together_and_bad_ones_affect_no_other(engine: En
     drop(engine, "b.csv", NO_PRODUCTS, mtime=2)
     drop(engine, "c.csv", WITH_REJECTS, mtime=3)
     drop(engine, "d.csv", "name,sku,description\nCid,s2,\nDot,s4,\n", mtime=4)
-    found = list(engine.ingest_all(engine.pending_inbox(LOG).ready, [], LOG))
-    results = {
-        result.delivery.partition_key: result
-        for result in found
-        if isinstance(result, IngestResult)
-    }
+    results = ingested(engine.ingest_all(engine.pending_inbox(LOG).ready, [], LOG))
     assert {result.batch for result in results.values()} == {4}
     assert {key: result.account.status for key, result in results.items()} == {
         "a.csv": "merged", "b.csv": "refused", "c.csv": "refused", "d.csv": "merged"
@@ -420,7 +395,7 @@ def test_batches_are_limited_in_size_and_number(tmp_path: Path, limits: dict[str
     for number in range(5):
         drop(engine, f"{number}.csv", GOOD, mtime=number)
     done = engine.ingest_all(engine.pending_inbox(LOG).ready, [], LOG)
-    assert [result.batch for result in done if isinstance(result, IngestResult)] == [2, 2, 2, 2, 1]
+    assert [result.batch for result in ingested(done).values()] == [2, 2, 2, 2, 1]
 
 
 def test_packed_files_count_by_their_estimated_unpacked_size(tmp_path: Path) -> None:
@@ -430,7 +405,7 @@ def test_packed_files_count_by_their_estimated_unpacked_size(tmp_path: Path) -> 
         path = drop(engine, f"{number}.csv.gz", "", mtime=number)
         path.write_bytes(packed)
     done = engine.ingest_all(engine.pending_inbox(LOG).ready, [], LOG)
-    assert [result.batch for result in done if isinstance(result, IngestResult)] == [1, 1, 1]
+    assert [result.batch for result in ingested(done).values()] == [1, 1, 1]
 
 
 def test_a_packed_file_is_unpacked_once_even_if_it_is_refused(
@@ -510,13 +485,6 @@ def test_a_partition_without_deliveries_is_missing(engine: Engine) -> None:
     assert not backlog.done
     assert engine.backlog.of([], LOG) == PartitionBacklog([], [], [])
     assert not engine.warehouse.path.exists()
-
-
-def test_the_database_can_be_opened_read_only_afterwards(engine: Engine) -> None:
-    drop(engine, "a.csv", GOOD)
-    ingest_inbox(engine)
-    with duckdb.connect(engine.warehouse.path, read_only=True) as connection:
-        assert connection.execute("SELECT count(*) FROM products").fetchall() == [(2,)]
 
 
 def test_an_unreadable_record_affects_no_other_file(

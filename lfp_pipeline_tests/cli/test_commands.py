@@ -1,18 +1,15 @@
 """The public commands, as processes that start in an empty folder."""
 
-import json
 import time
 from logging import getLogger
-from pathlib import Path
 from random import Random
 
 import pytest
 from dagster import DagsterInstance
 
 from lfp_pipeline.warehouse.writer_lock import WriterLock
-from testing.dagster_project import LEDGER, NAME_COUNTS, NO_SKU, PRODUCTS, drop, project_in, query
+from testing.dagster_project import LEDGER, NAME_COUNTS, NO_SKU, PRODUCTS, drop, query
 from testing.expected_tables import File, expected_name_counts, expected_products
-from testing.http_server import content_of, serving
 from testing.shell import Shell, finish, job
 
 A = File("a.csv", 1_000_000, (("s1", "Ann", "x"), ("s2", "Bob", "y")))
@@ -62,28 +59,6 @@ def test_a_new_partition_is_merged_and_shows_in_the_instance(shell: Shell) -> No
         assert [run.status.value for run in instance.get_runs()] == ["SUCCESS"]
 
 
-@pytest.mark.slow
-def test_a_url_is_merged_into_the_named_partition(shell: Shell) -> None:
-    modified = "Thu, 01 Jan 1970 00:00:01 GMT"
-    with serving(content_of(A.content, Last_Modified=modified)) as server:
-        config = {"ops": {"raw_products": {"config": {"source": server.url()}}}}
-        (shell.folder / "run.yaml").write_text(json.dumps(config))
-        code, output = shell.run(*job("ingest_products", A.key), "-c", "run.yaml")
-        source = server.url()
-    assert code == 0, output
-    assert query(shell.data, PRODUCTS) == expected_products([A])
-    assert query(shell.data, "SELECT source FROM deliveries") == [(source,)]
-
-
-@pytest.mark.slow
-def test_a_refused_partition_fails_and_says_why(shell: Shell) -> None:
-    drop(shell.data / "inbox", "bad.csv", NO_SKU)
-    code, output = shell.run(*job("ingest_products", "bad.csv"))
-    assert code == 1
-    assert "bad.csv was refused: The header has no column sku." in output
-    assert [row[:2] for row in query(shell.data, LEDGER)] == [("bad.csv", "refused")]
-
-
 def test_a_wrong_setting_is_refused_in_a_few_lines(shell: Shell) -> None:
     code, output = shell.run(*job("ingest_inbox"), threads=0, thread=1)
     assert code == 1
@@ -91,39 +66,6 @@ def test_a_wrong_setting_is_refused_in_a_few_lines(shell: Shell) -> None:
     assert "LFP_THREADS = '0': Input should be greater than or equal to 1" in output
     assert "Traceback" not in output
     assert not (shell.data / "products.duckdb").exists()
-
-
-def overlapping_files() -> list[File]:
-    random = Random(7)
-
-    def row() -> tuple[str, str, str]:
-        return f"s{random.randrange(300)}", f"n{random.randrange(40)}", f"d{random.randrange(3)}"
-
-    return [
-        File(f"f{number}.csv", number // 2 * 1_000_000, tuple(row() for _ in range(200)))
-        for number in range(5)
-    ]
-
-
-@pytest.mark.slow
-def test_five_concurrent_processes_give_the_same_tables_as_sequential_ones(
-    shell: Shell, tmp_path: Path, home: Path
-) -> None:
-    files = overlapping_files()
-    found = {}
-    for name, order in (("in order", files), ("in reverse", files[::-1])):
-        with project_in(tmp_path / name, home) as project:
-            for file in order:
-                project.drop(file)
-                assert project.ingest(file.key).success
-            found[name] = project.products, query(project.data, NAME_COUNTS)
-    shell.drop(*files)
-    processes = [shell.start(*job("ingest_products", file.key)) for file in files]
-    for code, output in map(finish, processes):
-        assert code == 0, output
-    found["at once"] = query(shell.data, PRODUCTS), query(shell.data, NAME_COUNTS)
-    truth = expected_products(files), expected_name_counts(files)
-    assert found == dict.fromkeys(found, truth)
 
 
 def test_a_run_waits_for_a_writing_run(shell: Shell) -> None:
@@ -153,11 +95,3 @@ def test_the_demo_shows_exact_tables_and_repeats_without_work(shell: Shell) -> N
     assert "Nothing to do" in second
     assert "exactly those that the generator made" in second
     assert (query(shell.data, PRODUCTS), query(shell.data, NAME_COUNTS)) == tables
-
-
-def test_a_sample_is_written_to_the_given_path(shell: Shell) -> None:
-    out = shell.data / "inbox" / "sample.csv.gz"
-    code, output = shell.run("lfp_pipeline.cli.sample", "--rows", "2000", "--out", str(out))
-    assert code == 0, output
-    assert out.exists()
-    assert "2,000" in output

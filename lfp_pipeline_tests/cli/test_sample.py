@@ -49,7 +49,7 @@ def test_the_facts_hold_across_chunks(tmp_path: Path, monkeypatch: pytest.Monkey
     assert write_sample(path, rows=5_000, seed=3) == facts_by_pandas(path)
 
 
-def test_same_seed_same_bytes_everywhere(tmp_path: Path) -> None:
+def test_a_seed_gives_the_same_bytes_everywhere(tmp_path: Path) -> None:
     path = tmp_path / "products.csv"
     write_sample(path, rows=2_000, seed=7)
     assert (
@@ -75,14 +75,14 @@ def test_records_end_in_crlf_and_hold_bare_lf(large: Path) -> None:
     assert text.endswith(b"\r\n")
 
 
-def test_quotes_only_where_needed(large: Path) -> None:
+def test_only_values_that_need_quotes_have_them(large: Path) -> None:
     products = read(large)
     needed = sum(products[column].str.contains('[,"\n]').sum() for column in products)
     doubled = 2 * products["description"].str.count('"').sum()
     assert large.read_bytes().count(b'"') == 2 * needed + doubled
 
 
-def test_shares_are_lifelike(large: Path) -> None:
+def test_the_shares_of_odd_rows_are_lifelike(large: Path) -> None:
     products = read(large)
     assert products["sku"].duplicated().mean() == pytest.approx(0.067, abs=0.006)
     assert products["description"].str.contains("\n").mean() == pytest.approx(0.615, abs=0.015)
@@ -91,7 +91,7 @@ def test_shares_are_lifelike(large: Path) -> None:
         assert 0 < products[column].str.contains(mark).mean() < 0.05
 
 
-def test_fields_are_lifelike(large: Path) -> None:
+def test_the_lengths_of_values_are_lifelike(large: Path) -> None:
     products = read(large)
     assert products["name"].str.len().between(5, 30).all()
     assert products["sku"].str.fullmatch(r"[a-z]+(-[a-z]+){1,3}").all()
@@ -105,7 +105,7 @@ def test_repeats_may_change_the_product(large: Path) -> None:
 
 
 @pytest.mark.parametrize("words", ["FIRST_NAMES", "LAST_NAMES", "WORDS", "AFFIXES"])
-def test_no_two_numbers_give_one_text(words: str) -> None:
+def test_no_word_of_a_sample_is_listed_twice(words: str) -> None:
     texts = getattr(sample_text, words)
     assert len(set(texts)) == len(texts)
 
@@ -148,7 +148,15 @@ def test_impossible_arguments_are_refused(
         write_sample(tmp_path / "products.csv", rows, seed)
 
 
-def test_command_line(
+def test_a_sample_is_written_to_the_given_path(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    main(["--rows", "2000", "--out", str(tmp_path / "sample.csv.gz")])
+    assert (tmp_path / "sample.csv.gz").exists()
+    assert "2,000" in capsys.readouterr().out
+
+
+def test_the_command_writes_a_sample_and_its_facts(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)

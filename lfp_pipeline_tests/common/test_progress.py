@@ -8,8 +8,7 @@ import pytest
 from lfp_pipeline.common import progress
 from lfp_pipeline.common.progress import TransferProgress, heartbeat
 from lfp_pipeline.common.text import format_size
-
-LOG = logging.getLogger("test")
+from testing.engine import LOG
 
 
 @pytest.fixture(autouse=True)

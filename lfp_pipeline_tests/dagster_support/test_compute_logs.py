@@ -51,9 +51,7 @@ def test_the_logs_of_ticks_are_in_the_folder_of_the_instance(
 
 
 def test_the_output_of_runs_is_not_captured(
-    instance: dg.DagsterInstance,
-    monkeypatch: pytest.MonkeyPatch,
-    capfd: pytest.CaptureFixture[str],
+    instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     def start(*said: object, **_: object) -> None:
         pytest.fail(f"A process is started: {said}")

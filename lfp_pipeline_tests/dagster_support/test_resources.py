@@ -97,7 +97,7 @@ def test_one_connection_at_a_time(database: ProductsDatabase) -> None:
         pass
 
 
-def test_any_asset_can_use_it(database: ProductsDatabase) -> None:
+def test_any_asset_can_use_the_database(database: ProductsDatabase) -> None:
     @dg.asset
     def total(database: ProductsDatabase) -> None:
         with database.get_connection() as connection:

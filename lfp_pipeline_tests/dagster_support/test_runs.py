@@ -5,18 +5,17 @@ import os
 import shutil
 import time
 from dataclasses import replace
-from logging import getLogger
 from pathlib import Path
 
 from lfp_pipeline.dagster_support.runs import fail_dead_runs
 from lfp_pipeline.warehouse.writer_lock import WriterLock
 from testing.dagster_project import Project
+from testing.engine import LOG
 from testing.expected_tables import File
 from testing.processes import HOLD_MARK, PROJECT, finish, running, start, until
 from testing.shell import Shell, job
 
 A = File("a.csv", 1_000_000, (("s1", "Ann", "x"),))
-LOG = getLogger("test")
 DAYS = 86_400
 
 TICK = """

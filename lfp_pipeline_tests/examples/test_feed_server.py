@@ -401,31 +401,28 @@ def test_an_invalid_request_is_refused_before_its_body_is_read(
     assert changed(feed)
 
 
-def raw(feed: Feed, request: str) -> str:
+def raw(feed: Feed, request: str, *, is_cut_off: bool = False) -> str:
     """Send a request as it is; return all that the server sends until it hangs up."""
     url = httpx.URL(feed.url)
     assert url.port
     with socket.create_connection((url.host, url.port), timeout=10) as connection:
         connection.sendall(request.encode())
+        if is_cut_off:
+            connection.shutdown(socket.SHUT_WR)
         with connection.makefile(encoding="utf-8", newline="") as answer:
             return answer.read()
 
 
 def test_an_incomplete_form_changes_nothing(feed: Feed, file: Path) -> None:
-    url = httpx.URL(feed.url)
-    assert url.port
     body = "sku=s1&name=Eve"
     lines = [
         "POST /update HTTP/1.1",
-        f"Host: {url.netloc.decode()}",
+        f"Host: {feed.url.removeprefix('http://')}",
         f"Origin: {feed.url}",
         f"Content-Type: {TYPE}",
         f"Content-Length: {len(body) + 5}",
     ]
-    with socket.create_connection((url.host, url.port), timeout=10) as connection:
-        connection.sendall("\r\n".join([*lines, "", body]).encode())
-        connection.shutdown(socket.SHUT_WR)
-        assert connection.recv(1) == b""
+    assert raw(feed, "\r\n".join([*lines, "", body]), is_cut_off=True) == ""
     assert file.read_bytes() == text_of(ROWS)
 
 

@@ -33,9 +33,7 @@ def are_merged(dagster: Dagster, deliveries: int, products: Iterable[Product]) -
     )
 
 
-def test_a_feed_that_is_killed_during_a_read_and_restarted_loses_nothing(
-    tmp_path: Path,
-) -> None:
+def test_a_feed_that_is_killed_during_a_read_and_restarted_loses_nothing(tmp_path: Path) -> None:
     a, b = tmp_path / "shop-a", tmp_path / "shop-b"
     write_products(a / "products.csv", range(40))
     write_products(b / "products.csv", range(20, 60))

@@ -97,10 +97,7 @@ def test_the_error_names_the_file_and_the_remedy(
     damage(files)
     raw_before, database_before = contents(engine.settings.raw_dir), content(files.database)
 
-    with (
-        pytest.raises(WarehouseCorruptError) as caught,
-        engine.warehouse.session("testing", LOG),
-    ):
+    with pytest.raises(WarehouseCorruptError) as caught, engine.warehouse.session("testing", LOG):
         pytest.fail("It could be opened.")
     assert str(caught.value).startswith(f"{files.database} is damaged, or is no database: ")
     assert "Run rebuild_products" in str(caught.value)
@@ -152,10 +149,7 @@ LOSSES: dict[str, Callable[[Files], object]] = {
 
 @pytest.mark.parametrize("loss", LOSSES.values(), ids=LOSSES.keys())
 def test_lost_commits_are_detected_and_ingested_again(
-    filled: Path,
-    tmp_path: Path,
-    loss: Callable[[Files], object],
-    caplog: pytest.LogCaptureFixture,
+    filled: Path, tmp_path: Path, loss: Callable[[Files], object], caplog: pytest.LogCaptureFixture
 ) -> None:
     engine = copy_of(filled, tmp_path)
     loss(Files(engine.warehouse.path))

@@ -99,9 +99,7 @@ def shrink(engine: Engine) -> None:
         path.unlink()
 
 
-def test_a_direct_load_that_fails_leaves_nothing(
-    disk: Path,
-) -> None:
+def test_a_direct_load_that_fails_leaves_nothing(disk: Path) -> None:
     engine = engine_at(disk / "data")
     delivery = land(engine, LARGE)
     for bytes_left in (200 << 10, 600 << 10):

@@ -4,7 +4,6 @@ from pathlib import Path
 
 from lfp_pipeline.operations.purge import Selection, purge_products
 from lfp_pipeline.operations.revert import revert_delivery
-from testing.dagster_project import NO_SKU, drop, project_in
 from testing.engine import LOG, assert_invariants_hold, engine_at, land, tables
 from testing.expected_tables import File, expected_products
 
@@ -37,15 +36,3 @@ def test_a_purge_needs_little_memory_and_so_does_its_reversal(tmp_path: Path) ->
     assert [sku for sku, *_ in tables(engine)["products"]] == ["s2"]
     revert_delivery(engine, str(report.figures["delivery_id"]), LOG)
     assert tables(engine)["products"] == expected_products([FIRST])
-
-
-def test_a_run_names_each_file_that_failed(home: Path, tmp_path: Path) -> None:
-    with project_in(tmp_path, home, memory_limit="64MB") as small:
-        small.drop(WIDE)
-        drop(small.inbox, "bad.csv", NO_SKU)
-        run = small.run("ingest_inbox")
-        error = small.error(run)
-    assert "2 files are not merged." in error
-    assert "bad.csv was refused: The header has no column sku" in error
-    assert "wide.csv failed" in error
-    assert "Raise LFP_MEMORY_LIMIT" in error

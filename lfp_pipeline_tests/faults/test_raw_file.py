@@ -18,7 +18,6 @@ from lfp_pipeline.raw_zone.integrity import verify_raw_file
 from lfp_pipeline.raw_zone.raw_zone import RawZone
 from lfp_pipeline.sources.local_file import LocalFile
 from lfp_pipeline.warehouse import direct_load
-from testing.dagster_project import Project
 from testing.disks import change_bytes
 from testing.engine import LOG, assert_invariants_hold, engine_at, land, tables
 from testing.expected_tables import File
@@ -92,7 +91,7 @@ def put_back(raw: Path, content: bytes) -> None:
 
 
 @pytest.mark.parametrize("damage", [change_bytes, cut_off, Path.unlink])
-def test_so_does_a_packed_file_and_a_direct_load(
+def test_a_damaged_raw_file_fails_a_packed_delivery_and_a_direct_load(
     tmp_path: Path, damage: Callable[[Path], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(direct_load, "LEAST_BYTES", 1)
@@ -140,23 +139,6 @@ def test_fetching_an_undated_file_again_replaces_the_raw_file(tmp_path: Path) ->
     assert again.delivery_id == delivery.delivery_id
     assert zone.deliveries("a") == [again]
     verify_raw_file(again, full=True)
-
-
-def test_the_next_run_replaces_a_raw_file_that_is_still_in_the_inbox(project: Project) -> None:
-    project.drop(FIRST)
-    assert project.run("ingest_inbox").success
-    before = tables(project.engine)
-    delivery = land(project.engine, SECOND)
-    change_bytes(delivery.path)
-
-    run = project.run("ingest_inbox")
-    assert not run.success
-    assert f"{delivery.path} is not what landed" in project.error(run)
-    assert tables(project.engine)["products"] == before["products"]
-
-    project.drop(SECOND)
-    assert project.run("ingest_inbox").success
-    assert_invariants_hold(project.engine, [FIRST, SECOND])
 
 
 def test_an_untouched_raw_file_is_hashed_on_request_only(engine: Engine) -> None:

@@ -77,6 +77,7 @@ def test_a_file_from_the_future_causes_warnings_and_its_correction_counts(
     time.sleep(0.01)
     run = ingest_version(project, way, HEADER + "s1,right,x\n", time.time_ns() // 1000)
     assert project.checks(run)["delivery_times"] is True
+    assert warnings_of(project) == ""
     assert names(project) == {"s1": "right"}
     assert project.tick().run_requests == []
 
@@ -135,13 +136,6 @@ def test_of_many_warnings_of_a_kind_few_are_shown_and_the_others_counted(project
     *shown, more = warnings_of(project).splitlines()
     assert len(shown) == 10
     assert more == "And 3 more like these."
-
-
-def test_a_version_from_the_future_that_was_superseded_causes_no_warning(project: Project):
-    ingest_version(project, "inbox", HEADER + "s1,wrong,x\n", NOW + DAY)
-    time.sleep(0.01)
-    ingest_version(project, "inbox", HEADER + "s1,right,x\n", time.time_ns() // 1000)
-    assert warnings_of(project) == ""
 
 
 def older(project: Project, source: str, newer_at: datetime = LONG_AGO) -> str:
@@ -233,7 +227,11 @@ def test_the_cut_off_sku_of_an_unfinished_upload_returns_if_that_is_reinstated(p
     ingest_version(project, "inbox", WHOLE, NOW)
     assert is_reverted(cut.path)
     assert "sku-2" not in names(project)
+    assert f"which is reverted: {cut.delivery_id}." in warnings_of(project)
     reinstate_delivery(project.engine, cut.delivery_id, LOG)
+    warnings = warnings_of(project)
+    assert "is reverted:" not in warnings
+    assert "which is not reverted; to revert it, run revert_delivery: " in warnings
     assert project.run("ingest_inbox").success
     assert not is_reverted(cut.path)
     assert names(project)["sku-2"] == "Desk"
@@ -246,17 +244,6 @@ def test_a_refused_unfinished_upload_is_reverted_too(project: Project):
     ingest_version(project, "inbox", "title\n" + "bad,\n" + WHOLE, NOW)
     warnings = warnings_of(project)
     assert f"completes an unfinished upload, which is reverted: {cut.delivery_id}." in warnings
-
-
-def test_a_warning_says_that_an_unfinished_upload_is_reinstated(project: Project):
-    ingest_version(project, "inbox", WHOLE[: WHOLE.index("2\nSofa")], NOW - DAY)
-    (cut,) = project.engine.raw_zone.deliveries("a.csv")
-    ingest_version(project, "inbox", WHOLE, NOW)
-    assert f"which is reverted: {cut.delivery_id}." in warnings_of(project)
-    reinstate_delivery(project.engine, cut.delivery_id, LOG)
-    warnings = warnings_of(project)
-    assert "is reverted:" not in warnings
-    assert "which is not reverted; to revert it, run revert_delivery: " in warnings
 
 
 def test_a_refused_whole_file_does_not_revert_the_unfinished_upload(project: Project):

@@ -46,22 +46,6 @@ def refusal(engine: Engine, data: bytes, text_format: TextFormat = UNKNOWN) -> s
     return ingest(engine, data, text_format).account.error or ""
 
 
-def test_a_refusal_names_the_setting_for_unnamed_files(tmp_path: Path):
-    engine = engine_at(tmp_path, max_reject_share=0.1)
-    error = refusal(engine, GERMAN.encode("cp1252"))
-    assert error.endswith(
-        "for all files that are not UTF-8, set LFP_FALLBACK_ENCODING=windows-1252"
-    )
-
-
-def test_a_refusal_names_the_entry_for_a_named_source(tmp_path: Path):
-    sources = tmp_path / "sources.yaml"
-    sources.write_text("sources: [{name: a.csv, location: /tmp/a.csv}]")
-    engine = engine_at(tmp_path, max_reject_share=0.1, sources_file=sources)
-    error = refusal(engine, GERMAN.encode("cp1252"))
-    assert "write `encoding: windows-1252` for its source in the sources file." in error
-
-
 def test_a_broken_sources_file_does_not_hide_the_refusal(tmp_path: Path):
     sources = tmp_path / "sources.yaml"
     sources.write_text("sources: 1")

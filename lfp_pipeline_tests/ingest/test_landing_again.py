@@ -2,6 +2,7 @@
 
 import json
 import os
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -72,8 +73,13 @@ def assert_nothing_is_pending(project: Project) -> None:
 
 
 @ways
-def test_missing_bytes_are_restored_from_the_inbox(project: Project, way: str) -> None:
-    project.engine.raw_zone.find(A.delivery_id).path.unlink()
+@pytest.mark.parametrize(
+    "lose", [Path.unlink, lambda raw: os.truncate(raw, 10)], ids=["missing", "truncated"]
+)
+def test_lost_bytes_are_restored_from_the_inbox(
+    project: Project, way: str, lose: Callable[[Path], None]
+) -> None:
+    lose(project.engine.raw_zone.find(A.delivery_id).path)
     ingest_by(project, way)
     assert_restored(project)
 
@@ -104,13 +110,6 @@ def test_a_delivery_that_was_marked_unmerged_is_merged_once_it_is_dropped_again(
     revert_delivery(project.engine, B.delivery_id, LOG, ignore_pruned_history=True)
     assert project.products == []
     project.drop(A)
-    ingest_by(project, way)
-    assert_restored(project)
-
-
-@ways
-def test_truncated_bytes_are_restored_from_the_inbox(project: Project, way: str) -> None:
-    os.truncate(project.engine.raw_zone.find(A.delivery_id).path, 10)
     ingest_by(project, way)
     assert_restored(project)
 
@@ -207,9 +206,7 @@ def test_a_refused_and_pruned_file_is_not_requested_until_it_is_dropped_again(
     assert request.partition_key == "bad.csv"
 
 
-def test_missing_bytes_of_a_version_need_not_return_if_its_twin_lands(
-    project: Project,
-) -> None:
+def test_missing_bytes_of_a_version_need_not_return_if_its_twin_lands(project: Project) -> None:
     project.engine.raw_zone.find(A.delivery_id).path.unlink()
     project.drop(TWIN)
     assert len(TWIN.content) == len(A.content)

@@ -6,12 +6,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from lfp_pipeline.model.partition_key import (
-    MAX_LENGTH,
-    is_partition_key,
-    key_hint,
-    partition_key,
-)
+from lfp_pipeline.model.partition_key import MAX_LENGTH, is_partition_key, key_hint, partition_key
 
 names = st.one_of(
     st.text(min_size=1, max_size=200),

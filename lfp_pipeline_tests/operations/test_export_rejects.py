@@ -11,13 +11,12 @@ import pytest
 
 from lfp_pipeline.cli.rejects import main
 from lfp_pipeline.engine import Engine
-from lfp_pipeline.errors import LfpError, WarehouseBusyError
+from lfp_pipeline.errors import LfpError
 from lfp_pipeline.model.delivery import Delivery
 from lfp_pipeline.model.table_spec import PRODUCT_COLUMNS
 from lfp_pipeline.operations.export_rejects import OTHER_COLUMNS, export_rejects
 from lfp_pipeline.sources.local_file import LocalFile
 from testing.engine import LOG, engine_at
-from testing.processes import HOLD_DATABASE, running
 
 Row = dict[str, str]
 Take = Callable[..., Delivery]
@@ -201,16 +200,6 @@ def test_exporting_rejects_without_a_database_is_refused(engine: Engine):
     assert not engine.warehouse.path.exists()
 
 
-def test_an_error_names_the_process_that_has_the_database_open(engine: Engine, take: Take):
-    take(b"sku,name,description\n,Lamp,x\n")
-    busy = Engine(engine.settings.model_copy(update={"other_process_wait_seconds": 0}))
-    with (
-        running(HOLD_DATABASE, engine.warehouse.path) as holder,
-        pytest.raises(WarehouseBusyError, match=rf"PID {holder.pid}"),
-    ):
-        export_rejects(busy, LOG)
-
-
 def test_an_edited_rejects_file_is_not_overwritten(engine: Engine, take: Take):
     take(b"name,sku,description\nAnn,s1,\nBob,,x\n")
     (first,) = export_rejects(engine, LOG)
@@ -262,10 +251,7 @@ def test_thousands_of_rejects_are_exported_in_pages(engine: Engine, take: Take):
 
 
 def test_the_command_lists_its_files_and_the_next_steps(
-    engine: Engine,
-    take: Take,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    engine: Engine, take: Take, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ):
     monkeypatch.setenv("LFP_DATA_DIR", str(engine.settings.data_dir))
     assert main([]) == 1

@@ -112,9 +112,7 @@ def test_a_replacement_is_read_with_the_settings_of_its_merge(merged: Engine) ->
     assert verify(strict(merged), LOG, full=True).problems == ()
 
 
-def test_a_replacement_has_its_former_columns_though_aliases_changed(
-    tmp_path: Path,
-) -> None:
+def test_a_replacement_has_its_former_columns_though_aliases_changed(tmp_path: Path) -> None:
     deliver(engine_at(tmp_path, **BY_LABEL), LABELLED, HIDING)
     now = engine_at(tmp_path, **BY_TITLE)
     revert_delivery(now, HIDING.delivery_id, LOG)
@@ -222,9 +220,7 @@ def test_equal_bytes_that_were_read_with_other_settings_are_searched_too(tmp_pat
     assert winners == {"s1": again.delivery_id, "s2": first.delivery_id}
 
 
-def test_a_delivery_is_reinstated_with_the_settings_that_it_was_merged_with(
-    merged: Engine,
-) -> None:
+def test_a_delivery_is_reinstated_with_the_settings_that_it_was_merged_with(merged: Engine) -> None:
     before = tables(merged), account_of(merged, OLD)
     revert_delivery(merged, OLD.delivery_id, LOG)
     reinstate_delivery(strict(merged), OLD.delivery_id, LOG)
@@ -295,9 +291,7 @@ def test_a_reinstatement_names_the_former_settings_that_it_reads_with(merged: En
     assert "Read as when" not in reinstate_delivery(merged, OLD.delivery_id, LOG).summary
 
 
-def test_a_reinstatement_after_an_upgrade_is_refused_with_the_difference(
-    merged: Engine,
-) -> None:
+def test_a_reinstatement_after_an_upgrade_is_refused_with_the_difference(merged: Engine) -> None:
     revert_delivery(merged, NEW.delivery_id, LOG)
     pretend_another_program(merged)
     before = tables(merged)
@@ -356,9 +350,7 @@ def test_a_rebuild_with_other_row_counts_is_refused_and_names_the_delivery(
     assert account_of(merged, late)[:4] == ("merged", 2, 0, 0)
 
 
-def test_a_rebuild_with_other_products_and_equal_counts_is_refused(
-    tmp_path: Path,
-) -> None:
+def test_a_rebuild_with_other_products_and_equal_counts_is_refused(tmp_path: Path) -> None:
     deliver(engine_at(tmp_path, **BY_LABEL), LABELLED)
     now = engine_at(tmp_path, **BY_TITLE)
     forget_the_conditions(now)

@@ -66,9 +66,7 @@ def test_the_desired_state_is_marked_under_the_writer_lock(
     assert noted == [name]
 
 
-def test_a_reversal_is_refused_for_deliveries_pruned_before_a_rebuild(
-    engine: Engine,
-) -> None:
+def test_a_reversal_is_refused_for_deliveries_pruned_before_a_rebuild(engine: Engine) -> None:
     prune_raw(engine, 0, LOG)
     lose_database(engine)
     before = tables(engine)

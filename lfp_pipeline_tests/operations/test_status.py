@@ -10,6 +10,7 @@ from pathlib import Path
 import duckdb
 import pytest
 
+from lfp_pipeline.cli.status import main
 from lfp_pipeline.operations.prune import prune_raw
 from lfp_pipeline.operations.rebuild import rebuild_products
 from lfp_pipeline.operations.status import StatusReport, collect_status
@@ -18,7 +19,7 @@ from lfp_pipeline.reading.text_reader import SkippedLines
 from lfp_pipeline.sources.inbox import list_inbox
 from lfp_pipeline.sources.local_file import LocalFile
 from testing.dagster_project import HEADER, NO_SKU, Project, drop, project_in
-from testing.engine import LOG, engine_at, patch_reading
+from testing.engine import LOG, patch_reading
 from testing.expected_tables import File
 from testing.processes import (
     HOLD_DATABASE,
@@ -29,7 +30,6 @@ from testing.processes import (
     running,
     until,
 )
-from testing.shell import Shell
 
 A = File("a.csv", 1_000_000, (("s1", "Ann", "x"), ("s2", "Bob", "y"), ("s1", "Ann", "z")))
 B = File("b.csv", 2_000_000, (("s1", "Ann", "z"), ("s3", "Ann", "w")))
@@ -38,6 +38,14 @@ B = File("b.csv", 2_000_000, (("s1", "Ann", "z"), ("s3", "Ann", "w")))
 def status_of(project: Project) -> tuple[StatusReport, str]:
     state = collect_status(project.engine)
     return state, render_status(state)
+
+
+def ingest(project: Project) -> None:
+    """Ingest the inbox as ingest_inbox does."""
+    engine = project.engine
+    files = engine.pending_inbox(LOG).ready
+    list(engine.ingest_all(files, engine.pending_deliveries(LOG, offered=files), LOG))
+    engine.publish(LOG)
 
 
 def section(text: str, title: str) -> list[str]:
@@ -64,7 +72,7 @@ def test_pending_files_are_named(project: Project) -> None:
     assert section(text, "Pending") == [
         "2 in the inbox, not merged: a.csv (0.1 KB), b.csv (0.0 KB)"
     ]
-    project.run("ingest_inbox")
+    ingest(project)
     _, text = status_of(project)
     assert section(text, "Pending") == ["None."]
 
@@ -81,17 +89,8 @@ def test_a_landed_file_is_pending_once(project: Project) -> None:
     assert section(text, "Pending") == [f"1 landed, not merged: {delivery.delivery_id}"]
 
 
-def test_files_still_being_written_are_listed_apart(tmp_path: Path, home: Path) -> None:
-    with project_in(tmp_path, home, inbox_stable_seconds=60) as project:
-        project.drop(A)
-        _, text = status_of(project)
-    assert section(text, "Pending") == ["1 in the inbox, still being written: a.csv"]
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells who writes")
-def test_files_open_for_writing_are_still_being_written(
-    project: Project,
-) -> None:
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux reports writers")
+def test_files_open_for_writing_are_still_being_written(project: Project) -> None:
     project.drop(A)
     project.drop(B)
     with running(HOLD_OPEN, project.inbox / A.key, "ab"):
@@ -165,7 +164,7 @@ def test_a_refused_delivery_needs_attention_until_its_file_is_fixed(project: Pro
     drop(project.inbox, A.key, NO_SKU, microseconds=1)
     drop(project.inbox, "bad.csv", NO_SKU)
     project.drop(B)
-    project.run("ingest_inbox")
+    ingest(project)
     _, text = status_of(project)
     entries = section(text, "Needs attention")
     assert len(entries) == 4
@@ -177,18 +176,15 @@ def test_a_refused_delivery_needs_attention_until_its_file_is_fixed(project: Pro
     )
     assert entries[2].startswith("bad.csv#")
     project.drop(A)
-    project.run("ingest_inbox")
-    long_ago(project)
-    project.run("publish_tables")
+    ingest(project)
+    project.engine.published.publish(LOG)
     _, text = status_of(project)
     assert [line.partition("#")[0] for line in section(text, "Needs attention")[::2]] == ["bad.csv"]
 
 
-def test_a_refused_delivery_needs_attention_until_it_is_reverted(
-    project: Project,
-) -> None:
+def test_a_refused_delivery_needs_attention_until_it_is_reverted(project: Project) -> None:
     drop(project.inbox, "bad.csv", NO_SKU)
-    project.run("ingest_inbox")
+    ingest(project)
     (project.inbox / "bad.csv").unlink()
     (entry, advice) = section(status_of(project)[1], "Needs attention")
     assert "run revert_delivery for it; then it leaves this list" in advice
@@ -199,24 +195,19 @@ def test_a_refused_delivery_needs_attention_until_it_is_reverted(
 
 def test_a_refused_delivery_shows_the_name_of_its_file(project: Project) -> None:
     drop(project.inbox, "<b>x</b> 1.csv".replace("/", "_"), NO_SKU)
-    project.run("ingest_inbox")
+    ingest(project)
     (entry, _) = section(status_of(project)[1], "Needs attention")
     assert f"({project.inbox}/<b>x<_b> 1.csv) was refused" in entry
 
 
-def long_ago(project: Project) -> None:
-    (project.data / "published" / "products.duckdb.json").unlink()
-
-
 def test_the_last_deliveries_show_their_row_counts(project: Project) -> None:
     project.drop(A)
-    project.run("ingest_inbox")
+    ingest(project)
     project.drop(B)
-    project.run("ingest_inbox")
+    ingest(project)
     drop(project.inbox, "bad.csv", NO_SKU)
-    project.run("ingest_inbox")
-    long_ago(project)
-    project.run("publish_tables")
+    ingest(project)
+    project.engine.published.publish(LOG)
     state, text = status_of(project)
     bad, second, first = section(text, "Last deliveries")
     assert re.match(r"bad\.csv#\S+  refused: The header has no column sku\.", bad)
@@ -232,14 +223,13 @@ def test_the_last_deliveries_show_their_notes_a_line_each(
     project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     project.drop(A)
-    project.run("ingest_inbox")
+    ingest(project)
     with monkeypatch.context() as context:
         hostile = "A column is called '\x1b[2J\n```\u202e'."
         patch_reading(context, SkippedLines(), "The header is in line 4.", hostile, "x" * 500)
         project.drop(B)
-        project.run("ingest_inbox")
-    long_ago(project)
-    project.run("publish_tables")
+        ingest(project)
+    project.engine.published.publish(LOG)
     _, text = status_of(project)
     second, *notes, first = section(text, "Last deliveries")
     assert second.startswith(B.delivery_id)
@@ -254,9 +244,8 @@ def test_the_last_deliveries_show_their_notes_a_line_each(
 def test_a_refused_file_shows_its_notes(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     patch_reading(monkeypatch, SkippedLines(), "The header is in line 4.")
     drop(project.inbox, "dirty.csv", HEADER + "s1,Ann,\n,Bob,\n")
-    project.run("ingest_inbox")
-    long_ago(project)
-    project.run("publish_tables")
+    ingest(project)
+    project.engine.published.publish(LOG)
     refused, note = section(status_of(project)[1], "Last deliveries")
     assert "refused: 1 of 2 rows are rejected" in refused
     assert note == "    The header is in line 4."
@@ -268,7 +257,7 @@ def test_the_first_five_notes_are_shown_and_the_others_counted(
 ) -> None:
     patch_reading(monkeypatch, SkippedLines(), *(f"Note {index}." for index in range(number)))
     project.drop(A)
-    project.run("ingest_inbox")
+    ingest(project)
     _, *notes = section(status_of(project)[1], "Last deliveries")
     assert notes[:5] == [f"    Note {index}." for index in range(5)]
     assert notes[5:] == ([f"    {others} in the table deliveries."] if others else [])
@@ -276,7 +265,7 @@ def test_the_first_five_notes_are_shown_and_the_others_counted(
 
 def test_edited_notes_are_made_printable(project: Project) -> None:
     project.drop(A)
-    project.run("ingest_inbox")
+    ingest(project)
     with duckdb.connect(project.data / "products.duckdb") as by_hand:
         by_hand.execute("UPDATE deliveries SET notes = 'a' || chr(27) || '[2J' || chr(10) || 'b'")
     (project.data / "published" / "products.duckdb").unlink()
@@ -287,7 +276,7 @@ def test_edited_notes_are_made_printable(project: Project) -> None:
 def test_only_the_last_ten_deliveries_are_shown(project: Project) -> None:
     for number in range(12):
         drop(project.inbox, f"f{number:02}.csv", HEADER + f"s{number},Ann,\n", number * 1_000_000)
-    project.run("ingest_inbox")
+    ingest(project)
     state, _ = status_of(project)
     assert state.tables
     assert [row["partition_key"] for row in state.tables.latest] == [
@@ -299,13 +288,12 @@ def test_deliveries_pruned_before_a_rebuild_are_not_the_last(project: Project) -
     newer = File(A.key, A.microseconds + 1, A.rows)
     for file in (A, newer, B):
         project.drop(file)
-        project.run("ingest_inbox")
+        ingest(project)
     prune_raw(project.engine, 0, LOG)
     rebuild_products(project.engine, LOG)
     drop(project.inbox, "bad.csv", NO_SKU)
-    project.run("ingest_inbox")
-    long_ago(project)
-    project.run("publish_tables")
+    ingest(project)
+    project.engine.published.publish(LOG)
     state, _ = status_of(project)
     assert state.tables
     assert [row["delivery_id"].partition("#")[0] for row in state.tables.latest] == [
@@ -319,7 +307,7 @@ def test_deliveries_pruned_before_a_rebuild_are_not_the_last(project: Project) -
 
 def test_the_tables_are_read_from_the_published_copy(project: Project) -> None:
     project.drop(A)
-    project.run("ingest_inbox")
+    ingest(project)
     published_at = project.engine.published.last.copied_at
     state, text = status_of(project)
     assert state.tables
@@ -344,7 +332,7 @@ def copy_of(project: Project, file: File) -> LocalFile:
 def unpublished(tmp_path: Path, home: Path) -> Iterator[Project]:
     with project_in(tmp_path, home, publish_time_share=0) as project:
         project.drop(A)
-        project.run("ingest_inbox")
+        ingest(project)
         yield project
 
 
@@ -373,7 +361,7 @@ def test_a_damaged_database_is_reported_though_its_copy_is_whole(
     project: Project, content: bytes
 ) -> None:
     project.drop(A)
-    project.run("ingest_inbox")
+    ingest(project)
     database = project.data / "products.duckdb"
     assert section(status_of(project)[1], "Problems") == []
     database.write_bytes(content)
@@ -384,7 +372,7 @@ def test_a_damaged_database_is_reported_though_its_copy_is_whole(
 
 def test_the_status_is_complete_while_a_writer_is_active(project: Project) -> None:
     project.drop(A)
-    project.run("ingest_inbox")
+    ingest(project)
     with running(HOLD_DATABASE, project.data / "products.duckdb"):
         state, _ = status_of(project)
     assert state.tables
@@ -394,7 +382,7 @@ def test_the_status_is_complete_while_a_writer_is_active(project: Project) -> No
 def test_a_raw_index_that_cannot_be_written_is_reported(project: Project) -> None:
     index = project.engine.raw_zone.index.path
     project.drop(A)
-    project.run("ingest_inbox")
+    ingest(project)
     index.unlink(missing_ok=True)
     index.mkdir()
     (problem,) = section(status_of(project)[1], "Problems")
@@ -404,7 +392,7 @@ def test_a_raw_index_that_cannot_be_written_is_reported(project: Project) -> Non
 
 def test_disk_usage_is_shown(project: Project) -> None:
     project.drop(A)
-    project.run("ingest_inbox")
+    ingest(project)
     state, text = status_of(project)
     assert state.disk["database"] == (project.data / "products.duckdb").stat().st_size
     assert state.disk["published copy"] == project.engine.published.path.stat().st_size
@@ -435,17 +423,19 @@ def test_feeds_with_errors_are_listed(
     assert "LFP_ALLOWED_HOSTS" in line
 
 
-def test_the_command_prints_the_status(shell: Shell) -> None:
-    shell.drop(A)
-    engine = engine_at(shell.data)
-    assert list(engine.ingest_all(engine.pending_inbox(LOG).ready, [], LOG))
-    code, output = shell.run("lfp_pipeline.cli.status")
-    assert code == 0
+def test_the_command_prints_the_status(
+    project: Project, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("LFP_DATA_DIR", str(project.data))
+    project.drop(A)
+    ingest(project)
+    assert main() == 0
+    output = capsys.readouterr().out
     assert section(output, "Last deliveries")
-    assert output.startswith(f"{shell.data}, ")
-    code, output = shell.run("lfp_pipeline.cli.status", publish_time_share=2)
-    assert code == 1
-    assert output.startswith("Wrong settings:\n  LFP_PUBLISH_TIME_SHARE")
+    assert output.startswith(f"{project.data}, ")
+    monkeypatch.setenv("LFP_PUBLISH_TIME_SHARE", "2")
+    assert main() == 1
+    assert capsys.readouterr().err.startswith("Wrong settings:\n  LFP_PUBLISH_TIME_SHARE")
 
 
 def test_unprintable_names_are_escaped(project: Project) -> None:
@@ -459,13 +449,15 @@ def test_unprintable_names_are_escaped(project: Project) -> None:
 
 def test_a_refused_and_pruned_delivery_shows_advice(project: Project) -> None:
     drop(project.inbox, "bad.csv", NO_SKU)
-    project.run("ingest_inbox")
+    ingest(project)
     prune_raw(project.engine, 0, LOG)
     _, text = status_of(project)
     assert "Fix the file and drop it again, or run revert_delivery for it" in text
 
 
-def test_the_status_works_without_a_data_folder(shell: Shell) -> None:
-    code, output = shell.run("lfp_pipeline.cli.status", data_dir=shell.data / "none" / "yet")
-    assert code == 0, output
-    assert "None, or unreadable." in output
+def test_the_status_works_without_a_data_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("LFP_DATA_DIR", str(tmp_path / "none" / "yet"))
+    assert main() == 0
+    assert "None, or unreadable." in capsys.readouterr().out

@@ -1,6 +1,5 @@
 """The time of a version: which version of a file is newer, whatever time its source reports."""
 
-import logging
 import os
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -15,8 +14,8 @@ from lfp_pipeline.raw_zone.delivery_time import Version, time_of_fetched
 from lfp_pipeline.raw_zone.raw_zone import RawZone
 from lfp_pipeline.sources.base import Fetched, OnProgress, Sink
 from lfp_pipeline.sources.local_file import LocalFile
+from testing.engine import LOG
 
-LOG = logging.getLogger("test")
 KEY = "products.csv"
 HOUR = timedelta(hours=1)
 

@@ -199,32 +199,15 @@ def test_a_version_is_found_by_the_time_that_its_source_stated(zone: RawZone, in
     assert noted_statuses(zone, inbox) == ["merged"] * 5
 
 
-def change_nothing(path: Path) -> None:
-    assert path.exists()
-
-
-def overwrite(path: Path) -> None:
-    path.write_bytes(b"no index" * 1_000)
-
-
 def damage(path: Path) -> None:
     with path.open("r+b") as file:
         file.seek(4_096)
         file.write(b"\xff" * 40_000)
 
 
-def set_another_version(path: Path) -> None:
+def execute(path: Path, sql: str) -> None:
     with closing(sqlite3.connect(path)) as index:
-        index.execute("PRAGMA user_version = 99")
-
-
-def drop_a_table(path: Path) -> None:
-    with closing(sqlite3.connect(path)) as index:
-        index.execute("DROP TABLE folders")
-
-
-def empty(path: Path) -> None:
-    path.write_bytes(b"")
+        index.execute(sql)
 
 
 def replace_by_a_folder(path: Path) -> None:
@@ -232,19 +215,19 @@ def replace_by_a_folder(path: Path) -> None:
     path.mkdir()
 
 
-@pytest.mark.parametrize(
-    "break_it",
-    [
-        change_nothing,
-        Path.unlink,
-        overwrite,
-        damage,
-        set_another_version,
-        drop_a_table,
-        replace_by_a_folder,
-        empty,
-    ],
-)
+BREAKS: dict[str, Callable[[Path], object]] = {
+    "whole": Path.exists,
+    "missing": Path.unlink,
+    "empty": lambda path: path.write_bytes(b""),
+    "another file": lambda path: path.write_bytes(b"no index" * 1_000),
+    "damaged": damage,
+    "another version": lambda path: execute(path, "PRAGMA user_version = 99"),
+    "no table": lambda path: execute(path, "DROP TABLE folders"),
+    "a folder": replace_by_a_folder,
+}
+
+
+@pytest.mark.parametrize("break_it", BREAKS.values(), ids=BREAKS.keys())
 def test_a_damaged_or_missing_index_is_rebuilt(
     zone: RawZone, inbox: Path, break_it: Callable[[Path], object]
 ) -> None:
@@ -363,9 +346,7 @@ RawZone(Path(sys.argv[1])).index.disk_bytes()
 """
 
 
-def test_a_kill_during_a_scan_leaves_the_index_unchanged(
-    zone: RawZone,
-) -> None:
+def test_a_kill_during_a_scan_leaves_the_index_unchanged(zone: RawZone) -> None:
     for key in ("f2.csv", "f3.csv"):
         delete_status_note(zone.deliveries(key)[0].path)
     with running(WAITING_IN_A_SCAN, zone.root):

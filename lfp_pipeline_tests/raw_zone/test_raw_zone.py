@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import logging
 import os
 import stat
 import threading
@@ -20,17 +19,16 @@ from hypothesis import strategies as st
 from lfp_pipeline.common.clock import utc_from_ns, utc_now
 from lfp_pipeline.errors import LandingError
 from lfp_pipeline.model.delivery import Delivery, Kind, stamp
-from lfp_pipeline.raw_zone import desired_state, landing_again, pending, raw_zone
+from lfp_pipeline.raw_zone import desired_state, landing_again, pending
 from lfp_pipeline.raw_zone.desired_state import is_pruned, prune
 from lfp_pipeline.raw_zone.raw_zone import RawZone
 from lfp_pipeline.raw_zone.status_notes import read_status, write_status_note
 from lfp_pipeline.sources.base import Fetched, OnProgress, Sink
 from lfp_pipeline.sources.inbox import InboxFile, list_inbox
 from lfp_pipeline.sources.local_file import LocalFile
+from testing.engine import LOG
 from testing.processes import finish, running, start
-from testing.sources import UndatedSource
 
-LOG = logging.getLogger("test")
 CONTENT = bytes(range(256)) * 10_000
 
 
@@ -68,16 +66,13 @@ class Acting:
         return Fetched(utc_now())
 
 
-def test_the_bytes_are_kept_exactly(zone: RawZone, file: Path) -> None:
+@pytest.mark.parametrize("content", [CONTENT, b""])
+def test_the_bytes_are_kept_exactly(zone: RawZone, file: Path, content: bytes) -> None:
+    file.write_bytes(content)
     delivery = land(zone, file)
-    assert delivery.path.read_bytes() == CONTENT
-    assert delivery.size_bytes == len(CONTENT)
-    assert delivery.sha256 == hashlib.sha256(CONTENT).hexdigest()
-
-
-def test_an_empty_file_is_kept_too(zone: RawZone, file: Path) -> None:
-    file.write_bytes(b"")
-    assert land(zone, file).path.read_bytes() == b""
+    assert delivery.path.read_bytes() == content
+    assert delivery.size_bytes == len(content)
+    assert delivery.sha256 == hashlib.sha256(content).hexdigest()
 
 
 def test_the_record_has_everything_about_the_delivery(zone: RawZone, file: Path) -> None:
@@ -98,10 +93,6 @@ def test_the_record_has_everything_about_the_delivery(zone: RawZone, file: Path)
     assert zone.deliveries("products.csv") == [delivery]
 
 
-def test_a_raw_file_is_read_only(zone: RawZone, file: Path) -> None:
-    assert stat.S_IMODE(land(zone, file).path.stat().st_mode) == 0o444
-
-
 @pytest.mark.parametrize(
     ("folder", "raw"), [(0o755, 0o444), (0o700, 0o400), (0o750, 0o440), (0o744, 0o400)]
 )
@@ -120,9 +111,7 @@ def test_a_raw_file_is_as_restricted_as_the_folders_of_its_source(
     assert stat.S_IMODE(land(zone, path).path.stat().st_mode) == raw
 
 
-def test_a_common_folder_of_source_and_raw_zone_restricts_no_raw_file(
-    tmp_path: Path,
-) -> None:
+def test_a_common_folder_of_source_and_raw_zone_restricts_no_raw_file(tmp_path: Path) -> None:
     (tmp_path / "home").mkdir(mode=0o700)
     file = tmp_path / "home" / "a.csv"
     file.write_bytes(CONTENT)
@@ -153,9 +142,7 @@ def test_a_raw_file_has_the_read_permissions_of_its_source(
     assert stat.S_IMODE(land(zone, file).path.stat().st_mode) == raw
 
 
-def test_a_remote_file_is_readable_by_everybody_once_it_has_landed(
-    zone: RawZone,
-) -> None:
+def test_a_remote_file_is_readable_by_everybody_once_it_has_landed(zone: RawZone) -> None:
     modes: list[int] = []
 
     def look() -> None:
@@ -182,16 +169,6 @@ def test_the_same_bytes_with_another_time_are_another_delivery(zone: RawZone, fi
     assert zone.deliveries("products.csv") == [older, newer]
 
 
-def test_other_bytes_with_the_same_time_are_another_delivery(zone: RawZone, file: Path) -> None:
-    deliveries = []
-    for content in (b"one", b"two"):
-        file.write_bytes(content)
-        os.utime(file, (5, 5))
-        deliveries.append(land(zone, file))
-    by_id = sorted(deliveries, key=lambda delivery: delivery.delivery_id)
-    assert zone.deliveries("products.csv") == by_id
-
-
 def test_the_next_landing_repairs_a_crash_between_bytes_and_record(
     zone: RawZone, file: Path
 ) -> None:
@@ -202,11 +179,6 @@ def test_the_next_landing_repairs_a_crash_between_bytes_and_record(
     assert again.delivery_id == first.delivery_id
     assert zone.deliveries("products.csv") == [again]
     assert again.path.read_bytes() == CONTENT
-
-
-def test_the_next_landing_restores_missing_bytes(zone: RawZone, file: Path) -> None:
-    land(zone, file).path.unlink()
-    assert land(zone, file).path.read_bytes() == CONTENT
 
 
 def test_a_delivery_that_lands_again_keeps_its_kind(zone: RawZone, file: Path) -> None:
@@ -254,27 +226,17 @@ def test_a_pruning_during_a_landing_takes_effect_after_it(zone: RawZone, file: P
     assert not raw.exists()
 
 
-unreadable = pytest.mark.parametrize(
-    "content", [b"", b'{"partition_key":', b"\xff", b"{}", b"[]", b"null"]
-)
-
-
-@unreadable
-def test_an_unreadable_record_is_named(zone: RawZone, file: Path, content: bytes) -> None:
-    record = land(zone, file).path.with_suffix(".json")
+@pytest.mark.parametrize("content", [b"", b'{"partition_key":', b"\xff", b"{}", b"[]", b"null"])
+def test_an_unreadable_record_is_named_and_the_next_landing_replaces_it(
+    zone: RawZone, file: Path, content: bytes
+) -> None:
+    first = land(zone, file)
+    record = first.path.with_suffix(".json")
     record.write_bytes(content)
     with pytest.raises(LandingError, match=r"remove it, and land its file again") as caught:
         zone.deliveries("products.csv")
     assert str(record) in str(caught.value)
     assert caught.value.permanent
-
-
-@unreadable
-def test_the_next_landing_replaces_an_unreadable_record(
-    zone: RawZone, file: Path, content: bytes
-) -> None:
-    first = land(zone, file)
-    first.path.with_suffix(".json").write_bytes(content)
     again = land(zone, file)
     assert again.delivery_id == first.delivery_id
     assert zone.deliveries("products.csv") == [again]
@@ -357,26 +319,6 @@ def test_an_unwritable_raw_zone_is_not_reported_as_an_error_of_the_source(
     assert caught.value.permanent
 
 
-def test_a_full_disk_is_not_reported_as_an_error_of_the_source(zone: RawZone, file: Path) -> None:
-    code = """
-import logging, resource, signal, sys
-from pathlib import Path
-from lfp_pipeline.errors import LandingError
-from lfp_pipeline.raw_zone.status_notes import write_status_note, read_status
-from lfp_pipeline.raw_zone.raw_zone import RawZone
-from lfp_pipeline.sources.local_file import LocalFile
-signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, 1_000_000))
-try:
-    RawZone(Path(sys.argv[1])).land(LocalFile(Path(sys.argv[2])), "x", logging.getLogger())
-except LandingError as error:
-    print(error)
-"""
-    (output,) = finish([start(code, zone.root, file)])
-    assert output.startswith(f"The raw zone {zone.root} cannot be written")
-    assert files(zone) == []
-
-
 @pytest.mark.parametrize("key", ["../up", "a/b", "", ".", "..", ".hidden"])
 def test_a_key_that_is_a_path_is_refused(zone: RawZone, file: Path, key: str) -> None:
     with pytest.raises(LandingError, match="not a partition key") as caught:
@@ -385,33 +327,28 @@ def test_a_key_that_is_a_path_is_refused(zone: RawZone, file: Path, key: str) ->
     assert list(zone.root.parent.iterdir()) == [file]
 
 
-def test_a_file_that_grows_meanwhile_does_not_land(zone: RawZone, file: Path) -> None:
-    refused_when(zone, file, lambda: file.write_bytes(CONTENT + b"x"))
+def grow(file: Path) -> None:
+    file.write_bytes(CONTENT + b"x")
 
 
-def test_a_file_that_is_replaced_meanwhile_does_not_land(zone: RawZone, file: Path) -> None:
-    def replace() -> None:
-        other = file.with_name("other")
-        other.write_bytes(CONTENT)
-        os.utime(other, ns=(file.stat().st_mtime_ns,) * 2)
-        other.replace(file)
-
-    refused_when(zone, file, replace)
+def replace_by_another_file(file: Path) -> None:
+    other = file.with_name("other")
+    other.write_bytes(CONTENT)
+    os.utime(other, ns=(file.stat().st_mtime_ns,) * 2)
+    other.replace(file)
 
 
-def test_a_file_written_meanwhile_does_not_land_even_if_its_time_is_restored(
-    zone: RawZone, file: Path
+def write_and_restore_the_time(file: Path) -> None:
+    times = (file.stat().st_atime_ns, file.stat().st_mtime_ns)
+    with file.open("r+b") as open_file:
+        open_file.write(b"x")
+    os.utime(file, ns=times)
+
+
+@pytest.mark.parametrize("change", [grow, replace_by_another_file, write_and_restore_the_time])
+def test_a_file_that_changes_meanwhile_does_not_land(
+    zone: RawZone, file: Path, change: Callable[[Path], None]
 ) -> None:
-    def write_and_reset() -> None:
-        times = (file.stat().st_atime_ns, file.stat().st_mtime_ns)
-        with file.open("r+b") as open_file:
-            open_file.write(b"x")
-        os.utime(file, ns=times)
-
-    refused_when(zone, file, write_and_reset)
-
-
-def refused_when(zone: RawZone, file: Path, act: Callable[[], object]) -> None:
     class Watched(LocalFile):
         def fetch(self, sink: Sink, on_progress: OnProgress) -> Fetched:
             acted = threading.Event()
@@ -420,7 +357,7 @@ def refused_when(zone: RawZone, file: Path, act: Callable[[], object]) -> None:
                 on_progress(done, total)
                 if not acted.is_set():
                     acted.set()
-                    act()
+                    change(file)
 
             return super().fetch(sink, act_once)
 
@@ -432,11 +369,7 @@ def refused_when(zone: RawZone, file: Path, act: Callable[[], object]) -> None:
 
 @pytest.mark.parametrize(
     ("make", "message"),
-    [
-        (Path.absolute, "No such file"),
-        (Path.mkdir, "is not a file"),
-        (os.mkfifo, "is not a file"),
-    ],
+    [(Path.absolute, "No such file"), (Path.mkdir, "is not a file"), (os.mkfifo, "is not a file")],
     ids=["missing", "folder", "pipe"],
 )
 def test_a_source_that_is_not_a_file_is_a_permanent_error(
@@ -498,7 +431,6 @@ def test_several_processes_that_land_one_file_at_once_land_it_once(
     code = """
 import logging, sys
 from pathlib import Path
-from lfp_pipeline.raw_zone.status_notes import write_status_note, read_status
 from lfp_pipeline.raw_zone.raw_zone import RawZone
 from lfp_pipeline.sources.local_file import LocalFile
 zone, source = RawZone(Path(sys.argv[1])), LocalFile(Path(sys.argv[2]))
@@ -525,23 +457,6 @@ def test_several_threads_that_land_one_file_at_once_land_it_once(zone: RawZone, 
     for thread in threads:
         thread.join()
     assert len(files(zone)) == 2
-
-
-def test_the_same_bytes_without_a_time_are_the_same_delivery(zone: RawZone):
-    first = zone.land(UndatedSource(b"one"), "a", LOG)
-    assert zone.land(UndatedSource(b"one"), "a", LOG) == first
-    second = zone.land(UndatedSource(b"two"), "a", LOG)
-    third = zone.land(UndatedSource(b"one"), "a", LOG)
-    assert first.delivered_at < second.delivered_at < third.delivered_at
-    assert zone.deliveries("a") == [first, second, third]
-
-
-def test_a_later_landing_is_newer_even_if_the_clock_has_stepped_back(
-    zone: RawZone, monkeypatch: pytest.MonkeyPatch
-):
-    first = zone.land(UndatedSource(b"one"), "a", LOG)
-    monkeypatch.setattr(raw_zone, "utc_now", lambda: first.delivered_at - timedelta(hours=1))
-    assert zone.land(UndatedSource(b"two"), "a", LOG).delivered_at > first.delivered_at
 
 
 def test_polled_bytes_with_another_time_are_the_same_delivery(zone: RawZone, file: Path):
@@ -599,20 +514,6 @@ def test_a_status_note_says_nothing_about_another_database(zone: RawZone, file: 
     for database_id in ("rebuilt", None):
         assert pending.pending_deliveries(zone.index, database_id, LOG) == [delivery]
         assert read_status(delivery.path, database_id) is None
-
-
-def test_a_status_note_belongs_to_partition_time_and_size(zone: RawZone, file: Path) -> None:
-    delivery = land(zone, file)
-    write_status_note(delivery.path, "merged", "db")
-    this = version_of(file)
-    others = [
-        this._replace(name="other.csv"),
-        this._replace(size_bytes=this.size_bytes + 1),
-        this._replace(mtime_ns=this.mtime_ns + 1000),
-    ]
-    found, *of_others = pending.reconciled(zone.index, [this, *others], "db")
-    assert found is not None
-    assert of_others == [None] * 3
 
 
 def test_a_raw_zone_that_does_not_exist_yet_is_empty(zone: RawZone) -> None:

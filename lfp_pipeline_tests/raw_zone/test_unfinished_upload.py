@@ -1,7 +1,6 @@
 """Unfinished uploads are recognized when the version that completes them lands."""
 
 import itertools
-import logging
 import os
 from pathlib import Path
 
@@ -9,8 +8,8 @@ import pytest
 
 from lfp_pipeline.raw_zone.raw_zone import RawZone
 from lfp_pipeline.sources.local_file import LocalFile
+from testing.engine import LOG
 
-LOG = logging.getLogger("test")
 WHOLE = b'sku,name,description\ns1,Lamp,"one\ntwo ""three"" four"\ns2,Desk 27",Oak\ns3,Sofa,x\n'
 
 

@@ -158,10 +158,7 @@ def test_a_refused_crashing_file_crashes_no_later_run_or_delivery(engine: Engine
 
 @pytest.mark.parametrize(
     ("word", "error"),
-    [
-        pytest.param("KILL", "killed (signal 9", marks=pytest.mark.slow),
-        ("EAT", "MB of memory"),
-    ],
+    [pytest.param("KILL", "killed (signal 9", marks=pytest.mark.slow), ("EAT", "MB of memory")],
 )
 def test_a_file_that_takes_too_much_memory_fails_and_the_others_are_merged(
     engine: Engine, run: Run, word: str, error: str
@@ -218,9 +215,7 @@ def test_two_processes_may_trial_read_the_same_file_at_once(engine: Engine, run:
 
 
 def test_a_hanging_trial_read_is_stopped(
-    engine: Engine,
-    environment: Mapping[str, str],
-    monkeypatch: pytest.MonkeyPatch,
+    engine: Engine, environment: Mapping[str, str], monkeypatch: pytest.MonkeyPatch
 ):
     delivery = land(engine, hostile("HANG"))
     folder = engine.settings.data_dir

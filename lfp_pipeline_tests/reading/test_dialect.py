@@ -141,8 +141,7 @@ def test_the_line_end_is_that_of_the_header_not_of_the_lines_above(newline: byte
 
 
 @pytest.mark.parametrize(
-    "header",
-    [b'name,"sku\nno",description,sku\n', b'name,"sku\rno",description,sku\n'],
+    "header", [b'name,"sku\nno",description,sku\n', b'name,"sku\rno",description,sku\n']
 )
 def test_a_header_of_more_than_one_line_is_not_plain(header: bytes):
     dialect = detect(header + b"a,b,c\n")

@@ -13,6 +13,7 @@ from pathlib import Path
 import duckdb
 import pytest
 
+from lfp_pipeline.engine import Engine
 from lfp_pipeline.errors import DeliveryRefusedError, ReadingTimeoutError
 from lfp_pipeline.ingest.result import IngestResult
 from lfp_pipeline.model.ledger_entry import Status
@@ -97,12 +98,17 @@ def test_damage_at_the_end_of_a_member_does_not_affect_the_next():
     ]
 
 
-def test_the_detail_of_a_reject_names_its_member(tmp_path: Path):
-    engine = engine_at(tmp_path)
-    path = engine.settings.inbox_dir / "products.zip"
-    path.write_bytes(zipped({"a.csv": HEAD + b"Lamp,,x\nbad\n", "b c.csv": HEAD + b"Sofa,,\n,x\n"}))
+def ingest(engine: Engine, members: dict[str, bytes]) -> IngestResult:
+    """Ingest a zip of these members from the inbox."""
+    (engine.settings.inbox_dir / "products.zip").write_bytes(zipped(members))
     (done,) = engine.ingest_all(engine.pending_inbox(LOG).ready, [], LOG)
     assert isinstance(done, IngestResult)
+    return done
+
+
+def test_the_detail_of_a_reject_names_its_member(tmp_path: Path):
+    engine = engine_at(tmp_path)
+    ingest(engine, {"a.csv": HEAD + b"Lamp,,x\nbad\n", "b c.csv": HEAD + b"Sofa,,\n,x\n"})
     with duckdb.connect(engine.warehouse.path, read_only=True) as connection:
         found = connection.execute(
             "SELECT row_number, reason, detail FROM rejected_rows ORDER BY row_number"
@@ -162,7 +168,8 @@ LAMP = HEAD + b"Lamp,A-1,\n"
     ],
 )
 def test_other_files_in_a_zip_are_skipped_and_noted(tmp_path: Path, name: str, data: bytes):
-    found = read_zip({"a.csv": LAMP, f"b/{name}": data}, tmp_path)
+    ignored = {"Thumbs.db": b"\xd0\xcf", "__MACOSX/._a.csv": b"x"}
+    found = read_zip({"a.csv": LAMP, f"b/{name}": data} | ignored, tmp_path)
     assert found.rows_read == 1
     assert found.notes == [f"Skipped in the zip: b/{name}."]
 
@@ -205,11 +212,7 @@ def test_the_refusal_of_a_zip_without_product_files_names_its_members(
         read_zip(members, tmp_path)
     monkeypatch.setattr(direct_load, "LEAST_BYTES", 0)
     monkeypatch.setattr(direct_load, "should_load_directly", lambda *_: True)
-    engine = engine_at(tmp_path)
-    (engine.settings.inbox_dir / "products.zip").write_bytes(zipped(members))
-    (done,) = engine.ingest_all(engine.pending_inbox(LOG).ready, [], LOG)
-    assert isinstance(done, IngestResult)
-    assert re.search(message, done.account.error or "")
+    assert re.search(message, ingest(engine_at(tmp_path), members).account.error or "")
 
 
 def test_the_note_on_many_skipped_members_counts_them(tmp_path: Path):
@@ -281,16 +284,13 @@ def test_reading_a_zip_for_too_long_fails_and_is_no_refusal(tmp_path: Path, name
 
 def test_a_zip_that_took_too_long_is_retried(tmp_path: Path):
     engine = engine_at(tmp_path, max_archive_seconds=1e-9)
-    path = engine.settings.inbox_dir / "products.zip"
-    path.write_bytes(zipped({"a.csv": LAMP, "b.csv": LAMP}))
-    (done,) = engine.ingest_all(engine.pending_inbox(LOG).ready, [], LOG)
-    assert isinstance(done, IngestResult)
+    done = ingest(engine, {"a.csv": LAMP, "b.csv": LAMP})
     assert done.account.status is Status.FAILED
     assert "LFP_MAX_ARCHIVE_SECONDS" in (done.account.error or "")
     patient = engine_at(tmp_path)
-    (done,) = patient.ingest_all([], patient.pending_deliveries(LOG), LOG)
-    assert isinstance(done, IngestResult)
-    assert done.account.status is Status.MERGED
+    (again,) = patient.ingest_all([], patient.pending_deliveries(LOG), LOG)
+    assert isinstance(again, IngestResult)
+    assert again.account.status is Status.MERGED
 
 
 def test_a_lone_member_may_have_any_name_except_that_of_an_archive():
@@ -324,9 +324,7 @@ def test_rejects_are_counted_over_all_members(monkeypatch: pytest.MonkeyPatch):
             read(zipped(members))
 
 
-def test_a_small_bad_member_does_not_refuse_a_large_good_one(
-    monkeypatch: pytest.MonkeyPatch,
-):
+def test_a_small_bad_member_does_not_refuse_a_large_good_one(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(reject_limit, "KEPT_AS_EVIDENCE", 0)
     good = csv(*[(f"Lamp {n}", f"S-{n}", "") for n in range(1_000)])
     found = read(zipped({"a.csv": HEAD + b"bad\n" * 20, "b.csv": good}), max_reject_share=0.02)
@@ -389,9 +387,5 @@ def test_a_zip_of_several_members_loads_into_an_empty_warehouse(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr(direct_load, "LEAST_BYTES", 0)
-    engine = engine_at(tmp_path)
-    path = engine.settings.inbox_dir / "products.zip"
-    path.write_bytes(zipped({"a.csv": HEAD + b"Lamp,A-1,\n", "b.csv": HEAD + b"Chair,B-2,\n"}))
-    (done,) = engine.ingest_all(engine.pending_inbox(LOG).ready, [], LOG)
-    assert isinstance(done, IngestResult)
-    assert done.products == 2
+    members = {"a.csv": HEAD + b"Lamp,A-1,\n", "b.csv": HEAD + b"Chair,B-2,\n"}
+    assert ingest(engine_at(tmp_path), members).products == 2

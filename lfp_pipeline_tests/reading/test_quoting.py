@@ -147,12 +147,7 @@ ROWS = [("a", "b", "c"), ("dd", "", "e f"), ("é", "g", "")]
 
 def written(rows: list[tuple[str, str, str]], style: str, newline: str) -> list[str]:
     """Return the lines of some rows."""
-    cell = {
-        "bare": "{}",
-        "quoted": '"{}"',
-        "spaced": ' "{}" ',
-        "formulas": '="{}"',
-    }[style]
+    cell = {"bare": "{}", "quoted": '"{}"', "spaced": ' "{}" ', "formulas": '="{}"'}[style]
     return [",".join(cell.format(value) for value in row) + newline for row in rows]
 
 

@@ -17,10 +17,7 @@ OPTIONS = options(column_aliases={"sku": ["article"]})
 
 
 def repaired(
-    folder: Path,
-    data: bytes,
-    objections: dict[int, str] | None = None,
-    **form: bool | int,
+    folder: Path, data: bytes, objections: dict[int, str] | None = None, **form: bool | int
 ) -> RepairedCopy:
     path = folder / "file.csv"
     path.write_bytes(data)

@@ -226,9 +226,7 @@ def test_a_formula_around_a_text_is_unwrapped(connection: duckdb.DuckDBPyConnect
     assert [row[:2] for row in values(connection)] == [(text, text) for text in formulas.values()]
 
 
-def test_null_tokens_match_only_whole_values_as_written(
-    connection: duckdb.DuckDBPyConnection,
-):
+def test_null_tokens_match_only_whole_values_as_written(connection: duckdb.DuckDBPyConnection):
     insert(
         connection,
         ("\\N", "NULL", "#N/A"),

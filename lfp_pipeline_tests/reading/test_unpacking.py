@@ -275,17 +275,15 @@ def test_more_than_the_limit_is_refused(unpack: Callable[..., bytes], packed: by
         unpack(packed, max_bytes=len(DATA) - 1)
 
 
-@pytest.mark.parametrize(
-    "pack", [gzip.compress, zstd_frame, zstd_stream, bz2.compress, lzma.compress]
-)
+@each_compression
 def test_a_small_file_that_unpacks_to_a_huge_one_is_refused(
     unpack: Callable[..., bytes], pack: Callable[[bytes], bytes]
 ):
     with pytest.raises(DeliveryRefusedError, match="larger than"):
-        unpack(pack(bytes(200_000_000)), max_bytes=10_000_000)
+        unpack(pack(bytes(30_000_000)), max_bytes=10_000_000)
 
 
-@pytest.mark.parametrize("pack", [gzip.compress, zstd_frame, bz2.compress, lzma.compress])
+@each_compression
 def test_a_packed_empty_file_is_empty(pack: Callable[[bytes], bytes]):
     with pytest.raises(DeliveryRefusedError, match="is empty"):
         read(pack(b""))
@@ -301,15 +299,6 @@ def test_a_plain_file_is_not_packed(tmp_path: Path, data: bytes):
     path = tmp_path / "plain"
     path.write_bytes(data)
     assert not is_packed(path)
-
-
-def test_a_workbook_is_refused(tmp_path: Path) -> None:
-    path = tmp_path / "products.xlsx"
-    with zipfile.ZipFile(path, "w") as archive:
-        archive.writestr("[Content_Types].xml", "<Types/>")
-        archive.writestr("xl/workbook.xml", "<workbook/>")
-    with pytest.raises(DeliveryRefusedError, match="Excel workbook"):
-        next(contents(path, 10**9, bool))
 
 
 def zip_entry(name: str, mode: int = stat.S_IFREG) -> zipfile.ZipInfo:

@@ -1,7 +1,6 @@
 """Content codings: deflate is undone during the download, others are stored or refused."""
 
 import gzip
-import logging
 import os
 import zlib
 from collections.abc import Callable
@@ -12,9 +11,11 @@ import pytest
 
 from lfp_pipeline.errors import LandingError
 from lfp_pipeline.raw_zone.raw_zone import RawZone
+from lfp_pipeline.sources import content_headers
 from lfp_pipeline.sources.base import CHUNK_BYTES, DownloadLimits
 from lfp_pipeline.sources.content_headers import inflated
 from lfp_pipeline.sources.http_download import HttpFile
+from testing.engine import LOG
 from testing.http_server import (
     LOOPBACK,
     Answer,
@@ -26,7 +27,6 @@ from testing.http_server import (
     serving,
 )
 
-LOG = logging.getLogger("test")
 LIMITS = DownloadLimits(3, 60, 10**9, LOOPBACK, longest_pause_seconds=0.01)
 CONTENT = os.urandom(200_000) + bytes(5 * CHUNK_BYTES) + b"x,y,z\n" * 100_000
 
@@ -87,12 +87,13 @@ def test_inflated_chunks_have_a_bounded_size(size: int):
     assert max(map(len, chunks)) <= CHUNK_BYTES
 
 
-def test_chunks_are_bounded_when_the_input_ends_before_the_output():
+def test_chunks_are_bounded_when_the_input_ends_before_the_output(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(content_headers, "CHUNK_BYTES", 10_000)
     for extra in range(300):
-        content = bytes(CHUNK_BYTES + extra)
+        content = bytes(10_000 + extra)
         chunks = list(inflated("a", iter([zlib.compress(content)])))
         assert b"".join(chunks) == content
-        assert max(map(len, chunks)) <= CHUNK_BYTES
+        assert max(map(len, chunks)) <= 10_000
 
 
 def test_the_size_limit_applies_to_the_inflated_file(tmp_path: Path):
@@ -179,6 +180,7 @@ def test_codings_that_the_reader_unpacks_are_stored_unchanged(tmp_path: Path, co
     etag = {"ETag": '"1"', "Content_Encoding": coding}
     with serving(cut_off(CONTENT, 1000, **etag), rest_of(CONTENT, **etag)) as server:
         assert land(tmp_path, server) == CONTENT
+    assert server.requests[0]["Accept-Encoding"] == "identity"
     assert "Range" in server.requests[1]
 
 

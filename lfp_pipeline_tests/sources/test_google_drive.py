@@ -1,8 +1,6 @@
 """Google Drive and Google Sheets, by a local server that answers like Google."""
 
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from html import escape
@@ -148,12 +146,6 @@ class Google:
             exchange.whole(CONTENT, **headers)
 
 
-@contextmanager
-def google(state: Google) -> Iterator[Server]:
-    with serving(state.answer) as server:
-        yield server
-
-
 def drive_file(location: str, server: Server) -> DriveFile:
     source = source_at(location, LIMITS)
     assert isinstance(source, DriveFile)
@@ -162,7 +154,7 @@ def drive_file(location: str, server: Server) -> DriveFile:
 
 def fetch(location: str, state: Google) -> tuple[bytes, datetime | None]:
     sink = Bytes()
-    with google(state) as server:
+    with serving(state.answer) as server:
         fetched = drive_file(location, server).fetch(sink, lambda _done, _size: None)
     return sink.content, fetched.modified
 
@@ -170,7 +162,7 @@ def fetch(location: str, state: Google) -> tuple[bytes, datetime | None]:
 @pytest.mark.parametrize("large", [False, True])
 def test_the_charset_of_the_file_is_kept(large: bool) -> None:
     state = Google(large=large, cut=1000, media_type="text/csv; charset=windows-1251")
-    with google(state) as server:
+    with serving(state.answer) as server:
         fetched = drive_file(f"gdrive:{ID}", server).fetch(Bytes(), lambda _done, _size: None)
     assert fetched.text_format == TextFormat(charset="cp1251")
 

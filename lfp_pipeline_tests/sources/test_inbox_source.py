@@ -1,6 +1,5 @@
 """Files of the inbox: only the listed version lands, and no user may read more than before."""
 
-import logging
 import os
 import socket
 import stat
@@ -15,10 +14,10 @@ from lfp_pipeline.raw_zone.raw_zone import RawZone
 from lfp_pipeline.sources.base import Fetched, OnProgress, Sink
 from lfp_pipeline.sources.inbox import list_inbox
 from lfp_pipeline.sources.inbox_source import InboxSource
+from testing.engine import LOG
 from testing.processes import HOLD_A_WRITE_LEASE, HOLD_OPEN, running
 from testing.sources import Bytes
 
-LOG = logging.getLogger("test")
 CONTENT = b"sku,name,description\ns1,Ann,x\n"
 SECRET = b"the password is swordfish.....\n"
 NAME = "shop/new/a.csv"

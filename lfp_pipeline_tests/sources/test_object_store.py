@@ -27,12 +27,12 @@ from lfp_pipeline.sources.base import DownloadLimits
 from lfp_pipeline.sources.locations import source_at
 from lfp_pipeline.sources.network_policy import NetworkPolicy
 from lfp_pipeline.sources.store_settings import store_settings
+from testing.engine import LOG
 from testing.ftp_server import ftp_serving
 from testing.http_server import LOOPBACK, Exchange, Server, allowing, serving
 from testing.http_server import status as answer_with_status
 from testing.sources import Bytes
 
-LOG = logging.getLogger("test")
 LIMITS = DownloadLimits(3, 60, 10**9, longest_pause_seconds=0.01)
 BUCKET = "products"
 MEGABYTE = 1 << 20
@@ -315,11 +315,7 @@ def test_the_proxy_of_the_environment_is_not_used(
 
 
 def test_the_metadata_service_is_not_used(
-    tmp_path: Path,
-    store: Store,
-    metadata: Server,
-    proxy: Server,
-    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path, store: Store, metadata: Server, proxy: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("AWS_ACCESS_KEY_ID")
     monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")

@@ -1,6 +1,5 @@
 """`Retry-After`: the next attempt waits as long as the server asks, within the time limit."""
 
-import logging
 import time
 from dataclasses import replace
 from email.utils import formatdate
@@ -13,16 +12,9 @@ from lfp_pipeline.raw_zone.raw_zone import RawZone
 from lfp_pipeline.sources.base import DownloadLimits
 from lfp_pipeline.sources.http_download import HttpFile
 from lfp_pipeline.sources.http_poll import get_once
-from testing.http_server import (
-    LOOPBACK,
-    Answer,
-    Exchange,
-    content_of,
-    serving,
-    status,
-)
+from testing.engine import LOG
+from testing.http_server import LOOPBACK, Answer, Exchange, content_of, serving, status
 
-LOG = logging.getLogger("test")
 LIMITS = DownloadLimits(3, 60, 10**9, LOOPBACK, longest_pause_seconds=0.01)
 
 

@@ -1,7 +1,6 @@
 """Errors have the reason of the server, on one line and without secrets."""
 
 import json
-import logging
 import time
 from base64 import b64encode
 from dataclasses import replace
@@ -16,9 +15,9 @@ from lfp_pipeline.sources.base import DownloadLimits
 from lfp_pipeline.sources.http_download import HttpFile
 from lfp_pipeline.sources.http_poll import get_once
 from lfp_pipeline.sources.redaction import one_line
+from testing.engine import LOG
 from testing.http_server import LOOPBACK, Answer, Exchange, content_of, serving
 
-LOG = logging.getLogger("test")
 LIMITS = DownloadLimits(1, 60, 10**9, LOOPBACK, longest_pause_seconds=0.01)
 
 S3 = (
@@ -82,17 +81,9 @@ def test_the_reason_is_in_the_error(tmp_path: Path, body: str | bytes, reason: s
 @pytest.mark.parametrize(
     "body",
     [
-        "",
-        " \n\t",
-        "{}",
-        "403",
-        "null",
-        "[]",
-        "Forbidden",
-        "403 Forbidden",
+        *("", " \n\t", "{}", "403", "null", "[]", "Forbidden", "403 Forbidden", b"\0\1\2"),
         "<html><title>403 Forbidden</title>",
         "<Error><Code>x</Code></Error>",
-        b"\0\1\2",
         '{"message":' * 300 + "1" + "}" * 300,
         "x" * 10_000,
     ],

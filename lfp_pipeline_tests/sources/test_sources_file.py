@@ -67,23 +67,8 @@ def test_an_entry_can_declare_the_text_format(
 @pytest.mark.parametrize(
     "delimiter",
     [
-        "''",
-        "x",
-        "7",
-        "'7'",
-        "' '",
-        "'\"'",
-        '"\'"',
-        '"\\\\"',
-        '"\\n"',
-        '"\\r"',
-        '"\\0"',
-        "'::'",
-        "'\xa7'",
-        "",
-        "~",
-        "[]",
-        "tabs",
+        *("", "~", "[]", "''", "x", "7", "'7'", "' '", "'::'", "'\xa7'", "tabs"),
+        *("'\"'", '"\'"', '"\\\\"', '"\\n"', '"\\r"', '"\\0"'),
     ],
 )
 def test_an_invalid_delimiter_is_refused(file: Path, delimiter: str):

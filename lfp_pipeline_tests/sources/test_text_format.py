@@ -1,7 +1,6 @@
 """The text format of a source is recorded with the delivery, where a rebuild finds it."""
 
 import json
-import logging
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,16 +16,9 @@ from lfp_pipeline.raw_zone.status_notes import last_recorded_status, write_statu
 from lfp_pipeline.sources.base import DownloadLimits, Fetched, OnProgress, Sink, Version
 from lfp_pipeline.sources.local_file import LocalFile
 from lfp_pipeline.sources.locations import source_at
-from testing.http_server import (
-    LOOPBACK,
-    Exchange,
-    content_of,
-    cut_off,
-    rest_of,
-    serving,
-)
+from testing.engine import LOG
+from testing.http_server import LOOPBACK, Exchange, content_of, cut_off, rest_of, serving
 
-LOG = logging.getLogger("test")
 LIMITS = DownloadLimits(3, 60, 10**9, LOOPBACK, longest_pause_seconds=0.01)
 CONTENT = b"name;sku;description\nA;s1;x\n" * 1000
 OLD = TextFormat(charset="cp1252", delimiter=";")
@@ -219,10 +211,8 @@ def test_a_declared_format_is_kept_beside_the_charset_of_the_server(tmp_path: Pa
 
 
 def test_a_checksummed_source_keeps_its_text_format(tmp_path: Path):
-    digest = "0" * 64
     with serving(content_of(CONTENT, Content_Type="text/csv; charset=cp1251")) as server:
         delivery = RawZone(tmp_path).land(source_at(server.url(), LIMITS), "a.csv", LOG)
-        digest = delivery.sha256
-        source = source_at(server.url(), LIMITS, digest, TextFormat(delimiter=";"))
+        source = source_at(server.url(), LIMITS, delivery.sha256, TextFormat(delimiter=";"))
         checked = RawZone(tmp_path).land(source, "b.csv", LOG)
     assert checked.text_format == TextFormat(charset="cp1251", delimiter=";")

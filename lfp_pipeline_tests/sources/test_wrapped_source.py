@@ -1,6 +1,5 @@
 """Sources around a source: checked by a digest, or with hidden values of the environment."""
 
-import logging
 from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
@@ -12,10 +11,10 @@ from lfp_pipeline.raw_zone.raw_zone import RawZone
 from lfp_pipeline.sources.base import DownloadLimits
 from lfp_pipeline.sources.locations import source_at
 from lfp_pipeline.sources.written_location import resolve_location
+from testing.engine import LOG
 from testing.http_server import LOOPBACK, Answer, Exchange, content_of, cut_off, rest_of, serving
 from testing.sources import Bytes
 
-LOG = logging.getLogger("test")
 LIMITS = DownloadLimits(3, 60, 10**9, LOOPBACK, longest_pause_seconds=0.01)
 ONE_ATTEMPT = replace(LIMITS, attempts=1, seconds=5, max_bytes=1000)
 CONTENT = bytes(range(256)) * 1000

@@ -1,23 +1,13 @@
 """The real `dagster dev`: dropped files reach the tables and the published copy."""
 
-import os
-import shutil
-import subprocess
-import sys
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from contextlib import suppress
 from pathlib import Path
 
 import httpx
-import pytest
 
-from examples.processes import free_port, stop
+from examples.processes import Dagster, dagster_dev
 from testing.dagster_project import NAME_COUNTS, PRODUCTS, drop, query
 from testing.expected_tables import File, expected_name_counts, expected_products
-
-PROJECT = Path(__file__).parents[2]
 
 RUNS = "{ runsOrError { ... on Runs { results { status jobName } } } }"
 
@@ -32,100 +22,39 @@ BURST = [
 ]
 
 
-@dataclass(frozen=True)
-class Dagster:
-    """A running `dagster dev`, and its data folder."""
-
-    process: subprocess.Popen[bytes]
-    url: str
-    data: Path
-    log: Path
-
-    def answers(self) -> bool:
-        with suppress(httpx.TransportError):
-            return httpx.get(f"{self.url}/server_info").is_success
-        return False
-
-    def runs(self) -> list[tuple[str, str]]:
-        """Return job and status of every run."""
-        answer = httpx.post(f"{self.url}/graphql", json={"query": RUNS}, timeout=20)
+def runs(dagster: Dagster) -> list[tuple[str, str]]:
+    """Return job and status of every run; none while the web server does not answer."""
+    with suppress(httpx.TransportError):
+        answer = httpx.post(f"{dagster.url}/graphql", json={"query": RUNS}, timeout=20)
         results = answer.json()["data"]["runsOrError"]["results"]
         return [(run["jobName"], run["status"]) for run in results]
-
-    def merged(self) -> int:
-        return len(list(self.data.glob("raw/*/*.outcome")))
-
-    def until(self, done: Callable[[], bool], seconds: float) -> None:
-        """Wait until a condition holds; fail after some seconds."""
-        deadline = time.monotonic() + seconds
-        while not done():
-            log = self.log.read_text(errors="replace")[-5_000:]
-            assert self.process.poll() is None, log
-            assert time.monotonic() < deadline, log
-            time.sleep(0.2)
-
-    def at_rest(self) -> bool:
-        return all(status in {"SUCCESS", "FAILURE", "CANCELED"} for _, status in self.runs())
+    return []
 
 
-@contextmanager
-def dagster_dev(folder: Path, home: Path) -> Iterator[Dagster]:
-    shutil.copytree(home, folder / "home")
-    shutil.copy(PROJECT / "dagster.yaml", folder / "home")
-    (folder / "data" / "inbox").mkdir(parents=True)
-    inherited = {
-        name: value
-        for name, value in os.environ.items()
-        if not name.startswith("LFP_") or name == "LFP_SETTINGS_FILE"
-    }
-    own = {
-        "DAGSTER_HOME": str(folder / "home"),
-        "LFP_DATA_DIR": str(folder / "data"),
-        "LFP_INBOX_STABLE_SECONDS": "0.5",
-        "LFP_SENSOR_INTERVAL_SECONDS": "1",
-        "LFP_PUBLISH_TIME_SHARE": "0.5",
-    }
-    port = free_port()
-    log = folder / "log"
-    with log.open("wb") as output:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "dagster", "dev", "--port", str(port)],
-            cwd=PROJECT,
-            env=inherited | own,
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
-    try:
-        yield Dagster(process, f"http://127.0.0.1:{port}", folder / "data", log)
-    finally:
-        stop(process)
+def are_merged(dagster: Dagster, number: int) -> bool:
+    """Whether so many files are merged, and no run is unfinished."""
+    done = {"SUCCESS", "FAILURE", "CANCELED"}
+    return dagster.notes() == number and {status for _, status in runs(dagster)} <= done
 
 
-@pytest.fixture
-def dagster(tmp_path: Path, home: Path) -> Iterator[Dagster]:
-    with dagster_dev(tmp_path, home) as dagster:
-        dagster.until(dagster.answers, seconds=90)
-        yield dagster
+def test_dropped_files_reach_the_tables_and_the_published_copy(tmp_path: Path) -> None:
+    data, published = tmp_path / "data", tmp_path / "data" / "published"
+    (data / "inbox").mkdir(parents=True)
+    with dagster_dev(
+        tmp_path, {}, interval=1, inbox_stable_seconds=0.5, publish_time_share=0.5
+    ) as dagster:
+        drop(data / "inbox", FIRST.key, FIRST.content, FIRST.microseconds)
+        dagster.until(lambda: ("ingest_products", "SUCCESS") in runs(dagster))
+        assert query(data, PRODUCTS) == expected_products([FIRST])
 
+        for file in BURST:
+            drop(data / "inbox", file.key, file.content, file.microseconds)
+        dagster.until(lambda: are_merged(dagster, 1 + len(BURST)))
+        assert {status for _, status in runs(dagster)} == {"SUCCESS"}
+        assert query(data, PRODUCTS) == expected_products([FIRST, *BURST])
+        assert query(data, NAME_COUNTS) == expected_name_counts([FIRST, *BURST])
 
-def test_dropped_files_reach_the_tables_and_the_published_copy(dagster: Dagster) -> None:
-    inbox = dagster.data / "inbox"
-    drop(inbox, FIRST.key, FIRST.content, FIRST.microseconds)
-    dagster.until(lambda: ("ingest_products", "SUCCESS") in dagster.runs(), seconds=60)
-    assert query(dagster.data, PRODUCTS) == expected_products([FIRST])
-
-    for file in BURST:
-        drop(inbox, file.key, file.content, file.microseconds)
-    dagster.until(lambda: dagster.merged() == 1 + len(BURST) and dagster.at_rest(), seconds=60)
-    assert {status for _, status in dagster.runs()} == {"SUCCESS"}
-    assert query(dagster.data, PRODUCTS) == expected_products([FIRST, *BURST])
-    assert query(dagster.data, NAME_COUNTS) == expected_name_counts([FIRST, *BURST])
-
-    published = dagster.data / "published"  # The last run or the sensor publishes.
-    dagster.until((published / "products.duckdb").exists, seconds=60)
-    dagster.until(
-        lambda: query(published, PRODUCTS) == expected_products([FIRST, *BURST]), seconds=60
-    )
-    assert query(published, NAME_COUNTS) == expected_name_counts([FIRST, *BURST])
+        # The last run or the sensor publishes.
+        dagster.until((published / "products.duckdb").exists)
+        dagster.until(lambda: query(published, PRODUCTS) == expected_products([FIRST, *BURST]))
+        assert query(published, NAME_COUNTS) == expected_name_counts([FIRST, *BURST])

@@ -4,13 +4,10 @@ import json
 from pathlib import Path
 
 import dagster as dg
-import pytest
 
 from lfp_pipeline.common.text import visible
-from lfp_pipeline.engine import Engine
 from lfp_pipeline.operations.status import collect_status
 from lfp_pipeline.operations.status_text import render_status
-from lfp_pipeline.settings import load_settings
 from testing.dagster_project import Project, drop, project_in
 from testing.http_server import serving
 from testing.shell import Shell, job
@@ -84,14 +81,8 @@ def test_the_terminal_gets_no_control_characters(shell: Shell) -> None:
     assert not [mark for mark in INVISIBLE for text in outputs if mark in text]
 
 
-def test_the_terminal_shows_the_lines_of_an_error(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("LFP_DATA_DIR", str(tmp_path))
-    engine = Engine(load_settings())
-    engine.settings.run_marks_dir.mkdir(parents=True)
+def test_the_terminal_shows_the_lines_of_an_error() -> None:
     assert visible("a\x1b\nb\r") == "a\\x1b\nb\\r"
-    assert render_status(collect_status(engine)).count("\n") > 3
 
 
 def test_a_chat_gets_the_error_as_a_block_of_code_that_the_error_cannot_end(

@@ -62,7 +62,9 @@ def test_only_regular_files_are_loaded_directly(engine: Engine, monkeypatch: pyt
     assert_invariants_hold(engine, [FILE, PADDED, RAGGED])
 
 
-def test_a_direct_load_reports_ignored_columns(engine: Engine, monkeypatch: pytest.MonkeyPatch):
+def test_a_direct_load_notes_the_bytes_after_a_stream(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+):
     loaded = loads(monkeypatch)
     path = engine.settings.inbox_dir / "a.csv.gz"
     path.write_bytes(gzip.compress(b"name,sku,description\nLamp,A-1,\n") + b"rubbish")

@@ -137,6 +137,8 @@ RENAMED = {"told": "summary"}
 """The columns of version 5 that were renamed later."""
 
 every_old_version = pytest.mark.parametrize("version", OLD)
+oldest_and_newest = pytest.mark.parametrize("version", [1, 5])
+"""For what depends on the migrated tables, which are equal for all old versions."""
 
 _DELIVERY = """
 INSERT INTO deliveries BY NAME SELECT
@@ -258,7 +260,7 @@ def test_a_migrated_schema_equals_that_of_a_new_database(tmp_path: Path, version
     assert schema_of(old.settings.database_path) == schema_of(new.settings.database_path)
 
 
-@every_old_version
+@oldest_and_newest
 def test_all_operations_work_on_a_migrated_database(tmp_path: Path, version: int) -> None:
     engine = make_old(tmp_path, version)
     assert [delivery.delivery_id for delivery in engine.pending_deliveries(LOG)] == [C.delivery_id]
@@ -282,7 +284,7 @@ def test_all_operations_work_on_a_migrated_database(tmp_path: Path, version: int
     ]
 
 
-@every_old_version
+@oldest_and_newest
 def test_a_rebuild_records_the_settings(tmp_path: Path, version: int) -> None:
     engine = make_old(tmp_path, version)
     ingest_pending(engine)
@@ -291,7 +293,7 @@ def test_a_rebuild_records_the_settings(tmp_path: Path, version: int) -> None:
     assert tables(engine)["products"] == expected_products([A, C])
 
 
-@every_old_version
+@oldest_and_newest
 def test_a_rebuild_keeps_the_entries_of_pruned_deliveries(tmp_path: Path, version: int) -> None:
     engine = make_old(tmp_path, version)
     ingest_pending(engine)
@@ -450,7 +452,7 @@ with engine.warehouse.session("testing", LOG) as connection:
 """
 
 
-@pytest.mark.parametrize("version", [0, *OLD])
+@pytest.mark.parametrize("version", [0, 1, 5])
 def test_several_processes_may_migrate_at_once(tmp_path: Path, version: int) -> None:
     engine = make_old(tmp_path, version) if version else engine_at(tmp_path)
     processes = [start(OPEN, tmp_path) for _ in range(3)]

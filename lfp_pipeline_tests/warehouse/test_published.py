@@ -194,9 +194,7 @@ def test_a_file_system_that_cannot_share_blocks_gets_a_byte_copy(
     assert published(engine) == tables(engine)
 
 
-def test_readers_are_never_refused_and_see_only_whole_states(
-    tmp_path: Path,
-) -> None:
+def test_readers_are_never_refused_and_see_only_whole_states(tmp_path: Path) -> None:
     data, stop = tmp_path / "data", tmp_path / "stop"
     engine = engine_at(data, publish_time_share=1)
     engine.ingest(land(engine, A), LOG)
@@ -459,13 +457,6 @@ def test_a_run_publishes_only_what_is_due(engine: Engine) -> None:
     rested(engine)
     engine.publish(LOG)
     assert published(engine)["products"] == expected_products([A, B])
-
-
-def test_with_a_share_of_zero_nothing_is_published(tmp_path: Path) -> None:
-    engine = engine_at(tmp_path, publish_time_share=0)
-    engine.ingest(land(engine, A), LOG)
-    engine.publish(LOG)
-    assert not engine.published.path.exists()
 
 
 def test_files_are_closed_again(engine: Engine) -> None:

@@ -4,7 +4,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import duckdb
 import pytest
 
 from lfp_pipeline.engine import Engine
@@ -73,9 +72,7 @@ def test_a_file_without_skipped_lines_has_zeros_and_no_notes(tmp_path: Path) -> 
     assert in_ledger(engine) == {A.delivery_id: NOTHING}
 
 
-def test_the_ledger_returns_the_entry_that_was_written(
-    engine: Engine,
-) -> None:
+def test_the_ledger_returns_the_entry_that_was_written(engine: Engine) -> None:
     entry = ingest(engine, A)
     with engine.warehouse.session("testing", LOG) as connection:
         assert entry_of(connection, land(engine, A)) == entry
@@ -98,9 +95,7 @@ def test_each_delivery_of_a_batch_has_counts_and_notes_of_its_own(
     assert in_ledger(engine) == {A.delivery_id: FOUND, B.delivery_id: (1, 0, 0, None)}
 
 
-def test_a_file_refused_for_its_rejects_keeps_its_notes_and_counts_nothing(
-    engine: Engine,
-) -> None:
+def test_a_file_refused_for_its_rejects_keeps_its_notes_and_counts_nothing(engine: Engine) -> None:
     strict = engine_at(engine.settings.data_dir, max_reject_share=0.1)
     entry = ingest(strict, DIRTY)
     assert entry.status == "refused"
@@ -154,16 +149,6 @@ def test_a_rebuild_keeps_the_counts_and_notes_of_pruned_deliveries(
         A.delivery_id: FOUND,
         newer.delivery_id: (1, 0, 0, "It was read again."),
     }
-
-
-def test_the_published_copy_has_the_counts_and_notes(engine: Engine) -> None:
-    ingest(engine, A)
-    engine.published.publish(LOG)
-    with duckdb.connect(engine.published.path, read_only=True) as copy:
-        (row,) = copy.execute(
-            "SELECT blank_lines, repeated_headers, lines_above_header, notes FROM deliveries"
-        ).fetchall()
-    assert row == FOUND
 
 
 def test_a_note_is_one_printable_line_whatever_the_file_contains(

@@ -15,14 +15,11 @@ import pytest
 from lfp_pipeline.common.duckdb_tools import transaction
 from lfp_pipeline.errors import (
     WarehouseBusyError,
-    WarehouseCorruptError,
-    WarehouseInconsistentError,
 )
 from lfp_pipeline.warehouse import writer_lock
 from lfp_pipeline.warehouse.duckdb_file import Warehouse
+from testing.engine import LOG
 from testing.processes import HOLD_DATABASE, HOLD_WRITER_LOCK, WAIT_FOR_WRITER_LOCK, running, until
-
-LOG = logging.getLogger("test")
 
 
 @pytest.fixture
@@ -258,19 +255,6 @@ def test_files_are_closed_again(warehouse: Warehouse) -> None:
     assert len(list(Path("/proc/self/fd").iterdir())) <= before
 
 
-def test_a_file_that_is_no_database_raises_at_once(tmp_path: Path) -> None:
-    (tmp_path / "products.duckdb").write_bytes(b"name,sku,description\n" * 1000)
-    with pytest.raises(WarehouseCorruptError, match="Run rebuild_products"):
-        use(Warehouse(tmp_path / "products.duckdb", 10, 10))
-
-
 def test_a_path_may_contain_a_quote(tmp_path: Path) -> None:
     use(Warehouse(tmp_path / "it's" / "pro ducts.duckdb", 10, 10))
     assert (tmp_path / "it's" / "pro ducts.duckdb").exists()
-
-
-def test_a_database_of_a_newer_version_is_not_changed(warehouse: Warehouse) -> None:
-    with warehouse.session("testing", LOG) as connection:
-        connection.execute("UPDATE warehouse.schema_version SET version = 99")
-    with pytest.raises(WarehouseInconsistentError, match="schema version 99"):
-        use(warehouse)

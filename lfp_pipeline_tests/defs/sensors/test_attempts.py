@@ -87,9 +87,7 @@ def test_an_open_run_is_read_until_it_ends(project: Project) -> None:
     (request,) = project.tick().run_requests
     tags = {**request.tags, PARTITION_TAG: NEVER.key}
     run = project.instance.create_run_for_job(
-        project.repository.get_job("ingest_products"),
-        tags=tags,
-        status=dg.DagsterRunStatus.STARTED,
+        project.repository.get_job("ingest_products"), tags=tags, status=dg.DagsterRunStatus.STARTED
     )
     earlier_runs(project, 3, A)
     for _ in range(2):
@@ -140,9 +138,7 @@ def test_a_long_history_is_counted_over_several_ticks_without_requests(
     assert "1 needing attention" in project.tick().skip_message
 
 
-def test_a_file_that_is_not_merged_any_more_gets_another_run_key(
-    project: Project,
-) -> None:
+def test_a_file_that_is_not_merged_any_more_gets_another_run_key(project: Project) -> None:
     project.drop(A)
     (first,) = tried(project)
     project.tick()

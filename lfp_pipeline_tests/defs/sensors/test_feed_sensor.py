@@ -106,10 +106,6 @@ def names(project: Project) -> list[str]:
     return [row[1] for row in project.products]
 
 
-def test_without_feeds_there_is_nothing_to_poll(project: Project):
-    assert "nothing to poll" in tick(project).skip_message
-
-
 def test_a_wrong_sources_file_is_shown_and_can_be_fixed_without_a_restart(project: Project):
     project.engine.settings.sources_path.write_text("sources: [{}]")
     assert "entry 1: name: Field required" in tick(project).skip_message

@@ -13,10 +13,9 @@ from unittest import mock
 
 from lfp_pipeline.engine import Engine
 from lfp_pipeline.model.partition_key import partition_key
-from lfp_pipeline.settings import Settings
 from lfp_pipeline.warehouse import direct_load
 from testing.dagster_project import drop, query
-from testing.engine import LOG
+from testing.engine import LOG, engine_at
 from testing.http_server import content_of, serving
 
 if sys.version_info >= (3, 14):
@@ -72,13 +71,9 @@ def zipped(members: Mapping[str, bytes]) -> bytes:
 
 
 def engine_of(folder: Path, **settings: Any) -> Engine:  # noqa: ANN401
-    (folder / "inbox").mkdir(parents=True, exist_ok=True)
-    defaults: dict[str, Any] = {
-        "threads": 2,
-        "inbox_stable_seconds": 0,
-        "allowed_hosts": ("127.0.0.1",),
-    }
-    return Engine(Settings(data_dir=folder, **defaults | settings))
+    """Return an engine that refuses files of many rejects and may fetch from this machine."""
+    defaults: dict[str, Any] = {"max_reject_share": 0.1, "allowed_hosts": ("127.0.0.1",)}
+    return engine_at(folder, **defaults | settings)
 
 
 def take(folder: Path, data: bytes | str, way: str = "plain", **settings: Any) -> Taken:  # noqa: ANN401
@@ -101,14 +96,9 @@ def take(folder: Path, data: bytes | str, way: str = "plain", **settings: Any) -
         for number in range(3):
             drop(engine.settings.inbox_dir, f"b{number}.csv", OTHER, number)
     with _loading_directly(way == "direct"):
-        take_name(engine, name, raw)
+        drop(engine.settings.inbox_dir, name, raw)
+        list(engine.ingest_all(engine.pending_inbox(LOG).ready, [], LOG))
     return taken(engine, name)
-
-
-def take_name(engine: Engine, name: str, raw: bytes) -> None:
-    """Ingest a file of the inbox under a name."""
-    drop(engine.settings.inbox_dir, name, raw)
-    list(engine.ingest_all(engine.pending_inbox(LOG).ready, [], LOG))
 
 
 def take_named(folder: Path, data: bytes, entry: str, **settings: Any) -> Taken:  # noqa: ANN401

@@ -28,12 +28,6 @@ def test_a_windows_1252_file_is_refused_by_name_and_its_remedy_works(tmp_path: P
     assert "windows-1252" in found.notes
 
 
-@pytest.mark.parametrize("name", ["latin-1", "iso-8859-1", "cp1252", "ascii"])
-def test_latin_1_means_windows_1252(tmp_path: Path, name: str):
-    found = take(tmp_path, TEXT.encode("cp1252"), fallback_encoding=name)
-    assert found.products["w-0"] == ("Leuchte „Größe 0“", "0 € \u2013 für draußen")
-
-
 @pytest.mark.parametrize("encoding", ["windows-1251", "koi8-r"])
 def test_any_encoding_can_be_named_for_a_source(tmp_path: Path, encoding: str):
     found = take_named(tmp_path, RUSSIAN.encode(encoding), f"encoding: {encoding}")
@@ -46,9 +40,3 @@ def test_the_refusal_of_a_named_source_names_its_entry(tmp_path: Path):
     assert advised
     found = take_named(tmp_path / "b", TEXT.encode("cp1252"), f"interval: 600, {advised[1]}")
     assert len(found.products) == 30
-
-
-@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be", "utf-32"])
-def test_unicode_in_other_encodings_needs_no_setting(tmp_path: Path, encoding: str):
-    found = take(tmp_path, TEXT.encode(encoding))
-    assert (len(found.products), found.rejects) == (30, [])

@@ -65,10 +65,6 @@ def test_files_of_other_formats_are_named(tmp_path: Path, data: bytes, name: str
     assert remedy in refused.error
 
 
-def test_an_empty_file_is_refused_as_empty(tmp_path: Path):
-    assert "is empty" in take(tmp_path, b"\r\n\r\n").error
-
-
 def test_a_higher_share_of_rejects_is_the_remedy_for_a_file_of_many(tmp_path: Path):
     data = OTHER.decode() + "g-1,Glass,x\ng-2,Glass\n"
     refused = take(tmp_path / "a", data)

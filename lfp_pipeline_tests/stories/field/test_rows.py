@@ -29,27 +29,6 @@ def test_quoted_text_never_becomes_rows_in_a_record_of_another_width(
     assert raw.decode() == odd
 
 
-@pytest.mark.parametrize("newline", ["\n", "\r\n", "\r"])
-def test_a_record_longer_than_the_limit_is_one_reject_with_all_its_lines(
-    tmp_path: Path, newline: str
-):
-    lines = newline.join(f"k-{number},Fake,Fake" for number in range(130_000))
-    long = f'k-long,Catalogue,"{lines}"'
-    data = newline.join(["sku,name,description", "k-a,Lamp,x", long, "k-b,Lamp,y", ""])
-    found = take(tmp_path, data, max_reject_share=1)
-    assert len(long) > 2_000_000
-    assert set(found.products) == {"k-a", "k-b"}
-    assert found.rejects == ["record too long"]
-    assert "LFP_MAX_RECORD_BYTES" not in found.notes
-
-
-def test_the_longest_record_is_a_setting(tmp_path: Path):
-    data = 'sku,name,description\nm-1,Lamp,"' + "x,y,z\n" * 100 + '"\nm-2,Lamp,y\n'
-    assert take(tmp_path / "a", data, max_record_bytes=500, max_reject_share=1).rejects
-    found = take(tmp_path / "b", data, max_record_bytes=1000)
-    assert (set(found.products), found.rejects) == ({"m-1", "m-2"}, [])
-
-
 @pytest.mark.parametrize(("delimiter", "surplus_after"), [(",", 0), (";", 1), ("\t", 2), ("|", 1)])
 def test_one_row_with_a_delimiter_too_many_is_a_reject_though_the_last_column_is_empty(
     tmp_path: Path, delimiter: str, surplus_after: int
@@ -70,11 +49,6 @@ def test_a_delimiter_at_the_end_of_every_row_is_no_value(tmp_path: Path, way: st
     assert len(found.products) == 25
     assert found.products["r-007"] == ("Chair 7", "Oak chair no. 7")
     assert "one cell more than the header" in found.notes
-
-
-def test_one_bad_row_among_rows_that_end_in_a_delimiter_is_a_reject(tmp_path: Path):
-    found = take(tmp_path, HEADER + rows(25, ";\r\n") + "r-x;Chair\r\n")
-    assert (len(found.products), found.rejects) == (25, ["missing columns"])
 
 
 @pytest.mark.parametrize("way", WAYS)
@@ -106,24 +80,3 @@ def test_cells_left_out_in_blocks_are_empty(tmp_path: Path, way: str, block: int
 def test_a_description_that_is_left_out_is_empty(tmp_path: Path, full: list[int]):
     found = take(tmp_path, with_cells_left_out(full, 30, columns=2))
     assert found.products["e-29"] == ("Table 29", "")
-
-
-def test_a_row_without_its_name_is_a_reject_even_where_cells_are_left_out(tmp_path: Path):
-    data = with_cells_left_out(list(range(0, 60, 2)), 60, columns=3) + "e-60\n"
-    found = take(tmp_path, data)
-    assert (len(found.products), found.rejects) == (60, ["missing columns"])
-
-
-@pytest.mark.parametrize("columns", [2, 3, 4])
-def test_one_short_row_among_complete_ones_is_a_reject(tmp_path: Path, columns: int):
-    full = [number for number in range(50) if number != 23]
-    found = take(tmp_path, with_cells_left_out(full, 50, columns))
-    assert (len(found.products), found.rejects) == (49, ["missing columns"])
-
-
-def test_short_rows_are_rejects_where_the_setting_requires_all_cells(tmp_path: Path):
-    data = with_cells_left_out(list(range(16)), 32, columns=3)
-    assert take(tmp_path / "a", data).rejects == []
-    found = take(tmp_path / "b", data, require_all_cells=True)
-    assert found.status == "refused"
-    assert found.rejects == ["missing columns"] * 16

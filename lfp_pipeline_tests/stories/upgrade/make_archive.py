@@ -6,7 +6,7 @@ the interpreter, so take neutral ones:
 
     mkdir /srv/lfp && git archive 456b781 | tar -x -C /srv/lfp
     make -C /srv/lfp setup PYTHON=/usr/bin/python3
-    SCRIPT=$PWD/lfp_pipeline_tests/upgrade/make_archive.py
+    SCRIPT=$PWD/lfp_pipeline_tests/stories/upgrade/make_archive.py
     cd /srv/lfp && .venv/bin/python $SCRIPT ~/project-456b781.tar.xz
 
 The script drops files into the inbox while the daemon runs. Then it runs the operator's jobs, and

@@ -31,7 +31,6 @@ DAGSTER_YAML = Path(__file__).parents[3] / "dagster.yaml"
 
 DELETIONS = "FROM deletions ORDER BY ALL"
 STATUSES = "SELECT status, count(*) FROM deliveries GROUP BY status"
-TEXTS = "SELECT sku, name, description FROM products"
 ID = "SELECT delivery_id FROM deliveries WHERE partition_key = "
 
 APRIL = 1_743_465_600_000_000
