@@ -129,7 +129,7 @@ class _Repairer:
         named = self.form.width - self.form.last_empty
         self._write_record([f"c{index}" for index in range(named)] + [""] * self.form.last_empty)
         position = self.dialect.body_start
-        self.repaired.note_shift(self.out.tell(), position)
+        self._note_shift(position)
         upcoming = iter(suspects)
         suspect = next(upcoming, None)
         while position < size:
@@ -173,8 +173,8 @@ class _Repairer:
             self.repaired.empty_lines += len(LINE_END.findall(self.buffer, boundary, start))
         if start >= len(self.buffer):
             return start
-        self.repaired.note_shift(self.out.tell(), boundary)
-        self.repaired.note_shift(self.out.tell(), start)
+        self._note_shift(boundary)
+        self._note_shift(start)
         good = None if broken else self.grammar.good_record(self.buffer, start)
         if broken is not None:
             end = self._reject(broken)
@@ -188,8 +188,11 @@ class _Repairer:
             self.rewritten = _Rewritten(start, self.out.tell(), self.repaired.shifts)
             plain = self.grammar.plain(self.buffer[start:text_end])
             self.out.write(self._escaped(plain) + self.form.newline)
-        self.repaired.note_shift(self.out.tell(), end)
+        self._note_shift(end)
         return end
+
+    def _note_shift(self, position: int) -> None:
+        self.repaired.note_shift(self.out.tell(), position)
 
     def _replace(self, bad: BadRecord) -> int:
         if self.grammar.is_blank(self.buffer, bad.start, bad.end):

@@ -63,7 +63,7 @@ class InboxSource:
             return replace(fetched, readers=readers_of(file.fileno(), barriers))
 
     def is_being_written(self) -> bool:
-        """Return whether a process has the file open for writing, as far as the kernel tells.
+        """Return whether a process has the file open for writing, as far as the kernel shows.
 
         Raises:
             UnreadableError: the file cannot be opened.

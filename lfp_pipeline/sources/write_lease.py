@@ -17,7 +17,7 @@ _REMOTE = re.compile(
 
 
 def is_open_for_writing(descriptor: int) -> bool:
-    """Return whether any process has a file open for writing, as far as the kernel tells.
+    """Return whether any process has a file open for writing, as far as the kernel shows.
 
     Linux grants a read lease on a file only while no process has the file open for writing. The
     lease is released at once, because programs that want to write the file wait for its end. The
@@ -45,7 +45,7 @@ def is_open_for_writing(descriptor: int) -> bool:
 
 
 def _is_remote(descriptor: int) -> bool:
-    """Return whether a file is on a network file system or FUSE, as far as the kernel tells."""
+    """Return whether a file is on a network file system or FUSE, as far as the kernel shows."""
     with suppress(OSError, ValueError):
         found = _MOUNT_ID.search((_SELF / "fdinfo" / str(descriptor)).read_text())
         for mount in (_SELF / "mountinfo").read_text(errors="replace").splitlines():
