@@ -68,7 +68,7 @@ class ColumnMap:
         return 1 + max(index for index, cell in enumerate(self.header) if bare_name(cell))
 
     def may_be_split_after(self, cells: int) -> bool:
-        """Return whether the header may have a surplus delimiter, if no row has more cells.
+        """Return whether the header may have a surplus delimiter, if no row has more than `cells`.
 
         That is possible if a column before the last named one has no name, or if the rows lack a
         wanted column although the header also names others.

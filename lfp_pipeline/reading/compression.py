@@ -109,9 +109,10 @@ def packed_pieces(file: BinaryIO, size: int = -1) -> Iterator[bytes]:
 
 
 def peek(pieces: Iterator[bytes], size: int) -> tuple[bytes, Iterator[bytes]]:
-    """Return the first pieces of a stream, joined to `size` bytes or more; and the whole stream.
+    """Return the first `size` bytes of a stream or more, and the whole stream.
 
-    Afterwards, the pieces read ahead are missing from `pieces`.
+    A shorter stream gives all of its bytes. Afterwards, the pieces read ahead are missing from
+    `pieces`.
     """
     head = b""
     while len(head) < size and (piece := next(pieces, None)) is not None:

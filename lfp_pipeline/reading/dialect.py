@@ -56,9 +56,9 @@ def detect_dialect(
     """Return the dialect that the first bytes of a file show, in UTF-8.
 
     The header is the first line that names all wanted columns with a delimiter: that of the source,
-    or one of `DELIMITERS`. Nothing is guessed from the rows, which may contain anything. Skipped
-    are byte order marks of `mark_length` bytes, and the lines above the header: titles, comments,
-    blank lines.
+    or one of `DELIMITERS`. Nothing is guessed from the rows, which may contain anything. The
+    first `mark_length` bytes are byte order marks. The lines above the header are skipped: titles,
+    comments, blank lines.
 
     Raises:
         DeliveryRefusedError: the file is empty, has no header, or names too many columns.

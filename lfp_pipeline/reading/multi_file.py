@@ -83,7 +83,12 @@ def read_several(
     options: ReadOptions,
     log: logging.Logger,
 ) -> list[TextRead]:
-    """Read several texts, each by itself, so that damage in one cannot swallow rows of the next."""
+    """Read several texts, each by itself, so that damage in one cannot swallow rows of the next.
+
+    Raises:
+        DeliveryRefusedError: a text is refused, or all of them have too many columns.
+        ReadingTimeoutError: reading takes longer than the options allow.
+    """
     limit = TimeLimit(options.max_archive_seconds)
     _check_columns(texts, options, limit)
     read: list[TextRead] = []

@@ -145,7 +145,7 @@ def read_delivery(
 def check_reject_share(reading: Reading, max_share: float, *, kept: bool = True) -> None:
     """Refuse a delivery with a larger share of rejects than is accepted.
 
-    If `kept`, the table rejected_rows keeps the rejects of a refused delivery.
+    `kept` says whether the table rejected_rows keeps the rejects of a refused delivery.
 
     Raises:
         TooManyRejectsError: the share is too large; with the commonest reason and a remedy.

@@ -92,7 +92,8 @@ def write_repaired_copy(
 ) -> RepairedCopy:
     """Write the repaired copy of a UTF-8 file to the path `copy`.
 
-    `objections` has offsets within further bad records, with DuckDB's reasons.
+    `objections` has offsets within records that the grammar takes for good, but DuckDB does not,
+    with DuckDB's reasons.
 
     Raises:
         DeliveryRefusedError: the file has more bad records than the limit, or another header.

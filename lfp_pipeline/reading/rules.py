@@ -248,7 +248,7 @@ def broken_rules(
     be the first piece of one; in other files, it is a text.
 
     Raises:
-        DeliveryRefusedError: together with those rejected earlier, there are more than the limit.
+        DeliveryRefusedError: the file has more rejects than the limit, earlier ones included.
     """
     remaining = limit.remaining - rejected
     bound = _lengths(options) | {

@@ -82,15 +82,16 @@ def scan_of(
     irregular row has only white space in all columns.
 
     Of a repaired `copy`, the first line is the header. DuckDB leaves out `max_objections`
-    unreadable records, and keeps them in `reject_errors`. With 0, the query fails at the first, and
-    reads in parallel. Then a thread that begins inside a text with line breaks may, rarely, take a
-    line of the text for a record; the count of bytes shows that.
+    unreadable records, and keeps them in `reject_errors`. With `max_objections` 0, the query fails
+    at the first one, and reads in parallel. Then a thread that begins inside a text with line
+    breaks may, rarely, take a line of the text for a record; the count of bytes shows that.
     """
     form = dialect.form
     # The line end of a record counts among its bytes. A copy may add one.
     longest = form.max_bytes - len(form.newline)
     if copy:
-        placeholder = 100 + form.width * len(f"c{form.width},")  # Or the header of the copy.
+        # Most bytes of a placeholder, or of the header of the copy.
+        placeholder = 100 + form.width * len(f"c{form.width},")
         longest = max(form.max_bytes + len(form.newline), placeholder)
     columns = [f"c{index}" for index in range(form.width)]
     text_bytes = [f"strlen({column})" for column in columns]

@@ -62,7 +62,7 @@ class TextRead:
 
     @classmethod
     def of(cls, text: PlainText, loaded: LoadedFile, blank_rows: int = 0, headers: int = 0) -> Self:
-        """Return a text after its loading, of which so many loaded rows were skipped."""
+        """Return a loaded text, with the blank rows and repeated headers skipped after loading."""
         if loaded.repaired is not None:
             blank_rows += loaded.repaired.blank_rows
             headers += loaded.repaired.repeated_headers

@@ -64,8 +64,8 @@ def contents(
     """Yield the files in a delivery, unpacked if they are packed.
 
     The delivery is a plain file; a gzip, zstd, bz2 or xz file; or a zip, whose members follow in
-    the order of their names. Unpacked, it may have `max_bytes`. `has_header` decides which texts in
-    a zip are read, by their first `HEAD_BYTES` in any encoding.
+    the order of their names. Unpacked, it may have at most `max_bytes`. `has_header` decides which
+    texts in a zip are read, by their first `HEAD_BYTES` in any encoding.
 
     Raises:
         DeliveryRefusedError: the file or a member is damaged, encrypted, an archive, too large, or

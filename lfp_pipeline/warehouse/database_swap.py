@@ -128,6 +128,11 @@ def read_history(connection: duckdb.DuckDBPyConnection) -> None:
         connection.execute(_DIGEST.format(table=table))
 
 
+_KEEP_ID = """
+UPDATE warehouse.database_identity SET database_id = (FROM old.database_identity)
+"""
+
+
 def copy_history(
     connection: duckdb.DuckDBPyConnection,
     old: Backend,
@@ -138,14 +143,13 @@ def copy_history(
     """Copy into the attached warehouse what the raw zone does not determine.
 
     Deliveries that were merged may no longer count as merged; `unmerged` has their ids and reasons.
-    If the two databases are the `same`, the warehouse gets the id of the old one. With another id,
-    the status notes in the raw zone no longer count.
+    With `same`, the warehouse gets the id of the old database. With another id, the status notes in
+    the raw zone no longer count.
     """
     with old.attached_read_only(connection, "old"):
         for statement in _COPY_HISTORY:
             connection.execute(statement)
         if same:
-            id_ = "(FROM old.database_identity)"
-            connection.execute(f"UPDATE warehouse.database_identity SET database_id = {id_}")
+            connection.execute(_KEEP_ID)
     for delivery_id, why in unmerged.items():
         mark_unmerged(connection, delivery_id, why)

@@ -187,7 +187,7 @@ def match(
     """Find the products of the staged skus, and count the rows of each delivery by fate.
 
     The deliveries are in the order of their numbers, which is their order in time. Return the
-    counts by number of the delivery.
+    counts of inserted, updated, unchanged and stale rows, by number of the delivery.
 
     Raises:
         WarehouseInconsistentError: products have a sku twice.

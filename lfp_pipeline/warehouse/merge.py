@@ -97,7 +97,8 @@ def merge(
 ) -> list[LedgerEntry]:
     """Merge a batch into the attached warehouse, whole or not at all.
 
-    The deliveries are in the order of their numbers in the workspace, which is their order in time.
+    The deliveries are in the order of their numbers in the workspace, which is their order in time;
+    none is there twice.
     Work on them began at `started`, by `time.perf_counter`. If `directly_loaded`, a direct load has
     read the only delivery. Return the ledger entries; of a delivery that had been merged before,
     the existing one.
@@ -109,20 +110,21 @@ def merge(
     ids = [delivery.delivery_id for delivery in deliveries]
     known = entries(connection, ids)
     merged = {id_: entry for id_, entry in known.items() if entry.status is Status.MERGED}
-    if len(merged) < len(batch):
-        if merged:
-            numbers = [number for number, id_ in enumerate(ids) if id_ in merged]
-            for statement in _UNSTAGE:
-                connection.execute(statement, {"numbers": numbers})
-        counts = match(connection, deliveries)
-        new = [
-            (staged.delivery, entry_of_staged(staged, counts.get(number, RowCounts()), started))
-            for number, staged in enumerate(batch)
-            if ids[number] not in merged
-        ]
-        _write(connection, new, directly_loaded=directly_loaded)
-        merged |= {entry.delivery_id: entry for _, entry in new}
-    return [merged[id_] for id_ in ids]
+    if len(merged) == len(batch):
+        return [merged[id_] for id_ in ids]
+    if merged:
+        numbers = [number for number, id_ in enumerate(ids) if id_ in merged]
+        for statement in _UNSTAGE:
+            connection.execute(statement, {"numbers": numbers})
+    counts = match(connection, deliveries)
+    new = [
+        (staged.delivery, entry_of_staged(staged, counts.get(number, RowCounts()), started))
+        for number, staged in enumerate(batch)
+        if ids[number] not in merged
+    ]
+    _write(connection, new, directly_loaded=directly_loaded)
+    entry_of = merged | {entry.delivery_id: entry for _, entry in new}
+    return [entry_of[id_] for id_ in ids]
 
 
 def _write(

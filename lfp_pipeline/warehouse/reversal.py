@@ -247,8 +247,8 @@ def correct(
 ) -> RowCounts:
     """Replace all rows of an older delivery by those that have just been read of it.
 
-    The skus that it holds now become open, too. Return its rows by fate, compared with the present
-    products.
+    The skus that the older delivery holds now become open, too. Return its rows by fate, compared
+    with the present products.
     """
     this = _order_of(older) | {"reverted": delivery.delivery_id}
     for statement in _CORRECT:
@@ -280,7 +280,8 @@ def apply_reversal(
     """Remove a delivery, merged or not, and insert the replacements, whole or not at all.
 
     The unavailable deliveries are pruned, and may have had replacements. They are marked as
-    unmerged, so that they are merged when they land again. The corrected ones get new entries.
+    unmerged, so that they are merged when they land again. The corrected ones get new entries. The
+    entry of the delivery has `why` as its error.
 
     Raises:
         WarehouseInconsistentError: an invariant would break. Nothing was changed.

@@ -121,9 +121,8 @@ class WriterLock:
         soon = min(_SHOWN_AFTER_SECONDS, _REPORT_SECONDS, self.wait_seconds)
         if _acquired(lock, soon):
             return
-        waited = time.monotonic() - started
         with self._shown_as_waiting(waiter):
-            while not _acquired(lock, max(0.0, min(_REPORT_SECONDS, self.wait_seconds - waited))):
+            while not _acquired(lock, self._seconds_to_next_report(started)):
                 waited = time.monotonic() - started
                 holder = LockHolder.read_from(self._beside("writer.json")) or "another run"
                 if waited >= self.wait_seconds:
@@ -133,6 +132,10 @@ class WriterLock:
                     )
                     raise WarehouseBusyError(msg)
                 log.info("Waiting for the writer lock for %.0f s; held by %s", waited, holder)
+
+    def _seconds_to_next_report(self, started: float) -> float:
+        remaining = self.wait_seconds - (time.monotonic() - started)
+        return max(0.0, min(_REPORT_SECONDS, remaining))
 
     @contextmanager
     def _shown_as_waiting(self, waiter: LockHolder) -> Iterator[None]:
