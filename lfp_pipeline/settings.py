@@ -288,17 +288,22 @@ def load_settings() -> Settings:
 
 
 def _unknown_variables(environ: Mapping[str, str]) -> list[str]:
-    known = [ENV_PREFIX + field.upper() for field in Settings.model_fields]
-    known.append(SETTINGS_FILE_VARIABLE)
-    known += sorted(ENV_PREFIX + name.upper() for name in _former_names())
+    known = {
+        ENV_PREFIX + accepted.upper(): ENV_PREFIX + present.upper()
+        for accepted, present in _accepted_names().items()
+    } | {SETTINGS_FILE_VARIABLE: SETTINGS_FILE_VARIABLE}
     unknown = [name for name in environ if name.startswith(ENV_PREFIX) and name not in known]
     return [f"{name} is not a setting{_did_you_mean(name, known)}" for name in sorted(unknown)]
 
 
-def _former_names() -> set[str]:
-    aliases = [field.validation_alias for field in Settings.model_fields.values()]
-    choices = [alias.choices for alias in aliases if isinstance(alias, AliasChoices)]
-    return {str(name) for names in choices for name in names} - Settings.model_fields.keys()
+def _accepted_names() -> dict[str, str]:
+    """Return the present name of each setting by each of its names, present or former."""
+    names = {}
+    for present, field in Settings.model_fields.items():
+        alias = field.validation_alias
+        accepted = map(str, alias.choices) if isinstance(alias, AliasChoices) else [present]
+        names |= dict.fromkeys(accepted, present)
+    return names
 
 
 def _explain(problem: Any) -> str:  # noqa: ANN401 (pydantic's ErrorDetails is not exported)
@@ -306,7 +311,7 @@ def _explain(problem: Any) -> str:  # noqa: ANN401 (pydantic's ErrorDetails is n
     field, dot, inner = path.partition(".")
     if problem["type"] == "extra_forbidden":
         bare = field.lower().removeprefix(ENV_PREFIX.lower())
-        return f"{field} is not a setting{_did_you_mean(bare, list(Settings.model_fields))}"
+        return f"{field} is not a setting{_did_you_mean(bare, _accepted_names())}"
     value = "(a secret)" if field in _secrets() else repr(problem["input"])
     return f"{ENV_PREFIX}{field.upper()}{dot}{inner} = {value}: {reason}"
 
@@ -316,6 +321,6 @@ def _secrets() -> set[str]:
     return {name for name, field in fields if SecretUrl in get_args(field.annotation)}
 
 
-def _did_you_mean(name: str, known: list[str]) -> str:
+def _did_you_mean(name: str, known: Mapping[str, str]) -> str:
     near = difflib.get_close_matches(name, known, n=1)
-    return f"; did you mean {near[0]}?" if near else "."
+    return f"; did you mean {known[near[0]]}?" if near else "."

@@ -266,3 +266,9 @@ def test_a_path_that_duckdb_takes_for_another_is_refused(
     monkeypatch.setenv("LFP_DATA_DIR", str(tmp_path / name / "data"))
     with pytest.raises(SettingsError, match=r"LFP_DATA_DIR = .*: a path without [?\\], which mean"):
         load_settings()
+
+
+def test_dumped_settings_can_be_read_again(tmp_path: Path) -> None:
+    settings = Settings(data_dir=tmp_path, allowed_hosts="10.0.0.0/8,::1,intranet")  # type: ignore[arg-type]
+    for dumped in (settings.model_dump(), settings.model_dump(mode="json")):
+        assert Settings(**dumped) == settings

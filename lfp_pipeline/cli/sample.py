@@ -120,6 +120,9 @@ def write_sample(path: Path, rows: int, seed: int) -> SampleFacts:
     if not 0 <= rows <= MOST_SKUS:
         msg = f"rows must be from 0 to {MOST_SKUS:,}, not {rows:,}"
         raise ValueError(msg)
+    if seed < 0:
+        msg = f"the seed must be 0 or more, not {seed}"
+        raise ValueError(msg)
     sentences = _make_sentences(_stream(seed))
     last_names = np.zeros(rows, np.int32)
     skus = 0

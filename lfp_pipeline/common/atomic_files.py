@@ -54,9 +54,9 @@ def write_file(target: Path, content: bytes) -> None:
 
 def remove_file(path: Path) -> None:
     """Remove a file, if it exists, so that it stays away after a power cut."""
+    path.unlink(missing_ok=True)
     with suppress(FileNotFoundError):
-        path.unlink()
-        sync_folder(path.parent)
+        sync_folder(path.parent)  # Even without the file: its removal may not have been synced.
 
 
 @contextmanager

@@ -94,12 +94,12 @@ File = Annotated[Path, AfterValidator(_file)]
 Folder = Annotated[Path, AfterValidator(_folder)]
 Host = Annotated[
     Network | str,
-    BeforeValidator(lambda entry: str(entry) if isinstance(entry, Network) else entry),
     GetPydanticSchema(
         lambda *_: no_info_after_validator_function(
             parse_allowed_host, str_schema(), serialization=to_string_ser_schema()
         )
     ),
+    BeforeValidator(lambda entry: str(entry) if isinstance(entry, Network) else entry),
 ]
 Hosts = Annotated[tuple[Host, ...], NoDecode, BeforeValidator(_listed)]
 Memory = Annotated[str, AfterValidator(_memory)]

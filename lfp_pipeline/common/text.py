@@ -17,7 +17,10 @@ def pluralize(number: int, noun: str) -> str:
 
 
 def preview(names: Sequence[str], number: int | None = None, limit: int = 5) -> str:
-    """Return the first names, printable, and how many of `number` follow: `a, b and 1,998 more`."""
+    """Return the first names, printable, and how many follow: `a, b and 1,998 more`.
+
+    `number` is that of all names, if `names` has only the first ones.
+    """
     shown = [printable(name) for name in names[:limit]]
     remaining = (len(names) if number is None else number) - len(shown)
     return ", ".join(shown) + (f" and {remaining:,} more" if remaining else "")

@@ -124,7 +124,7 @@ def _job(
     op_name: str = "",
     former_op: str = "",
 ) -> dg.JobDefinition:
-    """Return the job of an operation, which gets the keys of the configuration as arguments.
+    """Return the job of an operation. The configuration's keys are the operation's arguments.
 
     If the operation changes tables, the job then refreshes `name_counts` and publishes the tables.
     Without `op_name`, the op is named by the first word of the job's name. Run configurations may

@@ -109,7 +109,10 @@ class Backlog:
                 try_to_write_status_note(raw, status_of[landed.delivery_id], id_, log)
 
     def deliveries(self, log: logging.Logger, offered: Sequence[InboxFile] = ()) -> list[Delivery]:
-        """Return the pending deliveries, oldest first, except those whose files are offered."""
+        """Return the pending deliveries, oldest first.
+
+        Deliveries of the `offered` inbox files are omitted, because these files will land again.
+        """
         ctimes = {
             (file.partition_key, utc_from_ns(file.mtime_ns), file.size_bytes): file.ctime_ns
             for file in offered

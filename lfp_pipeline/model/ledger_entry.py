@@ -104,8 +104,8 @@ class LedgerEntry:
         merged_at: the time of the commit, in UTC without a zone.
         rows: the rows of the delivery by fate.
         error: why the delivery is not merged; of a reverted one, since when.
-        read_with: the fingerprint of the conditions under which the delivery was read. If it is no
-            longer merged, the next merge reads it under these conditions.
+        read_with: the fingerprint of the conditions under which the delivery was read. Its next
+            merge, if it is reverted now, reads it under the same conditions.
         seconds: from the landed file to the commit, including waits and the rest of its batch.
         blank_lines: skipped lines that are empty, or hold only delimiters and white space.
         repeated_headers: skipped rows that repeat the header.

@@ -121,7 +121,7 @@ def _apply(
     database = engine.warehouse
     entries: Mapping[str, LedgerEntry] = {}
     if database.exists:  # If it is busy, fail now, and not after an hour of reading.
-        with _tolerating_corruption(None), database.session("rebuilding", log) as connection:
+        with _tolerating_corruption(log), database.session("rebuilding", log) as connection:
             entries = all_entries(connection)
 
     def follow(entries: Mapping[str, LedgerEntry]) -> Mapping[str, Rereading]:
@@ -166,7 +166,7 @@ def _read_old(engine: Engine, log: logging.Logger) -> WarehouseSnapshot | None:
     """
     if not engine.warehouse.exists:
         return None
-    with _tolerating_corruption(log), engine.warehouse.locked_session(log) as connection:
+    with _tolerating_corruption(None), engine.warehouse.locked_session(log) as connection:
         connection.execute("CHECKPOINT warehouse")
         read_history(connection)
         return take_snapshot(connection)

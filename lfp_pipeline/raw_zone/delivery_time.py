@@ -61,8 +61,8 @@ def time_of_fetched(
 ) -> datetime:
     """Return the time of fetched bytes: bytes that differ from the newest ones are newer.
 
-    The newest bytes again are the same delivery, unless the server gives them a newer time that is
-    not in the future, and the source is not polled.
+    The newest bytes again are the same delivery. They are another one if the source is not polled,
+    and the server gives them a newer time that is not in the future.
     """
     delivered_at = min(fetched.modified or now, now)
     if newest is None:

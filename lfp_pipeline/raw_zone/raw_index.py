@@ -147,7 +147,7 @@ class RawIndex:
         return {(landed.key, landed.version_us, landed.size_bytes): landed for landed in rows}
 
     def deliveries(self, key: str, stated_at: datetime | None = None) -> list[Landed]:
-        """Return the deliveries of a partition, oldest first; all, or of a stated time."""
+        """Return the deliveries of a partition, or of them those of a stated time, oldest first."""
         sql, values = _OF_PARTITION, {"root": self._root, "key": key, "version_us": 0}
         if stated_at is not None:
             sql, values["version_us"] = (

@@ -1,4 +1,4 @@
-"""Recognize unfinished uploads: the next version begins with their bytes, which end in a record."""
+"""Recognize unfinished uploads: they end inside a record, and the next version begins with them."""
 
 import hashlib
 from mmap import ACCESS_READ, mmap

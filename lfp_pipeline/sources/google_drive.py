@@ -89,7 +89,7 @@ def file_by_id(location: str, limits: DownloadLimits) -> DriveFile:
 
 
 def file_by_link(link: str, limits: DownloadLimits) -> DriveFile | None:
-    """Return the file behind a link; None: the link itself is a URL, as that of a published sheet.
+    """Return the file behind a link; None: it is a download URL, as of a published sheet.
 
     Raises:
         LandingError: the link does not lead to a file.

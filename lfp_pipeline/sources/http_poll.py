@@ -29,7 +29,7 @@ def get_once(url: str, limits: DownloadLimits) -> bytes:
 
     Raises:
         RequestNotSentError: the request did not reach the server, or was rejected.
-        LandingError: there is no answer of status 200 within seconds.
+        LandingError: there is no answer of status 200 or 304 within seconds.
     """
     body = b""
     with _answer(url, {}, limits) as (_, content):

@@ -78,7 +78,7 @@ def _with_names(text: str) -> str:
 
 
 def one_line(text: str, *urls: str) -> str:
-    """Return the beginning of a server's text on one line, without the secrets of these URLs."""
+    """Return the beginning of a server's text on one line, without secrets, those of URLs too."""
     characters = (character if character.isprintable() else " " for character in text[:_MAX_READ])
     words = "".join(characters).split()
     if len(text) > _MAX_READ:

@@ -138,7 +138,7 @@ def test_only_a_whole_file_gets_its_name(tmp_path: Path, monkeypatch: pytest.Mon
     [
         (-1, 0, "rows must be from 0 to"),
         (sample.MOST_SKUS + 1, 0, "rows must be from 0 to"),
-        (1, -1, "non-negative"),
+        (1, -1, "the seed must be 0 or more, not -1"),
     ],
 )
 def test_impossible_arguments_are_refused(

@@ -33,8 +33,8 @@ def runs(dagster: Dagster) -> list[tuple[str, str]]:
 
 def are_merged(dagster: Dagster, number: int) -> bool:
     """Whether so many files are merged, and no run is unfinished."""
-    done = {"SUCCESS", "FAILURE", "CANCELED"}
-    return dagster.notes() == number and {status for _, status in runs(dagster)} <= done
+    statuses = {status for _, status in runs(dagster)}
+    return dagster.notes() == number and set() < statuses <= {"SUCCESS", "FAILURE", "CANCELED"}
 
 
 def test_dropped_files_reach_the_tables_and_the_published_copy(tmp_path: Path) -> None:
@@ -50,7 +50,7 @@ def test_dropped_files_reach_the_tables_and_the_published_copy(tmp_path: Path) -
         for file in BURST:
             drop(data / "inbox", file.key, file.content, file.microseconds)
         dagster.until(lambda: are_merged(dagster, 1 + len(BURST)))
-        assert {status for _, status in runs(dagster)} == {"SUCCESS"}
+        assert {status for _, status in runs(dagster)} <= {"SUCCESS"}
         assert query(data, PRODUCTS) == expected_products([FIRST, *BURST])
         assert query(data, NAME_COUNTS) == expected_name_counts([FIRST, *BURST])
 

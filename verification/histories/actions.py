@@ -31,6 +31,7 @@ class Action:
 
     def do(self, engine: Engine, state: ExpectedState) -> None:
         """Do it, and check its result; `state` is the one before."""
+        raise NotImplementedError
 
     def error(self, state: ExpectedState) -> type[LfpError] | None:
         """Return the error that the action must raise."""
@@ -38,6 +39,7 @@ class Action:
 
     def apply(self, state: ExpectedState, engine: Engine) -> None:
         """Change the expected state as the action must have, whether it was refused or not."""
+        raise NotImplementedError
 
 
 _STEPS_OF_WAYS = {
