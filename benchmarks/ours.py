@@ -86,7 +86,7 @@ class Project:
         return self.engine.settings.inbox_dir
 
     @property
-    def quiet_seconds(self) -> float:
+    def stable_seconds(self) -> float:
         """Seconds for which a file must be unchanged before it is ingested."""
         return self.engine.settings.inbox_stable_seconds
 
@@ -295,7 +295,7 @@ def housekeeping(instance: Path, data: Path, meter: Meter, folder: Path) -> None
         with meter.timed(job):
             execute_job(own, "lfp_pipeline.definitions", job, settings)
     file = one_more(project.inbox)
-    time.sleep(project.quiet_seconds + 1)
+    time.sleep(project.stable_seconds + 1)
     with meter.timed("ingest_inbox, one file more") as step:
         execute_job(own, "lfp_pipeline.definitions", "ingest_inbox", settings)
     step.wrong = "" if not project.engine.pending_inbox(_LOG).ready else f"{file} is not in"
@@ -333,7 +333,7 @@ def _drop(project: Project, files: Sequence[Path]) -> None:
     for file in files:
         shutil.copy2(file, project.inbox)
     os.sync()
-    time.sleep(project.quiet_seconds + 1)  # Before that, the files count as still being written.
+    time.sleep(project.stable_seconds + 1)  # Before that, the files count as still being written.
 
 
 def _compare(database: Path, step: Step, right: Answer) -> None:

@@ -298,7 +298,7 @@ def _unknown_variables(environ: Mapping[str, str]) -> list[str]:
 
 def _accepted_names() -> dict[str, str]:
     """Return the present name of each setting by each of its names, present or former."""
-    names = {}
+    names: dict[str, str] = {}
     for present, field in Settings.model_fields.items():
         alias = field.validation_alias
         accepted = map(str, alias.choices) if isinstance(alias, AliasChoices) else [present]

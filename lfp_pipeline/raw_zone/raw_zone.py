@@ -34,7 +34,7 @@ from lfp_pipeline.raw_zone.landing_again import is_intact, keeps_status, landed_
 from lfp_pipeline.raw_zone.raw_index import RawIndex
 from lfp_pipeline.raw_zone.raw_records import read_record, record_names, write_record
 from lfp_pipeline.raw_zone.status_notes import delete_status_note
-from lfp_pipeline.raw_zone.unfinished_upload import PrefixDigest, ends_in_a_record
+from lfp_pipeline.raw_zone.unfinished_upload import PrefixDigest, ends_inside_a_record
 from lfp_pipeline.sources.base import Fetched, Source
 
 _OWNER_ONLY = 0o600
@@ -299,7 +299,9 @@ def _unfinished(
     file.flush()
     is_begin = sink.prefix.hexdigest() == before.sha256
     return (
-        before.delivery_id if is_begin and ends_in_a_record(before.size_bytes, temporary) else None
+        before.delivery_id
+        if is_begin and ends_inside_a_record(before.size_bytes, temporary)
+        else None
     )
 
 

@@ -27,7 +27,7 @@ class PrefixDigest:
         return None if self.remaining else self.digest.hexdigest()
 
 
-def ends_in_a_record(size: int, whole: Path) -> bool:
+def ends_inside_a_record(size: int, whole: Path) -> bool:
     """Return whether the first bytes of a file end inside a record: in a line or in quotes."""
     with whole.open("rb") as file, mmap(file.fileno(), 0, access=ACCESS_READ) as buffer:
         last = buffer[max(size - 4, 0) : size].rstrip(b"\0")[-1:]

@@ -81,7 +81,7 @@ class SourceCatalog:
         settings = self._settings
         return list_inbox(
             settings.inbox_dir,
-            quiet_seconds=settings.inbox_stable_seconds,
+            stable_seconds=settings.inbox_stable_seconds,
             ignored=settings.ignored_files,
         )
 

@@ -104,21 +104,21 @@ class Listing:
 
 
 def list_inbox(
-    inbox: Path, *, quiet_seconds: float, ignored: Sequence[str] = (), now: float | None = None
+    inbox: Path, *, stable_seconds: float, ignored: Sequence[str] = (), now: float | None = None
 ) -> Listing:
     """List the inbox with its sub-folders, oldest file first.
 
     Links are not followed, so every listed file is inside the inbox.
 
     Args:
-        quiet_seconds: a file that changed within this time is still being written.
+        stable_seconds: a file that changed within this time is still being written.
         ignored: patterns of ignored files, beside the built-in ones.
         now: seconds since the epoch; None: the current time.
 
     Raises:
         LandingError: the inbox is missing or cannot be read. Such an inbox is never an empty one.
     """
-    scan = _Scan(inbox, quiet_seconds, time.time() if now is None else now, ignored)
+    scan = _Scan(inbox, stable_seconds, time.time() if now is None else now, ignored)
     scan.run()
     return Listing(
         ready=tuple(sorted(scan.ready, key=attrgetter("mtime_ns", "name"))),
@@ -132,7 +132,7 @@ class _Scan:
     """One traversal of the inbox."""
 
     def __init__(
-        self, inbox: Path, quiet_seconds: float, now: float, ignored: Sequence[str]
+        self, inbox: Path, stable_seconds: float, now: float, ignored: Sequence[str]
     ) -> None:
         self.ready: list[InboxFile] = []
         self.still_writing: list[str] = []
@@ -140,7 +140,7 @@ class _Scan:
         self.ignored: list[str] = []
         self._inbox = inbox
         self._root = f"{inbox}/"
-        self._quiet_seconds = quiet_seconds
+        self._stable_seconds = stable_seconds
         self._now = now
         self._is_ignored = IgnoredNames(ignored).match
         self._folders = [""]
@@ -179,7 +179,7 @@ class _Scan:
         if kind != stat.S_IFREG:
             self.skipped.append(Skipped(name, _NO_FILES.get(kind, "no file")))
         # The ctime moves with every write and rename, even where the writer sets an old mtime.
-        elif abs(self._now - status.st_ctime) < self._quiet_seconds:
+        elif abs(self._now - status.st_ctime) < self._stable_seconds:
             self.still_writing.append(name)
         else:
             self.ready.append(

@@ -1,4 +1,4 @@
-"""Compares a staged batch with the products, before anything is written.
+"""Decides which of two rows of a sku wins: a staged row or the product; nothing is written yet.
 
 The workspace has the rows of the batch in `arrivals`, with deliveries numbered from the oldest.
 Here it gets these tables and views:

@@ -2,7 +2,7 @@
 
 Of all rows of a sku that were ever delivered, the one with the greatest (delivered_at, delivery_id,
 row_number) wins, in whichever order deliveries are merged. The reading has chosen the winners
-within each delivery, so the merge compares whole deliveries.
+within each delivery, so the merge compares whole deliveries (`matching`).
 """
 
 import time

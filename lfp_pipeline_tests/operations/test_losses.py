@@ -232,7 +232,7 @@ def test_a_damaged_status_note_or_id_file_is_replaced(
     note.write_bytes(damage(note.read_bytes()))
     (engine.settings.inbox_dir / A.key).write_bytes(A.content)
     os.utime(engine.settings.inbox_dir / A.key, ns=(A.microseconds * 1000,) * 2)
-    (file,) = list_inbox(engine.settings.inbox_dir, quiet_seconds=0).ready
+    (file,) = list_inbox(engine.settings.inbox_dir, stable_seconds=0).ready
     assert engine.backlog.last_statuses([file]) == [None]
     list(engine.ingest_all([file], engine.pending_deliveries(LOG, offered=[file]), LOG))
     assert engine.backlog.last_statuses([file]) == ["merged"]

@@ -79,7 +79,7 @@ def test_pending_files_are_named(project: Project) -> None:
 
 def test_a_landed_file_is_pending_once(project: Project) -> None:
     project.drop(A)
-    (file,) = list_inbox(project.inbox, quiet_seconds=0).ready
+    (file,) = list_inbox(project.inbox, stable_seconds=0).ready
     delivery = project.engine.land(LocalFile(file.path), file.partition_key, LOG)
     state, _ = status_of(project)
     assert [file.name for file in state.pending] == [A.key]

@@ -55,7 +55,7 @@ def land(zone: RawZone, inbox: Path, key: str) -> Delivery:
 
 
 def versions(inbox: Path) -> tuple[InboxFile, ...]:
-    return list_inbox(inbox, quiet_seconds=0).ready
+    return list_inbox(inbox, stable_seconds=0).ready
 
 
 def noted_statuses(zone: RawZone, inbox: Path) -> list[str | None]:

@@ -480,7 +480,7 @@ def test_an_older_delivery_without_a_note_is_pending(zone: RawZone, file: Path):
 
 def version_of(file: Path) -> InboxFile:
     """Return a file as the inbox lists it."""
-    listing = list_inbox(file.parent, quiet_seconds=0)
+    listing = list_inbox(file.parent, stable_seconds=0)
     return next(listed for listed in listing.ready if listed.path == file)
 
 

@@ -28,12 +28,12 @@ def inbox(tmp_path: Path) -> Path:
 
 
 def names(inbox: Path) -> list[str]:
-    return sorted(file.name for file in list_inbox(inbox, quiet_seconds=0).ready)
+    return sorted(file.name for file in list_inbox(inbox, stable_seconds=0).ready)
 
 
 def test_a_stable_file_is_ready(inbox: Path) -> None:
     (inbox / "a.csv").write_bytes(b"abc")
-    listing = list_inbox(inbox, quiet_seconds=2, now=time.time() + 3)
+    listing = list_inbox(inbox, stable_seconds=2, now=time.time() + 3)
     (file,) = listing.ready
     assert (file.name, file.path, file.size_bytes) == ("a.csv", inbox / "a.csv", 3)
     assert file.mtime_ns == (inbox / "a.csv").stat().st_mtime_ns
@@ -42,14 +42,14 @@ def test_a_stable_file_is_ready(inbox: Path) -> None:
 
 def test_a_recently_changed_file_is_not_ready(inbox: Path) -> None:
     (inbox / "a.csv").write_bytes(b"abc")
-    listing = list_inbox(inbox, quiet_seconds=60)
+    listing = list_inbox(inbox, stable_seconds=60)
     assert (listing.ready, listing.still_writing) == ((), ("a.csv",))
 
 
 def test_a_new_file_with_an_old_mtime_is_not_ready(inbox: Path) -> None:
     (inbox / "a.csv").write_bytes(b"abc")
     os.utime(inbox / "a.csv", (0, 0))
-    assert list_inbox(inbox, quiet_seconds=60).still_writing == ("a.csv",)
+    assert list_inbox(inbox, stable_seconds=60).still_writing == ("a.csv",)
 
 
 def test_files_in_folders_have_their_path_as_name(inbox: Path) -> None:
@@ -74,7 +74,7 @@ def test_folders_may_nest_deeper_than_the_recursion_limit(inbox: Path) -> None:
 
 
 def skipped(inbox: Path) -> dict[str, str]:
-    listing = list_inbox(inbox, quiet_seconds=0)
+    listing = list_inbox(inbox, stable_seconds=0)
     return {entry.name: entry.reason for entry in listing.skipped}
 
 
@@ -135,7 +135,7 @@ if os.getuid() == 0:  # Root may read everything.
     os.setgid(65534)
     os.setuid(65534)
 try:
-    listing = list_inbox(Path(sys.argv[1]), quiet_seconds=0)
+    listing = list_inbox(Path(sys.argv[1]), stable_seconds=0)
     print([file.name for file in listing.ready], *listing.skipped, *listing.ignored)
 except LandingError as error:
     print(error)
@@ -222,7 +222,7 @@ def test_ignored_entries_are_listed_with_folders_first(inbox: Path) -> None:
     (inbox / "@eaDir").mkdir()
     (inbox / "@eaDir" / "a.csv").write_bytes(b"abc")
     (inbox / "b.done").symlink_to(inbox / "a.csv")
-    listing = list_inbox(inbox, quiet_seconds=0, ignored=["*.old.csv"])
+    listing = list_inbox(inbox, stable_seconds=0, ignored=["*.old.csv"])
     assert [file.name for file in listing.ready] == ["a.csv"]
     ignored = ("@eaDir/", ".a.csv", "Thumbs.db", "a.csv.md5", "b.done", "b.old.csv")
     assert listing.ignored == ignored
@@ -252,7 +252,7 @@ def test_files_are_sorted_by_time_and_name(inbox: Path) -> None:
     for name, mtime in (("c", 5), ("b", 7), ("a", 7), ("d", -3)):
         (inbox / name).write_bytes(b"abc")
         os.utime(inbox / name, (mtime, mtime))
-    ready = list_inbox(inbox, quiet_seconds=0).ready
+    ready = list_inbox(inbox, stable_seconds=0).ready
     assert [file.name for file in ready] == ["d", "c", "a", "b"]
 
 
@@ -263,14 +263,14 @@ def test_an_empty_inbox_is_empty(inbox: Path) -> None:
 def test_a_missing_inbox_is_an_error_that_says_what_to_do(tmp_path: Path) -> None:
     match = r"inbox .* cannot be read: No such file.* Create the folder .* or set LFP_DATA_DIR"
     with pytest.raises(LandingError, match=match) as caught:
-        list_inbox(tmp_path / "inbox", quiet_seconds=0)
+        list_inbox(tmp_path / "inbox", stable_seconds=0)
     assert not caught.value.permanent
 
 
 def test_a_file_in_place_of_the_inbox_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "inbox").write_bytes(b"")
     with pytest.raises(LandingError, match="Not a directory"):
-        list_inbox(tmp_path / "inbox", quiet_seconds=0)
+        list_inbox(tmp_path / "inbox", stable_seconds=0)
 
 
 def test_two_versions_of_a_file_have_different_versions(inbox: Path) -> None:
@@ -279,7 +279,7 @@ def test_two_versions_of_a_file_have_different_versions(inbox: Path) -> None:
     for content, mtime in ((b"abc", 1), (b"abc", 2), (b"abcd", 2)):
         file.write_bytes(content)
         os.utime(file, (mtime, mtime))
-        versions.add(list_inbox(inbox, quiet_seconds=0).ready[0].version)
+        versions.add(list_inbox(inbox, stable_seconds=0).ready[0].version)
     assert len(versions) == 3
 
 

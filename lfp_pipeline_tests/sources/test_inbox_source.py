@@ -47,7 +47,7 @@ def nothing(done: int, total: int | None) -> None:
 
 
 def listed(inbox: Path) -> InboxSource:
-    (file,) = list_inbox(inbox, quiet_seconds=0).ready
+    (file,) = list_inbox(inbox, stable_seconds=0).ready
     return InboxSource(inbox, file)
 
 

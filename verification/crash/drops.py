@@ -75,7 +75,7 @@ class Drops:
     def _cut(self, whole: Version) -> Version:
         """Cut a version off within a record."""
         sizes = range(len(whole.texts[0]), len(whole.content))
-        inside = [size for size in sizes if whole.ends_in_a_record(size)]
+        inside = [size for size in sizes if whole.ends_inside_a_record(size)]
         return replace(whole, size=self._random.choice(inside))
 
     def _rows(self, key: str) -> tuple[Row, ...]:

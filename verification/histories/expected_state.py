@@ -163,4 +163,4 @@ def _is_unfinished(before: Version, file: Version) -> bool:
     """Whether a version was an unfinished upload of the next one."""
     size = len(before.content)
     is_begin = 0 < size < len(file.content) and file.content.startswith(before.content)
-    return is_begin and file.ends_in_a_record(size)
+    return is_begin and file.ends_inside_a_record(size)

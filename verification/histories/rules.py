@@ -94,7 +94,7 @@ class Version(File):
         """Whether the upload ends within the header."""
         return self.size is not None and self.size < self._spans[0][1]
 
-    def ends_in_a_record(self, size: int) -> bool:
+    def ends_inside_a_record(self, size: int) -> bool:
         """Whether the first `size` bytes end within a record or the header."""
         return any(start < size < end for start, end in self._spans)
 

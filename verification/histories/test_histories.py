@@ -83,7 +83,7 @@ def test_an_unfinished_upload_that_is_not_recognized_is_detected(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     assert list(run_history(UNFINISHED, tmp_path))
-    monkeypatch.setattr(raw_zone, "ends_in_a_record", lambda *_: False)
+    monkeypatch.setattr(raw_zone, "ends_inside_a_record", lambda *_: False)
     difference = difference_in(UNFINISHED, tmp_path)
     assert "'reverted'" in str(difference)
 
