@@ -203,7 +203,8 @@ class Oracle(Cells):
         alone.data = text
         record = alone.parse(0)
         names = [bare_name(value.decode("utf-8", "replace")) for value in record.values]
-        found = [names[at] for name in COLUMNS if (at := self.header.index(name)) < len(names)]
+        places = map(self.header.index, COLUMNS)
+        found = [names[at] if at < len(names) else "" for at in places]
         return not record.quote_error and is_header(found)
 
     def broken_text_end(self, position: int) -> int | None:

@@ -43,6 +43,10 @@ def fault(data: bytes, name: str, *null_tokens: str) -> object:
             b'description,x,sku,name,y\nb1,,c c,\n,,,,\n,,,,\n,\n,,,a\n,,,\n,,,","\na",,,\n',
             "a short record ends elsewhere if its habit is counted than if it is known",
         ),
+        fault(
+            b"description,x,sku,name,y\n,y,y,\ndescription,x,sku\ndescripti",
+            "the first cells of the header in a row are a short row, and no other header",
+        ),
     ],
 )
 def test_the_reader_agrees_with_the_oracle(data: bytes, null_tokens: tuple[str, ...]):
