@@ -61,9 +61,14 @@ class ReadOptions:
     @property
     def recorded(self) -> dict[str, Any]:
         """The options that decide the rows, by name, as JSON has them."""
-        values = {name: getattr(self, name) for name in _RECORDED}
-        as_json: dict[str, Any] = json.loads(json.dumps(values))
-        return as_json
+        # By its type: `1` and `1.0` are the same share.
+        values: dict[str, Any] = _as_json().dump_python(self, mode="json")
+        return {name: values[name] for name in _RECORDED}
+
+
+@cache
+def _as_json() -> TypeAdapter[ReadOptions]:
+    return TypeAdapter(ReadOptions)
 
 
 _RECORDED = tuple(option.name for option in fields(ReadOptions) if option.compare)

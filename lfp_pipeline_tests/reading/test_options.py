@@ -51,3 +51,11 @@ def test_recorded_options_are_restored_and_changed_ones_are_named(tmp_path: Path
     way = reread(then.digest, then.text, TextFormat(), settings(tmp_path))
     assert way.settings == settings(tmp_path, max_sku_length=5)
     assert way.kept == ("LFP_MAX_SKU_LENGTH was 5, and is 200 now",)
+
+
+def test_equal_values_of_other_types_make_no_difference(tmp_path: Path):
+    settings = Settings(data_dir=tmp_path, max_reject_share=1, null_tokens=("-",))
+    copied = settings.model_copy(update={"max_reject_share": 1, "null_tokens": ["-"]})
+    text_format = TextFormat()
+    conditions = [Conditions.of(ReadOptions.of(one), text_format) for one in (settings, copied)]
+    assert conditions[0].text == conditions[1].text
