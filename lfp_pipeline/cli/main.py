@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from importlib import import_module
-from typing import Any
 
 import click
 
@@ -82,12 +81,10 @@ def lfp() -> None:
     """
 
 
-def main(arguments: Sequence[str] | None = None) -> Any:  # noqa: ANN401 (never returns a value)
+def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line, and exit with its code."""
     try:
-        lfp(args=arguments, prog_name="lfp", standalone_mode=True)
-    except BrokenPipeError:  # The reader of the output has ended: `lfp query ... | head`.
-        raise
+        lfp(args=arguments, prog_name="lfp")
     except Exception as error:
         code, message = exit_code_and_message(error)
         if code is None:
