@@ -62,7 +62,7 @@ setup: ready ## Install what is needed into .venv and prepare the Dagster home
 
 .PHONY: preflight
 preflight: ready
-	@$(BIN)/python -m lfp_pipeline.cli.check
+	@$(BIN)/lfp check
 
 .PHONY: sample
 sample: preflight ## Make a sample file and drop it into the inbox (ROWS=500000 SEED=7)
@@ -98,9 +98,8 @@ demo: preflight ## Make a zipped file of 500,000 products, take it in, and show 
 	@$(BIN)/python -m lfp_pipeline.cli.demo --rows $(ROWS) --seed $(SEED)
 
 .PHONY: dev
-dev: preflight ## Start the Dagster UI and daemon, with the inbox watched (PORT=3000)
-	@echo "Starting the UI at http://localhost:$(PORT). Below is what runs say; Ctrl-C ends it."
-	@$(BIN)/dagster dev --port $(PORT) --log-level warning
+dev: ready ## Start the Dagster UI and daemon, with the inbox watched (PORT=3000)
+	@$(BIN)/lfp dev --port $(PORT)
 
 .PHONY: story
 story: ready ## Two shops, a change in one, and the tables before and after (STAY=--stay goes on)

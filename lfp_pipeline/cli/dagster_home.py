@@ -32,6 +32,12 @@ _MARKER = "prepared"
 _FORMER_LINK = Path("../dagster.yaml")
 """Target of the link that earlier versions made instead of a file."""
 
+_FIRST_CURSORS = {
+    "EVENT_LOG_CONSUMER_CURSOR-PIPELINE_FAILURE": "0",
+    "EVENT_LOG_CONSUMER_CURSOR-PIPELINE_SUCCESS": "0",
+}
+"""In a home without runs, where the daemon that retries runs would warn of missing cursors."""
+
 _DATABASES = ("history/runs.db", "history/runs/index.db", "schedules/schedules.db")
 _HAS_VERSIONS = "SELECT 1 FROM sqlite_master WHERE name = 'alembic_version'"
 _VERSIONS = "SELECT version_num FROM alembic_version"
@@ -129,6 +135,8 @@ def _prepare_databases(home: Path) -> list[str]:
         _keep_version(home, repaired)
     with dg.DagsterInstance.from_config(str(home)) as instance:
         _use(instance)
+        if not instance.get_runs(limit=1):
+            instance.daemon_cursor_storage.set_cursor_values(_FIRST_CURSORS)
     return repaired
 
 
