@@ -41,12 +41,9 @@ $(VENV)/installed: requirements.lock pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@touch $@
 
-# The instance's tables are made here once: two processes that make them at the same time would clash.
-$(INSTANCE)/prepared: dagster.yaml | $(VENV)/installed
-	@mkdir -p $(INSTANCE) data/inbox
-	@ln -sf ../dagster.yaml $(INSTANCE)/dagster.yaml
+$(INSTANCE)/prepared: lfp_pipeline/templates/dagster.yaml | $(VENV)/installed
+	@mkdir -p data/inbox
 	@$(BIN)/python -m lfp_pipeline.cli.dagster_home
-	@touch $@
 
 .PHONY: setup
 setup: $(VENV)/installed $(INSTANCE)/prepared ## Install everything into .venv and prepare the instance

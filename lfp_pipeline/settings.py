@@ -16,6 +16,7 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
+from lfp_pipeline.common.project_folder import PROJECT_FILE, find_project, project_root
 from lfp_pipeline.common.setting_types import (
     Encoding,
     File,
@@ -31,12 +32,6 @@ from lfp_pipeline.errors import SettingsError
 
 ENV_PREFIX = "LFP_"
 SETTINGS_FILE_VARIABLE = "LFP_SETTINGS_FILE"
-
-
-def project_root() -> Path:
-    """Return the folder of `pyproject.toml`; for an installed package, the current folder."""
-    beside_package = Path(__file__).resolve().parents[1]
-    return beside_package if (beside_package / "pyproject.toml").exists() else Path.cwd()
 
 
 class Settings(BaseSettings):
@@ -272,7 +267,19 @@ def _settings_file(environ: Mapping[str, str]) -> Path:
     if named and not Path(named).is_file():
         msg = f"{SETTINGS_FILE_VARIABLE}={named}: there is no such file."
         raise SettingsError(msg)
-    return Path(named) if named else project_root() / "lfp.toml"
+    return Path(named) if named else project_root() / PROJECT_FILE
+
+
+def require_project() -> None:
+    """Refuse to work in a folder that is not part of a project.
+
+    Raises:
+        SettingsError: neither `lfp.toml` nor the environment says where the data is.
+    """
+    named = (SETTINGS_FILE_VARIABLE, f"{ENV_PREFIX}DATA_DIR")
+    if find_project() is None and not any(os.environ.get(name) for name in named):
+        msg = f"{Path.cwd()} is in no project (no {PROJECT_FILE}). `lfp init` makes it one."
+        raise SettingsError(msg)
 
 
 def load_settings() -> Settings:

@@ -1,25 +1,17 @@
-"""Prints the status of the data folder: `python -m lfp_pipeline.cli.status`."""
+"""`lfp status`: shows what is pending, running, and in need of attention."""
 
-import sys
-
-from lfp_pipeline.common.text import visible
-from lfp_pipeline.engine import Engine
-from lfp_pipeline.errors import LfpError
-from lfp_pipeline.operations.status import collect_status
-from lfp_pipeline.operations.status_text import render_status
-from lfp_pipeline.settings import load_settings
+import click
 
 
-def main() -> int:
-    """Print the status; return 1 after an error, else 0."""
-    try:
-        engine = Engine(load_settings())
-        print(render_status(collect_status(engine)))
-    except (LfpError, OSError) as error:
-        print(visible(str(error)), file=sys.stderr)
-        return 1
-    return 0
+@click.command()
+def command() -> None:
+    """Show what is pending, running or waiting, what needs attention, and the tables.
 
+    Example: lfp status
+    """
+    from lfp_pipeline.engine import Engine
+    from lfp_pipeline.operations.status import collect_status
+    from lfp_pipeline.operations.status_text import render_status
+    from lfp_pipeline.settings import load_settings
 
-if __name__ == "__main__":
-    sys.exit(main())
+    click.echo(render_status(collect_status(Engine(load_settings()))))

@@ -157,6 +157,11 @@ class RawIndex:
         sql = f"{sql} ORDER BY stem"  # Names sort by time.
         return self.ask(lambda index: list(map(Landed._make, index.execute(sql, values))), {key})
 
+    def partitions_beginning_with(self, text: str) -> list[str]:
+        """Return the keys of the partitions that begin with a text and have deliveries, sorted."""
+        sql = "SELECT DISTINCT key FROM deliveries WHERE substr(key, 1, length(?)) = ? ORDER BY key"
+        return self.ask(lambda index: [key for (key,) in index.execute(sql, (text, text))])
+
     def newer_in_force(self, key: str, stem: str) -> str | None:
         """Return the stem of the newest delivery in force of a partition, if newer than a stem."""
         values = {"key": key, "stem": stem}

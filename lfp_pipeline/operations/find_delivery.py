@@ -1,0 +1,64 @@
+"""Finds a delivery by what people know: a file name, or the beginning of an id."""
+
+from pathlib import Path
+
+from lfp_pipeline.common.text import pluralize, preview
+from lfp_pipeline.engine import Engine
+from lfp_pipeline.errors import OperationRefusedError
+from lfp_pipeline.model.delivery import Delivery
+from lfp_pipeline.model.partition_key import is_partition_key, partition_key
+from lfp_pipeline.raw_zone.raw_index import RawIndex
+
+
+def find_delivery(engine: Engine, text: str, *, latest: bool = False) -> Delivery:
+    """Return the delivery that a text names.
+
+    Args:
+        text: a delivery id or the unique beginning of one, the name of a file in the inbox, its
+            path, or a partition key.
+        latest: of several deliveries of the file, return the newest.
+
+    Raises:
+        OperationRefusedError: there is no such delivery, or several; the text lists them.
+    """
+    index = engine.raw_zone.index
+    key = find_partition(engine, text)
+    if key is not None:
+        ids = [landed.delivery_id for landed in index.deliveries(key)]
+    else:
+        ids = ids_beginning_with(index, text)
+        latest = latest and len({id_.partition("#")[0] for id_ in ids}) == 1
+    if not ids:
+        msg = f"No delivery matches {text!r}. `lfp deliveries` lists all deliveries."
+        raise OperationRefusedError(msg)
+    if len(ids) > 1 and not latest:
+        newest_first = ids[::-1]
+        msg = (
+            f"{text!r} matches {pluralize(len(ids), 'delivery')}: {preview(newest_first)}.\n"
+            "Give one of these ids, or the unique beginning of one; for the newest delivery of a "
+            "file, its name and --latest."
+        )
+        raise OperationRefusedError(msg)
+    return engine.raw_zone.find(ids[-1])
+
+
+def find_partition(engine: Engine, text: str) -> str | None:
+    """Return the partition of a file name, a path in the inbox or a partition key.
+
+    None: no delivery has landed for it.
+    """
+    names = [text]
+    inbox = engine.settings.inbox_dir.resolve()
+    path = Path(text).resolve()
+    if path.is_relative_to(inbox) and path != inbox:
+        names.append(str(path.relative_to(inbox)))
+    keys = [*filter(is_partition_key, names), *map(partition_key, names)]
+    return next((key for key in keys if engine.raw_zone.index.deliveries(key)), None)
+
+
+def ids_beginning_with(index: RawIndex, text: str) -> list[str]:
+    """Return the ids of all deliveries that begin with a text, in the order of their names."""
+    key, has_stem, _ = text.partition("#")
+    keys = [key] if has_stem else index.partitions_beginning_with(key)
+    ids = (landed.delivery_id for key in keys for landed in index.deliveries(key))
+    return [id_ for id_ in ids if id_.startswith(text)]
