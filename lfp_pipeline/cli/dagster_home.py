@@ -51,8 +51,8 @@ def prepared_home() -> Path:
     Raises:
         SettingsError: there is no project here, or its home cannot be written.
     """
-    from lfp_pipeline.errors import SettingsError  # noqa: PLC0415
-    from lfp_pipeline.settings import require_project  # noqa: PLC0415
+    from lfp_pipeline.errors import SettingsError
+    from lfp_pipeline.settings import require_project
 
     require_project()
     home = dagster_home()
@@ -73,7 +73,7 @@ def prepare(home: Path, *, even_if_current: bool = True) -> list[str]:
     Returns:
         The names of the repaired databases.
     """
-    from filelock import FileLock  # noqa: PLC0415
+    from filelock import FileLock
 
     home.mkdir(exist_ok=True)
     with FileLock(home / "prepare.lock"):
@@ -112,7 +112,7 @@ def _install_config(home: Path) -> None:
             return
     elif (home / "history").exists():
         return
-    from lfp_pipeline.common.atomic_files import write_file  # noqa: PLC0415
+    from lfp_pipeline.common.atomic_files import write_file
 
     write_file(config, template.read_bytes())
 
@@ -122,7 +122,7 @@ def _digest(file: Path) -> str:
 
 
 def _prepare_databases(home: Path) -> list[str]:
-    import dagster as dg  # noqa: PLC0415
+    import dagster as dg
 
     repaired = [name for name in _DATABASES if len(_versions(home / name)) > 1]
     if repaired:
@@ -141,7 +141,7 @@ def _use(instance: "dg.DagsterInstance") -> None:
 
 def _keep_version(home: Path, names: list[str]) -> None:
     """Keep the schema version that Dagster gives to new databases, and delete the other."""
-    import dagster as dg  # noqa: PLC0415
+    import dagster as dg
 
     with TemporaryDirectory() as folder, dg.DagsterInstance.local_temp(folder) as fresh:
         _use(fresh)
