@@ -28,13 +28,16 @@ def result_line(outcome: IngestResult | LandingFailure) -> str:
     if account.status is not Status.MERGED:
         return f"{key} {account.status.phrase}: {visible(account.error or '')}"
     parts = str(account.rows) or "none"
-    if skipped := _skipped(account):
+    if skipped := skipped_lines(account):
         parts += f"; skipped: {', '.join(skipped)}"
-    speed = f" in {outcome.seconds:.2f} s" if outcome.merged_here else "; already merged"
+    if not outcome.merged_here:
+        speed = "; already merged"
+    else:
+        speed = f" in {account.seconds:.2f} s" if account.seconds else ""
     return f"{key}: {pluralize(account.rows.read, 'row')} ({parts}){speed}"
 
 
-def _skipped(account: LedgerEntry) -> list[str]:
+def skipped_lines(account: LedgerEntry) -> list[str]:
     """Return the skipped lines of each kind, such as `2 blank lines`, `1 line above the header`."""
     kinds = []
     if account.blank_lines:

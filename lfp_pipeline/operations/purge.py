@@ -261,4 +261,5 @@ def _apply(engine: Engine, plan: _Plan, delivery: Delivery, log: logging.Logger)
     applied = replace(plan, products=done.account.rows.deleted)
     summary = f"{applied.summary('were')} Delivery: {delivery.delivery_id}."
     figures = {"delivery_id": delivery.delivery_id, **applied.figures, "products": done.products}
-    return Report(summary + _hint_if_ahead(delivery.delivered_at), figures)
+    summary += _hint_if_ahead(delivery.delivered_at)
+    return Report(summary, figures, changed=[delivery])
