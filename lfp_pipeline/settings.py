@@ -34,6 +34,19 @@ ENV_PREFIX = "LFP_"
 SETTINGS_FILE_VARIABLE = "LFP_SETTINGS_FILE"
 
 
+class _SettingsFile(TomlConfigSettingsSource):
+    """The settings file; a relative path in it starts at the project folder."""
+
+    def __call__(self) -> dict[str, Any]:
+        values = super().__call__()
+        paths = {name: values[name] for name in ("data_dir", "sources_file") if name in values}
+        return values | {
+            name: str(project_root() / path)
+            for name, path in paths.items()
+            if isinstance(path, str) and not path.startswith("~")
+        }
+
+
 class Settings(BaseSettings):
     """The settings of one process; the description of each field is its documentation.
 
@@ -60,6 +73,7 @@ class Settings(BaseSettings):
 
     sources_file: File | None = Field(
         None,
+        examples=["sources.yaml"],
         description="File that names sources. Unset: sources.yaml in the project, if it exists.",
     )
 
@@ -86,6 +100,7 @@ class Settings(BaseSettings):
     )
     fallback_encoding: Encoding | None = Field(
         None,
+        examples=["windows-1252"],
         description="Encoding of files that are not UTF-8, such as windows-1252 or shift_jis. "
         "Unset: such rows are rejected.",
     )
@@ -185,7 +200,9 @@ class Settings(BaseSettings):
     )
 
     webhook_url: SecretUrl | None = Field(
-        None, description="URL to which failed runs are posted as JSON."
+        None,
+        examples=["https://chat.example.com/hooks/lfp"],
+        description="URL to which failed runs are posted as JSON.",
     )
 
     @property
@@ -258,7 +275,7 @@ class Settings(BaseSettings):
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Return the sources, the first of which wins: arguments, environment, file."""
         del dotenv_settings, file_secret_settings
-        file = TomlConfigSettingsSource(settings_cls, toml_file=_settings_file(os.environ))
+        file = _SettingsFile(settings_cls, toml_file=_settings_file(os.environ))
         return init_settings, env_settings, file
 
 

@@ -8,13 +8,13 @@ from dataclasses import dataclass
 import dagster as dg
 
 from lfp_pipeline.common.backoff import Backoff, is_backing_off
+from lfp_pipeline.dagster_support.partitions import product_files
 from lfp_pipeline.dagster_support.runs import (
     MAX_RETRIES_TAG,
     SENSOR_TAG,
     VERSION_TAG,
     fail_dead_runs,
 )
-from lfp_pipeline.defs.assets import product_files
 from lfp_pipeline.defs.jobs import ingest_inbox, ingest_products
 from lfp_pipeline.defs.sensors.attempts import Attempts, count_attempts
 from lfp_pipeline.defs.sensors.inbox_planner import (
