@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from examples.processes import free_port, stop
+from lfp_pipeline.common.project_folder import TEMPLATES
 
 _ROOT = Path(__file__).resolve().parents[1]
 
@@ -24,7 +25,7 @@ def prepared_instance(folder: Path) -> Path:
         unfinished = folder.with_name(f"unfinished-{folder.name}")
         shutil.rmtree(unfinished, ignore_errors=True)
         unfinished.mkdir(parents=True)
-        shutil.copy(_ROOT / "dagster.yaml", unfinished)
+        shutil.copy(TEMPLATES / "dagster.yaml", unfinished)
         command = [sys.executable, "-c", _FIRST_USE]
         subprocess.run(command, env=_environment(unfinished, {}), check=True)  # noqa: S603 (ours)
         unfinished.replace(folder)

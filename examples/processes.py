@@ -18,6 +18,8 @@ from urllib.request import Request, urlopen
 import dagster as dg
 import duckdb
 
+from lfp_pipeline.common.project_folder import TEMPLATES
+
 _PROJECT = Path(__file__).resolve().parents[1]
 _LONGEST_WAIT_SECONDS = 180.0
 _PAUSE_SECONDS = 0.2
@@ -147,7 +149,7 @@ def dagster_dev(
     """
     home, data = folder / "home", folder / "data"
     home.mkdir(parents=True, exist_ok=True)
-    shutil.copy(_PROJECT / "dagster.yaml", home)
+    shutil.copy(TEMPLATES / "dagster.yaml", home)
     with dg.DagsterInstance.from_config(str(home)) as instance:
         instance.get_runs(limit=1)  # Makes its tables, which two processes at once could not.
     sources = folder / "sources.yaml"

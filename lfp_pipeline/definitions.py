@@ -10,8 +10,8 @@ import click
 import dagster as dg
 
 from lfp_pipeline.dagster_support.console import short_console
-from lfp_pipeline.dagster_support.resources import ProductsDatabase, engine_of
-from lfp_pipeline.defs.assets import name_counts, products, raw_products
+from lfp_pipeline.dagster_support.resources import database_of, engine_of
+from lfp_pipeline.defs.assets import name_counts, products, raw_products, table_checks
 from lfp_pipeline.defs.jobs import ingest_inbox, ingest_products, publish_tables, status
 from lfp_pipeline.defs.operator_jobs import operator_jobs
 from lfp_pipeline.defs.schedules import verify_schedule
@@ -43,6 +43,7 @@ def definitions() -> dg.Definitions:
             lambda spec: spec.replace_attributes(freshness_policy=fresh),
             [raw_products, products, name_counts],
         ),
+        asset_checks=[table_checks],
         jobs=[ingest_inbox, ingest_products, publish_tables, status, *operator_jobs],
         schedules=[verify_schedule],
         sensors=_sensors(settings),
@@ -50,12 +51,7 @@ def definitions() -> dg.Definitions:
         loggers={"console": short_console},
         resources={
             "engine": engine_of(settings),
-            "database": ProductsDatabase(
-                database=str(settings.database_path),
-                connection_config=settings.duckdb_config,
-                writer_wait_seconds=settings.writer_wait_seconds,
-                other_process_wait_seconds=settings.other_process_wait_seconds,
-            ),
+            "database": database_of(settings),
         },
     )
 

@@ -13,6 +13,7 @@ import pytest
 
 from lfp_pipeline.cli.dagster_home import prepare
 from lfp_pipeline.cli.main import main
+from lfp_pipeline.common.project_folder import TEMPLATES
 from lfp_pipeline.engine import Engine
 from lfp_pipeline.settings import load_settings
 from testing.dagster_project import drop
@@ -90,6 +91,7 @@ def command_line_in(
     """Yield the command line for an empty data folder and a copy of a Dagster home."""
     (folder / "data" / "inbox").mkdir(parents=True)
     shutil.copytree(home, folder / "home")
+    shutil.copy(TEMPLATES / "dagster.yaml", folder / "home")
     prepare(folder / "home")
     line = CommandLine(folder, environment, captured)
     environment.setenv("DAGSTER_HOME", str(line.home))

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from lfp_pipeline.common.project_folder import TEMPLATES
 from testing.dagster_project import PARTITION_TAG, drop
 from testing.expected_tables import File
-from testing.processes import PROJECT
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ def shell(tmp_path: Path, home: Path) -> Shell:
     (tmp_path / "empty").mkdir()
     (tmp_path / "data" / "inbox").mkdir(parents=True)
     shutil.copytree(home, tmp_path / "home")
-    shutil.copy(PROJECT / "dagster.yaml", tmp_path / "home")
+    shutil.copy(TEMPLATES / "dagster.yaml", tmp_path / "home")
     inherited = {
         name: value
         for name, value in os.environ.items()

@@ -1,42 +1,146 @@
-"""Prepares the Dagster home of DAGSTER_HOME: `python -m lfp_pipeline.cli.dagster_home`.
+"""The Dagster home: where it is, and how it is prepared.
 
 If two processes create the tables of a home at the same time, the tables get two schema versions,
-and Dagster refuses to open them ("Version table has more than one head present"). This command
-creates the tables before anything else uses them, in one process at a time, and removes the wrong
-version from tables that have two.
+and Dagster refuses to open them ("Version table has more than one head present"). So the tables
+are created before anything else uses them, in one process at a time. Where they have two versions
+already, the wrong one is removed.
+
+`python -m lfp_pipeline.cli.dagster_home` prepares the home again. Dagster is imported only where
+a home is not prepared.
 """
 
+import hashlib
 import os
 import sqlite3
 import sys
 from contextlib import closing
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
 
-import dagster as dg
-from filelock import FileLock
+from lfp_pipeline.common.project_folder import TEMPLATES, project_root
+
+if TYPE_CHECKING:
+    import dagster as dg
+
+_VARIABLE = "DAGSTER_HOME"
+
+_CONFIG = "dagster.yaml"
+_MARKER = "prepared"
+"""Holds the digest of the template that the home was prepared with."""
+
+_FORMER_LINK = Path("../dagster.yaml")
+"""Target of the link that earlier versions made instead of a file."""
+
+_FIRST_CURSORS = {
+    "EVENT_LOG_CONSUMER_CURSOR-PIPELINE_FAILURE": "0",
+    "EVENT_LOG_CONSUMER_CURSOR-PIPELINE_SUCCESS": "0",
+}
+"""In a home without runs, where the daemon that retries runs would warn of missing cursors."""
 
 _DATABASES = ("history/runs.db", "history/runs/index.db", "schedules/schedules.db")
 _HAS_VERSIONS = "SELECT 1 FROM sqlite_master WHERE name = 'alembic_version'"
 _VERSIONS = "SELECT version_num FROM alembic_version"
 
 
-def prepare(home: Path) -> list[str]:
-    """Create missing tables of a home, and repair databases with two schema versions.
+def dagster_home() -> Path:
+    """Return the folder that `DAGSTER_HOME` names; without it, `.dagster_home` in the project."""
+    named = os.environ.get(_VARIABLE)
+    return Path(named).expanduser().absolute() if named else project_root() / ".dagster_home"
+
+
+def prepared_home() -> Path:
+    """Return the Dagster home, and set `DAGSTER_HOME` for this process and its children.
+
+    A home that is missing, or that another version prepared, is prepared first.
+
+    Raises:
+        SettingsError: there is no project here, or its home cannot be written.
+    """
+    from lfp_pipeline.errors import SettingsError
+    from lfp_pipeline.settings import require_project
+
+    require_project()
+    home = dagster_home()
+    if not os.environ.get(_VARIABLE):
+        print(f"{_VARIABLE} is not set: using {home}", file=sys.stderr)
+    if not _is_current(home):
+        try:
+            prepare(home, even_if_current=False)
+        except OSError as error:
+            raise SettingsError(_cannot_prepare(home, error)) from None
+    os.environ[_VARIABLE] = str(home)
+    return home
+
+
+def prepare(home: Path, *, even_if_current: bool = True) -> list[str]:
+    """Create what is missing in a home, and repair databases with two schema versions.
 
     Returns:
         The names of the repaired databases.
     """
+    from filelock import FileLock
+
+    home.mkdir(exist_ok=True)
     with FileLock(home / "prepare.lock"):
-        repaired = [name for name in _DATABASES if len(_versions(home / name)) > 1]
-        if repaired:
-            _keep_version(home, repaired)
-        with dg.DagsterInstance.from_config(str(home)) as instance:
-            _use(instance)
+        if _is_current(home) and not even_if_current:
+            return []  # Another process has prepared it meanwhile.
+        _install_config(home)
+        repaired = _prepare_databases(home)
+        for name in repaired:
+            message = f"Repaired {home / name}: it had the schema versions of two processes."
+            print(message, file=sys.stderr)
+        (home / _MARKER).write_text(_digest(TEMPLATES / _CONFIG))
+        return repaired
+
+
+def _is_current(home: Path) -> bool:
+    marker, config = home / _MARKER, home / _CONFIG
+    prepared_with = marker.read_text() if marker.exists() else None
+    is_dangling = config.is_symlink() and not config.exists()
+    return prepared_with == _digest(TEMPLATES / _CONFIG) and not is_dangling
+
+
+def _install_config(home: Path) -> None:
+    """Write `dagster.yaml`, unless the home has one that a user wrote or changed.
+
+    A home with a history and without `dagster.yaml` is a user's, too.
+    """
+    config, template, marker = home / _CONFIG, TEMPLATES / _CONFIG, home / _MARKER
+    if config.exists():
+        if _digest(config) == _digest(template):
+            return
+        if not marker.exists() or marker.read_text() != _digest(config):
+            print(f"{config} is kept; this version's differs: {template}", file=sys.stderr)
+            return
+    elif config.is_symlink():
+        if config.readlink() != _FORMER_LINK:
+            return
+    elif (home / "history").exists():
+        return
+    from lfp_pipeline.common.atomic_files import write_file
+
+    write_file(config, template.read_bytes())
+
+
+def _digest(file: Path) -> str:
+    return hashlib.sha256(file.read_bytes()).hexdigest()
+
+
+def _prepare_databases(home: Path) -> list[str]:
+    import dagster as dg
+
+    repaired = [name for name in _DATABASES if len(_versions(home / name)) > 1]
+    if repaired:
+        _keep_version(home, repaired)
+    with dg.DagsterInstance.from_config(str(home)) as instance:
+        _use(instance)
+        if not instance.get_runs(limit=1):
+            instance.daemon_cursor_storage.set_cursor_values(_FIRST_CURSORS)
     return repaired
 
 
-def _use(instance: dg.DagsterInstance) -> None:
+def _use(instance: "dg.DagsterInstance") -> None:
     """Make an instance create its tables."""
     instance.get_runs(limit=1)
     instance.get_dynamic_partitions("")
@@ -45,6 +149,8 @@ def _use(instance: dg.DagsterInstance) -> None:
 
 def _keep_version(home: Path, names: list[str]) -> None:
     """Keep the schema version that Dagster gives to new databases, and delete the other."""
+    import dagster as dg
+
     with TemporaryDirectory() as folder, dg.DagsterInstance.local_temp(folder) as fresh:
         _use(fresh)
         for name in names:
@@ -62,14 +168,18 @@ def _versions(database: Path) -> list[str]:
         return [version for (version,) in connection.execute(_VERSIONS)]
 
 
+def _cannot_prepare(home: Path, error: OSError) -> str:
+    return f"The Dagster home {home} cannot be prepared: {error.strerror or error}"
+
+
 def main() -> int:
-    """Prepare the home; return 1 if there is none, else 0."""
-    home = os.environ.get("DAGSTER_HOME")
-    if not home or not Path(home).is_dir():
-        print("Set DAGSTER_HOME to an existing folder.", file=sys.stderr)
+    """Prepare the home; return 1 if that is impossible, else 0."""
+    home = dagster_home()
+    try:
+        prepare(home)
+    except OSError as error:
+        print(_cannot_prepare(home, error), file=sys.stderr)
         return 1
-    for name in prepare(Path(home)):
-        print(f"Repaired {Path(home, name)}: it had the schema versions of two processes.")
     return 0
 
 

@@ -1,17 +1,19 @@
 """The assets: raw files, products, and the counts of product names."""
 
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import chain
 
 import dagster as dg
 from pydantic import Field
 
-from lfp_pipeline.dagster_support.checks import (
-    check_products,
-    name_counts_checks,
-    products_checks,
-    refresh_name_counts,
+from lfp_pipeline.dagster_support.checks import CHECKS, check_tables
+from lfp_pipeline.dagster_support.events import (
+    TableState,
+    show_checks,
+    show_landed,
+    show_result,
+    show_tables_if_possible,
 )
 from lfp_pipeline.dagster_support.failures import (
     run_failure,
@@ -25,11 +27,12 @@ from lfp_pipeline.dagster_support.metadata import (
     PRODUCTS_LINEAGE,
     PRODUCTS_SCHEMA,
     delivery_metadata,
-    ingested_metadata,
-    materialization_event,
+    result_metadata,
 )
+from lfp_pipeline.dagster_support.partitions import add_partitions, product_files
 from lfp_pipeline.dagster_support.resources import ProductsDatabase
 from lfp_pipeline.dagster_support.results import is_ok, log_result
+from lfp_pipeline.dagster_support.runs import PARTITION_TAG
 from lfp_pipeline.engine import Engine
 from lfp_pipeline.errors import LandingError, SettingsError
 from lfp_pipeline.ingest.result import IngestResult, LandingFailure
@@ -45,9 +48,6 @@ from lfp_pipeline.sources.written_location import (
 
 GROUP = "products"
 OWNERS = ["team:data"]
-
-product_files = dg.DynamicPartitionsDefinition(name="product_files")
-"""The partitions: one per source file, which covers all its versions."""
 
 
 class RawProductsConfig(dg.Config):
@@ -74,7 +74,10 @@ class RawProductsConfig(dg.Config):
     metadata={"dagster/storage_kind": "file"},
 )
 def raw_products(
-    context: dg.AssetExecutionContext, config: RawProductsConfig, engine: dg.ResourceParam[Engine]
+    context: dg.AssetExecutionContext,
+    config: RawProductsConfig,
+    engine: dg.ResourceParam[Engine],
+    database: dg.ResourceParam[ProductsDatabase],
 ) -> dg.MaterializeResult:
     """One source file in all its versions, with the original bytes."""
     keys = _partition_keys(context)
@@ -85,12 +88,14 @@ def raw_products(
     add_partitions(context.instance, [delivery.partition_key for delivery in landed])
     if missing:
         for delivery in landed:
-            context.log_event(
-                materialization_event("raw_products", delivery, delivery_metadata(delivery))
-            )
+            show_landed(context, delivery)
         tag_not_tried(
             context, [failure.partition_key for failure in missing if failure.still_written]
         )
+        for failure in missing:
+            log_result(context.log, failure)
+            show_result(context, failure)
+        show_tables_if_possible(context, engine, database, keys)
         raise run_failure(missing)
     for delivery in landed:
         context.add_asset_metadata(
@@ -102,7 +107,6 @@ def raw_products(
 @dg.asset(
     deps=[raw_products],
     partitions_def=product_files,
-    check_specs=products_checks,
     group_name=GROUP,
     owners=OWNERS,
     kinds={"duckdb", "sql"},
@@ -115,22 +119,24 @@ def raw_products(
     },
 )
 def products(
-    context: dg.AssetExecutionContext, engine: dg.ResourceParam[Engine], database: ProductsDatabase
+    context: dg.AssetExecutionContext,
+    engine: dg.ResourceParam[Engine],
+    database: dg.ResourceParam[ProductsDatabase],
 ) -> dg.MaterializeResult:
     """One product per sku: the newest row of all deliveries."""
     with user_facing_failures(context):
-        ingested = _newest_per_partition(_ingest(context, engine, _partition_keys(context)))
-        with database.get_connection() as connection:
-            checks = check_products(connection, ingested)
+        ingested = _newest_per_partition(
+            _ingest(context, engine, database, _partition_keys(context))
+        )
     for result in ingested:
-        context.add_asset_metadata(ingested_metadata(result), partition_key=result.partition_key)
-    data_version = _data_version([result.delivery for result in ingested])
-    return dg.MaterializeResult(check_results=checks, data_version=data_version)
+        context.add_asset_metadata(result_metadata(result), partition_key=result.partition_key)
+    return dg.MaterializeResult(
+        data_version=_data_version([result.delivery for result in ingested])
+    )
 
 
 @dg.asset(
     deps=[products],
-    check_specs=name_counts_checks,
     group_name=GROUP,
     owners=OWNERS,
     kinds={"duckdb", "sql"},
@@ -143,22 +149,35 @@ def products(
     },
 )
 def name_counts(
-    context: dg.AssetExecutionContext, engine: dg.ResourceParam[Engine], database: ProductsDatabase
-) -> dg.MaterializeResult:
+    context: dg.AssetExecutionContext,
+    engine: dg.ResourceParam[Engine],
+    database: dg.ResourceParam[ProductsDatabase],
+) -> Iterator[dg.MaterializeResult]:
     """One row per name that products have, with the number of those products.
 
     Every merge commits the counts. This asset compares them with a full recount, and repairs manual
-    edits.
+    edits. It also evaluates all checks.
     """
+    partition = context.run.tags.get(PARTITION_TAG)
+    keys = None if partition is None else [partition]
     with user_facing_failures(context), database.get_connection() as connection:
-        metadata, checks = refresh_name_counts(connection, context.log)
+        state = TableState.read(connection, context, engine, keys)
+        yield dg.MaterializeResult(metadata=state.counts)
+        show_checks(context, state)
     engine.publish(context.log)
-    return dg.MaterializeResult(metadata=metadata, check_results=checks)
 
 
-def add_partitions(instance: dg.DagsterInstance, keys: Iterable[str]) -> None:
-    """Add partitions to Dagster, so that runs and users can select them."""
-    instance.add_dynamic_partitions(product_files.name or "", list(keys))
+@dg.multi_asset_check(specs=CHECKS, can_subset=True)
+def table_checks(
+    context: dg.AssetCheckExecutionContext,
+    engine: dg.ResourceParam[Engine],
+    database: dg.ResourceParam[ProductsDatabase],
+) -> Iterator[dg.AssetCheckResult]:
+    """Evaluate all checks now. Jobs that change the tables log the same results at their end."""
+    with database.get_connection() as connection:
+        for result in check_tables(connection, engine, context.log):
+            if (result.asset_key, result.check_name) in context.selected_asset_check_keys:
+                yield result
 
 
 def _partition_keys(context: dg.AssetExecutionContext) -> Sequence[str]:
@@ -264,7 +283,10 @@ def _newest(engine: Engine, key: str) -> Delivery:
 
 
 def _ingest(
-    context: dg.AssetExecutionContext, engine: Engine, keys: Sequence[str]
+    context: dg.AssetExecutionContext,
+    engine: Engine,
+    database: ProductsDatabase,
+    keys: Sequence[str],
 ) -> list[IngestResult]:
     """Merge the pending deliveries of partitions; a partition without any yields its newest one.
 
@@ -275,6 +297,8 @@ def _ingest(
         [], engine.backlog.operator_requests(context.log), context.log
     ):
         log_result(context.log, outcome)  # A failure of these fails ingest_inbox, not this run.
+        if is_ok(outcome):
+            show_result(context, outcome)
     backlog = engine.backlog.of(keys, context.log)
     outcomes: list[IngestResult | LandingFailure] = []
     for outcome in chain(
@@ -286,11 +310,11 @@ def _ingest(
     if any(isinstance(outcome, IngestResult) and outcome.busy for outcome in outcomes):
         tag_database_busy(context)
     if len(good) < len(outcomes):
-        for result in good:
-            context.log_event(
-                materialization_event("products", result.delivery, ingested_metadata(result))
-            )
-        raise run_failure([outcome for outcome in outcomes if not is_ok(outcome)])
+        bad = [outcome for outcome in outcomes if not is_ok(outcome)]
+        for outcome in (*good, *bad):
+            show_result(context, outcome)
+        show_tables_if_possible(context, engine, database, keys)
+        raise run_failure(bad)
     return good
 
 

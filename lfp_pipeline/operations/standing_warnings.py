@@ -26,15 +26,6 @@ from lfp_pipeline.sources.inbox import InboxFile
 
 _SHOWN = 10
 
-STALE = """
-SELECT * FROM deliveries WHERE status = 'merged'
-QUALIFY row_number() OVER (PARTITION BY partition_key ORDER BY merged_at DESC, rowid DESC) = 1
-    AND delivered_at < max(delivered_at) OVER (PARTITION BY partition_key)
-    AND rows_stale > 0 AND rows_inserted + rows_updated + rows_unchanged = 0
-ORDER BY merged_at DESC
-"""
-"""Deliveries that were merged last in their partition, are older than others, and are stale."""
-
 _Candidate = TypeVar("_Candidate")
 
 
@@ -47,7 +38,7 @@ def standing_warnings(
     """Yield warnings about the deliveries of a data folder.
 
     Args:
-        stale: rows of the ledger, as `STALE` finds them.
+        stale: rows of the ledger, as `file_results.STALE` finds them.
         latest: ledger rows of the deliveries that ended last; only these are checked for
             unfinished uploads.
         in_the_inbox: files of the inbox, and the delivery of each, if it has landed.

@@ -7,8 +7,8 @@ import logging
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, replace
+from pathlib import Path, PurePath
 
 import duckdb
 
@@ -18,10 +18,12 @@ from lfp_pipeline.engine import Engine
 from lfp_pipeline.errors import LandingError, LfpError, SettingsError, user_message
 from lfp_pipeline.model.delivery import Delivery
 from lfp_pipeline.model.ledger_entry import Status
-from lfp_pipeline.model.partition_key import file_name, is_derived
+from lfp_pipeline.model.partition_key import file_name, is_derived, partition_key
 from lfp_pipeline.operations.read_tables import Row, Tables, open_tables
-from lfp_pipeline.operations.standing_warnings import STALE, standing_warnings
+from lfp_pipeline.operations.standing_warnings import standing_warnings
 from lfp_pipeline.sources.inbox import InboxFile, Listing, Skipped
+from lfp_pipeline.sources.local_file import path_as_text
+from lfp_pipeline.warehouse.file_results import STALE
 from lfp_pipeline.warehouse.writer_lock import LockHolder
 
 _LOG = logging.getLogger(__name__)
@@ -59,7 +61,8 @@ SELECT deliveries.* FROM deliveries JOIN latest ON deliveries.rowid = latest.num
 ORDER BY ended_at DESC NULLS LAST, number DESC
 """
 
-# Failed deliveries, and refused ones unless a newer version of their file has replaced them.
+# Failed deliveries, and refused ones unless a newer version of their file has replaced them. A
+# dismissed delivery is reverted.
 _NEEDS_ATTENTION = """
 SELECT * FROM deliveries WHERE status <> 'reverted'
 QUALIFY status = 'failed' OR status = 'refused' AND row_number() OVER (
@@ -155,6 +158,8 @@ def _collect(engine: Engine) -> StatusReport:
     inbox = engine.catalog.set_apart(listing, pending)
     lock = engine.warehouse.lock
     tables = _tables(engine, problems)
+    if tables and not problems:
+        tables = replace(tables, needs_attention=_still_there(engine, tables, listing))
     pending_deliveries = engine.pending_deliveries(_LOG, offered=inbox.ready)
     is_stale = engine.published.is_stale
     index = engine.raw_zone.index
@@ -208,6 +213,18 @@ def _problems(engine: Engine, pending_deliveries: Sequence[Delivery]) -> Iterato
 def _not_retried(engine: Engine, rows: Sequence[Row]) -> frozenset[str]:
     failed = {row["delivery_id"] for row in rows if row["status"] == Status.FAILED}
     return frozenset(id_ for id_ in failed if not engine.raw_zone.keeps(id_))
+
+
+def _still_there(engine: Engine, tables: TableStatus, listing: Listing) -> list[Row]:
+    """Return the deliveries that need attention, without files that were removed from the inbox."""
+    inbox = path_as_text(engine.settings.inbox_dir)
+    names = (*listing.still_writing, *(entry.name for entry in listing.skipped))
+    present = {file.partition_key for file in listing.ready} | set(map(partition_key, names))
+    return [
+        row
+        for row in tables.needs_attention
+        if row["partition_key"] in present or not PurePath(row["source"]).is_relative_to(inbox)
+    ]
 
 
 def _inbox(engine: Engine, problems: list[str]) -> Listing:

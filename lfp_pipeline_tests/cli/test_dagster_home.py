@@ -1,5 +1,7 @@
 """A Dagster home is made by concurrent processes, and repaired if it is broken."""
 
+import os
+import shutil
 import sqlite3
 from contextlib import closing
 from pathlib import Path
@@ -7,17 +9,28 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from lfp_pipeline.cli.dagster_home import main
-from testing.processes import finish, start
+from lfp_pipeline.cli.dagster_home import dagster_home, main, prepared_home
+from lfp_pipeline.common.project_folder import TEMPLATES
+from testing.processes import PROJECT, finish, start
+
+TEMPLATE = TEMPLATES / "dagster.yaml"
 
 DATABASES = ("history/runs.db", "history/runs/index.db", "schedules/schedules.db")
 
-PREPARE = """
-import sys, time
-from lfp_pipeline.cli.dagster_home import main
-print("ready", flush=True)
-sys.stdin.readline()
-sys.exit(main())
+FIRST_USE = """
+import os, sys
+os.chdir(sys.argv[1])
+from lfp_pipeline.cli.dagster_home import prepared_home
+prepared_home()
+import dagster as dg
+
+@dg.job
+def nothing():
+    pass
+
+with dg.DagsterInstance.get() as instance:
+    result = nothing.execute_in_process(instance=instance, raise_on_error=False)
+    print(instance.get_run_by_id(result.run_id).status.value)
 """
 
 
@@ -26,19 +39,6 @@ def versions(database: Path) -> list[str]:
         return [
             version for (version,) in connection.execute("SELECT version_num FROM alembic_version")
         ]
-
-
-def test_concurrent_processes_make_one_home(tmp_path: Path) -> None:
-    processes = [start(PREPARE, environment={"DAGSTER_HOME": str(tmp_path)}) for _ in range(4)]
-    for process in processes:
-        assert process.stdout
-        process.stdout.readline()
-    for process in processes:
-        assert process.stdin
-        process.stdin.write("\n")
-        process.stdin.flush()
-    finish(processes)
-    assert [len(versions(tmp_path / name)) for name in DATABASES] == [1, 1, 1]
 
 
 def test_a_broken_home_is_repaired_and_keeps_its_history(
@@ -55,15 +55,133 @@ def test_a_broken_home_is_repaired_and_keeps_its_history(
     with pytest.raises(Exception, match="more than one head"):
         dg.DagsterInstance.from_config(str(tmp_path))
     assert main() == 0
-    assert capsys.readouterr().out.count("Repaired ") == 3
+    assert capsys.readouterr().err.count("Repaired ") == 3
     assert [versions(tmp_path / name) for name in DATABASES] == before
     with dg.DagsterInstance.from_config(str(tmp_path)) as instance:
         assert list(instance.get_dynamic_partitions("product_files")) == ["a.csv"]
 
 
-def test_a_missing_home_is_an_error(
+def test_a_home_whose_parent_is_missing_is_an_error(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
-    monkeypatch.setenv("DAGSTER_HOME", str(tmp_path / "missing"))
+    monkeypatch.setenv("DAGSTER_HOME", str(tmp_path / "missing" / "home"))
     assert main() == 1
-    assert "Set DAGSTER_HOME" in capsys.readouterr().err
+    assert "home cannot be prepared: No such file or directory" in capsys.readouterr().err
+
+
+@pytest.fixture
+def empty_project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Return a project folder, with a space in its name, in which this process works."""
+    folder = tmp_path / "my project"
+    folder.mkdir()
+    (folder / "lfp.toml").touch()
+    monkeypatch.chdir(folder)
+    monkeypatch.setenv("DAGSTER_HOME", "")  # So that what is set here is undone.
+    return folder
+
+
+def test_the_home_is_in_the_project_unless_it_is_named(
+    empty_project: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    assert dagster_home() == empty_project / ".dagster_home"
+    (empty_project / "below").mkdir()
+    monkeypatch.chdir(empty_project / "below")
+    assert dagster_home() == empty_project / ".dagster_home"
+    monkeypatch.setenv("DAGSTER_HOME", str(tmp_path / "named"))
+    assert dagster_home() == tmp_path / "named"
+
+
+def test_the_first_use_prepares_the_home_and_says_where_it_is(
+    empty_project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    home = prepared_home()
+    assert home == empty_project / ".dagster_home"
+    assert os.environ["DAGSTER_HOME"] == str(home)
+    assert capsys.readouterr() == ("", f"DAGSTER_HOME is not set: using {home}\n")
+    assert (home / "dagster.yaml").read_bytes() == TEMPLATE.read_bytes()
+    with dg.DagsterInstance.get() as instance:
+        assert instance.root_directory == str(home)
+        assert instance.run_retries_enabled
+    prepared_home()
+    assert capsys.readouterr() == ("", "")
+
+
+def test_many_first_uses_at_once_make_one_home(empty_project: Path) -> None:
+    unset = {"DAGSTER_HOME": ""}
+    processes = [start(FIRST_USE, empty_project, environment=unset) for _ in range(5)]
+    assert finish(processes) == ["SUCCESS\n"] * 5
+    home = empty_project / ".dagster_home"
+    assert [len(versions(home / name)) for name in DATABASES] == [1, 1, 1]
+    with dg.DagsterInstance.from_config(str(home)) as instance:
+        assert len(instance.get_runs()) == 5
+
+
+def test_a_prepared_home_is_used_without_dagster(empty_project: Path) -> None:
+    prepared_home()
+    code = "import os, sys; os.chdir(sys.argv[1]); from lfp_pipeline.cli import dagster_home as d;"
+    code += "d.prepared_home(); print('dagster' in sys.modules)"
+    assert finish([start(code, empty_project, environment={"DAGSTER_HOME": ""})]) == ["False\n"]
+
+
+def test_a_home_of_a_former_version_gets_a_file_instead_of_its_link(empty_project: Path) -> None:
+    home = empty_project / ".dagster_home"
+    home.mkdir()
+    with dg.DagsterInstance.local_temp(str(home)) as instance:
+        instance.add_dynamic_partitions("product_files", ["a.csv"])
+    (home / "prepared").touch()
+    (home / "dagster.yaml").symlink_to("../dagster.yaml")
+    prepared_home()
+    assert not (home / "dagster.yaml").is_symlink()
+    assert (home / "dagster.yaml").read_bytes() == TEMPLATE.read_bytes()
+    with dg.DagsterInstance.get() as instance:
+        assert list(instance.get_dynamic_partitions("product_files")) == ["a.csv"]
+        assert instance.run_retries_enabled
+
+
+@pytest.mark.usefixtures("empty_project")
+def test_the_template_of_a_new_version_replaces_only_the_unchanged_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = prepared_home() / "dagster.yaml"
+    (tmp_path / "templates").mkdir()
+    monkeypatch.setattr("lfp_pipeline.cli.dagster_home.TEMPLATES", tmp_path / "templates")
+    template = tmp_path / "templates" / "dagster.yaml"
+    template.write_text("telemetry: {enabled: false}  # new\n")
+    prepared_home()
+    assert config.read_text() == template.read_text()
+    config.write_text("telemetry: {enabled: false}  # mine\n")
+    template.write_text("telemetry: {enabled: false}  # newer\n")
+    prepared_home()
+    assert config.read_text() == "telemetry: {enabled: false}  # mine\n"
+
+
+def test_a_home_of_a_user_keeps_its_configuration(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("DAGSTER_HOME", str(tmp_path))
+    config = tmp_path / "dagster.yaml"
+    config.write_text("telemetry: {enabled: false}\n")
+    prepared_home()
+    assert config.read_text() == "telemetry: {enabled: false}\n"
+    assert f"{config} is kept" in capsys.readouterr().err
+    prepared_home()
+    assert capsys.readouterr() == ("", "")
+    config.unlink()
+    (tmp_path / "prepared").unlink()
+    prepared_home()
+    assert not config.exists()
+
+
+def test_without_a_project_the_message_names_the_command_that_makes_one(tmp_path: Path) -> None:
+    """The package lies beside this repository's `pyproject.toml`, so the test uses a copy."""
+    package = tmp_path / "site" / "lfp_pipeline"
+    shutil.copytree(PROJECT / "lfp_pipeline", package, ignore=shutil.ignore_patterns("*.pyc"))
+    (tmp_path / "empty").mkdir()
+    code = "import os, sys; os.chdir(sys.argv[1]); sys.path[:0] = [sys.argv[2]];"
+    code += "from lfp_pipeline.cli.dagster_home import prepared_home; prepared_home()"
+    unset = {"LFP_SETTINGS_FILE": "", "LFP_DATA_DIR": "", "PYTHONPATH": str(package.parent)}
+    process = start(code, tmp_path / "empty", package.parent, environment=unset)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert "is in no project (no lfp.toml). `lfp init` makes it one." in errors
+    assert list((tmp_path / "empty").iterdir()) == []

@@ -10,7 +10,7 @@ import dagster as dg
 import pytest
 from dagster._core.storage.compute_log_manager import ComputeIOType
 
-from testing.processes import PROJECT
+from lfp_pipeline.common.project_folder import TEMPLATES
 
 TICK = ["repository", "sensor", "1"]
 
@@ -33,7 +33,7 @@ def instance(
     monkeypatch.delenv("DAGSTER_HOME", raising=False)
     folder = tmp_path / "home"
     shutil.copytree(home, folder)
-    shutil.copy(PROJECT / "dagster.yaml", folder)
+    shutil.copy(TEMPLATES / "dagster.yaml", folder)
     with dg.DagsterInstance.from_config(str(folder)) as instance:
         yield instance
 

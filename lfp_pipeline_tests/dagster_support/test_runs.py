@@ -7,12 +7,13 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
+from lfp_pipeline.common.project_folder import TEMPLATES
 from lfp_pipeline.dagster_support.runs import fail_dead_runs
 from lfp_pipeline.warehouse.writer_lock import WriterLock
 from testing.dagster_project import Project
 from testing.engine import LOG
 from testing.expected_tables import File
-from testing.processes import HOLD_MARK, PROJECT, finish, running, start, until
+from testing.processes import HOLD_MARK, finish, running, start, until
 from testing.shell import Shell, job
 
 A = File("a.csv", 1_000_000, (("s1", "Ann", "x"),))
@@ -40,7 +41,7 @@ def tick(shell: Shell) -> dict[str, str]:
 def other_instance(shell: Shell, home: Path) -> Shell:
     folder = shell.folder.parent / "other"
     shutil.copytree(home, folder)
-    shutil.copy(PROJECT / "dagster.yaml", folder)
+    shutil.copy(TEMPLATES / "dagster.yaml", folder)
     return replace(shell, environment={**shell.environment, "DAGSTER_HOME": str(folder)})
 
 

@@ -17,6 +17,7 @@ import dagster as dg
 import pytest
 
 from lfp_pipeline.cli.dagster_home import prepare
+from lfp_pipeline.common.project_folder import TEMPLATES
 from lfp_pipeline.errors import OperationRefusedError
 from lfp_pipeline.operations.rebuild import rebuild_products
 from lfp_pipeline.operations.revert import reinstate_delivery, revert_delivery
@@ -27,7 +28,6 @@ from testing.dagster_project import HEADER, NAME_COUNTS, PRODUCTS, Project, drop
 from testing.engine import LOG
 
 ARCHIVE = Path(__file__).with_name("project-456b781.tar.xz")
-DAGSTER_YAML = Path(__file__).parents[3] / "dagster.yaml"
 
 DELETIONS = "FROM deletions ORDER BY ALL"
 STATUSES = "SELECT status, count(*) FROM deliveries GROUP BY status"
@@ -106,7 +106,7 @@ def folder(tmp_path: Path) -> Path:
     """Unpack the archive as if its files had always been there."""
     with tarfile.open(ARCHIVE) as archive:
         archive.extractall(tmp_path, filter="data")
-    shutil.copy(DAGSTER_YAML, tmp_path / "home")
+    shutil.copy(TEMPLATES / "dagster.yaml", tmp_path / "home")
     # Unpacked files have a new ctime. Status notes must be newer than the files of the inbox.
     for note in (*tmp_path.glob("data/raw/*/*.outcome"), *tmp_path.glob("data/raw/*/*.pruned")):
         os.utime(note)
