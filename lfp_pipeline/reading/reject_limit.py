@@ -76,7 +76,7 @@ class CommonestReason:
         text = printable(self.raw.rstrip(b"\r\n").decode("utf-8", "backslashreplace"))
         excerpt = text if len(text) <= _SHOWN_CHARACTERS else text[:_SHOWN_CHARACTERS] + "…"
         example = ", ".join(filter(None, (self.place, self.detail)))
-        example += f": {excerpt}" if excerpt else ""
+        example += f": '{excerpt}'" if excerpt else ""
         # The remedy for records that are short throughout does not help a file that is cut off.
         is_cut = self.cut_off and self.reason in CUT_SHORT
         remedy = "" if is_cut else _HINTS.get(self.reason, "")
