@@ -34,30 +34,42 @@ export PYTHONWARNINGS := ignore::FutureWarning:click.core
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-$(VENV)/installed: requirements.lock pyproject.toml
+# What users need. The stamps are older than the lock files after a change of these.
+$(VENV)/installed: requirements.lock requirements-uv.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("Python 3.11 or newer is needed: make PYTHON=python3.12 ...")'
-	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@$(PYTHON) -m scripts.install $(VENV) requirements.lock
+	@touch $@
+
+$(VENV)/installed-dev: requirements-dev.lock $(VENV)/installed
+	@$(PYTHON) -m scripts.install $(VENV) requirements-dev.lock
+	@touch $@
+
+$(BENCH_VENV)/installed: requirements.lock benchmarks/requirements.lock pyproject.toml
+	@$(PYTHON) -m scripts.install $(BENCH_VENV) requirements.lock benchmarks/requirements.lock
 	@touch $@
 
 $(INSTANCE)/prepared: lfp_pipeline/templates/dagster.yaml | $(VENV)/installed
 	@mkdir -p data/inbox
 	@$(BIN)/python -m lfp_pipeline.cli.dagster_home
 
+.PHONY: ready ready-dev
+ready: $(VENV)/installed $(INSTANCE)/prepared
+ready-dev: ready $(VENV)/installed-dev
+
 .PHONY: setup
-setup: $(VENV)/installed $(INSTANCE)/prepared ## Install everything into .venv and prepare the instance
+setup: ready ## Install what is needed into .venv and prepare the Dagster home
+	@echo "$(VENV) and $(INSTANCE) are ready. Next: make demo, or make dev"
 
 .PHONY: preflight
-preflight: setup
-	@$(BIN)/python -m lfp_pipeline.cli.check
+preflight: ready
+	@$(BIN)/lfp check
 
 .PHONY: sample
 sample: preflight ## Make a sample file and drop it into the inbox (ROWS=500000 SEED=7)
 	@$(BIN)/python -m lfp_pipeline.cli.sample --rows $(ROWS) --seed $(SEED)
 
 .PHONY: rejects
-rejects: setup ## Write rejected rows into data/rejects, to be fixed (PARTITION= or DELIVERY=)
+rejects: ready ## Write rejected rows into data/rejects, to be fixed (PARTITION= or DELIVERY=)
 	@$(BIN)/python -m lfp_pipeline.cli.rejects --partition '$(PARTITION)' --delivery '$(DELIVERY)'
 
 # What they did to the assets stays: that is in the index. Dagster's own deletion of runs forgets that,
@@ -73,11 +85,11 @@ trim-history: ## Remove the logs of runs and sensors older than DAYS=30; runs an
 	@echo "$(INSTANCE) has $$(du -sk $(INSTANCE) | cut -f1) KB"
 
 .PHONY: status
-status: setup ## Show what is pending, running or waiting, what needs attention, and the tables
+status: ready ## Show what is pending, running or waiting, what needs attention, and the tables
 	@$(BIN)/python -m lfp_pipeline.cli.status
 
 .PHONY: verify
-verify: setup ## Check the invariants of your data (FULL=true: also by a rebuild)
+verify: ready ## Check the invariants of your data (FULL=true: also by a rebuild)
 	@echo 'ops: {check_invariants: {config: {full: $(FULL)}}}' | \
 	  $(BIN)/dagster job execute -m lfp_pipeline.definitions -j verify -c /dev/stdin
 
@@ -86,57 +98,50 @@ demo: preflight ## Make a zipped file of 500,000 products, take it in, and show 
 	@$(BIN)/python -m lfp_pipeline.cli.demo --rows $(ROWS) --seed $(SEED)
 
 .PHONY: dev
-dev: preflight ## Start the Dagster UI and daemon, with the inbox watched (PORT=3000)
-	@echo "Starting the UI at http://localhost:$(PORT). Below is what runs say; Ctrl-C ends it."
-	@$(BIN)/dagster dev --port $(PORT) --log-level warning
+dev: ready ## Start the Dagster UI and daemon, with the inbox watched (PORT=3000)
+	@$(BIN)/lfp dev --port $(PORT)
 
 .PHONY: story
-story: setup ## Two shops, a change in one, and the tables before and after (STAY=--stay goes on)
+story: ready ## Two shops, a change in one, and the tables before and after (STAY=--stay goes on)
 	@$(BIN)/python -m examples.two_feeds $(STAY)
 
 .PHONY: test
-test: setup ## Run the tests (about 11 minutes on two cores)
+test: ready-dev ## Run the tests (about 11 minutes on two cores)
 	$(BIN)/python -m pytest -m "not slow" --numprocesses auto --dist worksteal
 
 .PHONY: test-slow
-test-slow: setup ## Run all tests, the long ones too (half an hour on two cores)
+test-slow: ready-dev ## Run all tests, the long ones too (half an hour on two cores)
 	$(BIN)/python -m pytest --timeout 1800 --numprocesses auto --dist worksteal
 
 .PHONY: fuzz
-fuzz: setup ## Try random files, whole and damaged, against the oracle (MINUTES=30 SEED=)
+fuzz: ready-dev ## Try random files, whole and damaged, against the oracle (MINUTES=30 SEED=)
 	@$(BIN)/python -m verification.fuzz --minutes $(MINUTES) \
 	  $(if $(filter command line,$(origin SEED)),--seed $(SEED))
 
 .PHONY: crash
-crash: setup ## Kill processes at every step and at any moment, and check the invariants (KILLS=1000 SEED=)
+crash: ready-dev ## Kill processes at every step and at any moment, and check the invariants (KILLS=1000 SEED=)
 	@$(BIN)/python -m verification.crash --kills $(KILLS) \
 	  $(if $(filter command line,$(origin SEED)),--seed $(SEED)) --first $(FIRST)
 
 .PHONY: soak
-soak: setup ## Let dagster dev work under load, with kills, and watch its memory and disk (MINUTES=60 SEED=)
+soak: ready-dev ## Let dagster dev work under load, with kills, and watch its memory and disk (MINUTES=60 SEED=)
 	@$(BIN)/python -m verification.soak --minutes $(MINUTES) \
 	  $(if $(filter command line,$(origin SEED)),--seed $(SEED)) $(if $(FOLDER),--folder $(FOLDER))
 
 .PHONY: histories
-histories: setup ## Do random things to random databases, against an oracle (BATCHES=10000 SEED= FIRST=0)
+histories: ready-dev ## Do random things to random databases, against an oracle (BATCHES=10000 SEED= FIRST=0)
 	@$(BIN)/python -m verification.histories --batches $(BATCHES) --first $(FIRST) \
 	  $(if $(filter command line,$(origin SEED)),--seed $(SEED))
 
 .PHONY: check
-check: setup ## Lint, format, types and layers
+check: ready-dev ## Lint, format, types and layers
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-$(BENCH_VENV)/installed: requirements.lock benchmarks/requirements.lock pyproject.toml
-	$(PYTHON) -m venv $(BENCH_VENV)
-	$(BENCH_VENV)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock -r benchmarks/requirements.lock
-	$(BENCH_VENV)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
-	@touch $@
-
 .PHONY: docs
-docs: setup ## Generate docs/settings.md and the picture of the architecture
+docs: ready-dev ## Generate docs/settings.md and the picture of the architecture
 	@$(BIN)/python -m docs.generate
 
 .PHONY: bench
@@ -144,14 +149,18 @@ bench: $(BENCH_VENV)/installed ## Measure, beside a bare load and other tools (S
 	@$(BENCH_VENV)/bin/python -m benchmarks --what $(WHAT) --sizes $(SIZES) --works $(WORKS) \
 	  --peers $(PEERS) --rounds $(ROUNDS)
 
+UV_LOCK := uv pip compile --universal --python-version 3.11 --generate-hashes --no-strip-extras \
+  --no-annotate --no-header --quiet
+
+# setuptools builds this project. All lock files have the same version of a package.
 .PHONY: lock
-lock: ## Resolve the dependencies again into requirements.lock (needs uv)
-	uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 \
-	  --generate-hashes --no-strip-extras --no-annotate --no-header \
-	  --quiet --output-file requirements.lock
-	uv pip compile benchmarks/requirements.in --universal --python-version 3.11 \
-	  --generate-hashes --no-strip-extras --no-annotate --no-header \
-	  --quiet --constraints requirements.lock --output-file benchmarks/requirements.lock
+lock: ## Resolve the dependencies again into the lock files (needs uv; UPGRADE=--upgrade)
+	$(UV_LOCK) $(UPGRADE) pyproject.toml --extra dev --output-file requirements-dev.lock
+	echo 'setuptools>=77' | $(UV_LOCK) pyproject.toml - --constraints requirements-dev.lock \
+	  --output-file requirements.lock
+	$(UV_LOCK) benchmarks/requirements.in --constraints requirements-dev.lock \
+	  --output-file benchmarks/requirements.lock
+	echo uv | $(UV_LOCK) $(UPGRADE) - --output-file requirements-uv.lock
 
 .PHONY: clean
 clean: ## Remove the installation and the history of runs, but not your data

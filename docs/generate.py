@@ -9,21 +9,12 @@ from typing import Any
 from pydantic import AliasChoices
 from pydantic.fields import FieldInfo
 
+from lfp_pipeline.cli.settings_template import GROUPS, allowed_values
 from lfp_pipeline.settings import ENV_PREFIX, Settings
 
 PROJECT = Path(__file__).parents[1]
 SETTINGS_PAGE = PROJECT / "docs" / "settings.md"
 ARCHITECTURE = PROJECT / "docs" / "images" / "architecture.svg"
-
-_GROUPS = {
-    "data_dir": "Folders and resources",
-    "column_aliases": "Reading files",
-    "download_attempts": "Downloads",
-    "writer_wait_seconds": "Writing and publishing",
-    "inbox_": "Inbox and sensors",
-    "freshness_hours": "Monitoring",
-}
-"""The heading that stands before the first setting whose name begins so."""
 
 _COMPUTED_DEFAULTS = {"data_dir": "`data`", "threads": "the number of cores"}
 
@@ -39,12 +30,12 @@ def settings_page() -> str:
     """Return `docs/settings.md`: what people have written there, and a table of all settings."""
     written, _, _ = SETTINGS_PAGE.read_text().partition(_MARKER)
     lines = [f"{written}{_MARKER}"]
-    groups = dict(_GROUPS)
+    groups = dict(GROUPS)
     for name, field in Settings.model_fields.items():
         if start := next((start for start in groups if name.startswith(start)), None):
             lines += ["", f"## {groups.pop(start)}", ""]
             lines += ["| setting | default | allowed | meaning |", "|---|---|---|---|"]
-        cells = _default(name, field), _allowed(field), _meaning(field)
+        cells = _default(name, field), allowed_values(field), _meaning(field)
         lines.append(f"| `{ENV_PREFIX}{name.upper()}` | {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
 
@@ -61,22 +52,6 @@ def _default(name: str, field: FieldInfo) -> str:
         if isinstance(value, int) and value >= size and value % size == 0:
             return f"{value} ({value // size} {unit})"
     return f"{value:g}" if isinstance(value, float) else str(value)
-
-
-def _allowed(field: FieldInfo) -> str:
-    """Return the limits of a number: `1 to 64`, `at least 0`."""
-    limits = {
-        key: value
-        for bound in field.metadata
-        for key in ("ge", "gt", "le")
-        if (value := getattr(bound, key, None)) is not None
-    }
-    low, above, high = limits.get("ge"), limits.get("gt"), limits.get("le")
-    if low is not None and high is not None:
-        return f"{low} to {high}"
-    if low is not None:
-        return f"at least {low}"
-    return f"more than {above}" if above is not None else ""
 
 
 def _meaning(field: FieldInfo) -> str:

@@ -34,6 +34,19 @@ ENV_PREFIX = "LFP_"
 SETTINGS_FILE_VARIABLE = "LFP_SETTINGS_FILE"
 
 
+class _SettingsFile(TomlConfigSettingsSource):
+    """The settings file; a relative path in it starts at the project folder."""
+
+    def __call__(self) -> dict[str, Any]:
+        values = super().__call__()
+        paths = {name: values[name] for name in ("data_dir", "sources_file") if name in values}
+        return values | {
+            name: str(project_root() / path)
+            for name, path in paths.items()
+            if isinstance(path, str) and not path.startswith("~")
+        }
+
+
 class Settings(BaseSettings):
     """The settings of one process; the description of each field is its documentation.
 
@@ -60,6 +73,7 @@ class Settings(BaseSettings):
 
     sources_file: File | None = Field(
         None,
+        examples=["sources.yaml"],
         description="File that names sources. Unset: sources.yaml in the project, if it exists.",
     )
 
@@ -86,6 +100,7 @@ class Settings(BaseSettings):
     )
     fallback_encoding: Encoding | None = Field(
         None,
+        examples=["windows-1252"],
         description="Encoding of files that are not UTF-8, such as windows-1252 or shift_jis. "
         "Unset: such rows are rejected.",
     )
@@ -148,10 +163,11 @@ class Settings(BaseSettings):
         description="Maximum share of time spent publishing; 0 disables it.",
     )
 
-    inbox_stable_seconds: float = Field(
-        2,
+    inbox_stable_seconds: float | None = Field(
+        None,
         ge=0,
-        description="A file counts as complete after so many seconds without a change.",
+        description="A file counts as complete after so many seconds without a change. Unset: once "
+        "no program has it open for writing; after 2 s where the kernel does not say.",
         validation_alias=AliasChoices("inbox_stable_seconds", "inbox_quiet_seconds"),
     )
     ignored_files: Patterns = Field(
@@ -162,11 +178,20 @@ class Settings(BaseSettings):
     sensor_interval_seconds: int = Field(
         4, ge=1, description="Pause between two ticks of a sensor."
     )
+    sensor_watch_seconds: float = Field(
+        4.7,
+        ge=0,
+        le=50,
+        description="Time for which a tick of the inbox's sensor waits for files, if none is due. "
+        "The daemon begins ticks every five seconds.",
+    )
     sensor_max_attempts: int = Field(
         3, ge=1, description="Limit of runs for one version of a file."
     )
     sensor_batch_bytes: int = Field(
-        64 * 2**20, ge=0, description="Total size of files that share a run."
+        64 * 2**20,
+        ge=0,
+        description="Larger files share no run with smaller ones, which would wait for them.",
     )
     sensor_batch_files: int = Field(500, ge=1, description="Limit of files that share a run.")
 
@@ -175,7 +200,9 @@ class Settings(BaseSettings):
     )
 
     webhook_url: SecretUrl | None = Field(
-        None, description="URL to which failed runs are posted as JSON."
+        None,
+        examples=["https://chat.example.com/hooks/lfp"],
+        description="URL to which failed runs are posted as JSON.",
     )
 
     @property
@@ -248,7 +275,7 @@ class Settings(BaseSettings):
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Return the sources, the first of which wins: arguments, environment, file."""
         del dotenv_settings, file_secret_settings
-        file = TomlConfigSettingsSource(settings_cls, toml_file=_settings_file(os.environ))
+        file = _SettingsFile(settings_cls, toml_file=_settings_file(os.environ))
         return init_settings, env_settings, file
 
 

@@ -1,23 +1,37 @@
-"""Validates the settings and the sources file: `python -m lfp_pipeline.cli.check`."""
+"""`lfp check`: validates the settings and the sources file."""
 
 import sys
 
-from lfp_pipeline.common.text import visible
-from lfp_pipeline.engine import Engine
-from lfp_pipeline.errors import SettingsError
-from lfp_pipeline.settings import load_settings
+import click
 
 
-def main() -> int:
-    """Print the problems; return 1 if there are any, else 0."""
+@click.command()
+def command() -> None:
+    """Validate the settings and the sources file; print nothing if all is well.
+
+    Example: lfp check
+    """
+    from lfp_pipeline.cli.output import FAILED, say
+
+    if problems := problems_of_settings():
+        say("\n".join(problems))
+        sys.exit(FAILED)
+
+
+def problems_of_settings() -> list[str]:
+    """Return what is wrong in the settings and the sources file, as text for people."""
+    from lfp_pipeline.common.text import visible
+    from lfp_pipeline.engine import Engine
+    from lfp_pipeline.errors import SettingsError
+    from lfp_pipeline.settings import load_settings, require_project
+
     try:
+        require_project()
         _, problems = Engine(load_settings()).catalog.feeds()
     except SettingsError as error:
         problems = [str(error)]
-    for problem in problems:
-        print(visible(problem), file=sys.stderr)
-    return 1 if problems else 0
+    return [visible(problem) for problem in problems]
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    command()

@@ -32,6 +32,12 @@ _MARKER = "prepared"
 _FORMER_LINK = Path("../dagster.yaml")
 """Target of the link that earlier versions made instead of a file."""
 
+_FIRST_CURSORS = {
+    "EVENT_LOG_CONSUMER_CURSOR-PIPELINE_FAILURE": "0",
+    "EVENT_LOG_CONSUMER_CURSOR-PIPELINE_SUCCESS": "0",
+}
+"""In a home without runs, where the daemon that retries runs would warn of missing cursors."""
+
 _DATABASES = ("history/runs.db", "history/runs/index.db", "schedules/schedules.db")
 _HAS_VERSIONS = "SELECT 1 FROM sqlite_master WHERE name = 'alembic_version'"
 _VERSIONS = "SELECT version_num FROM alembic_version"
@@ -51,8 +57,8 @@ def prepared_home() -> Path:
     Raises:
         SettingsError: there is no project here, or its home cannot be written.
     """
-    from lfp_pipeline.errors import SettingsError  # noqa: PLC0415
-    from lfp_pipeline.settings import require_project  # noqa: PLC0415
+    from lfp_pipeline.errors import SettingsError
+    from lfp_pipeline.settings import require_project
 
     require_project()
     home = dagster_home()
@@ -73,7 +79,7 @@ def prepare(home: Path, *, even_if_current: bool = True) -> list[str]:
     Returns:
         The names of the repaired databases.
     """
-    from filelock import FileLock  # noqa: PLC0415
+    from filelock import FileLock
 
     home.mkdir(exist_ok=True)
     with FileLock(home / "prepare.lock"):
@@ -112,7 +118,7 @@ def _install_config(home: Path) -> None:
             return
     elif (home / "history").exists():
         return
-    from lfp_pipeline.common.atomic_files import write_file  # noqa: PLC0415
+    from lfp_pipeline.common.atomic_files import write_file
 
     write_file(config, template.read_bytes())
 
@@ -122,13 +128,15 @@ def _digest(file: Path) -> str:
 
 
 def _prepare_databases(home: Path) -> list[str]:
-    import dagster as dg  # noqa: PLC0415
+    import dagster as dg
 
     repaired = [name for name in _DATABASES if len(_versions(home / name)) > 1]
     if repaired:
         _keep_version(home, repaired)
     with dg.DagsterInstance.from_config(str(home)) as instance:
         _use(instance)
+        if not instance.get_runs(limit=1):
+            instance.daemon_cursor_storage.set_cursor_values(_FIRST_CURSORS)
     return repaired
 
 
@@ -141,7 +149,7 @@ def _use(instance: "dg.DagsterInstance") -> None:
 
 def _keep_version(home: Path, names: list[str]) -> None:
     """Keep the schema version that Dagster gives to new databases, and delete the other."""
-    import dagster as dg  # noqa: PLC0415
+    import dagster as dg
 
     with TemporaryDirectory() as folder, dg.DagsterInstance.local_temp(folder) as fresh:
         _use(fresh)

@@ -1,6 +1,7 @@
 """What commands print: data on stdout as text or JSON, messages on stderr, and exit codes."""
 
 import json
+import sys
 from collections.abc import Mapping, Sequence
 from datetime import date, datetime
 from decimal import Decimal
@@ -14,15 +15,42 @@ BUSY = 5
 
 _MESSAGE_LINES = 3
 
+
+class UsageProblem(click.ClickException):
+    """Wrong arguments, with a message of one line instead of the usage of the command."""
+
+    exit_code = 2
+
+
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 dry_run_option = click.option(
-    "--dry-run", is_flag=True, help="Show what would be done, and change nothing."
+    "--dry-run", "is_dry_run", is_flag=True, help="Show what would be done, and change nothing."
 )
+
+
+def examples(*commands: str) -> str:
+    """Return commands as the end of a help page."""
+    return "\n".join(["\b", "Examples:", *(f"  {command}" for command in commands)])
 
 
 def say(message: str) -> None:
     """Print a message for people, on stderr."""
     click.echo(message, err=True)
+
+
+def confirm(question: str, *, yes: bool) -> None:
+    """Ask whether to go on, unless `yes`; without a terminal, there is nobody to ask.
+
+    Raises:
+        click.Abort: the answer is no.
+        UsageProblem: there is no terminal.
+    """
+    if yes:
+        return
+    if not sys.stdin.isatty():
+        msg = f"{question} There is no terminal to confirm this: add --yes."
+        raise UsageProblem(msg)
+    click.confirm(question, abort=True, err=True)
 
 
 def print_json(value: object) -> None:
@@ -101,10 +129,10 @@ def exit_code_and_message(error: Exception) -> tuple[int | None, str]:
     return code, first_lines(user_message(error))
 
 
-def first_lines(message: str) -> str:
-    """Return the first three lines of a message; the log of the run has the rest."""
+def first_lines(message: str, limit: int = _MESSAGE_LINES) -> str:
+    """Return the first lines of a message; the log of the run has the rest."""
     lines = message.splitlines()
-    if len(lines) <= _MESSAGE_LINES:
+    if len(lines) <= limit:
         return message
-    remaining = len(lines) - _MESSAGE_LINES + 1
-    return "\n".join([*lines[: _MESSAGE_LINES - 1], f"... and {remaining} more lines."])
+    remaining = len(lines) - limit + 1
+    return "\n".join([*lines[: limit - 1], f"... and {remaining} more lines."])

@@ -5,6 +5,8 @@ The event log of the run in the UI has the traceback.
 
 import logging
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import dagster as dg
@@ -17,6 +19,18 @@ SHORT_CONSOLE: dict[str, Any] = {"loggers": {"console": {}}}
 
 
 _ERROR_CHARACTERS = 300
+
+_taken_by: list[logging.Handler] = []
+
+
+@contextmanager
+def console_taken_by(handler: logging.Handler) -> Iterator[None]:
+    """Have runs in this process log to a handler for the block, instead of the terminal."""
+    _taken_by.append(handler)
+    try:
+        yield
+    finally:
+        _taken_by.remove(handler)
 
 
 class _OneLine(logging.Formatter):
@@ -54,8 +68,9 @@ def short_console(context: dg.InitLoggerContext) -> logging.Logger:
     """Return the logger that the jobs use by default."""
     # One logger per run, outside the tree that `getLogger` shares.
     logger = logging.Logger("lfp_pipeline", context.logger_config["log_level"])  # noqa: LOG001
-    handler = logging.StreamHandler()
-    handler.setFormatter(_OneLine())
+    handler = _taken_by[-1] if _taken_by else logging.StreamHandler()
+    if handler.formatter is None:
+        handler.setFormatter(_OneLine())
     logger.addHandler(handler)
     return logger
 

@@ -2,6 +2,7 @@
 
 import logging
 
+from lfp_pipeline.common.progress import announce
 from lfp_pipeline.common.text import pluralize, visible
 from lfp_pipeline.ingest.result import IngestResult, LandingFailure
 from lfp_pipeline.model.ledger_entry import APPLIED, LedgerEntry, Status
@@ -49,7 +50,8 @@ def skipped_lines(account: LedgerEntry) -> list[str]:
 
 
 def log_result(log: logging.Logger, outcome: IngestResult | LandingFailure) -> None:
-    """Log the result of a delivery, as a warning unless it is merged."""
+    """Log and announce the result of a delivery; log a warning unless it is merged."""
+    announce(outcome)
     log.log(logging.INFO if is_merged(outcome) else logging.WARNING, result_line(outcome))
     reading = outcome.reading if isinstance(outcome, IngestResult) else None
     if is_merged(outcome) and reading and reading.commonest_reason:

@@ -52,11 +52,10 @@ def ingest_pending(
     """
     with user_facing_failures(context):
         with engine.raw_zone.index.snapshot():
-            listing = engine.pending_inbox(context.log)
+            listing = engine.pending_inbox(context.log, set(config.files) or None)
             files = list(listing.ready)
             deliveries = engine.pending_deliveries(context.log, offered=files)
         if config.files:
-            files = [file for file in files if file.partition_key in config.files]
             requests = {
                 request.delivery_id for request in engine.backlog.operator_requests(context.log)
             }

@@ -8,6 +8,7 @@ import dagster as dg
 import duckdb
 from pydantic import Field
 
+from lfp_pipeline.common.progress import announce
 from lfp_pipeline.dagster_support.events import show_tables
 from lfp_pipeline.dagster_support.failures import log_operation, user_facing_failures
 from lfp_pipeline.dagster_support.launchpad import prefilled_config
@@ -162,6 +163,7 @@ def _job(
         dry_run: bool = options["dry_run"]
         with user_facing_failures(context):
             done = operation(engine, log=context.log, **options)
+            announce(done)
             log_operation(context, done.summary, done.figures, done.problems, dry_run=dry_run)
             if changes_tables and not dry_run:
                 _publish_tables(context, engine, database, done.changed)

@@ -1,5 +1,6 @@
 """Finds a delivery by what people know: a file name, or the beginning of an id."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 from lfp_pipeline.common.text import pluralize, preview
@@ -7,16 +8,24 @@ from lfp_pipeline.engine import Engine
 from lfp_pipeline.errors import OperationRefusedError
 from lfp_pipeline.model.delivery import Delivery
 from lfp_pipeline.model.partition_key import is_partition_key, partition_key
+from lfp_pipeline.raw_zone.landed import Landed
 from lfp_pipeline.raw_zone.raw_index import RawIndex
 
 
-def find_delivery(engine: Engine, text: str, *, latest: bool = False) -> Delivery:
+def find_delivery(
+    engine: Engine,
+    text: str,
+    *,
+    latest: bool = False,
+    among: Callable[[Landed], bool] = lambda _: True,
+) -> Delivery:
     """Return the delivery that a text names.
 
     Args:
         text: a delivery id or the unique beginning of one, the name of a file in the inbox, its
             path, or a partition key.
         latest: of several deliveries of the file, return the newest.
+        among: of several deliveries, consider only these, if there are any.
 
     Raises:
         OperationRefusedError: there is no such delivery, or several; the text lists them.
@@ -24,7 +33,8 @@ def find_delivery(engine: Engine, text: str, *, latest: bool = False) -> Deliver
     index = engine.raw_zone.index
     key = find_partition(engine, text)
     if key is not None:
-        ids = [landed.delivery_id for landed in index.deliveries(key)]
+        found = index.deliveries(key)
+        ids = [landed.delivery_id for landed in list(filter(among, found)) or found]
     else:
         ids = ids_beginning_with(index, text)
         latest = latest and len({id_.partition("#")[0] for id_ in ids}) == 1

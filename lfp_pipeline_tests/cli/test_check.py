@@ -4,7 +4,14 @@ from pathlib import Path
 
 import pytest
 
-from lfp_pipeline.cli.check import main
+from lfp_pipeline.cli.main import main
+
+
+def check() -> object:
+    """Return the exit code of `lfp check`."""
+    with pytest.raises(SystemExit) as ended:
+        main(["check"])
+    return ended.value.code
 
 
 @pytest.fixture(autouse=True)
@@ -13,7 +20,7 @@ def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_valid_settings_pass_silently(capsys: pytest.CaptureFixture[str]):
-    assert main() == 0
+    assert check() == 0
     assert capsys.readouterr() == ("", "")
 
 
@@ -21,7 +28,7 @@ def test_wrong_settings_are_printed(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ):
     monkeypatch.setenv("LFP_THREADS", "0")
-    assert main() == 1
+    assert check() == 1
     assert "LFP_THREADS" in capsys.readouterr().err
 
 
@@ -43,5 +50,5 @@ def test_wrong_sources_are_printed(
     file = tmp_path / "sources.yaml"
     file.write_text(f"sources: [{entry}]")
     monkeypatch.setenv("LFP_SOURCES_FILE", str(file))
-    assert main() == 1
+    assert check() == 1
     assert problem in capsys.readouterr().err

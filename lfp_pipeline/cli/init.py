@@ -1,0 +1,65 @@
+"""`lfp init`: creates a project in a folder."""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+import click
+
+
+@click.command()
+@click.argument("folder", type=click.Path(file_okay=False, path_type=Path), default=".")
+@click.option("--systemd", is_flag=True, help="Write service files for systemd, too.")
+def command(folder: Path, systemd: bool) -> None:
+    """Create a project in FOLDER (the current one), or what it lacks.
+
+    The project gets its settings (lfp.toml), sources (sources.yaml), inbox and Dagster home. Files
+    that exist stay as they are.
+
+    Example: lfp init shop
+    """
+    from lfp_pipeline.cli.dagster_home import dagster_home, prepare
+    from lfp_pipeline.cli.output import say
+    from lfp_pipeline.cli.settings_template import settings_template
+    from lfp_pipeline.common.project_folder import PROJECT_FILE, TEMPLATES
+    from lfp_pipeline.settings import load_settings
+
+    folder.mkdir(parents=True, exist_ok=True)
+    os.chdir(folder)
+    made = _write_new({PROJECT_FILE: settings_template()})
+    settings = load_settings()  # Of an earlier lfp.toml, perhaps.
+    names = {"sources.yaml": "sources.yaml", "workspace.yaml": "workspace.yaml"}
+    names[".gitignore"] = "gitignore"
+    made |= _write_new({path: (TEMPLATES / name).read_text() for path, name in names.items()})
+    settings.inbox_dir.mkdir(parents=True, exist_ok=True)
+    prepare(dagster_home(), even_if_current=False)
+    if systemd:
+        from lfp_pipeline.cli.systemd import service_files
+
+        made |= _write_new(service_files(settings))
+    for path, is_new in made.items():
+        say(f"{'Created' if is_new else 'Kept'} {path}")
+    say(f"Drop files into {settings.inbox_dir}. Next: lfp demo, or lfp dev")
+
+
+def _write_new(files: Mapping[str, str]) -> dict[str, bool]:
+    """Write files that do not exist, each whole or not at all.
+
+    Returns:
+        Whether each file is new, by its path.
+    """
+    from lfp_pipeline.common.atomic_files import temporary_sibling
+
+    made = {}
+    for name, text in files.items():
+        path = Path(name)
+        with temporary_sibling(path) as (file, temporary):
+            file.write(text.encode())
+            file.flush()
+            try:
+                path.hardlink_to(temporary)
+            except FileExistsError:
+                made[name] = False
+            else:
+                made[name] = True
+    return made

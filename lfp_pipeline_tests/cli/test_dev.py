@@ -1,0 +1,123 @@
+"""`lfp dev` starts Dagster once, says when the page answers, and ends all that it has started."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+import pytest
+
+from examples.processes import free_port
+from testing.processes import PROJECT, until
+from testing.shell import Shell
+
+
+class Dev:
+    """A running `lfp dev`, whose output goes to a file."""
+
+    def __init__(self, shell: Shell, port: int) -> None:
+        self.url = f"http://localhost:{port}"
+        self.log = shell.folder.parent / f"{port}.log"
+        with self.log.open("w") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "lfp_pipeline", "dev", "--port", str(port)],
+                cwd=shell.folder,
+                env={**shell.environment, "PYTHONPATH": str(PROJECT)},
+                stdout=log,
+                stderr=log,
+            )
+
+    @property
+    def output(self) -> str:
+        return self.log.read_text()
+
+    def is_ready(self) -> bool:
+        assert self.process.poll() is None, self.output
+        return f"The Dagster UI is at {self.url}." in self.output
+
+    def descendants(self) -> set[int]:
+        """Return the processes of the group that `lfp dev` has started."""
+        groups: dict[int, set[int]] = {}
+        children: set[int] = set()
+        for stat in Path("/proc").glob("[0-9]*/stat"):
+            try:
+                _, parent, group = stat.read_text().rpartition(") ")[2].split()[:3]
+            except OSError:
+                continue  # It has just ended.
+            groups.setdefault(int(group), set()).add(int(stat.parent.name))
+            if int(parent) == self.process.pid:
+                children.add(int(stat.parent.name))
+        return set().union(*(groups.get(child, set()) for child in children))
+
+
+@contextmanager
+def running_dev(shell: Shell) -> Iterator[Dev]:
+    dev = Dev(shell, free_port())
+    try:
+        yield dev
+    finally:
+        dev.process.send_signal(signal.SIGTERM)
+        dev.process.wait(timeout=120)
+
+
+@pytest.mark.parametrize(
+    "signum", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.slow)]
+)
+def test_it_says_where_the_page_is_and_ends_all_its_processes(shell: Shell, signum: int) -> None:
+    with running_dev(shell) as dev:
+        until(dev.is_ready, seconds=120)
+        assert httpx.get(dev.url).status_code == 200
+        started = dev.descendants()
+        assert len(started) >= 4  # Dagster, its code server, web server and daemon.
+
+        code, output = shell.run("lfp_pipeline", "dev", "--port", str(free_port()))
+        home = shell.environment["DAGSTER_HOME"]
+        assert (code, output) == (
+            5,
+            f"Another `lfp dev` uses the Dagster home {home}. End it first.\n",
+        )
+
+        dev.process.send_signal(signum)
+        assert dev.process.wait(timeout=100) == 0
+        assert not [pid for pid in started if Path(f"/proc/{pid}").exists()]
+        words = dev.output.lower()
+        assert not [word for word in ("warning", "superseded", "traceback") if word in words], words
+
+
+def test_a_taken_port_is_refused_before_anything_starts(shell: Shell) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        command = ["lfp_pipeline", "dev", "--port", str(port)]
+        code, output = shell.run(*command)
+        assert (code, output) == (
+            1,
+            f"Port {port} is in use. Another one: lfp dev --port {port + 1}\n",
+        )
+        with_make = Shell(shell.folder, {**shell.environment, "MAKELEVEL": "1"})
+        assert f"Another one: make dev PORT={port + 1}" in with_make.run(*command)[1]
+
+
+def test_wrong_settings_are_refused_before_anything_starts(shell: Shell) -> None:
+    code, output = shell.run("lfp_pipeline", "dev", threads=0)
+    assert code == 1
+    assert "LFP_THREADS = '0': Input should be greater than or equal to 1" in output
+    assert not list(Path(shell.environment["DAGSTER_HOME"]).glob("dev.lock"))
+
+
+def test_if_it_is_killed_its_dagster_keeps_the_home_locked(shell: Shell) -> None:
+    dev = Dev(shell, free_port())
+    until(dev.descendants, seconds=60)
+    groups = {os.getpgid(pid) for pid in dev.descendants()}
+    dev.process.kill()
+    dev.process.wait()
+    try:
+        code, output = shell.run("lfp_pipeline", "dev", "--port", str(free_port()))
+        assert (code, "Another `lfp dev`" in output) == (5, True), output
+    finally:
+        for group in groups:
+            os.killpg(group, signal.SIGKILL)

@@ -1,0 +1,172 @@
+"""`lfp init` creates a project, and leaves alone what there is."""
+
+import re
+import shutil
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import dagster as dg
+import pytest
+
+from lfp_pipeline.cli.main import main
+from lfp_pipeline.cli.settings_template import settings_template
+from lfp_pipeline.settings import ENV_PREFIX, Settings, load_settings
+from testing.processes import start
+
+INIT = """
+import sys
+from lfp_pipeline.cli.main import main
+print("ready", flush=True)
+sys.stdin.readline()
+main(["init", sys.argv[1]])
+"""
+MADE = {
+    "lfp.toml",
+    "sources.yaml",
+    "workspace.yaml",
+    ".gitignore",
+    "data/inbox",
+    ".dagster_home/dagster.yaml",
+    ".dagster_home/history/runs.db",
+}
+
+
+def init(*arguments: object) -> object:
+    """Return the exit code of `lfp init`."""
+    with pytest.raises(SystemExit) as ended:
+        main(["init", *map(str, arguments)])
+    return ended.value.code
+
+
+@pytest.fixture(autouse=True)
+def no_project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let settings and the Dagster home come from the current folder only."""
+    for name in ("LFP_SETTINGS_FILE", "LFP_SOURCES_FILE", "LFP_DATA_DIR", "DAGSTER_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.chdir(tmp_path)
+
+
+def test_an_empty_folder_becomes_a_project(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert init("my shop") == 0
+    project = tmp_path / "my shop"
+    assert all((project / path).exists() for path in MADE)
+    assert capsys.readouterr().err.splitlines() == [
+        "Created lfp.toml",
+        "Created sources.yaml",
+        "Created workspace.yaml",
+        "Created .gitignore",
+        f"Drop files into {project / 'data' / 'inbox'}. Next: lfp demo, or lfp dev",
+    ]
+    assert load_settings().data_dir == project / "data"
+    with dg.DagsterInstance.from_config(str(project / ".dagster_home")) as instance:
+        assert instance.get_runs() == []
+    with pytest.raises(SystemExit) as ended:
+        main(["check"])
+    assert ended.value.code == 0
+
+
+def test_a_second_time_nothing_changes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "lfp.toml").write_text('data_dir = "products"\n')
+    (tmp_path / ".gitignore").write_text("mine\n")
+    assert init() == 0
+    assert init() == 0
+    assert capsys.readouterr().err.splitlines()[5:] == [
+        "Kept lfp.toml",
+        "Kept sources.yaml",
+        "Kept workspace.yaml",
+        "Kept .gitignore",
+        f"Drop files into {tmp_path / 'products' / 'inbox'}. Next: lfp demo, or lfp dev",
+    ]
+    assert (tmp_path / "lfp.toml").read_text() == 'data_dir = "products"\n'
+    assert (tmp_path / ".gitignore").read_text() == "mine\n"
+    assert not (tmp_path / "data").exists()
+    assert not list(tmp_path.glob("*.part"))
+
+
+def test_many_at_once_make_one_project(tmp_path: Path) -> None:
+    project = tmp_path / "project"
+    processes = [start(INIT, project, environment={"DAGSTER_HOME": ""}) for _ in range(5)]
+    created = 0
+    for process in processes:
+        assert process.stdout
+        process.stdout.readline()
+    for process in processes:
+        assert process.stdin
+        process.stdin.write("\n")
+        process.stdin.flush()
+    for process in processes:
+        _, messages = process.communicate(timeout=120)
+        assert process.returncode == 0, messages
+        created += messages.count("Created lfp.toml")
+    assert created == 1
+    assert all((project / path).exists() for path in MADE)
+    assert (project / "lfp.toml").read_text() == settings_template()
+
+
+def test_a_wrong_settings_file_is_reported_and_nothing_else_is_made(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "lfp.toml").write_text("thread = 4\n")
+    assert init() == 1
+    assert "thread is not a setting; did you mean threads?" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["lfp.toml"]
+
+
+def test_the_settings_file_has_every_setting_and_changes_nothing(tmp_path: Path) -> None:
+    before = Settings()
+    (tmp_path / "lfp.toml").write_text(settings_template())
+    project = Settings()
+    assert project.data_dir == tmp_path / "data"
+    defaults = re.sub(r"(?m)^# (?=\w+ = )", "", settings_template())
+    (tmp_path / "lfp.toml").write_text(defaults)
+    assert Settings() == project
+    same = set(Settings.model_fields) - {"data_dir"}
+    assert {name: getattr(before, name) for name in same} == {
+        name: getattr(project, name) for name in same
+    }
+    (tmp_path / "sources.yaml").touch()
+    everything = re.sub(r"(?m)^# +(?=\w+ = )", "", settings_template())
+    assert tomllib.loads(everything).keys() == Settings.model_fields.keys()
+    (tmp_path / "lfp.toml").write_text(everything)
+    assert Settings().fallback_encoding == "cp1252"
+
+
+def test_relative_paths_of_the_settings_file_start_at_the_project(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "lfp.toml").write_text('data_dir = "products"\nsources_file = "mine.yaml"\n')
+    (tmp_path / "mine.yaml").touch()
+    (tmp_path / "below").mkdir()
+    monkeypatch.chdir(tmp_path / "below")
+    assert load_settings().data_dir == tmp_path / "products"
+    assert load_settings().sources_path == tmp_path / "mine.yaml"
+    monkeypatch.setenv(f"{ENV_PREFIX}DATA_DIR", "here")
+    assert load_settings().data_dir == tmp_path / "below" / "here"
+
+
+@pytest.mark.parametrize("name", ["shop", "a shop 100%"])
+def test_systemd_accepts_the_service_files(tmp_path: Path, name: str) -> None:
+    verifier = shutil.which("systemd-analyze")
+    if verifier is None:
+        pytest.skip("systemd-analyze is not installed")
+    assert init(name, "--systemd") == 0
+    services = sorted((tmp_path / name / "systemd").iterdir())
+    assert [service.name for service in services] == ["lfp-daemon.service", "lfp-webserver.service"]
+    checked = subprocess.run(
+        [verifier, "verify", *services], capture_output=True, text=True, check=False
+    )
+    assert (checked.returncode, checked.stderr) == (0, "")
+
+
+def test_the_service_files_name_this_installation(tmp_path: Path) -> None:
+    assert init("a shop 100%", "--systemd") == 0
+    text = (tmp_path / "a shop 100%" / "systemd" / "lfp-daemon.service").read_text()
+    project = f"{tmp_path}/a shop 100%%"
+    assert f"\nWorkingDirectory={project}\n" in text
+    assert f'\nEnvironment="DAGSTER_HOME={project}/.dagster_home"\n' in text
+    assert f'\nExecStart="{sys.prefix}/bin/dagster-daemon" run\n' in text
+    assert "@" not in text.replace("@system", "")

@@ -1,0 +1,192 @@
+"""Locked packages are installed by uv or by pip, from where pip is configured to look."""
+
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from scripts.install import Environment, configured_options, install, uv_variables
+
+BACKEND = """
+import pathlib, sys
+sys.path.append(str(pathlib.Path(__file__).parent))
+from wheels import write_wheel
+def build_editable(folder, config_settings=None, metadata_directory=None):
+    write_wheel(pathlib.Path(folder), "ours", "ours.pth", str(pathlib.Path(__file__).parent))
+    return "ours-1.0-py3-none-any.whl"
+build_wheel = build_editable
+"""
+PYPROJECT = """
+[build-system]
+requires = []
+build-backend = "backend"
+backend-path = ["."]
+[project]
+name = "ours"
+version = "1.0"
+"""
+WHEELS = """
+import zipfile
+METADATA = "Metadata-Version: 2.1\\nName: {}\\nVersion: 1.0\\n"
+WHEEL = "Wheel-Version: 1.0\\nRoot-Is-Purelib: true\\nTag: py3-none-any\\n"
+def write_wheel(folder, name, file, content):
+    info = f"{name}-1.0.dist-info"
+    files = {file: content, f"{info}/METADATA": METADATA.format(name), f"{info}/WHEEL": WHEEL}
+    record = "".join(f"{file},,\\n" for file in [*files, f"{info}/RECORD"])
+    with zipfile.ZipFile(folder / f"{name}-1.0-py3-none-any.whl", "w") as wheel:
+        for file, content in [*files.items(), (f"{info}/RECORD", record)]:
+            wheel.writestr(file, content)
+"""
+
+
+@dataclass
+class Machine:
+    """A machine whose pip finds packages in one folder only, and a project with a lock file."""
+
+    folder: Path
+    monkeypatch: pytest.MonkeyPatch
+
+    def configure_pip(self, text: str) -> None:
+        (self.folder / "pip.conf").write_text(text)
+        self.monkeypatch.setenv("PIP_CONFIG_FILE", str(self.folder / "pip.conf"))
+
+    def use_uv(self, path: str | None) -> None:
+        """Let this file, or nothing, be the uv of the PATH."""
+        programs = self.folder / "programs"
+        programs.mkdir()
+        if path:
+            (programs / "uv").symlink_to(path)
+        self.monkeypatch.setenv("PATH", f"{programs}{os.pathsep}/usr/bin{os.pathsep}/bin")
+
+    def install(self) -> str:
+        environment = Environment(self.folder / "my environment")
+        environment.create()
+        return install(environment, [self.folder / "lock"], self.folder / "project")
+
+    def imports(self) -> str:
+        code = "import tiny, importlib.metadata as m; print(tiny.VALUE, m.version('ours'))"
+        python = self.folder / "my environment" / "bin" / "python"
+        return subprocess.run(
+            [python, "-c", code], capture_output=True, text=True, check=True
+        ).stdout
+
+
+@pytest.fixture
+def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Machine:
+    for name in os.environ:
+        if name.startswith(("PIP_", "UV_")):
+            monkeypatch.delenv(name)
+    for folder in ("links", "project", "home"):
+        (tmp_path / folder).mkdir()
+    scope: dict[str, Any] = {}
+    exec(WHEELS, scope)  # noqa: S102 (our own text)
+    scope["write_wheel"](tmp_path / "links", "tiny", "tiny.py", "VALUE = 7")
+    for name, text in (
+        ("backend.py", BACKEND),
+        ("wheels.py", WHEELS),
+        ("pyproject.toml", PYPROJECT),
+    ):
+        (tmp_path / "project" / name).write_text(text)
+    digest = hashlib.sha256((tmp_path / "links" / "tiny-1.0-py3-none-any.whl").read_bytes())
+    (tmp_path / "lock").write_text(f"tiny==1.0 --hash=sha256:{digest.hexdigest()}\n")
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    machine = Machine(tmp_path, monkeypatch)
+    machine.configure_pip(f"[global]\nno-index = true\nfind-links = {tmp_path / 'links'}\n")
+    return machine
+
+
+def real_uv() -> str:
+    found = shutil.which("uv") or shutil.which("uv", path=str(Path(sys.prefix) / "bin"))
+    if found is None:
+        pytest.skip("uv is not installed: `make setup` installs it")
+    return found
+
+
+def test_uv_installs_from_where_pip_is_configured_to_look(machine: Machine) -> None:
+    machine.use_uv(real_uv())
+    assert machine.install() == "uv"
+    assert machine.imports() == "7 1.0\n"
+    assert (machine.folder / "my environment" / "bin" / "pip").exists()
+    assert machine.install() == "uv"  # Again, into the same environment.
+
+
+def test_pip_installs_where_uv_is_not_to_be_had(machine: Machine) -> None:
+    machine.use_uv(None)  # And the folder of packages has none.
+    assert machine.install() == "pip"
+    assert machine.imports() == "7 1.0\n"
+
+
+def test_pip_installs_where_uv_fails(machine: Machine, capfd: pytest.CaptureFixture[str]) -> None:
+    machine.use_uv("/bin/false")
+    assert machine.install() == "pip"
+    assert "uv failed: installing with pip" in capfd.readouterr().out
+    assert machine.imports() == "7 1.0\n"
+
+
+@pytest.mark.parametrize("program", ["uv", "pip"])
+def test_a_file_with_another_hash_is_not_installed(machine: Machine, program: str) -> None:
+    machine.use_uv(real_uv() if program == "uv" else None)
+    with zipfile.ZipFile(machine.folder / "links" / "tiny-1.0-py3-none-any.whl", "a") as wheel:
+        wheel.writestr("more.py", "")
+    with pytest.raises(subprocess.CalledProcessError):
+        machine.install()
+    assert not list((machine.folder / "my environment").glob("lib/*/site-packages/tiny*"))
+
+
+def test_every_place_of_pip_is_passed_on_to_uv(machine: Machine) -> None:
+    machine.configure_pip(
+        "[global]\n"
+        "index-url = https://one.example/simple\n"
+        "extra-index-url =\n  https://two.example/simple\n  https://three.example/simple\n"
+        "find-links = /one\n  /two\n"
+        "cert = /certificates.pem\n"
+        "timeout = 7\n"
+        "constraint = /constraints.txt\n"
+        "[install]\n"
+        "trusted-host = one.example two.example\n"
+        "[download]\n"
+        "no-index = true\n"
+    )
+    machine.monkeypatch.setenv("PIP_INDEX_URL", "https://nearer.example/simple")
+    variables = uv_variables()
+    assert variables is not None
+    passed_on = {name: value for name, value in variables.items() if name.startswith("UV_")}
+    assert passed_on == {
+        "UV_DEFAULT_INDEX": "https://nearer.example/simple",
+        "UV_INDEX": "https://two.example/simple https://three.example/simple",
+        "UV_FIND_LINKS": "/one,/two",
+        "UV_HTTP_TIMEOUT": "7",
+        "UV_INSECURE_HOST": "one.example two.example",
+        "UV_INDEX_STRATEGY": "unsafe-best-match",
+    }
+    assert variables["SSL_CERT_FILE"] == "/certificates.pem"
+
+
+def test_the_variables_of_uv_win(machine: Machine) -> None:
+    machine.configure_pip("[global]\nindex-url = https://one.example/simple\n")
+    machine.monkeypatch.setenv("UV_DEFAULT_INDEX", "https://two.example/simple")
+    variables = uv_variables()
+    assert variables is not None
+    assert variables["UV_DEFAULT_INDEX"] == "https://two.example/simple"
+
+
+def test_with_an_option_that_uv_lacks_pip_installs(
+    machine: Machine, capfd: pytest.CaptureFixture[str]
+) -> None:
+    machine.use_uv(real_uv())
+    machine.monkeypatch.setenv("PIP_KEYRING_PROVIDER", "disabled")
+    assert machine.install() == "pip"
+    assert "pip's configuration has keyring-provider" in capfd.readouterr().out
+    assert machine.imports() == "7 1.0\n"
+
+
+def test_lines_that_are_no_options_are_skipped() -> None:
+    listed = "WARNING: something = 'else'\nlist.format='json'\nglobal.no-index='true'\n\n"
+    assert configured_options(listed) == {"no-index": "true"}

@@ -1,0 +1,196 @@
+"""Install locked packages and this project into an environment: `python -m scripts.install`.
+
+uv installs, several times as fast as pip: the uv of the PATH, or one that pip puts into the
+environment. Where uv is not to be had, or fails, pip installs. Both check the hashes of the locks.
+uv reads no configuration of pip, so this program passes it on: indexes, certificates, proxies. If
+something is configured that it cannot pass on, pip installs.
+"""
+
+import argparse
+import ast
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+import venv
+from collections.abc import Mapping, Sequence
+from importlib.util import find_spec
+from pathlib import Path
+
+_UV_LOCK = Path(__file__).parents[1] / "requirements-uv.lock"
+
+_VARIABLES = {
+    "index-url": "UV_DEFAULT_INDEX",
+    "extra-index-url": "UV_INDEX",
+    "find-links": "UV_FIND_LINKS",
+    "no-index": "UV_NO_INDEX",
+    "trusted-host": "UV_INSECURE_HOST",
+    "cert": "SSL_CERT_FILE",
+    "client-cert": "SSL_CLIENT_CERT",
+    "proxy": "ALL_PROXY",
+    "timeout": "UV_HTTP_TIMEOUT",
+    "default-timeout": "UV_HTTP_TIMEOUT",
+}
+"""The variable of uv that means the same, by the name of pip's option."""
+
+_IRRELEVANT = {
+    "break-system-packages",
+    "cache-dir",
+    "compile",
+    "config-file",  # Its options are listed.
+    "constraint",  # A lock has exact versions.
+    "disable-pip-version-check",
+    "no-cache-dir",
+    "no-color",
+    "no-compile",
+    "no-input",
+    "no-warn-script-location",
+    "prefer-binary",
+    "progress-bar",
+    "quiet",
+    "require-hashes",
+    "require-virtualenv",
+    "retries",
+    "root-user-action",
+    "upgrade-strategy",
+    "user",  # pip itself ignores it in an environment.
+    "verbose",
+}
+"""Options of pip that do not change what is installed from a lock."""
+
+
+_NO_NEWS = ["--disable-pip-version-check"]
+
+
+class Environment:
+    """A virtual environment, and the commands that install into it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder.absolute()
+        self.python = self.folder / "bin" / "python"
+
+    def create(self) -> None:
+        """Create the environment, unless it exists; without pip, which would take seconds."""
+        if not self.python.exists():
+            venv.create(self.folder, symlinks=True)
+
+    def pip(self) -> list[str]:
+        """Return the command of a pip that installs into the environment."""
+        if find_spec("pip"):
+            return [sys.executable, "-m", "pip", *_NO_NEWS, "--python", str(self.python)]
+        if not self._has_pip():
+            command = [str(self.python), "-m", "ensurepip", "--default-pip"]
+            subprocess.run(command, check=True)  # noqa: S603
+        return [str(self.python), "-m", "pip", *_NO_NEWS]
+
+    def uv(self) -> str | None:
+        """Return the path of uv, which pip installs if there is none; None if that fails."""
+        own = self.folder / "bin" / "uv"
+        if found := shutil.which("uv"):
+            return found
+        if own.exists():
+            return str(own)
+        # No source distribution: building one takes a Rust compiler, and minutes.
+        options = ["--quiet", "--only-binary", ":all:", "--require-hashes", "-r", str(_UV_LOCK)]
+        return str(own) if _succeeds([*self.pip(), "install", *options], os.environ) else None
+
+    def missing_pip(self) -> list[str]:
+        """Return the wheel of pip that Python brings, for `pip install` by people."""
+        spec = find_spec("ensurepip")
+        if spec is None or spec.origin is None or self._has_pip():
+            return []
+        return [str(wheel) for wheel in Path(spec.origin).parent.glob("_bundled/pip-*.whl")]
+
+    def _has_pip(self) -> bool:
+        return any(self.folder.glob("lib/*/site-packages/pip"))
+
+
+def install(environment: Environment, locks: Sequence[Path], project: Path) -> str:
+    """Install the packages of lock files, and the project in its folder.
+
+    Returns:
+        The name of the program that installed them.
+
+    Raises:
+        subprocess.CalledProcessError: neither uv nor pip could.
+    """
+    hashed = ["--require-hashes", *(option for lock in locks for option in ("-r", str(lock)))]
+    own = ["--quiet", "--no-deps", "--no-build-isolation", "--editable", str(project)]
+    variables = uv_variables()
+    if variables is not None and (uv := environment.uv()):
+        command = [uv, "pip", "install", "--python", str(environment.python)]
+        own_and_pip = [*own, *environment.missing_pip()]
+        if all(_succeeds([*command, *options], variables) for options in (hashed, own_and_pip)):
+            return "uv"
+        print("uv failed: installing with pip, which takes longer.", flush=True)
+    for options in (hashed, own):
+        subprocess.run([*environment.pip(), "install", *options], check=True)  # noqa: S603
+    return "pip"
+
+
+def uv_variables() -> dict[str, str] | None:
+    """Return the environment in which uv installs from where pip would; None if there is none."""
+    options = configured_options(_listed_configuration())
+    if unknown := sorted(options.keys() - _VARIABLES.keys() - _IRRELEVANT):
+        print(f"pip's configuration has {', '.join(unknown)}: installing with pip.", flush=True)
+        return None
+    variables = {
+        # pip takes a version from any index; by default, uv asks only the first with the name.
+        "UV_INDEX_STRATEGY": "unsafe-best-match",
+        **{_VARIABLES[name]: value for name, value in options.items() if name in _VARIABLES},
+    }
+    if "UV_FIND_LINKS" in variables:
+        variables["UV_FIND_LINKS"] = ",".join(variables["UV_FIND_LINKS"].split())
+    chosen = {name: value for name, value in os.environ.items() if name.startswith("UV_")}
+    return {**os.environ, **variables, **chosen}
+
+
+def configured_options(listed: str) -> dict[str, str]:
+    """Return what `pip config list` says of `pip install`: each option, with its value."""
+    sections: dict[str, dict[str, str]] = {"global": {}, "install": {}, ":env:": {}}
+    for section, option, value in re.findall(r"(?m)^([\w:]+)\.([\w-]+)=(['\"].*)$", listed):
+        if section in sections:
+            words = " ".join(ast.literal_eval(value).split())
+            sections[section][option.replace("_", "-")] = words
+    return sections["global"] | sections["install"] | sections[":env:"]
+
+
+def _listed_configuration() -> str:
+    command = [sys.executable, "-m", "pip", "config", "list"]
+    return subprocess.run(command, capture_output=True, text=True, check=False).stdout  # noqa: S603
+
+
+def _succeeds(command: Sequence[str], environment: Mapping[str, str]) -> bool:
+    return subprocess.run(command, env=environment, check=False).returncode == 0  # noqa: S603
+
+
+def main() -> int:
+    """Install, and print how many packages; return 1 if that failed, else 0."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("folder", type=Path, help="of the environment")
+    parser.add_argument("locks", type=Path, nargs="+", help="lock files with hashes")
+    arguments = parser.parse_args()
+    started = time.monotonic()
+    environment = Environment(arguments.folder)
+    names = ", ".join(map(str, arguments.locks))
+    print(f"Installing {_count(arguments.locks)} packages of {names} into {arguments.folder}")
+    try:
+        environment.create()
+        program = install(environment, arguments.locks, Path(__file__).parents[1])
+    except (OSError, subprocess.CalledProcessError) as error:
+        print(f"The installation into {arguments.folder} failed: {error}", file=sys.stderr)
+        return 1
+    seconds = time.monotonic() - started
+    print(f"Installed into {arguments.folder} by {program} in {seconds:.0f} s")
+    return 0
+
+
+def _count(locks: Sequence[Path]) -> int:
+    lines = (line for lock in locks for line in lock.read_text().splitlines() if "==" in line)
+    return len({line.split("==")[0] for line in lines if "sys_platform == 'win32'" not in line})
+
+
+if __name__ == "__main__":
+    sys.exit(main())
