@@ -20,8 +20,12 @@ DAYS ?= 30
 BATCHES ?= 10000
 FIRST ?= 0
 
+CORE_TESTS := $(addprefix lfp_pipeline_tests/,test_settings.py test_definitions.py defs ingest warehouse \
+  operations stories cli/test_commands.py cli/test_dagster_home.py cli/test_init.py)
+
 VENV := .venv
 BENCH_VENV := .venv-bench
+OLDEST_VENV := .venv-oldest
 BIN := $(VENV)/bin
 INSTANCE := .dagster_home
 
@@ -69,8 +73,9 @@ sample: preflight ## Make a sample file and drop it into the inbox (ROWS=500000 
 	@$(BIN)/python -m lfp_pipeline.cli.sample --rows $(ROWS) --seed $(SEED)
 
 .PHONY: rejects
+rejects: export REJECTS_OF := $(value PARTITION)$(value DELIVERY)
 rejects: ready ## Write rejected rows into data/rejects, to be fixed (PARTITION= or DELIVERY=)
-	@$(BIN)/python -m lfp_pipeline.cli.rejects --partition '$(PARTITION)' --delivery '$(DELIVERY)'
+	@$(BIN)/lfp rejects -- "$$REJECTS_OF"
 
 # What they did to the assets stays: that is in the index. Dagster's own deletion of runs forgets that,
 # and leaves the files as large as they were.
@@ -86,7 +91,7 @@ trim-history: ## Remove the logs of runs and sensors older than DAYS=30; runs an
 
 .PHONY: status
 status: ready ## Show what is pending, running or waiting, what needs attention, and the tables
-	@$(BIN)/python -m lfp_pipeline.cli.status
+	@$(BIN)/lfp status
 
 .PHONY: verify
 verify: ready ## Check the invariants of your data (FULL=true: also by a rebuild)
@@ -112,6 +117,16 @@ test: ready-dev ## Run the tests (about 11 minutes on two cores)
 .PHONY: test-slow
 test-slow: ready-dev ## Run all tests, the long ones too (half an hour on two cores)
 	$(BIN)/python -m pytest --timeout 1800 --numprocesses auto --dist worksteal
+
+# The newest versions are those of the lock files, which `make test` has.
+.PHONY: test-oldest
+test-oldest: ## Run the tests of the core with the oldest dependencies that are allowed (needs uv)
+	uv venv --quiet --clear --python $(PYTHON) $(OLDEST_VENV)
+	uv pip compile --quiet --python $(OLDEST_VENV)/bin/python --resolution lowest-direct pyproject.toml \
+	  --output-file $(OLDEST_VENV)/versions.txt
+	uv pip install --quiet --python $(OLDEST_VENV)/bin/python --constraint $(OLDEST_VENV)/versions.txt \
+	  --editable . $$(grep -oE '^(hypothesis|pytest|pytest-timeout|pytest-xdist)==[0-9.]+' requirements-dev.lock)
+	$(OLDEST_VENV)/bin/python -m pytest -m "not slow" --numprocesses auto $(CORE_TESTS)
 
 .PHONY: fuzz
 fuzz: ready-dev ## Try random files, whole and damaged, against the oracle (MINUTES=30 SEED=)
@@ -164,5 +179,5 @@ lock: ## Resolve the dependencies again into the lock files (needs uv; UPGRADE=-
 
 .PHONY: clean
 clean: ## Remove the installation and the history of runs, but not your data
-	rm -rf $(VENV) $(BENCH_VENV) $(INSTANCE) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache \
+	rm -rf $(VENV) $(BENCH_VENV) $(OLDEST_VENV) $(INSTANCE) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache \
 	  .import_linter_cache .hypothesis
