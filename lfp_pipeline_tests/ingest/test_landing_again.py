@@ -190,7 +190,7 @@ def test_only_purges_land_in_the_partition_of_purges(project: Project) -> None:
     assert "Restore it from a copy; or, unless it belongs to a purge, remove it" in problem
     record.unlink()
     drop(project.inbox, "purges", content, (purge.delivered_at - EPOCH) // MICROSECOND)
-    assert "is reserved for purge_products" in project.error(project.run("ingest_inbox"))
+    assert "is reserved for purges" in project.error(project.run("ingest_inbox"))
     assert [product[0] for product in project.products] == ["s2"]
 
 
@@ -345,7 +345,7 @@ def test_a_merged_delivery_gets_another_text_format_by_revert_land_and_reinstate
     assert engine.ingest(land_declared(delimiter=","), LOG).account.status == "merged"
     assert not caplog.records
     assert land_declared(encoding="utf-8").text_format == TextFormat(delimiter=",")
-    assert "run revert_delivery for it, land it again" in caplog.text
+    assert "run `lfp revert` for it, ingest it" in caplog.text
 
     revert_delivery(engine, first.delivery_id, LOG)
     assert land_declared(encoding="utf-8").text_format == TextFormat(encoding="utf-8")
