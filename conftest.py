@@ -6,10 +6,11 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
+from testing.command_line import lfp
 from testing.dagster_project import Project, project_in
 from testing.shell import shell
 
-__all__ = ["shell"]
+__all__ = ["lfp", "shell"]
 
 
 @pytest.fixture(scope="session")

@@ -88,7 +88,7 @@ class Project:
     @property
     def stable_seconds(self) -> float:
         """Seconds for which a file must be unchanged before it is ingested."""
-        return self.engine.settings.inbox_stable_seconds
+        return self.engine.catalog.complete_after_seconds
 
     @property
     def published(self) -> Path:

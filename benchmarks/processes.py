@@ -70,6 +70,15 @@ def tree(root: int) -> list[int]:
     return _tree(root, _stats()) if _HAS_PROC else []
 
 
+def parent(pid: int) -> int:
+    """Return the id of the parent of a process; 0 for a process that has ended."""
+    try:
+        text = (_PROC / str(pid) / "stat").read_text()
+    except OSError:
+        return 0
+    return int(text.rpartition(")")[2].split()[_PARENT])
+
+
 def _stats() -> dict[int, list[str]]:
     stats = {}
     for folder in _PROC.iterdir():

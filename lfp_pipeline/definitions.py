@@ -9,9 +9,13 @@ from datetime import timedelta
 import click
 import dagster as dg
 
-from lfp_pipeline.dagster_support.console import short_console
-from lfp_pipeline.dagster_support.resources import ProductsDatabase, engine_of
-from lfp_pipeline.defs.assets import name_counts, products, raw_products
+from lfp_pipeline.dagster_support.console import (
+    short_console,
+    shorten_config_errors,
+    use_short_console,
+)
+from lfp_pipeline.dagster_support.resources import database_of, engine_of
+from lfp_pipeline.defs.assets import name_counts, products, raw_products, table_checks
 from lfp_pipeline.defs.jobs import ingest_inbox, ingest_products, publish_tables, status
 from lfp_pipeline.defs.operator_jobs import operator_jobs
 from lfp_pipeline.defs.schedules import verify_schedule
@@ -36,6 +40,8 @@ def definitions() -> dg.Definitions:
     if not settings.data_dir.exists():  # An existing one without an inbox is an error, later.
         settings.inbox_dir.mkdir(parents=True)
     tune_garbage_collection()
+    use_short_console()
+    shorten_config_errors()
     atexit.register(_discard_standard_error)
     fresh = dg.FreshnessPolicy.time_window(fail_window=timedelta(hours=settings.freshness_hours))
     return dg.Definitions(
@@ -43,6 +49,7 @@ def definitions() -> dg.Definitions:
             lambda spec: spec.replace_attributes(freshness_policy=fresh),
             [raw_products, products, name_counts],
         ),
+        asset_checks=[table_checks],
         jobs=[ingest_inbox, ingest_products, publish_tables, status, *operator_jobs],
         schedules=[verify_schedule],
         sensors=_sensors(settings),
@@ -50,12 +57,7 @@ def definitions() -> dg.Definitions:
         loggers={"console": short_console},
         resources={
             "engine": engine_of(settings),
-            "database": ProductsDatabase(
-                database=str(settings.database_path),
-                connection_config=settings.duckdb_config,
-                writer_wait_seconds=settings.writer_wait_seconds,
-                other_process_wait_seconds=settings.other_process_wait_seconds,
-            ),
+            "database": database_of(settings),
         },
     )
 

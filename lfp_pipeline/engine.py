@@ -2,7 +2,7 @@
 
 import logging
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import replace
 
 import duckdb
@@ -58,9 +58,9 @@ class Engine:
         """
         return self._scheduler.land(source, key, log)
 
-    def pending_inbox(self, log: logging.Logger) -> Listing:
+    def pending_inbox(self, log: logging.Logger, keys: Collection[str] | None = None) -> Listing:
         """List the inbox; its ready files are those that are to be ingested (`Backlog.inbox`)."""
-        return self.backlog.inbox(log)
+        return self.backlog.inbox(log, keys)
 
     def pending_deliveries(
         self, log: logging.Logger, offered: Sequence[InboxFile] = ()

@@ -163,10 +163,11 @@ class Settings(BaseSettings):
         description="Maximum share of time spent publishing; 0 disables it.",
     )
 
-    inbox_stable_seconds: float = Field(
-        2,
+    inbox_stable_seconds: float | None = Field(
+        None,
         ge=0,
-        description="A file counts as complete after so many seconds without a change.",
+        description="A file counts as complete after so many seconds without a change. Unset: once "
+        "no program has it open for writing; after 2 s where the kernel does not say.",
         validation_alias=AliasChoices("inbox_stable_seconds", "inbox_quiet_seconds"),
     )
     ignored_files: Patterns = Field(
@@ -177,11 +178,20 @@ class Settings(BaseSettings):
     sensor_interval_seconds: int = Field(
         4, ge=1, description="Pause between two ticks of a sensor."
     )
+    sensor_watch_seconds: float = Field(
+        4.7,
+        ge=0,
+        le=50,
+        description="Time for which a tick of the inbox's sensor waits for files, if none is due. "
+        "The daemon begins ticks every five seconds.",
+    )
     sensor_max_attempts: int = Field(
         3, ge=1, description="Limit of runs for one version of a file."
     )
     sensor_batch_bytes: int = Field(
-        64 * 2**20, ge=0, description="Total size of files that share a run."
+        64 * 2**20,
+        ge=0,
+        description="Larger files share no run with smaller ones, which would wait for them.",
     )
     sensor_batch_files: int = Field(500, ge=1, description="Limit of files that share a run.")
 

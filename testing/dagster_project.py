@@ -64,10 +64,20 @@ class Project:
         config = {"ops": {"raw_products": {"config": {"source": str(source)}}}} if source else None
         return self.run("ingest_products", tags or {PARTITION_TAG: keys[0]}, config)
 
-    def tick(self, sensor: str = "file_drop_sensor", cursor: str | None = None) -> Any:  # noqa: ANN401 (not exported)
-        """Evaluate a sensor as the daemon does, with the cursor of its last tick."""
+    def tick(
+        self,
+        sensor: str = "file_drop_sensor",
+        cursor: str | None = None,
+        *,
+        started_at: float | None = None,
+    ) -> Any:  # noqa: ANN401 (not exported)
+        """Evaluate a sensor with the cursor of its last tick, as the UI does to test it.
+
+        The daemon also passes the time at which the sensor was started.
+        """
         with dg.SensorEvaluationContext(
             cursor=cursor or self.cursors.get(sensor),
+            last_sensor_start_time=started_at,
             # Without a reference, the sensor does not resolve partitions.
             instance_ref=_reference(self.home),
             instance=self.instance,

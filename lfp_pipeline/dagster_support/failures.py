@@ -6,6 +6,7 @@ from typing import Any
 
 import dagster as dg
 
+from lfp_pipeline.common.progress import announce
 from lfp_pipeline.common.text import visible
 from lfp_pipeline.dagster_support.results import result_line
 from lfp_pipeline.errors import LfpError, WarehouseBusyError, hint_for, user_message
@@ -26,8 +27,8 @@ def user_facing_failures(
 ) -> Iterator[None]:
     """Turn an error that users can act on into a `dagster.Failure` with a text for users.
 
-    If another process has the database open, tag the run, so that the sensor does not count it as a
-    failed attempt.
+    Announce the error, whose class decides the exit code of a command. If another process has the
+    database open, tag the run, so that the sensor does not count it as a failed attempt.
     """
     try:
         yield
@@ -37,6 +38,7 @@ def user_facing_failures(
         if isinstance(error, WarehouseBusyError):
             tag_database_busy(context)
         if isinstance(error, LfpError) or hint_for(error):
+            announce(error)
             raise dg.Failure(user_message(error), allow_retries=False) from None
         raise
 
@@ -108,3 +110,10 @@ def failure_reason(event: Any) -> str | None:  # noqa: ANN401 (DagsterEvent is n
     # Dagster wraps an unexpected error in one that only names the op.
     text: str = failure.description if failure else (error.cause or error).message.strip()
     return text
+
+
+def not_merged(failure: dg.DagsterEvent) -> Sequence[str]:
+    """Return the partitions that a failed step reports as not merged."""
+    data = failure.step_failure_data.user_failure_data
+    partitions: Any = data.metadata.get(NOT_MERGED) if data else None
+    return partitions.value if partitions else []

@@ -2,17 +2,22 @@
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from shlex import quote
 from typing import Any
 
 import dagster as dg
 import duckdb
 
-from lfp_pipeline.common.text import format_size, printable, shortened
-from lfp_pipeline.ingest.result import IngestResult
+from lfp_pipeline.common.text import format_size, pluralize, printable, shortened, visible
+from lfp_pipeline.dagster_support.pictures import bar_chart
+from lfp_pipeline.dagster_support.results import skipped_lines
+from lfp_pipeline.ingest.result import IngestResult, LandingFailure
 from lfp_pipeline.model.delivery import Delivery
-from lfp_pipeline.model.ledger_entry import LedgerEntry
+from lfp_pipeline.model.ledger_entry import LedgerEntry, Status
+from lfp_pipeline.model.partition_key import file_name
 from lfp_pipeline.model.table_spec import PRODUCT_COLUMNS, PRODUCT_SPEC
 from lfp_pipeline.reading.reader import Reading
+from lfp_pipeline.warehouse.file_results import recent_deliveries
 from lfp_pipeline.warehouse.name_counts import top_names
 
 Metadata = Mapping[str, Any]
@@ -60,10 +65,20 @@ COUNTS_LINEAGE = dg.TableColumnLineage(
 
 _TOTALS = "SELECT count(*), coalesce(sum(no_of_products), 0) FROM warehouse.name_counts"
 
+_AFTER_LANDING = "Correct the cause. `lfp ingest` tries again, and so does the sensor for a while."
+
+_WHAT_TO_DO = {
+    Status.REFUSED: "Fix the file and drop it again. If it needs no more attention: "
+    "lfp dismiss {file}",
+    Status.FAILED: "`lfp ingest` tries again, and so does the sensor while the file is in the "
+    "inbox. If it needs no more attention: lfp dismiss {file}",
+}
+
 
 def delivery_metadata(delivery: Delivery) -> Metadata:
     """Return the metadata of a landed delivery."""
     return {
+        "file": _file(delivery),
         **_identity(delivery),
         "stated_at": _utc(delivery.version_time),
         "size": format_size(delivery.size_bytes),
@@ -72,47 +87,88 @@ def delivery_metadata(delivery: Delivery) -> Metadata:
     }
 
 
-def ingested_metadata(ingested: IngestResult) -> Metadata:
-    """Return the metadata of a delivery's result: rows, skipped lines, notes, speed, samples.
+def result_metadata(result: IngestResult, present_rows: int | None = None) -> Metadata:
+    """Return the metadata of a delivery that is merged or reverted.
 
-    Only the run that merged the delivery shows these figures.
+    Few values are numbers, because the UI plots each number.
+
+    Args:
+        present_rows: number of products whose present row came with the partition, if counted.
     """
-    account, delivery = ingested.account, ingested.delivery
-    if not ingested.merged_here:
-        return _standing_metadata(ingested)
-    metadata: dict[str, Any] = {
-        "dagster/row_count": ingested.products,
-        "dagster/partition_row_count": account.rows.winners,
-        "rows_read": account.rows.read,
-        **account.rows.fates,
-        **_skipped_lines(account),
-        **_identity(delivery),
-        "size": format_size(delivery.size_bytes),
-    }
-    if ingested.seconds:
-        metadata["seconds"] = round(ingested.seconds, 3)
-    if account.notes:  # As text, not Markdown: notes may quote the file.
-        metadata["notes"] = dg.MetadataValue.text(account.notes)
-    if ingested.warnings:
-        metadata["warnings"] = dg.MetadataValue.text("\n".join(ingested.warnings))
-    if account.rows.rejected:
-        metadata["fix_rejects"] = f"make rejects PARTITION={delivery.partition_key}"
-    if ingested.batch > 1:
-        metadata["files_merged_together"] = ingested.batch
-    if reading := ingested.reading:
-        metadata |= _reading_metadata(reading, ingested)
+    account, reading = result.account, result.reading
+    is_merged = account.status is Status.MERGED
+    if present_rows is None and result.merged_here:
+        present_rows = account.rows.winners
+    metadata: dict[str, Any] = {"status": account.status.value, "file": _file(result.delivery)}
+    if not is_merged and account.error:
+        metadata["why"] = dg.MetadataValue.text(account.error)
+    metadata["dagster/row_count"] = result.products
+    if present_rows is not None:
+        metadata["dagster/partition_row_count"] = present_rows
+    if is_merged:
+        metadata |= _row_metadata(account, _file(result.delivery))
+    if result.warnings:
+        metadata["warnings"] = dg.MetadataValue.text("\n".join(result.warnings))
+    if reading:
+        metadata |= _reading_metadata(reading)
+    metadata |= _identity(result.delivery)
+    metadata["size"] = format_size(result.delivery.size_bytes)
+    if result.batch > 1:
+        metadata["merged_together"] = pluralize(result.batch, "file")
+    if account.merged_at is not None and not result.merged_here:
+        metadata["merged_before_at"] = _utc(account.merged_at)
     return metadata
 
 
-def _standing_metadata(ingested: IngestResult) -> Metadata:
-    """Return the metadata of a delivery that another run has merged or reverted."""
-    account, delivery = ingested.account, ingested.delivery
+def failure_metadata(
+    outcome: IngestResult | LandingFailure, products: int | None = None
+) -> Metadata:
+    """Return the metadata of a file that is not merged: the reason, and what to do about it.
+
+    Args:
+        products: number of rows in `products`, if known.
+    """
+    if isinstance(outcome, LandingFailure):
+        status, error, remedy = "not landed", outcome.error, _AFTER_LANDING
+        file = printable(outcome.name or outcome.partition_key)
+    else:
+        status, error = outcome.account.status.value, outcome.account.error or ""
+        remedy, file = _WHAT_TO_DO[outcome.account.status], _file(outcome.delivery)
     metadata: dict[str, Any] = {
-        "status": account.status.value,
-        **_identity(delivery),
+        "status": status,
+        "file": file,
+        "why": dg.MetadataValue.text(visible(error)),
+        "what_to_do": remedy.format(file=quote(file)),
     }
-    if account.merged_at is not None:
-        metadata["merged_before_at"] = _utc(account.merged_at)
+    if products is not None:
+        metadata["dagster/row_count"] = products
+    if isinstance(outcome, LandingFailure):
+        return metadata
+    if outcome.account.notes:
+        metadata["notes"] = dg.MetadataValue.text(outcome.account.notes)
+    if reading := outcome.reading:
+        metadata |= {"rows_read": reading.rows_read, "rejected": reading.rows_rejected}
+        metadata |= _reading_metadata(reading)
+    return metadata | _identity(outcome.delivery)
+
+
+def _row_metadata(account: LedgerEntry, file: str) -> dict[str, Any]:
+    """Return the rows of a merged delivery by outcome, its skipped lines, notes and duration."""
+    metadata: dict[str, Any] = {
+        "rows_read": account.rows.read,
+        "rows": str(account.rows) or "none",
+        "rejected": account.rows.rejected,
+    }
+    if skipped := skipped_lines(account):
+        metadata["skipped"] = ", ".join(skipped)
+    if account.seconds:
+        metadata["seconds"] = round(account.seconds, 3)
+        speed = account.rows.read / account.seconds
+        metadata["speed"] = f"{speed:,.0f} rows/s"
+    if account.notes:  # As text, not Markdown: notes may quote the file.
+        metadata["notes"] = dg.MetadataValue.text(account.notes)
+    if account.rows.rejected:
+        metadata["fix_rejects"] = f"lfp rejects {quote(file)}"
     return metadata
 
 
@@ -125,13 +181,12 @@ def _identity(delivery: Delivery) -> dict[str, str]:
     }
 
 
-def _reading_metadata(reading: Reading, ingested: IngestResult) -> dict[str, Any]:
-    metadata: dict[str, Any] = {
-        "seconds_reading": round(reading.seconds, 3),
-        "sample_of_products": _table(PRODUCT_COLUMNS, reading.sample_products),
-    }
-    if ingested.batch == 1:
-        metadata["rows_per_second"] = round(reading.rows_read / ingested.seconds)
+def _file(delivery: Delivery) -> str:
+    return printable(file_name(delivery.partition_key, delivery.source))
+
+
+def _reading_metadata(reading: Reading) -> dict[str, Any]:
+    metadata: dict[str, Any] = {}
     if reading.repaired:
         metadata["repaired"] = True
     if reading.ignored_columns:
@@ -139,39 +194,26 @@ def _reading_metadata(reading: Reading, ingested: IngestResult) -> dict[str, Any
     if reading.sample_rejects:
         columns = ("row_number", "byte_start", "byte_end", "reason", "detail", "raw")
         metadata["sample_of_rejects"] = _table(columns, reading.sample_rejects)
+    metadata["sample_of_products"] = _table(PRODUCT_COLUMNS, reading.sample_products)
     return metadata
 
 
-def _skipped_lines(account: LedgerEntry) -> dict[str, int]:
-    """Return the lines that are neither rows nor rejects, by kind, without empty kinds."""
-    lines = {
-        "blank_lines": account.blank_lines,
-        "repeated_headers": account.repeated_headers,
-        "lines_above_header": account.lines_above_header,
-    }
-    return {kind: number for kind, number in lines.items() if number}
-
-
 def counts_metadata(connection: duckdb.DuckDBPyConnection) -> Metadata:
-    """Return the numbers of names and products, and the most frequent names."""
+    """Return the numbers of names and products, the top names, and the recent deliveries."""
     names, products = connection.execute(_TOTALS).fetchall()[0]
-    return {
-        "dagster/row_count": names,
-        "products": products,
-        "top_names": _table(("name", "no_of_products"), top_names(connection, SHOWN_NAMES)),
+    top = top_names(connection, SHOWN_NAMES)
+    recent = [
+        (file_name(file.partition_key, file.source), file.read)
+        for file in recent_deliveries(connection, SHOWN_NAMES)
+    ]
+    metadata: dict[str, Any] = {"dagster/row_count": names, "products": products}
+    pictures = {
+        "most_frequent_names": bar_chart(top, "products by name"),
+        "rows_of_recent_deliveries": bar_chart(recent, "rows by delivery, the latest first"),
     }
-
-
-def materialization_event(
-    asset: str, delivery: Delivery, metadata: Metadata
-) -> dg.AssetMaterialization:
-    """Return the event that shows a partition as materialized, for use outside of an asset."""
-    return dg.AssetMaterialization(
-        asset,
-        partition=delivery.partition_key,
-        metadata=metadata,
-        tags={DATA_VERSION_TAG: delivery.sha256, DATA_VERSION_IS_USER_PROVIDED_TAG: "true"},
-    )
+    metadata |= {key: picture for key, picture in pictures.items() if picture}
+    metadata["top_names"] = _table(("name", "no_of_products"), top)
+    return metadata
 
 
 def _utc(timestamp: datetime) -> str:

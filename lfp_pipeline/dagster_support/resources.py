@@ -40,6 +40,24 @@ def engine_of(settings: Settings) -> dg.ResourceDefinition:
     return engine
 
 
+def database_of(settings: Settings) -> dg.ResourceDefinition:
+    """Return the resource that gives a run the products database of these settings.
+
+    It has no configuration, so no launchpad writes the settings into a run.
+    """
+
+    @dg.resource(description="Opens the products database, in one run at a time.")
+    def database(_context: dg.InitResourceContext) -> ProductsDatabase:
+        return ProductsDatabase(
+            database=str(settings.database_path),
+            connection_config=settings.duckdb_config,
+            writer_wait_seconds=settings.writer_wait_seconds,
+            other_process_wait_seconds=settings.other_process_wait_seconds,
+        )
+
+    return database
+
+
 class ProductsDatabase(DuckDBResource):
     """The products database, open in one run at a time.
 

@@ -2,6 +2,7 @@
 
 import logging
 
+from lfp_pipeline.common.progress import announce
 from lfp_pipeline.common.text import pluralize, visible
 from lfp_pipeline.ingest.result import IngestResult, LandingFailure
 from lfp_pipeline.model.ledger_entry import APPLIED, LedgerEntry, Status
@@ -27,13 +28,16 @@ def result_line(outcome: IngestResult | LandingFailure) -> str:
     if account.status is not Status.MERGED:
         return f"{key} {account.status.phrase}: {visible(account.error or '')}"
     parts = str(account.rows) or "none"
-    if skipped := _skipped(account):
+    if skipped := skipped_lines(account):
         parts += f"; skipped: {', '.join(skipped)}"
-    speed = f" in {outcome.seconds:.2f} s" if outcome.merged_here else "; already merged"
+    if not outcome.merged_here:
+        speed = "; already merged"
+    else:
+        speed = f" in {account.seconds:.2f} s" if account.seconds else ""
     return f"{key}: {pluralize(account.rows.read, 'row')} ({parts}){speed}"
 
 
-def _skipped(account: LedgerEntry) -> list[str]:
+def skipped_lines(account: LedgerEntry) -> list[str]:
     """Return the skipped lines of each kind, such as `2 blank lines`, `1 line above the header`."""
     kinds = []
     if account.blank_lines:
@@ -46,12 +50,14 @@ def _skipped(account: LedgerEntry) -> list[str]:
 
 
 def log_result(log: logging.Logger, outcome: IngestResult | LandingFailure) -> None:
-    """Log the result of a delivery, as a warning unless it is merged."""
+    """Log and announce the result of a delivery; log a warning unless it is merged."""
+    announce(outcome)
     log.log(logging.INFO if is_merged(outcome) else logging.WARNING, result_line(outcome))
     reading = outcome.reading if isinstance(outcome, IngestResult) else None
     if is_merged(outcome) and reading and reading.commonest_reason:
         key, reason = outcome.partition_key, reading.commonest_reason
-        log.warning("%s: %s `make rejects PARTITION=%s` writes all rejects.", key, reason, key)
+        record = reason.quoted_record
+        log.warning("%s: %s `lfp rejects %s` writes all rejects.%s", key, reason, key, record)
     if isinstance(outcome, IngestResult):
         for warning in outcome.warnings:
             log.warning("%s: %s", outcome.partition_key, warning)

@@ -1,17 +1,21 @@
 """The assets: raw files, products, and the counts of product names."""
 
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import chain
+from typing import Any
+from urllib.parse import unquote
 
 import dagster as dg
 from pydantic import Field
 
-from lfp_pipeline.dagster_support.checks import (
-    check_products,
-    name_counts_checks,
-    products_checks,
-    refresh_name_counts,
+from lfp_pipeline.dagster_support.checks import CHECKS, check_tables
+from lfp_pipeline.dagster_support.events import (
+    TableState,
+    show_checks,
+    show_landed,
+    show_result,
+    show_tables_if_possible,
 )
 from lfp_pipeline.dagster_support.failures import (
     run_failure,
@@ -25,16 +29,17 @@ from lfp_pipeline.dagster_support.metadata import (
     PRODUCTS_LINEAGE,
     PRODUCTS_SCHEMA,
     delivery_metadata,
-    ingested_metadata,
-    materialization_event,
+    result_metadata,
 )
+from lfp_pipeline.dagster_support.partitions import add_partitions, product_files
 from lfp_pipeline.dagster_support.resources import ProductsDatabase
 from lfp_pipeline.dagster_support.results import is_ok, log_result
+from lfp_pipeline.dagster_support.runs import PARTITION_TAG, RANGE_TAG, files_tag
 from lfp_pipeline.engine import Engine
 from lfp_pipeline.errors import LandingError, SettingsError
 from lfp_pipeline.ingest.result import IngestResult, LandingFailure
 from lfp_pipeline.model.delivery import Delivery
-from lfp_pipeline.model.partition_key import is_partition_key, key_hint
+from lfp_pipeline.model.partition_key import is_partition_key, key_hint, partition_key
 from lfp_pipeline.sources.base import Source
 from lfp_pipeline.sources.written_location import (
     Location,
@@ -46,23 +51,24 @@ from lfp_pipeline.sources.written_location import (
 GROUP = "products"
 OWNERS = ["team:data"]
 
-product_files = dg.DynamicPartitionsDefinition(name="product_files")
-"""The partitions: one per source file, which covers all its versions."""
-
 
 class RawProductsConfig(dg.Config):
-    """The source to fetch from.
-
-    Without `source`, the partition names a file of the inbox; without such a file, or with
-    `named_source`, a source of the sources file.
-    """
+    """The file to ingest. A run with a partition needs nothing here."""
 
     source: str | None = Field(
-        None,
-        description="A URL, a link or a path. Passwords are refused, because the history of runs "
-        "keeps this text: write ${NAME} for a variable of the environment.",
+        "",
+        description="A URL, a link or a path. Empty: the file of that name in the inbox; without "
+        "such a file, the source of that name in the sources file. Passwords are refused, because "
+        "the history of runs keeps this text: write ${NAME} for a variable of the environment.",
     )
-    named_source: bool = False
+    partition: str | None = Field(
+        "",
+        description="The name of the file. All versions of a file have the same name. Empty: the "
+        "partition of the run; without one, the last part of `source`.",
+    )
+    named_source: bool = Field(
+        default=False, description="Ignore the inbox, and fetch from the sources file."
+    )
 
 
 @dg.asset(
@@ -74,9 +80,13 @@ class RawProductsConfig(dg.Config):
     metadata={"dagster/storage_kind": "file"},
 )
 def raw_products(
-    context: dg.AssetExecutionContext, config: RawProductsConfig, engine: dg.ResourceParam[Engine]
+    context: dg.AssetExecutionContext,
+    config: RawProductsConfig,
+    engine: dg.ResourceParam[Engine],
+    database: dg.ResourceParam[ProductsDatabase],
 ) -> dg.MaterializeResult:
     """One source file in all its versions, with the original bytes."""
+    _take_partition(context, config)
     keys = _partition_keys(context)
     if config.source and len(keys) > 1:
         msg = "A source feeds one partition, but this run has several."
@@ -85,12 +95,14 @@ def raw_products(
     add_partitions(context.instance, [delivery.partition_key for delivery in landed])
     if missing:
         for delivery in landed:
-            context.log_event(
-                materialization_event("raw_products", delivery, delivery_metadata(delivery))
-            )
+            show_landed(context, delivery)
         tag_not_tried(
             context, [failure.partition_key for failure in missing if failure.still_written]
         )
+        for failure in missing:
+            log_result(context.log, failure)
+            show_result(context, failure)
+        show_tables_if_possible(context, engine, database, keys)
         raise run_failure(missing)
     for delivery in landed:
         context.add_asset_metadata(
@@ -102,7 +114,6 @@ def raw_products(
 @dg.asset(
     deps=[raw_products],
     partitions_def=product_files,
-    check_specs=products_checks,
     group_name=GROUP,
     owners=OWNERS,
     kinds={"duckdb", "sql"},
@@ -115,22 +126,24 @@ def raw_products(
     },
 )
 def products(
-    context: dg.AssetExecutionContext, engine: dg.ResourceParam[Engine], database: ProductsDatabase
+    context: dg.AssetExecutionContext,
+    engine: dg.ResourceParam[Engine],
+    database: dg.ResourceParam[ProductsDatabase],
 ) -> dg.MaterializeResult:
     """One product per sku: the newest row of all deliveries."""
     with user_facing_failures(context):
-        ingested = _newest_per_partition(_ingest(context, engine, _partition_keys(context)))
-        with database.get_connection() as connection:
-            checks = check_products(connection, ingested)
+        ingested = _newest_per_partition(
+            _ingest(context, engine, database, _partition_keys(context))
+        )
     for result in ingested:
-        context.add_asset_metadata(ingested_metadata(result), partition_key=result.partition_key)
-    data_version = _data_version([result.delivery for result in ingested])
-    return dg.MaterializeResult(check_results=checks, data_version=data_version)
+        context.add_asset_metadata(result_metadata(result), partition_key=result.partition_key)
+    return dg.MaterializeResult(
+        data_version=_data_version([result.delivery for result in ingested])
+    )
 
 
 @dg.asset(
     deps=[products],
-    check_specs=name_counts_checks,
     group_name=GROUP,
     owners=OWNERS,
     kinds={"duckdb", "sql"},
@@ -143,22 +156,56 @@ def products(
     },
 )
 def name_counts(
-    context: dg.AssetExecutionContext, engine: dg.ResourceParam[Engine], database: ProductsDatabase
-) -> dg.MaterializeResult:
+    context: dg.AssetExecutionContext,
+    engine: dg.ResourceParam[Engine],
+    database: dg.ResourceParam[ProductsDatabase],
+) -> Iterator[dg.MaterializeResult]:
     """One row per name that products have, with the number of those products.
 
     Every merge commits the counts. This asset compares them with a full recount, and repairs manual
-    edits.
+    edits. It also evaluates all checks.
     """
+    partition = context.run.tags.get(PARTITION_TAG)
+    keys = None if partition is None else [partition]
     with user_facing_failures(context), database.get_connection() as connection:
-        metadata, checks = refresh_name_counts(connection, context.log)
+        state = TableState.read(connection, context, engine, keys)
+        yield dg.MaterializeResult(metadata=state.counts)
+        show_checks(context, state)
     engine.publish(context.log)
-    return dg.MaterializeResult(metadata=metadata, check_results=checks)
 
 
-def add_partitions(instance: dg.DagsterInstance, keys: Iterable[str]) -> None:
-    """Add partitions to Dagster, so that runs and users can select them."""
-    instance.add_dynamic_partitions(product_files.name or "", list(keys))
+@dg.multi_asset_check(specs=CHECKS, can_subset=True)
+def table_checks(
+    context: dg.AssetCheckExecutionContext,
+    engine: dg.ResourceParam[Engine],
+    database: dg.ResourceParam[ProductsDatabase],
+) -> Iterator[dg.AssetCheckResult]:
+    """Evaluate all checks now. Jobs that change the tables log the same results at their end."""
+    with database.get_connection() as connection:
+        for result in check_tables(connection, engine, context.log):
+            if (result.asset_key, result.check_name) in context.selected_asset_check_keys:
+                yield result
+
+
+def _take_partition(context: dg.AssetExecutionContext, config: RawProductsConfig) -> None:
+    """Make the run one of the partition in its configuration, as if it had been started so.
+
+    Steps of this process read the partition from the run's tags in memory, others from the stored
+    ones.
+    """
+    source = (config.source or "").partition("?")[0].rstrip("/")
+    name = config.partition or unquote(source.rpartition("/")[2])
+    tags: Any = context.run.tags
+    if not name or RANGE_TAG in tags or (PARTITION_TAG in tags and not config.partition):
+        return
+    key = name if is_partition_key(name) else partition_key(name)
+    if tags.setdefault(PARTITION_TAG, key) != key:
+        msg = (
+            f"The configuration names the partition {key}, and the run is one of "
+            f"{tags[PARTITION_TAG]}. Name one of them."
+        )
+        raise dg.Failure(msg, allow_retries=False)
+    context.instance.add_run_tags(context.run.run_id, {PARTITION_TAG: key, **files_tag([name])})
 
 
 def _partition_keys(context: dg.AssetExecutionContext) -> Sequence[str]:
@@ -172,7 +219,8 @@ def _partition_keys(context: dg.AssetExecutionContext) -> Sequence[str]:
         keys = [context.partition_key]
     if not keys:
         msg = (
-            "This run names no partition. Pick one in the UI, or give a tag: "
+            "This run names no partition. Pick one in the UI, set "
+            "ops.raw_products.config.partition to the name of a file, or give a tag: "
             '--tags \'{"dagster/partition": "FILE"}\'. For all new files, run ingest_inbox.'
         )
         raise dg.Failure(msg, allow_retries=False)
@@ -264,7 +312,10 @@ def _newest(engine: Engine, key: str) -> Delivery:
 
 
 def _ingest(
-    context: dg.AssetExecutionContext, engine: Engine, keys: Sequence[str]
+    context: dg.AssetExecutionContext,
+    engine: Engine,
+    database: ProductsDatabase,
+    keys: Sequence[str],
 ) -> list[IngestResult]:
     """Merge the pending deliveries of partitions; a partition without any yields its newest one.
 
@@ -275,6 +326,8 @@ def _ingest(
         [], engine.backlog.operator_requests(context.log), context.log
     ):
         log_result(context.log, outcome)  # A failure of these fails ingest_inbox, not this run.
+        if is_ok(outcome):
+            show_result(context, outcome)
     backlog = engine.backlog.of(keys, context.log)
     outcomes: list[IngestResult | LandingFailure] = []
     for outcome in chain(
@@ -286,11 +339,11 @@ def _ingest(
     if any(isinstance(outcome, IngestResult) and outcome.busy for outcome in outcomes):
         tag_database_busy(context)
     if len(good) < len(outcomes):
-        for result in good:
-            context.log_event(
-                materialization_event("products", result.delivery, ingested_metadata(result))
-            )
-        raise run_failure([outcome for outcome in outcomes if not is_ok(outcome)])
+        bad = [outcome for outcome in outcomes if not is_ok(outcome)]
+        for outcome in (*good, *bad):
+            show_result(context, outcome)
+        show_tables_if_possible(context, engine, database, keys)
+        raise run_failure(bad)
     return good
 
 

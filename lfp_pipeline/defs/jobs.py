@@ -1,40 +1,32 @@
 """The jobs that ingest, publish, and show the status."""
 
-from collections.abc import Sequence
-
 import dagster as dg
 
 from lfp_pipeline.common.text import pluralize
-from lfp_pipeline.dagster_support.checks import (
-    check_products,
-    log_name_counts,
-    products_checks,
-    refresh_name_counts,
-)
 from lfp_pipeline.dagster_support.console import SHORT_CONSOLE
+from lfp_pipeline.dagster_support.events import show_landed, show_result, show_tables
 from lfp_pipeline.dagster_support.failures import (
     run_failure,
     tag_database_busy,
     tag_not_tried,
     user_facing_failures,
 )
-from lfp_pipeline.dagster_support.metadata import (
-    delivery_metadata,
-    ingested_metadata,
-    materialization_event,
-)
+from lfp_pipeline.dagster_support.partitions import add_partitions
 from lfp_pipeline.dagster_support.resources import ProductsDatabase
-from lfp_pipeline.dagster_support.results import is_merged, is_ok, log_result
-from lfp_pipeline.defs.assets import add_partitions, name_counts, products, raw_products
+from lfp_pipeline.dagster_support.results import is_ok, log_result
+from lfp_pipeline.dagster_support.runs import FILES_TAG, files_tag
+from lfp_pipeline.defs.assets import name_counts, products, raw_products
 from lfp_pipeline.engine import Engine
 from lfp_pipeline.ingest.result import IngestResult, LandingFailure
-from lfp_pipeline.model.partition_key import partition_key
+from lfp_pipeline.model.partition_key import file_name, partition_key
 from lfp_pipeline.operations.status import collect_status
 from lfp_pipeline.operations.status_text import render_status
 
 ingest_products = dg.define_asset_job(
     "ingest_products",
-    selection=[raw_products, products, name_counts],
+    # The last asset logs the checks. As steps of their own they would be planned when the run is
+    # created, and the check of the run created last would hide later results.
+    selection=dg.AssetSelection.assets(raw_products, products, name_counts).without_checks(),
     config=SHORT_CONSOLE,
     description="Ingest chosen partitions: one (tag dagster/partition), or a range.",
 )
@@ -51,7 +43,7 @@ def ingest_pending(
     context: dg.OpExecutionContext,
     config: InboxConfig,
     engine: dg.ResourceParam[Engine],
-    database: ProductsDatabase,
+    database: dg.ResourceParam[ProductsDatabase],
 ) -> None:
     """Ingest the pending files of the inbox, several at once.
 
@@ -60,11 +52,10 @@ def ingest_pending(
     """
     with user_facing_failures(context):
         with engine.raw_zone.index.snapshot():
-            listing = engine.pending_inbox(context.log)
+            listing = engine.pending_inbox(context.log, set(config.files) or None)
             files = list(listing.ready)
             deliveries = engine.pending_deliveries(context.log, offered=files)
         if config.files:
-            files = [file for file in files if file.partition_key in config.files]
             requests = {
                 request.delivery_id for request in engine.backlog.operator_requests(context.log)
             }
@@ -84,8 +75,13 @@ def ingest_pending(
             return
         landed = pluralize(len(deliveries), "landed delivery")
         context.log.info("Ingesting %s and %s", pluralize(len(files), "inbox file"), landed)
-        add_partitions(context.instance, [file.partition_key for file in files])
-        add_partitions(context.instance, [delivery.partition_key for delivery in deliveries])
+        names = {file.partition_key: file.name for file in files} | {
+            delivery.partition_key: file_name(delivery.partition_key, delivery.source)
+            for delivery in deliveries
+        }
+        add_partitions(context.instance, names)
+        if FILES_TAG not in context.run.tags:
+            context.instance.add_run_tags(context.run.run_id, files_tag(names.values()))
         outcomes: list[IngestResult | LandingFailure] = []
         for outcome in engine.ingest_all(files, deliveries, context.log):
             outcomes.append(outcome)
@@ -99,7 +95,7 @@ def ingest_pending(
         if any(isinstance(outcome, IngestResult) and outcome.busy for outcome in outcomes):
             tag_database_busy(context)
             raise run_failure([outcome for outcome in outcomes if not is_ok(outcome)])
-        _report_tables(context, database, outcomes)
+        show_tables(context, engine, database, {outcome.partition_key for outcome in outcomes})
         engine.publish(context.log)
         if bad := [outcome for outcome in outcomes if not is_ok(outcome)]:
             raise run_failure(bad)
@@ -107,30 +103,11 @@ def ingest_pending(
 
 def _report_result(context: dg.OpExecutionContext, outcome: IngestResult | LandingFailure) -> None:
     log_result(context.log, outcome)
-    if not isinstance(outcome, IngestResult):
-        return
-    delivery = outcome.delivery
-    context.log_event(materialization_event("raw_products", delivery, delivery_metadata(delivery)))
-    if is_merged(outcome):
-        context.log_event(materialization_event("products", delivery, ingested_metadata(outcome)))
-
-
-def _report_tables(
-    context: dg.OpExecutionContext,
-    database: ProductsDatabase,
-    outcomes: Sequence[IngestResult | LandingFailure],
-) -> None:
-    merged = [
-        outcome for outcome in outcomes if isinstance(outcome, IngestResult) and is_merged(outcome)
-    ]
-    with database.get_connection() as connection:
-        checks = check_products(connection, merged)
-        metadata, counts_checks = refresh_name_counts(connection, context.log)
-    log_name_counts(context, metadata, [*checks, *counts_checks])
-    blocking = {spec.name for spec in products_checks if spec.blocking}
-    if broken := {check.check_name for check in checks if not check.passed} & blocking:
-        msg = f"These checks of products fail: {', '.join(sorted(map(str, broken)))}."
-        raise dg.Failure(msg, allow_retries=False)
+    if isinstance(outcome, IngestResult):
+        show_landed(context, outcome.delivery)
+    is_untried = outcome.busy if isinstance(outcome, IngestResult) else outcome.still_written
+    if not is_untried:  # Such a file is pending, and may be one of thousands.
+        show_result(context, outcome)
 
 
 @dg.job(config=SHORT_CONSOLE)

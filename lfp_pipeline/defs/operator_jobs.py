@@ -1,6 +1,6 @@
 """The operator jobs: each runs one operation, or reports what it would do (`dry_run`)."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from logging import Logger
 from typing import Any
 
@@ -8,13 +8,19 @@ import dagster as dg
 import duckdb
 from pydantic import Field
 
-from lfp_pipeline.dagster_support.checks import log_name_counts, refresh_name_counts
-from lfp_pipeline.dagster_support.console import SHORT_CONSOLE, accepting_former_op
+from lfp_pipeline.common.progress import announce
+from lfp_pipeline.dagster_support.events import show_tables
 from lfp_pipeline.dagster_support.failures import log_operation, user_facing_failures
+from lfp_pipeline.dagster_support.launchpad import prefilled_config
+from lfp_pipeline.dagster_support.partitions import add_partitions
 from lfp_pipeline.dagster_support.resources import ProductsDatabase
+from lfp_pipeline.dagster_support.runs import files_tag
 from lfp_pipeline.engine import Engine
 from lfp_pipeline.errors import LfpError, user_message
+from lfp_pipeline.model.delivery import Delivery
+from lfp_pipeline.model.partition_key import file_name
 from lfp_pipeline.operations import Report
+from lfp_pipeline.operations.dismiss import dismiss_delivery
 from lfp_pipeline.operations.export import export_tables
 from lfp_pipeline.operations.prune import prune_raw
 from lfp_pipeline.operations.purge import Selection, purge_products
@@ -44,7 +50,9 @@ def _days(default: float | None, description: str) -> Any:  # noqa: ANN401
 class OperationConfig(dg.Config):
     """What all operations have in common."""
 
-    dry_run: bool = _flag("Report what would be done, and change nothing.")
+    dry_run: bool = _flag(
+        "Report what would be done, and change nothing. Without this key, the changes are made."
+    )
 
 
 class RevertConfig(OperationConfig):
@@ -58,6 +66,14 @@ class RevertConfig(OperationConfig):
     use_present_settings: bool = _flag(
         "Read deliveries with the present settings and program, whatever they were merged with, "
         "and correct their ledger entries."
+    )
+
+
+class DismissConfig(OperationConfig):
+    """Delivery that needs no more attention."""
+
+    delivery_id: str = Field(
+        "", description="Id of the refused or failed delivery, as in the table deliveries."
     )
 
 
@@ -135,24 +151,28 @@ def _job(
     keys = config.to_fields_dict()
     former_keys = {key: former for key, former in _FORMER_KEYS.items() if key in keys}
     schema = _SHAPE(keys, description=config.__doc__, field_aliases=former_keys)
+    proposed = dict(config(), dry_run=True)
 
     @dg.op(name=op_name, description=description, config_schema=schema)
     def operate(
         context: dg.OpExecutionContext,
         engine: dg.ResourceParam[Engine],
-        database: ProductsDatabase,
+        database: dg.ResourceParam[ProductsDatabase],
     ) -> None:
         options = dict(config(**context.op_config))
         dry_run: bool = options["dry_run"]
         with user_facing_failures(context):
             done = operation(engine, log=context.log, **options)
+            announce(done)
             log_operation(context, done.summary, done.figures, done.problems, dry_run=dry_run)
             if changes_tables and not dry_run:
-                _publish_tables(context, engine, database)
+                _publish_tables(context, engine, database, done.changed)
 
-    run_config = accepting_former_op(op_name, former_op, schema) if former_op else SHORT_CONSOLE
-
-    @dg.job(name=name, description=description, config=run_config)
+    @dg.job(
+        name=name,
+        description=description,
+        config=prefilled_config(op_name, schema, proposed, former_op),
+    )
     def job() -> None:
         operate()
 
@@ -160,18 +180,24 @@ def _job(
 
 
 def _publish_tables(
-    context: dg.OpExecutionContext, engine: Engine, database: ProductsDatabase
+    context: dg.OpExecutionContext,
+    engine: Engine,
+    database: ProductsDatabase,
+    changed: Sequence[Delivery] | None,
 ) -> None:
-    """Refresh and show `name_counts`, and publish the tables. A failure does not fail the run."""
+    """Show what has changed, and publish the tables. A failure does not fail the run."""
+    names = {
+        delivery.partition_key: file_name(delivery.partition_key, delivery.source)
+        for delivery in changed or ()
+    }
+    add_partitions(context.instance, names)
+    context.instance.add_run_tags(context.run.run_id, files_tag(names.values()))
     try:
-        with database.get_connection() as connection:
-            metadata, checks = refresh_name_counts(connection, context.log)
+        show_tables(context, engine, database, changed=changed)
     except (LfpError, duckdb.Error, OSError) as error:
         context.log.warning(
             "The operation is done, but its result cannot be shown now: %s", user_message(error)
         )
-    else:
-        log_name_counts(context, metadata, checks)
     engine.publish(context.log, at_once=True)
 
 
@@ -180,6 +206,7 @@ verify_job = _job("verify", VerifyConfig, verify, op_name="check_invariants", fo
 
 operator_jobs = [
     _job("revert_delivery", RevertConfig, _revert, changes_tables=True),
+    _job("dismiss_delivery", DismissConfig, dismiss_delivery, changes_tables=True),
     _job("purge_products", PurgeConfig, _purge, changes_tables=True),
     _job("prune_raw", PruneConfig, prune_raw),
     _job("rebuild_products", RebuildConfig, rebuild_products, changes_tables=True),

@@ -1,7 +1,7 @@
 """The backlog: files and deliveries that are still to be merged or reverted in a database."""
 
 import logging
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -62,17 +62,22 @@ class Backlog:
     raw_zone: RawZone
     warehouse: Backend
 
-    def inbox(self, log: logging.Logger) -> Listing:
+    def inbox(self, log: logging.Logger, keys: Collection[str] | None = None) -> Listing:
         """List the inbox; its ready files are those that are neither merged nor reverted.
 
         A file that restores lost bytes of a merged delivery is ready, too. A file that another
         program has open for writing, or that cannot be read, is not. The oldest file comes first.
 
+        Args:
+            log: for warnings.
+            keys: the partitions whose files may be ready; None: all.
+
         Raises:
             LandingError: the inbox cannot be read.
         """
-        listing = self.catalog.list_stable_files(log)
-        pending = self.catalog.set_apart(listing, self._pending(listing.ready, log))
+        listing = self.catalog.list_stable_files(log, keys)
+        wanted = [file for file in listing.ready if keys is None or file.partition_key in keys]
+        pending = self.catalog.set_apart(listing, self._pending(wanted, log))
         if written := pending.still_writing[len(listing.still_writing) :]:
             log.warning("Left alone, open for writing in other programs: %s", preview(written))
         self.catalog.log_left_out(pending, log)

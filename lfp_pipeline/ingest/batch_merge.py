@@ -9,7 +9,7 @@ from functools import cached_property
 from pathlib import Path
 
 from lfp_pipeline.common.duckdb_tools import checkpoint
-from lfp_pipeline.common.progress import heartbeat
+from lfp_pipeline.common.progress import Progress, announce, heartbeat
 from lfp_pipeline.common.text import preview, printable, size_in_bytes
 from lfp_pipeline.errors import DeliveryRefusedError, OperationRefusedError, WarehouseBusyError
 from lfp_pipeline.ingest.delivery_warnings import refusal_text
@@ -289,15 +289,26 @@ class _BatchMerge:
         """
         ids = [delivery.delivery_id for delivery in self.batch]
         purpose = f"{work} {preview(ids, limit=1)}"
-        progress = heartbeat(self.log, lambda seconds: f"{purpose}: {seconds:.0f} s so far")
-        with warehouse.attached(self.workspace.connection, purpose, self.log), progress:
+        connection, first = self.workspace.connection, self.batch[0]
+
+        def measure() -> Progress:
+            done = max(connection.query_progress(), 0) * first.size_bytes / 100
+            return Progress(first.partition_key, work, int(done), first.size_bytes)
+
+        message = f"{purpose}: {{:.0f}} s so far".format
+        with (
+            warehouse.attached(connection, purpose, self.log),
+            heartbeat(self.log, message, measure),
+        ):
+            for delivery in self.batch[1:]:
+                announce(Progress(delivery.partition_key, work))
             # A change is marked in the raw zone before its process asks for the lock. So the last
             # holder of the lock sees the latest change.
             for delivery in self.batch:
                 is_other_way = is_reverted(delivery.path) != self.reverts
                 if is_other_way or as_recorded(delivery) != delivery:
                     raise DesiredStateChangedError
-            before = entries(self.workspace.connection, ids)
+            before = entries(connection, ids)
             if not self.reverts:
                 for entry in before.values():
                     self._require_settings(entry)

@@ -49,16 +49,18 @@ class LandingFailure:
 
     Attributes:
         still_written: whether the only reason is that a program is still writing the file.
+        name: name of the file; empty if only its partition is known.
     """
 
     partition_key: str
     error: str
     still_written: bool = False
+    name: str = ""
 
     @classmethod
-    def because_of(cls, error: Exception, partition_key: str) -> "LandingFailure":
+    def because_of(cls, error: Exception, partition_key: str, name: str = "") -> "LandingFailure":
         """Return the failure that an error caused."""
-        return cls(partition_key, str(error), isinstance(error, StillWrittenError))
+        return cls(partition_key, str(error), isinstance(error, StillWrittenError), name)
 
 
 class DesiredStateChangedError(Exception):

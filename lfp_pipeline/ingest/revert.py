@@ -15,7 +15,11 @@ from lfp_pipeline.common.text import preview
 from lfp_pipeline.errors import DeliveryRefusedError, LfpError, OperationRefusedError
 from lfp_pipeline.model.delivery import Delivery, Kind
 from lfp_pipeline.model.ledger_entry import LedgerEntry, Status
-from lfp_pipeline.raw_zone.desired_state import may_use_present_settings, reverted_at
+from lfp_pipeline.raw_zone.desired_state import (
+    may_use_present_settings,
+    reason_of_dismissed,
+    reverted_at,
+)
 from lfp_pipeline.raw_zone.integrity import verify_raw_file
 from lfp_pipeline.raw_zone.raw_zone import RawZone
 from lfp_pipeline.reading.options import Conditions, ReadOptions, reread
@@ -37,6 +41,7 @@ from lfp_pipeline.warehouse.reversal import (
 )
 
 _REVERTED = "Reverted at {at:%Y-%m-%d %H:%M:%S} UTC. The job revert_delivery reinstates it."
+_DISMISSED = "Dismissed at {at:%Y-%m-%d %H:%M:%S} UTC. {why}"
 _UNAVAILABLE = (
     " Rows that {ids} may have had of its skus are lost, because the bytes are pruned; they count "
     "again once the files land again."
@@ -105,7 +110,8 @@ def revert(
         return entry
     present = may_use_present_settings(delivery.path)
     found = find_replacements(delivery, workspace, settings, log, use_present_settings=present)
-    message = _REVERTED.format(at=reverted_at(delivery.path) or utc_now())
+    at, why = reverted_at(delivery.path) or utc_now(), reason_of_dismissed(delivery.path)
+    message = _REVERTED.format(at=at) if why is None else _DISMISSED.format(at=at, why=why)
     if found.corrected:
         message += _CORRECTED.format(ids=preview(found.corrected_ids))
     if found.as_then:

@@ -122,7 +122,7 @@ class Scheduler:
             try:
                 landed.append(self.land(self.catalog.inbox_source(file), file.partition_key, log))
             except LandingError as error:
-                failures.append(LandingFailure.because_of(error, file.partition_key))
+                failures.append(LandingFailure.because_of(error, file.partition_key, file.name))
         return landed, failures
 
 

@@ -28,6 +28,20 @@ def partition_key(name: str) -> str:
     return f"{safe[: MAX_LENGTH - _DIGEST_LENGTH - 1] or '_'}-{digest}"
 
 
+def file_name(key: str, source: str) -> str:
+    """Return the name of a source file, as people know it, from its key and its source.
+
+    A derived key does not show the name, but the end of the source does, if the digest is of it.
+    """
+    if not is_derived(key):
+        return key
+    parts = source.split("/")
+    names = ("/".join(parts[number:]) for number in range(len(parts)))
+    # An unprintable name is escaped in the source, so its digest differs.
+    escaped = parts[-1] if source.startswith("/") else key
+    return next((name for name in names if name and partition_key(name) == key), escaped)
+
+
 def key_hint(text: str) -> str:
     """Return a hint with the key of a file whose name was given instead; empty for a valid key."""
     if not text or is_partition_key(text):

@@ -1,7 +1,9 @@
 """Operator tasks. Each makes a plan, which a dry run reports, and applies the plan."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+
+from lfp_pipeline.model.delivery import Delivery
 
 
 @dataclass(frozen=True)
@@ -12,8 +14,10 @@ class Report:
         summary: a sentence or more, for people.
         figures: numbers and texts, by name.
         problems: one line for each problem found; empty if there is none.
+        changed: the deliveries whose state in the tables has changed; None: any may have.
     """
 
     summary: str
     figures: Mapping[str, int | float | str]
     problems: tuple[str, ...] = ()
+    changed: Sequence[Delivery] | None = ()

@@ -53,6 +53,10 @@ _AHEAD = "SELECT count(*), min(sku, $limit) FROM skus_to_delete WHERE delivered_
 
 _FIRST_SKUS = "SELECT sku FROM skus_to_delete ORDER BY sku LIMIT $limit"
 
+_FIRST_UNKNOWN = """
+SELECT sku FROM skus_to_delete WHERE delivered_at IS NULL ORDER BY sku LIMIT $limit
+"""
+
 
 @dataclass(frozen=True)
 class Selection:
@@ -108,13 +112,19 @@ class Selection:
 
 @dataclass(frozen=True)
 class _Plan:
-    """The skus to delete: their list, and the numbers of skus, their products, and all products."""
+    """The skus to delete, and the numbers of skus, of their products, and of all products.
+
+    Attributes:
+        source: the list of the skus.
+        first_unknown: the first skus that have no product.
+    """
 
     source: "_SkuList"
     skus: int
     products: int
     all_products: int
     first_skus: Sequence[str]
+    first_unknown: Sequence[str]
 
     @property
     def figures(self) -> dict[str, int | float | str]:
@@ -132,9 +142,10 @@ class _Plan:
     def summary(self, verb: str) -> str:
         """Return the numbers and the first skus as a sentence."""
         text = f"{self.products:,} of {self.all_products:,} products {verb} deleted"
-        if self.skus > self.products:
-            text += f"; {pluralize(self.skus - self.products, 'sku')} without a product"
-        return f"{text}. Skus: {preview(self.first_skus, self.skus, _SHOWN_SKUS)}."
+        text += f". Skus: {preview(self.first_skus, self.skus, _SHOWN_SKUS)}."
+        if unknown := self.skus - self.products:
+            text += f" Without a product: {preview(self.first_unknown, unknown, _SHOWN_SKUS)}."
+        return text
 
 
 @dataclass(frozen=True)
@@ -179,14 +190,17 @@ def _plan(engine: Engine, selection: Selection, path: Path, log: logging.Logger)
             raise OperationRefusedError(msg + key_hint(selection.partition))
         connection.execute(*selection.statement())
         skus, products, newest, all_products = connection.execute(_SUMMARY).fetchall()[0]
-        found = connection.execute(_FIRST_SKUS, {"limit": _SHOWN_SKUS}).fetchall()
+        first_skus, first_unknown = (
+            [sku for (sku,) in connection.execute(sql, {"limit": _SHOWN_SKUS}).fetchall()]
+            for sql in (_FIRST_SKUS, _FIRST_UNKNOWN)
+        )
         _require_dates_on_one_side_of_now(connection, skus, newest)
         ordered = connection.sql("SELECT sku FROM skus_to_delete ORDER BY sku")
         ordered.write_csv(str(path), header=True, quoting="ALL")
     earlier = engine.raw_zone.deliveries(PURGES) if skus else []
     taken = {delivery.delivered_at for delivery in earlier}
     source = _SkuList(LocalFile(path), selection.label, _timestamp_after(newest, taken))
-    return _Plan(source, skus, products, all_products, [sku for (sku,) in found])
+    return _Plan(source, skus, products, all_products, first_skus, first_unknown)
 
 
 def _require_dates_on_one_side_of_now(
@@ -247,4 +261,5 @@ def _apply(engine: Engine, plan: _Plan, delivery: Delivery, log: logging.Logger)
     applied = replace(plan, products=done.account.rows.deleted)
     summary = f"{applied.summary('were')} Delivery: {delivery.delivery_id}."
     figures = {"delivery_id": delivery.delivery_id, **applied.figures, "products": done.products}
-    return Report(summary + _hint_if_ahead(delivery.delivered_at), figures)
+    summary += _hint_if_ahead(delivery.delivered_at)
+    return Report(summary, figures, changed=[delivery])

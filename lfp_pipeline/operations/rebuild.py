@@ -11,7 +11,7 @@ status notes in the raw zone remain valid.
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import duckdb
 
@@ -156,7 +156,7 @@ def _apply(
             with database.locked_session(log) as connection:  # This caches the id, too.
                 id_ = database_id(connection)
     _conclude(engine, new.entries, id_, log)
-    return report
+    return replace(report, changed=None)
 
 
 def _read_old(engine: Engine, log: logging.Logger) -> WarehouseSnapshot | None:

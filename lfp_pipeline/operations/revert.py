@@ -74,7 +74,8 @@ def revert_delivery(
         f"deleted {pluralize(plan.before.deletions, 'sku')}. Products: {plan.products:,} -> "
         f"{done.products:,}. Ledger: {done.account.error}"
     )
-    return Report(summary, {"products_before": plan.products, "products": done.products})
+    figures = {"products_before": plan.products, "products": done.products}
+    return Report(summary, figures, changed=[delivery])
 
 
 def reinstate_delivery(
@@ -115,7 +116,7 @@ def reinstate_delivery(
     summary = f"{delivery_id} is merged again. Products: {done.products:,}."
     if done.reading is not None:
         summary += _kept_settings(delivery_id, plan)
-    return Report(summary, {"products": done.products})
+    return Report(summary, {"products": done.products}, changed=[delivery])
 
 
 @contextmanager

@@ -3,11 +3,11 @@
 A warning no longer holds if its delivery is reverted or refused, or if a later version replaces it.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from functools import partial
 from itertools import islice
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from lfp_pipeline.engine import Engine
 from lfp_pipeline.errors import LandingError
@@ -19,24 +19,14 @@ from lfp_pipeline.ingest.delivery_warnings import (
 )
 from lfp_pipeline.model.delivery import Delivery
 from lfp_pipeline.model.ledger_entry import LedgerEntry, RowCounts, Status
+from lfp_pipeline.operations.read_tables import Row
 from lfp_pipeline.raw_zone.landed import Landed
 from lfp_pipeline.raw_zone.raw_zone import RawZone
 from lfp_pipeline.sources.inbox import InboxFile
 
 _SHOWN = 10
 
-STALE = """
-SELECT * FROM deliveries WHERE status = 'merged'
-QUALIFY row_number() OVER (PARTITION BY partition_key ORDER BY merged_at DESC, rowid DESC) = 1
-    AND delivered_at < max(delivered_at) OVER (PARTITION BY partition_key)
-    AND rows_stale > 0 AND rows_inserted + rows_updated + rows_unchanged = 0
-ORDER BY merged_at DESC
-"""
-"""Deliveries that were merged last in their partition, are older than others, and are stale."""
-
 _Candidate = TypeVar("_Candidate")
-Row = Mapping[str, Any]
-"""A row of the ledger: values by column."""
 
 
 def standing_warnings(
@@ -48,7 +38,7 @@ def standing_warnings(
     """Yield warnings about the deliveries of a data folder.
 
     Args:
-        stale: rows of the ledger, as `STALE` finds them.
+        stale: rows of the ledger, as `file_results.STALE` finds them.
         latest: ledger rows of the deliveries that ended last; only these are checked for
             unfinished uploads.
         in_the_inbox: files of the inbox, and the delivery of each, if it has landed.

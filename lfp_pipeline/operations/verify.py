@@ -162,7 +162,7 @@ def _missing_records(inventory: Inventory) -> Iterator[str]:
 
 def _damaged_files(inventory: Inventory, log: logging.Logger) -> Iterator[str]:
     """Yield the raw files that are gone or changed. A reverted purge needs no file any more."""
-    progress = TransferProgress(log, "Hashing the raw files")
+    progress = TransferProgress(log, "Hashing the raw files", "raw files", "hashing")
     done, size = 0, sum(delivery.size_bytes for delivery in inventory.kept)
     prunable = {
         delivery.delivery_id

@@ -1,7 +1,7 @@
 """The desired state of a delivery, in markers beside its raw file.
 
     .reverted   the delivery is reverted; the content says whether older deliveries may be read with
-                the present settings for replacements
+                the present settings for replacements, or why a dismissed delivery was not merged
     .pruned     the bytes are not kept; the content says whether the tables needed them
 
 To change a delivery's desired state, write its marker first, then reconcile under the writer lock.
@@ -22,6 +22,7 @@ _REVERTED = ".reverted"
 _PRUNED = ".pruned"
 _NOT_NEEDED = b"not needed\n"
 _PRESENT_SETTINGS = b"present settings\n"
+_DISMISSED = b"dismissed\n"
 
 
 def state_of(delivery: Delivery, recorded: Status | None) -> DeliveryState:
@@ -59,6 +60,22 @@ def may_use_present_settings(raw: Path) -> bool:
 def mark_reverted(raw: Path, *, use_present_settings: bool = False) -> None:
     """Set the desired state of a delivery to reverted."""
     write_file(raw.with_suffix(_REVERTED), _PRESENT_SETTINGS if use_present_settings else b"")
+
+
+def mark_dismissed(raw: Path, why: str) -> None:
+    """Set the desired state of a delivery that was not merged to reverted, and record why."""
+    write_file(raw.with_suffix(_REVERTED), _DISMISSED + why.encode())
+
+
+def reason_of_dismissed(raw: Path) -> str | None:
+    """Return why a dismissed delivery was not merged; None: the delivery is not dismissed."""
+    try:
+        content = raw.with_suffix(_REVERTED).read_bytes()
+    except FileNotFoundError:
+        return None
+    if not content.startswith(_DISMISSED):
+        return None
+    return content.removeprefix(_DISMISSED).decode(errors="replace")
 
 
 def clear_reverted(raw: Path) -> None:

@@ -79,7 +79,7 @@ class RawZone:
         folder = self.root / key
         for leftover in stale_temporaries(folder):
             log.info("Removing %s, left by a landing that was killed", leftover)
-        progress = TransferProgress(log, f"Landing {source.name}")
+        progress = TransferProgress(log, f"Landing {source.name}", key)
         before = None
         if kind is not Kind.DELETION:
             with suppress(LandingError):  # The record cannot be read.

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import duckdb
 
-from lfp_pipeline.common.progress import heartbeat
+from lfp_pipeline.common.progress import Progress, announce, heartbeat
 from lfp_pipeline.common.text import format_size, preview, printable
 from lfp_pipeline.errors import TooManyRejectsError
 from lfp_pipeline.model.delivery import Delivery
@@ -126,11 +126,19 @@ def read_delivery(
     started = time.perf_counter()
     what = f"Reading {delivery.partition_key} ({format_size(delivery.size_bytes)})"
 
-    def progress(seconds: float) -> str:
-        percent = max(connection.query_progress(), 0)
-        return f"{what}: {percent:.0f} % of the present step after {seconds:.0f} s"
+    key, size = delivery.partition_key, delivery.size_bytes
 
-    with heartbeat(log, progress):
+    def percent() -> float:
+        """Return the progress of the present query, whose number and order DuckDB decides."""
+        return max(connection.query_progress(), 0)
+
+    def message(seconds: float) -> str:
+        return f"{what}: {percent():.0f} % of the present step after {seconds:.0f} s"
+
+    def measure() -> Progress:
+        return Progress(key, "reading", int(percent() * size / 100), size)
+
+    with heartbeat(log, message, measure):
         if len(texts) == 1:
             limit = RejectLimit(options.max_reject_share)
             read = [read_text(connection, texts[0], folder, options, log, limit)]
@@ -161,9 +169,9 @@ def check_reject_share(reading: Reading, max_share: float, *, kept: bool = True)
     )
     if kept:
         msg += (
-            f" All rejects are in rejected_rows; `make rejects PARTITION={key}` writes them as CSV."
+            f" All rejects are in rejected_rows; `lfp rejects {key}` writes them as CSV."
         )
-    raise TooManyRejectsError(msg, commonest.reason)
+    raise TooManyRejectsError(msg + commonest.quoted_record, commonest.reason)
 
 
 def clear_staging(connection: duckdb.DuckDBPyConnection) -> None:
@@ -188,6 +196,8 @@ def select_winners(
     rows, rejected = connection.execute(_COUNTS).fetchall()[0]
     superseded = exclude_superseded(connection)
     connection.execute(_WINNERS)
+    size = delivery.size_bytes
+    announce(Progress(delivery.partition_key, "reading", size, size, rows))
     return Reading(
         delivery=delivery,
         rows_read=rows,

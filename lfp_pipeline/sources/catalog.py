@@ -2,15 +2,21 @@
 
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
-from lfp_pipeline.errors import LandingError, StillWrittenError
+from lfp_pipeline.errors import LandingError, StillWrittenError, UnreadableError
 from lfp_pipeline.model.partition_key import partition_key
 from lfp_pipeline.settings import Settings
 from lfp_pipeline.sources.base import DownloadLimits, Source
 from lfp_pipeline.sources.feed_state import FeedStateStore
 from lfp_pipeline.sources.feeds import Feed
-from lfp_pipeline.sources.inbox import InboxFile, Listing, list_inbox
+from lfp_pipeline.sources.inbox import (
+    QUIET_SECONDS,
+    SETTLE_SECONDS,
+    InboxFile,
+    Listing,
+    list_inbox,
+)
 from lfp_pipeline.sources.inbox_source import InboxSource, select_ready_files
 from lfp_pipeline.sources.locations import source_at
 from lfp_pipeline.sources.network_policy import NetworkPolicy
@@ -75,24 +81,55 @@ class SourceCatalog:
     def list_inbox(self) -> Listing:
         """List the inbox as it is now.
 
+        A file that has just changed is complete as soon as the kernel confirms that no program has
+        the file open for writing, unless a setting has another rule.
+
         Raises:
             LandingError: the inbox cannot be read.
         """
         settings = self._settings
+        stable = settings.inbox_stable_seconds
         return list_inbox(
             settings.inbox_dir,
-            stable_seconds=settings.inbox_stable_seconds,
+            stable_seconds=QUIET_SECONDS if stable is None else stable,
+            is_closed=self._is_closed if stable is None else None,
             ignored=settings.ignored_files,
         )
 
-    def list_stable_files(self, log: logging.Logger) -> Listing:
-        """List the inbox; files that are still being written get one quiet period to complete."""
+    @property
+    def complete_after_seconds(self) -> float:
+        """The time since its last change after which a file can be listed as complete."""
+        stable = self._settings.inbox_stable_seconds
+        return SETTLE_SECONDS if stable is None else stable
+
+    def _is_closed(self, file: InboxFile) -> bool:
+        try:
+            return self.inbox_source(file).is_being_written() is False
+        except UnreadableError:  # Shown as skipped once the file is due.
+            return False
+
+    def list_stable_files(
+        self, log: logging.Logger, keys: Collection[str] | None = None
+    ) -> Listing:
+        """List the inbox; files that are still being written get one quiet period to complete.
+
+        Args:
+            log: for warnings.
+            keys: the partitions whose files are waited for; None: all.
+        """
+
+        def written() -> list[str]:
+            names = listing.still_writing
+            return [name for name in names if keys is None or partition_key(name) in keys]
+
         listing = self.list_inbox()
-        if listing.still_writing:
-            time.sleep(self._settings.inbox_stable_seconds)
-            listing = self.list_inbox()
-        if listing.still_writing:
-            log.warning("Left alone, still being written: %s", list(listing.still_writing[:10]))
+        stable = self._settings.inbox_stable_seconds
+        for pause in (SETTLE_SECONDS, QUIET_SECONDS) if stable is None else (stable,):
+            if written():
+                time.sleep(pause)
+                listing = self.list_inbox()
+        if names := written():
+            log.warning("Left alone, still being written: %s", names[:10])
         return listing
 
     def inbox_sources(self, keys: Sequence[str], log: logging.Logger) -> dict[str, Source]:
@@ -101,7 +138,7 @@ class SourceCatalog:
         Raises:
             LandingError: the inbox cannot be read, or one of the files is still being written.
         """
-        listing = self.list_stable_files(log)
+        listing = self.list_stable_files(log, set(keys))
         self.log_left_out(listing, log)
         if busy := {partition_key(name) for name in listing.still_writing} & set(keys):
             msg = f"{', '.join(sorted(busy))}: still being written. Try again once that has ended."

@@ -3,8 +3,8 @@
 import os
 import stat
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from operator import attrgetter
 from pathlib import Path
 from typing import NamedTuple
@@ -13,6 +13,15 @@ from lfp_pipeline.common.ignored_names import IgnoredNames
 from lfp_pipeline.common.text import preview
 from lfp_pipeline.errors import LandingError
 from lfp_pipeline.model.partition_key import partition_key
+
+SETTLE_SECONDS = 0.2
+"""The time without a change after which the kernel's answer counts.
+
+Many programs set the mtime after they have closed the file, or open the file once more.
+"""
+
+QUIET_SECONDS = 2.0
+"""The time without a change after which a file counts as complete where the kernel does not say."""
 
 _NO_FILES = {
     stat.S_IFLNK: "a link",
@@ -59,6 +68,12 @@ class InboxFile(NamedTuple):
         return f"{self.size_bytes}-{self.mtime_ns}"
 
 
+def size_of(version: str) -> int:
+    """Return the size of a version of a file, in bytes; 0 for a text of another form."""
+    size = version.partition("-")[0]
+    return int(size) if size.isdecimal() else 0
+
+
 @dataclass(frozen=True)
 class Skipped:
     """An entry of the inbox that cannot be ingested: not a regular file, or not accessible.
@@ -84,12 +99,17 @@ class Listing:
         skipped: entries that are no regular files, or not accessible.
         ignored: names of entries that match a pattern of ignored files. Folders come first, each
             with a `/` at its end.
+        settling: how many files that are still being written have changed only just now.
+        folders: the mtime of each listed folder in nanoseconds, before it was listed, by its path,
+            which is empty for the inbox itself and else ends in `/`.
     """
 
     ready: tuple[InboxFile, ...]
     still_writing: tuple[str, ...]
     skipped: tuple[Skipped, ...] = ()
     ignored: tuple[str, ...] = ()
+    settling: int = 0
+    folders: Mapping[str, int] = field(default_factory=dict, compare=False)
 
     @property
     def left_out(self) -> str:
@@ -97,34 +117,44 @@ class Listing:
         parts = []
         if self.skipped:
             names = preview([str(entry) for entry in self.skipped])
-            parts.append(f"{len(self.skipped):,} skipped: {names}; see `make status`")
+            parts.append(f"{len(self.skipped):,} skipped: {names}; see `lfp status`")
         if self.ignored:
             parts.append(f"{len(self.ignored):,} ignored by name: {preview(self.ignored)}")
         return ". ".join(parts)
 
 
 def list_inbox(
-    inbox: Path, *, stable_seconds: float, ignored: Sequence[str] = (), now: float | None = None
+    inbox: Path,
+    *,
+    stable_seconds: float,
+    is_closed: Callable[[InboxFile], bool] | None = None,
+    ignored: Sequence[str] = (),
+    now: float | None = None,
 ) -> Listing:
     """List the inbox with its sub-folders, oldest file first.
 
     Links are not followed, so every listed file is inside the inbox.
 
     Args:
-        stable_seconds: a file that changed within this time is still being written.
+        stable_seconds: a file that has not changed within this time is complete.
+        is_closed: whether a file that has changed within this time is complete nevertheless. An
+            empty file is not: its writer may have closed the file before writing it.
         ignored: patterns of ignored files, beside the built-in ones.
         now: seconds since the epoch; None: the current time.
 
     Raises:
         LandingError: the inbox is missing or cannot be read. Such an inbox is never an empty one.
     """
-    scan = _Scan(inbox, stable_seconds, time.time() if now is None else now, ignored)
+    now = time.time() if now is None else now
+    scan = _Scan(inbox, stable_seconds, is_closed, now, ignored)
     scan.run()
     return Listing(
         ready=tuple(sorted(scan.ready, key=attrgetter("mtime_ns", "name"))),
         still_writing=tuple(sorted(scan.still_writing)),
         skipped=tuple(sorted(scan.skipped, key=attrgetter("name"))),
         ignored=tuple(sorted(scan.ignored, key=lambda name: (not name.endswith("/"), name))),
+        settling=scan.settling,
+        folders=scan.folders,
     )
 
 
@@ -132,26 +162,36 @@ class _Scan:
     """One traversal of the inbox."""
 
     def __init__(
-        self, inbox: Path, stable_seconds: float, now: float, ignored: Sequence[str]
+        self,
+        inbox: Path,
+        stable_seconds: float,
+        is_closed: Callable[[InboxFile], bool] | None,
+        now: float,
+        ignored: Sequence[str],
     ) -> None:
         self.ready: list[InboxFile] = []
         self.still_writing: list[str] = []
+        self.settling = 0
         self.skipped: list[Skipped] = []
         self.ignored: list[str] = []
+        self.folders: dict[str, int] = {}
         self._inbox = inbox
         self._root = f"{inbox}/"
         self._stable_seconds = stable_seconds
+        self._is_closed = is_closed
         self._now = now
         self._is_ignored = IgnoredNames(ignored).match
-        self._folders = [""]
+        self._pending_folders = [""]
 
     def run(self) -> None:
-        while self._folders:  # No recursion: folders nest deeper than Python does.
-            folder = self._folders.pop()
+        while self._pending_folders:  # No recursion: folders nest deeper than Python does.
+            folder = self._pending_folders.pop()
             try:
                 # The `.` makes a folder that cannot be entered fail here, and not for each entry.
                 descriptor = os.open(f"{self._root}{folder}.", os.O_RDONLY)
-                try:  # Below a descriptor, the kernel resolves a shorter path for each file.
+                try:
+                    self.folders[folder] = os.fstat(descriptor).st_mtime_ns
+                    # Below a descriptor, the kernel resolves a shorter path for each file.
                     with os.scandir(descriptor) as entries:
                         for entry in entries:
                             self._add(entry, folder + entry.name)
@@ -168,7 +208,7 @@ class _Scan:
             if self._is_ignored(name, is_folder=is_folder):
                 self.ignored.append(f"{name}/" if is_folder else name)
             elif is_folder:
-                self._folders.append(f"{name}/")
+                self._pending_folders.append(f"{name}/")
             else:
                 self._add_file(name, entry.stat(follow_symlinks=False))
         except OSError as error:
@@ -178,21 +218,31 @@ class _Scan:
         kind = stat.S_IFMT(status.st_mode)
         if kind != stat.S_IFREG:
             self.skipped.append(Skipped(name, _NO_FILES.get(kind, "no file")))
+            return
+        file = InboxFile(
+            name,
+            self._root + name,
+            status.st_size,
+            status.st_mtime_ns,
+            status.st_ctime_ns,
+            status.st_dev,
+            status.st_ino,
+        )
         # The ctime moves with every write and rename, even where the writer sets an old mtime.
-        elif abs(self._now - status.st_ctime) < self._stable_seconds:
-            self.still_writing.append(name)
+        age = abs(self._now - status.st_ctime)
+        if age >= self._stable_seconds or self._is_complete(file, age):
+            self.ready.append(file)
         else:
-            self.ready.append(
-                InboxFile(
-                    name,
-                    self._root + name,
-                    status.st_size,
-                    status.st_mtime_ns,
-                    status.st_ctime_ns,
-                    status.st_dev,
-                    status.st_ino,
-                )
-            )
+            self.still_writing.append(name)
+            self.settling += age < SETTLE_SECONDS
+
+    def _is_complete(self, file: InboxFile, age: float) -> bool:
+        return (
+            self._is_closed is not None
+            and age >= SETTLE_SECONDS
+            and file.size_bytes > 0
+            and self._is_closed(file)
+        )
 
     def _skip(self, name: str, error: OSError) -> None:
         if not isinstance(error, FileNotFoundError):  # Else the entry was removed meanwhile.

@@ -62,8 +62,8 @@ class InboxSource:
             fetched = copy_stable_file(file, self.name, sink, on_progress, stat)
             return replace(fetched, readers=readers_of(file.fileno(), barriers))
 
-    def is_being_written(self) -> bool:
-        """Return whether a process has the file open for writing, as far as the kernel shows.
+    def is_being_written(self) -> bool | None:
+        """Return whether a process has the file open for writing; None: the kernel does not say.
 
         Raises:
             UnreadableError: the file cannot be opened.

@@ -10,38 +10,39 @@ from pathlib import Path
 _SELF = Path("/proc/self")
 _MOUNT_ID = re.compile(r"^mnt_id:\s*(\d+)$", re.MULTILINE)
 _REMOTE = re.compile(
-    r"9p|acfs|afs|autofs|beegfs|ceph|cifs|coda|davfs|fuse.*|gfs2?|glusterfs|gpfs|lustre|ncpfs|nfs\d?"
-    r"|ocfs2|orangefs|panfs|prl_fs|pvfs2|smb\d?|smbfs|vboxsf|virtiofs|vmhgfs|wekafs"
+    r"9p|acfs|afs|autofs|beegfs|ceph|cifs|coda|davfs|drvfs|fakeowner|fuse.*|gfs2?|glusterfs|gpfs"
+    r"|lustre|ncpfs|nfs\d?|ocfs2|orangefs|panfs|prl_fs|pvfs2|smb\d?|smbfs|vboxsf|virtiofs|vmhgfs"
+    r"|wekafs"
 )
 """Types of file systems whose files are on another machine, or served by a program."""
 
 
-def is_open_for_writing(descriptor: int) -> bool:
-    """Return whether any process has a file open for writing, as far as the kernel shows.
+def is_open_for_writing(descriptor: int) -> bool | None:
+    """Return whether any process has a file open for writing; None: the kernel gives no answer.
 
     Linux grants a read lease on a file only while no process has the file open for writing. The
     lease is released at once, because programs that want to write the file wait for its end. The
     descriptor must be open for reading only.
 
-    Returns:
-        False, too, where the kernel gives no answer: on other systems; on network file systems and
-        FUSE, which may refuse a lease although nobody writes; and for files of other users, unless
-        this process has the capability CAP_LEASE.
+    There is no answer on other systems; on network file systems and FUSE, where other machines may
+    write, and which may refuse a lease although nobody writes; and for files of other users, unless
+    this process has the capability CAP_LEASE.
     """
     if sys.platform != "linux":
-        return False
+        return None
     try:
         # If another process opens the file meanwhile, the kernel sends a signal to this one. The
         # default, SIGIO, ends a process; SIGURG is ignored.
         fcntl.fcntl(descriptor, fcntl.F_SETSIG, signal.SIGURG)
         fcntl.fcntl(descriptor, fcntl.F_SETLEASE, fcntl.F_RDLCK)
     except BlockingIOError:
-        # NFS also fails so where the server has delegated nothing, and CIFS without an oplock.
-        return not _is_remote(descriptor)
+        is_open = True
     except OSError:
-        return False
-    fcntl.fcntl(descriptor, fcntl.F_SETLEASE, fcntl.F_UNLCK)
-    return False
+        return None
+    else:
+        is_open = False
+        fcntl.fcntl(descriptor, fcntl.F_SETLEASE, fcntl.F_UNLCK)
+    return None if _is_remote(descriptor) else is_open
 
 
 def _is_remote(descriptor: int) -> bool:

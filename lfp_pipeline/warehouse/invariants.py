@@ -8,14 +8,18 @@ import duckdb
 from lfp_pipeline.model.ledger_entry import FATE_COLUMNS
 from lfp_pipeline.warehouse.name_counts import WRONG_COUNTS
 
-_REPEATED_SKUS_OF_DELIVERIES = """
+_OF_PARTITIONS = """
+FROM warehouse.products SEMI JOIN (
+    SELECT delivery_id FROM warehouse.deliveries
+    WHERE partition_key IN (SELECT unnest($partition_keys::VARCHAR[]))
+) AS of_partitions USING (delivery_id)
+"""
+
+_REPEATED_SKUS_OF_PARTITIONS = f"""
 SELECT count(*)
 FROM (
     SELECT sku FROM warehouse.products
-    SEMI JOIN (
-        SELECT sku FROM warehouse.products
-        WHERE delivery_id IN (SELECT unnest($delivery_ids::VARCHAR[]))
-    ) AS delivered USING (sku)
+    SEMI JOIN (SELECT sku {_OF_PARTITIONS}) AS delivered USING (sku)
     GROUP BY sku
     HAVING count(*) > 1
 )
@@ -32,12 +36,6 @@ WHERE status = 'merged'
             WHERE rejected.delivery_id = delivery.delivery_id
         )
     )
-"""
-
-_UNACCOUNTED_OF_PARTITIONS = f"""
-{_UNACCOUNTED}
-    AND partition_key IN (SELECT unnest($partition_keys::VARCHAR[]))
-ORDER BY delivery_id
 """
 
 _NEEDED = """
@@ -168,22 +166,25 @@ def repeated_skus(connection: duckdb.DuckDBPyConnection) -> int:
     return int(connection.execute(statement).fetchall()[0][0])
 
 
-def repeated_skus_of(connection: duckdb.DuckDBPyConnection, delivery_ids: Sequence[str]) -> int:
-    """Return the number of skus of some deliveries that `products` has more than once; 0 is right.
-
-    A merge of these deliveries cannot have repeated another sku.
-    """
-    found = connection.execute(_REPEATED_SKUS_OF_DELIVERIES, {"delivery_ids": list(delivery_ids)})
-    return int(found.fetchall()[0][0])
-
-
-def unaccounted_deliveries(
-    connection: duckdb.DuckDBPyConnection, partition_keys: Sequence[str]
-) -> list[str]:
-    """Return the merged deliveries of some partitions whose row counts do not add up."""
+def rows_of_partitions(connection: duckdb.DuckDBPyConnection, partition_keys: Sequence[str]) -> int:
+    """Return the number of products whose present rows came with some partitions."""
     keys = {"partition_keys": list(partition_keys)}
-    found = connection.execute(_UNACCOUNTED_OF_PARTITIONS, keys)
-    return [delivery_id for (delivery_id,) in found.fetchall()]
+    return int(connection.execute(f"SELECT count(*) {_OF_PARTITIONS}", keys).fetchall()[0][0])
+
+
+def repeated_skus_of(connection: duckdb.DuckDBPyConnection, partition_keys: Sequence[str]) -> int:
+    """Return the number of skus of some partitions that `products` has more than once; 0 is right.
+
+    A merge of deliveries of these partitions cannot have repeated another sku.
+    """
+    keys = {"partition_keys": list(partition_keys)}
+    return int(connection.execute(_REPEATED_SKUS_OF_PARTITIONS, keys).fetchall()[0][0])
+
+
+def unaccounted_deliveries(connection: duckdb.DuckDBPyConnection) -> list[str]:
+    """Return the merged deliveries whose row counts do not add up."""
+    found = connection.execute(f"{_UNACCOUNTED} ORDER BY delivery_id").fetchall()
+    return [delivery_id for (delivery_id,) in found]
 
 
 def needed_deliveries(connection: duckdb.DuckDBPyConnection) -> frozenset[str]:

@@ -35,10 +35,14 @@ A = File(
 B = File("b.csv", 2_000_000, (("s1", "Ann", "z"), ("s3", "Ann", "w")))
 C = File("c.csv", 500_000, (("s1", "Old", ""), ("s4", "New", "")))
 
-SKIPPED_LINES = {"blank_lines", "repeated_headers", "lines_above_header", "notes"}
-
-STANDING = {"status", "delivery_id", "source", "delivered_at", "sha256"}
-"""The metadata keys of a delivery that another run has merged."""
+NUMBERS = {
+    "dagster/row_count",
+    "dagster/partition_row_count",
+    "rows_read",
+    "rejected",
+    "seconds",
+}
+"""The metadata keys of a merged delivery that the UI plots."""
 
 CHECKS = ["sku_unique", "rows_accounted_for", "reject_share", "delivery_times", "counts_match"]
 
@@ -109,24 +113,28 @@ def test_the_metadata_has_the_rows_by_outcome_the_speed_and_the_source(first: Pr
         "dagster/row_count": 2,
         "dagster/partition_row_count": 2,
         "rows_read": 4,
-        "inserted": 2,
-        "updated": 0,
-        "unchanged": 0,
-        "superseded": 1,
-        "stale": 0,
+        "status": "merged",
+        "file": A.key,
+        "rows": "2 inserted, 1 superseded, 1 rejected",
         "rejected": 1,
         "delivery_id": A.delivery_id,
         "source": str(first.inbox / A.key),
         "delivered_at": "1970-01-01 00:00:01.000000 UTC",
-        "fix_rejects": f"make rejects PARTITION={A.key}",
+        "fix_rejects": f"lfp rejects {A.key}",
     }
     assert {name: metadata[name] for name in expected} == expected
-    assert metadata["rows_per_second"] > 0
+    assert metadata["speed"].endswith(" rows/s")
+
+
+def test_the_metadata_has_few_numbers_because_each_is_plotted(first: Project) -> None:
+    metadata = first.materialization("products", A.key).metadata
+    numbers = dg.IntMetadataValue, dg.FloatMetadataValue
+    assert {key for key, value in metadata.items() if isinstance(value, numbers)} == NUMBERS
 
 
 def test_the_metadata_omits_skipped_lines_and_notes_if_there_are_none(first: Project) -> None:
     metadata = first.metadata("products", A.key)
-    assert SKIPPED_LINES.isdisjoint(metadata)
+    assert metadata.keys().isdisjoint({"skipped", "notes"})
 
 
 @pytest.mark.parametrize("job", ["ingest_products", "ingest_inbox"])
@@ -139,12 +147,8 @@ def test_the_metadata_has_skipped_lines_by_kind_and_notes_as_plain_text(
     run = project.ingest(B.key) if job == "ingest_products" else project.run(job)
     assert run.success
     found = project.materialization("products", B.key).metadata
-    shown = {name: found[name] for name in SKIPPED_LINES & found.keys()}
-    assert shown == {
-        "blank_lines": dg.MetadataValue.int(1_500),
-        "lines_above_header": dg.MetadataValue.int(3),
-        "notes": dg.MetadataValue.text("\n".join(notes)),
-    }
+    assert found["skipped"].value == "1,500 blank lines, 3 lines above the header"
+    assert found["notes"] == dg.MetadataValue.text("\n".join(notes))
 
 
 def test_the_metadata_has_samples_of_products_and_rejects_and_the_top_names(first: Project) -> None:
@@ -166,19 +170,22 @@ def test_the_metadata_has_the_raw_file_and_its_size(first: Project) -> None:
     assert Path(metadata["raw_file"]).read_bytes() == A.content
 
 
-def test_a_run_shows_no_figures_of_a_delivery_that_another_run_has_merged(project: Project) -> None:
+def test_a_run_shows_the_ledger_of_a_delivery_that_another_run_has_merged(
+    project: Project,
+) -> None:
     project.drop(B)
     project.ingest(B.key)
-    assert project.metadata("products", B.key)["rows_read"] == len(B.rows)
+    before = project.metadata("products", B.key)
     assert project.ingest(B.key).success
     after = project.metadata("products", B.key)
-    assert after.keys() == STANDING | {"merged_before_at"}
-    assert (after["status"], after["delivery_id"]) == ("merged", B.delivery_id)
+    for shown in ("status", "rows", "rows_read", "seconds", "delivery_id", "dagster/row_count"):
+        assert after[shown] == before[shown]
+    assert "merged_before_at" in after.keys() - before.keys()
     assert len(query(project.data, LEDGER)) == 1
 
 
 @pytest.mark.parametrize("job", ["ingest_products", "ingest_inbox"])
-def test_a_run_shows_no_figures_if_another_run_merged_first(
+def test_a_run_shows_the_ledger_if_another_run_merged_first(
     project: Project, monkeypatch: pytest.MonkeyPatch, job: str
 ) -> None:
     reconcile = ingest.reconcile_batch
@@ -191,18 +198,20 @@ def test_a_run_shows_no_figures_if_another_run_merged_first(
     project.drop(B)
     run = project.ingest(B.key) if job == "ingest_products" else project.run(job)
     assert run.success
-    assert project.metadata("products", B.key).keys() == STANDING | {"merged_before_at"}
+    shown = project.metadata("products", B.key)
+    assert "merged_before_at" in shown
+    assert shown["rows"] == "2 inserted"
 
 
-def test_a_run_whose_delivery_is_reverted_shows_no_figures(project: Project) -> None:
+def test_a_run_whose_delivery_is_reverted_shows_no_rows(project: Project) -> None:
     project.drop(B)
     project.ingest(B.key)
     mark_reverted(project.engine.raw_zone.find(B.delivery_id).path)  # Then the process was killed.
     assert project.ingest(B.key).success
     assert project.products == []
     after = project.metadata("products", B.key)
-    assert after.keys() == STANDING
     assert after["status"] == "reverted"
+    assert after.keys().isdisjoint({"rows", "rows_read", "dagster/partition_row_count"})
 
 
 def test_a_range_is_merged_and_each_partition_has_its_own_metadata(project: Project) -> None:
@@ -230,7 +239,7 @@ def test_in_a_range_a_refused_file_fails_the_run_and_stops_no_other(project: Pro
         project.error(run)
     )
     assert project.products == expected_products([B, C])
-    assert project.materialized("products") == {B.key, C.key}
+    assert project.metadata("products", "bad.csv")["status"] == "refused"
     assert project.metadata("products", C.key)["rows_read"] == len(C.rows)
 
 
@@ -253,6 +262,55 @@ def test_a_source_for_several_partitions_fails_with_the_reason(project: Project)
     tags = dict(zip(RANGE_TAGS, (B.key, C.key), strict=True))
     run = project.run("ingest_products", tags, config)
     assert "A source feeds one partition, but this run has several" in project.error(run)
+
+
+def configured(project: Project, **config: object) -> dg.ExecuteInProcessResult:
+    """Run ingest_products with a configuration, and without a partition."""
+    return project.run("ingest_products", config={"ops": {"raw_products": {"config": config}}})
+
+
+@pytest.mark.parametrize("name", ["b.csv", "it's b.csv"])
+def test_the_partition_can_be_given_by_configuration(project: Project, name: str) -> None:
+    drop(project.inbox, name, B.content, B.microseconds)
+    run = configured(project, partition=name)
+    assert run.success
+    (key,) = project.registered
+    assert project.materialized("raw_products") == project.materialized("products") == {key}
+    assert project.metadata("products", key)["file"] == name
+    tags = project.instance.get_runs()[0].tags
+    assert (tags[PARTITION_TAG], tags["lfp/files"]) == (key, name)
+    for asset in ("raw_products", "products"):
+        assert project.materialization(asset).partition == key
+
+
+def test_a_source_without_a_partition_is_merged_under_its_own_name(
+    project: Project, tmp_path: Path
+) -> None:
+    elsewhere = tmp_path / "some where.csv"
+    elsewhere.write_bytes(B.content)
+    assert configured(project, source=str(elsewhere)).success
+    (key,) = project.registered
+    assert project.metadata("products", key)["file"] == "some where.csv"
+    assert configured(project, source=str(elsewhere), partition="mine").success
+    assert project.materialized("products") == {key, "mine"}
+
+
+def test_a_failed_run_of_a_configured_partition_shows_the_partition_as_failed(
+    project: Project,
+) -> None:
+    drop(project.inbox, "bad.csv", NO_SKU)
+    assert not configured(project, partition="bad.csv").success
+    assert project.metadata("products", "bad.csv")["status"] == "refused"
+    planned = project.instance.get_latest_planned_materialization_info(
+        dg.AssetKey("products"), "bad.csv"
+    )
+    assert planned
+
+
+def test_a_configuration_with_another_partition_than_the_run_is_refused(project: Project) -> None:
+    config = {"ops": {"raw_products": {"config": {"partition": "b.csv"}}}}
+    run = project.run("ingest_products", {PARTITION_TAG: "a.csv"}, config)
+    assert "names the partition b.csv, and the run is one of a.csv" in project.error(run)
 
 
 @pytest.mark.parametrize(
@@ -293,7 +351,7 @@ def test_products_alone_of_a_partition_without_deliveries_fails(project: Project
         raise_on_error=False,
     )
     assert "b.csv did not land: There is no delivery." in project.error(run)
-    assert project.materialized("products") == set()
+    assert project.metadata("products", B.key)["status"] == "not landed"
 
 
 def test_an_invalid_partition_key_fails_with_the_reason(project: Project) -> None:
@@ -302,14 +360,13 @@ def test_an_invalid_partition_key_fails_with_the_reason(project: Project) -> Non
     assert not (project.data / "raw").exists()
 
 
-def test_a_refused_file_has_a_ledger_entry_and_is_not_materialized(project: Project) -> None:
+def test_a_refused_file_has_a_ledger_entry_and_a_raw_file(project: Project) -> None:
     drop(project.inbox, "bad.csv", NO_SKU)
     run = project.ingest("bad.csv")
     assert "bad.csv was refused: The header has no column sku" in project.error(run)
     ((key, status, error),) = query(project.data, LEDGER)
     assert (key, status) == ("bad.csv", "refused")
     assert error.startswith("The header has no column sku")
-    assert project.materialized("products") == set()
     assert project.materialized("raw_products") == {"bad.csv"}
 
 

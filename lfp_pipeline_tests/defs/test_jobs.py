@@ -93,7 +93,6 @@ def test_a_bad_file_fails_the_run_and_does_not_affect_others(project: Project) -
         project.error(run)
     )
     assert project.products == expected_products([A, B])
-    assert project.materialized("products") == {A.key, B.key}
     assert project.checks(run.run_id) == dict.fromkeys(CHECKS, True)
     ledger = {key: (status, error) for key, status, error in query(project.data, LEDGER)}
     assert ledger[A.key] == ledger[B.key] == ("merged", None)

@@ -204,10 +204,10 @@ def test_a_damaged_database_is_reported_with_its_remedy(stocked: Project, job: s
 def test_a_purge_is_published_though_its_result_cannot_be_shown(
     stocked: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fail(*_arguments: object) -> None:
+    def fail(*_arguments: object, **_options: object) -> None:
         raise duckdb.Error("no")
 
-    monkeypatch.setattr(operator_jobs, "refresh_name_counts", fail)
+    monkeypatch.setattr(operator_jobs, "show_tables", fail)
     operate(stocked, "purge_products", skus=["s1"])
     with duckdb.connect(stocked.data / "published/products.duckdb", read_only=True) as copy:
         found = copy.execute("SELECT sku FROM products ORDER BY sku").fetchall()

@@ -16,7 +16,7 @@ from threading import Event, Thread
 import pytest
 
 from lfp_pipeline.errors import LandingError
-from lfp_pipeline.sources.inbox import list_inbox
+from lfp_pipeline.sources.inbox import InboxFile, list_inbox
 from testing.processes import PROJECT, finish, start
 
 
@@ -50,6 +50,47 @@ def test_a_new_file_with_an_old_mtime_is_not_ready(inbox: Path) -> None:
     (inbox / "a.csv").write_bytes(b"abc")
     os.utime(inbox / "a.csv", (0, 0))
     assert list_inbox(inbox, stable_seconds=60).still_writing == ("a.csv",)
+
+
+def test_a_recently_changed_file_is_ready_once_it_is_closed(inbox: Path) -> None:
+    file = inbox / "a.csv"
+    file.write_bytes(b"abc")
+    changed_at = file.stat().st_ctime
+    asked: list[str] = []
+
+    def ready(age: float, *, closed: bool) -> bool:
+        def is_closed(file: InboxFile) -> bool:
+            asked.append(file.name)
+            return closed
+
+        listing = list_inbox(inbox, stable_seconds=2, is_closed=is_closed, now=changed_at + age)
+        assert len(listing.ready) + len(listing.still_writing) == 1
+        assert listing.settling == (age < 0.2)
+        return bool(listing.ready)
+
+    assert not ready(0.1, closed=True)  # The mtime may still be set, or the file opened again.
+    assert asked == []
+    assert not ready(0.3, closed=False)
+    assert ready(0.3, closed=True)
+    assert asked == ["a.csv"] * 2
+    assert ready(2.5, closed=False)  # Only young files are asked for.
+    assert asked == ["a.csv"] * 2
+
+
+def test_an_empty_file_is_complete_only_after_the_quiet_time(inbox: Path) -> None:
+    (inbox / "a.csv").touch()
+    for seconds, ready in ((1, ()), (3, ("a.csv",))):
+        listing = list_inbox(
+            inbox, stable_seconds=2, is_closed=lambda _: True, now=time.time() + seconds
+        )
+        assert tuple(file.name for file in listing.ready) == ready
+
+
+def test_a_listing_has_the_times_of_its_folders(inbox: Path) -> None:
+    (inbox / "shop" / "new").mkdir(parents=True)
+    (inbox / ".hidden").mkdir()
+    found = list_inbox(inbox, stable_seconds=0).folders
+    assert found == {name: (inbox / name).stat().st_mtime_ns for name in ("", "shop/", "shop/new/")}
 
 
 def test_files_in_folders_have_their_path_as_name(inbox: Path) -> None:
@@ -212,8 +253,8 @@ def test_an_unreadable_file_is_skipped_by_name_in_every_listing(inbox: Path) -> 
     assert "pending: open.csv" in lines
     assert "sensor: open.csv" in lines
     skipped = "1 skipped: perm.csv (Permission denied)"
-    assert f"WARNING:root:In the inbox {inbox}: {skipped}; see `make status`." in lines
-    assert lines[-1].endswith(f"In the inbox, {skipped}; see `make status`.")
+    assert f"WARNING:root:In the inbox {inbox}: {skipped}; see `lfp status`." in lines
+    assert lines[-1].endswith(f"In the inbox, {skipped}; see `lfp status`.")
 
 
 def test_ignored_entries_are_listed_with_folders_first(inbox: Path) -> None:

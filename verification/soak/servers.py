@@ -6,7 +6,9 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.processes import tree
+from benchmarks.processes import parent, tree
+
+_RUN_SERVER = b"-m lfp_pipeline.dagster_support.run_server"
 
 SERVERS = {
     "dagster dev": b"-m dagster dev",
@@ -14,10 +16,10 @@ SERVERS = {
     "code server, grpc": b"-m dagster api grpc",
     "webserver": b"-m dagster_webserver",
     "daemon": b"-m dagster._daemon",
+    "run server": _RUN_SERVER,
 }
 """The text that marks the command line of each server."""
 
-_RUN_WORKER = b"multiprocessing.spawn"
 _PROC = Path("/proc")
 _KIB = 1024
 
@@ -35,18 +37,19 @@ class Usage:
 
 def usages(root: int) -> dict[str, Usage]:
     """Return what each server uses in the tree of a process, itself included."""
-    found = {}
-    for pid, command in _commands(root):
+    found: dict[str, Usage] = {}
+    for pid, command in _commands(root):  # Parents come first: the run server before its runs.
         for name, mark in SERVERS.items():
-            if mark in command:
+            if mark in command and name not in found:
                 with suppress(OSError):  # It has ended.
                     found[name] = _usage(pid)
     return found
 
 
 def run_workers(root: int) -> list[int]:
-    """Return the processes that execute runs, which the code server has spawned."""
-    return [pid for pid, command in _commands(root) if _RUN_WORKER in command]
+    """Return the processes that execute runs, which the run server has forked."""
+    servers = {pid for pid, command in _commands(root) if _RUN_SERVER in command}
+    return [pid for pid in servers if parent(pid) in servers]
 
 
 def _commands(root: int) -> Iterator[tuple[int, bytes]]:

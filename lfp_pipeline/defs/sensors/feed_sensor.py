@@ -9,6 +9,7 @@ import dagster as dg
 
 from lfp_pipeline.common.backoff import is_backing_off
 from lfp_pipeline.common.text import visible
+from lfp_pipeline.dagster_support.partitions import product_files
 from lfp_pipeline.dagster_support.runs import (
     MAX_RETRIES_TAG,
     SENSOR_TAG,
@@ -16,7 +17,6 @@ from lfp_pipeline.dagster_support.runs import (
     run_key_after,
     started_runs,
 )
-from lfp_pipeline.defs.assets import product_files
 from lfp_pipeline.defs.jobs import ingest_products
 from lfp_pipeline.engine import Engine
 from lfp_pipeline.errors import LandingError, SettingsError

@@ -1,16 +1,16 @@
 """The plan of the inbox sensor: a pure function from inbox files and run history to runs."""
 
 import hashlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
-from itertools import islice
 
 from lfp_pipeline.common.text import preview
 from lfp_pipeline.model.partition_key import PURGES
-from lfp_pipeline.sources.inbox import InboxFile, Listing
+from lfp_pipeline.sources.inbox import InboxFile, Listing, size_of
 
-MAX_BATCHES_A_TICK = 50
+MAX_OPEN_RUNS = 2
+"""Limit of runs of the sensor that are queued or in progress. One of them may have large files."""
 
 FileVersion = tuple[str, str]
 """Partition key and version of a file."""
@@ -25,6 +25,7 @@ class RunHistory:
         refused: refused versions; a retry changes nothing.
         reverted: versions that an operator reverted.
         running: versions of a run that is in progress or queued, or of a reversal in progress.
+        open_runs: number of the sensor's runs that are in progress or queued.
         attempts: number of runs of the sensor.
         busy: number of those that do not count as failed attempts: another process had the database
             open, or the file was still being written.
@@ -35,6 +36,7 @@ class RunHistory:
     refused: AbstractSet[FileVersion] = frozenset()
     reverted: AbstractSet[FileVersion] = frozenset()
     running: AbstractSet[FileVersion] = frozenset()
+    open_runs: int = 0
     attempts: Mapping[FileVersion, int] = field(default_factory=dict)
     busy: Mapping[FileVersion, int] = field(default_factory=dict)
     backing_off: AbstractSet[FileVersion] = frozenset()
@@ -46,12 +48,12 @@ class RunLimits:
 
     Attributes:
         max_attempts: limit of runs for one version of a file.
-        batch_bytes: limit of the total size of files that share a run.
+        large_bytes: a file that is larger shares a run with other large files only.
         batch_files: limit of the number of files that share a run.
     """
 
     max_attempts: int
-    batch_bytes: int
+    large_bytes: int
     batch_files: int
 
 
@@ -74,7 +76,12 @@ class RunBatch:
 
 @dataclass(frozen=True)
 class InboxPlan:
-    """The runs to request, and why other files are not requested."""
+    """The runs to request, and why other files are not requested.
+
+    Attributes:
+        batches: the runs to request.
+        waiting: number of due files that wait until an open run ends, and then share a run.
+    """
 
     batches: tuple[RunBatch, ...]
     waiting: int
@@ -96,6 +103,8 @@ class InboxPlan:
             f"{self.merged} merged, {len(self.refused)} refused, "
             f"{len(self.needing_attention)} needing attention"
         )
+        if self.waiting:
+            text += f". {self.waiting} collected for the next run"
         if self.backing_off:
             text += f". {self.backing_off} waiting because another process had the database open"
         if self.refused:
@@ -122,9 +131,9 @@ def decide(
 ) -> InboxPlan:
     """Return the plan for a listing of the inbox.
 
-    A new version of a file is due, and one with fewer failed runs than the limit. A large file gets
-    a run of its own; small files share one. `set_apart` returns the listing of due files without
-    those that cannot be ingested now.
+    A new version of a file is due, and one with fewer failed runs than the limit. Due files share a
+    run; while too many runs are open, files are collected for the next one. `set_apart` returns the
+    listing of due files without those that cannot be ingested now.
     """
     due: list[InboxFile] = []
     merged = running = backing_off = 0
@@ -152,7 +161,7 @@ def decide(
         (file, history.attempts.get((file.partition_key, file.version), 0) + 1)
         for file in ingestible.ready
     ]
-    batches = tuple(islice(_batches(attempts, limits), MAX_BATCHES_A_TICK))
+    batches = _batches(attempts, history, limits)
     return InboxPlan(
         batches=batches,
         waiting=len(attempts) - sum(len(batch.files) for batch in batches),
@@ -167,20 +176,21 @@ def decide(
     )
 
 
-def _batches(due: Sequence[tuple[InboxFile, int]], limits: RunLimits) -> Iterator[RunBatch]:
-    """Yield batches of the due files in order, each as large as the limits allow."""
-    batch: list[tuple[InboxFile, int]] = []
-    size = 0
-    for file, attempt in due:
-        full = size + file.size_bytes > limits.batch_bytes or len(batch) >= limits.batch_files
-        if batch and full:
-            yield _batch(batch)
-            batch, size = [], 0
-        batch.append((file, attempt))
-        size += file.size_bytes
-    if batch:
-        yield _batch(batch)
+def _batches(
+    due: Sequence[tuple[InboxFile, int]], history: RunHistory, limits: RunLimits
+) -> tuple[RunBatch, ...]:
+    """Return at most one batch of large files, and one of small ones, as far as runs may be open.
 
-
-def _batch(files: Sequence[tuple[InboxFile, int]]) -> RunBatch:
-    return RunBatch(tuple(file for file, _ in files), tuple(attempt for _, attempt in files))
+    Large files wait for large files only, and get a free run first, so that neither kind of files
+    can keep the other waiting.
+    """
+    large = [each for each in due if each[0].size_bytes > limits.large_bytes]
+    small = [each for each in due if each[0].size_bytes <= limits.large_bytes]
+    if any(size_of(version) > limits.large_bytes for _, version in history.running):
+        large = []
+    free_runs = max(MAX_OPEN_RUNS - history.open_runs, 0)
+    chosen = [files[: limits.batch_files] for files in (large, small) if files][:free_runs]
+    return tuple(
+        RunBatch(tuple(file for file, _ in files), tuple(attempt for _, attempt in files))
+        for files in chosen
+    )

@@ -3,17 +3,19 @@
 import time
 from collections import defaultdict
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import dagster as dg
 
 from lfp_pipeline.common.backoff import Backoff, is_backing_off
+from lfp_pipeline.dagster_support.partitions import product_files
 from lfp_pipeline.dagster_support.runs import (
     MAX_RETRIES_TAG,
     SENSOR_TAG,
     VERSION_TAG,
     fail_dead_runs,
+    files_tag,
 )
-from lfp_pipeline.defs.assets import product_files
 from lfp_pipeline.defs.jobs import ingest_inbox, ingest_products
 from lfp_pipeline.defs.sensors.attempts import Attempts, count_attempts
 from lfp_pipeline.defs.sensors.inbox_planner import (
@@ -23,9 +25,10 @@ from lfp_pipeline.defs.sensors.inbox_planner import (
     RunLimits,
     decide,
 )
+from lfp_pipeline.defs.sensors.inbox_watch import InboxWatch
 from lfp_pipeline.engine import Engine
 from lfp_pipeline.model.ledger_entry import Status
-from lfp_pipeline.sources.inbox import InboxFile
+from lfp_pipeline.sources.inbox import InboxFile, Listing
 
 NAME = "file_drop_sensor"
 BACKOFF = Backoff(base=30.0, limit=600.0)
@@ -47,37 +50,74 @@ def build_file_drop_sensor(interval_seconds: int) -> dg.SensorDefinition:
         context: dg.SensorEvaluationContext, engine: dg.ResourceParam[Engine]
     ) -> dg.SensorResult:
         settings = engine.settings
+        # Only ticks of the daemon wait for files: others have no start time.
+        is_watching = context.last_sensor_start_time is not None and settings.sensor_watch_seconds
+        deadline = time.monotonic() + (settings.sensor_watch_seconds if is_watching else 0)
         fail_dead_runs(engine, context.instance, context.log)
-        known_until = time.time() - settings.inbox_stable_seconds
-        listing = engine.catalog.list_inbox()
-        outcomes = engine.backlog.last_statuses(listing.ready)
-        statuses = list(zip(listing.ready, outcomes, strict=True))
-        attempts = count_attempts(
-            context.cursor,
-            NAME,
-            {file.partition_key: file for file, status in statuses if status is None},
-            {file.partition_key for file, status in statuses if status is not None},
-            known_until,
-            context.instance,
-        )
-        if not attempts.is_complete:
-            return dg.SensorResult(skip_reason=_COUNTING, cursor=attempts.cursor)
-        history = _history(statuses, attempts, engine)
-        limits = RunLimits(
-            settings.sensor_max_attempts, settings.sensor_batch_bytes, settings.sensor_batch_files
-        )
-        decision = decide(listing, history, limits, engine.catalog.set_apart)
-        if not decision.batches:
-            return dg.SensorResult(skip_reason=decision.summary, cursor=attempts.cursor)
-        context.log.info(decision.summary)
-        keys = [file.partition_key for batch in decision.batches for file in batch.files]
-        return dg.SensorResult(
-            run_requests=[_run_request(batch) for batch in decision.batches],
-            dynamic_partitions_requests=[product_files.build_add_request(keys)],
-            cursor=attempts.cursor,
-        )
+        if not is_watching:
+            return _evaluate(engine.catalog.list_inbox(), context, engine).result
+        watch = InboxWatch(engine.catalog, str(settings.inbox_dir))
+        while True:
+            found = _evaluate(watch.listing, context, engine)
+            if found.result.run_requests or not watch.wait(deadline, found.has_a_run_ended):
+                return found.result
 
     return file_drop_sensor
+
+
+@dataclass(frozen=True)
+class _Evaluation:
+    """The result of a tick.
+
+    Attributes:
+        result: what to request.
+        waiting_for: the runs whose end lets files be requested that are due.
+    """
+
+    result: dg.SensorResult
+    instance: dg.DagsterInstance
+    waiting_for: Sequence[str] = ()
+
+    def has_a_run_ended(self) -> bool:
+        """Return whether one of the runs has ended that files wait for."""
+        if not self.waiting_for:
+            return False
+        runs = self.instance.get_runs(dg.RunsFilter(run_ids=list(self.waiting_for)))
+        return any(run.is_finished for run in runs)
+
+
+def _evaluate(listing: Listing, context: dg.SensorEvaluationContext, engine: Engine) -> _Evaluation:
+    """Return what is to be requested for a listing of the inbox."""
+    settings, instance = engine.settings, context.instance
+    known_until = time.time() - engine.catalog.complete_after_seconds
+    outcomes = engine.backlog.last_statuses(listing.ready)
+    statuses = list(zip(listing.ready, outcomes, strict=True))
+    attempts = count_attempts(
+        context.cursor,
+        NAME,
+        {file.partition_key: file for file, status in statuses if status is None},
+        {file.partition_key for file, status in statuses if status is not None},
+        known_until,
+        instance,
+    )
+    if not attempts.is_complete:
+        result = dg.SensorResult(skip_reason=_COUNTING, cursor=attempts.cursor)
+        return _Evaluation(result, instance)
+    limits = RunLimits(
+        settings.sensor_max_attempts, settings.sensor_batch_bytes, settings.sensor_batch_files
+    )
+    plan = decide(listing, _history(statuses, attempts, engine), limits, engine.catalog.set_apart)
+    if not plan.batches:
+        result = dg.SensorResult(skip_reason=plan.summary, cursor=attempts.cursor)
+        return _Evaluation(result, instance, attempts.open if plan.waiting else ())
+    context.log.info(plan.summary)
+    keys = [file.partition_key for batch in plan.batches for file in batch.files]
+    result = dg.SensorResult(
+        run_requests=[_run_request(batch) for batch in plan.batches],
+        dynamic_partitions_requests=[product_files.build_add_request(keys)],
+        cursor=attempts.cursor,
+    )
+    return _Evaluation(result, instance)
 
 
 def _run_request(batch: RunBatch) -> dg.RunRequest:
@@ -93,14 +133,14 @@ def _run_request(batch: RunBatch) -> dg.RunRequest:
             run_key=batch.run_key,
             job_name=ingest_products.name,
             partition_key=file.partition_key,
-            tags=tags | {VERSION_TAG: file.version},
+            tags=tags | files_tag([file.name]) | {VERSION_TAG: file.version},
         )
     files = {file.partition_key: file.version for file in batch.files}
     return dg.RunRequest(
         run_key=batch.run_key,
         job_name=ingest_inbox.name,
         run_config={"ops": {"ingest": {"config": {"files": files}}}},
-        tags=tags | {"lfp/files": str(len(files))},
+        tags=tags | files_tag([file.name for file in batch.files]),
     )
 
 
@@ -119,6 +159,7 @@ def _history(
         refused=ended[Status.REFUSED],
         reverted=ended[Status.REVERTED],
         running={*attempts.running, *being_reversed},
+        open_runs=len(attempts.open),
         attempts={version: count.attempts for version, count in tries.items()},
         busy={version: count.busy for version, count in tries.items()},
         backing_off={

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
-from itertools import chain
 from pathlib import Path
 
 import pytest
@@ -10,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lfp_pipeline.defs.sensors.inbox_planner import (
-    MAX_BATCHES_A_TICK,
+    MAX_OPEN_RUNS,
     FileVersion,
     InboxPlan,
     RunBatch,
@@ -20,7 +19,7 @@ from lfp_pipeline.defs.sensors.inbox_planner import (
 )
 from lfp_pipeline.sources.inbox import InboxFile, Listing, Skipped
 
-LIMITS = RunLimits(max_attempts=3, batch_bytes=100, batch_files=3)
+LIMITS = RunLimits(max_attempts=3, large_bytes=100, batch_files=3)
 
 
 def file(name: str, size: int = 10, mtime_ns: int = 5_000, ctime_ns: int = 6_000) -> InboxFile:
@@ -106,22 +105,37 @@ def test_a_file_that_needs_attention_is_due_again_after_another_drop() -> None:
     assert batch.attempts == (1,)
 
 
-def test_files_share_a_run_up_to_a_number() -> None:
+def names(found: InboxPlan) -> list[list[str]]:
+    return [[one.name for one in batch.files] for batch in found.batches]
+
+
+def test_files_share_a_run_up_to_a_number_and_the_others_are_collected() -> None:
     found = decision(*map(file, "abcde"))
-    assert [[one.name for one in batch.files] for batch in found.batches] == [
-        ["a", "b", "c"],
-        ["d", "e"],
-    ]
+    assert names(found) == [["a", "b", "c"]]
+    assert found.waiting == 2
+    assert "5 new" in found.summary
+    assert "2 collected for the next run" in found.summary
 
 
-def test_files_share_a_run_up_to_a_size() -> None:
-    found = decision(file("a", 60), file("b", 40), file("c", 1), file("d", 500), file("e", 1))
-    assert [[one.name for one in batch.files] for batch in found.batches] == [
-        ["a", "b"],
-        ["c"],
-        ["d"],
-        ["e"],
-    ]
+def test_large_files_share_a_run_of_their_own() -> None:
+    found = decision(file("a", 60), file("b", 101), file("c", 100), file("d", 500))
+    assert names(found) == [["b", "d"], ["a", "c"]]
+
+
+def test_files_are_collected_while_two_runs_are_open() -> None:
+    found = decision(*map(file, "ab"), file("c", 500), open_runs=MAX_OPEN_RUNS)
+    assert (found.batches, found.waiting) == ((), 3)
+
+
+def test_large_files_take_the_run_that_is_free() -> None:
+    found = decision(file("a"), file("b", 500), running={version(file("x"))}, open_runs=1)
+    assert (names(found), found.waiting) == ([["b"]], 1)
+
+
+def test_small_files_do_not_wait_for_a_run_of_large_files() -> None:
+    running = {version(file("x", 101)), version(file("y", 5_000))}
+    found = decision(file("a"), file("b", 500), running=running, open_runs=1)
+    assert (names(found), found.waiting) == ([["a"]], 1)
 
 
 @given(
@@ -130,29 +144,29 @@ def test_files_share_a_run_up_to_a_size() -> None:
     st.integers(1, 5),
     st.sets(st.integers(0, 79)),
 )
-def test_batches_have_every_file_in_order_and_within_the_limits(
-    sizes: list[int], batch_bytes: int, batch_files: int, merged: set[int]
+def test_runs_that_end_one_after_the_other_have_every_file_once(
+    sizes: list[int], large_bytes: int, batch_files: int, merged: set[int]
 ) -> None:
     files = [file(f"{number:02}", size) for number, size in enumerate(sizes)]
-    done = {version(one) for number, one in enumerate(files) if number in merged}
-    limits = RunLimits(3, batch_bytes, batch_files)
-    found = decide(Listing(tuple(files), ()), RunHistory(merged=done), limits, all_ready)
-    due = [one for one in files if version(one) not in done]
-    taken = list(chain.from_iterable(batch.files for batch in found.batches))
-    assert taken == due[: len(taken)]
-    assert len(taken) + found.waiting == len(due)
-    assert found.waiting == 0 or len(found.batches) == MAX_BATCHES_A_TICK
-    for batch in found.batches:
-        assert 1 <= len(batch.files) <= batch_files
-        assert len(batch.files) == 1 or sum(one.size_bytes for one in batch.files) <= batch_bytes
-
-
-def test_a_tick_requests_a_limited_number_of_runs() -> None:
-    files = [file(f"{number:03}", size=101) for number in range(MAX_BATCHES_A_TICK + 7)]
-    found = decision(*files)
-    assert asked_for(found) == [one.name for one in files[:MAX_BATCHES_A_TICK]]
-    assert found.waiting == 7
-    assert found.summary.startswith(f"{len(files)} new")
+    due = [one for number, one in enumerate(files) if number not in merged]
+    done = {version(one) for one in files} - {version(one) for one in due}
+    limits = RunLimits(3, large_bytes, batch_files)
+    taken: list[InboxFile] = []
+    open_runs: list[RunBatch] = []
+    while len(done) < len(files):
+        running = {version(one) for batch in open_runs for one in batch.files}
+        history = RunHistory(merged=done, running=running, open_runs=len(open_runs))
+        found = decide(Listing(tuple(files), ()), history, limits, all_ready)
+        for batch in found.batches:
+            assert 1 <= len(batch.files) <= batch_files
+            assert len({one.size_bytes > large_bytes for one in batch.files}) == 1
+            taken += batch.files
+        assert found.waiting == len(due) - len(taken)
+        open_runs += found.batches
+        assert 1 <= len(open_runs) <= MAX_OPEN_RUNS
+        ended = open_runs.pop()  # The older one goes on, as a run of large files may.
+        done |= {version(one) for one in ended.files}
+    assert sorted(taken) == sorted(due)
 
 
 @given(
@@ -243,7 +257,7 @@ def test_the_summary_names_skipped_and_ignored_files() -> None:
     found = decide(listing, RunHistory(), LIMITS, all_ready)
     assert found.summary.endswith(
         "0 needing attention. In the inbox, 2 skipped: x.csv (a link), shop/ (Permission denied); "
-        "see `make status`. 2 ignored by name: old/, x.tmp."
+        "see `lfp status`. 2 ignored by name: old/, x.tmp."
     )
 
 

@@ -3,16 +3,19 @@
 import logging
 import os
 import sys
-from collections import Counter
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from threading import Timer
+from typing import Any
 
 import dagster as dg
 import duckdb
 import pytest
 
 from lfp_pipeline.common.backoff import Backoff
+from lfp_pipeline.dagster_support.runs import requested_files
 from lfp_pipeline.defs.sensors import inbox_sensor
 from lfp_pipeline.errors import LandingError
 from lfp_pipeline.raw_zone.desired_state import is_reverted
@@ -67,20 +70,115 @@ def test_a_single_file_is_one_run_of_its_partition_which_the_tick_adds(project: 
     assert tick.skip_message.startswith("0 new, 0 still being written, 0 running, 1 merged")
 
 
-def test_many_small_files_share_few_runs_and_are_merged(tmp_path: Path, home: Path) -> None:
+def test_many_files_share_runs_one_a_tick_and_are_merged(tmp_path: Path, home: Path) -> None:
     files = small_files(7)
     with project_in(tmp_path, home, sensor_batch_files=3) as project:
         for file in files:
             project.drop(file)
-        tick = project.tick()
-        assert Counter(request.job_name for request in tick.run_requests) == {
-            "ingest_inbox": 2,
-            "ingest_products": 1,
-        }
-        assert all(run.success for run in project.do(tick))
+        requested = []
+        while (tick := project.tick()).run_requests:
+            (request,) = tick.run_requests
+            requested.append(request.job_name)
+            assert all(run.success for run in project.do(tick))
+        assert requested == ["ingest_inbox", "ingest_inbox", "ingest_products"]
         assert project.products == expected_products(files)
         assert project.materialized("products") == {file.key for file in files}
-        assert project.tick().skip_message.startswith("0 new, 0 still being written, 0 running, 7")
+        assert tick.skip_message.startswith("0 new, 0 still being written, 0 running, 7 merged")
+
+
+def opened(project: Project, tick: Any) -> list[dg.DagsterRun]:  # noqa: ANN401 (not exported)
+    """Create the runs that a tick requests, as the daemon does, without executing them."""
+    return [
+        project.instance.create_run_for_job(
+            project.repository.get_job(request.job_name),
+            run_config=request.run_config,
+            tags={**request.tags, "dagster/run_key": request.run_key},
+            status=dg.DagsterRunStatus.STARTED,
+        )
+        for request in tick.run_requests
+    ]
+
+
+def test_files_are_collected_while_two_runs_are_open(project: Project) -> None:
+    files = small_files(6)
+    runs = []
+    for pair in (files[:2], files[2:4], files[4:]):
+        for file in pair:
+            project.drop(file)
+        runs += opened(project, tick := project.tick())
+    assert len(runs) == 2
+    assert "2 new, 0 still being written, 4 running" in tick.skip_message
+    assert "2 collected for the next run" in tick.skip_message
+    project.instance.report_run_failed(runs[0])
+    (request,) = (tick := project.tick()).run_requests
+    requested = request.run_config["ops"]["ingest"]["config"]["files"]
+    assert sorted(requested) == ["f00.csv", "f01.csv", "f04.csv", "f05.csv"]
+    assert request.tags["lfp/attempt"] == "2"
+    project.do(tick)
+    assert project.products == expected_products([*files[:2], *files[4:]])
+
+
+def test_small_files_do_not_wait_for_large_ones(tmp_path: Path, home: Path) -> None:
+    rows = tuple((f"s{number}", "Ann", "x" * 50) for number in range(9))
+    large = [File(f"large{number}.csv", number * 1_000_000, rows) for number in range(3)]
+    small = small_files(4)
+    with project_in(tmp_path, home, sensor_batch_bytes=300) as project:
+        for file in (*large[:2], *small[:2]):
+            project.drop(file)
+        ends = opened(project, project.tick())
+        assert [sorted(requested_files(run)) for run in ends] == [
+            ["large0.csv", "large1.csv"],
+            ["f00.csv", "f01.csv"],
+        ]
+        for file in (large[2], *small[2:]):
+            project.drop(file)
+        assert "3 collected for the next run" in project.tick().skip_message
+        project.instance.report_run_canceled(ends[1])
+        (request,) = project.tick().run_requests
+        requested = request.run_config["ops"]["ingest"]["config"]["files"]
+        assert sorted(requested) == ["f00.csv", "f01.csv", "f02.csv", "f03.csv"]
+
+
+@contextmanager
+def later(action: Callable[[], object]) -> Iterator[None]:
+    timer = Timer(0.5, action)
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.join()
+
+
+def test_a_tick_of_the_daemon_waits_for_a_file(tmp_path: Path, home: Path) -> None:
+    with project_in(tmp_path, home, sensor_watch_seconds=20) as project:
+        assert not project.tick().run_requests  # A test of the sensor does not wait.
+        with later(lambda: project.drop(A)):
+            (request,) = project.tick(started_at=1.0).run_requests
+        assert request.partition_key == A.key
+
+
+def test_a_tick_of_the_daemon_waits_until_files_can_be_requested(
+    tmp_path: Path, home: Path
+) -> None:
+    one, two, three = small_files(3)
+    with project_in(tmp_path, home, sensor_watch_seconds=20) as project:
+        runs = []
+        for file in (one, two):
+            project.drop(file)
+            runs += opened(project, project.tick(started_at=1.0))
+        project.drop(three)
+        with later(lambda: project.instance.report_run_canceled(runs[1])):
+            (request,) = project.tick(started_at=1.0).run_requests
+        requested = request.run_config["ops"]["ingest"]["config"]["files"]
+        assert sorted(requested) == [two.key, three.key]
+
+
+def test_a_tick_waits_no_longer_than_the_setting(tmp_path: Path, home: Path) -> None:
+    for seconds in (0, 1):
+        with project_in(tmp_path / f"{seconds}", home, sensor_watch_seconds=seconds) as project:
+            started = time.monotonic()
+            assert not project.tick(started_at=1.0).run_requests
+            assert seconds - 0.1 < time.monotonic() - started < seconds + 3
 
 
 def test_a_run_merges_only_its_requested_files(project: Project) -> None:
@@ -381,7 +479,7 @@ def test_files_that_cannot_be_ingested_are_named_and_stop_nothing(project: Proje
     (project.inbox / "a.csv.md5").write_bytes(b"abc")
     (run,) = project.do(project.tick())
     assert run.success
-    left_out = "In the inbox, 1 skipped: link.csv (a link); see `make status`. 1 ignored by name: "
+    left_out = "In the inbox, 1 skipped: link.csv (a link); see `lfp status`. 1 ignored by name: "
     assert left_out in project.tick().skip_message
     (warning,) = [
         entry.user_message
@@ -389,6 +487,6 @@ def test_files_that_cannot_be_ingested_are_named_and_stop_nothing(project: Proje
         if entry.level == logging.WARNING
     ]
     assert warning == (
-        f"In the inbox {project.inbox}: 1 skipped: link.csv (a link); see `make status`. "
+        f"In the inbox {project.inbox}: 1 skipped: link.csv (a link); see `lfp status`. "
         "1 ignored by name: a.csv.md5."
     )

@@ -1,0 +1,94 @@
+"""Prints the results of an ingest: a table or JSON on stdout, and the errors on stderr."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from lfp_pipeline.cli.ingest_run import Outcome
+from lfp_pipeline.cli.output import BUSY, FAILED, REFUSED, first_lines, print_json, print_table, say
+from lfp_pipeline.cli.run_job import JobRun
+from lfp_pipeline.common.text import visible
+from lfp_pipeline.ingest.result import IngestResult, LandingFailure
+from lfp_pipeline.model.ledger_entry import APPLIED, FATES, Status
+from lfp_pipeline.settings import Settings
+
+
+def print_outcomes(
+    outcomes: Sequence[Outcome], run: JobRun | None, settings: Settings, *, as_json: bool
+) -> None:
+    """Print the result of each file."""
+    rows = [_row(outcome, run, settings) for outcome in outcomes]
+    if as_json:
+        print_json({"files": rows})
+    elif rows:
+        fates = [fate for fate in FATES if any(row["rows"][fate] for row in rows)]
+        print_table(
+            ["file", "status", "read", *fates, "seconds"],
+            [
+                [
+                    row["file"],
+                    row["status"],
+                    *(row["rows"][column] for column in ("read", *fates)),
+                    row["seconds"],
+                ]
+                for row in rows
+            ],
+        )
+
+
+def _row(outcome: Outcome, run: JobRun | None, settings: Settings) -> dict[str, Any]:
+    counts = outcome.account.rows if isinstance(outcome, IngestResult) else None
+    row: dict[str, Any] = {
+        "file": outcome.partition_key,
+        "status": "not landed",
+        "rows": {column: getattr(counts, column, 0) for column in ("read", *FATES)},
+        "error": None,
+        "seconds": None,
+        "delivery_id": None,
+        "run_id": run.run_id if run else None,
+    }
+    if isinstance(outcome, LandingFailure):
+        return row | {"error": outcome.error}
+    is_new = outcome.merged_here or outcome.account.status is not Status.MERGED
+    return row | {
+        "file": _file_name(outcome, settings),
+        "status": str(outcome.account.status) if is_new else "already merged",
+        "error": outcome.account.error,
+        "seconds": round(outcome.seconds, 2) if outcome.seconds else None,
+        "delivery_id": outcome.delivery.delivery_id,
+    }
+
+
+def _file_name(result: IngestResult, settings: Settings) -> str:
+    """Return the name of a file of the inbox; for other deliveries, the partition."""
+    inbox = f"{settings.inbox_dir}/"
+    source = result.delivery.source
+    return source.removeprefix(inbox) if source.startswith(inbox) else result.partition_key
+
+
+def exit_with(outcomes: Sequence[Outcome], run: JobRun | None) -> None:
+    """Print the errors, and exit with the code of the worst result."""
+    bad = [outcome for outcome in outcomes if not _is_ok(outcome)]
+    for outcome in bad:
+        error = outcome.error if isinstance(outcome, LandingFailure) else outcome.account.error
+        say(first_lines(f"{outcome.partition_key}: {visible(error or '')}", 2))
+    if bad and run and not run.interrupted:
+        say(f"Run {run.run_id} failed; the UI has its log (lfp dev).")
+        raise SystemExit(_code(bad))
+    if run:
+        run.exit_if_failed()
+    if bad:
+        raise SystemExit(_code(bad))
+
+
+def _is_ok(outcome: Outcome) -> bool:
+    return isinstance(outcome, IngestResult) and outcome.account.status in APPLIED
+
+
+def _code(bad: Sequence[Outcome]) -> int:
+    if any(isinstance(outcome, IngestResult) and outcome.busy for outcome in bad):
+        return BUSY
+    refused = [
+        isinstance(outcome, IngestResult) and outcome.account.status is Status.REFUSED
+        for outcome in bad
+    ]
+    return REFUSED if all(refused) else FAILED

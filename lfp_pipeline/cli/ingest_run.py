@@ -1,0 +1,102 @@
+"""Lands what `lfp ingest` is given, and runs the job for what is pending.
+
+Files from elsewhere land in the process of the command, before its run. So the configuration of the
+run has no location, and nothing that is secret in one.
+"""
+
+import logging
+from collections.abc import Sequence
+
+from lfp_pipeline.cli.ingest_targets import Target, find_targets
+from lfp_pipeline.cli.messages import message_log
+from lfp_pipeline.cli.output import say
+from lfp_pipeline.cli.progress_bar import Display
+from lfp_pipeline.cli.run_job import JobRun, run_job
+from lfp_pipeline.common.progress import listening
+from lfp_pipeline.engine import Engine
+from lfp_pipeline.errors import LandingError
+from lfp_pipeline.ingest.result import IngestResult, LandingFailure
+from lfp_pipeline.model.ledger_entry import APPLIED, Status
+from lfp_pipeline.raw_zone.status_notes import delete_status_note, last_recorded_status
+from lfp_pipeline.sources.inbox import InboxFile
+
+Outcome = IngestResult | LandingFailure
+
+_JOB = "ingest_inbox"
+
+
+def ingest_pending(
+    engine: Engine, display: Display, *, verbose: bool
+) -> tuple[list[Outcome], JobRun | None]:
+    """Ingest everything that is pending; without anything, import no Dagster and make no run."""
+    log = message_log(display.messages)
+    with engine.raw_zone.index.snapshot():
+        listing = engine.catalog.list_inbox()
+        is_pending = bool(_pending(engine, listing.ready) or listing.still_writing)
+        is_pending = is_pending or bool(engine.pending_deliveries(log, offered=listing.ready))
+    published = engine.published
+    if not is_pending and not (published.is_stale and published.is_within_budget()):
+        say(f"Nothing to do: every file in {engine.settings.inbox_dir} is merged or reverted.")
+        return [], None
+    run = run_job(_JOB, verbose=verbose, listener=display.listener, messages=display.messages)
+    return run.all_of(IngestResult, LandingFailure), run
+
+
+def ingest_targets(
+    engine: Engine, texts: Sequence[str], name: str | None, display: Display, *, verbose: bool
+) -> tuple[list[Outcome], JobRun | None]:
+    """Ingest what the arguments of the command name; also return what is merged already.
+
+    Args:
+        name: the name to ingest the only file under; None: its own.
+    """
+    log = message_log(display.messages)
+    targets = find_targets(engine, texts, name, log)
+    with listening(display.listener):
+        failures = _land([target for target in targets if target.file is None], engine, log)
+    failed = {failure.partition_key for failure in failures}
+    keys = [target.key for target in targets if target.key not in failed]
+    outcomes: list[Outcome] = []
+    run = None
+    if pending := _pending_keys(engine, targets, keys, log):
+        config = {"ingest": {"config": {"files": pending}}}
+        run = run_job(
+            _JOB, config, verbose=verbose, listener=display.listener, messages=display.messages
+        )
+        outcomes = run.all_of(IngestResult, LandingFailure)
+    shown = {outcome.partition_key for outcome in outcomes}
+    others = engine.backlog.of([key for key in keys if key not in shown], log)
+    return [*failures, *outcomes, *others.done, *others.missing], run
+
+
+def _pending(engine: Engine, files: Sequence[InboxFile]) -> list[InboxFile]:
+    """Return the files that are neither merged nor reverted, by their status notes."""
+    statuses = engine.backlog.last_statuses(files)
+    return [file for file, status in zip(files, statuses, strict=True) if status not in APPLIED]
+
+
+def _land(targets: Sequence[Target], engine: Engine, log: logging.Logger) -> list[LandingFailure]:
+    """Land files and URLs, and return the failures.
+
+    A refused delivery becomes pending again: a request for it is a request for another attempt.
+    """
+    failures = []
+    for target in targets:
+        try:
+            delivery = engine.land(target.source, target.key, log)
+        except LandingError as error:
+            failures.append(LandingFailure.because_of(error, target.key))
+        else:
+            if last_recorded_status(delivery.path) == Status.REFUSED:
+                delete_status_note(delivery.path)
+    return failures
+
+
+def _pending_keys(
+    engine: Engine, targets: Sequence[Target], keys: Sequence[str], log: logging.Logger
+) -> dict[str, str]:
+    """Return the partitions to ingest, with the versions of their inbox files."""
+    in_inbox = _pending(engine, [target.file for target in targets if target.file])
+    pending = {delivery.partition_key for delivery in engine.pending_deliveries(log)}
+    landed = dict.fromkeys((key for key in keys if key in pending), "")
+    return landed | {file.partition_key: file.version for file in in_inbox}

@@ -1,0 +1,133 @@
+"""Finds what `lfp ingest` is to ingest: files of the inbox, other files, URLs and named sources."""
+
+import logging
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from lfp_pipeline.cli.output import UsageProblem
+from lfp_pipeline.engine import Engine
+from lfp_pipeline.errors import LandingError, OperationRefusedError
+from lfp_pipeline.model.partition_key import partition_key
+from lfp_pipeline.sources.base import Source
+from lfp_pipeline.sources.inbox import InboxFile, list_inbox
+from lfp_pipeline.sources.inbox_source import InboxSource
+from lfp_pipeline.sources.local_file import LocalFile
+from lfp_pipeline.sources.written_location import resolve_location
+
+
+@dataclass(frozen=True)
+class Target:
+    """A file to ingest.
+
+    Attributes:
+        name: the name of the file, as people know it.
+        source: where to fetch it from.
+        file: the file of the inbox; None: the source is elsewhere, and has to land first.
+    """
+
+    name: str
+    source: Source
+    file: InboxFile | None = None
+
+    @property
+    def key(self) -> str:
+        """The partition of the file."""
+        return partition_key(self.name)
+
+
+def find_targets(
+    engine: Engine, texts: Sequence[str], name: str | None, log: logging.Logger
+) -> list[Target]:
+    """Return the files that the arguments of the command name, each once.
+
+    Args:
+        name: the name to ingest the only file under; None: its own.
+
+    Raises:
+        OperationRefusedError: there is no such file, or two files have the same name.
+        LandingError: a location is wrong, or has a secret in it.
+    """
+    targets = [target for text in texts for target in _targets_of(engine, text, log)]
+    if name is not None:
+        if len(targets) != 1 or targets[0].file is not None:
+            msg = "--as names a single file or URL outside the inbox."
+            raise UsageProblem(msg)
+        targets = [Target(name, targets[0].source)]
+    unique: dict[str, Target] = {}
+    for target in targets:
+        other = unique.setdefault(target.key, target)
+        if other.source.name != target.source.name:
+            msg = (
+                f"{other.source.name} and {target.source.name} have the same name, so one would "
+                "replace the other. Ingest them one by one, each with --as NAME."
+            )
+            raise OperationRefusedError(msg)
+    return list(unique.values())
+
+
+def _targets_of(engine: Engine, text: str, log: logging.Logger) -> Iterator[Target]:
+    path = Path(text)
+    if not path.exists():
+        yield _elsewhere(engine, text)
+        return
+    inbox = engine.settings.inbox_dir.resolve()
+    whole = path.resolve()
+    if whole.is_relative_to(inbox):
+        yield from _in_inbox(engine, whole.relative_to(inbox).as_posix(), text, log)
+    elif path.is_dir():
+        yield from _in_folder(engine, whole)
+    else:
+        yield Target(path.name, LocalFile(path.absolute()))
+
+
+def _in_inbox(engine: Engine, name: str, text: str, log: logging.Logger) -> Iterator[Target]:
+    """Yield a file of the inbox, or the files of a folder in it."""
+    listing = engine.catalog.list_stable_files(log)
+    found = [
+        file
+        for file in listing.ready
+        if name in {".", file.name} or file.name.startswith(f"{name}/")
+    ]
+    if not found:
+        msg = f"{text} has no file that can be ingested now. `lfp status` says why."
+        raise OperationRefusedError(msg)
+    for file in found:
+        yield Target(file.name, engine.catalog.inbox_source(file), file)
+
+
+def _in_folder(engine: Engine, folder: Path) -> Iterator[Target]:
+    """Yield the files of a folder outside the inbox, by the rules of the inbox."""
+    listing = list_inbox(folder, stable_seconds=0, ignored=engine.settings.ignored_files)
+    if not listing.ready:
+        msg = f"{folder} has no files. {listing.left_out}".rstrip()
+        raise OperationRefusedError(msg)
+    for file in listing.ready:
+        yield Target(file.name, InboxSource(folder, file))
+
+
+def _elsewhere(engine: Engine, text: str) -> Target:
+    """Return a URL, or a source that the sources file names."""
+    key = partition_key(text)
+    if named := engine.catalog.named_sources([key]):
+        return Target(text, named[key])
+    if ":" not in text:
+        msg = f"There is no file {text}, and the sources file names no such source."
+        raise UsageProblem(msg)
+    try:
+        location = resolve_location(text)
+    except ValueError as error:
+        msg = f"The location is not read: {error}."
+        raise LandingError(msg, permanent=True) from None
+    source = engine.catalog.source_at(location)
+    return Target(_file_name(source), source)
+
+
+def _file_name(source: Source) -> str:
+    """Return the last part of the path of a URL, from the name without its query and secrets."""
+    host_and_path = source.name.partition("#")[0].partition("://")[2] or source.name
+    folder, _, name = host_and_path.rpartition("/")
+    if not (folder and name):
+        msg = f"{source.name} names no file: add --as NAME."
+        raise UsageProblem(msg)
+    return name

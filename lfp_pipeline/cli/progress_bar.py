@@ -1,0 +1,120 @@
+"""A progress bar of an ingest on the terminal; elsewhere, a line for each file."""
+
+import logging
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+from lfp_pipeline.cli.messages import MessageHandler
+from lfp_pipeline.cli.output import say
+from lfp_pipeline.common.progress import Listener, Progress
+from lfp_pipeline.common.text import printable
+from lfp_pipeline.dagster_support.results import result_line
+from lfp_pipeline.ingest.result import IngestResult, LandingFailure
+
+
+@dataclass(frozen=True)
+class Display:
+    """What shows the progress: it listens to events, and prints messages."""
+
+    listener: Listener
+    messages: MessageHandler
+
+
+@dataclass
+class Totals:
+    """The progress of all files together.
+
+    The bytes of a file only grow: a file is read in several steps, and some begin again.
+    """
+
+    landed: dict[str, tuple[int, int | None]] = field(default_factory=dict)
+    read: dict[str, tuple[int, int | None]] = field(default_factory=dict)
+    rows: dict[str, int] = field(default_factory=dict)
+
+    def add(self, progress: Progress) -> None:
+        """Add the progress of a step of a file."""
+        steps = self.landed if progress.step == "landing" else self.read
+        done, total = steps.get(progress.subject, (0, None))
+        steps[progress.subject] = (max(done, progress.done), progress.total or total)
+        if progress.rows is not None:
+            self.rows[progress.subject] = progress.rows
+
+    @staticmethod
+    def summed(steps: dict[str, tuple[int, int | None]]) -> tuple[int, int | None]:
+        """Return the bytes so far, and the bytes in all; None: some are unknown."""
+        totals = [total for _, total in steps.values()]
+        known = [total for total in totals if total is not None]
+        done = sum(done for done, _ in steps.values())
+        return done, sum(known) if len(known) == len(totals) else None
+
+
+@contextmanager
+def showing_progress(*, verbose: bool) -> Iterator[Display]:
+    """Show the progress of the block."""
+    if verbose or not sys.stderr.isatty():
+        yield _lines()
+    else:
+        with _bars() as shown:
+            yield shown
+
+
+def _lines() -> Display:
+    messages = MessageHandler()
+
+    def listen(event: object) -> None:
+        if isinstance(event, IngestResult | LandingFailure):
+            messages.hidden.add(result_line(event))
+            if isinstance(event, IngestResult) and event.merged_here:
+                say(result_line(event))
+
+    return Display(listen, messages)
+
+
+@contextmanager
+def _bars() -> Iterator[Display]:
+    from rich.console import Console
+    from rich.progress import BarColumn, DownloadColumn, TextColumn, TransferSpeedColumn
+    from rich.progress import Progress as Bars
+
+    console = Console(stderr=True)
+    bars = Bars(
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        DownloadColumn(),
+        TransferSpeedColumn(),
+        TextColumn("{task.fields[rows]}", markup=False),
+        console=console,
+        transient=True,
+    )
+    totals, lock = Totals(), threading.Lock()
+    landing = bars.add_task("Landing", total=None, visible=False, rows="")
+    reading = bars.add_task("Reading", total=None, visible=False, rows="")
+    messages = MessageHandler(
+        logging.WARNING, lambda text: console.print(text, markup=False, highlight=False)
+    )
+
+    def listen(event: object) -> None:
+        if isinstance(event, IngestResult | LandingFailure):
+            messages.hidden.add(result_line(event))
+        if not isinstance(event, Progress):
+            return
+        with lock:
+            totals.add(event)
+            is_landing = event.step == "landing"
+            steps = totals.landed if is_landing else totals.read
+            done, total = totals.summed(steps)
+            rows = sum(totals.rows.values())
+        bars.update(
+            landing if is_landing else reading,
+            description=f"{event.step.capitalize():8} {printable(event.subject)}",
+            completed=done,
+            total=total,
+            visible=True,
+            rows=f"{rows:,} rows" if rows and not is_landing else "",
+        )
+
+    with bars:
+        yield Display(listen, messages)

@@ -1,0 +1,104 @@
+"""`lfp purge`: deletes products."""
+
+import logging
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, TextIO
+
+import click
+
+from lfp_pipeline.cli.operate import (
+    dry_run,
+    engine_of_project,
+    operate,
+    verbose_option,
+    yes_option,
+)
+from lfp_pipeline.cli.output import UsageProblem, confirm, dry_run_option, examples, json_option
+
+if TYPE_CHECKING:
+    from lfp_pipeline.engine import Engine
+    from lfp_pipeline.operations import Report
+
+
+@click.command(
+    epilog=examples(
+        "lfp purge sku-1 sku-2 --dry-run",
+        "lfp purge --skus-from obsolete.txt",
+        "lfp purge --file prices.csv",
+    )
+)
+@click.argument("skus", metavar="[SKU]...", nargs=-1)
+@click.option("--skus-from", type=click.File(encoding="utf-8-sig"), help="A sku on each line.")
+@click.option("--file", help="Products whose present row came with this file.")
+@click.option(
+    "--older-than",
+    type=click.FloatRange(0, 36_500),
+    metavar="DAYS",
+    help="Products whose present row was delivered longer ago.",
+)
+@click.option("--all", "everything", is_flag=True, help="All products.")
+@yes_option
+@dry_run_option
+@json_option
+@verbose_option
+def command(
+    skus: Sequence[str],
+    *,
+    skus_from: TextIO | None,
+    file: str | None,
+    older_than: float | None,
+    everything: bool,
+    yes: bool,
+    is_dry_run: bool,
+    as_json: bool,
+    verbose: bool,
+) -> None:
+    """Delete products: by skus, by file, by age, or all.
+
+    A purge is a delivery of its own, so a rebuild deletes the products again. A newer delivery
+    brings them back. `lfp revert purges --latest` undoes the last purge.
+    """
+    listed = [*skus, *_lines(skus_from)]
+    ways = (bool(skus or skus_from), file is not None, older_than is not None, everything)
+    if sum(ways) != 1:
+        msg = "Give exactly one of: SKUs (also by --skus-from), --file, --older-than, --all."
+        raise UsageProblem(msg)
+    if skus_from and not listed:
+        msg = "The file of --skus-from has no sku."
+        raise UsageProblem(msg)
+    if everything and not is_dry_run:
+        confirm("Delete all products?", yes=yes)
+    engine = engine_of_project()
+    options = {
+        "skus": listed,
+        "partition": file if file is None else _partition(engine, file),
+        "older_than_days": older_than,
+        "everything": everything,
+    }
+    if is_dry_run:
+        dry_run(_purge, options, as_json=as_json)
+    else:
+        operate("purge_products", "purge", options, as_json=as_json, verbose=verbose)
+
+
+def _lines(file: TextIO | None) -> list[str]:
+    return [line.strip() for line in file or () if line.strip()]
+
+
+def _partition(engine: "Engine", file: str) -> str:
+    """Return the partition of a file; a name without deliveries is left to the operation."""
+    from lfp_pipeline.operations.find_delivery import find_partition
+
+    return find_partition(engine, file) or file
+
+
+def _purge(
+    engine: "Engine",
+    *,
+    log: logging.Logger,
+    dry_run: bool,
+    **selected: Any,  # noqa: ANN401 (the attributes of a selection)
+) -> "Report":
+    from lfp_pipeline.operations.purge import Selection, purge_products
+
+    return purge_products(engine, Selection(**selected), log, dry_run=dry_run)

@@ -1,0 +1,125 @@
+"""Runs a Dagster job in this process, on the project's instance, so that the UI shows the run."""
+
+import warnings
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from typing import Any
+
+from lfp_pipeline.cli.messages import MessageHandler
+from lfp_pipeline.cli.output import FAILED, exit_code_and_message, first_lines, say
+
+_TAGS = {
+    # By this label of the code location in workspace.yaml, the UI lists a run under its job.
+    ".dagster/repository": "__repository__@lfp_pipeline",
+    "dagster/max_retries": "0",  # A command that fails or is ended by Ctrl-C is not run again.
+}
+
+_REASON_LINES = 2
+
+
+@dataclass
+class JobRun:
+    """A run that has ended.
+
+    Attributes:
+        announced: results, reports and errors of the run, in order.
+        reason: why the run failed; empty if it succeeded.
+        interrupted: whether Ctrl-C ended it.
+    """
+
+    run_id: str
+    succeeded: bool = False
+    announced: list[object] = field(default_factory=list)
+    reason: str = ""
+    interrupted: bool = False
+
+    def all_of(self, *kinds: type) -> list[Any]:
+        """Return what the run announced of some classes."""
+        return [event for event in self.announced if isinstance(event, kinds)]
+
+    @property
+    def exit_code(self) -> int:
+        """The exit code, by the class of the error that ended the run."""
+        if self.succeeded:
+            return 0
+        errors = self.all_of(Exception)
+        return (exit_code_and_message(errors[-1])[0] if errors else None) or FAILED
+
+    def exit_if_failed(self) -> None:
+        """If the run failed, print the reason and its id in at most three lines, and exit."""
+        if self.succeeded:
+            return
+        if self.interrupted:
+            say("Interrupted. What was committed stays; everything else is as it was.")
+        elif self.reason:
+            say(first_lines(self.reason, _REASON_LINES))
+        say(f"Run {self.run_id} failed; the UI has its log (lfp dev).")
+        raise SystemExit(self.exit_code)
+
+
+def run_job(
+    name: str,
+    ops: Mapping[str, Any] | None = None,
+    *,
+    verbose: bool = False,
+    listener: Callable[[object], None] | None = None,
+    messages: MessageHandler | None = None,
+) -> JobRun:
+    """Run a job to its end.
+
+    Args:
+        ops: the configuration of its ops.
+        verbose: print all events of the run, and not only its messages.
+        listener: called with what the run announces, in any thread.
+        messages: prints the messages of the run.
+    """
+    messages = messages or MessageHandler()
+    with warnings.catch_warnings(), ExitStack() as stack:
+        warnings.simplefilter("ignore")  # Dagster warns about its own future.
+        from dagster import DagsterInstance
+
+        from lfp_pipeline.cli.dagster_home import prepared_home
+        from lfp_pipeline.common.progress import Progress, listening
+        from lfp_pipeline.dagster_support.console import SHORT_CONSOLE, console_taken_by
+        from lfp_pipeline.definitions import definitions
+        from lfp_pipeline.operations import Report
+
+        announced: list[object] = []
+
+        def listen(event: object) -> None:
+            if not isinstance(event, Progress):
+                announced.append(event)
+            if isinstance(event, Report):
+                messages.hidden.update((event.summary, *event.problems))
+            if listener:
+                listener(event)
+
+        instance = stack.enter_context(DagsterInstance.from_config(str(prepared_home())))
+        job = definitions().get_repository_def().get_job(name)
+        if not verbose:
+            stack.enter_context(console_taken_by(messages))
+        stack.enter_context(listening(listen))
+        ended = job.execute_in_process(
+            run_config={**SHORT_CONSOLE, **({"ops": ops} if ops else {})},
+            instance=instance,
+            tags=_TAGS,
+            raise_on_error=False,
+        )
+        return _ended_run(ended, announced)
+
+
+def _ended_run(ended: Any, announced: list[object]) -> JobRun:  # noqa: ANN401 (of Dagster)
+    from dagster._core.events import RunFailureReason
+
+    from lfp_pipeline.dagster_support.failures import failure_reason
+
+    run = JobRun(ended.run_id, ended.success, announced)
+    failures = [event for event in ended.all_events if event.is_failure]
+    if failures and not ended.success:
+        of_step = [event for event in failures if event.is_step_failure]
+        run.reason = failure_reason((of_step or failures)[0]) or ""
+        data: Any = failures[-1].event_specific_data
+        reason = getattr(data, "failure_reason", None)
+        run.interrupted = reason is RunFailureReason.UNEXPECTED_TERMINATION
+    return run

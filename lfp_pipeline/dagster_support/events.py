@@ -1,0 +1,241 @@
+"""The events that show results in the UI: materialized and failed partitions, tables and checks.
+
+All jobs report by these functions, so that every page shows the present state. `show_tables` and
+`show_checks` run under the writer lock. The last run to change the tables is therefore also the
+last to show their counts, whatever the order in which runs end.
+"""
+
+from collections.abc import Collection, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+
+import dagster as dg
+import duckdb
+
+# Dagster 1.13 exports neither the target of a check nor the intention to materialize a partition.
+from dagster._core.definitions.asset_checks.asset_check_evaluation import (
+    AssetCheckEvaluationTargetMaterializationData as CheckTarget,
+)
+from dagster._core.events import AssetMaterializationPlannedData
+
+from lfp_pipeline.dagster_support.checks import CHECKS, NAME_COUNTS, PRODUCTS, check_tables
+from lfp_pipeline.dagster_support.metadata import (
+    DATA_VERSION_IS_USER_PROVIDED_TAG,
+    DATA_VERSION_TAG,
+    Metadata,
+    counts_metadata,
+    delivery_metadata,
+    failure_metadata,
+    result_metadata,
+)
+from lfp_pipeline.dagster_support.resources import ProductsDatabase
+from lfp_pipeline.dagster_support.results import is_ok
+from lfp_pipeline.engine import Engine
+from lfp_pipeline.errors import LfpError
+from lfp_pipeline.ingest.result import IngestResult, LandingFailure
+from lfp_pipeline.model.delivery import Delivery
+from lfp_pipeline.warehouse.file_results import present_rows
+from lfp_pipeline.warehouse.invariants import product_count
+from lfp_pipeline.warehouse.ledger import entry_of
+
+Context = dg.AssetExecutionContext | dg.OpExecutionContext
+
+_ROW_COUNT = "dagster/row_count"
+
+_BLOCKING = {spec.name for spec in CHECKS if spec.blocking}
+
+
+def materialization_event(
+    asset: str, delivery: Delivery, metadata: Metadata
+) -> dg.AssetMaterialization:
+    """Return the event that shows a partition as materialized, for use outside of an asset."""
+    return dg.AssetMaterialization(
+        asset,
+        partition=delivery.partition_key,
+        metadata=metadata,
+        tags={DATA_VERSION_TAG: delivery.sha256, DATA_VERSION_IS_USER_PROVIDED_TAG: "true"},
+    )
+
+
+def show_landed(context: Context, delivery: Delivery) -> None:
+    """Show the partition of `raw_products` that a delivery belongs to as materialized."""
+    context.log_event(materialization_event("raw_products", delivery, delivery_metadata(delivery)))
+
+
+def show_result(context: Context, outcome: IngestResult | LandingFailure) -> None:
+    """Show the partition of `products` that a result belongs to as materialized, or as failed."""
+    if isinstance(outcome, IngestResult) and is_ok(outcome):
+        context.log_event(
+            materialization_event("products", outcome.delivery, result_metadata(outcome))
+        )
+    else:
+        _show_failure(context, outcome)
+
+
+def _show_failure(context: Context, outcome: IngestResult | LandingFailure) -> None:
+    """Show a partition as failed, with the reason as its metadata.
+
+    Dagster shows a partition as failed if a failed run intended to materialize the partition, and
+    has not materialized it since. The page of a partition shows the metadata of its latest
+    materialization only, so the reason is one: a materialization without rows, before the
+    intention.
+    """
+    key = outcome.partition_key
+    products = outcome.products if isinstance(outcome, IngestResult) else 0
+    metadata = failure_metadata(outcome, products or _last_row_count(context))
+    context.log_event(dg.AssetMaterialization("products", partition=key, metadata=metadata))
+    assets = ["products"]
+    if isinstance(outcome, LandingFailure):
+        assets.append("raw_products")
+    for asset in assets:
+        intention = AssetMaterializationPlannedData(dg.AssetKey(asset), key, None)
+        event = dg.DagsterEvent.build_asset_materialization_planned_event(
+            context.job_name, asset, intention
+        )
+        context.instance.report_dagster_event(event, context.run.run_id)
+
+
+@dataclass(frozen=True)
+class TableState:
+    """The tables at one time.
+
+    Attributes:
+        products: number of rows in `products`.
+        counts: the metadata of `name_counts`.
+        checks: the results of all checks.
+    """
+
+    products: int
+    counts: Metadata
+    checks: Sequence[dg.AssetCheckResult]
+
+    @classmethod
+    def read(
+        cls,
+        connection: duckdb.DuckDBPyConnection,
+        context: Context,
+        engine: Engine,
+        partition_keys: Collection[str] | None = None,
+    ) -> "TableState":
+        """Read the tables, after repairing wrong counts.
+
+        Args:
+            partition_keys: the partitions that may have changed; None: any.
+        """
+        keys = None if partition_keys is None else sorted(partition_keys)
+        checks = check_tables(connection, engine, context.log, keys)
+        return cls(product_count(connection), counts_metadata(connection), checks)
+
+
+def show_tables(
+    context: Context,
+    engine: Engine,
+    database: ProductsDatabase,
+    partition_keys: Collection[str] | None = None,
+    changed: Sequence[Delivery] | None = (),
+) -> None:
+    """Show the tables as they are now, with the results of all checks.
+
+    Args:
+        partition_keys: the partitions that may have changed; None: any.
+        changed: deliveries whose partitions are to show their present state; None: the whole table
+            has changed.
+
+    Raises:
+        dagster.Failure: a blocking check fails.
+        LfpError: the database cannot be opened.
+    """
+    with database.get_connection() as connection:
+        state = TableState.read(connection, context, engine, partition_keys)
+        if changed is None:
+            _show_row_count(context, state.products)
+        for delivery in changed or ():
+            _show_present_state(context, connection, delivery, state.products)
+        context.log_event(dg.AssetMaterialization(NAME_COUNTS, metadata=state.counts))
+        show_checks(context, state)
+
+
+def _show_present_state(
+    context: Context, connection: duckdb.DuckDBPyConnection, delivery: Delivery, products: int
+) -> None:
+    entry = entry_of(connection, delivery)
+    if entry is None:
+        return
+    result = IngestResult(delivery, entry, products=products)
+    metadata = result_metadata(result, present_rows(connection, delivery.partition_key))
+    context.log_event(materialization_event("products", delivery, metadata))
+
+
+def show_checks(context: Context, state: TableState) -> None:
+    """Log the results of all checks, each with the materialization that it is about.
+
+    If the latest materialization of `products` has another row count, because runs overlapped, the
+    right count is logged first.
+
+    Raises:
+        dagster.Failure: a blocking check fails.
+    """
+    latest = {asset: _latest(context, asset) for asset in (PRODUCTS, NAME_COUNTS)}
+    shown = latest[PRODUCTS]
+    if shown is not None and _row_count_of(shown) != state.products:
+        _show_row_count(context, state.products)
+        latest[PRODUCTS] = _latest(context, PRODUCTS)
+    for check in state.checks:
+        context.log_event(_evaluation(check, latest))
+    if broken := sorted(_failed(state.checks) & _BLOCKING):
+        msg = f"These checks of products fail: {', '.join(broken)}."
+        raise dg.Failure(msg, allow_retries=False)
+
+
+def show_tables_if_possible(
+    context: Context, engine: Engine, database: ProductsDatabase, keys: Collection[str]
+) -> None:
+    """Show the tables in a run that fails anyway, unless there is no database or it is busy."""
+    if not engine.warehouse.exists:
+        return
+    with suppress(LfpError, duckdb.Error, OSError, dg.Failure):
+        show_tables(context, engine, database, keys)
+
+
+def _failed(checks: Sequence[dg.AssetCheckResult]) -> set[str]:
+    return {str(check.check_name) for check in checks if not check.passed}
+
+
+def _show_row_count(context: Context, products: int) -> None:
+    """Materialize the table `products` as a whole, with its number of rows."""
+    context.log_event(dg.AssetMaterialization(PRODUCTS, metadata={_ROW_COUNT: products}))
+
+
+def _evaluation(check: dg.AssetCheckResult, latest: Any) -> Any:  # noqa: ANN401
+    """Return the event of a check; the type hints of `log_event` lack it, Dagster accepts it."""
+    assert check.asset_key is not None  # noqa: S101 (`check_tables` sets both)
+    assert check.check_name is not None  # noqa: S101
+    target = latest[check.asset_key]
+    return dg.AssetCheckEvaluation(
+        asset_key=check.asset_key,
+        check_name=check.check_name,
+        passed=check.passed,
+        severity=check.severity,
+        metadata=check.metadata,
+        blocking=check.check_name in _BLOCKING,
+        target_materialization_data=target
+        and CheckTarget(
+            storage_id=target.storage_id, run_id=target.run_id, timestamp=target.timestamp
+        ),
+    )
+
+
+def _latest(context: Context, asset: dg.AssetKey) -> dg.EventLogRecord | None:
+    records = context.instance.fetch_materializations(asset, limit=1).records
+    return records[0] if records else None
+
+
+def _row_count_of(record: dg.EventLogRecord | None) -> int | None:
+    materialization = record and record.asset_materialization
+    found = materialization and materialization.metadata.get(_ROW_COUNT)
+    return found.value if isinstance(found, dg.IntMetadataValue) else None
+
+
+def _last_row_count(context: Context) -> int | None:
+    return _row_count_of(_latest(context, PRODUCTS))

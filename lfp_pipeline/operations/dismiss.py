@@ -1,0 +1,62 @@
+"""Dismisses a refused or failed delivery, which then needs no more attention (`dismiss_delivery`).
+
+A dismissed delivery is a reverted one that had never been merged. So a rebuild leaves it out, no
+run tries it again, and reinstating it does. Another version of the file is another delivery.
+"""
+
+import logging
+
+from lfp_pipeline.common.text import visible
+from lfp_pipeline.engine import Engine
+from lfp_pipeline.errors import LfpError, OperationRefusedError
+from lfp_pipeline.model.delivery import Delivery
+from lfp_pipeline.model.ledger_entry import LedgerEntry, Status
+from lfp_pipeline.operations import Report
+from lfp_pipeline.raw_zone.desired_state import mark_dismissed
+from lfp_pipeline.warehouse.ledger import entry_of
+
+_NOT_LANDED = "The ledger does not have it. Run `lfp ingest` first."
+
+_NOTHING_TO_DISMISS = {
+    Status.MERGED: "It is merged. `lfp revert` undoes it.",
+    Status.REVERTED: "It is reverted or dismissed already.",
+}
+
+
+def dismiss_delivery(
+    engine: Engine, delivery_id: str, log: logging.Logger, *, dry_run: bool = False
+) -> Report:
+    """Dismiss a refused or failed delivery: it needs no more attention, and is not tried again.
+
+    Raises:
+        OperationRefusedError: the delivery is neither refused nor failed. Nothing was changed.
+        LfpError: the delivery is not dismissed; the message says why.
+    """
+    delivery = engine.raw_zone.find(delivery_id)
+    with engine.backlog.being_reversed(delivery):
+        with engine.warehouse.session("planning a dismissal", log) as connection:
+            entry = _require_unmerged(delivery, entry_of(connection, delivery))
+            if dry_run:
+                return Report(f"{delivery_id} would be dismissed. {_reason(entry)}", {})
+            # Still under the writer lock: no run merges the delivery in between.
+            mark_dismissed(delivery.path, _reason(entry))
+        done = engine.ingest(delivery, log)
+    if done.account.status is not Status.REVERTED:
+        msg = f"{delivery_id} is not dismissed yet: {done.account.error} Try again."
+        raise LfpError(msg)
+    summary = (
+        f"{delivery_id} is dismissed. No run tries it again; `lfp reinstate` does. {_reason(entry)}"
+    )
+    return Report(summary, {}, changed=[delivery])
+
+
+def _require_unmerged(delivery: Delivery, entry: LedgerEntry | None) -> LedgerEntry:
+    if entry is None or entry.status in _NOTHING_TO_DISMISS:
+        why = _NOTHING_TO_DISMISS[entry.status] if entry else _NOT_LANDED
+        msg = f"{delivery.delivery_id} is neither refused nor failed. {why}"
+        raise OperationRefusedError(msg)
+    return entry
+
+
+def _reason(entry: LedgerEntry) -> str:
+    return f"It {entry.status.phrase}: {visible(entry.error or 'for an unknown reason')}"

@@ -1,0 +1,206 @@
+"""`lfp ingest` on real files, URLs and folders, with a real instance."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lfp_pipeline.model.delivery import Delivery
+from testing.command_line import CommandLine, Ended
+from testing.dagster_project import NAME_COUNTS, NO_SKU, PRODUCTS, drop, query
+from testing.engine import land
+from testing.expected_tables import File, expected_name_counts, expected_products
+from testing.http_server import content_of, serving, status
+from testing.processes import HOLD_DATABASE, HOLD_OPEN, running
+
+A = File("a.csv", 1_000_000, (("s1", "Ann", "x"), ("s2", "Bob", "y")))
+B = File("b.csv", 2_000_000, (("s1", "Ann", "z"), ("s3", "Ann", "w")))
+SECRET = "hunter2secret"  # noqa: S105 (no real one)
+
+
+def files_of(ended: Ended) -> dict[str, dict[str, Any]]:
+    return {file["file"]: file for file in ended.json["files"]}
+
+
+def assert_tables_of(lfp: CommandLine, *files: File) -> None:
+    assert query(lfp.data, PRODUCTS) == expected_products(files)
+    assert query(lfp.data, NAME_COUNTS) == expected_name_counts(files)
+
+
+def write(path: Path, file: File) -> Path:
+    drop(path.parent, path.name, file.content, file.microseconds)
+    return path
+
+
+def contents(*folders: Path) -> dict[Path, bytes]:
+    """Return all files of folders with their bytes."""
+    return {
+        path: path.read_bytes()
+        for folder in folders
+        for path in folder.rglob("*")
+        if path.is_file() and not path.is_symlink()
+    }
+
+
+def test_everything_pending_is_ingested_and_each_file_has_its_row_counts(lfp: CommandLine):
+    lfp.drop(A, B)
+    drop(lfp.data / "inbox", "sub/no sku.csv", NO_SKU)
+    ended = lfp("ingest", "--json")
+    assert ended.code == 3
+    found = files_of(ended)
+    assert found["a.csv"]["status"] == found["b.csv"]["status"] == "merged"
+    assert found["a.csv"]["delivery_id"] == A.delivery_id
+    assert found["b.csv"]["rows"] == dict.fromkeys(found["b.csv"]["rows"], 0) | {
+        "read": 2,
+        "inserted": 1,
+        "updated": 1,
+    }
+    assert found["sub/no sku.csv"]["status"] == "refused"
+    assert "no column sku" in found["sub/no sku.csv"]["error"]
+    assert_tables_of(lfp, A, B)
+    (run,) = lfp.runs()
+    assert {file["run_id"] for file in found.values()} == {run.run_id}
+    assert len(ended.err.partition("sub_no_sku")[2].splitlines()) <= 3
+    assert run.run_id in ended.err.splitlines()[-1]
+    again = lfp("ingest")
+    assert again.code == 3
+    assert len(lfp.runs()) == 2
+
+
+def test_without_anything_pending_no_run_is_made(lfp: CommandLine):
+    lfp.drop(A)
+    table = lfp.done("ingest").out.splitlines()
+    assert table[0].split() == ["file", "status", "read", "inserted", "seconds"]
+    assert table[1].split()[:4] == ["a.csv", "merged", "2", "2"]
+    ended = lfp.done("ingest")
+    assert "Nothing to do" in ended.err
+    assert ended.out == ""
+    assert lfp.done("ingest", "--json").json == {"files": []}
+    assert len(lfp.runs()) == 1
+
+
+def test_a_named_file_of_the_inbox_is_ingested_alone(lfp: CommandLine):
+    lfp.drop(A, B)
+    found = files_of(lfp.done("ingest", str(lfp.data / "inbox" / "b.csv"), "--json"))
+    assert list(found) == ["b.csv"]
+    assert_tables_of(lfp, B)
+    assert list(files_of(lfp.done("ingest", "data/inbox", "--json"))) == ["a.csv", "b.csv"]
+    assert_tables_of(lfp, A, B)
+
+
+def test_files_and_folders_outside_the_inbox_land_in_one_run(lfp: CommandLine):
+    one = write(lfp.folder / "elsewhere" / "a.csv", A)
+    write(lfp.folder / "folder" / "sub" / "b.csv", B)
+    found = files_of(lfp.done("ingest", str(one), "folder", "--json"))
+    assert [file["status"] for file in found.values()] == ["merged", "merged"]
+    assert len(lfp.runs()) == 1
+    assert len(query(lfp.data, PRODUCTS)) == 3
+    again = files_of(lfp.done("ingest", str(one), "--json"))
+    assert again["a.csv"]["status"] == "already merged"
+    assert again["a.csv"]["rows"]["inserted"] == 2
+    assert again["a.csv"]["run_id"] is None
+    assert len(lfp.runs()) == 1
+
+
+def test_another_name_is_another_file(lfp: CommandLine):
+    path = write(lfp.folder / "a.csv", A)
+    lfp.done("ingest", str(path), "--as", "my prices.csv")
+    (delivery,) = lfp.engine.raw_zone.all_deliveries()
+    assert delivery.partition_key.startswith("my_prices.csv-")
+    assert lfp("ingest", "--as", "x.csv").code == 2
+    assert lfp("ingest", "a.csv", str(path.parent), "--as", "x.csv").code == 2
+
+
+def test_two_files_of_one_name_are_refused(lfp: CommandLine):
+    paths = [write(lfp.folder / folder / "a.csv", A) for folder in ("one", "two")]
+    ended = lfp("ingest", *map(str, paths))
+    assert ended.code == 3
+    assert "--as" in ended.err
+    assert not lfp.engine.raw_zone.all_deliveries()
+
+
+def test_a_refused_file_is_tried_again_on_request(lfp: CommandLine):
+    path = lfp.folder / "c.csv"
+    path.write_text("sku,name,description\na,Ann,x\nb,,y\n")
+    assert lfp("ingest", "c.csv").code == 3
+    lfp.set(max_reject_share=1)
+    found = files_of(lfp.done("ingest", "c.csv", "--json"))
+    assert found["c.csv"]["rows"]["rejected"] == found["c.csv"]["rows"]["inserted"] == 1
+
+
+def test_a_secret_in_a_url_reaches_neither_instance_nor_data_nor_messages(
+    lfp: CommandLine, monkeypatch: pytest.MonkeyPatch
+):
+    lfp.set(allowed_hosts="127.0.0.1")
+    monkeypatch.setenv("SHOP_TOKEN", SECRET)
+    with serving(content_of(A.content)) as server:
+        signed = server.url(f"/signed.csv?X-Amz-Signature={SECRET}&day=1")
+        by_name = server.url("/named.csv?token=${SHOP_TOKEN}")
+        ended = lfp.done("ingest", signed, by_name)
+        assert any(SECRET in request["path"] for request in server.requests)
+        assert SECRET not in ended.out + ended.err
+        refused = lfp("ingest", server.url(f"/c.csv?password={SECRET}"))
+        assert refused.code == 1
+        assert SECRET not in refused.out + refused.err
+        assert len(refused.err.splitlines()) <= 3
+    assert {delivery.partition_key for delivery in lfp.engine.raw_zone.all_deliveries()} == {
+        "signed.csv",
+        "named.csv",
+    }
+    secret = SECRET.encode()
+    assert not [path for path, raw in contents(lfp.home, lfp.data).items() if secret in raw]
+
+
+def test_user_errors_print_at_most_three_lines(lfp: CommandLine):
+    lfp.set(allowed_hosts="127.0.0.1", download_attempts=1)
+    with serving(status(404)) as server:
+        wrong = {
+            "nothing.csv": (2, "There is no file nothing.csv"),
+            server.url("/x.csv"): (1, "404"),
+            "http://10.1.2.3/x.csv": (1, "LFP_ALLOWED_HOSTS"),
+            server.url("/"): (2, "--as NAME"),
+            "gopher://host/x.csv": (1, "gopher:// is not supported"),
+        }
+        for argument, (code, text) in wrong.items():
+            ended = lfp("ingest", argument)
+            assert (ended.code, text in ended.err) == (code, True), ended.err
+            assert len(ended.err.splitlines()) <= 4  # With the line that says what it looks at.
+            assert "Traceback" not in ended.err
+    assert lfp.runs() == []
+    mistyped = lfp("ingest", "--jsn")
+    assert mistyped.code == 2
+    assert "--json" in mistyped.err
+
+
+def test_a_named_source_is_fetched(lfp: CommandLine, monkeypatch: pytest.MonkeyPatch):
+    lfp.set(allowed_hosts="127.0.0.1")
+    with serving(content_of(A.content)) as server:
+        sources = lfp.folder / "sources.yaml"
+        sources.write_text(f"sources: [{{name: shop.csv, location: '{server.url()}'}}]")
+        monkeypatch.setenv("LFP_SOURCES_FILE", str(sources))
+        assert files_of(lfp.done("ingest", "shop.csv", "--json"))["shop.csv"]["status"] == "merged"
+
+
+def test_a_file_that_a_program_writes_is_left_alone(lfp: CommandLine):
+    lfp.drop(A, B)
+    with running(HOLD_OPEN, str(lfp.data / "inbox" / "b.csv"), "r+"):
+        lfp.done("ingest")
+        assert_tables_of(lfp, A)
+    lfp.done("ingest")
+    assert_tables_of(lfp, A, B)
+
+
+def test_a_busy_database_is_exit_code_5(lfp: CommandLine):
+    lfp.drop(A)
+    lfp.done("ingest")
+    lfp.drop(B)
+    with running(HOLD_DATABASE, str(lfp.data / "products.duckdb")):
+        ended = lfp("ingest")
+    assert ended.code == 5
+    assert "is open in another program" in ended.err
+
+
+def test_pending_deliveries_of_the_raw_zone_are_ingested(lfp: CommandLine):
+    landed: Delivery = land(lfp.engine, A)
+    found = files_of(lfp.done("ingest", "--json"))
+    assert found["a.csv"]["delivery_id"] == landed.delivery_id

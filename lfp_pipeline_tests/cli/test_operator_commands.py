@@ -1,0 +1,149 @@
+"""The commands that correct and maintain the tables, each on real files and a real instance."""
+
+import pytest
+
+from testing.command_line import CommandLine
+from testing.dagster_project import NAME_COUNTS, PRODUCTS, query
+from testing.engine import tables
+from testing.expected_tables import File, expected_name_counts, expected_products
+from testing.processes import HOLD_DATABASE, running
+
+A = File("a.csv", 1_000_000, (("s1", "Ann", "x"), ("s2", "Bob", "y"), ("s3", "Cid", "")))
+B = File("b.csv", 2_000_000, (("s1", "Ann", "z"), ("s2", "Eva", ""), ("s4", "Ann", "w")))
+B2 = File("b.csv", 3_000_000, (("s4", "Dan", "w"),))
+
+
+@pytest.fixture
+def stocked(lfp: CommandLine) -> CommandLine:
+    lfp.drop(A, B)
+    lfp.done("ingest")
+    return lfp
+
+
+def assert_tables_of(lfp: CommandLine, *files: File) -> None:
+    assert query(lfp.data, PRODUCTS) == expected_products(files)
+    assert query(lfp.data, NAME_COUNTS) == expected_name_counts(files)
+
+
+def test_a_delivery_is_reverted_and_reinstated_by_the_name_of_its_file(stocked: CommandLine):
+    before = tables(stocked.engine)
+    runs = len(stocked.runs())
+    planned = stocked.done("revert", "b.csv", "--dry-run", "--json").json
+    assert planned["figures"] == {"products": 3, "deletions": 0, "replacements": 2}
+    assert planned["run_id"] is None
+    assert tables(stocked.engine) == before
+    assert len(stocked.runs()) == runs
+    done = stocked.done("revert", "b.csv", "--json").json
+    assert (done["figures"]["products"], done["problems"]) == (3, [])
+    assert_tables_of(stocked, A)
+    run = stocked.runs()[0]
+    assert (run.run_id, run.job_name, run.status.value) == (
+        done["run_id"],
+        "revert_delivery",
+        "SUCCESS",
+    )
+    assert stocked("revert", "b.csv", "--dry-run").code == 0
+    assert "b.csv" in stocked.done("reinstate", str(stocked.data / "inbox" / "b.csv")).out
+    assert_tables_of(stocked, A, B)
+    assert stocked("reinstate", "b.csv").code == 3
+
+
+def test_of_several_deliveries_of_a_file_the_newest_or_the_reverted_one_is_taken(
+    stocked: CommandLine,
+):
+    stocked.drop(B2)
+    stocked.done("ingest")
+    refused = stocked("revert", "b.csv")
+    assert refused.code == 3
+    assert B.delivery_id in refused.err
+    assert "--latest" in refused.err
+    assert len(refused.err.splitlines()) <= 3
+    beginning = B.delivery_id[:-10]
+    assert "remains reverted" in stocked.done("revert", "--help").out
+    stocked.done("revert", beginning)
+    assert_tables_of(stocked, A, B2)
+    stocked.done("reinstate", "b.csv")
+    stocked.done("revert", "b.csv", "--latest")
+    assert_tables_of(stocked, A, B)
+
+
+def test_a_purge_names_the_skus_without_a_product_and_is_undone(stocked: CommandLine):
+    planned = stocked.done("purge", "s1", "none", "--dry-run")
+    assert "1 of 4 products would be deleted" in planned.out
+    assert "Without a product: none." in planned.out
+    assert_tables_of(stocked, A, B)
+    stocked.done("purge", "--skus-from", "-", stdin="s1\n\n s2 \n")
+    assert [sku for sku, *_ in query(stocked.data, PRODUCTS)] == ["s3", "s4"]
+    stocked.done("revert", "purges", "--latest")
+    assert_tables_of(stocked, A, B)
+    stocked.done("purge", "--file", "a.csv")
+    assert [sku for sku, *_ in query(stocked.data, PRODUCTS)] == ["s1", "s2", "s4"]
+
+
+def test_a_purge_needs_exactly_one_selection_and_all_needs_a_confirmation(stocked: CommandLine):
+    for arguments in ((), ("s1", "--all"), ("--skus-from", "-")):
+        ended = stocked("purge", *arguments)
+        assert ended.code == 2
+    unconfirmed = stocked("purge", "--all")
+    assert unconfirmed.code == 2
+    assert "--yes" in unconfirmed.err
+    assert_tables_of(stocked, A, B)
+    assert "4 of 4 products were deleted" in stocked.done("purge", "--all", "--yes").out
+    assert query(stocked.data, PRODUCTS) == []
+
+
+def test_an_unknown_file_is_refused_in_a_line(stocked: CommandLine):
+    for arguments in (("revert", "no.csv"), ("purge", "--file", "no.csv"), ("reinstate", "no")):
+        ended = stocked(*arguments)
+        assert ended.code == 3
+        assert len(ended.err.splitlines()) <= 3
+
+
+def test_the_tables_are_verified_rebuilt_exported_published_and_pruned(stocked: CommandLine):
+    checked = stocked.done("verify", "--full", "--json").json
+    assert checked["figures"]["problems"] == 0
+    assert "exactly as they were" in stocked.done("rebuild").out
+    assert "Would read 2 deliveries" in stocked.done("rebuild", "--dry-run").out
+    stocked.done("export", "--format", "csv")
+    assert (stocked.data / "exports" / "products.csv").exists()
+    assert not (stocked.data / "exports" / "products.parquet").exists()
+    stocked.done("publish")
+    assert "up to date" in stocked.done("publish").out
+    assert stocked.done("prune", "--older-than", "0", "--json").json["figures"]["kept"] == 2
+    assert "a.csv" in stocked.done("prune", "--older-than", "0", "--include-needed", "--yes").out
+    assert stocked("prune", "--include-needed").code == 2
+    assert stocked("rebuild", "--allow-data-loss").code == 2
+    assert_tables_of(stocked, A, B)
+
+
+def test_verify_fails_with_a_line_for_each_problem(stocked: CommandLine):
+    (raw,) = stocked.data.glob("raw/a.csv/*.raw")
+    raw.chmod(0o600)
+    raw.write_bytes(b"other")
+    ended = stocked("verify")
+    assert ended.code == 1
+    assert ended.out.startswith("1 problem.")
+    assert "a.csv" in ended.out.splitlines()[-1]
+    found = stocked("verify", "--json").json
+    assert len(found["problems"]) == 1
+    assert found["run_id"] == stocked.runs()[0].run_id
+
+
+def test_a_change_is_published_at_once_on_request(lfp: CommandLine):
+    lfp.set(publish_time_share=0)
+    lfp.drop(A)
+    lfp.done("ingest")
+    assert not lfp.engine.published.exists
+    lfp.done("publish")
+    assert lfp.engine.published.exists
+    assert not lfp.engine.published.is_stale
+
+
+def test_a_database_in_use_is_exit_code_5(stocked: CommandLine):
+    with running(HOLD_DATABASE, str(stocked.data / "products.duckdb")):
+        ended = stocked("purge", "s1")
+        assert ended.code == 5
+        assert "is open in another program" in ended.err
+        assert stocked("purge", "s1", "--dry-run").code == 5
+        assert stocked.runs()[0].run_id in ended.err
+    assert_tables_of(stocked, A, B)

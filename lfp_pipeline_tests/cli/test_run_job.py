@@ -1,0 +1,121 @@
+"""Runs that commands make in their process: how they show, fail and end."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import dagster as dg
+import pytest
+
+from lfp_pipeline.cli.run_job import run_job
+from testing.command_line import CommandLine
+from testing.dagster_project import PRODUCTS, drop, query
+from testing.expected_tables import File, expected_products
+from testing.processes import HOLD_WRITER_LOCK, running
+
+A = File("a.csv", 1_000_000, (("s1", "Ann", "x"), ("s2", "Bob", "y")))
+
+
+def start(*arguments: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "lfp_pipeline", *arguments],
+        env=dict(os.environ),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def test_a_run_shows_under_its_job_with_its_events(lfp: CommandLine):
+    lfp.drop(A)
+    ended = run_job("ingest_inbox")
+    assert ended.succeeded
+    with dg.DagsterInstance.from_config(str(lfp.home)) as instance:
+        # The UI lists the runs of a job by its name and the label of its code location.
+        label = {".dagster/repository": "__repository__@lfp_pipeline"}
+        (run,) = instance.get_runs(dg.RunsFilter(job_name="ingest_inbox", tags=label))
+        assert (run.run_id, run.status.value) == (ended.run_id, "SUCCESS")
+        assert instance.get_materialized_partitions(dg.AssetKey("products")) == {"a.csv"}
+        assert instance.all_logs(run.run_id)
+
+
+def test_messages_are_short_unless_verbose_and_have_no_warnings(
+    lfp: CommandLine,
+):
+    lfp.drop(A)
+    process = start("ingest")
+    out, err = process.communicate(timeout=120)
+    assert process.returncode == 0
+    assert "a.csv" in out
+    assert err.splitlines()[1:] == [
+        "Ingesting 1 inbox file and 0 landed deliveries",
+        *(line for line in err.splitlines() if line.startswith(("a.csv: 2 rows", "Published"))),
+    ]
+    lfp.drop(File("b.csv", 2_000_000, A.rows))
+    process = start("ingest", "--verbose")
+    _, err = process.communicate(timeout=120)
+    assert "INFO" in err
+    assert "Warning" not in err
+
+
+def test_the_first_line_comes_before_anything_large_is_imported(lfp: CommandLine):
+    assert lfp.data.exists()
+    code = (
+        "import sys\n"
+        "from lfp_pipeline.cli import ingest\n"
+        "ingest.say = lambda text: (print(text), print(sorted(sys.modules)), sys.exit())\n"
+        "ingest.command([])\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    line, modules = done.stdout.splitlines()
+    assert line == "Looking at the inbox"
+    large = ("'dagster'", "'duckdb'", "'pydantic'", "'rich'")
+    assert not [name for name in large if name in modules]
+
+
+def test_nothing_to_do_imports_no_dagster(lfp: CommandLine):
+    lfp.drop(A)
+    lfp.done("ingest")
+    code = (
+        "import sys\n"
+        "from lfp_pipeline.cli.main import main\n"
+        "try:\n    main(['ingest'])\n"
+        "finally:\n    print('dagster' in sys.modules)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert "Nothing to do" in done.stderr
+    assert done.stdout == "False\n"
+
+
+def test_ctrl_c_ends_a_run_and_leaves_nothing_half_done(lfp: CommandLine):
+    lfp.drop(A)
+    lfp.done("ingest")
+    drop(lfp.data / "inbox", "b.csv", "sku,name,description\ns9,Zoe,\n")
+    with running(HOLD_WRITER_LOCK, str(lfp.data / "products.duckdb")):
+        process = start("ingest")
+        while not list(lfp.data.glob("products.duckdb.waiting/*")):
+            assert process.poll() is None
+            time.sleep(0.05)
+        process.send_signal(signal.SIGINT)
+        time.sleep(0.5)
+    _, err = process.communicate(timeout=120)
+    assert process.returncode == 1, err
+    assert "Interrupted" in err
+    assert "Traceback" not in err
+    assert [run.status.value for run in lfp.runs()] == ["FAILURE", "SUCCESS"]
+    assert query(lfp.data, PRODUCTS) == expected_products([A])
+    lfp.done("ingest")
+    assert len(query(lfp.data, PRODUCTS)) == 3
+
+
+@pytest.mark.parametrize("json", [(), ("--json",)])
+def test_a_wrong_setting_prints_at_most_three_lines(lfp: CommandLine, json: tuple[str, ...]):
+    lfp.set(threads=0)
+    for command in (["ingest"], ["verify"], ["purge", "s1"]):
+        ended = lfp(*command, *json)
+        assert ended.code == 1
+        assert "LFP_THREADS" in ended.err
+        assert len(ended.err.splitlines()) <= 4
+        assert ended.out == ""

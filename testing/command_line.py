@@ -1,0 +1,110 @@
+"""The command `lfp` in the process of a test, on a data folder and a Dagster home of its own."""
+
+import io
+import json
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import pytest
+
+from lfp_pipeline.cli.dagster_home import prepare
+from lfp_pipeline.cli.main import main
+from lfp_pipeline.common.project_folder import TEMPLATES
+from lfp_pipeline.engine import Engine
+from lfp_pipeline.settings import load_settings
+from testing.dagster_project import drop
+from testing.expected_tables import File
+
+
+@dataclass(frozen=True)
+class Ended:
+    """A command that has ended."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> Any:  # noqa: ANN401
+        return json.loads(self.out)
+
+
+@dataclass(frozen=True)
+class CommandLine:
+    """Runs `lfp` with the environment of the test."""
+
+    folder: Path
+    environment: pytest.MonkeyPatch
+    captured: pytest.CaptureFixture[str]
+
+    @property
+    def data(self) -> Path:
+        return self.folder / "data"
+
+    @property
+    def home(self) -> Path:
+        return self.folder / "home"
+
+    @property
+    def engine(self) -> Engine:
+        return Engine(load_settings())
+
+    def drop(self, *files: File) -> None:
+        for file in files:
+            drop(self.data / "inbox", file.key, file.content, file.microseconds)
+
+    def set(self, **settings: object) -> None:
+        for name, value in settings.items():
+            self.environment.setenv(f"LFP_{name.upper()}", str(value))
+
+    def __call__(self, *arguments: str, stdin: str = "") -> Ended:
+        """Run a command that must end; return its exit code and what it printed."""
+        self.captured.readouterr()
+        self.environment.setattr("sys.stdin", io.StringIO(stdin))
+        with pytest.raises(SystemExit) as ended:
+            main(arguments)
+        out, err = self.captured.readouterr()
+        return Ended(int(ended.value.code or 0), out, err)
+
+    def done(self, *arguments: str, stdin: str = "") -> Ended:
+        """Run a command that must succeed."""
+        ended = self(*arguments, stdin=stdin)
+        assert ended.code == 0, ended.err
+        return ended
+
+    def runs(self) -> list[dg.DagsterRun]:
+        """Return the runs of the instance, the newest first."""
+        with dg.DagsterInstance.from_config(str(self.home)) as instance:
+            return list(instance.get_runs())
+
+
+def command_line_in(
+    folder: Path,
+    home: Path,
+    environment: pytest.MonkeyPatch,
+    captured: pytest.CaptureFixture[str],
+) -> Iterator[CommandLine]:
+    """Yield the command line for an empty data folder and a copy of a Dagster home."""
+    (folder / "data" / "inbox").mkdir(parents=True)
+    shutil.copytree(home, folder / "home")
+    shutil.copy(TEMPLATES / "dagster.yaml", folder / "home")
+    prepare(folder / "home")
+    line = CommandLine(folder, environment, captured)
+    environment.setenv("DAGSTER_HOME", str(line.home))
+    line.set(data_dir=line.data, inbox_stable_seconds=0, threads=2, other_process_wait_seconds=0)
+    environment.chdir(folder)
+    yield line
+
+
+@pytest.fixture
+def lfp(
+    tmp_path: Path,
+    home: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> Iterator[CommandLine]:
+    yield from command_line_in(tmp_path, home, monkeypatch, capsys)
