@@ -9,7 +9,11 @@ from datetime import timedelta
 import click
 import dagster as dg
 
-from lfp_pipeline.dagster_support.console import short_console
+from lfp_pipeline.dagster_support.console import (
+    short_console,
+    shorten_config_errors,
+    use_short_console,
+)
 from lfp_pipeline.dagster_support.resources import database_of, engine_of
 from lfp_pipeline.defs.assets import name_counts, products, raw_products, table_checks
 from lfp_pipeline.defs.jobs import ingest_inbox, ingest_products, publish_tables, status
@@ -36,6 +40,8 @@ def definitions() -> dg.Definitions:
     if not settings.data_dir.exists():  # An existing one without an inbox is an error, later.
         settings.inbox_dir.mkdir(parents=True)
     tune_garbage_collection()
+    use_short_console()
+    shorten_config_errors()
     atexit.register(_discard_standard_error)
     fresh = dg.FreshnessPolicy.time_window(fail_window=timedelta(hours=settings.freshness_hours))
     return dg.Definitions(

@@ -4,18 +4,21 @@ The event log of the run in the UI has the traceback.
 """
 
 import logging
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import dagster as dg
 
-from lfp_pipeline.common.text import visible
-from lfp_pipeline.dagster_support.failures import failure_reason
+from lfp_pipeline.common.text import shortened, visible
+from lfp_pipeline.dagster_support.failures import failure_reason, not_merged
 
 SHORT_CONSOLE: dict[str, Any] = {"loggers": {"console": {}}}
 """Run configuration of a job whose console shows one line an event."""
 
+
+_ERROR_CHARACTERS = 300
 
 _taken_by: list[logging.Handler] = []
 
@@ -28,19 +31,6 @@ def console_taken_by(handler: logging.Handler) -> Iterator[None]:
         yield
     finally:
         _taken_by.remove(handler)
-
-
-def accepting_former_op(op_name: str, former_op: str, schema: object) -> dg.ConfigMapping:
-    """Return `SHORT_CONSOLE` for a job whose op may have its former name in a run configuration."""
-    shape: Any = dg.Shape  # It has no type hints.
-    ops = shape({op_name: dg.Field({"config": schema})}, field_aliases={op_name: former_op})
-    fields = {
-        "ops": dg.Field(ops),
-        "loggers": dg.Field(dict, default_value=SHORT_CONSOLE["loggers"]),
-        "execution": dg.Field(dict, is_required=False),
-        "resources": dg.Field(dict, is_required=False),
-    }
-    return dg.ConfigMapping(lambda given: given, fields, receive_processed_config_values=False)
 
 
 class _OneLine(logging.Formatter):
@@ -65,6 +55,8 @@ def _event_text(event: Any, text: str) -> str:  # noqa: ANN401 (DagsterEvent is 
         return message
     failed_step = getattr(event.event_specific_data, "first_step_failure_event", None)
     why = failure_reason(failed_step or event)
+    if failed_step and not_merged(failed_step):  # The reason of each file is logged already.
+        why = f"{(why or '').partition(chr(10))[0]} The reasons are above."
     return f"{message} {why}" if why else message
 
 
@@ -81,3 +73,29 @@ def short_console(context: dg.InitLoggerContext) -> logging.Logger:
         handler.setFormatter(_OneLine())
     logger.addHandler(handler)
     return logger
+
+
+def use_short_console() -> None:
+    """Use the short console in runs of this process whose configuration names no logger.
+
+    Dagster takes that default from a module. The configuration of a job with partitions cannot set
+    it, because a configuration that is given replaces the one of the job.
+    """
+    # The import is slow where only the settings are read.
+    from dagster._core.execution import context_creation_job  # noqa: PLC0415
+
+    default: Any = context_creation_job
+    default.default_system_loggers = lambda _instance: [(short_console, {"log_level": "INFO"})]
+
+
+def shorten_config_errors() -> None:
+    """Print an invalid run configuration without a traceback, if it ends this process."""
+
+    def print_exception(kind: type[BaseException], error: BaseException, trace: Any) -> None:  # noqa: ANN401
+        if isinstance(error, dg.DagsterInvalidConfigError):
+            for problem in error.errors:
+                sys.stderr.write(f"{shortened(visible(problem.message), _ERROR_CHARACTERS)}\n")
+        else:
+            sys.__excepthook__(kind, error, trace)
+
+    sys.excepthook = print_exception

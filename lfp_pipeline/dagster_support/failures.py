@@ -110,3 +110,10 @@ def failure_reason(event: Any) -> str | None:  # noqa: ANN401 (DagsterEvent is n
     # Dagster wraps an unexpected error in one that only names the op.
     text: str = failure.description if failure else (error.cause or error).message.strip()
     return text
+
+
+def not_merged(failure: dg.DagsterEvent) -> Sequence[str]:
+    """Return the partitions that a failed step reports as not merged."""
+    data = failure.step_failure_data.user_failure_data
+    partitions: Any = data.metadata.get(NOT_MERGED) if data else None
+    return partitions.value if partitions else []

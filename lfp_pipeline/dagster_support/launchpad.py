@@ -1,24 +1,50 @@
-"""What the launchpad of a job shows before anybody has typed into it."""
+"""The run configuration of operator jobs: what launchpads show at first, and what runs accept."""
 
 import json
+from collections.abc import Mapping
 from typing import Any
 
 import dagster as dg
 
-_FIELD: Any = dg.Field  # It has no type hints.
+from lfp_pipeline.dagster_support.console import SHORT_CONSOLE
+
+_FIELD: Any = dg.Field  # These have no type hints.
+_SHAPE: Any = dg.Shape
 
 
-class ProposedField(_FIELD):  # type: ignore[misc]
-    """A field for which the launchpad proposes another value than the default.
+def prefilled_config(
+    op_name: str, schema: object, proposed: Mapping[str, object], former_op: str = ""
+) -> dg.ConfigMapping:
+    """Return the configuration of a job of one op, for which the launchpad proposes values.
 
-    The launchpad writes the defaults of all fields into its editor. A configuration without the
-    field still has the default value, so configurations that exist mean what they meant.
+    A key that is missing from a configuration has the default value of the schema, whatever the
+    launchpad proposes. So configurations that exist mean what they meant.
+
+    Args:
+        op_name: the op.
+        schema: the schema of its configuration.
+        proposed: the values that the launchpad shows.
+        former_op: a name that a configuration may give the op, too.
     """
+    aliases = {op_name: former_op} if former_op else {}
+    ops = _SHAPE({op_name: dg.Field({"config": schema})}, field_aliases=aliases)
+    fields = {
+        "ops": _ProposedField(ops, {op_name: {"config": dict(proposed)}}),
+        "loggers": dg.Field(dict, is_required=False),
+        "execution": dg.Field(dict, is_required=False),
+        # Earlier launchpads wrote the settings of resources into configurations.
+        "resources": dg.Field(dict, is_required=False),
+    }
+    return dg.ConfigMapping(
+        lambda given: SHORT_CONSOLE | given, fields, receive_processed_config_values=False
+    )
 
-    def __init__(self, field: Any, proposed: object) -> None:  # noqa: ANN401
-        super().__init__(
-            field.config_type, default_value=field.default_value, description=field.description
-        )
+
+class _ProposedField(_FIELD):  # type: ignore[misc]
+    """A field for which the launchpad shows another value than the default."""
+
+    def __init__(self, config: object, proposed: object) -> None:
+        super().__init__(config)
         self._proposed = proposed
 
     @property

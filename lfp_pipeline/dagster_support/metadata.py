@@ -9,6 +9,7 @@ import dagster as dg
 import duckdb
 
 from lfp_pipeline.common.text import format_size, pluralize, printable, shortened, visible
+from lfp_pipeline.dagster_support.pictures import bar_chart
 from lfp_pipeline.dagster_support.results import skipped_lines
 from lfp_pipeline.ingest.result import IngestResult, LandingFailure
 from lfp_pipeline.model.delivery import Delivery
@@ -16,6 +17,7 @@ from lfp_pipeline.model.ledger_entry import LedgerEntry, Status
 from lfp_pipeline.model.partition_key import file_name
 from lfp_pipeline.model.table_spec import PRODUCT_COLUMNS, PRODUCT_SPEC
 from lfp_pipeline.reading.reader import Reading
+from lfp_pipeline.warehouse.file_results import recent_deliveries
 from lfp_pipeline.warehouse.name_counts import top_names
 
 Metadata = Mapping[str, Any]
@@ -197,13 +199,21 @@ def _reading_metadata(reading: Reading) -> dict[str, Any]:
 
 
 def counts_metadata(connection: duckdb.DuckDBPyConnection) -> Metadata:
-    """Return the numbers of names and products, and the most frequent names."""
+    """Return the numbers of names and products, the top names, and the recent deliveries."""
     names, products = connection.execute(_TOTALS).fetchall()[0]
-    return {
-        "dagster/row_count": names,
-        "products": products,
-        "top_names": _table(("name", "no_of_products"), top_names(connection, SHOWN_NAMES)),
+    top = top_names(connection, SHOWN_NAMES)
+    recent = [
+        (file_name(file.partition_key, file.source), file.read)
+        for file in recent_deliveries(connection, SHOWN_NAMES)
+    ]
+    metadata: dict[str, Any] = {"dagster/row_count": names, "products": products}
+    pictures = {
+        "most_frequent_names": bar_chart(top, "products by name"),
+        "rows_of_recent_deliveries": bar_chart(recent, "rows by delivery, the latest first"),
     }
+    metadata |= {key: picture for key, picture in pictures.items() if picture}
+    metadata["top_names"] = _table(("name", "no_of_products"), top)
+    return metadata
 
 
 def _utc(timestamp: datetime) -> str:

@@ -56,7 +56,8 @@ def log_result(log: logging.Logger, outcome: IngestResult | LandingFailure) -> N
     reading = outcome.reading if isinstance(outcome, IngestResult) else None
     if is_merged(outcome) and reading and reading.commonest_reason:
         key, reason = outcome.partition_key, reading.commonest_reason
-        log.warning("%s: %s `lfp rejects %s` writes all rejects.", key, reason, key)
+        record = reason.quoted_record
+        log.warning("%s: %s `lfp rejects %s` writes all rejects.%s", key, reason, key, record)
     if isinstance(outcome, IngestResult):
         for warning in outcome.warnings:
             log.warning("%s: %s", outcome.partition_key, warning)

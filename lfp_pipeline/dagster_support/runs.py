@@ -2,13 +2,14 @@
 
 import logging
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import dagster as dg
 
 from lfp_pipeline.common.process_marks import claim_stale_marks
+from lfp_pipeline.common.text import preview, shortened
 from lfp_pipeline.engine import Engine
 
 _CLAIMED_WITHIN_SECONDS = 30 * 86_400
@@ -18,8 +19,21 @@ _RUNS_LOOKED_AT = 10
 
 SENSOR_TAG = "lfp/sensor"
 PARTITION_TAG = "dagster/partition"
+RANGE_TAG = "dagster/asset_partition_range_start"
 VERSION_TAG = "lfp/version"
+FILES_TAG = "lfp/files"
+"""The names of a run's files, for people: the list of runs shows all tags of this kind."""
+
+_SHOWN_FILES = 2
+_SHOWN_CHARACTERS = 40
+
 MAX_RETRIES_TAG = "dagster/max_retries"
+
+
+def files_tag(names: Collection[str]) -> dict[str, str]:
+    """Return the tag with the names of a run's files: `a.csv, b.csv and 3 more`."""
+    shortened_names = [shortened(name, _SHOWN_CHARACTERS) for name in names]
+    return {FILES_TAG: preview(shortened_names, limit=_SHOWN_FILES)} if names else {}
 
 
 def requested_files(run: dg.DagsterRun) -> Mapping[str, str]:

@@ -3,6 +3,8 @@
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import chain
+from typing import Any
+from urllib.parse import unquote
 
 import dagster as dg
 from pydantic import Field
@@ -32,12 +34,12 @@ from lfp_pipeline.dagster_support.metadata import (
 from lfp_pipeline.dagster_support.partitions import add_partitions, product_files
 from lfp_pipeline.dagster_support.resources import ProductsDatabase
 from lfp_pipeline.dagster_support.results import is_ok, log_result
-from lfp_pipeline.dagster_support.runs import PARTITION_TAG
+from lfp_pipeline.dagster_support.runs import PARTITION_TAG, RANGE_TAG, files_tag
 from lfp_pipeline.engine import Engine
 from lfp_pipeline.errors import LandingError, SettingsError
 from lfp_pipeline.ingest.result import IngestResult, LandingFailure
 from lfp_pipeline.model.delivery import Delivery
-from lfp_pipeline.model.partition_key import is_partition_key, key_hint
+from lfp_pipeline.model.partition_key import is_partition_key, key_hint, partition_key
 from lfp_pipeline.sources.base import Source
 from lfp_pipeline.sources.written_location import (
     Location,
@@ -51,18 +53,22 @@ OWNERS = ["team:data"]
 
 
 class RawProductsConfig(dg.Config):
-    """The source to fetch from.
-
-    Without `source`, the partition names a file of the inbox; without such a file, or with
-    `named_source`, a source of the sources file.
-    """
+    """The file to ingest. A run with a partition needs nothing here."""
 
     source: str | None = Field(
-        None,
-        description="A URL, a link or a path. Passwords are refused, because the history of runs "
-        "keeps this text: write ${NAME} for a variable of the environment.",
+        "",
+        description="A URL, a link or a path. Empty: the file of that name in the inbox; without "
+        "such a file, the source of that name in the sources file. Passwords are refused, because "
+        "the history of runs keeps this text: write ${NAME} for a variable of the environment.",
     )
-    named_source: bool = False
+    partition: str | None = Field(
+        "",
+        description="The name of the file. All versions of a file have the same name. Empty: the "
+        "partition of the run; without one, the last part of `source`.",
+    )
+    named_source: bool = Field(
+        default=False, description="Ignore the inbox, and fetch from the sources file."
+    )
 
 
 @dg.asset(
@@ -80,6 +86,7 @@ def raw_products(
     database: dg.ResourceParam[ProductsDatabase],
 ) -> dg.MaterializeResult:
     """One source file in all its versions, with the original bytes."""
+    _take_partition(context, config)
     keys = _partition_keys(context)
     if config.source and len(keys) > 1:
         msg = "A source feeds one partition, but this run has several."
@@ -180,6 +187,27 @@ def table_checks(
                 yield result
 
 
+def _take_partition(context: dg.AssetExecutionContext, config: RawProductsConfig) -> None:
+    """Make the run one of the partition in its configuration, as if it had been started so.
+
+    Steps of this process read the partition from the run's tags in memory, others from the stored
+    ones.
+    """
+    source = (config.source or "").partition("?")[0].rstrip("/")
+    name = config.partition or unquote(source.rpartition("/")[2])
+    tags: Any = context.run.tags
+    if not name or RANGE_TAG in tags or (PARTITION_TAG in tags and not config.partition):
+        return
+    key = name if is_partition_key(name) else partition_key(name)
+    if tags.setdefault(PARTITION_TAG, key) != key:
+        msg = (
+            f"The configuration names the partition {key}, and the run is one of "
+            f"{tags[PARTITION_TAG]}. Name one of them."
+        )
+        raise dg.Failure(msg, allow_retries=False)
+    context.instance.add_run_tags(context.run.run_id, {PARTITION_TAG: key, **files_tag([name])})
+
+
 def _partition_keys(context: dg.AssetExecutionContext) -> Sequence[str]:
     keys: Sequence[str] = []
     if context.has_partition_key_range:
@@ -191,7 +219,8 @@ def _partition_keys(context: dg.AssetExecutionContext) -> Sequence[str]:
         keys = [context.partition_key]
     if not keys:
         msg = (
-            "This run names no partition. Pick one in the UI, or give a tag: "
+            "This run names no partition. Pick one in the UI, set "
+            "ops.raw_products.config.partition to the name of a file, or give a tag: "
             '--tags \'{"dagster/partition": "FILE"}\'. For all new files, run ingest_inbox.'
         )
         raise dg.Failure(msg, allow_retries=False)

@@ -14,10 +14,11 @@ from lfp_pipeline.dagster_support.failures import (
 from lfp_pipeline.dagster_support.partitions import add_partitions
 from lfp_pipeline.dagster_support.resources import ProductsDatabase
 from lfp_pipeline.dagster_support.results import is_ok, log_result
+from lfp_pipeline.dagster_support.runs import FILES_TAG, files_tag
 from lfp_pipeline.defs.assets import name_counts, products, raw_products
 from lfp_pipeline.engine import Engine
 from lfp_pipeline.ingest.result import IngestResult, LandingFailure
-from lfp_pipeline.model.partition_key import partition_key
+from lfp_pipeline.model.partition_key import file_name, partition_key
 from lfp_pipeline.operations.status import collect_status
 from lfp_pipeline.operations.status_text import render_status
 
@@ -74,8 +75,13 @@ def ingest_pending(
             return
         landed = pluralize(len(deliveries), "landed delivery")
         context.log.info("Ingesting %s and %s", pluralize(len(files), "inbox file"), landed)
-        add_partitions(context.instance, [file.partition_key for file in files])
-        add_partitions(context.instance, [delivery.partition_key for delivery in deliveries])
+        names = {file.partition_key: file.name for file in files} | {
+            delivery.partition_key: file_name(delivery.partition_key, delivery.source)
+            for delivery in deliveries
+        }
+        add_partitions(context.instance, names)
+        if FILES_TAG not in context.run.tags:
+            context.instance.add_run_tags(context.run.run_id, files_tag(names.values()))
         outcomes: list[IngestResult | LandingFailure] = []
         for outcome in engine.ingest_all(files, deliveries, context.log):
             outcomes.append(outcome)

@@ -9,15 +9,16 @@ import duckdb
 from pydantic import Field
 
 from lfp_pipeline.common.progress import announce
-from lfp_pipeline.dagster_support.console import SHORT_CONSOLE, accepting_former_op
 from lfp_pipeline.dagster_support.events import show_tables
 from lfp_pipeline.dagster_support.failures import log_operation, user_facing_failures
-from lfp_pipeline.dagster_support.launchpad import ProposedField
+from lfp_pipeline.dagster_support.launchpad import prefilled_config
 from lfp_pipeline.dagster_support.partitions import add_partitions
 from lfp_pipeline.dagster_support.resources import ProductsDatabase
+from lfp_pipeline.dagster_support.runs import files_tag
 from lfp_pipeline.engine import Engine
 from lfp_pipeline.errors import LfpError, user_message
 from lfp_pipeline.model.delivery import Delivery
+from lfp_pipeline.model.partition_key import file_name
 from lfp_pipeline.operations import Report
 from lfp_pipeline.operations.dismiss import dismiss_delivery
 from lfp_pipeline.operations.export import export_tables
@@ -148,9 +149,9 @@ def _job(
     op_name = op_name or name.partition("_")[0]
     description = (operation.__doc__ or "").partition("\n")[0]
     keys = config.to_fields_dict()
-    keys["dry_run"] = ProposedField(keys["dry_run"], proposed=True)
     former_keys = {key: former for key, former in _FORMER_KEYS.items() if key in keys}
     schema = _SHAPE(keys, description=config.__doc__, field_aliases=former_keys)
+    proposed = dict(config(), dry_run=True)
 
     @dg.op(name=op_name, description=description, config_schema=schema)
     def operate(
@@ -167,9 +168,11 @@ def _job(
             if changes_tables and not dry_run:
                 _publish_tables(context, engine, database, done.changed)
 
-    run_config = accepting_former_op(op_name, former_op, schema) if former_op else SHORT_CONSOLE
-
-    @dg.job(name=name, description=description, config=run_config)
+    @dg.job(
+        name=name,
+        description=description,
+        config=prefilled_config(op_name, schema, proposed, former_op),
+    )
     def job() -> None:
         operate()
 
@@ -183,7 +186,12 @@ def _publish_tables(
     changed: Sequence[Delivery] | None,
 ) -> None:
     """Show what has changed, and publish the tables. A failure does not fail the run."""
-    add_partitions(context.instance, [delivery.partition_key for delivery in changed or ()])
+    names = {
+        delivery.partition_key: file_name(delivery.partition_key, delivery.source)
+        for delivery in changed or ()
+    }
+    add_partitions(context.instance, names)
+    context.instance.add_run_tags(context.run.run_id, files_tag(names.values()))
     try:
         show_tables(context, engine, database, changed=changed)
     except (LfpError, duckdb.Error, OSError) as error:

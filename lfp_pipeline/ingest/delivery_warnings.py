@@ -50,7 +50,7 @@ def refusal_text(
         named = delivery.partition_key in read_sources(settings.sources_path)
     fallback = settings.fallback_encoding
     hints = (encoding_hint(text, in_sources_file=named, fallback=fallback) for text in texts)
-    return f"{error} {next(filter(None, hints), '')}".rstrip()
+    return f"{error}\n{next(filter(None, hints), '')}".rstrip()
 
 
 def older_version(delivery: Delivery, newer: Delivery, inbox: Path) -> str:

@@ -169,7 +169,7 @@ def check_reject_share(reading: Reading, max_share: float, *, kept: bool = True)
     )
     if kept:
         msg += f" All rejects are in rejected_rows; `lfp rejects {key}` writes them as CSV."
-    raise TooManyRejectsError(msg, commonest.reason)
+    raise TooManyRejectsError(msg + commonest.quoted_record, commonest.reason)
 
 
 def clear_staging(connection: duckdb.DuckDBPyConnection) -> None:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, replace
 from math import ceil
 
-from lfp_pipeline.common.text import printable
+from lfp_pipeline.common.text import printable, shortened
 from lfp_pipeline.errors import TooManyRejectsError
 from lfp_pipeline.reading.columns import WANTED
 
@@ -72,11 +72,8 @@ class CommonestReason:
     cut_off: bool = False
 
     def __str__(self) -> str:
-        """Return reason, share, example and remedy, in two or three sentences."""
-        text = printable(self.raw.rstrip(b"\r\n").decode("utf-8", "backslashreplace"))
-        excerpt = text if len(text) <= _SHOWN_CHARACTERS else text[:_SHOWN_CHARACTERS] + "…"
+        """Return reason, share, place and remedy, in two or three sentences."""
         example = ", ".join(filter(None, (self.place, self.detail)))
-        example += f": '{excerpt}'" if excerpt else ""
         # The remedy for records that are short throughout does not help a file that is cut off.
         is_cut = self.cut_off and self.reason in CUT_SHORT
         remedy = "" if is_cut else _HINTS.get(self.reason, "")
@@ -85,6 +82,12 @@ class CommonestReason:
             f"rejects). The first is {example}."
         )
         return " ".join(filter(None, (message, remedy, _CUT_OFF if self.cut_off else "")))
+
+    @property
+    def quoted_record(self) -> str:
+        """The first of these rejects on a line of its own, to end a message; empty if unknown."""
+        text = printable(self.raw.rstrip(b"\r\n").decode("utf-8", "backslashreplace"))
+        return f"\n    {shortened(text, _SHOWN_CHARACTERS)}" if text else ""
 
 
 @dataclass(frozen=True)
@@ -131,6 +134,6 @@ class RejectLimit:
             f"More than {self.max_rejects:,} records are rejected, which refuses the whole file "
             "whatever else is in it (setting LFP_MAX_REJECT_SHARE; at most "
             f"{MAX_REJECTS:,}). {commonest} "
-            "None is kept in rejected_rows."
+            f"None is kept in rejected_rows.{commonest.quoted_record}"
         )
         return TooManyRejectsError(msg, commonest.reason)

@@ -1,16 +1,19 @@
-"""Killed runs are failed by their own instance, also if two instances share a data folder."""
+"""Runs that were killed are failed by their own instance; runs show the names of their files."""
 
 import json
 import os
 import shutil
 import time
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
+
 from lfp_pipeline.common.project_folder import TEMPLATES
-from lfp_pipeline.dagster_support.runs import fail_dead_runs
+from lfp_pipeline.dagster_support.runs import fail_dead_runs, files_tag
 from lfp_pipeline.warehouse.writer_lock import WriterLock
-from testing.dagster_project import Project
+from testing.dagster_project import Project, drop
 from testing.engine import LOG
 from testing.expected_tables import File
 from testing.processes import HOLD_MARK, finish, running, start, until
@@ -74,3 +77,36 @@ def test_an_unclaimed_mark_is_removed_after_thirty_days(project: Project) -> Non
     (marks / "living.run").touch()
     fail_dead_runs(project.engine, project.instance, LOG)
     assert [mark.name for mark in marks.iterdir()] == ["living.run"]
+
+
+def tags_of_last_run(project: Project) -> Mapping[str, str]:
+    return project.instance.get_runs(limit=1)[0].tags
+
+
+def test_runs_have_the_names_of_their_files_as_a_tag(project: Project) -> None:
+    names = [f"it's {number}.csv" for number in range(4)]
+    for number, name in enumerate(names):
+        drop(project.inbox, name, f"sku,name,description\ns{number},Ann,\n", number)
+    assert project.run("ingest_inbox").success
+    assert tags_of_last_run(project)["lfp/files"] == "it's 0.csv, it's 1.csv and 2 more"
+
+    delivery = project.engine.raw_zone.newest(project.registered[0])
+    assert delivery
+    config = {"delivery_id": delivery.delivery_id}
+    assert project.run("revert_delivery", config={"ops": {"revert": {"config": config}}}).success
+    assert tags_of_last_run(project)["lfp/files"] == "it's 0.csv"
+
+
+@pytest.mark.parametrize("names", [["it's.csv"], ["it's.csv", "b.csv"]])
+def test_a_sensor_requests_runs_with_the_names_of_their_files(
+    project: Project, names: list[str]
+) -> None:
+    for number, name in enumerate(names, start=1):
+        drop(project.inbox, name, f"sku,name,description\ns{number},Ann,\n", number)
+    (request,) = project.tick().run_requests
+    assert request.tags["lfp/files"] == ", ".join(names)
+
+
+def test_long_names_are_shortened_in_the_tag() -> None:
+    (tag,) = files_tag(["x" * 200, "y" * 200, "z"]).values()
+    assert tag == f"{'x' * 39}…, {'y' * 39}… and 1 more"

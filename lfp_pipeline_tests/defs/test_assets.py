@@ -264,6 +264,55 @@ def test_a_source_for_several_partitions_fails_with_the_reason(project: Project)
     assert "A source feeds one partition, but this run has several" in project.error(run)
 
 
+def configured(project: Project, **config: object) -> dg.ExecuteInProcessResult:
+    """Run ingest_products with a configuration, and without a partition."""
+    return project.run("ingest_products", config={"ops": {"raw_products": {"config": config}}})
+
+
+@pytest.mark.parametrize("name", ["b.csv", "it's b.csv"])
+def test_the_partition_can_be_given_by_configuration(project: Project, name: str) -> None:
+    drop(project.inbox, name, B.content, B.microseconds)
+    run = configured(project, partition=name)
+    assert run.success
+    (key,) = project.registered
+    assert project.materialized("raw_products") == project.materialized("products") == {key}
+    assert project.metadata("products", key)["file"] == name
+    tags = project.instance.get_runs()[0].tags
+    assert (tags[PARTITION_TAG], tags["lfp/files"]) == (key, name)
+    for asset in ("raw_products", "products"):
+        assert project.materialization(asset).partition == key
+
+
+def test_a_source_without_a_partition_is_merged_under_its_own_name(
+    project: Project, tmp_path: Path
+) -> None:
+    elsewhere = tmp_path / "some where.csv"
+    elsewhere.write_bytes(B.content)
+    assert configured(project, source=str(elsewhere)).success
+    (key,) = project.registered
+    assert project.metadata("products", key)["file"] == "some where.csv"
+    assert configured(project, source=str(elsewhere), partition="mine").success
+    assert project.materialized("products") == {key, "mine"}
+
+
+def test_a_failed_run_of_a_configured_partition_shows_the_partition_as_failed(
+    project: Project,
+) -> None:
+    drop(project.inbox, "bad.csv", NO_SKU)
+    assert not configured(project, partition="bad.csv").success
+    assert project.metadata("products", "bad.csv")["status"] == "refused"
+    planned = project.instance.get_latest_planned_materialization_info(
+        dg.AssetKey("products"), "bad.csv"
+    )
+    assert planned
+
+
+def test_a_configuration_with_another_partition_than_the_run_is_refused(project: Project) -> None:
+    config = {"ops": {"raw_products": {"config": {"partition": "b.csv"}}}}
+    run = project.run("ingest_products", {PARTITION_TAG: "a.csv"}, config)
+    assert "names the partition b.csv, and the run is one of a.csv" in project.error(run)
+
+
 @pytest.mark.parametrize(
     ("source", "reason"),
     [

@@ -1,6 +1,8 @@
 """Texts of files, file names and servers, as the UI, a terminal and a chat show them."""
 
 import json
+import re
+from collections.abc import Iterator
 from pathlib import Path
 
 import dagster as dg
@@ -16,6 +18,8 @@ from testing.webhook import webhook
 EVIL = "\x1b[31m<img src=x onerror=alert(1)>\n```\n# **[a](http://b)** <!channel>\u202e\x9b2J"
 INVISIBLE = ("\x1b", "\x9b", "\u202e", "\r", "\0")
 
+PICTURE = re.compile(r"!\[[a-z, ]+\]\(data:image/svg\+xml,[A-Za-z0-9%/:;=,.'_~-]+\)")
+
 NO_SKU = f'name,description,"{EVIL}"\nAnn,x,y\n'
 REJECTS = (
     "sku,name,description\n" + "".join(f's{i},Ann,"{EVIL}"\n' for i in range(99)) + EVIL + "\n"
@@ -26,11 +30,22 @@ def shown(project: Project, run: dg.ExecuteInProcessResult) -> str:
     """Return everything that a run shows in the UI; assert that none of it is Markdown."""
     logs = project.instance.all_logs(run.run_id)
     stored = "".join(map(dg.serialize_value, logs))
-    assert "MarkdownMetadataValue" not in stored
     texts = json.loads("[" + ",".join(map(dg.serialize_value, logs)) + "]")
+    for markdown in _markdown(texts):  # Pictures only, whose texts are escaped twice.
+        assert PICTURE.fullmatch(markdown), markdown
     for text in _strings(texts):
         assert not [mark for mark in INVISIBLE if mark in text], text
     return stored
+
+
+def _markdown(value: object) -> Iterator[str]:
+    """Yield the Markdown in serialized events."""
+    if isinstance(value, dict) and value.get("__class__") == "MarkdownMetadataEntryData":
+        yield value["md_str"]
+    parts = value.values() if isinstance(value, dict) else value
+    if isinstance(value, dict | list):
+        for part in parts:  # type: ignore[attr-defined]
+            yield from _markdown(part)
 
 
 def _strings(value: object) -> list[str]:

@@ -1,7 +1,7 @@
 """The sensor that posts failed runs to a webhook."""
 
 import socket
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -9,7 +9,7 @@ import dagster as dg
 from pydantic import SecretStr
 
 from lfp_pipeline.common.text import preview, visible
-from lfp_pipeline.dagster_support.failures import NOT_MERGED, failure_reason
+from lfp_pipeline.dagster_support.failures import failure_reason, not_merged
 from lfp_pipeline.dagster_support.runs import requested_files
 
 NAME = "failure_sensor"
@@ -53,9 +53,7 @@ def _payload(context: dg.RunFailureSensorContext) -> Mapping[str, Any]:
     error = "\n".join(reasons) or context.failure_event.message or "The reason is unknown."
     error = visible(error)[:_CHARACTER_LIMIT]
     # If the run did not report which files failed, all requested files are listed.
-    files = [key for event in failures for key in _not_merged(event)] or sorted(
-        requested_files(run)
-    )
+    files = [key for event in failures for key in not_merged(event)] or sorted(requested_files(run))
     host = socket.gethostname()
     suffix = f" ({preview(files, limit=1)})" if files else ""
     return {
@@ -75,10 +73,3 @@ def _for_chats(text: str) -> str:
     Even in a code block, Slack reads `<...>` as a link or a mention.
     """
     return f"```\n{text.translate(_NO_MARKUP)}\n```"
-
-
-def _not_merged(failure: dg.DagsterEvent) -> Sequence[str]:
-    """Return the partitions that a failed step reports as not merged."""
-    data = failure.step_failure_data.user_failure_data
-    partitions: Any = data.metadata.get(NOT_MERGED) if data else None
-    return partitions.value if partitions else []

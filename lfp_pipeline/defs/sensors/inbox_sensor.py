@@ -14,6 +14,7 @@ from lfp_pipeline.dagster_support.runs import (
     SENSOR_TAG,
     VERSION_TAG,
     fail_dead_runs,
+    files_tag,
 )
 from lfp_pipeline.defs.jobs import ingest_inbox, ingest_products
 from lfp_pipeline.defs.sensors.attempts import Attempts, count_attempts
@@ -132,14 +133,14 @@ def _run_request(batch: RunBatch) -> dg.RunRequest:
             run_key=batch.run_key,
             job_name=ingest_products.name,
             partition_key=file.partition_key,
-            tags=tags | {VERSION_TAG: file.version},
+            tags=tags | files_tag([file.name]) | {VERSION_TAG: file.version},
         )
     files = {file.partition_key: file.version for file in batch.files}
     return dg.RunRequest(
         run_key=batch.run_key,
         job_name=ingest_inbox.name,
         run_config={"ops": {"ingest": {"config": {"files": files}}}},
-        tags=tags | {"lfp/files": str(len(files))},
+        tags=tags | files_tag([file.name for file in batch.files]),
     )
 
 

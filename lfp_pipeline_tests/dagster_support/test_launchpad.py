@@ -1,0 +1,80 @@
+"""What the launchpads of jobs show, and what configurations mean."""
+
+from typing import Any
+
+import pytest
+import yaml
+from dagster._core.snap import snap_to_yaml
+
+from lfp_pipeline.defs.operator_jobs import operator_jobs
+from testing.dagster_project import Project, query
+from testing.expected_tables import File
+
+A = File("a.csv", 1_000_000, (("s1", "Ann", "x"),))
+
+OPERATIONS = [job.name for job in operator_jobs]
+DESTRUCTIVE = {"revert_delivery", "dismiss_delivery", "purge_products", "prune_raw"}
+
+
+def launchpad(project: Project, job: str) -> dict[str, Any]:
+    """Return the configuration in the launchpad, as the web server makes its text."""
+    snapshot = project.repository.get_job(job).get_job_snapshot()
+    types, key = snapshot.config_schema_snapshot, snapshot.mode_def_snaps[0].root_config_key
+    text = snap_to_yaml.default_values_yaml_from_type_snap(types, types.get_config_snap(key or ""))
+    return dict(yaml.safe_load(text) or {})
+
+
+def fields(project: Project, job: str) -> dict[str, str | None]:
+    """Return the description of each field of a job's op."""
+    definition = project.repository.get_job(job)
+    (op,) = definition.nodes
+    schema = op.definition.config_schema.config_type  # type: ignore[attr-defined]
+    return {name: field.description for name, field in schema.fields.items()}
+
+
+@pytest.mark.parametrize("job", OPERATIONS)
+def test_an_operation_opens_as_a_complete_dry_run_without_settings(
+    project: Project, job: str
+) -> None:
+    shown = launchpad(project, job)
+    assert shown.keys() <= {"ops", "loggers"}
+    ((_, op),) = shown["ops"].items()
+    assert op["config"]["dry_run"] is True
+    described = fields(project, job)
+    assert all(described.values())
+    optional = {"partition", "older_than_days"}  # Without a default, the editor shows no text.
+    assert described.keys() - op["config"].keys() <= optional
+
+
+def test_a_missing_dry_run_means_what_it_meant(project: Project) -> None:
+    project.drop(A)
+    project.run("ingest_inbox")
+    assert project.run("export_tables").success
+    assert (project.data / "exports" / "products.parquet").exists()
+    config = {"ops": {"purge": {"config": {"everything": True}}}}
+    assert project.run("purge_products", config=config).success
+    assert query(project.data, "FROM products") == []
+
+
+def test_the_text_of_the_launchpad_is_a_valid_dry_run(project: Project) -> None:
+    project.drop(A)
+    project.run("ingest_inbox")
+    for job in set(OPERATIONS) - DESTRUCTIVE:  # Those need a delivery or a selection.
+        assert project.run(job, config=launchpad(project, job)).success
+    shown = launchpad(project, "revert_delivery")
+    shown["ops"]["revert"]["config"]["delivery_id"] = A.delivery_id
+    assert project.run("revert_delivery", config=shown).success
+    assert query(project.data, "SELECT sku FROM products") == [("s1",)]
+
+
+def test_ingest_products_shows_the_source_and_the_partition(project: Project) -> None:
+    shown = launchpad(project, "ingest_products")["ops"]["raw_products"]["config"]
+    assert shown == {"source": "", "partition": "", "named_source": False}
+
+
+def test_a_configuration_with_settings_of_resources_is_still_accepted(project: Project) -> None:
+    project.drop(A)
+    settings = {"config": {"database": "/nowhere/x.duckdb", "writer_wait_seconds": 1.0}}
+    config = {"resources": {"database": settings}}
+    assert project.run("ingest_inbox", config=config).success
+    assert query(project.data, "SELECT sku FROM products") == [("s1",)]
