@@ -69,8 +69,9 @@ sample: preflight ## Make a sample file and drop it into the inbox (ROWS=500000 
 	@$(BIN)/python -m lfp_pipeline.cli.sample --rows $(ROWS) --seed $(SEED)
 
 .PHONY: rejects
+rejects: export REJECTS_OF := $(value PARTITION)$(value DELIVERY)
 rejects: ready ## Write rejected rows into data/rejects, to be fixed (PARTITION= or DELIVERY=)
-	@$(BIN)/python -m lfp_pipeline.cli.rejects --partition '$(PARTITION)' --delivery '$(DELIVERY)'
+	@$(BIN)/lfp rejects -- "$$REJECTS_OF"
 
 # What they did to the assets stays: that is in the index. Dagster's own deletion of runs forgets that,
 # and leaves the files as large as they were.
@@ -86,7 +87,7 @@ trim-history: ## Remove the logs of runs and sensors older than DAYS=30; runs an
 
 .PHONY: status
 status: ready ## Show what is pending, running or waiting, what needs attention, and the tables
-	@$(BIN)/python -m lfp_pipeline.cli.status
+	@$(BIN)/lfp status
 
 .PHONY: verify
 verify: ready ## Check the invariants of your data (FULL=true: also by a rebuild)

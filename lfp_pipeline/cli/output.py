@@ -1,10 +1,14 @@
 """What commands print: data on stdout as text or JSON, messages on stderr, and exit codes."""
 
 import json
+import math
+import re
 import sys
-from collections.abc import Mapping, Sequence
+import textwrap
+from collections.abc import Collection, Mapping, Sequence
 from datetime import date, datetime
 from decimal import Decimal
+from numbers import Number
 from typing import Any
 
 import click
@@ -13,7 +17,11 @@ FAILED = 1
 REFUSED = 3
 BUSY = 5
 
+WIDTH = 100
+"""The width of what is printed for people, in characters, as far as it can be cut."""
+
 _MESSAGE_LINES = 3
+_NARROWEST = 8
 
 
 class UsageProblem(click.ClickException):
@@ -55,10 +63,29 @@ def confirm(question: str, *, yes: bool) -> None:
 
 def print_json(value: object) -> None:
     """Print a value as JSON on stdout; times are in UTC."""
-    click.echo(json.dumps(value, default=_jsonable, ensure_ascii=False, indent=2))
+    click.echo(json_text(value, indent=2))
 
 
-def _jsonable(value: Any) -> Any:  # noqa: ANN401 (any cell of a table)
+def json_text(value: object, indent: int | None = None) -> str:
+    """Return a value as JSON, with escapes for unprintable characters.
+
+    JSON has no infinite number and no NaN: these become null.
+    """
+    try:
+        text = json.dumps(
+            value, default=jsonable, ensure_ascii=False, indent=indent, allow_nan=False
+        )
+    except (TypeError, ValueError):
+        text = json.dumps(_finite(value), default=jsonable, ensure_ascii=False, indent=indent)
+    return _UNPRINTABLE.sub(lambda found: json.dumps(found[0])[1:-1], text)
+
+
+# Control characters that JSON allows, those that reorder text, and halves of characters.
+_UNPRINTABLE = re.compile("[\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+
+
+def jsonable(value: Any) -> Any:  # noqa: ANN401 (any cell of a table)
+    """Return a value that JSON does not have as a text or number."""
     if isinstance(value, datetime):
         return f"{value.isoformat()}Z" if value.tzinfo is None else value.isoformat()
     if isinstance(value, date):
@@ -70,29 +97,82 @@ def _jsonable(value: Any) -> Any:  # noqa: ANN401 (any cell of a table)
     return str(value)
 
 
-def print_table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
-    """Print rows as aligned columns on stdout; numbers are aligned to the right."""
-    from lfp_pipeline.common.text import printable
+def _finite(value: Any) -> Any:  # noqa: ANN401 (likewise)
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {str(key): _finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    return value
 
-    def text(value: object) -> str:
-        if isinstance(value, int) and not isinstance(value, bool):
-            return f"{value:,}"
-        return "" if value is None else printable(str(value))
 
-    cells = [[text(value) for value in row] for row in rows]
-    widths = [
-        max(len(line[number]) for line in [list(columns), *cells]) for number in range(len(columns))
-    ]
+def fit(text: str, width: int = WIDTH, indent: int = 2) -> str:
+    """Return a text whose long lines go on in further lines, indented; long words stay whole."""
+    lines = []
+    for line in text.splitlines():
+        margin = " " * (len(line) - len(line.lstrip()) + indent)
+        lines += textwrap.wrap(
+            line,
+            width,
+            subsequent_indent=margin,
+            drop_whitespace=True,
+            replace_whitespace=False,
+            break_long_words=False,
+            break_on_hyphens=False,
+        ) or [""]
+    return "\n".join(lines)
+
+
+def print_table(
+    columns: Sequence[str],
+    rows: Sequence[Sequence[object]],
+    whole: Collection[str] = (),
+    width: int = WIDTH,
+) -> None:
+    """Print rows as aligned columns on stdout; numbers are aligned to the right.
+
+    Texts are shortened, the longest first, until a line fits the width. The columns that are named
+    in `whole` are not shortened.
+    """
+    from lfp_pipeline.common.text import shortened
+
+    lines = [list(columns), *([cell_text(value) for value in row] for row in rows)]
+    widths = [max(map(len, cells)) for cells in zip(*lines, strict=True)]
     numeric = [
-        bool(rows) and all(isinstance(row[number], int | None) for row in rows)
+        bool(rows) and all(isinstance(row[number], Number | None) for row in rows)
         for number in range(len(columns))
     ]
-    for line in [list(columns), *cells]:
+    flexible = [
+        number
+        for number, column in enumerate(columns)
+        if not numeric[number] and column not in whole
+    ]
+    while sum(widths) + 2 * (len(widths) - 1) > width:
+        widest = max(flexible, key=lambda number: widths[number], default=None)
+        if widest is None or widths[widest] <= _NARROWEST:
+            break
+        widths[widest] -= 1
+    for line in lines:
+        cells = [shortened(cell, size) for cell, size in zip(line, widths, strict=True)]
         aligned = [
-            cell.rjust(width) if right else cell.ljust(width)
-            for cell, width, right in zip(line, widths, numeric, strict=True)
+            cell.rjust(size) if right else cell.ljust(size)
+            for cell, size, right in zip(cells, widths, numeric, strict=True)
         ]
         click.echo("  ".join(aligned).rstrip())
+
+
+def cell_text(value: object) -> str:
+    """Return a value as printable text for people."""
+    from lfp_pipeline.common.text import printable
+
+    if isinstance(value, int) and not isinstance(value, bool):
+        return f"{value:,}"
+    if isinstance(value, float):
+        return f"{value:,.2f}"
+    if isinstance(value, datetime):
+        return f"{value:%Y-%m-%d %H:%M:%S}"
+    return "" if value is None else printable(str(value))
 
 
 def print_report(summary: str, figures: Mapping[str, object], problems: Sequence[str]) -> None:

@@ -1,71 +1,97 @@
-"""Writes rejected rows as files into data/rejects: `python -m lfp_pipeline.cli.rejects`."""
+"""`lfp rejects`: writes rejected rows as CSV files, to be fixed."""
 
-import argparse
-import logging
 import os
-import sys
 from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
-import duckdb
+import click
 
-from lfp_pipeline.common.text import pluralize, visible
-from lfp_pipeline.engine import Engine
-from lfp_pipeline.errors import LfpError
-from lfp_pipeline.model.table_spec import PRODUCT_COLUMNS
-from lfp_pipeline.operations.export_rejects import RejectsFile, export_rejects
-from lfp_pipeline.settings import Settings, load_settings
+from lfp_pipeline.cli.completion import complete_file
+from lfp_pipeline.cli.output import examples, fit, json_option, print_json, say
 
+if TYPE_CHECKING:
+    from lfp_pipeline.operations.export_rejects import RejectsFile
+    from lfp_pipeline.settings import Settings
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Export the rejected rows; return 1 after an error, else 0."""
-    parser = argparse.ArgumentParser(prog="python -m lfp_pipeline.cli.rejects", description=__doc__)
-    parser.add_argument("--partition", help="only rows of this partition")
-    parser.add_argument("--delivery", help="only rows of this delivery")
-    options = parser.parse_args(arguments)
-    try:
-        engine = Engine(load_settings())
-        exported = export_rejects(
-            engine,
-            logging.getLogger(__name__),
-            partition_key=options.partition or None,
-            delivery_id=options.delivery or None,
-        )
-    except (LfpError, OSError, duckdb.Error) as error:
-        print(visible(str(error)), file=sys.stderr)
-        return 1
-    _print_result(exported, engine.settings)
-    return 0
+_ADVICE = """
+Fix {columns} in a spreadsheet or an editor; the other columns say what was wrong, and are not \
+read. Delete the rows that you do not fix: they would be rejected again, and a file with more than \
+{share:.0%} rejects is refused. Save the file as CSV, and drop it into {inbox}.
+
+A dropped file is newer than all earlier deliveries. If a newer file has changed the same skus \
+since, give the dropped file the time of the delivery that it corrects, which is in the name of \
+the file of its rejects: touch -d {time}Z FILE
+"""
+_FORMULAS = """
+{values} began with one of = + - @. An apostrophe stands before each, so that no spreadsheet reads \
+it as a formula. Delete the apostrophe where it must not remain.
+"""
 
 
-def _print_result(exported: Sequence[RejectsFile], settings: Settings) -> None:
-    if not exported:
-        print("No rejected rows. Files that were refused whole: `make status`, Needs attention.")
-        return
+@click.command(epilog=examples("lfp rejects", "lfp rejects fruit.csv"))
+@click.argument("which", metavar="[FILE|DELIVERY]", required=False, shell_complete=complete_file)
+@json_option
+def command(which: str | None, *, as_json: bool) -> None:
+    """Write the rejected rows of each file as CSV, with their reasons, to be fixed.
+
+    A file is written for the newest version of each file, or of FILE, or for a DELIVERY: its id, or
+    the unique beginning of one. Of a file that was refused, the rejected rows are evidence only:
+    fix the file itself.
+    """
+    import logging
+
+    from lfp_pipeline.engine import Engine
+    from lfp_pipeline.operations.export_rejects import export_rejects
+    from lfp_pipeline.operations.find_delivery import find_delivery, find_partition
+    from lfp_pipeline.settings import load_settings
+
+    engine = Engine(load_settings())
+    key = find_partition(engine, which) if which else None
+    id_ = find_delivery(engine, which).delivery_id if which and key is None else None
+    log = logging.getLogger(__name__)
+    exported = export_rejects(engine, log, partition_key=key, delivery_id=id_)
+    if as_json:
+        print_json([_data(file) for file in exported])
+    elif exported:
+        _print(exported, engine.settings)
+    else:
+        say("No rejected rows. `lfp status` shows files that were refused: Needs attention.")
+
+
+def _data(file: "RejectsFile") -> dict[str, Any]:
+    return {
+        "path": str(file.path),
+        "delivery_id": file.delivery_id,
+        "partition_key": file.partition_key,
+        "rows": file.rows,
+        "is_refused": file.refused,
+        "is_kept": file.kept,
+        "escaped_values": file.escaped,
+    }
+
+
+def _print(exported: Sequence["RejectsFile"], settings: "Settings") -> None:
+    from lfp_pipeline.common.text import pluralize, printable
+    from lfp_pipeline.model.delivery import parse_stamp
+    from lfp_pipeline.model.table_spec import PRODUCT_COLUMNS
+
     for file in exported:
-        rows = pluralize(file.rows, "rejected row")
-        print(f"{os.path.relpath(file.path)}: {rows} of {file.partition_key}")
+        click.echo(
+            printable(f"{os.path.relpath(file.path)}: {pluralize(file.rows, 'rejected row')}")
+        )
         if file.kept:
-            print("    Kept, because it was edited. Move it away to have it written again.")
+            click.echo("    Kept, because it was edited. Move it away to have it written again.")
         if file.refused:
-            print(
+            click.echo(
                 "    The whole file was refused, so its good rows are not merged either: fix the "
                 "file itself."
             )
-    wanted = ", ".join(PRODUCT_COLUMNS)
-    print(
-        f"\nFix {wanted} in a spreadsheet or an editor; the other columns say what was wrong, and "
-        "are not\nread. Delete the rows that you do not fix: they would be rejected again, and a "
-        f"file with more than\n{settings.max_reject_share:.0%} rejects is refused. Save the file "
-        f"as CSV, and drop it into {os.path.relpath(settings.inbox_dir)}.\nA dropped file is newer "
-        "than all earlier deliveries. If a newer file has changed the same skus since,\ngive the "
-        "dropped file the time of the old one: touch -r."
+    advice = _ADVICE.format(
+        columns=", ".join(PRODUCT_COLUMNS),
+        share=settings.max_reject_share,
+        inbox=os.path.relpath(settings.inbox_dir),
+        time=parse_stamp(exported[0].delivery_id.split("#")[1]).isoformat(timespec="microseconds"),
     )
     if escaped := sum(file.escaped for file in exported):
-        print(
-            f"\n{escaped:,} values begin with one of = + - @. An apostrophe stands before them, so "
-            "that no\nspreadsheet reads them as formulas. Delete it where it must not remain."
-        )
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+        advice += _FORMULAS.format(values=pluralize(escaped, "value"))
+    click.echo(fit(advice, indent=0))

@@ -1,17 +1,66 @@
 """`lfp status`: shows what is pending, running, and in need of attention."""
 
+import shutil
+import sys
+import time
+
 import click
 
+from lfp_pipeline.cli.output import FAILED, examples, fit, json_option, print_json
 
-@click.command()
-def command() -> None:
+_CLEAR_SCREEN = "\x1b[H\x1b[2J"
+
+
+@click.command(
+    epilog=examples(
+        "lfp status", "lfp status --watch 5", "lfp status --json | jq '.pending_files[].file'"
+    )
+)
+@click.option(
+    "--watch",
+    "interval",
+    type=click.FloatRange(min=0.1),
+    is_flag=False,
+    flag_value=2.0,
+    metavar="[SECONDS]",
+    help="Show the status again every so many seconds (2), until Ctrl-C.",
+)
+@json_option
+def command(interval: float | None, as_json: bool) -> None:
     """Show what is pending, running or waiting, what needs attention, and the tables.
 
-    Example: lfp status
+    Nothing waits, and no writer is blocked: the tables are those of the published copy. The exit
+    code is 1 if there are problems.
     """
+    if interval is None:
+        sys.exit(FAILED if _show(as_json=as_json) else 0)
+    if as_json:
+        msg = "--watch prints text; leave out --json, or repeat `lfp status --json`."
+        raise click.UsageError(msg)
+    try:
+        while True:
+            _show(as_json=False, again=True)
+            time.sleep(interval)
+    except KeyboardInterrupt:
+        sys.exit(0)
+
+
+def _show(*, as_json: bool, again: bool = False) -> bool:
+    """Print the status; return whether there are problems."""
     from lfp_pipeline.engine import Engine
     from lfp_pipeline.operations.status import collect_status
+    from lfp_pipeline.operations.status_data import status_data
     from lfp_pipeline.operations.status_text import render_status
     from lfp_pipeline.settings import load_settings
 
-    click.echo(render_status(collect_status(Engine(load_settings()))))
+    state = collect_status(Engine(load_settings()))
+    if as_json:
+        print_json(status_data(state))
+    elif again and sys.stdout.isatty():
+        width, height = shutil.get_terminal_size()
+        lines = fit(render_status(state), width).splitlines()
+        cut = [*lines[: height - 2], f"... {len(lines) - height + 2} more lines"]
+        click.echo(_CLEAR_SCREEN + "\n".join(lines if len(lines) < height else cut))
+    else:
+        click.echo(fit(render_status(state)) + "\n" * again)
+    return bool(state.problems)

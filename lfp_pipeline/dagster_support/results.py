@@ -57,9 +57,7 @@ def log_result(log: logging.Logger, outcome: IngestResult | LandingFailure) -> N
     if is_merged(outcome) and reading and reading.commonest_reason:
         key, reason = outcome.partition_key, reading.commonest_reason
         record = reason.quoted_record
-        log.warning(
-            "%s: %s `make rejects PARTITION=%s` writes all rejects.%s", key, reason, key, record
-        )
+        log.warning("%s: %s `lfp rejects %s` writes all rejects.%s", key, reason, key, record)
     if isinstance(outcome, IngestResult):
         for warning in outcome.warnings:
             log.warning("%s: %s", outcome.partition_key, warning)

@@ -1,5 +1,7 @@
 """Deliveries and their ids."""
 
+from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -108,3 +110,27 @@ def stamp(timestamp: datetime) -> str:
 def parse_stamp(text: str) -> datetime:
     """Return the time that `stamp` has written; raise ValueError for any other text."""
     return datetime.fromisoformat(text.removesuffix("Z"))
+
+
+def labels(files: Mapping[str, str]) -> dict[str, str]:
+    """Return a short name of each delivery for people: `my file.csv#20261127T160302`.
+
+    It is the name of the file, and of the id so much that it names one of these deliveries: up to
+    the second of its time, up to the microsecond, or all.
+
+    Args:
+        files: names of files, by delivery id.
+    """
+    beginnings = {id_: _beginnings(id_) for id_ in files}
+    times = Counter(beginning for several in beginnings.values() for beginning in several)
+    found = {}
+    for id_, several in beginnings.items():
+        short = next((beginning for beginning in several if times[beginning] == 1), id_)
+        found[id_] = files[id_] + short[short.index("#") :]
+    return found
+
+
+def _beginnings(delivery_id: str) -> tuple[str, str]:
+    to_microsecond, _, _ = delivery_id.rpartition("#")
+    to_second, _, _ = to_microsecond.rpartition(".")
+    return to_second, to_microsecond

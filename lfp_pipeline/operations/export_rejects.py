@@ -9,7 +9,7 @@ import csv
 import io
 import logging
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import AbstractContextManager, closing
 from dataclasses import dataclass
 from filecmp import cmp
 from pathlib import Path
@@ -87,6 +87,7 @@ class RejectsFile:
 
     path: Path
     partition_key: str
+    delivery_id: str
     refused: bool
     rows: int
     escaped: int
@@ -107,13 +108,11 @@ def export_rejects(
     """
     settings = engine.settings
     if not engine.warehouse.exists:
-        msg = f"There is no database at {engine.warehouse.location}. Run ingest_inbox first."
+        msg = f"There is no database at {engine.warehouse.location}. Run `lfp ingest` first."
         raise LfpError(msg)
-    # A person waits at the keyboard, so give up early.
-    warehouse = engine.warehouse.waiting(settings.other_process_wait_seconds)
     for leftover in stale_temporaries(settings.rejects_dir):
         log.info("Removing %s, left by an export that was killed", leftover)
-    with warehouse.session("exporting rejects", log) as connection:
+    with _session(engine, log) as connection:
         chosen = {"partition_key": partition_key, "delivery_id": delivery_id}
         deliveries = connection.execute(_DELIVERIES, chosen).fetchall()
         if not deliveries and (partition_key or delivery_id):
@@ -127,6 +126,20 @@ def export_rejects(
             for key, delivery, refused, rejects in deliveries
             if rejects
         ]
+
+
+def _session(
+    engine: Engine, log: logging.Logger
+) -> AbstractContextManager[duckdb.DuckDBPyConnection]:
+    """Return a session on the published copy if the tables have not changed since; else on these.
+
+    The copy may lack the rejects that have just been reported.
+    """
+    if engine.published.exists and not engine.published.is_stale:
+        return engine.published.session()
+    # A person waits at the keyboard, so give up early.
+    warehouse = engine.warehouse.waiting(engine.settings.other_process_wait_seconds)
+    return warehouse.session("exporting rejects", log)
 
 
 def _export(
@@ -156,7 +169,7 @@ def _export(
         if not kept:
             commit_file(file, temporary, path)
         text.detach()
-    return RejectsFile(path, key, refused, rows, escaped, kept)
+    return RejectsFile(path, key, delivery_id, refused, rows, escaped, kept)
 
 
 def _rejects(

@@ -1,5 +1,6 @@
 """Finds a delivery by what people know: a file name, or the beginning of an id."""
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,6 +11,8 @@ from lfp_pipeline.model.delivery import Delivery
 from lfp_pipeline.model.partition_key import is_partition_key, partition_key
 from lfp_pipeline.raw_zone.landed import Landed
 from lfp_pipeline.raw_zone.raw_index import RawIndex
+
+_VERSION = re.compile(r"(?P<name>.+)#(?P<stem>[0-9]{4}[0-9TZ.]*(#[0-9a-f]*)?)")
 
 
 def find_delivery(
@@ -67,8 +70,14 @@ def find_partition(engine: Engine, text: str) -> str | None:
 
 
 def ids_beginning_with(index: RawIndex, text: str) -> list[str]:
-    """Return the ids of all deliveries that begin with a text, in the order of their names."""
-    key, has_stem, _ = text.partition("#")
-    keys = [key] if has_stem else index.partitions_beginning_with(key)
+    """Return the ids of all deliveries that begin with a text, in the order of their names.
+
+    The text may also be a file name with the beginning of a time: `my file.csv#20261127T160302`.
+    """
+    keys = index.partitions_beginning_with(text)
+    if version := _VERSION.fullmatch(text):
+        name = version["name"]
+        keys = [name if is_partition_key(name) else partition_key(name)]
+        text = f"{keys[0]}#{version['stem']}"
     ids = (landed.delivery_id for key in keys for landed in index.deliveries(key))
     return [id_ for id_ in ids if id_.startswith(text)]

@@ -3,11 +3,11 @@
 A warning no longer holds if its delivery is reverted or refused, or if a later version replaces it.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from functools import partial
 from itertools import islice
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from lfp_pipeline.engine import Engine
 from lfp_pipeline.errors import LandingError
@@ -19,6 +19,7 @@ from lfp_pipeline.ingest.delivery_warnings import (
 )
 from lfp_pipeline.model.delivery import Delivery
 from lfp_pipeline.model.ledger_entry import LedgerEntry, RowCounts, Status
+from lfp_pipeline.operations.read_tables import Row
 from lfp_pipeline.raw_zone.landed import Landed
 from lfp_pipeline.raw_zone.raw_zone import RawZone
 from lfp_pipeline.sources.inbox import InboxFile
@@ -26,8 +27,6 @@ from lfp_pipeline.sources.inbox import InboxFile
 _SHOWN = 10
 
 _Candidate = TypeVar("_Candidate")
-Row = Mapping[str, Any]
-"""A row of the ledger: values by column."""
 
 
 def standing_warnings(

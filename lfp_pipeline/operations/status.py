@@ -6,6 +6,7 @@ Nothing waits, and no writer is blocked: the tables are read from the published 
 import logging
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePath
 
@@ -14,11 +15,12 @@ import duckdb
 from lfp_pipeline.common.process_marks import live_marks
 from lfp_pipeline.common.text import pluralize
 from lfp_pipeline.engine import Engine
-from lfp_pipeline.errors import LfpError, SettingsError
+from lfp_pipeline.errors import LandingError, LfpError, SettingsError, user_message
 from lfp_pipeline.model.delivery import Delivery
 from lfp_pipeline.model.ledger_entry import Status
-from lfp_pipeline.model.partition_key import partition_key
-from lfp_pipeline.operations.standing_warnings import Row, standing_warnings
+from lfp_pipeline.model.partition_key import file_name, is_derived, partition_key
+from lfp_pipeline.operations.read_tables import Row, Tables, open_tables
+from lfp_pipeline.operations.standing_warnings import standing_warnings
 from lfp_pipeline.sources.inbox import InboxFile, Listing, Skipped
 from lfp_pipeline.sources.local_file import path_as_text
 from lfp_pipeline.warehouse.file_results import STALE
@@ -33,6 +35,16 @@ SELECT (SELECT count(*) FROM products) AS products,
     (SELECT count(*) FROM name_counts) AS names,
     (SELECT count(*) FROM deliveries) AS deliveries,
     (SELECT count(*) FROM rejected_rows) AS rejected_rows
+"""
+
+# Those that `export_rejects` writes.
+_REJECTS_TO_FIX = """
+SELECT count(*) AS rejects FROM rejected_rows SEMI JOIN (
+    FROM deliveries WHERE status NOT IN ('failed', 'reverted')
+    QUALIFY row_number() OVER (
+        PARTITION BY partition_key ORDER BY delivered_at DESC, delivery_id DESC
+    ) = 1
+) AS newest USING (delivery_id)
 """
 
 # The ledger is in the order in which deliveries ended, except that a rebuild copies the entries of
@@ -68,6 +80,7 @@ class TableStatus:
         source: the database that they were read from, in words.
         as_of: the time, in seconds since the epoch.
         sizes: numbers of rows, by table.
+        rejects_to_fix: number of rejected rows of the newest versions of files.
         latest: ledger rows of the deliveries that ended last, newest first.
         stale: ledger rows of deliveries that landed last, are older than others, and have only
             stale rows.
@@ -78,6 +91,7 @@ class TableStatus:
     source: str
     as_of: float
     sizes: Mapping[str, int]
+    rejects_to_fix: int
     latest: Sequence[Row]
     stale: Sequence[Row]
     needs_attention: Sequence[Row]
@@ -99,6 +113,7 @@ class StatusReport:
         waiting: the processes that wait for the writer lock.
         tables: the tables; None if there are none, or if they cannot be read.
         unpublished: ids and statuses of deliveries that ended after `tables.as_of`.
+        files: names of files, by delivery id, where the partition key does not show the name.
         not_retried: ids of failed deliveries that nothing retries: their bytes are not kept.
         is_stale: whether the tables have changed since they were published.
         warnings: warnings about deliveries and inbox files that still hold.
@@ -119,6 +134,7 @@ class StatusReport:
     waiting: Sequence[LockHolder]
     tables: TableStatus | None
     unpublished: Sequence[tuple[str, str]]
+    files: Mapping[str, str]
     not_retried: frozenset[str]
     is_stale: bool
     warnings: Sequence[str]
@@ -148,6 +164,7 @@ def _collect(engine: Engine) -> StatusReport:
     is_stale = engine.published.is_stale
     index = engine.raw_zone.index
     stale, latest = (tables.stale, tables.latest) if tables else ((), ())
+    unpublished = index.noted_since(int(tables.as_of * 1e9)) if tables and is_stale else []
     disk = {
         "database": engine.warehouse.size_bytes,
         "published copy": engine.published.size_bytes,
@@ -166,7 +183,8 @@ def _collect(engine: Engine) -> StatusReport:
         writer=lock.holder,
         waiting=lock.waiting,
         tables=tables,
-        unpublished=index.noted_since(int(tables.as_of * 1e9)) if tables and is_stale else (),
+        unpublished=unpublished,
+        files=_files(engine, tables, pending_deliveries, [id_ for id_, _ in unpublished]),
         not_retried=_not_retried(engine, tables.needs_attention if tables else ()),
         is_stale=is_stale,
         warnings=list(standing_warnings(engine, stale, latest, landed_files)),
@@ -184,12 +202,12 @@ def _problems(engine: Engine, pending_deliveries: Sequence[Delivery]) -> Iterato
         number = pluralize(len(pending_deliveries), "delivery")
         yield (
             f"The database is missing or was rebuilt, and {number} that landed before are not "
-            "merged. Run ingest_inbox. Readers keep the last published copy."
+            "merged. Run `lfp ingest`. Readers keep the last published copy."
         )
     if problem := engine.raw_zone.index.problem:
         yield problem
     if engine.warehouse.is_corrupt:
-        yield f"{engine.warehouse.location} is no database. Run rebuild_products."
+        yield f"{engine.warehouse.location} is no database. Run `lfp rebuild`."
 
 
 def _not_retried(engine: Engine, rows: Sequence[Row]) -> frozenset[str]:
@@ -225,30 +243,43 @@ def _runs(marks: Path) -> Iterator[tuple[str, str, float]]:
             continue
 
 
+def _files(
+    engine: Engine, tables: TableStatus | None, pending: Sequence[Delivery], unpublished: list[str]
+) -> dict[str, str]:
+    rows = (*tables.latest, *tables.needs_attention) if tables else ()
+    sources = {row["delivery_id"]: row["source"] for row in rows}
+    sources |= {delivery.delivery_id: delivery.source for delivery in pending}
+    for delivery_id in unpublished:
+        if is_derived(_key(delivery_id)) and delivery_id not in sources:
+            with suppress(LandingError):  # Its record cannot be read.
+                sources[delivery_id] = engine.raw_zone.find(delivery_id).source
+    return {
+        id_: file_name(_key(id_), source)
+        for id_, source in sources.items()
+        if is_derived(_key(id_))
+    }
+
+
+def _key(delivery_id: str) -> str:
+    return delivery_id.partition("#")[0]
+
+
 def _tables(engine: Engine, problems: list[str]) -> TableStatus | None:
-    published, database = engine.published, engine.warehouse
+    if not (engine.published.exists or engine.warehouse.exists):
+        return None
     try:
-        if published.exists:
-            with published.session() as connection:
-                return _read(connection, "the published copy", published.last.copied_at)
-        if database.exists:
-            with database.read_session() as connection:
-                return _read(connection, "the database", time.time())
-    except duckdb.Error as error:
-        problems.append(f"The tables cannot be read now: {error}")
+        with open_tables(engine) as tables:
+            return _read(tables)
+    except (LfpError, duckdb.Error) as error:
+        problems.append(user_message(error))
     return None
 
 
-def _read(connection: duckdb.DuckDBPyConnection, source: str, as_of: float) -> TableStatus:
-    (sizes,) = _rows(connection, _SIZES)
-    rows = (_rows(connection, sql) for sql in (_LATEST, STALE, _NEEDS_ATTENTION))
-    return TableStatus(source, as_of, sizes, *rows)
-
-
-def _rows(connection: duckdb.DuckDBPyConnection, sql: str) -> list[Row]:
-    found = connection.execute(sql)
-    columns = [name for name, *_ in found.description or ()]
-    return [dict(zip(columns, row, strict=True)) for row in found.fetchall()]
+def _read(tables: Tables) -> TableStatus:
+    (sizes,) = tables.rows(_SIZES)
+    (to_fix,) = tables.rows(_REJECTS_TO_FIX)
+    rows = (tables.rows(sql) for sql in (_LATEST, STALE, _NEEDS_ATTENTION))
+    return TableStatus(tables.source, tables.as_of, sizes, to_fix["rejects"], *rows)
 
 
 def _feed_errors(engine: Engine, problems: list[str]) -> dict[str, str]:

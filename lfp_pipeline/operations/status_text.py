@@ -1,18 +1,24 @@
 """Renders the status of a data folder as text."""
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
+from shlex import quote
 
 from lfp_pipeline.common.text import format_size, pluralize, preview, printable, shortened
+from lfp_pipeline.model.delivery import labels
 from lfp_pipeline.model.ledger_entry import RowCounts, Status
-from lfp_pipeline.model.partition_key import is_derived
-from lfp_pipeline.operations.standing_warnings import Row
+from lfp_pipeline.operations.read_tables import Row
 from lfp_pipeline.operations.status import StatusReport
 
 _WHAT_TO_DO = {
-    "refused": "Fix the file and drop it again, or run revert_delivery for it; then it leaves this "
-    "list. While it is in the inbox, ingest_inbox fails because of it.",
-    "failed": "ingest_inbox retries it; so does the sensor, if the file is in the inbox.",
+    "refused": "Fix the file and drop it again, or `lfp revert {name}`; then it leaves this list. "
+    "While it is in the inbox, `lfp ingest` fails because of it.",
+    "failed": "`lfp ingest` retries it; so does the sensor, if the file is in the inbox.",
 }
+
+_NOTHING_RUNS = (
+    "    `lfp ingest` ingests them now. While `lfp dev` runs, it ingests them by itself."
+)
 
 _SKIPPED_ADVICE = (
     "Replace links by files, since links are not followed; allow read access; or move them out of "
@@ -55,13 +61,15 @@ def render_status(state: StatusReport) -> str:
 
 def _pending(state: StatusReport) -> list[str]:
     files = [f"{file.name} ({format_size(file.size_bytes)})" for file in state.pending]
-    landed = [delivery.delivery_id for delivery in state.pending_deliveries]
+    landed = _labels(state, [delivery.delivery_id for delivery in state.pending_deliveries])
     groups = (
         (files, "in the inbox, not merged"),
         (state.still_writing, "in the inbox, still being written"),
-        (landed, "landed, not merged"),
+        (list(landed.values()), "landed, not merged"),
     )
     lines = [f"{len(names):,} {what}: {preview(names)}" for names, what in groups if names]
+    if lines and not state.runs:
+        lines.append(_NOTHING_RUNS)
     return lines or ["None."]
 
 
@@ -93,35 +101,42 @@ def _running(state: StatusReport) -> list[str]:
 
 def _unpublished(state: StatusReport) -> list[str]:
     ids: dict[str, list[str]] = {}
+    names = _labels(state, [delivery_id for delivery_id, _ in state.unpublished])
     for delivery_id, status in state.unpublished:
-        ids.setdefault(status, []).append(delivery_id)
+        ids.setdefault(status, []).append(names[delivery_id])
     return [f"{len(found):,} {status}: {preview(found)}" for status, found in ids.items()]
 
 
 def _needs_attention(state: StatusReport) -> list[str]:
+    rows = state.tables.needs_attention if state.tables else ()
+    names = _labels(state, [row["delivery_id"] for row in rows])
     lines = []
-    for row in state.tables.needs_attention if state.tables else ():
-        lines += [f"{_named(row)} {Status(row['status']).phrase}: {row['error']}"]
+    for row in rows:
+        name = names[row["delivery_id"]]
+        lines += [f"{name} {Status(row['status']).phrase}: {row['error']}"]
         if row["delivery_id"] not in state.not_retried:
-            lines += [f"    {_WHAT_TO_DO[row['status']]}"]
+            lines += [f"    {_WHAT_TO_DO[row['status']].format(name=quote(name))}"]
     return lines
 
 
-def _named(row: Row) -> str:
-    """Return the delivery id, with the source if the partition key does not show its name."""
-    if is_derived(row["partition_key"]):
-        return f"{row['delivery_id']} ({row['source']})"
-    return str(row["delivery_id"])
+def _labels(state: StatusReport, ids: Sequence[str]) -> dict[str, str]:
+    """Return a short, printable name of each delivery."""
+    files = {id_: state.files.get(id_, id_.partition("#")[0]) for id_ in ids}
+    return {id_: printable(label) for id_, label in labels(files).items()}
 
 
 def _latest(state: StatusReport) -> list[str]:
     if state.tables is None:
         return []
     rows = state.tables.latest
-    width = max((len(row["delivery_id"]) for row in rows), default=0)
+    names = _labels(state, [row["delivery_id"] for row in rows])
+    explained = {row["delivery_id"] for row in state.tables.needs_attention}
+    width = max(map(len, names.values()), default=0)
     lines = []
     for row in rows:
-        lines += [f"{row['delivery_id']:<{width}}  {_result(row)}", *_notes(row)]
+        id_ = row["delivery_id"]
+        result = f"{row['status']}: see above" if id_ in explained else _result(row)
+        lines += [f"{names[id_]:<{width}}  {result}", *_notes(row)]
     return lines
 
 
@@ -142,7 +157,7 @@ def _result(row: Row) -> str:
     text = f"{row['status']} {row['merged_at']:%Y-%m-%d %H:%M:%S}, {pluralize(rows.read, 'row')}"
     text += f" ({rows})" if str(rows) else ""
     if seconds := row.get("seconds"):  # Copies of earlier versions lack the column.
-        text += f" in {seconds:.2f} s, {rows.read / seconds:,.0f} rows/s"
+        text += f" in {seconds:.2f} s"
     return text
 
 
@@ -153,6 +168,8 @@ def _sizes(state: StatusReport) -> list[str]:
     age = _duration(state.now - tables.as_of)
     lines = [f"{rows:>12,}  {table.replace('_', ' ')}" for table, rows in tables.sizes.items()]
     text = f"As of {_time(tables.as_of)} UTC, {age} ago, from {tables.source}"
+    if to_fix := tables.rejects_to_fix:
+        lines[-1] += f"; `lfp rejects` writes the {to_fix:,} of the newest versions of files"
     return [*lines, f"{text}; changed since." if state.is_stale else f"{text}."]
 
 

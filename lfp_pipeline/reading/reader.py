@@ -168,9 +168,7 @@ def check_reject_share(reading: Reading, max_share: float, *, kept: bool = True)
         f"LFP_MAX_REJECT_SHARE). {commonest}"
     )
     if kept:
-        msg += (
-            f" All rejects are in rejected_rows; `make rejects PARTITION={key}` writes them as CSV."
-        )
+        msg += f" All rejects are in rejected_rows; `lfp rejects {key}` writes them as CSV."
     raise TooManyRejectsError(msg + commonest.quoted_record, commonest.reason)
 
 

@@ -117,7 +117,7 @@ class Listing:
         parts = []
         if self.skipped:
             names = preview([str(entry) for entry in self.skipped])
-            parts.append(f"{len(self.skipped):,} skipped: {names}; see `make status`")
+            parts.append(f"{len(self.skipped):,} skipped: {names}; see `lfp status`")
         if self.ignored:
             parts.append(f"{len(self.ignored):,} ignored by name: {preview(self.ignored)}")
         return ". ".join(parts)

@@ -9,7 +9,6 @@ from pathlib import Path
 import duckdb
 import pytest
 
-from lfp_pipeline.cli.rejects import main
 from lfp_pipeline.engine import Engine
 from lfp_pipeline.errors import LfpError
 from lfp_pipeline.model.delivery import Delivery
@@ -213,9 +212,7 @@ def test_an_edited_rejects_file_is_not_overwritten(engine: Engine, take: Take):
     assert first.path.read_bytes() == edited
 
 
-def test_a_file_that_was_refused_whole_is_reported_as_such(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-):
+def test_a_file_that_was_refused_whole_is_reported_as_such(tmp_path: Path):
     engine = engine_at(tmp_path / "refusing", max_reject_share=0.1)
     path = tmp_path / "a.csv"
     path.write_bytes(b"name,sku,description\nAnn,s1,\nM\xfcller,s2,x\n")
@@ -225,9 +222,6 @@ def test_a_file_that_was_refused_whole_is_reported_as_such(
     )
     (found,) = export_rejects(engine, LOG)
     assert found.refused
-    monkeypatch.setenv("LFP_DATA_DIR", str(tmp_path / "refusing"))
-    assert main([]) == 0
-    assert "The whole file was refused" in capsys.readouterr().out
 
 
 def test_an_unknown_partition_is_explained_by_its_file_name(engine: Engine, take: Take):
@@ -248,22 +242,3 @@ def test_thousands_of_rejects_are_exported_in_pages(engine: Engine, take: Take):
     take(b"sku,name,description\n" + b"".join(b",Lamp %d,x\n" % n for n in range(5_000)))
     rows = exported(engine)
     assert [row["name"] for row in rows] == [f"Lamp {n}" for n in range(5_000)]
-
-
-def test_the_command_lists_its_files_and_the_next_steps(
-    engine: Engine, take: Take, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-):
-    monkeypatch.setenv("LFP_DATA_DIR", str(engine.settings.data_dir))
-    assert main([]) == 1
-    assert "There is no database" in capsys.readouterr().err
-    take(b"sku,name,description\nA-1,Lamp,x\n")
-    assert main(["--partition", "", "--delivery", ""]) == 0
-    assert "No rejected rows" in capsys.readouterr().out
-    take(b"sku,name,description\n,-Lamp,x\n", "b.csv")
-    assert main([]) == 0
-    output = capsys.readouterr().out
-    assert "1 rejected row of b.csv" in output
-    assert "data/inbox" in output
-    assert "1 values begin with" in output
-    assert main(["--delivery", "no"]) == 1
-    assert "There is no delivery no" in capsys.readouterr().err

@@ -10,7 +10,9 @@ from pathlib import Path
 import duckdb
 import pytest
 
-from lfp_pipeline.cli.status import main
+from lfp_pipeline.model.delivery import Delivery
+from lfp_pipeline.operations.export_rejects import export_rejects
+from lfp_pipeline.operations.find_delivery import find_delivery
 from lfp_pipeline.operations.prune import prune_raw
 from lfp_pipeline.operations.rebuild import rebuild_products
 from lfp_pipeline.operations.status import StatusReport, collect_status
@@ -48,6 +50,14 @@ def ingest(project: Project) -> None:
     engine.publish(LOG)
 
 
+INGEST = "    `lfp ingest` ingests them now. While `lfp dev` runs, it ingests them by itself."
+
+
+def label(delivery: Delivery | File) -> str:
+    """Return the short name of a delivery of a plain file name."""
+    return delivery.delivery_id.partition(".0")[0].removesuffix(".")
+
+
 def section(text: str, title: str) -> list[str]:
     """Return the lines below a title."""
     found = re.search(rf"^{title}\n((?:  .*\n?)+)", text, re.MULTILINE)
@@ -70,7 +80,8 @@ def test_pending_files_are_named(project: Project) -> None:
     project.drop(B)
     _, text = status_of(project)
     assert section(text, "Pending") == [
-        "2 in the inbox, not merged: a.csv (0.1 KB), b.csv (0.0 KB)"
+        "2 in the inbox, not merged: a.csv (0.1 KB), b.csv (0.0 KB)",
+        INGEST,
     ]
     ingest(project)
     _, text = status_of(project)
@@ -86,7 +97,7 @@ def test_a_landed_file_is_pending_once(project: Project) -> None:
     assert state.pending_deliveries == []
     file.path.unlink()
     _, text = status_of(project)
-    assert section(text, "Pending") == [f"1 landed, not merged: {delivery.delivery_id}"]
+    assert section(text, "Pending") == [f"1 landed, not merged: {label(delivery)}", INGEST]
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux reports writers")
@@ -98,6 +109,7 @@ def test_files_open_for_writing_are_still_being_written(project: Project) -> Non
     assert section(text, "Pending") == [
         "1 in the inbox, not merged: b.csv (0.0 KB)",
         "1 in the inbox, still being written: a.csv",
+        INGEST,
     ]
 
 
@@ -121,7 +133,7 @@ def test_many_names_are_counted(project: Project) -> None:
     for number in range(8):
         drop(project.inbox, f"f{number}.csv", HEADER)
     _, text = status_of(project)
-    (line,) = section(text, "Pending")
+    line, _ = section(text, "Pending")
     assert line.startswith("8 in the inbox")
     assert line.endswith("and 3 more")
 
@@ -168,11 +180,10 @@ def test_a_refused_delivery_needs_attention_until_its_file_is_fixed(project: Pro
     _, text = status_of(project)
     entries = section(text, "Needs attention")
     assert len(entries) == 4
-    refused = r"a\.csv#19700101T000000\.000001Z#[0-9a-f]{16} was refused: The header has no "
-    assert re.match(refused, entries[0])
+    assert entries[0].startswith("a.csv#19700101T000000 was refused: The header has no ")
     assert entries[1] == (
-        "    Fix the file and drop it again, or run revert_delivery for it; then it leaves this "
-        "list. While it is in the inbox, ingest_inbox fails because of it."
+        "    Fix the file and drop it again, or `lfp revert 'a.csv#19700101T000000'`; then it "
+        "leaves this list. While it is in the inbox, `lfp ingest` fails because of it."
     )
     assert entries[2].startswith("bad.csv#")
     project.drop(A)
@@ -186,9 +197,13 @@ def test_a_refused_delivery_needs_attention_until_it_is_reverted(project: Projec
     drop(project.inbox, "bad.csv", NO_SKU)
     ingest(project)
     (project.inbox / "bad.csv").unlink()
-    (entry, advice) = section(status_of(project)[1], "Needs attention")
-    assert "run revert_delivery for it; then it leaves this list" in advice
-    config = {"ops": {"revert": {"config": {"delivery_id": entry.split()[0]}}}}
+    state, text = status_of(project)
+    (_, advice) = section(text, "Needs attention")
+    (named,) = re.findall("`lfp revert '(.*)'`; then it leaves this list", advice)
+    delivery = find_delivery(project.engine, named)
+    assert state.tables
+    assert [row["delivery_id"] for row in state.tables.needs_attention] == [delivery.delivery_id]
+    config = {"ops": {"revert": {"config": {"delivery_id": delivery.delivery_id}}}}
     assert project.run("revert_delivery", config=config).success
     assert "Needs attention" not in status_of(project)[1]
 
@@ -197,7 +212,7 @@ def test_a_refused_delivery_shows_the_name_of_its_file(project: Project) -> None
     drop(project.inbox, "<b>x</b> 1.csv".replace("/", "_"), NO_SKU)
     ingest(project)
     (entry, _) = section(status_of(project)[1], "Needs attention")
-    assert f"({project.inbox}/<b>x<_b> 1.csv) was refused" in entry
+    assert entry.startswith("<b>x<_b> 1.csv#19700101T000001 was refused")
 
 
 def test_the_last_deliveries_show_their_row_counts(project: Project) -> None:
@@ -210,8 +225,8 @@ def test_the_last_deliveries_show_their_row_counts(project: Project) -> None:
     project.engine.published.publish(LOG)
     state, text = status_of(project)
     bad, second, first = section(text, "Last deliveries")
-    assert re.match(r"bad\.csv#\S+  refused: The header has no column sku\.", bad)
-    rate = r" in [\d.]+ s, \d+ rows/s"
+    assert re.fullmatch(r"bad\.csv#\S+  refused: see above", bad)
+    rate = r" in [\d.]+ s"
     counts = r"a\.csv#\S+    merged .{19}, 3 rows \(2 inserted, 1 superseded\)"
     assert re.fullmatch(counts + rate, first)
     assert re.search(r" 2 rows \(1 inserted, 1 unchanged\)" + rate, second)
@@ -232,8 +247,8 @@ def test_the_last_deliveries_show_their_notes_a_line_each(
     project.engine.published.publish(LOG)
     _, text = status_of(project)
     second, *notes, first = section(text, "Last deliveries")
-    assert second.startswith(B.delivery_id)
-    assert first.startswith(A.delivery_id)
+    assert second.startswith(label(B))
+    assert first.startswith(label(A))
     assert notes == [
         "    The header is in line 4.",
         "    A column is called '\\x1b[2J\\n```\\u202e'.",
@@ -247,7 +262,7 @@ def test_a_refused_file_shows_its_notes(project: Project, monkeypatch: pytest.Mo
     ingest(project)
     project.engine.published.publish(LOG)
     refused, note = section(status_of(project)[1], "Last deliveries")
-    assert "refused: 1 of 2 rows are rejected" in refused
+    assert refused.endswith("refused: see above")
     assert note == "    The header is in line 4."
 
 
@@ -317,7 +332,7 @@ def test_the_tables_are_read_from_the_published_copy(project: Project) -> None:
     assert "Not published" not in text
     (project.engine.ingest(project.engine.land(copy_of(project, B), B.key, LOG), LOG))
     _, text = status_of(project)
-    assert section(text, "Not published yet") == [f"1 merged: {B.delivery_id}"]
+    assert section(text, "Not published yet") == [f"1 merged: {label(B)}"]
     assert section(text, "Tables")[-1].endswith("from the published copy; changed since.")
 
 
@@ -351,8 +366,9 @@ def test_the_status_does_not_wait_for_a_writer(unpublished: Project) -> None:
         state, text = status_of(unpublished)
         assert time.monotonic() - started < 5
     assert state.tables is None
-    (problem,) = section(text, "Problems")
-    assert problem.startswith("The tables cannot be read now: ")
+    problem, advice = section(text, "Problems")
+    assert "lfp publish" in advice
+    assert problem.startswith("There is no published copy, and the database cannot be read now: ")
     assert "Could not set lock on file" in problem
 
 
@@ -366,7 +382,7 @@ def test_a_damaged_database_is_reported_though_its_copy_is_whole(
     assert section(status_of(project)[1], "Problems") == []
     database.write_bytes(content)
     state, text = status_of(project)
-    assert section(text, "Problems") == [f"{database} is no database. Run rebuild_products."]
+    assert section(text, "Problems") == [f"{database} is no database. Run `lfp rebuild`."]
     assert state.tables
 
 
@@ -423,21 +439,6 @@ def test_feeds_with_errors_are_listed(
     assert "LFP_ALLOWED_HOSTS" in line
 
 
-def test_the_command_prints_the_status(
-    project: Project, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setenv("LFP_DATA_DIR", str(project.data))
-    project.drop(A)
-    ingest(project)
-    assert main() == 0
-    output = capsys.readouterr().out
-    assert section(output, "Last deliveries")
-    assert output.startswith(f"{project.data}, ")
-    monkeypatch.setenv("LFP_PUBLISH_TIME_SHARE", "2")
-    assert main() == 1
-    assert capsys.readouterr().err.startswith("Wrong settings:\n  LFP_PUBLISH_TIME_SHARE")
-
-
 def test_unprintable_names_are_escaped(project: Project) -> None:
     drop(project.inbox, os.fsdecode(b"b\xe9.csv"), HEADER)
     drop(project.inbox, "\x1b[2Jé\n.csv", HEADER, 2_000_000)
@@ -452,12 +453,22 @@ def test_a_refused_and_pruned_delivery_shows_advice(project: Project) -> None:
     ingest(project)
     prune_raw(project.engine, 0, LOG)
     _, text = status_of(project)
-    assert "Fix the file and drop it again, or run revert_delivery for it" in text
+    assert "Fix the file and drop it again, or `lfp revert 'bad.csv#" in text
 
 
-def test_the_status_works_without_a_data_folder(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setenv("LFP_DATA_DIR", str(tmp_path / "none" / "yet"))
-    assert main() == 0
-    assert "None, or unreadable." in capsys.readouterr().out
+def test_rejects_of_replaced_versions_are_told_from_those_to_fix(project: Project) -> None:
+    reject = ("", "Bob", "y")
+    rows = tuple((f"s{number}", "Ann", "x") for number in range(20))
+    project.drop(File("a.csv", 1_000_000, (*rows, reject)))
+    ingest(project)
+    project.drop(File("a.csv", 2_000_000, (*rows, reject, reject)))
+    ingest(project)
+    project.engine.published.publish(LOG)
+    state, text = status_of(project)
+    assert state.tables
+    assert (state.tables.sizes["rejected_rows"], state.tables.rejects_to_fix) == (3, 2)
+    assert sum(file.rows for file in export_rejects(project.engine, LOG)) == 2
+    (line,) = [line for line in section(text, "Tables") if "rejected rows" in line]
+    assert line.strip() == (
+        "3  rejected rows; `lfp rejects` writes the 2 of the newest versions of files"
+    )

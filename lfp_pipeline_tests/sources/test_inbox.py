@@ -253,8 +253,8 @@ def test_an_unreadable_file_is_skipped_by_name_in_every_listing(inbox: Path) -> 
     assert "pending: open.csv" in lines
     assert "sensor: open.csv" in lines
     skipped = "1 skipped: perm.csv (Permission denied)"
-    assert f"WARNING:root:In the inbox {inbox}: {skipped}; see `make status`." in lines
-    assert lines[-1].endswith(f"In the inbox, {skipped}; see `make status`.")
+    assert f"WARNING:root:In the inbox {inbox}: {skipped}; see `lfp status`." in lines
+    assert lines[-1].endswith(f"In the inbox, {skipped}; see `lfp status`.")
 
 
 def test_ignored_entries_are_listed_with_folders_first(inbox: Path) -> None:

@@ -92,7 +92,7 @@ def test_the_terminal_gets_no_control_characters(shell: Shell) -> None:
     code, output = shell.run(*job("ingest_inbox"))
     assert code != 0
     assert "has no column sku" in output
-    outputs = [output, shell.run("lfp_pipeline.cli.status")[1]]
+    outputs = [output, *(shell.run("lfp_pipeline", name)[1] for name in ("status", "deliveries"))]
     assert not [mark for mark in INVISIBLE for text in outputs if mark in text]
 
 

@@ -257,7 +257,7 @@ def test_the_summary_names_skipped_and_ignored_files() -> None:
     found = decide(listing, RunHistory(), LIMITS, all_ready)
     assert found.summary.endswith(
         "0 needing attention. In the inbox, 2 skipped: x.csv (a link), shop/ (Permission denied); "
-        "see `make status`. 2 ignored by name: old/, x.tmp."
+        "see `lfp status`. 2 ignored by name: old/, x.tmp."
     )
 
 

@@ -479,7 +479,7 @@ def test_files_that_cannot_be_ingested_are_named_and_stop_nothing(project: Proje
     (project.inbox / "a.csv.md5").write_bytes(b"abc")
     (run,) = project.do(project.tick())
     assert run.success
-    left_out = "In the inbox, 1 skipped: link.csv (a link); see `make status`. 1 ignored by name: "
+    left_out = "In the inbox, 1 skipped: link.csv (a link); see `lfp status`. 1 ignored by name: "
     assert left_out in project.tick().skip_message
     (warning,) = [
         entry.user_message
@@ -487,6 +487,6 @@ def test_files_that_cannot_be_ingested_are_named_and_stop_nothing(project: Proje
         if entry.level == logging.WARNING
     ]
     assert warning == (
-        f"In the inbox {project.inbox}: 1 skipped: link.csv (a link); see `make status`. "
+        f"In the inbox {project.inbox}: 1 skipped: link.csv (a link); see `lfp status`. "
         "1 ignored by name: a.csv.md5."
     )

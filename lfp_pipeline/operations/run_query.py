@@ -1,0 +1,87 @@
+"""Runs SQL of users on the tables: it can read them, and nothing else."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import duckdb
+
+from lfp_pipeline.errors import LfpError, OperationRefusedError
+from lfp_pipeline.operations.read_tables import Tables, first_line
+
+_CHUNK_ROWS = 10_000
+
+_CONFINE = (
+    "SET python_enable_replacements = false",  # Else `FROM x` may read a variable of this program.
+    "SET autoinstall_known_extensions = false",
+    "SET autoload_known_extensions = false",
+    "SET enable_external_access = false",
+    "SET lock_configuration = true",
+)
+
+_INTERRUPTED = "interrupted"  # DuckDB has two errors for this.
+
+_READING = {
+    duckdb.StatementType.SELECT,
+    duckdb.StatementType.EXPLAIN,
+    duckdb.StatementType.MULTI,  # PIVOT
+}
+
+
+class QueryResult:
+    """The columns of a result, and its rows in chunks: the whole result is never in memory."""
+
+    def __init__(self, found: duckdb.DuckDBPyConnection) -> None:
+        self._found = found
+        self.columns = [name for name, *_ in found.description or ()]
+
+    def rows(self) -> Iterator[tuple[Any, ...]]:
+        """Yield the rows.
+
+        Raises:
+            LfpError: the query fails; the text is DuckDB's.
+        """
+        with _translating_errors():
+            while chunk := self._found.fetchmany(_CHUNK_ROWS):
+                yield from chunk
+
+
+def run_query(tables: Tables, sql: str) -> QueryResult:
+    """Run one statement that reads.
+
+    The SQL reaches no file, no network, no extension and no setting.
+
+    Raises:
+        OperationRefusedError: there is no statement, or several, or it does not read.
+        LfpError: the statement is wrong; the text is DuckDB's.
+    """
+    connection = tables.connection
+    for setting in _CONFINE:
+        connection.execute(setting)
+    with _translating_errors():
+        statements = connection.extract_statements(sql)
+        if len(statements) != 1:
+            msg = f"Give one statement of SQL; there are {len(statements)}."
+            raise OperationRefusedError(msg)
+        if statements[0].type not in _READING:
+            msg = (
+                f"{statements[0].type.name} is refused: `lfp query` only reads, with SELECT, FROM, "
+                "DESCRIBE, SHOW or EXPLAIN. `lfp ingest`, `lfp revert` and `lfp purge` change the "
+                "tables."
+            )
+            raise OperationRefusedError(msg)
+        return QueryResult(connection.execute(sql))  # Ctrl-C would not interrupt a statement.
+
+
+@contextmanager
+def _translating_errors() -> Iterator[None]:
+    """Raise an error of DuckDB as one for users, with the place in the SQL."""
+    try:
+        yield
+    except (duckdb.InterruptException, RuntimeError) as error:
+        if _INTERRUPTED not in str(error):
+            raise
+        raise KeyboardInterrupt from error
+    except duckdb.Error as error:
+        lines = [line for line in str(error).splitlines() if line.strip()]
+        raise LfpError("\n".join(lines) or first_line(error)) from error
