@@ -14,7 +14,7 @@ from lfp_pipeline.errors import (
 )
 from lfp_pipeline.model.delivery import Delivery
 from lfp_pipeline.model.ledger_entry import LedgerEntry, Status
-from lfp_pipeline.model.partition_key import is_derived, partition_key
+from lfp_pipeline.model.partition_key import file_name
 from lfp_pipeline.raw_zone.desired_state import is_reverted
 from lfp_pipeline.raw_zone.raw_zone import RawZone
 from lfp_pipeline.raw_zone.status_notes import last_recorded_status
@@ -122,8 +122,9 @@ def _to_land_again(delivery: Delivery, inbox: Path) -> list[str]:
     if not path.is_absolute():
         return []
     is_in_inbox = path.is_relative_to(path_as_text(inbox))
-    name = "" if partition_key(path.name) == key else f" --as {'NAME' if is_derived(key) else key}"
-    command = "lfp ingest" if is_in_inbox else f"lfp ingest {quote(delivery.source)}{name}"
+    name = file_name(key, delivery.source)
+    as_name = "" if name == path.name else f" --as {quote(name)}"
+    command = "lfp ingest" if is_in_inbox else f"lfp ingest {quote(delivery.source)}{as_name}"
     # A backslash may stand for a character that cannot be printed.
     touch = "" if "\\" in delivery.source else f" (touch {quote(delivery.source)})"
     return [f"give its file the present time{touch} and run `{command}`"]
