@@ -35,7 +35,9 @@ class Totals:
     rows: dict[str, int] = field(default_factory=dict)
 
     def add(self, progress: Progress) -> None:
-        """Add the progress of a step of a file."""
+        """Add the progress of a step of a file; a step without bytes adds nothing."""
+        if not progress.done and not progress.total:
+            return
         steps = self.landed if progress.step == "landing" else self.read
         done, total = steps.get(progress.subject, (0, None))
         steps[progress.subject] = (max(done, progress.done), progress.total or total)
