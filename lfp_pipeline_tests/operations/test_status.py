@@ -196,7 +196,6 @@ def test_a_refused_delivery_needs_attention_until_its_file_is_fixed(project: Pro
 def test_a_refused_delivery_needs_attention_until_it_is_reverted(project: Project) -> None:
     drop(project.inbox, "bad.csv", NO_SKU)
     ingest(project)
-    (project.inbox / "bad.csv").unlink()
     state, text = status_of(project)
     (_, advice) = section(text, "Needs attention")
     (named,) = re.findall("`lfp revert '(.*)'`; then it leaves this list", advice)
