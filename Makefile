@@ -164,6 +164,10 @@ bench: $(BENCH_VENV)/installed ## Measure, beside a bare load and other tools (S
 	@$(BENCH_VENV)/bin/python -m benchmarks --what $(WHAT) --sizes $(SIZES) --works $(WORKS) \
 	  --peers $(PEERS) --rounds $(ROUNDS)
 
+.PHONY: latency
+latency: ready-dev ## Measure the seconds from a dropped file to its rows, beside empty jobs (WHAT= ROUNDS=)
+	@$(BIN)/python -m benchmarks.latency --what $(WHAT) --rounds $(ROUNDS)
+
 UV_LOCK := uv pip compile --universal --python-version 3.11 --generate-hashes --no-strip-extras \
   --no-annotate --no-header --quiet
 

@@ -204,7 +204,7 @@ def whole_job(folder: Path, samples: Samples, rounds: int) -> None:
 def main() -> int:
     """Measure what is requested; print the results."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.latency", description=__doc__)
-    parser.add_argument("--what", default=",".join(_WHAT), help=f"of {','.join(_WHAT)}")
+    parser.add_argument("--what", default="all", help=f"of {','.join(_WHAT)}")
     parser.add_argument("--drops", type=int, default=10, help="small files")
     parser.add_argument("--large", type=int, default=5, help="large files")
     parser.add_argument("--seconds", type=int, default=180, help="of the stream")
@@ -212,7 +212,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=1, help="of the moments of the drops")
     parser.add_argument("--out", type=Path, default=Path("build/bench"), help="for samples")
     given = parser.parse_args()
-    what = given.what.split(",")
+    what = _WHAT if given.what == "all" else given.what.split(",")
     samples = Samples(given.out.resolve() / "samples")
     small = sorted(samples.many(max(given.drops + given.seconds, 200), _SMALL_ROWS).path.iterdir())
     chance = random.Random(given.seed)  # noqa: S311 (no secret)

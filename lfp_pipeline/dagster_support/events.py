@@ -77,14 +77,15 @@ def _show_failure(context: Context, outcome: IngestResult | LandingFailure) -> N
     """Show a partition as failed, with the reason as its metadata.
 
     Dagster shows a partition as failed if a failed run intended to materialize the partition, and
-    has not materialized it since. The page of a partition shows the metadata of its latest
-    materialization only, so the reason is one: a materialization without rows, before the
-    intention.
+    nothing has since. The page of a partition shows the metadata of its latest materialization
+    only, so the reason is one, before the intention. It belongs to no run: otherwise the page would
+    not say that the run has failed.
     """
     key = outcome.partition_key
     products = outcome.products if isinstance(outcome, IngestResult) else 0
     metadata = failure_metadata(outcome, products or _last_row_count(context))
-    context.log_event(dg.AssetMaterialization("products", partition=key, metadata=metadata))
+    reason = dg.AssetMaterialization("products", partition=key, metadata=metadata)
+    context.instance.report_runless_asset_event(reason)
     assets = ["products"]
     if isinstance(outcome, LandingFailure):
         assets.append("raw_products")

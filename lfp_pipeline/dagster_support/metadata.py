@@ -10,7 +10,7 @@ import duckdb
 
 from lfp_pipeline.common.text import format_size, pluralize, printable, shortened, visible
 from lfp_pipeline.dagster_support.pictures import bar_chart
-from lfp_pipeline.dagster_support.results import skipped_lines
+from lfp_pipeline.dagster_support.results import name_of, skipped_lines
 from lfp_pipeline.ingest.result import IngestResult, LandingFailure
 from lfp_pipeline.model.delivery import Delivery
 from lfp_pipeline.model.ledger_entry import LedgerEntry, Status
@@ -101,7 +101,7 @@ def result_metadata(result: IngestResult, present_rows: int | None = None) -> Me
         present_rows = account.rows.winners
     metadata: dict[str, Any] = {"status": account.status.value, "file": _file(result.delivery)}
     if not is_merged and account.error:
-        metadata["why"] = dg.MetadataValue.text(account.error)
+        metadata |= _reason(account.error)
     metadata["dagster/row_count"] = result.products
     if present_rows is not None:
         metadata["dagster/partition_row_count"] = present_rows
@@ -130,14 +130,14 @@ def failure_metadata(
     """
     if isinstance(outcome, LandingFailure):
         status, error, remedy = "not landed", outcome.error, _AFTER_LANDING
-        file = printable(outcome.name or outcome.partition_key)
     else:
         status, error = outcome.account.status.value, outcome.account.error or ""
-        remedy, file = _WHAT_TO_DO[outcome.account.status], _file(outcome.delivery)
+        remedy = _WHAT_TO_DO[outcome.account.status]
+    file = name_of(outcome)
     metadata: dict[str, Any] = {
         "status": status,
         "file": file,
-        "why": dg.MetadataValue.text(visible(error)),
+        **_reason(error),
         "what_to_do": remedy.format(file=quote(file)),
     }
     if products is not None:
@@ -150,6 +150,16 @@ def failure_metadata(
         metadata |= {"rows_read": reading.rows_read, "rejected": reading.rows_rejected}
         metadata |= _reading_metadata(reading)
     return metadata | _identity(outcome.delivery)
+
+
+def _reason(error: str) -> dict[str, Any]:
+    """Return an error without the record that it quotes, and that record: the UI joins lines."""
+    lines = visible(error).split("\n")
+    sentences = " ".join(line for line in lines if not line.startswith(" "))
+    metadata = {"why": dg.MetadataValue.text(sentences)}
+    if quoted := [line.strip() for line in lines if line.startswith(" ")]:
+        metadata["first_reject"] = dg.MetadataValue.text(quoted[0])
+    return metadata
 
 
 def _row_metadata(account: LedgerEntry, file: str) -> dict[str, Any]:
@@ -192,8 +202,9 @@ def _reading_metadata(reading: Reading) -> dict[str, Any]:
     if reading.ignored_columns:
         metadata["ignored_columns"] = printable(", ".join(reading.ignored_columns))
     if reading.sample_rejects:
-        columns = ("row_number", "byte_start", "byte_end", "reason", "detail", "raw")
-        metadata["sample_of_rejects"] = _table(columns, reading.sample_rejects)
+        columns = ("row_number", "reason", "detail", "raw")
+        rejects = [(row, *others) for row, _, _, *others in reading.sample_rejects]
+        metadata["sample_of_rejects"] = _table(columns, rejects)
     metadata["sample_of_products"] = _table(PRODUCT_COLUMNS, reading.sample_products)
     return metadata
 
@@ -230,5 +241,7 @@ def _table(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> dg.Metadata
 def _cell(value: object) -> str | int:
     if isinstance(value, int):
         return value
-    text = value.decode("utf-8", "backslashreplace") if isinstance(value, bytes) else str(value)
+    if isinstance(value, bytes):
+        value = value.rstrip(b"\r\n").decode("utf-8", "backslashreplace")
+    text = str(value)
     return shortened(printable(text[: _SHOWN_CHARACTERS + 1]), _SHOWN_CHARACTERS)

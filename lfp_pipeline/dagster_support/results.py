@@ -1,11 +1,13 @@
 """The results of a run's deliveries: predicates and log lines."""
 
 import logging
+from shlex import quote
 
 from lfp_pipeline.common.progress import announce
-from lfp_pipeline.common.text import pluralize, visible
+from lfp_pipeline.common.text import pluralize, printable, visible
 from lfp_pipeline.ingest.result import IngestResult, LandingFailure
 from lfp_pipeline.model.ledger_entry import APPLIED, LedgerEntry, Status
+from lfp_pipeline.model.partition_key import file_name
 
 
 def is_merged(outcome: IngestResult | LandingFailure) -> bool:
@@ -18,15 +20,23 @@ def is_ok(outcome: IngestResult | LandingFailure) -> bool:
     return isinstance(outcome, IngestResult) and outcome.account.status in APPLIED
 
 
+def name_of(outcome: IngestResult | LandingFailure) -> str:
+    """Return the name of a file as people know it; its partition key if no more is known."""
+    if isinstance(outcome, LandingFailure):
+        return printable(outcome.name or outcome.partition_key)
+    return printable(file_name(outcome.partition_key, outcome.delivery.source))
+
+
 def result_line(outcome: IngestResult | LandingFailure) -> str:
     """Return the result of a delivery as one line, or as many as its error has."""
+    name = name_of(outcome)
     if isinstance(outcome, LandingFailure):
-        return f"{outcome.partition_key} did not land: {visible(outcome.error)}"
-    account, key = outcome.account, outcome.partition_key
+        return f"{name} did not land: {visible(outcome.error)}"
+    account = outcome.account
     if account.status is Status.REVERTED:
-        return f"{key}: {visible(account.error or '')}"
+        return f"{name}: {visible(account.error or '')}"
     if account.status is not Status.MERGED:
-        return f"{key} {account.status.phrase}: {visible(account.error or '')}"
+        return f"{name} {account.status.phrase}: {visible(account.error or '')}"
     parts = str(account.rows) or "none"
     if skipped := skipped_lines(account):
         parts += f"; skipped: {', '.join(skipped)}"
@@ -34,7 +44,7 @@ def result_line(outcome: IngestResult | LandingFailure) -> str:
         speed = "; already merged"
     else:
         speed = f" in {account.seconds:.2f} s" if account.seconds else ""
-    return f"{key}: {pluralize(account.rows.read, 'row')} ({parts}){speed}"
+    return f"{name}: {pluralize(account.rows.read, 'row')} ({parts}){speed}"
 
 
 def skipped_lines(account: LedgerEntry) -> list[str]:
@@ -53,11 +63,11 @@ def log_result(log: logging.Logger, outcome: IngestResult | LandingFailure) -> N
     """Log and announce the result of a delivery; log a warning unless it is merged."""
     announce(outcome)
     log.log(logging.INFO if is_merged(outcome) else logging.WARNING, result_line(outcome))
+    name = name_of(outcome)
     reading = outcome.reading if isinstance(outcome, IngestResult) else None
     if is_merged(outcome) and reading and reading.commonest_reason:
-        key, reason = outcome.partition_key, reading.commonest_reason
-        record = reason.quoted_record
-        log.warning("%s: %s `lfp rejects %s` writes all rejects.%s", key, reason, key, record)
+        reason, advice = reading.commonest_reason, f"`lfp rejects {quote(name)}`"
+        log.warning("%s: %s %s writes all rejects.%s", name, reason, advice, reason.quoted_record)
     if isinstance(outcome, IngestResult):
         for warning in outcome.warnings:
-            log.warning("%s: %s", outcome.partition_key, warning)
+            log.warning("%s: %s", name, warning)

@@ -9,7 +9,7 @@ from typing import Any
 import dagster as dg
 
 from lfp_pipeline.common.process_marks import claim_stale_marks
-from lfp_pipeline.common.text import preview, shortened
+from lfp_pipeline.common.text import preview, printable, shortened
 from lfp_pipeline.engine import Engine
 
 _CLAIMED_WITHIN_SECONDS = 30 * 86_400
@@ -24,16 +24,26 @@ VERSION_TAG = "lfp/version"
 FILES_TAG = "lfp/files"
 """The names of a run's files, for people: the list of runs shows all tags of this kind."""
 
-_SHOWN_FILES = 2
-_SHOWN_CHARACTERS = 40
+_TAG_CHARACTERS = 28
+"""Length of a tag that the list of runs does not cut off in a window of 1,440 pixels."""
 
 MAX_RETRIES_TAG = "dagster/max_retries"
 
 
 def files_tag(names: Collection[str]) -> dict[str, str]:
-    """Return the tag with the names of a run's files: `a.csv, b.csv and 3 more`."""
-    shortened_names = [shortened(name, _SHOWN_CHARACTERS) for name in names]
-    return {FILES_TAG: preview(shortened_names, limit=_SHOWN_FILES)} if names else {}
+    """Return the tag with the names of a run's files: `a.csv, b.csv and 3 more`.
+
+    A list that is too long has the first name only, and that is shortened.
+    """
+    several = list(names)
+    if not several:
+        return {}
+    for number in range(len(several), 1, -1):
+        if len(text := preview(several, limit=number)) <= _TAG_CHARACTERS:
+            return {FILES_TAG: text}
+    remaining = preview([""] * len(several), limit=1)
+    first = shortened(printable(several[0]), max(_TAG_CHARACTERS - len(remaining), 1))
+    return {FILES_TAG: preview([first, *several[1:]], limit=1)}
 
 
 def requested_files(run: dg.DagsterRun) -> Mapping[str, str]:

@@ -78,13 +78,15 @@ class DismissConfig(OperationConfig):
 
 
 class PurgeConfig(OperationConfig):
-    """Products to delete: exactly one of skus, partition, older_than_days and everything."""
+    """Products to delete: set exactly one of skus, partition, older_than_days and everything."""
 
     skus: list[str] = Field([], description="Products with these skus.")
     partition: str | None = Field(
-        None, description="Products whose present row came with this partition."
+        "", description="Products whose present row came with this partition."
     )
-    older_than_days: float | None = _days(None, "Products whose present row was delivered before.")
+    older_than_days: float | None = _days(
+        None, "Products whose present row was delivered more days ago."
+    )
     everything: bool = _flag("All products.")
 
 

@@ -88,7 +88,7 @@ def test_runs_have_the_names_of_their_files_as_a_tag(project: Project) -> None:
     for number, name in enumerate(names):
         drop(project.inbox, name, f"sku,name,description\ns{number},Ann,\n", number)
     assert project.run("ingest_inbox").success
-    assert tags_of_last_run(project)["lfp/files"] == "it's 0.csv, it's 1.csv and 2 more"
+    assert tags_of_last_run(project)["lfp/files"] == "it's 0.csv and 3 more"
 
     delivery = project.engine.raw_zone.newest(project.registered[0])
     assert delivery
@@ -107,6 +107,22 @@ def test_a_sensor_requests_runs_with_the_names_of_their_files(
     assert request.tags["lfp/files"] == ", ".join(names)
 
 
-def test_long_names_are_shortened_in_the_tag() -> None:
-    (tag,) = files_tag(["x" * 200, "y" * 200, "z"]).values()
-    assert tag == f"{'x' * 39}…, {'y' * 39}… and 1 more"
+@pytest.mark.parametrize(
+    ("names", "shown"),
+    [
+        (["a.csv"], "a.csv"),
+        (["a.csv", "b.csv", "c.csv"], "a.csv, b.csv, c.csv"),
+        (["a.csv", "b.csv", "c.csv", "d.csv", "e.csv"], "a.csv, b.csv and 3 more"),
+        (["spring catalog.csv", "prices-2026-11.csv"], "spring catalog.c… and 1 more"),
+        (["x" * 200], "x" * 27 + "…"),
+        ([f"{number}.csv" for number in range(1_000)], "0.csv, 1.csv and 998 more"),
+    ],
+)
+def test_the_tag_fits_into_the_list_of_runs(names: list[str], shown: str) -> None:
+    (tag,) = files_tag(names).values()
+    assert tag == shown
+    assert len(tag) <= 28
+
+
+def test_a_run_without_files_has_no_tag() -> None:
+    assert files_tag([]) == {}

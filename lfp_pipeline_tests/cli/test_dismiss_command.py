@@ -1,0 +1,42 @@
+"""`lfp dismiss` on real files and a real instance."""
+
+import pytest
+
+from testing.command_line import CommandLine
+from testing.dagster_project import NO_SKU, drop
+from testing.expected_tables import File
+
+A = File("a.csv", 1_000_000, (("s1", "Ann", "x"),))
+
+
+@pytest.fixture
+def refused(lfp: CommandLine) -> CommandLine:
+    lfp.drop(A)
+    drop(lfp.data / "inbox", "it's bad.csv", NO_SKU)
+    assert lfp("ingest").code != 0
+    assert "it's bad.csv" in attention(lfp)
+    return lfp
+
+
+def attention(lfp: CommandLine) -> str:
+    assert lfp("publish").code == 0
+    return lfp("status").out.partition("Needs attention")[2].partition("Last deliveries")[0]
+
+
+def test_a_refused_file_is_dismissed_by_its_name(refused: CommandLine):
+    runs = len(refused.runs())
+    planned = refused.done("dismiss", "it's bad.csv", "--dry-run", "--json").json
+    assert "would be dismissed" in planned["summary"]
+    assert len(refused.runs()) == runs
+    done = refused.done("dismiss", "it's bad.csv", "--json").json
+    assert "is dismissed" in done["summary"]
+    assert refused.runs()[0].job_name == "dismiss_delivery"
+    assert attention(refused) == ""
+    assert refused.done("ingest").code == 0
+
+
+def test_a_merged_file_is_refused_with_what_undoes_it(refused: CommandLine):
+    result = refused("dismiss", "a.csv")
+    assert result.code == 3
+    assert "It is merged. `lfp revert` undoes it." in result.err
+    assert len(result.err.splitlines()) <= 3
