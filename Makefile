@@ -70,7 +70,7 @@ preflight: ready
 
 .PHONY: sample
 sample: preflight ## Make a sample file and drop it into the inbox (ROWS=500000 SEED=7)
-	@$(BIN)/python -m lfp_pipeline.cli.sample --rows $(ROWS) --seed $(SEED)
+	@$(BIN)/lfp sample --rows $(ROWS) --seed $(SEED)
 
 .PHONY: rejects
 rejects: export REJECTS_OF := $(value PARTITION)$(value DELIVERY)
@@ -95,12 +95,11 @@ status: ready ## Show what is pending, running or waiting, what needs attention,
 
 .PHONY: verify
 verify: ready ## Check the invariants of your data (FULL=true: also by a rebuild)
-	@echo 'ops: {check_invariants: {config: {full: $(FULL)}}}' | \
-	  $(BIN)/dagster job execute -m lfp_pipeline.definitions -j verify -c /dev/stdin
+	@$(BIN)/lfp verify $(if $(filter true,$(FULL)),--full)
 
 .PHONY: demo
-demo: preflight ## Make a zipped file of 500,000 products, take it in, and show the tables
-	@$(BIN)/python -m lfp_pipeline.cli.demo --rows $(ROWS) --seed $(SEED)
+demo: preflight ## Make a zipped file of 500,000 products, ingest it, and show the tables
+	@$(BIN)/lfp demo --rows $(ROWS) --seed $(SEED)
 
 .PHONY: dev
 dev: ready ## Start the Dagster UI and daemon, with the inbox watched (PORT=3000)

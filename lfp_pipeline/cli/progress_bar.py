@@ -3,7 +3,7 @@
 import logging
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -59,6 +59,22 @@ def showing_progress(*, verbose: bool) -> Iterator[Display]:
     else:
         with _bars() as shown:
             yield shown
+
+
+@contextmanager
+def showing_rows(total: int) -> Iterator[Callable[[int], None]]:
+    """Show how many rows the block has written, on a terminal; yield what takes their number."""
+    if not sys.stderr.isatty():
+        yield lambda _: None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
+    from rich.progress import Progress as Bars
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+    with Bars(*columns, console=Console(stderr=True), transient=True) as bars:
+        task = bars.add_task("Making rows", total=total)
+        yield lambda rows: bars.update(task, completed=rows)
 
 
 def _lines() -> Display:
