@@ -20,8 +20,12 @@ DAYS ?= 30
 BATCHES ?= 10000
 FIRST ?= 0
 
+CORE_TESTS := $(addprefix lfp_pipeline_tests/,test_settings.py test_definitions.py defs ingest warehouse \
+  operations stories cli/test_commands.py cli/test_dagster_home.py cli/test_init.py)
+
 VENV := .venv
 BENCH_VENV := .venv-bench
+OLDEST_VENV := .venv-oldest
 BIN := $(VENV)/bin
 INSTANCE := .dagster_home
 
@@ -114,6 +118,16 @@ test: ready-dev ## Run the tests (about 11 minutes on two cores)
 test-slow: ready-dev ## Run all tests, the long ones too (half an hour on two cores)
 	$(BIN)/python -m pytest --timeout 1800 --numprocesses auto --dist worksteal
 
+# The newest versions are those of the lock files, which `make test` has.
+.PHONY: test-oldest
+test-oldest: ## Run the tests of the core with the oldest dependencies that are allowed (needs uv)
+	uv venv --quiet --clear --python $(PYTHON) $(OLDEST_VENV)
+	uv pip compile --quiet --python $(OLDEST_VENV)/bin/python --resolution lowest-direct pyproject.toml \
+	  --output-file $(OLDEST_VENV)/versions.txt
+	uv pip install --quiet --python $(OLDEST_VENV)/bin/python --constraint $(OLDEST_VENV)/versions.txt \
+	  --editable . $$(grep -oE '^(hypothesis|pytest|pytest-timeout|pytest-xdist)==[0-9.]+' requirements-dev.lock)
+	$(OLDEST_VENV)/bin/python -m pytest -m "not slow" --numprocesses auto $(CORE_TESTS)
+
 .PHONY: fuzz
 fuzz: ready-dev ## Try random files, whole and damaged, against the oracle (MINUTES=30 SEED=)
 	@$(BIN)/python -m verification.fuzz --minutes $(MINUTES) \
@@ -150,6 +164,10 @@ bench: $(BENCH_VENV)/installed ## Measure, beside a bare load and other tools (S
 	@$(BENCH_VENV)/bin/python -m benchmarks --what $(WHAT) --sizes $(SIZES) --works $(WORKS) \
 	  --peers $(PEERS) --rounds $(ROUNDS)
 
+.PHONY: latency
+latency: ready-dev ## Measure the seconds from a dropped file to its rows, beside empty jobs (WHAT= ROUNDS=)
+	@$(BIN)/python -m benchmarks.latency --what $(WHAT) --rounds $(ROUNDS)
+
 UV_LOCK := uv pip compile --universal --python-version 3.11 --generate-hashes --no-strip-extras \
   --no-annotate --no-header --quiet
 
@@ -165,5 +183,5 @@ lock: ## Resolve the dependencies again into the lock files (needs uv; UPGRADE=-
 
 .PHONY: clean
 clean: ## Remove the installation and the history of runs, but not your data
-	rm -rf $(VENV) $(BENCH_VENV) $(INSTANCE) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache \
+	rm -rf $(VENV) $(BENCH_VENV) $(OLDEST_VENV) $(INSTANCE) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache \
 	  .import_linter_cache .hypothesis

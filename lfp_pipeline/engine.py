@@ -38,11 +38,17 @@ class Engine:
         backlog: what is still to be merged or reverted.
     """
 
-    def __init__(self, settings: Settings, warehouse: Backend | None = None) -> None:
-        """Use the database of the data folder, or another warehouse."""
+    def __init__(
+        self, settings: Settings, warehouse: Backend | None = None, *, read_only: bool = False
+    ) -> None:
+        """Use the database of the data folder, or another warehouse.
+
+        Args:
+            read_only: do not write the index of the raw zone. Only methods that read may be used.
+        """
         self.settings = settings
         self.catalog = SourceCatalog(settings)
-        self.raw_zone = RawZone(settings.raw_dir)
+        self.raw_zone = RawZone(settings.raw_dir, read_only=read_only)
         self.warehouse = warehouse or Warehouse.of(settings)
         self.published = PublishedCopy(
             settings.published_path, self.warehouse, self.raw_zone, settings.publish_time_share

@@ -92,9 +92,11 @@ class Environment:
             return found
         if own.exists():
             return str(own)
+        print("Installing uv ...", flush=True)
         # No source distribution: building one takes a Rust compiler, and minutes.
         options = ["--quiet", "--only-binary", ":all:", "--require-hashes", "-r", str(_UV_LOCK)]
-        return str(own) if _succeeds([*self.pip(), "install", *options], os.environ) else None
+        pip = subprocess.run([*self.pip(), "install", *options], check=False)  # noqa: S603
+        return str(own) if pip.returncode == 0 else None
 
     def missing_pip(self) -> list[str]:
         """Return the wheel of pip that Python brings, for `pip install` by people."""
@@ -122,7 +124,7 @@ def install(environment: Environment, locks: Sequence[Path], project: Path) -> s
     if variables is not None and (uv := environment.uv()):
         command = [uv, "pip", "install", "--python", str(environment.python)]
         own_and_pip = [*own, *environment.missing_pip()]
-        if all(_succeeds([*command, *options], variables) for options in (hashed, own_and_pip)):
+        if all(_uv_succeeds([*command, *options], variables) for options in (hashed, own_and_pip)):
             return "uv"
         print("uv failed: installing with pip, which takes longer.", flush=True)
     for options in (hashed, own):
@@ -162,8 +164,14 @@ def _listed_configuration() -> str:
     return subprocess.run(command, capture_output=True, text=True, check=False).stdout  # noqa: S603
 
 
-def _succeeds(command: Sequence[str], environment: Mapping[str, str]) -> bool:
-    return subprocess.run(command, env=environment, check=False).returncode == 0  # noqa: S603
+def _uv_succeeds(command: Sequence[str], environment: Mapping[str, str]) -> bool:
+    """Run uv, and show its progress without a line for each package."""
+    with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True) as uv:  # noqa: S603
+        assert uv.stderr is not None  # noqa: S101 (it is a pipe)
+        for line in uv.stderr:
+            if not line.startswith((" + ", " - ", " ~ ")):
+                print(line, end="", file=sys.stderr, flush=True)
+    return uv.returncode == 0
 
 
 def main() -> int:
@@ -175,7 +183,8 @@ def main() -> int:
     started = time.monotonic()
     environment = Environment(arguments.folder)
     names = ", ".join(map(str, arguments.locks))
-    print(f"Installing {_count(arguments.locks)} packages of {names} into {arguments.folder}")
+    count = _count(arguments.locks)
+    print(f"Installing {count} packages of {names} into {arguments.folder} ...", flush=True)
     try:
         environment.create()
         program = install(environment, arguments.locks, Path(__file__).parents[1])
@@ -183,7 +192,7 @@ def main() -> int:
         print(f"The installation into {arguments.folder} failed: {error}", file=sys.stderr)
         return 1
     seconds = time.monotonic() - started
-    print(f"Installed into {arguments.folder} by {program} in {seconds:.0f} s")
+    print(f"Installed into {arguments.folder} with {program} in {seconds:.0f} s", flush=True)
     return 0
 
 

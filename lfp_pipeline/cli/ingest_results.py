@@ -1,6 +1,7 @@
 """Prints the results of an ingest: a table or JSON on stdout, and the errors on stderr."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
 from lfp_pipeline.cli.ingest_run import Outcome
@@ -8,7 +9,7 @@ from lfp_pipeline.cli.output import BUSY, FAILED, REFUSED, first_lines, print_js
 from lfp_pipeline.cli.run_job import JobRun
 from lfp_pipeline.common.text import visible
 from lfp_pipeline.ingest.result import IngestResult, LandingFailure
-from lfp_pipeline.model.ledger_entry import APPLIED, FATES, Status
+from lfp_pipeline.model.ledger_entry import APPLIED, FATES, RowCounts, Status
 from lfp_pipeline.settings import Settings
 
 
@@ -19,20 +20,25 @@ def print_outcomes(
     rows = [_row(outcome, run, settings) for outcome in outcomes]
     if as_json:
         print_json({"files": rows})
-    elif rows:
-        fates = [fate for fate in FATES if any(row["rows"][fate] for row in rows)]
-        print_table(
-            ["file", "status", "read", *fates, "seconds"],
-            [
-                [
-                    row["file"],
-                    row["status"],
-                    *(row["rows"][column] for column in ("read", *fates)),
-                    row["seconds"],
-                ]
-                for row in rows
-            ],
-        )
+    else:
+        print_rows(rows)
+
+
+def print_rows(rows: Sequence[Mapping[str, Any]]) -> None:
+    """Print a row for each file, with the fates that any of their rows has met."""
+    if not rows:
+        return
+    fates = [fate for fate in FATES if any(row["rows"][fate] for row in rows)]
+    table = [
+        [
+            row["file"],
+            row["status"],
+            *(row["rows"][column] for column in ("read", *fates)),
+            row["seconds"],
+        ]
+        for row in rows
+    ]
+    print_table(["file", "status", "read", *fates, "seconds"], table)
 
 
 def _row(outcome: Outcome, run: JobRun | None, settings: Settings) -> dict[str, Any]:
@@ -40,7 +46,7 @@ def _row(outcome: Outcome, run: JobRun | None, settings: Settings) -> dict[str, 
     row: dict[str, Any] = {
         "file": outcome.partition_key,
         "status": "not landed",
-        "rows": {column: getattr(counts, column, 0) for column in ("read", *FATES)},
+        "rows": row_counts(counts),
         "error": None,
         "seconds": None,
         "delivery_id": None,
@@ -56,6 +62,11 @@ def _row(outcome: Outcome, run: JobRun | None, settings: Settings) -> dict[str, 
         "seconds": round(outcome.seconds, 2) if outcome.seconds else None,
         "delivery_id": outcome.delivery.delivery_id,
     }
+
+
+def row_counts(counts: RowCounts | None) -> dict[str, int]:
+    """Return counts of rows by name; without counts, zeros."""
+    return asdict(counts or RowCounts())
 
 
 def _file_name(result: IngestResult, settings: Settings) -> str:

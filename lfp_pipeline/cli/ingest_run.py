@@ -16,6 +16,7 @@ from lfp_pipeline.common.progress import listening
 from lfp_pipeline.engine import Engine
 from lfp_pipeline.errors import LandingError
 from lfp_pipeline.ingest.result import IngestResult, LandingFailure
+from lfp_pipeline.model.delivery import Delivery
 from lfp_pipeline.model.ledger_entry import APPLIED, Status
 from lfp_pipeline.raw_zone.status_notes import delete_status_note, last_recorded_status
 from lfp_pipeline.sources.inbox import InboxFile
@@ -25,18 +26,23 @@ Outcome = IngestResult | LandingFailure
 _JOB = "ingest_inbox"
 
 
+def find_pending(engine: Engine, log: logging.Logger) -> list[InboxFile | Delivery]:
+    """Return the files of the inbox and the deliveries that are neither merged nor reverted."""
+    with engine.raw_zone.index.snapshot():
+        files = engine.catalog.list_stable_files(log).ready
+        pending = _pending(engine, files)
+        return [*pending, *engine.pending_deliveries(log, offered=pending)]
+
+
 def ingest_pending(
     engine: Engine, display: Display, *, verbose: bool
 ) -> tuple[list[Outcome], JobRun | None]:
     """Ingest everything that is pending; without anything, import no Dagster and make no run."""
-    log = message_log(display.messages)
-    with engine.raw_zone.index.snapshot():
-        listing = engine.catalog.list_inbox()
-        is_pending = bool(_pending(engine, listing.ready) or listing.still_writing)
-        is_pending = is_pending or bool(engine.pending_deliveries(log, offered=listing.ready))
     published = engine.published
-    if not is_pending and not (published.is_stale and published.is_within_budget()):
-        say(f"Nothing to do: every file in {engine.settings.inbox_dir} is merged or reverted.")
+    if not find_pending(engine, message_log(display.messages)) and not (
+        published.is_stale and published.is_within_budget()
+    ):
+        say(f"Nothing to do: every complete file in {engine.settings.inbox_dir} is ingested.")
         return [], None
     run = run_job(_JOB, verbose=verbose, listener=display.listener, messages=display.messages)
     return run.all_of(IngestResult, LandingFailure), run

@@ -17,12 +17,12 @@ verbose_option = click.option("-v", "--verbose", is_flag=True, help="Show all ev
 yes_option = click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
 
 
-def engine_of_project() -> "Engine":
+def engine_of_project(*, read_only: bool = False) -> "Engine":
     """Return the engine of the project that the command works on."""
     from lfp_pipeline.engine import Engine
     from lfp_pipeline.settings import load_settings
 
-    return Engine(load_settings())
+    return Engine(load_settings(), read_only=read_only)
 
 
 def dry_run(

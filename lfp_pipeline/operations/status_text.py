@@ -155,7 +155,7 @@ def _result(row: Row) -> str:
         first_line, _, _ = str(row["error"]).partition("\n")
         return f"{row['status']}: {first_line}"
     rows = RowCounts.of_row(row)
-    text = f"{row['status']} {row['merged_at']:%Y-%m-%d %H:%M:%S}, {pluralize(rows.read, 'row')}"
+    text = f"{row['status']} {row['merged_at']:%Y-%m-%d %H:%M}, {pluralize(rows.read, 'row')}"
     text += f" ({rows})" if str(rows) else ""
     if seconds := row.get("seconds"):  # Copies of earlier versions lack the column.
         text += f" in {seconds:.2f} s"

@@ -97,8 +97,10 @@ class RawIndex:
         problem: why the last query could not use that file, and what to do; None: it could.
     """
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, *, read_only: bool = False) -> None:
+        """Use the index beside a raw zone; with `read_only`, build one in memory for each query."""
         self.root = root
+        self._read_only = read_only
         self._root = f"{root}/"
         self.path = root.with_name(f"{root.name}.index")
         self._snapshot = threading.local()
@@ -242,7 +244,13 @@ class RawIndex:
     def _ask_repaired(
         self, look_up: Callable[[sqlite3.Connection], Answer], keys: Collection[str] | None
     ) -> Answer:
-        """Query the index file, after rebuilding it if it is damaged."""
+        """Query the index file, after rebuilding it if it is damaged.
+
+        Raises:
+            OSError: the index is read only, or its file cannot be opened.
+        """
+        if self._read_only:
+            raise BlockingIOError
         try:
             return self._ask_file(look_up, keys)
         except sqlite3.Error as error:

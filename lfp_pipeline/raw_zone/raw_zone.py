@@ -13,6 +13,7 @@ import logging
 import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import BinaryIO
@@ -39,13 +40,18 @@ from lfp_pipeline.sources.base import Fetched, Source
 
 _OWNER_ONLY = 0o600
 
+_RESERVED = (
+    f"The partition {PURGES} is reserved for purges. Rename the file, or choose another name."
+)
+
 
 class RawZone:
     """A folder of deliveries. Any number of processes may land into it at once."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, *, read_only: bool = False) -> None:
+        """Use the raw zone in a folder; with `read_only`, not even its index is written."""
         self.root = root
-        self.index = RawIndex(root)
+        self.index = RawIndex(root, read_only=read_only)
 
     def land(
         self,
@@ -89,27 +95,60 @@ class RawZone:
             fetched = source.fetch(sink, progress)
             group = os.fstat(file.fileno()).st_gid
             os.fchmod(file.fileno(), fetched.readers.mode_in(folder, group))
-            sha256, landed_at = sink.hexdigest(), utc_now()
             with folder_lock(folder):
-                if kind is Kind.DELETION:  # Its time is chosen to follow the deleted products.
-                    delivered_at = fetched.modified or landed_at
-                else:
-                    delivered_at = self._time(key, fetched, sha256, landed_at, polled=polled)
-                delivery = Delivery(
-                    partition_key=key,
-                    delivered_at=delivered_at,
-                    sha256=sha256,
-                    source=source.name,
-                    size_bytes=file.tell(),
-                    landed_at=landed_at,
-                    path=folder / f"{stamp(delivered_at)}-{sha256[:16]}.raw",
-                    kind=kind,
-                    text_format=fetched.text_format,
-                    stated_at=None if fetched.modified == delivered_at else fetched.modified,
-                    source_ctime_ns=None if polled else fetched.ctime_ns,
-                    completes=_unfinished(before, sink, file, temporary),
-                )
-                return self._keep(delivery, file, temporary, log)
+                described = self._described(source, key, fetched, sink, polled=polled, kind=kind)
+                completes = _unfinished(before, sink, file, temporary)
+                return self._keep(replace(described, completes=completes), file, temporary, log)
+
+    def preview(self, source: Source, key: str, log: logging.Logger, folder: Path) -> Delivery:
+        """Fetch a source into a folder, and return the delivery that its landing would give.
+
+        Nothing lands. The path of the delivery is that of the fetched bytes.
+
+        Raises:
+            LandingError: the source could not be fetched, or the partition is that of purges.
+        """
+        if key == PURGES:
+            raise LandingError(_RESERVED, permanent=True)
+        with temporary_sibling(folder / "raw", _OWNER_ONLY) as (file, temporary):
+            sink = _HashingSink(file, folder, 0)
+            fetched = source.fetch(sink, TransferProgress(log, f"Reading {source.name}", key))
+            delivery = self._described(source, key, fetched, sink)
+            commit_file(file, temporary, folder / delivery.path.name)
+        with suppress(LandingError):  # The delivery is new.
+            recorded = read_record(delivery.path.with_suffix(".json"))
+            delivery = landed_again(recorded, delivery, is_kept=True, log=log)
+        return replace(delivery, path=folder / delivery.path.name)
+
+    def _described(
+        self,
+        source: Source,
+        key: str,
+        fetched: Fetched,
+        sink: "_HashingSink",
+        *,
+        polled: bool = False,
+        kind: Kind = Kind.PRODUCTS,
+    ) -> Delivery:
+        """Return the delivery of fetched bytes."""
+        sha256, landed_at = sink.hexdigest(), utc_now()
+        if kind is Kind.DELETION:  # Its time is chosen to follow the deleted products.
+            delivered_at = fetched.modified or landed_at
+        else:
+            delivered_at = self._time(key, fetched, sha256, landed_at, polled=polled)
+        return Delivery(
+            partition_key=key,
+            delivered_at=delivered_at,
+            sha256=sha256,
+            source=source.name,
+            size_bytes=sink.file.tell(),
+            landed_at=landed_at,
+            path=self.root / key / f"{stamp(delivered_at)}-{sha256[:16]}.raw",
+            kind=kind,
+            text_format=fetched.text_format,
+            stated_at=None if fetched.modified == delivered_at else fetched.modified,
+            source_ctime_ns=None if polled else fetched.ctime_ns,
+        )
 
     def _time(
         self, key: str, fetched: Fetched, sha256: str, landed_at: datetime, *, polled: bool
@@ -152,11 +191,7 @@ class RawZone:
             recorded = read_record(delivery.path.with_suffix(".json"))
         is_purge = delivery.kind is Kind.DELETION
         if recorded is None and is_purge != (delivery.partition_key == PURGES):
-            msg = (
-                f"The partition {PURGES} is reserved for purge_products. Rename the file, or "
-                "choose another name."
-            )
-            raise LandingError(msg, permanent=True)
+            raise LandingError(_RESERVED, permanent=True)
         is_kept = recorded is not None and is_intact(recorded)
         if recorded is not None:
             delivery = landed_again(recorded, delivery, is_kept=is_kept, log=log)

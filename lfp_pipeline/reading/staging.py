@@ -8,6 +8,8 @@ For a single delivery, number 0, these are views of the reader's tables, and a p
 there. For several deliveries, they are tables to which each delivery is added after its reading.
 """
 
+from collections.abc import Sequence
+
 import duckdb
 
 _ARRIVALS = """
@@ -44,3 +46,12 @@ CREATE TABLE arrived_rejects AS {_ARRIVED_REJECTS.format(number=0)}
         arrivals = _ARRIVALS.format(number=number, place="nextval('places')", taken=taken)
         connection.execute(f"INSERT INTO arrivals {arrivals}")
         connection.execute(f"INSERT INTO arrived_rejects {_ARRIVED_REJECTS.format(number=number)}")
+
+
+def unstage(connection: duckdb.DuckDBPyConnection, numbers: Sequence[int]) -> None:
+    """Remove deliveries of a batch from the staging tables."""
+    for table in ("arrivals", "arrived_rejects"):
+        connection.execute(
+            f"DELETE FROM {table} WHERE delivery_number IN (SELECT unnest($numbers::USMALLINT[]))",
+            {"numbers": list(numbers)},
+        )

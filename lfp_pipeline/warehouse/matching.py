@@ -15,6 +15,7 @@ Here it gets these tables and views:
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from typing import Any
 
 import duckdb
 
@@ -145,7 +146,7 @@ FROM matches
 
 # The counts are those of merging the deliveries one after the other, oldest first: each row is
 # compared with the row before it, which is a product or a row of an earlier delivery of the batch.
-_COUNTS_OF_SEVERAL = f"""
+_COMPARED = f"""
 WITH placed AS (
     SELECT
         delivery_number, arrival.*,
@@ -157,7 +158,7 @@ WITH placed AS (
 ),
 compared AS (
     SELECT
-        delivery_number, name, description, stale,
+        delivery_number, row_number, sku, name, description, stale,
         coalesce(lag(CASE WHEN stale THEN known_name ELSE name END) OVER by_age, known_name)
             AS old_name,
         coalesce(
@@ -166,33 +167,59 @@ compared AS (
         ) AS old_description
     FROM placed
     WINDOW by_age AS (PARTITION BY sku ORDER BY delivery_number)
+),
+fates AS (
+    SELECT *, CASE
+        WHEN stale THEN 'stale'
+        WHEN old_name IS NULL THEN 'inserted'
+        WHEN old_name = name AND old_description = description THEN 'unchanged'
+        ELSE 'updated'
+    END AS fate
+    FROM compared
 )
+"""
+
+_COUNTS_OF_SEVERAL = f"""
+{_COMPARED}
 SELECT
     delivery_number,
-    count(*) FILTER (NOT stale AND old_name IS NULL),
-    count(*) FILTER (
-        NOT stale AND old_name IS NOT NULL
-        AND (old_name, old_description) IS DISTINCT FROM (name, description)
-    ),
-    count(*) FILTER (NOT stale AND old_name = name AND old_description = description),
-    count(*) FILTER (stale)
-FROM compared
+    count(*) FILTER (fate = 'inserted'),
+    count(*) FILTER (fate = 'updated'),
+    count(*) FILTER (fate = 'unchanged'),
+    count(*) FILTER (fate = 'stale')
+FROM fates
 GROUP BY delivery_number
+"""
+
+_SAMPLES = f"""
+{_COMPARED}
+SELECT delivery_number, fate, row_number, sku, name, description, old_name, old_description
+FROM (
+    FROM fates
+    UNION ALL BY NAME
+    SELECT delivery_number, 'stale' AS fate, row_number, sku, name, description
+    FROM arrivals SEMI JOIN deleted_later USING (place)
+)
+QUALIFY row_number() OVER (PARTITION BY delivery_number, fate ORDER BY row_number) <= $limit
+ORDER BY delivery_number, row_number
 """
 
 
 def match(
-    connection: duckdb.DuckDBPyConnection, deliveries: Sequence[Delivery]
+    connection: duckdb.DuckDBPyConnection, deliveries: Sequence[Delivery], *, as_batch: bool = False
 ) -> dict[int, RowCounts]:
     """Find the products of the staged skus, and count the rows of each delivery by fate.
 
     The deliveries are in the order of their numbers, which is their order in time. Return the
     counts of inserted, updated, unchanged and stale rows, by number of the delivery.
 
+    Args:
+        as_batch: match a single delivery as one of several, as `samples` requires.
+
     Raises:
         WarehouseInconsistentError: products have a sku twice.
     """
-    several = len(deliveries) > 1
+    several = as_batch or len(deliveries) > 1
     connection.execute(
         _BATCH,
         {
@@ -223,6 +250,15 @@ def match(
         rows = found.get(number, RowCounts())
         found[number] = replace(rows, stale=rows.stale + stale)
     return found
+
+
+def samples(connection: duckdb.DuckDBPyConnection, limit: int) -> list[tuple[Any, ...]]:
+    """Return the first rows of each delivery and fate, after a match as a batch.
+
+    The columns are: number of the delivery, fate, row number, sku, name, description; and the name
+    and description that the row replaces.
+    """
+    return connection.execute(_SAMPLES, {"limit": limit}).fetchall()
 
 
 def _stretches(connection: duckdb.DuckDBPyConnection) -> Iterator[tuple[int, int]]:

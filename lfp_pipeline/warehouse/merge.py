@@ -20,16 +20,12 @@ from lfp_pipeline.model.ledger_entry import LedgerEntry, RowCounts, Status, unme
 from lfp_pipeline.model.table_spec import COLUMN_LIST
 from lfp_pipeline.reading.options import Conditions
 from lfp_pipeline.reading.reader import Reading
+from lfp_pipeline.reading.staging import unstage
 from lfp_pipeline.warehouse.direct_load import swap_in_loaded_table
 from lfp_pipeline.warehouse.invariants import product_count
 from lfp_pipeline.warehouse.ledger import delete_rejects, entries, entry_of, record
 from lfp_pipeline.warehouse.matching import match
 from lfp_pipeline.warehouse.name_counts import apply_changed_names, find_changed_names
-
-_UNSTAGE = [
-    "DELETE FROM arrivals WHERE delivery_number IN (SELECT unnest($numbers::USMALLINT[]))",
-    "DELETE FROM arrived_rejects WHERE delivery_number IN (SELECT unnest($numbers::USMALLINT[]))",
-]
 
 # Of unchanged rows, only the delivery columns change: an update of three narrow columns in place
 # costs a tenth of new rows. For rows with another text, deleting and inserting is cheaper.
@@ -114,8 +110,7 @@ def merge(
         return [merged[id_] for id_ in ids]
     if merged:
         numbers = [number for number, id_ in enumerate(ids) if id_ in merged]
-        for statement in _UNSTAGE:
-            connection.execute(statement, {"numbers": numbers})
+        unstage(connection, numbers)
     counts = match(connection, deliveries)
     new = [
         (staged.delivery, entry_of_staged(staged, counts.get(number, RowCounts()), started))

@@ -204,3 +204,32 @@ def test_pending_deliveries_of_the_raw_zone_are_ingested(lfp: CommandLine):
     landed: Delivery = land(lfp.engine, A)
     found = files_of(lfp.done("ingest", "--json"))
     assert found["a.csv"]["delivery_id"] == landed.delivery_id
+
+
+def test_a_dry_run_shows_what_an_ingest_would_do_and_changes_no_byte(lfp: CommandLine):
+    lfp.drop(A)
+    lfp.done("ingest")
+    lfp.drop(B)
+    drop(lfp.data / "inbox", "nosku.csv", NO_SKU)
+    before = contents(lfp.home, lfp.data)
+    ended = lfp("ingest", "--dry-run", "--json")
+    assert ended.code == 3
+    planned = files_of(ended)
+    text = lfp("ingest", "--dry-run")
+    assert "would be merged" in text.out
+    assert "b.csv, updated (1):\n  row 1: s1 | Ann | z; replaces Ann | x" in text.out
+    assert contents(lfp.home, lfp.data) == before
+    ingested = files_of(lfp("ingest", "--json"))
+    for name, status_then in (("b.csv", "merged"), ("nosku.csv", "refused")):
+        assert planned[name]["status"] == f"would be {status_then}"
+        assert ingested[name]["status"] == status_then
+        assert planned[name]["rows"] == ingested[name]["rows"]
+
+
+def test_a_dry_run_of_a_url_lands_nothing(lfp: CommandLine):
+    lfp.set(allowed_hosts="127.0.0.1")
+    before = contents(lfp.home, lfp.data)
+    with serving(content_of(A.content)) as server:
+        found = files_of(lfp.done("ingest", server.url("/a.csv"), "--dry-run", "--json"))
+    assert found["a.csv"]["rows"]["inserted"] == 2
+    assert contents(lfp.home, lfp.data) == before

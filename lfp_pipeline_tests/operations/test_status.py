@@ -226,7 +226,7 @@ def test_the_last_deliveries_show_their_row_counts(project: Project) -> None:
     bad, second, first = section(text, "Last deliveries")
     assert re.fullmatch(r"bad\.csv#\S+  refused: see above", bad)
     rate = r" in [\d.]+ s"
-    counts = r"a\.csv#\S+    merged .{19}, 3 rows \(2 inserted, 1 superseded\)"
+    counts = r"a\.csv#\S+    merged .{16}, 3 rows \(2 inserted, 1 superseded\)"
     assert re.fullmatch(counts + rate, first)
     assert re.search(r" 2 rows \(1 inserted, 1 unchanged\)" + rate, second)
     assert state.tables

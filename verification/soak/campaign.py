@@ -17,6 +17,7 @@ from pathlib import Path
 import dagster as dg
 import httpx
 
+from benchmarks.dagster_command import execute_job, prepared_instance
 from examples.processes import Dagster, Feed, dagster_dev, feed_server
 from examples.two_feeds import write_products
 from lfp_pipeline.engine import Engine
@@ -44,6 +45,7 @@ _PAUSES = {
 _MAX_PENDING = 24  # So that a slow machine gets no more files than it can ingest.
 _FEED_SKUS = 400
 _CATCH_UP_SECONDS = 1800.0
+_EMPTY_JOBS = 3
 _PAGE = "{ runsOrError(limit: 30) { ... on Runs { results { runId jobName status startTime } } } }"
 _UNFINISHED = [
     dg.DagsterRunStatus.QUEUED,
@@ -65,6 +67,7 @@ class Soak:
         failed_pages: how often the page of runs failed.
         samples: measured every few seconds, until the last drop.
         settled: seconds from the last drop until all was ingested; infinite: it never was.
+        empty_jobs: seconds of empty jobs, before the first drop and after all was ingested.
     """
 
     folder: Path
@@ -76,6 +79,7 @@ class Soak:
     samples: list[Sample] = field(default_factory=list)
     looks: list[Look] = field(default_factory=list)
     settled: float = 0.0
+    empty_jobs: list[float] = field(default_factory=list)
 
     @property
     def data(self) -> Path:
@@ -106,6 +110,7 @@ def soak(folder: Path, seconds: float, seed: int, show: Callable[[str], None]) -
         dagster.until(lambda: dagster.notes() >= len(feeds))
         outputs = [stack.enter_context(_reader(folder, seed + number)) for number in range(READERS)]
         show(f"{dagster.url} is up, in {folder}")
+        done.empty_jobs += _empty_jobs(folder)
         _Load(done, dagster, feeds, instance, seed, show).run(seconds)
         show(f"The last file was dropped; {len(done.dropping.pending())} are pending.")
         try:
@@ -116,10 +121,23 @@ def soak(folder: Path, seconds: float, seed: int, show: Callable[[str], None]) -
         except RuntimeError as error:  # The comparison of the tables finds what is missing.
             done.settled = inf
             show(str(error))
+        done.empty_jobs += _empty_jobs(folder)
     for output in outputs:
         lines = output.read_text().splitlines()
         done.looks += [Look(**json.loads(line)) for line in lines if line.endswith("}")]
     return done
+
+
+def _empty_jobs(folder: Path) -> list[float]:
+    """Return the seconds of some jobs that find nothing to do, on another instance."""
+    instance = prepared_instance(folder / "other home")
+    settings = {"LFP_DATA_DIR": str(folder / "other data")}
+    seconds = []
+    for _ in range(_EMPTY_JOBS):
+        started = time.perf_counter()
+        execute_job(instance, "lfp_pipeline.definitions", "ingest_inbox", settings)
+        seconds.append(time.perf_counter() - started)
+    return seconds
 
 
 @dataclass

@@ -52,6 +52,7 @@ def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:
 def _work(soak: Soak) -> Iterator[str]:
     forms = Counter(version.form for version in soak.dropping.versions.values())
     lags = in_seconds(soak)
+    unit = percentile(soak.empty_jobs, 50)
     with duckdb.connect(soak.data / "products.duckdb", read_only=True) as connection:
         totals = connection.execute(_TOTALS).fetchall()[0]
     deliveries, rows, updated, rejected, products, names = totals
@@ -79,6 +80,11 @@ def _work(soak: Soak) -> Iterator[str]:
         (
             "from drop to merge, median, p99",
             f"{percentile(lags, 50):.1f} s, {percentile(lags, 99):.1f} s",
+        ),
+        ("an empty job, before and after, median", f"{unit:.1f} s"),
+        (
+            "from drop to merge in empty jobs, median, p99",
+            f"{percentile(lags, 50) / unit:.1f}, {percentile(lags, 99) / unit:.1f}",
         ),
         *((f"runs, {status}", f"{number:,}") for status, number in counts.items()),
         ("run workers killed", f"{len(soak.kills):,}"),

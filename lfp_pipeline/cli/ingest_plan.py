@@ -1,0 +1,107 @@
+"""The dry run of `lfp ingest`: shows what an ingest would do, with samples of rows."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import click
+
+from lfp_pipeline.cli.ingest_results import print_rows, row_counts
+from lfp_pipeline.cli.ingest_run import find_pending
+from lfp_pipeline.cli.ingest_targets import find_targets
+from lfp_pipeline.cli.messages import message_log
+from lfp_pipeline.cli.output import FAILED, REFUSED, first_lines, print_json, say
+from lfp_pipeline.cli.progress_bar import showing_progress
+from lfp_pipeline.common.progress import listening
+from lfp_pipeline.common.text import printable, shortened, visible
+from lfp_pipeline.engine import Engine
+from lfp_pipeline.model.delivery import Delivery
+from lfp_pipeline.model.ledger_entry import FATES, Status
+from lfp_pipeline.operations.plan_ingest import FilePlan, plan_ingest
+from lfp_pipeline.sources.base import Source
+
+_VALUE_WIDTH = 50
+
+_WOULD_BE = {Status.MERGED: "would be merged", Status.REFUSED: "would be refused"}
+
+
+def plan_and_print(
+    engine: Engine, texts: Sequence[str], name: str | None, *, as_json: bool
+) -> None:
+    """Print what an ingest would do, and exit with the code that it would have."""
+    with showing_progress(verbose=False) as display, listening(display.listener):
+        log = message_log(display.messages)
+        targets = find_targets(engine, texts, name, log)
+        files: list[tuple[str, Source | Delivery]] = [
+            (target.key, target.source) for target in targets
+        ]
+        for pending in () if texts else find_pending(engine, log):
+            if isinstance(pending, Delivery):
+                files.append((pending.partition_key, pending))
+            else:
+                files.append((pending.partition_key, engine.catalog.inbox_source(pending)))
+        plans = plan_ingest(engine, files, log)
+    rows = [_row(plan) for plan in plans]
+    if as_json:
+        print_json({"files": rows})
+    elif not rows:
+        say(f"Nothing to do: every complete file in {engine.settings.inbox_dir} is ingested.")
+    else:
+        print_rows(rows)
+        for row in rows:
+            _print_samples(row)
+    _exit(plans)
+
+
+def _row(plan: FilePlan) -> dict[str, Any]:
+    entry = plan.entry
+    status = "would fail"
+    if entry is not None:
+        status = _WOULD_BE[entry.status] if plan.is_new else f"already {entry.status}"
+    return {
+        "file": plan.key,
+        "status": status,
+        "rows": row_counts(entry.rows if entry else None),
+        "error": plan.error or (entry.error if entry else None),
+        "notes": entry.notes.splitlines() if entry and entry.notes else [],
+        "samples": plan.samples,
+        "seconds": round(entry.seconds, 2) if entry and entry.seconds and plan.is_new else None,
+        "delivery_id": plan.delivery.delivery_id if plan.delivery else None,
+        "run_id": None,
+    }
+
+
+def _print_samples(row: dict[str, Any]) -> None:
+    for fate in filter(row["samples"].get, FATES):
+        rows = row["samples"][fate]
+        number = row["rows"][fate] or len(rows)
+        click.echo(f"\n{row['file']}, {fate} ({number:,}):")
+        for values in rows:
+            click.echo(f"  {_line(values)}")
+    for note in row["notes"]:
+        say(f"{row['file']}: {visible(note)}")
+
+
+def _line(values: dict[str, Any]) -> str:
+    """Return a sample row, or a reject with its reason, on one line."""
+
+    def cell(name: str) -> str:
+        value = values[name]
+        text = value.decode(errors="backslashreplace") if isinstance(value, bytes) else str(value)
+        return shortened(printable(text), _VALUE_WIDTH)
+
+    if "reason" in values:
+        return f"row {values['row_number']:,}: {cell('reason')}: {cell('raw')}"
+    line = f"row {values['row_number']:,}: " + " | ".join(map(cell, ("sku", "name", "description")))
+    if "old_name" in values:
+        line += f"; replaces {cell('old_name')} | {cell('old_description')}"
+    return line
+
+
+def _exit(plans: Sequence[FilePlan]) -> None:
+    refused = [plan for plan in plans if plan.entry and plan.is_new and plan.entry.error]
+    failed = [plan for plan in plans if plan.error]
+    for plan in [*refused, *failed]:
+        error = plan.error or (plan.entry.error if plan.entry else None) or ""
+        say(first_lines(f"{plan.key}: {visible(error)}"))
+    if refused or failed:
+        raise SystemExit(FAILED if failed else REFUSED)
