@@ -29,6 +29,7 @@ _VARYING = {
     r"\d[\d,]*(\.\d+)? ?([KMG]?B|s|ms|min|h|days)\b": "AMOUNT",
     r"\d+\.\d+": "NUMBER",
     r'"(free_bytes|database|published_copy|raw_zone)": \d+': "BYTES",
+    r"(parquet|csv|size bytes): [\d,]+": "BYTES",
     r" {2,}": "  ",
 }
 """Patterns of what differs from run to run, and what takes its place in a comparison."""
@@ -67,8 +68,8 @@ def write_lfp(folder: Path) -> None:
     command.chmod(0o755)
 
 
-def run_command(command: str, folder: Path, shown_as: str, environment: Mapping[str, str]) -> str:
-    """Run a command in a folder, and return what it prints, with another name for the folder."""
+def run_command(command: str, folder: Path, environment: Mapping[str, str]) -> str:
+    """Run a command in a folder, and return what it prints; the folder above shows as `~`."""
     process = subprocess.run(
         ["/bin/bash", "-c", command],
         cwd=folder,
@@ -79,6 +80,6 @@ def run_command(command: str, folder: Path, shown_as: str, environment: Mapping[
         stderr=subprocess.STDOUT,
         check=False,
     )
-    output = process.stdout.replace(str(folder), shown_as).expandtabs()
+    output = process.stdout.replace(str(folder.parent), "~").expandtabs()
     lines = [line.rstrip() for line in output.splitlines() if not _NOISE.match(line)]
     return "\n".join(lines).rstrip() + "\n" if any(lines) else ""

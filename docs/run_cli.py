@@ -31,7 +31,7 @@ def present_page(folder: Path, page: str) -> str:
         "HOME": str(folder),
         "TZ": "UTC",
     }
-    run = partial(run_command, folder=project, shown_as="~/shop", environment=environment)
+    run = partial(run_command, folder=project, environment=environment)
     return run_page(page, run)
 
 

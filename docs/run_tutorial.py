@@ -28,9 +28,7 @@ def main() -> None:
             "DAGSTER_HOME": str(project / ".dagster_home"),
             "PYTHONWARNINGS": "ignore::FutureWarning:click.core",
         }
-        run = partial(
-            run_command, folder=project, shown_as="~/lfp_pipeline", environment=environment
-        )
+        run = partial(run_command, folder=project, environment=environment)
         page = run_page(PAGE.read_text(), run)
     PAGE.write_text(page)
 

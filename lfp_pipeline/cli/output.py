@@ -22,6 +22,8 @@ WIDTH = 100
 
 _MESSAGE_LINES = 3
 _NARROWEST = 8
+_INTERRUPTED = ("Query interrupted", "INTERRUPT Error: Interrupted!")
+"""What DuckDB makes of Ctrl-C; its first error is a bare RuntimeError."""
 
 
 class UsageProblem(click.ClickException):
@@ -199,6 +201,8 @@ def exit_code_and_message(error: Exception) -> tuple[int | None, str]:
         user_message,
     )
 
+    if str(error) in _INTERRUPTED:
+        return FAILED, "Aborted!"  # As click says it.
     if not isinstance(error, LfpError | OSError) and not hint_for(error):
         return None, ""
     code = FAILED
