@@ -52,16 +52,17 @@ $(BENCH_VENV)/installed: requirements.lock benchmarks/requirements.lock pyprojec
 	@$(PYTHON) -m scripts.install $(BENCH_VENV) requirements.lock benchmarks/requirements.lock
 	@touch $@
 
-$(INSTANCE)/prepared: lfp_pipeline/templates/dagster.yaml | $(VENV)/installed
-	@mkdir -p data/inbox
-	@$(BIN)/python -m lfp_pipeline.cli.dagster_home
-
 .PHONY: ready ready-dev
-ready: $(VENV)/installed $(INSTANCE)/prepared
+ready: $(VENV)/installed
+	@mkdir -p data/inbox
 ready-dev: ready $(VENV)/installed-dev
 
+# Commands of lfp prepare the home, too, when they need it; those of dagster do not.
+$(INSTANCE)/prepared: lfp_pipeline/templates/dagster.yaml | $(VENV)/installed
+	@$(BIN)/python -m lfp_pipeline.cli.dagster_home
+
 .PHONY: setup
-setup: ready ## Install what is needed into .venv and prepare the Dagster home
+setup: ready $(INSTANCE)/prepared ## Install what is needed into .venv and prepare the Dagster home
 	@echo "$(VENV) and $(INSTANCE) are ready. Next: make demo, or make dev"
 
 .PHONY: preflight

@@ -1,8 +1,9 @@
-"""A progress bar of an ingest on the terminal; elsewhere, a line for each file."""
+"""A progress bar of an ingest on the terminal; elsewhere, a line every few seconds."""
 
 import logging
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -10,9 +11,11 @@ from dataclasses import dataclass, field
 from lfp_pipeline.cli.messages import MessageHandler
 from lfp_pipeline.cli.output import say
 from lfp_pipeline.common.progress import Listener, Progress
-from lfp_pipeline.common.text import printable
+from lfp_pipeline.common.text import pluralize, printable
 from lfp_pipeline.dagster_support.results import result_line
 from lfp_pipeline.ingest.result import IngestResult, LandingFailure
+
+LINE_SECONDS = 5.0
 
 
 @dataclass(frozen=True)
@@ -80,13 +83,19 @@ def showing_rows(total: int) -> Iterator[Callable[[int], None]]:
 
 
 def _lines() -> Display:
+    """Say every few seconds how many files are done; the table at the end has their results."""
     messages = MessageHandler()
+    done: list[int] = []
+    said = time.monotonic()
 
     def listen(event: object) -> None:
+        nonlocal said
         if isinstance(event, IngestResult | LandingFailure):
             messages.hidden.add(result_line(event))
-            if isinstance(event, IngestResult) and event.merged_here:
-                say(result_line(event))
+            done.append(event.account.rows.read if isinstance(event, IngestResult) else 0)
+            if time.monotonic() - said >= LINE_SECONDS:
+                said = time.monotonic()
+                say(f"{pluralize(len(done), 'file')} done, {pluralize(sum(done), 'row')} read")
 
     return Display(listen, messages)
 

@@ -372,7 +372,7 @@ def test_a_shadow_database_deletes_no_status_notes_of_the_present_one(
     engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     revert_meanwhile(engine, monkeypatch, include_needed=True)
-    message = r"b\.csv.* was reverted meanwhile.* Run rebuild_products again"
+    message = r"b\.csv.* was reverted meanwhile.* Run `lfp rebuild` again"
     with pytest.raises(LfpError, match=message):
         rebuild_products(engine, LOG)
     a = engine.raw_zone.find(A.delivery_id).path
@@ -435,7 +435,7 @@ def test_a_refused_delivery_that_is_damaged_can_be_pruned(
     rebuild_products(engine, LOG)
     assert {row[0]: row[5] for row in tables(engine)["ledger"]}[bad.delivery_id] == "refused"
     (problem,) = verify(engine, LOG).problems
-    assert problem.endswith("Or run prune_raw: the tables do not need it.")
+    assert problem.endswith("Or run `lfp prune`: the tables do not need it.")
     prune_raw(engine, 0, LOG)
     assert verify(engine, LOG).problems == ()
     assert engine.pending_deliveries(LOG) == []
