@@ -373,6 +373,20 @@ def test_log_ledger_and_page_agree_on_the_duration(project: Project, job: str) -
     assert f"a.csv: 3 rows (3 inserted) in {seconds:.2f} s" in messages
 
 
+def test_a_file_of_a_busy_database_is_a_failed_partition_with_the_reason(project: Project) -> None:
+    project.drop(A)
+    project.run("ingest_inbox")
+    project.drop(B)
+    with running(HOLD_DATABASE, project.data / "products.duckdb"):
+        assert not project.ingest(B.key).success
+    assert partitions(project)[B.key] == "failed"
+    shown = project.metadata("products", B.key)
+    assert shown["status"] == "failed"
+    assert "open" in shown["why"]
+    assert project.ingest(B.key).success
+    assert_counts_are_right(project)
+
+
 def test_a_failing_run_does_not_wait_for_the_database(tmp_path: Path, home: Path) -> None:
     with project_in(tmp_path, home, other_process_wait_seconds=60) as project:
         project.drop(A)
