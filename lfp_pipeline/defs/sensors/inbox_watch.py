@@ -1,5 +1,6 @@
 """Watches the inbox for the inbox sensor, at little cost."""
 
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -33,12 +34,14 @@ class InboxWatch:
     def wait(self, deadline: float, is_over: Callable[[], bool]) -> bool:
         """Wait until the listing has changed, or `is_over` holds; return False at the deadline.
 
+        If the process is ending, it waits for this thread: then this is the deadline.
+
         Args:
             deadline: on the monotonic clock.
             is_over: another condition; cheap to check.
         """
         pause = _LOOK_SECONDS
-        while (now := time.monotonic()) < deadline:
+        while (now := time.monotonic()) < deadline and threading.main_thread().is_alive():
             time.sleep(min(pause, deadline - now))
             looked_at = time.monotonic()
             is_due = looked_at > self._listed_at + self._list_seconds / _TIME_SHARE
