@@ -146,7 +146,6 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from lfp_pipeline.defs.sensors.inbox_watch import InboxWatch
 from testing.engine import engine_at
-from testing.processes import finish, start
 watch = InboxWatch(engine_at(Path(sys.argv[1])).catalog, sys.argv[1] + "/inbox")
 pool = ThreadPoolExecutor(1)
 pool.submit(lambda: print(watch.wait(time.monotonic() + 600, lambda: False)))
