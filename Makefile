@@ -52,16 +52,17 @@ $(BENCH_VENV)/installed: requirements.lock benchmarks/requirements.lock pyprojec
 	@$(PYTHON) -m scripts.install $(BENCH_VENV) requirements.lock benchmarks/requirements.lock
 	@touch $@
 
-$(INSTANCE)/prepared: lfp_pipeline/templates/dagster.yaml | $(VENV)/installed
-	@mkdir -p data/inbox
-	@$(BIN)/python -m lfp_pipeline.cli.dagster_home
-
 .PHONY: ready ready-dev
-ready: $(VENV)/installed $(INSTANCE)/prepared
+ready: $(VENV)/installed
+	@mkdir -p data/inbox
 ready-dev: ready $(VENV)/installed-dev
 
+# Commands of lfp prepare the home, too, when they need it; those of dagster do not.
+$(INSTANCE)/prepared: lfp_pipeline/templates/dagster.yaml | $(VENV)/installed
+	@$(BIN)/python -m lfp_pipeline.cli.dagster_home
+
 .PHONY: setup
-setup: ready ## Install what is needed into .venv and prepare the Dagster home
+setup: ready $(INSTANCE)/prepared ## Install what is needed into .venv and prepare the Dagster home
 	@echo "$(VENV) and $(INSTANCE) are ready. Next: make demo, or make dev"
 
 .PHONY: preflight
@@ -70,7 +71,7 @@ preflight: ready
 
 .PHONY: sample
 sample: preflight ## Make a sample file and drop it into the inbox (ROWS=500000 SEED=7)
-	@$(BIN)/python -m lfp_pipeline.cli.sample --rows $(ROWS) --seed $(SEED)
+	@$(BIN)/lfp sample --rows $(ROWS) --seed $(SEED)
 
 .PHONY: rejects
 rejects: export REJECTS_OF := $(value PARTITION)$(value DELIVERY)
@@ -95,12 +96,11 @@ status: ready ## Show what is pending, running or waiting, what needs attention,
 
 .PHONY: verify
 verify: ready ## Check the invariants of your data (FULL=true: also by a rebuild)
-	@echo 'ops: {check_invariants: {config: {full: $(FULL)}}}' | \
-	  $(BIN)/dagster job execute -m lfp_pipeline.definitions -j verify -c /dev/stdin
+	@$(BIN)/lfp verify $(if $(filter true,$(FULL)),--full)
 
 .PHONY: demo
-demo: preflight ## Make a zipped file of 500,000 products, take it in, and show the tables
-	@$(BIN)/python -m lfp_pipeline.cli.demo --rows $(ROWS) --seed $(SEED)
+demo: preflight ## Make a zipped file of 500,000 products, ingest it, and show the tables
+	@$(BIN)/lfp demo --rows $(ROWS) --seed $(SEED)
 
 .PHONY: dev
 dev: ready ## Start the Dagster UI and daemon, with the inbox watched (PORT=3000)

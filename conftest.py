@@ -9,8 +9,9 @@ import pytest
 from testing.command_line import lfp
 from testing.dagster_project import Project, project_in
 from testing.shell import shell
+from testing.shop import shop, stocked, stocked_folder
 
-__all__ = ["lfp", "shell"]
+__all__ = ["lfp", "shell", "shop", "stocked", "stocked_folder"]
 
 
 @pytest.fixture(scope="session")

@@ -12,7 +12,7 @@ from pathlib import Path
 import duckdb
 
 from benchmarks.answers import MOST_ROWS_WORKED_OUT, Answer, right_answer
-from lfp_pipeline.cli.sample import write_sample
+from lfp_pipeline.cli.sample_file import write_sample
 
 SEED = 7
 OTHER_SEED = 8

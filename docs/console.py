@@ -6,6 +6,7 @@ continues one.
 
 import re
 import subprocess
+import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -16,6 +17,11 @@ _PROMPT = "$ "
 _NOISE = re.compile(r"nanobind: |See https://nanobind| - (leaked|\.\.\.) ")
 """What DuckDB's Python module may print when its process ends."""
 
+_LFP = """\
+#!/bin/sh
+exec {python} -m lfp_pipeline "$@"
+"""
+
 _VARYING = {
     r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d(:\d\d(\.\d+)?)?Z?": "TIME",
     r"\d{8}T\d{6}(\.\d{6}Z(.[0-9a-f]{16})?)?": "VERSION",
@@ -23,6 +29,7 @@ _VARYING = {
     r"\d[\d,]*(\.\d+)? ?([KMG]?B|s|ms|min|h|days)\b": "AMOUNT",
     r"\d+\.\d+": "NUMBER",
     r'"(free_bytes|database|published_copy|raw_zone)": \d+': "BYTES",
+    r"(parquet|csv|size bytes): [\d,]+": "BYTES",
     r" {2,}": "  ",
 }
 """Patterns of what differs from run to run, and what takes its place in a comparison."""
@@ -54,8 +61,15 @@ def comparable(page: str) -> str:
     return page
 
 
-def run_command(command: str, folder: Path, shown_as: str, environment: Mapping[str, str]) -> str:
-    """Run a command in a folder, and return what it prints, with another name for the folder."""
+def write_lfp(folder: Path) -> None:
+    """Write the command `lfp` of this environment into a folder of commands."""
+    command = folder / "lfp"
+    command.write_text(_LFP.format(python=sys.executable))
+    command.chmod(0o755)
+
+
+def run_command(command: str, folder: Path, environment: Mapping[str, str]) -> str:
+    """Run a command in a folder, and return what it prints; the folder above shows as `~`."""
     process = subprocess.run(
         ["/bin/bash", "-c", command],
         cwd=folder,
@@ -66,6 +80,6 @@ def run_command(command: str, folder: Path, shown_as: str, environment: Mapping[
         stderr=subprocess.STDOUT,
         check=False,
     )
-    output = process.stdout.replace(str(folder), shown_as).expandtabs()
+    output = process.stdout.replace(str(folder.parent), "~").expandtabs()
     lines = [line.rstrip() for line in output.splitlines() if not _NOISE.match(line)]
     return "\n".join(lines).rstrip() + "\n" if any(lines) else ""

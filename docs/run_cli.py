@@ -4,20 +4,14 @@ Run it as `python -m docs.run_cli` with the environment of the project active.
 """
 
 import os
-import sys
 import tempfile
 from functools import partial
 from pathlib import Path
 
-from docs.console import run_command, run_page
+from docs.console import run_command, run_page, write_lfp
 
 PROJECT = Path(__file__).parents[1]
 PAGE = PROJECT / "docs" / "cli.md"
-
-_COMMAND = """\
-#!/bin/sh
-exec {python} -m lfp_pipeline "$@"
-"""
 
 
 def present_page(folder: Path, page: str) -> str:
@@ -25,9 +19,7 @@ def present_page(folder: Path, page: str) -> str:
     project, tools = folder / "shop", folder / "bin"
     project.mkdir()
     tools.mkdir()
-    command = tools / "lfp"
-    command.write_text(_COMMAND.format(python=sys.executable))
-    command.chmod(0o755)
+    write_lfp(tools)
     inherited = {
         name: value
         for name, value in os.environ.items()
@@ -39,7 +31,7 @@ def present_page(folder: Path, page: str) -> str:
         "HOME": str(folder),
         "TZ": "UTC",
     }
-    run = partial(run_command, folder=project, shown_as="~/shop", environment=environment)
+    run = partial(run_command, folder=project, environment=environment)
     return run_page(page, run)
 
 

@@ -11,7 +11,7 @@ import tempfile
 from functools import partial
 from pathlib import Path
 
-from docs.console import run_command, run_page
+from docs.console import run_command, run_page, write_lfp
 
 PROJECT = Path(__file__).parents[1]
 PAGE = PROJECT / "docs" / "tutorial.md"
@@ -23,14 +23,12 @@ def main() -> None:
         project = Path(folder) / "lfp_pipeline"
         _copy_project(project)
         environment = os.environ | {
-            "PATH": f"{sys.prefix}/bin:{os.environ['PATH']}",
+            "PATH": f"{project}/.venv/bin:{os.environ['PATH']}",
             "PYTHONPATH": str(project),
             "DAGSTER_HOME": str(project / ".dagster_home"),
             "PYTHONWARNINGS": "ignore::FutureWarning:click.core",
         }
-        run = partial(
-            run_command, folder=project, shown_as="~/lfp_pipeline", environment=environment
-        )
+        run = partial(run_command, folder=project, environment=environment)
         page = run_page(PAGE.read_text(), run)
     PAGE.write_text(page)
 
@@ -42,7 +40,20 @@ def _copy_project(target: Path) -> None:
         (target / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(PROJECT / name, target / name)
         os.utime(target / name, (0, 0))  # Older than the installation, which make keeps then.
-    (target / ".venv").symlink_to(sys.prefix)
+    _copy_installation(target / ".venv")
+
+
+def _copy_installation(venv: Path) -> None:
+    """Make a virtual environment of links to the present one, with the command of the copy."""
+    (venv / "bin").mkdir(parents=True)
+    present = Path(sys.prefix)
+    for path in [*present.iterdir(), *(present / "bin").iterdir()]:
+        if path.name not in {"bin", "lfp"}:
+            (venv / path.relative_to(present)).symlink_to(path)
+    write_lfp(venv / "bin")
+    for stamp in ("installed", "installed-dev"):
+        (venv / stamp).unlink(missing_ok=True)
+        (venv / stamp).touch()
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
-from lfp_pipeline.common.project_folder import PROJECT_FILE, find_project, project_root
+from lfp_pipeline.common.project_folder import PROJECT_FILE, project_root
 from lfp_pipeline.common.setting_types import (
     Encoding,
     File,
@@ -73,7 +73,6 @@ class Settings(BaseSettings):
 
     sources_file: File | None = Field(
         None,
-        examples=["sources.yaml"],
         description="File that names sources. Unset: sources.yaml in the project, if it exists.",
     )
 
@@ -100,7 +99,6 @@ class Settings(BaseSettings):
     )
     fallback_encoding: Encoding | None = Field(
         None,
-        examples=["windows-1252"],
         description="Encoding of files that are not UTF-8, such as windows-1252 or shift_jis. "
         "Unset: such rows are rejected.",
     )
@@ -200,9 +198,7 @@ class Settings(BaseSettings):
     )
 
     webhook_url: SecretUrl | None = Field(
-        None,
-        examples=["https://chat.example.com/hooks/lfp"],
-        description="URL to which failed runs are posted as JSON.",
+        None, description="URL to which failed runs are posted as JSON."
     )
 
     @property
@@ -285,18 +281,6 @@ def _settings_file(environ: Mapping[str, str]) -> Path:
         msg = f"{SETTINGS_FILE_VARIABLE}={named}: there is no such file."
         raise SettingsError(msg)
     return Path(named) if named else project_root() / PROJECT_FILE
-
-
-def require_project() -> None:
-    """Refuse to work in a folder that is not part of a project.
-
-    Raises:
-        SettingsError: neither `lfp.toml` nor the environment says where the data is.
-    """
-    named = (SETTINGS_FILE_VARIABLE, f"{ENV_PREFIX}DATA_DIR")
-    if find_project() is None and not any(os.environ.get(name) for name in named):
-        msg = f"{Path.cwd()} is in no project (no {PROJECT_FILE}). `lfp init` makes it one."
-        raise SettingsError(msg)
 
 
 def load_settings() -> Settings:

@@ -1,11 +1,15 @@
 """A data folder with deliveries of many kinds, for the commands that read."""
 
+from pathlib import Path
+
+import pytest
+
 from lfp_pipeline.engine import Engine
 from testing.command_line import CommandLine
 from testing.dagster_project import HEADER, drop
-from testing.engine import LOG
+from testing.engine import LOG, engine_at
 
-FRUIT = "".join(f"fruit-{number},Ann Apple,Green {number}\n" for number in range(1, 21))
+_FRUIT = "".join(f"fruit-{number},Ann Apple,Green {number}\n" for number in range(1, 21))
 
 
 def ingest(engine: Engine, *, publish: bool = True) -> None:
@@ -16,13 +20,34 @@ def ingest(engine: Engine, *, publish: bool = True) -> None:
         engine.publish(LOG, at_once=True)
 
 
-def stock(lfp: CommandLine) -> None:
-    """Deliver two versions of a file, one with a name that is no partition key, and bad files."""
-    inbox = lfp.data / "inbox"
-    drop(inbox, "fruit.csv", f"{HEADER}{FRUIT},Nobody,lost\n", 1_000_000)
+def _stock(engine: Engine) -> None:
+    """Deliver two versions of a file, one with a name that is no partition key, and a bad file."""
+    inbox = engine.settings.inbox_dir
+    drop(inbox, "fruit.csv", f"{HEADER}{_FRUIT},Nobody,lost\n", 1_000_000)
     drop(inbox, "my shop ä.csv", f"{HEADER}x-1,José Núñez,Crème brûlée\nX-10,Bob,\x1b[31mred\n")
     drop(inbox, "bad.csv", "name,description\nAnn,x\n")
-    ingest(lfp.engine)
-    changed = FRUIT.replace("Green 1\n", "Red 1\n")
+    ingest(engine)
+    changed = _FRUIT.replace("Green 1\n", "Red 1\n")
     drop(inbox, "fruit.csv", f"{HEADER}{changed}", 2_000_000)
-    ingest(lfp.engine)
+    ingest(engine)
+
+
+@pytest.fixture
+def shop(lfp: CommandLine) -> CommandLine:
+    """Return the command line for a stocked data folder of its own."""
+    _stock(lfp.engine)
+    return lfp
+
+
+@pytest.fixture(scope="session")
+def stocked_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("stocked") / "data"
+    _stock(engine_at(folder, max_reject_share=0.1))
+    return folder
+
+
+@pytest.fixture
+def stocked(lfp: CommandLine, stocked_folder: Path) -> CommandLine:
+    """Return the command line for a stocked data folder that tests share, so they only read it."""
+    lfp.set(data_dir=stocked_folder)
+    return lfp

@@ -23,10 +23,9 @@ def problems_of_settings() -> list[str]:
     from lfp_pipeline.common.text import visible
     from lfp_pipeline.engine import Engine
     from lfp_pipeline.errors import SettingsError
-    from lfp_pipeline.settings import load_settings, require_project
+    from lfp_pipeline.settings import load_settings
 
     try:
-        require_project()
         _, problems = Engine(load_settings()).catalog.feeds()
     except SettingsError as error:
         problems = [str(error)]

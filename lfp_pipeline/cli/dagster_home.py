@@ -18,12 +18,15 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
-from lfp_pipeline.common.project_folder import TEMPLATES, project_root
+from lfp_pipeline.common.project_folder import PROJECT_FILE, TEMPLATES, find_project, project_root
 
 if TYPE_CHECKING:
     import dagster as dg
 
 _VARIABLE = "DAGSTER_HOME"
+
+_PLACE_OF_DATA = "LFP_SETTINGS_FILE", "LFP_DATA_DIR"
+"""Settings of a user who needs no project folder."""
 
 _CONFIG = "dagster.yaml"
 _MARKER = "prepared"
@@ -49,6 +52,19 @@ def dagster_home() -> Path:
     return Path(named).expanduser().absolute() if named else project_root() / ".dagster_home"
 
 
+def require_project() -> None:
+    """Refuse to work in a folder that is not part of a project.
+
+    Raises:
+        SettingsError: nothing says where the data is.
+    """
+    from lfp_pipeline.errors import SettingsError
+
+    if find_project() is None and not any(os.environ.get(name) for name in _PLACE_OF_DATA):
+        msg = f"{Path.cwd()} is in no project (no {PROJECT_FILE}). `lfp init` makes it one."
+        raise SettingsError(msg)
+
+
 def prepared_home() -> Path:
     """Return the Dagster home, and set `DAGSTER_HOME` for this process and its children.
 
@@ -58,7 +74,6 @@ def prepared_home() -> Path:
         SettingsError: there is no project here, or its home cannot be written.
     """
     from lfp_pipeline.errors import SettingsError
-    from lfp_pipeline.settings import require_project
 
     require_project()
     home = dagster_home()

@@ -50,7 +50,7 @@ def command(
             outcomes, run = ingest_targets(engine, targets, name, display, verbose=verbose)
         else:
             outcomes, run = ingest_pending(engine, display, verbose=verbose)
-    print_outcomes(outcomes, run, engine.settings, as_json=as_json)
+    print_outcomes(outcomes, run, as_json=as_json)
     exit_with(outcomes, run)
 
 

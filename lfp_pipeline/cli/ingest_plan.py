@@ -16,6 +16,7 @@ from lfp_pipeline.common.text import printable, shortened, visible
 from lfp_pipeline.engine import Engine
 from lfp_pipeline.model.delivery import Delivery
 from lfp_pipeline.model.ledger_entry import FATES, Status
+from lfp_pipeline.model.partition_key import file_name
 from lfp_pipeline.operations.plan_ingest import FilePlan, plan_ingest
 from lfp_pipeline.sources.base import Source
 
@@ -58,7 +59,7 @@ def _row(plan: FilePlan) -> dict[str, Any]:
     if entry is not None:
         status = _WOULD_BE[entry.status] if plan.is_new else f"already {entry.status}"
     return {
-        "file": plan.key,
+        "file": file_name(plan.key, plan.delivery.source) if plan.delivery else plan.key,
         "status": status,
         "rows": row_counts(entry.rows if entry else None),
         "error": plan.error or (entry.error if entry else None),

@@ -10,14 +10,12 @@ from lfp_pipeline.cli.run_job import JobRun
 from lfp_pipeline.common.text import visible
 from lfp_pipeline.ingest.result import IngestResult, LandingFailure
 from lfp_pipeline.model.ledger_entry import APPLIED, FATES, RowCounts, Status
-from lfp_pipeline.settings import Settings
+from lfp_pipeline.model.partition_key import file_name
 
 
-def print_outcomes(
-    outcomes: Sequence[Outcome], run: JobRun | None, settings: Settings, *, as_json: bool
-) -> None:
+def print_outcomes(outcomes: Sequence[Outcome], run: JobRun | None, *, as_json: bool) -> None:
     """Print the result of each file."""
-    rows = [_row(outcome, run, settings) for outcome in outcomes]
+    rows = [_row(outcome, run) for outcome in outcomes]
     if as_json:
         print_json({"files": rows})
     else:
@@ -41,7 +39,7 @@ def print_rows(rows: Sequence[Mapping[str, Any]]) -> None:
     print_table(["file", "status", "read", *fates, "seconds"], table)
 
 
-def _row(outcome: Outcome, run: JobRun | None, settings: Settings) -> dict[str, Any]:
+def _row(outcome: Outcome, run: JobRun | None) -> dict[str, Any]:
     counts = outcome.account.rows if isinstance(outcome, IngestResult) else None
     row: dict[str, Any] = {
         "file": outcome.partition_key,
@@ -56,7 +54,7 @@ def _row(outcome: Outcome, run: JobRun | None, settings: Settings) -> dict[str, 
         return row | {"error": outcome.error}
     is_new = outcome.merged_here or outcome.account.status is not Status.MERGED
     return row | {
-        "file": _file_name(outcome, settings),
+        "file": file_name(outcome.partition_key, outcome.delivery.source),
         "status": str(outcome.account.status) if is_new else "already merged",
         "error": outcome.account.error,
         "seconds": round(outcome.seconds, 2) if outcome.seconds else None,
@@ -67,13 +65,6 @@ def _row(outcome: Outcome, run: JobRun | None, settings: Settings) -> dict[str, 
 def row_counts(counts: RowCounts | None) -> dict[str, int]:
     """Return counts of rows by name; without counts, zeros."""
     return asdict(counts or RowCounts())
-
-
-def _file_name(result: IngestResult, settings: Settings) -> str:
-    """Return the name of a file of the inbox; for other deliveries, the partition."""
-    inbox = f"{settings.inbox_dir}/"
-    source = result.delivery.source
-    return source.removeprefix(inbox) if source.startswith(inbox) else result.partition_key
 
 
 def exit_with(outcomes: Sequence[Outcome], run: JobRun | None) -> None:

@@ -67,11 +67,11 @@ def find_targets(
 
 
 def _targets_of(engine: Engine, text: str, log: logging.Logger) -> Iterator[Target]:
-    path = Path(text)
-    if not path.exists():
+    inbox = engine.settings.inbox_dir.resolve()
+    path = next((path for path in (Path(text), inbox / text) if path.exists()), None)
+    if path is None:
         yield _elsewhere(engine, text)
         return
-    inbox = engine.settings.inbox_dir.resolve()
     whole = path.resolve()
     if whole.is_relative_to(inbox):
         yield from _in_inbox(engine, whole.relative_to(inbox).as_posix(), text, log)

@@ -6,6 +6,7 @@ from importlib import import_module
 import click
 
 from lfp_pipeline import __version__
+from lfp_pipeline.cli.dagster_home import require_project
 from lfp_pipeline.cli.output import exit_code_and_message
 
 _SECTIONS = {
@@ -58,6 +59,16 @@ class _Commands(click.Group):
             return None
         command: click.Command = import_module(f"lfp_pipeline.cli.{cmd_name}").command
         return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Return the name of a subcommand, itself and its arguments, if there is a project."""
+        name, command, remaining = super().resolve_command(ctx, args)
+        is_help = {*ctx.help_option_names} & {*remaining}
+        if name != "init" and not is_help and not ctx.resilient_parsing:  # That is completion.
+            require_project()
+        return name, command, remaining
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
         """Write the help of all subcommands, without loading them."""

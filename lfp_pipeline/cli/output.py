@@ -22,6 +22,8 @@ WIDTH = 100
 
 _MESSAGE_LINES = 3
 _NARROWEST = 8
+_INTERRUPTED = ("Query interrupted", "INTERRUPT Error: Interrupted!")
+"""What DuckDB makes of Ctrl-C; its first error is a bare RuntimeError."""
 
 
 class UsageProblem(click.ClickException):
@@ -111,12 +113,13 @@ def fit(text: str, width: int = WIDTH, indent: int = 2) -> str:
     """Return a text whose long lines go on in further lines, indented; long words stay whole."""
     lines = []
     for line in text.splitlines():
-        margin = " " * (len(line) - len(line.lstrip()) + indent)
+        content = line.lstrip()
+        margin = " " * (len(line) - len(content))
         lines += textwrap.wrap(
-            line,
+            content,
             width,
-            subsequent_indent=margin,
-            drop_whitespace=True,
+            initial_indent=margin,
+            subsequent_indent=margin + " " * indent,
             replace_whitespace=False,
             break_long_words=False,
             break_on_hyphens=False,
@@ -199,6 +202,8 @@ def exit_code_and_message(error: Exception) -> tuple[int | None, str]:
         user_message,
     )
 
+    if str(error) in _INTERRUPTED:
+        return FAILED, "Aborted!"  # As click says it.
     if not isinstance(error, LfpError | OSError) and not hint_for(error):
         return None, ""
     code = FAILED

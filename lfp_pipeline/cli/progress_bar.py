@@ -1,18 +1,21 @@
-"""A progress bar of an ingest on the terminal; elsewhere, a line for each file."""
+"""A progress bar of an ingest on the terminal; elsewhere, a line every few seconds."""
 
 import logging
 import sys
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from lfp_pipeline.cli.messages import MessageHandler
 from lfp_pipeline.cli.output import say
 from lfp_pipeline.common.progress import Listener, Progress
-from lfp_pipeline.common.text import printable
+from lfp_pipeline.common.text import pluralize, printable
 from lfp_pipeline.dagster_support.results import result_line
 from lfp_pipeline.ingest.result import IngestResult, LandingFailure
+
+LINE_SECONDS = 5.0
 
 
 @dataclass(frozen=True)
@@ -35,7 +38,9 @@ class Totals:
     rows: dict[str, int] = field(default_factory=dict)
 
     def add(self, progress: Progress) -> None:
-        """Add the progress of a step of a file."""
+        """Add the progress of a step of a file; a step without bytes adds nothing."""
+        if not progress.done and not progress.total:
+            return
         steps = self.landed if progress.step == "landing" else self.read
         done, total = steps.get(progress.subject, (0, None))
         steps[progress.subject] = (max(done, progress.done), progress.total or total)
@@ -61,14 +66,36 @@ def showing_progress(*, verbose: bool) -> Iterator[Display]:
             yield shown
 
 
+@contextmanager
+def showing_rows(total: int) -> Iterator[Callable[[int], None]]:
+    """Show how many rows the block has written, on a terminal; yield what takes their number."""
+    if not sys.stderr.isatty():
+        yield lambda _: None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
+    from rich.progress import Progress as Bars
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+    with Bars(*columns, console=Console(stderr=True), transient=True) as bars:
+        task = bars.add_task("Making rows", total=total)
+        yield lambda rows: bars.update(task, completed=rows)
+
+
 def _lines() -> Display:
+    """Say every few seconds how many files are done; the table at the end has their results."""
     messages = MessageHandler()
+    done: list[int] = []
+    said = time.monotonic()
 
     def listen(event: object) -> None:
+        nonlocal said
         if isinstance(event, IngestResult | LandingFailure):
             messages.hidden.add(result_line(event))
-            if isinstance(event, IngestResult) and event.merged_here:
-                say(result_line(event))
+            done.append(event.account.rows.read if isinstance(event, IngestResult) else 0)
+            if time.monotonic() - said >= LINE_SECONDS:
+                said = time.monotonic()
+                say(f"{pluralize(len(done), 'file')} done, {pluralize(sum(done), 'row')} read")
 
     return Display(listen, messages)
 

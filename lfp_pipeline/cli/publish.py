@@ -27,5 +27,5 @@ def command(*, as_json: bool, verbose: bool) -> None:
         run.exit_if_failed()
         run_id = run.run_id
         summary = f"Published the tables: {published.path}"
-    figures = {"size_bytes": published.size_bytes, "seconds": published.last.seconds}
+    figures = {"size_bytes": published.size_bytes, "seconds": round(published.last.seconds, 2)}
     print_result(Report(summary, figures), run_id, as_json=as_json)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 import click
 
+from lfp_pipeline.cli.completion import complete_file
 from lfp_pipeline.cli.operate import (
     dry_run,
     engine_of_project,
@@ -29,7 +30,11 @@ if TYPE_CHECKING:
 )
 @click.argument("skus", metavar="[SKU]...", nargs=-1)
 @click.option("--skus-from", type=click.File(encoding="utf-8-sig"), help="A sku on each line.")
-@click.option("--file", help="Products whose present row came with this file.")
+@click.option(
+    "--file",
+    shell_complete=complete_file,
+    help="Products whose present row came with this file.",
+)
 @click.option(
     "--older-than",
     type=click.FloatRange(0, 36_500),

@@ -2,6 +2,7 @@
 
 import click
 
+from lfp_pipeline.cli.completion import complete_file
 from lfp_pipeline.cli.operate import dry_run, engine_of_project, operate, verbose_option
 from lfp_pipeline.cli.output import dry_run_option, examples, json_option
 
@@ -11,7 +12,7 @@ from lfp_pipeline.cli.output import dry_run_option, examples, json_option
         "lfp revert prices.csv --latest --dry-run", "lfp revert prices.csv#20261120T0819"
     )
 )
-@click.argument("delivery", metavar="FILE|DELIVERY")
+@click.argument("delivery", metavar="FILE|DELIVERY", shell_complete=complete_file)
 @click.option("--latest", is_flag=True, help="Of several deliveries of a file, the newest.")
 @click.option(
     "--ignore-pruned-history",

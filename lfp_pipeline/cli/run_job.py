@@ -1,5 +1,7 @@
 """Runs a Dagster job in this process, on the project's instance, so that the UI shows the run."""
 
+import os
+import sys
 import warnings
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
@@ -55,6 +57,11 @@ class JobRun:
         elif self.reason:
             say(first_lines(self.reason, _REASON_LINES))
         say(f"Run {self.run_id} failed; the UI has its log (lfp dev).")
+        if self.interrupted:
+            # A second Ctrl-C leaves threads behind, for which Python would wait. Files that they
+            # are merging are merged whole or not at all.
+            sys.stdout.flush()
+            os._exit(self.exit_code)
         raise SystemExit(self.exit_code)
 
 

@@ -28,6 +28,14 @@ _HEAD = f"""\
 
 _WRITTEN_DEFAULTS = {"data_dir": "data"}
 
+_EXAMPLES = {
+    "sources_file": "sources.yaml",
+    "fallback_encoding": "windows-1252",
+    "inbox_stable_seconds": 5,
+    "webhook_url": "https://chat.example.com/hooks/lfp",
+}
+"""For each setting that has no default."""
+
 
 def settings_template() -> str:
     """Return the text of the file."""
@@ -49,8 +57,7 @@ def _lines() -> Iterator[str]:
 def _example(name: str, field: FieldInfo) -> str:
     value = _WRITTEN_DEFAULTS.get(name, field.get_default(call_default_factory=True))
     if value is None:
-        (example,) = field.examples or [None]
-        return f"# Not set. For example:\n#   {name} = {json.dumps(example)}"
+        return f"# Not set. For example:\n#   {name} = {json.dumps(_EXAMPLES[name])}"
     return f"# {name} = {json.dumps(value)}"  # JSON of these values is TOML.
 
 

@@ -65,7 +65,7 @@ def _present(product: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "name": product["name"],
         "description": product["description"],
-        "file": file_name(product["partition_key"], product["source"]),
+        "file": file_name(product["delivery_id"].partition("#")[0], product["source"] or ""),
         "row_number": product["row_number"],
         "delivery_id": product["delivery_id"],
         "delivered_at": product["delivered_at"],

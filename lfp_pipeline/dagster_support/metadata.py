@@ -23,7 +23,7 @@ from lfp_pipeline.warehouse.name_counts import top_names
 Metadata = Mapping[str, Any]
 
 SHOWN_NAMES = 10
-_SHOWN_CHARACTERS = 200
+_SHOWN_CHARACTERS = 80
 
 # The tags of a data version; Dagster exports the class but not these names.
 DATA_VERSION_TAG = "dagster/data_version"

@@ -42,7 +42,7 @@ def main() -> None:
     for module in _PRELOADED:
         importlib.import_module(module)
     del os.environ["OPENBLAS_NUM_THREADS"]
-    _RunServer(connection).serve()
+    _end(_RunServer(connection).serve)  # DuckDB would list its objects at the regular end.
 
 
 class _RunServer:

@@ -3,8 +3,6 @@
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import chain
-from typing import Any
-from urllib.parse import unquote
 
 import dagster as dg
 from pydantic import Field
@@ -31,15 +29,18 @@ from lfp_pipeline.dagster_support.metadata import (
     delivery_metadata,
     result_metadata,
 )
-from lfp_pipeline.dagster_support.partitions import add_partitions, product_files
+from lfp_pipeline.dagster_support.partitions import (
+    add_partitions,
+    partition_keys,
+    product_files,
+)
 from lfp_pipeline.dagster_support.resources import ProductsDatabase
 from lfp_pipeline.dagster_support.results import is_ok, log_result
-from lfp_pipeline.dagster_support.runs import PARTITION_TAG, RANGE_TAG, files_tag
+from lfp_pipeline.dagster_support.runs import PARTITION_TAG
 from lfp_pipeline.engine import Engine
 from lfp_pipeline.errors import LandingError, SettingsError
 from lfp_pipeline.ingest.result import IngestResult, LandingFailure
 from lfp_pipeline.model.delivery import Delivery
-from lfp_pipeline.model.partition_key import is_partition_key, key_hint, partition_key
 from lfp_pipeline.sources.base import Source
 from lfp_pipeline.sources.written_location import (
     Location,
@@ -86,8 +87,7 @@ def raw_products(
     database: dg.ResourceParam[ProductsDatabase],
 ) -> dg.MaterializeResult:
     """One source file in all its versions, with the original bytes."""
-    _take_partition(context, config)
-    keys = _partition_keys(context)
+    keys = partition_keys(context, config.partition or "", config.source or "")
     if config.source and len(keys) > 1:
         msg = "A source feeds one partition, but this run has several."
         raise dg.Failure(msg, allow_retries=False)
@@ -133,7 +133,7 @@ def products(
     """One product per sku: the newest row of all deliveries."""
     with user_facing_failures(context):
         ingested = _newest_per_partition(
-            _ingest(context, engine, database, _partition_keys(context))
+            _ingest(context, engine, database, partition_keys(context))
         )
     for result in ingested:
         context.add_asset_metadata(result_metadata(result), partition_key=result.partition_key)
@@ -185,49 +185,6 @@ def table_checks(
         for result in check_tables(connection, engine, context.log):
             if (result.asset_key, result.check_name) in context.selected_asset_check_keys:
                 yield result
-
-
-def _take_partition(context: dg.AssetExecutionContext, config: RawProductsConfig) -> None:
-    """Make the run one of the partition in its configuration, as if it had been started so.
-
-    Steps of this process read the partition from the run's tags in memory, others from the stored
-    ones.
-    """
-    source = (config.source or "").partition("?")[0].rstrip("/")
-    name = config.partition or unquote(source.rpartition("/")[2])
-    tags: Any = context.run.tags
-    if not name or RANGE_TAG in tags or (PARTITION_TAG in tags and not config.partition):
-        return
-    key = name if is_partition_key(name) else partition_key(name)
-    if tags.setdefault(PARTITION_TAG, key) != key:
-        msg = (
-            f"The configuration names the partition {key}, and the run is one of "
-            f"{tags[PARTITION_TAG]}. Name one of them."
-        )
-        raise dg.Failure(msg, allow_retries=False)
-    context.instance.add_run_tags(context.run.run_id, {PARTITION_TAG: key, **files_tag([name])})
-
-
-def _partition_keys(context: dg.AssetExecutionContext) -> Sequence[str]:
-    keys: Sequence[str] = []
-    if context.has_partition_key_range:
-        keys = context.partition_keys
-        if not keys:
-            msg = "The range is empty: partitions are in the order in which they were added."
-            raise dg.Failure(msg, allow_retries=False)
-    elif context.has_partition_key:
-        keys = [context.partition_key]
-    if not keys:
-        msg = (
-            "This run names no partition. Pick one in the UI, set "
-            "ops.raw_products.config.partition to the name of a file, or give a tag: "
-            '--tags \'{"dagster/partition": "FILE"}\'. For all new files, run ingest_inbox.'
-        )
-        raise dg.Failure(msg, allow_retries=False)
-    if wrong := [key for key in keys if not is_partition_key(key)]:
-        msg = f"{wrong[0]!r} is no partition key.{key_hint(wrong[0])}"
-        raise dg.Failure(msg, allow_retries=False)
-    return keys
 
 
 def _land(

@@ -28,7 +28,8 @@ ingest_products = dg.define_asset_job(
     # created, and the check of the run created last would hide later results.
     selection=dg.AssetSelection.assets(raw_products, products, name_counts).without_checks(),
     config=SHORT_CONSOLE,
-    description="Ingest chosen partitions: one (tag dagster/partition), or a range.",
+    description="Ingest chosen files: the partition of the run, a range of partitions, or the file "
+    "in ops.raw_products.config.",
 )
 
 

@@ -325,8 +325,8 @@ class _BatchMerge:
         if way.differences:
             msg = (
                 f"{entry.delivery_id} was merged before, and cannot be read as it was then: "
-                f"{'; '.join(way.differences)}. Restore what has changed; or run revert_delivery "
-                "for it, and then again with reinstate and use_present_settings."
+                f"{'; '.join(way.differences)}. Restore what has changed; or run `lfp revert` "
+                "for it, and then `lfp reinstate --use-present-settings`."
             )
             raise OperationRefusedError(msg)
         if way.settings is not self.settings:

@@ -14,6 +14,7 @@ from lfp_pipeline.errors import (
 )
 from lfp_pipeline.model.delivery import Delivery
 from lfp_pipeline.model.ledger_entry import LedgerEntry, Status
+from lfp_pipeline.model.partition_key import file_name
 from lfp_pipeline.raw_zone.desired_state import is_reverted
 from lfp_pipeline.raw_zone.raw_zone import RawZone
 from lfp_pipeline.raw_zone.status_notes import last_recorded_status
@@ -57,7 +58,7 @@ def older_version(delivery: Delivery, newer: Delivery, inbox: Path) -> str:
     """Return a warning that a newer version is in force, and how to make this version count."""
     ways = [
         *_to_land_again(delivery, inbox),
-        f"run revert_delivery for each newer delivery of {delivery.partition_key}",
+        f"run `lfp revert` for each newer delivery of {delivery.partition_key}",
     ]
     return (
         f"{newer.delivery_id} is newer and stays in force. To make this version count, "
@@ -78,7 +79,7 @@ def dated_ahead(delivery: Delivery) -> str | None:
         return f"{warning} The time of landing counts."
     return (
         f"{warning} It is newer than all that landed before; to make these count, run "
-        "revert_delivery for it. What lands from now on is newer."
+        "`lfp revert` for it. What lands from now on is newer."
     )
 
 
@@ -111,7 +112,7 @@ def completion(delivery: Delivery, entry: LedgerEntry, raw_zone: RawZone) -> str
     elif last_recorded_status(delivery.path) is None:  # See `conclude`.
         fate = "the next run reverts"
     else:
-        fate = "is not reverted; to revert it, run revert_delivery"
+        fate = "is not reverted; to revert it, run `lfp revert`"
     return f"It completes an unfinished upload, which {fate}: {delivery.completes}."
 
 
@@ -121,7 +122,9 @@ def _to_land_again(delivery: Delivery, inbox: Path) -> list[str]:
     if not path.is_absolute():
         return []
     is_in_inbox = path.is_relative_to(path_as_text(inbox))
-    job = "ingest_inbox" if is_in_inbox else f"ingest_products for {key} with that source"
+    name = file_name(key, delivery.source)
+    as_name = "" if name == path.name else f" --as {quote(name)}"
+    command = "lfp ingest" if is_in_inbox else f"lfp ingest {quote(delivery.source)}{as_name}"
     # A backslash may stand for a character that cannot be printed.
-    command = "" if "\\" in delivery.source else f" (touch {quote(delivery.source)})"
-    return [f"give its file the present time{command} and run {job}"]
+    touch = "" if "\\" in delivery.source else f" (touch {quote(delivery.source)})"
+    return [f"give its file the present time{touch} and run `{command}`"]

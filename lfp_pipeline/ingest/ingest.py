@@ -183,8 +183,7 @@ def _revert_unfinished(
         raise
     except (LfpError, duckdb.Error) as error:
         log.warning(
-            "%s is an unfinished upload, and is not reverted: %s To revert it, run "
-            "revert_delivery.",
+            "%s is an unfinished upload, and is not reverted: %s To revert it, run `lfp revert`.",
             unfinished.delivery_id,
             error,
         )

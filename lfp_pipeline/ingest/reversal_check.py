@@ -80,8 +80,8 @@ def checked_reversal(
             msg = (
                 f"{delivery.delivery_id} has won or deleted {pluralize(before.skus, 'sku')}, "
                 f"and older deliveries, which may have had them, are pruned: {preview(pruned)}. "
-                "Land their files again; or set ignore_pruned_history, which loses what only they "
-                "had until they land again."
+                "Land their files again; or add --ignore-pruned-history, which loses what only "
+                "they had until they land again."
             )
             raise OperationRefusedError(msg)
         products, after, replacements = product_count(connection), None, Replacements()

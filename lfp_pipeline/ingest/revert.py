@@ -40,7 +40,7 @@ from lfp_pipeline.warehouse.reversal import (
     plan_reversal,
 )
 
-_REVERTED = "Reverted at {at:%Y-%m-%d %H:%M:%S} UTC. The job revert_delivery reinstates it."
+_REVERTED = "Reverted at {at:%Y-%m-%d %H:%M:%S} UTC. `lfp reinstate` merges it again."
 _DISMISSED = "Dismissed at {at:%Y-%m-%d %H:%M:%S} UTC. {why}"
 _UNAVAILABLE = (
     " Rows that {ids} may have had of its skus are lost, because the bytes are pruned; they count "
@@ -48,7 +48,7 @@ _UNAVAILABLE = (
 )
 _CORRECTED = " Read again with the present settings, and corrected: {ids}."
 _AS_THEN = (
-    "Read as when merged: {ids} ({kept}). use_present_settings: true reads that with the present "
+    "Read as when merged: {ids} ({kept}). --use-present-settings reads that with the present "
     "settings."
 )
 
@@ -211,9 +211,9 @@ def _read_as_then(
     if way.differences:
         msg = (
             f"Replacements come from {kept.delivery_id}, which cannot be read as before: "
-            f"{'; '.join(way.differences)}. Nothing is changed. Run rebuild_products, which reads "
-            "and records everything again; or restore what has changed; or set "
-            "use_present_settings, which reads and corrects that delivery with these settings."
+            f"{'; '.join(way.differences)}. Nothing is changed. Run `lfp rebuild`, which reads "
+            "and records everything again; or restore what has changed; or add "
+            "--use-present-settings, which reads and corrects that delivery with these settings."
         )
         raise OperationRefusedError(msg)
     _read(kept, workspace, way.settings, log)

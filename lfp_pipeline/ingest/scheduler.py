@@ -78,6 +78,10 @@ class Scheduler:
                 tasks = [pool.submit(land_and_ingest, batch) for batch in batches]
                 for task in as_completed(tasks):
                     yield from task.result()
+            except BaseException:
+                if any(task.running() for task in tasks):
+                    log.warning("Stopping as soon as the files that are being read are merged")
+                raise
             finally:
                 pool.shutdown(cancel_futures=True)
 

@@ -87,7 +87,7 @@ def export_tables(
 
 def _plan(engine: Engine, formats: Sequence[str]) -> Sequence[_File]:
     if not engine.warehouse.exists:
-        msg = f"There is no database at {engine.warehouse.location}. Run ingest_inbox first."
+        msg = f"There is no database at {engine.warehouse.location}. Run `lfp ingest` first."
         raise OperationRefusedError(msg)
     if not formats or set(formats) - _OPTIONS.keys():
         msg = f"Set one or more of the formats {', '.join(_OPTIONS)}."

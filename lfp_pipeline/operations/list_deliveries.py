@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Iterator
 from contextlib import suppress
+from itertools import islice
 from typing import Any
 
 from lfp_pipeline.engine import Engine
@@ -25,14 +26,14 @@ SELECT * EXCLUDE (ended_at, number) FROM (
     FROM deliveries
 )
 WHERE ($key IS NULL OR partition_key = $key) AND ($status IS NULL OR status = $status)
-    AND NOT list_contains($others, delivery_id)
+    AND delivery_id NOT IN (SELECT unnest($others::VARCHAR[]))
 ORDER BY ended_at DESC NULLS LAST, number DESC
 LIMIT $limit
 """
 
 _KNOWN = """
 SELECT delivery_id, status FROM deliveries
-WHERE status = 'failed' OR list_contains($ids, delivery_id)
+WHERE status = 'failed' OR delivery_id IN (SELECT unnest($ids::VARCHAR[]))
 """
 
 
@@ -51,13 +52,12 @@ def list_deliveries(
     with engine.raw_zone.index.snapshot():
         newer = list(_newer(engine, tables))
     others = [id_ for id_, _ in newer]
-    found = [
-        data
+    wanted = (
+        _of_raw_zone(engine, id_, its_status)
         for id_, its_status in newer
-        if (key is None or id_.startswith(f"{key}#"))
-        and (status is None or its_status == status)
-        and (data := _of_raw_zone(engine, id_, its_status)) is not None
-    ][:limit]
+        if (key is None or id_.startswith(f"{key}#")) and (status is None or its_status == status)
+    )
+    found = list(islice((data for data in wanted if data), limit))
     if tables and status != PENDING and len(found) < limit:
         values = {"key": key, "status": status, "others": others, "limit": limit - len(found)}
         found += map(delivery_data, tables.rows(_LEDGER, values))

@@ -37,7 +37,7 @@ _FOUND_IN = ("sku",) * 4 + ("name",) * 3 + ("description",)
 
 _PRODUCT = """
 SELECT sku, name, description, delivery_id, product.delivered_at, row_number,
-    partition_key, source, merged_at
+    source, merged_at
 FROM products AS product LEFT JOIN deliveries USING (delivery_id)
 WHERE sku = $sku
 """

@@ -43,8 +43,8 @@ class Comparison:
         if self.lost:
             msg = (
                 f"The new database would lack {pluralize(len(self.lost), 'delivery')}, whole or in "
-                "part. Nothing was changed. Fix the causes, or accept the loss, with the "
-                "configuration\nops: {rebuild: {config: {allow_data_loss: true}}}\n"
+                "part. Nothing was changed. Fix the causes, or accept the loss: "
+                "`lfp rebuild --allow-data-loss`\n"
             )
             raise OperationRefusedError(msg + _lines(self.lost))
 
@@ -68,8 +68,7 @@ class Comparison:
             msg = (
                 f"In the new database, {pluralize(len(changed), 'delivery')} would differ from the "
                 "merge. Nothing was changed. Restore what has changed, or read all deliveries with "
-                "the present settings, with the configuration\n"
-                "ops: {rebuild: {config: {use_present_settings: true}}}\n"
+                "the present settings: `lfp rebuild --use-present-settings`\n"
             )
             raise OperationRefusedError(msg + _lines(changed))
 

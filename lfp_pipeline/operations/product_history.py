@@ -12,7 +12,7 @@ from datetime import datetime
 from lfp_pipeline.common.text import format_size
 from lfp_pipeline.engine import Engine
 from lfp_pipeline.errors import LfpError
-from lfp_pipeline.model.delivery import Delivery, Kind
+from lfp_pipeline.model.delivery import Delivery, Kind, labels
 from lfp_pipeline.model.partition_key import file_name
 from lfp_pipeline.operations.read_tables import Row, Tables
 from lfp_pipeline.raw_zone.integrity import verify_raw_file
@@ -85,6 +85,11 @@ def earlier_rows(
     """
     since = {name: newest[name] for name in ("delivered_at", "delivery_id")}
     older = tables.rows(_OLDER, since)
+    files = {
+        entry["delivery_id"]: file_name(entry["partition_key"], entry["source"])
+        for entry in older[:limit]
+    }
+    names = labels(files)
     unknown: dict[str, str] = {}
     rows: list[EarlierRow] = []
     limits = WorkspaceLimits.of(engine.settings)
@@ -94,26 +99,28 @@ def earlier_rows(
             if not engine.raw_zone.keeps(id_):
                 unknown[id_] = _PRUNED
                 continue
-            size = format_size(entry["size_bytes"])
-            on_progress(
-                f"Reading older delivery {number} of {min(len(older), limit)}: {id_} ({size})"
-            )
+            place, size = f"{number} of {len(files)}", format_size(entry["size_bytes"])
+            on_progress(f"Reading older delivery {place}: {names[id_]} ({size})")
             try:
                 delivery = engine.raw_zone.find(id_)
                 verify_raw_file(delivery)
-                rows += _rows(delivery, entry, sku, workspace, engine.settings)
+                rows += _rows(delivery, files[id_], entry, sku, workspace, engine.settings)
             except LfpError as error:
                 unknown[id_] = str(error)
     return History(rows, unknown, max(0, len(older) - limit))
 
 
 def _rows(
-    delivery: Delivery, entry: Row, sku: str, workspace: Workspace, settings: Settings
+    delivery: Delivery,
+    file: str,
+    entry: Row,
+    sku: str,
+    workspace: Workspace,
+    settings: Settings,
 ) -> list[EarlierRow]:
     """Return the row of a sku in a delivery, if there is one."""
     connection, wanted = workspace.connection, {"sku": sku}
     id_, at = delivery.delivery_id, delivery.delivered_at
-    file = file_name(delivery.partition_key, delivery.source)
     if delivery.kind is Kind.DELETION:
         read_skus_to_delete(connection, delivery.path)
         sql = "SELECT 1 FROM skus_to_delete WHERE sku = $sku"

@@ -118,7 +118,7 @@ def _require_no_pending_reversal(
     if pending:
         msg = (
             f"The reversal of {pending[0]} is pending, and may need deliveries to prune. Nothing "
-            "was pruned. Run ingest_inbox first."
+            "was pruned. Run `lfp ingest` first."
         )
         raise OperationRefusedError(msg)
 

@@ -169,7 +169,7 @@ def purge_products(
 ) -> Report:
     """Delete products.
 
-    If the process is killed, either nothing has happened or the next ingest_inbox deletes them.
+    If the process is killed, either nothing has happened or the next `lfp ingest` deletes them.
 
     Raises:
         LfpError: the products are not deleted; the message says why.
@@ -255,7 +255,7 @@ def _apply(engine: Engine, plan: _Plan, delivery: Delivery, log: logging.Logger)
     if done.account.status is not Status.MERGED:
         msg = (
             f"The purge {delivery.delivery_id} has landed, but is not merged: {done.account.error} "
-            "The next ingest_inbox retries it."
+            "The next `lfp ingest` retries it."
         )
         raise LfpError(msg)
     applied = replace(plan, products=done.account.rows.deleted)

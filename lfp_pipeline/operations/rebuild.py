@@ -69,7 +69,7 @@ class _Plan:
             f"({format_size(engine.warehouse.size_bytes)}; {format_size(engine.free_bytes)} are "
             "free), and replace the old database. Run verify first to check the raw files."
         )
-        summary += " Needs allow_data_loss: true." if problems else ""
+        summary += " Needs --allow-data-loss." if problems else ""
         return Report(summary, {"deliveries": number, "size_bytes": size}, tuple(problems))
 
 
@@ -84,7 +84,7 @@ def rebuild_products(
     """Rebuild the database from the raw zone; the tables are the same afterwards.
 
     If the process is killed, the old database remains. If the old database could not be read,
-    there may be none, and the next ingest_inbox makes it.
+    there may be none, and the next `lfp ingest` makes it.
 
     Args:
         allow_data_loss: rebuild even if merged deliveries cannot be read any more.
@@ -180,7 +180,7 @@ def _require_all_reverted(engine: Engine, connection: duckdb.DuckDBPyConnection)
         if state_of(delivery, status_of.get(delivery.delivery_id)).awaits_reversal:
             msg = (
                 f"{delivery.delivery_id} was reverted meanwhile, and the new database could not "
-                "revert it. Nothing was changed. Run rebuild_products again."
+                "revert it. Nothing was changed. Run `lfp rebuild` again."
             )
             raise LfpError(msg)
 

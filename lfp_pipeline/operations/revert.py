@@ -40,7 +40,7 @@ def revert_delivery(
     """Revert a delivery: older rows replace the rows it has won, and its deletions are undone.
 
     The older rows are those that were read of older deliveries when these were merged. If the
-    process is killed after the delivery is marked, the next ingest_inbox reverts it.
+    process is killed after the delivery is marked, the next `lfp ingest` reverts it.
 
     Args:
         ignore_pruned_history: revert even if older deliveries that may have replacements are
@@ -134,7 +134,7 @@ def _reinstatement(
         if is_pruned(delivery.path):
             msg = (
                 f"{delivery.delivery_id} is pruned: its bytes are gone. Drop its file again with "
-                "its former time, run ingest_inbox, then reinstate it."
+                "its former time, run `lfp ingest`, then reinstate it."
             )
             raise OperationRefusedError(msg)
         yield _choose_settings(engine, delivery, workspace, log, present=present), workspace
@@ -155,7 +155,7 @@ def _choose_settings(
         msg = (
             f"{delivery.delivery_id} cannot be read as it was when it was merged: "
             f"{'; '.join(chosen.differences)}. Nothing was changed. Restore what has changed, or "
-            "set use_present_settings to read it with the present settings."
+            "add --use-present-settings to read it with the present settings."
         )
         raise OperationRefusedError(msg)
     fingerprint = Conditions.of(ReadOptions.of(chosen.settings), delivery.text_format).digest
@@ -213,7 +213,7 @@ def _apply(engine: Engine, delivery: Delivery, wanted: Status, log: logging.Logg
     if status is Status.FAILED:
         msg = (
             f"{delivery.delivery_id} is to be {wanted}, and is not yet: {done.account.error} The "
-            "next ingest_inbox retries it; the opposite can be requested, too."
+            "next `lfp ingest` retries it; the opposite can be requested, too."
         )
         raise LfpError(msg)
     if (status is Status.REVERTED) != (wanted is Status.REVERTED):

@@ -19,8 +19,6 @@ _CONFINE = (
     "SET lock_configuration = true",
 )
 
-_INTERRUPTED = "interrupted"  # DuckDB has two errors for this.
-
 _READING = {
     duckdb.StatementType.SELECT,
     duckdb.StatementType.EXPLAIN,
@@ -78,10 +76,8 @@ def _translating_errors() -> Iterator[None]:
     """Raise an error of DuckDB as one for users, with the place in the SQL."""
     try:
         yield
-    except (duckdb.InterruptException, RuntimeError) as error:
-        if _INTERRUPTED not in str(error):
-            raise
-        raise KeyboardInterrupt from error
+    except duckdb.InterruptException:
+        raise
     except duckdb.Error as error:
         lines = [line for line in str(error).splitlines() if line.strip()]
         raise LfpError("\n".join(lines) or first_line(error)) from error

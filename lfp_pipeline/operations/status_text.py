@@ -11,9 +11,10 @@ from lfp_pipeline.operations.read_tables import Row
 from lfp_pipeline.operations.status import StatusReport
 
 _WHAT_TO_DO = {
-    "refused": "Fix the file and drop it again, or `lfp revert {name}`; then it leaves this list. "
+    "refused": "Fix the file and drop it again, or `lfp dismiss {name}`; then it leaves this list. "
     "While it is in the inbox, `lfp ingest` fails because of it.",
-    "failed": "`lfp ingest` retries it; so does the sensor, if the file is in the inbox.",
+    "failed": "`lfp ingest` retries it; so does the sensor, if the file is in the inbox. To end "
+    "that, `lfp dismiss {name}`.",
 }
 
 _NOTHING_RUNS = (

@@ -33,12 +33,12 @@ from lfp_pipeline.warehouse.schema import VERSION, schema_version
 _NOTING_SECONDS = 2.0
 """Longest time from a commit to its status note, unless the process is killed in between."""
 
-_LAND_AGAIN = "Deliver their files again with their former times, then run ingest_inbox."
+_LAND_AGAIN = "Deliver their files again with their former times, then run `lfp ingest`."
 
-_PRUNE = " Or run prune_raw: the tables do not need it."
+_PRUNE = " Or run `lfp prune`: the tables do not need it."
 
 _PURGE_AGAIN = (
-    "Restore them from a copy; or run rebuild_products with allow_data_loss, and purge again."
+    "Restore them from a copy; or run `lfp rebuild` with --allow-data-loss, and purge again."
 )
 
 _NOT_COMPARED = (
@@ -47,7 +47,7 @@ _NOT_COMPARED = (
 
 _UNLIKE = (
     "The tables were edited; or another version of the program, or settings that were not "
-    "recorded, read files otherwise. Run rebuild_products."
+    "recorded, read files otherwise. Run `lfp rebuild`."
 )
 
 
@@ -122,7 +122,7 @@ def _without_database(engine: Engine) -> Report:
         return Report("There is no database yet: nothing was merged.", {})
     problem = (
         f"There is no database any more; {pluralize(done, 'delivery')} had been processed. Run "
-        "ingest_inbox."
+        "`lfp ingest`."
     )
     return Report("There is no database.", {"problems": 1}, (problem,))
 
@@ -132,7 +132,7 @@ def _missing_after_rebuild(engine: Engine, log: logging.Logger) -> Iterator[str]
         missing = engine.published.missing_deliveries(log)
     if missing:
         what = "Deliveries that landed before the database was rebuilt, and are not merged"
-        yield f"{what}: {missing:,}. Run ingest_inbox."
+        yield f"{what}: {missing:,}. Run `lfp ingest`."
 
 
 def _violations(connection: duckdb.DuckDBPyConnection) -> list[str]:
@@ -189,7 +189,7 @@ def _wrong_notes(engine: Engine, inventory: Inventory, log: logging.Logger) -> I
             wrong &= Inventory.of(engine, connection).wrongly_noted
     if wrong:
         what = "deliveries whose .outcome file differs from the ledger"
-        remedy = "Remove these .outcome files if they exist, and run ingest_inbox."
+        remedy = "Remove these .outcome files if they exist, and run `lfp ingest`."
         yield _line(what, len(wrong), sorted(wrong), remedy)
 
 
@@ -209,7 +209,7 @@ def _wrong_published_copy(engine: Engine) -> Iterator[str]:
     copy = engine.published
     if not copy.exists:
         return
-    remedy = f"Remove {copy.path}, and run publish_tables."
+    remedy = f"Remove {copy.path}, and run `lfp publish`."
     try:
         with copy.session() as connection:
             is_older = schema_version(connection) < VERSION
@@ -232,7 +232,7 @@ def _differences_to_rebuild(engine: Engine, log: logging.Logger) -> Iterator[str
             inventory = Inventory.of(engine, connection)
             if pending := inventory.pending_reversals:
                 what = "pending reversals, so that no rebuild can be compared"
-                remedy = "Run ingest_inbox, then verify again."
+                remedy = "Run `lfp ingest`, then verify again."
                 yield _line(what, len(pending), sorted(pending), remedy)
                 return
             # Deliveries may have come or changed meanwhile.

@@ -19,7 +19,7 @@ TOUCHED_AT = "ctime_ns"
 
 _HINTS = {
     Kind.PRODUCTS: "Restore it from a copy; or remove it, and land its file again (drop it again, "
-    "with the time that it had). Then run ingest_inbox.",
+    "with the time that it had). Then run `lfp ingest`.",
     Kind.DELETION: "Restore it from a copy; or revert this purge, and purge again.",
 }
 """What to do about a damaged raw file, by the kind of its delivery."""

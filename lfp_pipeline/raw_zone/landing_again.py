@@ -27,8 +27,8 @@ def _text_format_to_keep(recorded: Delivery, given: TextFormat, log: logging.Log
     log.log(
         level,
         "%s was merged with the text format (%s) and keeps it, although its source now gives (%s). "
-        "To read it with the new one: run revert_delivery for it, land it again from the same "
-        "source (ingest_products), then run revert_delivery with reinstate: true.",
+        "To read it with the new one: run `lfp revert` for it, ingest it from the same "
+        "source, then run `lfp reinstate`.",
         recorded.delivery_id,
         recorded.text_format,
         given,

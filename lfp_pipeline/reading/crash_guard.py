@@ -125,7 +125,7 @@ def _trial_read(
     if -code in _CRASHES:
         remedy = (
             " Write the file again as plain CSV (RFC 4180). After an update of this program or of "
-            "DuckDB, ingest_inbox tries it again while it is in the inbox."
+            "DuckDB, `lfp ingest` tries it again while it is in the inbox."
         )
         raise DeliveryRefusedError(_ends(f"crashed ({_signal_name(-code)})") + remedy)
     if code == _OUT_OF_MEMORY:

@@ -51,7 +51,7 @@ def _partition_key(name: str) -> str:
         msg = "use letters, digits, `.`, `_` and `-`, as in a file name"
         raise ValueError(msg)
     if name == PURGES:
-        msg = f"the partition {PURGES} is reserved for purge_products; choose another name"
+        msg = f"the partition {PURGES} is reserved for purges; choose another name"
         raise ValueError(msg)
     return name
 

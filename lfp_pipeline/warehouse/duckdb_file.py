@@ -207,7 +207,7 @@ class Warehouse(Backend):
             loss = (
                 "%s has lost what was committed last: its ledger was written %d times, and had "
                 "been %d times. Its .wal was damaged or removed, or an older copy was put back. "
-                "Run ingest_inbox, which merges what is missing from the raw zone."
+                "Run `lfp ingest`, which merges what is missing from the raw zone."
             )
             log.warning(loss, self.path, write_count(connection), known_count)
             renew_database_id(connection)

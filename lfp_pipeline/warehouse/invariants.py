@@ -42,7 +42,7 @@ _NEEDED = """
 SELECT delivery_id FROM warehouse.products UNION SELECT delivery_id FROM warehouse.deletions
 """
 
-_REBUILD = "Run rebuild_products, which rebuilds the tables from the raw zone."
+_REBUILD = "Run `lfp rebuild`, which rebuilds the tables from the raw zone."
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ INVARIANTS = (
     Invariant(
         "names whose number in name_counts is not that of a recount",
         WRONG_COUNTS,
-        "Materialize name_counts in the UI, or run rebuild_products: both recount.",
+        "Materialize name_counts in the UI, or run `lfp rebuild`: both recount.",
     ),
     Invariant("merged deliveries whose rows do not add up", _UNACCOUNTED),
     Invariant(

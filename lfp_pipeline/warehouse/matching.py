@@ -239,7 +239,7 @@ def match(
     for first, last in _stretches(connection):
         connection.execute(_COMPARE_DESCRIPTIONS, {"first": first, "last": last})
     if repeated := _repeated(connection):
-        msg = f"products has {repeated} of the delivered skus more than once. Run rebuild_products."
+        msg = f"products has {repeated} of the delivered skus more than once. Run `lfp rebuild`."
         raise WarehouseInconsistentError(msg)
     counted = connection.execute(_COUNTS_OF_SEVERAL if several else _COUNTS_OF_ONE).fetchall()
     found = {

@@ -74,7 +74,7 @@ def _attach_or_name_holder(
         if _FOREIGN_LOG in text:
             msg = (
                 f"{database} and its write-ahead log {database.name}.wal do not belong together. "
-                "Put both back from the same copy; or remove both, and run ingest_inbox, which "
+                "Put both back from the same copy; or remove both, and run `lfp ingest`, which "
                 "merges all deliveries from the raw zone."
             )
             raise WarehouseInconsistentError(msg) from error
@@ -101,7 +101,7 @@ def naming_corruption(database: Path) -> Iterator[None]:
             raise
         first_line = text.partition("\n")[0].rstrip(".!")
         msg = (
-            f"{database} is damaged, or is no database: {first_line}. Run rebuild_products, "
+            f"{database} is damaged, or is no database: {first_line}. Run `lfp rebuild`, "
             "which rebuilds it from the raw zone."
         )
         raise WarehouseCorruptError(msg) from error

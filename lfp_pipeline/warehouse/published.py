@@ -38,7 +38,7 @@ _BACKOFF = Backoff(base=30.0, limit=600.0)
 
 _BEHIND = (
     "The database was rebuilt, and {} that had landed before are not merged yet: readers keep the "
-    "former copy. Run ingest_inbox, which merges them."
+    "former copy. Run `lfp ingest`, which merges them."
 )
 
 _PURPOSE = "publishing the tables"

@@ -20,6 +20,7 @@ from uuid import uuid4
 from filelock import FileLock, Timeout
 
 from lfp_pipeline.common.process_marks import claim_stale_marks, hold_mark, live_marks
+from lfp_pipeline.common.progress import Progress, announce
 from lfp_pipeline.errors import WarehouseBusyError
 
 _REPORT_SECONDS = 5.0
@@ -131,6 +132,7 @@ class WriterLock:
                         f"{holder} (setting LFP_WRITER_WAIT_SECONDS)."
                     )
                     raise WarehouseBusyError(msg)
+                announce(Progress(f"the writer lock, held by {holder}", "waiting for"))
                 log.info("Waiting for the writer lock for %.0f s; held by %s", waited, holder)
 
     def _seconds_to_next_report(self, started: float) -> float:

@@ -82,16 +82,3 @@ def test_a_run_waits_for_a_writing_run(shell: Shell) -> None:
     code, output = finish(process)
     assert code == 0, output
     assert query(shell.data, PRODUCTS) == expected_products([A])
-
-
-def test_the_demo_shows_exact_tables_and_repeats_without_work(shell: Shell) -> None:
-    code, first = shell.run("lfp_pipeline.cli.demo", "--rows", "2000")
-    assert code == 0, first
-    assert "2,000 rows read" in first
-    assert "Rows, products and names are exactly those that the generator made." in first
-    tables = query(shell.data, PRODUCTS), query(shell.data, NAME_COUNTS)
-    code, second = shell.run("lfp_pipeline.cli.demo", "--rows", "2000")
-    assert code == 0, second
-    assert "Nothing to do" in second
-    assert "exactly those that the generator made" in second
-    assert (query(shell.data, PRODUCTS), query(shell.data, NAME_COUNTS)) == tables

@@ -13,8 +13,12 @@ import httpx
 import pytest
 
 from examples.processes import free_port
+from testing.dagster_project import drop
+from testing.expected_tables import File
 from testing.processes import PROJECT, until
 from testing.shell import Shell
+
+A = File("a.csv", 1_000_000, (("s1", "Ann", "x"),))
 
 
 class Dev:
@@ -72,6 +76,8 @@ def test_it_says_where_the_page_is_and_ends_all_its_processes(shell: Shell, sign
     with running_dev(shell) as dev:
         until(dev.is_ready, seconds=120)
         assert httpx.get(dev.url).status_code == 200
+        drop(shell.data / "inbox", A.key, A.content, A.microseconds)
+        until((shell.data / "published" / "products.duckdb").exists, seconds=120)
         started = dev.descendants()
         assert len(started) >= 4  # Dagster, its code server, web server and daemon.
 
@@ -86,7 +92,8 @@ def test_it_says_where_the_page_is_and_ends_all_its_processes(shell: Shell, sign
         assert dev.process.wait(timeout=100) == 0
         assert not [pid for pid in started if Path(f"/proc/{pid}").exists()]
         words = dev.output.lower()
-        assert not [word for word in ("warning", "superseded", "traceback") if word in words], words
+        noise = "warning", "superseded", "traceback", "leaked"
+        assert not [word for word in noise if word in words], words
 
 
 def test_a_taken_port_is_refused_before_anything_starts(shell: Shell) -> None:

@@ -84,6 +84,7 @@ def test_a_named_file_of_the_inbox_is_ingested_alone(lfp: CommandLine):
     found = files_of(lfp.done("ingest", str(lfp.data / "inbox" / "b.csv"), "--json"))
     assert list(found) == ["b.csv"]
     assert_tables_of(lfp, B)
+    assert list(files_of(lfp.done("ingest", "a.csv", "--json"))) == ["a.csv"]
     assert list(files_of(lfp.done("ingest", "data/inbox", "--json"))) == ["a.csv", "b.csv"]
     assert_tables_of(lfp, A, B)
 

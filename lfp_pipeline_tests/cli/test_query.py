@@ -13,44 +13,37 @@ import time
 import pytest
 
 from testing.command_line import CommandLine
-from testing.shop import stock
 
 COMMAND = [sys.executable, "-c", "from lfp_pipeline.cli.main import main; main()", "query"]
 
 
-@pytest.fixture
-def shop(lfp: CommandLine) -> CommandLine:
-    stock(lfp)
-    return lfp
-
-
-def test_a_table_is_aligned_and_cut(shop: CommandLine):
-    ended = shop.done("query", "FROM name_counts ORDER BY no_of_products DESC, name LIMIT 2")
+def test_a_table_is_aligned_and_cut(stocked: CommandLine):
+    ended = stocked.done("query", "FROM name_counts ORDER BY no_of_products DESC, name LIMIT 2")
     assert ended.out.splitlines() == [
         "name       no_of_products",
         "Ann Apple              20",
         "Bob                     1",
     ]
-    long = shop.done("query", "SELECT repeat('x', 500) AS a, repeat('y', 500) AS b, 1 AS n")
+    long = stocked.done("query", "SELECT repeat('x', 500) AS a, repeat('y', 500) AS b, 1 AS n")
     assert {len(line) for line in long.out.splitlines()} == {100}
-    many = shop.done("query", "FROM range(250)")
+    many = stocked.done("query", "FROM range(250)")
     assert len(many.out.splitlines()) == 101
     assert "150 more rows; --format csv or json writes all." in many.err
-    assert "More than 100,000 more rows" in shop.done("query", "FROM range(1_000_000)").err
+    assert "More than 100,000 more rows" in stocked.done("query", "FROM range(1_000_000)").err
 
 
-def test_csv_is_exact(shop: CommandLine):
+def test_csv_is_exact(stocked: CommandLine):
     sql = """SELECT 'a"b' AS q, 'x,y' AS c, E'two\\nlines' AS l, NULL AS n, true AS t, 1.5 AS d,
         delivered_at FROM products WHERE sku = 'fruit-1'"""
-    out = shop.done("query", sql, "--format", "csv").out
+    out = stocked.done("query", sql, "--format", "csv").out
     assert out == (
         'q,c,l,n,t,d,delivered_at\r\n"a""b","x,y","two\nlines",,true,1.5,1970-01-01T00:00:02Z\r\n'
     )
     assert next(csv.reader(io.StringIO(out.partition("\r\n")[2])))[2] == "two\nlines"
 
 
-def test_csv_of_all_products_is_read_back(shop: CommandLine):
-    out = shop.done("query", "FROM products", "--format", "csv").out
+def test_csv_of_all_products_is_read_back(stocked: CommandLine):
+    out = stocked.done("query", "FROM products", "--format", "csv").out
     rows = list(csv.DictReader(io.StringIO(out, newline="")))
     assert len(rows) == 22
     (red,) = [row for row in rows if row["sku"] == "X-10"]
@@ -58,11 +51,11 @@ def test_csv_of_all_products_is_read_back(shop: CommandLine):
 
 
 @pytest.mark.parametrize("option", [["--json"], ["--format", "json"]])
-def test_json_is_one_document(shop: CommandLine, option: list[str]):
+def test_json_is_one_document(stocked: CommandLine, option: list[str]):
     sql = """SELECT sku, sku, NULL AS n, 'NaN'::DOUBLE AS f, {'a': ['x']} AS s, MAP {1: 'y'} AS m,
         'z'::BLOB AS b, 1200000000000000000000 AS h, now() - now() AS i,
         chr(155) || chr(8238) AS u FROM products WHERE sku = 'fruit-1'"""
-    out = shop.done("query", sql, *option).out
+    out = stocked.done("query", sql, *option).out
     assert "\u202e" not in out
     assert "\x9b" not in out
     assert json.loads(out) == [
@@ -79,13 +72,13 @@ def test_json_is_one_document(shop: CommandLine, option: list[str]):
             "u": "\x9b\u202e",
         }
     ]
-    assert shop.done("query", "FROM products WHERE false", "--json").json == []
-    assert len(shop.done("query", "FROM range(25000)", "--json").json) == 25_000
+    assert stocked.done("query", "FROM products WHERE false", "--json").json == []
+    assert len(stocked.done("query", "FROM range(25000)", "--json").json) == 25_000
 
 
-def test_sql_is_read_from_stdin(shop: CommandLine):
-    assert shop.done("query", "-", "--json", stdin="SELECT 42 AS a").json == [{"a": 42}]
-    assert shop("query", "-", stdin=" \n").code == 2
+def test_sql_is_read_from_stdin(stocked: CommandLine):
+    assert stocked.done("query", "-", "--json", stdin="SELECT 42 AS a").json == [{"a": 42}]
+    assert stocked("query", "-", stdin=" \n").code == 2
 
 
 @pytest.mark.parametrize(
@@ -100,12 +93,12 @@ def test_sql_is_read_from_stdin(shop: CommandLine):
         "VALUES (1), (2)",
     ],
 )
-def test_statements_that_read_work(shop: CommandLine, sql: str):
-    assert shop.done("query", sql).out
+def test_statements_that_read_work(stocked: CommandLine, sql: str):
+    assert stocked.done("query", sql).out
 
 
-def test_a_plan_keeps_its_lines(shop: CommandLine):
-    assert len(shop.done("query", "EXPLAIN FROM products").out.splitlines()) > 3
+def test_a_plan_keeps_its_lines(stocked: CommandLine):
+    assert len(stocked.done("query", "EXPLAIN FROM products").out.splitlines()) > 3
 
 
 WRITING = [
@@ -131,12 +124,12 @@ WRITING = [
 
 
 @pytest.mark.parametrize("sql", WRITING)
-def test_statements_that_write_are_refused(shop: CommandLine, sql: str):
-    before = {path.name for path in shop.folder.iterdir()}
-    ended = shop("query", sql.format(folder=shop.folder))
+def test_statements_that_write_are_refused(stocked: CommandLine, sql: str):
+    before = {path.name for path in stocked.folder.iterdir()}
+    ended = stocked("query", sql.format(folder=stocked.folder))
     assert (ended.code, ended.out) == (3, "")
     assert "only reads" in ended.err or "Give one statement" in ended.err
-    assert {path.name for path in shop.folder.iterdir()} == before
+    assert {path.name for path in stocked.folder.iterdir()} == before
 
 
 @pytest.mark.parametrize(
@@ -157,26 +150,26 @@ def test_statements_that_write_are_refused(shop: CommandLine, sql: str):
         "FROM query('SELECT 1; DELETE FROM products')",
     ],
 )
-def test_sql_reaches_no_file_and_no_variable(shop: CommandLine, sql: str):
-    (shop.folder / "secret.csv").write_text("secret\n1\n")
-    ended = shop("query", sql.format(folder=shop.folder))
+def test_sql_reaches_no_file_and_no_variable(stocked: CommandLine, sql: str):
+    (stocked.folder / "secret.csv").write_text("secret\n1\n")
+    ended = stocked("query", sql.format(folder=stocked.folder))
     assert (ended.code, ended.out) == (1, "")
     assert len(ended.err.splitlines()) <= 4  # The time of the tables, and three lines.
-    assert not (shop.folder / "out.csv").exists()
+    assert not (stocked.folder / "out.csv").exists()
 
 
-def test_a_query_that_exceeds_memory_spills(shop: CommandLine):
-    shop.set(memory_limit="64MB")
+def test_a_query_that_exceeds_memory_spills(stocked: CommandLine):
+    stocked.set(memory_limit="64MB")
     sql = "SELECT count(*) AS n FROM (SELECT DISTINCT range * 7 % 3000017 AS a FROM range(3000000))"
-    assert shop.done("query", sql, "--json").json == [{"n": 3_000_000}]
+    assert stocked.done("query", sql, "--json").json == [{"n": 3_000_000}]
 
 
-def test_a_wrong_statement_shows_its_place_in_three_lines(shop: CommandLine):
-    ended = shop("query", "SELECT nme FROM products")
+def test_a_wrong_statement_shows_its_place_in_three_lines(stocked: CommandLine):
+    ended = stocked("query", "SELECT nme FROM products")
     assert ended.code == 1
     assert len(ended.err.splitlines()) <= 4
     assert 'Referenced column "nme" not found' in ended.err
-    ended = shop("query", "SELEC 1")
+    ended = stocked("query", "SELEC 1")
     assert ended.err.splitlines()[1:] == [
         'Parser Error: syntax error at or near "SELEC"',
         "LINE 1: SELEC 1",
@@ -184,17 +177,17 @@ def test_a_wrong_statement_shows_its_place_in_three_lines(shop: CommandLine):
     ]
 
 
-def test_an_error_in_the_middle_of_a_result_is_an_error(shop: CommandLine):
+def test_an_error_in_the_middle_of_a_result_is_an_error(stocked: CommandLine):
     sql = (
         "SELECT CASE WHEN range = 150000 THEN error('stop here') ELSE range END FROM range(200000)"
     )
-    ended = shop("query", sql, "--format", "csv")
+    ended = stocked("query", sql, "--format", "csv")
     assert ended.code == 1
     assert "stop here" in ended.err
 
 
 @pytest.mark.parametrize("form", ["csv", "json"])
-def test_a_large_result_is_not_held_in_memory(shop: CommandLine, form: str):
+def test_a_large_result_is_not_held_in_memory(stocked: CommandLine, form: str):
     sql = "SELECT range AS a, 'some text that takes space ' || range AS b FROM range({rows})"
     script = (
         "import resource; from lfp_pipeline.cli.main import main\n"
@@ -207,7 +200,7 @@ def test_a_large_result_is_not_held_in_memory(shop: CommandLine, form: str):
     def kilobytes(rows: int) -> int:
         done = subprocess.run(
             [sys.executable, "-c", script, "query", sql.format(rows=rows), "--format", form],
-            cwd=shop.folder,
+            cwd=stocked.folder,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
             text=True,
@@ -218,11 +211,11 @@ def test_a_large_result_is_not_held_in_memory(shop: CommandLine, form: str):
     assert kilobytes(1_500_000) < kilobytes(1_000) + 60_000
 
 
-def test_ctrl_c_interrupts_a_query(shop: CommandLine):
+def test_ctrl_c_interrupts_a_query(stocked: CommandLine):
     endless = "SELECT count(*) FROM range(10000000000) a, range(10000000000) b"
     with subprocess.Popen(
         [*COMMAND, endless],
-        cwd=shop.folder,
+        cwd=stocked.folder,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -236,11 +229,11 @@ def test_ctrl_c_interrupts_a_query(shop: CommandLine):
     assert (out, err.strip()) == ("", "Aborted!")
 
 
-def test_a_closed_pipe_ends_a_query(shop: CommandLine):
+def test_a_closed_pipe_ends_a_query(stocked: CommandLine):
     command = " ".join([*map(repr, COMMAND), "'FROM range(1000000000)' --format csv | head -2"])
     done = subprocess.run(
         ["/bin/bash", "-c", command],
-        cwd=shop.folder,
+        cwd=stocked.folder,
         capture_output=True,
         text=True,
         timeout=30,
@@ -250,11 +243,11 @@ def test_a_closed_pipe_ends_a_query(shop: CommandLine):
     assert "Traceback" not in done.stderr
 
 
-def test_a_terminal_gets_no_control_characters_in_csv(shop: CommandLine):
+def test_a_terminal_gets_no_control_characters_in_csv(stocked: CommandLine):
     ours, theirs = pty.openpty()
     with subprocess.Popen(
         [*COMMAND, "SELECT description FROM products WHERE sku = 'X-10'", "--format", "csv"],
-        cwd=shop.folder,
+        cwd=stocked.folder,
         stdout=theirs,
         stderr=subprocess.DEVNULL,
     ) as process:

@@ -15,15 +15,8 @@ from lfp_pipeline.operations.purge import Selection, purge_products
 from testing.command_line import CommandLine
 from testing.dagster_project import HEADER, drop
 from testing.engine import LOG
-from testing.processes import HOLD_DATABASE, running
-from testing.shop import ingest, stock
-
-
-@pytest.fixture
-def shop(lfp: CommandLine) -> CommandLine:
-    stock(lfp)
-    return lfp
-
+from testing.processes import HOLD_DATABASE, PROJECT, running
+from testing.shop import ingest
 
 READING = [["search", "x"], ["names"], ["show", "x"], ["query", "FROM products"]]
 
@@ -85,8 +78,8 @@ def test_a_damaged_copy_is_explained(shop: CommandLine):
     assert ended.err.startswith("The published copy cannot be read: ")
 
 
-def test_deliveries_are_listed_with_their_rows_those_that_ended_last_first(shop: CommandLine):
-    found = shop.done("deliveries", "--json").json
+def test_deliveries_are_listed_with_their_rows_those_that_ended_last_first(stocked: CommandLine):
+    found = stocked.done("deliveries", "--json").json
     assert [(row["file"], row["status"]) for row in found] == [
         ("fruit.csv", "merged"),
         ("bad.csv", "refused"),
@@ -100,7 +93,7 @@ def test_deliveries_are_listed_with_their_rows_those_that_ended_last_first(shop:
     assert found[3]["rows"]["rejected"] == 1
     assert found[1]["rows"] is None
     assert "no column sku" in found[1]["error"]
-    lines = shop.done("deliveries").out.splitlines()
+    lines = stocked.done("deliveries").out.splitlines()
     assert lines[0].split() == ["delivery", "status", "merged", "rows", "of", "these", "seconds"]
     assert lines[1].split()[5:9] == ["1", "updated,", "19", "unchanged"]
     assert lines[2].split() == [lines[2].split()[0], "refused"]
@@ -108,12 +101,12 @@ def test_deliveries_are_listed_with_their_rows_those_that_ended_last_first(shop:
     assert max(map(len, lines)) <= 100
 
 
-def test_the_short_name_of_a_delivery_finds_the_delivery(shop: CommandLine):
-    rows = shop.done("deliveries", "--json").json
-    lines = shop.done("deliveries").out.splitlines()[1:5]
+def test_the_short_name_of_a_delivery_finds_the_delivery(stocked: CommandLine):
+    rows = stocked.done("deliveries", "--json").json
+    lines = stocked.done("deliveries").out.splitlines()[1:5]
     for row, line in zip(rows, lines, strict=True):
         name = re.split(r"  +", line)[0]
-        assert find_delivery(shop.engine, name).delivery_id == row["delivery_id"]
+        assert find_delivery(stocked.engine, name).delivery_id == row["delivery_id"]
 
 
 @pytest.mark.parametrize(
@@ -127,15 +120,15 @@ def test_the_short_name_of_a_delivery_finds_the_delivery(shop: CommandLine):
     ],
 )
 def test_deliveries_are_chosen_by_file_status_and_number(
-    shop: CommandLine, arguments: list[str], expected: list[str]
+    stocked: CommandLine, arguments: list[str], expected: list[str]
 ):
-    found = shop.done("deliveries", *arguments, "--json").json
+    found = stocked.done("deliveries", *arguments, "--json").json
     assert [row["file"] for row in found] == expected
 
 
-def test_more_deliveries_than_shown_are_mentioned(shop: CommandLine):
-    assert "There are more" in shop.done("deliveries", "--limit", "3").err
-    assert "There are more" not in shop.done("deliveries", "--limit", "4").err
+def test_more_deliveries_than_shown_are_mentioned(stocked: CommandLine):
+    assert "There are more" in stocked.done("deliveries", "--limit", "3").err
+    assert "There are more" not in stocked.done("deliveries", "--limit", "4").err
 
 
 def test_a_file_without_a_delivery_is_an_error(shop: CommandLine):
@@ -199,8 +192,8 @@ def test_a_failed_delivery_is_failed_not_pending(shop: CommandLine):
     ] == ["bad.csv"]
 
 
-def test_a_product_is_shown_with_its_origin_and_its_earlier_rows(shop: CommandLine):
-    found = shop.done("show", "fruit-1", "--json").json
+def test_a_product_is_shown_with_its_origin_and_its_earlier_rows(stocked: CommandLine):
+    found = stocked.done("show", "fruit-1", "--json").json
     assert (found["name"], found["description"], found["file"]) == (
         "Ann Apple",
         "Red 1",
@@ -216,17 +209,17 @@ def test_a_product_is_shown_with_its_origin_and_its_earlier_rows(shop: CommandLi
     )
     assert earlier["delivered_at"] == "1970-01-01T00:00:01Z"
     assert (found["unknown"], found["unread"]) == ([], 0)
-    ended = shop.done("show", "fruit-1")
+    ended = stocked.done("show", "fruit-1")
     assert "Green 1" in ended.out
     assert "Reading older delivery 1 of" in ended.err
 
 
-def test_control_characters_of_a_product_are_escaped(shop: CommandLine):
+def test_control_characters_of_a_product_are_escaped(stocked: CommandLine):
     for arguments in (["show", "X-10"], ["search", "X-10"], ["query", "FROM products"]):
-        out = shop.done(*arguments).out
+        out = stocked.done(*arguments).out
         assert "\x1b" not in out
         assert "\\x1b[31mred" in out
-    assert shop.done("show", "X-10", "--json").json["description"] == "\x1b[31mred"
+    assert stocked.done("show", "X-10", "--json").json["description"] == "\x1b[31mred"
 
 
 def test_earlier_rows_are_read_as_when_they_were_merged(lfp: CommandLine):
@@ -281,8 +274,8 @@ def test_a_deleted_product_shows_its_purge_and_its_earlier_rows(shop: CommandLin
     assert [row["row_number"] for row in found["earlier"]] == [None, 2, 2]
 
 
-def test_an_unknown_sku_is_answered_with_similar_ones(shop: CommandLine):
-    ended = shop("show", "friut-1")
+def test_an_unknown_sku_is_answered_with_similar_ones(stocked: CommandLine):
+    ended = stocked("show", "friut-1")
     assert (ended.code, ended.out) == (1, "")
     assert ended.err.splitlines()[-1].startswith(
         "There is no product friut-1. Most like it: fruit-1, "
@@ -302,9 +295,9 @@ def test_an_unknown_sku_is_answered_with_similar_ones(shop: CommandLine):
     ],
 )
 def test_products_are_found_whatever_case_and_accents(
-    shop: CommandLine, text: str, expected: list[str]
+    stocked: CommandLine, text: str, expected: list[str]
 ):
-    ended = shop("search", text, "--json")
+    ended = stocked("search", text, "--json")
     assert [product["sku"] for product in ended.json] == expected
     assert ended.code == (0 if expected else 1)
 
@@ -336,15 +329,15 @@ def test_the_best_matches_come_first(lfp: CommandLine):
     assert "There are more" in shown.err
 
 
-def test_the_most_frequent_names_are_listed(shop: CommandLine):
-    assert shop.done("names", "--top", "1", "--json").json == [
+def test_the_most_frequent_names_are_listed(stocked: CommandLine):
+    assert stocked.done("names", "--top", "1", "--json").json == [
         {"name": "Ann Apple", "no_of_products": 20}
     ]
-    assert shop.done("names", "--like", "JOSE").out.splitlines() == [
+    assert stocked.done("names", "--like", "JOSE").out.splitlines() == [
         "products  name",
         "       1  José Núñez",
     ]
-    assert shop.done("names", "--like", "nobody", "--json").json == []
+    assert stocked.done("names", "--like", "nobody", "--json").json == []
 
 
 def test_rejects_are_written_with_the_next_steps(lfp: CommandLine):
@@ -364,16 +357,16 @@ def test_rejects_are_written_with_the_next_steps(lfp: CommandLine):
 
 
 @pytest.mark.parametrize("which", ["fruit.csv#19700101T000001", "1"])
-def test_rejects_of_an_older_delivery_are_chosen_by_its_id(shop: CommandLine, which: str):
+def test_rejects_of_an_older_delivery_are_chosen_by_its_id(stocked: CommandLine, which: str):
     if which == "1":
-        which = find_delivery(shop.engine, "fruit.csv#19700101T000001").delivery_id
-    assert "No rejected rows" in shop.done("rejects", "fruit.csv").err
-    (file,) = shop.done("rejects", which, "--json").json
+        which = find_delivery(stocked.engine, "fruit.csv#19700101T000001").delivery_id
+    assert "No rejected rows" in stocked.done("rejects", "fruit.csv").err
+    (file,) = stocked.done("rejects", which, "--json").json
     assert (file["rows"], file["is_refused"]) == (1, False)
 
 
-def test_rejects_of_an_unknown_file_are_refused(shop: CommandLine):
-    ended = shop("rejects", "nothing.csv")
+def test_rejects_of_an_unknown_file_are_refused(stocked: CommandLine):
+    ended = stocked("rejects", "nothing.csv")
     assert ended.code == 3
     assert "No delivery matches 'nothing.csv'" in ended.err
 
@@ -393,6 +386,27 @@ def test_rejects_that_are_not_published_yet_are_written(shop: CommandLine):
 def test_published_rejects_are_written_while_a_run_writes(shop: CommandLine):
     with running(HOLD_DATABASE, shop.data / "products.duckdb"):
         assert shop.done("rejects", "fruit.csv#19700101T000001", "--json").json
+
+
+@pytest.mark.parametrize("variable", ["PARTITION", "DELIVERY"])
+def test_make_rejects_accepts_any_file_name(lfp: CommandLine, variable: str):
+    rows = "".join(f"s-{number},Ann,\n" for number in range(20))
+    name = 'it\'s "$5".csv'
+    drop(lfp.data / "inbox", name, f"{HEADER}{rows},Lamp,x\n")
+    ingest(lfp.engine)
+    command = lfp.folder / "bin" / "lfp"
+    command.parent.mkdir()
+    command.write_text(f'#!/bin/sh\nexec {sys.executable} -m lfp_pipeline "$@"\n')
+    command.chmod(0o755)
+    done = subprocess.run(
+        ["make", "-s", "-o", "ready", f"BIN={command.parent}", "rejects", f"{variable}={name}"],
+        cwd=PROJECT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.stderr == ""
+    assert "1 rejected row" in done.stdout
 
 
 def completions(lfp: CommandLine, command: str, incomplete: str) -> list[str]:

@@ -3,15 +3,16 @@
 import gzip
 import hashlib
 import json
-import re
 import zipfile
 from pathlib import Path
 
 import pandas as pd
 import pytest
 
-from lfp_pipeline.cli import sample, sample_text
-from lfp_pipeline.cli.sample import SampleFacts, main, write_sample
+from lfp_pipeline.cli import sample_file, sample_text
+from lfp_pipeline.cli.sample_file import SampleFacts, write_sample
+from testing.command_line import CommandLine
+from testing.dagster_project import NAME_COUNTS, NO_SKU, PRODUCTS, drop, query
 
 
 def read(path: Path) -> pd.DataFrame:
@@ -44,7 +45,7 @@ def test_the_facts_are_those_that_pandas_finds(tmp_path: Path, rows: int, seed: 
 
 
 def test_the_facts_hold_across_chunks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sample, "CHUNK_ROWS", 300)
+    monkeypatch.setattr(sample_file, "CHUNK_ROWS", 300)
     path = tmp_path / "products.csv"
     assert write_sample(path, rows=5_000, seed=3) == facts_by_pandas(path)
 
@@ -126,7 +127,7 @@ def test_only_a_whole_file_gets_its_name(tmp_path: Path, monkeypatch: pytest.Mon
         raise OSError("disk full")
 
     seen: list[str] = []
-    monkeypatch.setattr(sample, "_join", fail)
+    monkeypatch.setattr(sample_file, "_join", fail)
     with pytest.raises(OSError, match="disk full"):
         write_sample(tmp_path / "products.zip", rows=10, seed=0)
     assert [name[0] for name in seen] == ["."]
@@ -137,7 +138,7 @@ def test_only_a_whole_file_gets_its_name(tmp_path: Path, monkeypatch: pytest.Mon
     ("rows", "seed", "message"),
     [
         (-1, 0, "rows must be from 0 to"),
-        (sample.MOST_SKUS + 1, 0, "rows must be from 0 to"),
+        (sample_file.MOST_SKUS + 1, 0, "rows must be from 0 to"),
         (1, -1, "the seed must be 0 or more, not -1"),
     ],
 )
@@ -148,25 +149,46 @@ def test_impossible_arguments_are_refused(
         write_sample(tmp_path / "products.csv", rows, seed)
 
 
-def test_a_sample_is_written_to_the_given_path(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    main(["--rows", "2000", "--out", str(tmp_path / "sample.csv.gz")])
-    assert (tmp_path / "sample.csv.gz").exists()
-    assert "2,000" in capsys.readouterr().out
+def test_a_sample_is_written_to_the_given_path(lfp: CommandLine) -> None:
+    path = lfp.folder / "sample.csv.gz"
+    ended = lfp.done("sample", "--rows", "2000", "--out", str(path))
+    assert path.exists()
+    assert ended.out == f"{path}\n"
+    assert "2,000 rows" in ended.err
 
 
-def test_the_command_writes_a_sample_and_its_facts(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("LFP_DATA_DIR", str(tmp_path))
-    main(["--rows", "2000", "--seed", "3", "--truth", "facts.json"])
-    path = tmp_path / "inbox" / "products-2000-3.csv.zip"
+def test_the_command_writes_a_sample_into_the_inbox_and_its_facts(lfp: CommandLine) -> None:
+    ended = lfp.done("sample", "--rows", "2000", "--seed", "3", "--facts", "facts.json", "--json")
+    path = lfp.data / "inbox" / "products-2000-3.csv.zip"
     expected = facts_by_pandas(path)
     facts = json.loads(Path("facts.json").read_text(encoding="utf-8"))
+    assert ended.json == {"path": str(path), **facts}
     facts["top_names"] = [tuple(top) for top in facts["top_names"]]
     assert SampleFacts(**facts) == expected
-    numbers = re.findall(r"^ +([\d,]+) ", capsys.readouterr().out, flags=re.MULTILINE)
-    counts = [count for _, count in expected.top_names]
-    assert numbers == [f"{n:,}" for n in (2_000, expected.skus, expected.names, *counts)]
+
+
+def test_too_many_rows_are_refused_in_a_line(lfp: CommandLine) -> None:
+    ended = lfp("sample", "--rows", str(sample_file.MOST_SKUS + 1))
+    assert ended.code == 2
+    assert ended.err.splitlines()[0].startswith("Error: rows must be from 0 to")
+
+
+def test_the_demo_shows_exact_tables_and_repeats_without_work(lfp: CommandLine) -> None:
+    drop(lfp.data / "inbox", "nosku.csv", NO_SKU)  # The demo leaves other files alone.
+    first = lfp.done("demo", "--rows", "2000")
+    assert "2,000 rows read" in first.out
+    assert "Rows, products and names are exactly those that the generator made." in first.err
+    assert first.err.splitlines()[-1].startswith("Next: lfp dev")
+    tables = query(lfp.data, PRODUCTS), query(lfp.data, NAME_COUNTS)
+    second = lfp.done("demo", "--rows", "2000")
+    assert second.out == first.out
+    assert (query(lfp.data, PRODUCTS), query(lfp.data, NAME_COUNTS)) == tables
+    assert len(lfp.runs()) == 1
+
+
+def test_the_demo_fails_where_its_file_is_refused(lfp: CommandLine) -> None:
+    lfp.done("sample", "--rows", "2000", "--facts", "data/demo/products-2000-7.csv.zip.json")
+    (lfp.data / "inbox" / "products-2000-7.csv.zip").write_text("no header\n")
+    ended = lfp("demo", "--rows", "2000")
+    assert ended.code == 3
+    assert ended.out == ""

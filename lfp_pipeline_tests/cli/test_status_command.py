@@ -14,7 +14,7 @@ from testing.command_line import CommandLine
 from testing.dagster_project import HEADER, drop
 from testing.engine import LOG
 from testing.processes import HOLD_MARK, HOLD_WRITER_LOCK, running, until
-from testing.shop import ingest, stock
+from testing.shop import ingest
 
 KEYS = {
     *("data_dir", "now", "problems", "warnings", "pending_files", "still_writing"),
@@ -28,14 +28,13 @@ def test_the_status_works_without_a_data_folder(lfp: CommandLine):
     assert "None, or unreadable." in lfp("status").out
 
 
-def test_problems_make_the_exit_code_1(lfp: CommandLine):
-    stock(lfp)
-    assert lfp("status").code == 0
-    (lfp.data / "products.duckdb").write_bytes(b"no database" * 1000)
-    ended = lfp("status")
+def test_problems_make_the_exit_code_1(shop: CommandLine):
+    assert shop("status").code == 0
+    (shop.data / "products.duckdb").write_bytes(b"no database" * 1000)
+    ended = shop("status")
     assert ended.code == 1
     assert "is no database. Run `lfp rebuild`." in " ".join(ended.out.split())
-    assert lfp("status", "--json").code == 1
+    assert shop("status", "--json").code == 1
 
 
 def test_wrong_settings_are_an_error(lfp: CommandLine):
@@ -45,26 +44,27 @@ def test_wrong_settings_are_an_error(lfp: CommandLine):
     assert ended.err.startswith("Wrong settings:\n  LFP_PUBLISH_TIME_SHARE")
 
 
-def test_lines_fit_into_100_characters(lfp: CommandLine):
-    stock(lfp)
-    text = lfp.done("status").out
+def test_lines_fit_into_100_characters(shop: CommandLine):
+    text = shop.done("status").out
     assert "bad.csv#19700101T000001 was refused: The header has no column sku." in text
     assert "my shop ä.csv#19700101T000001  merged" in text
     assert text.count("has no column sku") == 1
     assert max(map(len, text.splitlines())) <= 100
 
 
-def test_the_whole_status_is_json_with_these_keys(lfp: CommandLine):
-    empty = lfp("status", "--json").json
+def test_the_json_of_an_empty_project_has_the_same_keys(lfp: CommandLine):
+    empty = lfp.done("status", "--json").json
     assert (set(empty), empty["tables"]) == (KEYS, None)
-    stock(lfp)
-    drop(lfp.data / "inbox", "new.csv", f"{HEADER}n,New,\n")
-    (lfp.data / "inbox" / "link").symlink_to(lfp.data)
-    (lfp.data / "inbox" / "x.tmp").touch()
-    mark, database = lfp.data / "work" / "runs" / "0123.run", lfp.data / "products.duckdb"
+
+
+def test_the_whole_status_is_json_with_these_keys(shop: CommandLine):
+    drop(shop.data / "inbox", "new.csv", f"{HEADER}n,New,\n")
+    (shop.data / "inbox" / "link").symlink_to(shop.data)
+    (shop.data / "inbox" / "x.tmp").touch()
+    mark, database = shop.data / "work" / "runs" / "0123.run", shop.data / "products.duckdb"
     with running(HOLD_MARK, mark), running(HOLD_WRITER_LOCK, database):
         mark.write_text("ingest_products a.csv")
-        found = lfp.done("status", "--json").json
+        found = shop.done("status", "--json").json
     assert set(found) == KEYS
     assert found["pending_files"] == [{"file": "new.csv", "size_bytes": 28}]
     assert found["skipped"] == [{"name": "link", "reason": "a link"}]
@@ -90,22 +90,21 @@ def test_the_whole_status_is_json_with_these_keys(lfp: CommandLine):
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d+Z", found["now"])
 
 
-def test_unpublished_and_pending_deliveries_are_json(lfp: CommandLine):
-    stock(lfp)
-    drop(lfp.data / "inbox", "new file.csv", f"{HEADER}n,New,\n")
-    ingest(lfp.engine, publish=False)
-    path = lfp.data / "elsewhere.csv"
+def test_unpublished_and_pending_deliveries_are_json(shop: CommandLine):
+    drop(shop.data / "inbox", "new file.csv", f"{HEADER}n,New,\n")
+    ingest(shop.engine, publish=False)
+    path = shop.data / "elsewhere.csv"
     path.write_text(f"{HEADER}l-1,Landed,\n")
-    engine = lfp.engine
+    engine = shop.engine
     delivery = engine.land(engine.catalog.source_at(str(path)), "landed.csv", LOG)
-    found = lfp.done("status", "--json").json
+    found = shop.done("status", "--json").json
     refused, unpublished = found["unpublished"]
     assert (refused["status"], unpublished["status"]) == ("refused", "merged")
     assert unpublished["delivery_id"].startswith("new_file.csv-")
     assert found["pending_deliveries"] == [
         {"delivery_id": delivery.delivery_id, "file": "landed.csv"}
     ]
-    assert "1 merged: new file.csv#19700101T000001" in lfp.done("status").out
+    assert "1 merged: new file.csv#19700101T000001" in shop.done("status").out
 
 
 COMMAND = [sys.executable, "-c", "from lfp_pipeline.cli.main import main; main()", "status"]
@@ -127,12 +126,11 @@ def test_watching_prints_blocks_until_ctrl_c(lfp: CommandLine):
     assert "\x1b" not in rest
 
 
-def test_watching_refreshes_a_terminal(lfp: CommandLine):
-    stock(lfp)
+def test_watching_refreshes_a_terminal(shop: CommandLine):
     ours, theirs = pty.openpty()
     os.set_blocking(ours, False)
     process = subprocess.Popen(
-        [*COMMAND, "--watch", "0.1"], cwd=lfp.folder, stdout=theirs, stderr=theirs
+        [*COMMAND, "--watch", "0.1"], cwd=shop.folder, stdout=theirs, stderr=theirs
     )
     os.close(theirs)
     shown = b""
@@ -150,7 +148,7 @@ def test_watching_refreshes_a_terminal(lfp: CommandLine):
     process.send_signal(signal.SIGINT)
     assert process.wait(20) == 0
     screens = shown.decode().split("\x1b[H")[1:]
-    assert f"{lfp.data}, " in screens[0]
+    assert f"{shop.data}, " in screens[0]
     assert "more lines" in screens[0]  # The terminal has 24 lines.
     assert len(screens[0].splitlines()) <= 24
     os.close(ours)

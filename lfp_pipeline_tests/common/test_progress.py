@@ -1,12 +1,19 @@
 """Progress messages in the log."""
 
 import logging
+import threading
 import time
 
 import pytest
 
 from lfp_pipeline.common import progress
-from lfp_pipeline.common.progress import TransferProgress, heartbeat
+from lfp_pipeline.common.progress import (
+    Progress,
+    TransferProgress,
+    announce,
+    heartbeat,
+    listening,
+)
 from lfp_pipeline.common.text import format_size
 from testing.engine import LOG
 
@@ -53,3 +60,42 @@ def test_a_transfer_logs_bytes_percentage_and_rate(
 
 def test_a_size_is_in_megabytes():
     assert format_size(1_234_567_890) == "1,234.6 MB"
+
+
+def test_a_listener_gets_events_of_all_threads_until_its_block_ends():
+    seen: list[object] = []
+    with listening(seen.append):
+        announce("here")
+        thread = threading.Thread(target=announce, args=["there"])
+        thread.start()
+        thread.join()
+    announce("later")
+    assert seen == ["here", "there"]
+
+
+def test_a_transfer_is_announced_with_each_chunk():
+    seen: list[object] = []
+    transfer = TransferProgress(LOG, "file", "a.csv")
+    with listening(seen.append):
+        transfer(1, 2)
+        transfer(2, 2)
+    assert seen == [Progress("a.csv", "landing", 1, 2), Progress("a.csv", "landing", 2, 2)]
+
+
+def test_work_is_measured_for_a_listener_only(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(progress, "FRAME_SECONDS", 0.01)
+    measured = []
+
+    def measure() -> Progress:
+        measured.append(threading.get_ident())
+        return Progress("a.csv", "reading", len(measured), 100)
+
+    with heartbeat(LOG, str, measure):
+        time.sleep(0.05)
+    assert measured == []
+    seen: list[object] = []
+    with listening(seen.append), heartbeat(LOG, str, measure):
+        time.sleep(0.05)
+    assert len(measured) > 1
+    assert seen[0] == Progress("a.csv", "reading", 1, 100)
+    assert threading.get_ident() not in measured

@@ -295,6 +295,15 @@ def test_a_source_without_a_partition_is_merged_under_its_own_name(
     assert project.materialized("products") == {key, "mine"}
 
 
+@pytest.mark.parametrize("source", ["ftp://ann:hunter2@host", "http://[host/a.csv?token=hunter2"])
+def test_a_source_without_a_name_needs_a_partition_and_shows_no_password(
+    project: Project, source: str
+) -> None:
+    run = configured(project, source=source)
+    assert "hunter2" not in project.error(run)
+    assert "hunter2" not in str(project.instance.get_runs()[0].tags)
+
+
 def test_a_failed_run_of_a_configured_partition_shows_the_partition_as_failed(
     project: Project,
 ) -> None:

@@ -198,7 +198,7 @@ def test_a_damaged_database_is_reported_with_its_remedy(stocked: Project, job: s
     path.write_bytes(b"no database" * 1000)
     run = stocked.run(job)
     assert "is damaged, or is no database" in stocked.error(run)
-    assert "Run rebuild_products" in stocked.error(run)
+    assert "Run `lfp rebuild`" in stocked.error(run)
 
 
 def test_a_purge_is_published_though_its_result_cannot_be_shown(

@@ -100,7 +100,7 @@ def test_the_error_names_the_file_and_the_remedy(
     with pytest.raises(WarehouseCorruptError) as caught, engine.warehouse.session("testing", LOG):
         pytest.fail("It could be opened.")
     assert str(caught.value).startswith(f"{files.database} is damaged, or is no database: ")
-    assert "Run rebuild_products" in str(caught.value)
+    assert "Run `lfp rebuild`" in str(caught.value)
     delivery = land(engine, NEXT)
     account = engine.ingest(delivery, LOG).account
     assert (account.status, account.error) == ("failed", str(caught.value))
@@ -177,7 +177,7 @@ def test_a_run_on_a_damaged_database_fails_with_the_remedy(project: Project) -> 
         failed = failure.step_failure_data.user_failure_data
         assert failed is not None
         assert "is damaged, or is no database" in failed.description
-        assert "Run rebuild_products" in failed.description
+        assert "Run `lfp rebuild`" in failed.description
     project.engine.warehouse.path.unlink()
     assert project.run("ingest_inbox").success
     assert_invariants_hold(project.engine, [NEXT])
@@ -214,7 +214,7 @@ def damage_at_random(filled: Path, folder: Path, seed: int) -> None:
         assert "Corrupt database file" in error or "Could not read enough" in error
     else:
         assert output.startswith(f"failed {files.database} "), output
-        assert "rebuild_products" in output
+        assert "lfp rebuild" in output
     rebuild_products(engine, LOG)
     assert_invariants_hold(engine, [*FILES, NEXT])
 

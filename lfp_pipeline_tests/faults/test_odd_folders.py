@@ -8,7 +8,7 @@ from pathlib import Path
 import duckdb
 import pytest
 
-from lfp_pipeline.cli.sample import sample_in, write_sample
+from lfp_pipeline.cli.sample_file import sample_in, write_sample
 from lfp_pipeline.operations.export_rejects import export_rejects
 from lfp_pipeline.operations.purge import Selection, purge_products
 from lfp_pipeline.operations.status import collect_status

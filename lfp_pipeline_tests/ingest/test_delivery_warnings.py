@@ -147,11 +147,11 @@ def older(project: Project, source: str, newer_at: datetime = LONG_AGO) -> str:
 @pytest.mark.parametrize(
     ("source", "advice"),
     [
-        ("{inbox}/shop/a b.csv", "(touch '{inbox}/shop/a b.csv') and run ingest_inbox; or run "),
-        ("/srv/x.csv", "(touch /srv/x.csv) and run ingest_products for a.csv with that source; or"),
-        ("{inbox}/a\\x1b.csv", "give its file the present time and run ingest_inbox; or run "),
-        ("https://shop.example/a.csv", "count, run revert_delivery for each newer delivery of a."),
-        ("s3://shop/a.csv", "To make this version count, run revert_delivery for each newer"),
+        ("{inbox}/shop/a b.csv", "(touch '{inbox}/shop/a b.csv') and run `lfp ingest`; or run "),
+        ("/srv/x.csv", "(touch /srv/x.csv) and run `lfp ingest /srv/x.csv --as a.csv`; or"),
+        ("{inbox}/a\\x1b.csv", "give its file the present time and run `lfp ingest`; or run "),
+        ("https://shop.example/a.csv", "count, run `lfp revert` for each newer delivery of a."),
+        ("s3://shop/a.csv", "To make this version count, run `lfp revert` for each newer"),
     ],
 )
 def test_the_advice_is_for_the_kind_of_source(project: Project, source: str, advice: str):
@@ -231,7 +231,7 @@ def test_the_cut_off_sku_of_an_unfinished_upload_returns_if_that_is_reinstated(p
     reinstate_delivery(project.engine, cut.delivery_id, LOG)
     warnings = warnings_of(project)
     assert "is reverted:" not in warnings
-    assert "which is not reverted; to revert it, run revert_delivery: " in warnings
+    assert "which is not reverted; to revert it, run `lfp revert`: " in warnings
     assert project.run("ingest_inbox").success
     assert not is_reverted(cut.path)
     assert names(project)["sku-2"] == "Desk"

@@ -135,7 +135,7 @@ def test_a_reverted_and_pruned_delivery_can_be_reinstated_as_the_error_says(
     revert_delivery(project.engine, A.delivery_id, LOG)
     prune(project)
     assert_nothing_is_pending(project)
-    advice = r"Drop its file again with its former time, run ingest_inbox, then reinstate"
+    advice = r"Drop its file again with its former time, run `lfp ingest`, then reinstate"
     with pytest.raises(OperationRefusedError, match=advice):
         reinstate_delivery(project.engine, A.delivery_id, LOG)
     project.drop(A)
@@ -190,7 +190,7 @@ def test_only_purges_land_in_the_partition_of_purges(project: Project) -> None:
     assert "Restore it from a copy; or, unless it belongs to a purge, remove it" in problem
     record.unlink()
     drop(project.inbox, "purges", content, (purge.delivered_at - EPOCH) // MICROSECOND)
-    assert "is reserved for purge_products" in project.error(project.run("ingest_inbox"))
+    assert "is reserved for purges" in project.error(project.run("ingest_inbox"))
     assert [product[0] for product in project.products] == ["s2"]
 
 
@@ -299,7 +299,7 @@ def test_a_lost_database_is_reported_and_readers_keep_the_published_copy(project
         error = project.error(project.run(job))
         assert "The database was rebuilt, and 1 delivery" in error
     (problem,) = verify(project.engine, LOG).problems
-    assert "and are not merged: 1. Run ingest_inbox" in problem
+    assert "and are not merged: 1. Run `lfp ingest`" in problem
 
     assert project.run("ingest_inbox").success
     assert verify(project.engine, LOG).problems == ()
@@ -345,7 +345,7 @@ def test_a_merged_delivery_gets_another_text_format_by_revert_land_and_reinstate
     assert engine.ingest(land_declared(delimiter=","), LOG).account.status == "merged"
     assert not caplog.records
     assert land_declared(encoding="utf-8").text_format == TextFormat(delimiter=",")
-    assert "run revert_delivery for it, land it again" in caplog.text
+    assert "run `lfp revert` for it, ingest it" in caplog.text
 
     revert_delivery(engine, first.delivery_id, LOG)
     assert land_declared(encoding="utf-8").text_format == TextFormat(encoding="utf-8")

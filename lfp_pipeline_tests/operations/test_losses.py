@@ -218,7 +218,7 @@ def test_a_dry_run_of_a_rebuild_reports_losses(engine: Engine) -> None:
         f"{file.delivery_id}: it is pruned, or its record is gone, and the tables need it."
         for file in (A, B)
     )
-    assert report.summary.endswith("Needs allow_data_loss: true.")
+    assert report.summary.endswith("Needs --allow-data-loss.")
 
 
 @pytest.mark.parametrize("name", ["raw/a.csv/*.outcome", "products.duckdb.id"])
@@ -251,7 +251,7 @@ def test_rows_lost_in_a_reversal_are_reported_and_restored_by_their_file(engine:
     )
     text = render_status(collect_status(engine))
     assert f"{A.delivery_id} failed: Rows that it may have had" in text
-    assert "ingest_inbox retries it" not in text  # The bytes are gone.
+    assert "lfp ingest` retries it" not in text  # The bytes are gone.
     for file in (A, B):
         (engine.settings.inbox_dir / file.key).write_bytes(file.content)
         os.utime(engine.settings.inbox_dir / file.key, ns=(file.microseconds * 1000,) * 2)
@@ -332,7 +332,7 @@ def test_the_advice_for_a_lost_purge_works(engine: Engine) -> None:
     for path in files_of(raw):
         path.unlink()
     (problem,) = verify(engine, LOG).problems
-    assert "run rebuild_products with allow_data_loss, and purge again." in problem
+    assert "run `lfp rebuild` with --allow-data-loss, and purge again." in problem
     with pytest.raises(OperationRefusedError, match="are gone, and the tables need them"):
         revert_delivery(engine, kept, LOG)
     summary = rebuild_products(engine, LOG, allow_data_loss=True).summary
@@ -372,7 +372,7 @@ def test_a_shadow_database_deletes_no_status_notes_of_the_present_one(
     engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     revert_meanwhile(engine, monkeypatch, include_needed=True)
-    message = r"b\.csv.* was reverted meanwhile.* Run rebuild_products again"
+    message = r"b\.csv.* was reverted meanwhile.* Run `lfp rebuild` again"
     with pytest.raises(LfpError, match=message):
         rebuild_products(engine, LOG)
     a = engine.raw_zone.find(A.delivery_id).path
@@ -435,7 +435,7 @@ def test_a_refused_delivery_that_is_damaged_can_be_pruned(
     rebuild_products(engine, LOG)
     assert {row[0]: row[5] for row in tables(engine)["ledger"]}[bad.delivery_id] == "refused"
     (problem,) = verify(engine, LOG).problems
-    assert problem.endswith("Or run prune_raw: the tables do not need it.")
+    assert problem.endswith("Or run `lfp prune`: the tables do not need it.")
     prune_raw(engine, 0, LOG)
     assert verify(engine, LOG).problems == ()
     assert engine.pending_deliveries(LOG) == []

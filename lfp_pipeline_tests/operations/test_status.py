@@ -182,7 +182,7 @@ def test_a_refused_delivery_needs_attention_until_its_file_is_fixed(project: Pro
     assert len(entries) == 4
     assert entries[0].startswith("a.csv#19700101T000000 was refused: The header has no ")
     assert entries[1] == (
-        "    Fix the file and drop it again, or `lfp revert 'a.csv#19700101T000000'`; then it "
+        "    Fix the file and drop it again, or `lfp dismiss 'a.csv#19700101T000000'`; then it "
         "leaves this list. While it is in the inbox, `lfp ingest` fails because of it."
     )
     assert entries[2].startswith("bad.csv#")
@@ -196,10 +196,9 @@ def test_a_refused_delivery_needs_attention_until_its_file_is_fixed(project: Pro
 def test_a_refused_delivery_needs_attention_until_it_is_reverted(project: Project) -> None:
     drop(project.inbox, "bad.csv", NO_SKU)
     ingest(project)
-    (project.inbox / "bad.csv").unlink()
     state, text = status_of(project)
     (_, advice) = section(text, "Needs attention")
-    (named,) = re.findall("`lfp revert '(.*)'`; then it leaves this list", advice)
+    (named,) = re.findall("`lfp dismiss '(.*)'`; then it leaves this list", advice)
     delivery = find_delivery(project.engine, named)
     assert state.tables
     assert [row["delivery_id"] for row in state.tables.needs_attention] == [delivery.delivery_id]
@@ -453,7 +452,7 @@ def test_a_refused_and_pruned_delivery_shows_advice(project: Project) -> None:
     ingest(project)
     prune_raw(project.engine, 0, LOG)
     _, text = status_of(project)
-    assert "Fix the file and drop it again, or `lfp revert 'bad.csv#" in text
+    assert "Fix the file and drop it again, or `lfp dismiss 'bad.csv#" in text
 
 
 def test_rejects_of_replaced_versions_are_told_from_those_to_fix(project: Project) -> None:

@@ -96,31 +96,26 @@ class InboxPlan:
 
     @property
     def summary(self) -> str:
-        """The plan as one line."""
+        """The plan as one line, which begins with what people have to do."""
         new = sum(len(batch.files) for batch in self.batches) + self.waiting
-        text = (
-            f"{new} new, {self.still_writing} still being written, {self.running} running, "
-            f"{self.merged} merged, {len(self.refused)} refused, "
-            f"{len(self.needing_attention)} needing attention"
+        failed = f"needing attention: {preview(self.needing_attention)}; they failed repeatedly"
+        counts = (
+            (len(self.needing_attention), f"{failed}, run `lfp ingest`"),
+            (len(self.refused), f"refused: {preview(self.refused)}; fix and drop again"),
+            (new, "new"),
+            (self.waiting, "collected for the next run"),
+            (self.running, "running"),
+            (self.still_writing, "still being written"),
+            (self.backing_off, "waiting because another process had the database open"),
+            (len(self.reverted), f"reverted: {preview(self.reverted)}; `lfp reinstate` merges"),
+            (self.merged, "merged"),
         )
-        if self.waiting:
-            text += f". {self.waiting} collected for the next run"
-        if self.backing_off:
-            text += f". {self.backing_off} waiting because another process had the database open"
-        if self.refused:
-            text += f". Refused: {preview(self.refused)}; fix and drop again"
+        parts = [f"{number:,} {what}" for number, what in counts if number]
         if PURGES in self.refused:
-            text += f". The name {PURGES} is reserved for purge_products; rename that file"
-        if self.reverted:
-            text += f". Reverted: {preview(self.reverted)}; revert_delivery reinstates"
-        if self.needing_attention:
-            text += (
-                f". Needing attention after repeated failures: {preview(self.needing_attention)}; "
-                "run ingest_inbox"
-            )
+            parts.insert(0, f"The name {PURGES} is reserved for purge_products; rename that file")
         if self.left_out:
-            text += f". In the inbox, {self.left_out}"
-        return text + "."
+            parts.append(f"In the inbox, {self.left_out}")
+        return ". ".join(parts or ["The inbox is empty"]) + "."
 
 
 def decide(

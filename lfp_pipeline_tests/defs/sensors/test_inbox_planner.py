@@ -75,15 +75,13 @@ def test_a_merged_file_is_not_due() -> None:
 
 def test_a_merged_file_counts_as_merged_before_its_run_ends() -> None:
     this = {version(file("a.csv"))}
-    assert decision(file("a.csv"), merged=this, running=this).summary.startswith(
-        "0 new, 0 still being written, 0 running, 1 merged"
-    )
+    assert decision(file("a.csv"), merged=this, running=this).summary == "1 merged."
 
 
 def test_a_refused_file_is_named_and_not_due() -> None:
     found = decision(file("a.csv"), refused={version(file("a.csv"))})
     assert (found.batches, found.refused) == ((), ("a.csv",))
-    assert "Refused: a.csv; fix and drop again" in found.summary
+    assert "1 refused: a.csv; fix and drop again" in found.summary
 
 
 @pytest.mark.parametrize("failed", [1, 2])
@@ -96,7 +94,7 @@ def test_a_failed_file_is_due_again_for_the_next_attempt(failed: int) -> None:
 def test_a_file_that_failed_too_often_is_named_as_needing_attention(failed: int) -> None:
     found = decision(file("a.csv"), attempts={version(file("a.csv")): failed})
     assert (found.batches, found.needing_attention) == ((), ("a.csv",))
-    assert "Needing attention after repeated failures: a.csv; run ingest_inbox" in found.summary
+    assert "1 needing attention: a.csv; they failed repeatedly, run `lfp ingest`" in found.summary
 
 
 def test_a_file_that_needs_attention_is_due_again_after_another_drop() -> None:
@@ -209,7 +207,7 @@ def test_a_name_that_is_not_utf8_has_a_run_key() -> None:
     assert len(RunBatch((file("\udcff.csv"),), (1,)).run_key) == 64
 
 
-def test_the_summary_counts_everything() -> None:
+def test_the_summary_begins_with_what_people_have_to_do_and_counts_the_rest() -> None:
     files = {name: file(f"{name}.csv") for name in ("new", "in", "running", "bad", "hopeless")}
     found = decision(
         *files.values(),
@@ -220,17 +218,15 @@ def test_the_summary_counts_everything() -> None:
         attempts={version(files["hopeless"]): 3},
     )
     assert found.summary == (
-        "1 new, 1 still being written, 1 running, 1 merged, 1 refused, 1 needing attention. "
-        "Refused: bad.csv; fix and drop again. "
-        "Needing attention after repeated failures: hopeless.csv; run ingest_inbox."
+        "1 needing attention: hopeless.csv; they failed repeatedly, run `lfp ingest`. "
+        "1 refused: bad.csv; fix and drop again. 1 new. 1 running. 1 still being written. 1 merged."
     )
 
 
 def test_the_summary_names_five_files_and_counts_the_others() -> None:
     files = [file(name) for name in "abcdefg"]
     summary = decision(*files, refused=set(map(version, files))).summary
-    assert "7 refused" in summary
-    assert "Refused: a, b, c, d, e and 2 more; fix" in summary
+    assert summary == "7 refused: a, b, c, d, e and 2 more; fix and drop again."
 
 
 def test_a_file_that_cannot_be_ingested_now_is_counted_and_not_due() -> None:
@@ -255,8 +251,8 @@ def test_the_summary_names_skipped_and_ignored_files() -> None:
     skipped = (Skipped("x.csv", "a link"), Skipped("shop/", "Permission denied"))
     listing = Listing((), (), skipped, ignored=("old/", "x.tmp"))
     found = decide(listing, RunHistory(), LIMITS, all_ready)
-    assert found.summary.endswith(
-        "0 needing attention. In the inbox, 2 skipped: x.csv (a link), shop/ (Permission denied); "
+    assert found.summary == (
+        "In the inbox, 2 skipped: x.csv (a link), shop/ (Permission denied); "
         "see `lfp status`. 2 ignored by name: old/, x.tmp."
     )
 

@@ -232,7 +232,7 @@ def test_a_reverted_delivery_is_reinstated(old: Old) -> None:
 
 def test_a_reversal_needs_a_rebuild_first(old: Old) -> None:
     engine, again = old.project.engine, old.id_of("again.csv")
-    with pytest.raises(OperationRefusedError, match="rebuild_products"):
+    with pytest.raises(OperationRefusedError, match="lfp rebuild"):
         revert_delivery(engine, again, LOG, ignore_pruned_history=True)
     old.assert_tables()
     rebuild_products(engine, LOG)
