@@ -14,10 +14,8 @@ _BLOCK = re.compile(r"(?<=^```console\n)(.*?)(?=^```$)", re.MULTILINE | re.DOTAL
 _COMMAND = re.compile(r"^\$ .*\n(?:> .*\n)*", re.MULTILINE)
 _PROMPT = "$ "
 
-_NOISE = re.compile(
-    r"nanobind: |See https://nanobind| - (leaked|\.\.\.) |[\d,]+ files? done, [\d,]+ rows? read"
-)
-"""What DuckDB's Python module may print when its process ends, and what a slow ingest prints."""
+_NOISE = re.compile(r"nanobind: |See https://nanobind| - (leaked|\.\.\.) ")
+"""What DuckDB's Python module may print when its process ends."""
 
 _LFP = """\
 #!/bin/sh
