@@ -123,7 +123,7 @@ def install(environment: Environment, locks: Sequence[Path], project: Path) -> s
     variables = uv_variables()
     if variables is not None and (uv := environment.uv()):
         command = [uv, "pip", "install", "--python", str(environment.python)]
-        # As pip does. Without, each process compiles all again where Python is not to write bytecode.
+        # As pip does. Else, where Python writes no bytecode, each process would compile all.
         steps = ["--compile-bytecode", *hashed], [*own, *environment.missing_pip()]
         if all(_uv_succeeds([*command, *options], variables) for options in steps):
             return "uv"
