@@ -113,12 +113,13 @@ def fit(text: str, width: int = WIDTH, indent: int = 2) -> str:
     """Return a text whose long lines go on in further lines, indented; long words stay whole."""
     lines = []
     for line in text.splitlines():
-        margin = " " * (len(line) - len(line.lstrip()) + indent)
+        content = line.lstrip()
+        margin = " " * (len(line) - len(content))
         lines += textwrap.wrap(
-            line,
+            content,
             width,
-            subsequent_indent=margin,
-            drop_whitespace=True,
+            initial_indent=margin,
+            subsequent_indent=margin + " " * indent,
             replace_whitespace=False,
             break_long_words=False,
             break_on_hyphens=False,

@@ -1,4 +1,4 @@
-"""A progress bar of an ingest on the terminal; elsewhere, a line for each file."""
+"""A progress bar of an ingest on the terminal; elsewhere, a line now and then."""
 
 import logging
 import sys
@@ -10,9 +10,12 @@ from dataclasses import dataclass, field
 from lfp_pipeline.cli.messages import MessageHandler
 from lfp_pipeline.cli.output import say
 from lfp_pipeline.common.progress import Listener, Progress
-from lfp_pipeline.common.text import printable
+from lfp_pipeline.common.text import pluralize, printable
 from lfp_pipeline.dagster_support.results import result_line
 from lfp_pipeline.ingest.result import IngestResult, LandingFailure
+
+FILES_A_LINE = 100
+"""Number of files after which a line says how far an ingest is, where there is no terminal."""
 
 
 @dataclass(frozen=True)
@@ -80,13 +83,16 @@ def showing_rows(total: int) -> Iterator[Callable[[int], None]]:
 
 
 def _lines() -> Display:
+    """Say now and then how many files are done; the table at the end has their results."""
     messages = MessageHandler()
+    rows: list[int] = []
 
     def listen(event: object) -> None:
         if isinstance(event, IngestResult | LandingFailure):
             messages.hidden.add(result_line(event))
-            if isinstance(event, IngestResult) and event.merged_here:
-                say(result_line(event))
+            rows.append(event.account.rows.read if isinstance(event, IngestResult) else 0)
+            if len(rows) % FILES_A_LINE == 0:
+                say(f"{len(rows):,} files done, {pluralize(sum(rows), 'row')} read")
 
     return Display(listen, messages)
 

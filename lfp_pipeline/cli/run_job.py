@@ -1,10 +1,11 @@
 """Runs a Dagster job in this process, on the project's instance, so that the UI shows the run."""
 
 import os
+import signal
 import sys
 import warnings
-from collections.abc import Callable, Mapping
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -107,6 +108,7 @@ def run_job(
         if not verbose:
             stack.enter_context(console_taken_by(messages))
         stack.enter_context(listening(listen))
+        stack.enter_context(_terminated_as_by_ctrl_c())
         ended = job.execute_in_process(
             run_config={**SHORT_CONSOLE, **({"ops": ops} if ops else {})},
             instance=instance,
@@ -114,6 +116,16 @@ def run_job(
             raise_on_error=False,
         )
         return _ended_run(ended, announced)
+
+
+@contextmanager
+def _terminated_as_by_ctrl_c() -> Iterator[None]:
+    """End the block in the same way after SIGTERM, which service managers send."""
+    before = signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _ended_run(ended: Any, announced: list[object]) -> JobRun:  # noqa: ANN401 (of Dagster)

@@ -192,11 +192,20 @@ def show_checks(context: Context, state: TableState) -> None:
 def show_tables_if_possible(
     context: Context, engine: Engine, database: ProductsDatabase, keys: Collection[str]
 ) -> None:
-    """Show the tables in a run that fails anyway, unless there is no database or it is busy."""
+    """Show the tables in a run that fails anyway, if no other process has the database open.
+
+    Another run that has it open shows the tables itself.
+    """
     if not engine.warehouse.exists:
         return
+    at_once = ProductsDatabase(
+        database=database.database,
+        connection_config=database.connection_config,
+        writer_wait_seconds=0,
+        other_process_wait_seconds=0,
+    )
     with suppress(LfpError, duckdb.Error, OSError, dg.Failure):
-        show_tables(context, engine, database, keys)
+        show_tables(context, engine, at_once, keys)
 
 
 def _failed(checks: Sequence[dg.AssetCheckResult]) -> set[str]:

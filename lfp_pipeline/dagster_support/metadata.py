@@ -153,12 +153,13 @@ def failure_metadata(
 
 
 def _reason(error: str) -> dict[str, Any]:
-    """Return an error without the record that it quotes, and that record: the UI joins lines."""
-    lines = visible(error).split("\n")
-    sentences = " ".join(line for line in lines if not line.startswith(" "))
+    """Return an error, apart from the record that it quotes at its end: the UI joins lines."""
+    *lines, last = visible(error).split("\n")
+    is_quoted = last.startswith("    ") and bool(lines)
+    sentences = " ".join(map(str.strip, lines if is_quoted else [*lines, last]))
     metadata = {"why": dg.MetadataValue.text(sentences)}
-    if quoted := [line.strip() for line in lines if line.startswith(" ")]:
-        metadata["first_reject"] = dg.MetadataValue.text(quoted[0])
+    if is_quoted:
+        metadata["first_reject"] = dg.MetadataValue.text(last.strip())
     return metadata
 
 

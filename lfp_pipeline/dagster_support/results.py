@@ -5,7 +5,9 @@ from shlex import quote
 
 from lfp_pipeline.common.progress import announce
 from lfp_pipeline.common.text import pluralize, printable, visible
+from lfp_pipeline.errors import WarehouseBusyError, user_message
 from lfp_pipeline.ingest.result import IngestResult, LandingFailure
+from lfp_pipeline.model.delivery import Delivery
 from lfp_pipeline.model.ledger_entry import APPLIED, LedgerEntry, Status
 from lfp_pipeline.model.partition_key import file_name
 
@@ -18,6 +20,12 @@ def is_merged(outcome: IngestResult | LandingFailure) -> bool:
 def is_ok(outcome: IngestResult | LandingFailure) -> bool:
     """Return whether a delivery is in its desired state: merged, or reverted."""
     return isinstance(outcome, IngestResult) and outcome.account.status in APPLIED
+
+
+def failed_result(delivery: Delivery, error: Exception) -> IngestResult:
+    """Return the result of a delivery that an error kept from being tried."""
+    entry = LedgerEntry(delivery.delivery_id, Status.FAILED, error=user_message(error))
+    return IngestResult(delivery, entry, busy=isinstance(error, WarehouseBusyError))
 
 
 def name_of(outcome: IngestResult | LandingFailure) -> str:

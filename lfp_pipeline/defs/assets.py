@@ -35,7 +35,7 @@ from lfp_pipeline.dagster_support.partitions import (
     product_files,
 )
 from lfp_pipeline.dagster_support.resources import ProductsDatabase
-from lfp_pipeline.dagster_support.results import is_ok, log_result
+from lfp_pipeline.dagster_support.results import failed_result, is_ok, log_result
 from lfp_pipeline.dagster_support.runs import PARTITION_TAG
 from lfp_pipeline.engine import Engine
 from lfp_pipeline.errors import LandingError, SettingsError
@@ -131,10 +131,17 @@ def products(
     database: dg.ResourceParam[ProductsDatabase],
 ) -> dg.MaterializeResult:
     """One product per sku: the newest row of all deliveries."""
+    keys = partition_keys(context)
     with user_facing_failures(context):
-        ingested = _newest_per_partition(
-            _ingest(context, engine, database, partition_keys(context))
-        )
+        try:
+            ingested = _newest_per_partition(_ingest(context, engine, database, keys))
+        except dg.Failure:  # Each file is shown already.
+            raise
+        except Exception as error:
+            for key in keys:
+                if newest := engine.raw_zone.newest(key):
+                    show_result(context, failed_result(newest, error))
+            raise
     for result in ingested:
         context.add_asset_metadata(result_metadata(result), partition_key=result.partition_key)
     return dg.MaterializeResult(

@@ -6,6 +6,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
+from lfp_pipeline.cli import progress_bar
 from lfp_pipeline.cli.progress_bar import Totals
 from lfp_pipeline.common.progress import Progress, listening
 from testing.command_line import CommandLine
@@ -72,3 +75,16 @@ def test_a_terminal_shows_bars_and_no_lines_of_files(lfp: CommandLine):
     assert "Landing  products-20000-7.csv.zip" in text
     assert "20,000 rows" in text
     assert "Ingesting 1 inbox file" not in text
+
+
+def test_elsewhere_a_line_says_how_many_files_are_done(
+    lfp: CommandLine, monkeypatch: pytest.MonkeyPatch
+):
+    lfp.drop(A)
+    short = lfp.done("ingest")
+    assert "done" not in short.err
+    assert "a.csv" not in short.err
+    monkeypatch.setattr(progress_bar, "FILES_A_LINE", 2)
+    lfp.drop(File("b.csv", 2_000_000, A.rows), File("c.csv", 3_000_000, A.rows))
+    long = lfp.done("ingest")
+    assert "\n2 files done, 4 rows read\n" in long.err

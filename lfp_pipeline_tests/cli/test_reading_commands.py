@@ -15,7 +15,7 @@ from lfp_pipeline.operations.purge import Selection, purge_products
 from testing.command_line import CommandLine
 from testing.dagster_project import HEADER, drop
 from testing.engine import LOG
-from testing.processes import HOLD_DATABASE, running
+from testing.processes import HOLD_DATABASE, PROJECT, running
 from testing.shop import ingest
 
 READING = [["search", "x"], ["names"], ["show", "x"], ["query", "FROM products"]]
@@ -386,6 +386,27 @@ def test_rejects_that_are_not_published_yet_are_written(shop: CommandLine):
 def test_published_rejects_are_written_while_a_run_writes(shop: CommandLine):
     with running(HOLD_DATABASE, shop.data / "products.duckdb"):
         assert shop.done("rejects", "fruit.csv#19700101T000001", "--json").json
+
+
+@pytest.mark.parametrize("variable", ["PARTITION", "DELIVERY"])
+def test_make_rejects_accepts_any_file_name(lfp: CommandLine, variable: str):
+    rows = "".join(f"s-{number},Ann,\n" for number in range(20))
+    name = 'it\'s "$5".csv'
+    drop(lfp.data / "inbox", name, f"{HEADER}{rows},Lamp,x\n")
+    ingest(lfp.engine)
+    command = lfp.folder / "bin" / "lfp"
+    command.parent.mkdir()
+    command.write_text(f'#!/bin/sh\nexec {sys.executable} -m lfp_pipeline "$@"\n')
+    command.chmod(0o755)
+    done = subprocess.run(
+        ["make", "-s", "-o", "ready", f"BIN={command.parent}", "rejects", f"{variable}={name}"],
+        cwd=PROJECT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.stderr == ""
+    assert "1 rejected row" in done.stdout
 
 
 def completions(lfp: CommandLine, command: str, incomplete: str) -> list[str]:

@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+import time
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from lfp_pipeline.errors import LandingError
 from lfp_pipeline.raw_zone.desired_state import mark_reverted
 from testing.dagster_project import HEADER, NO_SKU, Project, drop, project_in, query
 from testing.expected_tables import File
+from testing.processes import HOLD_DATABASE, running
 
 A = File("a.csv", 1_000_000, (("s1", "Ann", "x"), ("s2", "Bob", "y"), ("s3", "Cid", "")))
 B = File("b.csv", 2_000_000, (("s1", "Ann", "z"), ("s4", "Eva", "")))
@@ -359,3 +361,39 @@ def test_checks_can_be_evaluated_on_their_own(project: Project, names: list[str]
     )
     assert sorted(project.checks(run.run_id)) == sorted(names)
     assert_counts_are_right(project)
+
+
+@pytest.mark.parametrize("job", ["ingest_products", "ingest_inbox"])
+def test_log_ledger_and_page_agree_on_the_duration(project: Project, job: str) -> None:
+    project.drop(A)
+    run = project.ingest(A.key) if job == "ingest_products" else project.run(job)
+    ((seconds,),) = query(project.data, "SELECT seconds FROM deliveries")
+    assert project.metadata("products", A.key)["seconds"] == pytest.approx(seconds, abs=0.001)
+    messages = [entry.user_message for entry in project.instance.all_logs(run.run_id)]
+    assert f"a.csv: 3 rows (3 inserted) in {seconds:.2f} s" in messages
+
+
+def test_a_file_of_a_busy_database_is_a_failed_partition_with_the_reason(project: Project) -> None:
+    project.drop(A)
+    project.run("ingest_inbox")
+    project.drop(B)
+    with running(HOLD_DATABASE, project.data / "products.duckdb"):
+        assert not project.ingest(B.key).success
+    assert partitions(project)[B.key] == "failed"
+    shown = project.metadata("products", B.key)
+    assert shown["status"] == "failed"
+    assert "open" in shown["why"]
+    assert project.ingest(B.key).success
+    assert_counts_are_right(project)
+
+
+def test_a_failing_run_does_not_wait_for_the_database(tmp_path: Path, home: Path) -> None:
+    with project_in(tmp_path, home, other_process_wait_seconds=60) as project:
+        project.drop(A)
+        project.run("ingest_inbox")
+        with running(HOLD_DATABASE, project.data / "products.duckdb"):
+            started = time.monotonic()
+            assert not project.ingest("nowhere.csv").success
+            assert time.monotonic() - started < 30
+        shown = project.metadata("products", "nowhere.csv")
+        assert shown["dagster/row_count"] == 3

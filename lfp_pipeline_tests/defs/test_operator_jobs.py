@@ -57,7 +57,7 @@ def test_a_delivery_is_reverted_and_reinstated(stocked: Project) -> None:
     # Its file is still in the inbox; the delivery remains reverted.
     assert stocked.run("ingest_inbox").success
     assert stocked.products == expected_products([A])
-    assert "Reverted: b.csv" in stocked.tick().skip_message
+    assert "1 reverted: b.csv" in stocked.tick().skip_message
     assert stocked.ingest(B.key).success
     assert stocked.products == expected_products([A])
 

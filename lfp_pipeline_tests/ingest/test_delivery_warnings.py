@@ -147,7 +147,7 @@ def older(project: Project, source: str, newer_at: datetime = LONG_AGO) -> str:
 @pytest.mark.parametrize(
     ("source", "advice"),
     [
-        ("{inbox}/shop/a b.csv", "(touch '{inbox}/shop/a b.csv') and run ingest_inbox; or run "),
+        ("{inbox}/shop/a b.csv", "(touch '{inbox}/shop/a b.csv') and run `lfp ingest`; or run "),
         ("/srv/x.csv", "(touch /srv/x.csv) and run `lfp ingest /srv/x.csv --as a.csv`; or"),
         ("{inbox}/a\\x1b.csv", "give its file the present time and run `lfp ingest`; or run "),
         ("https://shop.example/a.csv", "count, run `lfp revert` for each newer delivery of a."),

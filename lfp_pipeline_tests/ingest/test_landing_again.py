@@ -135,7 +135,7 @@ def test_a_reverted_and_pruned_delivery_can_be_reinstated_as_the_error_says(
     revert_delivery(project.engine, A.delivery_id, LOG)
     prune(project)
     assert_nothing_is_pending(project)
-    advice = r"Drop its file again with its former time, run ingest_inbox, then reinstate"
+    advice = r"Drop its file again with its former time, run `lfp ingest`, then reinstate"
     with pytest.raises(OperationRefusedError, match=advice):
         reinstate_delivery(project.engine, A.delivery_id, LOG)
     project.drop(A)
@@ -299,7 +299,7 @@ def test_a_lost_database_is_reported_and_readers_keep_the_published_copy(project
         error = project.error(project.run(job))
         assert "The database was rebuilt, and 1 delivery" in error
     (problem,) = verify(project.engine, LOG).problems
-    assert "and are not merged: 1. Run ingest_inbox" in problem
+    assert "and are not merged: 1. Run `lfp ingest`" in problem
 
     assert project.run("ingest_inbox").success
     assert verify(project.engine, LOG).problems == ()

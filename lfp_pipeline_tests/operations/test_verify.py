@@ -114,7 +114,7 @@ BROKEN_TABLES = {
     "INSERT INTO products FROM products WHERE sku = 's1'; "
     "INSERT INTO name_counts VALUES ('Zoe', 0); DELETE FROM name_counts WHERE name = 'Zoe'; "
     "UPDATE name_counts SET no_of_products = 2 WHERE name = 'Ann'": (
-        "Skus that are in products more than once: 1 (s1). Run rebuild_products"
+        "Skus that are in products more than once: 1 (s1). Run `lfp rebuild`"
     ),
     "UPDATE name_counts SET no_of_products = 7 WHERE name = 'Ann'": (
         "Names whose number in name_counts is not that of a recount: 1 (Ann). Materialize"
@@ -204,7 +204,7 @@ def test_many_offenders_are_counted_and_the_first_named(tmp_path: Path) -> None:
     engine.ingest(land(engine, many), LOG)
     change(engine.warehouse.path, "UPDATE products SET row_number = 201")
     (problem,) = problems(engine)
-    assert ": 200 (s000, s001, s002, s003, s004 and 195 more). Run rebuild_products" in problem
+    assert ": 200 (s000, s001, s002, s003, s004 and 195 more). Run `lfp rebuild`" in problem
 
 
 def raw_file(engine: Engine, file: File) -> Path:
@@ -324,7 +324,7 @@ def test_a_rebuild_is_not_compared_while_a_reversal_is_pending(engine: Engine) -
     (problem,) = problems(engine, full=True)
     assert problem == (
         "Pending reversals, so that no rebuild can be compared: 1 "
-        f"({A.delivery_id}). Run ingest_inbox, then verify again."
+        f"({A.delivery_id}). Run `lfp ingest`, then verify again."
     )
     list(engine.ingest_all([], engine.pending_deliveries(LOG), LOG))
     assert problems(engine, full=True) == ()
@@ -348,7 +348,7 @@ def test_an_edited_published_copy_is_found(engine: Engine) -> None:
     assert_found(
         engine,
         "In the published copy, names whose number in name_counts is not that of a recount: 1 "
-        f"(Ann). Remove {engine.published.path}, and run publish_tables.",
+        f"(Ann). Remove {engine.published.path}, and run `lfp publish`.",
     )
 
 

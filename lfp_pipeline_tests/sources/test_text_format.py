@@ -118,7 +118,7 @@ def test_a_merged_delivery_keeps_its_text_format_with_a_warning(
     assert first.delivery_id in warning
     assert "merged with the text format (charset cp1252, delimiter ';')" in warning
     assert "now gives (encoding cp1251, charset cp1252, delimiter ';')" in warning
-    assert "revert_delivery" in warning
+    assert "lfp revert" in warning
 
 
 def test_a_merged_delivery_keeps_its_charset_without_a_warning(
