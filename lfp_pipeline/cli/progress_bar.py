@@ -1,9 +1,8 @@
-"""A progress bar of an ingest on the terminal; elsewhere, a line every few seconds."""
+"""A progress bar of an ingest on the terminal; elsewhere, a line now and then."""
 
 import logging
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -15,7 +14,8 @@ from lfp_pipeline.common.text import pluralize, printable
 from lfp_pipeline.dagster_support.results import result_line
 from lfp_pipeline.ingest.result import IngestResult, LandingFailure
 
-LINE_SECONDS = 5.0
+FILES_A_LINE = 100
+"""Number of files after which a line says how far an ingest is, where there is no terminal."""
 
 
 @dataclass(frozen=True)
@@ -83,19 +83,16 @@ def showing_rows(total: int) -> Iterator[Callable[[int], None]]:
 
 
 def _lines() -> Display:
-    """Say every few seconds how many files are done; the table at the end has their results."""
+    """Say now and then how many files are done; the table at the end has their results."""
     messages = MessageHandler()
-    done: list[int] = []
-    said = time.monotonic()
+    rows: list[int] = []
 
     def listen(event: object) -> None:
-        nonlocal said
         if isinstance(event, IngestResult | LandingFailure):
             messages.hidden.add(result_line(event))
-            done.append(event.account.rows.read if isinstance(event, IngestResult) else 0)
-            if time.monotonic() - said >= LINE_SECONDS:
-                said = time.monotonic()
-                say(f"{pluralize(len(done), 'file')} done, {pluralize(sum(done), 'row')} read")
+            rows.append(event.account.rows.read if isinstance(event, IngestResult) else 0)
+            if len(rows) % FILES_A_LINE == 0:
+                say(f"{len(rows):,} files done, {pluralize(sum(rows), 'row')} read")
 
     return Display(listen, messages)
 

@@ -1,8 +1,9 @@
 """`lfp status`: shows what is pending, running, and in need of attention."""
 
 import shutil
+import signal
 import sys
-import time
+from threading import Event
 
 import click
 
@@ -37,12 +38,12 @@ def command(interval: float | None, as_json: bool) -> None:
     if as_json:
         msg = "--watch prints text; leave out --json, or repeat `lfp status --json`."
         raise click.UsageError(msg)
-    try:
-        while True:
-            _show(as_json=False, again=True)
-            time.sleep(interval)
-    except KeyboardInterrupt:
-        sys.exit(0)
+    ended = Event()
+    # An exception in the middle of a query would become an error of DuckDB.
+    signal.signal(signal.SIGINT, lambda *_: ended.set())
+    _show(as_json=False, again=True)
+    while not ended.wait(interval):
+        _show(as_json=False, again=True)
 
 
 def _show(*, as_json: bool, again: bool = False) -> bool:

@@ -26,8 +26,7 @@ from lfp_pipeline.warehouse.deletions import read_skus_to_delete
 _LOG = logging.getLogger(__name__)
 
 _OLDER = """
-SELECT delivery_id, partition_key, source, delivered_at, kind, sha256, size_bytes,
-    read_with, read_conditions
+SELECT delivery_id, partition_key, source, size_bytes, read_with, read_conditions
 FROM deliveries
 WHERE status = 'merged' AND (delivered_at, delivery_id) < ($delivered_at::TIMESTAMP, $delivery_id)
 ORDER BY delivered_at DESC, delivery_id DESC

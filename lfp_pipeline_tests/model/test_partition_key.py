@@ -6,7 +6,13 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from lfp_pipeline.model.partition_key import MAX_LENGTH, is_partition_key, key_hint, partition_key
+from lfp_pipeline.model.partition_key import (
+    MAX_LENGTH,
+    file_name,
+    is_partition_key,
+    key_hint,
+    partition_key,
+)
 
 names = st.one_of(
     st.text(min_size=1, max_size=200),
@@ -55,3 +61,25 @@ def test_a_plain_file_name_is_its_own_key(name: str) -> None:
 def test_a_text_that_is_no_key_gets_a_hint(key: str) -> None:
     assert not is_partition_key(key)
     assert (partition_key(key) in key_hint(key)) == bool(key)
+
+
+@settings(deadline=None, max_examples=200)
+@given(names)
+def test_key_and_source_show_the_name_of_a_file(name: str) -> None:
+    source = f"/data/inbox/{name}"
+    assert file_name(partition_key(name), source) == name
+
+
+@pytest.mark.parametrize(
+    ("name", "source", "shown"),
+    [
+        ("named", "https://host/data/x y.csv", "named"),
+        ("x y.csv", "https://host/data/x y.csv", "x y.csv"),
+        ("my source", "https://host/data/z.csv", partition_key("my source")),
+        ("b\udce9.csv", "/inbox/b\\xe9.csv", "b\\xe9.csv"),
+    ],
+)
+def test_a_name_that_the_source_does_not_show_is_the_key(
+    name: str, source: str, shown: str
+) -> None:
+    assert file_name(partition_key(name), source) == shown

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from concurrent.futures import Executor, ThreadPoolExecutor
 from pathlib import Path
 
 from lfp_pipeline.sources.catalog import SourceCatalog
@@ -33,23 +34,26 @@ class InboxWatch:
     def wait(self, deadline: float, is_over: Callable[[], bool]) -> bool:
         """Wait until the listing has changed, or `is_over` holds; return False at the deadline.
 
+        The end of the process is a deadline, too, because the process waits for its threads.
+
         Args:
             deadline: on the monotonic clock.
             is_over: another condition; cheap to check.
         """
         pause = _LOOK_SECONDS
-        while (now := time.monotonic()) < deadline:
-            time.sleep(min(pause, deadline - now))
-            looked_at = time.monotonic()
-            is_due = looked_at > self._listed_at + self._list_seconds / _TIME_SHARE
-            has_moved = self._have_folders_changed()
-            pause = max(_LOOK_SECONDS, (time.monotonic() - looked_at) / _TIME_SHARE)
-            before = self.listing
-            if (is_due or has_moved) and self._list() != before:
-                self._list_settled()
-                return True
-            if is_over():
-                return True
+        with ThreadPoolExecutor(1) as probe:
+            while (now := time.monotonic()) < deadline and not _is_ending(probe):
+                time.sleep(min(pause, deadline - now))
+                looked_at = time.monotonic()
+                is_due = looked_at > self._listed_at + self._list_seconds / _TIME_SHARE
+                has_moved = self._have_folders_changed()
+                pause = max(_LOOK_SECONDS, (time.monotonic() - looked_at) / _TIME_SHARE)
+                before = self.listing
+                if (is_due or has_moved) and self._list() != before:
+                    self._list_settled()
+                    return True
+                if is_over():
+                    return True
         return False
 
     def _list_settled(self) -> Listing:
@@ -73,3 +77,12 @@ class InboxWatch:
             )
         except OSError:  # A folder is gone.
             return True
+
+
+def _is_ending(probe: Executor) -> bool:
+    """Return whether the process is ending: an executor accepts nothing then."""
+    try:
+        probe.submit(int)
+    except RuntimeError:
+        return True
+    return False

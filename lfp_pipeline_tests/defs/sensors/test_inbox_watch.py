@@ -11,6 +11,7 @@ import pytest
 from lfp_pipeline.defs.sensors.inbox_watch import InboxWatch
 from lfp_pipeline.sources.catalog import SourceCatalog
 from testing.engine import engine_at
+from testing.processes import finish, start
 
 LONG = 20.0
 SOON = 3.0
@@ -137,3 +138,20 @@ def test_a_large_inbox_costs_little_while_nothing_changes(
     used = time.thread_time()
     watch.wait(time.monotonic() + 2, never)
     assert time.thread_time() - used < 0.2
+
+
+WATCH_IN_A_THREAD = """
+import sys, time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from lfp_pipeline.defs.sensors.inbox_watch import InboxWatch
+from testing.engine import engine_at
+watch = InboxWatch(engine_at(Path(sys.argv[1])).catalog, sys.argv[1] + "/inbox")
+pool = ThreadPoolExecutor(1)
+pool.submit(lambda: print(watch.wait(time.monotonic() + 600, lambda: False)))
+time.sleep(0.5)
+"""
+
+
+def test_a_process_that_ends_does_not_wait_for_its_watch(tmp_path: Path) -> None:
+    assert finish([start(WATCH_IN_A_THREAD, tmp_path)]) == ["False\n"]
