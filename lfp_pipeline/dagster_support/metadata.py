@@ -80,6 +80,7 @@ def delivery_metadata(delivery: Delivery) -> Metadata:
     return {
         "file": _file(delivery),
         **_identity(delivery),
+        "sha256": delivery.sha256,
         "stated_at": _utc(delivery.version_time),
         "size": format_size(delivery.size_bytes),
         "size_bytes": delivery.size_bytes,
@@ -188,7 +189,6 @@ def _identity(delivery: Delivery) -> dict[str, str]:
         "delivery_id": delivery.delivery_id,
         "source": delivery.source,
         "delivered_at": _utc(delivery.delivered_at),
-        "sha256": delivery.sha256,
     }
 
 
