@@ -8,6 +8,7 @@ import click
 
 from lfp_pipeline.cli.completion import complete_file
 from lfp_pipeline.cli.output import examples, fit, json_option, print_json, print_table, say
+from lfp_pipeline.cli.param_types import Text
 from lfp_pipeline.cli.tables import limit_option
 
 _STATUSES = ("merged", "refused", "failed", "reverted", "pending")
@@ -19,7 +20,7 @@ _SHOWN_ERRORS = 3
         "lfp deliveries", "lfp deliveries fruit.csv", "lfp deliveries --status refused --json"
     )
 )
-@click.argument("file", required=False, shell_complete=complete_file)
+@click.argument("file", type=Text(), required=False, shell_complete=complete_file)
 @click.option("--status", type=click.Choice(_STATUSES), help="Only deliveries with this status.")
 @limit_option("--limit", 20, "deliveries")
 @json_option

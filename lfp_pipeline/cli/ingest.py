@@ -1,11 +1,13 @@
 """`lfp ingest`: ingests pending files, or files, folders and URLs that are named."""
 
+import re
 from collections.abc import Sequence
 
 import click
 
 from lfp_pipeline.cli.operate import engine_of_project, verbose_option
 from lfp_pipeline.cli.output import UsageProblem, dry_run_option, examples, json_option, say
+from lfp_pipeline.cli.param_types import Text
 
 
 @click.command(
@@ -15,8 +17,14 @@ from lfp_pipeline.cli.output import UsageProblem, dry_run_option, examples, json
         "lfp ingest https://example.com/export?day=1 --as export.csv --dry-run",
     )
 )
-@click.argument("targets", metavar="[PATH|URL]...", nargs=-1)
-@click.option("--as", "name", metavar="NAME", help="Ingest the file or URL as a file of this name.")
+@click.argument("targets", metavar="[PATH|URL]...", type=Text(), nargs=-1)
+@click.option(
+    "--as",
+    "name",
+    type=Text(),
+    metavar="NAME",
+    help="Ingest the file or URL as a file of this name.",
+)
 @dry_run_option
 @json_option
 @verbose_option
@@ -35,7 +43,7 @@ def command(
     if name is not None and len(targets) != 1:
         msg = "--as names a single file or URL."
         raise UsageProblem(msg)
-    say(f"Looking at {', '.join(map(_without_secrets, targets)) or 'the inbox'}")
+    say(f"Looking at {', '.join(map(without_secrets, targets)) or 'the inbox'}")
     from lfp_pipeline.cli.ingest_plan import plan_and_print
     from lfp_pipeline.cli.ingest_results import exit_with, print_outcomes
     from lfp_pipeline.cli.ingest_run import ingest_pending, ingest_targets
@@ -54,6 +62,9 @@ def command(
     exit_with(outcomes, run)
 
 
-def _without_secrets(target: str) -> str:
-    """Return a target to show: of a URL, only the host and the path."""
-    return target.partition("?")[0].rpartition("@")[2] if "://" in target else target
+def without_secrets(target: str) -> str:
+    """Return a target to show: of a URL, only the scheme and the host, and none with an @."""
+    url = re.match("[^:/?#]+:/*[^/?#;]*", target)
+    if url is None:
+        return target
+    return "a location" if "@" in target else url[0]

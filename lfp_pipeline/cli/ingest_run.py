@@ -62,17 +62,28 @@ def ingest_targets(
         failures = _land([target for target in targets if target.file is None], engine, log)
     failed = {failure.partition_key for failure in failures}
     keys = [target.key for target in targets if target.key not in failed]
-    outcomes: list[Outcome] = []
+    pending = _pending_keys(engine, targets, keys, log)
+    ended = _ended(engine, [key for key in keys if key not in pending], log)
     run = None
-    if pending := _pending_keys(engine, targets, keys, log):
+    if pending:
         config = {"ingest": {"config": {"files": pending}}}
         run = run_job(
             _JOB, config, verbose=verbose, listener=display.listener, messages=display.messages
         )
-        outcomes = run.all_of(IngestResult, LandingFailure)
-    shown = {outcome.partition_key for outcome in outcomes}
-    others = engine.backlog.of([key for key in keys if key not in shown], log)
-    return [*failures, *outcomes, *others.done, *others.missing], run
+        outcomes: list[Outcome] = run.all_of(IngestResult, LandingFailure)
+        shown = {outcome.partition_key for outcome in outcomes}
+        if run.succeeded:  # Another process may have merged the others meanwhile.
+            ended += _ended(engine, [key for key in pending if key not in shown], log)
+        ended = [*outcomes, *ended]
+    return [*failures, *ended], run
+
+
+def _ended(engine: Engine, keys: Sequence[str], log: logging.Logger) -> list[Outcome]:
+    """Return the results of partitions without a pending delivery; no keys open no database."""
+    if not keys:
+        return []
+    backlog = engine.backlog.of(keys, log)
+    return [*backlog.done, *backlog.missing]
 
 
 def _pending(engine: Engine, files: Sequence[InboxFile]) -> list[InboxFile]:

@@ -1,8 +1,9 @@
 """Finds what `lfp ingest` is to ingest: files of the inbox, other files, URLs and named sources."""
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from lfp_pipeline.cli.output import UsageProblem
@@ -48,7 +49,8 @@ def find_targets(
         OperationRefusedError: there is no such file, or two files have the same name.
         LandingError: a location is wrong, or has a secret in it.
     """
-    targets = [target for text in texts for target in _targets_of(engine, text, log)]
+    finder = _Finder(engine, log)
+    targets = [target for text in texts for target in finder.targets_of(text)]
     if name is not None:
         if len(targets) != 1 or targets[0].file is not None:
             msg = "--as names a single file or URL outside the inbox."
@@ -66,38 +68,58 @@ def find_targets(
     return list(unique.values())
 
 
-def _targets_of(engine: Engine, text: str, log: logging.Logger) -> Iterator[Target]:
-    inbox = engine.settings.inbox_dir.resolve()
-    path = next((path for path in (Path(text), inbox / text) if path.exists()), None)
-    if path is None:
-        yield _elsewhere(engine, text)
-        return
-    whole = path.resolve()
-    if whole.is_relative_to(inbox):
-        yield from _in_inbox(engine, whole.relative_to(inbox).as_posix(), text, log)
-    elif path.is_dir():
-        yield from _in_folder(engine, whole)
-    else:
-        yield Target(path.name, LocalFile(path.absolute()))
+class _Finder:
+    """Finds the files of one command, which lists the inbox once."""
 
+    def __init__(self, engine: Engine, log: logging.Logger) -> None:
+        self._engine = engine
+        self._log = log
+        self._inbox = engine.settings.inbox_dir.resolve()
 
-def _in_inbox(engine: Engine, name: str, text: str, log: logging.Logger) -> Iterator[Target]:
-    """Yield a file of the inbox, or the files of a folder in it."""
-    listing = engine.catalog.list_stable_files(log)
-    found = [
-        file
-        for file in listing.ready
-        if name in {".", file.name} or file.name.startswith(f"{name}/")
-    ]
-    if not found:
-        msg = f"{text} has no file that can be ingested now. `lfp status` says why."
-        raise OperationRefusedError(msg)
-    for file in found:
-        yield Target(file.name, engine.catalog.inbox_source(file), file)
+    @cached_property
+    def _files(self) -> Mapping[str, InboxFile]:
+        return {file.name: file for file in self._engine.catalog.list_stable_files(self._log).ready}
+
+    def targets_of(self, text: str) -> Iterator[Target]:
+        """Yield the files that an argument names."""
+        path = next((path for path in (Path(text), self._inbox / text) if path.exists()), None)
+        if path is None:
+            yield _elsewhere(self._engine, text)
+            return
+        whole = path.resolve()
+        if whole.is_relative_to(self._inbox):
+            yield from self._in_inbox(whole.relative_to(self._inbox).as_posix(), text)
+        elif path.is_dir():
+            yield from _in_folder(self._engine, whole)
+        else:
+            yield Target(path.name, LocalFile(path.absolute()))
+
+    def _in_inbox(self, name: str, text: str) -> Iterator[Target]:
+        """Yield a file of the inbox, or the files of a folder in it."""
+        if name in self._files:
+            found = [self._files[name]]
+        else:
+            inside = "" if name == "." else f"{name}/"
+            found = [file for other, file in self._files.items() if other.startswith(inside)]
+        if not found:
+            msg = f"{text} has no file that can be ingested now. `lfp status` says why."
+            raise OperationRefusedError(msg)
+        for file in found:
+            yield Target(file.name, self._engine.catalog.inbox_source(file), file)
 
 
 def _in_folder(engine: Engine, folder: Path) -> Iterator[Target]:
-    """Yield the files of a folder outside the inbox, by the rules of the inbox."""
+    """Yield the files of a folder outside the inbox, by the rules of the inbox.
+
+    The files of the data folder are no sources: the raw zone would be ingested as new files.
+    """
+    data = engine.settings.data_dir.resolve()
+    if data.is_relative_to(folder) or folder.is_relative_to(data):
+        msg = (
+            f"{folder} has files of the data folder {data} in it. Name the files or folders to "
+            "ingest; `lfp ingest` without a name ingests the inbox."
+        )
+        raise OperationRefusedError(msg)
     listing = list_inbox(folder, stable_seconds=0, ignored=engine.settings.ignored_files)
     if not listing.ready:
         msg = f"{folder} has no files. {listing.left_out}".rstrip()

@@ -27,33 +27,52 @@ class Display:
 
 
 @dataclass
-class Totals:
-    """The progress of all files together.
+class ByteTotals:
+    """The bytes of files, with running sums, since each event asks for them.
 
     The bytes of a file only grow: a file is read in several steps, and some begin again.
     """
 
-    landed: dict[str, tuple[int, int | None]] = field(default_factory=dict)
-    read: dict[str, tuple[int, int | None]] = field(default_factory=dict)
+    files: dict[str, tuple[int, int | None]] = field(default_factory=dict)
+    done: int = 0
+    size: int = 0
+    unknown: int = 0
+
+    def add(self, progress: Progress) -> None:
+        """Add the progress of a file."""
+        before = self.files.get(progress.subject)
+        done, size = before or (0, None)
+        after = (max(done, progress.done), progress.total or size)
+        self.files[progress.subject] = after
+        for sign, file in ((-1, before), (1, after)):
+            if file is not None:
+                self.done += sign * file[0]
+                self.size += sign * (file[1] or 0)
+                self.unknown += sign * (file[1] is None)
+
+    @property
+    def summed(self) -> tuple[int, int | None]:
+        """The bytes so far, and the bytes in all; None: some are unknown."""
+        return self.done, None if self.unknown else self.size
+
+
+@dataclass
+class Totals:
+    """The progress of all files together."""
+
+    landed: ByteTotals = field(default_factory=ByteTotals)
+    read: ByteTotals = field(default_factory=ByteTotals)
     rows: dict[str, int] = field(default_factory=dict)
+    all_rows: int = 0
 
     def add(self, progress: Progress) -> None:
         """Add the progress of a step of a file; a step without bytes adds nothing."""
         if not progress.done and not progress.total:
             return
-        steps = self.landed if progress.step == "landing" else self.read
-        done, total = steps.get(progress.subject, (0, None))
-        steps[progress.subject] = (max(done, progress.done), progress.total or total)
+        (self.landed if progress.step == "landing" else self.read).add(progress)
         if progress.rows is not None:
+            self.all_rows += progress.rows - self.rows.get(progress.subject, 0)
             self.rows[progress.subject] = progress.rows
-
-    @staticmethod
-    def summed(steps: dict[str, tuple[int, int | None]]) -> tuple[int, int | None]:
-        """Return the bytes so far, and the bytes in all; None: some are unknown."""
-        totals = [total for _, total in steps.values()]
-        known = [total for total in totals if total is not None]
-        done = sum(done for done, _ in steps.values())
-        return done, sum(known) if len(known) == len(totals) else None
 
 
 @contextmanager
@@ -128,9 +147,8 @@ def _bars() -> Iterator[Display]:
         with lock:
             totals.add(event)
             is_landing = event.step == "landing"
-            steps = totals.landed if is_landing else totals.read
-            done, total = totals.summed(steps)
-            rows = sum(totals.rows.values())
+            done, total = (totals.landed if is_landing else totals.read).summed
+            rows = totals.all_rows
         bars.update(
             landing if is_landing else reading,
             description=f"{event.step.capitalize():8} {printable(event.subject)}",

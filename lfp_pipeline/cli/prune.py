@@ -4,12 +4,13 @@ import click
 
 from lfp_pipeline.cli.operate import dry_run, operate, verbose_option, yes_option
 from lfp_pipeline.cli.output import confirm, dry_run_option, examples, json_option
+from lfp_pipeline.cli.param_types import Number
 
 
 @click.command(epilog=examples("lfp prune --dry-run", "lfp prune --older-than 30"))
 @click.option(
     "--older-than",
-    type=click.FloatRange(0, 36_500),
+    type=Number(0, 36_500),
     metavar="DAYS",
     default=90,
     show_default=True,

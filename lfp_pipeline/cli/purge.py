@@ -15,6 +15,7 @@ from lfp_pipeline.cli.operate import (
     yes_option,
 )
 from lfp_pipeline.cli.output import UsageProblem, confirm, dry_run_option, examples, json_option
+from lfp_pipeline.cli.param_types import Number, Text
 
 if TYPE_CHECKING:
     from lfp_pipeline.engine import Engine
@@ -32,12 +33,13 @@ if TYPE_CHECKING:
 @click.option("--skus-from", type=click.File(encoding="utf-8-sig"), help="A sku on each line.")
 @click.option(
     "--file",
+    type=Text(),
     shell_complete=complete_file,
     help="Products whose present row came with this file.",
 )
 @click.option(
     "--older-than",
-    type=click.FloatRange(0, 36_500),
+    type=Number(0, 36_500),
     metavar="DAYS",
     help="Products whose present row was delivered longer ago.",
 )

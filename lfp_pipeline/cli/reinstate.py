@@ -5,12 +5,13 @@ import click
 from lfp_pipeline.cli.completion import complete_file
 from lfp_pipeline.cli.operate import dry_run, engine_of_project, operate, verbose_option
 from lfp_pipeline.cli.output import dry_run_option, examples, json_option
+from lfp_pipeline.cli.param_types import Text
 
 
 @click.command(
     epilog=examples("lfp reinstate prices.csv", "lfp reinstate prices.csv#20261120T0819 --dry-run")
 )
-@click.argument("delivery", metavar="FILE|DELIVERY", shell_complete=complete_file)
+@click.argument("delivery", metavar="FILE|DELIVERY", type=Text(), shell_complete=complete_file)
 @click.option("--latest", is_flag=True, help="Of several reverted ones of a file, the newest.")
 @click.option(
     "--use-present-settings",

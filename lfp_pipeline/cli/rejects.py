@@ -8,6 +8,7 @@ import click
 
 from lfp_pipeline.cli.completion import complete_file
 from lfp_pipeline.cli.output import examples, fit, json_option, print_json, say
+from lfp_pipeline.cli.param_types import Text
 
 if TYPE_CHECKING:
     from lfp_pipeline.operations.export_rejects import RejectsFile
@@ -29,7 +30,9 @@ it as a formula. Delete the apostrophe where it must not remain.
 
 
 @click.command(epilog=examples("lfp rejects", "lfp rejects fruit.csv"))
-@click.argument("which", metavar="[FILE|DELIVERY]", required=False, shell_complete=complete_file)
+@click.argument(
+    "which", metavar="[FILE|DELIVERY]", type=Text(), required=False, shell_complete=complete_file
+)
 @json_option
 def command(which: str | None, *, as_json: bool) -> None:
     """Write the rejected rows of each file as CSV, with their reasons, to be fixed.

@@ -5,6 +5,7 @@ import click
 from lfp_pipeline.cli.completion import complete_file
 from lfp_pipeline.cli.operate import dry_run, engine_of_project, operate, verbose_option
 from lfp_pipeline.cli.output import dry_run_option, examples, json_option
+from lfp_pipeline.cli.param_types import Text
 
 
 @click.command(
@@ -12,8 +13,8 @@ from lfp_pipeline.cli.output import dry_run_option, examples, json_option
         "lfp revert prices.csv --latest --dry-run", "lfp revert prices.csv#20261120T0819"
     )
 )
-@click.argument("delivery", metavar="FILE|DELIVERY", shell_complete=complete_file)
-@click.option("--latest", is_flag=True, help="Of several deliveries of a file, the newest.")
+@click.argument("delivery", metavar="FILE|DELIVERY", type=Text(), shell_complete=complete_file)
+@click.option("--latest", is_flag=True, help="Of several merged ones of a file, the newest.")
 @click.option(
     "--ignore-pruned-history",
     is_flag=True,
@@ -44,10 +45,19 @@ def command(
 
     FILE is the name of a file in the inbox. DELIVERY is the id of a delivery, or its beginning.
     """
+    from lfp_pipeline.errors import OperationRefusedError
     from lfp_pipeline.operations.find_delivery import find_delivery
     from lfp_pipeline.operations.revert import revert_delivery
+    from lfp_pipeline.raw_zone.landed import Landed
+    from lfp_pipeline.raw_zone.status_notes import last_recorded_status
 
-    found = find_delivery(engine_of_project(), delivery, latest=latest)
+    def is_merged(landed: Landed) -> bool:
+        return not landed.reverted and landed.noted_status == "merged"
+
+    found = find_delivery(engine_of_project(), delivery, latest=latest, among=is_merged)
+    if last_recorded_status(found.path) == "reverted":
+        msg = f"{found.delivery_id} is reverted already. `lfp reinstate` merges it again."
+        raise OperationRefusedError(msg)
     options = {
         "delivery_id": found.delivery_id,
         "ignore_pruned_history": ignore_pruned_history,

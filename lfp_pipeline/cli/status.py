@@ -8,6 +8,7 @@ from threading import Event
 import click
 
 from lfp_pipeline.cli.output import FAILED, examples, fit, json_option, print_json
+from lfp_pipeline.cli.param_types import Number
 
 _CLEAR_SCREEN = "\x1b[H\x1b[2J"
 
@@ -20,7 +21,7 @@ _CLEAR_SCREEN = "\x1b[H\x1b[2J"
 @click.option(
     "--watch",
     "interval",
-    type=click.FloatRange(min=0.1),
+    type=Number(0.1, 86_400),
     is_flag=False,
     flag_value=2.0,
     metavar="[SECONDS]",

@@ -1,12 +1,16 @@
 """`lfp ingest` on real files, URLs and folders, with a real instance."""
 
+import logging
 from pathlib import Path
 from typing import Any
 
 import duckdb
 import pytest
 
+from lfp_pipeline.cli.ingest import without_secrets
 from lfp_pipeline.model.delivery import Delivery
+from lfp_pipeline.sources.catalog import SourceCatalog
+from lfp_pipeline.sources.inbox import Listing
 from testing.command_line import CommandLine, Ended
 from testing.dagster_project import NAME_COUNTS, NO_SKU, PRODUCTS, drop, query
 from testing.engine import land
@@ -266,3 +270,64 @@ def test_a_run_that_fails_for_a_check_says_so_beside_its_refused_files(lfp: Comm
     assert ended.code == 1
     assert "bad.csv: The header has no column sku" in ended.err
     assert "These checks of products fail" in ended.err
+
+
+@pytest.mark.parametrize("folder", [".", "data", "data/raw", "data/published", "/"])
+def test_the_data_folder_is_no_source(lfp: CommandLine, folder: str):
+    lfp.drop(A)
+    lfp.done("ingest")
+    before = lfp.engine.raw_zone.all_deliveries()
+    for dry_run in ((), ("--dry-run",)):
+        ended = lfp("ingest", folder, *dry_run)
+        assert ended.code == 3
+        assert "has files of the data folder" in ended.err
+        assert len(ended.err.splitlines()) <= 3
+    assert lfp.engine.raw_zone.all_deliveries() == before
+
+
+def test_a_busy_database_is_asked_for_a_named_file_only_by_the_run(lfp: CommandLine):
+    lfp.drop(A)
+    lfp.done("ingest")
+    lfp.drop(B)
+    with running(HOLD_DATABASE, str(lfp.data / "products.duckdb")):
+        ended = lfp("ingest", "b.csv", "--json")
+    assert ended.code == 5
+    assert ended.json == {"files": []}
+    assert lfp.runs()[0].run_id in ended.err
+    ended = lfp.done("ingest", "a.csv", "b.csv", "--json")
+    found = {name: file["status"] for name, file in files_of(ended).items()}
+    assert found == {"a.csv": "already merged", "b.csv": "merged"}
+
+
+def test_many_names_list_the_inbox_once(lfp: CommandLine, monkeypatch: pytest.MonkeyPatch):
+    listed = []
+    list_files = SourceCatalog.list_stable_files
+
+    def counted(catalog: SourceCatalog, log: logging.Logger) -> Listing:
+        listed.append(catalog)
+        return list_files(catalog, log)
+
+    monkeypatch.setattr(SourceCatalog, "list_stable_files", counted)
+    lfp.drop(A, B)
+    drop(lfp.data / "inbox", "sub/c.csv", A.content)
+    ended = lfp.done("ingest", "a.csv", "b.csv", "data/inbox/sub", "--dry-run", "--json")
+    assert list(files_of(ended)) == ["a.csv", "b.csv", "sub/c.csv"]
+    assert len(listed) == 1
+
+
+@pytest.mark.parametrize(
+    ("target", "shown"),
+    [
+        (f"https://user:pa?{SECRET}@host/x.csv", "a location"),
+        (f"https:/user:{SECRET}@host", "a location"),
+        (f"user:{SECRET}@host/x.csv", "a location"),
+        (f"https://host/{SECRET}/x.csv#token={SECRET}", "https://host"),
+        (f"https://host?{SECRET}", "https://host"),
+        (f"s3:bucket?{SECRET}", "s3:bucket"),
+        (f"https://host;{SECRET}/x", "https://host"),
+        ("dir/2026-01-01T10:00@x.csv", "dir/2026-01-01T10:00@x.csv"),
+        ("a@b.csv", "a@b.csv"),
+    ],
+)
+def test_the_first_line_shows_no_secret(target: str, shown: str):
+    assert without_secrets(target) == shown

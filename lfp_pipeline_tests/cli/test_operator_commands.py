@@ -3,7 +3,7 @@
 import pytest
 
 from testing.command_line import CommandLine
-from testing.dagster_project import NAME_COUNTS, PRODUCTS, query
+from testing.dagster_project import NAME_COUNTS, NO_SKU, PRODUCTS, drop, query
 from testing.engine import tables
 from testing.expected_tables import File, expected_name_counts, expected_products
 from testing.processes import HOLD_DATABASE, running
@@ -42,7 +42,10 @@ def test_a_delivery_is_reverted_and_reinstated_by_the_name_of_its_file(stocked: 
         "revert_delivery",
         "SUCCESS",
     )
-    assert stocked("revert", "b.csv", "--dry-run").code == 0
+    for again in ((), ("--dry-run",), ("--latest",)):
+        refused = stocked("revert", "b.csv", *again)
+        assert refused.code == 3
+        assert "is reverted already" in refused.err
     assert "b.csv" in stocked.done("reinstate", str(stocked.data / "inbox" / "b.csv")).out
     assert_tables_of(stocked, A, B)
     assert stocked("reinstate", "b.csv").code == 3
@@ -65,6 +68,22 @@ def test_of_several_deliveries_of_a_file_the_newest_or_the_reverted_one_is_taken
     stocked.done("reinstate", "b.csv")
     stocked.done("revert", "b.csv", "--latest")
     assert_tables_of(stocked, A, B)
+    drop(stocked.data / "inbox", "b.csv", NO_SKU, 4_000_000)
+    assert stocked("ingest").code == 3
+    assert B.delivery_id in stocked.done("revert", "b.csv", "--dry-run").out
+    stocked.done("revert", "b.csv", "--latest")  # The newest that is merged.
+    assert_tables_of(stocked, A)
+
+
+def test_an_empty_text_names_no_delivery(stocked: CommandLine):
+    for command in (
+        *(["revert", ""], ["revert", "", "--latest"], ["reinstate", " "], ["dismiss", ""]),
+        *(["rejects", ""], ["deliveries", ""], ["purge", "--file", ""], ["ingest", ""]),
+    ):
+        ended = stocked(*command)
+        assert (ended.code, ended.out) == (2, "")
+        assert "the text is empty" in ended.err
+    assert len(stocked.runs()) == 1
 
 
 def test_a_purge_names_the_skus_without_a_product_and_is_undone(stocked: CommandLine):

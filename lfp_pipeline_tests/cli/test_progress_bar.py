@@ -4,6 +4,7 @@ import os
 import pty
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -28,11 +29,33 @@ def test_the_bytes_of_a_file_only_grow():
         Progress("the writer lock", "waiting for"),
     ):
         totals.add(event)
-    assert totals.summed(totals.landed) == (10, 10)
-    assert totals.summed(totals.read) == (11, 30)
-    assert totals.rows == {"b": 7}
+    assert totals.landed.summed == (10, 10)
+    assert totals.read.summed == (11, 30)
+    assert totals.all_rows == 7
     totals.add(Progress("c", "landing", 5, None))
-    assert totals.summed(totals.landed) == (15, None)
+    assert totals.landed.summed == (15, None)
+    totals.add(Progress("c", "landing", 6, 8))
+    totals.add(Progress("b", "reading", 20, 20, rows=9))
+    assert totals.landed.summed == (16, 18)
+    assert totals.read.summed == (29, 30)
+    assert totals.all_rows == 9
+
+
+def test_the_sums_of_many_files_cost_no_more_than_those_of_few():
+    def seconds(files: int) -> float:
+        totals = Totals()
+        for number in range(files):
+            totals.add(Progress(str(number), "reading", 1, 2))
+        begin = time.perf_counter()
+        for number in range(200):
+            totals.add(Progress(str(number), "reading", 2, 2, rows=number))
+            assert totals.read.summed
+        return time.perf_counter() - begin
+
+    def least(files: int) -> float:
+        return min(seconds(files) for _ in range(5))
+
+    assert least(20_000) < 50 * least(200)
 
 
 def test_an_engine_announces_what_it_lands_and_reads(tmp_path: Path) -> None:
