@@ -31,7 +31,7 @@ def command(file: str | None, status: str | None, limit: int, *, as_json: bool) 
     commands accept an id of this list, or the unique beginning of one.
     """
     from lfp_pipeline.engine import Engine
-    from lfp_pipeline.errors import LfpError, user_message
+    from lfp_pipeline.errors import LfpError, OperationRefusedError, user_message
     from lfp_pipeline.operations.find_delivery import find_partition
     from lfp_pipeline.operations.list_deliveries import list_deliveries
     from lfp_pipeline.operations.read_tables import open_tables
@@ -41,7 +41,7 @@ def command(file: str | None, status: str | None, limit: int, *, as_json: bool) 
     key = find_partition(engine, file) if file else None
     if file and key is None:
         msg = f"No delivery of {file} has landed. `lfp status` shows what is pending."
-        raise LfpError(msg)
+        raise OperationRefusedError(msg)
     with ExitStack() as stack:
         tables = None
         try:

@@ -14,8 +14,6 @@ from lfp_pipeline.model.partition_key import file_name
 from lfp_pipeline.operations.read_tables import Row, Tables
 
 PENDING = "pending"
-STATUSES = (*map(str, Status), PENDING)
-"""What a delivery can be: its status in the ledger, or pending."""
 
 _LOG = logging.getLogger(__name__)
 
@@ -78,7 +76,8 @@ def _newer(engine: Engine, tables: Tables | None) -> Iterator[tuple[str, str]]:
     known = {row["delivery_id"]: row["status"] for row in rows}
     for id_, status in now.items():
         # A failed delivery is pending, too; its row says why it has failed.
-        if known.get(id_) not in {status, Status.FAILED}:
+        is_failed = status == PENDING and known.get(id_) == Status.FAILED
+        if known.get(id_) != status and not is_failed:
             yield id_, status
 
 

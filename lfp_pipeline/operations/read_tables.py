@@ -14,6 +14,7 @@ import duckdb
 
 from lfp_pipeline.engine import Engine
 from lfp_pipeline.errors import LfpError, WarehouseBusyError
+from lfp_pipeline.warehouse.opening import lock_holder
 
 Row = Mapping[str, Any]
 """A row of a table: values by column."""
@@ -21,7 +22,7 @@ Row = Mapping[str, Any]
 _NO_TABLES = "There are no tables yet: no file has been merged. Run `lfp ingest`."
 
 _BUSY = (
-    "There is no published copy, and the database cannot be read now: {error}\n"
+    "There is no published copy, and the database is open in another program: {holder}.\n"
     "Try again later. `lfp publish` makes a copy, which can be read at any time."
 )
 _UNREADABLE = "{source} cannot be read: {error}\n`lfp verify` examines the tables."
@@ -89,8 +90,8 @@ def open_tables(engine: Engine) -> Iterator[Tables]:
         try:
             connection = stack.enter_context(session)
         except duckdb.Error as error:
-            if isinstance(error, duckdb.IOException) and not published.exists:
-                raise WarehouseBusyError(_BUSY.format(error=first_line(error))) from error
+            if holder := None if published.exists else lock_holder(error):
+                raise WarehouseBusyError(_BUSY.format(holder=holder)) from error
             msg = _UNREADABLE.format(source=source, error=first_line(error))
             raise LfpError(msg) from error
         yield Tables(connection, source.lower(), as_of, is_stale)

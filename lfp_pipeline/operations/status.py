@@ -15,9 +15,15 @@ import duckdb
 from lfp_pipeline.common.process_marks import live_marks
 from lfp_pipeline.common.text import pluralize
 from lfp_pipeline.engine import Engine
-from lfp_pipeline.errors import LandingError, LfpError, SettingsError, user_message
+from lfp_pipeline.errors import (
+    LandingError,
+    LfpError,
+    SettingsError,
+    WarehouseBusyError,
+    user_message,
+)
 from lfp_pipeline.model.delivery import Delivery
-from lfp_pipeline.model.ledger_entry import Status
+from lfp_pipeline.model.ledger_entry import APPLIED, Status
 from lfp_pipeline.model.partition_key import file_name, is_derived, partition_key
 from lfp_pipeline.operations.read_tables import Row, Tables, open_tables
 from lfp_pipeline.operations.standing_warnings import standing_warnings
@@ -112,6 +118,7 @@ class StatusReport:
         writer: the holder of the writer lock.
         waiting: the processes that wait for the writer lock.
         tables: the tables; None if there are none, or if they cannot be read.
+        tables_are_busy: whether there is no copy, and a process writes the database.
         unpublished: ids and statuses of deliveries that ended after `tables.as_of`.
         files: names of files, by delivery id, where the partition key does not show the name.
         not_retried: ids of failed deliveries that nothing retries: their bytes are not kept.
@@ -133,6 +140,7 @@ class StatusReport:
     writer: LockHolder | None
     waiting: Sequence[LockHolder]
     tables: TableStatus | None
+    tables_are_busy: bool
     unpublished: Sequence[tuple[str, str]]
     files: Mapping[str, str]
     not_retried: frozenset[str]
@@ -157,7 +165,11 @@ def _collect(engine: Engine) -> StatusReport:
     pending = [file for file, landed in landed_files if landed is None]
     inbox = engine.catalog.set_apart(listing, pending)
     lock = engine.warehouse.lock
-    tables = _tables(engine, problems)
+    tables, tables_are_busy = None, False
+    try:
+        tables = _tables(engine, problems)
+    except WarehouseBusyError:
+        tables_are_busy = True
     if tables and not problems:
         tables = replace(tables, needs_attention=_still_there(engine, tables, listing))
     pending_deliveries = engine.pending_deliveries(_LOG, offered=inbox.ready)
@@ -165,6 +177,10 @@ def _collect(engine: Engine) -> StatusReport:
     index = engine.raw_zone.index
     stale, latest = (tables.stale, tables.latest) if tables else ((), ())
     unpublished = index.noted_since(int(tables.as_of * 1e9)) if tables and is_stale else []
+    applied = {id_ for id_, status in unpublished if status in APPLIED}
+    if tables and applied:
+        rows = [row for row in tables.needs_attention if row["delivery_id"] not in applied]
+        tables = replace(tables, needs_attention=rows)
     disk = {
         "database": engine.warehouse.size_bytes,
         "published copy": engine.published.size_bytes,
@@ -183,6 +199,7 @@ def _collect(engine: Engine) -> StatusReport:
         writer=lock.holder,
         waiting=lock.waiting,
         tables=tables,
+        tables_are_busy=tables_are_busy,
         unpublished=unpublished,
         files=_files(engine, tables, pending_deliveries, [id_ for id_, _ in unpublished]),
         not_retried=_not_retried(engine, tables.needs_attention if tables else ()),
@@ -265,11 +282,14 @@ def _key(delivery_id: str) -> str:
 
 
 def _tables(engine: Engine, problems: list[str]) -> TableStatus | None:
+    """Return the tables, if there are any; raise a WarehouseBusyError while they are written."""
     if not (engine.published.exists or engine.warehouse.exists):
         return None
     try:
         with open_tables(engine) as tables:
             return _read(tables)
+    except WarehouseBusyError:
+        raise
     except (LfpError, duckdb.Error) as error:
         problems.append(user_message(error))
     return None

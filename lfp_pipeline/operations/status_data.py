@@ -56,6 +56,7 @@ def status_data(state: StatusReport) -> dict[str, Any]:
         }
         if tables
         else None,
+        "tables_are_busy": state.tables_are_busy,
         "feed_errors": dict(state.feed_errors),
         "disk_bytes": {what.replace(" ", "_"): size for what, size in state.disk.items()},
         "free_bytes": state.free_bytes,

@@ -175,7 +175,7 @@ def _result(row: Row) -> str:
 
 def _sizes(state: StatusReport) -> list[str]:
     if state.tables is None:
-        return ["None, or unreadable."]
+        return ["Being written." if state.tables_are_busy else "None, or unreadable."]
     tables = state.tables
     age = _duration(state.now - tables.as_of)
     lines = [f"{rows:>12,}  {table.replace('_', ' ')}" for table, rows in tables.sizes.items()]

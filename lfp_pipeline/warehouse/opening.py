@@ -78,14 +78,22 @@ def _attach_or_name_holder(
                 "merges all deliveries from the raw zone."
             )
             raise WarehouseInconsistentError(msg) from error
-        if _OPEN_IN_THIS_PROCESS in text:
-            return f"this process itself (PID {os.getpid()})"
-        if _LOCK_CONFLICT not in text:
-            raise
-        # DuckDB says `Conflicting lock is held in PROGRAM (PID 1) by user U. See ...`.
-        _, _, holder = text.partition("held in ")
-        return holder.partition(". ")[0].strip() or "unknown"
+        if holder := lock_holder(error):
+            return holder
+        raise
     return None
+
+
+def lock_holder(error: duckdb.Error) -> str | None:
+    """Return the program that has the database open, by DuckDB's error; None: another error."""
+    text = str(error)
+    if _OPEN_IN_THIS_PROCESS in text:
+        return f"this process itself (PID {os.getpid()})"
+    if _LOCK_CONFLICT not in text:
+        return None
+    # DuckDB says `Conflicting lock is held in PROGRAM (PID 1) by user U. See ...`.
+    _, _, holder = text.partition("held in ")
+    return holder.partition(". ")[0].strip() or "unknown"
 
 
 @contextmanager

@@ -134,8 +134,25 @@ def test_more_deliveries_than_shown_are_mentioned(stocked: CommandLine):
 def test_a_file_without_a_delivery_is_an_error(shop: CommandLine):
     drop(shop.data / "inbox", "new.csv", HEADER)
     ended = shop("deliveries", "new.csv")
-    assert ended.code == 1
+    assert ended.code == 3
     assert ended.err.endswith("`lfp status` shows what is pending.\n")
+
+
+def test_a_failed_delivery_that_is_merged_since_is_merged(shop: CommandLine):
+    source = shop.engine.catalog.source_at(str(shop.data / "elsewhere.csv"))
+    (shop.data / "elsewhere.csv").write_text(f"{HEADER}l-1,Landed,\n")
+    raw = shop.engine.land(source, "landed.csv", LOG).path
+    content = raw.read_bytes()
+    for damaged, status in ((b"?", "failed"), (b"", "merged")):
+        raw.chmod(0o600)
+        raw.write_bytes(content + damaged)
+        ingest(shop.engine, publish=status == "failed")
+        found = shop.done("deliveries", "landed.csv", "--json").json
+        assert [row["status"] for row in found] == [status]
+        (found,) = shop.done("deliveries", "--status", status, "--limit", "1", "--json").json
+        assert found["file"] == "landed.csv"
+        attention = shop.done("status", "--json").json["needs_attention"]
+        assert ("landed.csv" in [row["file"] for row in attention]) == (status == "failed")
 
 
 def test_pending_and_unpublished_deliveries_are_listed_first(shop: CommandLine):
@@ -255,7 +272,7 @@ def test_older_deliveries_are_read_up_to_a_number(shop: CommandLine):
     drop(shop.data / "inbox", "fruit.csv", f"{HEADER}fruit-1,Ann,Blue\n", 3_000_000)
     ingest(shop.engine)
     ended = shop.done("show", "fruit-1", "--earlier", "1", "--json")
-    assert [row["description"] for row in ended.json["earlier"]] in (["Red 1"], [])
+    assert [row["description"] for row in ended.json["earlier"]] == ["Red 1"]
     assert ended.json["unread"] == 2
     assert "2 older deliveries were not read" in ended.err
 
