@@ -12,8 +12,6 @@ from lfp_pipeline.cli.main import lfp
 PAGE = run_cli.PAGE.read_text()
 NAMES = lfp.list_commands(None)  # type: ignore[arg-type]  # The context is not used.
 
-_HELP = re.compile(r"^\$ (lfp [a-z ]*--help)\n(.*?)(?=^\$ |^```)", re.MULTILINE | re.DOTALL)
-
 
 @pytest.mark.parametrize("name", NAMES)
 def test_every_command_has_a_section_with_help_and_an_example(name: str):

@@ -1,5 +1,6 @@
 """The command group `lfp`, which loads the module of a subcommand when that is used."""
 
+import sys
 from collections.abc import Sequence
 from importlib import import_module
 
@@ -95,10 +96,15 @@ def lfp() -> None:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line, and exit with its code."""
     try:
-        lfp(args=arguments, prog_name="lfp")
+        try:
+            lfp(args=arguments, prog_name="lfp")
+        finally:
+            if sys.stdout:
+                sys.stdout.flush()  # At its end, Python would print a failure as its own.
     except Exception as error:
         code, message = exit_code_and_message(error)
         if code is None:
             raise
-        say(message)
+        if message:
+            say(message)
         raise SystemExit(code) from None

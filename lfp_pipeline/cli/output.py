@@ -1,5 +1,6 @@
 """What commands print: data on stdout as text or JSON, messages on stderr, and exit codes."""
 
+import errno
 import json
 import math
 import re
@@ -22,6 +23,7 @@ WIDTH = 100
 """The width of what is printed for people, in characters, as far as it can be cut."""
 
 _MESSAGE_LINES = 3
+_NOT_WRITTEN = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}
 _NARROWEST = 8
 _INTERRUPTED = ("Query interrupted", "INTERRUPT Error: Interrupted!")
 """What DuckDB makes of Ctrl-C; its first error is a bare RuntimeError."""
@@ -31,6 +33,12 @@ class UsageProblem(click.ClickException):
     """Wrong arguments, with a message of one line instead of the usage of the command."""
 
     exit_code = 2
+
+    def format_message(self) -> str:
+        """Return the message, with escapes for what would control the terminal."""
+        from lfp_pipeline.common.text import visible
+
+        return visible(self.message)
 
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
@@ -147,8 +155,6 @@ def print_table(
     """
     from lfp_pipeline.common.text import shortened
 
-    lines = [list(columns), *([cell_text(value) for value in row] for row in rows)]
-    widths = [max(map(len, cells)) for cells in zip(*lines, strict=True)]
     numeric = [
         bool(rows) and all(isinstance(row[number], Number | None) for row in rows)
         for number in range(len(columns))
@@ -158,6 +164,12 @@ def print_table(
         for number, column in enumerate(columns)
         if not numeric[number] and column not in whole
     ]
+    limits = [width if number in flexible else None for number in range(len(columns))]
+    lines = [
+        [cell_text(value, limit) for value, limit in zip(line, limits, strict=True)]
+        for line in (columns, *rows)
+    ]
+    widths = [max(map(len, cells)) for cells in zip(*lines, strict=True)]
     while sum(widths) + 2 * (len(widths) - 1) > width:
         widest = max(flexible, key=lambda number: widths[number], default=None)
         if widest is None or widths[widest] <= _NARROWEST:
@@ -172,9 +184,9 @@ def print_table(
         click.echo("  ".join(aligned).rstrip())
 
 
-def cell_text(value: object) -> str:
-    """Return a value as printable text for people."""
-    from lfp_pipeline.common.text import printable
+def cell_text(value: object, limit: int | None = None) -> str:
+    """Return a value as printable text for people, of at most `limit` characters if it is long."""
+    from lfp_pipeline.common.text import printable, shortened
 
     if isinstance(value, int) and not isinstance(value, bool):
         return f"{value:,}"
@@ -182,17 +194,23 @@ def cell_text(value: object) -> str:
         return f"{value:,.2f}"
     if isinstance(value, datetime):
         return f"{value:%Y-%m-%d %H:%M:%S}"
-    return "" if value is None else printable(str(value))
+    if value is None:
+        return ""
+    text = str(value)
+    # A cell may be large, so it is cut before it is escaped.
+    return printable(text) if limit is None else shortened(printable(text[: limit + 1]), limit)
 
 
 def print_report(summary: str, figures: Mapping[str, object], problems: Sequence[str]) -> None:
     """Print the report of an operation as text on stdout."""
-    click.echo(summary)
+    from lfp_pipeline.common.text import visible
+
+    click.echo(visible(summary))
     for name, value in figures.items():
         shown = f"{value:,}" if isinstance(value, int) else str(value)
         click.echo(f"  {name.replace('_', ' ')}: {shown}")
     for problem in problems:
-        click.echo(f"  {problem}")
+        click.echo(f"  {visible(problem)}")
 
 
 def exit_code_and_message(error: Exception) -> tuple[int | None, str]:
@@ -211,6 +229,10 @@ def exit_code_and_message(error: Exception) -> tuple[int | None, str]:
 
     if str(error) in _INTERRUPTED:
         return FAILED, "Aborted!"  # As click says it.
+    if isinstance(error, BrokenPipeError):  # As by `head`, which has read enough.
+        return FAILED, ""
+    if isinstance(error, OSError) and error.filename is None and error.errno in _NOT_WRITTEN:
+        return FAILED, f"The output cannot be written: {error.strerror}."
     if not isinstance(error, LfpError | OSError) and not hint_for(error):
         return None, ""
     code = FAILED

@@ -89,7 +89,11 @@ def command(
 
 
 def _lines(file: TextIO | None) -> list[str]:
-    return [line.strip() for line in file or () if line.strip()]
+    try:
+        return [line.strip() for line in file or () if line.strip()]
+    except UnicodeError as error:
+        msg = f"The file of --skus-from is no text in UTF-8: {error}."
+        raise UsageProblem(msg) from None
 
 
 def _partition(engine: "Engine", file: str) -> str:

@@ -76,7 +76,7 @@ def _write_csv(result: "QueryResult") -> None:
     # In a file, values are exact; on a terminal, they must not control it.
     as_text = cell_text if sys.stdout.isatty() else _exact_text
     writer = csv.writer(sys.stdout)
-    writer.writerow(result.columns)
+    writer.writerow(map(as_text, result.columns))
     writer.writerows(map(as_text, row) for row in result.rows())
 
 

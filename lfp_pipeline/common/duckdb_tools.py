@@ -7,6 +7,7 @@ log of the changes is a few hundred kilobytes, which the next connection reads a
 """
 
 import logging
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -14,6 +15,10 @@ from pathlib import Path
 import duckdb
 
 _LARGE_LOG_BYTES = 16 << 20
+
+# These are parts of DuckDB's messages.
+_LOCK_CONFLICT = "Could not set lock on file"
+_OPEN_IN_THIS_PROCESS = "Unique file handle conflict"
 
 # DuckDB compares this with its estimate of the log of a commit, which is a hundred times too high
 # for scattered rows. A commit above the threshold is cheaper without a log.
@@ -87,3 +92,15 @@ def checkpoint(connection: duckdb.DuckDBPyConnection, name: str, log: logging.Lo
         connection.execute(f"CHECKPOINT {name}")
     except duckdb.Error as error:
         log.warning("The checkpoint failed; the write-ahead log keeps all commits: %s", error)
+
+
+def lock_holder(error: duckdb.Error) -> str | None:
+    """Return the program that has the database open, by DuckDB's error; None: another error."""
+    text = str(error)
+    if _OPEN_IN_THIS_PROCESS in text:
+        return f"this process itself (PID {os.getpid()})"
+    if _LOCK_CONFLICT not in text:
+        return None
+    # DuckDB says `Conflicting lock is held in PROGRAM (PID 1) by user U. See ...`.
+    _, _, holder = text.partition("held in ")
+    return holder.partition(". ")[0].strip() or "unknown"

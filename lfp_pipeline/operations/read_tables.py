@@ -12,9 +12,9 @@ from typing import Any
 
 import duckdb
 
+from lfp_pipeline.common.duckdb_tools import lock_holder
 from lfp_pipeline.engine import Engine
 from lfp_pipeline.errors import LfpError, WarehouseBusyError
-from lfp_pipeline.warehouse.opening import lock_holder
 
 Row = Mapping[str, Any]
 """A row of a table: values by column."""

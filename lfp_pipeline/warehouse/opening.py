@@ -1,7 +1,6 @@
 """Opens a DuckDB file: waits for another program, and names what is wrong with the file."""
 
 import logging
-import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,7 +8,7 @@ from pathlib import Path
 
 import duckdb
 
-from lfp_pipeline.common.duckdb_tools import attach
+from lfp_pipeline.common.duckdb_tools import attach, lock_holder
 from lfp_pipeline.errors import (
     WarehouseBusyError,
     WarehouseCorruptError,
@@ -20,8 +19,6 @@ from lfp_pipeline.errors import (
 _RETRY_SECONDS = 0.2
 
 # These are parts of DuckDB's messages.
-_LOCK_CONFLICT = "Could not set lock on file"
-_OPEN_IN_THIS_PROCESS = "Unique file handle conflict"
 _FOREIGN_LOG = "WAL checkpoint iteration does not match"
 _CORRUPT = "Corrupt database file"
 _UNREADABLE = (
@@ -82,18 +79,6 @@ def _attach_or_name_holder(
             return holder
         raise
     return None
-
-
-def lock_holder(error: duckdb.Error) -> str | None:
-    """Return the program that has the database open, by DuckDB's error; None: another error."""
-    text = str(error)
-    if _OPEN_IN_THIS_PROCESS in text:
-        return f"this process itself (PID {os.getpid()})"
-    if _LOCK_CONFLICT not in text:
-        return None
-    # DuckDB says `Conflicting lock is held in PROGRAM (PID 1) by user U. See ...`.
-    _, _, holder = text.partition("held in ")
-    return holder.partition(". ")[0].strip() or "unknown"
 
 
 @contextmanager

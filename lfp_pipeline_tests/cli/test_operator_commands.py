@@ -166,3 +166,18 @@ def test_a_database_in_use_is_exit_code_5(stocked: CommandLine):
         assert stocked("purge", "s1", "--dry-run").code == 5
         assert stocked.runs()[0].run_id in ended.err
     assert_tables_of(stocked, A, B)
+
+
+def test_wrong_arguments_are_usage_errors_without_a_traceback(lfp: CommandLine):
+    (lfp.folder / "skus.txt").write_bytes(b"s1\n\xff\n")
+    for command in (
+        ["purge", "--older-than", "nan"],
+        ["purge", "--older-than", "inf"],
+        ["prune", "--older-than", "nan"],
+        ["status", "--watch", "inf"],
+        ["status", "--watch", "1e300"],
+        ["purge", "--skus-from", "skus.txt"],
+    ):
+        ended = lfp(*command)
+        assert (ended.code, ended.out) == (2, "")
+        assert "Error: " in ended.err

@@ -3,11 +3,19 @@
 import json
 import math
 import threading
+import time
 
 import duckdb
 import pytest
 
-from lfp_pipeline.cli.output import exit_code_and_message, fit, json_text, print_table
+from lfp_pipeline.cli.output import (
+    UsageProblem,
+    exit_code_and_message,
+    fit,
+    json_text,
+    print_table,
+    say,
+)
 
 
 def test_a_table_fits_by_shortening_the_longest_texts(capsys: pytest.CaptureFixture[str]):
@@ -26,6 +34,26 @@ def test_a_table_of_whole_texts_may_be_wider(capsys: pytest.CaptureFixture[str])
 def test_control_characters_in_a_table_are_escaped(capsys: pytest.CaptureFixture[str]):
     print_table(("a",), [("\x1b[2J\n",)])
     assert capsys.readouterr().out == "a\n\\x1b[2J\\n\n"
+
+
+def test_control_characters_in_the_name_of_a_column_are_escaped(
+    capsys: pytest.CaptureFixture[str],
+):
+    print_table(("\x1b]0;pwned\a",), [("a",)])
+    assert capsys.readouterr().out == "\\x1b]0;pwned\\x07\na\n"
+
+
+def test_messages_are_escaped_with_their_lines(capsys: pytest.CaptureFixture[str]):
+    say("one\ntwo \x1b[2J")
+    UsageProblem("three \x1b[2J").show()
+    assert capsys.readouterr().err == "one\ntwo \\x1b[2J\nError: three \\x1b[2J\n"
+
+
+def test_a_large_cell_is_cut_at_once(capsys: pytest.CaptureFixture[str]):
+    begin = time.monotonic()
+    print_table(("a", "b"), [("\x1b" * 10_000_000, "x" * 10_000_000)])
+    assert time.monotonic() - begin < 2
+    assert len(capsys.readouterr().out.splitlines()[1]) == 100
 
 
 def test_long_lines_go_on_indented_and_words_stay_whole():

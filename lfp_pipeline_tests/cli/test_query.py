@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
@@ -257,3 +258,64 @@ def test_a_terminal_gets_no_control_characters_in_csv(stocked: CommandLine):
     os.close(ours)
     assert b"\x1b" not in shown
     assert b"\\x1b[31mred" in shown
+
+
+@pytest.mark.parametrize("sql", ["FROM range(1)", "FROM range(100000)"])
+@pytest.mark.parametrize("form", ["table", "csv", "json"])
+def test_output_that_cannot_be_written_is_no_full_data_folder(
+    stocked: CommandLine, sql: str, form: str
+):
+    assert stocked.data.exists()
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [*COMMAND, sql, "--format", form],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+    assert done.returncode == 1
+    *_, last = done.stderr.splitlines()
+    assert last == "The output cannot be written: No space left on device."
+    assert "Traceback" not in done.stderr
+
+
+def test_a_reader_that_has_enough_ends_the_output_silently(stocked: CommandLine):
+    assert stocked.data.exists()
+    process = subprocess.Popen(
+        [*COMMAND, "FROM range(100000)", "--format", "csv"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout
+    assert process.stderr
+    assert process.stdout.readline() == "range\n"
+    process.stdout.close()
+    said = process.stderr.read()
+    process.stderr.close()
+    assert process.wait(60) == 1
+    assert [line for line in said.splitlines() if not line.startswith("The tables are as of")] == []
+
+
+def test_the_name_of_a_column_does_not_control_the_terminal(stocked: CommandLine):
+    assert stocked.data.exists()
+    ours, theirs = pty.openpty()
+    done = subprocess.run(
+        [
+            sys.executable,
+            "-m",
+            "lfp_pipeline",
+            "query",
+            'SELECT 1 AS "\x1b]0;x\a"',
+            "--format",
+            "csv",
+        ],
+        stdout=theirs,
+        stderr=subprocess.PIPE,
+        check=True,
+    )
+    os.close(theirs)
+    assert done.returncode == 0
+    assert os.read(ours, 1 << 16).split() == [b"\\x1b]0;x\\x07", b"1"]
+    os.close(ours)
