@@ -14,7 +14,7 @@ def command(folder: Path, systemd: bool) -> None:
     """Create a project in FOLDER (the current one), or what it lacks.
 
     The project gets its settings (lfp.toml), sources (sources.yaml), inbox and Dagster home. Files
-    that exist stay as they are.
+    that exist stay as they are; a Dagster home that two processes have broken is repaired.
 
     Example: lfp init shop
     """
@@ -32,7 +32,7 @@ def command(folder: Path, systemd: bool) -> None:
     names[".gitignore"] = "gitignore"
     made |= _write_new({path: (TEMPLATES / name).read_text() for path, name in names.items()})
     settings.inbox_dir.mkdir(parents=True, exist_ok=True)
-    prepare(dagster_home(), even_if_current=False)
+    prepare(dagster_home())
     if systemd:
         from lfp_pipeline.cli.systemd import service_files
 

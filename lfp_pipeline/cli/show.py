@@ -42,6 +42,8 @@ def command(sku: str, earlier: int, *, as_json: bool) -> None:
         if newest is None:
             near = ", ".join(near_skus(tables, sku))
             say(f"There is no product {sku}." + (f" Most like it: {near}." if near else ""))
+            if as_json:
+                print_json(None)
             raise SystemExit(FAILED)
         history = earlier_rows(engine, tables, sku, newest, earlier, say)
     present = _present(product) if product else _deleted(newest)

@@ -291,6 +291,12 @@ def test_a_deleted_product_shows_its_purge_and_its_earlier_rows(shop: CommandLin
     assert [row["row_number"] for row in found["earlier"]] == [None, 2, 2]
 
 
+def test_an_unknown_sku_is_a_json_document_too(stocked: CommandLine):
+    ended = stocked("show", "friut-1", "--json")
+    assert ended.code == 1
+    assert ended.json is None
+
+
 def test_an_unknown_sku_is_answered_with_similar_ones(stocked: CommandLine):
     ended = stocked("show", "friut-1")
     assert (ended.code, ended.out) == (1, "")
