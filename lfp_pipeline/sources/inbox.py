@@ -102,6 +102,7 @@ class Listing:
         settling: how many files that are still being written have changed only just now.
         folders: the mtime of each listed folder in nanoseconds, before it was listed, by its path,
             which is empty for the inbox itself and else ends in `/`.
+        started: when the listing began, in seconds since the epoch.
     """
 
     ready: tuple[InboxFile, ...]
@@ -110,6 +111,7 @@ class Listing:
     ignored: tuple[str, ...] = ()
     settling: int = 0
     folders: Mapping[str, int] = field(default_factory=dict, compare=False)
+    started: float = field(default=0.0, compare=False)
 
     @property
     def left_out(self) -> str:
@@ -155,6 +157,7 @@ def list_inbox(
         ignored=tuple(sorted(scan.ignored, key=lambda name: (not name.endswith("/"), name))),
         settling=scan.settling,
         folders=scan.folders,
+        started=now,
     )
 
 
