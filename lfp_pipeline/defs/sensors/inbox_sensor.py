@@ -57,7 +57,7 @@ def build_file_drop_sensor(interval_seconds: int) -> dg.SensorDefinition:
         fail_dead_runs(engine, context.instance, context.log)
         if not is_watching:
             return _evaluate(engine.catalog.list_inbox(), context.cursor, context, engine).result
-        watch = InboxWatch(engine.catalog, str(settings.inbox_dir))
+        watch = InboxWatch(engine.catalog)
         cursor = context.cursor
         while True:
             found = _evaluate(watch.listing, cursor, context, engine)
