@@ -23,7 +23,7 @@ from lfp_pipeline.warehouse.name_counts import top_names
 Metadata = Mapping[str, Any]
 
 SHOWN_NAMES = 10
-_SHOWN_CHARACTERS = 80
+_SHOWN_CHARACTERS = 50
 
 # The tags of a data version; Dagster exports the class but not these names.
 DATA_VERSION_TAG = "dagster/data_version"
@@ -80,6 +80,7 @@ def delivery_metadata(delivery: Delivery) -> Metadata:
     return {
         "file": _file(delivery),
         **_identity(delivery),
+        "sha256": delivery.sha256,
         "stated_at": _utc(delivery.version_time),
         "size": format_size(delivery.size_bytes),
         "size_bytes": delivery.size_bytes,
@@ -188,7 +189,6 @@ def _identity(delivery: Delivery) -> dict[str, str]:
         "delivery_id": delivery.delivery_id,
         "source": delivery.source,
         "delivered_at": _utc(delivery.delivered_at),
-        "sha256": delivery.sha256,
     }
 
 
@@ -203,9 +203,11 @@ def _reading_metadata(reading: Reading) -> dict[str, Any]:
     if reading.ignored_columns:
         metadata["ignored_columns"] = printable(", ".join(reading.ignored_columns))
     if reading.sample_rejects:
-        columns = ("row_number", "reason", "detail", "raw")
-        rejects = [(row, *others) for row, _, _, *others in reading.sample_rejects]
-        metadata["sample_of_rejects"] = _table(columns, rejects)
+        rejects = [  # In few columns, because a wide table makes the page wider than the window.
+            (row, ", ".join(filter(None, (reason, detail))), raw)
+            for row, _, _, reason, detail, raw in reading.sample_rejects
+        ]
+        metadata["sample_of_rejects"] = _table(("row_number", "reason", "raw"), rejects)
     metadata["sample_of_products"] = _table(PRODUCT_COLUMNS, reading.sample_products)
     return metadata
 

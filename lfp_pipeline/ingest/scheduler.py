@@ -3,7 +3,7 @@
 import logging
 import threading
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -74,12 +74,13 @@ class Scheduler:
             return results
 
         with ThreadPoolExecutor(workers) as pool:
+            tasks: list[Future[list[IngestResult | LandingFailure]]] = []
             try:
-                tasks = [pool.submit(land_and_ingest, batch) for batch in batches]
+                tasks.extend(pool.submit(land_and_ingest, batch) for batch in batches)
                 for task in as_completed(tasks):
                     yield from task.result()
             except BaseException:
-                if any(task.running() for task in tasks):
+                if len(tasks) < len(batches) or any(task.running() for task in tasks):
                     log.warning("Stopping as soon as the files that are being read are merged")
                 raise
             finally:

@@ -97,7 +97,11 @@ def test_a_refused_file_of_a_shared_run_is_a_failed_partition_with_the_reason(
         assert (shown["status"], shown["file"]) == ("refused", "it's bad.csv")
         assert "40 of 100" in shown["why"]
         assert "lfp dismiss 'it'\"'\"'s bad.csv'" in shown["what_to_do"]
-        assert shown["sample_of_rejects"].records[0].data["reason"] == "missing columns"
+        assert shown["sample_of_rejects"].records[0].data == {
+            "row_number": 61,
+            "reason": "missing columns, 1 columns instead of 3",
+            "raw": "bad",
+        }
         assert_counts_are_right(project)
 
 

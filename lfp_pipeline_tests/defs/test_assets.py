@@ -159,7 +159,11 @@ def test_the_metadata_has_samples_of_products_and_rejects_and_the_top_names(firs
         {"sku": "s1", "name": "Ann", "description": "z"},
     ]
     (reject,) = [record.data for record in metadata["sample_of_rejects"].records]
-    assert (reject["row_number"], reject["reason"]) == (4, "missing columns")
+    assert reject == {
+        "row_number": 4,
+        "reason": "missing columns, 2 columns instead of 3",
+        "raw": "s9,Dot",
+    }
     names = [dict(record.data) for record in first.metadata("name_counts")["top_names"].records]
     assert names == [{"name": "Ann", "no_of_products": 1}, {"name": "Bob", "no_of_products": 1}]
 
