@@ -12,7 +12,7 @@ from lfp_pipeline.model.partition_key import is_partition_key, partition_key
 from lfp_pipeline.raw_zone.landed import Landed
 from lfp_pipeline.raw_zone.raw_index import RawIndex
 
-_VERSION = re.compile(r"(?P<name>.+)#(?P<stem>[0-9]{4}[0-9TZ.]*(#[0-9a-f]*)?)")
+_VERSION = re.compile(r"(?P<name>.+?)#(?P<stem>[0-9]{4}[0-9TZ.]*(#[0-9a-f]*)?)")
 
 
 def find_delivery(

@@ -25,10 +25,11 @@ from testing.processes import HOLD_DATABASE, running
 HEADER = "sku,name,description\n"
 
 cells = st.sampled_from(["", "Ann", "Bob", 'a "quoted", value', "two\nlines"])
-rows = st.tuples(st.sampled_from(["s1", "s2", "s3", "s4", ""]), cells, cells)
+names = st.sampled_from(["Ann", "Bob", ""])
+rows = st.tuples(st.sampled_from(["s1", "s1", "s2", "s2", "s3", ""]), names, cells)
 files = st.tuples(
     st.sampled_from(["a.csv", "b.csv", "c.csv"]),
-    st.lists(rows, max_size=8),
+    st.lists(rows, min_size=2, max_size=6),
     st.integers(1_000_000, 1_000_006),
 )
 
@@ -74,17 +75,17 @@ def assert_plan_is_kept(plans: Sequence[FilePlan], results: dict[str, IngestResu
 
 
 @settings(
-    max_examples=10,
+    max_examples=15,
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 @given(
-    earlier=st.lists(files, max_size=3),
+    earlier=st.lists(files, min_size=1, max_size=3),
     direct=st.booleans(),
     purged=st.lists(st.sampled_from(["s1", "s2", "s5"]), max_size=2),
     reverts=st.booleans(),
     published=st.booleans(),
-    new=st.lists(files, min_size=1, max_size=3),
+    new=st.lists(files, min_size=2, max_size=3, unique_by=lambda file: file[0]),
     max_reject_share=st.sampled_from([0.3, 1.0]),
 )
 def test_the_counts_of_a_plan_are_those_of_the_ingest(
