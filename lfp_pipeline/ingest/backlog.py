@@ -80,7 +80,7 @@ class Backlog:
         pending = self.catalog.set_apart(listing, self._pending(wanted, log))
         if written := set(pending.still_writing) - set(listing.still_writing):
             names = preview(sorted(written))
-            log.warning("Left alone, open for writing in other programs, or changed: %s", names)
+            log.warning("Left alone, changed or open for writing in other programs: %s", names)
         self.catalog.log_left_out(pending, log)
         return pending
 
