@@ -123,8 +123,9 @@ def install(environment: Environment, locks: Sequence[Path], project: Path) -> s
     variables = uv_variables()
     if variables is not None and (uv := environment.uv()):
         command = [uv, "pip", "install", "--python", str(environment.python)]
-        own_and_pip = [*own, *environment.missing_pip()]
-        if all(_uv_succeeds([*command, *options], variables) for options in (hashed, own_and_pip)):
+        # As pip does. Else, where Python writes no bytecode, each process would compile all.
+        steps = ["--compile-bytecode", *hashed], [*own, *environment.missing_pip()]
+        if all(_uv_succeeds([*command, *options], variables) for options in steps):
             return "uv"
         print("uv failed: installing with pip, which takes longer.", flush=True)
     for options in (hashed, own):

@@ -114,6 +114,7 @@ def test_uv_installs_from_where_pip_is_configured_to_look(machine: Machine) -> N
     assert machine.install() == "uv"
     assert machine.imports() == "7 1.0\n"
     assert (machine.folder / "my environment" / "bin" / "pip").exists()
+    assert list((machine.folder / "my environment").rglob("tiny.*.pyc"))
     assert machine.install() == "uv"  # Again, into the same environment.
 
 
