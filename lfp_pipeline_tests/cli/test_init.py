@@ -1,5 +1,7 @@
 """`lfp init` creates a project, and leaves alone what there is."""
 
+import errno
+import os
 import re
 import shutil
 import subprocess
@@ -114,6 +116,41 @@ def test_a_wrong_settings_file_is_reported_and_nothing_else_is_made(
     assert init() == 1
     assert "thread is not a setting; did you mean threads?" in capsys.readouterr().err
     assert [path.name for path in tmp_path.iterdir()] == ["lfp.toml"]
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "problem"),
+    [
+        ("DAGSTER_HOME", "missing/home", "missing/home cannot be used: No such file or directory"),
+        ("DAGSTER_HOME", "~nosuchuser/x", "DAGSTER_HOME = '~nosuchuser/x': Could not determine"),
+        ("LFP_THREADS", "0", "LFP_THREADS = '0': Input should be greater than or equal to 1"),
+    ],
+)
+def test_what_is_wrong_in_the_environment_is_reported_and_leaves_no_project(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    variable: str,
+    value: str,
+    problem: str,
+) -> None:
+    monkeypatch.setenv(variable, value)
+    assert init() == 1
+    message = capsys.readouterr().err
+    assert problem in message
+    assert message.count("\n") <= 3
+    assert list(tmp_path.iterdir()) == []
+    monkeypatch.delenv(variable)
+    assert init() == 0
+
+
+def test_a_file_system_without_hard_links_will_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    def link(*_arguments: object, **_options: object) -> None:  # As on vfat.
+        raise PermissionError(errno.EPERM, os.strerror(errno.EPERM))
+
+    monkeypatch.setattr(os, "link", link)
+    assert init() == 0
+    assert Path("lfp.toml").read_text() == settings_template()
 
 
 def test_the_settings_file_has_every_setting_and_changes_nothing(tmp_path: Path) -> None:
