@@ -192,6 +192,11 @@ class RawIndex:
         found = self.ask(lambda index: index.execute(sql, (time_ns,)).fetchall())
         return [(delivery_id_of(key, stem), ended) for key, stem, ended in found]
 
+    def last_noted_ns(self) -> int:
+        """Return the modification time of the youngest status note; 0 if there is none."""
+        sql = "SELECT coalesce(max(noted_ns), 0) FROM deliveries"
+        return self.ask(lambda index: int(index.execute(sql).fetchone()[0]))
+
     def disk_bytes(self) -> int:
         """Return the total size of all files of all deliveries."""
         sql = "SELECT coalesce(sum(disk_bytes), 0) FROM deliveries"
@@ -281,12 +286,13 @@ class RawIndex:
 
         If the index file cannot be used, each query builds an index in memory.
         """
+        before = getattr(self._snapshot, "generation", None)
         with suppress(sqlite3.Error, OSError):
             self._snapshot.generation = self._ask_repaired(generation, None)
         try:
             yield
         finally:
-            self._snapshot.generation = None
+            self._snapshot.generation = before
 
     def _has_snapshot(self, index: sqlite3.Connection) -> bool:
         """Return whether an index is the one that the block has brought up to date."""
