@@ -44,7 +44,9 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_it_brings_what_users_of_the_tables_need(wheel: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         (metadata,) = [name for name in archive.namelist() if name.endswith(".dist-info/METADATA")]
-        required = re.findall(r"(?m)^Requires-Dist: ([\w-]+)[^;\n]*$", archive.read(metadata).decode())
+        required = re.findall(
+            r"(?m)^Requires-Dist: ([\w-]+)[^;\n]*$", archive.read(metadata).decode()
+        )
     assert {"dagster", "dagster-webserver", "dagster-duckdb", "duckdb", "pandas"} <= {*required}
 
 
