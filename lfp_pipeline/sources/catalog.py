@@ -7,6 +7,7 @@ from dataclasses import replace
 from math import inf
 from pathlib import Path
 
+from lfp_pipeline.common.clock import microseconds_of
 from lfp_pipeline.errors import LandingError, StillWrittenError, UnreadableError
 from lfp_pipeline.model.partition_key import partition_key
 from lfp_pipeline.settings import Settings
@@ -115,13 +116,11 @@ class SourceCatalog:
         recent_ns = (listing.started - QUIET_SECONDS) * 1e9
         changed = [file for file in listing.ready if file.ctime_ns > recent_ns]
         newest = self._newest_versions({file.partition_key for file in changed}) if changed else {}
-        growing = {
-            file
+        younger_us = {
+            file: microseconds_of(file.mtime_ns) - newest.get(file.partition_key, -inf)
             for file in changed
-            if 0
-            < file.mtime_ns / 1000 - newest.get(file.partition_key, -inf)
-            < GROWING_SECONDS * 1e6
         }
+        growing = {file for file, us in younger_us.items() if 0 < us < GROWING_SECONDS * 1e6}
         if not growing:
             return listing
         return replace(
