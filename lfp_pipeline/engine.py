@@ -47,8 +47,8 @@ class Engine:
             read_only: do not write the index of the raw zone. Only methods that read may be used.
         """
         self.settings = settings
-        self.catalog = SourceCatalog(settings)
         self.raw_zone = RawZone(settings.raw_dir, read_only=read_only)
+        self.catalog = SourceCatalog(settings, self.raw_zone.index.newest_versions)
         self.warehouse = warehouse or Warehouse.of(settings)
         self.published = PublishedCopy(
             settings.published_path, self.warehouse, self.raw_zone, settings.publish_time_share

@@ -503,3 +503,17 @@ def test_an_unreadable_record_affects_no_other_file(
     assert [result.partition_key for result in backlog.missing] == ["a.csv"]
     assert [result.partition_key for result in backlog.pending] == ["b.csv"]
     assert ingest_inbox(engine) == {"a.csv": "merged", "b.csv": "merged"}
+
+
+def test_a_stop_yields_the_results_of_the_batches_that_still_end(tmp_path: Path) -> None:
+    engine = engine_at(tmp_path, batch_files=1)
+    for number in range(4):
+        drop(engine, f"{number}.csv", GOOD, mtime=number)
+    done = engine.ingest_all(engine.pending_inbox(LOG).ready, [], LOG)
+    results = [next(done), done.throw(KeyboardInterrupt())]
+    with pytest.raises(KeyboardInterrupt):
+        results.extend(done)
+    with engine.warehouse.read_session() as connection:
+        found = connection.execute("SELECT partition_key FROM deliveries").fetchall()
+    assert {result.partition_key for result in results} == {key for (key,) in found}
+    assert len(found) >= 2

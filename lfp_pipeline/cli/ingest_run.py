@@ -7,12 +7,14 @@ run has no location, and nothing that is secret in one.
 import logging
 from collections.abc import Sequence
 
+from lfp_pipeline.cli.dagster_home import dagster_home
 from lfp_pipeline.cli.ingest_targets import Target, find_targets
 from lfp_pipeline.cli.messages import message_log
 from lfp_pipeline.cli.output import say
 from lfp_pipeline.cli.progress_bar import Display
 from lfp_pipeline.cli.run_job import JobRun, run_job
 from lfp_pipeline.common.progress import listening
+from lfp_pipeline.dagster_support.shown_until import unshown
 from lfp_pipeline.engine import Engine
 from lfp_pipeline.errors import LandingError
 from lfp_pipeline.ingest.result import IngestResult, LandingFailure
@@ -37,11 +39,16 @@ def find_pending(engine: Engine, log: logging.Logger) -> list[InboxFile | Delive
 def ingest_pending(
     engine: Engine, display: Display, *, verbose: bool
 ) -> tuple[list[Outcome], JobRun | None]:
-    """Ingest everything that is pending; without anything, import no Dagster and make no run."""
+    """Ingest everything that is pending, and show what an earlier run could not show.
+
+    Without anything to do, import no Dagster and make no run.
+    """
     published = engine.published
-    if not find_pending(engine, message_log(display.messages)) and not (
-        published.is_stale and published.is_within_budget()
-    ):
+    with engine.raw_zone.index.snapshot():
+        has_work = find_pending(engine, message_log(display.messages)) or unshown(
+            dagster_home(), engine.raw_zone.index
+        )
+    if not has_work and not (published.is_stale and published.is_within_budget()):
         say(f"Nothing to do: every complete file in {engine.settings.inbox_dir} is ingested.")
         return [], None
     run = run_job(_JOB, verbose=verbose, listener=display.listener, messages=display.messages)

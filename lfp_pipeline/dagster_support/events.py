@@ -8,6 +8,7 @@ last to show their counts, whatever the order in which runs end.
 from collections.abc import Collection, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import dagster as dg
@@ -29,13 +30,16 @@ from lfp_pipeline.dagster_support.metadata import (
     failure_metadata,
     result_metadata,
 )
+from lfp_pipeline.dagster_support.partitions import add_partitions
 from lfp_pipeline.dagster_support.resources import ProductsDatabase
 from lfp_pipeline.dagster_support.results import is_ok
+from lfp_pipeline.dagster_support.shown_until import save_shown_until, unshown
 from lfp_pipeline.engine import Engine
-from lfp_pipeline.errors import LfpError
+from lfp_pipeline.errors import LandingError, LfpError
 from lfp_pipeline.ingest.result import IngestResult, LandingFailure
 from lfp_pipeline.model.delivery import Delivery
-from lfp_pipeline.warehouse.file_results import present_rows
+from lfp_pipeline.model.ledger_entry import LedgerEntry, Status
+from lfp_pipeline.warehouse.file_results import delivery_in_force
 from lfp_pipeline.warehouse.invariants import product_count
 from lfp_pipeline.warehouse.ledger import entry_of
 
@@ -103,11 +107,13 @@ class TableState:
 
     Attributes:
         products: number of rows in `products`.
+        noted_ns: the time of the youngest status note.
         counts: the metadata of `name_counts`.
         checks: the results of all checks.
     """
 
     products: int
+    noted_ns: int
     counts: Metadata
     checks: Sequence[dg.AssetCheckResult]
 
@@ -125,8 +131,9 @@ class TableState:
             partition_keys: the partitions that may have changed; None: any.
         """
         keys = None if partition_keys is None else sorted(partition_keys)
+        noted_ns = engine.raw_zone.index.last_noted_ns()
         checks = check_tables(connection, engine, context.log, keys)
-        return cls(product_count(connection), counts_metadata(connection), checks)
+        return cls(product_count(connection), noted_ns, counts_metadata(connection), checks)
 
 
 def show_tables(
@@ -147,25 +154,94 @@ def show_tables(
         dagster.Failure: a blocking check fails.
         LfpError: the database cannot be opened.
     """
-    with database.get_connection() as connection:
+    with database.get_connection() as connection, engine.raw_zone.index.snapshot():
         state = TableState.read(connection, context, engine, partition_keys)
         if changed is None:
             _show_row_count(context, state.products)
-        for delivery in changed or ():
-            _show_present_state(context, connection, delivery, state.products)
+        else:
+            for delivery in changed:
+                _show_present_state(context, engine, connection, delivery, state.products)
+            show_missing(context, engine, connection, state, partition_keys or ())
         context.log_event(dg.AssetMaterialization(NAME_COUNTS, metadata=state.counts))
         show_checks(context, state)
 
 
-def _show_present_state(
-    context: Context, connection: duckdb.DuckDBPyConnection, delivery: Delivery, products: int
+def show_missing(
+    context: Context,
+    engine: Engine,
+    connection: duckdb.DuckDBPyConnection,
+    state: TableState,
+    partition_keys: Collection[str],
 ) -> None:
-    entry = entry_of(connection, delivery)
-    if entry is None:
-        return
-    result = IngestResult(delivery, entry, products=products)
-    metadata = result_metadata(result, present_rows(connection, delivery.partition_key))
-    context.log_event(materialization_event("products", delivery, metadata))
+    """Show the partitions that another run has changed without showing it, as if it were killed.
+
+    Args:
+        partition_keys: the partitions that this run has shown.
+    """
+    home = Path(context.instance.root_directory)
+    latest = {id_.partition("#")[0]: id_ for id_, _ in unshown(home, engine.raw_zone.index)}
+    for key in latest.keys() - set(partition_keys):
+        with suppress(LandingError):  # Its record cannot be read, or is gone.
+            delivery = engine.raw_zone.find(latest[key])
+            entry = entry_of(connection, delivery)
+            if entry is None or _is_shown(context, engine, connection, delivery, entry.status):
+                continue
+            context.log.warning(
+                "An earlier run ended before it could show %s here", delivery.delivery_id
+            )
+            add_partitions(context.instance, [key])
+            show_landed(context, delivery)
+            if entry.status is Status.REFUSED:
+                _show_failure(context, IngestResult(delivery, entry, products=state.products))
+            else:
+                _show_present_state(context, engine, connection, delivery, state.products)
+
+
+def _is_shown(
+    context: Context,
+    engine: Engine,
+    connection: duckdb.DuckDBPyConnection,
+    delivery: Delivery,
+    status: Status,
+) -> bool:
+    """Return whether the page of a partition shows a delivery, or the one that is in force."""
+    shown = _latest(context, PRODUCTS, delivery.partition_key)
+    materialization = shown and shown.asset_materialization
+    if not materialization:
+        return False
+    found = {
+        name: getattr(materialization.metadata.get(name), "value", None)
+        for name in ("delivery_id", "status")
+    }
+    if found == {"delivery_id": delivery.delivery_id, "status": status.value}:
+        return True
+    in_force, _ = _present(engine, connection, delivery)
+    return found == {"delivery_id": in_force.delivery_id, "status": Status.MERGED.value}
+
+
+def _present(
+    engine: Engine, connection: duckdb.DuckDBPyConnection, delivery: Delivery
+) -> tuple[Delivery, LedgerEntry | None]:
+    """Return the delivery in force of a partition, or else the given one, with its entry."""
+    in_force = delivery_in_force(connection, delivery.partition_key)
+    if in_force is not None:
+        with suppress(LandingError):  # Its record cannot be read.
+            delivery = engine.raw_zone.find(in_force)
+    return delivery, entry_of(connection, delivery)
+
+
+def _show_present_state(
+    context: Context,
+    engine: Engine,
+    connection: duckdb.DuckDBPyConnection,
+    touched: Delivery,
+    products: int,
+) -> None:
+    """Show the version of a file that is in force; without one, the delivery that has changed."""
+    delivery, entry = _present(engine, connection, touched)
+    if entry is not None:
+        metadata = result_metadata(IngestResult(delivery, entry, products=products))
+        context.log_event(materialization_event("products", delivery, metadata))
 
 
 def show_checks(context: Context, state: TableState) -> None:
@@ -184,6 +260,7 @@ def show_checks(context: Context, state: TableState) -> None:
         latest[PRODUCTS] = _latest(context, PRODUCTS)
     for check in state.checks:
         context.log_event(_evaluation(check, latest))
+    save_shown_until(Path(context.instance.root_directory), state.noted_ns)
     if broken := sorted(_failed(state.checks) & _BLOCKING):
         msg = f"These checks of products fail: {', '.join(broken)}."
         raise dg.Failure(msg, allow_retries=False)
@@ -236,8 +313,11 @@ def _evaluation(check: dg.AssetCheckResult, latest: Any) -> Any:  # noqa: ANN401
     )
 
 
-def _latest(context: Context, asset: dg.AssetKey) -> dg.EventLogRecord | None:
-    records = context.instance.fetch_materializations(asset, limit=1).records
+def _latest(
+    context: Context, asset: dg.AssetKey, partition: str | None = None
+) -> dg.EventLogRecord | None:
+    which = dg.AssetRecordsFilter(asset, asset_partitions=[partition] if partition else None)
+    records = context.instance.fetch_materializations(which, limit=1).records
     return records[0] if records else None
 
 

@@ -88,24 +88,18 @@ def delivery_metadata(delivery: Delivery) -> Metadata:
     }
 
 
-def result_metadata(result: IngestResult, present_rows: int | None = None) -> Metadata:
+def result_metadata(result: IngestResult) -> Metadata:
     """Return the metadata of a delivery that is merged or reverted.
 
-    Few values are numbers, because the UI plots each number.
-
-    Args:
-        present_rows: number of products whose present row came with the partition, if counted.
+    Few values are numbers, because the UI plots each number. None is the number of rows that the
+    partition has now: a later file of another partition would change it unseen.
     """
     account, reading = result.account, result.reading
     is_merged = account.status is Status.MERGED
-    if present_rows is None and result.merged_here:
-        present_rows = account.rows.winners
     metadata: dict[str, Any] = {"status": account.status.value, "file": _file(result.delivery)}
     if not is_merged and account.error:
         metadata |= _reason(account.error)
     metadata["dagster/row_count"] = result.products
-    if present_rows is not None:
-        metadata["dagster/partition_row_count"] = present_rows
     if is_merged:
         metadata |= _row_metadata(account, _file(result.delivery))
     if result.warnings:

@@ -12,6 +12,7 @@ from dagster_duckdb import DuckDBResource
 from pydantic import Field
 
 from lfp_pipeline.common.process_marks import hold_mark
+from lfp_pipeline.dagster_support.shown_until import begin_showing
 from lfp_pipeline.engine import Engine
 from lfp_pipeline.errors import SettingsError, user_message
 from lfp_pipeline.settings import Settings
@@ -35,7 +36,10 @@ def engine_of(settings: Settings) -> dg.ResourceDefinition:
                     mark.write_text(f"{run.job_name} {partition}".strip())
                 except OSError as error:
                     raise SettingsError(user_message(error)) from None
-            yield Engine(settings)
+            created = Engine(settings)
+            if context.instance and context.run:
+                begin_showing(Path(context.instance.root_directory), created.raw_zone.index)
+            yield created
 
     return engine
 

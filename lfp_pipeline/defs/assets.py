@@ -12,6 +12,7 @@ from lfp_pipeline.dagster_support.events import (
     TableState,
     show_checks,
     show_landed,
+    show_missing,
     show_result,
     show_tables_if_possible,
 )
@@ -176,6 +177,7 @@ def name_counts(
     keys = None if partition is None else [partition]
     with user_facing_failures(context), database.get_connection() as connection:
         state = TableState.read(connection, context, engine, keys)
+        show_missing(context, engine, connection, state, keys or ())
         yield dg.MaterializeResult(metadata=state.counts)
         show_checks(context, state)
     engine.publish(context.log)

@@ -1,5 +1,7 @@
 """The jobs that ingest, publish, and show the status."""
 
+from pathlib import Path
+
 import dagster as dg
 
 from lfp_pipeline.common.text import pluralize
@@ -15,6 +17,7 @@ from lfp_pipeline.dagster_support.partitions import add_partitions
 from lfp_pipeline.dagster_support.resources import ProductsDatabase
 from lfp_pipeline.dagster_support.results import is_ok, log_result
 from lfp_pipeline.dagster_support.runs import FILES_TAG, files_tag
+from lfp_pipeline.dagster_support.shown_until import unshown
 from lfp_pipeline.defs.assets import name_counts, products, raw_products
 from lfp_pipeline.engine import Engine
 from lfp_pipeline.ingest.result import IngestResult, LandingFailure
@@ -55,6 +58,7 @@ def ingest_pending(
         with engine.raw_zone.index.snapshot():
             listing = engine.pending_inbox(context.log, set(config.files) or None)
             files = list(listing.ready)
+            is_shown = not unshown(Path(context.instance.root_directory), engine.raw_zone.index)
             deliveries = engine.pending_deliveries(context.log, offered=files)
         if config.files:
             requests = {
@@ -72,6 +76,8 @@ def ingest_pending(
             context.log.info(
                 "Nothing to do: every complete file in %s is merged or reverted.", inbox
             )
+            if not is_shown:
+                show_tables(context, engine, database, ())
             engine.publish(context.log)
             return
         landed = pluralize(len(deliveries), "landed delivery")

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import chain
 
 from lfp_pipeline.common.clock import utc_now
 from lfp_pipeline.errors import LandingError
@@ -75,16 +76,20 @@ class Scheduler:
 
         with ThreadPoolExecutor(workers) as pool:
             tasks: list[Future[list[IngestResult | LandingFailure]]] = []
+            remaining = tasks
             try:
                 tasks.extend(pool.submit(land_and_ingest, batch) for batch in batches)
+                remaining = list(tasks)
                 for task in as_completed(tasks):
+                    remaining.remove(task)
                     yield from task.result()
-            except BaseException:
+            except BaseException as error:
                 if len(tasks) < len(batches) or any(task.running() for task in tasks):
                     log.warning("Stopping as soon as the files that are being read are merged")
-                raise
-            finally:
                 pool.shutdown(cancel_futures=True)
+                if not isinstance(error, GeneratorExit):  # Then nobody takes more results.
+                    yield from _results_of(remaining)
+                raise
 
     def _batches(
         self, files: Sequence[InboxFile], deliveries: Sequence[Delivery]
@@ -129,6 +134,14 @@ class Scheduler:
             except LandingError as error:
                 failures.append(LandingFailure.because_of(error, file.partition_key, file.name))
         return landed, failures
+
+
+def _results_of(
+    ended: Sequence[Future[list[IngestResult | LandingFailure]]],
+) -> list[IngestResult | LandingFailure]:
+    """Return the results of the batches that were not cancelled and did not fail."""
+    done = [task.result() for task in ended if not (task.cancelled() or task.exception())]
+    return list(chain.from_iterable(done))
 
 
 def _not_tried(delivery: Delivery) -> IngestResult:

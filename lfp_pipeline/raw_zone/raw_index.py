@@ -159,6 +159,14 @@ class RawIndex:
         sql = f"{sql} ORDER BY stem"  # Names sort by time.
         return self.ask(lambda index: list(map(Landed._make, index.execute(sql, values))), {key})
 
+    def newest_versions(self, keys: Collection[str]) -> dict[str, int]:
+        """Return the times of the newest versions of partitions, in microseconds since 1970."""
+        sql = "SELECT max(version_us) FROM deliveries WHERE key = ?"
+        found = self.ask(
+            lambda index: {key: index.execute(sql, (key,)).fetchone()[0] for key in keys}, keys
+        )
+        return {key: time_us for key, time_us in found.items() if time_us is not None}
+
     def partitions_beginning_with(self, text: str) -> list[str]:
         """Return the keys of the partitions that begin with a text and have deliveries, sorted."""
         sql = "SELECT DISTINCT key FROM deliveries WHERE substr(key, 1, length(?)) = ? ORDER BY key"
@@ -183,6 +191,11 @@ class RawIndex:
         """
         found = self.ask(lambda index: index.execute(sql, (time_ns,)).fetchall())
         return [(delivery_id_of(key, stem), ended) for key, stem, ended in found]
+
+    def last_noted_ns(self) -> int:
+        """Return the modification time of the youngest status note; 0 if there is none."""
+        sql = "SELECT coalesce(max(noted_ns), 0) FROM deliveries"
+        return self.ask(lambda index: int(index.execute(sql).fetchone()[0]))
 
     def disk_bytes(self) -> int:
         """Return the total size of all files of all deliveries."""
@@ -273,12 +286,13 @@ class RawIndex:
 
         If the index file cannot be used, each query builds an index in memory.
         """
+        before = getattr(self._snapshot, "generation", None)
         with suppress(sqlite3.Error, OSError):
             self._snapshot.generation = self._ask_repaired(generation, None)
         try:
             yield
         finally:
-            self._snapshot.generation = None
+            self._snapshot.generation = before
 
     def _has_snapshot(self, index: sqlite3.Connection) -> bool:
         """Return whether an index is the one that the block has brought up to date."""

@@ -32,8 +32,9 @@ WHERE status = 'merged' AND kind = 'products'
 ORDER BY merged_at DESC LIMIT $limit
 """
 
-_PRESENT_ROWS = """
-SELECT count(*) FROM warehouse.products WHERE starts_with(delivery_id, $beginning)
+_IN_FORCE = """
+SELECT delivery_id FROM warehouse.deliveries WHERE partition_key = $key AND status = 'merged'
+ORDER BY delivered_at DESC, delivery_id DESC LIMIT 1
 """
 
 
@@ -78,7 +79,7 @@ def stale_deliveries(connection: duckdb.DuckDBPyConnection, limit: int) -> Seque
     return [id_ for (id_,) in connection.execute(sql, {"limit": limit}).fetchall()]
 
 
-def present_rows(connection: duckdb.DuckDBPyConnection, partition_key: str) -> int:
-    """Return the number of products whose present row came with a partition."""
-    beginning = {"beginning": f"{partition_key}#"}
-    return int(connection.execute(_PRESENT_ROWS, beginning).fetchall()[0][0])
+def delivery_in_force(connection: duckdb.DuckDBPyConnection, partition_key: str) -> str | None:
+    """Return the id of the newest merged delivery of a partition; None: there is none."""
+    found = connection.execute(_IN_FORCE, {"key": partition_key}).fetchone()
+    return found[0] if found else None

@@ -137,6 +137,33 @@ def test_a_second_ctrl_c_ends_at_once_and_the_next_run_completes_the_work(lfp: C
     assert deliveries == (1, 300_000)
 
 
+@pytest.mark.parametrize("step", ["_report_result", "show_tables"])
+def test_what_a_killed_run_could_not_show_the_next_one_shows(lfp: CommandLine, step: str):
+    lfp.drop(A)
+    lfp.done("ingest")
+    drop(lfp.data / "inbox", "b.csv", "sku,name,description\ns9,Zoe,\n")
+    code = (
+        "import os\n"
+        "from lfp_pipeline.cli.main import main\n"
+        "from lfp_pipeline.defs import jobs\n"
+        f"jobs.{step} = lambda *_: os._exit(9)\n"
+        "main(['ingest'])\n"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 9
+    assert len(query(lfp.data, PRODUCTS)) == 3
+    lfp.done("ingest")
+    products = dg.AssetKey("products")
+    with dg.DagsterInstance.from_config(str(lfp.home)) as instance:
+        assert instance.get_materialized_partitions(products) == {"a.csv", "b.csv"}
+        for asset in ("products", "name_counts"):
+            (latest,) = instance.fetch_materializations(dg.AssetKey(asset), limit=1).records
+            assert latest.asset_materialization
+            assert latest.asset_materialization.metadata["dagster/row_count"].value == 3
+    runs = len(lfp.runs())
+    assert "Nothing to do" in lfp.done("ingest").err
+    assert len(lfp.runs()) == runs
+
+
 @pytest.mark.parametrize("json", [(), ("--json",)])
 def test_a_wrong_setting_prints_at_most_three_lines(lfp: CommandLine, json: tuple[str, ...]):
     lfp.set(threads=0)

@@ -37,7 +37,6 @@ C = File("c.csv", 500_000, (("s1", "Old", ""), ("s4", "New", "")))
 
 NUMBERS = {
     "dagster/row_count",
-    "dagster/partition_row_count",
     "rows_read",
     "rejected",
     "seconds",
@@ -111,7 +110,6 @@ def test_the_metadata_has_the_rows_by_outcome_the_speed_and_the_source(first: Pr
     metadata = first.metadata("products", A.key)
     expected = {
         "dagster/row_count": 2,
-        "dagster/partition_row_count": 2,
         "rows_read": 4,
         "status": "merged",
         "file": A.key,
@@ -215,7 +213,7 @@ def test_a_run_whose_delivery_is_reverted_shows_no_rows(project: Project) -> Non
     assert project.products == []
     after = project.metadata("products", B.key)
     assert after["status"] == "reverted"
-    assert after.keys().isdisjoint({"rows", "rows_read", "dagster/partition_row_count"})
+    assert after.keys().isdisjoint({"rows", "rows_read"})
 
 
 def test_a_range_is_merged_and_each_partition_has_its_own_metadata(project: Project) -> None:
