@@ -47,7 +47,7 @@ def command(
     from lfp_pipeline.operations.find_delivery import find_delivery
     from lfp_pipeline.operations.revert import revert_delivery
 
-    found = find_delivery(engine_of_project(), delivery, latest=latest)
+    found = find_delivery(engine_of_project(read_only=is_dry_run), delivery, latest=latest)
     options = {
         "delivery_id": found.delivery_id,
         "ignore_pruned_history": ignore_pruned_history,
