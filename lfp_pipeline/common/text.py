@@ -1,6 +1,7 @@
 """Text for people: numbers, lists of names, sizes, and escapes for unprintable characters."""
 
 import re
+import shlex
 from collections.abc import Sequence
 from typing import Any
 
@@ -46,6 +47,12 @@ def visible(text: str) -> str:
 def shortened(text: str, limit: int) -> str:
     """Return a text of at most `limit` characters; an ellipsis replaces the rest."""
     return text if len(text) <= limit else text[: limit - 1] + "…"
+
+
+def lfp_command(name: str, argument: str) -> str:
+    """Return a command of `lfp` for a shell; no argument becomes an option: `lfp show -- -x`."""
+    end_of_options = ["--"] if argument.startswith("-") else []
+    return shlex.join(["lfp", name, *end_of_options, argument])
 
 
 def format_size(size: float) -> str:

@@ -42,6 +42,12 @@ def file_name(key: str, source: str) -> str:
     return next((name for name in names if name and partition_key(name) == key), escaped)
 
 
+def typed_name(key: str, source: str) -> str:
+    """Return the name of a source file for a command: its key, if the name is not printable."""
+    name = file_name(key, source)
+    return name if partition_key(name) == key else key
+
+
 def key_hint(text: str) -> str:
     """Return a hint with the key of a file whose name was given instead; empty for a valid key."""
     if not text or is_partition_key(text):
