@@ -178,7 +178,11 @@ def name_counts(
     """
     partition = context.run.tags.get(PARTITION_TAG)
     keys = None if partition is None else [partition]
-    with user_facing_failures(context), database.get_connection() as connection:
+    with (
+        user_facing_failures(context),
+        database.get_connection() as connection,
+        engine.raw_zone.index.snapshot(),
+    ):
         state = TableState.read(connection, context, engine, keys)
         show_missing(context, engine, connection, state, keys or ())
         yield dg.MaterializeResult(metadata=state.counts)
