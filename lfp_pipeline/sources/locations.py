@@ -61,13 +61,14 @@ def file_name_of(source: Source) -> str:
             hidden |= source.names.keys()
         source = source.source
     if isinstance(source, LocalFile):
-        return source.path.name
-    _, marked, place = source.name.partition("#")[0].partition("://")
-    host, _, name = place.rstrip("/").rpartition("/")
-    if not marked:  # The id of a file.
-        host, _, name = source.name.partition("#")[0].partition(":")
-    is_hidden = any(value in name for value in hidden)
-    return unquote(name) if host and not is_hidden else ""
+        name = last = source.path.name
+    else:
+        scheme, is_url, place = source.name.partition("#")[0].partition("://")
+        # Without `//`, it is the id of a file: `gdrive:ID`.
+        host, _, last = (place.rstrip("/") if is_url else scheme.replace(":", "/")).rpartition("/")
+        name = unquote(last) if host else ""
+    is_hidden = any(value and (value in name or value in last) for value in hidden)
+    return "" if is_hidden else name
 
 
 def _redacted_source_at(location: Location, limits: DownloadLimits) -> Source:

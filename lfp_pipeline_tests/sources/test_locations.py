@@ -39,6 +39,9 @@ def test_http_and_https_are_downloads(url: str) -> None:
         ("${WHOLE}", "export.csv"),
         ("https://host/${PART}", ""),
         ("https://host/${PART}/a.csv", "a.csv"),
+        ("/data/${PART}", ""),
+        ("https://host/${QUOTED}", ""),
+        ("https://host/${NOTHING}b.csv", "b.csv"),
     ],
 )
 def test_a_file_is_named_by_the_last_part_of_its_location(
@@ -46,6 +49,8 @@ def test_a_file_is_named_by_the_last_part_of_its_location(
 ) -> None:
     monkeypatch.setenv("WHOLE", "https://host/export.csv?key=hunter2")
     monkeypatch.setenv("PART", "hunter2")
+    monkeypatch.setenv("QUOTED", "hun%20ter2")
+    monkeypatch.setenv("NOTHING", "")
     source = source_at(resolve_location(location), LIMITS)
     assert file_name_of(source) == name
     assert file_name_of(DeclaredSource(source, TextFormat())) == name
