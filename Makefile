@@ -39,7 +39,10 @@ help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 # What users need. The stamps are older than the lock files after a change of these.
-$(VENV)/installed: requirements.lock requirements-uv.lock pyproject.toml
+# An update of the system may remove the Python that an environment links to.
+$(VENV)/bin/python $(BENCH_VENV)/bin/python: ;
+
+$(VENV)/installed: requirements.lock requirements-uv.lock pyproject.toml $(VENV)/bin/python
 	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("Python 3.11 or newer is needed: make PYTHON=python3.12 ...")'
 	@$(PYTHON) -m scripts.install $(VENV) requirements.lock
 	@touch $@
@@ -48,7 +51,8 @@ $(VENV)/installed-dev: requirements-dev.lock $(VENV)/installed
 	@$(PYTHON) -m scripts.install $(VENV) requirements-dev.lock
 	@touch $@
 
-$(BENCH_VENV)/installed: requirements.lock benchmarks/requirements.lock pyproject.toml
+$(BENCH_VENV)/installed: requirements.lock benchmarks/requirements.lock pyproject.toml \
+  $(BENCH_VENV)/bin/python
 	@$(PYTHON) -m scripts.install $(BENCH_VENV) requirements.lock benchmarks/requirements.lock
 	@touch $@
 

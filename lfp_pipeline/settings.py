@@ -308,13 +308,13 @@ def load_settings() -> Settings:
 def _unknown_variables(environ: Mapping[str, str]) -> list[str]:
     known = {
         ENV_PREFIX + accepted.upper(): ENV_PREFIX + present.upper()
-        for accepted, present in _accepted_names().items()
+        for accepted, present in accepted_names().items()
     } | {SETTINGS_FILE_VARIABLE: SETTINGS_FILE_VARIABLE}
     unknown = [name for name in environ if name.startswith(ENV_PREFIX) and name not in known]
     return [f"{name} is not a setting{_did_you_mean(name, known)}" for name in sorted(unknown)]
 
 
-def _accepted_names() -> dict[str, str]:
+def accepted_names() -> dict[str, str]:
     """Return the present name of each setting by each of its names, present or former."""
     names: dict[str, str] = {}
     for present, field in Settings.model_fields.items():
@@ -329,12 +329,13 @@ def _explain(problem: Any) -> str:  # noqa: ANN401 (pydantic's ErrorDetails is n
     field, dot, inner = path.partition(".")
     if problem["type"] == "extra_forbidden":
         bare = field.lower().removeprefix(ENV_PREFIX.lower())
-        return f"{field} is not a setting{_did_you_mean(bare, _accepted_names())}"
-    value = "(a secret)" if field in _secrets() else repr(problem["input"])
+        return f"{field} is not a setting{_did_you_mean(bare, accepted_names())}"
+    value = "(a secret)" if field in secret_names() else repr(problem["input"])
     return f"{ENV_PREFIX}{field.upper()}{dot}{inner} = {value}: {reason}"
 
 
-def _secrets() -> set[str]:
+def secret_names() -> set[str]:
+    """Return the settings whose values are not shown."""
     fields = Settings.model_fields.items()
     return {name for name, field in fields if SecretUrl in get_args(field.annotation)}
 

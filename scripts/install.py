@@ -25,7 +25,6 @@ _VARIABLES = {
     "index-url": "UV_DEFAULT_INDEX",
     "extra-index-url": "UV_INDEX",
     "find-links": "UV_FIND_LINKS",
-    "no-index": "UV_NO_INDEX",
     "trusted-host": "UV_INSECURE_HOST",
     "cert": "SSL_CERT_FILE",
     "client-cert": "SSL_CLIENT_CERT",
@@ -34,6 +33,11 @@ _VARIABLES = {
     "default-timeout": "UV_HTTP_TIMEOUT",
 }
 """The variable of uv that means the same, by the name of pip's option."""
+
+_NO_INDEX = "no-index"
+"""For this option of pip, uv has an option of that name and no variable."""
+
+_TRUE = {"1", "on", "t", "true", "y", "yes"}
 
 _IRRELEVANT = {
     "break-system-packages",
@@ -72,9 +76,13 @@ class Environment:
         self.python = self.folder / "bin" / "python"
 
     def create(self) -> None:
-        """Create the environment, unless it exists; without pip, which would take seconds."""
-        if not self.python.exists():
-            venv.create(self.folder, symlinks=True)
+        """Create the environment, unless it exists; without pip, which would take seconds.
+
+        An environment of another version of Python, or of one that is gone, is emptied first.
+        """
+        if self._version() != list(sys.version_info[:2]):
+            is_environment = (self.folder / "pyvenv.cfg").exists()  # Else, it may be a user's.
+            venv.create(self.folder, symlinks=True, clear=is_environment)
 
     def pip(self) -> list[str]:
         """Return the command of a pip that installs into the environment."""
@@ -105,6 +113,14 @@ class Environment:
             return []
         return [str(wheel) for wheel in Path(spec.origin).parent.glob("_bundled/pip-*.whl")]
 
+    def _version(self) -> list[int] | None:
+        command = [str(self.python), "-c", "import sys; print(*sys.version_info[:2])"]
+        try:
+            asked = subprocess.run(command, capture_output=True, text=True, check=True)  # noqa: S603
+        except (OSError, subprocess.CalledProcessError):
+            return None
+        return [int(number) for number in asked.stdout.split()]
+
     def _has_pip(self) -> bool:
         return any(self.folder.glob("lib/*/site-packages/pip"))
 
@@ -120,9 +136,11 @@ def install(environment: Environment, locks: Sequence[Path], project: Path) -> s
     """
     hashed = ["--require-hashes", *(option for lock in locks for option in ("-r", str(lock)))]
     own = ["--quiet", "--no-deps", "--no-build-isolation", "--editable", str(project)]
-    variables = uv_variables()
-    if variables is not None and (uv := environment.uv()):
-        command = [uv, "pip", "install", "--python", str(environment.python)]
+    configured = pip_options(environment)
+    variables = None if configured is None else uv_variables(configured)
+    if configured is not None and variables is not None and (uv := environment.uv()):
+        no_index = ["--no-index"] if configured.get(_NO_INDEX, "").lower() in _TRUE else []
+        command = [uv, "pip", "install", *no_index, "--python", str(environment.python)]
         # As pip does. Else, where Python writes no bytecode, each process would compile all.
         steps = ["--compile-bytecode", *hashed], [*own, *environment.missing_pip()]
         if all(_uv_succeeds([*command, *options], variables) for options in steps):
@@ -133,10 +151,20 @@ def install(environment: Environment, locks: Sequence[Path], project: Path) -> s
     return "pip"
 
 
-def uv_variables() -> dict[str, str] | None:
-    """Return the environment in which uv installs from where pip would; None if there is none."""
-    options = configured_options(_listed_configuration())
-    if unknown := sorted(options.keys() - _VARIABLES.keys() - _IRRELEVANT):
+def pip_options(environment: Environment) -> dict[str, str] | None:
+    """Return the options that pip is configured to install with; None if pip cannot list them."""
+    try:
+        pip = environment.pip()
+    except subprocess.CalledProcessError:
+        return {}  # There is no pip, and Python brings none: uv alone can install.
+    command = [*pip, "config", "list"]
+    listed = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603
+    return configured_options(listed.stdout) if listed.returncode == 0 else None
+
+
+def uv_variables(options: Mapping[str, str]) -> dict[str, str] | None:
+    """Return the environment in which uv installs as pip with options; None if there is none."""
+    if unknown := sorted(options.keys() - _VARIABLES.keys() - _IRRELEVANT - {_NO_INDEX}):
         print(f"pip's configuration has {', '.join(unknown)}: installing with pip.", flush=True)
         return None
     variables = {
@@ -158,11 +186,6 @@ def configured_options(listed: str) -> dict[str, str]:
             words = " ".join(ast.literal_eval(value).split())
             sections[section][option.replace("_", "-")] = words
     return sections["global"] | sections["install"] | sections[":env:"]
-
-
-def _listed_configuration() -> str:
-    command = [sys.executable, "-m", "pip", "config", "list"]
-    return subprocess.run(command, capture_output=True, text=True, check=False).stdout  # noqa: S603
 
 
 def _uv_succeeds(command: Sequence[str], environment: Mapping[str, str]) -> bool:

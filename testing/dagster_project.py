@@ -170,7 +170,8 @@ def project_of(data: Path, instance: dg.DagsterInstance, home: Path, **settings:
         warnings.filterwarnings("ignore", "Parameter `owners`", dg.BetaWarning)
         defaults = {"data_dir": data, "inbox_stable_seconds": 0, "threads": 2}
         for name, value in (defaults | settings).items():
-            environment.setenv(f"LFP_{name.upper()}", str(value))
+            if value is not None:
+                environment.setenv(f"LFP_{name.upper()}", str(value))
         engine = Engine(load_settings())
         repository = definitions().get_repository_def()
     return Project(data, instance, engine, repository, home)

@@ -1,4 +1,4 @@
-"""A job that waits, to be interrupted or killed."""
+"""Jobs that wait, to be interrupted or killed, or show their environment."""
 
 import os
 import time
@@ -25,3 +25,15 @@ def wait(config: WaitConfig) -> None:
 def waiting() -> None:
     """Wait in one step."""
     wait()
+
+
+@dg.op
+def remember(config: WaitConfig) -> None:
+    """Write the number of threads that the environment sets."""
+    Path(config.file).write_text(os.environ.get("OPENBLAS_NUM_THREADS", ""))
+
+
+@dg.job(executor_def=dg.in_process_executor)
+def remembering() -> None:
+    """Write the number of threads in one step."""
+    remember()

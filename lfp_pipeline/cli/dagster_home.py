@@ -13,7 +13,8 @@ import hashlib
 import os
 import sqlite3
 import sys
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
@@ -35,6 +36,9 @@ _MARKER = "prepared"
 _FORMER_LINK = Path("../dagster.yaml")
 """Target of the link that earlier versions made instead of a file."""
 
+_REASON_LENGTH = 300
+"""Dagster's texts on a wrong configuration repeat the schema of all of it."""
+
 _FIRST_CURSORS = {
     "EVENT_LOG_CONSUMER_CURSOR-PIPELINE_FAILURE": "0",
     "EVENT_LOG_CONSUMER_CURSOR-PIPELINE_SUCCESS": "0",
@@ -47,9 +51,21 @@ _VERSIONS = "SELECT version_num FROM alembic_version"
 
 
 def dagster_home() -> Path:
-    """Return the folder that `DAGSTER_HOME` names; without it, `.dagster_home` in the project."""
+    """Return the folder that `DAGSTER_HOME` names; without it, `.dagster_home` in the project.
+
+    Raises:
+        SettingsError: it names the home of a user whom this machine does not have.
+    """
     named = os.environ.get(_VARIABLE)
-    return Path(named).expanduser().absolute() if named else project_root() / ".dagster_home"
+    if not named:
+        return project_root() / ".dagster_home"
+    try:
+        return Path(named).expanduser().absolute()
+    except RuntimeError as error:
+        from lfp_pipeline.errors import SettingsError
+
+        msg = f"{_VARIABLE} = {named!r}: {error}"
+        raise SettingsError(msg) from None
 
 
 def require_project() -> None:
@@ -68,22 +84,21 @@ def require_project() -> None:
 def prepared_home() -> Path:
     """Return the Dagster home, and set `DAGSTER_HOME` for this process and its children.
 
-    A home that is missing, or that another version prepared, is prepared first.
+    A home that is missing, or that another version prepared, is prepared first. A configuration
+    that a user wrote is checked.
 
     Raises:
-        SettingsError: there is no project here, or its home cannot be written.
+        SettingsError: there is no project here, or its home cannot be used.
     """
-    from lfp_pipeline.errors import SettingsError
-
     require_project()
     home = dagster_home()
     if not os.environ.get(_VARIABLE):
         print(f"{_VARIABLE} is not set: using {home}", file=sys.stderr)
     if not _is_current(home):
-        try:
-            prepare(home, even_if_current=False)
-        except OSError as error:
-            raise SettingsError(_cannot_prepare(home, error)) from None
+        prepare(home, even_if_current=False)
+    elif _is_of_user(home / _CONFIG):
+        with _usable(home), _opened(home):
+            pass
     os.environ[_VARIABLE] = str(home)
     return home
 
@@ -93,20 +108,49 @@ def prepare(home: Path, *, even_if_current: bool = True) -> list[str]:
 
     Returns:
         The names of the repaired databases.
+
+    Raises:
+        SettingsError: the home cannot be written, or its configuration is wrong.
     """
     from filelock import FileLock
 
-    home.mkdir(exist_ok=True)
-    with FileLock(home / "prepare.lock"):
-        if _is_current(home) and not even_if_current:
-            return []  # Another process has prepared it meanwhile.
-        _install_config(home)
-        repaired = _prepare_databases(home)
-        for name in repaired:
-            message = f"Repaired {home / name}: it had the schema versions of two processes."
-            print(message, file=sys.stderr)
-        (home / _MARKER).write_text(_digest(TEMPLATES / _CONFIG))
-        return repaired
+    with _usable(home):
+        home.mkdir(exist_ok=True)
+        with FileLock(home / "prepare.lock"):
+            if _is_current(home) and not even_if_current:
+                return []  # Another process has prepared it meanwhile.
+            _install_config(home)
+            repaired = _prepare_databases(home)
+            for name in repaired:
+                message = f"Repaired {home / name}: it had the schema versions of two processes."
+                print(message, file=sys.stderr)
+            (home / _MARKER).write_text(_digest(TEMPLATES / _CONFIG))
+    return repaired
+
+
+@contextmanager
+def _usable(home: Path) -> Iterator[None]:
+    """Report what fails in the block as a fault of the home."""
+    from lfp_pipeline.common.text import shortened
+    from lfp_pipeline.errors import SettingsError
+
+    try:
+        yield
+    except Exception as error:  # Of YAML, of Dagster's checks, of classes that a user names.
+        reason = error.strerror if isinstance(error, OSError) else None
+        text = shortened(reason or str(error), _REASON_LENGTH)
+        msg = f"The Dagster home {home} cannot be used: {text}"
+        raise SettingsError(msg) from error
+
+
+def _opened(home: Path) -> "dg.DagsterInstance":
+    import dagster as dg
+
+    return dg.DagsterInstance.from_config(str(home))
+
+
+def _is_of_user(config: Path) -> bool:
+    return config.exists() and _digest(config) != _digest(TEMPLATES / _CONFIG)
 
 
 def _is_current(home: Path) -> bool:
@@ -143,12 +187,10 @@ def _digest(file: Path) -> str:
 
 
 def _prepare_databases(home: Path) -> list[str]:
-    import dagster as dg
-
     repaired = [name for name in _DATABASES if len(_versions(home / name)) > 1]
     if repaired:
         _keep_version(home, repaired)
-    with dg.DagsterInstance.from_config(str(home)) as instance:
+    with _opened(home) as instance:
         _use(instance)
         if not instance.get_runs(limit=1):
             instance.daemon_cursor_storage.set_cursor_values(_FIRST_CURSORS)
@@ -183,17 +225,14 @@ def _versions(database: Path) -> list[str]:
         return [version for (version,) in connection.execute(_VERSIONS)]
 
 
-def _cannot_prepare(home: Path, error: OSError) -> str:
-    return f"The Dagster home {home} cannot be prepared: {error.strerror or error}"
-
-
 def main() -> int:
     """Prepare the home; return 1 if that is impossible, else 0."""
-    home = dagster_home()
+    from lfp_pipeline.errors import SettingsError
+
     try:
-        prepare(home)
-    except OSError as error:
-        print(_cannot_prepare(home, error), file=sys.stderr)
+        prepare(dagster_home())
+    except SettingsError as error:
+        print(error, file=sys.stderr)
         return 1
     return 0
 

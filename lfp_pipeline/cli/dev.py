@@ -1,5 +1,6 @@
 """`lfp dev`: starts the Dagster UI and daemon, and watches the inbox."""
 
+import errno
 import fcntl
 import os
 import signal
@@ -11,17 +12,23 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from threading import Thread
+from typing import TextIO
 
 import click
 
 _LOCAL = "127.0.0.1"
+_LARGEST_PORT = 65535
 _POLL_SECONDS = 0.2
-_GRACE_SECONDS = 90
-"""Dagster itself gives its processes 60 seconds to end."""
 
 
 @click.command()
-@click.option("--port", default=3000, show_default=True, help="Port of the UI.")
+@click.option(
+    "--port",
+    type=click.IntRange(1, _LARGEST_PORT),
+    default=3000,
+    show_default=True,
+    help="Port of the UI.",
+)
 @click.option("--host", default=_LOCAL, show_default=True, help="Address of the UI.")
 def command(port: int, host: str) -> None:
     """Start the Dagster UI, and ingest what is dropped into the inbox, until Ctrl-C.
@@ -35,16 +42,14 @@ def command(port: int, host: str) -> None:
     if problems := problems_of_settings():
         say("\n".join(problems))
         raise SystemExit(FAILED)
-    if not _is_free(host, port):
-        with_make = "MAKELEVEL" in os.environ
-        other = f"make dev PORT={port + 1}" if with_make else f"lfp dev --port {port + 1}"
-        say(f"Port {port} is in use. Another one: {other}")
-        raise SystemExit(FAILED)
     home = prepared_home()
-    with _only_one(home / "dev.lock") as lock:
+    with _only_one(home / "dev.lock") as (lock, other):
         if lock is None:
-            say(f"Another `lfp dev` uses the Dagster home {home}. End it first.")
+            say(f"Another `lfp dev` uses the Dagster home {home}. End it first: kill {other}")
             raise SystemExit(BUSY)
+        if problem := _problem_of_port(host, port):
+            say(problem)
+            raise SystemExit(FAILED)
         say("Starting the Dagster UI and daemon ...")
         ended_well = _run(["--host", host, "--port", str(port)], _url(host, port), lock)
     if not ended_well:
@@ -52,20 +57,22 @@ def command(port: int, host: str) -> None:
         raise SystemExit(FAILED)
 
 
-def _is_free(host: str, port: int) -> bool:
+def _problem_of_port(host: str, port: int) -> str | None:
+    """Return why no server can listen there, as text for people; None: one can."""
     try:
         (family, kind, _, _, address), *_ = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    except socket.gaierror as error:
-        msg = f"{host} is no address of this machine: {error.strerror}"
-        raise click.BadParameter(msg, param_hint="--host") from None
-    with socket.socket(family, kind) as server:
-        server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
+        with socket.socket(family, kind) as server:
+            server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             server.bind(address)
             server.listen()
-        except OSError:
-            return False
-    return True
+    except (OSError, UnicodeError) as error:
+        if getattr(error, "errno", None) != errno.EADDRINUSE:
+            return f"--host {host} --port {port}: {getattr(error, 'strerror', None) or error}"
+        other = port + 1 if port < _LARGEST_PORT else port - 1
+        with_make = "MAKELEVEL" in os.environ
+        another = f"make dev PORT={other}" if with_make else f"lfp dev --port {other}"
+        return f"Port {port} is in use. Another one: {another}"
+    return None
 
 
 def _url(host: str, port: int) -> str:
@@ -74,18 +81,28 @@ def _url(host: str, port: int) -> str:
 
 
 @contextmanager
-def _only_one(path: Path) -> Iterator[int | None]:
-    """Hold a lock for the block; yield its descriptor, or None if another process has it."""
-    with path.open("w") as file:
+def _only_one(path: Path) -> Iterator[tuple[TextIO | None, str]]:
+    """Hold a lock for the block; yield its file, or None if another process has it, and its text.
+
+    The text is the id of the process that ends, and frees the lock, by SIGTERM.
+    """
+    with path.open("a+") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            yield None
+            yield None, path.read_text()
         else:
-            yield file.fileno()
+            _write_id(file, os.getpid())
+            yield file, ""
 
 
-def _run(options: list[str], url: str, lock: int) -> bool:
+def _write_id(lock: TextIO, pid: int) -> None:
+    lock.truncate(0)
+    lock.write(str(pid))
+    lock.flush()
+
+
+def _run(options: list[str], url: str, lock: TextIO) -> bool:
     """Run `dagster dev` until it ends or this process is to end; return whether that was asked."""
     from lfp_pipeline.common.project_folder import TEMPLATES, project_root
 
@@ -99,21 +116,25 @@ def _run(options: list[str], url: str, lock: int) -> bool:
 
     def end(signum: int, _frame: object) -> None:
         asked.append(signum)
-        if child:
-            _signal_group(child, signal.SIGINT if len(asked) == 1 else signal.SIGKILL)
+        if child and len(asked) == 1:
+            _signal_group(child, signal.SIGINT)
+        elif child and signum == signal.SIGINT:  # Closed terminals and programs repeat the others.
+            _signal_group(child, signal.SIGKILL)
 
-    for signum in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(signum, end)
+    for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGQUIT, signal.SIGHUP):
+        if signum != signal.SIGHUP or signal.getsignal(signum) != signal.SIG_IGN:  # By nohup.
+            signal.signal(signum, end)
     child = subprocess.Popen(  # noqa: S603
         [sys.executable, "-m", "dagster", "dev", "--log-level", "warning", *options],
         cwd=root,
         env={**os.environ, "PYTHONWARNINGS": "ignore"},
         stdin=subprocess.DEVNULL,
         start_new_session=True,
-        pass_fds=[lock],
+        pass_fds=[lock.fileno()],
     )
     if asked:
         _signal_group(child, signal.SIGINT)
+    _write_id(lock, child.pid)
     Thread(target=_announce, args=(url, child), daemon=True).start()
     child.wait()
     _signal_group(child, signal.SIGKILL)  # What it has left behind.
@@ -127,12 +148,14 @@ def _signal_group(child: subprocess.Popen[bytes], signum: int) -> None:
 
 def _announce(url: str, child: subprocess.Popen[bytes]) -> None:
     """Print the address once the page answers."""
-    from urllib.request import urlopen
+    from http.client import HTTPException
+    from urllib.request import ProxyHandler, build_opener
 
     from lfp_pipeline.cli.output import say
 
+    opener = build_opener(ProxyHandler({}))
     while child.poll() is None:
-        with suppress(OSError), urlopen(f"{url}/server_info", timeout=5):  # noqa: S310
+        with suppress(OSError, HTTPException), opener.open(f"{url}/server_info", timeout=5):
             say(f"The Dagster UI is at {url}. Below is what runs say; Ctrl-C ends it.")
             return
         time.sleep(_POLL_SECONDS)

@@ -1,6 +1,6 @@
 """The dry run of `lfp ingest`: shows what an ingest would do, with samples of rows."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import click
@@ -35,13 +35,15 @@ def plan_and_print(
         files: list[tuple[str, Source | Delivery]] = [
             (target.key, target.source) for target in targets
         ]
+        names = {target.key: target.name for target in targets}
         for pending in () if texts else find_pending(engine, log):
             if isinstance(pending, Delivery):
                 files.append((pending.partition_key, pending))
             else:
                 files.append((pending.partition_key, engine.catalog.inbox_source(pending)))
+                names[pending.partition_key] = pending.name
         plans = plan_ingest(engine, files, log)
-    rows = [_row(plan) for plan in plans]
+    rows = [_row(plan, names) for plan in plans]
     if as_json:
         print_json({"files": rows})
     elif not rows:
@@ -50,16 +52,16 @@ def plan_and_print(
         print_rows(rows)
         for row in rows:
             _print_samples(row)
-    _exit(plans)
+    _exit(plans, names)
 
 
-def _row(plan: FilePlan) -> dict[str, Any]:
+def _row(plan: FilePlan, names: Mapping[str, str]) -> dict[str, Any]:
     entry = plan.entry
     status = "not planned: polled" if plan.is_polled else "would fail"
     if entry is not None:
         status = _WOULD_BE[entry.status] if plan.is_new else f"already {entry.status}"
     return {
-        "file": file_name(plan.key, plan.delivery.source) if plan.delivery else plan.key,
+        "file": _name(plan, names),
         "status": status,
         "rows": row_counts(entry.rows if entry else None),
         "error": plan.error or (entry.error if entry else None),
@@ -69,6 +71,12 @@ def _row(plan: FilePlan) -> dict[str, Any]:
         "delivery_id": plan.delivery.delivery_id if plan.delivery else None,
         "run_id": None,
     }
+
+
+def _name(plan: FilePlan, names: Mapping[str, str]) -> str:
+    if plan.delivery:
+        return file_name(plan.key, plan.delivery.source)
+    return names.get(plan.key, plan.key)
 
 
 def _print_samples(row: dict[str, Any]) -> None:
@@ -98,12 +106,12 @@ def _line(values: dict[str, Any]) -> str:
     return line
 
 
-def _exit(plans: Sequence[FilePlan]) -> None:
+def _exit(plans: Sequence[FilePlan], names: Mapping[str, str]) -> None:
     refused = [plan for plan in plans if plan.entry and plan.is_new and plan.entry.error]
     refused += [plan for plan in plans if plan.is_polled]
     failed = [plan for plan in plans if plan.error and not plan.is_polled]
     for plan in [*refused, *failed]:
         error = plan.error or (plan.entry.error if plan.entry else None) or ""
-        say(first_lines(f"{plan.key}: {visible(error)}"))
+        say(first_lines(f"{_name(plan, names)}: {visible(error)}"))
     if refused or failed:
         raise SystemExit(FAILED if failed else REFUSED)

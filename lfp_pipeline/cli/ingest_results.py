@@ -8,9 +8,9 @@ from lfp_pipeline.cli.ingest_run import Outcome
 from lfp_pipeline.cli.output import BUSY, FAILED, REFUSED, first_lines, print_json, print_table, say
 from lfp_pipeline.cli.run_job import JobRun
 from lfp_pipeline.common.text import visible
+from lfp_pipeline.dagster_support.results import name_of
 from lfp_pipeline.ingest.result import IngestResult, LandingFailure
 from lfp_pipeline.model.ledger_entry import APPLIED, FATES, RowCounts, Status
-from lfp_pipeline.model.partition_key import file_name
 
 
 def print_outcomes(outcomes: Sequence[Outcome], run: JobRun | None, *, as_json: bool) -> None:
@@ -42,7 +42,7 @@ def print_rows(rows: Sequence[Mapping[str, Any]]) -> None:
 def _row(outcome: Outcome, run: JobRun | None) -> dict[str, Any]:
     counts = outcome.account.rows if isinstance(outcome, IngestResult) else None
     row: dict[str, Any] = {
-        "file": outcome.partition_key,
+        "file": name_of(outcome),
         "status": "not landed",
         "rows": row_counts(counts),
         "error": None,
@@ -54,7 +54,6 @@ def _row(outcome: Outcome, run: JobRun | None) -> dict[str, Any]:
         return row | {"error": outcome.error}
     is_new = outcome.merged_here or outcome.account.status is not Status.MERGED
     return row | {
-        "file": file_name(outcome.partition_key, outcome.delivery.source),
         "status": str(outcome.account.status) if is_new else "already merged",
         "error": outcome.account.error,
         "seconds": round(outcome.seconds, 2) if outcome.seconds else None,
@@ -72,12 +71,9 @@ def exit_with(outcomes: Sequence[Outcome], run: JobRun | None) -> None:
     bad = [outcome for outcome in outcomes if not _is_ok(outcome)]
     for outcome in bad:
         error = outcome.error if isinstance(outcome, LandingFailure) else outcome.account.error
-        say(first_lines(f"{outcome.partition_key}: {visible(error or '')}", 2))
-    if bad and run and not run.interrupted:
-        say(f"Run {run.run_id} failed; the UI has its log (lfp dev).")
-        raise SystemExit(_code(bad))
+        say(first_lines(f"{name_of(outcome)}: {visible(error or '')}", 2))
     if run:
-        run.exit_if_failed()
+        run.exit_if_failed(_code(bad) if bad and run.is_of_files else None)
     if bad:
         raise SystemExit(_code(bad))
 

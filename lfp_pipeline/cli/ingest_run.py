@@ -98,7 +98,7 @@ def _land(targets: Sequence[Target], engine: Engine, log: logging.Logger) -> lis
         try:
             delivery = engine.land(target.source, target.key, log)
         except LandingError as error:
-            failures.append(LandingFailure.because_of(error, target.key))
+            failures.append(LandingFailure.because_of(error, target.key, target.name))
         else:
             if last_recorded_status(delivery.path) == Status.REFUSED:
                 delete_status_note(delivery.path)

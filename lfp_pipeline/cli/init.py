@@ -22,17 +22,23 @@ def command(folder: Path, systemd: bool) -> None:
     from lfp_pipeline.cli.output import say
     from lfp_pipeline.cli.settings_template import settings_template
     from lfp_pipeline.common.project_folder import PROJECT_FILE, TEMPLATES
+    from lfp_pipeline.errors import SettingsError
     from lfp_pipeline.settings import load_settings
 
     folder.mkdir(parents=True, exist_ok=True)
     os.chdir(folder)
     made = _write_new({PROJECT_FILE: settings_template()})
-    settings = load_settings()  # Of an earlier lfp.toml, perhaps.
+    try:
+        settings = load_settings()  # Of an earlier lfp.toml, perhaps.
+        prepare(dagster_home(), even_if_current=False)
+    except SettingsError:
+        if made[PROJECT_FILE]:
+            Path(PROJECT_FILE).unlink()
+        raise
     names = {"sources.yaml": "sources.yaml", "workspace.yaml": "workspace.yaml"}
     names[".gitignore"] = "gitignore"
     made |= _write_new({path: (TEMPLATES / name).read_text() for path, name in names.items()})
     settings.inbox_dir.mkdir(parents=True, exist_ok=True)
-    prepare(dagster_home(), even_if_current=False)
     if systemd:
         from lfp_pipeline.cli.systemd import service_files
 
@@ -48,18 +54,13 @@ def _write_new(files: Mapping[str, str]) -> dict[str, bool]:
     Returns:
         Whether each file is new, by its path.
     """
-    from lfp_pipeline.common.atomic_files import temporary_sibling
+    from lfp_pipeline.common.atomic_files import folder_lock, write_file
 
     made = {}
-    for name, text in files.items():
-        path = Path(name)
-        with temporary_sibling(path) as (file, temporary):
-            file.write(text.encode())
-            file.flush()
-            try:
-                path.hardlink_to(temporary)
-            except FileExistsError:
-                made[name] = False
-            else:
-                made[name] = True
+    with folder_lock(Path()):  # Another `lfp init` waits.
+        for name, text in files.items():
+            path = Path(name)
+            made[name] = not os.path.lexists(path)
+            if made[name]:
+                write_file(path, text.encode())
     return made

@@ -7,7 +7,7 @@ import click
 
 from lfp_pipeline import __version__
 from lfp_pipeline.cli.dagster_home import require_project
-from lfp_pipeline.cli.output import exit_code_and_message
+from lfp_pipeline.cli.output import exit_code_and_message, say
 
 _SECTIONS = {
     "Start": {
@@ -100,5 +100,5 @@ def main(arguments: Sequence[str] | None = None) -> None:
         code, message = exit_code_and_message(error)
         if code is None:
             raise
-        click.echo(message, err=True)
+        say(message)
         raise SystemExit(code) from None

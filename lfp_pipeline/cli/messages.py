@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 from lfp_pipeline.cli.output import say
@@ -26,7 +27,8 @@ class MessageHandler(logging.Handler):
         meta: Any = getattr(record, "dagster_meta", None) or {}
         message = meta.get("orig_message") or record.getMessage()
         if meta.get("dagster_event") is None and message not in self.hidden:
-            self._write(visible(message))
+            with suppress(OSError):  # Nobody reads it any more. It must not end the run.
+                self._write(visible(message))
 
 
 def message_log(handler: MessageHandler | None = None) -> logging.Logger:

@@ -6,6 +6,7 @@ import re
 import sys
 import textwrap
 from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
 from datetime import date, datetime
 from decimal import Decimal
 from numbers import Number
@@ -44,8 +45,14 @@ def examples(*commands: str) -> str:
 
 
 def say(message: str) -> None:
-    """Print a message for people, on stderr."""
-    click.echo(message, err=True)
+    """Print a message for people, on stderr, with escapes for what would control the terminal.
+
+    A message that cannot be printed, since nobody reads stderr any more, changes no result.
+    """
+    from lfp_pipeline.common.text import visible
+
+    with suppress(OSError):
+        click.echo(visible(message), err=True)
 
 
 def confirm(question: str, *, yes: bool) -> None:

@@ -5,11 +5,11 @@ import signal
 import sys
 import warnings
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
-from lfp_pipeline.cli.messages import MessageHandler
+from lfp_pipeline.cli.messages import MessageHandler, message_log
 from lfp_pipeline.cli.output import FAILED, exit_code_and_message, first_lines, say
 
 _TAGS = {
@@ -28,6 +28,7 @@ class JobRun:
     Attributes:
         announced: results, reports and errors of the run, in order.
         reason: why the run failed; empty if it succeeded.
+        is_of_files: whether it failed because of files that are not merged.
         interrupted: whether Ctrl-C ended it.
     """
 
@@ -35,6 +36,7 @@ class JobRun:
     succeeded: bool = False
     announced: list[object] = field(default_factory=list)
     reason: str = ""
+    is_of_files: bool = False
     interrupted: bool = False
 
     def all_of(self, *kinds: type) -> list[Any]:
@@ -49,13 +51,17 @@ class JobRun:
         errors = self.all_of(Exception)
         return (exit_code_and_message(errors[-1])[0] if errors else None) or FAILED
 
-    def exit_if_failed(self) -> None:
-        """If the run failed, print the reason and its id in at most three lines, and exit."""
+    def exit_if_failed(self, code: int | None = None) -> None:
+        """If the run failed, print the reason and its id in at most three lines, and exit.
+
+        Args:
+            code: the exit code if the reason is printed already.
+        """
         if self.succeeded:
             return
         if self.interrupted:
-            say("Interrupted. What was committed stays; everything else is as it was.")
-        elif self.reason:
+            say(_interrupted())
+        elif self.reason and code is None:
             say(first_lines(self.reason, _REASON_LINES))
         say(f"Run {self.run_id} failed; the UI has its log (lfp dev).")
         if self.interrupted:
@@ -63,7 +69,26 @@ class JobRun:
             # are merging are merged whole or not at all.
             sys.stdout.flush()
             os._exit(self.exit_code)
-        raise SystemExit(self.exit_code)
+        raise SystemExit(self.exit_code if code is None else code)
+
+
+def _interrupted() -> str:
+    """Return what an interrupted run leaves behind."""
+    from lfp_pipeline.common.text import preview
+    from lfp_pipeline.engine import Engine
+    from lfp_pipeline.errors import LfpError
+    from lfp_pipeline.settings import load_settings
+
+    pending: list[str] = []
+    with suppress(LfpError, OSError):
+        deliveries = Engine(load_settings(), read_only=True).pending_deliveries(message_log())
+        pending = [delivery.delivery_id for delivery in deliveries]
+    if not pending:
+        return "Interrupted. What was committed stays; everything else is as it was."
+    return (
+        "Interrupted. What was committed stays. The next `lfp ingest` completes what was recorded: "
+        f"{preview(pending)}."
+    )
 
 
 def run_job(
@@ -131,13 +156,14 @@ def _terminated_as_by_ctrl_c() -> Iterator[None]:
 def _ended_run(ended: Any, announced: list[object]) -> JobRun:  # noqa: ANN401 (of Dagster)
     from dagster._core.events import RunFailureReason
 
-    from lfp_pipeline.dagster_support.failures import failure_reason
+    from lfp_pipeline.dagster_support.failures import failure_reason, not_merged
 
     run = JobRun(ended.run_id, ended.success, announced)
     failures = [event for event in ended.all_events if event.is_failure]
     if failures and not ended.success:
         of_step = [event for event in failures if event.is_step_failure]
         run.reason = failure_reason((of_step or failures)[0]) or ""
+        run.is_of_files = bool(of_step and not_merged(of_step[0]))
         data: Any = failures[-1].event_specific_data
         reason = getattr(data, "failure_reason", None)
         run.interrupted = reason is RunFailureReason.UNEXPECTED_TERMINATION

@@ -4,40 +4,67 @@ import getpass
 import os
 import re
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 from lfp_pipeline.cli.dagster_home import dagster_home
 from lfp_pipeline.common.project_folder import TEMPLATES, project_root
-from lfp_pipeline.settings import Settings
+from lfp_pipeline.errors import SettingsError
+from lfp_pipeline.settings import (
+    ENV_PREFIX,
+    SETTINGS_FILE_VARIABLE,
+    Settings,
+    accepted_names,
+    secret_names,
+)
 
 _SERVICES = {
-    "lfp-daemon": ("sensors, schedules and runs", "dagster-daemon", "run"),
-    "lfp-webserver": ("the UI", "dagster-webserver", "--host 127.0.0.1 --port 3000"),
+    "lfp-daemon": ("sensors, schedules and runs", "dagster._daemon run"),
+    "lfp-webserver": ("the UI", "dagster_webserver --host 127.0.0.1 --port 3000"),
 }
 
 
 def service_files(settings: Settings) -> dict[str, str]:
     """Return the text of each service file of this project, by its path in the project.
 
-    Services run as the present user; if that is root, as the user `lfp`.
+    Services run as the present user; if that is root, as the user `lfp`. They get the settings of
+    the present environment, except secrets.
+
+    Raises:
+        SettingsError: systemd cannot start this Python.
     """
-    programs = Path(sys.prefix) / "bin"
+    if set(sys.executable) & set("\"'\\"):
+        msg = f"{sys.executable}: systemd starts no program with a quote or backslash in its path."
+        raise SettingsError(msg)
     writable = dict.fromkeys([project_root(), settings.data_dir, dagster_home()])
+    variables = {"DAGSTER_HOME": str(dagster_home())} | _variables(settings, os.environ)
     common = {
-        "project": _escaped(project_root()),
+        "project": str(project_root()).replace("%", "%%"),  # Not a quoted word.
         "user": getpass.getuser() if os.geteuid() else "lfp",
-        "home": _escaped(dagster_home()),
-        "lfp": f'"{_escaped(Path(sys.executable))}" -m lfp_pipeline',
-        "writable": " ".join(f'"{_escaped(path)}"' for path in writable),
+        "environment": " ".join(_quoted(f"{name}={text}") for name, text in variables.items()),
+        "python": _quoted(sys.executable),
+        "writable": " ".join(_quoted(str(path)) for path in writable),
     }
     return {
         f"systemd/{name}.service": _filled_in(
-            common
-            | {"description": description}
-            | {"command": f'"{_escaped(programs / program)}" {options}'}
+            common | {"description": description, "command": command}
         )
-        for name, (description, program, options) in _SERVICES.items()
+        for name, (description, command) in _SERVICES.items()
     }
+
+
+def _variables(settings: Settings, environ: Mapping[str, str]) -> dict[str, str]:
+    """Return the variables of an environment that are settings, with absolute paths."""
+    present_names = accepted_names()
+    variables = {}
+    for variable, text in environ.items():
+        name = present_names.get(variable.removeprefix(ENV_PREFIX).lower())
+        if variable == SETTINGS_FILE_VARIABLE and text:
+            variables[variable] = str(Path(text).absolute())
+        elif variable.startswith(ENV_PREFIX) and name and text and name not in secret_names():
+            value = getattr(settings, name)
+            variables[variable] = str(value) if isinstance(value, Path) else text
+    return variables
 
 
 def _filled_in(values: dict[str, str]) -> str:
@@ -45,6 +72,8 @@ def _filled_in(values: dict[str, str]) -> str:
     return re.sub(r"@(\w+)@", lambda found: values[found[1]], text)
 
 
-def _escaped(path: Path) -> str:
-    """Return a path in which systemd sees no specifier."""
-    return str(path).replace("%", "%%")
+def _quoted(word: str) -> str:
+    """Return a word in which systemd sees no quote, escape or specifier of the original."""
+    for character, escape in ("\\", "\\\\"), ('"', '\\"'), ("%", "%%"), ("\n", "\\n"):
+        word = word.replace(character, escape)
+    return f'"{word}"'

@@ -1,15 +1,14 @@
 """The results of a run's deliveries: predicates and log lines."""
 
 import logging
-from shlex import quote
 
 from lfp_pipeline.common.progress import announce
-from lfp_pipeline.common.text import pluralize, printable, visible
+from lfp_pipeline.common.text import lfp_command, pluralize, printable, visible
 from lfp_pipeline.errors import WarehouseBusyError, user_message
 from lfp_pipeline.ingest.result import IngestResult, LandingFailure
 from lfp_pipeline.model.delivery import Delivery
 from lfp_pipeline.model.ledger_entry import APPLIED, LedgerEntry, Status
-from lfp_pipeline.model.partition_key import file_name
+from lfp_pipeline.model.partition_key import file_name, typed_name
 
 
 def is_merged(outcome: IngestResult | LandingFailure) -> bool:
@@ -74,8 +73,11 @@ def log_result(log: logging.Logger, outcome: IngestResult | LandingFailure) -> N
     name = name_of(outcome)
     reading = outcome.reading if isinstance(outcome, IngestResult) else None
     if is_merged(outcome) and reading and reading.commonest_reason:
-        reason, advice = reading.commonest_reason, f"`lfp rejects {quote(name)}`"
-        log.warning("%s: %s %s writes all rejects.%s", name, reason, advice, reason.quoted_record)
+        reason, delivery = reading.commonest_reason, reading.delivery
+        command = lfp_command("rejects", typed_name(delivery.partition_key, delivery.source))
+        log.warning(
+            "%s: %s `%s` writes all rejects.%s", name, reason, command, reason.quoted_record
+        )
     if isinstance(outcome, IngestResult):
         for warning in outcome.warnings:
             log.warning("%s: %s", name, warning)

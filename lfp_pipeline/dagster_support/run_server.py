@@ -3,9 +3,9 @@
     python -m lfp_pipeline.dagster_support.run_server DESCRIPTOR
 
 The socket with that descriptor gets a line for each run, the argument of `dagster api execute_run`.
-The answer is a line with the id of the new process. If it is empty, the runs need another server: a
-file of a loaded module has changed, for example. When the socket is closed, the server ends after
-its last run.
+The answer is a line with the id of the new process, which begins the run after another line. If the
+answer is empty, the runs need another server: a file of a loaded module has changed, for example.
+When the socket is closed, the server ends after its last run.
 
 A run is what `dagster api execute_run` makes of it, with all modules loaded. Settings and sources
 are read by the run, as always.
@@ -19,8 +19,10 @@ import select
 import signal
 import socket
 import sys
+import time
 import traceback
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
@@ -32,22 +34,32 @@ from dagster._utils import get_run_crash_explanation
 _PRELOADED = ("dagster._cli", "lfp_pipeline.definitions", "numpy", "isal.igzip")
 _LOOK_SECONDS = 0.5
 _TASKS = Path("/proc/self/task")
+_THREADS = "OPENBLAS_NUM_THREADS"
+_CLOCK_TICK_NS = 20_000_000
+"""Longest time by which the times of files are behind the clock."""
 
 
 def main() -> None:
     """Serve until the socket is closed and the last run has ended."""
+    started_ns = time.time_ns()
     connection = socket.socket(fileno=int(sys.argv[1]))
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Each run handles an interrupt of all.
-    os.environ["OPENBLAS_NUM_THREADS"] = "1"  # Else numpy starts threads, which a fork would lose.
+    threads = os.environ.get(_THREADS)
+    os.environ[_THREADS] = "1"  # Else numpy starts threads, which a fork would lose.
     for module in _PRELOADED:
         importlib.import_module(module)
-    del os.environ["OPENBLAS_NUM_THREADS"]
-    _end(_RunServer(connection).serve)  # DuckDB would list its objects at the regular end.
+    del os.environ[_THREADS]
+    if threads is not None:
+        os.environ[_THREADS] = threads
+    _end(
+        _RunServer(connection, started_ns).serve
+    )  # DuckDB would list its objects at the regular end.
 
 
 class _RunServer:
-    def __init__(self, connection: socket.socket) -> None:
+    def __init__(self, connection: socket.socket, started_ns: int) -> None:
         self._connection = connection
+        self._started_ns = started_ns
         self._requests = connection.makefile()
         self._loaded: dict[str, int] = {}
         self._running: dict[int, str] = {}
@@ -59,18 +71,31 @@ class _RunServer:
                 args = self._requests.readline().rstrip("\n")
                 is_open = bool(args)
                 if is_open:
-                    self._connection.sendall(f"{self._started(args)}\n".encode())
+                    self._start(args)
             self._report_crashes()
 
-    def _started(self, args: str) -> int | str:
-        """Return the id of the new process of a run; an empty text if a fork would be wrong."""
+    def _start(self, args: str) -> None:
+        """Start the process of a run, which begins the run once the launcher says so."""
+        gate, key = os.pipe()
+        pid: int | str = ""
+        with suppress(OSError):  # No more processes are allowed, or the launcher has ended.
+            if self._is_current(args):
+                pid = self._fork(partial(_execute, args, gate, key))
+                self._running[pid] = args
+        with suppress(OSError):
+            self._connection.sendall(f"{pid}\n".encode())
+            if pid and self._requests.readline():
+                os.write(key, b"\n")
+        os.close(gate)
+        os.close(key)
+
+    def _is_current(self, args: str) -> bool:
+        """Return whether a fork has the code as it is now, and all threads of this process."""
         if not self._loaded:
             self._load_instance(args)
-        if _loaded_files() != self._loaded or len(list(_TASKS.iterdir())) > 1:
-            return ""
-        pid = self._fork(partial(_execute, args))
-        self._running[pid] = args
-        return pid
+            if max(self._loaded.values()) > self._started_ns - _CLOCK_TICK_NS:
+                return False  # A file may have changed after its import.
+        return _loaded_files() == self._loaded and len(list(_TASKS.iterdir())) == 1
 
     def _load_instance(self, args: str) -> None:
         """Load the modules of an instance: opening the instance loads its storages."""
@@ -87,7 +112,8 @@ class _RunServer:
                 return
             args = self._running.pop(pid, None)
             if args and status:
-                self._fork(partial(_report_crash, args, os.waitstatus_to_exitcode(status)))
+                with suppress(OSError):  # Run monitoring finds the dead run later.
+                    self._fork(partial(_report_crash, args, os.waitstatus_to_exitcode(status)))
 
     def _fork(self, work: Callable[[], None]) -> int:
         """Return the id of a new process that does some work, and ends."""
@@ -117,7 +143,11 @@ def _end(work: Callable[[], None]) -> None:
     os._exit(code)
 
 
-def _execute(args: str) -> None:
+def _execute(args: str, gate: int, key: int) -> None:
+    os.close(key)
+    if not os.read(gate, 1):  # The launcher, or the server, has ended.
+        return
+    os.close(gate)
     sys.argv = ["dagster", "api", "execute_run", args]
     runpy.run_module("dagster", run_name="__main__", alter_sys=True)
 
@@ -139,12 +169,15 @@ def _instance_of(args: str) -> dg.DagsterInstance:
 
 
 def _loaded_files() -> dict[str, int]:
-    """Return the files of all loaded modules with their mtimes in nanoseconds; 0: it is gone."""
+    """Return the files of all loaded modules with their ctimes in nanoseconds; 0: it is gone.
+
+    The ctime changes, too, when a file with an older mtime takes the place of another one.
+    """
     times = {}
     for module in list(sys.modules.values()):
         if file := getattr(module, "__file__", None):
             try:
-                times[file] = Path(file).stat().st_mtime_ns
+                times[file] = Path(file).stat().st_ctime_ns
             except OSError:
                 times[file] = 0
     return times

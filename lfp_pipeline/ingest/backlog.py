@@ -78,8 +78,9 @@ class Backlog:
         listing = self.catalog.list_stable_files(log, keys)
         wanted = [file for file in listing.ready if keys is None or file.partition_key in keys]
         pending = self.catalog.set_apart(listing, self._pending(wanted, log))
-        if written := pending.still_writing[len(listing.still_writing) :]:
-            log.warning("Left alone, open for writing in other programs: %s", preview(written))
+        if written := set(pending.still_writing) - set(listing.still_writing):
+            names = preview(sorted(written))
+            log.warning("Left alone, changed or open for writing in other programs: %s", names)
         self.catalog.log_left_out(pending, log)
         return pending
 

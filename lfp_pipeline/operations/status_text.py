@@ -2,19 +2,26 @@
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from shlex import quote
 
-from lfp_pipeline.common.text import format_size, pluralize, preview, printable, shortened
+from lfp_pipeline.common.text import (
+    format_size,
+    lfp_command,
+    pluralize,
+    preview,
+    printable,
+    shortened,
+)
 from lfp_pipeline.model.delivery import labels
 from lfp_pipeline.model.ledger_entry import RowCounts, Status
+from lfp_pipeline.model.partition_key import typed_name
 from lfp_pipeline.operations.read_tables import Row
 from lfp_pipeline.operations.status import StatusReport
 
 _WHAT_TO_DO = {
-    "refused": "Fix the file and drop it again, or `lfp dismiss {name}`; then it leaves this list. "
+    "refused": "Fix the file and drop it again, or `{dismiss}`; then it leaves this list. "
     "While it is in the inbox, `lfp ingest` fails because of it.",
     "failed": "`lfp ingest` retries it; so does the sensor, if the file is in the inbox. To end "
-    "that, `lfp dismiss {name}`.",
+    "that, `{dismiss}`.",
 }
 
 _NOTHING_RUNS = (
@@ -111,12 +118,16 @@ def _unpublished(state: StatusReport) -> list[str]:
 def _needs_attention(state: StatusReport) -> list[str]:
     rows = state.tables.needs_attention if state.tables else ()
     names = _labels(state, [row["delivery_id"] for row in rows])
+    typed = labels(
+        {row["delivery_id"]: typed_name(row["partition_key"], row["source"]) for row in rows}
+    )
     lines = []
     for row in rows:
         name = names[row["delivery_id"]]
         lines += [f"{name} {Status(row['status']).phrase}: {row['error']}"]
         if row["delivery_id"] not in state.not_retried:
-            lines += [f"    {_WHAT_TO_DO[row['status']].format(name=quote(name))}"]
+            dismiss = lfp_command("dismiss", typed[row["delivery_id"]])
+            lines += [f"    {_WHAT_TO_DO[row['status']].format(dismiss=dismiss)}"]
     return lines
 
 

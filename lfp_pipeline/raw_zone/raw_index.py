@@ -159,6 +159,14 @@ class RawIndex:
         sql = f"{sql} ORDER BY stem"  # Names sort by time.
         return self.ask(lambda index: list(map(Landed._make, index.execute(sql, values))), {key})
 
+    def newest_versions(self, keys: Collection[str]) -> dict[str, int]:
+        """Return the times of the newest versions of partitions, in microseconds since 1970."""
+        sql = "SELECT max(version_us) FROM deliveries WHERE key = ?"
+        found = self.ask(
+            lambda index: {key: index.execute(sql, (key,)).fetchone()[0] for key in keys}, keys
+        )
+        return {key: time_us for key, time_us in found.items() if time_us is not None}
+
     def partitions_beginning_with(self, text: str) -> list[str]:
         """Return the keys of the partitions that begin with a text and have deliveries, sorted."""
         sql = "SELECT DISTINCT key FROM deliveries WHERE substr(key, 1, length(?)) = ? ORDER BY key"

@@ -13,15 +13,14 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from shlex import quote
 
 import duckdb
 
 from lfp_pipeline.common.progress import Progress, announce, heartbeat
-from lfp_pipeline.common.text import format_size, preview, printable
+from lfp_pipeline.common.text import format_size, lfp_command, preview, printable
 from lfp_pipeline.errors import TooManyRejectsError
 from lfp_pipeline.model.delivery import Delivery
-from lfp_pipeline.model.partition_key import file_name
+from lfp_pipeline.model.partition_key import typed_name
 from lfp_pipeline.reading.habits import NO_LAST_LINE_END
 from lfp_pipeline.reading.multi_file import read_several
 from lfp_pipeline.reading.options import ReadOptions
@@ -163,14 +162,14 @@ def check_reject_share(reading: Reading, max_share: float, *, kept: bool = True)
     commonest = reading.commonest_reason
     if commonest is None or reading.reject_share <= max_share:
         return
-    name = file_name(reading.delivery.partition_key, reading.delivery.source)
     msg = (
         f"{reading.rows_rejected:,} of {reading.rows_read:,} rows are rejected "
         f"({reading.reject_share:.1%}); more than {max_share:.1%} refuses the whole file (setting "
         f"LFP_MAX_REJECT_SHARE). {commonest}"
     )
     if kept:
-        command = f"lfp rejects {quote(name)}"
+        name = typed_name(reading.delivery.partition_key, reading.delivery.source)
+        command = lfp_command("rejects", name)
         msg += f" All rejects are in rejected_rows; `{command}` writes them as CSV."
     raise TooManyRejectsError(msg + commonest.quoted_record, commonest.reason)
 

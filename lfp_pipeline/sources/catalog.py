@@ -2,8 +2,12 @@
 
 import logging
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import replace
+from math import inf
+from pathlib import Path
 
+from lfp_pipeline.common.clock import microseconds_of
 from lfp_pipeline.errors import LandingError, StillWrittenError, UnreadableError
 from lfp_pipeline.model.partition_key import partition_key
 from lfp_pipeline.settings import Settings
@@ -11,6 +15,7 @@ from lfp_pipeline.sources.base import DownloadLimits, Source
 from lfp_pipeline.sources.feed_state import FeedStateStore
 from lfp_pipeline.sources.feeds import Feed
 from lfp_pipeline.sources.inbox import (
+    GROWING_SECONDS,
     QUIET_SECONDS,
     SETTLE_SECONDS,
     InboxFile,
@@ -26,8 +31,17 @@ from lfp_pipeline.sources.sources_file import NamedSource, read_sources
 class SourceCatalog:
     """Finds sources by location, by partition, in the sources file and in the inbox."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(
+        self, settings: Settings, newest_versions: Callable[[Collection[str]], Mapping[str, int]]
+    ) -> None:
+        """Use settings, and the times of the newest versions of partitions, in microseconds."""
         self._settings = settings
+        self._newest_versions = newest_versions
+
+    @property
+    def inbox_dir(self) -> Path:
+        """The folder of the inbox."""
+        return self._settings.inbox_dir
 
     def source_at(self, location: str) -> Source:
         """Return the source at a URL or path; raise LandingError if the location is neither."""
@@ -82,18 +96,37 @@ class SourceCatalog:
         """List the inbox as it is now.
 
         A file that has just changed is complete as soon as the kernel confirms that no program has
-        the file open for writing, unless a setting has another rule.
+        the file open for writing, unless a setting has another rule. A file that grows again and
+        again is complete after the quiet time.
 
         Raises:
             LandingError: the inbox cannot be read.
         """
         settings = self._settings
         stable = settings.inbox_stable_seconds
-        return list_inbox(
-            settings.inbox_dir,
+        listing = list_inbox(
+            self.inbox_dir,
             stable_seconds=QUIET_SECONDS if stable is None else stable,
             is_closed=self._is_closed if stable is None else None,
             ignored=settings.ignored_files,
+        )
+        return listing if stable is not None else self._without_growing_files(listing)
+
+    def _without_growing_files(self, listing: Listing) -> Listing:
+        recent_ns = (listing.started - QUIET_SECONDS) * 1e9
+        changed = [file for file in listing.ready if file.ctime_ns > recent_ns]
+        newest = self._newest_versions({file.partition_key for file in changed}) if changed else {}
+        younger_us = {
+            file: microseconds_of(file.mtime_ns) - newest.get(file.partition_key, -inf)
+            for file in changed
+        }
+        growing = {file for file, us in younger_us.items() if 0 < us < GROWING_SECONDS * 1e6}
+        if not growing:
+            return listing
+        return replace(
+            listing,
+            ready=tuple(file for file in listing.ready if file not in growing),
+            still_writing=tuple(sorted([*listing.still_writing, *(file.name for file in growing)])),
         )
 
     @property
@@ -148,14 +181,19 @@ class SourceCatalog:
 
     def inbox_source(self, file: InboxFile) -> InboxSource:
         """Return a listed file of the inbox as a source."""
-        return InboxSource(self._settings.inbox_dir, file)
+        return InboxSource(self.inbox_dir, file)
 
-    def set_apart(self, listing: Listing, due: Sequence[InboxFile]) -> Listing:
-        """Return a listing whose ready files are those of its due files that can land now."""
-        return select_ready_files(self._settings.inbox_dir, listing, due)
+    def set_apart(
+        self, listing: Listing, due: Sequence[InboxFile], limit: int | None = None
+    ) -> Listing:
+        """Return a listing whose ready files are those of its due files that can land now.
+
+        Of these, it has the first ones, up to a limit.
+        """
+        return select_ready_files(self.inbox_dir, listing, due, limit)
 
     def log_left_out(self, listing: Listing, log: logging.Logger) -> None:
         """Log the skipped and ignored entries of a listing."""
         if listing.left_out:
             level = logging.WARNING if listing.skipped else logging.INFO
-            log.log(level, "In the inbox %s: %s.", self._settings.inbox_dir, listing.left_out)
+            log.log(level, "In the inbox %s: %s.", self.inbox_dir, listing.left_out)

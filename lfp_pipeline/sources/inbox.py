@@ -23,6 +23,12 @@ Many programs set the mtime after they have closed the file, or open the file on
 QUIET_SECONDS = 2.0
 """The time without a change after which a file counts as complete where the kernel does not say."""
 
+GROWING_SECONDS = 60.0
+"""A new version of a file that is so little younger than the last one is complete when quiet only.
+
+A program that opens a log for each line has it closed nearly always.
+"""
+
 _NO_FILES = {
     stat.S_IFLNK: "a link",
     stat.S_IFSOCK: "a socket",
@@ -102,14 +108,16 @@ class Listing:
         settling: how many files that are still being written have changed only just now.
         folders: the mtime of each listed folder in nanoseconds, before it was listed, by its path,
             which is empty for the inbox itself and else ends in `/`.
+        started: when the listing began, in seconds since the epoch.
     """
 
     ready: tuple[InboxFile, ...]
     still_writing: tuple[str, ...]
     skipped: tuple[Skipped, ...] = ()
-    ignored: tuple[str, ...] = ()
-    settling: int = 0
+    ignored: tuple[str, ...] = field(default=(), compare=False)
+    settling: int = field(default=0, compare=False)
     folders: Mapping[str, int] = field(default_factory=dict, compare=False)
+    started: float = field(default=0.0, compare=False)
 
     @property
     def left_out(self) -> str:
@@ -155,6 +163,7 @@ def list_inbox(
         ignored=tuple(sorted(scan.ignored, key=lambda name: (not name.endswith("/"), name))),
         settling=scan.settling,
         folders=scan.folders,
+        started=now,
     )
 
 

@@ -10,7 +10,7 @@ from operator import attrgetter
 from pathlib import Path
 from typing import BinaryIO
 
-from lfp_pipeline.errors import LandingError, StillWrittenError, UnreadableError
+from lfp_pipeline.errors import LandingError, UnreadableError
 from lfp_pipeline.sources.base import Fetched, OnProgress, Sink, Version
 from lfp_pipeline.sources.file_readers import barrier, readers_of
 from lfp_pipeline.sources.inbox import InboxFile, Listing, Skipped
@@ -65,6 +65,8 @@ class InboxSource:
     def is_being_written(self) -> bool | None:
         """Return whether a process has the file open for writing; None: the kernel does not say.
 
+        A file that is not the listed version any more counts as written.
+
         Raises:
             UnreadableError: the file cannot be opened.
         """
@@ -73,8 +75,8 @@ class InboxSource:
                 return is_open_for_writing(file.fileno())
         except UnreadableError:
             raise
-        except LandingError as error:  # Landing the file will raise other errors.
-            return isinstance(error, StillWrittenError)
+        except LandingError:
+            return True
 
     def head(self, size: int) -> bytes:
         """Return the first bytes of the file.
@@ -129,16 +131,20 @@ class InboxSource:
         return LandingError(msg, permanent=False)
 
 
-def select_ready_files(inbox: Path, listing: Listing, due: Sequence[InboxFile]) -> Listing:
+def select_ready_files(
+    inbox: Path, listing: Listing, due: Sequence[InboxFile], limit: int | None
+) -> Listing:
     """Return a listing of which only the due files that can land now are ready.
 
-    Each due file is opened. Files that a program has open for writing become `still_writing`, and
-    unreadable files become `skipped`.
+    Due files are opened until the limit is reached. Files that a program has open for writing, or
+    has changed, become `still_writing`, and unreadable files become `skipped`.
     """
     ready: list[InboxFile] = []
     written: list[str] = []
     unreadable: list[Skipped] = []
     for file in due:
+        if len(ready) == limit:
+            break
         try:
             if InboxSource(inbox, file).is_being_written():
                 written.append(file.name)

@@ -1,9 +1,11 @@
 """Read leases of Linux, which reveal whether a file is open for writing."""
 
 import fcntl
+import os
 import re
 import signal
 import sys
+import time
 from contextlib import suppress
 from pathlib import Path
 
@@ -15,6 +17,10 @@ _REMOTE = re.compile(
     r"|wekafs"
 )
 """Types of file systems whose files are on another machine, or served by a program."""
+
+_KEPT_SECONDS = 1.0
+_known: dict[int, tuple[float, bool]] = {}
+"""By device: until when it is known, on the monotonic clock, and whether it is remote."""
 
 
 def is_open_for_writing(descriptor: int) -> bool | None:
@@ -46,7 +52,19 @@ def is_open_for_writing(descriptor: int) -> bool | None:
 
 
 def _is_remote(descriptor: int) -> bool:
-    """Return whether a file is on a network file system or FUSE, as far as the kernel shows."""
+    """Return whether a file is on a network file system or FUSE, as far as the kernel shows.
+
+    The answer is kept for a moment: an inbox may have many files, and a computer many mounts.
+    """
+    device, now = os.fstat(descriptor).st_dev, time.monotonic()
+    until, is_remote = _known.get(device, (0.0, False))
+    if now >= until:
+        is_remote = _is_mount_remote(descriptor)
+        _known[device] = now + _KEPT_SECONDS, is_remote
+    return is_remote
+
+
+def _is_mount_remote(descriptor: int) -> bool:
     with suppress(OSError, ValueError):
         found = _MOUNT_ID.search((_SELF / "fdinfo" / str(descriptor)).read_text())
         for mount in (_SELF / "mountinfo").read_text(errors="replace").splitlines():

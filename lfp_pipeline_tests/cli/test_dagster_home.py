@@ -11,6 +11,7 @@ import pytest
 
 from lfp_pipeline.cli.dagster_home import dagster_home, main, prepared_home
 from lfp_pipeline.common.project_folder import TEMPLATES
+from lfp_pipeline.errors import SettingsError
 from testing.processes import PROJECT, finish, start
 
 TEMPLATE = TEMPLATES / "dagster.yaml"
@@ -66,7 +67,7 @@ def test_a_home_whose_parent_is_missing_is_an_error(
 ) -> None:
     monkeypatch.setenv("DAGSTER_HOME", str(tmp_path / "missing" / "home"))
     assert main() == 1
-    assert "home cannot be prepared: No such file or directory" in capsys.readouterr().err
+    assert "home cannot be used: No such file or directory" in capsys.readouterr().err
 
 
 @pytest.fixture
@@ -170,6 +171,29 @@ def test_a_home_of_a_user_keeps_its_configuration(
     (tmp_path / "prepared").unlink()
     prepared_home()
     assert not config.exists()
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("{", 'dagster.yaml", line 1, column'),
+        ("bogus: 1", 'unexpected config entry "bogus"'),
+        ("- a", "to parse to dictionary"),
+    ],
+)
+@pytest.mark.usefixtures("empty_project")
+def test_a_wrong_configuration_of_a_user_is_reported_in_three_lines(text: str, reason: str) -> None:
+    config = prepared_home() / "dagster.yaml"
+    config.write_text(text)
+    with pytest.raises(SettingsError) as raised:
+        prepared_home()
+    message = str(raised.value)
+    assert message.startswith(f"The Dagster home {config.parent} cannot be used: ")
+    assert reason in message
+    assert (message.count("\n") < 3, len(message) < 500) == (True, True)
+    (config.parent / "prepared").unlink()  # As if another version had prepared it.
+    with pytest.raises(SettingsError, match="cannot be used"):
+        prepared_home()
 
 
 def test_without_a_project_the_message_names_the_command_that_makes_one(tmp_path: Path) -> None:

@@ -1,12 +1,14 @@
 """`lfp dev` starts Dagster once, says when the page answers, and ends all that it has started."""
 
+import fcntl
 import os
+import re
 import signal
 import socket
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import httpx
@@ -24,12 +26,12 @@ A = File("a.csv", 1_000_000, (("s1", "Ann", "x"),))
 class Dev:
     """A running `lfp dev`, whose output goes to a file."""
 
-    def __init__(self, shell: Shell, port: int) -> None:
+    def __init__(self, shell: Shell, port: int, *wrapper: str) -> None:
         self.url = f"http://localhost:{port}"
         self.log = shell.folder.parent / f"{port}.log"
         with self.log.open("w") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "lfp_pipeline", "dev", "--port", str(port)],
+                [*wrapper, sys.executable, "-m", "lfp_pipeline", "dev", "--port", str(port)],
                 cwd=shell.folder,
                 env={**shell.environment, "PYTHONPATH": str(PROJECT)},
                 stdout=log,
@@ -73,7 +75,8 @@ def running_dev(shell: Shell) -> Iterator[Dev]:
     "signum", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.slow)]
 )
 def test_it_says_where_the_page_is_and_ends_all_its_processes(shell: Shell, signum: int) -> None:
-    with running_dev(shell) as dev:
+    no_proxy_there = {"http_proxy": "http://127.0.0.1:9"}
+    with running_dev(Shell(shell.folder, {**shell.environment, **no_proxy_there})) as dev:
         until(dev.is_ready, seconds=120)
         assert httpx.get(dev.url).status_code == 200
         drop(shell.data / "inbox", A.key, A.content, A.microseconds)
@@ -81,19 +84,65 @@ def test_it_says_where_the_page_is_and_ends_all_its_processes(shell: Shell, sign
         started = dev.descendants()
         assert len(started) >= 4  # Dagster, its code server, web server and daemon.
 
-        code, output = shell.run("lfp_pipeline", "dev", "--port", str(free_port()))
-        home = shell.environment["DAGSTER_HOME"]
-        assert (code, output) == (
-            5,
-            f"Another `lfp dev` uses the Dagster home {home}. End it first.\n",
-        )
+        assert refused(shell) in started
 
         dev.process.send_signal(signum)
         assert dev.process.wait(timeout=100) == 0
-        assert not [pid for pid in started if Path(f"/proc/{pid}").exists()]
+        until(lambda: not [pid for pid in started if Path(f"/proc/{pid}").exists()], seconds=10)
         words = dev.output.lower()
         noise = "warning", "superseded", "traceback", "leaked"
         assert not [word for word in noise if word in words], words
+
+
+def refused(shell: Shell) -> int:
+    """Run another `lfp dev`, which is refused; return the process that its message names."""
+    code, output = shell.run("lfp_pipeline", "dev")
+    home = re.escape(shell.environment["DAGSTER_HOME"])
+    found = re.fullmatch(
+        rf"Another `lfp dev` uses the Dagster home {home}. End it first: kill (\d+)\n", output
+    )
+    assert (code, bool(found)) == (5, True), output
+    assert found
+    return int(found[1])
+
+
+@pytest.mark.parametrize("signum", [signal.SIGHUP, signal.SIGQUIT])
+def test_with_its_terminal_its_dagster_ends(shell: Shell, signum: int) -> None:
+    dev = Dev(shell, free_port())
+    until(dev.descendants, seconds=60)
+    started = dev.descendants()
+    dev.process.send_signal(signum)
+    dev.process.send_signal(signum)  # As the kernel and the shell do.
+    assert dev.process.wait(timeout=100) == 0, dev.output
+    until(lambda: not [pid for pid in started if Path(f"/proc/{pid}").exists()], seconds=10)
+
+
+def test_nohup_keeps_it_running(shell: Shell) -> None:
+    dev = Dev(shell, free_port(), "nohup")
+    until(dev.descendants, seconds=60)
+    dev.process.send_signal(signal.SIGHUP)
+    with pytest.raises(subprocess.TimeoutExpired):
+        dev.process.wait(timeout=2)
+    dev.process.send_signal(signal.SIGTERM)
+    assert dev.process.wait(timeout=100) == 0, dev.output
+
+
+@pytest.mark.parametrize(
+    ("options", "code", "problem"),
+    [
+        (["--port", "0"], 2, "0 is not in the range 1<=x<=65535"),
+        (["--port", "65536"], 2, "65536 is not in the range 1<=x<=65535"),
+        (["--host", "192.0.2.1"], 1, "--host 192.0.2.1 --port 3000: Cannot assign requested"),
+        (["--host", "nowhere.invalid"], 1, "--host nowhere.invalid --port 3000: "),
+        (["--host", "a..b"], 1, "--host a..b --port 3000: "),
+    ],
+)
+def test_a_wrong_address_is_refused_with_the_reason(
+    shell: Shell, options: list[str], code: int, problem: str
+) -> None:
+    found, output = shell.run("lfp_pipeline", "dev", *options)
+    assert (found, problem in output) == (code, True), output
+    assert "in use" not in output
 
 
 def test_a_taken_port_is_refused_before_anything_starts(shell: Shell) -> None:
@@ -123,8 +172,18 @@ def test_if_it_is_killed_its_dagster_keeps_the_home_locked(shell: Shell) -> None
     dev.process.kill()
     dev.process.wait()
     try:
-        code, output = shell.run("lfp_pipeline", "dev", "--port", str(free_port()))
-        assert (code, "Another `lfp dev`" in output) == (5, True), output
+        os.kill(refused(shell), signal.SIGTERM)
+        until(lambda: is_free(Path(shell.environment["DAGSTER_HOME"]) / "dev.lock"), seconds=60)
     finally:
         for group in groups:
-            os.killpg(group, signal.SIGKILL)
+            with suppress(ProcessLookupError):
+                os.killpg(group, signal.SIGKILL)
+
+
+def is_free(lock: Path) -> bool:
+    with lock.open() as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+    return True

@@ -1,5 +1,9 @@
 """`lfp dismiss` on real files and a real instance."""
 
+import os
+import re
+import shlex
+
 import pytest
 
 from testing.command_line import CommandLine
@@ -40,3 +44,14 @@ def test_a_merged_file_is_refused_with_what_undoes_it(refused: CommandLine):
     assert result.code == 3
     assert "It is merged. `lfp revert` undoes it." in result.err
     assert len(result.err.splitlines()) <= 3
+
+
+@pytest.mark.parametrize("name", ["-rf.csv", "--help", "a\nb.csv", "it's.csv", b"\xff.csv"])
+def test_the_command_that_the_status_proposes_works(lfp: CommandLine, name: str | bytes):
+    drop(lfp.data / "inbox", name if isinstance(name, str) else os.fsdecode(name), NO_SKU)
+    assert lfp("ingest").code == 3
+    text = " ".join(attention(lfp).split())
+    proposed = re.search(r"or `(lfp dismiss .*?)`; then", text)
+    assert proposed, text
+    lfp.done(*shlex.split(proposed[1])[1:])
+    assert attention(lfp) == ""

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import pytest
 
 from lfp_pipeline.model.delivery import Delivery
@@ -234,3 +235,34 @@ def test_a_dry_run_of_a_url_lands_nothing(lfp: CommandLine):
         found = files_of(lfp.done("ingest", server.url("/a.csv"), "--dry-run", "--json"))
     assert found["a.csv"]["rows"]["inserted"] == 2
     assert contents(lfp.home, lfp.data) == before
+
+
+@pytest.mark.parametrize("dry_run", [(), ("--dry-run",)])
+def test_an_error_names_the_file_as_people_know_it(lfp: CommandLine, dry_run: tuple[str, ...]):
+    drop(lfp.data / "inbox", "-rf.csv", NO_SKU)
+    for target, name in (("", "-rf.csv"), ("http://127.0.0.1:9/my%20x.csv", "my%20x.csv")):
+        ended = lfp("ingest", *([target] if target else []), "--json", *dry_run)
+        assert list(files_of(ended)) == [name]
+        assert f"\n{name}: " in ended.err
+
+
+def test_a_run_whose_files_are_merged_is_not_said_to_have_failed(lfp: CommandLine):
+    write(lfp.folder / "a.csv", A)
+    ended = lfp("ingest", "a.csv", "http://127.0.0.1:9/x.csv")
+    assert ended.code == 1
+    assert [run.status.value for run in lfp.runs()] == ["SUCCESS"]
+    assert "x.csv: " in ended.err
+    assert "failed; the UI has its log" not in ended.err
+
+
+def test_a_run_that_fails_for_a_check_says_so_beside_its_refused_files(lfp: CommandLine):
+    lfp.drop(A)
+    lfp.done("ingest")
+    with duckdb.connect(lfp.data / "products.duckdb") as connection:
+        connection.execute("INSERT INTO products FROM products WHERE sku = 's2'")
+    lfp.drop(B)
+    drop(lfp.data / "inbox", "bad.csv", NO_SKU)
+    ended = lfp("ingest")
+    assert ended.code == 1
+    assert "bad.csv: The header has no column sku" in ended.err
+    assert "These checks of products fail" in ended.err

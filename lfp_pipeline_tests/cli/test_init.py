@@ -1,6 +1,9 @@
 """`lfp init` creates a project, and leaves alone what there is."""
 
+import errno
+import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -116,6 +119,41 @@ def test_a_wrong_settings_file_is_reported_and_nothing_else_is_made(
     assert [path.name for path in tmp_path.iterdir()] == ["lfp.toml"]
 
 
+@pytest.mark.parametrize(
+    ("variable", "value", "problem"),
+    [
+        ("DAGSTER_HOME", "missing/home", "missing/home cannot be used: No such file or directory"),
+        ("DAGSTER_HOME", "~nosuchuser/x", "DAGSTER_HOME = '~nosuchuser/x': Could not determine"),
+        ("LFP_THREADS", "0", "LFP_THREADS = '0': Input should be greater than or equal to 1"),
+    ],
+)
+def test_what_is_wrong_in_the_environment_is_reported_and_leaves_no_project(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    variable: str,
+    value: str,
+    problem: str,
+) -> None:
+    monkeypatch.setenv(variable, value)
+    assert init() == 1
+    message = capsys.readouterr().err
+    assert problem in message
+    assert message.count("\n") <= 3
+    assert list(tmp_path.iterdir()) == []
+    monkeypatch.delenv(variable)
+    assert init() == 0
+
+
+def test_a_file_system_without_hard_links_will_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    def link(*_arguments: object, **_options: object) -> None:  # As on vfat.
+        raise PermissionError(errno.EPERM, os.strerror(errno.EPERM))
+
+    monkeypatch.setattr(os, "link", link)
+    assert init() == 0
+    assert Path("lfp.toml").read_text() == settings_template()
+
+
 def test_the_settings_file_has_every_setting_and_changes_nothing(tmp_path: Path) -> None:
     before = Settings()
     (tmp_path / "lfp.toml").write_text(settings_template())
@@ -148,11 +186,19 @@ def test_relative_paths_of_the_settings_file_start_at_the_project(
     assert load_settings().data_dir == tmp_path / "below" / "here"
 
 
-@pytest.mark.parametrize("name", ["shop", "a shop 100%"])
-def test_systemd_accepts_the_service_files(tmp_path: Path, name: str) -> None:
+@pytest.mark.parametrize("name", ["shop", "a shop 100%", 'the "best" $HOME', r"back\\slash"])
+def test_systemd_accepts_the_service_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
     verifier = shutil.which("systemd-analyze")
     if verifier is None:
         pytest.skip("systemd-analyze is not installed")
+    python = tmp_path / "a 100% $HOME" / "python"
+    python.parent.mkdir()
+    shutil.copy("/bin/true", python)
+    monkeypatch.setattr(sys, "executable", str(python))
+    monkeypatch.setenv("LFP_DATA_DIR", str(tmp_path / "data"))  # DuckDB takes no backslash.
+    monkeypatch.setenv("LFP_COLUMN_ALIASES", '{"sku": ["no\\\\1 100%",\n"$HOME"]}')
     assert init(name, "--systemd") == 0
     services = sorted((tmp_path / name / "systemd").iterdir())
     assert [service.name for service in services] == ["lfp-daemon.service", "lfp-webserver.service"]
@@ -167,6 +213,42 @@ def test_the_service_files_name_this_installation(tmp_path: Path) -> None:
     text = (tmp_path / "a shop 100%" / "systemd" / "lfp-daemon.service").read_text()
     project = f"{tmp_path}/a shop 100%%"
     assert f"\nWorkingDirectory={project}\n" in text
-    assert f'\nEnvironment="DAGSTER_HOME={project}/.dagster_home"\n' in text
-    assert f'\nExecStart="{sys.prefix}/bin/dagster-daemon" run\n' in text
+    assert f'Environment="DAGSTER_HOME={project}/.dagster_home"' in text
+    assert f'\nExecStart=:"{sys.executable}" -m dagster._daemon run\n' in text
     assert "@" not in text.replace("@system", "")
+
+
+def test_the_services_get_the_settings_of_this_environment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "mine.toml").write_text("threads = 3\n")
+    (tmp_path / "shop").mkdir()
+    variables = {
+        "LFP_SETTINGS_FILE": "../mine.toml",
+        "LFP_DATA_DIR": "../elsewhere",
+        "LFP_INBOX_QUIET_SECONDS": "5",
+        "LFP_MEMORY_LIMIT": "",
+        "LFP_WEBHOOK_URL": "https://chat.example.com/secret",
+    }
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.chdir("shop")
+    assert init(".", "--systemd") == 0
+    assert f"Drop files into {tmp_path}/elsewhere/inbox." in capsys.readouterr().err
+    text = Path("systemd/lfp-webserver.service").read_text()
+    (line,) = re.findall(r"(?m)^Environment=(.*)$", text)
+    _, *set_here = sorted(shlex.split(line))
+    assert set_here == [
+        f"LFP_DATA_DIR={tmp_path}/elsewhere",
+        "LFP_INBOX_QUIET_SECONDS=5",
+        f"LFP_SETTINGS_FILE={tmp_path}/shop/../mine.toml",
+    ]
+    assert "secret" not in text.replace("# Secrets", "")
+
+
+def test_a_python_that_systemd_cannot_start_is_refused(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "executable", "/it's/python")
+    assert init("shop", "--systemd") == 1
+    assert "/it's/python: systemd starts no program with a quote" in capsys.readouterr().err

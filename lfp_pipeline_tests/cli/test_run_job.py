@@ -12,6 +12,7 @@ import pytest
 from lfp_pipeline.cli.run_job import run_job
 from testing.command_line import CommandLine
 from testing.dagster_project import PRODUCTS, drop, query
+from testing.engine import LOG
 from testing.expected_tables import File, expected_products
 from testing.processes import HOLD_WRITER_LOCK, running
 
@@ -193,3 +194,52 @@ def test_a_wrong_setting_prints_at_most_three_lines(lfp: CommandLine, json: tupl
         assert "LFP_THREADS" in ended.err
         assert len(ended.err.splitlines()) <= 4
         assert ended.out == ""
+
+
+_INTERRUPTED_AFTER = """
+import signal, sys
+from lfp_pipeline.engine import Engine
+from lfp_pipeline.cli.main import main
+
+Engine.ingest = lambda *_: signal.raise_signal(signal.SIGINT)
+main(sys.argv[1:])
+"""
+
+
+def test_an_interrupted_request_says_that_the_next_ingest_completes_it(lfp: CommandLine):
+    lfp.drop(A)
+    lfp.done("ingest")
+    for command, skus in ((["purge", "s1"], {"s2"}), (["revert", "a.csv"], set())):
+        done = subprocess.run(
+            [sys.executable, "-c", _INTERRUPTED_AFTER, *command],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 1, done.stderr
+        assert "as it was" not in done.stderr
+        (request,) = lfp.engine.pending_deliveries(LOG)
+        assert f"The next `lfp ingest` completes what was recorded: {request.delivery_id}." in (
+            done.stderr
+        )
+        lfp.done("ingest")
+        assert {sku for sku, *_ in query(lfp.data, PRODUCTS)} == skus
+
+
+@pytest.mark.parametrize("command", [["ingest"], ["purge", "s1"]])
+def test_a_run_does_not_fail_since_nobody_reads_its_messages(lfp: CommandLine, command: list[str]):
+    lfp.drop(File("first.csv", 1_000_000, A.rows))
+    lfp.done("ingest")
+    lfp.drop(*(File(f"{number}.csv", 2_000_000 + number, A.rows) for number in range(3)))
+    reader, writer = os.pipe()
+    os.close(reader)
+    with os.fdopen(writer, "wb") as unread:
+        done = subprocess.run(
+            [sys.executable, "-m", "lfp_pipeline", *command],
+            stdout=subprocess.PIPE,
+            stderr=unread,
+            check=False,
+        )
+    assert done.returncode == 0
+    assert done.stdout
+    assert [run.status.value for run in lfp.runs()] == ["SUCCESS", "SUCCESS"]

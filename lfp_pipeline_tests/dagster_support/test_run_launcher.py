@@ -5,7 +5,7 @@ import shutil
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,12 +15,20 @@ import dagster as dg
 import pytest
 from dagster._core.definitions.reconstruct import ReconstructableJob
 from dagster._core.errors import DagsterInvariantViolationError
-from dagster._core.launcher import LaunchRunContext
+from dagster._core.launcher import LaunchRunContext, WorkerStatus
+from dagster._daemon.monitoring.run_monitoring import monitor_started_run
+from dagster._grpc.types import ExecuteRunArgs
+from dagster._serdes import serialize_value
 
 from benchmarks.empty_job import empty
-from lfp_pipeline.dagster_support.run_launcher import PROCESS_TAG, ForkingRunLauncher
+from lfp_pipeline.dagster_support.run_launcher import (
+    PROCESS_TAG,
+    ForkingRunLauncher,
+    _ServerProcess,
+)
+from testing.engine import LOG
 from testing.processes import PROJECT
-from testing.waiting_job import waiting
+from testing.waiting_job import remembering, waiting
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="only Linux has the run server")
 
@@ -51,19 +59,31 @@ class Runs:
         job: Any,  # noqa: ANN401 (a decorated function)
         config: object = None,
         interpreter: str = sys.executable,
+        tags: Mapping[str, str] | None = None,
     ) -> str:
         """Launch a run of a job as the daemon does; return the id of the run."""
+        run = self.create(job, config, interpreter, tags)
+        self.launcher.launch_run(LaunchRunContext(run, None))
+        return run.run_id
+
+    def create(
+        self,
+        job: Any,  # noqa: ANN401
+        config: object = None,
+        interpreter: str = sys.executable,
+        tags: Mapping[str, str] | None = None,
+    ) -> dg.DagsterRun:
         recon: ReconstructableJob = dg.reconstructable(job)
         origin = recon.get_python_origin()
         repository = origin.repository_origin._replace(executable_path=interpreter)
-        run = self.instance.create_run_for_job(
+        run: dg.DagsterRun = self.instance.create_run_for_job(
             job_def=job,
             run_config=config,
+            tags=tags,
             job_code_origin=origin._replace(repository_origin=repository),
             status=dg.DagsterRunStatus.STARTING,
         )
-        self.launcher.launch_run(LaunchRunContext(run, None))
-        return run.run_id
+        return run
 
     def launch_waiting(self) -> tuple[str, int]:
         """Launch a run that waits; return its id and the id of its process once it waits."""
@@ -86,6 +106,11 @@ class Runs:
 
     def pid(self, run_id: str) -> int:
         return int(self.run(run_id).tags[PROCESS_TAG].split()[0])
+
+    def monitor(self, run_id: str) -> None:
+        """Look at a started run as the daemon's run monitoring does."""
+        record = self.instance.get_run_record_by_id(run_id)
+        monitor_started_run(self.instance, None, record, LOG)  # type: ignore[arg-type]
 
     def messages(self, run_id: str) -> str:
         return "\n".join(entry.message for entry in self.instance.all_logs(run_id))
@@ -144,7 +169,7 @@ def test_a_terminated_run_is_interrupted_and_canceled(runs: Runs) -> None:
 
 def test_another_process_with_the_id_of_a_run_is_not_interrupted(runs: Runs) -> None:
     run_id, pid = runs.launch_waiting()
-    runs.instance.add_run_tags(run_id, {PROCESS_TAG: f"{pid} 1"})
+    runs.instance.add_run_tags(run_id, {PROCESS_TAG: f"{pid} 1 {run_id}"})
     assert not runs.launcher.terminate(run_id)
     assert is_alive(pid)
     os.kill(pid, signal.SIGKILL)
@@ -195,6 +220,126 @@ def test_a_run_has_the_code_as_it_is_when_the_run_starts(
     assert parent_of(first) == parent_of(second) != parent_of(third)
     for pid in (first, second, third):
         os.kill(pid, signal.SIGKILL)
+
+
+def test_a_process_begins_its_run_only_with_the_word_of_the_launcher(runs: Runs) -> None:
+    run = runs.create(empty)
+    assert run.job_code_origin
+    server = _ServerProcess()
+    arguments = ExecuteRunArgs(run.job_code_origin, run.run_id, runs.instance.get_ref())
+    pid = server.fork(serialize_value(arguments))
+    assert pid
+    time.sleep(0.5)
+    assert is_alive(pid)
+    server.close()
+    until(lambda: not is_alive(pid))
+    assert runs.run(run.run_id).status is dg.DagsterRunStatus.STARTING
+
+
+def test_a_retry_has_not_the_process_of_its_first_run(runs: Runs) -> None:
+    first, pid = runs.launch_waiting()
+    with pytest.raises(DagsterInvariantViolationError, match="DefaultRunLauncher requires"):
+        runs.launch(empty, None, "/usr/bin/another-python", runs.run(first).tags)
+    retry = runs.instance.get_runs(limit=1)[0]
+    assert retry.run_id != first
+    assert retry.tags[PROCESS_TAG] == runs.run(first).tags[PROCESS_TAG]
+    assert not runs.launcher.terminate(retry.run_id)
+    assert is_alive(pid)
+    os.kill(pid, signal.SIGKILL)
+    runs.end_of(first)
+    assert runs.launcher.check_run_worker_health(retry).status is WorkerStatus.RUNNING
+
+
+def test_run_monitoring_fails_a_run_that_was_killed_with_its_server(runs: Runs) -> None:
+    run_id, pid = runs.launch_waiting()
+    os.kill(parent_of(pid), signal.SIGKILL)
+    runs.monitor(run_id)
+    assert not runs.run(run_id).is_finished
+    os.kill(pid, signal.SIGKILL)
+    until(lambda: not is_alive(pid))
+    runs.monitor(run_id)
+    assert runs.run(run_id).status is dg.DagsterRunStatus.FAILURE
+    assert "The process of this run is gone: it was killed." in runs.messages(run_id)
+
+
+def test_a_server_that_hangs_is_replaced(runs: Runs) -> None:
+    run_id, pid = runs.launch_waiting()
+    hanging = parent_of(pid)
+    server = runs.launcher._server  # noqa: SLF001
+    assert server
+    server._socket.settimeout(1)  # noqa: SLF001
+    os.kill(hanging, signal.SIGSTOP)
+    assert runs.end_of(runs.launch(empty)) is dg.DagsterRunStatus.SUCCESS
+    until(lambda: not is_alive(hanging))
+    assert runs.launcher.terminate(run_id)
+    assert runs.end_of(run_id) is dg.DagsterRunStatus.CANCELED
+
+
+NO_SECOND_FORK = """
+import os, sys
+fork, forks = os.fork, []
+
+def fork_once():
+    if "lfp_pipeline.dagster_support.run_server" in sys.orig_argv:
+        forks.append(1)
+        if len(forks) == 2:
+            raise BlockingIOError("no more processes")
+    return fork()
+
+os.fork = fork_once
+"""
+
+
+def test_a_server_that_cannot_fork_still_reports_its_runs(
+    runs: Runs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "sitecustomize.py").write_text(NO_SECOND_FORK)
+    monkeypatch.setenv("PYTHONPATH", f"{tmp_path}{os.pathsep}{PROJECT}")
+    run_id, pid = runs.launch_waiting()
+    _, other = runs.launch_waiting()
+    assert parent_of(pid) != parent_of(other)
+    for process in (pid, other):
+        os.kill(process, signal.SIGKILL)
+    assert runs.end_of(run_id) is dg.DagsterRunStatus.FAILURE
+
+
+@pytest.mark.parametrize("value", ["", "2"])
+def test_a_run_has_the_number_of_threads_of_its_environment(
+    runs: Runs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, value: str
+) -> None:
+    monkeypatch.delenv("OPENBLAS_NUM_THREADS", raising=False)
+    if value:
+        monkeypatch.setenv("OPENBLAS_NUM_THREADS", value)
+    file = tmp_path / "value"
+    config = {"ops": {"remember": {"config": {"file": str(file)}}}}
+    assert runs.end_of(runs.launch(remembering, config)) is dg.DagsterRunStatus.SUCCESS
+    assert file.read_text() == value
+
+
+CHANGE_AT_IMPORT = """
+from pathlib import Path as _Path
+_imports = _Path({imports!r})
+with _imports.open("a") as _file:
+    print("imported", file=_file)
+if len(_imports.read_text().splitlines()) == 1:
+    with _Path(__file__).with_name("settings.py").open("a") as _file:
+        _file.write("# A change.\\n")
+"""
+
+
+def test_code_that_changes_while_the_server_imports_it_is_not_used(
+    runs: Runs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    package = tmp_path / "code" / "lfp_pipeline"
+    shutil.copytree(PROJECT / "lfp_pipeline", package, ignore=shutil.ignore_patterns("__pycache__"))
+    imports = tmp_path / "imports"
+    with (package / "definitions.py").open("a") as code:
+        code.write(CHANGE_AT_IMPORT.format(imports=str(imports)))
+    time.sleep(0.1)
+    monkeypatch.setenv("PYTHONPATH", f"{package.parent}{os.pathsep}{PROJECT}")
+    monkeypatch.chdir(package.parent)
+    assert runs.end_of(runs.launch(empty)) is dg.DagsterRunStatus.SUCCESS
+    assert imports.read_text().splitlines() == ["imported"] * 2
 
 
 def test_a_run_of_another_interpreter_is_left_to_the_launcher_of_dagster(runs: Runs) -> None:

@@ -5,14 +5,21 @@ import os
 import shutil
 import subprocess
 import sys
+import venv
 import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import pytest
 
-from scripts.install import Environment, configured_options, install, uv_variables
+from scripts.install import Environment, configured_options, install, pip_options, uv_variables
+from testing.processes import PROJECT, finish, start
 
 BACKEND = """
 import pathlib, sys
@@ -69,6 +76,15 @@ class Machine:
         environment = Environment(self.folder / "my environment")
         environment.create()
         return install(environment, [self.folder / "lock"], self.folder / "project")
+
+    def uv_variables(self) -> dict[str, str]:
+        environment = Environment(self.folder / "my environment")
+        environment.create()
+        options = pip_options(environment)
+        assert options is not None
+        variables = uv_variables(options)
+        assert variables is not None
+        return variables
 
     def imports(self) -> str:
         code = "import tiny, importlib.metadata as m; print(tiny.VALUE, m.version('ours'))"
@@ -156,8 +172,7 @@ def test_every_place_of_pip_is_passed_on_to_uv(machine: Machine) -> None:
         "no-index = true\n"
     )
     machine.monkeypatch.setenv("PIP_INDEX_URL", "https://nearer.example/simple")
-    variables = uv_variables()
-    assert variables is not None
+    variables = machine.uv_variables()
     passed_on = {name: value for name, value in variables.items() if name.startswith("UV_")}
     assert passed_on == {
         "UV_DEFAULT_INDEX": "https://nearer.example/simple",
@@ -173,8 +188,7 @@ def test_every_place_of_pip_is_passed_on_to_uv(machine: Machine) -> None:
 def test_the_variables_of_uv_win(machine: Machine) -> None:
     machine.configure_pip("[global]\nindex-url = https://one.example/simple\n")
     machine.monkeypatch.setenv("UV_DEFAULT_INDEX", "https://two.example/simple")
-    variables = uv_variables()
-    assert variables is not None
+    variables = machine.uv_variables()
     assert variables["UV_DEFAULT_INDEX"] == "https://two.example/simple"
 
 
@@ -191,3 +205,127 @@ def test_with_an_option_that_uv_lacks_pip_installs(
 def test_lines_that_are_no_options_are_skipped() -> None:
     listed = "WARNING: something = 'else'\nlist.format='json'\nglobal.no-index='true'\n\n"
     assert configured_options(listed) == {"no-index": "true"}
+
+
+@contextmanager
+def index(folder: Path) -> Iterator[str]:
+    """Serve an index of packages, whose links are files of a folder, for the block."""
+
+    class Quiet(SimpleHTTPRequestHandler):
+        def log_message(self, *_: object) -> None:
+            pass
+
+    page = folder / "simple" / "tiny"
+    page.mkdir(parents=True)
+    wheel = "tiny-1.0-py3-none-any.whl"
+    shutil.move(folder / "links" / wheel, page)
+    (page / "index.html").write_text(f'<!DOCTYPE html><a href="{wheel}">{wheel}</a>')
+    with ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(folder))) as server:
+        thread = Thread(target=server.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}/simple"
+        server.shutdown()
+        thread.join()
+
+
+@pytest.mark.parametrize("source", ["file", "variable"])
+def test_without_an_index_only_files_are_installed(machine: Machine, source: str) -> None:
+    machine.use_uv(real_uv())
+    with index(machine.folder) as url:
+        configuration = f"[global]\nindex-url = {url}\ntrusted-host = 127.0.0.1\n"
+        machine.configure_pip(configuration + "no-index = false\n")
+        assert machine.install() == "uv"
+        assert machine.imports() == "7 1.0\n"
+        shutil.rmtree(machine.folder / "my environment")
+        if source == "file":
+            machine.configure_pip(configuration + "no-index = yes\n")
+        else:
+            machine.monkeypatch.setenv("PIP_NO_INDEX", "1")
+        with pytest.raises(subprocess.CalledProcessError):
+            machine.install()
+
+
+INSTALL = """
+import sys
+from pathlib import Path
+from scripts.install import Environment, install
+folder = Path(sys.argv[1])
+environment = Environment(folder / "my environment")
+environment.create()
+print(install(environment, [folder / "lock"], folder / "project"))
+"""
+
+
+def test_a_python_without_pip_installs_as_pip_is_configured(machine: Machine) -> None:
+    machine.use_uv(real_uv())
+    bare = machine.folder / "bare"
+    venv.create(bare, symlinks=True)
+    machine.monkeypatch.setattr(sys, "executable", str(bare / "bin" / "python"))
+    *_, program = finish([start(INSTALL, machine.folder)])[0].splitlines()
+    assert program == "uv"
+    assert machine.imports() == "7 1.0\n"
+
+
+def test_pip_installs_if_it_cannot_list_its_configuration(machine: Machine) -> None:
+    machine.use_uv(real_uv())
+    broken = machine.folder / "broken" / "pip"
+    broken.mkdir(parents=True)
+    (broken / "__init__.py").touch()
+    (broken / "__main__.py").write_text(
+        "import os, sys\n"
+        "if 'config' in sys.argv: sys.exit(1)\n"
+        "del os.environ['PYTHONPATH']\n"
+        "os.execv(sys.executable, [sys.executable, '-m', 'pip', *sys.argv[1:]])\n"
+    )
+    machine.monkeypatch.setenv("PYTHONPATH", str(broken.parent))
+    assert machine.install() == "pip"
+
+
+@pytest.mark.parametrize("fault", ["gone", "another version"])
+def test_an_environment_of_another_python_is_created_again(machine: Machine, fault: str) -> None:
+    machine.use_uv(None)
+    environment = Environment(machine.folder / "my environment")
+    environment.create()
+    stale = environment.folder / "stale"
+    stale.touch()
+    environment.create()
+    assert stale.exists()
+    environment.python.unlink()
+    if fault == "gone":
+        environment.python.symlink_to("/nowhere/python3")
+    else:
+        environment.python.write_text("#!/bin/sh\necho 3 9\n")
+        environment.python.chmod(0o755)
+    assert machine.install() == "pip"
+    assert machine.imports() == "7 1.0\n"
+    assert not stale.exists()
+
+
+def test_a_folder_that_is_no_environment_keeps_its_files(machine: Machine) -> None:
+    (machine.folder / "my environment").mkdir()
+    mine = machine.folder / "my environment" / "mine"
+    mine.touch()
+    assert machine.install() in {"pip", "uv"}
+    assert mine.exists()
+
+
+def test_make_installs_again_if_the_python_of_the_environment_is_gone(tmp_path: Path) -> None:
+    shutil.copy(PROJECT / "Makefile", tmp_path)
+    for name in ("requirements.lock", "requirements-uv.lock", "pyproject.toml"):
+        (tmp_path / name).touch()
+        os.utime(tmp_path / name, (1, 1))
+    python = tmp_path / ".venv" / "bin" / "python"
+    python.parent.mkdir(parents=True)
+    python.symlink_to(sys.executable)
+    (tmp_path / ".venv" / "installed").touch()
+    command = ["make", "--dry-run", ".venv/installed"]
+
+    def commands() -> str:
+        return subprocess.run(
+            command, cwd=tmp_path, capture_output=True, text=True, check=True
+        ).stdout
+
+    assert "scripts.install" not in commands()
+    python.unlink()
+    python.symlink_to("/nowhere/python3")
+    assert "scripts.install" in commands()

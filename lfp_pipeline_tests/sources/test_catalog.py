@@ -11,7 +11,7 @@ import pytest
 
 from lfp_pipeline.engine import Engine
 from lfp_pipeline.sources import write_lease
-from lfp_pipeline.sources.inbox import QUIET_SECONDS, SETTLE_SECONDS
+from lfp_pipeline.sources.inbox import GROWING_SECONDS, QUIET_SECONDS, SETTLE_SECONDS
 from testing.engine import LOG, engine_at
 from testing.processes import HOLD_OPEN, running
 
@@ -94,6 +94,40 @@ def test_a_file_that_is_opened_again_is_a_later_version(engine: Engine) -> None:
     assert first.version != second.version
 
 
+@on_linux
+def test_a_file_that_grows_again_and_again_is_complete_when_it_is_quiet(engine: Engine) -> None:
+    file = engine.settings.inbox_dir / "a.csv"
+    file.write_bytes(b"sku,name,description\ns1,Ann,x\n")
+    os.utime(file, ns=(time.time_ns() // 1000 * 1000 + 999,) * 2)  # Parts of a microsecond.
+    with aged(file):
+        (first,) = engine.catalog.list_inbox().ready
+    engine.land(engine.catalog.inbox_source(first), "a.csv", LOG)
+    with aged(file):
+        assert listed(engine) == (["a.csv"], [])
+    (engine.settings.inbox_dir / "b.csv").write_bytes(b"abc")
+    with file.open("ab") as more:
+        more.write(b"s2,Bob,y\n")
+    with aged(file):
+        assert listed(engine) == (["b.csv"], ["a.csv"])
+    time.sleep(QUIET_SECONDS - SETTLE_SECONDS)
+    assert sorted(listed(engine)[0]) == ["a.csv", "b.csv"]
+
+
+@on_linux
+def test_a_version_that_is_much_younger_than_the_last_one_is_complete_at_once(
+    engine: Engine,
+) -> None:
+    file = engine.settings.inbox_dir / "a.csv"
+    file.write_bytes(b"sku,name,description\ns1,Ann,x\n")
+    os.utime(file, (time.time() - GROWING_SECONDS - 1,) * 2)
+    with aged(file):
+        (first,) = engine.catalog.list_inbox().ready
+    engine.land(engine.catalog.inbox_source(first), "a.csv", LOG)
+    file.write_bytes(b"sku,name,description\ns2,Bob,y\n")
+    with aged(file):
+        assert listed(engine) == (["a.csv"], [])
+
+
 def test_without_an_answer_of_the_kernel_a_file_is_complete_after_the_quiet_time(
     engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -106,6 +140,7 @@ def test_without_an_answer_of_the_kernel_a_file_is_complete_after_the_quiet_time
     (tmp_path / "mountinfo").write_text(mounts)
     (tmp_path / "fdinfo").symlink_to(kernel / "fdinfo")
     monkeypatch.setattr(write_lease, "_SELF", tmp_path)
+    monkeypatch.setattr(write_lease, "_known", {})
     file = engine.settings.inbox_dir / "a.csv"
     file.write_bytes(b"abc")
     with aged(file):

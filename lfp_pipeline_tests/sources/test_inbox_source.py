@@ -13,7 +13,7 @@ from lfp_pipeline.errors import LandingError, StillWrittenError
 from lfp_pipeline.raw_zone.raw_zone import RawZone
 from lfp_pipeline.sources.base import Fetched, OnProgress, Sink
 from lfp_pipeline.sources.inbox import list_inbox
-from lfp_pipeline.sources.inbox_source import InboxSource
+from lfp_pipeline.sources.inbox_source import InboxSource, select_ready_files
 from testing.engine import LOG
 from testing.processes import HOLD_A_WRITE_LEASE, HOLD_OPEN, running
 from testing.sources import Bytes
@@ -191,7 +191,16 @@ def test_a_file_that_replaced_the_listed_one_is_not_copied(
     source = listed(inbox)
     act(inbox, outside)
     assert "is not the file that was listed any more" in refused(source)
-    assert not source.is_being_written()
+    assert source.is_being_written()
+
+
+def test_a_file_that_changed_since_its_listing_is_not_ready(inbox: Path) -> None:
+    listing = list_inbox(inbox, stable_seconds=0)
+    with (inbox / NAME).open("ab") as file:
+        file.write(b"more")
+        file.flush()
+        apart = select_ready_files(inbox, listing, listing.ready, None)
+    assert (apart.ready, apart.still_writing) == ((), (NAME,))
 
 
 def test_a_file_that_changes_during_the_copy_is_refused(inbox: Path, tmp_path: Path) -> None:

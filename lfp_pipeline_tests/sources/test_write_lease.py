@@ -145,15 +145,35 @@ def test_an_answer_counts_on_local_file_systems_only(
     (tmp_path / "mountinfo").write_text(listed)
     (tmp_path / "fdinfo").symlink_to(kernel / "fdinfo")
     monkeypatch.setattr(write_lease, "_SELF", tmp_path)
+    monkeypatch.setattr(write_lease, "_known", {})
     with running(HOLD_OPEN, file, "ab"):
         assert is_written(file) is (True if believed else None)
     assert is_written(file) is (False if believed else None)
+
+
+def test_the_list_of_mounts_is_not_read_for_each_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reads: list[str] = []
+    is_mount_remote = write_lease._is_mount_remote  # noqa: SLF001
+
+    def counted(descriptor: int) -> bool:
+        reads.append("read")
+        return is_mount_remote(descriptor)
+
+    monkeypatch.setattr(write_lease, "_is_mount_remote", counted)
+    monkeypatch.setattr(write_lease, "_known", {})
+    for number in range(20):
+        (tmp_path / f"{number}.csv").write_bytes(b"abc")
+        assert is_written(tmp_path / f"{number}.csv") is False
+    assert len(reads) <= 2
 
 
 def test_a_refused_lease_counts_if_the_mount_is_unknown(
     file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(write_lease, "_SELF", tmp_path)
+    monkeypatch.setattr(write_lease, "_known", {})
     with running(HOLD_OPEN, file, "ab"):
         assert is_written(file)
 

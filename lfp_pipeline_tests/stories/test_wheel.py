@@ -1,6 +1,7 @@
 """The built wheel works in an empty folder, with no clone beside it."""
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -38,6 +39,15 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     assert built.returncode == 0, built.stderr
     (file,) = target.iterdir()
     return file
+
+
+def test_it_brings_what_users_of_the_tables_need(wheel: Path) -> None:
+    with zipfile.ZipFile(wheel) as archive:
+        (metadata,) = [name for name in archive.namelist() if name.endswith(".dist-info/METADATA")]
+        required = re.findall(
+            r"(?m)^Requires-Dist: ([\w-]+)[^;\n]*$", archive.read(metadata).decode()
+        )
+    assert {"dagster", "dagster-webserver", "dagster-duckdb", "duckdb", "pandas"} <= {*required}
 
 
 def test_it_has_every_file_of_the_package_and_no_other(wheel: Path) -> None:

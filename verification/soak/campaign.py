@@ -46,6 +46,8 @@ _MAX_PENDING = 24  # So that a slow machine gets no more files than it can inges
 _FEED_SKUS = 400
 _CATCH_UP_SECONDS = 1800.0
 _EMPTY_JOBS = 3
+_KILL_SECONDS = 10.0
+_KILL_LOOK_SECONDS = 0.1
 _PAGE = "{ runsOrError(limit: 30) { ... on Runs { results { runId jobName status startTime } } } }"
 _UNFINISHED = [
     dg.DagsterRunStatus.QUEUED,
@@ -190,11 +192,15 @@ class _Load:
             self.done.changes += 1
 
     def _kill(self) -> None:
-        workers = run_workers(self.dagster.process.pid)
-        if workers:
-            with suppress(ProcessLookupError):  # The worker has just ended.
-                os.kill(self._chances["kill"].choice(workers), signal.SIGKILL)
-                self.done.kills.append(time.time())
+        """Kill the process of a run, if there is one within some seconds: most runs are short."""
+        deadline = time.monotonic() + _KILL_SECONDS
+        while not (workers := run_workers(self.dagster.process.pid)):
+            if time.monotonic() > deadline:
+                return
+            time.sleep(_KILL_LOOK_SECONDS)
+        with suppress(ProcessLookupError):  # The worker has just ended.
+            os.kill(self._chances["kill"].choice(workers), signal.SIGKILL)
+            self.done.kills.append(time.time())
 
     def _look(self) -> None:
         """Load the page of runs, as an open browser does."""

@@ -69,16 +69,20 @@ class Attempts:
     Attributes:
         last: id of the last run that was read; None: there was none.
         open: ids of the runs that had not ended.
-        running: the file versions that these runs were requested for.
+        open_runs: number of those that are queued or in progress. Dagster launches a run whose
+            submission failed when the run is requested again, with its run key.
+        running: the file versions that these were requested for.
         tries: the counts, by partition key.
-        untried: keys of pending files that no run was requested for.
-        known_until: a run may have been requested for any file that was dropped before this time,
-            in seconds since the epoch.
+        untried: keys of files whose present version no run was requested for: pending files, and
+            files that are still being written.
+        known_until: a run may have been requested for any other file that was dropped before this
+            time, in seconds since the epoch.
         is_complete: whether all runs are read.
     """
 
     last: str | None
     open: Sequence[str] = ()
+    open_runs: int = 0
     running: Collection[FileVersion] = ()
     tries: Mapping[str, Tries] = field(default_factory=dict)
     untried: Collection[str] = ()
@@ -117,6 +121,7 @@ def count_attempts(
     sensor: str,
     pending: Mapping[str, InboxFile],
     finished: Collection[str],
+    written: Collection[str],
     known_until: float,
     instance: dg.DagsterInstance,
 ) -> Attempts:
@@ -127,6 +132,7 @@ def count_attempts(
         sensor: name of the sensor.
         pending: files of the inbox that are to be ingested, by partition key.
         finished: partition keys of the other files of the inbox.
+        written: partition keys of files that are still being written.
         known_until: this tick requests runs only for files that were dropped before this time, in
             seconds since the epoch.
         instance: the instance that has the runs.
@@ -140,7 +146,8 @@ def count_attempts(
         last = _last_before(min(map(_dropped_at, pending.values()), default=inf), tags, instance)
         counted = _counted(Attempts(last), tags, pending, finished, instance)
     tried = {key for key, _ in counted.running} | counted.tries.keys()
-    return replace(counted, untried=pending.keys() - tried, known_until=known_until)
+    untried = (pending.keys() - tried) | set(written)
+    return replace(counted, untried=untried, known_until=known_until)
 
 
 def _knows_all(counted: Attempts, before: Attempts, pending: Mapping[str, InboxFile]) -> bool:
@@ -162,33 +169,37 @@ def _counted(
     if before.open:
         records += instance.get_run_records(dg.RunsFilter(run_ids=list(before.open)))
     running: set[FileVersion] = set()
+    open_ids: list[str] = []
+    open_runs = 0
     tries = {
         key: earlier
         for key, earlier in before.tries.items()
         if key not in finished and (key not in pending or _is_of(earlier, pending[key]))
     }
     for record in records:
-        versions = requested_files(record.dagster_run).items()
-        if not record.dagster_run.is_finished:
-            running.update(versions)
+        run = record.dagster_run
+        versions = requested_files(run).items()
+        if not run.is_finished:
+            open_ids.append(run.run_id)
+            if run.status is not dg.DagsterRunStatus.NOT_STARTED:
+                open_runs += 1
+                running.update(versions)
             continue
         created_at = record.create_timestamp.timestamp()
-        tags_of_run = record.dagster_run.tags
-        busy = BUSY_TAG in tags_of_run
-        not_tried = tags_of_run.get(NOT_TRIED_TAG, "").split(",")
+        busy = BUSY_TAG in run.tags
+        not_tried = run.tags.get(NOT_TRIED_TAG, "").split(",")
         for key, version in versions:
             no_attempt = busy or key in not_tried
-            run = Tries(version, created_at, 1, int(no_attempt), created_at if busy else 0.0)
-            if key not in finished and (key not in pending or _is_of(run, pending[key])):
-                tries[key] = run.after(tries.get(key))
+            tried = Tries(version, created_at, 1, int(no_attempt), created_at if busy else 0.0)
+            if key not in finished and (key not in pending or _is_of(tried, pending[key])):
+                tries[key] = tried.after(tries.get(key))
     absent = [key for key in tries if key not in pending]
     for key in absent[:-_ABSENT_LIMIT]:
         del tries[key]
     return Attempts(
         last=new[-1].dagster_run.run_id if new else before.last,
-        open=[
-            record.dagster_run.run_id for record in records if not record.dagster_run.is_finished
-        ],
+        open=open_ids,
+        open_runs=open_runs,
         running=running,
         tries=tries,
         is_complete=len(new) < RUNS_A_TICK,

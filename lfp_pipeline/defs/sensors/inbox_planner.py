@@ -122,13 +122,13 @@ def decide(
     listing: Listing,
     history: RunHistory,
     limits: RunLimits,
-    set_apart: Callable[[Listing, Sequence[InboxFile]], Listing],
+    set_apart: Callable[[Listing, Sequence[InboxFile], int], Listing],
 ) -> InboxPlan:
     """Return the plan for a listing of the inbox.
 
     A new version of a file is due, and one with fewer failed runs than the limit. Due files share a
-    run; while too many runs are open, files are collected for the next one. `set_apart` returns the
-    listing of due files without those that cannot be ingested now.
+    run; while too many runs are open, files are collected for the next one. `set_apart` opens due
+    files up to a number of them that can be ingested now, and returns the listing of these.
     """
     due: list[InboxFile] = []
     merged = running = backing_off = 0
@@ -151,41 +151,49 @@ def decide(
             needing_attention.append(file.name)
         else:
             due.append(file)
-    ingestible = set_apart(listing, due)
-    attempts = [
-        (file, history.attempts.get((file.partition_key, file.version), 0) + 1)
-        for file in ingestible.ready
-    ]
-    batches = _batches(attempts, history, limits)
+    batches, opened = _batches(due, listing, history, limits, set_apart)
+    apart = len(opened.still_writing) + len(opened.skipped)
+    apart -= len(listing.still_writing) + len(listing.skipped)
     return InboxPlan(
         batches=batches,
-        waiting=len(attempts) - sum(len(batch.files) for batch in batches),
-        still_writing=len(ingestible.still_writing),
+        waiting=len(due) - apart - sum(len(batch.files) for batch in batches),
+        still_writing=len(opened.still_writing),
         running=running,
         backing_off=backing_off,
         merged=merged,
         refused=tuple(refused),
         reverted=tuple(reverted),
         needing_attention=tuple(needing_attention),
-        left_out=ingestible.left_out,
+        left_out=opened.left_out,
     )
 
 
 def _batches(
-    due: Sequence[tuple[InboxFile, int]], history: RunHistory, limits: RunLimits
-) -> tuple[RunBatch, ...]:
+    due: Sequence[InboxFile],
+    listing: Listing,
+    history: RunHistory,
+    limits: RunLimits,
+    set_apart: Callable[[Listing, Sequence[InboxFile], int], Listing],
+) -> tuple[tuple[RunBatch, ...], Listing]:
     """Return at most one batch of large files, and one of small ones, as far as runs may be open.
 
     Large files wait for large files only, and get a free run first, so that neither kind of files
-    can keep the other waiting.
+    can keep the other waiting. The listing names the files that cannot be ingested now, as far as
+    files were opened.
     """
-    large = [each for each in due if each[0].size_bytes > limits.large_bytes]
-    small = [each for each in due if each[0].size_bytes <= limits.large_bytes]
+    large = [file for file in due if file.size_bytes > limits.large_bytes]
+    small = [file for file in due if file.size_bytes <= limits.large_bytes]
     if any(size_of(version) > limits.large_bytes for _, version in history.running):
         large = []
-    free_runs = max(MAX_OPEN_RUNS - history.open_runs, 0)
-    chosen = [files[: limits.batch_files] for files in (large, small) if files][:free_runs]
-    return tuple(
-        RunBatch(tuple(file for file, _ in files), tuple(attempt for _, attempt in files))
-        for files in chosen
-    )
+    free_runs = MAX_OPEN_RUNS - history.open_runs
+    batches: list[RunBatch] = []
+    for files in (large, small):
+        if files and len(batches) < free_runs:
+            listing = set_apart(listing, files, limits.batch_files)
+            if listing.ready:
+                tried = [
+                    history.attempts.get((file.partition_key, file.version), 0)
+                    for file in listing.ready
+                ]
+                batches.append(RunBatch(listing.ready, tuple(number + 1 for number in tried)))
+    return tuple(batches), listing

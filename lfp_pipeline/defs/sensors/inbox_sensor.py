@@ -28,6 +28,7 @@ from lfp_pipeline.defs.sensors.inbox_planner import (
 from lfp_pipeline.defs.sensors.inbox_watch import InboxWatch
 from lfp_pipeline.engine import Engine
 from lfp_pipeline.model.ledger_entry import Status
+from lfp_pipeline.model.partition_key import partition_key
 from lfp_pipeline.sources.inbox import InboxFile, Listing
 
 NAME = "file_drop_sensor"
@@ -55,10 +56,14 @@ def build_file_drop_sensor(interval_seconds: int) -> dg.SensorDefinition:
         deadline = time.monotonic() + (settings.sensor_watch_seconds if is_watching else 0)
         fail_dead_runs(engine, context.instance, context.log)
         if not is_watching:
-            return _evaluate(engine.catalog.list_inbox(), context, engine).result
-        watch = InboxWatch(engine.catalog, str(settings.inbox_dir))
+            return _evaluate(engine.catalog.list_inbox(), context.cursor, context, engine).result
+        watch = InboxWatch(engine.catalog)
+        cursor = context.cursor
         while True:
-            found = _evaluate(watch.listing, context, engine)
+            found = _evaluate(watch.listing, cursor, context, engine)
+            cursor = found.result.cursor
+            if found.is_counting and time.monotonic() < deadline:
+                continue
             if found.result.run_requests or not watch.wait(deadline, found.has_a_run_ended):
                 return found.result
 
@@ -72,11 +77,13 @@ class _Evaluation:
     Attributes:
         result: what to request.
         waiting_for: the runs whose end lets files be requested that are due.
+        is_counting: whether earlier runs are still to be counted.
     """
 
     result: dg.SensorResult
     instance: dg.DagsterInstance
     waiting_for: Sequence[str] = ()
+    is_counting: bool = False
 
     def has_a_run_ended(self) -> bool:
         """Return whether one of the runs has ended that files wait for."""
@@ -86,23 +93,25 @@ class _Evaluation:
         return any(run.is_finished for run in runs)
 
 
-def _evaluate(listing: Listing, context: dg.SensorEvaluationContext, engine: Engine) -> _Evaluation:
+def _evaluate(
+    listing: Listing, cursor: str | None, context: dg.SensorEvaluationContext, engine: Engine
+) -> _Evaluation:
     """Return what is to be requested for a listing of the inbox."""
     settings, instance = engine.settings, context.instance
-    known_until = time.time() - engine.catalog.complete_after_seconds
     outcomes = engine.backlog.last_statuses(listing.ready)
     statuses = list(zip(listing.ready, outcomes, strict=True))
     attempts = count_attempts(
-        context.cursor,
+        cursor,
         NAME,
         {file.partition_key: file for file, status in statuses if status is None},
         {file.partition_key for file, status in statuses if status is not None},
-        known_until,
+        [partition_key(name) for name in listing.still_writing],
+        listing.started - engine.catalog.complete_after_seconds,
         instance,
     )
     if not attempts.is_complete:
         result = dg.SensorResult(skip_reason=_COUNTING, cursor=attempts.cursor)
-        return _Evaluation(result, instance)
+        return _Evaluation(result, instance, is_counting=True)
     limits = RunLimits(
         settings.sensor_max_attempts, settings.sensor_batch_bytes, settings.sensor_batch_files
     )
@@ -159,7 +168,7 @@ def _history(
         refused=ended[Status.REFUSED],
         reverted=ended[Status.REVERTED],
         running={*attempts.running, *being_reversed},
-        open_runs=len(attempts.open),
+        open_runs=attempts.open_runs,
         attempts={version: count.attempts for version, count in tries.items()},
         busy={version: count.busy for version, count in tries.items()},
         backing_off={

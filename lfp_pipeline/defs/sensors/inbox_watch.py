@@ -10,7 +10,8 @@ from lfp_pipeline.sources.inbox import Listing
 
 _LOOK_SECONDS = 0.1
 _TIME_SHARE = 0.02
-"""Largest share of the time for looking at folders, and for listing the inbox unasked."""
+"""Largest share of the time for looking at folders, for listing the inbox because time has passed,
+and for listing it because folders changed, though no file did that is to be ingested."""
 
 _LONGEST_SETTLE_SECONDS = 1.0
 
@@ -26,9 +27,9 @@ class InboxWatch:
     repeated for a moment.
     """
 
-    def __init__(self, catalog: SourceCatalog, inbox: str) -> None:
+    def __init__(self, catalog: SourceCatalog) -> None:
         self._catalog = catalog
-        self._root = f"{inbox}/"
+        self._root = f"{catalog.inbox_dir}/"
         self.listing = self._list_settled()
 
     def wait(self, deadline: float, is_over: Callable[[], bool]) -> bool:
@@ -41,17 +42,20 @@ class InboxWatch:
             is_over: another condition; cheap to check.
         """
         pause = _LOOK_SECONDS
+        vain_seconds = _TIME_SHARE * (deadline - time.monotonic())
         with ThreadPoolExecutor(1) as probe:
             while (now := time.monotonic()) < deadline and not _is_ending(probe):
                 time.sleep(min(pause, deadline - now))
                 looked_at = time.monotonic()
                 is_due = looked_at > self._listed_at + self._list_seconds / _TIME_SHARE
-                has_moved = self._have_folders_changed()
+                has_moved = vain_seconds > 0 and self._have_folders_changed()
                 pause = max(_LOOK_SECONDS, (time.monotonic() - looked_at) / _TIME_SHARE)
                 before = self.listing
-                if (is_due or has_moved) and self._list() != before:
-                    self._list_settled()
-                    return True
+                if is_due or has_moved:
+                    if self._list() != before:
+                        self._list_settled()
+                        return True
+                    vain_seconds -= 0 if is_due else self._list_seconds
                 if is_over():
                     return True
         return False

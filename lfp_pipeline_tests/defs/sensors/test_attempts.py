@@ -1,6 +1,9 @@
 """Runs are counted once each, some per tick, even after a lost cursor."""
 
-from collections.abc import Sequence
+import sys
+import time
+from collections.abc import Collection, Sequence
+from pathlib import Path
 
 import dagster as dg
 import pytest
@@ -8,8 +11,10 @@ import pytest
 from lfp_pipeline.dagster_support.runs import SENSOR_TAG, VERSION_TAG
 from lfp_pipeline.defs.sensors import attempts as counting
 from lfp_pipeline.defs.sensors import inbox_sensor
-from testing.dagster_project import PARTITION_TAG, Project
+from lfp_pipeline.sources.inbox import QUIET_SECONDS, SETTLE_SECONDS
+from testing.dagster_project import PARTITION_TAG, Project, project_in
 from testing.expected_tables import File, expected_products
+from testing.processes import HOLD_OPEN, running
 
 A = File("a.csv", 1_000_000, (("s1", "Ann", "x"),))
 B = File("b.csv", 2_000_000, (("s2", "Bob", "y"),))
@@ -165,3 +170,63 @@ def test_the_cursor_of_many_waiting_files_is_short(project: Project) -> None:
     for number in range(30):
         project.drop(File(f"f{number:02}.csv", number, ((f"s{number}", "n", ""),)))
     assert len(project.tick().cursor) < 30 * 12 + 200
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux has read leases")
+def test_a_file_that_is_complete_late_causes_no_recount(
+    tmp_path: Path, home: Path, read: list[int]
+) -> None:
+    with project_in(tmp_path / "own", home, inbox_stable_seconds=None) as project:
+        earlier_runs(project, 20, A)
+        path = project.inbox / B.key
+        (project.inbox / "empty.csv").touch()
+        with running(HOLD_OPEN, path, "wb"):
+            path.write_bytes(B.content)
+            time.sleep(SETTLE_SECONDS)
+            assert project.tick().skip_message == "2 still being written."
+            time.sleep(SETTLE_SECONDS + 0.1)
+            read.clear()
+            assert project.tick().skip_message == "2 still being written."
+        (request,) = project.tick().run_requests
+        assert request.partition_key == B.key
+        time.sleep(QUIET_SECONDS)
+        requests = project.tick().run_requests
+        assert [set(requested(request)) for request in requests] == [{B.key, "empty.csv"}]
+        assert sum(read) == 0
+
+
+def requested(request: dg.RunRequest) -> Collection[str]:
+    keys: Collection[str] = request.run_config["ops"]["ingest"]["config"]["files"]
+    return keys
+
+
+def test_a_tick_of_the_daemon_counts_a_long_history_to_its_end(
+    tmp_path: Path, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(counting, "RUNS_A_TICK", 10)
+    with project_in(tmp_path / "own", home, sensor_watch_seconds=20) as project:
+        project.drop(B)
+        earlier_runs(project, 35, A)
+        started = time.monotonic()
+        (request,) = project.tick(started_at=1.0).run_requests
+        assert time.monotonic() - started < 10
+        assert request.partition_key == B.key
+
+
+def test_a_run_whose_submission_failed_is_requested_again(project: Project) -> None:
+    for file in (A, B):
+        project.drop(file)
+    (request,) = project.tick().run_requests
+    for key in (request.run_key, "another"):
+        run = project.instance.create_run_for_job(
+            project.repository.get_job(request.job_name),
+            run_config=request.run_config,
+            tags={**request.tags, "dagster/run_key": key},
+            status=dg.DagsterRunStatus.NOT_STARTED,
+        )
+    for _ in range(2):
+        (again,) = project.tick().run_requests
+        assert again.run_key == request.run_key
+    project.instance.report_run_failed(run)
+    (again,) = project.tick().run_requests
+    assert again.tags["lfp/attempt"] == "2"

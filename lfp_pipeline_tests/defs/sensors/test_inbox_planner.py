@@ -26,8 +26,8 @@ def file(name: str, size: int = 10, mtime_ns: int = 5_000, ctime_ns: int = 6_000
     return InboxFile(name, Path("/inbox") / name, size, mtime_ns, ctime_ns)
 
 
-def all_ready(listing: Listing, due: Sequence[InboxFile]) -> Listing:
-    return replace(listing, ready=tuple(due))
+def all_ready(listing: Listing, due: Sequence[InboxFile], limit: int) -> Listing:
+    return replace(listing, ready=tuple(due[:limit]))
 
 
 def version(file: InboxFile) -> FileVersion:
@@ -233,7 +233,8 @@ def test_a_file_that_cannot_be_ingested_now_is_counted_and_not_due() -> None:
     files = [file("a.csv"), file("b.csv"), file("in.csv"), file("hopeless.csv")]
     asked: list[str] = []
 
-    def set_apart(listing: Listing, due: Sequence[InboxFile]) -> Listing:
+    def set_apart(listing: Listing, due: Sequence[InboxFile], limit: int) -> Listing:
+        assert limit == LIMITS.batch_files
         asked.extend(one.name for one in due)
         denied = (Skipped("d.csv", "Permission denied"),)
         still_writing = (*listing.still_writing, "a.csv")
@@ -245,6 +246,32 @@ def test_a_file_that_cannot_be_ingested_now_is_counted_and_not_due() -> None:
     assert found.still_writing == 2
     assert asked == ["a.csv", "b.csv"]  # Only of files that are due.
     assert "1 skipped: d.csv (Permission denied)" in found.summary
+
+
+def test_no_file_is_opened_while_no_run_is_free() -> None:
+    opened: list[InboxFile] = []
+
+    def set_apart(listing: Listing, due: Sequence[InboxFile], limit: int) -> Listing:
+        opened.extend(due)
+        return all_ready(listing, due, limit)
+
+    history = RunHistory(open_runs=MAX_OPEN_RUNS)
+    found = decide(Listing((file("a.csv"),), ()), history, LIMITS, set_apart)
+    assert (found.batches, found.waiting) == ((), 1)
+    assert not opened
+
+
+def test_small_files_get_a_run_that_no_large_file_can_use() -> None:
+    def set_apart(listing: Listing, due: Sequence[InboxFile], limit: int) -> Listing:
+        written = tuple(one.name for one in due if one.name == "large.csv")
+        ready = tuple(one for one in due if one.name != "large.csv")[:limit]
+        return replace(listing, ready=ready, still_writing=(*listing.still_writing, *written))
+
+    files = file("large.csv", size=101), *(file(f"{name}.csv") for name in "abcd")
+    history = RunHistory(open_runs=MAX_OPEN_RUNS - 1)
+    found = decide(Listing(files, ()), history, LIMITS, set_apart)
+    assert asked_for(found) == ["a.csv", "b.csv", "c.csv"]
+    assert (found.still_writing, found.waiting) == (1, 1)
 
 
 def test_the_summary_names_skipped_and_ignored_files() -> None:
