@@ -44,12 +44,12 @@ class Engine:
         """Use the database of the data folder, or another warehouse.
 
         Args:
-            read_only: do not write the index of the raw zone. Only methods that read may be used.
+            read_only: change nothing in the data folder, so only plan or read.
         """
         self.settings = settings
         self.raw_zone = RawZone(settings.raw_dir, read_only=read_only)
         self.catalog = SourceCatalog(settings, self.raw_zone.index.newest_versions)
-        self.warehouse = warehouse or Warehouse.of(settings)
+        self.warehouse = warehouse or Warehouse.of(settings, read_only=read_only)
         self.published = PublishedCopy(
             settings.published_path, self.warehouse, self.raw_zone, settings.publish_time_share
         )

@@ -35,7 +35,9 @@ def command(delivery: str, *, latest: bool, is_dry_run: bool, as_json: bool, ver
     def is_open(landed: Landed) -> bool:
         return not landed.reverted and landed.noted_status != "merged"
 
-    found = find_delivery(engine_of_project(), delivery, latest=latest, among=is_open)
+    found = find_delivery(
+        engine_of_project(read_only=is_dry_run), delivery, latest=latest, among=is_open
+    )
     options = {"delivery_id": found.delivery_id}
     if is_dry_run:
         dry_run(dismiss_delivery, options, as_json=as_json)

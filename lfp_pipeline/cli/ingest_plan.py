@@ -57,7 +57,7 @@ def plan_and_print(
 
 def _row(plan: FilePlan, names: Mapping[str, str]) -> dict[str, Any]:
     entry = plan.entry
-    status = "would fail"
+    status = "not planned: polled" if plan.is_polled else "would fail"
     if entry is not None:
         status = _WOULD_BE[entry.status] if plan.is_new else f"already {entry.status}"
     return {
@@ -108,7 +108,8 @@ def _line(values: dict[str, Any]) -> str:
 
 def _exit(plans: Sequence[FilePlan], names: Mapping[str, str]) -> None:
     refused = [plan for plan in plans if plan.entry and plan.is_new and plan.entry.error]
-    failed = [plan for plan in plans if plan.error]
+    refused += [plan for plan in plans if plan.is_polled]
+    failed = [plan for plan in plans if plan.error and not plan.is_polled]
     for plan in [*refused, *failed]:
         error = plan.error or (plan.entry.error if plan.entry else None) or ""
         say(first_lines(f"{_name(plan, names)}: {visible(error)}"))

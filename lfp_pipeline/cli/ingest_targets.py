@@ -14,6 +14,7 @@ from lfp_pipeline.sources.base import Source
 from lfp_pipeline.sources.inbox import InboxFile, list_inbox
 from lfp_pipeline.sources.inbox_source import InboxSource
 from lfp_pipeline.sources.local_file import LocalFile
+from lfp_pipeline.sources.locations import file_name_of
 from lfp_pipeline.sources.written_location import resolve_location
 
 
@@ -146,10 +147,8 @@ def _elsewhere(engine: Engine, text: str) -> Target:
 
 
 def _file_name(source: Source) -> str:
-    """Return the last part of the path of a URL, from the name without its query and secrets."""
-    host_and_path = source.name.partition("#")[0].partition("://")[2] or source.name
-    folder, _, name = host_and_path.rpartition("/")
-    if not (folder and name):
+    name = file_name_of(source)
+    if not name:
         msg = f"{source.name} names no file: add --as NAME."
         raise UsageProblem(msg)
     return name

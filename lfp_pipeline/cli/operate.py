@@ -29,7 +29,8 @@ def dry_run(
     operation: "Callable[..., Report]", options: Mapping[str, Any], *, as_json: bool
 ) -> None:
     """Print the report of a dry run. No run is made, so no other run has to wait for Dagster."""
-    report = operation(engine_of_project(), log=message_log(), dry_run=True, **options)
+    engine = engine_of_project(read_only=True)
+    report = operation(engine, log=message_log(), dry_run=True, **options)
     print_result(report, None, as_json=as_json)
 
 

@@ -75,7 +75,7 @@ def command(
         raise UsageProblem(msg)
     if everything and not is_dry_run:
         confirm("Delete all products?", yes=yes)
-    engine = engine_of_project()
+    engine = engine_of_project(read_only=is_dry_run)
     options = {
         "skus": listed,
         "partition": file if file is None else _partition(engine, file),

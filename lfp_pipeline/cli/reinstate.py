@@ -39,7 +39,10 @@ def command(
     from lfp_pipeline.operations.revert import reinstate_delivery
 
     found = find_delivery(
-        engine_of_project(), delivery, latest=latest, among=lambda landed: landed.reverted
+        engine_of_project(read_only=is_dry_run),
+        delivery,
+        latest=latest,
+        among=lambda landed: landed.reverted,
     )
     options = {"delivery_id": found.delivery_id, "use_present_settings": use_present_settings}
     if is_dry_run:

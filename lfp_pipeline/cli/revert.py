@@ -54,7 +54,9 @@ def command(
     def is_merged(landed: Landed) -> bool:
         return not landed.reverted and landed.noted_status == "merged"
 
-    found = find_delivery(engine_of_project(), delivery, latest=latest, among=is_merged)
+    found = find_delivery(
+        engine_of_project(read_only=is_dry_run), delivery, latest=latest, among=is_merged
+    )
     if last_recorded_status(found.path) == "reverted":
         msg = f"{found.delivery_id} is reverted already. `lfp reinstate` merges it again."
         raise OperationRefusedError(msg)

@@ -53,7 +53,8 @@ CHECKS = [
         asset=PRODUCTS,
         blocking=True,
         description="Of every merged delivery, rows read = inserted + updated + unchanged + "
-        "superseded + stale + rejected + deleted, and every reject is in rejected_rows.",
+        "superseded + stale + rejected + deleted, and every reject is in rejected_rows. A run that "
+        "ingests files checks the deliveries of these files.",
     ),
     dg.AssetCheckSpec(
         "reject_share",
@@ -88,7 +89,7 @@ def check_tables(
     """
     return [
         _sku_unique(connection, partition_keys),
-        _rows_accounted_for(connection),
+        _rows_accounted_for(connection, partition_keys),
         _reject_share(connection),
         _delivery_times(connection, engine),
         _counts_match(connection, log),
@@ -110,9 +111,15 @@ def _sku_unique(
     return _result("sku_unique", repeated == 0, {"repeated_skus": repeated, "checked": checked})
 
 
-def _rows_accounted_for(connection: duckdb.DuckDBPyConnection) -> dg.AssetCheckResult:
-    unaccounted = unaccounted_deliveries(connection)
-    metadata = {"unaccounted_deliveries": preview(unaccounted, limit=_SHOWN) or "none"}
+def _rows_accounted_for(
+    connection: duckdb.DuckDBPyConnection, partition_keys: Sequence[str] | None
+) -> dg.AssetCheckResult:
+    unaccounted = unaccounted_deliveries(connection, partition_keys)
+    checked = "all" if partition_keys is None else f"those of {preview(partition_keys)}"
+    metadata = {
+        "unaccounted_deliveries": preview(unaccounted, limit=_SHOWN) or "none",
+        "checked": f"{checked} deliveries" if partition_keys is None else checked,
+    }
     return _result("rows_accounted_for", not unaccounted, metadata)
 
 

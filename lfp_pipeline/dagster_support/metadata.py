@@ -2,19 +2,25 @@
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from shlex import quote
 from typing import Any
 
 import dagster as dg
 import duckdb
 
-from lfp_pipeline.common.text import format_size, pluralize, printable, shortened, visible
+from lfp_pipeline.common.text import (
+    format_size,
+    lfp_command,
+    pluralize,
+    printable,
+    shortened,
+    visible,
+)
 from lfp_pipeline.dagster_support.pictures import bar_chart
 from lfp_pipeline.dagster_support.results import name_of, skipped_lines
 from lfp_pipeline.ingest.result import IngestResult, LandingFailure
 from lfp_pipeline.model.delivery import Delivery
 from lfp_pipeline.model.ledger_entry import LedgerEntry, Status
-from lfp_pipeline.model.partition_key import file_name
+from lfp_pipeline.model.partition_key import file_name, typed_name
 from lfp_pipeline.model.table_spec import PRODUCT_COLUMNS, PRODUCT_SPEC
 from lfp_pipeline.reading.reader import Reading
 from lfp_pipeline.warehouse.file_results import recent_deliveries
@@ -68,10 +74,9 @@ _TOTALS = "SELECT count(*), coalesce(sum(no_of_products), 0) FROM warehouse.name
 _AFTER_LANDING = "Correct the cause. `lfp ingest` tries again, and so does the sensor for a while."
 
 _WHAT_TO_DO = {
-    Status.REFUSED: "Fix the file and drop it again. If it needs no more attention: "
-    "lfp dismiss {file}",
+    Status.REFUSED: "Fix the file and drop it again. If it needs no more attention: {dismiss}",
     Status.FAILED: "`lfp ingest` tries again, and so does the sensor while the file is in the "
-    "inbox. If it needs no more attention: lfp dismiss {file}",
+    "inbox. If it needs no more attention: {dismiss}",
 }
 
 
@@ -101,7 +106,8 @@ def result_metadata(result: IngestResult) -> Metadata:
         metadata |= _reason(account.error)
     metadata["dagster/row_count"] = result.products
     if is_merged:
-        metadata |= _row_metadata(account, _file(result.delivery))
+        file = typed_name(result.partition_key, result.delivery.source)
+        metadata |= _row_metadata(account, file)
     if result.warnings:
         metadata["warnings"] = dg.MetadataValue.text("\n".join(result.warnings))
     if reading:
@@ -125,15 +131,17 @@ def failure_metadata(
     """
     if isinstance(outcome, LandingFailure):
         status, error, remedy = "not landed", outcome.error, _AFTER_LANDING
+        argument = outcome.partition_key
     else:
         status, error = outcome.account.status.value, outcome.account.error or ""
         remedy = _WHAT_TO_DO[outcome.account.status]
+        argument = typed_name(outcome.partition_key, outcome.delivery.source)
     file = name_of(outcome)
     metadata: dict[str, Any] = {
         "status": status,
         "file": file,
         **_reason(error),
-        "what_to_do": remedy.format(file=quote(file)),
+        "what_to_do": remedy.format(dismiss=lfp_command("dismiss", argument)),
     }
     if products is not None:
         metadata["dagster/row_count"] = products
@@ -174,7 +182,7 @@ def _row_metadata(account: LedgerEntry, file: str) -> dict[str, Any]:
     if account.notes:  # As text, not Markdown: notes may quote the file.
         metadata["notes"] = dg.MetadataValue.text(account.notes)
     if account.rows.rejected:
-        metadata["fix_rejects"] = f"lfp rejects {quote(file)}"
+        metadata["fix_rejects"] = lfp_command("rejects", file)
     return metadata
 
 

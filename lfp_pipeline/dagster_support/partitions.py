@@ -1,9 +1,7 @@
 """The partitions of the assets in Dagster: one per source file, which covers all its versions."""
 
 from collections.abc import Iterable, Sequence
-from contextlib import suppress
 from typing import Any
-from urllib.parse import unquote, urlsplit
 
 import dagster as dg
 
@@ -20,19 +18,19 @@ def add_partitions(instance: dg.DagsterInstance, keys: Iterable[str]) -> None:
 
 
 def partition_keys(
-    context: dg.AssetExecutionContext, partition: str = "", source: str = ""
+    context: dg.AssetExecutionContext, partition: str = "", source_file: str = ""
 ) -> Sequence[str]:
     """Return the partitions of a run.
 
     Args:
         partition: the name of a file in the configuration; empty: there is none.
-        source: the source in the configuration; its last part is the name of the file if nothing
-            else names one.
+        source_file: the name of the file at the source in the configuration, if nothing else names
+            a partition.
 
     Raises:
         dagster.Failure: the run names no partition, two different ones, or an invalid one.
     """
-    _take_partition(context, partition, source)
+    _take_partition(context, partition, source_file)
     keys: Sequence[str] = []
     if context.has_partition_key_range:
         keys = context.partition_keys
@@ -54,13 +52,13 @@ def partition_keys(
     return keys
 
 
-def _take_partition(context: dg.AssetExecutionContext, partition: str, source: str) -> None:
+def _take_partition(context: dg.AssetExecutionContext, partition: str, source_file: str) -> None:
     """Make the run one of the partition in its configuration, as if it had been started so.
 
     Steps of this process read the partition from the run's tags in memory, others from the stored
     ones.
     """
-    name = partition or _last_part(source)
+    name = partition or source_file
     tags: Any = context.run.tags
     if not name or RANGE_TAG in tags or (PARTITION_TAG in tags and not partition):
         return
@@ -72,10 +70,3 @@ def _take_partition(context: dg.AssetExecutionContext, partition: str, source: s
         )
         raise dg.Failure(msg, allow_retries=False)
     context.instance.add_run_tags(context.run.run_id, {PARTITION_TAG: key, **files_tag([name])})
-
-
-def _last_part(source: str) -> str:
-    """Return the last part of the path of a source, which has no password; empty if unknown."""
-    with suppress(ValueError):  # Landing reports what is wrong with the source.
-        return unquote(urlsplit(source).path.rstrip("/").rpartition("/")[2])
-    return ""

@@ -43,6 +43,7 @@ from lfp_pipeline.errors import LandingError, SettingsError
 from lfp_pipeline.ingest.result import IngestResult, LandingFailure
 from lfp_pipeline.model.delivery import Delivery
 from lfp_pipeline.sources.base import Source
+from lfp_pipeline.sources.locations import file_name_of
 from lfp_pipeline.sources.written_location import (
     Location,
     WrittenSecretError,
@@ -88,7 +89,9 @@ def raw_products(
     database: dg.ResourceParam[ProductsDatabase],
 ) -> dg.MaterializeResult:
     """One source file in all its versions, with the original bytes."""
-    keys = partition_keys(context, config.partition or "", config.source or "")
+    keys = partition_keys(
+        context, config.partition or "", _source_file(engine, config.source or "")
+    )
     if config.source and len(keys) > 1:
         msg = "A source feeds one partition, but this run has several."
         raise dg.Failure(msg, allow_retries=False)
@@ -175,7 +178,11 @@ def name_counts(
     """
     partition = context.run.tags.get(PARTITION_TAG)
     keys = None if partition is None else [partition]
-    with user_facing_failures(context), database.get_connection() as connection:
+    with (
+        user_facing_failures(context),
+        database.get_connection() as connection,
+        engine.raw_zone.index.snapshot(),
+    ):
         state = TableState.read(connection, context, engine, keys)
         show_missing(context, engine, connection, state, keys or ())
         yield dg.MaterializeResult(metadata=state.counts)
@@ -264,6 +271,14 @@ def _resolved(context: dg.AssetExecutionContext, location: str) -> Location:
             "URL to everyone who can read the history, until the URL expires."
         )
     return found
+
+
+def _source_file(engine: Engine, location: str) -> str:
+    """Return the name of the file at a location; empty if there is none."""
+    try:
+        return file_name_of(engine.catalog.source_at(resolve_location(location)))
+    except (ValueError, LandingError):  # Landing reports what is wrong with the location.
+        return ""
 
 
 def _newest(engine: Engine, key: str) -> Delivery:

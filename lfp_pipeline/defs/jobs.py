@@ -58,8 +58,10 @@ def ingest_pending(
         with engine.raw_zone.index.snapshot():
             listing = engine.pending_inbox(context.log, set(config.files) or None)
             files = list(listing.ready)
-            is_shown = not unshown(Path(context.instance.root_directory), engine.raw_zone.index)
             deliveries = engine.pending_deliveries(context.log, offered=files)
+            is_shown = bool(files or deliveries) or not unshown(
+                Path(context.instance.root_directory), engine.raw_zone.index
+            )
         if config.files:
             requests = {
                 request.delivery_id for request in engine.backlog.operator_requests(context.log)

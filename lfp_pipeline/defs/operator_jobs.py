@@ -164,7 +164,8 @@ def _job(
         options = dict(config(**context.op_config))
         dry_run: bool = options["dry_run"]
         with user_facing_failures(context):
-            done = operation(engine, log=context.log, **options)
+            used = Engine(engine.settings, read_only=True) if dry_run else engine
+            done = operation(used, log=context.log, **options)
             announce(done)
             log_operation(context, done.summary, done.figures, done.problems, dry_run=dry_run)
             if changes_tables and not dry_run:
@@ -187,7 +188,11 @@ def _publish_tables(
     database: ProductsDatabase,
     changed: Sequence[Delivery] | None,
 ) -> None:
-    """Show what has changed, and publish the tables. A failure does not fail the run."""
+    """Show what has changed, and publish the tables.
+
+    If the tables cannot be opened or published, the run succeeds, because the operation is done. A
+    failing blocking check fails the run, and nothing is published.
+    """
     names = {
         delivery.partition_key: file_name(delivery.partition_key, delivery.source)
         for delivery in changed or ()

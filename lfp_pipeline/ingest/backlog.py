@@ -209,7 +209,13 @@ class Backlog:
 
     @contextmanager
     def being_reversed(self, delivery: Delivery) -> Iterator[None]:
-        """Hold the mark that this process reverts or reinstates a delivery, for the block."""
+        """Hold the mark that this process reverts or reinstates a delivery, for the block.
+
+        A dry run holds none.
+        """
+        if self.warehouse.is_read_only:
+            yield
+            return
         marks = self.settings.work_dir
         for _ in claim_stale_marks(marks, f"{_REVERSING}*"):
             pass  # Claiming removes the mark; the next run completes what its process had begun.

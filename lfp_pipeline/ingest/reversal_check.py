@@ -68,7 +68,9 @@ def checked_reversal(
     """
     purpose = f"checking the reversal of {delivery.delivery_id}"
     with (
-        workspace_of(settings, WorkspaceLimits.of(settings)) as workspace,
+        workspace_of(
+            settings, WorkspaceLimits.of(settings), read_only=warehouse.is_read_only
+        ) as workspace,
         warehouse.attached(workspace.connection, purpose, log),
     ):
         connection, raw_zone = workspace.connection, RawZone(settings.raw_dir)

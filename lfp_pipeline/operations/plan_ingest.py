@@ -1,6 +1,6 @@
 """Plans an ingest: reads files completely, and compares their rows with the tables.
 
-Nothing lands: the files are fetched into a temporary folder, and the tables are only read. The
+Nothing lands: the files are fetched into a scratch folder, and the tables are only read. The
 reader and the matching are those of the ingest, so the row counts are those that it would give if
 all files went into one batch and nothing else happened meanwhile.
 """
@@ -11,7 +11,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 from uuid import uuid4
 
@@ -19,7 +18,7 @@ import duckdb
 
 from lfp_pipeline.common.duckdb_tools import attached_read_only
 from lfp_pipeline.engine import Engine
-from lfp_pipeline.errors import DeliveryRefusedError, LfpError, OperationRefusedError, user_message
+from lfp_pipeline.errors import DeliveryRefusedError, LfpError, user_message
 from lfp_pipeline.ingest.delivery_warnings import refusal_text
 from lfp_pipeline.model.delivery import Delivery
 from lfp_pipeline.model.ledger_entry import APPLIED, LedgerEntry, RowCounts
@@ -27,13 +26,18 @@ from lfp_pipeline.reading.options import Conditions, ReadOptions
 from lfp_pipeline.reading.plain_text import PlainText, plain_texts
 from lfp_pipeline.reading.reader import Reading, check_reject_share, clear_staging, read_delivery
 from lfp_pipeline.reading.staging import stage_in_batch, unstage
-from lfp_pipeline.reading.workspace import Workspace, WorkspaceLimits, open_workspace
+from lfp_pipeline.reading.workspace import (
+    Workspace,
+    WorkspaceLimits,
+    open_workspace,
+    planning_folder,
+)
 from lfp_pipeline.sources.base import Source
 from lfp_pipeline.sources.feeds import Feed
 from lfp_pipeline.warehouse.ledger import entries
 from lfp_pipeline.warehouse.matching import match, samples
 from lfp_pipeline.warehouse.merge import StagedDelivery, entry_of_staged
-from lfp_pipeline.warehouse.schema import VERSION, migrate, schema_version
+from lfp_pipeline.warehouse.schema import migrate, require_present_schema
 
 SAMPLE_ROWS = 5
 
@@ -61,6 +65,7 @@ class FilePlan:
         error: why it would not land, or cannot be read.
         is_new: whether it would be merged or refused. Otherwise its delivery is merged or reverted
             already.
+        is_polled: whether it is not planned, because reading its source would change the next poll.
         samples: the first rows by fate, as columns with values.
     """
 
@@ -69,6 +74,7 @@ class FilePlan:
     entry: LedgerEntry | None = None
     error: str | None = None
     is_new: bool = True
+    is_polled: bool = False
     samples: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
 
     @property
@@ -91,8 +97,8 @@ def plan_ingest(
         WarehouseBusyError: another process keeps the database.
         OperationRefusedError: an earlier version of this program made the database.
     """
-    with TemporaryDirectory(prefix="lfp-") as folder:
-        planner = _Planner(engine, Path(folder), log)
+    with planning_folder(engine.settings) as folder:
+        planner = _Planner(engine, folder, log)
         found = [planner.fetch(key, source) for key, source in files]
         fetched = [plan for plan in found if plan.delivery]
         fetched.sort(key=lambda plan: plan.landed.order_key)
@@ -113,12 +119,12 @@ class _Planner:
         """Return a plan with the delivery of a source, or with the reason why there is none."""
         if isinstance(source, Delivery):
             return FilePlan(key, source)
+        if isinstance(source, Feed):
+            msg = f"{key} is polled: a dry run would take its update from the next poll."
+            return FilePlan(key, error=msg, is_polled=True)
         folder = self.folder / uuid4().hex
         folder.mkdir()
         try:
-            if isinstance(source, Feed):
-                msg = f"{key} is polled: a dry run would take its update from the next poll."
-                raise OperationRefusedError(msg)
             return FilePlan(key, self.engine.raw_zone.preview(source, key, self.log, folder))
         except LfpError as error:
             return FilePlan(key, error=user_message(error))
@@ -166,13 +172,10 @@ class _Planner:
                 migrate(connection)
             elif published.exists and not published.is_stale:
                 stack.enter_context(attached_read_only(connection, published.path, "warehouse"))
+                require_present_schema(connection)
             else:
-                stack.enter_context(warehouse.lock.held("planning an ingest", self.log))
-                stack.enter_context(warehouse.blocking_writers(self.log))
-                stack.enter_context(warehouse.attached_read_only(connection, "warehouse"))
-            if schema_version(connection) < VERSION:
-                msg = "An earlier version of lfp made the database. Run lfp ingest to convert it."
-                raise OperationRefusedError(msg)
+                purpose = "planning an ingest"
+                stack.enter_context(warehouse.attached(connection, purpose, self.log))
             yield
 
 

@@ -88,11 +88,13 @@ def earlier_rows(
         entry["delivery_id"]: file_name(entry["partition_key"], entry["source"])
         for entry in older[:limit]
     }
+    if not older[:limit]:  # A reader of the tables may not be able to write anywhere.
+        return History([], {}, len(older))
     names = labels(files)
     unknown: dict[str, str] = {}
     rows: list[EarlierRow] = []
     limits = WorkspaceLimits.of(engine.settings)
-    with workspace_of(engine.settings, limits) as workspace:
+    with workspace_of(engine.settings, limits, read_only=True) as workspace:
         for number, entry in enumerate(older[:limit], 1):
             id_ = entry["delivery_id"]
             if not engine.raw_zone.keeps(id_):

@@ -16,7 +16,6 @@ from typing import Any
 import duckdb
 
 from lfp_pipeline.common.clock import utc_now
-from lfp_pipeline.common.process_marks import scratch_folder
 from lfp_pipeline.common.text import pluralize, preview
 from lfp_pipeline.engine import Engine
 from lfp_pipeline.errors import LfpError, OperationRefusedError
@@ -24,6 +23,7 @@ from lfp_pipeline.model.delivery import Delivery, Kind
 from lfp_pipeline.model.ledger_entry import Status
 from lfp_pipeline.model.partition_key import PURGES, key_hint
 from lfp_pipeline.operations import Report
+from lfp_pipeline.reading.workspace import planning_folder
 from lfp_pipeline.sources.base import Fetched, OnProgress, Sink
 from lfp_pipeline.sources.local_file import LocalFile
 
@@ -174,7 +174,7 @@ def purge_products(
     Raises:
         LfpError: the products are not deleted; the message says why.
     """
-    with scratch_folder(engine.settings.work_dir, "purge") as folder:
+    with planning_folder(engine.settings) as folder:
         plan = _plan(engine, selection, folder / "skus.csv", log)
         if dry_run or not plan.skus:
             return plan.report

@@ -124,8 +124,9 @@ def _reinstatement(
     engine: Engine, delivery: Delivery, log: logging.Logger, *, present: bool
 ) -> Iterator[tuple[Rereading, Workspace]]:
     """Check a reinstatement; hold the writer lock, and yield how to read it, and a workspace."""
+    limits, read_only = WorkspaceLimits.of(engine.settings), engine.warehouse.is_read_only
     with (
-        workspace_of(engine.settings, WorkspaceLimits.of(engine.settings)) as workspace,
+        workspace_of(engine.settings, limits, read_only=read_only) as workspace,
         engine.warehouse.attached(workspace.connection, "planning a reinstatement", log),
     ):
         if not is_reverted(delivery.path):

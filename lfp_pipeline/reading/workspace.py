@@ -2,9 +2,10 @@
 
 import shutil
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Self
 
 import duckdb
@@ -47,11 +48,41 @@ class Workspace:
 
 
 @contextmanager
-def workspace_of(settings: Settings, limits: WorkspaceLimits) -> Iterator[Workspace]:
-    """Open a workspace for the deliveries and the warehouse of one data folder."""
+def workspace_of(
+    settings: Settings, limits: WorkspaceLimits, *, read_only: bool = False
+) -> Iterator[Workspace]:
+    """Open a workspace for the deliveries and the warehouse of one data folder.
+
+    Args:
+        read_only: whether the data folder is to be left as it is (see `planning_folder`).
+    """
     folders = [settings.data_dir, settings.raw_dir, settings.database_path.resolve().parent]
-    with open_workspace(folders, settings.work_dir, limits) as workspace:
-        yield workspace
+    with ExitStack() as stack:
+        work_dir = settings.work_dir
+        if read_only:
+            work_dir = stack.enter_context(planning_folder(settings))
+        yield stack.enter_context(open_workspace(folders, work_dir, limits))
+
+
+@contextmanager
+def planning_folder(settings: Settings) -> Iterator[Path]:
+    """Create a scratch folder for the block, which leaves nothing behind.
+
+    It lies in the data folder, because the disk of temporary files may be small, and because what
+    a killed process leaves there is removed. If the data folder cannot be written, it lies with the
+    temporary files.
+    """
+    work_dir = settings.work_dir
+    is_new = not work_dir.exists()
+    with ExitStack() as stack:
+        try:
+            folder = stack.enter_context(scratch_folder(work_dir, "plan"))
+        except OSError:
+            folder = Path(stack.enter_context(TemporaryDirectory(prefix="lfp-")))
+        yield folder
+    if is_new:
+        with suppress(OSError):  # Another process uses it now, or it could not be created.
+            work_dir.rmdir()
 
 
 @contextmanager

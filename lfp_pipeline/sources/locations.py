@@ -10,7 +10,12 @@ from lfp_pipeline.model.delivery import TextFormat
 from lfp_pipeline.sources.base import DownloadLimits, Source
 from lfp_pipeline.sources.local_file import LocalFile
 from lfp_pipeline.sources.redaction import public_url, redacting
-from lfp_pipeline.sources.wrapped_source import ChecksummedSource, DeclaredSource, RedactedSource
+from lfp_pipeline.sources.wrapped_source import (
+    ChecksummedSource,
+    DeclaredSource,
+    RedactedSource,
+    WrappedSource,
+)
 from lfp_pipeline.sources.written_location import Location
 
 _SCHEME = re.compile(r"[a-z][a-z0-9+.-]*")
@@ -42,6 +47,28 @@ def source_at(
     if sha256:
         source = ChecksummedSource(source, sha256)
     return source if declared == _UNDECLARED else DeclaredSource(source, declared)
+
+
+def file_name_of(source: Source) -> str:
+    """Return the name of the file at a source: the last part of its path or URL.
+
+    Empty if the URL has no path, or if a value of the environment is in that part, because the
+    value may be a secret.
+    """
+    hidden: set[str] = set()
+    while isinstance(source, WrappedSource):
+        if isinstance(source, RedactedSource):
+            hidden |= source.names.keys()
+        source = source.source
+    if isinstance(source, LocalFile):
+        name = last = source.path.name
+    else:
+        scheme, is_url, place = source.name.partition("#")[0].partition("://")
+        # Without `//`, it is the id of a file: `gdrive:ID`.
+        host, _, last = (place.rstrip("/") if is_url else scheme.replace(":", "/")).rpartition("/")
+        name = unquote(last) if host else ""
+    is_hidden = any(value and (value in name or value in last) for value in hidden)
+    return "" if is_hidden else name
 
 
 def _redacted_source_at(location: Location, limits: DownloadLimits) -> Source:

@@ -43,6 +43,10 @@ class Backend(Protocol):
         """Whether the database is still being built beside the one in use."""
 
     @property
+    def is_read_only(self) -> bool:
+        """Whether sessions change nothing; without a database, they raise an `LfpError`."""
+
+    @property
     def size_bytes(self) -> int:
         """The size of the database; 0 where there is none."""
 

@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, BinaryIO, Self
@@ -17,7 +17,7 @@ from lfp_pipeline.common.duckdb_tools import (
     write_ahead_logs,
 )
 from lfp_pipeline.common.process_marks import scratch_folder
-from lfp_pipeline.errors import user_message
+from lfp_pipeline.errors import OperationRefusedError, user_message
 from lfp_pipeline.settings import Settings
 from lfp_pipeline.warehouse.backend import Backend, State
 from lfp_pipeline.warehouse.database_files import (
@@ -29,7 +29,12 @@ from lfp_pipeline.warehouse.database_files import (
 )
 from lfp_pipeline.warehouse.ledger import write_count
 from lfp_pipeline.warehouse.opening import attach_when_free, naming_corruption
-from lfp_pipeline.warehouse.schema import database_id, migrate, renew_database_id
+from lfp_pipeline.warehouse.schema import (
+    database_id,
+    migrate,
+    renew_database_id,
+    require_present_schema,
+)
 from lfp_pipeline.warehouse.writer_lock import WriterLock
 
 _SHADOW_FOLDER = ".rebuild"
@@ -50,6 +55,8 @@ class Warehouse(Backend):
         config: DuckDB's settings for new connections: threads, memory, spill.
         is_shadow: whether a rebuild is still building it. Then its id is not cached, and no status
             note is written.
+        is_read_only: whether sessions only read, and refuse a database that is missing or that an
+            earlier version made.
     """
 
     path: Path
@@ -57,15 +64,17 @@ class Warehouse(Backend):
     other_process_wait_seconds: float
     config: Mapping[str, Any] = field(default_factory=dict)
     is_shadow: bool = False
+    is_read_only: bool = False
 
     @classmethod
-    def of(cls, settings: Settings) -> Self:
+    def of(cls, settings: Settings, *, read_only: bool = False) -> Self:
         """Return the warehouse of a data folder."""
         return cls(
             settings.database_path,
             settings.writer_wait_seconds,
             settings.other_process_wait_seconds,
             settings.duckdb_config,
+            is_read_only=read_only,
         )
 
     @property
@@ -120,8 +129,14 @@ class Warehouse(Backend):
     def attached(
         self, connection: duckdb.DuckDBPyConnection, purpose: str, log: logging.Logger
     ) -> Iterator[None]:
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        with self.lock.held(purpose, log), self._attached(connection, log):
+        with ExitStack() as stack:
+            if not self.is_read_only:
+                self.path.parent.mkdir(parents=True, exist_ok=True)
+                stack.enter_context(self.lock.held(purpose, log))
+            elif self.exists:
+                with suppress(OSError):  # Without write permission, DuckDB's own lock has to do.
+                    stack.enter_context(self.lock.held(purpose, log))
+            stack.enter_context(self._attached(connection, log))
             yield
 
     @contextmanager
@@ -185,6 +200,10 @@ class Warehouse(Backend):
         self, connection: duckdb.DuckDBPyConnection, log: logging.Logger
     ) -> Iterator[None]:
         with naming_corruption(self.path):
+            if self.is_read_only:
+                with self._attached_to_plan(connection, log):
+                    yield
+                return
             attach_when_free(connection, self.path, self.other_process_wait_seconds, log)
             with _detached_afterwards(connection, log):
                 migrate(connection)
@@ -192,6 +211,20 @@ class Warehouse(Backend):
                 yield
                 self._cache_id(connection, log)
                 checkpoint_if_due(connection, "warehouse", self.path, log)
+
+    @contextmanager
+    def _attached_to_plan(
+        self, connection: duckdb.DuckDBPyConnection, log: logging.Logger
+    ) -> Iterator[None]:
+        if not self.exists:
+            msg = f"There is no database at {self.path}. Run `lfp ingest` first."
+            raise OperationRefusedError(msg)
+        with (
+            self.blocking_writers(log),
+            attached_read_only(connection, self.path, "warehouse"),
+        ):
+            require_present_schema(connection)
+            yield
 
     def _detect_lost_commits(
         self, connection: duckdb.DuckDBPyConnection, log: logging.Logger

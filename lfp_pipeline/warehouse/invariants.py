@@ -38,6 +38,18 @@ WHERE status = 'merged'
     )
 """
 
+_EXPECTED = f"""
+SELECT delivery_id, rows_read = {" + ".join(FATE_COLUMNS)}, rows_rejected
+FROM warehouse.deliveries
+WHERE status = 'merged' AND partition_key IN (SELECT unnest($partition_keys::VARCHAR[]))
+"""
+
+_KEPT_REJECTS = """
+SELECT delivery_id, count(*) FROM warehouse.rejected_rows
+WHERE delivery_id IN (SELECT unnest($delivery_ids::VARCHAR[]))
+GROUP BY delivery_id
+"""
+
 _NEEDED = """
 SELECT delivery_id FROM warehouse.products UNION SELECT delivery_id FROM warehouse.deletions
 """
@@ -181,10 +193,24 @@ def repeated_skus_of(connection: duckdb.DuckDBPyConnection, partition_keys: Sequ
     return int(connection.execute(_REPEATED_SKUS_OF_PARTITIONS, keys).fetchall()[0][0])
 
 
-def unaccounted_deliveries(connection: duckdb.DuckDBPyConnection) -> list[str]:
-    """Return the merged deliveries whose row counts do not add up."""
-    found = connection.execute(f"{_UNACCOUNTED} ORDER BY delivery_id").fetchall()
-    return [delivery_id for (delivery_id,) in found]
+def unaccounted_deliveries(
+    connection: duckdb.DuckDBPyConnection, partition_keys: Sequence[str] | None = None
+) -> list[str]:
+    """Return the merged deliveries whose row counts do not add up; of some partitions, or of all.
+
+    Those of some partitions are compared here: DuckDB would scan all rejects.
+    """
+    if partition_keys is None:
+        found = connection.execute(f"{_UNACCOUNTED} ORDER BY delivery_id").fetchall()
+        return [delivery_id for (delivery_id,) in found]
+    expected = connection.execute(_EXPECTED, {"partition_keys": list(partition_keys)}).fetchall()
+    ids = [delivery_id for delivery_id, _, rejected in expected if rejected]
+    kept = dict(connection.execute(_KEPT_REJECTS, {"delivery_ids": ids}).fetchall())
+    return sorted(
+        delivery_id
+        for delivery_id, adds_up, rejected in expected
+        if not adds_up or rejected != kept.get(delivery_id, 0)
+    )
 
 
 def needed_deliveries(connection: duckdb.DuckDBPyConnection) -> frozenset[str]:

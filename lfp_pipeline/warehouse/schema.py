@@ -8,7 +8,7 @@ import duckdb
 
 from lfp_pipeline.common.clock import utc_now
 from lfp_pipeline.common.duckdb_tools import transaction
-from lfp_pipeline.errors import WarehouseInconsistentError
+from lfp_pipeline.errors import OperationRefusedError, WarehouseInconsistentError
 from lfp_pipeline.model.table_spec import PRODUCT_SPEC
 
 VERSION = 6
@@ -122,6 +122,18 @@ WHERE database_name = 'warehouse' AND schema_name = 'main'
 """
 
 
+def require_present_schema(connection: duckdb.DuckDBPyConnection) -> None:
+    """Raise unless the attached warehouse can be read as it is.
+
+    Raises:
+        OperationRefusedError: an earlier version of this program made the warehouse.
+        WarehouseInconsistentError: a newer version did.
+    """
+    if _known_version(_tables(connection), connection) < VERSION:
+        msg = "An earlier version of lfp made the database. Run `lfp ingest` to convert it."
+        raise OperationRefusedError(msg)
+
+
 def migrate(connection: duckdb.DuckDBPyConnection) -> None:
     """Bring the attached warehouse to the present schema, in one transaction.
 
@@ -130,14 +142,8 @@ def migrate(connection: duckdb.DuckDBPyConnection) -> None:
     Raises:
         WarehouseInconsistentError: a newer version of this program has written the warehouse.
     """
-    tables = {table for (table,) in connection.execute(_TABLES).fetchall()}
-    current = schema_version(connection) if "warehouse.schema_version" in tables else 0
-    if current > VERSION:
-        msg = (
-            f"The database has schema version {current}; this program knows {VERSION}. "
-            "Use the version of lfp_pipeline that wrote it, or a newer one."
-        )
-        raise WarehouseInconsistentError(msg)
+    tables = _tables(connection)
+    current = _known_version(tables, connection)
     if INCOMING in tables:
         connection.execute(f"DROP TABLE {INCOMING}")
     if current == VERSION:
@@ -150,6 +156,21 @@ def migrate(connection: duckdb.DuckDBPyConnection) -> None:
                 "INSERT INTO warehouse.schema_version VALUES ($1, $2)", [version, utc_now()]
             )
     connection.execute("CHECKPOINT warehouse")  # A copy of the file alone has the tables, too.
+
+
+def _tables(connection: duckdb.DuckDBPyConnection) -> set[str]:
+    return {table for (table,) in connection.execute(_TABLES).fetchall()}
+
+
+def _known_version(tables: set[str], connection: duckdb.DuckDBPyConnection) -> int:
+    current = schema_version(connection) if "warehouse.schema_version" in tables else 0
+    if current > VERSION:
+        msg = (
+            f"The database has schema version {current}; this program knows {VERSION}. "
+            "Use the version of lfp_pipeline that wrote it, or a newer one."
+        )
+        raise WarehouseInconsistentError(msg)
+    return current
 
 
 def schema_version(connection: duckdb.DuckDBPyConnection) -> int:

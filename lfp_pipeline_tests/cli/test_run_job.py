@@ -137,6 +137,27 @@ def test_a_second_ctrl_c_ends_at_once_and_the_next_run_completes_the_work(lfp: C
     assert deliveries == (1, 300_000)
 
 
+def test_one_ctrl_c_shows_what_is_still_merged_and_the_next_run_the_totals(lfp: CommandLine):
+    lfp.set(threads=1)
+    lfp.done("sample", "--rows", "200000")
+    process = start("ingest")
+    while not list(lfp.data.glob("raw/*/*.json")):
+        assert process.poll() is None
+        time.sleep(0.02)
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=120)
+    ((rows,),) = query(lfp.data, "SELECT count(*) FROM products")
+    assert rows
+    keys = {key for (key,) in query(lfp.data, "SELECT partition_key FROM deliveries")}
+    lfp.done("ingest")
+    with dg.DagsterInstance.from_config(str(lfp.home)) as instance:
+        assert instance.get_materialized_partitions(dg.AssetKey("products")) == keys
+        (latest,) = instance.fetch_materializations(dg.AssetKey("products"), limit=1).records
+        assert latest.asset_materialization
+        assert latest.asset_materialization.metadata["dagster/row_count"].value == rows
+    assert "Nothing to do" in lfp.done("ingest").err
+
+
 @pytest.mark.parametrize("step", ["_report_result", "show_tables"])
 def test_what_a_killed_run_could_not_show_the_next_one_shows(lfp: CommandLine, step: str):
     lfp.drop(A)

@@ -113,6 +113,16 @@ def test_a_refused_file_of_a_shared_run_is_a_failed_partition_with_the_reason(
         assert_counts_are_right(project)
 
 
+def test_proposed_commands_take_no_file_for_an_option(project: Project) -> None:
+    drop(project.inbox, "-rf.csv", NO_SKU)
+    drop(project.inbox, "-few.csv", FEW_REJECTS)
+    project.run("ingest_inbox")
+    few, refused = sorted(project.registered)
+    shown = project.metadata("products", refused)
+    assert shown["what_to_do"].endswith("lfp dismiss -- -rf.csv")
+    assert project.metadata("products", few)["fix_rejects"] == "lfp rejects -- -few.csv"
+
+
 @pytest.mark.parametrize("job", ["ingest_products", "ingest_inbox"])
 def test_a_refused_file_shows_the_same_by_both_jobs_until_a_good_version(
     project: Project, job: str

@@ -7,13 +7,17 @@ import yaml
 from dagster._core.snap import snap_to_yaml
 
 from lfp_pipeline.defs.operator_jobs import operator_jobs
-from testing.dagster_project import Project, query
+from testing.dagster_project import LEDGER, NO_SKU, Project, drop, query
 from testing.expected_tables import File
 
 A = File("a.csv", 1_000_000, (("s1", "Ann", "x"),))
 
 OPERATIONS = [job.name for job in operator_jobs]
-DESTRUCTIVE = {"revert_delivery", "dismiss_delivery", "purge_products", "prune_raw"}
+_CHOSEN: dict[str, dict[str, object]] = {
+    "revert_delivery": {"delivery_id": A.delivery_id},
+    "purge_products": {"everything": True},
+}
+"""What a user adds to the text in the launchpad; a refused delivery is dismissed."""
 
 
 def launchpad(project: Project, job: str) -> dict[str, Any]:
@@ -59,12 +63,22 @@ def test_a_missing_dry_run_means_what_it_meant(project: Project) -> None:
 def test_the_text_of_the_launchpad_is_a_valid_dry_run(project: Project) -> None:
     project.drop(A)
     project.run("ingest_inbox")
-    for job in set(OPERATIONS) - DESTRUCTIVE:  # Those need a delivery or a selection.
-        assert project.run(job, config=launchpad(project, job)).success
-    shown = launchpad(project, "revert_delivery")
-    shown["ops"]["revert"]["config"]["delivery_id"] = A.delivery_id
-    assert project.run("revert_delivery", config=shown).success
+    drop(project.inbox, "bad.csv", NO_SKU)
+    project.run("ingest_inbox")
+    before = query(project.data, LEDGER)
+    ((refused,),) = query(
+        project.data, "SELECT delivery_id FROM deliveries WHERE status = 'refused'"
+    )
+    for job in OPERATIONS:
+        shown = launchpad(project, job)
+        ((_, op),) = shown["ops"].items()
+        op["config"] |= _CHOSEN.get(job, {})
+        if job == "dismiss_delivery":
+            op["config"]["delivery_id"] = refused
+        assert project.run(job, config=shown).success, job
     assert query(project.data, "SELECT sku FROM products") == [("s1",)]
+    assert query(project.data, LEDGER) == before
+    assert not (project.data / "exports").exists()
 
 
 def test_ingest_products_shows_the_source_and_the_partition(project: Project) -> None:

@@ -9,9 +9,11 @@ import dagster as dg
 import duckdb
 import pytest
 
+from lfp_pipeline.cli.ingest_targets import find_targets
 from lfp_pipeline.engine import Engine
 from lfp_pipeline.ingest import ingest
 from lfp_pipeline.ingest.result import IngestResult
+from lfp_pipeline.model.partition_key import partition_key
 from lfp_pipeline.raw_zone.desired_state import mark_reverted
 from lfp_pipeline.reading.reader import SkippedLines
 from testing.dagster_project import (
@@ -25,7 +27,7 @@ from testing.dagster_project import (
     project_in,
     query,
 )
-from testing.engine import land, patch_reading
+from testing.engine import LOG, land, patch_reading
 from testing.expected_tables import File, expected_name_counts, expected_products
 from testing.http_server import content_of, serving, status
 
@@ -295,6 +297,29 @@ def test_a_source_without_a_partition_is_merged_under_its_own_name(
     assert project.metadata("products", key)["file"] == "some where.csv"
     assert configured(project, source=str(elsewhere), partition="mine").success
     assert project.materialized("products") == {key, "mine"}
+
+
+@pytest.mark.parametrize("name", ["x#1.csv", "what?.csv", "my%20file.csv"])
+def test_a_source_is_the_same_partition_from_the_command_line(
+    project: Project, tmp_path: Path, name: str
+) -> None:
+    path = tmp_path / name
+    path.write_bytes(B.content)
+    assert configured(project, source=str(path)).success
+    (target,) = find_targets(project.engine, [str(path)], None, LOG)
+    assert project.registered == [target.key] == [partition_key(name)]
+
+
+def test_a_location_from_the_environment_is_named_by_its_value(
+    project: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "export.csv").write_bytes(B.content)
+    monkeypatch.setenv("EXPORT", str(tmp_path / "export.csv"))
+    assert configured(project, source="${EXPORT}").success
+    assert project.registered == ["export.csv"]
+    monkeypatch.setenv("PART", "export.csv")
+    run = configured(project, source=f"{tmp_path}/${{PART}}")
+    assert "names no partition" in project.error(run)  # The value may be a secret.
 
 
 @pytest.mark.parametrize("source", ["ftp://ann:hunter2@host", "http://[host/a.csv?token=hunter2"])

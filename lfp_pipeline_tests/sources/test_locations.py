@@ -7,11 +7,14 @@ from pathlib import Path
 import pytest
 
 from lfp_pipeline.errors import LandingError, StillWrittenError
+from lfp_pipeline.model.delivery import TextFormat
 from lfp_pipeline.sources.base import DownloadLimits
 from lfp_pipeline.sources.http_download import HttpFile
 from lfp_pipeline.sources.local_file import LocalFile
-from lfp_pipeline.sources.locations import source_at
+from lfp_pipeline.sources.locations import file_name_of, source_at
 from lfp_pipeline.sources.object_store import StoredObject
+from lfp_pipeline.sources.wrapped_source import DeclaredSource
+from lfp_pipeline.sources.written_location import resolve_location
 from testing.processes import HOLD_A_WRITE_LEASE, HOLD_OPEN, running
 from testing.sources import Bytes
 
@@ -21,6 +24,36 @@ LIMITS = DownloadLimits(attempts=1, seconds=1, max_bytes=1)
 @pytest.mark.parametrize("url", ["http://host/a.csv", "HTTPS://host/a.csv"])
 def test_http_and_https_are_downloads(url: str) -> None:
     assert source_at(url, LIMITS) == HttpFile(url, LIMITS)
+
+
+@pytest.mark.parametrize(
+    ("location", "name"),
+    [
+        ("https://host/a/my%20file.csv?day=1#y", "my file.csv"),
+        ("s3://bucket/a/b.csv", "b.csv"),
+        ("https://host/", ""),
+        ("https://host", ""),
+        ("gdrive:1234567890123456789012345", "1234567890123456789012345"),
+        ("/data/x#1.csv", "x#1.csv"),
+        ("file:///data/a%20b.csv", "a b.csv"),
+        ("${WHOLE}", "export.csv"),
+        ("https://host/${PART}", ""),
+        ("https://host/${PART}/a.csv", "a.csv"),
+        ("/data/${PART}", ""),
+        ("https://host/${QUOTED}", ""),
+        ("https://host/${NOTHING}b.csv", "b.csv"),
+    ],
+)
+def test_a_file_is_named_by_the_last_part_of_its_location(
+    location: str, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WHOLE", "https://host/export.csv?key=hunter2")
+    monkeypatch.setenv("PART", "hunter2")
+    monkeypatch.setenv("QUOTED", "hun%20ter2")
+    monkeypatch.setenv("NOTHING", "")
+    source = source_at(resolve_location(location), LIMITS)
+    assert file_name_of(source) == name
+    assert file_name_of(DeclaredSource(source, TextFormat())) == name
 
 
 def test_white_space_around_a_url_is_ignored() -> None:

@@ -165,6 +165,8 @@ def test_refused_deliveries_change_no_table_but_the_ledger(
         assert len(statuses) == len(set(history))
         with engine.warehouse.session("testing", LOG) as connection:
             assert unaccounted_deliveries(connection) == []
+            keys = [file.key for file in history]
+            assert unaccounted_deliveries(connection, keys) == []
             assert repeated_skus(connection) == 0
             assert name_counts.count_mismatches(connection) == 0
 
@@ -211,3 +213,25 @@ def test_several_processes_give_the_same_tables(tmp_path: Path) -> None:
         land(engine, file)
     finish([start(INGEST_EVERYTHING, tmp_path, seed, 2 - seed % 2) for seed in range(4)])
     assert_invariants_hold(engine, files)
+
+
+@pytest.mark.parametrize(
+    "edit", ["DELETE FROM rejected_rows", "UPDATE deliveries SET rows_read = 9"]
+)
+def test_the_accounts_of_some_partitions_are_those_of_the_whole_ledger(
+    tmp_path: Path, edit: str
+) -> None:
+    engine = engine_at(tmp_path)
+    rows = (("s1", "Ann", "x"), ("", "Bob", "y"))
+    files = [File("a.csv", 1, rows), File("b.csv", 2, rows), File("a.csv", 3, rows)]
+    for file in files:
+        engine.ingest(land(engine, file), LOG)
+    with engine.warehouse.session("testing", LOG) as connection:
+        connection.execute("USE warehouse")
+        connection.execute(edit)
+        expected = sorted(file.delivery_id for file in files)
+        assert unaccounted_deliveries(connection) == expected
+        assert unaccounted_deliveries(connection, ["b.csv"]) == [files[1].delivery_id]
+        assert unaccounted_deliveries(connection, ["a.csv", "b.csv"]) == expected
+        assert unaccounted_deliveries(connection, []) == []
+        connection.execute("USE memory")
