@@ -93,7 +93,7 @@ def prepared_home() -> Path:
     require_project()
     home = dagster_home()
     if not os.environ.get(_VARIABLE):
-        print(f"{_VARIABLE} is not set: using {home}", file=sys.stderr)
+        print(f"Dagster home: {home} ({_VARIABLE} is not set)", file=sys.stderr)
     if not _is_current(home):
         prepare(home, even_if_current=False)
     elif _is_of_user(home / _CONFIG):

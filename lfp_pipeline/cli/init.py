@@ -25,9 +25,13 @@ def command(folder: Path, systemd: bool) -> None:
     from lfp_pipeline.errors import SettingsError
     from lfp_pipeline.settings import load_settings
 
-    folder.mkdir(parents=True, exist_ok=True)
-    os.chdir(folder)
-    made = _write_new({PROJECT_FILE: settings_template()})
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        os.chdir(folder)
+        made = _write_new({PROJECT_FILE: settings_template()})
+    except OSError as error:
+        msg = f"There can be no project in {folder}: {error.strerror}. Choose another folder."
+        raise SettingsError(msg) from None
     try:
         settings = load_settings()  # Of an earlier lfp.toml, perhaps.
         prepare(dagster_home())

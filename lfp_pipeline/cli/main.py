@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Sequence
+from difflib import get_close_matches
 from importlib import import_module
 
 import click
@@ -65,6 +66,10 @@ class _Commands(click.Group):
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         """Return the name of a subcommand, itself and its arguments, if there is a project."""
+        if args[0] not in self.list_commands(ctx):
+            near = get_close_matches(args[0], self.list_commands(ctx), n=1)
+            hint = f" Did you mean {near[0]!r}?" if near else ""
+            ctx.fail(f"No such command {args[0]!r}.{hint}")
         name, command, remaining = super().resolve_command(ctx, args)
         is_help = {*ctx.help_option_names} & {*remaining}
         if name != "init" and not is_help and not ctx.resilient_parsing:  # That is completion.

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from lfp_pipeline.operations import Report
 
 verbose_option = click.option("-v", "--verbose", is_flag=True, help="Show all events of the run.")
-yes_option = click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
+yes_option = click.option("--yes", is_flag=True, help="Answer yes where the command would ask.")
 
 
 def engine_of_project(*, read_only: bool = False) -> "Engine":

@@ -1,6 +1,7 @@
 """`lfp purge`: deletes products."""
 
 import logging
+import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, TextIO
 
@@ -73,8 +74,8 @@ def command(
     if skus_from and not listed:
         msg = "The file of --skus-from has no sku."
         raise UsageProblem(msg)
-    if everything and not is_dry_run:
-        confirm("Delete all products?", yes=yes)
+    if not is_dry_run and (everything or (not listed and sys.stdin.isatty())):
+        confirm("Delete all products that this selects? (--dry-run counts them)", yes=yes)
     engine = engine_of_project(read_only=is_dry_run)
     options = {
         "skus": listed,

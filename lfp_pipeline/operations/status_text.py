@@ -76,7 +76,7 @@ def _pending(state: StatusReport) -> list[str]:
         (list(landed.values()), "landed, not merged"),
     )
     lines = [f"{len(names):,} {what}: {preview(names)}" for names, what in groups if names]
-    if lines and not state.runs:
+    if (files or landed) and not state.runs:
         lines.append(_NOTHING_RUNS)
     return lines or ["None."]
 

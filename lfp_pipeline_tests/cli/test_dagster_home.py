@@ -106,7 +106,7 @@ def test_the_first_use_prepares_the_home_and_says_where_it_is(
     home = prepared_home()
     assert home == empty_project / ".dagster_home"
     assert os.environ["DAGSTER_HOME"] == str(home)
-    assert capsys.readouterr() == ("", f"DAGSTER_HOME is not set: using {home}\n")
+    assert capsys.readouterr() == ("", f"Dagster home: {home} (DAGSTER_HOME is not set)\n")
     assert (home / "dagster.yaml").read_bytes() == TEMPLATE.read_bytes()
     with dg.DagsterInstance.get() as instance:
         assert instance.root_directory == str(home)

@@ -146,7 +146,7 @@ def test_watching_refreshes_a_terminal(shop: CommandLine):
     process.send_signal(signal.SIGINT)
     assert process.wait(20) == 0
     screens = shown.decode().split("\x1b[H")[1:]
-    assert f"{shop.data}, " in screens[0]
+    assert str(shop.data) in screens[0]
     assert "more lines" in screens[0]  # The terminal has 24 lines.
     assert len(screens[0].splitlines()) <= 24
     os.close(ours)

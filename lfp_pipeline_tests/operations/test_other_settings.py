@@ -159,7 +159,7 @@ def test_a_reversal_with_unknown_settings_is_refused_and_marks_nothing(
     now = engine_at(tmp_path, **BY_TITLE)
     forget_the_conditions(now)
     before = tables(now)
-    with pytest.raises(OperationRefusedError, match=r"c\.csv#.* were not recorded.*use_present"):
+    with pytest.raises(OperationRefusedError, match=r"c\.csv#.* were not recorded.*--use-present"):
         revert_delivery(now, HIDING.delivery_id, LOG, dry_run=dry_run)
     assert tables(now) == before
     assert not is_reverted(now.raw_zone.find(HIDING.delivery_id).path)
@@ -171,7 +171,7 @@ def test_a_reversal_with_unknown_settings_is_refused_and_marks_nothing(
 def test_a_reversal_after_an_upgrade_is_refused_until_a_rebuild(merged: Engine) -> None:
     pretend_another_program(merged)
     with pytest.raises(
-        OperationRefusedError, match=r"code that reads has changed.*Run rebuild_pro"
+        OperationRefusedError, match=r"code that reads has changed.*Run `lfp rebuild`"
     ):
         revert_delivery(strict(merged), NEW.delivery_id, LOG)
     rebuild_products(strict(merged), LOG)
@@ -269,7 +269,7 @@ def test_a_reversal_names_the_former_settings_that_it_reads_with(merged: Engine)
     kept = f"Read as when merged: {OLD.delivery_id} (LFP_MAX_NAME_LENGTH was 1000, and is 100 now)."
     now = strict(merged)
     summary = revert_delivery(now, NEW.delivery_id, LOG, dry_run=True).summary
-    assert f"{kept} use_present_settings: true reads" in summary
+    assert f"{kept} --use-present-settings reads" in summary
     report = revert_delivery(now, NEW.delivery_id, LOG, dry_run=True, use_present_settings=True)
     assert "Read as when" not in report.summary
     assert kept in revert_delivery(now, NEW.delivery_id, LOG).summary
@@ -344,7 +344,7 @@ def test_a_rebuild_with_other_row_counts_is_refused_and_names_the_delivery(
         rebuild_products(merged, LOG)
     assert f"{late.delivery_id}: " in str(refused.value)
     assert ("code that reads has changed" if recorded else "not recorded") in str(refused.value)
-    assert "use_present_settings: true" in str(refused.value)
+    assert "--use-present-settings" in str(refused.value)
     assert tables(merged) == before
     rebuild_products(merged, LOG, use_present_settings=True)
     assert account_of(merged, late)[:4] == ("merged", 2, 0, 0)

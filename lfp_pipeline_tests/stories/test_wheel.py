@@ -103,6 +103,6 @@ def test_it_makes_a_project_and_ingests(installed: Mapping[str, str], tmp_path: 
     (folder / "below").mkdir()  # The project is found from there.
     code, output = run(installed, folder / "below", "lfp_pipeline", "ingest")
     assert code == 0, output
-    assert f"DAGSTER_HOME is not set: using {folder / '.dagster_home'}" in output
+    assert f"Dagster home: {folder / '.dagster_home'} (DAGSTER_HOME is not set)" in output
     assert query(folder / "data", PRODUCTS) == expected_products([A])
     assert list((folder / "below").iterdir()) == []

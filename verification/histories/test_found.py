@@ -191,7 +191,7 @@ def test_an_unfinished_upload_stays_merged_where_its_reversal_would_lose_rows(
     deliver(engine, other)
     assert statuses(engine)[cut.delivery_id] == "merged"
     assert "is not reverted" in caplog.text
-    assert "ignore_pruned_history" in caplog.text
+    assert "--ignore-pruned-history" in caplog.text
     assert [row[0] for row in tables(engine)["products"]] == ["s1", "s12"]
     revert_delivery(engine, cut.delivery_id, LOG, ignore_pruned_history=True)
     assert statuses(engine)[cut.delivery_id] == "reverted"
