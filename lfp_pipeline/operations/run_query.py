@@ -1,6 +1,8 @@
 """Runs SQL of users on the tables: it can read them, and nothing else."""
 
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any
 
@@ -10,6 +12,7 @@ from lfp_pipeline.errors import LfpError, OperationRefusedError
 from lfp_pipeline.operations.read_tables import Tables, first_line
 
 _CHUNK_ROWS = 10_000
+_INTERRUPT_SECONDS = 0.05
 
 _CONFINE = (
     "SET python_enable_replacements = false",  # Else `FROM x` may read a variable of this program.
@@ -68,7 +71,23 @@ def run_query(tables: Tables, sql: str) -> QueryResult:
                 "tables."
             )
             raise OperationRefusedError(msg)
-        return QueryResult(connection.execute(sql))  # Ctrl-C would not interrupt a statement.
+        return QueryResult(_execute(connection, sql))
+
+
+def _execute(connection: duckdb.DuckDBPyConnection, sql: str) -> duckdb.DuckDBPyConnection:
+    """Execute a statement so that Ctrl-C interrupts it at any moment.
+
+    DuckDB loses a Ctrl-C that comes while it plans a statement, and an interrupt that comes before.
+    """
+    pool = ThreadPoolExecutor(1)
+    task = pool.submit(connection.execute, sql)
+    try:
+        return task.result()
+    finally:
+        while not task.done():  # Ctrl-C has ended the wait.
+            connection.interrupt()
+            time.sleep(_INTERRUPT_SECONDS)
+        pool.shutdown()
 
 
 @contextmanager

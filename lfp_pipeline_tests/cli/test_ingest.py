@@ -244,7 +244,7 @@ def test_a_dry_run_of_a_url_lands_nothing(lfp: CommandLine):
 @pytest.mark.parametrize("dry_run", [(), ("--dry-run",)])
 def test_an_error_names_the_file_as_people_know_it(lfp: CommandLine, dry_run: tuple[str, ...]):
     drop(lfp.data / "inbox", "-rf.csv", NO_SKU)
-    for target, name in (("", "-rf.csv"), ("http://127.0.0.1:9/my%20x.csv", "my%20x.csv")):
+    for target, name in (("", "-rf.csv"), ("http://127.0.0.1:9/my%20x.csv", "my x.csv")):
         ended = lfp("ingest", *([target] if target else []), "--json", *dry_run)
         assert list(files_of(ended)) == [name]
         assert f"\n{name}: " in ended.err

@@ -1,5 +1,6 @@
 """Continuous integration shows the results of the checks and of the tests, whichever fail."""
 
+import os
 import shutil
 import subprocess
 from pathlib import Path
@@ -34,6 +35,12 @@ def run(folder: Path, **codes: int) -> subprocess.CompletedProcess[str]:
     (folder / ".ci").mkdir()
     shutil.copy(PROJECT / ".ci" / "run", folder / ".ci")
     (folder / "Makefile").write_text(MAKEFILE.format(**codes))
+    environment = {name: value for name, value in os.environ.items() if "MAKE" not in name}
     return subprocess.run(
-        [folder / ".ci" / "run"], capture_output=True, text=True, check=False, timeout=60
+        [folder / ".ci" / "run"],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
     )

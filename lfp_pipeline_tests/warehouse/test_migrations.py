@@ -315,9 +315,9 @@ def test_the_status_shows_a_database_before_its_migration(tmp_path: Path, versio
     engine = make_old(tmp_path, version)
     before = engine.settings.database_path.read_bytes()
     text = render_status(collect_status(engine))
-    label = A.delivery_id.partition(".000000Z#")[0]
-    assert f"{label}  merged 2026-10-03 09:00, 3 rows (2 inserted, 1 rejected)" in text
-    assert f"{C.delivery_id}  failed: The disk was full." in text
+    merged, failed = (id_.partition(".000000Z#")[0] for id_ in (A.delivery_id, C.delivery_id))
+    assert f"{merged}  merged 2026-10-03 09:00, 3 rows (2 inserted, 1 rejected)" in text
+    assert f"{failed} failed: The disk was full." in text
     assert engine.settings.database_path.read_bytes() == before
 
 
