@@ -16,6 +16,8 @@ from lfp_pipeline.common.project_folder import TEMPLATES
 from lfp_pipeline.errors import SettingsError
 from testing.processes import PROJECT, finish, start
 
+pytestmark = pytest.mark.slow  # Each starts processes.
+
 TEMPLATE = TEMPLATES / "dagster.yaml"
 
 DATABASES = ("history/runs.db", "history/runs/index.db", "schedules/schedules.db")

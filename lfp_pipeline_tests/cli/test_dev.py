@@ -20,6 +20,8 @@ from testing.expected_tables import File
 from testing.processes import PROJECT, until
 from testing.shell import Shell
 
+pytestmark = pytest.mark.slow  # Each starts processes.
+
 A = File("a.csv", 1_000_000, (("s1", "Ann", "x"),))
 
 

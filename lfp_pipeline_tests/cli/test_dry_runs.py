@@ -13,6 +13,8 @@ from testing.command_line import CommandLine
 from testing.dagster_project import NO_SKU, drop
 from testing.expected_tables import File
 
+pytestmark = pytest.mark.slow  # Each starts processes.
+
 A = File("a.csv", 1_000_000, (("s1", "Ann", "x"), ("s2", "Bob", "y")))
 NEWER = File("a.csv", 2_000_000, (("s1", "Ann", "z"), ("s3", "Cid", "")))
 B = File("b.csv", 3_000_000, (("s2", "Bob", "w"),))

@@ -18,6 +18,8 @@ from lfp_pipeline.cli.settings_template import settings_template
 from lfp_pipeline.settings import ENV_PREFIX, Settings, load_settings
 from testing.processes import start
 
+pytestmark = pytest.mark.slow  # Each starts processes.
+
 INIT = """
 import sys
 from lfp_pipeline.cli.main import main

@@ -8,6 +8,8 @@ from testing.engine import tables
 from testing.expected_tables import File, expected_name_counts, expected_products
 from testing.processes import HOLD_DATABASE, running
 
+pytestmark = pytest.mark.slow  # Each starts processes.
+
 A = File("a.csv", 1_000_000, (("s1", "Ann", "x"), ("s2", "Bob", "y"), ("s3", "Cid", "")))
 B = File("b.csv", 2_000_000, (("s1", "Ann", "z"), ("s2", "Eva", ""), ("s4", "Ann", "w")))
 B2 = File("b.csv", 3_000_000, (("s4", "Dan", "w"),))

@@ -16,6 +16,8 @@ from testing.command_line import CommandLine
 from testing.engine import LOG, engine_at
 from testing.expected_tables import File
 
+pytestmark = pytest.mark.slow  # Each starts processes.
+
 A = File("a.csv", 1_000_000, (("s1", "Ann", "x"), ("s2", "Bob", "y")))
 
 

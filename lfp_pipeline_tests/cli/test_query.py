@@ -187,6 +187,7 @@ def test_an_error_in_the_middle_of_a_result_is_an_error(stocked: CommandLine):
     assert "stop here" in ended.err
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", ["csv", "json"])
 def test_a_large_result_is_not_held_in_memory(stocked: CommandLine, form: str):
     sql = "SELECT range AS a, 'some text that takes space ' || range AS b FROM range({rows})"

@@ -16,6 +16,8 @@ from testing.engine import LOG
 from testing.expected_tables import File, expected_products
 from testing.processes import HOLD_WRITER_LOCK, running
 
+pytestmark = pytest.mark.slow  # Each starts processes.
+
 A = File("a.csv", 1_000_000, (("s1", "Ann", "x"), ("s2", "Bob", "y")))
 
 

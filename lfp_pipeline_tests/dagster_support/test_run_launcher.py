@@ -30,7 +30,10 @@ from testing.engine import LOG
 from testing.processes import PROJECT
 from testing.waiting_job import remembering, waiting
 
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="only Linux has the run server")
+pytestmark = [
+    pytest.mark.skipif(sys.platform != "linux", reason="only Linux has the run server"),
+    pytest.mark.slow,
+]
 
 _WAIT_SECONDS = 60.0
 

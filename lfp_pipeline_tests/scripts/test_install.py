@@ -21,6 +21,8 @@ import pytest
 from scripts.install import Environment, configured_options, install, pip_options, uv_variables
 from testing.processes import PROJECT, finish, start
 
+pytestmark = pytest.mark.slow  # Each starts processes.
+
 BACKEND = """
 import pathlib, sys
 sys.path.append(str(pathlib.Path(__file__).parent))

@@ -15,6 +15,8 @@ from testing.dagster_project import PRODUCTS, drop, query
 from testing.expected_tables import File, expected_products
 from testing.processes import PROJECT
 
+pytestmark = pytest.mark.slow  # Each starts processes.
+
 A = File("a.csv", 1_000_000, (("s1", "Ann", "x"), ("s2", "Bob", "y")))
 
 BUILD = "import sys, setuptools.build_meta as b; print(b.build_wheel(sys.argv[1]))"
