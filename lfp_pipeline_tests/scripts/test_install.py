@@ -162,8 +162,8 @@ def test_a_file_with_another_hash_is_not_installed(machine: Machine, program: st
 def test_every_place_of_pip_is_passed_on_to_uv(machine: Machine) -> None:
     machine.configure_pip(
         "[global]\n"
-        "index-url = https://one.example/simple\n"
-        "extra-index-url =\n  https://two.example/simple\n  https://three.example/simple\n"
+        "index-url = https://one.example/packages\n"
+        "extra-index-url =\n  https://two.example/packages\n  https://three.example/packages\n"
         "find-links = /one\n  /two\n"
         "cert = /certificates.pem\n"
         "timeout = 7\n"
@@ -173,12 +173,12 @@ def test_every_place_of_pip_is_passed_on_to_uv(machine: Machine) -> None:
         "[download]\n"
         "no-index = true\n"
     )
-    machine.monkeypatch.setenv("PIP_INDEX_URL", "https://nearer.example/simple")
+    machine.monkeypatch.setenv("PIP_INDEX_URL", "https://nearer.example/packages")
     variables = machine.uv_variables()
     passed_on = {name: value for name, value in variables.items() if name.startswith("UV_")}
     assert passed_on == {
-        "UV_DEFAULT_INDEX": "https://nearer.example/simple",
-        "UV_INDEX": "https://two.example/simple https://three.example/simple",
+        "UV_DEFAULT_INDEX": "https://nearer.example/packages",
+        "UV_INDEX": "https://two.example/packages https://three.example/packages",
         "UV_FIND_LINKS": "/one,/two",
         "UV_HTTP_TIMEOUT": "7",
         "UV_INSECURE_HOST": "one.example two.example",
@@ -188,10 +188,10 @@ def test_every_place_of_pip_is_passed_on_to_uv(machine: Machine) -> None:
 
 
 def test_the_variables_of_uv_win(machine: Machine) -> None:
-    machine.configure_pip("[global]\nindex-url = https://one.example/simple\n")
-    machine.monkeypatch.setenv("UV_DEFAULT_INDEX", "https://two.example/simple")
+    machine.configure_pip("[global]\nindex-url = https://one.example/packages\n")
+    machine.monkeypatch.setenv("UV_DEFAULT_INDEX", "https://two.example/packages")
     variables = machine.uv_variables()
-    assert variables["UV_DEFAULT_INDEX"] == "https://two.example/simple"
+    assert variables["UV_DEFAULT_INDEX"] == "https://two.example/packages"
 
 
 def test_with_an_option_that_uv_lacks_pip_installs(
@@ -217,7 +217,7 @@ def index(folder: Path) -> Iterator[str]:
         def log_message(self, *_: object) -> None:
             pass
 
-    page = folder / "simple" / "tiny"
+    page = folder / "packages" / "tiny"
     page.mkdir(parents=True)
     wheel = "tiny-1.0-py3-none-any.whl"
     shutil.move(folder / "links" / wheel, page)
@@ -225,7 +225,7 @@ def index(folder: Path) -> Iterator[str]:
     with ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(folder))) as server:
         thread = Thread(target=server.serve_forever)
         thread.start()
-        yield f"http://127.0.0.1:{server.server_port}/simple"
+        yield f"http://127.0.0.1:{server.server_port}/packages"
         server.shutdown()
         thread.join()
 
