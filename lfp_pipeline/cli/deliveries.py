@@ -7,12 +7,14 @@ from typing import Any
 import click
 
 from lfp_pipeline.cli.completion import complete_file
-from lfp_pipeline.cli.output import examples, fit, json_option, print_json, print_table, say
+from lfp_pipeline.cli.layout import fit, print_table
+from lfp_pipeline.cli.output import examples, json_option, print_json, say
 from lfp_pipeline.cli.param_types import Text
 from lfp_pipeline.cli.tables import limit_option
 
 _STATUSES = ("merged", "refused", "failed", "reverted", "pending")
 _SHOWN_ERRORS = 3
+_NAME_CELLS = 50
 
 
 @click.command(
@@ -62,7 +64,7 @@ def command(file: str | None, status: str | None, limit: int, *, as_json: bool) 
 
 def _print(found: Sequence[Mapping[str, Any]]) -> None:
     """Print deliveries, with the outcomes of their rows, and the first errors."""
-    from lfp_pipeline.common.text import visible
+    from lfp_pipeline.common.text import cut_inside, printable, visible
     from lfp_pipeline.model.delivery import labels
     from lfp_pipeline.model.ledger_entry import FATES
 
@@ -72,15 +74,16 @@ def _print(found: Sequence[Mapping[str, Any]]) -> None:
             names[delivery["delivery_id"]],
             delivery["status"],
             delivery["merged_at"] and f"{delivery['merged_at']:%Y-%m-%d %H:%M}",
+            delivery["seconds"],
             rows.get("read"),
             ", ".join(f"{rows[fate]:,} {fate}" for fate in FATES if rows.get(fate)),
-            delivery["seconds"],
         ]
         for delivery in found
         for rows in [delivery["rows"] or {}]
     ]
-    columns = ("delivery", "status", "merged", "rows", "of these", "seconds")
-    print_table(columns, lines, whole=("delivery", "merged", "of these"))
+    columns = ("delivery", "status", "merged", "seconds", "rows", "of these")
+    print_table(columns, lines, whole=("delivery", "of these"))
     for delivery in [delivery for delivery in found if delivery["error"]][:_SHOWN_ERRORS]:
         click.echo()
-        click.echo(fit(visible(f"{names[delivery['delivery_id']]}: {delivery['error']}")))
+        name = cut_inside(printable(names[delivery["delivery_id"]]), _NAME_CELLS)
+        click.echo(fit(f"{name}: {visible(delivery['error'])}"))

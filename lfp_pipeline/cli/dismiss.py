@@ -1,4 +1,4 @@
-"""`lfp dismiss`: a refused or failed file needs no more attention."""
+"""`lfp dismiss`: a file, or its rejected rows, need no more attention."""
 
 import click
 
@@ -15,15 +15,16 @@ from lfp_pipeline.cli.param_types import Text
 @click.option(
     "--latest",
     is_flag=True,
-    help="Of several deliveries of a file that are not merged, the newest.",
+    help="Of several deliveries of a file, the newest; one that is not merged comes first.",
 )
 @dry_run_option
 @json_option
 @verbose_option
 def command(delivery: str, *, latest: bool, is_dry_run: bool, as_json: bool, verbose: bool) -> None:
-    """Remove a refused or failed file from what needs attention.
+    """Remove a refused or failed file, or rejected rows, from what needs attention.
 
-    No run tries the delivery again, and a rebuild leaves it out; `lfp reinstate` tries it. Another
+    No run tries the refused or failed delivery again, and a rebuild leaves it out; `lfp reinstate`
+    tries it. Of a merged file, the rejected rows are dismissed, and its other rows stay. Another
     version of the file is ingested as usual.
 
     FILE is the name of a file in the inbox. DELIVERY is the id of a delivery, or its beginning.

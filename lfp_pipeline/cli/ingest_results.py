@@ -5,7 +5,8 @@ from dataclasses import asdict
 from typing import Any
 
 from lfp_pipeline.cli.ingest_run import Outcome
-from lfp_pipeline.cli.output import BUSY, FAILED, REFUSED, first_lines, print_json, print_table, say
+from lfp_pipeline.cli.layout import print_table
+from lfp_pipeline.cli.output import BUSY, FAILED, REFUSED, first_lines, print_json, say
 from lfp_pipeline.cli.run_job import JobRun
 from lfp_pipeline.common.text import visible
 from lfp_pipeline.dagster_support.results import name_of
@@ -36,7 +37,7 @@ def print_rows(rows: Sequence[Mapping[str, Any]]) -> None:
         ]
         for row in rows
     ]
-    print_table(["file", "status", "read", *fates, "seconds"], table)
+    print_table(["file", "status", "read", *fates, "seconds"], table, names=["file"])
 
 
 def _row(outcome: Outcome, run: JobRun | None) -> dict[str, Any]:

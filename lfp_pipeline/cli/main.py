@@ -36,7 +36,7 @@ _SECTIONS = {
         "revert": "Undo a delivery, as if it had never come.",
         "reinstate": "Merge a reverted delivery again.",
         "purge": "Delete products.",
-        "dismiss": "Remove a refused or failed file from what needs attention.",
+        "dismiss": "Remove a file, or its rejected rows, from what needs attention.",
     },
     "Maintain": {
         "publish": "Publish the tables for readers now.",

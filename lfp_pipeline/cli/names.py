@@ -2,7 +2,8 @@
 
 import click
 
-from lfp_pipeline.cli.output import examples, json_option, print_json, print_table
+from lfp_pipeline.cli.layout import print_table
+from lfp_pipeline.cli.output import examples, json_option, print_json
 from lfp_pipeline.cli.tables import limit_option, reading_tables
 
 

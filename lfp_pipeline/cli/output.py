@@ -5,12 +5,10 @@ import json
 import math
 import re
 import sys
-import textwrap
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from datetime import date, datetime
 from decimal import Decimal
-from numbers import Number
 from typing import Any
 
 import click
@@ -19,12 +17,8 @@ FAILED = 1
 REFUSED = 3
 BUSY = 5
 
-WIDTH = 100
-"""The width of what is printed for people, in characters, as far as it can be cut."""
-
 _MESSAGE_LINES = 3
 _NOT_WRITTEN = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}
-_NARROWEST = 8
 _INTERRUPTED = ("Query interrupted", "INTERRUPT Error: Interrupted!")
 """What DuckDB makes of Ctrl-C; its first error is a bare RuntimeError."""
 
@@ -122,83 +116,6 @@ def _finite(value: Any) -> Any:  # noqa: ANN401 (likewise)
     if isinstance(value, list | tuple):
         return [_finite(item) for item in value]
     return value
-
-
-def fit(text: str, width: int = WIDTH, indent: int = 2) -> str:
-    """Return a text whose long lines go on in further lines, indented; long words stay whole."""
-    lines = []
-    for line in text.splitlines():
-        content = line.lstrip()
-        margin = " " * (len(line) - len(content))
-        lines += textwrap.wrap(
-            content,
-            width,
-            initial_indent=margin,
-            subsequent_indent=margin + " " * indent,
-            replace_whitespace=False,
-            break_long_words=False,
-            break_on_hyphens=False,
-        ) or [""]
-    return "\n".join(lines)
-
-
-def print_table(
-    columns: Sequence[str],
-    rows: Sequence[Sequence[object]],
-    whole: Collection[str] = (),
-    width: int = WIDTH,
-) -> None:
-    """Print rows as aligned columns on stdout; numbers are aligned to the right.
-
-    Texts are shortened, the longest first, until a line fits the width. The columns that are named
-    in `whole` are not shortened.
-    """
-    from lfp_pipeline.common.text import shortened
-
-    numeric = [
-        bool(rows) and all(isinstance(row[number], Number | None) for row in rows)
-        for number in range(len(columns))
-    ]
-    flexible = [
-        number
-        for number, column in enumerate(columns)
-        if not numeric[number] and column not in whole
-    ]
-    limits = [width if number in flexible else None for number in range(len(columns))]
-    lines = [
-        [cell_text(value, limit) for value, limit in zip(line, limits, strict=True)]
-        for line in (columns, *rows)
-    ]
-    widths = [max(map(len, cells)) for cells in zip(*lines, strict=True)]
-    while sum(widths) + 2 * (len(widths) - 1) > width:
-        widest = max(flexible, key=lambda number: widths[number], default=None)
-        if widest is None or widths[widest] <= _NARROWEST:
-            break
-        widths[widest] -= 1
-    for line in lines:
-        cells = [shortened(cell, size) for cell, size in zip(line, widths, strict=True)]
-        aligned = [
-            cell.rjust(size) if right else cell.ljust(size)
-            for cell, size, right in zip(cells, widths, numeric, strict=True)
-        ]
-        click.echo("  ".join(aligned).rstrip())
-
-
-def cell_text(value: object, limit: int | None = None) -> str:
-    """Return a value as printable text for people, of at most `limit` characters if it is long."""
-    from lfp_pipeline.common.text import printable, shortened
-
-    if isinstance(value, int) and not isinstance(value, bool):
-        return f"{value:,}"
-    if isinstance(value, float):
-        return f"{value:,.2f}"
-    if isinstance(value, datetime):
-        return f"{value:%Y-%m-%d %H:%M:%S}"
-    if value is None:
-        return ""
-    text = str(value)
-    # A cell may be large, so it is cut before it is escaped.
-    return printable(text) if limit is None else shortened(printable(text[: limit + 1]), limit)
 
 
 def print_report(summary: str, figures: Mapping[str, object], problems: Sequence[str]) -> None:

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from lfp_pipeline.cli.output import cell_text, examples, json_text, jsonable, print_table, say
+from lfp_pipeline.cli.layout import cell_text, print_table
+from lfp_pipeline.cli.output import examples, json_text, jsonable, say
 from lfp_pipeline.cli.tables import reading_tables
 
 if TYPE_CHECKING:

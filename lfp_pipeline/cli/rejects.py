@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from lfp_pipeline.cli.completion import complete_file
-from lfp_pipeline.cli.output import examples, fit, json_option, print_json, say
+from lfp_pipeline.cli.layout import fit
+from lfp_pipeline.cli.output import examples, json_option, print_json, say
 from lfp_pipeline.cli.param_types import Text
 
 if TYPE_CHECKING:
@@ -17,7 +18,9 @@ if TYPE_CHECKING:
 _ADVICE = """
 Fix {columns} in a spreadsheet or an editor; the other columns say what was wrong, and are not \
 read. Delete the rows that you do not fix: they would be rejected again, and a file with more than \
-{share:.0%} rejects is refused. Save the file as CSV, and drop it into {inbox}.
+{share:.0%} rejects is refused. Save the file as CSV, and drop it into {inbox} under the same \
+name. Once it is merged, these rows leave the list. `lfp dismiss FILE` takes those of a file off \
+without a correction.
 
 A dropped file is newer than all earlier deliveries. If a newer file has changed the same skus \
 since, give the dropped file the time of the delivery that it corrects, which is in the name of \
@@ -35,11 +38,13 @@ it as a formula. Delete the apostrophe where it must not remain.
 )
 @json_option
 def command(which: str | None, *, as_json: bool) -> None:
-    """Write the rejected rows of each file as CSV, with their reasons, to be fixed.
+    """Write rejected rows as CSV files, with their reasons, to be fixed.
 
-    A file is written for the newest version of each file, or of FILE, or for a DELIVERY: its id, or
-    the unique beginning of one. Of a file that was refused, the rejected rows are evidence only:
-    fix the file itself.
+    Without an argument, each file is written whose rejected rows need attention: until a newer
+    version of the file arrives, the written file is merged under the same name, or `lfp dismiss`.
+    With FILE, its newest version counts; DELIVERY is the id of a version, or its unique beginning.
+
+    Of a file that was refused, the rejected rows are evidence only: fix the file itself.
     """
     import logging
 
@@ -58,7 +63,7 @@ def command(which: str | None, *, as_json: bool) -> None:
     elif exported:
         _print(exported, engine.settings)
     else:
-        say("No rejected rows. `lfp status` shows files that were refused: Needs attention.")
+        say("No rejected rows to fix. `lfp status` shows what else needs attention.")
 
 
 def _data(file: "RejectsFile") -> dict[str, Any]:
@@ -79,16 +84,16 @@ def _print(exported: Sequence["RejectsFile"], settings: "Settings") -> None:
     from lfp_pipeline.model.table_spec import PRODUCT_COLUMNS
 
     for file in exported:
-        click.echo(
-            printable(f"{os.path.relpath(file.path)}: {pluralize(file.rows, 'rejected row')}")
-        )
+        notes = [pluralize(file.rows, "rejected row") + "."]
         if file.kept:
-            click.echo("    Kept, because it was edited. Move it away to have it written again.")
+            notes.append("Kept, because it was edited. Move it away to have it written again.")
         if file.refused:
-            click.echo(
-                "    The whole file was refused, so its good rows are not merged either: fix the "
-                "file itself."
+            notes.append(
+                "The whole file was refused, so its good rows are not merged either: fix the file "
+                "itself."
             )
+        click.echo(printable(os.path.relpath(file.path)))
+        click.echo(fit(f"    {' '.join(notes)}", indent=0))
     advice = _ADVICE.format(
         columns=", ".join(PRODUCT_COLUMNS),
         share=settings.max_reject_share,

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from lfp_pipeline.cli.output import FAILED, examples, fit, json_option, print_json, print_table, say
+from lfp_pipeline.cli.layout import cell_text, fit, print_table
+from lfp_pipeline.cli.output import FAILED, examples, json_option, print_json, say
 
 if TYPE_CHECKING:
     from lfp_pipeline.operations.product_history import History
@@ -50,10 +51,10 @@ def command(sku: str, earlier: int, *, as_json: bool) -> None:
     if as_json:
         print_json({"sku": sku} | present | _earlier(history))
     else:
-        click.echo("\n".join(_lines({"sku": sku} | present)))
+        click.echo("\n".join(_lines({"sku": sku} | _with_label(present))))
         _print_earlier(history)
     for id_, reason in history.unknown.items():
-        say(f"{id_} may have an earlier row, too: {reason}.")
+        say(f"{history.labels[id_]} may have an earlier row, too: {reason}.")
     if history.unread:
         say(f"{history.unread:,} older deliveries were not read; --earlier sets their number.")
     if product is None:
@@ -79,6 +80,17 @@ def _deleted(deletion: Mapping[str, Any]) -> dict[str, Any]:
     return {"deleted_by": deletion["delivery_id"], "deleted_at": deletion["delivered_at"]}
 
 
+def _with_label(present: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the values with a short name in the place of the delivery id."""
+    from lfp_pipeline.model.delivery import labels
+
+    shown = dict(present)
+    column = "delivery_id" if "delivery_id" in shown else "deleted_by"
+    id_ = shown[column]
+    shown[column] = labels({id_: shown.get("file", id_.partition("#")[0])})[id_]
+    return shown
+
+
 def _earlier(history: "History") -> dict[str, Any]:
     """Return the earlier rows as data."""
     unknown = [{"delivery_id": id_, "reason": why} for id_, why in history.unknown.items()]
@@ -90,8 +102,6 @@ def _earlier(history: "History") -> dict[str, Any]:
 
 
 def _lines(values: Mapping[str, object]) -> list[str]:
-    from lfp_pipeline.cli.output import cell_text
-
     width = max(map(len, values))
     return [
         fit(f"{name.replace('_', ' '):<{width}}  {cell_text(value)}")
@@ -113,6 +123,6 @@ def _print_earlier(history: "History") -> None:
         )
         for row in history.rows
     ]
-    print_table(("delivered", "file", "row", "name", "description"), rows)
+    print_table(("delivered", "file", "row", "name", "description"), rows, names=["file"])
     if not all(row.as_then for row in history.rows):
         say("Some of these were read with the present settings, since those of then are unknown.")

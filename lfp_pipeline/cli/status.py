@@ -7,7 +7,8 @@ from threading import Event
 
 import click
 
-from lfp_pipeline.cli.output import FAILED, examples, fit, json_option, print_json
+from lfp_pipeline.cli.layout import fit
+from lfp_pipeline.cli.output import FAILED, examples, json_option, print_json
 from lfp_pipeline.cli.param_types import Number
 
 _CLEAR_SCREEN = "\x1b[H\x1b[2J"
@@ -15,7 +16,9 @@ _CLEAR_SCREEN = "\x1b[H\x1b[2J"
 
 @click.command(
     epilog=examples(
-        "lfp status", "lfp status --watch 5", "lfp status --json | jq '.pending_files[].file'"
+        "lfp status",
+        "lfp status --watch 5",
+        "lfp status --json | jq -e '.needs_attention == []'",
     )
 )
 @click.option(
@@ -31,8 +34,10 @@ _CLEAR_SCREEN = "\x1b[H\x1b[2J"
 def command(interval: float | None, as_json: bool) -> None:
     """Show what is pending, running or waiting, what needs attention, and the tables.
 
-    Nothing waits, and no writer is blocked: the tables are those of the published copy. The exit
-    code is 1 if there are problems.
+    Nothing waits, and no writer is blocked: the tables are those of the published copy.
+
+    The exit code is 1 if there are problems: something is broken, or cannot be read. Refused and
+    failed files are no problems; the last example tests for them (jq then exits with 1).
     """
     if interval is None:
         sys.exit(FAILED if _show(as_json=as_json) else 0)
@@ -59,8 +64,8 @@ def _show(*, as_json: bool, again: bool = False) -> bool:
     if as_json:
         print_json(status_data(state))
     elif again and sys.stdout.isatty():
-        width, height = shutil.get_terminal_size()
-        lines = fit(render_status(state), width).splitlines()
+        height = shutil.get_terminal_size().lines
+        lines = fit(render_status(state)).splitlines()
         cut = [*lines[: height - 2], f"... {len(lines) - height + 2} more lines"]
         click.echo(_CLEAR_SCREEN + "\n".join(lines if len(lines) < height else cut))
     else:

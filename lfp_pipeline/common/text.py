@@ -1,11 +1,14 @@
-"""Text for people: numbers, lists of names, sizes, and escapes for unprintable characters."""
+"""Text for people: numbers, names, sizes, cells of a terminal, escapes for what is unprintable."""
 
 import re
 import shlex
+import unicodedata
 from collections.abc import Sequence
 from typing import Any
 
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([KMGT]i?B)")
+_WITHOUT_WIDTH = {"Mn", "Me", "Cf"}
+_WIDE = {"F", "W"}
 _POWERS = {"K": 1, "M": 2, "G": 3, "T": 4}
 
 
@@ -47,6 +50,55 @@ def visible(text: str) -> str:
 def shortened(text: str, limit: int) -> str:
     """Return a text of at most `limit` characters; an ellipsis replaces the rest."""
     return text if len(text) <= limit else text[: limit - 1] + "…"
+
+
+def cell_count(text: str) -> int:
+    """Return the number of cells of a terminal that a printable text takes.
+
+    A Chinese character or an emoji takes two, and a combining mark none.
+    """
+    return len(text) if text.isascii() else sum(map(_cells, text))
+
+
+def padded(text: str, cells: int) -> str:
+    """Return a text with spaces at its end, so that it takes so many cells."""
+    return text + " " * (cells - cell_count(text))
+
+
+def cut(text: str, cells: int) -> str:
+    """Return a text of at most so many cells; an ellipsis replaces its end."""
+    return text if cell_count(text) <= cells else _beginning(text, cells - 1) + "…"
+
+
+def cut_inside(text: str, cells: int) -> str:
+    """Return a text of at most so many cells; an ellipsis replaces its middle."""
+    if cell_count(text) <= cells:
+        return text
+    end = (cells - 1) // 2
+    return f"{_beginning(text, cells - 1 - end)}…{_ending(text, end)}"
+
+
+def _cells(character: str) -> int:
+    if unicodedata.category(character) in _WITHOUT_WIDTH:
+        return 0
+    return 2 if unicodedata.east_asian_width(character) in _WIDE else 1
+
+
+def _beginning(text: str, cells: int) -> str:
+    for number, character in enumerate(text):
+        cells -= _cells(character)
+        if cells < 0:
+            return text[:number]
+    return text
+
+
+def _ending(text: str, cells: int) -> str:
+    start = len(text)
+    while start and cells >= (width := _cells(text[start - 1])):
+        start, cells = start - 1, cells - width
+    while start < len(text) and not _cells(text[start]):  # A mark needs its character before it.
+        start += 1
+    return text[start:]
 
 
 def lfp_command(name: str, argument: str) -> str:

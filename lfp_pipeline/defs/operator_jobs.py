@@ -72,9 +72,7 @@ class RevertConfig(OperationConfig):
 class DismissConfig(OperationConfig):
     """Delivery that needs no more attention."""
 
-    delivery_id: str = Field(
-        "", description="Id of the refused or failed delivery, as in the table deliveries."
-    )
+    delivery_id: str = Field("", description="Id of the delivery, as in the table deliveries.")
 
 
 class PurgeConfig(OperationConfig):

@@ -5,6 +5,7 @@ from contextlib import suppress
 from pathlib import Path, PurePath
 from shlex import quote
 
+from lfp_pipeline.common.text import lfp_command
 from lfp_pipeline.errors import (
     DeliveryRefusedError,
     LandingError,
@@ -14,7 +15,7 @@ from lfp_pipeline.errors import (
 )
 from lfp_pipeline.model.delivery import Delivery
 from lfp_pipeline.model.ledger_entry import LedgerEntry, Status
-from lfp_pipeline.model.partition_key import file_name
+from lfp_pipeline.model.partition_key import file_name, typed_name
 from lfp_pipeline.raw_zone.desired_state import is_reverted
 from lfp_pipeline.raw_zone.raw_zone import RawZone
 from lfp_pipeline.raw_zone.status_notes import last_recorded_status
@@ -56,9 +57,10 @@ def refusal_text(
 
 def older_version(delivery: Delivery, newer: Delivery, inbox: Path) -> str:
     """Return a warning that a newer version is in force, and how to make this version count."""
+    listing = lfp_command("deliveries", typed_name(delivery.partition_key, delivery.source))
     ways = [
         *_to_land_again(delivery, inbox),
-        f"run `lfp revert` for each newer delivery of {delivery.partition_key}",
+        f"run `lfp revert DELIVERY` for each newer one that `{listing}` lists",
     ]
     return (
         f"{newer.delivery_id} is newer and stays in force. To make this version count, "
@@ -79,7 +81,7 @@ def dated_ahead(delivery: Delivery) -> str | None:
         return f"{warning} The time of landing counts."
     return (
         f"{warning} It is newer than all that landed before; to make these count, run "
-        "`lfp revert` for it. What lands from now on is newer."
+        f"`{lfp_command('revert', delivery.delivery_id)}`. What lands from now on is newer."
     )
 
 
@@ -112,7 +114,8 @@ def completion(delivery: Delivery, entry: LedgerEntry, raw_zone: RawZone) -> str
     elif last_recorded_status(delivery.path) is None:  # See `conclude`.
         fate = "the next run reverts"
     else:
-        fate = "is not reverted; to revert it, run `lfp revert`"
+        command = lfp_command("revert", delivery.completes)
+        return f"It completes an unfinished upload, which is not reverted: `{command}` reverts it."
     return f"It completes an unfinished upload, which {fate}: {delivery.completes}."
 
 

@@ -1,24 +1,25 @@
-"""Dismisses a refused or failed delivery, which then needs no more attention (`dismiss_delivery`).
+"""Dismisses what needs no more attention (`dismiss_delivery`).
 
 A dismissed delivery is a reverted one that had never been merged. So a rebuild leaves it out, no
-run tries it again, and reinstating it does. Another version of the file is another delivery.
+run tries it again, and reinstating it does. Another version of the file is another delivery. Of a
+merged delivery, the rejected rows are dismissed, which changes no table.
 """
 
 import logging
 
-from lfp_pipeline.common.text import visible
+from lfp_pipeline.common.text import pluralize, visible
 from lfp_pipeline.engine import Engine
 from lfp_pipeline.errors import LfpError, OperationRefusedError
 from lfp_pipeline.model.delivery import Delivery
 from lfp_pipeline.model.ledger_entry import LedgerEntry, Status
 from lfp_pipeline.operations import Report
-from lfp_pipeline.raw_zone.desired_state import mark_dismissed
+from lfp_pipeline.raw_zone.desired_state import dismiss_rejects, mark_dismissed
 from lfp_pipeline.warehouse.ledger import entry_of
 
 _NOT_LANDED = "The ledger does not have it. Run `lfp ingest` first."
 
 _NOTHING_TO_DISMISS = {
-    Status.MERGED: "It is merged. `lfp revert` undoes it.",
+    Status.MERGED: "It is merged, without rejected rows. `lfp revert` undoes it.",
     Status.REVERTED: "It is reverted or dismissed already.",
 }
 
@@ -26,16 +27,18 @@ _NOTHING_TO_DISMISS = {
 def dismiss_delivery(
     engine: Engine, delivery_id: str, log: logging.Logger, *, dry_run: bool = False
 ) -> Report:
-    """Dismiss a refused or failed delivery: it needs no more attention, and is not tried again.
+    """Dismiss a refused or failed delivery, or the rejected rows of a merged one.
 
     Raises:
-        OperationRefusedError: the delivery is neither refused nor failed. Nothing was changed.
+        OperationRefusedError: the delivery needs no attention. Nothing was changed.
         LfpError: the delivery is not dismissed; the message says why.
     """
     delivery = engine.raw_zone.find(delivery_id)
     with engine.backlog.being_reversed(delivery):
         with engine.warehouse.session("planning a dismissal", log) as connection:
-            entry = _require_unmerged(delivery, entry_of(connection, delivery))
+            entry = _require_to_dismiss(delivery, entry_of(connection, delivery))
+            if entry.status is Status.MERGED:
+                return _dismiss_rejects(delivery, entry.rows.rejected, dry_run=dry_run)
             if dry_run:
                 return Report(f"{delivery_id} would be dismissed. {_reason(entry)}", {})
             # Still under the writer lock: no run merges the delivery in between.
@@ -50,10 +53,20 @@ def dismiss_delivery(
     return Report(summary, {}, changed=[delivery])
 
 
-def _require_unmerged(delivery: Delivery, entry: LedgerEntry | None) -> LedgerEntry:
+def _dismiss_rejects(delivery: Delivery, number: int, *, dry_run: bool) -> Report:
+    what = f"{pluralize(number, 'rejected row')} of {delivery.delivery_id}"
+    if dry_run:
+        return Report(f"Would dismiss {what}.", {})
+    dismiss_rejects(delivery.path)
+    return Report(f"Dismissed {what}. Its other rows stay.", {}, changed=[delivery])
+
+
+def _require_to_dismiss(delivery: Delivery, entry: LedgerEntry | None) -> LedgerEntry:
+    if entry and entry.status is Status.MERGED and entry.rows.rejected:
+        return entry
     if entry is None or entry.status in _NOTHING_TO_DISMISS:
         why = _NOTHING_TO_DISMISS[entry.status] if entry else _NOT_LANDED
-        msg = f"{delivery.delivery_id} is neither refused nor failed. {why}"
+        msg = f"{delivery.delivery_id} needs no attention. {why}"
         raise OperationRefusedError(msg)
     return entry
 

@@ -21,8 +21,11 @@ from lfp_pipeline.common.atomic_files import commit_file, stale_temporaries, tem
 from lfp_pipeline.engine import Engine
 from lfp_pipeline.errors import DeliveryRefusedError, LandingError, LfpError, ReadingTimeoutError
 from lfp_pipeline.model.delivery import Delivery, TextFormat
+from lfp_pipeline.model.ledger_entry import Status
 from lfp_pipeline.model.partition_key import key_hint
 from lfp_pipeline.model.table_spec import PRODUCT_COLUMNS, REQUIRED_COLUMNS
+from lfp_pipeline.operations.attention import inbox_of, rejects_file_name, rejects_to_fix
+from lfp_pipeline.operations.read_tables import Row, rows_of
 from lfp_pipeline.reading.compression import peek
 from lfp_pipeline.reading.dialect import HEAD_BYTES, Dialect
 from lfp_pipeline.reading.encoding import beyond_ascii_in, to_utf8
@@ -53,18 +56,16 @@ _REJECTED_AGAIN = {
 
 _PAGE_ROWS = 1_000
 
-# Only the newest delivery of a partition: it may have the rows that an older one lacked.
-_DELIVERIES = """
-SELECT partition_key, delivery_id, status = 'refused', coalesce(rejects, 0)
-FROM warehouse.deliveries
-LEFT JOIN (SELECT delivery_id, count(*) AS rejects FROM warehouse.rejected_rows GROUP BY ALL)
-    USING (delivery_id)
-WHERE partition_key = coalesce($partition_key, partition_key)
-    AND delivery_id = coalesce($delivery_id, delivery_id)
-    AND (status NOT IN ('failed', 'reverted') OR $delivery_id IS NOT NULL)
-QUALIFY row_number() OVER (PARTITION BY partition_key ORDER BY delivered_at DESC, delivery_id DESC)
-    = 1
-ORDER BY partition_key
+# Of a partition, the newest delivery: it may have the rows that an older one lacked.
+_NAMED = """
+SELECT partition_key, delivery_id, status,
+    (SELECT count(*) FROM warehouse.rejected_rows AS r WHERE r.delivery_id = d.delivery_id)
+        AS rejects
+FROM warehouse.deliveries AS d
+WHERE delivery_id = $delivery_id
+    OR partition_key = $partition_key AND status NOT IN ('failed', 'reverted')
+ORDER BY delivered_at DESC, delivery_id DESC
+LIMIT 1
 """
 
 _REJECTS = """
@@ -101,7 +102,7 @@ def export_rejects(
     partition_key: str | None = None,
     delivery_id: str | None = None,
 ) -> list[RejectsFile]:
-    """Write the rejects of the newest delivery of each partition, or of one, or of a delivery.
+    """Write the rejects that need attention, or those of a partition's newest delivery, or of one.
 
     Raises:
         LfpError: the partition or delivery is unknown, or the database is busy.
@@ -113,19 +114,19 @@ def export_rejects(
     for leftover in stale_temporaries(settings.rejects_dir):
         log.info("Removing %s, left by an export that was killed", leftover)
     with _session(engine, log) as connection:
-        chosen = {"partition_key": partition_key, "delivery_id": delivery_id}
-        deliveries = connection.execute(_DELIVERIES, chosen).fetchall()
+        if partition_key or delivery_id:
+            deliveries = rows_of(
+                connection, _NAMED, {"partition_key": partition_key, "delivery_id": delivery_id}
+            )
+        else:
+            deliveries = rejects_to_fix(engine, connection, inbox_of(engine))
         if not deliveries and (partition_key or delivery_id):
             what = f"delivery {delivery_id}" if delivery_id else f"partition {partition_key}"
             msg = f"There is no {what} in the table deliveries."
             if partition_key:
                 msg += key_hint(partition_key)
             raise LfpError(msg)
-        return [
-            _export(connection, engine, key, delivery, refused)
-            for key, delivery, refused, rejects in deliveries
-            if rejects
-        ]
+        return [_export(connection, engine, row) for row in deliveries if row["rejects"]]
 
 
 def _session(
@@ -142,10 +143,9 @@ def _session(
     return warehouse.session("exporting rejects", log)
 
 
-def _export(
-    connection: duckdb.DuckDBPyConnection, engine: Engine, key: str, delivery_id: str, refused: bool
-) -> RejectsFile:
-    path = engine.settings.rejects_dir / f"{delivery_id.replace('#', '-')}-rejects.csv"
+def _export(connection: duckdb.DuckDBPyConnection, engine: Engine, delivery: Row) -> RejectsFile:
+    key, delivery_id = delivery["partition_key"], delivery["delivery_id"]
+    path = engine.settings.rejects_dir / rejects_file_name(delivery_id)
     dialect = _dialect(engine, key, delivery_id)
     rows = escaped = 0
     with temporary_sibling(path) as (file, temporary):
@@ -169,6 +169,7 @@ def _export(
         if not kept:
             commit_file(file, temporary, path)
         text.detach()
+    refused = delivery["status"] == Status.REFUSED
     return RejectsFile(path, key, delivery_id, refused, rows, escaped, kept)
 
 

@@ -49,17 +49,8 @@ class Tables:
     is_stale: bool
 
     def rows(self, sql: str, values: Mapping[str, object] | None = None) -> list[Row]:
-        """Return all rows of a query, by column.
-
-        Raises:
-            LfpError: the tables lack a table or column.
-        """
-        try:
-            found = self.connection.execute(sql, values)
-        except (duckdb.BinderException, duckdb.CatalogException) as error:
-            raise LfpError(_EARLIER_VERSION.format(error=first_line(error))) from error
-        columns = [name for name, *_ in found.description or ()]
-        return [dict(zip(columns, row, strict=True)) for row in found.fetchall()]
+        """Return all rows of a query, by column; raise as `rows_of` does."""
+        return rows_of(self.connection, sql, values)
 
     @property
     def age(self) -> str:
@@ -95,6 +86,22 @@ def open_tables(engine: Engine) -> Iterator[Tables]:
             msg = _UNREADABLE.format(source=source, error=first_line(error))
             raise LfpError(msg) from error
         yield Tables(connection, source.lower(), as_of, is_stale)
+
+
+def rows_of(
+    connection: duckdb.DuckDBPyConnection, sql: str, values: Mapping[str, object] | None = None
+) -> list[Row]:
+    """Return all rows of a query, by column.
+
+    Raises:
+        LfpError: the tables lack a table or column.
+    """
+    try:
+        found = connection.execute(sql, values)
+    except (duckdb.BinderException, duckdb.CatalogException) as error:
+        raise LfpError(_EARLIER_VERSION.format(error=first_line(error))) from error
+    columns = [name for name, *_ in found.description or ()]
+    return [dict(zip(columns, row, strict=True)) for row in found.fetchall()]
 
 
 def first_line(error: duckdb.Error) -> str:

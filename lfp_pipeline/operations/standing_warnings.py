@@ -9,6 +9,7 @@ from functools import partial
 from itertools import islice
 from typing import TypeVar
 
+from lfp_pipeline.common.text import cut_inside, printable
 from lfp_pipeline.engine import Engine
 from lfp_pipeline.errors import LandingError
 from lfp_pipeline.ingest.delivery_warnings import (
@@ -17,14 +18,16 @@ from lfp_pipeline.ingest.delivery_warnings import (
     older_version,
     wholly_stale,
 )
-from lfp_pipeline.model.delivery import Delivery
+from lfp_pipeline.model.delivery import Delivery, labels
 from lfp_pipeline.model.ledger_entry import LedgerEntry, RowCounts, Status
+from lfp_pipeline.model.partition_key import file_name
 from lfp_pipeline.operations.read_tables import Row
 from lfp_pipeline.raw_zone.landed import Landed
 from lfp_pipeline.raw_zone.raw_zone import RawZone
 from lfp_pipeline.sources.inbox import InboxFile
 
 _SHOWN = 10
+_NAME_CELLS = 45
 
 _Candidate = TypeVar("_Candidate")
 
@@ -67,8 +70,9 @@ def _first(
 
 def _of_time(zone: RawZone, delivery_id: str) -> str | None:
     with suppress(LandingError):  # Its record cannot be read.
-        if warning := dated_ahead(zone.find(delivery_id)):
-            return f"{delivery_id}: {warning}"
+        delivery = zone.find(delivery_id)
+        if warning := dated_ahead(delivery):
+            return f"{_label(delivery)}: {warning}"
     return None
 
 
@@ -77,9 +81,16 @@ def _of_row(
 ) -> str | None:
     entry = LedgerEntry(row["delivery_id"], Status(row["status"]), rows=RowCounts.of_row(row))
     with suppress(LandingError):  # Its record is gone.
-        if warning := warning_of(zone.find(entry.delivery_id), entry, zone):
-            return f"{entry.delivery_id}: {warning}"
+        delivery = zone.find(entry.delivery_id)
+        if warning := warning_of(delivery, entry, zone):
+            return f"{_label(delivery)}: {warning}"
     return None
+
+
+def _label(delivery: Delivery) -> str:
+    name = file_name(delivery.partition_key, delivery.source)
+    (label,) = labels({delivery.delivery_id: name}).values()
+    return cut_inside(printable(label), _NAME_CELLS)
 
 
 def _of_older_version(engine: Engine, file: InboxFile, landed: Landed) -> str | None:

@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from pathlib import Path, PurePath
+from pathlib import Path
 
 import duckdb
 
@@ -24,11 +24,11 @@ from lfp_pipeline.errors import (
 )
 from lfp_pipeline.model.delivery import Delivery
 from lfp_pipeline.model.ledger_entry import APPLIED, Status
-from lfp_pipeline.model.partition_key import file_name, is_derived, partition_key
+from lfp_pipeline.model.partition_key import file_name, is_derived
+from lfp_pipeline.operations.attention import deliveries_to_fix, rejects_to_fix
 from lfp_pipeline.operations.read_tables import Row, Tables, open_tables
 from lfp_pipeline.operations.standing_warnings import standing_warnings
 from lfp_pipeline.sources.inbox import InboxFile, Listing, Skipped
-from lfp_pipeline.sources.local_file import path_as_text
 from lfp_pipeline.warehouse.file_results import STALE
 from lfp_pipeline.warehouse.writer_lock import LockHolder
 
@@ -41,16 +41,6 @@ SELECT (SELECT count(*) FROM products) AS products,
     (SELECT count(*) FROM name_counts) AS names,
     (SELECT count(*) FROM deliveries) AS deliveries,
     (SELECT count(*) FROM rejected_rows) AS rejected_rows
-"""
-
-# Those that `export_rejects` writes.
-_REJECTS_TO_FIX = """
-SELECT count(*) AS rejects FROM rejected_rows SEMI JOIN (
-    FROM deliveries WHERE status NOT IN ('failed', 'reverted')
-    QUALIFY row_number() OVER (
-        PARTITION BY partition_key ORDER BY delivered_at DESC, delivery_id DESC
-    ) = 1
-) AS newest USING (delivery_id)
 """
 
 # The ledger is in the order in which deliveries ended, except that a rebuild copies the entries of
@@ -67,16 +57,6 @@ SELECT deliveries.* FROM deliveries JOIN latest ON deliveries.rowid = latest.num
 ORDER BY ended_at DESC NULLS LAST, number DESC
 """
 
-# Failed deliveries, and refused ones unless a newer version of their file has replaced them. A
-# dismissed delivery is reverted.
-_NEEDS_ATTENTION = """
-SELECT * FROM deliveries WHERE status <> 'reverted'
-QUALIFY status = 'failed' OR status = 'refused' AND row_number() OVER (
-    PARTITION BY partition_key ORDER BY delivered_at DESC, delivery_id DESC
-) = 1
-ORDER BY partition_key, delivered_at
-"""
-
 
 @dataclass(frozen=True)
 class TableStatus:
@@ -86,12 +66,11 @@ class TableStatus:
         source: the database that they were read from, in words.
         as_of: the time, in seconds since the epoch.
         sizes: numbers of rows, by table.
-        rejects_to_fix: number of rejected rows of the newest versions of files.
+        rejects_to_fix: number of rejected rows that need attention.
         latest: ledger rows of the deliveries that ended last, newest first.
         stale: ledger rows of deliveries that landed last, are older than others, and have only
             stale rows.
-        needs_attention: ledger rows of failed deliveries, and of refused ones without a newer
-            version.
+        needs_attention: ledger rows of failed and refused deliveries that need attention.
     """
 
     source: str
@@ -167,11 +146,9 @@ def _collect(engine: Engine) -> StatusReport:
     lock = engine.warehouse.lock
     tables, tables_are_busy = None, False
     try:
-        tables = _tables(engine, problems)
+        tables = _tables(engine, None if problems else listing, problems)
     except WarehouseBusyError:
         tables_are_busy = True
-    if tables and not problems:
-        tables = replace(tables, needs_attention=_still_there(engine, tables, listing))
     pending_deliveries = engine.pending_deliveries(_LOG, offered=inbox.ready)
     is_stale = engine.published.is_stale
     index = engine.raw_zone.index
@@ -232,18 +209,6 @@ def _not_retried(engine: Engine, rows: Sequence[Row]) -> frozenset[str]:
     return frozenset(id_ for id_ in failed if not engine.raw_zone.keeps(id_))
 
 
-def _still_there(engine: Engine, tables: TableStatus, listing: Listing) -> list[Row]:
-    """Return the deliveries that need attention, without files that were removed from the inbox."""
-    inbox = path_as_text(engine.settings.inbox_dir)
-    names = (*listing.still_writing, *(entry.name for entry in listing.skipped))
-    present = {file.partition_key for file in listing.ready} | set(map(partition_key, names))
-    return [
-        row
-        for row in tables.needs_attention
-        if row["partition_key"] in present or not PurePath(row["source"]).is_relative_to(inbox)
-    ]
-
-
 def _inbox(engine: Engine, problems: list[str]) -> Listing:
     try:
         return engine.catalog.list_inbox()
@@ -281,13 +246,13 @@ def _key(delivery_id: str) -> str:
     return delivery_id.partition("#")[0]
 
 
-def _tables(engine: Engine, problems: list[str]) -> TableStatus | None:
+def _tables(engine: Engine, inbox: Listing | None, problems: list[str]) -> TableStatus | None:
     """Return the tables, if there are any; raise a WarehouseBusyError while they are written."""
     if not (engine.published.exists or engine.warehouse.exists):
         return None
     try:
         with open_tables(engine) as tables:
-            return _read(tables)
+            return _read(engine, tables, inbox)
     except WarehouseBusyError:
         raise
     except (LfpError, duckdb.Error) as error:
@@ -295,11 +260,19 @@ def _tables(engine: Engine, problems: list[str]) -> TableStatus | None:
     return None
 
 
-def _read(tables: Tables) -> TableStatus:
+def _read(engine: Engine, tables: Tables, inbox: Listing | None) -> TableStatus:
     (sizes,) = tables.rows(_SIZES)
-    (to_fix,) = tables.rows(_REJECTS_TO_FIX)
-    rows = (tables.rows(sql) for sql in (_LATEST, STALE, _NEEDS_ATTENTION))
-    return TableStatus(tables.source, tables.as_of, sizes, to_fix["rejects"], *rows)
+    return TableStatus(
+        source=tables.source,
+        as_of=tables.as_of,
+        sizes=sizes,
+        rejects_to_fix=sum(
+            row["rejects"] for row in rejects_to_fix(engine, tables.connection, inbox)
+        ),
+        latest=tables.rows(_LATEST),
+        stale=tables.rows(STALE),
+        needs_attention=deliveries_to_fix(engine, tables.connection, inbox),
+    )
 
 
 def _feed_errors(engine: Engine, problems: list[str]) -> dict[str, str]:

@@ -4,8 +4,11 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 
 from lfp_pipeline.common.text import (
+    cell_count,
+    cut_inside,
     format_size,
     lfp_command,
+    padded,
     pluralize,
     preview,
     printable,
@@ -17,16 +20,23 @@ from lfp_pipeline.model.partition_key import typed_name
 from lfp_pipeline.operations.read_tables import Row
 from lfp_pipeline.operations.status import StatusReport
 
-_WHAT_TO_DO = {
-    "refused": "Fix the file and drop it again, or `{dismiss}`; then it leaves this list. "
-    "While it is in the inbox, `lfp ingest` fails because of it.",
-    "failed": "`lfp ingest` retries it; so does the sensor, if the file is in the inbox. To end "
-    "that, `{dismiss}`.",
-}
+_REFUSED = (
+    "Fix the file and drop it again. Or take it off this list; until then, `lfp ingest` fails "
+    "because of it while it is in the inbox:"
+)
+_FAILED = (
+    "`lfp ingest` retries it; so does `lfp dev`, if the file is in the inbox. Or end that, and "
+    "take it off this list:"
+)
+_NOT_RETRIED = "Its bytes are not kept: deliver its file again. Or take it off this list:"
 
 _NOTHING_RUNS = (
     "    `lfp ingest` ingests them now. While `lfp dev` runs, it ingests them by itself."
 )
+
+_PUBLISH = "    `lfp publish` publishes them now. While `lfp dev` runs, it does so by itself."
+
+_FEED_ADVICE = "    `lfp dev` polls it again after a pause; `lfp ingest NAME` fetches it now."
 
 _SKIPPED_ADVICE = (
     "Replace links by files, since links are not followed; allow read access; or move them out of "
@@ -40,6 +50,8 @@ _IGNORED_ADVICE = (
 
 _SHOWN_NOTES = 5
 _NOTE_CHARACTERS = 200
+_NAME_CELLS = 45
+_SHOWN_NAMES = 5
 
 
 def render_status(state: StatusReport) -> str:
@@ -54,7 +66,7 @@ def render_status(state: StatusReport) -> str:
         "Needs attention": _needs_attention(state),
         "Last deliveries": _latest(state),
         "Tables": _sizes(state),
-        "Feeds with errors": [f"{key}: {error}" for key, error in state.feed_errors.items()],
+        "Feeds with errors": _feeds(state),
         "Disk": [
             *(f"{format_size(size):>12}  {what}" for what, size in state.disk.items()),
             f"{format_size(state.free_bytes):>12}  free",
@@ -68,14 +80,14 @@ def render_status(state: StatusReport) -> str:
 
 
 def _pending(state: StatusReport) -> list[str]:
-    files = [f"{file.name} ({format_size(file.size_bytes)})" for file in state.pending]
+    files = [f"{_name(file.name)} ({format_size(file.size_bytes)})" for file in state.pending]
     landed = _labels(state, [delivery.delivery_id for delivery in state.pending_deliveries])
     groups = (
         (files, "in the inbox, not merged"),
         (state.still_writing, "in the inbox, still being written"),
         (list(landed.values()), "landed, not merged"),
     )
-    lines = [f"{len(names):,} {what}: {preview(names)}" for names, what in groups if names]
+    lines = [f"{len(names):,} {what}: {_names(names)}" for names, what in groups if names]
     if (files or landed) and not state.runs:
         lines.append(_NOTHING_RUNS)
     return lines or ["None."]
@@ -86,12 +98,12 @@ def _left_out(state: StatusReport) -> list[str]:
     for entry in state.skipped:
         reasons.setdefault(entry.reason, []).append(entry.name)
     lines = [
-        f"{len(names):,} skipped ({reason}): {preview(names)}" for reason, names in reasons.items()
+        f"{len(names):,} skipped ({reason}): {_names(names)}" for reason, names in reasons.items()
     ]
     if lines:
         lines.append(f"    {_SKIPPED_ADVICE}")
     if state.ignored:
-        lines.append(f"{len(state.ignored):,} ignored by name: {preview(state.ignored)}")
+        lines.append(f"{len(state.ignored):,} ignored by name: {_names(state.ignored)}")
         lines.append(f"    {_IGNORED_ADVICE}")
     return lines
 
@@ -112,7 +124,8 @@ def _unpublished(state: StatusReport) -> list[str]:
     names = _labels(state, [delivery_id for delivery_id, _ in state.unpublished])
     for delivery_id, status in state.unpublished:
         ids.setdefault(status, []).append(names[delivery_id])
-    return [f"{len(found):,} {status}: {preview(found)}" for status, found in ids.items()]
+    lines = [f"{len(found):,} {status}: {_names(found)}" for status, found in ids.items()]
+    return [*lines, _PUBLISH] if lines else []
 
 
 def _needs_attention(state: StatusReport) -> list[str]:
@@ -123,18 +136,32 @@ def _needs_attention(state: StatusReport) -> list[str]:
     )
     lines = []
     for row in rows:
-        name = names[row["delivery_id"]]
-        lines += [f"{name} {Status(row['status']).phrase}: {row['error']}"]
-        if row["delivery_id"] not in state.not_retried:
-            dismiss = lfp_command("dismiss", typed[row["delivery_id"]])
-            lines += [f"    {_WHAT_TO_DO[row['status']].format(dismiss=dismiss)}"]
+        id_ = row["delivery_id"]
+        lines.append(f"{names[id_]} {Status(row['status']).phrase}: {row['error']}")
+        advice = _REFUSED if row["status"] == Status.REFUSED else _FAILED
+        lines.append(f"    {_NOT_RETRIED if id_ in state.not_retried else advice}")
+        lines.append(f"        {lfp_command('dismiss', typed[id_])}")
     return lines
 
 
+def _feeds(state: StatusReport) -> list[str]:
+    lines = [f"{key}: {error}" for key, error in state.feed_errors.items()]
+    return [*lines, _FEED_ADVICE] if lines else []
+
+
+def _name(text: str) -> str:
+    """Return a name in one line, with the middle of a long one left out."""
+    return cut_inside(printable(text), _NAME_CELLS)
+
+
+def _names(names: Sequence[str]) -> str:
+    return preview([_name(name) for name in names[:_SHOWN_NAMES]], len(names), _SHOWN_NAMES)
+
+
 def _labels(state: StatusReport, ids: Sequence[str]) -> dict[str, str]:
-    """Return a short, printable name of each delivery."""
+    """Return a short name of each delivery, in few cells."""
     files = {id_: state.files.get(id_, id_.partition("#")[0]) for id_ in ids}
-    return {id_: printable(label) for id_, label in labels(files).items()}
+    return {id_: _name(label) for id_, label in labels(files).items()}
 
 
 def _latest(state: StatusReport) -> list[str]:
@@ -143,12 +170,12 @@ def _latest(state: StatusReport) -> list[str]:
     rows = state.tables.latest
     names = _labels(state, [row["delivery_id"] for row in rows])
     explained = {row["delivery_id"] for row in state.tables.needs_attention}
-    width = max(map(len, names.values()), default=0)
+    width = max(map(cell_count, names.values()), default=0)
     lines = []
     for row in rows:
         id_ = row["delivery_id"]
         result = f"{row['status']}: see above" if id_ in explained else _result(row)
-        lines += [f"{names[id_]:<{width}}  {result}", *_notes(row)]
+        lines += [f"{padded(names[id_], width)}  {result}", *_notes(row)]
     return lines
 
 
@@ -174,15 +201,20 @@ def _result(row: Row) -> str:
 
 
 def _sizes(state: StatusReport) -> list[str]:
-    if state.tables is None:
-        return ["Being written." if state.tables_are_busy else "None, or unreadable."]
     tables = state.tables
+    if tables is None:
+        if state.tables_are_busy:
+            return ["A process writes them, and no copy is published. `lfp publish` makes one."]
+        exist = state.disk["database"] or state.disk["published copy"]
+        return ["Unreadable: see Problems." if exist else "None: no file has been merged."]
     age = _duration(state.now - tables.as_of)
     lines = [f"{rows:>12,}  {table.replace('_', ' ')}" for table, rows in tables.sizes.items()]
-    text = f"As of {_time(tables.as_of)} UTC, {age} ago, from {tables.source}"
     if to_fix := tables.rejects_to_fix:
-        lines[-1] += f"; `lfp rejects` writes the {to_fix:,} of the newest versions of files"
-    return [*lines, f"{text}; changed since." if state.is_stale else f"{text}."]
+        lines[-1] += f", {to_fix:,} of them to fix: `lfp rejects` writes them as CSV files"
+    text = f"As of {_time(tables.as_of)} UTC, {age} ago, from {tables.source}"
+    if state.is_stale:
+        text += "; changed since: `lfp publish` publishes the changes now"
+    return [*lines, f"{text}."]
 
 
 def _time(seconds: float) -> str:

@@ -3,6 +3,7 @@
     .reverted   the delivery is reverted; the content says whether older deliveries may be read with
                 the present settings for replacements, or why a dismissed delivery was not merged
     .pruned     the bytes are not kept; the content says whether the tables needed them
+    .rejects    its rejected rows need no more attention; this changes no table
 
 To change a delivery's desired state, write its marker first, then reconcile under the writer lock.
 The last lock holder therefore sees the latest marker. If a process dies in between, marker and
@@ -20,6 +21,7 @@ from lfp_pipeline.model.ledger_entry import Status
 
 _REVERTED = ".reverted"
 _PRUNED = ".pruned"
+_REJECTS_DISMISSED = ".rejects"
 _NOT_NEEDED = b"not needed\n"
 _PRESENT_SETTINGS = b"present settings\n"
 _DISMISSED = b"dismissed\n"
@@ -76,6 +78,16 @@ def reason_of_dismissed(raw: Path) -> str | None:
     if not content.startswith(_DISMISSED):
         return None
     return content.removeprefix(_DISMISSED).decode(errors="replace")
+
+
+def dismiss_rejects(raw: Path) -> None:
+    """Record that the rejected rows of a merged delivery need no more attention."""
+    write_file(raw.with_suffix(_REJECTS_DISMISSED), b"dismissed\n")
+
+
+def has_dismissed_rejects(raw: Path) -> bool:
+    """Return whether the rejected rows of a delivery need no more attention."""
+    return raw.with_suffix(_REJECTS_DISMISSED).exists()
 
 
 def clear_reverted(raw: Path) -> None:

@@ -274,14 +274,14 @@ class RawZone:
 
     def delete_status_note(self, delivery_id: str) -> None:
         """Delete the status note of a delivery, if there is one."""
-        if path := self._path_of(delivery_id):
+        if path := self.path_of(delivery_id):
             delete_status_note(path)
 
     def _record_of(self, delivery_id: str) -> Path | None:
-        path = self._path_of(delivery_id)
+        path = self.path_of(delivery_id)
         return path if path and path.exists() else None
 
-    def _path_of(self, delivery_id: str) -> Path | None:
+    def path_of(self, delivery_id: str) -> Path | None:
         """Return the path of the record for an id, existing or not; None: the id is malformed."""
         key, _, name = delivery_id.partition("#")
         path = self.root / key / f"{name.replace('#', '-')}.json"

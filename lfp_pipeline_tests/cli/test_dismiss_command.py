@@ -42,16 +42,36 @@ def test_a_refused_file_is_dismissed_by_its_name(refused: CommandLine):
 def test_a_merged_file_is_refused_with_what_undoes_it(refused: CommandLine):
     result = refused("dismiss", "a.csv")
     assert result.code == 3
-    assert "It is merged. `lfp revert` undoes it." in result.err
+    assert "It is merged, without rejected rows. `lfp revert` undoes it." in result.err
     assert len(result.err.splitlines()) <= 3
 
 
-@pytest.mark.parametrize("name", ["-rf.csv", "--help", "a\nb.csv", "it's.csv", b"\xff.csv"])
+def test_the_rejected_rows_of_a_merged_file_are_dismissed(lfp: CommandLine):
+    rows = (("", "Nobody", "lost"), *((f"s{number}", "Ann", "x") for number in range(20)))
+    lfp.drop(File("half.csv", 1_000_000, rows))
+    lfp.done("ingest")
+    assert "1 of them to fix" in lfp.done("status").out
+    planned = lfp.done("dismiss", "half.csv", "--dry-run").out
+    assert planned.startswith("Would dismiss 1 rejected row of half.csv#")
+    assert lfp.done("status", "--json").json["tables"]["rejects_to_fix"] == 1
+    done = lfp.done("dismiss", "half.csv").out
+    assert done.startswith("Dismissed 1 rejected row of half.csv#")
+    assert lfp.done("status", "--json").json["tables"]["rejects_to_fix"] == 0
+    assert lfp.done("rejects", "--json").json == []
+    assert [file["rows"] for file in lfp.done("rejects", "half.csv", "--json").json] == [1]
+    assert lfp.done("verify").code == 0
+    lfp.done("rebuild")
+    assert lfp.done("rejects", "--json").json == []
+    assert lfp.done("status", "--json").json["tables"]["rows"]["products"] == 20
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["-rf.csv", "--help", "a\nb.csv", "it's.csv", f"{'long name ' * 20}.csv", b"\xff.csv"],
+)
 def test_the_command_that_the_status_proposes_works(lfp: CommandLine, name: str | bytes):
     drop(lfp.data / "inbox", name if isinstance(name, str) else os.fsdecode(name), NO_SKU)
     assert lfp("ingest").code == 3
-    text = " ".join(attention(lfp).split())
-    proposed = re.search(r"or `(lfp dismiss .*?)`; then", text)
-    assert proposed, text
-    lfp.done(*shlex.split(proposed[1])[1:])
+    (command,) = re.findall(r"^ +(lfp dismiss .*)$", attention(lfp), re.MULTILINE)
+    lfp.done(*shlex.split(command)[1:])
     assert attention(lfp) == ""

@@ -3,65 +3,17 @@
 import json
 import math
 import threading
-import time
 
 import duckdb
 import pytest
 
-from lfp_pipeline.cli.output import (
-    UsageProblem,
-    exit_code_and_message,
-    fit,
-    json_text,
-    print_table,
-    say,
-)
-
-
-def test_a_table_fits_by_shortening_the_longest_texts(capsys: pytest.CaptureFixture[str]):
-    print_table(("id", "name", "n"), [("a" * 30, "b" * 200, 1), ("a", "b", None)], whole=("id",))
-    head, first, second = capsys.readouterr().out.splitlines()
-    assert head.split() == ["id", "name", "n"]
-    assert first == f"{'a' * 30}  {'b' * 64}…  1"
-    assert second.split() == ["a", "b"]
-
-
-def test_a_table_of_whole_texts_may_be_wider(capsys: pytest.CaptureFixture[str]):
-    print_table(("id",), [("a" * 200,)], whole=("id",))
-    assert "a" * 200 in capsys.readouterr().out
-
-
-def test_control_characters_in_a_table_are_escaped(capsys: pytest.CaptureFixture[str]):
-    print_table(("a",), [("\x1b[2J\n",)])
-    assert capsys.readouterr().out == "a\n\\x1b[2J\\n\n"
-
-
-def test_control_characters_in_the_name_of_a_column_are_escaped(
-    capsys: pytest.CaptureFixture[str],
-):
-    print_table(("\x1b]0;pwned\a",), [("a",)])
-    assert capsys.readouterr().out == "\\x1b]0;pwned\\x07\na\n"
+from lfp_pipeline.cli.output import UsageProblem, exit_code_and_message, json_text, say
 
 
 def test_messages_are_escaped_with_their_lines(capsys: pytest.CaptureFixture[str]):
     say("one\ntwo \x1b[2J")
     UsageProblem("three \x1b[2J").show()
     assert capsys.readouterr().err == "one\ntwo \\x1b[2J\nError: three \\x1b[2J\n"
-
-
-def test_a_large_cell_is_cut_at_once(capsys: pytest.CaptureFixture[str]):
-    begin = time.monotonic()
-    print_table(("a", "b"), [("\x1b" * 10_000_000, "x" * 10_000_000)])
-    assert time.monotonic() - begin < 2
-    assert len(capsys.readouterr().out.splitlines()[1]) == 100
-
-
-def test_long_lines_go_on_indented_and_words_stay_whole():
-    text = f"title\n\n  {'word ' * 30}\n  {'x' * 120}"
-    title, empty, first, second, long = fit(text).splitlines()
-    assert (title, empty, long) == ("title", "", f"  {'x' * 120}")
-    assert len(first) <= 100
-    assert second.startswith("    word")
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, {"a": [math.nan]}, ("x", -math.inf)])

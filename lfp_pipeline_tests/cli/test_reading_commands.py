@@ -8,6 +8,7 @@ import sys
 
 import duckdb
 import pytest
+from rich.cells import cell_len
 
 from lfp_pipeline.operations.find_delivery import find_delivery
 from lfp_pipeline.operations.prune import prune_raw
@@ -94,11 +95,28 @@ def test_deliveries_are_listed_with_their_rows_those_that_ended_last_first(stock
     assert found[1]["rows"] is None
     assert "no column sku" in found[1]["error"]
     lines = stocked.done("deliveries").out.splitlines()
-    assert lines[0].split() == ["delivery", "status", "merged", "rows", "of", "these", "seconds"]
-    assert lines[1].split()[5:9] == ["1", "updated,", "19", "unchanged"]
+    assert lines[0].split() == ["delivery", "status", "merged", "seconds", "rows", "of", "these"]
+    assert lines[1].split()[6:] == ["1", "updated,", "19", "unchanged"]
     assert lines[2].split() == [lines[2].split()[0], "refused"]
     assert lines[3].startswith("my shop ä.csv#")
     assert max(map(len, lines)) <= 100
+
+
+def test_a_long_name_of_a_delivery_is_whole_in_its_line_and_finds_it(lfp: CommandLine):
+    name = f"商品 {'of a very long name ' * 9}.csv"
+    rows = "".join(f"s-{number},Ann,\n" for number in range(20))
+    drop(lfp.data / "inbox", name, f"{HEADER}{rows},-Lamp,x\n")
+    drop(lfp.data / "inbox", f"bad {name}", "name,description\nAnn,x\n")
+    ingest(lfp.engine)
+    lines = lfp.done("deliveries").out.splitlines()
+    (line,) = [line for line in lines if line.startswith("商品")]
+    assert line.startswith(name)
+    assert find_delivery(lfp.engine, line)
+    (path, *_) = lfp.done("rejects", line).out.splitlines()
+    assert lfp.folder.joinpath(path).exists()
+    for text in (lfp.done("status").out, "\n".join(lines)):
+        too_long = [line for line in text.splitlines() if cell_len(line) > 100]
+        assert all(name in line and line.strip().count(".csv") == 1 for line in too_long)
 
 
 def test_the_short_name_of_a_delivery_finds_the_delivery(stocked: CommandLine):
@@ -257,7 +275,7 @@ def test_pruned_deliveries_are_unknown(shop: CommandLine):
     (unknown,) = ended.json["unknown"]
     assert unknown["delivery_id"].startswith("fruit.csv#19700101T000001")
     assert "its bytes are pruned" in unknown["reason"]
-    assert unknown["delivery_id"] in ended.err
+    assert "fruit.csv#19700101T000001 may have an earlier row, too" in ended.err
 
 
 def test_damaged_deliveries_are_unknown(shop: CommandLine):
@@ -369,12 +387,12 @@ def test_rejects_are_written_with_the_next_steps(lfp: CommandLine):
     assert "There is no database" in lfp("rejects").err
     ingest(lfp.engine)
     ended = lfp.done("rejects", "it's.csv")
-    path, _, rest = ended.out.partition(": ")
+    path, _, rest = ended.out.partition("\n")
     with open(path, encoding="utf-8-sig", newline="") as file:  # noqa: PTH123
         (row,) = csv.DictReader(file)
     assert (row["name"], row["reason"]) == ("'-Lamp", "no sku")
-    assert rest.startswith("1 rejected row\n")
-    assert "drop it into data/inbox." in rest
+    assert rest.startswith("    1 rejected row.\n")
+    assert "drop it into data/inbox under the same name." in " ".join(rest.split())
     assert "1 value began with one of = + - @." in rest
     assert "touch -d 1970-01-01T00:00:01.000000Z FILE" in rest.replace("\n", " ")
 

@@ -24,7 +24,7 @@ KEYS = {
 
 def test_the_status_works_without_a_data_folder(lfp: CommandLine):
     lfp.set(data_dir=lfp.folder / "none" / "yet")
-    assert "None, or unreadable." in lfp("status").out
+    assert "None: no file has been merged." in lfp("status").out
 
 
 def test_problems_make_the_exit_code_1(shop: CommandLine):
@@ -34,6 +34,17 @@ def test_problems_make_the_exit_code_1(shop: CommandLine):
     assert ended.code == 1
     assert "is no database. Run `lfp rebuild`." in " ".join(ended.out.split())
     assert shop("status", "--json").code == 1
+
+
+def test_refused_files_are_no_problem_but_a_script_finds_them(lfp: CommandLine):
+    assert lfp.done("status", "--json").json["needs_attention"] == []
+    drop(lfp.data / "inbox", "bad.csv", "name,description\nAnn,x\n")
+    ingest(lfp.engine)
+    found = lfp.done("status", "--json").json
+    assert found["problems"] == []
+    assert [row["file"] for row in found["needs_attention"]] == ["bad.csv"]
+    lfp.done("dismiss", "bad.csv")
+    assert lfp.done("status", "--json").json["needs_attention"] == []
 
 
 def test_wrong_settings_are_an_error(lfp: CommandLine):

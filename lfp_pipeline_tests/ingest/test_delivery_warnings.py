@@ -11,9 +11,10 @@ from pathlib import Path
 
 import pytest
 
+from lfp_pipeline.common.text import lfp_command
 from lfp_pipeline.ingest import ingest
 from lfp_pipeline.ingest.delivery_warnings import older_version
-from lfp_pipeline.model.delivery import Delivery
+from lfp_pipeline.model.delivery import Delivery, labels
 from lfp_pipeline.operations.rebuild import rebuild_products
 from lfp_pipeline.operations.revert import reinstate_delivery, revert_delivery
 from lfp_pipeline.operations.status import collect_status
@@ -122,7 +123,8 @@ def test_a_warning_stays_in_the_status_while_it_holds(project: Project):
     (ahead,) = project.engine.raw_zone.deliveries("ahead.csv")
     warnings = warnings_of(project)
     assert "None of its rows counts, though it landed last." in warnings
-    assert f"{ahead.delivery_id}: Its source dates it" in warnings
+    (label,) = labels({ahead.delivery_id: "ahead.csv"}).values()
+    assert f"{label}: Its source dates it" in warnings
     revert_delivery(project.engine, ahead.delivery_id, LOG)
     assert "Its source dates it" not in warnings_of(project)
     ingest_version(project, "inbox", HEADER + "s1,newest,x\n", NOW)
@@ -150,8 +152,8 @@ def older(project: Project, source: str, newer_at: datetime = LONG_AGO) -> str:
         ("{inbox}/shop/a b.csv", "(touch '{inbox}/shop/a b.csv') and run `lfp ingest`; or run "),
         ("/srv/x.csv", "(touch /srv/x.csv) and run `lfp ingest /srv/x.csv --as a.csv`; or"),
         ("{inbox}/a\\x1b.csv", "give its file the present time and run `lfp ingest`; or run "),
-        ("https://shop.example/a.csv", "count, run `lfp revert` for each newer delivery of a."),
-        ("s3://shop/a.csv", "To make this version count, run `lfp revert` for each newer"),
+        ("https://shop.example/a.csv", "count, run `lfp revert DELIVERY` for each newer one"),
+        ("s3://shop/a.csv", "To make this version count, run `lfp revert DELIVERY` for each newer"),
     ],
 )
 def test_the_advice_is_for_the_kind_of_source(project: Project, source: str, advice: str):
@@ -231,7 +233,7 @@ def test_the_cut_off_sku_of_an_unfinished_upload_returns_if_that_is_reinstated(p
     reinstate_delivery(project.engine, cut.delivery_id, LOG)
     warnings = warnings_of(project)
     assert "is reverted:" not in warnings
-    assert "which is not reverted; to revert it, run `lfp revert`: " in warnings
+    assert f"is not reverted: `{lfp_command('revert', cut.delivery_id)}` reverts it." in warnings
     assert project.run("ingest_inbox").success
     assert not is_reverted(cut.path)
     assert names(project)["sku-2"] == "Desk"

@@ -50,6 +50,8 @@ def ingest(project: Project) -> None:
     engine.publish(LOG)
 
 
+PUBLISH = "    `lfp publish` publishes them now. While `lfp dev` runs, it does so by itself."
+
 INGEST = "    `lfp ingest` ingests them now. While `lfp dev` runs, it ingests them by itself."
 
 
@@ -69,7 +71,7 @@ def test_an_empty_data_folder_has_an_empty_status(project: Project) -> None:
     assert state.tables is None
     assert section(text, "Pending") == ["None."]
     assert section(text, "Running") == ["None."]
-    assert section(text, "Tables") == ["None, or unreadable."]
+    assert section(text, "Tables") == ["None: no file has been merged."]
     assert "Needs attention" not in text
     assert "Problems" not in text
     assert not (project.data / "products.duckdb").exists()
@@ -179,26 +181,23 @@ def test_a_refused_delivery_needs_attention_until_its_file_is_fixed(project: Pro
     ingest(project)
     _, text = status_of(project)
     entries = section(text, "Needs attention")
-    assert len(entries) == 4
+    assert len(entries) == 6
     assert entries[0].startswith("a.csv#19700101T000000 was refused: The header has no ")
-    assert entries[1] == (
-        "    Fix the file and drop it again, or `lfp dismiss 'a.csv#19700101T000000'`; then it "
-        "leaves this list. While it is in the inbox, `lfp ingest` fails because of it."
-    )
-    assert entries[2].startswith("bad.csv#")
+    assert entries[1].startswith("    Fix the file and drop it again.")
+    assert entries[2] == "        lfp dismiss 'a.csv#19700101T000000'"
+    assert entries[3].startswith("bad.csv#")
     project.drop(A)
     ingest(project)
     project.engine.published.publish(LOG)
     _, text = status_of(project)
-    assert [line.partition("#")[0] for line in section(text, "Needs attention")[::2]] == ["bad.csv"]
+    assert [line.partition("#")[0] for line in section(text, "Needs attention")[::3]] == ["bad.csv"]
 
 
 def test_a_refused_delivery_needs_attention_until_it_is_reverted(project: Project) -> None:
     drop(project.inbox, "bad.csv", NO_SKU)
     ingest(project)
     state, text = status_of(project)
-    (_, advice) = section(text, "Needs attention")
-    (named,) = re.findall("`lfp dismiss '(.*)'`; then it leaves this list", advice)
+    (named,) = re.findall("lfp dismiss '(.*)'", section(text, "Needs attention")[2])
     delivery = find_delivery(project.engine, named)
     assert state.tables
     assert [row["delivery_id"] for row in state.tables.needs_attention] == [delivery.delivery_id]
@@ -210,7 +209,7 @@ def test_a_refused_delivery_needs_attention_until_it_is_reverted(project: Projec
 def test_a_refused_delivery_shows_the_name_of_its_file(project: Project) -> None:
     drop(project.inbox, "<b>x</b> 1.csv".replace("/", "_"), NO_SKU)
     ingest(project)
-    (entry, _) = section(status_of(project)[1], "Needs attention")
+    entry, *_ = section(status_of(project)[1], "Needs attention")
     assert entry.startswith("<b>x<_b> 1.csv#19700101T000001 was refused")
 
 
@@ -331,8 +330,9 @@ def test_the_tables_are_read_from_the_published_copy(project: Project) -> None:
     assert "Not published" not in text
     (project.engine.ingest(project.engine.land(copy_of(project, B), B.key, LOG), LOG))
     _, text = status_of(project)
-    assert section(text, "Not published yet") == [f"1 merged: {label(B)}"]
-    assert section(text, "Tables")[-1].endswith("from the published copy; changed since.")
+    assert section(text, "Not published yet") == [f"1 merged: {label(B)}", PUBLISH]
+    advice = "changed since: `lfp publish` publishes the changes now."
+    assert section(text, "Tables")[-1].endswith(f"from the published copy; {advice}")
 
 
 def copy_of(project: Project, file: File) -> LocalFile:
@@ -366,7 +366,9 @@ def test_the_status_does_not_wait_for_a_writer(unpublished: Project) -> None:
         assert time.monotonic() - started < 5
     assert state.tables is None
     assert state.tables_are_busy
-    assert section(text, "Tables") == ["Being written."]
+    assert section(text, "Tables") == [
+        "A process writes them, and no copy is published. `lfp publish` makes one."
+    ]
     assert not state.problems
 
 
@@ -432,7 +434,8 @@ def test_feeds_with_errors_are_listed(
         (feed,) = other.engine.catalog.feeds()[0]
         feed.poll()
         _, text = status_of(other)
-    (line,) = section(text, "Feeds with errors")
+    line, advice = section(text, "Feeds with errors")
+    assert "`lfp ingest NAME` fetches it now" in advice
     assert line.startswith("shop: ")
     assert "LFP_ALLOWED_HOSTS" in line
 
@@ -451,7 +454,8 @@ def test_a_refused_and_pruned_delivery_shows_advice(project: Project) -> None:
     ingest(project)
     prune_raw(project.engine, 0, LOG)
     _, text = status_of(project)
-    assert "Fix the file and drop it again, or `lfp dismiss 'bad.csv#" in text
+    assert "Fix the file and drop it again." in text
+    assert "lfp dismiss 'bad.csv#" in text
 
 
 def test_rejects_of_replaced_versions_are_told_from_those_to_fix(project: Project) -> None:
@@ -468,5 +472,5 @@ def test_rejects_of_replaced_versions_are_told_from_those_to_fix(project: Projec
     assert sum(file.rows for file in export_rejects(project.engine, LOG)) == 2
     (line,) = [line for line in section(text, "Tables") if "rejected rows" in line]
     assert line.strip() == (
-        "3  rejected rows; `lfp rejects` writes the 2 of the newest versions of files"
+        "3  rejected rows, 2 of them to fix: `lfp rejects` writes them as CSV files"
     )
