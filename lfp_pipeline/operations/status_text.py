@@ -21,14 +21,14 @@ from lfp_pipeline.operations.read_tables import Row
 from lfp_pipeline.operations.status import StatusReport
 
 _REFUSED = (
-    "Fix the file and drop it again. Or take it off this list; until then, `lfp ingest` fails "
-    "because of it while it is in the inbox:"
+    "Fix the file and drop it again. While it is in the inbox, `lfp ingest` fails because of it. "
+    "To take it off this list:"
 )
 _FAILED = (
-    "`lfp ingest` retries it; so does `lfp dev`, if the file is in the inbox. Or end that, and "
+    "`lfp ingest` retries it; so does `lfp dev`, if the file is in the inbox. To end that, and "
     "take it off this list:"
 )
-_NOT_RETRIED = "Its bytes are not kept: deliver its file again. Or take it off this list:"
+_NOT_RETRIED = "Its bytes are not kept: deliver its file again. To take it off this list:"
 
 _NOTHING_RUNS = (
     "    `lfp ingest` ingests them now. While `lfp dev` runs, it ingests them by itself."
@@ -50,7 +50,8 @@ _IGNORED_ADVICE = (
 
 _SHOWN_NOTES = 5
 _NOTE_CHARACTERS = 200
-_NAME_CELLS = 45
+_REASON_CHARACTERS = 120
+_NAME_CELLS = 40
 _SHOWN_NAMES = 5
 
 
@@ -191,7 +192,7 @@ def _notes(row: Row) -> list[str]:
 def _result(row: Row) -> str:
     if row["status"] != Status.MERGED:
         first_line, _, _ = str(row["error"]).partition("\n")
-        return f"{row['status']}: {first_line}"
+        return f"{row['status']}: {shortened(first_line, _REASON_CHARACTERS)}"
     rows = RowCounts.of_row(row)
     text = f"{row['status']} {row['merged_at']:%Y-%m-%d %H:%M}, {pluralize(rows.read, 'row')}"
     text += f" ({rows})" if str(rows) else ""
