@@ -7,9 +7,17 @@ from lfp_pipeline.cli.output import FAILED, examples, say
 from lfp_pipeline.cli.sample import ROWS, SEED
 
 
-@click.command(epilog=examples("lfp demo"))
-@click.option("--rows", type=click.IntRange(1), default=ROWS, show_default=True)
-@click.option("--seed", type=click.IntRange(0), default=SEED, show_default=True)
+@click.command(epilog=examples("lfp demo", "lfp demo --rows 2000"))
+@click.option(
+    "--rows", type=click.IntRange(1), default=ROWS, show_default=True, help="Rows of the file."
+)
+@click.option(
+    "--seed",
+    type=click.IntRange(0),
+    default=SEED,
+    show_default=True,
+    help="Another seed is a new delivery of the same products.",
+)
 def command(*, rows: int, seed: int) -> None:
     """Make a zipped sample file in the inbox, ingest the file, and check the tables.
 

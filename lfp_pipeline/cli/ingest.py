@@ -14,7 +14,7 @@ from lfp_pipeline.cli.param_types import Text
     epilog=examples(
         "lfp ingest",
         "lfp ingest ~/downloads/*.csv.gz",
-        "lfp ingest https://example.com/export?day=1 --as export.csv --dry-run",
+        "lfp ingest 'https://example.com/export?day=1' --as export.csv --dry-run",
     )
 )
 @click.argument("targets", metavar="[PATH|URL]...", type=Text(), nargs=-1)

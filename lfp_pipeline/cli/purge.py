@@ -31,10 +31,16 @@ if TYPE_CHECKING:
     )
 )
 @click.argument("skus", metavar="[SKU]...", nargs=-1)
-@click.option("--skus-from", type=click.File(encoding="utf-8-sig"), help="A sku on each line.")
+@click.option(
+    "--skus-from",
+    type=click.File(encoding="utf-8-sig"),
+    metavar="FILE",
+    help="A sku on each line; - is stdin.",
+)
 @click.option(
     "--file",
     type=Text(),
+    metavar="FILE",
     shell_complete=complete_file,
     help="Products whose present row came with this file.",
 )

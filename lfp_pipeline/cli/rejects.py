@@ -40,9 +40,10 @@ it as a formula. Delete the apostrophe where it must not remain.
 def command(which: str | None, *, as_json: bool) -> None:
     """Write rejected rows as CSV files, with their reasons, to be fixed.
 
-    Without an argument, each file is written whose rejected rows need attention: until a newer
-    version of the file arrives, the written file is merged under the same name, or `lfp dismiss`.
-    With FILE, its newest version counts; DELIVERY is the id of a version, or its unique beginning.
+    Without an argument, those are written that need attention. They need no more once the corrected
+    CSV is merged under its name, once a newer version of the file has come, or after `lfp dismiss`.
+    With FILE, those of its newest version are written; with DELIVERY (the id of a version, or its
+    unique beginning), those of that version.
 
     Of a file that was refused, the rejected rows are evidence only: fix the file itself.
     """

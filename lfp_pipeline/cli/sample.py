@@ -11,7 +11,9 @@ SEED = 7
 
 
 @click.command(epilog=examples("lfp sample", "lfp sample --rows 2000 --out ~/sample.csv"))
-@click.option("--rows", type=click.IntRange(0), default=ROWS, show_default=True)
+@click.option(
+    "--rows", type=click.IntRange(0), default=ROWS, show_default=True, help="Rows of the file."
+)
 @click.option(
     "--seed",
     type=click.IntRange(0),
