@@ -8,6 +8,7 @@ import click
 from lfp_pipeline.cli.ingest_results import print_rows, row_counts
 from lfp_pipeline.cli.ingest_run import find_pending
 from lfp_pipeline.cli.ingest_targets import find_targets
+from lfp_pipeline.cli.layout import fit
 from lfp_pipeline.cli.messages import message_log
 from lfp_pipeline.cli.output import FAILED, REFUSED, first_lines, print_json, say
 from lfp_pipeline.cli.progress_bar import showing_progress
@@ -85,7 +86,7 @@ def _print_samples(row: dict[str, Any]) -> None:
         number = row["rows"][fate] or len(rows)
         click.echo(f"\n{row['file']}, {fate} ({number:,}):")
         for values in rows:
-            click.echo(f"  {_line(values)}")
+            click.echo(fit(f"  {_line(values)}"))
     for note in row["notes"]:
         say(f"{row['file']}: {visible(note)}")
 

@@ -81,9 +81,8 @@ def print_table(
                 own_lines[number], line[0] = line[0], ""
     widths = _widths(table, flexible)
     if widths is None:
-        _print_records(
-            [[own + line[0], *line[1:]] for own, line in zip(own_lines, table, strict=True)]
-        )
+        rows_with_own = zip(own_lines, table, strict=True)
+        _print_records([[own + line[0], *line[1:]] for own, line in rows_with_own], whole)
         return
     shorten = [cut_inside if column in names else cut for column in columns]
     for own_line, line in zip(own_lines, table, strict=True):
@@ -118,7 +117,7 @@ def _widths(table: Sequence[Sequence[str]], flexible: Collection[int]) -> list[i
     return widths
 
 
-def _print_records(table: Sequence[Sequence[str]]) -> None:
+def _print_records(table: Sequence[Sequence[str]], whole: Collection[str]) -> None:
     """Print a table with a line for each value, and its column before it."""
     from lfp_pipeline.common.text import cell_count, cut, padded
 
@@ -130,9 +129,9 @@ def _print_records(table: Sequence[Sequence[str]]) -> None:
     for number, row in enumerate(rows):
         if number:
             click.echo()
-        for name, cell in zip(names, row, strict=True):
+        for column, name, cell in zip(columns, names, row, strict=True):
             value = cut(cell, max(_NARROWEST, width() - margin - len(_GAP)))
-            click.echo(f"{name}{_GAP}{value}".rstrip())
+            click.echo(f"{name}{_GAP}{cell if column in whole else value}".rstrip())
 
 
 def cell_text(value: object, limit: int | None = None) -> str:

@@ -42,7 +42,7 @@ WITH newest AS (
     ) = 1
 ), corrections AS (
     SELECT unnest([source, partition_key]) AS name FROM warehouse.deliveries
-    WHERE status = 'merged'
+    WHERE status = 'merged' AND contains(source || partition_key, '-rejects')
 ), corrected AS (
     SELECT regexp_extract(name, '([^/]+)-rejects[^/]*$', 1) AS id FROM corrections
 )

@@ -1,6 +1,7 @@
 """Renders the status of a data folder as text."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 
 from lfp_pipeline.common.text import (
@@ -19,6 +20,7 @@ from lfp_pipeline.model.ledger_entry import RowCounts, Status
 from lfp_pipeline.model.partition_key import typed_name
 from lfp_pipeline.operations.read_tables import Row
 from lfp_pipeline.operations.status import StatusReport
+from lfp_pipeline.warehouse.writer_lock import LockHolder
 
 _REFUSED = (
     "Fix the file and drop it again. While it is in the inbox, `lfp ingest` fails because of it. "
@@ -52,7 +54,6 @@ _SHOWN_NOTES = 5
 _NOTE_CHARACTERS = 200
 _REASON_CHARACTERS = 120
 _NAME_CELLS = 40
-_SHOWN_NAMES = 5
 
 
 def render_status(state: StatusReport) -> str:
@@ -85,10 +86,10 @@ def _pending(state: StatusReport) -> list[str]:
     landed = _labels(state, [delivery.delivery_id for delivery in state.pending_deliveries])
     groups = (
         (files, "in the inbox, not merged"),
-        (state.still_writing, "in the inbox, still being written"),
+        (list(map(_name, state.still_writing)), "in the inbox, still being written"),
         (list(landed.values()), "landed, not merged"),
     )
-    lines = [f"{len(names):,} {what}: {_names(names)}" for names, what in groups if names]
+    lines = [f"{len(names):,} {what}: {preview(names)}" for names, what in groups if names]
     if (files or landed) and not state.runs:
         lines.append(_NOTHING_RUNS)
     return lines or ["None."]
@@ -111,13 +112,17 @@ def _left_out(state: StatusReport) -> list[str]:
 
 def _running(state: StatusReport) -> list[str]:
     lines = [
-        f"run {run_id[:8]} ({what}) for {_duration(state.now - started)}"
+        f"run {run_id[:8]} ({_name(what)}) for {_duration(state.now - started)}"
         for run_id, what, started in state.runs
     ]
     if state.writer:
-        lines.append(f"writing: {state.writer}")
-    lines += [f"waiting for the writer lock: {process}" for process in state.waiting]
+        lines.append(f"writing: {_process(state.writer)}")
+    lines += [f"waiting for the writer lock: {_process(process)}" for process in state.waiting]
     return lines or ["None."]
+
+
+def _process(process: LockHolder) -> str:
+    return str(replace(process, purpose=_name(process.purpose)))
 
 
 def _unpublished(state: StatusReport) -> list[str]:
@@ -125,7 +130,7 @@ def _unpublished(state: StatusReport) -> list[str]:
     names = _labels(state, [delivery_id for delivery_id, _ in state.unpublished])
     for delivery_id, status in state.unpublished:
         ids.setdefault(status, []).append(names[delivery_id])
-    lines = [f"{len(found):,} {status}: {_names(found)}" for status, found in ids.items()]
+    lines = [f"{len(found):,} {status}: {preview(found)}" for status, found in ids.items()]
     return [*lines, _PUBLISH] if lines else []
 
 
@@ -156,7 +161,7 @@ def _name(text: str) -> str:
 
 
 def _names(names: Sequence[str]) -> str:
-    return preview([_name(name) for name in names[:_SHOWN_NAMES]], len(names), _SHOWN_NAMES)
+    return preview(list(map(_name, names)))
 
 
 def _labels(state: StatusReport, ids: Sequence[str]) -> dict[str, str]:

@@ -16,7 +16,7 @@ from lfp_pipeline.operations.purge import Selection, purge_products
 from testing.command_line import CommandLine
 from testing.dagster_project import HEADER, drop
 from testing.engine import LOG
-from testing.processes import HOLD_DATABASE, PROJECT, running
+from testing.processes import HOLD_DATABASE, HOLD_MARK, PROJECT, running
 from testing.shop import ingest
 
 READING = [["search", "x"], ["names"], ["show", "x"], ["query", "FROM products"]]
@@ -114,7 +114,15 @@ def test_a_long_name_of_a_delivery_is_whole_in_its_line_and_finds_it(lfp: Comman
     assert find_delivery(lfp.engine, line)
     (path, *_) = lfp.done("rejects", line).out.splitlines()
     assert lfp.folder.joinpath(path).exists()
-    for text in (lfp.done("status").out, "\n".join(lines)):
+    drop(lfp.data / "inbox", f"pending {name}", HEADER)
+    (lfp.data / "inbox" / f"link {name}").symlink_to(lfp.data)
+    (lfp.data / "inbox" / f"{name}.tmp").touch()
+    mark = lfp.data / "work" / "runs" / "0123.run"
+    with running(HOLD_MARK, mark):
+        mark.write_text(f"ingest_products {name}")
+        status = lfp.done("status").out
+    assert "pending 商品 of a ve…very long name .csv (0.0 KB)" in " ".join(status.split())
+    for text in (status, "\n".join(lines)):
         too_long = [line for line in text.splitlines() if cell_len(line) > 100]
         assert all(name in line and line.strip().count(".csv") == 1 for line in too_long)
 
