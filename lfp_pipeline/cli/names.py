@@ -3,7 +3,7 @@
 import click
 
 from lfp_pipeline.cli.layout import print_table
-from lfp_pipeline.cli.output import examples, json_option, print_json
+from lfp_pipeline.cli.output import examples, json_option, print_json, say
 from lfp_pipeline.cli.tables import limit_option, reading_tables
 
 
@@ -22,6 +22,8 @@ def command(limit: int, text: str, *, as_json: bool) -> None:
         names = most_frequent_names(tables, limit, text)
     if as_json:
         print_json(names)
+    elif not names:
+        say(f"No name contains {text!r}." if text else "There are no names: no products.")
     else:
         rows = [(row["no_of_products"], row["name"]) for row in names]
         print_table(("products", "name"), rows)

@@ -23,8 +23,8 @@ name. Once it is merged, these rows leave the list. `lfp dismiss FILE` takes tho
 without a correction.
 
 A dropped file is newer than all earlier deliveries. If a newer file has changed the same skus \
-since, give the dropped file the time of the delivery that it corrects, which is in the name of \
-the file of its rejects: touch -d {time}Z FILE
+since, give the dropped file the time of the delivery that it corrects, which is in its name, as \
+by: touch -d {time}Z FILE
 """
 _FORMULAS = """
 {values} began with one of = + - @. An apostrophe stands before each, so that no spreadsheet reads \

@@ -30,7 +30,7 @@ _FAILED = (
     "`lfp ingest` retries it; so does `lfp dev`, if the file is in the inbox. To end that, and "
     "take it off this list:"
 )
-_NOT_RETRIED = "Its bytes are not kept: deliver its file again. To take it off this list:"
+_NOT_RETRIED = "Nothing retries it: its bytes are not kept. To take it off this list:"
 
 _NOTHING_RUNS = (
     "    `lfp ingest` ingests them now. While `lfp dev` runs, it ingests them by itself."

@@ -387,6 +387,8 @@ def test_the_most_frequent_names_are_listed(stocked: CommandLine):
         "       1  José Núñez",
     ]
     assert stocked.done("names", "--like", "nobody", "--json").json == []
+    nobody = stocked.done("names", "--like", "nobody")
+    assert (nobody.out, nobody.err.splitlines()[1:]) == ("", ["No name contains 'nobody'."])
 
 
 def test_rejects_are_written_with_the_next_steps(lfp: CommandLine):
