@@ -46,7 +46,7 @@ def ingest_pending(
     published = engine.published
     with engine.raw_zone.index.snapshot():
         has_work = find_pending(engine, message_log(display.messages)) or unshown(
-            dagster_home(), engine.raw_zone.index
+            dagster_home(), engine.raw_zone.index, engine.settings.run_marks_dir
         )
     if not has_work and not (published.is_stale and published.is_within_budget()):
         say(f"Nothing to do: every complete file in {engine.settings.inbox_dir} is ingested.")

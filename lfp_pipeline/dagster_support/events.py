@@ -1,13 +1,12 @@
 """The events that show results in the UI: materialized and failed partitions, tables and checks.
 
-All jobs report by these functions, so that every page shows the present state. `show_tables` and
-`show_checks` run under the writer lock. The last run to change the tables is therefore also the
-last to show their counts, whatever the order in which runs end.
+All jobs report by these functions, so that every page shows the present state. `showing_tables`
+works under the writer lock. The last run to change the tables is therefore also the last to show
+their counts, whatever the order in which runs end.
 """
 
-from collections.abc import Collection, Sequence
-from contextlib import suppress
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +18,9 @@ from dagster._core.definitions.asset_checks.asset_check_evaluation import (
     AssetCheckEvaluationTargetMaterializationData as CheckTarget,
 )
 from dagster._core.events import AssetMaterializationPlannedData
+from dagster._core.storage.asset_check_execution_record import AssetCheckExecutionRecordStatus
 
+from lfp_pipeline.common.text import preview
 from lfp_pipeline.dagster_support.checks import CHECKS, NAME_COUNTS, PRODUCTS, check_tables
 from lfp_pipeline.dagster_support.metadata import (
     DATA_VERSION_IS_USER_PROVIDED_TAG,
@@ -33,19 +34,27 @@ from lfp_pipeline.dagster_support.metadata import (
 from lfp_pipeline.dagster_support.partitions import add_partitions
 from lfp_pipeline.dagster_support.resources import ProductsDatabase
 from lfp_pipeline.dagster_support.results import is_ok
-from lfp_pipeline.dagster_support.shown_until import save_shown_until, unshown
+from lfp_pipeline.dagster_support.runs import fail_dead_runs, failed_run_of
+from lfp_pipeline.dagster_support.shown_until import save_shown, unshown
 from lfp_pipeline.engine import Engine
 from lfp_pipeline.errors import LandingError, LfpError
 from lfp_pipeline.ingest.result import IngestResult, LandingFailure
 from lfp_pipeline.model.delivery import Delivery
-from lfp_pipeline.model.ledger_entry import LedgerEntry, Status
-from lfp_pipeline.warehouse.file_results import delivery_in_force
+from lfp_pipeline.model.ledger_entry import Status
+from lfp_pipeline.warehouse.file_results import deliveries_in_force
 from lfp_pipeline.warehouse.invariants import product_count
 from lfp_pipeline.warehouse.ledger import entry_of
 
 Context = dg.AssetExecutionContext | dg.OpExecutionContext
 
 _ROW_COUNT = "dagster/row_count"
+
+_NONE: Mapping[str, str] = {}
+
+_MOST_MISSING = 100
+"""Limit of the partitions that a run shows for others: it has the writer lock meanwhile."""
+
+_IN_LEDGER = {Status.MERGED, Status.REVERTED, Status.REFUSED}
 
 _BLOCKING = {spec.name for spec in CHECKS if spec.blocking}
 
@@ -70,70 +79,41 @@ def show_landed(context: Context, delivery: Delivery) -> None:
 def show_result(context: Context, outcome: IngestResult | LandingFailure) -> None:
     """Show the partition of `products` that a result belongs to as materialized, or as failed."""
     if isinstance(outcome, IngestResult) and is_ok(outcome):
-        context.log_event(
-            materialization_event("products", outcome.delivery, result_metadata(outcome))
-        )
+        metadata = result_metadata(outcome)
+        context.log_event(materialization_event("products", outcome.delivery, metadata))
     else:
-        _show_failure(context, outcome)
+        _show_failure(context, outcome, _row_count_of(_latest(context, PRODUCTS)), context.run)
 
 
-def _show_failure(context: Context, outcome: IngestResult | LandingFailure) -> None:
+def _show_failure(
+    context: Context,
+    outcome: IngestResult | LandingFailure,
+    products: int | None,
+    run: dg.DagsterRun | None,
+) -> None:
     """Show a partition as failed, with the reason as its metadata.
 
-    Dagster shows a partition as failed if a failed run intended to materialize the partition, and
-    nothing has since. The page of a partition shows the metadata of its latest materialization
-    only, so the reason is one, before the intention. It belongs to no run: otherwise the page would
-    not say that the run has failed.
+    Dagster shows a partition as failed if a failed run planned to materialize it, and nothing has
+    materialized it since. The page of a partition has the metadata of its latest materialization.
+    So the reason is logged first, as a materialization that belongs to no run, and then the plan.
+
+    Args:
+        products: number of rows in `products`, if known.
+        run: a run that fails, or has failed; None: there is none, so only the reason shows.
     """
     key = outcome.partition_key
-    products = outcome.products if isinstance(outcome, IngestResult) else 0
-    metadata = failure_metadata(outcome, products or _last_row_count(context))
+    metadata = failure_metadata(outcome, products)
     reason = dg.AssetMaterialization("products", partition=key, metadata=metadata)
     context.instance.report_runless_asset_event(reason)
-    assets = ["products"]
-    if isinstance(outcome, LandingFailure):
-        assets.append("raw_products")
-    for asset in assets:
-        intention = AssetMaterializationPlannedData(dg.AssetKey(asset), key, None)
-        event = dg.DagsterEvent.build_asset_materialization_planned_event(
-            context.job_name, asset, intention
-        )
-        context.instance.report_dagster_event(event, context.run.run_id)
-
-
-@dataclass(frozen=True)
-class TableState:
-    """The tables at one time.
-
-    Attributes:
-        products: number of rows in `products`.
-        noted_ns: the time of the youngest status note.
-        counts: the metadata of `name_counts`.
-        checks: the results of all checks.
-    """
-
-    products: int
-    noted_ns: int
-    counts: Metadata
-    checks: Sequence[dg.AssetCheckResult]
-
-    @classmethod
-    def read(
-        cls,
-        connection: duckdb.DuckDBPyConnection,
-        context: Context,
-        engine: Engine,
-        partition_keys: Collection[str] | None = None,
-    ) -> "TableState":
-        """Read the tables, after repairing wrong counts.
-
-        Args:
-            partition_keys: the partitions that may have changed; None: any.
-        """
-        keys = None if partition_keys is None else sorted(partition_keys)
-        noted_ns = engine.raw_zone.index.last_noted_ns()
-        checks = check_tables(connection, engine, context.log, keys)
-        return cls(product_count(connection), noted_ns, counts_metadata(connection), checks)
+    if run is None:
+        return
+    for asset in ("products", "raw_products"):
+        if asset == "products" or isinstance(outcome, LandingFailure):
+            plan = AssetMaterializationPlannedData(dg.AssetKey(asset), key, None)
+            event = dg.DagsterEvent.build_asset_materialization_planned_event(
+                run.job_name, asset, plan
+            )
+            context.instance.report_dagster_event(event, run.run_id)
 
 
 def show_tables(
@@ -141,129 +121,135 @@ def show_tables(
     engine: Engine,
     database: ProductsDatabase,
     partition_keys: Collection[str] | None = None,
-    changed: Sequence[Delivery] | None = (),
+    shown: Mapping[str, str] | None = _NONE,
 ) -> None:
-    """Show the tables as they are now, with the results of all checks.
+    """Show what has changed, the tables as they are now, and all checks: see `showing_tables`."""
+    with showing_tables(context, engine, database, partition_keys, shown) as counts:
+        context.log_event(dg.AssetMaterialization(NAME_COUNTS, metadata=counts))
+
+
+@contextmanager
+def showing_tables(
+    context: Context,
+    engine: Engine,
+    database: ProductsDatabase,
+    partition_keys: Collection[str] | None = None,
+    shown: Mapping[str, str] | None = _NONE,
+) -> Iterator[Metadata]:
+    """Show what has changed, let the block materialize `name_counts`, and show all checks.
+
+    The block gets the metadata of `name_counts`. Wrong counts are repaired before.
 
     Args:
         partition_keys: the partitions that may have changed; None: any.
-        changed: deliveries whose partitions are to show their present state; None: the whole table
-            has changed.
+        shown: the id of the delivery that the page of a partition shows, by partition. If another
+            one is in force, the page is corrected. None: the whole table has changed.
 
     Raises:
         dagster.Failure: a blocking check fails.
         LfpError: the database cannot be opened.
     """
-    with database.get_connection() as connection, engine.raw_zone.index.snapshot():
-        state = TableState.read(connection, context, engine, partition_keys)
-        if changed is None:
-            _show_row_count(context, state.products)
-        else:
-            for delivery in changed:
-                _show_present_state(context, engine, connection, delivery, state.products)
-            show_missing(context, engine, connection, state, partition_keys or ())
-        context.log_event(dg.AssetMaterialization(NAME_COUNTS, metadata=state.counts))
-        show_checks(context, state)
+    home, index = Path(context.instance.root_directory), engine.raw_zone.index
+    checked = None if partition_keys is None or _has_failed(context) else sorted(partition_keys)
+    with database.get_connection() as connection, index.snapshot():
+        checks = check_tables(connection, engine, context.log, checked)
+        products = product_count(connection)
+        keys = {*(partition_keys or ()), *(shown or ())}
+        for key, delivery_id in deliveries_in_force(connection, shown or ()).items():
+            if shown and shown[key] != delivery_id:
+                _show_delivery(context, engine, connection, delivery_id, products)
+        keys |= _show_missing(context, engine, connection, keys, products)
+        if shown is None:
+            _show_row_count(context, products)
+        yield counts_metadata(connection)
+        _show_checks(context, products, checks)
+        save_shown(home, index, keys)
+    if broken := sorted(_failed(checks) & _BLOCKING):
+        msg = f"These checks of products fail: {', '.join(broken)}."
+        raise dg.Failure(msg, allow_retries=False)
 
 
-def show_missing(
+def _show_missing(
     context: Context,
     engine: Engine,
     connection: duckdb.DuckDBPyConnection,
-    state: TableState,
-    partition_keys: Collection[str],
-) -> None:
-    """Show the partitions that another run has changed without showing it, as if it were killed.
+    keys: Collection[str],
+    products: int,
+) -> set[str]:
+    """Show partitions that a killed run or another instance has changed; return their keys.
 
     Args:
-        partition_keys: the partitions that this run has shown.
+        keys: the partitions that this run has shown.
     """
-    home = Path(context.instance.root_directory)
-    latest = {id_.partition("#")[0]: id_ for id_, _ in unshown(home, engine.raw_zone.index)}
-    for key in latest.keys() - set(partition_keys):
+    notes = unshown(
+        Path(context.instance.root_directory),
+        engine.raw_zone.index,
+        engine.settings.run_marks_dir,
+        context.run.run_id,
+        keys,
+    )
+    missing = list(dict.fromkeys(note.key for note in notes))[:_MOST_MISSING]
+    if not missing:
+        return set()
+    context.log.info("Showing what earlier runs or other instances did: %s", preview(missing))
+    fail_dead_runs(engine, context.instance, context.log)
+    add_partitions(context.instance, missing)
+    for delivery_id in deliveries_in_force(connection, missing).values():
         with suppress(LandingError):  # Its record cannot be read, or is gone.
-            delivery = engine.raw_zone.find(latest[key])
-            entry = entry_of(connection, delivery)
-            if entry is None or _is_shown(context, engine, connection, delivery, entry.status):
-                continue
-            context.log.warning(
-                "An earlier run ended before it could show %s here", delivery.delivery_id
-            )
-            add_partitions(context.instance, [key])
-            show_landed(context, delivery)
-            if entry.status is Status.REFUSED:
-                _show_failure(context, IngestResult(delivery, entry, products=state.products))
-            else:
-                _show_present_state(context, engine, connection, delivery, state.products)
+            show_landed(context, engine.raw_zone.find(delivery_id))
+        _show_delivery(context, engine, connection, delivery_id, products)
+    return set(missing)
 
 
-def _is_shown(
+def _show_delivery(
     context: Context,
     engine: Engine,
     connection: duckdb.DuckDBPyConnection,
-    delivery: Delivery,
-    status: Status,
-) -> bool:
-    """Return whether the page of a partition shows a delivery, or the one that is in force."""
-    shown = _latest(context, PRODUCTS, delivery.partition_key)
-    materialization = shown and shown.asset_materialization
-    if not materialization:
-        return False
-    found = {
-        name: getattr(materialization.metadata.get(name), "value", None)
-        for name in ("delivery_id", "status")
-    }
-    if found == {"delivery_id": delivery.delivery_id, "status": status.value}:
-        return True
-    in_force, _ = _present(engine, connection, delivery)
-    return found == {"delivery_id": in_force.delivery_id, "status": Status.MERGED.value}
-
-
-def _present(
-    engine: Engine, connection: duckdb.DuckDBPyConnection, delivery: Delivery
-) -> tuple[Delivery, LedgerEntry | None]:
-    """Return the delivery in force of a partition, or else the given one, with its entry."""
-    in_force = delivery_in_force(connection, delivery.partition_key)
-    if in_force is not None:
-        with suppress(LandingError):  # Its record cannot be read.
-            delivery = engine.raw_zone.find(in_force)
-    return delivery, entry_of(connection, delivery)
-
-
-def _show_present_state(
-    context: Context,
-    engine: Engine,
-    connection: duckdb.DuckDBPyConnection,
-    touched: Delivery,
+    delivery_id: str,
     products: int,
 ) -> None:
-    """Show the version of a file that is in force; without one, the delivery that has changed."""
-    delivery, entry = _present(engine, connection, touched)
-    if entry is not None:
-        metadata = result_metadata(IngestResult(delivery, entry, products=products))
-        context.log_event(materialization_event("products", delivery, metadata))
+    """Show the page of a partition with one of its deliveries, by the ledger."""
+    with suppress(LandingError):  # Its record cannot be read, or is gone.
+        delivery = engine.raw_zone.find(delivery_id)
+        if entry := entry_of(connection, delivery):
+            result = IngestResult(delivery, entry, products=products)
+            if is_ok(result):
+                metadata = result_metadata(result, products)
+                context.log_event(materialization_event("products", delivery, metadata))
+            else:
+                run = failed_run_of(context.instance, delivery.partition_key)
+                _show_failure(context, result, products, run)
 
 
-def show_checks(context: Context, state: TableState) -> None:
+def _show_checks(context: Context, products: int, checks: Sequence[dg.AssetCheckResult]) -> None:
     """Log the results of all checks, each with the materialization that it is about.
 
-    If the latest materialization of `products` has another row count, because runs overlapped, the
-    right count is logged first.
-
-    Raises:
-        dagster.Failure: a blocking check fails.
+    If the latest materialization of `products` has another row count or none, because the tables
+    have changed since, the present one is logged first.
     """
     latest = {asset: _latest(context, asset) for asset in (PRODUCTS, NAME_COUNTS)}
     shown = latest[PRODUCTS]
-    if shown is not None and _row_count_of(shown) != state.products:
-        _show_row_count(context, state.products)
+    if shown is not None and _row_count_of(shown) != products:
+        _show_row_count(context, products)
         latest[PRODUCTS] = _latest(context, PRODUCTS)
-    for check in state.checks:
+    for check in checks:
         context.log_event(_evaluation(check, latest))
-    save_shown_until(Path(context.instance.root_directory), state.noted_ns)
-    if broken := sorted(_failed(state.checks) & _BLOCKING):
-        msg = f"These checks of products fail: {', '.join(broken)}."
-        raise dg.Failure(msg, allow_retries=False)
+
+
+def shown_on_pages(context: Context, keys: Collection[str]) -> dict[str, str]:
+    """Return the ids of the deliveries that the pages of partitions show, by partition.
+
+    Pages of files that failed are left out: the ledger need not have their deliveries.
+    """
+    found = {}
+    for key in keys:
+        record = _latest(context, PRODUCTS, key)
+        materialization = record and record.asset_materialization
+        values = materialization.metadata if materialization else {}
+        status, id_ = (getattr(values.get(name), "value", "") for name in ("status", "delivery_id"))
+        if status in _IN_LEDGER:
+            found[key] = str(id_)
+    return found
 
 
 def show_tables_if_possible(
@@ -282,11 +268,19 @@ def show_tables_if_possible(
         other_process_wait_seconds=0,
     )
     with suppress(LfpError, duckdb.Error, OSError, dg.Failure):
-        show_tables(context, engine, at_once, keys)
+        show_tables(context, engine, at_once, keys, shown_on_pages(context, keys))
 
 
 def _failed(checks: Sequence[dg.AssetCheckResult]) -> set[str]:
     return {str(check.check_name) for check in checks if not check.passed}
+
+
+def _has_failed(context: Context) -> bool:
+    """Return whether a blocking check failed last: then all rows are checked, until it passes."""
+    keys = [spec.key for spec in CHECKS if spec.blocking]
+    latest = context.instance.event_log_storage.get_latest_asset_check_execution_by_key(keys)
+    failed = AssetCheckExecutionRecordStatus.FAILED
+    return any(record.status is failed for record in latest.values())
 
 
 def _show_row_count(context: Context, products: int) -> None:
@@ -325,7 +319,3 @@ def _row_count_of(record: dg.EventLogRecord | None) -> int | None:
     materialization = record and record.asset_materialization
     found = materialization and materialization.metadata.get(_ROW_COUNT)
     return found.value if isinstance(found, dg.IntMetadataValue) else None
-
-
-def _last_row_count(context: Context) -> int | None:
-    return _row_count_of(_latest(context, PRODUCTS))

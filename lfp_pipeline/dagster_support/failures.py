@@ -23,7 +23,7 @@ NOT_MERGED = "files_not_merged"
 
 @contextmanager
 def user_facing_failures(
-    context: dg.AssetExecutionContext | dg.OpExecutionContext,
+    context: dg.AssetExecutionContext | dg.OpExecutionContext | dg.AssetCheckExecutionContext,
 ) -> Iterator[None]:
     """Turn an error that users can act on into a `dagster.Failure` with a text for users.
 
@@ -43,7 +43,9 @@ def user_facing_failures(
         raise
 
 
-def tag_database_busy(context: dg.AssetExecutionContext | dg.OpExecutionContext) -> None:
+def tag_database_busy(
+    context: dg.AssetExecutionContext | dg.OpExecutionContext | dg.AssetCheckExecutionContext,
+) -> None:
     """Tag the current run: another process had the database open."""
     context.instance.add_run_tags(context.run.run_id, {BUSY_TAG: "true"})
 

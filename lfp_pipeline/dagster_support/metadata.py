@@ -93,18 +93,22 @@ def delivery_metadata(delivery: Delivery) -> Metadata:
     }
 
 
-def result_metadata(result: IngestResult) -> Metadata:
+def result_metadata(result: IngestResult, products: int | None = None) -> Metadata:
     """Return the metadata of a delivery that is merged or reverted.
 
     Few values are numbers, because the UI plots each number. None is the number of rows that the
     partition has now: a later file of another partition would change it unseen.
+
+    Args:
+        products: number of rows in `products`; None: other runs may be changing it.
     """
     account, reading = result.account, result.reading
     is_merged = account.status is Status.MERGED
     metadata: dict[str, Any] = {"status": account.status.value, "file": _file(result.delivery)}
     if not is_merged and account.error:
         metadata |= _reason(account.error)
-    metadata["dagster/row_count"] = result.products
+    if products is not None:
+        metadata["dagster/row_count"] = products
     if is_merged:
         file = typed_name(result.partition_key, result.delivery.source)
         metadata |= _row_metadata(account, file)

@@ -5,7 +5,12 @@ from typing import Any
 
 import dagster as dg
 
-from lfp_pipeline.dagster_support.runs import PARTITION_TAG, RANGE_TAG, files_tag
+from lfp_pipeline.dagster_support.runs import (
+    PARTITION_TAG,
+    RANGE_END_TAG,
+    RANGE_TAG,
+    files_tag,
+)
 from lfp_pipeline.model.partition_key import is_partition_key, key_hint, partition_key
 
 product_files = dg.DynamicPartitionsDefinition(name="product_files")
@@ -70,3 +75,13 @@ def _take_partition(context: dg.AssetExecutionContext, partition: str, source_fi
         )
         raise dg.Failure(msg, allow_retries=False)
     context.instance.add_run_tags(context.run.run_id, {PARTITION_TAG: key, **files_tag([name])})
+
+
+def partitions_of_run(instance: dg.DagsterInstance, run: dg.DagsterRun) -> Sequence[str] | None:
+    """Return the partitions of a run; None: it has none."""
+    first = run.tags.get(RANGE_TAG)
+    if first is None:
+        key = run.tags.get(PARTITION_TAG)
+        return None if key is None else [key]
+    keys = list(instance.get_dynamic_partitions(product_files.name or ""))
+    return keys[keys.index(first) : keys.index(run.tags[RANGE_END_TAG]) + 1]

@@ -20,6 +20,7 @@ _RUNS_LOOKED_AT = 10
 SENSOR_TAG = "lfp/sensor"
 PARTITION_TAG = "dagster/partition"
 RANGE_TAG = "dagster/asset_partition_range_start"
+RANGE_END_TAG = "dagster/asset_partition_range_end"
 VERSION_TAG = "lfp/version"
 FILES_TAG = "lfp/files"
 """The names of a run's files, for people: the list of runs shows all tags of this kind."""
@@ -66,6 +67,16 @@ def started_runs(instance: dg.DagsterInstance, tag: str, value: str) -> list[dg.
     """
     runs = instance.get_run_records(dg.RunsFilter(tags={tag: value}), limit=_RUNS_LOOKED_AT)
     return [run for run in runs if run.dagster_run.status is not dg.DagsterRunStatus.NOT_STARTED]
+
+
+def failed_run_of(instance: dg.DagsterInstance, key: str) -> dg.DagsterRun | None:
+    """Return the latest failed run that a partition, or all pending files, were requested for."""
+    failed = dg.RunsFilter(statuses=[dg.DagsterRunStatus.FAILURE])
+    for run in instance.get_runs(failed, limit=_RUNS_LOOKED_AT):
+        files = requested_files(run)
+        if key in files or (not files and run.job_name == "ingest_inbox"):
+            return run
+    return None
 
 
 def run_key_after(name: str, runs: Sequence[dg.RunRecord]) -> str:

@@ -9,12 +9,11 @@ from pydantic import Field
 
 from lfp_pipeline.dagster_support.checks import CHECKS, check_tables
 from lfp_pipeline.dagster_support.events import (
-    TableState,
-    show_checks,
     show_landed,
-    show_missing,
     show_result,
     show_tables_if_possible,
+    showing_tables,
+    shown_on_pages,
 )
 from lfp_pipeline.dagster_support.failures import (
     run_failure,
@@ -33,15 +32,16 @@ from lfp_pipeline.dagster_support.metadata import (
 from lfp_pipeline.dagster_support.partitions import (
     add_partitions,
     partition_keys,
+    partitions_of_run,
     product_files,
 )
 from lfp_pipeline.dagster_support.resources import ProductsDatabase
 from lfp_pipeline.dagster_support.results import failed_result, is_ok, log_result
-from lfp_pipeline.dagster_support.runs import PARTITION_TAG
 from lfp_pipeline.engine import Engine
-from lfp_pipeline.errors import LandingError, SettingsError
+from lfp_pipeline.errors import LandingError, LfpError, SettingsError
 from lfp_pipeline.ingest.result import IngestResult, LandingFailure
 from lfp_pipeline.model.delivery import Delivery
+from lfp_pipeline.operations.read_tables import NO_TABLES
 from lfp_pipeline.sources.base import Source
 from lfp_pipeline.sources.locations import file_name_of
 from lfp_pipeline.sources.written_location import (
@@ -105,7 +105,8 @@ def raw_products(
         )
         for failure in missing:
             log_result(context.log, failure)
-            show_result(context, failure)
+            if not failure.still_written:
+                show_result(context, failure)
         show_tables_if_possible(context, engine, database, keys)
         raise run_failure(missing)
     for delivery in landed:
@@ -147,7 +148,8 @@ def products(
                     show_result(context, failed_result(newest, error))
             raise
     for result in ingested:
-        context.add_asset_metadata(result_metadata(result), partition_key=result.partition_key)
+        metadata = result_metadata(result, result.products)
+        context.add_asset_metadata(metadata, partition_key=result.partition_key)
     return dg.MaterializeResult(
         data_version=_data_version([result.delivery for result in ingested])
     )
@@ -176,17 +178,13 @@ def name_counts(
     Every merge commits the counts. This asset compares them with a full recount, and repairs manual
     edits. It also evaluates all checks.
     """
-    partition = context.run.tags.get(PARTITION_TAG)
-    keys = None if partition is None else [partition]
+    keys = partitions_of_run(context.instance, context.run)
+    shown = shown_on_pages(context, keys or ())
     with (
         user_facing_failures(context),
-        database.get_connection() as connection,
-        engine.raw_zone.index.snapshot(),
+        showing_tables(context, engine, database, keys, shown) as counts,
     ):
-        state = TableState.read(connection, context, engine, keys)
-        show_missing(context, engine, connection, state, keys or ())
-        yield dg.MaterializeResult(metadata=state.counts)
-        show_checks(context, state)
+        yield dg.MaterializeResult(metadata=counts)
     engine.publish(context.log)
 
 
@@ -197,10 +195,14 @@ def table_checks(
     database: dg.ResourceParam[ProductsDatabase],
 ) -> Iterator[dg.AssetCheckResult]:
     """Evaluate all checks now. Jobs that change the tables log the same results at their end."""
-    with database.get_connection() as connection:
-        for result in check_tables(connection, engine, context.log):
-            if (result.asset_key, result.check_name) in context.selected_asset_check_keys:
-                yield result
+    with user_facing_failures(context):
+        if not engine.warehouse.exists:
+            raise LfpError(NO_TABLES)
+        with database.get_connection() as connection:
+            results = check_tables(connection, engine, context.log)
+    for result in results:
+        if (result.asset_key, result.check_name) in context.selected_asset_check_keys:
+            yield result
 
 
 def _land(

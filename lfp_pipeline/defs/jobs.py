@@ -1,5 +1,6 @@
 """The jobs that ingest, publish, and show the status."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import dagster as dg
@@ -21,6 +22,7 @@ from lfp_pipeline.dagster_support.shown_until import unshown
 from lfp_pipeline.defs.assets import name_counts, products, raw_products
 from lfp_pipeline.engine import Engine
 from lfp_pipeline.ingest.result import IngestResult, LandingFailure
+from lfp_pipeline.model.ledger_entry import Status
 from lfp_pipeline.model.partition_key import file_name, partition_key
 from lfp_pipeline.operations.status import collect_status
 from lfp_pipeline.operations.status_text import render_status
@@ -59,9 +61,6 @@ def ingest_pending(
             listing = engine.pending_inbox(context.log, set(config.files) or None)
             files = list(listing.ready)
             deliveries = engine.pending_deliveries(context.log, offered=files)
-            is_shown = bool(files or deliveries) or not unshown(
-                Path(context.instance.root_directory), engine.raw_zone.index
-            )
         if config.files:
             requests = {
                 request.delivery_id for request in engine.backlog.operator_requests(context.log)
@@ -78,7 +77,7 @@ def ingest_pending(
             context.log.info(
                 "Nothing to do: every complete file in %s is merged or reverted.", inbox
             )
-            if not is_shown:
+            if _is_any_unshown(context, engine):
                 show_tables(context, engine, database, ())
             engine.publish(context.log)
             return
@@ -104,10 +103,30 @@ def ingest_pending(
         if any(isinstance(outcome, IngestResult) and outcome.busy for outcome in outcomes):
             tag_database_busy(context)
             raise run_failure([outcome for outcome in outcomes if not is_ok(outcome)])
-        show_tables(context, engine, database, {outcome.partition_key for outcome in outcomes})
+        keys = {outcome.partition_key for outcome in outcomes}
+        show_tables(context, engine, database, keys, _shown_last(outcomes))
         engine.publish(context.log)
         if bad := [outcome for outcome in outcomes if not is_ok(outcome)]:
             raise run_failure(bad)
+
+
+def _is_any_unshown(context: dg.OpExecutionContext, engine: Engine) -> bool:
+    home = Path(context.instance.root_directory)
+    marks = engine.settings.run_marks_dir
+    return bool(unshown(home, engine.raw_zone.index, marks, context.run.run_id))
+
+
+def _shown_last(outcomes: Sequence[IngestResult | LandingFailure]) -> dict[str, str]:
+    """Return the ids of the deliveries that the pages show, by partition, but for failures.
+
+    The ledger need not have a delivery that failed.
+    """
+    last = {outcome.partition_key: outcome for outcome in outcomes}
+    return {
+        key: outcome.delivery.delivery_id
+        for key, outcome in last.items()
+        if isinstance(outcome, IngestResult) and outcome.account.status is not Status.FAILED
+    }
 
 
 def _report_result(context: dg.OpExecutionContext, outcome: IngestResult | LandingFailure) -> None:

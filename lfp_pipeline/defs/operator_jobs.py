@@ -197,8 +197,9 @@ def _publish_tables(
     }
     add_partitions(context.instance, names)
     context.instance.add_run_tags(context.run.run_id, files_tag(names.values()))
+    shown = None if changed is None else dict.fromkeys(names, "")
     try:
-        show_tables(context, engine, database, changed=changed)
+        show_tables(context, engine, database, shown=shown)
     except (LfpError, duckdb.Error, OSError) as error:
         context.log.warning(
             "The operation is done, but its result cannot be shown now: %s", user_message(error)

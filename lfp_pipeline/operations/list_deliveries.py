@@ -70,8 +70,8 @@ def _newer(engine: Engine, tables: Tables | None) -> Iterator[tuple[str, str]]:
     now = {delivery.delivery_id: PENDING for delivery in pending}
     if tables is None or tables.is_stale:
         since = int(tables.as_of * 1e9) if tables else 0
-        for id_, status in reversed(engine.raw_zone.index.noted_since(since)):
-            now.setdefault(id_, status)
+        for note in reversed(engine.raw_zone.index.noted_since(since)):
+            now.setdefault(note.delivery_id, note.status)
     rows = tables.rows(_KNOWN, {"ids": list(now)}) if tables else []
     known = {row["delivery_id"]: row["status"] for row in rows}
     for id_, status in now.items():

@@ -19,7 +19,7 @@ from lfp_pipeline.errors import LfpError, WarehouseBusyError
 Row = Mapping[str, Any]
 """A row of a table: values by column."""
 
-_NO_TABLES = "There are no tables yet: no file has been merged. Run `lfp ingest`."
+NO_TABLES = "There are no tables yet: no file has been merged. Run `lfp ingest`."
 
 _BUSY = (
     "There is no published copy, and the database is open in another program: {holder}.\n"
@@ -76,7 +76,7 @@ def open_tables(engine: Engine) -> Iterator[Tables]:
         source, as_of, is_stale = "The database", time(), False
         session = database.read_session()
     else:
-        raise LfpError(_NO_TABLES)
+        raise LfpError(NO_TABLES)
     with ExitStack() as stack:
         try:
             connection = stack.enter_context(session)

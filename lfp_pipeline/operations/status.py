@@ -153,7 +153,8 @@ def _collect(engine: Engine) -> StatusReport:
     is_stale = engine.published.is_stale
     index = engine.raw_zone.index
     stale, latest = (tables.stale, tables.latest) if tables else ((), ())
-    unpublished = index.noted_since(int(tables.as_of * 1e9)) if tables and is_stale else []
+    notes = index.noted_since(int(tables.as_of * 1e9)) if tables and is_stale else []
+    unpublished = [(note.delivery_id, note.status) for note in notes]
     applied = {id_ for id_, status in unpublished if status in APPLIED}
     if tables and applied:
         rows = [row for row in tables.needs_attention if row["delivery_id"] not in applied]

@@ -10,6 +10,25 @@ from lfp_pipeline.raw_zone.desired_state import should_land_again
 from lfp_pipeline.sources.inbox import InboxFile
 
 
+class StatusNote(NamedTuple):
+    """A status note of a delivery.
+
+    Attributes:
+        status: what it says: merged, refused or reverted.
+        noted_ns: its modification time.
+    """
+
+    key: str
+    stem: str
+    status: str
+    noted_ns: int
+
+    @property
+    def delivery_id(self) -> str:
+        """Id of the delivery."""
+        return delivery_id_of(self.key, self.stem)
+
+
 class Landed(NamedTuple):
     """What the raw zone says about a delivery.
 

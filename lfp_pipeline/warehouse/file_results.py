@@ -1,6 +1,6 @@
 """What the ledger says about files: high shares of rejects, stale versions, recent deliveries."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime
 from typing import NamedTuple
 
@@ -33,8 +33,12 @@ ORDER BY merged_at DESC LIMIT $limit
 """
 
 _IN_FORCE = """
-SELECT delivery_id FROM warehouse.deliveries WHERE partition_key = $key AND status = 'merged'
-ORDER BY delivered_at DESC, delivery_id DESC LIMIT 1
+SELECT partition_key, delivery_id FROM warehouse.deliveries
+WHERE partition_key IN (SELECT unnest($keys::VARCHAR[]))
+QUALIFY row_number() OVER (
+    PARTITION BY partition_key
+    ORDER BY status = 'reverted', delivered_at DESC, delivery_id DESC
+) = 1
 """
 
 
@@ -79,7 +83,12 @@ def stale_deliveries(connection: duckdb.DuckDBPyConnection, limit: int) -> Seque
     return [id_ for (id_,) in connection.execute(sql, {"limit": limit}).fetchall()]
 
 
-def delivery_in_force(connection: duckdb.DuckDBPyConnection, partition_key: str) -> str | None:
-    """Return the id of the newest merged delivery of a partition; None: there is none."""
-    found = connection.execute(_IN_FORCE, {"key": partition_key}).fetchone()
-    return found[0] if found else None
+def deliveries_in_force(
+    connection: duckdb.DuckDBPyConnection, partition_keys: Collection[str]
+) -> dict[str, str]:
+    """Return the id of the newest delivery of each partition, also of a refused or failed one.
+
+    A reverted delivery counts only if there is no other.
+    """
+    found = connection.execute(_IN_FORCE, {"keys": list(partition_keys)})
+    return dict(found.fetchall())

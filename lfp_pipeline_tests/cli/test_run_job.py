@@ -8,8 +8,10 @@ import time
 
 import dagster as dg
 import pytest
+from dagster._core.storage.partition_status_cache import get_and_update_asset_status_cache_value
 
 from lfp_pipeline.cli.run_job import run_job
+from lfp_pipeline.dagster_support.partitions import product_files
 from testing.command_line import CommandLine
 from testing.dagster_project import PRODUCTS, drop, query
 from testing.engine import LOG
@@ -160,18 +162,22 @@ def test_one_ctrl_c_shows_what_is_still_merged_and_the_next_run_the_totals(lfp: 
     assert "Nothing to do" in lfp.done("ingest").err
 
 
+_KILLED_AT = """
+import os
+from lfp_pipeline.cli.main import main
+from lfp_pipeline.defs import jobs
+
+jobs.{step} = lambda *_: os._exit(9)
+main(["ingest"])
+"""
+
+
 @pytest.mark.parametrize("step", ["_report_result", "show_tables"])
 def test_what_a_killed_run_could_not_show_the_next_one_shows(lfp: CommandLine, step: str):
     lfp.drop(A)
     lfp.done("ingest")
     drop(lfp.data / "inbox", "b.csv", "sku,name,description\ns9,Zoe,\n")
-    code = (
-        "import os\n"
-        "from lfp_pipeline.cli.main import main\n"
-        "from lfp_pipeline.defs import jobs\n"
-        f"jobs.{step} = lambda *_: os._exit(9)\n"
-        "main(['ingest'])\n"
-    )
+    code = _KILLED_AT.format(step=step)
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 9
     assert len(query(lfp.data, PRODUCTS)) == 3
     lfp.done("ingest")
@@ -185,6 +191,24 @@ def test_what_a_killed_run_could_not_show_the_next_one_shows(lfp: CommandLine, s
     runs = len(lfp.runs())
     assert "Nothing to do" in lfp.done("ingest").err
     assert len(lfp.runs()) == runs
+
+
+def test_a_file_that_a_killed_run_refused_is_a_failed_partition(lfp: CommandLine):
+    lfp.drop(A)
+    lfp.done("ingest")
+    drop(lfp.data / "inbox", "bad.csv", "name,description\nZoe,\n")
+    code = _KILLED_AT.format(step="_report_result")
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 9
+    (lfp.data / "inbox" / "bad.csv").unlink()
+    lfp.done("ingest")
+    with dg.DagsterInstance.from_config(str(lfp.home)) as instance:
+        status = get_and_update_asset_status_cache_value(
+            instance, dg.AssetKey("products"), product_files
+        )
+        assert status
+        failed = status.deserialize_failed_partition_subsets(product_files)
+        assert list(failed.get_partition_keys()) == ["bad.csv"]
+    assert "Nothing to do" in lfp.done("ingest").err
 
 
 @pytest.mark.parametrize("json", [(), ("--json",)])

@@ -1,8 +1,10 @@
 """The events of all jobs on a real instance: partitions, row counts and checks as in the UI."""
 
 import asyncio
+import os
 import random
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,7 @@ import pytest
 from dagster._core.loader import LoadingContextForTest
 from dagster._core.storage.partition_status_cache import get_and_update_asset_status_cache_value
 
+from lfp_pipeline.dagster_support import events
 from lfp_pipeline.dagster_support.checks import CHECKS
 from lfp_pipeline.dagster_support.partitions import product_files
 from lfp_pipeline.dagster_support.resources import ProductsDatabase
@@ -75,6 +78,18 @@ def evaluation(project: Project, name: str) -> dict[str, Any]:
     storage: Any = project.instance.event_log_storage
     (record,) = storage.get_asset_check_execution_history(spec.key, limit=1)
     return {key: value.value for key, value in record.evaluation.metadata.items()}
+
+
+def shown_delivery(project: Project, key: str) -> str:
+    """Return the delivery that a page shows; empty: no file of the partition has landed."""
+    return str(project.metadata("products", key).get("delivery_id", ""))
+
+
+def newest_delivery(project: Project, key: str) -> str:
+    """Return the newest delivery of a partition, if possible one that is not reverted."""
+    found = query(project.data, "SELECT status <> 'reverted', delivery_id FROM deliveries")
+    of_partition = [entry for entry in found if entry[1].startswith(f"{key}#")]
+    return str(max(of_partition, default=(False, ""))[1])
 
 
 def operate(project: Project, job: str, **config: object) -> dg.ExecuteInProcessResult:
@@ -247,6 +262,103 @@ def test_each_instance_shows_what_another_has_done(project: Project) -> None:
     assert not [event for event in run.all_events if event.is_step_materialization]
 
 
+@pytest.fixture
+def other(project: Project) -> Iterator[Project]:
+    """Yield another instance on the same data folder, which shows what happens from now on."""
+    project.drop(A)
+    project.run("ingest_inbox")
+    with dg.DagsterInstance.ephemeral() as instance:
+        other = project_of(project.data, instance, project.home)
+        assert other.run("ingest_inbox").success
+        yield other
+
+
+def note_of(project: Project, file: File) -> Path:
+    (note,) = project.data.glob(f"raw/{file.key}/*.outcome")
+    return note
+
+
+def set_time_of_note(project: Project, file: File, time_ns: int) -> None:
+    os.utime(note_of(project, file), ns=(time_ns, time_ns))
+    (project.data / "raw.index").unlink()
+
+
+def test_a_status_note_that_appears_late_is_shown(project: Project, other: Project) -> None:
+    project.drop(B)
+    project.run("ingest_inbox")
+    set_time_of_note(project, B, note_of(project, A).stat().st_mtime_ns - 1_000_000)
+    other.run("ingest_inbox")
+    assert other.materialized("products") == {B.key}
+
+
+def test_a_status_note_of_the_future_hides_no_other(project: Project) -> None:
+    project.drop(A)
+    project.run("ingest_inbox")
+    set_time_of_note(project, A, time.time_ns() + 3_600_000_000_000)
+    with dg.DagsterInstance.ephemeral() as instance:
+        other = project_of(project.data, instance, project.home)
+        other.run("ingest_inbox")
+        for file in (B, File("c.csv", 3_000_000, B.rows)):
+            project.drop(file)
+            project.run("ingest_inbox")
+            other.run("ingest_inbox")
+            assert file.key in other.materialized("products")
+        assert len(other.instance.get_runs()) == 3
+        run = other.run("ingest_inbox")
+        assert not [event for event in run.all_events if event.is_step_materialization]
+
+
+def test_a_rebuild_shows_what_another_instance_has_done(project: Project, other: Project) -> None:
+    project.drop(B)
+    project.run("ingest_inbox")
+    assert operate(other, "rebuild_products").success
+    assert other.materialized("products") == {B.key}
+    assert_counts_are_right(other)
+
+
+def test_a_version_that_another_instance_refused_is_shown(project: Project, other: Project) -> None:
+    project.drop(File(A.key, 3_000_000, B.rows))
+    project.run("ingest_inbox")
+    other.run("ingest_inbox")
+    assert other.metadata("products", A.key)["status"] == "merged"
+    drop(project.inbox, A.key, NO_SKU, 4_000_000)
+    project.run("ingest_inbox")
+    (project.inbox / A.key).unlink()
+    assert other.run("ingest_inbox").success
+    shown = other.metadata("products", A.key)
+    assert (shown["status"], shown["dagster/row_count"]) == ("refused", 4)
+    assert "The header has no column sku" in shown["why"]
+    assert_counts_are_right(other)
+
+
+def test_many_changes_of_another_instance_are_shown_in_steps(
+    project: Project, other: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(events, "_MOST_MISSING", 2)
+    keys = {f"{number}.csv" for number in range(5)}
+    for key in keys:
+        project.drop(File(key, 2_000_000, A.rows))
+    project.run("ingest_inbox")
+    for shown in (2, 4, 5, 5):
+        other.run("ingest_inbox")
+        assert len(other.materialized("products") & keys) == shown
+
+
+@pytest.mark.parametrize("job", ["ingest_products", "ingest_inbox"])
+@pytest.mark.parametrize("older", [File(A.key, 500_000, B.rows).content, NO_SKU])
+def test_a_page_shows_the_version_in_force_whatever_arrives_later(
+    project: Project, job: str, older: bytes | str
+) -> None:
+    project.drop(A)
+    project.run("ingest_inbox")
+    drop(project.inbox, A.key, older, 500_000)
+    run = project.ingest(A.key) if job == "ingest_products" else project.run(job)
+    assert run.success == (older != NO_SKU)
+    assert partitions(project) == {A.key: "materialized"}
+    assert shown_delivery(project, A.key) == A.delivery_id
+    assert_counts_are_right(project)
+
+
 def test_a_dry_run_shows_nothing(project: Project) -> None:
     project.drop(A)
     project.run("ingest_inbox")
@@ -344,9 +456,9 @@ def test_after_any_operations_the_latest_row_counts_are_those_of_the_tables(
         for table in ("products", "name_counts"):
             ((rows,),) = query(project.data, f"SELECT count(*) FROM {table}")
             assert project.metadata(table)["dagster/row_count"] == rows, (what, table)
+        assert set(evaluations(project).values()) == {True}, what
         for key in project.materialized("products"):
-            assert "dagster/partition_row_count" not in project.metadata("products", key), what
-        assert None not in evaluations(project).values(), what
+            assert shown_delivery(project, key) == newest_delivery(project, key), (what, key)
 
 
 @pytest.fixture
@@ -373,6 +485,9 @@ def test_checks_and_counts_are_right_though_runs_end_in_another_order(
     assert run.success
     assert len(overlapping.instance.get_runs()) == 2
     assert_counts_are_right(overlapping)
+    for file in (A, B):
+        which = dg.AssetRecordsFilter(dg.AssetKey("products"), asset_partitions=[file.key])
+        assert len(overlapping.instance.fetch_materializations(which, limit=9).records) == 1
 
 
 def test_a_late_event_with_an_old_count_is_followed_by_the_right_one(project: Project) -> None:
@@ -412,6 +527,37 @@ def test_a_failed_run_leaves_the_results_of_the_checks(project: Project) -> None
     assert before["sku_unique"]["repeated_skus"] == 0
     assert project.ingest(B.key).success
     assert_counts_are_right(project)
+
+
+def test_a_blocking_check_that_failed_fails_until_its_cause_is_gone(project: Project) -> None:
+    project.drop(A)
+    project.run("ingest_inbox")
+    database = project.data / "products.duckdb"
+    with duckdb.connect(database) as connection:
+        connection.execute("UPDATE deliveries SET rows_read = 9")
+    assert not project.ingest(A.key).success
+    project.drop(B)
+    assert not project.run("ingest_inbox").success
+    assert evaluations(project)["rows_accounted_for"] is False
+    assert project.metadata("products", B.key)["status"] == "merged"
+    with duckdb.connect(database) as connection:
+        connection.execute(
+            "UPDATE deliveries SET rows_read = 3 WHERE rows_read = 9 AND rows_inserted = 3"
+        )
+        connection.execute("UPDATE deliveries SET rows_read = 2 WHERE rows_read = 9")
+    project.drop(File("c.csv", 3_000_000, A.rows))
+    assert project.run("ingest_inbox").success
+    assert_counts_are_right(project)
+
+
+def test_checks_without_tables_say_so_and_create_none(project: Project) -> None:
+    job = project.repository.get_implicit_global_asset_job_def()
+    keys = [spec.key for spec in CHECKS]
+    run = job.get_subset(asset_selection=set(), asset_check_selection=set(keys)).execute_in_process(
+        instance=project.instance, raise_on_error=False
+    )
+    assert "no tables yet" in project.error(run)
+    assert not (project.data / "products.duckdb").exists()
 
 
 @pytest.mark.parametrize("names", [["sku_unique"], [spec.name for spec in CHECKS]])
