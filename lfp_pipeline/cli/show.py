@@ -29,6 +29,7 @@ def command(sku: str, earlier: int, *, as_json: bool) -> None:
     there is no such product now.
     """
     from lfp_pipeline.engine import Engine
+    from lfp_pipeline.model.delivery import label_of
     from lfp_pipeline.operations.look_up import last_deletion, near_skus, product_with
     from lfp_pipeline.operations.product_history import earlier_rows
     from lfp_pipeline.operations.read_tables import open_tables
@@ -50,10 +51,12 @@ def command(sku: str, earlier: int, *, as_json: bool) -> None:
     if as_json:
         print_json({"sku": sku} | present | _earlier(history))
     else:
-        click.echo("\n".join(_lines({"sku": sku} | present)))
+        label = label_of(newest["delivery_id"], newest.get("source") or "")
+        ids = {"delivery_id": label} if product else {"deleted_by": label}
+        click.echo("\n".join(_lines({"sku": sku} | present | ids)))
         _print_earlier(history)
     for id_, reason in history.unknown.items():
-        say(f"{id_} may have an earlier row, too: {reason}.")
+        say(f"{label_of(id_)} may have an earlier row, too: {reason}.")
     if history.unread:
         say(f"{history.unread:,} older deliveries were not read; --earlier sets their number.")
     if product is None:

@@ -33,27 +33,27 @@ def dismiss_delivery(
         LfpError: the delivery is not dismissed; the message says why.
     """
     delivery = engine.raw_zone.find(delivery_id)
+    figures = {"delivery_id": delivery_id}
     with engine.backlog.being_reversed(delivery):
         with engine.warehouse.session("planning a dismissal", log) as connection:
             entry = _require_unmerged(delivery, entry_of(connection, delivery))
             if dry_run:
-                return Report(f"{delivery_id} would be dismissed. {_reason(entry)}", {})
+                return Report(f"{delivery.label} would be dismissed. {_reason(entry)}", figures)
             # Still under the writer lock: no run merges the delivery in between.
             mark_dismissed(delivery.path, _reason(entry))
         done = engine.ingest(delivery, log)
     if done.account.status is not Status.REVERTED:
-        msg = f"{delivery_id} is not dismissed yet: {done.account.error} Try again."
+        msg = f"{delivery.label} is not dismissed yet: {done.account.error} Try again."
         raise LfpError(msg)
-    summary = (
-        f"{delivery_id} is dismissed. No run tries it again; `lfp reinstate` does. {_reason(entry)}"
-    )
-    return Report(summary, {}, changed=[delivery])
+    summary = f"{delivery.label} is dismissed. No run tries it again; `lfp reinstate` does."
+    summary += f" {_reason(entry)}"
+    return Report(summary, figures, changed=[delivery])
 
 
 def _require_unmerged(delivery: Delivery, entry: LedgerEntry | None) -> LedgerEntry:
     if entry is None or entry.status in _NOTHING_TO_DISMISS:
         why = _NOTHING_TO_DISMISS[entry.status] if entry else _NOT_LANDED
-        msg = f"{delivery.delivery_id} is neither refused nor failed. {why}"
+        msg = f"{delivery.label} is neither refused nor failed. {why}"
         raise OperationRefusedError(msg)
     return entry
 

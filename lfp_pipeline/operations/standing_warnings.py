@@ -67,8 +67,9 @@ def _first(
 
 def _of_time(zone: RawZone, delivery_id: str) -> str | None:
     with suppress(LandingError):  # Its record cannot be read.
-        if warning := dated_ahead(zone.find(delivery_id)):
-            return f"{delivery_id}: {warning}"
+        delivery = zone.find(delivery_id)
+        if warning := dated_ahead(delivery):
+            return f"{delivery.label}: {warning}"
     return None
 
 
@@ -77,8 +78,9 @@ def _of_row(
 ) -> str | None:
     entry = LedgerEntry(row["delivery_id"], Status(row["status"]), rows=RowCounts.of_row(row))
     with suppress(LandingError):  # Its record is gone.
-        if warning := warning_of(zone.find(entry.delivery_id), entry, zone):
-            return f"{entry.delivery_id}: {warning}"
+        delivery = zone.find(entry.delivery_id)
+        if warning := warning_of(delivery, entry, zone):
+            return f"{delivery.label}: {warning}"
     return None
 
 

@@ -122,7 +122,7 @@ def test_a_warning_stays_in_the_status_while_it_holds(project: Project):
     (ahead,) = project.engine.raw_zone.deliveries("ahead.csv")
     warnings = warnings_of(project)
     assert "None of its rows counts, though it landed last." in warnings
-    assert f"{ahead.delivery_id}: Its source dates it" in warnings
+    assert f"{ahead.label}: Its source dates it" in warnings
     revert_delivery(project.engine, ahead.delivery_id, LOG)
     assert "Its source dates it" not in warnings_of(project)
     ingest_version(project, "inbox", HEADER + "s1,newest,x\n", NOW)
@@ -227,7 +227,7 @@ def test_the_cut_off_sku_of_an_unfinished_upload_returns_if_that_is_reinstated(p
     ingest_version(project, "inbox", WHOLE, NOW)
     assert is_reverted(cut.path)
     assert "sku-2" not in names(project)
-    assert f"which is reverted: {cut.delivery_id}." in warnings_of(project)
+    assert f"which is reverted: {cut.label}." in warnings_of(project)
     reinstate_delivery(project.engine, cut.delivery_id, LOG)
     warnings = warnings_of(project)
     assert "is reverted:" not in warnings
@@ -243,7 +243,7 @@ def test_a_refused_unfinished_upload_is_reverted_too(project: Project):
     (cut,) = project.engine.raw_zone.deliveries("a.csv")
     ingest_version(project, "inbox", "title\n" + "bad,\n" + WHOLE, NOW)
     warnings = warnings_of(project)
-    assert f"completes an unfinished upload, which is reverted: {cut.delivery_id}." in warnings
+    assert f"completes an unfinished upload, which is reverted: {cut.label}." in warnings
 
 
 def test_a_refused_whole_file_does_not_revert_the_unfinished_upload(project: Project):
