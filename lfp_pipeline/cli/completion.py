@@ -44,12 +44,15 @@ def _names(raw: Path, among: "Callable[[Landed], bool]") -> Iterator[str]:
 
 
 def _name_of(folder: Path) -> str:
-    """Return the name of a file whose partition key does not show it, from a record if possible."""
-    from lfp_pipeline.model.partition_key import file_name
+    """Return the name of a file whose partition key does not show it, from a record if possible.
+
+    A name that is not printable stays a key, which can be typed.
+    """
+    from lfp_pipeline.model.partition_key import typed_name
 
     for record in folder.glob("[!.]*.json"):
         with suppress(OSError, ValueError, KeyError, TypeError):
-            return file_name(folder.name, json.loads(record.read_bytes())["source"])
+            return typed_name(folder.name, json.loads(record.read_bytes())["source"])
     return folder.name
 
 
