@@ -186,9 +186,7 @@ def show_missing(
             entry = entry_of(connection, delivery)
             if entry is None or _is_shown(context, engine, connection, delivery, entry.status):
                 continue
-            context.log.warning(
-                "An earlier run ended before it could show %s here", delivery.delivery_id
-            )
+            context.log.warning("An earlier run ended before it could show %s here", delivery.label)
             add_partitions(context.instance, [key])
             show_landed(context, delivery)
             if entry.status is Status.REFUSED:

@@ -288,7 +288,7 @@ class _BatchMerge:
         Raise the errors of `reconcile_batch` if the batch has to be reconciled in another way.
         """
         ids = [delivery.delivery_id for delivery in self.batch]
-        purpose = f"{work} {preview(ids, limit=1)}"
+        purpose = f"{work} {preview([delivery.label for delivery in self.batch], limit=1)}"
         connection, first = self.workspace.connection, self.batch[0]
 
         def measure() -> Progress:

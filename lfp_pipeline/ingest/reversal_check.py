@@ -71,7 +71,7 @@ def checked_reversal(
             read before.
         LfpError: an older delivery cannot be read at all, or the warehouse cannot be opened.
     """
-    purpose = f"checking the reversal of {delivery.delivery_id}"
+    purpose = f"checking the reversal of {delivery.label}"
     with (
         workspace_of(
             settings, WorkspaceLimits.of(settings), read_only=warehouse.is_read_only
