@@ -36,6 +36,7 @@ class Engine:
         warehouse: the database.
         published: the published copy of the database.
         backlog: what is still to be merged or reverted.
+        scheduler: lands and ingests many files.
     """
 
     def __init__(
@@ -54,7 +55,7 @@ class Engine:
             settings.published_path, self.warehouse, self.raw_zone, settings.publish_time_share
         )
         self.backlog = Backlog(settings, self.catalog, self.raw_zone, self.warehouse)
-        self._scheduler = Scheduler(settings, self.catalog, self.raw_zone, self.warehouse)
+        self.scheduler = Scheduler(settings, self.catalog, self.raw_zone, self.warehouse)
 
     def land(self, source: Source, key: str, log: logging.Logger) -> Delivery:
         """Bring a source into the raw zone, as a delivery of that partition.
@@ -62,7 +63,7 @@ class Engine:
         Raises:
             LandingError: the source could not be fetched or stored.
         """
-        return self._scheduler.land(source, key, log)
+        return self.scheduler.land(source, key, log)
 
     def pending_inbox(self, log: logging.Logger, keys: Collection[str] | None = None) -> Listing:
         """List the inbox; its ready files are those that are to be ingested (`Backlog.inbox`)."""
@@ -87,7 +88,7 @@ class Engine:
         A failure affects no other file. Closing the iterator cancels the batches that have not
         begun.
         """
-        return self._scheduler.ingest_all(files, deliveries, log)
+        return self.scheduler.ingest_all(files, deliveries, log)
 
     def publish(self, log: logging.Logger, *, at_once: bool = False) -> None:
         """Publish changed tables, if publishing is within its time budget.

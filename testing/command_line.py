@@ -2,8 +2,11 @@
 
 import io
 import json
+import os
 import shutil
-from collections.abc import Iterator
+import subprocess
+import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -82,22 +85,16 @@ class CommandLine:
             return list(instance.get_runs())
 
 
-def command_line_in(
-    folder: Path,
-    home: Path,
-    environment: pytest.MonkeyPatch,
-    captured: pytest.CaptureFixture[str],
-) -> Iterator[CommandLine]:
-    """Yield the command line for an empty data folder and a copy of a Dagster home."""
-    (folder / "data" / "inbox").mkdir(parents=True)
-    shutil.copytree(home, folder / "home")
-    shutil.copy(TEMPLATES / "dagster.yaml", folder / "home")
-    prepare(folder / "home")
-    line = CommandLine(folder, environment, captured)
-    environment.setenv("DAGSTER_HOME", str(line.home))
-    line.set(data_dir=line.data, inbox_stable_seconds=0, threads=2, other_process_wait_seconds=0)
-    environment.chdir(folder)
-    yield line
+def start(*arguments: str, wrapper: Sequence[str] = ()) -> subprocess.Popen[str]:
+    """Start a command as a process with the environment of the test."""
+    return subprocess.Popen(
+        [*wrapper, sys.executable, "-m", "lfp_pipeline", *arguments],
+        env=dict(os.environ),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
 
 
 @pytest.fixture
@@ -106,5 +103,14 @@ def lfp(
     home: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
-) -> Iterator[CommandLine]:
-    yield from command_line_in(tmp_path, home, monkeypatch, capsys)
+) -> CommandLine:
+    """Return the command line for an empty data folder and a copy of a Dagster home."""
+    (tmp_path / "data" / "inbox").mkdir(parents=True)
+    shutil.copytree(home, tmp_path / "home")
+    shutil.copy(TEMPLATES / "dagster.yaml", tmp_path / "home")
+    prepare(tmp_path / "home")
+    line = CommandLine(tmp_path, monkeypatch, capsys)
+    monkeypatch.setenv("DAGSTER_HOME", str(line.home))
+    line.set(data_dir=line.data, inbox_stable_seconds=0, threads=2, other_process_wait_seconds=0)
+    monkeypatch.chdir(tmp_path)
+    return line

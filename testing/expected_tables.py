@@ -66,6 +66,10 @@ class File:
         epoch = datetime(1970, 1, 1, tzinfo=UTC)
         return (epoch + timedelta(microseconds=self.microseconds)).replace(tzinfo=None)
 
+    @property
+    def label(self) -> str:
+        return f"{self.key}#{self.delivered_at:%Y%m%dT%H%M%S}"
+
     @cached_property
     def delivery_id(self) -> str:
         stamp = self.delivered_at.strftime("%Y%m%dT%H%M%S.%fZ")

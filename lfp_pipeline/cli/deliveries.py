@@ -33,17 +33,14 @@ def command(file: str | None, status: str | None, limit: int, *, as_json: bool) 
     commands accept an id of this list, or the unique beginning of one.
     """
     from lfp_pipeline.engine import Engine
-    from lfp_pipeline.errors import LfpError, OperationRefusedError, user_message
-    from lfp_pipeline.operations.find_delivery import find_partition
+    from lfp_pipeline.errors import LfpError, user_message
+    from lfp_pipeline.operations.find_delivery import require_partition
     from lfp_pipeline.operations.list_deliveries import list_deliveries
     from lfp_pipeline.operations.read_tables import open_tables
     from lfp_pipeline.settings import load_settings
 
     engine = Engine(load_settings())
-    key = find_partition(engine, file) if file else None
-    if file and key is None:
-        msg = f"No delivery of {file} has landed. `lfp status` shows what is pending."
-        raise OperationRefusedError(msg)
+    key = require_partition(engine, file) if file else None
     with ExitStack() as stack:
         tables = None
         try:

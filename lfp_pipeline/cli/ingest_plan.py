@@ -13,7 +13,7 @@ from lfp_pipeline.cli.messages import message_log
 from lfp_pipeline.cli.output import FAILED, REFUSED, first_lines, print_json, say
 from lfp_pipeline.cli.progress_bar import showing_progress
 from lfp_pipeline.common.progress import listening
-from lfp_pipeline.common.text import printable, shortened, visible
+from lfp_pipeline.common.text import preview, printable, shortened, visible
 from lfp_pipeline.engine import Engine
 from lfp_pipeline.model.delivery import Delivery
 from lfp_pipeline.model.ledger_entry import FATES, Status
@@ -37,13 +37,19 @@ def plan_and_print(
             (target.key, target.source) for target in targets
         ]
         names = {target.key: target.name for target in targets}
+        requests = engine.backlog.operator_requests(log)
         for pending in () if texts else find_pending(engine, log):
+            if pending in requests:
+                continue
             if isinstance(pending, Delivery):
                 files.append((pending.partition_key, pending))
             else:
                 files.append((pending.partition_key, engine.catalog.inbox_source(pending)))
                 names[pending.partition_key] = pending.name
         plans = plan_ingest(engine, files, log)
+    if requests:
+        labels = preview([request.label for request in requests])
+        say(f"Pending purges and reversals come first, and are not counted here: {labels}.")
     rows = [_row(plan, names) for plan in plans]
     if as_json:
         print_json({"files": rows})
@@ -53,6 +59,8 @@ def plan_and_print(
         print_rows(rows)
         for row in rows:
             _print_samples(row)
+    if same := [_name(plan, names) for plan in plans if plan.entry and not plan.is_new]:
+        say(f"Merged or reverted already, so nothing would change: {preview(same)}.")
     _exit(plans, names)
 
 
@@ -64,7 +72,7 @@ def _row(plan: FilePlan, names: Mapping[str, str]) -> dict[str, Any]:
     return {
         "file": _name(plan, names),
         "status": status,
-        "rows": row_counts(entry.rows if entry else None),
+        "rows": row_counts(entry.rows if entry and plan.is_new else None),
         "error": plan.error or (entry.error if entry else None),
         "notes": entry.notes.splitlines() if entry and entry.notes else [],
         "samples": plan.samples,

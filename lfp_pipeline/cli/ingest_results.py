@@ -15,11 +15,11 @@ from lfp_pipeline.model.ledger_entry import APPLIED, FATES, RowCounts, Status
 
 
 def print_outcomes(outcomes: Sequence[Outcome], run: JobRun | None, *, as_json: bool) -> None:
-    """Print the result of each file."""
+    """Print the result of each file; as text, only if one has landed: the errors say the rest."""
     rows = [_row(outcome, run) for outcome in outcomes]
     if as_json:
         print_json({"files": rows})
-    else:
+    elif any(isinstance(outcome, IngestResult) for outcome in outcomes):
         print_rows(rows)
 
 

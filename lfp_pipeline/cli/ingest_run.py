@@ -66,7 +66,7 @@ def ingest_targets(
     log = message_log(display.messages)
     targets = find_targets(engine, texts, name, log)
     with listening(display.listener):
-        failures = _land([target for target in targets if target.file is None], engine, log)
+        failures = _land(targets, engine, log)
     failed = {failure.partition_key for failure in failures}
     keys = [target.key for target in targets if target.key not in failed]
     pending = _pending_keys(engine, targets, keys, log)
@@ -100,13 +100,16 @@ def _pending(engine: Engine, files: Sequence[InboxFile]) -> list[InboxFile]:
 
 
 def _land(targets: Sequence[Target], engine: Engine, log: logging.Logger) -> list[LandingFailure]:
-    """Land files and URLs, and return the failures.
+    """Land files and URLs, and return the failures. Files of the inbox are only checked.
 
     A refused delivery becomes pending again: a request for it is a request for another attempt.
     """
     failures = []
     for target in targets:
         try:
+            if target.file is not None:  # Its run lands it.
+                engine.catalog.inbox_source(target.file).require_readable()
+                continue
             delivery = engine.land(target.source, target.key, log)
         except LandingError as error:
             failures.append(LandingFailure.because_of(error, target.key, target.name))
@@ -120,7 +123,8 @@ def _pending_keys(
     engine: Engine, targets: Sequence[Target], keys: Sequence[str], log: logging.Logger
 ) -> dict[str, str]:
     """Return the partitions to ingest, with the versions of their inbox files."""
-    in_inbox = _pending(engine, [target.file for target in targets if target.file])
+    files = [target.file for target in targets if target.file and target.key in keys]
+    in_inbox = _pending(engine, files)
     pending = {delivery.partition_key for delivery in engine.pending_deliveries(log)}
     landed = dict.fromkeys((key for key in keys if key in pending), "")
     return landed | {file.partition_key: file.version for file in in_inbox}

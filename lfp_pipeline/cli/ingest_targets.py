@@ -1,17 +1,19 @@
 """Finds what `lfp ingest` is to ingest: files of the inbox, other files, URLs and named sources."""
 
 import logging
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from lfp_pipeline.cli.output import UsageProblem
+from lfp_pipeline.common.text import preview
 from lfp_pipeline.engine import Engine
 from lfp_pipeline.errors import LandingError, OperationRefusedError
 from lfp_pipeline.model.partition_key import partition_key
 from lfp_pipeline.sources.base import Source
-from lfp_pipeline.sources.inbox import InboxFile, list_inbox
+from lfp_pipeline.sources.inbox import InboxFile, Listing, list_inbox
 from lfp_pipeline.sources.inbox_source import InboxSource
 from lfp_pipeline.sources.local_file import LocalFile
 from lfp_pipeline.sources.locations import file_name_of
@@ -78,12 +80,21 @@ class _Finder:
         self._inbox = engine.settings.inbox_dir.resolve()
 
     @cached_property
+    def _listing(self) -> Listing:
+        return self._engine.catalog.list_stable_files(self._log)
+
+    @cached_property
     def _files(self) -> Mapping[str, InboxFile]:
-        return {file.name: file for file in self._engine.catalog.list_stable_files(self._log).ready}
+        return {file.name: file for file in self._listing.ready}
 
     def targets_of(self, text: str) -> Iterator[Target]:
         """Yield the files that an argument names."""
-        path = next((path for path in (Path(text), self._inbox / text) if path.exists()), None)
+        try:
+            path = next((path for path in (Path(text), self._inbox / text) if _exists(path)), None)
+        except PermissionError:  # The landing says which file, and what to do.
+            path = Path(text).absolute()
+            yield Target(path.name, LocalFile(path))
+            return
         if path is None:
             yield _elsewhere(self._engine, text)
             return
@@ -91,42 +102,83 @@ class _Finder:
         if whole.is_relative_to(self._inbox):
             yield from self._in_inbox(whole.relative_to(self._inbox).as_posix(), text)
         elif path.is_dir():
-            yield from _in_folder(self._engine, whole)
+            yield from self._in_folder(whole)
         else:
             yield Target(path.name, LocalFile(path.absolute()))
 
     def _in_inbox(self, name: str, text: str) -> Iterator[Target]:
         """Yield a file of the inbox, or the files of a folder in it."""
+        left_out = _left_out(self._listing)
         if name in self._files:
             found = [self._files[name]]
+        elif reasons := [left_out[at] for at in _with_folders_above(name) if at in left_out]:
+            msg = f"{text} cannot be ingested now: {reasons[0]}. `lfp status` says what to do."
+            raise OperationRefusedError(msg)
         else:
             inside = "" if name == "." else f"{name}/"
             found = [file for other, file in self._files.items() if other.startswith(inside)]
-        if not found:
-            msg = f"{text} has no file that can be ingested now. `lfp status` says why."
-            raise OperationRefusedError(msg)
+            others = [other for other in left_out if other.startswith(inside)]
+            self._require_files(text, found, {other: left_out[other] for other in others})
         for file in found:
             yield Target(file.name, self._engine.catalog.inbox_source(file), file)
 
+    def _in_folder(self, folder: Path) -> Iterator[Target]:
+        """Yield the files of a folder outside the inbox, by the rules of the inbox.
 
-def _in_folder(engine: Engine, folder: Path) -> Iterator[Target]:
-    """Yield the files of a folder outside the inbox, by the rules of the inbox.
+        The files of the data folder are no sources: the raw zone would be ingested as new files.
+        """
+        settings = self._engine.settings
+        data = settings.data_dir.resolve()
+        if data.is_relative_to(folder) or folder.is_relative_to(data):
+            msg = (
+                f"{folder} has files of the data folder {data} in it. Name the files or folders to "
+                "ingest; `lfp ingest` without a name ingests the inbox."
+            )
+            raise OperationRefusedError(msg)
+        try:
+            os.scandir(f"{folder}/.").close()  # Fails, too, if the folder cannot be entered.
+        except OSError as error:
+            msg = f"The folder {folder} cannot be read: {error.strerror}. Make it readable."
+            raise OperationRefusedError(msg) from error
+        listing = list_inbox(folder, stable_seconds=0, ignored=settings.ignored_files)
+        self._require_files(str(folder), listing.ready, _left_out(listing))
+        for file in listing.ready:
+            yield Target(file.name, InboxSource(folder, file))
 
-    The files of the data folder are no sources: the raw zone would be ingested as new files.
-    """
-    data = engine.settings.data_dir.resolve()
-    if data.is_relative_to(folder) or folder.is_relative_to(data):
-        msg = (
-            f"{folder} has files of the data folder {data} in it. Name the files or folders to "
-            "ingest; `lfp ingest` without a name ingests the inbox."
-        )
-        raise OperationRefusedError(msg)
-    listing = list_inbox(folder, stable_seconds=0, ignored=engine.settings.ignored_files)
-    if not listing.ready:
-        msg = f"{folder} has no files. {listing.left_out}".rstrip()
-        raise OperationRefusedError(msg)
-    for file in listing.ready:
-        yield Target(file.name, InboxSource(folder, file))
+    def _require_files(
+        self, folder: str, found: Sequence[InboxFile], left_out: Mapping[str, str]
+    ) -> None:
+        """Raise if a folder has no files, and log which of its entries are left out, and why."""
+        names = preview([f"{name} ({reason})" for name, reason in left_out.items()])
+        if not found:
+            msg = f"{folder} has no file that can be ingested now"
+            raise OperationRefusedError(f"{msg}: {names}." if names else f"{msg}.")
+        if names:
+            self._log.warning("Left out of %s: %s", folder, names)
+
+
+def _exists(path: Path) -> bool:
+    """Return whether a path exists; raise PermissionError if that cannot be seen."""
+    try:
+        path.stat()
+    except PermissionError:
+        raise
+    except (OSError, ValueError):  # Also for a URL: too long, or with a null character.
+        return False
+    return True
+
+
+def _left_out(listing: Listing) -> dict[str, str]:
+    """Return why entries of a folder are left out, by name, without the `/` of folders."""
+    return {
+        **{entry.name.rstrip("/"): entry.reason for entry in listing.skipped},
+        **dict.fromkeys(listing.still_writing, "a program is still writing it"),
+        **{name.rstrip("/"): "ignored by its name" for name in listing.ignored},
+    }
+
+
+def _with_folders_above(name: str) -> list[str]:
+    return [name, *map(str, PurePosixPath(name).parents)]
 
 
 def _elsewhere(engine: Engine, text: str) -> Target:
@@ -135,8 +187,11 @@ def _elsewhere(engine: Engine, text: str) -> Target:
     if named := engine.catalog.named_sources([key]):
         return Target(text, named[key])
     if ":" not in text:
-        msg = f"There is no file {text}, and the sources file names no such source."
-        raise UsageProblem(msg)
+        msg = (
+            f"There is no file {text}, neither here nor in the inbox, and the sources file names "
+            "no such source."
+        )
+        raise OperationRefusedError(msg)
     try:
         location = resolve_location(text)
     except ValueError as error:

@@ -1,5 +1,6 @@
 """The command group `lfp`, which loads the module of a subcommand when that is used."""
 
+import os
 import sys
 from collections.abc import Sequence
 from difflib import get_close_matches
@@ -100,6 +101,12 @@ def lfp() -> None:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line, and exit with its code."""
+    if "_LFP_COMPLETE" in os.environ:
+        from click.shell_completion import add_completion_class
+
+        from lfp_pipeline.cli.bash_completion import QuotingBashComplete
+
+        add_completion_class(QuotingBashComplete)
     try:
         try:
             lfp(args=arguments, prog_name="lfp")

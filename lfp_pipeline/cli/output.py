@@ -5,7 +5,7 @@ import json
 import math
 import re
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import suppress
 from datetime import date, datetime
 from decimal import Decimal
@@ -61,7 +61,7 @@ def confirm(question: str, *, yes: bool) -> None:
     """Ask whether to go on, unless `yes`; without a terminal, there is nobody to ask.
 
     Raises:
-        click.Abort: the answer is no.
+        SystemExit: the answer is no, or there is none.
         UsageProblem: there is no terminal.
     """
     if yes:
@@ -69,7 +69,12 @@ def confirm(question: str, *, yes: bool) -> None:
     if not sys.stdin.isatty():
         msg = f"{question} There is no terminal to confirm this: add --yes."
         raise UsageProblem(msg)
-    click.confirm(question, abort=True, err=True)
+    agreed = False
+    with suppress(click.Abort):  # Ctrl-C, or the end of the input.
+        agreed = click.confirm(question, err=True)
+    if not agreed:
+        say("Nothing was changed.")
+        raise SystemExit(FAILED)
 
 
 def print_json(value: object) -> None:
@@ -118,18 +123,6 @@ def _finite(value: Any) -> Any:  # noqa: ANN401 (likewise)
     return value
 
 
-def print_report(summary: str, figures: Mapping[str, object], problems: Sequence[str]) -> None:
-    """Print the report of an operation as text on stdout."""
-    from lfp_pipeline.common.text import visible
-
-    click.echo(visible(summary))
-    for name, value in figures.items():
-        shown = f"{value:,}" if isinstance(value, int) else str(value)
-        click.echo(f"  {name.replace('_', ' ')}: {shown}")
-    for problem in problems:
-        click.echo(f"  {visible(problem)}")
-
-
 def exit_code_and_message(error: Exception) -> tuple[int | None, str]:
     """Return the exit code for an error, and its message of at most three lines.
 
@@ -161,9 +154,13 @@ def exit_code_and_message(error: Exception) -> tuple[int | None, str]:
 
 
 def first_lines(message: str, limit: int = _MESSAGE_LINES) -> str:
-    """Return the first lines of a message; the log of the run has the rest."""
-    lines = message.splitlines()
-    if len(lines) <= limit:
-        return message
-    remaining = len(lines) - limit + 1
-    return "\n".join([*lines[: limit - 1], f"... and {remaining} more lines."])
+    """Return the first lines of a message; the log of the run has the rest.
+
+    The line of a SQL statement and the pointer below it, at the end of a message of DuckDB, stay
+    beyond the limit: a cause without its place is of no use in a long statement.
+    """
+    lines = message.split("\n")
+    end = len(lines) - 2 * bool(re.fullmatch(r" *\^+ *", lines[-1]))
+    if end > limit:
+        lines[limit - 1 : end] = [f"... and {end - limit + 1} more lines."]
+    return "\n".join(lines)

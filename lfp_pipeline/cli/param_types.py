@@ -7,33 +7,35 @@ import click
 from click.types import StringParamType
 
 
-class Text(StringParamType):
+class _Checked(click.ParamType[Any]):
+    """A type whose values must also pass a check."""
+
+    def convert(
+        self,
+        value: Any,  # noqa: ANN401 (as in click)
+        param: click.Parameter | None,
+        ctx: click.Context | None,
+    ) -> Any:  # noqa: ANN401 (likewise)
+        """Return the value."""
+        converted = super().convert(value, param, ctx)
+        if fault := self._fault_of(converted):
+            self.fail(fault, param, ctx)
+        return converted
+
+    def _fault_of(self, value: Any) -> str:  # noqa: ANN401 (any value of a type)
+        """Return what is wrong with a value; empty if nothing is."""
+        raise NotImplementedError
+
+
+class Text(_Checked, StringParamType):
     """A text that is not empty: a variable that the shell does not know is no name."""
 
-    def convert(
-        self,
-        value: Any,  # noqa: ANN401 (as in click)
-        param: click.Parameter | None,
-        ctx: click.Context | None,
-    ) -> Any:  # noqa: ANN401 (likewise)
-        """Return the text."""
-        text = super().convert(value, param, ctx)
-        if not text.strip():
-            self.fail("the text is empty.", param, ctx)
-        return text
+    def _fault_of(self, value: str) -> str:
+        return "" if value.strip() else "the text is empty."
 
 
-class Number(click.FloatRange):
+class Number(_Checked, click.FloatRange):
     """A number within limits, and neither infinite nor NaN."""
 
-    def convert(
-        self,
-        value: Any,  # noqa: ANN401 (as in click)
-        param: click.Parameter | None,
-        ctx: click.Context | None,
-    ) -> Any:  # noqa: ANN401 (likewise)
-        """Return the number."""
-        number = super().convert(value, param, ctx)
-        if not math.isfinite(number):
-            self.fail(f"{value!r} is not a finite number.", param, ctx)
-        return number
+    def _fault_of(self, value: float) -> str:
+        return "" if math.isfinite(value) else f"{value} is not a finite number."

@@ -2,8 +2,8 @@
 
 import click
 
-from lfp_pipeline.cli.operate import dry_run, operate, verbose_option, yes_option
-from lfp_pipeline.cli.output import confirm, dry_run_option, examples, json_option
+from lfp_pipeline.cli.operate import Mode, operation, yes_option
+from lfp_pipeline.cli.output import confirm, examples
 from lfp_pipeline.cli.param_types import Number
 
 
@@ -22,25 +22,12 @@ from lfp_pipeline.cli.param_types import Number
     help="Also prune deliveries that a rebuild of the present tables needs.",
 )
 @yes_option
-@dry_run_option
-@json_option
-@verbose_option
-def command(
-    *,
-    older_than: float,
-    include_needed: bool,
-    yes: bool,
-    is_dry_run: bool,
-    as_json: bool,
-    verbose: bool,
-) -> None:
+@operation("Pruning the raw zone")
+def command(*, older_than: float, include_needed: bool, yes: bool, mode: Mode) -> None:
     """Delete the bytes of old deliveries that the tables no longer need; their records stay."""
     from lfp_pipeline.operations.prune import prune_raw
 
-    options = {"older_than_days": older_than, "include_needed": include_needed}
-    if is_dry_run:
-        dry_run(prune_raw, options, as_json=as_json)
-        return
-    if include_needed:
+    if include_needed and not mode.is_dry_run:
         confirm("Delete bytes that a rebuild needs?", yes=yes)
-    operate("prune_raw", "prune", options, as_json=as_json, verbose=verbose)
+    options = {"older_than_days": older_than, "include_needed": include_needed}
+    mode.run("prune_raw", "prune", prune_raw, options)

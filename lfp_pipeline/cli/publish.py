@@ -3,7 +3,7 @@
 import click
 
 from lfp_pipeline.cli.operate import engine_of_project, print_result, verbose_option
-from lfp_pipeline.cli.output import json_option
+from lfp_pipeline.cli.output import json_option, say
 from lfp_pipeline.cli.run_job import run_job
 
 
@@ -15,6 +15,7 @@ def command(*, as_json: bool, verbose: bool) -> None:
 
     Example: lfp publish
     """
+    say("Publishing the tables")
     from lfp_pipeline.operations import Report
 
     published = engine_of_project().published

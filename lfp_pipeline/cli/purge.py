@@ -3,19 +3,13 @@
 import logging
 import sys
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from lfp_pipeline.cli.completion import complete_file
-from lfp_pipeline.cli.operate import (
-    dry_run,
-    engine_of_project,
-    operate,
-    verbose_option,
-    yes_option,
-)
-from lfp_pipeline.cli.output import UsageProblem, confirm, dry_run_option, examples, json_option
+from lfp_pipeline.cli.operate import Mode, operation, yes_option
+from lfp_pipeline.cli.output import UsageProblem, confirm, examples
 from lfp_pipeline.cli.param_types import Number, Text
 
 if TYPE_CHECKING:
@@ -31,12 +25,7 @@ if TYPE_CHECKING:
     )
 )
 @click.argument("skus", metavar="[SKU]...", nargs=-1)
-@click.option(
-    "--skus-from",
-    type=click.File(encoding="utf-8-sig"),
-    metavar="FILE",
-    help="A sku on each line; - is stdin.",
-)
+@click.option("--skus-from", type=Text(), metavar="FILE", help="A sku on each line; - is stdin.")
 @click.option(
     "--file",
     type=Text(),
@@ -52,27 +41,25 @@ if TYPE_CHECKING:
 )
 @click.option("--all", "everything", is_flag=True, help="All products.")
 @yes_option
-@dry_run_option
-@json_option
-@verbose_option
+@operation("Purging products")
 def command(
     skus: Sequence[str],
     *,
-    skus_from: TextIO | None,
+    skus_from: str | None,
     file: str | None,
     older_than: float | None,
     everything: bool,
     yes: bool,
-    is_dry_run: bool,
-    as_json: bool,
-    verbose: bool,
+    mode: Mode,
 ) -> None:
     """Delete products: by skus, by file, by age, or all.
 
     A purge is a delivery of its own, so a rebuild deletes the products again. A newer delivery
     brings them back. `lfp revert purges --latest` undoes the last purge.
     """
-    listed = [*skus, *_lines(skus_from)]
+    from lfp_pipeline.operations.find_delivery import require_partition
+
+    listed = [*skus, *(_lines(skus_from) if skus_from else ())]
     ways = (bool(skus or skus_from), file is not None, older_than is not None, everything)
     if sum(ways) != 1:
         msg = "Give exactly one of: SKUs (also by --skus-from), --file, --older-than, --all."
@@ -80,34 +67,29 @@ def command(
     if skus_from and not listed:
         msg = "The file of --skus-from has no sku."
         raise UsageProblem(msg)
-    if not is_dry_run and (everything or (not listed and sys.stdin.isatty())):
+    if not mode.is_dry_run and (everything or (not listed and sys.stdin.isatty())):
         confirm("Delete all products that this selects? (--dry-run counts them)", yes=yes)
-    engine = engine_of_project(read_only=is_dry_run)
     options = {
         "skus": listed,
-        "partition": file if file is None else _partition(engine, file),
+        "partition": require_partition(mode.engine, file) if file else None,
         "older_than_days": older_than,
         "everything": everything,
     }
-    if is_dry_run:
-        dry_run(_purge, options, as_json=as_json)
-    else:
-        operate("purge_products", "purge", options, as_json=as_json, verbose=verbose)
+    mode.run("purge_products", "purge", _purge, options)
 
 
-def _lines(file: TextIO | None) -> list[str]:
+def _lines(path: str) -> list[str]:
+    from lfp_pipeline.errors import OperationRefusedError
+
     try:
-        return [line.strip() for line in file or () if line.strip()]
+        with click.open_file(path, encoding="utf-8-sig") as file:
+            return [line.strip() for line in file if line.strip()]
     except UnicodeError as error:
         msg = f"The file of --skus-from is no text in UTF-8: {error}."
         raise UsageProblem(msg) from None
-
-
-def _partition(engine: "Engine", file: str) -> str:
-    """Return the partition of a file; a name without deliveries is left to the operation."""
-    from lfp_pipeline.operations.find_delivery import find_partition
-
-    return find_partition(engine, file) or file
+    except OSError as error:
+        msg = f"{path} cannot be read: {error.strerror}."
+        raise OperationRefusedError(msg) from None
 
 
 def _purge(

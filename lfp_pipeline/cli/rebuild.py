@@ -2,8 +2,8 @@
 
 import click
 
-from lfp_pipeline.cli.operate import dry_run, operate, verbose_option, yes_option
-from lfp_pipeline.cli.output import confirm, dry_run_option, examples, json_option
+from lfp_pipeline.cli.operate import Mode, operation, yes_option
+from lfp_pipeline.cli.output import confirm, examples
 
 
 @click.command(epilog=examples("lfp rebuild --dry-run", "lfp rebuild"))
@@ -18,28 +18,15 @@ from lfp_pipeline.cli.output import confirm, dry_run_option, examples, json_opti
     help="Read all deliveries with the present settings, whatever they were merged with.",
 )
 @yes_option
-@dry_run_option
-@json_option
-@verbose_option
-def command(
-    *,
-    allow_data_loss: bool,
-    use_present_settings: bool,
-    yes: bool,
-    is_dry_run: bool,
-    as_json: bool,
-    verbose: bool,
-) -> None:
+@operation("Rebuilding the database")
+def command(*, allow_data_loss: bool, use_present_settings: bool, yes: bool, mode: Mode) -> None:
     """Rebuild the database from the raw zone, beside the old one, and swap them.
 
     Other runs go on meanwhile. The tables are the same afterwards.
     """
     from lfp_pipeline.operations.rebuild import rebuild_products
 
-    if is_dry_run:
-        dry_run(rebuild_products, {}, as_json=as_json)
-        return
-    if allow_data_loss:
+    if allow_data_loss and not mode.is_dry_run:
         confirm("Rebuild without the deliveries that cannot be read any more?", yes=yes)
     options = {"allow_data_loss": allow_data_loss, "use_present_settings": use_present_settings}
-    operate("rebuild_products", "rebuild", options, as_json=as_json, verbose=verbose)
+    mode.run("rebuild_products", "rebuild", rebuild_products, options)

@@ -1,11 +1,18 @@
 """`lfp revert`: undoes a delivery."""
 
+from typing import TYPE_CHECKING
+
 import click
 
-from lfp_pipeline.cli.completion import complete_file
-from lfp_pipeline.cli.operate import dry_run, engine_of_project, operate, verbose_option
-from lfp_pipeline.cli.output import dry_run_option, examples, json_option
-from lfp_pipeline.cli.param_types import Text
+from lfp_pipeline.cli.operate import Mode, delivery_argument, operation
+from lfp_pipeline.cli.output import examples
+
+if TYPE_CHECKING:
+    from lfp_pipeline.raw_zone.landed import Landed
+
+
+def _is_merged(landed: "Landed") -> bool:
+    return not landed.reverted and landed.noted_status == "merged"
 
 
 @click.command(
@@ -13,7 +20,7 @@ from lfp_pipeline.cli.param_types import Text
         "lfp revert prices.csv --latest --dry-run", "lfp revert prices.csv#20261120T0819"
     )
 )
-@click.argument("delivery", metavar="FILE|DELIVERY", type=Text(), shell_complete=complete_file)
+@delivery_argument(_is_merged)
 @click.option("--latest", is_flag=True, help="Of several merged ones of a file, the newest.")
 @click.option(
     "--ignore-pruned-history",
@@ -25,18 +32,14 @@ from lfp_pipeline.cli.param_types import Text
     is_flag=True,
     help="Read older deliveries with the present settings, whatever they were merged with.",
 )
-@dry_run_option
-@json_option
-@verbose_option
+@operation("Reverting {delivery}")
 def command(
     delivery: str,
     *,
     latest: bool,
     ignore_pruned_history: bool,
     use_present_settings: bool,
-    is_dry_run: bool,
-    as_json: bool,
-    verbose: bool,
+    mode: Mode,
 ) -> None:
     """Undo a delivery, as if it had never come.
 
@@ -46,26 +49,16 @@ def command(
     FILE is the name of a file in the inbox. DELIVERY is the id of a delivery, or its beginning.
     """
     from lfp_pipeline.errors import OperationRefusedError
-    from lfp_pipeline.operations.find_delivery import find_delivery
     from lfp_pipeline.operations.revert import revert_delivery
-    from lfp_pipeline.raw_zone.landed import Landed
     from lfp_pipeline.raw_zone.status_notes import last_recorded_status
 
-    def is_merged(landed: Landed) -> bool:
-        return not landed.reverted and landed.noted_status == "merged"
-
-    found = find_delivery(
-        engine_of_project(read_only=is_dry_run), delivery, latest=latest, among=is_merged
-    )
+    found = mode.find(delivery, latest=latest, among=_is_merged)
     if last_recorded_status(found.path) == "reverted":
-        msg = f"{found.delivery_id} is reverted already. `lfp reinstate` merges it again."
+        msg = f"{found.label} is reverted already. `lfp reinstate` merges it again."
         raise OperationRefusedError(msg)
     options = {
         "delivery_id": found.delivery_id,
         "ignore_pruned_history": ignore_pruned_history,
         "use_present_settings": use_present_settings,
     }
-    if is_dry_run:
-        dry_run(revert_delivery, options, as_json=as_json)
-    else:
-        operate("revert_delivery", "revert", options, as_json=as_json, verbose=verbose)
+    mode.run("revert_delivery", "revert", revert_delivery, options)

@@ -82,7 +82,7 @@ def _interrupted() -> str:
     pending: list[str] = []
     with suppress(LfpError, OSError):
         deliveries = Engine(load_settings(), read_only=True).pending_deliveries(message_log())
-        pending = [delivery.delivery_id for delivery in deliveries]
+        pending = [delivery.label for delivery in deliveries]
     if not pending:
         return "Interrupted. What was committed stays; everything else is as it was."
     return (

@@ -30,6 +30,7 @@ def command(sku: str, earlier: int, *, as_json: bool) -> None:
     there is no such product now.
     """
     from lfp_pipeline.engine import Engine
+    from lfp_pipeline.model.delivery import label_of
     from lfp_pipeline.operations.look_up import last_deletion, near_skus, product_with
     from lfp_pipeline.operations.product_history import earlier_rows
     from lfp_pipeline.operations.read_tables import open_tables
@@ -51,10 +52,12 @@ def command(sku: str, earlier: int, *, as_json: bool) -> None:
     if as_json:
         print_json({"sku": sku} | present | _earlier(history))
     else:
-        click.echo("\n".join(_lines({"sku": sku} | _with_label(present))))
+        label = label_of(newest["delivery_id"], newest.get("source") or "")
+        ids = {"delivery_id": label} if product else {"deleted_by": label}
+        click.echo("\n".join(_lines({"sku": sku} | present | ids)))
         _print_earlier(history)
     for id_, reason in history.unknown.items():
-        say(f"{history.labels[id_]} may have an earlier row, too: {reason}.")
+        say(f"{label_of(id_)} may have an earlier row, too: {reason}.")
     if history.unread:
         say(f"{history.unread:,} older deliveries were not read; --earlier sets their number.")
     if product is None:
@@ -78,17 +81,6 @@ def _present(product: Mapping[str, Any]) -> dict[str, Any]:
 
 def _deleted(deletion: Mapping[str, Any]) -> dict[str, Any]:
     return {"deleted_by": deletion["delivery_id"], "deleted_at": deletion["delivered_at"]}
-
-
-def _with_label(present: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the values with a short name in the place of the delivery id."""
-    from lfp_pipeline.model.delivery import labels
-
-    shown = dict(present)
-    column = "delivery_id" if "delivery_id" in shown else "deleted_by"
-    id_ = shown[column]
-    shown[column] = labels({id_: shown.get("file", id_.partition("#")[0])})[id_]
-    return shown
 
 
 def _earlier(history: "History") -> dict[str, Any]:

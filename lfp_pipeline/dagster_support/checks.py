@@ -146,14 +146,15 @@ def _time_warnings(connection: duckdb.DuckDBPyConnection, engine: Engine) -> Ite
     zone, inbox = engine.raw_zone, engine.settings.inbox_dir
     for delivery_id in zone.index.dated_ahead()[:_SHOWN]:
         with suppress(LandingError):  # Its record cannot be read.
-            if warning := dated_ahead(zone.find(delivery_id)):
-                yield f"{delivery_id}: {warning}"
+            delivery = zone.find(delivery_id)
+            if warning := dated_ahead(delivery):
+                yield f"{delivery.label}: {warning}"
     for delivery_id in stale_deliveries(connection, _SHOWN):
         with suppress(LandingError):
             delivery = zone.find(delivery_id)
             entry = entry_of(connection, delivery)
             if entry and (warning := wholly_stale(delivery, entry, zone, inbox)):
-                yield f"{delivery_id}: {warning}"
+                yield f"{delivery.label}: {warning}"
 
 
 def _counts_match(

@@ -81,7 +81,8 @@ class Backlog:
         if written := set(pending.still_writing) - set(listing.still_writing):
             names = preview(sorted(written))
             log.warning("Left alone, changed or open for writing in other programs: %s", names)
-        self.catalog.log_left_out(pending, log)
+        if keys is None:
+            self.catalog.log_left_out(pending, log)
         return pending
 
     def _pending(self, files: Sequence[InboxFile], log: logging.Logger) -> Sequence[InboxFile]:
@@ -193,7 +194,7 @@ class Backlog:
                     )
                     done.append(IngestResult(last, entry, products=products, warnings=warnings))
                 else:
-                    message = f"{last.delivery_id} is pruned. Land its file again."
+                    message = f"{last.label} is pruned. Land its file again."
                     missing.append(LandingFailure(key, message))
         return PartitionBacklog(pending, done, missing)
 

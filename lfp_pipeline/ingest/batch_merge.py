@@ -19,7 +19,7 @@ from lfp_pipeline.ingest.result import (
     OtherSettingsError,
 )
 from lfp_pipeline.ingest.revert import revert
-from lfp_pipeline.model.delivery import Delivery, Kind
+from lfp_pipeline.model.delivery import Delivery, Kind, label_of
 from lfp_pipeline.model.ledger_entry import LedgerEntry, Status
 from lfp_pipeline.raw_zone.desired_state import is_reverted
 from lfp_pipeline.raw_zone.integrity import verify_raw_file
@@ -288,7 +288,7 @@ class _BatchMerge:
         Raise the errors of `reconcile_batch` if the batch has to be reconciled in another way.
         """
         ids = [delivery.delivery_id for delivery in self.batch]
-        purpose = f"{work} {preview(ids, limit=1)}"
+        purpose = f"{work} {preview([delivery.label for delivery in self.batch], limit=1)}"
         connection, first = self.workspace.connection, self.batch[0]
 
         def measure() -> Progress:
@@ -324,9 +324,9 @@ class _BatchMerge:
         way = reread(entry.read_with, entry.read_conditions, None, self.settings)
         if way.differences:
             msg = (
-                f"{entry.delivery_id} was merged before, and cannot be read as it was then: "
-                f"{'; '.join(way.differences)}. Restore what has changed; or run `lfp revert` "
-                "for it, and then `lfp reinstate --use-present-settings`."
+                f"{label_of(entry.delivery_id)} was merged before, and cannot be read as it was "
+                f"then: {'; '.join(way.differences)}. Restore what has changed; or run `lfp "
+                "revert` for it, and then `lfp reinstate --use-present-settings`."
             )
             raise OperationRefusedError(msg)
         if way.settings is not self.settings:

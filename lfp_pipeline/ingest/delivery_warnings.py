@@ -13,7 +13,7 @@ from lfp_pipeline.errors import (
     SettingsError,
     TooManyRejectsError,
 )
-from lfp_pipeline.model.delivery import Delivery
+from lfp_pipeline.model.delivery import Delivery, label_of
 from lfp_pipeline.model.ledger_entry import LedgerEntry, Status
 from lfp_pipeline.model.partition_key import file_name, typed_name
 from lfp_pipeline.raw_zone.desired_state import is_reverted
@@ -63,7 +63,7 @@ def older_version(delivery: Delivery, newer: Delivery, inbox: Path) -> str:
         f"run `lfp revert DELIVERY` for each newer one that `{listing}` lists",
     ]
     return (
-        f"{newer.delivery_id} is newer and stays in force. To make this version count, "
+        f"{newer.label} is newer and stays in force. To make this version count, "
         f"{'; or '.join(ways)}."
     )
 
@@ -116,7 +116,7 @@ def completion(delivery: Delivery, entry: LedgerEntry, raw_zone: RawZone) -> str
     else:
         command = lfp_command("revert", delivery.completes)
         return f"It completes an unfinished upload, which is not reverted: `{command}` reverts it."
-    return f"It completes an unfinished upload, which {fate}: {delivery.completes}."
+    return f"It completes an unfinished upload, which {fate}: {label_of(delivery.completes)}."
 
 
 def _to_land_again(delivery: Delivery, inbox: Path) -> list[str]:

@@ -197,7 +197,7 @@ def _failed(
     if isinstance(error, _UNRECORDABLE):
         return IngestResult(delivery, failed, busy=isinstance(error, WarehouseBusyError))
     if not isinstance(error, LfpError) and not hint_for(error):
-        log.error("%s failed", delivery.delivery_id, exc_info=error)
+        log.error("%s failed", delivery.label, exc_info=error)
     if is_reverted(delivery.path):  # The ledger goes on saying that the delivery is merged.
         return IngestResult(delivery, replace(failed, error=f"It is not reverted. {failed.error}"))
     try:

@@ -1,7 +1,7 @@
 """Check what a reversal would lose, before the delivery is marked as reverted."""
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -20,7 +20,12 @@ from lfp_pipeline.settings import Settings
 from lfp_pipeline.warehouse.backend import Backend
 from lfp_pipeline.warehouse.invariants import needed_deliveries, product_count
 from lfp_pipeline.warehouse.ledger import all_entries
-from lfp_pipeline.warehouse.reversal import ReversalPlan, plan_reversal, planned_changes
+from lfp_pipeline.warehouse.reversal import (
+    OlderDelivery,
+    ReversalPlan,
+    plan_reversal,
+    planned_changes,
+)
 
 
 @dataclass(frozen=True)
@@ -66,7 +71,7 @@ def checked_reversal(
             read before.
         LfpError: an older delivery cannot be read at all, or the warehouse cannot be opened.
     """
-    purpose = f"checking the reversal of {delivery.delivery_id}"
+    purpose = f"checking the reversal of {delivery.label}"
     with (
         workspace_of(
             settings, WorkspaceLimits.of(settings), read_only=warehouse.is_read_only
@@ -76,11 +81,10 @@ def checked_reversal(
         connection, raw_zone = workspace.connection, RawZone(settings.raw_dir)
         older = plan_reversal(connection, delivery)
         before = planned_changes(connection, delivery)
-        ids = [older_delivery.delivery_id for older_delivery in older]
-        pruned = _pruned(connection, raw_zone, delivery, ids) if before.skus else []
+        pruned = _pruned(connection, raw_zone, delivery, older) if before.skus else []
         if pruned and not ignore_pruned_history:
             msg = (
-                f"{delivery.delivery_id} has won or deleted {pluralize(before.skus, 'sku')}, "
+                f"{delivery.label} has won or deleted {pluralize(before.skus, 'sku')}, "
                 f"and older deliveries, which may have had them, are pruned: {preview(pruned)}. "
                 "Land their files again; or add --ignore-pruned-history, which loses what only "
                 "they had until they land again."
@@ -95,20 +99,26 @@ def checked_reversal(
 
 
 def _pruned(
-    connection: duckdb.DuckDBPyConnection, raw_zone: RawZone, delivery: Delivery, older: list[str]
+    connection: duckdb.DuckDBPyConnection,
+    raw_zone: RawZone,
+    delivery: Delivery,
+    older: Sequence[OlderDelivery],
 ) -> list[str]:
-    """Return the ids of older deliveries whose bytes are gone, even if the ledger lacks them."""
-    pruned = [delivery_id for delivery_id in older if not raw_zone.keeps(delivery_id)]
+    """Return the labels of older deliveries whose bytes are gone, in the ledger or not."""
+    pruned = {
+        each.delivery_id: each.label for each in older if not raw_zone.keeps(each.delivery_id)
+    }
     if needed := needed_deliveries(connection).intersection(pruned):
+        labels = [pruned[delivery_id] for delivery_id in sorted(needed)]
         msg = (
-            f"The bytes of {preview(sorted(needed))} are gone, and the tables need them. First "
+            f"The bytes of {preview(labels)} are gone, and the tables need them. First "
             "restore them from a copy, or land their files again."
         )
         raise OperationRefusedError(msg)
     entries = all_entries(connection)
     # A ledger that was rebuilt since lacks deliveries that were pruned before.
-    return pruned + [
-        candidate.delivery_id
+    return [*pruned.values()] + [
+        candidate.label
         for candidate in raw_zone.all_deliveries()
         if candidate.order_key < delivery.order_key
         and candidate.delivery_id not in entries

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from lfp_pipeline.common.clock import utc_now
-from lfp_pipeline.common.text import preview
+from lfp_pipeline.common.text import format_size, preview
 from lfp_pipeline.errors import DeliveryRefusedError, LfpError, OperationRefusedError
 from lfp_pipeline.model.delivery import Delivery, Kind
 from lfp_pipeline.model.ledger_entry import LedgerEntry, Status
@@ -43,12 +43,12 @@ from lfp_pipeline.warehouse.reversal import (
 _REVERTED = "Reverted at {at:%Y-%m-%d %H:%M:%S} UTC. `lfp reinstate` merges it again."
 _DISMISSED = "Dismissed at {at:%Y-%m-%d %H:%M:%S} UTC. {why}"
 _UNAVAILABLE = (
-    " Rows that {ids} may have had of its skus are lost, because the bytes are pruned; they count "
-    "again once the files land again."
+    " Rows that {labels} may have had of its skus are lost, because the bytes are pruned; they "
+    "count again once the files land again."
 )
-_CORRECTED = " Read again with the present settings, and corrected: {ids}."
+_CORRECTED = " Read again with the present settings, and corrected: {labels}."
 _AS_THEN = (
-    "Read as when merged: {ids} ({kept}). --use-present-settings reads that with the present "
+    "Read as when merged: {labels} ({kept}). --use-present-settings reads that with the present "
     "settings."
 )
 
@@ -61,8 +61,8 @@ class Replacements:
         unavailable: older deliveries that may have replacements, but are pruned.
         corrected: older deliveries that were read with the present settings, with their new ledger
             entries.
-        as_then: ids of older deliveries that were read with earlier settings, by the differences of
-            these from the present ones.
+        as_then: short names of older deliveries that were read with earlier settings, by the
+            differences of these from the present ones.
     """
 
     unavailable: list[OlderDelivery] = field(default_factory=list)
@@ -70,19 +70,19 @@ class Replacements:
     as_then: dict[tuple[str, ...], list[str]] = field(default_factory=dict)
 
     @property
-    def corrected_ids(self) -> list[str]:
-        """The ids of the corrected deliveries."""
-        return [delivery.delivery_id for delivery, _ in self.corrected]
+    def corrected_labels(self) -> list[str]:
+        """The short names of the corrected deliveries."""
+        return [delivery.label for delivery, _ in self.corrected]
 
     @property
     def earlier_settings(self) -> str:
         """The deliveries that were read with earlier settings, as sentences."""
-        return " ".join(earlier_settings(ids, kept) for kept, ids in self.as_then.items())
+        return " ".join(earlier_settings(labels, kept) for kept, labels in self.as_then.items())
 
 
-def earlier_settings(ids: Sequence[str], kept: Sequence[str]) -> str:
+def earlier_settings(labels: Sequence[str], kept: Sequence[str]) -> str:
     """Return a sentence on deliveries that are read with earlier settings, and on these."""
-    return _AS_THEN.format(ids=preview(ids), kept="; ".join(kept))
+    return _AS_THEN.format(labels=preview(labels), kept="; ".join(kept))
 
 
 def revert(
@@ -113,15 +113,16 @@ def revert(
     at, why = reverted_at(delivery.path) or utc_now(), reason_of_dismissed(delivery.path)
     message = _REVERTED.format(at=at) if why is None else _DISMISSED.format(at=at, why=why)
     if found.corrected:
-        message += _CORRECTED.format(ids=preview(found.corrected_ids))
+        message += _CORRECTED.format(labels=preview(found.corrected_labels))
     if found.as_then:
         message += f" {found.earlier_settings}"
     if found.unavailable:
         ids = [older.delivery_id for older in found.unavailable]
+        labels = preview([older.label for older in found.unavailable])
         if is_shadow:
-            msg = f"Rows that {preview(ids)} may have had are needed, and were pruned meanwhile."
+            msg = f"Rows that {labels} may have had are needed, and were pruned meanwhile."
             raise LfpError(msg)
-        message += _UNAVAILABLE.format(ids=preview(ids))
+        message += _UNAVAILABLE.format(labels=labels)
         for delivery_id in ids:  # Before the commit: looking a delivery up again is harmless.
             RawZone(settings.raw_dir).delete_status_note(delivery_id)
     connection = workspace.connection
@@ -152,7 +153,8 @@ def find_replacements(
     raw_zone = RawZone(settings.raw_dir)
     found = Replacements()
     searched: set[tuple[str, str | None]] = set()
-    for older in plan_reversal(connection, delivery):
+    chosen = plan_reversal(connection, delivery)
+    for number, older in enumerate(chosen, 1):
         # The same bytes, read in the same way, have the same rows.
         if (older.sha256, older.read_with) in searched:
             continue
@@ -161,8 +163,9 @@ def find_replacements(
         if not raw_zone.keeps(older.delivery_id):
             found.unavailable.append(older)
             continue
-        log.info("Searching %s for rows of %s", older.delivery_id, delivery.delivery_id)
         kept = raw_zone.find(older.delivery_id)
+        size = format_size(kept.size_bytes)
+        log.info("Searching delivery %d of %d: %s (%s)", number, len(chosen), kept.label, size)
         verify_raw_file(kept, full=True)
         now = Conditions.of(ReadOptions.of(settings), kept.text_format)
         if kept.kind is Kind.DELETION:
@@ -178,7 +181,7 @@ def find_replacements(
             continue
         else:
             if settings_kept := _read_as_then(kept, older, workspace, settings, log):
-                found.as_then.setdefault(settings_kept, []).append(kept.delivery_id)
+                found.as_then.setdefault(settings_kept, []).append(kept.label)
             add_replacements(connection, older)
         searched.add((older.sha256, older.read_with))
     return found
@@ -210,7 +213,7 @@ def _read_as_then(
     way = reread(older.read_with, older.read_conditions, kept.text_format, settings)
     if way.differences:
         msg = (
-            f"Replacements come from {kept.delivery_id}, which cannot be read as before: "
+            f"Replacements come from {kept.label}, which cannot be read as before: "
             f"{'; '.join(way.differences)}. Nothing is changed. Run `lfp rebuild`, which reads "
             "and records everything again; or restore what has changed; or add "
             "--use-present-settings, which reads and corrects that delivery with these settings."
@@ -227,7 +230,7 @@ def _read_as_now(
         return read_acceptably(kept, workspace, settings, log)
     except DeliveryRefusedError as error:
         msg = (
-            f"{kept.delivery_id} was merged before, and is refused with the present settings: "
+            f"{kept.label} was merged before, and is refused with the present settings: "
             f"{error} Nothing is changed. Restore its earlier settings, or revert it, too."
         )
         raise OperationRefusedError(msg) from error

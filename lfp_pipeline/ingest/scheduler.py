@@ -52,14 +52,14 @@ class Scheduler:
         has_landed_before = delivery.landed_at < started
         if has_landed_before and (newer := self.raw_zone.newer_than(delivery)):
             advice = older_version(delivery, newer, self.settings.inbox_dir)
-            log.warning("%s landed before, and is here again. %s", delivery.delivery_id, advice)
+            log.warning("%s landed before, and is here again. %s", delivery.label, advice)
         return delivery
 
     def ingest_all(
         self, files: Sequence[InboxFile], deliveries: Sequence[Delivery], log: logging.Logger
     ) -> Iterator[IngestResult | LandingFailure]:
         """Land files, ingest them and other deliveries, and yield results as batches end."""
-        batches = self._batches(files, deliveries)
+        batches = self.batches(files, deliveries)
         workers = min(self.settings.parallel_files, max(len(batches), 1))
         is_busy = threading.Event()
 
@@ -91,7 +91,7 @@ class Scheduler:
                     yield from _results_of(remaining)
                 raise
 
-    def _batches(
+    def batches(
         self, files: Sequence[InboxFile], deliveries: Sequence[Delivery]
     ) -> Sequence[ReadBatch]:
         """Cut deliveries and files into batches, in order: many small ones, or one large one."""

@@ -1,11 +1,16 @@
 """Deliveries and their ids."""
 
+import re
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
+
+from lfp_pipeline.model.partition_key import file_name
+
+_ID = re.compile(r"[^#]+#\d{8}T\d{6}\.\d{6}Z#[0-9a-f]{16}")
 
 _WITHOUT_MARKS = str.maketrans("", "", "-:")
 
@@ -96,6 +101,11 @@ class Delivery:
         return f"{self.partition_key}#{stamp(self.delivered_at)}#{self.sha256[:16]}"
 
     @property
+    def label(self) -> str:
+        """A short name for people: `my file.csv#20261127T160302` (see `labels`)."""
+        return label_of(self.delivery_id, self.source)
+
+    @property
     def order_key(self) -> tuple[datetime, str]:
         """The key that orders deliveries: the newer one has the greater key."""
         return self.delivered_at, self.delivery_id
@@ -110,6 +120,19 @@ def stamp(timestamp: datetime) -> str:
 def parse_stamp(text: str) -> datetime:
     """Return the time that `stamp` has written; raise ValueError for any other text."""
     return datetime.fromisoformat(text.removesuffix("Z"))
+
+
+def is_delivery_id(text: str) -> bool:
+    """Return whether a text is the id of a delivery."""
+    return _ID.fullmatch(text) is not None
+
+
+def label_of(delivery_id: str, source: str = "") -> str:
+    """Return a short name of a delivery for people, up to the second of its time.
+
+    Without its source, a file name that is no partition key shows as its key.
+    """
+    return labels({delivery_id: file_name(delivery_id.partition("#")[0], source)})[delivery_id]
 
 
 def labels(files: Mapping[str, str]) -> dict[str, str]:

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 
 from lfp_pipeline.model.delivery import Delivery
 
+Figures = Mapping[str, int | float | str]
+
 
 @dataclass(frozen=True)
 class Report:
@@ -18,6 +20,6 @@ class Report:
     """
 
     summary: str
-    figures: Mapping[str, int | float | str]
+    figures: Figures
     problems: tuple[str, ...] = ()
     changed: Sequence[Delivery] | None = ()

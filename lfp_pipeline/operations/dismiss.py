@@ -12,7 +12,7 @@ from lfp_pipeline.engine import Engine
 from lfp_pipeline.errors import LfpError, OperationRefusedError
 from lfp_pipeline.model.delivery import Delivery
 from lfp_pipeline.model.ledger_entry import LedgerEntry, Status
-from lfp_pipeline.operations import Report
+from lfp_pipeline.operations import Figures, Report
 from lfp_pipeline.raw_zone.desired_state import dismiss_rejects, mark_dismissed
 from lfp_pipeline.warehouse.ledger import entry_of
 
@@ -34,31 +34,32 @@ def dismiss_delivery(
         LfpError: the delivery is not dismissed; the message says why.
     """
     delivery = engine.raw_zone.find(delivery_id)
+    figures = {"delivery_id": delivery_id}
     with engine.backlog.being_reversed(delivery):
         with engine.warehouse.session("planning a dismissal", log) as connection:
             entry = _require_to_dismiss(delivery, entry_of(connection, delivery))
             if entry.status is Status.MERGED:
                 return _dismiss_rejects(delivery, entry.rows.rejected, dry_run=dry_run)
             if dry_run:
-                return Report(f"{delivery_id} would be dismissed. {_reason(entry)}", {})
+                return Report(f"{delivery.label} would be dismissed. {_reason(entry)}", figures)
             # Still under the writer lock: no run merges the delivery in between.
             mark_dismissed(delivery.path, _reason(entry))
         done = engine.ingest(delivery, log)
     if done.account.status is not Status.REVERTED:
-        msg = f"{delivery_id} is not dismissed yet: {done.account.error} Try again."
+        msg = f"{delivery.label} is not dismissed yet: {done.account.error} Try again."
         raise LfpError(msg)
-    summary = (
-        f"{delivery_id} is dismissed. No run tries it again; `lfp reinstate` does. {_reason(entry)}"
-    )
-    return Report(summary, {}, changed=[delivery])
+    summary = f"{delivery.label} is dismissed. No run tries it again; `lfp reinstate` does."
+    summary += f" {_reason(entry)}"
+    return Report(summary, figures, changed=[delivery])
 
 
 def _dismiss_rejects(delivery: Delivery, number: int, *, dry_run: bool) -> Report:
-    what = f"{pluralize(number, 'rejected row')} of {delivery.delivery_id}"
+    figures: Figures = {"delivery_id": delivery.delivery_id, "rejected_rows": number}
+    what = f"{pluralize(number, 'rejected row')} of {delivery.label}"
     if dry_run:
-        return Report(f"Would dismiss {what}.", {})
+        return Report(f"Would dismiss {what}.", figures)
     dismiss_rejects(delivery.path)
-    return Report(f"Dismissed {what}. Its other rows stay.", {}, changed=[delivery])
+    return Report(f"Dismissed {what}. Its other rows stay.", figures, changed=[delivery])
 
 
 def _require_to_dismiss(delivery: Delivery, entry: LedgerEntry | None) -> LedgerEntry:
@@ -66,7 +67,7 @@ def _require_to_dismiss(delivery: Delivery, entry: LedgerEntry | None) -> Ledger
         return entry
     if entry is None or entry.status in _NOTHING_TO_DISMISS:
         why = _NOTHING_TO_DISMISS[entry.status] if entry else _NOT_LANDED
-        msg = f"{delivery.delivery_id} needs no attention. {why}"
+        msg = f"{delivery.label} needs no attention. {why}"
         raise OperationRefusedError(msg)
     return entry
 

@@ -2,15 +2,18 @@
 
 import re
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 from lfp_pipeline.common.text import pluralize, preview
 from lfp_pipeline.engine import Engine
-from lfp_pipeline.errors import OperationRefusedError
-from lfp_pipeline.model.delivery import Delivery
-from lfp_pipeline.model.partition_key import is_partition_key, partition_key
+from lfp_pipeline.errors import LandingError, OperationRefusedError
+from lfp_pipeline.model.delivery import Delivery, labels
+from lfp_pipeline.model.partition_key import is_partition_key, partition_key, typed_name
 from lfp_pipeline.raw_zone.landed import Landed
 from lfp_pipeline.raw_zone.raw_index import RawIndex
+
+_SHOWN = 5
 
 _VERSION = re.compile(r"(?P<name>.+?)#(?P<stem>[0-9]{4}[0-9TZ.]*(#[0-9a-f]*)?)")
 
@@ -45,14 +48,22 @@ def find_delivery(
         msg = f"No delivery matches {text!r}. `lfp deliveries` lists all deliveries."
         raise OperationRefusedError(msg)
     if len(ids) > 1 and not latest:
-        newest_first = ids[::-1]
+        newest_first = {id_: _typed_name(engine, id_) for id_ in ids[: -_SHOWN - 1 : -1]}
+        names = preview(list(labels(newest_first).values()), len(ids), _SHOWN)
         msg = (
-            f"{text!r} matches {pluralize(len(ids), 'delivery')}: {preview(newest_first)}.\n"
-            "Give one of these ids, or the unique beginning of one; for the newest delivery of a "
-            "file, its name and --latest."
+            f"{text!r} matches {pluralize(len(ids), 'delivery')}: {names}.\n"
+            "Give one of these; for the newest delivery of a file, its name and --latest."
         )
         raise OperationRefusedError(msg)
     return engine.raw_zone.find(ids[-1])
+
+
+def _typed_name(engine: Engine, delivery_id: str) -> str:
+    """Return the name of the file of a delivery for a command; its key, if no record says more."""
+    with suppress(LandingError):
+        found = engine.raw_zone.find(delivery_id)
+        return typed_name(found.partition_key, found.source)
+    return delivery_id.partition("#")[0]
 
 
 def find_partition(engine: Engine, text: str) -> str | None:
@@ -67,6 +78,15 @@ def find_partition(engine: Engine, text: str) -> str | None:
         names.append(str(path.relative_to(inbox)))
     keys = [*filter(is_partition_key, names), *map(partition_key, names)]
     return next((key for key in keys if engine.raw_zone.index.deliveries(key)), None)
+
+
+def require_partition(engine: Engine, text: str) -> str:
+    """Return the partition that a text names; raise OperationRefusedError if nothing landed."""
+    key = find_partition(engine, text)
+    if key is None:
+        msg = f"No delivery of {text} has landed. `lfp deliveries` lists all deliveries."
+        raise OperationRefusedError(msg)
+    return key
 
 
 def ids_beginning_with(index: RawIndex, text: str) -> list[str]:

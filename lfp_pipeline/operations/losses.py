@@ -1,6 +1,6 @@
 """Compares a rebuilt database with the old one: lost deliveries, and deliveries read otherwise."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 import duckdb
@@ -8,6 +8,7 @@ import duckdb
 from lfp_pipeline.common.text import pluralize, preview
 from lfp_pipeline.engine import Engine
 from lfp_pipeline.errors import OperationRefusedError
+from lfp_pipeline.model.delivery import label_of
 from lfp_pipeline.model.ledger_entry import APPLIED, Status
 from lfp_pipeline.model.partition_key import is_purge
 from lfp_pipeline.operations import Report
@@ -110,15 +111,15 @@ class Comparison:
         return Report(summary, figures)
 
     def _lost_text(self) -> str:
-        ids = preview(sorted(self.lost), limit=_SHOWN)
-        text = f"Lost, whole or in part: {pluralize(len(self.lost), 'delivery')}: {ids}. "
+        labels = preview(_labels(self.lost), limit=_SHOWN)
+        text = f"Lost, whole or in part: {pluralize(len(self.lost), 'delivery')}: {labels}. "
         text += "Deliver their files again; or restore the settings, and rebuild again."
         if purges := [id_ for id_ in self.lost if is_purge(id_)]:
-            text += f" Purge again what was deleted by {preview(purges)}."
+            text += f" Purge again what was deleted by {preview(_labels(purges))}."
         if self.pruned:
             number = pluralize(len(self.pruned), "pruned delivery")
             text += f" They may have hidden rows of {number}; deliver these again, too: "
-            text += f"{preview(sorted(self.pruned), limit=_SHOWN)}."
+            text += f"{preview(_labels(self.pruned), limit=_SHOWN)}."
         return text
 
 
@@ -183,6 +184,10 @@ def _read_otherwise(
             yield delivery_id, "; ".join(rereadings[delivery_id].differences)
 
 
+def _labels(delivery_ids: Iterable[str]) -> list[str]:
+    return [label_of(delivery_id) for delivery_id in sorted(delivery_ids)]
+
+
 def _lines(reasons: Mapping[str, str]) -> str:
-    lines = [f"{delivery_id}: {reason}" for delivery_id, reason in reasons.items()]
+    lines = [f"{label_of(delivery_id)}: {reason}" for delivery_id, reason in reasons.items()]
     return "\n".join(lines[:_SHOWN])

@@ -2,7 +2,8 @@
 
 Nothing lands: the files are fetched into a scratch folder, and the tables are only read. The
 reader and the matching are those of the ingest, so the row counts are those that it would give if
-all files went into one batch and nothing else happened meanwhile.
+all files went into one batch and nothing else happened meanwhile. The order in which batches are
+merged is not known before: a sku of files in several batches may count otherwise for each of them.
 """
 
 import logging
@@ -50,6 +51,11 @@ ANTI JOIN rejects ON rejects.row_number = rows.rowid + 1
 ORDER BY row_number
 LIMIT $limit
 """
+
+_SEVERAL_BATCHES = (
+    "These files are merged one after the other, as they are read. So a sku of several files may "
+    "count otherwise for each of them than shown here; the tables are the same."
+)
 
 _COLUMNS = ("row_number", "sku", "name", "description", "old_name", "old_description")
 _REJECT_COLUMNS = ("row_number", "byte_start", "byte_end", "reason", "detail", "raw")
@@ -104,6 +110,8 @@ def plan_ingest(
         fetched.sort(key=lambda plan: plan.landed.order_key)
         if fetched:
             planner.compare(fetched)
+        if len(engine.scheduler.batches((), [plan.landed for plan in fetched if plan.is_new])) > 1:
+            log.info(_SEVERAL_BATCHES)
     return found
 
 

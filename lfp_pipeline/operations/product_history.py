@@ -60,13 +60,11 @@ class History:
     Attributes:
         unknown: reasons why older deliveries could not be read, by id.
         unread: number of older deliveries that were not read, because they are too many.
-        labels: short names of the older deliveries, by id.
     """
 
     rows: Sequence[EarlierRow]
     unknown: Mapping[str, str]
     unread: int
-    labels: Mapping[str, str]
 
 
 def earlier_rows(
@@ -91,7 +89,7 @@ def earlier_rows(
         for entry in older[:limit]
     }
     if not older[:limit]:  # A reader of the tables may not be able to write anywhere.
-        return History([], {}, len(older), {})
+        return History([], {}, len(older))
     names = labels(files)
     unknown: dict[str, str] = {}
     rows: list[EarlierRow] = []
@@ -110,7 +108,7 @@ def earlier_rows(
                 rows += _rows(delivery, files[id_], entry, sku, workspace, engine.settings)
             except LfpError as error:
                 unknown[id_] = str(error)
-    return History(rows, unknown, max(0, len(older) - limit), names)
+    return History(rows, unknown, max(0, len(older) - limit))
 
 
 def _rows(

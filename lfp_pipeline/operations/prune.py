@@ -15,8 +15,9 @@ from lfp_pipeline.common.clock import utc_now
 from lfp_pipeline.common.text import format_size, pluralize, preview
 from lfp_pipeline.engine import Engine
 from lfp_pipeline.errors import OperationRefusedError
-from lfp_pipeline.model.delivery import Delivery, Kind
+from lfp_pipeline.model.delivery import Delivery, Kind, labels
 from lfp_pipeline.model.ledger_entry import Status
+from lfp_pipeline.model.partition_key import file_name
 from lfp_pipeline.operations import Report
 from lfp_pipeline.raw_zone.desired_state import prune, state_of
 from lfp_pipeline.warehouse.invariants import needed_deliveries
@@ -43,8 +44,12 @@ class _Plan:
         number = pluralize(len(self.chosen), "delivery")
         summary = f"{'Would prune' if dry_run else 'Pruned'} {number}"
         if self.chosen:
-            ids = preview([delivery.delivery_id for delivery in self.chosen], limit=_SHOWN)
-            summary += f" of {format_size(size)}: {ids}"
+            names = {
+                delivery.delivery_id: file_name(delivery.partition_key, delivery.source)
+                for delivery in self.chosen
+            }
+            shown = preview(list(labels(names).values()), limit=_SHOWN)
+            summary += f" of {format_size(size)}: {shown}"
         summary += f". Kept, because the tables need them: {self.kept:,}."
         if lost := self.needed & {delivery.delivery_id for delivery in self.chosen}:
             summary += f" A rebuild then loses rows of {pluralize(len(lost), 'delivery')}."
@@ -111,7 +116,7 @@ def _require_no_pending_reversal(
 ) -> None:
     """Raise if a reversal is pending, because it may need any older delivery."""
     pending = [
-        delivery.delivery_id
+        delivery.label
         for delivery in deliveries
         if state_of(delivery, status_of.get(delivery.delivery_id)).awaits_reversal
     ]
@@ -125,5 +130,5 @@ def _require_no_pending_reversal(
 
 def _apply(plan: _Plan, log: logging.Logger) -> None:
     for delivery in plan.chosen:
-        log.info("Pruning %s", delivery.delivery_id)
+        log.info("Pruning %s", delivery.label)
         prune(delivery.path, needed=delivery.delivery_id in plan.needed)

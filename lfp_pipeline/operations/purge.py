@@ -141,6 +141,12 @@ class _Plan:
 
     def summary(self, verb: str) -> str:
         """Return the numbers and the first skus as a sentence."""
+        if not self.products:
+            skus = preview(self.first_skus, self.skus, _SHOWN_SKUS)
+            return (
+                f"No products {verb} deleted: none has a sku of these: {skus}. Older files that "
+                "arrive later do not add them."
+            )
         text = f"{self.products:,} of {self.all_products:,} products {verb} deleted"
         text += f". Skus: {preview(self.first_skus, self.skus, _SHOWN_SKUS)}."
         if unknown := self.skus - self.products:
@@ -254,12 +260,12 @@ def _apply(engine: Engine, plan: _Plan, delivery: Delivery, log: logging.Logger)
     done = engine.ingest(delivery, log)
     if done.account.status is not Status.MERGED:
         msg = (
-            f"The purge {delivery.delivery_id} has landed, but is not merged: {done.account.error} "
+            f"The purge {delivery.label} has landed, but is not merged: {done.account.error} "
             "The next `lfp ingest` retries it."
         )
         raise LfpError(msg)
     applied = replace(plan, products=done.account.rows.deleted)
-    summary = f"{applied.summary('were')} Delivery: {delivery.delivery_id}."
+    summary = f"{applied.summary('were')} Delivery: {delivery.label}."
     figures = {"delivery_id": delivery.delivery_id, **applied.figures, "products": done.products}
     summary += _hint_if_ahead(delivery.delivered_at)
     return Report(summary, figures, changed=[delivery])

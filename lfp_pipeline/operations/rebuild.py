@@ -21,7 +21,7 @@ from lfp_pipeline.engine import Engine
 from lfp_pipeline.errors import LfpError, WarehouseCorruptError, hint_for
 from lfp_pipeline.ingest.ingest import conclude
 from lfp_pipeline.ingest.result import IngestResult
-from lfp_pipeline.model.delivery import Delivery, stamp
+from lfp_pipeline.model.delivery import Delivery, label_of, stamp
 from lfp_pipeline.model.ledger_entry import LedgerEntry, Status
 from lfp_pipeline.operations import Report
 from lfp_pipeline.operations.losses import GONE, Comparison, losses, pruned_and_needed
@@ -61,7 +61,7 @@ class _Plan:
             if not delivery.path.exists() and state_of(delivery, None).needs_bytes
         ]
         missing = self.needed - {delivery.delivery_id for delivery in self.deliveries}
-        problems += [f"{delivery_id}: {GONE}" for delivery_id in sorted(missing)]
+        problems += [f"{label_of(delivery_id)}: {GONE}" for delivery_id in sorted(missing)]
         number = len(self.deliveries)
         summary = (
             f"Would read {pluralize(number, 'delivery')} of {format_size(size)} into a new "
@@ -179,7 +179,7 @@ def _require_all_reverted(engine: Engine, connection: duckdb.DuckDBPyConnection)
     for delivery in replayable_deliveries(engine):
         if state_of(delivery, status_of.get(delivery.delivery_id)).awaits_reversal:
             msg = (
-                f"{delivery.delivery_id} was reverted meanwhile, and the new database could not "
+                f"{delivery.label} was reverted meanwhile, and the new database could not "
                 "revert it. Nothing was changed. Run `lfp rebuild` again."
             )
             raise LfpError(msg)

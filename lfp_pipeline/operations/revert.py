@@ -13,7 +13,7 @@ from lfp_pipeline.ingest.reversal_check import ReversalForecast, checked_reversa
 from lfp_pipeline.ingest.revert import earlier_settings, read_acceptably
 from lfp_pipeline.model.delivery import Delivery, Kind
 from lfp_pipeline.model.ledger_entry import Status
-from lfp_pipeline.operations import Report
+from lfp_pipeline.operations import Figures, Report
 from lfp_pipeline.raw_zone.desired_state import (
     clear_reverted,
     is_pruned,
@@ -65,16 +65,20 @@ def revert_delivery(
             with_replacements=dry_run,
         ) as plan:
             if dry_run:
-                return _planned_reversal(delivery_id, plan)
+                return _planned_reversal(delivery, plan)
             # Still under the writer lock: no delivery that the plan needs is pruned in between.
             mark_reverted(delivery.path, use_present_settings=use_present_settings)
         done = _apply(engine, delivery, Status.REVERTED, log)
     summary = (
-        f"{delivery_id} is reverted. It had won {pluralize(plan.before.products, 'product')} and "
-        f"deleted {pluralize(plan.before.deletions, 'sku')}. Products: {plan.products:,} -> "
-        f"{done.products:,}. Ledger: {done.account.error}"
+        f"{delivery.label} is reverted. It had won {pluralize(plan.before.products, 'product')} "
+        f"and deleted {pluralize(plan.before.deletions, 'sku')}. Products: {plan.products:,} -> "
+        f"{done.products:,}. {done.account.error}"
     )
-    figures = {"products_before": plan.products, "products": done.products}
+    figures: Figures = {
+        "delivery_id": delivery_id,
+        "products_before": plan.products,
+        "products": done.products,
+    }
     return Report(summary, figures, changed=[delivery])
 
 
@@ -111,12 +115,13 @@ def reinstate_delivery(
             clear_reverted(delivery.path)
         done = _apply(engine, delivery, Status.MERGED, log)
     if done.account.status is Status.REFUSED:  # Another process has read it with other settings.
-        msg = f"{delivery_id} is no longer reverted, but was refused: {done.account.error}"
+        msg = f"{delivery.label} is no longer reverted, but was refused: {done.account.error}"
         raise LfpError(msg)
-    summary = f"{delivery_id} is merged again. Products: {done.products:,}."
+    summary = f"{delivery.label} is merged again. Products: {done.products:,}."
     if done.reading is not None:
-        summary += _kept_settings(delivery_id, plan)
-    return Report(summary, {"products": done.products}, changed=[delivery])
+        summary += _kept_settings(delivery, plan)
+    figures: Figures = {"delivery_id": delivery_id, "products": done.products}
+    return Report(summary, figures, changed=[delivery])
 
 
 @contextmanager
@@ -130,11 +135,11 @@ def _reinstatement(
         engine.warehouse.attached(workspace.connection, "planning a reinstatement", log),
     ):
         if not is_reverted(delivery.path):
-            msg = f"{delivery.delivery_id} is not reverted: there is nothing to reinstate."
+            msg = f"{delivery.label} is not reverted: there is nothing to reinstate."
             raise OperationRefusedError(msg)
         if is_pruned(delivery.path):
             msg = (
-                f"{delivery.delivery_id} is pruned: its bytes are gone. Drop its file again with "
+                f"{delivery.label} is pruned: its bytes are gone. Drop its file again with "
                 "its former time, run `lfp ingest`, then reinstate it."
             )
             raise OperationRefusedError(msg)
@@ -154,7 +159,7 @@ def _choose_settings(
         chosen = reread(entry.read_with, entry.read_conditions, None, engine.settings)
     if chosen.differences:
         msg = (
-            f"{delivery.delivery_id} cannot be read as it was when it was merged: "
+            f"{delivery.label} cannot be read as it was when it was merged: "
             f"{'; '.join(chosen.differences)}. Nothing was changed. Restore what has changed, or "
             "add --use-present-settings to read it with the present settings."
         )
@@ -173,35 +178,36 @@ def _require_accepted(
         read_acceptably(delivery, workspace, settings, log)
     except DeliveryRefusedError as error:
         msg = (
-            f"{delivery.delivery_id} would be refused with these settings: {error} It remains "
+            f"{delivery.label} would be refused with these settings: {error} It remains "
             "reverted. Change the settings, or fix the file and drop it again."
         )
         raise OperationRefusedError(msg) from error
 
 
-def _planned_reversal(delivery_id: str, plan: ReversalForecast) -> Report:
+def _planned_reversal(delivery: Delivery, plan: ReversalForecast) -> Report:
     found = plan.after or plan.before
     summary = (
-        f"{delivery_id} would be reverted. Removed: {pluralize(found.products, 'product')} and "
+        f"{delivery.label} would be reverted. Removed: {pluralize(found.products, 'product')} and "
         f"{pluralize(found.deletions, 'deletion')}. Replaced from older deliveries: "
         f"{pluralize(found.replacements, 'product')}."
     )
     if plan.replacements.corrected:
-        ids = preview(plan.replacements.corrected_ids)
-        summary += f" Read again with the present settings: {ids}."
+        labels = preview(plan.replacements.corrected_labels)
+        summary += f" Read again with the present settings: {labels}."
     if plan.replacements.as_then:
         summary += f" {plan.replacements.earlier_settings}"
-    return Report(summary, asdict(found))
+    return Report(summary, {"delivery_id": delivery.delivery_id} | asdict(found))
 
 
 def _planned_reinstatement(delivery: Delivery, plan: Rereading) -> Report:
-    summary = f"{delivery.delivery_id} would be merged again, as if it had just arrived."
-    summary += _kept_settings(delivery.delivery_id, plan)
-    return Report(summary, {"size_bytes": delivery.size_bytes})
+    summary = f"{delivery.label} would be merged again, as if it had just arrived."
+    summary += _kept_settings(delivery, plan)
+    figures: Figures = {"delivery_id": delivery.delivery_id, "size_bytes": delivery.size_bytes}
+    return Report(summary, figures)
 
 
-def _kept_settings(delivery_id: str, plan: Rereading) -> str:
-    return f" {earlier_settings([delivery_id], plan.kept)}" if plan.kept else ""
+def _kept_settings(delivery: Delivery, plan: Rereading) -> str:
+    return f" {earlier_settings([delivery.label], plan.kept)}" if plan.kept else ""
 
 
 def _apply(engine: Engine, delivery: Delivery, wanted: Status, log: logging.Logger) -> IngestResult:
@@ -213,11 +219,11 @@ def _apply(engine: Engine, delivery: Delivery, wanted: Status, log: logging.Logg
     status = done.account.status
     if status is Status.FAILED:
         msg = (
-            f"{delivery.delivery_id} is to be {wanted}, and is not yet: {done.account.error} The "
+            f"{delivery.label} is to be {wanted}, and is not yet: {done.account.error} The "
             "next `lfp ingest` retries it; the opposite can be requested, too."
         )
         raise LfpError(msg)
     if (status is Status.REVERTED) != (wanted is Status.REVERTED):
-        msg = f"The opposite was requested meanwhile: {delivery.delivery_id} is {status}."
+        msg = f"The opposite was requested meanwhile: {delivery.label} is {status}."
         raise LfpError(msg)
     return done

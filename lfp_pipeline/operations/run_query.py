@@ -9,7 +9,7 @@ from typing import Any
 import duckdb
 
 from lfp_pipeline.errors import LfpError, OperationRefusedError
-from lfp_pipeline.operations.read_tables import Tables, first_line
+from lfp_pipeline.operations.read_tables import Tables
 
 _CHUNK_ROWS = 10_000
 _INTERRUPT_SECONDS = 0.05
@@ -98,5 +98,10 @@ def _translating_errors() -> Iterator[None]:
     except duckdb.InterruptException:
         raise
     except duckdb.Error as error:
-        lines = [line for line in str(error).splitlines() if line.strip()]
-        raise LfpError("\n".join(lines) or first_line(error)) from error
+        lines = [_printable_only(line) for line in str(error).split("\n") if line.strip()]
+        raise LfpError("\n".join(lines)) from error
+
+
+def _printable_only(line: str) -> str:
+    """Return a line without tabs and the like: where DuckDB points, they have no width."""
+    return "".join(filter(str.isprintable, line))

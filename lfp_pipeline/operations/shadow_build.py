@@ -58,11 +58,13 @@ def catch_up(
         for delivery in deliveries
         if not state_of(delivery, status_of.get(delivery.delivery_id)).is_reconciled
     ]
-    log.info("Rebuilding from %d of %d deliveries", len(remaining), len(deliveries))
+    done = 0
     for settings, group in _by_settings(remaining, ways, shadow.settings):
         for outcome in Engine(settings, shadow.warehouse).ingest_all([], group, log):
+            done += 1
             if isinstance(outcome, IngestResult):
-                log.info("%s: %s", outcome.delivery.delivery_id, outcome.account.status)
+                result = f"{outcome.delivery.label}: {outcome.account.status}"
+                log.info("Rebuilt %d of %d: %s", done, len(remaining), result)
 
 
 def _by_settings(

@@ -18,9 +18,8 @@ from lfp_pipeline.ingest.delivery_warnings import (
     older_version,
     wholly_stale,
 )
-from lfp_pipeline.model.delivery import Delivery, labels
+from lfp_pipeline.model.delivery import Delivery
 from lfp_pipeline.model.ledger_entry import LedgerEntry, RowCounts, Status
-from lfp_pipeline.model.partition_key import file_name
 from lfp_pipeline.operations.read_tables import Row
 from lfp_pipeline.raw_zone.landed import Landed
 from lfp_pipeline.raw_zone.raw_zone import RawZone
@@ -88,9 +87,7 @@ def _of_row(
 
 
 def _label(delivery: Delivery) -> str:
-    name = file_name(delivery.partition_key, delivery.source)
-    (label,) = labels({delivery.delivery_id: name}).values()
-    return cut_inside(printable(label), _NAME_CELLS)
+    return cut_inside(printable(delivery.label), _NAME_CELLS)
 
 
 def _of_older_version(engine: Engine, file: InboxFile, landed: Landed) -> str | None:

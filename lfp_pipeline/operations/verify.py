@@ -6,7 +6,7 @@ checks invariant I0: the database is rebuilt from the raw zone, beside, and comp
 
 import logging
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 
 import duckdb
 
@@ -15,7 +15,7 @@ from lfp_pipeline.common.progress import TransferProgress
 from lfp_pipeline.common.text import format_size, pluralize, preview
 from lfp_pipeline.engine import Engine
 from lfp_pipeline.errors import RawFileError
-from lfp_pipeline.model.delivery import Kind
+from lfp_pipeline.model.delivery import Kind, is_delivery_id, label_of
 from lfp_pipeline.model.ledger_entry import LedgerEntry, Status
 from lfp_pipeline.model.partition_key import is_purge
 from lfp_pipeline.operations import Report
@@ -148,16 +148,16 @@ def _missing_records(inventory: Inventory) -> Iterator[str]:
     purges = {delivery_id for delivery_id in gone if is_purge(delivery_id)}
     what = "merged deliveries without a record in the raw zone"
     if files := gone - purges:
-        yield _line(what, len(files), sorted(files), _LAND_AGAIN)
+        yield _of_deliveries(what, files, _LAND_AGAIN)
     if purges:
-        yield _line(what, len(purges), sorted(purges), _PURGE_AGAIN)
+        yield _of_deliveries(what, purges, _PURGE_AGAIN)
     if other := inventory.of_another_kind:
         what = "deliveries whose records have another kind than the ledger, products or deletion"
-        yield _line(what, len(other), sorted(other), "Restore their records from a copy.")
+        yield _of_deliveries(what, other, "Restore their records from a copy.")
     kept = {delivery.delivery_id for delivery in inventory.kept}
     if pruned := (inventory.needed & inventory.recorded) - kept:
         what = "pruned deliveries that the tables need, and a rebuild would lose"
-        yield _line(what, len(pruned), sorted(pruned), _LAND_AGAIN)
+        yield _of_deliveries(what, pruned, _LAND_AGAIN)
 
 
 def _damaged_files(inventory: Inventory, log: logging.Logger) -> Iterator[str]:
@@ -190,7 +190,7 @@ def _wrong_notes(engine: Engine, inventory: Inventory, log: logging.Logger) -> I
     if wrong:
         what = "deliveries whose .outcome file differs from the ledger"
         remedy = "Remove these .outcome files if they exist, and run `lfp ingest`."
-        yield _line(what, len(wrong), sorted(wrong), remedy)
+        yield _of_deliveries(what, wrong, remedy)
 
 
 def _wrong_index(engine: Engine) -> Iterator[str]:
@@ -198,7 +198,7 @@ def _wrong_index(engine: Engine) -> Iterator[str]:
     index = engine.raw_zone.index
     if wrong := index.differences():
         what = f"deliveries that {index.path} has otherwise than the raw zone"
-        yield _line(what, len(wrong), wrong, "Remove that file; it is rebuilt when needed.")
+        yield _of_deliveries(what, wrong, "Remove that file; it is rebuilt when needed.")
 
 
 def _wrong_published_copy(engine: Engine) -> Iterator[str]:
@@ -233,7 +233,7 @@ def _differences_to_rebuild(engine: Engine, log: logging.Logger) -> Iterator[str
             if pending := inventory.pending_reversals:
                 what = "pending reversals, so that no rebuild can be compared"
                 remedy = "Run `lfp ingest`, then verify again."
-                yield _line(what, len(pending), sorted(pending), remedy)
+                yield _of_deliveries(what, pending, remedy)
                 return
             # Deliveries may have come or changed meanwhile.
             replayable, entries = inventory.replayable, all_entries(connection)
@@ -257,7 +257,7 @@ def _compared(
         rebuilding.execute("CHECKPOINT warehouse")
     wanted = {delivery.delivery_id for delivery in inventory.replayable}
     failed = [
-        f"{delivery_id}: {entry.error}"
+        f"{label_of(delivery_id)}: {entry.error}"
         for delivery_id, entry in reread.items()
         if entry.status is Status.FAILED and delivery_id in wanted
     ]
@@ -267,7 +267,7 @@ def _compared(
         return
     if unlike := _unlike_their_entries(entries, reread, recorded):
         what = "deliveries whose ledger entry differs from reading them again"
-        yield _line(what, len(unlike), unlike, _UNLIKE)
+        yield _of_deliveries(what, unlike, _UNLIKE)
     for table, digest in take_snapshot(connection).digests.items():
         if digest != rebuilt[table]:
             number, some = differing_rows(connection, table, shadow.warehouse)
@@ -296,5 +296,10 @@ def _unlike_their_entries(
     ]
 
 
+def _of_deliveries(what: str, ids: Collection[str], remedy: str) -> str:
+    return _line(what, len(ids), sorted(ids), remedy)
+
+
 def _line(what: str, number: int, some: Sequence[str], remedy: str) -> str:
-    return f"{what[0].upper()}{what[1:]}: {number:,} ({preview(some, number)}). {remedy}"
+    names = [label_of(name) if is_delivery_id(name) else name for name in some]
+    return f"{what[0].upper()}{what[1:]}: {number:,} ({preview(names, number)}). {remedy}"

@@ -29,7 +29,7 @@ def _text_format_to_keep(recorded: Delivery, given: TextFormat, log: logging.Log
         "%s was merged with the text format (%s) and keeps it, although its source now gives (%s). "
         "To read it with the new one: run `lfp revert` for it, ingest it from the same "
         "source, then run `lfp reinstate`.",
-        recorded.delivery_id,
+        recorded.label,
         recorded.text_format,
         given,
     )

@@ -18,6 +18,7 @@ from lfp_pipeline.sources.local_file import (
     copy_stable_file,
     file_state,
     path_as_text,
+    still_written_error,
     translating_read_errors,
 )
 from lfp_pipeline.sources.write_lease import is_open_for_writing
@@ -86,6 +87,17 @@ class InboxSource:
         """
         with self._opened() as (file, _):
             return file.read(size)
+
+    def require_readable(self) -> None:
+        """Check that the file can land now.
+
+        Raises:
+            StillWrittenError: a process has the file open for writing.
+            LandingError: the file is not the listed version, or cannot be read.
+        """
+        with self._opened() as (file, _):
+            if is_open_for_writing(file.fileno()):
+                raise still_written_error(self.name)
 
     @contextmanager
     def _opened(self) -> Iterator[tuple[BinaryIO, tuple[tuple[int, int], ...]]]:

@@ -43,7 +43,7 @@ class LocalFile:
         """
         with translating_read_errors(self.name):
             if not S_ISREG(self.path.stat().st_mode):  # A pipe or device may never end.
-                msg = f"{self.name} is not a file."
+                msg = f"{self.name} is not a file: only regular files are read."
                 raise LandingError(msg, permanent=True)
             with open(self.path, "rb", opener=_open_nonblocking) as file:
                 fetched = copy_stable_file(file, self.name, sink, on_progress, self.path.stat)
@@ -66,7 +66,7 @@ def translating_read_errors(name: str) -> Iterator[None]:
     try:
         yield
     except BlockingIOError as error:  # Another program holds a write lease.
-        raise _still_written_error(name) from error
+        raise still_written_error(name) from error
     except OSError as error:
         reason = error.strerror or str(error)
         msg = f"{name} cannot be read: {reason}."
@@ -76,7 +76,8 @@ def translating_read_errors(name: str) -> Iterator[None]:
         raise UnreadableError(msg, reason, permanent=gone) from error
 
 
-def _still_written_error(name: str) -> StillWrittenError:
+def still_written_error(name: str) -> StillWrittenError:
+    """Return the error for a file that a program has open for writing."""
     msg = f"{name} is still being written: a program has it open. Try again once it is closed."
     return StillWrittenError(msg)
 
@@ -99,7 +100,7 @@ def copy_stable_file(
         LandingError: the file changed during the copy.
     """
     if is_open_for_writing(file.fileno()):
-        raise _still_written_error(name)
+        raise still_written_error(name)
     before = os.fstat(file.fileno())
     done = 0
     while chunk := file.read(CHUNK_BYTES):

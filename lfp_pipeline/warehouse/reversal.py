@@ -24,7 +24,7 @@ import duckdb
 
 from lfp_pipeline.common.duckdb_tools import transaction
 from lfp_pipeline.errors import WarehouseInconsistentError
-from lfp_pipeline.model.delivery import Delivery, Kind
+from lfp_pipeline.model.delivery import Delivery, Kind, label_of
 from lfp_pipeline.model.ledger_entry import LedgerEntry, RowCounts, Status, unmerged_entry
 from lfp_pipeline.model.table_spec import COLUMN_LIST
 from lfp_pipeline.warehouse.ledger import delete_rejects, entry_of, mark_unmerged, record
@@ -53,7 +53,7 @@ _EMPTY = [
 ]
 
 _OLDER = """
-SELECT delivery_id, delivered_at, kind, sha256, read_with, read_conditions
+SELECT delivery_id, delivered_at, kind, sha256, read_with, read_conditions, source
 FROM warehouse.deliveries
 WHERE status = 'merged'
     AND (delivered_at, delivery_id) < ($delivered_at::TIMESTAMP, $delivery_id)
@@ -213,6 +213,12 @@ class OlderDelivery:
     sha256: str
     read_with: str | None
     read_conditions: str | None
+    source: str | None
+
+    @property
+    def label(self) -> str:
+        """A short name for people."""
+        return label_of(self.delivery_id, self.source or "")
 
 
 def plan_reversal(connection: duckdb.DuckDBPyConnection, delivery: Delivery) -> list[OlderDelivery]:

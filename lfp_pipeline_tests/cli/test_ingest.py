@@ -1,6 +1,8 @@
 """`lfp ingest` on real files, URLs and folders, with a real instance."""
 
 import logging
+import os
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -8,12 +10,14 @@ import duckdb
 import pytest
 
 from lfp_pipeline.cli.ingest import without_secrets
-from lfp_pipeline.model.delivery import Delivery
+from lfp_pipeline.model.delivery import Delivery, Kind
+from lfp_pipeline.model.partition_key import PURGES
 from lfp_pipeline.sources.catalog import SourceCatalog
 from lfp_pipeline.sources.inbox import Listing
-from testing.command_line import CommandLine, Ended
+from lfp_pipeline.sources.local_file import LocalFile
+from testing.command_line import CommandLine, Ended, start
 from testing.dagster_project import NAME_COUNTS, NO_SKU, PRODUCTS, drop, query
-from testing.engine import land
+from testing.engine import LOG, land
 from testing.expected_tables import File, expected_name_counts, expected_products
 from testing.http_server import content_of, serving, status
 from testing.processes import HOLD_DATABASE, HOLD_OPEN, running
@@ -161,7 +165,7 @@ def test_user_errors_print_at_most_three_lines(lfp: CommandLine):
     lfp.set(allowed_hosts="127.0.0.1", download_attempts=1)
     with serving(status(404)) as server:
         wrong = {
-            "nothing.csv": (2, "There is no file nothing.csv"),
+            "nothing.csv": (3, "There is no file nothing.csv"),
             server.url("/x.csv"): (1, "404"),
             "http://10.1.2.3/x.csv": (1, "LFP_ALLOWED_HOSTS"),
             server.url("/"): (2, "--as NAME"),
@@ -331,3 +335,86 @@ def test_many_names_list_the_inbox_once(lfp: CommandLine, monkeypatch: pytest.Mo
 )
 def test_the_first_line_shows_no_secret(target: str, shown: str):
     assert without_secrets(target) == shown
+
+
+WITHOUT_PRIVILEGES = (
+    ["setpriv", "--bounding-set=-dac_override,-dac_read_search"] if os.getuid() == 0 else []
+)
+"""Makes a process of root one that permissions hold for."""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(
+    bool(WITHOUT_PRIVILEGES) and not shutil.which("setpriv"), reason="root may read everything"
+)
+def test_a_file_that_cannot_be_read_is_one_line_and_stops_no_other(lfp: CommandLine):
+    write(lfp.data / "inbox" / "in.csv", A).chmod(0)
+    write(lfp.folder / "out.csv", A).chmod(0)
+    write(lfp.folder / "locked" / "c.csv", A).parent.chmod(0)
+    write(lfp.folder / "b.csv", B)
+    refused = {
+        "in.csv": (1, "Give the user that runs this read permission, or remove it."),
+        "out.csv": (1, "Give the user that runs this read permission, or remove it."),
+        "locked/c.csv": (1, "Give the user that runs this read permission, or remove it."),
+        "locked": (3, "Make it readable."),
+    }
+    commands = {name: ["ingest", name] for name in refused}
+    commands["in.csv"].append("b.csv")
+    started = {name: start(*commands[name], wrapper=WITHOUT_PRIVILEGES) for name in refused}
+    for name, (code, remedy) in refused.items():
+        out, err = started[name].communicate(timeout=120)
+        assert (started[name].returncode, name.rpartition("/")[2] in err) == (code, True), err
+        (line,) = [line for line in err.splitlines() if "Permission denied" in line]
+        assert "cannot be read: Permission denied" in line
+        assert line.endswith(remedy)
+        assert ("b.csv" in out) == (name == "in.csv")
+        assert "Nothing to do" not in err
+    assert_tables_of(lfp, B)
+
+
+@pytest.mark.parametrize("dry_run", [(), ("--dry-run",)])
+def test_what_is_no_file_or_left_out_is_refused_with_the_reason(
+    lfp: CommandLine, dry_run: tuple[str, ...]
+):
+    inbox = lfp.data / "inbox"
+    (inbox / "sub").mkdir()
+    (lfp.folder / "out").mkdir()
+    for pipe in (inbox / "p.csv", inbox / "sub" / "q.csv", lfp.folder / "out" / "r.csv"):
+        os.mkfifo(pipe)
+    (inbox / ".hidden.csv").write_bytes(A.content)
+    for name, code, reason in (
+        ("p.csv", 3, "cannot be ingested now: a pipe."),
+        (".hidden.csv", 3, "cannot be ingested now: ignored by its name."),
+        ("data/inbox/sub", 3, "has no file that can be ingested now: sub/q.csv (a pipe)."),
+        ("out", 3, "has no file that can be ingested now: r.csv (a pipe)."),
+        ("out/r.csv", 1, "is not a file: only regular files are read."),
+    ):
+        ended = lfp("ingest", name, *dry_run)
+        assert (ended.code, reason in ended.err) == (code, True), ended.err
+        assert len(ended.err.splitlines()) == 2
+    assert lfp.runs() == []
+    lfp.drop(A)
+    assert ".hidden.csv (ignored by its name)" in lfp.done("ingest", "data/inbox", *dry_run).err
+
+
+def test_a_dry_run_says_what_is_merged_already_and_what_it_does_not_count(lfp: CommandLine):
+    lfp.drop(A)
+    lfp.done("ingest")
+    lfp.engine.raw_zone.land(
+        LocalFile(write(lfp.folder / "skus.csv", File("x", 5, ()))), PURGES, LOG, kind=Kind.DELETION
+    )
+    ended = lfp.done("ingest", "a.csv", "--dry-run")
+    assert "already merged" in ended.out
+    assert "inserted" not in ended.out
+    assert "Merged or reverted already, so nothing would change: a.csv." in ended.err
+    assert "Pending purges and reversals come first, and are not counted here: purges#" in ended.err
+    assert files_of(lfp.done("ingest", "--dry-run", "--json")) == {}
+    lfp.set(batch_files=1)
+    lfp.drop(B, File("c.csv", 3_000_000, B.rows))
+    assert "These files are merged one after the other" in lfp.done("ingest", "--dry-run").err
+
+
+def test_a_long_url_is_no_file_name_that_is_too_long(lfp: CommandLine):
+    ended = lfp("ingest", f"http://127.0.0.1:9/x.csv?{'a' * 5000}")
+    assert ended.code == 1
+    assert "File name too long" not in ended.err

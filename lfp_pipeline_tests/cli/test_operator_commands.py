@@ -1,5 +1,8 @@
 """The commands that correct and maintain the tables, each on real files and a real instance."""
 
+import re
+
+import duckdb
 import pytest
 
 from testing.command_line import CommandLine
@@ -9,6 +12,8 @@ from testing.expected_tables import File, expected_name_counts, expected_product
 from testing.processes import HOLD_DATABASE, running
 
 pytestmark = pytest.mark.slow  # Each starts processes.
+
+FULL_ID = re.compile(r"[\w.]+#\d{8}T\d{6}\.\d{6}Z#[0-9a-f]{16}")
 
 A = File("a.csv", 1_000_000, (("s1", "Ann", "x"), ("s2", "Bob", "y"), ("s3", "Cid", "")))
 B = File("b.csv", 2_000_000, (("s1", "Ann", "z"), ("s2", "Eva", ""), ("s4", "Ann", "w")))
@@ -31,7 +36,12 @@ def test_a_delivery_is_reverted_and_reinstated_by_the_name_of_its_file(stocked: 
     before = tables(stocked.engine)
     runs = len(stocked.runs())
     planned = stocked.done("revert", "b.csv", "--dry-run", "--json").json
-    assert planned["figures"] == {"products": 3, "deletions": 0, "replacements": 2}
+    assert planned["figures"] == {
+        "delivery_id": B.delivery_id,
+        "products": 3,
+        "deletions": 0,
+        "replacements": 2,
+    }
     assert planned["run_id"] is None
     assert tables(stocked.engine) == before
     assert len(stocked.runs()) == runs
@@ -60,7 +70,7 @@ def test_of_several_deliveries_of_a_file_the_newest_or_the_reverted_one_is_taken
     stocked.done("ingest")
     refused = stocked("revert", "b.csv")
     assert refused.code == 3
-    assert B.delivery_id in refused.err
+    assert B.label in refused.err
     assert "--latest" in refused.err
     assert len(refused.err.splitlines()) <= 3
     beginning = B.delivery_id[:-10]
@@ -72,7 +82,7 @@ def test_of_several_deliveries_of_a_file_the_newest_or_the_reverted_one_is_taken
     assert_tables_of(stocked, A, B)
     drop(stocked.data / "inbox", "b.csv", NO_SKU, 4_000_000)
     assert stocked("ingest").code == 3
-    assert B.delivery_id in stocked.done("revert", "b.csv", "--dry-run").out
+    assert B.label in stocked.done("revert", "b.csv", "--dry-run").out
     stocked.done("revert", "b.csv", "--latest")  # The newest that is merged.
     assert_tables_of(stocked, A)
 
@@ -123,7 +133,10 @@ def test_an_unknown_file_is_refused_in_a_line(stocked: CommandLine):
 def test_the_tables_are_verified_rebuilt_exported_published_and_pruned(stocked: CommandLine):
     checked = stocked.done("verify", "--full", "--json").json
     assert checked["figures"]["problems"] == 0
-    assert "exactly as they were" in stocked.done("rebuild").out
+    rebuilt = stocked.done("rebuild")
+    assert "exactly as they were" in rebuilt.out
+    progress = [line for line in rebuilt.err.splitlines() if line.startswith("Rebuilt ")]
+    assert [line.partition(":")[0] for line in progress] == ["Rebuilt 1 of 2", "Rebuilt 2 of 2"]
     assert "Would read 2 deliveries" in stocked.done("rebuild", "--dry-run").out
     stocked.done("export", "--format", "csv")
     assert (stocked.data / "exports" / "products.csv").exists()
@@ -135,6 +148,29 @@ def test_the_tables_are_verified_rebuilt_exported_published_and_pruned(stocked: 
     assert stocked("prune", "--include-needed").code == 2
     assert stocked("rebuild", "--allow-data-loss").code == 2
     assert_tables_of(stocked, A, B)
+
+
+def test_texts_have_short_names_and_each_number_once(stocked: CommandLine):
+    for command in (
+        *(["revert", "b.csv", "--dry-run"], ["revert", "b.csv"], ["reinstate", "b.csv"]),
+        *(["purge", "s1"], ["revert", "purges"], ["rebuild"], ["verify"], ["export"], ["publish"]),
+        ["prune", "--older-than", "0", "--include-needed", "--yes"],
+    ):
+        ended = stocked.done(*command)
+        assert not FULL_ID.search(ended.out + ended.err), ended
+        assert len(ended.out.splitlines()) == 1
+    assert FULL_ID.search(stocked.done("purge", "s3", "--dry-run", "--json").out) is None
+    assert FULL_ID.fullmatch(stocked.done("purge", "s3", "--json").json["figures"]["delivery_id"])
+
+
+def test_json_has_the_reason_of_a_run_that_fails_after_its_operation(stocked: CommandLine):
+    with duckdb.connect(stocked.data / "products.duckdb") as connection:
+        connection.execute("INSERT INTO products FROM products WHERE sku = 's2'")
+    ended = stocked("revert", "a.csv", "--json")
+    assert ended.code == 1
+    assert "a.csv#" in ended.json["summary"]
+    (problem,) = ended.json["problems"]
+    assert "These checks of products fail" in problem
 
 
 def test_verify_fails_with_a_line_for_each_problem(stocked: CommandLine):

@@ -10,6 +10,7 @@ import duckdb
 import pytest
 from rich.cells import cell_len
 
+from lfp_pipeline.model.delivery import label_of
 from lfp_pipeline.operations.find_delivery import find_delivery
 from lfp_pipeline.operations.prune import prune_raw
 from lfp_pipeline.operations.purge import Selection, purge_products
@@ -161,7 +162,7 @@ def test_a_file_without_a_delivery_is_an_error(shop: CommandLine):
     drop(shop.data / "inbox", "new.csv", HEADER)
     ended = shop("deliveries", "new.csv")
     assert ended.code == 3
-    assert ended.err.endswith("`lfp status` shows what is pending.\n")
+    assert ended.err.endswith("`lfp deliveries` lists all deliveries.\n")
 
 
 def test_a_failed_delivery_that_is_merged_since_is_merged(shop: CommandLine):
@@ -283,7 +284,7 @@ def test_pruned_deliveries_are_unknown(shop: CommandLine):
     (unknown,) = ended.json["unknown"]
     assert unknown["delivery_id"].startswith("fruit.csv#19700101T000001")
     assert "its bytes are pruned" in unknown["reason"]
-    assert "fruit.csv#19700101T000001 may have an earlier row, too" in ended.err
+    assert label_of(unknown["delivery_id"]) in ended.err
 
 
 def test_damaged_deliveries_are_unknown(shop: CommandLine):

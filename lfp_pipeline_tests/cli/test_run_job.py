@@ -1,5 +1,6 @@
 """Runs that commands make in their process: how they show, fail and end."""
 
+import json
 import os
 import signal
 import subprocess
@@ -12,7 +13,7 @@ from dagster._core.storage.partition_status_cache import get_and_update_asset_st
 
 from lfp_pipeline.cli.run_job import run_job
 from lfp_pipeline.dagster_support.partitions import product_files
-from testing.command_line import CommandLine
+from testing.command_line import CommandLine, start
 from testing.dagster_project import PRODUCTS, drop, query
 from testing.engine import LOG
 from testing.expected_tables import File, expected_products
@@ -21,16 +22,6 @@ from testing.processes import HOLD_WRITER_LOCK, running
 pytestmark = pytest.mark.slow  # Each starts processes.
 
 A = File("a.csv", 1_000_000, (("s1", "Ann", "x"), ("s2", "Bob", "y")))
-
-
-def start(*arguments: str) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [sys.executable, "-m", "lfp_pipeline", *arguments],
-        env=dict(os.environ),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
 
 
 def test_a_run_shows_under_its_job_with_its_events(lfp: CommandLine):
@@ -65,19 +56,46 @@ def test_messages_are_short_unless_verbose_and_have_no_warnings(
     assert "Warning" not in err
 
 
+FIRST_LINES = {
+    ("ingest",): "Looking at the inbox",
+    ("revert", "a.csv"): "Reverting a.csv",
+    ("reinstate", "a.csv", "--dry-run"): "Reinstating a.csv (dry run)",
+    ("dismiss", "a.csv"): "Dismissing a.csv",
+    ("purge", "s1"): "Purging products",
+    ("rebuild",): "Rebuilding the database",
+    ("prune",): "Pruning the raw zone",
+    ("export",): "Exporting the tables",
+    ("verify",): "Verifying the tables and the raw zone",
+    ("publish",): "Publishing the tables",
+}
+LARGE = {"dagster", "duckdb", "pydantic", "rich"}
+
+_UP_TO_THE_FIRST_LINE = """
+import json, sys
+from lfp_pipeline.cli import output
+from lfp_pipeline.cli.main import main
+
+def say(text):
+    print(json.dumps([text, sorted(sys.modules)]))
+    sys.exit()
+
+output.say = say  # Before the modules of commands import it.
+for command in json.loads(sys.argv[1]):
+    try:
+        main(command)
+    except SystemExit:
+        pass
+"""
+
+
 def test_the_first_line_comes_before_anything_large_is_imported(lfp: CommandLine):
     assert lfp.data.exists()
-    code = (
-        "import sys\n"
-        "from lfp_pipeline.cli import ingest\n"
-        "ingest.say = lambda text: (print(text), print(sorted(sys.modules)), sys.exit())\n"
-        "ingest.command([])\n"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    line, modules = done.stdout.splitlines()
-    assert line == "Looking at the inbox"
-    large = ("'dagster'", "'duckdb'", "'pydantic'", "'rich'")
-    assert not [name for name in large if name in modules]
+    code = [sys.executable, "-c", _UP_TO_THE_FIRST_LINE, json.dumps(list(FIRST_LINES))]
+    done = subprocess.run(code, capture_output=True, text=True, check=True)
+    found = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [line for line, _ in found] == list(FIRST_LINES.values()), done.stderr
+    for line, modules in found:
+        assert not LARGE & {*modules}, line
 
 
 def test_nothing_to_do_imports_no_dagster(lfp: CommandLine):
@@ -245,7 +263,7 @@ def test_an_interrupted_request_says_that_the_next_ingest_completes_it(lfp: Comm
         assert done.returncode == 1, done.stderr
         assert "as it was" not in done.stderr
         (request,) = lfp.engine.pending_deliveries(LOG)
-        assert f"The next `lfp ingest` completes what was recorded: {request.delivery_id}." in (
+        assert f"The next `lfp ingest` completes what was recorded: {request.label}." in (
             done.stderr
         )
         lfp.done("ingest")

@@ -73,7 +73,7 @@ def test_operations_use_the_present_settings_on_request(stocked: Project) -> Non
     run = stocked.run("revert_delivery", config={"ops": {"revert": {"config": config}}})
     assert "were not recorded" in stocked.error(run)
     summary = operate(stocked, "revert_delivery", **config, use_present_settings=True)
-    assert f"and corrected: {A.delivery_id}." in summary
+    assert f"and corrected: {A.label}." in summary
     assert stocked.products == expected_products([A])
     operate(stocked, "revert_delivery", **config, reinstate=True, use_present_settings=True)
     operate(stocked, "rebuild_products", use_present_settings=True)

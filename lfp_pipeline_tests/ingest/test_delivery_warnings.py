@@ -14,7 +14,7 @@ import pytest
 from lfp_pipeline.common.text import lfp_command
 from lfp_pipeline.ingest import ingest
 from lfp_pipeline.ingest.delivery_warnings import older_version
-from lfp_pipeline.model.delivery import Delivery, labels
+from lfp_pipeline.model.delivery import Delivery
 from lfp_pipeline.operations.rebuild import rebuild_products
 from lfp_pipeline.operations.revert import reinstate_delivery, revert_delivery
 from lfp_pipeline.operations.status import collect_status
@@ -123,8 +123,7 @@ def test_a_warning_stays_in_the_status_while_it_holds(project: Project):
     (ahead,) = project.engine.raw_zone.deliveries("ahead.csv")
     warnings = warnings_of(project)
     assert "None of its rows counts, though it landed last." in warnings
-    (label,) = labels({ahead.delivery_id: "ahead.csv"}).values()
-    assert f"{label}: Its source dates it" in warnings
+    assert f"{ahead.label}: Its source dates it" in warnings
     revert_delivery(project.engine, ahead.delivery_id, LOG)
     assert "Its source dates it" not in warnings_of(project)
     ingest_version(project, "inbox", HEADER + "s1,newest,x\n", NOW)
@@ -229,7 +228,7 @@ def test_the_cut_off_sku_of_an_unfinished_upload_returns_if_that_is_reinstated(p
     ingest_version(project, "inbox", WHOLE, NOW)
     assert is_reverted(cut.path)
     assert "sku-2" not in names(project)
-    assert f"which is reverted: {cut.delivery_id}." in warnings_of(project)
+    assert f"which is reverted: {cut.label}." in warnings_of(project)
     reinstate_delivery(project.engine, cut.delivery_id, LOG)
     warnings = warnings_of(project)
     assert "is reverted:" not in warnings
@@ -245,7 +244,7 @@ def test_a_refused_unfinished_upload_is_reverted_too(project: Project):
     (cut,) = project.engine.raw_zone.deliveries("a.csv")
     ingest_version(project, "inbox", "title\n" + "bad,\n" + WHOLE, NOW)
     warnings = warnings_of(project)
-    assert f"completes an unfinished upload, which is reverted: {cut.delivery_id}." in warnings
+    assert f"completes an unfinished upload, which is reverted: {cut.label}." in warnings
 
 
 def test_a_refused_whole_file_does_not_revert_the_unfinished_upload(project: Project):

@@ -15,7 +15,7 @@ from lfp_pipeline.common.duckdb_tools import write_ahead_logs
 from lfp_pipeline.engine import Engine
 from lfp_pipeline.errors import LfpError, OperationRefusedError
 from lfp_pipeline.ingest import ingest
-from lfp_pipeline.model.delivery import Delivery
+from lfp_pipeline.model.delivery import Delivery, label_of
 from lfp_pipeline.model.partition_key import partition_key
 from lfp_pipeline.operations import rebuild
 from lfp_pipeline.operations.prune import prune_raw
@@ -56,7 +56,7 @@ def test_a_rebuild_without_the_files_of_a_purge_is_refused(engine: Engine) -> No
     purge = engine.raw_zone.find(str(report.figures["delivery_id"]))
     for path in files_of(purge):
         path.unlink()
-    with pytest.raises(OperationRefusedError, match=f"{purge.delivery_id}: it is pruned, or its"):
+    with pytest.raises(OperationRefusedError, match=f"{purge.label}: it is pruned, or its"):
         rebuild_products(engine, LOG)
     assert tables(engine) == before
 
@@ -84,7 +84,7 @@ def test_a_rebuild_of_a_damaged_database_reports_needed_and_pruned_deliveries(
     prune_raw(engine, 0, LOG, include_needed=True)
     engine.warehouse.path.write_bytes(b"no database")
     problems = rebuild_products(engine, LOG, dry_run=True).problems
-    assert [problem.partition(": ")[0] for problem in problems] == [A.delivery_id, B.delivery_id]
+    assert [problem.partition(": ")[0] for problem in problems] == [A.label, B.label]
     with pytest.raises(OperationRefusedError, match="the tables needed it"):
         rebuild_products(engine, LOG)
     assert engine.warehouse.path.read_bytes() == b"no database"
@@ -215,7 +215,7 @@ def test_a_dry_run_of_a_rebuild_reports_losses(engine: Engine) -> None:
     prune_raw(engine, 0, LOG, include_needed=True)
     report = rebuild_products(engine, LOG, dry_run=True)
     assert report.problems == tuple(
-        f"{file.delivery_id}: it is pruned, or its record is gone, and the tables need it."
+        f"{file.label}: it is pruned, or its record is gone, and the tables need it."
         for file in (A, B)
     )
     assert report.summary.endswith("Needs --allow-data-loss.")
@@ -246,9 +246,7 @@ def test_rows_lost_in_a_reversal_are_reported_and_restored_by_their_file(engine:
     engine.ingest(land(engine, over), LOG)
     prune_raw(engine, 0, LOG)
     summary = revert_delivery(engine, over.delivery_id, LOG, ignore_pruned_history=True).summary
-    assert (
-        f"Rows that {B.delivery_id}, {A.delivery_id} may have had of its skus are lost" in summary
-    )
+    assert f"Rows that {B.label}, {A.label} may have had of its skus are lost" in summary
     text = " ".join(render_status(collect_status(engine)).split())
     assert re.search(r"a\.csv#\S+ failed: Rows that it may have had", text)
     assert "lfp ingest` retries it" not in text  # The bytes are gone.
@@ -336,7 +334,7 @@ def test_the_advice_for_a_lost_purge_works(engine: Engine) -> None:
     with pytest.raises(OperationRefusedError, match="are gone, and the tables need them"):
         revert_delivery(engine, kept, LOG)
     summary = rebuild_products(engine, LOG, allow_data_loss=True).summary
-    assert f"Purge again what was deleted by {lost}." in summary
+    assert f"Purge again what was deleted by {label_of(lost)}." in summary
     purge_products(engine, Selection(skus=["s1"]), LOG)
     assert verify(engine, LOG).problems == ()
     assert [sku for sku, *_ in tables(engine)["products"]] == ["s3"]
@@ -411,7 +409,7 @@ def test_lost_deliveries_are_reported_and_stay_in_the_ledger_until_they_land(
     assert_invariants_hold(engine, [A, B])
     summary = rebuild_products(engine, LOG, allow_data_loss=True).summary
     assert tables(engine)["products"] == []
-    assert f"Lost, whole or in part: 2 deliveries: {A.delivery_id}, {B.delivery_id}." in summary
+    assert f"Lost, whole or in part: 2 deliveries: {A.label}, {B.label}." in summary
     assert verify(engine, LOG).problems == ()
     text = " ".join(render_status(collect_status(engine)).split())
     for file in (A, B):

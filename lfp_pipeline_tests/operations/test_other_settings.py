@@ -127,7 +127,7 @@ def test_on_request_a_replacement_is_read_with_the_present_settings_and_its_entr
     summary = revert_delivery(
         strict(merged), NEW.delivery_id, LOG, use_present_settings=True
     ).summary
-    assert f"Read again with the present settings, and corrected: {OLD.delivery_id}." in summary
+    assert f"Read again with the present settings, and corrected: {OLD.label}." in summary
     assert values(merged) == [("s2", "Bob", "older")]
     now = Conditions.of(ReadOptions.of(strict(merged).settings), TextFormat())
     assert account_of(merged, OLD) == ("merged", 3, 1, 1, now.digest, now.text, 0)
@@ -144,7 +144,7 @@ def test_on_request_all_rows_of_the_older_delivery_are_corrected(tmp_path: Path)
     now = engine_at(tmp_path, column_aliases={"sku": ["ean"]})
     assert values(now) == [("s1", "Eva", ""), ("s3", "Bob", ""), ("s4", "Old", "z")]
     report = revert_delivery(now, hiding.delivery_id, LOG, use_present_settings=True, dry_run=True)
-    assert TWO_SKUS.delivery_id in report.summary
+    assert TWO_SKUS.label in report.summary
     revert_delivery(now, hiding.delivery_id, LOG, use_present_settings=True)
     assert values(now) == [("s3", "Old", "y"), ("s4", "Ann", ""), ("s5", "Bob", "")]
     assert query(tmp_path, LEDGER_OF_TWO_SKUS) == [(2, 1, 1, 0, 0)]
@@ -266,7 +266,7 @@ def test_a_delivery_that_the_present_settings_refuse_remains_reverted(
 
 
 def test_a_reversal_names_the_former_settings_that_it_reads_with(merged: Engine) -> None:
-    kept = f"Read as when merged: {OLD.delivery_id} (LFP_MAX_NAME_LENGTH was 1000, and is 100 now)."
+    kept = f"Read as when merged: {OLD.label} (LFP_MAX_NAME_LENGTH was 1000, and is 100 now)."
     now = strict(merged)
     summary = revert_delivery(now, NEW.delivery_id, LOG, dry_run=True).summary
     assert f"{kept} --use-present-settings reads" in summary
@@ -279,7 +279,7 @@ def test_a_reversal_names_the_former_settings_that_it_reads_with(merged: Engine)
 
 def test_a_reinstatement_names_the_former_settings_that_it_reads_with(merged: Engine) -> None:
     revert_delivery(merged, OLD.delivery_id, LOG)
-    kept = f"Read as when merged: {OLD.delivery_id} (LFP_MAX_NAME_LENGTH was 1000, and is 100 now)."
+    kept = f"Read as when merged: {OLD.label} (LFP_MAX_NAME_LENGTH was 1000, and is 100 now)."
     now = strict(merged)
     assert kept in reinstate_delivery(now, OLD.delivery_id, LOG, dry_run=True).summary
     summary = reinstate_delivery(
@@ -342,7 +342,7 @@ def test_a_rebuild_with_other_row_counts_is_refused_and_names_the_delivery(
     before = tables(merged)
     with pytest.raises(OperationRefusedError) as refused:
         rebuild_products(merged, LOG)
-    assert f"{late.delivery_id}: " in str(refused.value)
+    assert f"{late.label}: " in str(refused.value)
     assert ("code that reads has changed" if recorded else "not recorded") in str(refused.value)
     assert "--use-present-settings" in str(refused.value)
     assert tables(merged) == before
@@ -398,7 +398,7 @@ def test_verify_finds_an_edited_ledger(tmp_path: Path, edit: str, what: str) -> 
     problems = verify(engine, LOG, full=True).problems
     found = [problem for problem in problems if problem.startswith(what)]
     assert len(found) == 1
-    assert NEW.delivery_id in found[0]
+    assert NEW.label in found[0]
 
 
 def test_a_fault_in_a_correction_leaves_the_tables_as_they_were(

@@ -82,7 +82,7 @@ def test_rows_hidden_by_a_lost_delivery_count_again_once_they_land(engine: Engin
     prune_raw(engine, 0, LOG)
     engine.raw_zone.find(NEWER.delivery_id).path.unlink()
     summary = rebuild_products(engine, LOG, allow_data_loss=True).summary
-    assert f"rows of 1 pruned delivery; deliver these again, too: {HIDDEN.delivery_id}." in summary
+    assert f"rows of 1 pruned delivery; deliver these again, too: {HIDDEN.label}." in summary
     assert tables(engine)["products"] == []
     engine.ingest(land(engine, HIDDEN), LOG)
     assert tables(engine)["products"] == expected_products([HIDDEN])

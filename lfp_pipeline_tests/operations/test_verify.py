@@ -129,16 +129,14 @@ BROKEN_TABLES = {
         "Names whose number in name_counts is not that of a recount: 1 (Ann). "
     ),
     "UPDATE deliveries SET rows_inserted = rows_inserted + 1 WHERE partition_key = 'a.csv'": (
-        f"Merged deliveries whose rows do not add up: 1 ({A.delivery_id}). "
+        f"Merged deliveries whose rows do not add up: 1 ({A.label}). "
     ),
     "UPDATE deliveries SET rows_deleted = 0 WHERE kind = 'deletion'": (
         "Merged deliveries whose rows do not add up: 1 (purges#"
     ),
-    "DELETE FROM rejected_rows": (
-        f"Merged deliveries whose rows do not add up: 1 ({A.delivery_id}). "
-    ),
+    "DELETE FROM rejected_rows": (f"Merged deliveries whose rows do not add up: 1 ({A.label}). "),
     "INSERT INTO deliveries FROM deliveries WHERE partition_key = 'c.csv'": (
-        f"Deliveries with more than one row in the ledger: 1 ({C.delivery_id}). "
+        f"Deliveries with more than one row in the ledger: 1 ({C.label}). "
     ),
     "UPDATE products SET delivery_id = 'x.csv#1#2' WHERE sku = 's3'": (
         "Skus of products whose delivery is not merged, according to the ledger: 1 (s3). "
@@ -163,7 +161,7 @@ BROKEN_TABLES = {
     "UPDATE deliveries SET rows_superseded = 2, rows_inserted = 1, rows_updated = 0 "
     "WHERE partition_key = 'c.csv'": (
         "Deliveries with more products than rows that can win, according to the ledger: "
-        f"1 ({C.delivery_id}). "
+        f"1 ({C.label}). "
     ),
     "UPDATE deletions SET sku = 's6' WHERE sku = 's9'": (
         "Skus of products that are older than the last deletion of their sku: 1 (s6). "
@@ -238,7 +236,7 @@ def test_a_changed_or_missing_raw_file_is_found(
 def test_a_missing_record_is_found(engine: Engine) -> None:
     raw_file(engine, A).with_suffix(".json").unlink()
     assert_found(
-        engine, f"Merged deliveries without a record in the raw zone: 1 ({A.delivery_id}). Deliver"
+        engine, f"Merged deliveries without a record in the raw zone: 1 ({A.label}). Deliver"
     )
 
 
@@ -249,13 +247,13 @@ def test_an_unreadable_record_is_found(engine: Engine) -> None:
     assert_found(
         engine,
         f"The record {record} cannot be read",
-        f"Merged deliveries without a record in the raw zone: 1 ({A.delivery_id}). Deliver",
+        f"Merged deliveries without a record in the raw zone: 1 ({A.label}). Deliver",
     )
 
 
 def test_a_pruned_and_needed_delivery_is_found(engine: Engine) -> None:
     prune_raw(engine, 0, LOG, include_needed=True)
-    pruned = sorted(file.delivery_id for file in (A, C, SAME_AS_B))
+    pruned = sorted(file.label for file in (A, C, SAME_AS_B))
     assert_found(
         engine,
         "Pruned deliveries that the tables need, and a rebuild would lose: 3 "
@@ -271,7 +269,7 @@ def test_a_missing_status_note_is_found_and_restored_by_ingest_inbox(
     engine: Engine, file: File
 ) -> None:
     raw_file(engine, file).with_suffix(".outcome").unlink()
-    assert_found(engine, f"{NOT_NOTED}{file.delivery_id}). Remove these")
+    assert_found(engine, f"{NOT_NOTED}{file.label}). Remove these")
     list(engine.ingest_all([], engine.pending_deliveries(LOG), LOG))
     assert problems(engine) == ()
 
@@ -280,7 +278,7 @@ def test_a_missing_status_note_is_found_and_restored_by_ingest_inbox(
 def test_a_wrong_status_note_is_found(engine: Engine, said: str) -> None:
     note = raw_file(engine, A).with_suffix(".outcome")
     note.write_text(f"{said} {engine.warehouse.cached_id()}\n")
-    assert_found(engine, f"{NOT_NOTED}{A.delivery_id}). Remove these")
+    assert_found(engine, f"{NOT_NOTED}{A.label}). Remove these")
 
 
 def test_a_delivery_noted_as_merged_that_is_not_is_found(engine: Engine) -> None:
@@ -289,7 +287,7 @@ def test_a_delivery_noted_as_merged_that_is_not_is_found(engine: Engine) -> None
     note = delivery.path.with_suffix(".outcome")
     note.write_text(f"merged {engine.warehouse.cached_id()}\n")
     assert engine.pending_deliveries(LOG) == []
-    assert_found(engine, f"{NOT_NOTED}{delivery.delivery_id}). Remove these")
+    assert_found(engine, f"{NOT_NOTED}{delivery.label}). Remove these")
     note.unlink()
     list(engine.ingest_all([], engine.pending_deliveries(LOG), LOG))
     assert problems(engine) == ()
@@ -324,7 +322,7 @@ def test_a_rebuild_is_not_compared_while_a_reversal_is_pending(engine: Engine) -
     (problem,) = problems(engine, full=True)
     assert problem == (
         "Pending reversals, so that no rebuild can be compared: 1 "
-        f"({A.delivery_id}). Run `lfp ingest`, then verify again."
+        f"({A.label}). Run `lfp ingest`, then verify again."
     )
     list(engine.ingest_all([], engine.pending_deliveries(LOG), LOG))
     assert problems(engine, full=True) == ()
@@ -507,7 +505,7 @@ def test_a_record_of_another_kind_is_found(engine: Engine) -> None:
     assert_found(
         engine,
         "Deliveries whose records have another kind than the ledger, products or deletion: 1 "
-        f"({A.delivery_id}).",
+        f"({A.label}).",
     )
 
 
@@ -521,7 +519,7 @@ def test_a_delivery_that_a_rebuild_cannot_read_is_reported_as_such(
 
     monkeypatch.setattr(batch_merge, "verify_raw_file", fail)
     problem, compared = problems(engine, full=True)
-    assert problem.startswith(f"{C.delivery_id}: [Errno 28] No space left on device.")
+    assert problem.startswith(f"{C.label}: [Errno 28] No space left on device.")
     assert compared.startswith("The tables were not compared")
 
 
@@ -530,7 +528,7 @@ def test_a_wrong_status_note_of_a_pruned_delivery_is_found(engine: Engine) -> No
     note = raw_file(engine, A).with_suffix(".outcome")
     note.write_text(f"refused {engine.warehouse.cached_id()}\n")
     assert any(
-        f".outcome file differs from the ledger: 1 ({A.delivery_id})" in problem
+        f".outcome file differs from the ledger: 1 ({A.label})" in problem
         for problem in problems(engine)
     )
 

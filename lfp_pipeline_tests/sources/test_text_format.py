@@ -115,7 +115,7 @@ def test_a_merged_delivery_keeps_its_text_format_with_a_warning(
     assert recorded(zone) == OLD
     assert last_recorded_status(first.path) == "merged"
     (warning,) = caplog.messages
-    assert first.delivery_id in warning
+    assert first.label in warning
     assert "merged with the text format (charset cp1252, delimiter ';')" in warning
     assert "now gives (encoding cp1251, charset cp1252, delimiter ';')" in warning
     assert "lfp revert" in warning
